@@ -23,6 +23,12 @@ public static class Keys
     /// <summary>Blob prefix of a job.</summary>
     public static string Job(string job) => $"jobs/{job}/";
 
+    /// <summary>Prefix of the list of jobs.</summary>
+    public const string Index = "index/";
+
+    /// <summary>A job's entry in the list of jobs.</summary>
+    public static string IndexOf(string job) => Index + job;
+
     /// <summary>The plan's text.</summary>
     public static string Plan(string job) => $"jobs/{job}/plan.yaml";
 

@@ -46,8 +46,14 @@ public sealed record SiteAssignment
     /// <summary>Shared state in the job's store.</summary>
     [Id(5)] public required BlobRef Shared { get; init; }
 
-    /// <summary>The site's clients that have not reported yet, in client-id order.</summary>
+    /// <summary>The site's whole part of the cohort in client-id order: groups are cut from it, so that they are the same when sent again.</summary>
     [Id(6)] public required IReadOnlyList<MemberWork> Members { get; init; }
+
+    /// <summary>Those that have not reported yet; null for all.</summary>
+    [Id(7)] public IReadOnlyList<string>? Pending { get; init; }
+
+    /// <summary>Later work replaces earlier work of the same job.</summary>
+    public (int Round, int Attempt, RoundPhase Phase) Order => (Round, Attempt, Phase);
 }
 
 /// <summary>What a client reports. Small: tensors travel as blobs.</summary>

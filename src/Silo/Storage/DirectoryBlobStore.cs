@@ -1,0 +1,201 @@
+using System.Globalization;
+using System.Runtime.CompilerServices;
+using System.Security.Cryptography;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Ports;
+
+namespace FedRLora.Silo.Storage;
+
+/// <summary>
+/// Blobs as files under a folder, for one machine: several processes may share the folder. A write fills a temporary file and
+/// renames it, so a reader sees the old content or the new. Conditional writes hold a lock file for their moment and reach the
+/// disk before they return; others survive the process but not a power cut.
+/// </summary>
+public sealed class DirectoryBlobStore : IBlobStore
+{
+    private const long HashedETagBytes = 1 << 20;
+    private readonly string _root;
+    private readonly string _temporary;
+    private readonly string _locks;
+
+    /// <param name="root">The folder; made when it is not there.</param>
+    public DirectoryBlobStore(string root)
+    {
+        _root = Path.GetFullPath(root);
+        _temporary = Path.Combine(_root, ".tmp");
+        _locks = Path.Combine(_root, ".locks");
+        Directory.CreateDirectory(_temporary);
+        Directory.CreateDirectory(_locks);
+    }
+
+    /// <inheritdoc/>
+    public async Task<WrittenBlob> WriteAsync(string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default)
+    {
+        var path = PathOf(key);
+        var temporary = Path.Combine(_temporary, Guid.NewGuid().ToString("n"));
+        try
+        {
+            BlobRef written;
+            var file = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 1, FileOptions.None);
+            await using (file.ConfigureAwait(false))
+            {
+                using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+                await using var hashing = new HashingStream(file, hash);
+                await content(hashing, cancellationToken).ConfigureAwait(false);
+                if (condition != WriteCondition.Any) file.Flush(flushToDisk: true);
+                written = new BlobRef(key, Convert.ToHexStringLower(hash.GetHashAndReset()), file.Length);
+            }
+
+            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            if (condition == WriteCondition.Any)
+            {
+                File.Move(temporary, path, overwrite: true);
+            }
+            else
+            {
+                await using var held = await LockAsync(key, cancellationToken).ConfigureAwait(false);
+                if ((condition.IfNoneMatch && File.Exists(path)) || (condition.IfMatch is { } etag && etag != ETagOf(path))) throw new BlobConflictException(key);
+                File.Move(temporary, path, overwrite: true);
+            }
+
+            return new WrittenBlob(written, ETagOf(path) ?? throw new IOException($"{path} vanished after it was written."));
+        }
+        finally
+        {
+            File.Delete(temporary);
+        }
+    }
+
+    /// <inheritdoc/>
+    public Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default)
+    {
+        var path = PathOf(key);
+        try
+        {
+            var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            var etag = ETagOf(file, File.GetLastWriteTimeUtc(file.SafeFileHandle));
+            return Task.FromResult<OpenedBlob?>(new OpenedBlob(file, etag, file.Length));
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            return Task.FromResult<OpenedBlob?>(null);
+        }
+    }
+
+    /// <inheritdoc/>
+    public async IAsyncEnumerable<string> ListAsync(string prefix, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+    {
+        await Task.CompletedTask.ConfigureAwait(false);
+        var folder = Path.Combine(_root, prefix[..(prefix.LastIndexOf('/') + 1)]);
+        if (!Directory.Exists(folder)) yield break;
+        var keys = Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
+            .Select(path => Path.GetRelativePath(_root, path))
+            .Where(key => key[0] != '.' && key.StartsWith(prefix, StringComparison.Ordinal))
+            .Order(StringComparer.Ordinal);
+        foreach (var key in keys)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            yield return key;
+        }
+    }
+
+    /// <inheritdoc/>
+    public Task DeleteAsync(string key, CancellationToken cancellationToken = default)
+    {
+        var path = PathOf(key);
+        if (File.Exists(path)) File.Delete(path);
+        for (var folder = Path.GetDirectoryName(path)!; folder.Length > _root.Length; folder = Path.GetDirectoryName(folder)!)
+        {
+            try
+            {
+                Directory.Delete(folder);
+            }
+            catch (IOException)
+            {
+                break; // not empty, or gone already
+            }
+        }
+
+        return Task.CompletedTask;
+    }
+
+    private string PathOf(string key)
+    {
+        foreach (var segment in key.Split('/'))
+        {
+            if (segment.Length == 0 || segment[0] == '.' || !segment.All(static c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_'))
+                throw new ArgumentException($"\"{key}\" is no blob key: segments are letters, digits, dot, dash and underscore, and do not begin with a dot.", nameof(key));
+        }
+
+        return Path.Combine(_root, key);
+    }
+
+    private static string? ETagOf(string path)
+    {
+        try
+        {
+            using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            return ETagOf(file, File.GetLastWriteTimeUtc(file.SafeFileHandle));
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            return null;
+        }
+    }
+
+    // A digest where that is cheap; commit pointers and grain states are small. Larger blobs are immutable by their keys.
+    private static string ETagOf(FileStream file, DateTime written)
+    {
+        if (file.Length > HashedETagBytes) return string.Create(CultureInfo.InvariantCulture, $"{file.Length}-{written.Ticks}");
+        var etag = Convert.ToHexStringLower(SHA256.HashData(file));
+        file.Position = 0;
+        return etag;
+    }
+
+    private async Task<FileStream> LockAsync(string key, CancellationToken cancellationToken)
+    {
+        var name = Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(key)).AsSpan(0, 16));
+        while (true)
+        {
+            try
+            {
+                return new FileStream(Path.Combine(_locks, name), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            }
+            catch (IOException) when (!cancellationToken.IsCancellationRequested)
+            {
+                await Task.Delay(5, cancellationToken).ConfigureAwait(false); // the holder is another writer; the system frees a dead one's lock
+            }
+        }
+    }
+
+    private sealed class HashingStream(Stream inner, IncrementalHash hash) : Stream
+    {
+        public override bool CanRead => false;
+        public override bool CanSeek => false;
+        public override bool CanWrite => true;
+        public override long Length => throw new NotSupportedException();
+        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+
+        public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
+
+        public override void Write(ReadOnlySpan<byte> buffer)
+        {
+            hash.AppendData(buffer);
+            inner.Write(buffer);
+        }
+
+        public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+
+        public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            hash.AppendData(buffer.Span);
+            return inner.WriteAsync(buffer, cancellationToken);
+        }
+
+        public override void Flush() => inner.Flush();
+        public override Task FlushAsync(CancellationToken cancellationToken) => inner.FlushAsync(cancellationToken);
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+        public override void SetLength(long value) => throw new NotSupportedException();
+    }
+}
