@@ -1,0 +1,21 @@
+using FedRLora.Grains.Placement;
+using Microsoft.Extensions.DependencyInjection;
+using Orleans.Hosting;
+using Orleans.Placement;
+
+namespace FedRLora.Grains;
+
+/// <summary>Registration of the grains' needs on a silo; ports (stores, trainer, exporter) come from the host.</summary>
+public static class FederationSiloBuilderExtensions
+{
+    /// <summary>Name of the grain storage provider that the host registers.</summary>
+    public const string StorageName = "fedrlora";
+
+    /// <summary>Adds site placement, the silo's identity and the grains' settings.</summary>
+    public static ISiloBuilder AddFederation(this ISiloBuilder silo, SiloIdentity identity, GrainSettings settings)
+    {
+        silo.Services.AddSingleton(identity).AddSingleton(settings).AddSingleton<SiloCache>();
+        silo.Services.AddPlacementFilter<SitePlacementStrategy, SitePlacementDirector>(ServiceLifetime.Singleton);
+        return silo.UseSiloMetadata(new Dictionary<string, string> { [SitePlacementDirector.SiteKey] = string.Join(',', identity.Sites) });
+    }
+}

@@ -1,0 +1,114 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Tensors;
+
+namespace FedRLora.Grains;
+
+/// <summary>A blob is missing or its content is not what was named.</summary>
+public sealed class CorruptBlobException(string message) : Exception(message);
+
+/// <summary>States and small documents as blobs. Every read by reference checks the digest.</summary>
+public static class BlobStates
+{
+    /// <summary>Writes a state as safetensors.</summary>
+    public static async Task<BlobRef> WriteStateAsync(
+        this IBlobStore store, string key, AdapterState state, IReadOnlyDictionary<string, string> metadata, CancellationToken cancellationToken)
+    {
+        var written = await store.WriteAsync(key, (stream, token) => Task.Run(() => SafetensorsCodec.Write(state, metadata, stream), token), WriteCondition.Any, cancellationToken);
+        return written.Ref;
+    }
+
+    /// <summary>Reads a state and checks its digest.</summary>
+    /// <exception cref="CorruptBlobException">The blob is missing or has another digest.</exception>
+    public static async Task<AdapterState> ReadStateAsync(this IBlobStore store, BlobRef blob, CancellationToken cancellationToken)
+    {
+        await using var opened = await store.OpenAsync(blob.Key, cancellationToken) ?? throw new CorruptBlobException($"{blob.Key} is missing; it should hold {blob.Sha256}.");
+        return await Task.Run(() => Decode(opened, blob), cancellationToken);
+    }
+
+    /// <summary>Reads a whole small blob; null where there is none.</summary>
+    public static async Task<byte[]?> ReadBytesAsync(this IBlobStore store, string key, CancellationToken cancellationToken)
+    {
+        await using var opened = await store.OpenAsync(key, cancellationToken);
+        if (opened is null) return null;
+        using var copy = new MemoryStream();
+        await opened.Content.CopyToAsync(copy, cancellationToken);
+        return copy.ToArray();
+    }
+
+    /// <summary>Reads a whole small blob and checks its digest.</summary>
+    /// <exception cref="CorruptBlobException">The blob is missing or has another digest.</exception>
+    public static async Task<byte[]> ReadBytesAsync(this IBlobStore store, BlobRef blob, CancellationToken cancellationToken)
+    {
+        var bytes = await store.ReadBytesAsync(blob.Key, cancellationToken) ?? throw new CorruptBlobException($"{blob.Key} is missing; it should hold {blob.Sha256}.");
+        var found = RoundManifest.Digest(bytes);
+        return found == blob.Sha256 ? bytes : throw Mismatch(blob, found);
+    }
+
+    /// <summary>Writes a small blob.</summary>
+    public static Task<WrittenBlob> WriteBytesAsync(this IBlobStore store, string key, ReadOnlyMemory<byte> bytes, WriteCondition condition, CancellationToken cancellationToken) =>
+        store.WriteAsync(key, (stream, token) => stream.WriteAsync(bytes, token).AsTask(), condition, cancellationToken);
+
+    /// <summary>Deletes every blob under a prefix.</summary>
+    public static async Task DeletePrefixAsync(this IBlobStore store, string prefix, CancellationToken cancellationToken)
+    {
+        var keys = new List<string>();
+        await foreach (var key in store.ListAsync(prefix, cancellationToken)) keys.Add(key);
+        foreach (var key in keys) await store.DeleteAsync(key, cancellationToken);
+    }
+
+    /// <summary>What a digest stands for, at its key.</summary>
+    public static BlobRef At(this BlobDigest digest, string key) => new(key, digest.Sha256, digest.SizeBytes);
+
+    /// <summary>Digest and length without the key.</summary>
+    public static BlobDigest Digest(this BlobRef blob) => new(blob.Sha256, blob.SizeBytes);
+
+    private static AdapterState Decode(OpenedBlob opened, BlobRef blob)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        using var hashing = new HashingReader(opened.Content, hash);
+        AdapterState? state = null;
+        try
+        {
+            state = SafetensorsCodec.Read(hashing, opened.SizeBytes, blob.Key).State;
+        }
+        catch (BadInputException)
+        {
+            // Not safetensors: the digest below says that this is not the blob that was named.
+        }
+
+        hashing.CopyTo(Stream.Null);
+        var found = Convert.ToHexStringLower(hash.GetHashAndReset());
+        if (found != blob.Sha256) throw Mismatch(blob, found);
+        return state ?? throw new CorruptBlobException($"{blob.Key} is not a safetensors file.");
+    }
+
+    private static CorruptBlobException Mismatch(BlobRef blob, string found) =>
+        new(string.Create(CultureInfo.InvariantCulture, $"{blob.Key} has digest {found}, expected {blob.Sha256}."));
+
+    private sealed class HashingReader(Stream inner, IncrementalHash hash) : Stream
+    {
+        public override bool CanRead => true;
+        public override bool CanSeek => false;
+        public override bool CanWrite => false;
+        public override long Length => inner.Length;
+        public override long Position { get => inner.Position; set => throw new NotSupportedException(); }
+
+        public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
+
+        public override int Read(Span<byte> buffer)
+        {
+            var read = inner.Read(buffer);
+            hash.AppendData(buffer[..read]);
+            return read;
+        }
+
+        public override void Flush() => inner.Flush();
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+        public override void SetLength(long value) => throw new NotSupportedException();
+        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+    }
+}

@@ -1,0 +1,204 @@
+using System.Diagnostics;
+using System.Globalization;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Grains;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Tensors;
+using FedRLora.Grains.Placement;
+using Microsoft.Extensions.Logging;
+
+namespace FedRLora.Grains;
+
+/// <summary>
+/// A task client. As the first member of a group it has the group trained on its silo, writes each member's head, optimizer
+/// state and update as blobs, and reports the references. The update is written last and carries the report in its metadata, so
+/// that finished work is found again after a restart and answered with the same report.
+/// </summary>
+[OnItsSite]
+internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, SiloCache cache, SiloIdentity silo, ILogger<ClientGrain> logger) : Grain, IClientGrain
+{
+    private (int, int, RoundPhase) _current = (-1, -1, RoundPhase.Train);
+    private CancellationTokenSource? _stop;
+    private IReadOnlyList<ClientReport>? _finished;
+
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        var site = Keys.SiteOf(this.GetPrimaryKeyString());
+        if (!silo.Serves(site)) throw new InvalidOperationException($"Client {this.GetPrimaryKeyString()} was placed on silo {silo.Name}, which does not serve site {site}.");
+        return Task.CompletedTask;
+    }
+
+    public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken) => CancelAsync(cancellationToken);
+
+    public async Task AcceptAsync(SiteAssignment assignment, CancellationToken cancellationToken = default)
+    {
+        var order = assignment.Order.CompareTo(_current);
+        if (order > 0)
+        {
+            await CancelAsync(cancellationToken);
+            _current = assignment.Order;
+            _finished = null;
+            _stop = new CancellationTokenSource();
+            _ = WorkAsync(assignment, _stop.Token);
+        }
+        else if (order == 0 && _finished is { } reports)
+        {
+            _ = SendAsync(assignment.JobId, reports); // sent again, trained once; not awaited: the site may be waiting for this call
+        }
+    }
+
+    public async Task CancelAsync(CancellationToken cancellationToken = default)
+    {
+        if (_stop is not { } stop) return;
+        _stop = null;
+        await stop.CancelAsync();
+        stop.Dispose();
+    }
+
+    private async Task WorkAsync(SiteAssignment assignment, CancellationToken stopped)
+    {
+        IReadOnlyList<ClientReport> reports;
+        try
+        {
+            LogStarted(assignment.Phase, assignment.Round, assignment.Attempt, assignment.Members[0].ClientId, silo.Name, Keys.SiteOf(this.GetPrimaryKeyString()));
+            reports = assignment.Phase == RoundPhase.Train ? await TrainAsync(assignment, stopped) : await EvaluateAsync(assignment, stopped);
+        }
+        catch (OperationCanceledException)
+        {
+            return; // replaced by later work, or the silo is going down; the coordinator asks again
+        }
+        catch (Exception e)
+        {
+            // A client's failure is data of the round: it is reported and named in the summary.
+            LogFailed(assignment.Members[0].ClientId, assignment.Round, e);
+            reports = [.. assignment.Members.Select(member => Failed(assignment, member.ClientId, e.Message))];
+        }
+
+        if (stopped.IsCancellationRequested) return;
+        _finished = reports;
+        await SendAsync(assignment.JobId, reports);
+    }
+
+    private async Task<IReadOnlyList<ClientReport>> TrainAsync(SiteAssignment assignment, CancellationToken stopped)
+    {
+        if (await FindFinishedAsync(assignment, stopped) is { } finished) return finished;
+        using var activity = Telemetry.Source.StartActivity("fedrlora.train");
+        activity?.SetTag("job", assignment.JobId).SetTag("round", assignment.Round).SetTag("clients", assignment.Members.Count);
+        var started = Stopwatch.GetTimestamp();
+        var group = await LoadAsync(assignment, stopped);
+        var results = await trainer.TrainAsync(group, stopped);
+        Telemetry.TrainingDuration.Record(Stopwatch.GetElapsedTime(started).TotalSeconds, new KeyValuePair<string, object?>("job", assignment.JobId));
+        var reports = new List<ClientReport>(results.Count);
+        foreach (var result in results)
+            reports.Add(result.Failure is { } failure ? Failed(assignment, result.ClientId, failure) : await StoreAsync(assignment, result, stopped));
+        await ForgetOldHeadsAsync(assignment, stopped);
+        return reports;
+    }
+
+    private async Task<IReadOnlyList<ClientReport>> EvaluateAsync(SiteAssignment assignment, CancellationToken stopped)
+    {
+        using var activity = Telemetry.Source.StartActivity("fedrlora.evaluate");
+        activity?.SetTag("job", assignment.JobId).SetTag("round", assignment.Round).SetTag("clients", assignment.Members.Count);
+        var results = await trainer.EvaluateAsync(await LoadAsync(assignment, stopped), stopped);
+        return [.. results.Select(result => result.Failure is { } failure
+            ? Failed(assignment, result.ClientId, failure)
+            : Report(assignment, result.ClientId) with { Score = result.Rows == 0 ? null : ScoreOf(result) })];
+    }
+
+    private async Task<TrainingGroup> LoadAsync(SiteAssignment assignment, CancellationToken stopped)
+    {
+        var plan = await cache.PlanAsync(assignment.Plan, stopped);
+        var members = new List<GroupMember>(assignment.Members.Count);
+        foreach (var work in assignment.Members)
+        {
+            members.Add(new GroupMember
+            {
+                Client = plan.Client(work.ClientId),
+                Head = work.Head is { } head ? await stores.Site.ReadStateAsync(head, stopped) : null,
+                Optimizer = work.Optimizer is { } optimizer && assignment.Phase == RoundPhase.Train ? await stores.Site.ReadStateAsync(optimizer, stopped) : null,
+            });
+        }
+
+        var shared = await cache.SharedAsync(assignment.Shared, stopped);
+        Telemetry.BytesReceived.Add(assignment.Shared.SizeBytes * members.Count, new KeyValuePair<string, object?>("job", assignment.JobId));
+        return new TrainingGroup { Plan = plan.Plan, Round = assignment.Round, Shared = shared, Members = members };
+    }
+
+    // Head and optimizer first, the update last: an update that is there proves that the rest is.
+    private async Task<ClientReport> StoreAsync(SiteAssignment assignment, TrainingResult result, CancellationToken stopped)
+    {
+        var (job, round, client) = (assignment.JobId, assignment.Round, result.ClientId);
+        var site = Keys.SiteOf(this.GetPrimaryKeyString());
+        var head = await stores.Site.WriteStateAsync(Keys.Head(job, site, client, round), result.Head, NoMetadata, stopped);
+        var optimizer = await stores.Site.WriteStateAsync(Keys.Optimizer(job, site, client, round), result.Optimizer, NoMetadata, stopped);
+        var report = Report(assignment, client) with
+        {
+            Head = head, Optimizer = optimizer,
+            Samples = result.Samples, Steps = result.Steps, MeanLoss = result.MeanLoss, ProductNorm = result.ProductNorm,
+        };
+        var update = await stores.Job.WriteStateAsync(Keys.Update(job, round, assignment.Attempt, client), result.Update, ReportMetadata.Write(report), stopped);
+        Telemetry.BytesSent.Add(update.SizeBytes, new("job", job), new("client", client));
+        return report with { Update = update };
+    }
+
+    private async Task<IReadOnlyList<ClientReport>?> FindFinishedAsync(SiteAssignment assignment, CancellationToken stopped)
+    {
+        var reports = new List<ClientReport>(assignment.Members.Count);
+        foreach (var member in assignment.Members)
+        {
+            var key = Keys.Update(assignment.JobId, assignment.Round, assignment.Attempt, member.ClientId);
+            if (await stores.Job.ReadBytesAsync(key, stopped) is not { } bytes) return null;
+            var metadata = SafetensorsHeader.Parse(bytes, key).Metadata;
+            reports.Add(ReportMetadata.Read(metadata, Report(assignment, member.ClientId)) with { Update = new BlobRef(key, RoundManifest.Digest(bytes), bytes.Length) });
+        }
+
+        return reports;
+    }
+
+    // The assignment names the committed head, so what is older can never be asked for again.
+    private async Task ForgetOldHeadsAsync(SiteAssignment assignment, CancellationToken stopped)
+    {
+        var site = Keys.SiteOf(this.GetPrimaryKeyString());
+        foreach (var member in assignment.Members)
+        {
+            if (member.Head is not { } head) continue;
+            var owned = Keys.Owned(assignment.JobId, site, member.ClientId);
+            var committed = RoundOf(head.Key, owned);
+            var old = new List<string>();
+            await foreach (var key in stores.Site.ListAsync(owned, stopped))
+            {
+                if (RoundOf(key, owned) < committed) old.Add(key);
+            }
+
+            foreach (var key in old) await stores.Site.DeleteAsync(key, stopped);
+        }
+    }
+
+    private static int RoundOf(string key, string owned) =>
+        int.TryParse(key.AsSpan(owned.Length, key.IndexOf('/', owned.Length) - owned.Length), CultureInfo.InvariantCulture, out var round) ? round : int.MaxValue;
+
+    private async Task SendAsync(string job, IReadOnlyList<ClientReport> reports)
+    {
+        try
+        {
+            await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(job, Keys.SiteOf(this.GetPrimaryKeyString()))).ReportAsync(reports);
+        }
+        catch (Exception e) when (e is OrleansException or TimeoutException)
+        {
+            LogReportLost(reports[0].ClientId, reports[0].Round, e); // the coordinator asks the silent again
+        }
+    }
+
+    private static readonly Dictionary<string, string> NoMetadata = [];
+
+    private static ClientReport Report(SiteAssignment assignment, string client) =>
+        new() { Round = assignment.Round, Attempt = assignment.Attempt, Phase = assignment.Phase, ClientId = client };
+
+    private static ClientReport Failed(SiteAssignment assignment, string client, string failure) =>
+        Report(assignment, client) with { Failure = failure.ReplaceLineEndings(" ") };
+
+    private static ClientScore ScoreOf(EvaluationResult result) =>
+        new() { Metric = result.Metric, Value = result.Score, Loss = result.Loss, Rows = result.Rows, MajorityShare = result.MajorityShare };
+}

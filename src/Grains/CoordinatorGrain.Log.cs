@@ -1,0 +1,37 @@
+using FedRLora.Abstractions.Ports;
+using Microsoft.Extensions.Logging;
+
+namespace FedRLora.Grains;
+
+internal sealed partial class CoordinatorGrain
+{
+    [LoggerMessage(101, LogLevel.Information, "Job {Job}: plan {Name}, {Clients} clients, {Rounds} rounds")]
+    private partial void LogSubmitted(string job, string name, int clients, int rounds);
+
+    [LoggerMessage(102, LogLevel.Information, "Job {Job}: round {Round} committed as {Sha256} after {Seconds:F2} s")]
+    private partial void LogCommitted(string job, int round, string sha256, double seconds);
+
+    [LoggerMessage(103, LogLevel.Information, "Job {Job} finished as {Sha256}")]
+    private partial void LogFinished(string job, string sha256);
+
+    [LoggerMessage(104, LogLevel.Warning, "Job {Job} stopped: {Reason}")]
+    private partial void LogStopped(string job, string reason);
+
+    [LoggerMessage(105, LogLevel.Warning, "Job {Job}: site {Site} cannot be reached: {Reason}")]
+    private partial void LogSiteUnreachable(string job, string site, string reason);
+
+    [LoggerMessage(106, LogLevel.Warning, "Job {Job}: another activation wrote its notes; this one steps back")]
+    private partial void LogReplaced(string job, Exception exception);
+
+    [LoggerMessage(107, LogLevel.Error, "Job {Job}: the coordinator begins again after an error")]
+    private partial void LogBroken(string job, Exception exception);
+
+    [LoggerMessage(108, LogLevel.Warning, "Job {Job}, round {Round}: {Reason}")]
+    private partial void LogConflict(string job, int round, string reason);
+
+    [LoggerMessage(109, LogLevel.Warning, "Job {Job}, site {Site}: adapters are not exported: {Reason}")]
+    private partial void LogNotExported(string job, string site, string reason);
+
+    [LoggerMessage(110, LogLevel.Warning, "Job {Job}: the engine changed from {Before} to {Now}")]
+    private partial void LogEngineChanged(string job, EngineFingerprint before, EngineFingerprint now);
+}

@@ -1,0 +1,310 @@
+using System.Diagnostics;
+using System.Text;
+using System.Threading.Channels;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Grains;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Federation.Rounds;
+using Microsoft.Extensions.Logging;
+using Orleans.Concurrency;
+using Orleans.Runtime;
+using Orleans.Storage;
+
+namespace FedRLora.Grains;
+
+/// <summary>What the coordinator remembers of the open round; what is committed stands in current.json alone.</summary>
+public sealed class JobNotes
+{
+    /// <summary>The open round.</summary>
+    public RoundState State { get; set; } = RoundState.Initial;
+}
+
+/// <summary>
+/// Runs one job. Calls put events into a queue and return; one loop takes them through <see cref="RoundMachine"/> and performs
+/// the effects in order. Everything it holds in memory is read again on the next activation.
+/// </summary>
+internal sealed partial class CoordinatorGrain(
+    [PersistentState("job", FederationSiloBuilderExtensions.StorageName)] IPersistentState<JobNotes> notes,
+    ITrainer trainer, IBlobStores stores, SiloCache cache, GrainSettings settings, TimeProvider time, ILogger<CoordinatorGrain> logger) : Grain, ICoordinatorGrain
+{
+    private readonly Channel<RoundEvent> _events = Channel.CreateUnbounded<RoundEvent>();
+    private readonly CancellationTokenSource _stopping = new();
+    private OpenJob? _job;
+    private RoundState _state = RoundState.Initial;
+    private long _roundStarted;
+    private int _heard;
+    private int _heardAtLastTick;
+
+    private string Job => this.GetPrimaryKeyString();
+
+    public override async Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        if (await stores.Job.ReadBytesAsync(Keys.Plan(Job), cancellationToken) is { } yaml) await OpenAsync(yaml, resume: false, cancellationToken);
+    }
+
+    public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
+    {
+        await _stopping.CancelAsync();
+        _events.Writer.TryComplete();
+    }
+
+    public async Task SubmitAsync(string planYaml, CancellationToken cancellationToken = default)
+    {
+        var yaml = Encoding.UTF8.GetBytes(planYaml);
+        if (_job is { } open)
+        {
+            if (RoundManifest.Digest(yaml) != open.PlanBlob.Sha256) throw new BadInputException($"Run {Job} exists with another plan; submit under another name.");
+            return;
+        }
+
+        var plan = PlanReader.Require(planYaml, "plan.yaml");
+        var fingerprint = await trainer.FingerprintAsync(plan, cancellationToken);
+        await trainer.InitialSharedAsync(plan, cancellationToken); // an unusable model or adapter is the submitter's to hear
+        await stores.Job.WriteBytesAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(fingerprint), WriteCondition.Any, cancellationToken);
+        await stores.Job.WriteBytesAsync(Keys.Plan(Job), yaml, WriteCondition.Any, cancellationToken);
+        await stores.Job.WriteBytesAsync(Keys.IndexOf(Job), Encoding.UTF8.GetBytes(plan.Name), WriteCondition.Any, cancellationToken);
+        LogSubmitted(Job, plan.Name, plan.Clients.Count, plan.Strategy.Rounds);
+        await OpenAsync(yaml, resume: false, cancellationToken);
+    }
+
+    public async Task ResumeAsync(bool allowEngineChange, CancellationToken cancellationToken = default)
+    {
+        var job = _job ?? throw new BadInputException($"There is no run {Job} in this store.");
+        var now = await trainer.FingerprintAsync(job.Plan, cancellationToken);
+        var before = EngineFingerprints.Read(await stores.Job.ReadBytesAsync(Keys.Fingerprint(Job), cancellationToken));
+        if (before is not null && before != now)
+        {
+            if (!allowEngineChange)
+                throw new BadInputException($"Run {Job} was made with {before}, this engine is {now}: the same bits cannot be promised. Resume with --allow-engine-change to go on.");
+            LogEngineChanged(Job, before, now);
+            await stores.Job.WriteBytesAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(now), WriteCondition.Any, cancellationToken);
+        }
+
+        if (_state.Phase is Phase.Failed or Phase.Cancelled) Post(await StartedAsync(job, resume: true, cancellationToken));
+    }
+
+    public Task CancelAsync(CancellationToken cancellationToken = default)
+    {
+        if (_job is null) throw new BadInputException($"There is no run {Job} in this store.");
+        Post(new RoundEvent.Cancelled());
+        return Task.CompletedTask;
+    }
+
+    public Task ReportAsync(SiteReport report, CancellationToken cancellationToken = default)
+    {
+        foreach (var client in report.Clients)
+        {
+            _heard++;
+            Telemetry.Reports.Add(1, new("job", Job), new("phase", client.Phase.ToString()), new("outcome", client.Failure is null ? "ok" : "failed"));
+            Post(new RoundEvent.ClientReported(client));
+        }
+
+        return Task.CompletedTask;
+    }
+
+    public async Task<JobProgress?> GetProgressAsync(int afterRound, CancellationToken cancellationToken = default)
+    {
+        if (_job is not { } job) return null;
+        var state = _state;
+        var rounds = new List<RoundSummary>();
+        for (var round = afterRound + 1; round <= state.Committed; round++)
+        {
+            var manifest = await job.Log.ManifestAsync(round, null, cancellationToken);
+            rounds.Add(new RoundSummary { Manifest = manifest, ManifestSha256 = RoundManifest.Digest(manifest.ToBytes()), Seconds = await job.Log.SecondsAsync(round, cancellationToken) });
+        }
+
+        var (reported, of) = job.Machine.Progress(state);
+        return new JobProgress
+        {
+            JobId = Job, Name = job.Plan.Name, Rounds = job.Plan.Strategy.Rounds, Round = state.Round, Attempt = state.Attempt, Reason = state.Reason,
+            Status = state.Phase switch { Phase.Finished => JobStatus.Finished, Phase.Failed => JobStatus.Failed, Phase.Cancelled => JobStatus.Cancelled, _ => JobStatus.Running },
+            Phase = state.Phase.ToString().ToLowerInvariant(), Reported = reported, Cohort = of, NewRounds = rounds,
+        };
+    }
+
+    private async Task OpenAsync(byte[] yaml, bool resume, CancellationToken cancellationToken)
+    {
+        var blob = new BlobRef(Keys.Plan(Job), RoundManifest.Digest(yaml), yaml.Length);
+        var plan = await cache.PlanAsync(blob, cancellationToken);
+        var job = new OpenJob(Job, plan, blob, stores.Job, trainer);
+        _state = notes.State.State;
+        var started = await StartedAsync(job, resume, cancellationToken);
+        _job = job;
+        this.RegisterGrainTimer(static (grain, _) => grain.TickAsync(), this, new GrainTimerCreationOptions(settings.ResendAfter, settings.ResendAfter) { Interleave = true });
+        _ = DriveAsync(job, _stopping.Token);
+        if (_state.Phase != Phase.Finished || started.LastRound != _state.Committed) Post(started);
+    }
+
+    private static async Task<RoundEvent.Started> StartedAsync(OpenJob job, bool resume, CancellationToken cancellationToken)
+    {
+        await job.ReadCommittedAsync(cancellationToken);
+        return new RoundEvent.Started(job.Committed?.Round ?? -1, job.CommittedSha256, [], resume);
+    }
+
+    private void Post(RoundEvent happened) => _events.Writer.TryWrite(happened);
+
+    private Task TickAsync()
+    {
+        if (_heard == _heardAtLastTick && _job is { } job && job.Machine.Waiting(_state).Count > 0) Post(new RoundEvent.ResendDue());
+        _heardAtLastTick = _heard;
+        return Task.CompletedTask;
+    }
+
+    private async Task DriveAsync(OpenJob job, CancellationToken stopping)
+    {
+        var batch = new List<RoundEvent>();
+        try
+        {
+            while (await _events.Reader.WaitToReadAsync(stopping))
+            {
+                batch.Clear();
+                while (_events.Reader.TryRead(out var happened)) batch.Add(happened);
+                (_state, var effects) = job.Machine.Next(_state, batch);
+                foreach (var effect in effects) await PerformAsync(job, effect, stopping);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // The activation is going away; the next one reads what was persisted.
+        }
+        catch (InconsistentStateException e)
+        {
+            LogReplaced(Job, e);
+            DeactivateOnIdle();
+        }
+        catch (Exception e)
+        {
+            LogBroken(Job, e);
+            DeactivateOnIdle(); // the next activation begins at what was persisted, and tries again
+        }
+    }
+
+    private async Task PerformAsync(OpenJob job, RoundEffect effect, CancellationToken stopping)
+    {
+        switch (effect)
+        {
+            case RoundEffect.Persist { CanWait: false }:
+                notes.State.State = _state;
+                await notes.WriteStateAsync(stopping);
+                break;
+            case RoundEffect.SendAssignments send:
+                await SendAsync(job, send, stopping);
+                break;
+            case RoundEffect.ArmDeadline deadline:
+                this.RegisterGrainTimer(
+                    static (armed, _) => { armed.Grain.Post(new RoundEvent.DeadlinePassed(armed.Deadline.Round, armed.Deadline.Attempt, armed.Deadline.Phase)); return Task.CompletedTask; },
+                    (Grain: this, Deadline: deadline), new GrainTimerCreationOptions(deadline.After, Timeout.InfiniteTimeSpan) { KeepAlive = true, Interleave = true });
+                break;
+            case RoundEffect.CloseAndAggregate close:
+                await AggregateAsync(job, close.Closed, stopping);
+                break;
+            case RoundEffect.CommitRound:
+                await CommitAsync(job, stopping);
+                break;
+            case RoundEffect.FinishJob:
+                LogFinished(Job, job.CommittedSha256 ?? "");
+                if (job.Plan.Checkpoints.Export) await ExportAsync(job, stopping);
+                break;
+            case RoundEffect.FailJob failed:
+                LogStopped(Job, failed.Reason);
+                break;
+            case RoundEffect.StopWork:
+                foreach (var site in job.Sites) await TryAsync(site, grain => grain.CancelAsync(stopping));
+                break;
+            case RoundEffect.Deactivate:
+                DeactivateOnIdle();
+                await _stopping.CancelAsync();
+                break;
+        }
+    }
+
+    private async Task SendAsync(OpenJob job, RoundEffect.SendAssignments send, CancellationToken stopping)
+    {
+        if (_roundStarted == 0) _roundStarted = time.GetTimestamp();
+        // An effect of a batch may have been overtaken by a later one: only who is still waited for is asked.
+        var asked = job.Machine.Waiting(_state).Intersect(send.Clients, StringComparer.Ordinal).ToHashSet(StringComparer.Ordinal);
+        var failed = false;
+        foreach (var (site, assignment) in job.Assignments(_state, send.Phase, asked))
+        {
+            var reached = await TryAsync(site, grain => grain.AcceptAsync(assignment, stopping));
+            if (!reached) Post(new RoundEvent.SiteLost(site));
+            else if (_state.LostSites.Contains(site)) Post(new RoundEvent.SiteReturned(site));
+            failed |= !reached;
+        }
+
+        if (failed)
+        {
+            this.RegisterGrainTimer(static (grain, _) => { grain.Post(new RoundEvent.ResendDue()); return Task.CompletedTask; },
+                this, new GrainTimerCreationOptions(TimeSpan.FromSeconds(1), Timeout.InfiniteTimeSpan) { KeepAlive = true, Interleave = true });
+        }
+    }
+
+    private async Task<bool> TryAsync(string site, Func<ISiteGrain, Task> call)
+    {
+        try
+        {
+            await call(GrainFactory.GetGrain<ISiteGrain>(Keys.Site(Job, site)));
+            return true;
+        }
+        catch (Exception e) when (e is OrleansException or TimeoutException)
+        {
+            LogSiteUnreachable(Job, site, e.Message);
+            return false;
+        }
+    }
+
+    private async Task AggregateAsync(OpenJob job, IReadOnlyList<string> closed, CancellationToken stopping)
+    {
+        using var activity = Telemetry.Source.StartActivity("fedrlora.aggregate");
+        activity?.SetTag("job", Job).SetTag("round", _state.Round).SetTag("clients", closed.Count);
+        try
+        {
+            Post(await job.AggregateAsync(_state, closed, stopping));
+        }
+        catch (Exception e) when (e is BadInputException or CorruptBlobException)
+        {
+            Post(new RoundEvent.Broken(e.Message)); // the committed state itself cannot be used
+        }
+    }
+
+    private async Task CommitAsync(OpenJob job, CancellationToken stopping)
+    {
+        using var activity = Telemetry.Source.StartActivity("fedrlora.commit");
+        var round = _state.Round;
+        activity?.SetTag("job", Job).SetTag("round", round);
+        try
+        {
+            var sha256 = await job.CommitAsync(_state, stopping);
+            var seconds = _roundStarted == 0 ? 0 : time.GetElapsedTime(_roundStarted).TotalSeconds;
+            _roundStarted = 0;
+            await job.Log.NoteSecondsAsync(round, seconds, stopping);
+            Telemetry.Rounds.Add(1, new KeyValuePair<string, object?>("job", Job));
+            Telemetry.RoundDuration.Record(seconds, new KeyValuePair<string, object?>("job", Job));
+            LogCommitted(Job, round, sha256, seconds);
+            await job.ForgetUpdatesAsync(round, _state.Attempt, stopping);
+            Post(new RoundEvent.Committed(round, sha256));
+        }
+        catch (CommitConflictException e)
+        {
+            LogConflict(Job, round, e.Message);
+            Post(new RoundEvent.CommitConflict());
+        }
+    }
+
+    private async Task ExportAsync(OpenJob job, CancellationToken stopping)
+    {
+        foreach (var (site, committed) in job.CommittedBySite())
+        {
+            try
+            {
+                await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(Job, site)).ExportAsync(committed, stopping);
+            }
+            catch (Exception e) when (e is OrleansException or TimeoutException or BadInputException or CorruptBlobException)
+            {
+                LogNotExported(Job, site, e.Message);
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Tensors;
+using FedRLora.Federation.Aggregation;
+using FedRLora.Federation.Rounds;
+
+namespace FedRLora.Grains;
+
+/// <summary>A job as a coordinator holds it in memory: the plan, the machine, and what is committed. Its methods do the I/O of the effects.</summary>
+internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IBlobStore store, ITrainer trainer)
+{
+    public FederationPlan Plan => plan.Plan;
+
+    public BlobRef PlanBlob => planBlob;
+
+    public RoundMachine Machine { get; } = new(plan.Plan);
+
+    public CommitLog Log { get; } = new(store, job);
+
+    public RoundManifest? Committed { get; private set; }
+
+    public string? CommittedSha256 { get; private set; }
+
+    /// <summary>Every site of the plan, in site-id order.</summary>
+    public IReadOnlyList<string> Sites { get; } = [.. plan.Plan.Clients.Select(static client => client.Site).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)];
+
+    /// <summary>Reads what current.json names.</summary>
+    public async Task ReadCommittedAsync(CancellationToken cancellationToken)
+    {
+        var current = await Log.ReadAsync(cancellationToken);
+        Committed = current is null ? null : await Log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken);
+        CommittedSha256 = current?.ManifestSha256;
+    }
+
+    /// <summary>The work of a phase, by site in site-id order, for the sites that have someone to ask.</summary>
+    public IEnumerable<(string Site, SiteAssignment Assignment)> Assignments(RoundState state, RoundPhase phase, IReadOnlySet<string> asked) =>
+        AssignmentBuilder.Build(Plan, job, planBlob, Committed, state, phase, asked);
+
+    /// <summary>Every client with the head it owns, by site: what an export is made from.</summary>
+    public IEnumerable<(string Site, SiteAssignment Committed)> CommittedBySite() =>
+        AssignmentBuilder.OfCommitted(Plan, job, planBlob, Committed ?? throw new InvalidOperationException("Nothing is committed."));
+
+    /// <summary>Makes the candidate of the open round from the closed cohort's updates, read one at a time in client-id order.</summary>
+    public Task<RoundEvent> AggregateAsync(RoundState state, IReadOnlyList<string> closed, CancellationToken cancellationToken) => Task.Run<RoundEvent>(async () =>
+    {
+        AdapterState shared, optimizer = AdapterState.Empty;
+        double? coherence = null;
+        if (state.Round == 0)
+        {
+            shared = await trainer.InitialSharedAsync(Plan, cancellationToken);
+        }
+        else
+        {
+            var before = await store.ReadStateAsync(Committed!.Shared.At(Keys.Shared(job, Committed.Round)), cancellationToken);
+            var remembered = Committed.ServerOptimizer is { } digest ? await store.ReadStateAsync(digest.At(Keys.ServerOptimizer(job, Committed.Round)), cancellationToken) : null;
+            var aggregate = await CohortAggregator.RunAsync(Plan, before, remembered, closed, state.Reports, (client, token) => ReadUpdateAsync(state, client, token), cancellationToken);
+            if (aggregate.Refused.Count > 0) return new RoundEvent.AggregationRefused(state.Round, state.Attempt, aggregate.Refused);
+            (shared, optimizer, coherence) = (aggregate.Shared!, aggregate.ServerOptimizer ?? AdapterState.Empty, aggregate.Coherence);
+        }
+
+        return new RoundEvent.Aggregated(state.Round, state.Attempt, new Candidate
+        {
+            Shared = await store.WriteStateAsync(Keys.Shared(job, state.Round), shared, NoMetadata, cancellationToken),
+            ServerOptimizer = optimizer.Count == 0 ? null : await store.WriteStateAsync(Keys.ServerOptimizer(job, state.Round), optimizer, NoMetadata, cancellationToken),
+            Coherence = coherence,
+        });
+    }, cancellationToken);
+
+    /// <summary>Writes the manifest and commits it; its blobs are written.</summary>
+    public async Task<string> CommitAsync(RoundState state, CancellationToken cancellationToken)
+    {
+        var manifest = ManifestBuilder.Build(Plan, planBlob.Sha256, Committed, state);
+        CommittedSha256 = await Log.CommitAsync(manifest, cancellationToken);
+        Committed = manifest;
+        return CommittedSha256;
+    }
+
+    /// <summary>Deletes the updates of a committed round.</summary>
+    public async Task ForgetUpdatesAsync(int round, int lastAttempt, CancellationToken cancellationToken)
+    {
+        for (var attempt = 1; attempt <= lastAttempt; attempt++) await store.DeletePrefixAsync(Keys.Attempt(job, round, attempt), cancellationToken);
+    }
+
+    private static readonly Dictionary<string, string> NoMetadata = [];
+
+    private async Task<AdapterState> ReadUpdateAsync(RoundState state, string client, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await store.ReadStateAsync(state.Reports[client].Update!.At(Keys.Update(job, state.Round, state.Attempt, client)), cancellationToken);
+        }
+        catch (CorruptBlobException e)
+        {
+            throw new BadInputException(e.Message, e); // refuses this update; the round goes on without it if the quorum holds
+        }
+    }
+}

@@ -1,0 +1,135 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Grains;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Placement;
+using Microsoft.Extensions.Logging;
+
+namespace FedRLora.Grains;
+
+/// <summary>
+/// A site's part of one job: cuts the site's cohort into groups, hands each to its leading client, and bundles reports so that
+/// the coordinator hears sites. It remembers nothing that the coordinator does not ask for again.
+/// </summary>
+[OnItsSite]
+internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAdapterExporter exporter, ILogger<SiteGrain> logger) : Grain, ISiteGrain
+{
+    private const int FanOut = 128;
+    private static readonly TimeSpan BundleFor = TimeSpan.FromMilliseconds(50);
+    private readonly List<ClientReport> _bundle = [];
+    private SiteAssignment? _current;
+    private IGrainTimer? _flush;
+    private int _silent;
+    private bool _sending;
+
+    public Task AcceptAsync(SiteAssignment assignment, CancellationToken cancellationToken = default)
+    {
+        var order = _current is { } current ? assignment.Order.CompareTo(current.Order) : 1;
+        if (order < 0) return Task.CompletedTask;
+        if (order > 0)
+        {
+            _bundle.Clear();
+            _silent = assignment.Pending?.Count ?? assignment.Members.Count;
+        }
+
+        _current = assignment;
+        _ = DispatchAsync(assignment);
+        return Task.CompletedTask;
+    }
+
+    public Task ReportAsync(IReadOnlyList<ClientReport> reports, CancellationToken cancellationToken = default)
+    {
+        foreach (var report in reports)
+        {
+            if (_current is { } current && (report.Round, report.Attempt, report.Phase) != current.Order) continue; // of work that was replaced
+            _bundle.Add(report);
+            _silent--;
+        }
+
+        if (_silent <= 0) _ = FlushAsync();
+        else _flush ??= this.RegisterGrainTimer(static (site, _) => site.FlushAsync(), this, new GrainTimerCreationOptions(BundleFor, Timeout.InfiniteTimeSpan) { KeepAlive = true });
+        return Task.CompletedTask;
+    }
+
+    public async Task CancelAsync(CancellationToken cancellationToken = default)
+    {
+        if (_current is not { } assignment) return;
+        foreach (var group in await GroupsAsync(assignment))
+            await ClientOf(assignment, group).CancelAsync(cancellationToken);
+    }
+
+    public async Task<IReadOnlyDictionary<string, string>> ExportAsync(SiteAssignment committed, CancellationToken cancellationToken = default)
+    {
+        var site = Keys.SiteOf(this.GetPrimaryKeyString());
+        var plan = await cache.PlanAsync(committed.Plan, cancellationToken);
+        var shared = await cache.SharedAsync(committed.Shared, cancellationToken);
+        var written = new SortedDictionary<string, string>(StringComparer.Ordinal);
+        foreach (var member in committed.Members)
+        {
+            var head = member.Head is { } blob ? await stores.Site.ReadStateAsync(blob, cancellationToken) : null;
+            var adapter = await Task.Run(() => exporter.Export(plan.Plan, plan.Client(member.ClientId), shared, head), cancellationToken);
+            var prefix = Keys.Export(committed.JobId, site, member.ClientId);
+            await stores.Site.WriteStateAsync(prefix + "adapter_model.safetensors", adapter.Tensors, PeftMetadata, cancellationToken);
+            await stores.Site.WriteBytesAsync(prefix + "adapter_config.json", System.Text.Encoding.UTF8.GetBytes(adapter.ConfigJson), WriteCondition.Any, cancellationToken);
+            written[member.ClientId] = prefix;
+        }
+
+        return written;
+    }
+
+    private static readonly Dictionary<string, string> PeftMetadata = new() { ["format"] = "pt" };
+
+    private async Task DispatchAsync(SiteAssignment assignment)
+    {
+        try
+        {
+            var pending = assignment.Pending?.ToHashSet(StringComparer.Ordinal);
+            var groups = (await GroupsAsync(assignment)).Where(group => pending is null || group.Any(member => pending.Contains(member.ClientId)));
+            foreach (var some in groups.Chunk(FanOut))
+            {
+                if (!ReferenceEquals(_current, assignment)) return; // replaced meanwhile
+                await Task.WhenAll(some.Select(group => ClientOf(assignment, group).AcceptAsync(assignment with { Members = group, Pending = null })));
+            }
+        }
+        catch (Exception e) when (e is OrleansException or TimeoutException or CorruptBlobException or IOException)
+        {
+            LogDispatchFailed(assignment.JobId, Keys.SiteOf(this.GetPrimaryKeyString()), assignment.Round, e); // the coordinator sends again
+        }
+    }
+
+    private IClientGrain ClientOf(SiteAssignment assignment, MemberWork[] group) =>
+        GrainFactory.GetGrain<IClientGrain>(Keys.Client(assignment.JobId, Keys.SiteOf(this.GetPrimaryKeyString()), group[0].ClientId));
+
+    // Cut from the whole sorted cohort by a plan value, so that a group sent again is the same group.
+    private async Task<IEnumerable<MemberWork[]>> GroupsAsync(SiteAssignment assignment)
+    {
+        var plan = await cache.PlanAsync(assignment.Plan, CancellationToken.None);
+        return assignment.Members.Chunk(plan.Plan.Training.GroupSize);
+    }
+
+    private async Task FlushAsync()
+    {
+        _flush?.Dispose();
+        _flush = null;
+        if (_sending || _bundle.Count == 0 || _current is not { } current) return;
+        _sending = true;
+        var sent = _bundle.ToArray();
+        try
+        {
+            var site = Keys.SiteOf(this.GetPrimaryKeyString());
+            await GrainFactory.GetGrain<ICoordinatorGrain>(current.JobId).ReportAsync(new SiteReport { Site = site, Clients = sent });
+            if (ReferenceEquals(_current, current)) _bundle.RemoveRange(0, sent.Length); // a newer assignment has emptied it already
+        }
+        catch (Exception e) when (e is OrleansException or TimeoutException)
+        {
+            LogReportLost(current.JobId, Keys.SiteOf(this.GetPrimaryKeyString()), sent.Length, e);
+        }
+        finally
+        {
+            _sending = false;
+        }
+
+        if (_bundle.Count > 0)
+            _flush ??= this.RegisterGrainTimer(static (site, _) => site.FlushAsync(), this, new GrainTimerCreationOptions(BundleFor, Timeout.InfiniteTimeSpan) { KeepAlive = true });
+    }
+}

@@ -1,0 +1,45 @@
+using System.Net;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Grains;
+using FedRLora.Silo.Storage;
+using FedRLora.Training;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Orleans.Configuration;
+using Orleans.Hosting;
+
+namespace FedRLora.Silo;
+
+/// <summary>The composition root: the only place where grains, trainer and stores meet.</summary>
+public static class SiloHost
+{
+    /// <summary>Id of the Orleans service and cluster on one machine.</summary>
+    public const string ServiceId = "fedrlora";
+
+    /// <summary>A silo ready to start, with the real trainer unless <paramref name="configure"/> replaces it.</summary>
+    public static IHost Create(SiloOptions options, Action<HostApplicationBuilder>? configure = null)
+    {
+        var builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+        builder.Services.Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(10));
+        builder.Logging.SetMinimumLevel(LogLevel.Information).AddFilter("Orleans", LogLevel.Error).AddFilter("Microsoft", LogLevel.Warning);
+        builder.Services.AddSingleton(TimeProvider.System);
+        builder.AddStorage(options);
+        builder.AddTraining(options);
+        builder.AddTelemetry(options.Name);
+        configure?.Invoke(builder);
+        builder.UseOrleans(silo => silo
+            .UseLocalhostClustering(options.SiloPort, options.GatewayPort, options.PrimaryPort is { } primary ? new IPEndPoint(IPAddress.Loopback, primary) : null, ServiceId, ServiceId)
+            .Configure<Orleans.Configuration.SiloOptions>(orleans => orleans.SiloName = options.Name)
+            .Configure<ClusterMembershipOptions>(membership =>
+            {
+                membership.ProbeTimeout = options.ProbeEvery;
+                membership.TableRefreshTimeout = options.ProbeEvery * 5;
+                membership.NumVotesForDeathDeclaration = 1;
+                membership.DefunctSiloExpiration = TimeSpan.FromHours(1);
+            })
+            .Configure<SiloMessagingOptions>(static messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(30))
+            .AddFederation(new SiloIdentity(options.Name, options.Sites), new GrainSettings { ResendAfter = options.ResendAfter }));
+        return builder.Build();
+    }
+}

@@ -1,0 +1,35 @@
+namespace FedRLora.Silo;
+
+/// <summary>What a silo process is told. It listens on loopback only.</summary>
+public sealed record SiloOptions
+{
+    /// <summary>The silo's name; unique among running silos.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>The sites it serves; "*" for all on one machine.</summary>
+    public required IReadOnlyList<string> Sites { get; init; }
+
+    /// <summary>The folder that relative model and data paths of plans start from.</summary>
+    public required string Root { get; init; }
+
+    /// <summary>Folder of the job's blobs.</summary>
+    public required string Store { get; init; }
+
+    /// <summary>Folder of the site's own blobs, heads and optimizer states; null keeps them beside the job's.</summary>
+    public string? SiteStore { get; init; }
+
+    /// <summary>Port between silos.</summary>
+    public required int SiloPort { get; init; }
+
+    /// <summary>Port for cluster clients.</summary>
+    public required int GatewayPort { get; init; }
+
+    /// <summary>Silo port of the process that keeps the membership table; null: this one.</summary>
+    public int? PrimaryPort { get; init; }
+
+    /// <summary>How long a client may be silent before its work is sent again.</summary>
+    public TimeSpan ResendAfter { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>Time between two probes of a neighbouring silo; three missed ones make it dead.</summary>
+    public TimeSpan ProbeEvery { get; init; } = TimeSpan.FromSeconds(2);
+}
