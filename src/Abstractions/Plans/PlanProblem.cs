@@ -1,0 +1,31 @@
+using System.Globalization;
+
+namespace FedRLora.Abstractions.Plans;
+
+/// <summary>One mistake in a plan file.</summary>
+/// <param name="File">The file's name as the user gave it.</param>
+/// <param name="Line">Line of the value or key, from 1.</param>
+/// <param name="Column">Column of the value or key, from 1.</param>
+/// <param name="Message">What is wrong, the value, and what to give instead; begins with the value's path.</param>
+public sealed record PlanProblem(string File, int Line, int Column, string Message)
+{
+    /// <summary><c>demo.yaml:12:7: training.steps: "ten" is not an integer; give a number from 1 to 100000.</c></summary>
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{File}:{Line}:{Column}: {Message}");
+}
+
+/// <summary>A plan, or everything that keeps the file from being one.</summary>
+public sealed record PlanReadResult
+{
+    /// <summary>The plan; null where there are problems.</summary>
+    public FederationPlan? Plan { get; init; }
+
+    /// <summary>All problems, in the order of the file.</summary>
+    public required IReadOnlyList<PlanProblem> Problems { get; init; }
+}
+
+/// <summary>A plan has mistakes. The message has one line for each.</summary>
+public sealed class PlanException(IReadOnlyList<PlanProblem> problems) : BadInputException(string.Join('\n', problems))
+{
+    /// <summary>All problems, in the order of the file.</summary>
+    public IReadOnlyList<PlanProblem> Problems { get; } = problems;
+}

@@ -1,0 +1,112 @@
+namespace FedRLora.Abstractions.Plans;
+
+/// <summary>Values of a plan that do not go together.</summary>
+/// <param name="Message">What is wrong and what to do.</param>
+/// <param name="Paths">The values that the fault rests on, the one to look at first in front; for example <c>adapter.initB</c>.</param>
+public sealed record PlanFault(string Message, params IReadOnlyList<string> Paths);
+
+/// <summary>
+/// The rules about values that must go together (METHODS-CORE 7.2). <see cref="PlanReader"/> checks each value by itself.
+/// </summary>
+public static class PlanValidator
+{
+    /// <summary>Every fault of <paramref name="plan"/>; none if it can run.</summary>
+    public static IReadOnlyList<PlanFault> Faults(FederationPlan plan) =>
+        [.. Start(plan.Adapter), .. Heads(plan.Adapter), .. Sharing(plan.Adapter), .. Training(plan), .. Strategy(plan.Strategy), .. Clients(plan.Clients), .. Evaluation(plan)];
+
+    private static IEnumerable<PlanFault> Start(AdapterSpec adapter)
+    {
+        var (zeroA, zeroB) = (adapter.InitA.Law == InitLaw.Zero, adapter.InitB.Law == InitLaw.Zero);
+        if (adapter.Start == Plans.Start.Anchored && (zeroA || zeroB))
+            yield return new("an anchored start needs initA and initB that are not zero; give stable: 64, or start: exact.", zeroB ? "adapter.initB" : "adapter.initA", "adapter.start");
+        if (adapter.Start == Plans.Start.Exact && !zeroA && !zeroB)
+            yield return new("an exact start needs initA or initB zero, or the fresh adapter changes the model; give initB: zero, or start: anchored.", "adapter.start", "adapter.initB", "adapter.initA");
+        if (adapter.Start == Plans.Start.Exact && zeroA && zeroB)
+            yield return new("initA and initB are both zero, a saddle that training never leaves; give one of them kaimingUniform, gaussian or stable.", "adapter.initA", "adapter.initB", "adapter.start");
+        if (!adapter.TrainsA && !adapter.TrainsB)
+            yield return new("neither A nor B trains; set trainsA or trainsB to true.", "adapter.trainsB", "adapter.trainsA");
+        else if (!adapter.TrainsB && zeroB && !zeroA)
+            yield return new("B is zero and does not train, so the adapter stays zero; set trainsB: true, or give initB another law.", "adapter.trainsB", "adapter.initB", "adapter.initA");
+        else if (!adapter.TrainsA && zeroA && !zeroB)
+            yield return new("A is zero and does not train, so the adapter stays zero; set trainsA: true, or give initA another law.", "adapter.trainsA", "adapter.initA", "adapter.initB");
+    }
+
+    private static IEnumerable<PlanFault> Heads(AdapterSpec adapter)
+    {
+        if (adapter.Heads > 1 && adapter.Routing == Routing.ByTask)
+            yield return new($"byTask gives a client one head, the plan asks for {adapter.Heads}; give heads: 1, or routing: mean, sum or softmax.", "adapter.routing", "adapter.heads");
+        if (adapter.Heads == 1 && adapter.Routing == Routing.Softmax)
+            yield return new("softmax over one head is constant; give heads: 2 or more, or routing: byTask.", "adapter.routing", "adapter.heads");
+        if (adapter.Dropout is { Site: DropoutSite.None, P: > 0 })
+            yield return new("p has no effect where site is none; give site: input or hidden, or p: 0.", "adapter.dropout.p", "adapter.dropout.site");
+    }
+
+    private static IEnumerable<PlanFault> Sharing(AdapterSpec adapter) =>
+    [
+        .. Sharing("A", adapter.TrainsA, adapter.ScopeA, adapter.SeedA),
+        .. Sharing("B", adapter.TrainsB, adapter.ScopeB, adapter.SeedB),
+    ];
+
+    private static IEnumerable<PlanFault> Sharing(string tensor, bool trains, Scope scope, SeedPolicy seed)
+    {
+        var (trainsPath, scopePath, seedPath) = ($"adapter.trains{tensor}", $"adapter.scope{tensor}", $"adapter.seed{tensor}");
+        if (scope == Scope.Seed && trains)
+            yield return new($"scope seed redraws {tensor} and would lose its training; set trains{tensor}: false, or scope{tensor}: job or client.", scopePath, trainsPath);
+        if (scope == Scope.Job && !trains)
+            yield return new($"{tensor} does not train, so there is nothing to aggregate; set scope{tensor}: seed, or trains{tensor}: true.", scopePath, trainsPath);
+        if (scope == Scope.Job && seed != SeedPolicy.Common)
+            yield return new($"clients that aggregate {tensor} start from one value; set seed{tensor}: common, or scope{tensor}: client.", seedPath, scopePath);
+    }
+
+    private static IEnumerable<PlanFault> Training(FederationPlan plan)
+    {
+        var (training, adapter) = (plan.Training, plan.Adapter);
+        if (training.WarmHeadSteps > training.Steps)
+            yield return new($"{training.WarmHeadSteps} exceeds the {training.Steps} steps of a round, of which they are a part.", "training.warmHeadSteps", "training.steps");
+        for (var i = 0; i < plan.Clients.Count; i++)
+        {
+            if (plan.Clients[i].Steps is { } steps && training.WarmHeadSteps > steps)
+                yield return new($"{steps} steps are fewer than the {training.WarmHeadSteps} of training.warmHeadSteps, which are a part of them.", Client(i, "steps"), "training.warmHeadSteps");
+        }
+
+        var ownsTrained = (adapter.TrainsA && adapter.ScopeA == Scope.Client) || (adapter.TrainsB && adapter.ScopeB == Scope.Client) || (adapter.HasRouter && adapter.ScopeRouter == Scope.Client);
+        if (training.WarmHeadSteps > 0 && !ownsTrained)
+            yield return new("no trained tensor stays with its client, so there is no head to warm; give warmHeadSteps: 0, or scopeB: client.", "training.warmHeadSteps", "adapter.scopeA", "adapter.scopeB", "adapter.scopeRouter", "adapter.method");
+        var total = (long)plan.Strategy.Rounds * training.Steps;
+        if (training.WarmupSteps > total)
+            yield return new($"{training.WarmupSteps} exceeds the run's {total} steps ({plan.Strategy.Rounds} rounds of {training.Steps}).", "training.warmupSteps", "training.steps", "strategy.rounds");
+    }
+
+    private static IEnumerable<PlanFault> Strategy(StrategySpec strategy)
+    {
+        if (strategy.Selection is { Rule: SelectionRule.All, Fraction: < 1 })
+            yield return new("a fraction needs rule: uniform; rule all takes every client.", "strategy.selection.fraction", "strategy.selection.rule");
+        if (strategy.SiteLoss == SiteLoss.Continue && strategy.Quorum >= 1)
+            yield return new("a round cannot go on without a site while quorum is 1; give a quorum below 1, or siteLoss: wait.", "strategy.siteLoss", "strategy.quorum");
+    }
+
+    private static IEnumerable<PlanFault> Clients(IReadOnlyList<ClientSpec> clients)
+    {
+        if (clients.Count == 0)
+            yield return new("the list is empty; give at least one client.", "clients");
+        var seen = new Dictionary<string, int>(StringComparer.OrdinalIgnoreCase);
+        for (var i = 0; i < clients.Count; i++)
+        {
+            if (clients[i].Id.Length > 0 && !seen.TryAdd(clients[i].Id, i))
+                yield return new($"\"{clients[i].Id}\" is the id of clients[{seen[clients[i].Id]}] already; ids differ in more than the case of letters.", Client(i, "id"));
+        }
+    }
+
+    private static IEnumerable<PlanFault> Evaluation(FederationPlan plan)
+    {
+        if (plan.Clients.Count == 0 || plan.Clients.Any(static client => client.Data.Test is not null))
+            yield break;
+        var tests = plan.Clients.Select(static (_, i) => Client(i, "data.test"));
+        if (plan.Evaluation.Metric != Metric.Auto)
+            yield return new("no client has test rows to score; give at least one client data.test.", ["evaluation.metric", .. tests]);
+        if (plan.Evaluation.LocalOnly)
+            yield return new("no client has test rows to compare by; give at least one client data.test.", ["evaluation.localOnly", .. tests]);
+    }
+
+    private static string Client(int index, string key) => $"clients[{index}].{key}";
+}

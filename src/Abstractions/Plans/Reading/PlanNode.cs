@@ -1,0 +1,125 @@
+using YamlDotNet.Core;
+using YamlDotNet.Core.Events;
+
+namespace FedRLora.Abstractions.Plans.Reading;
+
+/// <summary>A place in the plan file, from 1.</summary>
+internal readonly record struct Place(int Line, int Column)
+{
+    public static Place Start { get; } = new(1, 1);
+
+    public static Place Of(Mark mark) => new((int)mark.Line, (int)mark.Column);
+}
+
+/// <summary>YAML with the place of every key and value.</summary>
+internal abstract record PlanNode(Place Place);
+
+/// <summary>Text, a number or a flag; <paramref name="Quoted"/> text is neither of the latter.</summary>
+internal sealed record ScalarNode(Place Place, string Value, bool Quoted) : PlanNode(Place)
+{
+    /// <summary>No value: empty, <c>~</c> or <c>null</c>.</summary>
+    public bool IsNull => !Quoted && Value is "" or "~" or "null";
+}
+
+internal sealed record ListNode(Place Place, IReadOnlyList<PlanNode> Items) : PlanNode(Place);
+
+internal sealed record MapEntry(string Key, Place KeyPlace, PlanNode Value);
+
+/// <summary>A mapping; of a key that is given twice, the first entry.</summary>
+internal sealed record MapNode(Place Place, IReadOnlyList<MapEntry> Entries) : PlanNode(Place);
+
+/// <summary>Builds nodes from parser events, since YamlDotNet's own representation model stops at the first duplicate key.</summary>
+internal sealed class PlanNodeReader(ProblemList problems)
+{
+    private const int MaxDepth = 32;
+
+    private readonly Dictionary<AnchorName, PlanNode> _anchors = [];
+
+    /// <summary>The one document of the file; null if it is empty or cannot be parsed, which is reported.</summary>
+    public PlanNode? Read(string yaml)
+    {
+        var parser = new Parser(new StringReader(yaml));
+        try
+        {
+            parser.Consume<StreamStart>();
+            if (!parser.TryConsume<DocumentStart>(out _))
+            {
+                problems.Add(Place.Start, "", "the file is empty; a plan needs at least name, model and clients.");
+                return null;
+            }
+
+            var root = ReadNode(parser, "", 0);
+            parser.Consume<DocumentEnd>();
+            if (parser.Accept<DocumentStart>(out var second))
+                problems.Add(Place.Of(second.Start), "", "a plan file has one document; this begins another.");
+            return root;
+        }
+        catch (YamlException e)
+        {
+            // A scalar that a tab cuts short begins on an earlier line; the tab is what the user has to find.
+            problems.Add(Place.Of(e.Message.Contains("tab character", StringComparison.Ordinal) ? e.End : e.Start), "", $"not valid YAML: {Sentence(e.Message)}");
+            return null;
+        }
+        catch (InvalidOperationException)
+        {
+            // The scanner gives up like this where a key follows an open bracket.
+            problems.Add(parser.Current is { } last ? Place.Of(last.End) : Place.Start, "", "not valid YAML: a list or mapping that begins here is not closed.");
+            return null;
+        }
+    }
+
+    private PlanNode ReadNode(IParser parser, string path, int depth)
+    {
+        var parsed = parser.Consume<ParsingEvent>();
+        if (depth > MaxDepth)
+            throw new YamlException(parsed.Start, parsed.End, $"nested deeper than {MaxDepth} levels");
+        if (parsed is AnchorAlias alias)
+            return _anchors.TryGetValue(alias.Value, out var target) ? target : throw new YamlException(alias.Start, alias.End, $"the alias *{alias.Value} has no anchor before it");
+        if (parsed is not NodeEvent node)
+            throw new YamlException(parsed.Start, parsed.End, "a value is missing");
+        if (!node.Tag.IsEmpty && !node.Tag.IsNonSpecific)
+            problems.Add(Place.Of(node.Start), path, $"the tag {node.Tag} is not supported; remove it.");
+
+        PlanNode result = node switch
+        {
+            Scalar scalar => new ScalarNode(Place.Of(scalar.Start), scalar.Value, scalar.Style is not ScalarStyle.Plain),
+            SequenceStart => ReadList(parser, node, path, depth),
+            _ => ReadMap(parser, node, path, depth),
+        };
+        if (!node.Anchor.IsEmpty)
+            _anchors[node.Anchor] = result;
+        return result;
+    }
+
+    private ListNode ReadList(IParser parser, NodeEvent start, string path, int depth)
+    {
+        var items = new List<PlanNode>();
+        while (!parser.TryConsume<SequenceEnd>(out _))
+            items.Add(ReadNode(parser, ProblemList.Item(path, items.Count), depth + 1));
+        return new(Place.Of(start.Start), items);
+    }
+
+    private MapNode ReadMap(IParser parser, NodeEvent start, string path, int depth)
+    {
+        var entries = new Dictionary<string, MapEntry>(StringComparer.Ordinal);
+        while (!parser.TryConsume<MappingEnd>(out _))
+        {
+            var key = ReadNode(parser, path, depth + 1);
+            var name = (key as ScalarNode)?.Value;
+            var keyPath = ProblemList.Join(path, name ?? "?");
+            var value = ReadNode(parser, keyPath, depth + 1);
+            if (name is null)
+                problems.Add(key.Place, path, "a key is a word, not a list or a mapping.");
+            else if (!entries.TryAdd(name, new(name, key.Place, value)))
+                problems.Add(key.Place, keyPath, $"given twice; the first is on line {entries[name].KeyPlace.Line}. Remove one.");
+        }
+
+        return new(Place.Of(start.Start), [.. entries.Values]);
+    }
+
+    private static string Sentence(string message)
+    {
+        var line = message.ReplaceLineEndings(" ").Replace("  ", " ", StringComparison.Ordinal).Trim();
+        return line.EndsWith('.') ? line : line + ".";
+    }
+}

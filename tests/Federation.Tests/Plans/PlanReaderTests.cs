@@ -1,0 +1,334 @@
+using CsCheck;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
+
+namespace FedRLora.Federation.Tests.Plans;
+
+public sealed class PlanReaderTests
+{
+    private const string Minimal = """
+        name: demo
+        model: models/tiny
+        clients:
+          - {id: a, task: sst2, data: {train: sst2.jsonl}}
+        """;
+
+    [Fact]
+    public void The_minimal_plan_takes_every_default()
+    {
+        var plan = PlanReader.Require(Minimal, "demo.yaml");
+
+        Assert.Equal("demo", plan.Name);
+        Assert.Equal("models/tiny", plan.Model.Path);
+        Assert.Equal(AdapterCatalog.Methods["r-lora-federated"].Spec, plan.Adapter);
+        Assert.Equal(new TrainingSpec(), plan.Training);
+        Assert.Equal(new StrategySpec(), plan.Strategy);
+        Assert.Equal(new EvaluationSpec(), plan.Evaluation);
+        Assert.Equal(new ClientSpec { Id = "a", Task = "sst2", Data = new() { Train = "sst2.jsonl" } }, Assert.Single(plan.Clients));
+    }
+
+    [Fact]
+    public void Every_key_is_read()
+    {
+        var plan = PlanReader.Require("""
+            name: full
+            seed: 18446744073709551615
+            model: {path: models/tiny}
+            adapter:
+              method: r-lora
+              rank: 4
+              alpha: 32
+              scaling: alphaOverRank
+              targetModules: [q_proj, v_proj]
+              heads: 2
+              routing: mean
+              initA: kaimingUniform
+              initB: {law: gaussian, value: 0.02}
+              initRouter: {gaussian: 1e-3}
+              seedA: common
+              seedB: perTask
+              start: anchored
+              dropout: {site: input, masks: allHeads, p: 0.1}
+              trainsA: true
+              trainsB: true
+              scopeA: job
+              scopeB: client
+              scopeRouter: job
+              weighting: samples
+            training:
+              steps: 7
+              batchSize: 3
+              maxTokens: 64
+              learningRate: 1e-3
+              warmupSteps: 5
+              schedule: linear
+              weightDecay: 0.01
+              beta1: 0.8
+              beta2: 0.95
+              epsilon: 1e-6
+              clipNorm: 0
+              warmHeadSteps: 2
+              moments: reset
+              groupSize: 4
+              threads: 2
+            strategy:
+              rounds: 3
+              selection: {rule: uniform, fraction: 0.5}
+              aggregation: mean
+              serverOptimizer: {rule: sgd, learningRate: 0.5}
+              deadline: 5m
+              quorum: 0.5
+              maxAttempts: 2
+              siteLoss: continue
+            clients:
+              - id: a
+                task: sst2
+                site: north
+                data: {train: a.jsonl, test: b.jsonl, offset: 10, rows: 100, shuffleLabels: true}
+                steps: 9
+                weight: 2.5
+            evaluation: {everyRounds: 2, metric: accuracy, maxRows: 50, maxNewTokens: 8, localOnly: true}
+            checkpoints: {export: false}
+            """, "full.yaml");
+
+        Assert.Equal(ulong.MaxValue, plan.Seed);
+        Assert.Equal(["q_proj", "v_proj"], plan.Adapter.TargetModules);
+        Assert.Equal(
+            new AdapterSpec
+            {
+                Method = "r-lora", Rank = 4, Alpha = 32, Scaling = Scaling.AlphaOverRank, Heads = 2, Routing = Routing.Mean, InitA = Init.KaimingUniform,
+                InitB = Init.Gaussian(0.02), InitRouter = Init.Gaussian(1e-3), SeedB = SeedPolicy.PerTask, Start = Start.Anchored,
+                Dropout = Dropout.Input(MaskSharing.AllHeads, 0.1), ScopeRouter = Scope.Job, Weighting = Weighting.Samples,
+            },
+            plan.Adapter with { TargetModules = new AdapterSpec().TargetModules });
+        Assert.Equal(
+            new TrainingSpec
+            {
+                Steps = 7, BatchSize = 3, MaxTokens = 64, LearningRate = 1e-3, WarmupSteps = 5, Schedule = Schedule.Linear, WeightDecay = 0.01, Beta1 = 0.8,
+                Beta2 = 0.95, Epsilon = 1e-6, ClipNorm = 0, WarmHeadSteps = 2, Moments = Moments.Reset, GroupSize = 4, Threads = 2,
+            },
+            plan.Training);
+        Assert.Equal(
+            new StrategySpec
+            {
+                Rounds = 3, Selection = new() { Rule = SelectionRule.Uniform, Fraction = 0.5 }, ServerOptimizer = new() { LearningRate = 0.5 },
+                Deadline = TimeSpan.FromMinutes(5), Quorum = 0.5, MaxAttempts = 2, SiteLoss = SiteLoss.Continue,
+            },
+            plan.Strategy);
+        Assert.Equal(
+            new ClientSpec
+            {
+                Id = "a", Task = "sst2", Site = "north", Steps = 9, Weight = 2.5,
+                Data = new() { Train = "a.jsonl", Test = "b.jsonl", Offset = 10, Rows = 100, ShuffleLabels = true },
+            },
+            plan.Clients[0]);
+        Assert.Equal(new EvaluationSpec { EveryRounds = 2, Metric = Metric.Accuracy, MaxRows = 50, MaxNewTokens = 8, LocalOnly = true }, plan.Evaluation);
+        Assert.False(plan.Checkpoints.Export);
+    }
+
+    [Fact]
+    public void Nine_mistakes_are_nine_problems_with_their_places()
+    {
+        var result = PlanReader.Read("""
+            name: my run
+            model: models/tiny
+            adapter:
+              method: lora
+              rnak: 4
+              routing: softmx
+              initA: zero
+            training:
+              steps: ten
+              batchSize: 0
+              steps: 12
+            strategy:
+              quorum: 1.5
+            clients:
+              - id: a
+                data: {train: a.jsonl}
+            """, "demo.yaml");
+
+        Assert.Null(result.Plan);
+        Assert.Equal(
+            [
+                "demo.yaml:1:7: name: \"my run\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores.",
+                "demo.yaml:5:3: adapter.rnak: unknown key; did you mean rank?",
+                "demo.yaml:6:12: adapter.routing: \"softmx\" is not known; did you mean softmax? Give one of byTask, mean, sum, softmax.",
+                "demo.yaml:7:10: adapter.initA: initA and initB are both zero, a saddle that training never leaves; give one of them kaimingUniform, gaussian or stable.",
+                "demo.yaml:9:10: training.steps: \"ten\" is not an integer; give a number from 1 to 100000.",
+                "demo.yaml:10:14: training.batchSize: 0 is out of range; give a number from 1 to 65536.",
+                "demo.yaml:11:3: training.steps: given twice; the first is on line 9. Remove one.",
+                "demo.yaml:13:11: strategy.quorum: 1.5 is out of range; give a number above 0 and at most 1.",
+                "demo.yaml:15:5: clients[0].task: missing; give the client's task.",
+            ],
+            result.Problems.Select(static problem => problem.ToString()));
+    }
+
+    [Fact]
+    public void Require_throws_every_problem_in_one_message()
+    {
+        var thrown = Assert.Throws<PlanException>(() => PlanReader.Require("seed: -1", "p.yaml"));
+
+        Assert.IsType<BadInputException>(thrown, exactMatch: false);
+        Assert.Equal(4, thrown.Problems.Count);
+        Assert.Equal(
+            """
+            p.yaml:1:1: name: missing; give the run's name.
+            p.yaml:1:1: model: missing; give the folder of the base model.
+            p.yaml:1:1: clients: missing; give a list of clients, each with id, task and data.
+            p.yaml:1:7: seed: "-1" is not an integer from 0 to 18446744073709551615.
+            """.ReplaceLineEndings("\n"),
+            thrown.Message);
+    }
+
+    [Theory]
+    [InlineData("", "1:1: the file is empty; a plan needs at least name, model and clients.")]
+    [InlineData("# only a comment", "1:1: the file is empty; a plan needs at least name, model and clients.")]
+    [InlineData("- a", "1:1: a list is not a plan; a plan needs at least name, model and clients.")]
+    [InlineData("just words", "1:1: \"just words\" is not a plan; a plan needs at least name, model and clients.")]
+    public void A_file_that_is_no_plan_says_so(string yaml, string expected) =>
+        Assert.Equal("p.yaml:" + expected, Assert.Single(PlanReader.Read(yaml, "p.yaml").Problems).ToString());
+
+    [Theory]
+    [InlineData("name: [a\nmodel: b", 1)]
+    [InlineData("name: a\n\tmodel: b", 2)]
+    [InlineData("name: *nowhere", 1)]
+    [InlineData("name: \"open", 1)]
+    public void A_syntax_error_is_one_problem_with_its_place(string yaml, int line)
+    {
+        var problem = Assert.Single(PlanReader.Read(yaml, "p.yaml").Problems);
+        Assert.Equal(line, problem.Line);
+        Assert.StartsWith("not valid YAML: ", problem.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Whatever_is_typed_is_a_plan_or_problems() =>
+        Gen.Select(Gen.Int[0, Minimal.Length - 1], Gen.Int[0, 5], Gen.String["[]{}:,-&*!|>'\"%@`#?~ \t\n\0a0"]).Sample((at, cut, insert) =>
+        {
+            var yaml = Minimal[..at] + insert + Minimal[Math.Min(Minimal.Length, at + cut)..];
+            var result = PlanReader.Read(yaml, "p.yaml");
+            return result.Plan is null == result.Problems.Count > 0 && result.Problems.All(static p => p is { Line: > 0, Column: > 0 });
+        }, iter: 20_000);
+
+    [Fact]
+    public void A_deeply_nested_file_is_refused_not_overflowed() =>
+        Assert.Contains("nested deeper", Assert.Single(PlanReader.Read("name: " + new string('[', 20_000), "p.yaml").Problems).Message, StringComparison.Ordinal);
+
+    [Theory]
+    [InlineData("privacy: {epsilon: 1}", "privacy: not available in this version; remove it.")]
+    [InlineData("telemetry: {}", "telemetry: not available in this version; remove it.")]
+    [InlineData("faults: []", "faults: not available in this version; remove it.")]
+    [InlineData("strategy: {trigger: buffered}", "strategy.trigger: not available in this version; remove it.")]
+    [InlineData("adapter: {core: full}", "adapter.core: not available in this version; remove it.")]
+    [InlineData("adapter: qlora", "adapter.method: \"qlora\" is not known; did you mean lora? Give one of fedsa-lora, ffa-lora, hydra-lora, lora, m-lora, r-lora, r-lora-federated, rslora.")]
+    [InlineData("adapter: {r: 4}", "adapter.r: unknown key; did you mean rank?")]
+    [InlineData("adapter: {lora_alpha: 4}", "adapter.lora_alpha: unknown key; did you mean alpha?")]
+    [InlineData("adapter: {target_modules: [q]}", "adapter.target_modules: unknown key; did you mean targetModules?")]
+    [InlineData("adapter: {targetModules: q_proj}", "adapter.targetModules: \"q_proj\" is not a list; give a list such as [q_proj, v_proj], or [] for every linear layer.")]
+    [InlineData("adapter: {targetModules: [q, q]}", "adapter.targetModules[1]: q is in the list already; remove it.")]
+    [InlineData("adapter: {initA: stable}", "adapter.initA: stable needs a value; give stable: 64.")]
+    [InlineData("adapter: {initA: svd}", "adapter.initA: \"svd\" is not known; give one of zero, kaimingUniform, gaussian: 0.02, stable: 64.")]
+    [InlineData("adapter: {initA: {stable: 0}}", "adapter.initA.stable: 0 is out of range; give a number above 0 and at most 1000000.")]
+    [InlineData("adapter: {initA: {law: stable}}", "adapter.initA.value: missing; give gamma, such as 64.")]
+    [InlineData("adapter: {initA: {law: kaimingUniform, value: 3}}", "adapter.initA.value: unknown key; known here: law.")]
+    [InlineData("adapter: {initA: {stable: 1, gaussian: 1}}", "adapter.initA: a mapping stands here; give one of zero, kaimingUniform, gaussian: 0.02, stable: 64.")]
+    [InlineData("adapter: {dropout: {p: 1}}", "adapter.dropout.p: 1 is out of range; give a number at least 0 and below 1.")]
+    [InlineData("adapter: {dropout: 0.1}", "adapter.dropout: \"0.1\" is not a section; give keys with values below it.")]
+    [InlineData("adapter: {trainsA: yes}", "adapter.trainsA: \"yes\" is not a flag; give true or false.")]
+    [InlineData("adapter: {alpha: .nan}", "adapter.alpha: \".nan\" is not a number; give a number above 0 and at most 1000000.")]
+    [InlineData("training: {steps: \"10\"}", "training.steps: \"10\" in quotes is not an integer; give a number from 1 to 100000.")]
+    [InlineData("training: {steps: 99999999999}", "training.steps: 99999999999 is out of range; give a number from 1 to 100000.")]
+    [InlineData("training: {steps: [1]}", "training.steps: a list stands here; give a number from 1 to 100000.")]
+    [InlineData("training: {steps: }", "training.steps: an empty value stands here; give a number from 1 to 100000.")]
+    [InlineData("training: {lr: 1}", "training.lr: unknown key; did you mean learningRate?")]
+    [InlineData("strategy: {rounds: 0}", "strategy.rounds: 0 is out of range; give a number from 1 to 100000.")]
+    [InlineData("strategy: {num_rounds: 3}", "strategy.num_rounds: unknown key; did you mean rounds?")]
+    [InlineData("strategy: {deadline: 0s}", "strategy.deadline: 0s is out of range; give a time such as 30s, 5m, 2h or 00:05:00, above 0 and at most 30 days.")]
+    [InlineData("strategy: {deadline: 90}", "strategy.deadline: \"90\" is not a time; give a time such as 30s, 5m, 2h or 00:05:00.")]
+    [InlineData("strategy: {aggregation: median}", "strategy.aggregation: \"median\" is not known; give mean.")]
+    [InlineData("strategy: {serverOptimizer: adam}", "strategy.serverOptimizer.rule: \"adam\" is not known; give sgd.")]
+    [InlineData("strategy: {selection: {fraction: 0}}", "strategy.selection.fraction: 0 is out of range; give a number above 0 and at most 1.")]
+    [InlineData("evaluation: {everyRounds: 0}", "evaluation.everyRounds: 0 is out of range; give a number from 1 to 100000.")]
+    [InlineData("evaluation: !!python/object {}", "evaluation: the tag tag:yaml.org,2002:python/object is not supported; remove it.")]
+    [InlineData("wandb: true", "wandb: unknown key; known here: name, seed, model, adapter, training, strategy, clients, evaluation, checkpoints.")]
+    [InlineData("[a]: b", "a key is a word, not a list or a mapping.")]
+    public void A_wrong_value_is_one_problem(string line, string expected)
+    {
+        var problem = Assert.Single(PlanReader.Read($"{Minimal}\n{line}\n", "demo.yaml").Problems);
+
+        Assert.Equal(expected, problem.Message);
+        Assert.Equal(5, problem.Line);
+    }
+
+    [Theory]
+    [InlineData("{id: ., task: t, data: {train: t}}", "clients[0].id: \".\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores.")]
+    [InlineData("{id: a/b, task: t, data: {train: t}}", "clients[0].id: \"a/b\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores.")]
+    [InlineData("{id: a, task: t, site: .., data: {train: t}}", "clients[0].site: \"..\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores.")]
+    [InlineData("{id: a, task: \"x\\n\", data: {train: t}}", "clients[0].task: \"x\\u000a\" cannot be used; give 1 to 64 characters on one line.")]
+    [InlineData("{id: a, task: t, data: t.jsonl}", "clients[0].data: \"t.jsonl\" is not a section; give keys with values below it.")]
+    [InlineData("{id: a, task: t, data: }", "clients[0].data: an empty value stands here; give the client's rows: {train: file, test: file}.")]
+    [InlineData("{id: a, task: t, data: {tran: t}}", "clients[0].data.tran: unknown key; did you mean train?")]
+    [InlineData("{id: a, task: t, data: {train: t}, weight: 0}", "clients[0].weight: 0 is out of range; give a number above 0 and at most 1000000.")]
+    [InlineData("{id: a, task: t, data: {train: t}, rank: 4}", "clients[0].rank: not available in this version; remove it.")]
+    [InlineData("a", "clients[0]: \"a\" is not a client; give id, task and data.")]
+    public void A_wrong_client_is_one_problem(string client, string expected)
+    {
+        var problem = Assert.Single(PlanReader.Read($"name: n\nmodel: m\nclients:\n  - {client}\n", "demo.yaml").Problems);
+
+        Assert.Equal(expected, problem.Message);
+        Assert.Equal(4, problem.Line);
+    }
+
+    [Fact]
+    public void A_long_name_is_refused()
+    {
+        Assert.Empty(PlanReader.Read(Minimal.Replace("demo", new string('n', 64), StringComparison.Ordinal), "p").Problems);
+        Assert.Single(PlanReader.Read(Minimal.Replace("demo", new string('n', 65), StringComparison.Ordinal), "p").Problems);
+    }
+
+    [Theory]
+    [InlineData("30s", 30)]
+    [InlineData("1.5m", 90)]
+    [InlineData("2h", 7200)]
+    [InlineData("1d", 86400)]
+    [InlineData("500ms", 0.5)]
+    [InlineData("00:05:00", 300)]
+    [InlineData("1.00:00:01", 86401)]
+    public void A_deadline_is_a_number_with_a_unit_or_a_clock(string text, double seconds) =>
+        Assert.Equal(TimeSpan.FromSeconds(seconds), PlanReader.Require($"{Minimal}\nstrategy: {{deadline: {text}}}", "p").Strategy.Deadline);
+
+    [Fact]
+    public void Empty_optional_values_are_absent()
+    {
+        var plan = PlanReader.Require($"{Minimal}\nadapter:\ntraining: ~\nstrategy: {{deadline: null}}\nevaluation: {{maxRows: }}", "p");
+
+        Assert.Null(plan.Strategy.Deadline);
+        Assert.Null(plan.Evaluation.MaxRows);
+        Assert.Equal("r-lora-federated", plan.Adapter.Method);
+    }
+
+    [Fact]
+    public void Aliases_share_what_clients_have_in_common()
+    {
+        var plan = PlanReader.Require("""
+            name: n
+            model: m
+            clients:
+              - {id: a, task: t, data: &rows {train: t.jsonl}}
+              - {id: b, task: t, data: *rows}
+            """, "p");
+
+        Assert.Equal(plan.Clients[0].Data, plan.Clients[1].Data);
+    }
+
+    [Fact]
+    public void A_misspelt_method_raises_no_second_problem_about_its_fields() =>
+        Assert.Equal("adapter.method", Assert.Single(PlanReader.Read($"{Minimal}\nadapter: {{method: ffa-lra, initB: zero, heads: 3}}", "p").Problems).Message.Split(':')[0]);
+
+    public static TheoryData<string> Methods => [.. AdapterCatalog.Methods.Keys];
+
+    [Theory]
+    [MemberData(nameof(Methods))]
+    public void Every_method_of_the_catalogue_is_a_valid_plan(string method) =>
+        Assert.Equal(AdapterCatalog.Methods[method].Spec, PlanReader.Require($"{Minimal}\nadapter: {method}", "p").Adapter);
+}
