@@ -1,0 +1,54 @@
+using FedRLora.Abstractions.Messages;
+
+namespace FedRLora.Federation.Rounds;
+
+/// <summary>Something that happened. An event that is late, repeated or of another attempt changes nothing.</summary>
+public abstract record RoundEvent
+{
+    private RoundEvent()
+    {
+    }
+
+    /// <summary>The job was submitted, revived after a crash, or resumed.</summary>
+    /// <param name="LastRound">The last committed round in <c>current.json</c>; -1 where there is none.</param>
+    /// <param name="LastSha256">The digest that <c>current.json</c> names.</param>
+    /// <param name="LostSites">Sites known to have no live silo.</param>
+    /// <param name="Resume">Whether a failed or cancelled job goes on; without it such a job stays as it is.</param>
+    public sealed record Started(int LastRound, string? LastSha256, IReadOnlyList<string> LostSites, bool Resume = false) : RoundEvent;
+
+    /// <summary>A client reported training or scoring, or its failure.</summary>
+    public sealed record ClientReported(ClientReport Report) : RoundEvent;
+
+    /// <summary>An armed deadline passed; the values are those of its <see cref="RoundEffect.ArmDeadline"/>.</summary>
+    public sealed record DeadlinePassed(int Round, int Attempt, RoundPhase Phase) : RoundEvent;
+
+    /// <summary>A site has no live silo left.</summary>
+    public sealed record SiteLost(string Site) : RoundEvent;
+
+    /// <summary>A site has a live silo again.</summary>
+    public sealed record SiteReturned(string Site) : RoundEvent;
+
+    /// <summary>It is time to ask the silent again.</summary>
+    public sealed record ResendDue : RoundEvent;
+
+    /// <summary>The closed cohort became a candidate, whose blobs are written.</summary>
+    public sealed record Aggregated(int Round, int Attempt, Candidate Candidate) : RoundEvent;
+
+    /// <summary>Updates of the closed cohort cannot be used.</summary>
+    /// <param name="Round">The round.</param>
+    /// <param name="Attempt">The try.</param>
+    /// <param name="Reasons">Why, in one line, by client.</param>
+    public sealed record AggregationRefused(int Round, int Attempt, IReadOnlyDictionary<string, string> Reasons) : RoundEvent;
+
+    /// <summary><c>current.json</c> names the round with this digest, which is ours.</summary>
+    public sealed record Committed(int Round, string Sha256) : RoundEvent;
+
+    /// <summary><c>current.json</c> names something that is not ours: another activation runs the job.</summary>
+    public sealed record CommitConflict : RoundEvent;
+
+    /// <summary>The coordinator itself cannot go on, for example because the model folder is not usable.</summary>
+    public sealed record Broken(string Reason) : RoundEvent;
+
+    /// <summary>Somebody stopped the job.</summary>
+    public sealed record Cancelled : RoundEvent;
+}

@@ -1,0 +1,10 @@
+using FedRLora.Federation.Numerics;
+
+namespace FedRLora.Federation.Selection;
+
+/// <summary>Every available client.</summary>
+internal sealed class AllClients : IClientSelector
+{
+    public IReadOnlyList<string> Select(IReadOnlyList<ClientInfo> available, SplitMix64 random) =>
+        available.Select(static client => client.Id).Order(StringComparer.Ordinal).ToArray();
+}

@@ -1,0 +1,22 @@
+using FedRLora.Abstractions.Plans;
+using FedRLora.Federation.Numerics;
+
+namespace FedRLora.Federation.Selection;
+
+/// <summary>A client that can be drawn.</summary>
+/// <param name="Id">Its id.</param>
+/// <param name="Site">Its site.</param>
+/// <param name="Task">Its task.</param>
+/// <param name="HasTestRows">Whether it can be scored.</param>
+public sealed record ClientInfo(string Id, string Site, string Task, bool HasTestRows)
+{
+    /// <summary>The client of a plan.</summary>
+    public static ClientInfo Of(ClientSpec client) => new(client.Id, client.Site, client.Task, client.Data.Test is not null);
+}
+
+/// <summary>Draws the cohort of a round.</summary>
+public interface IClientSelector
+{
+    /// <summary>The cohort in ordinal order: a function of the available clients, whatever their order, and of the generator.</summary>
+    IReadOnlyList<string> Select(IReadOnlyList<ClientInfo> available, SplitMix64 random);
+}
