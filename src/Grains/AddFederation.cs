@@ -2,6 +2,7 @@ using FedRLora.Grains.Placement;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Hosting;
 using Orleans.Placement;
+using Orleans.Runtime.MembershipService.SiloMetadata;
 
 namespace FedRLora.Grains;
 

@@ -8,6 +8,7 @@ using FedRLora.Abstractions.Tensors;
 namespace FedRLora.Grains;
 
 /// <summary>A blob is missing or its content is not what was named.</summary>
+[GenerateSerializer, Alias("fedrlora.corrupt-blob")]
 public sealed class CorruptBlobException(string message) : Exception(message);
 
 /// <summary>States and small documents as blobs. Every read by reference checks the digest.</summary>

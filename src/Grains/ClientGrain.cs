@@ -17,7 +17,7 @@ namespace FedRLora.Grains;
 /// that finished work is found again after a restart and answered with the same report.
 /// </summary>
 [OnItsSite]
-internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, SiloCache cache, SiloIdentity silo, ILogger<ClientGrain> logger) : Grain, IClientGrain
+internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, SiloCache cache, SiloIdentity silo, ILogger<ClientGrain> logger) : Grain, IClientGrain, IDisposable
 {
     private (int, int, RoundPhase) _current = (-1, -1, RoundPhase.Train);
     private CancellationTokenSource? _stop;
@@ -31,6 +31,8 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
     }
 
     public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken) => CancelAsync(cancellationToken);
+
+    public void Dispose() => _stop?.Dispose();
 
     public async Task AcceptAsync(SiteAssignment assignment, CancellationToken cancellationToken = default)
     {
@@ -53,6 +55,7 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
     {
         if (_stop is not { } stop) return;
         _stop = null;
+        _current = (-1, -1, RoundPhase.Train); // the same work may be asked for again
         await stop.CancelAsync();
         stop.Dispose();
     }
@@ -145,13 +148,15 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
 
     private async Task<IReadOnlyList<ClientReport>?> FindFinishedAsync(SiteAssignment assignment, CancellationToken stopped)
     {
+        var site = Keys.SiteOf(this.GetPrimaryKeyString());
         var reports = new List<ClientReport>(assignment.Members.Count);
         foreach (var member in assignment.Members)
         {
             var key = Keys.Update(assignment.JobId, assignment.Round, assignment.Attempt, member.ClientId);
             if (await stores.Job.ReadBytesAsync(key, stopped) is not { } bytes) return null;
             var metadata = SafetensorsHeader.Parse(bytes, key).Metadata;
-            reports.Add(ReportMetadata.Read(metadata, Report(assignment, member.ClientId)) with { Update = new BlobRef(key, RoundManifest.Digest(bytes), bytes.Length) });
+            var (head, optimizer) = (Keys.Head(assignment.JobId, site, member.ClientId, assignment.Round), Keys.Optimizer(assignment.JobId, site, member.ClientId, assignment.Round));
+            reports.Add(ReportMetadata.Read(metadata, Report(assignment, member.ClientId), head, optimizer) with { Update = new BlobRef(key, RoundManifest.Digest(bytes), bytes.Length) });
         }
 
         return reports;

@@ -27,7 +27,7 @@ public sealed class JobNotes
 /// </summary>
 internal sealed partial class CoordinatorGrain(
     [PersistentState("job", FederationSiloBuilderExtensions.StorageName)] IPersistentState<JobNotes> notes,
-    ITrainer trainer, IBlobStores stores, SiloCache cache, GrainSettings settings, TimeProvider time, ILogger<CoordinatorGrain> logger) : Grain, ICoordinatorGrain
+    ITrainer trainer, IBlobStores stores, SiloCache cache, GrainSettings settings, TimeProvider time, ILogger<CoordinatorGrain> logger) : Grain, ICoordinatorGrain, IDisposable
 {
     private readonly Channel<RoundEvent> _events = Channel.CreateUnbounded<RoundEvent>();
     private readonly CancellationTokenSource _stopping = new();
@@ -49,6 +49,8 @@ internal sealed partial class CoordinatorGrain(
         await _stopping.CancelAsync();
         _events.Writer.TryComplete();
     }
+
+    public void Dispose() => _stopping.Dispose();
 
     public async Task SubmitAsync(string planYaml, CancellationToken cancellationToken = default)
     {

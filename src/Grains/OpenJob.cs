@@ -11,6 +11,8 @@ namespace FedRLora.Grains;
 /// <summary>A job as a coordinator holds it in memory: the plan, the machine, and what is committed. Its methods do the I/O of the effects.</summary>
 internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IBlobStore store, ITrainer trainer)
 {
+    private readonly string[] _scorers = [.. plan.Plan.Clients.Where(static client => client.Data.Test is not null).Select(static client => client.Id).Order(StringComparer.Ordinal)];
+
     public FederationPlan Plan => plan.Plan;
 
     public BlobRef PlanBlob => planBlob;
@@ -34,13 +36,29 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         CommittedSha256 = current?.ManifestSha256;
     }
 
-    /// <summary>The work of a phase, by site in site-id order, for the sites that have someone to ask.</summary>
-    public IEnumerable<(string Site, SiteAssignment Assignment)> Assignments(RoundState state, RoundPhase phase, IReadOnlySet<string> asked) =>
-        AssignmentBuilder.Build(Plan, job, planBlob, Committed, state, phase, asked);
+    /// <summary>The work of a phase for each site that has someone to ask: its whole part of the cohort, and who of it is silent.</summary>
+    public IEnumerable<(string Site, SiteAssignment Assignment)> Assignments(RoundState state, RoundPhase phase, IReadOnlySet<string> asked)
+    {
+        var everyone = phase == RoundPhase.Train ? state.Cohort : _scorers;
+        foreach (var (site, assignment) in AssignmentBuilder.Build(Plan, job, planBlob, Committed, state, new RoundEffect.SendAssignments(phase, everyone)))
+        {
+            string[] pending = [.. assignment.Members.Select(static member => member.ClientId).Where(asked.Contains)];
+            if (pending.Length > 0) yield return (site, assignment with { Pending = pending });
+        }
+    }
 
     /// <summary>Every client with the head it owns, by site: what an export is made from.</summary>
-    public IEnumerable<(string Site, SiteAssignment Committed)> CommittedBySite() =>
-        AssignmentBuilder.OfCommitted(Plan, job, planBlob, Committed ?? throw new InvalidOperationException("Nothing is committed."));
+    public IEnumerable<(string Site, SiteAssignment Committed)> CommittedBySite()
+    {
+        var committed = Committed ?? throw new InvalidOperationException($"Nothing of job {job} is committed.");
+        return committed.Clients.GroupBy(client => plan.Client(client.Id).Site, StringComparer.Ordinal).OrderBy(static site => site.Key, StringComparer.Ordinal)
+            .Select(site => (site.Key, new SiteAssignment
+            {
+                JobId = job, Round = committed.Round, Attempt = 0, Phase = RoundPhase.Evaluate, Plan = planBlob,
+                Shared = committed.Shared.At(Keys.Shared(job, committed.Round)),
+                Members = [.. site.Select(client => new MemberWork { ClientId = client.Id, Head = client.Head?.At(Keys.Head(job, site.Key, client.Id, client.HeadRound)) })],
+            }));
+    }
 
     /// <summary>Makes the candidate of the open round from the closed cohort's updates, read one at a time in client-id order.</summary>
     public Task<RoundEvent> AggregateAsync(RoundState state, IReadOnlyList<string> closed, CancellationToken cancellationToken) => Task.Run<RoundEvent>(async () =>

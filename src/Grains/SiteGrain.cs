@@ -26,12 +26,8 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
     {
         var order = _current is { } current ? assignment.Order.CompareTo(current.Order) : 1;
         if (order < 0) return Task.CompletedTask;
-        if (order > 0)
-        {
-            _bundle.Clear();
-            _silent = assignment.Pending?.Count ?? assignment.Members.Count;
-        }
-
+        if (order > 0) _bundle.Clear();
+        _silent = assignment.Pending?.Count ?? assignment.Members.Count;
         _current = assignment;
         _ = DispatchAsync(assignment);
         return Task.CompletedTask;

@@ -102,7 +102,7 @@ public sealed record RoundManifest
     [Id(1)] public required string PlanSha256 { get; init; }
 
     /// <summary>SHA-256 of the previous round's manifest; null for round 0.</summary>
-    [Id(2)] public required string? Previous { get; init; }
+    [Id(2)] public string? Previous { get; init; }
 
     /// <summary><c>shared.safetensors</c> of this round.</summary>
     [Id(3)] public required BlobDigest Shared { get; init; }

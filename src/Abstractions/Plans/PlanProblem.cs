@@ -7,7 +7,8 @@ namespace FedRLora.Abstractions.Plans;
 /// <param name="Line">Line of the value or key, from 1.</param>
 /// <param name="Column">Column of the value or key, from 1.</param>
 /// <param name="Message">What is wrong, the value, and what to give instead; begins with the value's path.</param>
-public sealed record PlanProblem(string File, int Line, int Column, string Message)
+[GenerateSerializer, Immutable, Alias("fedrlora.plan-problem")]
+public sealed record PlanProblem([property: Id(0)] string File, [property: Id(1)] int Line, [property: Id(2)] int Column, [property: Id(3)] string Message)
 {
     /// <summary><c>demo.yaml:12:7: training.steps: "ten" is not an integer; give a number from 1 to 100000.</c></summary>
     public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{File}:{Line}:{Column}: {Message}");
@@ -24,8 +25,9 @@ public sealed record PlanReadResult
 }
 
 /// <summary>A plan has mistakes. The message has one line for each.</summary>
+[GenerateSerializer, Alias("fedrlora.plan-exception")]
 public sealed class PlanException(IReadOnlyList<PlanProblem> problems) : BadInputException(string.Join('\n', problems))
 {
     /// <summary>All problems, in the order of the file.</summary>
-    public IReadOnlyList<PlanProblem> Problems { get; } = problems;
+    [Id(0)] public IReadOnlyList<PlanProblem> Problems { get; } = problems;
 }

@@ -1,0 +1,59 @@
+using System.Collections.Concurrent;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Tensors;
+
+namespace FedRLora.Grains.Tests;
+
+/// <summary>Numbers that depend on the seed, the round, the client and what it started from, without a model.</summary>
+internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
+{
+    /// <summary>Called before a group trains; a test holds or fails it here.</summary>
+    public Func<TrainingGroup, CancellationToken, Task> BeforeTraining { get; set; } = static (_, _) => Task.CompletedTask;
+
+    /// <summary>Changes a result on its way out.</summary>
+    public Func<TrainingGroup, TrainingResult, TrainingResult> Afterwards { get; set; } = static (_, result) => result;
+
+    /// <summary>Every (round, client) that trained, as often as it did.</summary>
+    public ConcurrentQueue<(int Round, string Client)> Trained { get; } = new();
+
+    public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.FromResult(new EngineFingerprint("fake", "none", 1));
+
+    public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.FromResult(Filled("A", 0));
+
+    public async Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default)
+    {
+        await BeforeTraining(group, cancellationToken);
+        return [.. group.Members.Select(member => Afterwards(group, Train(group, member)))];
+    }
+
+    public Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default) =>
+        Task.FromResult<IReadOnlyList<EvaluationResult>>([.. group.Members.Select(member => new EvaluationResult
+        {
+            ClientId = member.Client.Id, Rows = 10, Metric = "accuracy", Loss = 1, Score = group.Shared["A"].Data[0] + (member.Head?["B"].Data[0] ?? 0), MajorityShare = 0.5,
+        })]);
+
+    public ExportedAdapter Export(FederationPlan plan, ClientSpec client, AdapterState shared, AdapterState? head) => new("{}", shared);
+
+    private TrainingResult Train(TrainingGroup group, GroupMember member)
+    {
+        Trained.Enqueue((group.Round, member.Client.Id));
+        var drawn = Seed.For(group.Plan.Seed, group.Round, member.Client.Id, "fake") / (float)ulong.MaxValue;
+        return new TrainingResult
+        {
+            ClientId = member.Client.Id, Samples = 10, Steps = 1, MeanLoss = drawn, LastLoss = drawn, ProductNorm = 1,
+            Update = Filled("A", 0.1f * (drawn - group.Shared["A"].Data[0])),
+            Head = Single("B", (member.Head?["B"].Data[0] ?? 0) + drawn), Optimizer = Single("m", drawn),
+        };
+    }
+
+    private AdapterState Filled(string name, float value)
+    {
+        var data = new float[elements];
+        data.AsSpan().Fill(value);
+        return new AdapterState([new(name, new NamedArray([elements], data))]);
+    }
+
+    private static AdapterState Single(string name, float value) => new([new(name, new NamedArray([1], [value]))]);
+}

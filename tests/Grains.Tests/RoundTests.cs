@@ -1,0 +1,125 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Tensors;
+
+namespace FedRLora.Grains.Tests;
+
+public sealed class RoundTests
+{
+    private static CancellationToken InTime => new CancellationTokenSource(TimeSpan.FromSeconds(60)).Token;
+
+    [Fact]
+    public async Task A_job_runs_every_round_and_scores_the_start()
+    {
+        await using var federation = await TestFederation.StartAsync();
+
+        await federation.RunAsync("job", TestFederation.Plan(clients: 4, rounds: 3), InTime);
+
+        var over = await federation.FinishAsync("job", InTime);
+        Assert.Equal([0, 1, 2, 3], over.NewRounds.Select(round => round.Manifest.Round));
+        Assert.All(over.NewRounds, round => Assert.All(round.Manifest.Clients, client => Assert.NotNull(client.Score)));
+        Assert.Equal(12, federation.Trainer.Trained.Count);
+    }
+
+    [Fact]
+    public async Task The_same_plan_gives_the_same_digest_on_one_silo_and_on_three()
+    {
+        var plan = TestFederation.Plan(clients: 6, rounds: 3);
+        await using var one = await TestFederation.StartAsync(["*"]);
+        await using var three = await TestFederation.StartAsync(["*", "*", "*"]);
+
+        Assert.Equal(await one.RunAsync("job", plan, InTime), await three.RunAsync("another", plan, InTime));
+    }
+
+    [Fact]
+    public async Task A_failed_client_is_named_in_the_manifest_and_keeps_its_head()
+    {
+        await using var federation = await TestFederation.StartAsync();
+        federation.Trainer.Afterwards = static (group, result) => group.Round == 2 && result.ClientId == "c00001" ? new() { ClientId = result.ClientId, Failure = "b.jsonl:7: not JSON" } : result;
+
+        await federation.RunAsync("job", TestFederation.Plan(clients: 3, rounds: 2, strategy: "  quorum: 0.5"), InTime);
+
+        var rounds = (await federation.FinishAsync("job", InTime)).NewRounds;
+        var failed = rounds[2].Manifest.Clients[1];
+        Assert.Equal((ClientOutcome.Failed, "b.jsonl:7: not JSON", 1), (failed.Outcome, failed.Reason, failed.HeadRound));
+        Assert.Equal(rounds[1].Manifest.Clients[1].Head, failed.Head);
+    }
+
+    [Fact]
+    public async Task An_update_with_NaN_is_refused_and_named()
+    {
+        await using var federation = await TestFederation.StartAsync();
+        federation.Trainer.Afterwards = static (group, result) => result.ClientId == "c00002"
+            ? result with { Update = new AdapterState([new("A", new NamedArray([4], [0, float.NaN, 0, 0]))]) } : result;
+
+        await federation.RunAsync("job", TestFederation.Plan(clients: 3, rounds: 1, strategy: "  quorum: 0.5"), InTime);
+
+        var refused = (await federation.FinishAsync("job", InTime)).NewRounds[1].Manifest.Clients[2];
+        Assert.Equal(ClientOutcome.Failed, refused.Outcome);
+        Assert.Contains("A", refused.Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Too_few_reports_for_the_quorum_stop_the_job_and_keep_what_is_committed()
+    {
+        await using var federation = await TestFederation.StartAsync();
+        federation.Trainer.Afterwards = static (group, result) => group.Round == 2 ? new() { ClientId = result.ClientId, Failure = "out of memory" } : result;
+
+        await federation.Coordinator("job").SubmitAsync(TestFederation.Plan(clients: 2, rounds: 3, strategy: "  maxAttempts: 2"), InTime);
+        var over = await federation.FinishAsync("job", InTime);
+
+        Assert.Equal(JobStatus.Failed, over.Status);
+        Assert.Contains("out of memory", over.Reason, StringComparison.Ordinal);
+        Assert.Equal(1, over.NewRounds[^1].Manifest.Round);
+    }
+
+    [Fact]
+    public async Task A_cancelled_job_resumes_to_the_digest_of_an_undisturbed_one()
+    {
+        var plan = TestFederation.Plan(clients: 3, rounds: 4);
+        await using var federation = await TestFederation.StartAsync();
+        var expected = await federation.RunAsync("undisturbed", plan, InTime);
+        var reached = new TaskCompletionSource();
+        federation.Trainer.BeforeTraining = async (group, token) =>
+        {
+            if (group.Round != 2) return;
+            reached.TrySetResult();
+            await Task.Delay(Timeout.Infinite, token);
+        };
+        await federation.Coordinator("job").SubmitAsync(plan, InTime);
+        await reached.Task.WaitAsync(InTime);
+
+        await federation.Coordinator("job").CancelAsync(InTime);
+        Assert.Equal(JobStatus.Cancelled, (await federation.FinishAsync("job", InTime)).Status);
+        federation.Trainer.BeforeTraining = static (_, _) => Task.CompletedTask;
+        await federation.Coordinator("job").ResumeAsync(allowEngineChange: false, InTime);
+        while ((await federation.FinishAsync("job", InTime)).Status != JobStatus.Finished) await Task.Delay(20);
+
+        Assert.Equal(expected, (await federation.FinishAsync("job", InTime)).NewRounds[^1].ManifestSha256);
+    }
+
+    [Fact]
+    public async Task Updates_are_deleted_after_the_commit_and_old_heads_with_them()
+    {
+        await using var federation = await TestFederation.StartAsync();
+
+        await federation.RunAsync("job", TestFederation.Plan(clients: 2, rounds: 3), InTime);
+
+        var keys = new List<string>();
+        await foreach (var key in federation.Store.ListAsync("", InTime)) keys.Add(key);
+        Assert.DoesNotContain(keys, key => key.Contains("/updates/", StringComparison.Ordinal));
+        Assert.DoesNotContain(Keys.Head("job", "local", "c00000", 1), keys);
+        Assert.Contains(Keys.Head("job", "local", "c00000", 3), keys);
+    }
+
+    [Fact]
+    public async Task Another_plan_under_the_same_name_is_refused()
+    {
+        await using var federation = await TestFederation.StartAsync();
+        await federation.RunAsync("job", TestFederation.Plan(rounds: 1), InTime);
+
+        var refused = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job").SubmitAsync(TestFederation.Plan(rounds: 2), InTime));
+
+        Assert.Contains("another plan", refused.Message, StringComparison.Ordinal);
+    }
+}

@@ -1,0 +1,99 @@
+using System.Globalization;
+using System.Text;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Grains;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Silo.Storage;
+using Microsoft.Extensions.DependencyInjection;
+using Orleans.Configuration;
+using Orleans.Runtime.Hosting;
+using Orleans.TestingHost;
+
+namespace FedRLora.Grains.Tests;
+
+/// <summary>A cluster of in-process silos on one directory store, with a fake trainer.</summary>
+internal sealed class TestFederation : IAsyncDisposable
+{
+    private readonly bool _ownsFolder;
+
+    private TestFederation(string folder, bool ownsFolder, FakeTrainer trainer, InProcessTestCluster cluster, IBlobStore store)
+    {
+        (Folder, _ownsFolder, Trainer, Cluster, Store) = (folder, ownsFolder, trainer, cluster, store);
+    }
+
+    public string Folder { get; }
+
+    public FakeTrainer Trainer { get; }
+
+    public InProcessTestCluster Cluster { get; }
+
+    public IBlobStore Store { get; }
+
+    /// <summary>Silo i serves <paramref name="sites"/>[i].</summary>
+    public static async Task<TestFederation> StartAsync(string[]? sites = null, FakeTrainer? trainer = null, string? folder = null, TimeSpan? resendAfter = null, IBlobStore? store = null)
+    {
+        sites ??= ["*"];
+        trainer ??= new FakeTrainer();
+        var root = folder ?? Directory.CreateTempSubdirectory("fedrlora-").FullName;
+        store ??= new DirectoryBlobStore(root);
+        var builder = new InProcessTestClusterBuilder((short)sites.Length);
+        var next = -1;
+        builder.ConfigureSilo((options, silo) =>
+        {
+            var site = sites[Interlocked.Increment(ref next) % sites.Length];
+            silo.Services.AddSingleton<ITrainer>(trainer).AddSingleton<IAdapterExporter>(trainer).AddSingleton<IBlobStores>(new OneStore(store));
+            silo.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName, static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
+            silo.Configure<ClusterMembershipOptions>(static membership =>
+            {
+                membership.ProbeTimeout = TimeSpan.FromMilliseconds(500);
+                membership.NumMissedProbesLimit = 1;
+                membership.NumVotesForDeathDeclaration = 1;
+            });
+            silo.AddFederation(new SiloIdentity(options.SiloName, [site]), new GrainSettings { ResendAfter = resendAfter ?? TimeSpan.FromMilliseconds(500) });
+        });
+        var cluster = builder.Build();
+        await cluster.DeployAsync();
+        return new TestFederation(root, folder is null, trainer, cluster, store);
+    }
+
+    public ICoordinatorGrain Coordinator(string job) => Cluster.Client.GetGrain<ICoordinatorGrain>(job);
+
+    /// <summary>Waits until a job is no longer running.</summary>
+    public async Task<JobProgress> FinishAsync(string job, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            if (await Coordinator(job).GetProgressAsync(-1, cancellationToken) is { Status: not JobStatus.Running } over) return over;
+            await Task.Delay(20, cancellationToken);
+        }
+    }
+
+    /// <summary>Submits, waits for the end, and returns the digest of the run.</summary>
+    public async Task<string> RunAsync(string job, string yaml, CancellationToken cancellationToken)
+    {
+        await Coordinator(job).SubmitAsync(yaml, cancellationToken);
+        var over = await FinishAsync(job, cancellationToken);
+        Assert.True(over.Status == JobStatus.Finished, over.Reason);
+        return over.NewRounds[^1].ManifestSha256;
+    }
+
+    public static string Plan(int clients = 4, int rounds = 3, string more = "", string strategy = "", Func<int, string>? site = null)
+    {
+        var yaml = new StringBuilder(string.Create(CultureInfo.InvariantCulture, $"name: test\nseed: 7\nmodel: {{path: none}}\nadapter: fedsa-lora\n{more}\nstrategy:\n  rounds: {rounds}\n{strategy}\nclients:\n"));
+        for (var i = 0; i < clients; i++)
+            yaml.Append(CultureInfo.InvariantCulture, $"  - {{id: c{i:D5}, task: t{i % 2}, site: {site?.Invoke(i) ?? "local"}, data: {{train: a.jsonl, test: b.jsonl}}}}\n");
+        return yaml.ToString();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await Cluster.DisposeAsync();
+        if (_ownsFolder) Directory.Delete(Folder, recursive: true);
+    }
+
+    private sealed record OneStore(IBlobStore Job) : IBlobStores
+    {
+        public IBlobStore Site => Job;
+    }
+}
