@@ -1,5 +1,8 @@
+using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Federation.Aggregation;
 using FedRLora.Federation.Selection;
+using FedRLora.Federation.ServerOptimizers;
 
 namespace FedRLora.Federation;
 
@@ -13,6 +16,30 @@ public static class StrategyRegistry
         [SelectionRule.Uniform] = static spec => new UniformClients(spec.Fraction),
     };
 
+    /// <summary>Aggregation rules.</summary>
+    public static IReadOnlyDictionary<string, Func<IAggregationRule>> Aggregations { get; } = new SortedDictionary<string, Func<IAggregationRule>>(StringComparer.Ordinal)
+    {
+        ["mean"] = static () => new Mean(),
+    };
+
+    /// <summary>Server optimizers.</summary>
+    public static IReadOnlyDictionary<string, Func<ServerOptimizerSpec, IServerOptimizer>> ServerOptimizers { get; } = new SortedDictionary<string, Func<ServerOptimizerSpec, IServerOptimizer>>(StringComparer.Ordinal)
+    {
+        ["sgd"] = static spec => new Sgd(spec.LearningRate),
+    };
+
     /// <summary>The plan's selection.</summary>
     public static IClientSelector Selector(FederationPlan plan) => Selections[plan.Strategy.Selection.Rule](plan.Strategy.Selection);
+
+    /// <summary>The plan's aggregation rule.</summary>
+    /// <exception cref="BadInputException">There is no such rule.</exception>
+    public static IAggregationRule Aggregation(FederationPlan plan) => Find(Aggregations, plan.Strategy.Aggregation, "aggregation rule")();
+
+    /// <summary>The plan's server optimizer.</summary>
+    /// <exception cref="BadInputException">There is no such rule.</exception>
+    public static IServerOptimizer ServerOptimizer(FederationPlan plan) =>
+        Find(ServerOptimizers, plan.Strategy.ServerOptimizer.Rule, "server optimizer")(plan.Strategy.ServerOptimizer);
+
+    private static T Find<T>(IReadOnlyDictionary<string, T> registry, string name, string kind) =>
+        registry.TryGetValue(name, out var found) ? found : throw new BadInputException($"There is no {kind} {name}; there are: {string.Join(", ", registry.Keys)}.");
 }

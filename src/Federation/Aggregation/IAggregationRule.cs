@@ -1,0 +1,32 @@
+using FedRLora.Abstractions.Tensors;
+
+namespace FedRLora.Federation.Aggregation;
+
+/// <summary>How the updates of a closed cohort become one.</summary>
+public interface IAggregationRule
+{
+    /// <summary>An empty accumulator for updates of these names and shapes.</summary>
+    IAccumulator Begin(AdapterShapes shapes);
+}
+
+/// <summary>Takes updates one at a time in client-id order; memory does not grow with their number.</summary>
+public interface IAccumulator
+{
+    /// <summary>Adds an update that <see cref="UpdateCheck"/> has passed.</summary>
+    /// <param name="update">After minus before.</param>
+    /// <param name="weight">Its share, positive; shares need not add up to one.</param>
+    void Add(AdapterState update, double weight);
+
+    /// <summary>Adds what another accumulator of the same rule and shapes holds; call in site-id order.</summary>
+    void Merge(IAccumulator other);
+
+    /// <summary>The aggregate, rounded once to float32.</summary>
+    /// <exception cref="InvalidOperationException">Nothing was added.</exception>
+    AggregateUpdate Finish();
+}
+
+/// <summary>An aggregate.</summary>
+/// <param name="Update">The aggregate update.</param>
+/// <param name="Coherence">Length of the weighted mean over the weighted mean length, all tensors as one vector: 1 where all
+/// clients agree, 1/sqrt(K) where K directions are unrelated; null where no update has a length (METHODS-CORE 7.4, trap 4).</param>
+public sealed record AggregateUpdate(AdapterState Update, double? Coherence);

@@ -1,0 +1,81 @@
+using System.Numerics.Tensors;
+using FedRLora.Abstractions.Tensors;
+
+namespace FedRLora.Federation.Aggregation;
+
+/// <summary>The weighted mean of every element, summed in float64 (FedAvg, arXiv 1602.05629).</summary>
+internal sealed class Mean : IAggregationRule
+{
+    public IAccumulator Begin(AdapterShapes shapes) => new Accumulator(shapes);
+
+    private sealed class Accumulator(AdapterShapes shapes) : IAccumulator
+    {
+        private const int Block = 4096;
+
+        private readonly SortedDictionary<string, double[]> _sums = new(
+            shapes.ToDictionary(static shape => shape.Key, static shape => new double[NamedArray.Count(shape.Value)], StringComparer.Ordinal), StringComparer.Ordinal);
+        private readonly double[] _block = new double[Block];
+        private double _weight;
+        private double _weightedLength;
+
+        public void Add(AdapterState update, double weight)
+        {
+            var squares = 0.0;
+            foreach (var (name, sum) in _sums)
+            {
+                var data = update[name].Data;
+                for (var start = 0; start < data.Length; start += Block)
+                {
+                    var length = Math.Min(Block, data.Length - start);
+                    var wide = _block.AsSpan(0, length);
+                    TensorPrimitives.ConvertTruncating<float, double>(data.AsSpan(start, length), wide);
+                    squares += SumOfSquares(wide);
+                    var target = sum.AsSpan(start, length);
+                    TensorPrimitives.MultiplyAdd(wide, weight, target, target);   // not fused: the same bits on every processor
+                }
+            }
+            _weight += weight;
+            _weightedLength += weight * Math.Sqrt(squares);
+        }
+
+        public void Merge(IAccumulator other)
+        {
+            var partial = (Accumulator)other;
+            foreach (var (name, sum) in _sums)
+                TensorPrimitives.Add(sum, partial._sums[name], sum);
+            _weight += partial._weight;
+            _weightedLength += partial._weightedLength;
+        }
+
+        public AggregateUpdate Finish()
+        {
+            if (!(_weight > 0))
+                throw new InvalidOperationException("A mean needs at least one update with a positive weight.");
+
+            var squares = 0.0;
+            var arrays = new List<KeyValuePair<string, NamedArray>>(_sums.Count);
+            foreach (var (name, sum) in _sums)
+            {
+                var rounded = new float[sum.Length];
+                for (var i = 0; i < sum.Length; i++)
+                {
+                    var mean = sum[i] / _weight;
+                    squares += mean * mean;
+                    rounded[i] = (float)mean;
+                }
+                arrays.Add(KeyValuePair.Create(name, new NamedArray(shapes[name], rounded)));
+            }
+            var length = _weightedLength / _weight;
+            return new AggregateUpdate(new AdapterState(arrays), length > 0 ? Math.Sqrt(squares) / length : null);
+        }
+
+        /// <summary>In index order: the same bits on any vector width.</summary>
+        private static double SumOfSquares(ReadOnlySpan<double> values)
+        {
+            var sum = 0.0;
+            foreach (var value in values)
+                sum += value * value;
+            return sum;
+        }
+    }
+}

@@ -1,0 +1,31 @@
+using System.Numerics.Tensors;
+using FedRLora.Abstractions.Tensors;
+
+namespace FedRLora.Federation.Aggregation;
+
+/// <summary>Whether an update can be aggregated at all.</summary>
+public static class UpdateCheck
+{
+    /// <summary>The first thing that is wrong, in one line; null where nothing is.</summary>
+    public static string? Find(AdapterShapes shapes, AdapterState update)
+    {
+        foreach (var (name, shape) in shapes)
+        {
+            if (!update.TryGetValue(name, out var array))
+                return $"The update has no tensor {name}.";
+            if (!array.Shape.SequenceEqual(shape))
+                return $"{name} has shape [{string.Join(", ", array.Shape)}], expected [{string.Join(", ", shape)}].";
+            if (FirstNotFinite(array.Data) is { } index)
+                return FormattableString.Invariant($"{name} holds {array.Data[index]} at element {index}.");
+        }
+        var extra = update.Keys.FirstOrDefault(name => !shapes.ContainsKey(name));
+        return extra is null ? null : $"The update has tensor {extra}, which is not shared.";
+    }
+
+    private static int? FirstNotFinite(float[] data)
+    {
+        if (TensorPrimitives.IsFiniteAll<float>(data))
+            return null;
+        return Array.FindIndex(data, static value => !float.IsFinite(value));
+    }
+}

@@ -1,0 +1,37 @@
+using FedRLora.Abstractions.Plans;
+using FedRLora.Federation.Rounds;
+
+namespace FedRLora.Federation.Aggregation;
+
+/// <summary>Shares of a closed cohort in the mean.</summary>
+public static class Weights
+{
+    /// <summary>
+    /// Normalized shares p_k in the order of <paramref name="closed"/>: the plan's <see cref="Weighting"/> times the client's
+    /// <see cref="ClientSpec.Weight"/>, over their sum. A client alone has exactly 1. Where every share is 0 (no rows, heads
+    /// still at zero) all are the same.
+    /// </summary>
+    /// <param name="plan">The plan.</param>
+    /// <param name="closed">The closed cohort in ordinal order.</param>
+    /// <param name="reports">Reports of the cohort.</param>
+    /// <param name="staleness">Rounds since each client's base version, in the order of <paramref name="closed"/>; null means none, as in synchronous rounds.</param>
+    public static double[] Of(FederationPlan plan, IReadOnlyList<string> closed, IReadOnlyDictionary<string, ClientNote> reports, IReadOnlyList<int>? staleness = null)
+    {
+        var byId = plan.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
+        var clients = closed.Select(id => byId[id]).ToArray();
+        var perTask = clients.CountBy(static client => client.Task).ToDictionary(StringComparer.Ordinal);
+
+        var shares = clients.Select((client, index) => client.Weight * (plan.Adapter.Weighting switch
+        {
+            Weighting.Samples => reports[client.Id].Samples,
+            Weighting.Uniform => 1.0,
+            Weighting.UniformPerTask => 1.0 / perTask[client.Task],
+            Weighting.ProductNorm => reports[client.Id].ProductNorm,
+            Weighting.Staleness => 1.0 / Math.Sqrt(1 + (staleness?[index] ?? 0)),
+            _ => throw new ArgumentException($"{plan.Adapter.Weighting} is no weighting.", nameof(plan)),
+        })).ToArray();
+
+        var total = shares.Sum();
+        return total > 0 ? [.. shares.Select(share => share / total)] : [.. shares.Select(_ => 1.0 / shares.Length)];
+    }
+}

@@ -1,0 +1,71 @@
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Federation.Aggregation;
+
+namespace FedRLora.Federation.Rounds;
+
+/// <summary>Writes down a round that is about to be committed.</summary>
+public static class ManifestBuilder
+{
+    /// <summary>
+    /// The manifest of the open round of <paramref name="state"/>. Only a client whose update is in the aggregate moves to a new
+    /// head; any other keeps the one it owned. Attempt, times and hosts stay out, so that runs can be compared by digest.
+    /// </summary>
+    /// <param name="plan">The plan.</param>
+    /// <param name="planSha256">SHA-256 of plan.yaml.</param>
+    /// <param name="previous">The last committed manifest; null for round 0.</param>
+    /// <param name="state">A state in <see cref="Phase.Committing"/>.</param>
+    /// <exception cref="InvalidOperationException">The state has no candidate, or the manifest before is missing.</exception>
+    public static RoundManifest Build(FederationPlan plan, string planSha256, RoundManifest? previous, RoundState state)
+    {
+        if (state.Candidate is not { } candidate || state.Closed is not { } closed)
+            throw new InvalidOperationException($"Round {state.Round} has no candidate to commit.");
+        if ((previous?.Round ?? -1) != state.Committed)
+            throw new InvalidOperationException($"Round {state.Round} follows round {state.Committed}; the manifest given is of round {previous?.Round ?? -1}.");
+
+        var weights = closed.Zip(Weights.Of(plan, closed, state.Reports)).ToDictionary(static pair => pair.First, static pair => pair.Second, StringComparer.Ordinal);
+        var cohort = state.Cohort.ToHashSet(StringComparer.Ordinal);
+        var owned = previous?.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
+        return new RoundManifest
+        {
+            Round = state.Round,
+            PlanSha256 = planSha256,
+            Previous = state.CommittedSha256,
+            Shared = Digest(candidate.Shared),
+            ServerOptimizer = candidate.ServerOptimizer is { } optimizer ? Digest(optimizer) : null,
+            Coherence = candidate.Coherence,
+            Clients = plan.Clients.Select(static client => client.Id).Order(StringComparer.Ordinal)
+                .Select(id => Client(id, state, cohort, weights, owned?.GetValueOrDefault(id))).ToArray(),
+        };
+    }
+
+    private static ManifestClient Client(string id, RoundState state, HashSet<string> cohort, Dictionary<string, double> weights, ManifestClient? before)
+    {
+        var kept = new ManifestClient
+        {
+            Id = id,
+            Outcome = cohort.Contains(id) ? ClientOutcome.Late : ClientOutcome.NotSelected,
+            HeadRound = before?.HeadRound ?? 0,
+            Head = before?.Head,
+            Optimizer = before?.Optimizer,
+            Score = state.Scores.GetValueOrDefault(id)?.Score,
+        };
+        if (!state.Reports.TryGetValue(id, out var note))
+            return kept;
+
+        var reported = kept with { Samples = note.Samples, Steps = note.Steps, MeanLoss = note.MeanLoss, ProductNorm = note.ProductNorm };
+        if (!weights.TryGetValue(id, out var weight))
+            return reported with { Outcome = ClientOutcome.Failed, Reason = note.Failure };
+        return reported with
+        {
+            Outcome = ClientOutcome.Trained,
+            Weight = weight,
+            Update = note.Update,
+            HeadRound = state.Round,
+            Head = note.Head,
+            Optimizer = note.Optimizer,
+        };
+    }
+
+    private static BlobDigest Digest(BlobRef blob) => new(blob.Sha256, blob.SizeBytes);
+}
