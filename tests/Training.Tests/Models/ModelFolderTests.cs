@@ -51,6 +51,20 @@ public sealed class ModelFolderTests : IDisposable
     }
 
     [Fact]
+    public void Half_precision_weights_are_converted_to_the_type_that_is_asked_for()
+    {
+        const string Header = """{"bf":{"dtype":"BF16","shape":[2,1],"data_offsets":[0,4]},"h":{"dtype":"F16","shape":[1],"data_offsets":[4,6]}}""";
+        File.WriteAllBytes(_folder.File("model.safetensors"), Tensors.SafetensorsTests.Raw(Header, [0x80, 0x3f, 0x20, 0xc0, 0x00, 0x3e]));
+        using var weights = ModelWeights.Open(_folder.Root);
+        using var bf = weights.Read("bf", [2, 1], CPU, ScalarType.Float32);
+        using var half = weights.Read("h", [1], CPU, ScalarType.Float64);
+
+        Assert.Equal([1f, -2.5f], bf.data<float>().ToArray());
+        Assert.Equal([1.5], half.data<double>().ToArray());
+        Assert.Equal([2, 1], bf.shape);
+    }
+
+    [Fact]
     public void A_missing_tensor_a_wrong_shape_a_wrong_type_and_a_stray_tensor_are_named()
     {
         var arrays = TinyLlama.Arrays(TinyLlama.Config).ToDictionary(static entry => entry.Key, static entry => SafetensorsArray.Of(entry.Value));
@@ -136,6 +150,15 @@ public sealed class ModelFolderTests : IDisposable
         Assert.Contains(key, message, StringComparison.Ordinal);
         Assert.DoesNotContain('\n', message);
     }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("[]")]
+    [InlineData("""{"model_type":"\ud800"}""")]
+    [InlineData("""{"model_type":"llama","model_type":"llama"}""")]
+    [InlineData("""{"hidden_size":64}""")]
+    public void A_configuration_that_is_not_one_is_refused(string json) =>
+        Assert.StartsWith("config.json: ", Assert.Throws<BadInputException>(() => ModelConfig.Parse(json, "config.json")).Message, StringComparison.Ordinal);
 
     [Fact]
     public void Settings_that_do_not_change_the_network_and_unknown_ones_that_are_off_are_accepted()

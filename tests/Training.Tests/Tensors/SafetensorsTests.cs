@@ -158,7 +158,7 @@ public sealed class SafetensorsTests
         AssertRefused(() => SafetensorsCodec.Read(Raw(header, new byte[8]), "file"), "tensor a b");
     }
 
-    private static byte[] Raw(string header, byte[] data)
+    internal static byte[] Raw(string header, byte[] data)
     {
         var json = Encoding.UTF8.GetBytes(header);
         var prefix = new byte[8];
