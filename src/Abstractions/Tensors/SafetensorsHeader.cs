@@ -60,6 +60,8 @@ public sealed class SafetensorsHeader
 
     private const string MetadataKey = "__metadata__";
 
+    private static readonly Dictionary<string, SafetensorsDtype> Dtypes = Enum.GetValues<SafetensorsDtype>().ToDictionary(static dtype => dtype.ToString(), StringComparer.Ordinal);
+
     private SafetensorsHeader(long dataOffset, IReadOnlyDictionary<string, SafetensorsTensor> tensors, IReadOnlyDictionary<string, string> metadata) =>
         (DataOffset, Tensors, Metadata) = (dataOffset, tensors, metadata);
 
@@ -196,12 +198,7 @@ public sealed class SafetensorsHeader
     private static SafetensorsDtype ReadDtype(JsonElement value, Func<string, BadInputException> bad)
     {
         var text = value.ValueKind == JsonValueKind.String ? value.GetString()! : value.ValueKind.ToString();
-        foreach (var dtype in Enum.GetValues<SafetensorsDtype>())
-        {
-            if (dtype.ToString() == text) return dtype;
-        }
-
-        throw bad($"dtype {OneLine(text)}, expected one of {string.Join(", ", Enum.GetNames<SafetensorsDtype>())}");
+        return Dtypes.TryGetValue(text, out var dtype) ? dtype : throw bad($"dtype {OneLine(text)}, expected one of {string.Join(", ", Dtypes.Keys)}");
     }
 
     private static long[] ReadSizes(JsonProperty field, Func<string, BadInputException> bad)
