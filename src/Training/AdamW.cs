@@ -16,16 +16,18 @@ internal sealed class AdamW
     private readonly TrainingSpec _spec;
     private readonly List<Block> _blocks;
 
-    /// <param name="parameters">What trains; the optimizer gives each a gradient to accumulate into.</param>
+    /// <param name="adapter">The optimizer gives each tensor that trains a gradient to accumulate into.</param>
     /// <param name="spec">Betas, epsilon, decay and clip norm.</param>
     /// <param name="state">Moments and step counts to go on from; a tensor that is absent starts afresh.</param>
-    /// <exception cref="BadInputException">A moment does not have its tensor's shape.</exception>
-    public AdamW(IEnumerable<AdapterParameter> parameters, TrainingSpec spec, AdapterState state)
+    /// <exception cref="BadInputException">A moment does not have its tensor's shape, or nothing trains.</exception>
+    public AdamW(LowRankAdapter adapter, TrainingSpec spec, AdapterState state)
     {
         _spec = spec;
-        _blocks = [.. parameters
+        _blocks = [.. adapter.Parameters
+            .Where(static parameter => parameter.Info.Trains)
             .GroupBy(parameter => (parameter.Info.Scope, Steps: state.TryGetValue(parameter.Info.Name + ".step", out var steps) ? (long)steps.Data[0] : 0))
             .Select(group => new Block([.. group], group.Key.Scope, group.Key.Steps, state))];
+        if (_blocks.Count == 0) throw new BadInputException($"adapter: no tensor of {adapter.Spec.Method} trains; set trainsA or trainsB");
     }
 
     /// <summary>What is left of the exported state at the start of the next round.</summary>

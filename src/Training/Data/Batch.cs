@@ -31,6 +31,9 @@ internal sealed record Batch(long[] Ids, int Rows, int Length, long[] LossRows, 
         return new(ids, rows.Count, length, [.. lossRows], [.. targets], rows.Sum(static row => row.Ids.Length));
     }
 
+    /// <summary>Tokens that carry loss.</summary>
+    public int LossTokens => LossRows.Length;
+
     /// <summary><c>[Bsz, T]</c> on a device.</summary>
     public Tensor Input(Device device) => tensor(Ids, [Rows, Length], ScalarType.Int64, device);
 }

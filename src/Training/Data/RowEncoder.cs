@@ -31,7 +31,8 @@ internal sealed class RowEncoder(Tokenizer tokenizer, int maxTokens)
     public EncodedRow Encode(Example example, string path)
     {
         var (ids, start) = WholeText(example.Prompt, tokenizer.Encode(example.Prompt, addSpecialTokens: true), example.Completion);
-        var prefix = Shorten(ids[..start], Math.Max(0, maxTokens - (ids.Length - start)));
+        var kept = start > 0 && ids[0] == tokenizer.BeginId ? 1 : 0;
+        var prefix = Shorten(ids[..start], Math.Max(kept, maxTokens - (ids.Length - start)));
         int[] row = [.. prefix, .. ids.Skip(start).Take(maxTokens - prefix.Length)];
         var first = Math.Max(1, prefix.Length);
         return row.Length > first ? new(row, first) : throw new BadInputException($"{path}:{example.Line}: the row has no token to learn; give it a completion");
