@@ -10,7 +10,6 @@ internal static class TrainingBuilderExtensions
     /// <summary>The trainer on this machine's device, and the exporter.</summary>
     public static void AddTraining(this IHostApplicationBuilder builder, SiloOptions options)
     {
-        builder.Services.AddSingleton<ITrainer>(_ => new LocalTrainer(options.Root));
-        builder.Services.AddSingleton<IAdapterExporter>(_ => new PeftExporter(options.Root));
+        builder.Services.AddSingleton<ITrainer>(_ => new LocalTrainer(new LocalTrainerOptions { Root = options.Root }));
     }
 }

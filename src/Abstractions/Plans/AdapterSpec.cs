@@ -221,6 +221,9 @@ public sealed record AdapterSpec
     /// <summary>A client's share in the mean.</summary>
     public Weighting Weighting { get; init; } = Weighting.UniformPerTask;
 
+    /// <summary>The same method with nothing aggregated: tensors of scope Job stay with their client.</summary>
+    public AdapterSpec Unshared => this with { ScopeA = Kept(ScopeA), ScopeB = Kept(ScopeB), ScopeRouter = Kept(ScopeRouter) };
+
     /// <summary>s: alpha/r or alpha/sqrt(r).</summary>
     public double ScalingFactor => Scaling == Scaling.AlphaOverRank ? Alpha / Rank : Alpha / Math.Sqrt(Rank);
 
@@ -232,4 +235,6 @@ public sealed record AdapterSpec
 
     /// <summary>Whether anything is aggregated; a plan without it is local training in rounds.</summary>
     public bool SharesAnything => ScopeA == Scope.Job || ScopeB == Scope.Job || (HasRouter && ScopeRouter == Scope.Job);
+
+    private static Scope Kept(Scope scope) => scope == Scope.Job ? Scope.Client : scope;
 }

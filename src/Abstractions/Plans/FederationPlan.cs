@@ -9,6 +9,9 @@ public sealed record FederationPlan
     /// <summary>The seed of every draw.</summary>
     public ulong Seed { get; init; }
 
+    /// <summary>Whether anything is shared; <see cref="Sharing.None"/> is the local-only reference of any plan.</summary>
+    public Sharing Sharing { get; init; } = Sharing.Method;
+
     /// <summary>The frozen base model.</summary>
     public required ModelSpec Model { get; init; }
 
@@ -29,6 +32,16 @@ public sealed record FederationPlan
 
     /// <summary>What is written besides the committed rounds.</summary>
     public CheckpointSpec Checkpoints { get; init; } = new();
+}
+
+/// <summary>Whether anything is shared.</summary>
+public enum Sharing
+{
+    /// <summary>What the method shares.</summary>
+    Method,
+
+    /// <summary>Nothing: every tensor of scope Job becomes one of scope Client, with the same rounds, steps and seeds.</summary>
+    None,
 }
 
 /// <summary>The frozen base model.</summary>

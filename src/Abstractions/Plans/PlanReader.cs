@@ -33,6 +33,8 @@ public static class PlanReader
                 plan = Plan(new(map, "", problems));
                 foreach (var fault in PlanValidator.Faults(plan))
                     problems.Add(fault);
+                if (plan.Sharing == Sharing.None)
+                    plan = plan with { Adapter = plan.Adapter.Unshared };
                 break;
             case var other:
                 problems.Add(other.Place, "", $"{PlanSection.Shown(other)} is not a plan; a plan needs at least name, model and clients.");
@@ -57,6 +59,7 @@ public static class PlanReader
         {
             Name = plan.RequiredIdentifier("name", "the run's name"),
             Seed = plan.Unsigned("seed", 0),
+            Sharing = plan.Choice("sharing", Sharing.Method),
             Model = Model(plan),
             Adapter = Adapter(plan.Section("adapter", shorthand: "method")),
             Training = Training(plan.Section("training")),

@@ -1,0 +1,69 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using FedRLora.Abstractions;
+
+namespace FedRLora.Client.Local;
+
+/// <summary>What a run folder remembers besides the store: where the plan's relative paths start from, and its jobs.</summary>
+/// <param name="Root">The folder of the plan.</param>
+/// <param name="Plan">The plan's name.</param>
+/// <param name="LocalOnly">Whether the local-only reference runs too.</param>
+internal sealed record RunRecord(string Root, string Plan, bool LocalOnly);
+
+/// <summary>
+/// A run on one machine: <c>plan.yaml</c>, <c>run.json</c>, <c>store/</c> with every committed round, <c>metrics.csv</c>,
+/// <c>metrics.jsonl</c>, <c>report.html</c> and <c>adapters/</c>.
+/// </summary>
+internal sealed class RunDirectory
+{
+    private RunDirectory(string path, RunRecord record)
+    {
+        Path = path;
+        Record = record;
+    }
+
+    public string Path { get; }
+
+    public RunRecord Record { get; }
+
+    public string Store => System.IO.Path.Combine(Path, "store");
+
+    public string PlanPath => System.IO.Path.Combine(Path, "plan.yaml");
+
+    /// <summary>Makes a new folder: the one asked for, or the next free <c>runs/NAME-N</c>.</summary>
+    /// <exception cref="BadInputException">The folder asked for holds something.</exception>
+    public static RunDirectory Create(string? asked, PlanFile file, string name, bool localOnly)
+    {
+        var path = asked ?? Enumerable.Range(1, int.MaxValue - 1)
+            .Select(number => System.IO.Path.Combine("runs", string.Create(CultureInfo.InvariantCulture, $"{name}-{number}")))
+            .First(static candidate => !Directory.Exists(candidate));
+        if (File.Exists(path) || (Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any()))
+            throw new BadInputException($"{path}: is not empty; give another folder, or continue the run in it with fedrlora resume {path}.");
+        Directory.CreateDirectory(path);
+        var run = new RunDirectory(path, new RunRecord(file.Folder, name, localOnly));
+        File.WriteAllText(run.PlanPath, file.Yaml);
+        File.WriteAllBytes(System.IO.Path.Combine(path, "run.json"), JsonSerializer.SerializeToUtf8Bytes(run.Record, RunJson.Default.RunRecord));
+        return run;
+    }
+
+    /// <summary>Opens the folder of an earlier run.</summary>
+    /// <exception cref="BadInputException">It is none.</exception>
+    public static RunDirectory Open(string path)
+    {
+        var record = System.IO.Path.Combine(path, "run.json");
+        if (!File.Exists(record)) throw new BadInputException($"{path}: is not a run folder (no run.json in it); give a folder that fedrlora simulate made.");
+        try
+        {
+            return new RunDirectory(path, JsonSerializer.Deserialize(File.ReadAllBytes(record), RunJson.Default.RunRecord) ?? throw new JsonException("it is empty"));
+        }
+        catch (JsonException e)
+        {
+            throw new BadInputException($"{record}: {e.Message}", e);
+        }
+    }
+}
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, RespectRequiredConstructorParameters = true)]
+[JsonSerializable(typeof(RunRecord))]
+internal sealed partial class RunJson : JsonSerializerContext;
