@@ -29,8 +29,8 @@ internal sealed partial class CoordinatorGrain
     [LoggerMessage(108, LogLevel.Warning, "Job {Job}, round {Round}: {Reason}")]
     private partial void LogConflict(string job, int round, string reason);
 
-    [LoggerMessage(109, LogLevel.Warning, "Job {Job}, site {Site}: adapters are not exported: {Reason}")]
-    private partial void LogNotExported(string job, string site, string reason);
+    [LoggerMessage(109, LogLevel.Warning, "Job {Job}: adapters are not exported: {Reason}")]
+    private partial void LogNotExported(string job, string reason);
 
     [LoggerMessage(110, LogLevel.Warning, "Job {Job}: the engine changed from {Before} to {Now}")]
     private partial void LogEngineChanged(string job, EngineFingerprint before, EngineFingerprint now);

@@ -33,6 +33,7 @@ internal sealed partial class CoordinatorGrain(
     private readonly CancellationTokenSource _stopping = new();
     private OpenJob? _job;
     private RoundState _state = RoundState.Initial;
+    private RoundState _shown = RoundState.Initial;
     private long _roundStarted;
     private int _heard;
     private int _heardAtLastTick;
@@ -94,6 +95,19 @@ internal sealed partial class CoordinatorGrain(
         return Task.CompletedTask;
     }
 
+    public async Task<IReadOnlyDictionary<string, string>> ExportAsync(CancellationToken cancellationToken = default)
+    {
+        var job = _job ?? throw new BadInputException($"There is no run {Job} in this store.");
+        if (job.Committed is null) throw new BadInputException($"Run {Job} has committed nothing yet.");
+        var written = new SortedDictionary<string, string>(StringComparer.Ordinal);
+        foreach (var (site, committed) in job.CommittedBySite())
+        {
+            foreach (var (client, prefix) in await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(Job, site)).ExportAsync(committed, cancellationToken)) written[client] = prefix;
+        }
+
+        return written;
+    }
+
     public Task ReportAsync(SiteReport report, CancellationToken cancellationToken = default)
     {
         foreach (var client in report.Clients)
@@ -109,7 +123,7 @@ internal sealed partial class CoordinatorGrain(
     public async Task<JobProgress?> GetProgressAsync(int afterRound, CancellationToken cancellationToken = default)
     {
         if (_job is not { } job) return null;
-        var state = _state;
+        var state = _shown;
         var rounds = new List<RoundSummary>();
         for (var round = afterRound + 1; round <= state.Committed; round++)
         {
@@ -131,8 +145,9 @@ internal sealed partial class CoordinatorGrain(
         var blob = new BlobRef(Keys.Plan(Job), RoundManifest.Digest(yaml), yaml.Length);
         var plan = await cache.PlanAsync(blob, cancellationToken);
         var job = new OpenJob(Job, plan, blob, stores.Job, trainer);
-        _state = notes.State.State;
+        _state = _shown = notes.State.State;
         var started = await StartedAsync(job, resume, cancellationToken);
+        if (_state.Committed < started.LastRound) _shown = _state with { Committed = started.LastRound };
         _job = job;
         this.RegisterGrainTimer(static (grain, _) => grain.TickAsync(), this, new GrainTimerCreationOptions(settings.ResendAfter, settings.ResendAfter) { Interleave = true });
         _ = DriveAsync(job, _stopping.Token);
@@ -164,7 +179,9 @@ internal sealed partial class CoordinatorGrain(
                 batch.Clear();
                 while (_events.Reader.TryRead(out var happened)) batch.Add(happened);
                 (_state, var effects) = job.Machine.Next(_state, batch);
+                if (_state.Phase != Phase.Finished) _shown = _state; // finished is shown when the exports are there
                 foreach (var effect in effects) await PerformAsync(job, effect, stopping);
+                _shown = _state;
             }
         }
         catch (OperationCanceledException)
@@ -207,7 +224,7 @@ internal sealed partial class CoordinatorGrain(
                 break;
             case RoundEffect.FinishJob:
                 LogFinished(Job, job.CommittedSha256 ?? "");
-                if (job.Plan.Checkpoints.Export) await ExportAsync(job, stopping);
+                if (job.Plan.Checkpoints.Export) await TryExportAsync(stopping);
                 break;
             case RoundEffect.FailJob failed:
                 LogStopped(Job, failed.Reason);
@@ -295,18 +312,15 @@ internal sealed partial class CoordinatorGrain(
         }
     }
 
-    private async Task ExportAsync(OpenJob job, CancellationToken stopping)
+    private async Task TryExportAsync(CancellationToken stopping)
     {
-        foreach (var (site, committed) in job.CommittedBySite())
+        try
         {
-            try
-            {
-                await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(Job, site)).ExportAsync(committed, stopping);
-            }
-            catch (Exception e) when (e is OrleansException or TimeoutException or BadInputException or CorruptBlobException)
-            {
-                LogNotExported(Job, site, e.Message);
-            }
+            await ExportAsync(stopping);
+        }
+        catch (Exception e) when (e is OrleansException or TimeoutException or BadInputException or CorruptBlobException)
+        {
+            LogNotExported(Job, e.Message); // the run is committed; an export can be asked for at any time
         }
     }
 }

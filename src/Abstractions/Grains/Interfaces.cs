@@ -22,6 +22,12 @@ public interface ICoordinatorGrain : IGrainWithStringKey
     [Alias("cancel")]
     Task CancelAsync(CancellationToken cancellationToken = default);
 
+    /// <summary>Has every site write its clients' adapters of the last committed round in PEFT's layout into its own store.</summary>
+    /// <returns>The key prefix written, by client.</returns>
+    /// <exception cref="BadInputException">Nothing is committed, or the method has no static form; the message says why.</exception>
+    [Alias("export"), AlwaysInterleave, ResponseTimeout("00:10:00")]
+    Task<IReadOnlyDictionary<string, string>> ExportAsync(CancellationToken cancellationToken = default);
+
     /// <summary>Takes reports of a site's clients, in any order and as often as they come.</summary>
     [Alias("report")]
     Task ReportAsync(SiteReport report, CancellationToken cancellationToken = default);
@@ -50,7 +56,7 @@ public interface ISiteGrain : IGrainWithStringKey
     Task CancelAsync(CancellationToken cancellationToken = default);
 
     /// <summary>Writes the adapter of each named client in PEFT's layout into the site's store; returns the keys written, by client.</summary>
-    [Alias("export"), AlwaysInterleave]
+    [Alias("export"), AlwaysInterleave, ResponseTimeout("00:10:00")]
     Task<IReadOnlyDictionary<string, string>> ExportAsync(SiteAssignment committed, CancellationToken cancellationToken = default);
 }
 

@@ -19,7 +19,7 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
 
     public static async Task<EmbeddedSilo> StartAsync(RunDirectory run, CancellationToken cancellationToken)
     {
-        var (silo, gateway) = LoopbackPorts.Free();
+        var (silo, gateway) = SiloPorts.Free();
         var host = SiloHost.Create(
             new SiloOptions { Name = "embedded", Sites = ["*"], Root = run.Record.Root, Store = run.Store, SiloPort = silo, GatewayPort = gateway },
             static builder => builder.Logging.AddFilter("FedRLora", LogLevel.Warning).AddSimpleConsole(static console => console.SingleLine = true)

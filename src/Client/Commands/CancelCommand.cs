@@ -1,0 +1,22 @@
+using System.CommandLine;
+using FedRLora.Client.Cluster;
+
+namespace FedRLora.Client.Commands;
+
+/// <summary><c>fedrlora cancel RUN</c>: stops a run; committed rounds are kept.</summary>
+internal static class CancelCommand
+{
+    public static Command Create()
+    {
+        var run = new Argument<string>("run") { Description = "The run's id" };
+        var gateways = ClusterConnection.Gateways();
+        var command = new Command("cancel", "Stop a run on running silos; what is committed is kept") { run, gateways };
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            await using var cluster = await ClusterConnection.OpenAsync(parsed.GetRequiredValue(gateways), cancellationToken);
+            await cluster.Coordinator(parsed.GetRequiredValue(run)).CancelAsync(cancellationToken);
+            return ExitCode.Done;
+        });
+        return command;
+    }
+}

@@ -1,0 +1,37 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using FedRLora.Client.Cluster;
+using FedRLora.Client.Rendering;
+
+namespace FedRLora.Client.Commands;
+
+/// <summary><c>fedrlora runs</c>: every run of the silos' store.</summary>
+internal static class RunsCommand
+{
+    public static Command Create()
+    {
+        var gateways = ClusterConnection.Gateways();
+        var json = SharedOptions.Json();
+        var command = new Command("runs", "List the runs of running silos") { gateways, json };
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            await using var cluster = await ClusterConnection.OpenAsync(parsed.GetRequiredValue(gateways), cancellationToken);
+            var runs = await cluster.Jobs.ListAsync(cancellationToken);
+            var output = parsed.InvocationConfiguration.Output;
+            if (parsed.GetValue(json))
+            {
+                foreach (var run in runs)
+                    await output.WriteLineAsync(JsonSerializer.Serialize(new { run = run.JobId, run.Name, status = run.Status.ToString(), run.Round, run.Rounds, run.Phase, run.Reason }, Json.Lines));
+            }
+            else
+            {
+                await output.WriteAsync(PlainTable.Of(["run", "plan", "status", "round", "reason"], [.. runs.Select(static run =>
+                    new[] { run.JobId, run.Name, run.Status.ToString().ToLowerInvariant(), string.Create(CultureInfo.InvariantCulture, $"{run.Round}/{run.Rounds}"), run.Reason ?? "" })]));
+            }
+
+            return ExitCode.Done;
+        });
+        return command;
+    }
+}

@@ -1,0 +1,55 @@
+using System.CommandLine;
+using FedRLora.Silo;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+
+namespace FedRLora.Client.Commands;
+
+/// <summary><c>fedrlora silo --site NAME</c>: a machine's part of a federation over processes, on loopback.</summary>
+internal static class SiloCommand
+{
+    public static Command Create()
+    {
+        var site = new Option<string[]>("--site") { Description = "The site whose clients may run here; repeat it for more", Required = true };
+        var name = new Option<string?>("--name") { Description = "The silo's name; by default SITE-PORT" };
+        var root = new Option<string>("--root") { Description = "Where relative model and data paths of plans start from", DefaultValueFactory = static _ => "." };
+        var store = new Option<string>("--store") { Description = "Folder of the job's blobs, the same for all silos", DefaultValueFactory = static _ => Path.Combine("runs", "cluster") };
+        var siteStore = new Option<string?>("--site-store") { Description = "Folder of this site's heads and optimizer states; by default the job's folder" };
+        var join = new Option<int?>("--join") { Description = "Silo port of the first silo; without it this is the first silo" };
+        var port = new Option<int?>("--port") { Description = $"Silo port; by default {SiloPorts.Silo} for the first silo and a free one for others" };
+        var gateway = new Option<int?>("--gateway") { Description = $"Gateway port; by default {SiloPorts.Gateway} for the first silo and a free one for others" };
+        var resend = new Option<double>("--resend-after") { Description = "Seconds of silence after which work is sent again", DefaultValueFactory = static _ => 10 };
+        var command = new Command("silo", "Run one silo of a federation over processes, on loopback") { site, name, root, store, siteStore, join, port, gateway, resend };
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            var (freeSilo, freeGateway) = SiloPorts.Free();
+            var first = parsed.GetValue(join) is null;
+            var options = new SiloOptions
+            {
+                SiloPort = parsed.GetValue(port) ?? (first ? SiloPorts.Silo : freeSilo),
+                GatewayPort = parsed.GetValue(gateway) ?? (first ? SiloPorts.Gateway : freeGateway),
+                PrimaryPort = parsed.GetValue(join),
+                Name = "", Sites = parsed.GetRequiredValue(site),
+                Root = Path.GetFullPath(parsed.GetRequiredValue(root)), Store = parsed.GetRequiredValue(store), SiteStore = parsed.GetValue(siteStore),
+                ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend)),
+            };
+            options = options with { Name = parsed.GetValue(name) ?? $"{options.Sites[0]}-{options.SiloPort}" };
+            using var host = SiloHost.Create(options, static builder => builder.Logging.AddSimpleConsole(static console => console.SingleLine = true));
+            await host.StartAsync(cancellationToken);
+            await parsed.InvocationConfiguration.Output.WriteLineAsync(
+                $"silo {options.Name} serves {string.Join(", ", options.Sites)}: silo port {options.SiloPort}, gateway {options.GatewayPort}, store {options.Store}");
+            try
+            {
+                await Task.Delay(Timeout.Infinite, cancellationToken);
+            }
+            catch (OperationCanceledException)
+            {
+                // Ctrl-C or SIGTERM: what runs is abandoned, the other silos of the site take it over.
+            }
+
+            await host.StopAsync(CancellationToken.None);
+            return ExitCode.Done;
+        });
+        return command;
+    }
+}

@@ -1,0 +1,32 @@
+using System.CommandLine;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Client.Local;
+using FedRLora.Client.Rendering;
+
+namespace FedRLora.Client.Commands;
+
+/// <summary><c>fedrlora simulate plan.yaml</c>: a whole federation in this process.</summary>
+internal static class SimulateCommand
+{
+    public static Command Create()
+    {
+        var plan = new Argument<string>("plan") { Description = "The plan file (YAML)" };
+        var folder = new Option<string?>("--out") { Description = "The run folder; by default the next free runs/NAME-N" };
+        var seed = new Option<ulong?>("--seed") { Description = "A seed instead of the plan's" };
+        var federatedOnly = new Option<bool>("--no-local-only") { Description = "Leave out the local-only reference run that the plan asks for" };
+        var json = SharedOptions.Json();
+        var command = new Command("simulate", "Run a whole federation on this machine") { plan, folder, seed, federatedOnly, json };
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            var screen = Screen.Of(parsed, parsed.GetValue(json));
+            var file = PlanFile.Open(parsed.GetRequiredValue(plan));
+            var read = file.Require();
+            if (parsed.GetValue(seed) is { } other) read = (file = file.WithSeed(other)).Require();
+            var run = RunDirectory.Create(parsed.GetValue(folder), file, read.Name, read.Evaluation.LocalOnly && read.Sharing == Sharing.Method && !parsed.GetValue(federatedOnly));
+            if (screen.Mode != ScreenMode.Json)
+                await screen.Output.WriteLineAsync($"{read.Name}: {read.Adapter.Method}, {Words.Count(read.Clients.Count, "client")}, {Words.Count(read.Strategy.Rounds, "round")}, seed {read.Seed}, in {run.Path}");
+            return await new LocalRun(run, screen).RunAsync(resume: false, allowEngineChange: false, cancellationToken);
+        });
+        return command;
+    }
+}

@@ -1,0 +1,26 @@
+using System.CommandLine;
+using FedRLora.Client.Cluster;
+
+namespace FedRLora.Client.Commands;
+
+/// <summary><c>fedrlora submit plan.yaml</c>: begins a run on silos that are up.</summary>
+internal static class SubmitCommand
+{
+    public static Command Create()
+    {
+        var plan = new Argument<string>("plan") { Description = "The plan file (YAML); its model and data paths start from each silo's --root" };
+        var run = new Option<string?>("--run") { Description = "The run's id; by default the plan's name" };
+        var gateways = ClusterConnection.Gateways();
+        var command = new Command("submit", "Begin a run on running silos") { plan, run, gateways };
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            var file = PlanFile.Open(parsed.GetRequiredValue(plan));
+            var id = parsed.GetValue(run) ?? file.Require().Name;
+            await using var cluster = await ClusterConnection.OpenAsync(parsed.GetRequiredValue(gateways), cancellationToken);
+            await cluster.Coordinator(id).SubmitAsync(file.Yaml, cancellationToken);
+            await parsed.InvocationConfiguration.Output.WriteLineAsync($"{id} is running; follow it with: fedrlora watch {id}");
+            return ExitCode.Done;
+        });
+        return command;
+    }
+}
