@@ -298,8 +298,10 @@ public sealed class RoundMachine
 
     private Step Return(RoundState state, string site)
     {
-        var known = Contains(state.LostSites, site) ? state with { LostSites = state.LostSites.Where(lost => lost != site).ToArray() } : state;
-        return Resend(known, Waiting(known).Where(client => _clients[client].Site == site).ToArray());
+        var (resent, ask) = Resend(state, Waiting(state).Where(client => _clients[client].Site == site).ToArray());
+        return Contains(state.LostSites, site)
+            ? (resent with { LostSites = state.LostSites.Where(lost => lost != site).ToArray() }, [new RoundEffect.Persist(CanWait: true), .. ask])
+            : (resent, ask);
     }
 
     // Small parts.

@@ -1,0 +1,198 @@
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Federation.Numerics;
+using FedRLora.Federation.Rounds;
+
+namespace FedRLora.Federation.Tests;
+
+/// <summary>What can go wrong, each as a chance from 0 to 1.</summary>
+internal sealed record Faults
+{
+    public double Crash { get; init; }
+
+    public double Drop { get; init; }
+
+    public double Duplicate { get; init; }
+
+    public double LostSite { get; init; }
+
+    public double Cancel { get; init; }
+
+    public double EarlyDeadline { get; init; }
+}
+
+/// <summary>
+/// A coordinator, its stores, a network and clients, all in one thread on a scripted schedule. It performs the machine's effects
+/// one by one, may crash before any of them, delivers messages in any order, and checks after every step what must always hold.
+/// </summary>
+internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, string, string?> misbehaviour)
+{
+    private readonly RoundMachine _machine = new(plan);
+    private readonly SplitMix64 _random = new(seed);
+    private readonly List<RoundEvent> _network = [];
+    private readonly List<RoundEvent> _inside = [];
+    private readonly HashSet<string> _lost = [];
+    private RoundEvent.DeadlinePassed? _timer;
+    private RoundState _persisted = RoundState.Initial;
+
+    public RoundState State { get; private set; } = RoundState.Initial;
+
+    /// <summary>Stored manifests with their digests; the last one is what current.json names.</summary>
+    public List<(RoundManifest Manifest, string Sha256)> Committed { get; } = [];
+
+    public Faults Faults { get; set; } = new();
+
+    private int LastRound => Committed.Count - 1;
+
+    public void Start(bool resume = false) => Happen(new RoundEvent.Started(LastRound, Committed.LastOrDefault().Sha256, [.. _lost], resume));
+
+    /// <summary>One thing happens: a fault, a delivery, a resend or a deadline.</summary>
+    public void Step()
+    {
+        if (Chance(Faults.LostSite))
+            ToggleSite();
+        else if (Chance(Faults.Cancel))
+            Happen(new RoundEvent.Cancelled());
+        else if (Chance(Faults.EarlyDeadline) && _timer is { } early)
+            Happen(early);
+        else if (_inside.Count > 0)
+            Happen(TakeFrom(_inside));
+        else if (_network.Count > 0)
+            Deliver();
+        else if (_machine.Waiting(State).Any(client => !_lost.Contains(Site(client))) || _timer is null)
+            Happen(new RoundEvent.ResendDue());
+        else
+            Happen(_timer);
+    }
+
+    /// <summary>All sites live, nothing more goes wrong.</summary>
+    public void Calm()
+    {
+        Faults = new Faults();
+        foreach (var site in _lost.ToArray())
+        {
+            _lost.Remove(site);
+            Happen(new RoundEvent.SiteReturned(site));
+        }
+        if (State.Phase is Phase.Cancelled or Phase.Failed)
+            Start(resume: true);
+    }
+
+    public void RunUntilOver(int steps = 5_000)
+    {
+        for (var i = 0; i < steps && State.Phase is not (Phase.Finished or Phase.Failed); i++)
+            Step();
+    }
+
+    private void Happen(RoundEvent happened)
+    {
+        var before = State;
+        (State, var effects) = _machine.Next(State, happened);
+        Check(before, effects);
+        foreach (var effect in effects)
+        {
+            if (Chance(Faults.Crash))
+            {
+                Crash();
+                return;
+            }
+            Perform(effect);
+        }
+    }
+
+    /// <summary>Memory is lost: state since the last write, timers, and what the coordinator was about to tell itself.</summary>
+    private void Crash()
+    {
+        State = _persisted;
+        _timer = null;
+        _inside.Clear();
+        Start();
+    }
+
+    private void Perform(RoundEffect effect)
+    {
+        switch (effect)
+        {
+            case RoundEffect.Persist persist when !persist.CanWait || Chance(0.5):
+                _persisted = State;
+                break;
+            case RoundEffect.SendAssignments send:
+                foreach (var client in send.Clients.Where(client => !_lost.Contains(Site(client)) && !Chance(Faults.Drop)))
+                    _network.Add(new RoundEvent.ClientReported(Answer(send.Phase, client)));
+                break;
+            case RoundEffect.ArmDeadline arm:
+                _timer = new(arm.Round, arm.Attempt, arm.Phase);
+                break;
+            case RoundEffect.CloseAndAggregate close:
+                _inside.Add(Aggregate(close.Closed));
+                break;
+            case RoundEffect.CommitRound:
+                var manifest = ManifestBuilder.Build(plan, TestPlans.PlanSha256, Committed.LastOrDefault().Manifest, State);
+                Assert.Equal(Committed.Count, manifest.Round);   // no round twice, none left out, none taken back
+                Committed.Add((manifest, RoundManifest.Digest(manifest.ToBytes())));
+                _inside.Add(new RoundEvent.Committed(manifest.Round, Committed[^1].Sha256));
+                break;
+            default:
+                break;
+        }
+    }
+
+    /// <summary>A client's work is a function of what it was asked; the attempt is only in its blobs' names.</summary>
+    private ClientReport Answer(RoundPhase phase, string client)
+    {
+        if (phase == RoundPhase.Evaluate)
+            return TestPlans.Scored(State.Round, client, State.Attempt);
+        var failure = misbehaviour(State.Round, State.Attempt, client) is { } reason && reason != "NaN" ? reason : null;
+        return TestPlans.Trained(State.Round, client, State.Attempt, failure);
+    }
+
+    private RoundEvent Aggregate(IReadOnlyList<string> closed)
+    {
+        Assert.Equal(closed, _persisted.Closed);   // written before it is aggregated
+        Assert.Equal(closed.Distinct().Order(StringComparer.Ordinal), closed);   // nobody counts twice
+        Assert.True(State.Round == 0 || closed.Count >= _machine.Quorum(State.Cohort.Count));
+        Assert.All(closed, client => Assert.Equal(TestPlans.Trained(State.Round, client, State.Attempt).Update!.Sha256, State.Reports[client].Update!.Sha256));
+        var refused = closed.Where(client => misbehaviour(State.Round, State.Attempt, client) == "NaN").ToDictionary(client => client, _ => "NaN");
+        return refused.Count > 0
+            ? new RoundEvent.AggregationRefused(State.Round, State.Attempt, refused)
+            : new RoundEvent.Aggregated(State.Round, State.Attempt, TestPlans.Candidate(State.Round) with { Shared = TestPlans.Blob($"shared {State.Round} {string.Join(' ', closed)}") });
+    }
+
+    private void Check(RoundState before, IReadOnlyList<RoundEffect> effects)
+    {
+        Assert.True(State.Committed >= before.Committed);
+        Assert.True(State.Committed <= LastRound);
+        Assert.True(State.Phase == Phase.Finished || (State.Round, State.Attempt).CompareTo((before.Round, before.Attempt)) >= 0);
+        Assert.All(State.Reports.Keys, client => Assert.Contains(client, State.Cohort));
+        Assert.Equal(State.Reports.Values.Count(note => note.Failure is not null), State.Failures);
+        Assert.DoesNotContain(effects.Skip(1), effect => effect is RoundEffect.Persist);
+        Assert.True(ReferenceEquals(before, State) || effects[0] is RoundEffect.Persist);
+    }
+
+    private void Deliver()
+    {
+        var message = TakeFrom(_network);
+        if (Chance(Faults.Duplicate))
+            _network.Add(message);
+        Happen(message);
+    }
+
+    private void ToggleSite()
+    {
+        var sites = plan.Clients.Select(client => client.Site).Distinct().ToArray();
+        var site = sites[_random.Next(sites.Length)];
+        Happen(_lost.Remove(site) ? new RoundEvent.SiteReturned(site) : _lost.Add(site) ? new RoundEvent.SiteLost(site) : throw new InvalidOperationException());
+    }
+
+    private string Site(string client) => plan.Clients.First(one => one.Id == client).Site;
+
+    private RoundEvent TakeFrom(List<RoundEvent> events)
+    {
+        var index = _random.Next(events.Count);
+        var taken = events[index];
+        events.RemoveAt(index);
+        return taken;
+    }
+
+    private bool Chance(double chance) => chance > 0 && _random.Next(1_000_000) < chance * 1_000_000;
+}
