@@ -1,3 +1,20 @@
-using var scope = TorchSharp.torch.NewDisposeScope();
-var t = TorchSharp.torch.ones(2, 2);
-Console.WriteLine(t.sum().item<float>() + " " + TorchSharp.torch.get_num_threads());
+using System.CommandLine;
+using FedRLora.Client.Commands;
+
+namespace FedRLora.Client;
+
+internal static class Program
+{
+    /// <summary>Every command, in the order of the help.</summary>
+    internal static IReadOnlyList<Func<Command>> Commands { get; } =
+    [
+        ValidateCommand.Create,
+        MethodsCommand.Create,
+    ];
+
+    internal static async Task<int> Main(string[] args)
+    {
+        using var interruption = new Interruption(Console.Error);
+        return await Cli.RunAsync(args, Commands, Console.Out, Console.Error, interruption.Token);
+    }
+}

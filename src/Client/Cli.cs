@@ -1,0 +1,70 @@
+using System.CommandLine;
+using System.CommandLine.Invocation;
+using FedRLora.Abstractions;
+
+namespace FedRLora.Client;
+
+/// <summary>Parses, runs and turns what went wrong into a line and an exit code.</summary>
+internal static class Cli
+{
+    /// <summary>Set to 1 to see stack traces.</summary>
+    public const string TraceVariable = "FEDRLORA_TRACE";
+
+    public static async Task<int> RunAsync(IReadOnlyList<string> args, IReadOnlyList<Func<Command>> commands, TextWriter output, TextWriter error, CancellationToken cancellationToken = default)
+    {
+        var root = new RootCommand("Federated low-rank adaptation of one frozen language model over many sites.");
+        foreach (var create in commands)
+            root.Add(create());
+
+        var parsed = root.Parse(args.Count == 0 ? ["--help"] : args);
+        if (parsed.Action is ParseErrorAction)
+        {
+            foreach (var problem in parsed.Errors)
+                await error.WriteLineAsync(problem.Message);
+            await error.WriteLineAsync($"See fedrlora {(parsed.CommandResult.Command is RootCommand ? "" : parsed.CommandResult.Command.Name + " ")}--help.");
+            return ExitCode.BadInput;
+        }
+
+        try
+        {
+            return await parsed.InvokeAsync(
+                new InvocationConfiguration { Output = output, Error = error, EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null },
+                cancellationToken);
+        }
+#pragma warning disable CA1031 // The last line of defence: everything becomes an exit code.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            var (code, message) = Explain(e, cancellationToken);
+            await error.WriteLineAsync(message);
+            if (Environment.GetEnvironmentVariable(TraceVariable) == "1")
+                await error.WriteLineAsync(e.ToString());
+            return code;
+        }
+    }
+
+    internal static (int Code, string Message) Explain(Exception exception, CancellationToken cancellationToken) => exception switch
+    {
+        AggregateException { InnerExceptions: [var only] } => Explain(only, cancellationToken),
+        OperationCanceledException when cancellationToken.IsCancellationRequested => (ExitCode.Interrupted, "Interrupted."),
+        BadInputException => (ExitCode.BadInput, exception.Message),
+        _ when Missing(exception) is { } missing => (ExitCode.Environment, $"This machine lacks something that the program needs: {OneLine(missing)}"),
+        _ => (ExitCode.Failed, $"{exception.GetType().Name}: {OneLine(exception)} (set {TraceVariable}=1 for the stack trace)"),
+    };
+
+    /// <summary>The native library that could not be loaded, wherever a static constructor hid it.</summary>
+    private static Exception? Missing(Exception exception)
+    {
+        for (var e = exception; e is not null; e = e.InnerException)
+        {
+            if (e is DllNotFoundException or BadImageFormatException or EntryPointNotFoundException)
+                return e;
+            if (e is NotSupportedException && e.Message.Contains("libtorch", StringComparison.OrdinalIgnoreCase))
+                return e;
+        }
+
+        return null;
+    }
+
+    private static string OneLine(Exception exception) => string.Join(' ', exception.Message.Split(['\r', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
+}

@@ -1,0 +1,54 @@
+using System.Text;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+
+namespace FedRLora.Client;
+
+/// <summary>A plan file as text.</summary>
+/// <param name="Path">As the user gave it.</param>
+/// <param name="Yaml">Its text.</param>
+internal sealed record PlanFile(string Path, string Yaml)
+{
+    private const long MaxBytes = 64 << 20;
+
+    /// <summary>The absolute folder that the plan's model and data paths start from.</summary>
+    public string Folder => System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(Path))!;
+
+    /// <summary>SHA-256 of the text.</summary>
+    public string Sha256 => RoundManifest.Digest(Encoding.UTF8.GetBytes(Yaml));
+
+    /// <summary>The plan, or every problem.</summary>
+    public PlanReadResult Read() => PlanReader.Read(Yaml, Path);
+
+    /// <summary>The plan.</summary>
+    /// <exception cref="PlanException">It has mistakes.</exception>
+    public FederationPlan Require() => PlanReader.Require(Yaml, Path);
+
+    /// <summary>Reads the text.</summary>
+    /// <exception cref="BadInputException">There is no such file, or it is not UTF-8 text.</exception>
+    public static PlanFile Open(string path)
+    {
+        if (Directory.Exists(path))
+            throw new BadInputException($"{path}: is a folder; give the plan file in it.");
+        try
+        {
+            var file = new FileInfo(path);
+            if (file.Exists && file.Length > MaxBytes)
+                throw new BadInputException($"{path}: {file.Length} bytes are too many for a plan; the bound is {MaxBytes}.");
+            return new(path, File.ReadAllText(path, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true)));
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            throw new BadInputException($"{path}: no such file.", e);
+        }
+        catch (DecoderFallbackException e)
+        {
+            throw new BadInputException($"{path}: not a text file in UTF-8.", e);
+        }
+        catch (Exception e) when (e is UnauthorizedAccessException or IOException or ArgumentException)
+        {
+            throw new BadInputException($"{path}: cannot be read: {e.Message}", e);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+using System.Globalization;
+using System.Text;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Client.RunFolder;
+using Spectre.Console;
+using Spectre.Console.Rendering;
+
+namespace FedRLora.Client.Rendering;
+
+/// <summary>Follows a job and shows every committed round once: a moving table, a line, or a JSON object.</summary>
+/// <param name="screen">Where to.</param>
+/// <param name="plan">Names the tasks; without it a client is its own task.</param>
+internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
+{
+    private const int ShownTasks = 6;
+
+    private readonly List<RoundSummary> _rounds = [];
+    private readonly List<RoundView> _views = [];
+
+    /// <summary>The committed rounds seen so far.</summary>
+    public IReadOnlyList<RoundSummary> Rounds => _rounds;
+
+    /// <summary>The last round seen; -1 before the first. What to name in the next question for progress.</summary>
+    public int LastRound => _rounds.Count == 0 ? -1 : _rounds[^1].Manifest.Round;
+
+    /// <summary>Shows snapshots until they end; returns the last one, null if there was none.</summary>
+    public async Task<JobProgress?> FollowAsync(IAsyncEnumerable<JobProgress> snapshots, CancellationToken cancellationToken = default)
+    {
+        JobProgress? last = null;
+        if (screen.Mode == ScreenMode.Terminal)
+        {
+            await screen.Console.Live(new Text("waiting for the first round")).StartAsync(async live =>
+            {
+                await foreach (var progress in snapshots.WithCancellation(cancellationToken))
+                {
+                    last = progress;
+                    Take(progress);
+                    live.UpdateTarget(Picture(progress));
+                }
+            });
+        }
+        else
+        {
+            await foreach (var progress in snapshots.WithCancellation(cancellationToken))
+            {
+                last = progress;
+                foreach (var view in Take(progress))
+                    screen.Output.WriteLine(screen.Mode == ScreenMode.Json ? MetricsFiles.JsonLine(view) : Line(view, progress.Rounds));
+            }
+        }
+
+        if (last is { Status: JobStatus.Failed or JobStatus.Cancelled })
+            screen.Error.WriteLine($"{last.JobId} {(last.Status == JobStatus.Failed ? "failed" : "was cancelled")} in round {last.Round}{(last.Reason is null ? "." : $": {last.Reason}")}");
+        return last;
+    }
+
+    /// <summary>For example <c>round 3/10  loss 1.234  sst2 0.710  trec 0.550  2.1 s</c>.</summary>
+    internal static string Line(RoundView round, int rounds)
+    {
+        var width = rounds.ToString(CultureInfo.InvariantCulture).Length;
+        var line = new StringBuilder("round ").Append(round.Round.ToString(CultureInfo.InvariantCulture).PadLeft(width)).Append('/').Append(rounds);
+        if (round.MeanLoss is not null)
+            line.Append("  loss ").Append(Words.Loss(round.MeanLoss));
+        var scored = round.Tasks.Where(static task => task.Score is not null).ToList();
+        foreach (var task in scored.Take(ShownTasks))
+            line.Append("  ").Append(task.Task).Append(' ').Append(Words.Score(task.Score));
+        if (scored.Count > ShownTasks)
+            line.Append("  ...");
+        if (scored.Count > 1 && round.MeanScore is not null)
+            line.Append("  mean ").Append(Words.Score(round.MeanScore));
+        if (round.Seconds > 0)
+            line.Append("  ").Append(Words.Seconds(round.Seconds));
+        foreach (var client in round.Clients)
+        {
+            if (client.Outcome == ClientOutcome.Late)
+                line.Append("  late: ").Append(client.Client);
+            else if (client.Outcome == ClientOutcome.Failed)
+                line.Append("  failed: ").Append(client.Client).Append(client.Reason is null ? "" : $" ({client.Reason})");
+        }
+
+        return line.ToString();
+    }
+
+    /// <summary>Rounds that were not seen before, in order.</summary>
+    private List<RoundView> Take(JobProgress progress)
+    {
+        var news = progress.NewRounds.Where(round => round.Manifest.Round > LastRound).OrderBy(static round => round.Manifest.Round).ToList();
+        List<RoundView> views = [.. news.Select(round => RoundView.Of(round, plan))];
+        _rounds.AddRange(news);
+        _views.AddRange(views);
+        return views;
+    }
+
+    private Rows Picture(JobProgress progress)
+    {
+        var tasks = _views.SelectMany(static view => view.Tasks).Where(static task => task.Score is not null).Select(static task => task.Task).Distinct().Take(ShownTasks).ToList();
+        var table = new Table().Border(TableBorder.Rounded).AddColumn(new TableColumn("round").RightAligned()).AddColumn(new TableColumn("loss").RightAligned());
+        foreach (var task in tasks)
+            table.AddColumn(new TableColumn(Markup.Escape(task)).RightAligned());
+        table.AddColumn(new TableColumn("mean").RightAligned()).AddColumn(new TableColumn("sent").RightAligned()).AddColumn(new TableColumn("time").RightAligned()).AddColumn("missing");
+        foreach (var view in _views.TakeLast(Math.Max(4, screen.Console.Profile.Height - 8)))
+        {
+            string[] cells =
+            [
+                view.Round.ToString(CultureInfo.InvariantCulture), Words.Loss(view.MeanLoss),
+                .. tasks.Select(task => Words.Score(view.Tasks.FirstOrDefault(t => t.Task == task)?.Score)),
+                Words.Score(view.MeanScore), Words.Bytes(view.UpdateBytes), Words.Seconds(view.Seconds),
+                string.Join(", ", view.Clients.Where(static c => c.Outcome is ClientOutcome.Late or ClientOutcome.Failed).Select(static c => c.Client)),
+            ];
+            table.AddRow(cells.Select(static cell => (IRenderable)new Text(cell)));
+        }
+
+        return new(table, new Markup(Bar(progress)));
+    }
+
+    private static string Bar(JobProgress progress)
+    {
+        const int Width = 30;
+        var done = progress.Status == JobStatus.Finished ? progress.Rounds : Math.Max(0, progress.Round - 1);
+        var inRound = progress is { Status: JobStatus.Running, Cohort: > 0 } ? (double)progress.Reported / progress.Cohort : 0;
+        var filled = (int)Math.Clamp(Width * (done + (progress.Phase == "train" ? inRound : 0)) / Math.Max(1, progress.Rounds), 0, Width);
+        var state = progress.Status switch
+        {
+            JobStatus.Running => $"{progress.Phase} {progress.Reported}/{progress.Cohort} clients{(progress.Attempt > 1 ? $", attempt {progress.Attempt}" : "")}",
+            var other => other.ToString().ToLowerInvariant(),
+        };
+        return $"{Markup.Escape(progress.Name)}  [green]{new string('━', filled)}[/][grey]{new string('━', Width - filled)}[/]  round {progress.Round}/{progress.Rounds}  {Markup.Escape(state)}";
+    }
+}

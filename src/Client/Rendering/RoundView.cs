@@ -1,0 +1,105 @@
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+
+namespace FedRLora.Client.Rendering;
+
+/// <summary>A client's part of a round, with nothing where nothing was measured. The row of metrics.csv.</summary>
+internal sealed record ClientRow
+{
+    public required int Round { get; init; }
+    public required string Client { get; init; }
+    public required string Task { get; init; }
+    public required ClientOutcome Outcome { get; init; }
+    public string? Reason { get; init; }
+    public double? Weight { get; init; }
+    public int? Samples { get; init; }
+    public int? Steps { get; init; }
+    public double? MeanLoss { get; init; }
+    public string? Metric { get; init; }
+    public double? Score { get; init; }
+    public double? TestLoss { get; init; }
+    public int? Rows { get; init; }
+    public double? MajorityShare { get; init; }
+    public long? UpdateBytes { get; init; }
+    public double? ProductNorm { get; init; }
+}
+
+/// <summary>The mean over the clients of a task.</summary>
+internal sealed record TaskView(string Task, string? Metric, double? Score, double? TestLoss, double? MeanLoss, double? MajorityShare);
+
+/// <summary>A committed round as it is shown: the one reading of a manifest that lines, tables, files and plots share.</summary>
+internal sealed record RoundView
+{
+    public required int Round { get; init; }
+
+    /// <summary>Seconds to the commit; 0 where it was not measured.</summary>
+    public required double Seconds { get; init; }
+    public required double? Coherence { get; init; }
+    public required string Sha256 { get; init; }
+    public required IReadOnlyList<ClientRow> Clients { get; init; }
+
+    /// <summary>In the order of the plan.</summary>
+    public required IReadOnlyList<TaskView> Tasks { get; init; }
+
+    /// <summary>Mean training loss of the clients that trained.</summary>
+    public double? MeanLoss => Mean(Clients.Select(static client => client.MeanLoss));
+
+    /// <summary>Mean score over clients; none where metrics differ.</summary>
+    public double? MeanScore => Clients.Select(static client => client.Metric).OfType<string>().Distinct().Count() == 1 ? Mean(Clients.Select(static client => client.Score)) : null;
+
+    /// <summary>Bytes of all updates.</summary>
+    public long UpdateBytes => Clients.Sum(static client => client.UpdateBytes ?? 0);
+
+    /// <param name="round">The round.</param>
+    /// <param name="plan">Names the task of each client; without it a client is its own task.</param>
+    public static RoundView Of(RoundSummary round, FederationPlan? plan)
+    {
+        var tasks = plan?.Clients.ToDictionary(static client => client.Id, static client => client.Task, StringComparer.Ordinal) ?? [];
+        var clients = round.Manifest.Clients.Select(client => Row(round.Manifest.Round, client, tasks.GetValueOrDefault(client.Id, client.Id))).ToList();
+        var order = plan?.Clients.Select(static client => client.Task).Distinct().Select(static (task, index) => (task, index)).ToDictionary(static pair => pair.task, static pair => pair.index) ?? [];
+        return new()
+        {
+            Round = round.Manifest.Round,
+            Seconds = round.Seconds,
+            Coherence = Finite(round.Manifest.Coherence),
+            Sha256 = round.ManifestSha256,
+            Clients = clients,
+            Tasks = [.. clients.GroupBy(static client => client.Task).OrderBy(group => order.GetValueOrDefault(group.Key, int.MaxValue)).Select(static group => new TaskView(
+                group.Key,
+                group.Select(static client => client.Metric).FirstOrDefault(static metric => metric is not null),
+                Mean(group.Select(static client => client.Score)),
+                Mean(group.Select(static client => client.TestLoss)),
+                Mean(group.Select(static client => client.MeanLoss)),
+                Mean(group.Select(static client => client.MajorityShare))))],
+        };
+    }
+
+    /// <summary>The mean of what was measured; null where nothing was.</summary>
+    public static double? Mean(IEnumerable<double?> values) => values.Average();
+
+    private static ClientRow Row(int round, ManifestClient client, string task)
+    {
+        var trained = client.Outcome == ClientOutcome.Trained && round > 0;
+        return new()
+        {
+            Round = round,
+            Client = client.Id,
+            Task = task,
+            Outcome = client.Outcome,
+            Reason = client.Reason,
+            Weight = trained ? Finite(client.Weight) : null,
+            Samples = trained ? client.Samples : null,
+            Steps = trained ? client.Steps : null,
+            MeanLoss = trained ? Finite(client.MeanLoss) : null,
+            Metric = client.Score?.Metric,
+            Score = Finite(client.Score?.Value),
+            TestLoss = Finite(client.Score?.Loss),
+            Rows = client.Score?.Rows,
+            MajorityShare = Finite(client.Score?.MajorityShare),
+            UpdateBytes = client.Update?.SizeBytes,
+            ProductNorm = trained ? Finite(client.ProductNorm) : null,
+        };
+    }
+
+    private static double? Finite(double? value) => value is { } number && double.IsFinite(number) ? number : null;
+}

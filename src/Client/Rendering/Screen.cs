@@ -1,0 +1,50 @@
+using System.CommandLine;
+using Spectre.Console;
+
+namespace FedRLora.Client.Rendering;
+
+/// <summary>Who reads what a command writes.</summary>
+internal enum ScreenMode
+{
+    /// <summary>A person at a terminal: bars and tables that move.</summary>
+    Terminal,
+
+    /// <summary>A pipe or a file: plain lines.</summary>
+    Plain,
+
+    /// <summary>A program: JSON on standard output, nothing else.</summary>
+    Json,
+}
+
+/// <summary>Where a command writes, and for whom.</summary>
+internal sealed record Screen(ScreenMode Mode, TextWriter Output, TextWriter Error)
+{
+    public IAnsiConsole Console => field ??= AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Output) });
+
+    /// <summary>A terminal only where standard output is one.</summary>
+    public static Screen Of(ParseResult parsed, bool json)
+    {
+        var (output, error) = (parsed.InvocationConfiguration.Output, parsed.InvocationConfiguration.Error);
+        var mode = json ? ScreenMode.Json : ReferenceEquals(output, System.Console.Out) && !System.Console.IsOutputRedirected ? ScreenMode.Terminal : ScreenMode.Plain;
+        return new(mode, output, error);
+    }
+
+    /// <summary>The final table and where the results lie.</summary>
+    public void Show(FinalTable table, string folder)
+    {
+        switch (Mode)
+        {
+            case ScreenMode.Terminal:
+                Console.Write(table.ToTable());
+                Console.WriteLine($"Results: {folder}");
+                break;
+            case ScreenMode.Plain:
+                Output.Write('\n' + table.ToPlainText());
+                Output.WriteLine($"\nresults: {folder}");
+                break;
+            case ScreenMode.Json:
+                Output.WriteLine(System.Text.Json.JsonSerializer.Serialize(new { Final = table.Clients, table.Mean, Folder = folder }, Json.Lines));
+                break;
+        }
+    }
+}

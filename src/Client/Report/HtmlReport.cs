@@ -1,0 +1,223 @@
+using System.Globalization;
+using System.Text;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Client.Rendering;
+
+namespace FedRLora.Client.Report;
+
+/// <summary><c>report.html</c>: one file that needs nothing else, for a browser without a network.</summary>
+internal static class HtmlReport
+{
+    private static readonly string Style = ReadStyle();
+
+    /// <summary>Writes the report.</summary>
+    /// <param name="path">Where to.</param>
+    /// <param name="plan">The plan.</param>
+    /// <param name="federated">The run's rounds, with round 0.</param>
+    /// <param name="localOnly">Rounds of the run that shared nothing; null if there was none.</param>
+    /// <param name="planYaml">The plan as it was written.</param>
+    public static void Write(string path, FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string planYaml) =>
+        File.WriteAllText(path, Render(plan, federated, localOnly, planYaml));
+
+    internal static string Render(FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string planYaml)
+    {
+        var rounds = federated.Select(round => RoundView.Of(round, plan)).ToList();
+        var local = localOnly?.Select(round => RoundView.Of(round, plan)).ToList() ?? [];
+        return $"""
+            <!DOCTYPE html>
+            <html lang="en">
+            <head>
+            <meta charset="utf-8" />
+            <meta name="viewport" content="width=device-width, initial-scale=1" />
+            <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'" />
+            <title>{Markup.Escape(plan.Name)} - FedRLora</title>
+            <style>
+            {Style}</style>
+            </head>
+            <body>
+            <h1>{Markup.Escape(plan.Name)}</h1>
+            <p class="lead">{Lead(plan, rounds)}</p>
+            {Facts(plan, federated, rounds)}
+            {Outcome(FinalTable.Of(plan, federated, localOnly))}
+            {Charts("Over the rounds", Overview(rounds))}
+            {Charts("Task by task: federated and local only", local.Count == 0 ? [] : TaskByTask(rounds, local))}
+            {Rounds(plan, rounds)}
+            {Troubles(rounds)}
+            <details open="open">
+            <summary>Plan</summary>
+            <pre><code>{Markup.Escape(planYaml)}</code></pre>
+            </details>
+            </body>
+            </html>
+
+            """.ReplaceLineEndings("\n");
+    }
+
+    private static string Lead(FederationPlan plan, List<RoundView> rounds)
+    {
+        var sites = plan.Clients.Select(static client => client.Site).Distinct().Count();
+        return $"{Markup.Escape(plan.Adapter.Method)} on {Markup.Escape(plan.Model.Path)}: {Words.Count(plan.Clients.Count, "client")} at {Words.Count(sites, "site")}, " +
+            $"{rounds.Count(static round => round.Round > 0)} of {Words.Count(plan.Strategy.Rounds, "round")} committed.";
+    }
+
+    private static string Facts(FederationPlan plan, IReadOnlyList<RoundSummary> federated, List<RoundView> rounds)
+    {
+        var adapter = plan.Adapter;
+        var dropout = adapter.Dropout.Site == DropoutSite.None ? "none" : $"{Name(adapter.Dropout.Site)} {Invariant(adapter.Dropout.P)}";
+        (string Term, string Text, string? Style)[] facts =
+        [
+            ("method", adapter.Method, null),
+            ("model", plan.Model.Path, null),
+            ("seed", plan.Seed.ToString(CultureInfo.InvariantCulture), null),
+            ("clients", plan.Clients.Count.ToString(CultureInfo.InvariantCulture), null),
+            ("tasks", plan.Clients.Select(static client => client.Task).Distinct().Count().ToString(CultureInfo.InvariantCulture), null),
+            ("rounds", plan.Strategy.Rounds.ToString(CultureInfo.InvariantCulture), null),
+            ("rank, heads", Invariant($"{adapter.Rank}, {adapter.Heads}"), null),
+            ("alpha, scaling", Invariant($"{adapter.Alpha}, {Name(adapter.Scaling)}"), null),
+            ("shared", Shared(adapter), null),
+            ("dropout", dropout, null),
+            ("local steps, batch", Invariant($"{plan.Training.Steps}, {plan.Training.BatchSize}"), null),
+            ("learning rate", Invariant(plan.Training.LearningRate), null),
+            ("sent by clients", Words.Bytes(rounds.Sum(static round => round.UpdateBytes)), null),
+            ("time in rounds", Words.Seconds(rounds.Sum(static round => round.Seconds)), null),
+            .. federated.Count == 0 ? [] : (ReadOnlySpan<(string, string, string?)>)
+            [
+                ("digest of the run (its last round manifest)", federated[^1].ManifestSha256, "code"),
+                ("digest of the plan", federated[^1].Manifest.PlanSha256, "code"),
+            ],
+        ];
+        return $"<dl>\n{string.Concat(facts.Select(static fact => $"<div{(fact.Style is null ? "" : " class=\"wide\"")}><dt>{Markup.Escape(fact.Term)}</dt><dd{(fact.Style is null ? "" : $" class=\"{fact.Style}\"")}>{Markup.Escape(fact.Text)}</dd></div>\n"))}</dl>";
+    }
+
+    private static string Outcome(FinalTable table)
+    {
+        var differenceColumn = table.Header.Count - 3;
+        var html = new StringBuilder($"<h2>{Markup.Escape(table.Title)}</h2>\n<div class=\"scroll\">\n<table>\n<thead><tr>");
+        for (var i = 0; i < table.Header.Count; i++)
+            html.Append(CultureInfo.InvariantCulture, $"<th{(i < table.TextColumns ? " class=\"text\"" : "")}>{Markup.Escape(table.Header[i])}</th>");
+        html.Append("</tr></thead>\n<tbody>\n");
+        foreach (var row in table.Clients)
+            html.Append(Row(row));
+        html.Append("</tbody>\n");
+        if (table.Clients.Count > 1)
+            html.Append("<tfoot>\n").Append(Row(table.Mean)).Append("</tfoot>\n");
+        html.Append("</table>\n</div>\n<p class=\"note\">base: the frozen model before the first round. ");
+        if (table.ComparesToLocal)
+            html.Append("local: the same client with the same budget and nothing shared. ");
+        return html.Append("majority: the share of the most frequent label, what a constant answer would score. sent: bytes of the client's updates in the whole run.</p>").ToString();
+
+        string Row(FinalRow row) => $"<tr>{string.Concat(table.Cells(row).Select((cell, i) => $"<td{Class(row, i)}>{Markup.Escape(cell)}</td>"))}</tr>\n";
+
+        string Class(FinalRow row, int column)
+        {
+            if (column < table.TextColumns)
+                return " class=\"text\"";
+            if (column != differenceColumn || row.Difference is not { } difference || Math.Abs(difference) < 5e-4)
+                return "";
+            return difference > 0 == (row.Metric != "perplexity") ? " class=\"good\"" : " class=\"bad\"";
+        }
+    }
+
+    private static string Charts(string title, IReadOnlyList<LineChart> charts)
+    {
+        var html = string.Concat(charts.Select(static chart => chart.ToHtml()));
+        return html.Length == 0 ? "" : $"<h2>{Markup.Escape(title)}</h2>\n<div class=\"charts\">\n{html}</div>";
+    }
+
+    private static List<LineChart> Overview(List<RoundView> rounds)
+    {
+        var tasks = TaskNames(rounds);
+        var charts = new List<LineChart> { new("Held-out loss per token, by task", [.. tasks.Select(task => Points(task, rounds, static view => view.TestLoss))]) };
+        foreach (var metric in rounds.SelectMany(static round => round.Tasks).Select(static task => task.Metric).OfType<string>().Distinct())
+        {
+            Series[] series = [.. tasks.Select(task => Points(task, rounds, view => view.Metric == metric ? view.Score : null) with { Baseline = Majority(task, rounds, metric) }).Where(static s => s.Points.Count > 0)];
+            charts.Add(new($"Score ({metric}), by task", series) { BaselineName = series.Any(static s => s.Baseline is not null) ? "majority class" : null });
+        }
+
+        charts.Add(new("Training loss per token, by task", [.. tasks.Select(task => Points(task, rounds, static view => view.MeanLoss))]));
+        charts.Add(new("Bytes sent by clients, per round", [new("bytes", [.. rounds.Where(static round => round.Round > 0).Select(static round => (round.Round, (double)round.UpdateBytes))])])
+        {
+            FromZero = true,
+            Format = static bytes => Words.Bytes((long)bytes),
+        });
+        if (rounds.Any(static round => round.Coherence is not null))
+            charts.Add(new("Agreement of the clients' updates (1: all in one direction)", [new("agreement", [.. rounds.Where(static round => round.Coherence is not null).Select(static round => (round.Round, round.Coherence!.Value))])]) { FromZero = true });
+        return charts;
+    }
+
+    private static List<LineChart> TaskByTask(List<RoundView> rounds, List<RoundView> local) =>
+    [
+        .. TaskNames(rounds).Select(task =>
+        {
+            var metric = rounds.SelectMany(static round => round.Tasks).FirstOrDefault(view => view.Task == task && view.Metric is not null)?.Metric ?? "";
+            var majority = Majority(task, rounds, metric);
+            return new LineChart($"{task} ({metric})",
+            [
+                Points(task, rounds, static view => view.Score) with { Name = "federated" },
+                Points(task, local, static view => view.Score) with { Name = "local only" },
+            ]) { Baseline = majority, BaselineName = majority is null ? null : "majority class" };
+        }),
+    ];
+
+    private static string Rounds(FederationPlan plan, List<RoundView> rounds)
+    {
+        var html = new StringBuilder("<h2>Rounds</h2>\n<div class=\"scroll\">\n<table>\n<thead><tr><th>round</th><th>trained</th><th>late</th><th>failed</th><th>training loss</th><th>mean score</th><th>agreement</th><th>sent</th><th>time</th><th class=\"text\">manifest</th></tr></thead>\n<tbody>\n");
+        foreach (var round in rounds)
+        {
+            var selected = round.Clients.Count(static client => client.Outcome != ClientOutcome.NotSelected);
+            string[] cells =
+            [
+                Invariant(round.Round), round.Round == 0 ? Words.None : Invariant($"{Outcomes(round, ClientOutcome.Trained)} of {(selected == 0 ? plan.Clients.Count : selected)}"), Invariant(Outcomes(round, ClientOutcome.Late)),
+                Invariant(Outcomes(round, ClientOutcome.Failed)), Words.Loss(round.MeanLoss), Words.Score(round.MeanScore), Words.Number(round.Coherence, "0.000"), Words.Bytes(round.UpdateBytes), Words.Seconds(round.Seconds),
+            ];
+            html.Append("<tr>").AppendJoin("", cells.Select(static cell => $"<td>{Markup.Escape(cell)}</td>"))
+                .Append(CultureInfo.InvariantCulture, $"<td class=\"text\"><code title=\"{Markup.Escape(round.Sha256)}\">{Markup.Escape(round.Sha256.Length > 12 ? round.Sha256[..12] : round.Sha256)}</code></td></tr>\n");
+        }
+
+        return html.Append("</tbody>\n</table>\n</div>").ToString();
+    }
+
+    private static string Troubles(List<RoundView> rounds)
+    {
+        var items = rounds.SelectMany(static round => round.Clients)
+            .Where(static client => client.Outcome is ClientOutcome.Failed or ClientOutcome.Late)
+            .Select(static client => $"<li>round {client.Round}, {Markup.Escape(client.Client)}: {(client.Outcome == ClientOutcome.Late ? "late" : "failed")}{(client.Reason is null ? "" : $", {Markup.Escape(client.Reason)}")}</li>\n")
+            .ToList();
+        return items.Count == 0 ? "" : $"<h2>Clients that were late or failed</h2>\n<ul>\n{string.Concat(items)}</ul>";
+    }
+
+    private static List<string> TaskNames(List<RoundView> rounds) => [.. rounds.SelectMany(static round => round.Tasks).Select(static task => task.Task).Distinct()];
+
+    private static Series Points(string task, List<RoundView> rounds, Func<TaskView, double?> value) => new(task,
+    [
+        .. rounds.SelectMany(round => round.Tasks.Where(view => view.Task == task).Select(view => (round.Round, Value: value(view)))).Where(static point => point.Value is not null).Select(static point => (point.Round, point.Value!.Value)),
+    ]);
+
+    /// <summary>Only an accuracy or an exact match can be compared with a constant answer.</summary>
+    private static double? Majority(string task, List<RoundView> rounds, string metric) =>
+        metric == "perplexity" ? null : rounds.SelectMany(static round => round.Tasks).LastOrDefault(view => view.Task == task && view.MajorityShare is not null)?.MajorityShare;
+
+    private static string Shared(AdapterSpec adapter)
+    {
+        var shared = string.Join(" and ", new[] { adapter.ScopeA == Scope.Job ? "A" : null, adapter.ScopeB == Scope.Job ? "B" : null, adapter.HasRouter && adapter.ScopeRouter == Scope.Job ? "router" : null }.OfType<string>());
+        return shared.Length == 0 ? "nothing" : shared;
+    }
+
+    private static int Outcomes(RoundView round, ClientOutcome outcome) => round.Round == 0 ? 0 : round.Clients.Count(client => client.Outcome == outcome);
+
+    private static string Name(Enum value) => System.Text.Json.JsonNamingPolicy.CamelCase.ConvertName(value.ToString());
+
+    private static string Invariant(FormattableString text) => FormattableString.Invariant(text);
+
+    private static string Invariant(double value) => value.ToString(CultureInfo.InvariantCulture);
+
+    private static string Invariant(int value) => value.ToString(CultureInfo.InvariantCulture);
+
+    private static string ReadStyle()
+    {
+        using var stream = typeof(HtmlReport).Assembly.GetManifestResourceStream("report.css")!;
+        using var reader = new StreamReader(stream);
+        return reader.ReadToEnd();
+    }
+}

@@ -1,0 +1,168 @@
+using System.Text.Json;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Client;
+
+namespace FedRLora.EndToEnd.Tests.Client;
+
+public sealed class CliTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("fedrlora-cli-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Fact]
+    public async Task Validate_of_a_good_plan_says_what_would_run()
+    {
+        var (code, output, error) = await RunAsync("validate", Plan(SampleRun.Yaml));
+
+        Assert.Equal((0, ""), (code, error));
+        Assert.Equal($"{Path.Combine(_folder, "plan.yaml")}: valid. r-lora-federated on models/tiny: 3 clients, 2 tasks, 2 sites, 3 rounds.", output.TrimEnd());
+    }
+
+    [Fact]
+    public async Task Validate_of_a_bad_plan_gives_every_problem_and_2()
+    {
+        var path = Plan("name: demo\nmodel: m\nclients: []\nseed: -1\n");
+        var (code, output, error) = await RunAsync("validate", path);
+
+        Assert.Equal((2, ""), (code, output));
+        Assert.Equal(
+            [$"{path}:3:10: clients: the list is empty; give at least one client.", $"{path}:4:7: seed: \"-1\" is not an integer from 0 to 18446744073709551615."],
+            error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+    }
+
+    [Fact]
+    public async Task Validate_with_json_gives_problems_to_programs()
+    {
+        var (code, output, error) = await RunAsync("validate", "--json", Plan("name: demo\nmodel: m\nclients: []\n"));
+
+        Assert.Equal((2, ""), (code, error));
+        using var json = JsonDocument.Parse(output);
+        Assert.False(json.RootElement.GetProperty("valid").GetBoolean());
+        Assert.Equal(3, json.RootElement.GetProperty("problems")[0].GetProperty("line").GetInt32());
+    }
+
+    [Theory]
+    [InlineData("missing.yaml", "no such file")]
+    [InlineData(".", "is a folder")]
+    public async Task A_file_that_cannot_be_read_is_bad_input(string name, string expected)
+    {
+        var (code, _, error) = await RunAsync("validate", Path.Combine(_folder, name));
+
+        Assert.Equal(2, code);
+        Assert.Contains(expected, Assert.Single(error.Split('\n', StringSplitOptions.RemoveEmptyEntries)), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_file_that_is_not_text_is_bad_input()
+    {
+        var path = Path.Combine(_folder, "plan.yaml");
+        await File.WriteAllBytesAsync(path, [0x80, 0xff, 0xfe]);
+
+        var (code, _, error) = await RunAsync("validate", path);
+        Assert.Equal((2, $"{path}: not a text file in UTF-8."), (code, error.TrimEnd()));
+    }
+
+    [Fact]
+    public async Task Methods_lists_the_whole_catalogue()
+    {
+        var (code, output, _) = await RunAsync("methods");
+        Assert.Equal(0, code);
+        Assert.All(AdapterCatalog.Methods, pair => Assert.Contains($"{pair.Key} ", output, StringComparison.Ordinal));
+
+        (_, output, _) = await RunAsync("methods", "--json");
+        using var json = JsonDocument.Parse(output);
+        Assert.Equal(AdapterCatalog.Methods.Count, json.RootElement.GetArrayLength());
+        var hydra = json.RootElement.EnumerateArray().Single(static method => method.GetProperty("name").GetString() == "hydra-lora");
+        Assert.Equal("softmax", hydra.GetProperty("adapter").GetProperty("routing").GetString());
+    }
+
+    [Theory]
+    [InlineData("validate")]
+    [InlineData("simulat", "plan.yaml")]
+    [InlineData("methods", "--jsonn")]
+    public async Task A_command_line_that_cannot_be_parsed_is_bad_input(params string[] args)
+    {
+        var (code, output, error) = await RunAsync(args);
+
+        Assert.Equal((2, ""), (code, output));
+        Assert.Contains("--help.", error, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData]
+    [InlineData("--help")]
+    [InlineData("validate", "--help")]
+    public async Task Help_is_not_a_failure(params string[] args)
+    {
+        var (code, output, error) = await RunAsync(args);
+
+        Assert.Equal((0, ""), (code, error));
+        Assert.Contains("validate", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Every_command_has_a_description_and_its_own_name()
+    {
+        var commands = Program.Commands.Select(static create => create()).ToList();
+
+        Assert.All(commands, static command => Assert.False(string.IsNullOrWhiteSpace(command.Description)));
+        Assert.Equal(commands.Count, commands.Select(static command => command.Name).Distinct().Count());
+        await Task.CompletedTask;
+    }
+
+    public static TheoryData<Exception, int> Failures => new()
+    {
+        { new BadInputException("x"), 2 },
+        { new PlanException([new("p.yaml", 1, 2, "x")]), 2 },
+        { new AggregateException(new BadInputException("x")), 2 },
+        { new DllNotFoundException("libtorch"), 3 },
+        { new TypeInitializationException("torch", new DllNotFoundException("libtorch")), 3 },
+        { new InvalidOperationException("x"), 1 },
+        { new OperationCanceledException(), 1 },
+    };
+
+    [Theory]
+    [MemberData(nameof(Failures))]
+    public async Task What_goes_wrong_is_one_line_and_an_exit_code(Exception thrown, int expected)
+    {
+        using var error = new StringWriter();
+        var code = await Cli.RunAsync(["fail"], [() => Throwing(thrown)], TextWriter.Null, error);
+
+        Assert.Equal(expected, code);
+        Assert.Single(error.ToString().Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        Assert.DoesNotContain("   at ", error.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task An_interrupted_command_returns_130()
+    {
+        using var source = new CancellationTokenSource();
+        await source.CancelAsync();
+
+        Assert.Equal(130, await Cli.RunAsync(["fail"], [() => Throwing(new OperationCanceledException(source.Token))], TextWriter.Null, TextWriter.Null, source.Token));
+    }
+
+    private static System.CommandLine.Command Throwing(Exception exception)
+    {
+        var command = new System.CommandLine.Command("fail", "Throws");
+        command.SetAction(int (_) => throw exception);
+        return command;
+    }
+
+    private string Plan(string yaml)
+    {
+        var path = Path.Combine(_folder, "plan.yaml");
+        File.WriteAllText(path, yaml);
+        return path;
+    }
+
+    private static async Task<(int Code, string Output, string Error)> RunAsync(params string[] args)
+    {
+        using var output = new StringWriter();
+        using var error = new StringWriter();
+        var code = await Cli.RunAsync(args, Program.Commands, output, error);
+        return (code, output.ToString(), error.ToString());
+    }
+}

@@ -1,0 +1,105 @@
+using System.Xml.Linq;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Client.Report;
+using FedRLora.Client.Rendering;
+using FedRLora.Client.RunFolder;
+
+namespace FedRLora.EndToEnd.Tests.Client;
+
+public sealed class FilesTests : IDisposable
+{
+    private const string Hostile = "</script><img src=x onerror=alert(1)>&\"'\0\u0007";
+
+    private readonly string _folder = Directory.CreateTempSubdirectory("fedrlora-files-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Fact]
+    public void Metrics_are_one_csv_row_per_round_and_client_and_one_object_per_round()
+    {
+        MetricsFiles.Write(_folder, SampleRun.Plan, SampleRun.Rounds());
+
+        var csv = File.ReadAllText(Path.Combine(_folder, "metrics.csv")).Split("\r\n");
+        Assert.Equal("round,client,task,outcome,weight,samples,steps,mean_loss,metric,score,test_loss,rows,majority_share,update_bytes,product_norm,seconds", csv[0]);
+        Assert.Equal("0,a,sst2,notSelected,,,,,accuracy,0.5,0.75,40,0.5,,,", csv[1]);
+        Assert.Equal("1,c,trec,trained,0.25,100,20,1.5,accuracy,0.30000000000000004,0.85,40,0.22,2048,0.125,2.08", csv[6]);
+        Assert.Equal(1 + 4 * 3 + 1, csv.Length);
+        Assert.Equal(4, File.ReadAllLines(Path.Combine(_folder, "metrics.jsonl")).Length);
+        Assert.Equal(2, Directory.GetFiles(_folder).Length);
+    }
+
+    [Theory]
+    [InlineData("plain", "plain")]
+    [InlineData("a,b", "\"a,b\"")]
+    [InlineData("say \"hi\"", "\"say \"\"hi\"\"\"")]
+    [InlineData("two\nlines", "\"two\nlines\"")]
+    [InlineData(" padded", "\" padded\"")]
+    public void Csv_fields_are_quoted_where_they_need_it(string task, string expected)
+    {
+        var plan = SampleRun.Plan with { Clients = [.. SampleRun.Plan.Clients.Select(client => client with { Task = task })] };
+
+        Assert.Contains($"\r\n0,a,{expected},notSelected,", MetricsFiles.Csv([RoundView.Of(SampleRun.Round(0), plan)]), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Numbers_that_are_none_leave_their_field_empty()
+    {
+        var round = SampleRun.Round(1);
+        round = round with { Manifest = round.Manifest with { Clients = [round.Manifest.Clients[0] with { MeanLoss = double.NaN, Score = null }] } };
+
+        Assert.Contains("1,a,sst2,trained,0.25,100,20,,,,,,,2048,0.125,2.08", MetricsFiles.Csv([RoundView.Of(round, SampleRun.Plan)]), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void The_report_is_well_formed_and_needs_nothing_else()
+    {
+        var path = Path.Combine(_folder, "report.html");
+        HtmlReport.Write(path, SampleRun.Plan, SampleRun.Rounds(0.1), SampleRun.Rounds(), SampleRun.Yaml);
+
+        var html = File.ReadAllText(path);
+        var document = XDocument.Parse(html);
+        Assert.Equal("html", document.Root!.Name.LocalName);
+        Assert.DoesNotContain(document.Descendants().Attributes(), static a => a.Name.LocalName is "src" or "href");
+        Assert.DoesNotContain("http:", html, StringComparison.Ordinal);
+        Assert.DoesNotContain("https:", html, StringComparison.Ordinal);
+        Assert.Equal(5 + 2, document.Descendants("figure").Count());
+        Assert.Equal(4, document.Descendants("figure").First().Descendants("circle").Count(static c => c.Attribute("class")!.Value == "point s0"));
+    }
+
+    [Fact]
+    public void The_report_escapes_hostile_names()
+    {
+        var plan = SampleRun.Plan with { Name = Hostile, Model = new() { Path = Hostile }, Clients = [.. SampleRun.Plan.Clients.Select(static client => client with { Task = Hostile })] };
+        var failed = SampleRun.Round(1);
+        failed = failed with { Manifest = failed.Manifest with { Clients = [failed.Manifest.Clients[0] with { Outcome = ClientOutcome.Failed, Reason = Hostile }] } };
+
+        var html = HtmlReport.Render(plan, [SampleRun.Round(0), failed], [SampleRun.Round(0), failed], Hostile);
+
+        var document = XDocument.Parse(html);
+        Assert.Empty(document.Descendants("img"));
+        Assert.Empty(document.Descendants("script"));
+    }
+
+    [Fact]
+    public void A_report_of_a_run_without_rounds_or_scores_still_stands()
+    {
+        XDocument.Parse(HtmlReport.Render(SampleRun.Plan, [], null, ""));
+        var bare = SampleRun.Rounds().Select(static round => round with { Manifest = round.Manifest with { Clients = [.. round.Manifest.Clients.Select(static c => c with { Score = null, Update = null })] } });
+        XDocument.Parse(HtmlReport.Render(SampleRun.Plan, [.. bare], null, ""));
+    }
+
+    [Theory]
+    [InlineData(new[] { 0.0, 1.0 }, 0, 1, 0.2)]
+    [InlineData(new[] { 0.43, 0.91 }, 0.4, 1, 0.1)]
+    [InlineData(new[] { 5.0 }, 4.4, 5.6, 0.2)]
+    [InlineData(new[] { 0.0 }, -1, 1, 0.5)]
+    [InlineData(new[] { 1e9, 3e9 }, 1e9, 3e9, 5e8)]
+    public void An_axis_has_round_ticks(double[] values, double min, double max, double step)
+    {
+        var axis = Axis.Over(values);
+
+        Assert.Equal(min, axis.Min, 9);
+        Assert.Equal(max, axis.Max, 9);
+        Assert.Equal(step, axis.Step, 9);
+    }
+}

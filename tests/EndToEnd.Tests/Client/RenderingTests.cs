@@ -1,0 +1,139 @@
+using System.Text.Json;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Client.Rendering;
+
+namespace FedRLora.EndToEnd.Tests.Client;
+
+public sealed class RenderingTests
+{
+    [Fact]
+    public async Task In_a_pipe_every_round_is_one_plain_line()
+    {
+        var (output, error) = await FollowAsync(
+            ScreenMode.Plain,
+            SampleRun.Progress(JobStatus.Running, null, SampleRun.Round(0)),
+            SampleRun.Progress(JobStatus.Running, null, SampleRun.Round(0), SampleRun.Round(1)),
+            SampleRun.Progress(JobStatus.Finished, null, SampleRun.Round(2), SampleRun.Round(3)));
+
+        Assert.Equal(
+            """
+            round 0/3  sst2 0.510  trec 0.200  mean 0.407
+            round 1/3  loss 1.500  sst2 0.560  trec 0.300  mean 0.473  2.1 s
+            round 2/3  loss 0.750  sst2 0.610  trec 0.400  mean 0.540  2.1 s
+            round 3/3  loss 0.500  sst2 0.660  trec 0.500  mean 0.607  2.1 s
+
+            """.ReplaceLineEndings("\n"),
+            output.ReplaceLineEndings("\n"));
+        Assert.Empty(error);
+    }
+
+    [Fact]
+    public async Task Late_and_failed_clients_are_named()
+    {
+        var round = SampleRun.Round(1);
+        round = round with
+        {
+            Manifest = round.Manifest with
+            {
+                Clients = [round.Manifest.Clients[0], round.Manifest.Clients[1] with { Outcome = ClientOutcome.Late }, round.Manifest.Clients[2] with { Outcome = ClientOutcome.Failed, Reason = "update has NaN" }],
+            },
+        };
+        var (output, error) = await FollowAsync(ScreenMode.Plain, SampleRun.Progress(JobStatus.Failed, "the quorum was missed", round));
+
+        Assert.EndsWith("  late: b  failed: c (update has NaN)", output.TrimEnd(), StringComparison.Ordinal);
+        Assert.Equal("demo-1 failed in round 3: the quorum was missed", error.TrimEnd());
+    }
+
+    [Fact]
+    public async Task With_json_every_round_is_one_object()
+    {
+        var (output, _) = await FollowAsync(ScreenMode.Json, SampleRun.Progress(JobStatus.Finished, null, SampleRun.Rounds()));
+
+        var lines = output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(4, lines.Length);
+        using var last = JsonDocument.Parse(lines[3]);
+        Assert.Equal(3, last.RootElement.GetProperty("round").GetInt32());
+        Assert.Equal("trained", last.RootElement.GetProperty("clients")[0].GetProperty("outcome").GetString());
+        Assert.Equal("sst2", last.RootElement.GetProperty("clients")[0].GetProperty("task").GetString());
+    }
+
+    [Fact]
+    public async Task On_a_terminal_hostile_names_are_text_not_markup()
+    {
+        var plan = SampleRun.Plan with { Clients = [.. SampleRun.Plan.Clients.Select(static client => client with { Task = "[red]" + client.Task })] };
+        using var output = new StringWriter();
+        var reporter = new RoundReporter(new Screen(ScreenMode.Terminal, output, TextWriter.Null), plan);
+
+        await reporter.FollowAsync(Stream(SampleRun.Progress(JobStatus.Finished, null, SampleRun.Rounds())));
+
+        Assert.Equal(3, reporter.LastRound);
+        Assert.Contains("[red]sst2", output.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void The_final_table_compares_with_the_local_only_run()
+    {
+        var table = FinalTable.Of(SampleRun.Plan, SampleRun.Rounds(gain: 0.1), SampleRun.Rounds(gain: 0.05));
+
+        Assert.Equal(
+            """
+            Outcome (accuracy)
+
+            client  task   base  local  federated  vs local  majority    sent
+            ------  ----  -----  -----  ---------  --------  --------  ------
+            a       sst2  0.500  0.650      0.800    +0.150     0.500  6.1 kB
+            b       sst2  0.520  0.670      0.820    +0.150     0.500  6.1 kB
+            c       trec  0.200  0.500      0.800    +0.300     0.220  6.1 kB
+            mean          0.407  0.607      0.807    +0.200     0.407  6.1 kB
+
+            """.ReplaceLineEndings("\n"),
+            table.ToPlainText());
+    }
+
+    [Fact]
+    public void Without_a_local_only_run_the_difference_is_to_the_base()
+    {
+        var table = FinalTable.Of(SampleRun.Plan, SampleRun.Rounds(), null);
+
+        Assert.Equal(["client", "task", "base", "federated", "vs base", "majority", "sent"], table.Header);
+        Assert.Equal(0.2, table.Mean.Difference!.Value, 9);
+    }
+
+    [Fact]
+    public void A_mean_is_shown_only_over_one_metric()
+    {
+        var rounds = SampleRun.Rounds().Select(static round => round with
+        {
+            Manifest = round.Manifest with { Clients = [.. round.Manifest.Clients.Select(static client => client.Id == "c" ? client with { Score = client.Score! with { Metric = "perplexity" } } : client)] },
+        }).ToList();
+
+        var table = FinalTable.Of(SampleRun.Plan, rounds, null);
+        Assert.Null(table.Mean.Federated);
+        Assert.Contains("metric", table.Header);
+        Assert.Null(RoundView.Of(rounds[3], SampleRun.Plan).MeanScore);
+    }
+
+    [Theory]
+    [InlineData(0, "-")]
+    [InlineData(2.08, "2.1 s")]
+    [InlineData(185, "3 min 05 s")]
+    [InlineData(7620, "2 h 07 min")]
+    public void Times_are_read_at_a_glance(double seconds, string expected) => Assert.Equal(expected, Words.Seconds(seconds));
+
+    private static async Task<(string Output, string Error)> FollowAsync(ScreenMode mode, params JobProgress[] snapshots)
+    {
+        using var output = new StringWriter();
+        using var error = new StringWriter();
+        await new RoundReporter(new Screen(mode, output, error), SampleRun.Plan).FollowAsync(Stream(snapshots));
+        return (output.ToString(), error.ToString());
+    }
+
+    private static async IAsyncEnumerable<JobProgress> Stream(params JobProgress[] snapshots)
+    {
+        foreach (var snapshot in snapshots)
+        {
+            await Task.Yield();
+            yield return snapshot;
+        }
+    }
+}
