@@ -1,4 +1,6 @@
+using System.Globalization;
 using System.Text;
+using System.Text.RegularExpressions;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
@@ -8,7 +10,7 @@ namespace FedRLora.Client;
 /// <summary>A plan file as text.</summary>
 /// <param name="Path">As the user gave it.</param>
 /// <param name="Yaml">Its text.</param>
-internal sealed record PlanFile(string Path, string Yaml)
+internal sealed partial record PlanFile(string Path, string Yaml)
 {
     private const long MaxBytes = 64 << 20;
 
@@ -24,6 +26,13 @@ internal sealed record PlanFile(string Path, string Yaml)
     /// <summary>The plan.</summary>
     /// <exception cref="PlanException">It has mistakes.</exception>
     public FederationPlan Require() => PlanReader.Require(Yaml, Path);
+
+    /// <summary>The same plan with another seed: the value of its top-level <c>seed</c> is replaced, or a line added.</summary>
+    public PlanFile WithSeed(ulong seed)
+    {
+        var line = string.Create(CultureInfo.InvariantCulture, $"seed: {seed}");
+        return this with { Yaml = SeedLine().IsMatch(Yaml) ? SeedLine().Replace(Yaml, line, 1) : $"{Yaml.TrimEnd()}\n{line}\n" };
+    }
 
     /// <summary>Reads the text.</summary>
     /// <exception cref="BadInputException">There is no such file, or it is not UTF-8 text.</exception>
@@ -51,4 +60,7 @@ internal sealed record PlanFile(string Path, string Yaml)
             throw new BadInputException($"{path}: cannot be read: {e.Message}", e);
         }
     }
+
+    [GeneratedRegex("^seed:[ \\t]*[0-9]+", RegexOptions.Multiline)]
+    private static partial Regex SeedLine();
 }

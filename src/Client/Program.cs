@@ -8,6 +8,13 @@ internal static class Program
     /// <summary>Every command, in the order of the help.</summary>
     internal static IReadOnlyList<Func<Command>> Commands { get; } =
     [
+        SimulateCommand.Create,
+        ResumeCommand.Create,
+        SiloCommand.Create,
+        SubmitCommand.Create,
+        RunsCommand.Create,
+        WatchCommand.Create,
+        CancelCommand.Create,
         ValidateCommand.Create,
         MethodsCommand.Create,
     ];

@@ -76,7 +76,7 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
         {
             // A client's failure is data of the round: it is reported and named in the summary.
             LogFailed(assignment.Members[0].ClientId, assignment.Round, e);
-            reports = [.. assignment.Members.Select(member => Failed(assignment, member.ClientId, e.Message))];
+            reports = assignment.Members.Select(member => Failed(assignment, member.ClientId, e.Message)).ToArray();
         }
 
         if (stopped.IsCancellationRequested) return;
@@ -105,9 +105,9 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
         using var activity = Telemetry.Source.StartActivity("fedrlora.evaluate");
         activity?.SetTag("job", assignment.JobId).SetTag("round", assignment.Round).SetTag("clients", assignment.Members.Count);
         var results = await trainer.EvaluateAsync(await LoadAsync(assignment, stopped), stopped);
-        return [.. results.Select(result => result.Failure is { } failure
+        return results.Select(result => result.Failure is { } failure
             ? Failed(assignment, result.ClientId, failure)
-            : Report(assignment, result.ClientId) with { Score = result.Rows == 0 ? null : ScoreOf(result) })];
+            : Report(assignment, result.ClientId) with { Score = result.Rows == 0 ? null : ScoreOf(result) }).ToArray();
     }
 
     private async Task<TrainingGroup> LoadAsync(SiteAssignment assignment, CancellationToken stopped)

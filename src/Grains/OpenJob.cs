@@ -56,7 +56,7 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
             {
                 JobId = job, Round = committed.Round, Attempt = 0, Phase = RoundPhase.Evaluate, Plan = planBlob,
                 Shared = committed.Shared.At(Keys.Shared(job, committed.Round)),
-                Members = [.. site.Select(client => new MemberWork { ClientId = client.Id, Head = client.Head?.At(Keys.Head(job, site.Key, client.Id, client.HeadRound)) })],
+                Members = site.Select(client => new MemberWork { ClientId = client.Id, Head = client.Head?.At(Keys.Head(job, site.Key, client.Id, client.HeadRound)) }).ToArray(),
             }));
     }
 

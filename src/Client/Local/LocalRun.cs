@@ -83,15 +83,10 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
 
     private void Summarize(FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string? exported)
     {
+        screen.Show(FinalTable.Of(plan, federated, localOnly), run.Path);
         if (screen.Mode == ScreenMode.Json) return;
-        var table = FinalTable.Of(plan, federated, localOnly);
-        screen.Output.WriteLine();
-        screen.Output.WriteLine(table.ToPlainText());
-        screen.Output.WriteLine($"digest    {federated[^1].ManifestSha256}");
-        screen.Output.WriteLine($"report    {Path.Combine(run.Path, "report.html")}");
-        screen.Output.WriteLine($"metrics   {Path.Combine(run.Path, "metrics.csv")}, metrics.jsonl");
-        screen.Output.WriteLine(exported is not null
-            ? $"adapters  {exported}/CLIENT: PEFT loads them"
-            : "adapters  none: see fedrlora export");
+        screen.Output.WriteLine($"digest: {federated[^1].ManifestSha256}");
+        screen.Output.WriteLine($"report: {Path.Combine(run.Path, "report.html")}");
+        screen.Output.WriteLine($"adapters: {(exported is not null ? $"{exported}/CLIENT, in PEFT's layout" : "not exported; fedrlora export says why")}");
     }
 }
