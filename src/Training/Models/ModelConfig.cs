@@ -83,9 +83,10 @@ public sealed record ModelConfig
             config.Validate(name);
             return config;
         }
-        catch (JsonException exception)
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
-            throw new BadInputException($"{name}: not valid JSON: {exception.Message}", exception);
+            // InvalidOperationException: a string that is not valid Unicode.
+            throw new BadInputException($"{name}: not valid JSON: {exception.Message.ReplaceLineEndings(" ")}", exception);
         }
     }
 

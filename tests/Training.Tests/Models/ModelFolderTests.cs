@@ -151,6 +151,15 @@ public sealed class ModelFolderTests : IDisposable
         Assert.DoesNotContain('\n', message);
     }
 
+    [Theory]
+    [InlineData("")]
+    [InlineData("[]")]
+    [InlineData("""{"model_type":"\ud800"}""")]
+    [InlineData("""{"model_type":"llama","model_type":"llama"}""")]
+    [InlineData("""{"hidden_size":64}""")]
+    public void A_configuration_that_is_not_one_is_refused(string json) =>
+        Assert.StartsWith("config.json: ", Assert.Throws<BadInputException>(() => ModelConfig.Parse(json, "config.json")).Message, StringComparison.Ordinal);
+
     [Fact]
     public void Settings_that_do_not_change_the_network_and_unknown_ones_that_are_off_are_accepted()
     {

@@ -49,14 +49,15 @@ public sealed class TokenizerTests
     }
 
     [Fact]
-    public void Roles_come_from_the_tokenizer_configuration()
+    public void Roles_come_from_the_tokenizer_configuration_and_else_from_the_model_configuration()
     {
         using var folder = new TemporaryFolder();
         File.WriteAllText(folder.File("tokenizer_config.json"), """{"bos_token":{"content":"a","lstrip":false},"eos_token":"b","pad_token":null}""");
+        File.WriteAllText(folder.File("config.json"), """{"bos_token_id":3,"eos_token_id":[3,2],"pad_token_id":3}""");
 
         var tokenizer = Load($$$"""{"model":{"vocab":{{{Vocabulary}}},"merges":[]}}""", folder);
 
-        Assert.Equal((1, 2, null), (tokenizer.BeginId, tokenizer.EndId, tokenizer.PadId));
+        Assert.Equal((1, 2, 3), (tokenizer.BeginId, tokenizer.EndId, tokenizer.PadId));
     }
 
     [Fact]

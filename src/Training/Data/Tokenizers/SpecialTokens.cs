@@ -3,14 +3,20 @@ using FedRLora.Abstractions;
 
 namespace FedRLora.Training.Data.Tokenizers;
 
-/// <summary>Spellings of the tokens with a role, from <c>tokenizer_config.json</c> or else <c>special_tokens_map.json</c>.</summary>
-internal sealed record SpecialTokens(string? Begin, string? End, string? Pad)
+/// <summary>A token with a role: its spelling, or its id where only the model's configuration names it.</summary>
+internal sealed record SpecialToken(string? Spelling, int? Id);
+
+/// <summary>The tokens with a role, from <c>tokenizer_config.json</c>, else <c>special_tokens_map.json</c>, else <c>config.json</c>.</summary>
+internal sealed record SpecialTokens(SpecialToken Begin, SpecialToken End, SpecialToken Pad)
 {
+    private static readonly string[] Keys = ["bos_token", "eos_token", "pad_token"];
+
     public static SpecialTokens Load(string folder)
     {
         var (first, second) = (Read(Path.Combine(folder, "tokenizer_config.json")), Read(Path.Combine(folder, "special_tokens_map.json")));
-        string? Spelling(string key) => first.GetValueOrDefault(key) ?? second.GetValueOrDefault(key);
-        return new SpecialTokens(Spelling("bos_token"), Spelling("eos_token"), Spelling("pad_token"));
+        var ids = ReadIds(Path.Combine(folder, "config.json"));
+        SpecialToken Token(string key) => new(first.GetValueOrDefault(key) ?? second.GetValueOrDefault(key), ids.TryGetValue(key, out var id) ? id : null);
+        return new SpecialTokens(Token("bos_token"), Token("eos_token"), Token("pad_token"));
     }
 
     private static Dictionary<string, string> Read(string path)
@@ -20,7 +26,7 @@ internal sealed record SpecialTokens(string? Begin, string? End, string? Pad)
         try
         {
             using var document = JsonDocument.Parse(File.ReadAllText(path));
-            foreach (var key in (string[])["bos_token", "eos_token", "pad_token"])
+            foreach (var key in Keys)
             {
                 if (!document.RootElement.TryGetProperty(key, out var value)) continue;
                 // Either the spelling, or a whole added token with its spelling as content.
@@ -34,6 +40,28 @@ internal sealed record SpecialTokens(string? Begin, string? End, string? Pad)
         catch (Exception exception) when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
         {
             throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
+        }
+    }
+
+    private static Dictionary<string, int> ReadIds(string path)
+    {
+        var ids = new Dictionary<string, int>(StringComparer.Ordinal);
+        if (!File.Exists(path)) return ids;
+        try
+        {
+            using var document = JsonDocument.Parse(File.ReadAllText(path));
+            foreach (var key in Keys)
+            {
+                if (!document.RootElement.TryGetProperty(key + "_id", out var value)) continue;
+                if (value.ValueKind == JsonValueKind.Array && value.GetArrayLength() > 0) value = value[0]; // several end tokens: the first is the tokenizer's
+                if (value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var id)) ids.Add(key, id);
+            }
+
+            return ids;
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
+        {
+            throw new BadInputException($"{path}: cannot be read: {exception.Message.ReplaceLineEndings(" ")}", exception);
         }
     }
 }

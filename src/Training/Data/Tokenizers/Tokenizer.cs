@@ -25,7 +25,7 @@ public sealed class Tokenizer
     /// <summary>Highest token id plus one: what an embedding must at least hold.</summary>
     public int VocabularySize { get; }
 
-    /// <summary>Token that begins a text, from <c>tokenizer_config.json</c> or <c>special_tokens_map.json</c>.</summary>
+    /// <summary>Token that begins a text, from <c>tokenizer_config.json</c>, <c>special_tokens_map.json</c> or <c>config.json</c>.</summary>
     public int? BeginId { get; }
 
     /// <summary>Token that ends a text.</summary>
@@ -85,6 +85,8 @@ public sealed class Tokenizer
         _ when _parts.Added.Tokens.FirstOrDefault(added => added.Content == token) is { } added => added.Id,
         _ => _parts.Model.Vocabulary.TryGetValue(token, out var id) ? id : null,
     };
+
+    private int? IdOf(SpecialToken token) => IdOf(token.Spelling) ?? token.Id;
 
     private void EncodeSegment(string normalized, List<int> ids)
     {
