@@ -57,12 +57,12 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
 
     private static LowRankAdapter Adapter(SafetensorsFile file, AdapterSpec spec, string prefix)
     {
-        var layout = AdapterLayout.For(spec, [Shape(file, prefix + (file.Header.Tensors.ContainsKey("param.weight") ? "weight" : "lora_B0.weight"), file)]);
+        var layout = AdapterLayout.For(spec, [Shape(file, prefix + (file.Header.Tensors.ContainsKey("param.weight") ? "weight" : "lora_B0.weight"))]);
         return LowRankAdapter.Create(layout, new AdapterState(layout.Tensors.Select(info =>
             KeyValuePair.Create(info.Name, new NamedArray(info.Shape, LowRankAdapter.Values(Reference(file, info.Factor, prefix)))))), null, 0, CPU);
     }
 
-    private static LinearShape Shape(SafetensorsFile file, string weight, SafetensorsFile? _ = null) =>
+    private static LinearShape Shape(SafetensorsFile file, string weight) =>
         new(Module, (int)file.Describe("param.lora_A.weight").Shape[1], (int)file.Describe(weight).Shape[0]);
 
     private static Tensor Forward(LowRankAdapter adapter, SafetensorsFile file, Tensor input, string weight) =>
