@@ -50,16 +50,20 @@ internal sealed class AdapterLayout
                 throw new BadInputException($"targetModules: the model has no linear layer {suffix}; its layers are {string.Join(", ", linears.Select(static linear => LastPart(linear.Module)).Distinct())}");
         }
 
-        var targets = linears.Where(linear => spec.TargetModules.Count == 0 || spec.TargetModules.Any(suffix => Matches(linear.Module, suffix))).ToList();
-        foreach (var target in targets)
+        var layout = Unbounded(spec, linears);
+        foreach (var target in layout.Targets)
         {
             var bound = Math.Min(target.InWidth, target.OutWidth);
             if (spec.Rank < 1 || spec.Rank > bound)
                 throw new BadInputException($"rank: {spec.Rank} is outside 1 to {bound}, the smaller side of {target.Module} ({target.InWidth} -> {target.OutWidth})");
         }
 
-        return new AdapterLayout(spec, targets);
+        return layout;
     }
+
+    /// <summary>Without a look at targets and rank: an exported adapter holds its frozen twins as rank beyond the bound.</summary>
+    public static AdapterLayout Unbounded(AdapterSpec spec, IReadOnlyList<LinearShape> linears) =>
+        new(spec, [.. linears.Where(linear => spec.TargetModules.Count == 0 || spec.TargetModules.Any(suffix => Matches(linear.Module, suffix)))]);
 
     /// <summary>The last component of a module's name.</summary>
     public static string LastPart(string module) => module[(module.LastIndexOf('.') + 1)..];

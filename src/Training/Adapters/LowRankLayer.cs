@@ -30,7 +30,7 @@ internal sealed class LowRankLayer
         _taskHead = spec.Routing == Routing.ByTask ? taskHead : null;
         if (twins is not { } twin) return;
         _twinA = twin.A;
-        _twinUp = spec.HasRouter ? Up(twin.B).neg() : (_taskHead is { } head ? twin.B.select(0, head) : twin.B.sum(0)).neg();
+        _twinUp = spec.HasRouter ? Up(twin.B).neg() : (_taskHead is { } head ? twin.B.select(0, head) : twin.B.sum([0])).neg();
     }
 
     public Tensor A { get; }
@@ -65,7 +65,7 @@ internal sealed class LowRankLayer
     public double SquaredProductNorm()
     {
         var heads = B.detach().to(ScalarType.Float64);
-        var head = _taskHead is { } index ? heads.select(0, index) : _spec.Routing == Routing.Sum ? heads.sum(0) : heads.mean([0]);
+        var head = _taskHead is { } index ? heads.select(0, index) : _spec.Routing == Routing.Sum ? heads.sum([0]) : heads.mean([0]);
         var a = A.detach().to(ScalarType.Float64);
         return _spec.ScalingFactor * _spec.ScalingFactor * (head.t().mm(head) * a.mm(a.t())).sum().cpu().item<double>();
     }
