@@ -139,6 +139,22 @@ public class RoundMachineTests
     }
 
     [Fact]
+    public void A_commit_that_is_reported_twice_counts_once()
+    {
+        var run = InRound1(Plan).ToCommit(1).On(new RoundEvent.Committed(1, "one"), new RoundEvent.Committed(1, "one"));
+        Assert.Empty(run.Effects);
+        Assert.Equal((1, 2, 1), (run.State.Committed, run.State.Round, run.State.Attempt));
+    }
+
+    [Fact]
+    public void An_aggregate_of_an_earlier_attempt_changes_nothing()
+    {
+        var run = InRound1(Timed).On(Deadline(1)).Train(1, "a", "b", "c", "d").On(new RoundEvent.Aggregated(1, 1, Candidate(1)));
+        Assert.Empty(run.Effects);
+        Assert.Equal(Phase.Aggregating, run.State.Phase);
+    }
+
+    [Fact]
     public void A_training_report_during_scoring_changes_nothing()
     {
         var run = InRound1(Timed).Train(1, "a", "b").On(Deadline(1), new RoundEvent.Aggregated(1, 1, Candidate(1))).Train(1, "c");
@@ -410,6 +426,13 @@ public class RoundMachineTests
     }
 
     [Fact]
+    public void A_site_that_was_lost_in_the_crash_leaves_the_round()
+    {
+        var run = InRound1(TwoSites(SiteLoss.Continue)).Train(1, "a", "b").On(new RoundEvent.Started(0, "zero", ["west"]));
+        Assert.Contains("aggregate a b", run.Effects);
+    }
+
+    [Fact]
     public void A_crash_in_aggregation_aggregates_the_same_closed_cohort()
     {
         var run = InRound1(Timed).Train(1, "a", "b").On(Deadline(1), new RoundEvent.Started(0, "zero", []));
@@ -466,29 +489,6 @@ public class RoundMachineTests
         var (state, effects) = new RoundMachine(Plan).Next(InRound1(Plan).State, new[] { "a", "b", "c", "d" }.Select(client => new RoundEvent.ClientReported(Trained(1, client))));
         Assert.Equal(Phase.Aggregating, state.Phase);
         Assert.Equal(["persist", "aggregate a b c d"], effects.Select(Describe));
-    }
-
-    // Size.
-
-    [Fact]
-    public void Bookkeeping_is_at_most_a_kilobyte_for_each_client()
-    {
-        const int Count = 10_000;
-        var plan = Of([.. Enumerable.Range(0, Count).Select(i => Client($"client-{i:00000}"))]);
-        var machine = new RoundMachine(plan);
-        var state = InRound1(plan).State;
-        state = machine.Next(state, new RoundEvent.ClientReported(Trained(1, "client-00000"))).State;
-
-        var before = GC.GetTotalMemory(forceFullCollection: true);
-        for (var i = 1; i < Count; i++)
-            state = machine.Next(state, new RoundEvent.ClientReported(Trained(1, $"client-{i:00000}"))).State;
-        state = machine.Next(state, new RoundEvent.Aggregated(1, 1, Candidate(1))).State;
-        for (var i = 0; i < Count; i++)
-            state = machine.Next(state, new RoundEvent.ClientReported(Scored(1, $"client-{i:00000}"))).State;
-        var perClient = (GC.GetTotalMemory(forceFullCollection: true) - before) / (double)Count;
-
-        Assert.Equal(Phase.Committing, state.Phase);
-        Assert.True(perClient <= 1024, $"{perClient:0} bytes for each client.");
     }
 
     // The parts of a test.

@@ -6,8 +6,31 @@ using static FedRLora.Federation.Tests.TestPlans;
 
 namespace FedRLora.Federation.Tests;
 
+/// <summary>Runs alone: one of its tests measures the heap.</summary>
+[CollectionDefinition("alone", DisableParallelization = true), Collection("alone")]
 public class RoundStateTests
 {
+    [Fact]
+    public void Bookkeeping_is_at_most_a_kilobyte_for_each_client()
+    {
+        const int Count = 10_000;
+        var plan = Of([.. Enumerable.Range(0, Count).Select(i => Client($"client-{i:00000}"))]);
+        var machine = new RoundMachine(plan);
+        var state = machine.Next(RoundState.Initial, new RoundEvent.Started(0, "zero", [])).State;
+        state = machine.Next(state, new RoundEvent.ClientReported(Trained(1, "client-00000"))).State;
+
+        var before = GC.GetTotalMemory(forceFullCollection: true);
+        for (var i = 1; i < Count; i++)
+            state = machine.Next(state, new RoundEvent.ClientReported(Trained(1, $"client-{i:00000}"))).State;
+        state = machine.Next(state, new RoundEvent.Aggregated(1, 1, Candidate(1))).State;
+        for (var i = 0; i < Count; i++)
+            state = machine.Next(state, new RoundEvent.ClientReported(Scored(1, $"client-{i:00000}"))).State;
+        var perClient = (GC.GetTotalMemory(forceFullCollection: true) - before) / (double)Count;
+
+        Assert.Equal(Phase.Committing, state.Phase);
+        Assert.True(perClient <= 1024, $"{perClient:0} bytes for each client.");
+    }
+
     [Fact]
     public void A_state_survives_the_grain_serializer()
     {

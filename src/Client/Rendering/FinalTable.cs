@@ -40,15 +40,15 @@ internal sealed record FinalTable
     /// <param name="localOnly">Rounds of the run that shared nothing; null if there was none.</param>
     public static FinalTable Of(FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly)
     {
-        var rounds = federated.Select(round => RoundView.Of(round, plan)).ToList();
-        var local = localOnly?.Select(round => RoundView.Of(round, plan)).ToList() ?? [];
-        var comparesToLocal = local.Count > 0;
+        var federatedRows = Rows(federated);
+        var localRows = Rows(localOnly ?? []);
+        var comparesToLocal = localOnly is { Count: > 0 };
         List<FinalRow> clients = [.. plan.Clients.Select(client =>
         {
-            var own = rounds.SelectMany(static round => round.Clients).Where(row => row.Client == client.Id).ToList();
+            var own = federatedRows[client.Id].ToList();
             var last = own.LastOrDefault(static row => row is { Round: > 0, Score: not null });
             var start = own.FirstOrDefault(static row => row is { Round: 0, Score: not null });
-            var alone = local.SelectMany(static round => round.Clients).LastOrDefault(row => row.Client == client.Id && row is { Round: > 0, Score: not null });
+            var alone = localRows[client.Id].LastOrDefault(static row => row is { Round: > 0, Score: not null });
             return new FinalRow
             {
                 Client = client.Id,
@@ -83,6 +83,9 @@ internal sealed record FinalTable
             },
         };
 
+        ILookup<string, ClientRow> Rows(IReadOnlyList<RoundSummary> summaries) =>
+            summaries.SelectMany(round => RoundView.Of(round, plan).Clients).ToLookup(static row => row.Client, StringComparer.Ordinal);
+
         double? Mean(Func<FinalRow, double?> column) => comparable && scored.All(row => column(row) is not null) ? scored.Average(column) : null;
     }
 
@@ -107,7 +110,7 @@ internal sealed record FinalTable
     ];
 
     /// <summary>Aligned ASCII columns below the title.</summary>
-    public string ToPlainText() => Title + "\n\n" + PlainTable.Of(Header, [.. Rows.Select(Cells)]);
+    public string ToPlainText() => Title + "\n\n" + PlainTable.Of(Header, [.. AllRows.Select(Cells)]);
 
     /// <summary>For a terminal.</summary>
     public Table ToTable()
@@ -124,5 +127,5 @@ internal sealed record FinalTable
 
     private string? SharedMetric => Mean.Metric;
 
-    private IEnumerable<FinalRow> Rows => Clients.Count > 1 ? Clients.Append(Mean) : Clients;
+    private IEnumerable<FinalRow> AllRows => Clients.Count > 1 ? Clients.Append(Mean) : Clients;
 }

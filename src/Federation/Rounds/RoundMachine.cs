@@ -175,15 +175,15 @@ public sealed class RoundMachine
 
     private Step Report(RoundState state, ClientReport report)
     {
-        if (report.Round != state.Round || report.Attempt != state.Attempt || Contains(state.Dropped, report.ClientId))
+        if (report.Round != state.Round || report.Attempt != state.Attempt || !_clients.TryGetValue(report.ClientId, out var client) || Contains(state.Dropped, client.Id))
             return Nothing(state);
 
         return (report.Phase, state.Phase) switch
         {
-            (RoundPhase.Train, Phase.Training) when Contains(state.Cohort, report.ClientId) && !state.Reports.ContainsKey(report.ClientId) =>
-                Settle(WithReport(state, report.ClientId, TrainingNote(report)), resend: false),
-            (RoundPhase.Evaluate, Phase.Evaluating) when Contains(_scorers, report.ClientId) && !state.Scores.ContainsKey(report.ClientId) =>
-                Settle(state with { Scores = state.Scores.Add(report.ClientId, Scored(report)) }, resend: false),
+            (RoundPhase.Train, Phase.Training) when Contains(state.Cohort, client.Id) && !state.Reports.ContainsKey(client.Id) =>
+                Settle(WithReport(state, client.Id, TrainingNote(report)), resend: false),
+            (RoundPhase.Evaluate, Phase.Evaluating) when client.HasTestRows && !state.Scores.ContainsKey(client.Id) =>
+                Settle(state with { Scores = state.Scores.Add(client.Id, Scored(report)) }, resend: false),
             _ => Nothing(state),
         };
     }
