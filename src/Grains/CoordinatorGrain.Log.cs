@@ -23,7 +23,10 @@ internal sealed partial class CoordinatorGrain
     [LoggerMessage(106, LogLevel.Warning, "Job {Job}: another activation wrote its notes; this one steps back")]
     private partial void LogReplaced(string job, Exception exception);
 
-    [LoggerMessage(107, LogLevel.Error, "Job {Job}: the coordinator begins again after an error")]
+    [LoggerMessage(107, LogLevel.Warning, "Job {Job}: the coordinator begins again after an error")]
+    private partial void LogBeginsAgain(string job, Exception exception);
+
+    [LoggerMessage(111, LogLevel.Error, "Job {Job}: the coordinator cannot go on")]
     private partial void LogBroken(string job, Exception exception);
 
     [LoggerMessage(108, LogLevel.Warning, "Job {Job}, round {Round}: {Reason}")]

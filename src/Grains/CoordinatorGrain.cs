@@ -178,13 +178,10 @@ internal sealed partial class CoordinatorGrain(
             {
                 batch.Clear();
                 while (_events.Reader.TryRead(out var happened)) batch.Add(happened);
-                (_state, var effects) = job.Machine.Next(_state, batch);
-                if (_state.Phase != Phase.Finished) _shown = _state; // finished is shown when the exports are there
-                foreach (var effect in effects) await PerformAsync(job, effect, stopping);
-                _shown = _state;
+                await TakeAsync(job, batch, stopping);
             }
         }
-        catch (OperationCanceledException)
+        catch (OperationCanceledException) when (stopping.IsCancellationRequested)
         {
             // The activation is going away; the next one reads what was persisted.
         }
@@ -193,11 +190,25 @@ internal sealed partial class CoordinatorGrain(
             LogReplaced(Job, e);
             DeactivateOnIdle();
         }
-        catch (Exception e)
+        catch (Exception e) when (e is OrleansException or TimeoutException or IOException)
         {
-            LogBroken(Job, e);
+            LogBeginsAgain(Job, e);
             DeactivateOnIdle(); // the next activation begins at what was persisted, and tries again
         }
+        catch (Exception e)
+        {
+            LogBroken(Job, e); // a broken invariant: trying again would break it again
+            await TakeAsync(job, [new RoundEvent.Broken($"{e.GetType().Name}: {e.Message.ReplaceLineEndings(" ")}")], stopping);
+            DeactivateOnIdle();
+        }
+    }
+
+    private async Task TakeAsync(OpenJob job, IReadOnlyList<RoundEvent> happened, CancellationToken stopping)
+    {
+        (_state, var effects) = job.Machine.Next(_state, happened);
+        if (_state.Phase != Phase.Finished) _shown = _state; // finished is shown when the exports are there
+        foreach (var effect in effects) await PerformAsync(job, effect, stopping);
+        _shown = _state;
     }
 
     private async Task PerformAsync(OpenJob job, RoundEffect effect, CancellationToken stopping)
