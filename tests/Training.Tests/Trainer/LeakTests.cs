@@ -23,9 +23,12 @@ public sealed class LeakTests : IDisposable
             var group = await TinyFederation.GroupAsync(trainer, plan, "one", "two");
             Assert.All(await trainer.TrainAsync(group), static result => Assert.Null(result.Failure));
             Assert.All(await trainer.EvaluateAsync(group), static result => Assert.Null(result.Failure));
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
             counts.Add(torch.Tensor.TotalCount);
         }
 
-        Assert.All(counts, count => Assert.Equal(counts[0], count));
+        // The first run loads the model, and tests before it may still have been letting go of theirs.
+        Assert.All(counts.Skip(2), count => Assert.Equal(counts[1], count));
     }
 }
