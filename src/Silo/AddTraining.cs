@@ -1,5 +1,6 @@
 using FedRLora.Abstractions.Ports;
 using FedRLora.Training;
+using FedRLora.Training.Adapters;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 
@@ -11,5 +12,6 @@ internal static class TrainingBuilderExtensions
     public static void AddTraining(this IHostApplicationBuilder builder, SiloOptions options)
     {
         builder.Services.AddSingleton<ITrainer>(_ => new LocalTrainer(new LocalTrainerOptions { Root = options.Root }));
+        builder.Services.AddSingleton<IAdapterExporter>(_ => new PeftExporter(options.Root));
     }
 }
