@@ -36,6 +36,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private readonly DeviceLane _lane;
     private readonly BoundedCache _cache;
     private readonly ConcurrentDictionary<string, FrozenBase> _bases = new(StringComparer.Ordinal);
+    private bool _disposed;
 
     /// <summary>Starts the device's lane; models are loaded when they are first needed.</summary>
     public LocalTrainer(LocalTrainerOptions options)
@@ -104,6 +105,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     /// <summary>Ends the lane after the work that it has, and frees the models.</summary>
     public void Dispose()
     {
+        if (Interlocked.Exchange(ref _disposed, true)) return;
         _ = _lane.RunAsync(() =>
         {
             foreach (var model in _bases.Values) model.Dispose();

@@ -47,12 +47,12 @@ internal sealed class LowRankLayer
     {
         var rows = x.reshape(-1, _target.InWidth).to(ScalarType.Float32);
         var mix = Mix(rows);
-        var inner = Weigh(Down(rows, masks), mix);
+        var (down, twin) = Down(rows, masks);
+        var inner = Weigh(down, mix);
         var up = Up(B);
-        if (_twinA is not null)
+        if (twin is not null)
         {
             // The twins of a static mix are summed into one head when the layer is made.
-            var twin = nn.functional.linear(rows, _twinA).unsqueeze(1);
             inner = cat([inner, mix is null ? (twin * Share).squeeze(1) : Weigh(twin, mix)], 1);
             up = cat([up, _twinUp!], 1);
         }
@@ -78,17 +78,20 @@ internal sealed class LowRankLayer
         ? null
         : (nn.functional.linear(rows, Router).softmax(-1) * (float)_spec.ScalingFactor).unsqueeze(-1);
 
-    // D_i(A x) as [M, N, R], or [M, 1, R] where all heads see the same.
-    private Tensor Down(Tensor rows, LayerMasks? masks)
+    // D_i(A x) as [M, N, R], or [M, 1, R] where all heads see the same; and A^0 x as [M, 1, R], never dropped.
+    private (Tensor Down, Tensor? Twin) Down(Tensor rows, LayerMasks? masks)
     {
-        if (masks is null || _spec.Dropout is { P: 0 } or { Site: DropoutSite.None }) return nn.functional.linear(rows, A).unsqueeze(1);
-        if (_spec.Dropout.Site == DropoutSite.Hidden)
+        var site = masks is null || _spec.Dropout.P == 0 ? DropoutSite.None : _spec.Dropout.Site;
+        if (site == DropoutSite.Input)
         {
-            var hidden = nn.functional.linear(rows, A).unsqueeze(1);
-            return hidden * stack([.. masks.Draw([rows.shape[0], _spec.Rank], A.device)], 1);
+            var dropped = stack([.. masks!.Draw(rows.shape, A.device).Select(mask => nn.functional.linear(rows * mask, A))], 1);
+            return (dropped, _twinA is null ? null : nn.functional.linear(rows, _twinA).unsqueeze(1));
         }
 
-        return stack([.. masks.Draw(rows.shape, A.device).Select(mask => nn.functional.linear(rows * mask, A))], 1);
+        // One product for A and its twin: the wide input is read once.
+        var both = nn.functional.linear(rows, _twinA is null ? A : cat([A, _twinA], 0)).unsqueeze(1);
+        var (down, twin) = _twinA is null ? (both, null) : (both.narrow(2, 0, _spec.Rank), both.narrow(2, _spec.Rank, _spec.Rank));
+        return (site == DropoutSite.Hidden ? down * stack([.. masks!.Draw([rows.shape[0], _spec.Rank], A.device)], 1) : down, twin);
     }
 
     // [M, 1 or N, R] -> [M, N R].
