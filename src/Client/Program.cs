@@ -10,6 +10,7 @@ internal static class Program
     [
         SimulateCommand.Create,
         ResumeCommand.Create,
+        ExportCommand.Create,
         SiloCommand.Create,
         SubmitCommand.Create,
         RunsCommand.Create,
