@@ -11,6 +11,7 @@ internal static class Program
         SimulateCommand.Create,
         ResumeCommand.Create,
         ExportCommand.Create,
+        EvalCommand.Create,
         SiloCommand.Create,
         SubmitCommand.Create,
         RunsCommand.Create,
