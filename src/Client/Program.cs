@@ -12,6 +12,7 @@ internal static class Program
         ResumeCommand.Create,
         ExportCommand.Create,
         EvalCommand.Create,
+        GenerateCommand.Create,
         SiloCommand.Create,
         SubmitCommand.Create,
         RunsCommand.Create,
