@@ -20,6 +20,7 @@ internal static class Program
         CancelCommand.Create,
         ValidateCommand.Create,
         MethodsCommand.Create,
+        DoctorCommand.Create,
     ];
 
     internal static async Task<int> Main(string[] args)
