@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Invocation;
 using FedRLora.Abstractions;
 using FedRLora.Client.Cluster;
+using FedRLora.Grains;
 
 namespace FedRLora.Client;
 
@@ -49,6 +50,7 @@ internal static class Cli
         AggregateException { InnerExceptions: [var only] } => Explain(only, cancellationToken),
         OperationCanceledException when cancellationToken.IsCancellationRequested => (ExitCode.Interrupted, "Interrupted."),
         BadInputException => (ExitCode.BadInput, exception.Message),
+        CorruptBlobException => (ExitCode.Failed, exception.Message),
         EnvironmentException => (ExitCode.Environment, exception.Message),
         _ when Missing(exception) is { } missing => (ExitCode.Environment, $"This machine lacks something that the program needs: {OneLine(missing)}"),
         _ => (ExitCode.Failed, $"{exception.GetType().Name}: {OneLine(exception)} (set {TraceVariable}=1 for the stack trace)"),

@@ -10,6 +10,9 @@ internal static class Program
     [
         SimulateCommand.Create,
         ResumeCommand.Create,
+        ExportCommand.Create,
+        EvalCommand.Create,
+        GenerateCommand.Create,
         SiloCommand.Create,
         SubmitCommand.Create,
         RunsCommand.Create,
@@ -17,6 +20,7 @@ internal static class Program
         CancelCommand.Create,
         ValidateCommand.Create,
         MethodsCommand.Create,
+        DoctorCommand.Create,
     ];
 
     internal static async Task<int> Main(string[] args)

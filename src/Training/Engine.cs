@@ -9,9 +9,11 @@ namespace FedRLora.Training;
 /// <summary>What the bits depend on besides the plan.</summary>
 internal static class Engine
 {
+    public static string TorchSharpVersion => typeof(torch).Assembly.GetName().Version?.ToString(3) ?? "unknown";
+
     public static EngineFingerprint Fingerprint(Device device, int threads)
     {
-        var library = $"TorchSharp {typeof(torch).Assembly.GetName().Version?.ToString(3)}, libtorch {__version__}";
+        var library = $"TorchSharp {TorchSharpVersion}, libtorch {__version__}";
         return new(library, device.type == DeviceType.CPU ? CpuKernels() : device.ToString(), threads);
     }
 

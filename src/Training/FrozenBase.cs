@@ -1,4 +1,5 @@
 using FedRLora.Abstractions;
+using FedRLora.Training.Data;
 using FedRLora.Training.Data.Tokenizers;
 using FedRLora.Training.Models;
 using static TorchSharp.torch;
@@ -12,16 +13,28 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer)
 
     public Tokenizer Tokenizer { get; } = tokenizer;
 
-    /// <summary>Loads the tokenizer, then the weights.</summary>
+    /// <summary>Checks the folder as a whole, then loads the weights.</summary>
     /// <exception cref="BadInputException">The folder is not usable.</exception>
     public static FrozenBase Load(string folder, Device device)
     {
-        var tokenizer = Tokenizer.Load(folder);
-        var model = ModelRegistry.Load(folder, device, ScalarType.Float32);
-        if (tokenizer.VocabularySize <= model.Config.VocabularySize) return new(model, tokenizer);
-        model.Dispose();
-        throw new BadInputException($"{folder}: the tokenizer has ids up to {tokenizer.VocabularySize - 1}, the model's vocabulary ends at {model.Config.VocabularySize - 1}; they do not belong together");
+        var tokenizer = Check(folder);
+        return new(ModelRegistry.Load(folder, device, ScalarType.Float32), tokenizer);
     }
+
+    /// <summary>Checks everything that <see cref="Load"/> needs, without reading a tensor.</summary>
+    /// <inheritdoc cref="Load" path="/exception"/>
+    public static Tokenizer Check(string folder)
+    {
+        if (!Directory.Exists(folder)) throw new BadInputException($"{folder}: no such folder; give a Hugging Face model folder");
+        var tokenizer = Tokenizer.Load(folder);
+        var config = ModelRegistry.Check(folder);
+        return tokenizer.VocabularySize <= config.VocabularySize
+            ? tokenizer
+            : throw new BadInputException($"{folder}: the tokenizer has ids up to {tokenizer.VocabularySize - 1}, the model's vocabulary ends at {config.VocabularySize - 1}; they do not belong together");
+    }
+
+    /// <summary>Rows to token ids, within what the model takes.</summary>
+    public RowEncoder Encoder(int maxTokens) => new(Tokenizer, Math.Min(maxTokens, Model.Config.MaxPositions));
 
     /// <summary>The adaptable linears of a model folder, from its <c>config.json</c> alone.</summary>
     /// <exception cref="BadInputException">The configuration is missing or not implemented.</exception>

@@ -53,7 +53,9 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     /// <inheritdoc/>
     public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.Run(() =>
     {
-        var layout = AdapterLayout.For(plan.Adapter, FrozenBase.LinearsOf(PathOf(plan.Model.Path)));
+        var folder = PathOf(plan.Model.Path);
+        FrozenBase.Check(folder); // what training would stumble over is said before the first round
+        var layout = AdapterLayout.For(plan.Adapter, FrozenBase.LinearsOf(folder));
         return layout.Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Job);
     }, cancellationToken);
 
@@ -183,19 +185,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         using var scope = NewDisposeScope();
         var adapter = AdapterFactory.Create(group.Plan, layout, member.Client, group.Shared, member.Head, _lane.Device);
         using var pass = AdapterPass.Evaluating(adapter);
-        var rows = new ScoredRows(model, pass, EncoderOf(group.Plan, model), test, group.Plan.Evaluation);
-        var metric = MetricRegistry.For(group.Plan.Evaluation.Metric, rows);
-        var score = metric.Score(rows, cancellationToken);
-        if (!double.IsFinite(score.Loss)) throw new BadInputException($"round {group.Round}: the test loss is {score.Loss}");
-        return new EvaluationResult
-        {
-            ClientId = member.Client.Id,
-            Rows = test.Rows.Count,
-            Loss = score.Loss,
-            Metric = metric.Name,
-            Score = score.Score,
-            MajorityShare = test.MajorityShare,
-        };
+        return Scoring.Of(new ScoredRows(model, pass, EncoderOf(group.Plan, model), test, group.Plan.Evaluation), member.Client.Id, cancellationToken);
     }
 
     private async Task<(FrozenBase Model, AdapterLayout Layout)> PrepareAsync(TrainingGroup group, CancellationToken cancellationToken)
@@ -230,7 +220,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         return $"{path} {(file.Exists ? $"{file.Length} {file.LastWriteTimeUtc.Ticks}" : "")} {PathOf(plan.Model.Path)} {plan.Training.MaxTokens}";
     }
 
-    private static RowEncoder EncoderOf(FederationPlan plan, FrozenBase model) => new(model.Tokenizer, Math.Min(plan.Training.MaxTokens, model.Model.Config.MaxPositions));
+    private static RowEncoder EncoderOf(FederationPlan plan, FrozenBase model) => model.Encoder(plan.Training.MaxTokens);
 
     private string PathOf(string path) => Path.GetFullPath(path, Path.GetFullPath(_options.Root));
 

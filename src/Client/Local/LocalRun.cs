@@ -25,10 +25,9 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
             var localOnly = run.Record.LocalOnly && federated.Status == JobStatus.Finished
                 ? await LocalOnlyAsync(silo, file, resume, allowEngineChange, cancellationToken)
                 : null;
-            var exported = Export(plan, federated.Status);
             Write(plan, file.Yaml, federated.Rounds, localOnly?.Rounds);
             if (federated.Status != JobStatus.Finished) return ExitCode.Failed;
-            Summarize(plan, federated.Rounds, localOnly?.Rounds, exported);
+            Summarize(plan, federated.Rounds, localOnly?.Rounds, await ExportAsync(plan, cancellationToken));
             return localOnly is null or { Status: JobStatus.Finished } ? ExitCode.Done : ExitCode.Failed;
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
@@ -58,20 +57,19 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         return new Followed(last?.Status ?? JobStatus.Failed, reporter.Rounds);
     }
 
-    // The sites wrote the adapters into their stores; on one machine they are the user's to take.
-    private string? Export(FederationPlan plan, JobStatus status)
+    // Where the adapters are, or why not.
+    private async Task<string> ExportAsync(FederationPlan plan, CancellationToken cancellationToken)
     {
-        if (status != JobStatus.Finished || !plan.Checkpoints.Export) return null;
-        var adapters = Path.Combine(run.Path, "adapters");
-        foreach (var client in plan.Clients)
+        if (!plan.Checkpoints.Export) return $"not asked for; fedrlora export {run.Path} writes them";
+        try
         {
-            var source = Path.Combine(run.Store, Keys.Export(plan.Name, client.Site, client.Id));
-            if (!Directory.Exists(source)) return null;
-            var target = Directory.CreateDirectory(Path.Combine(adapters, client.Id)).FullName;
-            foreach (var from in Directory.EnumerateFiles(source)) File.Copy(from, Path.Combine(target, Path.GetFileName(from)), overwrite: true);
+            await (await CommittedRun.OpenAsync(run, cancellationToken)).ExportAsync(run.Adapters, cancellationToken);
+            return $"{run.Adapters}/CLIENT, in PEFT's layout";
         }
-
-        return adapters;
+        catch (BadInputException e)
+        {
+            return $"none: {e.Message}";
+        }
     }
 
     private void Write(FederationPlan plan, string yaml, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly)
@@ -81,12 +79,12 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         HtmlReport.Write(Path.Combine(run.Path, "report.html"), plan, federated, localOnly, yaml);
     }
 
-    private void Summarize(FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string? exported)
+    private void Summarize(FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string adapters)
     {
         screen.Show(FinalTable.Of(plan, federated, localOnly), run.Path);
         if (screen.Mode == ScreenMode.Json) return;
         screen.Output.WriteLine($"digest: {federated[^1].ManifestSha256}");
         screen.Output.WriteLine($"report: {Path.Combine(run.Path, "report.html")}");
-        screen.Output.WriteLine($"adapters: {(exported is not null ? $"{exported}/CLIENT, in PEFT's layout" : "not exported; fedrlora export says why")}");
+        screen.Output.WriteLine($"adapters: {adapters}");
     }
 }

@@ -29,6 +29,9 @@ internal sealed class RunDirectory
 
     public string Store => System.IO.Path.Combine(Path, "store");
 
+    /// <summary>Where adapters go unless another folder is asked for.</summary>
+    public string Adapters => System.IO.Path.Combine(Path, "adapters");
+
     public string PlanPath => System.IO.Path.Combine(Path, "plan.yaml");
 
     /// <summary>Makes a new folder: the one asked for, or the next free <c>runs/NAME-N</c>.</summary>

@@ -14,10 +14,15 @@ public static class Generation
     /// <param name="cancellationToken">Looked at before each token.</param>
     /// <returns>The new tokens, without the prompt.</returns>
     public static IReadOnlyList<int> Greedy(
+        CausalLanguageModel model, ILayerAdapters? adapters, IReadOnlyList<int> promptIds, int maxNewTokens, int? eosId, CancellationToken cancellationToken = default) =>
+        [.. GreedyTokens(model, adapters, promptIds, maxNewTokens, eosId, cancellationToken)];
+
+    /// <summary>The same, each token as soon as it is there; enumerate on the thread that the model's tensors are used on.</summary>
+    /// <inheritdoc cref="Greedy" path="/param"/>
+    public static IEnumerable<int> GreedyTokens(
         CausalLanguageModel model, ILayerAdapters? adapters, IReadOnlyList<int> promptIds, int maxNewTokens, int? eosId, CancellationToken cancellationToken = default)
     {
         if (promptIds.Count == 0) throw new ArgumentException("The prompt is empty; begin with the begin token.", nameof(promptIds));
-        using var inference = no_grad();
         var ids = promptIds.Select(static id => (long)id).ToList();
         var bound = Math.Min((long)promptIds.Count + maxNewTokens, model.Config.MaxPositions);
         while (ids.Count < bound)
@@ -25,15 +30,15 @@ public static class Generation
             cancellationToken.ThrowIfCancellationRequested();
             var next = Next(model, adapters, ids);
             ids.Add(next);
+            yield return (int)next;
             if (next == eosId) break;
         }
-
-        return [.. ids.Skip(promptIds.Count).Select(static id => (int)id)];
     }
 
     private static long Next(CausalLanguageModel model, ILayerAdapters? adapters, List<long> ids)
     {
         using var scope = NewDisposeScope();
+        using var inference = no_grad();
         var input = tensor(ids.ToArray(), [1, ids.Count], ScalarType.Int64, model.Device);
         var last = model.Hidden(input, null, adapters).narrow(1, ids.Count - 1, 1);
         return model.LogitsOf(last).argmax(-1).cpu().item<long>();

@@ -43,6 +43,16 @@ public static class ModelRegistry
         }
     }
 
+    /// <summary>Checks a folder as <see cref="Load"/> does, without reading a tensor.</summary>
+    /// <inheritdoc cref="Load" path="/exception"/>
+    public static ModelConfig Check(string folder)
+    {
+        var config = ModelConfig.Load(folder);
+        using var weights = ModelWeights.Open(folder);
+        Check(weights, config, ExpectedParameters(config));
+        return config;
+    }
+
     /// <summary>A model over parameters built in memory; the model owns them from here on.</summary>
     /// <exception cref="BadInputException">A size of the configuration is out of range, or the family is unknown.</exception>
     /// <exception cref="ArgumentException">A parameter is missing, unexpected, or has another shape.</exception>

@@ -1,0 +1,122 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Client.Local;
+using FedRLora.Client.Rendering;
+using FedRLora.Training;
+
+namespace FedRLora.Client.Commands;
+
+/// <summary>
+/// <c>fedrlora eval --model FOLDER --data FILE</c> scores rows; <c>fedrlora eval --run runs/NAME-N</c> scores a run's committed state
+/// again, beside what its manifest says.
+/// </summary>
+internal static class EvalCommand
+{
+    public static Command Create()
+    {
+        var model = SharedOptions.Model();
+        var data = new Option<string?>("--data") { Description = "JSON Lines to score; label candidates are the labels in this file" };
+        var adapter = SharedOptions.Adapter();
+        var metric = new Option<Metric>("--metric") { Description = "By default accuracy where rows carry labels, else perplexity" };
+        metric.AcceptOnlyFromAmong("auto", "accuracy", "exactMatch", "perplexity");
+        var rows = SharedOptions.Count("--rows", "Rows scored; by default all");
+        var tokens = SharedOptions.Count("--max-tokens", $"Tokens of prompt and completion, longer rows lose the front of their prompt; by default {new TrainingSpec().MaxTokens}");
+        var newTokens = SharedOptions.Count("--max-new-tokens", $"Bound on the continuation that exactMatch compares; by default {new EvaluationSpec().MaxNewTokens}");
+        var run = new Option<string?>("--run") { Description = "Instead of a model and data: a folder that fedrlora simulate made" };
+        var client = new Option<string?>("--client") { Description = "With --run: this client alone" };
+        var json = SharedOptions.Json();
+        var command = new Command("eval", "Score a model, an adapter or a run on rows of data") { model, data, adapter, metric, rows, tokens, newTokens, run, client, json };
+        command.Validators.Add(result =>
+        {
+            Option[] ofModel = [model, data, adapter, metric, rows, tokens, newTokens];
+            var (asksModel, asksRun) = (ofModel.Any(option => result.GetResult(option) is { Implicit: false }), result.GetResult(run) is not null || result.GetResult(client) is not null);
+            var missing = asksRun ? result.GetResult(run) is null : result.GetResult(model) is null || result.GetResult(data) is null;
+            if (missing || (asksModel && asksRun)) result.AddError("Give --model and --data (and what goes with them), or --run (and --client).");
+        });
+        command.SetAction((parsed, cancellationToken) =>
+        {
+            var screen = Screen.Of(parsed, parsed.GetValue(json));
+            if (parsed.GetValue(run) is { } folder) return ScoreRunAsync(RunDirectory.Open(folder), parsed.GetValue(client), screen, cancellationToken);
+            var evaluation = new EvaluationSpec { Metric = parsed.GetValue(metric), MaxRows = parsed.GetValue(rows) };
+            if (parsed.GetValue(newTokens) is { } bound) evaluation = evaluation with { MaxNewTokens = bound };
+            return ScoreAsync(parsed.GetValue(model)!, parsed.GetValue(adapter), parsed.GetValue(data)!, evaluation, parsed.GetValue(tokens) ?? new TrainingSpec().MaxTokens, screen, cancellationToken);
+        });
+        return command;
+    }
+
+    private static async Task<int> ScoreAsync(string model, string? adapter, string data, EvaluationSpec evaluation, int maxTokens, Screen screen, CancellationToken cancellationToken)
+    {
+        using var adapted = await AdaptedModel.LoadAsync(model, adapter, cancellationToken);
+        var score = await adapted.ScoreAsync(data, evaluation, maxTokens, cancellationToken);
+        if (screen.Mode == ScreenMode.Json)
+        {
+            await screen.Output.WriteLineAsync(JsonSerializer.Serialize(new { model, adapter, data, score.Metric, Value = score.Score, score.Loss, score.Rows, score.MajorityShare }, Json.Lines));
+            return ExitCode.Done;
+        }
+
+        await screen.Output.WriteAsync(PlainTable.Of(["metric", "value", "loss/token", "rows", "majority"],
+            [[score.Metric, Words.Score(score.Score), Words.Loss(score.Loss), Number(score.Rows), Words.Score(score.MajorityShare)]]));
+        return ExitCode.Done;
+    }
+
+    private static async Task<int> ScoreRunAsync(RunDirectory run, string? only, Screen screen, CancellationToken cancellationToken)
+    {
+        var committed = await CommittedRun.OpenAsync(run, cancellationToken);
+        var asked = committed.Manifest.Clients.Where(client => only is null || client.Id == only).ToList();
+        if (asked.Count == 0) throw new BadInputException($"--client: {run.Path} has no client {only}; its clients are {string.Join(", ", committed.Manifest.Clients.Select(static client => client.Id))}.");
+
+        using var trainer = new LocalTrainer(new LocalTrainerOptions { Root = run.Record.Root });
+        var scores = new List<RunScore>();
+        foreach (var client in asked)
+        {
+            var group = new TrainingGroup { Plan = committed.Plan, Round = committed.Manifest.Round, Shared = committed.Shared, Members = [await committed.MemberAsync(client, cancellationToken)] };
+            var score = (await trainer.EvaluateAsync(group, cancellationToken))[0];
+            if (score.Failure is { } failure) throw new BadInputException($"{client.Id}: {failure}");
+            scores.Add(new RunScore(committed.Client(client.Id).Task, score, client.Score));
+        }
+
+        Show(committed.Manifest.Round, scores, screen);
+        var differing = scores.Where(static score => score.Equal == false).Select(static score => score.Now.ClientId).ToList();
+        if (differing.Count == 0) return ExitCode.Done;
+        await screen.Error.WriteLineAsync($"{run.Path}: not what the manifest of round {Number(committed.Manifest.Round)} says: {string.Join(", ", differing)}; the data or the engine (library, processor, threads) is another.");
+        return ExitCode.Failed;
+    }
+
+    /// <param name="Task">The client's task.</param>
+    /// <param name="Now">The score as of now; without rows where the client has no test rows.</param>
+    /// <param name="Manifest">The score in the manifest; null in a round that was not scored.</param>
+    private sealed record RunScore(string Task, EvaluationResult Now, ClientScore? Manifest)
+    {
+        /// <summary>Bit for bit; null where there is nothing to compare.</summary>
+        public bool? Equal => Manifest is null || Now.Rows == 0 ? null : (Now.Metric, Now.Score, Now.Loss, Now.Rows) == (Manifest.Metric, Manifest.Value, Manifest.Loss, Manifest.Rows);
+    }
+
+    private static void Show(int round, List<RunScore> scores, Screen screen)
+    {
+        if (screen.Mode == ScreenMode.Json)
+        {
+            foreach (var (task, now, manifest) in scores)
+                screen.Output.WriteLine(JsonSerializer.Serialize(new
+                {
+                    round, Client = now.ClientId, task, now.Metric, Value = now.Rows == 0 ? (double?)null : now.Score, Loss = now.Rows == 0 ? (double?)null : now.Loss, now.Rows, now.MajorityShare,
+                    ManifestValue = manifest?.Value, ManifestLoss = manifest?.Loss,
+                }, Json.Lines));
+            return;
+        }
+
+        screen.Output.WriteLine($"round {Number(round)}");
+        screen.Output.Write(PlainTable.Of(["client", "task", "metric", "value", "manifest", "loss/token", "manifest", "rows", "majority", "equal"], [.. scores.Select(static score => new[]
+        {
+            score.Now.ClientId, score.Task, score.Now.Rows == 0 ? Words.None : score.Now.Metric,
+            Words.Score(score.Now.Rows == 0 ? null : score.Now.Score), Words.Score(score.Manifest?.Value), Words.Loss(score.Now.Rows == 0 ? null : score.Now.Loss), Words.Loss(score.Manifest?.Loss),
+            Number(score.Now.Rows), Words.Score(score.Now.MajorityShare), score.Equal switch { true => "yes", false => "no", null => Words.None },
+        })]));
+    }
+
+    private static string Number(int value) => value.ToString(CultureInfo.InvariantCulture);
+}

@@ -1,0 +1,78 @@
+using System.Text;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Tensors;
+using FedRLora.Grains;
+using FedRLora.Silo.Storage;
+using FedRLora.Training.Adapters;
+
+namespace FedRLora.Client.Local;
+
+/// <summary>
+/// What the run in a folder has committed, read without a silo: to ask a coordinator would set an unfinished run going again.
+/// Every blob is checked against the digest that the manifest names.
+/// </summary>
+internal sealed class CommittedRun
+{
+    private readonly RunDirectory _run;
+    private readonly DirectoryBlobStore _store;
+    private readonly IndexedPlan _plan;
+
+    private CommittedRun(RunDirectory run, DirectoryBlobStore store, IndexedPlan plan, RoundManifest manifest, AdapterState shared) =>
+        (_run, _store, _plan, Manifest, Shared) = (run, store, plan, manifest, shared);
+
+    public FederationPlan Plan => _plan.Plan;
+
+    /// <summary>The last committed round.</summary>
+    public RoundManifest Manifest { get; }
+
+    /// <summary>Its shared state.</summary>
+    public AdapterState Shared { get; }
+
+    /// <exception cref="BadInputException">Nothing is committed.</exception>
+    /// <exception cref="CorruptBlobException">A blob is not what it should be.</exception>
+    public static async Task<CommittedRun> OpenAsync(RunDirectory run, CancellationToken cancellationToken)
+    {
+        var job = run.Record.Plan;
+        var store = new DirectoryBlobStore(run.Store);
+        var log = new CommitLog(store, job);
+        var current = await log.ReadAsync(cancellationToken) ?? throw new BadInputException($"{run.Path}: nothing is committed yet; go on with fedrlora resume {run.Path}.");
+        var manifest = await log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken);
+        var yaml = await store.ReadBytesAsync(new BlobRef(Keys.Plan(job), manifest.PlanSha256, 0), cancellationToken);
+        var plan = new IndexedPlan(PlanReader.Require(Encoding.UTF8.GetString(yaml), run.PlanPath));
+        var shared = await store.ReadStateAsync(manifest.Shared.At(Keys.Shared(job, manifest.Round)), cancellationToken);
+        return new CommittedRun(run, store, plan, manifest, shared);
+    }
+
+    /// <summary>The client of the plan.</summary>
+    public ClientSpec Client(string id) => _plan.Client(id);
+
+    /// <summary>A client with its committed head.</summary>
+    public async Task<GroupMember> MemberAsync(ManifestClient client, CancellationToken cancellationToken)
+    {
+        var spec = _plan.Client(client.Id);
+        var head = client.Head?.At(Keys.Head(_run.Record.Plan, spec.Site, client.Id, client.HeadRound));
+        return new GroupMember { Client = spec, Head = head is null ? null : await _store.ReadStateAsync(head, cancellationToken) };
+    }
+
+    /// <summary>Writes every client's adapter in PEFT's layout to a folder of its name; returns how many.</summary>
+    /// <exception cref="BadInputException">The method has no static form; nothing was written.</exception>
+    public async Task<int> ExportAsync(string folder, CancellationToken cancellationToken)
+    {
+        var exporter = new PeftExporter(_run.Record.Root);
+        foreach (var client in Manifest.Clients)
+        {
+            var member = await MemberAsync(client, cancellationToken);
+            var adapter = await Task.Run(() => exporter.Export(Plan, member.Client, Shared, member.Head), cancellationToken);
+            var target = Directory.CreateDirectory(Path.Combine(folder, client.Id)).FullName;
+            await using (var tensors = File.Create(Path.Combine(target, "adapter_model.safetensors"))) SafetensorsCodec.Write(adapter.Tensors, PeftMetadata, tensors);
+            await File.WriteAllTextAsync(Path.Combine(target, "adapter_config.json"), adapter.ConfigJson, cancellationToken);
+        }
+
+        return Manifest.Clients.Count;
+    }
+
+    private static readonly Dictionary<string, string> PeftMetadata = new() { ["format"] = "pt" };
+}

@@ -1,0 +1,121 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Training.Adapters;
+using FedRLora.Training.Data;
+using FedRLora.Training.Data.Tokenizers;
+using FedRLora.Training.Metrics;
+using FedRLora.Training.Models;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training;
+
+/// <summary>A model folder, with an adapter folder where one is given, in one person's hands: scored and continued by the code that a federation runs.</summary>
+public sealed class AdaptedModel : IDisposable
+{
+    private readonly DeviceLane _lane;
+    private readonly FrozenBase _base;
+    private readonly PeftAdapter? _adapter;
+
+    private AdaptedModel(DeviceLane lane, FrozenBase model, PeftAdapter? adapter) => (_lane, _base, _adapter) = (lane, model, adapter);
+
+    /// <summary>Loads a model and reads an adapter.</summary>
+    /// <param name="model">A Hugging Face folder.</param>
+    /// <param name="adapter">A folder in PEFT's layout; null for the base alone.</param>
+    /// <param name="cancellationToken">The caller's token.</param>
+    /// <exception cref="BadInputException">A folder is not usable, or the two do not belong together.</exception>
+    public static async Task<AdaptedModel> LoadAsync(string model, string? adapter, CancellationToken cancellationToken = default)
+    {
+        var read = adapter is null ? null : PeftReader.Read(adapter);
+        var lane = new DeviceLane(CPU);
+        try
+        {
+            return new AdaptedModel(lane, await lane.RunAsync(() => Load(model, adapter, read), 0, cancellationToken), read);
+        }
+        catch
+        {
+            lane.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Scores the rows of a JSON Lines file; labels are those that the file has.</summary>
+    /// <param name="data">The file.</param>
+    /// <param name="evaluation">Metric, rows and length of a continuation.</param>
+    /// <param name="maxTokens">As <see cref="TrainingSpec.MaxTokens"/>.</param>
+    /// <param name="cancellationToken">Looked at between batches.</param>
+    /// <exception cref="BadInputException">A line is not valid, or the metric does not suit the rows.</exception>
+    public async Task<EvaluationResult> ScoreAsync(string data, EvaluationSpec evaluation, int maxTokens, CancellationToken cancellationToken = default)
+    {
+        var encoder = _base.Encoder(maxTokens);
+        var rows = await Task.Run(() => ClientData.TestAsync(data, evaluation.MaxRows, new TrainingRows([], []), encoder, cancellationToken), cancellationToken);
+        return await _lane.RunAsync(() => WithAdapter(adapters => Scoring.Of(new ScoredRows(_base, adapters, encoder, rows, evaluation), data, cancellationToken)), 0, cancellationToken);
+    }
+
+    /// <summary>Continues a prompt greedily, up to the end token.</summary>
+    /// <param name="prompt">The text to go on from; special tokens are added as the tokenizer does.</param>
+    /// <param name="maxNewTokens">Upper bound; the model's longest sequence is another.</param>
+    /// <param name="write">Gets the text piece by piece, on another thread; the pieces together are the continuation.</param>
+    /// <param name="cancellationToken">Looked at before each token.</param>
+    /// <exception cref="BadInputException">The prompt is empty or leaves no room.</exception>
+    public Task ContinueAsync(string prompt, int maxNewTokens, Action<string> write, CancellationToken cancellationToken = default)
+    {
+        var (tokenizer, bound) = (_base.Tokenizer, _base.Model.Config.MaxPositions);
+        var promptIds = tokenizer.Encode(prompt, addSpecialTokens: true);
+        if (promptIds.Length == 0) throw new BadInputException("prompt: no token in it, and this tokenizer adds none; give a text to go on from");
+        if (promptIds.Length >= bound) throw new BadInputException($"prompt: {promptIds.Length} tokens leave no room, the model takes {bound} in all");
+        return _lane.RunAsync(() => WithAdapter(adapters =>
+        {
+            var text = new StreamedText(tokenizer, promptIds);
+            foreach (var id in Generation.GreedyTokens(_base.Model, adapters, promptIds, maxNewTokens, tokenizer.EndId, cancellationToken))
+            {
+                if (text.Add(id) is { Length: > 0 } piece) write(piece);
+            }
+
+            if (text.Rest() is { Length: > 0 } rest) write(rest);
+            return true;
+        }), 0, cancellationToken);
+    }
+
+    /// <summary>Frees the model after the work in flight.</summary>
+    public void Dispose()
+    {
+        _ = _lane.RunAsync(() => { _base.Dispose(); return true; }, 0, CancellationToken.None);
+        _lane.Dispose();
+    }
+
+    private T WithAdapter<T>(Func<ILayerAdapters?, T> work)
+    {
+        using var scope = NewDisposeScope();
+        if (_adapter is null) return work(null);
+        var layout = AdapterLayout.Unbounded(_adapter.Spec, _base.Model.Linears);
+        using var pass = AdapterPass.Evaluating(LowRankAdapter.Create(layout, _adapter.Tensors, twins: null, taskHead: 0, _lane.Device));
+        return work(pass);
+    }
+
+    private static FrozenBase Load(string folder, string? adapterFolder, PeftAdapter? adapter)
+    {
+        var model = FrozenBase.Load(folder, CPU);
+        try
+        {
+            if (adapter is not null) Check(adapterFolder!, adapter, folder, model.Model.Linears);
+            return model;
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    }
+
+    private static void Check(string folder, PeftAdapter adapter, string model, IReadOnlyList<LinearShape> linears)
+    {
+        foreach (var module in adapter.Spec.TargetModules)
+        {
+            var (inWidth, outWidth) = (adapter.Tensors[AdapterTensor.NameOf(module, Factor.A)].Shape[1], adapter.Tensors[AdapterTensor.NameOf(module, Factor.B)].Shape[1]);
+            var linear = linears.FirstOrDefault(linear => linear.Module == module) ?? throw new BadInputException($"{folder}: adapts {module}, which {model} does not have");
+            if (inWidth != linear.InWidth || outWidth != linear.OutWidth)
+                throw new BadInputException($"{folder}: {module} is {inWidth} -> {outWidth}, in {model} it is {linear.InWidth} -> {linear.OutWidth}");
+        }
+    }
+}
