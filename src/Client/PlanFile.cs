@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text;
 using System.Text.RegularExpressions;
 using FedRLora.Abstractions;
@@ -10,7 +9,7 @@ namespace FedRLora.Client;
 /// <summary>A plan file as text.</summary>
 /// <param name="Path">As the user gave it.</param>
 /// <param name="Yaml">Its text.</param>
-internal sealed partial record PlanFile(string Path, string Yaml)
+internal sealed record PlanFile(string Path, string Yaml)
 {
     private const long MaxBytes = 64 << 20;
 
@@ -27,11 +26,11 @@ internal sealed partial record PlanFile(string Path, string Yaml)
     /// <exception cref="PlanException">It has mistakes.</exception>
     public FederationPlan Require() => PlanReader.Require(Yaml, Path);
 
-    /// <summary>The same plan with another seed: the value of its top-level <c>seed</c> is replaced, or a line added.</summary>
-    public PlanFile WithSeed(ulong seed)
+    /// <summary>The same plan with another value of a top-level key: the line of the key is replaced, or one added.</summary>
+    public PlanFile With(string key, string value)
     {
-        var line = string.Create(CultureInfo.InvariantCulture, $"seed: {seed}");
-        return this with { Yaml = SeedLine().IsMatch(Yaml) ? SeedLine().Replace(Yaml, line, 1) : $"{Yaml.TrimEnd()}\n{line}\n" };
+        var line = new Regex($"^{key}:[^#\\r\\n]*", RegexOptions.Multiline);
+        return this with { Yaml = line.IsMatch(Yaml) ? line.Replace(Yaml, $"{key}: {value} ", 1) : $"{Yaml.TrimEnd()}\n{key}: {value}\n" };
     }
 
     /// <summary>Reads the text.</summary>
@@ -59,8 +58,4 @@ internal sealed partial record PlanFile(string Path, string Yaml)
         {
             throw new BadInputException($"{path}: cannot be read: {e.Message}", e);
         }
-    }
-
-    [GeneratedRegex("^seed:[ \\t]*[0-9]+", RegexOptions.Multiline)]
-    private static partial Regex SeedLine();
-}
+    }}

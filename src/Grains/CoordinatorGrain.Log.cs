@@ -35,6 +35,6 @@ internal sealed partial class CoordinatorGrain
     [LoggerMessage(109, LogLevel.Warning, "Job {Job}: adapters are not exported: {Reason}")]
     private partial void LogNotExported(string job, string reason);
 
-    [LoggerMessage(110, LogLevel.Warning, "Job {Job}: the engine changed from {Before} to {Now}")]
-    private partial void LogEngineChanged(string job, EngineFingerprint before, EngineFingerprint now);
+    [LoggerMessage(110, LogLevel.Warning, "Job {Job} goes on with another engine: {Engine}")]
+    private partial void LogEngineChanged(string job, EngineFingerprint engine);
 }

@@ -29,12 +29,15 @@ internal sealed partial class CoordinatorGrain(
     [PersistentState("job", FederationSiloBuilderExtensions.StorageName)] IPersistentState<JobNotes> notes,
     ITrainer trainer, IBlobStores stores, SiloCache cache, GrainSettings settings, TimeProvider time, ILogger<CoordinatorGrain> logger) : Grain, ICoordinatorGrain, IDisposable
 {
+    private const int ClientsInAnAnswer = 50_000; // some 20 MB, a fifth of what a message may hold
     private readonly Channel<RoundEvent> _events = Channel.CreateUnbounded<RoundEvent>();
     private readonly CancellationTokenSource _stopping = new();
     private OpenJob? _job;
     private RoundState _state = RoundState.Initial;
     private RoundState _shown = RoundState.Initial;
     private long _roundStarted;
+    private DateTimeOffset _roundStartedAt;
+    private string? _held;
     private int _heard;
     private int _heardAtLastTick;
 
@@ -67,7 +70,7 @@ internal sealed partial class CoordinatorGrain(
         await trainer.InitialSharedAsync(plan, cancellationToken); // an unusable model or adapter is the submitter's to hear
         await stores.Job.WriteBytesAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(fingerprint), WriteCondition.Any, cancellationToken);
         await stores.Job.WriteBytesAsync(Keys.Plan(Job), yaml, WriteCondition.Any, cancellationToken);
-        await stores.Job.WriteBytesAsync(Keys.IndexOf(Job), Encoding.UTF8.GetBytes(plan.Name), WriteCondition.Any, cancellationToken);
+        await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
         LogSubmitted(Job, plan.Name, plan.Clients.Count, plan.Strategy.Rounds);
         await OpenAsync(yaml, resume: false, cancellationToken);
     }
@@ -75,17 +78,19 @@ internal sealed partial class CoordinatorGrain(
     public async Task ResumeAsync(bool allowEngineChange, CancellationToken cancellationToken = default)
     {
         var job = _job ?? throw new BadInputException($"There is no run {Job} in this store.");
-        var now = await trainer.FingerprintAsync(job.Plan, cancellationToken);
-        var before = EngineFingerprints.Read(await stores.Job.ReadBytesAsync(Keys.Fingerprint(Job), cancellationToken));
-        if (before is not null && before != now)
+        if (_held is { } reason)
         {
-            if (!allowEngineChange)
-                throw new BadInputException($"Run {Job} was made with {before}, this engine is {now}: the same bits cannot be promised. Resume with --allow-engine-change to go on.");
-            LogEngineChanged(Job, before, now);
-            await stores.Job.WriteBytesAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(now), WriteCondition.Any, cancellationToken);
+            if (!allowEngineChange) throw new BadInputException(reason);
+            LogEngineChanged(Job, job.Engine);
+            await stores.Job.WriteBytesAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(job.Engine), WriteCondition.Any, cancellationToken);
         }
 
-        if (_state.Phase is Phase.Failed or Phase.Cancelled) Post(await StartedAsync(job, resume: true, cancellationToken));
+        if (_held is not null || _state.Phase is Phase.Failed or Phase.Cancelled)
+        {
+            _held = null;
+            await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
+            Post(await StartedAsync(job, resume: true, cancellationToken));
+        }
     }
 
     public Task CancelAsync(CancellationToken cancellationToken = default)
@@ -125,7 +130,8 @@ internal sealed partial class CoordinatorGrain(
         if (_job is not { } job) return null;
         var state = _shown;
         var rounds = new List<RoundSummary>();
-        for (var round = afterRound + 1; round <= state.Committed; round++)
+        var most = Math.Max(1, ClientsInAnAnswer / job.Plan.Clients.Count);
+        for (var round = afterRound + 1; round <= state.Committed && rounds.Count < most; round++)
         {
             var manifest = await job.Log.ManifestAsync(round, null, cancellationToken);
             rounds.Add(new RoundSummary { Manifest = manifest, ManifestSha256 = RoundManifest.Digest(manifest.ToBytes()), Seconds = await job.Log.SecondsAsync(round, cancellationToken) });
@@ -134,9 +140,9 @@ internal sealed partial class CoordinatorGrain(
         var (reported, of) = job.Machine.Progress(state);
         return new JobProgress
         {
-            JobId = Job, Name = job.Plan.Name, Rounds = job.Plan.Strategy.Rounds, Round = state.Round, Attempt = state.Attempt, Reason = state.Reason,
-            Status = state.Phase switch { Phase.Finished => JobStatus.Finished, Phase.Failed => JobStatus.Failed, Phase.Cancelled => JobStatus.Cancelled, _ => JobStatus.Running },
-            Phase = state.Phase.ToString().ToLowerInvariant(), Reported = reported, Cohort = of, NewRounds = rounds,
+            JobId = Job, Name = job.Plan.Name, Rounds = job.Plan.Strategy.Rounds, Round = state.Round, Attempt = state.Attempt, Reason = _held ?? state.Reason,
+            Status = _held is not null ? JobStatus.Failed : state.Phase switch { Phase.Finished => JobStatus.Finished, Phase.Failed => JobStatus.Failed, Phase.Cancelled => JobStatus.Cancelled, _ => JobStatus.Running },
+            Phase = NameOf(state.Phase), Reported = reported, Cohort = of, NewRounds = rounds,
         };
     }
 
@@ -144,15 +150,27 @@ internal sealed partial class CoordinatorGrain(
     {
         var blob = new BlobRef(Keys.Plan(Job), RoundManifest.Digest(yaml), yaml.Length);
         var plan = await cache.PlanAsync(blob, cancellationToken);
-        var job = new OpenJob(Job, plan, blob, stores.Job, trainer);
+        var engine = await trainer.FingerprintAsync(plan.Plan, cancellationToken);
+        var before = EngineFingerprints.Read(await stores.Job.ReadBytesAsync(Keys.Fingerprint(Job), cancellationToken)) ?? engine;
+        var job = new OpenJob(Job, plan, blob, stores.Job, trainer, engine);
         _state = _shown = notes.State.State;
         var started = await StartedAsync(job, resume, cancellationToken);
         if (_state.Committed < started.LastRound) _shown = _state with { Committed = started.LastRound };
         _job = job;
         this.RegisterGrainTimer(static (grain, _) => grain.TickAsync(), this, new GrainTimerCreationOptions(settings.ResendAfter, settings.ResendAfter) { Interleave = true });
         _ = DriveAsync(job, _stopping.Token);
-        if (_state.Phase != Phase.Finished || started.LastRound != _state.Committed) Post(started);
+        var finished = started.LastRound >= plan.Plan.Strategy.Rounds && _state.Phase == Phase.Finished;
+        if (!finished && before != engine)
+            _held = $"Run {Job} was made with {before.Text}; this engine is {engine.Text}: the same bits cannot be promised. Resume with --allow-engine-change to go on.";
+        else if (!finished) Post(started);
     }
+
+    private Task<WrittenBlob> MarkAsync(byte[] mark, CancellationToken cancellationToken) => stores.Job.WriteBytesAsync(Keys.IndexOf(Job), mark, WriteCondition.Any, cancellationToken);
+
+    private static string NameOf(Phase phase) => phase switch
+    {
+        Phase.Training => "train", Phase.Aggregating => "aggregate", Phase.Evaluating => "evaluate", Phase.Committing => "commit", _ => "idle",
+    };
 
     private static async Task<RoundEvent.Started> StartedAsync(OpenJob job, bool resume, CancellationToken cancellationToken)
     {
@@ -235,12 +253,14 @@ internal sealed partial class CoordinatorGrain(
                 break;
             case RoundEffect.FinishJob:
                 LogFinished(Job, job.CommittedSha256 ?? "");
+                await MarkAsync(JobsGrain.Over.ToArray(), stopping);
                 if (job.Plan.Checkpoints.Export) await TryExportAsync(stopping);
                 break;
             case RoundEffect.FailJob failed:
                 LogStopped(Job, failed.Reason);
                 break;
             case RoundEffect.StopWork:
+                await MarkAsync(JobsGrain.Over.ToArray(), stopping);
                 foreach (var site in job.Sites) await TryAsync(site, grain => grain.CancelAsync(stopping));
                 break;
             case RoundEffect.Deactivate:
@@ -252,7 +272,7 @@ internal sealed partial class CoordinatorGrain(
 
     private async Task SendAsync(OpenJob job, RoundEffect.SendAssignments send, CancellationToken stopping)
     {
-        if (_roundStarted == 0) _roundStarted = time.GetTimestamp();
+        if (_roundStarted == 0) (_roundStarted, _roundStartedAt) = (time.GetTimestamp(), time.GetUtcNow());
         // An effect of a batch may have been overtaken by a later one: only who is still waited for is asked.
         var asked = job.Machine.Waiting(_state).Intersect(send.Clients, StringComparer.Ordinal).ToHashSet(StringComparer.Ordinal);
         var failed = false;
@@ -310,6 +330,7 @@ internal sealed partial class CoordinatorGrain(
             var seconds = _roundStarted == 0 ? 0 : time.GetElapsedTime(_roundStarted).TotalSeconds;
             _roundStarted = 0;
             await job.Log.NoteSecondsAsync(round, seconds, stopping);
+            using var whole = Telemetry.Source.StartActivity("fedrlora.round", ActivityKind.Internal, parentContext: default, [new("job", Job), new("round", round)], startTime: _roundStartedAt);
             Telemetry.Rounds.Add(1, new KeyValuePair<string, object?>("job", Job));
             Telemetry.RoundDuration.Record(seconds, new KeyValuePair<string, object?>("job", Job));
             LogCommitted(Job, round, sha256, seconds);

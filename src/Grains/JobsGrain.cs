@@ -19,5 +19,18 @@ internal sealed class JobsGrain(IBlobStores stores) : Grain, IJobsGrain
         return jobs;
     }
 
-    public async Task ReviveAsync(CancellationToken cancellationToken = default) => await ListAsync(cancellationToken);
+    public async Task ReviveAsync(CancellationToken cancellationToken = default)
+    {
+        await foreach (var key in stores.Job.ListAsync(Keys.Index, cancellationToken))
+        {
+            if (await stores.Job.ReadBytesAsync(key, cancellationToken) is { } mark && mark.AsSpan().SequenceEqual(Running))
+                await GrainFactory.GetGrain<ICoordinatorGrain>(key[Keys.Index.Length..]).GetProgressAsync(int.MaxValue - 1, cancellationToken);
+        }
+    }
+
+    /// <summary>What a job's entry in the list holds while it runs, and when it is over.</summary>
+    internal static ReadOnlySpan<byte> Running => "running"u8;
+
+    /// <inheritdoc cref="Running"/>
+    internal static ReadOnlySpan<byte> Over => "over"u8;
 }

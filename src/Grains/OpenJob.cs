@@ -9,13 +9,15 @@ using FedRLora.Federation.Rounds;
 namespace FedRLora.Grains;
 
 /// <summary>A job as a coordinator holds it in memory: the plan, the machine, and what is committed. Its methods do the I/O of the effects.</summary>
-internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IBlobStore store, ITrainer trainer)
+internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IBlobStore store, ITrainer trainer, EngineFingerprint engine)
 {
     private readonly string[] _scorers = [.. plan.Plan.Clients.Where(static client => client.Data.Test is not null).Select(static client => client.Id).Order(StringComparer.Ordinal)];
 
     public FederationPlan Plan => plan.Plan;
 
     public BlobRef PlanBlob => planBlob;
+
+    public EngineFingerprint Engine => engine;
 
     public RoundMachine Machine { get; } = new(plan.Plan);
 
@@ -89,7 +91,7 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     /// <summary>Writes the manifest and commits it; its blobs are written.</summary>
     public async Task<string> CommitAsync(RoundState state, CancellationToken cancellationToken)
     {
-        var manifest = ManifestBuilder.Build(Plan, planBlob.Sha256, Committed, state);
+        var manifest = ManifestBuilder.Build(Plan, planBlob.Sha256, Committed, state) with { Engine = engine.Text };
         CommittedSha256 = await Log.CommitAsync(manifest, cancellationToken);
         Committed = manifest;
         return CommittedSha256;

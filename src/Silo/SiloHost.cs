@@ -1,8 +1,8 @@
 using System.Net;
-using FedRLora.Abstractions.Ports;
 using FedRLora.Grains;
 using FedRLora.Silo.Storage;
 using FedRLora.Training;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -21,12 +21,14 @@ public static class SiloHost
     public static IHost Create(SiloOptions options, Action<HostApplicationBuilder>? configure = null)
     {
         var builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+        builder.Configuration.AddEnvironmentVariables(); // the OTEL_* variables
         builder.Services.Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(10));
         builder.Logging.SetMinimumLevel(LogLevel.Information).AddFilter("Orleans", LogLevel.Error).AddFilter("Microsoft", LogLevel.Warning).AddFilter("Polly", LogLevel.Warning);
         builder.Services.AddSingleton(TimeProvider.System);
         builder.AddStorage(options);
         builder.AddTraining(options);
         builder.AddTelemetry(options.Name);
+        builder.Services.AddHostedService<JobRevival>();
         configure?.Invoke(builder);
         builder.UseOrleans(silo => silo
             .UseLocalhostClustering(options.SiloPort, options.GatewayPort, options.PrimaryPort is { } primary ? new IPEndPoint(IPAddress.Loopback, primary) : null, ServiceId, ServiceId)

@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Diagnostics;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
@@ -62,9 +61,6 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     /// <inheritdoc/>
     public async Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default)
     {
-        using var activity = Telemetry.Source.StartActivity("fedrlora.train");
-        activity?.SetTag("round", group.Round).SetTag("members", group.Members.Count);
-        var started = Stopwatch.GetTimestamp();
         var (model, layout) = await PrepareAsync(group, cancellationToken);
         var results = new List<TrainingResult>(group.Members.Count);
         foreach (var member in group.Members)
@@ -78,15 +74,12 @@ public sealed class LocalTrainer : ITrainer, IDisposable
                 failure => new TrainingResult { ClientId = member.Client.Id, Failure = failure }));
         }
 
-        Telemetry.TrainingDuration.Record(Stopwatch.GetElapsedTime(started).TotalSeconds, new KeyValuePair<string, object?>("job", group.Plan.Name));
         return results;
     }
 
     /// <inheritdoc/>
     public async Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default)
     {
-        using var activity = Telemetry.Source.StartActivity("fedrlora.evaluate");
-        activity?.SetTag("round", group.Round).SetTag("members", group.Members.Count);
         var (model, layout) = await PrepareAsync(group, cancellationToken);
         var results = new List<EvaluationResult>(group.Members.Count);
         foreach (var member in group.Members)

@@ -18,7 +18,10 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
     /// <summary>Every (round, client) that trained, as often as it did.</summary>
     public ConcurrentQueue<(int Round, string Client)> Trained { get; } = new();
 
-    public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.FromResult(new EngineFingerprint("fake", "none", 1));
+    /// <summary>What the engine says it is.</summary>
+    public EngineFingerprint Engine { get; set; } = new("fake", "none", 1);
+
+    public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.FromResult(Engine);
 
     public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.FromResult(Filled("A", 0));
 

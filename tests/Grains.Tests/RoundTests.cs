@@ -99,6 +99,35 @@ public sealed class RoundTests
     }
 
     [Fact]
+    public async Task Another_engine_waits_for_a_resume_that_allows_it_and_stands_in_the_chain()
+    {
+        var trainer = new FakeTrainer();
+        var folder = Directory.CreateTempSubdirectory("fedrlora-").FullName;
+        var plan = TestFederation.Plan(clients: 2, rounds: 3);
+        await using (var first = await TestFederation.StartAsync(trainer: trainer, folder: folder))
+        {
+            trainer.BeforeTraining = static (group, token) => group.Round == 2 ? Task.Delay(Timeout.Infinite, token) : Task.CompletedTask;
+            await first.Coordinator("job").SubmitAsync(plan, InTime);
+            while ((await first.Coordinator("job").GetProgressAsync(-1, InTime))!.NewRounds.Count < 2) await Task.Delay(20);
+        }
+
+        trainer = new FakeTrainer { Engine = new("fake", "other kernels", 1) };
+        await using var second = await TestFederation.StartAsync(trainer: trainer, folder: folder);
+        var held = await second.FinishAsync("job", InTime);
+        Assert.Equal(JobStatus.Failed, held.Status);
+        Assert.Contains("--allow-engine-change", held.Reason, StringComparison.Ordinal);
+        Assert.Empty(trainer.Trained);
+        await Assert.ThrowsAsync<BadInputException>(() => second.Coordinator("job").ResumeAsync(allowEngineChange: false, InTime));
+
+        await second.Coordinator("job").ResumeAsync(allowEngineChange: true, InTime);
+        var over = await second.FinishAsync("job", InTime);
+
+        Assert.Equal(JobStatus.Finished, over.Status);
+        Assert.Equal(["none", "none", "other kernels", "other kernels"], over.NewRounds.Select(static round => round.Manifest.Engine!.Split("; ")[1]));
+        Directory.Delete(folder, recursive: true);
+    }
+
+    [Fact]
     public async Task Updates_are_deleted_after_the_commit_and_old_heads_with_them()
     {
         await using var federation = await TestFederation.StartAsync();

@@ -113,6 +113,9 @@ public sealed record RoundManifest
     /// <summary>Cosine agreement of the clients' updates: length of the weighted mean over the weighted mean length (METHODS-CORE 7.4, trap 4); null where nothing was aggregated.</summary>
     [Id(5)] public double? Coherence { get; init; }
 
+    /// <summary>The engine of the coordinator's silo: what the bits depend on besides the plan.</summary>
+    [Id(7)] public string? Engine { get; init; }
+
     /// <summary>Every client of the plan, in client-id order.</summary>
     [Id(6)] public required IReadOnlyList<ManifestClient> Clients { get; init; }
 

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
@@ -21,7 +22,7 @@ internal static class SimulateCommand
             var screen = Screen.Of(parsed, parsed.GetValue(json));
             var file = PlanFile.Open(parsed.GetRequiredValue(plan));
             var read = file.Require();
-            if (parsed.GetValue(seed) is { } other) read = (file = file.WithSeed(other)).Require();
+            if (parsed.GetValue(seed) is { } other) read = (file = file.With("seed", other.ToString(CultureInfo.InvariantCulture))).Require();
             var run = RunDirectory.Create(parsed.GetValue(folder), file, read.Name, read.Evaluation.LocalOnly && read.Sharing == Sharing.Method && !parsed.GetValue(federatedOnly));
             if (screen.Mode != ScreenMode.Json)
                 await screen.Output.WriteLineAsync($"{read.Name}: {read.Adapter.Method}, {Words.Count(read.Clients.Count, "client")}, {Words.Count(read.Strategy.Rounds, "round")}, seed {read.Seed}, in {run.Path}");

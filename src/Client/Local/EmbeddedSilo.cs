@@ -51,6 +51,7 @@ internal static class JobFollowing
         while (await coordinator.GetProgressAsync(lastRound(), cancellationToken) is { } progress)
         {
             yield return progress;
+            if (progress.NewRounds.Count > 0) continue; // a long job's rounds come in several answers
             if (progress.Status != JobStatus.Running) yield break;
             await Task.Delay(every, cancellationToken);
         }

@@ -41,7 +41,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
 
     private Task<Followed> LocalOnlyAsync(EmbeddedSilo silo, PlanFile file, bool resume, bool allowEngineChange, CancellationToken cancellationToken)
     {
-        var yaml = file.Yaml.TrimEnd() + "\nsharing: none\n";
+        var yaml = file.With("sharing", "none").Yaml;
         var plan = PlanReader.Require(yaml, run.PlanPath);
         if (screen.Mode != ScreenMode.Json) screen.Output.WriteLine("The same clients with the same budget and nothing shared:");
         return FollowAsync(silo, plan.Name + ".local-only", yaml, plan, resume, allowEngineChange, cancellationToken);

@@ -46,16 +46,15 @@ public sealed class DirectoryBlobStore : IBlobStore
                 written = new BlobRef(key, Convert.ToHexStringLower(hash.GetHashAndReset()), file.Length);
             }
 
-            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
             if (condition == WriteCondition.Any)
             {
-                File.Move(temporary, path, overwrite: true);
+                Place(temporary, path);
             }
             else
             {
                 await using var held = await LockAsync(key, cancellationToken).ConfigureAwait(false);
                 if ((condition.IfNoneMatch && File.Exists(path)) || (condition.IfMatch is { } etag && etag != ETagOf(path))) throw new BlobConflictException(key);
-                File.Move(temporary, path, overwrite: true);
+                Place(temporary, path);
             }
 
             return new WrittenBlob(written, ETagOf(path) ?? throw new IOException($"{path} vanished after it was written."));
@@ -119,6 +118,24 @@ public sealed class DirectoryBlobStore : IBlobStore
         return Task.CompletedTask;
     }
 
+    // A delete may take an empty folder away between its making and the move into it.
+    private static void Place(string temporary, string path)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            try
+            {
+                File.Move(temporary, path, overwrite: true);
+                return;
+            }
+            catch (DirectoryNotFoundException) when (attempt < 10)
+            {
+                // made again
+            }
+        }
+    }
+
     private string PathOf(string key)
     {
         foreach (var segment in key.Split('/'))
@@ -154,7 +171,7 @@ public sealed class DirectoryBlobStore : IBlobStore
 
     private async Task<FileStream> LockAsync(string key, CancellationToken cancellationToken)
     {
-        var name = Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(key)).AsSpan(0, 16));
+        var name = Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(key)).AsSpan(0, 1)); // 256 locks, however many keys
         while (true)
         {
             try
