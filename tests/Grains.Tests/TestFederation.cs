@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Globalization;
 using System.Text;
 using FedRLora.Abstractions;
@@ -17,9 +18,9 @@ internal sealed class TestFederation : IAsyncDisposable
 {
     private readonly bool _ownsFolder;
 
-    private TestFederation(string folder, bool ownsFolder, FakeTrainer trainer, InProcessTestCluster cluster, IBlobStore store)
+    private TestFederation(string folder, bool ownsFolder, FakeTrainer trainer, InProcessTestCluster cluster, IBlobStore store, IReadOnlyDictionary<string, string> siteOf)
     {
-        (Folder, _ownsFolder, Trainer, Cluster, Store) = (folder, ownsFolder, trainer, cluster, store);
+        (Folder, _ownsFolder, Trainer, Cluster, Store, SiteOf) = (folder, ownsFolder, trainer, cluster, store, siteOf);
     }
 
     public string Folder { get; }
@@ -30,6 +31,9 @@ internal sealed class TestFederation : IAsyncDisposable
 
     public IBlobStore Store { get; }
 
+    /// <summary>The site of a silo by its name.</summary>
+    public IReadOnlyDictionary<string, string> SiteOf { get; }
+
     /// <summary>Silo i serves <paramref name="sites"/>[i].</summary>
     public static async Task<TestFederation> StartAsync(string[]? sites = null, FakeTrainer? trainer = null, string? folder = null, TimeSpan? resendAfter = null, IBlobStore? store = null)
     {
@@ -38,10 +42,10 @@ internal sealed class TestFederation : IAsyncDisposable
         var root = folder ?? Directory.CreateTempSubdirectory("fedrlora-").FullName;
         store ??= new DirectoryBlobStore(root);
         var builder = new InProcessTestClusterBuilder((short)sites.Length);
-        var next = -1;
+        var (next, siteOf) = (-1, new ConcurrentDictionary<string, string>());
         builder.ConfigureSilo((options, silo) =>
         {
-            var site = sites[Interlocked.Increment(ref next) % sites.Length];
+            var site = siteOf.GetOrAdd(options.SiloName, _ => sites[Interlocked.Increment(ref next) % sites.Length]);
             silo.Services.AddSingleton<ITrainer>(trainer).AddSingleton<IAdapterExporter>(trainer).AddSingleton<IBlobStores>(new OneStore(store));
             silo.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName, static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
             silo.Configure<ClusterMembershipOptions>(static membership =>
@@ -54,7 +58,7 @@ internal sealed class TestFederation : IAsyncDisposable
         });
         var cluster = builder.Build();
         await cluster.DeployAsync();
-        return new TestFederation(root, folder is null, trainer, cluster, store);
+        return new TestFederation(root, folder is null, trainer, cluster, store, siteOf);
     }
 
     public ICoordinatorGrain Coordinator(string job) => Cluster.Client.GetGrain<ICoordinatorGrain>(job);

@@ -1,0 +1,99 @@
+using System.Diagnostics;
+using System.Text;
+using FedRLora.Training.Tests;
+
+namespace FedRLora.EndToEnd.Tests.Federation;
+
+/// <summary>The program as a process of its own, which can be killed.</summary>
+internal sealed class RunningProgram : IAsyncDisposable
+{
+    private readonly Process _process;
+    private readonly StringBuilder _output = new();
+
+    private RunningProgram(string folder, string[] arguments)
+    {
+        var start = new ProcessStartInfo("dotnet") { WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true };
+        foreach (var argument in arguments.Prepend(Path.Combine(AppContext.BaseDirectory, "fedrlora.dll"))) start.ArgumentList.Add(argument);
+        _process = Process.Start(start) ?? throw new InvalidOperationException("dotnet did not start");
+        _process.OutputDataReceived += Keep;
+        _process.ErrorDataReceived += Keep;
+        _process.BeginOutputReadLine();
+        _process.BeginErrorReadLine();
+    }
+
+    public static RunningProgram Start(string folder, params string[] arguments) => new(folder, arguments);
+
+    /// <summary>Runs to the end and asserts success; returns what it wrote.</summary>
+    public static async Task<string> RunAsync(string folder, params string[] arguments)
+    {
+        await using var program = Start(folder, arguments);
+        var code = await program.ExitAsync();
+        Assert.True(code == 0, $"fedrlora {string.Join(' ', arguments)} ended with {code}:\n{program.Output}");
+        return program.Output;
+    }
+
+    public string Output
+    {
+        get
+        {
+            lock (_output) return _output.ToString();
+        }
+    }
+
+    public bool HasExited => _process.HasExited;
+
+    public void Kill() => _process.Kill(); // SIGKILL
+
+    public async Task<int> ExitAsync()
+    {
+        using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(3));
+        await _process.WaitForExitAsync(patience.Token);
+        return _process.ExitCode;
+    }
+
+    /// <summary>Waits until something holds, or fails with what the program wrote.</summary>
+    public async Task UntilAsync(Func<bool> holds, string what)
+    {
+        var started = Stopwatch.GetTimestamp();
+        while (!holds())
+        {
+            Assert.True(!_process.HasExited && Stopwatch.GetElapsedTime(started) < TimeSpan.FromMinutes(2), $"waited in vain for {what}:\n{Output}");
+            await Task.Delay(1);
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (!_process.HasExited) _process.Kill();
+        await _process.WaitForExitAsync();
+        _process.Dispose();
+    }
+
+    private void Keep(object sender, DataReceivedEventArgs line)
+    {
+        lock (_output) _output.AppendLine(line.Data);
+    }
+}
+
+/// <summary>A tiny plan on disk.</summary>
+internal static class TinyPlan
+{
+    public static string Write(TinyFederation tiny, int rounds, string clients, string more = "")
+    {
+        var path = Path.Combine(tiny.Root, "tiny.yaml");
+        File.WriteAllText(path, $$"""
+            name: tiny
+            seed: 7
+            model: model
+            adapter: {method: r-lora-federated, rank: 4, alpha: 6}
+            training: {steps: 4, batchSize: 3, maxTokens: 20, learningRate: 1e-2, threads: 1}
+            strategy: {rounds: {{rounds}}}
+            {{more}}
+            clients:
+            {{clients}}
+            """);
+        return path;
+    }
+
+    public static string Client(string id, string data, string site = "local") => $"  - {{id: {id}, task: {data}, site: {site}, data: {{train: {data}.train.jsonl, test: {data}.test.jsonl}}}}";
+}
