@@ -222,7 +222,7 @@ public sealed record AdapterSpec
     public Weighting Weighting { get; init; } = Weighting.UniformPerTask;
 
     /// <summary>The same method with nothing aggregated: tensors of scope Job stay with their client.</summary>
-    public AdapterSpec Unshared => this with { ScopeA = Kept(ScopeA), ScopeB = Kept(ScopeB), ScopeRouter = Kept(ScopeRouter) };
+    public AdapterSpec Unshared() => this with { ScopeA = Kept(ScopeA), ScopeB = Kept(ScopeB), ScopeRouter = Kept(ScopeRouter) };
 
     /// <summary>s: alpha/r or alpha/sqrt(r).</summary>
     public double ScalingFactor => Scaling == Scaling.AlphaOverRank ? Alpha / Rank : Alpha / Math.Sqrt(Rank);

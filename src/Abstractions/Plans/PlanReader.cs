@@ -34,7 +34,7 @@ public static class PlanReader
                 foreach (var fault in PlanValidator.Faults(plan))
                     problems.Add(fault);
                 if (plan.Sharing == Sharing.None)
-                    plan = plan with { Adapter = plan.Adapter.Unshared };
+                    plan = plan with { Adapter = plan.Adapter.Unshared() };
                 break;
             case var other:
                 problems.Add(other.Place, "", $"{PlanSection.Shown(other)} is not a plan; a plan needs at least name, model and clients.");

@@ -1,0 +1,235 @@
+using System.Text.Json;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Training;
+using FedRLora.Training.Models;
+using FedRLora.Training.Tests;
+using static TorchSharp.torch;
+
+namespace FedRLora.EndToEnd.Tests;
+
+/// <summary>A finished run that the tests of this file look at.</summary>
+public sealed class FinishedRun : IAsyncLifetime
+{
+    internal TinyFederation Tiny { get; } = new();
+
+    public string Path => System.IO.Path.Combine(Tiny.Root, "run");
+
+    public string Model => System.IO.Path.Combine(Tiny.Root, "model");
+
+    public string TestRows(string client) => System.IO.Path.Combine(Tiny.Root, $"{client}.test.jsonl");
+
+    public RoundManifest Manifest(int round)
+    {
+        var path = System.IO.Path.Combine(Path, "store", "jobs", "tiny", "rounds", $"{round}", "manifest.json");
+        return RoundManifest.Parse(File.ReadAllBytes(path), path);
+    }
+
+    public async Task InitializeAsync()
+    {
+        var result = await CommandLine.RunAsync("simulate", Tiny.WritePlan(), "--out", Path);
+        Assert.Equal((0, ""), (result.Code, result.Error));
+    }
+
+    public Task DisposeAsync()
+    {
+        Tiny.Dispose();
+        return Task.CompletedTask;
+    }
+}
+
+public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>, IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public async Task Export_writes_what_the_run_wrote_at_its_end()
+    {
+        var result = await CommandLine.RunAsync("export", run.Path, "--out", _folder.Root);
+
+        Assert.Equal((0, ""), (result.Code, result.Error));
+        Assert.StartsWith("2 adapters of round 2/2", result.Output, StringComparison.Ordinal);
+        foreach (var file in new[] { "one/adapter_config.json", "one/adapter_model.safetensors", "two/adapter_config.json", "two/adapter_model.safetensors" })
+            Assert.Equal(File.ReadAllBytes(Path.Combine(run.Path, "adapters", file)), File.ReadAllBytes(_folder.File(file)));
+    }
+
+    [Fact]
+    public async Task Export_of_a_run_that_was_killed_takes_its_last_round_and_does_not_go_on_with_it()
+    {
+        var killed = _folder.File("killed");
+        CopyFolder(run.Path, killed);
+        var current = Path.Combine(killed, "store", "jobs", "tiny", "current.json");
+        var digest = RoundManifest.Digest(run.Manifest(1).ToBytes());
+        File.WriteAllBytes(current, new CurrentRound { Round = 1, ManifestSha256 = digest }.ToBytes());
+
+        var result = await CommandLine.RunAsync("export", killed, "--out", _folder.File("out"));
+
+        Assert.Equal((0, ""), (result.Code, result.Error));
+        Assert.StartsWith("2 adapters of round 1/2", result.Output, StringComparison.Ordinal);
+        Assert.Equal(digest, CurrentRound.Parse(File.ReadAllBytes(current), current).ManifestSha256);
+        Assert.NotEqual(File.ReadAllBytes(Path.Combine(run.Path, "adapters/one/adapter_model.safetensors")), File.ReadAllBytes(_folder.File("out/one/adapter_model.safetensors")));
+    }
+
+    [Fact]
+    public async Task Export_of_routed_heads_says_in_one_line_why_not()
+    {
+        using var tiny = new TinyFederation();
+        var folder = Path.Combine(tiny.Root, "run");
+        Assert.Equal(0, (await CommandLine.RunAsync("simulate", tiny.WritePlan("hydra-lora", "rounds: 1"), "--out", folder)).Code);
+
+        var result = await CommandLine.RunAsync("export", folder);
+
+        Assert.Equal(2, result.Code);
+        Assert.Contains("router", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
+        Assert.False(Directory.Exists(Path.Combine(folder, "adapters")));
+    }
+
+    [Fact]
+    public async Task Export_of_a_damaged_head_names_both_digests()
+    {
+        var damaged = _folder.File("damaged");
+        CopyFolder(run.Path, damaged);
+        var head = Path.Combine(damaged, "store", "sites", "local", "jobs", "tiny", "clients", "one", "2", "head.safetensors");
+        var bytes = File.ReadAllBytes(head);
+        bytes[^1] ^= 1;
+        File.WriteAllBytes(head, bytes);
+
+        var result = await CommandLine.RunAsync("export", damaged);
+
+        Assert.Equal(1, result.Code);
+        var line = Assert.Single(result.ErrorLines);
+        Assert.Contains(RoundManifest.Digest(bytes), line, StringComparison.Ordinal);
+        Assert.Contains(run.Manifest(2).Clients[0].Head!.Sha256, line, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Eval_of_the_run_repeats_the_manifest_bit_for_bit()
+    {
+        var result = await CommandLine.RunAsync("eval", "--run", run.Path, "--json");
+
+        Assert.Equal((0, ""), (result.Code, result.Error));
+        var lines = result.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(static line => JsonDocument.Parse(line).RootElement).ToList();
+        foreach (var (line, client) in lines.Zip(run.Manifest(2).Clients))
+        {
+            Assert.Equal(client.Id, line.GetProperty("client").GetString());
+            Assert.Equal((client.Score!.Value, client.Score.Loss), (line.GetProperty("value").GetDouble(), line.GetProperty("loss").GetDouble()));
+        }
+
+        Assert.Equal(2, lines.Count);
+    }
+
+    [Fact]
+    public async Task Eval_of_an_unknown_client_names_those_there_are()
+    {
+        var result = await CommandLine.RunAsync("eval", "--run", run.Path, "--client", "three");
+
+        Assert.Equal(2, result.Code);
+        Assert.Contains("one, two", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
+    }
+
+    // Frozen twins as extra rank and heads merged: the same sums in another order, in float32.
+    [Fact]
+    public async Task Eval_of_an_exported_adapter_gives_the_score_of_its_client()
+    {
+        var result = await CommandLine.RunAsync("eval", "--model", run.Model, "--adapter", Path.Combine(run.Path, "adapters", "one"), "--data", run.TestRows("one"), "--max-tokens", "20", "--json");
+
+        Assert.Equal((0, ""), (result.Code, result.Error));
+        var score = JsonDocument.Parse(result.Output).RootElement;
+        var committed = run.Manifest(2).Clients[0].Score!;
+        Assert.Equal("accuracy", score.GetProperty("metric").GetString());
+        Assert.Equal(committed.Value, score.GetProperty("value").GetDouble());
+        Assert.Equal(committed.Loss, score.GetProperty("loss").GetDouble(), 1e-4 * committed.Loss);
+        Assert.Equal(committed.MajorityShare, score.GetProperty("majorityShare").GetDouble());
+    }
+
+    [Theory]
+    [InlineData("perplexity")]
+    [InlineData("exactMatch")]
+    [InlineData("accuracy")]
+    public async Task Eval_scores_the_base_by_the_metric_asked_for(string metric)
+    {
+        var result = await CommandLine.RunAsync("eval", "--model", run.Model, "--data", run.TestRows("one"), "--metric", metric, "--rows", "3");
+
+        Assert.Equal((0, ""), (result.Code, result.Error));
+        Assert.StartsWith("metric", result.Output, StringComparison.Ordinal);
+        Assert.Contains(metric, result.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Eval_refuses_an_adapter_of_another_model()
+    {
+        using var other = new TinyFederation();
+        var model = Path.Combine(other.Root, "model");
+        await CommandLine.RunAsync("simulate", other.WritePlan(), "--out", Path.Combine(other.Root, "run"));
+        var adapter = Path.Combine(other.Root, "run", "adapters", "one");
+        WriteWiderModel(model);
+
+        var result = await CommandLine.RunAsync("eval", "--model", model, "--adapter", adapter, "--data", run.TestRows("one"));
+
+        Assert.Equal(2, result.Code);
+        Assert.Contains("mlp.down_proj is 24 -> 16, ", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("eval")]
+    [InlineData("eval", "--model", "m")]
+    [InlineData("eval", "--model", "m", "--data", "d", "--run", "r")]
+    [InlineData("eval", "--run", "r", "--rows", "3")]
+    [InlineData("eval", "--client", "one")]
+    [InlineData("eval", "--model", "m", "--data", "d", "--rows", "0")]
+    [InlineData("generate", "--model", "m")]
+    public async Task What_cannot_be_meant_is_refused(params string[] args) => Assert.Equal(2, (await CommandLine.RunAsync(args)).Code);
+
+    [Fact]
+    public async Task Generate_goes_on_as_the_model_does()
+    {
+        var result = await CommandLine.RunAsync("generate", "--model", run.Model, "--prompt", "one a:", "--max-new-tokens", "6");
+
+        Assert.Equal((0, ""), (result.Code, result.Error));
+        using var model = FrozenBase.Load(run.Model, CPU);
+        var prompt = model.Tokenizer.Encode("one a:", addSpecialTokens: true);
+        var whole = model.Tokenizer.Decode([.. prompt, .. Generation.Greedy(model.Model, null, prompt, 6, model.Tokenizer.EndId)], skipSpecialTokens: true);
+        Assert.Equal(whole, model.Tokenizer.Decode(prompt, skipSpecialTokens: true) + result.Output.TrimEnd('\n'));
+    }
+
+    [Fact]
+    public async Task Generate_says_which_prompt_is_too_long()
+    {
+        var result = await CommandLine.RunAsync("generate", "--model", run.Model, "--prompt", new string('a', 50));
+
+        Assert.Equal(2, result.Code);
+        Assert.Contains("51 tokens", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Generate_with_an_adapter_says_something_else()
+    {
+        var adapter = Path.Combine(run.Path, "adapters", "two");
+
+        var adapted = await CommandLine.RunAsync("generate", "--model", run.Model, "--adapter", adapter, "--prompt", "two a:");
+        var bare = await CommandLine.RunAsync("generate", "--model", run.Model, "--prompt", "two a:");
+
+        Assert.Equal((0, 0), (adapted.Code, bare.Code));
+        Assert.NotEqual(bare.Output, adapted.Output);
+    }
+
+    // The same model with a wider MLP.
+    private static void WriteWiderModel(string folder)
+    {
+        var config = Training.Tests.Models.TinyLlama.Config with { IntermediateSize = 32 };
+        File.WriteAllText(Path.Combine(folder, "config.json"), config.ToJson());
+        using var stream = File.Create(Path.Combine(folder, "model.safetensors"));
+        Abstractions.Tensors.SafetensorsCodec.Write(Training.Tests.Models.TinyLlama.Arrays(config), new Dictionary<string, string>(), stream);
+    }
+
+    private static void CopyFolder(string from, string to)
+    {
+        foreach (var file in Directory.EnumerateFiles(from, "*", SearchOption.AllDirectories))
+        {
+            var target = Path.Combine(to, Path.GetRelativePath(from, file));
+            Directory.CreateDirectory(Path.GetDirectoryName(target)!);
+            File.Copy(file, target);
+        }
+    }
+}
