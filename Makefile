@@ -1,5 +1,5 @@
 # What a user runs. Needs the .NET 10 SDK; packages restore by name on first use.
-.PHONY: build demo test samples clean
+.PHONY: build demo test soak bench samples clean
 
 build:
 	dotnet build FedRLora.sln -c Release -v quiet
@@ -9,6 +9,14 @@ demo:
 
 test:
 	eng/test.sh
+
+# The long forms: twenty kills instead of three.
+soak:
+	FEDRLORA_KILLS=20 dotnet test tests/EndToEnd.Tests -c Release --nologo --filter KilledRunTests --logger "console;verbosity=detailed"
+
+# Rounds without training for 100, 1,000 and 10,000 clients, beside plain file I/O of the same bytes.
+bench:
+	dotnet run -c Release --project tests/Benchmarks
 
 # Remakes the sample tasks, tokenizer and base model from their seeds (about ten minutes).
 samples:
