@@ -101,9 +101,10 @@ public sealed class LocalTrainerTests : IDisposable
     [Fact]
     public async Task A_model_folder_without_a_tokenizer_is_refused()
     {
-        File.Delete(Path.Combine(_tiny.Root, "model", "tokenizer.json"));
         using var trainer = _tiny.Trainer();
         var group = await TinyFederation.GroupAsync(trainer, _tiny.Plan(), "one");
+        File.Delete(Path.Combine(_tiny.Root, "model", "tokenizer.json"));
+        Assert.Contains("tokenizer.json", (await Assert.ThrowsAsync<BadInputException>(() => trainer.InitialSharedAsync(_tiny.Plan()))).Message, StringComparison.Ordinal);
         Assert.Contains("tokenizer.json", (await Assert.ThrowsAsync<BadInputException>(() => trainer.TrainAsync(group))).Message, StringComparison.Ordinal);
     }
 
