@@ -210,6 +210,12 @@ public sealed class PlanReaderTests
             return result.Plan is null == result.Problems.Count > 0 && result.Problems.All(static p => p is { Line: > 0, Column: > 0 });
         }, iter: 20_000);
 
+    [Theory]
+    [InlineData("name: !!]]\n")]
+    [InlineData("name: demo\nmodel: [!!{, a]\n")]
+    public void A_tag_without_a_name_is_a_problem(string yaml) =>
+        Assert.Contains("tag", Assert.Single(PlanReader.Read(yaml, "p.yaml").Problems).Message, StringComparison.Ordinal);
+
     [Fact]
     public void A_deeply_nested_file_is_refused_not_overflowed() =>
         Assert.Contains("nested deeper", Assert.Single(PlanReader.Read("name: " + new string('[', 20_000), "p.yaml").Problems).Message, StringComparison.Ordinal);
