@@ -210,6 +210,12 @@ public sealed class PlanReaderTests
             return result.Plan is null == result.Problems.Count > 0 && result.Problems.All(static p => p is { Line: > 0, Column: > 0 });
         }, iter: 20_000);
 
+    [Theory]
+    [InlineData("name: !!]]\n")]
+    [InlineData("name: demo\nmodel: [!!{, a]\n")]
+    public void A_tag_without_a_name_is_a_problem(string yaml) =>
+        Assert.Contains("tag", Assert.Single(PlanReader.Read(yaml, "p.yaml").Problems).Message, StringComparison.Ordinal);
+
     [Fact]
     public void A_deeply_nested_file_is_refused_not_overflowed() =>
         Assert.Contains("nested deeper", Assert.Single(PlanReader.Read("name: " + new string('[', 20_000), "p.yaml").Problems).Message, StringComparison.Ordinal);
@@ -250,7 +256,7 @@ public sealed class PlanReaderTests
     [InlineData("strategy: {selection: {fraction: 0}}", "strategy.selection.fraction: 0 is out of range; give a number above 0 and at most 1.")]
     [InlineData("evaluation: {everyRounds: 0}", "evaluation.everyRounds: 0 is out of range; give a number from 1 to 100000.")]
     [InlineData("evaluation: !!python/object {}", "evaluation: the tag tag:yaml.org,2002:python/object is not supported; remove it.")]
-    [InlineData("wandb: true", "wandb: unknown key; known here: name, seed, model, adapter, training, strategy, clients, evaluation, checkpoints.")]
+    [InlineData("wandb: true", "wandb: unknown key; known here: name, seed, sharing, model, adapter, training, strategy, clients, evaluation, checkpoints.")]
     [InlineData("[a]: b", "a key is a word, not a list or a mapping.")]
     public void A_wrong_value_is_one_problem(string line, string expected)
     {

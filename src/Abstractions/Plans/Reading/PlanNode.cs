@@ -66,6 +66,12 @@ internal sealed class PlanNodeReader(ProblemList problems)
             problems.Add(parser.Current is { } last ? Place.Of(last.End) : Place.Start, "", "not valid YAML: a list or mapping that begins here is not closed.");
             return null;
         }
+        catch (ArgumentException)
+        {
+            // A tag that is not even the name of one; the parser stands before it.
+            problems.Add(parser.Current is { } last ? Place.Of(last.End) : Place.Start, "", "not valid YAML: a tag (!) that follows here has no valid name; plans use no tags.");
+            return null;
+        }
     }
 
     private PlanNode ReadNode(IParser parser, string path, int depth)
