@@ -1,20 +1,30 @@
 using System.CommandLine;
+using FedRLora.Client.Cluster;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
 
 namespace FedRLora.Client.Commands;
 
-/// <summary><c>fedrlora resume runs/NAME-N</c>: goes on after the last committed round.</summary>
+/// <summary><c>fedrlora resume runs/NAME-N</c>, or a run's id with <c>--gateway</c>: goes on after the last committed round.</summary>
 internal static class ResumeCommand
 {
     public static Command Create()
     {
-        var folder = new Argument<string>("run") { Description = "A folder that fedrlora simulate made" };
+        var run = new Argument<string>("run") { Description = "A folder that fedrlora simulate made; with --gateway, the id of a run on running silos" };
         var change = new Option<bool>("--allow-engine-change") { Description = "Go on although library, processor or threads differ; the same bits are then not promised" };
+        var gateways = new Option<int[]>("--gateway") { Description = "Gateway port of a running silo: resumes a cancelled or failed run there", AllowMultipleArgumentsPerToken = true };
         var json = SharedOptions.Json();
-        var command = new Command("resume", "Continue a run of this machine that was stopped or killed") { folder, change, json };
-        command.SetAction((parsed, cancellationToken) => new LocalRun(RunDirectory.Open(parsed.GetRequiredValue(folder)), Screen.Of(parsed, parsed.GetValue(json)))
-            .RunAsync(resume: true, parsed.GetValue(change), cancellationToken));
+        var command = new Command("resume", "Continue a run that was stopped, cancelled or killed") { run, change, gateways, json };
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            var (name, allow) = (parsed.GetRequiredValue(run), parsed.GetValue(change));
+            if (parsed.GetValue(gateways) is not { Length: > 0 } ports)
+                return await new LocalRun(RunDirectory.Open(name), Screen.Of(parsed, parsed.GetValue(json))).RunAsync(resume: true, allow, cancellationToken);
+            await using var cluster = await ClusterConnection.OpenAsync(ports, cancellationToken);
+            await cluster.Coordinator(name).ResumeAsync(allow, cancellationToken);
+            await parsed.InvocationConfiguration.Output.WriteLineAsync($"{name} goes on; follow it with: fedrlora watch {name}");
+            return ExitCode.Done;
+        });
         return command;
     }
 }

@@ -46,7 +46,7 @@ public sealed partial class SilosTests(ITestOutputHelper log)
     }
 
     [Fact]
-    public async Task A_cancelled_run_keeps_what_is_committed()
+    public async Task A_cancelled_run_keeps_what_is_committed_and_resumes()
     {
         using var tiny = new TinyFederation();
         var plan = TinyPlan.Write(tiny, 500, TinyPlan.Client("only", "one"));
@@ -61,7 +61,11 @@ public sealed partial class SilosTests(ITestOutputHelper log)
 
         Assert.Equal(1, await watch.ExitAsync());
         Assert.Contains("was cancelled", watch.Output, StringComparison.Ordinal);
-        Assert.True(Current(Path.Combine(tiny.Root, "cluster"), "tiny").Round >= 1);
+        var kept = Current(Path.Combine(tiny.Root, "cluster"), "tiny").Round;
+        Assert.True(kept >= 1);
+
+        await RunningProgram.RunAsync(tiny.Root, "resume", "tiny", "--gateway", $"{gateway}");
+        await silo.UntilAsync(() => Current(Path.Combine(tiny.Root, "cluster"), "tiny").Round > kept + 1, "rounds after the resume");
     }
 
     [Fact]
