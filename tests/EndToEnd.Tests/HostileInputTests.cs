@@ -73,16 +73,12 @@ public sealed class HostileInputTests : IDisposable
     }
 
     [Fact]
-    public async Task A_bad_data_line_fails_its_client_and_with_it_a_run_that_needs_all()
+    public async Task A_run_that_needs_all_does_not_start_with_a_bad_data_line()
     {
         SpoilLine7("{\"prompt\": \"one\"", "one.train.jsonl");
 
-        var result = await CommandLine.RunAsync("simulate", _tiny.WritePlan(), "--out", Run);
-
-        Assert.Equal(1, result.Code);
-        var line = Assert.Single(result.ErrorLines);
-        Assert.Contains("one.train.jsonl:7", line, StringComparison.Ordinal);
-        Assert.Contains("one", line, StringComparison.Ordinal);
+        AssertNames("one.train.jsonl:7", await CommandLine.RunAsync("simulate", _tiny.WritePlan(), "--out", Run));
+        Assert.False(Directory.Exists(Run));
     }
 
     [Fact]

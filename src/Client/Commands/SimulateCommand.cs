@@ -1,8 +1,10 @@
 using System.CommandLine;
 using System.Globalization;
+using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
+using FedRLora.Training.Data;
 
 namespace FedRLora.Client.Commands;
 
@@ -23,11 +25,20 @@ internal static class SimulateCommand
             var file = PlanFile.Open(parsed.GetRequiredValue(plan));
             var read = file.Require();
             if (parsed.GetValue(seed) is { } other) read = (file = file.With("seed", other.ToString(CultureInfo.InvariantCulture))).Require();
+            await RequireDataAsync(read, file.Folder, cancellationToken);
             var run = RunDirectory.Create(parsed.GetValue(folder), file, read.Name, read.Evaluation.LocalOnly && read.Sharing == Sharing.Method && !parsed.GetValue(federatedOnly));
             if (screen.Mode != ScreenMode.Json)
                 await screen.Output.WriteLineAsync($"{read.Name}: {read.Adapter.Method}, {Words.Count(read.Clients.Count, "client")}, {Words.Count(read.Strategy.Rounds, "round")}, seed {read.Seed}, in {run.Path}");
             return await new LocalRun(run, screen).RunAsync(resume: false, allowEngineChange: false, cancellationToken);
         });
         return command;
+    }
+
+    // Where every client is needed, a file that one of them cannot use is known before anything starts; else it is that client's failure.
+    private static async Task RequireDataAsync(FederationPlan plan, string folder, CancellationToken cancellationToken)
+    {
+        if (plan.Strategy.Quorum < 1) return;
+        var problems = await PlanData.ProblemsAsync(plan, folder, cancellationToken);
+        if (problems.Count > 0) throw new BadInputException(string.Join('\n', problems));
     }
 }
