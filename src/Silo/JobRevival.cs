@@ -10,12 +10,15 @@ namespace FedRLora.Silo;
 /// Brings back the jobs that were running when their silo went away: at start-up and now and then. Asking a coordinator
 /// activates it, and an activated coordinator goes on by itself.
 /// </summary>
-internal sealed partial class JobRevival(IGrainFactory grains, TimeProvider time, ILogger<JobRevival> logger) : BackgroundService
+internal sealed partial class JobRevival(IGrainFactory grains, IHostApplicationLifetime lifetime, TimeProvider time, ILogger<JobRevival> logger) : BackgroundService
 {
     private static readonly TimeSpan Every = TimeSpan.FromSeconds(15);
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
+        var active = new TaskCompletionSource();
+        using var started = lifetime.ApplicationStarted.Register(active.SetResult); // no grain can be placed before the silo is active
+        await active.Task.WaitAsync(stoppingToken);
         using var timer = new PeriodicTimer(Every, time);
         do
         {

@@ -18,7 +18,7 @@ internal sealed record LineChart(string Title, IReadOnlyList<Series> Series)
 {
     private const int Width = 480;
     private const int Height = 270;
-    private const int Left = 58;
+    private const int Left = 70;
     private const int Right = 12;
     private const int Top = 10;
     private const int Bottom = 38;
