@@ -63,8 +63,10 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
     private async Task WorkAsync(SiteAssignment assignment, CancellationToken stopped)
     {
         IReadOnlyList<ClientReport> reports;
+        DelayDeactivation(Timeout.InfiniteTimeSpan); // nobody may call for as long as the work takes
         try
         {
+            using var turn = await cache.TurnAsync(stopped);
             LogStarted(assignment.Phase, assignment.Round, assignment.Attempt, assignment.Members[0].ClientId, silo.Name, Keys.SiteOf(this.GetPrimaryKeyString()));
             reports = assignment.Phase == RoundPhase.Train ? await TrainAsync(assignment, stopped) : await EvaluateAsync(assignment, stopped);
         }
@@ -77,6 +79,11 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
             // A client's failure is data of the round: it is reported and named in the summary.
             LogFailed(assignment.Members[0].ClientId, assignment.Round, e);
             reports = assignment.Members.Select(member => Failed(assignment, member.ClientId, e.Message)).ToArray();
+        }
+
+        finally
+        {
+            DelayDeactivation(TimeSpan.FromSeconds(-1));
         }
 
         if (stopped.IsCancellationRequested) return;

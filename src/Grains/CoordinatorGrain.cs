@@ -38,6 +38,7 @@ internal sealed partial class CoordinatorGrain(
     private long _roundStarted;
     private DateTimeOffset _roundStartedAt;
     private string? _held;
+    private bool _markedOver;
     private int _heard;
     private int _heardAtLastTick;
 
@@ -62,6 +63,9 @@ internal sealed partial class CoordinatorGrain(
         if (_job is { } open)
         {
             if (RoundManifest.Digest(yaml) != open.PlanBlob.Sha256) throw new BadInputException($"Run {Job} exists with another plan; submit under another name.");
+            if (_held is not null || _state.Phase is Phase.Finished or Phase.Failed or Phase.Cancelled)
+                throw new BadInputException($"Run {Job} is over ({_state.Phase.ToString().ToLowerInvariant()} in round {_state.Round}); resume it, or submit under another name.");
+            await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
             return;
         }
 
@@ -88,7 +92,6 @@ internal sealed partial class CoordinatorGrain(
         if (_held is not null || _state.Phase is Phase.Failed or Phase.Cancelled)
         {
             _held = null;
-            await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
             Post(await StartedAsync(job, resume: true, cancellationToken));
         }
     }
@@ -216,8 +219,14 @@ internal sealed partial class CoordinatorGrain(
         catch (Exception e)
         {
             LogBroken(Job, e); // a broken invariant: trying again would break it again
-            await TakeAsync(job, [new RoundEvent.Broken($"{e.GetType().Name}: {e.Message.ReplaceLineEndings(" ")}")], stopping);
-            DeactivateOnIdle();
+            try
+            {
+                await TakeAsync(job, [new RoundEvent.Broken($"{e.GetType().Name}: {e.Message.ReplaceLineEndings(" ")}")], stopping);
+            }
+            finally
+            {
+                DeactivateOnIdle();
+            }
         }
     }
 
@@ -261,6 +270,7 @@ internal sealed partial class CoordinatorGrain(
                 break;
             case RoundEffect.StopWork:
                 await MarkAsync(JobsGrain.Over.ToArray(), stopping);
+                _markedOver = true;
                 foreach (var site in job.Sites) await TryAsync(site, grain => grain.CancelAsync(stopping));
                 break;
             case RoundEffect.Deactivate:
@@ -272,6 +282,12 @@ internal sealed partial class CoordinatorGrain(
 
     private async Task SendAsync(OpenJob job, RoundEffect.SendAssignments send, CancellationToken stopping)
     {
+        if (_markedOver)
+        {
+            await MarkAsync(JobsGrain.Running.ToArray(), stopping); // it was resumed
+            _markedOver = false;
+        }
+
         if (_roundStarted == 0) (_roundStarted, _roundStartedAt) = (time.GetTimestamp(), time.GetUtcNow());
         // An effect of a batch may have been overtaken by a later one: only who is still waited for is asked.
         var asked = job.Machine.Waiting(_state).Intersect(send.Clients, StringComparer.Ordinal).ToHashSet(StringComparer.Ordinal);

@@ -20,9 +20,11 @@ public sealed class IndexedPlan(FederationPlan plan)
 }
 
 /// <summary>What every client of a silo reads in a round: the plan and the shared state, each read once and kept while it is recent.</summary>
-public sealed class SiloCache(IBlobStores stores)
+public sealed class SiloCache(IBlobStores stores) : IDisposable
 {
     private const int Kept = 4;
+    private const int AtWork = 4;
+    private readonly SemaphoreSlim _turns = new(AtWork);
     private readonly Lock _gate = new();
     private readonly List<(string Sha256, Task<IndexedPlan> Value)> _plans = [];
     private readonly List<(string Sha256, Task<AdapterState> Value)> _states = [];
@@ -38,6 +40,26 @@ public sealed class SiloCache(IBlobStores stores)
     /// <summary>The shared state at a reference.</summary>
     public Task<AdapterState> SharedAsync(BlobRef blob, CancellationToken cancellationToken) =>
         GetAsync(_states, blob, () => stores.Job.ReadStateAsync(blob, CancellationToken.None), cancellationToken);
+
+    /// <summary>
+    /// Waits for one of a silo's few places at work: the next groups' heads and rows load while one trains, and a thousand clients
+    /// do not hold theirs at once. Dispose it to give the place back.
+    /// </summary>
+    public async Task<IDisposable> TurnAsync(CancellationToken cancellationToken)
+    {
+        await _turns.WaitAsync(cancellationToken);
+        return new Turn(_turns);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _turns.Dispose();
+
+    private sealed class Turn(SemaphoreSlim turns) : IDisposable
+    {
+        private SemaphoreSlim? _turns = turns;
+
+        public void Dispose() => Interlocked.Exchange(ref _turns, null)?.Release();
+    }
 
     private async Task<T> GetAsync<T>(List<(string Sha256, Task<T> Value)> kept, BlobRef blob, Func<Task<T>> read, CancellationToken cancellationToken)
     {

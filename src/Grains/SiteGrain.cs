@@ -87,7 +87,7 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
                 await Task.WhenAll(some.Select(group => ClientOf(assignment, group).AcceptAsync(assignment with { Members = group, Pending = null })));
             }
         }
-        catch (Exception e) when (e is OrleansException or TimeoutException or CorruptBlobException or IOException)
+        catch (Exception e)
         {
             LogDispatchFailed(assignment.JobId, Keys.SiteOf(this.GetPrimaryKeyString()), assignment.Round, e); // the coordinator sends again
         }

@@ -31,8 +31,11 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
         return [.. group.Members.Select(member => Afterwards(group, Train(group, member)))];
     }
 
+    /// <summary>Clients that cannot be scored.</summary>
+    public ISet<string> Unscorable { get; } = new HashSet<string>();
+
     public Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default) =>
-        Task.FromResult<IReadOnlyList<EvaluationResult>>([.. group.Members.Select(member => new EvaluationResult
+        Task.FromResult<IReadOnlyList<EvaluationResult>>([.. group.Members.Select(member => Unscorable.Contains(member.Client.Id) ? new() { ClientId = member.Client.Id, Failure = "b.jsonl: no such file" } : new EvaluationResult
         {
             ClientId = member.Client.Id, Rows = 10, Metric = "accuracy", Loss = 1, Score = group.Shared["A"].Data[0] + (member.Head?["B"].Data[0] ?? 0), MajorityShare = 0.5,
         })]);

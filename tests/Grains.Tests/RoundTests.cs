@@ -74,6 +74,43 @@ public sealed class RoundTests
     }
 
     [Fact]
+    public async Task A_client_that_cannot_be_scored_is_named_with_its_reason()
+    {
+        await using var federation = await TestFederation.StartAsync();
+        federation.Trainer.Unscorable.Add("c00001");
+
+        await federation.RunAsync("job", TestFederation.Plan(clients: 2, rounds: 1), InTime);
+
+        var clients = (await federation.FinishAsync("job", InTime)).NewRounds[1].Manifest.Clients;
+        Assert.Equal(new[] { null, "b.jsonl: no such file" }, clients.Select(static client => client.ScoreReason));
+    }
+
+    [Fact]
+    public async Task A_start_that_nobody_can_score_stops_the_job()
+    {
+        await using var federation = await TestFederation.StartAsync();
+        federation.Trainer.Unscorable.UnionWith(["c00000", "c00001"]);
+
+        await federation.Coordinator("job").SubmitAsync(TestFederation.Plan(clients: 2, rounds: 1), InTime);
+        var over = await federation.FinishAsync("job", InTime);
+
+        Assert.Equal(JobStatus.Failed, over.Status);
+        Assert.Contains("b.jsonl: no such file", over.Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_job_that_is_over_is_not_submitted_again()
+    {
+        await using var federation = await TestFederation.StartAsync();
+        var plan = TestFederation.Plan(rounds: 1);
+        await federation.RunAsync("job", plan, InTime);
+
+        var refused = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job").SubmitAsync(plan, InTime));
+
+        Assert.Contains("finished", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_cancelled_job_resumes_to_the_digest_of_an_undisturbed_one()
     {
         var plan = TestFederation.Plan(clients: 3, rounds: 4);

@@ -93,7 +93,7 @@ public sealed record ClientReport
     /// <summary>Mean training loss per completion token in the round.</summary>
     [Id(10)] public double MeanLoss { get; init; }
 
-    /// <summary>Frobenius norm of s B A.</summary>
+    /// <summary>Frobenius norm of s (B A - B^0 A^0).</summary>
     [Id(11)] public double ProductNorm { get; init; }
 
     /// <summary>The scoring; null where the client has no test rows.</summary>

@@ -61,11 +61,14 @@ public sealed record ManifestClient
     /// <summary>Mean training loss per completion token in the round.</summary>
     [Id(10)] public double MeanLoss { get; init; }
 
-    /// <summary>Frobenius norm of s B A.</summary>
+    /// <summary>Frobenius norm of s (B A - B^0 A^0).</summary>
     [Id(11)] public double ProductNorm { get; init; }
 
     /// <summary>The scoring of this round; null in a round that was not scored.</summary>
     [Id(12)] public ClientScore? Score { get; init; }
+
+    /// <summary>Why it could not be scored in a round that was.</summary>
+    [Id(13)] public string? ScoreReason { get; init; }
 }
 
 /// <summary>The scoring of committed shared state with the committed head.</summary>

@@ -147,7 +147,7 @@ public enum Weighting
     /// <summary>The same for every task, divided evenly among the task's clients in the cohort.</summary>
     UniformPerTask,
 
-    /// <summary>The Frobenius norm of the client's product s B A, summed over layers in quadrature (HetLoRA, arXiv 2401.06432).</summary>
+    /// <summary>The Frobenius norm of the client's product s (B A - B^0 A^0), summed over layers in quadrature (HetLoRA, arXiv 2401.06432).</summary>
     ProductNorm,
 
     /// <summary>1 / sqrt(1 + staleness), staleness in rounds since the client's base version (FedBuff, arXiv 2106.06639).</summary>

@@ -93,7 +93,7 @@ public sealed record TrainingResult
     /// <summary>Completion loss per token of the last batch.</summary>
     public double LastLoss { get; init; }
 
-    /// <summary>Frobenius norm of s B A, summed over layers in quadrature.</summary>
+    /// <summary>Frobenius norm of s (B A - B^0 A^0), summed over layers in quadrature; B^0 A^0 only where the start is anchored.</summary>
     public double ProductNorm { get; init; }
 }
 

@@ -77,6 +77,8 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
                 line.Append("  late: ").Append(client.Client);
             else if (client.Outcome == ClientOutcome.Failed)
                 line.Append("  failed: ").Append(client.Client).Append(client.Reason is null ? "" : $" ({client.Reason})");
+            if (client.ScoreReason is { } unscored)
+                line.Append("  not scored: ").Append(client.Client).Append($" ({unscored})");
         }
 
         return line.ToString();
@@ -106,7 +108,7 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
                 view.Round.ToString(CultureInfo.InvariantCulture), Words.Loss(view.MeanLoss),
                 .. tasks.Select(task => Words.Score(view.Tasks.FirstOrDefault(t => t.Task == task)?.Score)),
                 Words.Score(view.MeanScore), Words.Bytes(view.UpdateBytes), Words.Seconds(view.Seconds),
-                string.Join(", ", view.Clients.Where(static c => c.Outcome is ClientOutcome.Late or ClientOutcome.Failed).Select(static c => c.Client)),
+                string.Join(", ", view.Clients.Where(static c => c.Outcome is ClientOutcome.Late or ClientOutcome.Failed || c.ScoreReason is not null).Select(static c => c.Client)),
             ];
             table.AddRow(cells.Select(static cell => (IRenderable)new Text(cell)));
         }

@@ -22,6 +22,9 @@ internal sealed record ClientRow
     public double? MajorityShare { get; init; }
     public long? UpdateBytes { get; init; }
     public double? ProductNorm { get; init; }
+
+    /// <summary>Why it could not be scored; JSON and lines say so, the CSV leaves its score empty.</summary>
+    public string? ScoreReason { get; init; }
 }
 
 /// <summary>The mean over the clients of a task.</summary>
@@ -98,6 +101,7 @@ internal sealed record RoundView
             MajorityShare = Finite(client.Score?.MajorityShare),
             UpdateBytes = client.Update?.SizeBytes,
             ProductNorm = trained ? Finite(client.ProductNorm) : null,
+            ScoreReason = client.ScoreReason,
         };
     }
 

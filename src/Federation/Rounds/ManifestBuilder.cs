@@ -49,6 +49,7 @@ public static class ManifestBuilder
             Head = before?.Head,
             Optimizer = before?.Optimizer,
             Score = state.Scores.GetValueOrDefault(id)?.Score,
+            ScoreReason = state.Scores.GetValueOrDefault(id)?.Failure,
         };
         if (!state.Reports.TryGetValue(id, out var note))
             return kept;

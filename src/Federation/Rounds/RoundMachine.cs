@@ -259,7 +259,15 @@ public sealed class RoundMachine
         return IsScored(state.Round) ? Settle(known.LostSites.Aggregate(known, Drop), resend: true) : ToCommit(known);
     }
 
-    private static Step ToCommit(RoundState state) => Then(state with { Phase = Phase.Committing }, new RoundEffect.CommitRound());
+    /// <summary>A start that nobody can score is a mistake in the plan, not a round without scores.</summary>
+    private Step ToCommit(RoundState state)
+    {
+        if (state.Round == 0 && _scorers.Length > 0 && state.Scores.Count == _scorers.Length && state.Scores.Values.All(static note => note.Failure is not null))
+            return Fail(state, $"No client could be scored: {state.Scores[_scorers[0]].Failure}");
+        return Committing(state);
+    }
+
+    private static Step Committing(RoundState state) => Then(state with { Phase = Phase.Committing }, new RoundEffect.CommitRound());
 
     /// <summary>What is committed is committed, also where the job was stopped meanwhile.</summary>
     private Step Commit(RoundState state, RoundEvent.Committed committed)

@@ -113,7 +113,7 @@ public sealed record ClientNote
     /// <summary>Mean training loss per completion token.</summary>
     [Id(6)] public double MeanLoss { get; init; }
 
-    /// <summary>Frobenius norm of s B A.</summary>
+    /// <summary>Frobenius norm of s (B A - B^0 A^0).</summary>
     [Id(7)] public double ProductNorm { get; init; }
 }
 

@@ -14,6 +14,8 @@ namespace FedRLora.Silo.Storage;
 public sealed class DirectoryBlobStore : IBlobStore
 {
     private const long HashedETagBytes = 1 << 20;
+    private const int Busy = 11; // EWOULDBLOCK: somebody holds the lock
+    private const int LockWaits = 6_000; // half a minute
     private readonly string _root;
     private readonly string _temporary;
     private readonly string _locks;
@@ -172,13 +174,17 @@ public sealed class DirectoryBlobStore : IBlobStore
     private async Task<FileStream> LockAsync(string key, CancellationToken cancellationToken)
     {
         var name = Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(key)).AsSpan(0, 1)); // 256 locks, however many keys
-        while (true)
+        for (var waited = 0; ; waited++)
         {
             try
             {
                 return new FileStream(Path.Combine(_locks, name), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
             }
-            catch (IOException) when (!cancellationToken.IsCancellationRequested)
+            catch (DirectoryNotFoundException) when (waited < LockWaits)
+            {
+                Directory.CreateDirectory(_locks);
+            }
+            catch (IOException e) when (e.HResult is Busy && waited < LockWaits)
             {
                 await Task.Delay(5, cancellationToken).ConfigureAwait(false); // the holder is another writer; the system frees a dead one's lock
             }

@@ -13,6 +13,7 @@ internal sealed class LowRankLayer
     private readonly AdapterSpec _spec;
     private readonly LinearShape _target;
     private readonly int? _taskHead;
+    private readonly (Tensor A, Tensor B)? _twins;
     private readonly Tensor? _twinA;
     private readonly Tensor? _twinUp;
 
@@ -28,6 +29,7 @@ internal sealed class LowRankLayer
     {
         (_spec, _target, A, B, Router) = (spec, target, a, b, router);
         _taskHead = spec.Routing == Routing.ByTask ? taskHead : null;
+        _twins = twins;
         if (twins is not { } twin) return;
         _twinA = twin.A;
         _twinUp = spec.HasRouter ? Up(twin.B).neg() : (_taskHead is { } head ? twin.B.select(0, head) : twin.B.sum([0])).neg();
@@ -61,13 +63,19 @@ internal sealed class LowRankLayer
         return y.reshape(-1, _target.OutWidth).addmm(inner, up.t(), 1, 1).reshape(y.shape);
     }
 
-    /// <summary>Squared Frobenius norm of s B A with the heads mixed; by Gram matrices, so r x r.</summary>
+    /// <summary>Squared Frobenius norm of s (B A - B^0 A^0) with the heads mixed, a router counting as uniform; by Gram matrices, so 2r x 2r.</summary>
     public double SquaredProductNorm()
     {
-        var heads = B.detach().to(ScalarType.Float64);
-        var head = _taskHead is { } index ? heads.select(0, index) : _spec.Routing == Routing.Sum ? heads.sum([0]) : heads.mean([0]);
-        var a = A.detach().to(ScalarType.Float64);
+        var (head, a) = (Mixed(B.detach()), A.detach().to(ScalarType.Float64));
+        if (_twins is { } twins) (head, a) = (cat([head, Mixed(twins.B).neg()], 1), cat([a, twins.A.to(ScalarType.Float64)], 0));
         return _spec.ScalingFactor * _spec.ScalingFactor * (head.t().mm(head) * a.mm(a.t())).sum().cpu().item<double>();
+    }
+
+    // [N, D_out, R] -> [D_out, R], in float64.
+    private Tensor Mixed(Tensor heads)
+    {
+        var all = heads.to(ScalarType.Float64);
+        return _taskHead is { } index ? all.select(0, index) : _spec.Routing == Routing.Sum ? all.sum([0]) : all.mean([0]);
     }
 
     /// <summary>The weight of each head where it does not depend on the input, scaling included.</summary>

@@ -71,6 +71,17 @@ public sealed class LowRankLayerTests : IDisposable
         Close.AssertRelative(expected, Math.Sqrt(new LowRankLayer(spec, Shape, a, b, null, 2, null).SquaredProductNorm()), "norm", 1e-5);
     }
 
+    [Theory, InlineData(Routing.ByTask), InlineData(Routing.Mean)]
+    public void The_product_norm_of_an_anchored_start_is_that_of_what_changed(Routing routing)
+    {
+        var spec = new AdapterSpec { Rank = 4, Heads = 3, Alpha = 6, Routing = routing, Start = Start.Anchored };
+        var (a, b, change) = (Draw(4, 20), Draw(3, 14, 4), Draw(4, 20));
+        var head = routing == Routing.ByTask ? b[2] : b.mean([0]);
+        Assert.Equal(0, new LowRankLayer(spec, Shape, a, b, null, 2, (a, b)).SquaredProductNorm(), 1e-8);
+        var expected = (1.5f * head.mm(change)).norm().item<float>();
+        Close.AssertRelative(expected, Math.Sqrt(new LowRankLayer(spec, Shape, a + change, b, null, 2, (a, b)).SquaredProductNorm()), "norm", 1e-5);
+    }
+
     [Fact]
     public void A_target_or_a_rank_that_does_not_fit_is_refused_by_name()
     {
