@@ -1,4 +1,6 @@
 using System.CommandLine;
+using FedRLora.Client.Cluster;
+using FedRLora.Client.Rendering;
 using FedRLora.Silo;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -8,6 +10,9 @@ namespace FedRLora.Client.Commands;
 /// <summary><c>fedrlora silo --site NAME</c>: a machine's part of a federation over processes, on loopback.</summary>
 internal static class SiloCommand
 {
+    private static readonly TimeSpan JoinPatience = TimeSpan.FromSeconds(15);
+    private static readonly TimeSpan StartPatience = TimeSpan.FromMinutes(1);
+
     public static Command Create()
     {
         var site = new Option<string[]>("--site") { Description = "The site whose clients may run here; repeat it for more", Required = true };
@@ -34,8 +39,9 @@ internal static class SiloCommand
                 ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend)),
             };
             options = options with { Name = parsed.GetValue(name) ?? $"{options.Sites[0]}-{options.SiloPort}" };
-            using var host = SiloHost.Create(options, static builder => builder.Logging.AddSimpleConsole(static console => console.SingleLine = true));
-            await host.StartAsync(cancellationToken);
+            await CheckPortsAsync(options, cancellationToken);
+            using var host = SiloHost.Create(options, static builder => builder.Logging.AddStandardError());
+            await StartAsync(host, options, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
                 $"silo {options.Name} serves {string.Join(", ", options.Sites)}: silo port {options.SiloPort}, gateway {options.GatewayPort}, store {options.Store}");
             try
@@ -51,5 +57,32 @@ internal static class SiloCommand
             return ExitCode.Done;
         });
         return command;
+    }
+
+    private static async Task CheckPortsAsync(SiloOptions options, CancellationToken cancellationToken)
+    {
+        var advice = options.PrimaryPort is null ? $"join that silo with --join {options.SiloPort}, or give --port and --gateway" : "give another --port";
+        Loopback.RequireFree(options.SiloPort, advice);
+        Loopback.RequireFree(options.GatewayPort, "give another --gateway");
+        if (options.PrimaryPort is { } primary) await Loopback.RequireListenerAsync(primary, JoinPatience, cancellationToken);
+    }
+
+    // What listens where a first silo is expected need not be one: then joining never ends.
+    private static async Task StartAsync(IHost host, SiloOptions options, CancellationToken cancellationToken)
+    {
+        if (options.PrimaryPort is not { } primary)
+        {
+            await host.StartAsync(cancellationToken);
+            return;
+        }
+
+        try
+        {
+            await host.StartAsync(cancellationToken).WaitAsync(StartPatience, cancellationToken);
+        }
+        catch (TimeoutException)
+        {
+            throw Loopback.NoSilo(primary);
+        }
     }
 }
