@@ -1,4 +1,5 @@
 using System.CommandLine;
+using FedRLora.Abstractions;
 using FedRLora.Client.Cluster;
 using FedRLora.Client.Rendering;
 using FedRLora.Silo;
@@ -20,13 +21,15 @@ internal static class SiloCommand
         var root = new Option<string>("--root") { Description = "Where relative model and data paths of plans start from", DefaultValueFactory = static _ => "." };
         var store = new Option<string>("--store") { Description = "Folder of the job's blobs, the same for all silos", DefaultValueFactory = static _ => Path.Combine("runs", "cluster") };
         var siteStore = new Option<string?>("--site-store") { Description = "Folder of this site's heads and optimizer states; by default the job's folder" };
-        var join = new Option<int?>("--join") { Description = "Silo port of the first silo; without it this is the first silo" };
-        var port = new Option<int?>("--port") { Description = $"Silo port; by default {SiloPorts.Silo} for the first silo and a free one for others" };
-        var gateway = new Option<int?>("--gateway") { Description = $"Gateway port; by default {SiloPorts.Gateway} for the first silo and a free one for others" };
-        var resend = new Option<double>("--resend-after") { Description = "Seconds of silence after which work is sent again", DefaultValueFactory = static _ => 10 };
+        var join = SharedOptions.Port("--join", "Silo port of the first silo; without it this is the first silo");
+        var port = SharedOptions.Port("--port", $"Silo port; by default {SiloPorts.Silo} for the first silo and a free one for others");
+        var gateway = SharedOptions.Port("--gateway", $"Gateway port; by default {SiloPorts.Gateway} for the first silo and a free one for others");
+        var resend = SharedOptions.Number("--resend-after", "Seconds of silence after which work is sent again; by default 10", 0.1, 86_400);
         var command = new Command("silo", "Run one silo of a federation over processes, on loopback") { site, name, root, store, siteStore, join, port, gateway, resend };
         command.SetAction(async (parsed, cancellationToken) =>
         {
+            var sites = parsed.GetRequiredValue(site);
+            foreach (var named in sites.Where(static named => named != "*")) Identifiers.Check("--site", named);
             var (freeSilo, freeGateway) = SiloPorts.Free();
             var first = parsed.GetValue(join) is null;
             var options = new SiloOptions
@@ -34,9 +37,9 @@ internal static class SiloCommand
                 SiloPort = parsed.GetValue(port) ?? (first ? SiloPorts.Silo : freeSilo),
                 GatewayPort = parsed.GetValue(gateway) ?? (first ? SiloPorts.Gateway : freeGateway),
                 PrimaryPort = parsed.GetValue(join),
-                Name = "", Sites = parsed.GetRequiredValue(site),
+                Name = "", Sites = sites,
                 Root = Path.GetFullPath(parsed.GetRequiredValue(root)), Store = parsed.GetRequiredValue(store), SiteStore = parsed.GetValue(siteStore),
-                ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend)),
+                ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend) ?? 10),
             };
             options = options with { Name = parsed.GetValue(name) ?? $"{options.Sites[0]}-{options.SiloPort}" };
             await CheckPortsAsync(options, cancellationToken);
