@@ -24,6 +24,8 @@ public sealed class InterruptedRunTests : IDisposable
 
             Assert.True(await program.ExitAsync() == 130, program.Output);
             Assert.Contains("Continue with: fedrlora resume", program.Output, StringComparison.Ordinal);
+            Assert.True(File.ReadLines(Path.Combine(folder, "metrics.jsonl")).Count() > 2);
+            Assert.True(File.Exists(Path.Combine(folder, "report.html")));
         }
     }
 
