@@ -21,9 +21,7 @@ internal static class Cli
         var parsed = root.Parse(args.Count == 0 ? ["--help"] : args);
         if (parsed.Action is ParseErrorAction)
         {
-            foreach (var problem in parsed.Errors)
-                await error.WriteLineAsync(problem.Message);
-            await error.WriteLineAsync($"See fedrlora {(parsed.CommandResult.Command is RootCommand ? "" : parsed.CommandResult.Command.Name + " ")}--help.");
+            await error.WriteLineAsync(Misspelt(parsed));
             return ExitCode.BadInput;
         }
 
@@ -43,6 +41,16 @@ internal static class Cli
                 await error.WriteLineAsync(e.ToString());
             return code;
         }
+    }
+
+    /// <summary>What is wrong with a command line, in one line: for an unknown word nothing but that.</summary>
+    private static string Misspelt(ParseResult parsed)
+    {
+        var (command, isRoot) = (parsed.CommandResult.Command, parsed.CommandResult.Command is RootCommand);
+        var problem = parsed.UnmatchedTokens is [var word, ..]
+            ? $"unknown {(word.StartsWith('-') ? "option" : isRoot ? "command" : "argument")} '{word}'"
+            : string.Join("; ", parsed.Errors.Select(static found => OneLine(found.Message).TrimEnd('.')).Distinct());
+        return $"{problem}; see fedrlora {(isRoot ? "" : command.Name + " ")}--help";
     }
 
     internal static (int Code, string Message) Explain(Exception exception, CancellationToken cancellationToken) => exception switch
@@ -70,5 +78,7 @@ internal static class Cli
         return null;
     }
 
-    private static string OneLine(Exception exception) => string.Join(' ', exception.Message.Split(['\r', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
+    private static string OneLine(Exception exception) => OneLine(exception.Message);
+
+    private static string OneLine(string message) => string.Join(' ', message.Split(['\r', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
 }

@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 namespace FedRLora.Client;
 
 /// <summary>Ctrl-C and SIGTERM: the first asks the command to stop and keep what it has, the second leaves at once.</summary>
-internal sealed class Interruption : IDisposable
+internal sealed partial class Interruption : IDisposable
 {
     private readonly CancellationTokenSource _source = new();
     private readonly List<PosixSignalRegistration> _signals = [];
@@ -16,7 +16,7 @@ internal sealed class Interruption : IDisposable
             {
                 context.Cancel = true;
                 if (_source.IsCancellationRequested)
-                    Environment.Exit(ExitCode.Interrupted);
+                    LeaveAtOnce();
                 error.WriteLine("Stopping; what is committed is kept. Press Ctrl-C again to leave at once.");
                 _source.Cancel();
             }));
@@ -31,4 +31,15 @@ internal sealed class Interruption : IDisposable
             signal.Dispose();
         _source.Dispose();
     }
+
+    // Environment.Exit runs native clean-up under threads that are still in libtorch, which crashes.
+    private static void LeaveAtOnce()
+    {
+        if (!OperatingSystem.IsWindows()) ExitNow(ExitCode.Interrupted);
+        Environment.Exit(ExitCode.Interrupted);
+    }
+
+    [LibraryImport("libc", EntryPoint = "_exit")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial void ExitNow(int code);
 }

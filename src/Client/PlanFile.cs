@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using System.Text.RegularExpressions;
 using FedRLora.Abstractions;
@@ -26,11 +27,22 @@ internal sealed record PlanFile(string Path, string Yaml)
     /// <exception cref="PlanException">It has mistakes.</exception>
     public FederationPlan Require() => PlanReader.Require(Yaml, Path);
 
-    /// <summary>The same plan with another value of a top-level key: the line of the key is replaced, or one added.</summary>
-    public PlanFile With(string key, string value)
+    /// <summary>The same plan with another seed.</summary>
+    /// <exception cref="BadInputException">The text is laid out so that the key cannot be set.</exception>
+    public PlanFile WithSeed(ulong seed) => With("seed", seed.ToString(CultureInfo.InvariantCulture), plan => plan.Seed == seed);
+
+    /// <summary>The same plan with nothing shared: the local-only reference.</summary>
+    /// <inheritdoc cref="WithSeed" path="/exception"/>
+    public PlanFile WithNothingShared() => With("sharing", "none", static plan => plan.Sharing == Sharing.None);
+
+    // The line of a top-level key is replaced, or one added; what the reader makes of it decides whether that was right.
+    private PlanFile With(string key, string value, Func<FederationPlan, bool> holds)
     {
         var line = new Regex($"^{key}:[^#\\r\\n]*", RegexOptions.Multiline);
-        return this with { Yaml = line.IsMatch(Yaml) ? line.Replace(Yaml, $"{key}: {value} ", 1) : $"{Yaml.TrimEnd()}\n{key}: {value}\n" };
+        var changed = this with { Yaml = line.IsMatch(Yaml) ? line.Replace(Yaml, $"{key}: {value} ", 1) : $"{Yaml.TrimEnd()}\n{key}: {value}\n" };
+        return changed.Read().Plan is { } plan && holds(plan)
+            ? changed
+            : throw new BadInputException($"{Path}: {key}: {value} cannot be set in this layout; write the plan in block style, one top-level key a line.");
     }
 
     /// <summary>Reads the text.</summary>
@@ -58,4 +70,5 @@ internal sealed record PlanFile(string Path, string Yaml)
         {
             throw new BadInputException($"{path}: cannot be read: {e.Message}", e);
         }
-    }}
+    }
+}

@@ -77,7 +77,7 @@ public sealed class AdaptedModel : IDisposable
         }), 0, cancellationToken);
     }
 
-    /// <summary>Frees the model after the work in flight.</summary>
+    /// <summary>Frees the model after the work in flight, which it waits for.</summary>
     public void Dispose()
     {
         _ = _lane.RunAsync(() => { _base.Dispose(); return true; }, 0, CancellationToken.None);

@@ -9,12 +9,16 @@ namespace FedRLora.Training;
 /// </summary>
 internal sealed class DeviceLane : IDisposable
 {
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+
     private readonly BlockingCollection<Action> _queue = [];
+    private readonly Thread _thread;
 
     public DeviceLane(Device device)
     {
         Device = device;
-        new Thread(Run) { IsBackground = true, Name = $"lane {device}" }.Start();
+        _thread = new Thread(Run) { IsBackground = true, Name = $"lane {device}" };
+        _thread.Start();
     }
 
     public Device Device { get; }
@@ -49,8 +53,13 @@ internal sealed class DeviceLane : IDisposable
     /// <summary>What a plan's <c>threads</c> means on this machine.</summary>
     public static int ThreadsOf(int threads) => threads == 0 ? Environment.ProcessorCount : threads;
 
-    /// <summary>Lets queued work finish; the thread ends after it.</summary>
-    public void Dispose() => _queue.CompleteAdding();
+    /// <summary>Lets queued work finish and waits for it, up to 30 s: a process that ends while a thread is in libtorch crashes.</summary>
+    public void Dispose()
+    {
+        if (_queue.IsAddingCompleted) return;
+        _queue.CompleteAdding();
+        if (Thread.CurrentThread != _thread) _thread.Join(Patience);
+    }
 
     private static void UseThreads(int threads)
     {
@@ -60,6 +69,5 @@ internal sealed class DeviceLane : IDisposable
     private void Run()
     {
         foreach (var work in _queue.GetConsumingEnumerable()) work();
-        _queue.Dispose();
     }
 }

@@ -97,7 +97,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         return results;
     }
 
-    /// <summary>Ends the lane after the work that it has, and frees the models.</summary>
+    /// <summary>Frees the models and ends the lane after the work that it has; returns when it has ended.</summary>
     public void Dispose()
     {
         if (Interlocked.Exchange(ref _disposed, true)) return;

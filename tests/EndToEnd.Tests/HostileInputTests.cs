@@ -49,7 +49,15 @@ public sealed class HostileInputTests : IDisposable
 
         AssertNames(file, result);
         Assert.DoesNotContain("round ", result.Output, StringComparison.Ordinal);
-        Assert.False(File.Exists(Path.Combine(Run, "store", "jobs", "tiny", "current.json")));
+        Assert.False(Directory.Exists(Run)); // the same --out is free for another try
+    }
+
+    [Fact]
+    public async Task Eval_says_that_there_is_no_such_file()
+    {
+        var result = await CommandLine.RunAsync("eval", "--model", Model, "--data", "/nope");
+
+        Assert.Equal((2, "/nope: no such file\n"), (result.Code, result.Error));
     }
 
     [Fact]

@@ -10,7 +10,7 @@ namespace FedRLora.Abstractions.Plans;
 public static class PlanReader
 {
     /// <summary>Longest plan name, client id and site.</summary>
-    public const int MaxIdentifierLength = 64;
+    public const int MaxIdentifierLength = Identifiers.MaxLength;
 
     private const int MaxPathLength = 1024;
     private const int Many = 1_000_000;

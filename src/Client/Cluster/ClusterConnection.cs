@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Net.Sockets;
 using FedRLora.Abstractions.Grains;
+using FedRLora.Client.Commands;
 using FedRLora.Silo;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -19,12 +20,12 @@ internal sealed class ClusterConnection : IAsyncDisposable
     private ClusterConnection(IHost host) => _host = host;
 
     /// <summary>The option that names the gateways.</summary>
-    public static Option<int[]> Gateways() => new("--gateway")
+    public static Option<int[]> Gateways()
     {
-        Description = "Gateway port of a silo on this machine; repeat it to survive the loss of one",
-        DefaultValueFactory = static _ => [SiloPorts.Gateway],
-        AllowMultipleArgumentsPerToken = true,
-    };
+        var ports = SharedOptions.Ports("--gateway", "Gateway port of a silo on this machine; repeat it to survive the loss of one");
+        ports.DefaultValueFactory = static _ => [SiloPorts.Gateway];
+        return ports;
+    }
 
     public ICoordinatorGrain Coordinator(string run) => Grains.GetGrain<ICoordinatorGrain>(run);
 
@@ -46,6 +47,11 @@ internal sealed class ClusterConnection : IAsyncDisposable
         {
             await host.StartAsync(cancellationToken).WaitAsync(Patience, cancellationToken);
             return new ClusterConnection(host);
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            host.Dispose();
+            throw;
         }
         catch (Exception e) when (e is Orleans.Runtime.OrleansException or SocketException or TimeoutException)
         {

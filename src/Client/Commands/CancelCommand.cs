@@ -1,4 +1,5 @@
 using System.CommandLine;
+using FedRLora.Abstractions;
 using FedRLora.Client.Cluster;
 
 namespace FedRLora.Client.Commands;
@@ -13,8 +14,9 @@ internal static class CancelCommand
         var command = new Command("cancel", "Stop a run on running silos; what is committed is kept") { run, gateways };
         command.SetAction(async (parsed, cancellationToken) =>
         {
+            var id = Identifiers.Check("run", parsed.GetRequiredValue(run));
             await using var cluster = await ClusterConnection.OpenAsync(parsed.GetRequiredValue(gateways), cancellationToken);
-            await cluster.Coordinator(parsed.GetRequiredValue(run)).CancelAsync(cancellationToken);
+            await cluster.Coordinator(id).CancelAsync(cancellationToken);
             return ExitCode.Done;
         });
         return command;

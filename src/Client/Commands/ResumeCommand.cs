@@ -1,4 +1,5 @@
 using System.CommandLine;
+using FedRLora.Abstractions;
 using FedRLora.Client.Cluster;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
@@ -12,14 +13,19 @@ internal static class ResumeCommand
     {
         var run = new Argument<string>("run") { Description = "A folder that fedrlora simulate made; with --gateway, the id of a run on running silos" };
         var change = new Option<bool>("--allow-engine-change") { Description = "Go on although library, processor or threads differ; the same bits are then not promised" };
-        var gateways = new Option<int[]>("--gateway") { Description = "Gateway port of a running silo: resumes a cancelled or failed run there", AllowMultipleArgumentsPerToken = true };
+        var gateways = SharedOptions.Ports("--gateway", "Gateway port of a running silo: resumes a cancelled or failed run there");
         var json = SharedOptions.Json();
         var command = new Command("resume", "Continue a run that was stopped, cancelled or killed") { run, change, gateways, json };
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var (name, allow) = (parsed.GetRequiredValue(run), parsed.GetValue(change));
             if (parsed.GetValue(gateways) is not { Length: > 0 } ports)
-                return await new LocalRun(RunDirectory.Open(name), Screen.Of(parsed, parsed.GetValue(json))).RunAsync(resume: true, allow, cancellationToken);
+            {
+                using var folder = RunDirectory.OpenToRun(name);
+                return await new LocalRun(folder, Screen.Of(parsed, parsed.GetValue(json))).RunAsync(resume: true, allow, cancellationToken);
+            }
+
+            Identifiers.Check("run", name);
             await using var cluster = await ClusterConnection.OpenAsync(ports, cancellationToken);
             await cluster.Coordinator(name).ResumeAsync(allow, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync($"{name} goes on; follow it with: fedrlora watch {name}");

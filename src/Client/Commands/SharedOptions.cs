@@ -1,4 +1,7 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
+using System.Numerics;
 
 namespace FedRLora.Client.Commands;
 
@@ -12,13 +15,28 @@ internal static class SharedOptions
     public static Option<string?> Adapter() => new("--adapter") { Description = "An adapter folder in PEFT's layout; without it the base alone" };
 
     /// <summary>A whole number of at least 1.</summary>
-    public static Option<int?> Count(string name, string description)
+    public static Option<int?> Count(string name, string description) => Number(name, description, 1, int.MaxValue);
+
+    /// <summary>A port.</summary>
+    public static Option<int?> Port(string name, string description) => Number(name, description, 1, ushort.MaxValue);
+
+    /// <summary>Ports; the option may be repeated.</summary>
+    public static Option<int[]> Ports(string name, string description) => new(name)
     {
-        var option = new Option<int?>(name) { Description = description };
-        option.Validators.Add(result =>
-        {
-            if (result.Tokens is [{ Value: var text }] && int.TryParse(text, out var value) && value < 1) result.AddError($"{name}: {value} is less than 1.");
-        });
-        return option;
+        Description = description,
+        AllowMultipleArgumentsPerToken = true,
+        CustomParser = result => [.. result.Tokens.Select(token => Parse(result, name, token.Value, 1, (int)ushort.MaxValue) ?? 0)],
+    };
+
+    /// <summary>A number within bounds.</summary>
+    public static Option<T?> Number<T>(string name, string description, T min, T max)
+        where T : struct, INumber<T> => new(name) { Description = description, CustomParser = result => Parse(result, name, result.Tokens[0].Value, min, max) };
+
+    private static T? Parse<T>(ArgumentResult result, string name, string text, T min, T max)
+        where T : struct, INumber<T>
+    {
+        if (T.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var value) && value >= min && value <= max) return value;
+        result.AddError(string.Create(CultureInfo.InvariantCulture, $"{name}: '{text}' is not {(typeof(T) == typeof(double) ? "a number" : "a whole number")} from {min} to {max}"));
+        return null;
     }
 }

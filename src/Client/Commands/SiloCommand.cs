@@ -1,4 +1,7 @@
 using System.CommandLine;
+using FedRLora.Abstractions;
+using FedRLora.Client.Cluster;
+using FedRLora.Client.Rendering;
 using FedRLora.Silo;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -8,6 +11,9 @@ namespace FedRLora.Client.Commands;
 /// <summary><c>fedrlora silo --site NAME</c>: a machine's part of a federation over processes, on loopback.</summary>
 internal static class SiloCommand
 {
+    private static readonly TimeSpan JoinPatience = TimeSpan.FromSeconds(15);
+    private static readonly TimeSpan StartPatience = TimeSpan.FromMinutes(1);
+
     public static Command Create()
     {
         var site = new Option<string[]>("--site") { Description = "The site whose clients may run here; repeat it for more", Required = true };
@@ -15,13 +21,15 @@ internal static class SiloCommand
         var root = new Option<string>("--root") { Description = "Where relative model and data paths of plans start from", DefaultValueFactory = static _ => "." };
         var store = new Option<string>("--store") { Description = "Folder of the job's blobs, the same for all silos", DefaultValueFactory = static _ => Path.Combine("runs", "cluster") };
         var siteStore = new Option<string?>("--site-store") { Description = "Folder of this site's heads and optimizer states; by default the job's folder" };
-        var join = new Option<int?>("--join") { Description = "Silo port of the first silo; without it this is the first silo" };
-        var port = new Option<int?>("--port") { Description = $"Silo port; by default {SiloPorts.Silo} for the first silo and a free one for others" };
-        var gateway = new Option<int?>("--gateway") { Description = $"Gateway port; by default {SiloPorts.Gateway} for the first silo and a free one for others" };
-        var resend = new Option<double>("--resend-after") { Description = "Seconds of silence after which work is sent again", DefaultValueFactory = static _ => 10 };
+        var join = SharedOptions.Port("--join", "Silo port of the first silo; without it this is the first silo");
+        var port = SharedOptions.Port("--port", $"Silo port; by default {SiloPorts.Silo} for the first silo and a free one for others");
+        var gateway = SharedOptions.Port("--gateway", $"Gateway port; by default {SiloPorts.Gateway} for the first silo and a free one for others");
+        var resend = SharedOptions.Number("--resend-after", "Seconds of silence after which work is sent again; by default 10", 0.1, 86_400);
         var command = new Command("silo", "Run one silo of a federation over processes, on loopback") { site, name, root, store, siteStore, join, port, gateway, resend };
         command.SetAction(async (parsed, cancellationToken) =>
         {
+            var sites = parsed.GetRequiredValue(site);
+            foreach (var named in sites.Where(static named => named != "*")) Identifiers.Check("--site", named);
             var (freeSilo, freeGateway) = SiloPorts.Free();
             var first = parsed.GetValue(join) is null;
             var options = new SiloOptions
@@ -29,13 +37,14 @@ internal static class SiloCommand
                 SiloPort = parsed.GetValue(port) ?? (first ? SiloPorts.Silo : freeSilo),
                 GatewayPort = parsed.GetValue(gateway) ?? (first ? SiloPorts.Gateway : freeGateway),
                 PrimaryPort = parsed.GetValue(join),
-                Name = "", Sites = parsed.GetRequiredValue(site),
+                Name = "", Sites = sites,
                 Root = Path.GetFullPath(parsed.GetRequiredValue(root)), Store = parsed.GetRequiredValue(store), SiteStore = parsed.GetValue(siteStore),
-                ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend)),
+                ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend) ?? 10),
             };
             options = options with { Name = parsed.GetValue(name) ?? $"{options.Sites[0]}-{options.SiloPort}" };
-            using var host = SiloHost.Create(options, static builder => builder.Logging.AddSimpleConsole(static console => console.SingleLine = true));
-            await host.StartAsync(cancellationToken);
+            await CheckPortsAsync(options, cancellationToken);
+            using var host = SiloHost.Create(options, static builder => builder.Logging.AddStandardError());
+            await StartAsync(host, options, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
                 $"silo {options.Name} serves {string.Join(", ", options.Sites)}: silo port {options.SiloPort}, gateway {options.GatewayPort}, store {options.Store}");
             try
@@ -51,5 +60,32 @@ internal static class SiloCommand
             return ExitCode.Done;
         });
         return command;
+    }
+
+    private static async Task CheckPortsAsync(SiloOptions options, CancellationToken cancellationToken)
+    {
+        var advice = options.PrimaryPort is null ? $"join that silo with --join {options.SiloPort}, or give --port and --gateway" : "give another --port";
+        Loopback.RequireFree(options.SiloPort, advice);
+        Loopback.RequireFree(options.GatewayPort, "give another --gateway");
+        if (options.PrimaryPort is { } primary) await Loopback.RequireListenerAsync(primary, JoinPatience, cancellationToken);
+    }
+
+    // What listens where a first silo is expected need not be one: then joining never ends.
+    private static async Task StartAsync(IHost host, SiloOptions options, CancellationToken cancellationToken)
+    {
+        if (options.PrimaryPort is not { } primary)
+        {
+            await host.StartAsync(cancellationToken);
+            return;
+        }
+
+        try
+        {
+            await host.StartAsync(cancellationToken).WaitAsync(StartPatience, cancellationToken);
+        }
+        catch (TimeoutException)
+        {
+            throw Loopback.NoSilo(primary);
+        }
     }
 }

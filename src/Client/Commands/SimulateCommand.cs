@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Local;
@@ -15,7 +14,7 @@ internal static class SimulateCommand
     {
         var plan = new Argument<string>("plan") { Description = "The plan file (YAML)" };
         var folder = new Option<string?>("--out") { Description = "The run folder; by default the next free runs/NAME-N" };
-        var seed = new Option<ulong?>("--seed") { Description = "A seed instead of the plan's" };
+        var seed = SharedOptions.Number("--seed", "A seed instead of the plan's", ulong.MinValue, ulong.MaxValue);
         var federatedOnly = new Option<bool>("--no-local-only") { Description = "Leave out the local-only reference run that the plan asks for" };
         var json = SharedOptions.Json();
         var command = new Command("simulate", "Run a whole federation on this machine") { plan, folder, seed, federatedOnly, json };
@@ -24,14 +23,33 @@ internal static class SimulateCommand
             var screen = Screen.Of(parsed, parsed.GetValue(json));
             var file = PlanFile.Open(parsed.GetRequiredValue(plan));
             var read = file.Require();
-            if (parsed.GetValue(seed) is { } other) read = (file = file.With("seed", other.ToString(CultureInfo.InvariantCulture))).Require();
+            if (parsed.GetValue(seed) is { } other) read = (file = file.WithSeed(other)).Require();
+            var localOnly = read.Evaluation.LocalOnly && read.Sharing == Sharing.Method && !parsed.GetValue(federatedOnly);
+            if (localOnly) RequireLocalOnly(file, read);
             await RequireDataAsync(read, file.Folder, cancellationToken);
-            var run = RunDirectory.Create(parsed.GetValue(folder), file, read.Name, read.Evaluation.LocalOnly && read.Sharing == Sharing.Method && !parsed.GetValue(federatedOnly));
+            using var run = RunDirectory.Create(parsed.GetValue(folder), file, read.Name, localOnly);
             if (screen.Mode != ScreenMode.Json)
                 await screen.Output.WriteLineAsync($"{read.Name}: {read.Adapter.Method}, {Words.Count(read.Clients.Count, "client")}, {Words.Count(read.Strategy.Rounds, "round")}, seed {read.Seed}, in {run.Path}");
-            return await new LocalRun(run, screen).RunAsync(resume: false, allowEngineChange: false, cancellationToken);
+            var local = new LocalRun(run, screen);
+            try
+            {
+                return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);
+            }
+            catch when (!local.HasBegun)
+            {
+                run.Discard();
+                throw;
+            }
         });
         return command;
+    }
+
+    // What the reference run needs of the plan is known before the first round.
+    private static void RequireLocalOnly(PlanFile file, FederationPlan plan)
+    {
+        _ = file.WithNothingShared();
+        if (!Identifiers.IsValid(LocalRun.LocalOnlyJob(plan.Name)))
+            throw new BadInputException($"{file.Path}: name: {plan.Name} is too long for a run with evaluation.localOnly; give at most {Identifiers.MaxLength - LocalRun.LocalOnlyJob("").Length} characters.");
     }
 
     // Where every client is needed, a file that one of them cannot use is known before anything starts; else it is that client's failure.

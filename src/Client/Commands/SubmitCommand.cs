@@ -1,4 +1,5 @@
 using System.CommandLine;
+using FedRLora.Abstractions;
 using FedRLora.Client.Cluster;
 
 namespace FedRLora.Client.Commands;
@@ -15,7 +16,8 @@ internal static class SubmitCommand
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var file = PlanFile.Open(parsed.GetRequiredValue(plan));
-            var id = parsed.GetValue(run) ?? file.Require().Name;
+            var name = file.Require().Name;
+            var id = Identifiers.Check("run", parsed.GetValue(run) ?? name);
             await using var cluster = await ClusterConnection.OpenAsync(parsed.GetRequiredValue(gateways), cancellationToken);
             await cluster.Coordinator(id).SubmitAsync(file.Yaml, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync($"{id} is running; follow it with: fedrlora watch {id}");

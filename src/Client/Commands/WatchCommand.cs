@@ -18,7 +18,7 @@ internal static class WatchCommand
         var command = new Command("watch", "Follow a run on running silos, round by round") { run, gateways, json };
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            var id = parsed.GetRequiredValue(run);
+            var id = Identifiers.Check("run", parsed.GetRequiredValue(run));
             await using var cluster = await ClusterConnection.OpenAsync(parsed.GetRequiredValue(gateways), cancellationToken);
             var reporter = new RoundReporter(Screen.Of(parsed, parsed.GetValue(json)), plan: null);
             var last = await reporter.FollowAsync(cluster.Coordinator(id).SnapshotsAsync(() => reporter.LastRound, TimeSpan.FromMilliseconds(250), cancellationToken), cancellationToken)

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Client.Rendering;
 using FedRLora.Silo;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -22,10 +23,18 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
         var (silo, gateway) = SiloPorts.Free();
         var host = SiloHost.Create(
             new SiloOptions { Name = "embedded", Sites = ["*"], Root = run.Record.Root, Store = run.Store, SiloPort = silo, GatewayPort = gateway },
-            static builder => builder.Logging.AddFilter("FedRLora", LogLevel.Warning).AddSimpleConsole(static console => console.SingleLine = true)
+            static builder => builder.Logging.AddFilter("FedRLora", LogLevel.Warning).AddStandardError()
                 .AddFilter<Microsoft.Extensions.Logging.Console.ConsoleLoggerProvider>("FedRLora.Grains", LogLevel.Error));
-        await host.StartAsync(cancellationToken);
-        return new EmbeddedSilo(host);
+        try
+        {
+            await host.StartAsync(cancellationToken);
+            return new EmbeddedSilo(host);
+        }
+        catch
+        {
+            host.Dispose();
+            throw;
+        }
     }
 
     public async ValueTask DisposeAsync()

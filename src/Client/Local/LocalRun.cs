@@ -13,48 +13,53 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
 {
     private static readonly TimeSpan PollEvery = TimeSpan.FromMilliseconds(100);
 
+    /// <summary>Whether the run's first job was accepted: before that, its folder holds nothing.</summary>
+    public bool HasBegun { get; private set; }
+
+    /// <summary>The job of the local-only reference.</summary>
+    public static string LocalOnlyJob(string name) => name + ".local-only";
+
     /// <summary>The exit code.</summary>
     public async Task<int> RunAsync(bool resume, bool allowEngineChange, CancellationToken cancellationToken)
     {
         var file = PlanFile.Open(run.PlanPath);
         var plan = file.Require();
+        var localOnlyFile = run.Record.LocalOnly ? file.WithNothingShared() : null;
+        var federated = new RoundReporter(screen, plan);
+        var localOnly = localOnlyFile is null ? null : new RoundReporter(screen, localOnlyFile.Require());
         await using var silo = await EmbeddedSilo.StartAsync(run, cancellationToken);
         try
         {
-            var federated = await FollowAsync(silo, plan.Name, file.Yaml, plan, resume, allowEngineChange, cancellationToken);
-            var localOnly = run.Record.LocalOnly && federated.Status == JobStatus.Finished
-                ? await LocalOnlyAsync(silo, file, resume, allowEngineChange, cancellationToken)
-                : null;
-            Write(plan, file.Yaml, federated.Rounds, localOnly?.Rounds);
-            if (federated.Status != JobStatus.Finished) return ExitCode.Failed;
-            Summarize(plan, federated.Rounds, localOnly?.Rounds, await ExportAsync(plan, cancellationToken));
-            return localOnly is null or { Status: JobStatus.Finished } ? ExitCode.Done : ExitCode.Failed;
+            var status = await FollowAsync(silo, plan.Name, file.Yaml, federated);
+            Write(plan, file.Yaml, federated, localOnly);
+            if (status != JobStatus.Finished) return ExitCode.Failed;
+            var adapters = await ExportAsync(plan, cancellationToken);
+            if (localOnly is not null)
+            {
+                if (screen.Mode != ScreenMode.Json) await screen.Output.WriteLineAsync("The same clients with the same budget and nothing shared:");
+                status = await FollowAsync(silo, LocalOnlyJob(plan.Name), localOnlyFile!.Yaml, localOnly);
+                Write(plan, file.Yaml, federated, localOnly);
+            }
+
+            Summarize(plan, federated.Rounds, localOnly?.Rounds, adapters);
+            return status == JobStatus.Finished ? ExitCode.Done : ExitCode.Failed;
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {
+            Write(plan, file.Yaml, federated, localOnly);
             await screen.Error.WriteLineAsync($"Stopped; what is committed is kept. Continue with: fedrlora resume {run.Path}");
             return ExitCode.Interrupted;
         }
-    }
 
-    private sealed record Followed(JobStatus Status, IReadOnlyList<RoundSummary> Rounds);
-
-    private Task<Followed> LocalOnlyAsync(EmbeddedSilo silo, PlanFile file, bool resume, bool allowEngineChange, CancellationToken cancellationToken)
-    {
-        var yaml = file.With("sharing", "none").Yaml;
-        var plan = PlanReader.Require(yaml, run.PlanPath);
-        if (screen.Mode != ScreenMode.Json) screen.Output.WriteLine("The same clients with the same budget and nothing shared:");
-        return FollowAsync(silo, plan.Name + ".local-only", yaml, plan, resume, allowEngineChange, cancellationToken);
-    }
-
-    private async Task<Followed> FollowAsync(EmbeddedSilo silo, string job, string yaml, FederationPlan plan, bool resume, bool allowEngineChange, CancellationToken cancellationToken)
-    {
-        var coordinator = silo.Grains.GetGrain<ICoordinatorGrain>(job);
-        if (resume && await coordinator.GetProgressAsync(int.MaxValue - 1, cancellationToken) is not null) await coordinator.ResumeAsync(allowEngineChange, cancellationToken);
-        else await coordinator.SubmitAsync(yaml, cancellationToken);
-        var reporter = new RoundReporter(screen, plan);
-        var last = await reporter.FollowAsync(coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, cancellationToken), cancellationToken);
-        return new Followed(last?.Status ?? JobStatus.Failed, reporter.Rounds);
+        async Task<JobStatus> FollowAsync(EmbeddedSilo silo, string job, string yaml, RoundReporter reporter)
+        {
+            var coordinator = silo.Grains.GetGrain<ICoordinatorGrain>(job);
+            if (resume && await coordinator.GetProgressAsync(int.MaxValue - 1, cancellationToken) is not null) await coordinator.ResumeAsync(allowEngineChange, cancellationToken);
+            else await coordinator.SubmitAsync(yaml, cancellationToken);
+            HasBegun = true;
+            var last = await reporter.FollowAsync(coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, cancellationToken), cancellationToken);
+            return last?.Status ?? JobStatus.Failed;
+        }
     }
 
     // Where the adapters are, or why not.
@@ -72,16 +77,19 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         }
     }
 
-    private void Write(FederationPlan plan, string yaml, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly)
+    // The rounds seen so far; of a run that was stopped before the first, what an earlier process wrote is kept.
+    private void Write(FederationPlan plan, string yaml, RoundReporter federated, RoundReporter? localOnly)
     {
-        MetricsFiles.Write(run.Path, plan, federated);
-        if (localOnly is not null) MetricsFiles.Write(Directory.CreateDirectory(Path.Combine(run.Path, "local-only")).FullName, plan, localOnly);
-        HtmlReport.Write(Path.Combine(run.Path, "report.html"), plan, federated, localOnly, yaml);
+        if (federated.Rounds.Count == 0) return;
+        var reference = localOnly is { Rounds.Count: > 0 } ? localOnly.Rounds : null;
+        MetricsFiles.Write(run.Path, plan, federated.Rounds);
+        if (reference is not null) MetricsFiles.Write(Directory.CreateDirectory(Path.Combine(run.Path, "local-only")).FullName, plan, reference);
+        HtmlReport.Write(Path.Combine(run.Path, "report.html"), plan, federated.Rounds, reference, yaml);
     }
 
     private void Summarize(FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string adapters)
     {
-        screen.Show(FinalTable.Of(plan, federated, localOnly), run.Path);
+        screen.Show(FinalTable.Of(plan, federated, localOnly is { Count: > 0 } ? localOnly : null), run.Path);
         if (screen.Mode == ScreenMode.Json) return;
         screen.Output.WriteLine($"digest: {federated[^1].ManifestSha256}");
         screen.Output.WriteLine($"report: {Path.Combine(run.Path, "report.html")}");

@@ -15,8 +15,13 @@ internal sealed record RunRecord(string Root, string Plan, bool LocalOnly);
 /// A run on one machine: <c>plan.yaml</c>, <c>run.json</c>, <c>store/</c> with every committed round, <c>metrics.csv</c>,
 /// <c>metrics.jsonl</c>, <c>report.html</c> and <c>adapters/</c>.
 /// </summary>
-internal sealed class RunDirectory
+internal sealed class RunDirectory : IDisposable
 {
+    private const string LockFile = ".lock";
+
+    private bool _wasThere;
+    private FileStream? _lock;
+
     private RunDirectory(string path, RunRecord record)
     {
         Path = path;
@@ -34,20 +39,47 @@ internal sealed class RunDirectory
 
     public string PlanPath => System.IO.Path.Combine(Path, "plan.yaml");
 
-    /// <summary>Makes a new folder: the one asked for, or the next free <c>runs/NAME-N</c>.</summary>
-    /// <exception cref="BadInputException">The folder asked for holds something.</exception>
+    /// <summary>Makes a new folder, the one asked for or the next free <c>runs/NAME-N</c>, and keeps other processes from running in it.</summary>
+    /// <exception cref="BadInputException">The folder asked for holds something, or cannot be made.</exception>
     public static RunDirectory Create(string? asked, PlanFile file, string name, bool localOnly)
     {
         var path = asked ?? Enumerable.Range(1, int.MaxValue - 1)
             .Select(number => System.IO.Path.Combine("runs", string.Create(CultureInfo.InvariantCulture, $"{name}-{number}")))
             .First(static candidate => !Directory.Exists(candidate));
-        if (File.Exists(path) || (Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any()))
-            throw new BadInputException($"{path}: is not empty; give another folder, or continue the run in it with fedrlora resume {path}.");
-        Directory.CreateDirectory(path);
-        var run = new RunDirectory(path, new RunRecord(file.Folder, name, localOnly));
-        File.WriteAllText(run.PlanPath, file.Yaml);
-        File.WriteAllBytes(System.IO.Path.Combine(path, "run.json"), JsonSerializer.SerializeToUtf8Bytes(run.Record, RunJson.Default.RunRecord));
-        return run;
+        if (File.Exists(path)) throw new BadInputException($"{path}: is a file; give a folder for the run.");
+        var run = new RunDirectory(path, new RunRecord(file.Folder, name, localOnly)) { _wasThere = Directory.Exists(path) };
+        try
+        {
+            if (!run._wasThere) Directory.CreateDirectory(path);
+            run.Lock();
+            if (Directory.EnumerateFileSystemEntries(path).Any(static entry => System.IO.Path.GetFileName(entry) != LockFile))
+                throw new BadInputException($"{path}: is not empty; give another folder, or continue the run in it with fedrlora resume {path}.");
+            File.WriteAllText(run.PlanPath, file.Yaml);
+            File.WriteAllBytes(System.IO.Path.Combine(path, "run.json"), JsonSerializer.SerializeToUtf8Bytes(run.Record, RunJson.Default.RunRecord));
+            return run;
+        }
+        catch (Exception e)
+        {
+            run.Dispose();
+            if (e is IOException or UnauthorizedAccessException or ArgumentException) throw new BadInputException($"{path}: cannot be written: {e.Message}", e);
+            throw;
+        }
+    }
+
+    /// <summary>Opens the folder of an earlier run and keeps other processes from running in it.</summary>
+    /// <exception cref="BadInputException">It is none, or another process runs in it.</exception>
+    public static RunDirectory OpenToRun(string path)
+    {
+        var run = Open(path);
+        try
+        {
+            run.Lock();
+            return run;
+        }
+        catch (UnauthorizedAccessException e)
+        {
+            throw new BadInputException($"{path}: cannot be written: {e.Message}", e);
+        }
     }
 
     /// <summary>Opens the folder of an earlier run.</summary>
@@ -63,6 +95,31 @@ internal sealed class RunDirectory
         catch (JsonException e)
         {
             throw new BadInputException($"{record}: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Undoes <see cref="Create"/>: what was made is deleted.</summary>
+    public void Discard()
+    {
+        Dispose();
+        foreach (var folder in Directory.EnumerateDirectories(Path)) Directory.Delete(folder, recursive: true);
+        foreach (var file in Directory.EnumerateFiles(Path)) File.Delete(file);
+        if (!_wasThere) Directory.Delete(Path);
+    }
+
+    /// <summary>Lets other processes run in the folder.</summary>
+    public void Dispose() => _lock?.Dispose();
+
+    private void Lock()
+    {
+        var path = System.IO.Path.Combine(Path, LockFile);
+        try
+        {
+            _lock = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (IOException e) when (File.Exists(path))
+        {
+            throw new BadInputException($"{Path} is in use by another process", e);
         }
     }
 }

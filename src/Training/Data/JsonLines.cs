@@ -37,6 +37,10 @@ internal static class JsonLines
                 if (row++ >= offset) result.Add(Parse(text, path, line));
             }
         }
+        catch (Exception exception) when (exception is FileNotFoundException or DirectoryNotFoundException)
+        {
+            throw new BadInputException($"{path}: no such file", exception);
+        }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);

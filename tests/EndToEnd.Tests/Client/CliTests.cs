@@ -79,15 +79,46 @@ public sealed class CliTests : IDisposable
     }
 
     [Theory]
-    [InlineData("validate")]
-    [InlineData("simulat", "plan.yaml")]
-    [InlineData("methods", "--jsonn")]
-    public async Task A_command_line_that_cannot_be_parsed_is_bad_input(params string[] args)
+    [InlineData("Required argument missing for command: 'validate'; see fedrlora validate --help", "validate")]
+    [InlineData("unknown command 'simulat'; see fedrlora --help", "simulat", "plan.yaml")]
+    [InlineData("unknown command 'bogus'; see fedrlora --help", "bogus", "--json", "--other")]
+    [InlineData("unknown option '--jsonn'; see fedrlora methods --help", "methods", "--jsonn")]
+    [InlineData("unknown argument 'more'; see fedrlora methods --help", "methods", "more")]
+    [InlineData("--seed: '-1' is not a whole number from 0 to 18446744073709551615; see fedrlora simulate --help", "simulate", "plan.yaml", "--seed", "-1")]
+    [InlineData("--gateway: 'x' is not a whole number from 1 to 65535; see fedrlora runs --help", "runs", "--gateway", "30000", "--gateway", "x")]
+    [InlineData("--join: '99999' is not a whole number from 1 to 65535; see fedrlora silo --help", "silo", "--site", "here", "--join", "99999")]
+    public async Task A_command_line_that_cannot_be_parsed_is_bad_input(string expected, params string[] args)
     {
         var (code, output, error) = await RunAsync(args);
 
         Assert.Equal((2, ""), (code, output));
-        Assert.Contains("--help.", error, StringComparison.Ordinal);
+        Assert.Equal(expected + "\n", error);
+    }
+
+    [Theory]
+    [InlineData("watch", "a/b")]
+    [InlineData("watch", "..")]
+    [InlineData("cancel", "a b")]
+    [InlineData("resume", "../up", "--gateway", "30000")]
+    [InlineData("submit", "PLAN", "--run", "a/b")]
+    [InlineData("silo", "--site", "here", "--site", "a/b")]
+    public async Task A_name_that_could_be_a_path_is_bad_input(params string[] args)
+    {
+        var plan = Plan(SampleRun.Yaml);
+        var (code, _, error) = await RunAsync([.. args.Select(arg => arg == "PLAN" ? plan : arg)]);
+
+        Assert.Equal(2, code);
+        Assert.EndsWith("is not a name; use 1 to 64 letters, digits, dots, dashes and underscores.\n", error, StringComparison.Ordinal);
+        Assert.Single(error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+    }
+
+    [Fact]
+    public async Task Submit_checks_the_plan_also_if_a_run_is_named()
+    {
+        var (code, _, error) = await RunAsync("submit", Plan("name: demo\nmodel: m\nclients: []\n"), "--run", "mine");
+
+        Assert.Equal(2, code);
+        Assert.Contains("plan.yaml:3:10", error, StringComparison.Ordinal);
     }
 
     [Theory]

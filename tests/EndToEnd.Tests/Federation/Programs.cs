@@ -9,6 +9,7 @@ internal sealed class RunningProgram : IAsyncDisposable
 {
     private readonly Process _process;
     private readonly StringBuilder _output = new();
+    private readonly StringBuilder _standardOutput = new();
 
     private RunningProgram(string folder, string[] arguments)
     {
@@ -16,6 +17,7 @@ internal sealed class RunningProgram : IAsyncDisposable
         foreach (var argument in arguments.Prepend(Path.Combine(AppContext.BaseDirectory, "fedrlora.dll"))) start.ArgumentList.Add(argument);
         _process = Process.Start(start) ?? throw new InvalidOperationException("dotnet did not start");
         _process.OutputDataReceived += Keep;
+        _process.OutputDataReceived += KeepStandardOutput;
         _process.ErrorDataReceived += Keep;
         _process.BeginOutputReadLine();
         _process.BeginErrorReadLine();
@@ -32,6 +34,7 @@ internal sealed class RunningProgram : IAsyncDisposable
         return program.Output;
     }
 
+    /// <summary>Both streams.</summary>
     public string Output
     {
         get
@@ -40,9 +43,25 @@ internal sealed class RunningProgram : IAsyncDisposable
         }
     }
 
+    /// <summary>What a pipe behind the program would get.</summary>
+    public string StandardOutput
+    {
+        get
+        {
+            lock (_output) return _standardOutput.ToString();
+        }
+    }
+
     public bool HasExited => _process.HasExited;
 
     public void Kill() => _process.Kill(); // SIGKILL
+
+    /// <summary>Ctrl-C.</summary>
+    public void Interrupt()
+    {
+        using var kill = Process.Start("kill", ["-INT", $"{_process.Id}"]);
+        kill.WaitForExit();
+    }
 
     public async Task<int> ExitAsync()
     {
@@ -72,6 +91,11 @@ internal sealed class RunningProgram : IAsyncDisposable
     private void Keep(object sender, DataReceivedEventArgs line)
     {
         lock (_output) _output.AppendLine(line.Data);
+    }
+
+    private void KeepStandardOutput(object sender, DataReceivedEventArgs line)
+    {
+        lock (_output) _standardOutput.AppendLine(line.Data);
     }
 }
 

@@ -124,10 +124,7 @@ internal sealed class PlanSection
     {
         if (Scalar(key, "a name") is not { } scalar)
             return fallback;
-        var value = scalar.Value;
-        if (value is "." or ".." || value.Length is 0 or > PlanReader.MaxIdentifierLength || !value.All(static c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_'))
-            return Wrong(scalar, key, $"{Shown(scalar)} is not a name; use 1 to {PlanReader.MaxIdentifierLength} letters, digits, dots, dashes and underscores.", fallback);
-        return value;
+        return Identifiers.IsValid(scalar.Value) ? scalar.Value : Wrong(scalar, key, $"{Shown(scalar)} is not a name; use {Identifiers.Rule}.", fallback);
     }
 
     /// <summary>A time above zero, such as <c>30s</c>, <c>5m</c>, <c>2h</c> or <c>00:05:00</c>; null if the key is absent or its value is empty.</summary>

@@ -1,0 +1,17 @@
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Console;
+
+namespace FedRLora.Client.Rendering;
+
+/// <summary>Logs for a person, one line each.</summary>
+internal static class ConsoleLogs
+{
+    /// <summary>To standard error: standard output is the command's own.</summary>
+    public static ILoggingBuilder AddStandardError(this ILoggingBuilder logging)
+    {
+        logging.AddSimpleConsole(static console => console.SingleLine = true);
+        logging.Services.Configure<ConsoleLoggerOptions>(static console => console.LogToStandardErrorThreshold = LogLevel.Trace);
+        return logging;
+    }
+}

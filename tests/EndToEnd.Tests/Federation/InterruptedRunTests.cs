@@ -1,0 +1,55 @@
+using System.Text.Json;
+using FedRLora.Training.Tests;
+
+namespace FedRLora.EndToEnd.Tests.Federation;
+
+/// <summary>Ctrl-C while threads are in native code.</summary>
+public sealed class InterruptedRunTests : IDisposable
+{
+    private const int Interruptions = 4;
+    private readonly TinyFederation _tiny = new();
+
+    public void Dispose() => _tiny.Dispose();
+
+    [Fact]
+    public async Task Ctrl_C_in_mid_round_ends_with_130_and_writes_what_was_seen()
+    {
+        var plan = TinyPlan.Write(_tiny, 5000, TinyPlan.Client("only", "one"));
+        for (var i = 0; i < Interruptions; i++)
+        {
+            var folder = Path.Combine(_tiny.Root, $"run-{i}");
+            await using var program = RunningProgram.Start(_tiny.Root, "simulate", plan, "--out", folder);
+            await program.UntilAsync(() => program.Output.Contains($"round {2 + i}/", StringComparison.Ordinal) || program.Output.Contains($"   {2 + i}/", StringComparison.Ordinal), "some rounds");
+            program.Interrupt();
+
+            Assert.True(await program.ExitAsync() == 130, program.Output);
+            Assert.Contains("Continue with: fedrlora resume", program.Output, StringComparison.Ordinal);
+            Assert.True(File.ReadLines(Path.Combine(folder, "metrics.jsonl")).Count() > 2);
+            Assert.True(File.Exists(Path.Combine(folder, "report.html")));
+        }
+    }
+
+    [Fact]
+    public async Task Ctrl_C_twice_leaves_at_once_with_130()
+    {
+        var plan = TinyPlan.Write(_tiny, 5000, TinyPlan.Client("only", "one"));
+        await using var program = RunningProgram.Start(_tiny.Root, "simulate", plan, "--out", "run");
+        await program.UntilAsync(() => program.Output.Contains("   2/5000", StringComparison.Ordinal), "round 2");
+        program.Interrupt();
+        program.Interrupt();
+
+        Assert.True(await program.ExitAsync() == 130, program.Output);
+    }
+
+    [Fact]
+    public async Task Json_for_programs_is_all_that_goes_to_standard_output()
+    {
+        var plan = TinyPlan.Write(_tiny, 3, TinyPlan.Client("only", "one"));
+        await using var program = RunningProgram.Start(_tiny.Root, "simulate", plan, "--out", "run", "--json");
+
+        Assert.True(await program.ExitAsync() == 0, program.Output);
+        var lines = program.StandardOutput.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(5, lines.Length); // rounds 0 to 3 and the final table
+        Assert.All(lines, static line => JsonDocument.Parse(line).Dispose());
+    }
+}
