@@ -59,6 +59,7 @@ internal sealed partial class CoordinatorGrain(
 
     public async Task SubmitAsync(string planYaml, CancellationToken cancellationToken = default)
     {
+        Identifiers.Check("run", Job);
         var yaml = Encoding.UTF8.GetBytes(planYaml);
         if (_job is { } open)
         {
