@@ -7,11 +7,11 @@ public static class Identifiers
     public const int MaxLength = 64;
 
     /// <summary>What a name is made of.</summary>
-    public static readonly string Rule = $"1 to {MaxLength} letters, digits, dots, dashes and underscores";
+    public static readonly string Rule = $"1 to {MaxLength} letters, digits, dots, dashes and underscores, the first no dot";
 
     /// <summary>Whether a text may be a name.</summary>
     public static bool IsValid(string value) =>
-        value is not ("." or ".." or "") && value.Length <= MaxLength && value.All(static c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_');
+        value is [not '.', ..] && value.Length <= MaxLength && value.All(static c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_');
 
     /// <summary>Returns a name that may be one.</summary>
     /// <param name="kind">What the message calls it, for example <c>run</c>.</param>

@@ -108,7 +108,7 @@ public sealed class CliTests : IDisposable
         var (code, _, error) = await RunAsync([.. args.Select(arg => arg == "PLAN" ? plan : arg)]);
 
         Assert.Equal(2, code);
-        Assert.EndsWith("is not a name; use 1 to 64 letters, digits, dots, dashes and underscores.\n", error, StringComparison.Ordinal);
+        Assert.EndsWith("is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.\n", error, StringComparison.Ordinal);
         Assert.Single(error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
     }
 

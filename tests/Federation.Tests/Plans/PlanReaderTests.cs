@@ -151,7 +151,7 @@ public sealed class PlanReaderTests
         Assert.Null(result.Plan);
         Assert.Equal(
             [
-                "demo.yaml:1:7: name: \"my run\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores.",
+                "demo.yaml:1:7: name: \"my run\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.",
                 "demo.yaml:5:3: adapter.rnak: unknown key; did you mean rank?",
                 "demo.yaml:6:12: adapter.routing: \"softmx\" is not known; did you mean softmax? Give one of byTask, mean, sum, softmax.",
                 "demo.yaml:7:10: adapter.initA: initA and initB are both zero, a saddle that training never leaves; give one of them kaimingUniform, gaussian or stable.",
@@ -267,9 +267,10 @@ public sealed class PlanReaderTests
     }
 
     [Theory]
-    [InlineData("{id: ., task: t, data: {train: t}}", "clients[0].id: \".\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores.")]
-    [InlineData("{id: a/b, task: t, data: {train: t}}", "clients[0].id: \"a/b\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores.")]
-    [InlineData("{id: a, task: t, site: .., data: {train: t}}", "clients[0].site: \"..\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores.")]
+    [InlineData("{id: ., task: t, data: {train: t}}", "clients[0].id: \".\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.")]
+    [InlineData("{id: .hidden, task: t, data: {train: t}}", "clients[0].id: \".hidden\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.")]
+    [InlineData("{id: a/b, task: t, data: {train: t}}", "clients[0].id: \"a/b\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.")]
+    [InlineData("{id: a, task: t, site: .., data: {train: t}}", "clients[0].site: \"..\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.")]
     [InlineData("{id: a, task: \"x\\n\", data: {train: t}}", "clients[0].task: \"x\\u000a\" cannot be used; give 1 to 64 characters on one line.")]
     [InlineData("{id: a, task: t, data: t.jsonl}", "clients[0].data: \"t.jsonl\" is not a section; give keys with values below it.")]
     [InlineData("{id: a, task: t, data: }", "clients[0].data: an empty value stands here; give the client's rows: {train: file, test: file}.")]
