@@ -23,7 +23,7 @@ public sealed class IndexedPlan(FederationPlan plan)
 public sealed class SiloCache(IBlobStores stores) : IDisposable
 {
     private const int Kept = 4;
-    private const int AtWork = 4;
+    private const int AtWork = 16;
     private readonly SemaphoreSlim _turns = new(AtWork);
     private readonly Lock _gate = new();
     private readonly List<(string Sha256, Task<IndexedPlan> Value)> _plans = [];
