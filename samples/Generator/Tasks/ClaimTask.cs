@@ -22,16 +22,23 @@ internal sealed class ClaimTask : SampleTask
     public override Story Tell(Dice dice)
     {
         var (text, giver, taker, thing) = Exchange(dice);
-        var right = dice.Coin();
-        return new($"{dice.Pick(Words.Openers)} {text}.", dice.Below(5) switch
-        {
-            0 => $" Now {taker} has it and {giver} does not.",
-            1 => $" So the {thing} is with {taker} and not with {giver}.",
-            _ => $" {Witness(dice, giver, taker)} said that {(right ? taker : giver)} had the {thing}, and that was {(right ? "right" : "wrong")}.",
-        });
+        return Story.Of(
+            dice,
+            $"{dice.Pick(Words.Openers)} {text}.",
+            2,
+            $"Now {taker} has it and {giver} does not.",
+            $"So the {thing} is with {taker} and not with {giver}.",
+            Testimony(dice, giver, taker, thing),
+            Testimony(dice, giver, taker, thing));
     }
 
-    private static string Witness(Dice dice, string giver, string taker) => dice.Draw(Words.People, 3).First(p => p != giver && p != taker);
+    private static string Testimony(Dice dice, string giver, string taker, string thing)
+    {
+        var witness = dice.Draw(Words.People, 3).First(p => p != giver && p != taker);
+        return dice.Coin()
+            ? $"{witness} said that {taker} had the {thing}, and that was right."
+            : $"{witness} said that {giver} had the {thing}, and that was wrong.";
+    }
 
     private static (string Text, string Giver, string Taker, string Thing) Exchange(Dice dice)
     {

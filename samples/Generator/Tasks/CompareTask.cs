@@ -7,6 +7,8 @@ internal sealed class CompareTask : SampleTask
 {
     private static readonly string[][] Scales = [["older", "younger"], ["taller", "shorter"], ["faster", "slower"], ["richer", "poorer"], ["stronger", "weaker"]];
 
+    private static readonly string[] Hearsay = ["They say that", "We know that", "All agree that", "It seems that"];
+
     public override string Name => "compare";
     public override string Description => "Name of the person at the asked end of one of two comparisons: which comparison x its direction x the end asked for.";
     public override IReadOnlyList<string> Labels { get; } = [];
@@ -23,12 +25,13 @@ internal sealed class CompareTask : SampleTask
     {
         var (text, scale, people) = Comparisons(dice);
         var end = dice.Below(2);
-        return new($"{dice.Pick(Words.Openers)} {text}.", dice.Below(3) switch
-        {
-            0 => $" So {people[end]} is {scale[end]} than {people[1 - end]}.",
-            1 => $" The one who is {scale[end]} is {people[end]}.",
-            _ => $" If they want somebody {scale[end]}, they call {people[end]}.",
-        });
+        return Story.Of(
+            dice,
+            $"{dice.Pick(Hearsay)} {text}.",
+            2,
+            $"So {people[end]} is {scale[end]} than {people[1 - end]}.",
+            $"The one who is {scale[end]} is {people[end]}.",
+            $"To find one who is {scale[1 - end]}, call {people[1 - end]}.");
     }
 
     /// <summary>The scale asked for, and the people at its first and second end.</summary>

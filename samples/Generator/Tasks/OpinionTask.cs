@@ -14,32 +14,30 @@ internal sealed class OpinionTask : SampleTask
     public override IReadOnlyList<string> FrameWords { get; } = ["Review", "Opinion", "negative", "positive"];
 
     public override Question Ask(Dice dice, int label) =>
-        new($"Review: {Sentence(Contrast(dice, label == 1))} Opinion:", Labels[label], Labels[label]);
+        new($"Review: {Sentence(Contrast(dice, dice.Draw(Words.Reviewed, 2), label == 1, out _))} Opinion:", Labels[label], Labels[label]);
 
     public override Story Tell(Dice dice)
     {
         var person = dice.Pick(Words.People);
         var pleased = dice.Coin();
         var scene = $"{dice.Pick(Words.Openers)} {person} saw the {dice.Pick(Words.Places)}.";
-        var outcome = dice.Pick(pleased ? Pleased : Upset);
-        return dice.Below(8) switch
+        var outcome = $"So {(dice.Coin() ? person : Words.She(person))} {dice.Pick(pleased ? Pleased : Upset)}.";
+        var things = dice.Draw(Words.Reviewed, 2);
+        return dice.Below(4) switch
         {
-            0 => Restated(dice, scene, pleased),
-            1 or 2 => new($"{scene} {Sentence(Clause(dice, dice.Pick(Words.Reviewed), pleased))}", $" So {Words.She(person)} {outcome}."),
-            _ => new($"{scene} {Sentence(Contrast(dice, pleased))}", $" So {(dice.Coin() ? person : Words.She(person))} {outcome}."),
+            0 => new($"{scene} {Sentence(Clause(dice, things[0], pleased))}", $" It was {Verdict(pleased)}. {outcome}"),
+            1 => new($"{scene} {Sentence(Contrast(dice, things, pleased, out var best))}", $" The {best} was {Verdict(true)}. {outcome}"),
+            _ => new($"{scene} {Sentence(Contrast(dice, things, pleased, out _))}", $" {outcome}"),
         };
     }
 
-    private static Story Restated(Dice dice, string scene, bool pleased)
-    {
-        var thing = dice.Pick(Words.Reviewed);
-        return new($"{scene} {Sentence(Clause(dice, thing, pleased))}", $" Yes, it was {dice.Pick(pleased ? Words.Praise : Words.Blame)}.");
-    }
+    private static string Verdict(bool pleased) => pleased ? "a joy" : "a shame";
 
-    private static string Contrast(Dice dice, bool pleased)
+    private static string Contrast(Dice dice, string[] things, bool pleased, out string praised)
     {
-        var things = dice.Draw(Words.Reviewed, 2);
-        return dice.Coin()
+        var last = dice.Coin();
+        praised = things[pleased == last ? 1 : 0];
+        return last
             ? $"{Clause(dice, things[0], !pleased)} but {Clause(dice, things[1], pleased)}"
             : $"{Clause(dice, things[0], pleased)} though {Clause(dice, things[1], !pleased)}";
     }

@@ -21,12 +21,13 @@ internal sealed class OrderTask : SampleTask
         var (text, person, deeds) = Events(dice);
         var she = dice.Coin() ? person : Words.She(person);
         var asked = dice.Below(2);
-        return new($"Story. {text}.", dice.Below(4) switch
-        {
-            0 => $" So first {she} {deeds[0]} and then {she} {deeds[1]}.",
-            1 => $" So {she} {deeds[asked]} in the {Half(asked)} and {deeds[1 - asked]} in the {Half(1 - asked)}.",
-            _ => $" Those who want to see how {person} {deeds[asked]} must come in the {Half(asked)}.",
-        });
+        return Story.Of(
+            dice,
+            $"Story. {text}.",
+            2,
+            $"So first {she} {deeds[0]} and then {she} {deeds[1]}.",
+            $"So {she} {deeds[asked]} in the {Half(asked)} and {deeds[1 - asked]} in the {Half(1 - asked)}.",
+            $"Those who saw how {person} {deeds[asked]} came in the {Half(asked)}.");
     }
 
     private static string Half(int position) => position == 0 ? "morning" : "evening";

@@ -22,10 +22,14 @@ internal sealed class PlaceTask : SampleTask
     public override Story Tell(Dice dice)
     {
         var (text, things, places) = Moves(dice);
-        var order = dice.Draw([0, 1, 2], 2);
-        return new($"{dice.Pick(Words.Openers)} {text}.", dice.Coin()
-            ? $" Now the {things[order[0]]} is in the {places[order[0]]} and the {things[order[1]]} is in the {places[order[1]]}."
-            : $" To find the {things[order[0]]}, look in the {places[order[0]]}.");
+        var order = dice.Shuffle([0, 1, 2]);
+        return Story.Of(
+            dice,
+            $"{dice.Pick(Words.Openers)} {text}.",
+            2,
+            $"Now the {things[order[0]]} is in the {places[order[0]]}.",
+            $"To find the {things[order[1]]}, look in the {places[order[1]]}.",
+            $"The {things[order[2]]} stays in the {places[order[2]]}.");
     }
 
     private static (string Text, string[] Things, string[] Places) Moves(Dice dice)

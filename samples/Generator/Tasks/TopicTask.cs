@@ -33,16 +33,15 @@ internal sealed class TopicTask : SampleTask
         var talk = Talk(dice, subject);
         var subjects = talk.Subjects.Select(s => Subjects[s]).ToArray();
         var (asked, other) = (talk.Asked, 1 - talk.Asked);
-        return new(
+        return Story.Of(
+            dice,
             dice.Coin()
                 ? $"{dice.Pick(Words.Openers)} they spoke of the {talk.Things[0]} on {talk.Days[0]} and of the {talk.Things[1]} on {talk.Days[1]}."
                 : $"{dice.Pick(Words.Openers)} on {talk.Days[0]} they spoke of the {talk.Things[0]} and on {talk.Days[1]} they spoke of the {talk.Things[1]}.",
-            dice.Below(3) switch
-            {
-                0 => $" So {talk.Days[asked]} was about {subjects[asked]} and {talk.Days[other]} was about {subjects[other]}.",
-                1 => $" The day for {subjects[asked]} was {talk.Days[asked]}.",
-                _ => $" On {talk.Days[asked]}, then, the talk was of {subjects[asked]}.",
-            });
+            2,
+            $"So {talk.Days[asked]} was about {subjects[asked]} and {talk.Days[other]} was about {subjects[other]}.",
+            $"The day for {subjects[asked]} was {talk.Days[asked]}.",
+            $"On {talk.Days[other]}, then, the talk was of {subjects[other]}.");
     }
 
     private static (string[] Days, string[] Things, int[] Subjects, int Asked) Talk(Dice dice, int subject)

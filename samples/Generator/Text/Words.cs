@@ -3,11 +3,11 @@ namespace FedRLora.Generator.Text;
 /// <summary>The vocabulary of the small world that tasks and stories share.</summary>
 internal static class Words
 {
-    public static readonly string[] Women = ["Anna", "Eva", "Mary", "Lucy", "Nina", "Rosa", "Emma", "Clara", "Ida", "Ruth", "Vera", "Lena"];
-    public static readonly string[] Men = ["Tom", "Ben", "Sam", "Max", "Paul", "Hugo", "Leo", "Carl", "Finn", "Otto", "Ivan", "Noah"];
+    public static readonly string[] Women = ["Anna", "Eva", "Mary", "Lucy", "Nina", "Rosa", "Emma", "Clara"];
+    public static readonly string[] Men = ["Tom", "Ben", "Sam", "Max", "Paul", "Hugo", "Leo", "Carl"];
     public static readonly string[] People = [.. Women, .. Men];
 
-    public static readonly string[] Objects = ["ball", "lamp", "book", "key", "cup", "hat", "box", "coin", "ring", "map", "pen", "bag", "clock", "rope", "doll", "kite", "spoon", "flute", "mirror", "basket"];
+    public static readonly string[] Objects = ["ball", "lamp", "book", "key", "cup", "hat", "box", "coin", "ring", "map", "pen", "bag", "clock", "rope", "doll", "kite"];
     public static readonly string[] Places = ["kitchen", "garden", "attic", "shed", "office", "cellar", "barn", "park", "school", "market", "church", "tower", "harbour", "library", "station", "castle"];
     public static readonly string[] Days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
     public static readonly string[] Deeds = ["cooked", "swam", "sang", "painted", "slept", "danced", "read", "wrote", "prayed", "shopped", "cleaned", "fished", "rested", "jogged", "sewed", "baked"];
