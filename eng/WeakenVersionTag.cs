@@ -1,3 +1,4 @@
+#nullable disable // compiled by MSBuild's task factory, which has no nullable context
 using System;
 using System.IO;
 using System.Linq;

@@ -1,0 +1,92 @@
+using System.Globalization;
+using System.Text;
+
+namespace FedRLora.Training.Data.Tokenizers;
+
+/// <summary>A token that is found in the text itself, before the model sees it.</summary>
+/// <param name="Id">Token id.</param>
+/// <param name="Content">Its spelling.</param>
+/// <param name="Special">Left out when special tokens are skipped in decoding.</param>
+/// <param name="Normalized">Sought in normalized text instead of the text as given.</param>
+/// <param name="SingleWord">Found only where no letter, digit or underscore touches it.</param>
+/// <param name="LeftStrip">Takes the whitespace before it.</param>
+/// <param name="RightStrip">Takes the whitespace after it.</param>
+internal sealed record AddedToken(int Id, string Content, bool Special, bool Normalized, bool SingleWord, bool LeftStrip, bool RightStrip);
+
+/// <summary>The added tokens of a tokenizer; cuts a text at them, leftmost first and of those the longest.</summary>
+internal sealed class AddedTokens
+{
+    private readonly Dictionary<char, (AddedToken Token, string Pattern)[]> _raw;
+    private readonly Dictionary<char, (AddedToken Token, string Pattern)[]> _normalized;
+
+    /// <param name="tokens">All added tokens.</param>
+    /// <param name="normalizer">Applied to the spelling of tokens that are sought in normalized text.</param>
+    public AddedTokens(IReadOnlyList<AddedToken> tokens, Func<string, string> normalizer)
+    {
+        Tokens = tokens;
+        _raw = ByFirstCharacter(tokens.Where(static token => !token.Normalized).Select(static token => (token, token.Content)));
+        _normalized = ByFirstCharacter(tokens.Where(static token => token.Normalized).Select(token => (token, normalizer(token.Content))));
+    }
+
+    public IReadOnlyList<AddedToken> Tokens { get; }
+
+    /// <summary>The text in order: added tokens with their id, what is between them without.</summary>
+    public IEnumerable<(string Text, int? Id)> Split(string text, bool normalized)
+    {
+        var patterns = normalized ? _normalized : _raw;
+        var start = 0;
+        for (var i = 0; i < text.Length;)
+        {
+            if (Match(patterns, text, i) is not { } found)
+            {
+                i++;
+                continue;
+            }
+
+            var (begin, end) = (i, i + found.Pattern.Length);
+            if (found.Token.LeftStrip) begin = StripLeft(text, begin, start);
+            if (found.Token.RightStrip) end = StripRight(text, end);
+            if (begin > start) yield return (text[start..begin], null);
+            yield return (text[begin..end], found.Token.Id);
+            start = i = end;
+        }
+
+        if (start < text.Length) yield return (text[start..], null);
+    }
+
+    private static Dictionary<char, (AddedToken, string)[]> ByFirstCharacter(IEnumerable<(AddedToken Token, string Pattern)> patterns) => patterns
+        .Where(static entry => entry.Pattern.Length > 0)
+        .GroupBy(static entry => entry.Pattern[0])
+        .ToDictionary(static group => group.Key, static group => group.OrderByDescending(static entry => entry.Pattern.Length).ToArray());
+
+    private static (AddedToken Token, string Pattern)? Match(Dictionary<char, (AddedToken Token, string Pattern)[]> patterns, string text, int at)
+    {
+        if (!patterns.TryGetValue(text[at], out var candidates)) return null;
+        foreach (var candidate in candidates)
+        {
+            if (string.CompareOrdinal(text, at, candidate.Pattern, 0, candidate.Pattern.Length) == 0)
+                return candidate.Token.SingleWord && !StandsAlone(text, at, at + candidate.Pattern.Length) ? null : candidate;
+        }
+
+        return null;
+    }
+
+    private static bool StandsAlone(string text, int begin, int end) =>
+        !(Rune.DecodeLastFromUtf16(text.AsSpan(0, begin), out var before, out _) == System.Buffers.OperationStatus.Done && IsWord(before))
+        && !(Rune.DecodeFromUtf16(text.AsSpan(end), out var after, out _) == System.Buffers.OperationStatus.Done && IsWord(after));
+
+    private static bool IsWord(Rune rune) => Rune.IsLetterOrDigit(rune) || Rune.GetUnicodeCategory(rune)
+        is UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.EnclosingMark or UnicodeCategory.ConnectorPunctuation;
+
+    private static int StripLeft(string text, int at, int bound)
+    {
+        while (at > bound && char.IsWhiteSpace(text[at - 1])) at--;
+        return at;
+    }
+
+    private static int StripRight(string text, int at)
+    {
+        while (at < text.Length && char.IsWhiteSpace(text[at])) at++;
+        return at;
+    }
+}

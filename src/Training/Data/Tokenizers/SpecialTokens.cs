@@ -1,0 +1,67 @@
+using System.Text.Json;
+using FedRLora.Abstractions;
+
+namespace FedRLora.Training.Data.Tokenizers;
+
+/// <summary>A token with a role: its spelling, or its id where only the model's configuration names it.</summary>
+internal sealed record SpecialToken(string? Spelling, int? Id);
+
+/// <summary>The tokens with a role, from <c>tokenizer_config.json</c>, else <c>special_tokens_map.json</c>, else <c>config.json</c>.</summary>
+internal sealed record SpecialTokens(SpecialToken Begin, SpecialToken End, SpecialToken Pad)
+{
+    private static readonly string[] Keys = ["bos_token", "eos_token", "pad_token"];
+
+    public static SpecialTokens Load(string folder)
+    {
+        var (first, second) = (Read(Path.Combine(folder, "tokenizer_config.json")), Read(Path.Combine(folder, "special_tokens_map.json")));
+        var ids = ReadIds(Path.Combine(folder, "config.json"));
+        SpecialToken Token(string key) => new(first.GetValueOrDefault(key) ?? second.GetValueOrDefault(key), ids.TryGetValue(key, out var id) ? id : null);
+        return new SpecialTokens(Token("bos_token"), Token("eos_token"), Token("pad_token"));
+    }
+
+    private static Dictionary<string, string> Read(string path)
+    {
+        var spellings = new Dictionary<string, string>(StringComparer.Ordinal);
+        if (!File.Exists(path)) return spellings;
+        try
+        {
+            using var document = JsonDocument.Parse(File.ReadAllText(path));
+            foreach (var key in Keys)
+            {
+                if (!document.RootElement.TryGetProperty(key, out var value)) continue;
+                // Either the spelling, or a whole added token with its spelling as content.
+                if (value.ValueKind == JsonValueKind.Object && value.TryGetProperty("content", out var content)) value = content;
+                if (value.ValueKind == JsonValueKind.String) spellings.Add(key, value.GetString()!);
+                else if (value.ValueKind != JsonValueKind.Null) throw new BadInputException($"{path}: {key} is {value.ValueKind}, expected a token");
+            }
+
+            return spellings;
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
+        {
+            throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
+        }
+    }
+
+    private static Dictionary<string, int> ReadIds(string path)
+    {
+        var ids = new Dictionary<string, int>(StringComparer.Ordinal);
+        if (!File.Exists(path)) return ids;
+        try
+        {
+            using var document = JsonDocument.Parse(File.ReadAllText(path));
+            foreach (var key in Keys)
+            {
+                if (!document.RootElement.TryGetProperty(key + "_id", out var value)) continue;
+                if (value.ValueKind == JsonValueKind.Array && value.GetArrayLength() > 0) value = value[0]; // several end tokens: the first is the tokenizer's
+                if (value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var id)) ids.Add(key, id);
+            }
+
+            return ids;
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
+        {
+            throw new BadInputException($"{path}: cannot be read: {exception.Message.ReplaceLineEndings(" ")}", exception);
+        }
+    }
+}

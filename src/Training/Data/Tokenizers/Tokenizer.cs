@@ -1,0 +1,120 @@
+using FedRLora.Abstractions;
+
+namespace FedRLora.Training.Data.Tokenizers;
+
+/// <summary>
+/// The tokenizer of a Hugging Face folder, read from <c>tokenizer.json</c>: added tokens, normalizer, pre-tokenizer, model,
+/// post-processor, decoder, in that order. Safe to share between threads.
+/// </summary>
+public sealed class Tokenizer
+{
+    private readonly TokenizerParts _parts;
+    private readonly Dictionary<int, string> _tokenOf = [];
+    private readonly HashSet<int> _special;
+
+    private Tokenizer(TokenizerParts parts, SpecialTokens special)
+    {
+        _parts = parts;
+        foreach (var (token, id) in parts.Model.Vocabulary) _tokenOf[id] = token;
+        foreach (var added in parts.Added.Tokens) _tokenOf[added.Id] = added.Content;
+        _special = [.. parts.Added.Tokens.Where(static token => token.Special).Select(static token => token.Id)];
+        VocabularySize = _tokenOf.Count == 0 ? 0 : _tokenOf.Keys.Max() + 1;
+        (BeginId, EndId, PadId) = (IdOf(special.Begin), IdOf(special.End), IdOf(special.Pad));
+    }
+
+    /// <summary>Highest token id plus one: what an embedding must at least hold.</summary>
+    public int VocabularySize { get; }
+
+    /// <summary>Token that begins a text, from <c>tokenizer_config.json</c>, <c>special_tokens_map.json</c> or <c>config.json</c>.</summary>
+    public int? BeginId { get; }
+
+    /// <summary>Token that ends a text.</summary>
+    public int? EndId { get; }
+
+    /// <summary>Padding token.</summary>
+    public int? PadId { get; }
+
+    /// <summary>Reads the tokenizer of a model folder.</summary>
+    /// <exception cref="BadInputException">Missing, not valid, or it uses a part that is not implemented; the part is named.</exception>
+    public static Tokenizer Load(string folder)
+    {
+        var path = Path.Combine(folder, "tokenizer.json");
+        return File.Exists(path)
+            ? new Tokenizer(TokenizerJson.Read(path), SpecialTokens.Load(folder))
+            : throw new BadInputException($"{folder}: no tokenizer.json; put the model's there, or write one with save_pretrained of its fast tokenizer");
+    }
+
+    /// <summary>Token ids of a text.</summary>
+    /// <param name="text">Any text; an added token in it becomes that token.</param>
+    /// <param name="addSpecialTokens">Whether the post-processor adds its tokens, such as the begin token.</param>
+    public int[] Encode(string text, bool addSpecialTokens)
+    {
+        var ids = new List<int>(text.Length / 3 + 8);
+        foreach (var raw in _parts.Added.Split(text, normalized: false))
+        {
+            if (raw.Id is { } id) ids.Add(id);
+            else EncodeSegment(_parts.Normalizer(raw.Text), ids);
+        }
+
+        return addSpecialTokens ? _parts.PostProcessor(ids) : [.. ids];
+    }
+
+    /// <summary>Text of token ids, without clean-up of spaces; ids that the tokenizer does not have are left out.</summary>
+    /// <param name="ids">Token ids.</param>
+    /// <param name="skipSpecialTokens">Whether special tokens are left out.</param>
+    public string Decode(IReadOnlyList<int> ids, bool skipSpecialTokens)
+    {
+        var tokens = new List<string>(ids.Count);
+        foreach (var id in ids)
+        {
+            if (_tokenOf.TryGetValue(id, out var token) && !(skipSpecialTokens && _special.Contains(id))) tokens.Add(token);
+        }
+
+        return string.Concat(_parts.Decoder(tokens));
+    }
+
+    /// <summary>The vocabulary's spelling of each id.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The tokenizer has no such id.</exception>
+    public IReadOnlyList<string> Tokens(IReadOnlyList<int> ids) => [.. ids.Select(id =>
+        _tokenOf.TryGetValue(id, out var token) ? token : throw new ArgumentOutOfRangeException(nameof(ids), id, "The tokenizer has no such id."))];
+
+    /// <summary>Id of a token by the vocabulary's spelling, or null.</summary>
+    public int? IdOf(string? token) => token switch
+    {
+        null => null,
+        _ when _parts.Added.Tokens.FirstOrDefault(added => added.Content == token) is { } added => added.Id,
+        _ => _parts.Model.Vocabulary.TryGetValue(token, out var id) ? id : null,
+    };
+
+    private int? IdOf(SpecialToken token) => IdOf(token.Spelling) ?? token.Id;
+
+    private void EncodeSegment(string normalized, List<int> ids)
+    {
+        foreach (var piece in _parts.Added.Split(normalized, normalized: true))
+        {
+            if (piece.Id is { } id)
+            {
+                ids.Add(id);
+                continue;
+            }
+
+            foreach (var word in _parts.PreTokenizer(piece.Text)) _parts.Model.Encode(word, ids);
+        }
+    }
+}
+
+/// <summary>The stages of a tokenizer.</summary>
+internal sealed record TokenizerParts
+{
+    public required AddedTokens Added { get; init; }
+
+    public required Func<string, string> Normalizer { get; init; }
+
+    public required Func<string, IEnumerable<string>> PreTokenizer { get; init; }
+
+    public required BytePairEncoding Model { get; init; }
+
+    public required Func<List<int>, int[]> PostProcessor { get; init; }
+
+    public required Func<IReadOnlyList<string>, IReadOnlyList<string>> Decoder { get; init; }
+}

@@ -1,0 +1,99 @@
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Models;
+
+/// <summary>What a model calls at each linear layer: the adapters are an argument of forward.</summary>
+public interface ILayerAdapters
+{
+    /// <summary>
+    /// Adds the adapter's part. Called inside the dispose scope of one layer: what an adapter keeps longer than that it must
+    /// move or detach itself.
+    /// </summary>
+    /// <param name="module">The linear layer, for example <c>model.layers.0.self_attn.q_proj</c>.</param>
+    /// <param name="x">Input of the layer, <c>[.., InWidth]</c>.</param>
+    /// <param name="y">Output of the frozen layer, <c>[.., OutWidth]</c>, bias included; not to be changed in place.</param>
+    /// <returns>y plus the adapter's part, or <paramref name="y"/> itself where the module has no adapter.</returns>
+    Tensor Adapt(string module, Tensor x, Tensor y);
+}
+
+/// <summary>A linear layer that can be adapted.</summary>
+/// <param name="Module">Its name in the model, for example <c>model.layers.0.self_attn.q_proj</c>.</param>
+/// <param name="InWidth">Size of its input.</param>
+/// <param name="OutWidth">Size of its output.</param>
+public sealed record LinearShape(string Module, int InWidth, int OutWidth);
+
+/// <summary>
+/// A frozen decoder-only language model. Forward writes nothing: many threads may use one model, each with adapters of its own.
+/// </summary>
+public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionary<string, Tensor> parameters) : IDisposable
+{
+    /// <summary>Sizes and settings.</summary>
+    public ModelConfig Config { get; } = config;
+
+    /// <summary>Parameters by Hugging Face name; owned by the model, not to be replaced or written by users of a frozen model.</summary>
+    public IReadOnlyDictionary<string, Tensor> Parameters { get; } = parameters;
+
+    /// <summary>The adaptable linear layers in order of use; the LM head is not among them.</summary>
+    public abstract IReadOnlyList<LinearShape> Linears { get; }
+
+    /// <summary>Where the parameters are.</summary>
+    public Device Device => Parameters.Values.First().device;
+
+    /// <summary>Hidden states after the final norm.</summary>
+    /// <param name="inputIds">int64 <c>[Bsz, T]</c>, T at most <see cref="ModelConfig.MaxPositions"/>.</param>
+    /// <param name="attentionMask">
+    /// int64 or bool <c>[Bsz, T]</c>, 1 at real tokens, all of them before any padding; null where every token is real. With padding
+    /// on the right the causal mask alone hides it from real tokens; rows at padding positions carry no meaning.
+    /// </param>
+    /// <param name="adapters">Adds to the linear layers; null for the frozen model.</param>
+    /// <param name="hiddenStates">
+    /// Receives the embeddings, the output of each layer but the last, and the result: Layers + 1 tensors, in the caller's scope.
+    /// </param>
+    /// <returns><c>[Bsz, T, D]</c>, in the caller's dispose scope.</returns>
+    public abstract Tensor Hidden(Tensor inputIds, Tensor? attentionMask, ILayerAdapters? adapters, List<Tensor>? hiddenStates = null);
+
+    /// <summary>The LM head; apply it only to rows whose logits are used.</summary>
+    /// <param name="hidden"><c>[.., D]</c>.</param>
+    /// <returns><c>[.., V]</c>.</returns>
+    public abstract Tensor LogitsOf(Tensor hidden);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (var parameter in Parameters.Values) parameter.Dispose();
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Checks what would otherwise end in native code.</summary>
+    /// <exception cref="ArgumentException">Wrong shape or type, too long, an id outside the vocabulary, or padding before a real token.</exception>
+    private protected void CheckInput(Tensor inputIds, Tensor? attentionMask)
+    {
+        if (inputIds.dtype != ScalarType.Int64 || inputIds.dim() != 2)
+            throw new ArgumentException($"Input ids are {inputIds.dtype} [{string.Join(", ", inputIds.shape)}], expected Int64 [Bsz, T].");
+        if (inputIds.shape[1] > Config.MaxPositions)
+            throw new ArgumentException($"The sequence has {inputIds.shape[1]} tokens, the model takes {Config.MaxPositions}.");
+        if (attentionMask is not null && !attentionMask.shape.AsSpan().SequenceEqual(inputIds.shape))
+            throw new ArgumentException($"The attention mask is [{string.Join(", ", attentionMask.shape)}], the input [{string.Join(", ", inputIds.shape)}].");
+
+        // On another device, looking at values would stall it.
+        if (inputIds.device_type == DeviceType.CPU) CheckIds(inputIds);
+        if (attentionMask is { device_type: DeviceType.CPU } && attentionMask.shape[1] > 1) CheckPadding(attentionMask);
+    }
+
+    private void CheckIds(Tensor inputIds)
+    {
+        foreach (var id in inputIds.data<long>())
+        {
+            if (id < 0 || id >= Config.VocabularySize) throw new ArgumentException($"Token id {id} is outside the model's vocabulary of {Config.VocabularySize}.");
+        }
+    }
+
+    private static void CheckPadding(Tensor attentionMask)
+    {
+        using var scope = NewDisposeScope();
+        var real = attentionMask.to(ScalarType.Int8);
+        var rises = real.narrow(1, 1, real.shape[1] - 1).gt(real.narrow(1, 0, real.shape[1] - 1));
+        if (rises.any().item<bool>()) throw new ArgumentException("The attention mask has padding before a real token; padding belongs on the right.");
+    }
+}

@@ -1,0 +1,225 @@
+using System.Globalization;
+using System.Text.Json;
+using FedRLora.Abstractions;
+
+namespace FedRLora.Training.Models;
+
+/// <summary>What a model family needs from <c>config.json</c>.</summary>
+public sealed record ModelConfig
+{
+    /// <summary>The family, as in <see cref="ModelRegistry"/>.</summary>
+    public required string ModelType { get; init; }
+
+    /// <summary>Model width D.</summary>
+    public required int HiddenSize { get; init; }
+
+    /// <summary>Width inside the MLP.</summary>
+    public required int IntermediateSize { get; init; }
+
+    /// <summary>Number of layers.</summary>
+    public required int Layers { get; init; }
+
+    /// <summary>Attention heads of the queries.</summary>
+    public required int AttentionHeads { get; init; }
+
+    /// <summary>Attention heads of keys and values; divides <see cref="AttentionHeads"/>.</summary>
+    public required int KeyValueHeads { get; init; }
+
+    /// <summary>Width of one attention head; not always D / heads.</summary>
+    public required int HeadDim { get; init; }
+
+    /// <summary>Vocabulary V.</summary>
+    public required int VocabularySize { get; init; }
+
+    /// <summary>Longest sequence.</summary>
+    public required int MaxPositions { get; init; }
+
+    /// <summary>Added to the mean square in normalization.</summary>
+    public required double NormEpsilon { get; init; }
+
+    /// <summary>Base of the rotary angles.</summary>
+    public double RopeTheta { get; init; } = 10000;
+
+    /// <summary>The LM head is the embedding.</summary>
+    public bool TieWordEmbeddings { get; init; }
+
+    /// <summary>Token that begins a text.</summary>
+    public int? BeginId { get; init; }
+
+    /// <summary>Tokens that end a generation.</summary>
+    public IReadOnlyList<int> EndIds { get; init; } = [];
+
+    /// <summary>Padding token.</summary>
+    public int? PadId { get; init; }
+
+    /// <summary>Reads <c>config.json</c> of a folder.</summary>
+    /// <exception cref="BadInputException">Missing, not valid, or it asks for something the code does not implement; the key is named.</exception>
+    public static ModelConfig Load(string folder)
+    {
+        var path = Path.Combine(folder, "config.json");
+        try
+        {
+            return Parse(File.ReadAllText(path), path);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
+        }
+    }
+
+    /// <summary>Reads the text of a <c>config.json</c>.</summary>
+    /// <param name="json">The text.</param>
+    /// <param name="name">What messages call it.</param>
+    /// <inheritdoc cref="Load" path="/exception"/>
+    public static ModelConfig Parse(string json, string name)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(json);
+            var reader = new ConfigReader(document.RootElement, name);
+            var type = reader.Text("model_type");
+            var config = ModelRegistry.FamilyOf(type, name).ReadConfig(reader);
+            reader.RefuseUnread();
+            config.Validate(name);
+            return config;
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        {
+            // InvalidOperationException: a string that is not valid Unicode.
+            throw new BadInputException($"{name}: not valid JSON: {exception.Message.ReplaceLineEndings(" ")}", exception);
+        }
+    }
+
+    /// <summary>The text of a <c>config.json</c> that reads back as this record.</summary>
+    public string ToJson() => ModelRegistry.FamilyOf(ModelType, nameof(ModelConfig)).WriteConfig(this);
+
+    /// <summary>Checks sizes against each other.</summary>
+    /// <exception cref="BadInputException">A size is out of range; it is named with its value and bound.</exception>
+    internal void Validate(string name)
+    {
+        void Positive(string key, int value)
+        {
+            if (value <= 0) throw new BadInputException($"{name}: {key} is {value}, expected at least 1");
+        }
+
+        Positive("hidden_size", HiddenSize);
+        Positive("intermediate_size", IntermediateSize);
+        Positive("num_hidden_layers", Layers);
+        Positive("num_attention_heads", AttentionHeads);
+        Positive("num_key_value_heads", KeyValueHeads);
+        Positive("head_dim", HeadDim);
+        Positive("vocab_size", VocabularySize);
+        Positive("max_position_embeddings", MaxPositions);
+        if (Layers > 10_000) throw new BadInputException($"{name}: num_hidden_layers is {Layers}, expected at most 10000");
+        if (AttentionHeads % KeyValueHeads != 0)
+            throw new BadInputException($"{name}: num_key_value_heads is {KeyValueHeads}, expected a divisor of num_attention_heads {AttentionHeads}");
+        if (HeadDim % 2 != 0) throw new BadInputException($"{name}: head_dim is {HeadDim}, expected an even number");
+        if (!(NormEpsilon >= 0 && double.IsFinite(NormEpsilon)))
+            throw new BadInputException(string.Create(CultureInfo.InvariantCulture, $"{name}: the norm's epsilon is {NormEpsilon}, expected a finite number of at least 0"));
+        if (!(RopeTheta > 0 && double.IsFinite(RopeTheta)))
+            throw new BadInputException(string.Create(CultureInfo.InvariantCulture, $"{name}: rope_theta is {RopeTheta}, expected a positive finite number"));
+    }
+}
+
+/// <summary>
+/// Reads the keys of a <c>config.json</c> and remembers which: a key that nobody read and that switches something on is refused
+/// by name, so that no setting is ever ignored.
+/// </summary>
+internal sealed class ConfigReader
+{
+    // No influence on what the network computes.
+    private static readonly string[] Harmless =
+    [
+        "architectures", "transformers_version", "torch_dtype", "dtype", "use_cache", "initializer_range", "model_type",
+        "pretraining_tp", "output_attentions", "output_hidden_states", "return_dict", "auto_map", "id2label", "label2id",
+        "task_specific_params", "problem_type", "tokenizer_class", "prefix", "sep_token_id", "chunk_size_feed_forward",
+    ];
+
+    private readonly Dictionary<string, JsonElement> _values = new(StringComparer.Ordinal);
+    private readonly HashSet<string> _read = [.. Harmless];
+    private readonly string _name;
+
+    public ConfigReader(JsonElement root, string name)
+    {
+        _name = name;
+        if (root.ValueKind != JsonValueKind.Object) throw new BadInputException($"{name}: {root.ValueKind}, expected an object");
+        foreach (var entry in root.EnumerateObject())
+        {
+            if (!_values.TryAdd(entry.Name, entry.Value)) throw new BadInputException($"{name}: {entry.Name} occurs twice");
+        }
+    }
+
+    public string Text(string key) => Find(key) is { ValueKind: JsonValueKind.String } value ? value.GetString()! : throw Bad(key, "a string");
+
+    public int Integer(string key) => OptionalInteger(key) ?? throw Bad(key, "an integer");
+
+    public int? OptionalInteger(string key) => Find(key) switch
+    {
+        null => null,
+        { ValueKind: JsonValueKind.Number } value when value.TryGetInt32(out var number) => number,
+        _ => throw Bad(key, "an integer"),
+    };
+
+    /// <summary>A number, or a list of them; empty where absent.</summary>
+    public IReadOnlyList<int> Integers(string key) => Find(key) switch
+    {
+        null => [],
+        { ValueKind: JsonValueKind.Array } list => [.. list.EnumerateArray().Select(item =>
+            item.ValueKind == JsonValueKind.Number && item.TryGetInt32(out var number) ? number : throw Bad(key, "an integer or a list of integers"))],
+        _ => [Integer(key)],
+    };
+
+    public double Number(string key, double? absent = null) => Find(key) switch
+    {
+        null => absent ?? throw Bad(key, "a number"),
+        { ValueKind: JsonValueKind.Number } value => value.GetDouble(),
+        _ => throw Bad(key, "a number"),
+    };
+
+    public bool Flag(string key, bool absent) => Find(key) switch
+    {
+        null => absent,
+        { ValueKind: JsonValueKind.True } => true,
+        { ValueKind: JsonValueKind.False } => false,
+        _ => throw Bad(key, "true or false"),
+    };
+
+    /// <summary>The one value of a setting that is implemented.</summary>
+    public void Only(string key, string expected)
+    {
+        if (Text(key) != expected) throw Bad(key, $"\"{expected}\", the only one implemented for this family");
+    }
+
+    /// <summary>A setting that must be absent, null, false or 0.</summary>
+    public void Off(string key)
+    {
+        if (Find(key) is { } value && !IsOff(value)) throw Bad(key, "null, false or 0: it is not implemented for this family");
+    }
+
+    public void RefuseUnread()
+    {
+        foreach (var (key, value) in _values)
+        {
+            if (!_read.Contains(key) && !key.StartsWith('_') && !IsOff(value))
+                throw new BadInputException($"{_name}: {key} is {Shorten(value)}, a setting that is not implemented for this family");
+        }
+    }
+
+    private static bool IsOff(JsonElement value) =>
+        value.ValueKind is JsonValueKind.Null or JsonValueKind.False || value is { ValueKind: JsonValueKind.Number } && value.TryGetDouble(out var number) && number == 0;
+
+    private static string Shorten(JsonElement value)
+    {
+        var text = value.GetRawText().ReplaceLineEndings(" ");
+        return text.Length > 100 ? text[..100] + "..." : text;
+    }
+
+    private JsonElement? Find(string key)
+    {
+        _read.Add(key);
+        return _values.TryGetValue(key, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+    }
+
+    private BadInputException Bad(string key, string expected) =>
+        new($"{_name}: {key} is {(_values.TryGetValue(key, out var value) ? Shorten(value) : "missing")}, expected {expected}");
+}

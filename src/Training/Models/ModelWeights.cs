@@ -1,0 +1,168 @@
+using System.Text.Json;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Tensors;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Models;
+
+/// <summary>
+/// The weights of a Hugging Face folder: <c>model.safetensors</c>, or <c>model.safetensors.index.json</c> with its shards,
+/// memory-mapped. A tensor is copied straight from the map into memory of libtorch.
+/// </summary>
+public sealed class ModelWeights : IDisposable
+{
+    private const string SingleFile = "model.safetensors";
+    private const string IndexFile = "model.safetensors.index.json";
+    private const long CopyBytes = 1L << 30;
+
+    private readonly Dictionary<string, SafetensorsFile> _fileOf = new(StringComparer.Ordinal);
+    private readonly List<SafetensorsFile> _files = [];
+
+    private ModelWeights(string folder) => Folder = folder;
+
+    /// <summary>The folder.</summary>
+    public string Folder { get; }
+
+    /// <summary>Every tensor's name.</summary>
+    public IReadOnlyCollection<string> Names => _fileOf.Keys;
+
+    /// <summary>Maps the files and checks headers and index.</summary>
+    /// <exception cref="BadInputException">No weights, or a file that is not what it should be.</exception>
+    public static ModelWeights Open(string folder)
+    {
+        var weights = new ModelWeights(folder);
+        try
+        {
+            if (File.Exists(Path.Combine(folder, SingleFile))) weights.AddSingleFile(Path.Combine(folder, SingleFile));
+            else if (File.Exists(Path.Combine(folder, IndexFile))) weights.AddShards(Path.Combine(folder, IndexFile));
+            else throw new BadInputException($"{folder}: neither {SingleFile} nor {IndexFile}; weights in another format must be saved as safetensors first");
+            return weights;
+        }
+        catch
+        {
+            weights.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Shape and element type of a tensor as stored.</summary>
+    /// <exception cref="BadInputException">The folder has no tensor of that name.</exception>
+    public SafetensorsTensor Describe(string name) => FileOf(name).Describe(name);
+
+    /// <summary>A new tensor with the stored values, converted to <paramref name="dtype"/> on the CPU and then moved.</summary>
+    /// <param name="name">The tensor's name.</param>
+    /// <param name="shape">The shape it must have.</param>
+    /// <param name="device">Where the result is wanted.</param>
+    /// <param name="dtype">Element type of the result.</param>
+    /// <exception cref="BadInputException">The tensor is missing, has another shape, or does not hold floats.</exception>
+    public Tensor Read(string name, IReadOnlyList<long> shape, Device device, ScalarType dtype)
+    {
+        var file = FileOf(name);
+        var stored = Check(file, name, shape);
+        using var scope = NewDisposeScope();
+        var raw = empty([.. stored.Shape], DtypeOf(stored.Dtype)!.Value, CPU);
+        Copy(file, stored, raw);
+        return raw.to(dtype).to(device).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Checks that a tensor could be read, without reading it.</summary>
+    /// <inheritdoc cref="Read" path="/exception"/>
+    public void Check(string name, IReadOnlyList<long> shape) => Check(FileOf(name), name, shape);
+
+    /// <inheritdoc/>
+    public void Dispose() => _files.ForEach(static file => file.Dispose());
+
+    private static SafetensorsTensor Check(SafetensorsFile file, string name, IReadOnlyList<long> shape)
+    {
+        var stored = file.Describe(name);
+        if (!stored.Shape.SequenceEqual(shape))
+            throw new BadInputException($"{file.Path}: tensor {name}: shape [{string.Join(", ", stored.Shape)}], expected [{string.Join(", ", shape)}]");
+        if (DtypeOf(stored.Dtype) is null)
+            throw new BadInputException($"{file.Path}: tensor {name}: dtype {stored.Dtype}, expected F64, F32, F16 or BF16");
+        return stored;
+    }
+
+    private static ScalarType? DtypeOf(SafetensorsDtype dtype) => dtype switch
+    {
+        SafetensorsDtype.F64 => ScalarType.Float64,
+        SafetensorsDtype.F32 => ScalarType.Float32,
+        SafetensorsDtype.F16 => ScalarType.Float16,
+        SafetensorsDtype.BF16 => ScalarType.BFloat16,
+        _ => null,
+    };
+
+    // By rows of the first dimension: a span holds at most 2 GiB.
+    private static unsafe void Copy(SafetensorsFile file, SafetensorsTensor stored, Tensor target)
+    {
+        if (stored.SizeBytes == 0) return;
+        var source = file.PointerTo(stored.Name);
+        if (stored.SizeBytes <= CopyBytes)
+        {
+            new ReadOnlySpan<byte>(source, (int)stored.SizeBytes).CopyTo(target.bytes);
+            return;
+        }
+
+        var rowBytes = stored.SizeBytes / stored.Shape[0];
+        var rows = Math.Max(1, CopyBytes / rowBytes);
+        for (var row = 0L; row < stored.Shape[0]; row += rows)
+        {
+            using var part = target.narrow(0, row, Math.Min(rows, stored.Shape[0] - row));
+            new ReadOnlySpan<byte>(source + row * rowBytes, checked((int)(part.shape[0] * rowBytes))).CopyTo(part.bytes);
+        }
+    }
+
+    private SafetensorsFile FileOf(string name) => _fileOf.TryGetValue(name, out var file)
+        ? file
+        : throw new BadInputException($"{(_files.Count == 1 ? _files[0].Path : Path.Combine(Folder, IndexFile))}: tensor {name} is missing; {_fileOf.Count} others were found");
+
+    private void AddSingleFile(string path)
+    {
+        var file = SafetensorsFile.Open(path);
+        _files.Add(file);
+        foreach (var name in file.Header.Tensors.Keys) _fileOf.Add(name, file);
+    }
+
+    private void AddShards(string indexPath)
+    {
+        var shards = new Dictionary<string, SafetensorsFile>(StringComparer.Ordinal);
+        foreach (var (tensor, shard) in ReadIndex(indexPath))
+        {
+            if (!shards.TryGetValue(shard, out var file))
+            {
+                if (shard != Path.GetFileName(shard) || shard.Contains('\\') || !shard.EndsWith(".safetensors", StringComparison.Ordinal))
+                    throw new BadInputException($"{indexPath}: tensor {tensor} is in '{shard}', expected the name of a .safetensors file in the same folder");
+                file = SafetensorsFile.Open(Path.Combine(Folder, shard));
+                shards.Add(shard, file);
+                _files.Add(file);
+            }
+
+            file.Describe(tensor);
+            if (!_fileOf.TryAdd(tensor, file)) throw new BadInputException($"{indexPath}: tensor {tensor} occurs twice in weight_map");
+        }
+
+        foreach (var file in _files)
+        {
+            var stray = file.Header.Tensors.Keys.FirstOrDefault(name => !_fileOf.TryGetValue(name, out var owner) || owner != file);
+            if (stray is not null) throw new BadInputException($"{file.Path}: tensor {stray} is not assigned to this file by {IndexFile}");
+        }
+    }
+
+    private static List<(string Tensor, string Shard)> ReadIndex(string path)
+    {
+        try
+        {
+            using var stream = File.OpenRead(path);
+            using var document = JsonDocument.Parse(stream);
+            if (document.RootElement.ValueKind != JsonValueKind.Object || !document.RootElement.TryGetProperty("weight_map", out var map) || map.ValueKind != JsonValueKind.Object)
+                throw new BadInputException($"{path}: expected an object with weight_map");
+            return [.. map.EnumerateObject().Select(entry => (entry.Name, entry.Value.ValueKind == JsonValueKind.String
+                ? entry.Value.GetString()!
+                : throw new BadInputException($"{path}: weight_map {entry.Name} is {entry.Value.ValueKind}, expected a file name")))];
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
+        {
+            throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+using System.Text.Json;
+using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Models;
+using TorchSharp;
+using Xunit.Abstractions;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Tests.Models;
+
+/// <summary>Parity with Hugging Face transformers (fp32, eager); tolerances are those of the fixtures' README.</summary>
+public sealed class ModelFixtureTests(ITestOutputHelper output)
+{
+    public static TheoryData<string> Folders => NotYet.Without(Fixtures.Models);
+
+    [SharedFact]
+    public void Every_model_fixture_runs_or_is_listed_as_not_yet() => NotYet.AssertExact(Fixtures.Models, "fixtures/", Fixtures.IsModelImplemented);
+
+    [SharedFact]
+    public void Every_adapter_fixture_runs_or_is_listed_as_not_yet() => NotYet.AssertExact(Fixtures.Adapters, "fixtures/", Fixtures.IsAdapterImplemented);
+
+    [SharedTheory, MemberData(nameof(Folders))]
+    public void Logits_hidden_states_and_loss_match_the_reference(string folder)
+    {
+        using var scope = NewDisposeScope();
+        using var inference = no_grad();
+        using var model = ModelRegistry.Load(SharedFolder.Of(folder), CPU, ScalarType.Float32);
+        using var io = SafetensorsFile.Open(SharedFolder.Of(folder, "io.safetensors"));
+        var (ids, mask) = (Int64(io, "input_ids"), Int64(io, "attention_mask"));
+        var states = new List<Tensor>();
+
+        var logits = model.LogitsOf(model.Hidden(ids, mask, null, states));
+
+        for (var i = 0; i < states.Count; i++) Compare(io, $"hidden_states.{i}", states[i], mask);
+        Assert.Equal(model.Config.Layers + 1, states.Count);
+        Compare(io, "logits", logits, mask);
+        Close.AssertRelative(Expected(folder).GetProperty("loss").GetDouble(), Loss(logits, Int64(io, "labels")), "loss");
+    }
+
+    [SharedTheory, MemberData(nameof(Folders))]
+    public void Greedy_continuation_matches_the_reference(string folder)
+    {
+        using var model = ModelRegistry.Load(SharedFolder.Of(folder), CPU, ScalarType.Float32);
+        using var io = SafetensorsFile.Open(SharedFolder.Of(folder, "io.safetensors"));
+        var expected = io.ReadInt64("greedy_ids").Select(static id => (int)id).ToArray();
+
+        var actual = Generation.Greedy(model, null, expected[..8], expected.Length - 8, eosId: null);
+
+        Assert.Equal(expected[8..], actual);
+    }
+
+    [SharedTheory, MemberData(nameof(Folders))]
+    public void The_model_computes_in_float64_too(string folder)
+    {
+        using var scope = NewDisposeScope();
+        using var inference = no_grad();
+        using var model = ModelRegistry.Load(SharedFolder.Of(folder), CPU, ScalarType.Float64);
+        using var io = SafetensorsFile.Open(SharedFolder.Of(folder, "io.safetensors"));
+
+        var logits = model.LogitsOf(model.Hidden(Int64(io, "input_ids"), null, null));
+
+        Assert.Equal(ScalarType.Float64, logits.dtype);
+        Close.AssertRelative(Expected(folder).GetProperty("loss_float64").GetDouble(), Loss(logits, Int64(io, "labels")), "loss", 1e-6);
+    }
+
+    internal static Tensor Int64(SafetensorsFile file, string name) => tensor(file.ReadInt64(name), [.. file.Describe(name).Shape], ScalarType.Int64);
+
+    internal static double Loss(Tensor logits, Tensor labels)
+    {
+        var (tokens, width) = (logits.shape[1], logits.shape[2]);
+        return nn.functional.cross_entropy(logits.narrow(1, 0, tokens - 1).reshape(-1, width), labels.narrow(1, 1, tokens - 1).reshape(-1)).to(ScalarType.Float64).item<double>();
+    }
+
+    private static JsonElement Expected(string folder) => JsonDocument.Parse(File.ReadAllText(SharedFolder.Of(folder, "expected.json"))).RootElement;
+
+    private void Compare(SafetensorsFile io, string name, Tensor actual, Tensor mask)
+    {
+        var reference = tensor(io.ReadFloat32(name), [.. io.Describe(name).Shape]);
+        var real = mask.to(ScalarType.Bool).reshape(-1);
+        float[] Rows(Tensor values) => values.reshape(-1, values.shape[^1])[real].data<float>().ToArray();
+        output.WriteLine($"{name}: largest difference {Close.Assert(Rows(reference), Rows(actual), name):E2}");
+    }
+}
