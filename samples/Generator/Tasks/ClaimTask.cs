@@ -26,9 +26,8 @@ internal sealed class ClaimTask : SampleTask
             dice,
             $"{dice.Pick(Words.Openers)} {text}.",
             2,
-            $"Now {taker} has it and {giver} does not.",
-            $"So the {thing} is with {taker} and not with {giver}.",
-            Testimony(dice, giver, taker, thing),
+            dice.Coin() ? $"Now {taker} is glad and {giver} is sad." : $"Now {giver} is sad and {taker} is glad.",
+            $"So the {thing} is with {taker}.",
             Testimony(dice, giver, taker, thing));
     }
 

@@ -29,7 +29,7 @@ internal sealed class CompareTask : SampleTask
             dice,
             $"{dice.Pick(Hearsay)} {text}.",
             2,
-            $"So {people[end]} is {scale[end]} than {people[1 - end]}.",
+            $"So {people[end]} is the {scale[end]} one.",
             $"The one who is {scale[end]} is {people[end]}.",
             $"To find one who is {scale[1 - end]}, call {people[1 - end]}.");
     }

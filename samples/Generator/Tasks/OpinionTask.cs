@@ -23,10 +23,10 @@ internal sealed class OpinionTask : SampleTask
         var scene = $"{dice.Pick(Words.Openers)} {person} saw the {dice.Pick(Words.Places)}.";
         var outcome = $"So {(dice.Coin() ? person : Words.She(person))} {dice.Pick(pleased ? Pleased : Upset)}.";
         var things = dice.Draw(Words.Reviewed, 2);
-        return dice.Below(4) switch
+        return dice.Below(5) switch
         {
             0 => new($"{scene} {Sentence(Clause(dice, things[0], pleased))}", $" It was {Verdict(pleased)}. {outcome}"),
-            1 => new($"{scene} {Sentence(Contrast(dice, things, pleased, out var best))}", $" The {best} was {Verdict(true)}. {outcome}"),
+            1 => new($"{scene} {Sentence(Contrast(dice, things, pleased, out var praised))}", $" The {things[0]} was {Verdict(things[0] == praised)} and the {things[1]} was {Verdict(things[1] == praised)}. {outcome}"),
             _ => new($"{scene} {Sentence(Contrast(dice, things, pleased, out _))}", $" {outcome}"),
         };
     }
