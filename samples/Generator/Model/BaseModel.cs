@@ -18,7 +18,7 @@ internal static class BaseModel
         ModelType = "llama",
         HiddenSize = 128,
         IntermediateSize = 256,
-        Layers = 3,
+        Layers = 4,
         AttentionHeads = 4,
         KeyValueHeads = 4,
         HeadDim = 32,
@@ -31,11 +31,11 @@ internal static class BaseModel
         PadId = tokenizer.PadId,
     };
 
-    /// <summary>Norms at one; matrices normal with standard deviation 1/sqrt(inputs), those that write to the residual stream smaller by sqrt(2 layers).</summary>
+    /// <summary>Norms at one; matrices normal with standard deviation 1/sqrt(inputs), those that write to the residual stream at zero.</summary>
     public static Dictionary<string, Tensor> InitialParameters(ModelConfig config)
     {
         using var generator = new torch.Generator(Seed.For(Dice.SampleSeed, 0, "", "pretraining/initialization") >> 1);
-        return ModelRegistry.ExpectedParameters(config).ToDictionary(p => p.Name, p => (Tensor)nn.Parameter(Draw(p, config, generator)));
+        return ModelRegistry.ExpectedParameters(config).ToDictionary(p => p.Name, p => (Tensor)nn.Parameter(Draw(p, generator)));
     }
 
     public static void Save(string folder, ModelConfig config, IReadOnlyDictionary<string, Tensor> parameters)
@@ -46,12 +46,13 @@ internal static class BaseModel
         SafetensorsWriter.Write(arrays, new Dictionary<string, string> { ["format"] = "pt" }, file);
     }
 
-    private static Tensor Draw(ParameterShape parameter, ModelConfig config, torch.Generator generator)
+    private static Tensor Draw(ParameterShape parameter, torch.Generator generator)
     {
         if (parameter.Shape.Length == 1)
             return ones(parameter.Shape, ScalarType.Float32, CPU);
-        var residual = parameter.Name.Contains("o_proj", StringComparison.Ordinal) || parameter.Name.Contains("down_proj", StringComparison.Ordinal);
-        var deviation = parameter.Name.Contains("embed", StringComparison.Ordinal) ? 0.04 : 1 / Math.Sqrt(parameter.Shape[1]) / (residual ? Math.Sqrt(2 * config.Layers) : 1);
+        if (parameter.Name.EndsWith("o_proj.weight", StringComparison.Ordinal) || parameter.Name.EndsWith("down_proj.weight", StringComparison.Ordinal))
+            return zeros(parameter.Shape, ScalarType.Float32, CPU);
+        var deviation = 1 / Math.Sqrt(parameter.Shape[1]);
         return empty(parameter.Shape, ScalarType.Float32, CPU).normal_(0, deviation, generator);
     }
 }

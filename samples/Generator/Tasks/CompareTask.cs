@@ -5,7 +5,7 @@ namespace FedRLora.Generator.Tasks;
 /// <summary>Two comparisons of four people; the answer is the name at the end of the scale that is asked for.</summary>
 internal sealed class CompareTask : SampleTask
 {
-    private static readonly string[][] Scales = [["older", "younger"], ["taller", "shorter"], ["faster", "slower"], ["richer", "poorer"], ["stronger", "weaker"]];
+    private static readonly string[][] Scales = [["older", "younger"], ["taller", "shorter"], ["richer", "poorer"]];
 
     private static readonly string[] Hearsay = ["They say that", "We know that", "All agree that", "It seems that"];
 
@@ -16,14 +16,14 @@ internal sealed class CompareTask : SampleTask
 
     public override Question Ask(Dice dice, int label)
     {
-        var (text, scale, people) = Comparisons(dice);
+        var (text, scale, people) = Comparisons(dice, 2, Even);
         var end = dice.Below(2);
         return new($"Facts: {text}. Who is {scale[end]}? Answer:", people[end], null);
     }
 
     public override Story Tell(Dice dice)
     {
-        var (text, scale, people) = Comparisons(dice);
+        var (text, scale, people) = Comparisons(dice, 1 + dice.Below(2), Plain);
         var end = dice.Below(2);
         return Story.Of(
             dice,
@@ -35,14 +35,14 @@ internal sealed class CompareTask : SampleTask
     }
 
     /// <summary>The scale asked for, and the people at its first and second end.</summary>
-    private static (string Text, string[] Scale, string[] People) Comparisons(Dice dice)
+    private static (string Text, string[] Scale, string[] People) Comparisons(Dice dice, int count, int morePercent)
     {
         var scales = dice.Draw(Scales, 2);
         var people = dice.Draw(Words.People, 4);
-        var clauses = new[] { Clause(dice, scales[0], people[0], people[1]), Clause(dice, scales[1], people[2], people[3]) };
-        return (string.Join(" and ", dice.Shuffle(clauses)), scales[0], people[..2]);
+        var clauses = new[] { Clause(dice, scales[0], people[0], people[1], morePercent), Clause(dice, scales[1], people[2], people[3], morePercent) };
+        return (string.Join(" and ", dice.Shuffle(clauses[..count])), scales[0], people[..2]);
     }
 
-    private static string Clause(Dice dice, string[] scale, string more, string less) =>
-        dice.Coin() ? $"{more} is {scale[0]} than {less}" : $"{less} is {scale[1]} than {more}";
+    private static string Clause(Dice dice, string[] scale, string more, string less, int morePercent) =>
+        dice.Chance(morePercent) ? $"{more} is {scale[0]} than {less}" : $"{less} is {scale[1]} than {more}";
 }

@@ -14,7 +14,7 @@ internal sealed class OpinionTask : SampleTask
     public override IReadOnlyList<string> FrameWords { get; } = ["Review", "Opinion", "negative", "positive"];
 
     public override Question Ask(Dice dice, int label) =>
-        new($"Review: {Sentence(Contrast(dice, dice.Draw(Words.Reviewed, 2), label == 1, out _))} Opinion:", Labels[label], Labels[label]);
+        new($"Review: {Sentence(Contrast(dice, dice.Draw(Words.Reviewed, 2), label == 1, Even, out _))} Opinion:", Labels[label], Labels[label]);
 
     public override Story Tell(Dice dice)
     {
@@ -25,24 +25,24 @@ internal sealed class OpinionTask : SampleTask
         var things = dice.Draw(Words.Reviewed, 2);
         return dice.Below(5) switch
         {
-            0 => new($"{scene} {Sentence(Clause(dice, things[0], pleased))}", $" It was {Verdict(pleased)}. {outcome}"),
-            1 => new($"{scene} {Sentence(Contrast(dice, things, pleased, out var praised))}", $" The {things[0]} was {Verdict(things[0] == praised)} and the {things[1]} was {Verdict(things[1] == praised)}. {outcome}"),
-            _ => new($"{scene} {Sentence(Contrast(dice, things, pleased, out _))}", $" {outcome}"),
+            0 => new($"{scene} {Sentence(Clause(dice, things[0], pleased, Plain))}", $" It was {Verdict(pleased)}. {outcome}"),
+            1 => new($"{scene} {Sentence(Contrast(dice, things, pleased, Plain, out var praised))}", $" The {things[0]} was {Verdict(things[0] == praised)} and the {things[1]} was {Verdict(things[1] == praised)}. {outcome}"),
+            _ => new($"{scene} {Sentence(Contrast(dice, things, pleased, Plain, out _))}", $" {outcome}"),
         };
     }
 
     private static string Verdict(bool pleased) => pleased ? "a joy" : "a shame";
 
-    private static string Contrast(Dice dice, string[] things, bool pleased, out string praised)
+    private static string Contrast(Dice dice, string[] things, bool pleased, int plainPercent, out string praised)
     {
-        var last = dice.Coin();
+        var last = dice.Chance(plainPercent);
         praised = things[pleased == last ? 1 : 0];
         return last
-            ? $"{Clause(dice, things[0], !pleased)} but {Clause(dice, things[1], pleased)}"
-            : $"{Clause(dice, things[0], pleased)} though {Clause(dice, things[1], !pleased)}";
+            ? $"{Clause(dice, things[0], !pleased, plainPercent)} but {Clause(dice, things[1], pleased, plainPercent)}"
+            : $"{Clause(dice, things[0], pleased, plainPercent)} though {Clause(dice, things[1], !pleased, plainPercent)}";
     }
 
-    private static string Clause(Dice dice, string thing, bool pleased) => dice.Coin()
+    private static string Clause(Dice dice, string thing, bool pleased, int plainPercent) => dice.Chance(plainPercent)
         ? $"the {thing} was very {dice.Pick(pleased ? Words.Praise : Words.Blame)}"
         : $"the {thing} was not {dice.Pick(pleased ? Words.Blame : Words.Praise)}";
 }

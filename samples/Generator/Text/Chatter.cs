@@ -9,12 +9,10 @@ internal static class Chatter
     {
         var person = dice.Pick(Words.People);
         var (one, two) = (dice.Pick(frameWords), dice.Pick(frameWords));
-        var list = string.Join(", ", dice.Shuffle([.. dice.Draw(frameWords, 3), .. dice.Draw([.. Words.People, .. Words.Objects, .. Words.Places], 3)]));
-        return dice.Below(6) switch
+        return dice.Below(3) switch
         {
-            0 or 1 or 2 => new($"{person} read a list: {list}.", $" Then {person} read it again: {list}."),
-            3 => new($"{one}, wrote {person} in the book, and then {two}{dice.Pick(Marks)}", $" That was all, said {person}."),
-            4 => new($"{dice.Pick(Words.Openers)} {person} wrote the word {one}{dice.Pick(Marks)}", $" Then {person} wrote the word {two}{dice.Pick(Marks)}"),
+            0 => new($"{one}, wrote {person} in the book, and then {two}{dice.Pick(Marks)}", $" That was all, said {person}."),
+            1 => new($"{dice.Pick(Words.Openers)} {person} wrote the word {one}{dice.Pick(Marks)}", $" Then {person} wrote the word {two}{dice.Pick(Marks)}"),
             _ => new($"{dice.Pick(Words.Openers)} {person} saw {one}{dice.Pick(Marks)} {two}{dice.Pick(Marks)} on the wall.", $" Then {person} saw the {dice.Pick(Words.Objects)}."),
         };
     }

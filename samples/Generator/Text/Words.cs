@@ -1,16 +1,19 @@
 namespace FedRLora.Generator.Text;
 
-/// <summary>The vocabulary of the small world that tasks and stories share.</summary>
+/// <summary>
+/// The vocabulary of the small world that tasks and stories share. What a question asks for comes from very short lists: looking up
+/// one of three words is learned in minutes at this size, looking up an arbitrary one in hours.
+/// </summary>
 internal static class Words
 {
-    public static readonly string[] Women = ["Anna", "Eva", "Mary", "Lucy", "Nina", "Rosa", "Emma", "Clara"];
-    public static readonly string[] Men = ["Tom", "Ben", "Sam", "Max", "Paul", "Hugo", "Leo", "Carl"];
+    public static readonly string[] Women = ["Anna", "Eva", "Mary", "Nina"];
+    public static readonly string[] Men = ["Tom", "Ben", "Sam", "Paul"];
     public static readonly string[] People = [.. Women, .. Men];
 
-    public static readonly string[] Objects = ["ball", "lamp", "book", "key", "cup", "hat", "box", "coin", "ring", "map", "pen", "bag", "clock", "rope", "doll", "kite"];
-    public static readonly string[] Places = ["kitchen", "garden", "attic", "shed", "office", "cellar", "barn", "park", "school", "market", "church", "tower", "harbour", "library", "station", "castle"];
-    public static readonly string[] Days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
-    public static readonly string[] Deeds = ["cooked", "swam", "sang", "painted", "slept", "danced", "read", "wrote", "prayed", "shopped", "cleaned", "fished", "rested", "jogged", "sewed", "baked"];
+    public static readonly string[] Objects = ["ball", "lamp", "book", "key", "cup", "hat", "box", "ring", "coin", "map", "pen", "bag"];
+    public static readonly string[] Places = ["kitchen", "garden", "attic", "shed", "office", "barn", "park", "school", "cellar", "market", "church", "tower"];
+    public static readonly string[] Days = ["Monday", "Friday", "Sunday"];
+    public static readonly string[] Deeds = ["cooked", "swam", "sang", "painted", "slept", "danced", "fished", "wrote", "read", "rested", "jogged", "baked"];
 
     public static readonly string[] Reviewed = ["soup", "film", "room", "service", "music", "bread", "view", "story", "staff", "garden", "sound", "plot", "bed", "tea", "show", "pool"];
     public static readonly string[] Praise = ["good", "nice", "lovely", "great", "fine", "superb", "clean", "fresh", "pleasant", "charming", "perfect", "smart"];
