@@ -1,4 +1,5 @@
 using FedRLora.Abstractions;
+using FedRLora.Training.Adapters;
 using FedRLora.Training.Models;
 
 namespace FedRLora.Training.Tests;
@@ -25,6 +26,19 @@ public static class Fixtures
         }
     }
 
-    /// <summary>No adapter is implemented yet.</summary>
-    public static bool IsAdapterImplemented(string folder) => false;
+    /// <summary>Plain LoRA on linear layers of a model that runs.</summary>
+    public static bool IsAdapterImplemented(string folder)
+    {
+        var model = Path.GetDirectoryName(folder)!;
+        if (!IsModelImplemented(model)) return false;
+        try
+        {
+            _ = AdapterLayout.For(PeftReader.Read(SharedFolder.Of(folder)).Spec, FrozenBase.LinearsOf(SharedFolder.Of(model)));
+            return true;
+        }
+        catch (BadInputException)
+        {
+            return false;
+        }
+    }
 }

@@ -1,0 +1,81 @@
+using FedRLora.Abstractions.Messages;
+using Orleans.Concurrency;
+
+namespace FedRLora.Abstractions.Grains;
+
+/// <summary>Runs one job; its key is the job id. It performs the effects of the round machine and does nothing else.</summary>
+[Alias("fedrlora.coordinator")]
+public interface ICoordinatorGrain : IGrainWithStringKey
+{
+    /// <summary>Stores the plan and begins. The same plan again changes nothing.</summary>
+    /// <exception cref="BadInputException">The plan has mistakes, or the job exists with another plan.</exception>
+    [Alias("submit")]
+    Task SubmitAsync(string planYaml, CancellationToken cancellationToken = default);
+
+    /// <summary>Goes on after the last committed round, also after a cancellation or a failure.</summary>
+    /// <param name="allowEngineChange">Whether another engine fingerprint is accepted; it is then recorded.</param>
+    /// <param name="cancellationToken">The caller's token.</param>
+    [Alias("resume")]
+    Task ResumeAsync(bool allowEngineChange, CancellationToken cancellationToken = default);
+
+    /// <summary>Stops after what is in flight; committed rounds are kept.</summary>
+    [Alias("cancel")]
+    Task CancelAsync(CancellationToken cancellationToken = default);
+
+    /// <summary>Takes reports of a site's clients, in any order and as often as they come.</summary>
+    [Alias("report")]
+    Task ReportAsync(SiteReport report, CancellationToken cancellationToken = default);
+
+    /// <summary>Where the job stands; null if there is no such job.</summary>
+    /// <param name="afterRound">The last round the caller has seen; -1 for none.</param>
+    /// <param name="cancellationToken">The caller's token.</param>
+    [Alias("progress"), ReadOnly, AlwaysInterleave]
+    Task<JobProgress?> GetProgressAsync(int afterRound, CancellationToken cancellationToken = default);
+}
+
+/// <summary>A site's part of one job: fans assignments out to its clients and bundles their reports.</summary>
+[Alias("fedrlora.site")]
+public interface ISiteGrain : IGrainWithStringKey
+{
+    /// <summary>Begins a phase at this site, or sends it again to those that are silent.</summary>
+    [Alias("accept")]
+    Task AcceptAsync(SiteAssignment assignment, CancellationToken cancellationToken = default);
+
+    /// <summary>Takes reports of this site's clients.</summary>
+    [Alias("report")]
+    Task ReportAsync(IReadOnlyList<ClientReport> reports, CancellationToken cancellationToken = default);
+
+    /// <summary>Stops what runs at this site for this job.</summary>
+    [Alias("cancel")]
+    Task CancelAsync(CancellationToken cancellationToken = default);
+
+    /// <summary>Writes the adapter of each named client in PEFT's layout into the site's store; returns the keys written, by client.</summary>
+    [Alias("export"), AlwaysInterleave]
+    Task<IReadOnlyDictionary<string, string>> ExportAsync(SiteAssignment committed, CancellationToken cancellationToken = default);
+}
+
+/// <summary>A task client. As the first member of its group it leads the group's work on its silo's lane.</summary>
+[Alias("fedrlora.client")]
+public interface IClientGrain : IGrainWithStringKey
+{
+    /// <summary>Begins the group's work at once and reports later. Work that is finished is answered again.</summary>
+    [Alias("accept")]
+    Task AcceptAsync(SiteAssignment assignment, CancellationToken cancellationToken = default);
+
+    /// <summary>Abandons what runs.</summary>
+    [Alias("cancel")]
+    Task CancelAsync(CancellationToken cancellationToken = default);
+}
+
+/// <summary>The jobs of a cluster; one grain, key "jobs".</summary>
+[Alias("fedrlora.jobs")]
+public interface IJobsGrain : IGrainWithStringKey
+{
+    /// <summary>Every job in the store, without its rounds.</summary>
+    [Alias("list")]
+    Task<IReadOnlyList<JobProgress>> ListAsync(CancellationToken cancellationToken = default);
+
+    /// <summary>Continues every job that was running when its silo went away.</summary>
+    [Alias("revive")]
+    Task ReviveAsync(CancellationToken cancellationToken = default);
+}

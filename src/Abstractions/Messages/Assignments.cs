@@ -1,0 +1,106 @@
+namespace FedRLora.Abstractions.Messages;
+
+/// <summary>What is asked of a client.</summary>
+public enum RoundPhase
+{
+    /// <summary>Train from the committed shared state.</summary>
+    Train,
+
+    /// <summary>Score the candidate shared state with the client's head.</summary>
+    Evaluate,
+}
+
+/// <summary>A client with the state it owns, by reference: never "latest".</summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.member-work")]
+public sealed record MemberWork
+{
+    /// <summary>The client.</summary>
+    [Id(0)] public required string ClientId { get; init; }
+
+    /// <summary>Its head in the site's store; null before its first round.</summary>
+    [Id(1)] public BlobRef? Head { get; init; }
+
+    /// <summary>Its optimizer state in the site's store; null before its first round.</summary>
+    [Id(2)] public BlobRef? Optimizer { get; init; }
+}
+
+/// <summary>Work of a site in a phase of a round. Idempotent by (job, round, attempt, phase).</summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.site-assignment")]
+public sealed record SiteAssignment
+{
+    /// <summary>The job.</summary>
+    [Id(0)] public required string JobId { get; init; }
+
+    /// <summary>The round.</summary>
+    [Id(1)] public required int Round { get; init; }
+
+    /// <summary>The try at the round.</summary>
+    [Id(2)] public required int Attempt { get; init; }
+
+    /// <summary>Train or evaluate.</summary>
+    [Id(3)] public required RoundPhase Phase { get; init; }
+
+    /// <summary>The plan in the job's store.</summary>
+    [Id(4)] public required BlobRef Plan { get; init; }
+
+    /// <summary>Shared state in the job's store.</summary>
+    [Id(5)] public required BlobRef Shared { get; init; }
+
+    /// <summary>The site's clients that have not reported yet, in client-id order.</summary>
+    [Id(6)] public required IReadOnlyList<MemberWork> Members { get; init; }
+}
+
+/// <summary>What a client reports. Small: tensors travel as blobs.</summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.client-report")]
+public sealed record ClientReport
+{
+    /// <summary>The round.</summary>
+    [Id(0)] public required int Round { get; init; }
+
+    /// <summary>The try at the round.</summary>
+    [Id(1)] public required int Attempt { get; init; }
+
+    /// <summary>Train or evaluate.</summary>
+    [Id(2)] public required RoundPhase Phase { get; init; }
+
+    /// <summary>The client.</summary>
+    [Id(3)] public required string ClientId { get; init; }
+
+    /// <summary>Why it failed, in one line; null when it did not.</summary>
+    [Id(4)] public string? Failure { get; init; }
+
+    /// <summary>Its update in the job's store.</summary>
+    [Id(5)] public BlobRef? Update { get; init; }
+
+    /// <summary>Its new head in the site's store.</summary>
+    [Id(6)] public BlobRef? Head { get; init; }
+
+    /// <summary>Its new optimizer state in the site's store.</summary>
+    [Id(7)] public BlobRef? Optimizer { get; init; }
+
+    /// <summary>Training rows.</summary>
+    [Id(8)] public int Samples { get; init; }
+
+    /// <summary>Steps taken.</summary>
+    [Id(9)] public int Steps { get; init; }
+
+    /// <summary>Mean training loss per completion token in the round.</summary>
+    [Id(10)] public double MeanLoss { get; init; }
+
+    /// <summary>Frobenius norm of s B A.</summary>
+    [Id(11)] public double ProductNorm { get; init; }
+
+    /// <summary>The scoring; null where the client has no test rows.</summary>
+    [Id(12)] public ClientScore? Score { get; init; }
+}
+
+/// <summary>Reports of a site's clients.</summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.site-report")]
+public sealed record SiteReport
+{
+    /// <summary>The site.</summary>
+    [Id(0)] public required string Site { get; init; }
+
+    /// <summary>The reports; a report that was sent before changes nothing.</summary>
+    [Id(1)] public required IReadOnlyList<ClientReport> Clients { get; init; }
+}

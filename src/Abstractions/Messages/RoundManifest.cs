@@ -1,0 +1,171 @@
+using System.Security.Cryptography;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace FedRLora.Abstractions.Messages;
+
+/// <summary>Digest and length of a blob whose key follows from where it is named.</summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.blob-digest")]
+public sealed record BlobDigest([property: Id(0)] string Sha256, [property: Id(1)] long SizeBytes);
+
+/// <summary>What became of a client in a round.</summary>
+public enum ClientOutcome
+{
+    /// <summary>Not drawn into the cohort.</summary>
+    NotSelected,
+
+    /// <summary>Its update is in the aggregate.</summary>
+    Trained,
+
+    /// <summary>It reported a failure, or its update was refused; the reason says why.</summary>
+    Failed,
+
+    /// <summary>It was silent when the round closed.</summary>
+    Late,
+}
+
+/// <summary>A client in a committed round.</summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.manifest-client")]
+public sealed record ManifestClient
+{
+    /// <summary>Its id.</summary>
+    [Id(0)] public required string Id { get; init; }
+
+    /// <summary>What became of it.</summary>
+    [Id(1)] public required ClientOutcome Outcome { get; init; }
+
+    /// <summary>Why it failed.</summary>
+    [Id(2)] public string? Reason { get; init; }
+
+    /// <summary>Its normalized share in the mean; 0 where it has none.</summary>
+    [Id(3)] public double Weight { get; init; }
+
+    /// <summary>Its update, deleted after the commit.</summary>
+    [Id(4)] public BlobDigest? Update { get; init; }
+
+    /// <summary>The round its head was trained in; 0 before its first.</summary>
+    [Id(5)] public int HeadRound { get; init; }
+
+    /// <summary>The head it owns; null before its first round.</summary>
+    [Id(6)] public BlobDigest? Head { get; init; }
+
+    /// <summary>Its optimizer state; null before its first round.</summary>
+    [Id(7)] public BlobDigest? Optimizer { get; init; }
+
+    /// <summary>Training rows.</summary>
+    [Id(8)] public int Samples { get; init; }
+
+    /// <summary>Steps taken.</summary>
+    [Id(9)] public int Steps { get; init; }
+
+    /// <summary>Mean training loss per completion token in the round.</summary>
+    [Id(10)] public double MeanLoss { get; init; }
+
+    /// <summary>Frobenius norm of s B A.</summary>
+    [Id(11)] public double ProductNorm { get; init; }
+
+    /// <summary>The scoring of this round; null in a round that was not scored.</summary>
+    [Id(12)] public ClientScore? Score { get; init; }
+}
+
+/// <summary>The scoring of committed shared state with the committed head.</summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.client-score")]
+public sealed record ClientScore
+{
+    /// <summary>accuracy, exactMatch or perplexity.</summary>
+    [Id(0)] public required string Metric { get; init; }
+
+    /// <summary>Its value.</summary>
+    [Id(1)] public required double Value { get; init; }
+
+    /// <summary>Mean completion loss per token.</summary>
+    [Id(2)] public required double Loss { get; init; }
+
+    /// <summary>Rows scored.</summary>
+    [Id(3)] public required int Rows { get; init; }
+
+    /// <summary>Share of the most frequent label; null without labels.</summary>
+    [Id(4)] public double? MajorityShare { get; init; }
+}
+
+/// <summary>
+/// A committed round: <c>jobs/{job}/rounds/{n}/manifest.json</c>, immutable, a link of a hash chain. It holds no time, host,
+/// job id, duration or attempt, so that runs can be compared by digest.
+/// </summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.round-manifest")]
+public sealed record RoundManifest
+{
+    /// <summary>0 for the start, then 1, 2, ...</summary>
+    [Id(0)] public required int Round { get; init; }
+
+    /// <summary>SHA-256 of plan.yaml.</summary>
+    [Id(1)] public required string PlanSha256 { get; init; }
+
+    /// <summary>SHA-256 of the previous round's manifest; null for round 0.</summary>
+    [Id(2)] public required string? Previous { get; init; }
+
+    /// <summary><c>shared.safetensors</c> of this round.</summary>
+    [Id(3)] public required BlobDigest Shared { get; init; }
+
+    /// <summary><c>server-optimizer.safetensors</c> of this round; null where the rule remembers nothing.</summary>
+    [Id(4)] public BlobDigest? ServerOptimizer { get; init; }
+
+    /// <summary>Cosine agreement of the clients' updates: length of the weighted mean over the weighted mean length (METHODS-CORE 7.4, trap 4); null where nothing was aggregated.</summary>
+    [Id(5)] public double? Coherence { get; init; }
+
+    /// <summary>Every client of the plan, in client-id order.</summary>
+    [Id(6)] public required IReadOnlyList<ManifestClient> Clients { get; init; }
+
+    /// <summary>The bytes that are stored and digested.</summary>
+    public byte[] ToBytes() => JsonSerializer.SerializeToUtf8Bytes(this, ManifestJson.Default.RoundManifest);
+
+    /// <summary>Reads what <see cref="ToBytes"/> wrote.</summary>
+    /// <exception cref="BadInputException">The bytes are no manifest.</exception>
+    public static RoundManifest Parse(ReadOnlySpan<byte> bytes, string name)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize(bytes, ManifestJson.Default.RoundManifest) ?? throw new BadInputException($"{name}: not a round manifest.");
+        }
+        catch (JsonException e)
+        {
+            throw new BadInputException($"{name}: not a round manifest: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Lower-case hexadecimal SHA-256.</summary>
+    public static string Digest(ReadOnlySpan<byte> bytes) => Convert.ToHexStringLower(SHA256.HashData(bytes));
+}
+
+/// <summary><c>jobs/{job}/current.json</c>: the only truth about what is committed.</summary>
+public sealed record CurrentRound
+{
+    /// <summary>The last committed round.</summary>
+    public required int Round { get; init; }
+
+    /// <summary>SHA-256 of its manifest: the digest of the run so far.</summary>
+    public required string ManifestSha256 { get; init; }
+
+    /// <summary>The bytes that are stored.</summary>
+    public byte[] ToBytes() => JsonSerializer.SerializeToUtf8Bytes(this, ManifestJson.Default.CurrentRound);
+
+    /// <summary>Reads what <see cref="ToBytes"/> wrote.</summary>
+    /// <exception cref="BadInputException">The bytes are no such record.</exception>
+    public static CurrentRound Parse(ReadOnlySpan<byte> bytes, string name)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize(bytes, ManifestJson.Default.CurrentRound) ?? throw new BadInputException($"{name}: not a commit pointer.");
+        }
+        catch (JsonException e)
+        {
+            throw new BadInputException($"{name}: not a commit pointer: {e.Message}", e);
+        }
+    }
+}
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", UseStringEnumConverter = true,
+    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSerializable(typeof(RoundManifest))]
+[JsonSerializable(typeof(CurrentRound))]
+internal sealed partial class ManifestJson : JsonSerializerContext;

@@ -1,0 +1,262 @@
+namespace FedRLora.Abstractions.Plans;
+
+/// <summary>The whole job as one immutable record. It is read from YAML by <c>PlanReader</c> and checked as a whole by <c>PlanValidator</c>.</summary>
+public sealed record FederationPlan
+{
+    /// <summary>What the run is called; letters, digits, dot, dash and underscore.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>The seed of every draw.</summary>
+    public ulong Seed { get; init; }
+
+    /// <summary>The frozen base model.</summary>
+    public required ModelSpec Model { get; init; }
+
+    /// <summary>The method.</summary>
+    public AdapterSpec Adapter { get; init; } = AdapterCatalog.Methods["r-lora-federated"].Spec;
+
+    /// <summary>Local training.</summary>
+    public TrainingSpec Training { get; init; } = new();
+
+    /// <summary>Rounds, selection, server optimizer, deadline and quorum.</summary>
+    public StrategySpec Strategy { get; init; } = new();
+
+    /// <summary>Everybody who trains.</summary>
+    public required IReadOnlyList<ClientSpec> Clients { get; init; }
+
+    /// <summary>Scoring.</summary>
+    public EvaluationSpec Evaluation { get; init; } = new();
+
+    /// <summary>What is written besides the committed rounds.</summary>
+    public CheckpointSpec Checkpoints { get; init; } = new();
+}
+
+/// <summary>The frozen base model.</summary>
+public sealed record ModelSpec
+{
+    /// <summary>A Hugging Face folder, relative to the plan's folder (simulate) or to the silo's root.</summary>
+    public required string Path { get; init; }
+}
+
+/// <summary>How the learning rate moves over all steps of the run (rounds times steps).</summary>
+public enum Schedule
+{
+    /// <summary>Constant after warm-up.</summary>
+    Constant,
+
+    /// <summary>Linear to zero after warm-up.</summary>
+    Linear,
+
+    /// <summary>Half a cosine to zero after warm-up.</summary>
+    Cosine,
+}
+
+/// <summary>What happens to AdamW's moments between rounds.</summary>
+public enum Moments
+{
+    /// <summary>Moments of tensors that stay with the client are kept, those of aggregated tensors are reset (METHODS-CORE 7.4, trap 11).</summary>
+    KeepHeads,
+
+    /// <summary>All moments are reset every round, as FedIT does.</summary>
+    Reset,
+}
+
+/// <summary>Local training: AdamW on completion tokens.</summary>
+public sealed record TrainingSpec
+{
+    /// <summary>Optimizer steps of a client in a round.</summary>
+    public int Steps { get; init; } = 20;
+
+    /// <summary>Rows in a batch.</summary>
+    public int BatchSize { get; init; } = 8;
+
+    /// <summary>Tokens of prompt and completion; longer rows lose the front of their prompt.</summary>
+    public int MaxTokens { get; init; } = 256;
+
+    /// <summary>Peak learning rate.</summary>
+    public double LearningRate { get; init; } = 2e-4;
+
+    /// <summary>Steps of linear warm-up at the start of the run.</summary>
+    public int WarmupSteps { get; init; }
+
+    /// <summary>How the learning rate moves.</summary>
+    public Schedule Schedule { get; init; } = Schedule.Cosine;
+
+    /// <summary>Decoupled weight decay.</summary>
+    public double WeightDecay { get; init; }
+
+    /// <summary>AdamW's beta1.</summary>
+    public double Beta1 { get; init; } = 0.9;
+
+    /// <summary>AdamW's beta2.</summary>
+    public double Beta2 { get; init; } = 0.999;
+
+    /// <summary>AdamW's epsilon.</summary>
+    public double Epsilon { get; init; } = 1e-8;
+
+    /// <summary>Largest joint L2 norm of a step's gradient; 0 turns clipping off.</summary>
+    public double ClipNorm { get; init; } = 1.0;
+
+    /// <summary>Steps at the start of a round that train only tensors of scope Client (METHODS-CORE 7.4, trap 12); part of <see cref="Steps"/>.</summary>
+    public int WarmHeadSteps { get; init; }
+
+    /// <summary>What happens to AdamW's moments between rounds.</summary>
+    public Moments Moments { get; init; } = Moments.KeepHeads;
+
+    /// <summary>Clients trained together on a lane.</summary>
+    public int GroupSize { get; init; } = 1;
+
+    /// <summary>Threads of a matrix product; part of what makes bits repeatable. 0 takes the machine's processor count.</summary>
+    public int Threads { get; init; }
+}
+
+/// <summary>How the cohort is drawn.</summary>
+public enum SelectionRule
+{
+    /// <summary>Every client, every round.</summary>
+    All,
+
+    /// <summary>A uniform draw without replacement.</summary>
+    Uniform,
+}
+
+/// <summary>Selection of the cohort.</summary>
+public sealed record SelectionSpec
+{
+    /// <summary>The rule.</summary>
+    public SelectionRule Rule { get; init; } = SelectionRule.All;
+
+    /// <summary>Share of clients, in (0, 1]; for <see cref="SelectionRule.Uniform"/>.</summary>
+    public double Fraction { get; init; } = 1.0;
+}
+
+/// <summary>What to do when a site has no live silo left.</summary>
+public enum SiteLoss
+{
+    /// <summary>Wait for it, until the deadline if one is set.</summary>
+    Wait,
+
+    /// <summary>The site leaves the round if the quorum holds, and rejoins at the next.</summary>
+    Continue,
+}
+
+/// <summary>The coordinator's step on the mean update.</summary>
+public sealed record ServerOptimizerSpec
+{
+    /// <summary>Name in the strategy registry; <c>sgd</c>.</summary>
+    public string Rule { get; init; } = "sgd";
+
+    /// <summary>Server learning rate.</summary>
+    public double LearningRate { get; init; } = 1.0;
+}
+
+/// <summary>The round: who takes part, what closes it, what is done with the updates.</summary>
+public sealed record StrategySpec
+{
+    /// <summary>Committed rounds of the job.</summary>
+    public int Rounds { get; init; } = 10;
+
+    /// <summary>Selection.</summary>
+    public SelectionSpec Selection { get; init; } = new();
+
+    /// <summary>Name of the aggregation rule in the strategy registry; <c>mean</c>.</summary>
+    public string Aggregation { get; init; } = "mean";
+
+    /// <summary>Server optimizer.</summary>
+    public ServerOptimizerSpec ServerOptimizer { get; init; } = new();
+
+    /// <summary>When a round closes without its stragglers; none by default.</summary>
+    public TimeSpan? Deadline { get; init; }
+
+    /// <summary>Share of the cohort that must report for a round to count, in (0, 1].</summary>
+    public double Quorum { get; init; } = 1.0;
+
+    /// <summary>Tries at a round before the job stops.</summary>
+    public int MaxAttempts { get; init; } = 3;
+
+    /// <summary>What to do when a site is gone.</summary>
+    public SiteLoss SiteLoss { get; init; } = SiteLoss.Wait;
+}
+
+/// <summary>A participant: one task at one site.</summary>
+public sealed record ClientSpec
+{
+    /// <summary>Unique in the plan; letters, digits, dot, dash and underscore.</summary>
+    public required string Id { get; init; }
+
+    /// <summary>The task; clients of one task share a weight under <see cref="Weighting.UniformPerTask"/>.</summary>
+    public required string Task { get; init; }
+
+    /// <summary>Where the data must stay.</summary>
+    public string Site { get; init; } = "local";
+
+    /// <summary>The client's rows.</summary>
+    public required DataSpec Data { get; init; }
+
+    /// <summary>Steps in a round, instead of the plan's.</summary>
+    public int? Steps { get; init; }
+
+    /// <summary>A factor on the client's share in the mean.</summary>
+    public double Weight { get; init; } = 1.0;
+}
+
+/// <summary>JSON Lines files of a client, relative to the plan's folder (simulate) or to the silo's root.</summary>
+public sealed record DataSpec
+{
+    /// <summary>Rows to train on: prompt/completion (and label) or text/label.</summary>
+    public required string Train { get; init; }
+
+    /// <summary>Rows to score; null scores nothing.</summary>
+    public string? Test { get; init; }
+
+    /// <summary>First training row taken.</summary>
+    public int Offset { get; init; }
+
+    /// <summary>Training rows taken; null takes all from <see cref="Offset"/>.</summary>
+    public int? Rows { get; init; }
+
+    /// <summary>Deals the training labels out at random: the control that a score must not survive.</summary>
+    public bool ShuffleLabels { get; init; }
+}
+
+/// <summary>How a client is scored.</summary>
+public enum Metric
+{
+    /// <summary>Accuracy where rows carry labels, else perplexity.</summary>
+    Auto,
+
+    /// <summary>Share of rows whose own label has the highest completion log-likelihood of all labels.</summary>
+    Accuracy,
+
+    /// <summary>Share of rows whose greedy continuation equals the completion.</summary>
+    ExactMatch,
+
+    /// <summary>exp of the mean completion loss per token.</summary>
+    Perplexity,
+}
+
+/// <summary>Scoring of the candidate state with the head each client owns.</summary>
+public sealed record EvaluationSpec
+{
+    /// <summary>Rounds between scorings; the last round is always scored.</summary>
+    public int EveryRounds { get; init; } = 1;
+
+    /// <summary>The metric.</summary>
+    public Metric Metric { get; init; } = Metric.Auto;
+
+    /// <summary>Test rows scored; null scores all.</summary>
+    public int? MaxRows { get; init; }
+
+    /// <summary>Tokens of a greedy continuation under <see cref="Metric.ExactMatch"/>.</summary>
+    public int MaxNewTokens { get; init; } = 16;
+
+    /// <summary>Also runs the same clients with the same budget and nothing shared, for the final table.</summary>
+    public bool LocalOnly { get; init; }
+}
+
+/// <summary>What is written besides the committed rounds.</summary>
+public sealed record CheckpointSpec
+{
+    /// <summary>Writes every client's adapter in PEFT's layout when the run ends.</summary>
+    public bool Export { get; init; } = true;
+}

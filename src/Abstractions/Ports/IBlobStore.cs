@@ -1,0 +1,66 @@
+using FedRLora.Abstractions.Messages;
+
+namespace FedRLora.Abstractions.Ports;
+
+/// <summary>What must hold for a write to happen.</summary>
+/// <param name="IfMatch">The blob's current ETag; null for no such condition.</param>
+/// <param name="IfNoneMatch">True: the blob must not exist.</param>
+public sealed record WriteCondition(string? IfMatch, bool IfNoneMatch)
+{
+    /// <summary>Writes whatever is there.</summary>
+    public static WriteCondition Any { get; } = new(null, false);
+
+    /// <summary>Writes only where nothing is.</summary>
+    public static WriteCondition Absent { get; } = new(null, true);
+
+    /// <summary>Writes only over the version with this ETag.</summary>
+    public static WriteCondition Match(string etag) => new(etag, false);
+}
+
+/// <summary>The condition of a write did not hold; nothing was written.</summary>
+public sealed class BlobConflictException(string key) : Exception($"Blob {key} was changed by somebody else.");
+
+/// <summary>What a write left behind.</summary>
+/// <param name="Ref">Key, digest and size.</param>
+/// <param name="ETag">Version for the next conditional write.</param>
+public sealed record WrittenBlob(BlobRef Ref, string ETag);
+
+/// <summary>An open blob; dispose it.</summary>
+/// <param name="Content">Its bytes from the start.</param>
+/// <param name="ETag">Its version.</param>
+/// <param name="SizeBytes">Its length.</param>
+public sealed record OpenedBlob(Stream Content, string ETag, long SizeBytes) : IAsyncDisposable
+{
+    /// <inheritdoc/>
+    public ValueTask DisposeAsync() => Content.DisposeAsync();
+}
+
+/// <summary>
+/// A blob store: atomic writes (a reader sees the old content or the new, never a part), conditions, listing by prefix. Keys
+/// are paths of lower-risk segments (letters, digits, dot, dash, underscore) joined by '/'.
+/// </summary>
+public interface IBlobStore
+{
+    /// <summary>Writes a blob: <paramref name="content"/> is called once with the stream to fill.</summary>
+    /// <exception cref="BlobConflictException">The condition does not hold.</exception>
+    Task<WrittenBlob> WriteAsync(string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default);
+
+    /// <summary>Opens a blob; null where there is none.</summary>
+    Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default);
+
+    /// <summary>Keys that begin with <paramref name="prefix"/>, in ordinal order.</summary>
+    IAsyncEnumerable<string> ListAsync(string prefix, CancellationToken cancellationToken = default);
+
+    /// <summary>Deletes a blob; nothing happens where there is none.</summary>
+    Task DeleteAsync(string key, CancellationToken cancellationToken = default);
+}
+
+/// <summary>The stores a silo reaches.</summary>
+public interface IBlobStores
+{
+    /// <summary>The job's store: plans, manifests, shared state, updates.</summary>
+    IBlobStore Job { get; }
+
+    /// <summary>The store of this silo's own site: heads and optimizer states.</summary>
+    IBlobStore Site { get; }
+}

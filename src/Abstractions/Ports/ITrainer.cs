@@ -1,0 +1,118 @@
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Tensors;
+
+namespace FedRLora.Abstractions.Ports;
+
+/// <summary>
+/// Trains and scores clients on this silo's device. Everything is a function of its arguments: the same group gives the same
+/// bits on the same engine, whoever asks and however often.
+/// </summary>
+public interface ITrainer
+{
+    /// <summary>What the bits depend on besides the plan: library, BLAS, kernel set, threads.</summary>
+    Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default);
+
+    /// <summary>The initial values of every tensor of scope Job.</summary>
+    /// <exception cref="BadInputException">The model folder is not usable, or the adapter does not fit it.</exception>
+    Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default);
+
+    /// <summary>Trains a group for one round. The results are in the members' order; a member's failure is in its result.</summary>
+    Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default);
+
+    /// <summary>Scores a group. The results are in the members' order; a member's failure is in its result.</summary>
+    Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default);
+}
+
+/// <summary>What the bits of a run depend on besides the plan.</summary>
+/// <param name="Library">For example <c>TorchSharp 0.107.0, libtorch 2.10.0</c>.</param>
+/// <param name="Kernels">CPU kernel set or device.</param>
+/// <param name="Threads">Threads of a matrix product.</param>
+public sealed record EngineFingerprint(string Library, string Kernels, int Threads);
+
+/// <summary>Clients trained in one batched pass over one base, cut from the sorted cohort of a site.</summary>
+public sealed record TrainingGroup
+{
+    /// <summary>The plan.</summary>
+    public required FederationPlan Plan { get; init; }
+
+    /// <summary>The round to train, from 1; 0 scores the start.</summary>
+    public required int Round { get; init; }
+
+    /// <summary>Absolute values of every tensor of scope Job.</summary>
+    public required AdapterState Shared { get; init; }
+
+    /// <summary>The members, in client-id order.</summary>
+    public required IReadOnlyList<GroupMember> Members { get; init; }
+}
+
+/// <summary>A member with what it owns.</summary>
+public sealed record GroupMember
+{
+    /// <summary>Its client.</summary>
+    public required ClientSpec Client { get; init; }
+
+    /// <summary>Absolute values of its tensors of scope Client; null before its first round.</summary>
+    public AdapterState? Head { get; init; }
+
+    /// <summary>AdamW moments and step counts to start from; null starts afresh.</summary>
+    public AdapterState? Optimizer { get; init; }
+}
+
+/// <summary>What a member's training gave.</summary>
+public sealed record TrainingResult
+{
+    /// <summary>Its client.</summary>
+    public required string ClientId { get; init; }
+
+    /// <summary>Why it failed, in one line; null when it did not, and only then the states are there.</summary>
+    public string? Failure { get; init; }
+
+    /// <summary>After minus before of every tensor of scope Job.</summary>
+    public AdapterState Update { get; init; } = AdapterState.Empty;
+
+    /// <summary>Absolute values of its tensors of scope Client.</summary>
+    public AdapterState Head { get; init; } = AdapterState.Empty;
+
+    /// <summary>AdamW moments and step counts.</summary>
+    public AdapterState Optimizer { get; init; } = AdapterState.Empty;
+
+    /// <summary>Its training rows.</summary>
+    public int Samples { get; init; }
+
+    /// <summary>Steps taken.</summary>
+    public int Steps { get; init; }
+
+    /// <summary>Mean completion loss per token over the round's batches.</summary>
+    public double MeanLoss { get; init; }
+
+    /// <summary>Completion loss per token of the last batch.</summary>
+    public double LastLoss { get; init; }
+
+    /// <summary>Frobenius norm of s B A, summed over layers in quadrature.</summary>
+    public double ProductNorm { get; init; }
+}
+
+/// <summary>What a member's scoring gave.</summary>
+public sealed record EvaluationResult
+{
+    /// <summary>Its client.</summary>
+    public required string ClientId { get; init; }
+
+    /// <summary>Why it failed, in one line; null when it did not.</summary>
+    public string? Failure { get; init; }
+
+    /// <summary>Rows scored; 0 where the client has no test rows.</summary>
+    public int Rows { get; init; }
+
+    /// <summary>Mean completion loss per token of the test rows.</summary>
+    public double Loss { get; init; }
+
+    /// <summary>Name of the metric: accuracy, exactMatch or perplexity.</summary>
+    public string Metric { get; init; } = "";
+
+    /// <summary>Its value.</summary>
+    public double Score { get; init; }
+
+    /// <summary>Share of the most frequent label of the test rows; null where rows have no label.</summary>
+    public double? MajorityShare { get; init; }
+}

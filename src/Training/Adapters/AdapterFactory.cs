@@ -1,0 +1,40 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Tensors;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Adapters;
+
+/// <summary>Puts a client's adapter together: shared tensors, its own, and what is redrawn from the seed.</summary>
+internal static class AdapterFactory
+{
+    /// <summary>The value of every tensor of a client's adapter.</summary>
+    /// <exception cref="BadInputException">A state does not fit the plan.</exception>
+    public static AdapterState Values(FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState shared, AdapterState? head)
+    {
+        layout.Check(shared, Scope.Job, "shared state");
+        if (head is not null) layout.Check(head, Scope.Client, $"head of client {client.Id}");
+        var redrawn = layout.Initial(plan.Seed, client, tensor => tensor.Scope == Scope.Seed || (head is null && tensor.Scope == Scope.Client));
+        return new AdapterState([.. shared, .. head ?? AdapterState.Empty, .. redrawn]);
+    }
+
+    /// <summary>Initial A and B of a client where the start is anchored, else null.</summary>
+    public static AdapterState? Twins(FederationPlan plan, AdapterLayout layout, ClientSpec client) =>
+        layout.Spec.Start == Start.Anchored ? layout.Initial(plan.Seed, client, static tensor => tensor.Factor != Factor.Router) : null;
+
+    /// <summary>The adapter on a device, in the caller's dispose scope.</summary>
+    /// <inheritdoc cref="Values" path="/exception"/>
+    public static LowRankAdapter Create(FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState shared, AdapterState? head, Device device) =>
+        LowRankAdapter.Create(layout, Values(plan, layout, client, shared, head), Twins(plan, layout, client), TaskHead(plan, client), device);
+
+    /// <summary>The head of the client's task under <see cref="Routing.ByTask"/>: the place of the task among the plan's, in ordinal order.</summary>
+    /// <exception cref="BadInputException">Fewer heads than tasks.</exception>
+    public static int TaskHead(FederationPlan plan, ClientSpec client)
+    {
+        if (plan.Adapter.Routing != Routing.ByTask || plan.Adapter.Heads == 1) return 0;
+        var tasks = plan.Clients.Select(static other => other.Task).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).ToList();
+        return tasks.Count <= plan.Adapter.Heads
+            ? tasks.IndexOf(client.Task)
+            : throw new BadInputException($"heads: {plan.Adapter.Heads} heads routed byTask cannot serve {tasks.Count} tasks; use one head, or one for each task");
+    }
+}

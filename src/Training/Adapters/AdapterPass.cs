@@ -1,0 +1,28 @@
+using FedRLora.Training.Models;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Adapters;
+
+/// <summary>An adapter in a mode: evaluating, or training with the masks of one client's round.</summary>
+internal sealed class AdapterPass : ILayerAdapters, IDisposable
+{
+    private readonly LowRankAdapter _adapter;
+    private readonly Dictionary<string, LayerMasks>? _masks;
+
+    private AdapterPass(LowRankAdapter adapter, Dictionary<string, LayerMasks>? masks) => (_adapter, _masks) = (adapter, masks);
+
+    /// <summary>Without dropout.</summary>
+    public static AdapterPass Evaluating(LowRankAdapter adapter) => new(adapter, null);
+
+    /// <summary>With dropout; the pass is used for all steps of the round in turn.</summary>
+    public static AdapterPass Training(LowRankAdapter adapter, ulong planSeed, int round, string client) => new(adapter, adapter.Layers.Keys
+        .ToDictionary(static module => module, module => new LayerMasks(adapter.Spec, module, planSeed, round, client), StringComparer.Ordinal));
+
+    public Tensor Adapt(string module, Tensor x, Tensor y) =>
+        _adapter.Layers.TryGetValue(module, out var layer) ? layer.Forward(x, y, _masks?[module]) : y;
+
+    public void Dispose()
+    {
+        foreach (var masks in _masks?.Values ?? Enumerable.Empty<LayerMasks>()) masks.Dispose();
+    }
+}

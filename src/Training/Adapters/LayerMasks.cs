@@ -1,0 +1,32 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Adapters;
+
+/// <summary>
+/// Dropout masks of one layer: a CPU generator for each head, seeded by round, client, module and head and advanced from step to
+/// step, so that a retry of the round repeats them on any device.
+/// </summary>
+internal sealed class LayerMasks : IDisposable
+{
+    private readonly double _keep;
+    private readonly Generator[] _generators;
+
+    public LayerMasks(AdapterSpec spec, string module, ulong planSeed, int round, string client)
+    {
+        _keep = 1 - spec.Dropout.P;
+        // One-hot routing uses one head of the stack.
+        var masks = spec.Dropout.Masks == MaskSharing.PerHead && spec.Routing != Routing.ByTask ? spec.Heads : 1;
+        _generators = [.. Enumerable.Range(0, masks).Select(head => new Generator(Seed.For(planSeed, round, client, $"dropout/{module}/head{head}"), CPU))];
+    }
+
+    /// <summary>The next mask of each head, or one for all: 0 with probability p, else 1/(1-p).</summary>
+    public IEnumerable<Tensor> Draw(long[] shape, Device device) => _generators
+        .Select(generator => empty(shape, ScalarType.Float32, CPU).bernoulli_(_keep, generator).div_((float)_keep).to(device));
+
+    public void Dispose()
+    {
+        foreach (var generator in _generators) generator.Dispose();
+    }
+}

@@ -1,0 +1,61 @@
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Tensors;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Adapters;
+
+/// <summary>A tensor of an adapter on its device.</summary>
+internal sealed record AdapterParameter(AdapterTensor Info, Tensor Value);
+
+/// <summary>One client's adapter on a model. Its tensors live in the dispose scope in which it is made.</summary>
+internal sealed class LowRankAdapter
+{
+    private LowRankAdapter(AdapterSpec spec, IReadOnlyList<AdapterParameter> parameters, IReadOnlyDictionary<string, LowRankLayer> layers) =>
+        (Spec, Parameters, Layers) = (spec, parameters, layers);
+
+    public AdapterSpec Spec { get; }
+
+    public IReadOnlyList<AdapterParameter> Parameters { get; }
+
+    /// <summary>By module.</summary>
+    public IReadOnlyDictionary<string, LowRankLayer> Layers { get; }
+
+    /// <summary>Puts values on a device.</summary>
+    /// <param name="layout">The tensors.</param>
+    /// <param name="values">The value of every one of them, shapes already checked.</param>
+    /// <param name="twins">Initial A and B where the start is anchored.</param>
+    /// <param name="taskHead">The head in use under <see cref="Routing.ByTask"/>.</param>
+    /// <param name="device">Where the tensors go.</param>
+    public static LowRankAdapter Create(AdapterLayout layout, AdapterState values, AdapterState? twins, int taskHead, Device device)
+    {
+        var parameters = layout.Tensors.Select(info => new AdapterParameter(info, OnDevice(values[info.Name], device).requires_grad_(info.Trains))).ToList();
+        var byName = parameters.ToDictionary(static parameter => parameter.Info.Name, static parameter => parameter.Value, StringComparer.Ordinal);
+        var layers = layout.Targets.ToDictionary(static target => target.Module, target =>
+        {
+            var (a, b) = (AdapterTensor.NameOf(target.Module, Factor.A), AdapterTensor.NameOf(target.Module, Factor.B));
+            var twin = twins is null ? ((Tensor, Tensor)?)null : (OnDevice(twins[a], device), OnDevice(twins[b], device));
+            return new LowRankLayer(layout.Spec, target, byName[a], byName[b], byName.GetValueOrDefault(AdapterTensor.NameOf(target.Module, Factor.Router)), taskHead, twin);
+        }, StringComparer.Ordinal);
+        return new LowRankAdapter(layout.Spec, parameters, layers);
+    }
+
+    /// <summary>The values of a scope's tensors.</summary>
+    public AdapterState State(Scope scope) => new(Parameters.Where(parameter => parameter.Info.Scope == scope)
+        .Select(static parameter => KeyValuePair.Create(parameter.Info.Name, new NamedArray(parameter.Info.Shape, Values(parameter.Value)))));
+
+    /// <summary>Frobenius norm of s B A, heads mixed (a router counted as uniform), summed over layers in quadrature.</summary>
+    public double ProductNorm()
+    {
+        using var scope = NewDisposeScope();
+        using var inference = no_grad();
+        return Math.Sqrt(Layers.Values.Sum(static layer => layer.SquaredProductNorm()));
+    }
+
+    internal static float[] Values(Tensor tensor)
+    {
+        using var scope = NewDisposeScope();
+        return tensor.detach().cpu().contiguous().data<float>().ToArray();
+    }
+
+    internal static Tensor OnDevice(NamedArray array, Device device) => tensor(array.Data, [.. array.Shape], ScalarType.Float32, device);
+}

@@ -1,0 +1,108 @@
+using FedRLora.Abstractions.Plans;
+using FedRLora.Training.Models;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Adapters;
+
+/// <summary>
+/// The adapter of one linear layer (METHODS-CORE 7.1 and 1.9): y + s sum_i g_i(x) (B_i D_i(A x) - B_i^0 A^0 x). The heads are one
+/// product: their r-wide inputs are laid side by side and so are the heads.
+/// </summary>
+internal sealed class LowRankLayer
+{
+    private readonly AdapterSpec _spec;
+    private readonly LinearShape _target;
+    private readonly int? _taskHead;
+    private readonly Tensor? _twinA;
+    private readonly Tensor? _twinUp;
+
+    /// <summary>A layer over tensors that live in the caller's dispose scope.</summary>
+    /// <param name="spec">The method.</param>
+    /// <param name="target">The adapted linear.</param>
+    /// <param name="a"><c>[R, D_in]</c>, float32.</param>
+    /// <param name="b"><c>[N, D_out, R]</c>, float32.</param>
+    /// <param name="router"><c>[N, D_in]</c>, float32; null unless the method routes by the input.</param>
+    /// <param name="taskHead">The head in use under <see cref="Routing.ByTask"/>.</param>
+    /// <param name="twins">A^0 and B^0 where the start is anchored.</param>
+    public LowRankLayer(AdapterSpec spec, LinearShape target, Tensor a, Tensor b, Tensor? router, int taskHead, (Tensor A, Tensor B)? twins)
+    {
+        (_spec, _target, A, B, Router) = (spec, target, a, b, router);
+        _taskHead = spec.Routing == Routing.ByTask ? taskHead : null;
+        if (twins is not { } twin) return;
+        _twinA = twin.A;
+        _twinUp = spec.HasRouter ? Up(twin.B).neg() : (_taskHead is { } head ? twin.B.select(0, head) : twin.B.sum([0])).neg();
+    }
+
+    public Tensor A { get; }
+
+    public Tensor B { get; }
+
+    public Tensor? Router { get; }
+
+    /// <summary>Adds the adapter's part to the output of the frozen layer.</summary>
+    /// <param name="x"><c>[.., D_in]</c>.</param>
+    /// <param name="y"><c>[.., D_out]</c>.</param>
+    /// <param name="masks">Draws the dropout masks; null evaluates.</param>
+    public Tensor Forward(Tensor x, Tensor y, LayerMasks? masks)
+    {
+        var rows = x.reshape(-1, _target.InWidth).to(ScalarType.Float32);
+        var mix = Mix(rows);
+        var (down, twin) = Down(rows, masks);
+        var inner = Weigh(down, mix);
+        var up = Up(B);
+        if (twin is not null)
+        {
+            // The twins of a static mix are summed into one head when the layer is made.
+            inner = cat([inner, mix is null ? (twin * Share).squeeze(1) : Weigh(twin, mix)], 1);
+            up = cat([up, _twinUp!], 1);
+        }
+
+        if (y.dtype != ScalarType.Float32) return y + nn.functional.linear(inner, up).to(y.dtype).reshape(y.shape);
+        return y.reshape(-1, _target.OutWidth).addmm(inner, up.t(), 1, 1).reshape(y.shape);
+    }
+
+    /// <summary>Squared Frobenius norm of s B A with the heads mixed; by Gram matrices, so r x r.</summary>
+    public double SquaredProductNorm()
+    {
+        var heads = B.detach().to(ScalarType.Float64);
+        var head = _taskHead is { } index ? heads.select(0, index) : _spec.Routing == Routing.Sum ? heads.sum([0]) : heads.mean([0]);
+        var a = A.detach().to(ScalarType.Float64);
+        return _spec.ScalingFactor * _spec.ScalingFactor * (head.t().mm(head) * a.mm(a.t())).sum().cpu().item<double>();
+    }
+
+    /// <summary>The weight of each head where it does not depend on the input, scaling included.</summary>
+    private float Share => (float)(_spec.Routing == Routing.Mean ? _spec.ScalingFactor / _spec.Heads : _spec.ScalingFactor);
+
+    // g_i s as [M, N, 1], or null where it is the same number for every row and head. The router sees the undropped input.
+    private Tensor? Mix(Tensor rows) => Router is null
+        ? null
+        : (nn.functional.linear(rows, Router).softmax(-1) * (float)_spec.ScalingFactor).unsqueeze(-1);
+
+    // D_i(A x) as [M, N, R], or [M, 1, R] where all heads see the same; and A^0 x as [M, 1, R], never dropped.
+    private (Tensor Down, Tensor? Twin) Down(Tensor rows, LayerMasks? masks)
+    {
+        var site = masks is null || _spec.Dropout.P == 0 ? DropoutSite.None : _spec.Dropout.Site;
+        if (site == DropoutSite.Input)
+        {
+            var dropped = stack([.. masks!.Draw(rows.shape, A.device).Select(mask => nn.functional.linear(rows * mask, A))], 1);
+            return (dropped, _twinA is null ? null : nn.functional.linear(rows, _twinA).unsqueeze(1));
+        }
+
+        // One product for A and its twin: the wide input is read once.
+        var both = nn.functional.linear(rows, _twinA is null ? A : cat([A, _twinA], 0)).unsqueeze(1);
+        var (down, twin) = _twinA is null ? (both, null) : (both.narrow(2, 0, _spec.Rank), both.narrow(2, _spec.Rank, _spec.Rank));
+        return (site == DropoutSite.Hidden ? down * stack([.. masks!.Draw([rows.shape[0], _spec.Rank], A.device)], 1) : down, twin);
+    }
+
+    // [M, 1 or N, R] -> [M, N R].
+    private Tensor Weigh(Tensor down, Tensor? mix)
+    {
+        var weighed = mix is null ? (down * Share).expand(-1, _taskHead is null ? _spec.Heads : 1, -1) : down * mix;
+        return weighed.reshape(weighed.shape[0], -1);
+    }
+
+    // [N, D_out, R] -> [D_out, N R], only the head of the task where that is given.
+    private Tensor Up(Tensor heads) => _taskHead is { } head
+        ? heads.select(0, head)
+        : heads.permute(1, 0, 2).reshape(_target.OutWidth, -1);
+}

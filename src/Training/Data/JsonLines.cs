@@ -1,0 +1,101 @@
+using System.Text.Json;
+using FedRLora.Abstractions;
+
+namespace FedRLora.Training.Data;
+
+/// <summary>A row as it was written.</summary>
+/// <param name="Prompt">What is given; may be empty.</param>
+/// <param name="Completion">What is learned.</param>
+/// <param name="Label">What is scored; null where rows carry none.</param>
+/// <param name="Line">Its line in the file, from 1.</param>
+internal sealed record Example(string Prompt, string Completion, string? Label, int Line);
+
+/// <summary>JSON Lines with prompt and completion (and label), or text and label.</summary>
+internal static class JsonLines
+{
+    private const string Expected = "expected one object with \"prompt\" and \"completion\", or \"text\" and \"label\"";
+
+    /// <summary>Reads rows from <paramref name="offset"/> on; lines after the last one taken are not looked at.</summary>
+    /// <exception cref="BadInputException">The file cannot be read, has too few rows, or a line is not valid; file and line are named.</exception>
+    public static async Task<List<Example>> ReadAsync(string path, int offset, int? rows, CancellationToken cancellationToken)
+    {
+        var result = new List<Example>();
+        int line = 0, row = 0, blank = 0;
+        try
+        {
+            await foreach (var text in File.ReadLinesAsync(path, cancellationToken))
+            {
+                line++;
+                if (rows is { } limit && result.Count >= limit) break;
+                if (string.IsNullOrWhiteSpace(text))
+                {
+                    if (blank == 0) blank = line;
+                    continue;
+                }
+
+                if (blank != 0) throw new BadInputException($"{path}:{blank}: the line is blank and rows follow; remove it");
+                if (row++ >= offset) result.Add(Parse(text, path, line));
+            }
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
+        }
+
+        if (result.Count == 0) throw new BadInputException($"{path}: no row to take: the file has {row}, offset is {offset}");
+        if (result.Count < rows) throw new BadInputException($"{path}: {rows} rows from offset {offset} were asked for, the file has {row}");
+        return result;
+    }
+
+    private static Example Parse(string text, string path, int line)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(text);
+            var root = document.RootElement;
+            if (root.ValueKind != JsonValueKind.Object) throw new BadInputException($"{path}:{line}: found {Name(root.ValueKind)}; {Expected}");
+            var label = Label(root, path, line);
+            if (Text(root, "prompt", path, line) is { } prompt)
+                return new(prompt, Text(root, "completion", path, line) ?? throw Missing("prompt", "completion", path, line), label, line);
+            if (Text(root, "text", path, line) is { } content)
+                return new(content, label ?? throw Missing("text", "label", path, line), label, line);
+            var keys = string.Join(", ", root.EnumerateObject().Select(static property => property.Name).Take(5));
+            throw new BadInputException($"{path}:{line}: found an object with {(keys.Length == 0 ? "no keys" : $"the keys {keys}")}; {Expected}");
+        }
+        catch (JsonException exception)
+        {
+            throw new BadInputException($"{path}:{line}: not valid JSON at byte {exception.BytePositionInLine}; {Expected}", exception);
+        }
+    }
+
+    private static string? Text(JsonElement root, string key, string path, int line)
+    {
+        if (!root.TryGetProperty(key, out var value)) return null;
+        return value.ValueKind == JsonValueKind.String ? value.GetString() : throw new BadInputException($"{path}:{line}: \"{key}\" is {Name(value.ValueKind)}; make it a string");
+    }
+
+    private static string? Label(JsonElement root, string path, int line)
+    {
+        if (!root.TryGetProperty("label", out var value)) return null;
+        return value.ValueKind switch
+        {
+            JsonValueKind.String => value.GetString(),
+            JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False => value.GetRawText(),
+            JsonValueKind.Null => null,
+            _ => throw new BadInputException($"{path}:{line}: \"label\" is {Name(value.ValueKind)}; make it a string or a number"),
+        };
+    }
+
+    private static BadInputException Missing(string found, string missing, string path, int line) =>
+        new($"{path}:{line}: found \"{found}\" without \"{missing}\"; {Expected}");
+
+    private static string Name(JsonValueKind kind) => kind switch
+    {
+        JsonValueKind.Array => "an array",
+        JsonValueKind.Object => "an object",
+        JsonValueKind.String => "a string",
+        JsonValueKind.Number => "a number",
+        JsonValueKind.Null => "null",
+        _ => "true or false",
+    };
+}

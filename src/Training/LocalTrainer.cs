@@ -1,0 +1,256 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Adapters;
+using FedRLora.Training.Data;
+using FedRLora.Training.Metrics;
+using FedRLora.Training.Objectives;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training;
+
+/// <summary>Where a trainer finds files and how much it remembers.</summary>
+public sealed record LocalTrainerOptions
+{
+    /// <summary>What relative paths of a plan are relative to.</summary>
+    public string Root { get; init; } = ".";
+
+    /// <summary>A libtorch device, for example <c>cpu</c> or <c>cuda:0</c>.</summary>
+    public string Device { get; init; } = "cpu";
+
+    /// <summary>Encoded rows kept in memory between rounds.</summary>
+    public long MaxCachedBytes { get; init; } = 1L << 30;
+}
+
+/// <summary>
+/// Trains and scores clients on one device: a frozen base for all, one lane, the members of a group one after the other. Everything
+/// is a function of plan, round and member, so the same call gives the same bits.
+/// </summary>
+public sealed class LocalTrainer : ITrainer, IDisposable
+{
+    private readonly LocalTrainerOptions _options;
+    private readonly DeviceLane _lane;
+    private readonly BoundedCache _cache;
+    private readonly ConcurrentDictionary<string, FrozenBase> _bases = new(StringComparer.Ordinal);
+    private bool _disposed;
+
+    /// <summary>Starts the device's lane; models are loaded when they are first needed.</summary>
+    public LocalTrainer(LocalTrainerOptions options)
+    {
+        _options = options;
+        _lane = new DeviceLane(device(options.Device));
+        _cache = new BoundedCache(options.MaxCachedBytes);
+    }
+
+    /// <inheritdoc/>
+    public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
+        Task.FromResult(Engine.Fingerprint(_lane.Device, DeviceLane.ThreadsOf(plan.Training.Threads)));
+
+    /// <inheritdoc/>
+    public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.Run(() =>
+    {
+        var layout = AdapterLayout.For(plan.Adapter, FrozenBase.LinearsOf(PathOf(plan.Model.Path)));
+        return layout.Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Job);
+    }, cancellationToken);
+
+    /// <inheritdoc/>
+    public async Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default)
+    {
+        using var activity = Telemetry.Source.StartActivity("fedrlora.train");
+        activity?.SetTag("round", group.Round).SetTag("members", group.Members.Count);
+        var started = Stopwatch.GetTimestamp();
+        var (model, layout) = await PrepareAsync(group, cancellationToken);
+        var results = new List<TrainingResult>(group.Members.Count);
+        foreach (var member in group.Members)
+        {
+            results.Add(await GuardAsync(
+                async () =>
+                {
+                    var rows = await TrainingRowsAsync(group.Plan, member.Client, model, cancellationToken);
+                    return await _lane.RunAsync(() => Train(group, member, model, layout, rows, cancellationToken), group.Plan.Training.Threads, cancellationToken);
+                },
+                failure => new TrainingResult { ClientId = member.Client.Id, Failure = failure }));
+        }
+
+        Telemetry.TrainingDuration.Record(Stopwatch.GetElapsedTime(started).TotalSeconds, new KeyValuePair<string, object?>("job", group.Plan.Name));
+        return results;
+    }
+
+    /// <inheritdoc/>
+    public async Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default)
+    {
+        using var activity = Telemetry.Source.StartActivity("fedrlora.evaluate");
+        activity?.SetTag("round", group.Round).SetTag("members", group.Members.Count);
+        var (model, layout) = await PrepareAsync(group, cancellationToken);
+        var results = new List<EvaluationResult>(group.Members.Count);
+        foreach (var member in group.Members)
+        {
+            results.Add(await GuardAsync(
+                async () =>
+                {
+                    if (member.Client.Data.Test is not { } path) return new EvaluationResult { ClientId = member.Client.Id };
+                    var rows = await TestRowsAsync(group.Plan, member.Client, path, model, cancellationToken);
+                    return await _lane.RunAsync(() => Evaluate(group, member, model, layout, rows, cancellationToken), group.Plan.Training.Threads, cancellationToken);
+                },
+                failure => new EvaluationResult { ClientId = member.Client.Id, Failure = failure }));
+        }
+
+        return results;
+    }
+
+    /// <summary>Ends the lane after the work that it has, and frees the models.</summary>
+    public void Dispose()
+    {
+        if (Interlocked.Exchange(ref _disposed, true)) return;
+        _ = _lane.RunAsync(() =>
+        {
+            foreach (var model in _bases.Values) model.Dispose();
+            return true;
+        }, 0, CancellationToken.None);
+        _lane.Dispose();
+    }
+
+    private TrainingResult Train(TrainingGroup group, GroupMember member, FrozenBase model, AdapterLayout layout, TrainingRows rows, CancellationToken cancellationToken)
+    {
+        using var scope = NewDisposeScope();
+        var (plan, client) = (group.Plan, member.Client);
+        var adapter = AdapterFactory.Create(plan, layout, client, group.Shared, member.Head, _lane.Device);
+        var optimizer = new AdamW(adapter, plan.Training, AdamW.AtRoundStart(member.Optimizer ?? AdapterState.Empty, layout, plan.Training.Moments));
+        using var pass = AdapterPass.Training(adapter, plan.Seed, group.Round, client.Id);
+
+        var steps = client.Steps ?? plan.Training.Steps;
+        var order = new BatchOrder(rows.Rows.Count, plan.Training.BatchSize, steps, plan.Seed, client.Id);
+        var losses = zeros(steps, ScalarType.Float32, _lane.Device);
+        var lossTokens = new int[steps];
+        var tokens = 0L;
+        for (var step = 0; step < steps; step++)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            var batch = Batch.Of([.. order.Take(group.Round, step).Select(row => rows.Rows[row])]);
+            var rate = LearningRate.At(plan.Training, (group.Round - 1L) * steps + step, (long)plan.Strategy.Rounds * steps);
+            Step(model, batch, pass, optimizer, rate, step < plan.Training.WarmHeadSteps, losses, step);
+            lossTokens[step] = batch.LossTokens;
+            tokens += batch.Tokens;
+        }
+
+        var task = new KeyValuePair<string, object?>("task", client.Task);
+        Telemetry.Steps.Add(steps, task);
+        Telemetry.Tokens.Add(tokens, task);
+        return Result(group, member, adapter, optimizer, LowRankAdapter.Values(losses), lossTokens) with { Samples = rows.Rows.Count };
+    }
+
+    /// <summary>One step: what it allocates, it frees.</summary>
+    private static void Step(FrozenBase model, Batch batch, AdapterPass pass, AdamW optimizer, double rate, bool clientScopeOnly, Tensor losses, int step)
+    {
+        using var scope = NewDisposeScope();
+        optimizer.ZeroGradients();
+        var loss = CompletionCrossEntropy.Of(model.Model, batch, pass);
+        loss.backward();
+        optimizer.Step(rate, clientScopeOnly);
+        losses[step].copy_(loss.detach());
+    }
+
+    private static TrainingResult Result(TrainingGroup group, GroupMember member, LowRankAdapter adapter, AdamW optimizer, float[] losses, int[] lossTokens)
+    {
+        var failed = Array.FindIndex(losses, static loss => !float.IsFinite(loss));
+        if (failed >= 0) throw new BadInputException($"round {group.Round}, step {failed + 1}: the loss is {losses[failed]}; lower the learning rate");
+        var (after, head) = (adapter.State(Scope.Job), adapter.State(Scope.Client));
+        foreach (var (name, array) in after.Concat(head))
+        {
+            if (Array.Exists(array.Data, static value => !float.IsFinite(value)))
+                throw new BadInputException($"round {group.Round}: tensor {name} is not finite after {losses.Length} steps; lower the learning rate");
+        }
+
+        return new TrainingResult
+        {
+            ClientId = member.Client.Id,
+            Update = new AdapterState(after.Select(entry => KeyValuePair.Create(entry.Key, Difference(entry.Value, group.Shared[entry.Key])))),
+            Head = head,
+            Optimizer = optimizer.Export(),
+            Steps = losses.Length,
+            MeanLoss = losses.Zip(lossTokens, static (loss, tokens) => (double)loss * tokens).Sum() / lossTokens.Sum(),
+            LastLoss = losses[^1],
+            ProductNorm = adapter.ProductNorm(),
+        };
+    }
+
+    private EvaluationResult Evaluate(TrainingGroup group, GroupMember member, FrozenBase model, AdapterLayout layout, TestRows test, CancellationToken cancellationToken)
+    {
+        using var scope = NewDisposeScope();
+        var adapter = AdapterFactory.Create(group.Plan, layout, member.Client, group.Shared, member.Head, _lane.Device);
+        using var pass = AdapterPass.Evaluating(adapter);
+        var rows = new ScoredRows(model, pass, EncoderOf(group.Plan, model), test, group.Plan.Evaluation);
+        var metric = MetricRegistry.For(group.Plan.Evaluation.Metric, rows);
+        var score = metric.Score(rows, cancellationToken);
+        if (!double.IsFinite(score.Loss)) throw new BadInputException($"round {group.Round}: the test loss is {score.Loss}");
+        return new EvaluationResult
+        {
+            ClientId = member.Client.Id,
+            Rows = test.Rows.Count,
+            Loss = score.Loss,
+            Metric = metric.Name,
+            Score = score.Score,
+            MajorityShare = test.MajorityShare,
+        };
+    }
+
+    private async Task<(FrozenBase Model, AdapterLayout Layout)> PrepareAsync(TrainingGroup group, CancellationToken cancellationToken)
+    {
+        var folder = PathOf(group.Plan.Model.Path);
+        if (!_bases.TryGetValue(folder, out var model))
+            model = await _lane.RunAsync(() => _bases.GetOrAdd(folder, _ => FrozenBase.Load(folder, _lane.Device)), group.Plan.Training.Threads, cancellationToken);
+        var layout = AdapterLayout.For(group.Plan.Adapter, model.Model.Linears);
+        layout.Check(group.Shared, Scope.Job, "shared state");
+        return (model, layout);
+    }
+
+    private Task<TrainingRows> TrainingRowsAsync(FederationPlan plan, ClientSpec client, FrozenBase model, CancellationToken cancellationToken)
+    {
+        var path = PathOf(client.Data.Train);
+        var key = $"train {KeyOf(plan, path)} {client.Data.Offset} {client.Data.Rows} {(client.Data.ShuffleLabels ? $"{plan.Seed} {client.Id}" : "")}";
+        return _cache.GetAsync(key, () => Task.Run(() => ClientData.TrainingAsync(path, client, plan.Seed, EncoderOf(plan, model), cancellationToken), cancellationToken), static rows => rows.SizeBytes);
+    }
+
+    private async Task<TestRows> TestRowsAsync(FederationPlan plan, ClientSpec client, string test, FrozenBase model, CancellationToken cancellationToken)
+    {
+        var training = await TrainingRowsAsync(plan, client, model, cancellationToken);
+        var path = PathOf(test);
+        var key = $"test {KeyOf(plan, path)} {plan.Evaluation.MaxRows} of {KeyOf(plan, PathOf(client.Data.Train))} {client.Data.Offset} {client.Data.Rows}";
+        return await _cache.GetAsync(key, () => Task.Run(() => ClientData.TestAsync(path, plan.Evaluation.MaxRows, training, EncoderOf(plan, model), cancellationToken), cancellationToken), static rows => rows.SizeBytes);
+    }
+
+    // A file that is written anew is read anew.
+    private string KeyOf(FederationPlan plan, string path)
+    {
+        var file = new FileInfo(path);
+        return $"{path} {(file.Exists ? $"{file.Length} {file.LastWriteTimeUtc.Ticks}" : "")} {PathOf(plan.Model.Path)} {plan.Training.MaxTokens}";
+    }
+
+    private static RowEncoder EncoderOf(FederationPlan plan, FrozenBase model) => new(model.Tokenizer, Math.Min(plan.Training.MaxTokens, model.Model.Config.MaxPositions));
+
+    private string PathOf(string path) => Path.GetFullPath(path, Path.GetFullPath(_options.Root));
+
+    private static NamedArray Difference(NamedArray after, NamedArray before)
+    {
+        var result = new float[after.Data.Length];
+        for (var i = 0; i < result.Length; i++) result[i] = after.Data[i] - before.Data[i];
+        return new NamedArray(after.Shape, result);
+    }
+
+    // A member's bad file or diverged training is data of the round.
+    private static async Task<T> GuardAsync<T>(Func<Task<T>> work, Func<string, T> failed)
+    {
+        try
+        {
+            return await work();
+        }
+        catch (BadInputException exception)
+        {
+            return failed(exception.Message);
+        }
+    }
+}

@@ -1,0 +1,22 @@
+using FedRLora.Abstractions.Plans;
+using FedRLora.Training.Data;
+using FedRLora.Training.Models;
+
+namespace FedRLora.Training.Metrics;
+
+/// <summary>What is scored, and with what.</summary>
+internal sealed record ScoredRows(FrozenBase Base, ILayerAdapters? Adapters, RowEncoder Encoder, TestRows Test, EvaluationSpec Spec);
+
+/// <summary>A score and the completion loss per token of the same rows.</summary>
+internal sealed record MetricScore(double Score, double Loss);
+
+/// <summary>An evaluation metric.</summary>
+internal interface IMetric
+{
+    /// <summary>As in <see cref="Abstractions.Ports.EvaluationResult.Metric"/>.</summary>
+    string Name { get; }
+
+    /// <summary>Runs on the lane, within a dispose scope of the caller.</summary>
+    /// <exception cref="Abstractions.BadInputException">The rows cannot be scored by this metric.</exception>
+    MetricScore Score(ScoredRows rows, CancellationToken cancellationToken);
+}

@@ -1,0 +1,114 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Training.Adapters;
+using FedRLora.Training.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Tests.Adapters;
+
+public sealed class LowRankLayerTests : IDisposable
+{
+    private static readonly LinearShape Shape = new("layer", 20, 14);
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly Generator _generator = new(5, CPU);
+
+    public void Dispose()
+    {
+        _scope.Dispose();
+        _generator.Dispose();
+    }
+
+    [Theory, InlineData(Routing.ByTask), InlineData(Routing.Mean), InlineData(Routing.Sum), InlineData(Routing.Softmax)]
+    public void One_head_without_dropout_is_LoRA_bit_for_bit(Routing routing)
+    {
+        var spec = new AdapterSpec { Rank = 4, Alpha = 8, Routing = routing, Dropout = Dropout.None };
+        var (x, y, a, b) = (Draw(2, 5, 20), Draw(2, 5, 14), Draw(4, 20), Draw(1, 14, 4));
+        var layer = new LowRankLayer(spec, Shape, a, b, spec.HasRouter ? Draw(1, 20) : null, 0, null);
+
+        var lora = y + nn.functional.linear(nn.functional.linear(x, a), b[0]) * 2;
+
+        Assert.Equal(LowRankAdapter.Values(lora), LowRankAdapter.Values(layer.Forward(x, y, null)));
+        var zero = new LowRankLayer(spec, Shape, a, zeros_like(b), spec.HasRouter ? Draw(1, 20) : null, 0, null);
+        Assert.Equal(LowRankAdapter.Values(y), LowRankAdapter.Values(zero.Forward(x, y, null)));
+    }
+
+    [Theory]
+    [InlineData(Routing.ByTask, DropoutSite.None, false), InlineData(Routing.ByTask, DropoutSite.Hidden, true), InlineData(Routing.ByTask, DropoutSite.Input, false)]
+    [InlineData(Routing.Mean, DropoutSite.Hidden, true), InlineData(Routing.Mean, DropoutSite.Input, false), InlineData(Routing.Sum, DropoutSite.Hidden, true)]
+    [InlineData(Routing.Softmax, DropoutSite.Hidden, true), InlineData(Routing.Softmax, DropoutSite.Input, true), InlineData(Routing.Softmax, DropoutSite.Input, false)]
+    public void The_layer_computes_its_equation(Routing routing, DropoutSite site, bool anchored)
+    {
+        foreach (var sharing in (MaskSharing[])[MaskSharing.AllHeads, MaskSharing.PerHead])
+        {
+            var spec = new AdapterSpec { Rank = 4, Heads = 3, Alpha = 6, Routing = routing, Dropout = new(site, sharing, 0.3) };
+            var (x, y, a, b) = (Draw(9, 20), Draw(9, 14), Draw(4, 20), Draw(3, 14, 4));
+            var router = spec.HasRouter ? Draw(3, 20) : null;
+            var twins = anchored ? (Draw(4, 20), Draw(3, 14, 4)) : ((Tensor, Tensor)?)null;
+            using var masks = new LayerMasks(spec, "layer", 1, 1, "one");
+            using var same = new LayerMasks(spec, "layer", 1, 1, "one");
+
+            var actual = new LowRankLayer(spec, Shape, a, b, router, 1, twins).Forward(x, y, masks);
+
+            Close.Assert(LowRankAdapter.Values(Equation(spec, x, y, a, b, router, twins, same)), LowRankAdapter.Values(actual), $"{routing} {site} {sharing}", 1e-4, 1e-5);
+        }
+    }
+
+    [Fact]
+    public void A_half_precision_base_keeps_its_type_and_the_adapter_stays_in_float32()
+    {
+        var layer = new LowRankLayer(new AdapterSpec { Rank = 4 }, Shape, Draw(4, 20), Draw(1, 14, 4), null, 0, null);
+        Assert.Equal(ScalarType.BFloat16, layer.Forward(Draw(3, 20).to(ScalarType.BFloat16), Draw(3, 14).to(ScalarType.BFloat16), null).dtype);
+    }
+
+    [Theory, InlineData(Routing.ByTask), InlineData(Routing.Mean), InlineData(Routing.Sum)]
+    public void The_product_norm_is_that_of_the_scaled_product(Routing routing)
+    {
+        var spec = new AdapterSpec { Rank = 4, Heads = 3, Alpha = 6, Routing = routing };
+        var (a, b) = (Draw(4, 20), Draw(3, 14, 4));
+        var head = routing switch { Routing.ByTask => b[2], Routing.Mean => b.mean([0]), _ => b.sum([0]) };
+        var expected = (1.5f * head.mm(a)).norm().item<float>();
+        Close.AssertRelative(expected, Math.Sqrt(new LowRankLayer(spec, Shape, a, b, null, 2, null).SquaredProductNorm()), "norm", 1e-5);
+    }
+
+    [Fact]
+    public void A_target_or_a_rank_that_does_not_fit_is_refused_by_name()
+    {
+        LinearShape[] linears = [new("model.layers.0.self_attn.q_proj", 20, 14), new("model.layers.0.mlp.up_proj", 20, 30)];
+        Assert.Equal(["model.layers.0.mlp.up_proj"], AdapterLayout.For(new() { TargetModules = ["mlp.up_proj"] }, linears).Targets.Select(static target => target.Module));
+        Assert.Contains("no linear layer proj; its layers are q_proj, up_proj", Assert.Throws<BadInputException>(() => AdapterLayout.For(new() { TargetModules = ["proj"] }, linears)).Message, StringComparison.Ordinal);
+        var message = Assert.Throws<BadInputException>(() => AdapterLayout.For(new() { Rank = 15 }, linears)).Message;
+        Assert.Equal("rank: 15 is outside 1 to 14, the smaller side of model.layers.0.self_attn.q_proj (20 -> 14)", message);
+    }
+
+    // METHODS-CORE 7.1 and 1.9, head by head.
+    private static Tensor Equation(AdapterSpec spec, Tensor x, Tensor y, Tensor a, Tensor b, Tensor? router, (Tensor A, Tensor B)? twins, LayerMasks masks)
+    {
+        var drawn = spec.Dropout.Site switch
+        {
+            DropoutSite.Input => masks.Draw([9, 20], CPU).ToList(),
+            DropoutSite.Hidden => masks.Draw([9, 4], CPU).ToList(),
+            _ => [],
+        };
+        var weights = router is null ? null : nn.functional.linear(x, router).softmax(-1);
+        for (var head = 0; head < 3; head++)
+        {
+            if (spec.Routing == Routing.ByTask && head != 1) continue;
+            var mask = drawn.Count == 0 ? null : drawn[Math.Min(head, drawn.Count - 1)];
+            var down = spec.Dropout.Site switch
+            {
+                DropoutSite.Input => nn.functional.linear(x * mask!, a),
+                DropoutSite.Hidden => nn.functional.linear(x, a) * mask!,
+                _ => nn.functional.linear(x, a),
+            };
+            var part = nn.functional.linear(down, b[head]);
+            if (twins is { } twin) part -= nn.functional.linear(nn.functional.linear(x, twin.A), twin.B[head]);
+            var weight = weights?.narrow(1, head, 1) ?? full(1, spec.Routing == Routing.Mean ? 1f / 3 : 1f);
+            y += (float)spec.ScalingFactor * weight * part;
+        }
+
+        return y;
+    }
+
+    private Tensor Draw(params long[] shape) => empty(shape).normal_(0, 1, _generator);
+}

@@ -1,0 +1,89 @@
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Adapters;
+using FedRLora.Training.Models;
+using TorchSharp;
+using Xunit.Abstractions;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Tests.Adapters;
+
+/// <summary>Parity with the authors' layers of R-LoRA and HydraLoRA, 1e-5 relative.</summary>
+public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
+{
+    private const string Module = "layer";
+    private static readonly AdapterSpec Spec = new() { Rank = 4, Heads = 3, Alpha = 9, Routing = Routing.Softmax, Dropout = Dropout.None };
+
+    [SharedTheory, InlineData("rlora"), InlineData("hydralora")]
+    public void Output_gradients_and_a_step_match_the_reference(string name)
+    {
+        using var scope = NewDisposeScope();
+        using var file = SafetensorsFile.Open(SharedFolder.Of("fixtures", "multitask-layers", name + ".safetensors"));
+        var adapter = Adapter(file, Spec, "param.");
+        var optimizer = new AdamW(adapter, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, AdapterState.Empty);
+        var input = Read(file, "input").requires_grad_();
+
+        var y = Forward(adapter, file, input, "param.weight");
+        Compare(file, "output", y);
+        (y * Read(file, "output_cotangent")).sum().backward();
+        Compare(file, "input_grad", input.grad!);
+        foreach (var parameter in adapter.Parameters) Compare(Reference(file, parameter.Info.Factor, "grad."), parameter.Value.grad!, "gradient of " + parameter.Info.Name);
+        optimizer.Step(0.01);
+        foreach (var parameter in adapter.Parameters) Compare(Reference(file, parameter.Info.Factor, "after_adamw_step."), parameter.Value, parameter.Info.Name + " after the step");
+        Compare(file, "output_after_step", Forward(adapter, file, input, "param.weight"));
+    }
+
+    [SharedTheory]
+    [InlineData("stable-gaussian", 8, Scaling.AlphaOverRank)]
+    [InlineData("rslora-orthogonal", 8, Scaling.AlphaOverSqrtRank)]
+    [InlineData("norm-clip", 8, Scaling.AlphaOverRank)]
+    public void Frozen_twins_give_what_the_authors_subtract_from_the_weight(string name, double alpha, Scaling scaling)
+    {
+        using var scope = NewDisposeScope();
+        using var file = SafetensorsFile.Open(SharedFolder.Of("fixtures", "multitask-layers", $"rlora-reinit-{name}.safetensors"));
+        var spec = Spec with { Alpha = alpha, Scaling = scaling };
+        var input = Read(file, "input");
+
+        // With live heads at zero, an anchored mean of the heads is the frozen layer after the authors' subtraction.
+        var anchored = spec with { Routing = Routing.Mean, Start = Start.Anchored };
+        var (a, b) = (Read(file, "param.lora_A.weight"), Reference(file, Factor.B, "param."));
+        var layer = new LowRankLayer(anchored, Shape(file, "weight_before"), a, zeros_like(b), null, 0, (a, b));
+        var frozen = nn.functional.linear(input, Read(file, "weight_before"));
+        Compare(nn.functional.linear(input, Read(file, "weight_after")), layer.Forward(input, frozen, null), "frozen layer with twins");
+
+        var y = Adapter(file, spec, "param.").Layers[Module].Forward(input, nn.functional.linear(input, Read(file, "weight_after")), null);
+        Compare(file, "output_after", y);
+    }
+
+    private static LowRankAdapter Adapter(SafetensorsFile file, AdapterSpec spec, string prefix)
+    {
+        var layout = AdapterLayout.For(spec, [Shape(file, prefix + (file.Header.Tensors.ContainsKey("param.weight") ? "weight" : "lora_B0.weight"))]);
+        return LowRankAdapter.Create(layout, new AdapterState(layout.Tensors.Select(info =>
+            KeyValuePair.Create(info.Name, new NamedArray(info.Shape, LowRankAdapter.Values(Reference(file, info.Factor, prefix)))))), null, 0, CPU);
+    }
+
+    private static LinearShape Shape(SafetensorsFile file, string weight) =>
+        new(Module, (int)file.Describe("param.lora_A.weight").Shape[1], (int)file.Describe(weight).Shape[0]);
+
+    private static Tensor Forward(LowRankAdapter adapter, SafetensorsFile file, Tensor input, string weight) =>
+        adapter.Layers[Module].Forward(input, nn.functional.linear(input, Read(file, weight), Read(file, "param.bias")), null);
+
+    private static Tensor Read(SafetensorsFile file, string name) => tensor(file.ReadFloat32(name), [.. file.Describe(name).Shape]);
+
+    private static Tensor Reference(SafetensorsFile file, Factor factor, string prefix) => factor switch
+    {
+        Factor.A => Read(file, prefix + "lora_A.weight"),
+        Factor.B => stack([.. Enumerable.Range(0, 3).Select(head => Read(file, $"{prefix}lora_B{head}.weight"))]),
+        _ => Read(file, prefix + "lora_route.weight"),
+    };
+
+    private void Compare(SafetensorsFile file, string name, Tensor actual) => Compare(Read(file, name), actual, name);
+
+    // 1e-5 of the tensor's largest element: an element that cancels to near zero has no relative accuracy of its own.
+    private void Compare(Tensor reference, Tensor actual, string what)
+    {
+        var expected = LowRankAdapter.Values(reference);
+        var largest = expected.Max(Math.Abs);
+        output.WriteLine($"{what}: {Close.Assert(expected, LowRankAdapter.Values(actual), what, 1e-5 * largest, 0) / largest:E2}");
+    }
+}

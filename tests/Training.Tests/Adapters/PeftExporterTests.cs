@@ -1,0 +1,51 @@
+using System.Text.Json;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Training.Adapters;
+
+namespace FedRLora.Training.Tests.Adapters;
+
+public sealed class PeftExporterTests : IDisposable
+{
+    private readonly TinyFederation _tiny = new();
+
+    public void Dispose() => _tiny.Dispose();
+
+    [Fact]
+    public async Task A_client_before_its_first_round_exports_the_zero_change_with_its_twins_as_extra_rank()
+    {
+        var exported = await ExportAsync(TinyFederation.TinyCatalogue("m-lora") with { TargetModules = ["v_proj"] });
+        using var config = JsonDocument.Parse(exported.ConfigJson);
+        var root = config.RootElement;
+
+        // s = 6 / sqrt(4) = 3 at rank 2 * 4.
+        Assert.Equal((8, 24), (root.GetProperty("r").GetInt32(), root.GetProperty("lora_alpha").GetInt32()));
+        Assert.Equal(("LORA", "CAUSAL_LM", "none", "model"), (root.GetProperty("peft_type").GetString(), root.GetProperty("task_type").GetString(), root.GetProperty("bias").GetString(), root.GetProperty("base_model_name_or_path").GetString()));
+        Assert.Equal("[\"v_proj\"]", root.GetProperty("target_modules").GetRawText().Replace("\n", "", StringComparison.Ordinal).Replace(" ", "", StringComparison.Ordinal));
+        Assert.False(root.GetProperty("use_rslora").GetBoolean());
+        Assert.Equal(4, exported.Tensors.Count);
+        Assert.Equal([8, 16], exported.Tensors["base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight"].Shape);
+        Assert.Equal([12, 8], exported.Tensors["base_model.model.model.layers.0.self_attn.v_proj.lora_B.weight"].Shape);
+    }
+
+    [Fact]
+    public async Task A_scaling_that_is_no_whole_number_survives()
+    {
+        using var config = JsonDocument.Parse((await ExportAsync(new AdapterSpec { Rank = 3, Alpha = 5, Scaling = Scaling.AlphaOverSqrtRank })).ConfigJson);
+        Assert.Equal(5 / Math.Sqrt(3), config.RootElement.GetProperty("lora_alpha").GetDouble() / 3, 1e-15);
+    }
+
+    [Fact]
+    public async Task A_router_has_no_static_form()
+    {
+        var message = (await Assert.ThrowsAsync<BadInputException>(() => ExportAsync(TinyFederation.TinyCatalogue("r-lora")))).Message;
+        Assert.Contains("router that depends on the input", message, StringComparison.Ordinal);
+    }
+
+    private async Task<Abstractions.Ports.ExportedAdapter> ExportAsync(AdapterSpec spec)
+    {
+        using var trainer = _tiny.Trainer();
+        var plan = _tiny.Plan(spec);
+        return new PeftExporter(_tiny.Root).Export(plan, plan.Clients[0], await trainer.InitialSharedAsync(plan), head: null);
+    }
+}

@@ -1,0 +1,164 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Data;
+using FedRLora.Training.Data.Tokenizers;
+
+namespace FedRLora.Training.Tests.Trainer;
+
+public sealed class LocalTrainerTests : IDisposable
+{
+    private readonly TinyFederation _tiny = new();
+
+    public static TheoryData<string> Methods => [.. AdapterCatalog.Methods.Keys];
+
+    public void Dispose() => _tiny.Dispose();
+
+    [Theory, MemberData(nameof(Methods))]
+    public async Task The_same_group_gives_the_same_bits_alone_or_with_a_neighbour(string method)
+    {
+        var plan = _tiny.Plan(TinyFederation.TinyCatalogue(method));
+        using var trainer = _tiny.Trainer();
+        using var other = _tiny.Trainer();
+
+        var first = await trainer.TrainAsync(await TinyFederation.GroupAsync(trainer, plan, "one", "two"));
+        var again = await trainer.TrainAsync(await TinyFederation.GroupAsync(trainer, plan, "one", "two"));
+        var alone = await other.TrainAsync(await TinyFederation.GroupAsync(other, plan, "two"));
+
+        AssertSame(first[0], again[0]);
+        AssertSame(first[1], again[1]);
+        AssertSame(first[1], alone[0]);
+        Assert.NotEqual(first[0].MeanLoss, first[1].MeanLoss);
+    }
+
+    [Theory, MemberData(nameof(Methods))]
+    public async Task An_update_is_what_the_shared_tensors_moved_by_and_heads_stay_apart(string method)
+    {
+        var plan = _tiny.Plan(TinyFederation.TinyCatalogue(method));
+        using var trainer = _tiny.Trainer();
+        var group = await TinyFederation.GroupAsync(trainer, plan, "one");
+
+        var result = Assert.Single(await trainer.TrainAsync(group));
+
+        Assert.Null(result.Failure);
+        Assert.Equal(group.Shared.Keys, result.Update.Keys);
+        Assert.Equal(plan.Adapter.ScopeB == Scope.Client, result.Head.Keys.Any(static name => name.EndsWith(".B", StringComparison.Ordinal)));
+        Assert.DoesNotContain(result.Head.Keys, result.Update.ContainsKey);
+        Assert.Contains(result.Update.Values, static array => array.Data.Any(static value => value != 0));
+        Assert.Equal((12, 4), (result.Samples, result.Steps));
+        Assert.True(result.ProductNorm > 0);
+    }
+
+    [Fact]
+    public async Task Rounds_learn_the_rows()
+    {
+        var plan = _tiny.Plan() with { Training = _tiny.Plan().Training with { Steps = 40, LearningRate = 5e-2 }, Evaluation = new() { Metric = Metric.Accuracy } };
+        using var trainer = _tiny.Trainer();
+        var group = await TinyFederation.GroupAsync(trainer, plan, "one");
+        var client = TinyFederation.Client("one");
+        group = group with { Members = [new() { Client = client with { Data = client.Data with { Test = client.Data.Train } } }] };
+        var before = Assert.Single(await trainer.EvaluateAsync(group with { Round = 0 }));
+
+        for (var round = 1; round <= 3; round++)
+        {
+            var result = Assert.Single(await trainer.TrainAsync(group with { Round = round }));
+            Assert.Null(result.Failure);
+            group = group with { Shared = Add(group.Shared, result.Update), Members = [group.Members[0] with { Head = result.Head, Optimizer = result.Optimizer }] };
+        }
+
+        // The tiny frozen head cannot give a token much more than even odds, so the loss has a floor.
+        var after = Assert.Single(await trainer.EvaluateAsync(group with { Round = 3 }));
+        Assert.True(after.Loss < 0.75 * before.Loss && after.Score >= before.Score, $"{before.Loss} -> {after.Loss}");
+        Assert.Equal(("accuracy", 12, 8 / 12.0), (after.Metric, after.Rows, after.MajorityShare));
+    }
+
+    [Fact]
+    public async Task Two_rounds_are_the_same_whether_or_not_the_trainer_lived_through_the_first()
+    {
+        var plan = _tiny.Plan();
+        using var trainer = _tiny.Trainer();
+        using var fresh = _tiny.Trainer();
+        var group = await TinyFederation.GroupAsync(trainer, plan, "one");
+        var first = Assert.Single(await trainer.TrainAsync(group));
+        var next = group with { Round = 2, Shared = Add(group.Shared, first.Update), Members = [group.Members[0] with { Head = first.Head, Optimizer = first.Optimizer }] };
+
+        AssertSame(Assert.Single(await trainer.TrainAsync(next)), Assert.Single(await fresh.TrainAsync(next)));
+    }
+
+    [Fact]
+    public async Task A_bad_line_fails_its_client_alone_and_names_file_and_line()
+    {
+        _tiny.Write("one.train.jsonl", [.. Enumerable.Repeat("""{"prompt":"a","completion":"b"}""", 6), """{"prompt":"a","answer":"b"}""", """{"prompt":"a","completion":"b"}"""]);
+        using var trainer = _tiny.Trainer();
+
+        var results = await trainer.TrainAsync(await TinyFederation.GroupAsync(trainer, _tiny.Plan(), "one", "two"));
+
+        Assert.Equal($"{Path.Combine(_tiny.Root, "one.train.jsonl")}:7: found \"prompt\" without \"completion\"; expected one object with \"prompt\" and \"completion\", or \"text\" and \"label\"", results[0].Failure);
+        Assert.Null(results[1].Failure);
+    }
+
+    [Fact]
+    public async Task A_model_folder_without_a_tokenizer_is_refused()
+    {
+        File.Delete(Path.Combine(_tiny.Root, "model", "tokenizer.json"));
+        using var trainer = _tiny.Trainer();
+        var group = await TinyFederation.GroupAsync(trainer, _tiny.Plan(), "one");
+        Assert.Contains("tokenizer.json", (await Assert.ThrowsAsync<BadInputException>(() => trainer.TrainAsync(group))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_diverged_client_fails_in_one_line()
+    {
+        var plan = _tiny.Plan() with { Training = _tiny.Plan().Training with { LearningRate = 1e30, Schedule = Schedule.Constant } };
+        using var trainer = _tiny.Trainer();
+        var failure = Assert.Single(await trainer.TrainAsync(await TinyFederation.GroupAsync(trainer, plan, "one"))).Failure;
+        Assert.Contains("lower the learning rate", failure, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_head_of_another_shape_fails_its_client()
+    {
+        using var trainer = _tiny.Trainer();
+        var group = await TinyFederation.GroupAsync(trainer, _tiny.Plan(), "one");
+        var failure = Assert.Single(await trainer.TrainAsync(group with { Members = [group.Members[0] with { Head = AdapterState.Empty }] })).Failure;
+        Assert.Equal("head of client one: tensor model.layers.0.self_attn.q_proj.B is missing", failure);
+    }
+
+    [Fact]
+    public async Task Cancellation_ends_training_between_steps()
+    {
+        using var trainer = _tiny.Trainer();
+        var group = await TinyFederation.GroupAsync(trainer, _tiny.Plan() with { Training = _tiny.Plan().Training with { Steps = 1_000_000 } }, "one");
+        using var source = new CancellationTokenSource(TimeSpan.FromMilliseconds(200));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => trainer.TrainAsync(group, source.Token));
+    }
+
+    [Fact]
+    public async Task Shuffled_labels_keep_their_counts_and_lose_their_prompts()
+    {
+        var path = Path.Combine(_tiny.Root, "one.train.jsonl");
+        var encoder = new RowEncoder(Tokenizer.Load(Path.Combine(_tiny.Root, "model")), 20);
+        var client = TinyFederation.Client("one");
+        var plain = await ClientData.TrainingAsync(path, client, 7, encoder, default);
+        var shuffled = await ClientData.TrainingAsync(path, client with { Data = client.Data with { ShuffleLabels = true } }, 7, encoder, default);
+
+        Assert.Equal(plain.Rows.Select(static row => string.Join(' ', row.Ids[row.Start..])).Order(), shuffled.Rows.Select(static row => string.Join(' ', row.Ids[row.Start..])).Order());
+        Assert.Equal(plain.Rows.Select(static row => string.Join(' ', row.Ids[..row.Start])), shuffled.Rows.Select(static row => string.Join(' ', row.Ids[..row.Start])));
+        Assert.Contains(plain.Rows.Zip(shuffled.Rows), static pair => !pair.First.Ids.SequenceEqual(pair.Second.Ids));
+    }
+
+    internal static AdapterState Add(AdapterState state, AdapterState update) => new(state.Select(entry =>
+        KeyValuePair.Create(entry.Key, entry.Value with { Data = [.. entry.Value.Data.Zip(update[entry.Key].Data, static (value, change) => value + change)] })));
+
+    private static void AssertSame(TrainingResult expected, TrainingResult actual)
+    {
+        Assert.Null(expected.Failure);
+        Assert.Equal((expected.MeanLoss, expected.LastLoss, expected.ProductNorm), (actual.MeanLoss, actual.LastLoss, actual.ProductNorm));
+        foreach (var (states, others) in new[] { (expected.Update, actual.Update), (expected.Head, actual.Head), (expected.Optimizer, actual.Optimizer) })
+        {
+            Assert.Equal(states.Keys, others.Keys);
+            foreach (var (name, array) in states) Assert.Equal(array.Data, others[name].Data);
+        }
+    }
+}
