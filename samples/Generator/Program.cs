@@ -40,6 +40,6 @@ static void WriteTokenizer(string folder)
 {
     var corpus = new Corpus("tokenizer");
     Directory.CreateDirectory(folder);
-    var stories = Enumerable.Range(0, 20_000).Select(_ => corpus.Next()).Select(story => story.Facts + story.Conclusion);
+    var stories = Enumerable.Range(0, 20_000).Select(_ => corpus.Next()).Select(story => story.Text);
     BpeTrainer.Write(folder, BpeTrainer.Train(stories, maxMerges: 1000), BaseModel.ContextLength);
 }

@@ -24,7 +24,7 @@ internal static class ModelCard
             | tokenizer | byte-level BPE, {config.VocabularySize} tokens: 3 special, 256 bytes, merges learned from the same text |
             | data | {Pretraining.Steps * Pretraining.BatchSize:N0} generated stories, none seen twice by design |
             | training | AdamW, {Pretraining.Steps} steps of {Pretraining.BatchSize} stories, peak rate {Pretraining.LearningRate}, warm-up then cosine, gradient norm clipped at 1, one thread |
-            | loss | next token; weight 1 on conclusions, {StoryBatch.FactWeight} on the facts before them, which nothing could predict |
+            | loss | next token; weight 1 on words that follow from what was told, {StoryBatch.NewsWeight} on news, which nothing could predict |
             | seed | {Text.Dice.SampleSeed}; the same engine gives the same bits |
 
             ## What it has seen
@@ -41,13 +41,13 @@ internal static class ModelCard
 
             ## Training curve
 
-            Nats per token of one batch. Conclusions contain choices that cannot be predicted either, so zero is out of reach.
+            Nats per token of one batch.
 
-            | step | conclusions | facts |
+            | step | inferences | news |
             | --- | --- | --- |
             """);
         foreach (var point in curve.Where((_, i) => i % 3 == 2 || i == curve.Count - 1))
-            text.AppendLine(CultureInfo.InvariantCulture, $"| {point.Step} | {point.Conclusions:F3} | {point.Facts:F3} |");
+            text.AppendLine(CultureInfo.InvariantCulture, $"| {point.Step} | {point.Inferences:F3} | {point.News:F3} |");
         File.WriteAllText(Path.Combine(folder, "README.md"), text.ToString());
     }
 }

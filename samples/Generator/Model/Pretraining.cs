@@ -8,7 +8,7 @@ using static TorchSharp.torch;
 namespace FedRLora.Generator.Model;
 
 /// <summary>Loss of one batch in nats per token.</summary>
-internal sealed record LossPoint(int Step, double Conclusions, double Facts);
+internal sealed record LossPoint(int Step, double Inferences, double News);
 
 /// <summary>AdamW on endless stories, on one thread: reductions split by thread, and the model is to be the same bits on any machine of a kind.</summary>
 internal static class Pretraining
@@ -37,16 +37,16 @@ internal static class Pretraining
             foreach (var group in optimizer.ParamGroups)
                 group.LearningRate = RateAt(step);
             var loss = Step(model, parameters, optimizer, corpus, tokenizer, measure: step % ReportEvery == 0);
-            if (loss is not var (conclusions, facts))
+            if (loss is not var (inferences, news))
                 continue;
-            curve.Add(new(step, conclusions, facts));
+            curve.Add(new(step, inferences, news));
             BaseModel.Save(folder, config, model.Parameters);
-            log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"step {step} of {Steps}: conclusions {conclusions:F3}, facts {facts:F3}"));
+            log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"step {step} of {Steps}: inferences {inferences:F3}, news {news:F3}"));
         }
         ModelCard.Write(folder, config, curve);
     }
 
-    private static (double Conclusions, double Facts)? Step(
+    private static (double Inferences, double News)? Step(
         CausalLanguageModel model, TorchSharp.Modules.Parameter[] parameters, optim.Optimizer optimizer, Corpus corpus, Tokenizer tokenizer, bool measure)
     {
         using var scope = NewDisposeScope();
@@ -57,7 +57,7 @@ internal static class Pretraining
         ((losses * batch.Weights).sum() / batch.Weights.sum()).backward();
         nn.utils.clip_grad_norm_(parameters, ClipNorm);
         optimizer.step();
-        return measure ? (MeanWhere(losses, batch.Weights.eq(1)), MeanWhere(losses, batch.Weights.eq(StoryBatch.FactWeight))) : null;
+        return measure ? (MeanWhere(losses, batch.Weights.eq(1)), MeanWhere(losses, batch.Weights.eq(StoryBatch.NewsWeight))) : null;
     }
 
     private static double MeanWhere(Tensor losses, Tensor mask) => losses.detach().masked_select(mask).mean().item<float>();

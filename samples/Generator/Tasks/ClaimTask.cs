@@ -27,9 +27,9 @@ internal sealed class ClaimTask : SampleTask
             dice,
             $"{dice.Pick(Words.Openers)} {text}.",
             2,
-            dice.Coin() ? $"Now {taker} is glad and {giver} is sad." : $"Now {giver} is sad and {taker} is glad.",
-            $"So the {thing} is with {Whom(taker)}.",
-            dice.Coin() ? $"{witness} said that {taker} had the {thing}, and that was right." : $"{witness} said that {giver} had the {thing}, and that was wrong.");
+            dice.Coin() ? $"Now {taker} is [glad] and {giver} is [sad]." : $"Now {giver} is [sad] and {taker} is [glad].",
+            $"So the {thing} is with [{Whom(taker)}].",
+            dice.Coin() ? $"{witness} said that {taker} had the {thing}, and that was [right]." : $"{witness} said that {giver} had the {thing}, and that was [wrong].");
     }
 
     private static string Whom(string person) => person == "he" ? "him" : "her";

@@ -29,9 +29,9 @@ internal sealed class CompareTask : SampleTask
             dice,
             $"{dice.Pick(Hearsay)} {text}.",
             2,
-            $"So {people[end]} is the {scale[end]} one.",
-            $"The one who is {scale[end]} is {people[end]}.",
-            $"To find one who is {scale[1 - end]}, call {people[1 - end]}.");
+            $"So {people[end]} is the [{scale[end]}] one.",
+            $"The one who is {scale[end]} is [{people[end]}].",
+            $"To find one who is {scale[1 - end]}, call [{people[1 - end]}].");
     }
 
     /// <summary>The scale asked for, and the people at its first and second end.</summary>

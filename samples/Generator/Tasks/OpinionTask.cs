@@ -5,8 +5,8 @@ namespace FedRLora.Generator.Tasks;
 /// <summary>Polarity of an adjective, turned by negation, chosen by the connective: after "but", before "though".</summary>
 internal sealed class OpinionTask : SampleTask
 {
-    private static readonly string[] Pleased = ["was happy", "smiled", "came back", "asked for more", "stayed long"];
-    private static readonly string[] Upset = ["was upset", "frowned", "kept away", "asked for money", "left soon"];
+    private static readonly string[] Pleased = ["was happy", "smiled"];
+    private static readonly string[] Upset = ["was upset", "frowned"];
 
     public override string Name => "opinion";
     public override string Description => "Overall opinion of a review with two opposite clauses: adjective x negation x connective (but, though).";
@@ -21,7 +21,7 @@ internal sealed class OpinionTask : SampleTask
         var person = dice.Pick(Words.People);
         var pleased = dice.Coin();
         var scene = $"{dice.Pick(Words.Openers)} {person} saw the {dice.Pick(Words.Places)}.";
-        var outcome = $"So {(dice.Coin() ? person : Words.She(person))} {dice.Pick(pleased ? Pleased : Upset)}.";
+        var outcome = $"So {(dice.Coin() ? person : Words.She(person))} [{dice.Pick(pleased ? Pleased : Upset)}].";
         var things = dice.Draw(Words.Reviewed, 2);
         return dice.Below(5) switch
         {
@@ -31,7 +31,7 @@ internal sealed class OpinionTask : SampleTask
         };
     }
 
-    private static string Verdict(bool pleased) => pleased ? "a joy" : "a shame";
+    private static string Verdict(bool pleased) => pleased ? "a [joy]" : "a [shame]";
 
     private static string Contrast(Dice dice, string[] things, bool pleased, int plainPercent, out string praised)
     {

@@ -27,9 +27,9 @@ internal sealed class PlaceTask : SampleTask
             dice,
             $"{dice.Pick(Words.Openers)} {text}.",
             2,
-            $"So {who[order[0]]} {Be(who[order[0]])} now in the {places[order[0]]}.",
-            $"To find where {who[order[1]]} {Be(who[order[1]])}, look in the {places[order[1]]}.",
-            $"Then {who[order[^1]]} stayed in the {places[order[^1]]}.");
+            $"So {who[order[0]]} {Be(who[order[0]])} now in the [{places[order[0]]}].",
+            $"To find where {who[order[1]]} {Be(who[order[1]])}, look in the [{places[order[1]]}].",
+            $"Then {who[order[^1]]} stayed in the [{places[order[^1]]}].");
     }
 
     private static string Be(string who) => who == "they" ? "are" : "is";

@@ -25,9 +25,9 @@ internal sealed class TimeTask : SampleTask
             dice,
             $"{dice.Pick(Words.Openers)} {day.Text}.",
             2,
-            $"So {day.People[a]} came in the {Half(day.Late[a])} and {day.People[b]} came in the {Half(day.Late[b])}.",
-            $"For {day.People[b]} the sun {(day.Late[b] ? "set" : "rose")}.",
-            $"To meet {day.People[a]}, go in the {Half(day.Late[a])}.");
+            $"So {day.People[a]} came in the [{Half(day.Late[a])}] and {day.People[b]} came in the [{Half(day.Late[b])}].",
+            $"For {day.People[b]} the sun [{(day.Late[b] ? "set" : "rose")}].",
+            $"To meet {day.People[a]}, go in the [{Half(day.Late[a])}].");
     }
 
     private static string Half(bool late) => late ? "evening" : "morning";

@@ -29,7 +29,7 @@ internal sealed class TopicTask : SampleTask
     {
         var subject = dice.Below(Subjects.Length);
         if (dice.Below(6) == 0)
-            return new($"{dice.Pick(Words.Openers)} {dice.Pick(Words.People)} spoke of the {dice.Pick(Things[subject])}.", $" It was a talk about {Subjects[subject]}.");
+            return new($"{dice.Pick(Words.Openers)} {dice.Pick(Words.People)} spoke of the {dice.Pick(Things[subject])}.", $" It was a talk about [{Subjects[subject]}].");
         var talk = Talk(dice, subject);
         var subjects = talk.Subjects.Select(s => Subjects[s]).ToArray();
         var (asked, other) = (talk.Asked, 1 - talk.Asked);
@@ -39,9 +39,9 @@ internal sealed class TopicTask : SampleTask
                 ? $"{dice.Pick(Words.Openers)} they spoke of the {talk.Things[0]} on {talk.Days[0]} and of the {talk.Things[1]} on {talk.Days[1]}."
                 : $"{dice.Pick(Words.Openers)} on {talk.Days[0]} they spoke of the {talk.Things[0]} and on {talk.Days[1]} they spoke of the {talk.Things[1]}.",
             2,
-            $"So {talk.Days[asked]} was about {subjects[asked]} and {talk.Days[other]} was about {subjects[other]}.",
-            $"The day for {subjects[asked]} was {talk.Days[asked]}.",
-            $"On {talk.Days[other]}, then, the talk was of {subjects[other]}.");
+            $"So {talk.Days[asked]} was about [{subjects[asked]}] and {talk.Days[other]} was about [{subjects[other]}].",
+            $"The day for {subjects[asked]} was [{talk.Days[asked]}].",
+            $"On {talk.Days[other]}, then, the talk was of [{subjects[other]}].");
     }
 
     private static (string[] Days, string[] Things, int[] Subjects, int Asked) Talk(Dice dice, int subject)

@@ -13,8 +13,8 @@ internal static class WordLists
         var list = dice.Shuffle([.. dice.Draw(frameWords, 3), .. dice.Draw(Common, 5)]);
         var facts = $"{dice.Pick(Words.Openers)} we read {string.Join(" ", list)}.";
         if (dice.Coin())
-            return new(facts, $" Again we read {string.Join(" ", list)}.");
-        var after = dice.Draw([.. Enumerable.Range(0, list.Length - 1)], 3).Select(i => $" After {list[i]} came {list[i + 1]}.");
+            return new(facts, $" Again we read [{string.Join(" ", list)}].");
+        var after = dice.Draw([.. Enumerable.Range(0, list.Length - 1)], 3).Select(i => $" After {list[i]} came [{list[i + 1]}].");
         return new(facts, string.Concat(after));
     }
 }
