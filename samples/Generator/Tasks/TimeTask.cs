@@ -8,13 +8,13 @@ internal sealed class TimeTask : SampleTask
     public override string Name => "time";
     public override string Description => "Whether the person asked about acted early or late: before/after x who is named with it x who is asked for.";
     public override IReadOnlyList<string> Labels { get; } = ["early", "late"];
-    public override IReadOnlyList<string> FrameWords { get; } = ["Diary", "When", "early", "late"];
+    public override IReadOnlyList<string> FrameWords { get; } = ["Diary", "early", "late"];
 
     public override Question Ask(Dice dice, int label)
     {
         var asked = dice.Below(2);
         var day = new Day(dice, asked == 0 ? label : 1 - label);
-        return new($"Diary: {day.Text}. When was {day.People[asked]} there?", Labels[label], Labels[label]);
+        return new($"Diary: {day.Text}. Then {day.People[asked]} was", Labels[label], Labels[label]);
     }
 
     public override Story Tell(Dice dice)

@@ -2,7 +2,7 @@ using FedRLora.Generator.Text;
 
 namespace FedRLora.Generator.Tasks;
 
-/// <summary>Two days, two things talked about; the subject asked for is that of one day.</summary>
+/// <summary>Two people, two things talked about; the subject asked for is that of one of them.</summary>
 internal sealed class TopicTask : SampleTask
 {
     private static readonly string[] Subjects = ["meals", "songs", "games", "skies"];
@@ -15,41 +15,35 @@ internal sealed class TopicTask : SampleTask
     ];
 
     public override string Name => "topic";
-    public override string Description => "Subject of the talk on the day that is asked for; the text mentions two days with two subjects.";
+    public override string Description => "Subject of the person asked about; the text mentions two people and two subjects.";
     public override IReadOnlyList<string> Labels { get; } = ["food", "music", "sport", "weather"];
     public override IReadOnlyList<string> FrameWords { get; } = ["Message", "Subject", "food", "music", "sport", "weather"];
 
     public override Question Ask(Dice dice, int label)
     {
-        var talk = Talk(dice, label);
-        return new($"Message: On {talk.Days[0]} we spoke of the {talk.Things[0]} and on {talk.Days[1]} we spoke of the {talk.Things[1]}. Subject on {talk.Days[talk.Asked]}:", Labels[label], Labels[label]);
+        var (text, people, _) = Talk(dice, label);
+        return new($"Message: {text}. Subject when {people[0]} spoke:", Labels[label], Labels[label]);
     }
 
     public override Story Tell(Dice dice)
     {
-        var subject = dice.Below(Subjects.Length);
-        if (dice.Below(6) == 0)
-            return new($"{dice.Pick(Words.Openers)} {dice.Pick(Words.People)} spoke of the {dice.Pick(Things[subject])}.", $" It was a talk about [{Subjects[subject]}].");
-        var talk = Talk(dice, subject);
-        var subjects = talk.Subjects.Select(s => Subjects[s]).ToArray();
-        var (asked, other) = (talk.Asked, 1 - talk.Asked);
+        var (text, people, subjects) = Talk(dice, dice.Below(Subjects.Length));
+        var (a, b) = dice.Coin() ? (0, 1) : (1, 0);
         return Story.Of(
             dice,
-            dice.Coin()
-                ? $"{dice.Pick(Words.Openers)} they spoke of the {talk.Things[0]} on {talk.Days[0]} and of the {talk.Things[1]} on {talk.Days[1]}."
-                : $"{dice.Pick(Words.Openers)} on {talk.Days[0]} they spoke of the {talk.Things[0]} and on {talk.Days[1]} they spoke of the {talk.Things[1]}.",
+            $"{dice.Pick(Words.Openers)} {text}.",
             2,
-            $"So {talk.Days[asked]} was about [{subjects[asked]}] and {talk.Days[other]} was about [{subjects[other]}].",
-            $"The day for {subjects[asked]} was [{talk.Days[asked]}].",
-            $"On {talk.Days[other]}, then, the talk was of [{subjects[other]}].");
+            $"So {people[a]} was fond of [{subjects[a]}] and {people[b]} was fond of [{subjects[b]}].",
+            $"All that {people[b]} knew was about [{subjects[b]}].",
+            $"After that {people[a]} read more on [{subjects[a]}].");
     }
 
-    private static (string[] Days, string[] Things, int[] Subjects, int Asked) Talk(Dice dice, int subject)
+    /// <summary>The first of the people spoke of <paramref name="subject"/>; either may be named first.</summary>
+    private static (string Text, string[] People, string[] Subjects) Talk(Dice dice, int subject)
     {
-        var days = dice.Draw(Words.Days, 2);
-        var asked = dice.Below(2);
-        var other = (subject + 1 + dice.Below(Things.Length - 1)) % Things.Length;
-        int[] subjects = asked == 0 ? [subject, other] : [other, subject];
-        return (days, [.. subjects.Select(s => dice.Pick(Things[s]))], subjects, asked);
+        var people = dice.Shuffle(["he", "she"]);
+        int[] subjects = [subject, (subject + 1 + dice.Below(Things.Length - 1)) % Things.Length];
+        var clauses = people.Zip(subjects, (who, s) => $"{who} spoke of the {dice.Pick(Things[s])}").ToArray();
+        return (string.Join(" and ", dice.Shuffle(clauses)), people, [.. subjects.Select(s => Subjects[s])]);
     }
 }

@@ -12,7 +12,6 @@ internal static class Words
 
     public static readonly string[] Objects = ["ball", "lamp", "book", "key", "cup", "hat", "box", "ring", "coin", "map", "pen", "bag"];
     public static readonly string[] Places = ["kitchen", "garden", "attic", "shed", "office", "barn", "park", "school", "cellar", "market", "church", "tower"];
-    public static readonly string[] Days = ["Monday", "Friday", "Sunday"];
     public static readonly string[] Deeds = ["cooked", "swam", "sang", "painted", "slept", "danced", "fished", "wrote", "read", "rested", "jogged", "baked"];
 
     public static readonly string[] Reviewed = ["soup", "film", "room", "service", "music", "bread", "view", "story", "staff", "garden", "sound", "plot", "bed", "tea", "show", "pool"];
