@@ -11,7 +11,7 @@ namespace FedRLora.Generator.Model;
 /// <param name="Weights">float32 <c>[Bsz * T]</c>: 1 where the target follows from what was told, <see cref="NewsWeight"/> where it is news, 0 at padding.</param>
 internal sealed record StoryBatch(Tensor Inputs, Tensor Targets, Tensor Weights)
 {
-    public const float NewsWeight = 0.03f;
+    public const float NewsWeight = 0.1f;
 
     public static StoryBatch Draw(Corpus corpus, Tokenizer tokenizer, int size)
     {

@@ -2,41 +2,42 @@ using FedRLora.Generator.Text;
 
 namespace FedRLora.Generator.Tasks;
 
-/// <summary>Two people move between places; the answer is where the one asked for is now.</summary>
+/// <summary>A way through three places in any order; the answer is its start, its middle or its end.</summary>
 internal sealed class PlaceTask : SampleTask
 {
     private static readonly string[] Going = ["went", "ran", "walked", "came"];
+    private static readonly string[] Stages = ["started", "rested", "ended"];
 
     public override string Name => "place";
-    public override string Description => "Where the person asked for is now, out of four places that two people left or reached.";
+    public override string Description => "Where a way through three places started, passed or ended; the places are named in any order: preposition x stage asked for.";
     public override IReadOnlyList<string> Labels { get; } = [];
-    public override IReadOnlyList<string> FrameWords { get; } = ["Log", "Where", "Answer"];
+    public override IReadOnlyList<string> FrameWords { get; } = ["Log", "place", "where", "Answer"];
 
     public override Question Ask(Dice dice, int label)
     {
-        var (text, people, _, now) = Moves(dice);
-        return new($"Log: {text}. Where is {people[0]}? Answer:", now[0], null);
+        var (text, who, places) = Way(dice);
+        var stage = dice.Below(Stages.Length);
+        return new($"Log: {text}. The place where {Words.She(who)} {Stages[stage]}? Answer:", places[stage], null);
     }
 
     public override Story Tell(Dice dice)
     {
-        var (text, people, before, now) = Moves(dice);
-        var (a, b) = dice.Coin() ? (0, 1) : (1, 0);
+        var (text, who, places) = Way(dice);
+        var she = Words.She(who);
         return Story.Of(
             dice,
             $"{dice.Pick(Words.Openers)} {text}.",
             2,
-            $"So {people[a]} is now in the [{now[a]}].",
-            $"For now {people[b]} will stay in the [{now[b]}].",
-            $"At first {people[a]} was in the [{before[a]}].");
+            $"When {she} started, {she} left the [{places[0]}].",
+            $"When {she} rested, {she} saw the [{places[1]}].",
+            $"When {she} ended, {she} was in the [{places[2]}].");
     }
 
-    /// <summary>Either of the people may be named first, either place of a move as well.</summary>
-    private static (string Text, string[] People, string[] Before, string[] Now) Moves(Dice dice)
+    private static (string Text, string Who, string[] Places) Way(Dice dice)
     {
-        var (people, places) = (dice.Shuffle(["he", "she"]), dice.Draw(Words.Places, 4));
-        var (before, now) = (places[..2], places[2..]);
-        var moves = Enumerable.Range(0, 2).Select(i => $"{people[i]} {dice.Pick(Going)} " + (dice.Coin() ? $"from the {before[i]} to the {now[i]}" : $"to the {now[i]} from the {before[i]}")).ToArray();
-        return (string.Join(" and ", dice.Shuffle(moves)), people, before, now);
+        var who = dice.Pick(Words.People);
+        var places = dice.Draw(Words.Places, 3);
+        string[] legs = [$"from the {places[0]}", $"past the {places[1]}", $"to the {places[2]}"];
+        return ($"{who} {dice.Pick(Going)} {string.Join(" ", dice.Shuffle(legs))}", who, places);
     }
 }

@@ -2,7 +2,7 @@ using FedRLora.Generator.Text;
 
 namespace FedRLora.Generator.Tasks;
 
-/// <summary>Two people, two things talked about; the subject asked for is that of one of them.</summary>
+/// <summary>Two subjects, one of them denied; the topic is the other.</summary>
 internal sealed class TopicTask : SampleTask
 {
     private static readonly string[] Subjects = ["meals", "songs", "games", "skies"];
@@ -15,35 +15,33 @@ internal sealed class TopicTask : SampleTask
     ];
 
     public override string Name => "topic";
-    public override string Description => "Subject of the person asked about; the text mentions two people and two subjects.";
+    public override string Description => "What the talk was about; the text names two things of different subjects and denies one: order x negation x subject.";
     public override IReadOnlyList<string> Labels { get; } = ["food", "music", "sport", "weather"];
-    public override IReadOnlyList<string> FrameWords { get; } = ["Message", "Subject", "food", "music", "sport", "weather"];
+    public override IReadOnlyList<string> FrameWords { get; } = ["Message", "Topic", "food", "music", "sport", "weather"];
 
     public override Question Ask(Dice dice, int label)
     {
-        var (text, people, _) = Talk(dice, label);
-        return new($"Message: {text}. Subject when {people[0]} spoke:", Labels[label], Labels[label]);
+        var who = dice.Pick(Words.People);
+        return new($"Message: {dice.Pick(Words.Openers)} {who} spoke {Contrast(dice, label, Even)}. Topic:", Labels[label], Labels[label]);
     }
 
     public override Story Tell(Dice dice)
     {
-        var (text, people, subjects) = Talk(dice, dice.Below(Subjects.Length));
-        var (a, b) = dice.Coin() ? (0, 1) : (1, 0);
+        var subject = dice.Below(Subjects.Length);
+        var who = dice.Pick(Words.People);
         return Story.Of(
             dice,
-            $"{dice.Pick(Words.Openers)} {text}.",
+            $"{dice.Pick(Words.Openers)} {who} spoke {Contrast(dice, subject, Plain)}.",
             2,
-            $"So {people[a]} was fond of [{subjects[a]}] and {people[b]} was fond of [{subjects[b]}].",
-            $"All that {people[b]} knew was about [{subjects[b]}].",
-            $"After that {people[a]} read more on [{subjects[a]}].");
+            $"So {Words.She(who)} was fond of [{Subjects[subject]}].",
+            $"All that {who} knew was about [{Subjects[subject]}].",
+            $"After that {Words.She(who)} read more on [{Subjects[subject]}].");
     }
 
-    /// <summary>The first of the people spoke of <paramref name="subject"/>; either may be named first.</summary>
-    private static (string Text, string[] People, string[] Subjects) Talk(Dice dice, int subject)
+    private static string Contrast(Dice dice, int subject, int plainPercent)
     {
-        var people = dice.Shuffle(["he", "she"]);
-        int[] subjects = [subject, (subject + 1 + dice.Below(Things.Length - 1)) % Things.Length];
-        var clauses = people.Zip(subjects, (who, s) => $"{who} spoke of the {dice.Pick(Things[s])}").ToArray();
-        return (string.Join(" and ", dice.Shuffle(clauses)), people, [.. subjects.Select(s => Subjects[s])]);
+        var other = (subject + 1 + dice.Below(Things.Length - 1)) % Things.Length;
+        var (thing, denied) = (dice.Pick(Things[subject]), dice.Pick(Things[other]));
+        return dice.Chance(plainPercent) ? $"of the {thing} and not of the {denied}" : $"not of the {denied} but of the {thing}";
     }
 }

@@ -1,8 +1,8 @@
 namespace FedRLora.Generator.Text;
 
 /// <summary>
-/// The vocabulary of the small world that tasks and stories share. What a question asks for comes from very short lists: looking up
-/// one of three words is learned in minutes at this size, looking up an arbitrary one in hours.
+/// The vocabulary of the small world that tasks and stories share. Questions turn on short function words (not, but, from, than) and
+/// pronouns: what those do is learned in minutes at this size, looking up an arbitrary word takes hours.
 /// </summary>
 internal static class Words
 {
