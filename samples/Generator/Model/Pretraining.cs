@@ -13,7 +13,7 @@ internal sealed record LossPoint(int Step, double Inferences, double News);
 /// <summary>AdamW on endless stories, on one thread: reductions split by thread, and the model is to be the same bits on any machine of a kind.</summary>
 internal static class Pretraining
 {
-    public const int Steps = 6000;
+    public const int Steps = 2500;
     public const int BatchSize = 48;
     public const int Threads = 1;
     public const double LearningRate = 3e-3;
