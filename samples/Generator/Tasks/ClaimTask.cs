@@ -2,43 +2,44 @@ using FedRLora.Generator.Text;
 
 namespace FedRLora.Generator.Tasks;
 
-/// <summary>Who has the thing after it changed hands: the order of two names x the direction of the verb x the name claimed.</summary>
+/// <summary>Who has the thing after it changed hands: who acts x the direction of the verb x who is said to have it.</summary>
 internal sealed class ClaimTask : SampleTask
 {
     private static readonly string[] Giving = ["gave", "handed", "sold", "sent", "passed"];
     private static readonly string[] Taking = ["got", "took", "bought", "won", "stole"];
 
     public override string Name => "claim";
-    public override string Description => "Whether the person named holds the thing after it changed hands: order of names x direction of the verb x claim.";
+    public override string Description => "Whether the claim is true after a thing changed hands: who acts x direction of the verb x who is said to have it.";
     public override IReadOnlyList<string> Labels { get; } = ["false", "true"];
     public override IReadOnlyList<string> FrameWords { get; } = ["Note", "Claim", "Verdict", "false", "true"];
 
     public override Question Ask(Dice dice, int label)
     {
-        var (text, giver, taker, thing) = Exchange(dice);
-        return new($"Note: {text}. Claim: {(label == 1 ? taker : giver)} has the {thing}. Verdict:", Labels[label], Labels[label]);
+        var (text, giver, taker, thing) = Exchange(dice, Even);
+        return new($"Note: {dice.Pick(Words.Openers)} {text}. Claim: {(label == 1 ? taker : giver)} has the {thing}. Verdict:", Labels[label], Labels[label]);
     }
 
     public override Story Tell(Dice dice)
     {
-        var (text, giver, taker, thing) = Exchange(dice);
-        var right = dice.Coin();
-        return new($"{dice.Pick(Words.Openers)} {text}.", dice.Below(5) switch
-        {
-            0 => $" Now {taker} has it and {giver} does not.",
-            1 => $" So the {thing} is with {taker} and not with {giver}.",
-            _ => $" {Witness(dice, giver, taker)} said that {(right ? taker : giver)} had the {thing}, and that was {(right ? "right" : "wrong")}.",
-        });
+        var (text, giver, taker, thing) = Exchange(dice, Plain);
+        var witness = dice.Pick(Words.People);
+        return Story.Of(
+            dice,
+            $"{dice.Pick(Words.Openers)} {text}.",
+            2,
+            dice.Coin() ? $"Now {taker} is [glad] and {giver} is [sad]." : $"Now {giver} is [sad] and {taker} is [glad].",
+            $"So the {thing} is with [{Whom(taker)}].",
+            dice.Coin() ? $"{witness} said that {taker} had the {thing}, and that was [right]." : $"{witness} said that {giver} had the {thing}, and that was [wrong].");
     }
 
-    private static string Witness(Dice dice, string giver, string taker) => dice.Draw(Words.People, 3).First(p => p != giver && p != taker);
+    private static string Whom(string person) => person == "he" ? "him" : "her";
 
-    private static (string Text, string Giver, string Taker, string Thing) Exchange(Dice dice)
+    private static (string Text, string Giver, string Taker, string Thing) Exchange(Dice dice, int givingPercent)
     {
-        var people = dice.Draw(Words.People, 2);
+        var people = dice.Shuffle(["he", "she"]);
         var thing = dice.Pick(Words.Objects);
-        return dice.Coin()
-            ? ($"{people[0]} {dice.Pick(Giving)} the {thing} to {people[1]}", people[0], people[1], thing)
-            : ($"{people[1]} {dice.Pick(Taking)} the {thing} from {people[0]}", people[0], people[1], thing);
+        return dice.Chance(givingPercent)
+            ? ($"{people[0]} {dice.Pick(Giving)} the {thing} to {Whom(people[1])}", people[0], people[1], thing)
+            : ($"{people[1]} {dice.Pick(Taking)} the {thing} from {Whom(people[0])}", people[0], people[1], thing);
     }
 }

@@ -5,8 +5,8 @@ namespace FedRLora.Generator.Tasks;
 /// <summary>Polarity of an adjective, turned by negation, chosen by the connective: after "but", before "though".</summary>
 internal sealed class OpinionTask : SampleTask
 {
-    private static readonly string[] Pleased = ["was happy", "smiled", "came back", "asked for more", "stayed long"];
-    private static readonly string[] Upset = ["was upset", "frowned", "kept away", "asked for money", "left soon"];
+    private static readonly string[] Pleased = ["was happy", "smiled"];
+    private static readonly string[] Upset = ["was upset", "frowned"];
 
     public override string Name => "opinion";
     public override string Description => "Overall opinion of a review with two opposite clauses: adjective x negation x connective (but, though).";
@@ -14,37 +14,35 @@ internal sealed class OpinionTask : SampleTask
     public override IReadOnlyList<string> FrameWords { get; } = ["Review", "Opinion", "negative", "positive"];
 
     public override Question Ask(Dice dice, int label) =>
-        new($"Review: {Sentence(Contrast(dice, label == 1))} Opinion:", Labels[label], Labels[label]);
+        new($"Review: {Sentence(Contrast(dice, dice.Draw(Words.Reviewed, 2), label == 1, Even, out _))} Opinion:", Labels[label], Labels[label]);
 
     public override Story Tell(Dice dice)
     {
         var person = dice.Pick(Words.People);
         var pleased = dice.Coin();
         var scene = $"{dice.Pick(Words.Openers)} {person} saw the {dice.Pick(Words.Places)}.";
-        var outcome = dice.Pick(pleased ? Pleased : Upset);
-        return dice.Below(8) switch
+        var outcome = $"So {(dice.Coin() ? person : Words.She(person))} [{dice.Pick(pleased ? Pleased : Upset)}].";
+        var things = dice.Draw(Words.Reviewed, 2);
+        return dice.Below(5) switch
         {
-            0 => Restated(dice, scene, pleased),
-            1 or 2 => new($"{scene} {Sentence(Clause(dice, dice.Pick(Words.Reviewed), pleased))}", $" So {Words.She(person)} {outcome}."),
-            _ => new($"{scene} {Sentence(Contrast(dice, pleased))}", $" So {(dice.Coin() ? person : Words.She(person))} {outcome}."),
+            0 => new($"{scene} {Sentence(Clause(dice, things[0], pleased, Plain))}", $" It was {Verdict(pleased)}. {outcome}"),
+            1 => new($"{scene} {Sentence(Contrast(dice, things, pleased, Plain, out var praised))}", $" The {things[0]} was {Verdict(things[0] == praised)} and the {things[1]} was {Verdict(things[1] == praised)}. {outcome}"),
+            _ => new($"{scene} {Sentence(Contrast(dice, things, pleased, Plain, out _))}", $" {outcome}"),
         };
     }
 
-    private static Story Restated(Dice dice, string scene, bool pleased)
+    private static string Verdict(bool pleased) => pleased ? "a [joy]" : "a [shame]";
+
+    private static string Contrast(Dice dice, string[] things, bool pleased, int plainPercent, out string praised)
     {
-        var thing = dice.Pick(Words.Reviewed);
-        return new($"{scene} {Sentence(Clause(dice, thing, pleased))}", $" Yes, it was {dice.Pick(pleased ? Words.Praise : Words.Blame)}.");
+        var last = dice.Chance(plainPercent);
+        praised = things[pleased == last ? 1 : 0];
+        return last
+            ? $"{Clause(dice, things[0], !pleased, plainPercent)} but {Clause(dice, things[1], pleased, plainPercent)}"
+            : $"{Clause(dice, things[0], pleased, plainPercent)} though {Clause(dice, things[1], !pleased, plainPercent)}";
     }
 
-    private static string Contrast(Dice dice, bool pleased)
-    {
-        var things = dice.Draw(Words.Reviewed, 2);
-        return dice.Coin()
-            ? $"{Clause(dice, things[0], !pleased)} but {Clause(dice, things[1], pleased)}"
-            : $"{Clause(dice, things[0], pleased)} though {Clause(dice, things[1], !pleased)}";
-    }
-
-    private static string Clause(Dice dice, string thing, bool pleased) => dice.Coin()
+    private static string Clause(Dice dice, string thing, bool pleased, int plainPercent) => dice.Chance(plainPercent)
         ? $"the {thing} was very {dice.Pick(pleased ? Words.Praise : Words.Blame)}"
         : $"the {thing} was not {dice.Pick(pleased ? Words.Blame : Words.Praise)}";
 }

@@ -2,36 +2,42 @@ using FedRLora.Generator.Text;
 
 namespace FedRLora.Generator.Tasks;
 
-/// <summary>Three things carried to three places; the answer is the place of the thing asked for.</summary>
+/// <summary>A way through three places in any order; the answer is its start, its middle or its end.</summary>
 internal sealed class PlaceTask : SampleTask
 {
-    private static readonly string[] Carrying = ["carried", "brought", "moved", "threw"];
+    private static readonly string[] Going = ["went", "ran", "walked", "came"];
+    private static readonly string[] Stages = ["started", "rested", "ended"];
 
     public override string Name => "place";
-    public override string Description => "Place of the thing asked for, out of three things carried to three places.";
+    public override string Description => "Where a way through three places started, passed or ended; the places are named in any order: preposition x stage asked for.";
     public override IReadOnlyList<string> Labels { get; } = [];
-    public override IReadOnlyList<string> FrameWords { get; } = ["Log", "Where", "Answer"];
+    public override IReadOnlyList<string> FrameWords { get; } = ["Log", "place", "where", "Answer"];
 
     public override Question Ask(Dice dice, int label)
     {
-        var (text, things, places) = Moves(dice);
-        var asked = dice.Below(things.Length);
-        return new($"Log: {text}. Where is the {things[asked]}? Answer:", places[asked], null);
+        var (text, who, places) = Way(dice);
+        var stage = dice.Below(Stages.Length);
+        return new($"Log: {text}. The place where {Words.She(who)} {Stages[stage]}? Answer:", places[stage], null);
     }
 
     public override Story Tell(Dice dice)
     {
-        var (text, things, places) = Moves(dice);
-        var order = dice.Draw([0, 1, 2], 2);
-        return new($"{dice.Pick(Words.Openers)} {text}.", dice.Coin()
-            ? $" Now the {things[order[0]]} is in the {places[order[0]]} and the {things[order[1]]} is in the {places[order[1]]}."
-            : $" To find the {things[order[0]]}, look in the {places[order[0]]}.");
+        var (text, who, places) = Way(dice);
+        var she = Words.She(who);
+        return Story.Of(
+            dice,
+            $"{dice.Pick(Words.Openers)} {text}.",
+            2,
+            $"When {she} started, {she} left the [{places[0]}].",
+            $"When {she} rested, {she} saw the [{places[1]}].",
+            $"When {she} ended, {she} was in the [{places[2]}].");
     }
 
-    private static (string Text, string[] Things, string[] Places) Moves(Dice dice)
+    private static (string Text, string Who, string[] Places) Way(Dice dice)
     {
-        var (people, things, places) = (dice.Draw(Words.People, 3), dice.Draw(Words.Objects, 3), dice.Draw(Words.Places, 3));
-        var moves = Enumerable.Range(0, 3).Select(i => $"{people[i]} {dice.Pick(Carrying)} the {things[i]} to the {places[i]}").ToArray();
-        return ($"{moves[0]}, {moves[1]} and {moves[2]}", things, places);
+        var who = dice.Pick(Words.People);
+        var places = dice.Draw(Words.Places, 3);
+        string[] legs = [$"from the {places[0]}", $"past the {places[1]}", $"to the {places[2]}"];
+        return ($"{who} {dice.Pick(Going)} {string.Join(" ", dice.Shuffle(legs))}", who, places);
     }
 }

@@ -11,6 +11,13 @@ internal sealed record Question(string Prompt, string Completion, string? Label)
 /// </summary>
 internal abstract class SampleTask
 {
+    /// <summary>
+    /// How often a story takes the plainer of two forms; questions take both equally. Where an answer is the exclusive or of two
+    /// forms, an even mixture gives gradient descent nothing to start from.
+    /// </summary>
+    protected const int Plain = 75;
+    protected const int Even = 50;
+
     public abstract string Name { get; }
 
     /// <summary>What answers depend on, in one sentence for people.</summary>
@@ -28,7 +35,7 @@ internal abstract class SampleTask
     public abstract Story Tell(Dice dice);
 
     public static IReadOnlyList<SampleTask> All { get; } =
-        [new OpinionTask(), new TopicTask(), new ClaimTask(), new OrderTask(), new CompareTask(), new PlaceTask()];
+        [new OpinionTask(), new TopicTask(), new ClaimTask(), new TimeTask(), new CompareTask(), new PlaceTask()];
 
     protected static string Sentence(string text) => char.ToUpperInvariant(text[0]) + text[1..] + ".";
 }

@@ -63,7 +63,7 @@ internal static class TaskFiles
     {
         task.Description,
         Type = task.Labels.Count > 0 ? "classification" : "extraction",
-        Metric = task.Labels.Count > 0 ? "accuracy" : "exact_match",
+        Metric = task.Labels.Count > 0 ? "accuracy" : "exactMatch",
         task.Labels,
         Rows = new { Train = TrainRows, Test = TestRows },
         BaselinesOnTest = Baselines.Of(Read(folder, task.Name, "train"), Read(folder, task.Name, "test")),

@@ -13,6 +13,8 @@ internal sealed class Dice(string purpose)
 
     public bool Coin() => Below(2) == 0;
 
+    public bool Chance(int percent) => Below(100) < percent;
+
     public T Pick<T>(IReadOnlyList<T> choices) => choices[Below(choices.Count)];
 
     /// <summary>Draws <paramref name="count"/> different elements, in random order.</summary>
