@@ -18,7 +18,7 @@ soak:
 bench:
 	dotnet run -c Release --project tests/Benchmarks
 
-# Remakes the sample tasks, tokenizer and base model from their seeds (about ten minutes).
+# Remakes the sample tasks, tokenizer and base model from their seeds (about six minutes).
 samples:
 	dotnet run -c Release --project samples/Generator -- all
 
