@@ -47,9 +47,6 @@ public static class Keys
     /// <summary>A round's shared state.</summary>
     public static string Shared(string job, int round) => Round(job, round, "shared.safetensors");
 
-    /// <summary>A candidate that is scored before it is committed.</summary>
-    public static string Candidate(string job, int round, int attempt) => Round(job, round, string.Create(CultureInfo.InvariantCulture, $"{attempt}/candidate.safetensors"));
-
     /// <summary>A round's server optimizer state.</summary>
     public static string ServerOptimizer(string job, int round) => Round(job, round, "server-optimizer.safetensors");
 

@@ -125,7 +125,7 @@ public sealed record ScoreNote([property: Id(0)] ClientScore? Score, [property: 
 [GenerateSerializer, Immutable, Alias("fedrlora.candidate")]
 public sealed record Candidate
 {
-    /// <summary>The shared state, written under <c>Keys.Candidate</c> or <c>Keys.Shared</c>.</summary>
+    /// <summary>The shared state, written under <c>Keys.Shared</c>.</summary>
     [Id(0)] public required BlobRef Shared { get; init; }
 
     /// <summary>The server optimizer's state; null where the rule remembers nothing.</summary>

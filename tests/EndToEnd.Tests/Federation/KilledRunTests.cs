@@ -13,7 +13,7 @@ namespace FedRLora.EndToEnd.Tests.Federation;
 /// <summary>kill -9 at seeded moments after the first and before the last commit; FEDRLORA_KILLS asks for more than the sample of every run.</summary>
 public sealed class KilledRunTests(ITestOutputHelper log)
 {
-    private const int Rounds = 6;
+    private const int Rounds = 12;
 
     private static int Kills => int.TryParse(Environment.GetEnvironmentVariable("FEDRLORA_KILLS"), CultureInfo.InvariantCulture, out var kills) ? kills : 3;
 
@@ -28,10 +28,11 @@ public sealed class KilledRunTests(ITestOutputHelper log)
         Phase[] targets = [Phase.Training, Phase.Aggregating, Phase.Committing, Phase.Evaluating];
         var hit = new Dictionary<Phase, int>();
 
-        for (var i = 0; i < Kills || (i < 60 && targets.Take(3).Any(target => !hit.ContainsKey(target))); i++)
+        var kills = 0;
+        for (var i = 0; i < 3 * Kills + 60 && (kills < Kills || targets.Take(3).Any(target => !hit.ContainsKey(target))); i++)
         {
             var target = targets.Take(3).FirstOrDefault(target => !hit.ContainsKey(target), targets[random.Next(targets.Length)]);
-            var (folder, round) = (Path.Combine(tiny.Root, $"killed-{i}"), 2 + random.Next(Rounds - 2));
+            var (folder, round) = (Path.Combine(tiny.Root, $"killed-{i}"), 2 + random.Next(Rounds / 2));
             await using (var program = RunningProgram.Start(tiny.Root, "simulate", plan, "--out", folder))
             {
                 await program.UntilAsync(() => Notes(folder) is { } notes && (notes.Round > round || (notes.Round == round && notes.Phase == target)), $"{target} of round {round}");
@@ -41,11 +42,12 @@ public sealed class KilledRunTests(ITestOutputHelper log)
             }
 
             var (left, committed) = (Notes(folder)!, Committed(folder));
-            Assert.InRange(committed, 0, Rounds - 1);
+            if (committed == Rounds) continue; // a fast machine had finished before the kill came
+            kills++;
             var during = left.Round == committed + 1 ? left.Phase : Phase.Committing; // the pointer moved, its notes did not
             hit[during] = hit.GetValueOrDefault(during) + 1;
             await RunningProgram.RunAsync(tiny.Root, "resume", folder);
-            log.WriteLine($"kill {i}: in {during} of round {left.Round}, {committed} committed; digest {Digest(folder)}");
+            log.WriteLine($"kill {kills}: in {during} of round {left.Round}, {committed} committed; digest {Digest(folder)}");
             Assert.Equal(expected, Digest(folder));
         }
 
