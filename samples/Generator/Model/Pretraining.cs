@@ -51,7 +51,7 @@ internal static class Pretraining
     {
         using var scope = NewDisposeScope();
         var batch = StoryBatch.Draw(corpus, tokenizer, BatchSize);
-        var logits = model.LogitsOf(model.Hidden(batch.Inputs, attentionMask: null, adapters: null));
+        var logits = model.LogitsOf(model.Hidden(batch.Inputs, attentionMask: null, adapters: null), adapters: null);
         var losses = nn.functional.cross_entropy(logits.reshape(-1, model.Config.VocabularySize), batch.Targets, reduction: nn.Reduction.None);
         optimizer.zero_grad();
         ((losses * batch.Weights).sum() / batch.Weights.sum()).backward();

@@ -21,6 +21,8 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
     public Tensor Adapt(string module, Tensor x, Tensor y) =>
         _adapter.Layers.TryGetValue(module, out var layer) ? layer.Forward(x, y, _masks?[module]) : y;
 
+    public Tensor AdaptEmbedding(string module, Tensor ids, Tensor y) => y;
+
     public void Dispose()
     {
         foreach (var masks in _masks?.Values ?? Enumerable.Empty<LayerMasks>()) masks.Dispose();

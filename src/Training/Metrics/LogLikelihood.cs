@@ -49,14 +49,14 @@ internal static class LogLikelihood
         var flat = hidden.reshape(-1, hidden.shape[^1]);
         var wanted = batch.SelectMany((sequence, i) => sequence.Tokens.Select(token => (Row: (long)i * length + token.Place, token.Token, token.Slot)));
         foreach (var piece in wanted.GroupBy(static token => token.Row).Chunk((int)Math.Max(1, LogitsPerPiece / model.Config.VocabularySize)))
-            AddPiece(model, flat, piece, sums);
+            AddPiece(model, adapters, flat, piece, sums);
     }
 
-    private static void AddPiece(CausalLanguageModel model, Tensor hidden, IGrouping<long, (long Row, int Token, int Slot)>[] rows, double[] sums)
+    private static void AddPiece(CausalLanguageModel model, ILayerAdapters? adapters, Tensor hidden, IGrouping<long, (long Row, int Token, int Slot)>[] rows, double[] sums)
     {
         using var scope = NewDisposeScope();
         var taken = hidden.index_select(0, tensor(rows.Select(static row => row.Key).ToArray(), ScalarType.Int64, hidden.device));
-        var likelihoods = model.LogitsOf(taken).to(ScalarType.Float32).log_softmax(-1);
+        var likelihoods = model.LogitsOf(taken, adapters).to(ScalarType.Float32).log_softmax(-1);
         var places = rows.SelectMany((row, i) => row.Select(token => i * likelihoods.shape[1] + token.Token)).ToArray();
         var values = likelihoods.reshape(-1).index_select(0, tensor(places, ScalarType.Int64, hidden.device)).cpu().data<float>().ToArray();
         foreach (var (value, slot) in values.Zip(rows.SelectMany(static row => row.Select(static token => token.Slot)))) sums[slot] += value;

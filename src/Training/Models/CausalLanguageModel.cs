@@ -15,13 +15,33 @@ public interface ILayerAdapters
     /// <param name="y">Output of the frozen layer, <c>[.., OutWidth]</c>, bias included; not to be changed in place.</param>
     /// <returns>y plus the adapter's part, or <paramref name="y"/> itself where the module has no adapter.</returns>
     Tensor Adapt(string module, Tensor x, Tensor y);
+
+    /// <summary>The same for an embedding: a linear layer whose input is one-hot.</summary>
+    /// <param name="module">The embedding, for example <c>model.embed_tokens</c>.</param>
+    /// <param name="ids">int64 <c>[Bsz, T]</c>.</param>
+    /// <param name="y">Rows of the frozen table, <c>[Bsz, T, OutWidth]</c>, before any scaling; not to be changed in place.</param>
+    Tensor AdaptEmbedding(string module, Tensor ids, Tensor y);
+}
+
+/// <summary>How a layer stores its weight.</summary>
+public enum LayerKind
+{
+    /// <summary><c>[OutWidth, InWidth]</c>.</summary>
+    Linear,
+
+    /// <summary><c>[InWidth, OutWidth]</c>, as GPT-2's Conv1D.</summary>
+    Conv1D,
+
+    /// <summary><c>[InWidth, OutWidth]</c>: a row for each token id.</summary>
+    Embedding,
 }
 
 /// <summary>A linear layer that can be adapted.</summary>
 /// <param name="Module">Its name in the model, for example <c>model.layers.0.self_attn.q_proj</c>.</param>
 /// <param name="InWidth">Size of its input.</param>
 /// <param name="OutWidth">Size of its output.</param>
-public sealed record LinearShape(string Module, int InWidth, int OutWidth);
+/// <param name="Kind">How its weight is stored.</param>
+public sealed record LinearShape(string Module, int InWidth, int OutWidth, LayerKind Kind = LayerKind.Linear);
 
 /// <summary>
 /// A frozen decoder-only language model. Forward writes nothing: many threads may use one model, each with adapters of its own.
@@ -36,6 +56,12 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
 
     /// <summary>The adaptable linear layers in order of use; the LM head is not among them.</summary>
     public abstract IReadOnlyList<LinearShape> Linears { get; }
+
+    /// <summary>The token embedding, V -> D.</summary>
+    public abstract LinearShape Embedding { get; }
+
+    /// <summary>The LM head, D -> V; where it is tied, its weight is the embedding's.</summary>
+    public abstract LinearShape LmHead { get; }
 
     /// <summary>Where the parameters are.</summary>
     public Device Device => Parameters.Values.First().device;
@@ -55,8 +81,14 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
 
     /// <summary>The LM head; apply it only to rows whose logits are used.</summary>
     /// <param name="hidden"><c>[.., D]</c>.</param>
+    /// <param name="adapters">Adds to the LM head; null for the frozen model.</param>
     /// <returns><c>[.., V]</c>.</returns>
-    public abstract Tensor LogitsOf(Tensor hidden);
+    public abstract Tensor LogitsOf(Tensor hidden, ILayerAdapters? adapters);
+
+    /// <summary>The frozen weight of an adaptable layer, stored as its kind says.</summary>
+    /// <exception cref="KeyNotFoundException">The model has no such layer.</exception>
+    public Tensor WeightOf(LinearShape layer) =>
+        Parameters[(Config.TieWordEmbeddings && layer.Module == LmHead.Module ? Embedding.Module : layer.Module) + ".weight"];
 
     /// <inheritdoc/>
     public void Dispose()

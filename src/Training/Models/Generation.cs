@@ -41,6 +41,6 @@ public static class Generation
         using var inference = no_grad();
         var input = tensor(ids.ToArray(), [1, ids.Count], ScalarType.Int64, model.Device);
         var last = model.Hidden(input, null, adapters).narrow(1, ids.Count - 1, 1);
-        return model.LogitsOf(last).argmax(-1).cpu().item<long>();
+        return model.LogitsOf(last, adapters).argmax(-1).cpu().item<long>();
     }
 }

@@ -20,14 +20,21 @@ internal sealed class Llama : CausalLanguageModel
     {
         _layerNames = [.. Enumerable.Range(0, config.Layers).Select(static layer => $"model.layers.{layer}.")];
         Linears = [.. _layerNames.SelectMany(name => LinearsOf(config, name))];
+        Embedding = new("model.embed_tokens", config.VocabularySize, config.HiddenSize, LayerKind.Embedding);
+        LmHead = new("lm_head", config.HiddenSize, config.VocabularySize);
     }
 
     public override IReadOnlyList<LinearShape> Linears { get; }
 
+    public override LinearShape Embedding { get; }
+
+    public override LinearShape LmHead { get; }
+
     public override Tensor Hidden(Tensor inputIds, Tensor? attentionMask, ILayerAdapters? adapters, List<Tensor>? hiddenStates = null)
     {
         CheckInput(inputIds, attentionMask);
-        var x = Blocks.Embed(inputIds, Parameters["model.embed_tokens.weight"]);
+        var x = Blocks.Embed(inputIds, WeightOf(Embedding));
+        x = adapters?.AdaptEmbedding(Embedding.Module, inputIds, x) ?? x;
         hiddenStates?.Add(x);
         using var tables = NewDisposeScope();
         var rotary = Blocks.RotaryTable(inputIds.shape[1], Config.HeadDim, Config.RopeTheta, x.device, x.dtype);
@@ -43,8 +50,11 @@ internal sealed class Llama : CausalLanguageModel
         return hiddenStates is null ? x.MoveToOuterDisposeScope() : x;
     }
 
-    public override Tensor LogitsOf(Tensor hidden) =>
-        nn.functional.linear(hidden, Parameters[Config.TieWordEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight"]);
+    public override Tensor LogitsOf(Tensor hidden, ILayerAdapters? adapters)
+    {
+        var logits = nn.functional.linear(hidden, WeightOf(LmHead));
+        return adapters?.Adapt(LmHead.Module, hidden, logits) ?? logits;
+    }
 
     private Tensor Layer(string name, Tensor input, (Tensor Cos, Tensor Sin) rotary, ILayerAdapters? adapters, bool last)
     {

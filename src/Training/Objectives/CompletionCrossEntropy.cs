@@ -12,6 +12,6 @@ internal static class CompletionCrossEntropy
     {
         var hidden = model.Hidden(batch.Input(model.Device), null, adapters);
         var rows = hidden.reshape(-1, hidden.shape[^1]).index_select(0, tensor(batch.LossRows, ScalarType.Int64, model.Device));
-        return nn.functional.cross_entropy(model.LogitsOf(rows).to(ScalarType.Float32), tensor(batch.Targets, ScalarType.Int64, model.Device));
+        return nn.functional.cross_entropy(model.LogitsOf(rows, adapters).to(ScalarType.Float32), tensor(batch.Targets, ScalarType.Int64, model.Device));
     }
 }

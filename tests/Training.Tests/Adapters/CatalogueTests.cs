@@ -131,6 +131,6 @@ public sealed class CatalogueTests : IDisposable
     private float[] Logits(ILayerAdapters? adapters)
     {
         using var inference = no_grad();
-        return LowRankAdapter.Values(_model.LogitsOf(_model.Hidden(_ids, null, adapters)));
+        return LowRankAdapter.Values(_model.LogitsOf(_model.Hidden(_ids, null, adapters), adapters));
     }
 }

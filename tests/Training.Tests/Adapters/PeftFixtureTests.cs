@@ -37,7 +37,7 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         for (var step = 1; step <= 3; step++)
         {
             using var stepScope = NewDisposeScope();
-            var logits = model.LogitsOf(model.Hidden(ids, mask, pass));
+            var logits = model.LogitsOf(model.Hidden(ids, mask, pass), pass);
             var loss = Loss(logits, labels);
             Close.AssertRelative(losses[step - 1], loss.item<float>(), $"loss before step {step}", 2e-5);
             optimizer.ZeroGradients();
@@ -57,7 +57,7 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         output.WriteLine($"after step 3: {After(expected, adapter, 3)}");
         Assert.All(adapter.Parameters, parameter => Assert.Equal(expected.ReadFloat32("after_step_3." + Saved(parameter)), expected.ReadFloat32("after_step_1." + Saved(parameter))));
 
-        var last = Loss(model.LogitsOf(model.Hidden(ids, mask, pass)), labels);
+        var last = Loss(model.LogitsOf(model.Hidden(ids, mask, pass), pass), labels);
         Close.AssertRelative(losses[3], last.item<float>(), "loss after step 3", 2e-5);
     }
 
@@ -70,7 +70,7 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         using var io = SafetensorsFile.Open(SharedFolder.Of(modelFolder, "io.safetensors"));
         var (adapter, pass) = Load(folder, model);
         var (ids, labels) = (ModelFixtureTests.Int64(io, "input_ids"), ModelFixtureTests.Int64(io, "labels"));
-        Tensor At() => Loss(model.LogitsOf(model.Hidden(ids, null, pass)), labels);
+        Tensor At() => Loss(model.LogitsOf(model.Hidden(ids, null, pass), pass), labels);
         At().backward();
         using var inference = no_grad();
         foreach (var (info, value) in adapter.Parameters)

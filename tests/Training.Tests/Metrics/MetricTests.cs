@@ -73,7 +73,7 @@ public sealed class MetricTests : IDisposable
         using var inference = no_grad();
         var row = _encoder.Encode(new Example(prompt, completion, null, 1), "test");
         var ids = tensor(row.Ids.Select(static id => (long)id).ToArray(), [1, row.Ids.Length], ScalarType.Int64);
-        var likelihoods = _base.Model.LogitsOf(_base.Model.Hidden(ids, null, null)).log_softmax(-1);
+        var likelihoods = _base.Model.LogitsOf(_base.Model.Hidden(ids, null, null), null).log_softmax(-1);
         return Enumerable.Range(row.Start, row.LossTokens).Sum(place => (double)likelihoods[0, place - 1, row.Ids[place]].item<float>());
     }
 }

@@ -40,7 +40,7 @@ public sealed class LlamaTests
         using var scope = NewDisposeScope();
         using var offset = zeros(16).requires_grad_(true);
 
-        model.LogitsOf(model.Hidden(TinyLlama.Ids(1, 5, 7), null, new Offset("model.layers.0.self_attn.o_proj", offset))).sum().backward();
+        model.LogitsOf(model.Hidden(TinyLlama.Ids(1, 5, 7), null, new Offset("model.layers.0.self_attn.o_proj", offset)), null).sum().backward();
 
         Assert.True(offset.grad!.abs().sum().item<float>() > 0);
         Assert.All(model.Parameters.Values, static parameter => Assert.Null(parameter.grad));
@@ -54,7 +54,7 @@ public sealed class LlamaTests
         using var scope = NewDisposeScope();
         foreach (var parameter in model.Parameters.Values) parameter.requires_grad_(true);
 
-        model.LogitsOf(model.Hidden(TinyLlama.Ids(1, 5, 7), null, null)).square().sum().backward();
+        model.LogitsOf(model.Hidden(TinyLlama.Ids(1, 5, 7), null, null), null).square().sum().backward();
 
         Assert.All(model.Parameters, static parameter => Assert.True(parameter.Value.grad!.abs().sum().item<float>() > 0, parameter.Key));
     }
@@ -136,10 +136,14 @@ public sealed class LlamaTests
             Shapes.Add(new LinearShape(module, (int)x.shape[^1], (int)y.shape[^1]));
             return y;
         }
+
+        public Tensor AdaptEmbedding(string module, Tensor ids, Tensor y) => y;
     }
 
     private sealed class Offset(string target, Tensor offset) : ILayerAdapters
     {
         public Tensor Adapt(string module, Tensor x, Tensor y) => module == target ? y + offset : y;
+
+        public Tensor AdaptEmbedding(string module, Tensor ids, Tensor y) => y;
     }
 }

@@ -28,7 +28,7 @@ public sealed class ModelFixtureTests(ITestOutputHelper output)
         var (ids, mask) = (Int64(io, "input_ids"), Int64(io, "attention_mask"));
         var states = new List<Tensor>();
 
-        var logits = model.LogitsOf(model.Hidden(ids, mask, null, states));
+        var logits = model.LogitsOf(model.Hidden(ids, mask, null, states), null);
 
         for (var i = 0; i < states.Count; i++) Compare(io, $"hidden_states.{i}", states[i], mask);
         Assert.Equal(model.Config.Layers + 1, states.Count);
@@ -56,7 +56,7 @@ public sealed class ModelFixtureTests(ITestOutputHelper output)
         using var model = ModelRegistry.Load(SharedFolder.Of(folder), CPU, ScalarType.Float64);
         using var io = SafetensorsFile.Open(SharedFolder.Of(folder, "io.safetensors"));
 
-        var logits = model.LogitsOf(model.Hidden(Int64(io, "input_ids"), null, null));
+        var logits = model.LogitsOf(model.Hidden(Int64(io, "input_ids"), null, null), null);
 
         Assert.Equal(ScalarType.Float64, logits.dtype);
         Close.AssertRelative(Expected(folder).GetProperty("loss_float64").GetDouble(), Loss(logits, Int64(io, "labels")), "loss", 1e-6);

@@ -22,7 +22,7 @@ public sealed class StoriesModelTests(ITestOutputHelper output)
         for (var i = 0; i < texts.GetArrayLength(); i++)
         {
             var ids = ModelFixtureTests.Int64(io, $"{i}.input_ids");
-            var logits = model.LogitsOf(model.Hidden(ids, null, null));
+            var logits = model.LogitsOf(model.Hidden(ids, null, null), null);
             var first = logits.narrow(1, 0, 48).contiguous().data<float>().ToArray();
             largest = Math.Max(largest, Close.Assert(io.ReadFloat32($"{i}.logits_first_48"), first, $"{i}.logits_first_48"));
             Close.AssertRelative(texts[i].GetProperty("loss").GetDouble(), ModelFixtureTests.Loss(logits, ids), $"loss of text {i}");
