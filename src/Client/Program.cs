@@ -11,6 +11,7 @@ internal static class Program
         SimulateCommand.Create,
         ResumeCommand.Create,
         ExportCommand.Create,
+        MergeCommand.Create,
         EvalCommand.Create,
         GenerateCommand.Create,
         SiloCommand.Create,

@@ -1,6 +1,6 @@
 using FedRLora.Abstractions.Ports;
 using FedRLora.Training;
-using FedRLora.Training.Adapters;
+using FedRLora.Training.Adapters.Peft;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 

@@ -2,6 +2,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Training.Adapters;
+using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Data;
 using FedRLora.Training.Data.Tokenizers;
 using FedRLora.Training.Metrics;
@@ -26,11 +27,11 @@ public sealed class AdaptedModel : IDisposable
     /// <exception cref="BadInputException">A folder is not usable, or the two do not belong together.</exception>
     public static async Task<AdaptedModel> LoadAsync(string model, string? adapter, CancellationToken cancellationToken = default)
     {
-        var read = adapter is null ? null : PeftReader.Read(adapter);
+        var read = adapter is null ? null : PeftAdapter.Read(adapter);
         var lane = new DeviceLane(CPU);
         try
         {
-            return new AdaptedModel(lane, await lane.RunAsync(() => Load(model, adapter, read), 0, cancellationToken), read);
+            return new AdaptedModel(lane, await lane.RunAsync(() => Load(model, read), 0, cancellationToken), read);
         }
         catch
         {
@@ -88,34 +89,24 @@ public sealed class AdaptedModel : IDisposable
     {
         using var scope = NewDisposeScope();
         if (_adapter is null) return work(null);
-        var layout = AdapterLayout.Unbounded(_adapter.Spec, _base.Model.Linears);
-        using var pass = AdapterPass.Evaluating(LowRankAdapter.Create(layout, _adapter.Tensors, twins: null, taskHead: 0, _lane.Device));
+        var layout = _adapter.On(_base.Model.AdaptableLayers);
+        using var pass = AdapterPass.Evaluating(LowRankAdapter.Create(layout, _adapter.Tensors, twins: null, taskHead: 0, _lane.Device, _base.Model));
         return work(pass);
     }
 
-    private static FrozenBase Load(string folder, string? adapterFolder, PeftAdapter? adapter)
+    private static FrozenBase Load(string folder, PeftAdapter? adapter)
     {
         var model = FrozenBase.Load(folder, CPU);
         try
         {
-            if (adapter is not null) Check(adapterFolder!, adapter, folder, model.Model.Linears);
+            _ = adapter?.On(model.Model.AdaptableLayers);
+            adapter?.CheckBase(model.Model);
             return model;
         }
         catch
         {
             model.Dispose();
             throw;
-        }
-    }
-
-    private static void Check(string folder, PeftAdapter adapter, string model, IReadOnlyList<LinearShape> linears)
-    {
-        foreach (var module in adapter.Spec.TargetModules)
-        {
-            var (inWidth, outWidth) = (adapter.Tensors[AdapterTensor.NameOf(module, Factor.A)].Shape[1], adapter.Tensors[AdapterTensor.NameOf(module, Factor.B)].Shape[1]);
-            var linear = linears.FirstOrDefault(linear => linear.Module == module) ?? throw new BadInputException($"{folder}: adapts {module}, which {model} does not have");
-            if (inWidth != linear.InWidth || outWidth != linear.OutWidth)
-                throw new BadInputException($"{folder}: {module} is {inWidth} -> {outWidth}, in {model} it is {linear.InWidth} -> {linear.OutWidth}");
         }
     }
 }

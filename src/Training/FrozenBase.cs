@@ -36,14 +36,14 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer)
     /// <summary>Rows to token ids, within what the model takes.</summary>
     public RowEncoder Encoder(int maxTokens) => new(Tokenizer, Math.Min(maxTokens, Model.Config.MaxPositions));
 
-    /// <summary>The adaptable linears of a model folder, from its <c>config.json</c> alone.</summary>
+    /// <summary>The adaptable layers of a model folder, from its <c>config.json</c> alone.</summary>
     /// <exception cref="BadInputException">The configuration is missing or not implemented.</exception>
-    public static IReadOnlyList<LinearShape> LinearsOf(string folder)
+    public static IReadOnlyList<LinearShape> LayersOf(string folder)
     {
         using var scope = NewDisposeScope();
         var config = ModelConfig.Load(folder);
         var shapes = ModelRegistry.ExpectedParameters(config).ToDictionary(static parameter => parameter.Name, static parameter => empty(parameter.Shape, device: META), StringComparer.Ordinal);
-        return ModelRegistry.Create(config, shapes).Linears;
+        return ModelRegistry.Create(config, shapes).AdaptableLayers;
     }
 
     public void Dispose() => Model.Dispose();

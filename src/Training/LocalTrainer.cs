@@ -4,6 +4,7 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
+using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Data;
 using FedRLora.Training.Metrics;
 using FedRLora.Training.Objectives;
@@ -34,6 +35,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private readonly LocalTrainerOptions _options;
     private readonly DeviceLane _lane;
     private readonly BoundedCache _cache;
+    private readonly AdapterSource _adapters;
     private readonly ConcurrentDictionary<string, FrozenBase> _bases = new(StringComparer.Ordinal);
     private bool _disposed;
 
@@ -43,6 +45,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         _options = options;
         _lane = new DeviceLane(device(options.Device));
         _cache = new BoundedCache(options.MaxCachedBytes);
+        _adapters = new AdapterSource(options.Root);
     }
 
     /// <inheritdoc/>
@@ -50,13 +53,20 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         Task.FromResult(Engine.Fingerprint(_lane.Device, DeviceLane.ThreadsOf(plan.Training.Threads)));
 
     /// <inheritdoc/>
-    public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.Run(() =>
+    public async Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default)
     {
         var folder = PathOf(plan.Model.Path);
-        FrozenBase.Check(folder); // what training would stumble over is said before the first round
-        var layout = AdapterLayout.For(plan.Adapter, FrozenBase.LinearsOf(folder));
-        return layout.Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Job);
-    }, cancellationToken);
+        await Task.Run(() => FrozenBase.Check(folder), cancellationToken); // what training would stumble over is said before the first round
+        var given = await Task.Run(() => _adapters.Given(plan), cancellationToken);
+        var looksAtWeights = plan.Adapter.Decomposed || given is { Spec.Decomposed: true } || given?.BaseTensors.Count > 0;
+        var model = looksAtWeights ? await BaseAsync(plan, cancellationToken) : null;
+        return await _lane.RunAsync(() =>
+        {
+            if (model is not null) given?.CheckBase(model.Model);
+            var layout = _adapters.LayoutOf(plan, FrozenBase.LayersOf(folder), () => model!.Model);
+            return layout.Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Job);
+        }, plan.Training.Threads, cancellationToken);
+    }
 
     /// <inheritdoc/>
     public async Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default)
@@ -113,7 +123,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     {
         using var scope = NewDisposeScope();
         var (plan, client) = (group.Plan, member.Client);
-        var adapter = AdapterFactory.Create(plan, layout, client, group.Shared, member.Head, _lane.Device);
+        var adapter = AdapterFactory.Create(plan, layout, client, group.Shared, member.Head, _lane.Device, model.Model);
         var optimizer = new AdamW(adapter, plan.Training, AdamW.AtRoundStart(member.Optimizer ?? AdapterState.Empty, layout, plan.Training.Moments));
         using var pass = AdapterPass.Training(adapter, plan.Seed, group.Round, client.Id);
 
@@ -176,19 +186,25 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private EvaluationResult Evaluate(TrainingGroup group, GroupMember member, FrozenBase model, AdapterLayout layout, TestRows test, CancellationToken cancellationToken)
     {
         using var scope = NewDisposeScope();
-        var adapter = AdapterFactory.Create(group.Plan, layout, member.Client, group.Shared, member.Head, _lane.Device);
+        var adapter = AdapterFactory.Create(group.Plan, layout, member.Client, group.Shared, member.Head, _lane.Device, model.Model);
         using var pass = AdapterPass.Evaluating(adapter);
         return Scoring.Of(new ScoredRows(model, pass, EncoderOf(group.Plan, model), test, group.Plan.Evaluation), member.Client.Id, cancellationToken);
     }
 
     private async Task<(FrozenBase Model, AdapterLayout Layout)> PrepareAsync(TrainingGroup group, CancellationToken cancellationToken)
     {
-        var folder = PathOf(group.Plan.Model.Path);
-        if (!_bases.TryGetValue(folder, out var model))
-            model = await _lane.RunAsync(() => _bases.GetOrAdd(folder, _ => FrozenBase.Load(folder, _lane.Device)), group.Plan.Training.Threads, cancellationToken);
-        var layout = AdapterLayout.For(group.Plan.Adapter, model.Model.Linears);
+        var model = await BaseAsync(group.Plan, cancellationToken);
+        var layout = _adapters.LayoutOf(group.Plan, model.Model.AdaptableLayers, () => model.Model);
         layout.Check(group.Shared, Scope.Job, "shared state");
         return (model, layout);
+    }
+
+    private async Task<FrozenBase> BaseAsync(FederationPlan plan, CancellationToken cancellationToken)
+    {
+        var folder = PathOf(plan.Model.Path);
+        return _bases.TryGetValue(folder, out var model)
+            ? model
+            : await _lane.RunAsync(() => _bases.GetOrAdd(folder, _ => FrozenBase.Load(folder, _lane.Device)), plan.Training.Threads, cancellationToken);
     }
 
     private Task<TrainingRows> TrainingRowsAsync(FederationPlan plan, ClientSpec client, FrozenBase model, CancellationToken cancellationToken)

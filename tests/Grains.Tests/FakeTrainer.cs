@@ -40,7 +40,7 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
             ClientId = member.Client.Id, Rows = 10, Metric = "accuracy", Loss = 1, Score = group.Shared["A"].Data[0] + (member.Head?["B"].Data[0] ?? 0), MajorityShare = 0.5,
         })]);
 
-    public ExportedAdapter Export(FederationPlan plan, ClientSpec client, AdapterState shared, AdapterState? head) => new("{}", shared);
+    public ExportedAdapter Export(FederationPlan plan, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null) => new("{}", shared);
 
     private TrainingResult Train(TrainingGroup group, GroupMember member)
     {

@@ -20,6 +20,8 @@ public static class AdapterCatalog
             "FedIT: A and B are both averaged, weighted by training rows", "FedIT, arXiv 2305.05644; LoRA, arXiv 2106.09685"),
         ["rslora"] = Entry(new() { ScopeB = Scope.Job, Weighting = Weighting.Samples, Scaling = Scaling.AlphaOverSqrtRank },
             "LoRA with scaling alpha/sqrt(r), A and B averaged", "rsLoRA, arXiv 2312.03732"),
+        ["dora"] = Entry(new() { Decomposed = true, ScopeB = Scope.Job, ScopeMagnitude = Scope.Job, Weighting = Weighting.Samples },
+            "A, B and the magnitudes of the decomposed weight are averaged", "DoRA, arXiv 2402.09353"),
         ["ffa-lora"] = Entry(new() { TrainsA = false, ScopeA = Scope.Seed, ScopeB = Scope.Job, Weighting = Weighting.Samples },
             "A is frozen at its seed, only B trains and is averaged: the mean is exact", "FFA-LoRA, arXiv 2403.12313"),
         ["hydra-lora"] = Entry(new() { Heads = 3, Routing = Routing.Softmax, InitRouter = Init.KaimingUniform, Dropout = Dropout.Input(PerHead, 0.05) },

@@ -173,8 +173,38 @@ public sealed record AdapterSpec
     /// <summary>alpha/r or alpha/sqrt(r).</summary>
     public Scaling Scaling { get; init; } = Scaling.AlphaOverRank;
 
-    /// <summary>Suffixes of the adapted linears, for example <c>q_proj</c>; empty means every linear layer.</summary>
+    /// <summary>
+    /// An adapter folder in PEFT's layout whose tensors are the start: rank, alpha, scaling, targets and patterns are then those of
+    /// the folder. Null draws the start from the seed.
+    /// </summary>
+    public string? From { get; init; }
+
+    /// <summary>Suffixes of the adapted layers, for example <c>q_proj</c>; empty means every linear layer but the LM head.</summary>
     public IReadOnlyList<string> TargetModules { get; init; } = [];
+
+    /// <summary>A regular expression that the whole name of an adapted layer matches; stands in the place of <see cref="TargetModules"/>.</summary>
+    public string? TargetPattern { get; init; }
+
+    /// <summary>Suffixes of layers that are left out again.</summary>
+    public IReadOnlyList<string> ExcludeModules { get; init; } = [];
+
+    /// <summary>Numbers of the decoder layers that are adapted; empty means all.</summary>
+    public IReadOnlyList<int> LayersToTransform { get; init; } = [];
+
+    /// <summary>Names that may stand before the layer's number in a module's name; empty for any.</summary>
+    public IReadOnlyList<string> LayersPattern { get; init; } = [];
+
+    /// <summary>Ranks that differ, by a name's suffix or a regular expression for its end; the first that matches counts (PEFT's rank_pattern).</summary>
+    public IReadOnlyList<KeyValuePair<string, int>> RankPattern { get; init; } = [];
+
+    /// <summary>Alphas that differ, likewise.</summary>
+    public IReadOnlyList<KeyValuePair<string, double>> AlphaPattern { get; init; } = [];
+
+    /// <summary>
+    /// DoRA (arXiv 2402.09353): each output row of the weight is brought to unit norm and multiplied by a trained magnitude. The norm
+    /// carries no gradient, and what dropout hides is hidden from the low rank alone.
+    /// </summary>
+    public bool Decomposed { get; init; }
 
     /// <summary>N, heads of each client.</summary>
     public int Heads { get; init; } = 1;
@@ -218,14 +248,20 @@ public sealed record AdapterSpec
     /// <summary>Who owns the router.</summary>
     public Scope ScopeRouter { get; init; } = Scope.Client;
 
+    /// <summary>Who owns the magnitudes of a decomposed weight.</summary>
+    public Scope ScopeMagnitude { get; init; } = Scope.Client;
+
     /// <summary>A client's share in the mean.</summary>
     public Weighting Weighting { get; init; } = Weighting.UniformPerTask;
 
     /// <summary>The same method with nothing aggregated: tensors of scope Job stay with their client.</summary>
-    public AdapterSpec Unshared() => this with { ScopeA = Kept(ScopeA), ScopeB = Kept(ScopeB), ScopeRouter = Kept(ScopeRouter) };
+    public AdapterSpec Unshared() => this with { ScopeA = Kept(ScopeA), ScopeB = Kept(ScopeB), ScopeRouter = Kept(ScopeRouter), ScopeMagnitude = Kept(ScopeMagnitude) };
+
+    /// <summary>s where no pattern changes it.</summary>
+    public double ScalingFactor => ScalingOf(Rank, Alpha);
 
     /// <summary>s: alpha/r or alpha/sqrt(r).</summary>
-    public double ScalingFactor => Scaling == Scaling.AlphaOverRank ? Alpha / Rank : Alpha / Math.Sqrt(Rank);
+    public double ScalingOf(int rank, double alpha) => Scaling == Scaling.AlphaOverRank ? alpha / rank : alpha / Math.Sqrt(rank);
 
     /// <summary>Whether the layer has a router: more than one head and routing by the input.</summary>
     public bool HasRouter => Routing == Routing.Softmax;
@@ -234,7 +270,7 @@ public sealed record AdapterSpec
     public bool IsStatic => Routing != Routing.Softmax || Heads == 1;
 
     /// <summary>Whether anything is aggregated; a plan without it is local training in rounds.</summary>
-    public bool SharesAnything => ScopeA == Scope.Job || ScopeB == Scope.Job || (HasRouter && ScopeRouter == Scope.Job);
+    public bool SharesAnything => ScopeA == Scope.Job || ScopeB == Scope.Job || (HasRouter && ScopeRouter == Scope.Job) || (Decomposed && ScopeMagnitude == Scope.Job);
 
     private static Scope Kept(Scope scope) => scope == Scope.Job ? Scope.Client : scope;
 }

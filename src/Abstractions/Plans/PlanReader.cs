@@ -16,6 +16,13 @@ public static class PlanReader
     private const int Many = 1_000_000;
     private const string NotYet = "not available in this version; remove it.";
 
+    // What an adapter given by from decides.
+    private static readonly string[] GivenByAdapter =
+    [
+        "rank", "alpha", "scaling", "targetModules", "excludeModules", "layersToTransform", "layersPattern", "rankPattern", "alphaPattern", "decomposed",
+        "initA", "initB", "seedA", "seedB", "start",
+    ];
+
     private static readonly string[] InitForms = ["zero", "kaimingUniform", "gaussian: 0.02", "stable: 64"];
 
     /// <summary>Reads a plan.</summary>
@@ -91,12 +98,21 @@ public static class PlanReader
             return AdapterCatalog.Methods[Default].Spec;
         adapter.Refuse(NotYet, "branches", "core", "downs", "headScale", "headMask", "scopeCore", "scopeHeadScale", "lifecycle", "objective", "space", "reducer");
         var spec = AdapterCatalog.Methods[adapter.Name("method", Default, [.. AdapterCatalog.Methods.Keys.Order(StringComparer.Ordinal)])].Spec;
+        var layers = adapter.Names("targetModules", "a layer, such as q_proj", "all-linear", "[q_proj, v_proj], all-linear or a regular expression");
         spec = spec with
         {
+            From = adapter.OptionalText("from", MaxPathLength),
             Rank = adapter.Integer("rank", spec.Rank, 1, 4096),
             Alpha = adapter.Number("alpha", spec.Alpha, Above(0, Many)),
             Scaling = adapter.Choice("scaling", spec.Scaling),
-            TargetModules = TargetModules(adapter, spec.TargetModules),
+            TargetModules = layers.Names ?? spec.TargetModules,
+            TargetPattern = layers.Pattern,
+            ExcludeModules = adapter.Names("excludeModules", "a layer, such as lm_head").Names ?? spec.ExcludeModules,
+            LayersToTransform = adapter.Integers("layersToTransform", 0, 10_000) ?? spec.LayersToTransform,
+            LayersPattern = adapter.Names("layersPattern", "the list of layers, such as layers").Names ?? spec.LayersPattern,
+            RankPattern = adapter.Pairs("rankPattern", Closed(1, 4096), whole: true, static value => (int)value) ?? spec.RankPattern,
+            AlphaPattern = adapter.Pairs("alphaPattern", Above(0, Many), whole: false, static value => value) ?? spec.AlphaPattern,
+            Decomposed = adapter.Flag("decomposed", spec.Decomposed),
             Heads = adapter.Integer("heads", spec.Heads, 1, 64),
             Routing = adapter.Choice("routing", spec.Routing),
             InitA = Init(adapter, "initA", spec.InitA),
@@ -111,32 +127,27 @@ public static class PlanReader
             ScopeA = adapter.Choice("scopeA", spec.ScopeA),
             ScopeB = adapter.Choice("scopeB", spec.ScopeB),
             ScopeRouter = adapter.Choice("scopeRouter", spec.ScopeRouter),
+            ScopeMagnitude = adapter.Choice("scopeMagnitude", spec.ScopeMagnitude),
             Weighting = adapter.Choice("weighting", spec.Weighting),
         };
+        if (spec.From is not null)
+            spec = Given(adapter, spec);
         adapter.Close();
         if (adapter.IsUnreadable("method"))
             adapter.MarkUnreadable();
         return spec;
     }
 
-    private static IReadOnlyList<string> TargetModules(PlanSection adapter, IReadOnlyList<string> fallback)
+    /// <summary>An adapter that is given brings its own shape and is its own start.</summary>
+    private static AdapterSpec Given(PlanSection adapter, AdapterSpec spec)
     {
-        if (adapter.Node("targetModules") is null)
-            return fallback;
-        var modules = new List<string>();
-        var items = adapter.List("targetModules", "a list such as [q_proj, v_proj], or [] for every linear layer");
-        for (var i = 0; i < items.Count; i++)
+        foreach (var key in GivenByAdapter)
         {
-            var key = ProblemList.Item("targetModules", i);
-            if (items[i] is not ScalarNode { IsNull: false } module)
-                adapter.Wrong<string>(items[i], key, $"{PlanSection.Shown(items[i])} stands here; give the name of a linear layer, such as q_proj.");
-            else if (modules.Contains(module.Value))
-                adapter.Wrong<string>(module, key, $"{module.Value} is in the list already; remove it.");
-            else if (adapter.TextOf(module, adapter.PathOf(key), 256) is { } name)
-                modules.Add(name);
+            if (adapter.Node(key) is { } node)
+                adapter.Wrong<string>(node, key, "comes from the adapter that from names; remove it.");
         }
 
-        return modules;
+        return spec with { Start = Plans.Start.Exact, SeedA = SeedPolicy.Common, SeedB = SeedPolicy.Common };
     }
 
     /// <summary><c>zero</c>, <c>stable: 64</c> or <c>{law: stable, value: 64}</c>.</summary>

@@ -14,7 +14,17 @@ public static class PlanValidator
     public static IReadOnlyList<PlanFault> Faults(FederationPlan plan) =>
         [.. Start(plan.Adapter), .. Heads(plan.Adapter), .. Sharing(plan.Adapter), .. Training(plan), .. Strategy(plan.Strategy), .. Clients(plan.Clients), .. Evaluation(plan)];
 
-    private static IEnumerable<PlanFault> Start(AdapterSpec adapter)
+    private static IEnumerable<PlanFault> Start(AdapterSpec adapter) => adapter.From is null ? DrawnStart(adapter) : GivenStart(adapter);
+
+    private static IEnumerable<PlanFault> GivenStart(AdapterSpec adapter)
+    {
+        if (adapter.Heads > 1)
+            yield return new($"the adapter that from names has one head, the plan asks for {adapter.Heads}; give heads: 1.", "adapter.heads", "adapter.from");
+        if (!adapter.TrainsA && !adapter.TrainsB)
+            yield return new("neither A nor B trains; set trainsA or trainsB to true.", "adapter.trainsB", "adapter.trainsA");
+    }
+
+    private static IEnumerable<PlanFault> DrawnStart(AdapterSpec adapter)
     {
         var (zeroA, zeroB) = (adapter.InitA.Law == InitLaw.Zero, adapter.InitB.Law == InitLaw.Zero);
         if (adapter.Start == Plans.Start.Anchored && (zeroA || zeroB))
@@ -37,6 +47,10 @@ public static class PlanValidator
             yield return new($"byTask gives a client one head, the plan asks for {adapter.Heads}; give heads: 1, or routing: mean, sum or softmax.", "adapter.routing", "adapter.heads");
         if (adapter.Heads == 1 && adapter.Routing == Routing.Softmax)
             yield return new("softmax over one head is constant; give heads: 2 or more, or routing: byTask.", "adapter.routing", "adapter.heads");
+        if (adapter is { Decomposed: true, Heads: > 1, Routing: Routing.Softmax })
+            yield return new("a decomposed weight has one norm for all inputs, a router has none; give routing: mean, or decomposed: false.", "adapter.decomposed", "adapter.routing");
+        if (adapter is { Decomposed: true, ScopeMagnitude: Scope.Seed })
+            yield return new("scope seed redraws the magnitudes and would lose their training; give scopeMagnitude: job or client.", "adapter.scopeMagnitude", "adapter.decomposed");
         if (adapter.Dropout is { Site: DropoutSite.None, P: > 0 })
             yield return new("p has no effect where site is none; give site: input or hidden, or p: 0.", "adapter.dropout.p", "adapter.dropout.site");
     }
@@ -69,7 +83,8 @@ public static class PlanValidator
                 yield return new($"{steps} steps are fewer than the {training.WarmHeadSteps} of training.warmHeadSteps, which are a part of them.", Client(i, "steps"), "training.warmHeadSteps");
         }
 
-        var ownsTrained = (adapter.TrainsA && adapter.ScopeA == Scope.Client) || (adapter.TrainsB && adapter.ScopeB == Scope.Client) || (adapter.HasRouter && adapter.ScopeRouter == Scope.Client);
+        var ownsTrained = (adapter.TrainsA && adapter.ScopeA == Scope.Client) || (adapter.TrainsB && adapter.ScopeB == Scope.Client) || (adapter.HasRouter && adapter.ScopeRouter == Scope.Client)
+            || (adapter.Decomposed && adapter.ScopeMagnitude == Scope.Client);
         if (training.WarmHeadSteps > 0 && !ownsTrained)
             yield return new("no trained tensor stays with its client, so there is no head to warm; give warmHeadSteps: 0, or scopeB: client.", "training.warmHeadSteps", "adapter.scopeA", "adapter.scopeB", "adapter.scopeRouter", "adapter.method");
         var total = (long)plan.Strategy.Rounds * training.Steps;

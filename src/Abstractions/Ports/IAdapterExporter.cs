@@ -5,8 +5,21 @@ namespace FedRLora.Abstractions.Ports;
 
 /// <summary>An adapter in PEFT's layout.</summary>
 /// <param name="ConfigJson">adapter_config.json.</param>
-/// <param name="Tensors">adapter_model.safetensors: <c>base_model.model.{module}.lora_A.weight</c> [R, D_in] and <c>.lora_B.weight</c> [D_out, R].</param>
+/// <param name="Tensors">adapter_model.safetensors: <c>base_model.model.{module}.lora_A.weight</c> [R, D_in] and <c>.lora_B.weight</c> [D_out, R]; lora_embedding_A and lora_embedding_B on an embedding; lora_magnitude_vector [D_out] where the weight is decomposed.</param>
 public sealed record ExportedAdapter(string ConfigJson, AdapterState Tensors);
+
+/// <summary>Which of the forms that load elsewhere is wanted; by default the exact one in PEFT's layout.</summary>
+public sealed record ExportForm
+{
+    /// <summary>Where the adapter depends on the input, the nearest form that does not: its heads weighed equally.</summary>
+    public bool Nearest { get; init; }
+
+    /// <summary>As vLLM loads it: lora_A and lora_B alone, one rank and one scaling for all layers.</summary>
+    public bool Vllm { get; init; }
+
+    /// <summary>For vLLM, ranks padded with zeros to the next one that it accepts.</summary>
+    public bool PadRank { get; init; }
+}
 
 /// <summary>Turns a client's adapter into PEFT's layout.</summary>
 public interface IAdapterExporter
@@ -16,6 +29,7 @@ public interface IAdapterExporter
     /// <param name="client">The client.</param>
     /// <param name="shared">Committed tensors of scope Job.</param>
     /// <param name="head">The committed head; null before the client's first round.</param>
-    /// <exception cref="BadInputException">The adapter depends on the input and has no static form.</exception>
-    ExportedAdapter Export(FederationPlan plan, ClientSpec client, AdapterState shared, AdapterState? head);
+    /// <param name="form">The form; null for the exact one in PEFT's layout.</param>
+    /// <exception cref="BadInputException">The adapter does not have that form; the reason is said.</exception>
+    ExportedAdapter Export(FederationPlan plan, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null);
 }

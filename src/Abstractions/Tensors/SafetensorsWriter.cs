@@ -6,17 +6,12 @@ using System.Text.Json;
 
 namespace FedRLora.Abstractions.Tensors;
 
-/// <summary>An array to be written: float32, float64 or int64, with its shape.</summary>
+/// <summary>An array to be written: float32, float64 or int64 in memory, or of any type and made when its turn comes.</summary>
 public sealed class SafetensorsArray
 {
-    private readonly Array _data;
+    private readonly Action<Stream> _write;
 
-    private SafetensorsArray(SafetensorsDtype dtype, IReadOnlyList<long> shape, Array data)
-    {
-        if (NamedArray.Count(shape) != data.LongLength)
-            throw new ArgumentException($"{data.LongLength} elements, the shape [{string.Join(", ", shape)}] asks for {NamedArray.Count(shape)}.");
-        (Dtype, Shape, _data) = (dtype, shape, data);
-    }
+    private SafetensorsArray(SafetensorsDtype dtype, IReadOnlyList<long> shape, Action<Stream> write) => (Dtype, Shape, _write) = (dtype, shape, write);
 
     /// <summary>Element type.</summary>
     public SafetensorsDtype Dtype { get; }
@@ -24,34 +19,36 @@ public sealed class SafetensorsArray
     /// <summary>Sizes, outermost first.</summary>
     public IReadOnlyList<long> Shape { get; }
 
-    internal long SizeBytes => _data.LongLength * SafetensorsHeader.SizeOf(Dtype);
+    internal long SizeBytes => NamedArray.Count(Shape) * SafetensorsHeader.SizeOf(Dtype);
 
     /// <summary>Refers to the array's data.</summary>
     public static SafetensorsArray Of(NamedArray array) => Of(array.Shape, array.Data);
 
     /// <summary>Refers to float32 elements.</summary>
     /// <exception cref="ArgumentException">The length does not fit the shape.</exception>
-    public static SafetensorsArray Of(IReadOnlyList<long> shape, float[] data) => new(SafetensorsDtype.F32, shape, data);
+    public static SafetensorsArray Of(IReadOnlyList<long> shape, float[] data) => InMemory(SafetensorsDtype.F32, shape, data);
 
     /// <summary>Refers to float64 elements.</summary>
     /// <exception cref="ArgumentException">The length does not fit the shape.</exception>
-    public static SafetensorsArray Of(IReadOnlyList<long> shape, double[] data) => new(SafetensorsDtype.F64, shape, data);
+    public static SafetensorsArray Of(IReadOnlyList<long> shape, double[] data) => InMemory(SafetensorsDtype.F64, shape, data);
 
     /// <summary>Refers to int64 elements.</summary>
     /// <exception cref="ArgumentException">The length does not fit the shape.</exception>
-    public static SafetensorsArray Of(IReadOnlyList<long> shape, long[] data) => new(SafetensorsDtype.I64, shape, data);
+    public static SafetensorsArray Of(IReadOnlyList<long> shape, long[] data) => InMemory(SafetensorsDtype.I64, shape, data);
+
+    /// <summary>An array whose bytes are written when its turn comes.</summary>
+    /// <param name="dtype">Element type.</param>
+    /// <param name="shape">Sizes, outermost first.</param>
+    /// <param name="write">Writes exactly the bytes that type and shape ask for, little endian.</param>
+    public static SafetensorsArray Streamed(SafetensorsDtype dtype, IReadOnlyList<long> shape, Action<Stream> write) => new(dtype, shape, write);
+
+    internal void WriteTo(Stream stream) => _write(stream);
+
+    private static SafetensorsArray InMemory<T>(SafetensorsDtype dtype, IReadOnlyList<long> shape, T[] data) where T : unmanaged => NamedArray.Count(shape) == data.LongLength
+        ? new(dtype, shape, stream => WriteBlocks(data, stream))
+        : throw new ArgumentException($"{data.LongLength} elements, the shape [{string.Join(", ", shape)}] asks for {NamedArray.Count(shape)}.");
 
     // By blocks: the bytes of a large array exceed what a span can hold.
-    internal void WriteTo(Stream stream)
-    {
-        switch (_data)
-        {
-            case float[] data: WriteBlocks(data, stream); break;
-            case double[] data: WriteBlocks(data, stream); break;
-            case long[] data: WriteBlocks(data, stream); break;
-        }
-    }
-
     private static void WriteBlocks<T>(T[] data, Stream stream) where T : unmanaged
     {
         const int Block = 1 << 26;

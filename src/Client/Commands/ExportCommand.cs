@@ -12,15 +12,18 @@ internal static class ExportCommand
     {
         var folder = new Argument<string>("run") { Description = "A folder that fedrlora simulate made" };
         var target = new Option<string?>("--out") { Description = "Where the adapters go, one folder per client; by default RUN/adapters" };
-        var command = new Command("export", "Write every client's adapter of the last committed round in PEFT's layout") { folder, target };
+        var vllm = new Option<bool>("--vllm") { Description = "As vLLM loads it: one rank that it accepts, plain LoRA on linear layers" };
+        var pad = new Option<bool>("--pad-rank") { Description = "With --vllm: pad ranks with zeros to the next that vLLM accepts" };
+        var nearest = new Option<bool>("--nearest") { Description = "Where heads are mixed by a router: the nearest static form, all heads weighed equally" };
+        var command = new Command("export", "Write every client's adapter of the last committed round in PEFT's layout") { folder, target, vllm, pad, nearest };
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var run = RunDirectory.Open(parsed.GetRequiredValue(folder));
             var adapters = parsed.GetValue(target) ?? run.Adapters;
             var committed = await CommittedRun.OpenAsync(run, cancellationToken);
-            var written = await committed.ExportAsync(adapters, cancellationToken);
+            var written = await committed.ExportAsync(adapters, new() { Vllm = parsed.GetValue(vllm), PadRank = parsed.GetValue(pad), Nearest = parsed.GetValue(nearest) }, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(string.Create(
-                CultureInfo.InvariantCulture, $"{Words.Count(written, "adapter")} of round {committed.Manifest.Round}/{committed.Plan.Strategy.Rounds}: {adapters}/CLIENT, in PEFT's layout"));
+                CultureInfo.InvariantCulture, $"{Words.Count(written, "adapter")} of round {committed.Manifest.Round}/{committed.Plan.Strategy.Rounds}: {adapters}/CLIENT, in {(parsed.GetValue(vllm) ? "the form that vLLM loads" : "PEFT's layout")}"));
             return ExitCode.Done;
         });
         return command;

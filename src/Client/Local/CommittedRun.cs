@@ -6,7 +6,7 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Grains;
 using FedRLora.Silo.Storage;
-using FedRLora.Training.Adapters;
+using FedRLora.Training.Adapters.Peft;
 
 namespace FedRLora.Client.Local;
 
@@ -59,13 +59,13 @@ internal sealed class CommittedRun
 
     /// <summary>Writes every client's adapter in PEFT's layout to a folder of its name; returns how many.</summary>
     /// <exception cref="BadInputException">The method has no static form; nothing was written.</exception>
-    public async Task<int> ExportAsync(string folder, CancellationToken cancellationToken)
+    public async Task<int> ExportAsync(string folder, ExportForm? form, CancellationToken cancellationToken)
     {
         var exporter = new PeftExporter(_run.Record.Root);
         foreach (var client in Manifest.Clients)
         {
             var member = await MemberAsync(client, cancellationToken);
-            var adapter = await Task.Run(() => exporter.Export(Plan, member.Client, Shared, member.Head), cancellationToken);
+            var adapter = await Task.Run(() => exporter.Export(Plan, member.Client, Shared, member.Head, form), cancellationToken);
             try
             {
                 var target = Directory.CreateDirectory(Path.Combine(folder, client.Id)).FullName;

@@ -1,6 +1,7 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Models;
 using static TorchSharp.torch;
 
 namespace FedRLora.Training.Adapters;
@@ -20,12 +21,12 @@ internal static class AdapterFactory
 
     /// <summary>Initial A and B of a client where the start is anchored, else null.</summary>
     public static AdapterState? Twins(FederationPlan plan, AdapterLayout layout, ClientSpec client) =>
-        layout.Spec.Start == Start.Anchored ? layout.Initial(plan.Seed, client, static tensor => tensor.Factor != Factor.Router) : null;
+        layout.Spec.Start == Start.Anchored ? layout.Initial(plan.Seed, client, static tensor => tensor.Factor is Factor.A or Factor.B) : null;
 
     /// <summary>The adapter on a device, in the caller's dispose scope.</summary>
     /// <inheritdoc cref="Values" path="/exception"/>
-    public static LowRankAdapter Create(FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState shared, AdapterState? head, Device device) =>
-        LowRankAdapter.Create(layout, Values(plan, layout, client, shared, head), Twins(plan, layout, client), TaskHead(plan, client), device);
+    public static LowRankAdapter Create(FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState shared, AdapterState? head, Device device, CausalLanguageModel? model = null) =>
+        LowRankAdapter.Create(layout, Values(plan, layout, client, shared, head), Twins(plan, layout, client), TaskHead(plan, client), device, model);
 
     /// <summary>The head of the client's task under <see cref="Routing.ByTask"/>: the place of the task among the plan's, in ordinal order.</summary>
     /// <exception cref="BadInputException">Fewer heads than tasks.</exception>

@@ -16,61 +16,73 @@ internal enum Factor
 
     /// <summary>The router, <c>[N, D_in]</c>.</summary>
     Router,
+
+    /// <summary>The norm of each output row of a decomposed weight, <c>[D_out]</c>.</summary>
+    Magnitude,
 }
 
 /// <summary>One tensor of an adapter.</summary>
 internal sealed record AdapterTensor(LinearShape Target, Factor Factor, IReadOnlyList<long> Shape, Scope Scope, bool Trains)
 {
-    /// <summary><c>{module}.A</c>, <c>{module}.B</c> or <c>{module}.router</c>.</summary>
+    /// <summary><c>{module}.A</c>, <c>{module}.B</c>, <c>{module}.router</c> or <c>{module}.magnitude</c>.</summary>
     public string Name { get; } = NameOf(Target.Module, Factor);
 
-    public static string NameOf(string module, Factor factor) => $"{module}.{(factor == Factor.Router ? "router" : factor.ToString())}";
+    public static string NameOf(string module, Factor factor) => $"{module}.{factor switch { Factor.Router => "router", Factor.Magnitude => "magnitude", _ => factor.ToString() }}";
 }
 
 /// <summary>Which tensors a spec has on the linears of a model, who owns each, and how each begins.</summary>
 internal sealed class AdapterLayout
 {
-    private AdapterLayout(AdapterSpec spec, IReadOnlyList<LinearShape> targets) =>
-        (Spec, Targets, Tensors) = (spec, targets, [.. targets.SelectMany(target => TensorsOf(spec, target))]);
+    private readonly AdapterStart _start;
+
+    private AdapterLayout(AdapterSpec spec, IReadOnlyList<AdapterTarget> targets, AdapterStart start) =>
+        (Spec, Targets, Tensors, _start) = (spec, targets, [.. targets.SelectMany(target => TensorsOf(spec, target))], start);
 
     public AdapterSpec Spec { get; }
 
-    /// <summary>The adapted linears, in the model's order.</summary>
-    public IReadOnlyList<LinearShape> Targets { get; }
+    /// <summary>The adapted layers, in the model's order.</summary>
+    public IReadOnlyList<AdapterTarget> Targets { get; }
 
     public IReadOnlyList<AdapterTensor> Tensors { get; }
 
-    /// <summary>The layout on a model's linears.</summary>
-    /// <exception cref="BadInputException">A target module that the model does not have, or a rank that a target cannot hold.</exception>
-    public static AdapterLayout For(AdapterSpec spec, IReadOnlyList<LinearShape> linears)
+    /// <summary>The layout on a model's layers.</summary>
+    /// <exception cref="BadInputException">A target that the model does not have or the method cannot be on, or a rank that a target cannot hold.</exception>
+    public static AdapterLayout For(AdapterSpec spec, IReadOnlyList<LinearShape> layers, AdapterStart? start = null)
     {
-        foreach (var suffix in spec.TargetModules)
-        {
-            if (!linears.Any(linear => Matches(linear.Module, suffix)))
-                throw new BadInputException($"targetModules: the model has no linear layer {suffix}; its layers are {string.Join(", ", linears.Select(static linear => LastPart(linear.Module)).Distinct())}");
-        }
-
-        var layout = Unbounded(spec, linears);
-        foreach (var target in layout.Targets)
+        var layout = Unbounded(spec, layers, start);
+        foreach (var (target, rank, _) in layout.Targets)
         {
             var bound = Math.Min(target.InWidth, target.OutWidth);
-            if (spec.Rank < 1 || spec.Rank > bound)
-                throw new BadInputException($"rank: {spec.Rank} is outside 1 to {bound}, the smaller side of {target.Module} ({target.InWidth} -> {target.OutWidth})");
+            if (rank < 1 || rank > bound)
+                throw new BadInputException($"rank: {rank} is outside 1 to {bound}, the smaller side of {target.Module} ({target.InWidth} -> {target.OutWidth})");
         }
 
         return layout;
     }
 
-    /// <summary>Without a look at targets and rank: an exported adapter holds its frozen twins as rank beyond the bound.</summary>
-    public static AdapterLayout Unbounded(AdapterSpec spec, IReadOnlyList<LinearShape> linears) =>
-        new(spec, [.. linears.Where(linear => spec.TargetModules.Count == 0 || spec.TargetModules.Any(suffix => Matches(linear.Module, suffix)))]);
+    /// <summary>Without the bound on ranks: an exported adapter holds its frozen twins as rank beyond it.</summary>
+    /// <exception cref="BadInputException">A target that the model does not have or the method cannot be on.</exception>
+    public static AdapterLayout Unbounded(AdapterSpec spec, IReadOnlyList<LinearShape> layers, AdapterStart? start = null)
+    {
+        var targets = ModuleRules.Targets(spec, layers);
+        foreach (var suffix in spec.TargetModules)
+        {
+            if (!layers.Any(layer => ModuleRules.EndsIn(layer.Module, suffix)))
+                throw new BadInputException($"targetModules: the model has no linear layer {suffix}; its layers are {NamesOf(layers)}");
+        }
+
+        if (targets.Count == 0) throw new BadInputException($"targetModules: no layer of the model is chosen; its layers are {NamesOf(layers)}");
+        if (targets.FirstOrDefault(static target => target.Layer.Kind == LayerKind.Embedding) is { } embedding && (spec.HasRouter || spec.Decomposed))
+            throw new BadInputException($"targetModules: {embedding.Module} is an embedding, which a {(spec.HasRouter ? "router" : "decomposed weight")} cannot be on; leave it out");
+        return new(spec, targets, start ?? AdapterStart.Drawn);
+    }
 
     /// <summary>The last component of a module's name.</summary>
     public static string LastPart(string module) => module[(module.LastIndexOf('.') + 1)..];
 
     /// <summary>The initial values of the tensors that <paramref name="which"/> takes, for a client; null for what is common to all.</summary>
     public AdapterState Initial(ulong seed, ClientSpec? client, Func<AdapterTensor, bool> which) => new(Tensors.Where(which)
-        .Select(tensor => KeyValuePair.Create(tensor.Name, Initializers.Draw(LawOf(tensor.Factor), tensor, seed, OwnerOf(tensor, client)))));
+        .Select(tensor => KeyValuePair.Create(tensor.Name, _start.ValueOf(tensor) ?? Initializers.Draw(LawOf(tensor.Factor), tensor, seed, OwnerOf(tensor, client)))));
 
     /// <summary>Refuses a state that does not have exactly the tensors of a scope, in their shapes.</summary>
     /// <exception cref="BadInputException">A tensor is missing, unknown, or has another shape.</exception>
@@ -103,13 +115,14 @@ internal sealed class AdapterLayout
         return policy switch { SeedPolicy.PerClient => client.Id, SeedPolicy.PerTask => client.Task, _ => "" };
     }
 
-    private static bool Matches(string module, string suffix) =>
-        module.EndsWith(suffix, StringComparison.Ordinal) && (module.Length == suffix.Length || module[^(suffix.Length + 1)] == '.');
+    private static string NamesOf(IReadOnlyList<LinearShape> layers) => string.Join(", ", layers.Select(static layer => LastPart(layer.Module)).Distinct());
 
-    private static IEnumerable<AdapterTensor> TensorsOf(AdapterSpec spec, LinearShape target)
+    private static IEnumerable<AdapterTensor> TensorsOf(AdapterSpec spec, AdapterTarget target)
     {
-        yield return new(target, Factor.A, [spec.Rank, target.InWidth], spec.ScopeA, spec.TrainsA && spec.ScopeA != Scope.Seed);
-        yield return new(target, Factor.B, [spec.Heads, target.OutWidth, spec.Rank], spec.ScopeB, spec.TrainsB && spec.ScopeB != Scope.Seed);
-        if (spec.HasRouter) yield return new(target, Factor.Router, [spec.Heads, target.InWidth], spec.ScopeRouter, spec.ScopeRouter != Scope.Seed);
+        var layer = target.Layer;
+        yield return new(layer, Factor.A, [target.Rank, layer.InWidth], spec.ScopeA, spec.TrainsA && spec.ScopeA != Scope.Seed);
+        yield return new(layer, Factor.B, [spec.Heads, layer.OutWidth, target.Rank], spec.ScopeB, spec.TrainsB && spec.ScopeB != Scope.Seed);
+        if (spec.HasRouter) yield return new(layer, Factor.Router, [spec.Heads, layer.InWidth], spec.ScopeRouter, spec.ScopeRouter != Scope.Seed);
+        if (spec.Decomposed) yield return new(layer, Factor.Magnitude, [layer.OutWidth], spec.ScopeMagnitude, true);
     }
 }

@@ -21,7 +21,7 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
     public Tensor Adapt(string module, Tensor x, Tensor y) =>
         _adapter.Layers.TryGetValue(module, out var layer) ? layer.Forward(x, y, _masks?[module]) : y;
 
-    public Tensor AdaptEmbedding(string module, Tensor ids, Tensor y) => y;
+    public Tensor AdaptEmbedding(string module, Tensor ids, Tensor y) => Adapt(module, ids, y);
 
     public void Dispose()
     {

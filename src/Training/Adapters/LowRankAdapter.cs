@@ -1,5 +1,6 @@
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Models;
 using static TorchSharp.torch;
 
 namespace FedRLora.Training.Adapters;
@@ -10,7 +11,7 @@ internal sealed record AdapterParameter(AdapterTensor Info, Tensor Value);
 /// <summary>One client's adapter on a model. Its tensors live in the dispose scope in which it is made.</summary>
 internal sealed class LowRankAdapter
 {
-    private LowRankAdapter(AdapterSpec spec, IReadOnlyList<AdapterParameter> parameters, IReadOnlyDictionary<string, LowRankLayer> layers) =>
+    private LowRankAdapter(AdapterSpec spec, IReadOnlyList<AdapterParameter> parameters, IReadOnlyDictionary<string, IAdaptedLayer> layers) =>
         (Spec, Parameters, Layers) = (spec, parameters, layers);
 
     public AdapterSpec Spec { get; }
@@ -18,7 +19,7 @@ internal sealed class LowRankAdapter
     public IReadOnlyList<AdapterParameter> Parameters { get; }
 
     /// <summary>By module.</summary>
-    public IReadOnlyDictionary<string, LowRankLayer> Layers { get; }
+    public IReadOnlyDictionary<string, IAdaptedLayer> Layers { get; }
 
     /// <summary>Puts values on a device.</summary>
     /// <param name="layout">The tensors.</param>
@@ -26,7 +27,8 @@ internal sealed class LowRankAdapter
     /// <param name="twins">Initial A and B where the start is anchored.</param>
     /// <param name="taskHead">The head in use under <see cref="Routing.ByTask"/>.</param>
     /// <param name="device">Where the tensors go.</param>
-    public static LowRankAdapter Create(AdapterLayout layout, AdapterState values, AdapterState? twins, int taskHead, Device device)
+    /// <param name="model">Whose weights a decomposed adapter brings to unit norm; else not looked at.</param>
+    public static LowRankAdapter Create(AdapterLayout layout, AdapterState values, AdapterState? twins, int taskHead, Device device, CausalLanguageModel? model = null)
     {
         var parameters = layout.Tensors.Select(info => new AdapterParameter(info, OnDevice(values[info.Name], device).requires_grad_(info.Trains))).ToList();
         var byName = parameters.ToDictionary(static parameter => parameter.Info.Name, static parameter => parameter.Value, StringComparer.Ordinal);
@@ -34,7 +36,11 @@ internal sealed class LowRankAdapter
         {
             var (a, b) = (AdapterTensor.NameOf(target.Module, Factor.A), AdapterTensor.NameOf(target.Module, Factor.B));
             var twin = twins is null ? ((Tensor, Tensor)?)null : (OnDevice(twins[a], device), OnDevice(twins[b], device));
-            return new LowRankLayer(layout.Spec, target, byName[a], byName[b], byName.GetValueOrDefault(AdapterTensor.NameOf(target.Module, Factor.Router)), taskHead, twin);
+            var low = new LowRankLayer(
+                layout.Spec, target.Layer, byName[a], byName[b], byName.GetValueOrDefault(AdapterTensor.NameOf(target.Module, Factor.Router)), taskHead, twin, target.Scaling);
+            return layout.Spec.Decomposed
+                ? Decomposed(low, target.Layer, byName[AdapterTensor.NameOf(target.Module, Factor.Magnitude)], model ?? throw new ArgumentNullException(nameof(model)))
+                : (IAdaptedLayer)low;
         }, StringComparer.Ordinal);
         return new LowRankAdapter(layout.Spec, parameters, layers);
     }
@@ -50,6 +56,9 @@ internal sealed class LowRankAdapter
         using var inference = no_grad();
         return Math.Sqrt(Layers.Values.Sum(static layer => layer.SquaredProductNorm()));
     }
+
+    private static DecomposedLayer Decomposed(LowRankLayer low, LinearShape layer, Tensor magnitude, CausalLanguageModel model) =>
+        new(low, layer, magnitude, model.WeightOf(layer), model.BiasOf(layer));
 
     internal static float[] Values(Tensor tensor)
     {

@@ -8,10 +8,11 @@ namespace FedRLora.Training.Adapters;
 /// The adapter of one linear layer (METHODS-CORE 7.1 and 1.9): y + s sum_i g_i(x) (B_i D_i(A x) - B_i^0 A^0 x). The heads are one
 /// product: their r-wide inputs are laid side by side and so are the heads.
 /// </summary>
-internal sealed class LowRankLayer
+internal sealed class LowRankLayer : IAdaptedLayer
 {
     private readonly AdapterSpec _spec;
     private readonly LinearShape _target;
+    private readonly double _scaling;
     private readonly int? _taskHead;
     private readonly (Tensor A, Tensor B)? _twins;
     private readonly Tensor? _twinA;
@@ -19,15 +20,16 @@ internal sealed class LowRankLayer
 
     /// <summary>A layer over tensors that live in the caller's dispose scope.</summary>
     /// <param name="spec">The method.</param>
-    /// <param name="target">The adapted linear.</param>
+    /// <param name="target">The adapted layer.</param>
     /// <param name="a"><c>[R, D_in]</c>, float32.</param>
     /// <param name="b"><c>[N, D_out, R]</c>, float32.</param>
     /// <param name="router"><c>[N, D_in]</c>, float32; null unless the method routes by the input.</param>
     /// <param name="taskHead">The head in use under <see cref="Routing.ByTask"/>.</param>
     /// <param name="twins">A^0 and B^0 where the start is anchored.</param>
-    public LowRankLayer(AdapterSpec spec, LinearShape target, Tensor a, Tensor b, Tensor? router, int taskHead, (Tensor A, Tensor B)? twins)
+    /// <param name="scaling">s; null for the method's own.</param>
+    public LowRankLayer(AdapterSpec spec, LinearShape target, Tensor a, Tensor b, Tensor? router, int taskHead, (Tensor A, Tensor B)? twins, double? scaling = null)
     {
-        (_spec, _target, A, B, Router) = (spec, target, a, b, router);
+        (_spec, _target, A, B, Router, _scaling) = (spec, target, a, b, router, scaling ?? spec.ScalingFactor);
         _taskHead = spec.Routing == Routing.ByTask ? taskHead : null;
         _twins = twins;
         if (twins is not { } twin) return;
@@ -41,13 +43,9 @@ internal sealed class LowRankLayer
 
     public Tensor? Router { get; }
 
-    /// <summary>Adds the adapter's part to the output of the frozen layer.</summary>
-    /// <param name="x"><c>[.., D_in]</c>.</param>
-    /// <param name="y"><c>[.., D_out]</c>.</param>
-    /// <param name="masks">Draws the dropout masks; null evaluates.</param>
     public Tensor Forward(Tensor x, Tensor y, LayerMasks? masks)
     {
-        var rows = x.reshape(-1, _target.InWidth).to(ScalarType.Float32);
+        var rows = IsEmbedding ? x.reshape(-1) : x.reshape(-1, _target.InWidth).to(ScalarType.Float32);
         var mix = Mix(rows);
         var (down, twin) = Down(rows, masks);
         var inner = Weigh(down, mix);
@@ -63,12 +61,22 @@ internal sealed class LowRankLayer
         return y.reshape(-1, _target.OutWidth).addmm(inner, up.t(), 1, 1).reshape(y.shape);
     }
 
-    /// <summary>Squared Frobenius norm of s (B A - B^0 A^0) with the heads mixed, a router counting as uniform; by Gram matrices, so 2r x 2r.</summary>
+    /// <summary>s (B A - B^0 A^0) with the heads mixed, <c>[D_out, D_in]</c>, without a gradient.</summary>
+    /// <exception cref="InvalidOperationException">The heads are mixed by the input.</exception>
+    public Tensor Delta()
+    {
+        if (Router is not null) throw new InvalidOperationException($"{_target.Module} has a router, so no one product.");
+        var product = Up(B).detach().mm(Inputs(A).detach()) * Share;
+        return _twinA is null ? product : product + _twinUp!.mm(_twinA) * Share;
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>By Gram matrices, so 2r x 2r.</remarks>
     public double SquaredProductNorm()
     {
         var (head, a) = (Mixed(B.detach()), A.detach().to(ScalarType.Float64));
         if (_twins is { } twins) (head, a) = (cat([head, Mixed(twins.B).neg()], 1), cat([a, twins.A.to(ScalarType.Float64)], 0));
-        return _spec.ScalingFactor * _spec.ScalingFactor * (head.t().mm(head) * a.mm(a.t())).sum().cpu().item<double>();
+        return _scaling * _scaling * (head.t().mm(head) * a.mm(a.t())).sum().cpu().item<double>();
     }
 
     // [N, D_out, R] -> [D_out, R], in float64.
@@ -79,17 +87,18 @@ internal sealed class LowRankLayer
     }
 
     /// <summary>The weight of each head where it does not depend on the input, scaling included.</summary>
-    private float Share => (float)(_spec.Routing == Routing.Mean ? _spec.ScalingFactor / _spec.Heads : _spec.ScalingFactor);
+    private float Share => (float)(_spec.Routing == Routing.Mean ? _scaling / _spec.Heads : _scaling);
 
     // g_i s as [M, N, 1], or null where it is the same number for every row and head. The router sees the undropped input.
     private Tensor? Mix(Tensor rows) => Router is null
         ? null
-        : (nn.functional.linear(rows, Router).softmax(-1) * (float)_spec.ScalingFactor).unsqueeze(-1);
+        : (nn.functional.linear(rows, Router).softmax(-1) * (float)_scaling).unsqueeze(-1);
 
     // D_i(A x) as [M, N, R], or [M, 1, R] where all heads see the same; and A^0 x as [M, 1, R], never dropped.
     private (Tensor Down, Tensor? Twin) Down(Tensor rows, LayerMasks? masks)
     {
-        var site = masks is null || _spec.Dropout.P == 0 ? DropoutSite.None : _spec.Dropout.Site;
+        // A token id cannot be dropped in part: as in PEFT, an embedding has no dropout on its input.
+        var site = masks is null || _spec.Dropout.P == 0 || (IsEmbedding && _spec.Dropout.Site == DropoutSite.Input) ? DropoutSite.None : _spec.Dropout.Site;
         if (site == DropoutSite.Input)
         {
             var dropped = stack([.. masks!.Draw(rows.shape, A.device).Select(mask => nn.functional.linear(rows * mask, A))], 1);
@@ -97,10 +106,19 @@ internal sealed class LowRankLayer
         }
 
         // One product for A and its twin: the wide input is read once.
-        var both = nn.functional.linear(rows, _twinA is null ? A : cat([A, _twinA], 0)).unsqueeze(1);
-        var (down, twin) = _twinA is null ? (both, null) : (both.narrow(2, 0, _spec.Rank), both.narrow(2, _spec.Rank, _spec.Rank));
-        return (site == DropoutSite.Hidden ? down * stack([.. masks!.Draw([rows.shape[0], _spec.Rank], A.device)], 1) : down, twin);
+        var both = Product(rows, _twinA is null ? A : cat([A, _twinA], 0)).unsqueeze(1);
+        var rank = A.shape[0];
+        var (down, twin) = _twinA is null ? (both, null) : (both.narrow(2, 0, rank), both.narrow(2, rank, rank));
+        return (site == DropoutSite.Hidden ? down * stack([.. masks!.Draw([rows.shape[0], rank], A.device)], 1) : down, twin);
     }
+
+    private bool IsEmbedding => _target.Kind == LayerKind.Embedding;
+
+    // The rows of an embedding are ids: a one-hot product picks columns of A.
+    private Tensor Product(Tensor rows, Tensor a) => IsEmbedding ? a.t().index_select(0, rows) : nn.functional.linear(rows, a);
+
+    // A under each head of Up.
+    private Tensor Inputs(Tensor a) => _taskHead is null && _spec.Heads > 1 ? a.repeat(_spec.Heads, 1) : a;
 
     // [M, 1 or N, R] -> [M, N R].
     private Tensor Weigh(Tensor down, Tensor? mix)

@@ -34,6 +34,9 @@ public enum LayerKind
 
     /// <summary><c>[InWidth, OutWidth]</c>: a row for each token id.</summary>
     Embedding,
+
+    /// <summary><c>[OutWidth, InWidth]</c>, and "every linear layer" does not include it.</summary>
+    LmHead,
 }
 
 /// <summary>A linear layer that can be adapted.</summary>
@@ -63,6 +66,9 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     /// <summary>The LM head, D -> V; where it is tied, its weight is the embedding's.</summary>
     public abstract LinearShape LmHead { get; }
 
+    /// <summary>Everything an adapter can be on, in order of use.</summary>
+    public IReadOnlyList<LinearShape> AdaptableLayers => [Embedding, .. Linears, LmHead];
+
     /// <summary>Where the parameters are.</summary>
     public Device Device => Parameters.Values.First().device;
 
@@ -88,7 +94,10 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     /// <summary>The frozen weight of an adaptable layer, stored as its kind says.</summary>
     /// <exception cref="KeyNotFoundException">The model has no such layer.</exception>
     public Tensor WeightOf(LinearShape layer) =>
-        Parameters[(Config.TieWordEmbeddings && layer.Module == LmHead.Module ? Embedding.Module : layer.Module) + ".weight"];
+        Parameters[(Config.TieWordEmbeddings && layer.Kind == LayerKind.LmHead ? Embedding.Module : layer.Module) + ".weight"];
+
+    /// <summary>The frozen bias of an adaptable layer, <c>[OutWidth]</c>; null where it has none.</summary>
+    public Tensor? BiasOf(LinearShape layer) => Parameters.GetValueOrDefault(layer.Module + ".bias");
 
     /// <inheritdoc/>
     public void Dispose()

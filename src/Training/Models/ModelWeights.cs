@@ -13,7 +13,7 @@ namespace FedRLora.Training.Models;
 public sealed class ModelWeights : IDisposable
 {
     private const string SingleFile = "model.safetensors";
-    private const string IndexFile = "model.safetensors.index.json";
+    internal const string IndexFile = "model.safetensors.index.json";
     private const long CopyBytes = 1L << 30;
 
     private readonly Dictionary<string, SafetensorsFile> _fileOf = new(StringComparer.Ordinal);
@@ -24,6 +24,12 @@ public sealed class ModelWeights : IDisposable
     /// <summary>The folder.</summary>
     public string Folder { get; }
 
+    /// <summary>The mapped files: one, or the shards.</summary>
+    public IReadOnlyList<SafetensorsFile> Files => _files;
+
+    /// <summary>Whether an index says which file holds what.</summary>
+    public bool IsSharded { get; private init; }
+
     /// <summary>Every tensor's name.</summary>
     public IReadOnlyCollection<string> Names => _fileOf.Keys;
 
@@ -31,7 +37,7 @@ public sealed class ModelWeights : IDisposable
     /// <exception cref="BadInputException">No weights, or a file that is not what it should be.</exception>
     public static ModelWeights Open(string folder)
     {
-        var weights = new ModelWeights(folder);
+        var weights = new ModelWeights(folder) { IsSharded = !File.Exists(Path.Combine(folder, SingleFile)) };
         try
         {
             if (File.Exists(Path.Combine(folder, SingleFile))) weights.AddSingleFile(Path.Combine(folder, SingleFile));
@@ -83,7 +89,7 @@ public sealed class ModelWeights : IDisposable
         return stored;
     }
 
-    private static ScalarType? DtypeOf(SafetensorsDtype dtype) => dtype switch
+    internal static ScalarType? DtypeOf(SafetensorsDtype dtype) => dtype switch
     {
         SafetensorsDtype.F64 => ScalarType.Float64,
         SafetensorsDtype.F32 => ScalarType.Float32,

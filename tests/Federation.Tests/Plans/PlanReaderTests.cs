@@ -181,6 +181,21 @@ public sealed class PlanReaderTests
             thrown.Message);
     }
 
+    [Fact]
+    public void An_adapter_chooses_layers_and_ranks_as_PEFT_does()
+    {
+        var adapter = PlanReader.Read(Minimal + "\nadapter: {targetModules: '.*\\.(q|v)_proj', excludeModules: [lm_head], layersToTransform: [1, 3], layersPattern: [layers], rankPattern: {q_proj: 4, v_proj: 2}, alphaPattern: {q_proj: 0.5}, decomposed: true}", "plan.yaml").Plan!.Adapter;
+
+        Assert.Equal(".*\\.(q|v)_proj", adapter.TargetPattern);
+        Assert.Equal(["lm_head"], adapter.ExcludeModules);
+        Assert.Equal([1, 3], adapter.LayersToTransform);
+        Assert.Equal(["layers"], adapter.LayersPattern);
+        Assert.Equal([new("q_proj", 4), new("v_proj", 2)], adapter.RankPattern);
+        Assert.Equal([new("q_proj", 0.5)], adapter.AlphaPattern);
+        Assert.True(adapter.Decomposed);
+        Assert.Empty(PlanReader.Read(Minimal + "\nadapter: {targetModules: all-linear}", "plan.yaml").Plan!.Adapter.TargetModules);
+    }
+
     [Theory]
     [InlineData("", "1:1: the file is empty; a plan needs at least name, model and clients.")]
     [InlineData("# only a comment", "1:1: the file is empty; a plan needs at least name, model and clients.")]
@@ -226,11 +241,19 @@ public sealed class PlanReaderTests
     [InlineData("faults: []", "faults: not available in this version; remove it.")]
     [InlineData("strategy: {trigger: buffered}", "strategy.trigger: not available in this version; remove it.")]
     [InlineData("adapter: {core: full}", "adapter.core: not available in this version; remove it.")]
-    [InlineData("adapter: qlora", "adapter.method: \"qlora\" is not known; did you mean lora? Give one of fedsa-lora, ffa-lora, hydra-lora, lora, m-lora, r-lora, r-lora-federated, rslora.")]
+    [InlineData("adapter: qlora", "adapter.method: \"qlora\" is not known; did you mean lora? Give one of dora, fedsa-lora, ffa-lora, hydra-lora, lora, m-lora, r-lora, r-lora-federated, rslora.")]
     [InlineData("adapter: {r: 4}", "adapter.r: unknown key; did you mean rank?")]
     [InlineData("adapter: {lora_alpha: 4}", "adapter.lora_alpha: unknown key; did you mean alpha?")]
     [InlineData("adapter: {target_modules: [q]}", "adapter.target_modules: unknown key; did you mean targetModules?")]
-    [InlineData("adapter: {targetModules: q_proj}", "adapter.targetModules: \"q_proj\" is not a list; give a list such as [q_proj, v_proj], or [] for every linear layer.")]
+    [InlineData("adapter: {targetModules: q_proj}", "adapter.targetModules: \"q_proj\" is not a list and not a regular expression; give [q_proj, v_proj], all-linear or a regular expression.")]
+    [InlineData("adapter: {targetModules: 'q_(proj'}", "adapter.targetModules: \"q_(proj\" is not a list and not a regular expression; give [q_proj, v_proj], all-linear or a regular expression.")]
+    [InlineData("adapter: {layersToTransform: [0, x]}", "adapter.layersToTransform[1]: \"x\" stands here; give an integer from 0 to 10000.")]
+    [InlineData("adapter: {rankPattern: {q_proj: 2.5}}", "adapter.rankPattern.q_proj: \"2.5\" is not an integer; give a number from 1 to 4096.")]
+    [InlineData("adapter: {rankPattern: {'q(': 2}}", "adapter.rankPattern.q(: q( is not a valid regular expression; give the end of a layer's name, such as down_proj.")]
+    [InlineData("adapter: {alphaPattern: {q_proj: 0}}", "adapter.alphaPattern.q_proj: 0 is out of range; give a number above 0 and at most 1000000.")]
+    [InlineData("adapter: {alphaPattern: [q_proj]}", "adapter.alphaPattern: a list stands here; give a mapping such as {down_proj: 4}.")]
+    [InlineData("adapter: {from: given, rank: 4}", "adapter.rank: comes from the adapter that from names; remove it.")]
+    [InlineData("adapter: {from: given, start: anchored}", "adapter.start: comes from the adapter that from names; remove it.")]
     [InlineData("adapter: {targetModules: [q, q]}", "adapter.targetModules[1]: q is in the list already; remove it.")]
     [InlineData("adapter: {initA: stable}", "adapter.initA: stable needs a value; give stable: 64.")]
     [InlineData("adapter: {initA: svd}", "adapter.initA: \"svd\" is not known; give one of zero, kaimingUniform, gaussian: 0.02, stable: 64.")]

@@ -18,6 +18,11 @@ public sealed class PlanValidatorTests
     [InlineData("adapter: {method: lora, heads: 3}", "adapter.heads", "byTask gives a client one head, the plan asks for 3; give heads: 1, or routing: mean, sum or softmax")]
     [InlineData("adapter: {method: r-lora, heads: 1}", "adapter.heads", "softmax over one head is constant")]
     [InlineData("adapter: {method: lora, dropout: {site: none, p: 0.1}}", "adapter.dropout.p", "p has no effect where site is none")]
+    [InlineData("adapter: {method: r-lora, decomposed: true}", "adapter.decomposed", "a decomposed weight has one norm for all inputs")]
+    [InlineData("adapter: {method: dora, scopeMagnitude: seed}", "adapter.scopeMagnitude", "scope seed redraws the magnitudes")]
+    // Given
+    [InlineData("adapter: {method: lora, heads: 3, routing: mean, from: given}", "adapter.heads", "the adapter that from names has one head, the plan asks for 3")]
+    [InlineData("adapter: {method: lora, from: given, trainsA: false, scopeA: seed, trainsB: false, scopeB: seed}", "adapter.trainsB", "neither A nor B trains")]
     // Sharing
     [InlineData("adapter: {method: lora, scopeA: seed}", "adapter.scopeA", "scope seed redraws A")]
     [InlineData("adapter: {method: lora, scopeB: seed}", "adapter.scopeB", "scope seed redraws B")]

@@ -1,6 +1,7 @@
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
+using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Models;
 using FedRLora.Training.Tests.Models;
 using TorchSharp;
@@ -47,7 +48,7 @@ public sealed class CatalogueTests : IDisposable
         var adapter = Moved(plan);
         var (shared, head) = (Saved(adapter.State(Scope.Job)), Saved(adapter.State(Scope.Client)));
 
-        var loaded = AdapterFactory.Create(plan, AdapterLayout.For(plan.Adapter, _model.Linears), plan.Clients[0], shared, head, CPU);
+        var loaded = AdapterFactory.Create(plan, Layout(plan.Adapter), plan.Clients[0], shared, head, CPU, _model);
 
         Assert.Equal(Logits(AdapterPass.Evaluating(adapter)), Logits(AdapterPass.Evaluating(loaded)));
         Assert.NotEqual(Logits(null), Logits(AdapterPass.Evaluating(loaded)));
@@ -59,16 +60,16 @@ public sealed class CatalogueTests : IDisposable
         var plan = _tiny.Plan(TinyFederation.TinyCatalogue(method));
         var adapter = Moved(plan);
 
-        var exported = PeftExporter.Export(plan, _model.Linears, plan.Clients[0], adapter.State(Scope.Job), adapter.State(Scope.Client));
+        var exported = PeftExporter.Export(plan, Layout, given: null, plan.Clients[0], adapter.State(Scope.Job), adapter.State(Scope.Client));
 
         using var folder = new TemporaryFolder();
         File.WriteAllText(folder.File("adapter_config.json"), exported.ConfigJson);
         using (var stream = File.Create(folder.File("adapter_model.safetensors"))) SafetensorsCodec.Write(exported.Tensors, new Dictionary<string, string>(), stream);
-        var peft = PeftReader.Read(folder.Root);
-        // The tiny model's layers are narrower than twice the rank, which PEFT does not mind.
-        var plain = LowRankAdapter.Create(AdapterLayout.Unbounded(peft.Spec, _model.Linears), peft.Tensors, null, 0, CPU);
+        var peft = PeftAdapter.Read(folder.Root);
+        var layout = peft.On(_model.AdaptableLayers);
+        var plain = LowRankAdapter.Create(layout, peft.Tensors, null, 0, CPU, _model);
         Close.Assert(Logits(AdapterPass.Evaluating(adapter)), Logits(AdapterPass.Evaluating(plain)), method, 1e-5, 1e-5);
-        Assert.Equal(_model.Linears.Count, peft.Spec.TargetModules.Count);
+        Assert.Equal(_model.Linears, layout.Targets.Select(static target => target.Layer));
     }
 
     [Theory, MemberData(nameof(PerHeadMethods))]
@@ -107,9 +108,11 @@ public sealed class CatalogueTests : IDisposable
 
     private LowRankAdapter Fresh(FederationPlan plan)
     {
-        var layout = AdapterLayout.For(plan.Adapter, _model.Linears);
-        return AdapterFactory.Create(plan, layout, plan.Clients[0], layout.Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Job), null, CPU);
+        var layout = Layout(plan.Adapter);
+        return AdapterFactory.Create(plan, layout, plan.Clients[0], layout.Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Job), null, CPU, _model);
     }
+
+    private AdapterLayout Layout(AdapterSpec spec) => AdapterLayout.For(spec, _model.AdaptableLayers, new AdapterStart(null, () => _model));
 
     // Every tensor that trains, some way from its start.
     private LowRankAdapter Moved(FederationPlan plan)

@@ -1,5 +1,5 @@
 using FedRLora.Abstractions;
-using FedRLora.Training.Adapters;
+using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Models;
 
 namespace FedRLora.Training.Tests;
@@ -33,7 +33,7 @@ public static class Fixtures
         if (!IsModelImplemented(model)) return false;
         try
         {
-            _ = AdapterLayout.For(PeftReader.Read(SharedFolder.Of(folder)).Spec, FrozenBase.LinearsOf(SharedFolder.Of(model)));
+            _ = PeftAdapter.Read(SharedFolder.Of(folder)).On(FrozenBase.LayersOf(SharedFolder.Of(model)));
             return true;
         }
         catch (BadInputException)

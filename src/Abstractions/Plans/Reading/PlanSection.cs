@@ -6,7 +6,7 @@ namespace FedRLora.Abstractions.Plans.Reading;
 /// One mapping of the plan, read key by key: a value that is absent gives the fallback, a value that is wrong is reported and
 /// gives the fallback too, and <see cref="Close"/> reports what nobody asked for.
 /// </summary>
-internal sealed class PlanSection
+internal sealed partial class PlanSection
 {
     private readonly MapNode _map;
     private readonly string _path;

@@ -1,0 +1,27 @@
+using System.CommandLine;
+using FedRLora.Client.Rendering;
+using FedRLora.Training.Adapters;
+
+namespace FedRLora.Client.Commands;
+
+/// <summary><c>fedrlora merge --model FOLDER --adapter FOLDER --out FOLDER</c>: a whole model with the adapter in its weights.</summary>
+internal static class MergeCommand
+{
+    public static Command Create()
+    {
+        var model = SharedOptions.Model();
+        model.Required = true;
+        var adapter = SharedOptions.Adapter();
+        adapter.Required = true;
+        var target = new Option<string>("--out") { Description = "The new model folder; must not exist", Required = true };
+        var command = new Command("merge", "Write a model folder with an adapter added to its weights") { model, adapter, target };
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            var (from, to) = (parsed.GetRequiredValue(model)!, parsed.GetRequiredValue(target));
+            var changed = await Task.Run(() => MergedModel.Write(from, parsed.GetRequiredValue(adapter)!, to, cancellationToken), cancellationToken);
+            await parsed.InvocationConfiguration.Output.WriteLineAsync($"{to}: {from} with {Words.Count(changed, "weight")} changed");
+            return ExitCode.Done;
+        });
+        return command;
+    }
+}

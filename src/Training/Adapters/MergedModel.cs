@@ -1,0 +1,163 @@
+using System.Text.Json.Nodes;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Adapters.Peft;
+using FedRLora.Training.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Adapters;
+
+/// <summary>
+/// A model folder with an adapter added to its weights: W0 + dW in float32, rounded once to the type that the folder stores. One
+/// tensor at a time is in memory; files that hold no weights are copied.
+/// </summary>
+public sealed class MergedModel
+{
+    private static readonly string[] WeightEndings = [".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"];
+
+    private readonly string _folder;
+    private readonly ModelConfig _config;
+    private readonly PeftAdapter _adapter;
+    private readonly Dictionary<string, AdapterTarget> _targets;
+    private readonly IReadOnlyList<LinearShape> _layers;
+
+    private MergedModel(string folder, ModelConfig config, PeftAdapter adapter)
+    {
+        (_folder, _config, _adapter) = (folder, config, adapter);
+        _layers = FrozenBase.LayersOf(folder);
+        _targets = adapter.On(_layers).Targets.ToDictionary(static target => target.Module + ".weight", StringComparer.Ordinal);
+    }
+
+    /// <summary>Writes the merged model; the folder is there whole, or not at all.</summary>
+    /// <param name="model">A Hugging Face folder.</param>
+    /// <param name="adapter">A folder in PEFT's layout.</param>
+    /// <param name="target">A folder that does not exist yet.</param>
+    /// <param name="cancellationToken">Looked at before each tensor.</param>
+    /// <returns>How many weights the adapter changed.</returns>
+    /// <exception cref="BadInputException">A folder is not usable, or model and adapter do not go together.</exception>
+    public static int Write(string model, string adapter, string target, CancellationToken cancellationToken = default)
+    {
+        if (Directory.Exists(target) || File.Exists(target)) throw new BadInputException($"{target}: exists already; give the name of a new folder");
+        if (!Directory.Exists(model)) throw new BadInputException($"{model}: no such folder; give a Hugging Face model folder");
+        var merged = new MergedModel(model, ModelRegistry.Check(model), PeftAdapter.Read(adapter));
+        var partial = Path.TrimEndingDirectorySeparator(target) + ".partial";
+        try
+        {
+            if (Directory.Exists(partial)) Directory.Delete(partial, recursive: true);
+            Directory.CreateDirectory(partial);
+            merged.WriteTo(partial, cancellationToken);
+            Directory.Move(partial, target);
+            return merged._targets.Count;
+        }
+        catch (Exception exception)
+        {
+            if (Directory.Exists(partial)) Directory.Delete(partial, recursive: true);
+            if (exception is IOException or UnauthorizedAccessException) throw new BadInputException($"{target}: cannot be written: {exception.Message}", exception);
+            throw;
+        }
+    }
+
+    private string EmbeddingName => NameOf(LayerKind.Embedding);
+
+    private string LmHeadName => NameOf(LayerKind.LmHead);
+
+    // An embedding and an LM head that were one tensor are two as soon as an adapter is on either.
+    private bool Unties => _config.TieWordEmbeddings && _targets.Values.Any(static target => target.Layer.Kind is LayerKind.Embedding or LayerKind.LmHead);
+
+    private void WriteTo(string target, CancellationToken cancellationToken)
+    {
+        foreach (var path in Directory.EnumerateFiles(_folder).Where(static path => !WeightEndings.Any(ending => path.EndsWith(ending, StringComparison.Ordinal))))
+            File.Copy(path, Path.Combine(target, Path.GetFileName(path)));
+        if (Unties) Untie(Path.Combine(target, "config.json"));
+
+        using var weights = ModelWeights.Open(_folder);
+        CheckBase(weights);
+        var fileOf = new JsonObject();
+        foreach (var file in weights.Files)
+        {
+            var arrays = ArraysOf(file, cancellationToken);
+            var name = Path.GetFileName(file.Path);
+            using var stream = File.Create(Path.Combine(target, name));
+            SafetensorsWriter.Write(arrays, new Dictionary<string, string> { ["format"] = "pt" }, stream);
+            foreach (var (tensor, _) in arrays) fileOf[tensor] = name;
+        }
+
+        if (weights.IsSharded) File.WriteAllText(Path.Combine(target, ModelWeights.IndexFile), new JsonObject { ["metadata"] = new JsonObject(), ["weight_map"] = fileOf }.ToJsonString(new() { WriteIndented = true }));
+    }
+
+    private List<KeyValuePair<string, SafetensorsArray>> ArraysOf(SafetensorsFile file, CancellationToken cancellationToken)
+    {
+        var names = file.Header.Tensors.Keys.Where(name => !(Unties && name == LmHeadName));
+        var arrays = names.Select(name => KeyValuePair.Create(name, ArrayOf(file, name, name, cancellationToken))).ToList();
+        if (Unties && file.Header.Tensors.ContainsKey(EmbeddingName)) arrays.Add(new(LmHeadName, ArrayOf(file, EmbeddingName, LmHeadName, cancellationToken)));
+        return arrays;
+    }
+
+    // A stored tensor, under the name that it gets.
+    private SafetensorsArray ArrayOf(SafetensorsFile file, string stored, string name, CancellationToken cancellationToken)
+    {
+        var (dtype, shape) = (file.Describe(stored).Dtype, file.Describe(stored).Shape);
+        return SafetensorsArray.Streamed(dtype, shape, stream =>
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            if (!_targets.TryGetValue(name, out var adapted))
+            {
+                Copy(file, stored, stream);
+                return;
+            }
+
+            using var scope = NewDisposeScope();
+            using var inference = no_grad();
+            WriteBytes(Merged(adapted, tensor(file.ReadFloat32(stored), [.. shape])).to(ModelWeights.DtypeOf(dtype)!.Value), stream);
+        });
+    }
+
+    /// <summary>W0 + dW, stored as the layer's kind says, in float32.</summary>
+    private Tensor Merged(AdapterTarget target, Tensor weight)
+    {
+        Tensor Of(Factor factor) => LowRankAdapter.OnDevice(_adapter.Tensors[AdapterTensor.NameOf(target.Module, factor)], CPU);
+        var moved = DecomposedLayer.Rows(weight, target.Layer) + new LowRankLayer(_adapter.Spec, target.Layer, Of(Factor.A), Of(Factor.B), null, 0, null, target.Scaling).Delta();
+        var rows = _adapter.Spec.Decomposed ? DecomposedLayer.Merged(moved, Of(Factor.Magnitude)) : moved;
+        return target.Layer.Kind is LayerKind.Linear or LayerKind.LmHead ? rows : rows.t();
+    }
+
+    // As for a model in memory, without one.
+    private void CheckBase(ModelWeights weights)
+    {
+        foreach (var name in _adapter.BaseTensors.Keys)
+        {
+            var parameter = PeftNames.BaseParameter(name)!;
+            var stored = weights.Names.Contains(parameter) ? parameter : _config.TieWordEmbeddings && parameter == LmHeadName ? EmbeddingName : null;
+            _adapter.CheckBase(name, stored is null ? null : weights.Files.First(file => file.Header.Tensors.ContainsKey(stored)).ReadFloat32(stored));
+        }
+    }
+
+    private string NameOf(LayerKind kind) => _layers.First(layer => layer.Kind == kind).Module + ".weight";
+
+    private static void Untie(string path)
+    {
+        var config = JsonNode.Parse(File.ReadAllText(path))!.AsObject();
+        config["tie_word_embeddings"] = false;
+        File.WriteAllText(path, config.ToJsonString(new() { WriteIndented = true }));
+    }
+
+    private static unsafe void Copy(SafetensorsFile file, string name, Stream stream)
+    {
+        const int Block = 1 << 26;
+        var size = file.Describe(name).SizeBytes;
+        var source = file.PointerTo(name);
+        for (var start = 0L; start < size; start += Block) stream.Write(new ReadOnlySpan<byte>(source + start, (int)Math.Min(Block, size - start)));
+    }
+
+    private static void WriteBytes(Tensor tensor, Stream stream)
+    {
+        const long Block = 1 << 26;
+        using var flat = tensor.contiguous().reshape(-1);
+        for (var start = 0L; start < flat.shape[0]; start += Block)
+        {
+            using var part = flat.narrow(0, start, Math.Min(Block, flat.shape[0] - start));
+            stream.Write(part.bytes);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+using System.Text;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Models;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Adapters.Peft;
+
+/// <summary>An adapter folder in PEFT's layout, in our terms.</summary>
+internal sealed class PeftAdapter
+{
+    public const string TensorFile = "adapter_model.safetensors";
+
+    private PeftAdapter(string folder, string configJson, AdapterSpec spec, string? baseModel, AdapterState raw)
+    {
+        (Folder, ConfigJson, Spec, BaseModel) = (folder, configJson, spec, baseModel);
+        var tensors = raw.Where(static entry => PeftNames.BaseParameter(entry.Key) is null).Select(entry => (Name: Parse(entry.Key), entry.Value)).ToList();
+        BaseTensors = new(raw.Where(static entry => PeftNames.BaseParameter(entry.Key) is not null));
+        if (tensors.Count == 0) throw new BadInputException($"{PathOfTensors}: no tensor of an adapter");
+        if (tensors.GroupBy(static entry => entry.Name).FirstOrDefault(static group => group.Count() > 1) is { } twice)
+            throw new BadInputException($"{PathOfTensors}: {twice.Key.Module} has {twice.Key.Factor} twice");
+        Tensors = new AdapterState(tensors.Select(static entry => KeyValuePair.Create(
+            AdapterTensor.NameOf(entry.Name.Module, entry.Name.Factor),
+            entry.Name.Factor == Factor.B ? entry.Value with { Shape = [1, .. entry.Value.Shape] } : entry.Value)));
+    }
+
+    /// <summary>The folder.</summary>
+    public string Folder { get; }
+
+    /// <summary>adapter_config.json as it is.</summary>
+    public string ConfigJson { get; }
+
+    /// <summary>One head routed by task, without dropout.</summary>
+    public AdapterSpec Spec { get; }
+
+    /// <summary>What the folder names as its base model; null where it names none.</summary>
+    public string? BaseModel { get; }
+
+    /// <summary>Named as <see cref="AdapterTensor.Name"/>; B is <c>[1, D_out, R]</c>.</summary>
+    public AdapterState Tensors { get; }
+
+    /// <summary>Embedding and LM head of the base model, which PEFT saves beside an adapter that is on them, by PEFT's names.</summary>
+    public AdapterState BaseTensors { get; }
+
+    /// <summary>Reads a folder.</summary>
+    /// <exception cref="BadInputException">A file is missing or not valid, or the adapter is more than LoRA or DoRA.</exception>
+    public static PeftAdapter Read(string folder)
+    {
+        var (configPath, tensorPath) = (Path.Combine(folder, PeftConfig.FileName), Path.Combine(folder, TensorFile));
+        try
+        {
+            var config = File.ReadAllBytes(configPath);
+            var (spec, baseModel) = PeftConfig.Parse(config, configPath);
+            if (!File.Exists(tensorPath)) throw new BadInputException($"{tensorPath}: not found; save the adapter with safe_serialization=True");
+            using var stream = File.OpenRead(tensorPath);
+            return new PeftAdapter(folder, Encoding.UTF8.GetString(config), spec, baseModel, SafetensorsCodec.Read(stream, tensorPath));
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new BadInputException($"{configPath}: cannot be read: {exception.Message}", exception);
+        }
+    }
+
+    /// <summary>The layout on a model's layers.</summary>
+    /// <param name="layers">All that can be adapted.</param>
+    /// <param name="method">What trains, who owns it, its dropout; null for the folder's own values.</param>
+    /// <param name="start">Where initial values come from.</param>
+    /// <exception cref="BadInputException">Configuration, tensors and model do not go together.</exception>
+    public AdapterLayout On(IReadOnlyList<LinearShape> layers, AdapterSpec? method = null, AdapterStart? start = null)
+    {
+        AdapterLayout layout;
+        try
+        {
+            layout = AdapterLayout.Unbounded(method is null ? Spec : ShapedLike(method), layers, start);
+        }
+        catch (BadInputException problem)
+        {
+            throw new BadInputException($"{Path.Combine(Folder, PeftConfig.FileName)}: {problem.Message}", problem);
+        }
+
+        var expected = layout.Tensors.ToDictionary(static tensor => tensor.Name, StringComparer.Ordinal);
+        foreach (var (name, tensor) in expected)
+        {
+            if (!Tensors.TryGetValue(name, out var found))
+                throw new BadInputException($"{PathOfTensors}: tensor {PeftNames.Of(tensor.Target, tensor.Factor)} is missing, {PeftConfig.FileName} asks for it");
+            if (!found.Shape.SequenceEqual(tensor.Shape))
+                throw new BadInputException($"{PathOfTensors}: tensor {PeftNames.Of(tensor.Target, tensor.Factor)} has shape [{Shape(found, tensor.Factor)}], expected [{Shape(new(tensor.Shape, []), tensor.Factor)}] of the model and {PeftConfig.FileName}");
+        }
+
+        if (Tensors.Keys.FirstOrDefault(name => !expected.ContainsKey(name)) is { } unknown)
+            throw new BadInputException($"{PathOfTensors}: {unknown} is on no layer that the model has and {PeftConfig.FileName} chooses");
+        return layout;
+    }
+
+    /// <summary>Refuses an embedding or LM head that is not the model's: PEFT would put it in the model's place.</summary>
+    /// <exception cref="BadInputException">A value differs; the tensor is named.</exception>
+    public void CheckBase(CausalLanguageModel model)
+    {
+        foreach (var name in BaseTensors.Keys)
+        {
+            using var scope = NewDisposeScope();
+            var parameter = PeftNames.BaseParameter(name)!;
+            var layer = model.AdaptableLayers.FirstOrDefault(layer => layer.Module + ".weight" == parameter);
+            var own = layer is null ? model.Parameters.GetValueOrDefault(parameter) : model.WeightOf(layer);
+            CheckBase(name, own is null ? null : LowRankAdapter.Values(own.to(ScalarType.Float32)));
+        }
+    }
+
+    /// <summary>The same for one tensor and the model's values in its place.</summary>
+    public void CheckBase(string name, float[]? own)
+    {
+        if (own is null) throw new BadInputException($"{PathOfTensors}: tensor {name} is a parameter that the model does not have");
+        if (!own.AsSpan().SequenceEqual(BaseTensors[name].Data))
+            throw new BadInputException($"{PathOfTensors}: tensor {name} differs from the model's {PeftNames.BaseParameter(name)}; the adapter was trained on another model or with a resized vocabulary");
+    }
+
+    private string PathOfTensors => Path.Combine(Folder, TensorFile);
+
+    private AdapterSpec ShapedLike(AdapterSpec method) => method with
+    {
+        Rank = Spec.Rank, Alpha = Spec.Alpha, Scaling = Spec.Scaling, TargetModules = Spec.TargetModules, TargetPattern = Spec.TargetPattern,
+        ExcludeModules = Spec.ExcludeModules, LayersToTransform = Spec.LayersToTransform, LayersPattern = Spec.LayersPattern,
+        RankPattern = Spec.RankPattern, AlphaPattern = Spec.AlphaPattern, Decomposed = Spec.Decomposed,
+    };
+
+    private (string Module, Factor Factor) Parse(string name) =>
+        PeftNames.Parse(name) ?? throw new BadInputException($"{PathOfTensors}: tensor {name} is no part of LoRA or DoRA; only those are implemented");
+
+    private static string Shape(NamedArray array, Factor factor) => string.Join(", ", factor == Factor.B ? array.Shape.Skip(1) : array.Shape);
+}

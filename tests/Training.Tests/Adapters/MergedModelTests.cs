@@ -1,0 +1,122 @@
+using System.Text.Json.Nodes;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Adapters;
+using FedRLora.Training.Adapters.Peft;
+using FedRLora.Training.Models;
+using FedRLora.Training.Tests.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Tests.Adapters;
+
+public sealed class MergedModelTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly Tensor _ids = TinyLlama.Ids(1, 5, 7, 9);
+
+    public void Dispose()
+    {
+        _scope.Dispose();
+        _folder.Dispose();
+    }
+
+    [Theory, InlineData("q_proj"), InlineData("lm_head"), InlineData("embed_tokens"), InlineData("embed_tokens,lm_head")]
+    public void A_merged_model_computes_what_model_and_adapter_do_also_where_the_embedding_is_the_LM_head(string targets)
+    {
+        var config = TinyLlama.Config with { TieWordEmbeddings = true };
+        Model(config);
+        Adapter(config, targets.Split(','));
+
+        Merge();
+
+        using var before = Load("model");
+        using var after = Load("merged");
+        var peft = PeftAdapter.Read(_folder.File("adapter"));
+        using var pass = AdapterPass.Evaluating(LowRankAdapter.Create(peft.On(before.AdaptableLayers), peft.Tensors, null, 0, CPU));
+        var expected = LowRankAdapter.Values(before.LogitsOf(before.Hidden(_ids, null, pass), pass));
+        Close.Assert(expected, LowRankAdapter.Values(after.LogitsOf(after.Hidden(_ids, null, null), null)), targets, 1e-5, 1e-5);
+        Assert.NotEqual(expected, LowRankAdapter.Values(before.LogitsOf(before.Hidden(_ids, null, null), null)));
+        Assert.Equal(targets == "q_proj", after.Config.TieWordEmbeddings);
+    }
+
+    [Fact]
+    public void Shards_stay_shards_and_other_files_are_copied()
+    {
+        Model(TinyLlama.Config, shards: true);
+        File.WriteAllText(_folder.File("model/tokenizer.json"), "{}");
+        File.WriteAllText(_folder.File("model/pytorch_model.bin"), "old weights");
+        Adapter(TinyLlama.Config, ["q_proj"]);
+
+        Merge();
+
+        Assert.Equal(
+            ["config.json", "model-1.safetensors", "model-2.safetensors", "model.safetensors.index.json", "tokenizer.json"],
+            Directory.GetFiles(_folder.File("merged")).Select(static path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
+        using var merged = Load("merged");
+        using var first = SafetensorsFile.Open(_folder.File("model/model-1.safetensors"));
+        using var same = SafetensorsFile.Open(_folder.File("merged/model-1.safetensors"));
+        Assert.Equal(first.Header.Tensors.Keys.Order(StringComparer.Ordinal), same.Header.Tensors.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(
+            first.Header.Tensors.Keys.Where(static name => name.Contains("q_proj", StringComparison.Ordinal)),
+            first.Header.Tensors.Keys.Where(name => !first.Bytes(name).SequenceEqual(same.Bytes(name))));
+    }
+
+    [Fact]
+    public void A_folder_that_exists_is_not_written_into_and_a_fault_leaves_nothing()
+    {
+        Model(TinyLlama.Config);
+        Adapter(TinyLlama.Config, ["q_proj"]);
+        Directory.CreateDirectory(_folder.File("merged"));
+        Assert.Contains("exists already", Assert.Throws<BadInputException>(Merge).Message, StringComparison.Ordinal);
+
+        Directory.Delete(_folder.File("merged"));
+        Adapter(TinyLlama.Config with { HiddenSize = 20, HeadDim = 6 }, ["q_proj"]);
+        Assert.Contains("tensor base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight has shape", Assert.Throws<BadInputException>(Merge).Message, StringComparison.Ordinal);
+        Assert.Equal(["adapter", "model"], Directory.GetDirectories(_folder.Root).Select(static path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
+    }
+
+    private void Merge() => MergedModel.Write(_folder.File("model"), _folder.File("adapter"), _folder.File("merged"));
+
+    private CausalLanguageModel Load(string name) => ModelRegistry.Load(_folder.File(name), CPU, ScalarType.Float32);
+
+    private void Model(ModelConfig config, bool shards = false)
+    {
+        Directory.CreateDirectory(_folder.File("model"));
+        File.WriteAllText(_folder.File("model/config.json"), config.ToJson());
+        var arrays = TinyLlama.Arrays(config).ToList();
+        if (!shards)
+        {
+            Write("model/model.safetensors", arrays);
+            return;
+        }
+
+        Write("model/model-1.safetensors", arrays.Where(static (_, i) => i % 2 == 0));
+        Write("model/model-2.safetensors", arrays.Where(static (_, i) => i % 2 == 1));
+        var map = new JsonObject(arrays.Select(static (entry, i) => KeyValuePair.Create(entry.Key, (JsonNode?)JsonValue.Create($"model-{1 + i % 2}.safetensors"))));
+        File.WriteAllText(_folder.File("model/model.safetensors.index.json"), new JsonObject { ["weight_map"] = map }.ToJsonString());
+    }
+
+    private void Adapter(ModelConfig config, string[] targets)
+    {
+        using var generator = new Generator(3, CPU);
+        var shapes = ModelRegistry.ExpectedParameters(config).ToDictionary(static parameter => parameter.Name, static parameter => zeros(parameter.Shape), StringComparer.Ordinal);
+        using var model = ModelRegistry.Create(config, shapes);
+        var layout = AdapterLayout.Unbounded(new() { Rank = 2, Alpha = 3, TargetModules = targets }, model.AdaptableLayers);
+        float[] Draw(IReadOnlyList<long> shape) => LowRankAdapter.Values(empty([.. shape]).normal_(0, 0.5, generator));
+        Directory.CreateDirectory(_folder.File("adapter"));
+        File.WriteAllText(_folder.File("adapter/adapter_config.json"), PeftConfig.Write(layout, "model", given: null));
+        Write("adapter/adapter_model.safetensors", layout.Tensors.Select(tensor =>
+        {
+            var shape = tensor.Factor == Factor.B ? [.. tensor.Shape.Skip(1)] : tensor.Shape;
+            return KeyValuePair.Create(PeftNames.Of(tensor.Target, tensor.Factor), new NamedArray(shape, Draw(shape)));
+        }));
+    }
+
+    private void Write(string name, IEnumerable<KeyValuePair<string, NamedArray>> arrays)
+    {
+        using var stream = File.Create(_folder.File(name));
+        SafetensorsCodec.Write(new AdapterState(arrays), new Dictionary<string, string>(), stream);
+    }
+}

@@ -1,0 +1,91 @@
+using System.Text;
+using System.Text.Json.Nodes;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Adapters;
+using FedRLora.Training.Adapters.Peft;
+using FedRLora.Training.Models;
+
+namespace FedRLora.Training.Tests.Adapters.Peft;
+
+public sealed class PeftConfigTests
+{
+    private const string Valid = """
+        {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "tiny", "r": 8, "lora_alpha": 16, "use_rslora": false, "use_dora": false, "bias": "none",
+         "target_modules": ["q_proj", "v_proj"], "exclude_modules": null, "layers_to_transform": [0, 1], "layers_pattern": "layers", "rank_pattern": {"q_proj": 4},
+         "alpha_pattern": {"model.layers.0.self_attn.q_proj": 2.5}, "fan_in_fan_out": false, "lora_dropout": 0.05, "modules_to_save": null, "loftq_config": {}, "unknown": [1]}
+        """;
+
+    [Fact]
+    public void The_settings_are_read()
+    {
+        var (spec, baseModel) = Parse(Valid);
+
+        Assert.Equal(("tiny", 8, 16.0, Scaling.AlphaOverRank, false), (baseModel, spec.Rank, spec.Alpha, spec.Scaling, spec.Decomposed));
+        Assert.Equal(["q_proj", "v_proj"], spec.TargetModules);
+        Assert.Equal([0, 1], spec.LayersToTransform);
+        Assert.Equal(["layers"], spec.LayersPattern);
+        Assert.Equal([new("q_proj", 4)], spec.RankPattern);
+        Assert.Equal([new("model.layers.0.self_attn.q_proj", 2.5)], spec.AlphaPattern);
+    }
+
+    [Theory]
+    [InlineData("[\"q_proj\", \"v_proj\"]", "\"all-linear\"", null, 0)]
+    [InlineData("[\"q_proj\", \"v_proj\"]", "\".*q_proj\"", ".*q_proj", 0)]
+    public void Targets_are_a_list_a_word_or_a_regular_expression(string old, string now, string? pattern, int names)
+    {
+        var (spec, _) = Parse(Valid.Replace(old, now, StringComparison.Ordinal));
+        Assert.Equal((pattern, names), (spec.TargetPattern, spec.TargetModules.Count));
+    }
+
+    [Theory]
+    [InlineData("\"LORA\"", "\"IA3\"", "peft_type is \"IA3\", expected \"LORA\"")]
+    [InlineData("\"r\": 8", "\"r\": 0", "r is 0, expected a whole number from 1 to 1048576")]
+    [InlineData("\"r\": 8", "\"r\": 1e99", "r is 1e99, expected a whole number from 1 to 1048576")]
+    [InlineData("\"lora_alpha\": 16", "\"lora_alpha\": -1", "lora_alpha is -1, expected a finite number above 0")]
+    [InlineData("\"bias\": \"none\"", "\"bias\": \"lora_only\"", "bias is \"lora_only\", expected \"none\"")]
+    [InlineData("\"modules_to_save\": null", "\"modules_to_save\": [\"score\"]", "modules_to_save is [\"score\"], expected null, false or nothing in it: only LoRA and DoRA are implemented")]
+    [InlineData("[\"q_proj\", \"v_proj\"]", "null", "target_modules is null; name the adapted modules")]
+    [InlineData("\"use_dora\": false", "\"use_dora\": 1", "use_dora is 1, expected true or false")]
+    [InlineData("{\"q_proj\": 4}", "{\"q_proj\": \"4\"}", "rank_pattern is \"4\"", true)]
+    [InlineData("\"unknown\": [1]", "\"r\": 8", "r occurs twice")]
+    public void What_is_wrong_or_not_implemented_is_refused_by_name(string old, string now, string expected, bool part = false)
+    {
+        var message = Assert.Throws<BadInputException>(() => Parse(Valid.Replace(old, now, StringComparison.Ordinal))).Message;
+        if (!part) Assert.Equal($"adapter_config.json: {expected}", message);
+        else Assert.Contains("rank_pattern is", message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_mutated_configuration_is_read_or_refused()
+    {
+        var (read, refused) = Fuzz.Run([Encoding.UTF8.GetBytes(Valid)], static bytes =>
+        {
+            var (spec, _) = PeftConfig.Parse(bytes, "adapter_config.json");
+            _ = AdapterLayout.Unbounded(spec, [new("model.layers.0.self_attn.q_proj", 4, 4), new("model.layers.0.self_attn.v_proj", 4, 4)]);
+        });
+        Assert.True(read > 0 && refused > 0, $"{read} read, {refused} refused");
+    }
+
+    [SharedFact]
+    public void A_real_adapter_of_a_recent_PEFT_goes_out_as_it_came_in()
+    {
+        var folder = SharedFolder.Of("adapters", "gpt2-tigrinya-lora");
+        var adapter = PeftAdapter.Read(folder);
+        // Its base model is not here; the shapes of its layers are those of its tensors.
+        var layers = adapter.Tensors.Keys.Where(static name => name.EndsWith(".A", StringComparison.Ordinal)).Select(name => name[..^2]).Select(module => new LinearShape(
+            module, (int)adapter.Tensors[module + ".A"].Shape[1], (int)adapter.Tensors[module + ".B"].Shape[1], LayerKind.Conv1D)).ToList();
+        var plan = new FederationPlan { Name = "real", Model = new() { Path = "gpt2" }, Adapter = new() { From = folder, ScopeB = Scope.Job }, Clients = [TinyFederation.Client("one")] };
+
+        var exported = PeftExporter.Export(plan, spec => adapter.On(layers, spec, new AdapterStart(adapter.Tensors, null)), adapter, plan.Clients[0], adapter.Tensors, head: null);
+
+        Assert.Equal(36, layers.Count);
+        using var original = SafetensorsFile.Open(Path.Combine(folder, "adapter_model.safetensors"));
+        Assert.Equal(original.Header.Tensors.Keys.Order(StringComparer.Ordinal), exported.Tensors.Keys);
+        Assert.All(exported.Tensors, entry => Assert.Equal(original.ReadFloat32(entry.Key), entry.Value.Data));
+        Assert.True(JsonNode.DeepEquals(JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "adapter_config.json"))), JsonNode.Parse(exported.ConfigJson)));
+    }
+
+    private static (AdapterSpec Spec, string? BaseModel) Parse(string json) => PeftConfig.Parse(Encoding.UTF8.GetBytes(json), "adapter_config.json");
+}
