@@ -12,6 +12,7 @@ internal static class Program
         ResumeCommand.Create,
         ExportCommand.Create,
         MergeCommand.Create,
+        CombineCommand.Create,
         EvalCommand.Create,
         GenerateCommand.Create,
         SiloCommand.Create,

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using FedRLora.Abstractions;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
 
@@ -18,6 +19,7 @@ internal static class ExportCommand
         var command = new Command("export", "Write every client's adapter of the last committed round in PEFT's layout") { folder, target, vllm, pad, nearest };
         command.SetAction(async (parsed, cancellationToken) =>
         {
+            if (parsed.GetValue(pad) && !parsed.GetValue(vllm)) throw new BadInputException("--pad-rank: only vLLM asks for certain ranks; give --vllm too");
             var run = RunDirectory.Open(parsed.GetRequiredValue(folder));
             var adapters = parsed.GetValue(target) ?? run.Adapters;
             var committed = await CommittedRun.OpenAsync(run, cancellationToken);

@@ -66,20 +66,9 @@ internal sealed class CommittedRun
         {
             var member = await MemberAsync(client, cancellationToken);
             var adapter = await Task.Run(() => exporter.Export(Plan, member.Client, Shared, member.Head, form), cancellationToken);
-            try
-            {
-                var target = Directory.CreateDirectory(Path.Combine(folder, client.Id)).FullName;
-                await using (var tensors = File.Create(Path.Combine(target, "adapter_model.safetensors"))) SafetensorsCodec.Write(adapter.Tensors, PeftMetadata, tensors);
-                await File.WriteAllTextAsync(Path.Combine(target, "adapter_config.json"), adapter.ConfigJson, cancellationToken);
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
-            {
-                throw new BadInputException($"{folder}: cannot be written: {e.Message}", e);
-            }
+            await AdapterFolder.WriteAsync(Path.Combine(folder, client.Id), adapter, cancellationToken);
         }
 
         return Manifest.Clients.Count;
     }
-
-    private static readonly Dictionary<string, string> PeftMetadata = new() { ["format"] = "pt" };
 }

@@ -12,9 +12,14 @@ internal sealed class PeftAdapter
 {
     public const string TensorFile = "adapter_model.safetensors";
 
+    private readonly HashSet<string> _embeddings;
+    private readonly bool _isConv1D;
+
     private PeftAdapter(string folder, string configJson, AdapterSpec spec, string? baseModel, AdapterState raw)
     {
         (Folder, ConfigJson, Spec, BaseModel) = (folder, configJson, spec, baseModel);
+        _isConv1D = PeftConfig.IsConv1D(configJson);
+        _embeddings = [.. raw.Keys.Where(static name => name.EndsWith(".lora_embedding_A", StringComparison.Ordinal)).Select(name => Parse(name).Module)];
         var tensors = raw.Where(static entry => PeftNames.BaseParameter(entry.Key) is null).Select(entry => (Name: Parse(entry.Key), entry.Value)).ToList();
         BaseTensors = new(raw.Where(static entry => PeftNames.BaseParameter(entry.Key) is not null));
         if (tensors.Count == 0) throw new BadInputException($"{PathOfTensors}: no tensor of an adapter");
@@ -61,6 +66,10 @@ internal sealed class PeftAdapter
             throw new BadInputException($"{configPath}: cannot be read: {exception.Message}", exception);
         }
     }
+
+    /// <summary>Its layers where no model is at hand, shaped as its tensors are.</summary>
+    /// <exception cref="BadInputException">Configuration and tensors do not go together.</exception>
+    public IReadOnlyList<AdapterTarget> Targets => On([.. Tensors.Keys.Where(static name => name.EndsWith(".A", StringComparison.Ordinal)).Select(name => LayerOf(name[..^2]))]).Targets;
 
     /// <summary>The layout on a model's layers.</summary>
     /// <param name="layers">All that can be adapted.</param>
@@ -113,6 +122,14 @@ internal sealed class PeftAdapter
         if (own is null) throw new BadInputException($"{PathOfTensors}: tensor {name} is a parameter that the model does not have");
         if (!own.AsSpan().SequenceEqual(BaseTensors[name].Data))
             throw new BadInputException($"{PathOfTensors}: tensor {name} differs from the model's {PeftNames.BaseParameter(name)}; the adapter was trained on another model or with a resized vocabulary");
+    }
+
+    private LinearShape LayerOf(string module)
+    {
+        if (!Tensors.TryGetValue(AdapterTensor.NameOf(module, Factor.B), out var b) || b.Shape.Count != 3)
+            throw new BadInputException($"{PathOfTensors}: {module} has A without a matrix B");
+        var kind = _embeddings.Contains(module) ? LayerKind.Embedding : _isConv1D ? LayerKind.Conv1D : LayerKind.Linear;
+        return new(module, checked((int)Tensors[AdapterTensor.NameOf(module, Factor.A)].Shape[^1]), checked((int)b.Shape[1]), kind);
     }
 
     private string PathOfTensors => Path.Combine(Folder, TensorFile);

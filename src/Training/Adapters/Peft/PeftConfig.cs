@@ -63,6 +63,9 @@ internal static class PeftConfig
         }
     }
 
+    /// <summary>Whether the text says that the adapted layers store their weights transposed.</summary>
+    public static bool IsConv1D(string json) => JsonNode.Parse(json)?["fan_in_fan_out"]?.GetValueKind() == JsonValueKind.True;
+
     /// <summary>The text for an adapter.</summary>
     /// <param name="layout">Its layers with the ranks and scalings that PEFT is to use.</param>
     /// <param name="baseModel">What it names as its base model.</param>

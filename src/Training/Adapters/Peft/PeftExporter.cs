@@ -33,7 +33,7 @@ public sealed class PeftExporter(string root) : IAdapterExporter
         if (!plan.Adapter.IsStatic)
         {
             if (!form.Nearest)
-                throw new BadInputException($"export: {plan.Adapter.Method} mixes {plan.Adapter.Heads} heads by a router that depends on the input, so it has no static LoRA form; train with routing mean, sum or byTask, or ask for the nearest static form, which weighs the heads equally");
+                throw new BadInputException($"export: {plan.Adapter.Method} mixes {plan.Adapter.Heads} heads by a router that depends on the input, so it has no static LoRA form; train with routing mean, sum or byTask, or ask for the nearest static form, which weighs the heads equally (--nearest)");
             plan = plan with { Adapter = plan.Adapter with { Routing = Routing.Mean } };
             (shared, head) = (WithoutRouters(shared), head is null ? null : WithoutRouters(head));
         }

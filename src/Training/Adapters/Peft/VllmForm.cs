@@ -29,7 +29,7 @@ internal static class VllmForm
         if (rank == 0)
             throw new BadInputException($"export: rank {largest} is above {Ranks[^1]}, the largest that vLLM accepts; train with a lower rank");
         if (!form.PadRank && layout.Targets.FirstOrDefault(target => RankOf(adapter, target) != rank) is { } other)
-            throw new BadInputException($"export: {other.Module} has rank {RankOf(adapter, other)}, vLLM accepts one of {string.Join(", ", Ranks)}, the same for all layers; ask for padding to {rank} with zeros");
+            throw new BadInputException($"export: {other.Module} has rank {RankOf(adapter, other)}, vLLM accepts one of {string.Join(", ", Ranks)}, the same for all layers; ask for padding to {rank} with zeros (--pad-rank)");
 
         var scaling = layout.Targets[0].Scaling;
         var config = JsonNode.Parse(adapter.ConfigJson)!.AsObject();

@@ -1,0 +1,160 @@
+using System.Text.Json;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Adapters.Combination;
+using FedRLora.Training.Adapters.Peft;
+using Xunit.Abstractions;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Tests.Adapters;
+
+public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
+{
+    private const string Module = "model.layers.0.self_attn.q_proj";
+    private readonly TemporaryFolder _folder = new();
+
+    public static TheoryData<string> Combinations => SharedFolder.Root is null ? [] : [.. Fixture().GetProperty("combinations").EnumerateObject().Select(static entry => entry.Name)];
+
+    public static TheoryData<string> Methods => [.. AdapterCombination.Methods];
+
+    public void Dispose() => _folder.Dispose();
+
+    [SharedTheory, MemberData(nameof(Combinations))]
+    public void The_combination_is_that_of_PEFT(string name)
+    {
+        using var scope = TorchSharp.torch.NewDisposeScope();
+        using var file = SafetensorsFile.Open(SharedFolder.Of("fixtures", "adapter-combination", "tensors.safetensors"));
+        var entry = Fixture().GetProperty("combinations").GetProperty(name);
+        var weights = entry.GetProperty("weights").EnumerateArray().Select(static weight => weight.GetDouble());
+        var adapters = entry.GetProperty("adapters").EnumerateArray().Select(adapter => FromFixture(file, adapter.GetString()!)).Zip(weights).ToList();
+
+        var combined = AdapterCombination.Combine(adapters, new()
+        {
+            Method = entry.GetProperty("combination_type").GetString()!,
+            Density = entry.TryGetProperty("density", out var density) ? density.GetDouble() : 0.5,
+            Rank = entry.TryGetProperty("svd_rank", out var rank) ? rank.GetInt32() : null,
+        });
+
+        var deltas = file.Header.Tensors.Keys.Where(key => key.StartsWith(name + ".", StringComparison.Ordinal) && key.EndsWith(".delta", StringComparison.Ordinal)).ToList();
+        Assert.Equal(6, deltas.Count);
+        Assert.Equal(12, combined.Tensors.Count);
+        foreach (var delta in deltas)
+        {
+            var module = delta[(name.Length + 1)..^".delta".Length];
+            Compare(file, delta, LowRank(combined, module));
+            foreach (var factor in new[] { "lora_A", "lora_B" }.Where(factor => file.Header.Tensors.ContainsKey($"{name}.{module}.{factor}")))
+                Compare(file, $"{name}.{module}.{factor}", combined.Tensors[$"base_model.model.{module}.{factor}.weight"].Data);
+        }
+
+        using var config = JsonDocument.Parse(combined.ConfigJson);
+        Assert.Equal(entry.GetProperty("r").GetInt32(), config.RootElement.GetProperty("r").GetInt32());
+        Assert.Equal(entry.GetProperty("r").GetDouble() * entry.GetProperty("scaling").GetDouble(), config.RootElement.GetProperty("lora_alpha").GetDouble());
+    }
+
+    [Theory, MemberData(nameof(Methods))]
+    public void One_adapter_with_weight_1_and_nothing_pruned_is_itself(string method)
+    {
+        using var scope = NewDisposeScope();
+        var one = Adapter("one", 3, 6, 1);
+
+        var combined = AdapterCombination.Combine([(one, 1)], new() { Method = method, Density = 1, Seed = 5 });
+
+        var scaling = method.EndsWith("svd", StringComparison.Ordinal) ? 2 * 2 : 2; // PEFT counts it twice there
+        Close.Assert([.. LowRankOf(one).Select(value => scaling * value)], LowRank(combined, Module), method, 1e-5, 1e-5);
+        Assert.Equal(3, PeftAdapter.Read(Save(combined)).Spec.Rank);
+    }
+
+    [Fact]
+    public void Adapters_of_different_ranks_and_scalings_add_up_exactly_by_cat()
+    {
+        using var scope = NewDisposeScope();
+        var (one, two) = (Adapter("one", 3, 6, 1), Adapter("two", 2, 5, 2));
+
+        var combined = AdapterCombination.Combine([(one, 0.25), (two, -1)], new() { Method = "cat" });
+
+        Close.Assert([.. LowRankOf(one).Zip(LowRankOf(two), static (a, b) => 0.5f * a - 2.5f * b)], LowRank(combined, Module), "cat", 1e-5, 1e-5);
+    }
+
+    [Fact]
+    public void Dare_draws_its_masks_from_the_seed()
+    {
+        using var scope = NewDisposeScope();
+        var one = Adapter("one", 3, 6, 1);
+        float[] Combined(ulong seed) => AdapterCombination.Combine([(one, 1)], new() { Method = "dare_linear", Density = 0.5, Seed = seed }).Tensors[$"base_model.model.{Module}.lora_A.weight"].Data;
+
+        Assert.Equal(Combined(1), Combined(1));
+        Assert.NotEqual(Combined(1), Combined(2));
+        var ratios = Combined(1).Zip(PeftAdapter.Read(one).Tensors[Module + ".A"].Data, static (now, before) => now / before / Math.Sqrt(2)).ToList();
+        Assert.All(ratios, static ratio => Assert.True(Math.Abs(ratio) < 1e-6 || Math.Abs(ratio - 2) < 1e-5, $"{ratio}"));
+        Assert.Contains(ratios, static ratio => ratio == 0);
+    }
+
+    [Fact]
+    public void What_does_not_go_together_is_refused_by_name()
+    {
+        using var scope = NewDisposeScope();
+        var (one, two) = (Adapter("one", 3, 6, 1), Adapter("two", 2, 5, 2));
+        string Refused(string method, double weight = 1, int? rank = null, double density = 0.5) =>
+            Assert.Throws<BadInputException>(() => AdapterCombination.Combine([(one, 1), (two, weight)], new() { Method = method, Rank = rank, Density = density })).Message;
+
+        Assert.Contains($"{Module} has rank 2, in {one} it is 3; linear needs equal ranks, cat and svd do not", Refused("linear"), StringComparison.Ordinal);
+        Assert.Contains("the weight is -1; ties takes its square root", Refused("ties", -1), StringComparison.Ordinal);
+        Assert.Contains("rank 100 exceeds 10, the smaller side", Refused("svd", rank: 100), StringComparison.Ordinal);
+        Assert.Contains("the ranks of cat follow from the adapters", Refused("cat", rank: 4), StringComparison.Ordinal);
+        Assert.Contains("density is 0; give a number above 0", Refused("ties", density: 0), StringComparison.Ordinal);
+        Assert.Contains("the method sum is not known; give one of cat, dare_linear", Refused("sum"), StringComparison.Ordinal);
+    }
+
+    private static JsonElement Fixture() => JsonDocument.Parse(File.ReadAllText(SharedFolder.Of("fixtures", "adapter-combination", "expected.json"))).RootElement;
+
+    // 1e-5 of the tensor's largest element: one that cancels to near zero has no relative accuracy of its own.
+    private void Compare(SafetensorsFile file, string name, float[] actual)
+    {
+        var reference = file.ReadFloat32(name);
+        var largest = reference.Max(Math.Abs);
+        output.WriteLine($"{name}: {Close.Assert(reference, actual, name, 1e-5 * largest, 0) / largest:E2}");
+    }
+
+    private string FromFixture(SafetensorsFile file, string name)
+    {
+        var settings = Fixture().GetProperty("adapters").GetProperty(name);
+        var tensors = file.Header.Tensors.Keys.Where(key => key.StartsWith(name + ".", StringComparison.Ordinal))
+            .Select(key => KeyValuePair.Create($"base_model.model.{key[(name.Length + 1)..]}.weight", new NamedArray(file.Describe(key).Shape, file.ReadFloat32(key))));
+        return Save(new(Config(settings.GetProperty("r").GetInt32(), settings.GetProperty("lora_alpha").GetInt32(), "q_proj", "v_proj", "down_proj"), new AdapterState(tensors)), name);
+    }
+
+    private string Adapter(string name, int rank, int alpha, ulong seed)
+    {
+        using var generator = new Generator(seed, CPU);
+        float[] Draw(int count) => FedRLora.Training.Adapters.LowRankAdapter.Values(empty(count).normal_(0, 1, generator));
+        return Save(new(Config(rank, alpha, "q_proj"), new AdapterState(
+        [
+            new($"base_model.model.{Module}.lora_A.weight", new([rank, 12], Draw(rank * 12))),
+            new($"base_model.model.{Module}.lora_B.weight", new([10, rank], Draw(rank * 10))),
+        ])), name);
+    }
+
+    private static string Config(int rank, int alpha, params string[] targets) =>
+        JsonSerializer.Serialize(new Dictionary<string, object> { ["peft_type"] = "LORA", ["r"] = rank, ["lora_alpha"] = alpha, ["target_modules"] = targets });
+
+    private string Save(ExportedAdapter adapter, string name = "saved")
+    {
+        var folder = Directory.CreateDirectory(_folder.File(name)).FullName;
+        File.WriteAllText(Path.Combine(folder, "adapter_config.json"), adapter.ConfigJson);
+        using var stream = File.Create(Path.Combine(folder, "adapter_model.safetensors"));
+        SafetensorsCodec.Write(adapter.Tensors, new Dictionary<string, string>(), stream);
+        return folder;
+    }
+
+    private static float[] LowRank(ExportedAdapter adapter, string module) =>
+        Product(adapter.Tensors[$"base_model.model.{module}.lora_A.weight"], adapter.Tensors[$"base_model.model.{module}.lora_B.weight"]);
+
+    private static float[] LowRankOf(string folder)
+    {
+        var tensors = PeftAdapter.Read(folder).Tensors;
+        return Product(tensors[Module + ".A"], tensors[Module + ".B"] with { Shape = [.. tensors[Module + ".B"].Shape.Skip(1)] });
+    }
+
+    private static float[] Product(NamedArray a, NamedArray b) => FedRLora.Training.Adapters.LowRankAdapter.Values(tensor(b.Data, [.. b.Shape]).mm(tensor(a.Data, [.. a.Shape])));
+}
