@@ -94,12 +94,14 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         var peft = PeftReader.Read(SharedFolder.Of(folder));
         using var expected = SafetensorsFile.Open(SharedFolder.Of(folder, "io.safetensors"));
         using var weights = SafetensorsFile.Open(SharedFolder.Of(Path.GetDirectoryName(folder)!, "model.safetensors"));
+        var kinds = FrozenBase.LinearsOf(SharedFolder.Of(Path.GetDirectoryName(folder)!)).ToDictionary(static layer => layer.Module, static layer => layer.Kind);
         foreach (var module in peft.Spec.TargetModules)
         {
             using var scope = NewDisposeScope();
             Tensor Of(string name) => tensor(peft.Tensors[name].Data, [.. peft.Tensors[name].Shape]);
-            var merged = tensor(weights.ReadFloat32(module + ".weight"), [.. weights.Describe(module + ".weight").Shape]) + (float)peft.Spec.ScalingFactor * Of(module + ".B")[0].mm(Of(module + ".A"));
-            Close.Assert(expected.ReadFloat32($"merged_weight.{module}.weight"), LowRankAdapter.Values(merged), module, 1e-6, 1e-6);
+            var product = (float)peft.Spec.ScalingFactor * Of(module + ".B")[0].mm(Of(module + ".A"));
+            var merged = tensor(weights.ReadFloat32(module + ".weight"), [.. weights.Describe(module + ".weight").Shape]) + (kinds[module] == LayerKind.Conv1D ? product.t() : product);
+            Close.Assert(expected.ReadFloat32($"merged_weight.{module}.weight"), LowRankAdapter.Values(merged.contiguous()), module, 1e-6, 1e-6);
         }
     }
 
