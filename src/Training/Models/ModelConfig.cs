@@ -81,38 +81,20 @@ public sealed record ModelConfig
     public static ModelConfig Load(string folder)
     {
         var path = Path.Combine(folder, "config.json");
-        try
-        {
-            return Parse(File.ReadAllText(path), path);
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
-        }
+        return Parse(ConfigReader.TextOf(path), path);
     }
 
     /// <summary>Reads the text of a <c>config.json</c>.</summary>
     /// <param name="json">The text.</param>
     /// <param name="name">What messages call it.</param>
     /// <inheritdoc cref="Load" path="/exception"/>
-    public static ModelConfig Parse(string json, string name)
+    public static ModelConfig Parse(string json, string name) => ConfigReader.Read(json, name, reader =>
     {
-        try
-        {
-            using var document = JsonDocument.Parse(json);
-            var reader = new ConfigReader(document.RootElement, name);
-            var type = reader.Text("model_type");
-            var config = ModelRegistry.FamilyOf(type, name).ReadConfig(reader);
-            reader.RefuseUnread();
-            config.Validate(name);
-            return config;
-        }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
-        {
-            // InvalidOperationException: a string that is not valid Unicode.
-            throw new BadInputException($"{name}: not valid JSON: {exception.Message.ReplaceLineEndings(" ")}", exception);
-        }
-    }
+        var config = ModelRegistry.FamilyOf(reader.Text("model_type"), name).ReadConfig(reader);
+        reader.RefuseUnread();
+        config.Validate(name);
+        return config;
+    });
 
     /// <summary>The text of a <c>config.json</c> that reads back as this record.</summary>
     public string ToJson()
@@ -190,6 +172,36 @@ internal sealed class ConfigReader
         foreach (var entry in root.EnumerateObject())
         {
             if (!_values.TryAdd(entry.Name, entry.Value)) throw new BadInputException($"{name}: {entry.Name} occurs twice");
+        }
+    }
+
+    /// <summary>The text of a file.</summary>
+    /// <exception cref="BadInputException">The file cannot be read.</exception>
+    public static string TextOf(string path)
+    {
+        try
+        {
+            return File.ReadAllText(path);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
+        }
+    }
+
+    /// <summary>Takes what is wanted from a JSON object.</summary>
+    /// <exception cref="BadInputException">Not a JSON object, or what <paramref name="take"/> refuses.</exception>
+    public static T Read<T>(string json, string name, Func<ConfigReader, T> take)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(json);
+            return take(new ConfigReader(document.RootElement, name));
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        {
+            // InvalidOperationException: a string that is not valid Unicode.
+            throw new BadInputException($"{name}: not valid JSON: {exception.Message.ReplaceLineEndings(" ")}", exception);
         }
     }
 

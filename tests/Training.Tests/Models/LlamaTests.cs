@@ -72,11 +72,11 @@ public sealed class LlamaTests
     public void Greedy_generation_stops_at_the_end_token_at_its_bound_and_when_cancelled()
     {
         using var model = TinyLlama.Create();
-        var free = Generation.Greedy(model, null, [1, 5], 4, eosId: null);
+        var free = Generation.Greedy(model, null, [1, 5], 4, endId: null);
 
         Assert.Equal(4, free.Count);
-        Assert.Equal(free.TakeWhile(id => id != free[1]).Append(free[1]), Generation.Greedy(model, null, [1, 5], 4, eosId: free[1]));
-        Assert.Equal(18, Generation.Greedy(model, null, [1, 5], 100, eosId: null).Count);
+        Assert.Equal(free.TakeWhile(id => id != free[1]).Append(free[1]), Generation.Greedy(model, null, [1, 5], 4, endId: free[1]));
+        Assert.Equal(18, Generation.Greedy(model, null, [1, 5], 100, endId: null).Count);
         Assert.Throws<OperationCanceledException>(() => Generation.Greedy(model, null, [1], 4, null, new CancellationToken(canceled: true)));
     }
 

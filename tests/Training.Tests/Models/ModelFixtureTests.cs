@@ -64,7 +64,7 @@ public sealed class ModelFixtureTests(ITestOutputHelper output)
         using var io = SafetensorsFile.Open(SharedFolder.Of(folder, "io.safetensors"));
         var expected = io.ReadInt64("greedy_ids").Select(static id => (int)id).ToArray();
 
-        var actual = Generation.Greedy(model, null, expected[..8], expected.Length - 8, eosId: null);
+        var actual = Generation.Greedy(model, null, expected[..8], expected.Length - 8, endId: null);
 
         Assert.Equal(expected[8..], actual);
     }
