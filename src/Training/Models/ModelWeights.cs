@@ -8,8 +8,10 @@ namespace FedRLora.Training.Models;
 
 /// <summary>
 /// The weights of a Hugging Face folder: <c>model.safetensors</c>, or <c>model.safetensors.index.json</c> with its shards,
-/// memory-mapped. A tensor is copied straight from the map into memory of libtorch.
+/// memory-mapped. A tensor that is wanted on the CPU as it is stored lies in the map, whose pages all processes share; any other is
+/// converted straight from the map, one at a time.
 /// </summary>
+/// <remarks>A map outlives this object with the last tensor in it; until then its file must not be shortened or written over.</remarks>
 public sealed class ModelWeights : IDisposable
 {
     private const string SingleFile = "model.safetensors";
@@ -18,6 +20,7 @@ public sealed class ModelWeights : IDisposable
 
     private readonly Dictionary<string, SafetensorsFile> _fileOf = new(StringComparer.Ordinal);
     private readonly List<SafetensorsFile> _files = [];
+    private readonly Dictionary<(SafetensorsFile File, ScalarType Dtype), Tensor> _maps = [];
 
     private ModelWeights(string folder) => Folder = folder;
 
@@ -50,7 +53,10 @@ public sealed class ModelWeights : IDisposable
     /// <exception cref="BadInputException">The folder has no tensor of that name.</exception>
     public SafetensorsTensor Describe(string name) => FileOf(name).Describe(name);
 
-    /// <summary>A new tensor with the stored values, converted to <paramref name="dtype"/> on the CPU and then moved.</summary>
+    /// <summary>
+    /// A tensor with the stored values: in the map where it can be, which a write would copy page by page and never reach the file;
+    /// else converted to <paramref name="dtype"/> on the CPU and then moved.
+    /// </summary>
     /// <param name="name">The tensor's name.</param>
     /// <param name="shape">The shape it must have.</param>
     /// <param name="device">Where the result is wanted.</param>
@@ -60,10 +66,12 @@ public sealed class ModelWeights : IDisposable
     {
         var file = FileOf(name);
         var stored = Check(file, name, shape);
+        var storedDtype = DtypeOf(stored.Dtype)!.Value;
         using var scope = NewDisposeScope();
-        var raw = empty([.. stored.Shape], DtypeOf(stored.Dtype)!.Value, CPU);
-        Copy(file, stored, raw);
-        return raw.to(dtype).to(device).MoveToOuterDisposeScope();
+        if (!IsAligned(file, stored)) return Copied(file, stored).to(dtype).to(device).MoveToOuterDisposeScope();
+        if (storedDtype == dtype && device.type == DeviceType.CPU) return InMap(MapOf(file, dtype), file, stored).MoveToOuterDisposeScope();
+        var map = Map(file, storedDtype); // for this tensor alone: its pages go with it
+        return InMap(map, file, stored).to(dtype).to(device).MoveToOuterDisposeScope();
     }
 
     /// <summary>Checks that a tensor could be read, without reading it.</summary>
@@ -71,7 +79,11 @@ public sealed class ModelWeights : IDisposable
     public void Check(string name, IReadOnlyList<long> shape) => Check(FileOf(name), name, shape);
 
     /// <inheritdoc/>
-    public void Dispose() => _files.ForEach(static file => file.Dispose());
+    public void Dispose()
+    {
+        foreach (var map in _maps.Values) map.Dispose();
+        _files.ForEach(static file => file.Dispose());
+    }
 
     private static SafetensorsTensor Check(SafetensorsFile file, string name, IReadOnlyList<long> shape)
     {
@@ -92,15 +104,34 @@ public sealed class ModelWeights : IDisposable
         _ => null,
     };
 
-    // By rows of the first dimension: a span holds at most 2 GiB.
-    private static unsafe void Copy(SafetensorsFile file, SafetensorsTensor stored, Tensor target)
+    private Tensor MapOf(SafetensorsFile file, ScalarType dtype)
     {
-        if (stored.SizeBytes == 0) return;
+        if (!_maps.TryGetValue((file, dtype), out var map)) _maps.Add((file, dtype), map = Map(file, dtype).DetachFromDisposeScope());
+        return map;
+    }
+
+    // The whole file, header included, as elements of one type.
+    private static Tensor Map(SafetensorsFile file, ScalarType dtype) =>
+        from_file(file.Path, shared: false, new FileInfo(file.Path).Length / dtype.ElementSize(), dtype, CPU);
+
+    private static Tensor InMap(Tensor map, SafetensorsFile file, SafetensorsTensor stored) =>
+        map.narrow(0, PlaceOf(file, stored) / SafetensorsHeader.SizeOf(stored.Dtype), stored.Count).reshape([.. stored.Shape]);
+
+    // Writers pad the header to 8 bytes, mostly.
+    private static bool IsAligned(SafetensorsFile file, SafetensorsTensor stored) => PlaceOf(file, stored) % SafetensorsHeader.SizeOf(stored.Dtype) == 0;
+
+    private static long PlaceOf(SafetensorsFile file, SafetensorsTensor stored) => file.Header.DataOffset + stored.Begin;
+
+    // By rows of the first dimension: a span holds at most 2 GiB.
+    private static unsafe Tensor Copied(SafetensorsFile file, SafetensorsTensor stored)
+    {
+        var target = empty([.. stored.Shape], DtypeOf(stored.Dtype)!.Value, CPU);
+        if (stored.SizeBytes == 0) return target;
         var source = file.PointerTo(stored.Name);
         if (stored.SizeBytes <= CopyBytes)
         {
             new ReadOnlySpan<byte>(source, (int)stored.SizeBytes).CopyTo(target.bytes);
-            return;
+            return target;
         }
 
         var rowBytes = stored.SizeBytes / stored.Shape[0];
@@ -110,6 +141,8 @@ public sealed class ModelWeights : IDisposable
             using var part = target.narrow(0, row, Math.Min(rows, stored.Shape[0] - row));
             new ReadOnlySpan<byte>(source + row * rowBytes, checked((int)(part.shape[0] * rowBytes))).CopyTo(part.bytes);
         }
+
+        return target;
     }
 
     private SafetensorsFile FileOf(string name) => _fileOf.TryGetValue(name, out var file)

@@ -65,6 +65,41 @@ public sealed class ModelFolderTests : IDisposable
     }
 
     [Fact]
+    public void A_float32_model_lies_in_its_file_and_leaves_the_file_when_it_is_disposed()
+    {
+        if (!OperatingSystem.IsLinux()) return;
+        Write("model.safetensors", TinyLlama.Arrays(TinyLlama.Config));
+        var before = File.ReadAllBytes(_folder.File("model.safetensors"));
+        int Maps() => File.ReadLines("/proc/self/maps").Count(line => line.EndsWith(_folder.File("model.safetensors"), StringComparison.Ordinal));
+
+        using (var model = ModelRegistry.Load(_folder.Root, CPU, ScalarType.Float32))
+        {
+            Assert.Equal(1, Maps());
+            model.Parameters[Norm].fill_(7); // what nothing does reaches the process's own pages alone
+        }
+
+        Assert.Equal(0, Maps());
+        Assert.Equal(before, File.ReadAllBytes(_folder.File("model.safetensors")));
+        using (ModelRegistry.Load(_folder.Root, CPU, ScalarType.Float64)) Assert.Equal(0, Maps());
+    }
+
+    [Fact]
+    public void Tensors_of_a_file_whose_header_is_not_padded_are_copied()
+    {
+        const string Header = """{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[2,1],"data_offsets":[4,12]} }""";
+        byte[] data = [0, 0, 0x80, 0x3f, 0, 0, 0x20, 0xc0, 0, 0, 0, 0x3e];
+        foreach (var padding in (string[])["", " ", "  ", "   "])
+        {
+            File.WriteAllBytes(_folder.File("model.safetensors"), Tensors.SafetensorsTests.Raw(Header + padding, data));
+            using var weights = ModelWeights.Open(_folder.Root);
+            using var read = weights.Read("b", [2, 1], CPU, ScalarType.Float32);
+            using var wide = weights.Read("b", [2, 1], CPU, ScalarType.Float64);
+            Assert.Equal([-2.5f, 0.125f], read.data<float>().ToArray());
+            Assert.Equal([-2.5, 0.125], wide.data<double>().ToArray());
+        }
+    }
+
+    [Fact]
     public void A_missing_tensor_a_wrong_shape_a_wrong_type_and_a_stray_tensor_are_named()
     {
         var arrays = TinyLlama.Arrays(TinyLlama.Config).ToDictionary(static entry => entry.Key, static entry => SafetensorsArray.Of(entry.Value));
