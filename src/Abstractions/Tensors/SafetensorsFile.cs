@@ -51,7 +51,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
     /// <exception cref="BadInputException">The file has no tensor of that name.</exception>
     public SafetensorsTensor Describe(string name) => Header.Tensors.TryGetValue(name, out var tensor)
         ? tensor
-        : throw new BadInputException($"{Path}: tensor {name} is missing; the file has {Header.Tensors.Count} others");
+        : throw new BadInputException($"{Path}: tensor {BadInputException.Shown(name)} is missing; the file has {Header.Tensors.Count} others");
 
     /// <summary>Address of a tensor's first byte, valid until the file is disposed; not aligned.</summary>
     /// <inheritdoc cref="Describe" path="/exception"/>

@@ -34,6 +34,9 @@ public enum LayerKind
 
     /// <summary><c>[InWidth, OutWidth]</c>: a row for each token id.</summary>
     Embedding,
+
+    /// <summary><c>[OutWidth, InWidth]</c>, and "every linear layer" does not include it.</summary>
+    LmHead,
 }
 
 /// <summary>A linear layer that can be adapted.</summary>
@@ -106,14 +109,17 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     /// <returns><c>[.., V]</c>.</returns>
     public Tensor LogitsOf(Tensor hidden, ILayerAdapters? adapters)
     {
-        var logits = nn.functional.linear(hidden, WeightOf(LmHead), BiasOf(LmHead.Module));
+        var logits = nn.functional.linear(hidden, WeightOf(LmHead), BiasOf(LmHead));
         return adapters?.Adapt(LmHead.Module, hidden, logits) ?? logits;
     }
 
     /// <summary>The frozen weight of an adaptable layer, stored as its kind says.</summary>
     /// <exception cref="KeyNotFoundException">The model has no such layer.</exception>
     public Tensor WeightOf(LinearShape layer) =>
-        Parameters[(Config.TieWordEmbeddings && layer.Module == LmHead.Module ? Embedding.Module : layer.Module) + ".weight"];
+        Parameters[(Config.TieWordEmbeddings && layer.Kind == LayerKind.LmHead ? Embedding.Module : layer.Module) + ".weight"];
+
+    /// <summary>The frozen bias of an adaptable layer, <c>[OutWidth]</c>; null where it has none.</summary>
+    public Tensor? BiasOf(LinearShape layer) => Parameters.GetValueOrDefault(layer.Module + ".bias");
 
     /// <inheritdoc/>
     public void Dispose()
@@ -145,7 +151,7 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     private protected Tensor Linear(string module, Tensor x, ForwardPass pass, LayerKind kind = LayerKind.Linear)
     {
         var weight = Parameters[module + ".weight"];
-        var y = nn.functional.linear(x, kind == LayerKind.Conv1D ? weight.t() : weight, BiasOf(module));
+        var y = nn.functional.linear(x, kind == LayerKind.Conv1D ? weight.t() : weight, Parameters.GetValueOrDefault(module + ".bias"));
         return pass.Adapters?.Adapt(module, x, y) ?? y;
     }
 
@@ -172,8 +178,6 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
         var y = Layer(layer, x, pass);
         return (layer == Config.Layers - 1 ? FinalNorm(y) : y).MoveToOuterDisposeScope();
     }
-
-    private Tensor? BiasOf(string module) => Parameters.GetValueOrDefault(module + ".bias");
 
     /// <summary>Checks what would otherwise end in native code.</summary>
     /// <exception cref="ArgumentException">Wrong shape or type, too long, an id outside the vocabulary, or padding before a real token.</exception>

@@ -33,7 +33,7 @@ internal sealed class GatedDecoder : CausalLanguageModel
         _layerNames = [.. Enumerable.Range(0, config.Layers).Select(static layer => $"model.layers.{layer}.")];
         Linears = [.. _layerNames.SelectMany(name => LinearsOf(config, name))];
         Embedding = new("model.embed_tokens", config.VocabularySize, config.HiddenSize, LayerKind.Embedding);
-        LmHead = new("lm_head", config.HiddenSize, config.VocabularySize);
+        LmHead = new("lm_head", config.HiddenSize, config.VocabularySize, LayerKind.LmHead);
     }
 
     public override IReadOnlyList<LinearShape> Linears { get; }

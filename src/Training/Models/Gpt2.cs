@@ -29,7 +29,7 @@ internal sealed class Gpt2 : CausalLanguageModel
         _layerNames = [.. Enumerable.Range(0, config.Layers).Select(static layer => $"transformer.h.{layer}.")];
         Linears = [.. _layerNames.SelectMany(name => LinearsOf(config, name))];
         Embedding = new("transformer.wte", config.VocabularySize, config.HiddenSize, LayerKind.Embedding);
-        LmHead = new("lm_head", config.HiddenSize, config.VocabularySize);
+        LmHead = new("lm_head", config.HiddenSize, config.VocabularySize, LayerKind.LmHead);
     }
 
     public override IReadOnlyList<LinearShape> Linears { get; }

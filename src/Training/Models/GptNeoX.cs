@@ -30,7 +30,7 @@ internal sealed class GptNeoX : CausalLanguageModel
         _layerNames = [.. Enumerable.Range(0, config.Layers).Select(static layer => $"gpt_neox.layers.{layer}.")];
         Linears = [.. _layerNames.SelectMany(name => LinearsOf(config, name))];
         Embedding = new("gpt_neox.embed_in", config.VocabularySize, config.HiddenSize, LayerKind.Embedding);
-        LmHead = new("embed_out", config.HiddenSize, config.VocabularySize);
+        LmHead = new("embed_out", config.HiddenSize, config.VocabularySize, LayerKind.LmHead);
     }
 
     public override IReadOnlyList<LinearShape> Linears { get; }

@@ -171,7 +171,7 @@ internal sealed class ConfigReader
         if (root.ValueKind != JsonValueKind.Object) throw new BadInputException($"{name}: {root.ValueKind}, expected an object");
         foreach (var entry in root.EnumerateObject())
         {
-            if (!_values.TryAdd(entry.Name, entry.Value)) throw new BadInputException($"{name}: {entry.Name} occurs twice");
+            if (!_values.TryAdd(entry.Name, entry.Value)) throw new BadInputException($"{name}: {BadInputException.Shown(entry.Name)} occurs twice");
         }
     }
 
@@ -185,7 +185,7 @@ internal sealed class ConfigReader
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
+            throw new BadInputException($"{path}: cannot be read: {BadInputException.Shown(exception.Message)}", exception);
         }
     }
 
@@ -201,7 +201,7 @@ internal sealed class ConfigReader
         catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
             // InvalidOperationException: a string that is not valid Unicode.
-            throw new BadInputException($"{name}: not valid JSON: {exception.Message.ReplaceLineEndings(" ")}", exception);
+            throw new BadInputException($"{name}: not valid JSON: {BadInputException.Shown(exception.Message)}", exception);
         }
     }
 
@@ -292,18 +292,14 @@ internal sealed class ConfigReader
         foreach (var (key, value) in _values)
         {
             if (!_read.Contains(key) && !key.StartsWith('_') && !IsOff(value))
-                throw new BadInputException($"{_name}: {key} is {Shorten(value)}, a setting that is not implemented for this family");
+                throw new BadInputException($"{_name}: {BadInputException.Shown(key)} is {Shorten(value)}, a setting that is not implemented for this family");
         }
     }
 
     private static bool IsOff(JsonElement value) =>
         value.ValueKind is JsonValueKind.Null or JsonValueKind.False || value is { ValueKind: JsonValueKind.Number } && value.TryGetDouble(out var number) && number == 0;
 
-    private static string Shorten(JsonElement value)
-    {
-        var text = value.GetRawText().ReplaceLineEndings(" ");
-        return text.Length > 100 ? text[..100] + "..." : text;
-    }
+    private static string Shorten(JsonElement value) => BadInputException.Shown(value.GetRawText());
 
     private JsonElement? Find(string key)
     {

@@ -97,7 +97,7 @@ public static class ModelRegistry
 
     internal static ModelFamily FamilyOf(string modelType, string name) => Families.TryGetValue(modelType, out var family)
         ? family
-        : throw new BadInputException($"{name}: model_type is \"{modelType}\", expected one of {string.Join(", ", Families.Keys.Order(StringComparer.Ordinal))}");
+        : throw new BadInputException($"{name}: model_type is \"{BadInputException.Shown(modelType)}\", expected one of {string.Join(", ", Families.Keys.Order(StringComparer.Ordinal))}");
 
     private static Dictionary<string, string> Check(ModelWeights weights, ModelConfig config, IReadOnlyList<ParameterShape> expected)
     {
@@ -105,7 +105,7 @@ public static class ModelRegistry
         var stored = StoredNames(weights, family);
         foreach (var (name, shape) in expected) weights.Check(stored.GetValueOrDefault(name, name), shape);
         var unexpected = stored.Keys.Except(expected.Select(static parameter => parameter.Name), StringComparer.Ordinal).FirstOrDefault(name => !family.IsDerived(config, name));
-        return unexpected is null ? stored : throw new BadInputException($"{weights.Folder}: tensor {stored[unexpected]} does not belong to a {config.ModelType} model of this config.json");
+        return unexpected is null ? stored : throw new BadInputException($"{weights.Folder}: tensor {BadInputException.Shown(stored[unexpected])} does not belong to a {config.ModelType} model of this config.json");
     }
 
     // Some checkpoints were saved from the model without its LM head, and their names lack the first component.

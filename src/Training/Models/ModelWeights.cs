@@ -89,9 +89,9 @@ public sealed class ModelWeights : IDisposable
     {
         var stored = file.Describe(name);
         if (!stored.Shape.SequenceEqual(shape))
-            throw new BadInputException($"{file.Path}: tensor {name}: shape [{string.Join(", ", stored.Shape)}], expected [{string.Join(", ", shape)}]");
+            throw new BadInputException($"{file.Path}: tensor {BadInputException.Shown(name)}: shape [{string.Join(", ", stored.Shape)}], expected [{string.Join(", ", shape)}]");
         if (DtypeOf(stored.Dtype) is null)
-            throw new BadInputException($"{file.Path}: tensor {name}: dtype {stored.Dtype}, expected F64, F32, F16 or BF16");
+            throw new BadInputException($"{file.Path}: tensor {BadInputException.Shown(name)}: dtype {stored.Dtype}, expected F64, F32, F16 or BF16");
         return stored;
     }
 
@@ -147,7 +147,7 @@ public sealed class ModelWeights : IDisposable
 
     private SafetensorsFile FileOf(string name) => _fileOf.TryGetValue(name, out var file)
         ? file
-        : throw new BadInputException($"{(_files.Count == 1 ? _files[0].Path : Path.Combine(Folder, IndexFile))}: tensor {name} is missing; {_fileOf.Count} others were found");
+        : throw new BadInputException($"{(_files.Count == 1 ? _files[0].Path : Path.Combine(Folder, IndexFile))}: tensor {BadInputException.Shown(name)} is missing; {_fileOf.Count} others were found");
 
     private void AddSingleFile(string path)
     {
@@ -164,20 +164,20 @@ public sealed class ModelWeights : IDisposable
             if (!shards.TryGetValue(shard, out var file))
             {
                 if (shard != Path.GetFileName(shard) || shard.Contains('\\') || !shard.EndsWith(".safetensors", StringComparison.Ordinal))
-                    throw new BadInputException($"{indexPath}: tensor {tensor} is in '{shard}', expected the name of a .safetensors file in the same folder");
+                    throw new BadInputException($"{indexPath}: tensor {BadInputException.Shown(tensor)} is in '{BadInputException.Shown(shard)}', expected the name of a .safetensors file in the same folder");
                 file = SafetensorsFile.Open(Path.Combine(Folder, shard));
                 shards.Add(shard, file);
                 _files.Add(file);
             }
 
             file.Describe(tensor);
-            if (!_fileOf.TryAdd(tensor, file)) throw new BadInputException($"{indexPath}: tensor {tensor} occurs twice in weight_map");
+            if (!_fileOf.TryAdd(tensor, file)) throw new BadInputException($"{indexPath}: tensor {BadInputException.Shown(tensor)} occurs twice in weight_map");
         }
 
         foreach (var file in _files)
         {
             var stray = file.Header.Tensors.Keys.FirstOrDefault(name => !_fileOf.TryGetValue(name, out var owner) || owner != file);
-            if (stray is not null) throw new BadInputException($"{file.Path}: tensor {stray} is not assigned to this file by {IndexFile}");
+            if (stray is not null) throw new BadInputException($"{file.Path}: tensor {BadInputException.Shown(stray)} is not assigned to this file by {IndexFile}");
         }
     }
 
@@ -191,11 +191,11 @@ public sealed class ModelWeights : IDisposable
                 throw new BadInputException($"{path}: expected an object with weight_map");
             return [.. map.EnumerateObject().Select(entry => (entry.Name, entry.Value.ValueKind == JsonValueKind.String
                 ? entry.Value.GetString()!
-                : throw new BadInputException($"{path}: weight_map {entry.Name} is {entry.Value.ValueKind}, expected a file name")))];
+                : throw new BadInputException($"{path}: weight_map {BadInputException.Shown(entry.Name)} is {entry.Value.ValueKind}, expected a file name")))];
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
         {
-            throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
+            throw new BadInputException($"{path}: cannot be read: {BadInputException.Shown(exception.Message)}", exception);
         }
     }
 }

@@ -135,7 +135,7 @@ public sealed class FamilyTests
     }
 
     private static LayerKind KindOf(CausalLanguageModel model, string module) =>
-        model.Linears.Append(model.Embedding).FirstOrDefault(layer => layer.Module == module)?.Kind ?? LayerKind.Linear;
+        ((LinearShape[])[model.Embedding, .. model.Linears, model.LmHead]).Single(layer => layer.Module == module).Kind;
 
     private sealed class Recorder : ILayerAdapters
     {
