@@ -11,6 +11,7 @@ internal static class Llama
     private static ModelConfig ReadConfig(ConfigReader reader, ModelConfig config)
     {
         reader.OneOf("hidden_act", "silu");
+        reader.Ignore("is_llama_config"); // SmolLM2 says so
         return config with { AttentionBias = reader.Flag("attention_bias", absent: false), MlpBias = reader.Flag("mlp_bias", absent: false) };
     }
 

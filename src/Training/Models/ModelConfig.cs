@@ -155,7 +155,7 @@ internal sealed class ConfigReader
     [
         "architectures", "transformers_version", "torch_dtype", "dtype", "use_cache", "initializer_range", "model_type",
         "pretraining_tp", "output_attentions", "output_hidden_states", "return_dict", "auto_map", "id2label", "label2id",
-        "task_specific_params", "problem_type", "tokenizer_class", "prefix", "sep_token_id", "chunk_size_feed_forward",
+        "task_specific_params", "problem_type", "tokenizer_class", "prefix", "sep_token_id", "chunk_size_feed_forward", "transformers.js_config",
 
         // A frozen base does not drop out, in training neither.
         "attention_dropout", "hidden_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop", "classifier_dropout",
