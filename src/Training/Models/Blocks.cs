@@ -26,7 +26,7 @@ internal static class Blocks
     /// <inheritdoc cref="RmsNorm" path="/param"/>
     public static Tensor OffsetRmsNorm(Tensor x, Tensor weight, double epsilon) => (Normed(Wide(x), epsilon) * (1 + Wide(weight))).to(x.dtype);
 
-    /// <summary>Tokens <c>first</c> to <c>first + count - 1</c> turned by their positions: cosine and sine of the angles, each <c>[count, dim]</c>.</summary>
+    /// <summary>Cosine and sine of the rotary angles of consecutive positions, each <c>[count, dim]</c>.</summary>
     /// <param name="first">Position of the first token.</param>
     /// <param name="count">Number of tokens.</param>
     /// <param name="config">Width, base and scaling of the angles.</param>

@@ -27,7 +27,7 @@ public static class ModelRegistry
     /// <summary>Every <c>model_type</c> that can be loaded.</summary>
     public static IReadOnlyCollection<string> ModelTypes => Families.Keys;
 
-    /// <summary>Loads a Hugging Face folder as a frozen model.</summary>
+    /// <summary>Loads a Hugging Face folder as a frozen model; the files of its weights stay mapped where they need no conversion.</summary>
     /// <param name="folder">With <c>config.json</c> and safetensors weights.</param>
     /// <param name="device">Where the model lives.</param>
     /// <param name="dtype">Element type of parameters and arithmetic.</param>

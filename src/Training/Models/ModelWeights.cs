@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Tensors;
@@ -111,8 +112,17 @@ public sealed class ModelWeights : IDisposable
     }
 
     // The whole file, header included, as elements of one type.
-    private static Tensor Map(SafetensorsFile file, ScalarType dtype) =>
-        from_file(file.Path, shared: false, new FileInfo(file.Path).Length / dtype.ElementSize(), dtype, CPU);
+    private static Tensor Map(SafetensorsFile file, ScalarType dtype)
+    {
+        try
+        {
+            return from_file(file.Path, shared: false, file.SizeBytes / dtype.ElementSize(), dtype, CPU);
+        }
+        catch (ExternalException exception)
+        {
+            throw new BadInputException($"{file.Path}: cannot be mapped, or was shortened while it was read: {BadInputException.Shown(exception.Message)}", exception);
+        }
+    }
 
     private static Tensor InMap(Tensor map, SafetensorsFile file, SafetensorsTensor stored) =>
         map.narrow(0, PlaceOf(file, stored) / SafetensorsHeader.SizeOf(stored.Dtype), stored.Count).reshape([.. stored.Shape]);

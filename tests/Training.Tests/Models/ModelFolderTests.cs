@@ -84,6 +84,16 @@ public sealed class ModelFolderTests : IDisposable
     }
 
     [Fact]
+    public void A_file_that_is_shortened_after_its_header_was_checked_is_refused()
+    {
+        Write("model.safetensors", TinyLlama.Arrays(TinyLlama.Config));
+        using var weights = ModelWeights.Open(_folder.Root);
+        File.Move(_folder.File("model.safetensors"), _folder.File("elsewhere"));
+        File.WriteAllBytes(_folder.File("model.safetensors"), [1, 2, 3]);
+        Assert.Contains("model.safetensors: cannot be mapped", Assert.Throws<BadInputException>(() => weights.Read(Norm, [16], CPU, ScalarType.Float32)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Tensors_of_a_file_whose_header_is_not_padded_are_copied()
     {
         const string Header = """{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[2,1],"data_offsets":[4,12]} }""";
