@@ -78,7 +78,8 @@ public sealed record RopeScaling
 
     private static RopeScaling? Read(ConfigReader section)
     {
-        var type = section.OneOf(section.Has("rope_type") ? "rope_type" : "type", "default", "linear", "llama3");
+        var key = section.Has("rope_type") ? "rope_type" : "type"; // the older name
+        var type = section.Has(key) ? section.OneOf(key, "default", "linear", "llama3") : "default";
         var scaling = type == "default" ? null : new RopeScaling
         {
             Factor = section.Number("factor"),

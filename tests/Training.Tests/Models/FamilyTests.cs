@@ -110,6 +110,7 @@ public sealed class FamilyTests
 
     [Theory]
     [InlineData("llama", """{"rope_theta":77.0,"rope_type":"default"}""")]
+    [InlineData("llama", """{"rope_theta":77.0}""")]
     [InlineData("qwen2", """{"rope_theta":77.0,"rope_type":"linear","factor":4.0}""")]
     [InlineData("phi", """{"rope_theta":77.0,"rope_type":"default","partial_rotary_factor":1.0}""")]
     [InlineData("gpt_neox", """{"rope_theta":77.0,"rope_type":"default","partial_rotary_factor":1.0}""")]
@@ -124,6 +125,14 @@ public sealed class FamilyTests
 
         Assert.Equal((77.0, 1.0), (config.RopeTheta, config.RotaryFraction));
         Assert.Equal(family == "qwen2" ? 4.0 : null, config.RopeScaling?.Factor);
+    }
+
+    [Fact]
+    public void Scaling_without_its_numbers_is_refused_even_where_its_kind_is_left_out()
+    {
+        var json = JsonNode.Parse(TinyLlama.Config.ToJson())!;
+        json["rope_scaling"] = JsonNode.Parse("""{"factor":8.0}""");
+        Assert.Contains("factor", Assert.Throws<BadInputException>(() => ModelConfig.Parse(json.ToJsonString(), "config.json")).Message, StringComparison.Ordinal);
     }
 
     [Fact]
