@@ -53,28 +53,36 @@ public sealed class AdaptedModel : IDisposable
         return await _lane.RunAsync(() => WithAdapter(adapters => Scoring.Of(new ScoredRows(_base, adapters, encoder, rows, evaluation), data, cancellationToken)), 0, cancellationToken);
     }
 
-    /// <summary>Continues a prompt greedily, up to the end token.</summary>
+    /// <summary>Continues a prompt, up to an end token of the model or a stop text.</summary>
     /// <param name="prompt">The text to go on from; special tokens are added as the tokenizer does.</param>
-    /// <param name="maxNewTokens">Upper bound; the model's longest sequence is another.</param>
+    /// <param name="sampling">How tokens are chosen and what else ends the text.</param>
     /// <param name="write">Gets the text piece by piece, on another thread; the pieces together are the continuation.</param>
     /// <param name="cancellationToken">Looked at before each token.</param>
     /// <exception cref="BadInputException">The prompt is empty or leaves no room.</exception>
-    public Task ContinueAsync(string prompt, int maxNewTokens, Action<string> write, CancellationToken cancellationToken = default)
+    public Task ContinueAsync(string prompt, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken = default)
     {
         var (tokenizer, bound) = (_base.Tokenizer, _base.Model.Config.MaxPositions);
         var promptIds = tokenizer.Encode(prompt, addSpecialTokens: true);
         if (promptIds.Length == 0) throw new BadInputException("prompt: no token in it, and this tokenizer adds none; give a text to go on from");
         if (promptIds.Length >= bound) throw new BadInputException($"prompt: {promptIds.Length} tokens leave no room, the model takes {bound} in all");
+        var options = sampling with { EndIds = [.. _base.EndIds, .. sampling.EndIds] };
         return _lane.RunAsync(() => WithAdapter(adapters =>
         {
-            var text = new StreamedText(tokenizer, promptIds);
-            foreach (var id in Generation.GreedyTokens(_base.Model, adapters, promptIds, maxNewTokens, tokenizer.EndId, cancellationToken))
+            var (text, stop) = (new StreamedText(tokenizer, promptIds), new StopTexts(options.StopTexts));
+            foreach (var id in Generation.Tokens(_base.Model, adapters, promptIds, options, cancellationToken))
             {
-                if (text.Add(id) is { Length: > 0 } piece) write(piece);
+                Write(stop.Add(text.Add(id)));
+                if (stop.Found) return true;
             }
 
-            if (text.Rest() is { Length: > 0 } rest) write(rest);
+            Write(stop.Add(text.Rest()));
+            Write(stop.Rest());
             return true;
+
+            void Write(string piece)
+            {
+                if (piece.Length > 0) write(piece);
+            }
         }), 0, cancellationToken);
     }
 

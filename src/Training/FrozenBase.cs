@@ -13,12 +13,17 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer)
 
     public Tokenizer Tokenizer { get; } = tokenizer;
 
+    /// <summary>Tokens that end a text: the configuration's, the tokenizer's and those of <c>generation_config.json</c>.</summary>
+    public IReadOnlySet<int> EndIds { get; private init; } = new HashSet<int>();
+
     /// <summary>Checks the folder as a whole, then loads the weights.</summary>
     /// <exception cref="BadInputException">The folder is not usable.</exception>
     public static FrozenBase Load(string folder, Device device)
     {
         var tokenizer = Check(folder);
-        return new(ModelRegistry.Load(folder, device, ScalarType.Float32), tokenizer);
+        var model = ModelRegistry.Load(folder, device, ScalarType.Float32);
+        int[] own = tokenizer.EndId is { } end ? [end] : [];
+        return new(model, tokenizer) { EndIds = own.Concat(model.Config.EndIds).Concat(GenerationEndIds(folder)).ToHashSet() };
     }
 
     /// <summary>Checks everything that <see cref="Load"/> needs, without reading a tensor.</summary>
@@ -28,6 +33,7 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer)
         if (!Directory.Exists(folder)) throw new BadInputException($"{folder}: no such folder; give a Hugging Face model folder");
         var tokenizer = Tokenizer.Load(folder);
         var config = ModelRegistry.Check(folder);
+        _ = GenerationEndIds(folder);
         return tokenizer.VocabularySize <= config.VocabularySize
             ? tokenizer
             : throw new BadInputException($"{folder}: the tokenizer has ids up to {tokenizer.VocabularySize - 1}, the model's vocabulary ends at {config.VocabularySize - 1}; they do not belong together");
@@ -47,4 +53,10 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer)
     }
 
     public void Dispose() => Model.Dispose();
+
+    private static IReadOnlyList<int> GenerationEndIds(string folder)
+    {
+        var path = Path.Combine(folder, "generation_config.json");
+        return File.Exists(path) ? ConfigReader.Read(ConfigReader.TextOf(path), path, static reader => reader.Integers("eos_token_id")) : [];
+    }
 }

@@ -10,6 +10,12 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Hosting;
 
+if (args is ["loading", ..])
+{
+    await FedRLora.Benchmarks.Loading.RunAsync(args[1..]);
+    return;
+}
+
 // Rounds without training: what a federation costs by itself. Every client writes a 100 kB update, a head and an optimizer state;
 // the coordinator reads each update once. The reference of the same run writes and reads the same bytes as plain files.
 const int Elements = 25_000;

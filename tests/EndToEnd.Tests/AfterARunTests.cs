@@ -233,6 +233,10 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
     [InlineData("eval", "--client", "one")]
     [InlineData("eval", "--model", "m", "--data", "d", "--rows", "0")]
     [InlineData("generate", "--model", "m")]
+    [InlineData("generate", "--model", "m", "--prompt", "p", "--temperature", "-1")]
+    [InlineData("generate", "--model", "m", "--prompt", "p", "--temperature", "1", "--top-p", "0")]
+    [InlineData("generate", "--model", "m", "--prompt", "p", "--seed", "1")]
+    [InlineData("generate", "--model", "m", "--prompt", "p", "--stop", "")]
     public async Task What_cannot_be_meant_is_refused(params string[] args) => Assert.Equal(2, (await CommandLine.RunAsync(args)).Code);
 
     [Fact]
@@ -245,6 +249,20 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
         var prompt = model.Tokenizer.Encode("one a:", addSpecialTokens: true);
         var whole = model.Tokenizer.Decode([.. prompt, .. Generation.Greedy(model.Model, null, prompt, 6, model.Tokenizer.EndId)], skipSpecialTokens: true);
         Assert.Equal(whole, model.Tokenizer.Decode(prompt, skipSpecialTokens: true) + result.Output.TrimEnd('\n'));
+    }
+
+    [Fact]
+    public async Task Generate_draws_by_its_seed_and_ends_before_a_stop_text()
+    {
+        string[] drawn = ["generate", "--model", run.Model, "--prompt", "one a:", "--max-new-tokens", "12", "--temperature", "2", "--top-p", "0.95", "--seed"];
+        var (first, again, other) = (await CommandLine.RunAsync([.. drawn, "1"]), await CommandLine.RunAsync([.. drawn, "1"]), await CommandLine.RunAsync([.. drawn, "2"]));
+        Assert.Equal((0, ""), (first.Code, first.Error));
+        Assert.Equal(first.Output, again.Output);
+        Assert.NotEqual(first.Output, other.Output);
+
+        var stop = first.Output.Substring(3, 2);
+        var stopped = await CommandLine.RunAsync([.. drawn, "1", "--stop", stop]);
+        Assert.Equal(first.Output[..first.Output.IndexOf(stop, StringComparison.Ordinal)], stopped.Output.TrimEnd('\n'));
     }
 
     [Fact]

@@ -10,9 +10,9 @@ public sealed unsafe class SafetensorsFile : IDisposable
     private readonly MemoryMappedViewAccessor _view;
     private byte* _data;
 
-    private SafetensorsFile(string path, SafetensorsHeader header, MemoryMappedFile map)
+    private SafetensorsFile(string path, SafetensorsHeader header, long sizeBytes, MemoryMappedFile map)
     {
-        (Path, Header, _map) = (path, header, map);
+        (Path, Header, SizeBytes, _map) = (path, header, sizeBytes, map);
         _view = map.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
         byte* start = null;
         _view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
@@ -25,6 +25,9 @@ public sealed unsafe class SafetensorsFile : IDisposable
     /// <summary>The checked header.</summary>
     public SafetensorsHeader Header { get; }
 
+    /// <summary>Size of the whole file.</summary>
+    public long SizeBytes { get; }
+
     /// <summary>Maps the file and checks its header.</summary>
     /// <exception cref="BadInputException">The file cannot be read or is not a valid safetensors file.</exception>
     public static SafetensorsFile Open(string path)
@@ -34,9 +37,10 @@ public sealed unsafe class SafetensorsFile : IDisposable
         try
         {
             stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
-            var header = SafetensorsHeader.Parse(stream, stream.Length, path);
+            var sizeBytes = stream.Length;
+            var header = SafetensorsHeader.Parse(stream, sizeBytes, path);
             map = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
-            return new SafetensorsFile(path, header, map);
+            return new SafetensorsFile(path, header, sizeBytes, map);
         }
         catch (Exception exception)
         {
@@ -51,7 +55,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
     /// <exception cref="BadInputException">The file has no tensor of that name.</exception>
     public SafetensorsTensor Describe(string name) => Header.Tensors.TryGetValue(name, out var tensor)
         ? tensor
-        : throw new BadInputException($"{Path}: tensor {name} is missing; the file has {Header.Tensors.Count} others");
+        : throw new BadInputException($"{Path}: tensor {BadInputException.Shown(name)} is missing; the file has {Header.Tensors.Count} others");
 
     /// <summary>Address of a tensor's first byte, valid until the file is disposed; not aligned.</summary>
     /// <inheritdoc cref="Describe" path="/exception"/>

@@ -130,7 +130,7 @@ public sealed class SafetensorsHeader
         catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
             // InvalidOperationException: a string that is not valid UTF-8.
-            throw new BadInputException($"{name}: the header is not valid JSON: {OneLine(exception.Message)}", exception);
+            throw new BadInputException($"{name}: the header is not valid JSON: {BadInputException.Shown(exception.Message)}", exception);
         }
     }
 
@@ -147,7 +147,7 @@ public sealed class SafetensorsHeader
             }
             else if (!tensors.TryAdd(entry.Name, ReadTensor(entry, dataBytes, name)))
             {
-                throw new BadInputException($"{name}: tensor {OneLine(entry.Name)} occurs twice");
+                throw new BadInputException($"{name}: tensor {BadInputException.Shown(entry.Name)} occurs twice");
             }
         }
 
@@ -162,9 +162,9 @@ public sealed class SafetensorsHeader
         foreach (var entry in value.EnumerateObject())
         {
             if (entry.Value.ValueKind != JsonValueKind.String)
-                throw new BadInputException($"{name}: {MetadataKey} {OneLine(entry.Name)} is {entry.Value.ValueKind}, expected a string");
+                throw new BadInputException($"{name}: {MetadataKey} {BadInputException.Shown(entry.Name)} is {entry.Value.ValueKind}, expected a string");
             if (!metadata.TryAdd(entry.Name, entry.Value.GetString()!))
-                throw new BadInputException($"{name}: {MetadataKey} {OneLine(entry.Name)} occurs twice");
+                throw new BadInputException($"{name}: {MetadataKey} {BadInputException.Shown(entry.Name)} occurs twice");
         }
 
         return metadata;
@@ -172,7 +172,7 @@ public sealed class SafetensorsHeader
 
     private static SafetensorsTensor ReadTensor(JsonProperty entry, long dataBytes, string name)
     {
-        BadInputException Bad(string what) => new($"{name}: tensor {OneLine(entry.Name)}: {what}");
+        BadInputException Bad(string what) => new($"{name}: tensor {BadInputException.Shown(entry.Name)}: {what}");
         if (entry.Value.ValueKind != JsonValueKind.Object) throw Bad($"is {entry.Value.ValueKind}, expected an object");
         SafetensorsDtype? dtype = null;
         long[]? shape = null, offsets = null;
@@ -183,7 +183,7 @@ public sealed class SafetensorsHeader
                 case "dtype" when dtype is null: dtype = ReadDtype(field.Value, Bad); break;
                 case "shape" when shape is null: shape = ReadSizes(field, Bad); break;
                 case "data_offsets" when offsets is null: offsets = ReadSizes(field, Bad); break;
-                default: throw Bad($"unexpected or repeated {OneLine(field.Name)}, expected dtype, shape and data_offsets once each");
+                default: throw Bad($"unexpected or repeated {BadInputException.Shown(field.Name)}, expected dtype, shape and data_offsets once each");
             }
         }
 
@@ -198,7 +198,7 @@ public sealed class SafetensorsHeader
     private static SafetensorsDtype ReadDtype(JsonElement value, Func<string, BadInputException> bad)
     {
         var text = value.ValueKind == JsonValueKind.String ? value.GetString()! : value.ValueKind.ToString();
-        return Dtypes.TryGetValue(text, out var dtype) ? dtype : throw bad($"dtype {OneLine(text)}, expected one of {string.Join(", ", Dtypes.Keys)}");
+        return Dtypes.TryGetValue(text, out var dtype) ? dtype : throw bad($"dtype {BadInputException.Shown(text)}, expected one of {string.Join(", ", Dtypes.Keys)}");
     }
 
     private static long[] ReadSizes(JsonProperty field, Func<string, BadInputException> bad)
@@ -209,7 +209,7 @@ public sealed class SafetensorsHeader
         {
             var size = field.Value[i];
             if (size.ValueKind != JsonValueKind.Number || !size.TryGetInt64(out sizes[i]) || sizes[i] < 0)
-                throw bad($"{field.Name} contains {OneLine(size.GetRawText())}, expected a non-negative integer");
+                throw bad($"{field.Name} contains {BadInputException.Shown(size.GetRawText())}, expected a non-negative integer");
         }
 
         return sizes;
@@ -235,19 +235,12 @@ public sealed class SafetensorsHeader
             if (tensor.Begin != position)
             {
                 var what = tensor.Begin < position ? "overlaps the tensor before it" : "leaves a gap before it";
-                throw new BadInputException($"{name}: tensor {OneLine(tensor.Name)}: data_offsets [{tensor.Begin}, {tensor.End}] {what}, expected to begin at {position}");
+                throw new BadInputException($"{name}: tensor {BadInputException.Shown(tensor.Name)}: data_offsets [{tensor.Begin}, {tensor.End}] {what}, expected to begin at {position}");
             }
 
             position = tensor.End;
         }
 
         if (position != dataBytes) throw new BadInputException($"{name}: {dataBytes} bytes of data, the header describes {position}");
-    }
-
-    // A message is one line and short, whatever a hostile file put into a name.
-    private static string OneLine(string text)
-    {
-        var cut = text.Length > 200 ? text[..200] + "..." : text;
-        return cut.Any(char.IsControl) ? string.Concat(cut.Select(static c => char.IsControl(c) ? ' ' : c)) : cut;
     }
 }

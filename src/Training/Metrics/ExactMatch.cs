@@ -16,7 +16,7 @@ internal sealed class ExactMatch : IMetric
     private static string Continue(ScoredRows rows, int[] prompt, CancellationToken cancellationToken)
     {
         var tokenizer = rows.Base.Tokenizer;
-        var ids = Generation.Greedy(rows.Base.Model, rows.Adapters, prompt, rows.Spec.MaxNewTokens, tokenizer.EndId, cancellationToken);
-        return tokenizer.Decode(ids, skipSpecialTokens: true).Trim();
+        var options = new SamplingOptions { MaxNewTokens = rows.Spec.MaxNewTokens, EndIds = rows.Base.EndIds };
+        return tokenizer.Decode([.. Generation.Tokens(rows.Base.Model, rows.Adapters, prompt, options, cancellationToken)], skipSpecialTokens: true).Trim();
     }
 }

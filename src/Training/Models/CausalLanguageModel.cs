@@ -72,8 +72,10 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     /// <summary>Where the parameters are.</summary>
     public Device Device => Parameters.Values.First().device;
 
+    private ScalarType Dtype => Parameters.Values.First().dtype;
+
     /// <summary>Hidden states after the final norm.</summary>
-    /// <param name="inputIds">int64 <c>[Bsz, T]</c>, T at most <see cref="ModelConfig.MaxPositions"/>.</param>
+    /// <param name="inputIds">int64 <c>[Bsz, T]</c>; with the cache's tokens at most <see cref="ModelConfig.MaxPositions"/>.</param>
     /// <param name="attentionMask">
     /// int64 or bool <c>[Bsz, T]</c>, 1 at real tokens, all of them before any padding; null where every token is real. With padding
     /// on the right the causal mask alone hides it from real tokens; rows at padding positions carry no meaning.
@@ -82,14 +84,37 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     /// <param name="hiddenStates">
     /// Receives the embeddings, the output of each layer but the last, and the result: Layers + 1 tensors, in the caller's scope.
     /// </param>
+    /// <param name="cache">The tokens before these, which it then includes; null where these are the first. Not for training.</param>
     /// <returns><c>[Bsz, T, D]</c>, in the caller's dispose scope.</returns>
-    public abstract Tensor Hidden(Tensor inputIds, Tensor? attentionMask, ILayerAdapters? adapters, List<Tensor>? hiddenStates = null);
+    public Tensor Hidden(Tensor inputIds, Tensor? attentionMask, ILayerAdapters? adapters, List<Tensor>? hiddenStates = null, KeyValueCache? cache = null)
+    {
+        var first = cache?.Length ?? 0;
+        CheckInput(inputIds, attentionMask, first);
+        using var scope = NewDisposeScope();
+        var pass = Begin(first, inputIds.shape[1], adapters, cache);
+        var x = Embed(inputIds, pass);
+        for (var layer = 0; layer < Config.Layers; layer++)
+        {
+            var next = LayerOf(layer, x, pass);
+            if (hiddenStates is null) x.Dispose(); // what the backward pass needs of it is kept by the graph
+            else hiddenStates.Add(x.MoveToOuterDisposeScope());
+            x = next;
+        }
+
+        hiddenStates?.Add(x);
+        cache?.Advance(inputIds.shape[1]);
+        return x.MoveToOuterDisposeScope();
+    }
 
     /// <summary>The LM head; apply it only to rows whose logits are used.</summary>
     /// <param name="hidden"><c>[.., D]</c>.</param>
     /// <param name="adapters">Adds to the LM head; null for the frozen model.</param>
     /// <returns><c>[.., V]</c>.</returns>
-    public abstract Tensor LogitsOf(Tensor hidden, ILayerAdapters? adapters);
+    public Tensor LogitsOf(Tensor hidden, ILayerAdapters? adapters)
+    {
+        var logits = nn.functional.linear(hidden, WeightOf(LmHead), BiasOf(LmHead));
+        return adapters?.Adapt(LmHead.Module, hidden, logits) ?? logits;
+    }
 
     /// <summary>The frozen weight of an adaptable layer, stored as its kind says.</summary>
     /// <exception cref="KeyNotFoundException">The model has no such layer.</exception>
@@ -106,14 +131,65 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
         GC.SuppressFinalize(this);
     }
 
+    /// <summary>The token embeddings, <c>[Bsz, T, D]</c>.</summary>
+    private protected virtual Tensor Embed(Tensor inputIds, ForwardPass pass)
+    {
+        var rows = Blocks.Embed(inputIds, WeightOf(Embedding));
+        return pass.Adapters?.AdaptEmbedding(Embedding.Module, inputIds, rows) ?? rows;
+    }
+
+    /// <summary>Positions are rows of a table, added to the embeddings, not angles.</summary>
+    private protected virtual bool HasLearnedPositions => false;
+
+    /// <summary>One layer, within a dispose scope of its own.</summary>
+    /// <param name="layer">Its index.</param>
+    /// <param name="x"><c>[Bsz, T, D]</c>.</param>
+    /// <param name="pass">What the layers have in common.</param>
+    private protected abstract Tensor Layer(int layer, Tensor x, ForwardPass pass);
+
+    /// <summary>The norm after the last layer.</summary>
+    private protected abstract Tensor FinalNorm(Tensor x);
+
+    /// <summary>A linear layer with its bias, where it has one, and its adapter.</summary>
+    private protected Tensor Linear(string module, Tensor x, ForwardPass pass, LayerKind kind = LayerKind.Linear)
+    {
+        var weight = Parameters[module + ".weight"];
+        var y = nn.functional.linear(x, kind == LayerKind.Conv1D ? weight.t() : weight, Parameters.GetValueOrDefault(module + ".bias"));
+        return pass.Adapters?.Adapt(module, x, y) ?? y;
+    }
+
+    /// <summary>Layer norm over D with the module's weight and bias.</summary>
+    private protected Tensor LayerNorm(string module, Tensor x) =>
+        nn.functional.layer_norm(x, [x.shape[^1]], Parameters[module + ".weight"], Parameters[module + ".bias"], Config.NormEpsilon);
+
+    /// <summary>Causal attention over what the cache holds and these tokens; shapes as in <see cref="Blocks.Attention"/>.</summary>
+    private protected static Tensor Attend(int layer, Tensor query, Tensor key, Tensor value, ForwardPass pass)
+    {
+        if (pass.Rotary is { } rotary) (query, key) = (Blocks.Rotate(query, rotary), Blocks.Rotate(key, rotary));
+        if (pass.Cache is { } cache) (key, value) = cache.Append(layer, key, value);
+        return Blocks.Attention(query, key, value, pass.Mask);
+    }
+
+    private ForwardPass Begin(long first, long tokens, ILayerAdapters? adapters, KeyValueCache? cache) => new(
+        adapters, cache, first,
+        HasLearnedPositions ? null : Blocks.RotaryTable(first, tokens, Config, Device, Dtype),
+        Blocks.CausalMask(first, tokens, Config.SlidingWindow, Device));
+
+    private Tensor LayerOf(int layer, Tensor x, ForwardPass pass)
+    {
+        using var scope = NewDisposeScope();
+        var y = Layer(layer, x, pass);
+        return (layer == Config.Layers - 1 ? FinalNorm(y) : y).MoveToOuterDisposeScope();
+    }
+
     /// <summary>Checks what would otherwise end in native code.</summary>
     /// <exception cref="ArgumentException">Wrong shape or type, too long, an id outside the vocabulary, or padding before a real token.</exception>
-    private protected void CheckInput(Tensor inputIds, Tensor? attentionMask)
+    private void CheckInput(Tensor inputIds, Tensor? attentionMask, long first)
     {
         if (inputIds.dtype != ScalarType.Int64 || inputIds.dim() != 2)
             throw new ArgumentException($"Input ids are {inputIds.dtype} [{string.Join(", ", inputIds.shape)}], expected Int64 [Bsz, T].");
-        if (inputIds.shape[1] > Config.MaxPositions)
-            throw new ArgumentException($"The sequence has {inputIds.shape[1]} tokens, the model takes {Config.MaxPositions}.");
+        if (inputIds.shape[1] > Config.MaxPositions - first)
+            throw new ArgumentException($"The sequence has {first + inputIds.shape[1]} tokens, the model takes {Config.MaxPositions}.");
         if (attentionMask is not null && !attentionMask.shape.AsSpan().SequenceEqual(inputIds.shape))
             throw new ArgumentException($"The attention mask is [{string.Join(", ", attentionMask.shape)}], the input [{string.Join(", ", inputIds.shape)}].");
 
@@ -138,3 +214,11 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
         if (rises.any().item<bool>()) throw new ArgumentException("The attention mask has padding before a real token; padding belongs on the right.");
     }
 }
+
+/// <summary>What the layers of one forward pass have in common.</summary>
+/// <param name="Adapters">Adds to the linear layers; null for the frozen model.</param>
+/// <param name="Cache">The tokens before these; null where there are none.</param>
+/// <param name="First">Position of the first token.</param>
+/// <param name="Rotary">From <see cref="Blocks.RotaryTable"/>; null for a family with learned positions.</param>
+/// <param name="Mask">From <see cref="Blocks.CausalMask"/>.</param>
+internal sealed record ForwardPass(ILayerAdapters? Adapters, KeyValueCache? Cache, long First, (Tensor Cos, Tensor Sin)? Rotary, Tensor? Mask);

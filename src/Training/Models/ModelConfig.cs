@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using FedRLora.Abstractions;
 
 namespace FedRLora.Training.Models;
@@ -7,6 +8,8 @@ namespace FedRLora.Training.Models;
 /// <summary>What a model family needs from <c>config.json</c>.</summary>
 public sealed record ModelConfig
 {
+    private const int MaxLayers = 2_000;
+
     /// <summary>The family, as in <see cref="ModelRegistry"/>.</summary>
     public required string ModelType { get; init; }
 
@@ -40,6 +43,24 @@ public sealed record ModelConfig
     /// <summary>Base of the rotary angles.</summary>
     public double RopeTheta { get; init; } = 10000;
 
+    /// <summary>Scaling of the rotary angles; null for none.</summary>
+    public RopeScaling? RopeScaling { get; init; }
+
+    /// <summary>Share of an attention head's width that turns with the position.</summary>
+    public double RotaryFraction { get; init; } = 1;
+
+    /// <summary>How many positions a token sees, its own included; null for all.</summary>
+    public int? SlidingWindow { get; init; }
+
+    /// <summary>The attention's linear layers have biases, beyond those that the family always has.</summary>
+    public bool AttentionBias { get; init; }
+
+    /// <summary>The MLP's linear layers have biases, where the family leaves it open.</summary>
+    public bool MlpBias { get; init; }
+
+    /// <summary>Attention and MLP read the same input, where the family leaves it open.</summary>
+    public bool ParallelResidual { get; init; }
+
     /// <summary>The LM head is the embedding.</summary>
     public bool TieWordEmbeddings { get; init; }
 
@@ -52,46 +73,44 @@ public sealed record ModelConfig
     /// <summary>Padding token.</summary>
     public int? PadId { get; init; }
 
+    /// <summary>Dimensions of an attention head that turn.</summary>
+    internal int RotaryDim => (int)(HeadDim * RotaryFraction);
+
     /// <summary>Reads <c>config.json</c> of a folder.</summary>
     /// <exception cref="BadInputException">Missing, not valid, or it asks for something the code does not implement; the key is named.</exception>
     public static ModelConfig Load(string folder)
     {
         var path = Path.Combine(folder, "config.json");
-        try
-        {
-            return Parse(File.ReadAllText(path), path);
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
-        }
+        return Parse(ConfigReader.TextOf(path), path);
     }
 
     /// <summary>Reads the text of a <c>config.json</c>.</summary>
     /// <param name="json">The text.</param>
     /// <param name="name">What messages call it.</param>
     /// <inheritdoc cref="Load" path="/exception"/>
-    public static ModelConfig Parse(string json, string name)
+    public static ModelConfig Parse(string json, string name) => ConfigReader.Read(json, name, reader =>
     {
-        try
-        {
-            using var document = JsonDocument.Parse(json);
-            var reader = new ConfigReader(document.RootElement, name);
-            var type = reader.Text("model_type");
-            var config = ModelRegistry.FamilyOf(type, name).ReadConfig(reader);
-            reader.RefuseUnread();
-            config.Validate(name);
-            return config;
-        }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
-        {
-            // InvalidOperationException: a string that is not valid Unicode.
-            throw new BadInputException($"{name}: not valid JSON: {exception.Message.ReplaceLineEndings(" ")}", exception);
-        }
-    }
+        var config = ModelRegistry.FamilyOf(reader.Text("model_type"), name).ReadConfig(reader);
+        reader.RefuseUnread();
+        config.Validate(name);
+        return config;
+    });
 
     /// <summary>The text of a <c>config.json</c> that reads back as this record.</summary>
-    public string ToJson() => ModelRegistry.FamilyOf(ModelType, nameof(ModelConfig)).WriteConfig(this);
+    public string ToJson()
+    {
+        var json = new JsonObject
+        {
+            ["model_type"] = ModelType,
+            ["vocab_size"] = VocabularySize,
+            ["tie_word_embeddings"] = TieWordEmbeddings,
+            ["bos_token_id"] = BeginId,
+            ["eos_token_id"] = EndIds.Count == 1 ? EndIds[0] : EndIds.Count == 0 ? null : new JsonArray([.. EndIds.Select(static id => JsonValue.Create(id))]),
+            ["pad_token_id"] = PadId,
+        };
+        ModelRegistry.FamilyOf(ModelType, nameof(ModelConfig)).WriteConfig(this, json);
+        return json.ToJsonString(new() { WriteIndented = true });
+    }
 
     /// <summary>Checks sizes against each other.</summary>
     /// <exception cref="BadInputException">A size is out of range; it is named with its value and bound.</exception>
@@ -110,10 +129,14 @@ public sealed record ModelConfig
         Positive("head_dim", HeadDim);
         Positive("vocab_size", VocabularySize);
         Positive("max_position_embeddings", MaxPositions);
-        if (Layers > 10_000) throw new BadInputException($"{name}: num_hidden_layers is {Layers}, expected at most 10000");
+        if (Layers > MaxLayers) throw new BadInputException($"{name}: num_hidden_layers is {Layers}, expected at most {MaxLayers}");
         if (AttentionHeads % KeyValueHeads != 0)
             throw new BadInputException($"{name}: num_key_value_heads is {KeyValueHeads}, expected a divisor of num_attention_heads {AttentionHeads}");
         if (HeadDim % 2 != 0) throw new BadInputException($"{name}: head_dim is {HeadDim}, expected an even number");
+        if (!(RotaryFraction is > 0 and <= 1) || RotaryDim == 0 || RotaryDim % 2 != 0)
+            throw new BadInputException(string.Create(CultureInfo.InvariantCulture, $"{name}: {RotaryFraction} of a head of {HeadDim} dimensions is rotary, expected an even number of them"));
+        if (SlidingWindow <= 0) throw new BadInputException($"{name}: sliding_window is {SlidingWindow}, expected at least 1");
+        RopeScaling?.Validate(name);
         if (!(NormEpsilon >= 0 && double.IsFinite(NormEpsilon)))
             throw new BadInputException(string.Create(CultureInfo.InvariantCulture, $"{name}: the norm's epsilon is {NormEpsilon}, expected a finite number of at least 0"));
         if (!(RopeTheta > 0 && double.IsFinite(RopeTheta)))
@@ -132,7 +155,10 @@ internal sealed class ConfigReader
     [
         "architectures", "transformers_version", "torch_dtype", "dtype", "use_cache", "initializer_range", "model_type",
         "pretraining_tp", "output_attentions", "output_hidden_states", "return_dict", "auto_map", "id2label", "label2id",
-        "task_specific_params", "problem_type", "tokenizer_class", "prefix", "sep_token_id", "chunk_size_feed_forward",
+        "task_specific_params", "problem_type", "tokenizer_class", "prefix", "sep_token_id", "chunk_size_feed_forward", "transformers.js_config",
+
+        // A frozen base does not drop out, in training neither.
+        "attention_dropout", "hidden_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop", "classifier_dropout",
     ];
 
     private readonly Dictionary<string, JsonElement> _values = new(StringComparer.Ordinal);
@@ -145,11 +171,66 @@ internal sealed class ConfigReader
         if (root.ValueKind != JsonValueKind.Object) throw new BadInputException($"{name}: {root.ValueKind}, expected an object");
         foreach (var entry in root.EnumerateObject())
         {
-            if (!_values.TryAdd(entry.Name, entry.Value)) throw new BadInputException($"{name}: {entry.Name} occurs twice");
+            if (!_values.TryAdd(entry.Name, entry.Value)) throw new BadInputException($"{name}: {BadInputException.Shown(entry.Name)} occurs twice");
+        }
+    }
+
+    /// <summary>The text of a file.</summary>
+    /// <exception cref="BadInputException">The file cannot be read.</exception>
+    public static string TextOf(string path)
+    {
+        try
+        {
+            return File.ReadAllText(path);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new BadInputException($"{path}: cannot be read: {BadInputException.Shown(exception.Message)}", exception);
+        }
+    }
+
+    /// <summary>Takes what is wanted from a JSON object.</summary>
+    /// <exception cref="BadInputException">Not a JSON object, or what <paramref name="take"/> refuses.</exception>
+    public static T Read<T>(string json, string name, Func<ConfigReader, T> take)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(json);
+            return take(new ConfigReader(document.RootElement, name));
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        {
+            // InvalidOperationException: a string that is not valid Unicode.
+            throw new BadInputException($"{name}: not valid JSON: {BadInputException.Shown(exception.Message)}", exception);
         }
     }
 
     public string Text(string key) => Find(key) is { ValueKind: JsonValueKind.String } value ? value.GetString()! : throw Bad(key, "a string");
+
+    /// <summary>One of some texts.</summary>
+    public string OneOf(string key, params string[] expected) => Text(key) is var text && expected.Contains(text)
+        ? text
+        : throw Bad(key, $"{string.Join(" or ", expected.Select(static name => $"\"{name}\""))}; no other is implemented for this family");
+
+    /// <summary>Whether the key is there and not null.</summary>
+    public bool Has(string key) => Find(key) is not null;
+
+    /// <summary>An object inside; null where absent.</summary>
+    public ConfigReader? Section(string key) => Find(key) is { } value
+        ? value.ValueKind == JsonValueKind.Object ? new(value, $"{_name}: {key}") : throw Bad(key, "an object")
+        : null;
+
+    /// <summary>An integer of at least 1.</summary>
+    public int Size(string key) => OptionalSize(key) ?? throw Bad(key, "an integer");
+
+    /// <summary>An integer of at least 1; null where absent.</summary>
+    public int? OptionalSize(string key) => OptionalInteger(key) is not <= 0 and var size ? size : throw Bad(key, "at least 1");
+
+    /// <summary>A size that is a multiple of another: the width of one of its parts.</summary>
+    public int Share(string key, string ofKey) => Size(ofKey) % Size(key) == 0 ? Size(ofKey) / Size(key) : throw Bad(key, $"a divisor of {ofKey} {Size(ofKey)}");
+
+    /// <summary>A size times a factor.</summary>
+    public int Multiple(string key, int factor) => Size(key) <= int.MaxValue / factor ? Size(key) * factor : throw Bad(key, $"at most {int.MaxValue / factor}");
 
     public int Integer(string key) => OptionalInteger(key) ?? throw Bad(key, "an integer");
 
@@ -172,7 +253,7 @@ internal sealed class ConfigReader
     public double Number(string key, double? absent = null) => Find(key) switch
     {
         null => absent ?? throw Bad(key, "a number"),
-        { ValueKind: JsonValueKind.Number } value => value.GetDouble(),
+        { ValueKind: JsonValueKind.Number } value when value.TryGetDouble(out var number) => number,
         _ => throw Bad(key, "a number"),
     };
 
@@ -184,10 +265,20 @@ internal sealed class ConfigReader
         _ => throw Bad(key, "true or false"),
     };
 
-    /// <summary>The one value of a setting that is implemented.</summary>
-    public void Only(string key, string expected)
+    /// <summary>A setting that has one value in every layer, as a list; may be absent.</summary>
+    public void Every(string key, string expected)
     {
-        if (Text(key) != expected) throw Bad(key, $"\"{expected}\", the only one implemented for this family");
+        if (Find(key) is { } list && !(list.ValueKind == JsonValueKind.Array && list.EnumerateArray().All(item => item.ValueKind == JsonValueKind.String && item.GetString() == expected)))
+            throw Bad(key, $"a list of \"{expected}\" alone; no other is implemented for this family");
+    }
+
+    /// <summary>Keys without influence on what a family computes.</summary>
+    public void Ignore(params string[] keys) => _read.UnionWith(keys);
+
+    /// <summary>A setting that must be absent or true.</summary>
+    public void On(string key)
+    {
+        if (!Flag(key, absent: true)) throw Bad(key, "true: false is not implemented for this family");
     }
 
     /// <summary>A setting that must be absent, null, false or 0.</summary>
@@ -201,18 +292,14 @@ internal sealed class ConfigReader
         foreach (var (key, value) in _values)
         {
             if (!_read.Contains(key) && !key.StartsWith('_') && !IsOff(value))
-                throw new BadInputException($"{_name}: {key} is {Shorten(value)}, a setting that is not implemented for this family");
+                throw new BadInputException($"{_name}: {BadInputException.Shown(key)} is {Shorten(value)}, a setting that is not implemented for this family");
         }
     }
 
     private static bool IsOff(JsonElement value) =>
         value.ValueKind is JsonValueKind.Null or JsonValueKind.False || value is { ValueKind: JsonValueKind.Number } && value.TryGetDouble(out var number) && number == 0;
 
-    private static string Shorten(JsonElement value)
-    {
-        var text = value.GetRawText().ReplaceLineEndings(" ");
-        return text.Length > 100 ? text[..100] + "..." : text;
-    }
+    private static string Shorten(JsonElement value) => BadInputException.Shown(value.GetRawText());
 
     private JsonElement? Find(string key)
     {

@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using FedRLora.Abstractions;
 using static TorchSharp.torch;
 
@@ -14,12 +15,19 @@ public static class ModelRegistry
     private static readonly Dictionary<string, ModelFamily> Families = new(StringComparer.Ordinal)
     {
         ["llama"] = Llama.Family,
+        ["mistral"] = Mistral.Family,
+        ["qwen2"] = Qwen2.Family,
+        ["qwen3"] = Qwen3.Family,
+        ["gemma"] = Gemma.Family,
+        ["gpt2"] = Gpt2.Family,
+        ["phi"] = Phi.Family,
+        ["gpt_neox"] = GptNeoX.Family,
     };
 
     /// <summary>Every <c>model_type</c> that can be loaded.</summary>
     public static IReadOnlyCollection<string> ModelTypes => Families.Keys;
 
-    /// <summary>Loads a Hugging Face folder as a frozen model.</summary>
+    /// <summary>Loads a Hugging Face folder as a frozen model; the files of its weights stay mapped where they need no conversion.</summary>
     /// <param name="folder">With <c>config.json</c> and safetensors weights.</param>
     /// <param name="device">Where the model lives.</param>
     /// <param name="dtype">Element type of parameters and arithmetic.</param>
@@ -29,11 +37,11 @@ public static class ModelRegistry
         var config = ModelConfig.Load(folder);
         using var weights = ModelWeights.Open(folder);
         var expected = ExpectedParameters(config);
-        Check(weights, config, expected); // everything, before the first byte is copied
+        var stored = Check(weights, config, expected); // everything, before the first byte is copied
         var parameters = new Dictionary<string, Tensor>(expected.Count, StringComparer.Ordinal);
         try
         {
-            foreach (var (name, shape) in expected) parameters.Add(name, weights.Read(name, shape, device, dtype).DetachFromDisposeScope());
+            foreach (var (name, shape) in expected) parameters.Add(name, weights.Read(stored[name], shape, device, dtype).DetachFromDisposeScope());
             return Families[config.ModelType].Create(config, parameters);
         }
         catch
@@ -89,27 +97,50 @@ public static class ModelRegistry
 
     internal static ModelFamily FamilyOf(string modelType, string name) => Families.TryGetValue(modelType, out var family)
         ? family
-        : throw new BadInputException($"{name}: model_type is \"{modelType}\", expected one of {string.Join(", ", Families.Keys.Order(StringComparer.Ordinal))}");
+        : throw new BadInputException($"{name}: model_type is \"{BadInputException.Shown(modelType)}\", expected one of {string.Join(", ", Families.Keys.Order(StringComparer.Ordinal))}");
 
-    private static void Check(ModelWeights weights, ModelConfig config, IReadOnlyList<ParameterShape> expected)
+    private static Dictionary<string, string> Check(ModelWeights weights, ModelConfig config, IReadOnlyList<ParameterShape> expected)
     {
-        foreach (var (name, shape) in expected) weights.Check(name, shape);
         var family = Families[config.ModelType];
-        var known = expected.Select(static parameter => parameter.Name).ToHashSet(StringComparer.Ordinal);
-        var unexpected = weights.Names.FirstOrDefault(name => !known.Contains(name) && !family.IsIgnored(config, name));
-        if (unexpected is not null) throw new BadInputException($"{weights.Folder}: tensor {unexpected} does not belong to a {config.ModelType} model of this config.json");
+        var stored = StoredNames(weights, family);
+        foreach (var (name, shape) in expected) weights.Check(stored.GetValueOrDefault(name, name), shape);
+        var unexpected = stored.Keys.Except(expected.Select(static parameter => parameter.Name), StringComparer.Ordinal).FirstOrDefault(name => !family.IsDerived(config, name));
+        return unexpected is null ? stored : throw new BadInputException($"{weights.Folder}: tensor {BadInputException.Shown(stored[unexpected])} does not belong to a {config.ModelType} model of this config.json");
+    }
+
+    // Some checkpoints were saved from the model without its LM head, and their names lack the first component.
+    private static Dictionary<string, string> StoredNames(ModelWeights weights, ModelFamily family)
+    {
+        var isBare = !weights.Names.Any(name => name.StartsWith(family.Prefix, StringComparison.Ordinal));
+        return weights.Names.ToDictionary(name => isBare && !name.StartsWith(family.LmHead + '.', StringComparison.Ordinal) ? family.Prefix + name : name, StringComparer.Ordinal);
     }
 }
 
 /// <summary>What the registry knows of a family.</summary>
-/// <param name="ReadConfig">Takes the family's keys from <c>config.json</c> and refuses values that it does not implement.</param>
-/// <param name="WriteConfig">The reverse.</param>
-/// <param name="Parameters">Every parameter's name and shape.</param>
-/// <param name="IsIgnored">A stored tensor that is derived from others.</param>
-/// <param name="Create">The model over its parameters, already checked.</param>
-internal sealed record ModelFamily(
-    Func<ConfigReader, ModelConfig> ReadConfig,
-    Func<ModelConfig, string> WriteConfig,
-    Func<ModelConfig, IEnumerable<ParameterShape>> Parameters,
-    Func<ModelConfig, string, bool> IsIgnored,
-    Func<ModelConfig, IReadOnlyDictionary<string, Tensor>, CausalLanguageModel> Create);
+internal sealed record ModelFamily
+{
+    /// <summary>First component of every name but the LM head's.</summary>
+    public required string Prefix { get; init; }
+
+    /// <summary>The LM head's module.</summary>
+    public string LmHead { get; init; } = "lm_head";
+
+    /// <summary>Ends of the names of stored tensors that are derived from others, such as masks and angles.</summary>
+    public IReadOnlyList<string> Derived { get; init; } = [".rotary_emb.inv_freq"];
+
+    /// <summary>Takes the family's keys from <c>config.json</c> and refuses values that it does not implement.</summary>
+    public required Func<ConfigReader, ModelConfig> ReadConfig { get; init; }
+
+    /// <summary>Adds the family's keys to those that all families share.</summary>
+    public required Action<ModelConfig, JsonObject> WriteConfig { get; init; }
+
+    /// <summary>Every parameter's name and shape.</summary>
+    public required Func<ModelConfig, IEnumerable<ParameterShape>> Parameters { get; init; }
+
+    /// <summary>The model over its parameters, already checked.</summary>
+    public required Func<ModelConfig, IReadOnlyDictionary<string, Tensor>, CausalLanguageModel> Create { get; init; }
+
+    /// <summary>A stored tensor that the model does not need; a tied LM head may be stored a second time.</summary>
+    public bool IsDerived(ModelConfig config, string name) =>
+        Derived.Any(end => name.EndsWith(end, StringComparison.Ordinal)) || config.TieWordEmbeddings && name == LmHead + ".weight";
+}

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Tensors;
@@ -8,8 +9,10 @@ namespace FedRLora.Training.Models;
 
 /// <summary>
 /// The weights of a Hugging Face folder: <c>model.safetensors</c>, or <c>model.safetensors.index.json</c> with its shards,
-/// memory-mapped. A tensor is copied straight from the map into memory of libtorch.
+/// memory-mapped. A tensor that is wanted on the CPU as it is stored lies in the map, whose pages all processes share; any other is
+/// converted straight from the map, one at a time.
 /// </summary>
+/// <remarks>A map outlives this object with the last tensor in it; until then its file must not be shortened or written over.</remarks>
 public sealed class ModelWeights : IDisposable
 {
     private const string SingleFile = "model.safetensors";
@@ -18,6 +21,7 @@ public sealed class ModelWeights : IDisposable
 
     private readonly Dictionary<string, SafetensorsFile> _fileOf = new(StringComparer.Ordinal);
     private readonly List<SafetensorsFile> _files = [];
+    private readonly Dictionary<(SafetensorsFile File, ScalarType Dtype), Tensor> _maps = [];
 
     private ModelWeights(string folder) => Folder = folder;
 
@@ -56,7 +60,10 @@ public sealed class ModelWeights : IDisposable
     /// <exception cref="BadInputException">The folder has no tensor of that name.</exception>
     public SafetensorsTensor Describe(string name) => FileOf(name).Describe(name);
 
-    /// <summary>A new tensor with the stored values, converted to <paramref name="dtype"/> on the CPU and then moved.</summary>
+    /// <summary>
+    /// A tensor with the stored values: in the map where it can be, which a write would copy page by page and never reach the file;
+    /// else converted to <paramref name="dtype"/> on the CPU and then moved.
+    /// </summary>
     /// <param name="name">The tensor's name.</param>
     /// <param name="shape">The shape it must have.</param>
     /// <param name="device">Where the result is wanted.</param>
@@ -66,10 +73,12 @@ public sealed class ModelWeights : IDisposable
     {
         var file = FileOf(name);
         var stored = Check(file, name, shape);
+        var storedDtype = DtypeOf(stored.Dtype)!.Value;
         using var scope = NewDisposeScope();
-        var raw = empty([.. stored.Shape], DtypeOf(stored.Dtype)!.Value, CPU);
-        Copy(file, stored, raw);
-        return raw.to(dtype).to(device).MoveToOuterDisposeScope();
+        if (!IsAligned(file, stored)) return Copied(file, stored).to(dtype).to(device).MoveToOuterDisposeScope();
+        if (storedDtype == dtype && device.type == DeviceType.CPU) return InMap(MapOf(file, dtype), file, stored).MoveToOuterDisposeScope();
+        var map = Map(file, storedDtype); // for this tensor alone: its pages go with it
+        return InMap(map, file, stored).to(dtype).to(device).MoveToOuterDisposeScope();
     }
 
     /// <summary>Checks that a tensor could be read, without reading it.</summary>
@@ -77,15 +86,19 @@ public sealed class ModelWeights : IDisposable
     public void Check(string name, IReadOnlyList<long> shape) => Check(FileOf(name), name, shape);
 
     /// <inheritdoc/>
-    public void Dispose() => _files.ForEach(static file => file.Dispose());
+    public void Dispose()
+    {
+        foreach (var map in _maps.Values) map.Dispose();
+        _files.ForEach(static file => file.Dispose());
+    }
 
     private static SafetensorsTensor Check(SafetensorsFile file, string name, IReadOnlyList<long> shape)
     {
         var stored = file.Describe(name);
         if (!stored.Shape.SequenceEqual(shape))
-            throw new BadInputException($"{file.Path}: tensor {name}: shape [{string.Join(", ", stored.Shape)}], expected [{string.Join(", ", shape)}]");
+            throw new BadInputException($"{file.Path}: tensor {BadInputException.Shown(name)}: shape [{string.Join(", ", stored.Shape)}], expected [{string.Join(", ", shape)}]");
         if (DtypeOf(stored.Dtype) is null)
-            throw new BadInputException($"{file.Path}: tensor {name}: dtype {stored.Dtype}, expected F64, F32, F16 or BF16");
+            throw new BadInputException($"{file.Path}: tensor {BadInputException.Shown(name)}: dtype {stored.Dtype}, expected F64, F32, F16 or BF16");
         return stored;
     }
 
@@ -98,15 +111,43 @@ public sealed class ModelWeights : IDisposable
         _ => null,
     };
 
-    // By rows of the first dimension: a span holds at most 2 GiB.
-    private static unsafe void Copy(SafetensorsFile file, SafetensorsTensor stored, Tensor target)
+    private Tensor MapOf(SafetensorsFile file, ScalarType dtype)
     {
-        if (stored.SizeBytes == 0) return;
+        if (!_maps.TryGetValue((file, dtype), out var map)) _maps.Add((file, dtype), map = Map(file, dtype).DetachFromDisposeScope());
+        return map;
+    }
+
+    // The whole file, header included, as elements of one type.
+    private static Tensor Map(SafetensorsFile file, ScalarType dtype)
+    {
+        try
+        {
+            return from_file(file.Path, shared: false, file.SizeBytes / dtype.ElementSize(), dtype, CPU);
+        }
+        catch (ExternalException exception)
+        {
+            throw new BadInputException($"{file.Path}: cannot be mapped, or was shortened while it was read: {BadInputException.Shown(exception.Message)}", exception);
+        }
+    }
+
+    private static Tensor InMap(Tensor map, SafetensorsFile file, SafetensorsTensor stored) =>
+        map.narrow(0, PlaceOf(file, stored) / SafetensorsHeader.SizeOf(stored.Dtype), stored.Count).reshape([.. stored.Shape]);
+
+    // Writers pad the header to 8 bytes, mostly.
+    private static bool IsAligned(SafetensorsFile file, SafetensorsTensor stored) => PlaceOf(file, stored) % SafetensorsHeader.SizeOf(stored.Dtype) == 0;
+
+    private static long PlaceOf(SafetensorsFile file, SafetensorsTensor stored) => file.Header.DataOffset + stored.Begin;
+
+    // By rows of the first dimension: a span holds at most 2 GiB.
+    private static unsafe Tensor Copied(SafetensorsFile file, SafetensorsTensor stored)
+    {
+        var target = empty([.. stored.Shape], DtypeOf(stored.Dtype)!.Value, CPU);
+        if (stored.SizeBytes == 0) return target;
         var source = file.PointerTo(stored.Name);
         if (stored.SizeBytes <= CopyBytes)
         {
             new ReadOnlySpan<byte>(source, (int)stored.SizeBytes).CopyTo(target.bytes);
-            return;
+            return target;
         }
 
         var rowBytes = stored.SizeBytes / stored.Shape[0];
@@ -116,11 +157,13 @@ public sealed class ModelWeights : IDisposable
             using var part = target.narrow(0, row, Math.Min(rows, stored.Shape[0] - row));
             new ReadOnlySpan<byte>(source + row * rowBytes, checked((int)(part.shape[0] * rowBytes))).CopyTo(part.bytes);
         }
+
+        return target;
     }
 
     private SafetensorsFile FileOf(string name) => _fileOf.TryGetValue(name, out var file)
         ? file
-        : throw new BadInputException($"{(_files.Count == 1 ? _files[0].Path : Path.Combine(Folder, IndexFile))}: tensor {name} is missing; {_fileOf.Count} others were found");
+        : throw new BadInputException($"{(_files.Count == 1 ? _files[0].Path : Path.Combine(Folder, IndexFile))}: tensor {BadInputException.Shown(name)} is missing; {_fileOf.Count} others were found");
 
     private void AddSingleFile(string path)
     {
@@ -137,20 +180,20 @@ public sealed class ModelWeights : IDisposable
             if (!shards.TryGetValue(shard, out var file))
             {
                 if (shard != Path.GetFileName(shard) || shard.Contains('\\') || !shard.EndsWith(".safetensors", StringComparison.Ordinal))
-                    throw new BadInputException($"{indexPath}: tensor {tensor} is in '{shard}', expected the name of a .safetensors file in the same folder");
+                    throw new BadInputException($"{indexPath}: tensor {BadInputException.Shown(tensor)} is in '{BadInputException.Shown(shard)}', expected the name of a .safetensors file in the same folder");
                 file = SafetensorsFile.Open(Path.Combine(Folder, shard));
                 shards.Add(shard, file);
                 _files.Add(file);
             }
 
             file.Describe(tensor);
-            if (!_fileOf.TryAdd(tensor, file)) throw new BadInputException($"{indexPath}: tensor {tensor} occurs twice in weight_map");
+            if (!_fileOf.TryAdd(tensor, file)) throw new BadInputException($"{indexPath}: tensor {BadInputException.Shown(tensor)} occurs twice in weight_map");
         }
 
         foreach (var file in _files)
         {
             var stray = file.Header.Tensors.Keys.FirstOrDefault(name => !_fileOf.TryGetValue(name, out var owner) || owner != file);
-            if (stray is not null) throw new BadInputException($"{file.Path}: tensor {stray} is not assigned to this file by {IndexFile}");
+            if (stray is not null) throw new BadInputException($"{file.Path}: tensor {BadInputException.Shown(stray)} is not assigned to this file by {IndexFile}");
         }
     }
 
@@ -164,11 +207,11 @@ public sealed class ModelWeights : IDisposable
                 throw new BadInputException($"{path}: expected an object with weight_map");
             return [.. map.EnumerateObject().Select(entry => (entry.Name, entry.Value.ValueKind == JsonValueKind.String
                 ? entry.Value.GetString()!
-                : throw new BadInputException($"{path}: weight_map {entry.Name} is {entry.Value.ValueKind}, expected a file name")))];
+                : throw new BadInputException($"{path}: weight_map {BadInputException.Shown(entry.Name)} is {entry.Value.ValueKind}, expected a file name")))];
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
         {
-            throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
+            throw new BadInputException($"{path}: cannot be read: {BadInputException.Shown(exception.Message)}", exception);
         }
     }
 }

@@ -38,7 +38,7 @@ public sealed class StoriesModelTests(ITestOutputHelper output)
         using var io = OpenFixture();
         var expected = io.ReadInt64("greedy_ids").Select(static id => (int)id).ToArray();
 
-        var actual = Generation.Greedy(model, null, expected[..1], 200, eosId: null);
+        var actual = Generation.Greedy(model, null, expected[..1], 200, endId: null);
 
         Assert.Equal(expected[1..], actual);
     }

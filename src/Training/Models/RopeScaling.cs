@@ -1,0 +1,97 @@
+using System.Text.Json.Nodes;
+using FedRLora.Abstractions;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Models;
+
+/// <summary>
+/// Slower rotary angles for sequences longer than a model was first trained on. Formulas: <c>modeling_rope_utils.py</c> of Hugging
+/// Face transformers.
+/// </summary>
+public sealed record RopeScaling
+{
+    /// <summary>Low frequencies are divided by this.</summary>
+    public required double Factor { get; init; }
+
+    /// <summary>Null for "linear": every frequency is low.</summary>
+    public Llama3Bands? Bands { get; init; }
+
+    /// <summary>
+    /// Base, scaling and share of the rotary angles, as <c>rope_theta</c> and <c>rope_scaling</c> or, from newer versions of
+    /// transformers, together in <c>rope_parameters</c>.
+    /// </summary>
+    /// <param name="reader">The configuration.</param>
+    /// <param name="thetaKey">The family's key for the base outside <c>rope_parameters</c>.</param>
+    /// <param name="fractionKey">The same for the share of a head's width that turns; null where all of it does.</param>
+    /// <param name="fraction">That share where neither says.</param>
+    internal static (double Theta, RopeScaling? Scaling, double Fraction) Read(ConfigReader reader, string thetaKey = "rope_theta", string? fractionKey = null, double fraction = 1)
+    {
+        var (scaling, together) = (reader.Section("rope_scaling"), reader.Section("rope_parameters"));
+        if (scaling is not null && together is not null) reader.Off("rope_scaling");
+        var theta = reader.Number(thetaKey, absent: 10000);
+        if (fractionKey is not null) fraction = reader.Number(fractionKey, fraction);
+        if (together is not null)
+        {
+            theta = together.Number("rope_theta", theta);
+            if (fractionKey is not null) fraction = together.Number("partial_rotary_factor", fraction);
+        }
+
+        return (theta, (scaling ?? together) is { } section ? Read(section) : null, fraction);
+    }
+
+    /// <summary>The value of <c>rope_scaling</c>.</summary>
+    internal static JsonObject? Write(RopeScaling? scaling) => scaling switch
+    {
+        null => null,
+        { Bands: null } => new() { ["rope_type"] = "linear", ["factor"] = scaling.Factor },
+        { Bands: var bands } => new()
+        {
+            ["rope_type"] = "llama3",
+            ["factor"] = scaling.Factor,
+            ["low_freq_factor"] = bands.LowFrequency,
+            ["high_freq_factor"] = bands.HighFrequency,
+            ["original_max_position_embeddings"] = bands.OriginalMaxPositions,
+        },
+    };
+
+    /// <summary>The scaled frequencies, <c>[dim / 2]</c>.</summary>
+    internal Tensor Apply(Tensor frequencies)
+    {
+        var slowed = frequencies / Factor;
+        if (Bands is not { } bands) return slowed;
+        var turns = bands.OriginalMaxPositions / (2 * Math.PI / frequencies); // within the first training's length
+        var share = ((turns - bands.LowFrequency) / (bands.HighFrequency - bands.LowFrequency)).clamp(0, 1);
+        return (1 - share) * slowed + share * frequencies;
+    }
+
+    /// <summary>Refuses what is not a number to compute with.</summary>
+    /// <exception cref="BadInputException">A value is out of range; it is named with its bound.</exception>
+    internal void Validate(string name)
+    {
+        if (!(Factor > 0 && double.IsFinite(Factor))) throw new BadInputException(FormattableString.Invariant($"{name}: the rotary factor is {Factor}, expected a positive finite number"));
+        if (Bands is not { } bands) return;
+        if (bands.OriginalMaxPositions < 1) throw new BadInputException($"{name}: original_max_position_embeddings is {bands.OriginalMaxPositions}, expected at least 1");
+        if (!(bands.LowFrequency > 0 && bands.HighFrequency > bands.LowFrequency && double.IsFinite(bands.HighFrequency)))
+            throw new BadInputException(FormattableString.Invariant($"{name}: low_freq_factor is {bands.LowFrequency} and high_freq_factor is {bands.HighFrequency}, expected 0 < low < high"));
+    }
+
+    private static RopeScaling? Read(ConfigReader section)
+    {
+        var key = section.Has("rope_type") ? "rope_type" : "type"; // the older name
+        var type = section.Has(key) ? section.OneOf(key, "default", "linear", "llama3") : "default";
+        var scaling = type == "default" ? null : new RopeScaling
+        {
+            Factor = section.Number("factor"),
+            Bands = type == "linear" ? null : new(section.Number("low_freq_factor"), section.Number("high_freq_factor"), section.Size("original_max_position_embeddings")),
+        };
+        section.RefuseUnread();
+        return scaling;
+    }
+}
+
+/// <summary>"llama3": frequencies that turn often enough within the original length stay, slow ones are divided, those between are mixed.</summary>
+/// <param name="LowFrequency">Up to so many turns a frequency is divided.</param>
+/// <param name="HighFrequency">From so many turns on it stays.</param>
+/// <param name="OriginalMaxPositions">Length that the model was first trained on.</param>
+public sealed record Llama3Bands(double LowFrequency, double HighFrequency, int OriginalMaxPositions);
