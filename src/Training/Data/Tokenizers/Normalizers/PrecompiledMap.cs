@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Globalization;
 using System.Text;
 
 namespace FedRLora.Training.Data.Tokenizers.Normalizers;
@@ -10,21 +9,20 @@ namespace FedRLora.Training.Data.Tokenizers.Normalizers;
 /// </summary>
 internal sealed class PrecompiledMap
 {
-    // A user-perceived character of more bytes is not looked up as a whole.
-    private const int LongestWhole = 5;
-
     // Genuine rules write at most a few dozen bytes for a character.
     private const int LongestReplacement = 256;
 
     private readonly uint[] _units;
     private readonly byte[] _replacements;
-    private readonly string?[] _ascii = new string?[0x80];
+    private readonly bool[] _asciiBegins = new bool[0x80];
 
     private PrecompiledMap(uint[] units, byte[] replacements)
     {
         (_units, _replacements) = (units, replacements);
-        for (var unit = 0; unit < _ascii.Length; unit++) _ascii[unit] = Find([(byte)unit]);
+        for (var unit = 1; unit < _asciiBegins.Length; unit++) _asciiBegins[unit] = Root is var node && TryStep(ref node, (byte)unit, out _);
     }
+
+    private uint Root => _units.Length > 0 ? Offset(_units[0]) : 0;
 
     public static PrecompiledMap Read(Setting step)
     {
@@ -46,69 +44,67 @@ internal sealed class PrecompiledMap
         return new PrecompiledMap(units, replacements);
     }
 
-    /// <summary>The text with each user-perceived character, or else each code point, replaced where a rule says so.</summary>
+    /// <summary>The text with the longest sequence that a rule names replaced at each place, as SentencePiece itself does it.</summary>
     public string Apply(string text)
     {
         StringBuilder? result = null;
         for (var at = 0; at < text.Length;)
         {
-            // Between ASCII characters, except CR LF, a user-perceived character is one character.
-            var plain = char.IsAscii(text[at]) && (at + 1 == text.Length || (char.IsAscii(text[at + 1]) && text[at + 1] != '\n'));
-            var length = plain ? 1 : StringInfo.GetNextTextElementLength(text.AsSpan(at));
-            if (!plain || _ascii[text[at]] is not null) Append(text.AsSpan(at, length), result ??= new StringBuilder(text, 0, at, text.Length + 16));
-            else result?.Append(text[at]);
+            if (char.IsAscii(text[at]) && !_asciiBegins[text[at]])
+            {
+                result?.Append(text[at]);
+                at++;
+                continue;
+            }
+
+            var (length, replacement) = Longest(text.AsSpan(at));
+            if (replacement is not null) (result ??= new StringBuilder(text, 0, at, text.Length + 16)).Append(replacement);
+            else result?.Append(text, at, length);
             at += length;
         }
 
         return result?.ToString() ?? text;
     }
 
-    private void Append(ReadOnlySpan<char> character, StringBuilder result)
+    // Without a rule, the length of the first code point.
+    private (int Length, string? Replacement) Longest(ReadOnlySpan<char> text)
     {
-        Span<byte> utf8 = stackalloc byte[LongestWhole];
-        if (Encoding.UTF8.TryGetBytes(character, utf8, out var length) && Find(utf8[..length]) is { } whole)
+        var (node, at) = (Root, 0);
+        var (length, found) = (0, -1L);
+        Span<byte> utf8 = stackalloc byte[4];
+        while (at < text.Length)
         {
-            result.Append(whole);
-            return;
+            Rune.DecodeFromUtf16(text[at..], out var rune, out var units);
+            at += units;
+            if (length == 0) length = units;
+            uint? rule = null;
+            foreach (var value in utf8[..rune.EncodeToUtf8(utf8)])
+            {
+                if (!TryStep(ref node, value, out rule)) return (length, Replacement(found));
+            }
+
+            if (rule is { } index) (length, found) = (at, index);
         }
 
-        foreach (var rune in character.EnumerateRunes())
-        {
-            if (Find(utf8[..rune.EncodeToUtf8(utf8)]) is { } replacement) result.Append(replacement);
-            else result.Append(rune);
-        }
+        return (length, Replacement(found));
     }
 
-    // The replacement of the shortest rule that begins the bytes.
-    private string? Find(ReadOnlySpan<byte> utf8)
+    private bool TryStep(ref uint node, byte value, out uint? rule)
     {
-        var node = (uint)0;
-        if (!TryUnit(0, out var unit)) return null;
-        node ^= Offset(unit);
-        foreach (var value in utf8)
-        {
-            if (value == 0) return null;
-            node ^= value;
-            if (!TryUnit(node, out unit) || (unit & 0x800000ff) != value) return null;
-            node ^= Offset(unit);
-            if ((unit >> 8 & 1) == 1) return TryUnit(node, out unit) ? Replacement(unit & 0x7fffffff) : null;
-        }
-
-        return null;
+        rule = null;
+        var at = node ^ value;
+        if (value == 0 || at >= _units.Length || (_units[at] & 0x800000ff) != value) return false;
+        node = at ^ Offset(_units[at]);
+        if ((_units[at] >> 8 & 1) == 1 && node < _units.Length) rule = _units[node] & 0x7fffffff;
+        return true;
     }
 
-    private string? Replacement(uint at)
+    private string? Replacement(long at)
     {
-        if (at >= _replacements.Length) return null;
+        if (at < 0 || at >= _replacements.Length) return null;
         var rest = _replacements.AsSpan((int)at);
         return Encoding.UTF8.GetString(rest[..rest.IndexOf((byte)0)]);
     }
 
     private static uint Offset(uint unit) => unit >> 10 << (int)((unit & (1u << 9)) >> 6);
-
-    private bool TryUnit(uint at, out uint unit)
-    {
-        unit = at < _units.Length ? _units[at] : 0;
-        return at < _units.Length;
-    }
 }
