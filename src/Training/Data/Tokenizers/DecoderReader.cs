@@ -13,7 +13,17 @@ internal static class DecoderReader
     {
         if (decoder is null) return static tokens => [string.Join(' ', tokens)];
         var steps = Steps(decoder).ToArray();
-        return tokens => steps.Aggregate(tokens, static (current, step) => step(current));
+        return tokens =>
+        {
+            var limit = Room(tokens);
+            foreach (var step in steps)
+            {
+                tokens = step(tokens);
+                if (Length(tokens) > limit) throw decoder.Bad($"makes a text of {Length(tokens)} characters, expected at most {limit}; check its replacements");
+            }
+
+            return tokens;
+        };
     }
 
     private static IEnumerable<Func<IReadOnlyList<string>, IReadOnlyList<string>>> Steps(Setting decoder)
@@ -60,7 +70,7 @@ internal static class DecoderReader
 
     private static List<string> Replace(IReadOnlyList<string> tokens, Pattern pattern, string content)
     {
-        var room = MaxSmallText + MaxGrowth * tokens.Sum(static token => (long)token.Length);
+        var room = Room(tokens);
         var result = new List<string>(tokens.Count);
         foreach (var token in tokens)
         {
@@ -70,4 +80,8 @@ internal static class DecoderReader
 
         return result;
     }
+
+    private static long Room(IReadOnlyList<string> tokens) => MaxSmallText + MaxGrowth * Length(tokens);
+
+    private static long Length(IReadOnlyList<string> tokens) => tokens.Sum(static token => (long)token.Length);
 }
