@@ -4,11 +4,18 @@ using System.Text;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Benchmarks;
 using FedRLora.Grains.Tests;
 using FedRLora.Silo;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Hosting;
+
+if (args is ["tokenizers", ..])
+{
+    TokenizerBenchmark.Run();
+    return;
+}
 
 // Rounds without training: what a federation costs by itself. Every client writes a 100 kB update, a head and an optimizer state;
 // the coordinator reads each update once. The reference of the same run writes and reads the same bytes as plain files.
