@@ -21,6 +21,19 @@ internal static class Splitter
             segments.Clear();
             matcher(piece.Span, matches);
             var at = 0;
+            if (behavior == SplitBehavior.Isolated) // whatever matches: all of them are pieces
+            {
+                foreach (var (start, length) in matches)
+                {
+                    if (start > at) result.Add(piece.Part(at, start - at));
+                    result.Add(piece.Part(start, length));
+                    at = start + length;
+                }
+
+                if (at < piece.Length) result.Add(piece.Part(at, piece.Length - at));
+                continue;
+            }
+
             foreach (var (start, length) in matches)
             {
                 if (start > at) segments.Add((at, start - at, invert));
