@@ -20,8 +20,8 @@ foreach (var line in File.ReadLines(Path.Combine(folder, "UnicodeData.txt")))
     else mappings.Add($"{(excluded.Contains(code) ? 'X' : 'D')} {fields[0]} {mapping}");
 }
 
-Console.WriteLine($"# Combining classes and decompositions of {Version(Path.Combine(folder, "DerivedNormalizationProps.txt"))}, made by eng/NormalizationTable.cs from the data files");
-Console.WriteLine("# UnicodeData.txt and DerivedNormalizationProps.txt. Copyright (c) 1991-2022 Unicode, Inc.; terms: https://www.unicode.org/copyright.html");
+Console.WriteLine($"# Combining classes and decompositions of {Version(Path.Combine(folder, "DerivedNormalizationProps.txt"))}: a modified extract of UnicodeData.txt and");
+Console.WriteLine("# DerivedNormalizationProps.txt, made by eng/NormalizationTable.cs. Copyright (c) 1991-2022 Unicode, Inc.; permission: UnicodeTable.NOTICE.txt.");
 Console.WriteLine("# C first last class; D code mapping: canonical, composes again; X: canonical, never composes; K: compatibility.");
 foreach (var (first, last, combining) in classes) Console.WriteLine($"C {first:X4} {last:X4} {combining}");
 foreach (var mapping in mappings) Console.WriteLine(mapping);
