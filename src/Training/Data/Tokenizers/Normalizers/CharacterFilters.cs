@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Globalization;
 using System.Text;
 
@@ -9,40 +10,44 @@ internal static class CharacterFilters
     // The one character whose lower case, İ to i and a dot above, is two.
     private static readonly Rune DottedCapitalI = new(0x130);
 
-    public static string Lowercase(string text) => Rewrite(text, char.IsAsciiLetterUpper, static (rune, result) =>
+    private static readonly SearchValues<char> AllAscii = Ascii(static _ => true);
+    private static readonly SearchValues<char> WithoutCapitals = Ascii(static character => !char.IsAsciiLetterUpper(character));
+    private static readonly SearchValues<char> WithoutControls = Ascii(static character => !char.IsControl(character));
+
+    public static string Lowercase(string text) => Rewrite(text, WithoutCapitals, static (rune, result) =>
     {
         if (rune == DottedCapitalI) result.Append("i\u0307");
         else result.Append(Rune.ToLowerInvariant(rune));
     });
 
     /// <summary>Without the category Mark.</summary>
-    public static string StripMarks(string text) => Rewrite(text, Never, static (rune, result) =>
+    public static string StripMarks(string text) => Rewrite(text, AllAscii, static (rune, result) =>
     {
         if (Rune.GetUnicodeCategory(rune) is not (UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.EnclosingMark)) result.Append(rune);
     });
 
     /// <summary>Without the category Nonspacing Mark.</summary>
-    public static string StripNonspacingMarks(string text) => Rewrite(text, Never, static (rune, result) =>
+    public static string StripNonspacingMarks(string text) => Rewrite(text, AllAscii, static (rune, result) =>
     {
         if (Rune.GetUnicodeCategory(rune) != UnicodeCategory.NonSpacingMark) result.Append(rune);
     });
 
     /// <summary>BERT's clean-up: no controls and no U+FFFD, every whitespace a space.</summary>
-    public static string Clean(string text) => Rewrite(text, static unit => unit is < ' ' or '\u007f', static (rune, result) =>
+    public static string Clean(string text) => Rewrite(text, WithoutControls, static (rune, result) =>
     {
         if (Rune.IsWhiteSpace(rune) && rune.Value is '\t' or '\n' or '\r' || Rune.IsWhiteSpace(rune) && !IsOther(rune)) result.Append(' ');
         else if (rune.Value is not (0 or 0xfffd) && !IsOther(rune)) result.Append(rune);
     });
 
     /// <summary>A space on both sides of each ideograph.</summary>
-    public static string SpaceIdeographs(string text) => Rewrite(text, Never, static (rune, result) =>
+    public static string SpaceIdeographs(string text) => Rewrite(text, AllAscii, static (rune, result) =>
     {
         if (IsIdeograph(rune.Value)) result.Append(' ').Append(rune).Append(' ');
         else result.Append(rune);
     });
 
     /// <summary>SentencePiece's rules for machine translation: some controls go, some spaces and marks become a space.</summary>
-    public static string Nmt(string text) => Rewrite(text, static unit => unit is < ' ' or '\u007f', static (rune, result) =>
+    public static string Nmt(string text) => Rewrite(text, WithoutControls, static (rune, result) =>
     {
         switch (rune.Value)
         {
@@ -57,32 +62,27 @@ internal static class CharacterFilters
         }
     });
 
-    private static bool Never(char unit) => false;
-
-    // Copies up to the first unit that may change: one that is not ASCII, or of ASCII what the caller names.
-    private static string Rewrite(string text, Func<char, bool> changesAscii, Action<Rune, StringBuilder> append)
+    // Copies runs of ASCII that stays as it is at once.
+    private static string Rewrite(string text, SearchValues<char> same, Action<Rune, StringBuilder> append)
     {
-        var same = 0;
-        while (same < text.Length && char.IsAscii(text[same]) && !changesAscii(text[same])) same++;
-        if (same == text.Length) return text;
-        var result = new StringBuilder(text, 0, same, text.Length + 16);
-        for (var at = same; at < text.Length;)
+        var at = text.AsSpan().IndexOfAnyExcept(same);
+        if (at < 0) return text;
+        var result = new StringBuilder(text, 0, at, text.Length + 16);
+        while (at < text.Length)
         {
-            var unit = text[at];
-            if (char.IsAscii(unit) && !changesAscii(unit))
-            {
-                result.Append(unit);
-                at++;
-                continue;
-            }
-
             Rune.DecodeFromUtf16(text.AsSpan(at), out var rune, out var length);
             append(rune, result);
             at += length;
+            var run = text.AsSpan(at).IndexOfAnyExcept(same);
+            if (run < 0) run = text.Length - at;
+            result.Append(text, at, run);
+            at += run;
         }
 
         return result.ToString();
     }
+
+    private static SearchValues<char> Ascii(Func<char, bool> belongs) => SearchValues.Create([.. Enumerable.Range(0, 0x80).Select(static code => (char)code).Where(belongs)]);
 
     private static bool IsOther(Rune rune) => Rune.GetUnicodeCategory(rune)
         is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.PrivateUse or UnicodeCategory.Surrogate or UnicodeCategory.OtherNotAssigned;

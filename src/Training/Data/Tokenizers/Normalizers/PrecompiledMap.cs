@@ -14,12 +14,12 @@ internal sealed class PrecompiledMap
 
     private readonly uint[] _units;
     private readonly byte[] _replacements;
-    private readonly bool[] _asciiBegins = new bool[0x80];
+    private readonly bool[] _plain; // ASCII that no rule names, neither alone nor before other ASCII
 
     private PrecompiledMap(uint[] units, byte[] replacements)
     {
         (_units, _replacements) = (units, replacements);
-        for (var unit = 1; unit < _asciiBegins.Length; unit++) _asciiBegins[unit] = Root is var node && TryStep(ref node, (byte)unit, out _);
+        _plain = [.. Enumerable.Range(0, 0x80).Select(static code => (byte)code).Select(IsPlain)];
     }
 
     private uint Root => _units.Length > 0 ? Offset(_units[0]) : 0;
@@ -50,7 +50,7 @@ internal sealed class PrecompiledMap
         StringBuilder? result = null;
         for (var at = 0; at < text.Length;)
         {
-            if (char.IsAscii(text[at]) && !_asciiBegins[text[at]])
+            if (char.IsAscii(text[at]) && _plain[text[at]] && (at + 1 == text.Length || char.IsAscii(text[at + 1])))
             {
                 result?.Append(text[at]);
                 at++;
@@ -64,6 +64,19 @@ internal sealed class PrecompiledMap
         }
 
         return result?.ToString() ?? text;
+    }
+
+    private bool IsPlain(byte first)
+    {
+        var node = Root;
+        if (!TryStep(ref node, first, out var rule)) return true;
+        for (byte second = 1; second < 0x80 && rule is null; second++)
+        {
+            var next = node;
+            if (TryStep(ref next, second, out _)) return false;
+        }
+
+        return rule is null;
     }
 
     // Without a rule, the length of the first code point.

@@ -1,3 +1,5 @@
+using System.Text;
+
 namespace FedRLora.Training.Data.Tokenizers.PreTokenizers;
 
 /// <summary>Shows spaces as a visible mark, by default U+2581, and may put one before a text.</summary>
@@ -32,14 +34,20 @@ internal sealed record Metaspace(char Mark, Metaspace.Prepend Scheme, bool Split
 
     public List<Piece> Apply(List<Piece> pieces)
     {
-        var shown = new List<Piece>(pieces.Count);
-        foreach (var piece in pieces)
+        // All pieces become parts of one string.
+        var text = new StringBuilder();
+        var ends = new int[pieces.Count];
+        for (var i = 0; i < ends.Length; i++)
         {
-            var text = piece.Span.ToString().Replace(' ', Mark);
-            if ((Scheme == Prepend.Always || (Scheme == Prepend.First && piece.Begins)) && !text.StartsWith(Mark)) text = Mark + text;
-            shown.Add(new Piece(text, 0, text.Length, piece.Begins));
+            var (piece, begin) = (pieces[i], text.Length);
+            var marked = piece.Length > 0 && (piece.Span[0] == ' ' || piece.Span[0] == Mark);
+            if (!marked && (Scheme == Prepend.Always || (Scheme == Prepend.First && piece.Begins))) text.Append(Mark);
+            text.Append(piece.Span).Replace(' ', Mark, begin, text.Length - begin);
+            ends[i] = text.Length;
         }
 
+        var whole = text.ToString();
+        List<Piece> shown = [.. pieces.Select((piece, i) => new Piece(whole, i == 0 ? 0 : ends[i - 1], i == 0 ? ends[0] : ends[i] - ends[i - 1], piece.Begins))];
         return Split ? Splitter.Split(shown, Marks, SplitBehavior.MergedWithNext, invert: false) : shown;
     }
 
