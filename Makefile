@@ -1,5 +1,5 @@
 # What a user runs. Needs the .NET 10 SDK; packages restore by name on first use.
-.PHONY: build demo test soak bench samples clean
+.PHONY: build demo test soak bench bench-tokenizers samples clean
 
 build:
 	dotnet build FedRLora.sln -c Release -v quiet
@@ -17,6 +17,10 @@ soak:
 # Rounds without training for 100, 1,000 and 10,000 clients, beside plain file I/O of the same bytes.
 bench:
 	dotnet run -c Release --project tests/Benchmarks
+
+# Tokenizers beside the npm package @huggingface/tokenizers.
+bench-tokenizers:
+	dotnet run -c Release --project tests/Benchmarks -- tokenizers
 
 # Remakes the sample tasks, tokenizer and base model from their seeds (about six minutes).
 samples:

@@ -4,6 +4,7 @@ using System.Text;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Benchmarks;
 using FedRLora.Grains.Tests;
 using FedRLora.Silo;
 using Microsoft.Extensions.DependencyInjection;
@@ -13,6 +14,12 @@ using Microsoft.Extensions.Hosting;
 if (args is ["loading", ..])
 {
     await FedRLora.Benchmarks.Loading.RunAsync(args[1..]);
+    return;
+}
+
+if (args is ["tokenizers", ..])
+{
+    TokenizerBenchmark.Run();
     return;
 }
 

@@ -32,7 +32,7 @@ public sealed class TokenizerFixtureTests
         if (!ids.AsSpan().SequenceEqual(Ids("ids"))) yield return $"{number} ids: {string.Join(' ', ids)}, expected {string.Join(' ', Ids("ids"))}";
         if (!plain.AsSpan().SequenceEqual(Ids("ids_no_special"))) yield return $"{number} ids_no_special: {string.Join(' ', plain)}";
         var tokens = expected.GetProperty("tokens").EnumerateArray().Select(static token => token.GetString()!);
-        if (!tokenizer.Tokens(plain).SequenceEqual(tokens)) yield return $"{number} tokens: {string.Join(' ', tokenizer.Tokens(plain))}, expected {string.Join(' ', tokens)}";
+        if (!tokenizer.Tokens(text).SequenceEqual(tokens)) yield return $"{number} tokens: {string.Join(' ', tokenizer.Tokens(text))}, expected {string.Join(' ', tokens)}";
         foreach (var (key, skip) in ((string, bool)[])[("decoded", false), ("decoded_skip_special", true)])
         {
             var (decoded, reference) = (tokenizer.Decode(Ids("ids_no_special"), skip), expected.GetProperty(key).GetString()!);

@@ -1,5 +1,6 @@
 using FedRLora.Abstractions;
 using FedRLora.Training.Data.Tokenizers;
+using FedRLora.Training.Data.Tokenizers.PreTokenizers;
 
 namespace FedRLora.Training.Tests.Tokenizers;
 
@@ -63,10 +64,11 @@ public sealed class TokenizerTests
     [Fact]
     public void Letters_beyond_the_basic_plane_are_letters_to_the_byte_level_pattern()
     {
-        var words = ByteLevel.Words("a \U0001D49C\U0001D49E\U0001F600 5", addPrefixSpace: false, useRegex: true).ToList();
+        const string Text = "a \U0001D49C\U0001D49E\U0001F600 5";
+        var words = ByteLevel.Words([new Piece(Text, 0, Text.Length, Begins: true)], addPrefixSpace: false, useRegex: true);
 
         Assert.Equal(4, words.Count); // "a", " 𝒜𝒞", "😀", " 5"
-        Assert.Equal("a \U0001D49C\U0001D49E\U0001F600 5", string.Concat(ByteLevel.Decode(words)));
+        Assert.Equal(Text, string.Concat(ByteLevel.Decode([.. words.Select(static word => word.Span.ToString())])));
     }
 
     [Fact]
@@ -78,18 +80,31 @@ public sealed class TokenizerTests
     }
 
     [Theory]
-    [InlineData("""{"model":{"type":"WordPiece","vocab":{}}}""", "model type \"WordPiece\"")]
+    [InlineData("""{"model":{"type":"Other","vocab":{}}}""", "model Other is not implemented")]
     [InlineData("""{"model":{"type":"BPE","vocab":{"a":0},"merges":[],"dropout":0.1}}""", "dropout 0.1")]
-    [InlineData("""{"model":{"type":"BPE","vocab":{"a":0},"merges":[],"end_of_word_suffix":"</w>"}}""", "end_of_word_suffix")]
     [InlineData("""{"model":{"type":"BPE","vocab":{"a":0},"merges":["a b"]}}""", "merges[0]")]
+    [InlineData("""{"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"],"continuing_subword_prefix":"#"}}""", "expected it to begin with \"#\"")]
     [InlineData("""{"model":{"type":"BPE","vocab":{"a":0,"a":1},"merges":[]}}""", "\"a\" twice")]
+    [InlineData("""{"model":{"type":"BPE","vocab":{"a":0,"b":0},"merges":[]}}""", "id 0 twice")]
     [InlineData("""{"model":{"type":"BPE","vocab":{"a":-1},"merges":[]}}""", "-1")]
+    [InlineData("""{"model":{"type":"BPE","vocab":{"a":2147483647},"merges":[]}}""", "2147483647")]
     [InlineData("""{"model":{"type":"BPE","vocab":{"a":0},"merges":[],"unk_token":"u"}}""", "unk_token \"u\"")]
-    [InlineData("""{"normalizer":{"type":"NFKC"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "normalizer type \"NFKC\"")]
-    [InlineData("""{"normalizer":{"type":"Replace","pattern":{"Regex":"x+"},"content":""},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "pattern")]
-    [InlineData("""{"pre_tokenizer":{"type":"Metaspace"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "pre_tokenizer type \"Metaspace\"")]
-    [InlineData("""{"decoder":{"type":"CTC"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "decoder type \"CTC\"")]
-    [InlineData("""{"post_processor":{"type":"BertProcessing"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "BertProcessing")]
+    [InlineData("""{"model":{"type":"WordPiece","vocab":{"a":0}}}""", "unk_token \"[UNK]\"")]
+    [InlineData("""{"model":{"type":"WordLevel","vocab":{"a":0},"unk_token":"?"}}""", "unk_token \"?\"")]
+    [InlineData("""{"model":{"type":"Unigram","vocab":[["a",-1]]}}""", "unk_id")]
+    [InlineData("""{"model":{"unk_id":1,"vocab":[["a",-1]]}}""", "unk_id is 1")]
+    [InlineData("""{"model":{"unk_id":0,"vocab":[["a",1e999]]}}""", "vocab[0]")]
+    [InlineData("""{"normalizer":{"type":"Other"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "normalizer Other is not implemented")]
+    [InlineData("""{"normalizer":{"type":"Replace","pattern":"x","content":""},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "pattern")]
+    [InlineData("""{"normalizer":{"type":"Replace","pattern":{"String":""},"content":"y"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "empty pattern")]
+    [InlineData("""{"normalizer":{"type":"Precompiled","precompiled_charsmap":"////fw=="},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "precompiled_charsmap of 4 bytes")]
+    [InlineData("""{"pre_tokenizer":{"type":"UnicodeScripts"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "pre_tokenizer UnicodeScripts is not implemented")]
+    [InlineData("""{"pre_tokenizer":{"type":"Split","pattern":{"Regex":"\\p{Han}"},"behavior":"Removed"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "property Han")]
+    [InlineData("""{"pre_tokenizer":{"type":"Split","pattern":{"Regex":"a{2,1}"},"behavior":"Removed"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "a{2,1}")]
+    [InlineData("""{"pre_tokenizer":{"type":"Metaspace","replacement":"ab"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "one character")]
+    [InlineData("""{"decoder":{"type":"CTC"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "decoder CTC is not implemented")]
+    [InlineData("""{"post_processor":{"type":"BertProcessing"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "cls")]
+    [InlineData("""{"post_processor":{"type":"BertProcessing","cls":["c",7],"sep":["s",0]},"model":{"type":"BPE","vocab":{"s":0},"merges":[]}}""", "token id 7, which is not in the vocabulary")]
     [InlineData("""{"model":null}""", "model is missing")]
     [InlineData("""[]""", "expected an object")]
     [InlineData("""{"model":""", "cannot be read")]

@@ -1,4 +1,7 @@
+using System.Text;
 using FedRLora.Abstractions;
+using FedRLora.Training.Data.Tokenizers.Models;
+using FedRLora.Training.Data.Tokenizers.PreTokenizers;
 
 namespace FedRLora.Training.Data.Tokenizers;
 
@@ -45,18 +48,25 @@ public sealed class Tokenizer
     }
 
     /// <summary>Token ids of a text.</summary>
-    /// <param name="text">Any text; an added token in it becomes that token.</param>
+    /// <param name="text">Any text; an added token in it becomes that token, a lone surrogate U+FFFD.</param>
     /// <param name="addSpecialTokens">Whether the post-processor adds its tokens, such as the begin token.</param>
+    /// <exception cref="BadInputException">A pattern of the file takes too long on this text, or its replacements make it grow without bound.</exception>
     public int[] Encode(string text, bool addSpecialTokens)
     {
         var ids = new List<int>(text.Length / 3 + 8);
-        foreach (var raw in _parts.Added.Split(text, normalized: false))
-        {
-            if (raw.Id is { } id) ids.Add(id);
-            else EncodeSegment(_parts.Normalizer(raw.Text), ids);
-        }
+        if (addSpecialTokens) ids.AddRange(_parts.Around.Before);
+        Encode(text, ids, spelled: null);
+        if (addSpecialTokens) ids.AddRange(_parts.Around.After);
+        return [.. ids];
+    }
 
-        return addSpecialTokens ? _parts.PostProcessor(ids) : [.. ids];
+    /// <summary>Tokens of a text, one for each id: the vocabulary's spelling, but for a unigram model's unknown token the text it stands for.</summary>
+    /// <exception cref="BadInputException">As <see cref="Encode(string, bool)"/>.</exception>
+    public IReadOnlyList<string> Tokens(string text)
+    {
+        var spelled = new List<string>();
+        Encode(text, [], spelled);
+        return spelled;
     }
 
     /// <summary>Text of token ids, without clean-up of spaces; ids that the tokenizer does not have are left out.</summary>
@@ -88,18 +98,51 @@ public sealed class Tokenizer
 
     private int? IdOf(SpecialToken token) => IdOf(token.Spelling) ?? token.Id;
 
-    private void EncodeSegment(string normalized, List<int> ids)
+    private void Encode(string text, List<int> ids, List<string>? spelled)
+    {
+        var begins = true;
+        foreach (var raw in _parts.Added.Split(WellFormed(text), normalized: false))
+        {
+            if (raw.Id is { } id) Add(id, ids, spelled);
+            else EncodeSegment(_parts.Normalizer(raw.Text), begins, ids, spelled);
+            begins = false;
+        }
+    }
+
+    private void EncodeSegment(string normalized, bool begins, List<int> ids, List<string>? spelled)
     {
         foreach (var piece in _parts.Added.Split(normalized, normalized: true))
         {
-            if (piece.Id is { } id)
+            if (piece.Id is { } id) Add(id, ids, spelled);
+            else
             {
-                ids.Add(id);
-                continue;
+                foreach (var word in _parts.PreTokenizer([new Piece(piece.Text, 0, piece.Text.Length, begins)])) Add(word.Span, ids, spelled);
             }
 
-            foreach (var word in _parts.PreTokenizer(piece.Text)) _parts.Model.Encode(word, ids);
+            begins = false;
         }
+    }
+
+    private void Add(int id, List<int> ids, List<string>? spelled)
+    {
+        ids.Add(id);
+        spelled?.Add(_tokenOf[id]);
+    }
+
+    private void Add(ReadOnlySpan<char> word, List<int> ids, List<string>? spelled)
+    {
+        var from = ids.Count;
+        _parts.Model.Encode(word, ids);
+        if (spelled is null) return;
+        spelled.AddRange(_parts.Model is Unigram unigram ? unigram.Spell(word) : Tokens(ids[from..]));
+    }
+
+    private static string WellFormed(string text)
+    {
+        if (!text.AsSpan().ContainsAnyInRange('\ud800', '\udfff')) return text;
+        var result = new StringBuilder(text.Length);
+        foreach (var rune in text.EnumerateRunes()) result.Append(rune);
+        return result.ToString();
     }
 }
 
@@ -110,11 +153,11 @@ internal sealed record TokenizerParts
 
     public required Func<string, string> Normalizer { get; init; }
 
-    public required Func<string, IEnumerable<string>> PreTokenizer { get; init; }
+    public required Func<List<Piece>, List<Piece>> PreTokenizer { get; init; }
 
-    public required BytePairEncoding Model { get; init; }
+    public required ITokenModel Model { get; init; }
 
-    public required Func<List<int>, int[]> PostProcessor { get; init; }
+    public required SpecialIds Around { get; init; }
 
     public required Func<IReadOnlyList<string>, IReadOnlyList<string>> Decoder { get; init; }
 }
