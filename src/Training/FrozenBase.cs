@@ -1,5 +1,6 @@
 using FedRLora.Abstractions;
 using FedRLora.Training.Data;
+using FedRLora.Training.Data.Chat;
 using FedRLora.Training.Data.Tokenizers;
 using FedRLora.Training.Models;
 using static TorchSharp.torch;
@@ -7,18 +8,22 @@ using static TorchSharp.torch;
 namespace FedRLora.Training;
 
 /// <summary>A model folder in memory: one for all clients on a device, read-only.</summary>
-internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer) : IDisposable
+internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer, Lazy<ChatTemplate?> chat) : IDisposable
 {
     public CausalLanguageModel Model { get; } = model;
 
     public Tokenizer Tokenizer { get; } = tokenizer;
+
+    /// <summary>The folder's chat template, read when it is first asked for; null where it has none.</summary>
+    /// <exception cref="BadInputException">The template is not valid.</exception>
+    public ChatTemplate? Chat => chat.Value;
 
     /// <summary>Checks the folder as a whole, then loads the weights.</summary>
     /// <exception cref="BadInputException">The folder is not usable.</exception>
     public static FrozenBase Load(string folder, Device device)
     {
         var tokenizer = Check(folder);
-        return new(ModelRegistry.Load(folder, device, ScalarType.Float32), tokenizer);
+        return new(ModelRegistry.Load(folder, device, ScalarType.Float32), tokenizer, new(() => ChatTemplate.Find(folder)));
     }
 
     /// <summary>Checks everything that <see cref="Load"/> needs, without reading a tensor.</summary>
@@ -34,7 +39,7 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer)
     }
 
     /// <summary>Rows to token ids, within what the model takes.</summary>
-    public RowEncoder Encoder(int maxTokens) => new(Tokenizer, Math.Min(maxTokens, Model.Config.MaxPositions));
+    public RowEncoder Encoder(int maxTokens) => new(Tokenizer, Math.Min(maxTokens, Model.Config.MaxPositions), () => Chat);
 
     /// <summary>The adaptable linears of a model folder, from its <c>config.json</c> alone.</summary>
     /// <exception cref="BadInputException">The configuration is missing or not implemented.</exception>

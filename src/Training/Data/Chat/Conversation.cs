@@ -17,14 +17,14 @@ public sealed class Conversation
     /// <summary>How many messages there are.</summary>
     public int Count => _messages.Count;
 
-    /// <summary>The last message of the assistant as text; empty where that only calls tools.</summary>
-    internal string Answer => LastAssistant is >= 0 and var place && _messages[place]["content"] is TextValue text ? text.Value : "";
-
-    /// <summary>Place of the assistant's last message; -1 where there is none.</summary>
-    internal int LastAssistant => _messages.Count - 1 - _messages.Reverse().TakeWhile(static message => !IsAssistant(message)).Count();
-
     /// <summary>Places of the assistant's messages.</summary>
-    internal IEnumerable<int> AssistantTurns => Enumerable.Range(0, Count).Where(place => IsAssistant(_messages[place]));
+    internal IEnumerable<int> AssistantTurns => Enumerable.Range(0, Count).Where(place => _messages[place]["role"] is TextValue { Value: "assistant" });
+
+    /// <summary>Those that loss is on: their <c>weight</c> is not 0.</summary>
+    internal IEnumerable<int> LearnedTurns => AssistantTurns.Where(place => _messages[place]["weight"] is not (IntValue { Value: 0 } or FloatValue { Value: 0 }));
+
+    /// <summary>The last learned message as text: what evaluation asks for. Empty where it only calls tools.</summary>
+    internal string Answer => _messages[LearnedTurns.Last()]["content"] is TextValue text ? text.Value : "";
 
     internal bool HasTools => _tools is ListValue { Items.Count: > 0 };
 
@@ -62,20 +62,15 @@ public sealed class Conversation
     /// <summary>The first messages, with the same tools.</summary>
     internal Conversation First(int count) => new([.. _messages.Take(count)], _tools, Length);
 
-    /// <summary>With another text as the assistant's last message.</summary>
+    /// <summary>With another text as the last learned message.</summary>
     internal Conversation WithAnswer(string answer)
     {
         if (Answer == answer) return this;
-        var place = LastAssistant;
+        var place = LearnedTurns.Last();
         var message = Message([.. _messages[place].Entries.Select(static entry => (((TextValue)entry.Key).Value, entry.Value))]);
         message.Entries[Value.Of("content")] = Value.Of(answer);
         return new([.. _messages.Take(place), message, .. _messages.Skip(place + 1)], _tools, Length + answer.Length);
     }
-
-    /// <summary>Whether loss is on a message: it is the assistant's, and its <c>weight</c> is not 0.</summary>
-    internal bool IsLearned(int place) => IsAssistant(_messages[place]) && _messages[place]["weight"] is not (IntValue { Value: 0 } or FloatValue { Value: 0 });
-
-    private static bool IsAssistant(DictValue message) => message["role"] is TextValue { Value: "assistant" };
 
     private static DictValue Message(params ReadOnlySpan<(string Key, Value Value)> entries)
     {

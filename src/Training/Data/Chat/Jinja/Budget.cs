@@ -23,6 +23,12 @@ internal sealed class Budget(long sizeBytes)
     /// <summary>Pays for a text of so many UTF-16 units.</summary>
     public void SpendText(long length) => Spend(32 + 2 * length);
 
+    /// <summary>Pays for going through a text once.</summary>
+    public void SpendLook(string text) => Spend(16 + text.Length);
+
+    /// <summary>Pays for a search, which at worst compares at every place.</summary>
+    public void SpendSearch(string text, string part) => Spend(16 + text.Length + (long)text.Length * part.Length / 256);
+
     /// <summary>One level of nesting more; paired with <see cref="Leave"/> unless the run ends.</summary>
     public void Enter()
     {

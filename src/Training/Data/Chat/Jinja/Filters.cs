@@ -9,11 +9,11 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
 
     private static readonly Dictionary<string, Function> All = new(StringComparer.Ordinal)
     {
-        ["trim"] = static (self, value, arguments) => self.OnText(value, text => Methods.Strip(text, arguments.TextOrNull(0, "chars"), true, true)),
+        ["trim"] = static (self, value, arguments) => self.Trim(value, arguments.TextOrNull(0, "chars")),
         ["upper"] = static (self, value, _) => self.OnText(value, static text => text.ToUpperInvariant()),
         ["lower"] = static (self, value, _) => self.OnText(value, static text => text.ToLowerInvariant()),
         ["capitalize"] = static (self, value, _) => self.OnText(value, Methods.Capitalize),
-        ["title"] = static (self, value, _) => self.OnText(value, Methods.Title),
+        ["title"] = static (self, value, _) => self.OnText(value, static text => Methods.Title(text, static before => char.IsWhiteSpace(before) || "-({[<".Contains(before))),
         ["string"] = static (self, value, _) => self.OnText(value, static text => text),
         ["safe"] = static (_, value, _) => value,
         ["replace"] = static (self, value, arguments) => Value.Of(Methods.Replace(self.Text(value), arguments.Text(0, "old"), arguments.Text(1, "new"), arguments.IntOrNull(2, "count") ?? -1, self.Budget)),
@@ -23,8 +23,8 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
         ["tojson"] = static (self, value, arguments) => JsonText.Write(value, arguments, self.Budget),
         ["default"] = static (_, value, arguments) => Default(value, arguments),
         ["d"] = static (_, value, arguments) => Default(value, arguments),
-        ["length"] = static (_, value, _) => Length(value),
-        ["count"] = static (_, value, _) => Length(value),
+        ["length"] = static (self, value, _) => self.Length(value),
+        ["count"] = static (self, value, _) => self.Length(value),
         ["first"] = static (self, value, _) => self.Items(value) is [var first, ..] ? first : new UndefinedValue("the first of no items"),
         ["last"] = static (self, value, _) => self.Items(value) is [.., var last] ? last : new UndefinedValue("the last of no items"),
         ["list"] = static (self, value, _) => Value.List(self.Items(value)),
@@ -68,16 +68,28 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
         return Value.Of(function(text));
     }
 
+    private Value Trim(Value value, string? characters) => OnText(value, text =>
+    {
+        budget.SpendSearch(text, characters ?? "");
+        return Methods.Strip(text, characters, true, true);
+    });
+
     private static Value Default(Value value, Arguments arguments) => value is UndefinedValue || (arguments.Flag(1, "boolean") && !value.IsTrue) ? arguments.Get(0, "default_value") ?? Value.Of("") : value;
 
-    private static Value Length(Value value) => Value.Of(value switch
+    private Value Length(Value value) => Value.Of(value switch
     {
-        TextValue text => CodePoints.Count(text.Value),
+        TextValue text => Count(text.Value),
         ListValue list => list.Items.Count,
         DictValue dict => dict.Entries.Count,
         UndefinedValue => 0,
         _ => throw new JinjaException($"{value.Kind} has no length; give a list, a dict or a string"),
     });
+
+    private int Count(string text)
+    {
+        budget.SpendLook(text);
+        return CodePoints.Count(text);
+    }
 
     private Value Escape(Value value)
     {
@@ -92,8 +104,10 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
     {
         var by = arguments.Get(0, "width") switch { null => "    ", TextValue width => width.Value, _ => new string(' ', (int)Math.Clamp(arguments.Int(0, "width"), 0, 64)) };
         var (first, blank) = (arguments.Flag(1, "first"), arguments.Flag(2, "blank"));
-        var lines = Text(value).Split('\n');
-        budget.SpendText(lines.Sum(line => 16L + line.Length + by.Length));
+        var text = Text(value);
+        budget.Spend(32L * text.Length);
+        var lines = text.Split('\n');
+        budget.SpendText(lines.Sum(line => 32L + 2 * (line.Length + by.Length)));
         return Value.Of(string.Join('\n', lines.Select((line, i) => i == 0 ? (first ? by + line : line) : line.Length > 0 || blank ? by + line : line)));
     }
 
@@ -129,7 +143,14 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
         budget.Spend(64L * items.Count);
         var keyed = items.Select(item => (Item: item, Key: Folded(key(item), caseSensitive)));
         var comparer = Comparer<Value>.Create(operations.Order);
-        return [.. (descending ? keyed.OrderByDescending(static pair => pair.Key, comparer) : keyed.OrderBy(static pair => pair.Key, comparer)).Select(static pair => pair.Item)];
+        try
+        {
+            return [.. (descending ? keyed.OrderByDescending(static pair => pair.Key, comparer) : keyed.OrderBy(static pair => pair.Key, comparer)).Select(static pair => pair.Item)];
+        }
+        catch (InvalidOperationException exception) when (exception.InnerException is JinjaException problem)
+        {
+            throw new JinjaException(problem.Message);
+        }
     }
 
     private Value Folded(Value key, bool caseSensitive) => key is TextValue && !caseSensitive ? OnText(key, static text => text.ToLowerInvariant()) : key;

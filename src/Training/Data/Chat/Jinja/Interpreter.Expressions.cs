@@ -43,7 +43,7 @@ internal sealed partial class Interpreter
     {
         _budget.Spend(200 + 64L * literal.Entries.Count);
         var dict = new DictValue();
-        foreach (var (key, value) in literal.Entries) dict.Entries[Evaluate(key)] = Evaluate(value);
+        foreach (var (key, value) in literal.Entries) dict.Entries[_operations.PayKey(Evaluate(key))] = Evaluate(value);
         return dict;
     }
 

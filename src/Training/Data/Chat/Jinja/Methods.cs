@@ -8,21 +8,28 @@ internal static class Methods
     {
         NamespaceValue space => space.Attributes.GetValueOrDefault(name),
         LoopValue loop => loop.Attribute(name),
-        TextValue text => Bound(name, OfText(text.Value, name, operations, budget)),
-        DictValue dict => Bound(name, OfDict(dict, name, budget)),
+        TextValue text => Bound(name, Paid(text.Value, OfText(text.Value, name, operations, budget), budget)),
+        DictValue dict => Bound(name, OfDict(dict, name, operations, budget)),
         ListValue list => Bound(name, OfList(list, name, operations)),
         _ => null,
     };
 
     private static CallableValue? Bound(string name, Func<Arguments, Value>? method) => method is null ? null : new(name, method);
 
-    private static Func<Arguments, Value>? OfDict(DictValue dict, string name, Budget budget) => name switch
+    private static Func<Arguments, Value>? OfDict(DictValue dict, string name, Operations operations, Budget budget) => name switch
     {
-        "get" => arguments => dict.Entries.GetValueOrDefault(arguments.Need(0, "key")) ?? arguments.Get(1, "default") ?? Value.None,
+        "get" => arguments => dict.Entries.GetValueOrDefault(operations.PayKey(arguments.Need(0, "key"))) ?? arguments.Get(1, "default") ?? Value.None,
         "keys" => _ => Paid(dict, budget, static entry => entry.Key),
         "values" => _ => Paid(dict, budget, static entry => entry.Value),
         "items" => _ => Paid(dict, budget, static entry => Value.Tuple(entry.Key, entry.Value)),
         _ => null,
+    };
+
+    private static Func<Arguments, Value>? Paid(string text, Func<Arguments, Value>? method, Budget budget) => method is null ? null : arguments =>
+    {
+        if (arguments.Get(0, "") is TextValue part) budget.SpendSearch(text, part.Value);
+        else budget.SpendLook(text);
+        return method(arguments);
     };
 
     private static Value Paid(DictValue dict, Budget budget, Func<KeyValuePair<Value, Value>, Value> of)
@@ -101,9 +108,13 @@ internal static class Methods
 
     public static string Capitalize(string text) => text.Length == 0 ? text : char.ToUpperInvariant(text[0]) + text[1..].ToLowerInvariant();
 
-    public static string Title(string text) => string.Create(text.Length, text, static (to, from) =>
+    public static string Title(string text) => Title(text, static before => !char.IsLetter(before));
+
+    /// <param name="text">Text.</param>
+    /// <param name="begins">Whether a word begins after a character: the method and the filter differ in it.</param>
+    public static string Title(string text, Func<char, bool> begins) => string.Create(text.Length, (text, begins), static (to, from) =>
     {
-        for (var i = 0; i < from.Length; i++) to[i] = i > 0 && char.IsLetter(from[i - 1]) ? char.ToLowerInvariant(from[i]) : char.ToUpperInvariant(from[i]);
+        for (var i = 0; i < to.Length; i++) to[i] = i == 0 || from.begins(from.text[i - 1]) ? char.ToUpperInvariant(from.text[i]) : char.ToLowerInvariant(from.text[i]);
     });
 
     public static string Join(string separator, IReadOnlyList<Value> items, Budget budget)
@@ -144,7 +155,8 @@ internal static class Methods
 
     private static long Occurrences(string text, string part, Budget budget)
     {
-        budget.Spend(32 + 32L * (part.Length == 0 ? text.Length : 0) + text.Length / 4);
+        budget.SpendSearch(text, part);
+        if (part.Length == 0) budget.Spend(32L * text.Length);
         if (part.Length == 0) return CodePoints.Count(text) + 1;
         var count = 0;
         for (var at = 0; (at = text.IndexOf(part, at, StringComparison.Ordinal)) >= 0; at += part.Length) count++;

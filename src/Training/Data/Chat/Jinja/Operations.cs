@@ -54,12 +54,13 @@ internal sealed class Operations(Budget budget)
     public bool AreEqual(Value left, Value right)
     {
         budget.Enter();
-        budget.Spend(16);
+        budget.Spend(48);
+        PayKey(left);
         var equal = (left, right) switch
         {
             (UndefinedValue, UndefinedValue) => true,
-            (ListValue one, ListValue two) => one.IsTuple == two.IsTuple && one.Items.Count == two.Items.Count && one.Items.Zip(two.Items).All(pair => AreEqual(pair.First, pair.Second)),
-            (DictValue one, DictValue two) => one.Entries.Count == two.Entries.Count && one.Entries.All(entry => two.Entries.TryGetValue(entry.Key, out var other) && AreEqual(entry.Value, other)),
+            (ListValue one, ListValue two) => one.IsTuple == two.IsTuple && AreEqual(one.Items, two.Items),
+            (DictValue one, DictValue two) => AreEqual(one, two),
             _ => ReferenceEquals(left, right) || KeyComparer.Instance.Equals(left, right),
         };
         budget.Leave();
@@ -70,11 +71,12 @@ internal sealed class Operations(Budget budget)
     public int Order(Value left, Value right)
     {
         budget.Enter();
-        budget.Spend(16);
+        budget.Spend(48);
+        PayKey(left);
         var order = (left, right) switch
         {
             (TextValue one, TextValue two) => string.CompareOrdinal(one.Value, two.Value),
-            (ListValue one, ListValue two) => one.Items.Zip(two.Items, Order).FirstOrDefault(static item => item != 0, one.Items.Count.CompareTo(two.Items.Count)),
+            (ListValue one, ListValue two) => Order(one.Items, two.Items),
             _ when Number(left) is { } one && Number(right) is { } two => one.CompareTo(two),
             _ => throw new JinjaException($"{left.Kind} and {right.Kind} have no order; compare numbers with numbers and strings with strings"),
         };
@@ -87,7 +89,7 @@ internal sealed class Operations(Budget budget)
         TextValue text when item is TextValue part => Find(text.Value, part.Value),
         TextValue => throw new JinjaException($"'in' looks for {item.Kind} in a string; make it a string"),
         ListValue list => list.Items.Any(one => AreEqual(one, item)),
-        DictValue dict => dict.Entries.ContainsKey(item),
+        DictValue dict => dict.Entries.ContainsKey(PayKey(item)),
         UndefinedValue => false,
         _ => throw new JinjaException($"'in' cannot look into {container.Kind}"),
     };
@@ -114,6 +116,7 @@ internal sealed class Operations(Budget budget)
 
     public Value Item(Value of, Value key)
     {
+        PayKey(key);
         if (of is UndefinedValue missing) throw new JinjaException($"an item is asked of {missing.What}; test it with 'is defined' first");
         switch (of)
         {
@@ -162,6 +165,40 @@ internal sealed class Operations(Budget budget)
 
     public static double? Number(Value value) => value is FloatValue number ? number.Value : Whole(value);
 
+    /// <summary>Pays for the hash or the comparison of a key.</summary>
+    public Value PayKey(Value key)
+    {
+        if (key is TextValue text) budget.SpendLook(text.Value);
+        return key;
+    }
+
+    private bool AreEqual(IReadOnlyList<Value> one, IReadOnlyList<Value> two)
+    {
+        if (one.Count != two.Count) return false;
+        for (var i = 0; i < one.Count; i++)
+            if (!AreEqual(one[i], two[i])) return false;
+        return true;
+    }
+
+    private bool AreEqual(DictValue one, DictValue two)
+    {
+        if (one.Entries.Count != two.Entries.Count) return false;
+        for (var i = 0; i < one.Entries.Count; i++)
+        {
+            var (key, value) = one.Entries.GetAt(i);
+            if (!two.Entries.TryGetValue(PayKey(key), out var other) || !AreEqual(value, other)) return false;
+        }
+
+        return true;
+    }
+
+    private int Order(IReadOnlyList<Value> one, IReadOnlyList<Value> two)
+    {
+        for (var i = 0; i < one.Count && i < two.Count; i++)
+            if (Order(one[i], two[i]) is not 0 and var order) return order;
+        return one.Count.CompareTo(two.Count);
+    }
+
     private static string Shown(Value key) => key is TextValue text ? $"\"{(text.Value.Length > 40 ? text.Value[..40] : text.Value).ReplaceLineEndings(" ")}\"" : Number(key) is { } number ? number.ToString(CultureInfo.InvariantCulture) : key.Kind;
 
     private static IEnumerable<int> Places(int count, long? start, long? stop, long step)
@@ -189,7 +226,7 @@ internal sealed class Operations(Budget budget)
 
     private bool Find(string text, string part)
     {
-        budget.Spend(text.Length / 4);
+        budget.SpendSearch(text, part);
         return text.Contains(part, StringComparison.Ordinal);
     }
 

@@ -19,7 +19,7 @@ internal sealed partial class Parser(IReadOnlyList<Token> tokens)
     private List<Statement> Body(params ReadOnlySpan<string> until)
     {
         if (++_depth > MaxDepth) throw new JinjaException($"blocks and brackets nest deeper than {MaxDepth} levels; take them apart");
-        var (body, opened) = (new List<Statement>(), Line);
+        var (body, opened) = (new List<Statement>(), tokens[Math.Max(0, _next - 1)].Line);
         while (true)
         {
             var token = Take();
