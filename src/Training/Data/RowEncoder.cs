@@ -60,7 +60,7 @@ internal sealed class RowEncoder(Tokenizer tokenizer, int maxTokens, Func<ChatTe
     // Up to the end of the turn: what follows it says nothing about it.
     private List<(int[] Ids, int Start)> Chats(Example example, IReadOnlyList<string> candidates) => [.. candidates.Select(candidate =>
     {
-        var (ids, spans) = Whole(example with { Completion = candidate }, $"line {example.Line} with the completion \"{candidate}\"");
+        var (ids, spans) = Whole(example with { Completion = candidate }, $"line {example.Line} with another label's completion");
         return (ids[..spans[^1].To], spans[^1].From);
     })];
 

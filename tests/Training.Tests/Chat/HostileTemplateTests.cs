@@ -115,6 +115,23 @@ public sealed class HostileTemplateTests
         Assert.True(Fuzz.Count < Samples.Length || read > 0, $"{read} read, {refused} refused");
     }
 
+    [Fact]
+    public void Every_composed_template_gives_a_text_or_one_line()
+    {
+        for (var i = 0; i < Fuzz.Count; i++)
+        {
+            var template = new TemplateComposer(new Random(i)).Compose();
+            try
+            {
+                AssertCheap(template);
+            }
+            catch (Exception exception)
+            {
+                Assert.Fail($"template {i}: {exception}\n{template}");
+            }
+        }
+    }
+
     private static void AssertCheap(string template)
     {
         var (allocated, clock) = (GC.GetAllocatedBytesForCurrentThread(), Stopwatch.StartNew());

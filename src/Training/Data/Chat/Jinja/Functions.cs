@@ -15,7 +15,7 @@ internal static class Functions
         new("range", arguments => Range(arguments, budget)),
         new("dict", arguments => Dict(arguments, budget)),
         new("namespace", arguments => Namespace(arguments, budget)),
-        new("raise_exception", static arguments => throw new JinjaException($"the template refuses the conversation: {OneLine(arguments.Text(0, "message"))}")),
+        new("raise_exception", static arguments => throw new JinjaException($"the template refuses the conversation: {arguments.Text(0, "message")}")),
         new("strftime_now", arguments => Value.Of(Strftime(now, arguments.Text(0, "format"), budget))),
     ]).ToDictionary(static function => function.Name, static function => (Value)function, StringComparer.Ordinal);
 
@@ -73,6 +73,4 @@ internal static class Functions
         'j' => $"'{now.DayOfYear:000}'",
         _ => throw new JinjaException($"strftime_now does not know %{(char.IsAsciiLetterOrDigit(letter) ? letter : '?')}; use for example %d %b %Y"),
     }, CultureInfo.InvariantCulture);
-
-    private static string OneLine(string message) => (message.Length > 500 ? message[..500] : message).ReplaceLineEndings(" ");
 }

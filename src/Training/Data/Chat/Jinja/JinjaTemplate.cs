@@ -11,6 +11,7 @@ internal sealed class JinjaTemplate
     private const int MaxLength = 1 << 18;
     private const long BaseBudgetBytes = 24 << 20;
     private const int BudgetBytesPerInputCharacter = 64;
+    private const int MaxMessageLength = 800;
     private readonly Func<int, string> _place;
     private readonly IReadOnlyList<Statement> _statements;
 
@@ -32,7 +33,7 @@ internal sealed class JinjaTemplate
         }
         catch (JinjaException problem)
         {
-            throw new BadInputException($"{place(parser?.Line ?? line)}: {problem.Message}", problem);
+            throw Refusal(place(parser?.Line ?? line), problem);
         }
     }
 
@@ -52,7 +53,14 @@ internal sealed class JinjaTemplate
         }
         catch (JinjaException problem)
         {
-            throw new BadInputException($"{_place(interpreter.Line)}: {problem.Message}", problem);
+            throw Refusal(_place(interpreter.Line), problem);
         }
+    }
+
+    // Names and texts of the template may stand in it: one line, and not a long one.
+    private static BadInputException Refusal(string place, JinjaException problem)
+    {
+        var message = problem.Message.ReplaceLineEndings(" ");
+        return new($"{place}: {(message.Length > MaxMessageLength ? message[..MaxMessageLength] + "..." : message)}", problem);
     }
 }
