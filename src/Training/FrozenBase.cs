@@ -1,5 +1,6 @@
 using FedRLora.Abstractions;
 using FedRLora.Training.Data;
+using FedRLora.Training.Data.Chat;
 using FedRLora.Training.Data.Tokenizers;
 using FedRLora.Training.Models;
 using static TorchSharp.torch;
@@ -7,7 +8,7 @@ using static TorchSharp.torch;
 namespace FedRLora.Training;
 
 /// <summary>A model folder in memory: one for all clients on a device, read-only.</summary>
-internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer) : IDisposable
+internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer, Lazy<ChatTemplate?> chat) : IDisposable
 {
     public CausalLanguageModel Model { get; } = model;
 
@@ -16,6 +17,10 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer)
     /// <summary>Tokens that end a text: the configuration's, the tokenizer's and those of <c>generation_config.json</c>.</summary>
     public IReadOnlySet<int> EndIds { get; private init; } = new HashSet<int>();
 
+    /// <summary>The folder's chat template, read when it is first asked for; null where it has none.</summary>
+    /// <exception cref="BadInputException">The template is not valid.</exception>
+    public ChatTemplate? Chat => chat.Value;
+
     /// <summary>Checks the folder as a whole, then loads the weights.</summary>
     /// <exception cref="BadInputException">The folder is not usable.</exception>
     public static FrozenBase Load(string folder, Device device)
@@ -23,7 +28,7 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer)
         var tokenizer = Check(folder);
         var model = ModelRegistry.Load(folder, device, ScalarType.Float32);
         int[] own = tokenizer.EndId is { } end ? [end] : [];
-        return new(model, tokenizer) { EndIds = own.Concat(model.Config.EndIds).Concat(GenerationEndIds(folder)).ToHashSet() };
+        return new(model, tokenizer, new(() => ChatTemplate.Find(folder))) { EndIds = own.Concat(model.Config.EndIds).Concat(GenerationEndIds(folder)).ToHashSet() };
     }
 
     /// <summary>Checks everything that <see cref="Load"/> needs, without reading a tensor.</summary>
@@ -40,7 +45,7 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer)
     }
 
     /// <summary>Rows to token ids, within what the model takes.</summary>
-    public RowEncoder Encoder(int maxTokens) => new(Tokenizer, Math.Min(maxTokens, Model.Config.MaxPositions));
+    public RowEncoder Encoder(int maxTokens) => new(Tokenizer, Math.Min(maxTokens, Model.Config.MaxPositions), () => Chat);
 
     /// <summary>The adaptable layers of a model folder, from its <c>config.json</c> alone.</summary>
     /// <exception cref="BadInputException">The configuration is missing or not implemented.</exception>

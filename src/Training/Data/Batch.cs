@@ -19,10 +19,9 @@ internal sealed record Batch(long[] Ids, int Rows, int Length, long[] LossRows, 
         for (var i = 0; i < rows.Count; i++)
         {
             var row = rows[i];
-            for (var j = 0; j < row.Ids.Length; j++)
+            for (var j = 0; j < row.Ids.Length; j++) ids[i * length + j] = row.Ids[j];
+            foreach (var j in row.LossPlaces)
             {
-                ids[i * length + j] = row.Ids[j];
-                if (j < row.Start) continue;
                 lossRows.Add(i * length + j - 1);
                 targets.Add(row.Ids[j]);
             }

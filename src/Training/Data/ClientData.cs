@@ -25,7 +25,7 @@ internal sealed record TestRows(IReadOnlyList<Example> Examples, IReadOnlyList<E
         ? (double)Examples.GroupBy(static example => example.Label, StringComparer.Ordinal).Max(static group => group.Count()) / Examples.Count
         : null;
 
-    public long SizeBytes => Rows.Sum(static row => 48L + sizeof(int) * row.Ids.Length) + Examples.Sum(static example => 2L * (example.Prompt.Length + example.Completion.Length));
+    public long SizeBytes => Rows.Sum(static row => 48L + sizeof(int) * row.Ids.Length) + Examples.Sum(static example => example.SizeBytes);
 }
 
 /// <summary>Reads and encodes a client's files.</summary>

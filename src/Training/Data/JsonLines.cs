@@ -1,5 +1,7 @@
 using System.Text.Json;
 using FedRLora.Abstractions;
+using FedRLora.Training.Data.Chat;
+using FedRLora.Training.Data.Chat.Jinja;
 
 namespace FedRLora.Training.Data;
 
@@ -8,12 +10,18 @@ namespace FedRLora.Training.Data;
 /// <param name="Completion">What is learned.</param>
 /// <param name="Label">What is scored; null where rows carry none.</param>
 /// <param name="Line">Its line in the file, from 1.</param>
-internal sealed record Example(string Prompt, string Completion, string? Label, int Line);
+internal sealed record Example(string Prompt, string Completion, string? Label, int Line)
+{
+    /// <summary>Where the row is a conversation: the prompt is empty then, and the completion is the last message that is learned.</summary>
+    public Conversation? Chat { get; init; }
 
-/// <summary>JSON Lines with prompt and completion (and label), or text and label.</summary>
+    public long SizeBytes => 2L * (Prompt.Length + Completion.Length) + 8 * (Chat?.Length ?? 0);
+}
+
+/// <summary>JSON Lines with prompt and completion (and label), text and label, or messages (and tools, and label).</summary>
 internal static class JsonLines
 {
-    private const string Expected = "expected one object with \"prompt\" and \"completion\", or \"text\" and \"label\"";
+    private const string Expected = "expected one object with \"prompt\" and \"completion\", \"text\" and \"label\", or \"messages\"";
 
     /// <summary>Reads rows from <paramref name="offset"/> on; lines after the last one taken are not looked at.</summary>
     /// <exception cref="BadInputException">The file cannot be read, has too few rows, or a line is not valid; file and line are named.</exception>
@@ -61,16 +69,29 @@ internal static class JsonLines
             var label = Label(root, path, line);
             if (Text(root, "prompt", path, line) is { } prompt)
                 return new(prompt, Text(root, "completion", path, line) ?? throw Missing("prompt", "completion", path, line), label, line);
+            if (root.TryGetProperty("messages", out var messages)) return OfChat(Conversation.Read(messages, root.TryGetProperty("tools", out var tools) ? tools : null), label, line);
             if (Text(root, "text", path, line) is { } content)
                 return new(content, label ?? throw Missing("text", "label", path, line), label, line);
             var keys = string.Join(", ", root.EnumerateObject().Select(static property => property.Name).Take(5));
             throw new BadInputException($"{path}:{line}: found an object with {(keys.Length == 0 ? "no keys" : $"the keys {keys}")}; {Expected}");
+        }
+        catch (JinjaException exception)
+        {
+            throw new BadInputException($"{path}:{line}: {exception.Message}", exception);
+        }
+        catch (InvalidOperationException exception)
+        {
+            throw new BadInputException($"{path}:{line}: a string has half of a character written as \\u...; {Expected}", exception);
         }
         catch (JsonException exception)
         {
             throw new BadInputException($"{path}:{line}: not valid JSON at byte {exception.BytePositionInLine}; {Expected}", exception);
         }
     }
+
+    private static Example OfChat(Conversation conversation, string? label, int line) => conversation.LearnedTurns.Any()
+        ? new("", conversation.Answer, label, line) { Chat = conversation }
+        : throw new JinjaException("\"messages\" has no message of the assistant to learn; end it with one whose weight is not 0");
 
     private static string? Text(JsonElement root, string key, string path, int line)
     {

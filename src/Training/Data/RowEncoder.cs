@@ -1,16 +1,8 @@
 using FedRLora.Abstractions;
+using FedRLora.Training.Data.Chat;
 using FedRLora.Training.Data.Tokenizers;
 
 namespace FedRLora.Training.Data;
-
-/// <summary>A row as token ids; the loss is on <c>Ids[Start..]</c>.</summary>
-/// <param name="Ids">Prompt and completion.</param>
-/// <param name="Start">First completion token; at least 1, because nothing predicts a text's first token.</param>
-internal sealed record EncodedRow(int[] Ids, int Start)
-{
-    /// <summary>Tokens that carry loss.</summary>
-    public int LossTokens => Ids.Length - Start;
-}
 
 /// <summary>A prompt with the tails that its label candidates give it.</summary>
 /// <param name="Prefix">What all candidates share.</param>
@@ -20,36 +12,68 @@ internal sealed record EncodedRow(int[] Ids, int Start)
 internal sealed record CandidateRow(int[] Prefix, int[][] Tails, int[] LossFrom, int Own);
 
 /// <summary>
-/// Text to token ids. The text is <c>prompt + " " + completion</c>; completion tokens are what follows the longest common prefix of
-/// the ids of the prompt and of the whole text, plus the end token where the tokenizer has one. What exceeds the limit is taken from
-/// the front of the prompt, after its begin token, then from the end of the completion.
+/// Rows to token ids. The text is <c>prompt + " " + completion</c>; completion tokens are what follows the longest common prefix of
+/// the ids of the prompt and of the whole text, plus the end token where the tokenizer has one. A conversation is written by the model's
+/// chat template, as <see cref="ChatRows"/> says. What exceeds the limit is taken from what follows the last turn that is learned, then
+/// from the front, after the begin token, up to that turn, then from its end.
 /// </summary>
-internal sealed class RowEncoder(Tokenizer tokenizer, int maxTokens)
+/// <param name="tokenizer">The model's.</param>
+/// <param name="maxTokens">The limit.</param>
+/// <param name="chat">The model's chat template, asked for at the first conversation.</param>
+internal sealed class RowEncoder(Tokenizer tokenizer, int maxTokens, Func<ChatTemplate?>? chat = null)
 {
     /// <summary>Encodes a row of a file.</summary>
-    /// <exception cref="BadInputException">The row has no token to learn.</exception>
+    /// <exception cref="BadInputException">The row has no token to learn, or the model cannot write it.</exception>
     public EncodedRow Encode(Example example, string path)
     {
-        var (ids, start) = WholeText(example.Prompt, tokenizer.Encode(example.Prompt, addSpecialTokens: true), example.Completion);
+        var place = $"{path}:{example.Line}";
+        var (ids, spans) = Whole(example, place);
+        if (spans.Count > 0 && ids.Length > maxTokens) ids = ids[..spans[^1].To];
+        var start = spans.Count > 0 ? spans[^1].From : 0;
         var kept = start > 0 && ids[0] == tokenizer.BeginId ? 1 : 0;
         var prefix = Shorten(ids[..start], Math.Max(kept, maxTokens - (ids.Length - start)));
         int[] row = [.. prefix, .. ids.Skip(start).Take(maxTokens - prefix.Length)];
-        var first = Math.Max(1, prefix.Length);
-        return row.Length > first ? new(row, first) : throw new BadInputException($"{path}:{example.Line}: the row has no token to learn; give it a completion");
+        var removed = start - prefix.Length;
+        var left = spans.Select(span => new LossSpan(Math.Max(1, span.From - removed), Math.Min(row.Length, span.To - removed))).Where(static span => span.From < span.To).ToList();
+        return left.Count > 0 ? new(row, left) : throw new BadInputException($"{place}: the row has no token to learn; give it a completion");
     }
 
-    /// <summary>Encodes a prompt with every candidate as its completion.</summary>
-    public CandidateRow Encode(string prompt, IReadOnlyList<string> candidates, int own)
+    /// <summary>Encodes a row with every candidate as its completion.</summary>
+    public CandidateRow Encode(Example example, IReadOnlyList<string> candidates, int own)
     {
-        var promptIds = tokenizer.Encode(prompt, addSpecialTokens: true);
-        var texts = candidates.Select(candidate => WholeText(prompt, promptIds, candidate)).ToList();
-        var shared = texts.Min(static text => text.Start);
+        var texts = example.Chat is null ? Texts(example.Prompt, candidates) : Chats(example, candidates);
+        var shared = texts.Min(text => Math.Min(text.Start, texts[0].Ids.AsSpan().CommonPrefixLength(text.Ids)));
         var longest = Math.Min(maxTokens - 1, texts.Max(text => text.Ids.Length - shared));
         return new(
             Shorten(texts[0].Ids[..shared], maxTokens - longest),
             [.. texts.Select(text => text.Ids[shared..Math.Min(text.Ids.Length, shared + longest)])],
             [.. texts.Select(text => text.Start - shared)],
             own);
+    }
+
+    private List<(int[] Ids, int Start)> Texts(string prompt, IReadOnlyList<string> candidates)
+    {
+        var promptIds = tokenizer.Encode(prompt, addSpecialTokens: true);
+        return [.. candidates.Select(candidate => WholeText(prompt, promptIds, candidate))];
+    }
+
+    // Up to the end of the turn: what follows it says nothing about it.
+    private List<(int[] Ids, int Start)> Chats(Example example, IReadOnlyList<string> candidates) => [.. candidates.Select(candidate =>
+    {
+        var (ids, spans) = Whole(example with { Completion = candidate }, $"line {example.Line} with another label's completion");
+        return (ids[..spans[^1].To], spans[^1].From);
+    })];
+
+    private (int[] Ids, IReadOnlyList<LossSpan> Spans) Whole(Example example, string place)
+    {
+        if (example.Chat is { } conversation)
+        {
+            var template = chat?.Invoke() ?? throw new BadInputException($"{place}: the row has \"messages\" and the model no chat template; put the model's chat_template.jinja into its folder, or write rows with \"prompt\" and \"completion\"");
+            return new ChatRows(tokenizer, template).Encode(conversation.WithAnswer(example.Completion), place);
+        }
+
+        var (ids, start) = WholeText(example.Prompt, tokenizer.Encode(example.Prompt, addSpecialTokens: true), example.Completion);
+        return (ids, [new(start, ids.Length)]);
     }
 
     private (int[] Ids, int Start) WholeText(string prompt, int[] promptIds, string completion)

@@ -24,7 +24,7 @@ internal sealed class Accuracy : IMetric
         var (right, tokens, loss) = (0, 0L, 0.0);
         foreach (var piece in test.Chunk(RowsPerPiece))
         {
-            var candidates = piece.Select(example => rows.Encoder.Encode(example.Prompt, labels, indexOf[example.Completion])).ToList();
+            var candidates = piece.Select(example => rows.Encoder.Encode(example, labels, indexOf[example.Completion])).ToList();
             var sequences = candidates.SelectMany((row, i) => Sequences(row, i * labels.Count));
             var sums = LogLikelihood.Sums(rows.Base.Model, rows.Adapters, sequences, piece.Length * labels.Count, cancellationToken);
             for (var i = 0; i < piece.Length; i++)

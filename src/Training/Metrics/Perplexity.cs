@@ -15,7 +15,7 @@ internal sealed class Perplexity : IMetric
     internal static double Loss(ScoredRows rows, CancellationToken cancellationToken)
     {
         var sequences = rows.Test.Rows.Select(static (row, slot) => new ScoredSequence(
-            row.Ids, [.. Enumerable.Range(row.Start, row.LossTokens).Select(place => (place - 1, row.Ids[place], slot))]));
+            row.Ids, [.. row.LossPlaces.Select(place => (place - 1, row.Ids[place], slot))]));
         var sums = LogLikelihood.Sums(rows.Base.Model, rows.Adapters, sequences, rows.Test.Rows.Count, cancellationToken);
         return -sums.Sum() / rows.Test.Rows.Sum(static row => row.LossTokens);
     }

@@ -30,7 +30,7 @@ public sealed class JsonLinesTests : IDisposable
     [InlineData("[1]", "found an array; expected one object with")]
     [InlineData("""{"prompt":"a"}""", "found \"prompt\" without \"completion\"")]
     [InlineData("""{"text":"a"}""", "found \"text\" without \"label\"")]
-    [InlineData("""{"messages":[]}""", "found an object with the keys messages; expected")]
+    [InlineData("""{"turns":[]}""", "found an object with the keys turns; expected")]
     [InlineData("""{"prompt":5,"completion":"c"}""", "\"prompt\" is a number; make it a string")]
     [InlineData("""{"prompt":"a","completion":"c","label":[]}""", "\"label\" is an array")]
     public async Task A_bad_line_is_named_with_what_was_found(string line, string expected)

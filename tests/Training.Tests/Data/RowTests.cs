@@ -25,11 +25,11 @@ public sealed class RowTests : IDisposable
     [Fact]
     public void Candidates_share_their_prompt()
     {
-        var row = Encoder(20).Encode("ab", ["c", "cd"], 1);
+        var row = Encoder(20).Encode(new Example("ab", "c", null, 1), ["c", "cd"], 1);
         Assert.Equal([1, 3, 4], row.Prefix);
         Assert.Equal([[29, 5, 2], [29, 5, 6, 2]], row.Tails);
         Assert.Equal([0, 0], row.LossFrom);
-        Assert.Equal([1, 4], Encoder(6).Encode("ab", ["c", "cd"], 1).Prefix);
+        Assert.Equal([1, 4], Encoder(6).Encode(new Example("ab", "c", null, 1), ["c", "cd"], 1).Prefix);
     }
 
     [Fact]

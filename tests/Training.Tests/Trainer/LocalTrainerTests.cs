@@ -94,7 +94,7 @@ public sealed class LocalTrainerTests : IDisposable
 
         var results = await trainer.TrainAsync(await TinyFederation.GroupAsync(trainer, _tiny.Plan(), "one", "two"));
 
-        Assert.Equal($"{Path.Combine(_tiny.Root, "one.train.jsonl")}:7: found \"prompt\" without \"completion\"; expected one object with \"prompt\" and \"completion\", or \"text\" and \"label\"", results[0].Failure);
+        Assert.Equal($"{Path.Combine(_tiny.Root, "one.train.jsonl")}:7: found \"prompt\" without \"completion\"; expected one object with \"prompt\" and \"completion\", \"text\" and \"label\", or \"messages\"", results[0].Failure);
         Assert.Null(results[1].Failure);
     }
 

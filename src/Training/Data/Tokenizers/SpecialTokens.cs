@@ -11,22 +11,34 @@ internal sealed record SpecialTokens(SpecialToken Begin, SpecialToken End, Speci
 {
     private static readonly string[] Keys = ["bos_token", "eos_token", "pad_token"];
 
+    // What chat templates may ask for besides.
+    private static readonly string[] OtherKeys = ["unk_token", "sep_token", "cls_token", "mask_token"];
+
     public static SpecialTokens Load(string folder)
     {
-        var (first, second) = (Read(Path.Combine(folder, "tokenizer_config.json")), Read(Path.Combine(folder, "special_tokens_map.json")));
+        var (first, second) = (Read(Path.Combine(folder, "tokenizer_config.json"), Keys), Read(Path.Combine(folder, "special_tokens_map.json"), Keys));
         var ids = ReadIds(Path.Combine(folder, "config.json"));
         SpecialToken Token(string key) => new(first.GetValueOrDefault(key) ?? second.GetValueOrDefault(key), ids.TryGetValue(key, out var id) ? id : null);
         return new SpecialTokens(Token("bos_token"), Token("eos_token"), Token("pad_token"));
     }
 
-    private static Dictionary<string, string> Read(string path)
+    /// <summary>Every token with a role by its key, <c>bos_token</c> and so on, as spelled in the same files but <c>config.json</c>.</summary>
+    /// <exception cref="BadInputException">A file is not valid.</exception>
+    public static IReadOnlyDictionary<string, string> Spellings(string folder)
+    {
+        var spellings = Read(Path.Combine(folder, "special_tokens_map.json"), [.. Keys, .. OtherKeys]);
+        foreach (var (key, spelling) in Read(Path.Combine(folder, "tokenizer_config.json"), [.. Keys, .. OtherKeys])) spellings[key] = spelling;
+        return spellings;
+    }
+
+    private static Dictionary<string, string> Read(string path, IReadOnlyList<string> keys)
     {
         var spellings = new Dictionary<string, string>(StringComparer.Ordinal);
         if (!File.Exists(path)) return spellings;
         try
         {
             using var document = JsonDocument.Parse(File.ReadAllText(path));
-            foreach (var key in Keys)
+            foreach (var key in keys)
             {
                 if (!document.RootElement.TryGetProperty(key, out var value)) continue;
                 // Either the spelling, or a whole added token with its spelling as content.

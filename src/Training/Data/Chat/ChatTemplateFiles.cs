@@ -1,0 +1,79 @@
+using System.Text.Json;
+using FedRLora.Abstractions;
+using FedRLora.Training.Data.Chat.Jinja;
+using FedRLora.Training.Data.Tokenizers;
+
+namespace FedRLora.Training.Data.Chat;
+
+/// <summary>Where a model folder keeps its chat template.</summary>
+internal static class ChatTemplateFiles
+{
+    private const string Key = "chat_template";
+    private const string ToolUse = "tool_use";
+
+    public static ChatTemplate? Read(string folder)
+    {
+        var file = Path.Combine(folder, "chat_template.jinja");
+        if (File.Exists(file)) return Template(folder, FromFile(file), FromFileOrNull(Path.Combine(folder, "additional_chat_templates", ToolUse + ".jinja")));
+        foreach (var name in (string[])["tokenizer_config.json", "chat_template.json"])
+        {
+            var path = Path.Combine(folder, name);
+            if (File.Exists(path) && FromJson(path) is { } found) return Template(folder, found.Default, found.ToolUse);
+        }
+
+        return null;
+    }
+
+    private static ChatTemplate Template(string folder, JinjaTemplate standard, JinjaTemplate? withTools) => new(standard, withTools, SpecialTokens.Spellings(folder));
+
+    private static JinjaTemplate? FromFileOrNull(string path) => File.Exists(path) ? FromFile(path) : null;
+
+    private static JinjaTemplate FromFile(string path) => JinjaTemplate.Parse(TextOf(path), line => $"{path}:{line}");
+
+    private static (JinjaTemplate Default, JinjaTemplate? ToolUse)? FromJson(string path)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(TextOf(path));
+            if (document.RootElement.ValueKind != JsonValueKind.Object || !document.RootElement.TryGetProperty(Key, out var value) || value.ValueKind == JsonValueKind.Null) return null;
+            if (value.ValueKind == JsonValueKind.String) return (Parse(value.GetString()!, Key), null);
+            if (value.ValueKind != JsonValueKind.Array) throw new BadInputException($"{path}: {Key} is {value.ValueKind}; make it a template, or a list of objects with name and template");
+            var named = Named(value, path);
+            return named.TryGetValue("default", out var standard) || (named.Count == 1 && named.Values.Single() is var only && (standard = only) is not null)
+                ? (Parse(standard, "the default " + Key), named.TryGetValue(ToolUse, out var tools) ? Parse(tools, $"the {ToolUse} {Key}") : null)
+                : throw new BadInputException($"{path}: {Key} has {named.Count} templates and none is named default; name one so");
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        {
+            throw new BadInputException($"{path}: not valid JSON: {exception.Message.ReplaceLineEndings(" ")}", exception);
+        }
+
+        JinjaTemplate Parse(string text, string what) => JinjaTemplate.Parse(text, line => $"{path}: line {line} of {what}");
+    }
+
+    private static Dictionary<string, string> Named(JsonElement list, string path)
+    {
+        var named = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (var item in list.EnumerateArray())
+        {
+            var isPair = item.ValueKind == JsonValueKind.Object && item.TryGetProperty("name", out var name) && name.ValueKind == JsonValueKind.String
+                && item.TryGetProperty("template", out var template) && template.ValueKind == JsonValueKind.String;
+            if (!isPair) throw new BadInputException($"{path}: item {named.Count + 1} of {Key} has no name and template; give it both as strings");
+            named[item.GetProperty("name").GetString()!] = item.GetProperty("template").GetString()!;
+        }
+
+        return named;
+    }
+
+    private static string TextOf(string path)
+    {
+        try
+        {
+            return File.ReadAllText(path);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
+        }
+    }
+}

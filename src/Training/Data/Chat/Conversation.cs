@@ -1,0 +1,81 @@
+using System.Text.Json;
+using FedRLora.Training.Data.Chat.Jinja;
+
+namespace FedRLora.Training.Data.Chat;
+
+/// <summary>Messages as they were written, and the tools that the assistant may call.</summary>
+public sealed class Conversation
+{
+    private readonly IReadOnlyList<DictValue> _messages;
+    private readonly Value _tools;
+
+    private Conversation(IReadOnlyList<DictValue> messages, Value tools, long length) => (_messages, _tools, Length) = (messages, tools, length);
+
+    /// <summary>Characters of its JSON, about.</summary>
+    public long Length { get; }
+
+    /// <summary>How many messages there are.</summary>
+    public int Count => _messages.Count;
+
+    /// <summary>Places of the assistant's messages.</summary>
+    internal IEnumerable<int> AssistantTurns => Enumerable.Range(0, Count).Where(place => _messages[place]["role"] is TextValue { Value: "assistant" });
+
+    /// <summary>Those that loss is on: their <c>weight</c> is not 0.</summary>
+    internal IEnumerable<int> LearnedTurns => AssistantTurns.Where(place => _messages[place]["weight"] is not (IntValue { Value: 0 } or FloatValue { Value: 0 }));
+
+    /// <summary>The last learned message as text: what evaluation asks for. Empty where it only calls tools.</summary>
+    internal string Answer => _messages[LearnedTurns.Last()]["content"] is TextValue text ? text.Value : "";
+
+    internal bool HasTools => _tools is ListValue { Items.Count: > 0 };
+
+    internal IEnumerable<KeyValuePair<string, Value>> Variables =>
+        [new("messages", Value.List(_messages)), new("tools", HasTools ? _tools : Value.None), new("documents", Value.None)];
+
+    /// <summary>Messages of plain text, for a program that talks.</summary>
+    public static Conversation Of(params IEnumerable<(string Role, string Content)> messages)
+    {
+        var list = messages.Select(static message => Message(("role", Value.Of(message.Role)), ("content", Value.Of(message.Content)))).ToList();
+        return new(list, Value.None, list.Sum(static message => 32L + ((TextValue)message["content"]!).Value.Length));
+    }
+
+    /// <summary>Reads the values of the keys <c>messages</c> and <c>tools</c>.</summary>
+    /// <exception cref="JinjaException">What is wrong with them.</exception>
+    internal static Conversation Read(JsonElement messages, JsonElement? tools)
+    {
+        if (messages.ValueKind != JsonValueKind.Array || messages.GetArrayLength() == 0) throw new JinjaException("\"messages\" has no messages; make it a list of objects with \"role\" and \"content\"");
+        var list = new List<DictValue>();
+        foreach (var element in messages.EnumerateArray())
+        {
+            var name = $"message {list.Count + 1}";
+            if (JsonText.Read(element) is not DictValue message) throw new JinjaException($"{name} is no object; make it {{\"role\": ..., \"content\": ...}}");
+            if (message["role"] is not TextValue { Value.Length: > 0 }) throw new JinjaException($"{name} has no \"role\"; give it one, for example \"user\" or \"assistant\"");
+            if (message["content"] is null && message["tool_calls"] is null) throw new JinjaException($"{name} has no \"content\"; give it one");
+            if (message["weight"] is { } weight and not (IntValue { Value: 0 or 1 } or FloatValue { Value: 0 or 1 })) throw new JinjaException($"{name} has a \"weight\" that is {weight.Kind}; make it 0 (no loss on it) or 1");
+            list.Add(message);
+        }
+
+        var offered = tools is { } given ? JsonText.Read(given) : Value.None;
+        if (offered is not (NoneValue or ListValue)) throw new JinjaException("\"tools\" is no list; make it a list of objects");
+        return new(list, offered, messages.GetRawText().Length + (tools?.GetRawText().Length ?? 0));
+    }
+
+    /// <summary>The first messages, with the same tools.</summary>
+    internal Conversation First(int count) => new([.. _messages.Take(count)], _tools, Length);
+
+    /// <summary>With another text as the last learned message.</summary>
+    internal Conversation WithAnswer(string answer)
+    {
+        if (Answer == answer) return this;
+        var place = LearnedTurns.Last();
+        var message = Message([.. _messages[place].Entries.Select(static entry => (((TextValue)entry.Key).Value, entry.Value))]);
+        message.Entries[Value.Of("content")] = Value.Of(answer);
+        return new([.. _messages.Take(place), message, .. _messages.Skip(place + 1)], _tools, Length + answer.Length);
+    }
+
+    private static DictValue Message(params ReadOnlySpan<(string Key, Value Value)> entries)
+    {
+        var message = new DictValue();
+        foreach (var (key, value) in entries) message.Entries[Value.Of(key)] = value;
+        return message;
+    }
+}
