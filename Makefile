@@ -10,8 +10,9 @@ demo:
 test:
 	eng/test.sh
 
-# The long forms: twenty kills instead of three.
+# The long forms: twenty kills instead of three, twenty thousand mutations of each kind of file instead of some hundred.
 soak:
+	FEDRLORA_FUZZ=20000 dotnet test tests/Training.Tests -c Release --nologo --filter "FullyQualifiedName~Fuzz|FullyQualifiedName~Hostile|FullyQualifiedName~mutated"
 	FEDRLORA_KILLS=20 dotnet test tests/EndToEnd.Tests -c Release --nologo --filter KilledRunTests --logger "console;verbosity=detailed"
 
 # Rounds without training for 100, 1,000 and 10,000 clients, beside plain file I/O of the same bytes.

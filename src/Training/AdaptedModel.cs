@@ -4,6 +4,7 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Data;
+using FedRLora.Training.Data.Chat;
 using FedRLora.Training.Data.Tokenizers;
 using FedRLora.Training.Metrics;
 using FedRLora.Training.Models;
@@ -53,16 +54,37 @@ public sealed class AdaptedModel : IDisposable
         return await _lane.RunAsync(() => WithAdapter(adapters => Scoring.Of(new ScoredRows(_base, adapters, encoder, rows, evaluation), data, cancellationToken)), 0, cancellationToken);
     }
 
+    /// <summary>Answers a message through the model's chat template.</summary>
+    /// <param name="message">What the user says.</param>
+    /// <param name="sampling">As in <see cref="ContinueAsync"/>.</param>
+    /// <param name="write">As in <see cref="ContinueAsync"/>.</param>
+    /// <param name="cancellationToken">Looked at before each token.</param>
+    /// <exception cref="BadInputException">The folder has no template, or the message leaves no room.</exception>
+    public Task AnswerAsync(string message, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken = default)
+    {
+        var template = _base.Chat ?? throw new BadInputException("--chat: the model folder has no chat template; add chat_template.jinja, or tokenizer_config.json with chat_template");
+        return GoOnAsync(_base.Tokenizer.Encode(template.Render(Conversation.Of(("user", message)), addGenerationPrompt: true).Text, addSpecialTokens: false), sampling, write, cancellationToken);
+    }
+
     /// <summary>Continues a prompt, up to an end token of the model or a stop text.</summary>
     /// <param name="prompt">The text to go on from; special tokens are added as the tokenizer does.</param>
     /// <param name="sampling">How tokens are chosen and what else ends the text.</param>
     /// <param name="write">Gets the text piece by piece, on another thread; the pieces together are the continuation.</param>
     /// <param name="cancellationToken">Looked at before each token.</param>
     /// <exception cref="BadInputException">The prompt is empty or leaves no room.</exception>
-    public Task ContinueAsync(string prompt, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken = default)
+    public Task ContinueAsync(string prompt, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken = default) =>
+        GoOnAsync(_base.Tokenizer.Encode(prompt, addSpecialTokens: true), sampling, write, cancellationToken);
+
+    /// <summary>Frees the model after the work in flight, which it waits for.</summary>
+    public void Dispose()
+    {
+        _ = _lane.RunAsync(() => { _base.Dispose(); return true; }, 0, CancellationToken.None);
+        _lane.Dispose();
+    }
+
+    private Task<bool> GoOnAsync(int[] promptIds, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken)
     {
         var (tokenizer, bound) = (_base.Tokenizer, _base.Model.Config.MaxPositions);
-        var promptIds = tokenizer.Encode(prompt, addSpecialTokens: true);
         if (promptIds.Length == 0) throw new BadInputException("prompt: no token in it, and this tokenizer adds none; give a text to go on from");
         if (promptIds.Length >= bound) throw new BadInputException($"prompt: {promptIds.Length} tokens leave no room, the model takes {bound} in all");
         var options = sampling with { EndIds = [.. _base.EndIds, .. sampling.EndIds] };
@@ -84,13 +106,6 @@ public sealed class AdaptedModel : IDisposable
                 if (piece.Length > 0) write(piece);
             }
         }), 0, cancellationToken);
-    }
-
-    /// <summary>Frees the model after the work in flight, which it waits for.</summary>
-    public void Dispose()
-    {
-        _ = _lane.RunAsync(() => { _base.Dispose(); return true; }, 0, CancellationToken.None);
-        _lane.Dispose();
     }
 
     private T WithAdapter<T>(Func<ILayerAdapters?, T> work)

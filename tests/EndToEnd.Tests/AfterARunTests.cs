@@ -82,6 +82,20 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
     }
 
     [Fact]
+    public async Task A_message_is_answered_through_the_chat_template()
+    {
+        var none = await CommandLine.RunAsync("generate", "--model", run.Model, "--prompt", "one a", "--chat", "--max-new-tokens", "4");
+        Assert.Equal((2, true), (none.Code, Assert.Single(none.ErrorLines).Contains("the model folder has no chat template", StringComparison.Ordinal)));
+
+        foreach (var file in Directory.GetFiles(run.Model)) File.Copy(file, _folder.File(Path.GetFileName(file)));
+        File.WriteAllText(_folder.File("chat_template.jinja"), "{{ bos_token }}{% for message in messages %}{{ message.content }}:{% endfor %}");
+        var answer = await CommandLine.RunAsync("generate", "--model", _folder.Root, "--prompt", "one a", "--chat", "--max-new-tokens", "4");
+        var same = await CommandLine.RunAsync("generate", "--model", _folder.Root, "--prompt", "one a:", "--max-new-tokens", "4");
+
+        Assert.Equal((0, same.Output), (answer.Code, answer.Output));
+    }
+
+    [Fact]
     public async Task Combined_adapters_are_an_adapter()
     {
         var adapters = new[] { "one", "two" }.Select(client => Path.Combine(run.Path, "adapters", client)).ToList();

@@ -72,11 +72,13 @@ public sealed class MergedModel
         if (Unties) Untie(Path.Combine(target, "config.json"));
 
         using var weights = ModelWeights.Open(_folder);
-        CheckBase(weights);
+        var stored = ModelRegistry.StoredNames(weights, _config);
+        CheckBase(weights, stored);
+        var nameOf = stored.ToDictionary(static entry => entry.Value, static entry => entry.Key, StringComparer.Ordinal);
         var fileOf = new JsonObject();
         foreach (var file in weights.Files)
         {
-            var arrays = ArraysOf(file, cancellationToken);
+            var arrays = ArraysOf(file, nameOf, cancellationToken);
             var name = Path.GetFileName(file.Path);
             using var stream = File.Create(Path.Combine(target, name));
             SafetensorsWriter.Write(arrays, new Dictionary<string, string> { ["format"] = "pt" }, stream);
@@ -86,15 +88,15 @@ public sealed class MergedModel
         if (weights.IsSharded) File.WriteAllText(Path.Combine(target, ModelWeights.IndexFile), new JsonObject { ["metadata"] = new JsonObject(), ["weight_map"] = fileOf }.ToJsonString(new() { WriteIndented = true }));
     }
 
-    private List<KeyValuePair<string, SafetensorsArray>> ArraysOf(SafetensorsFile file, CancellationToken cancellationToken)
+    private List<KeyValuePair<string, SafetensorsArray>> ArraysOf(SafetensorsFile file, Dictionary<string, string> nameOf, CancellationToken cancellationToken)
     {
-        var names = file.Header.Tensors.Keys.Where(name => !(Unties && name == LmHeadName));
-        var arrays = names.Select(name => KeyValuePair.Create(name, ArrayOf(file, name, name, cancellationToken))).ToList();
-        if (Unties && file.Header.Tensors.ContainsKey(EmbeddingName)) arrays.Add(new(LmHeadName, ArrayOf(file, EmbeddingName, LmHeadName, cancellationToken)));
+        var kept = file.Header.Tensors.Keys.Where(stored => !(Unties && nameOf[stored] == LmHeadName));
+        var arrays = kept.Select(stored => KeyValuePair.Create(stored, ArrayOf(file, stored, nameOf[stored], cancellationToken))).ToList();
+        if (Unties && file.Header.Tensors.Keys.FirstOrDefault(stored => nameOf[stored] == EmbeddingName) is { } embedding) arrays.Add(new(LmHeadName, ArrayOf(file, embedding, LmHeadName, cancellationToken)));
         return arrays;
     }
 
-    // A stored tensor, under the name that it gets.
+    // A stored tensor as the parameter of a name.
     private SafetensorsArray ArrayOf(SafetensorsFile file, string stored, string name, CancellationToken cancellationToken)
     {
         var (dtype, shape) = (file.Describe(stored).Dtype, file.Describe(stored).Shape);
@@ -123,12 +125,12 @@ public sealed class MergedModel
     }
 
     // As for a model in memory, without one.
-    private void CheckBase(ModelWeights weights)
+    private void CheckBase(ModelWeights weights, IReadOnlyDictionary<string, string> storedOf)
     {
         foreach (var name in _adapter.BaseTensors.Keys)
         {
             var parameter = PeftNames.BaseParameter(name)!;
-            var stored = weights.Names.Contains(parameter) ? parameter : _config.TieWordEmbeddings && parameter == LmHeadName ? EmbeddingName : null;
+            var stored = storedOf.GetValueOrDefault(_config.TieWordEmbeddings && parameter == LmHeadName ? EmbeddingName : parameter);
             _adapter.CheckBase(name, stored is null ? null : weights.Files.First(file => file.Header.Tensors.ContainsKey(stored)).ReadFloat32(stored));
         }
     }

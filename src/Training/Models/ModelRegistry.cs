@@ -108,7 +108,9 @@ public static class ModelRegistry
         return unexpected is null ? stored : throw new BadInputException($"{weights.Folder}: tensor {BadInputException.Shown(stored[unexpected])} does not belong to a {config.ModelType} model of this config.json");
     }
 
-    // Some checkpoints were saved from the model without its LM head, and their names lack the first component.
+    /// <summary>Stored names by the model's: some checkpoints were saved from the model without its LM head, and their names lack the first component.</summary>
+    internal static IReadOnlyDictionary<string, string> StoredNames(ModelWeights weights, ModelConfig config) => StoredNames(weights, Families[config.ModelType]);
+
     private static Dictionary<string, string> StoredNames(ModelWeights weights, ModelFamily family)
     {
         var isBare = !weights.Names.Any(name => name.StartsWith(family.Prefix, StringComparison.Ordinal));

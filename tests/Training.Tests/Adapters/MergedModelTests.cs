@@ -42,6 +42,24 @@ public sealed class MergedModelTests : IDisposable
     }
 
     [Fact]
+    public void Names_without_their_first_component_stay_so()
+    {
+        Model(TinyLlama.Config);
+        Adapter(TinyLlama.Config, ["q_proj"]);
+        Merge();
+        Directory.Move(_folder.File("merged"), _folder.File("full"));
+        Write("model/model.safetensors", TinyLlama.Arrays(TinyLlama.Config).Select(static entry => KeyValuePair.Create(entry.Key.Replace("model.", "", StringComparison.Ordinal), entry.Value)));
+
+        Merge();
+
+        using var full = Load("full");
+        using var bare = Load("merged");
+        Assert.Equal(LowRankAdapter.Values(full.Hidden(_ids, null, null)), LowRankAdapter.Values(bare.Hidden(_ids, null, null)));
+        using var stored = SafetensorsFile.Open(_folder.File("merged/model.safetensors"));
+        Assert.Contains("layers.0.self_attn.q_proj.weight", stored.Header.Tensors.Keys);
+    }
+
+    [Fact]
     public void Shards_stay_shards_and_other_files_are_copied()
     {
         Model(TinyLlama.Config, shards: true);
