@@ -88,6 +88,8 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
         Assert.Equal((2, true), (none.Code, Assert.Single(none.ErrorLines).Contains("the model folder has no chat template", StringComparison.Ordinal)));
 
         foreach (var file in Directory.GetFiles(run.Model)) File.Copy(file, _folder.File(Path.GetFileName(file)));
+        var tokenizer = File.ReadAllText(_folder.File("tokenizer.json"));
+        File.WriteAllText(_folder.File("tokenizer.json"), """{"added_tokens": [{"id": 1, "content": "<s>", "special": true}],""" + tokenizer.TrimStart()[1..]);
         File.WriteAllText(_folder.File("chat_template.jinja"), "{{ bos_token }}{% for message in messages %}{{ message.content }}:{% endfor %}");
         var answer = await CommandLine.RunAsync("generate", "--model", _folder.Root, "--prompt", "one a", "--chat", "--max-new-tokens", "4");
         var same = await CommandLine.RunAsync("generate", "--model", _folder.Root, "--prompt", "one a:", "--max-new-tokens", "4");
