@@ -82,6 +82,19 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
     }
 
     [Fact]
+    public async Task A_start_from_a_folder_that_is_not_there_is_bad_input()
+    {
+        using var next = new TinyFederation();
+        var plan = next.WritePlan();
+        File.WriteAllText(plan, Regex.Replace(File.ReadAllText(plan), "(?m)^adapter:.*$", "adapter: {method: lora, from: nowhere}"));
+
+        var result = await CommandLine.RunAsync("simulate", plan, "--out", _folder.File("next"));
+
+        Assert.Equal(2, result.Code);
+        Assert.Contains("nowhere/adapter_config.json: cannot be read", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_message_is_answered_through_the_chat_template()
     {
         var none = await CommandLine.RunAsync("generate", "--model", run.Model, "--prompt", "one a", "--chat", "--max-new-tokens", "4");
@@ -119,6 +132,7 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
         var result = await CommandLine.RunAsync("simulate", plan, "--out", _folder.File("next"));
 
         Assert.Equal((0, ""), (result.Code, result.Error));
+        Assert.Contains("adapter ", RoundManifest.Parse(File.ReadAllBytes(_folder.File("next/store/jobs/tiny/rounds/2/manifest.json")), "manifest").Engine, StringComparison.Ordinal);
         using var config = JsonDocument.Parse(File.ReadAllText(_folder.File("next/adapters/one/adapter_config.json")));
         using var given = JsonDocument.Parse(File.ReadAllText(Path.Combine(run.Path, "adapters", "one", "adapter_config.json")));
         Assert.True(JsonElement.DeepEquals(given.RootElement, config.RootElement));

@@ -27,11 +27,12 @@ public interface ITrainer
 /// <param name="Library">For example <c>TorchSharp 0.107.0, libtorch 2.10.0</c>.</param>
 /// <param name="Kernels">CPU kernel set or device.</param>
 /// <param name="Threads">Threads of a matrix product.</param>
-public sealed record EngineFingerprint(string Library, string Kernels, int Threads)
+/// <param name="Given">Digest of the adapter that the plan starts from; null where it starts from a seed.</param>
+public sealed record EngineFingerprint(string Library, string Kernels, int Threads, string? Given = null)
 {
     /// <summary>On one line, as manifests hold it.</summary>
     [System.Text.Json.Serialization.JsonIgnore]
-    public string Text => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{Library}; {Kernels}; threads {Threads}");
+    public string Text => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{Library}; {Kernels}; threads {Threads}{(Given is null ? "" : $"; adapter {Given}")}");
 }
 
 /// <summary>Clients trained in one batched pass over one base, cut from the sorted cohort of a site.</summary>

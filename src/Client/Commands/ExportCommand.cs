@@ -12,7 +12,7 @@ internal static class ExportCommand
     public static Command Create()
     {
         var folder = new Argument<string>("run") { Description = "A folder that fedrlora simulate made" };
-        var target = new Option<string?>("--out") { Description = "Where the adapters go, one folder per client; by default RUN/adapters" };
+        var target = new Option<string?>("--out") { Description = "Where the adapters go, one folder per client; by default RUN/adapters, with --vllm RUN/adapters-vllm" };
         var vllm = new Option<bool>("--vllm") { Description = "As vLLM loads it: one rank that it accepts, plain LoRA on linear layers" };
         var pad = new Option<bool>("--pad-rank") { Description = "With --vllm: pad ranks with zeros to the next that vLLM accepts" };
         var nearest = new Option<bool>("--nearest") { Description = "Where heads are mixed by a router: the nearest static form, all heads weighed equally" };
@@ -21,7 +21,7 @@ internal static class ExportCommand
         {
             if (parsed.GetValue(pad) && !parsed.GetValue(vllm)) throw new BadInputException("--pad-rank: only vLLM asks for certain ranks; give --vllm too");
             var run = RunDirectory.Open(parsed.GetRequiredValue(folder));
-            var adapters = parsed.GetValue(target) ?? run.Adapters;
+            var adapters = parsed.GetValue(target) ?? (parsed.GetValue(vllm) ? run.Adapters + "-vllm" : run.Adapters);
             var committed = await CommittedRun.OpenAsync(run, cancellationToken);
             var written = await committed.ExportAsync(adapters, new() { Vllm = parsed.GetValue(vllm), PadRank = parsed.GetValue(pad), Nearest = parsed.GetValue(nearest) }, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(string.Create(

@@ -12,7 +12,7 @@ internal static class MergeCommand
         var model = SharedOptions.Model();
         model.Required = true;
         var adapter = SharedOptions.Adapter();
-        adapter.Required = true;
+        (adapter.Required, adapter.Description) = (true, "An adapter folder in PEFT's layout");
         var target = new Option<string>("--out") { Description = "The new model folder; must not exist", Required = true };
         var command = new Command("merge", "Write a model folder with an adapter added to its weights") { model, adapter, target };
         command.SetAction(async (parsed, cancellationToken) =>

@@ -50,6 +50,12 @@ internal sealed class AdapterLayout
     public static AdapterLayout For(AdapterSpec spec, IReadOnlyList<LinearShape> layers, AdapterStart? start = null)
     {
         var layout = Unbounded(spec, layers, start);
+        foreach (var key in spec.RankPattern.Select(static entry => entry.Key).Concat(spec.AlphaPattern.Select(static entry => entry.Key)))
+        {
+            if (!layout.Targets.Any(target => ModuleRules.FitsPattern(key, target.Module)))
+                throw new BadInputException($"rankPattern, alphaPattern: {key} fits no adapted layer; they are {NamesOf([.. layout.Targets.Select(static target => target.Layer)])}");
+        }
+
         foreach (var (target, rank, _) in layout.Targets)
         {
             var bound = Math.Min(target.InWidth, target.OutWidth);

@@ -10,11 +10,12 @@ namespace FedRLora.Training.Adapters;
 
 /// <summary>
 /// A model folder with an adapter added to its weights: W0 + dW in float32, rounded once to the type that the folder stores. One
-/// tensor at a time is in memory; files that hold no weights are copied.
+/// tensor at a time is in memory; configuration and tokenizer are copied.
 /// </summary>
 public sealed class MergedModel
 {
-    private static readonly string[] WeightEndings = [".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"];
+    // Configuration, tokenizer and chat template; weights and notes about the old model stay behind.
+    private static readonly string[] Copied = [".json", ".txt", ".model", ".jinja", ".tiktoken"];
 
     private readonly string _folder;
     private readonly ModelConfig _config;
@@ -41,10 +42,9 @@ public sealed class MergedModel
         if (Directory.Exists(target) || File.Exists(target)) throw new BadInputException($"{target}: exists already; give the name of a new folder");
         if (!Directory.Exists(model)) throw new BadInputException($"{model}: no such folder; give a Hugging Face model folder");
         var merged = new MergedModel(model, ModelRegistry.Check(model), PeftAdapter.Read(adapter));
-        var partial = Path.TrimEndingDirectorySeparator(target) + ".partial";
+        var partial = $"{Path.TrimEndingDirectorySeparator(Path.GetFullPath(target))}.{Path.GetRandomFileName()}"; // a name that nobody has
         try
         {
-            if (Directory.Exists(partial)) Directory.Delete(partial, recursive: true);
             Directory.CreateDirectory(partial);
             merged.WriteTo(partial, cancellationToken);
             Directory.Move(partial, target);
@@ -67,7 +67,7 @@ public sealed class MergedModel
 
     private void WriteTo(string target, CancellationToken cancellationToken)
     {
-        foreach (var path in Directory.EnumerateFiles(_folder).Where(static path => !WeightEndings.Any(ending => path.EndsWith(ending, StringComparison.Ordinal))))
+        foreach (var path in Directory.EnumerateFiles(_folder).Where(static path => Copied.Contains(Path.GetExtension(path)) && !path.EndsWith(".index.json", StringComparison.Ordinal)))
             File.Copy(path, Path.Combine(target, Path.GetFileName(path)));
         if (Unties) Untie(Path.Combine(target, "config.json"));
 

@@ -37,6 +37,9 @@ internal static class ModuleRules
     public static bool EndsIn(string module, string suffix) =>
         module.EndsWith(suffix, StringComparison.Ordinal) && (module.Length == suffix.Length || module[^(suffix.Length + 1)] == '.');
 
+    /// <summary>Whether a key of a rank or alpha pattern is about a module.</summary>
+    public static bool FitsPattern(string key, string module) => IsMatch($@"^(?:.*\.)?(?:{key})$", module);
+
     private static bool IsTarget(AdapterSpec spec, LinearShape layer)
     {
         if (spec.ExcludeModules.Any(suffix => EndsIn(layer.Module, suffix))) return false;
@@ -61,7 +64,7 @@ internal static class ModuleRules
     {
         foreach (var (key, value) in patterns)
         {
-            if (IsMatch($@"^(?:.*\.)?(?:{key})$", module)) return value;
+            if (FitsPattern(key, module)) return value;
         }
 
         return null;

@@ -88,6 +88,7 @@ public sealed class LowRankLayerTests : IDisposable
         LinearShape[] linears = [new("model.layers.0.self_attn.q_proj", 20, 14), new("model.layers.0.mlp.up_proj", 20, 30)];
         Assert.Equal(["model.layers.0.mlp.up_proj"], AdapterLayout.For(new() { TargetModules = ["mlp.up_proj"] }, linears).Targets.Select(static target => target.Module));
         Assert.Contains("no linear layer proj; its layers are q_proj, up_proj", Assert.Throws<BadInputException>(() => AdapterLayout.For(new() { TargetModules = ["proj"] }, linears)).Message, StringComparison.Ordinal);
+        Assert.Contains("down_proj fits no adapted layer", Assert.Throws<BadInputException>(() => AdapterLayout.For(new() { RankPattern = [new("down_proj", 2)] }, linears)).Message, StringComparison.Ordinal);
         var message = Assert.Throws<BadInputException>(() => AdapterLayout.For(new() { Rank = 15 }, linears)).Message;
         Assert.Equal("rank: 15 is outside 1 to 14, the smaller side of model.layers.0.self_attn.q_proj (20 -> 14)", message);
     }

@@ -42,6 +42,21 @@ public sealed class MergedModelTests : IDisposable
     }
 
     [Fact]
+    public void An_adapter_with_a_value_that_is_not_finite_is_refused_and_other_folders_stay()
+    {
+        Model(TinyLlama.Config);
+        Adapter(TinyLlama.Config, ["q_proj"]);
+        Directory.CreateDirectory(_folder.File("merged.partial"));
+        var tensors = SafetensorsCodec.Read(File.ReadAllBytes(_folder.File("adapter/adapter_model.safetensors")), "adapter");
+        tensors.Values.First().Data[1] = float.NaN;
+        Write("adapter/adapter_model.safetensors", tensors);
+
+        Assert.Contains($"tensor {tensors.Keys.First()} has a value that is not finite", Assert.Throws<BadInputException>(Merge).Message, StringComparison.Ordinal);
+
+        Assert.Equal(["adapter", "merged.partial", "model"], Directory.GetDirectories(_folder.Root).Select(static path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
     public void Names_without_their_first_component_stay_so()
     {
         Model(TinyLlama.Config);

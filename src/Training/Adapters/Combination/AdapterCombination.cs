@@ -72,7 +72,8 @@ public static class AdapterCombination
         foreach (var (adapter, weight) in adapters)
         {
             if (adapter.Spec.Decomposed) throw new BadInputException($"{adapter.Folder}: a decomposed adapter (use_dora) does not combine; merge it into the model instead");
-            if (!double.IsFinite(weight) || (weight <= 0 && !onProducts && options.Method != "cat"))
+            if (!double.IsFinite(weight)) throw new BadInputException($"{adapter.Folder}: the weight is not a finite number; give one such as 0.5");
+            if (weight <= 0 && !onProducts && options.Method != "cat")
                 throw new BadInputException(string.Create(CultureInfo.InvariantCulture, $"{adapter.Folder}: the weight is {weight}; {options.Method} takes its square root, give a number above 0"));
         }
     }

@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
@@ -22,6 +23,8 @@ internal sealed class PeftAdapter
         _embeddings = [.. raw.Keys.Where(static name => name.EndsWith(".lora_embedding_A", StringComparison.Ordinal)).Select(name => Parse(name).Module)];
         var tensors = raw.Where(static entry => PeftNames.BaseParameter(entry.Key) is null).Select(entry => (Name: Parse(entry.Key), entry.Value)).ToList();
         BaseTensors = new(raw.Where(static entry => PeftNames.BaseParameter(entry.Key) is not null));
+        if (raw.FirstOrDefault(static entry => Array.Exists(entry.Value.Data, static value => !float.IsFinite(value))).Key is { } broken)
+            throw new BadInputException($"{PathOfTensors}: tensor {broken} has a value that is not finite; save the adapter again, or from an earlier checkpoint");
         if (tensors.Count == 0) throw new BadInputException($"{PathOfTensors}: no tensor of an adapter");
         if (tensors.GroupBy(static entry => entry.Name).FirstOrDefault(static group => group.Count() > 1) is { } twice)
             throw new BadInputException($"{PathOfTensors}: {twice.Key.Module} has {twice.Key.Factor} twice");
@@ -35,6 +38,9 @@ internal sealed class PeftAdapter
 
     /// <summary>adapter_config.json as it is.</summary>
     public string ConfigJson { get; }
+
+    /// <summary>Of both files.</summary>
+    public required string Sha256 { get; init; }
 
     /// <summary>One head routed by task, without dropout.</summary>
     public AdapterSpec Spec { get; }
@@ -59,7 +65,9 @@ internal sealed class PeftAdapter
             var (spec, baseModel) = PeftConfig.Parse(config, configPath);
             if (!File.Exists(tensorPath)) throw new BadInputException($"{tensorPath}: not found; save the adapter with safe_serialization=True");
             using var stream = File.OpenRead(tensorPath);
-            return new PeftAdapter(folder, Encoding.UTF8.GetString(config), spec, baseModel, SafetensorsCodec.Read(stream, tensorPath));
+            var digest = SHA256.HashData([.. SHA256.HashData(config), .. SHA256.HashData(stream)]);
+            stream.Position = 0;
+            return new PeftAdapter(folder, Encoding.UTF8.GetString(config), spec, baseModel, SafetensorsCodec.Read(stream, tensorPath)) { Sha256 = Convert.ToHexStringLower(digest) };
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
@@ -78,6 +86,8 @@ internal sealed class PeftAdapter
     /// <exception cref="BadInputException">Configuration, tensors and model do not go together.</exception>
     public AdapterLayout On(IReadOnlyList<LinearShape> layers, AdapterSpec? method = null, AdapterStart? start = null)
     {
+        if (method is { Decomposed: true } && !Spec.Decomposed)
+            throw new BadInputException($"{Path.Combine(Folder, PeftConfig.FileName)}: the adapter is plain LoRA, the method {method.Method} trains magnitudes; start it with method lora or fedsa-lora");
         AdapterLayout layout;
         try
         {
