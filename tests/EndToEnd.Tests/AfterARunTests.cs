@@ -139,6 +139,26 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
     }
 
     [Fact]
+    public async Task An_adapter_that_changed_under_a_run_is_not_exported_from()
+    {
+        using var next = new TinyFederation();
+        var given = Directory.CreateDirectory(Path.Combine(next.Root, "given")).FullName;
+        foreach (var file in Directory.GetFiles(Path.Combine(run.Path, "adapters", "one"))) File.Copy(file, Path.Combine(given, Path.GetFileName(file)));
+        var plan = next.WritePlan();
+        File.WriteAllText(plan, Regex.Replace(File.ReadAllText(plan), "(?m)^adapter:.*$", "adapter: {method: fedsa-lora, from: given}"));
+        Assert.Equal(0, (await CommandLine.RunAsync("simulate", plan, "--out", _folder.File("next"))).Code);
+        Assert.Equal(0, (await CommandLine.RunAsync("export", _folder.File("next"), "--out", _folder.File("same"))).Code);
+
+        var config = Path.Combine(next.Root, "given", "adapter_config.json");
+        File.WriteAllText(config, File.ReadAllText(config).Replace("\"bias\"", " \"bias\"", StringComparison.Ordinal));
+        var result = await CommandLine.RunAsync("export", _folder.File("next"), "--out", _folder.File("other"));
+
+        Assert.Equal(2, result.Code);
+        Assert.Contains("given: not the adapter that the run started from", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
+        Assert.False(Directory.Exists(_folder.File("other")));
+    }
+
+    [Fact]
     public async Task Export_of_a_run_that_was_killed_takes_its_last_round_and_does_not_go_on_with_it()
     {
         var killed = _folder.File("killed");

@@ -24,6 +24,10 @@ internal static class CombineCommand
         {
             var folder = parsed.GetRequiredValue(target);
             if (Directory.Exists(folder) || File.Exists(folder)) throw new BadInputException($"{folder}: exists already; give the name of a new folder");
+            if (parsed.GetValue(density) is not null && !AdapterCombination.TakesDensity(parsed.GetRequiredValue(method)))
+                throw new BadInputException($"--density: {parsed.GetRequiredValue(method)} keeps every element; leave it out");
+            if (parsed.GetValue(seed) is not null && !parsed.GetRequiredValue(method).StartsWith("dare", StringComparison.Ordinal))
+                throw new BadInputException($"--seed: {parsed.GetRequiredValue(method)} draws nothing; leave it out");
             var parts = parsed.GetRequiredValue(adapters).Select(Weighed).ToList();
             var options = new CombinationOptions { Method = parsed.GetRequiredValue(method), Density = parsed.GetValue(density) ?? 0.5, Rank = parsed.GetValue(rank), Seed = parsed.GetValue(seed) ?? 0 };
             var combined = await Task.Run(() => AdapterCombination.Combine(parts, options), cancellationToken);

@@ -62,6 +62,8 @@ internal sealed class CommittedRun
     public async Task<int> ExportAsync(string folder, ExportForm? form, CancellationToken cancellationToken)
     {
         var exporter = new PeftExporter(_run.Record.Root);
+        if (exporter.DigestOfGiven(Plan) is { } digest && Manifest.Engine?.Contains(digest, StringComparison.Ordinal) != true)
+            throw new BadInputException($"{Plan.Adapter.From}: not the adapter that the run started from; put that one back, its scaling belongs to the trained tensors");
         foreach (var client in Manifest.Clients)
         {
             var member = await MemberAsync(client, cancellationToken);

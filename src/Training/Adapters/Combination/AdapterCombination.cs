@@ -37,6 +37,9 @@ public static class AdapterCombination
     public static IReadOnlyList<string> Methods { get; } =
         [.. CombinationRules.ByName.Keys.Concat(["cat", "svd"]).Concat(CombinationRules.ByName.Keys.Where(static name => name != "linear").Select(static name => name + "_svd")).Order(StringComparer.Ordinal)];
 
+    /// <summary>Whether a method keeps a share of the elements only.</summary>
+    public static bool TakesDensity(string method) => CombinationRules.TakesDensity(method);
+
     /// <summary>Reads adapter folders and combines them.</summary>
     /// <param name="adapters">Folders in PEFT's layout with their weights.</param>
     /// <param name="options">The method.</param>
