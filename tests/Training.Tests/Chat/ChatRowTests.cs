@@ -103,6 +103,7 @@ public sealed class ChatRowTests
     [InlineData("""{"messages":[1]}""", "message 1 is no object")]
     [InlineData("""{"messages":[{"content":"a"}]}""", "message 1 has no \"role\"")]
     [InlineData("""{"messages":[{"role":"assistant"}]}""", "message 1 has no \"content\"")]
+    [InlineData("""{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":null}]}""", "message 2 has no \"content\"")]
     [InlineData("""{"messages":[{"role":"user","content":"a"}]}""", "\"messages\" has no message of the assistant to learn")]
     [InlineData("""{"messages":[{"role":"assistant","content":"a","weight":0}]}""", "\"messages\" has no message of the assistant to learn")]
     [InlineData("""{"messages":[{"role":"assistant","content":"a","weight":2}]}""", "message 1 has a \"weight\"")]

@@ -49,7 +49,7 @@ public sealed class Conversation
             var name = $"message {list.Count + 1}";
             if (JsonText.Read(element) is not DictValue message) throw new JinjaException($"{name} is no object; make it {{\"role\": ..., \"content\": ...}}");
             if (message["role"] is not TextValue { Value.Length: > 0 }) throw new JinjaException($"{name} has no \"role\"; give it one, for example \"user\" or \"assistant\"");
-            if (message["content"] is null && message["tool_calls"] is null) throw new JinjaException($"{name} has no \"content\"; give it one");
+            if (message["content"] is null or NoneValue && message["tool_calls"] is null or NoneValue) throw new JinjaException($"{name} has no \"content\"; give it one");
             if (message["weight"] is { } weight and not (IntValue { Value: 0 or 1 } or FloatValue { Value: 0 or 1 })) throw new JinjaException($"{name} has a \"weight\" that is {weight.Kind}; make it 0 (no loss on it) or 1");
             list.Add(message);
         }
