@@ -59,6 +59,22 @@ internal static class Blocks
     /// <summary>GELU in its tanh form, which configurations call gelu_new or gelu_pytorch_tanh.</summary>
     public static Tensor GeluTanh(Tensor x) => 0.5 * x * (1 + (Math.Sqrt(2 / Math.PI) * (x + 0.044715 * x.pow(3))).tanh());
 
+    /// <summary>A nonlinearity.</summary>
+    public static Tensor Activate(Tensor x, Activation activation) => activation switch
+    {
+        Activation.Silu => nn.functional.silu(x),
+        Activation.Gelu => nn.functional.gelu(x),
+        _ => GeluTanh(x),
+    };
+
+    /// <summary>Queries, keys and values, each <c>[.., heads headDim]</c>, of a fused <c>[.., 3 heads headDim]</c>.</summary>
+    public static Tensor[] SplitFused(Tensor x, int heads, bool isByHead)
+    {
+        if (!isByHead) return x.chunk(3, -1);
+        long[] rows = x.shape[..^1];
+        return [.. x.reshape([.. rows, heads, x.shape[^1] / heads]).chunk(3, -1).Select(part => part.reshape([.. rows, x.shape[^1] / 3]))];
+    }
+
     /// <summary><c>[Bsz, T, heads * headDim]</c> to <c>[Bsz, heads, T, headDim]</c>.</summary>
     public static Tensor SplitHeads(Tensor x, int heads) => x.reshape(x.shape[0], x.shape[1], heads, x.shape[2] / heads).transpose(1, 2);
 

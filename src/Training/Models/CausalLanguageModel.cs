@@ -72,7 +72,8 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     /// <summary>Where the parameters are.</summary>
     public Device Device => Parameters.Values.First().device;
 
-    private ScalarType Dtype => Parameters.Values.First().dtype;
+    /// <summary>What is computed with: the type of the parameters, float32 where they are stored in half precision.</summary>
+    internal ScalarType Dtype { get; } = parameters.Values.First().dtype is var stored && stored is ScalarType.Float16 or ScalarType.BFloat16 ? ScalarType.Float32 : stored;
 
     /// <summary>Hidden states after the final norm.</summary>
     /// <param name="inputIds">int64 <c>[Bsz, T]</c>; with the cache's tokens at most <see cref="ModelConfig.MaxPositions"/>.</param>
@@ -91,8 +92,8 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
         var first = cache?.Length ?? 0;
         CheckInput(inputIds, attentionMask, first);
         using var scope = NewDisposeScope();
-        var pass = Begin(first, inputIds.shape[1], adapters, cache);
-        var x = Embed(inputIds, pass);
+        var pass = new PlainPass(Config, inputIds, adapters, cache, HasRotary, Dtype);
+        var x = Embed(pass);
         for (var layer = 0; layer < Config.Layers; layer++)
         {
             var next = LayerOf(layer, x, pass);
@@ -101,8 +102,24 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
             x = next;
         }
 
+        x = FinalNorm(x, pass);
         hiddenStates?.Add(x);
         cache?.Advance(inputIds.shape[1]);
+        return x.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>What goes into <see cref="FinalNorm"/>, in the caller's dispose scope.</summary>
+    internal Tensor BeforeFinalNorm(ForwardPass pass)
+    {
+        using var scope = NewDisposeScope();
+        var x = Embed(pass);
+        for (var layer = 0; layer < Config.Layers; layer++)
+        {
+            var next = LayerOf(layer, x, pass);
+            x.Dispose();
+            x = next;
+        }
+
         return x.MoveToOuterDisposeScope();
     }
 
@@ -112,7 +129,7 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     /// <returns><c>[.., V]</c>.</returns>
     public Tensor LogitsOf(Tensor hidden, ILayerAdapters? adapters)
     {
-        var logits = nn.functional.linear(hidden, WeightOf(LmHead), BiasOf(LmHead));
+        var logits = nn.functional.linear(hidden, WeightOf(LmHead).to(hidden.dtype), BiasOf(LmHead)?.to(hidden.dtype));
         return adapters?.Adapt(LmHead.Module, hidden, logits) ?? logits;
     }
 
@@ -131,56 +148,30 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
         GC.SuppressFinalize(this);
     }
 
-    /// <summary>The token embeddings, <c>[Bsz, T, D]</c>.</summary>
-    private protected virtual Tensor Embed(Tensor inputIds, ForwardPass pass)
-    {
-        var rows = Blocks.Embed(inputIds, WeightOf(Embedding));
-        return pass.Adapters?.AdaptEmbedding(Embedding.Module, inputIds, rows) ?? rows;
-    }
-
-    /// <summary>Positions are rows of a table, added to the embeddings, not angles.</summary>
-    private protected virtual bool HasLearnedPositions => false;
-
-    /// <summary>One layer, within a dispose scope of its own.</summary>
-    /// <param name="layer">Its index.</param>
-    /// <param name="x"><c>[Bsz, T, D]</c>.</param>
-    /// <param name="pass">What the layers have in common.</param>
-    private protected abstract Tensor Layer(int layer, Tensor x, ForwardPass pass);
+    /// <summary>Positions are angles, not rows of a table.</summary>
+    internal virtual bool HasRotary => true;
 
     /// <summary>The norm after the last layer.</summary>
-    private protected abstract Tensor FinalNorm(Tensor x);
+    internal abstract Tensor FinalNorm(Tensor x, ForwardPass pass);
 
-    /// <summary>A linear layer with its bias, where it has one, and its adapter.</summary>
-    private protected Tensor Linear(string module, Tensor x, ForwardPass pass, LayerKind kind = LayerKind.Linear)
-    {
-        var weight = Parameters[module + ".weight"];
-        var y = nn.functional.linear(x, kind == LayerKind.Conv1D ? weight.t() : weight, Parameters.GetValueOrDefault(module + ".bias"));
-        return pass.Adapters?.Adapt(module, x, y) ?? y;
-    }
+    /// <summary>The token embeddings.</summary>
+    private protected virtual Tensor Embed(ForwardPass pass) => pass.Embedding(Embedding, WeightOf(Embedding));
+
+    /// <summary>One layer.</summary>
+    /// <param name="layer">Its index.</param>
+    /// <param name="x"><c>[.., D]</c>.</param>
+    /// <param name="pass">Computes it.</param>
+    private protected abstract Tensor Layer(int layer, Tensor x, ForwardPass pass);
+
+    /// <summary>A frozen linear layer of the model.</summary>
+    private protected FrozenLinear Frozen(string module, LayerKind kind = LayerKind.Linear) =>
+        new(module, Parameters[module + ".weight"], Parameters.GetValueOrDefault(module + ".bias"), kind);
 
     /// <summary>Layer norm over D with the module's weight and bias.</summary>
-    private protected Tensor LayerNorm(string module, Tensor x) =>
-        nn.functional.layer_norm(x, [x.shape[^1]], Parameters[module + ".weight"], Parameters[module + ".bias"], Config.NormEpsilon);
+    private protected Tensor LayerNorm(string module, Tensor x, ForwardPass pass) =>
+        pass.LayerNorm(x, Parameters[module + ".weight"], Parameters[module + ".bias"], Config.NormEpsilon);
 
-    /// <summary>Causal attention over what the cache holds and these tokens; shapes as in <see cref="Blocks.Attention"/>.</summary>
-    private protected static Tensor Attend(int layer, Tensor query, Tensor key, Tensor value, ForwardPass pass)
-    {
-        if (pass.Rotary is { } rotary) (query, key) = (Blocks.Rotate(query, rotary), Blocks.Rotate(key, rotary));
-        if (pass.Cache is { } cache) (key, value) = cache.Append(layer, key, value);
-        return Blocks.Attention(query, key, value, pass.Mask);
-    }
-
-    private ForwardPass Begin(long first, long tokens, ILayerAdapters? adapters, KeyValueCache? cache) => new(
-        adapters, cache, first,
-        HasLearnedPositions ? null : Blocks.RotaryTable(first, tokens, Config, Device, Dtype),
-        Blocks.CausalMask(first, tokens, Config.SlidingWindow, Device));
-
-    private Tensor LayerOf(int layer, Tensor x, ForwardPass pass)
-    {
-        using var scope = NewDisposeScope();
-        var y = Layer(layer, x, pass);
-        return (layer == Config.Layers - 1 ? FinalNorm(y) : y).MoveToOuterDisposeScope();
-    }
+    private Tensor LayerOf(int layer, Tensor x, ForwardPass pass) => pass.Layer(layer, x, input => Layer(layer, input, pass));
 
     /// <summary>Checks what would otherwise end in native code.</summary>
     /// <exception cref="ArgumentException">Wrong shape or type, too long, an id outside the vocabulary, or padding before a real token.</exception>
@@ -214,11 +205,3 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
         if (rises.any().item<bool>()) throw new ArgumentException("The attention mask has padding before a real token; padding belongs on the right.");
     }
 }
-
-/// <summary>What the layers of one forward pass have in common.</summary>
-/// <param name="Adapters">Adds to the linear layers; null for the frozen model.</param>
-/// <param name="Cache">The tokens before these; null where there are none.</param>
-/// <param name="First">Position of the first token.</param>
-/// <param name="Rotary">From <see cref="Blocks.RotaryTable"/>; null for a family with learned positions.</param>
-/// <param name="Mask">From <see cref="Blocks.CausalMask"/>.</param>
-internal sealed record ForwardPass(ILayerAdapters? Adapters, KeyValueCache? Cache, long First, (Tensor Cos, Tensor Sin)? Rotary, Tensor? Mask);

@@ -59,40 +59,42 @@ internal sealed class GatedDecoder : CausalLanguageModel
         Create = (config, parameters) => new GatedDecoder(config, parameters, traits),
     };
 
-    private protected override Tensor Embed(Tensor inputIds, ForwardPass pass)
+    internal override Tensor FinalNorm(Tensor x, ForwardPass pass) => Norm("model.norm.weight", x, pass);
+
+    private protected override Tensor Embed(ForwardPass pass)
     {
-        var x = base.Embed(inputIds, pass);
-        return _traits.IsGemma ? x * tensor(Math.Sqrt(Config.HiddenSize), x.dtype, x.device) : x; // the factor is rounded to the dtype, as in the reference
+        var x = base.Embed(pass);
+        return _traits.IsGemma ? pass.Scale(x, tensor(Math.Sqrt(Config.HiddenSize), x.dtype, x.device)) : x; // the factor is rounded to the dtype, as in the reference
     }
 
     private protected override Tensor Layer(int layer, Tensor x, ForwardPass pass)
     {
         var name = _layerNames[layer];
-        x += Attention(layer, name + "self_attn.", Norm(name + "input_layernorm.weight", x), pass);
-        return x + Mlp(name + "mlp.", Norm(name + "post_attention_layernorm.weight", x), pass);
+        x = pass.Add(x, Attention(layer, name + "self_attn.", Norm(name + "input_layernorm.weight", x, pass), pass));
+        return pass.Add(x, Mlp(name + "mlp.", Norm(name + "post_attention_layernorm.weight", x, pass), pass));
     }
-
-    private protected override Tensor FinalNorm(Tensor x) => Norm("model.norm.weight", x);
 
     private Tensor Attention(int layer, string name, Tensor x, ForwardPass pass)
     {
-        var query = Blocks.SplitHeads(Linear(name + "q_proj", x, pass), Config.AttentionHeads);
-        var key = Blocks.SplitHeads(Linear(name + "k_proj", x, pass), Config.KeyValueHeads);
-        var value = Blocks.SplitHeads(Linear(name + "v_proj", x, pass), Config.KeyValueHeads);
-        if (_traits.QueryKeyNorm) (query, key) = (Norm(name + "q_norm.weight", query), Norm(name + "k_norm.weight", key));
-        return Linear(name + "o_proj", Attend(layer, query, key, value, pass), pass);
+        var parts = pass.Linear(x, [Frozen(name + "q_proj"), Frozen(name + "k_proj"), Frozen(name + "v_proj")]);
+        var (query, key) = (parts[0], parts[1]);
+        if (_traits.QueryKeyNorm)
+        {
+            query = Norm(name + "q_norm.weight", query, pass, Config.AttentionHeads);
+            key = Norm(name + "k_norm.weight", key, pass, Config.KeyValueHeads);
+        }
+
+        return pass.Linear(pass.Attention(layer, query, key, parts[2]), Frozen(name + "o_proj"));
     }
 
     private Tensor Mlp(string name, Tensor x, ForwardPass pass)
     {
-        var gate = Linear(name + "gate_proj", x, pass);
-        gate = _traits.IsGemma ? Blocks.GeluTanh(gate) : nn.functional.silu(gate);
-        return Linear(name + "down_proj", gate * Linear(name + "up_proj", x, pass), pass);
+        var parts = pass.Linear(x, [Frozen(name + "gate_proj"), Frozen(name + "up_proj")]);
+        return pass.Linear(pass.Gate(parts[0], parts[1], _traits.IsGemma ? Activation.GeluTanh : Activation.Silu), Frozen(name + "down_proj"));
     }
 
-    private Tensor Norm(string parameter, Tensor x) => _traits.IsGemma
-        ? Blocks.OffsetRmsNorm(x, Parameters[parameter], Config.NormEpsilon)
-        : Blocks.RmsNorm(x, Parameters[parameter], Config.NormEpsilon);
+    private Tensor Norm(string parameter, Tensor x, ForwardPass pass, int parts = 1) =>
+        pass.RmsNorm(x, Parameters[parameter], Config.NormEpsilon, _traits.IsGemma, parts);
 
     private static IEnumerable<LinearShape> LinearsOf(ModelConfig config, string layer)
     {

@@ -38,28 +38,27 @@ internal sealed class Gpt2 : CausalLanguageModel
 
     public override LinearShape LmHead { get; }
 
-    private protected override bool HasLearnedPositions => true;
+    internal override bool HasRotary => false;
 
-    private protected override Tensor Embed(Tensor inputIds, ForwardPass pass) =>
-        base.Embed(inputIds, pass) + Parameters["transformer.wpe.weight"].narrow(0, pass.First, inputIds.shape[1]);
+    internal override Tensor FinalNorm(Tensor x, ForwardPass pass) => LayerNorm("transformer.ln_f", x, pass);
+
+    private protected override Tensor Embed(ForwardPass pass) => pass.AddPositions(base.Embed(pass), Parameters["transformer.wpe.weight"]);
 
     private protected override Tensor Layer(int layer, Tensor x, ForwardPass pass)
     {
         var name = _layerNames[layer];
-        x += Attention(layer, name + "attn.", LayerNorm(name + "ln_1", x), pass);
-        return x + Mlp(name + "mlp.", LayerNorm(name + "ln_2", x), pass);
+        x = pass.Add(x, Attention(layer, name + "attn.", LayerNorm(name + "ln_1", x, pass), pass));
+        return pass.Add(x, Mlp(name + "mlp.", LayerNorm(name + "ln_2", x, pass), pass));
     }
-
-    private protected override Tensor FinalNorm(Tensor x) => LayerNorm("transformer.ln_f", x);
 
     private Tensor Attention(int layer, string name, Tensor x, ForwardPass pass)
     {
-        var parts = Linear(name + "c_attn", x, pass, LayerKind.Conv1D).chunk(3, -1).Select(part => Blocks.SplitHeads(part, Config.AttentionHeads)).ToArray();
-        return Linear(name + "c_proj", Attend(layer, parts[0], parts[1], parts[2], pass), pass, LayerKind.Conv1D);
+        var (query, key, value) = pass.SplitFused(pass.Linear(x, Frozen(name + "c_attn", LayerKind.Conv1D)), Config.AttentionHeads, isByHead: false);
+        return pass.Linear(pass.Attention(layer, query, key, value), Frozen(name + "c_proj", LayerKind.Conv1D));
     }
 
-    private Tensor Mlp(string name, Tensor x, ForwardPass pass) =>
-        Linear(name + "c_proj", Blocks.GeluTanh(Linear(name + "c_fc", x, pass, LayerKind.Conv1D)), pass, LayerKind.Conv1D);
+    private Tensor Mlp(string name, Tensor x, ForwardPass pass) => pass.Linear(
+        pass.Activate(pass.Linear(x, Frozen(name + "c_fc", LayerKind.Conv1D)), Activation.GeluTanh), Frozen(name + "c_proj", LayerKind.Conv1D));
 
     private static IEnumerable<LinearShape> LinearsOf(ModelConfig config, string layer)
     {

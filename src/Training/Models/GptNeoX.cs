@@ -39,23 +39,23 @@ internal sealed class GptNeoX : CausalLanguageModel
 
     public override LinearShape LmHead { get; }
 
+    internal override Tensor FinalNorm(Tensor x, ForwardPass pass) => LayerNorm("gpt_neox.final_layer_norm", x, pass);
+
     private protected override Tensor Layer(int layer, Tensor x, ForwardPass pass)
     {
         var name = _layerNames[layer];
-        var attended = x + Attention(layer, name + "attention.", LayerNorm(name + "input_layernorm", x), pass);
-        return attended + Mlp(name + "mlp.", LayerNorm(name + "post_attention_layernorm", Config.ParallelResidual ? x : attended), pass);
+        var attended = pass.Add(x, Attention(layer, name + "attention.", LayerNorm(name + "input_layernorm", x, pass), pass));
+        return pass.Add(attended, Mlp(name + "mlp.", LayerNorm(name + "post_attention_layernorm", Config.ParallelResidual ? x : attended, pass), pass));
     }
-
-    private protected override Tensor FinalNorm(Tensor x) => LayerNorm("gpt_neox.final_layer_norm", x);
 
     private Tensor Attention(int layer, string name, Tensor x, ForwardPass pass)
     {
-        // Each attention head's query, key and value lie next to each other.
-        var parts = Blocks.SplitHeads(Linear(name + "query_key_value", x, pass), Config.AttentionHeads).chunk(3, -1);
-        return Linear(name + "dense", Attend(layer, parts[0], parts[1], parts[2], pass), pass);
+        var (query, key, value) = pass.SplitFused(pass.Linear(x, Frozen(name + "query_key_value")), Config.AttentionHeads, isByHead: true);
+        return pass.Linear(pass.Attention(layer, query, key, value), Frozen(name + "dense"));
     }
 
-    private Tensor Mlp(string name, Tensor x, ForwardPass pass) => Linear(name + "dense_4h_to_h", nn.functional.gelu(Linear(name + "dense_h_to_4h", x, pass)), pass);
+    private Tensor Mlp(string name, Tensor x, ForwardPass pass) =>
+        pass.Linear(pass.Activate(pass.Linear(x, Frozen(name + "dense_h_to_4h")), Activation.Gelu), Frozen(name + "dense_4h_to_h"));
 
     private static IEnumerable<LinearShape> LinearsOf(ModelConfig config, string layer)
     {

@@ -37,24 +37,23 @@ internal sealed class Phi : CausalLanguageModel
 
     public override LinearShape LmHead { get; }
 
+    internal override Tensor FinalNorm(Tensor x, ForwardPass pass) => LayerNorm("model.final_layernorm", x, pass);
+
     private protected override Tensor Layer(int layer, Tensor x, ForwardPass pass)
     {
         var name = _layerNames[layer];
-        var normed = LayerNorm(name + "input_layernorm", x);
-        return x + Attention(layer, name + "self_attn.", normed, pass) + Mlp(name + "mlp.", normed, pass);
+        var normed = LayerNorm(name + "input_layernorm", x, pass);
+        return pass.Add(pass.Add(x, Attention(layer, name + "self_attn.", normed, pass)), Mlp(name + "mlp.", normed, pass));
     }
-
-    private protected override Tensor FinalNorm(Tensor x) => LayerNorm("model.final_layernorm", x);
 
     private Tensor Attention(int layer, string name, Tensor x, ForwardPass pass)
     {
-        var query = Blocks.SplitHeads(Linear(name + "q_proj", x, pass), Config.AttentionHeads);
-        var key = Blocks.SplitHeads(Linear(name + "k_proj", x, pass), Config.KeyValueHeads);
-        var value = Blocks.SplitHeads(Linear(name + "v_proj", x, pass), Config.KeyValueHeads);
-        return Linear(name + "dense", Attend(layer, query, key, value, pass), pass);
+        var parts = pass.Linear(x, [Frozen(name + "q_proj"), Frozen(name + "k_proj"), Frozen(name + "v_proj")]);
+        return pass.Linear(pass.Attention(layer, parts[0], parts[1], parts[2]), Frozen(name + "dense"));
     }
 
-    private Tensor Mlp(string name, Tensor x, ForwardPass pass) => Linear(name + "fc2", Blocks.GeluTanh(Linear(name + "fc1", x, pass)), pass);
+    private Tensor Mlp(string name, Tensor x, ForwardPass pass) =>
+        pass.Linear(pass.Activate(pass.Linear(x, Frozen(name + "fc1")), Activation.GeluTanh), Frozen(name + "fc2"));
 
     private static IEnumerable<LinearShape> LinearsOf(ModelConfig config, string layer)
     {
