@@ -7,8 +7,7 @@ using FedRLora.Training.Adapters;
 using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Data;
 using FedRLora.Training.Metrics;
-using FedRLora.Training.Objectives;
-using TorchSharp;
+using FedRLora.Training.Steps;
 using static TorchSharp.torch;
 
 namespace FedRLora.Training;
@@ -27,7 +26,7 @@ public sealed record LocalTrainerOptions
 }
 
 /// <summary>
-/// Trains and scores clients on one device: a frozen base for all, one lane, the members of a group one after the other. Everything
+/// Trains and scores clients on one device: a frozen base for all, one lane, the members of a group trained in one batched pass. Everything
 /// is a function of plan, round and member, so the same call gives the same bits.
 /// </summary>
 public sealed class LocalTrainer : ITrainer, IDisposable
@@ -72,19 +71,27 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     public async Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default)
     {
         var (model, layout) = await PrepareAsync(group, cancellationToken);
-        var results = new List<TrainingResult>(group.Members.Count);
+        var rows = new List<(GroupMember Member, TrainingRows Rows)>();
+        var results = new Dictionary<string, TrainingResult>(StringComparer.Ordinal);
         foreach (var member in group.Members)
         {
-            results.Add(await GuardAsync(
+            var failed = await GuardAsync<TrainingResult?>(
                 async () =>
                 {
-                    var rows = await TrainingRowsAsync(group.Plan, member.Client, model, cancellationToken);
-                    return await _lane.RunAsync(() => Train(group, member, model, layout, rows, cancellationToken), group.Plan.Training.Threads, cancellationToken);
+                    rows.Add((member, await TrainingRowsAsync(group.Plan, member.Client, model, cancellationToken)));
+                    return null;
                 },
-                failure => new TrainingResult { ClientId = member.Client.Id, Failure = failure }));
+                failure => new TrainingResult { ClientId = member.Client.Id, Failure = failure });
+            if (failed is not null) results.Add(member.Client.Id, failed);
         }
 
-        return results;
+        if (rows.Count > 0)
+        {
+            foreach (var (id, result) in await _lane.RunAsync(() => Train(group, rows, model, layout, cancellationToken), group.Plan.Training.Threads, cancellationToken))
+                results.Add(id, result);
+        }
+
+        return [.. group.Members.Select(member => results[member.Client.Id])];
     }
 
     /// <inheritdoc/>
@@ -119,68 +126,11 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         _lane.Dispose();
     }
 
-    private TrainingResult Train(TrainingGroup group, GroupMember member, FrozenBase model, AdapterLayout layout, TrainingRows rows, CancellationToken cancellationToken)
+    private IReadOnlyDictionary<string, TrainingResult> Train(
+        TrainingGroup group, List<(GroupMember Member, TrainingRows Rows)> members, FrozenBase model, AdapterLayout layout, CancellationToken cancellationToken)
     {
         using var scope = NewDisposeScope();
-        var (plan, client) = (group.Plan, member.Client);
-        var adapter = AdapterFactory.Create(plan, layout, client, group.Shared, member.Head, _lane.Device, model.Model);
-        var optimizer = new AdamW(adapter, plan.Training, AdamW.AtRoundStart(member.Optimizer ?? AdapterState.Empty, layout, plan.Training.Moments));
-        using var pass = AdapterPass.Training(adapter, plan.Seed, group.Round, client.Id);
-
-        var steps = client.Steps ?? plan.Training.Steps;
-        var order = new BatchOrder(rows.Rows.Count, plan.Training.BatchSize, steps, plan.Seed, client.Id);
-        var losses = zeros(steps, ScalarType.Float32, _lane.Device);
-        var lossTokens = new int[steps];
-        var tokens = 0L;
-        for (var step = 0; step < steps; step++)
-        {
-            cancellationToken.ThrowIfCancellationRequested();
-            var batch = Batch.Of([.. order.Take(group.Round, step).Select(row => rows.Rows[row])]);
-            var rate = LearningRate.At(plan.Training, (group.Round - 1L) * steps + step, (long)plan.Strategy.Rounds * steps);
-            Step(model, batch, pass, optimizer, rate, step < plan.Training.WarmHeadSteps, losses, step);
-            lossTokens[step] = batch.LossTokens;
-            tokens += batch.Tokens;
-        }
-
-        var task = new KeyValuePair<string, object?>("task", client.Task);
-        Telemetry.Steps.Add(steps, task);
-        Telemetry.Tokens.Add(tokens, task);
-        return Result(group, member, adapter, optimizer, LowRankAdapter.Values(losses), lossTokens) with { Samples = rows.Rows.Count };
-    }
-
-    /// <summary>One step: what it allocates, it frees.</summary>
-    private static void Step(FrozenBase model, Batch batch, AdapterPass pass, AdamW optimizer, double rate, bool clientScopeOnly, Tensor losses, int step)
-    {
-        using var scope = NewDisposeScope();
-        optimizer.ZeroGradients();
-        var loss = CompletionCrossEntropy.Of(model.Model, batch, pass);
-        loss.backward();
-        optimizer.Step(rate, clientScopeOnly);
-        losses[step].copy_(loss.detach());
-    }
-
-    private static TrainingResult Result(TrainingGroup group, GroupMember member, LowRankAdapter adapter, AdamW optimizer, float[] losses, int[] lossTokens)
-    {
-        var failed = Array.FindIndex(losses, static loss => !float.IsFinite(loss));
-        if (failed >= 0) throw new BadInputException($"round {group.Round}, step {failed + 1}: the loss is {losses[failed]}; lower the learning rate");
-        var (after, head) = (adapter.State(Scope.Job), adapter.State(Scope.Client));
-        foreach (var (name, array) in after.Concat(head))
-        {
-            if (Array.Exists(array.Data, static value => !float.IsFinite(value)))
-                throw new BadInputException($"round {group.Round}: tensor {name} is not finite after {losses.Length} steps; lower the learning rate");
-        }
-
-        return new TrainingResult
-        {
-            ClientId = member.Client.Id,
-            Update = new AdapterState(after.Select(entry => KeyValuePair.Create(entry.Key, Difference(entry.Value, group.Shared[entry.Key])))),
-            Head = head,
-            Optimizer = optimizer.Export(),
-            Steps = losses.Length,
-            MeanLoss = losses.Zip(lossTokens, static (loss, tokens) => (double)loss * tokens).Sum() / lossTokens.Sum(),
-            LastLoss = losses[^1],
-            ProductNorm = adapter.ProductNorm(),
-        };
+        return GroupTraining.Run(model, group, layout, members, _lane.Device, cancellationToken);
     }
 
     private EvaluationResult Evaluate(TrainingGroup group, GroupMember member, FrozenBase model, AdapterLayout layout, TestRows test, CancellationToken cancellationToken)
@@ -232,13 +182,6 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private static RowEncoder EncoderOf(FederationPlan plan, FrozenBase model) => model.Encoder(plan.Training.MaxTokens);
 
     private string PathOf(string path) => Path.GetFullPath(path, Path.GetFullPath(_options.Root));
-
-    private static NamedArray Difference(NamedArray after, NamedArray before)
-    {
-        var result = new float[after.Data.Length];
-        for (var i = 0; i < result.Length; i++) result[i] = after.Data[i] - before.Data[i];
-        return new NamedArray(after.Shape, result);
-    }
 
     // A member's bad file or diverged training is data of the round.
     private static async Task<T> GuardAsync<T>(Func<Task<T>> work, Func<string, T> failed)

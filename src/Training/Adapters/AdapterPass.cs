@@ -15,8 +15,7 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
     public static AdapterPass Evaluating(LowRankAdapter adapter) => new(adapter, null);
 
     /// <summary>With dropout; the pass is used for all steps of the round in turn.</summary>
-    public static AdapterPass Training(LowRankAdapter adapter, ulong planSeed, int round, string client) => new(adapter, adapter.Layers.Keys
-        .ToDictionary(static module => module, module => new LayerMasks(adapter.Spec, module, planSeed, round, client), StringComparer.Ordinal));
+    public static AdapterPass Training(LowRankAdapter adapter, Dictionary<string, LayerMasks> masks) => new(adapter, masks);
 
     public Tensor Adapt(string module, Tensor x, Tensor y) =>
         _adapter.Layers.TryGetValue(module, out var layer) ? layer.Forward(x, y, _masks?[module]) : y;

@@ -16,7 +16,7 @@ internal sealed class DecomposedLayer(LowRankLayer low, LinearShape layer, Tenso
 {
     public Tensor Forward(Tensor x, Tensor y, LayerMasks? masks)
     {
-        var direction = low.Forward(x, (bias is null ? y : y - bias).to(ScalarType.Float32), masks);
+        var direction = low.Forward(x, (bias is null ? y : y - bias).to(magnitude.dtype), masks);
         var result = direction * (magnitude / CurrentNorms());
         return (bias is null ? result : result + bias).to(y.dtype);
     }

@@ -45,7 +45,7 @@ internal sealed class LowRankLayer : IAdaptedLayer
 
     public Tensor Forward(Tensor x, Tensor y, LayerMasks? masks)
     {
-        var rows = IsEmbedding ? x.reshape(-1) : x.reshape(-1, _target.InWidth).to(ScalarType.Float32);
+        var rows = IsEmbedding ? x.reshape(-1) : x.reshape(-1, _target.InWidth).to(A.dtype);
         var mix = Mix(rows);
         var (down, twin) = Down(rows, masks);
         var inner = Weigh(down, mix);
@@ -57,7 +57,7 @@ internal sealed class LowRankLayer : IAdaptedLayer
             up = cat([up, _twinUp!], 1);
         }
 
-        if (y.dtype != ScalarType.Float32) return y + nn.functional.linear(inner, up).to(y.dtype).reshape(y.shape);
+        if (y.dtype != A.dtype) return y + nn.functional.linear(inner, up).to(y.dtype).reshape(y.shape);
         return y.reshape(-1, _target.OutWidth).addmm(inner, up.t(), 1, 1).reshape(y.shape);
     }
 
@@ -87,12 +87,12 @@ internal sealed class LowRankLayer : IAdaptedLayer
     }
 
     /// <summary>The weight of each head where it does not depend on the input, scaling included.</summary>
-    private float Share => (float)(_spec.Routing == Routing.Mean ? _scaling / _spec.Heads : _scaling);
+    private double Share => _spec.Routing == Routing.Mean ? _scaling / _spec.Heads : _scaling;
 
     // g_i s as [M, N, 1], or null where it is the same number for every row and head. The router sees the undropped input.
     private Tensor? Mix(Tensor rows) => Router is null
         ? null
-        : (nn.functional.linear(rows, Router).softmax(-1) * (float)_scaling).unsqueeze(-1);
+        : (nn.functional.linear(rows, Router).softmax(-1) * _scaling).unsqueeze(-1);
 
     // D_i(A x) as [M, N, R], or [M, 1, R] where all heads see the same; and A^0 x as [M, 1, R], never dropped.
     private (Tensor Down, Tensor? Twin) Down(Tensor rows, LayerMasks? masks)

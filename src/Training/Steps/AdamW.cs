@@ -2,155 +2,116 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
+using TorchSharp;
 using static TorchSharp.torch;
 
-namespace FedRLora.Training;
+namespace FedRLora.Training.Steps;
 
 /// <summary>
-/// AdamW with decoupled decay and bias correction, as <c>torch.optim.AdamW</c> computes it (arXiv 1711.05101). Gradients and moments
-/// of tensors that have taken the same number of steps lie in one flat buffer, so that a step costs a few operations however many
-/// layers there are. Its buffers live in the dispose scope in which it is made.
+/// AdamW with decoupled decay and bias correction, as <c>torch.optim.AdamW</c> computes it (arXiv 1711.05101), for all members of a
+/// stack at once: a step costs a few operations on <c>[G, P]</c> however many members and layers there are. Learning rates, step
+/// counts and clipping are each member's own. Its buffers live in the dispose scope in which it is made.
 /// </summary>
 internal sealed class AdamW
 {
     private readonly TrainingSpec _spec;
-    private readonly List<Block> _blocks;
+    private readonly List<Moments> _moments;
 
-    /// <param name="adapter">The optimizer gives each tensor that trains a gradient to accumulate into.</param>
+    /// <param name="stack">Whose tensors are stepped.</param>
     /// <param name="spec">Betas, epsilon, decay and clip norm.</param>
-    /// <param name="state">Moments and step counts to go on from; a tensor that is absent starts afresh.</param>
-    /// <exception cref="BadInputException">A moment does not have its tensor's shape, or nothing trains.</exception>
-    public AdamW(LowRankAdapter adapter, TrainingSpec spec, AdapterState state)
-    {
-        _spec = spec;
-        _blocks = [.. adapter.Parameters
-            .Where(static parameter => parameter.Info.Trains)
-            .GroupBy(parameter => (parameter.Info.Scope, Steps: state.TryGetValue(parameter.Info.Name + ".step", out var steps) ? (long)steps.Data[0] : 0))
-            .Select(group => new Block([.. group], group.Key.Scope, group.Key.Steps, state))];
-        if (_blocks.Count == 0) throw new BadInputException($"adapter: no tensor of {adapter.Spec.Method} trains; set trainsA or trainsB");
-    }
+    /// <param name="states">Each member's moments and step counts to go on from, checked; a tensor that is absent starts afresh.</param>
+    public AdamW(AdapterStack stack, TrainingSpec spec, IReadOnlyList<AdapterState> states) => (_spec, _moments) = (spec, [.. stack.Blocks.Select(block => new Moments(block, states))]);
 
     /// <summary>What is left of the exported state at the start of the next round.</summary>
-    public static AdapterState AtRoundStart(AdapterState state, AdapterLayout layout, Moments moments)
+    public static AdapterState AtRoundStart(AdapterState state, AdapterLayout layout, Abstractions.Plans.Moments moments)
     {
-        if (moments == Moments.Reset) return AdapterState.Empty;
+        if (moments == Abstractions.Plans.Moments.Reset) return AdapterState.Empty;
         var kept = layout.Tensors.Where(static tensor => tensor.Scope == Scope.Client).SelectMany(static tensor => NamesOf(tensor.Name)).ToHashSet(StringComparer.Ordinal);
         return new AdapterState(state.Where(entry => kept.Contains(entry.Key)));
     }
 
-    /// <summary>Clears the gradients before a backward pass; they accumulate in place.</summary>
-    public void ZeroGradients()
+    /// <summary>Refuses a state that <see cref="AdamW"/> cannot go on from.</summary>
+    /// <exception cref="BadInputException">A moment does not have its tensor's shape, or tensors of one scope have taken different numbers of steps.</exception>
+    public static void Check(AdapterState state, AdapterLayout layout)
     {
-        foreach (var block in _blocks) block.ZeroGradients();
+        foreach (var info in layout.Tensors)
+        {
+            foreach (var name in (string[])[info.Name + ".m", info.Name + ".v"])
+            {
+                if (state.TryGetValue(name, out var array) && !array.Shape.SequenceEqual(info.Shape))
+                    throw new BadInputException($"optimizer state: {name} has shape [{string.Join(", ", array.Shape)}], its tensor [{string.Join(", ", info.Shape)}]");
+            }
+        }
+
+        foreach (var scope in layout.Tensors.Where(static info => info.Trains).GroupBy(static info => info.Scope))
+        {
+            var counts = scope.Select(info => StepsOf(state, info)).Distinct().ToList();
+            if (counts.Count > 1) throw new BadInputException($"optimizer state: tensors of scope {scope.Key} have taken {string.Join(" and ", counts)} steps; they step together");
+        }
     }
 
-    /// <summary>Clips the joint norm and takes a step; nothing is read back from the device.</summary>
-    /// <param name="learningRate">Of this step.</param>
+    /// <summary>Clips each member's joint norm and takes a step; nothing is read back from the device.</summary>
+    /// <param name="learningRates">Of this step, for the first members of the stack; the others stay as they are.</param>
     /// <param name="clientScopeOnly">Leaves tensors of scope Job as they are, and out of the norm.</param>
-    public void Step(double learningRate, bool clientScopeOnly = false)
+    public void Step(IReadOnlyList<double> learningRates, bool clientScopeOnly = false)
     {
         using var scope = NewDisposeScope();
         using var inference = no_grad();
-        var stepping = _blocks.Where(block => !clientScopeOnly || block.Scope == Scope.Client).ToList();
+        var stepping = _moments.Where(moments => !clientScopeOnly || moments.Scope == Scope.Client).ToList();
         if (_spec.ClipNorm > 0 && stepping.Count > 0)
         {
-            var norm = stack([.. stepping.Select(static block => block.Gradient.square().sum())]).sum().sqrt();
-            var factor = (_spec.ClipNorm / (norm + 1e-6)).clamp_max(1.0);
-            foreach (var block in stepping) block.Gradient.mul_(factor);
+            var gradients = stepping.Select(moments => moments.Gradient(learningRates.Count)).ToList();
+            var norms = stack([.. gradients.Select(static gradient => stack([.. Enumerable.Range(0, (int)gradient.shape[0]).Select(member => gradient[member].dot(gradient[member]))]))]).sum([0]).sqrt();
+            var factors = (_spec.ClipNorm / (norms + 1e-6)).clamp_max(1.0).unsqueeze(1);
+            foreach (var gradient in gradients) gradient.mul_(factors);
         }
 
-        foreach (var block in stepping) block.Step(_spec, learningRate);
+        foreach (var moments in stepping) moments.Step(_spec, learningRates);
     }
 
-    /// <summary><c>{name}.m</c>, <c>{name}.v</c> and <c>{name}.step</c> (a scalar) of every tensor.</summary>
-    public AdapterState Export() => new(_blocks.SelectMany(static block => block.Export()));
+    /// <summary><c>{name}.m</c>, <c>{name}.v</c> and <c>{name}.step</c> (a scalar) of every tensor of a member.</summary>
+    public AdapterState Export(int member) => new(_moments.SelectMany(moments => moments.Export(member)));
+
+    private static long StepsOf(AdapterState state, AdapterTensor info) => state.TryGetValue(info.Name + ".step", out var steps) ? (long)steps.Data[0] : 0;
 
     private static IEnumerable<string> NamesOf(string name) => [name + ".m", name + ".v", name + ".step"];
 
-    /// <summary>Tensors with one step count.</summary>
-    private sealed class Block
+    /// <summary>Of the tensors of one scope.</summary>
+    private sealed class Moments
     {
-        private readonly IReadOnlyList<AdapterParameter> _parameters;
+        private readonly StackBlock _block;
         private readonly Tensor _mean;
         private readonly Tensor _square;
-        private readonly Tensor _change;
-        private readonly Tensor[] _changes;
-        private readonly Tensor[] _values;
-        private long _steps;
+        private readonly long[] _steps;
 
-        public Block(IReadOnlyList<AdapterParameter> parameters, Scope scope, long steps, AdapterState state)
+        public Moments(StackBlock block, IReadOnlyList<AdapterState> states)
         {
-            (_parameters, Scope, _steps) = (parameters, scope, steps);
-            var device = parameters[0].Value.device;
-            _values = [.. parameters.Select(static parameter => parameter.Value.detach())];
-            (_mean, _square) = (Flat(".m", state, device), Flat(".v", state, device));
-            (Gradient, _change) = (zeros_like(_mean), zeros_like(_mean));
-            _changes = Views(_change);
-            foreach (var (parameter, gradient) in parameters.Zip(Views(Gradient))) parameter.Value.grad = gradient;
+            _block = block;
+            Tensor From(string suffix) => block.Flat(states, suffix).to(block.Value.dtype).to(block.Value.device);
+            (_mean, _square) = (From(".m"), From(".v"));
+            _steps = [.. states.Select(state => StepsOf(state, block.Tensors[0]))];
         }
 
-        public Scope Scope { get; }
+        public Scope Scope => _block.Scope;
 
-        public Tensor Gradient { get; }
+        public Tensor Gradient(int members) => _block.Gradient.narrow(0, 0, members);
 
-        public void ZeroGradients() => Gradient.zero_();
-
-        public void Step(TrainingSpec spec, double learningRate)
+        public void Step(TrainingSpec spec, IReadOnlyList<double> rates)
         {
-            _steps++;
-            _mean.mul_(spec.Beta1).add_(Gradient, alpha: 1 - spec.Beta1);
-            _square.mul_(spec.Beta2).addcmul_(Gradient, Gradient, 1 - spec.Beta2);
-            var denominator = _square.sqrt().div_(Math.Sqrt(1 - Math.Pow(spec.Beta2, _steps))).add_(spec.Epsilon);
-            _change.copy_(_mean).mul_(-learningRate / (1 - Math.Pow(spec.Beta1, _steps))).div_(denominator);
-            for (var i = 0; i < _values.Length; i++)
-            {
-                if (spec.WeightDecay != 0) _values[i].mul_(1 - learningRate * spec.WeightDecay);
-                _values[i].add_(_changes[i]);
-            }
+            for (var member = 0; member < rates.Count; member++) _steps[member]++;
+            var (gradient, mean, square, value) = (Gradient(rates.Count), _mean.narrow(0, 0, rates.Count), _square.narrow(0, 0, rates.Count), _block.Value.narrow(0, 0, rates.Count));
+            mean.mul_(spec.Beta1).add_(gradient, alpha: 1 - spec.Beta1);
+            square.mul_(spec.Beta2).addcmul_(gradient, gradient, 1 - spec.Beta2);
+            var denominator = square.sqrt().div_(PerMember(rates.Count, member => Math.Sqrt(1 - Math.Pow(spec.Beta2, _steps[member])))).add_(spec.Epsilon);
+            if (spec.WeightDecay != 0) value.mul_(PerMember(rates.Count, member => 1 - rates[member] * spec.WeightDecay));
+            value.add_(mean.mul(PerMember(rates.Count, member => -rates[member] / (1 - Math.Pow(spec.Beta1, _steps[member])))).div_(denominator));
         }
 
-        public IEnumerable<KeyValuePair<string, NamedArray>> Export()
-        {
-            var (mean, square) = (LowRankAdapter.Values(_mean), LowRankAdapter.Values(_square));
-            var offset = 0;
-            foreach (var (info, _) in _parameters)
-            {
-                var length = (int)NamedArray.Count(info.Shape);
-                yield return new(info.Name + ".m", new(info.Shape, mean[offset..(offset + length)]));
-                yield return new(info.Name + ".v", new(info.Shape, square[offset..(offset + length)]));
-                yield return new(info.Name + ".step", new([], [_steps]));
-                offset += length;
-            }
-        }
+        public IEnumerable<KeyValuePair<string, NamedArray>> Export(int member) => _block.Cut(_mean, member, ".m")
+            .Concat(_block.Cut(_square, member, ".v"))
+            .Concat(_block.Tensors.Select(info => KeyValuePair.Create(info.Name + ".step", new NamedArray([], [_steps[member]]))));
 
-        private Tensor Flat(string suffix, AdapterState state, Device device)
-        {
-            var values = new float[_parameters.Sum(static parameter => NamedArray.Count(parameter.Info.Shape))];
-            var offset = 0;
-            foreach (var (info, _) in _parameters)
-            {
-                if (state.TryGetValue(info.Name + suffix, out var array))
-                {
-                    if (!array.Shape.SequenceEqual(info.Shape))
-                        throw new BadInputException($"optimizer state: {info.Name}{suffix} has shape [{string.Join(", ", array.Shape)}], its tensor [{string.Join(", ", info.Shape)}]");
-                    array.Data.CopyTo(values, offset);
-                }
-
-                offset += (int)NamedArray.Count(info.Shape);
-            }
-
-            return tensor(values, ScalarType.Float32, device);
-        }
-
-        private Tensor[] Views(Tensor flat)
-        {
-            long offset = 0;
-            return [.. _parameters.Select(parameter =>
-            {
-                var length = NamedArray.Count(parameter.Info.Shape);
-                offset += length;
-                return flat.narrow(0, offset - length, length).view([.. parameter.Info.Shape]);
-            })];
-        }
+        private Tensor PerMember(int members, Func<int, double> of) =>
+            tensor(Enumerable.Range(0, members).Select(of).ToArray(), _mean.dtype, _mean.device).unsqueeze(1);
     }
 }

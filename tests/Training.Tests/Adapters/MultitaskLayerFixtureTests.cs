@@ -2,6 +2,7 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Models;
+using FedRLora.Training.Steps;
 using TorchSharp;
 using Xunit.Abstractions;
 using static TorchSharp.torch;
@@ -19,8 +20,10 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
     {
         using var scope = NewDisposeScope();
         using var file = SafetensorsFile.Open(SharedFolder.Of("fixtures", "multitask-layers", name + ".safetensors"));
-        var adapter = Adapter(file, Spec, "param.");
-        var optimizer = new AdamW(adapter, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, AdapterState.Empty);
+        var (layout, values) = Given(file, Spec, "param.");
+        using var stack = new AdapterStack(layout, [new(values, null, 0)], masks: null, CPU, model: null);
+        var adapter = stack.Members[0];
+        var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, [AdapterState.Empty]);
         var input = Read(file, "input").requires_grad_();
 
         var y = Forward(adapter, file, input, "param.weight");
@@ -28,7 +31,7 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
         (y * Read(file, "output_cotangent")).sum().backward();
         Compare(file, "input_grad", input.grad!);
         foreach (var parameter in adapter.Parameters) Compare(Reference(file, parameter.Info.Factor, "grad."), parameter.Value.grad!, "gradient of " + parameter.Info.Name);
-        optimizer.Step(0.01);
+        optimizer.Step([0.01]);
         foreach (var parameter in adapter.Parameters) Compare(Reference(file, parameter.Info.Factor, "after_adamw_step."), parameter.Value, parameter.Info.Name + " after the step");
         Compare(file, "output_after_step", Forward(adapter, file, input, "param.weight"));
     }
@@ -57,9 +60,15 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
 
     private static LowRankAdapter Adapter(SafetensorsFile file, AdapterSpec spec, string prefix)
     {
+        var (layout, values) = Given(file, spec, prefix);
+        return LowRankAdapter.Create(layout, values, null, 0, CPU);
+    }
+
+    private static (AdapterLayout Layout, AdapterState Values) Given(SafetensorsFile file, AdapterSpec spec, string prefix)
+    {
         var layout = AdapterLayout.For(spec, [Shape(file, prefix + (file.Header.Tensors.ContainsKey("param.weight") ? "weight" : "lora_B0.weight"))]);
-        return LowRankAdapter.Create(layout, new AdapterState(layout.Tensors.Select(info =>
-            KeyValuePair.Create(info.Name, new NamedArray(info.Shape, LowRankAdapter.Values(Reference(file, info.Factor, prefix)))))), null, 0, CPU);
+        return (layout, new AdapterState(layout.Tensors.Select(info =>
+            KeyValuePair.Create(info.Name, new NamedArray(info.Shape, LowRankAdapter.Values(Reference(file, info.Factor, prefix)))))));
     }
 
     private static LinearShape Shape(SafetensorsFile file, string weight) =>

@@ -1,3 +1,5 @@
+using FedRLora.Training.Steps;
+using TorchSharp;
 using FedRLora.Abstractions;
 using FedRLora.Training.Data;
 using FedRLora.Training.Data.Chat;
@@ -23,9 +25,10 @@ public sealed class ChatRowTests
     [Fact]
     public async Task A_batch_learns_several_spans_of_a_row()
     {
-        var batch = Batch.Of([await EncodeAsync(TinyChat.Template, Conversation), new([1, 3, 2], 1)]);
-        Assert.Equal([5, 6, 2, 8, 2, 3, 2], batch.Targets);
-        Assert.Equal([8, 9, 10, 19, 20, 22, 23], batch.LossRows);
+        using var scope = torch.NewDisposeScope();
+        var batch = Packing.Of([[await EncodeAsync(TinyChat.Template, Conversation), new([1, 3, 2], 1)]], torch.CPU);
+        Assert.Equal([5, 6, 2, 8, 2, 3, 2], batch.Targets.data<long>());
+        Assert.Equal([8, 9, 10, 19, 20, 22, 23], batch.LossRows.data<long>());
     }
 
     [Fact]

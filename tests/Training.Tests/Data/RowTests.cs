@@ -33,16 +33,6 @@ public sealed class RowTests : IDisposable
     }
 
     [Fact]
-    public void A_batch_is_padded_on_the_right_and_each_target_is_predicted_by_the_token_before_it()
-    {
-        var batch = Batch.Of([new([1, 3, 4, 29, 5, 2], 3), new([1, 3, 2], 1)]);
-        Assert.Equal([1, 3, 4, 29, 5, 2, 1, 3, 2, 0, 0, 0], batch.Ids);
-        Assert.Equal([2, 3, 4, 6, 7], batch.LossRows);
-        Assert.Equal([29, 5, 2, 3, 2], batch.Targets);
-        Assert.Equal((9, 5), (batch.Tokens, batch.LossTokens));
-    }
-
-    [Fact]
     public void Epochs_run_on_over_the_rounds_and_take_every_row_once()
     {
         int[] Take(BatchOrder order, int from, int to) => [.. Enumerable.Range(from, to - from).SelectMany(step => order.Take(step / 5 + 1, step % 5))];

@@ -1,7 +1,9 @@
+using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Models;
+using FedRLora.Training.Steps;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -35,17 +37,47 @@ public sealed class AdamWTests
     public void The_joint_norm_is_clipped_and_warm_head_steps_leave_shared_tensors_alone()
     {
         using var scope = NewDisposeScope();
-        var adapter = LowRankAdapter.Create(Layout, Initial(), null, 0, CPU);
-        var optimizer = new AdamW(adapter, new TrainingSpec { ClipNorm = 0.5 }, AdapterState.Empty);
+        using var stack = Stack(Initial());
+        var adapter = stack.Members[0];
+        var optimizer = new AdamW(stack, new TrainingSpec { ClipNorm = 0.5 }, [AdapterState.Empty]);
         foreach (var parameter in adapter.Parameters) parameter.Value.grad!.fill_(3);
-        optimizer.Step(0.1);
+        optimizer.Step([0.1]);
         var norm = Math.Sqrt(adapter.Parameters.Sum(static parameter => parameter.Value.grad!.square().sum().item<float>()));
         Assert.Equal(0.5, norm, 1e-4);
 
         var before = adapter.State(Scope.Job)["layer.A"].Data;
-        optimizer.Step(0.1, clientScopeOnly: true);
+        optimizer.Step([0.1], clientScopeOnly: true);
         Assert.Equal(before, adapter.State(Scope.Job)["layer.A"].Data);
-        Assert.Equal((1, 2), ((int)optimizer.Export()["layer.A.step"].Data[0], (int)optimizer.Export()["layer.B.step"].Data[0]));
+        Assert.Equal((1, 2), ((int)optimizer.Export(0)["layer.A.step"].Data[0], (int)optimizer.Export(0)["layer.B.step"].Data[0]));
+    }
+
+    [Fact]
+    public void Members_of_a_stack_step_as_they_would_alone_and_those_that_are_done_stay()
+    {
+        using var scope = NewDisposeScope();
+        var (values, state) = Run(Initial(), AdapterState.Empty, 0, 3);
+        using var stack = Stack(values, Initial(), Initial());
+        var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.1 }, [state, AdapterState.Empty, AdapterState.Empty]);
+        for (var member = 0; member < 3; member++) Fill(stack.Members[member], step: 3 * (1 - member));
+
+        optimizer.Step([0.01, 0.02]);
+
+        AssertSame(Run(values, state, 3, 4).Values, stack.Members[0]);
+        AssertSame(Run(Initial(), AdapterState.Empty, 0, 1, 0.02).Values, stack.Members[1]);
+        AssertSame(Initial(), stack.Members[2]);
+        Assert.Equal((4, 1, 0), ((int)optimizer.Export(0)["layer.A.step"].Data[0], (int)optimizer.Export(1)["layer.A.step"].Data[0], (int)optimizer.Export(2)["layer.A.step"].Data[0]));
+    }
+
+    [Fact]
+    public void A_state_that_does_not_fit_is_refused()
+    {
+        var (_, state) = Run(Initial(), AdapterState.Empty, 0, 2);
+        AdamW.Check(state, Layout);
+        Assert.Contains("layer.A.m", Refused(state.Where(static entry => entry.Key != "layer.A.m").Append(new("layer.A.m", new([1], [0])))), StringComparison.Ordinal);
+        Assert.Contains("2 and 1 steps", Refused(state, TwoOfAScope), StringComparison.Ordinal);
+
+        string Refused(IEnumerable<KeyValuePair<string, NamedArray>> entries, AdapterLayout? layout = null) =>
+            Assert.Throws<BadInputException>(() => AdamW.Check(new AdapterState(entries.Concat(layout is null ? [] : [new("other.A.step", new([], [1]))])), layout ?? Layout)).Message;
     }
 
     [Fact]
@@ -60,17 +92,32 @@ public sealed class AdamWTests
 
     private static AdapterState Initial() => Layout.Initial(1, null, static _ => true);
 
-    private static (AdapterState Values, AdapterState State) Run(AdapterState values, AdapterState state, int from, int to)
+    private static AdapterLayout TwoOfAScope { get; } = AdapterLayout.For(new AdapterSpec { Rank = 2 }, [new LinearShape("layer", 5, 3), new LinearShape("other", 5, 3)]);
+
+    private static AdapterStack Stack(params AdapterState[] members) => new(Layout, [.. members.Select(static values => new StackMember(values, null, 0))], masks: null, CPU, model: null);
+
+    private static void AssertSame(AdapterState expected, LowRankAdapter adapter)
+    {
+        var actual = new AdapterState([.. adapter.State(Scope.Job), .. adapter.State(Scope.Client)]);
+        Assert.All(expected, entry => Assert.Equal(entry.Value.Data, actual[entry.Key].Data));
+    }
+
+    private static void Fill(LowRankAdapter adapter, int step)
+    {
+        foreach (var parameter in adapter.Parameters) parameter.Value.grad!.copy_(arange(parameter.Value.numel()).reshape(parameter.Value.shape) * 0.01f - 0.02f * step);
+    }
+
+    private static (AdapterState Values, AdapterState State) Run(AdapterState values, AdapterState state, int from, int to, double rate = 0.01)
     {
         using var scope = NewDisposeScope();
-        var adapter = LowRankAdapter.Create(Layout, values, null, 0, CPU);
-        var optimizer = new AdamW(adapter, new TrainingSpec { WeightDecay = 0.1 }, state);
+        using var stack = Stack(values);
+        var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.1 }, [state]);
         for (var step = from; step < to; step++)
         {
-            foreach (var parameter in adapter.Parameters) parameter.Value.grad!.copy_(arange(parameter.Value.numel()).reshape(parameter.Value.shape) * 0.01f - 0.02f * step);
-            optimizer.Step(0.01);
+            Fill(stack.Members[0], step);
+            optimizer.Step([rate]);
         }
 
-        return (new AdapterState([.. adapter.State(Scope.Job), .. adapter.State(Scope.Client)]), optimizer.Export());
+        return (new AdapterState([.. stack.Members[0].State(Scope.Job), .. stack.Members[0].State(Scope.Client)]), optimizer.Export(0));
     }
 }

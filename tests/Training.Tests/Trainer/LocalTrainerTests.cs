@@ -16,20 +16,42 @@ public sealed class LocalTrainerTests : IDisposable
     public void Dispose() => _tiny.Dispose();
 
     [Theory, MemberData(nameof(Methods))]
-    public async Task The_same_group_gives_the_same_bits_alone_or_with_a_neighbour(string method)
+    public async Task The_same_group_gives_the_same_bits_in_any_order_and_alone_the_same_within_the_batched_kernel(string method)
     {
         var plan = _tiny.Plan(TinyFederation.TinyCatalogue(method));
         using var trainer = _tiny.Trainer();
         using var other = _tiny.Trainer();
 
         var first = await trainer.TrainAsync(await TinyFederation.GroupAsync(trainer, plan, "one", "two"));
-        var again = await trainer.TrainAsync(await TinyFederation.GroupAsync(trainer, plan, "one", "two"));
+        var again = await other.TrainAsync(await TinyFederation.GroupAsync(other, plan, "two", "one"));
         var alone = await other.TrainAsync(await TinyFederation.GroupAsync(other, plan, "two"));
 
-        AssertSame(first[0], again[0]);
-        AssertSame(first[1], again[1]);
-        AssertSame(first[1], alone[0]);
+        AssertSame(first[0], again[1]);
+        AssertSame(first[1], again[0]);
+        Close.AssertRelative(first[1].MeanLoss, alone[0].MeanLoss, "loss", 1e-5);
+        Assert.All(first[1].Update.Concat(first[1].Head), entry => Close.Assert(
+            entry.Value.Data, (alone[0].Update.TryGetValue(entry.Key, out var update) ? update : alone[0].Head[entry.Key]).Data, entry.Key, 1e-4, 1e-3));
         Assert.NotEqual(first[0].MeanLoss, first[1].MeanLoss);
+    }
+
+    [Fact]
+    public async Task Members_take_their_own_number_of_steps_and_rows_of_any_length()
+    {
+        var plan = _tiny.Plan(TinyFederation.TinyCatalogue("fedsa-lora"));
+        _tiny.Write("long.jsonl", Enumerable.Range(0, 5).Select(static row => $$"""{"prompt":"{{new string('c', 3 * row)}}","completion":"ab"}"""));
+        using var trainer = _tiny.Trainer();
+        var group = await TinyFederation.GroupAsync(trainer, plan, "one", "two");
+        ClientSpec[] clients = [group.Members[0].Client with { Steps = 2 }, TinyFederation.Client("three") with { Data = new() { Train = "long.jsonl" } }, group.Members[1].Client];
+
+        var together = await trainer.TrainAsync(group with { Members = [.. clients.Select(static client => new GroupMember { Client = client })] });
+
+        Assert.Equal([2, 4, 4], together.Select(static result => result.Steps));
+        foreach (var (client, result) in clients.Zip(together))
+        {
+            var alone = Assert.Single(await trainer.TrainAsync(group with { Members = [new GroupMember { Client = client }] }));
+            Close.AssertRelative(alone.LastLoss, result.LastLoss, client.Id, 1e-5);
+            Assert.All(alone.Head, entry => Close.Assert(entry.Value.Data, result.Head[entry.Key].Data, entry.Key, 1e-4, 1e-3));
+        }
     }
 
     [Theory, MemberData(nameof(Methods))]

@@ -4,7 +4,9 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Adapters.Peft;
+using FedRLora.Training.Data;
 using FedRLora.Training.Models;
+using FedRLora.Training.Steps;
 using FedRLora.Training.Tests.Models;
 using TorchSharp;
 using Xunit.Abstractions;
@@ -30,11 +32,17 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         using var model = ModelRegistry.Load(SharedFolder.Of(modelFolder), CPU, ScalarType.Float32);
         using var io = SafetensorsFile.Open(SharedFolder.Of(modelFolder, "io.safetensors"));
         using var expected = SafetensorsFile.Open(SharedFolder.Of(folder, "io.safetensors"));
-        var (adapter, pass) = Load(folder, model);
+        var peft = PeftAdapter.Read(SharedFolder.Of(folder));
+        peft.CheckBase(model);
+        using var stack = new AdapterStack(peft.On(model.AdaptableLayers), [new(peft.Tensors, null, 0)], masks: null, CPU, model);
+        var adapter = stack.Members[0];
+        using var pass = AdapterPass.Evaluating(adapter);
+        using var workspace = new Workspace(CPU, ScalarType.Float32);
         var (ids, mask, labels) = (ModelFixtureTests.Int64(io, "input_ids"), ModelFixtureTests.Int64(io, "attention_mask"), ModelFixtureTests.Int64(io, "labels"));
         var settings = JsonDocument.Parse(File.ReadAllText(SharedFolder.Of(modelFolder, "expected.json"))).RootElement.GetProperty("adapters").GetProperty(Path.GetFileName(folder));
         var losses = settings.GetProperty("losses_before_step_1_2_3_and_after").EnumerateArray().Select(static loss => loss.GetDouble()).ToList();
-        var optimizer = new AdamW(adapter, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, AdapterState.Empty);
+        var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, [AdapterState.Empty]);
+        var rows = RowsOf(ids, mask, labels);
 
         for (var step = 1; step <= 3; step++)
         {
@@ -42,8 +50,15 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
             var logits = model.LogitsOf(model.Hidden(ids, mask, pass), pass);
             var loss = Loss(logits, labels);
             Close.AssertRelative(losses[step - 1], loss.item<float>(), $"loss before step {step}", 2e-5);
-            optimizer.ZeroGradients();
-            loss.backward();
+            stack.ZeroGradients();
+            loss.backward(); // by autograd, and then as training does it
+            var automatic = adapter.Parameters.Where(static parameter => parameter.Info.Trains).Select(static parameter => parameter.Value.grad!.clone()).ToList();
+            if (step == 3) output.WriteLine($"gradients by autograd, of the largest: {adapter.Parameters.Max(parameter => Gradient(expected, parameter)):E2}");
+            stack.ZeroGradients();
+            var packed = PackedLoss.Gradients(model, Packing.Of([rows], CPU), stack.Slice(0, 1), workspace);
+            Close.AssertRelative(losses[step - 1], packed[0].item<float>(), $"packed loss before step {step}", 2e-5);
+            foreach (var (parameter, gradient) in adapter.Parameters.Where(static parameter => parameter.Info.Trains).Zip(automatic))
+                Assert.True((parameter.Value.grad! - gradient).norm().item<float>() <= 1e-5 * gradient.norm().item<float>(), parameter.Info.Name);
             if (step == 1)
             {
                 output.WriteLine($"logits: {Close.Assert(Real(tensor(expected.ReadFloat32("logits"), logits.shape), mask), Real(logits, mask), "logits"):E2}");
@@ -51,7 +66,7 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
 
             if (step == 3) output.WriteLine($"gradients, of the largest: {adapter.Parameters.Max(parameter => Gradient(expected, parameter)):E2}");
 
-            optimizer.Step(0.01);
+            optimizer.Step([0.01]);
         }
 
         output.WriteLine($"after step 3: {After(expected, adapter, 3)}");
@@ -143,6 +158,15 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         var adapter = LowRankAdapter.Create(peft.On(model.AdaptableLayers), peft.Tensors, null, 0, CPU, model);
         return (adapter, AdapterPass.Evaluating(adapter));
     }
+
+    private static List<EncodedRow> RowsOf(Tensor ids, Tensor mask, Tensor labels) => [.. Enumerable.Range(0, (int)ids.shape[0]).Select(row =>
+    {
+        var length = (int)mask[row].sum().item<long>();
+        var learned = labels[row].data<long>().ToArray();
+        return new EncodedRow(
+            [.. ids[row].data<long>().Take(length).Select(static id => (int)id)],
+            [.. Enumerable.Range(1, length - 1).Where(place => learned[place] != -100).Select(static place => new LossSpan(place, place + 1))]);
+    })];
 
     private static float[] Real(Tensor values, Tensor mask) => LowRankAdapter.Values(values.detach().reshape(-1, values.shape[^1])[mask.to(ScalarType.Bool).reshape(-1)]);
 

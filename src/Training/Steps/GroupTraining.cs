@@ -1,0 +1,203 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Adapters;
+using FedRLora.Training.Data;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Steps;
+
+/// <summary>
+/// A round of a group: in every step the batches of all members that still have steps to go go through the base together. Members
+/// are ordered by their steps, so that those still training are the first ones, then by the length of their rows, so that
+/// neighbours fill alike; where padding would still exceed a fifth, a step takes more than one pass.
+/// </summary>
+internal sealed class GroupTraining : IDisposable
+{
+    private const double LeastFill = 0.8;
+
+    private readonly FrozenBase _base;
+    private readonly TrainingGroup _group;
+    private readonly List<Member> _members;
+    private readonly AdapterStack _stack;
+    private readonly AdamW _optimizer;
+    private readonly Workspace _workspace;
+    private readonly List<Dictionary<string, LayerMasks>> _masks;
+
+    private GroupTraining(FrozenBase model, TrainingGroup group, AdapterLayout layout, IEnumerable<Member> members, Device device)
+    {
+        (_base, _group) = (model, group);
+        _members = [.. members
+            .OrderByDescending(static member => member.Steps)
+            .ThenByDescending(static member => member.Rows.Rows.Average(static row => row.Ids.Length))
+            .ThenBy(static member => member.Client.Id, StringComparer.Ordinal)];
+        _masks = [.. _members.Select(member => LayerMasks.Of(layout, group.Plan.Seed, group.Round, member.Client.Id))];
+        _stack = new AdapterStack(layout, [.. _members.Select(static member => member.Adapter)], _masks, device, model.Model);
+        _workspace = new Workspace(device, model.Model.Dtype);
+        _optimizer = new AdamW(_stack, group.Plan.Training, [.. _members.Select(static member => member.Optimizer)]);
+    }
+
+    /// <summary>Trains the members of a group for its round; on the lane, within a dispose scope of the caller.</summary>
+    /// <param name="model">The frozen base.</param>
+    /// <param name="group">Plan, round and shared state.</param>
+    /// <param name="layout">Of the plan's adapter.</param>
+    /// <param name="rows">The members that train, with their rows.</param>
+    /// <param name="device">The lane's.</param>
+    /// <param name="cancellationToken">Looked at between steps.</param>
+    /// <returns>By client id. A member whose state does not fit or whose training diverged has a failure.</returns>
+    public static IReadOnlyDictionary<string, TrainingResult> Run(
+        FrozenBase model, TrainingGroup group, AdapterLayout layout, IReadOnlyList<(GroupMember Member, TrainingRows Rows)> rows, Device device, CancellationToken cancellationToken)
+    {
+        var (members, failed) = (new List<Member>(), new Dictionary<string, TrainingResult>(StringComparer.Ordinal));
+        foreach (var (member, training) in rows)
+        {
+            try
+            {
+                members.Add(Member.Of(group, layout, member, training));
+            }
+            catch (BadInputException exception)
+            {
+                failed.Add(member.Client.Id, new() { ClientId = member.Client.Id, Failure = exception.Message });
+            }
+        }
+
+        if (members.Count == 0) return failed;
+        using var groupTraining = new GroupTraining(model, group, layout, members, device);
+        return groupTraining.Run(cancellationToken).Concat(failed).ToDictionary(StringComparer.Ordinal);
+    }
+
+    private Dictionary<string, TrainingResult> Run(CancellationToken cancellationToken)
+    {
+        var losses = _members.Select(member => zeros(Math.Max(1, member.Steps), ScalarType.Float32, _base.Model.Device)).ToList();
+        for (var step = 0; step < _members[0].Steps; step++)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            Step(step, losses);
+        }
+
+        foreach (var member in _members)
+        {
+            var task = new KeyValuePair<string, object?>("task", member.Client.Task);
+            Telemetry.Steps.Add(member.Steps, task);
+            Telemetry.Tokens.Add(member.Tokens, task);
+        }
+
+        return _members.Index().ToDictionary(static entry => entry.Item.Client.Id, entry => ResultOf(entry.Index, LowRankAdapter.Values(losses[entry.Index])), StringComparer.Ordinal);
+    }
+
+    public void Dispose()
+    {
+        _stack.Dispose();
+        _workspace.Dispose();
+        foreach (var masks in _masks.SelectMany(static masks => masks.Values)) masks.Dispose();
+    }
+
+    // What a step allocates, it frees.
+    private void Step(int step, List<Tensor> losses)
+    {
+        using var scope = NewDisposeScope();
+        var plan = _group.Plan;
+        var active = _members.TakeWhile(member => member.Steps > step).ToList();
+        var batches = active.Select(member => member.Batch(_group.Round, step)).ToList();
+        _stack.ZeroGradients();
+        for (var first = 0; first < active.Count;)
+        {
+            var count = Together(batches, first);
+            var packing = Packing.Of(batches.GetRange(first, count), _base.Model.Device);
+            var passLosses = PackedLoss.Gradients(_base.Model, packing, _stack.Slice(first, count), _workspace);
+            for (var i = 0; i < count; i++) losses[first + i][step].copy_(passLosses[i]);
+            first += count;
+        }
+
+        var rates = active.Select(member => LearningRate.At(plan.Training, (_group.Round - 1L) * member.Steps + step, (long)plan.Strategy.Rounds * member.Steps)).ToList();
+        _optimizer.Step(rates, clientScopeOnly: step < plan.Training.WarmHeadSteps);
+    }
+
+    // How many members from the first one on share a pass.
+    private static int Together(List<EncodedRow[]> batches, int first)
+    {
+        var (count, tokens, widest) = (0, 0L, 0L);
+        while (first + count < batches.Count)
+        {
+            var next = Packing.TokensOf(batches[first + count]);
+            if ((tokens + next) < LeastFill * Math.Max(widest, next) * (count + 1)) break;
+            (count, tokens, widest) = (count + 1, tokens + next, Math.Max(widest, next));
+        }
+
+        return count;
+    }
+
+    private TrainingResult ResultOf(int index, float[] losses)
+    {
+        var (member, adapter) = (_members[index], _stack.Members[index]);
+        var failed = Array.FindIndex(losses, static loss => !float.IsFinite(loss));
+        if (failed >= 0) return Failed($"round {_group.Round}, step {failed + 1}: the loss is {losses[failed]}; lower the learning rate");
+        var (after, head) = (adapter.State(Scope.Job), adapter.State(Scope.Client));
+        foreach (var (name, array) in after.Concat(head))
+        {
+            if (Array.Exists(array.Data, static value => !float.IsFinite(value)))
+                return Failed($"round {_group.Round}: tensor {name} is not finite after {losses.Length} steps; lower the learning rate");
+        }
+
+        return new TrainingResult
+        {
+            ClientId = member.Client.Id,
+            Update = new AdapterState(after.Select(entry => KeyValuePair.Create(entry.Key, Difference(entry.Value, _group.Shared[entry.Key])))),
+            Head = head,
+            Optimizer = _optimizer.Export(index),
+            Samples = member.Rows.Rows.Count,
+            Steps = member.Steps,
+            MeanLoss = losses.Zip(member.LossTokens, static (loss, tokens) => (double)loss * tokens).Sum() / member.LossTokens.Sum(),
+            LastLoss = losses[^1],
+            ProductNorm = adapter.ProductNorm(),
+        };
+
+        TrainingResult Failed(string reason) => new() { ClientId = member.Client.Id, Failure = reason };
+    }
+
+    private static NamedArray Difference(NamedArray after, NamedArray before)
+    {
+        var result = new float[after.Data.Length];
+        for (var i = 0; i < result.Length; i++) result[i] = after.Data[i] - before.Data[i];
+        return new NamedArray(after.Shape, result);
+    }
+
+    private sealed class Member(ClientSpec client, TrainingRows rows, int steps, BatchOrder order, StackMember adapter, AdapterState optimizer)
+    {
+        public ClientSpec Client => client;
+
+        public TrainingRows Rows => rows;
+
+        public int Steps => steps;
+
+        public StackMember Adapter => adapter;
+
+        public AdapterState Optimizer => optimizer;
+
+        /// <exception cref="BadInputException">A state does not fit the plan.</exception>
+        public static Member Of(TrainingGroup group, AdapterLayout layout, GroupMember given, TrainingRows rows)
+        {
+            var (plan, client) = (group.Plan, given.Client);
+            var steps = client.Steps ?? plan.Training.Steps;
+            var adapter = new StackMember(
+                AdapterFactory.Values(plan, layout, client, group.Shared, given.Head), AdapterFactory.Twins(plan, layout, client), AdapterFactory.TaskHead(plan, client));
+            var optimizer = AdamW.AtRoundStart(given.Optimizer ?? AdapterState.Empty, layout, plan.Training.Moments);
+            AdamW.Check(optimizer, layout);
+            return new(client, rows, steps, new BatchOrder(rows.Rows.Count, plan.Training.BatchSize, steps, plan.Seed, client.Id), adapter, optimizer);
+        }
+
+        public List<int> LossTokens { get; } = [];
+
+        public long Tokens { get; private set; }
+
+        public EncodedRow[] Batch(int round, int step)
+        {
+            EncodedRow[] batch = [.. order.Take(round, step).Select(row => rows.Rows[row])];
+            LossTokens.Add(batch.Sum(static row => row.LossTokens));
+            Tokens += Packing.TokensOf(batch);
+            return batch;
+        }
+    }
+}

@@ -1,0 +1,171 @@
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Steps;
+
+/// <summary>
+/// What a forward pass keeps for its backward pass, written by hand where libtorch's autograd would keep or compute more than is
+/// needed. Values are known by the object that holds them. An entry lives until its own backward has run, so memory falls as the
+/// gradient goes down; what no adapter is above of has no entry.
+/// </summary>
+internal sealed class Tape(Workspace workspace) : IDisposable
+{
+    private readonly List<Entry> _entries = [];
+    private readonly HashSet<Tensor> _tracked = new(ReferenceEqualityComparer.Instance);
+    private readonly Dictionary<Tensor, Gradient> _gradients = new(ReferenceEqualityComparer.Instance);
+
+    /// <summary>Operations kept.</summary>
+    public int Count => _entries.Count;
+
+    /// <summary>Whether a gradient is wanted at a value.</summary>
+    public bool Tracks(Tensor value) => _tracked.Contains(value);
+
+    /// <summary>Memory for a result or a gradient, with anything in it: <c>[rows, width]</c>.</summary>
+    public Tensor Take(long rows, long width) => workspace.Take(rows, width);
+
+    /// <summary>A copy in such memory, in the shape of the original.</summary>
+    public Tensor Copy(Tensor x) => Take(x.numel() / x.shape[^1], x.shape[^1]).view(x.shape).copy_(x);
+
+    /// <summary>Adds an operation.</summary>
+    /// <param name="outputs">Its results, which are then tracked.</param>
+    /// <param name="saved">What its backward needs; may be disposed by the caller.</param>
+    /// <param name="backward">Gets the saved tensors and the gradient of each output, null where none arrived; calls <see cref="Add"/>.</param>
+    public void Record(Tensor[] outputs, Tensor?[] saved, Action<Tensor?[], Tensor?[]> backward)
+    {
+        _entries.Add(new(outputs, [.. saved.Select(static tensor => tensor?.detach().DetachFromDisposeScope())], backward));
+        foreach (var output in outputs) _tracked.Add(output);
+    }
+
+    /// <summary>A layer begins: when its backward has run, what its forward took is given back.</summary>
+    public void Frame((int Chunk, long Offset) mark) => _entries.Add(new([], [], (_, _) =>
+    {
+        workspace.Release(mark);
+        workspace.Turn();
+    }));
+
+    /// <summary>
+    /// An operation whose backward libtorch's autograd computes, over a graph of its own. Leaves among the tensors that
+    /// <paramref name="work"/> closes over accumulate into their <c>grad</c>.
+    /// </summary>
+    /// <param name="inputs">Values of the tape.</param>
+    /// <param name="hasLeaves">Whether <paramref name="work"/> closes over leaves that train.</param>
+    /// <param name="work">From detached inputs to outputs.</param>
+    public Tensor[] Local(Tensor[] inputs, bool hasLeaves, Func<Tensor[], Tensor[]> work)
+    {
+        if (!hasLeaves && !inputs.Any(Tracks)) return work(inputs);
+        using var recording = enable_grad();
+        Tensor[] leaves = [.. inputs.Select(input => Alias(input).requires_grad_(Tracks(input)))];
+        var graph = work(leaves);
+        Tensor[] outputs = [.. graph.Select(static output => output.detach())];
+        // The graph must outlive the layer's scope, and a detached copy would not carry it.
+        foreach (var tensor in graph.Concat(leaves)) tensor.DetachFromDisposeScope();
+        _entries.Add(new(outputs, [.. graph, .. leaves], (saved, gradients) =>
+        {
+            var reached = Enumerable.Range(0, graph.Length).Where(i => gradients[i] is not null && saved[i]!.requires_grad).ToList();
+            if (reached.Count == 0) return;
+            autograd.backward([.. reached.Select(i => saved[i]!)], [.. reached.Select(i => gradients[i]!)]);
+            foreach (var (input, leaf) in inputs.Zip(saved.Skip(graph.Length)))
+            {
+                if (leaf!.requires_grad && leaf.grad is { } gradient) Add(input, gradient.detach());
+            }
+        }));
+        foreach (var output in outputs) _tracked.Add(output);
+        return outputs;
+    }
+
+    /// <summary>Adds to the gradient of a value; nothing where none is wanted.</summary>
+    /// <param name="value">The value.</param>
+    /// <param name="gradient">In the value's shape.</param>
+    /// <param name="isShared">Somebody else holds the same memory, so that it must not be written.</param>
+    public void Add(Tensor value, Tensor gradient, bool isShared = false)
+    {
+        if (!Tracks(value)) return;
+        if (!_gradients.TryGetValue(value, out var sum)) Put(value, gradient.detach(), isShared);
+        else if (sum.IsShared) Put(value, Copy(sum.Value).add_(gradient), isShared: false);
+        else sum.Value.add_(gradient);
+    }
+
+    /// <summary>Adds a product to the gradient of a value, into the same memory where there is some already.</summary>
+    /// <param name="value"><c>[G m, D]</c>.</param>
+    /// <param name="left"><c>[G m, K]</c>.</param>
+    /// <param name="right"><c>[K, D]</c>, or <c>[G, K, D]</c> for the rows of each member.</param>
+    public void AddProduct(Tensor value, Tensor left, Tensor right)
+    {
+        if (!Tracks(value)) return;
+        var isFirst = !_gradients.TryGetValue(value, out var sum);
+        if (isFirst) Put(value, Take(left.shape[0], right.shape[^1]), isShared: false);
+        else if (sum!.IsShared) Put(value, Copy(sum.Value), isShared: false);
+        MultiplyInto(_gradients[value].Value, left, right, keeps: !isFirst);
+    }
+
+    /// <summary>target = left right, or plus that.</summary>
+    /// <param name="target"><c>[G m, D]</c>.</param>
+    /// <param name="left"><c>[G m, K]</c>.</param>
+    /// <param name="right"><c>[K, D]</c>, or <c>[G, K, D]</c> for the rows of each member.</param>
+    /// <param name="keeps">Adds to what is there.</param>
+    public static void MultiplyInto(Tensor target, Tensor left, Tensor right, bool keeps)
+    {
+        if (right.dim() == 2) right = right.unsqueeze(0);
+        var (members, beta) = (right.shape[0], keeps ? 1 : 0);
+        var rows = left.shape[0] / members;
+        for (var member = 0L; member < members; member++)
+            target.narrow(0, member * rows, rows).addmm_(left.narrow(0, member * rows, rows), right[member], beta, 1);
+    }
+
+    /// <summary>Runs every entry, the last first, and forgets it.</summary>
+    /// <param name="output">A value.</param>
+    /// <param name="gradient">Its gradient.</param>
+    public void Backward(Tensor output, Tensor gradient)
+    {
+        using var inference = no_grad();
+        workspace.IsBackward = true;
+        Add(output, gradient, isShared: true);
+        while (_entries.Count > 0)
+        {
+            var entry = _entries[^1];
+            _entries.RemoveAt(_entries.Count - 1);
+            using var scope = NewDisposeScope();
+            var gradients = entry.Outputs.Select(Take).ToArray();
+            if (gradients.Length == 0 || Array.Exists(gradients, static gradient => gradient is not null)) entry.Backward(entry.Saved, gradients);
+            foreach (var taken in gradients) taken?.Dispose();
+            entry.Dispose();
+        }
+    }
+
+    public void Dispose()
+    {
+        _entries.ForEach(static entry => entry.Dispose());
+        foreach (var gradient in _gradients.Values) gradient.Value.Dispose();
+        _entries.Clear();
+        _gradients.Clear();
+        _tracked.Clear();
+    }
+
+    // The same memory with a version count of its own: libtorch counts writes for a whole chunk, and the next layer's look like ours.
+    private static Tensor Alias(Tensor x)
+    {
+        using var inference = no_grad();
+        return empty([0], x.dtype, x.device).set_(x);
+    }
+
+    private void Put(Tensor value, Tensor gradient, bool isShared)
+    {
+        if (_gradients.Remove(value, out var before)) before.Value.Dispose();
+        _gradients.Add(value, new(gradient.DetachFromDisposeScope(), isShared));
+    }
+
+    private Tensor? Take(Tensor value)
+    {
+        _tracked.Remove(value);
+        return _gradients.Remove(value, out var gradient) ? gradient.Value : null;
+    }
+
+    private sealed record Gradient(Tensor Value, bool IsShared);
+
+    private sealed record Entry(Tensor[] Outputs, Tensor?[] Saved, Action<Tensor?[], Tensor?[]> Backward) : IDisposable
+    {
+        public void Dispose()
+        {
+            foreach (var tensor in Saved) tensor?.Dispose();
+        }
+    }
+}

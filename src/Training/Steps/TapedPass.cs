@@ -1,0 +1,272 @@
+using FedRLora.Training.Adapters;
+using FedRLora.Training.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Steps;
+
+/// <summary>
+/// The operations on the packed rows of several members, <c>[G m, D]</c>, with backward passes written by hand where that saves
+/// memory or time: a frozen weight keeps no input, a norm keeps no normed copy, and gradients of one input meet in one buffer.
+/// Formulas: the derivatives of those in <see cref="Blocks"/>; tests compare them with autograd for every family and method.
+/// </summary>
+internal sealed class TapedPass : ForwardPass
+{
+    private readonly ModelConfig _config;
+    private readonly Tape _tape;
+    private readonly Workspace _workspace;
+    private readonly Packing _packing;
+    private readonly StackSlice _adapters;
+    private readonly ScalarType _dtype;
+    private readonly (Tensor Cos, Tensor Sin)? _rotary;
+
+    /// <param name="model">Whose layers run.</param>
+    /// <param name="tape">Keeps the backward pass; in no-grad mode.</param>
+    /// <param name="workspace">The tape's.</param>
+    /// <param name="packing">The tokens.</param>
+    /// <param name="adapters">The members' adapters, in the packing's order.</param>
+    public TapedPass(CausalLanguageModel model, Tape tape, Workspace workspace, Packing packing, StackSlice adapters)
+    {
+        (_config, _tape, _workspace, _packing, _adapters, _dtype) = (model.Config, tape, workspace, packing, adapters, model.Dtype);
+        if (!model.HasRotary) return;
+        var (cos, sin) = Blocks.RotaryTable(0, packing.MaxLength, model.Config, packing.Ids.device, _dtype);
+        _rotary = (cos.index_select(0, packing.Positions).unsqueeze(1), sin.index_select(0, packing.Positions).unsqueeze(1));
+    }
+
+    public override Tensor Embedding(LinearShape layer, Tensor table)
+    {
+        var rows = table.index_select(0, _packing.Ids).to(_dtype);
+        return _adapters.IsAdapted(layer.Module) ? ByMember(layer.Module, [rows], _packing.Ids) : rows;
+    }
+
+    public override Tensor AddPositions(Tensor x, Tensor table) => Add(x, table.index_select(0, _packing.Positions).to(_dtype));
+
+    public override Tensor Scale(Tensor x, Tensor factor)
+    {
+        var y = x * factor;
+        if (_tape.Tracks(x)) _tape.Record([y], [factor], (saved, gradients) => _tape.Add(x, gradients[0]! * saved[0]!));
+        return y;
+    }
+
+    public override Tensor[] Linear(Tensor x, FrozenLinear[] layers) => [.. layers.Select(layer => _adapters.Low(layer.Module) is { } low
+        ? low.Apply(_tape, x, layer, _packing, _adapters.MasksOf(layer.Module))
+        : _adapters.IsAdapted(layer.Module) ? ByMember(layer.Module, [x, Frozen(x, layer)]) : Frozen(x, layer))];
+
+    public override Tensor Add(Tensor x, Tensor branch)
+    {
+        // A branch's result is kept by nobody, so its memory takes the sum.
+        var y = branch.add_(x).detach();
+        if (_tape.Tracks(x) || _tape.Tracks(branch))
+        {
+            _tape.Record([y], [], (_, gradients) =>
+            {
+                _tape.Add(branch, gradients[0]!, isShared: true);
+                _tape.Add(x, gradients[0]!, isShared: true);
+            });
+        }
+
+        return y;
+    }
+
+    public override Tensor RmsNorm(Tensor x, Tensor weight, double epsilon, bool isOffset, int parts = 1)
+    {
+        var (shape, width) = (x.shape, x.shape[^1] / parts);
+        var rows = x.reshape(-1, width);
+        var factor = isOffset ? 1 + weight.to(x.dtype) : weight.to(x.dtype);
+        var inverse = linalg.vector_norm(rows, 2, [1], keepdim: true).pow_(2).div_(width).add_(epsilon).rsqrt_();
+        var y = _tape.Copy(rows).mul_(inverse).mul_(factor).view(shape);
+        if (_tape.Tracks(x))
+        {
+            // dx = r (w dy) - x r^3 mean(x w dy)
+            _tape.Record([y], [rows, inverse, factor], (saved, gradients) =>
+            {
+                var (input, scale) = (saved[0]!, saved[1]!);
+                var inner = _tape.Copy(gradients[0]!.reshape(-1, width)).mul_(saved[2]!);
+                var mean = _tape.Copy(inner).mul_(input).sum([1], keepdim: true).mul_(scale.pow(3)).div_(width);
+                _tape.Add(x, inner.mul_(scale).addcmul_(input, mean, -1).reshape(shape));
+            });
+        }
+
+        return y;
+    }
+
+    public override Tensor LayerNorm(Tensor x, Tensor weight, Tensor bias, double epsilon) => _tape.Local([x], false, inputs =>
+        [nn.functional.layer_norm(inputs[0], [x.shape[^1]], weight.to(x.dtype), bias.to(x.dtype), epsilon)])[0];
+
+    public override Tensor Activate(Tensor x, Activation activation) => _tape.Local([x], false, inputs => [Blocks.Activate(inputs[0], activation)])[0];
+
+    public override Tensor Gate(Tensor gate, Tensor up, Activation activation)
+    {
+        if (activation != Activation.Silu) return _tape.Local([gate, up], false, inputs => [Blocks.Activate(inputs[0], activation) * inputs[1]])[0];
+        var y = _tape.Copy(gate).silu_().mul_(up);
+        if (_tape.Tracks(gate) || _tape.Tracks(up))
+        {
+            // silu'(g) = p + silu(g) (1 - p), p = sigmoid(g)
+            _tape.Record([y], [gate, up], (saved, gradients) =>
+            {
+                var sigmoid = _tape.Copy(saved[0]!).sigmoid_();
+                var silu = _tape.Copy(saved[0]!).mul_(sigmoid);
+                var slope = _tape.Copy(sigmoid).neg_().add_(1).mul_(silu).add_(sigmoid);
+                _tape.Add(gate, slope.mul_(saved[1]!).mul_(gradients[0]!));
+                _tape.Add(up, silu.mul_(gradients[0]!));
+            });
+        }
+
+        return y;
+    }
+
+    public override (Tensor Query, Tensor Key, Tensor Value) SplitFused(Tensor x, int heads, bool isByHead)
+    {
+        var parts = _tape.Local([x], false, inputs => Blocks.SplitFused(inputs[0], heads, isByHead));
+        return (parts[0], parts[1], parts[2]);
+    }
+
+    public override Tensor Attention(int layer, Tensor query, Tensor key, Tensor value)
+    {
+        var (heads, keyHeads) = (_config.AttentionHeads, _config.KeyValueHeads);
+        (query, key) = (Rotate(query, heads), Rotate(key, keyHeads));
+        if (_packing.Buckets is [{ Rows: null } whole]) return Attention(query, key, value, whole);
+        Tensor[] parts = [query, key, value];
+        return Joined([.. _packing.Buckets.Select(bucket =>
+        {
+            var gathered = parts.Select(part => Gathered(part, bucket)).ToArray();
+            return Attention(gathered[0], gathered[1], gathered[2], bucket);
+        })]);
+    }
+
+    /// <summary>Below the first adapter nothing is kept but the result.</summary>
+    public override Tensor Layer(int layer, Tensor x, Func<Tensor, Tensor> body)
+    {
+        var (mark, entries) = (_workspace.Mark, _tape.Count);
+        _tape.Frame(mark);
+        var y = base.Layer(layer, x, body);
+        if (_tape.Count > entries + 1) return y;
+        using var scope = NewDisposeScope();
+        var moved = y.clone();
+        _workspace.Release(mark);
+        return _tape.Copy(moved).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Rows of a value; no row twice.</summary>
+    public Tensor Rows(Tensor x, Tensor rows)
+    {
+        var (y, count) = (x.index_select(0, rows), x.shape[0]);
+        if (_tape.Tracks(x)) _tape.Record([y], [rows], (saved, gradients) => _tape.Add(x, Scattered(gradients[0]!, saved[0]!, count)));
+        return y;
+    }
+
+    /// <summary>What the members' own adapters make of a layer, each from its real tokens; by libtorch's autograd.</summary>
+    /// <param name="module">The layer.</param>
+    /// <param name="inputs">The frozen layer's input, or nothing where that is ids, and its output.</param>
+    /// <param name="ids">The input of an embedding.</param>
+    private Tensor ByMember(string module, Tensor[] inputs, Tensor? ids = null) => _tape.Local(inputs, hasLeaves: true, values =>
+    {
+        var (x, y) = (ids ?? values[0], values[^1]);
+        var parts = new List<Tensor>();
+        for (var member = 0; member < _packing.Members; member++)
+        {
+            var (start, tokens) = ((long)member * _packing.RowsPerMember, _packing.Tokens[member]);
+            parts.Add(_adapters.Layer(member, module).Forward(x.narrow(0, start, tokens), y.narrow(0, start, tokens), _adapters.Masks(member, module)));
+            if (tokens < _packing.RowsPerMember) parts.Add(y.narrow(0, start + tokens, _packing.RowsPerMember - tokens));
+        }
+
+        return [parts.Count == 1 ? parts[0] : cat(parts, 0)];
+    })[0];
+
+    /// <summary>Cross-entropy of each loss row under an adapted LM head, <c>[L]</c>; its logits exist as a whole.</summary>
+    /// <param name="model">Whose LM head.</param>
+    /// <param name="hidden">The loss rows after the final norm, <c>[L, D]</c>.</param>
+    public Tensor AdaptedHead(CausalLanguageModel model, Tensor hidden) => _tape.Local([hidden], hasLeaves: true, values =>
+    {
+        var (logits, parts, start) = (model.LogitsOf(values[0], adapters: null), new List<Tensor>(), 0L);
+        for (var member = 0; member < _packing.Members; member++)
+        {
+            var count = _packing.LossCounts[member];
+            parts.Add(_adapters.Layer(member, model.LmHead.Module).Forward(values[0].narrow(0, start, count), logits.narrow(0, start, count), _adapters.Masks(member, model.LmHead.Module)));
+            start += count;
+        }
+
+        return [nn.functional.cross_entropy(cat(parts, 0), _packing.Targets, reduction: nn.Reduction.None)];
+    })[0];
+
+    // A frozen layer alone keeps nothing.
+    private Tensor Frozen(Tensor x, FrozenLinear layer)
+    {
+        var dtype = x.dtype;
+        var weight = layer.Down(dtype);
+        var y = _tape.Take(x.shape[0], weight.shape[1]).addmm_(x, weight, 0, 1);
+        if (layer.Bias is not null) y.add_(layer.Bias);
+        if (_tape.Tracks(x)) _tape.Record([y], [], (_, gradients) => _tape.AddProduct(x, gradients[0]!, layer.Down(dtype).t()));
+        return y;
+    }
+
+    // In place: a projection's result is kept by nobody.
+    private Tensor Rotate(Tensor x, int heads)
+    {
+        if (_rotary is not { } table) return x;
+        Turn(x, heads, table.Cos, table.Sin);
+        var y = x.detach();
+        if (_tape.Tracks(x))
+        {
+            _tape.Record([y], [table.Cos, table.Sin], (saved, gradients) =>
+            {
+                var gradient = _tape.Copy(gradients[0]!);
+                Turn(gradient, heads, saved[0]!, saved[1]!.neg());
+                _tape.Add(x, gradient);
+            });
+        }
+
+        return y;
+    }
+
+    // The half-split layout of Blocks.Rotate: (a, b) -> (a cos - b sin, b cos + a sin).
+    private static void Turn(Tensor x, int heads, Tensor cos, Tensor sin)
+    {
+        var (split, half) = (x.view(x.shape[0], heads, -1), cos.shape[^1] / 2);
+        var (first, second) = (split.narrow(2, 0, half), split.narrow(2, half, half));
+        (cos, sin) = (cos.narrow(2, 0, half), sin.narrow(2, 0, half));
+        var before = first.clone();
+        first.mul_(cos).addcmul_(second, sin, -1);
+        second.mul_(cos).addcmul_(before, sin, 1);
+    }
+
+    private Tensor Attention(Tensor query, Tensor key, Tensor value, Packing.Bucket bucket)
+    {
+        Tensor Split(Tensor x, int heads) => x.view(bucket.Sequences, bucket.Length, heads, -1).transpose(1, 2);
+        var mask = Blocks.CausalMask(0, bucket.Length, _config.SlidingWindow, query.device);
+        return _tape.Local([query, key, value], false, inputs =>
+        {
+            var mixed = Blocks.Attention(Split(inputs[0], _config.AttentionHeads), Split(inputs[1], _config.KeyValueHeads), Split(inputs[2], _config.KeyValueHeads), mask);
+            return [mixed.reshape(query.shape[0], -1)];
+        })[0];
+    }
+
+    private Tensor Gathered(Tensor x, Packing.Bucket bucket)
+    {
+        var (y, count) = (x.index_select(0, bucket.Rows!), x.shape[0]);
+        if (_tape.Tracks(x)) _tape.Record([y], [], (_, gradients) => _tape.Add(x, Scattered(gradients[0]!.index_select(0, bucket.Places!), bucket.Tokens!, count)));
+        return y;
+    }
+
+    // Padding between buckets stays zero.
+    private Tensor Joined(Tensor[] blocks)
+    {
+        var y = zeros([(long)_packing.Members * _packing.RowsPerMember, blocks[0].shape[1]], blocks[0].dtype, blocks[0].device);
+        foreach (var (block, bucket) in blocks.Zip(_packing.Buckets))
+            y.index_copy_(0, bucket.Tokens!, block.index_select(0, bucket.Places!));
+        if (blocks.Any(_tape.Tracks))
+        {
+            _tape.Record([y], [], (_, gradients) =>
+            {
+                foreach (var (block, bucket) in blocks.Zip(_packing.Buckets))
+                    _tape.Add(block, Scattered(gradients[0]!.index_select(0, bucket.Tokens!), bucket.Places!, (long)bucket.Sequences * bucket.Length));
+            });
+        }
+
+        return y;
+    }
+
+    // Zeros but for some rows.
+    private static Tensor Scattered(Tensor rows, Tensor places, long count) =>
+        zeros([count, rows.shape[1]], rows.dtype, rows.device).index_copy_(0, places, rows);
+}

@@ -1,0 +1,159 @@
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Adapters;
+using FedRLora.Training.Data;
+using FedRLora.Training.Models;
+using FedRLora.Training.Steps;
+using FedRLora.Training.Tests.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Tests.Steps;
+
+/// <summary>The hand-written backward passes beside libtorch's autograd over the plain operations, one member at a time.</summary>
+public sealed class PackedLossTests : IDisposable
+{
+    private const string Prompt = "gradient";
+    private readonly TinyFederation _tiny = new();
+    private readonly DisposeScope _scope = NewDisposeScope();
+
+    public static TheoryData<string, string> FamiliesAndMethods
+    {
+        get
+        {
+            var all = new TheoryData<string, string>();
+            foreach (var family in ModelRegistry.ModelTypes)
+                foreach (var method in AdapterCatalog.Methods.Keys) all.Add(family, method);
+            return all;
+        }
+    }
+
+    public static TheoryData<string> Families => TinyModels.Families;
+
+    public void Dispose()
+    {
+        _scope.Dispose();
+        _tiny.Dispose();
+    }
+
+    [Theory, MemberData(nameof(FamiliesAndMethods))]
+    public void Every_family_and_method_in_float32_and_float64(string family, string method)
+    {
+        var spec = TinyFederation.TinyCatalogue(method);
+        AssertSame(TinyModels.Configs[family], spec, ScalarType.Float32, 1e-5);
+        AssertSame(TinyModels.Configs[family], spec, ScalarType.Float64, 1e-10);
+    }
+
+    [Theory, MemberData(nameof(Families))]
+    public void Sequences_of_any_length_in_one_pass(string family)
+    {
+        var spec = TinyFederation.TinyCatalogue("m-lora") with { Dropout = Dropout.None };
+        AssertSame(TinyModels.Configs[family], spec, ScalarType.Float64, 1e-10, [[Row(3), Row(11), Row(7)], [Row(2)]]);
+    }
+
+    [Theory]
+    [InlineData(Routing.Sum, DropoutSite.Hidden)]
+    [InlineData(Routing.Mean, DropoutSite.Input)]
+    [InlineData(Routing.Softmax, DropoutSite.Input)]
+    [InlineData(Routing.ByTask, DropoutSite.Input)]
+    [InlineData(Routing.ByTask, DropoutSite.Hidden)]
+    public void Every_mix_of_heads_with_every_dropout_and_twins(Routing routing, DropoutSite site)
+    {
+        foreach (var masks in Enum.GetValues<MaskSharing>())
+        {
+            var spec = TinyFederation.TinyCatalogue("r-lora") with { Routing = routing, Dropout = new(site, masks, 0.3) };
+            AssertSame(TinyLlama.Config, spec, ScalarType.Float64, 1e-10);
+            AssertSame(TinyLlama.Config, spec with { Start = Start.Exact }, ScalarType.Float64, 1e-10);
+        }
+    }
+
+    [Theory]
+    [InlineData("lm_head", "q_proj")]
+    [InlineData("embed_tokens", "down_proj")]
+    [InlineData("lm_head", "embed_tokens")]
+    public void Adapters_on_the_embedding_and_the_LM_head(string first, string second) =>
+        AssertSame(TinyLlama.Config, TinyFederation.TinyCatalogue("lora") with { TargetModules = [first, second], Dropout = Dropout.None }, ScalarType.Float64, 1e-10);
+
+    [Fact]
+    public void Nothing_is_kept_below_the_first_adapter()
+    {
+        var spec = TinyFederation.TinyCatalogue("ffa-lora") with { LayersToTransform = [1], TargetModules = ["v_proj"] };
+        AssertSame(TinyLlama.Config, spec, ScalarType.Float64, 1e-10);
+
+        using var model = TinyLlama.Create();
+        using var inference = no_grad();
+        using var workspace = new Workspace(CPU, ScalarType.Float32);
+        using var tape = new Tape(workspace);
+        using var stack = Stack(model, spec, ScalarType.Float32, 1, out _);
+        var pass = new TapedPass(model, tape, workspace, Packing.Of([[Row(5)]], CPU), stack.Slice(0, 1));
+        var x = model.BeforeFinalNorm(pass);
+        Assert.True(tape.Tracks(x));
+        // A frame for each layer, and in the second: head, attention, o, sum, norm, gate, up, product, down, sum.
+        Assert.Equal(2 + 10, tape.Count);
+    }
+
+    private void AssertSame(ModelConfig config, AdapterSpec spec, ScalarType dtype, double tolerance, IReadOnlyList<IReadOnlyList<EncodedRow>>? batches = null)
+    {
+        using var scope = NewDisposeScope();
+        using var model = TinyLlama.Create(config, dtype);
+        batches ??= [[Row(6), Row(6)], [Row(9)], [Row(4), Row(4), Row(4)]];
+        using var stack = Stack(model, spec, dtype, batches.Count, out var masks);
+        using var again = Stack(model, spec, dtype, batches.Count, out var same);
+        using var workspace = new Workspace(CPU, dtype);
+        var losses = PackedLoss.Gradients(model, Packing.Of(batches, CPU), stack.Slice(0, batches.Count), workspace);
+
+        for (var member = 0; member < batches.Count; member++)
+        {
+            using var pass = AdapterPass.Training(again.Members[member], same[member]);
+            var loss = Loss(model, batches[member], pass);
+            loss.backward();
+            Close.AssertRelative(loss.to(ScalarType.Float64).item<double>(), losses[member].item<float>(), $"loss of member {member}", 1e-6);
+            foreach (var (expected, actual) in again.Members[member].Parameters.Zip(stack.Members[member].Parameters).Where(static pair => pair.First.Info.Trains))
+            {
+                var (reference, gradient) = (expected.Value.grad!, actual.Value.grad!);
+                var (difference, norm) = ((gradient - reference).norm().to(ScalarType.Float64).item<double>(), reference.norm().to(ScalarType.Float64).item<double>());
+                Assert.True(difference <= tolerance * norm, $"{spec.Method}, {expected.Info.Name} of member {member}: off by {difference / norm:E2} of {norm:E2}");
+            }
+        }
+
+        foreach (var mask in masks.SelectMany(static masks => masks.Values)) mask.Dispose();
+    }
+
+    // The rows of one length at once; else one after the other, for the plain operations hold a padded block.
+    private static Tensor Loss(CausalLanguageModel model, IReadOnlyList<EncodedRow> rows, AdapterPass pass)
+    {
+        var losses = new List<Tensor>();
+        foreach (var group in rows.GroupBy(static row => row.Ids.Length))
+        {
+            var ids = tensor(group.SelectMany(static row => row.Ids.Select(static id => (long)id)).ToArray(), [group.Count(), group.Key]);
+            var likelihoods = model.LogitsOf(model.Hidden(ids, null, pass), pass).log_softmax(-1);
+            losses.AddRange(group.SelectMany((row, number) => row.LossPlaces.Select(place => -likelihoods[number, place - 1, row.Ids[place]])));
+        }
+
+        return stack(losses).mean();
+    }
+
+    // Members with tensors of their own, some way from their start.
+    private static AdapterStack Stack(CausalLanguageModel model, AdapterSpec spec, ScalarType dtype, int members, out List<Dictionary<string, LayerMasks>> masks)
+    {
+        var layout = AdapterLayout.For(spec, model.AdaptableLayers, new AdapterStart(null, () => model));
+        var clients = Enumerable.Range(0, members).Select(static member => TinyFederation.Client($"{Prompt}{member}")).ToList();
+        masks = [.. clients.Select(client => LayerMasks.Of(layout, 5, 1, client.Id))];
+        return new AdapterStack(layout, [.. clients.Select((client, member) => new StackMember(
+            Moved(layout, client, member), spec.Start == Start.Anchored ? layout.Initial(5, client, static tensor => tensor.Factor is Factor.A or Factor.B) : null, member % spec.Heads))], masks, CPU, model, dtype);
+    }
+
+    private static AdapterState Moved(AdapterLayout layout, ClientSpec client, int member)
+    {
+        using var generator = new Generator((ulong)(member + 1), CPU);
+        var trains = layout.Tensors.ToDictionary(static tensor => tensor.Name, static tensor => tensor.Trains, StringComparer.Ordinal);
+        return new AdapterState(layout.Initial(5, client, static _ => true).Select(entry =>
+        {
+            using var drawn = randn([.. entry.Value.Shape], ScalarType.Float32, CPU, generator: generator);
+            var moves = trains[entry.Key] ? drawn.data<float>().ToArray() : new float[entry.Value.Data.Length];
+            return KeyValuePair.Create(entry.Key, new NamedArray(entry.Value.Shape, [.. entry.Value.Data.Zip(moves, static (value, move) => value + 0.2f * move)]));
+        }));
+    }
+
+    private static EncodedRow Row(int length) => new([.. Enumerable.Range(0, length).Select(place => (place * place + 3 * length) % 32)], Math.Max(1, length / 2));
+}
