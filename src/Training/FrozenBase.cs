@@ -1,4 +1,5 @@
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Training.Data;
 using FedRLora.Training.Data.Chat;
 using FedRLora.Training.Data.Tokenizers;
@@ -22,11 +23,19 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer,
     public ChatTemplate? Chat => chat.Value;
 
     /// <summary>Checks the folder as a whole, then loads the weights.</summary>
+    /// <param name="folder">A Hugging Face folder.</param>
+    /// <param name="device">Where the weights go.</param>
+    /// <param name="storage">As what they lie there.</param>
     /// <exception cref="BadInputException">The folder is not usable.</exception>
-    public static FrozenBase Load(string folder, Device device)
+    public static FrozenBase Load(string folder, Device device, WeightStorage storage = WeightStorage.Float32)
     {
         var tokenizer = Check(folder);
-        var model = ModelRegistry.Load(folder, device, ScalarType.Float32);
+        var model = ModelRegistry.Load(folder, device, storage switch
+        {
+            WeightStorage.Bfloat16 => ScalarType.BFloat16,
+            WeightStorage.Float16 => ScalarType.Float16,
+            _ => ScalarType.Float32,
+        });
         int[] own = tokenizer.EndId is { } end ? [end] : [];
         return new(model, tokenizer, new(() => ChatTemplate.Find(folder))) { EndIds = own.Concat(model.Config.EndIds).Concat(GenerationEndIds(folder)).ToHashSet() };
     }

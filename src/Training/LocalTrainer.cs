@@ -35,7 +35,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private readonly DeviceLane _lane;
     private readonly BoundedCache _cache;
     private readonly AdapterSource _adapters;
-    private readonly ConcurrentDictionary<string, FrozenBase> _bases = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<(string Folder, WeightStorage Storage), FrozenBase> _bases = new();
     private bool _disposed;
 
     /// <summary>Starts the device's lane; models are loaded when they are first needed.</summary>
@@ -151,10 +151,10 @@ public sealed class LocalTrainer : ITrainer, IDisposable
 
     private async Task<FrozenBase> BaseAsync(FederationPlan plan, CancellationToken cancellationToken)
     {
-        var folder = PathOf(plan.Model.Path);
-        return _bases.TryGetValue(folder, out var model)
+        var key = (Folder: PathOf(plan.Model.Path), plan.Model.Storage);
+        return _bases.TryGetValue(key, out var model)
             ? model
-            : await _lane.RunAsync(() => _bases.GetOrAdd(folder, _ => FrozenBase.Load(folder, _lane.Device)), plan.Training.Threads, cancellationToken);
+            : await _lane.RunAsync(() => _bases.GetOrAdd(key, _ => FrozenBase.Load(key.Folder, _lane.Device, key.Storage)), plan.Training.Threads, cancellationToken);
     }
 
     private Task<TrainingRows> TrainingRowsAsync(FederationPlan plan, ClientSpec client, FrozenBase model, CancellationToken cancellationToken)

@@ -49,6 +49,22 @@ public sealed record ModelSpec
 {
     /// <summary>A Hugging Face folder, relative to the plan's folder (simulate) or to the silo's root.</summary>
     public required string Path { get; init; }
+
+    /// <summary>How the frozen weights lie in memory; what is computed is float32 whatever they are stored as.</summary>
+    public WeightStorage Storage { get; init; }
+}
+
+/// <summary>The element type of frozen weights in memory.</summary>
+public enum WeightStorage
+{
+    /// <summary>Four bytes; a float32 file is not even copied.</summary>
+    Float32,
+
+    /// <summary>Two bytes, the range of float32; a bfloat16 file is not even copied.</summary>
+    Bfloat16,
+
+    /// <summary>Two bytes, more digits in a smaller range; a float16 file is not even copied.</summary>
+    Float16,
 }
 
 /// <summary>How the learning rate moves over all steps of the run (rounds times steps).</summary>
@@ -118,6 +134,14 @@ public sealed record TrainingSpec
 
     /// <summary>Clients trained together on a lane.</summary>
     public int GroupSize { get; init; } = 1;
+
+    /// <summary>
+    /// Megabytes that the activations of one pass may take: a group whose batches are more goes through the base in several passes.
+    /// </summary>
+    public int PassMemoryMb { get; init; } = 4096;
+
+    /// <summary>Keeps only the input of each layer and computes the layer again in the backward pass: less memory, a third more time.</summary>
+    public bool ActivationCheckpointing { get; init; }
 
     /// <summary>Threads of a matrix product; part of what makes bits repeatable. 0 takes the machine's processor count.</summary>
     public int Threads { get; init; }
@@ -208,6 +232,9 @@ public sealed record ClientSpec
 
     /// <summary>Steps in a round, instead of the plan's.</summary>
     public int? Steps { get; init; }
+
+    /// <summary>Peak learning rate, instead of the plan's.</summary>
+    public double? LearningRate { get; init; }
 
     /// <summary>A factor on the client's share in the mean.</summary>
     public double Weight { get; init; } = 1.0;

@@ -86,7 +86,7 @@ public static class PlanReader
             return plan.Wrong(empty, "model", $"an empty value stands here; give {What}.", new ModelSpec { Path = "" });
         if (plan.Section("model", shorthand: "path") is not { } model)
             return new() { Path = "" };
-        var result = new ModelSpec { Path = model.RequiredText("path", What, MaxPathLength) };
+        var result = new ModelSpec { Path = model.RequiredText("path", What, MaxPathLength), Storage = model.Choice("storage", WeightStorage.Float32) };
         model.Close();
         return result;
     }
@@ -222,6 +222,8 @@ public static class PlanReader
             WarmHeadSteps = training.Integer("warmHeadSteps", spec.WarmHeadSteps, 0, 100_000),
             Moments = training.Choice("moments", spec.Moments),
             GroupSize = training.Integer("groupSize", spec.GroupSize, 1, 1024),
+            PassMemoryMb = training.Integer("passMemoryMb", spec.PassMemoryMb, 1, int.MaxValue),
+            ActivationCheckpointing = training.Flag("activationCheckpointing", spec.ActivationCheckpointing),
             Threads = training.Integer("threads", spec.Threads, 0, 1024),
         };
         training.Close();
@@ -296,6 +298,7 @@ public static class PlanReader
             Site = client.Identifier("site", "local"),
             Data = Data(client),
             Steps = client.OptionalInteger("steps", 1, 100_000),
+            LearningRate = client.OptionalNumber("learningRate", Above(0, 10)),
             Weight = client.Number("weight", 1, Above(0, Many)),
         };
         client.Close();

@@ -29,6 +29,15 @@ internal sealed class LayerMasks : IDisposable
     public IEnumerable<Tensor> Draw(long[] shape, Device device) => _generators
         .Select(generator => empty(shape, ScalarType.Float32, CPU).bernoulli_(_keep, generator).div_((float)_keep).to(device));
 
+    /// <summary>Where the masks are: one state for each generator, which belong to no dispose scope.</summary>
+    public Tensor[] States() => [.. _generators.Select(static generator => generator.get_state().DetachFromDisposeScope())];
+
+    /// <summary>Goes back to where the masks were.</summary>
+    public void Rewind(IEnumerable<Tensor> states)
+    {
+        foreach (var (generator, state) in _generators.Zip(states)) generator.set_state(state);
+    }
+
     public void Dispose()
     {
         foreach (var generator in _generators) generator.Dispose();

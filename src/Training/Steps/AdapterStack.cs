@@ -19,15 +19,13 @@ internal sealed record StackMember(AdapterState Values, AdapterState? Twins, int
 /// tensors. Tensors that train lie in one buffer for each scope, with a gradient buffer beside it. Its tensors live in the dispose
 /// scope in which it is made.
 /// </summary>
-internal sealed class AdapterStack : IDisposable
+internal sealed class AdapterStack
 {
     private readonly Dictionary<string, Column> _columns = new(StringComparer.Ordinal);
-    private readonly List<IDisposable> _views = [];
     private readonly Dictionary<string, Tensor> _frozen = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Tensor>? _twins;
     private readonly IReadOnlyList<StackMember> _members;
     private readonly IReadOnlyList<IReadOnlyDictionary<string, LayerMasks>>? _masks;
-    private StackSlice? _whole;
 
     /// <param name="layout">Of every member.</param>
     /// <param name="members">At least one.</param>
@@ -77,22 +75,11 @@ internal sealed class AdapterStack : IDisposable
     /// <summary>What trains, by scope.</summary>
     public IReadOnlyList<StackBlock> Blocks { get; }
 
-    /// <summary>Some members that lie next to each other, in the caller's dispose scope; all of them are made once.</summary>
+    /// <summary>Some members that lie next to each other: views in the caller's dispose scope.</summary>
     public StackSlice Slice(int first, int count)
     {
-        if ((first, count) != (0, Members.Count)) return new(this, first, count, LayersOf(first, count));
-        if (_whole is not null) return _whole;
-        using var scope = NewDisposeScope();
         using var inference = no_grad();
-        _whole = new(this, first, count, LayersOf(first, count));
-        _views.AddRange(scope.DisposablesView);
-        scope.Detach(_views); // asked for within a step, used until the last
-        return _whole;
-    }
-
-    public void Dispose()
-    {
-        foreach (var view in _views) view.Dispose();
+        return new(this, first, count, LayersOf(first, count));
     }
 
     /// <summary>Clears the gradients before a step; backward passes add to them.</summary>
@@ -204,6 +191,8 @@ internal sealed class StackBlock
 /// <summary>Some members of a stack, as a pass over the base sees them.</summary>
 internal sealed class StackSlice(AdapterStack stack, int first, int count, IReadOnlyDictionary<string, StackedLayer> layers)
 {
+    private List<(LayerMasks Masks, Tensor[] States)>? _masksBefore;
+
     public int Count => count;
 
     /// <summary>Whether a module has an adapter.</summary>
@@ -215,8 +204,23 @@ internal sealed class StackSlice(AdapterStack stack, int first, int count, IRead
     /// <summary>One member's adapter of a module.</summary>
     public IAdaptedLayer Layer(int member, string module) => stack.Members[first + member].Layers[module];
 
-    /// <summary>One member's masks of a module; null without dropout.</summary>
-    public LayerMasks? Masks(int member, string module) => stack.MasksOf(first + member)?[module];
+    /// <summary>One member's masks of a module, from which some will be drawn now; null without dropout.</summary>
+    public LayerMasks? Masks(int member, string module)
+    {
+        if (stack.MasksOf(first + member)?[module] is not { } masks) return null;
+        _masksBefore?.Add((masks, masks.States()));
+        return masks;
+    }
+
+    /// <summary>Runs a layer and says which masks it drew from, and their states before; those are the caller's to dispose.</summary>
+    public IReadOnlyList<(LayerMasks Masks, Tensor[] States)> DrawnBy(Action layer)
+    {
+        _masksBefore = [];
+        layer();
+        var drawn = _masksBefore;
+        _masksBefore = null;
+        return drawn;
+    }
 
     /// <summary>Every member's masks of a module; null without dropout.</summary>
     public IReadOnlyList<LayerMasks>? MasksOf(string module) => stack.MasksOf(first) is null ? null : [.. Enumerable.Range(0, count).Select(member => Masks(member, module)!)];

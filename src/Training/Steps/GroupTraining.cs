@@ -12,7 +12,7 @@ namespace FedRLora.Training.Steps;
 /// <summary>
 /// A round of a group: in every step the batches of all members that still have steps to go go through the base together. Members
 /// are ordered by their steps, so that those still training are the first ones, then by the length of their rows, so that
-/// neighbours fill alike; where padding would still exceed a fifth, a step takes more than one pass.
+/// neighbours fill alike; where padding would still exceed a fifth, or activations the memory that the plan gives them, a step takes more than one pass.
 /// </summary>
 internal sealed class GroupTraining : IDisposable
 {
@@ -25,6 +25,7 @@ internal sealed class GroupTraining : IDisposable
     private readonly AdamW _optimizer;
     private readonly Workspace _workspace;
     private readonly List<Dictionary<string, LayerMasks>> _masks;
+    private double _bytesPerRow;
 
     private GroupTraining(FrozenBase model, TrainingGroup group, AdapterLayout layout, IEnumerable<Member> members, Device device)
     {
@@ -89,7 +90,6 @@ internal sealed class GroupTraining : IDisposable
 
     public void Dispose()
     {
-        _stack.Dispose();
         _workspace.Dispose();
         foreach (var masks in _masks.SelectMany(static masks => masks.Values)) masks.Dispose();
     }
@@ -104,25 +104,32 @@ internal sealed class GroupTraining : IDisposable
         _stack.ZeroGradients();
         for (var first = 0; first < active.Count;)
         {
+            using var pass = NewDisposeScope();
             var count = Together(batches, first);
             var packing = Packing.Of(batches.GetRange(first, count), _base.Model.Device);
-            var passLosses = PackedLoss.Gradients(_base.Model, packing, _stack.Slice(first, count), _workspace);
+            var passLosses = PackedLoss.Gradients(_base.Model, packing, _stack.Slice(first, count), _workspace, plan.Training.ActivationCheckpointing);
+            _bytesPerRow = Math.Max(_bytesPerRow, (double)_workspace.MostBytes / (packing.Members * packing.RowsPerMember));
             for (var i = 0; i < count; i++) losses[first + i][step].copy_(passLosses[i]);
             first += count;
         }
 
-        var rates = active.Select(member => LearningRate.At(plan.Training, (_group.Round - 1L) * member.Steps + step, (long)plan.Strategy.Rounds * member.Steps)).ToList();
+        var rates = active.Select(member => LearningRate.At(
+            plan.Training with { LearningRate = member.Client.LearningRate ?? plan.Training.LearningRate },
+            (_group.Round - 1L) * member.Steps + step, (long)plan.Strategy.Rounds * member.Steps)).ToList();
         _optimizer.Step(rates, clientScopeOnly: step < plan.Training.WarmHeadSteps);
     }
 
-    // How many members from the first one on share a pass.
-    private static int Together(List<EncodedRow[]> batches, int first)
+    // How many members from the first one on share a pass. What a row takes is measured by the first pass, which is one member's;
+    // it follows from the shapes, so every machine cuts alike.
+    private int Together(List<EncodedRow[]> batches, int first)
     {
         var (count, tokens, widest) = (0, 0L, 0L);
         while (first + count < batches.Count)
         {
             var next = Packing.TokensOf(batches[first + count]);
-            if ((tokens + next) < LeastFill * Math.Max(widest, next) * (count + 1)) break;
+            var rows = Math.Max(widest, next) * (count + 1);
+            var isTooMuch = _bytesPerRow == 0 || _bytesPerRow * rows > _group.Plan.Training.PassMemoryMb * 1e6;
+            if (count > 0 && (isTooMuch || tokens + next < LeastFill * rows)) break;
             (count, tokens, widest) = (count + 1, tokens + next, Math.Max(widest, next));
         }
 

@@ -10,18 +10,24 @@ namespace FedRLora.Training.Steps;
 /// </summary>
 internal static class PackedLoss
 {
-    private const long LogitsPerPiece = 1 << 22;
+    private const long LogitsPerPiece = 1 << 23;
+    private const long LogitsPerCacheful = 1 << 19;
     private const long LeastRows = 16;
 
     /// <summary>Runs the base forward and backward; gradients are added to the adapters'.</summary>
+    /// <param name="model">The frozen base.</param>
+    /// <param name="packing">The tokens.</param>
+    /// <param name="adapters">The members' adapters, in the packing's order.</param>
+    /// <param name="workspace">Memory for what the pass keeps.</param>
+    /// <param name="checkpoints">Keeps the input of each layer alone and computes the layer again in the backward pass.</param>
     /// <returns>float32 <c>[G]</c>: each member's loss, on the device.</returns>
-    public static Tensor Gradients(CausalLanguageModel model, Packing packing, StackSlice adapters, Workspace workspace)
+    public static Tensor Gradients(CausalLanguageModel model, Packing packing, StackSlice adapters, Workspace workspace, bool checkpoints = false)
     {
         using var scope = NewDisposeScope();
         using var inference = no_grad();
         workspace.Reset();
         using var tape = new Tape(workspace);
-        var pass = new TapedPass(model, tape, workspace, packing, adapters);
+        var pass = new TapedPass(model, tape, workspace, packing, adapters, checkpoints);
         var hidden = model.FinalNorm(pass.Rows(model.BeforeFinalNorm(pass), packing.LossRows), pass);
         var weights = tensor(packing.LossCounts.SelectMany(static count => Enumerable.Repeat(1.0 / count, count)).ToArray(), hidden.dtype, hidden.device);
         Tensor losses;
@@ -32,7 +38,7 @@ internal static class PackedLoss
         }
         else
         {
-            (losses, var gradient) = InPieces(model, hidden, packing.Targets, weights, tape.Tracks(hidden));
+            (losses, var gradient) = InPieces(model, hidden, packing.Targets, weights, tape.Tracks(hidden), workspace);
             if (gradient is not null) tape.Backward(hidden, gradient);
         }
 
@@ -40,27 +46,42 @@ internal static class PackedLoss
     }
 
     // The gradient of row i is w_i (softmax(logits_i) - onehot(target_i)) W.
-    private static (Tensor Losses, Tensor? Gradient) InPieces(CausalLanguageModel model, Tensor hidden, Tensor targets, Tensor weights, bool isTracked)
+    private static (Tensor Losses, Tensor? Gradient) InPieces(CausalLanguageModel model, Tensor hidden, Tensor targets, Tensor weights, bool isTracked, Workspace workspace)
     {
         var weight = model.WeightOf(model.LmHead).to(hidden.dtype);
         var bias = model.BiasOf(model.LmHead);
         var (rows, vocabulary) = (hidden.shape[0], weight.shape[0]);
-        var piece = Math.Min(rows, Math.Max(LeastRows, LogitsPerPiece / vocabulary));
-        var logits = empty([piece, vocabulary], hidden.dtype, hidden.device);
+        var mark = workspace.Mark;
+        var logits = workspace.Take(Math.Min(rows, Math.Max(LeastRows, LogitsPerPiece / vocabulary)), vocabulary);
         var losses = empty([rows], hidden.dtype, hidden.device);
         var gradient = isTracked ? weight.index_select(0, targets).neg_() : null;
-        for (var first = 0L; first < rows; first += piece)
+        for (var first = 0L; first < rows; first += logits.shape[0])
         {
             using var scope = NewDisposeScope();
-            var count = Math.Min(piece, rows - first);
+            var count = Math.Min(logits.shape[0], rows - first);
             var part = logits.narrow(0, 0, count).addmm_(hidden.narrow(0, first, count), weight.t(), 0, 1);
             if (bias is not null) part.add_(bias);
-            var likelihoods = part.log_softmax(1);
-            losses.narrow(0, first, count).copy_(likelihoods.gather(1, targets.narrow(0, first, count).unsqueeze(1)).squeeze(1)).neg_();
-            gradient?.narrow(0, first, count).addmm_(likelihoods.exp_(), weight, 1, 1);
+            ToProbabilities(part, targets.narrow(0, first, count), losses.narrow(0, first, count));
+            gradient?.narrow(0, first, count).addmm_(part, weight, 1, 1);
         }
 
+        workspace.Release(mark);
         return (losses, gradient?.mul_(weights.unsqueeze(1)));
+    }
+
+    // In place, some rows at a time: the library's softmax wants memory for its result, and so little of it stays in the cache.
+    private static void ToProbabilities(Tensor logits, Tensor targets, Tensor losses)
+    {
+        var step = logits.device_type == DeviceType.CPU ? Math.Max(1, LogitsPerCacheful / logits.shape[1]) : logits.shape[0];
+        for (var first = 0L; first < logits.shape[0]; first += step)
+        {
+            using var scope = NewDisposeScope();
+            var count = Math.Min(step, logits.shape[0] - first);
+            var part = logits.narrow(0, first, count);
+            var distance = part.amax([1]) - part.gather(1, targets.narrow(0, first, count).unsqueeze(1)).squeeze(1);
+            part.copy_(part.softmax(1));
+            losses.narrow(0, first, count).copy_(distance.sub_(part.amax([1]).log_())); // -log p(target), finite even where p underflows
+        }
     }
 
     private static Tensor ByMember(Tensor losses, Packing packing)

@@ -13,8 +13,11 @@ internal sealed class Tape(Workspace workspace) : IDisposable
     private readonly HashSet<Tensor> _tracked = new(ReferenceEqualityComparer.Instance);
     private readonly Dictionary<Tensor, Gradient> _gradients = new(ReferenceEqualityComparer.Instance);
 
-    /// <summary>Operations kept.</summary>
-    public int Count => _entries.Count;
+    /// <summary>Operations kept, or, while nothing is kept, that would have been.</summary>
+    public int Count { get; private set; }
+
+    /// <summary>Counts operations and forgets them.</summary>
+    public bool IsDry { get; set; }
 
     /// <summary>Whether a gradient is wanted at a value.</summary>
     public bool Tracks(Tensor value) => _tracked.Contains(value);
@@ -29,18 +32,21 @@ internal sealed class Tape(Workspace workspace) : IDisposable
     /// <param name="outputs">Its results, which are then tracked.</param>
     /// <param name="saved">What its backward needs; may be disposed by the caller.</param>
     /// <param name="backward">Gets the saved tensors and the gradient of each output, null where none arrived; calls <see cref="Add"/>.</param>
-    public void Record(Tensor[] outputs, Tensor?[] saved, Action<Tensor?[], Tensor?[]> backward)
-    {
-        _entries.Add(new(outputs, [.. saved.Select(static tensor => tensor?.detach().DetachFromDisposeScope())], backward));
-        foreach (var output in outputs) _tracked.Add(output);
-    }
+    public void Record(Tensor[] outputs, Tensor?[] saved, Action<Tensor?[], Tensor?[]> backward) =>
+        Keep(outputs, () => new(outputs, [.. saved.Select(static tensor => tensor?.detach().DetachFromDisposeScope())], backward));
+
+    /// <summary>A gradient is wanted at a value that no operation of this tape gave.</summary>
+    public void Watch(Tensor value) => _tracked.Add(value);
+
+    /// <summary>The gradient that has arrived at a watched value, the caller's to dispose; null where none has.</summary>
+    public Tensor? GradientOf(Tensor value) => Take(value);
 
     /// <summary>A layer begins: when its backward has run, what its forward took is given back.</summary>
-    public void Frame((int Chunk, long Offset) mark) => _entries.Add(new([], [], (_, _) =>
+    public void Frame((int Chunk, long Offset) mark) => Record([], [], (_, _) =>
     {
         workspace.Release(mark);
         workspace.Turn();
-    }));
+    });
 
     /// <summary>
     /// An operation whose backward libtorch's autograd computes, over a graph of its own. Leaves among the tensors that
@@ -52,13 +58,20 @@ internal sealed class Tape(Workspace workspace) : IDisposable
     public Tensor[] Local(Tensor[] inputs, bool hasLeaves, Func<Tensor[], Tensor[]> work)
     {
         if (!hasLeaves && !inputs.Any(Tracks)) return work(inputs);
+        if (IsDry)
+        {
+            var dry = work(inputs);
+            Keep(dry, static () => throw new InvalidOperationException("a dry tape keeps nothing"));
+            return dry;
+        }
+
         using var recording = enable_grad();
         Tensor[] leaves = [.. inputs.Select(input => Alias(input).requires_grad_(Tracks(input)))];
         var graph = work(leaves);
         Tensor[] outputs = [.. graph.Select(static output => output.detach())];
         // The graph must outlive the layer's scope, and a detached copy would not carry it.
         foreach (var tensor in graph.Concat(leaves)) tensor.DetachFromDisposeScope();
-        _entries.Add(new(outputs, [.. graph, .. leaves], (saved, gradients) =>
+        Keep(outputs, () => new(outputs, [.. graph, .. leaves], (saved, gradients) =>
         {
             var reached = Enumerable.Range(0, graph.Length).Where(i => gradients[i] is not null && saved[i]!.requires_grad).ToList();
             if (reached.Count == 0) return;
@@ -68,7 +81,6 @@ internal sealed class Tape(Workspace workspace) : IDisposable
                 if (leaf!.requires_grad && leaf.grad is { } gradient) Add(input, gradient.detach());
             }
         }));
-        foreach (var output in outputs) _tracked.Add(output);
         return outputs;
     }
 
@@ -151,6 +163,13 @@ internal sealed class Tape(Workspace workspace) : IDisposable
     {
         if (_gradients.Remove(value, out var before)) before.Value.Dispose();
         _gradients.Add(value, new(gradient.DetachFromDisposeScope(), isShared));
+    }
+
+    private void Keep(Tensor[] outputs, Func<Entry> entry)
+    {
+        Count++;
+        foreach (var output in outputs) _tracked.Add(output);
+        if (!IsDry) _entries.Add(entry());
     }
 
     private Tensor? Take(Tensor value)

@@ -13,20 +13,23 @@ namespace FedRLora.Training.Steps;
 internal sealed class TapedPass : ForwardPass
 {
     private readonly ModelConfig _config;
-    private readonly Tape _tape;
     private readonly Workspace _workspace;
     private readonly Packing _packing;
     private readonly StackSlice _adapters;
     private readonly ScalarType _dtype;
     private readonly (Tensor Cos, Tensor Sin)? _rotary;
+    private readonly bool _checkpoints;
+    private Tape _tape;
 
     /// <param name="model">Whose layers run.</param>
     /// <param name="tape">Keeps the backward pass; in no-grad mode.</param>
     /// <param name="workspace">The tape's.</param>
     /// <param name="packing">The tokens.</param>
     /// <param name="adapters">The members' adapters, in the packing's order.</param>
-    public TapedPass(CausalLanguageModel model, Tape tape, Workspace workspace, Packing packing, StackSlice adapters)
+    /// <param name="checkpoints">Keeps the input of each layer alone and computes the layer again in the backward pass.</param>
+    public TapedPass(CausalLanguageModel model, Tape tape, Workspace workspace, Packing packing, StackSlice adapters, bool checkpoints = false)
     {
+        _checkpoints = checkpoints;
         (_config, _tape, _workspace, _packing, _adapters, _dtype) = (model.Config, tape, workspace, packing, adapters, model.Dtype);
         if (!model.HasRotary) return;
         var (cos, sin) = Blocks.RotaryTable(0, packing.MaxLength, model.Config, packing.Ids.device, _dtype);
@@ -134,13 +137,54 @@ internal sealed class TapedPass : ForwardPass
         })]);
     }
 
-    /// <summary>Below the first adapter nothing is kept but the result.</summary>
+    /// <summary>Below the first adapter, and with checkpoints everywhere, nothing is kept but the result.</summary>
     public override Tensor Layer(int layer, Tensor x, Func<Tensor, Tensor> body)
     {
         var (mark, entries) = (_workspace.Mark, _tape.Count);
         _tape.Frame(mark);
+        if (_checkpoints) return Checkpoint(x, body);
         var y = base.Layer(layer, x, body);
-        if (_tape.Count > entries + 1) return y;
+        return _tape.Count > entries + 1 ? y : Alone(y, mark);
+    }
+
+    // Forward keeping nothing; the backward pass goes forward once more, under the same masks, and then back.
+    private Tensor Checkpoint(Tensor x, Func<Tensor, Tensor> body)
+    {
+        var (mark, entries, y) = (_workspace.Mark, _tape.Count, x);
+        _tape.IsDry = true;
+        var drawn = _adapters.DrawnBy(() => y = base.Layer(0, x, body));
+        _tape.IsDry = false;
+        y = Alone(y, mark);
+        if (_tape.Count > entries)
+        {
+            var tracks = _tape.Tracks(x);
+            _tape.Record([y], [x, .. drawn.SelectMany(static masks => masks.States)], (saved, gradients) =>
+            {
+                var offset = 1;
+                foreach (var (masks, states) in drawn)
+                {
+                    masks.Rewind(saved[offset..(offset + states.Length)]!);
+                    offset += states.Length;
+                }
+
+                var (outer, input) = (_tape, saved[0]!);
+                using var again = new Tape(_workspace);
+                if (tracks) again.Watch(input);
+                (_tape, _workspace.IsBackward) = (again, false);
+                again.Backward(body(input), gradients[0]!);
+                (_tape, _workspace.IsBackward) = (outer, true);
+                using var gradient = again.GradientOf(input);
+                if (gradient is not null) outer.Add(x, gradient);
+            });
+        }
+
+        foreach (var state in drawn.SelectMany(static masks => masks.States)) state.Dispose();
+        return y;
+    }
+
+    // A result without what was taken on the way to it.
+    private Tensor Alone(Tensor y, (int Chunk, long Offset) mark)
+    {
         using var scope = NewDisposeScope();
         var moved = y.clone();
         _workspace.Release(mark);

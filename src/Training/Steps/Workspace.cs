@@ -18,6 +18,9 @@ internal sealed class Workspace(Device device, ScalarType dtype) : IDisposable
     /// <summary>Whether memory is for gradients from now on.</summary>
     public bool IsBackward { get; set; }
 
+    /// <summary>The most that was given out at a time, in bytes.</summary>
+    public long MostBytes => (_kept.Most + _gradients.Sum(static stack => stack.Most)) * dtype.ElementSize();
+
     /// <summary>Where the forward pass's memory ends.</summary>
     public (int Chunk, long Offset) Mark => _kept.Top;
 
@@ -34,8 +37,7 @@ internal sealed class Workspace(Device device, ScalarType dtype) : IDisposable
     /// <summary>Gives everything back.</summary>
     public void Reset()
     {
-        _kept.Top = default;
-        foreach (var stack in _gradients) stack.Top = default;
+        foreach (var stack in _gradients.Append(_kept)) (stack.Top, stack.Most) = (default, 0);
         IsBackward = false;
     }
 
@@ -54,6 +56,8 @@ internal sealed class Workspace(Device device, ScalarType dtype) : IDisposable
 
         public (int Chunk, long Offset) Top { get; set; }
 
+        public long Most { get; set; }
+
         public Tensor Take(long rows, long width)
         {
             var length = (rows * width + Alignment - 1) / Alignment * Alignment;
@@ -61,6 +65,7 @@ internal sealed class Workspace(Device device, ScalarType dtype) : IDisposable
             while (chunk < _chunks.Count && offset + length > _chunks[chunk].NumberOfElements) (chunk, offset) = (chunk + 1, 0);
             if (chunk == _chunks.Count) _chunks.Add(empty([Math.Max(ChunkElements, length)], dtype, device).DetachFromDisposeScope());
             Top = (chunk, offset + length);
+            Most = Math.Max(Most, _chunks.Take(chunk).Sum(static full => full.NumberOfElements) + offset + length);
             return _chunks[chunk].as_strided([rows, width], [width, 1], offset);
         }
 

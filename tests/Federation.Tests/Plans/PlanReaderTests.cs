@@ -70,6 +70,8 @@ public sealed class PlanReaderTests
               warmHeadSteps: 2
               moments: reset
               groupSize: 4
+              passMemoryMb: 100
+              activationCheckpointing: true
               threads: 2
             strategy:
               rounds: 3
@@ -86,6 +88,7 @@ public sealed class PlanReaderTests
                 site: north
                 data: {train: a.jsonl, test: b.jsonl, offset: 10, rows: 100, shuffleLabels: true}
                 steps: 9
+                learningRate: 0.5
                 weight: 2.5
             evaluation: {everyRounds: 2, metric: accuracy, maxRows: 50, maxNewTokens: 8, localOnly: true}
             checkpoints: {export: false}
@@ -105,7 +108,7 @@ public sealed class PlanReaderTests
             new TrainingSpec
             {
                 Steps = 7, BatchSize = 3, MaxTokens = 64, LearningRate = 1e-3, WarmupSteps = 5, Schedule = Schedule.Linear, WeightDecay = 0.01, Beta1 = 0.8,
-                Beta2 = 0.95, Epsilon = 1e-6, ClipNorm = 0, WarmHeadSteps = 2, Moments = Moments.Reset, GroupSize = 4, Threads = 2,
+                Beta2 = 0.95, Epsilon = 1e-6, ClipNorm = 0, WarmHeadSteps = 2, Moments = Moments.Reset, GroupSize = 4, PassMemoryMb = 100, ActivationCheckpointing = true, Threads = 2,
             },
             plan.Training);
         Assert.Equal(
@@ -118,7 +121,7 @@ public sealed class PlanReaderTests
         Assert.Equal(
             new ClientSpec
             {
-                Id = "a", Task = "sst2", Site = "north", Steps = 9, Weight = 2.5,
+                Id = "a", Task = "sst2", Site = "north", Steps = 9, LearningRate = 0.5, Weight = 2.5,
                 Data = new() { Train = "a.jsonl", Test = "b.jsonl", Offset = 10, Rows = 100, ShuffleLabels = true },
             },
             plan.Clients[0]);

@@ -21,7 +21,7 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
         using var scope = NewDisposeScope();
         using var file = SafetensorsFile.Open(SharedFolder.Of("fixtures", "multitask-layers", name + ".safetensors"));
         var (layout, values) = Given(file, Spec, "param.");
-        using var stack = new AdapterStack(layout, [new(values, null, 0)], masks: null, CPU, model: null);
+        var stack = new AdapterStack(layout, [new(values, null, 0)], masks: null, CPU, model: null);
         var adapter = stack.Members[0];
         var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, [AdapterState.Empty]);
         var input = Read(file, "input").requires_grad_();

@@ -37,7 +37,7 @@ public sealed class AdamWTests
     public void The_joint_norm_is_clipped_and_warm_head_steps_leave_shared_tensors_alone()
     {
         using var scope = NewDisposeScope();
-        using var stack = Stack(Initial());
+        var stack = Stack(Initial());
         var adapter = stack.Members[0];
         var optimizer = new AdamW(stack, new TrainingSpec { ClipNorm = 0.5 }, [AdapterState.Empty]);
         foreach (var parameter in adapter.Parameters) parameter.Value.grad!.fill_(3);
@@ -56,7 +56,7 @@ public sealed class AdamWTests
     {
         using var scope = NewDisposeScope();
         var (values, state) = Run(Initial(), AdapterState.Empty, 0, 3);
-        using var stack = Stack(values, Initial(), Initial());
+        var stack = Stack(values, Initial(), Initial());
         var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.1 }, [state, AdapterState.Empty, AdapterState.Empty]);
         for (var member = 0; member < 3; member++) Fill(stack.Members[member], step: 3 * (1 - member));
 
@@ -110,7 +110,7 @@ public sealed class AdamWTests
     private static (AdapterState Values, AdapterState State) Run(AdapterState values, AdapterState state, int from, int to, double rate = 0.01)
     {
         using var scope = NewDisposeScope();
-        using var stack = Stack(values);
+        var stack = Stack(values);
         var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.1 }, [state]);
         for (var step = from; step < to; step++)
         {

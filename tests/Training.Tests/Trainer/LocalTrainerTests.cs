@@ -54,6 +54,50 @@ public sealed class LocalTrainerTests : IDisposable
         }
     }
 
+    [Fact]
+    public async Task A_client_has_its_own_learning_rate_in_a_group()
+    {
+        var plan = _tiny.Plan(TinyFederation.TinyCatalogue("fedsa-lora"));
+        using var trainer = _tiny.Trainer();
+        var group = await TinyFederation.GroupAsync(trainer, plan, "one", "two");
+        var slow = group with { Members = [new() { Client = TinyFederation.Client("one") with { LearningRate = 1e-9 } }, group.Members[1]] };
+
+        var (usual, changed) = (await trainer.TrainAsync(group), await trainer.TrainAsync(slow));
+
+        static float Largest(TrainingResult result) => result.Update.Values.Max(static array => array.Data.Max(Math.Abs));
+        Assert.True(Largest(changed[0]) < 1e-7 && Largest(usual[0]) > 1e-3);
+        AssertSame(usual[1], changed[1]);
+    }
+
+    [Fact]
+    public async Task A_group_that_needs_more_memory_than_a_pass_may_take_goes_through_in_several()
+    {
+        var plan = _tiny.Plan() with { Training = _tiny.Plan().Training with { BatchSize = 100, MaxTokens = 20 } };
+        using var trainer = _tiny.Trainer();
+        var group = await TinyFederation.GroupAsync(trainer, plan, "one", "two");
+
+        var whole = await trainer.TrainAsync(group);
+        var cut = await trainer.TrainAsync(group with { Plan = plan with { Training = plan.Training with { PassMemoryMb = 1 } } });
+        var alone = await trainer.TrainAsync(group with { Members = [group.Members[1]] });
+
+        AssertSame(cut[1], alone[0]); // a pass of its own
+        Close.AssertRelative(whole[1].LastLoss, cut[1].LastLoss, "loss", 1e-5);
+    }
+
+    [Theory, InlineData(WeightStorage.Bfloat16, 2e-2), InlineData(WeightStorage.Float16, 2e-3)]
+    public async Task A_base_stored_in_half_precision_trains_and_scores_nearly_the_same(WeightStorage storage, double tolerance)
+    {
+        var plan = _tiny.Plan(TinyFederation.TinyCatalogue("dora"));
+        using var trainer = _tiny.Trainer();
+        var group = await TinyFederation.GroupAsync(trainer, plan, "one");
+        var half = group with { Plan = plan with { Model = plan.Model with { Storage = storage } } };
+
+        var (full, stored) = (Assert.Single(await trainer.TrainAsync(group)), Assert.Single(await trainer.TrainAsync(half)));
+        Close.AssertRelative(full.MeanLoss, stored.MeanLoss, "training loss", tolerance);
+        Assert.NotEqual(full.MeanLoss, stored.MeanLoss);
+        Close.AssertRelative(Assert.Single(await trainer.EvaluateAsync(group)).Loss, Assert.Single(await trainer.EvaluateAsync(half)).Loss, "test loss", tolerance);
+    }
+
     [Theory, MemberData(nameof(Methods))]
     public async Task An_update_is_what_the_shared_tensors_moved_by_and_heads_stay_apart(string method)
     {

@@ -75,6 +75,10 @@ internal sealed partial class PlanSection
     public double Number(string key, double fallback, Interval bound) =>
         Scalar(key, $"a number {bound}") is { } scalar ? NumberIn(scalar, PathOf(key), bound) ?? fallback : fallback;
 
+    /// <summary>A number; null if the key is absent or its value is empty.</summary>
+    public double? OptionalNumber(string key, Interval bound) =>
+        Scalar(key, $"a number {bound}", optional: true) is { } scalar ? NumberIn(scalar, PathOf(key), bound) : null;
+
     public bool Flag(string key, bool fallback)
     {
         if (Scalar(key, "true or false") is not { } scalar)

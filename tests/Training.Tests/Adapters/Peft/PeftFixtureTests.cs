@@ -34,7 +34,7 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         using var expected = SafetensorsFile.Open(SharedFolder.Of(folder, "io.safetensors"));
         var peft = PeftAdapter.Read(SharedFolder.Of(folder));
         peft.CheckBase(model);
-        using var stack = new AdapterStack(peft.On(model.AdaptableLayers), [new(peft.Tensors, null, 0)], masks: null, CPU, model);
+        var stack = new AdapterStack(peft.On(model.AdaptableLayers), [new(peft.Tensors, null, 0)], masks: null, CPU, model);
         var adapter = stack.Members[0];
         using var pass = AdapterPass.Evaluating(adapter);
         using var workspace = new Workspace(CPU, ScalarType.Float32);
