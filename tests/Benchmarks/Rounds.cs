@@ -75,7 +75,7 @@ internal static class RoundBenchmark
         using var listener = new MeterListener();
         listener.InstrumentPublished = static (instrument, self) =>
         {
-            if (instrument.Meter.Name == Telemetry.Name && instrument.Name == Telemetry.Rounds.Name) self.EnableMeasurementEvents(instrument);
+            if (instrument.Meter.Name == Telemetry.Name && instrument.Name == "fedrlora.rounds") self.EnableMeasurementEvents(instrument);
         };
         listener.SetMeasurementEventCallback<long>((_, _, _, _) => commits.Add(Stopwatch.GetTimestamp()));
         listener.Start();
