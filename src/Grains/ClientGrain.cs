@@ -68,7 +68,8 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
         {
             using var turn = await cache.TurnAsync(stopped);
             LogStarted(assignment.Phase, assignment.Round, assignment.Attempt, assignment.Members[0].ClientId, silo.Name, Keys.SiteOf(this.GetPrimaryKeyString()));
-            reports = assignment.Phase == RoundPhase.Train ? await TrainAsync(assignment, stopped) : await EvaluateAsync(assignment, stopped);
+            // Off the grain scheduler as a whole: it touches no field.
+            reports = await Task.Run(() => assignment.Phase == RoundPhase.Train ? TrainAsync(assignment, stopped) : EvaluateAsync(assignment, stopped), stopped);
         }
         catch (OperationCanceledException)
         {

@@ -156,7 +156,7 @@ internal sealed partial class CoordinatorGrain(
         var plan = await cache.PlanAsync(blob, cancellationToken);
         var engine = await trainer.FingerprintAsync(plan.Plan, cancellationToken);
         var before = EngineFingerprints.Read(await stores.Job.ReadBytesAsync(Keys.Fingerprint(Job), cancellationToken)) ?? engine;
-        var job = new OpenJob(Job, plan, blob, stores.Job, trainer, engine);
+        var job = new OpenJob(Job, plan, blob, stores.Job, cache, trainer, engine);
         _state = _shown = notes.State.State;
         var started = await StartedAsync(job, resume, cancellationToken);
         if (_state.Committed < started.LastRound) _shown = _state with { Committed = started.LastRound };

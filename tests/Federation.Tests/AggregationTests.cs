@@ -156,7 +156,7 @@ public class AggregationTests
     private static Task<CohortAggregate> Run(AdapterState global, Func<string, AdapterState> read)
     {
         var reports = new Dictionary<string, ClientNote> { ["x"] = new(), ["y"] = new() };
-        return CohortAggregator.RunAsync(Of("x", "y"), global, null, ["x", "y"], reports, (client, _) => Task.Run(() => read(client)));
+        return CohortAggregator.RunAsync(Of("x", "y"), global, null, ["x", "y"], reports, (client, _, _) => Task.Run(() => read(client)));
     }
 
     private static AdapterState Matrix(long rows, long columns) => new([KeyValuePair.Create("w", new NamedArray([rows, columns], new float[rows * columns]))]);

@@ -22,6 +22,18 @@ public static class UpdateCheck
         return extra is null ? null : $"The update has tensor {extra}, which is not shared.";
     }
 
+    /// <summary>L2 norm of all tensors as one vector, summed in float64 in the order of names and elements: the same bits on any vector width.</summary>
+    public static double Length(AdapterState update)
+    {
+        var squares = 0.0;
+        foreach (var (_, array) in update)
+        {
+            foreach (double value in array.Data)
+                squares += value * value;
+        }
+        return Math.Sqrt(squares);
+    }
+
     private static int? FirstNotFinite(float[] data)
     {
         if (TensorPrimitives.IsFiniteAll<float>(data))

@@ -110,8 +110,10 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     // A delete may take an empty folder away between its making and the move into it.
     private void Place(string temporary, string path)
     {
+        var folder = Path.GetDirectoryName(path)!;
         for (var attempt = 1; ; attempt++)
         {
+            if (!Directory.Exists(folder)) _spare.MakeFolder(folder);
             try
             {
                 File.Move(temporary, path, overwrite: true);
@@ -119,7 +121,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
             }
             catch (DirectoryNotFoundException) when (attempt < 10)
             {
-                _spare.MakeFolder(Path.GetDirectoryName(path)!);
+                // made again
             }
         }
     }
