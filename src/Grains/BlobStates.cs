@@ -57,14 +57,6 @@ public static class BlobStates
     public static Task<WrittenBlob> WriteBytesAsync(this IBlobStore store, string key, ReadOnlyMemory<byte> bytes, WriteCondition condition, CancellationToken cancellationToken) =>
         store.WriteAsync(key, (stream, token) => stream.WriteAsync(bytes, token).AsTask(), condition, cancellationToken);
 
-    /// <summary>Deletes every blob under a prefix.</summary>
-    public static async Task DeletePrefixAsync(this IBlobStore store, string prefix, CancellationToken cancellationToken)
-    {
-        var keys = new List<string>();
-        await foreach (var key in store.ListAsync(prefix, cancellationToken)) keys.Add(key);
-        foreach (var key in keys) await store.DeleteAsync(key, cancellationToken);
-    }
-
     /// <summary>What a digest stands for, at its key.</summary>
     public static BlobRef At(this BlobDigest digest, string key) => new(key, digest.Sha256, digest.SizeBytes);
 

@@ -179,13 +179,13 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
             if (member.Head is not { } head) continue;
             var owned = Keys.Owned(assignment.JobId, site, member.ClientId);
             var committed = RoundOf(head.Key, owned);
-            var old = new List<string>();
+            var old = new HashSet<string>(StringComparer.Ordinal);
             await foreach (var key in stores.Site.ListAsync(owned, stopped))
             {
-                if (RoundOf(key, owned) < committed) old.Add(key);
+                if (RoundOf(key, owned) < committed) old.Add(key[..(key.IndexOf('/', owned.Length) + 1)]);
             }
 
-            foreach (var key in old) await stores.Site.DeleteAsync(key, stopped);
+            foreach (var round in old) await stores.Site.DeleteAllAsync(round, stopped);
         }
     }
 

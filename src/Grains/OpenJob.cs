@@ -100,10 +100,10 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     }
 
     /// <summary>Deletes the updates of a committed round.</summary>
-    public async Task ForgetUpdatesAsync(int round, int lastAttempt, CancellationToken cancellationToken)
+    public Task ForgetUpdatesAsync(int round, int lastAttempt, CancellationToken cancellationToken) => Task.Run(async () =>
     {
-        for (var attempt = 1; attempt <= lastAttempt; attempt++) await store.DeletePrefixAsync(Keys.Attempt(job, round, attempt), cancellationToken);
-    }
+        for (var attempt = 1; attempt <= lastAttempt; attempt++) await store.DeleteAllAsync(Keys.Attempt(job, round, attempt), cancellationToken);
+    }, cancellationToken);
 
     private static readonly Dictionary<string, string> NoMetadata = [];
 

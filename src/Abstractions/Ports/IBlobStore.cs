@@ -56,6 +56,9 @@ public interface IBlobStore
 
     /// <summary>Deletes a blob; nothing happens where there is none.</summary>
     Task DeleteAsync(string key, CancellationToken cancellationToken = default);
+
+    /// <summary>Deletes every blob whose key begins with <paramref name="prefix"/>, which ends with '/'.</summary>
+    Task DeleteAllAsync(string prefix, CancellationToken cancellationToken = default);
 }
 
 /// <summary>The stores a silo reaches.</summary>

@@ -96,12 +96,33 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     {
         var path = PathOf(key);
         _spare.DeleteFile(path);
-        for (var folder = Path.GetDirectoryName(path)!; folder.Length > _root.Length && _spare.DeleteFolder(folder); folder = Path.GetDirectoryName(folder)!)
+        DeleteFolders(Path.GetDirectoryName(path)!);
+        return Task.CompletedTask;
+    }
+
+    /// <inheritdoc/>
+    public Task DeleteAllAsync(string prefix, CancellationToken cancellationToken = default)
+    {
+        var path = PathOf(prefix.TrimEnd('/'));
+        if (Directory.Exists(path)) DeleteAll(path, cancellationToken);
+        return Task.CompletedTask;
+    }
+
+    private void DeleteAll(string folder, CancellationToken cancellationToken)
+    {
+        foreach (var inner in Directory.GetDirectories(folder)) DeleteAll(inner, cancellationToken);
+        foreach (var file in Directory.GetFiles(folder))
         {
-            // up to the first that is not empty, or gone already
+            cancellationToken.ThrowIfCancellationRequested();
+            _spare.DeleteFile(file);
         }
 
-        return Task.CompletedTask;
+        DeleteFolders(folder);
+    }
+
+    private void DeleteFolders(string folder)
+    {
+        while (folder.Length > _root.Length && _spare.DeleteFolder(folder)) folder = Path.GetDirectoryName(folder)!; // up to the first that is not empty, or gone already
     }
 
     /// <inheritdoc/>
