@@ -63,6 +63,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     public Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default)
     {
         var path = PathOf(key);
+        if (!File.Exists(path)) return Task.FromResult<OpenedBlob?>(null); // often: cheaper than an exception
         try
         {
             var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
@@ -110,19 +111,19 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
 
     private void DeleteAll(string folder, CancellationToken cancellationToken)
     {
-        foreach (var inner in Directory.GetDirectories(folder)) DeleteAll(inner, cancellationToken);
-        foreach (var file in Directory.GetFiles(folder))
+        foreach (var entry in new DirectoryInfo(folder).GetFileSystemInfos())
         {
             cancellationToken.ThrowIfCancellationRequested();
-            _spare.DeleteFile(file);
+            if (entry is DirectoryInfo) DeleteAll(entry.FullName, cancellationToken);
+            else _spare.DeleteFile(entry.FullName);
         }
 
-        DeleteFolders(folder);
+        if (_spare.DeleteFolder(folder, looksEmpty: true)) DeleteFolders(Path.GetDirectoryName(folder)!);
     }
 
     private void DeleteFolders(string folder)
     {
-        while (folder.Length > _root.Length && _spare.DeleteFolder(folder)) folder = Path.GetDirectoryName(folder)!; // up to the first that is not empty, or gone already
+        while (folder.Length > _root.Length && _spare.DeleteFolder(folder, looksEmpty: false)) folder = Path.GetDirectoryName(folder)!; // up to the first that is not empty, or gone already
     }
 
     /// <inheritdoc/>

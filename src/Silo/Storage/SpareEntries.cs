@@ -62,7 +62,8 @@ internal sealed class SpareEntries : IDisposable
         var spare = Path.Combine(_folder, Interlocked.Increment(ref _next).ToString(CultureInfo.InvariantCulture));
         try
         {
-            File.Move(path, spare);
+            if (!File.Exists(path)) return;
+            File.Move(path, spare, overwrite: true);
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
@@ -88,7 +89,8 @@ internal sealed class SpareEntries : IDisposable
     {
         if (_folders.TryPop(out var spare))
         {
-            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            var above = Path.GetDirectoryName(path)!;
+            if (!Directory.Exists(above)) Directory.CreateDirectory(above);
             try
             {
                 Directory.Move(spare, path);
@@ -104,7 +106,9 @@ internal sealed class SpareEntries : IDisposable
     }
 
     /// <summary>Deletes a folder if it is empty and says whether it did.</summary>
-    public bool DeleteFolder(string path)
+    /// <param name="path">The folder.</param>
+    /// <param name="looksEmpty">Whether the caller has just emptied it.</param>
+    public bool DeleteFolder(string path, bool looksEmpty)
     {
         // A spare folder's name says where it was: a blob that another process puts into it between the look and the move is put
         // back, by this process or, if it dies in that instant, by the next.
@@ -118,7 +122,7 @@ internal sealed class SpareEntries : IDisposable
                 return true;
             }
 
-            if (!IsEmpty(path)) return false;
+            if (!looksEmpty && !IsEmpty(path)) return false;
             Directory.Move(path, spare);
         }
         catch (IOException)
