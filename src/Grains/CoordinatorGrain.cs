@@ -39,6 +39,7 @@ internal sealed partial class CoordinatorGrain(
     private DateTimeOffset _roundStartedAt;
     private string? _held;
     private bool _markedOver;
+    private Task _forgetting = Task.CompletedTask; // goes on beside the next round
     private int _heard;
     private int _heardAtLastTick;
 
@@ -262,6 +263,7 @@ internal sealed partial class CoordinatorGrain(
                 await CommitAsync(job, stopping);
                 break;
             case RoundEffect.FinishJob:
+                await _forgetting;
                 LogFinished(Job, job.CommittedSha256 ?? "");
                 await MarkAsync(JobsGrain.Over.ToArray(), stopping);
                 if (job.Plan.Checkpoints.Export) await TryExportAsync(stopping);
@@ -351,8 +353,9 @@ internal sealed partial class CoordinatorGrain(
             Telemetry.Rounds.Add(1, new KeyValuePair<string, object?>("job", Job));
             Telemetry.RoundDuration.Record(seconds, new KeyValuePair<string, object?>("job", Job));
             LogCommitted(Job, round, sha256, seconds);
-            await job.ForgetUpdatesAsync(round, _state.Attempt, stopping);
             Post(new RoundEvent.Committed(round, sha256));
+            await _forgetting; // of the round before: at most one round's updates lie about
+            _forgetting = job.ForgetUpdatesAsync(round, _state.Attempt, stopping);
         }
         catch (CommitConflictException e)
         {

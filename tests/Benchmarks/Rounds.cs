@@ -33,7 +33,7 @@ internal static class RoundBenchmark
         var shapes = args.Where(static text => char.IsAsciiDigit(text[0])).Select(static text => text.Split('x'))
             .Select(static parts => (Clients: Number(parts[0]), Bytes: Number(parts[1]))).ToArray();
         bool[] ways = args.Contains("memory") ? [false] : args.Contains("sockets") ? [true] : [false, true];
-        Console.WriteLine("| clients | update | silos | round s (lowest to highest) | / memory copy | / plain files | managed peak, MB | notes, kB a client |\n| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |");
+        Console.WriteLine("| clients | update | silos | round s (lowest to highest) | processor s | / memory copy | / plain files | managed peak, MB | notes, kB a client |\n| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |");
         foreach (var (clients, bytes) in shapes.Length > 0 ? shapes : Shapes)
         {
             var folder = Directory.CreateTempSubdirectory("fedrlora-bench-").FullName;
@@ -43,10 +43,10 @@ internal static class RoundBenchmark
                 foreach (var sockets in ways) results.Add((sockets, await RunAsync(Path.Combine(folder, sockets ? "sockets" : "memory"), clients, bytes, sockets)));
                 var copy = Median([.. Enumerable.Range(0, 5).Select(_ => Copy(clients, bytes))]);
                 var plain = Median([.. Enumerable.Range(0, clients * (long)bytes > 500_000_000 ? 3 : 5).Select(number => PlainFiles(Path.Combine(folder, $"plain-{number}"), clients, bytes))]);
-                foreach (var (sockets, (seconds, peak, notes)) in results)
+                foreach (var (sockets, (seconds, processor, peak, notes)) in results)
                 {
                     Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                        $"| {clients:N0} | {bytes / 1e6:0.#} MB | {(sockets ? "two, loopback" : "one")} | {Median(seconds):F3} ({seconds.Min():F3} to {seconds.Max():F3}) | {Median(seconds) / copy:F1} | {Median(seconds) / plain:F2} | {peak:F0} | {notes / 1000.0 / clients:F2} |"));
+                        $"| {clients:N0} | {bytes / 1e6:0.#} MB | {(sockets ? "two, loopback" : "one")} | {Median(seconds):F3} ({seconds.Min():F3} to {seconds.Max():F3}) | {processor:F3} | {Median(seconds) / copy:F1} | {Median(seconds) / plain:F2} | {peak:F0} | {notes / 1000.0 / clients:F2} |"));
                 }
 
                 Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"<!-- memory copy {copy:F4} s, plain files {plain:F3} s -->"));
@@ -58,7 +58,7 @@ internal static class RoundBenchmark
         }
     }
 
-    private sealed record Result(double[] Seconds, double PeakMegabytes, long NotesBytes);
+    private sealed record Result(double[] Seconds, double ProcessorSeconds, double PeakMegabytes, long NotesBytes);
 
     private static async Task<Result> RunAsync(string folder, int clients, int bytes, bool sockets)
     {
@@ -71,13 +71,13 @@ internal static class RoundBenchmark
         using var other = sockets ? Host(BesideHub(hub, folder), trainer) : null;
         if (other is not null) await other.StartAsync();
 
-        var commits = new List<long>();
+        var commits = new List<(long At, TimeSpan Processor)>();
         using var listener = new MeterListener();
         listener.InstrumentPublished = static (instrument, self) =>
         {
             if (instrument.Meter.Name == Telemetry.Name && instrument.Name == "fedrlora.rounds") self.EnableMeasurementEvents(instrument);
         };
-        listener.SetMeasurementEventCallback<long>((_, _, _, _) => commits.Add(Stopwatch.GetTimestamp()));
+        listener.SetMeasurementEventCallback<long>((_, _, _, _) => commits.Add((Stopwatch.GetTimestamp(), Environment.CpuUsage.TotalTime)));
         listener.Start();
 
         // The coordinator stays at the hub: every assignment and report then crosses the sockets.
@@ -98,8 +98,9 @@ internal static class RoundBenchmark
         var manifest = new FileInfo(Path.Combine(store, "jobs", "bench", "rounds", "1", "manifest.json")).Length;
         if (other is not null) await other.StopAsync();
         await host.StopAsync();
-        var rounds = commits.Zip(commits.Skip(1), static (before, after) => Stopwatch.GetElapsedTime(before, after).TotalSeconds).Skip(WarmUps).ToArray();
-        return new Result(rounds, peak, Math.Max(notes, manifest));
+        var rounds = commits.Zip(commits.Skip(1), static (before, after) => Stopwatch.GetElapsedTime(before.At, after.At).TotalSeconds).Skip(WarmUps).ToArray();
+        var processor = (commits[^1].Processor - commits[WarmUps].Processor).TotalSeconds / Measured;
+        return new Result(rounds, processor, peak, Math.Max(notes, manifest));
     }
 
     private static SiloOptions BesideHub(SiloOptions hub, string folder)

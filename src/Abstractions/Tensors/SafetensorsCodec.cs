@@ -29,7 +29,7 @@ public static class SafetensorsCodec
         var arrays = new Dictionary<string, NamedArray>(header.Tensors.Count, StringComparer.Ordinal);
         foreach (var tensor in InFileOrder(header))
         {
-            var data = reuse is not null && reuse.TryGetValue(tensor.Name, out var old) && old.Data.LongLength == tensor.Count ? old.Data : new float[tensor.Count];
+            var data = reuse is not null && reuse.TryGetValue(tensor.Name, out var old) && old.Data.LongLength == tensor.Count ? old.Data : GC.AllocateUninitializedArray<float>(checked((int)tensor.Count));
             if (tensor.Dtype == SafetensorsDtype.F32)
             {
                 Fill(stream, MemoryMarshal.AsBytes(data.AsSpan()), tensor, name);

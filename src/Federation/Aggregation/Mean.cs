@@ -53,7 +53,7 @@ internal sealed class Mean : IAggregationRule
             var arrays = new List<KeyValuePair<string, NamedArray>>(_sums.Count);
             foreach (var (name, sum) in _sums)
             {
-                var rounded = new float[sum.Length];
+                var rounded = GC.AllocateUninitializedArray<float>(sum.Length);
                 for (var start = 0; start < rounded.Length; start += Block)
                 {
                     var mean = _block.AsSpan(0, Math.Min(Block, rounded.Length - start));

@@ -30,7 +30,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         _locks = Path.Combine(_root, ".locks");
         Directory.CreateDirectory(_temporary);
         Directory.CreateDirectory(_locks);
-        _spare = new SpareEntries(_root, Path.Combine(_root, ".spare"));
+        _spare = new SpareEntries(Path.Combine(_root, ".spare"));
     }
 
     /// <inheritdoc/>
@@ -55,7 +55,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         finally
         {
             file.Dispose();
-            if (!placed) _spare.DeleteFile(temporary);
+            if (!placed) File.Delete(temporary);
         }
     }
 
@@ -96,8 +96,8 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     public Task DeleteAsync(string key, CancellationToken cancellationToken = default)
     {
         var path = PathOf(key);
-        _spare.DeleteFile(path);
-        DeleteFolders(Path.GetDirectoryName(path)!);
+        if (File.Exists(path)) File.Delete(path);
+        DeleteEmpty(Path.GetDirectoryName(path)!);
         return Task.CompletedTask;
     }
 
@@ -105,25 +105,21 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     public Task DeleteAllAsync(string prefix, CancellationToken cancellationToken = default)
     {
         var path = PathOf(prefix.TrimEnd('/'));
-        if (Directory.Exists(path)) DeleteAll(path, cancellationToken);
+        _spare.DeleteAll(path);
+        DeleteEmpty(Path.GetDirectoryName(path)!);
         return Task.CompletedTask;
     }
 
-    private void DeleteAll(string folder, CancellationToken cancellationToken)
+    private void DeleteEmpty(string folder)
     {
-        foreach (var entry in new DirectoryInfo(folder).GetFileSystemInfos())
+        try
         {
-            cancellationToken.ThrowIfCancellationRequested();
-            if (entry is DirectoryInfo) DeleteAll(entry.FullName, cancellationToken);
-            else _spare.DeleteFile(entry.FullName);
+            for (; folder.Length > _root.Length && SpareEntries.IsEmpty(folder); folder = Path.GetDirectoryName(folder)!) Directory.Delete(folder);
         }
-
-        if (_spare.DeleteFolder(folder, looksEmpty: true)) DeleteFolders(Path.GetDirectoryName(folder)!);
-    }
-
-    private void DeleteFolders(string folder)
-    {
-        while (folder.Length > _root.Length && _spare.DeleteFolder(folder, looksEmpty: false)) folder = Path.GetDirectoryName(folder)!; // up to the first that is not empty, or gone already
+        catch (IOException)
+        {
+            // not empty any more, or gone already
+        }
     }
 
     /// <inheritdoc/>
