@@ -23,8 +23,9 @@ namespace FedRLora.Benchmarks;
 /// </summary>
 internal static class RoundBenchmark
 {
-    private const int WarmUps = 2; // until the runtime has compiled what is hot
-    private const int Measured = 7;
+    private const int WarmUps = 8; // until the runtime has compiled what is hot
+    private const int Measured = 9;
+    private const int MeasuredLong = 5; // of a gigabyte or more
     private static readonly (int Clients, int Bytes)[] Shapes = [(1_000, 100_000), (100, 1_000_000), (20, 10_000_000), (10_000, 100_000)];
 
     /// <param name="args">Shapes such as <c>100x1000000</c>; <c>memory</c> or <c>sockets</c> for one way only.</param>
@@ -83,7 +84,8 @@ internal static class RoundBenchmark
         // The coordinator stays at the hub: every assignment and report then crosses the sockets.
         RequestContext.Set(IPlacementDirector.PlacementHintKey, host.Services.GetRequiredService<ILocalSiloDetails>().SiloAddress);
         var coordinator = host.Services.GetRequiredService<IGrainFactory>().GetGrain<ICoordinatorGrain>("bench");
-        await coordinator.SubmitAsync(Plan(clients, sockets ? "edge" : "local"));
+        var rounds = WarmUps + (clients * (long)bytes >= 1_000_000_000 ? MeasuredLong : Measured);
+        await coordinator.SubmitAsync(Plan(clients, rounds, sockets ? "edge" : "local"));
         var peak = 0.0;
         while (true)
         {
@@ -98,9 +100,9 @@ internal static class RoundBenchmark
         var manifest = new FileInfo(Path.Combine(store, "jobs", "bench", "rounds", "1", "manifest.json")).Length;
         if (other is not null) await other.StopAsync();
         await host.StopAsync();
-        var rounds = commits.Zip(commits.Skip(1), static (before, after) => Stopwatch.GetElapsedTime(before.At, after.At).TotalSeconds).Skip(WarmUps).ToArray();
-        var processor = (commits[^1].Processor - commits[WarmUps].Processor).TotalSeconds / Measured;
-        return new Result(rounds, processor, peak, Math.Max(notes, manifest));
+        var seconds = commits.Zip(commits.Skip(1), static (before, after) => Stopwatch.GetElapsedTime(before.At, after.At).TotalSeconds).Skip(WarmUps).ToArray();
+        var processor = (commits[^1].Processor - commits[WarmUps].Processor).TotalSeconds / (rounds - WarmUps);
+        return new Result(seconds, processor, peak, Math.Max(notes, manifest));
     }
 
     private static SiloOptions BesideHub(SiloOptions hub, string folder)
@@ -136,9 +138,8 @@ internal static class RoundBenchmark
         return Stopwatch.GetElapsedTime(started).TotalSeconds;
     }
 
-    private static string Plan(int clients, string site)
+    private static string Plan(int clients, int rounds, string site)
     {
-        var rounds = WarmUps + Measured;
         var yaml = new StringBuilder(string.Create(CultureInfo.InvariantCulture, $"name: bench\nmodel: none\nadapter: fedsa-lora\nstrategy: {{rounds: {rounds}}}\nevaluation: {{everyRounds: {rounds}}}\ncheckpoints: {{export: false}}\nclients:\n"));
         for (var i = 0; i < clients; i++) yaml.Append(CultureInfo.InvariantCulture, $"  - {{id: c{i:D5}, task: t{i % 4}, site: {site}, data: {{train: none}}}}\n");
         return yaml.ToString();
