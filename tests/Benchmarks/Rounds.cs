@@ -34,7 +34,7 @@ internal static class RoundBenchmark
         var shapes = args.Where(static text => char.IsAsciiDigit(text[0])).Select(static text => text.Split('x'))
             .Select(static parts => (Clients: Number(parts[0]), Bytes: Number(parts[1]))).ToArray();
         bool[] ways = args.Contains("memory") ? [false] : args.Contains("sockets") ? [true] : [false, true];
-        Console.WriteLine("| clients | update | silos | round s (lowest to highest) | processor s | / memory copy | / plain files | managed peak, MB | notes, kB a client |\n| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+        Console.WriteLine("| clients | update | silos | round s (lowest to highest) | processor s | / memory copy | / plain files | managed peak, MB | notes, kB a client | digest |\n| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
         foreach (var (clients, bytes) in shapes.Length > 0 ? shapes : Shapes)
         {
             var folder = Directory.CreateTempSubdirectory("fedrlora-bench-").FullName;
@@ -44,10 +44,10 @@ internal static class RoundBenchmark
                 foreach (var sockets in ways) results.Add((sockets, await RunAsync(Path.Combine(folder, sockets ? "sockets" : "memory"), clients, bytes, sockets)));
                 var copy = Median([.. Enumerable.Range(0, 5).Select(_ => Copy(clients, bytes))]);
                 var plain = Median([.. Enumerable.Range(0, clients * (long)bytes > 500_000_000 ? 3 : 5).Select(number => PlainFiles(Path.Combine(folder, $"plain-{number}"), clients, bytes))]);
-                foreach (var (sockets, (seconds, processor, peak, notes)) in results)
+                foreach (var (sockets, (seconds, processor, peak, notes, digest)) in results)
                 {
                     Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                        $"| {clients:N0} | {bytes / 1e6:0.#} MB | {(sockets ? "two, loopback" : "one")} | {Median(seconds):F3} ({seconds.Min():F3} to {seconds.Max():F3}) | {processor:F3} | {Median(seconds) / copy:F1} | {Median(seconds) / plain:F2} | {peak:F0} | {notes / 1000.0 / clients:F2} |"));
+                        $"| {clients:N0} | {bytes / 1e6:0.#} MB | {(sockets ? "two, loopback" : "one")} | {Median(seconds):F3} ({seconds.Min():F3} to {seconds.Max():F3}) | {processor:F3} | {Median(seconds) / copy:F1} | {Median(seconds) / plain:F2} | {peak:F0} | {notes / 1000.0 / clients:F2} | {digest[..8]} |"));
                 }
 
                 Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"<!-- memory copy {copy:F4} s, plain files {plain:F3} s -->"));
@@ -59,7 +59,7 @@ internal static class RoundBenchmark
         }
     }
 
-    private sealed record Result(double[] Seconds, double ProcessorSeconds, double PeakMegabytes, long NotesBytes);
+    private sealed record Result(double[] Seconds, double ProcessorSeconds, double PeakMegabytes, long NotesBytes, string Digest);
 
     private static async Task<Result> RunAsync(string folder, int clients, int bytes, bool sockets)
     {
@@ -67,6 +67,7 @@ internal static class RoundBenchmark
         var store = Path.Combine(folder, "store");
         var (siloPort, gatewayPort) = SiloPorts.Free();
         var hub = new SiloOptions { Name = "hub", Sites = [sockets ? "hub" : "*"], Root = folder, Store = store, SiloPort = siloPort, GatewayPort = gatewayPort, ResendAfter = TimeSpan.FromMinutes(5) };
+        var others = Others();
         using var host = Host(hub, trainer);
         await host.StartAsync();
         using var other = sockets ? Host(BesideHub(hub, folder), trainer) : null;
@@ -97,12 +98,14 @@ internal static class RoundBenchmark
         }
 
         var notes = new FileInfo(Path.Combine(store, "grains", "job", "bench.json")).Length;
+        var current = CurrentRound.Parse(await File.ReadAllBytesAsync(Path.Combine(store, "jobs", "bench", "current.json")), "current.json");
         var manifest = new FileInfo(Path.Combine(store, "jobs", "bench", "rounds", "1", "manifest.json")).Length;
         if (other is not null) await other.StopAsync();
         await host.StopAsync();
         var seconds = commits.Zip(commits.Skip(1), static (before, after) => Stopwatch.GetElapsedTime(before.At, after.At).TotalSeconds).Skip(WarmUps).ToArray();
+        Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"processor seconds taken by others: {Others() - others:F1}"));
         var processor = (commits[^1].Processor - commits[WarmUps].Processor).TotalSeconds / (rounds - WarmUps);
-        return new Result(seconds, processor, peak, Math.Max(notes, manifest));
+        return new Result(seconds, processor, peak, Math.Max(notes, manifest), current.ManifestSha256);
     }
 
     private static SiloOptions BesideHub(SiloOptions hub, string folder)
@@ -116,6 +119,13 @@ internal static class RoundBenchmark
         builder.Services.RemoveAll<ITrainer>().AddSingleton<ITrainer>(trainer);
         builder.Services.RemoveAll<IAdapterExporter>().AddSingleton<IAdapterExporter>(trainer);
     });
+
+    // What the rest of the machine has used so far: figures of a busy machine are of no use.
+    private static double Others()
+    {
+        var ticks = File.ReadLines("/proc/stat").First().Split(' ', StringSplitOptions.RemoveEmptyEntries)[1..].Select(static text => long.Parse(text, CultureInfo.InvariantCulture)).ToArray();
+        return (ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6]) / 100.0 - Environment.CpuUsage.TotalTime.TotalSeconds;
+    }
 
     // Between buffers that no cache holds.
     private static double Copy(int clients, int bytes)

@@ -129,6 +129,23 @@ public class AggregationTests
     }
 
     [Fact]
+    public void The_length_of_an_update_is_the_sum_of_its_blocks_in_order()
+    {
+        var random = new Random(3);
+        float[] Values(int count) => [.. Enumerable.Range(0, count).Select(_ => (float)Math.ScaleB(random.NextDouble() - 0.5, random.Next(-20, 20)))];
+        var update = State(("a", Values((9 * 4096) + 17)), ("b", Values(5)), ("c", Values(4 * 4096)));
+
+        var squares = 0.0;
+        foreach (var (_, array) in update)
+        {
+            foreach (var block in array.Data.Chunk(4096))
+                squares += block.Aggregate(0.0, static (sum, value) => sum + ((double)value * value));
+        }
+
+        Assert.Equal(Math.Sqrt(squares), UpdateCheck.Length(update));
+    }
+
+    [Fact]
     public async Task Updates_that_arrive_in_any_order_are_added_in_client_order()
     {
         float[] values = [1e17f, 1, -1e17f, 3, 1e-9f, 5e16f, -5e16f, 7]; // any other order of the float64 sum gives other bits
