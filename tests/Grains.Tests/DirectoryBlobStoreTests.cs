@@ -156,6 +156,22 @@ public sealed class DirectoryBlobStoreTests : IDisposable
     }
 
     [Fact]
+    public async Task A_blob_can_be_read_at_every_moment_while_it_is_written_over()
+    {
+        await WriteAsync("current", "0", WriteCondition.Any);
+        using var over = new CancellationTokenSource();
+        var readers = Enumerable.Range(0, 2).Select(_ => Task.Run(() =>
+        {
+            while (!over.IsCancellationRequested) Assert.NotEmpty(File.ReadAllBytes(Path.Combine(_folder, "current")));
+        })).ToArray();
+
+        for (var version = 1; version <= 2_000; version++) await WriteAsync("current", $"{version}", WriteCondition.Any);
+        await over.CancelAsync();
+
+        await Task.WhenAll(readers);
+    }
+
+    [Fact]
     public async Task A_version_is_the_same_to_who_wrote_it_and_to_who_opens_it()
     {
         var small = await WriteAsync("small", "hello", WriteCondition.Any);

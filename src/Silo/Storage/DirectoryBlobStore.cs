@@ -46,11 +46,13 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
             await content(stream, cancellationToken).ConfigureAwait(false);
             if (condition != WriteCondition.Any) RandomAccess.FlushToDisk(file);
             var written = new BlobRef(key, Convert.ToHexStringLower(hash.GetHashAndReset()), stream.Written);
+            var version = IsHashed(written.SizeBytes) ? written.Sha256 : ETagOf(written.SizeBytes, File.GetLastWriteTimeUtc(file));
+            file.Dispose(); // with its lock: readers find it the moment it is in its place
             await using var held = condition == WriteCondition.Any ? null : await LockAsync(key, cancellationToken).ConfigureAwait(false);
             if ((condition.IfNoneMatch && File.Exists(path)) || (condition.IfMatch is { } etag && etag != ETagOf(path))) throw new BlobConflictException(key);
             Place(temporary, path);
             placed = true;
-            return new WrittenBlob(written, IsHashed(written.SizeBytes) ? written.Sha256 : ETagOf(written.SizeBytes, File.GetLastWriteTimeUtc(file)));
+            return new WrittenBlob(written, version);
         }
         finally
         {
@@ -69,9 +71,9 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
             var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
             return Task.FromResult<OpenedBlob?>(new OpenedBlob(file, () => ETagOf(file.SafeFileHandle), file.Length));
         }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        catch (IOException) when (!File.Exists(path))
         {
-            return Task.FromResult<OpenedBlob?>(null);
+            return Task.FromResult<OpenedBlob?>(null); // deleted in this instant
         }
     }
 
