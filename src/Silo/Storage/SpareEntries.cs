@@ -13,8 +13,7 @@ namespace FedRLora.Silo.Storage;
 internal sealed class SpareEntries : IDisposable
 {
     private const int MostFiles = 1 << 16;
-    private readonly string _folder;
-    private readonly FileStream _alive;
+    private readonly Lazy<(string Path, FileStream Alive)> _folder; // made by the first that deletes
     private readonly ConcurrentStack<(Bundle From, string Path)> _files = new();
     private readonly ConcurrentQueue<string> _folders = new();
     private long _next;
@@ -24,9 +23,13 @@ internal sealed class SpareEntries : IDisposable
     {
         Directory.CreateDirectory(spare);
         foreach (var left in Directory.GetDirectories(spare)) RemoveLeft(left);
-        _folder = Path.Combine(spare, Guid.NewGuid().ToString("n"));
-        _alive = new FileStream(LockOf(_folder), FileMode.CreateNew, FileAccess.Write, FileShare.None); // the system frees a dead one's lock
-        Directory.CreateDirectory(_folder);
+        _folder = new(() =>
+        {
+            var folder = Path.Combine(spare, Guid.NewGuid().ToString("n"));
+            var alive = new FileStream(LockOf(folder), FileMode.CreateNew, FileAccess.Write, FileShare.None); // the system frees a dead one's lock
+            Directory.CreateDirectory(folder);
+            return (folder, alive);
+        });
     }
 
     /// <summary>An empty file to be filled and moved to its place, open and locked.</summary>
@@ -83,10 +86,10 @@ internal sealed class SpareEntries : IDisposable
     /// <summary>Deletes a folder with all that is in it, for every reader at once; nothing happens where there is none.</summary>
     public void DeleteAll(string folder)
     {
+        if (!Directory.Exists(folder)) return;
         var bundle = Next();
         try
         {
-            if (!Directory.Exists(folder)) return;
             Directory.Move(folder, bundle);
         }
         catch (DirectoryNotFoundException)
@@ -103,11 +106,12 @@ internal sealed class SpareEntries : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        _alive.Dispose();
-        RemoveLeft(_folder);
+        if (!_folder.IsValueCreated) return;
+        _folder.Value.Alive.Dispose();
+        RemoveLeft(_folder.Value.Path);
     }
 
-    private string Next() => Path.Combine(_folder, Interlocked.Increment(ref _next).ToString(CultureInfo.InvariantCulture));
+    private string Next() => Path.Combine(_folder.Value.Path, Interlocked.Increment(ref _next).ToString(CultureInfo.InvariantCulture));
 
     private void Empty(string folder)
     {
