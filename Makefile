@@ -15,9 +15,9 @@ soak:
 	FEDRLORA_FUZZ=20000 dotnet test tests/Training.Tests -c Release --nologo --filter "FullyQualifiedName~Fuzz|FullyQualifiedName~Hostile|FullyQualifiedName~mutated"
 	FEDRLORA_KILLS=20 dotnet test tests/EndToEnd.Tests -c Release --nologo --filter KilledRunTests --logger "console;verbosity=detailed"
 
-# Rounds without training for 100, 1,000 and 10,000 clients, beside plain file I/O of the same bytes.
+# Rounds without training, in one silo and between two, beside a memory copy and plain files of the same bytes.
 bench:
-	dotnet run -c Release --project tests/Benchmarks
+	dotnet run -c Release --project tests/Benchmarks -- rounds
 
 # Tokenizers beside the npm package @huggingface/tokenizers.
 bench-tokenizers:

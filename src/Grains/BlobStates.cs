@@ -23,11 +23,15 @@ public static class BlobStates
     }
 
     /// <summary>Reads a state and checks its digest.</summary>
+    /// <param name="store">The store.</param>
+    /// <param name="blob">The blob.</param>
+    /// <param name="cancellationToken">The caller's token.</param>
+    /// <param name="reuse">A state that nobody uses any more, whose arrays are filled again where they fit.</param>
     /// <exception cref="CorruptBlobException">The blob is missing or has another digest.</exception>
-    public static async Task<AdapterState> ReadStateAsync(this IBlobStore store, BlobRef blob, CancellationToken cancellationToken)
+    public static async Task<AdapterState> ReadStateAsync(this IBlobStore store, BlobRef blob, CancellationToken cancellationToken, AdapterState? reuse = null)
     {
         await using var opened = await store.OpenAsync(blob.Key, cancellationToken) ?? throw new CorruptBlobException($"{blob.Key} is missing; it should hold {blob.Sha256}.");
-        return await Task.Run(() => Decode(opened, blob), cancellationToken);
+        return await Task.Run(() => Decode(opened, blob, reuse), cancellationToken);
     }
 
     /// <summary>Reads a whole small blob; null where there is none.</summary>
@@ -53,28 +57,20 @@ public static class BlobStates
     public static Task<WrittenBlob> WriteBytesAsync(this IBlobStore store, string key, ReadOnlyMemory<byte> bytes, WriteCondition condition, CancellationToken cancellationToken) =>
         store.WriteAsync(key, (stream, token) => stream.WriteAsync(bytes, token).AsTask(), condition, cancellationToken);
 
-    /// <summary>Deletes every blob under a prefix.</summary>
-    public static async Task DeletePrefixAsync(this IBlobStore store, string prefix, CancellationToken cancellationToken)
-    {
-        var keys = new List<string>();
-        await foreach (var key in store.ListAsync(prefix, cancellationToken)) keys.Add(key);
-        foreach (var key in keys) await store.DeleteAsync(key, cancellationToken);
-    }
-
     /// <summary>What a digest stands for, at its key.</summary>
     public static BlobRef At(this BlobDigest digest, string key) => new(key, digest.Sha256, digest.SizeBytes);
 
     /// <summary>Digest and length without the key.</summary>
     public static BlobDigest Digest(this BlobRef blob) => new(blob.Sha256, blob.SizeBytes);
 
-    private static AdapterState Decode(OpenedBlob opened, BlobRef blob)
+    private static AdapterState Decode(OpenedBlob opened, BlobRef blob, AdapterState? reuse)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         using var hashing = new HashingReader(opened.Content, hash);
         AdapterState? state = null;
         try
         {
-            state = SafetensorsCodec.Read(hashing, opened.SizeBytes, blob.Key).State;
+            state = SafetensorsCodec.Read(hashing, opened.SizeBytes, blob.Key, reuse).State;
         }
         catch (BadInputException)
         {
@@ -90,8 +86,11 @@ public static class BlobStates
     private static CorruptBlobException Mismatch(BlobRef blob, string found) =>
         new(string.Create(CultureInfo.InvariantCulture, $"{blob.Key} has digest {found}, expected {blob.Sha256}."));
 
+    // By pieces that are hashed while the processor's cache still holds them from being read.
     private sealed class HashingReader(Stream inner, IncrementalHash hash) : Stream
     {
+        private const int Piece = 1 << 17;
+
         public override bool CanRead => true;
         public override bool CanSeek => false;
         public override bool CanWrite => false;
@@ -102,7 +101,7 @@ public static class BlobStates
 
         public override int Read(Span<byte> buffer)
         {
-            var read = inner.Read(buffer);
+            var read = inner.Read(buffer[..Math.Min(Piece, buffer.Length)]);
             hash.AppendData(buffer[..read]);
             return read;
         }

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
 using FedRLora.Abstractions;
@@ -19,6 +20,8 @@ namespace FedRLora.Grains;
 [OnItsSite]
 internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, SiloCache cache, SiloIdentity silo, ILogger<ClientGrain> logger) : Grain, IClientGrain, IDisposable
 {
+    private const int MostRoundsForgotten = 8;
+    private readonly ConcurrentDictionary<string, int> _forgotten = new(StringComparer.Ordinal); // by client: the round before which nothing is left
     private (int, int, RoundPhase) _current = (-1, -1, RoundPhase.Train);
     private CancellationTokenSource? _stop;
     private IReadOnlyList<ClientReport>? _finished;
@@ -68,7 +71,8 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
         {
             using var turn = await cache.TurnAsync(stopped);
             LogStarted(assignment.Phase, assignment.Round, assignment.Attempt, assignment.Members[0].ClientId, silo.Name, Keys.SiteOf(this.GetPrimaryKeyString()));
-            reports = assignment.Phase == RoundPhase.Train ? await TrainAsync(assignment, stopped) : await EvaluateAsync(assignment, stopped);
+            // Off the grain scheduler as a whole: it touches no field that is not made for it.
+            reports = await Task.Run(() => assignment.Phase == RoundPhase.Train ? TrainAsync(assignment, stopped) : EvaluateAsync(assignment, stopped), stopped);
         }
         catch (OperationCanceledException)
         {
@@ -178,13 +182,22 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
             if (member.Head is not { } head) continue;
             var owned = Keys.Owned(assignment.JobId, site, member.ClientId);
             var committed = RoundOf(head.Key, owned);
-            var old = new List<string>();
-            await foreach (var key in stores.Site.ListAsync(owned, stopped))
+            if (_forgotten.TryGetValue(member.ClientId, out var since) && since <= committed && committed - since <= MostRoundsForgotten)
             {
-                if (RoundOf(key, owned) < committed) old.Add(key);
+                for (var round = since; round < committed; round++)
+                    await stores.Site.DeleteAllAsync(string.Create(CultureInfo.InvariantCulture, $"{owned}{round}/"), stopped);
+                _forgotten[member.ClientId] = committed;
+                continue;
             }
 
-            foreach (var key in old) await stores.Site.DeleteAsync(key, stopped);
+            var old = new HashSet<string>(StringComparer.Ordinal);
+            await foreach (var key in stores.Site.ListAsync(owned, stopped))
+            {
+                if (RoundOf(key, owned) < committed) old.Add(key[..(key.IndexOf('/', owned.Length) + 1)]);
+            }
+
+            foreach (var round in old) await stores.Site.DeleteAllAsync(round, stopped);
+            _forgotten[member.ClientId] = committed;
         }
     }
 

@@ -39,6 +39,7 @@ internal sealed partial class CoordinatorGrain(
     private DateTimeOffset _roundStartedAt;
     private string? _held;
     private bool _markedOver;
+    private Task _forgetting = Task.CompletedTask; // goes on beside the next round
     private int _heard;
     private int _heardAtLastTick;
 
@@ -156,7 +157,7 @@ internal sealed partial class CoordinatorGrain(
         var plan = await cache.PlanAsync(blob, cancellationToken);
         var engine = await trainer.FingerprintAsync(plan.Plan, cancellationToken);
         var before = EngineFingerprints.Read(await stores.Job.ReadBytesAsync(Keys.Fingerprint(Job), cancellationToken)) ?? engine;
-        var job = new OpenJob(Job, plan, blob, stores.Job, trainer, engine);
+        var job = new OpenJob(Job, plan, blob, stores.Job, cache, trainer, engine);
         _state = _shown = notes.State.State;
         var started = await StartedAsync(job, resume, cancellationToken);
         if (_state.Committed < started.LastRound) _shown = _state with { Committed = started.LastRound };
@@ -262,6 +263,7 @@ internal sealed partial class CoordinatorGrain(
                 await CommitAsync(job, stopping);
                 break;
             case RoundEffect.FinishJob:
+                await _forgetting;
                 LogFinished(Job, job.CommittedSha256 ?? "");
                 await MarkAsync(JobsGrain.Over.ToArray(), stopping);
                 if (job.Plan.Checkpoints.Export) await TryExportAsync(stopping);
@@ -351,8 +353,9 @@ internal sealed partial class CoordinatorGrain(
             Telemetry.Rounds.Add(1, new KeyValuePair<string, object?>("job", Job));
             Telemetry.RoundDuration.Record(seconds, new KeyValuePair<string, object?>("job", Job));
             LogCommitted(Job, round, sha256, seconds);
-            await job.ForgetUpdatesAsync(round, _state.Attempt, stopping);
             Post(new RoundEvent.Committed(round, sha256));
+            await _forgetting; // of the round before: at most one round's updates lie about
+            _forgetting = job.ForgetUpdatesAsync(round, _state.Attempt, stopping);
         }
         catch (CommitConflictException e)
         {

@@ -9,7 +9,7 @@ using FedRLora.Federation.Rounds;
 namespace FedRLora.Grains;
 
 /// <summary>A job as a coordinator holds it in memory: the plan, the machine, and what is committed. Its methods do the I/O of the effects.</summary>
-internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IBlobStore store, ITrainer trainer, EngineFingerprint engine)
+internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IBlobStore store, SiloCache cache, ITrainer trainer, EngineFingerprint engine)
 {
     private readonly string[] _scorers = [.. plan.Plan.Clients.Where(static client => client.Data.Test is not null).Select(static client => client.Id).Order(StringComparer.Ordinal)];
 
@@ -73,16 +73,18 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         }
         else
         {
-            var before = await store.ReadStateAsync(Committed!.Shared.At(Keys.Shared(job, Committed.Round)), cancellationToken);
+            var before = await cache.SharedAsync(Committed!.Shared.At(Keys.Shared(job, Committed.Round)), cancellationToken);
             var remembered = Committed.ServerOptimizer is { } digest ? await store.ReadStateAsync(digest.At(Keys.ServerOptimizer(job, Committed.Round)), cancellationToken) : null;
-            var aggregate = await CohortAggregator.RunAsync(Plan, before, remembered, closed, state.Reports, (client, token) => ReadUpdateAsync(state, client, token), cancellationToken);
+            var aggregate = await CohortAggregator.RunAsync(Plan, before, remembered, closed, state.Reports, (client, last, token) => ReadUpdateAsync(state, client, last, token), cancellationToken);
             if (aggregate.Refused.Count > 0) return new RoundEvent.AggregationRefused(state.Round, state.Attempt, aggregate.Refused);
             (shared, optimizer, coherence) = (aggregate.Shared!, aggregate.ServerOptimizer ?? AdapterState.Empty, aggregate.Coherence);
         }
 
+        var written = await store.WriteStateAsync(Keys.Shared(job, state.Round), shared, NoMetadata, cancellationToken);
+        cache.Keep(written, shared);
         return new RoundEvent.Aggregated(state.Round, state.Attempt, new Candidate
         {
-            Shared = await store.WriteStateAsync(Keys.Shared(job, state.Round), shared, NoMetadata, cancellationToken),
+            Shared = written,
             ServerOptimizer = optimizer.Count == 0 ? null : await store.WriteStateAsync(Keys.ServerOptimizer(job, state.Round), optimizer, NoMetadata, cancellationToken),
             Coherence = coherence,
         });
@@ -98,18 +100,18 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     }
 
     /// <summary>Deletes the updates of a committed round.</summary>
-    public async Task ForgetUpdatesAsync(int round, int lastAttempt, CancellationToken cancellationToken)
+    public Task ForgetUpdatesAsync(int round, int lastAttempt, CancellationToken cancellationToken) => Task.Run(async () =>
     {
-        for (var attempt = 1; attempt <= lastAttempt; attempt++) await store.DeletePrefixAsync(Keys.Attempt(job, round, attempt), cancellationToken);
-    }
+        for (var attempt = 1; attempt <= lastAttempt; attempt++) await store.DeleteAllAsync(Keys.Attempt(job, round, attempt), cancellationToken);
+    }, cancellationToken);
 
     private static readonly Dictionary<string, string> NoMetadata = [];
 
-    private async Task<AdapterState> ReadUpdateAsync(RoundState state, string client, CancellationToken cancellationToken)
+    private async Task<AdapterState> ReadUpdateAsync(RoundState state, string client, AdapterState? last, CancellationToken cancellationToken)
     {
         try
         {
-            return await store.ReadStateAsync(state.Reports[client].Update!.At(Keys.Update(job, state.Round, state.Attempt, client)), cancellationToken);
+            return await store.ReadStateAsync(state.Reports[client].Update!.At(Keys.Update(job, state.Round, state.Attempt, client)), cancellationToken, last);
         }
         catch (CorruptBlobException e)
         {

@@ -41,6 +41,12 @@ public sealed class SiloCache(IBlobStores stores) : IDisposable
     public Task<AdapterState> SharedAsync(BlobRef blob, CancellationToken cancellationToken) =>
         GetAsync(_states, blob, () => stores.Job.ReadStateAsync(blob, CancellationToken.None), cancellationToken);
 
+    /// <summary>Keeps a shared state that was just written as <paramref name="blob"/>, so that this silo need not read it.</summary>
+    public void Keep(BlobRef blob, AdapterState state)
+    {
+        lock (_gate) Add(_states, blob, Task.FromResult(state));
+    }
+
     /// <summary>
     /// Waits for one of a silo's few places at work: the next groups' heads and rows load while one trains, and a thousand clients
     /// do not hold theirs at once. Dispose it to give the place back.
@@ -69,10 +75,15 @@ public sealed class SiloCache(IBlobStores stores) : IDisposable
             kept.RemoveAll(static entry => entry.Value.IsFaulted || entry.Value.IsCanceled);
             var found = kept.FindIndex(entry => entry.Sha256 == blob.Sha256);
             value = found >= 0 ? kept[found].Value : Task.Run(read, CancellationToken.None);
-            if (found < 0) kept.Add((blob.Sha256, value));
-            if (kept.Count > Kept) kept.RemoveAt(0);
+            if (found < 0) Add(kept, blob, value);
         }
 
         return await value.WaitAsync(cancellationToken);
+    }
+
+    private static void Add<T>(List<(string Sha256, Task<T> Value)> kept, BlobRef blob, Task<T> value)
+    {
+        kept.Add((blob.Sha256, value));
+        if (kept.Count > Kept) kept.RemoveAt(0);
     }
 }

@@ -21,6 +21,7 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
     private IGrainTimer? _flush;
     private int _silent;
     private bool _sending;
+    private bool _failedToSend;
 
     public Task AcceptAsync(SiteAssignment assignment, CancellationToken cancellationToken = default)
     {
@@ -114,10 +115,12 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
         {
             var site = Keys.SiteOf(this.GetPrimaryKeyString());
             await GrainFactory.GetGrain<ICoordinatorGrain>(current.JobId).ReportAsync(new SiteReport { Site = site, Clients = sent });
+            _failedToSend = false;
             if (ReferenceEquals(_current, current)) _bundle.RemoveRange(0, sent.Length); // a newer assignment has emptied it already
         }
         catch (Exception e) when (e is OrleansException or TimeoutException)
         {
+            _failedToSend = true;
             LogReportLost(current.JobId, Keys.SiteOf(this.GetPrimaryKeyString()), sent.Length, e);
         }
         finally
@@ -125,7 +128,8 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
             _sending = false;
         }
 
-        if (_bundle.Count > 0)
+        if (_bundle.Count > 0 && _silent <= 0 && !_failedToSend) _ = FlushAsync();
+        else if (_bundle.Count > 0)
             _flush ??= this.RegisterGrainTimer(static (site, _) => site.FlushAsync(), this, new GrainTimerCreationOptions(BundleFor, Timeout.InfiniteTimeSpan) { KeepAlive = true });
     }
 }

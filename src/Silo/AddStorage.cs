@@ -20,5 +20,16 @@ internal static class StorageBuilderExtensions
         builder.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName, static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
     }
 
-    private sealed record DirectoryBlobStores(IBlobStore Job, IBlobStore Site) : IBlobStores;
+    private sealed class DirectoryBlobStores(DirectoryBlobStore job, DirectoryBlobStore site) : IBlobStores, IDisposable
+    {
+        public IBlobStore Job => job;
+
+        public IBlobStore Site => site;
+
+        public void Dispose()
+        {
+            job.Dispose();
+            site.Dispose();
+        }
+    }
 }

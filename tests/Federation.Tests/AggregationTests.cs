@@ -129,6 +129,63 @@ public class AggregationTests
     }
 
     [Fact]
+    public void The_length_of_an_update_is_the_sum_of_its_blocks_in_order()
+    {
+        var random = new Random(3);
+        float[] Values(int count) => [.. Enumerable.Range(0, count).Select(_ => (float)Math.ScaleB(random.NextDouble() - 0.5, random.Next(-20, 20)))];
+        var update = State(("a", Values((9 * 4096) + 17)), ("b", Values(5)), ("c", Values(4 * 4096)));
+
+        var squares = 0.0;
+        foreach (var (_, array) in update)
+        {
+            foreach (var block in array.Data.Chunk(4096))
+                squares += block.Aggregate(0.0, static (sum, value) => sum + ((double)value * value));
+        }
+
+        Assert.Equal(Math.Sqrt(squares), UpdateCheck.Length(update));
+    }
+
+    [Fact]
+    public async Task Updates_that_arrive_in_any_order_are_added_in_client_order()
+    {
+        float[] values = [1e17f, 1, -1e17f, 3, 1e-9f, 5e16f, -5e16f, 7]; // any other order of the float64 sum gives other bits
+        string[] clients = [.. values.Select((_, index) => $"c{index}")];
+        var expected = Aggregate("mean", values.Select(value => (Enumerable.Repeat(value, 5).ToArray(), 1.0 / values.Length)));
+        var open = clients.ToDictionary(client => client, _ => new TaskCompletionSource());
+        open[clients[^1]].SetResult();
+        foreach (var client in clients.SkipLast(1).Reverse().Index())
+            _ = Task.Delay(5 * client.Index).ContinueWith(_ => open[client.Item].SetResult(), TaskScheduler.Default);
+
+        var aggregate = await CohortAggregator.RunAsync(Of(clients), State(("a", new float[5])), null, clients, clients.ToDictionary(client => client, _ => new ClientNote()), async (client, _, _) =>
+        {
+            await open[client].Task;
+            return State(("a", [.. Enumerable.Repeat(values[Array.IndexOf(clients, client)], 5)]));
+        });
+
+        Assert.Equal(expected.Update["a"].Data, aggregate.Shared!["a"].Data);
+        Assert.Equal(expected.Coherence, aggregate.Coherence);
+    }
+
+    [Fact]
+    public async Task Memory_of_an_update_is_used_again_when_it_was_added()
+    {
+        string[] clients = [.. Enumerable.Range(0, 50).Select(index => $"c{index:D2}")];
+        var made = 0;
+
+        var aggregate = await CohortAggregator.RunAsync(Of(clients), State(("a", new float[5])), null, clients, clients.ToDictionary(client => client, _ => new ClientNote()), async (client, last, _) =>
+        {
+            await Task.Yield();
+            if (last is null) Interlocked.Increment(ref made);
+            last ??= State(("a", new float[5]));
+            last["a"].Data.AsSpan().Fill(int.Parse(client.AsSpan(1), System.Globalization.CultureInfo.InvariantCulture));
+            return last;
+        });
+
+        Assert.InRange(made, 1, 4);
+        Assert.All(aggregate.Shared!["a"].Data, value => Assert.Equal(24.5f, value));
+    }
+
+    [Fact]
     public async Task A_plan_that_shares_nothing_aggregates_to_nothing()
     {
         var aggregate = await Run(AdapterState.Empty, _ => AdapterState.Empty);
@@ -156,7 +213,7 @@ public class AggregationTests
     private static Task<CohortAggregate> Run(AdapterState global, Func<string, AdapterState> read)
     {
         var reports = new Dictionary<string, ClientNote> { ["x"] = new(), ["y"] = new() };
-        return CohortAggregator.RunAsync(Of("x", "y"), global, null, ["x", "y"], reports, (client, _) => Task.Run(() => read(client)));
+        return CohortAggregator.RunAsync(Of("x", "y"), global, null, ["x", "y"], reports, (client, _, _) => Task.Run(() => read(client)));
     }
 
     private static AdapterState Matrix(long rows, long columns) => new([KeyValuePair.Create("w", new NamedArray([rows, columns], new float[rows * columns]))]);

@@ -82,6 +82,108 @@ public sealed class DirectoryBlobStoreTests : IDisposable
         Assert.Null(await _store.OpenAsync("x/a/c"));
     }
 
+    [Fact]
+    public async Task What_lies_under_a_prefix_is_deleted_and_what_lies_beside_it_stays()
+    {
+        foreach (var key in new[] { "x/a", "x/y/b", "xx/a", "z/x/a" }) await WriteAsync(key, key, WriteCondition.Any);
+
+        await _store.DeleteAllAsync("x/");
+        await _store.DeleteAllAsync("nothing/here/");
+
+        Assert.Equal(["xx/a", "z/x/a"], await _store.ListAsync("").ToArrayAsync());
+        Assert.False(Directory.Exists(Path.Combine(_folder, "x")));
+    }
+
+    [Fact]
+    public async Task A_deleted_blob_leaves_no_byte_behind()
+    {
+        foreach (var key in new[] { "x/a", "x/y/b" }) await WriteAsync(key, "secret", WriteCondition.Any);
+
+        await _store.DeleteAllAsync("x/");
+
+        Assert.All(Directory.EnumerateFiles(_folder, "*", SearchOption.AllDirectories), static file => Assert.Equal(0, new FileInfo(file).Length));
+    }
+
+    [Fact]
+    public async Task Files_and_folders_that_are_used_again_hold_only_what_was_written_last()
+    {
+        for (var round = 0; round < 5; round++)
+        {
+            foreach (var client in new[] { "c1", "c2", "c3" })
+            {
+                await WriteAsync($"{client}/{round}/head", new string('x', 100 - round), WriteCondition.Any);
+                await WriteAsync($"{client}/{round}/optimizer", $"{client} {round}", WriteCondition.Any);
+                if (round > 0) await _store.DeleteAllAsync($"{client}/{round - 1}/");
+            }
+        }
+
+        Assert.Equal(["c1/4/head", "c1/4/optimizer", "c2/4/head", "c2/4/optimizer", "c3/4/head", "c3/4/optimizer"], await _store.ListAsync("").ToArrayAsync());
+        Assert.Equal((new string('x', 96), "c2 4"), (await ReadAsync("c2/4/head"), await ReadAsync("c2/4/optimizer")));
+    }
+
+    [Fact]
+    public async Task Who_reads_a_blob_that_is_deleted_reads_on()
+    {
+        await WriteAsync("x/a", "old", WriteCondition.Any);
+        await using var open = (await _store.OpenAsync("x/a"))!;
+
+        await _store.DeleteAllAsync("x/");
+        await WriteAsync("x/b", "new", WriteCondition.Any);
+
+        using var reader = new StreamReader(open.Content);
+        Assert.Equal("old", await reader.ReadToEndAsync());
+    }
+
+    [Fact]
+    public async Task What_is_kept_to_be_used_again_goes_with_its_store_or_with_the_next_one()
+    {
+        var spare = Path.Combine(_folder, ".spare");
+        await WriteAsync("x/a", "a", WriteCondition.Any);
+        await _store.DeleteAllAsync("x/");
+        var killed = Path.Combine(spare, "killed"); // what a process that died leaves: its lock is free
+        await File.WriteAllTextAsync(killed + ".lock", "");
+        await File.WriteAllTextAsync(Path.Combine(Directory.CreateDirectory(Path.Combine(killed, "1")).FullName, "a"), "half deleted");
+
+        using var other = new DirectoryBlobStore(_folder);
+        var living = Directory.EnumerateFiles(spare, "*", SearchOption.AllDirectories).Count(static file => Path.GetExtension(file) != ".lock");
+        _store.Dispose();
+        other.Dispose();
+
+        Assert.Equal(1, living); // the first store's own, which lives
+        Assert.Empty(Directory.EnumerateFileSystemEntries(spare));
+        await WriteAsync("x/b", "b", WriteCondition.Any);
+        Assert.Equal("b", await ReadAsync("x/b"));
+    }
+
+    [Fact]
+    public async Task A_blob_can_be_read_at_every_moment_while_it_is_written_over()
+    {
+        await WriteAsync("current", "0", WriteCondition.Any);
+        using var over = new CancellationTokenSource();
+        var readers = Enumerable.Range(0, 2).Select(_ => Task.Run(() =>
+        {
+            while (!over.IsCancellationRequested) Assert.NotEmpty(File.ReadAllBytes(Path.Combine(_folder, "current")));
+        })).ToArray();
+
+        for (var version = 1; version <= 2_000; version++) await WriteAsync("current", $"{version}", WriteCondition.Any);
+        await over.CancelAsync();
+
+        await Task.WhenAll(readers);
+    }
+
+    [Fact]
+    public async Task A_version_is_the_same_to_who_wrote_it_and_to_who_opens_it()
+    {
+        var small = await WriteAsync("small", "hello", WriteCondition.Any);
+        var large = await WriteAsync("large", new string('x', 3 << 20), WriteCondition.Any);
+
+        await using var openedSmall = (await _store.OpenAsync("small"))!;
+        await using var openedLarge = (await _store.OpenAsync("large"))!;
+
+        Assert.Equal((small.ETag, large.ETag), (openedSmall.ETag, openedLarge.ETag));
+        await WriteAsync("large", "over it", WriteCondition.Match(large.ETag));
+    }
+
     [Theory]
     [InlineData("../outside")]
     [InlineData("a//b")]

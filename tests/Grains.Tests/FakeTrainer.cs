@@ -56,7 +56,7 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
 
     private AdapterState Filled(string name, float value)
     {
-        var data = new float[elements];
+        var data = GC.AllocateUninitializedArray<float>(elements);
         data.AsSpan().Fill(value);
         return new AdapterState([new(name, new NamedArray([elements], data))]);
     }

@@ -27,10 +27,13 @@ public sealed record WrittenBlob(BlobRef Ref, string ETag);
 
 /// <summary>An open blob; dispose it.</summary>
 /// <param name="Content">Its bytes from the start.</param>
-/// <param name="ETag">Its version.</param>
+/// <param name="Version">Finds its version; few readers ask.</param>
 /// <param name="SizeBytes">Its length.</param>
-public sealed record OpenedBlob(Stream Content, string ETag, long SizeBytes) : IAsyncDisposable
+public sealed record OpenedBlob(Stream Content, Func<string> Version, long SizeBytes) : IAsyncDisposable
 {
+    /// <summary>Its version for a conditional write; ask before it is disposed.</summary>
+    public string ETag => Version();
+
     /// <inheritdoc/>
     public ValueTask DisposeAsync() => Content.DisposeAsync();
 }
@@ -53,6 +56,9 @@ public interface IBlobStore
 
     /// <summary>Deletes a blob; nothing happens where there is none.</summary>
     Task DeleteAsync(string key, CancellationToken cancellationToken = default);
+
+    /// <summary>Deletes every blob whose key begins with <paramref name="prefix"/>, which ends with '/'.</summary>
+    Task DeleteAllAsync(string prefix, CancellationToken cancellationToken = default);
 }
 
 /// <summary>The stores a silo reaches.</summary>

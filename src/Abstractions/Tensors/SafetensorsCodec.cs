@@ -10,25 +10,26 @@ public static class SafetensorsCodec
         SafetensorsWriter.Write(state.Select(static entry => KeyValuePair.Create(entry.Key, SafetensorsArray.Of(entry.Value))), metadata, stream);
 
     /// <summary>Reads a state from a file in memory.</summary>
-    /// <inheritdoc cref="Read(Stream, long, string)"/>
+    /// <inheritdoc cref="Read(Stream, long, string, AdapterState)"/>
     public static AdapterState Read(byte[] file, string name) => Read(new MemoryStream(file, writable: false), file.LongLength, name).State;
 
     /// <summary>Reads a state from a stream that knows its length, to its end.</summary>
-    /// <inheritdoc cref="Read(Stream, long, string)"/>
+    /// <inheritdoc cref="Read(Stream, long, string, AdapterState)"/>
     public static AdapterState Read(Stream stream, string name) => Read(stream, stream.Length - stream.Position, name).State;
 
     /// <summary>Reads a state and the file's metadata; F16, BF16 and F64 become float32.</summary>
     /// <param name="stream">At the beginning of the file; read to its end, which must come after <paramref name="sizeBytes"/>.</param>
     /// <param name="sizeBytes">Size of the file.</param>
     /// <param name="name">What messages call the file.</param>
+    /// <param name="reuse">A state that nobody uses any more: arrays that fit by name and length are filled again.</param>
     /// <exception cref="BadInputException">Not a valid safetensors file of that size, or a tensor does not hold floats.</exception>
-    public static (AdapterState State, IReadOnlyDictionary<string, string> Metadata) Read(Stream stream, long sizeBytes, string name)
+    public static (AdapterState State, IReadOnlyDictionary<string, string> Metadata) Read(Stream stream, long sizeBytes, string name, AdapterState? reuse = null)
     {
         var header = SafetensorsHeader.Parse(stream, sizeBytes, name);
         var arrays = new Dictionary<string, NamedArray>(header.Tensors.Count, StringComparer.Ordinal);
         foreach (var tensor in InFileOrder(header))
         {
-            var data = new float[tensor.Count];
+            var data = reuse is not null && reuse.TryGetValue(tensor.Name, out var old) && old.Data.LongLength == tensor.Count ? old.Data : GC.AllocateUninitializedArray<float>(checked((int)tensor.Count));
             if (tensor.Dtype == SafetensorsDtype.F32)
             {
                 Fill(stream, MemoryMarshal.AsBytes(data.AsSpan()), tensor, name);
@@ -49,7 +50,7 @@ public static class SafetensorsCodec
     }
 
     /// <summary>Reads every tensor of an F64 file, such as a partial sum.</summary>
-    /// <inheritdoc cref="Read(Stream, long, string)"/>
+    /// <inheritdoc cref="Read(Stream, long, string, AdapterState)"/>
     public static (IReadOnlyDictionary<string, (IReadOnlyList<long> Shape, double[] Data)> Arrays, IReadOnlyDictionary<string, string> Metadata) ReadFloat64(
         Stream stream, long sizeBytes, string name)
     {
@@ -68,7 +69,7 @@ public static class SafetensorsCodec
     }
 
     /// <summary>Reads the metadata alone and leaves the stream at the first byte of data.</summary>
-    /// <inheritdoc cref="Read(Stream, long, string)"/>
+    /// <inheritdoc cref="Read(Stream, long, string, AdapterState)"/>
     public static IReadOnlyDictionary<string, string> ReadMetadata(Stream stream, long sizeBytes, string name) =>
         SafetensorsHeader.Parse(stream, sizeBytes, name).Metadata;
 

@@ -21,36 +21,36 @@ public sealed record CohortAggregate
     public double? Coherence { get; init; }
 }
 
-/// <summary>From updates to the next shared state, one update in memory at a time.</summary>
+/// <summary>From updates to the next shared state: a few are read at the same time, each is added in its turn.</summary>
 public static class CohortAggregator
 {
-    /// <summary>Reads each update once, in the order of <paramref name="closed"/>; all of them are checked even after one is refused.</summary>
+    private const int MostReaders = 4;
+    private const long MostBytes = 1 << 27;
+
+    /// <summary>
+    /// Reads each update once and adds it in the order of <paramref name="closed"/>; all of them are checked even after one is
+    /// refused. Memory is the accumulator and a few updates, however large the cohort.
+    /// </summary>
     /// <param name="plan">The plan.</param>
     /// <param name="global">The shared state that the clients started from.</param>
     /// <param name="serverOptimizer">The server optimizer's state; null at the start.</param>
     /// <param name="closed">The closed cohort in ordinal order.</param>
     /// <param name="reports">Reports of the cohort.</param>
-    /// <param name="read">Reads a client's update; a <see cref="Abstractions.BadInputException"/> refuses it.</param>
+    /// <param name="read">Reads a client's update, into the arrays of one that nobody uses any more if there is one; a <see cref="Abstractions.BadInputException"/> refuses it.</param>
     /// <param name="cancellationToken">The caller's token.</param>
     /// <exception cref="InvalidOperationException">The new shared state is not finite.</exception>
     public static async Task<CohortAggregate> RunAsync(
         FederationPlan plan, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed, IReadOnlyDictionary<string, ClientNote> reports,
-        Func<string, CancellationToken, Task<AdapterState>> read, CancellationToken cancellationToken = default)
+        Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, CancellationToken cancellationToken = default)
     {
         var shapes = AdapterShapes.Of(global);
         var sum = StrategyRegistry.Aggregation(plan).Begin(shapes);
         var weights = Weights.Of(plan, closed, reports);
         var refused = new SortedDictionary<string, string>(StringComparer.Ordinal);
 
-        for (var i = 0; i < closed.Count; i++)
-        {
-            cancellationToken.ThrowIfCancellationRequested();
-            var (update, problem) = await ReadAsync(shapes, closed[i], read, cancellationToken);
-            if (problem is not null)
-                refused.Add(closed[i], problem);
-            else if (refused.Count == 0)
-                sum.Add(update, weights[i]);
-        }
+        var turns = new Turns(closed.Count);
+        var readers = Math.Min(closed.Count, Math.Clamp((int)(MostBytes / Math.Max(1, global.SizeBytes)), 1, Math.Min(MostReaders, Environment.ProcessorCount)));
+        await Task.WhenAll(Enumerable.Range(0, readers).Select(_ => Task.Run(ReadSomeAsync, cancellationToken)));
         if (refused.Count > 0)
             return new CohortAggregate { Refused = refused };
 
@@ -59,19 +59,73 @@ public static class CohortAggregator
         if (UpdateCheck.Find(shapes, shared) is { } broken)
             throw new InvalidOperationException($"The new shared state is not usable: {broken}");
         return new CohortAggregate { Refused = refused, Shared = shared, ServerOptimizer = state, Coherence = mean.Coherence };
+
+        async Task ReadSomeAsync()
+        {
+            AdapterState? last = null;
+            while (turns.Next() is { } turn)
+            {
+                using (turn)
+                {
+                    cancellationToken.ThrowIfCancellationRequested();
+                    var client = closed[turn.Number];
+                    var (update, problem) = await ReadAsync(shapes, client, last, read, cancellationToken);
+                    var length = problem is null ? UpdateCheck.Length(update) : 0;
+                    await turn.Before.WaitAsync(cancellationToken);
+                    if (problem is not null)
+                        refused.Add(client, problem);
+                    else if (refused.Count == 0)
+                        sum.Add(update, weights[turn.Number], length);
+                    last = update;
+                }
+            }
+        }
     }
 
     private static async Task<(AdapterState Update, string? Problem)> ReadAsync(
-        AdapterShapes shapes, string client, Func<string, CancellationToken, Task<AdapterState>> read, CancellationToken cancellationToken)
+        AdapterShapes shapes, string client, AdapterState? last, Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, CancellationToken cancellationToken)
     {
         try
         {
-            var update = await read(client, cancellationToken);
+            var update = await read(client, last, cancellationToken);
             return (update, UpdateCheck.Find(shapes, update));
         }
         catch (Abstractions.BadInputException e)
         {
             return (AdapterState.Empty, e.Message);
         }
+    }
+
+    /// <summary>Hands out numbers in order; a turn knows when the one before it is over, however that ended.</summary>
+    private sealed class Turns(int count)
+    {
+        private readonly Lock _gate = new();
+        private Task _last = Task.CompletedTask;
+        private int _next;
+
+        public Turn? Next()
+        {
+            lock (_gate)
+            {
+                if (_next == count)
+                    return null;
+                var turn = new Turn(_next++, _last);
+                _last = turn.Over;
+                return turn;
+            }
+        }
+    }
+
+    private sealed class Turn(int number, Task before) : IDisposable
+    {
+        private readonly TaskCompletionSource _over = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public int Number => number;
+
+        public Task Before => before;
+
+        public Task Over => _over.Task;
+
+        public void Dispose() => _over.SetResult();
     }
 }

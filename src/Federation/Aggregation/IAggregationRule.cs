@@ -15,7 +15,13 @@ public interface IAccumulator
     /// <summary>Adds an update that <see cref="UpdateCheck"/> has passed.</summary>
     /// <param name="update">After minus before.</param>
     /// <param name="weight">Its share, positive; shares need not add up to one.</param>
-    void Add(AdapterState update, double weight);
+    void Add(AdapterState update, double weight) => Add(update, weight, UpdateCheck.Length(update));
+
+    /// <inheritdoc cref="Add(AdapterState, double)"/>
+    /// <param name="update">After minus before.</param>
+    /// <param name="weight">Its share, positive; shares need not add up to one.</param>
+    /// <param name="length"><see cref="UpdateCheck.Length"/> of the update, which need not wait for its turn.</param>
+    void Add(AdapterState update, double weight, double length);
 
     /// <summary>Adds what another accumulator of the same rule and shapes holds; call in site-id order.</summary>
     void Merge(IAccumulator other);

@@ -18,24 +18,21 @@ internal sealed class Mean : IAggregationRule
         private double _weight;
         private double _weightedLength;
 
-        public void Add(AdapterState update, double weight)
+        public void Add(AdapterState update, double weight, double length)
         {
-            var squares = 0.0;
             foreach (var (name, sum) in _sums)
             {
                 var data = update[name].Data;
                 for (var start = 0; start < data.Length; start += Block)
                 {
-                    var length = Math.Min(Block, data.Length - start);
-                    var wide = _block.AsSpan(0, length);
-                    TensorPrimitives.ConvertTruncating<float, double>(data.AsSpan(start, length), wide);
-                    squares += SumOfSquares(wide);
-                    var target = sum.AsSpan(start, length);
+                    var wide = _block.AsSpan(0, Math.Min(Block, data.Length - start));
+                    TensorPrimitives.ConvertTruncating<float, double>(data.AsSpan(start, wide.Length), wide);
+                    var target = sum.AsSpan(start, wide.Length);
                     TensorPrimitives.MultiplyAdd(wide, weight, target, target);   // not fused: the same bits on every processor
                 }
             }
             _weight += weight;
-            _weightedLength += weight * Math.Sqrt(squares);
+            _weightedLength += weight * length;
         }
 
         public void Merge(IAccumulator other)
@@ -56,26 +53,19 @@ internal sealed class Mean : IAggregationRule
             var arrays = new List<KeyValuePair<string, NamedArray>>(_sums.Count);
             foreach (var (name, sum) in _sums)
             {
-                var rounded = new float[sum.Length];
-                for (var i = 0; i < sum.Length; i++)
+                var rounded = GC.AllocateUninitializedArray<float>(sum.Length);
+                for (var start = 0; start < rounded.Length; start += Block)
                 {
-                    var mean = sum[i] / _weight;
-                    squares += mean * mean;
-                    rounded[i] = (float)mean;
+                    var mean = _block.AsSpan(0, Math.Min(Block, rounded.Length - start));
+                    TensorPrimitives.Divide(sum.AsSpan(start, mean.Length), _weight, mean);
+                    foreach (var value in mean)   // in index order
+                        squares += value * value;
+                    TensorPrimitives.ConvertTruncating<double, float>(mean, rounded.AsSpan(start, mean.Length));
                 }
                 arrays.Add(KeyValuePair.Create(name, new NamedArray(shapes[name], rounded)));
             }
             var length = _weightedLength / _weight;
             return new AggregateUpdate(new AdapterState(arrays), length > 0 ? Math.Sqrt(squares) / length : null);
-        }
-
-        /// <summary>In index order: the same bits on any vector width.</summary>
-        private static double SumOfSquares(ReadOnlySpan<double> values)
-        {
-            var sum = 0.0;
-            foreach (var value in values)
-                sum += value * value;
-            return sum;
         }
     }
 }

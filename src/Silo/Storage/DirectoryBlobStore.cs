@@ -3,6 +3,7 @@ using System.Runtime.CompilerServices;
 using System.Security.Cryptography;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using Microsoft.Win32.SafeHandles;
 
 namespace FedRLora.Silo.Storage;
 
@@ -11,7 +12,7 @@ namespace FedRLora.Silo.Storage;
 /// renames it, so a reader sees the old content or the new. Conditional writes hold a lock file for their moment and reach the
 /// disk before they return; others survive the process but not a power cut.
 /// </summary>
-public sealed class DirectoryBlobStore : IBlobStore
+public sealed class DirectoryBlobStore : IBlobStore, IDisposable
 {
     private const long HashedETagBytes = 1 << 20;
     private const int Busy = 11; // EWOULDBLOCK: somebody holds the lock
@@ -19,6 +20,7 @@ public sealed class DirectoryBlobStore : IBlobStore
     private readonly string _root;
     private readonly string _temporary;
     private readonly string _locks;
+    private readonly SpareEntries _spare;
 
     /// <param name="root">The folder; made when it is not there.</param>
     public DirectoryBlobStore(string root)
@@ -28,42 +30,34 @@ public sealed class DirectoryBlobStore : IBlobStore
         _locks = Path.Combine(_root, ".locks");
         Directory.CreateDirectory(_temporary);
         Directory.CreateDirectory(_locks);
+        _spare = new SpareEntries(Path.Combine(_root, ".spare"));
     }
 
     /// <inheritdoc/>
     public async Task<WrittenBlob> WriteAsync(string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default)
     {
         var path = PathOf(key);
-        var temporary = Path.Combine(_temporary, Guid.NewGuid().ToString("n"));
+        var (file, temporary) = _spare.TakeFile(Path.Combine(_temporary, Guid.NewGuid().ToString("n")));
+        var placed = false;
         try
         {
-            BlobRef written;
-            var file = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 1, FileOptions.None);
-            await using (file.ConfigureAwait(false))
-            {
-                using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-                await using var hashing = new HashingStream(file, hash);
-                await content(hashing, cancellationToken).ConfigureAwait(false);
-                if (condition != WriteCondition.Any) file.Flush(flushToDisk: true);
-                written = new BlobRef(key, Convert.ToHexStringLower(hash.GetHashAndReset()), file.Length);
-            }
-
-            if (condition == WriteCondition.Any)
-            {
-                Place(temporary, path);
-            }
-            else
-            {
-                await using var held = await LockAsync(key, cancellationToken).ConfigureAwait(false);
-                if ((condition.IfNoneMatch && File.Exists(path)) || (condition.IfMatch is { } etag && etag != ETagOf(path))) throw new BlobConflictException(key);
-                Place(temporary, path);
-            }
-
-            return new WrittenBlob(written, ETagOf(path) ?? throw new IOException($"{path} vanished after it was written."));
+            using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+            await using var stream = new HashingStream(file, hash);
+            await content(stream, cancellationToken).ConfigureAwait(false);
+            if (condition != WriteCondition.Any) RandomAccess.FlushToDisk(file);
+            var written = new BlobRef(key, Convert.ToHexStringLower(hash.GetHashAndReset()), stream.Written);
+            var version = IsHashed(written.SizeBytes) ? written.Sha256 : ETagOf(written.SizeBytes, File.GetLastWriteTimeUtc(file));
+            file.Dispose(); // with its lock: readers find it the moment it is in its place
+            await using var held = condition == WriteCondition.Any ? null : await LockAsync(key, cancellationToken).ConfigureAwait(false);
+            if ((condition.IfNoneMatch && File.Exists(path)) || (condition.IfMatch is { } etag && etag != ETagOf(path))) throw new BlobConflictException(key);
+            Place(temporary, path);
+            placed = true;
+            return new WrittenBlob(written, version);
         }
         finally
         {
-            File.Delete(temporary);
+            file.Dispose();
+            if (!placed) File.Delete(temporary);
         }
     }
 
@@ -71,15 +65,15 @@ public sealed class DirectoryBlobStore : IBlobStore
     public Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default)
     {
         var path = PathOf(key);
+        if (!File.Exists(path)) return Task.FromResult<OpenedBlob?>(null); // often: cheaper than an exception
         try
         {
-            var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
-            var etag = ETagOf(file, File.GetLastWriteTimeUtc(file.SafeFileHandle));
-            return Task.FromResult<OpenedBlob?>(new OpenedBlob(file, etag, file.Length));
+            var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
+            return Task.FromResult<OpenedBlob?>(new OpenedBlob(file, () => ETagOf(file.SafeFileHandle), file.Length));
         }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        catch (IOException) when (!File.Exists(path))
         {
-            return Task.FromResult<OpenedBlob?>(null);
+            return Task.FromResult<OpenedBlob?>(null); // deleted in this instant
         }
     }
 
@@ -105,27 +99,41 @@ public sealed class DirectoryBlobStore : IBlobStore
     {
         var path = PathOf(key);
         if (File.Exists(path)) File.Delete(path);
-        for (var folder = Path.GetDirectoryName(path)!; folder.Length > _root.Length; folder = Path.GetDirectoryName(folder)!)
-        {
-            try
-            {
-                Directory.Delete(folder);
-            }
-            catch (IOException)
-            {
-                break; // not empty, or gone already
-            }
-        }
-
+        DeleteEmpty(Path.GetDirectoryName(path)!);
         return Task.CompletedTask;
     }
 
-    // A delete may take an empty folder away between its making and the move into it.
-    private static void Place(string temporary, string path)
+    /// <inheritdoc/>
+    public Task DeleteAllAsync(string prefix, CancellationToken cancellationToken = default)
     {
+        var path = PathOf(prefix.TrimEnd('/'));
+        _spare.DeleteAll(path);
+        DeleteEmpty(Path.GetDirectoryName(path)!);
+        return Task.CompletedTask;
+    }
+
+    private void DeleteEmpty(string folder)
+    {
+        try
+        {
+            for (; folder.Length > _root.Length && SpareEntries.IsEmpty(folder); folder = Path.GetDirectoryName(folder)!) Directory.Delete(folder);
+        }
+        catch (IOException)
+        {
+            // not empty any more, or gone already
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _spare.Dispose();
+
+    // A delete may take an empty folder away between its making and the move into it.
+    private void Place(string temporary, string path)
+    {
+        var folder = Path.GetDirectoryName(path)!;
         for (var attempt = 1; ; attempt++)
         {
-            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            if (!Directory.Exists(folder)) _spare.MakeFolder(folder);
             try
             {
                 File.Move(temporary, path, overwrite: true);
@@ -153,8 +161,8 @@ public sealed class DirectoryBlobStore : IBlobStore
     {
         try
         {
-            using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
-            return ETagOf(file, File.GetLastWriteTimeUtc(file.SafeFileHandle));
+            using var file = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+            return ETagOf(file);
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
@@ -163,13 +171,17 @@ public sealed class DirectoryBlobStore : IBlobStore
     }
 
     // A digest where that is cheap; commit pointers and grain states are small. Larger blobs are immutable by their keys.
-    private static string ETagOf(FileStream file, DateTime written)
+    private static string ETagOf(SafeFileHandle file)
     {
-        if (file.Length > HashedETagBytes) return string.Create(CultureInfo.InvariantCulture, $"{file.Length}-{written.Ticks}");
-        var etag = Convert.ToHexStringLower(SHA256.HashData(file));
-        file.Position = 0;
-        return etag;
+        var sizeBytes = RandomAccess.GetLength(file);
+        if (!IsHashed(sizeBytes)) return ETagOf(sizeBytes, File.GetLastWriteTimeUtc(file));
+        var bytes = new byte[sizeBytes];
+        return Convert.ToHexStringLower(SHA256.HashData(bytes.AsSpan(0, RandomAccess.Read(file, bytes, 0))));
     }
+
+    private static string ETagOf(long sizeBytes, DateTime written) => string.Create(CultureInfo.InvariantCulture, $"{sizeBytes}-{written.Ticks}");
+
+    private static bool IsHashed(long sizeBytes) => sizeBytes <= HashedETagBytes;
 
     private async Task<FileStream> LockAsync(string key, CancellationToken cancellationToken)
     {
@@ -191,8 +203,12 @@ public sealed class DirectoryBlobStore : IBlobStore
         }
     }
 
-    private sealed class HashingStream(Stream inner, IncrementalHash hash) : Stream
+    // By pieces that are written while the processor's cache still holds them from being hashed.
+    private sealed class HashingStream(SafeFileHandle file, IncrementalHash hash) : Stream
     {
+        private const int Piece = 1 << 17;
+
+        public long Written { get; private set; }
         public override bool CanRead => false;
         public override bool CanSeek => false;
         public override bool CanWrite => true;
@@ -203,20 +219,30 @@ public sealed class DirectoryBlobStore : IBlobStore
 
         public override void Write(ReadOnlySpan<byte> buffer)
         {
-            hash.AppendData(buffer);
-            inner.Write(buffer);
+            while (!buffer.IsEmpty)
+            {
+                var piece = buffer[..Math.Min(Piece, buffer.Length)];
+                hash.AppendData(piece);
+                RandomAccess.Write(file, piece, Written);
+                Written += piece.Length;
+                buffer = buffer[piece.Length..];
+            }
         }
 
         public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
         public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
         {
-            hash.AppendData(buffer.Span);
-            return inner.WriteAsync(buffer, cancellationToken);
+            if (cancellationToken.IsCancellationRequested) return ValueTask.FromCanceled(cancellationToken);
+            Write(buffer.Span); // into the system's memory: as fast as handing it to another thread
+            return ValueTask.CompletedTask;
         }
 
-        public override void Flush() => inner.Flush();
-        public override Task FlushAsync(CancellationToken cancellationToken) => inner.FlushAsync(cancellationToken);
+        public override void Flush()
+        {
+        }
+
+        public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
         public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
         public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
         public override void SetLength(long value) => throw new NotSupportedException();

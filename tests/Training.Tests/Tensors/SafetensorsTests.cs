@@ -23,6 +23,19 @@ public sealed class SafetensorsTests
     }
 
     [Fact]
+    public void Arrays_that_fit_are_filled_again_and_others_are_made()
+    {
+        var (written, old) = (State(("a", [2], [1, 2]), ("b", [3], [3, 4, 5])), State(("a", [2, 1], [9, 9]), ("b", [2], [9, 9])));
+
+        var (read, _) = SafetensorsCodec.Read(new MemoryStream(Bytes(written)), Bytes(written).Length, "file", old);
+
+        Assert.Same(old["a"].Data, read["a"].Data);
+        Assert.Equal([1, 2], read["a"].Data);
+        Assert.Equal([2], read["a"].Shape);
+        Assert.Equal([3, 4, 5], read["b"].Data);
+    }
+
+    [Fact]
     public void Equal_content_gives_equal_bytes_whatever_the_order()
     {
         var arrays = new Dictionary<string, SafetensorsArray>
