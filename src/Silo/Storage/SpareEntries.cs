@@ -17,6 +17,7 @@ internal sealed class SpareEntries : IDisposable
     private readonly ConcurrentStack<(Bundle From, string Path)> _files = new();
     private readonly ConcurrentQueue<string> _folders = new();
     private long _next;
+    private long _made; // who deletes what others have written has no use for more files than it makes
 
     /// <param name="spare">Where the spare entries of all processes of the store lie, on its file system.</param>
     public SpareEntries(string spare)
@@ -49,6 +50,7 @@ internal sealed class SpareEntries : IDisposable
             }
         }
 
+        Interlocked.Increment(ref _made);
         return (File.OpenHandle(otherwise, FileMode.CreateNew, FileAccess.Write, FileShare.None), otherwise);
     }
 
@@ -124,7 +126,7 @@ internal sealed class SpareEntries : IDisposable
                 Directory.Move(entry.FullName, inner);
                 Empty(inner);
             }
-            else if (_files.Count < MostFiles && Truncate(entry.FullName))
+            else if (_files.Count < Math.Min(MostFiles, Interlocked.Read(ref _made)) && Truncate(entry.FullName))
             {
                 files.Add(entry.FullName);
             }

@@ -14,6 +14,8 @@ namespace FedRLora.Training.Steps;
 /// </summary>
 internal sealed class AdamW
 {
+    private const long ElementsPerCacheful = 1 << 15;
+
     private readonly TrainingSpec _spec;
     private readonly List<Moments> _moments;
 
@@ -58,19 +60,17 @@ internal sealed class AdamW
         using var scope = NewDisposeScope();
         using var inference = no_grad();
         var stepping = _moments.Where(moments => !clientScopeOnly || moments.Scope == Scope.Client).ToList();
-        if (_spec.ClipNorm > 0 && stepping.Count > 0)
-        {
-            var gradients = stepping.Select(moments => moments.Gradient(learningRates.Count)).ToList();
-            var norms = stack([.. gradients.Select(static gradient => stack([.. Enumerable.Range(0, (int)gradient.shape[0]).Select(member => gradient[member].dot(gradient[member]))]))]).sum([0]).sqrt();
-            var factors = (_spec.ClipNorm / (norms + 1e-6)).clamp_max(1.0).unsqueeze(1);
-            foreach (var gradient in gradients) gradient.mul_(factors);
-        }
-
-        foreach (var moments in stepping) moments.Step(_spec, learningRates);
+        if (stepping.Count == 0) return;
+        var factors = _spec.ClipNorm > 0 ? (_spec.ClipNorm / (Norms(stepping, learningRates.Count) + 1e-6)).clamp_max(1.0).unsqueeze(1) : null;
+        foreach (var moments in stepping) moments.Step(_spec, learningRates, factors);
     }
 
     /// <summary><c>{name}.m</c>, <c>{name}.v</c> and <c>{name}.step</c> (a scalar) of every tensor of a member.</summary>
     public AdapterState Export(int member) => new(_moments.SelectMany(moments => moments.Export(member)));
+
+    // Each member's over all that steps, [members].
+    private static Tensor Norms(List<Moments> stepping, int members) => stack([.. stepping.Select(moments =>
+        stack([.. Enumerable.Range(0, members).Select(member => moments.Gradient[member].dot(moments.Gradient[member]))]))]).sum([0]).sqrt();
 
     private static long StepsOf(AdapterState state, AdapterTensor info) => state.TryGetValue(info.Name + ".step", out var steps) ? (long)steps.Data[0] : 0;
 
@@ -94,17 +94,28 @@ internal sealed class AdamW
 
         public Scope Scope => _block.Scope;
 
-        public Tensor Gradient(int members) => _block.Gradient.narrow(0, 0, members);
+        public Tensor Gradient => _block.Gradient;
 
-        public void Step(TrainingSpec spec, IReadOnlyList<double> rates)
+        public void Step(TrainingSpec spec, IReadOnlyList<double> rates, Tensor? factors)
         {
             for (var member = 0; member < rates.Count; member++) _steps[member]++;
-            var (gradient, mean, square, value) = (Gradient(rates.Count), _mean.narrow(0, 0, rates.Count), _square.narrow(0, 0, rates.Count), _block.Value.narrow(0, 0, rates.Count));
-            mean.mul_(spec.Beta1).add_(gradient, alpha: 1 - spec.Beta1);
-            square.mul_(spec.Beta2).addcmul_(gradient, gradient, 1 - spec.Beta2);
-            var denominator = square.sqrt().div_(PerMember(rates.Count, member => Math.Sqrt(1 - Math.Pow(spec.Beta2, _steps[member])))).add_(spec.Epsilon);
-            if (spec.WeightDecay != 0) value.mul_(PerMember(rates.Count, member => 1 - rates[member] * spec.WeightDecay));
-            value.add_(mean.mul(PerMember(rates.Count, member => -rates[member] / (1 - Math.Pow(spec.Beta1, _steps[member])))).div_(denominator));
+            var bias = PerMember(rates.Count, member => Math.Sqrt(1 - Math.Pow(spec.Beta2, _steps[member])));
+            var length = PerMember(rates.Count, member => -rates[member] / (1 - Math.Pow(spec.Beta1, _steps[member])));
+            var kept = spec.WeightDecay == 0 ? null : PerMember(rates.Count, member => 1 - rates[member] * spec.WeightDecay);
+            // In columns that stay in the cache from the first operation to the last.
+            var (width, step) = (_mean.shape[1], Math.Max(1, (_mean.device_type == DeviceType.CPU ? ElementsPerCacheful : long.MaxValue) / rates.Count));
+            for (var first = 0L; first < width; first += step)
+            {
+                using var scope = NewDisposeScope();
+                Tensor Columns(Tensor all) => all.narrow(0, 0, rates.Count).narrow(1, first, Math.Min(step, width - first));
+                var (gradient, mean, square, value) = (Columns(_block.Gradient), Columns(_mean), Columns(_square), Columns(_block.Value));
+                if (factors is not null) gradient.mul_(factors);
+                mean.mul_(spec.Beta1).add_(gradient, alpha: 1 - spec.Beta1);
+                square.mul_(spec.Beta2).addcmul_(gradient, gradient, 1 - spec.Beta2);
+                var denominator = square.sqrt().div_(bias).add_(spec.Epsilon);
+                if (kept is not null) value.mul_(kept);
+                value.add_(mean.mul(length).div_(denominator));
+            }
         }
 
         public IEnumerable<KeyValuePair<string, NamedArray>> Export(int member) => _block.Cut(_mean, member, ".m")

@@ -50,8 +50,8 @@ internal sealed class StackedLayer
         var dtype = x.dtype;
         var weight = layer.Down(dtype);
         var y = tape.Take(x.shape[0], weight.shape[1]);
-        Tape.MultiplyInto(y, inner.reshape(-1, inner.shape[2]), Up().transpose(1, 2), keeps: false);
-        Tape.MultiplyInto(y, x, weight, keeps: true);
+        Tape.MultiplyInto(y, x, weight, keeps: false);
+        Tape.MultiplyInto(y, inner.reshape(-1, inner.shape[2]), Up().transpose(1, 2), keeps: true);
         if (layer.Bias is not null) y.add_(layer.Bias);
         if (!tape.Tracks(x) && !tape.Tracks(inner) && _b.Gradient is null) return y;
         tape.Record([y], [_b.Gradient is null ? null : inner], (saved, gradients) =>
