@@ -51,8 +51,7 @@ internal static class PackedLoss
         var weight = model.WeightOf(model.LmHead).to(hidden.dtype);
         var bias = model.BiasOf(model.LmHead);
         var (rows, vocabulary) = (hidden.shape[0], weight.shape[0]);
-        var mark = workspace.Mark;
-        var logits = workspace.Take(Math.Min(rows, Math.Max(LeastRows, LogitsPerPiece / vocabulary)), vocabulary);
+        var logits = workspace.Scratch(Math.Min(rows, Math.Max(LeastRows, LogitsPerPiece / vocabulary)), vocabulary);
         var losses = empty([rows], hidden.dtype, hidden.device);
         var gradient = isTracked ? weight.index_select(0, targets).neg_() : null;
         for (var first = 0L; first < rows; first += logits.shape[0])
@@ -65,7 +64,6 @@ internal static class PackedLoss
             gradient?.narrow(0, first, count).addmm_(part, weight, 1, 1);
         }
 
-        workspace.Release(mark);
         return (losses, gradient?.mul_(weights.unsqueeze(1)));
     }
 

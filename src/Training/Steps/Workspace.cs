@@ -13,12 +13,13 @@ internal sealed class Workspace(Device device, ScalarType dtype) : IDisposable
 {
     private readonly Stack _kept = new(device, dtype);
     private readonly Stack[] _gradients = [new(device, dtype), new(device, dtype)];
+    private readonly Stack _scratch = new(device, dtype);
     private int _turn;
 
     /// <summary>Whether memory is for gradients from now on.</summary>
     public bool IsBackward { get; set; }
 
-    /// <summary>The most that was given out at a time, in bytes.</summary>
+    /// <summary>The most that was given out at a time, in bytes; grows with the rows of a pass, as scratch memory does not.</summary>
     public long MostBytes => (_kept.Most + _gradients.Sum(static stack => stack.Most)) * dtype.ElementSize();
 
     /// <summary>Where the forward pass's memory ends.</summary>
@@ -27,6 +28,14 @@ internal sealed class Workspace(Device device, ScalarType dtype) : IDisposable
     /// <summary>Memory with anything in it.</summary>
     /// <returns><c>[rows, width]</c>, a view in the caller's dispose scope.</returns>
     public Tensor Take(long rows, long width) => (IsBackward ? _gradients[_turn] : _kept).Take(rows, width);
+
+    /// <summary>Memory that is free again at the next call.</summary>
+    /// <returns><c>[rows, width]</c>, a view in the caller's dispose scope.</returns>
+    public Tensor Scratch(long rows, long width)
+    {
+        _scratch.Top = default;
+        return _scratch.Take(rows, width);
+    }
 
     /// <summary>Gives back what the forward pass took since the mark.</summary>
     public void Release((int Chunk, long Offset) mark) => _kept.Top = mark;
@@ -43,8 +52,7 @@ internal sealed class Workspace(Device device, ScalarType dtype) : IDisposable
 
     public void Dispose()
     {
-        _kept.Dispose();
-        foreach (var stack in _gradients) stack.Dispose();
+        foreach (var stack in _gradients.Append(_kept).Append(_scratch)) stack.Dispose();
     }
 
     private sealed class Stack(Device device, ScalarType dtype) : IDisposable

@@ -96,6 +96,10 @@ public sealed class PackedLossTests : IDisposable
         AssertSame(TinyLlama.Config, TinyFederation.TinyCatalogue("lora") with { TargetModules = [first, second], Dropout = Dropout.None }, ScalarType.Float64, 1e-10);
 
     [Fact]
+    public void The_gradient_goes_through_layers_without_adapters() =>
+        AssertSame(TinyLlama.Config with { Layers = 4 }, TinyFederation.TinyCatalogue("lora") with { LayersToTransform = [1], TargetModules = ["k_proj"] }, ScalarType.Float64, 1e-10);
+
+    [Fact]
     public void Nothing_is_kept_below_the_first_adapter()
     {
         var spec = TinyFederation.TinyCatalogue("ffa-lora") with { LayersToTransform = [1], TargetModules = ["v_proj"] };
