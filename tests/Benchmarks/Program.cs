@@ -17,6 +17,12 @@ if (args is ["loading", ..])
     return;
 }
 
+if (args is ["training", ..])
+{
+    await FedRLora.Benchmarks.Training.TrainingBenchmark.RunAsync(args[1..]);
+    return;
+}
+
 if (args is ["tokenizers", ..])
 {
     TokenizerBenchmark.Run();
