@@ -71,5 +71,5 @@ internal static class Pairs
     }
 
     private static string Line(string name, string ours, string reference, string ourValue, string referenceValue, string ratio, string range) =>
-        $"| {name,-34} | {ours,-28} | {reference,-28} | {ourValue,12} | {referenceValue,13} | {ratio,16} | {range,17} |";
+        $"| {name,-38} | {ours,-26} | {reference,-26} | {ourValue,14} | {referenceValue,19} | {ratio,16} | {range,17} |";
 }

@@ -39,7 +39,7 @@ internal sealed class OurStep : IDisposable
         ClientSpec[] clients = [.. Enumerable.Range(0, members).Select(static member => new ClientSpec { Id = $"c{member}", Task = "one", Data = new() { Train = "" } })];
         var plan = new FederationPlan { Name = "training", Seed = 1, Model = new() { Path = "" }, Clients = clients, Adapter = adapter, Training = training, Strategy = new() };
         using var scope = NewDisposeScope();
-        var layout = AdapterLayout.For(adapter, model.AdaptableLayers);
+        var layout = AdapterLayout.For(adapter, model.AdaptableLayers, new AdapterStart(null, () => model));
         var shared = layout.Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Job);
         StackMember[] stacked = [.. clients.Select(client => new StackMember(
             AdapterFactory.Values(plan, layout, client, shared, head: null), AdapterFactory.Twins(plan, layout, client), AdapterFactory.TaskHead(plan, client)))];
