@@ -35,6 +35,7 @@ internal static class RoundThroughput
             // Letters are tokens: prompt, a space, completion and the end token.
             var row = JsonSerializer.Serialize(new { prompt = new string('a', Tokens - Learned), completion = new string('b', Learned - 2) });
             File.WriteAllLines(Path.Combine(folder, "rows.jsonl"), Enumerable.Repeat(row, Rows));
+            await MeasureAsync(folder, "warm-up", collector.Endpoint, settings);
             var (off, on) = (new double[settings.Runs], new double[settings.Runs]);
             for (var run = 0; run < settings.Runs; run++)
             {
