@@ -1,5 +1,5 @@
 # What a user runs. Needs the .NET 10 SDK; packages restore by name on first use.
-.PHONY: build demo test soak bench bench-tokenizers samples clean
+.PHONY: build demo test soak bench bench-training bench-tokenizers samples clean
 
 build:
 	dotnet build FedRLora.sln -c Release -v quiet
@@ -18,6 +18,10 @@ soak:
 # Rounds without training, in one silo and between two, beside a memory copy and plain files of the same bytes.
 bench:
 	dotnet run -c Release --project tests/Benchmarks -- rounds
+
+# The training step beside an eager one, its matrix products alone, and itself without grouping (about a quarter of an hour); a part by name, as ARGS="steps --threads 1".
+bench-training:
+	dotnet run -c Release --project tests/Benchmarks -- training $(ARGS)
 
 # Tokenizers beside the npm package @huggingface/tokenizers.
 bench-tokenizers:

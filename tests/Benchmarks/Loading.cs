@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Text;
 using System.Text.Json;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
@@ -37,7 +36,7 @@ internal static class Loading
             return;
         }
 
-        var weights = ModelRegistry.ExpectedParameters(Config).Sum(static parameter => Count(parameter)) * sizeof(float) / 1e6;
+        var weights = ModelRegistry.ExpectedParameters(Config).Sum(ModelFolder.Count) * sizeof(float) / 1e6;
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"weights in float32: {weights:F0} MB"));
         Console.WriteLine("stored  LoRA on     tokens  seconds  peak MB  of a tiny model  difference / weights  beyond weights MB");
         foreach (var stored in (string[])["F32", "BF16"])
@@ -65,13 +64,7 @@ internal static class Loading
 
     private static async Task<(double Seconds, double PeakMegabytes)> ChildAsync(string folder, int tokens, string[] targets)
     {
-        string[] program = Path.GetFileNameWithoutExtension(Environment.ProcessPath) == "dotnet" ? [typeof(Loading).Assembly.Location] : [];
-        var start = new ProcessStartInfo(Environment.ProcessPath!, [.. program, "loading", "measure", folder, tokens.ToString(CultureInfo.InvariantCulture), .. targets]) { RedirectStandardOutput = true };
-        using var child = Process.Start(start)!;
-        var answer = await child.StandardOutput.ReadToEndAsync();
-        await child.WaitForExitAsync();
-        if (child.ExitCode != 0) throw new InvalidOperationException($"the measuring process ended with {child.ExitCode}");
-        var numbers = answer.Split(' ').Select(static text => double.Parse(text, CultureInfo.InvariantCulture)).ToArray();
+        var numbers = await ChildProcess.RunAsync(["loading", "measure", folder, tokens.ToString(CultureInfo.InvariantCulture), .. targets]);
         return (numbers[0], numbers[1]);
     }
 
@@ -89,62 +82,12 @@ internal static class Loading
         var started = Stopwatch.GetTimestamp();
         var result = (await trainer.TrainAsync(new TrainingGroup { Plan = plan, Round = 1, Shared = shared, Members = [new GroupMember { Client = client }] })).Single();
         if (result.Failure is { } failure) throw new InvalidOperationException(failure);
-        Console.Write(string.Create(CultureInfo.InvariantCulture, $"{Stopwatch.GetElapsedTime(started).TotalSeconds} {PeakMegabytes()}"));
-    }
-
-    private static double PeakMegabytes()
-    {
-        var line = File.ReadLines("/proc/self/status").First(static line => line.StartsWith("VmHWM:", StringComparison.Ordinal));
-        return long.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[^2], CultureInfo.InvariantCulture) * 1024 / 1e6;
+        Console.Write(string.Create(CultureInfo.InvariantCulture, $"{Stopwatch.GetElapsedTime(started).TotalSeconds} {ChildProcess.PeakMegabytes()}"));
     }
 
     private static void Write(string folder, ModelConfig config, string stored)
     {
-        File.WriteAllText(Path.Combine(folder, "config.json"), config.ToJson());
-        var letters = new[] { "</s>" }.Concat(Enumerable.Range('a', 26).Select(static letter => $"{(char)letter}")).Append(" ").Select(static (letter, id) => (letter, id)).ToDictionary();
-        File.WriteAllText(Path.Combine(folder, "tokenizer.json"), JsonSerializer.Serialize(new { model = new { type = "BPE", vocab = letters, merges = Array.Empty<string>(), unk_token = "</s>" } }));
-        File.WriteAllText(Path.Combine(folder, "tokenizer_config.json"), """{"eos_token":"</s>"}""");
+        ModelFolder.Write(folder, config, stored, Shards);
         foreach (var tokens in Lengths) File.WriteAllText(Path.Combine(folder, $"{tokens}.jsonl"), JsonSerializer.Serialize(new { prompt = "a", completion = new string('b', tokens - 3) }) + "\n");
-
-        var parameters = ModelRegistry.ExpectedParameters(config);
-        var perShard = (parameters.Count + Shards - 1) / Shards;
-        var index = new Dictionary<string, string>();
-        foreach (var (number, shard) in parameters.Chunk(perShard).Index())
-        {
-            var file = $"model-{number + 1:D5}-of-{Shards:D5}.safetensors";
-            WriteShard(Path.Combine(folder, file), shard, stored);
-            foreach (var parameter in shard) index.Add(parameter.Name, file);
-        }
-
-        File.WriteAllText(Path.Combine(folder, "model.safetensors.index.json"), JsonSerializer.Serialize(new { weight_map = index }));
     }
-
-    private static void WriteShard(string path, IReadOnlyList<ParameterShape> parameters, string stored)
-    {
-        var (size, end, header) = (stored == "F32" ? 4 : 2, 0L, new Dictionary<string, object>());
-        foreach (var parameter in parameters)
-        {
-            var begin = end;
-            end += Count(parameter) * size;
-            header.Add(parameter.Name, new { dtype = stored, shape = parameter.Shape, data_offsets = new[] { begin, end } });
-        }
-
-        var json = JsonSerializer.Serialize(header);
-        json = json.PadRight((json.Length + 7) / 8 * 8);
-        using var stream = new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 20);
-        stream.Write(BitConverter.GetBytes((ulong)json.Length));
-        stream.Write(Encoding.ASCII.GetBytes(json));
-        var (random, buffer) = (new Random(1), new byte[sizeof(float)]);
-        foreach (var parameter in parameters)
-        {
-            var center = parameter.Name.EndsWith("norm.weight", StringComparison.Ordinal) ? 1f : 0f;
-            for (var i = Count(parameter); i > 0; i--)
-            {
-                BitConverter.TryWriteBytes(buffer, center + 0.1f * (random.NextSingle() - 0.5f));
-                stream.Write(buffer.AsSpan(sizeof(float) - size)); // the upper half of a float32 is its bfloat16
-            }
-        }
-    }
-
-    private static long Count(ParameterShape parameter) => parameter.Shape.Aggregate(1L, static (product, size) => product * size);
 }

@@ -1,4 +1,5 @@
 using FedRLora.Benchmarks;
+using FedRLora.Benchmarks.Training;
 
 switch (args.FirstOrDefault())
 {
@@ -11,7 +12,10 @@ switch (args.FirstOrDefault())
     case "rounds":
         await RoundBenchmark.RunAsync(args[1..]);
         break;
+    case "training":
+        await TrainingBenchmark.RunAsync(args[1..]);
+        break;
     default:
-        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds");
+        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | training");
         break;
 }

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Models;
@@ -72,7 +73,7 @@ internal sealed class LowRankAdapter
     internal static float[] Values(Tensor tensor)
     {
         using var scope = NewDisposeScope();
-        return tensor.detach().cpu().contiguous().data<float>().ToArray();
+        return MemoryMarshal.Cast<byte, float>(tensor.detach().to(ScalarType.Float32).cpu().contiguous().bytes).ToArray();
     }
 
     internal static Tensor OnDevice(NamedArray array, Device device) => tensor(array.Data, [.. array.Shape], ScalarType.Float32, device);

@@ -87,7 +87,7 @@ internal sealed class AdamW
         public Moments(StackBlock block, IReadOnlyList<AdapterState> states)
         {
             _block = block;
-            Tensor From(string suffix) => block.Flat(states, suffix).to(block.Value.dtype).to(block.Value.device);
+            Tensor From(string suffix) => block.Flat(states, suffix, block.Value.device, block.Value.dtype);
             (_mean, _square) = (From(".m"), From(".v"));
             _steps = [.. states.Select(state => StepsOf(state, block.Tensors[0]))];
         }

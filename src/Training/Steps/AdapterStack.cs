@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
@@ -139,7 +140,7 @@ internal sealed class StackBlock
     {
         // Factors of one kind next to each other.
         (Scope, Tensors) = (scope, [.. tensors.OrderBy(static tensor => tensor.Factor)]);
-        Value = Flat(members.Select(static member => member.Values), "").to(dtype).to(device);
+        Value = Flat([.. members.Select(static member => member.Values)], "", device, dtype);
         Gradient = zeros_like(Value);
     }
 
@@ -156,22 +157,24 @@ internal sealed class StackBlock
     /// <summary>A row for each state: its tensors in the block's order, 0 where a state lacks one.</summary>
     /// <param name="states">One for each member, shapes already checked.</param>
     /// <param name="suffix">After each tensor's name.</param>
-    /// <returns>float32 <c>[G, P]</c> on the CPU.</returns>
-    public Tensor Flat(IEnumerable<AdapterState> states, string suffix)
+    /// <param name="device">Of the result.</param>
+    /// <param name="dtype">Of the result.</param>
+    /// <returns><c>[G, P]</c>.</returns>
+    public Tensor Flat(IReadOnlyList<AdapterState> states, string suffix, Device device, ScalarType dtype)
     {
-        var width = Tensors.Sum(static tensor => NamedArray.Count(tensor.Shape));
-        return stack([.. states.Select(state =>
+        using var scope = NewDisposeScope();
+        var flat = zeros([states.Count, Tensors.Sum(static tensor => NamedArray.Count(tensor.Shape))], ScalarType.Float32, CPU);
+        foreach (var (member, state) in states.Index())
         {
-            var row = new float[width];
-            var offset = 0;
+            var row = MemoryMarshal.Cast<byte, float>(flat[member].bytes);
             foreach (var info in Tensors)
             {
-                if (state.TryGetValue(info.Name + suffix, out var array)) array.Data.CopyTo(row, offset);
-                offset += (int)NamedArray.Count(info.Shape);
+                if (state.TryGetValue(info.Name + suffix, out var array)) array.Data.CopyTo(row);
+                row = row[(int)NamedArray.Count(info.Shape)..];
             }
+        }
 
-            return tensor(row, ScalarType.Float32, CPU);
-        })]);
+        return flat.to(dtype).to(device).MoveToOuterDisposeScope();
     }
 
     /// <summary>A member's row of a buffer as the tensors in it, by name and <paramref name="suffix"/>.</summary>

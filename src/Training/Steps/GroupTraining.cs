@@ -12,11 +12,13 @@ namespace FedRLora.Training.Steps;
 /// <summary>
 /// A round of a group: in every step the batches of all members that still have steps to go go through the base together. Members
 /// are ordered by their steps, so that those still training are the first ones, then by the length of their rows, so that
-/// neighbours fill alike; where padding would still exceed a fifth, or activations the memory that the plan gives them, a step takes more than one pass.
+/// neighbours fill alike; where a member would bring much padding, or activations would exceed the memory that the plan gives them, a
+/// step takes more than one pass.
 /// </summary>
 internal sealed class GroupTraining : IDisposable
 {
-    private const double LeastFill = 0.8;
+    // What a pass costs beside its rows, as rows: more padding than that is not worth a shared pass.
+    private const int RowsPerPass = 32;
 
     private readonly FrozenBase _base;
     private readonly TrainingGroup _group;
@@ -105,7 +107,8 @@ internal sealed class GroupTraining : IDisposable
         for (var first = 0; first < active.Count;)
         {
             using var pass = NewDisposeScope();
-            var count = Together(batches, first);
+            // What a row takes is measured by the first pass, which is one member's; it follows from the shapes, so every machine cuts alike.
+            var count = Together(batches, first, _bytesPerRow == 0 ? 0 : plan.Training.PassMemoryMb * 1e6 / _bytesPerRow);
             var packing = Packing.Of(batches.GetRange(first, count), _base.Model.Device);
             var passLosses = PackedLoss.Gradients(_base.Model, packing, _stack.Slice(first, count), _workspace, plan.Training.ActivationCheckpointing);
             _bytesPerRow = Math.Max(_bytesPerRow, (double)_workspace.MostBytes / (packing.Members * packing.RowsPerMember));
@@ -119,18 +122,19 @@ internal sealed class GroupTraining : IDisposable
         _optimizer.Step(rates, clientScopeOnly: step < plan.Training.WarmHeadSteps);
     }
 
-    // How many members from the first one on share a pass. What a row takes is measured by the first pass, which is one member's;
-    // it follows from the shapes, so every machine cuts alike.
-    private int Together(List<EncodedRow[]> batches, int first)
+    /// <summary>How many members from the first one on share a pass.</summary>
+    /// <param name="batches">Of the members in order.</param>
+    /// <param name="first">The first that has no pass yet.</param>
+    /// <param name="mostRows">Rows that a pass may have, padding included, if it has more than one member.</param>
+    internal static int Together(IReadOnlyList<EncodedRow[]> batches, int first, double mostRows)
     {
-        var (count, tokens, widest) = (0, 0L, 0L);
+        var (count, widest) = (1, Packing.TokensOf(batches[first]));
         while (first + count < batches.Count)
         {
             var next = Packing.TokensOf(batches[first + count]);
-            var rows = Math.Max(widest, next) * (count + 1);
-            var isTooMuch = _bytesPerRow == 0 || _bytesPerRow * rows > _group.Plan.Training.PassMemoryMb * 1e6;
-            if (count > 0 && (isTooMuch || tokens + next < LeastFill * rows)) break;
-            (count, tokens, widest) = (count + 1, tokens + next, Math.Max(widest, next));
+            var padding = Math.Max(widest, next) * (count + 1) - widest * count - next;
+            if (padding > RowsPerPass || Math.Max(widest, next) * (count + 1) > mostRows) break;
+            (count, widest) = (count + 1, Math.Max(widest, next));
         }
 
         return count;
