@@ -27,7 +27,7 @@ public sealed record LocalTrainerOptions
 
 /// <summary>
 /// Trains and scores clients on one device: a frozen base for all, one lane, the members of a group trained in one batched pass. Everything
-/// is a function of plan, round and member, so the same call gives the same bits.
+/// is a function of plan, round and the members whose data could be read, so the same call gives the same bits.
 /// </summary>
 public sealed class LocalTrainer : ITrainer, IDisposable
 {

@@ -136,7 +136,8 @@ public sealed record TrainingSpec
     public int GroupSize { get; init; } = 1;
 
     /// <summary>
-    /// Megabytes that the activations of one pass may take: a group whose batches are more goes through the base in several passes.
+    /// Megabytes of activations and gradients that one pass may keep: a group whose batches need more goes through the base in
+    /// several. What libtorch keeps beside them, of attention, layer norms, GELU and DoRA, is not counted.
     /// </summary>
     public int PassMemoryMb { get; init; } = 4096;
 

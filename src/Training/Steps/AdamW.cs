@@ -17,17 +17,17 @@ internal sealed class AdamW
     private const long ElementsPerCacheful = 1 << 15;
 
     private readonly TrainingSpec _spec;
-    private readonly List<Moments> _moments;
+    private readonly List<ScopeMoments> _moments;
 
     /// <param name="stack">Whose tensors are stepped.</param>
     /// <param name="spec">Betas, epsilon, decay and clip norm.</param>
-    /// <param name="states">Each member's moments and step counts to go on from, checked; a tensor that is absent starts afresh.</param>
-    public AdamW(AdapterStack stack, TrainingSpec spec, IReadOnlyList<AdapterState> states) => (_spec, _moments) = (spec, [.. stack.Blocks.Select(block => new Moments(block, states))]);
+    /// <param name="states">Each member's moments and step counts to go on from, checked; a scope that is absent starts afresh.</param>
+    public AdamW(AdapterStack stack, TrainingSpec spec, IReadOnlyList<AdapterState> states) => (_spec, _moments) = (spec, [.. stack.Blocks.Select(block => new ScopeMoments(block, states))]);
 
     /// <summary>What is left of the exported state at the start of the next round.</summary>
-    public static AdapterState AtRoundStart(AdapterState state, AdapterLayout layout, Abstractions.Plans.Moments moments)
+    public static AdapterState AtRoundStart(AdapterState state, AdapterLayout layout, Moments moments)
     {
-        if (moments == Abstractions.Plans.Moments.Reset) return AdapterState.Empty;
+        if (moments == Moments.Reset) return AdapterState.Empty;
         var kept = layout.Tensors.Where(static tensor => tensor.Scope == Scope.Client).SelectMany(static tensor => NamesOf(tensor.Name)).ToHashSet(StringComparer.Ordinal);
         return new AdapterState(state.Where(entry => kept.Contains(entry.Key)));
     }
@@ -69,7 +69,7 @@ internal sealed class AdamW
     public AdapterState Export(int member) => new(_moments.SelectMany(moments => moments.Export(member)));
 
     // Each member's over all that steps, [members].
-    private static Tensor Norms(List<Moments> stepping, int members) => stack([.. stepping.Select(moments =>
+    private static Tensor Norms(List<ScopeMoments> stepping, int members) => stack([.. stepping.Select(moments =>
         stack([.. Enumerable.Range(0, members).Select(member => moments.Gradient[member].dot(moments.Gradient[member]))]))]).sum([0]).sqrt();
 
     private static long StepsOf(AdapterState state, AdapterTensor info) => state.TryGetValue(info.Name + ".step", out var steps) ? (long)steps.Data[0] : 0;
@@ -77,14 +77,14 @@ internal sealed class AdamW
     private static IEnumerable<string> NamesOf(string name) => [name + ".m", name + ".v", name + ".step"];
 
     /// <summary>Of the tensors of one scope.</summary>
-    private sealed class Moments
+    private sealed class ScopeMoments
     {
         private readonly StackBlock _block;
         private readonly Tensor _mean;
         private readonly Tensor _square;
         private readonly long[] _steps;
 
-        public Moments(StackBlock block, IReadOnlyList<AdapterState> states)
+        public ScopeMoments(StackBlock block, IReadOnlyList<AdapterState> states)
         {
             _block = block;
             Tensor From(string suffix) => block.Flat(states, suffix, block.Value.device, block.Value.dtype);

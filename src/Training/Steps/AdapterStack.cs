@@ -100,12 +100,11 @@ internal sealed class AdapterStack
             {
                 var name = AdapterTensor.NameOf(target.Module, factor);
                 if (_columns.TryGetValue(name, out var column)) return new(column.Value(first, count), column.Gradient(first, count));
-                return _frozen.TryGetValue(name, out var value) ? new(Rows(value, first, count), null) : null;
+                return _frozen.TryGetValue(name, out var value) ? new(Rows(value, first, count, factor), null) : null;
             }
 
-            (Tensor, Tensor)? twins = _twins is null
-                ? null
-                : (Rows(_twins[AdapterTensor.NameOf(target.Module, Factor.A)], first, count), Rows(_twins[AdapterTensor.NameOf(target.Module, Factor.B)], first, count));
+            Tensor Twin(Factor factor) => Rows(_twins![AdapterTensor.NameOf(target.Module, factor)], first, count, factor);
+            (Tensor, Tensor)? twins = _twins is null ? null : (Twin(Factor.A), Twin(Factor.B));
             return new StackedLayer(Layout.Spec, target.Scaling, [.. _members.Skip(first).Take(count).Select(static member => member.TaskHead)], Of(Factor.A)!, Of(Factor.B)!, Of(Factor.Router), twins);
         }, StringComparer.Ordinal);
 
@@ -113,7 +112,10 @@ internal sealed class AdapterStack
 
     private static Tensor Row(Tensor stacked, int member) => stacked[stacked.shape[0] == 1 ? 0 : member];
 
-    private static Tensor Rows(Tensor stacked, int first, int count) => stacked.shape[0] == 1 ? stacked : stacked.narrow(0, first, count);
+    // A that all have in common is one product for all; heads that they have in common still see each member's own rows.
+    private static Tensor Rows(Tensor stacked, int first, int count, Factor factor) => stacked.shape[0] > 1
+        ? stacked.narrow(0, first, count)
+        : factor == Factor.B ? stacked.expand(count, -1, -1, -1) : stacked;
 
     // What all members have in common lies there once.
     private static Tensor Stacked(IReadOnlyList<NamedArray> arrays, Device device, ScalarType dtype)
@@ -208,7 +210,7 @@ internal sealed class StackSlice(AdapterStack stack, int first, int count, IRead
     public IAdaptedLayer Layer(int member, string module) => stack.Members[first + member].Layers[module];
 
     /// <summary>One member's masks of a module, from which some will be drawn now; null without dropout.</summary>
-    public LayerMasks? Masks(int member, string module)
+    public LayerMasks? MasksFor(int member, string module)
     {
         if (stack.MasksOf(first + member)?[module] is not { } masks) return null;
         _masksBefore?.Add((masks, masks.States()));
@@ -226,5 +228,5 @@ internal sealed class StackSlice(AdapterStack stack, int first, int count, IRead
     }
 
     /// <summary>Every member's masks of a module; null without dropout.</summary>
-    public IReadOnlyList<LayerMasks>? MasksOf(string module) => stack.MasksOf(first) is null ? null : [.. Enumerable.Range(0, count).Select(member => Masks(member, module)!)];
+    public IReadOnlyList<LayerMasks>? MasksFor(string module) => stack.MasksOf(first) is null ? null : [.. Enumerable.Range(0, count).Select(member => MasksFor(member, module)!)];
 }

@@ -26,7 +26,7 @@ internal sealed class GroupTraining : IDisposable
     private readonly AdapterStack _stack;
     private readonly AdamW _optimizer;
     private readonly Workspace _workspace;
-    private readonly List<Dictionary<string, LayerMasks>> _masks;
+    private readonly List<Dictionary<string, LayerMasks>>? _masks;
     private double _bytesPerRow;
 
     private GroupTraining(FrozenBase model, TrainingGroup group, AdapterLayout layout, IEnumerable<Member> members, Device device)
@@ -36,7 +36,8 @@ internal sealed class GroupTraining : IDisposable
             .OrderByDescending(static member => member.Steps)
             .ThenByDescending(static member => member.Rows.Rows.Average(static row => row.Ids.Length))
             .ThenBy(static member => member.Client.Id, StringComparer.Ordinal)];
-        _masks = [.. _members.Select(member => LayerMasks.Of(layout, group.Plan.Seed, group.Round, member.Client.Id))];
+        var hasDropout = layout.Spec.Dropout is { P: > 0, Site: not DropoutSite.None };
+        _masks = hasDropout ? [.. _members.Select(member => LayerMasks.Of(layout, group.Plan.Seed, group.Round, member.Client.Id))] : null;
         _stack = new AdapterStack(layout, [.. _members.Select(static member => member.Adapter)], _masks, device, model.Model);
         _workspace = new Workspace(device, model.Model.Dtype);
         _optimizer = new AdamW(_stack, group.Plan.Training, [.. _members.Select(static member => member.Optimizer)]);
@@ -93,7 +94,7 @@ internal sealed class GroupTraining : IDisposable
     public void Dispose()
     {
         _workspace.Dispose();
-        foreach (var masks in _masks.SelectMany(static masks => masks.Values)) masks.Dispose();
+        foreach (var masks in _masks?.SelectMany(static masks => masks.Values) ?? []) masks.Dispose();
     }
 
     // What a step allocates, it frees.

@@ -39,10 +39,10 @@ internal sealed class Tape(Workspace workspace) : IDisposable
     public void Watch(Tensor value) => _tracked.Add(value);
 
     /// <summary>The gradient that has arrived at a watched value, the caller's to dispose; null where none has.</summary>
-    public Tensor? GradientOf(Tensor value) => Take(value);
+    public Tensor? GradientOf(Tensor value) => Collect(value);
 
     /// <summary>A layer begins: when its backward has run, what its forward took is given back.</summary>
-    public void Frame((int Chunk, long Offset) mark) => Record([], [], (_, _) =>
+    public void Frame(Workspace.Mark mark) => Record([], [], (_, _) =>
     {
         workspace.Release(mark);
         workspace.Turn();
@@ -136,7 +136,7 @@ internal sealed class Tape(Workspace workspace) : IDisposable
             var entry = _entries[^1];
             _entries.RemoveAt(_entries.Count - 1);
             using var scope = NewDisposeScope();
-            var gradients = entry.Outputs.Select(Take).ToArray();
+            var gradients = entry.Outputs.Select(Collect).ToArray();
             if (gradients.Length == 0 || Array.Exists(gradients, static gradient => gradient is not null)) entry.Backward(entry.Saved, gradients);
             foreach (var taken in gradients) taken?.Dispose();
             entry.Dispose();
@@ -172,7 +172,7 @@ internal sealed class Tape(Workspace workspace) : IDisposable
         if (!IsDry) _entries.Add(entry());
     }
 
-    private Tensor? Take(Tensor value)
+    private Tensor? Collect(Tensor value)
     {
         _tracked.Remove(value);
         return _gradients.Remove(value, out var gradient) ? gradient.Value : null;

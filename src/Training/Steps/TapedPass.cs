@@ -51,9 +51,14 @@ internal sealed class TapedPass : ForwardPass
         return y;
     }
 
-    public override Tensor[] Linear(Tensor x, FrozenLinear[] layers) => [.. layers.Select(layer => _adapters.Low(layer.Module) is { } low
-        ? low.Apply(_tape, x, layer, _packing, _adapters.MasksOf(layer.Module))
-        : _adapters.IsAdapted(layer.Module) ? ByMember(layer.Module, [x, Frozen(x, layer)]) : Frozen(x, layer))];
+    public override Tensor[] Linear(Tensor x, FrozenLinear[] layers)
+    {
+        var lows = layers.Select(layer => _adapters.Low(layer.Module)).OfType<StackedLayer>().ToList();
+        var down = layers.Length > 1 && lows.Count == layers.Length ? StackedLayer.DownTogether(_tape, x, _packing, lows) : null;
+        return [.. layers.Select((layer, number) => _adapters.Low(layer.Module) is { } low
+            ? low.Apply(_tape, x, layer, _packing, _adapters.MasksFor(layer.Module), down?[number])
+            : _adapters.IsAdapted(layer.Module) ? ByMember(layer.Module, [x, Frozen(x, layer)]) : Frozen(x, layer))];
+    }
 
     public override Tensor Add(Tensor x, Tensor branch)
     {
@@ -140,19 +145,19 @@ internal sealed class TapedPass : ForwardPass
     /// <summary>Below the first adapter, and with checkpoints everywhere, nothing is kept but the result.</summary>
     public override Tensor Layer(int layer, Tensor x, Func<Tensor, Tensor> body)
     {
-        var (mark, entries) = (_workspace.Mark, _tape.Count);
+        var (mark, entries) = (_workspace.Top, _tape.Count);
         _tape.Frame(mark);
-        if (_checkpoints) return Checkpoint(x, body);
+        if (_checkpoints) return Checkpoint(layer, x, body);
         var y = base.Layer(layer, x, body);
         return _tape.Count > entries + 1 ? y : Alone(y, mark);
     }
 
     // Forward keeping nothing; the backward pass goes forward once more, under the same masks, and then back.
-    private Tensor Checkpoint(Tensor x, Func<Tensor, Tensor> body)
+    private Tensor Checkpoint(int layer, Tensor x, Func<Tensor, Tensor> body)
     {
-        var (mark, entries, y) = (_workspace.Mark, _tape.Count, x);
+        var (mark, entries, y) = (_workspace.Top, _tape.Count, x);
         _tape.IsDry = true;
-        var drawn = _adapters.DrawnBy(() => y = base.Layer(0, x, body));
+        var drawn = _adapters.DrawnBy(() => y = base.Layer(layer, x, body));
         _tape.IsDry = false;
         y = Alone(y, mark);
         if (_tape.Count > entries)
@@ -183,7 +188,7 @@ internal sealed class TapedPass : ForwardPass
     }
 
     // A result without what was taken on the way to it.
-    private Tensor Alone(Tensor y, (int Chunk, long Offset) mark)
+    private Tensor Alone(Tensor y, Workspace.Mark mark)
     {
         using var scope = NewDisposeScope();
         var moved = y.clone();
@@ -210,7 +215,7 @@ internal sealed class TapedPass : ForwardPass
         for (var member = 0; member < _packing.Members; member++)
         {
             var (start, tokens) = ((long)member * _packing.RowsPerMember, _packing.Tokens[member]);
-            parts.Add(_adapters.Layer(member, module).Forward(x.narrow(0, start, tokens), y.narrow(0, start, tokens), _adapters.Masks(member, module)));
+            parts.Add(_adapters.Layer(member, module).Forward(x.narrow(0, start, tokens), y.narrow(0, start, tokens), _adapters.MasksFor(member, module)));
             if (tokens < _packing.RowsPerMember) parts.Add(y.narrow(0, start + tokens, _packing.RowsPerMember - tokens));
         }
 
@@ -226,7 +231,7 @@ internal sealed class TapedPass : ForwardPass
         for (var member = 0; member < _packing.Members; member++)
         {
             var count = _packing.LossCounts[member];
-            parts.Add(_adapters.Layer(member, model.LmHead.Module).Forward(values[0].narrow(0, start, count), logits.narrow(0, start, count), _adapters.Masks(member, model.LmHead.Module)));
+            parts.Add(_adapters.Layer(member, model.LmHead.Module).Forward(values[0].narrow(0, start, count), logits.narrow(0, start, count), _adapters.MasksFor(member, model.LmHead.Module)));
             start += count;
         }
 

@@ -22,8 +22,11 @@ internal sealed class Workspace(Device device, ScalarType dtype) : IDisposable
     /// <summary>The most that was given out at a time, in bytes; grows with the rows of a pass, as scratch memory does not.</summary>
     public long MostBytes => (_kept.Most + _gradients.Sum(static stack => stack.Most)) * dtype.ElementSize();
 
+    /// <summary>Memory held for passes to come, in bytes.</summary>
+    public long HeldBytes => _gradients.Append(_kept).Append(_scratch).Sum(static stack => stack.Held) * dtype.ElementSize();
+
     /// <summary>Where the forward pass's memory ends.</summary>
-    public (int Chunk, long Offset) Mark => _kept.Top;
+    public Mark Top => _kept.Top;
 
     /// <summary>Memory with anything in it.</summary>
     /// <returns><c>[rows, width]</c>, a view in the caller's dispose scope.</returns>
@@ -38,7 +41,7 @@ internal sealed class Workspace(Device device, ScalarType dtype) : IDisposable
     }
 
     /// <summary>Gives back what the forward pass took since the mark.</summary>
-    public void Release((int Chunk, long Offset) mark) => _kept.Top = mark;
+    public void Release(Mark mark) => _kept.Top = mark;
 
     /// <summary>The gradients of the layer before last are no longer needed.</summary>
     public void Turn() => _gradients[_turn = 1 - _turn].Top = default;
@@ -46,7 +49,7 @@ internal sealed class Workspace(Device device, ScalarType dtype) : IDisposable
     /// <summary>Gives everything back.</summary>
     public void Reset()
     {
-        foreach (var stack in _gradients.Append(_kept)) (stack.Top, stack.Most) = (default, 0);
+        foreach (var stack in _gradients.Append(_kept).Append(_scratch)) stack.Clear();
         IsBackward = false;
     }
 
@@ -57,26 +60,53 @@ internal sealed class Workspace(Device device, ScalarType dtype) : IDisposable
 
     private sealed class Stack(Device device, ScalarType dtype) : IDisposable
     {
-        private const long ChunkElements = 1 << 22;
+        private const long LeastElements = 1 << 22;
         private const long Alignment = 16;
 
         private readonly List<Tensor> _chunks = [];
 
-        public (int Chunk, long Offset) Top { get; set; }
+        public Mark Top { get; set; }
 
-        public long Most { get; set; }
+        public long Most { get; private set; }
+
+        public long Held => _chunks.Sum(static chunk => chunk.NumberOfElements);
 
         public Tensor Take(long rows, long width)
         {
             var length = (rows * width + Alignment - 1) / Alignment * Alignment;
-            var (chunk, offset) = Top;
-            while (chunk < _chunks.Count && offset + length > _chunks[chunk].NumberOfElements) (chunk, offset) = (chunk + 1, 0);
-            if (chunk == _chunks.Count) _chunks.Add(empty([Math.Max(ChunkElements, length)], dtype, device).DetachFromDisposeScope());
-            Top = (chunk, offset + length);
-            Most = Math.Max(Most, _chunks.Take(chunk).Sum(static full => full.NumberOfElements) + offset + length);
+            var (chunk, offset, used) = Top;
+            if (chunk < _chunks.Count && offset + length > _chunks[chunk].NumberOfElements) (chunk, offset) = (chunk + 1, 0);
+            if (chunk < _chunks.Count && length > _chunks[chunk].NumberOfElements) DropFrom(chunk);
+            if (chunk == _chunks.Count) _chunks.Add(empty([Math.Max(LeastElements, length)], dtype, device).DetachFromDisposeScope());
+            Top = new(chunk, offset + length, used + length);
+            Most = Math.Max(Most, Top.Used);
             return _chunks[chunk].as_strided([rows, width], [width, 1], offset);
         }
 
-        public void Dispose() => _chunks.ForEach(static chunk => chunk.Dispose());
+        /// <summary>Takes everything back; what had to be pieced together is one piece from then on.</summary>
+        public void Clear()
+        {
+            if (_chunks.Count > 1)
+            {
+                DropFrom(0);
+                _chunks.Add(empty([Most], dtype, device).DetachFromDisposeScope());
+            }
+
+            (Top, Most) = (default, 0);
+        }
+
+        public void Dispose() => DropFrom(0);
+
+        private void DropFrom(int first)
+        {
+            foreach (var chunk in _chunks.Skip(first)) chunk.Dispose();
+            _chunks.RemoveRange(first, _chunks.Count - first);
+        }
     }
+
+    /// <summary>A place in a stack.</summary>
+    /// <param name="Chunk">Number of its piece of memory.</param>
+    /// <param name="Offset">Elements before it there.</param>
+    /// <param name="Used">Elements given out before it.</param>
+    internal readonly record struct Mark(int Chunk, long Offset, long Used);
 }

@@ -33,7 +33,7 @@ public sealed class PlanReaderTests
         var plan = PlanReader.Require("""
             name: full
             seed: 18446744073709551615
-            model: {path: models/tiny}
+            model: {path: models/tiny, storage: bfloat16}
             adapter:
               method: r-lora
               rank: 4
@@ -95,6 +95,7 @@ public sealed class PlanReaderTests
             """, "full.yaml");
 
         Assert.Equal(ulong.MaxValue, plan.Seed);
+        Assert.Equal(new ModelSpec { Path = "models/tiny", Storage = WeightStorage.Bfloat16 }, plan.Model);
         Assert.Equal(["q_proj", "v_proj"], plan.Adapter.TargetModules);
         Assert.Equal(
             new AdapterSpec

@@ -66,6 +66,28 @@ public sealed class PackedLossTests : IDisposable
     }
 
     [Theory, MemberData(nameof(Families))]
+    public void A_base_in_half_precision_gives_what_the_rounded_weights_give(string family)
+    {
+        using var scope = NewDisposeScope();
+        var (config, spec) = (TinyModels.Configs[family], TinyFederation.TinyCatalogue("lora") with { Dropout = Dropout.None });
+        foreach (var dtype in (ScalarType[])[ScalarType.BFloat16, ScalarType.Float16])
+        {
+            using var half = TinyLlama.Create(config, dtype);
+            using var rounded = ModelRegistry.Create(config, half.Parameters.ToDictionary(static entry => entry.Key, static entry => entry.Value.to(ScalarType.Float32).DetachFromDisposeScope(), StringComparer.Ordinal));
+            using var workspace = new Workspace(CPU, ScalarType.Float32);
+            var (stored, full) = (Stack(half, spec, ScalarType.Float32, 2, out _), Stack(rounded, spec, ScalarType.Float32, 2, out _));
+            var packing = Packing.Of([[Row(6), Row(6)], [Row(9)]], CPU);
+            foreach (var checkpoints in (bool[])[false, true])
+            {
+                Assert.Equal(
+                    PackedLoss.Gradients(rounded, packing, full.Slice(0, 2), workspace, checkpoints).data<float>(),
+                    PackedLoss.Gradients(half, packing, stored.Slice(0, 2), workspace, checkpoints).data<float>());
+                Assert.All(full.Blocks.Zip(stored.Blocks), static pair => Assert.Equal(pair.First.Gradient.data<float>(), pair.Second.Gradient.data<float>()));
+            }
+        }
+    }
+
+    [Theory, MemberData(nameof(Families))]
     public void Sequences_of_any_length_in_one_pass(string family)
     {
         var spec = TinyFederation.TinyCatalogue("m-lora") with { Dropout = Dropout.None };
@@ -86,6 +108,17 @@ public sealed class PackedLossTests : IDisposable
             AssertSame(TinyLlama.Config, spec, ScalarType.Float64, 1e-10);
             AssertSame(TinyLlama.Config, spec with { Start = Start.Exact }, ScalarType.Float64, 1e-10);
         }
+    }
+
+    [Theory]
+    [InlineData("r-lora-federated", true)]
+    [InlineData("m-lora", true)]
+    [InlineData("r-lora", true)]
+    [InlineData("lora", false)]
+    public void Heads_that_all_members_have_in_common(string method, bool trainsB)
+    {
+        var spec = TinyFederation.TinyCatalogue(method) with { SeedB = SeedPolicy.Common, TrainsB = trainsB, InitB = Init.Gaussian(0.3) };
+        AssertSame(TinyLlama.Config, spec, ScalarType.Float64, 1e-10);
     }
 
     [Theory]
