@@ -25,7 +25,7 @@ internal sealed class AdapterStack
     private readonly Dictionary<string, Column> _columns = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Tensor> _frozen = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Tensor>? _twins;
-    private readonly IReadOnlyList<StackMember> _members;
+    private readonly IReadOnlyList<int> _taskHeads;
     private readonly IReadOnlyList<IReadOnlyDictionary<string, LayerMasks>>? _masks;
 
     /// <param name="layout">Of every member.</param>
@@ -38,7 +38,7 @@ internal sealed class AdapterStack
     public AdapterStack(
         AdapterLayout layout, IReadOnlyList<StackMember> members, IReadOnlyList<IReadOnlyDictionary<string, LayerMasks>>? masks, Device device, CausalLanguageModel? model, ScalarType dtype = ScalarType.Float32)
     {
-        (Layout, _members, _masks) = (layout, members, masks);
+        (Layout, _taskHeads, _masks) = (layout, [.. members.Select(static member => member.TaskHead)], masks);
         Blocks = [.. layout.Tensors.Where(static tensor => tensor.Trains).GroupBy(static tensor => tensor.Scope).Select(group => new StackBlock(group.Key, [.. group], members, device, dtype))];
         if (Blocks.Count == 0) throw new BadInputException($"adapter: no tensor of {layout.Spec.Method} trains; set trainsA or trainsB");
         foreach (var block in Blocks)
@@ -105,7 +105,7 @@ internal sealed class AdapterStack
 
             Tensor Twin(Factor factor) => Rows(_twins![AdapterTensor.NameOf(target.Module, factor)], first, count, factor);
             (Tensor, Tensor)? twins = _twins is null ? null : (Twin(Factor.A), Twin(Factor.B));
-            return new StackedLayer(Layout.Spec, target.Scaling, [.. _members.Skip(first).Take(count).Select(static member => member.TaskHead)], Of(Factor.A)!, Of(Factor.B)!, Of(Factor.Router), twins);
+            return new StackedLayer(Layout.Spec, target.Scaling, [.. _taskHeads.Skip(first).Take(count)], Of(Factor.A)!, Of(Factor.B)!, Of(Factor.Router), twins);
         }, StringComparer.Ordinal);
 
     private Tensor OfMember(AdapterTensor info, int member) => _columns.TryGetValue(info.Name, out var column) ? column.Value(member, 1)[0].detach() : Row(_frozen[info.Name], member);

@@ -38,7 +38,7 @@ internal sealed class GroupTraining : IDisposable
             .ThenBy(static member => member.Client.Id, StringComparer.Ordinal)];
         var hasDropout = layout.Spec.Dropout is { P: > 0, Site: not DropoutSite.None };
         _masks = hasDropout ? [.. _members.Select(member => LayerMasks.Of(layout, group.Plan.Seed, group.Round, member.Client.Id))] : null;
-        _stack = new AdapterStack(layout, [.. _members.Select(static member => member.Adapter)], _masks, device, model.Model);
+        _stack = new AdapterStack(layout, [.. _members.Select(static member => member.TakeAdapter())], _masks, device, model.Model);
         _workspace = new Workspace(device, model.Model.Dtype);
         _optimizer = new AdamW(_stack, group.Plan.Training, [.. _members.Select(static member => member.Optimizer)]);
     }
@@ -178,13 +178,21 @@ internal sealed class GroupTraining : IDisposable
 
     private sealed class Member(ClientSpec client, TrainingRows rows, int steps, BatchOrder order, StackMember adapter, AdapterState optimizer)
     {
+        private StackMember? _adapter = adapter;
+
         public ClientSpec Client => client;
 
         public TrainingRows Rows => rows;
 
         public int Steps => steps;
 
-        public StackMember Adapter => adapter;
+        /// <summary>The values to begin with; once, so that they do not lie beside the stack until the end.</summary>
+        public StackMember TakeAdapter()
+        {
+            var taken = _adapter ?? throw new InvalidOperationException("the adapter was taken before");
+            _adapter = null;
+            return taken;
+        }
 
         public AdapterState Optimizer => optimizer;
 

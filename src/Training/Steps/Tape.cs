@@ -41,11 +41,12 @@ internal sealed class Tape(Workspace workspace) : IDisposable
     /// <summary>The gradient that has arrived at a watched value, the caller's to dispose; null where none has.</summary>
     public Tensor? GradientOf(Tensor value) => Collect(value);
 
-    /// <summary>A layer begins: when its backward has run, what its forward took is given back.</summary>
+    /// <summary>A layer begins: when its backward has run, what it took is given back, but for the gradient of its input.</summary>
     public void Frame(Workspace.Mark mark) => Record([], [], (_, _) =>
     {
-        workspace.Release(mark);
-        workspace.Turn();
+        var values = _gradients.Keys.ToList();
+        var carried = workspace.EndLayer(mark, [.. values.Select(value => _gradients[value].Value)]);
+        foreach (var (value, gradient) in values.Zip(carried)) Put(value, gradient, isShared: false);
     });
 
     /// <summary>

@@ -90,7 +90,9 @@ internal sealed class TapedPass : ForwardPass
             {
                 var (input, scale) = (saved[0]!, saved[1]!);
                 var inner = _tape.Copy(gradients[0]!.reshape(-1, width)).mul_(saved[2]!);
+                var mark = _workspace.Top;
                 var mean = _tape.Copy(inner).mul_(input).sum([1], keepdim: true).mul_(scale.pow(3)).div_(width);
+                _workspace.Release(mark);
                 _tape.Add(x, inner.mul_(scale).addcmul_(input, mean, -1).reshape(shape));
             });
         }
@@ -112,9 +114,11 @@ internal sealed class TapedPass : ForwardPass
             // silu'(g) = p + silu(g) (1 - p), p = sigmoid(g)
             _tape.Record([y], [gate, up], (saved, gradients) =>
             {
-                var sigmoid = _tape.Copy(saved[0]!).sigmoid_();
-                var silu = _tape.Copy(saved[0]!).mul_(sigmoid);
-                var slope = _tape.Copy(sigmoid).neg_().add_(1).mul_(silu).add_(sigmoid);
+                var (silu, slope, mark) = (_tape.Copy(saved[0]!), _tape.Copy(saved[0]!).sigmoid_(), _workspace.Top);
+                var sigmoid = _tape.Copy(slope);
+                silu.mul_(sigmoid);
+                slope.neg_().add_(1).mul_(silu).add_(sigmoid);
+                _workspace.Release(mark);
                 _tape.Add(gate, slope.mul_(saved[1]!).mul_(gradients[0]!));
                 _tape.Add(up, silu.mul_(gradients[0]!));
             });

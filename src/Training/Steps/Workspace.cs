@@ -5,14 +5,14 @@ namespace FedRLora.Training.Steps;
 
 /// <summary>
 /// Memory that every step uses again, given out and taken back like a stack: fresh buffers would cost a page fault for every 4 kB,
-/// and glibc before 2.38 cannot use a freed aligned block for the next one of its size. Three stacks: what a forward pass keeps for
-/// the backward pass, and two for gradients, of which a layer uses one while it reads the gradient that the layer above left in the
-/// other.
+/// and glibc before 2.38 cannot use a freed aligned block for the next one of its size. What a forward pass keeps lies in one stack
+/// until the backward pass comes by; a layer's gradients lie in another, and what the layer below needs of them is carried over.
 /// </summary>
 internal sealed class Workspace(Device device, ScalarType dtype) : IDisposable
 {
     private readonly Stack _kept = new(device, dtype);
-    private readonly Stack[] _gradients = [new(device, dtype), new(device, dtype)];
+    private readonly Stack _gradients = new(device, dtype);
+    private readonly Stack[] _carried = [new(device, dtype), new(device, dtype)];
     private readonly Stack _scratch = new(device, dtype);
     private int _turn;
 
@@ -20,17 +20,17 @@ internal sealed class Workspace(Device device, ScalarType dtype) : IDisposable
     public bool IsBackward { get; set; }
 
     /// <summary>The most that was given out at a time, in bytes; grows with the rows of a pass, as scratch memory does not.</summary>
-    public long MostBytes => (_kept.Most + _gradients.Sum(static stack => stack.Most)) * dtype.ElementSize();
+    public long MostBytes => All.Where(stack => stack != _scratch).Sum(static stack => stack.Most) * dtype.ElementSize();
 
     /// <summary>Memory held for passes to come, in bytes.</summary>
-    public long HeldBytes => _gradients.Append(_kept).Append(_scratch).Sum(static stack => stack.Held) * dtype.ElementSize();
+    public long HeldBytes => All.Sum(static stack => stack.Held) * dtype.ElementSize();
 
-    /// <summary>Where the forward pass's memory ends.</summary>
-    public Mark Top => _kept.Top;
+    /// <summary>Where the memory of this direction ends.</summary>
+    public Mark Top => Current.Top;
 
     /// <summary>Memory with anything in it.</summary>
     /// <returns><c>[rows, width]</c>, a view in the caller's dispose scope.</returns>
-    public Tensor Take(long rows, long width) => (IsBackward ? _gradients[_turn] : _kept).Take(rows, width);
+    public Tensor Take(long rows, long width) => Current.Take(rows, width);
 
     /// <summary>Memory that is free again at the next call.</summary>
     /// <returns><c>[rows, width]</c>, a view in the caller's dispose scope.</returns>
@@ -40,23 +40,38 @@ internal sealed class Workspace(Device device, ScalarType dtype) : IDisposable
         return _scratch.Take(rows, width);
     }
 
-    /// <summary>Gives back what the forward pass took since the mark.</summary>
-    public void Release(Mark mark) => _kept.Top = mark;
+    /// <summary>Gives back what this direction took since the mark.</summary>
+    public void Release(Mark mark) => Current.Top = mark;
 
-    /// <summary>The gradients of the layer before last are no longer needed.</summary>
-    public void Turn() => _gradients[_turn = 1 - _turn].Top = default;
+    /// <summary>A layer's backward is through: what its forward took since the mark is given back, and all its gradients but some.</summary>
+    /// <param name="mark">Where the memory of the forward pass ended before the layer.</param>
+    /// <param name="needed">Gradients that the layer below reads.</param>
+    /// <returns>Those, elsewhere.</returns>
+    public IReadOnlyList<Tensor> EndLayer(Mark mark, IReadOnlyList<Tensor> needed)
+    {
+        _kept.Top = mark;
+        _turn = 1 - _turn;
+        _carried[_turn].Top = default;
+        Tensor[] carried = [.. needed.Select(gradient => _carried[_turn].Take(gradient.shape[0], gradient.shape[1]).copy_(gradient))];
+        _gradients.Top = default;
+        return carried;
+    }
 
     /// <summary>Gives everything back.</summary>
     public void Reset()
     {
-        foreach (var stack in _gradients.Append(_kept).Append(_scratch)) stack.Clear();
+        foreach (var stack in All) stack.Clear();
         IsBackward = false;
     }
 
     public void Dispose()
     {
-        foreach (var stack in _gradients.Append(_kept).Append(_scratch)) stack.Dispose();
+        foreach (var stack in All) stack.Dispose();
     }
+
+    private Stack Current => IsBackward ? _gradients : _kept;
+
+    private IEnumerable<Stack> All => [_kept, _gradients, .. _carried, _scratch];
 
     private sealed class Stack(Device device, ScalarType dtype) : IDisposable
     {

@@ -45,16 +45,25 @@ public sealed class WorkspaceTests
     }
 
     [Fact]
-    public void A_layer_reads_the_gradient_of_the_layer_above_while_it_writes_its_own()
+    public void What_the_layer_below_reads_is_carried_over_two_layers_boundaries()
     {
         using var scope = NewDisposeScope();
-        using var workspace = new Workspace(CPU, ScalarType.Float32) { IsBackward = true };
-        var above = workspace.Take(1, 100).fill_(1);
-        workspace.Turn();
-        var own = workspace.Take(1, 100).fill_(2);
-        Assert.Equal((100, 200), (above.sum().item<float>(), own.sum().item<float>()));
-        workspace.Turn();
-        workspace.Take(1, 100).fill_(3);
-        Assert.Equal((300, 200), (above.sum().item<float>(), own.sum().item<float>()));
+        using var workspace = new Workspace(CPU, ScalarType.Float32);
+        var mark = workspace.Top;
+        var kept = workspace.Take(2, 50).fill_(5);
+        workspace.IsBackward = true;
+        workspace.Take(2, 50).fill_(1);
+        var needed = workspace.Take(2, 50).fill_(2);
+
+        var carried = Assert.Single(workspace.EndLayer(mark, [needed]));
+        workspace.Take(2, 50).fill_(3);
+        workspace.Take(2, 50).fill_(4);
+        Assert.Equal((200, 400), (carried.sum().item<float>(), needed.sum().item<float>()));
+
+        var next = Assert.Single(workspace.EndLayer(mark, [carried.add(1)]));
+        Assert.Equal((200, 300), (carried.sum().item<float>(), next.sum().item<float>()));
+        workspace.IsBackward = false;
+        workspace.Take(2, 50).fill_(6);
+        Assert.Equal(600, kept.sum().item<float>()); // the layer's forward memory is free
     }
 }
