@@ -1,5 +1,6 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
 
 namespace FedRLora.Grains.Tests;
@@ -176,6 +177,28 @@ public sealed class RoundTests
         Assert.DoesNotContain(keys, key => key.Contains("/updates/", StringComparison.Ordinal));
         Assert.DoesNotContain(Keys.Head("job", "local", "c00000", 1), keys);
         Assert.Contains(Keys.Head("job", "local", "c00000", 3), keys);
+    }
+
+    [Fact]
+    public async Task What_lies_at_an_updates_key_and_is_none_of_its_work_is_not_reported()
+    {
+        var plan = TestFederation.Plan(clients: 2, rounds: 2, more: "training: {groupSize: 1}");
+        await using var federation = await TestFederation.StartAsync();
+        byte[]? other = null;
+        federation.Trainer.BeforeTraining = async (group, token) =>
+        {
+            while (group.Members[0].Client.Id == "c00001" && other is null)
+            {
+                other = await federation.Store.ReadBytesAsync(Keys.Update("undisturbed", 1, 1, "c00000"), token);
+                await Task.Delay(5, token);
+            }
+        };
+        var expected = await federation.RunAsync("undisturbed", plan, InTime);
+        await federation.Store.WriteBytesAsync(Keys.Update("job", 1, 1, "c00001"), other, WriteCondition.Any, InTime); // another client's
+        await federation.Store.WriteBytesAsync(Keys.Update("job", 2, 1, "c00000"), other, WriteCondition.Any, InTime); // another round's
+        await federation.Store.WriteBytesAsync(Keys.Update("job", 2, 1, "c00001"), other.AsMemory(0, other!.Length / 2), WriteCondition.Any, InTime);
+
+        Assert.Equal(expected, await federation.RunAsync("job", plan, InTime));
     }
 
     [Fact]
