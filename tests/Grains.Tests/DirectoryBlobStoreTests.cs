@@ -155,6 +155,23 @@ public sealed class DirectoryBlobStoreTests : IDisposable
         Assert.Equal("b", await ReadAsync("x/b"));
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Blobs_are_deleted_also_where_nothing_can_be_kept(bool disposed)
+    {
+        await WriteAsync("x/a", "a", WriteCondition.Any);
+        await _store.DeleteAllAsync("x/");
+        if (disposed) _store.Dispose();
+        else Array.ForEach(Directory.GetDirectories(Path.Combine(_folder, ".spare")), static folder => Directory.Delete(folder, recursive: true)); // an operator
+
+        await WriteAsync("x/y/b", "b", WriteCondition.Any);
+        await _store.DeleteAllAsync("x/");
+
+        Assert.Empty(await _store.ListAsync("").ToArrayAsync());
+        Assert.Null(await _store.OpenAsync("x/y/b"));
+    }
+
     [Fact]
     public async Task A_blob_can_be_read_at_every_moment_while_it_is_written_over()
     {

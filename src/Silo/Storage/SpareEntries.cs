@@ -93,13 +93,13 @@ internal sealed class SpareEntries : IDisposable
         try
         {
             Directory.Move(folder, bundle);
+            Empty(bundle);
         }
         catch (DirectoryNotFoundException)
         {
-            return; // another process was first
+            // Another process was first, or somebody tidied up and there is nowhere to move it.
+            if (Directory.Exists(folder)) Directory.Delete(folder, recursive: true);
         }
-
-        Empty(bundle);
     }
 
     /// <summary>Whether a folder holds nothing.</summary>
