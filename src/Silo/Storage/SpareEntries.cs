@@ -17,6 +17,7 @@ internal sealed class SpareEntries : IDisposable
     private readonly ConcurrentStack<(Bundle From, string Path)> _files = new();
     private readonly ConcurrentQueue<string> _folders = new();
     private long _next;
+    private int _kept; // files; the stack would count them one by one
     private long _made; // who deletes what others have written has no use for more files than it makes
 
     /// <param name="spare">Where the spare entries of all processes of the store lie, on its file system.</param>
@@ -39,6 +40,7 @@ internal sealed class SpareEntries : IDisposable
     {
         while (_files.TryPop(out var spare))
         {
+            Interlocked.Decrement(ref _kept);
             if (spare.From.TookOne()) _folders.Enqueue(spare.From.Path); // empty as soon as this file is in its place
             try
             {
@@ -126,8 +128,9 @@ internal sealed class SpareEntries : IDisposable
                 Directory.Move(entry.FullName, inner);
                 Empty(inner);
             }
-            else if (_files.Count < Math.Min(MostFiles, Interlocked.Read(ref _made)) && Truncate(entry.FullName))
+            else if (Volatile.Read(ref _kept) < Math.Min(MostFiles, Interlocked.Read(ref _made)) && Truncate(entry.FullName))
             {
+                Interlocked.Increment(ref _kept);
                 files.Add(entry.FullName);
             }
             else
