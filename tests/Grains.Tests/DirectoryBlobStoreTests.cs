@@ -173,6 +173,44 @@ public sealed class DirectoryBlobStoreTests : IDisposable
     }
 
     [Fact]
+    public async Task A_store_keeps_no_more_folders_than_it_makes()
+    {
+        using var other = new DirectoryBlobStore(_folder);
+        for (var i = 0; i < 10; i++) await WriteAsync($"x/{i}/a", "a", WriteCondition.Any);
+
+        await other.DeleteAllAsync("x/");
+
+        Assert.Empty(SpareFolders());
+    }
+
+    [Fact]
+    public async Task A_folder_that_held_many_entries_goes_when_its_last_file_has_left()
+    {
+        for (var i = 0; i < 100; i++) await WriteAsync($"x/{i}", "x", WriteCondition.Any);
+        await _store.DeleteAllAsync("x/");
+        var large = Assert.Single(SpareFolders());
+        for (var i = 0; i < 100; i++) await WriteAsync($"y/{i}", "y", WriteCondition.Any);
+
+        await _store.DeleteAllAsync("y/");
+
+        Assert.False(Directory.Exists(large));
+    }
+
+    [Fact]
+    public async Task A_kept_file_that_cannot_be_used_again_is_deleted()
+    {
+        await WriteAsync("x/a", "a", WriteCondition.Any);
+        await _store.DeleteAllAsync("x/");
+        var kept = Assert.Single(Directory.GetFiles(Assert.Single(SpareFolders())));
+        await using var held = new FileStream(kept, FileMode.Open, FileAccess.Read, FileShare.Read);
+
+        await WriteAsync("y/b", "b", WriteCondition.Any);
+
+        Assert.False(File.Exists(kept));
+        Assert.Equal("b", await ReadAsync("y/b"));
+    }
+
+    [Fact]
     public async Task A_blob_can_be_read_at_every_moment_while_it_is_written_over()
     {
         await WriteAsync("current", "0", WriteCondition.Any);
@@ -210,6 +248,8 @@ public sealed class DirectoryBlobStoreTests : IDisposable
     [InlineData(".locks/x")]
     [InlineData("")]
     public async Task A_key_cannot_leave_the_folder(string key) => await Assert.ThrowsAsync<ArgumentException>(() => WriteAsync(key, "x", WriteCondition.Any));
+
+    private string[] SpareFolders() => [.. Directory.GetDirectories(Path.Combine(_folder, ".spare")).SelectMany(Directory.GetDirectories)];
 
     private Task<WrittenBlob> WriteAsync(string key, string text, WriteCondition condition) => _store.WriteAsync(key, Text(text), condition);
 

@@ -13,12 +13,16 @@ namespace FedRLora.Silo.Storage;
 internal sealed class SpareEntries : IDisposable
 {
     private const int MostFiles = 1 << 16;
+    private const int MostEntries = 64; // a folder keeps the blocks that its entries once needed
     private readonly Lazy<(string Path, FileStream Alive)> _folder; // made by the first that deletes
     private readonly ConcurrentStack<(Bundle From, string Path)> _files = new();
     private readonly ConcurrentQueue<string> _folders = new();
+    private readonly ConcurrentQueue<string> _unwanted = new(); // folders whose last file may not have left yet
     private long _next;
     private int _kept; // files; the stack would count them one by one
     private long _made; // who deletes what others have written has no use for more files than it makes
+    private int _keptFolders;
+    private long _madeFolders; // nor for more folders
 
     /// <param name="spare">Where the spare entries of all processes of the store lie, on its file system.</param>
     public SpareEntries(string spare)
@@ -41,14 +45,14 @@ internal sealed class SpareEntries : IDisposable
         while (_files.TryPop(out var spare))
         {
             Interlocked.Decrement(ref _kept);
-            if (spare.From.TookOne()) _folders.Enqueue(spare.From.Path); // empty as soon as this file is in its place
+            if (spare.From.TookOne()) Keep(spare.From); // empty as soon as this file is in its place
             try
             {
                 return (File.OpenHandle(spare.Path, FileMode.Open, FileAccess.Write, FileShare.None), spare.Path);
             }
             catch (IOException)
             {
-                // somebody tidied up
+                Remove(spare.Path); // somebody tidied up, or holds it
             }
         }
 
@@ -61,6 +65,7 @@ internal sealed class SpareEntries : IDisposable
     {
         if (_folders.TryDequeue(out var spare))
         {
+            Interlocked.Decrement(ref _keptFolders);
             var above = Path.GetDirectoryName(path)!;
             if (!Directory.Exists(above)) Directory.CreateDirectory(above);
             try
@@ -71,19 +76,15 @@ internal sealed class SpareEntries : IDisposable
                     return;
                 }
             }
-            catch (DirectoryNotFoundException)
-            {
-                Directory.CreateDirectory(path); // somebody tidied up
-                return;
-            }
             catch (IOException)
             {
-                // another writer has made it
+                // another writer has made it, or somebody tidied up
             }
 
-            _folders.Enqueue(spare);
+            if (Directory.Exists(spare)) Keep(spare);
         }
 
+        Interlocked.Increment(ref _madeFolders);
         Directory.CreateDirectory(path);
     }
 
@@ -95,13 +96,24 @@ internal sealed class SpareEntries : IDisposable
         try
         {
             Directory.Move(folder, bundle);
-            Empty(bundle);
         }
         catch (DirectoryNotFoundException)
         {
             // Another process was first, or somebody tidied up and there is nowhere to move it.
             if (Directory.Exists(folder)) Directory.Delete(folder, recursive: true);
+            return;
         }
+
+        try
+        {
+            Empty(bundle);
+        }
+        catch (DirectoryNotFoundException)
+        {
+            // somebody tidied up
+        }
+
+        RemoveUnwanted();
     }
 
     /// <summary>Whether a folder holds nothing.</summary>
@@ -120,7 +132,8 @@ internal sealed class SpareEntries : IDisposable
     private void Empty(string folder)
     {
         var files = new List<string>();
-        foreach (var entry in new DirectoryInfo(folder).GetFileSystemInfos())
+        var entries = new DirectoryInfo(folder).GetFileSystemInfos();
+        foreach (var entry in entries)
         {
             if (entry is DirectoryInfo)
             {
@@ -128,9 +141,8 @@ internal sealed class SpareEntries : IDisposable
                 Directory.Move(entry.FullName, inner);
                 Empty(inner);
             }
-            else if (Volatile.Read(ref _kept) < Math.Min(MostFiles, Interlocked.Read(ref _made)) && Truncate(entry.FullName))
+            else if (Volatile.Read(ref _kept) + files.Count < Math.Min(MostFiles, Interlocked.Read(ref _made)) && Truncate(entry.FullName))
             {
-                Interlocked.Increment(ref _kept);
                 files.Add(entry.FullName);
             }
             else
@@ -139,9 +151,59 @@ internal sealed class SpareEntries : IDisposable
             }
         }
 
-        var bundle = new Bundle(folder, files.Count);
+        var bundle = new Bundle(folder, files.Count, large: entries.Length > MostEntries);
+        Interlocked.Add(ref _kept, files.Count);
         foreach (var file in files) _files.Push((bundle, file));
-        if (files.Count == 0) _folders.Enqueue(folder);
+        if (files.Count == 0) Keep(bundle);
+    }
+
+    private void Keep(Bundle emptied)
+    {
+        if (emptied.Large) _unwanted.Enqueue(emptied.Path);
+        else Keep(emptied.Path);
+    }
+
+    private void Keep(string folder)
+    {
+        if (Interlocked.Increment(ref _keptFolders) <= Interlocked.Read(ref _madeFolders))
+        {
+            _folders.Enqueue(folder);
+            return;
+        }
+
+        Interlocked.Decrement(ref _keptFolders);
+        _unwanted.Enqueue(folder);
+    }
+
+    private void RemoveUnwanted()
+    {
+        for (var left = _unwanted.Count; left > 0 && _unwanted.TryDequeue(out var folder); left--)
+        {
+            try
+            {
+                Directory.Delete(folder);
+            }
+            catch (DirectoryNotFoundException)
+            {
+                // somebody tidied up
+            }
+            catch (IOException)
+            {
+                _unwanted.Enqueue(folder); // its last file is being written
+            }
+        }
+    }
+
+    private static void Remove(string file)
+    {
+        try
+        {
+            File.Delete(file);
+        }
+        catch (DirectoryNotFoundException)
+        {
+            // with its folder
+        }
     }
 
     // Not if somebody reads it: he reads on what was there.
@@ -176,11 +238,13 @@ internal sealed class SpareEntries : IDisposable
     }
 
     /// <summary>A deleted folder, whose files are taken one by one before it is taken itself.</summary>
-    private sealed class Bundle(string path, int files)
+    private sealed class Bundle(string path, int files, bool large)
     {
         private int _files = files;
 
         public string Path => path;
+
+        public bool Large => large;
 
         /// <summary>Says whether it was the last.</summary>
         public bool TookOne() => Interlocked.Decrement(ref _files) == 0;
