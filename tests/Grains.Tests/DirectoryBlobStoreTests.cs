@@ -143,6 +143,8 @@ public sealed class DirectoryBlobStoreTests : IDisposable
         var killed = Path.Combine(spare, "killed"); // what a process that died leaves: its lock is free
         await File.WriteAllTextAsync(killed + ".lock", "");
         await File.WriteAllTextAsync(Path.Combine(Directory.CreateDirectory(Path.Combine(killed, "1")).FullName, "a"), "half deleted");
+        await File.WriteAllTextAsync(Path.Combine(spare, "killed-earlier.lock"), "");
+        Directory.CreateDirectory(Path.Combine(spare, "without-lock"));
 
         using var other = new DirectoryBlobStore(_folder);
         var living = Directory.EnumerateFiles(spare, "*", SearchOption.AllDirectories).Count(static file => Path.GetExtension(file) != ".lock");

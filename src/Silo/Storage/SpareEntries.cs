@@ -12,6 +12,7 @@ namespace FedRLora.Silo.Storage;
 /// </summary>
 internal sealed class SpareEntries : IDisposable
 {
+    private const string Lock = ".lock";
     private const int MostFiles = 1 << 16;
     private const int MostEntries = 64; // a folder keeps the blocks that its entries once needed
     private readonly Lazy<(string Path, FileStream Alive)> _folder; // made by the first that deletes
@@ -28,14 +29,8 @@ internal sealed class SpareEntries : IDisposable
     public SpareEntries(string spare)
     {
         Directory.CreateDirectory(spare);
-        foreach (var left in Directory.GetDirectories(spare)) RemoveLeft(left);
-        _folder = new(() =>
-        {
-            var folder = Path.Combine(spare, Guid.NewGuid().ToString("n"));
-            var alive = new FileStream(LockOf(folder), FileMode.CreateNew, FileAccess.Write, FileShare.None); // the system frees a dead one's lock
-            Directory.CreateDirectory(folder);
-            return (folder, alive);
-        });
+        foreach (var left in Directory.GetFileSystemEntries(spare).Select(FolderOf).Distinct()) RemoveLeft(left);
+        _folder = new(() => Begin(spare));
     }
 
     /// <summary>An empty file to be filled and moved to its place, open and locked.</summary>
@@ -125,6 +120,30 @@ internal sealed class SpareEntries : IDisposable
         if (!_folder.IsValueCreated) return;
         _folder.Value.Alive.Dispose();
         RemoveLeft(_folder.Value.Path);
+    }
+
+    private static (string, FileStream) Begin(string spare)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            Directory.CreateDirectory(spare);
+            var folder = Path.Combine(spare, Guid.NewGuid().ToString("n"));
+            try
+            {
+                var alive = new FileStream(LockOf(folder), FileMode.CreateNew, FileAccess.Write, FileShare.None); // the system frees a dead one's lock
+                if (File.Exists(LockOf(folder)))
+                {
+                    Directory.CreateDirectory(folder);
+                    return (folder, alive);
+                }
+
+                alive.Dispose();
+            }
+            catch (IOException) when (attempt < 10)
+            {
+                // another process took it for a dead one's before it was locked
+            }
+        }
     }
 
     private string Next() => Path.Combine(_folder.Value.Path, Interlocked.Increment(ref _next).ToString(CultureInfo.InvariantCulture));
@@ -221,14 +240,16 @@ internal sealed class SpareEntries : IDisposable
         }
     }
 
-    private static string LockOf(string folder) => folder + ".lock";
+    private static string LockOf(string folder) => folder + Lock;
+
+    private static string FolderOf(string entry) => entry.EndsWith(Lock, StringComparison.Ordinal) ? entry[..^Lock.Length] : entry;
 
     private static void RemoveLeft(string left)
     {
         try
         {
-            using var held = new FileStream(LockOf(left), FileMode.Open, FileAccess.Write, FileShare.None);
-            Directory.Delete(left, recursive: true);
+            using var held = new FileStream(LockOf(left), FileMode.OpenOrCreate, FileAccess.Write, FileShare.None);
+            if (Directory.Exists(left)) Directory.Delete(left, recursive: true);
             File.Delete(LockOf(left));
         }
         catch (IOException)
