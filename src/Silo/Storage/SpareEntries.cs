@@ -87,14 +87,15 @@ internal sealed class SpareEntries : IDisposable
     public void DeleteAll(string folder)
     {
         if (!Directory.Exists(folder)) return;
-        var bundle = Next();
+        string bundle;
         try
         {
+            bundle = Next();
             Directory.Move(folder, bundle);
         }
-        catch (DirectoryNotFoundException)
+        catch (IOException)
         {
-            // Another process was first, or somebody tidied up and there is nowhere to move it.
+            // Another process was first, or there is nowhere to move it: somebody tidied up, the disk is full.
             if (Directory.Exists(folder)) Directory.Delete(folder, recursive: true);
             return;
         }
