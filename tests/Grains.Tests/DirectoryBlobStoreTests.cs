@@ -213,6 +213,36 @@ public sealed class DirectoryBlobStoreTests : IDisposable
     }
 
     [Fact]
+    public async Task A_reader_never_finds_another_blobs_bytes()
+    {
+        string[] keys = ["x/a", "y/b", "z/c"];
+        string Content(int key) => new((char)('a' + key), 1_000 + key); // of different lengths: two files of one length and moment look the same
+        using var over = new CancellationTokenSource();
+        var readers = keys.Select((key, index) => Task.Run(async () =>
+        {
+            while (!over.IsCancellationRequested)
+            {
+                await using var blob = await _store.OpenAsync(key);
+                if (blob is null) continue;
+                using var reader = new StreamReader(blob.Content);
+                Assert.Equal(Content(index), await reader.ReadToEndAsync());
+            }
+        })).ToArray();
+
+        for (var round = 0; round < 3_000; round++)
+        {
+            for (var key = 0; key < keys.Length; key++)
+            {
+                await WriteAsync(keys[key], Content(key), WriteCondition.Any);
+                await _store.DeleteAllAsync(keys[(key + 1) % keys.Length][..2]);
+            }
+        }
+
+        await over.CancelAsync();
+        await Task.WhenAll(readers);
+    }
+
+    [Fact]
     public async Task A_blob_can_be_read_at_every_moment_while_it_is_written_over()
     {
         await WriteAsync("current", "0", WriteCondition.Any);
