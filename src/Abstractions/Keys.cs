@@ -38,6 +38,9 @@ public static class Keys
     /// <summary>The commit pointer.</summary>
     public static string Current(string job) => $"jobs/{job}/current.json";
 
+    /// <summary>Blob prefix of a round.</summary>
+    public static string Round(string job, int round) => Round(job, round, "");
+
     /// <summary>How long each round took: outside every digest.</summary>
     public static string Timing(string job, int round) => Round(job, round, "timing.json");
 
@@ -50,7 +53,7 @@ public static class Keys
     /// <summary>A round's server optimizer state.</summary>
     public static string ServerOptimizer(string job, int round) => Round(job, round, "server-optimizer.safetensors");
 
-    /// <summary>Prefix of what an attempt wrote; deleted after the commit.</summary>
+    /// <summary>Prefix of what an attempt wrote; deleted after the commit, beside the next round.</summary>
     public static string Attempt(string job, int round, int attempt) => Round(job, round, string.Create(CultureInfo.InvariantCulture, $"{attempt}/"));
 
     /// <summary>A client's update.</summary>

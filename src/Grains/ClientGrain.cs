@@ -6,7 +6,6 @@ using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
-using FedRLora.Abstractions.Tensors;
 using FedRLora.Grains.Placement;
 using Microsoft.Extensions.Logging;
 
@@ -152,7 +151,7 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
             Head = head, Optimizer = optimizer,
             Samples = result.Samples, Steps = result.Steps, MeanLoss = result.MeanLoss, ProductNorm = result.ProductNorm,
         };
-        var update = await stores.Job.WriteStateAsync(Keys.Update(job, round, assignment.Attempt, client), result.Update, ReportMetadata.Write(report), stopped);
+        var update = await stores.Job.WriteStateAsync(Keys.Update(job, round, assignment.Attempt, client), result.Update, ReportMetadata.Write(report, assignment), stopped);
         Telemetry.BytesSent.Add(update.SizeBytes, new("job", job), new("client", client));
         return report with { Update = update };
     }
@@ -165,9 +164,9 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
         {
             var key = Keys.Update(assignment.JobId, assignment.Round, assignment.Attempt, member.ClientId);
             if (await stores.Job.ReadBytesAsync(key, stopped) is not { } bytes) return null;
-            var metadata = SafetensorsHeader.Parse(bytes, key).Metadata;
             var (head, optimizer) = (Keys.Head(assignment.JobId, site, member.ClientId, assignment.Round), Keys.Optimizer(assignment.JobId, site, member.ClientId, assignment.Round));
-            reports.Add(ReportMetadata.Read(metadata, Report(assignment, member.ClientId), head, optimizer) with { Update = new BlobRef(key, RoundManifest.Digest(bytes), bytes.Length) });
+            if (ReportMetadata.Read(bytes, Report(assignment, member.ClientId), assignment, key, head, optimizer) is not { } report) return null;
+            reports.Add(report);
         }
 
         return reports;

@@ -37,4 +37,7 @@ internal sealed partial class CoordinatorGrain
 
     [LoggerMessage(110, LogLevel.Warning, "Job {Job} goes on with another engine: {Engine}")]
     private partial void LogEngineChanged(string job, EngineFingerprint engine);
+
+    [LoggerMessage(112, LogLevel.Warning, "Job {Job}: updates of a committed round are left until the job starts again")]
+    private partial void LogUpdatesLeft(string job, Exception exception);
 }

@@ -177,9 +177,10 @@ internal sealed partial class CoordinatorGrain(
         Phase.Training => "train", Phase.Aggregating => "aggregate", Phase.Evaluating => "evaluate", Phase.Committing => "commit", _ => "idle",
     };
 
-    private static async Task<RoundEvent.Started> StartedAsync(OpenJob job, bool resume, CancellationToken cancellationToken)
+    private async Task<RoundEvent.Started> StartedAsync(OpenJob job, bool resume, CancellationToken cancellationToken)
     {
         await job.ReadCommittedAsync(cancellationToken);
+        _forgetting = ForgetUpdatesAsync(_forgetting, job.ForgetLeftUpdatesAsync); // an earlier activation may have died over it
         return new RoundEvent.Started(job.Committed?.Round ?? -1, job.CommittedSha256, [], resume);
     }
 
@@ -275,6 +276,7 @@ internal sealed partial class CoordinatorGrain(
                 await MarkAsync(JobsGrain.Over.ToArray(), stopping);
                 _markedOver = true;
                 foreach (var site in job.Sites) await TryAsync(site, grain => grain.CancelAsync(stopping));
+                await _forgetting;
                 break;
             case RoundEffect.Deactivate:
                 DeactivateOnIdle();
@@ -355,12 +357,31 @@ internal sealed partial class CoordinatorGrain(
             LogCommitted(Job, round, sha256, seconds);
             Post(new RoundEvent.Committed(round, sha256));
             await _forgetting; // of the round before: at most one round's updates lie about
-            _forgetting = job.ForgetUpdatesAsync(round, _state.Attempt, stopping);
+            var attempts = _state.Attempt;
+            _forgetting = ForgetUpdatesAsync(Task.CompletedTask, token => job.ForgetUpdatesAsync(round, attempts, token));
         }
         catch (CommitConflictException e)
         {
             LogConflict(Job, round, e.Message);
             Post(new RoundEvent.CommitConflict());
+        }
+    }
+
+    // What stays is deleted when the job starts again.
+    private async Task ForgetUpdatesAsync(Task before, Func<CancellationToken, Task> forget)
+    {
+        await before;
+        try
+        {
+            await forget(_stopping.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            // The activation is going away.
+        }
+        catch (Exception e)
+        {
+            LogUpdatesLeft(Job, e); // nobody needs them any more: no reason to stop a round
         }
     }
 

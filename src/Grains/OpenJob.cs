@@ -1,3 +1,4 @@
+using System.Globalization;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
@@ -103,6 +104,23 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     public Task ForgetUpdatesAsync(int round, int lastAttempt, CancellationToken cancellationToken) => Task.Run(async () =>
     {
         for (var attempt = 1; attempt <= lastAttempt; attempt++) await store.DeleteAllAsync(Keys.Attempt(job, round, attempt), cancellationToken);
+    }, cancellationToken);
+
+    /// <summary>Deletes what is left of the updates of the last two committed rounds: later ones may still be asked for, earlier ones were deleted.</summary>
+    public Task ForgetLeftUpdatesAsync(CancellationToken cancellationToken) => Task.Run(async () =>
+    {
+        if (Committed is not { Round: var last }) return;
+        for (var round = Math.Max(1, last - 1); round <= last; round++)
+        {
+            var prefix = Keys.Round(job, round);
+            var left = new SortedSet<int>();
+            await foreach (var key in store.ListAsync(prefix, cancellationToken))
+            {
+                if (key.IndexOf('/', prefix.Length) is var end and >= 0 && int.TryParse(key.AsSpan(prefix.Length, end - prefix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var attempt)) left.Add(attempt);
+            }
+
+            foreach (var attempt in left) await store.DeleteAllAsync(Keys.Attempt(job, round, attempt), cancellationToken);
+        }
     }, cancellationToken);
 
     private static readonly Dictionary<string, string> NoMetadata = [];

@@ -1,24 +1,45 @@
 using System.Globalization;
+using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Tensors;
 
 namespace FedRLora.Grains;
 
-/// <summary>A training report as the metadata of the update it belongs to: no time, host or attempt, so equal work gives equal bytes.</summary>
+/// <summary>
+/// A training report as the metadata of the update it belongs to, with what it was made from: plan, round, client and the shared
+/// state it began at. No job, time, host or attempt, so equal work gives equal bytes.
+/// </summary>
 internal static class ReportMetadata
 {
-    public static Dictionary<string, string> Write(ClientReport report) => new(StringComparer.Ordinal)
+    public static Dictionary<string, string> Write(ClientReport report, SiteAssignment assignment) => new(StringComparer.Ordinal)
     {
+        ["plan"] = assignment.Plan.Sha256, ["round"] = Text(assignment.Round), ["client"] = report.ClientId, ["shared"] = assignment.Shared.Sha256,
         ["head"] = Text(report.Head!), ["optimizer"] = Text(report.Optimizer!), // keys follow from job, site, client and round
         ["samples"] = Text(report.Samples), ["steps"] = Text(report.Steps),
         ["meanLoss"] = Text(report.MeanLoss), ["productNorm"] = Text(report.ProductNorm),
     };
 
-    public static ClientReport Read(IReadOnlyDictionary<string, string> metadata, ClientReport report, string headKey, string optimizerKey) => report with
+    /// <summary>The report; null where the file is no update of this work, which a power cut can leave at its key.</summary>
+    public static ClientReport? Read(byte[] file, ClientReport report, SiteAssignment assignment, string key, string headKey, string optimizerKey)
     {
-        Head = Blob(metadata["head"], headKey), Optimizer = Blob(metadata["optimizer"], optimizerKey),
-        Samples = int.Parse(metadata["samples"], CultureInfo.InvariantCulture), Steps = int.Parse(metadata["steps"], CultureInfo.InvariantCulture),
-        MeanLoss = double.Parse(metadata["meanLoss"], CultureInfo.InvariantCulture), ProductNorm = double.Parse(metadata["productNorm"], CultureInfo.InvariantCulture),
-    };
+        try
+        {
+            var metadata = SafetensorsHeader.Parse(file, key).Metadata;
+            var made = (metadata["plan"], int.Parse(metadata["round"], CultureInfo.InvariantCulture), metadata["client"], metadata["shared"]);
+            if (made != (assignment.Plan.Sha256, assignment.Round, report.ClientId, assignment.Shared.Sha256)) return null;
+            return report with
+            {
+                Head = Blob(metadata["head"], headKey), Optimizer = Blob(metadata["optimizer"], optimizerKey),
+                Samples = int.Parse(metadata["samples"], CultureInfo.InvariantCulture), Steps = int.Parse(metadata["steps"], CultureInfo.InvariantCulture),
+                MeanLoss = double.Parse(metadata["meanLoss"], CultureInfo.InvariantCulture), ProductNorm = double.Parse(metadata["productNorm"], CultureInfo.InvariantCulture),
+                Update = new BlobRef(key, RoundManifest.Digest(file), file.Length),
+            };
+        }
+        catch (Exception e) when (e is BadInputException or KeyNotFoundException or FormatException or OverflowException)
+        {
+            return null;
+        }
+    }
 
     private static string Text(BlobRef blob) => string.Create(CultureInfo.InvariantCulture, $"{blob.Sha256} {blob.SizeBytes}");
 
@@ -26,5 +47,5 @@ internal static class ReportMetadata
 
     private static BlobRef Blob(string text, string key) => text.Split(' ') is [var sha256, var size]
         ? new BlobRef(key, sha256, long.Parse(size, CultureInfo.InvariantCulture))
-        : throw new CorruptBlobException($"\"{text}\" is no digest and size for {key}.");
+        : throw new FormatException($"\"{text}\" is no digest and size for {key}.");
 }

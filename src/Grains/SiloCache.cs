@@ -44,7 +44,11 @@ public sealed class SiloCache(IBlobStores stores) : IDisposable
     /// <summary>Keeps a shared state that was just written as <paramref name="blob"/>, so that this silo need not read it.</summary>
     public void Keep(BlobRef blob, AdapterState state)
     {
-        lock (_gate) Add(_states, blob, Task.FromResult(state));
+        lock (_gate)
+        {
+            _states.RemoveAll(entry => entry.Sha256 == blob.Sha256);
+            Add(_states, blob, Task.FromResult(state));
+        }
     }
 
     /// <summary>

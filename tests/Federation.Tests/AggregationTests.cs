@@ -186,6 +186,22 @@ public class AggregationTests
     }
 
     [Fact]
+    public async Task A_rule_that_keeps_updates_finds_each_as_it_was_added()
+    {
+        string[] clients = [.. Enumerable.Range(0, 20).Select(index => $"c{index:D2}")];
+        var rule = new KeepingRule();
+
+        await CohortAggregator.RunAsync(rule, Of(clients), State(("a", new float[5])), null, clients, clients.ToDictionary(client => client, _ => new ClientNote()), (client, last, _) => Task.Run(() =>
+        {
+            last ??= State(("a", new float[5]));
+            last["a"].Data.AsSpan().Fill(int.Parse(client.AsSpan(1), System.Globalization.CultureInfo.InvariantCulture));
+            return last;
+        }));
+
+        Assert.Equal(Enumerable.Range(0, 20).Select(static index => (float)index), rule.Kept.Select(static update => update["a"].Data[0]));
+    }
+
+    [Fact]
     public async Task A_plan_that_shares_nothing_aggregates_to_nothing()
     {
         var aggregate = await Run(AdapterState.Empty, _ => AdapterState.Empty);
@@ -214,6 +230,21 @@ public class AggregationTests
     {
         var reports = new Dictionary<string, ClientNote> { ["x"] = new(), ["y"] = new() };
         return CohortAggregator.RunAsync(Of("x", "y"), global, null, ["x", "y"], reports, (client, _, _) => Task.Run(() => read(client)));
+    }
+
+    private sealed class KeepingRule : IAggregationRule, IAccumulator
+    {
+        public List<AdapterState> Kept { get; } = [];
+
+        public bool KeepsUpdates => true;
+
+        public IAccumulator Begin(AdapterShapes shapes) => this;
+
+        public void Add(AdapterState update, double weight, double length) => Kept.Add(update);
+
+        public void Merge(IAccumulator other) => throw new NotSupportedException();
+
+        public AggregateUpdate Finish() => new(Kept[^1], null);
     }
 
     private static AdapterState Matrix(long rows, long columns) => new([KeyValuePair.Create("w", new NamedArray([rows, columns], new float[rows * columns]))]);

@@ -143,6 +143,8 @@ public sealed class DirectoryBlobStoreTests : IDisposable
         var killed = Path.Combine(spare, "killed"); // what a process that died leaves: its lock is free
         await File.WriteAllTextAsync(killed + ".lock", "");
         await File.WriteAllTextAsync(Path.Combine(Directory.CreateDirectory(Path.Combine(killed, "1")).FullName, "a"), "half deleted");
+        await File.WriteAllTextAsync(Path.Combine(spare, "killed-earlier.lock"), "");
+        Directory.CreateDirectory(Path.Combine(spare, "without-lock"));
 
         using var other = new DirectoryBlobStore(_folder);
         var living = Directory.EnumerateFiles(spare, "*", SearchOption.AllDirectories).Count(static file => Path.GetExtension(file) != ".lock");
@@ -153,6 +155,91 @@ public sealed class DirectoryBlobStoreTests : IDisposable
         Assert.Empty(Directory.EnumerateFileSystemEntries(spare));
         await WriteAsync("x/b", "b", WriteCondition.Any);
         Assert.Equal("b", await ReadAsync("x/b"));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Blobs_are_deleted_also_where_nothing_can_be_kept(bool disposed)
+    {
+        await WriteAsync("x/a", "a", WriteCondition.Any);
+        await _store.DeleteAllAsync("x/");
+        if (disposed) _store.Dispose();
+        else Array.ForEach(Directory.GetDirectories(Path.Combine(_folder, ".spare")), static folder => Directory.Delete(folder, recursive: true)); // an operator
+
+        await WriteAsync("x/y/b", "b", WriteCondition.Any);
+        await _store.DeleteAllAsync("x/");
+
+        Assert.Empty(await _store.ListAsync("").ToArrayAsync());
+        Assert.Null(await _store.OpenAsync("x/y/b"));
+    }
+
+    [Fact]
+    public async Task A_store_keeps_no_more_folders_than_it_makes()
+    {
+        using var other = new DirectoryBlobStore(_folder);
+        for (var i = 0; i < 10; i++) await WriteAsync($"x/{i}/a", "a", WriteCondition.Any);
+
+        await other.DeleteAllAsync("x/");
+
+        Assert.Empty(SpareFolders());
+    }
+
+    [Fact]
+    public async Task A_folder_that_held_many_entries_goes_when_its_last_file_has_left()
+    {
+        for (var i = 0; i < 100; i++) await WriteAsync($"x/{i}", "x", WriteCondition.Any);
+        await _store.DeleteAllAsync("x/");
+        var large = Assert.Single(SpareFolders());
+        for (var i = 0; i < 100; i++) await WriteAsync($"y/{i}", "y", WriteCondition.Any);
+
+        await _store.DeleteAllAsync("y/");
+
+        Assert.False(Directory.Exists(large));
+    }
+
+    [Fact]
+    public async Task A_kept_file_that_cannot_be_used_again_is_deleted()
+    {
+        await WriteAsync("x/a", "a", WriteCondition.Any);
+        await _store.DeleteAllAsync("x/");
+        var kept = Assert.Single(Directory.GetFiles(Assert.Single(SpareFolders())));
+        await using var held = new FileStream(kept, FileMode.Open, FileAccess.Read, FileShare.Read);
+
+        await WriteAsync("y/b", "b", WriteCondition.Any);
+
+        Assert.False(File.Exists(kept));
+        Assert.Equal("b", await ReadAsync("y/b"));
+    }
+
+    [Fact]
+    public async Task A_reader_never_finds_another_blobs_bytes()
+    {
+        string[] keys = ["x/a", "y/b", "z/c"];
+        string Content(int key) => new((char)('a' + key), 1_000 + key); // of different lengths: two files of one length and moment look the same
+        using var over = new CancellationTokenSource();
+        var readers = keys.Select((key, index) => Task.Run(async () =>
+        {
+            while (!over.IsCancellationRequested)
+            {
+                await using var blob = await _store.OpenAsync(key);
+                if (blob is null) continue;
+                using var reader = new StreamReader(blob.Content);
+                Assert.Equal(Content(index), await reader.ReadToEndAsync());
+            }
+        })).ToArray();
+
+        for (var round = 0; round < 3_000; round++)
+        {
+            for (var key = 0; key < keys.Length; key++)
+            {
+                await WriteAsync(keys[key], Content(key), WriteCondition.Any);
+                await _store.DeleteAllAsync(keys[(key + 1) % keys.Length][..2]);
+            }
+        }
+
+        await over.CancelAsync();
+        await Task.WhenAll(readers);
     }
 
     [Fact]
@@ -193,6 +280,8 @@ public sealed class DirectoryBlobStoreTests : IDisposable
     [InlineData(".locks/x")]
     [InlineData("")]
     public async Task A_key_cannot_leave_the_folder(string key) => await Assert.ThrowsAsync<ArgumentException>(() => WriteAsync(key, "x", WriteCondition.Any));
+
+    private string[] SpareFolders() => [.. Directory.GetDirectories(Path.Combine(_folder, ".spare")).SelectMany(Directory.GetDirectories)];
 
     private Task<WrittenBlob> WriteAsync(string key, string text, WriteCondition condition) => _store.WriteAsync(key, Text(text), condition);
 

@@ -1,6 +1,8 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Silo.Storage;
 
 namespace FedRLora.Grains.Tests;
 
@@ -179,6 +181,48 @@ public sealed class RoundTests
     }
 
     [Fact]
+    public async Task Updates_that_could_not_be_deleted_stop_no_round_and_go_when_the_job_starts_again()
+    {
+        var folder = Directory.CreateTempSubdirectory("fedrlora-").FullName;
+        var trainer = new FakeTrainer();
+        await using (var first = await TestFederation.StartAsync(trainer: trainer, folder: folder, store: new UndeletingStore(new DirectoryBlobStore(folder))))
+        {
+            await first.RunAsync("job", TestFederation.Plan(clients: 2, rounds: 2), InTime);
+            Assert.Equal(4, (await UpdatesAsync(first.Store)).Count);
+            Assert.Equal(4, trainer.Trained.Count);
+        }
+
+        await using var second = await TestFederation.StartAsync(folder: folder);
+        Assert.Equal(JobStatus.Finished, (await second.FinishAsync("job", InTime)).Status);
+
+        var inTime = InTime;
+        while ((await UpdatesAsync(second.Store)).Count > 0) await Task.Delay(20, inTime);
+        Directory.Delete(folder, recursive: true);
+    }
+
+    [Fact]
+    public async Task What_lies_at_an_updates_key_and_is_none_of_its_work_is_not_reported()
+    {
+        var plan = TestFederation.Plan(clients: 2, rounds: 2, more: "training: {groupSize: 1}");
+        await using var federation = await TestFederation.StartAsync();
+        byte[]? other = null;
+        federation.Trainer.BeforeTraining = async (group, token) =>
+        {
+            while (group.Members[0].Client.Id == "c00001" && other is null)
+            {
+                other = await federation.Store.ReadBytesAsync(Keys.Update("undisturbed", 1, 1, "c00000"), token);
+                await Task.Delay(5, token);
+            }
+        };
+        var expected = await federation.RunAsync("undisturbed", plan, InTime);
+        await federation.Store.WriteBytesAsync(Keys.Update("job", 1, 1, "c00001"), other, WriteCondition.Any, InTime); // another client's
+        await federation.Store.WriteBytesAsync(Keys.Update("job", 2, 1, "c00000"), other, WriteCondition.Any, InTime); // another round's
+        await federation.Store.WriteBytesAsync(Keys.Update("job", 2, 1, "c00001"), other.AsMemory(0, other!.Length / 2), WriteCondition.Any, InTime);
+
+        Assert.Equal(expected, await federation.RunAsync("job", plan, InTime));
+    }
+
+    [Fact]
     public async Task Another_plan_under_the_same_name_is_refused()
     {
         await using var federation = await TestFederation.StartAsync();
@@ -187,5 +231,30 @@ public sealed class RoundTests
         var refused = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job").SubmitAsync(TestFederation.Plan(rounds: 2), InTime));
 
         Assert.Contains("another plan", refused.Message, StringComparison.Ordinal);
+    }
+
+    private static async Task<IReadOnlyList<string>> UpdatesAsync(IBlobStore store)
+    {
+        var updates = new List<string>();
+        await foreach (var key in store.ListAsync("jobs/", InTime))
+        {
+            if (key.Contains("/updates/", StringComparison.Ordinal)) updates.Add(key);
+        }
+
+        return updates;
+    }
+
+    private sealed class UndeletingStore(IBlobStore inner) : IBlobStore
+    {
+        public Task<WrittenBlob> WriteAsync(string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default) => inner.WriteAsync(key, content, condition, cancellationToken);
+
+        public Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default) => inner.OpenAsync(key, cancellationToken);
+
+        public IAsyncEnumerable<string> ListAsync(string prefix, CancellationToken cancellationToken = default) => inner.ListAsync(prefix, cancellationToken);
+
+        public Task DeleteAsync(string key, CancellationToken cancellationToken = default) => inner.DeleteAsync(key, cancellationToken);
+
+        public Task DeleteAllAsync(string prefix, CancellationToken cancellationToken = default) =>
+            prefix.StartsWith("jobs/", StringComparison.Ordinal) ? throw new IOException("The disk is read-only.") : inner.DeleteAllAsync(prefix, cancellationToken);
     }
 }

@@ -48,7 +48,10 @@ public interface IBlobStore
     /// <exception cref="BlobConflictException">The condition does not hold.</exception>
     Task<WrittenBlob> WriteAsync(string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default);
 
-    /// <summary>Opens a blob; null where there is none.</summary>
+    /// <summary>
+    /// Opens a blob; null where there is none. Where a blob is deleted and its key written again at the same moment, a store may
+    /// give another blob of the same length: who opens a key that is ever deleted checks a digest, or what the blob says it is.
+    /// </summary>
     Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default);
 
     /// <summary>Keys that begin with <paramref name="prefix"/>, in ordinal order.</summary>

@@ -29,7 +29,7 @@ public static class CohortAggregator
 
     /// <summary>
     /// Reads each update once and adds it in the order of <paramref name="closed"/>; all of them are checked even after one is
-    /// refused. Memory is the accumulator and a few updates, however large the cohort.
+    /// refused. Memory is the accumulator and a few updates, however large the cohort, unless the rule keeps them.
     /// </summary>
     /// <param name="plan">The plan.</param>
     /// <param name="global">The shared state that the clients started from.</param>
@@ -39,12 +39,19 @@ public static class CohortAggregator
     /// <param name="read">Reads a client's update, into the arrays of one that nobody uses any more if there is one; a <see cref="Abstractions.BadInputException"/> refuses it.</param>
     /// <param name="cancellationToken">The caller's token.</param>
     /// <exception cref="InvalidOperationException">The new shared state is not finite.</exception>
-    public static async Task<CohortAggregate> RunAsync(
+    public static Task<CohortAggregate> RunAsync(
         FederationPlan plan, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed, IReadOnlyDictionary<string, ClientNote> reports,
+        Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, CancellationToken cancellationToken = default) =>
+        RunAsync(StrategyRegistry.Aggregation(plan), plan, global, serverOptimizer, closed, reports, read, cancellationToken);
+
+    /// <summary>The same by <paramref name="rule"/>, which may be another than the plan's.</summary>
+    /// <inheritdoc cref="RunAsync(FederationPlan, AdapterState, AdapterState, IReadOnlyList{string}, IReadOnlyDictionary{string, ClientNote}, Func{string, AdapterState, CancellationToken, Task{AdapterState}}, CancellationToken)"/>
+    public static async Task<CohortAggregate> RunAsync(
+        IAggregationRule rule, FederationPlan plan, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed, IReadOnlyDictionary<string, ClientNote> reports,
         Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, CancellationToken cancellationToken = default)
     {
         var shapes = AdapterShapes.Of(global);
-        var sum = StrategyRegistry.Aggregation(plan).Begin(shapes);
+        var sum = rule.Begin(shapes);
         var weights = Weights.Of(plan, closed, reports);
         var refused = new SortedDictionary<string, string>(StringComparer.Ordinal);
 
@@ -76,7 +83,7 @@ public static class CohortAggregator
                         refused.Add(client, problem);
                     else if (refused.Count == 0)
                         sum.Add(update, weights[turn.Number], length);
-                    last = update;
+                    last = rule.KeepsUpdates ? null : update;
                 }
             }
         }

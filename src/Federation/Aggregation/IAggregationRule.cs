@@ -7,12 +7,18 @@ public interface IAggregationRule
 {
     /// <summary>An empty accumulator for updates of these names and shapes.</summary>
     IAccumulator Begin(AdapterShapes shapes);
+
+    /// <summary>Whether accumulators hold on to the updates they are given, as a median must; then every update has arrays of its own.</summary>
+    bool KeepsUpdates => false;
 }
 
-/// <summary>Takes updates one at a time in client-id order; memory does not grow with their number.</summary>
+/// <summary>Takes updates one at a time in client-id order; memory does not grow with their number, unless the rule keeps them.</summary>
 public interface IAccumulator
 {
-    /// <summary>Adds an update that <see cref="UpdateCheck"/> has passed.</summary>
+    /// <summary>
+    /// Adds an update that <see cref="UpdateCheck"/> has passed. Its arrays are overwritten by another update after the call,
+    /// unless the rule says that it <see cref="IAggregationRule.KeepsUpdates"/>.
+    /// </summary>
     /// <param name="update">After minus before.</param>
     /// <param name="weight">Its share, positive; shares need not add up to one.</param>
     void Add(AdapterState update, double weight) => Add(update, weight, UpdateCheck.Length(update));

@@ -16,6 +16,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
 {
     private const long HashedETagBytes = 1 << 20;
     private const int Busy = 11; // EWOULDBLOCK: somebody holds the lock
+    private const int MostOpenings = 1_000;
     private const int LockWaits = 6_000; // half a minute
     private readonly string _root;
     private readonly string _temporary;
@@ -64,17 +65,8 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     /// <inheritdoc/>
     public Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default)
     {
-        var path = PathOf(key);
-        if (!File.Exists(path)) return Task.FromResult<OpenedBlob?>(null); // often: cheaper than an exception
-        try
-        {
-            var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
-            return Task.FromResult<OpenedBlob?>(new OpenedBlob(file, () => ETagOf(file.SafeFileHandle), file.Length));
-        }
-        catch (IOException) when (!File.Exists(path))
-        {
-            return Task.FromResult<OpenedBlob?>(null); // deleted in this instant
-        }
+        var opened = Open(PathOf(key)) is { } file ? new OpenedBlob(file, () => ETagOf(file.SafeFileHandle), file.Length) : null;
+        return Task.FromResult(opened);
     }
 
     /// <inheritdoc/>
@@ -157,17 +149,33 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         return Path.Combine(_root, key);
     }
 
+    // Opening a file and locking it are two steps. Between them it may be deleted, emptied and filled again as another blob: a
+    // locked file stays as it is, so it is the blob if its place still names a file of its length and time.
+    private static FileStream? Open(string path)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            if (!File.Exists(path)) return null; // often: cheaper than an exception
+            FileStream? file = null;
+            try
+            {
+                file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
+                var named = new FileInfo(path);
+                if (named.Exists && named.Length == file.Length && named.LastWriteTimeUtc == File.GetLastWriteTimeUtc(file.SafeFileHandle)) return file;
+                file.Dispose(); // written over or deleted in this instant
+                if (attempt == MostOpenings) throw new IOException($"{path} changes whenever it is opened.");
+            }
+            catch (IOException) when (attempt < MostOpenings)
+            {
+                file?.Dispose(); // deleted in this instant, or emptied
+            }
+        }
+    }
+
     private static string? ETagOf(string path)
     {
-        try
-        {
-            using var file = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
-            return ETagOf(file);
-        }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
-        {
-            return null;
-        }
+        using var file = Open(path);
+        return file is null ? null : ETagOf(file.SafeFileHandle);
     }
 
     // A digest where that is cheap; commit pointers and grain states are small. Larger blobs are immutable by their keys.

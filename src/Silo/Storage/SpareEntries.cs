@@ -12,25 +12,25 @@ namespace FedRLora.Silo.Storage;
 /// </summary>
 internal sealed class SpareEntries : IDisposable
 {
+    private const string Lock = ".lock";
     private const int MostFiles = 1 << 16;
+    private const int MostEntries = 64; // a folder keeps the blocks that its entries once needed
     private readonly Lazy<(string Path, FileStream Alive)> _folder; // made by the first that deletes
     private readonly ConcurrentStack<(Bundle From, string Path)> _files = new();
     private readonly ConcurrentQueue<string> _folders = new();
+    private readonly ConcurrentQueue<string> _unwanted = new(); // folders whose last file may not have left yet
     private long _next;
+    private int _kept; // files; the stack would count them one by one
     private long _made; // who deletes what others have written has no use for more files than it makes
+    private int _keptFolders;
+    private long _madeFolders; // nor for more folders
 
     /// <param name="spare">Where the spare entries of all processes of the store lie, on its file system.</param>
     public SpareEntries(string spare)
     {
         Directory.CreateDirectory(spare);
-        foreach (var left in Directory.GetDirectories(spare)) RemoveLeft(left);
-        _folder = new(() =>
-        {
-            var folder = Path.Combine(spare, Guid.NewGuid().ToString("n"));
-            var alive = new FileStream(LockOf(folder), FileMode.CreateNew, FileAccess.Write, FileShare.None); // the system frees a dead one's lock
-            Directory.CreateDirectory(folder);
-            return (folder, alive);
-        });
+        foreach (var left in Directory.GetFileSystemEntries(spare).Select(FolderOf).Distinct()) RemoveLeft(left);
+        _folder = new(() => Begin(spare));
     }
 
     /// <summary>An empty file to be filled and moved to its place, open and locked.</summary>
@@ -39,14 +39,15 @@ internal sealed class SpareEntries : IDisposable
     {
         while (_files.TryPop(out var spare))
         {
-            if (spare.From.TookOne()) _folders.Enqueue(spare.From.Path); // empty as soon as this file is in its place
+            Interlocked.Decrement(ref _kept);
+            if (spare.From.TookOne()) Keep(spare.From); // empty as soon as this file is in its place
             try
             {
                 return (File.OpenHandle(spare.Path, FileMode.Open, FileAccess.Write, FileShare.None), spare.Path);
             }
             catch (IOException)
             {
-                // somebody tidied up
+                Remove(spare.Path); // somebody tidied up, or holds it
             }
         }
 
@@ -59,6 +60,7 @@ internal sealed class SpareEntries : IDisposable
     {
         if (_folders.TryDequeue(out var spare))
         {
+            Interlocked.Decrement(ref _keptFolders);
             var above = Path.GetDirectoryName(path)!;
             if (!Directory.Exists(above)) Directory.CreateDirectory(above);
             try
@@ -69,19 +71,15 @@ internal sealed class SpareEntries : IDisposable
                     return;
                 }
             }
-            catch (DirectoryNotFoundException)
-            {
-                Directory.CreateDirectory(path); // somebody tidied up
-                return;
-            }
             catch (IOException)
             {
-                // another writer has made it
+                // another writer has made it, or somebody tidied up
             }
 
-            _folders.Enqueue(spare);
+            if (Directory.Exists(spare)) Keep(spare);
         }
 
+        Interlocked.Increment(ref _madeFolders);
         Directory.CreateDirectory(path);
     }
 
@@ -89,17 +87,29 @@ internal sealed class SpareEntries : IDisposable
     public void DeleteAll(string folder)
     {
         if (!Directory.Exists(folder)) return;
-        var bundle = Next();
+        string bundle;
         try
         {
+            bundle = Next();
             Directory.Move(folder, bundle);
+        }
+        catch (IOException)
+        {
+            // Another process was first, or there is nowhere to move it: somebody tidied up, the disk is full.
+            if (Directory.Exists(folder)) Directory.Delete(folder, recursive: true);
+            return;
+        }
+
+        try
+        {
+            Empty(bundle);
         }
         catch (DirectoryNotFoundException)
         {
-            return; // another process was first
+            // somebody tidied up
         }
 
-        Empty(bundle);
+        RemoveUnwanted();
     }
 
     /// <summary>Whether a folder holds nothing.</summary>
@@ -113,12 +123,37 @@ internal sealed class SpareEntries : IDisposable
         RemoveLeft(_folder.Value.Path);
     }
 
+    private static (string, FileStream) Begin(string spare)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            Directory.CreateDirectory(spare);
+            var folder = Path.Combine(spare, Guid.NewGuid().ToString("n"));
+            try
+            {
+                var alive = new FileStream(LockOf(folder), FileMode.CreateNew, FileAccess.Write, FileShare.None); // the system frees a dead one's lock
+                if (File.Exists(LockOf(folder)))
+                {
+                    Directory.CreateDirectory(folder);
+                    return (folder, alive);
+                }
+
+                alive.Dispose();
+            }
+            catch (IOException) when (attempt < 10)
+            {
+                // another process took it for a dead one's before it was locked
+            }
+        }
+    }
+
     private string Next() => Path.Combine(_folder.Value.Path, Interlocked.Increment(ref _next).ToString(CultureInfo.InvariantCulture));
 
     private void Empty(string folder)
     {
         var files = new List<string>();
-        foreach (var entry in new DirectoryInfo(folder).GetFileSystemInfos())
+        var entries = new DirectoryInfo(folder).GetFileSystemInfos();
+        foreach (var entry in entries)
         {
             if (entry is DirectoryInfo)
             {
@@ -126,7 +161,7 @@ internal sealed class SpareEntries : IDisposable
                 Directory.Move(entry.FullName, inner);
                 Empty(inner);
             }
-            else if (_files.Count < Math.Min(MostFiles, Interlocked.Read(ref _made)) && Truncate(entry.FullName))
+            else if (Volatile.Read(ref _kept) + files.Count < Math.Min(MostFiles, Interlocked.Read(ref _made)) && Truncate(entry.FullName))
             {
                 files.Add(entry.FullName);
             }
@@ -136,9 +171,59 @@ internal sealed class SpareEntries : IDisposable
             }
         }
 
-        var bundle = new Bundle(folder, files.Count);
+        var bundle = new Bundle(folder, files.Count, large: entries.Length > MostEntries);
+        Interlocked.Add(ref _kept, files.Count);
         foreach (var file in files) _files.Push((bundle, file));
-        if (files.Count == 0) _folders.Enqueue(folder);
+        if (files.Count == 0) Keep(bundle);
+    }
+
+    private void Keep(Bundle emptied)
+    {
+        if (emptied.Large) _unwanted.Enqueue(emptied.Path);
+        else Keep(emptied.Path);
+    }
+
+    private void Keep(string folder)
+    {
+        if (Interlocked.Increment(ref _keptFolders) <= Interlocked.Read(ref _madeFolders))
+        {
+            _folders.Enqueue(folder);
+            return;
+        }
+
+        Interlocked.Decrement(ref _keptFolders);
+        _unwanted.Enqueue(folder);
+    }
+
+    private void RemoveUnwanted()
+    {
+        for (var left = _unwanted.Count; left > 0 && _unwanted.TryDequeue(out var folder); left--)
+        {
+            try
+            {
+                Directory.Delete(folder);
+            }
+            catch (DirectoryNotFoundException)
+            {
+                // somebody tidied up
+            }
+            catch (IOException)
+            {
+                _unwanted.Enqueue(folder); // its last file is being written
+            }
+        }
+    }
+
+    private static void Remove(string file)
+    {
+        try
+        {
+            File.Delete(file);
+        }
+        catch (DirectoryNotFoundException)
+        {
+            // with its folder
+        }
     }
 
     // Not if somebody reads it: he reads on what was there.
@@ -156,14 +241,16 @@ internal sealed class SpareEntries : IDisposable
         }
     }
 
-    private static string LockOf(string folder) => folder + ".lock";
+    private static string LockOf(string folder) => folder + Lock;
+
+    private static string FolderOf(string entry) => entry.EndsWith(Lock, StringComparison.Ordinal) ? entry[..^Lock.Length] : entry;
 
     private static void RemoveLeft(string left)
     {
         try
         {
-            using var held = new FileStream(LockOf(left), FileMode.Open, FileAccess.Write, FileShare.None);
-            Directory.Delete(left, recursive: true);
+            using var held = new FileStream(LockOf(left), FileMode.OpenOrCreate, FileAccess.Write, FileShare.None);
+            if (Directory.Exists(left)) Directory.Delete(left, recursive: true);
             File.Delete(LockOf(left));
         }
         catch (IOException)
@@ -173,11 +260,13 @@ internal sealed class SpareEntries : IDisposable
     }
 
     /// <summary>A deleted folder, whose files are taken one by one before it is taken itself.</summary>
-    private sealed class Bundle(string path, int files)
+    private sealed class Bundle(string path, int files, bool large)
     {
         private int _files = files;
 
         public string Path => path;
+
+        public bool Large => large;
 
         /// <summary>Says whether it was the last.</summary>
         public bool TookOne() => Interlocked.Decrement(ref _files) == 0;
