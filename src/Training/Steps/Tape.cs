@@ -9,6 +9,9 @@ namespace FedRLora.Training.Steps;
 /// </summary>
 internal sealed class Tape(Workspace workspace) : IDisposable
 {
+    // Up to here the calls of a product for each member cost more than a result of its own and one more sum.
+    private const long FewRows = 128;
+
     private readonly List<Entry> _entries = [];
     private readonly HashSet<Tensor> _tracked = new(ReferenceEqualityComparer.Instance);
     private readonly Dictionary<Tensor, Gradient> _gradients = new(ReferenceEqualityComparer.Instance);
@@ -120,6 +123,14 @@ internal sealed class Tape(Workspace workspace) : IDisposable
         if (right.dim() == 2) right = right.unsqueeze(0);
         var (members, beta) = (right.shape[0], keeps ? 1 : 0);
         var rows = left.shape[0] / members;
+        if (members > 1 && rows <= FewRows)
+        {
+            var product = left.view(members, rows, -1).bmm(right).view(target.shape);
+            if (keeps) target.add_(product);
+            else target.copy_(product);
+            return;
+        }
+
         for (var member = 0L; member < members; member++)
             target.narrow(0, member * rows, rows).addmm_(left.narrow(0, member * rows, rows), right[member], beta, 1);
     }

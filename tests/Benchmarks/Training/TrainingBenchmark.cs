@@ -1,5 +1,7 @@
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Training;
 using FedRLora.Training.Data;
 using FedRLora.Training.Models;
 using static TorchSharp.torch;
@@ -24,6 +26,7 @@ internal static class TrainingBenchmark
     /// <param name="args">Parts, and <c>--threads</c>, <c>--device</c>, <c>--runs</c>.</param>
     public static async Task RunAsync(string[] args)
     {
+        RuntimeHelpers.RunModuleConstructor(typeof(LocalTrainer).Module.ModuleHandle); // threads wait as in the product, for all contenders
         var (settings, parts) = Settings.Of(args);
         set_num_threads(settings.Threads);
         if (parts is ["measure", var what, var clients])
