@@ -198,8 +198,6 @@ internal sealed class StackSlice(AdapterStack stack, int first, int count, IRead
 {
     private List<(LayerMasks Masks, Tensor[] States)>? _masksBefore;
 
-    public int Count => count;
-
     /// <summary>Whether a module has an adapter.</summary>
     public bool IsAdapted(string module) => stack.Members[0].Layers.ContainsKey(module);
 
