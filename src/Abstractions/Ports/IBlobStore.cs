@@ -20,6 +20,21 @@ public sealed record WriteCondition(string? IfMatch, bool IfNoneMatch)
 /// <summary>The condition of a write did not hold; nothing was written.</summary>
 public sealed class BlobConflictException(string key) : Exception($"Blob {key} was changed by somebody else.");
 
+/// <summary>
+/// A store cannot be used now: it does not answer within its budget of retries, refuses the credentials, or has no room. The same
+/// call may succeed later; nothing was torn.
+/// </summary>
+[GenerateSerializer, Alias("fedrlora.store-unavailable")]
+public sealed class StoreUnavailableException : IOException
+{
+    /// <param name="message">Which store, what it said, and what to do.</param>
+    /// <param name="innerException">What the store said.</param>
+    public StoreUnavailableException(string message, Exception? innerException = null)
+        : base(message, innerException)
+    {
+    }
+}
+
 /// <summary>What a write left behind.</summary>
 /// <param name="Ref">Key, digest and size.</param>
 /// <param name="ETag">Version for the next conditional write.</param>
