@@ -8,6 +8,15 @@ public static class Keys
     /// <summary>Key of the one jobs grain.</summary>
     public const string Jobs = "jobs";
 
+    /// <summary>Last part of a manifest's key.</summary>
+    public const string ManifestName = "manifest.json";
+
+    /// <summary>Last part of a shared state's key.</summary>
+    public const string SharedName = "shared.safetensors";
+
+    /// <summary>Last part of a server optimizer state's key.</summary>
+    public const string ServerOptimizerName = "server-optimizer.safetensors";
+
     /// <summary>Grain key of a site's part of a job.</summary>
     public static string Site(string job, string site) => $"{job}/{site}";
 
@@ -32,6 +41,15 @@ public static class Keys
     /// <summary>The plan's text.</summary>
     public static string Plan(string job) => $"jobs/{job}/plan.yaml";
 
+    /// <summary>The plan's text after an extension, the first of which is 1.</summary>
+    public static string Extension(string job, int extension) => string.Create(CultureInfo.InvariantCulture, $"jobs/{job}/extensions/{extension}.yaml");
+
+    /// <summary>Prefix of the extended plans.</summary>
+    public static string Extensions(string job) => $"jobs/{job}/extensions/";
+
+    /// <summary>A copy of a blob of the round that a fork starts from.</summary>
+    public static string Origin(string job, string name) => $"jobs/{job}/origin/{name}";
+
     /// <summary>The engine fingerprint.</summary>
     public static string Fingerprint(string job) => $"jobs/{job}/fingerprint.json";
 
@@ -45,13 +63,13 @@ public static class Keys
     public static string Timing(string job, int round) => Round(job, round, "timing.json");
 
     /// <summary>A round's manifest.</summary>
-    public static string Manifest(string job, int round) => Round(job, round, "manifest.json");
+    public static string Manifest(string job, int round) => Round(job, round, ManifestName);
 
     /// <summary>A round's shared state.</summary>
-    public static string Shared(string job, int round) => Round(job, round, "shared.safetensors");
+    public static string Shared(string job, int round) => Round(job, round, SharedName);
 
     /// <summary>A round's server optimizer state.</summary>
-    public static string ServerOptimizer(string job, int round) => Round(job, round, "server-optimizer.safetensors");
+    public static string ServerOptimizer(string job, int round) => Round(job, round, ServerOptimizerName);
 
     /// <summary>Prefix of what an attempt wrote; deleted after the commit, beside the next round.</summary>
     public static string Attempt(string job, int round, int attempt) => Round(job, round, string.Create(CultureInfo.InvariantCulture, $"{attempt}/"));

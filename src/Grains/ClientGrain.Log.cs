@@ -13,4 +13,10 @@ internal sealed partial class ClientGrain
 
     [LoggerMessage(303, LogLevel.Warning, "The report of client {Client} for round {Round} was not delivered; it is sent again when asked for")]
     private partial void LogReportLost(string client, int round, Exception exception);
+
+    [LoggerMessage(304, LogLevel.Warning, "Client {Client} tries round {Round} again ({Retry}): {Reason}")]
+    private partial void LogTriesAgain(string client, int round, int retry, string reason);
+
+    [LoggerMessage(305, LogLevel.Warning, "Client {Client} cannot use a store in round {Round}: {Reason}")]
+    private partial void LogStoreAway(string client, int round, string reason);
 }

@@ -17,13 +17,11 @@ namespace FedRLora.Grains;
 /// that finished work is found again after a restart and answered with the same report.
 /// </summary>
 [OnItsSite]
-internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, SiloCache cache, SiloIdentity silo, ILogger<ClientGrain> logger) : Grain, IClientGrain, IDisposable
+internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, SiloCache cache, SiloIdentity silo, TimeProvider time, ILogger<ClientGrain> logger) : Grain, IClientGrain, IDisposable
 {
     private const int MostRoundsForgotten = 8;
     private readonly ConcurrentDictionary<string, int> _forgotten = new(StringComparer.Ordinal); // by client: the round before which nothing is left
-    private (int, int, RoundPhase) _current = (-1, -1, RoundPhase.Train);
-    private CancellationTokenSource? _stop;
-    private IReadOnlyList<ClientReport>? _finished;
+    private readonly Dictionary<RoundPhase, Work> _work = []; // the latest of each phase
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
@@ -34,48 +32,68 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
 
     public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken) => CancelAsync(cancellationToken);
 
-    public void Dispose() => _stop?.Dispose();
+    public void Dispose() => StopAll();
 
-    public async Task AcceptAsync(SiteAssignment assignment, CancellationToken cancellationToken = default)
+    public Task AcceptAsync(SiteAssignment assignment, CancellationToken cancellationToken = default)
     {
-        var order = assignment.Order.CompareTo(_current);
+        // In synchronous rounds later work replaces all earlier work, in buffered ones training goes on beside scoring.
+        var rivals = _work.Values.Where(work => !assignment.Concurrent || work.Order.Phase == assignment.Phase).ToList();
+        var order = rivals.Count == 0 ? 1 : assignment.Order.CompareTo(rivals.Max(static work => work.Order));
         if (order > 0)
         {
-            await CancelAsync(cancellationToken);
-            _current = assignment.Order;
-            _finished = null;
-            _stop = new CancellationTokenSource();
-            _ = WorkAsync(assignment, _stop.Token);
+            foreach (var rival in rivals) Stop(rival);
+            var work = new Work(assignment.Order);
+            _work[assignment.Phase] = work;
+            _ = DoAsync(assignment, work);
         }
-        else if (order == 0 && _finished is { } reports)
+        else if (order == 0 && _work[assignment.Phase].Finished is { } reports)
         {
             _ = SendAsync(assignment.JobId, reports); // sent again, trained once; not awaited: the site may be waiting for this call
         }
+
+        return Task.CompletedTask;
     }
 
-    public async Task CancelAsync(CancellationToken cancellationToken = default)
+    public Task CancelAsync(CancellationToken cancellationToken = default)
     {
-        if (_stop is not { } stop) return;
-        _stop = null;
-        _current = (-1, -1, RoundPhase.Train); // the same work may be asked for again
-        await stop.CancelAsync();
-        stop.Dispose();
+        StopAll(); // the same work may be asked for again
+        return Task.CompletedTask;
     }
 
-    private async Task WorkAsync(SiteAssignment assignment, CancellationToken stopped)
+    private void StopAll()
     {
-        IReadOnlyList<ClientReport> reports;
+        foreach (var work in _work.Values.ToList()) Stop(work);
+    }
+
+    private void Stop(Work work)
+    {
+        _work.Remove(work.Order.Phase);
+        work.Stop.Cancel();
+        work.Stop.Dispose();
+    }
+
+    private async Task DoAsync(SiteAssignment assignment, Work work)
+    {
+        var stopped = work.Stop.Token;
+        var again = false;
+        IReadOnlyList<ClientReport> reports = [];
         DelayDeactivation(Timeout.InfiniteTimeSpan); // nobody may call for as long as the work takes
         try
         {
             using var turn = await cache.TurnAsync(stopped);
             LogStarted(assignment.Phase, assignment.Round, assignment.Attempt, assignment.Members[0].ClientId, silo.Name, Keys.SiteOf(this.GetPrimaryKeyString()));
             // Off the grain scheduler as a whole: it touches no field that is not made for it.
-            reports = await Task.Run(() => assignment.Phase == RoundPhase.Train ? TrainAsync(assignment, stopped) : EvaluateAsync(assignment, stopped), stopped);
+            reports = await Task.Run(() => TryAsync(assignment, stopped), stopped);
         }
         catch (OperationCanceledException)
         {
-            return; // replaced by later work, or the silo is going down; the coordinator asks again
+            again = true; // replaced by later work, or the silo is going down; the coordinator asks again
+        }
+        catch (StoreUnavailableException e)
+        {
+            again = true; // no failure of the client: the job waits until the store is there again
+            LogStoreAway(assignment.Members[0].ClientId, assignment.Round, e.Message);
+            reports = assignment.Members.Select(member => Report(assignment, member.ClientId) with { StoreTrouble = e.Message.ReplaceLineEndings(" ") }).ToArray();
         }
         catch (Exception e)
         {
@@ -84,14 +102,36 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
             reports = assignment.Members.Select(member => Failed(assignment, member.ClientId, e.Message)).ToArray();
         }
 
-        finally
-        {
-            DelayDeactivation(TimeSpan.FromSeconds(-1));
-        }
+        var isCurrent = _work.GetValueOrDefault(assignment.Phase) == work;
+        if (isCurrent && again) Stop(work);
+        else work.Finished = reports;
+        if (_work.Values.All(static one => one.Finished is not null)) DelayDeactivation(TimeSpan.FromSeconds(-1));
+        if (isCurrent && reports.Count > 0) await SendAsync(assignment.JobId, reports);
+    }
 
-        if (stopped.IsCancellationRequested) return;
-        _finished = reports;
-        await SendAsync(assignment.JobId, reports);
+    /// <summary>Does the work, and again by itself as often as the plan says where it failed for a reason that may pass.</summary>
+    private async Task<IReadOnlyList<ClientReport>> TryAsync(SiteAssignment assignment, CancellationToken stopped)
+    {
+        var retries = (await cache.PlanAsync(assignment.Plan, stopped)).Plan.Strategy.ClientRetries;
+        for (var retry = 1; ; retry++)
+        {
+            try
+            {
+                return await (assignment.Phase == RoundPhase.Train ? TrainAsync(assignment, stopped) : EvaluateAsync(assignment, stopped));
+            }
+            catch (Exception e) when (retry <= retries && e is not (OperationCanceledException or StoreUnavailableException or BadInputException or CorruptBlobException))
+            {
+                LogTriesAgain(assignment.Members[0].ClientId, assignment.Round, retry, e.Message);
+                await Task.Delay(Backoff(assignment, retry), time, stopped);
+            }
+        }
+    }
+
+    /// <summary>A quarter of a second, doubled each time, and up to as much again so that clients do not come back together.</summary>
+    private static TimeSpan Backoff(SiteAssignment assignment, int retry)
+    {
+        var jitter = Seed.For(0, assignment.Round, assignment.Members[0].ClientId, string.Create(CultureInfo.InvariantCulture, $"retry/{retry}")) / (double)ulong.MaxValue;
+        return TimeSpan.FromSeconds(0.25 * (1 << (retry - 1)) * (1 + jitter));
     }
 
     private async Task<IReadOnlyList<ClientReport>> TrainAsync(SiteAssignment assignment, CancellationToken stopped)
@@ -222,6 +262,15 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
 
     private static ClientReport Failed(SiteAssignment assignment, string client, string failure) =>
         Report(assignment, client) with { Failure = failure.ReplaceLineEndings(" ") };
+
+    private sealed class Work((int Round, int Attempt, RoundPhase Phase) order)
+    {
+        public (int Round, int Attempt, RoundPhase Phase) Order => order;
+
+        public CancellationTokenSource Stop { get; } = new();
+
+        public IReadOnlyList<ClientReport>? Finished { get; set; }
+    }
 
     private static ClientScore ScoreOf(EvaluationResult result) =>
         new() { Metric = result.Metric, Value = result.Score, Loss = result.Loss, Rows = result.Rows, MajorityShare = result.MajorityShare };

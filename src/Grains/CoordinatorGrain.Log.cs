@@ -40,4 +40,16 @@ internal sealed partial class CoordinatorGrain
 
     [LoggerMessage(112, LogLevel.Warning, "Job {Job}: updates of a committed round are left until the job starts again")]
     private partial void LogUpdatesLeft(string job, Exception exception);
+
+    [LoggerMessage(113, LogLevel.Warning, "Job {Job} waits to be resumed: {Reason}")]
+    private partial void LogHeld(string job, string reason);
+
+    [LoggerMessage(114, LogLevel.Warning, "Job {Job}: committed rounds cannot be read now: {Reason}")]
+    private partial void LogStoreAway(string job, string reason);
+
+    [LoggerMessage(115, LogLevel.Information, "Job {Job} begins where round {Round} of job {Source} ended")]
+    private partial void LogForked(string job, string source, int round);
+
+    [LoggerMessage(116, LogLevel.Information, "Job {Job} is extended from {Before} to {Rounds} rounds")]
+    private partial void LogExtended(string job, int before, int rounds);
 }

@@ -19,6 +19,9 @@ public sealed class JobNotes
 {
     /// <summary>The open round.</summary>
     public RoundState State { get; set; } = RoundState.Initial;
+
+    /// <summary>The plan it was opened under; null in notes that never saw an extension.</summary>
+    public string? PlanSha256 { get; set; }
 }
 
 /// <summary>
@@ -42,12 +45,16 @@ internal sealed partial class CoordinatorGrain(
     private Task _forgetting = Task.CompletedTask; // goes on beside the next round
     private int _heard;
     private int _heardAtLastTick;
+    private string? _storeTrouble; // why nothing goes on until somebody resumes; not persisted, since there is nowhere to
+    private (int Round, int Attempt) _sent = (-1, -1); // whose training was first sent by this activation, and when
+    private (int Round, int Attempt) _inherited = (-1, -1); // opened by an earlier activation: nobody knows when
+    private long _sentAt;
 
     private string Job => this.GetPrimaryKeyString();
 
     public override async Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        if (await stores.Job.ReadBytesAsync(Keys.Plan(Job), cancellationToken) is { } yaml) await OpenAsync(yaml, resume: false, cancellationToken);
+        if (await StoredPlans.NewestAsync(stores.Job, Job, cancellationToken) is { } plan) await OpenAsync(plan.Blob, cancellationToken);
     }
 
     public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
@@ -61,24 +68,49 @@ internal sealed partial class CoordinatorGrain(
     public async Task SubmitAsync(string planYaml, CancellationToken cancellationToken = default)
     {
         Identifiers.Check("run", Job);
-        var yaml = Encoding.UTF8.GetBytes(planYaml);
-        if (_job is { } open)
-        {
-            if (RoundManifest.Digest(yaml) != open.PlanBlob.Sha256) throw new BadInputException($"Run {Job} exists with another plan; submit under another name.");
-            if (_held is not null || _state.Phase is Phase.Finished or Phase.Failed or Phase.Cancelled)
-                throw new BadInputException($"Run {Job} is over ({_state.Phase.ToString().ToLowerInvariant()} in round {_state.Round}); resume it, or submit under another name.");
-            await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
-            return;
-        }
+        if (await IsThereAsync(planYaml, cancellationToken)) return;
+        await BeginAsync(planYaml, PlanReader.Require(planYaml, "plan.yaml"), cancellationToken);
+    }
 
+    public async Task ForkAsync(string source, int round, string planYaml, CancellationToken cancellationToken = default)
+    {
+        Identifiers.Check("run", Job);
+        Identifiers.Check("run", source);
+        if (await IsThereAsync(planYaml, cancellationToken)) return;
         var plan = PlanReader.Require(planYaml, "plan.yaml");
-        var fingerprint = await trainer.FingerprintAsync(plan, cancellationToken);
-        await trainer.InitialSharedAsync(plan, cancellationToken); // an unusable model or adapter is the submitter's to hear
-        await stores.Job.WriteBytesAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(fingerprint), WriteCondition.Any, cancellationToken);
-        await stores.Job.WriteBytesAsync(Keys.Plan(Job), yaml, WriteCondition.Any, cancellationToken);
-        await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
-        LogSubmitted(Job, plan.Name, plan.Clients.Count, plan.Strategy.Rounds);
-        await OpenAsync(yaml, resume: false, cancellationToken);
+        var manifest = await Fork.CheckAsync(stores.Job, source, round, plan, cancellationToken);
+        var owners = manifest.Clients.Where(static client => client.Head is not null).ToDictionary(static client => client.Id, StringComparer.Ordinal);
+        foreach (var site in plan.Clients.Where(client => owners.ContainsKey(client.Id)).GroupBy(static client => client.Site).OrderBy(static site => site.Key, StringComparer.Ordinal))
+            await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(Job, site.Key)).AdoptAsync(source, site.Select(client => owners[client.Id]).ToArray(), cancellationToken);
+        await Fork.CopySharedAsync(stores.Job, source, manifest, stores.Job, Job, cancellationToken);
+        LogForked(Job, source, round);
+        await BeginAsync(planYaml, plan, cancellationToken);
+    }
+
+    public async Task ExtendAsync(string planYaml, CancellationToken cancellationToken = default)
+    {
+        var job = _job ?? throw new BadInputException($"There is no run {Job} in this store.");
+        var plan = PlanReader.Require(planYaml, "plan.yaml");
+        if (plan.Strategy.Rounds <= job.Plan.Strategy.Rounds) throw new BadInputException($"Run {Job} has {job.Plan.Strategy.Rounds} rounds already; extend it to more.");
+        if (PlanText.Of(plan with { Strategy = plan.Strategy with { Rounds = job.Plan.Strategy.Rounds } }) != PlanText.Of(job.Plan))
+            throw new BadInputException($"An extension changes strategy.rounds alone; fork run {Job} to change more.");
+        var newest = await StoredPlans.NewestAsync(stores.Job, Job, cancellationToken) ?? throw new CorruptBlobException($"{Keys.Plan(Job)} is missing.");
+        await stores.Job.WriteBytesAsync(Keys.Extension(Job, newest.Extensions + 1), Encoding.UTF8.GetBytes(planYaml), WriteCondition.Absent, cancellationToken);
+        LogExtended(Job, job.Plan.Strategy.Rounds, plan.Strategy.Rounds);
+        if (_state.Phase == Phase.Finished || !IsStopped) await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
+        await _stopping.CancelAsync(); // the next activation opens the round again under the new plan
+        DeactivateOnIdle();
+    }
+
+    public async Task<string?> GetPlanAsync(CancellationToken cancellationToken = default) =>
+        _job is { } job ? Encoding.UTF8.GetString(await stores.Job.ReadBytesAsync(job.PlanBlob, cancellationToken)) : null;
+
+    public Task PauseAsync(CancellationToken cancellationToken = default)
+    {
+        if (_job is null) throw new BadInputException($"There is no run {Job} in this store.");
+        if (_state.Phase is Phase.Finished or Phase.Failed or Phase.Cancelled) throw new BadInputException($"Run {Job} is over ({NameOf(_state)}); there is nothing to pause.");
+        Post(new RoundEvent.Paused());
+        return Task.CompletedTask;
     }
 
     public async Task ResumeAsync(bool allowEngineChange, CancellationToken cancellationToken = default)
@@ -91,7 +123,14 @@ internal sealed partial class CoordinatorGrain(
             await stores.Job.WriteBytesAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(job.Engine), WriteCondition.Any, cancellationToken);
         }
 
-        if (_held is not null || _state.Phase is Phase.Failed or Phase.Cancelled)
+        if (_storeTrouble is not null)
+        {
+            await notes.ReadStateAsync(cancellationToken); // what the store holds counts, not what it was last asked to write
+            _state = notes.State.State;
+            _storeTrouble = null;
+            Post(await StartedAsync(job, resume: true, cancellationToken));
+        }
+        else if (_held is not null || _state.Phase is Phase.Failed or Phase.Cancelled or Phase.Paused)
         {
             _held = null;
             Post(await StartedAsync(job, resume: true, cancellationToken));
@@ -120,11 +159,12 @@ internal sealed partial class CoordinatorGrain(
 
     public Task ReportAsync(SiteReport report, CancellationToken cancellationToken = default)
     {
+        double? seconds = _sent == (_state.Round, _state.Attempt) ? time.GetElapsedTime(_sentAt).TotalSeconds : null;
         foreach (var client in report.Clients)
         {
             _heard++;
             Telemetry.Reports.Add(1, new("job", Job), new("phase", client.Phase.ToString()), new("outcome", client.Failure is null ? "ok" : "failed"));
-            Post(new RoundEvent.ClientReported(client));
+            Post(new RoundEvent.ClientReported(client, seconds));
         }
 
         return Task.CompletedTask;
@@ -136,30 +176,60 @@ internal sealed partial class CoordinatorGrain(
         var state = _shown;
         var rounds = new List<RoundSummary>();
         var most = Math.Max(1, ClientsInAnAnswer / job.Plan.Clients.Count);
-        for (var round = afterRound + 1; round <= state.Committed && rounds.Count < most; round++)
+        try
         {
-            var manifest = await job.Log.ManifestAsync(round, null, cancellationToken);
-            rounds.Add(new RoundSummary { Manifest = manifest, ManifestSha256 = RoundManifest.Digest(manifest.ToBytes()), Seconds = await job.Log.SecondsAsync(round, cancellationToken) });
+            for (var round = afterRound + 1; round <= state.Committed && rounds.Count < most; round++)
+            {
+                var manifest = await job.Log.ManifestAsync(round, null, cancellationToken);
+                rounds.Add(new RoundSummary { Manifest = manifest, ManifestSha256 = RoundManifest.Digest(manifest.ToBytes()), Seconds = await job.Log.SecondsAsync(round, cancellationToken) });
+            }
+        }
+        catch (StoreUnavailableException e)
+        {
+            LogStoreAway(Job, e.Message); // the caller learns where the job stands, and asks for these rounds again
         }
 
         var (reported, of) = job.Machine.Progress(state);
         return new JobProgress
         {
-            JobId = Job, Name = job.Plan.Name, Rounds = job.Plan.Strategy.Rounds, Round = state.Round, Attempt = state.Attempt, Reason = _held ?? state.Reason,
-            Status = _held is not null ? JobStatus.Failed : state.Phase switch { Phase.Finished => JobStatus.Finished, Phase.Failed => JobStatus.Failed, Phase.Cancelled => JobStatus.Cancelled, _ => JobStatus.Running },
+            JobId = Job, Name = job.Plan.Name, Rounds = job.Plan.Strategy.Rounds, Round = state.Round, Attempt = state.Attempt, Reason = _held ?? _storeTrouble ?? state.Reason,
+            Status = _held is not null ? JobStatus.Failed : _storeTrouble is not null ? JobStatus.Paused : StatusOf(state.Phase),
             Phase = NameOf(state.Phase), Reported = reported, Cohort = of, NewRounds = rounds,
         };
     }
 
-    private async Task OpenAsync(byte[] yaml, bool resume, CancellationToken cancellationToken)
+    // Whether the job was submitted with this plan already and is at work.
+    private async Task<bool> IsThereAsync(string planYaml, CancellationToken cancellationToken)
     {
-        var blob = new BlobRef(Keys.Plan(Job), RoundManifest.Digest(yaml), yaml.Length);
+        if (_job is not { } open) return false;
+        if (RoundManifest.Digest(Encoding.UTF8.GetBytes(planYaml)) != open.PlanBlob.Sha256) throw new BadInputException($"Run {Job} exists with another plan; submit under another name.");
+        if (IsStopped) throw new BadInputException($"Run {Job} is {NameOf(_state)} in round {_state.Round}; resume it, or submit under another name.");
+        await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
+        return true;
+    }
+
+    private async Task BeginAsync(string planYaml, FederationPlan plan, CancellationToken cancellationToken)
+    {
+        var fingerprint = await trainer.FingerprintAsync(plan, cancellationToken);
+        await trainer.InitialSharedAsync(plan, cancellationToken); // an unusable model or adapter is the submitter's to hear
+        await stores.Job.WriteBytesAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(fingerprint), WriteCondition.Any, cancellationToken);
+        var written = await stores.Job.WriteBytesAsync(Keys.Plan(Job), Encoding.UTF8.GetBytes(planYaml), WriteCondition.Any, cancellationToken);
+        await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
+        LogSubmitted(Job, plan.Name, plan.Clients.Count, plan.Strategy.Rounds);
+        await OpenAsync(written.Ref, cancellationToken);
+    }
+
+    private async Task OpenAsync(BlobRef blob, CancellationToken cancellationToken)
+    {
         var plan = await cache.PlanAsync(blob, cancellationToken);
         var engine = await trainer.FingerprintAsync(plan.Plan, cancellationToken);
         var before = EngineFingerprints.Read(await stores.Job.ReadBytesAsync(Keys.Fingerprint(Job), cancellationToken)) ?? engine;
         var job = new OpenJob(Job, plan, blob, stores.Job, cache, trainer, engine);
+        if (notes.State.PlanSha256 is { } noted && noted != blob.Sha256) notes.State.State = RoundState.Reopened(notes.State.State);
+        notes.State.PlanSha256 = blob.Sha256;
         _state = _shown = notes.State.State;
-        var started = await StartedAsync(job, resume, cancellationToken);
+        _inherited = (_state.Round, _state.Attempt);
+        var started = await StartedAsync(job, resume: false, cancellationToken);
         if (_state.Committed < started.LastRound) _shown = _state with { Committed = started.LastRound };
         _job = job;
         this.RegisterGrainTimer(static (grain, _) => grain.TickAsync(), this, new GrainTimerCreationOptions(settings.ResendAfter, settings.ResendAfter) { Interleave = true });
@@ -172,6 +242,15 @@ internal sealed partial class CoordinatorGrain(
 
     private Task<WrittenBlob> MarkAsync(byte[] mark, CancellationToken cancellationToken) => stores.Job.WriteBytesAsync(Keys.IndexOf(Job), mark, WriteCondition.Any, cancellationToken);
 
+    private bool IsStopped => _held is not null || _storeTrouble is not null || StatusOf(_state.Phase) != JobStatus.Running;
+
+    private static JobStatus StatusOf(Phase phase) => phase switch
+    {
+        Phase.Finished => JobStatus.Finished, Phase.Failed => JobStatus.Failed, Phase.Cancelled => JobStatus.Cancelled, Phase.Paused => JobStatus.Paused, _ => JobStatus.Running,
+    };
+
+    private static string NameOf(RoundState state) => StatusOf(state.Phase).ToString().ToLowerInvariant();
+
     private static string NameOf(Phase phase) => phase switch
     {
         Phase.Training => "train", Phase.Aggregating => "aggregate", Phase.Evaluating => "evaluate", Phase.Committing => "commit", _ => "idle",
@@ -181,7 +260,7 @@ internal sealed partial class CoordinatorGrain(
     {
         await job.ReadCommittedAsync(cancellationToken);
         _forgetting = ForgetUpdatesAsync(_forgetting, job.ForgetLeftUpdatesAsync); // an earlier activation may have died over it
-        return new RoundEvent.Started(job.Committed?.Round ?? -1, job.CommittedSha256, [], resume);
+        return new RoundEvent.Started(job.Committed?.Round ?? -1, job.CommittedSha256, [], resume, ClientStanding.Of(job.Committed));
     }
 
     private void Post(RoundEvent happened) => _events.Writer.TryWrite(happened);
@@ -202,7 +281,15 @@ internal sealed partial class CoordinatorGrain(
             {
                 batch.Clear();
                 while (_events.Reader.TryRead(out var happened)) batch.Add(happened);
-                await TakeAsync(job, batch, stopping);
+                if (_storeTrouble is not null) continue; // until somebody resumes the job
+                try
+                {
+                    await TakeAsync(job, batch, stopping);
+                }
+                catch (StoreUnavailableException e)
+                {
+                    await HoldAsync(job, e.Message, stopping);
+                }
             }
         }
         catch (OperationCanceledException) when (stopping.IsCancellationRequested)
@@ -233,6 +320,14 @@ internal sealed partial class CoordinatorGrain(
         }
     }
 
+    // Nothing can be written down, so nothing is: the notes in the store say where the job goes on.
+    private async Task HoldAsync(OpenJob job, string trouble, CancellationToken stopping)
+    {
+        LogHeld(Job, trouble);
+        _storeTrouble = trouble;
+        foreach (var site in job.Sites) await TryAsync(site, grain => grain.CancelAsync(stopping));
+    }
+
     private async Task TakeAsync(OpenJob job, IReadOnlyList<RoundEvent> happened, CancellationToken stopping)
     {
         (_state, var effects) = job.Machine.Next(_state, happened);
@@ -257,6 +352,11 @@ internal sealed partial class CoordinatorGrain(
                     static (armed, _) => { armed.Grain.Post(new RoundEvent.DeadlinePassed(armed.Deadline.Round, armed.Deadline.Attempt, armed.Deadline.Phase)); return Task.CompletedTask; },
                     (Grain: this, Deadline: deadline), new GrainTimerCreationOptions(deadline.After, Timeout.InfiniteTimeSpan) { KeepAlive = true, Interleave = true });
                 break;
+            case RoundEffect.ArmBudget budget:
+                this.RegisterGrainTimer(
+                    static (armed, _) => { armed.Grain.Post(new RoundEvent.BudgetPassed(armed.Budget.Round, armed.Budget.Attempt, armed.Budget.Seconds)); return Task.CompletedTask; },
+                    (Grain: this, Budget: budget), new GrainTimerCreationOptions(budget.After, Timeout.InfiniteTimeSpan) { KeepAlive = true, Interleave = true });
+                break;
             case RoundEffect.CloseAndAggregate close:
                 await AggregateAsync(job, close.Closed, stopping);
                 break;
@@ -265,6 +365,7 @@ internal sealed partial class CoordinatorGrain(
                 break;
             case RoundEffect.FinishJob:
                 await _forgetting;
+                await ForgetUpdatesAsync(Task.CompletedTask, job.ForgetAllUpdatesAsync);
                 LogFinished(Job, job.CommittedSha256 ?? "");
                 await MarkAsync(JobsGrain.Over.ToArray(), stopping);
                 if (job.Plan.Checkpoints.Export) await TryExportAsync(stopping);
@@ -294,10 +395,12 @@ internal sealed partial class CoordinatorGrain(
         }
 
         if (_roundStarted == 0) (_roundStarted, _roundStartedAt) = (time.GetTimestamp(), time.GetUtcNow());
+        if (send.Phase == RoundPhase.Train && _sent != (_state.Round, _state.Attempt) && _inherited != (_state.Round, _state.Attempt))
+            (_sent, _sentAt) = ((_state.Round, _state.Attempt), time.GetTimestamp());
         // An effect of a batch may have been overtaken by a later one: only who is still waited for is asked.
         var asked = job.Machine.Waiting(_state).Intersect(send.Clients, StringComparer.Ordinal).ToHashSet(StringComparer.Ordinal);
         var failed = false;
-        foreach (var (site, assignment) in job.Assignments(_state, send.Phase, asked))
+        foreach (var (site, assignment) in await job.AssignmentsAsync(_state, send.Phase, asked, stopping))
         {
             var reached = await TryAsync(site, grain => grain.AcceptAsync(assignment, stopping));
             if (!reached) Post(new RoundEvent.SiteLost(site));
@@ -357,8 +460,8 @@ internal sealed partial class CoordinatorGrain(
             LogCommitted(Job, round, sha256, seconds);
             Post(new RoundEvent.Committed(round, sha256));
             await _forgetting; // of the round before: at most one round's updates lie about
-            var attempts = _state.Attempt;
-            _forgetting = ForgetUpdatesAsync(Task.CompletedTask, token => job.ForgetUpdatesAsync(round, attempts, token));
+            var state = _state;
+            _forgetting = ForgetUpdatesAsync(Task.CompletedTask, token => job.ForgetUpdatesAsync(state, token));
         }
         catch (CommitConflictException e)
         {

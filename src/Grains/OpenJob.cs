@@ -12,6 +12,8 @@ namespace FedRLora.Grains;
 /// <summary>A job as a coordinator holds it in memory: the plan, the machine, and what is committed. Its methods do the I/O of the effects.</summary>
 internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IBlobStore store, SiloCache cache, ITrainer trainer, EngineFingerprint engine)
 {
+    private const int MostShared = 256;
+    private readonly SortedDictionary<int, BlobRef> _shared = []; // by the round that committed it
     private readonly string[] _scorers = [.. plan.Plan.Clients.Where(static client => client.Data.Test is not null).Select(static client => client.Id).Order(StringComparer.Ordinal)];
 
     public FederationPlan Plan => plan.Plan;
@@ -26,6 +28,9 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
 
     public RoundManifest? Committed { get; private set; }
 
+    /// <summary>What a fork starts from; null for any other job, and once its first round is committed.</summary>
+    public Origin? Origin { get; private set; }
+
     public string? CommittedSha256 { get; private set; }
 
     /// <summary>Every site of the plan, in site-id order.</summary>
@@ -35,19 +40,38 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     public async Task ReadCommittedAsync(CancellationToken cancellationToken)
     {
         var current = await Log.ReadAsync(cancellationToken);
-        Committed = current is null ? null : await Log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken);
+        Know(current is null ? null : await Log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken));
+        if (current is null) Origin = await Fork.OriginAsync(store, job, cancellationToken);
         CommittedSha256 = current?.ManifestSha256;
     }
 
     /// <summary>The work of a phase for each site that has someone to ask: its whole part of the cohort, and who of it is silent.</summary>
-    public IEnumerable<(string Site, SiteAssignment Assignment)> Assignments(RoundState state, RoundPhase phase, IReadOnlySet<string> asked)
+    public async Task<IReadOnlyList<(string Site, SiteAssignment Assignment)>> AssignmentsAsync(RoundState state, RoundPhase phase, IReadOnlySet<string> asked, CancellationToken cancellationToken)
     {
         var everyone = phase == RoundPhase.Train ? state.Cohort : _scorers;
-        foreach (var (site, assignment) in AssignmentBuilder.Build(Plan, job, planBlob, Committed, state, new RoundEffect.SendAssignments(phase, everyone)))
+        if (phase == RoundPhase.Train)
         {
-            string[] pending = [.. assignment.Members.Select(static member => member.ClientId).Where(asked.Contains)];
-            if (pending.Length > 0) yield return (site, assignment with { Pending = pending });
+            foreach (var round in state.Carried.Values.Select(static work => work.Round - 1).Distinct()) await KnowSharedAsync(round, cancellationToken);
         }
+
+        var assignments = AssignmentBuilder.Build(Plan, job, planBlob, Committed ?? Origin?.Manifest, round => _shared[round], state, new RoundEffect.SendAssignments(phase, everyone));
+        return [.. assignments.Select(one => (one.Site, one.Assignment with { Pending = one.Assignment.Members.Select(static member => member.ClientId).Where(asked.Contains).ToArray() }))
+            .Where(static one => one.Item2.Pending!.Count > 0)];
+    }
+
+    // Shared states that clients at work began from; a buffered round needs those of some rounds before.
+    private async Task KnowSharedAsync(int round, CancellationToken cancellationToken)
+    {
+        if (_shared.ContainsKey(round)) return;
+        var manifest = await Log.ManifestAsync(round, null, cancellationToken);
+        _shared[round] = manifest.Shared.At(Keys.Shared(job, round));
+    }
+
+    private void Know(RoundManifest? committed)
+    {
+        Committed = committed;
+        if (committed is not null) _shared[committed.Round] = committed.Shared.At(Keys.Shared(job, committed.Round));
+        while (_shared.Count > MostShared) _shared.Remove(_shared.Keys.First());
     }
 
     /// <summary>Every client with the head it owns, by site: what an export is made from.</summary>
@@ -68,7 +92,12 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     {
         AdapterState shared, optimizer = AdapterState.Empty;
         double? coherence = null;
-        if (state.Round == 0)
+        if (state.Round == 0 && Origin is { } origin)
+        {
+            shared = await store.ReadStateAsync(origin.Manifest.Shared.At(Keys.Origin(job, Keys.SharedName)), cancellationToken);
+            if (origin.Manifest.ServerOptimizer is { } kept) optimizer = await store.ReadStateAsync(kept.At(Keys.Origin(job, Keys.ServerOptimizerName)), cancellationToken);
+        }
+        else if (state.Round == 0)
         {
             shared = await trainer.InitialSharedAsync(Plan, cancellationToken);
         }
@@ -76,7 +105,8 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         {
             var before = await cache.SharedAsync(Committed!.Shared.At(Keys.Shared(job, Committed.Round)), cancellationToken);
             var remembered = Committed.ServerOptimizer is { } digest ? await store.ReadStateAsync(digest.At(Keys.ServerOptimizer(job, Committed.Round)), cancellationToken) : null;
-            var aggregate = await CohortAggregator.RunAsync(Plan, before, remembered, closed, state.Reports, (client, last, token) => ReadUpdateAsync(state, client, last, token), cancellationToken);
+            var aggregate = await CohortAggregator.RunAsync(Plan, before, remembered, closed, state.Reports, (client, last, token) => ReadUpdateAsync(state, client, last, token),
+                Weights.Staleness(state, closed), cancellationToken);
             if (aggregate.Refused.Count > 0) return new RoundEvent.AggregationRefused(state.Round, state.Attempt, aggregate.Refused);
             (shared, optimizer, coherence) = (aggregate.Shared!, aggregate.ServerOptimizer ?? AdapterState.Empty, aggregate.Coherence);
         }
@@ -94,34 +124,60 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     /// <summary>Writes the manifest and commits it; its blobs are written.</summary>
     public async Task<string> CommitAsync(RoundState state, CancellationToken cancellationToken)
     {
-        var manifest = ManifestBuilder.Build(Plan, planBlob.Sha256, Committed, state) with { Engine = engine.Text };
+        var manifest = ManifestBuilder.Build(Plan, planBlob.Sha256, Committed, state, Origin) with { Engine = engine.Text };
         CommittedSha256 = await Log.CommitAsync(manifest, cancellationToken);
-        Committed = manifest;
+        Know(manifest);
         return CommittedSha256;
     }
 
-    /// <summary>Deletes the updates of a committed round.</summary>
-    public Task ForgetUpdatesAsync(int round, int lastAttempt, CancellationToken cancellationToken) => Task.Run(async () =>
+    /// <summary>Deletes the updates of a round that was just committed; <paramref name="state"/> is what it was committed from.</summary>
+    public Task ForgetUpdatesAsync(RoundState state, CancellationToken cancellationToken) => Task.Run(async () =>
     {
-        for (var attempt = 1; attempt <= lastAttempt; attempt++) await store.DeleteAllAsync(Keys.Attempt(job, round, attempt), cancellationToken);
+        if (IsBuffered)
+        {
+            foreach (var client in state.Reports.Keys) await store.DeleteAsync(UpdateOf(state, client), cancellationToken); // others are at work beside them
+            return;
+        }
+
+        for (var attempt = 1; attempt <= state.Attempt; attempt++) await store.DeleteAllAsync(Keys.Attempt(job, state.Round, attempt), cancellationToken);
     }, cancellationToken);
 
-    /// <summary>Deletes what is left of the updates of the last two committed rounds: later ones may still be asked for, earlier ones were deleted.</summary>
+    /// <summary>Deletes every update of a job that is over.</summary>
+    public async Task ForgetAllUpdatesAsync(CancellationToken cancellationToken)
+    {
+        if (!IsBuffered || Committed is not { Round: var last }) return; // a synchronous round leaves none
+        for (var round = 1; round <= last; round++) await ForgetAttemptsAsync(round, cancellationToken);
+    }
+
+    /// <summary>
+    /// Deletes what is left of the updates of the last two committed rounds: later ones may still be asked for, earlier ones were
+    /// deleted. In buffered rounds any may be asked for until the job is over.
+    /// </summary>
     public Task ForgetLeftUpdatesAsync(CancellationToken cancellationToken) => Task.Run(async () =>
     {
-        if (Committed is not { Round: var last }) return;
-        for (var round = Math.Max(1, last - 1); round <= last; round++)
-        {
-            var prefix = Keys.Round(job, round);
-            var left = new SortedSet<int>();
-            await foreach (var key in store.ListAsync(prefix, cancellationToken))
-            {
-                if (key.IndexOf('/', prefix.Length) is var end and >= 0 && int.TryParse(key.AsSpan(prefix.Length, end - prefix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var attempt)) left.Add(attempt);
-            }
-
-            foreach (var attempt in left) await store.DeleteAllAsync(Keys.Attempt(job, round, attempt), cancellationToken);
-        }
+        if (IsBuffered || Committed is not { Round: var last }) return;
+        for (var round = Math.Max(1, last - 1); round <= last; round++) await ForgetAttemptsAsync(round, cancellationToken);
     }, cancellationToken);
+
+    private bool IsBuffered => Plan.Strategy.Trigger.Rule == TriggerRule.Buffered;
+
+    private async Task ForgetAttemptsAsync(int round, CancellationToken cancellationToken)
+    {
+        var prefix = Keys.Round(job, round);
+        var left = new SortedSet<int>();
+        await foreach (var key in store.ListAsync(prefix, cancellationToken))
+        {
+            if (key.IndexOf('/', prefix.Length) is var end and >= 0 && int.TryParse(key.AsSpan(prefix.Length, end - prefix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var attempt)) left.Add(attempt);
+        }
+
+        foreach (var attempt in left) await store.DeleteAllAsync(Keys.Attempt(job, round, attempt), cancellationToken);
+    }
+
+    private string UpdateOf(RoundState state, string client)
+    {
+        var work = state.WorkOf(client);
+        return Keys.Update(job, work.Round, work.Attempt, client);
+    }
 
     private static readonly Dictionary<string, string> NoMetadata = [];
 
@@ -129,7 +185,7 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     {
         try
         {
-            return await store.ReadStateAsync(state.Reports[client].Update!.At(Keys.Update(job, state.Round, state.Attempt, client)), cancellationToken, last);
+            return await store.ReadStateAsync(state.Reports[client].Update!.At(UpdateOf(state, client)), cancellationToken, last);
         }
         catch (CorruptBlobException e)
         {

@@ -25,10 +25,14 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
 
     public Task AcceptAsync(SiteAssignment assignment, CancellationToken cancellationToken = default)
     {
-        var order = _current is { } current ? assignment.Order.CompareTo(current.Order) : 1;
-        if (order < 0) return Task.CompletedTask;
-        if (order > 0) _bundle.Clear();
-        _silent = assignment.Pending?.Count ?? assignment.Members.Count;
+        if (!assignment.Concurrent)
+        {
+            var order = _current is { } current ? assignment.Order.CompareTo(current.Order) : 1;
+            if (order < 0) return Task.CompletedTask;
+            if (order > 0) _bundle.Clear();
+            _silent = assignment.Pending?.Count ?? assignment.Members.Count;
+        }
+
         _current = assignment;
         _ = DispatchAsync(assignment);
         return Task.CompletedTask;
@@ -38,7 +42,7 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
     {
         foreach (var report in reports)
         {
-            if (_current is { } current && (report.Round, report.Attempt, report.Phase) != current.Order) continue; // of work that was replaced
+            if (_current is { Concurrent: false } current && (report.Round, report.Attempt, report.Phase) != current.Order) continue; // of work that was replaced
             _bundle.Add(report);
             _silent--;
         }
@@ -51,8 +55,16 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
     public async Task CancelAsync(CancellationToken cancellationToken = default)
     {
         if (_current is not { } assignment) return;
+        _current = null; // the same work may be asked for again, and what still comes is of nobody's interest
+        _bundle.Clear();
         foreach (var group in await GroupsAsync(assignment))
             await ClientOf(assignment, group).CancelAsync(cancellationToken);
+    }
+
+    public Task AdoptAsync(string source, IReadOnlyList<ManifestClient> owners, CancellationToken cancellationToken = default)
+    {
+        var key = this.GetPrimaryKeyString();
+        return Fork.CopyOwnedAsync(stores.Site, source, owners, stores.Site, Keys.JobOf(key), Keys.SiteOf(key), cancellationToken);
     }
 
     public async Task<IReadOnlyDictionary<string, string>> ExportAsync(SiteAssignment committed, CancellationToken cancellationToken = default)
@@ -84,7 +96,7 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
             var groups = (await GroupsAsync(assignment)).Where(group => pending is null || group.Any(member => pending.Contains(member.ClientId)));
             foreach (var some in groups.Chunk(FanOut))
             {
-                if (!ReferenceEquals(_current, assignment)) return; // replaced meanwhile
+                if (!assignment.Concurrent && !ReferenceEquals(_current, assignment)) return; // replaced meanwhile
                 await Task.WhenAll(some.Select(group => ClientOf(assignment, group).AcceptAsync(assignment with { Members = group, Pending = null })));
             }
         }
@@ -108,20 +120,20 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
     {
         _flush?.Dispose();
         _flush = null;
-        if (_sending || _bundle.Count == 0 || _current is not { } current) return;
+        if (_sending || _bundle.Count == 0) return;
         _sending = true;
+        var (job, site) = (Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString())); // also where this activation has seen no assignment
         var sent = _bundle.ToArray();
         try
         {
-            var site = Keys.SiteOf(this.GetPrimaryKeyString());
-            await GrainFactory.GetGrain<ICoordinatorGrain>(current.JobId).ReportAsync(new SiteReport { Site = site, Clients = sent });
+            await GrainFactory.GetGrain<ICoordinatorGrain>(job).ReportAsync(new SiteReport { Site = site, Clients = sent });
             _failedToSend = false;
-            if (ReferenceEquals(_current, current)) _bundle.RemoveRange(0, sent.Length); // a newer assignment has emptied it already
+            if (_bundle.Count >= sent.Length && ReferenceEquals(_bundle[0], sent[0])) _bundle.RemoveRange(0, sent.Length); // a newer assignment may have emptied it
         }
         catch (Exception e) when (e is OrleansException or TimeoutException)
         {
             _failedToSend = true;
-            LogReportLost(current.JobId, Keys.SiteOf(this.GetPrimaryKeyString()), sent.Length, e);
+            LogReportLost(job, site, sent.Length, e);
         }
         finally
         {

@@ -44,7 +44,7 @@ public class ManifestBuilderTests
 
         var second = ManifestBuilder.Build(Plan, PlanSha256, first, state);
 
-        Assert.Equal(["Trained ", "Failed out of memory", "Failed NaN", "Late "], second.Clients.Select(client => $"{client.Outcome} {client.Reason}"));
+        Assert.Equal(["Trained ", "Failed out of memory", "Refused NaN", "Late "], second.Clients.Select(client => $"{client.Outcome} {client.Reason}"));
         Assert.Equal([2, 1, 1, 1], second.Clients.Select(client => client.HeadRound));
         Assert.Equal(first.Clients.Skip(1).Select(client => (client.Head, client.Optimizer)), second.Clients.Skip(1).Select(client => (client.Head, client.Optimizer)));
         Assert.Equal([1.0, 0, 0, 0], second.Clients.Select(client => client.Weight));
@@ -72,7 +72,7 @@ public class ManifestBuilderTests
     {
         var first = Round1("a", "b", "d");
         var state = Play(new RoundMachine(Plan), Started(first));
-        var sites = AssignmentBuilder.Build(Plan, "job", Blob("plan"), first, state, new RoundEffect.SendAssignments(RoundPhase.Train, ["a", "b", "c"]));
+        var sites = AssignmentBuilder.Build(Plan, "job", Blob("plan"), first, round => first.Shared is var shared ? new BlobRef(Keys.Shared("job", round), shared.Sha256, shared.SizeBytes) : null!, state, new RoundEffect.SendAssignments(RoundPhase.Train, ["a", "b", "c"]));
 
         Assert.Equal(["local", "west"], sites.Select(site => site.Site));
         Assert.Equal(Keys.Shared("job", 1), sites[0].Assignment.Shared.Key);
@@ -89,7 +89,7 @@ public class ManifestBuilderTests
         var first = Round1("a", "b", "d");
         var state = Play(new RoundMachine(Plan), Started(first), new RoundEvent.ClientReported(Trained(2, "b")),
             new RoundEvent.DeadlinePassed(2, 1, RoundPhase.Train), new RoundEvent.Aggregated(2, 1, Candidate(2)));
-        var sites = AssignmentBuilder.Build(Plan, "job", Blob("plan"), first, state, new RoundEffect.SendAssignments(RoundPhase.Evaluate, ["a", "b"]));
+        var sites = AssignmentBuilder.Build(Plan, "job", Blob("plan"), first, round => first.Shared is var shared ? new BlobRef(Keys.Shared("job", round), shared.Sha256, shared.SizeBytes) : null!, state, new RoundEffect.SendAssignments(RoundPhase.Evaluate, ["a", "b"]));
 
         Assert.Equal(Candidate(2).Shared, sites[0].Assignment.Shared);
         Assert.Equal(Keys.Head("job", "local", "a", 1), sites[0].Assignment.Members[0].Head!.Key);

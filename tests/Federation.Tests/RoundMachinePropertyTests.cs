@@ -8,6 +8,9 @@ namespace FedRLora.Federation.Tests;
 
 public class RoundMachinePropertyTests
 {
+    /// <summary>Random orders of events that a test goes through; <c>make soak</c> asks for more.</summary>
+    private static readonly int Orders = int.Parse(Environment.GetEnvironmentVariable("FEDRLORA_ORDERS") ?? "8000", System.Globalization.CultureInfo.InvariantCulture);
+
     private static readonly Gen<FederationPlan> Plans =
         from clients in Gen.Int[1, 6]
         from sites in Gen.Int[1, 3]
@@ -19,6 +22,13 @@ public class RoundMachinePropertyTests
         from attempts in Gen.Int[1, 4]
         from loss in Pick(SiteLoss.Wait, SiteLoss.Continue)
         from every in Gen.Int[1, 3]
+        from overselect in Pick(1.0, 1.5, 2.0)
+        from budget in Pick<TimeBudgetSpec?>(null, new TimeBudgetSpec { Factor = 1, AtLeast = TimeSpan.FromSeconds(2) })
+        from quarantine in Pick<QuarantineSpec?>(null, new QuarantineSpec { After = 1, Rounds = 1 }, new QuarantineSpec { After = 2 })
+        from buffered in Gen.Bool
+        from buffer in Gen.Int[1, 6]
+        from concurrency in Pick<int?>(null, 1, 3)
+        from stale in Pick<int?>(null, 0, 2)
         select Of([.. Enumerable.Range(0, clients).Select(i => Client($"c{i}", $"s{i % sites}", test: i >= untested))]) with
         {
             Evaluation = new EvaluationSpec { EveryRounds = every },
@@ -26,7 +36,10 @@ public class RoundMachinePropertyTests
             {
                 Rounds = rounds,
                 Quorum = quorum,
-                Selection = new SelectionSpec { Rule = SelectionRule.Uniform, Fraction = fraction },
+                Selection = buffered ? new() : new SelectionSpec { Rule = SelectionRule.Uniform, Fraction = fraction, Overselect = overselect },
+                Trigger = buffered ? new() { Rule = TriggerRule.Buffered, BufferSize = buffer, Concurrency = concurrency, MaxStaleness = stale } : new(),
+                TimeBudget = buffered ? null : budget,
+                Quarantine = quarantine,
                 Deadline = deadline,
                 MaxAttempts = attempts,
                 SiteLoss = loss,
@@ -40,7 +53,9 @@ public class RoundMachinePropertyTests
         from lostSite in Gen.Double[0, 0.1]
         from cancel in Gen.Double[0, 0.03]
         from deadline in Gen.Double[0, 0.1]
-        select new Faults { Crash = crash, Drop = drop, Duplicate = duplicate, LostSite = lostSite, Cancel = cancel, EarlyDeadline = deadline };
+        from budget in Gen.Double[0, 0.1]
+        from pause in Gen.Double[0, 0.02]
+        select new Faults { EarlyBudget = budget, Pause = pause, Crash = crash, Drop = drop, Duplicate = duplicate, LostSite = lostSite, Cancel = cancel, EarlyDeadline = deadline };
 
     /// <summary>The world checks at every step that no round is committed twice, no report counted twice, and nothing committed is taken back.</summary>
     [Fact]
@@ -61,14 +76,14 @@ public class RoundMachinePropertyTests
 
         Assert.Equal(Phase.Finished, world.State.Phase);
         Assert.Equal(Enumerable.Range(0, plan.Strategy.Rounds + 1), world.Committed.Select(round => round.Manifest.Round));
-    }, iter: 4_000);
+    }, iter: Orders);
 
     [Fact]
     public void Where_no_deadline_fires_crashes_and_lost_messages_change_no_committed_bit() => Gen.Select(Plans, AnyFaults, Gen.ULong).Sample((plan, faults, seed) =>
     {
-        var waiting = plan.With(strategy => strategy with { Deadline = null, SiteLoss = SiteLoss.Wait });
+        var waiting = plan.With(strategy => strategy with { Deadline = null, SiteLoss = SiteLoss.Wait, TimeBudget = null, Trigger = new(), Selection = strategy.Selection with { Overselect = 1 } });
         var calm = Outcome(waiting, new Faults(), 1);
-        var stormy = Outcome(waiting, faults with { LostSite = 0, Cancel = 0 }, seed);
+        var stormy = Outcome(waiting, faults with { LostSite = 0, Cancel = 0, Pause = 0 }, seed);
         Assert.Equal(calm, stormy);
 
         string Outcome(FederationPlan plan, Faults faults, ulong order)
@@ -78,7 +93,7 @@ public class RoundMachinePropertyTests
             world.RunUntilOver();
             return $"{world.State.Phase} after round {world.State.Committed} with {world.State.CommittedSha256}";
         }
-    }, iter: 2_000);
+    }, iter: Orders / 2);
 
     /// <summary>One in eight clients fails and one in sixteen sends NaN: a function of the seed, so that a repeated answer is the same.</summary>
     private static string? Misbehaviour(ulong seed, int round, int attempt, string client) => (Seed.For(seed, round, client, $"test/{attempt}") % 16) switch

@@ -54,5 +54,5 @@ public class SelectionTests
     }
 
     private static IReadOnlyList<string> Select(SelectionRule rule, double fraction, ClientInfo[] available, ulong seed) =>
-        StrategyRegistry.Selections[rule](new SelectionSpec { Rule = rule, Fraction = fraction }).Select(available, new SplitMix64(seed));
+        StrategyRegistry.Selections[rule](new SelectionSpec { Rule = rule, Fraction = fraction }) is var selector ? selector.Select(available, selector.Wanted(available.Length), new SplitMix64(seed)) : [];
 }

@@ -19,6 +19,10 @@ internal sealed record Faults
     public double Cancel { get; init; }
 
     public double EarlyDeadline { get; init; }
+
+    public double EarlyBudget { get; init; }
+
+    public double Pause { get; init; }
 }
 
 /// <summary>
@@ -32,7 +36,9 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
     private readonly List<RoundEvent> _network = [];
     private readonly List<RoundEvent> _inside = [];
     private readonly HashSet<string> _lost = [];
+    private readonly HashSet<string> _counted = [];
     private RoundEvent.DeadlinePassed? _timer;
+    private RoundEvent.BudgetPassed? _budget;
     private RoundState _persisted = RoundState.Initial;
 
     public RoundState State { get; private set; } = RoundState.Initial;
@@ -44,7 +50,7 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
 
     private int LastRound => Committed.Count - 1;
 
-    public void Start(bool resume = false) => Happen(new RoundEvent.Started(LastRound, Committed.LastOrDefault().Sha256, [.. _lost], resume));
+    public void Start(bool resume = false) => Happen(new RoundEvent.Started(LastRound, Committed.LastOrDefault().Sha256, [.. _lost], resume, ClientStanding.Of(Committed.LastOrDefault().Manifest)));
 
     /// <summary>One thing happens: a fault, a delivery, a resend or a deadline.</summary>
     public void Step()
@@ -53,8 +59,12 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
             ToggleSite();
         else if (Chance(Faults.Cancel))
             Happen(new RoundEvent.Cancelled());
+        else if (Chance(Faults.Pause))
+            Happen(new RoundEvent.Paused());
         else if (Chance(Faults.EarlyDeadline) && _timer is { } early)
             Happen(early);
+        else if (Chance(Faults.EarlyBudget) && _budget is { } budget)
+            Happen(budget);
         else if (_inside.Count > 0)
             Happen(TakeFrom(_inside));
         else if (_network.Count > 0)
@@ -74,13 +84,13 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
             _lost.Remove(site);
             Happen(new RoundEvent.SiteReturned(site));
         }
-        if (State.Phase is Phase.Cancelled or Phase.Failed)
+        if (State.Phase is Phase.Cancelled or Phase.Failed or Phase.Paused)
             Start(resume: true);
     }
 
     public void RunUntilOver(int steps = 5_000)
     {
-        for (var i = 0; i < steps && State.Phase is not (Phase.Finished or Phase.Failed); i++)
+        for (var i = 0; i < steps && State.Phase is not (Phase.Finished or Phase.Failed or Phase.Paused or Phase.Cancelled); i++)
             Step();
     }
 
@@ -105,6 +115,7 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
     {
         State = _persisted;
         _timer = null;
+        _budget = null;
         _inside.Clear();
         Start();
     }
@@ -118,10 +129,14 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
                 break;
             case RoundEffect.SendAssignments send:
                 foreach (var client in send.Clients.Where(client => !_lost.Contains(Site(client)) && !Chance(Faults.Drop)))
-                    _network.Add(new RoundEvent.ClientReported(Answer(send.Phase, client)));
+                    _network.Add(new RoundEvent.ClientReported(Answer(send.Phase, client), 1 + _random.Next(100)));
                 break;
             case RoundEffect.ArmDeadline arm:
                 _timer = new(arm.Round, arm.Attempt, arm.Phase);
+                break;
+            case RoundEffect.ArmBudget arm:
+                Assert.True(arm.After >= TimeSpan.Zero);
+                _budget = new(arm.Round, arm.Attempt, arm.Seconds);
                 break;
             case RoundEffect.CloseAndAggregate close:
                 _inside.Add(Aggregate(close.Closed));
@@ -129,6 +144,8 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
             case RoundEffect.CommitRound:
                 var manifest = ManifestBuilder.Build(plan, TestPlans.PlanSha256, Committed.LastOrDefault().Manifest, State);
                 Assert.Equal(Committed.Count, manifest.Round);   // no round twice, none left out, none taken back
+                Assert.All(manifest.Clients.Where(static client => client.Update is not null), client => Assert.True(_counted.Add($"{client.Id} {client.Update!.Sha256}")));   // nor an update, in any round
+                Assert.All(manifest.Clients.Where(static client => client.QuarantinedUntil is not null), client => Assert.NotEqual(ClientOutcome.Trained, client.Outcome));
                 Committed.Add((manifest, RoundManifest.Digest(manifest.ToBytes())));
                 _inside.Add(new RoundEvent.Committed(manifest.Round, Committed[^1].Sha256));
                 break;
@@ -142,17 +159,19 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
     {
         if (phase == RoundPhase.Evaluate)
             return TestPlans.Scored(State.Round, client, State.Attempt);
-        var failure = misbehaviour(State.Round, State.Attempt, client) is { } reason && reason != "NaN" ? reason : null;
-        return TestPlans.Trained(State.Round, client, State.Attempt, failure);
+        var work = State.WorkOf(client);
+        var failure = misbehaviour(work.Round, work.Attempt, client) is { } reason && reason != "NaN" ? reason : null;
+        return TestPlans.Trained(work.Round, client, work.Attempt, failure);
     }
 
     private RoundEvent Aggregate(IReadOnlyList<string> closed)
     {
         Assert.Equal(closed, _persisted.Closed);   // written before it is aggregated
         Assert.Equal(closed.Distinct().Order(StringComparer.Ordinal), closed);   // nobody counts twice
-        Assert.True(State.Round == 0 || closed.Count >= _machine.Quorum(State.Cohort.Count));
-        Assert.All(closed, client => Assert.Equal(TestPlans.Trained(State.Round, client, State.Attempt).Update!.Sha256, State.Reports[client].Update!.Sha256));
-        var refused = closed.Where(client => misbehaviour(State.Round, State.Attempt, client) == "NaN").ToDictionary(client => client, _ => "NaN");
+        Assert.True(State.Round == 0 || closed.Count >= _machine.Quorum(State.Wanted));
+        Assert.True(State.Round == 0 || closed.Count <= State.Wanted);
+        Assert.All(closed, client => Assert.Equal(TestPlans.Trained(State.WorkOf(client).Round, client, State.WorkOf(client).Attempt).Update!.Sha256, State.Reports[client].Update!.Sha256));
+        var refused = closed.Where(client => misbehaviour(State.WorkOf(client).Round, State.WorkOf(client).Attempt, client) == "NaN").ToDictionary(client => client, _ => "NaN");
         return refused.Count > 0
             ? new RoundEvent.AggregationRefused(State.Round, State.Attempt, refused)
             : new RoundEvent.Aggregated(State.Round, State.Attempt, TestPlans.Candidate(State.Round) with { Shared = TestPlans.Blob($"shared {State.Round} {string.Join(' ', closed)}") });

@@ -57,7 +57,7 @@ public sealed class RoundTests
         await federation.RunAsync("job", TestFederation.Plan(clients: 3, rounds: 1, strategy: "  quorum: 0.5"), InTime);
 
         var refused = (await federation.FinishAsync("job", InTime)).NewRounds[1].Manifest.Clients[2];
-        Assert.Equal(ClientOutcome.Failed, refused.Outcome);
+        Assert.Equal(ClientOutcome.Refused, refused.Outcome);
         Assert.Contains("A", refused.Reason, StringComparison.Ordinal);
     }
 

@@ -12,7 +12,28 @@ public interface ICoordinatorGrain : IGrainWithStringKey
     [Alias("submit")]
     Task SubmitAsync(string planYaml, CancellationToken cancellationToken = default);
 
-    /// <summary>Goes on after the last committed round, also after a cancellation or a failure.</summary>
+    /// <summary>
+    /// Stores the plan and begins where round <paramref name="round"/> of run <paramref name="source"/> ended: with its shared state,
+    /// its server optimizer's state, and the heads its clients owned then.
+    /// </summary>
+    /// <exception cref="BadInputException">The plan has mistakes or another model or adapter, or the round or its heads are not there.</exception>
+    [Alias("fork"), ResponseTimeout("00:10:00")]
+    Task ForkAsync(string source, int round, string planYaml, CancellationToken cancellationToken = default);
+
+    /// <summary>Replaces the plan by one that differs in having more rounds; a finished run goes on at once, a stopped one when it is resumed.</summary>
+    /// <exception cref="BadInputException">Something else differs, or there are not more rounds.</exception>
+    [Alias("extend")]
+    Task ExtendAsync(string planYaml, CancellationToken cancellationToken = default);
+
+    /// <summary>The plan's text; null if there is no such job.</summary>
+    [Alias("plan"), ReadOnly, AlwaysInterleave]
+    Task<string?> GetPlanAsync(CancellationToken cancellationToken = default);
+
+    /// <summary>Stops what is in flight until the job is resumed; what has been reported is kept.</summary>
+    [Alias("pause")]
+    Task PauseAsync(CancellationToken cancellationToken = default);
+
+    /// <summary>Goes on after the last committed round, also after a pause, a cancellation or a failure.</summary>
     /// <param name="allowEngineChange">Whether another engine fingerprint is accepted; it is then recorded.</param>
     /// <param name="cancellationToken">The caller's token.</param>
     [Alias("resume")]
@@ -54,6 +75,11 @@ public interface ISiteGrain : IGrainWithStringKey
     /// <summary>Stops what runs at this site for this job.</summary>
     [Alias("cancel")]
     Task CancelAsync(CancellationToken cancellationToken = default);
+
+    /// <summary>Copies the heads and optimizer states that clients owned in a round of another job: the start of a fork.</summary>
+    /// <exception cref="BadInputException">A head is not kept any more.</exception>
+    [Alias("adopt"), ResponseTimeout("00:10:00")]
+    Task AdoptAsync(string source, IReadOnlyList<ManifestClient> owners, CancellationToken cancellationToken = default);
 
     /// <summary>Writes the adapter of each named client in PEFT's layout into the site's store; returns the keys written, by client.</summary>
     [Alias("export"), AlwaysInterleave, ResponseTimeout("00:10:00")]

@@ -52,7 +52,10 @@ public sealed record SiteAssignment
     /// <summary>Those that have not reported yet; null for all.</summary>
     [Id(7)] public IReadOnlyList<string>? Pending { get; init; }
 
-    /// <summary>Later work replaces earlier work of the same job.</summary>
+    /// <summary>Whether earlier work of the job goes on beside this, as in buffered rounds.</summary>
+    [Id(8)] public bool Concurrent { get; init; }
+
+    /// <summary>Unless it is <see cref="Concurrent"/>, later work replaces earlier work of the same job.</summary>
     public (int Round, int Attempt, RoundPhase Phase) Order => (Round, Attempt, Phase);
 }
 
@@ -98,6 +101,9 @@ public sealed record ClientReport
 
     /// <summary>The scoring; null where the client has no test rows.</summary>
     [Id(12)] public ClientScore? Score { get; init; }
+
+    /// <summary>Why a store could not be used, so that there is neither a result nor a failure of the client; null otherwise.</summary>
+    [Id(13)] public string? StoreTrouble { get; init; }
 }
 
 /// <summary>Reports of a site's clients.</summary>

@@ -14,6 +14,9 @@ public enum JobStatus
 
     /// <summary>Somebody cancelled it; what was committed is kept.</summary>
     Cancelled,
+
+    /// <summary>It waits to be resumed: somebody paused it, or a store cannot be used.</summary>
+    Paused,
 }
 
 /// <summary>A committed round with what is not part of its digest.</summary>

@@ -17,11 +17,17 @@ public enum ClientOutcome
     /// <summary>Its update is in the aggregate.</summary>
     Trained,
 
-    /// <summary>It reported a failure, or its update was refused; the reason says why.</summary>
+    /// <summary>It reported a failure; the reason says why.</summary>
     Failed,
 
     /// <summary>It was silent when the round closed.</summary>
     Late,
+
+    /// <summary>Its update was refused; the reason says why.</summary>
+    Refused,
+
+    /// <summary>Not drawn, because its updates were refused too often.</summary>
+    Quarantined,
 }
 
 /// <summary>A client in a committed round.</summary>
@@ -69,6 +75,15 @@ public sealed record ManifestClient
 
     /// <summary>Why it could not be scored in a round that was.</summary>
     [Id(13)] public string? ScoreReason { get; init; }
+
+    /// <summary>Rounds between the state its update started from and the one before this; null for none, as in synchronous rounds.</summary>
+    [Id(14)] public int? Staleness { get; init; }
+
+    /// <summary>Updates refused in a row, up to this round; null for none.</summary>
+    [Id(15)] public int? Refusals { get; init; }
+
+    /// <summary>The last round for which it is left out; null where it is not.</summary>
+    [Id(16)] public int? QuarantinedUntil { get; init; }
 }
 
 /// <summary>The scoring of committed shared state with the committed head.</summary>

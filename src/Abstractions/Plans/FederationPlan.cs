@@ -166,6 +166,61 @@ public sealed record SelectionSpec
 
     /// <summary>Share of clients, in (0, 1]; for <see cref="SelectionRule.Uniform"/>.</summary>
     public double Fraction { get; init; } = 1.0;
+
+    /// <summary>
+    /// Over-selection, at least 1: so many times the fraction's clients are asked, and the round closes with the first that make up
+    /// the fraction (arXiv 1902.01046, section 2.2).
+    /// </summary>
+    public double Overselect { get; init; } = 1.0;
+}
+
+/// <summary>What closes a round.</summary>
+public enum TriggerRule
+{
+    /// <summary>The cohort has reported, or the deadline passed with the quorum reached.</summary>
+    Synchronous,
+
+    /// <summary>A buffer of updates is full; clients go on from the state they started from, however old (FedBuff, arXiv 2106.06639).</summary>
+    Buffered,
+}
+
+/// <summary>When a round closes.</summary>
+public sealed record TriggerSpec
+{
+    /// <summary>The rule.</summary>
+    public TriggerRule Rule { get; init; } = TriggerRule.Synchronous;
+
+    /// <summary>Usable updates that close a buffered round, K in FedBuff.</summary>
+    public int BufferSize { get; init; } = 10;
+
+    /// <summary>Clients at work at the same time in buffered rounds; null for every available one.</summary>
+    public int? Concurrency { get; init; }
+
+    /// <summary>An update of staleness t counts (1 + t)^-a; 0.5 is FedBuff's, 0 counts every update alike.</summary>
+    public double StalenessExponent { get; init; } = 0.5;
+
+    /// <summary>Work that began more than so many rounds ago is given up; null never.</summary>
+    public int? MaxStaleness { get; init; }
+}
+
+/// <summary>How long a client may take, learned from its own past rounds.</summary>
+public sealed record TimeBudgetSpec
+{
+    /// <summary>Multiple of its usual time, from 1, after which a round no longer waits for a client, if the quorum holds without it.</summary>
+    public double Factor { get; init; } = 3.0;
+
+    /// <summary>The shortest budget.</summary>
+    public TimeSpan AtLeast { get; init; } = TimeSpan.FromSeconds(10);
+}
+
+/// <summary>What happens to a client whose updates are refused again and again.</summary>
+public sealed record QuarantineSpec
+{
+    /// <summary>Refused updates in a row after which a client is no longer selected.</summary>
+    public int After { get; init; } = 3;
+
+    /// <summary>Rounds it is left out; null for the rest of the run.</summary>
+    public int? Rounds { get; init; }
 }
 
 /// <summary>What to do when a site has no live silo left.</summary>
@@ -214,6 +269,18 @@ public sealed record StrategySpec
 
     /// <summary>What to do when a site is gone.</summary>
     public SiteLoss SiteLoss { get; init; } = SiteLoss.Wait;
+
+    /// <summary>What closes a round.</summary>
+    public TriggerSpec Trigger { get; init; } = new();
+
+    /// <summary>A time budget for each client; null waits for all.</summary>
+    public TimeBudgetSpec? TimeBudget { get; init; }
+
+    /// <summary>When a client is left out; null never.</summary>
+    public QuarantineSpec? Quarantine { get; init; }
+
+    /// <summary>How often a client tries its work again by itself before it reports a failure.</summary>
+    public int ClientRetries { get; init; } = 1;
 }
 
 /// <summary>A participant: one task at one site.</summary>

@@ -235,7 +235,7 @@ public static class PlanReader
         var spec = new StrategySpec();
         if (strategy is null)
             return spec;
-        strategy.Refuse(NotYet, "updateTransforms", "transforms", "trigger", "secureAggregation");
+        strategy.Refuse(NotYet, "updateTransforms", "transforms", "secureAggregation");
         spec = new()
         {
             Rounds = strategy.Integer("rounds", spec.Rounds, 1, 100_000),
@@ -246,6 +246,10 @@ public static class PlanReader
             Quorum = strategy.Number("quorum", spec.Quorum, Above(0, 1)),
             MaxAttempts = strategy.Integer("maxAttempts", spec.MaxAttempts, 1, 100),
             SiteLoss = strategy.Choice("siteLoss", spec.SiteLoss),
+            Trigger = Trigger(strategy.Section("trigger", shorthand: "rule")),
+            TimeBudget = TimeBudget(strategy.Section("timeBudget", shorthand: "factor")),
+            Quarantine = Quarantine(strategy.Section("quarantine", shorthand: "after")),
+            ClientRetries = strategy.Integer("clientRetries", spec.ClientRetries, 0, 10),
         };
         strategy.Close();
         return spec;
@@ -256,8 +260,45 @@ public static class PlanReader
         var spec = new SelectionSpec();
         if (selection is null)
             return spec;
-        spec = new() { Rule = selection.Choice("rule", spec.Rule), Fraction = selection.Number("fraction", spec.Fraction, Above(0, 1)) };
+        spec = new() { Rule = selection.Choice("rule", spec.Rule), Fraction = selection.Number("fraction", spec.Fraction, Above(0, 1)), Overselect = selection.Number("overselect", spec.Overselect, Closed(1, 10)) };
         selection.Close();
+        return spec;
+    }
+
+    private static TriggerSpec Trigger(PlanSection? trigger)
+    {
+        var spec = new TriggerSpec();
+        if (trigger is null)
+            return spec;
+        spec = new()
+        {
+            Rule = trigger.Choice("rule", spec.Rule),
+            BufferSize = trigger.Integer("bufferSize", spec.BufferSize, 1, 100_000),
+            Concurrency = trigger.OptionalInteger("concurrency", 1, 100_000),
+            StalenessExponent = trigger.Number("stalenessExponent", spec.StalenessExponent, Closed(0, 10)),
+            MaxStaleness = trigger.OptionalInteger("maxStaleness", 0, 100_000),
+        };
+        trigger.Close();
+        return spec;
+    }
+
+    private static TimeBudgetSpec? TimeBudget(PlanSection? budget)
+    {
+        if (budget is null)
+            return null;
+        var spec = new TimeBudgetSpec();
+        spec = new() { Factor = budget.Number("factor", spec.Factor, Closed(1, 1000)), AtLeast = budget.Duration("atLeast", TimeSpan.FromDays(30)) ?? spec.AtLeast };
+        budget.Close();
+        return spec;
+    }
+
+    private static QuarantineSpec? Quarantine(PlanSection? quarantine)
+    {
+        if (quarantine is null)
+            return null;
+        var spec = new QuarantineSpec();
+        spec = new() { After = quarantine.Integer("after", spec.After, 1, 1000), Rounds = quarantine.OptionalInteger("rounds", 1, 100_000) };
+        quarantine.Close();
         return spec;
     }
 

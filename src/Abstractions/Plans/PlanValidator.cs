@@ -12,7 +12,7 @@ public static class PlanValidator
 {
     /// <summary>Every fault of <paramref name="plan"/>; none if it can run.</summary>
     public static IReadOnlyList<PlanFault> Faults(FederationPlan plan) =>
-        [.. Start(plan.Adapter), .. Heads(plan.Adapter), .. Sharing(plan.Adapter), .. Training(plan), .. Strategy(plan.Strategy), .. Clients(plan.Clients), .. Evaluation(plan)];
+        [.. Start(plan.Adapter), .. Heads(plan.Adapter), .. Sharing(plan.Adapter), .. Training(plan), .. Strategy(plan.Strategy), .. Trigger(plan), .. Clients(plan.Clients), .. Evaluation(plan)];
 
     private static IEnumerable<PlanFault> Start(AdapterSpec adapter) => adapter.From is null ? DrawnStart(adapter) : GivenStart(adapter);
 
@@ -96,8 +96,35 @@ public static class PlanValidator
     {
         if (strategy.Selection is { Rule: SelectionRule.All, Fraction: < 1 })
             yield return new("a fraction needs rule: uniform; rule all takes every client.", "strategy.selection.fraction", "strategy.selection.rule");
+        if (strategy.Selection is { Rule: SelectionRule.All, Overselect: > 1 })
+            yield return new("there is nobody to select beyond every client; give rule: uniform and a fraction, or overselect: 1.", "strategy.selection.overselect", "strategy.selection.rule");
+        if (strategy is { TimeBudget: not null, Quorum: >= 1 })
+            yield return new("a round waits for every client while quorum is 1, whatever its time budget; give a quorum below 1.", "strategy.timeBudget", "strategy.quorum");
         if (strategy.SiteLoss == SiteLoss.Continue && strategy.Quorum >= 1)
             yield return new("a round cannot go on without a site while quorum is 1; give a quorum below 1, or siteLoss: wait.", "strategy.siteLoss", "strategy.quorum");
+    }
+
+    private static IEnumerable<PlanFault> Trigger(FederationPlan plan)
+    {
+        var (strategy, trigger) = (plan.Strategy, plan.Strategy.Trigger);
+        if (trigger.Rule != TriggerRule.Buffered)
+        {
+            if (trigger != new TriggerSpec())
+                yield return new("bufferSize, concurrency, stalenessExponent and maxStaleness belong to rule: buffered.", "strategy.trigger", "strategy.trigger.rule");
+            yield break;
+        }
+
+        var concurrency = trigger.Concurrency ?? plan.Clients.Count;
+        if (concurrency > plan.Clients.Count)
+            yield return new($"{concurrency} clients cannot be at work, the plan has {plan.Clients.Count}.", "strategy.trigger.concurrency", "clients");
+        else if (trigger.BufferSize > concurrency)
+            yield return new($"a buffer of {trigger.BufferSize} is never full while {concurrency} clients are at work; give bufferSize: {concurrency} or less.", "strategy.trigger.bufferSize", "strategy.trigger.concurrency", "clients");
+        if (strategy.Selection is not { Rule: SelectionRule.All, Fraction: 1.0, Overselect: 1.0 })
+            yield return new("buffered rounds draw from the idle clients up to trigger.concurrency; leave selection out.", "strategy.selection", "strategy.trigger.rule");
+        if (strategy.TimeBudget is not null)
+            yield return new("buffered rounds wait for nobody; leave timeBudget out, or give trigger.maxStaleness.", "strategy.timeBudget", "strategy.trigger.rule");
+        if (plan.Training.GroupSize > 1)
+            yield return new("clients of buffered rounds start at different times, so none are trained together; give groupSize: 1.", "training.groupSize", "strategy.trigger.rule");
     }
 
     private static IEnumerable<PlanFault> Clients(IReadOnlyList<ClientSpec> clients)

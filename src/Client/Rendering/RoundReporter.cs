@@ -50,8 +50,9 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
             }
         }
 
-        if (last is { Status: JobStatus.Failed or JobStatus.Cancelled })
-            screen.Error.WriteLine($"{last.JobId} {(last.Status == JobStatus.Failed ? "failed" : "was cancelled")} in round {last.Round}{(last.Reason is null ? "." : $": {last.Reason}")}");
+        var end = last?.Status switch { JobStatus.Failed => "failed", JobStatus.Cancelled => "was cancelled", JobStatus.Paused => "is paused", _ => null };
+        if (end is not null)
+            screen.Error.WriteLine($"{last!.JobId} {end} in round {last.Round}{(last.Reason is null ? "." : $": {last.Reason}")}");
         return last;
     }
 
@@ -73,10 +74,8 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
             line.Append("  ").Append(Words.Seconds(round.Seconds));
         foreach (var client in round.Clients)
         {
-            if (client.Outcome == ClientOutcome.Late)
-                line.Append("  late: ").Append(client.Client);
-            else if (client.Outcome == ClientOutcome.Failed)
-                line.Append("  failed: ").Append(client.Client).Append(client.Reason is null ? "" : $" ({client.Reason})");
+            if (client.Trouble is { } trouble)
+                line.Append("  ").Append(trouble).Append(": ").Append(client.Client).Append(client.Reason is null ? "" : $" ({client.Reason})");
             if (client.ScoreReason is { } unscored)
                 line.Append("  not scored: ").Append(client.Client).Append($" ({unscored})");
         }
@@ -108,7 +107,7 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
                 view.Round.ToString(CultureInfo.InvariantCulture), Words.Loss(view.MeanLoss),
                 .. tasks.Select(task => Words.Score(view.Tasks.FirstOrDefault(t => t.Task == task)?.Score)),
                 Words.Score(view.MeanScore), Words.Bytes(view.UpdateBytes), Words.Seconds(view.Seconds),
-                string.Join(", ", view.Clients.Where(static c => c.Outcome is ClientOutcome.Late or ClientOutcome.Failed || c.ScoreReason is not null).Select(static c => c.Client)),
+                string.Join(", ", view.Clients.Where(static c => c.Trouble is not null || c.ScoreReason is not null).Select(static c => c.Client)),
             ];
             table.AddRow(cells.Select(static cell => (IRenderable)new Text(cell)));
         }

@@ -23,6 +23,16 @@ internal sealed record ClientRow
     public long? UpdateBytes { get; init; }
     public double? ProductNorm { get; init; }
 
+    /// <summary>Rounds since the state that its update started from; null in synchronous rounds.</summary>
+    public int? Staleness { get; init; }
+
+    /// <summary>Why it is not in the aggregate although it belongs to the plan, in a word; null where it is or was not drawn.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public string? Trouble => Outcome switch
+    {
+        ClientOutcome.Late => "late", ClientOutcome.Failed => "failed", ClientOutcome.Refused => "refused", ClientOutcome.Quarantined => "in quarantine", _ => null,
+    };
+
     /// <summary>Why it could not be scored; JSON and lines say so, the CSV leaves its score empty.</summary>
     public string? ScoreReason { get; init; }
 }
@@ -102,6 +112,7 @@ internal sealed record RoundView
             UpdateBytes = client.Update?.SizeBytes,
             ProductNorm = trained ? Finite(client.ProductNorm) : null,
             ScoreReason = client.ScoreReason,
+            Staleness = client.Staleness,
         };
     }
 

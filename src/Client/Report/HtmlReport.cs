@@ -162,14 +162,14 @@ internal static class HtmlReport
 
     private static string Rounds(FederationPlan plan, List<RoundView> rounds)
     {
-        var html = new StringBuilder("<h2>Rounds</h2>\n<div class=\"scroll\">\n<table>\n<thead><tr><th>round</th><th>trained</th><th>late</th><th>failed</th><th>training loss</th><th>mean score</th><th>agreement</th><th>sent</th><th>time</th><th class=\"text\">manifest</th></tr></thead>\n<tbody>\n");
+        var html = new StringBuilder("<h2>Rounds</h2>\n<div class=\"scroll\">\n<table>\n<thead><tr><th>round</th><th>trained</th><th>late</th><th>failed</th><th>refused</th><th>training loss</th><th>mean score</th><th>agreement</th><th>sent</th><th>time</th><th class=\"text\">manifest</th></tr></thead>\n<tbody>\n");
         foreach (var round in rounds)
         {
-            var selected = round.Clients.Count(static client => client.Outcome != ClientOutcome.NotSelected);
+            var selected = round.Clients.Count(static client => client.Outcome is not (ClientOutcome.NotSelected or ClientOutcome.Quarantined));
             string[] cells =
             [
                 Invariant(round.Round), round.Round == 0 ? Words.None : Invariant($"{Outcomes(round, ClientOutcome.Trained)} of {(selected == 0 ? plan.Clients.Count : selected)}"), Invariant(Outcomes(round, ClientOutcome.Late)),
-                Invariant(Outcomes(round, ClientOutcome.Failed)), Words.Loss(round.MeanLoss), Words.Score(round.MeanScore), Words.Number(round.Coherence, "0.000"), Words.Bytes(round.UpdateBytes), Words.Seconds(round.Seconds),
+                Invariant(Outcomes(round, ClientOutcome.Failed)), Invariant(Outcomes(round, ClientOutcome.Refused)), Words.Loss(round.MeanLoss), Words.Score(round.MeanScore), Words.Number(round.Coherence, "0.000"), Words.Bytes(round.UpdateBytes), Words.Seconds(round.Seconds),
             ];
             html.Append("<tr>").AppendJoin("", cells.Select(static cell => $"<td>{Markup.Escape(cell)}</td>"))
                 .Append(CultureInfo.InvariantCulture, $"<td class=\"text\"><code title=\"{Markup.Escape(round.Sha256)}\">{Markup.Escape(round.Sha256.Length > 12 ? round.Sha256[..12] : round.Sha256)}</code></td></tr>\n");
@@ -181,10 +181,10 @@ internal static class HtmlReport
     private static string Troubles(List<RoundView> rounds)
     {
         var items = rounds.SelectMany(static round => round.Clients)
-            .Where(static client => client.Outcome is ClientOutcome.Failed or ClientOutcome.Late)
-            .Select(static client => $"<li>round {client.Round}, {Markup.Escape(client.Client)}: {(client.Outcome == ClientOutcome.Late ? "late" : "failed")}{(client.Reason is null ? "" : $", {Markup.Escape(client.Reason)}")}</li>\n")
+            .Where(static client => client.Trouble is not null)
+            .Select(static client => $"<li>round {client.Round}, {Markup.Escape(client.Client)}: {client.Trouble}{(client.Reason is null ? "" : $", {Markup.Escape(client.Reason)}")}</li>\n")
             .ToList();
-        return items.Count == 0 ? "" : $"<h2>Clients that were late or failed</h2>\n<ul>\n{string.Concat(items)}</ul>";
+        return items.Count == 0 ? "" : $"<h2>Clients that were late, failed, refused or in quarantine</h2>\n<ul>\n{string.Concat(items)}</ul>";
     }
 
     private static List<string> TaskNames(List<RoundView> rounds) => [.. rounds.SelectMany(static round => round.Tasks).Select(static task => task.Task).Distinct()];

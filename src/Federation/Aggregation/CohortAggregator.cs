@@ -37,22 +37,23 @@ public static class CohortAggregator
     /// <param name="closed">The closed cohort in ordinal order.</param>
     /// <param name="reports">Reports of the cohort.</param>
     /// <param name="read">Reads a client's update, into the arrays of one that nobody uses any more if there is one; a <see cref="Abstractions.BadInputException"/> refuses it.</param>
+    /// <param name="staleness">Rounds since each client's base version, in the order of <paramref name="closed"/>; null for none.</param>
     /// <param name="cancellationToken">The caller's token.</param>
     /// <exception cref="InvalidOperationException">The new shared state is not finite.</exception>
     public static Task<CohortAggregate> RunAsync(
         FederationPlan plan, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed, IReadOnlyDictionary<string, ClientNote> reports,
-        Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, CancellationToken cancellationToken = default) =>
-        RunAsync(StrategyRegistry.Aggregation(plan), plan, global, serverOptimizer, closed, reports, read, cancellationToken);
+        Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, IReadOnlyList<int>? staleness = null, CancellationToken cancellationToken = default) =>
+        RunAsync(StrategyRegistry.Aggregation(plan), plan, global, serverOptimizer, closed, reports, read, staleness, cancellationToken);
 
     /// <summary>The same by <paramref name="rule"/>, which may be another than the plan's.</summary>
-    /// <inheritdoc cref="RunAsync(FederationPlan, AdapterState, AdapterState, IReadOnlyList{string}, IReadOnlyDictionary{string, ClientNote}, Func{string, AdapterState, CancellationToken, Task{AdapterState}}, CancellationToken)"/>
+    /// <inheritdoc cref="RunAsync(FederationPlan, AdapterState, AdapterState, IReadOnlyList{string}, IReadOnlyDictionary{string, ClientNote}, Func{string, AdapterState, CancellationToken, Task{AdapterState}}, IReadOnlyList{int}, CancellationToken)"/>
     public static async Task<CohortAggregate> RunAsync(
         IAggregationRule rule, FederationPlan plan, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed, IReadOnlyDictionary<string, ClientNote> reports,
-        Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, CancellationToken cancellationToken = default)
+        Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, IReadOnlyList<int>? staleness = null, CancellationToken cancellationToken = default)
     {
         var shapes = AdapterShapes.Of(global);
         var sum = rule.Begin(shapes);
-        var weights = Weights.Of(plan, closed, reports);
+        var weights = Weights.Of(plan, closed, reports, staleness);
         var refused = new SortedDictionary<string, string>(StringComparer.Ordinal);
 
         var turns = new Turns(closed.Count);
@@ -77,6 +78,8 @@ public static class CohortAggregator
                     cancellationToken.ThrowIfCancellationRequested();
                     var client = closed[turn.Number];
                     var (update, problem) = await ReadAsync(shapes, client, last, read, cancellationToken);
+                    if (problem is null && Weights.Discount(plan, staleness?[turn.Number] ?? 0) is < 1 and var discount)
+                        Scale(update, (float)discount);
                     var length = problem is null ? UpdateCheck.Length(update) : 0;
                     await turn.Before.WaitAsync(cancellationToken);
                     if (problem is not null)
@@ -101,6 +104,12 @@ public static class CohortAggregator
         {
             return (AdapterState.Empty, e.Message);
         }
+    }
+
+    private static void Scale(AdapterState update, float factor)
+    {
+        foreach (var (_, array) in update)
+            System.Numerics.Tensors.TensorPrimitives.Multiply(array.Data, factor, array.Data);
     }
 
     /// <summary>Hands out numbers in order; a turn knows when the one before it is over, however that ended.</summary>

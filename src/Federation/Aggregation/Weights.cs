@@ -34,4 +34,15 @@ public static class Weights
         var total = shares.Sum();
         return total > 0 ? [.. shares.Select(share => share / total)] : [.. shares.Select(_ => 1.0 / shares.Length)];
     }
+
+    /// <summary>Rounds since each client's base version, in the order of <paramref name="closed"/>.</summary>
+    public static int[] Staleness(RoundState state, IReadOnlyList<string> closed) => [.. closed.Select(client => state.Round - state.WorkOf(client).Round)];
+
+    /// <summary>
+    /// What remains of each share in a buffered round: (1 + t)^-a for staleness t (FedBuff, arXiv 2106.06639, section 5). The
+    /// discounted shares do not add up to one: a stale buffer moves the shared state less. 1 in synchronous rounds, and where the
+    /// plan's <see cref="Weighting.Staleness"/> has discounted the shares already.
+    /// </summary>
+    public static double Discount(FederationPlan plan, int staleness) =>
+        plan.Strategy.Trigger.Rule == TriggerRule.Buffered && plan.Adapter.Weighting != Weighting.Staleness ? Math.Pow(1 + staleness, -plan.Strategy.Trigger.StalenessExponent) : 1;
 }

@@ -7,33 +7,39 @@ namespace FedRLora.Federation.Rounds;
 /// <summary>Turns <see cref="RoundEffect.SendAssignments"/> into one message for each site.</summary>
 public static class AssignmentBuilder
 {
-    /// <summary>The assignments in site-id order; each names exactly the state to work from, never "latest".</summary>
+    /// <summary>
+    /// The assignments in site-id order; each names exactly the state to work from, never "latest". Work that goes on from earlier
+    /// rounds is sent as it was then, in assignments of its own.
+    /// </summary>
     /// <param name="plan">The plan.</param>
     /// <param name="job">The job id.</param>
-    /// <param name="planBlob">plan.yaml in the job's store.</param>
-    /// <param name="previous">The last committed manifest; null only in round 0.</param>
+    /// <param name="planBlob">The plan in the job's store.</param>
+    /// <param name="owned">The manifest that says which heads clients own; null where they own none.</param>
+    /// <param name="shared">The shared state committed in a round, for every round that work of <paramref name="state"/> began after.</param>
     /// <param name="state">The state that came with the effect.</param>
     /// <param name="send">The effect.</param>
     public static IReadOnlyList<(string Site, SiteAssignment Assignment)> Build(
-        FederationPlan plan, string job, BlobRef planBlob, RoundManifest? previous, RoundState state, RoundEffect.SendAssignments send)
+        FederationPlan plan, string job, BlobRef planBlob, RoundManifest? owned, Func<int, BlobRef> shared, RoundState state, RoundEffect.SendAssignments send)
     {
-        var shared = send.Phase == RoundPhase.Evaluate ? state.Candidate!.Shared : At(Keys.Shared(job, previous!.Round), previous.Shared);
         var clients = plan.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
-        var owned = previous?.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
-        var trained = send.Phase == RoundPhase.Evaluate ? state.Closed!.ToHashSet(StringComparer.Ordinal) : [];
+        var heads = owned?.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
+        var isTraining = send.Phase == RoundPhase.Train;
+        var trained = isTraining ? [] : state.Closed!.ToHashSet(StringComparer.Ordinal);
 
-        return send.Clients.GroupBy(id => clients[id].Site, StringComparer.Ordinal).OrderBy(static site => site.Key, StringComparer.Ordinal)
-            .Select(site => (site.Key, new SiteAssignment
+        return send.Clients.GroupBy(id => (clients[id].Site, Work: isTraining ? state.WorkOf(id) : new CarriedWork(state.Round, state.Attempt)))
+            .OrderBy(static group => group.Key.Site, StringComparer.Ordinal).ThenBy(static group => group.Key.Work.Round).ThenBy(static group => group.Key.Work.Attempt)
+            .Select(group => (group.Key.Site, new SiteAssignment
             {
                 JobId = job,
-                Round = state.Round,
-                Attempt = state.Attempt,
+                Round = group.Key.Work.Round,
+                Attempt = group.Key.Work.Attempt,
                 Phase = send.Phase,
                 Plan = planBlob,
-                Shared = shared,
-                Members = site.Select(id => trained.Contains(id)
-                    ? Member(job, site.Key, id, state.Round, state.Reports[id].Head, state.Reports[id].Optimizer)
-                    : Member(job, site.Key, id, owned?.GetValueOrDefault(id))).ToArray(),
+                Shared = isTraining ? shared(group.Key.Work.Round - 1) : state.Candidate!.Shared,
+                Concurrent = plan.Strategy.Trigger.Rule == TriggerRule.Buffered,
+                Members = group.Select(id => trained.Contains(id)
+                    ? Member(job, group.Key.Site, id, state.WorkOf(id).Round, state.Reports[id].Head, state.Reports[id].Optimizer)
+                    : Member(job, group.Key.Site, id, heads?.GetValueOrDefault(id))).ToArray(),
             })).ToArray();
     }
 

@@ -15,22 +15,23 @@ public static class ManifestBuilder
     /// <param name="planSha256">SHA-256 of plan.yaml.</param>
     /// <param name="previous">The last committed manifest; null for round 0.</param>
     /// <param name="state">A state in <see cref="Phase.Committing"/>.</param>
+    /// <param name="origin">For round 0 of a fork: the manifest it starts from and its digest, its heads already those of round 0.</param>
     /// <exception cref="InvalidOperationException">The state has no candidate, or the manifest before is missing.</exception>
-    public static RoundManifest Build(FederationPlan plan, string planSha256, RoundManifest? previous, RoundState state)
+    public static RoundManifest Build(FederationPlan plan, string planSha256, RoundManifest? previous, RoundState state, Origin? origin = null)
     {
         if (state.Candidate is not { } candidate || state.Closed is not { } closed)
             throw new InvalidOperationException($"Round {state.Round} has no candidate to commit.");
         if ((previous?.Round ?? -1) != state.Committed)
             throw new InvalidOperationException($"Round {state.Round} follows round {state.Committed}; the manifest given is of round {previous?.Round ?? -1}.");
 
-        var weights = closed.Zip(Weights.Of(plan, closed, state.Reports)).ToDictionary(static pair => pair.First, static pair => pair.Second, StringComparer.Ordinal);
+        var weights = closed.Zip(Weights.Of(plan, closed, state.Reports, Weights.Staleness(state, closed))).ToDictionary(static pair => pair.First, static pair => pair.Second, StringComparer.Ordinal);
         var cohort = state.Cohort.ToHashSet(StringComparer.Ordinal);
-        var owned = previous?.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
+        var owned = (previous ?? origin?.Manifest)?.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
         return new RoundManifest
         {
             Round = state.Round,
             PlanSha256 = planSha256,
-            Previous = state.CommittedSha256,
+            Previous = previous is null ? origin?.Sha256 : state.CommittedSha256,
             Shared = Digest(candidate.Shared),
             ServerOptimizer = candidate.ServerOptimizer is { } optimizer ? Digest(optimizer) : null,
             Coherence = candidate.Coherence,
@@ -41,10 +42,15 @@ public static class ManifestBuilder
 
     private static ManifestClient Client(string id, RoundState state, HashSet<string> cohort, Dictionary<string, double> weights, ManifestClient? before)
     {
+        var standing = state.Standings.GetValueOrDefault(id);
+        var work = state.WorkOf(id);
+        var quarantined = standing?.QuarantinedUntil >= state.Round;
         var kept = new ManifestClient
         {
             Id = id,
-            Outcome = cohort.Contains(id) ? ClientOutcome.Late : ClientOutcome.NotSelected,
+            Outcome = cohort.Contains(id) ? work.Round < state.Round ? ClientOutcome.NotSelected : ClientOutcome.Late : quarantined ? ClientOutcome.Quarantined : ClientOutcome.NotSelected,
+            Refusals = standing?.Refusals is > 0 and var refusals ? refusals : null,
+            QuarantinedUntil = quarantined ? standing!.QuarantinedUntil : null,
             HeadRound = before?.HeadRound ?? 0,
             Head = before?.Head,
             Optimizer = before?.Optimizer,
@@ -56,13 +62,14 @@ public static class ManifestBuilder
 
         var reported = kept with { Samples = note.Samples, Steps = note.Steps, MeanLoss = note.MeanLoss, ProductNorm = note.ProductNorm };
         if (!weights.TryGetValue(id, out var weight))
-            return reported with { Outcome = ClientOutcome.Failed, Reason = note.Failure };
+            return reported with { Outcome = note.Refused ? ClientOutcome.Refused : ClientOutcome.Failed, Reason = note.Failure };
         return reported with
         {
             Outcome = ClientOutcome.Trained,
             Weight = weight,
             Update = note.Update,
-            HeadRound = state.Round,
+            HeadRound = work.Round,
+            Staleness = state.Round - work.Round is > 0 and var staleness ? staleness : null,
             Head = note.Head,
             Optimizer = note.Optimizer,
         };

@@ -22,6 +22,9 @@ public abstract record RoundEffect
     /// <summary>Report <see cref="RoundEvent.DeadlinePassed"/> with these values after this time.</summary>
     public sealed record ArmDeadline(TimeSpan After, int Round, int Attempt, RoundPhase Phase) : RoundEffect;
 
+    /// <summary>Report <see cref="RoundEvent.BudgetPassed"/> with these values after this time.</summary>
+    public sealed record ArmBudget(TimeSpan After, int Round, int Attempt, double Seconds) : RoundEffect;
+
     /// <summary>
     /// Aggregate the updates of these clients, in this order, and report <see cref="RoundEvent.Aggregated"/> or
     /// <see cref="RoundEvent.AggregationRefused"/>. In round 0 there are none: the initial shared state is the candidate.

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using FedRLora.Abstractions.Messages;
 
 namespace FedRLora.Federation.Rounds;
@@ -13,11 +14,21 @@ public abstract record RoundEvent
     /// <param name="LastRound">The last committed round in <c>current.json</c>; -1 where there is none.</param>
     /// <param name="LastSha256">The digest that <c>current.json</c> names.</param>
     /// <param name="LostSites">Sites known to have no live silo.</param>
-    /// <param name="Resume">Whether a failed or cancelled job goes on; without it such a job stays as it is.</param>
-    public sealed record Started(int LastRound, string? LastSha256, IReadOnlyList<string> LostSites, bool Resume = false) : RoundEvent;
+    /// <param name="Resume">Whether a failed, cancelled or paused job goes on; without it such a job stays as it is.</param>
+    /// <param name="Standings">What the last committed manifest says of refused clients; null for nothing.</param>
+    public sealed record Started(
+        int LastRound, string? LastSha256, IReadOnlyList<string> LostSites, bool Resume = false, ImmutableDictionary<string, ClientStanding>? Standings = null) : RoundEvent;
 
     /// <summary>A client reported training or scoring, or its failure.</summary>
-    public sealed record ClientReported(ClientReport Report) : RoundEvent;
+    /// <param name="Report">The report.</param>
+    /// <param name="Seconds">Time since its work was first sent; null where that was before a restart.</param>
+    public sealed record ClientReported(ClientReport Report, double? Seconds = null) : RoundEvent;
+
+    /// <summary>An armed time budget passed.</summary>
+    /// <param name="Round">The round.</param>
+    /// <param name="Attempt">The try.</param>
+    /// <param name="Seconds">The budget that passed, counted from when the cohort's work was sent.</param>
+    public sealed record BudgetPassed(int Round, int Attempt, double Seconds) : RoundEvent;
 
     /// <summary>An armed deadline passed; the values are those of its <see cref="RoundEffect.ArmDeadline"/>.</summary>
     public sealed record DeadlinePassed(int Round, int Attempt, RoundPhase Phase) : RoundEvent;
@@ -51,4 +62,8 @@ public abstract record RoundEvent
 
     /// <summary>Somebody stopped the job.</summary>
     public sealed record Cancelled : RoundEvent;
+
+    /// <summary>The job waits until it is resumed.</summary>
+    /// <param name="Reason">Why; null where somebody asked for it.</param>
+    public sealed record Paused(string? Reason = null) : RoundEvent;
 }

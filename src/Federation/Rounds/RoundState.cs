@@ -30,6 +30,9 @@ public enum Phase
 
     /// <summary>Somebody stopped the job.</summary>
     Cancelled,
+
+    /// <summary>The job waits to be resumed, for <see cref="RoundState.Reason"/> if there is one.</summary>
+    Paused,
 }
 
 /// <summary>
@@ -41,6 +44,15 @@ public sealed record RoundState
 {
     /// <summary>A job that has committed nothing.</summary>
     public static RoundState Initial { get; } = new();
+
+    /// <summary>What remains of a state whose open round does not count any more, because the plan was extended.</summary>
+    public static RoundState Reopened(RoundState state) => Initial with
+    {
+        Phase = state.Phase is Phase.Failed or Phase.Cancelled or Phase.Paused ? state.Phase : Phase.Idle,
+        Reason = state.Phase == Phase.Failed ? state.Reason : null,
+        Standings = state.Standings,
+        UsualSeconds = state.UsualSeconds,
+    };
 
     /// <summary>The last committed round; -1 before round 0.</summary>
     [Id(0)] public int Committed { get; init; } = -1;
@@ -84,8 +96,39 @@ public sealed record RoundState
     /// <summary>Sites without a live silo, in ordinal order; recorded only where the plan continues without them.</summary>
     [Id(12)] public IReadOnlyList<string> LostSites { get; init; } = Array.Empty<string>();
 
-    /// <summary>Why the job failed.</summary>
+    /// <summary>Why the job failed or waits.</summary>
     [Id(13)] public string? Reason { get; init; }
+
+    /// <summary>How many of the cohort the selection asked for; less than the cohort where more were asked than are needed.</summary>
+    [Id(15)] public int Wanted { get; init; }
+
+    /// <summary>Clients whose work began in an earlier round or attempt and goes on, in buffered rounds.</summary>
+    [Id(16)] public ImmutableDictionary<string, CarriedWork> Carried { get; init; } = ImmutableDictionary<string, CarriedWork>.Empty;
+
+    /// <summary>Clients whose last updates were refused.</summary>
+    [Id(17)] public ImmutableDictionary<string, ClientStanding> Standings { get; init; } = ImmutableDictionary<string, ClientStanding>.Empty;
+
+    /// <summary>Seconds that a client usually takes, learned where the plan sets time budgets.</summary>
+    [Id(18)] public ImmutableDictionary<string, double> UsualSeconds { get; init; } = ImmutableDictionary<string, double>.Empty;
+
+    /// <summary>The round and the attempt of the work that a client of the cohort does, which name its blobs.</summary>
+    public CarriedWork WorkOf(string client) => Carried.TryGetValue(client, out var carried) ? carried : new CarriedWork(Round, Attempt);
+}
+
+/// <summary>Work by the round and the attempt that it began in.</summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.carried-work")]
+public sealed record CarriedWork([property: Id(0)] int Round, [property: Id(1)] int Attempt);
+
+/// <summary>What refused updates have brought upon a client.</summary>
+/// <param name="Refusals">Updates refused in a row.</param>
+/// <param name="QuarantinedUntil">The last round for which it is left out; -1 where it is not.</param>
+[GenerateSerializer, Immutable, Alias("fedrlora.client-standing")]
+public sealed record ClientStanding([property: Id(0)] int Refusals, [property: Id(1)] int QuarantinedUntil)
+{
+    /// <summary>The standings that a manifest holds.</summary>
+    public static ImmutableDictionary<string, ClientStanding> Of(RoundManifest? manifest) => (manifest?.Clients ?? [])
+        .Where(static client => client.Refusals is not null || client.QuarantinedUntil is not null)
+        .ToImmutableDictionary(static client => client.Id, static client => new ClientStanding(client.Refusals ?? 0, client.QuarantinedUntil ?? -1), StringComparer.Ordinal);
 }
 
 /// <summary>What is kept of a training report: digests only, since every key follows from job, round, attempt and client.</summary>
@@ -115,6 +158,9 @@ public sealed record ClientNote
 
     /// <summary>Frobenius norm of s (B A - B^0 A^0).</summary>
     [Id(7)] public double ProductNorm { get; init; }
+
+    /// <summary>Whether the failure is an update that was refused.</summary>
+    [Id(8)] public bool Refused { get; init; }
 }
 
 /// <summary>What is kept of a scoring report; both are null where the client had no test rows.</summary>

@@ -5,6 +5,8 @@ namespace FedRLora.Federation.Selection;
 /// <summary>Every available client.</summary>
 internal sealed class AllClients : IClientSelector
 {
-    public IReadOnlyList<string> Select(IReadOnlyList<ClientInfo> available, SplitMix64 random) =>
+    public int Wanted(int available) => available;
+
+    public IReadOnlyList<string> Select(IReadOnlyList<ClientInfo> available, int count, SplitMix64 random) =>
         available.Select(static client => client.Id).Order(StringComparer.Ordinal).ToArray();
 }

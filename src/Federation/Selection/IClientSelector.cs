@@ -17,6 +17,12 @@ public sealed record ClientInfo(string Id, string Site, string Task, bool HasTes
 /// <summary>Draws the cohort of a round.</summary>
 public interface IClientSelector
 {
+    /// <summary>How many clients a round needs of so many available ones.</summary>
+    int Wanted(int available);
+
     /// <summary>The cohort in ordinal order: a function of the available clients, whatever their order, and of the generator.</summary>
-    IReadOnlyList<string> Select(IReadOnlyList<ClientInfo> available, SplitMix64 random);
+    /// <param name="available">Who can be drawn.</param>
+    /// <param name="count">How many; everyone where there are fewer.</param>
+    /// <param name="random">The draw's generator.</param>
+    IReadOnlyList<string> Select(IReadOnlyList<ClientInfo> available, int count, SplitMix64 random);
 }

@@ -2,18 +2,20 @@ using FedRLora.Federation.Numerics;
 
 namespace FedRLora.Federation.Selection;
 
-/// <summary>A uniform draw without replacement of the nearest whole number to <paramref name="fraction"/> of the clients, at least one.</summary>
+/// <summary>A uniform draw without replacement; a round needs the nearest whole number to <paramref name="fraction"/> of the clients, at least one.</summary>
 internal sealed class UniformClients(double fraction) : IClientSelector
 {
-    public IReadOnlyList<string> Select(IReadOnlyList<ClientInfo> available, SplitMix64 random)
+    public int Wanted(int available) => Math.Min(available, Math.Max(1, (int)Math.Round(fraction * available, MidpointRounding.AwayFromZero)));
+
+    public IReadOnlyList<string> Select(IReadOnlyList<ClientInfo> available, int count, SplitMix64 random)
     {
         var ids = available.Select(static client => client.Id).Order(StringComparer.Ordinal).ToArray();
-        var count = Math.Min(ids.Length, Math.Max(1, (int)Math.Round(fraction * ids.Length, MidpointRounding.AwayFromZero)));
-        for (var drawn = 0; drawn < count; drawn++)
+        var drawn = Math.Min(ids.Length, count);
+        for (var next = 0; next < drawn; next++)
         {
-            var other = drawn + random.Next(ids.Length - drawn);
-            (ids[drawn], ids[other]) = (ids[other], ids[drawn]);
+            var other = next + random.Next(ids.Length - next);
+            (ids[next], ids[other]) = (ids[other], ids[next]);
         }
-        return ids.Take(count).Order(StringComparer.Ordinal).ToArray();
+        return ids.Take(drawn).Order(StringComparer.Ordinal).ToArray();
     }
 }

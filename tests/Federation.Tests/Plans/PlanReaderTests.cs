@@ -243,7 +243,7 @@ public sealed class PlanReaderTests
     [InlineData("privacy: {epsilon: 1}", "privacy: not available in this version; remove it.")]
     [InlineData("telemetry: {}", "telemetry: not available in this version; remove it.")]
     [InlineData("faults: []", "faults: not available in this version; remove it.")]
-    [InlineData("strategy: {trigger: buffered}", "strategy.trigger: not available in this version; remove it.")]
+    [InlineData("strategy: {trigger: fifo}", "strategy.trigger.rule: \"fifo\" is not known; give one of synchronous, buffered.")]
     [InlineData("adapter: {core: full}", "adapter.core: not available in this version; remove it.")]
     [InlineData("adapter: qlora", "adapter.method: \"qlora\" is not known; did you mean lora? Give one of dora, fedsa-lora, ffa-lora, hydra-lora, lora, m-lora, r-lora, r-lora-federated, rslora.")]
     [InlineData("adapter: {r: 4}", "adapter.r: unknown key; did you mean rank?")]

@@ -1,0 +1,54 @@
+using FedRLora.Abstractions.Messages;
+
+namespace FedRLora.Federation.Rounds;
+
+/// <summary>What a round keeps of a report.</summary>
+internal static class ReportNotes
+{
+    private const int ReasonLength = 200;
+
+    /// <summary>A manifest holds finite numbers, so a report without them is a failed one.</summary>
+    public static ClientNote Trained(ClientReport report)
+    {
+        var note = new ClientNote
+        {
+            Update = Digest(report.Update),
+            Head = Digest(report.Head),
+            Optimizer = Digest(report.Optimizer),
+            Samples = report.Samples,
+            Steps = report.Steps,
+            MeanLoss = report.MeanLoss,
+            ProductNorm = report.ProductNorm,
+        };
+        var failure = report.Failure
+            ?? (double.IsFinite(report.MeanLoss) ? null : Invariant($"Its mean loss is {report.MeanLoss}."))
+            ?? (double.IsFinite(report.ProductNorm) ? null : Invariant($"Its product norm is {report.ProductNorm}."));
+        return failure is null ? note : Failed(note, failure) with { Refused = report.Failure is null };
+    }
+
+    /// <summary>The note of an update that cannot be aggregated.</summary>
+    public static ClientNote Refused(ClientNote note, string reason) => Failed(note, reason) with { Refused = true };
+
+    private static ClientNote Failed(ClientNote note, string failure) => new()
+    {
+        Failure = Short(failure),
+        Samples = note.Samples,
+        Steps = note.Steps,
+        MeanLoss = double.IsFinite(note.MeanLoss) ? note.MeanLoss : 0,
+        ProductNorm = double.IsFinite(note.ProductNorm) ? note.ProductNorm : 0,
+    };
+
+    /// <summary>The note of a scoring.</summary>
+    public static ScoreNote Scored(ClientReport report) => report switch
+    {
+        { Failure: { } failure } => new(null, Short(failure)),
+        { Score: { } score } when !double.IsFinite(score.Value) || !double.IsFinite(score.Loss) => new(null, Invariant($"Its {score.Metric} is {score.Value}, its loss {score.Loss}.")),
+        _ => new(report.Score, null),
+    };
+
+    private static BlobDigest? Digest(BlobRef? blob) => blob is null ? null : new(blob.Sha256, blob.SizeBytes);
+
+    private static string Short(string reason) => reason.Length <= ReasonLength ? reason : string.Concat(reason.AsSpan(0, ReasonLength - 3), "...");
+
+    private static string Invariant(FormattableString text) => FormattableString.Invariant(text);
+}

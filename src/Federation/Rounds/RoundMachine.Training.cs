@@ -1,0 +1,170 @@
+using System.Collections.Immutable;
+using System.Globalization;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Federation.Numerics;
+using FedRLora.Federation.Selection;
+using Step = (FedRLora.Federation.Rounds.RoundState State, System.Collections.Generic.IReadOnlyList<FedRLora.Federation.Rounds.RoundEffect> Effects);
+
+namespace FedRLora.Federation.Rounds;
+
+// From an open attempt to a cohort that can be closed, or to the next try.
+public sealed partial class RoundMachine
+{
+    /// <summary>Opens the next try; round 0 has nothing to train.</summary>
+    private Step OpenAttempt(RoundState state)
+    {
+        var carried = state.Attempt == 0 ? state.Carried : NothingCarried;   // a round that is tried again begins afresh
+        var open = WithoutNotes(state) with { Attempt = state.Attempt + 1, Tries = state.Tries + 1, Phase = Phase.Training, Reason = null, Carried = carried };
+        if (open.Round == 0)
+            return Close(open, Array.Empty<string>());
+
+        var available = Available(open);
+        if (available.Length == 0)
+            return Fail(open, $"Round {open.Round} has nobody to select: every client is absent or in quarantine.");
+        var random = new SplitMix64(Seed.For(_plan.Seed, open.Round, "", string.Create(CultureInfo.InvariantCulture, $"selection/{open.Attempt}")));
+        open = IsBuffered ? WithCarried(open, available, random) : Selected(open, available, random);
+        return Then(open, Work(open, open.Cohort));
+    }
+
+    private RoundState Selected(RoundState state, ClientInfo[] available, SplitMix64 random)
+    {
+        var wanted = _selector.Wanted(available.Length);
+        var asked = (int)Math.Ceiling((wanted * _plan.Strategy.Selection.Overselect) - 1e-9);
+        return state with { Cohort = _selector.Select(available, asked, random), Wanted = wanted };
+    }
+
+    /// <summary>Who is at work stays, idle clients are drawn beside them.</summary>
+    private RoundState WithCarried(RoundState state, ClientInfo[] available, SplitMix64 random)
+    {
+        var trigger = _plan.Strategy.Trigger;
+        var idle = available.Where(client => !state.Carried.ContainsKey(client.Id)).ToArray();
+        var drawn = new UniformClients(1).Select(idle, Math.Max(0, (trigger.Concurrency ?? _clients.Count) - state.Carried.Count), random);
+        var cohort = Sorted(state.Carried.Keys.Concat(drawn));
+        return state with { Cohort = cohort, Wanted = Math.Min(trigger.BufferSize, cohort.Length) };
+    }
+
+    /// <summary>Work that goes on after a commit: who has neither reported nor is too old or at a lost site.</summary>
+    private ImmutableDictionary<string, CarriedWork> CarriedAfter(RoundState state, int committed)
+    {
+        if (!IsBuffered || committed != state.Round)
+            return NothingCarried;
+        var oldest = _plan.Strategy.Trigger.MaxStaleness is { } most ? committed + 1 - most : 0;
+        return state.Cohort
+            .Where(client => !state.Reports.ContainsKey(client) && state.WorkOf(client).Round >= oldest && !Contains(state.LostSites, _clients[client].Site))
+            .ToImmutableDictionary(static client => client, state.WorkOf, StringComparer.Ordinal);
+    }
+
+    /// <summary>Clients that are not left out, of living sites; of all sites where none lives, since then there is nothing to do but wait.</summary>
+    private ClientInfo[] Available(RoundState state)
+    {
+        var admitted = _clients.Values.Where(client => !IsQuarantined(state, client.Id)).ToArray();
+        var alive = admitted.Where(client => !Contains(state.LostSites, client.Site)).ToArray();
+        return alive.Length > 0 ? alive : admitted;
+    }
+
+    private Step Report(RoundState state, ClientReport report, double? seconds)
+    {
+        if (!_clients.TryGetValue(report.ClientId, out var client) || Contains(state.Dropped, client.Id))
+            return Nothing(state);
+        var work = report.Phase == RoundPhase.Train ? state.WorkOf(client.Id) : new CarriedWork(state.Round, state.Attempt);
+        if ((report.Round, report.Attempt) != (work.Round, work.Attempt))
+            return Nothing(state);
+
+        switch (report.Phase, state.Phase)
+        {
+            case (RoundPhase.Train, Phase.Training) when Contains(state.Cohort, client.Id) && !state.Reports.ContainsKey(client.Id):
+                return report.StoreTrouble is { } trouble ? Pause(state, $"{client.Id}: {trouble}") : Settle(WithReport(Learned(state, client.Id, seconds), client.Id, ReportNotes.Trained(report)), resend: false);
+            case (RoundPhase.Evaluate, Phase.Evaluating) when client.HasTestRows && !state.Scores.ContainsKey(client.Id):
+                return report.StoreTrouble is { } away ? Pause(state, $"{client.Id}: {away}") : Settle(state with { Scores = state.Scores.Add(client.Id, ReportNotes.Scored(report)) }, resend: false);
+            default:
+                return Nothing(state);
+        }
+    }
+
+    /// <summary>Ends the phase if nobody is left to wait for, if enough have reported, or if the quorum is out of reach.</summary>
+    private Step Settle(RoundState state, bool resend)
+    {
+        if (state.Phase == Phase.Evaluating)
+            return state.Scores.Count + state.Dropped.Count == _scorers.Length ? ToCommit(state) : Wait(state, resend);
+
+        var usable = UsableCount(state);
+        var silent = state.Cohort.Count - state.Reports.Count - state.Dropped.Count;
+        if (usable + silent < Needed(state))
+            return TryAgain(state, usable);
+        return silent == 0 || usable >= Wanted(state) ? Close(state, Usable(state)) : Wait(state, resend);
+    }
+
+    private Step Wait(RoundState state, bool resend) => resend
+        ? Then(state, Work(state, Waiting(state)))
+        : (state, [new RoundEffect.Persist(CanWait: true)]);
+
+    private Step Deadline(RoundState state, RoundEvent.DeadlinePassed passed)
+    {
+        if (passed.Round != state.Round || passed.Attempt != state.Attempt)
+            return Nothing(state);
+        switch (passed.Phase, state.Phase)
+        {
+            case (RoundPhase.Evaluate, Phase.Evaluating):
+                return ToCommit(state);
+            case (RoundPhase.Train, Phase.Training):
+                return UsableCount(state) >= Needed(state) ? Close(state, Usable(state)) : TryAgain(state, UsableCount(state));
+            default:
+                return Nothing(state);
+        }
+    }
+
+    private Step TryAgain(RoundState state, int usable)
+    {
+        if (state.Tries < _plan.Strategy.MaxAttempts)
+            return OpenAttempt(state);
+
+        var failures = state.Reports.Where(static report => report.Value.Failure is not null).OrderBy(static report => report.Key, StringComparer.Ordinal)
+            .Take(3).Select(static report => $"{report.Key}: {report.Value.Failure}");
+        var silent = state.Cohort.Count - state.Reports.Count;
+        var reason = string.Create(CultureInfo.InvariantCulture,
+            $"Round {state.Round} had {usable} usable of {state.Cohort.Count} updates in try {state.Tries} of {_plan.Strategy.MaxAttempts}, the quorum is {Needed(state)}; {silent} silent. {string.Join("; ", failures)}");
+        return Fail(WithoutNotes(state), reason.TrimEnd());
+    }
+
+    // Time budgets.
+
+    private double? BudgetOf(RoundState state, string client) => _plan.Strategy.TimeBudget is { } budget && state.UsualSeconds.TryGetValue(client, out var usual)
+        ? Math.Max(budget.AtLeast.TotalSeconds, budget.Factor * usual)
+        : null;
+
+    /// <summary>The silent whose time is up leave the round if the quorum holds without them; what they needed at least is learned.</summary>
+    private Step Budget(RoundState state, RoundEvent.BudgetPassed passed)
+    {
+        if (state.Phase != Phase.Training || (passed.Round, passed.Attempt) != (state.Round, state.Attempt))
+            return Nothing(state);
+        var waiting = Waiting(state);
+        var slow = waiting.Where(client => BudgetOf(state, client) <= passed.Seconds).ToArray();
+        if (slow.Length == 0 || UsableCount(state) + waiting.Count - slow.Length < Needed(state))
+            return (state, NextBudget(state, passed.Seconds));
+
+        var left = state with
+        {
+            Dropped = Sorted(state.Dropped.Concat(slow)),
+            UsualSeconds = state.UsualSeconds.SetItems(slow.Select(client => KeyValuePair.Create(client, BudgetOf(state, client)!.Value))),
+        };
+        var (settled, effects) = Settle(left, resend: false);
+        return settled.Phase == Phase.Training && settled.Attempt == state.Attempt ? (settled, [.. effects, .. NextBudget(settled, passed.Seconds)]) : (settled, effects);
+    }
+
+    private RoundEffect[] NextBudget(RoundState state, double passed)
+    {
+        var next = Waiting(state).Select(client => BudgetOf(state, client)).Where(budget => budget > passed).Min();
+        return next is { } at ? [new RoundEffect.ArmBudget(TimeSpan.FromSeconds(at - passed), state.Round, state.Attempt, at)] : [];
+    }
+
+    private RoundState Learned(RoundState state, string client, double? seconds)
+    {
+        const double Weight = 0.3;   // of the newest round in the moving average
+        if (_plan.Strategy.TimeBudget is null || seconds is not { } took)
+            return state;
+        var usual = state.UsualSeconds.TryGetValue(client, out var before) ? before + (Weight * (took - before)) : took;
+        return state with { UsualSeconds = state.UsualSeconds.SetItem(client, usual) };
+    }
+}
