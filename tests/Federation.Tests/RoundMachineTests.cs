@@ -488,7 +488,7 @@ public class RoundMachineTests
     {
         var (state, effects) = new RoundMachine(Plan).Next(InRound1(Plan).State, new[] { "a", "b", "c", "d" }.Select(client => new RoundEvent.ClientReported(Trained(1, client))));
         Assert.Equal(Phase.Aggregating, state.Phase);
-        Assert.Equal(["persist", "aggregate a b c d"], effects.Select(Describe));
+        Assert.Equal(["persist", "aggregate a b c d"], effects.Select(Run.Describe));
     }
 
     // The parts of a test.
@@ -503,52 +503,4 @@ public class RoundMachineTests
 
     private static FederationPlan TwoSites(SiteLoss loss) => Of([Client("a", "east"), Client("b", "east"), Client("c", "west"), Client("d", "west")])
         .With(strategy => strategy with { Quorum = 0.5, SiteLoss = loss });
-
-    private static string Describe(RoundEffect effect) => effect switch
-    {
-        RoundEffect.Persist persist => persist.CanWait ? "persist later" : "persist",
-        RoundEffect.SendAssignments send => $"send {send.Phase} {string.Join(' ', send.Clients)}",
-        RoundEffect.ArmDeadline arm => $"deadline {arm.Phase} {arm.Round}/{arm.Attempt} {arm.After}",
-        RoundEffect.CloseAndAggregate close => $"aggregate {string.Join(' ', close.Closed)}".TrimEnd(),
-        RoundEffect.CommitRound => "commit",
-        RoundEffect.FinishJob => "finish",
-        RoundEffect.FailJob fail => $"fail: {fail.Reason}",
-        RoundEffect.StopWork => "stop",
-        RoundEffect.Deactivate => "deactivate",
-        _ => effect.ToString(),
-    };
-
-    /// <summary>Feeds events to a machine and keeps what the last one gave.</summary>
-    private sealed class Run(FederationPlan plan)
-    {
-        private readonly RoundMachine _machine = new(plan);
-
-        public RoundState State { get; private set; } = RoundState.Initial;
-
-        public IReadOnlyList<string> Effects { get; private set; } = [];
-
-        public Run On(params RoundEvent[] events)
-        {
-            foreach (var one in events)
-            {
-                (State, var effects) = _machine.Next(State, one);
-                Effects = [.. effects.Select(Describe)];
-            }
-            return this;
-        }
-
-        /// <summary>These clients trained, in this order.</summary>
-        public Run Train(int round, params string[] clients) => On([.. clients.Select(client => new RoundEvent.ClientReported(Trained(round, client, State.Attempt)))]);
-
-        /// <summary>This client failed.</summary>
-        public Run Fail(int round, string client, string reason) => On(new RoundEvent.ClientReported(Trained(round, client, State.Attempt, reason)));
-
-        /// <summary>These clients scored the candidate, in this order.</summary>
-        public Run Score(int round, params string[] clients) => On([.. clients.Select(client => new RoundEvent.ClientReported(Scored(round, client, State.Attempt)))]);
-
-        /// <summary>Everybody does what is asked until the round can be committed.</summary>
-        public Run ToCommit(int round) => Train(round, [.. State.Cohort])
-            .On(new RoundEvent.Aggregated(round, State.Attempt, Candidate(round)))
-            .Score(round, [.. _machine.Waiting(State)]);
-    }
 }

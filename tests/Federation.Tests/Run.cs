@@ -1,0 +1,62 @@
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Federation.Rounds;
+using static FedRLora.Federation.Tests.TestPlans;
+
+namespace FedRLora.Federation.Tests;
+
+/// <summary>Feeds events to a machine and keeps what the last one gave.</summary>
+internal sealed class Run(FederationPlan plan)
+{
+    private readonly RoundMachine _machine = new(plan);
+
+    public RoundState State { get; private set; } = RoundState.Initial;
+
+    public IReadOnlyList<string> Effects { get; private set; } = [];
+
+    public Run On(params RoundEvent[] events)
+    {
+        foreach (var one in events)
+        {
+            (State, var effects) = _machine.Next(State, one);
+            Effects = [.. effects.Select(Describe)];
+        }
+        return this;
+    }
+
+    /// <summary>These clients trained, in this order.</summary>
+    public Run Train(int round, params string[] clients) => On([.. clients.Select(client => new RoundEvent.ClientReported(Trained(round, client, State.Attempt)))]);
+
+    /// <summary>This client trained and took so long.</summary>
+    public Run Took(double seconds, string client) => On(new RoundEvent.ClientReported(Trained(State.Round, client, State.Attempt), seconds));
+
+    /// <summary>This client failed.</summary>
+    public Run Fail(int round, string client, string reason) => On(new RoundEvent.ClientReported(Trained(round, client, State.Attempt, reason)));
+
+    /// <summary>These clients scored the candidate, in this order.</summary>
+    public Run Score(int round, params string[] clients) => On([.. clients.Select(client => new RoundEvent.ClientReported(Scored(round, client, State.Attempt)))]);
+
+    /// <summary>Everybody does what is asked and the round is committed.</summary>
+    public Run Commit(int round) => ToCommit(round).On(new RoundEvent.Committed(round, $"digest {round}"));
+
+    /// <summary>Everybody does what is asked until the round can be committed.</summary>
+    public Run ToCommit(int round) => Train(round, [.. State.Cohort])
+        .On(new RoundEvent.Aggregated(round, State.Attempt, Candidate(round)))
+        .Score(round, [.. _machine.Waiting(State)]);
+
+    /// <summary>An effect in a few words.</summary>
+    public static string Describe(RoundEffect effect) => effect switch
+    {
+        RoundEffect.Persist persist => persist.CanWait ? "persist later" : "persist",
+        RoundEffect.SendAssignments send => $"send {send.Phase} {string.Join(' ', send.Clients)}",
+        RoundEffect.ArmDeadline arm => $"deadline {arm.Phase} {arm.Round}/{arm.Attempt} {arm.After}",
+        RoundEffect.ArmBudget arm => FormattableString.Invariant($"budget {arm.Round}/{arm.Attempt} in {arm.After.TotalSeconds} at {arm.Seconds}"),
+        RoundEffect.CloseAndAggregate close => $"aggregate {string.Join(' ', close.Closed)}".TrimEnd(),
+        RoundEffect.CommitRound => "commit",
+        RoundEffect.FinishJob => "finish",
+        RoundEffect.FailJob fail => $"fail: {fail.Reason}",
+        RoundEffect.StopWork => "stop",
+        RoundEffect.Deactivate => "deactivate",
+        _ => effect.ToString(),
+    };
+}
