@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Text;
-using System.Text.RegularExpressions;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
@@ -29,21 +28,25 @@ internal sealed record PlanFile(string Path, string Yaml)
 
     /// <summary>The same plan with another seed.</summary>
     /// <exception cref="BadInputException">The text is laid out so that the key cannot be set.</exception>
-    public PlanFile WithSeed(ulong seed) => With("seed", seed.ToString(CultureInfo.InvariantCulture), plan => plan.Seed == seed);
+    public PlanFile WithSeed(ulong seed) => With("seed", seed.ToString(CultureInfo.InvariantCulture));
+
+    /// <summary>The same plan with more or fewer rounds.</summary>
+    /// <inheritdoc cref="WithSeed" path="/exception"/>
+    public PlanFile WithRounds(int rounds) => With("strategy.rounds", rounds.ToString(CultureInfo.InvariantCulture));
 
     /// <summary>The same plan with nothing shared: the local-only reference.</summary>
     /// <inheritdoc cref="WithSeed" path="/exception"/>
-    public PlanFile WithNothingShared() => With("sharing", "none", static plan => plan.Sharing == Sharing.None);
+    public PlanFile WithNothingShared() => With("sharing", "none");
 
-    // The line of a top-level key is replaced, or one added; what the reader makes of it decides whether that was right.
-    private PlanFile With(string key, string value, Func<FederationPlan, bool> holds)
-    {
-        var line = new Regex($"^{key}:[^#\\r\\n]*", RegexOptions.Multiline);
-        var changed = this with { Yaml = line.IsMatch(Yaml) ? line.Replace(Yaml, $"{key}: {value} ", 1) : $"{Yaml.TrimEnd()}\n{key}: {value}\n" };
-        return changed.Read().Plan is { } plan && holds(plan)
-            ? changed
-            : throw new BadInputException($"{Path}: {key}: {value} cannot be set in this layout; write the plan in block style, one top-level key a line.");
-    }
+    /// <summary>The same plan with a value set, given as <c>training.learningRate=1e-3</c>.</summary>
+    /// <inheritdoc cref="WithSeed" path="/exception"/>
+    public PlanFile With(string assignment) => assignment.Split('=', 2) is [{ Length: > 0 } path, { Length: > 0 } value]
+        ? With(path, value)
+        : throw new BadInputException($"'{assignment}' sets nothing; write for example training.learningRate=1e-3.");
+
+    private PlanFile With(string path, string value) => PlanEdit.Set(Yaml, path, value) is { } edited
+        ? this with { Yaml = edited }
+        : throw new BadInputException($"{Path}: {path}: {value} cannot be set in this layout; write the value into the plan by hand.");
 
     /// <summary>Reads the text.</summary>
     /// <exception cref="BadInputException">There is no such file, or it is not UTF-8 text.</exception>

@@ -10,6 +10,8 @@ internal static class Program
     [
         SimulateCommand.Create,
         ResumeCommand.Create,
+        ExtendCommand.Create,
+        ForkCommand.Create,
         ExportCommand.Create,
         MergeCommand.Create,
         CombineCommand.Create,
@@ -19,6 +21,7 @@ internal static class Program
         SubmitCommand.Create,
         RunsCommand.Create,
         WatchCommand.Create,
+        PauseCommand.Create,
         CancelCommand.Create,
         ValidateCommand.Create,
         MethodsCommand.Create,

@@ -99,6 +99,7 @@ internal sealed partial class CoordinatorGrain(
         LogExtended(Job, job.Plan.Strategy.Rounds, plan.Strategy.Rounds);
         if (_state.Phase == Phase.Finished || !IsStopped) await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
         await _stopping.CancelAsync(); // the next activation opens the round again under the new plan
+        foreach (var site in job.Sites) await TryAsync(site, grain => grain.CancelAsync(cancellationToken));
         DeactivateOnIdle();
     }
 
@@ -225,7 +226,7 @@ internal sealed partial class CoordinatorGrain(
         var engine = await trainer.FingerprintAsync(plan.Plan, cancellationToken);
         var before = EngineFingerprints.Read(await stores.Job.ReadBytesAsync(Keys.Fingerprint(Job), cancellationToken)) ?? engine;
         var job = new OpenJob(Job, plan, blob, stores.Job, cache, trainer, engine);
-        if (notes.State.PlanSha256 is { } noted && noted != blob.Sha256) notes.State.State = RoundState.Reopened(notes.State.State);
+        if (notes.State.PlanSha256 is { } noted && noted != blob.Sha256) notes.State.State = RoundMachine.Reopened(notes.State.State);
         notes.State.PlanSha256 = blob.Sha256;
         _state = _shown = notes.State.State;
         _inherited = (_state.Round, _state.Attempt);

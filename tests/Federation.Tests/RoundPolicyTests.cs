@@ -243,10 +243,20 @@ public class RoundPolicyTests
         var state = InRound1(one).Commit(1).State;
         Assert.Equal(Phase.Finished, state.Phase);
 
-        var (next, effects) = new RoundMachine(Plan).Next(RoundState.Reopened(state), new RoundEvent.Started(1, "digest 1", []));
+        var (next, effects) = new RoundMachine(Plan).Next(RoundMachine.Reopened(state), new RoundEvent.Started(1, "digest 1", []));
 
         Assert.Equal((Phase.Training, 2), (next.Phase, next.Round));
         Assert.Equal(["persist", "send Train a b c d"], effects.Select(Run.Describe));
+    }
+
+    [Fact]
+    public void A_round_that_was_open_when_the_run_was_extended_takes_no_report_of_its_earlier_attempt()
+    {
+        var state = InRound1(Plan).Train(1, "a", "b").State;
+
+        var (next, _) = new RoundMachine(Plan).Next(RoundMachine.Reopened(state), new RoundEvent.Started(0, "zero", []));
+
+        Assert.Equal((1, 2, 0), (next.Round, next.Attempt, next.Reports.Count));
     }
 
     private static Run InRound1(FederationPlan plan) => new Run(plan).On(new RoundEvent.Started(0, "zero", []));

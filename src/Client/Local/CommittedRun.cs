@@ -40,7 +40,7 @@ internal sealed class CommittedRun
         var log = new CommitLog(store, job);
         var current = await log.ReadAsync(cancellationToken) ?? throw new BadInputException($"{run.Path}: nothing is committed yet; go on with fedrlora resume {run.Path}.");
         var manifest = await log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken);
-        var yaml = await store.ReadBytesAsync(new BlobRef(Keys.Plan(job), manifest.PlanSha256, 0), cancellationToken);
+        var yaml = await StoredPlans.FindAsync(store, job, manifest.PlanSha256, cancellationToken);
         var plan = new IndexedPlan(PlanReader.Require(Encoding.UTF8.GetString(yaml), run.PlanPath));
         var shared = await store.ReadStateAsync(manifest.Shared.At(Keys.Shared(job, manifest.Round)), cancellationToken);
         return new CommittedRun(run, store, plan, manifest, shared);

@@ -32,7 +32,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         {
             var status = await FollowAsync(silo, plan.Name, file.Yaml, federated);
             Write(plan, file.Yaml, federated, localOnly);
-            if (status != JobStatus.Finished) return ExitCode.Failed;
+            if (status != JobStatus.Finished) return await EndedAsync(status);
             var adapters = await ExportAsync(plan, cancellationToken);
             if (localOnly is not null)
             {
@@ -42,7 +42,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
             }
 
             Summarize(plan, federated.Rounds, localOnly?.Rounds, adapters);
-            return status == JobStatus.Finished ? ExitCode.Done : ExitCode.Failed;
+            return status == JobStatus.Finished ? ExitCode.Done : await EndedAsync(status);
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {
@@ -54,12 +54,24 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         async Task<JobStatus> FollowAsync(EmbeddedSilo silo, string job, string yaml, RoundReporter reporter)
         {
             var coordinator = silo.Grains.GetGrain<ICoordinatorGrain>(job);
-            if (resume && await coordinator.GetProgressAsync(int.MaxValue - 1, cancellationToken) is not null) await coordinator.ResumeAsync(allowEngineChange, cancellationToken);
+            if (resume && await coordinator.GetPlanAsync(cancellationToken) is { } stored)
+            {
+                if (stored != yaml) await coordinator.ExtendAsync(yaml, cancellationToken);
+                await coordinator.ResumeAsync(allowEngineChange, cancellationToken);
+            }
             else await coordinator.SubmitAsync(yaml, cancellationToken);
             HasBegun = true;
             var last = await reporter.FollowAsync(coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, cancellationToken), cancellationToken);
             return last?.Status ?? JobStatus.Failed;
         }
+    }
+
+    // In one process nobody pauses a run but a store that cannot be used.
+    private async Task<int> EndedAsync(JobStatus status)
+    {
+        if (status != JobStatus.Paused) return ExitCode.Failed;
+        await screen.Error.WriteLineAsync($"What is committed is kept. When the store can be used again, continue with: fedrlora resume {run.Path}");
+        return ExitCode.Environment;
     }
 
     // Where the adapters are, or why not.

@@ -41,13 +41,18 @@ internal sealed class RunDirectory : IDisposable
 
     /// <summary>Makes a new folder, the one asked for or the next free <c>runs/NAME-N</c>, and keeps other processes from running in it.</summary>
     /// <exception cref="BadInputException">The folder asked for holds something, or cannot be made.</exception>
-    public static RunDirectory Create(string? asked, PlanFile file, string name, bool localOnly)
+    /// <param name="asked">The folder asked for; null for the next free one.</param>
+    /// <param name="file">The plan.</param>
+    /// <param name="name">The plan's name.</param>
+    /// <param name="localOnly">Whether the local-only reference runs too.</param>
+    /// <param name="root">Where the plan's paths start from; null for the plan's own folder.</param>
+    public static RunDirectory Create(string? asked, PlanFile file, string name, bool localOnly, string? root = null)
     {
         var path = asked ?? Enumerable.Range(1, int.MaxValue - 1)
             .Select(number => System.IO.Path.Combine("runs", string.Create(CultureInfo.InvariantCulture, $"{name}-{number}")))
             .First(static candidate => !Directory.Exists(candidate));
         if (File.Exists(path)) throw new BadInputException($"{path}: is a file; give a folder for the run.");
-        var run = new RunDirectory(path, new RunRecord(file.Folder, name, localOnly)) { _wasThere = Directory.Exists(path) };
+        var run = new RunDirectory(path, new RunRecord(root ?? file.Folder, name, localOnly)) { _wasThere = Directory.Exists(path) };
         try
         {
             if (!run._wasThere) Directory.CreateDirectory(path);
@@ -96,6 +101,18 @@ internal sealed class RunDirectory : IDisposable
         {
             throw new BadInputException($"{record}: {e.Message}", e);
         }
+    }
+
+    /// <summary>Writes a plan with more rounds in place of the folder's; the job takes it up when it is resumed.</summary>
+    /// <exception cref="BadInputException">The run has as many rounds already.</exception>
+    public void Extend(int rounds)
+    {
+        var file = PlanFile.Open(PlanPath);
+        var now = file.Require().Strategy.Rounds;
+        if (rounds <= now) throw new BadInputException($"{Path}: has {now} rounds already; give more with --rounds.");
+        var written = PlanPath + ".new";
+        File.WriteAllText(written, file.WithRounds(rounds).Yaml);
+        File.Move(written, PlanPath, overwrite: true);
     }
 
     /// <summary>Undoes <see cref="Create"/>: what was made is deleted.</summary>

@@ -74,6 +74,12 @@ public sealed partial class RoundMachine
         return persist is null ? (state, effects) : (state, [persist, .. effects]);
     }
 
+    /// <summary>What remains of a state where the plan was extended: the open round begins again, under the next attempt.</summary>
+    public static RoundState Reopened(RoundState state) => WithoutNotes(state) with
+    {
+        Phase = state.Phase is Phase.Failed or Phase.Cancelled or Phase.Paused ? state.Phase : Phase.Idle,
+    };
+
     /// <summary>The clients that the current phase waits for, in ordinal order.</summary>
     public IReadOnlyList<string> Waiting(RoundState state) => state.Phase switch
     {

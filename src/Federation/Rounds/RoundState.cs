@@ -45,15 +45,6 @@ public sealed record RoundState
     /// <summary>A job that has committed nothing.</summary>
     public static RoundState Initial { get; } = new();
 
-    /// <summary>What remains of a state whose open round does not count any more, because the plan was extended.</summary>
-    public static RoundState Reopened(RoundState state) => Initial with
-    {
-        Phase = state.Phase is Phase.Failed or Phase.Cancelled or Phase.Paused ? state.Phase : Phase.Idle,
-        Reason = state.Phase == Phase.Failed ? state.Reason : null,
-        Standings = state.Standings,
-        UsualSeconds = state.UsualSeconds,
-    };
-
     /// <summary>The last committed round; -1 before round 0.</summary>
     [Id(0)] public int Committed { get; init; } = -1;
 

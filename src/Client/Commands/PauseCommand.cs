@@ -1,0 +1,25 @@
+using System.CommandLine;
+using FedRLora.Abstractions;
+using FedRLora.Client.Cluster;
+
+namespace FedRLora.Client.Commands;
+
+/// <summary><c>fedrlora pause RUN</c>: stops a run until it is resumed; what has been reported is kept.</summary>
+internal static class PauseCommand
+{
+    public static Command Create()
+    {
+        var run = new Argument<string>("run") { Description = "The run's id" };
+        var gateways = ClusterConnection.Gateways();
+        var command = new Command("pause", "Stop a run on running silos until it is resumed") { run, gateways };
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            var id = Identifiers.Check("run", parsed.GetRequiredValue(run));
+            await using var cluster = await ClusterConnection.OpenAsync(parsed.GetRequiredValue(gateways), cancellationToken);
+            await cluster.Coordinator(id).PauseAsync(cancellationToken);
+            await parsed.InvocationConfiguration.Output.WriteLineAsync($"{id} is paused; continue it with: fedrlora resume {id} --gateway {parsed.GetRequiredValue(gateways)[0]}");
+            return ExitCode.Done;
+        });
+        return command;
+    }
+}
