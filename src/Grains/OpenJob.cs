@@ -77,6 +77,8 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
             var before = await cache.SharedAsync(Committed!.Shared.At(Keys.Shared(job, Committed.Round)), cancellationToken);
             var remembered = Committed.ServerOptimizer is { } digest ? await store.ReadStateAsync(digest.At(Keys.ServerOptimizer(job, Committed.Round)), cancellationToken) : null;
             var aggregate = await CohortAggregator.RunAsync(Plan, before, remembered, closed, state.Reports, (client, last, token) => ReadUpdateAsync(state, client, last, token), cancellationToken);
+            // Too few for the rule is too few for the round: it is tried again, then the job stops with the reason.
+            if (aggregate.TooFew is { } reason) return new RoundEvent.AggregationRefused(state.Round, state.Attempt, closed.ToDictionary(static client => client, _ => reason));
             if (aggregate.Refused.Count > 0) return new RoundEvent.AggregationRefused(state.Round, state.Attempt, aggregate.Refused);
             (shared, optimizer, coherence) = (aggregate.Shared!, aggregate.ServerOptimizer ?? AdapterState.Empty, aggregate.Coherence);
         }

@@ -178,7 +178,7 @@ public enum SiteLoss
     Continue,
 }
 
-/// <summary>The coordinator's step on the mean update.</summary>
+/// <summary>The coordinator's step on the aggregate update.</summary>
 public sealed record ServerOptimizerSpec
 {
     /// <summary>Name in the strategy registry; <c>sgd</c>.</summary>
@@ -197,8 +197,8 @@ public sealed record StrategySpec
     /// <summary>Selection.</summary>
     public SelectionSpec Selection { get; init; } = new();
 
-    /// <summary>Name of the aggregation rule in the strategy registry; <c>mean</c>.</summary>
-    public string Aggregation { get; init; } = "mean";
+    /// <summary>Aggregation.</summary>
+    public AggregationSpec Aggregation { get; init; } = new();
 
     /// <summary>Server optimizer.</summary>
     public ServerOptimizerSpec ServerOptimizer { get; init; } = new();

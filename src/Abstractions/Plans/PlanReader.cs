@@ -240,7 +240,7 @@ public static class PlanReader
         {
             Rounds = strategy.Integer("rounds", spec.Rounds, 1, 100_000),
             Selection = Selection(strategy.Section("selection", shorthand: "rule")),
-            Aggregation = strategy.Name("aggregation", spec.Aggregation, StrategyNames.Aggregations),
+            Aggregation = Aggregation(strategy.Section("aggregation", shorthand: "rule")),
             ServerOptimizer = ServerOptimizer(strategy.Section("serverOptimizer", shorthand: "rule")),
             Deadline = strategy.Duration("deadline", TimeSpan.FromDays(30)),
             Quorum = strategy.Number("quorum", spec.Quorum, Above(0, 1)),
@@ -258,6 +258,27 @@ public static class PlanReader
             return spec;
         spec = new() { Rule = selection.Choice("rule", spec.Rule), Fraction = selection.Number("fraction", spec.Fraction, Above(0, 1)) };
         selection.Close();
+        return spec;
+    }
+
+    private static AggregationSpec Aggregation(PlanSection? aggregation)
+    {
+        var spec = new AggregationSpec();
+        if (aggregation is null)
+            return spec;
+        spec = new()
+        {
+            Rule = aggregation.Name("rule", spec.Rule, StrategyNames.Aggregations),
+            Trim = aggregation.OptionalNumber("trim", Between(0, 0.5)),
+            Byzantine = aggregation.OptionalInteger("byzantine", 0, Many),
+            Keep = aggregation.OptionalInteger("keep", 1, Many),
+            MaxNorm = aggregation.OptionalNumber("maxNorm", Above(0, Many)),
+            Iterations = aggregation.OptionalInteger("iterations", 1, 10_000),
+            PerTask = aggregation.Flag("perTask", spec.PerTask),
+        };
+        aggregation.Close();
+        if (aggregation.IsUnreadable("rule"))
+            aggregation.MarkUnreadable();
         return spec;
     }
 

@@ -76,7 +76,7 @@ public sealed class PlanReaderTests
             strategy:
               rounds: 3
               selection: {rule: uniform, fraction: 0.5}
-              aggregation: mean
+              aggregation: {rule: normBound, maxNorm: 2.5, perTask: true}
               serverOptimizer: {rule: sgd, learningRate: 0.5}
               deadline: 5m
               quorum: 0.5
@@ -115,7 +115,7 @@ public sealed class PlanReaderTests
         Assert.Equal(
             new StrategySpec
             {
-                Rounds = 3, Selection = new() { Rule = SelectionRule.Uniform, Fraction = 0.5 }, ServerOptimizer = new() { LearningRate = 0.5 },
+                Rounds = 3, Selection = new() { Rule = SelectionRule.Uniform, Fraction = 0.5 }, Aggregation = new() { Rule = "normBound", MaxNorm = 2.5, PerTask = true }, ServerOptimizer = new() { LearningRate = 0.5 },
                 Deadline = TimeSpan.FromMinutes(5), Quorum = 0.5, MaxAttempts = 2, SiteLoss = SiteLoss.Continue,
             },
             plan.Strategy);
@@ -128,6 +128,20 @@ public sealed class PlanReaderTests
             plan.Clients[0]);
         Assert.Equal(new EvaluationSpec { EveryRounds = 2, Metric = Metric.Accuracy, MaxRows = 50, MaxNewTokens = 8, LocalOnly = true }, plan.Evaluation);
         Assert.False(plan.Checkpoints.Export);
+    }
+
+    [Theory]
+    [InlineData("median", "median", null, null, null, null)]
+    [InlineData("{rule: trimmedMean, trim: 0.25}", "trimmedMean", 0.25, null, null, null)]
+    [InlineData("{rule: krum, byzantine: 0}", "krum", null, 0, null, null)]
+    [InlineData("{rule: multiKrum, byzantine: 0, keep: 1}", "multiKrum", null, 0, 1, null)]
+    [InlineData("{rule: geometricMedian, iterations: 7}", "geometricMedian", null, null, null, 7)]
+    public void An_aggregation_is_a_name_or_a_rule_with_its_parameters(string aggregation, string rule, double? trim, int? byzantine, int? keep, int? iterations)
+    {
+        var clients = string.Join(", ", Enumerable.Range(0, 4).Select(static i => $"{{id: c{i}, task: t, data: {{train: t}}}}"));
+        var read = PlanReader.Require($"name: n\nmodel: m\nclients: [{clients}]\nstrategy: {{aggregation: {aggregation}}}\n", "p.yaml");
+
+        Assert.Equal(new AggregationSpec { Rule = rule, Trim = trim, Byzantine = byzantine, Keep = keep, Iterations = iterations }, read.Strategy.Aggregation);
     }
 
     [Fact]
@@ -278,7 +292,11 @@ public sealed class PlanReaderTests
     [InlineData("strategy: {num_rounds: 3}", "strategy.num_rounds: unknown key; did you mean rounds?")]
     [InlineData("strategy: {deadline: 0s}", "strategy.deadline: 0s is out of range; give a time such as 30s, 5m, 2h or 00:05:00, above 0 and at most 30 days.")]
     [InlineData("strategy: {deadline: 90}", "strategy.deadline: \"90\" is not a time; give a time such as 30s, 5m, 2h or 00:05:00.")]
-    [InlineData("strategy: {aggregation: median}", "strategy.aggregation: \"median\" is not known; give mean.")]
+    [InlineData("strategy: {aggregation: medain}", "strategy.aggregation.rule: \"medain\" is not known; did you mean median? Give one of geometricMedian, krum, mean, median, multiKrum, normBound, trimmedMean.")]
+    [InlineData("strategy: {aggregation: {rule: trimmedMean, trim: 0.5}}", "strategy.aggregation.trim: 0.5 is out of range; give a number between 0 and 0.5.")]
+    [InlineData("strategy: {aggregation: {rule: krum, byzantine: -1}}", "strategy.aggregation.byzantine: -1 is out of range; give a number from 0 to 1000000.")]
+    [InlineData("strategy: {aggregation: {rule: normBound, maxNorm: 0}}", "strategy.aggregation.maxNorm: 0 is out of range; give a number above 0 and at most 1000000.")]
+    [InlineData("strategy: {aggregation: [mean]}", "strategy.aggregation: a list is not a section; give keys with values below it.")]
     [InlineData("strategy: {serverOptimizer: adam}", "strategy.serverOptimizer.rule: \"adam\" is not known; give sgd.")]
     [InlineData("strategy: {selection: {fraction: 0}}", "strategy.selection.fraction: 0 is out of range; give a number above 0 and at most 1.")]
     [InlineData("evaluation: {everyRounds: 0}", "evaluation.everyRounds: 0 is out of range; give a number from 1 to 100000.")]
