@@ -32,6 +32,9 @@ public sealed record FederationPlan
 
     /// <summary>What is written besides the committed rounds.</summary>
     public CheckpointSpec Checkpoints { get; init; } = new();
+
+    /// <summary>What goes wrong on purpose; nothing by default.</summary>
+    public IReadOnlyList<FaultSpec> Faults { get; init; } = [];
 }
 
 /// <summary>Whether anything is shared.</summary>

@@ -61,7 +61,7 @@ public static class PlanReader
 
     private static FederationPlan Plan(PlanSection plan)
     {
-        plan.Refuse(NotYet, "privacy", "telemetry", "faults");
+        plan.Refuse(NotYet, "privacy", "telemetry");
         var result = new FederationPlan
         {
             Name = plan.RequiredIdentifier("name", "the run's name"),
@@ -74,6 +74,7 @@ public static class PlanReader
             Clients = Clients(plan),
             Evaluation = Evaluation(plan.Section("evaluation")),
             Checkpoints = Checkpoints(plan.Section("checkpoints")),
+            Faults = Faults(plan),
         };
         plan.Close();
         return result;
@@ -369,6 +370,55 @@ public static class PlanReader
             return spec;
         spec = new() { Export = checkpoints.Flag("export", spec.Export) };
         checkpoints.Close();
+        return spec;
+    }
+
+    private static List<FaultSpec> Faults(PlanSection plan)
+    {
+        var faults = new List<FaultSpec>();
+        var items = plan.List("faults", "a list of faults, each with kind and clients or share");
+        for (var i = 0; i < items.Count; i++)
+        {
+            var key = ProblemList.Item("faults", i);
+            faults.Add(items[i] is MapNode map
+                ? Fault(plan.Item(map, key))
+                : plan.Wrong(items[i], key, $"{PlanSection.Shown(items[i])} is not a fault; give kind and clients or share.", new FaultSpec { Kind = FaultKind.Fail }));
+        }
+
+        return faults;
+    }
+
+    private static FaultSpec Fault(PlanSection fault)
+    {
+        fault.Require("kind", "what goes wrong");
+        var result = new FaultSpec
+        {
+            Kind = fault.Choice("kind", FaultKind.Fail),
+            Clients = fault.Names("clients", "a client").Names ?? [],
+            Share = fault.OptionalNumber("share", Above(0, 1)),
+            Probability = fault.Number("probability", 1, Above(0, 1)),
+            Rounds = FaultRounds(fault.Section("rounds")),
+            Delay = fault.Duration("delay", TimeSpan.FromDays(30)),
+            Scale = fault.OptionalNumber("scale", Above(0, 1e30)),
+        };
+        fault.Close();
+        return result;
+    }
+
+    private static FaultRounds FaultRounds(PlanSection? rounds)
+    {
+        var spec = new FaultRounds();
+        if (rounds is null)
+            return spec;
+        const int MostRounds = 100_000;
+        spec = new()
+        {
+            From = rounds.Integer("from", spec.From, 1, MostRounds),
+            To = rounds.OptionalInteger("to", 1, MostRounds),
+            Every = rounds.OptionalInteger("every", 1, MostRounds),
+            Lasting = rounds.OptionalInteger("lasting", 1, MostRounds),
+        };
+        rounds.Close();
         return spec;
     }
 }

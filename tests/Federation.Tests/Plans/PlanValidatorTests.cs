@@ -115,5 +115,25 @@ public sealed class PlanValidatorTests
         static string Text(double value) => value.ToString(System.Globalization.CultureInfo.InvariantCulture);
     }
 
+    [Theory]
+    [InlineData("{kind: nan}", "faults[0]: it happens to nobody; give clients: [ID, ...] or share: 0.3.")]
+    [InlineData("{kind: nan, clients: [c0], share: 0.3}", "faults[0].share: clients are named already; remove one of share and clients.")]
+    [InlineData("{kind: nan, clients: [c0, nobody]}", "faults[0].clients[1]: \"nobody\" is the id of no client of this plan.")]
+    [InlineData("{kind: silent, share: 0.3}", "faults[0].kind: a round would wait for a silent client for ever; give strategy.deadline, or kind: fail.")]
+    [InlineData("{kind: delay, share: 0.3}", "faults[0].kind: a delay has to be given; give delay: 30s.")]
+    [InlineData("{kind: fail, share: 0.3, delay: 30s}", "faults[0].delay: fail does not use it; remove it, or give kind: delay.")]
+    [InlineData("{kind: wrongShape, share: 0.3, scale: 3}", "faults[0].scale: wrongShape does not use it; remove it, or give kind: huge or signFlip.")]
+    [InlineData("{kind: nan, share: 0.3, rounds: {from: 11}}", "faults[0].rounds.from: 11 is after the last of 10 rounds.")]
+    [InlineData("{kind: nan, share: 0.3, rounds: {from: 3, to: 2}}", "faults[0].rounds.to: 2 is before the first round, 3.")]
+    [InlineData("{kind: nan, share: 0.3, rounds: {lasting: 2}}", "faults[0].rounds.lasting: it is a part of a period; give every, or remove it.")]
+    [InlineData("{kind: nan, share: 0.3, rounds: {every: 2, lasting: 3}}", "faults[0].rounds.lasting: 3 rounds exceed the period of 2.")]
+    public void A_fault_that_cannot_happen_is_a_problem(string fault, string message)
+    {
+        var problem = Assert.Single(PlanReader.Read($"name: n\nmodel: m\nclients: [{Eight}]\nfaults: [{fault}]\n", "p.yaml").Problems);
+
+        Assert.Equal(message, problem.Message);
+        Assert.Equal(4, problem.Line);
+    }
+
     private static string Eight { get; } = string.Join(", ", Enumerable.Range(0, 8).Select(static i => $"{{id: c{i}, task: {(i < 5 ? "many" : "few")}, data: {{train: t}}}}"));
 }
