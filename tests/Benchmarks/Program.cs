@@ -12,10 +12,13 @@ switch (args.FirstOrDefault())
     case "rounds":
         await RoundBenchmark.RunAsync(args[1..]);
         break;
+    case "byzantine":
+        await ByzantineTable.RunAsync(args[1..]);
+        break;
     case "training":
         await TrainingBenchmark.RunAsync(args[1..]);
         break;
     default:
-        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | training");
+        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | training | byzantine");
         break;
 }
