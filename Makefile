@@ -1,5 +1,5 @@
 # What a user runs. Needs the .NET 10 SDK; packages restore by name on first use.
-.PHONY: build demo test soak bench bench-training bench-tokenizers samples clean
+.PHONY: build demo test soak bench bench-training bench-byzantine bench-tokenizers samples clean
 
 build:
 	dotnet build FedRLora.sln -c Release -v quiet
@@ -22,6 +22,10 @@ bench:
 # The training step beside an eager one, its matrix products alone, and itself without grouping (about a quarter of an hour); a part by name, as ARGS="steps --threads 1".
 bench-training:
 	dotnet run -c Release --project tests/Benchmarks -- training $(ARGS)
+
+# Every attack on the demo against every rule of aggregation (about a quarter of an hour); a part by name, as ARGS="--attacks nan,huge --reducers mean,median --rounds 4".
+bench-byzantine:
+	dotnet run -c Release --project tests/Benchmarks -- byzantine $(ARGS)
 
 # Tokenizers beside the npm package @huggingface/tokenizers.
 bench-tokenizers:

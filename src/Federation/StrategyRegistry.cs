@@ -17,9 +17,15 @@ public static class StrategyRegistry
     };
 
     /// <summary>Aggregation rules.</summary>
-    public static IReadOnlyDictionary<string, Func<IAggregationRule>> Aggregations { get; } = new SortedDictionary<string, Func<IAggregationRule>>(StringComparer.Ordinal)
+    public static IReadOnlyDictionary<string, Func<AggregationSpec, IAggregationRule>> Aggregations { get; } = new SortedDictionary<string, Func<AggregationSpec, IAggregationRule>>(StringComparer.Ordinal)
     {
-        ["mean"] = static () => new Mean(),
+        ["geometricMedian"] = static spec => new GeometricMedian(spec.Iterations ?? AggregationSpec.DefaultIterations),
+        ["krum"] = static spec => new Krum(spec),
+        ["mean"] = static _ => new Mean(),
+        ["median"] = static _ => new Median(),
+        ["multiKrum"] = static spec => new MultiKrum(spec),
+        ["normBound"] = static spec => new NormBound(spec.MaxNorm),
+        ["trimmedMean"] = static spec => new TrimmedMean(spec),
     };
 
     /// <summary>Server optimizers.</summary>
@@ -31,9 +37,18 @@ public static class StrategyRegistry
     /// <summary>The plan's selection.</summary>
     public static IClientSelector Selector(FederationPlan plan) => Selections[plan.Strategy.Selection.Rule](plan.Strategy.Selection);
 
-    /// <summary>The plan's aggregation rule.</summary>
+    /// <summary>The plan's aggregation rule for a closed cohort.</summary>
+    /// <param name="plan">The plan.</param>
+    /// <param name="closed">The cohort in the order in which its updates will be added.</param>
     /// <exception cref="BadInputException">There is no such rule.</exception>
-    public static IAggregationRule Aggregation(FederationPlan plan) => Find(Aggregations, plan.Strategy.Aggregation, "aggregation rule")();
+    public static IAggregationRule Aggregation(FederationPlan plan, IReadOnlyList<string> closed)
+    {
+        var rule = Find(Aggregations, plan.Strategy.Aggregation.Rule, "aggregation rule")(plan.Strategy.Aggregation);
+        if (!plan.Strategy.Aggregation.PerTask)
+            return rule;
+        var tasks = plan.Clients.ToDictionary(static client => client.Id, static client => client.Task, StringComparer.Ordinal);
+        return new PerTask(rule, [.. closed.Select(client => tasks[client])]);
+    }
 
     /// <summary>The plan's server optimizer.</summary>
     /// <exception cref="BadInputException">There is no such rule.</exception>

@@ -144,7 +144,7 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
         var results = await trainer.TrainAsync(group, stopped);
         Telemetry.TrainingDuration.Record(Stopwatch.GetElapsedTime(started).TotalSeconds, new KeyValuePair<string, object?>("job", assignment.JobId));
         var reports = new List<ClientReport>(results.Count);
-        foreach (var result in results)
+        foreach (var result in results.Where(static result => !result.Silent))
             reports.Add(result.Failure is { } failure ? Failed(assignment, result.ClientId, failure) : await StoreAsync(assignment, result, stopped));
         await ForgetOldHeadsAsync(assignment, stopped);
         return reports;
@@ -245,6 +245,7 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
 
     private async Task SendAsync(string job, IReadOnlyList<ClientReport> reports)
     {
+        if (reports.Count == 0) return; // every member is silent
         try
         {
             await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(job, Keys.SiteOf(this.GetPrimaryKeyString()))).ReportAsync(reports);

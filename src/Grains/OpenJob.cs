@@ -107,6 +107,7 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
             var remembered = Committed.ServerOptimizer is { } digest ? await store.ReadStateAsync(digest.At(Keys.ServerOptimizer(job, Committed.Round)), cancellationToken) : null;
             var aggregate = await CohortAggregator.RunAsync(Plan, before, remembered, closed, state.Reports, (client, last, token) => ReadUpdateAsync(state, client, last, token),
                 Weights.Staleness(state, closed), cancellationToken);
+            if (aggregate.TooFew is { } reason) return new RoundEvent.AggregationImpossible(state.Round, state.Attempt, reason);
             if (aggregate.Refused.Count > 0) return new RoundEvent.AggregationRefused(state.Round, state.Attempt, aggregate.Refused);
             (shared, optimizer, coherence) = (aggregate.Shared!, aggregate.ServerOptimizer ?? AdapterState.Empty, aggregate.Coherence);
         }

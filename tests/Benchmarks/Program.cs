@@ -15,10 +15,13 @@ switch (args.FirstOrDefault())
     case "population":
         await PopulationBenchmark.RunAsync(args[1..]);
         break;
+    case "byzantine":
+        await ByzantineTable.RunAsync(args[1..]);
+        break;
     case "training":
         await TrainingBenchmark.RunAsync(args[1..]);
         break;
     default:
-        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | population | training");
+        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | population | training | byzantine");
         break;
 }

@@ -14,6 +14,7 @@ public sealed class SampleTests
     [InlineData("demo.yaml")]
     [InlineData("demo-shuffled.yaml")]
     [InlineData("stories.yaml")]
+    [InlineData("hostile.yaml")]
     public void A_sample_plan_is_valid(string file) => Assert.Empty(PlanReader.Read(File.ReadAllText(Path.Combine(Samples, file)), file).Problems);
 
     [Fact]

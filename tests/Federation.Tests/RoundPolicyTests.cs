@@ -63,7 +63,7 @@ public class RoundPolicyTests
         run.Train(1, "a").On(new RoundEvent.ClientReported(Trained(2, "b")));
 
         Assert.Equal(["persist", "aggregate a b"], run.Effects);
-        Assert.Equal([1, 0], Aggregation.Weights.Staleness(run.State, run.State.Closed!));
+        Assert.Equal([1, 0], FedRLora.Federation.Aggregation.Weights.Staleness(run.State, run.State.Closed!));
     }
 
     [Fact]

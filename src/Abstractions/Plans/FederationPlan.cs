@@ -32,6 +32,9 @@ public sealed record FederationPlan
 
     /// <summary>What is written besides the committed rounds.</summary>
     public CheckpointSpec Checkpoints { get; init; } = new();
+
+    /// <summary>What goes wrong on purpose; nothing by default.</summary>
+    public IReadOnlyList<FaultSpec> Faults { get; init; } = [];
 }
 
 /// <summary>Whether anything is shared.</summary>
@@ -233,7 +236,7 @@ public enum SiteLoss
     Continue,
 }
 
-/// <summary>The coordinator's step on the mean update.</summary>
+/// <summary>The coordinator's step on the aggregate update.</summary>
 public sealed record ServerOptimizerSpec
 {
     /// <summary>Name in the strategy registry; <c>sgd</c>.</summary>
@@ -252,8 +255,8 @@ public sealed record StrategySpec
     /// <summary>Selection.</summary>
     public SelectionSpec Selection { get; init; } = new();
 
-    /// <summary>Name of the aggregation rule in the strategy registry; <c>mean</c>.</summary>
-    public string Aggregation { get; init; } = "mean";
+    /// <summary>Aggregation.</summary>
+    public AggregationSpec Aggregation { get; init; } = new();
 
     /// <summary>Server optimizer.</summary>
     public ServerOptimizerSpec ServerOptimizer { get; init; } = new();

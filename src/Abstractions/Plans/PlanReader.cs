@@ -61,7 +61,7 @@ public static class PlanReader
 
     private static FederationPlan Plan(PlanSection plan)
     {
-        plan.Refuse(NotYet, "privacy", "telemetry", "faults");
+        plan.Refuse(NotYet, "privacy", "telemetry");
         var result = new FederationPlan
         {
             Name = plan.RequiredIdentifier("name", "the run's name"),
@@ -74,6 +74,7 @@ public static class PlanReader
             Clients = Clients(plan),
             Evaluation = Evaluation(plan.Section("evaluation")),
             Checkpoints = Checkpoints(plan.Section("checkpoints")),
+            Faults = Faults(plan),
         };
         plan.Close();
         return result;
@@ -240,7 +241,7 @@ public static class PlanReader
         {
             Rounds = strategy.Integer("rounds", spec.Rounds, 1, 100_000),
             Selection = Selection(strategy.Section("selection", shorthand: "rule")),
-            Aggregation = strategy.Name("aggregation", spec.Aggregation, StrategyNames.Aggregations),
+            Aggregation = Aggregation(strategy.Section("aggregation", shorthand: "rule")),
             ServerOptimizer = ServerOptimizer(strategy.Section("serverOptimizer", shorthand: "rule")),
             Deadline = strategy.Duration("deadline", TimeSpan.FromDays(30)),
             Quorum = strategy.Number("quorum", spec.Quorum, Above(0, 1)),
@@ -299,6 +300,27 @@ public static class PlanReader
         var spec = new QuarantineSpec();
         spec = new() { After = quarantine.Integer("after", spec.After, 1, 1000), Rounds = quarantine.OptionalInteger("rounds", 1, 100_000) };
         quarantine.Close();
+        return spec;
+    }
+
+    private static AggregationSpec Aggregation(PlanSection? aggregation)
+    {
+        var spec = new AggregationSpec();
+        if (aggregation is null)
+            return spec;
+        spec = new()
+        {
+            Rule = aggregation.Name("rule", spec.Rule, StrategyNames.Aggregations),
+            Trim = aggregation.OptionalNumber("trim", Between(0, 0.5)),
+            Byzantine = aggregation.OptionalInteger("byzantine", 0, Many),
+            Keep = aggregation.OptionalInteger("keep", 1, Many),
+            MaxNorm = aggregation.OptionalNumber("maxNorm", Above(0, Many)),
+            Iterations = aggregation.OptionalInteger("iterations", 1, 10_000),
+            PerTask = aggregation.Flag("perTask", spec.PerTask),
+        };
+        aggregation.Close();
+        if (aggregation.IsUnreadable("rule"))
+            aggregation.MarkUnreadable();
         return spec;
     }
 
@@ -389,6 +411,55 @@ public static class PlanReader
             return spec;
         spec = new() { Export = checkpoints.Flag("export", spec.Export) };
         checkpoints.Close();
+        return spec;
+    }
+
+    private static List<FaultSpec> Faults(PlanSection plan)
+    {
+        var faults = new List<FaultSpec>();
+        var items = plan.List("faults", "a list of faults, each with kind and clients or share");
+        for (var i = 0; i < items.Count; i++)
+        {
+            var key = ProblemList.Item("faults", i);
+            faults.Add(items[i] is MapNode map
+                ? Fault(plan.Item(map, key))
+                : plan.Wrong(items[i], key, $"{PlanSection.Shown(items[i])} is not a fault; give kind and clients or share.", new FaultSpec { Kind = FaultKind.Fail }));
+        }
+
+        return faults;
+    }
+
+    private static FaultSpec Fault(PlanSection fault)
+    {
+        fault.Require("kind", "what goes wrong");
+        var result = new FaultSpec
+        {
+            Kind = fault.Choice("kind", FaultKind.Fail),
+            Clients = fault.Names("clients", "a client").Names ?? [],
+            Share = fault.OptionalNumber("share", Above(0, 1)),
+            Probability = fault.Number("probability", 1, Above(0, 1)),
+            Rounds = FaultRounds(fault.Section("rounds")),
+            Delay = fault.Duration("delay", TimeSpan.FromDays(30)),
+            Scale = fault.OptionalNumber("scale", Above(0, 1e30)),
+        };
+        fault.Close();
+        return result;
+    }
+
+    private static FaultRounds FaultRounds(PlanSection? rounds)
+    {
+        var spec = new FaultRounds();
+        if (rounds is null)
+            return spec;
+        const int MostRounds = 100_000;
+        spec = new()
+        {
+            From = rounds.Integer("from", spec.From, 1, MostRounds),
+            To = rounds.OptionalInteger("to", 1, MostRounds),
+            Every = rounds.OptionalInteger("every", 1, MostRounds),
+            Lasting = rounds.OptionalInteger("lasting", 1, MostRounds),
+        };
+        rounds.Close();
         return spec;
     }
 }

@@ -1,3 +1,5 @@
+using FedRLora.Abstractions.Plans.Checks;
+
 namespace FedRLora.Abstractions.Plans;
 
 /// <summary>Values of a plan that do not go together.</summary>
@@ -12,7 +14,7 @@ public static class PlanValidator
 {
     /// <summary>Every fault of <paramref name="plan"/>; none if it can run.</summary>
     public static IReadOnlyList<PlanFault> Faults(FederationPlan plan) =>
-        [.. Start(plan.Adapter), .. Heads(plan.Adapter), .. Sharing(plan.Adapter), .. Training(plan), .. Strategy(plan.Strategy), .. Trigger(plan), .. Clients(plan.Clients), .. Evaluation(plan)];
+        [.. Start(plan.Adapter), .. Heads(plan.Adapter), .. Sharing(plan.Adapter), .. Training(plan), .. Strategy(plan.Strategy), .. Trigger(plan), .. AggregationChecks.Of(plan), .. Clients(plan.Clients), .. Evaluation(plan), .. FaultChecks.Of(plan)];
 
     private static IEnumerable<PlanFault> Start(AdapterSpec adapter) => adapter.From is null ? DrawnStart(adapter) : GivenStart(adapter);
 

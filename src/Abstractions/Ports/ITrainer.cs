@@ -73,6 +73,9 @@ public sealed record TrainingResult
     /// <summary>Why it failed, in one line; null when it did not, and only then the states are there.</summary>
     public string? Failure { get; init; }
 
+    /// <summary>Whether nothing is reported for this member, as if it had died at its work.</summary>
+    public bool Silent { get; init; }
+
     /// <summary>After minus before of every tensor of scope Job.</summary>
     public AdapterState Update { get; init; } = AdapterState.Empty;
 

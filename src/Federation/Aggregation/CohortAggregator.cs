@@ -5,13 +5,16 @@ using FedRLora.Federation.ServerOptimizers;
 
 namespace FedRLora.Federation.Aggregation;
 
-/// <summary>What became of a closed cohort: a new shared state, or the updates that cannot be used.</summary>
+/// <summary>What became of a closed cohort: a new shared state, the updates that cannot be used, or that there are too few of them.</summary>
 public sealed record CohortAggregate
 {
     /// <summary>Why updates were refused, by client; where there are any, there is nothing else.</summary>
     public required IReadOnlyDictionary<string, string> Refused { get; init; }
 
-    /// <summary>The new shared state; null where updates were refused.</summary>
+    /// <summary>Why the rule cannot work with so few updates, in one line; where it is given, nothing was read and there is nothing else.</summary>
+    public string? TooFew { get; init; }
+
+    /// <summary>The new shared state; null where updates were refused or are too few.</summary>
     public AdapterState? Shared { get; init; }
 
     /// <summary>The server optimizer's new state; null where the rule remembers nothing.</summary>
@@ -19,6 +22,9 @@ public sealed record CohortAggregate
 
     /// <summary>Agreement of the updates; null where nothing has a length.</summary>
     public double? Coherence { get; init; }
+
+    /// <summary>Clients whose updates the rule left out or shortened, and why in a few words.</summary>
+    public IReadOnlyDictionary<string, string> Curbed { get; init; } = new SortedDictionary<string, string>(StringComparer.Ordinal);
 }
 
 /// <summary>From updates to the next shared state: a few are read at the same time, each is added in its turn.</summary>
@@ -43,7 +49,7 @@ public static class CohortAggregator
     public static Task<CohortAggregate> RunAsync(
         FederationPlan plan, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed, IReadOnlyDictionary<string, ClientNote> reports,
         Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, IReadOnlyList<int>? staleness = null, CancellationToken cancellationToken = default) =>
-        RunAsync(StrategyRegistry.Aggregation(plan), plan, global, serverOptimizer, closed, reports, read, staleness, cancellationToken);
+        RunAsync(StrategyRegistry.Aggregation(plan, closed), plan, global, serverOptimizer, closed, reports, read, staleness, cancellationToken);
 
     /// <summary>The same by <paramref name="rule"/>, which may be another than the plan's.</summary>
     /// <inheritdoc cref="RunAsync(FederationPlan, AdapterState, AdapterState, IReadOnlyList{string}, IReadOnlyDictionary{string, ClientNote}, Func{string, AdapterState, CancellationToken, Task{AdapterState}}, IReadOnlyList{int}, CancellationToken)"/>
@@ -51,6 +57,9 @@ public static class CohortAggregator
         IAggregationRule rule, FederationPlan plan, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed, IReadOnlyDictionary<string, ClientNote> reports,
         Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, IReadOnlyList<int>? staleness = null, CancellationToken cancellationToken = default)
     {
+        if (rule.TooFew(closed.Count) is { } tooFew)
+            return new CohortAggregate { Refused = new Dictionary<string, string>(), TooFew = tooFew };
+
         var shapes = AdapterShapes.Of(global);
         var sum = rule.Begin(shapes);
         var weights = Weights.Of(plan, closed, reports, staleness);
@@ -62,11 +71,18 @@ public static class CohortAggregator
         if (refused.Count > 0)
             return new CohortAggregate { Refused = refused };
 
-        var mean = sum.Finish();
-        var (shared, state) = StrategyRegistry.ServerOptimizer(plan).Step(global, mean.Update, serverOptimizer);
+        var aggregate = sum.Finish();
+        var (shared, state) = StrategyRegistry.ServerOptimizer(plan).Step(global, aggregate.Update, serverOptimizer);
         if (UpdateCheck.Find(shapes, shared) is { } broken)
             throw new InvalidOperationException($"The new shared state is not usable: {broken}");
-        return new CohortAggregate { Refused = refused, Shared = shared, ServerOptimizer = state, Coherence = mean.Coherence };
+        return new CohortAggregate
+        {
+            Refused = refused,
+            Shared = shared,
+            ServerOptimizer = state,
+            Coherence = aggregate.Coherence,
+            Curbed = new SortedDictionary<string, string>(aggregate.Curbed.ToDictionary(curbed => closed[curbed.Key], static curbed => curbed.Value), StringComparer.Ordinal),
+        };
 
         async Task ReadSomeAsync()
         {

@@ -10,6 +10,12 @@ public interface IAggregationRule
 
     /// <summary>Whether accumulators hold on to the updates they are given, as a median must; then every update has arrays of its own.</summary>
     bool KeepsUpdates => false;
+
+    /// <summary>Whether accumulators of two sites can become one; not where the rule has to see every update.</summary>
+    bool CanMerge => !KeepsUpdates;
+
+    /// <summary>Why the rule cannot keep its promise with this many updates, in one line; null where it can.</summary>
+    string? TooFew(int updates) => null;
 }
 
 /// <summary>Takes updates one at a time in client-id order; memory does not grow with their number, unless the rule keeps them.</summary>
@@ -30,15 +36,21 @@ public interface IAccumulator
     void Add(AdapterState update, double weight, double length);
 
     /// <summary>Adds what another accumulator of the same rule and shapes holds; call in site-id order.</summary>
+    /// <exception cref="NotSupportedException">The rule says that it <see cref="IAggregationRule.CanMerge">cannot</see>.</exception>
     void Merge(IAccumulator other);
 
     /// <summary>The aggregate, rounded once to float32.</summary>
-    /// <exception cref="InvalidOperationException">Nothing was added.</exception>
+    /// <exception cref="InvalidOperationException">Nothing was added, or <see cref="IAggregationRule.TooFew"/>.</exception>
     AggregateUpdate Finish();
 }
 
 /// <summary>An aggregate.</summary>
 /// <param name="Update">The aggregate update.</param>
-/// <param name="Coherence">Length of the weighted mean over the weighted mean length, all tensors as one vector: 1 where all
-/// clients agree, 1/sqrt(K) where K directions are unrelated; null where no update has a length (METHODS-CORE 7.4, trap 4).</param>
-public sealed record AggregateUpdate(AdapterState Update, double? Coherence);
+/// <param name="Coherence">Length of the aggregate over the weighted mean length of the updates, all tensors as one vector. For a
+/// mean: 1 where all clients agree, 1/sqrt(K) where K directions are unrelated (METHODS-CORE 7.4, trap 4). Null where no update has
+/// a length.</param>
+public sealed record AggregateUpdate(AdapterState Update, double? Coherence)
+{
+    /// <summary>Updates that the rule left out or shortened, and why in a few words; by their place in the order in which they were added.</summary>
+    public IReadOnlyDictionary<int, string> Curbed { get; init; } = new Dictionary<int, string>();
+}

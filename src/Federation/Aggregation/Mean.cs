@@ -8,7 +8,16 @@ internal sealed class Mean : IAggregationRule
 {
     public IAccumulator Begin(AdapterShapes shapes) => new Accumulator(shapes);
 
-    private sealed class Accumulator(AdapterShapes shapes) : IAccumulator
+    /// <summary>The mean of what some rule has chosen.</summary>
+    public static AdapterState Of(AdapterShapes shapes, IEnumerable<(AdapterState Update, double Weight)> updates)
+    {
+        var mean = new Accumulator(shapes);
+        foreach (var (update, weight) in updates)
+            mean.Add(update, weight, 0);
+        return mean.Finish().Update;
+    }
+
+    internal sealed class Accumulator(AdapterShapes shapes) : IAccumulator
     {
         private const int Block = 4096;
 
@@ -18,7 +27,10 @@ internal sealed class Mean : IAggregationRule
         private double _weight;
         private double _weightedLength;
 
-        public void Add(AdapterState update, double weight, double length)
+        public void Add(AdapterState update, double weight, double length) => Add(update, weight, length, 1);
+
+        /// <summary>Adds <paramref name="scale"/> times an update, which keeps its weight.</summary>
+        public void Add(AdapterState update, double weight, double length, double scale)
         {
             foreach (var (name, sum) in _sums)
             {
@@ -28,7 +40,7 @@ internal sealed class Mean : IAggregationRule
                     var wide = _block.AsSpan(0, Math.Min(Block, data.Length - start));
                     TensorPrimitives.ConvertTruncating<float, double>(data.AsSpan(start, wide.Length), wide);
                     var target = sum.AsSpan(start, wide.Length);
-                    TensorPrimitives.MultiplyAdd(wide, weight, target, target);   // not fused: the same bits on every processor
+                    TensorPrimitives.MultiplyAdd(wide, weight * scale, target, target);   // not fused: the same bits on every processor
                 }
             }
             _weight += weight;

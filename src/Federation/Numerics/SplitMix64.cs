@@ -30,4 +30,7 @@ public sealed class SplitMix64(ulong seed)
         while (draw < rejected);
         return (int)(draw % bound);
     }
+
+    /// <summary>A uniform draw from [0, 1): the upper 53 bits, as many as a double holds.</summary>
+    public double NextUnit() => (Next() >> 11) * (1.0 / (1UL << 53));
 }

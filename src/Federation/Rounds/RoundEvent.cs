@@ -51,6 +51,12 @@ public abstract record RoundEvent
     /// <param name="Reasons">Why, in one line, by client.</param>
     public sealed record AggregationRefused(int Round, int Attempt, IReadOnlyDictionary<string, string> Reasons) : RoundEvent;
 
+    /// <summary>The rule cannot aggregate a cohort of this size, whoever is in it.</summary>
+    /// <param name="Round">The round.</param>
+    /// <param name="Attempt">The try.</param>
+    /// <param name="Reason">Why, in one line.</param>
+    public sealed record AggregationImpossible(int Round, int Attempt, string Reason) : RoundEvent;
+
     /// <summary><c>current.json</c> names the round with this digest, which is ours.</summary>
     public sealed record Committed(int Round, string Sha256) : RoundEvent;
 

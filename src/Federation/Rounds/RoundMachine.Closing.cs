@@ -23,6 +23,14 @@ public sealed partial class RoundMachine
         return rest.Length >= Needed(state) ? Close(known, rest) : TryAgain(known, rest.Length);
     }
 
+    /// <summary>Another try may have more reports.</summary>
+    private Step GiveUp(RoundState state, RoundEvent.AggregationImpossible impossible)
+    {
+        if (state.Phase != Phase.Aggregating || impossible.Round != state.Round || impossible.Attempt != state.Attempt)
+            return Nothing(state);
+        return state.Tries < _plan.Strategy.MaxAttempts ? OpenAttempt(state) : Fail(WithoutNotes(state), $"Round {state.Round}: {impossible.Reason}");
+    }
+
     private Step Evaluate(RoundState state, RoundEvent.Aggregated aggregated)
     {
         if (state.Phase != Phase.Aggregating || aggregated.Round != state.Round || aggregated.Attempt != state.Attempt)

@@ -56,10 +56,10 @@ public sealed partial class RoundMachine
             .ToImmutableDictionary(static client => client, state.WorkOf, StringComparer.Ordinal);
     }
 
-    /// <summary>Clients that are not left out, of living sites; of all sites where none lives, since then there is nothing to do but wait.</summary>
+    /// <summary>Clients that are there and not left out, of living sites; of all sites where none lives, since then there is nothing to do but wait.</summary>
     private ClientInfo[] Available(RoundState state)
     {
-        var admitted = _clients.Values.Where(client => !IsQuarantined(state, client.Id)).ToArray();
+        var admitted = _clients.Values.Where(client => !IsQuarantined(state, client.Id) && !_faults.IsAbsent(client.Id, state.Round)).ToArray();
         var alive = admitted.Where(client => !Contains(state.LostSites, client.Site)).ToArray();
         return alive.Length > 0 ? alive : admitted;
     }

@@ -3,6 +3,7 @@ using System.Globalization;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Federation.Faults;
 using FedRLora.Federation.Numerics;
 using FedRLora.Federation.Selection;
 using Step = (FedRLora.Federation.Rounds.RoundState State, System.Collections.Generic.IReadOnlyList<FedRLora.Federation.Rounds.RoundEffect> Effects);
@@ -22,6 +23,7 @@ public sealed partial class RoundMachine
 
     private readonly FederationPlan _plan;
     private readonly IClientSelector _selector;
+    private readonly FaultSchedule _faults;
     private readonly Dictionary<string, ClientInfo> _clients;
     private readonly string[] _scorers;
 
@@ -31,6 +33,7 @@ public sealed partial class RoundMachine
     {
         _plan = plan;
         _selector = StrategyRegistry.Selector(plan);
+        _faults = new FaultSchedule(plan);
         _clients = plan.Clients.ToDictionary(static client => client.Id, ClientInfo.Of, StringComparer.Ordinal);
         _scorers = plan.Clients.Where(static client => client.Data.Test is not null).Select(static client => client.Id).Order(StringComparer.Ordinal).ToArray();
     }
@@ -47,6 +50,7 @@ public sealed partial class RoundMachine
         RoundEvent.ResendDue => Resend(state, Waiting(state)),
         RoundEvent.Aggregated aggregated => Evaluate(state, aggregated),
         RoundEvent.AggregationRefused refused => Refuse(state, refused),
+        RoundEvent.AggregationImpossible impossible => GiveUp(state, impossible),
         RoundEvent.Committed committed => Commit(state, committed),
         RoundEvent.CommitConflict => (RoundState.Initial, [new RoundEffect.Deactivate()]),
         RoundEvent.Broken broken => IsOver(state) ? Nothing(state) : Fail(state, broken.Reason),

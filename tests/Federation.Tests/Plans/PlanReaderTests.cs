@@ -76,7 +76,7 @@ public sealed class PlanReaderTests
             strategy:
               rounds: 3
               selection: {rule: uniform, fraction: 0.5}
-              aggregation: mean
+              aggregation: {rule: normBound, maxNorm: 2.5, perTask: true}
               serverOptimizer: {rule: sgd, learningRate: 0.5}
               deadline: 5m
               quorum: 0.5
@@ -92,6 +92,9 @@ public sealed class PlanReaderTests
                 weight: 2.5
             evaluation: {everyRounds: 2, metric: accuracy, maxRows: 50, maxNewTokens: 8, localOnly: true}
             checkpoints: {export: false}
+            faults:
+              - {kind: signFlip, share: 0.3, probability: 0.5, scale: 4, rounds: {from: 2, to: 3, every: 2, lasting: 1}}
+              - {kind: delay, clients: [a], delay: 30s}
             """, "full.yaml");
 
         Assert.Equal(ulong.MaxValue, plan.Seed);
@@ -115,7 +118,7 @@ public sealed class PlanReaderTests
         Assert.Equal(
             new StrategySpec
             {
-                Rounds = 3, Selection = new() { Rule = SelectionRule.Uniform, Fraction = 0.5 }, ServerOptimizer = new() { LearningRate = 0.5 },
+                Rounds = 3, Selection = new() { Rule = SelectionRule.Uniform, Fraction = 0.5 }, Aggregation = new() { Rule = "normBound", MaxNorm = 2.5, PerTask = true }, ServerOptimizer = new() { LearningRate = 0.5 },
                 Deadline = TimeSpan.FromMinutes(5), Quorum = 0.5, MaxAttempts = 2, SiteLoss = SiteLoss.Continue,
             },
             plan.Strategy);
@@ -128,6 +131,25 @@ public sealed class PlanReaderTests
             plan.Clients[0]);
         Assert.Equal(new EvaluationSpec { EveryRounds = 2, Metric = Metric.Accuracy, MaxRows = 50, MaxNewTokens = 8, LocalOnly = true }, plan.Evaluation);
         Assert.False(plan.Checkpoints.Export);
+        Assert.Equal(
+            new FaultSpec { Kind = FaultKind.SignFlip, Clients = plan.Faults[0].Clients, Share = 0.3, Probability = 0.5, Scale = 4, Rounds = new() { From = 2, To = 3, Every = 2, Lasting = 1 } },
+            plan.Faults[0]);
+        Assert.Equal(["a"], plan.Faults[1].Clients);
+        Assert.Equal(TimeSpan.FromSeconds(30), plan.Faults[1].Delay);
+    }
+
+    [Theory]
+    [InlineData("median", "median", null, null, null, null)]
+    [InlineData("{rule: trimmedMean, trim: 0.25}", "trimmedMean", 0.25, null, null, null)]
+    [InlineData("{rule: krum, byzantine: 0}", "krum", null, 0, null, null)]
+    [InlineData("{rule: multiKrum, byzantine: 0, keep: 1}", "multiKrum", null, 0, 1, null)]
+    [InlineData("{rule: geometricMedian, iterations: 7}", "geometricMedian", null, null, null, 7)]
+    public void An_aggregation_is_a_name_or_a_rule_with_its_parameters(string aggregation, string rule, double? trim, int? byzantine, int? keep, int? iterations)
+    {
+        var clients = string.Join(", ", Enumerable.Range(0, 4).Select(static i => $"{{id: c{i}, task: t, data: {{train: t}}}}"));
+        var read = PlanReader.Require($"name: n\nmodel: m\nclients: [{clients}]\nstrategy: {{aggregation: {aggregation}}}\n", "p.yaml");
+
+        Assert.Equal(new AggregationSpec { Rule = rule, Trim = trim, Byzantine = byzantine, Keep = keep, Iterations = iterations }, read.Strategy.Aggregation);
     }
 
     [Fact]
@@ -242,7 +264,6 @@ public sealed class PlanReaderTests
     [Theory]
     [InlineData("privacy: {epsilon: 1}", "privacy: not available in this version; remove it.")]
     [InlineData("telemetry: {}", "telemetry: not available in this version; remove it.")]
-    [InlineData("faults: []", "faults: not available in this version; remove it.")]
     [InlineData("strategy: {trigger: fifo}", "strategy.trigger.rule: \"fifo\" is not known; give one of synchronous, buffered.")]
     [InlineData("adapter: {core: full}", "adapter.core: not available in this version; remove it.")]
     [InlineData("adapter: qlora", "adapter.method: \"qlora\" is not known; did you mean lora? Give one of dora, fedsa-lora, ffa-lora, hydra-lora, lora, m-lora, r-lora, r-lora-federated, rslora.")]
@@ -278,12 +299,25 @@ public sealed class PlanReaderTests
     [InlineData("strategy: {num_rounds: 3}", "strategy.num_rounds: unknown key; did you mean rounds?")]
     [InlineData("strategy: {deadline: 0s}", "strategy.deadline: 0s is out of range; give a time such as 30s, 5m, 2h or 00:05:00, above 0 and at most 30 days.")]
     [InlineData("strategy: {deadline: 90}", "strategy.deadline: \"90\" is not a time; give a time such as 30s, 5m, 2h or 00:05:00.")]
-    [InlineData("strategy: {aggregation: median}", "strategy.aggregation: \"median\" is not known; give mean.")]
+    [InlineData("strategy: {aggregation: medain}", "strategy.aggregation.rule: \"medain\" is not known; did you mean median? Give one of geometricMedian, krum, mean, median, multiKrum, normBound, trimmedMean.")]
+    [InlineData("strategy: {aggregation: {rule: trimmedMean, trim: 0.5}}", "strategy.aggregation.trim: 0.5 is out of range; give a number between 0 and 0.5.")]
+    [InlineData("strategy: {aggregation: {rule: krum, byzantine: -1}}", "strategy.aggregation.byzantine: -1 is out of range; give a number from 0 to 1000000.")]
+    [InlineData("strategy: {aggregation: {rule: normBound, maxNorm: 0}}", "strategy.aggregation.maxNorm: 0 is out of range; give a number above 0 and at most 1000000.")]
+    [InlineData("strategy: {aggregation: [mean]}", "strategy.aggregation: a list is not a section; give keys with values below it.")]
+    [InlineData("faults: nan", "faults: \"nan\" is not a list; give a list of faults, each with kind and clients or share.")]
+    [InlineData("faults: [nan]", "faults[0]: \"nan\" is not a fault; give kind and clients or share.")]
+    [InlineData("faults: [{share: 0.3}]", "faults[0].kind: missing; give what goes wrong.")]
+    [InlineData("faults: [{kind: signflop, share: 0.3}]", "faults[0].kind: \"signflop\" is not known; did you mean signFlip? Give one of absent, silent, delay, fail, nan, huge, zero, signFlip, wrongShape.")]
+    [InlineData("faults: [{kind: nan, share: 1.5}]", "faults[0].share: 1.5 is out of range; give a number above 0 and at most 1.")]
+    [InlineData("faults: [{kind: nan, share: 0.5, probability: 0}]", "faults[0].probability: 0 is out of range; give a number above 0 and at most 1.")]
+    [InlineData("faults: [{kind: nan, share: 0.5, rounds: {from: 0}}]", "faults[0].rounds.from: 0 is out of range; give a number from 1 to 100000.")]
+    [InlineData("faults: [{kind: delay, share: 0.5, delay: 3}]", "faults[0].delay: \"3\" is not a time; give a time such as 30s, 5m, 2h or 00:05:00.")]
+    [InlineData("faults: [{kind: nan, share: 0.5, who: a}]", "faults[0].who: unknown key; known here: kind, clients, share, probability, rounds, delay, scale.")]
     [InlineData("strategy: {serverOptimizer: adam}", "strategy.serverOptimizer.rule: \"adam\" is not known; give sgd.")]
     [InlineData("strategy: {selection: {fraction: 0}}", "strategy.selection.fraction: 0 is out of range; give a number above 0 and at most 1.")]
     [InlineData("evaluation: {everyRounds: 0}", "evaluation.everyRounds: 0 is out of range; give a number from 1 to 100000.")]
     [InlineData("evaluation: !!python/object {}", "evaluation: the tag tag:yaml.org,2002:python/object is not supported; remove it.")]
-    [InlineData("wandb: true", "wandb: unknown key; known here: name, seed, sharing, model, adapter, training, strategy, clients, evaluation, checkpoints.")]
+    [InlineData("wandb: true", "wandb: unknown key; known here: name, seed, sharing, model, adapter, training, strategy, clients, evaluation, checkpoints, faults.")]
     [InlineData("[a]: b", "a key is a word, not a list or a mapping.")]
     public void A_wrong_value_is_one_problem(string line, string expected)
     {

@@ -68,4 +68,72 @@ public sealed class PlanValidatorTests
     [InlineData("[{id: a, task: t, steps: 2, data: {train: t}}]\ntraining: {warmHeadSteps: 3}", "clients[0].steps: 2 steps are fewer than the 3 of training.warmHeadSteps")]
     public void Clients_are_checked_together(string clients, string message) =>
         Assert.StartsWith(message, Assert.Single(PlanReader.Read($"name: n\nmodel: m\nclients: {clients}\n", "p.yaml").Problems).Message, StringComparison.Ordinal);
+
+    [Theory]
+    // Eight clients of two tasks, five and three.
+    [InlineData("aggregation: {rule: median, trim: 0.1}", "trim", "median does not use it; remove it.")]
+    [InlineData("aggregation: {rule: krum, byzantine: 1, keep: 2}", "keep", "krum does not use it; remove it.")]
+    [InlineData("aggregation: {rule: mean, perTask: true}", "perTask", "a mean of means changes nothing; remove it, or give a robust rule.")]
+    [InlineData("aggregation: krum", "rule", "krum has to know how many clients may be hostile; give byzantine: 1 or more.")]
+    [InlineData("aggregation: {rule: krum, byzantine: 3}", "byzantine", "krum with byzantine: 3 needs at least 9 updates, a round has 8; give more clients, a smaller byzantine, or a rule without a bound, such as median.")]
+    [InlineData("aggregation: {rule: krum, byzantine: 2}, quorum: 0.5", "byzantine", "krum with byzantine: 2 needs at least 7 updates, a round of 8 may close with 4 at a quorum of 0.5; give quorum: 0.875 or more, or a smaller byzantine.")]
+    [InlineData("aggregation: {rule: krum, byzantine: 1}, selection: {rule: uniform, fraction: 0.5}", "byzantine", "krum with byzantine: 1 needs at least 5 updates, a round has 4; give more clients, a smaller byzantine, or a rule without a bound, such as median.")]
+    [InlineData("aggregation: {rule: multiKrum, byzantine: 2, keep: 5}", "byzantine", "multiKrum with byzantine: 2 and keep: 5 needs at least 9 updates, a round has 8; give more clients, a smaller byzantine or keep, or a rule without a bound, such as median.")]
+    [InlineData("aggregation: trimmedMean, quorum: 0.5", "rule", "trimmedMean with trim: 0.2 needs at least 5 updates to drop one at each end, a round of 8 may close with 4 at a quorum of 0.5; give quorum: 0.625 or more, or a larger trim.")]
+    [InlineData("aggregation: {rule: krum, byzantine: 1, perTask: true}", "byzantine", "krum with byzantine: 1 needs at least 5 updates of each task, few has 3; give a smaller byzantine, or remove perTask.")]
+    public void An_aggregation_that_cannot_keep_its_promise_is_a_problem(string strategy, string key, string message)
+    {
+        var problem = Assert.Single(PlanReader.Read($"name: n\nmodel: m\nclients: [{Eight}]\nstrategy: {{{strategy}}}\n", "p.yaml").Problems);
+
+        Assert.Equal($"strategy.aggregation.{key}: {message}", problem.Message);
+        Assert.Equal(4, problem.Line);
+    }
+
+    [Theory]
+    [InlineData("aggregation: {rule: krum, byzantine: 2}, quorum: 0.875")]
+    [InlineData("aggregation: {rule: multiKrum, byzantine: 2, keep: 4}")]
+    [InlineData("aggregation: {rule: trimmedMean, trim: 0.25}, quorum: 0.5")]
+    [InlineData("aggregation: {rule: krum, byzantine: 0, perTask: true}, quorum: 0.5")]
+    [InlineData("aggregation: median, quorum: 0.1")]
+    public void An_aggregation_with_enough_clients_is_no_problem(string strategy) =>
+        Assert.Empty(PlanReader.Read($"name: n\nmodel: m\nclients: [{Eight}]\nstrategy: {{{strategy}}}\n", "p.yaml").Problems);
+
+    [Theory]
+    [InlineData(0.3, 1.0)]
+    [InlineData(0.3, 0.5)]
+    [InlineData(0.55, 0.7)]
+    [InlineData(1.0, 0.01)]
+    public void The_smallest_round_is_the_one_that_the_machine_closes(double fraction, double quorum)
+    {
+        var selected = Math.Max(1, (int)Math.Round(fraction * 8, MidpointRounding.AwayFromZero));
+        var plan = PlanReader.Require($"name: n\nmodel: m\nclients: [{Eight}]\nstrategy: {{selection: {{rule: uniform, fraction: {Text(fraction)}}}, quorum: {Text(quorum)}}}\n", "p.yaml");
+        var smallest = new FedRLora.Federation.Rounds.RoundMachine(plan).Quorum(selected);
+
+        string Problem(int keep) => PlanReader.Read($"name: n\nmodel: m\nclients: [{Eight}]\nstrategy: {{selection: {{rule: uniform, fraction: {Text(fraction)}}}, quorum: {Text(quorum)}, aggregation: {{rule: multiKrum, byzantine: 0, keep: {keep}}}}}\n", "p.yaml").Problems.SingleOrDefault()?.Message ?? "";
+        Assert.Contains(smallest == selected ? $"a round has {smallest}" : $"may close with {smallest} ", Problem(8), StringComparison.Ordinal);
+
+        static string Text(double value) => value.ToString(System.Globalization.CultureInfo.InvariantCulture);
+    }
+
+    [Theory]
+    [InlineData("{kind: nan}", "faults[0]: it happens to nobody; give clients: [ID, ...] or share: 0.3.")]
+    [InlineData("{kind: nan, clients: [c0], share: 0.3}", "faults[0].share: clients are named already; remove one of share and clients.")]
+    [InlineData("{kind: nan, clients: [c0, nobody]}", "faults[0].clients[1]: \"nobody\" is the id of no client of this plan.")]
+    [InlineData("{kind: silent, share: 0.3}", "faults[0].kind: a round would wait for a silent client for ever; give strategy.deadline, or kind: fail.")]
+    [InlineData("{kind: delay, share: 0.3}", "faults[0].kind: a delay has to be given; give delay: 30s.")]
+    [InlineData("{kind: fail, share: 0.3, delay: 30s}", "faults[0].delay: fail does not use it; remove it, or give kind: delay.")]
+    [InlineData("{kind: wrongShape, share: 0.3, scale: 3}", "faults[0].scale: wrongShape does not use it; remove it, or give kind: huge or signFlip.")]
+    [InlineData("{kind: nan, share: 0.3, rounds: {from: 11}}", "faults[0].rounds.from: 11 is after the last of 10 rounds.")]
+    [InlineData("{kind: nan, share: 0.3, rounds: {from: 3, to: 2}}", "faults[0].rounds.to: 2 is before the first round, 3.")]
+    [InlineData("{kind: nan, share: 0.3, rounds: {lasting: 2}}", "faults[0].rounds.lasting: it is a part of a period; give every, or remove it.")]
+    [InlineData("{kind: nan, share: 0.3, rounds: {every: 2, lasting: 3}}", "faults[0].rounds.lasting: 3 rounds exceed the period of 2.")]
+    public void A_fault_that_cannot_happen_is_a_problem(string fault, string message)
+    {
+        var problem = Assert.Single(PlanReader.Read($"name: n\nmodel: m\nclients: [{Eight}]\nfaults: [{fault}]\n", "p.yaml").Problems);
+
+        Assert.Equal(message, problem.Message);
+        Assert.Equal(4, problem.Line);
+    }
+
+    private static string Eight { get; } = string.Join(", ", Enumerable.Range(0, 8).Select(static i => $"{{id: c{i}, task: {(i < 5 ? "many" : "few")}, data: {{train: t}}}}"));
 }

@@ -14,6 +14,9 @@ internal readonly record struct Interval(double Min, double Max, bool AboveMin =
     /// <summary>[min, max).</summary>
     public static Interval Below(double min, double max) => new(min, max, BelowMax: true);
 
+    /// <summary>(min, max).</summary>
+    public static Interval Between(double min, double max) => new(min, max, AboveMin: true, BelowMax: true);
+
     public bool Contains(double value) => (AboveMin ? value > Min : value >= Min) && (BelowMax ? value < Max : value <= Max);
 
     /// <summary>For example "above 0 and at most 1".</summary>

@@ -37,6 +37,7 @@ internal sealed partial class PlanSection
         for (var i = 0; i < list.Items.Count; i++)
         {
             var item = ProblemList.Item(key, i);
+            _problems.Locate(PathOf(item), list.Items[i].Place);
             if (list.Items[i] is not ScalarNode { IsNull: false } name)
                 Wrong<string>(list.Items[i], item, $"{Shown(list.Items[i])} stands here; give the name of {what}.");
             else if (names.Contains(name.Value))
