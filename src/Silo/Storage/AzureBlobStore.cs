@@ -64,7 +64,7 @@ public sealed class AzureBlobStore : IBlobStore
         do
         {
             var from = next;
-            var page = await _requests.RunAsync(async token => await _container.GetBlobsAsync(options, token).AsPages(from).FirstAsync(token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+            var page = await _requests.RunAsync(async token => await _container.GetBlobsAsync(options, token).AsPages(from, _options.KeysPerPage).FirstAsync(token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
             foreach (var blob in page.Values) yield return blob.Name[_prefix.Length..]; // the service lists in ordinal order
             next = page.ContinuationToken;
         }

@@ -20,4 +20,7 @@ public sealed record AzureStoreOptions
 
     /// <summary>Bytes of a block, the memory that an open reader or writer holds; content that fits in one is one request.</summary>
     public int BlockBytes { get; init; } = 4 << 20;
+
+    /// <summary>Most keys that one request lists.</summary>
+    public int KeysPerPage { get; init; } = 5_000;
 }
