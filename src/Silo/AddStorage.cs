@@ -9,12 +9,16 @@ namespace FedRLora.Silo;
 
 internal static class StorageBuilderExtensions
 {
-    /// <summary>The silo's blob stores, and grain state in the job's store. A location that cannot be one is refused here, before anything starts.</summary>
+    /// <summary>
+    /// The silo's blob stores, and grain state in the job's store. A location that cannot be one, or a folder that cannot be used,
+    /// is refused here, before anything starts; a container that does not answer is waited for when it is needed.
+    /// </summary>
     public static void AddStorage(this IHostApplicationBuilder builder, SiloOptions options)
     {
         var job = StoreLocation.Parse(StoreRole.Job, options.Store);
         var site = options.SiteStore is { } location ? StoreLocation.Parse(StoreRole.Site, location) : null;
-        builder.Services.AddSingleton<IBlobStores>(_ => BlobStores.Open(job, site));
+        var stores = BlobStores.Open(job, site);
+        builder.Services.AddSingleton<IBlobStores>(_ => stores); // made by a function: disposed with the host
         builder.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName, static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
     }
 
