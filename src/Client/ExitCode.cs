@@ -7,7 +7,7 @@ internal static class ExitCode
     public const int Failed = 1;
     public const int BadInput = 2;
 
-    /// <summary>A missing library, feed or device.</summary>
+    /// <summary>A missing library, feed or device; a store that cannot be used.</summary>
     public const int Environment = 3;
     public const int Interrupted = 130;
 }

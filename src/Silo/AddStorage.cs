@@ -9,27 +9,35 @@ namespace FedRLora.Silo;
 
 internal static class StorageBuilderExtensions
 {
-    /// <summary>Blob stores as folders, and grain state in the job's store.</summary>
+    /// <summary>
+    /// The silo's blob stores, and grain state in the job's store. A location that cannot be one, or a folder that cannot be used,
+    /// is refused here, before anything starts; a container that does not answer is waited for when it is needed.
+    /// </summary>
     public static void AddStorage(this IHostApplicationBuilder builder, SiloOptions options)
     {
-        builder.Services.AddSingleton<IBlobStores>(_ =>
-        {
-            var job = new DirectoryBlobStore(options.Store);
-            return new DirectoryBlobStores(job, options.SiteStore is { } site ? new DirectoryBlobStore(site) : job);
-        });
+        var job = StoreLocation.Parse(StoreRole.Job, options.Store);
+        var site = options.SiteStore is { } location ? StoreLocation.Parse(StoreRole.Site, location) : null;
+        var stores = BlobStores.Open(job, site);
+        builder.Services.AddSingleton<IBlobStores>(_ => stores); // made by a function: disposed with the host
         builder.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName, static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
     }
 
-    private sealed class DirectoryBlobStores(DirectoryBlobStore job, DirectoryBlobStore site) : IBlobStores, IDisposable
+    private sealed class BlobStores(IBlobStore job, IBlobStore site) : IBlobStores, IDisposable
     {
         public IBlobStore Job => job;
 
         public IBlobStore Site => site;
 
+        public static BlobStores Open(StoreLocation job, StoreLocation? site)
+        {
+            var opened = job.Open();
+            return new BlobStores(opened, site?.Open() ?? opened);
+        }
+
         public void Dispose()
         {
-            job.Dispose();
-            site.Dispose();
+            (job as IDisposable)?.Dispose();
+            (site as IDisposable)?.Dispose();
         }
     }
 }

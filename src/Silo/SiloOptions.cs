@@ -12,10 +12,10 @@ public sealed record SiloOptions
     /// <summary>The folder that relative model and data paths of plans start from.</summary>
     public required string Root { get; init; }
 
-    /// <summary>Folder of the job's blobs.</summary>
+    /// <summary>The job's blobs: a folder, or a container's URL (<see cref="Storage.StoreLocation"/>). May hold a signature: show <see cref="Storage.StoreLocation.Name"/>.</summary>
     public required string Store { get; init; }
 
-    /// <summary>Folder of the site's own blobs, heads and optimizer states; null keeps them beside the job's.</summary>
+    /// <summary>The site's own blobs, heads and optimizer states: a folder or a container's URL; null keeps them beside the job's.</summary>
     public string? SiteStore { get; init; }
 
     /// <summary>Port between silos.</summary>

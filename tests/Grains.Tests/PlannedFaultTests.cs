@@ -19,7 +19,7 @@ public sealed class PlannedFaultTests
         await federation.RunAsync("job", TestFederation.Plan(clients: 10, rounds: 2, strategy: "  quorum: 0.7", more: $"faults: [{{kind: {kind}, share: 0.3, rounds: {{to: 1}}}}]"), InTime);
 
         var rounds = (await federation.FinishAsync("job", InTime)).NewRounds;
-        var refused = rounds[1].Manifest.Clients.Where(static client => client.Outcome == ClientOutcome.Refused).ToList();
+        var refused = rounds[1].Manifest.Clients.Where(client => client.Outcome == (kind == "fail" ? ClientOutcome.Failed : ClientOutcome.Refused)).ToList();
         Assert.Equal(Enumerable.Repeat(reason, 3), refused.Select(static client => client.Reason));
         Assert.Equal(7, rounds[1].Manifest.Clients.Count(static client => client.Outcome == ClientOutcome.Trained));
         Assert.All(refused, static client => Assert.Null(client.Head));

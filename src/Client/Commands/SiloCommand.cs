@@ -3,6 +3,7 @@ using FedRLora.Abstractions;
 using FedRLora.Client.Cluster;
 using FedRLora.Client.Rendering;
 using FedRLora.Silo;
+using FedRLora.Silo.Storage;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 
@@ -19,8 +20,8 @@ internal static class SiloCommand
         var site = new Option<string[]>("--site") { Description = "The site whose clients may run here; repeat it for more", Required = true };
         var name = new Option<string?>("--name") { Description = "The silo's name; by default SITE-PORT" };
         var root = new Option<string>("--root") { Description = "Where relative model and data paths of plans start from", DefaultValueFactory = static _ => "." };
-        var store = new Option<string>("--store") { Description = "Folder of the job's blobs, the same for all silos", DefaultValueFactory = static _ => Path.Combine("runs", "cluster") };
-        var siteStore = new Option<string?>("--site-store") { Description = "Folder of this site's heads and optimizer states; by default the job's folder" };
+        var store = new Option<string>("--store") { Description = "The job's blobs, the same for all silos: a folder, or https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]", DefaultValueFactory = static _ => Path.Combine("runs", "cluster") };
+        var siteStore = new Option<string?>("--site-store") { Description = "This site's heads and optimizer states: a folder or a container's URL; by default the job's store" };
         var join = SharedOptions.Port("--join", "Silo port of the first silo; without it this is the first silo");
         var port = SharedOptions.Port("--port", $"Silo port; by default {SiloPorts.Silo} for the first silo and a free one for others");
         var gateway = SharedOptions.Port("--gateway", $"Gateway port; by default {SiloPorts.Gateway} for the first silo and a free one for others");
@@ -46,7 +47,7 @@ internal static class SiloCommand
             using var host = SiloHost.Create(options, static builder => builder.Logging.AddStandardError());
             await StartAsync(host, options, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
-                $"silo {options.Name} serves {string.Join(", ", options.Sites)}: silo port {options.SiloPort}, gateway {options.GatewayPort}, store {options.Store}");
+                $"silo {options.Name} serves {string.Join(", ", options.Sites)}: silo port {options.SiloPort}, gateway {options.GatewayPort}, store {StoreLocation.Parse(StoreRole.Job, options.Store).Name}");
             try
             {
                 await Task.Delay(Timeout.Infinite, cancellationToken);

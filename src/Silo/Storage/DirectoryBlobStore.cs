@@ -10,7 +10,8 @@ namespace FedRLora.Silo.Storage;
 /// <summary>
 /// Blobs as files under a folder, for one machine: several processes may share the folder. A write fills a temporary file and
 /// renames it, so a reader sees the old content or the new. Conditional writes hold a lock file for their moment and reach the
-/// disk before they return; others survive the process but not a power cut.
+/// disk before they return; others survive the process but not a power cut. A disk that is full, broken or away is a
+/// <see cref="StoreUnavailableException"/>; when it is usable again, so is the store.
 /// </summary>
 public sealed class DirectoryBlobStore : IBlobStore, IDisposable
 {
@@ -22,64 +23,64 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     private readonly string _temporary;
     private readonly string _locks;
     private readonly SpareEntries _spare;
+    private readonly FolderFaults _faults;
 
     /// <param name="root">The folder; made when it is not there.</param>
+    /// <exception cref="StoreUnavailableException">It cannot be made or used.</exception>
     public DirectoryBlobStore(string root)
     {
         _root = Path.GetFullPath(root);
         _temporary = Path.Combine(_root, ".tmp");
         _locks = Path.Combine(_root, ".locks");
-        Directory.CreateDirectory(_temporary);
-        Directory.CreateDirectory(_locks);
-        _spare = new SpareEntries(Path.Combine(_root, ".spare"));
+        _faults = new FolderFaults(_root, _temporary);
+        _spare = _faults.Watch(() =>
+        {
+            Directory.CreateDirectory(_temporary);
+            Directory.CreateDirectory(_locks);
+            return new SpareEntries(Path.Combine(_root, ".spare"));
+        });
     }
 
     /// <inheritdoc/>
     public async Task<WrittenBlob> WriteAsync(string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default)
     {
         var path = PathOf(key);
-        var (file, temporary) = _spare.TakeFile(Path.Combine(_temporary, Guid.NewGuid().ToString("n")));
+        var (file, temporary) = _faults.Watch(() => _spare.TakeFile(Path.Combine(_temporary, Guid.NewGuid().ToString("n"))));
         var placed = false;
         try
         {
             using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-            await using var stream = new HashingStream(file, hash);
-            await content(stream, cancellationToken).ConfigureAwait(false);
-            if (condition != WriteCondition.Any) RandomAccess.FlushToDisk(file);
+            await using var stream = new HashingStream(file, hash, _faults);
+            await content(stream, cancellationToken).ConfigureAwait(false); // what it throws is not this folder's
             var written = new BlobRef(key, Convert.ToHexStringLower(hash.GetHashAndReset()), stream.Written);
-            var version = IsHashed(written.SizeBytes) ? written.Sha256 : ETagOf(written.SizeBytes, File.GetLastWriteTimeUtc(file));
-            file.Dispose(); // with its lock: readers find it the moment it is in its place
-            await using var held = condition == WriteCondition.Any ? null : await LockAsync(key, cancellationToken).ConfigureAwait(false);
-            if ((condition.IfNoneMatch && File.Exists(path)) || (condition.IfMatch is { } etag && etag != ETagOf(path))) throw new BlobConflictException(key);
-            Place(temporary, path);
+            var version = await _faults.WatchAsync(() => PlaceAsync(file, temporary, path, written, condition, cancellationToken)).ConfigureAwait(false);
             placed = true;
             return new WrittenBlob(written, version);
         }
         finally
         {
             file.Dispose();
-            if (!placed) File.Delete(temporary);
+            if (!placed) _faults.Watch(() => File.Delete(temporary));
         }
     }
 
     /// <inheritdoc/>
     public Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default)
     {
-        var opened = Open(PathOf(key)) is { } file ? new OpenedBlob(file, () => ETagOf(file.SafeFileHandle), file.Length) : null;
-        return Task.FromResult(opened);
+        var path = PathOf(key);
+        return Task.FromResult(_faults.Watch(() =>
+        {
+            if (Open(path) is { } file) return new OpenedBlob(file, () => ETagOf(file.SafeFileHandle), file.Length);
+            _faults.CheckPresent();
+            return null;
+        }));
     }
 
     /// <inheritdoc/>
     public async IAsyncEnumerable<string> ListAsync(string prefix, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         await Task.CompletedTask.ConfigureAwait(false);
-        var folder = Path.Combine(_root, prefix[..(prefix.LastIndexOf('/') + 1)]);
-        if (!Directory.Exists(folder)) yield break;
-        var keys = Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
-            .Select(path => Path.GetRelativePath(_root, path))
-            .Where(key => key[0] != '.' && key.StartsWith(prefix, StringComparison.Ordinal))
-            .Order(StringComparer.Ordinal);
-        foreach (var key in keys)
+        foreach (var key in _faults.Watch(() => Listed(BlobKeys.CheckPrefix(prefix))))
         {
             cancellationToken.ThrowIfCancellationRequested();
             yield return key;
@@ -90,8 +91,12 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     public Task DeleteAsync(string key, CancellationToken cancellationToken = default)
     {
         var path = PathOf(key);
-        if (File.Exists(path)) File.Delete(path);
-        DeleteEmpty(Path.GetDirectoryName(path)!);
+        _faults.Watch(() =>
+        {
+            _faults.CheckPresent();
+            if (File.Exists(path)) File.Delete(path);
+            DeleteEmpty(Path.GetDirectoryName(path)!);
+        });
         return Task.CompletedTask;
     }
 
@@ -99,9 +104,24 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     public Task DeleteAllAsync(string prefix, CancellationToken cancellationToken = default)
     {
         var path = PathOf(prefix.TrimEnd('/'));
-        _spare.DeleteAll(path);
-        DeleteEmpty(Path.GetDirectoryName(path)!);
+        _faults.Watch(() =>
+        {
+            _faults.CheckPresent();
+            _spare.DeleteAll(path);
+            DeleteEmpty(Path.GetDirectoryName(path)!);
+        });
         return Task.CompletedTask;
+    }
+
+    private string[] Listed(string prefix)
+    {
+        var folder = Path.Combine(_root, prefix[..(prefix.LastIndexOf('/') + 1)]);
+        _faults.CheckPresent();
+        if (!Directory.Exists(folder)) return [];
+        return [.. Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
+            .Select(path => Path.GetRelativePath(_root, path))
+            .Where(key => key[0] != '.' && key.StartsWith(prefix, StringComparison.Ordinal))
+            .Order(StringComparer.Ordinal)];
     }
 
     private void DeleteEmpty(string folder)
@@ -118,6 +138,19 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _spare.Dispose();
+
+    // Returns the version. The file is closed before it is moved, with its lock: readers find it the moment it is in its place.
+    private async Task<string> PlaceAsync(SafeFileHandle file, string temporary, string path, BlobRef written, WriteCondition condition, CancellationToken cancellationToken)
+    {
+        _faults.CheckPresent();
+        if (condition != WriteCondition.Any) RandomAccess.FlushToDisk(file);
+        var version = IsHashed(written.SizeBytes) ? written.Sha256 : ETagOf(written.SizeBytes, File.GetLastWriteTimeUtc(file));
+        file.Dispose();
+        await using var held = condition == WriteCondition.Any ? null : await LockAsync(written.Key, cancellationToken).ConfigureAwait(false);
+        if ((condition.IfNoneMatch && File.Exists(path)) || (condition.IfMatch is { } etag && etag != ETagOf(path))) throw new BlobConflictException(written.Key);
+        Place(temporary, path);
+        return version;
+    }
 
     // A delete may take an empty folder away between its making and the move into it.
     private void Place(string temporary, string path)
@@ -138,16 +171,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         }
     }
 
-    private string PathOf(string key)
-    {
-        foreach (var segment in key.Split('/'))
-        {
-            if (segment.Length == 0 || segment[0] == '.' || !segment.All(static c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_'))
-                throw new ArgumentException($"\"{key}\" is no blob key: segments are letters, digits, dot, dash and underscore, and do not begin with a dot.", nameof(key));
-        }
-
-        return Path.Combine(_root, key);
-    }
+    private string PathOf(string key) => Path.Combine(_root, BlobKeys.Check(key));
 
     // Opening a file and locking it are two steps. Between them it may be deleted, emptied and filled again as another blob: a
     // locked file stays as it is, so it is the blob if its place still names a file of its length and time.
@@ -212,7 +236,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     }
 
     // By pieces that are written while the processor's cache still holds them from being hashed.
-    private sealed class HashingStream(SafeFileHandle file, IncrementalHash hash) : Stream
+    private sealed class HashingStream(SafeFileHandle file, IncrementalHash hash, FolderFaults faults) : Stream
     {
         private const int Piece = 1 << 17;
 
@@ -231,9 +255,21 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
             {
                 var piece = buffer[..Math.Min(Piece, buffer.Length)];
                 hash.AppendData(piece);
-                RandomAccess.Write(file, piece, Written);
+                WritePiece(piece);
                 Written += piece.Length;
                 buffer = buffer[piece.Length..];
+            }
+        }
+
+        private void WritePiece(ReadOnlySpan<byte> piece)
+        {
+            try
+            {
+                RandomAccess.Write(file, piece, Written);
+            }
+            catch (Exception e) when (faults.Translate(e) is { } unavailable)
+            {
+                throw unavailable;
             }
         }
 
