@@ -23,7 +23,8 @@ internal sealed class JobsGrain(IBlobStores stores) : Grain, IJobsGrain
     {
         await foreach (var key in stores.Job.ListAsync(Keys.Index, cancellationToken))
         {
-            if (await stores.Job.ReadBytesAsync(key, cancellationToken) is { } mark && mark.AsSpan().SequenceEqual(Running))
+            // An entry that holds neither was changed on its disk; the job's own blobs say better what it is.
+            if (await stores.Job.ReadBytesAsync(key, cancellationToken) is { } mark && !mark.AsSpan().SequenceEqual(Over))
                 await GrainFactory.GetGrain<ICoordinatorGrain>(key[Keys.Index.Length..]).GetProgressAsync(int.MaxValue - 1, cancellationToken);
         }
     }
