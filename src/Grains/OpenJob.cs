@@ -1,4 +1,3 @@
-using System.Globalization;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
@@ -13,6 +12,8 @@ namespace FedRLora.Grains;
 internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IBlobStore store, SiloCache cache, ITrainer trainer, EngineFingerprint engine)
 {
     private readonly string[] _scorers = [.. plan.Plan.Clients.Where(static client => client.Data.Test is not null).Select(static client => client.Id).Order(StringComparer.Ordinal)];
+
+    private Dictionary<string, int> _headsBefore = []; // by client: the round of the head in the manifest before the last
 
     public FederationPlan Plan => plan.Plan;
 
@@ -37,6 +38,9 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         var current = await Log.ReadAsync(cancellationToken);
         Committed = current is null ? null : await Log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken);
         CommittedSha256 = current?.ManifestSha256;
+        if (Committed is { } committed && committed.PlanSha256 != planBlob.Sha256)
+            throw new CorruptBlobException($"{planBlob.Key} has digest {planBlob.Sha256}, expected {committed.PlanSha256}: it is not the plan that round {committed.Round} was committed with.");
+        _headsBefore = Committed is { Round: > 0 and var last } ? HeadsOf(await Log.ManifestAsync(last - 1, Committed.Previous, cancellationToken)) : [];
     }
 
     /// <summary>The work of a phase for each site that has someone to ask: its whole part of the cohort, and who of it is silent.</summary>
@@ -46,7 +50,12 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         foreach (var (site, assignment) in AssignmentBuilder.Build(Plan, job, planBlob, Committed, state, new RoundEffect.SendAssignments(phase, everyone)))
         {
             string[] pending = [.. assignment.Members.Select(static member => member.ClientId).Where(asked.Contains)];
-            if (pending.Length > 0) yield return (site, assignment with { Pending = pending });
+            if (pending.Length == 0) continue;
+            yield return (site, assignment with
+            {
+                Pending = pending,
+                Members = [.. assignment.Members.Select(member => member with { HeadBefore = _headsBefore.GetValueOrDefault(member.ClientId) })],
+            });
         }
     }
 
@@ -96,14 +105,16 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     {
         var manifest = ManifestBuilder.Build(Plan, planBlob.Sha256, Committed, state) with { Engine = engine.Text };
         CommittedSha256 = await Log.CommitAsync(manifest, cancellationToken);
+        if (Committed is { } before) _headsBefore = HeadsOf(before);
         Committed = manifest;
         return CommittedSha256;
     }
 
-    /// <summary>Deletes the updates of a committed round.</summary>
+    /// <summary>Deletes the updates of the round just committed, and the states of the one that the plan no longer keeps.</summary>
     public Task ForgetUpdatesAsync(int round, int lastAttempt, CancellationToken cancellationToken) => Task.Run(async () =>
     {
         for (var attempt = 1; attempt <= lastAttempt; attempt++) await store.DeleteAllAsync(Keys.Attempt(job, round, attempt), cancellationToken);
+        if (Retention.LeftBy(Plan.Checkpoints, round) is { } left) await ForgetStatesAsync(left, cancellationToken);
     }, cancellationToken);
 
     /// <summary>Deletes what is left of the updates of the last two committed rounds: later ones may still be asked for, earlier ones were deleted.</summary>
@@ -116,12 +127,21 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
             var left = new SortedSet<int>();
             await foreach (var key in store.ListAsync(prefix, cancellationToken))
             {
-                if (key.IndexOf('/', prefix.Length) is var end and >= 0 && int.TryParse(key.AsSpan(prefix.Length, end - prefix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var attempt)) left.Add(attempt);
+                if (Keys.RoundOf(key, prefix) is { } attempt) left.Add(attempt); // PREFIX, the attempt, the rest
             }
 
             foreach (var attempt in left) await store.DeleteAllAsync(Keys.Attempt(job, round, attempt), cancellationToken);
+            if (Retention.LeftBy(Plan.Checkpoints, round) is { } states) await ForgetStatesAsync(states, cancellationToken);
         }
     }, cancellationToken);
+
+    private static Dictionary<string, int> HeadsOf(RoundManifest manifest) => manifest.Clients.ToDictionary(static client => client.Id, static client => client.HeadRound, StringComparer.Ordinal);
+
+    private async Task ForgetStatesAsync(int round, CancellationToken cancellationToken)
+    {
+        await store.DeleteAsync(Keys.ServerOptimizer(job, round), cancellationToken);
+        await store.DeleteAsync(Keys.Shared(job, round), cancellationToken);
+    }
 
     private static readonly Dictionary<string, string> NoMetadata = [];
 
