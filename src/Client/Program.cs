@@ -10,6 +10,7 @@ internal static class Program
     [
         SimulateCommand.Create,
         ResumeCommand.Create,
+        VerifyCommand.Create,
         ExportCommand.Create,
         MergeCommand.Create,
         CombineCommand.Create,
