@@ -11,6 +11,7 @@ internal static class Program
         SimulateCommand.Create,
         ResumeCommand.Create,
         VerifyCommand.Create,
+        GcCommand.Create,
         ExportCommand.Create,
         MergeCommand.Create,
         CombineCommand.Create,
