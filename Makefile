@@ -10,9 +10,11 @@ demo:
 test:
 	eng/test.sh
 
-# The long forms: twenty kills instead of three, twenty thousand mutations of each kind of file instead of some hundred.
+# The long forms: twenty kills instead of three, twenty thousand mutations of each kind of file instead of some hundred, a crash in
+# every store operation of a run instead of some two dozen, every seventh byte of every blob flipped.
 soak:
 	FEDRLORA_FUZZ=20000 dotnet test tests/Training.Tests -c Release --nologo --filter "FullyQualifiedName~Fuzz|FullyQualifiedName~Hostile|FullyQualifiedName~mutated"
+	FEDRLORA_SOAK=1 dotnet test tests/Grains.Tests -c Release --nologo --filter "FullyQualifiedName~CrashTests|FullyQualifiedName~RunVerifierTests" --logger "console;verbosity=detailed"
 	FEDRLORA_KILLS=20 dotnet test tests/EndToEnd.Tests -c Release --nologo --filter KilledRunTests --logger "console;verbosity=detailed"
 
 # Rounds without training, in one silo and between two, beside a memory copy and plain files of the same bytes.
