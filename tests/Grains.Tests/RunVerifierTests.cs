@@ -1,4 +1,5 @@
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Silo.Storage;
@@ -131,6 +132,25 @@ public sealed class RunVerifierTests : IClassFixture<FinishedRun>, IDisposable
         var corrupt = Assert.Single(all.OfType<CorruptBlobException>());
         Assert.StartsWith(key, corrupt.Message, StringComparison.Ordinal);
         Assert.Equal(2, corrupt.Message.Split(' ', ',', '.', ':').Count(static word => word.Length == 64));
+    }
+
+    [Theory]
+    [InlineData("current.json")]
+    [InlineData("notes")]
+    public async Task A_run_that_is_refused_keeps_nobody_from_the_others(string document)
+    {
+        var key = document == "notes" ? Keys.Notes(Job) : Keys.Job(Job) + document;
+        await FlipAsync(key, 12);
+        await using var federation = await TestFederation.StartAsync(folder: _folder);
+        await federation.RunAsync("later", TestFederation.Plan(clients: 1, rounds: 1), InTime);
+        await _store.WriteBytesAsync(Keys.IndexOf(Job), JobsGrain.Running.ToArray(), WriteCondition.Any, InTime);
+        var jobs = federation.Cluster.Client.GetGrain<IJobsGrain>(Keys.Jobs);
+
+        await jobs.ReviveAsync(InTime);
+        var listed = await jobs.ListAsync(InTime);
+
+        Assert.Equal([(Job, JobStatus.Failed), ("later", JobStatus.Finished)], listed.Select(static job => (job.JobId, job.Status)));
+        Assert.StartsWith(key, listed[0].Reason, StringComparison.Ordinal);
     }
 
     [Fact]
