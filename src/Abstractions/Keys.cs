@@ -56,6 +56,15 @@ public static class Keys
     /// <summary>The commit pointer.</summary>
     public static string Current(string job) => $"jobs/{job}/current.json";
 
+    /// <summary>What a grain remembers under a name.</summary>
+    public static string Notes(string name, string grain) => $"grains/{name}/{grain}.json";
+
+    /// <summary>What a coordinator remembers of a job's open round.</summary>
+    public static string Notes(string job) => Notes("job", job);
+
+    /// <summary>Blob prefix of a job's rounds.</summary>
+    public static string Rounds(string job) => $"jobs/{job}/rounds/";
+
     /// <summary>Blob prefix of a round.</summary>
     public static string Round(string job, int round) => Round(job, round, "");
 
@@ -86,10 +95,25 @@ public static class Keys
     /// <summary>Prefix of a client's exported adapter, in its site's store.</summary>
     public static string Export(string job, string site, string client) => Owned(job, site, client, "export/");
 
+    /// <summary>Digests of an exported adapter's files, written after them.</summary>
+    public static string ExportDigests(string job, string site, string client) => Owned(job, site, client, "export/digests.json");
+
+    /// <summary>Prefix of what sites own.</summary>
+    public const string Sites = "sites/";
+
     /// <summary>Prefix of what a client owns at its site.</summary>
     public static string Owned(string job, string site, string client) => Owned(job, site, client, "");
 
     private static string Owned(string job, string site, string client, string rest) => $"sites/{site}/jobs/{job}/clients/{client}/{rest}";
+
+    /// <summary>The round that a key under <paramref name="prefix"/> belongs to, as in <c>PREFIX7/manifest.json</c>; null where the key is not of that form.</summary>
+    public static int? RoundOf(string key, string prefix) =>
+        key.StartsWith(prefix, StringComparison.Ordinal) && key.IndexOf('/', prefix.Length) is var end and >= 0
+        && int.TryParse(key.AsSpan(prefix.Length, end - prefix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var round) ? round : null;
+
+    /// <summary>The site and the client that own a key of a job in a site's store; null where the key is none.</summary>
+    public static (string Site, string Client)? OwnerOf(string key, string job) =>
+        key.Split('/', 7) is ["sites", var site, "jobs", var of, "clients", var client, _] && of == job ? (site, client) : null;
 
     private static string Round(string job, int round, string rest) => string.Create(CultureInfo.InvariantCulture, $"jobs/{job}/rounds/{round}/{rest}");
 }

@@ -59,11 +59,14 @@ internal static class Cli
         AggregateException { InnerExceptions: [var only] } => Explain(only, cancellationToken),
         OperationCanceledException when cancellationToken.IsCancellationRequested => (ExitCode.Interrupted, "Interrupted."),
         BadInputException => (ExitCode.BadInput, exception.Message),
-        CorruptBlobException => (ExitCode.Failed, exception.Message),
+        _ when Corrupt(exception) is { } corrupt => (ExitCode.Failed, corrupt.Message),
         EnvironmentException or StoreUnavailableException => (ExitCode.Environment, exception.Message),
         _ when Missing(exception) is { } missing => (ExitCode.Environment, $"This machine lacks something that the program needs: {OneLine(missing)}"),
         _ => (ExitCode.Failed, $"{exception.GetType().Name}: {OneLine(exception)} (set {TraceVariable}=1 for the stack trace)"),
     };
+
+    /// <summary>The blob that was refused, wherever an activation that failed over it hid it.</summary>
+    private static CorruptBlobException? Corrupt(Exception? exception) => exception is null ? null : exception as CorruptBlobException ?? Corrupt(exception.InnerException);
 
     /// <summary>The native library that could not be loaded, wherever a static constructor hid it.</summary>
     private static Exception? Missing(Exception exception)

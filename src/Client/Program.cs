@@ -12,6 +12,8 @@ internal static class Program
         ResumeCommand.Create,
         ExtendCommand.Create,
         ForkCommand.Create,
+        VerifyCommand.Create,
+        GcCommand.Create,
         ExportCommand.Create,
         MergeCommand.Create,
         CombineCommand.Create,

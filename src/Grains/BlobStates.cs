@@ -38,11 +38,20 @@ public static class BlobStates
     public static async Task<byte[]?> ReadBytesAsync(this IBlobStore store, string key, CancellationToken cancellationToken)
     {
         await using var opened = await store.OpenAsync(key, cancellationToken);
-        if (opened is null) return null;
+        return opened is null ? null : await opened.ReadAsync(cancellationToken);
+    }
+
+    /// <summary>The whole content of an open small blob.</summary>
+    public static async Task<byte[]> ReadAsync(this OpenedBlob opened, CancellationToken cancellationToken)
+    {
         using var copy = new MemoryStream();
         await opened.Content.CopyToAsync(copy, cancellationToken);
         return copy.ToArray();
     }
+
+    /// <summary>A document that carries its own digest, unchanged.</summary>
+    /// <exception cref="CorruptBlobException">It was changed since it was written.</exception>
+    public static byte[] RequireSealed(byte[] bytes, string key) => SealedJson.Check(bytes) is { } problem ? throw new CorruptBlobException($"{key} {problem}.") : bytes;
 
     /// <summary>Reads a whole small blob and checks its digest.</summary>
     /// <exception cref="CorruptBlobException">The blob is missing or has another digest.</exception>

@@ -212,36 +212,35 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
         return reports;
     }
 
-    // The assignment names the committed head, so what is older can never be asked for again.
+    // What is older than the head of the manifest before the last can be asked for by nobody, unless the plan keeps it to fork from.
     private async Task ForgetOldHeadsAsync(SiteAssignment assignment, CancellationToken stopped)
     {
         var site = Keys.SiteOf(this.GetPrimaryKeyString());
+        var checkpoints = (await cache.PlanAsync(assignment.Plan, stopped)).Plan.Checkpoints;
         foreach (var member in assignment.Members)
         {
-            if (member.Head is not { } head) continue;
+            if (member.HeadBefore is not (> 0 and var needed)) continue;
             var owned = Keys.Owned(assignment.JobId, site, member.ClientId);
-            var committed = RoundOf(head.Key, owned);
-            if (_forgotten.TryGetValue(member.ClientId, out var since) && since <= committed && committed - since <= MostRoundsForgotten)
+            foreach (var round in await OldAsync(member.ClientId, owned, needed, stopped))
             {
-                for (var round = since; round < committed; round++)
-                    await stores.Site.DeleteAllAsync(string.Create(CultureInfo.InvariantCulture, $"{owned}{round}/"), stopped);
-                _forgotten[member.ClientId] = committed;
-                continue;
+                if (!Retention.KeepsHead(checkpoints, round, needed)) await stores.Site.DeleteAllAsync(string.Create(CultureInfo.InvariantCulture, $"{owned}{round}/"), stopped);
             }
 
-            var old = new HashSet<string>(StringComparer.Ordinal);
-            await foreach (var key in stores.Site.ListAsync(owned, stopped))
-            {
-                if (RoundOf(key, owned) < committed) old.Add(key[..(key.IndexOf('/', owned.Length) + 1)]);
-            }
-
-            foreach (var round in old) await stores.Site.DeleteAllAsync(round, stopped);
-            _forgotten[member.ClientId] = committed;
+            _forgotten[member.ClientId] = needed;
         }
     }
 
-    private static int RoundOf(string key, string owned) =>
-        int.TryParse(key.AsSpan(owned.Length, key.IndexOf('/', owned.Length) - owned.Length), CultureInfo.InvariantCulture, out var round) ? round : int.MaxValue;
+    private async Task<IEnumerable<int>> OldAsync(string client, string owned, int needed, CancellationToken stopped)
+    {
+        if (_forgotten.TryGetValue(client, out var since) && since <= needed && needed - since <= MostRoundsForgotten) return Enumerable.Range(since, needed - since);
+        var old = new SortedSet<int>();
+        await foreach (var key in stores.Site.ListAsync(owned, stopped))
+        {
+            if (Keys.RoundOf(key, owned) is { } round && round < needed) old.Add(round);
+        }
+
+        return old;
+    }
 
     private async Task SendAsync(string job, IReadOnlyList<ClientReport> reports)
     {

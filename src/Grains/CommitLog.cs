@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text;
 using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
@@ -18,15 +19,14 @@ public sealed class CommitLog(IBlobStore store, string job)
     private string? _etag;
 
     /// <summary>What is committed; null before round 0.</summary>
+    /// <exception cref="CorruptBlobException">current.json was changed.</exception>
     public async Task<CurrentRound?> ReadAsync(CancellationToken cancellationToken)
     {
         var key = Keys.Current(job);
         await using var blob = await store.OpenAsync(key, cancellationToken);
         _etag = blob?.ETag;
         if (blob is null) return null;
-        using var bytes = new MemoryStream();
-        await blob.Content.CopyToAsync(bytes, cancellationToken);
-        return CurrentRound.Parse(bytes.ToArray(), key);
+        return CurrentRound.Parse(BlobStates.RequireSealed(await blob.ReadAsync(cancellationToken), key), key);
     }
 
     /// <summary>The manifest of a committed round.</summary>
@@ -38,6 +38,27 @@ public sealed class CommitLog(IBlobStore store, string job)
         var found = RoundManifest.Digest(bytes);
         if (sha256 is not null && found != sha256) throw new CorruptBlobException($"{key} has digest {found}, expected {sha256}.");
         return RoundManifest.Parse(bytes, key);
+    }
+
+    /// <summary>The manifests of committed rounds with their digests, oldest first, each checked against the one that follows it.</summary>
+    /// <param name="first">The first.</param>
+    /// <param name="last">The last.</param>
+    /// <param name="committed">What is committed: <paramref name="last"/> or a later round.</param>
+    /// <param name="cancellationToken">The caller's token.</param>
+    /// <exception cref="CorruptBlobException">One is missing, or not what the next one names.</exception>
+    public async Task<IReadOnlyList<(RoundManifest Manifest, string Sha256)>> ManifestsAsync(int first, int last, CurrentRound committed, CancellationToken cancellationToken)
+    {
+        var links = new List<(RoundManifest, string)>();
+        var sha256 = last == committed.Round ? committed.ManifestSha256 : (await ManifestAsync(last + 1, null, cancellationToken)).Previous;
+        for (var round = last; round >= first; round--)
+        {
+            var manifest = await ManifestAsync(round, sha256, cancellationToken);
+            links.Add((manifest, sha256 ?? throw new CorruptBlobException($"{Keys.Manifest(job, round + 1)} names no manifest before it.")));
+            sha256 = manifest.Previous;
+        }
+
+        links.Reverse();
+        return links;
     }
 
     /// <summary>Commits a round whose blobs are written; returns the manifest's digest.</summary>
@@ -69,14 +90,15 @@ public sealed class CommitLog(IBlobStore store, string job)
     }
 
     /// <summary>Seconds a committed round took; 0 where it was not noted.</summary>
+    /// <exception cref="CorruptBlobException">The note was changed.</exception>
     public async Task<double> SecondsAsync(int round, CancellationToken cancellationToken) =>
-        await store.ReadBytesAsync(Keys.Timing(job, round), cancellationToken) is { } bytes && JsonDocument.Parse(bytes).RootElement.TryGetProperty("seconds", out var seconds)
+        await store.ReadBytesAsync(Keys.Timing(job, round), cancellationToken) is { } bytes && JsonDocument.Parse(BlobStates.RequireSealed(bytes, Keys.Timing(job, round))).RootElement.TryGetProperty("seconds", out var seconds)
             ? seconds.GetDouble()
             : 0;
 
-    /// <summary>Notes how long a round took; no part of any digest.</summary>
+    /// <summary>Notes how long a round took; no part of any manifest.</summary>
     public Task NoteSecondsAsync(int round, double seconds, CancellationToken cancellationToken) =>
-        store.WriteBytesAsync(Keys.Timing(job, round), System.Text.Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{{\"seconds\":{seconds:R}}}\n")), WriteCondition.Any, cancellationToken);
+        store.WriteBytesAsync(Keys.Timing(job, round), SealedJson.Seal(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{{\n  \"seconds\": {seconds:R}\n}}"))), WriteCondition.Any, cancellationToken);
 
     private static string Settle(CurrentRound? committed, int round, string digest) => committed?.Round == round && committed.ManifestSha256 == digest
         ? digest // our own write, whose answer was lost

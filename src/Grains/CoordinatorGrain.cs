@@ -177,12 +177,13 @@ internal sealed partial class CoordinatorGrain(
         var state = _shown;
         var rounds = new List<RoundSummary>();
         var most = Math.Max(1, ClientsInAnAnswer / job.Plan.Clients.Count);
+        var last = (int)Math.Min((long)afterRound + most, state.Committed);
         try
         {
-            for (var round = afterRound + 1; round <= state.Committed && rounds.Count < most; round++)
+            if (last > afterRound && job.Committed is { Round: var committed } && job.CommittedSha256 is { } digest)
             {
-                var manifest = await job.Log.ManifestAsync(round, null, cancellationToken);
-                rounds.Add(new RoundSummary { Manifest = manifest, ManifestSha256 = RoundManifest.Digest(manifest.ToBytes()), Seconds = await job.Log.SecondsAsync(round, cancellationToken) });
+                foreach (var (manifest, sha256) in await job.Log.ManifestsAsync(afterRound + 1, last, new() { Round = committed, ManifestSha256 = digest }, cancellationToken))
+                    rounds.Add(new RoundSummary { Manifest = manifest, ManifestSha256 = sha256, Seconds = await job.Log.SecondsAsync(manifest.Round, cancellationToken) });
             }
         }
         catch (StoreUnavailableException e)
@@ -224,7 +225,7 @@ internal sealed partial class CoordinatorGrain(
     {
         var plan = await cache.PlanAsync(blob, cancellationToken);
         var engine = await trainer.FingerprintAsync(plan.Plan, cancellationToken);
-        var before = EngineFingerprints.Read(await stores.Job.ReadBytesAsync(Keys.Fingerprint(Job), cancellationToken)) ?? engine;
+        var before = EngineFingerprints.Read(await stores.Job.ReadBytesAsync(Keys.Fingerprint(Job), cancellationToken), Keys.Fingerprint(Job)) ?? engine;
         var job = new OpenJob(Job, plan, blob, stores.Job, cache, trainer, engine);
         if (notes.State.PlanSha256 is { } noted && noted != blob.Sha256) notes.State.State = RoundMachine.Reopened(notes.State.State);
         notes.State.PlanSha256 = blob.Sha256;

@@ -1,4 +1,3 @@
-using System.Globalization;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
@@ -15,6 +14,8 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     private const int MostShared = 256;
     private readonly SortedDictionary<int, BlobRef> _shared = []; // by the round that committed it
     private readonly string[] _scorers = [.. plan.Plan.Clients.Where(static client => client.Data.Test is not null).Select(static client => client.Id).Order(StringComparer.Ordinal)];
+
+    private Dictionary<string, int> _headsBefore = []; // by client: the round of the head in the manifest before the last
 
     public FederationPlan Plan => plan.Plan;
 
@@ -43,6 +44,8 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         Know(current is null ? null : await Log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken));
         if (current is null) Origin = await Fork.OriginAsync(store, job, cancellationToken);
         CommittedSha256 = current?.ManifestSha256;
+        if (Committed is { } committed && committed.PlanSha256 != planBlob.Sha256) await StoredPlans.FindAsync(store, job, committed.PlanSha256, cancellationToken); // the plan before an extension
+        _headsBefore = Committed is { Round: > 0 and var last } ? HeadsOf(await Log.ManifestAsync(last - 1, Committed.Previous, cancellationToken)) : [];
     }
 
     /// <summary>The work of a phase for each site that has someone to ask: its whole part of the cohort, and who of it is silent.</summary>
@@ -55,8 +58,11 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         }
 
         var assignments = AssignmentBuilder.Build(Plan, job, planBlob, Committed ?? Origin?.Manifest, round => _shared[round], state, new RoundEffect.SendAssignments(phase, everyone));
-        return [.. assignments.Select(one => (one.Site, one.Assignment with { Pending = one.Assignment.Members.Select(static member => member.ClientId).Where(asked.Contains).ToArray() }))
-            .Where(static one => one.Item2.Pending!.Count > 0)];
+        return [.. assignments.Select(one => (one.Site, Assignment: one.Assignment with
+        {
+            Pending = one.Assignment.Members.Select(static member => member.ClientId).Where(asked.Contains).ToArray(),
+            Members = one.Assignment.Members.Select(member => member with { HeadBefore = _headsBefore.GetValueOrDefault(member.ClientId) }).ToArray(),
+        })).Where(static one => one.Assignment.Pending!.Count > 0)];
     }
 
     // Shared states that clients at work began from; a buffered round needs those of some rounds before.
@@ -127,13 +133,18 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     {
         var manifest = ManifestBuilder.Build(Plan, planBlob.Sha256, Committed, state, Origin) with { Engine = engine.Text };
         CommittedSha256 = await Log.CommitAsync(manifest, cancellationToken);
+        if (Committed is { } before) _headsBefore = HeadsOf(before);
         Know(manifest);
         return CommittedSha256;
     }
 
-    /// <summary>Deletes the updates of a round that was just committed; <paramref name="state"/> is what it was committed from.</summary>
+    /// <summary>
+    /// Deletes the updates of a round that was just committed from <paramref name="state"/>, and the states of the one that the plan no
+    /// longer keeps.
+    /// </summary>
     public Task ForgetUpdatesAsync(RoundState state, CancellationToken cancellationToken) => Task.Run(async () =>
     {
+        if (Retention.LeftBy(Plan.Checkpoints, state.Round) is { } left) await ForgetStatesAsync(left, cancellationToken);
         if (IsBuffered)
         {
             foreach (var client in state.Reports.Keys) await store.DeleteAsync(UpdateOf(state, client), cancellationToken); // others are at work beside them
@@ -156,8 +167,12 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     /// </summary>
     public Task ForgetLeftUpdatesAsync(CancellationToken cancellationToken) => Task.Run(async () =>
     {
-        if (IsBuffered || Committed is not { Round: var last }) return;
-        for (var round = Math.Max(1, last - 1); round <= last; round++) await ForgetAttemptsAsync(round, cancellationToken);
+        if (Committed is not { Round: var last }) return;
+        for (var round = Math.Max(1, last - 1); round <= last; round++)
+        {
+            if (!IsBuffered) await ForgetAttemptsAsync(round, cancellationToken);
+            if (Retention.LeftBy(Plan.Checkpoints, round) is { } states) await ForgetStatesAsync(states, cancellationToken);
+        }
     }, cancellationToken);
 
     private bool IsBuffered => Plan.Strategy.Trigger.Rule == TriggerRule.Buffered;
@@ -168,7 +183,7 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         var left = new SortedSet<int>();
         await foreach (var key in store.ListAsync(prefix, cancellationToken))
         {
-            if (key.IndexOf('/', prefix.Length) is var end and >= 0 && int.TryParse(key.AsSpan(prefix.Length, end - prefix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var attempt)) left.Add(attempt);
+            if (Keys.RoundOf(key, prefix) is { } attempt) left.Add(attempt); // PREFIX, the attempt, the rest
         }
 
         foreach (var attempt in left) await store.DeleteAllAsync(Keys.Attempt(job, round, attempt), cancellationToken);
@@ -178,6 +193,14 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     {
         var work = state.WorkOf(client);
         return Keys.Update(job, work.Round, work.Attempt, client);
+    }
+
+    private static Dictionary<string, int> HeadsOf(RoundManifest manifest) => manifest.Clients.ToDictionary(static client => client.Id, static client => client.HeadRound, StringComparer.Ordinal);
+
+    private async Task ForgetStatesAsync(int round, CancellationToken cancellationToken)
+    {
+        await store.DeleteAsync(Keys.ServerOptimizer(job, round), cancellationToken);
+        await store.DeleteAsync(Keys.Shared(job, round), cancellationToken);
     }
 
     private static readonly Dictionary<string, string> NoMetadata = [];

@@ -78,15 +78,12 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
             var head = member.Head is { } blob ? await stores.Site.ReadStateAsync(blob, cancellationToken) : null;
             var adapter = await Task.Run(() => exporter.Export(plan.Plan, plan.Client(member.ClientId), shared, head), cancellationToken);
             var prefix = Keys.Export(committed.JobId, site, member.ClientId);
-            await stores.Site.WriteStateAsync(prefix + "adapter_model.safetensors", adapter.Tensors, PeftMetadata, cancellationToken);
-            await stores.Site.WriteBytesAsync(prefix + "adapter_config.json", System.Text.Encoding.UTF8.GetBytes(adapter.ConfigJson), WriteCondition.Any, cancellationToken);
+            await stores.Site.WriteExportAsync(prefix, adapter, cancellationToken);
             written[member.ClientId] = prefix;
         }
 
         return written;
     }
-
-    private static readonly Dictionary<string, string> PeftMetadata = new() { ["format"] = "pt" };
 
     private async Task DispatchAsync(SiteAssignment assignment)
     {

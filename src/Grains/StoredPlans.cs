@@ -8,31 +8,39 @@ namespace FedRLora.Grains;
 /// <summary>The plans of a job: <c>plan.yaml</c>, then one for each extension. None is ever written over.</summary>
 public static class StoredPlans
 {
-    /// <summary>The plan that the job runs under, and how often it was extended; null where there is no such job.</summary>
-    public static async Task<(BlobRef Blob, byte[] Yaml, int Extensions)?> NewestAsync(IBlobStore store, string job, CancellationToken cancellationToken)
+    /// <summary>Keys of the plans, oldest first.</summary>
+    public static async Task<IReadOnlyList<string>> KeysAsync(IBlobStore store, string job, CancellationToken cancellationToken)
     {
-        var extensions = 0;
+        var extensions = new SortedSet<int>();
         var prefix = Keys.Extensions(job);
         await foreach (var key in store.ListAsync(prefix, cancellationToken))
         {
-            if (int.TryParse(Path.GetFileNameWithoutExtension(key[prefix.Length..]), NumberStyles.None, CultureInfo.InvariantCulture, out var number)) extensions = Math.Max(extensions, number);
+            if (int.TryParse(Path.GetFileNameWithoutExtension(key[prefix.Length..]), NumberStyles.None, CultureInfo.InvariantCulture, out var number)) extensions.Add(number);
         }
 
-        var newest = extensions == 0 ? Keys.Plan(job) : Keys.Extension(job, extensions);
-        return await store.ReadBytesAsync(newest, cancellationToken) is { } yaml ? (new BlobRef(newest, RoundManifest.Digest(yaml), yaml.Length), yaml, extensions) : null;
+        return [Keys.Plan(job), .. extensions.Select(number => Keys.Extension(job, number))];
+    }
+
+    /// <summary>The plan that the job runs under, and how often it was extended; null where there is no such job.</summary>
+    public static async Task<(BlobRef Blob, byte[] Yaml, int Extensions)?> NewestAsync(IBlobStore store, string job, CancellationToken cancellationToken)
+    {
+        var keys = await KeysAsync(store, job, cancellationToken);
+        return await store.ReadBytesAsync(keys[^1], cancellationToken) is { } yaml ? (new BlobRef(keys[^1], RoundManifest.Digest(yaml), yaml.Length), yaml, keys.Count - 1) : null;
     }
 
     /// <summary>The plan with a digest, which a manifest names.</summary>
     /// <exception cref="CorruptBlobException">No plan of the job has it.</exception>
     public static async Task<byte[]> FindAsync(IBlobStore store, string job, string sha256, CancellationToken cancellationToken)
     {
-        List<string> keys = [Keys.Plan(job)];
-        await foreach (var key in store.ListAsync(Keys.Extensions(job), cancellationToken)) keys.Add(key);
-        foreach (var key in keys)
+        var others = new List<string>();
+        foreach (var key in await KeysAsync(store, job, cancellationToken))
         {
-            if (await store.ReadBytesAsync(key, cancellationToken) is { } yaml && RoundManifest.Digest(yaml) == sha256) return yaml;
+            if (await store.ReadBytesAsync(key, cancellationToken) is not { } yaml) continue;
+            var found = RoundManifest.Digest(yaml);
+            if (found == sha256) return yaml;
+            others.Add($"{key} has digest {found}");
         }
 
-        throw new CorruptBlobException($"No plan under {Keys.Job(job)} has digest {sha256}, which a manifest names.");
+        throw new CorruptBlobException($"{string.Join(", ", others.DefaultIfEmpty($"{Keys.Plan(job)} is missing"))}; a round was committed with {sha256}: put that plan back.");
     }
 }

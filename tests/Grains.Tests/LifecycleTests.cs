@@ -133,14 +133,14 @@ public sealed class LifecycleTests
     public async Task A_fork_that_cannot_be_is_refused_before_it_begins()
     {
         await using var federation = await TestFederation.StartAsync();
-        await federation.RunAsync("source", TestFederation.Plan(clients: 2, rounds: 3), InTime);
+        await federation.RunAsync("source", TestFederation.Plan(clients: 2, rounds: 5), InTime);
 
         var later = await Refused(7, TestFederation.Plan(clients: 2));
         var forgotten = await Refused(1, TestFederation.Plan(clients: 2));
-        var moved = await Refused(3, TestFederation.Plan(clients: 2, site: static _ => "elsewhere"));
-        var other = await Refused(3, TestFederation.Plan(clients: 2).Replace("fedsa-lora", "ffa-lora", StringComparison.Ordinal));
+        var moved = await Refused(5, TestFederation.Plan(clients: 2, site: static _ => "elsewhere"));
+        var other = await Refused(5, TestFederation.Plan(clients: 2).Replace("fedsa-lora", "ffa-lora", StringComparison.Ordinal));
 
-        Assert.Contains("rounds 0 to 3, not 7", later, StringComparison.Ordinal);
+        Assert.Contains("rounds 0 to 5, not 7", later, StringComparison.Ordinal);
         Assert.Contains("not kept any more", forgotten, StringComparison.Ordinal);
         Assert.Contains("c00000", moved, StringComparison.Ordinal);
         Assert.Contains("adapter", other, StringComparison.Ordinal);

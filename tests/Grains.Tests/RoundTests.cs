@@ -171,13 +171,14 @@ public sealed class RoundTests
     {
         await using var federation = await TestFederation.StartAsync();
 
-        await federation.RunAsync("job", TestFederation.Plan(clients: 2, rounds: 3), InTime);
+        await federation.RunAsync("job", TestFederation.Plan(clients: 2, rounds: 4), InTime);
 
         var keys = new List<string>();
         await foreach (var key in federation.Store.ListAsync("", InTime)) keys.Add(key);
         Assert.DoesNotContain(keys, key => key.Contains("/updates/", StringComparison.Ordinal));
         Assert.DoesNotContain(Keys.Head("job", "local", "c00000", 1), keys);
-        Assert.Contains(Keys.Head("job", "local", "c00000", 3), keys);
+        Assert.Contains(Keys.Head("job", "local", "c00000", 3), keys); // the manifest before the last names it
+        Assert.Contains(Keys.Head("job", "local", "c00000", 4), keys);
     }
 
     [Fact]

@@ -22,6 +22,9 @@ public sealed record MemberWork
 
     /// <summary>Its optimizer state in the site's store; null before its first round.</summary>
     [Id(2)] public BlobRef? Optimizer { get; init; }
+
+    /// <summary>The round of the head that it owned in the manifest before the last: an older one is asked for by nobody. 0 where there is none.</summary>
+    [Id(3)] public int HeadBefore { get; init; }
 }
 
 /// <summary>Work of a site in a phase of a round. Idempotent by (job, round, attempt, phase).</summary>

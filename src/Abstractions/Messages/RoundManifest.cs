@@ -167,13 +167,14 @@ public sealed record CurrentRound
     /// <summary>SHA-256 of its manifest: the digest of the run so far.</summary>
     public required string ManifestSha256 { get; init; }
 
-    /// <summary>The bytes that are stored.</summary>
-    public byte[] ToBytes() => JsonSerializer.SerializeToUtf8Bytes(this, ManifestJson.Default.CurrentRound);
+    /// <summary>The bytes that are stored, sealed: nothing else names them.</summary>
+    public byte[] ToBytes() => SealedJson.Seal(JsonSerializer.SerializeToUtf8Bytes(this, ManifestJson.Default.CurrentRound));
 
     /// <summary>Reads what <see cref="ToBytes"/> wrote.</summary>
-    /// <exception cref="BadInputException">The bytes are no such record.</exception>
+    /// <exception cref="BadInputException">The bytes are no such record, or were changed.</exception>
     public static CurrentRound Parse(ReadOnlySpan<byte> bytes, string name)
     {
+        if (SealedJson.Check(bytes) is { } problem) throw new BadInputException($"{name} {problem}.");
         try
         {
             return JsonSerializer.Deserialize(bytes, ManifestJson.Default.CurrentRound) ?? throw new BadInputException($"{name}: not a commit pointer.");

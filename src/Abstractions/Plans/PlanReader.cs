@@ -409,7 +409,12 @@ public static class PlanReader
         var spec = new CheckpointSpec();
         if (checkpoints is null)
             return spec;
-        spec = new() { Export = checkpoints.Flag("export", spec.Export) };
+        spec = new()
+        {
+            Export = checkpoints.Flag("export", spec.Export),
+            KeepLast = checkpoints.OptionalInteger("keepLast", 1, int.MaxValue),
+            KeepEvery = checkpoints.OptionalInteger("keepEvery", 1, int.MaxValue),
+        };
         checkpoints.Close();
         return spec;
     }

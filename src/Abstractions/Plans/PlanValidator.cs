@@ -125,6 +125,8 @@ public static class PlanValidator
             yield return new("buffered rounds draw from the idle clients up to trigger.concurrency; leave selection out.", "strategy.selection", "strategy.trigger.rule");
         if (strategy.TimeBudget is not null)
             yield return new("buffered rounds wait for nobody; leave timeBudget out, or give trigger.maxStaleness.", "strategy.timeBudget", "strategy.trigger.rule");
+        if (plan.Checkpoints.KeepLast is { } kept && (trigger.MaxStaleness is not { } oldest || oldest >= kept))
+            yield return new($"{kept} kept rounds must exceed the staleness of any work that goes on; give trigger.maxStaleness: {kept - 1} or less.", "checkpoints.keepLast", "strategy.trigger.maxStaleness", "strategy.trigger.rule");
         if (plan.Training.GroupSize > 1)
             yield return new("clients of buffered rounds start at different times, so none are trained together; give groupSize: 1.", "training.groupSize", "strategy.trigger.rule");
     }

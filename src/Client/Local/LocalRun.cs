@@ -5,6 +5,8 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Rendering;
 using FedRLora.Client.Report;
 using FedRLora.Client.RunFolder;
+using FedRLora.Grains;
+using FedRLora.Silo.Storage;
 
 namespace FedRLora.Client.Local;
 
@@ -27,6 +29,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         var localOnlyFile = run.Record.LocalOnly ? file.WithNothingShared() : null;
         var federated = new RoundReporter(screen, plan);
         var localOnly = localOnlyFile is null ? null : new RoundReporter(screen, localOnlyFile.Require());
+        if (resume && Directory.Exists(run.Store)) await RequireDocumentsAsync([plan.Name, LocalOnlyJob(plan.Name)], cancellationToken);
         await using var silo = await EmbeddedSilo.StartAsync(run, cancellationToken);
         try
         {
@@ -72,6 +75,16 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         if (status != JobStatus.Paused) return ExitCode.Failed;
         await screen.Error.WriteLineAsync($"What is committed is kept. When the store can be used again, continue with: fedrlora resume {run.Path}");
         return ExitCode.Environment;
+    }
+
+    // A silo would refuse them too, after its start and with a stack trace for each layer of it.
+    private async Task RequireDocumentsAsync(IEnumerable<string> jobs, CancellationToken cancellationToken)
+    {
+        using var store = new DirectoryBlobStore(run.Store);
+        foreach (var key in jobs.SelectMany(static job => new[] { Keys.Fingerprint(job), Keys.Current(job), Keys.Notes(job) }))
+        {
+            if (await store.ReadBytesAsync(key, cancellationToken) is { } bytes) BlobStates.RequireSealed(bytes, key);
+        }
     }
 
     // Where the adapters are, or why not.

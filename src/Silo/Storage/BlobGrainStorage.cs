@@ -1,20 +1,27 @@
 using System.Text.Json;
+using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains;
 using Orleans.Runtime;
 using Orleans.Storage;
 
 namespace FedRLora.Silo.Storage;
 
-/// <summary>Grain state as JSON blobs with conditional writes: it survives a killed silo, which memory storage does not.</summary>
+/// <summary>
+/// Grain state as sealed JSON blobs with conditional writes: it survives a killed silo, which memory storage does not, and a state
+/// that was changed on its disk is refused.
+/// </summary>
 public sealed class BlobGrainStorage(IBlobStore store) : IGrainStorage
 {
     /// <inheritdoc/>
     public async Task ReadStateAsync<T>(string stateName, GrainId grainId, IGrainState<T> grainState)
     {
-        await using var blob = await store.OpenAsync(KeyOf(stateName, grainId));
+        var key = KeyOf(stateName, grainId);
+        await using var blob = await store.OpenAsync(key);
+        var state = blob is null ? default : JsonSerializer.Deserialize<T>(BlobStates.RequireSealed(await blob.ReadAsync(CancellationToken.None), key));
         grainState.RecordExists = blob is not null;
         grainState.ETag = blob?.ETag;
-        grainState.State = blob is null ? Activator.CreateInstance<T>() : await JsonSerializer.DeserializeAsync<T>(blob.Content) ?? Activator.CreateInstance<T>();
+        grainState.State = state ?? Activator.CreateInstance<T>();
     }
 
     /// <inheritdoc/>
@@ -24,7 +31,7 @@ public sealed class BlobGrainStorage(IBlobStore store) : IGrainStorage
         var condition = grainState.ETag is { } etag ? WriteCondition.Match(etag) : WriteCondition.Absent;
         try
         {
-            var written = await store.WriteAsync(key, (stream, token) => JsonSerializer.SerializeAsync(stream, grainState.State, cancellationToken: token), condition);
+            var written = await store.WriteBytesAsync(key, SealedJson.Seal(JsonSerializer.SerializeToUtf8Bytes(grainState.State)), condition, CancellationToken.None);
             grainState.ETag = written.ETag;
             grainState.RecordExists = true;
         }
@@ -43,5 +50,5 @@ public sealed class BlobGrainStorage(IBlobStore store) : IGrainStorage
         grainState.RecordExists = false;
     }
 
-    private static string KeyOf(string stateName, GrainId grainId) => $"grains/{stateName}/{grainId.Key.ToString()}.json";
+    private static string KeyOf(string stateName, GrainId grainId) => Keys.Notes(stateName, grainId.Key.ToString()!);
 }

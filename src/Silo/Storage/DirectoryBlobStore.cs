@@ -124,6 +124,20 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
             .Order(StringComparer.Ordinal)];
     }
 
+    /// <summary>What writers that died have left half written, in bytes. No other process may use the store.</summary>
+    /// <param name="remove">Whether it is deleted too.</param>
+    public long HalfWritten(bool remove)
+    {
+        var sizeBytes = 0L;
+        foreach (var file in new DirectoryInfo(_temporary).EnumerateFiles())
+        {
+            sizeBytes += file.Length;
+            if (remove) file.Delete();
+        }
+
+        return sizeBytes;
+    }
+
     private void DeleteEmpty(string folder)
     {
         try

@@ -91,7 +91,7 @@ public sealed class PlanReaderTests
                 learningRate: 0.5
                 weight: 2.5
             evaluation: {everyRounds: 2, metric: accuracy, maxRows: 50, maxNewTokens: 8, localOnly: true}
-            checkpoints: {export: false}
+            checkpoints: {export: false, keepLast: 5, keepEvery: 10}
             faults:
               - {kind: signFlip, share: 0.3, probability: 0.5, scale: 4, rounds: {from: 2, to: 3, every: 2, lasting: 1}}
               - {kind: delay, clients: [a], delay: 30s}
@@ -130,7 +130,7 @@ public sealed class PlanReaderTests
             },
             plan.Clients[0]);
         Assert.Equal(new EvaluationSpec { EveryRounds = 2, Metric = Metric.Accuracy, MaxRows = 50, MaxNewTokens = 8, LocalOnly = true }, plan.Evaluation);
-        Assert.False(plan.Checkpoints.Export);
+        Assert.Equal(new CheckpointSpec { Export = false, KeepLast = 5, KeepEvery = 10 }, plan.Checkpoints);
         Assert.Equal(
             new FaultSpec { Kind = FaultKind.SignFlip, Clients = plan.Faults[0].Clients, Share = 0.3, Probability = 0.5, Scale = 4, Rounds = new() { From = 2, To = 3, Every = 2, Lasting = 1 } },
             plan.Faults[0]);
@@ -286,6 +286,7 @@ public sealed class PlanReaderTests
     [InlineData("adapter: {initA: {law: stable}}", "adapter.initA.value: missing; give gamma, such as 64.")]
     [InlineData("adapter: {initA: {law: kaimingUniform, value: 3}}", "adapter.initA.value: unknown key; known here: law.")]
     [InlineData("adapter: {initA: {stable: 1, gaussian: 1}}", "adapter.initA: a mapping stands here; give one of zero, kaimingUniform, gaussian: 0.02, stable: 64.")]
+    [InlineData("checkpoints: {keepLast: 0}", "checkpoints.keepLast: 0 is out of range; give a number from 1 to 2147483647.")]
     [InlineData("adapter: {dropout: {p: 1}}", "adapter.dropout.p: 1 is out of range; give a number at least 0 and below 1.")]
     [InlineData("adapter: {dropout: 0.1}", "adapter.dropout: \"0.1\" is not a section; give keys with values below it.")]
     [InlineData("adapter: {trainsA: yes}", "adapter.trainsA: \"yes\" is not a flag; give true or false.")]

@@ -1,0 +1,75 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
+using System.Text.Json;
+using FedRLora.Abstractions;
+using FedRLora.Client.Local;
+using FedRLora.Client.Rendering;
+using FedRLora.Grains;
+
+namespace FedRLora.Client.Commands;
+
+/// <summary><c>fedrlora verify runs/NAME-N</c>, or <c>--store FOLDER --job ID</c>: every digest of a run, from round 0 to what is committed.</summary>
+internal static class VerifyCommand
+{
+    public static Command Create()
+    {
+        var folder = new Argument<string?>("run") { Description = "A folder that fedrlora simulate made", Arity = ArgumentArity.ZeroOrOne };
+        var store = new Option<string?>("--store") { Description = "Instead of a run folder: the job's store of silos" };
+        var job = new Option<string?>("--job") { Description = "With --store: the run's id" };
+        var siteStore = new Option<string?>("--site-store") { Description = "With --store: a site's own store; sites that keep their heads elsewhere are not checked" };
+        var json = SharedOptions.Json();
+        var command = new Command("verify", "Check every blob of a run against its digest, and the chain of rounds") { folder, store, job, siteStore, json };
+        command.Validators.Add(result =>
+        {
+            var (ofRun, ofStore) = (result.GetResult(folder) is { Tokens.Count: > 0 }, result.GetResult(store) is not null && result.GetResult(job) is not null);
+            var partly = result.GetResult(store) ?? result.GetResult(job) ?? result.GetResult(siteStore);
+            if (ofRun ? partly is not null : !ofStore) result.AddError("Give a run folder, or --store and --job (and --site-store).");
+        });
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            using var jobs = parsed.GetValue(folder) is { } run
+                ? StoredJobs.Of(RunDirectory.Open(run))
+                : StoredJobs.Of(parsed.GetRequiredValue(store)!, parsed.GetValue(siteStore), parsed.GetRequiredValue(job)!);
+            return await RunAsync(jobs, parsed.GetValue(json), parsed.InvocationConfiguration.Output, parsed.InvocationConfiguration.Error, cancellationToken);
+        });
+        return command;
+    }
+
+    private static async Task<int> RunAsync(StoredJobs jobs, bool json, TextWriter output, TextWriter error, CancellationToken cancellationToken)
+    {
+        var code = ExitCode.Done;
+        foreach (var id in jobs.Ids)
+        {
+            var report = await new RunVerifier(jobs.Job, jobs.Site, id).VerifyAsync(cancellationToken);
+            if (report is null && id != jobs.Ids[0]) continue; // the reference run has not begun
+            if (report is null) throw new BadInputException($"There is no run {id} in this store.");
+            if (report.Broken.Count > 0) code = ExitCode.Failed;
+            if (json) await output.WriteLineAsync(JsonSerializer.Serialize(new { run = id, intact = report.Broken.Count == 0, rounds = Math.Max(0, report.LastRound), blobs = report.Intact, report.Digest, report.Broken, report.Unchecked, report.Leftovers, report.OtherSites }, Json.Lines));
+            else await ShowAsync(id, report, output, error);
+        }
+
+        return code;
+    }
+
+    private static async Task ShowAsync(string id, RunReport report, TextWriter output, TextWriter error)
+    {
+        var blobs = string.Create(CultureInfo.InvariantCulture, $"{Words.Count(Math.Max(0, report.LastRound), "round")}, {Words.Count(report.Intact, "blob")}");
+        if (report.Broken.Count > 0)
+        {
+            var others = report.Broken.Skip(1).Select(static other => other.Key).ToArray();
+            await error.WriteLineAsync($"{id}: broken: {report.Broken[0]}");
+            if (others.Length > 0) await error.WriteLineAsync($"{id}: {Words.Count(others.Length, "more blob")} broken: {string.Join(", ", others)}");
+            await error.WriteLineAsync($"{id}: {blobs} intact");
+        }
+        else
+        {
+            await output.WriteLineAsync($"{id}: {blobs}, digest {report.Digest ?? "none: nothing is committed"}");
+        }
+
+        var to = report.Broken.Count > 0 ? error : output;
+        if (report.Unchecked.Count > 0) await to.WriteLineAsync($"{id}: {Words.Count(report.Unchecked.Count, "blob")} not checked, because what names them is broken or not yet there");
+        if (report.Leftovers.Count > 0) await to.WriteLineAsync($"{id}: {Words.Count(report.Leftovers.Count, "blob")} not named by any manifest: of the open round, or left by a stop");
+        if (report.OtherSites.Count > 0) await to.WriteLineAsync($"{id}: not looked at: heads of {string.Join(", ", report.OtherSites)}, which are in another store");
+    }
+}

@@ -1,0 +1,38 @@
+using FedRLora.Abstractions;
+using FedRLora.Silo.Storage;
+
+namespace FedRLora.Client.Local;
+
+/// <summary>Jobs in stores on this machine, to look after without a silo.</summary>
+/// <param name="Job">The store of the jobs.</param>
+/// <param name="Site">The store of their sites; the same one where they share a folder.</param>
+/// <param name="Ids">The jobs.</param>
+internal sealed record StoredJobs(DirectoryBlobStore Job, DirectoryBlobStore Site, IReadOnlyList<string> Ids) : IDisposable
+{
+    /// <summary>The jobs of a run folder.</summary>
+    /// <exception cref="BadInputException">It has no store.</exception>
+    public static StoredJobs Of(RunDirectory run)
+    {
+        var store = Open(run.Store);
+        return new(store, store, run.Record.LocalOnly ? [run.Record.Plan, LocalRun.LocalOnlyJob(run.Record.Plan)] : [run.Record.Plan]);
+    }
+
+    /// <summary>A job of a cluster's stores.</summary>
+    /// <exception cref="BadInputException">A folder is not there.</exception>
+    public static StoredJobs Of(string store, string? siteStore, string id)
+    {
+        Identifiers.Check("run", id);
+        var job = Open(store);
+        return new(job, siteStore is null ? job : Open(siteStore), [id]);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Job.Dispose();
+        Site.Dispose();
+    }
+
+    // A store that is opened makes its folder.
+    private static DirectoryBlobStore Open(string folder) => Directory.Exists(folder) ? new(folder) : throw new BadInputException($"{folder}: there is no such folder; nothing of a run is stored there.");
+}

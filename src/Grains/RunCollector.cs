@@ -1,0 +1,56 @@
+using System.Text;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
+
+namespace FedRLora.Grains;
+
+/// <summary>A blob that nobody needs.</summary>
+/// <param name="Key">Its key.</param>
+/// <param name="SizeBytes">What it takes.</param>
+public sealed record UnneededBlob(string Key, long SizeBytes);
+
+/// <summary>
+/// Removes what a run does not need any more: see <see cref="Retention.Removable"/>. Nobody may run the job meanwhile. The chain of
+/// manifests is followed first, since on a broken one it cannot be told what is needed.
+/// </summary>
+/// <param name="jobStore">The job's store.</param>
+/// <param name="siteStore">The store of the job's sites.</param>
+/// <param name="job">The job.</param>
+public sealed class RunCollector(IBlobStore jobStore, IBlobStore siteStore, string job)
+{
+    /// <summary>What nobody needs; empty where nothing is committed.</summary>
+    /// <exception cref="CorruptBlobException">The plan or a manifest is not what it should be.</exception>
+    public async Task<IReadOnlyList<UnneededBlob>> FindAsync(CancellationToken cancellationToken = default)
+    {
+        var log = new CommitLog(jobStore, job);
+        if (await log.ReadAsync(cancellationToken) is not { } current) return [];
+        var manifests = (await log.ManifestsAsync(0, current.Round, current, cancellationToken)).Select(static link => link.Manifest).ToArray();
+        var yaml = await StoredPlans.FindAsync(jobStore, job, manifests[^1].PlanSha256, cancellationToken);
+        var plan = PlanReader.Require(Encoding.UTF8.GetString(yaml), Keys.Plan(job));
+        var run = new CommittedRounds(job, plan.Checkpoints, manifests, plan.Clients.ToDictionary(static client => client.Id, static client => client.Site, StringComparer.Ordinal),
+            Finished: current.Round >= plan.Strategy.Rounds);
+        return [.. await UnneededAsync(jobStore, Keys.Rounds(job), run, cancellationToken), .. await UnneededAsync(siteStore, Keys.Sites, run, cancellationToken)];
+    }
+
+    /// <summary>Deletes what <see cref="FindAsync"/> found.</summary>
+    public async Task RemoveAsync(IEnumerable<UnneededBlob> unneeded, CancellationToken cancellationToken = default)
+    {
+        foreach (var blob in unneeded) await (blob.Key.StartsWith(Keys.Sites, StringComparison.Ordinal) ? siteStore : jobStore).DeleteAsync(blob.Key, cancellationToken);
+    }
+
+    private static async Task<List<UnneededBlob>> UnneededAsync(IBlobStore store, string prefix, CommittedRounds run, CancellationToken cancellationToken)
+    {
+        var keys = new List<string>();
+        await foreach (var key in store.ListAsync(prefix, cancellationToken)) keys.Add(key);
+        var unneeded = new List<UnneededBlob>();
+        foreach (var key in Retention.Removable(run, keys))
+        {
+            await using var opened = await store.OpenAsync(key, cancellationToken);
+            if (opened is not null) unneeded.Add(new UnneededBlob(key, opened.SizeBytes));
+        }
+
+        return unneeded;
+    }
+}

@@ -1,0 +1,255 @@
+using System.Security.Cryptography;
+using System.Text;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
+
+namespace FedRLora.Grains;
+
+/// <summary>
+/// Checks every blob of a job against the digest that names it: the chain of manifests from current.json back to round 0, what each
+/// manifest names and is still kept, and the documents that carry their own digest. It reads stores and nothing else; a running
+/// job may be verified too.
+/// </summary>
+/// <param name="jobStore">The job's store.</param>
+/// <param name="siteStore">The store of one or more sites; the job's where they share one.</param>
+/// <param name="job">The job.</param>
+public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, string job)
+{
+    private const int MostPasses = 5;
+
+    /// <summary>Checks everything; null where there is no such job.</summary>
+    public async Task<RunReport?> VerifyAsync(CancellationToken cancellationToken = default)
+    {
+        for (var pass = 1; ; pass++)
+        {
+            var before = await jobStore.ReadBytesAsync(Keys.Current(job), cancellationToken);
+            var report = await new Pass(jobStore, siteStore, job).RunAsync(cancellationToken);
+            var after = await jobStore.ReadBytesAsync(Keys.Current(job), cancellationToken);
+            // A commit on the way lets older states go while they are looked for.
+            if (report is not { Broken.Count: > 0 } || pass == MostPasses || before.AsSpan().SequenceEqual(after)) return report;
+        }
+    }
+
+    private sealed class Pass(IBlobStore jobStore, IBlobStore siteStore, string job)
+    {
+        private readonly List<Finding> _broken = [];
+        private readonly SortedSet<string> _unaccounted = new(StringComparer.Ordinal);
+        private readonly SortedSet<string> _unchecked = new(StringComparer.Ordinal);
+        private readonly HashSet<string> _siteKeys = new(StringComparer.Ordinal);
+        private int _intact;
+
+        public async Task<RunReport?> RunAsync(CancellationToken cancellationToken)
+        {
+            await ListAsync(cancellationToken);
+            if (_unaccounted.Count == 0) return null;
+            var rounds = Keys.Rounds(job);
+            var chain = await ManifestChain.ReadAsync(jobStore, job, [.. _unaccounted.Select(key => Keys.RoundOf(key, rounds) is { } round && key == Keys.Manifest(job, round) ? round : -1).Where(static round => round >= 0)], cancellationToken);
+            var plan = await PlanAsync(chain, cancellationToken);
+            await SealedAsync(Keys.Fingerprint(job), "it no longer says on which engine the run was made; the manifests do", cancellationToken);
+            Manifests(chain);
+            await OriginAsync(chain, cancellationToken);
+            await StatesAsync(chain, plan?.Checkpoints ?? new CheckpointSpec { KeepLast = 1 }, cancellationToken);
+            var others = await HeadsAsync(chain, plan, cancellationToken);
+            await ExportsAsync(cancellationToken);
+            await SealedAsync(Keys.Notes(job), "delete it: the open round then begins again", cancellationToken);
+            for (var round = 0; round <= chain.Last; round++) await SealedAsync(Keys.Timing(job, round), "delete it: how long the round took is then not known", cancellationToken);
+            await IndexAsync(cancellationToken);
+            LeaveUnchecked(chain);
+            return new RunReport { LastRound = chain.Last, Digest = chain.Digest, Intact = _intact, Broken = _broken, Unchecked = [.. _unchecked], Leftovers = [.. _unaccounted], OtherSites = others };
+        }
+
+        private async Task ListAsync(CancellationToken cancellationToken)
+        {
+            await foreach (var key in jobStore.ListAsync(Keys.Job(job), cancellationToken)) _unaccounted.Add(key);
+            await foreach (var key in siteStore.ListAsync(Keys.Sites, cancellationToken))
+            {
+                if (Keys.OwnerOf(key, job) is not null) _siteKeys.Add(key);
+            }
+
+            _unaccounted.UnionWith(_siteKeys);
+        }
+
+        // The newest plan, which is not the last that rounds were committed with where the run was just extended.
+        private async Task<FederationPlan?> PlanAsync(ManifestChain chain, CancellationToken cancellationToken)
+        {
+            var expected = chain.Rounds.Values.Select(static manifest => manifest.PlanSha256).Distinct().ToList();
+            var stored = new List<(string Key, byte[]? Yaml, string? Sha256)>();
+            foreach (var key in await StoredPlans.KeysAsync(jobStore, job, cancellationToken))
+            {
+                _unaccounted.Remove(key);
+                var yaml = await jobStore.ReadBytesAsync(key, cancellationToken);
+                stored.Add((key, yaml, yaml is null ? null : RoundManifest.Digest(yaml)));
+            }
+
+            var missing = new Queue<string>(expected.Where(sha256 => stored.All(plan => plan.Sha256 != sha256)));
+            FederationPlan? newest = null;
+            foreach (var (key, yaml, sha256) in stored)
+            {
+                if (sha256 is not null && expected.Contains(sha256)) _intact++;
+                else if (missing.TryDequeue(out var lost))
+                {
+                    _broken.Add(new Finding(key, lost, sha256, "it is not the plan that rounds were committed with; put that one back"));
+                    newest = null;
+                    continue;
+                }
+                else if (yaml is null) _broken.Add(new Finding(key, null, null, "what the run was to do is not known"));
+                else _unchecked.Add(key); // no round was committed with it yet
+
+                if (yaml is not null) newest = PlanReader.Read(Encoding.UTF8.GetString(yaml), key).Plan;
+            }
+
+            return newest;
+        }
+
+        // What a fork goes on from: the manifest of the other run, and the states it names.
+        private async Task OriginAsync(ManifestChain chain, CancellationToken cancellationToken)
+        {
+            var key = Keys.Origin(job, Keys.ManifestName);
+            var isThere = _unaccounted.Remove(key);
+            if (chain.Origin is not { } expected)
+            {
+                if (isThere) _unchecked.Add(key); // round 0 is broken, or not committed yet
+                foreach (var state in _unaccounted.Where(state => state.StartsWith(Keys.Origin(job, ""), StringComparison.Ordinal)).ToArray()) LeaveUnchecked(state);
+                return;
+            }
+
+            var bytes = await jobStore.ReadBytesAsync(key, cancellationToken);
+            var found = bytes is null ? null : RoundManifest.Digest(bytes);
+            if (found != expected)
+            {
+                _broken.Add(new Finding(key, expected, found, "it is not the round of another run that this one goes on from"));
+                foreach (var state in _unaccounted.Where(state => state.StartsWith(Keys.Origin(job, ""), StringComparison.Ordinal)).ToArray()) LeaveUnchecked(state);
+                return;
+            }
+
+            _intact++;
+            var manifest = RoundManifest.Parse(bytes, key);
+            const string Lost = "a state that the run began from is lost";
+            await NamedAsync(jobStore, manifest.Shared.At(Keys.Origin(job, Keys.SharedName)), required: true, Lost, cancellationToken);
+            if (manifest.ServerOptimizer is { } optimizer) await NamedAsync(jobStore, optimizer.At(Keys.Origin(job, Keys.ServerOptimizerName)), required: true, Lost, cancellationToken);
+        }
+
+        private void Manifests(ManifestChain chain)
+        {
+            _unaccounted.Remove(Keys.Current(job));
+            if (chain.Current is { } current) _broken.Add(current);
+            else if (chain.HasCurrent) _intact++;
+            _broken.AddRange(chain.Broken);
+            foreach (var broken in chain.Broken) _unaccounted.Remove(broken.Key);
+            foreach (var round in chain.Rounds.Keys)
+            {
+                _unaccounted.Remove(Keys.Manifest(job, round));
+                if (chain.Unchecked.Contains(round)) _unchecked.Add(Keys.Manifest(job, round));
+                else _intact++;
+            }
+        }
+
+        private async Task StatesAsync(ManifestChain chain, CheckpointSpec checkpoints, CancellationToken cancellationToken)
+        {
+            foreach (var manifest in chain.Rounds.Values)
+            {
+                var required = Retention.KeepsShared(checkpoints, manifest.Round, chain.Last);
+                foreach (var blob in Retention.SharedOf(job, manifest)) await NamedAsync(jobStore, blob, required, $"a state of round {manifest.Round} is lost", cancellationToken);
+            }
+        }
+
+        // Returns the sites of the plan that this store holds nothing of.
+        private async Task<IReadOnlyList<string>> HeadsAsync(ManifestChain chain, FederationPlan? plan, CancellationToken cancellationToken)
+        {
+            var siteOf = new Dictionary<string, string>(StringComparer.Ordinal);
+            foreach (var key in _siteKeys)
+            {
+                if (Keys.OwnerOf(key, job) is var (site, client)) siteOf[client] = site;
+            }
+
+            var here = siteOf.Values.ToHashSet(StringComparer.Ordinal);
+            foreach (var client in plan?.Clients ?? []) siteOf[client.Id] = client.Site;
+            var others = ReferenceEquals(jobStore, siteStore) ? [] : siteOf.Values.Distinct(StringComparer.Ordinal).Where(site => !here.Contains(site)).Order(StringComparer.Ordinal).ToArray();
+            foreach (var manifest in chain.Rounds.Values.Reverse())
+            {
+                foreach (var blob in Retention.OwnedOf(job, manifest, client => siteOf.GetValueOrDefault(client, "unknown")))
+                {
+                    if (Keys.OwnerOf(blob.Key, job) is var (site, client) && !others.Contains(site))
+                        await NamedAsync(siteStore, blob, required: manifest.Round == chain.Last, $"client {client} cannot go on from round {manifest.Round}, nor be exported", cancellationToken);
+                }
+            }
+
+            return others;
+        }
+
+        private async Task ExportsAsync(CancellationToken cancellationToken)
+        {
+            const string Again = "export the adapter again";
+            foreach (var (site, client) in _siteKeys.Select(key => Keys.OwnerOf(key, job)!.Value).Distinct().Order().ToArray())
+            {
+                var (key, prefix) = (Keys.ExportDigests(job, site, client), Keys.Export(job, site, client));
+                if (!_siteKeys.Contains(key)) continue;
+                if (!await SealedAsync(key, Again, cancellationToken, siteStore))
+                {
+                    foreach (var file in _unaccounted.Where(file => file.StartsWith(prefix, StringComparison.Ordinal)).ToArray()) LeaveUnchecked(file);
+                    continue;
+                }
+
+                var digests = StoredExports.Read(await siteStore.ReadBytesAsync(key, cancellationToken) ?? throw new CorruptBlobException($"{key} is missing."), key);
+                foreach (var (file, digest) in digests) await NamedAsync(siteStore, digest.At(prefix + file), required: true, Again, cancellationToken);
+            }
+        }
+
+        private async Task IndexAsync(CancellationToken cancellationToken)
+        {
+            var key = Keys.IndexOf(job);
+            if (await jobStore.ReadBytesAsync(key, cancellationToken) is not { } mark) return;
+            if (mark.AsSpan().SequenceEqual(JobsGrain.Running) || mark.AsSpan().SequenceEqual(JobsGrain.Over)) _intact++;
+            else _broken.Add(new Finding(key, $"{RoundManifest.Digest(JobsGrain.Over)} or {RoundManifest.Digest(JobsGrain.Running)}", RoundManifest.Digest(mark), "it says neither \"over\" nor \"running\""));
+        }
+
+        private async Task<bool> SealedAsync(string key, string meaning, CancellationToken cancellationToken, IBlobStore? store = null)
+        {
+            _unaccounted.Remove(key);
+            if (await (store ?? jobStore).ReadBytesAsync(key, cancellationToken) is not { } bytes) return false;
+            if (SealedJson.Check(bytes) is not { } problem)
+            {
+                _intact++;
+                return true;
+            }
+
+            _broken.Add(new Finding(key, problem.Expected, problem.Found, meaning));
+            return false;
+        }
+
+        private async Task NamedAsync(IBlobStore store, BlobRef blob, bool required, string meaning, CancellationToken cancellationToken)
+        {
+            var listed = _unaccounted.Remove(blob.Key);
+            if (!listed && !required) return; // let go, or checked for a later round
+            await using var opened = await store.OpenAsync(blob.Key, cancellationToken);
+            if (opened is null)
+            {
+                if (required) _broken.Add(new Finding(blob.Key, blob.Sha256, null, meaning));
+                return;
+            }
+
+            var found = Convert.ToHexStringLower(await SHA256.HashDataAsync(opened.Content, cancellationToken));
+            if (found == blob.Sha256) _intact++;
+            else _broken.Add(new Finding(blob.Key, blob.Sha256, found, meaning));
+        }
+
+        // What a broken manifest would have named cannot be told from what nobody names.
+        private void LeaveUnchecked(ManifestChain chain)
+        {
+            var broken = Enumerable.Range(0, chain.Last + 1).Where(round => !chain.Rounds.ContainsKey(round)).ToHashSet();
+            if (broken.Count == 0) return;
+            foreach (var key in _unaccounted.ToArray())
+            {
+                if (_siteKeys.Contains(key) || (Keys.RoundOf(key, Keys.Rounds(job)) is { } round && broken.Contains(round))) LeaveUnchecked(key);
+            }
+        }
+
+        private void LeaveUnchecked(string key)
+        {
+            _unaccounted.Remove(key);
+            _unchecked.Add(key);
+        }
+    }
+}
