@@ -41,6 +41,6 @@ public static class StoredPlans
             others.Add($"{key} has digest {found}");
         }
 
-        throw new CorruptBlobException($"{string.Join(", ", others.DefaultIfEmpty($"{Keys.Plan(job)} is missing"))}; a round was committed with {sha256}: put that plan back.");
+        throw new CorruptBlobException($"{string.Join(", ", others.DefaultIfEmpty($"{Keys.Plan(job)} is missing"))}, but a round was committed with {sha256}: put that plan back.");
     }
 }
