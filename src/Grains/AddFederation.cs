@@ -1,8 +1,8 @@
 using FedRLora.Grains.Placement;
 using Microsoft.Extensions.DependencyInjection;
+using Orleans.Configuration;
 using Orleans.Hosting;
 using Orleans.Placement;
-using Orleans.Runtime.MembershipService.SiloMetadata;
 
 namespace FedRLora.Grains;
 
@@ -17,6 +17,7 @@ public static class FederationSiloBuilderExtensions
     {
         silo.Services.AddSingleton(identity).AddSingleton(settings).AddSingleton<SiloCache>();
         silo.Services.AddPlacementFilter<SitePlacementStrategy, SitePlacementDirector>(ServiceLifetime.Singleton);
-        return silo.UseSiloMetadata(new Dictionary<string, string> { [SitePlacementDirector.SiteKey] = string.Join(',', identity.Sites) });
+        silo.Services.PostConfigure<SiloOptions>(options => options.SiloName = identity.MemberName);
+        return silo;
     }
 }
