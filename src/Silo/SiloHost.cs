@@ -28,7 +28,6 @@ public static class SiloHost
         builder.AddStorage(options);
         builder.AddTraining(options);
         builder.AddTelemetry(options.Name);
-        builder.Services.AddHostedService<JobRevival>();
         configure?.Invoke(builder);
         builder.UseOrleans(silo => silo
             .UseLocalhostClustering(options.SiloPort, options.GatewayPort, options.PrimaryPort is { } primary ? new IPEndPoint(IPAddress.Loopback, primary) : null, ServiceId, ServiceId)
