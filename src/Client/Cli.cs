@@ -3,6 +3,7 @@ using System.CommandLine.Invocation;
 using FedRLora.Abstractions;
 using FedRLora.Client.Cluster;
 using FedRLora.Grains;
+using FedRLora.Silo;
 
 namespace FedRLora.Client;
 
@@ -59,7 +60,7 @@ internal static class Cli
         OperationCanceledException when cancellationToken.IsCancellationRequested => (ExitCode.Interrupted, "Interrupted."),
         BadInputException => (ExitCode.BadInput, exception.Message),
         CorruptBlobException => (ExitCode.Failed, exception.Message),
-        EnvironmentException => (ExitCode.Environment, exception.Message),
+        EnvironmentException or ClusterUnavailableException => (ExitCode.Environment, exception.Message),
         _ when Missing(exception) is { } missing => (ExitCode.Environment, $"This machine lacks something that the program needs: {OneLine(missing)}"),
         _ => (ExitCode.Failed, $"{exception.GetType().Name}: {OneLine(exception)} (set {TraceVariable}=1 for the stack trace)"),
     };

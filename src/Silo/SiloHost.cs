@@ -1,4 +1,3 @@
-using System.Net;
 using FedRLora.Grains;
 using FedRLora.Silo.Storage;
 using FedRLora.Training;
@@ -14,7 +13,7 @@ namespace FedRLora.Silo;
 /// <summary>The composition root: the only place where grains, trainer and stores meet.</summary>
 public static class SiloHost
 {
-    /// <summary>Id of the Orleans service and cluster on one machine.</summary>
+    /// <summary>Id of the Orleans service and cluster, unless told otherwise.</summary>
     public const string ServiceId = "fedrlora";
 
     /// <summary>A silo ready to start, with the real trainer unless <paramref name="configure"/> replaces it.</summary>
@@ -23,24 +22,18 @@ public static class SiloHost
         var builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
         builder.Configuration.AddEnvironmentVariables(); // the OTEL_* variables
         builder.Services.Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(10));
-        builder.Logging.SetMinimumLevel(LogLevel.Information).AddFilter("Orleans", LogLevel.Error).AddFilter("Microsoft", LogLevel.Warning).AddFilter("Polly", LogLevel.None);
+        builder.Logging.SetMinimumLevel(LogLevel.Information).AddFilter("Orleans", LogLevel.Error)
+            .AddFilter("Orleans.Runtime.MembershipService", LogLevel.Critical).AddFilter("Orleans.Runtime.GrainDirectory", LogLevel.Critical) // a lost silo is said once, by us
+            .AddFilter("Microsoft", LogLevel.Warning).AddFilter("Polly", LogLevel.None);
         builder.Services.AddSingleton(TimeProvider.System);
         builder.AddStorage(options);
         builder.AddTraining(options);
         builder.AddTelemetry(options.Name);
         configure?.Invoke(builder);
         builder.UseOrleans(silo => silo
-            .UseLocalhostClustering(options.SiloPort, options.GatewayPort, options.PrimaryPort is { } primary ? new IPEndPoint(IPAddress.Loopback, primary) : null, ServiceId, ServiceId)
-            .Configure<Orleans.Configuration.SiloOptions>(orleans => orleans.SiloName = options.Name)
-            .Configure<ClusterMembershipOptions>(membership =>
-            {
-                membership.ProbeTimeout = options.ProbeEvery;
-                membership.TableRefreshTimeout = options.ProbeEvery * 5;
-                membership.NumVotesForDeathDeclaration = 1;
-                membership.DefunctSiloExpiration = TimeSpan.FromHours(1);
-            })
+            .AddClustering(options)
             .Configure<SiloMessagingOptions>(static messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(30))
-            .AddFederation(new SiloIdentity(options.Name, options.Sites), new GrainSettings { ResendAfter = options.ResendAfter }));
+            .AddFederation(new SiloIdentity(options.Name, options.Sites), new GrainSettings { ResendAfter = options.ResendAfter, Reminders = options.Cluster is ClusterLocation.Redis }));
         return builder.Build();
     }
 }

@@ -57,7 +57,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
             if (resume && await coordinator.GetProgressAsync(int.MaxValue - 1, cancellationToken) is not null) await coordinator.ResumeAsync(allowEngineChange, cancellationToken);
             else await coordinator.SubmitAsync(yaml, cancellationToken);
             HasBegun = true;
-            var last = await reporter.FollowAsync(coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, cancellationToken), cancellationToken);
+            var last = await reporter.FollowAsync(coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, cancellationToken: cancellationToken), cancellationToken);
             return last?.Status ?? JobStatus.Failed;
         }
     }
