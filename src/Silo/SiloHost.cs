@@ -16,6 +16,13 @@ public static class SiloHost
     /// <summary>Id of the Orleans service and cluster, unless told otherwise.</summary>
     public const string ServiceId = "fedrlora";
 
+    // Each says of a lost silo, with a stack trace and for every message, what the grains and the revival of jobs say once.
+    private static readonly string[] AboutLostSilos =
+    [
+        "Orleans.Messaging", "Orleans.Runtime.GrainCallCancellationManager", "Orleans.Runtime.GrainDirectory",
+        "Orleans.Runtime.MembershipService.MembershipAgent", "Orleans.Runtime.MembershipService.SiloMetadata",
+    ];
+
     /// <summary>A silo ready to start, with the real trainer unless <paramref name="configure"/> replaces it.</summary>
     public static IHost Create(SiloOptions options, Action<HostApplicationBuilder>? configure = null)
     {
@@ -23,8 +30,8 @@ public static class SiloHost
         builder.Configuration.AddEnvironmentVariables(); // the OTEL_* variables
         builder.Services.Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(10));
         builder.Logging.SetMinimumLevel(LogLevel.Information).AddFilter("Orleans", LogLevel.Error)
-            .AddFilter("Orleans.Runtime.MembershipService", LogLevel.Critical).AddFilter("Orleans.Runtime.GrainDirectory", LogLevel.Critical) // a lost silo is said once, by us
             .AddFilter("Microsoft", LogLevel.Warning).AddFilter("Polly", LogLevel.None);
+        foreach (var category in AboutLostSilos) builder.Logging.AddFilter(category, LogLevel.Critical);
         builder.Services.AddSingleton(TimeProvider.System);
         builder.AddStorage(options);
         builder.AddTraining(options);
