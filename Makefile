@@ -10,10 +10,13 @@ demo:
 test:
 	eng/test.sh
 
-# The long forms: twenty kills instead of three, twenty thousand mutations of each kind of file instead of some hundred.
+# The long forms: twenty kills instead of three, silos killed every three seconds (six processes) and every second (twenty seeds),
+# twenty thousand mutations of each kind of file instead of some hundred.
 soak:
 	FEDRLORA_FUZZ=20000 dotnet test tests/Training.Tests -c Release --nologo --filter "FullyQualifiedName~Fuzz|FullyQualifiedName~Hostile|FullyQualifiedName~mutated"
 	FEDRLORA_KILLS=20 dotnet test tests/EndToEnd.Tests -c Release --nologo --filter KilledRunTests --logger "console;verbosity=detailed"
+	FEDRLORA_SOAK=1 dotnet test tests/EndToEnd.Tests -c Release --nologo --filter KilledSilosTests --logger "console;verbosity=detailed"
+	FEDRLORA_SOAK=1 dotnet test tests/Grains.Tests -c Release --nologo --filter LostSilosTests --logger "console;verbosity=detailed"
 
 # Rounds without training, in one silo and between two, beside a memory copy and plain files of the same bytes.
 bench:

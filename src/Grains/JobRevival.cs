@@ -63,7 +63,7 @@ internal sealed partial class JobRevival(
         }
         catch (Exception e) when (e is OrleansException or TimeoutException or IOException or UnauthorizedAccessException)
         {
-            LogNotRevived(e.Message); // asked again later
+            LogNotRevived(e.Message.Split('\n', 2)[0].TrimEnd()); // Orleans adds stack traces; asked again later
             return false;
         }
     }

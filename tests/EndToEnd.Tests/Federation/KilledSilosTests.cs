@@ -1,5 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Federation.Numerics;
@@ -84,9 +86,10 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
         public KillableSilos(string folder, ClusterLocation cluster, IReadOnlyList<string> sites)
         {
             _folder = folder;
+            var ports = FreePorts(2 * sites.Count);
             _silos = [.. sites.Select((site, i) =>
             {
-                var (port, gateway) = SiloPorts.Free();
+                var (port, gateway) = (ports[2 * i], ports[(2 * i) + 1]);
                 string[] arguments =
                 [
                     "silo", "--site", site, "--name", $"{site}-{i}", "--cluster", $"{cluster}", "--port", $"{port}", "--gateway", $"{gateway}",
@@ -131,6 +134,16 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
         public async ValueTask DisposeAsync()
         {
             foreach (var (_, program) in _silos) await program.DisposeAsync();
+        }
+
+        // All at once, or one silo may be given another's.
+        private static int[] FreePorts(int count)
+        {
+            var listeners = Enumerable.Range(0, count).Select(static _ => new TcpListener(IPAddress.Loopback, 0)).ToArray();
+            foreach (var listener in listeners) listener.Start();
+            var ports = listeners.Select(static listener => ((IPEndPoint)listener.LocalEndpoint).Port).ToArray();
+            foreach (var listener in listeners) listener.Dispose();
+            return ports;
         }
     }
 }

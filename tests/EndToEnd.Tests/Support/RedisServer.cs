@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Net.Sockets;
 using FedRLora.Silo;
 
 namespace FedRLora.EndToEnd.Tests;
@@ -57,10 +58,11 @@ internal sealed class RedisServer : IAsyncDisposable
         {
             try
             {
-                await RedisMembership.RequireAsync(Location, CancellationToken.None);
+                using var client = new TcpClient();
+                await client.ConnectAsync(Location.Host, Location.Port);
                 return;
             }
-            catch (ClusterUnavailableException) when (Stopwatch.GetElapsedTime(started) < Patience && !_shell.HasExited)
+            catch (SocketException) when (Stopwatch.GetElapsedTime(started) < Patience && !_shell.HasExited)
             {
                 await Task.Delay(20);
             }
