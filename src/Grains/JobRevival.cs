@@ -13,6 +13,7 @@ namespace FedRLora.Grains;
 internal sealed partial class JobRevival(
     IGrainFactory grains, IClusterMembershipService membership, ILocalSiloDetails self, IHostApplicationLifetime lifetime, GrainSettings settings, TimeProvider time, ILogger<JobRevival> logger) : BackgroundService
 {
+    private const int MostQuestions = 15;
     private static readonly TimeSpan AskAgainAfter = TimeSpan.FromSeconds(1);
 
     private IJobsGrain Jobs => grains.GetGrain<IJobsGrain>(Keys.Jobs);
@@ -22,7 +23,7 @@ internal sealed partial class JobRevival(
         var active = new TaskCompletionSource();
         using var started = lifetime.ApplicationStarted.Register(active.SetResult); // no grain can be placed before the silo is active
         await active.Task.WaitAsync(stoppingToken);
-        await Task.WhenAll(AskNowAndThenAsync(stoppingToken), AskAfterLossesAsync(stoppingToken));
+        await await Task.WhenAny(AskNowAndThenAsync(stoppingToken), AskAfterLossesAsync(stoppingToken)); // neither ends but by an error, which is the host's to hear
     }
 
     private async Task AskNowAndThenAsync(CancellationToken stopping)
@@ -47,7 +48,7 @@ internal sealed partial class JobRevival(
             before = now;
             // One silo speaks for all; should it be lost in its turn, that is news to the next one.
             if (!lost || !self.SiloAddress.Equals(now.Keys.Min())) continue;
-            while (!await TryAsync(static (jobs, token) => jobs.AskAgainAsync(token), stopping)) await Task.Delay(AskAgainAfter, time, stopping);
+            for (var i = 0; i < MostQuestions && !await TryAsync(static (jobs, token) => jobs.AskAgainAsync(token), stopping); i++) await Task.Delay(AskAgainAfter, time, stopping);
         }
     }
 

@@ -11,7 +11,7 @@ using Xunit.Abstractions;
 
 namespace FedRLora.EndToEnd.Tests.Federation;
 
-/// <summary>kill -9 of silos while a run lasts: after each of the first rounds; with FEDRLORA_SOAK=1 every three seconds of a longer run.</summary>
+/// <summary>kill -9 of silos while a run lasts: after each of the first rounds; with FEDRLORA_SOAK=1 every three seconds of a longer run, or as soon as the one before is replaced.</summary>
 public sealed class KilledSilosTests(ITestOutputHelper log)
 {
     private static readonly bool Soak = Environment.GetEnvironmentVariable("FEDRLORA_SOAK") == "1";
@@ -33,13 +33,13 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
         await silos.ReadyAsync();
         log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"six silos after {Stopwatch.GetElapsedTime(started).TotalSeconds:F1} s"));
 
-        var calm = await RunAsync(tiny, redis, plan, "calm", static (_, _) => false, static () => Task.CompletedTask);
+        var calm = await RunAsync(tiny, redis, plan, "calm", disturb: null);
         var random = new SplitMix64(Seed.For(7, 0, "", "silo kills"));
         log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{Rounds} rounds undisturbed: {calm.Took.TotalSeconds:F1} s"));
         (string Digest, TimeSpan Took) stormy;
         try
         {
-            stormy = await RunAsync(tiny, redis, plan, "stormy", (round, elapsed) => Soak ? elapsed > KillEvery * (silos.Kills + 1) : silos.Kills < Math.Min(round, KillsInASample), () => silos.KillOneAsync(random));
+            stormy = await RunAsync(tiny, redis, plan, "stormy", round => silos.IsDue(round) ? silos.KillOneAsync(random) : Task.CompletedTask);
         }
         finally
         {
@@ -51,14 +51,14 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
         Assert.True(silos.Kills >= KillsInASample, $"{silos.Kills} kills");
     }
 
-    private static async Task<(string Digest, TimeSpan Took)> RunAsync(TinyFederation tiny, RedisServer redis, string plan, string run, Func<int, TimeSpan, bool> due, Func<Task> disturb)
+    private static async Task<(string Digest, TimeSpan Took)> RunAsync(TinyFederation tiny, RedisServer redis, string plan, string run, Func<int, Task>? disturb)
     {
         await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--run", run, "--cluster", $"{redis.Location}");
         var started = Stopwatch.GetTimestamp();
         await using var watch = RunningProgram.Start(tiny.Root, "watch", run, "--cluster", $"{redis.Location}");
         while (!watch.HasExited)
         {
-            if (due(Committed(tiny, run)?.Round ?? 0, Stopwatch.GetElapsedTime(started))) await disturb();
+            if (disturb is not null) await disturb(Committed(tiny, run)?.Round ?? 0);
             Assert.True(Stopwatch.GetElapsedTime(started) < TimeSpan.FromMinutes(Soak ? 10 : 2), $"{run} does not end:\n{watch.Output}");
             await Task.Delay(10);
         }
@@ -82,6 +82,7 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
         private readonly (string[] Arguments, RunningProgram Program)[] _silos;
         private readonly List<string> _outputs = [];
         private readonly string _folder;
+        private long _lastKill = Stopwatch.GetTimestamp();
 
         public KillableSilos(string folder, ClusterLocation cluster, IReadOnlyList<string> sites)
         {
@@ -109,17 +110,20 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
             foreach (var (_, program) in _silos) await program.UntilAsync(() => program.Output.Contains("serves", StringComparison.Ordinal), "a silo");
         }
 
+        /// <summary>Whether the next one is to be killed when so many rounds are committed.</summary>
+        public bool IsDue(int round) => Soak ? Stopwatch.GetElapsedTime(_lastKill) > KillEvery && Serving().Count == _silos.Length : Kills < Math.Min(round, KillsInASample);
+
         /// <summary>Kills one of the silos whose site has another, if there is one, and starts whatever is not there.</summary>
         public async Task KillOneAsync(SplitMix64 random)
         {
-            var serving = Enumerable.Range(0, _silos.Length).Where(i => !_silos[i].Program.HasExited && _silos[i].Program.Output.Contains("serves", StringComparison.Ordinal)).ToHashSet();
+            var serving = Serving();
             var candidates = serving.Where(i => serving.Contains((i + (_silos.Length / 2)) % _silos.Length)).Order().ToArray();
             if (candidates.Length > 0)
             {
                 var victim = _silos[candidates[random.Next(candidates.Length)]].Program;
                 victim.Kill();
                 await victim.ExitAsync();
-                Kills++;
+                (Kills, _lastKill) = (Kills + 1, Stopwatch.GetTimestamp());
             }
 
             for (var i = 0; i < _silos.Length; i++)
@@ -135,6 +139,9 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
         {
             foreach (var (_, program) in _silos) await program.DisposeAsync();
         }
+
+        private HashSet<int> Serving() =>
+            [.. Enumerable.Range(0, _silos.Length).Where(i => !_silos[i].Program.HasExited && _silos[i].Program.Output.Contains("serves", StringComparison.Ordinal))];
 
         // All at once, or one silo may be given another's.
         private static int[] FreePorts(int count)
