@@ -19,6 +19,10 @@ azurite() {
   echo "npm could not install Azurite, its tests are skipped: $(grep -m 1 . "$results/npm.log")"
 }
 azurite
+# The server of the cluster tests; where it cannot be had they are skipped and say so.
+if ! command -v redis-server >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server; } >/dev/null || echo "redis-server could not be installed"
+fi
 
 dotnet build FedRLora.sln -c Release -v quiet || { echo "the build failed"; exit 1; }
 status=0

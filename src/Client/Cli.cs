@@ -4,6 +4,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Client.Cluster;
 using FedRLora.Grains;
+using FedRLora.Silo;
 
 namespace FedRLora.Client;
 
@@ -60,7 +61,7 @@ internal static class Cli
         OperationCanceledException when cancellationToken.IsCancellationRequested => (ExitCode.Interrupted, "Interrupted."),
         BadInputException => (ExitCode.BadInput, exception.Message),
         _ when Corrupt(exception) is { } corrupt => (ExitCode.Failed, corrupt.Message),
-        EnvironmentException or StoreUnavailableException => (ExitCode.Environment, exception.Message),
+        EnvironmentException or ClusterUnavailableException or StoreUnavailableException => (ExitCode.Environment, exception.Message),
         _ when Missing(exception) is { } missing => (ExitCode.Environment, $"This machine lacks something that the program needs: {OneLine(missing)}"),
         _ => (ExitCode.Failed, $"{exception.GetType().Name}: {OneLine(exception)} (set {TraceVariable}=1 for the stack trace)"),
     };

@@ -1,8 +1,8 @@
 using FedRLora.Grains.Placement;
 using Microsoft.Extensions.DependencyInjection;
+using Orleans.Configuration;
 using Orleans.Hosting;
 using Orleans.Placement;
-using Orleans.Runtime.MembershipService.SiloMetadata;
 
 namespace FedRLora.Grains;
 
@@ -12,11 +12,12 @@ public static class FederationSiloBuilderExtensions
     /// <summary>Name of the grain storage provider that the host registers.</summary>
     public const string StorageName = "fedrlora";
 
-    /// <summary>Adds site placement, the silo's identity and the grains' settings.</summary>
+    /// <summary>Adds site placement, the silo's identity, the grains' settings and what revives jobs.</summary>
     public static ISiloBuilder AddFederation(this ISiloBuilder silo, SiloIdentity identity, GrainSettings settings)
     {
-        silo.Services.AddSingleton(identity).AddSingleton(settings).AddSingleton<SiloCache>();
+        silo.Services.AddSingleton(identity).AddSingleton(settings).AddSingleton<SiloCache>().AddHostedService<JobRevival>();
         silo.Services.AddPlacementFilter<SitePlacementStrategy, SitePlacementDirector>(ServiceLifetime.Singleton);
-        return silo.UseSiloMetadata(new Dictionary<string, string> { [SitePlacementDirector.SiteKey] = string.Join(',', identity.Sites) });
+        silo.Services.PostConfigure<SiloOptions>(options => options.SiloName = identity.MemberName);
+        return silo;
     }
 }

@@ -171,6 +171,12 @@ internal sealed partial class CoordinatorGrain(
         return Task.CompletedTask;
     }
 
+    public Task AskAgainAsync(CancellationToken cancellationToken = default)
+    {
+        if (_job is not null) Post(new RoundEvent.ResendDue());
+        return Task.CompletedTask;
+    }
+
     public async Task<JobProgress?> GetProgressAsync(int afterRound, CancellationToken cancellationToken = default)
     {
         if (_job is not { } job) return null;

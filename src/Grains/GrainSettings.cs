@@ -5,4 +5,10 @@ public sealed record GrainSettings
 {
     /// <summary>How long a cohort may be silent before the work is sent again.</summary>
     public TimeSpan ResendAfter { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>How often a silo asks for jobs that should run, whatever happened; a loss that the membership sees is acted on at once.</summary>
+    public TimeSpan ReviveEvery { get; init; } = TimeSpan.FromSeconds(15);
+
+    /// <summary>Whether the host has a reminder service whose table outlives the silos.</summary>
+    public bool Reminders { get; init; }
 }

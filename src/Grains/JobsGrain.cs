@@ -1,14 +1,20 @@
+using System.Runtime.ExceptionServices;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
 using Microsoft.Extensions.Logging;
+using Orleans.Runtime;
 
 namespace FedRLora.Grains;
 
 /// <summary>The jobs of a store. It remembers nothing: asking a coordinator activates it, and an activated coordinator goes on by itself.</summary>
-internal sealed partial class JobsGrain(IBlobStores stores, ILogger<JobsGrain> logger) : Grain, IJobsGrain
+internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settings, ILogger<JobsGrain> logger) : Grain, IJobsGrain, IRemindable
 {
+    private const string Revival = "revive";
+    private static readonly TimeSpan RemindEvery = TimeSpan.FromMinutes(1); // the shortest period there is
+    private bool _reminded;
+
     public async Task<IReadOnlyList<JobProgress>> ListAsync(CancellationToken cancellationToken = default)
     {
         var jobs = new List<JobProgress>();
@@ -22,20 +28,21 @@ internal sealed partial class JobsGrain(IBlobStores stores, ILogger<JobsGrain> l
 
     public async Task ReviveAsync(CancellationToken cancellationToken = default)
     {
-        await foreach (var key in stores.Job.ListAsync(Keys.Index, cancellationToken))
-        {
-            // An entry that holds neither was changed on its disk; the job's own blobs say better what it is.
-            if (await stores.Job.ReadBytesAsync(key, cancellationToken) is { } mark && !mark.AsSpan().SequenceEqual(Over))
-                await AskAsync(key[Keys.Index.Length..], cancellationToken);
-        }
+        await RemindAsync();
+        await ForEachRunningAsync(static (coordinator, token) => coordinator.GetProgressAsync(int.MaxValue - 1, token), cancellationToken);
     }
+
+    public Task AskAgainAsync(CancellationToken cancellationToken = default) =>
+        ForEachRunningAsync(static (coordinator, token) => coordinator.AskAgainAsync(token), cancellationToken);
+
+    public Task ReceiveReminder(string reminderName, TickStatus status) => ReviveAsync();
 
     // A job whose blobs were changed keeps nobody from the others.
     private async Task<JobProgress?> AskAsync(string job, CancellationToken cancellationToken)
     {
         try
         {
-            return await GrainFactory.GetGrain<ICoordinatorGrain>(job).GetProgressAsync(int.MaxValue - 1, cancellationToken);
+            return await Coordinator(Keys.IndexOf(job)).GetProgressAsync(int.MaxValue - 1, cancellationToken);
         }
         catch (Exception e) when (RefusalIn(e) is not null)
         {
@@ -53,4 +60,48 @@ internal sealed partial class JobsGrain(IBlobStores stores, ILogger<JobsGrain> l
 
     /// <inheritdoc cref="Running"/>
     internal static ReadOnlySpan<byte> Over => "over"u8;
+
+    private ICoordinatorGrain Coordinator(string key) => GrainFactory.GetGrain<ICoordinatorGrain>(key[Keys.Index.Length..]);
+
+    private async Task ForEachRunningAsync(Func<ICoordinatorGrain, CancellationToken, Task> ask, CancellationToken cancellationToken)
+    {
+        Exception? unheard = null;
+        await foreach (var key in stores.Job.ListAsync(Keys.Index, cancellationToken))
+        {
+            if (await stores.Job.ReadBytesAsync(key, cancellationToken) is not { } mark || mark.AsSpan().SequenceEqual(Over)) continue; // a changed entry: the job's own blobs say better what it is
+            try
+            {
+                await ask(Coordinator(key), cancellationToken);
+            }
+            catch (Exception e) when (e is OrleansException or TimeoutException && RefusalIn(e) is null)
+            {
+                unheard ??= e; // its silo is gone and not yet known to be: the caller asks again
+            }
+            catch (Exception e) when (RefusalIn(e) is { } refusal)
+            {
+                LogRefused(key[Keys.Index.Length..], refusal.Message); // a job whose blobs were changed keeps nobody from the others
+            }
+            catch (Exception e) when (e is not OperationCanceledException)
+            {
+                LogNotRevived(key[Keys.Index.Length..], e); // this job cannot be opened, which is no reason to leave the next one
+            }
+        }
+
+        if (unheard is not null) ExceptionDispatchInfo.Throw(unheard);
+    }
+
+    // The table outlives the silos, so that a job comes back even if no silo thinks of asking.
+    private async Task RemindAsync()
+    {
+        if (!settings.Reminders || _reminded) return;
+        try
+        {
+            await this.RegisterOrUpdateReminder(Revival, RemindEvery, RemindEvery);
+            _reminded = true;
+        }
+        catch (Exception e) when (e is not OperationCanceledException)
+        {
+            LogNotReminded(e.Message); // the table cannot be reached: jobs go on without it, and the next revival tries again
+        }
+    }
 }

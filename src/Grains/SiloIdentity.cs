@@ -5,6 +5,21 @@ namespace FedRLora.Grains;
 /// <param name="Sites">The sites it serves, or "*" for all (one machine).</param>
 public sealed record SiloIdentity(string Name, IReadOnlyList<string> Sites)
 {
+    private const string EverySite = "*";
+
+    /// <summary>
+    /// What the membership calls this silo: its name and its sites. Whoever knows that a silo is there then knows what may run on
+    /// it; what is asked of a silo afterwards comes late, or not at all while another one is dying.
+    /// </summary>
+    public string MemberName => $"{Name}@{string.Join(',', Sites)}";
+
     /// <summary>Whether clients of a site may run here.</summary>
-    public bool Serves(string site) => Sites.Contains("*") || Sites.Contains(site);
+    public bool Serves(string site) => Sites.Contains(EverySite) || Sites.Contains(site);
+
+    /// <summary>Whether clients of a site may run on the silo that the membership calls <paramref name="memberName"/>.</summary>
+    public static bool Serves(string memberName, string site)
+    {
+        var at = memberName.LastIndexOf('@');
+        return at >= 0 && new SiloIdentity(memberName[..at], memberName[(at + 1)..].Split(',')).Serves(site);
+    }
 }

@@ -1,4 +1,3 @@
-using System.Net;
 using FedRLora.Grains;
 using FedRLora.Silo.Storage;
 using FedRLora.Training;
@@ -14,8 +13,15 @@ namespace FedRLora.Silo;
 /// <summary>The composition root: the only place where grains, trainer and stores meet.</summary>
 public static class SiloHost
 {
-    /// <summary>Id of the Orleans service and cluster on one machine.</summary>
+    /// <summary>Id of the Orleans service and cluster, unless told otherwise.</summary>
     public const string ServiceId = "fedrlora";
+
+    // Each says of a lost silo, with a stack trace and for every message, what the grains and the revival of jobs say once.
+    private static readonly string[] AboutLostSilos =
+    [
+        "Orleans.Messaging", "Orleans.Runtime.GrainCallCancellationManager", "Orleans.Runtime.GrainDirectory",
+        "Orleans.Runtime.MembershipService.MembershipAgent", "Orleans.Runtime.MembershipService.SiloMetadata",
+    ];
 
     /// <summary>A silo ready to start, with the real trainer unless <paramref name="configure"/> replaces it.</summary>
     public static IHost Create(SiloOptions options, Action<HostApplicationBuilder>? configure = null)
@@ -23,25 +29,18 @@ public static class SiloHost
         var builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
         builder.Configuration.AddEnvironmentVariables(); // the OTEL_* variables
         builder.Services.Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(10));
-        builder.Logging.SetMinimumLevel(LogLevel.Information).AddFilter("Orleans", LogLevel.Error).AddFilter("Microsoft", LogLevel.Warning).AddFilter("Polly", LogLevel.None);
+        builder.Logging.SetMinimumLevel(LogLevel.Information).AddFilter("Orleans", LogLevel.Error)
+            .AddFilter("Microsoft", LogLevel.Warning).AddFilter("Polly", LogLevel.None);
+        foreach (var category in AboutLostSilos) builder.Logging.AddFilter(category, LogLevel.Critical);
         builder.Services.AddSingleton(TimeProvider.System);
         builder.AddStorage(options);
         builder.AddTraining(options);
         builder.AddTelemetry(options.Name);
-        builder.Services.AddHostedService<JobRevival>();
         configure?.Invoke(builder);
         builder.UseOrleans(silo => silo
-            .UseLocalhostClustering(options.SiloPort, options.GatewayPort, options.PrimaryPort is { } primary ? new IPEndPoint(IPAddress.Loopback, primary) : null, ServiceId, ServiceId)
-            .Configure<Orleans.Configuration.SiloOptions>(orleans => orleans.SiloName = options.Name)
-            .Configure<ClusterMembershipOptions>(membership =>
-            {
-                membership.ProbeTimeout = options.ProbeEvery;
-                membership.TableRefreshTimeout = options.ProbeEvery * 5;
-                membership.NumVotesForDeathDeclaration = 1;
-                membership.DefunctSiloExpiration = TimeSpan.FromHours(1);
-            })
+            .AddClustering(options)
             .Configure<SiloMessagingOptions>(static messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(30))
-            .AddFederation(new SiloIdentity(options.Name, options.Sites), new GrainSettings { ResendAfter = options.ResendAfter }));
+            .AddFederation(new SiloIdentity(options.Name, options.Sites), new GrainSettings { ResendAfter = options.ResendAfter, Reminders = options.Cluster is ClusterLocation.Redis }));
         return builder.Build();
     }
 }

@@ -24,12 +24,18 @@ public sealed record SiloOptions
     /// <summary>Port for cluster clients.</summary>
     public required int GatewayPort { get; init; }
 
-    /// <summary>Silo port of the process that keeps the membership table; null: this one.</summary>
+    /// <summary>Where the silos find one another.</summary>
+    public ClusterLocation Cluster { get; init; } = new ClusterLocation.Localhost();
+
+    /// <summary>Which cluster it is of several that share a place; as an identifier.</summary>
+    public string ClusterId { get; init; } = SiloHost.ServiceId;
+
+    /// <summary>With <see cref="ClusterLocation.Localhost"/>, silo port of the process that keeps the membership table; null: this one.</summary>
     public int? PrimaryPort { get; init; }
 
     /// <summary>How long a client may be silent before its work is sent again.</summary>
     public TimeSpan ResendAfter { get; init; } = TimeSpan.FromSeconds(10);
 
-    /// <summary>Time between two probes of a neighbouring silo; three missed ones make it dead.</summary>
+    /// <summary>Time between two probes of a neighbouring silo; two missed ones make it dead.</summary>
     public TimeSpan ProbeEvery { get; init; } = TimeSpan.FromSeconds(2);
 }

@@ -35,7 +35,7 @@ internal sealed class TestFederation : IAsyncDisposable
     public IReadOnlyDictionary<string, string> SiteOf { get; }
 
     /// <summary>Silo i serves <paramref name="sites"/>[i]; its trainer is <paramref name="around"/> the fake one.</summary>
-    public static async Task<TestFederation> StartAsync(string[]? sites = null, FakeTrainer? trainer = null, string? folder = null, TimeSpan? resendAfter = null, IBlobStore? store = null, Func<FakeTrainer, ITrainer>? around = null)
+    public static async Task<TestFederation> StartAsync(string[]? sites = null, FakeTrainer? trainer = null, string? folder = null, TimeSpan? resendAfter = null, IBlobStore? store = null, Func<FakeTrainer, ITrainer>? around = null, TimeSpan? reviveEvery = null)
     {
         sites ??= ["*"];
         trainer ??= new FakeTrainer();
@@ -54,7 +54,7 @@ internal sealed class TestFederation : IAsyncDisposable
                 membership.NumMissedProbesLimit = 1;
                 membership.NumVotesForDeathDeclaration = 1;
             });
-            silo.AddFederation(new SiloIdentity(options.SiloName, [site]), new GrainSettings { ResendAfter = resendAfter ?? TimeSpan.FromMilliseconds(500) });
+            silo.AddFederation(new SiloIdentity(options.SiloName, [site]), new GrainSettings { ResendAfter = resendAfter ?? TimeSpan.FromMilliseconds(500), ReviveEvery = reviveEvery ?? TimeSpan.FromSeconds(15) });
         });
         var cluster = builder.Build();
         await cluster.DeployAsync();

@@ -53,6 +53,10 @@ public interface ICoordinatorGrain : IGrainWithStringKey
     [Alias("report")]
     Task ReportAsync(SiteReport report, CancellationToken cancellationToken = default);
 
+    /// <summary>Asks whoever has not reported once more, now: a silo is gone, and what ran there has to begin elsewhere.</summary>
+    [Alias("ask-again")]
+    Task AskAgainAsync(CancellationToken cancellationToken = default);
+
     /// <summary>Where the job stands; null if there is no such job.</summary>
     /// <param name="afterRound">The last round the caller has seen; -1 for none.</param>
     /// <param name="cancellationToken">The caller's token.</param>
@@ -110,4 +114,8 @@ public interface IJobsGrain : IGrainWithStringKey
     /// <summary>Continues every job that was running when its silo went away.</summary>
     [Alias("revive")]
     Task ReviveAsync(CancellationToken cancellationToken = default);
+
+    /// <summary>Continues every job that should run, and has each ask again whoever has not reported.</summary>
+    [Alias("ask-again")]
+    Task AskAgainAsync(CancellationToken cancellationToken = default);
 }

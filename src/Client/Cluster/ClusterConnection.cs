@@ -1,7 +1,6 @@
-using System.CommandLine;
+using System.Diagnostics;
 using System.Net.Sockets;
 using FedRLora.Abstractions.Grains;
-using FedRLora.Client.Commands;
 using FedRLora.Silo;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -11,21 +10,15 @@ using Orleans.Hosting;
 
 namespace FedRLora.Client.Cluster;
 
-/// <summary>A cluster client to silos on this machine.</summary>
+/// <summary>A cluster client.</summary>
 internal sealed class ClusterConnection : IAsyncDisposable
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(15);
+    private static readonly TimeSpan TryAgainFor = TimeSpan.FromSeconds(6);
+    private static readonly TimeSpan TryAgainAfter = TimeSpan.FromMilliseconds(250);
     private readonly IHost _host;
 
     private ClusterConnection(IHost host) => _host = host;
-
-    /// <summary>The option that names the gateways.</summary>
-    public static Option<int[]> Gateways()
-    {
-        var ports = SharedOptions.Ports("--gateway", "Gateway port of a silo on this machine; repeat it to survive the loss of one");
-        ports.DefaultValueFactory = static _ => [SiloPorts.Gateway];
-        return ports;
-    }
 
     public ICoordinatorGrain Coordinator(string run) => Grains.GetGrain<ICoordinatorGrain>(run);
 
@@ -34,14 +27,23 @@ internal sealed class ClusterConnection : IAsyncDisposable
     private IGrainFactory Grains => _host.Services.GetRequiredService<IGrainFactory>();
 
     /// <exception cref="EnvironmentException">No silo answers.</exception>
-    public static async Task<ClusterConnection> OpenAsync(int[] gateways, CancellationToken cancellationToken)
+    /// <exception cref="ClusterUnavailableException">What keeps the membership does not answer.</exception>
+    public static async Task<ClusterConnection> OpenAsync(ClusterLocation cluster, string clusterId, int[] gateways, CancellationToken cancellationToken)
     {
+        if (cluster is ClusterLocation.Redis redis) await RedisMembership.RequireAsync(redis, cancellationToken);
         var builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
         builder.Logging.SetMinimumLevel(LogLevel.None);
+        var started = Stopwatch.GetTimestamp();
         builder.UseOrleansClient(client => client
-            .UseLocalhostClustering(gateways, SiloHost.ServiceId, SiloHost.ServiceId)
+            .AddClustering(cluster, clusterId, gateways)
             .Configure<GatewayOptions>(static options => options.GatewayListRefreshPeriod = TimeSpan.FromSeconds(5))
-            .UseConnectionRetryFilter(static (_, _) => Task.FromResult(false)));
+            .UseConnectionRetryFilter(async (_, token) =>
+            {
+                // The membership names silos for some seconds after they were killed; gateways named by hand are there or not.
+                if (cluster is ClusterLocation.Localhost || Stopwatch.GetElapsedTime(started) > TryAgainFor) return false;
+                await Task.Delay(TryAgainAfter, token);
+                return true;
+            }));
         var host = builder.Build();
         try
         {
@@ -56,7 +58,9 @@ internal sealed class ClusterConnection : IAsyncDisposable
         catch (Exception e) when (e is Orleans.Runtime.OrleansException or SocketException or TimeoutException)
         {
             host.Dispose();
-            throw new EnvironmentException($"No silo answers on 127.0.0.1, gateway {string.Join(", ", gateways)}; start one with fedrlora silo, or name its --gateway.", e);
+            throw new EnvironmentException(cluster is ClusterLocation.Localhost
+                ? $"No silo answers on 127.0.0.1, gateway {string.Join(", ", gateways)}; start one with fedrlora silo, or name its --gateway."
+                : $"No silo of cluster {clusterId} at {cluster} answers; start one with fedrlora silo --cluster {cluster}.", e);
         }
     }
 

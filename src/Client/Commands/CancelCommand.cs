@@ -10,13 +10,13 @@ internal static class CancelCommand
     public static Command Create()
     {
         var run = new Argument<string>("run") { Description = "The run's id" };
-        var gateways = ClusterConnection.Gateways();
-        var command = new Command("cancel", "Stop a run on running silos; what is committed is kept") { run, gateways };
+        var command = new Command("cancel", "Stop a run on running silos; what is committed is kept") { run };
+        var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var id = Identifiers.Check("run", parsed.GetRequiredValue(run));
-            await using var cluster = await ClusterConnection.OpenAsync(parsed.GetRequiredValue(gateways), cancellationToken);
-            await cluster.Coordinator(id).CancelAsync(cancellationToken);
+            await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
+            await silos.Coordinator(id).CancelAsync(cancellationToken);
             return ExitCode.Done;
         });
         return command;

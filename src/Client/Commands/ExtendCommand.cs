@@ -6,21 +6,21 @@ using FedRLora.Client.Rendering;
 
 namespace FedRLora.Client.Commands;
 
-/// <summary><c>fedrlora extend runs/NAME-N --rounds 20</c>, or a run's id with <c>--gateway</c>: more rounds for a run.</summary>
+/// <summary><c>fedrlora extend runs/NAME-N --rounds 20</c>, or a run's id with <c>--gateway</c> or <c>--cluster</c>: more rounds for a run.</summary>
 internal static class ExtendCommand
 {
     public static Command Create()
     {
-        var run = new Argument<string>("run") { Description = "A folder that fedrlora simulate made; with --gateway, the id of a run on running silos" };
+        var run = new Argument<string>("run") { Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos" };
         var rounds = SharedOptions.Number("--rounds", "Rounds of the whole run, more than it has", 1, 100_000);
         rounds.Required = true;
-        var gateways = SharedOptions.Ports("--gateway", "Gateway port of a running silo: extends a run there");
         var json = SharedOptions.Json();
-        var command = new Command("extend", "Give a run more rounds and continue it; a learning rate schedule is stretched over all of them") { run, rounds, gateways, json };
+        var command = new Command("extend", "Give a run more rounds and continue it; a learning rate schedule is stretched over all of them") { run, rounds, json };
+        var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var (name, count) = (parsed.GetRequiredValue(run), parsed.GetValue(rounds)!.Value);
-            if (parsed.GetValue(gateways) is not { Length: > 0 } ports)
+            if (!cluster.IsNamed(parsed))
             {
                 using var folder = RunDirectory.OpenToRun(name);
                 folder.Extend(count);
@@ -28,8 +28,8 @@ internal static class ExtendCommand
             }
 
             Identifiers.Check("run", name);
-            await using var cluster = await ClusterConnection.OpenAsync(ports, cancellationToken);
-            var coordinator = cluster.Coordinator(name);
+            await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
+            var coordinator = silos.Coordinator(name);
             var yaml = await coordinator.GetPlanAsync(cancellationToken) ?? throw new BadInputException($"There is no run {name}; fedrlora runs lists them.");
             await coordinator.ExtendAsync(new PlanFile(name, yaml).WithRounds(count).Yaml, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync($"{name} has {count} rounds; follow it with: fedrlora watch {name}");

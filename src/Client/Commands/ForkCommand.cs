@@ -7,29 +7,29 @@ using FedRLora.Client.Rendering;
 namespace FedRLora.Client.Commands;
 
 /// <summary>
-/// <c>fedrlora fork runs/NAME-N --round 4 --set training.learningRate=1e-3</c>, or a run's id with <c>--gateway</c>: a new run that
+/// <c>fedrlora fork runs/NAME-N --round 4 --set training.learningRate=1e-3</c>, or a run's id with <c>--gateway</c> or <c>--cluster</c>: a new run that
 /// begins where a round of another ended.
 /// </summary>
 internal static class ForkCommand
 {
     public static Command Create()
     {
-        var run = new Argument<string>("run") { Description = "A folder that fedrlora simulate made; with --gateway, the id of a run on running silos" };
+        var run = new Argument<string>("run") { Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos" };
         var round = SharedOptions.Number("--round", "The committed round to begin from", 0, 100_000);
         round.Required = true;
         var plan = new Option<string?>("--plan") { Description = "The new run's plan (YAML); by default the other run's. Model and adapter stay the same" };
         var set = new Option<string[]>("--set") { Description = "A value of the plan to change, as training.learningRate=1e-3; repeat it" };
         var folder = new Option<string?>("--out") { Description = "The new run's folder; by default the next free runs/NAME-N" };
-        var id = new Option<string?>("--run") { Description = "With --gateway: the new run's id" };
-        var gateways = SharedOptions.Ports("--gateway", "Gateway port of a running silo: forks a run there");
+        var id = new Option<string?>("--run") { Description = "With --gateway or --cluster: the new run's id" };
         var json = SharedOptions.Json();
-        var command = new Command("fork", "Begin a new run, with changed values, where a round of another ended") { run, round, plan, set, folder, id, gateways, json };
+        var command = new Command("fork", "Begin a new run, with changed values, where a round of another ended") { run, round, plan, set, folder, id, json };
+        var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var (name, from) = (parsed.GetRequiredValue(run), parsed.GetValue(round)!.Value);
-            if (parsed.GetValue(gateways) is not { Length: > 0 } ports)
+            if (!cluster.IsNamed(parsed))
             {
-                if (parsed.GetValue(id) is not null) throw new BadInputException("--run goes with --gateway; a new folder is named with --out.");
+                if (parsed.GetValue(id) is not null) throw new BadInputException("--run goes with --gateway or --cluster; a new folder is named with --out.");
                 var source = RunDirectory.Open(name);
                 var file = Changed(parsed.GetValue(plan) is { } given ? PlanFile.Open(given) : PlanFile.Open(source.PlanPath), parsed.GetValue(set));
                 using var fork = await LocalFork.CreateAsync(source, from, file, parsed.GetValue(plan) is null ? source.Record.Root : file.Folder, parsed.GetValue(folder), cancellationToken);
@@ -40,10 +40,10 @@ internal static class ForkCommand
 
             Identifiers.Check("run", name);
             var target = Identifiers.Check("--run", parsed.GetValue(id) ?? throw new BadInputException("--run: name the new run."));
-            await using var cluster = await ClusterConnection.OpenAsync(ports, cancellationToken);
+            await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
             var stored = parsed.GetValue(plan) is { } path ? PlanFile.Open(path)
-                : new PlanFile(name, await cluster.Coordinator(name).GetPlanAsync(cancellationToken) ?? throw new BadInputException($"There is no run {name}; fedrlora runs lists them."));
-            await cluster.Coordinator(target).ForkAsync(name, from, Changed(stored, parsed.GetValue(set)).Yaml, cancellationToken);
+                : new PlanFile(name, await silos.Coordinator(name).GetPlanAsync(cancellationToken) ?? throw new BadInputException($"There is no run {name}; fedrlora runs lists them."));
+            await silos.Coordinator(target).ForkAsync(name, from, Changed(stored, parsed.GetValue(set)).Yaml, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync($"{target} is running; follow it with: fedrlora watch {target}");
             return ExitCode.Done;
         });

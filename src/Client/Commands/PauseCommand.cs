@@ -10,14 +10,14 @@ internal static class PauseCommand
     public static Command Create()
     {
         var run = new Argument<string>("run") { Description = "The run's id" };
-        var gateways = ClusterConnection.Gateways();
-        var command = new Command("pause", "Stop a run on running silos until it is resumed") { run, gateways };
+        var command = new Command("pause", "Stop a run on running silos until it is resumed") { run };
+        var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var id = Identifiers.Check("run", parsed.GetRequiredValue(run));
-            await using var cluster = await ClusterConnection.OpenAsync(parsed.GetRequiredValue(gateways), cancellationToken);
-            await cluster.Coordinator(id).PauseAsync(cancellationToken);
-            await parsed.InvocationConfiguration.Output.WriteLineAsync($"{id} is paused; continue it with: fedrlora resume {id} --gateway {parsed.GetRequiredValue(gateways)[0]}");
+            await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
+            await silos.Coordinator(id).PauseAsync(cancellationToken);
+            await parsed.InvocationConfiguration.Output.WriteLineAsync($"{id} is paused; continue it with: fedrlora resume {id} and the same --gateway or --cluster");
             return ExitCode.Done;
         });
         return command;

@@ -6,28 +6,28 @@ using FedRLora.Client.Rendering;
 
 namespace FedRLora.Client.Commands;
 
-/// <summary><c>fedrlora resume runs/NAME-N</c>, or a run's id with <c>--gateway</c>: goes on after the last committed round.</summary>
+/// <summary><c>fedrlora resume runs/NAME-N</c>, or a run's id with <c>--gateway</c> or <c>--cluster</c>: goes on after the last committed round.</summary>
 internal static class ResumeCommand
 {
     public static Command Create()
     {
-        var run = new Argument<string>("run") { Description = "A folder that fedrlora simulate made; with --gateway, the id of a run on running silos" };
+        var run = new Argument<string>("run") { Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos" };
         var change = new Option<bool>("--allow-engine-change") { Description = "Go on although library, processor or threads differ; the same bits are then not promised" };
-        var gateways = SharedOptions.Ports("--gateway", "Gateway port of a running silo: resumes a cancelled or failed run there");
         var json = SharedOptions.Json();
-        var command = new Command("resume", "Continue a run that was stopped, cancelled or killed") { run, change, gateways, json };
+        var command = new Command("resume", "Continue a run that was stopped, cancelled or killed") { run, change, json };
+        var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var (name, allow) = (parsed.GetRequiredValue(run), parsed.GetValue(change));
-            if (parsed.GetValue(gateways) is not { Length: > 0 } ports)
+            if (!cluster.IsNamed(parsed))
             {
                 using var folder = RunDirectory.OpenToRun(name);
                 return await new LocalRun(folder, Screen.Of(parsed, parsed.GetValue(json))).RunAsync(resume: true, allow, cancellationToken);
             }
 
             Identifiers.Check("run", name);
-            await using var cluster = await ClusterConnection.OpenAsync(ports, cancellationToken);
-            await cluster.Coordinator(name).ResumeAsync(allow, cancellationToken);
+            await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
+            await silos.Coordinator(name).ResumeAsync(allow, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync($"{name} goes on; follow it with: fedrlora watch {name}");
             return ExitCode.Done;
         });

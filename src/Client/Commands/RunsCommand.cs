@@ -11,13 +11,13 @@ internal static class RunsCommand
 {
     public static Command Create()
     {
-        var gateways = ClusterConnection.Gateways();
         var json = SharedOptions.Json();
-        var command = new Command("runs", "List the runs of running silos") { gateways, json };
+        var command = new Command("runs", "List the runs of running silos") { json };
+        var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            await using var cluster = await ClusterConnection.OpenAsync(parsed.GetRequiredValue(gateways), cancellationToken);
-            var runs = await cluster.Jobs.ListAsync(cancellationToken);
+            await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
+            var runs = await silos.Jobs.ListAsync(cancellationToken);
             var output = parsed.InvocationConfiguration.Output;
             if (parsed.GetValue(json))
             {

@@ -22,28 +22,32 @@ internal static class SiloCommand
         var root = new Option<string>("--root") { Description = "Where relative model and data paths of plans start from", DefaultValueFactory = static _ => "." };
         var store = new Option<string>("--store") { Description = "The job's blobs, the same for all silos: a folder, or https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]", DefaultValueFactory = static _ => Path.Combine("runs", "cluster") };
         var siteStore = new Option<string?>("--site-store") { Description = "This site's heads and optimizer states: a folder or a container's URL; by default the job's store" };
-        var join = SharedOptions.Port("--join", "Silo port of the first silo; without it this is the first silo");
-        var port = SharedOptions.Port("--port", $"Silo port; by default {SiloPorts.Silo} for the first silo and a free one for others");
-        var gateway = SharedOptions.Port("--gateway", $"Gateway port; by default {SiloPorts.Gateway} for the first silo and a free one for others");
+        var cluster = ClusterTarget.Location();
+        var clusterId = ClusterTarget.Id();
+        var join = SharedOptions.Port("--join", "Silo port of the first silo, which keeps the membership where no --cluster does; without it this is the first silo");
+        var port = SharedOptions.Port("--port", $"Silo port; by default {SiloPorts.Silo} for the first silo and a free one for others and with --cluster redis://");
+        var gateway = SharedOptions.Port("--gateway", $"Gateway port; by default {SiloPorts.Gateway} for the first silo and a free one for others and with --cluster redis://");
         var resend = SharedOptions.Number("--resend-after", "Seconds of silence after which work is sent again; by default 10", 0.1, 86_400);
-        var command = new Command("silo", "Run one silo of a federation over processes, on loopback") { site, name, root, store, siteStore, join, port, gateway, resend };
+        var command = new Command("silo", "Run one silo of a federation over processes, on loopback") { site, name, root, store, siteStore, cluster, clusterId, join, port, gateway, resend };
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var sites = parsed.GetRequiredValue(site);
             foreach (var named in sites.Where(static named => named != "*")) Identifiers.Check("--site", named);
             var (freeSilo, freeGateway) = SiloPorts.Free();
-            var first = parsed.GetValue(join) is null;
+            var location = parsed.GetValue(cluster) ?? new ClusterLocation.Localhost();
+            if (location is ClusterLocation.Redis && parsed.GetValue(join) is not null) throw new BadInputException($"--join and --cluster {location} exclude each other: with a membership kept outside there is no first silo");
+            var first = location is ClusterLocation.Localhost && parsed.GetValue(join) is null;
             var options = new SiloOptions
             {
                 SiloPort = parsed.GetValue(port) ?? (first ? SiloPorts.Silo : freeSilo),
                 GatewayPort = parsed.GetValue(gateway) ?? (first ? SiloPorts.Gateway : freeGateway),
-                PrimaryPort = parsed.GetValue(join),
+                PrimaryPort = parsed.GetValue(join), Cluster = location, ClusterId = Identifiers.Check("--cluster-id", parsed.GetRequiredValue(clusterId)),
                 Name = "", Sites = sites,
                 Root = Path.GetFullPath(parsed.GetRequiredValue(root)), Store = parsed.GetRequiredValue(store), SiteStore = parsed.GetValue(siteStore),
                 ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend) ?? 10),
             };
             options = options with { Name = parsed.GetValue(name) ?? $"{options.Sites[0]}-{options.SiloPort}" };
-            await CheckPortsAsync(options, cancellationToken);
+            await CheckAsync(options, cancellationToken);
             using var host = SiloHost.Create(options, static builder => builder.Logging.AddStandardError());
             await StartAsync(host, options, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
@@ -63,30 +67,29 @@ internal static class SiloCommand
         return command;
     }
 
-    private static async Task CheckPortsAsync(SiloOptions options, CancellationToken cancellationToken)
+    private static async Task CheckAsync(SiloOptions options, CancellationToken cancellationToken)
     {
-        var advice = options.PrimaryPort is null ? $"join that silo with --join {options.SiloPort}, or give --port and --gateway" : "give another --port";
-        Loopback.RequireFree(options.SiloPort, advice);
+        var first = options.Cluster is ClusterLocation.Localhost && options.PrimaryPort is null;
+        Loopback.RequireFree(options.SiloPort, first ? $"join that silo with --join {options.SiloPort}, or give --port and --gateway" : "give another --port");
         Loopback.RequireFree(options.GatewayPort, "give another --gateway");
+        if (options.Cluster is ClusterLocation.Redis redis) await RedisMembership.RequireAsync(redis, cancellationToken);
         if (options.PrimaryPort is { } primary) await Loopback.RequireListenerAsync(primary, JoinPatience, cancellationToken);
     }
 
-    // What listens where a first silo is expected need not be one: then joining never ends.
+    // What listens where a first silo is expected need not be one, and what the membership names may never answer: then joining never ends.
     private static async Task StartAsync(IHost host, SiloOptions options, CancellationToken cancellationToken)
     {
-        if (options.PrimaryPort is not { } primary)
-        {
-            await host.StartAsync(cancellationToken);
-            return;
-        }
-
         try
         {
             await host.StartAsync(cancellationToken).WaitAsync(StartPatience, cancellationToken);
         }
-        catch (TimeoutException)
+        catch (TimeoutException) when (options.PrimaryPort is { } primary)
         {
             throw Loopback.NoSilo(primary);
+        }
+        catch (TimeoutException e)
+        {
+            throw new EnvironmentException($"silo {options.Name} could not join the cluster {options.ClusterId} at {options.Cluster} within {StartPatience.TotalSeconds:F0} s: a member that the membership names does not answer", e);
         }
     }
 }

@@ -11,15 +11,15 @@ internal static class SubmitCommand
     {
         var plan = new Argument<string>("plan") { Description = "The plan file (YAML); its model and data paths start from each silo's --root" };
         var run = new Option<string?>("--run") { Description = "The run's id; by default the plan's name" };
-        var gateways = ClusterConnection.Gateways();
-        var command = new Command("submit", "Begin a run on running silos") { plan, run, gateways };
+        var command = new Command("submit", "Begin a run on running silos") { plan, run };
+        var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var file = PlanFile.Open(parsed.GetRequiredValue(plan));
             var name = file.Require().Name;
             var id = Identifiers.Check("run", parsed.GetValue(run) ?? name);
-            await using var cluster = await ClusterConnection.OpenAsync(parsed.GetRequiredValue(gateways), cancellationToken);
-            await cluster.Coordinator(id).SubmitAsync(file.Yaml, cancellationToken);
+            await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
+            await silos.Coordinator(id).SubmitAsync(file.Yaml, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync($"{id} is running; follow it with: fedrlora watch {id}");
             return ExitCode.Done;
         });

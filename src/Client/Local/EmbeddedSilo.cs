@@ -1,6 +1,3 @@
-using System.Runtime.CompilerServices;
-using FedRLora.Abstractions.Grains;
-using FedRLora.Abstractions.Messages;
 using FedRLora.Client.Rendering;
 using FedRLora.Silo;
 using Microsoft.Extensions.DependencyInjection;
@@ -46,23 +43,6 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
         finally
         {
             _host.Dispose();
-        }
-    }
-}
-
-/// <summary>A job seen from outside.</summary>
-internal static class JobFollowing
-{
-    /// <summary>Snapshots of a job until it is over; each brings the rounds that <paramref name="lastRound"/> says are not known.</summary>
-    public static async IAsyncEnumerable<JobProgress> SnapshotsAsync(
-        this ICoordinatorGrain coordinator, Func<int> lastRound, TimeSpan every, [EnumeratorCancellation] CancellationToken cancellationToken = default)
-    {
-        while (await coordinator.GetProgressAsync(lastRound(), cancellationToken) is { } progress)
-        {
-            yield return progress;
-            if (progress.NewRounds.Count > 0) continue; // a long job's rounds come in several answers
-            if (progress.Status != JobStatus.Running) yield break;
-            await Task.Delay(every, cancellationToken);
         }
     }
 }

@@ -64,7 +64,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
             }
             else await coordinator.SubmitAsync(yaml, cancellationToken);
             HasBegun = true;
-            var last = await reporter.FollowAsync(coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, cancellationToken), cancellationToken);
+            var last = await reporter.FollowAsync(coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, cancellationToken: cancellationToken), cancellationToken);
             return last?.Status ?? JobStatus.Failed;
         }
     }

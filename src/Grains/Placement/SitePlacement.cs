@@ -1,8 +1,6 @@
 using FedRLora.Abstractions;
-using Orleans.Metadata;
 using Orleans.Placement;
 using Orleans.Runtime;
-using Orleans.Runtime.MembershipService.SiloMetadata;
 using Orleans.Runtime.Placement;
 
 namespace FedRLora.Grains.Placement;
@@ -14,16 +12,13 @@ public sealed class OnItsSiteAttribute() : PlacementFilterAttribute(new SitePlac
 /// <summary>The filter behind <see cref="OnItsSiteAttribute"/>.</summary>
 public sealed class SitePlacementStrategy() : PlacementFilterStrategy(order: 0);
 
-/// <summary>Keeps the silos whose metadata names the grain's site.</summary>
-public sealed class SitePlacementDirector(ISiloMetadataCache metadata) : IPlacementFilterDirector
+/// <summary>Keeps the silos whose name in the membership says that they serve the grain's site.</summary>
+public sealed class SitePlacementDirector(ISiloStatusOracle membership) : IPlacementFilterDirector
 {
-    /// <summary>Name of the metadata entry.</summary>
-    public const string SiteKey = "fedrlora.site";
-
     /// <inheritdoc/>
     public IEnumerable<SiloAddress> Filter(PlacementFilterStrategy filterStrategy, PlacementTarget target, IEnumerable<SiloAddress> silos)
     {
         var site = Keys.SiteOf(target.GrainIdentity.Key.ToString()!);
-        return silos.Where(silo => metadata.GetSiloMetadata(silo).Metadata.TryGetValue(SiteKey, out var sites) && (sites == "*" || sites.Split(',').Contains(site)));
+        return silos.Where(silo => membership.TryGetSiloName(silo, out var name) && SiloIdentity.Serves(name, site));
     }
 }

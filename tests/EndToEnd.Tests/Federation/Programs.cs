@@ -11,10 +11,11 @@ internal sealed class RunningProgram : IAsyncDisposable
     private readonly StringBuilder _output = new();
     private readonly StringBuilder _standardOutput = new();
 
-    private RunningProgram(string folder, string[] arguments)
+    private RunningProgram(string folder, string[] arguments, params ReadOnlySpan<(string Name, string Value)> environment)
     {
         var start = new ProcessStartInfo("dotnet") { WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (var argument in arguments.Prepend(Path.Combine(AppContext.BaseDirectory, "fedrlora.dll"))) start.ArgumentList.Add(argument);
+        foreach (var (name, value) in environment) start.Environment[name] = value;
         _process = Process.Start(start) ?? throw new InvalidOperationException("dotnet did not start");
         _process.OutputDataReceived += Keep;
         _process.OutputDataReceived += KeepStandardOutput;
@@ -24,6 +25,9 @@ internal sealed class RunningProgram : IAsyncDisposable
     }
 
     public static RunningProgram Start(string folder, params string[] arguments) => new(folder, arguments);
+
+    /// <summary>With a variable in its environment.</summary>
+    public static RunningProgram StartWith((string Name, string Value) variable, string folder, params string[] arguments) => new(folder, arguments, variable);
 
     /// <summary>Runs to the end and asserts success; returns what it wrote.</summary>
     public static async Task<string> RunAsync(string folder, params string[] arguments)

@@ -1,0 +1,48 @@
+using System.Net;
+using Microsoft.Extensions.Hosting;
+using Orleans.Configuration;
+using Orleans.Hosting;
+
+namespace FedRLora.Silo;
+
+/// <summary>Membership, of silos and of those who look for them; the one place that knows where it is kept.</summary>
+public static class ClusteringBuilderExtensions
+{
+    private const int MissedProbes = 2;
+
+    /// <summary>Makes the silo a member. It listens on loopback, whatever keeps the membership.</summary>
+    public static ISiloBuilder AddClustering(this ISiloBuilder silo, SiloOptions options)
+    {
+        silo.Configure<ClusterMembershipOptions>(membership => Tune(membership, options.ProbeEvery));
+        if (options.Cluster is not ClusterLocation.Redis redis)
+            return silo.UseLocalhostClustering(options.SiloPort, options.GatewayPort, options.PrimaryPort is { } primary ? new IPEndPoint(IPAddress.Loopback, primary) : null, options.ClusterId, options.ClusterId);
+        return silo
+            .ConfigureEndpoints(IPAddress.Loopback, options.SiloPort, options.GatewayPort)
+            .Configure<ClusterOptions>(cluster => Name(cluster, options.ClusterId))
+            .UseRedisClustering(membership => membership.ConfigurationOptions = RedisMembership.Configuration(redis))
+            .UseRedisReminderService(reminders => reminders.ConfigurationOptions = RedisMembership.Configuration(redis));
+    }
+
+    /// <summary>Finds silos by membership; with <see cref="ClusterLocation.Localhost"/> by their gateways on this machine.</summary>
+    public static IClientBuilder AddClustering(this IClientBuilder client, ClusterLocation cluster, string clusterId, int[] gateways) => cluster is ClusterLocation.Redis redis
+        ? client.Configure<ClusterOptions>(options => Name(options, clusterId)).UseRedisClustering(membership => membership.ConfigurationOptions = RedisMembership.Configuration(redis))
+        : client.UseLocalhostClustering(gateways, clusterId, clusterId);
+
+    // Reminders are kept by service, so that two clusters on one server have to be two services.
+    private static void Name(ClusterOptions cluster, string id) => (cluster.ClusterId, cluster.ServiceId) = (id, id);
+
+    private static void Tune(ClusterMembershipOptions membership, TimeSpan probeEvery)
+    {
+        membership.ProbeTimeout = probeEvery;
+        membership.NumMissedProbesLimit = MissedProbes; // a silo that still sends messages is not declared dead, however slow it answers
+        membership.NumVotesForDeathDeclaration = 1;
+        membership.TableRefreshTimeout = probeEvery * 5;
+        // Who joins asks every member first. Where all were killed at once, nobody is left to probe their rows but the one that joins, and only once they are stale.
+        membership.IAmAliveTablePublishTimeout = probeEvery * 2;
+        membership.MaxJoinAttemptTime = TimeSpan.FromMinutes(2);
+        // Rows of silos that come and go every few seconds must not pile up; those of the last minutes tell a slow joiner that it was given up.
+        membership.DefunctSiloMinimumRetention = TimeSpan.FromMinutes(5);
+        membership.DefunctSiloExpiration = TimeSpan.FromMinutes(10);
+        membership.DefunctSiloCleanupPeriod = TimeSpan.FromMinutes(1);
+    }
+}
