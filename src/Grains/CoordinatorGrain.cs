@@ -124,18 +124,17 @@ internal sealed partial class CoordinatorGrain(
             await stores.Job.WriteBytesAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(job.Engine), WriteCondition.Any, cancellationToken);
         }
 
+        if (_held is null && _storeTrouble is null && _state.Phase is not (Phase.Failed or Phase.Cancelled or Phase.Paused)) return;
         if (_storeTrouble is not null)
         {
             await notes.ReadStateAsync(cancellationToken); // what the store holds counts, not what it was last asked to write
             _state = notes.State.State;
-            _storeTrouble = null;
-            Post(await StartedAsync(job, resume: true, cancellationToken));
         }
-        else if (_held is not null || _state.Phase is Phase.Failed or Phase.Cancelled or Phase.Paused)
-        {
-            _held = null;
-            Post(await StartedAsync(job, resume: true, cancellationToken));
-        }
+
+        var started = await StartedAsync(job, resume: true, cancellationToken);
+        (_held, _storeTrouble) = (null, null);
+        _shown = _shown with { Phase = Phase.Idle, Reason = null }; // it runs again for whoever asks next
+        Post(started);
     }
 
     public Task CancelAsync(CancellationToken cancellationToken = default)
@@ -373,7 +372,7 @@ internal sealed partial class CoordinatorGrain(
                 break;
             case RoundEffect.FinishJob:
                 await _forgetting;
-                await ForgetUpdatesAsync(Task.CompletedTask, job.ForgetAllUpdatesAsync);
+                await EndBufferedWorkAsync(job, stopping);
                 LogFinished(Job, job.CommittedSha256 ?? "");
                 await MarkAsync(JobsGrain.Over.ToArray(), stopping);
                 if (job.Plan.Checkpoints.Export) await TryExportAsync(stopping);
@@ -494,6 +493,14 @@ internal sealed partial class CoordinatorGrain(
         {
             LogUpdatesLeft(Job, e); // nobody needs them any more: no reason to stop a round
         }
+    }
+
+    // Some clients are still at work for a round that never comes.
+    private async Task EndBufferedWorkAsync(OpenJob job, CancellationToken stopping)
+    {
+        if (!job.IsBuffered) return;
+        foreach (var site in job.Sites) await TryAsync(site, grain => grain.CancelAsync(stopping));
+        await ForgetUpdatesAsync(Task.CompletedTask, job.ForgetAllUpdatesAsync);
     }
 
     private async Task TryExportAsync(CancellationToken stopping)

@@ -157,7 +157,7 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     /// <summary>Deletes every update of a job that is over.</summary>
     public async Task ForgetAllUpdatesAsync(CancellationToken cancellationToken)
     {
-        if (!IsBuffered || Committed is not { Round: var last }) return; // a synchronous round leaves none
+        if (Committed is not { Round: var last }) return;
         for (var round = 1; round <= last; round++) await ForgetAttemptsAsync(round, cancellationToken);
     }
 
@@ -175,7 +175,8 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         }
     }, cancellationToken);
 
-    private bool IsBuffered => Plan.Strategy.Trigger.Rule == TriggerRule.Buffered;
+    /// <summary>Whether clients go on from one round into the next.</summary>
+    public bool IsBuffered => Plan.Strategy.Trigger.Rule == TriggerRule.Buffered;
 
     private async Task ForgetAttemptsAsync(int round, CancellationToken cancellationToken)
     {
