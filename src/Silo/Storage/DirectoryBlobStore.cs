@@ -17,6 +17,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
 {
     private const long HashedETagBytes = 1 << 20;
     private const int Busy = 11; // EWOULDBLOCK: somebody holds the lock
+    private const int Exists = 17; // EEXIST: made by somebody else, and gone before it was looked at
     private const int MostOpenings = 1_000;
     private const int LockWaits = 6_000; // half a minute
     private readonly string _root;
@@ -172,15 +173,15 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         var folder = Path.GetDirectoryName(path)!;
         for (var attempt = 1; ; attempt++)
         {
-            if (!Directory.Exists(folder)) _spare.MakeFolder(folder);
             try
             {
+                if (!Directory.Exists(folder)) _spare.MakeFolder(folder);
                 File.Move(temporary, path, overwrite: true);
                 return;
             }
-            catch (DirectoryNotFoundException) when (attempt < 10)
+            catch (IOException e) when (attempt < MostOpenings && (e is DirectoryNotFoundException || e.HResult == Exists || (e is FileNotFoundException && File.Exists(temporary))))
             {
-                // made again
+                // made again; where somebody else has made it meanwhile, the framework takes its absence for the file's
             }
         }
     }

@@ -185,6 +185,22 @@ public sealed class DirectoryBlobStoreTests : IDisposable
     }
 
     [Fact]
+    public async Task A_write_is_placed_although_its_folder_comes_and_goes()
+    {
+        using var enough = new CancellationTokenSource(TimeSpan.FromSeconds(2));
+        var deleting = Task.Run(async () =>
+        {
+            while (!enough.IsCancellationRequested) await _store.DeleteAllAsync("round/updates/", default);
+        });
+        var makers = Enumerable.Range(0, 3).Select(maker => Task.Run(async () =>
+        {
+            for (var i = 0; !enough.IsCancellationRequested; i++) await _store.WriteBytesAsync($"round/updates/{maker}-{i % 8}", "x"u8.ToArray(), WriteCondition.Any, default);
+        })).ToArray();
+
+        await Task.WhenAll([deleting, .. makers]);
+    }
+
+    [Fact]
     public async Task A_blob_can_be_read_at_every_moment_while_it_is_written_over()
     {
         await WriteAsync("current", "0", WriteCondition.Any);
