@@ -61,7 +61,8 @@ internal static class Cli
         OperationCanceledException when cancellationToken.IsCancellationRequested => (ExitCode.Interrupted, "Interrupted."),
         BadInputException => (ExitCode.BadInput, exception.Message),
         _ when Corrupt(exception) is { } corrupt => (ExitCode.Failed, corrupt.Message),
-        EnvironmentException or ClusterUnavailableException or StoreUnavailableException => (ExitCode.Environment, exception.Message),
+        EnvironmentException or ClusterUnavailableException => (ExitCode.Environment, exception.Message),
+        _ when StoreUnavailableException.In(exception) is { } away => (ExitCode.Environment, away.Message),
         _ when Missing(exception) is { } missing => (ExitCode.Environment, $"This machine lacks something that the program needs: {OneLine(missing)}"),
         _ => (ExitCode.Failed, $"{exception.GetType().Name}: {OneLine(exception)} (set {TraceVariable}=1 for the stack trace)"),
     };

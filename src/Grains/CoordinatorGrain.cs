@@ -293,9 +293,9 @@ internal sealed partial class CoordinatorGrain(
                 {
                     await TakeAsync(job, batch, stopping);
                 }
-                catch (StoreUnavailableException e)
+                catch (Exception e) when (StoreUnavailableException.In(e) is { } trouble)
                 {
-                    await HoldAsync(job, e.Message, stopping);
+                    await HoldAsync(job, trouble.Message, stopping);
                 }
             }
         }

@@ -33,6 +33,9 @@ public sealed class StoreUnavailableException : IOException
         : base(message, innerException)
     {
     }
+
+    /// <summary>The trouble of a store behind an exception, or behind what it wraps; null where it has another cause.</summary>
+    public static StoreUnavailableException? In(Exception? exception) => exception is null or StoreUnavailableException ? (StoreUnavailableException?)exception : In(exception.InnerException);
 }
 
 /// <summary>What a write left behind.</summary>
