@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
@@ -98,6 +99,7 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     {
         AdapterState shared, optimizer = AdapterState.Empty;
         double? coherence = null;
+        var curbed = ImmutableDictionary<string, string>.Empty;
         if (state.Round == 0 && Origin is { } origin)
         {
             shared = await store.ReadStateAsync(origin.Manifest.Shared.At(Keys.Origin(job, Keys.SharedName)), cancellationToken);
@@ -115,7 +117,7 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
                 Weights.Staleness(state, closed), cancellationToken);
             if (aggregate.TooFew is { } reason) return new RoundEvent.AggregationImpossible(state.Round, state.Attempt, reason);
             if (aggregate.Refused.Count > 0) return new RoundEvent.AggregationRefused(state.Round, state.Attempt, aggregate.Refused);
-            (shared, optimizer, coherence) = (aggregate.Shared!, aggregate.ServerOptimizer ?? AdapterState.Empty, aggregate.Coherence);
+            (shared, optimizer, coherence, curbed) = (aggregate.Shared!, aggregate.ServerOptimizer ?? AdapterState.Empty, aggregate.Coherence, aggregate.Curbed.ToImmutableDictionary(StringComparer.Ordinal));
         }
 
         var written = await store.WriteStateAsync(Keys.Shared(job, state.Round), shared, NoMetadata, cancellationToken);
@@ -125,6 +127,7 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
             Shared = written,
             ServerOptimizer = optimizer.Count == 0 ? null : await store.WriteStateAsync(Keys.ServerOptimizer(job, state.Round), optimizer, NoMetadata, cancellationToken),
             Coherence = coherence,
+            Curbed = curbed,
         });
     }, cancellationToken);
 

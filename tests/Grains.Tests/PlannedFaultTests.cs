@@ -27,6 +27,19 @@ public sealed class PlannedFaultTests
     }
 
     [Fact]
+    public async Task A_manifest_says_whose_update_a_robust_rule_left_out()
+    {
+        await using var federation = await StartAsync();
+
+        await federation.RunAsync("job", TestFederation.Plan(clients: 6, rounds: 1, strategy: "  aggregation: {rule: multiKrum, byzantine: 1, keep: 3}", more: "faults: [{kind: huge, clients: [c00003]}]"), InTime);
+
+        var clients = (await federation.FinishAsync("job", InTime)).NewRounds[1].Manifest.Clients;
+        Assert.Equal(3, clients.Count(static client => client.Curbed is null));
+        Assert.NotNull(clients[3].Curbed);
+        Assert.All(clients, static client => Assert.Equal(ClientOutcome.Trained, client.Outcome));
+    }
+
+    [Fact]
     public async Task Too_many_bad_updates_for_the_quorum_stop_the_job_with_the_reason()
     {
         await using var federation = await StartAsync();

@@ -84,6 +84,9 @@ public sealed record ManifestClient
 
     /// <summary>The last round for which it is left out; null where it is not.</summary>
     [Id(16)] public int? QuarantinedUntil { get; init; }
+
+    /// <summary>Why a robust rule did not use its update as it came; null where it did.</summary>
+    [Id(17)] public string? Curbed { get; init; }
 }
 
 /// <summary>The scoring of committed shared state with the committed head.</summary>

@@ -26,6 +26,9 @@ internal sealed record ClientRow
     /// <summary>Rounds since the state that its update started from; null in synchronous rounds.</summary>
     public int? Staleness { get; init; }
 
+    /// <summary>Why a robust rule did not use its update as it came; JSON says so.</summary>
+    public string? Curbed { get; init; }
+
     /// <summary>Why it is not in the aggregate although it belongs to the plan, in a word; null where it is or was not drawn.</summary>
     [System.Text.Json.Serialization.JsonIgnore]
     public string? Trouble => Outcome switch
@@ -113,6 +116,7 @@ internal sealed record RoundView
             ProductNorm = trained ? Finite(client.ProductNorm) : null,
             ScoreReason = client.ScoreReason,
             Staleness = client.Staleness,
+            Curbed = client.Curbed,
         };
     }
 

@@ -68,6 +68,7 @@ public static class ManifestBuilder
             Outcome = ClientOutcome.Trained,
             Weight = weight,
             Update = note.Update,
+            Curbed = state.Candidate!.Curbed.GetValueOrDefault(id),
             HeadRound = work.Round,
             Staleness = state.Round - work.Round is > 0 and var staleness ? staleness : null,
             Head = note.Head,

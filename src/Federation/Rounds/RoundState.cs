@@ -170,4 +170,7 @@ public sealed record Candidate
 
     /// <summary>Agreement of the updates; null where nothing was aggregated.</summary>
     [Id(2)] public double? Coherence { get; init; }
+
+    /// <summary>Why a robust rule did not use an update as it came, by client.</summary>
+    [Id(3)] public ImmutableDictionary<string, string> Curbed { get; init; } = ImmutableDictionary<string, string>.Empty;
 }
