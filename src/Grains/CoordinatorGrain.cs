@@ -431,7 +431,7 @@ internal sealed partial class CoordinatorGrain(
         }
         catch (Exception e) when (e is OrleansException or TimeoutException)
         {
-            LogSiteUnreachable(Job, site, e.Message);
+            LogSiteUnreachable(Job, site, e.GetType().Name); // its message holds the stack traces of others
             return false;
         }
     }

@@ -7,6 +7,6 @@ internal sealed partial class SiteGrain
     [LoggerMessage(201, LogLevel.Warning, "Job {Job}, site {Site}: round {Round} did not reach all clients; it is sent again")]
     private partial void LogDispatchFailed(string job, string site, int round, Exception exception);
 
-    [LoggerMessage(202, LogLevel.Warning, "Job {Job}, site {Site}: {Count} reports were not delivered; they are sent again")]
-    private partial void LogReportLost(string job, string site, int count, Exception exception);
+    [LoggerMessage(202, LogLevel.Warning, "Job {Job}, site {Site}: {Count} reports were not delivered ({Reason}); they are sent again")]
+    private partial void LogReportLost(string job, string site, int count, string reason);
 }

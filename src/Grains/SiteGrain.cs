@@ -21,7 +21,7 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
     private IGrainTimer? _flush;
     private int _silent;
     private bool _sending;
-    private bool _failedToSend;
+    private int _failures; // to send, in a row
 
     public Task AcceptAsync(SiteAssignment assignment, CancellationToken cancellationToken = default)
     {
@@ -48,7 +48,7 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
         }
 
         if (_silent <= 0) _ = FlushAsync();
-        else _flush ??= this.RegisterGrainTimer(static (site, _) => site.FlushAsync(), this, new GrainTimerCreationOptions(BundleFor, Timeout.InfiniteTimeSpan) { KeepAlive = true });
+        else FlushAfter(BundleFor);
         return Task.CompletedTask;
     }
 
@@ -124,21 +124,23 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
         try
         {
             await GrainFactory.GetGrain<ICoordinatorGrain>(job).ReportAsync(new SiteReport { Site = site, Clients = sent });
-            _failedToSend = false;
+            _failures = 0;
             if (_bundle.Count >= sent.Length && ReferenceEquals(_bundle[0], sent[0])) _bundle.RemoveRange(0, sent.Length); // a newer assignment may have emptied it
         }
         catch (Exception e) when (e is OrleansException or TimeoutException)
         {
-            _failedToSend = true;
-            LogReportLost(job, site, sent.Length, e);
+            if (_failures++ == 0) LogReportLost(job, site, sent.Length, e.GetType().Name);
         }
         finally
         {
             _sending = false;
         }
 
-        if (_bundle.Count > 0 && _silent <= 0 && !_failedToSend) _ = FlushAsync();
-        else if (_bundle.Count > 0)
-            _flush ??= this.RegisterGrainTimer(static (site, _) => site.FlushAsync(), this, new GrainTimerCreationOptions(BundleFor, Timeout.InfiniteTimeSpan) { KeepAlive = true });
+        if (_bundle.Count == 0) return;
+        if (_silent <= 0 && _failures == 0) _ = FlushAsync();
+        else FlushAfter(_failures == 0 ? BundleFor : TimeSpan.FromSeconds(Math.Min(5, 0.25 * (1 << Math.Min(_failures, 5)))));
     }
+
+    private void FlushAfter(TimeSpan delay) =>
+        _flush ??= this.RegisterGrainTimer(static (site, _) => site.FlushAsync(), this, new GrainTimerCreationOptions(delay, Timeout.InfiniteTimeSpan) { KeepAlive = true });
 }
