@@ -217,6 +217,7 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
     {
         var site = Keys.SiteOf(this.GetPrimaryKeyString());
         var checkpoints = (await cache.PlanAsync(assignment.Plan, stopped)).Plan.Checkpoints;
+        if (assignment.Concurrent && checkpoints.KeepEvery is not null) return; // a head is named by rounds after the one it began in: gc knows by which
         foreach (var member in assignment.Members)
         {
             if (member.HeadBefore is not (> 0 and var needed)) continue;

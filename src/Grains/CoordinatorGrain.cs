@@ -33,7 +33,8 @@ internal sealed partial class CoordinatorGrain(
     ITrainer trainer, IBlobStores stores, SiloCache cache, GrainSettings settings, TimeProvider time, ILogger<CoordinatorGrain> logger) : Grain, ICoordinatorGrain, IDisposable
 {
     private const int ClientsInAnAnswer = 50_000; // some 20 MB, a fifth of what a message may hold
-    private readonly Channel<RoundEvent> _events = Channel.CreateUnbounded<RoundEvent>();
+    private readonly Channel<RoundEvent?> _events = Channel.CreateUnbounded<RoundEvent?>(); // null: somebody wants the job to be resumed
+    private readonly List<IGrainTimer> _armed = []; // of the attempt that is open
     private readonly CancellationTokenSource _stopping = new();
     private OpenJob? _job;
     private RoundState _state = RoundState.Initial;
@@ -69,7 +70,9 @@ internal sealed partial class CoordinatorGrain(
     {
         Identifiers.Check("run", Job);
         if (await IsThereAsync(planYaml, cancellationToken)) return;
-        await BeginAsync(planYaml, PlanReader.Require(planYaml, "plan.yaml"), cancellationToken);
+        var plan = PlanReader.Require(planYaml, "plan.yaml");
+        await stores.Job.DeleteAsync(Keys.Origin(Job, Keys.ManifestName), cancellationToken); // a fork of this name may have failed half way
+        await BeginAsync(planYaml, plan, cancellationToken);
     }
 
     public async Task ForkAsync(string source, int round, string planYaml, CancellationToken cancellationToken = default)
@@ -79,6 +82,7 @@ internal sealed partial class CoordinatorGrain(
         if (await IsThereAsync(planYaml, cancellationToken)) return;
         var plan = PlanReader.Require(planYaml, "plan.yaml");
         var manifest = await Fork.CheckAsync(stores.Job, source, round, plan, cancellationToken);
+        await trainer.InitialSharedAsync(plan, cancellationToken); // before anything is copied
         var owners = manifest.Clients.Where(static client => client.Head is not null).ToDictionary(static client => client.Id, StringComparer.Ordinal);
         foreach (var site in plan.Clients.Where(client => owners.ContainsKey(client.Id)).GroupBy(static client => client.Site).OrderBy(static site => site.Key, StringComparer.Ordinal))
             await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(Job, site.Key)).AdoptAsync(source, site.Select(client => owners[client.Id]).ToArray(), cancellationToken);
@@ -96,11 +100,11 @@ internal sealed partial class CoordinatorGrain(
             throw new BadInputException($"An extension changes strategy.rounds alone; fork run {Job} to change more.");
         var newest = await StoredPlans.NewestAsync(stores.Job, Job, cancellationToken) ?? throw new CorruptBlobException($"{Keys.Plan(Job)} is missing.");
         await stores.Job.WriteBytesAsync(Keys.Extension(Job, newest.Extensions + 1), Encoding.UTF8.GetBytes(planYaml), WriteCondition.Absent, cancellationToken);
+        DeactivateOnIdle(); // the next activation opens the round again under the new plan, whatever becomes of the rest of this call
+        await _stopping.CancelAsync();
         LogExtended(Job, job.Plan.Strategy.Rounds, plan.Strategy.Rounds);
-        if (_state.Phase == Phase.Finished || !IsStopped) await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
-        await _stopping.CancelAsync(); // the next activation opens the round again under the new plan
-        foreach (var site in job.Sites) await TryAsync(site, grain => grain.CancelAsync(cancellationToken));
-        DeactivateOnIdle();
+        if (_state.Phase == Phase.Finished || !IsStopped) await MarkAsync(JobsGrain.Running.ToArray(), CancellationToken.None);
+        foreach (var site in job.Sites) await TryAsync(site, static grain => grain.CancelAsync());
     }
 
     public async Task<string?> GetPlanAsync(CancellationToken cancellationToken = default) =>
@@ -110,6 +114,7 @@ internal sealed partial class CoordinatorGrain(
     {
         if (_job is null) throw new BadInputException($"There is no run {Job} in this store.");
         if (_state.Phase is Phase.Finished or Phase.Failed or Phase.Cancelled) throw new BadInputException($"Run {Job} is over ({NameOf(_state)}); there is nothing to pause.");
+        if (_storeTrouble is { } trouble) throw new StoreUnavailableException(trouble);
         Post(new RoundEvent.Paused());
         return Task.CompletedTask;
     }
@@ -124,22 +129,24 @@ internal sealed partial class CoordinatorGrain(
             await stores.Job.WriteBytesAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(job.Engine), WriteCondition.Any, cancellationToken);
         }
 
-        if (_held is null && _storeTrouble is null && _state.Phase is not (Phase.Failed or Phase.Cancelled or Phase.Paused)) return;
-        if (_storeTrouble is not null)
+        await stores.Job.ReadBytesAsync(Keys.Current(Job), cancellationToken); // a store that is still away is the caller's to hear
+        if (_storeTrouble is not null || StatusOf(_state.Phase) is not (JobStatus.Running or JobStatus.Finished)) await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
+        if (IsStopped && _state.Phase != Phase.Finished) _shown = _shown with { Phase = Phase.Idle, Reason = null }; // it runs again for whoever asks next
+        if (_held is not null)
         {
-            await notes.ReadStateAsync(cancellationToken); // what the store holds counts, not what it was last asked to write
-            _state = notes.State.State;
+            Post(await StartedAsync(job, resume: true, cancellationToken));
+            _held = null;
         }
-
-        var started = await StartedAsync(job, resume: true, cancellationToken);
-        (_held, _storeTrouble) = (null, null);
-        _shown = _shown with { Phase = Phase.Idle, Reason = null }; // it runs again for whoever asks next
-        Post(started);
+        else
+        {
+            _events.Writer.TryWrite(null); // decided in its turn: a pause may be on its way
+        }
     }
 
     public Task CancelAsync(CancellationToken cancellationToken = default)
     {
         if (_job is null) throw new BadInputException($"There is no run {Job} in this store.");
+        if (_storeTrouble is { } trouble) throw new StoreUnavailableException(trouble);
         Post(new RoundEvent.Cancelled());
         return Task.CompletedTask;
     }
@@ -172,7 +179,7 @@ internal sealed partial class CoordinatorGrain(
 
     public Task AskAgainAsync(CancellationToken cancellationToken = default)
     {
-        if (_job is not null) Post(new RoundEvent.ResendDue());
+        if (_job is not null && _held is null) Post(new RoundEvent.ResendDue());
         return Task.CompletedTask;
     }
 
@@ -244,8 +251,11 @@ internal sealed partial class CoordinatorGrain(
         var finished = started.LastRound >= plan.Plan.Strategy.Rounds && _state.Phase == Phase.Finished;
         if (!finished && before != engine)
             _held = $"Run {Job} was made with {before.Text}; this engine is {engine.Text}: the same bits cannot be promised. Resume with --allow-engine-change to go on.";
-        else if (!finished) Post(started);
+        else if (!finished || !await IsMarkedOverAsync(cancellationToken)) Post(started); // what a finished job still has to do is done again
     }
+
+    private async Task<bool> IsMarkedOverAsync(CancellationToken cancellationToken) =>
+        await stores.Job.ReadBytesAsync(Keys.IndexOf(Job), cancellationToken) is not { } mark || mark.AsSpan().SequenceEqual(JobsGrain.Over);
 
     private Task<WrittenBlob> MarkAsync(byte[] mark, CancellationToken cancellationToken) => stores.Job.WriteBytesAsync(Keys.IndexOf(Job), mark, WriteCondition.Any, cancellationToken);
 
@@ -274,9 +284,25 @@ internal sealed partial class CoordinatorGrain(
 
     private Task TickAsync()
     {
-        if (_heard == _heardAtLastTick && _job is { } job && job.Machine.Waiting(_state).Count > 0) Post(new RoundEvent.ResendDue());
+        if (_job is not { } job || _held is not null) return Task.CompletedTask;
+        if (_heard == _heardAtLastTick && job.Machine.Waiting(_state).Count > 0) Post(new RoundEvent.ResendDue());
         _heardAtLastTick = _heard;
+        foreach (var site in _state.LostSites) _ = AskLostAsync(site);
         return Task.CompletedTask;
+    }
+
+    // A site that a round went on without is in the next one if it has a silo again.
+    private async Task AskLostAsync(string site)
+    {
+        try
+        {
+            await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(Job, site)).PingAsync();
+            Post(new RoundEvent.SiteReturned(site));
+        }
+        catch (Exception e) when (e is OrleansException or TimeoutException)
+        {
+            // still lost; the next tick asks again
+        }
     }
 
     private async Task DriveAsync(OpenJob job, CancellationToken stopping)
@@ -287,11 +313,18 @@ internal sealed partial class CoordinatorGrain(
             while (await _events.Reader.WaitToReadAsync(stopping))
             {
                 batch.Clear();
-                while (_events.Reader.TryRead(out var happened)) batch.Add(happened);
-                if (_storeTrouble is not null) continue; // until somebody resumes the job
+                var resumed = false;
+                while (!resumed && _events.Reader.TryRead(out var happened))
+                {
+                    if (happened is null) resumed = true;
+                    else batch.Add(happened);
+                }
+
+                if (_held is not null) batch.RemoveAll(static happened => happened is not RoundEvent.Cancelled); // nothing is done on another engine
                 try
                 {
-                    await TakeAsync(job, batch, stopping);
+                    if (_storeTrouble is null && batch.Count > 0) await TakeAsync(job, batch, stopping);
+                    if (resumed) await TakeUpAsync(job, stopping);
                 }
                 catch (Exception e) when (StoreUnavailableException.In(e) is { } trouble)
                 {
@@ -327,11 +360,30 @@ internal sealed partial class CoordinatorGrain(
         }
     }
 
+    private async Task TakeUpAsync(OpenJob job, CancellationToken stopping)
+    {
+        if (_storeTrouble is not null)
+        {
+            await notes.ReadStateAsync(stopping); // what the store holds counts, not what it was last asked to write
+            _state = notes.State.State;
+            _storeTrouble = null;
+        }
+        else if (StatusOf(_state.Phase) is JobStatus.Running or JobStatus.Finished)
+        {
+            return;
+        }
+
+        if (_markedOver) await MarkAsync(JobsGrain.Running.ToArray(), stopping);
+        _markedOver = false;
+        await TakeAsync(job, [await StartedAsync(job, resume: true, stopping)], stopping);
+    }
+
     // Nothing can be written down, so nothing is: the notes in the store say where the job goes on.
     private async Task HoldAsync(OpenJob job, string trouble, CancellationToken stopping)
     {
         LogHeld(Job, trouble);
         _storeTrouble = trouble;
+        StopClocks();
         foreach (var site in job.Sites) await TryAsync(site, grain => grain.CancelAsync(stopping));
     }
 
@@ -355,32 +407,35 @@ internal sealed partial class CoordinatorGrain(
                 await SendAsync(job, send, stopping);
                 break;
             case RoundEffect.ArmDeadline deadline:
-                this.RegisterGrainTimer(
+                Disarm();
+                Arm(
                     static (armed, _) => { armed.Grain.Post(new RoundEvent.DeadlinePassed(armed.Deadline.Round, armed.Deadline.Attempt, armed.Deadline.Phase)); return Task.CompletedTask; },
-                    (Grain: this, Deadline: deadline), new GrainTimerCreationOptions(deadline.After, Timeout.InfiniteTimeSpan) { KeepAlive = true, Interleave = true });
+                    (Grain: this, Deadline: deadline), deadline.After);
                 break;
             case RoundEffect.ArmBudget budget:
-                this.RegisterGrainTimer(
+                Arm(
                     static (armed, _) => { armed.Grain.Post(new RoundEvent.BudgetPassed(armed.Budget.Round, armed.Budget.Attempt, armed.Budget.Seconds)); return Task.CompletedTask; },
-                    (Grain: this, Budget: budget), new GrainTimerCreationOptions(budget.After, Timeout.InfiniteTimeSpan) { KeepAlive = true, Interleave = true });
+                    (Grain: this, Budget: budget), budget.After);
                 break;
             case RoundEffect.CloseAndAggregate close:
                 await AggregateAsync(job, close.Closed, stopping);
                 break;
             case RoundEffect.CommitRound:
+                Disarm();
                 await CommitAsync(job, stopping);
                 break;
             case RoundEffect.FinishJob:
                 await _forgetting;
                 await EndBufferedWorkAsync(job, stopping);
                 LogFinished(Job, job.CommittedSha256 ?? "");
-                await MarkAsync(JobsGrain.Over.ToArray(), stopping);
                 if (job.Plan.Checkpoints.Export) await TryExportAsync(stopping);
+                await MarkAsync(JobsGrain.Over.ToArray(), stopping); // last: until then, a silo that dies has this done again
                 break;
             case RoundEffect.FailJob failed:
                 LogStopped(Job, failed.Reason);
                 break;
             case RoundEffect.StopWork:
+                StopClocks();
                 await MarkAsync(JobsGrain.Over.ToArray(), stopping);
                 _markedOver = true;
                 foreach (var site in job.Sites) await TryAsync(site, grain => grain.CancelAsync(stopping));
@@ -422,6 +477,22 @@ internal sealed partial class CoordinatorGrain(
         }
     }
 
+    private void Arm<T>(Func<T, CancellationToken, Task> happens, T state, TimeSpan after) =>
+        _armed.Add(this.RegisterGrainTimer(happens, state, new GrainTimerCreationOptions(after, Timeout.InfiniteTimeSpan) { KeepAlive = true, Interleave = true }));
+
+    private void Disarm()
+    {
+        foreach (var timer in _armed) timer.Dispose();
+        _armed.Clear();
+    }
+
+    // What was armed counts from when work was sent, and so does the time that clients take: not over a pause.
+    private void StopClocks()
+    {
+        Disarm();
+        (_sent, _inherited) = ((-1, -1), (_state.Round, _state.Attempt));
+    }
+
     private async Task<bool> TryAsync(string site, Func<ISiteGrain, Task> call)
     {
         try
@@ -429,7 +500,7 @@ internal sealed partial class CoordinatorGrain(
             await call(GrainFactory.GetGrain<ISiteGrain>(Keys.Site(Job, site)));
             return true;
         }
-        catch (Exception e) when (e is OrleansException or TimeoutException)
+        catch (Exception e) when (e is OrleansException or TimeoutException || StoreUnavailableException.In(e) is not null)
         {
             LogSiteUnreachable(Job, site, e.GetType().Name); // its message holds the stack traces of others
             return false;

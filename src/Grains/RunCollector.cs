@@ -27,10 +27,12 @@ public sealed class RunCollector(IBlobStore jobStore, IBlobStore siteStore, stri
         var log = new CommitLog(jobStore, job);
         if (await log.ReadAsync(cancellationToken) is not { } current) return [];
         var manifests = (await log.ManifestsAsync(0, current.Round, current, cancellationToken)).Select(static link => link.Manifest).ToArray();
-        var yaml = await StoredPlans.FindAsync(jobStore, job, manifests[^1].PlanSha256, cancellationToken);
-        var plan = PlanReader.Require(Encoding.UTF8.GetString(yaml), Keys.Plan(job));
+        await StoredPlans.FindAsync(jobStore, job, manifests[^1].PlanSha256, cancellationToken);
+        var newest = await StoredPlans.NewestAsync(jobStore, job, cancellationToken) ?? throw new CorruptBlobException($"{Keys.Plan(job)} is missing.");
+        var plan = PlanReader.Require(Encoding.UTF8.GetString(newest.Yaml), newest.Blob.Key);
         var run = new CommittedRounds(job, plan.Checkpoints, manifests, plan.Clients.ToDictionary(static client => client.Id, static client => client.Site, StringComparer.Ordinal),
             Finished: current.Round >= plan.Strategy.Rounds);
+        if (plan.Strategy.Trigger.Rule == TriggerRule.Buffered && !run.Finished) return []; // work from any round before may go on when the run is resumed
         return [.. await UnneededAsync(jobStore, Keys.Rounds(job), run, cancellationToken), .. await UnneededAsync(siteStore, Keys.Sites, run, cancellationToken)];
     }
 

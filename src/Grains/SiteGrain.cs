@@ -17,11 +17,14 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
     private const int FanOut = 128;
     private static readonly TimeSpan BundleFor = TimeSpan.FromMilliseconds(50);
     private readonly List<ClientReport> _bundle = [];
+    private readonly HashSet<string> _leaders = new(StringComparer.Ordinal); // who was sent work since the last cancellation
     private SiteAssignment? _current;
     private IGrainTimer? _flush;
     private int _silent;
     private bool _sending;
     private int _failures; // to send, in a row
+
+    public Task PingAsync(CancellationToken cancellationToken = default) => Task.CompletedTask;
 
     public Task AcceptAsync(SiteAssignment assignment, CancellationToken cancellationToken = default)
     {
@@ -54,11 +57,11 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
 
     public async Task CancelAsync(CancellationToken cancellationToken = default)
     {
-        if (_current is not { } assignment) return;
         _current = null; // the same work may be asked for again, and what still comes is of nobody's interest
         _bundle.Clear();
-        foreach (var group in await GroupsAsync(assignment))
-            await ClientOf(assignment, group).CancelAsync(cancellationToken);
+        var leaders = _leaders.ToArray();
+        _leaders.Clear();
+        foreach (var some in leaders.Chunk(FanOut)) await Task.WhenAll(some.Select(leader => ClientOf(leader).CancelAsync(cancellationToken)));
     }
 
     public Task AdoptAsync(string source, IReadOnlyList<ManifestClient> owners, CancellationToken cancellationToken = default)
@@ -94,7 +97,8 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
             foreach (var some in groups.Chunk(FanOut))
             {
                 if (!assignment.Concurrent && !ReferenceEquals(_current, assignment)) return; // replaced meanwhile
-                await Task.WhenAll(some.Select(group => ClientOf(assignment, group).AcceptAsync(assignment with { Members = group, Pending = null })));
+                _leaders.UnionWith(some.Select(static group => group[0].ClientId));
+                await Task.WhenAll(some.Select(group => ClientOf(group[0].ClientId).AcceptAsync(assignment with { Members = group, Pending = null })));
             }
         }
         catch (Exception e)
@@ -103,8 +107,8 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
         }
     }
 
-    private IClientGrain ClientOf(SiteAssignment assignment, MemberWork[] group) =>
-        GrainFactory.GetGrain<IClientGrain>(Keys.Client(assignment.JobId, Keys.SiteOf(this.GetPrimaryKeyString()), group[0].ClientId));
+    private IClientGrain ClientOf(string leader) =>
+        GrainFactory.GetGrain<IClientGrain>(Keys.Client(Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString()), leader));
 
     // Cut from the whole sorted cohort by a plan value, so that a group sent again is the same group.
     private async Task<IEnumerable<MemberWork[]>> GroupsAsync(SiteAssignment assignment)

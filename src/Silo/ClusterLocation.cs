@@ -41,7 +41,7 @@ public abstract record ClusterLocation
         if (text.Contains('@', StringComparison.Ordinal))
             throw new BadInputException($"--cluster takes no user and no password, which others on this machine could read: put the password in {RedisMembership.PasswordVariable}");
         if (!Uri.TryCreate(text, UriKind.Absolute, out var uri) || uri.Scheme != "redis" || uri.Host.Length == 0 || uri.Query.Length > 0 || uri.Fragment.Length > 0)
-            throw new BadInputException($"--cluster: '{text}' is not {Forms}");
+            throw new BadInputException($"--cluster: '{Shown(text)}' is not {Forms}");
         var path = uri.AbsolutePath.Trim('/');
         var database = 0;
         if (path.Length > 0 && (!int.TryParse(path, NumberStyles.None, CultureInfo.InvariantCulture, out database) || database > LastDatabase))
@@ -49,4 +49,7 @@ public abstract record ClusterLocation
         var port = uri.Port < 0 ? RedisPort : uri.Port;
         return port > 0 ? new Redis(uri.Host, port, database) : throw new BadInputException($"--cluster: the port of '{text}' is not from 1 to {ushort.MaxValue}");
     }
+
+    // A connection string's password would stand behind one of these.
+    private static string Shown(string text) => text.IndexOfAny(['?', ',', ';', '=']) is var end and >= 0 ? text[..end] + "..." : text;
 }

@@ -35,7 +35,7 @@ public class RoundMachinePropertyTests
             Strategy = new StrategySpec
             {
                 Rounds = rounds,
-                Quorum = quorum,
+                Quorum = buffered && deadline is not null ? Math.Min(quorum, 0.75) : quorum,
                 Selection = buffered ? new() : new SelectionSpec { Rule = SelectionRule.Uniform, Fraction = fraction, Overselect = overselect },
                 Trigger = buffered ? new() { Rule = TriggerRule.Buffered, BufferSize = buffer, Concurrency = concurrency, MaxStaleness = stale } : new(),
                 TimeBudget = buffered ? null : budget,

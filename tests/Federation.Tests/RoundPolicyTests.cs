@@ -102,6 +102,17 @@ public class RoundPolicyTests
     }
 
     [Fact]
+    public void A_buffered_round_that_is_tried_again_keeps_what_has_come_and_who_is_at_work()
+    {
+        var run = InRound1(Buffered(3)).Train(1, "a").Fail(1, "b", "because").Fail(1, "c", "because");   // 2 of 3 can still come
+
+        Assert.Equal(2, run.State.Attempt);
+        Assert.Equal(["persist", "send Train b c d"], run.Effects);
+        Assert.Equal(["a"], run.State.Reports.Keys);
+        Assert.Equal([new(1, 1), new(1, 2), new(1, 2), new CarriedWork(1, 1)], run.State.Cohort.Select(run.State.WorkOf));
+    }
+
+    [Fact]
     public void A_crash_after_the_commit_keeps_the_work_that_goes_on()
     {
         var run = InRound1(Buffered(2)).Train(1, "d", "b").On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Started(1, "one", []));
@@ -132,13 +143,31 @@ public class RoundPolicyTests
     }
 
     [Fact]
-    public void A_budget_waits_where_the_quorum_would_be_missed()
+    public void Who_had_to_be_waited_for_leaves_when_another_report_makes_the_quorum()
     {
-        var run = InRound1(Budgeted).Took(1, "a").Took(1, "b").Took(1, "c").Took(1, "d").On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
+        var run = InRound1(Budgeted.With(strategy => strategy with { Quorum = 0.75 })).Took(1, "a").Took(1, "b").Took(1, "c").Took(1, "d")
+            .On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"))
+            .Took(1, "c").Took(1, "d").On(new RoundEvent.BudgetPassed(2, 1, 4));
+        Assert.Equal(["a"], run.State.Dropped);   // one can be done without, the other is needed
 
-        run.On(new RoundEvent.BudgetPassed(2, 1, 4));
+        run.Took(5, "b");
 
-        Assert.Empty(run.State.Dropped);
+        Assert.Equal(["persist", "aggregate b c d"], run.Effects);
+    }
+
+    [Fact]
+    public void Where_nobody_can_be_done_without_yet_the_next_report_lets_the_slow_go()
+    {
+        var run = InRound1(Budgeted).Took(1, "a").Took(1, "b").Took(1, "c").Took(1, "d")
+            .On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"))
+            .On(new RoundEvent.BudgetPassed(2, 1, 4));
+        Assert.Equal(["a", "b"], run.State.Dropped);
+
+        run.Took(5, "c");
+        Assert.Equal(Phase.Training, run.State.Phase);
+        run.Took(6, "d");
+
+        Assert.Equal(["persist", "aggregate c d"], run.Effects);
     }
 
     [Fact]

@@ -128,6 +128,7 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
                 _persisted = State;
                 break;
             case RoundEffect.SendAssignments send:
+                _inside.AddRange(send.Clients.Select(Site).Distinct().Where(site => _lost.Contains(site) && !State.LostSites.Contains(site)).Select(static site => new RoundEvent.SiteLost(site)));
                 foreach (var client in send.Clients.Where(client => !_lost.Contains(Site(client)) && !Chance(Faults.Drop)))
                     _network.Add(new RoundEvent.ClientReported(Answer(send.Phase, client), 1 + _random.Next(100)));
                 break;

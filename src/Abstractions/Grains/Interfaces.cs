@@ -68,6 +68,10 @@ public interface ICoordinatorGrain : IGrainWithStringKey
 [Alias("fedrlora.site")]
 public interface ISiteGrain : IGrainWithStringKey
 {
+    /// <summary>Answers if the site has a live silo.</summary>
+    [Alias("ping")]
+    Task PingAsync(CancellationToken cancellationToken = default);
+
     /// <summary>Begins a phase at this site, or sends it again to those that are silent.</summary>
     [Alias("accept")]
     Task AcceptAsync(SiteAssignment assignment, CancellationToken cancellationToken = default);

@@ -123,6 +123,8 @@ public static class PlanValidator
             yield return new($"a buffer of {trigger.BufferSize} is never full while {concurrency} clients are at work; give bufferSize: {concurrency} or less.", "strategy.trigger.bufferSize", "strategy.trigger.concurrency", "clients");
         if (strategy.Selection is not { Rule: SelectionRule.All, Fraction: 1.0, Overselect: 1.0 })
             yield return new("buffered rounds draw from the idle clients up to trigger.concurrency; leave selection out.", "strategy.selection", "strategy.trigger.rule");
+        if (strategy is { Deadline: not null, Quorum: >= 1 })
+            yield return new("a deadline closes a buffered round with what has come, which quorum: 1 forbids; give a quorum below 1, or no deadline.", "strategy.deadline", "strategy.quorum", "strategy.trigger.rule");
         if (strategy.TimeBudget is not null)
             yield return new("buffered rounds wait for nobody; leave timeBudget out, or give trigger.maxStaleness.", "strategy.timeBudget", "strategy.trigger.rule");
         if (plan.Checkpoints.KeepLast is { } kept && (trigger.MaxStaleness is not { } oldest || oldest >= kept))

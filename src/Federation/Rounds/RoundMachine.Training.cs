@@ -15,8 +15,7 @@ public sealed partial class RoundMachine
     /// <summary>Opens the next try; round 0 has nothing to train.</summary>
     private Step OpenAttempt(RoundState state)
     {
-        var carried = state.Attempt == 0 ? state.Carried : NothingCarried;   // a round that is tried again begins afresh
-        var open = WithoutNotes(state) with { Attempt = state.Attempt + 1, Tries = state.Tries + 1, Phase = Phase.Training, Reason = null, Carried = carried };
+        var open = Kept(state) with { Attempt = state.Attempt + 1, Tries = state.Tries + 1, Phase = Phase.Training, Reason = null };
         if (open.Round == 0)
             return Close(open, Array.Empty<string>());
 
@@ -24,8 +23,17 @@ public sealed partial class RoundMachine
         if (available.Length == 0)
             return Fail(open, $"Round {open.Round} has nobody to select: every client is absent or in quarantine.");
         var random = new SplitMix64(Seed.For(_plan.Seed, open.Round, "", string.Create(CultureInfo.InvariantCulture, $"selection/{open.Attempt}")));
-        open = IsBuffered ? WithCarried(open, available, random) : Selected(open, available, random);
-        return Then(open, Work(open, open.Cohort));
+        return Settle(IsBuffered ? WithCarried(open, available, random) : Selected(open, available, random), resend: true);
+    }
+
+    /// <summary>A synchronous round that is tried again begins afresh; a buffered one keeps what has come and who is at work.</summary>
+    private RoundState Kept(RoundState state)
+    {
+        if (!IsBuffered || state.Attempt == 0)
+            return WithoutNotes(state) with { Carried = state.Attempt == 0 ? state.Carried : NothingCarried };
+        var usable = state.Reports.Where(static report => report.Value.Failure is null).ToImmutableDictionary(StringComparer.Ordinal);
+        var atWork = state.Cohort.Where(client => usable.ContainsKey(client) || (!state.Reports.ContainsKey(client) && !Contains(state.Dropped, client)));
+        return WithoutNotes(state) with { Carried = atWork.ToImmutableDictionary(static client => client, state.WorkOf, StringComparer.Ordinal), Reports = usable };
     }
 
     private RoundState Selected(RoundState state, ClientInfo[] available, SplitMix64 random)
@@ -75,7 +83,7 @@ public sealed partial class RoundMachine
         switch (report.Phase, state.Phase)
         {
             case (RoundPhase.Train, Phase.Training) when Contains(state.Cohort, client.Id) && !state.Reports.ContainsKey(client.Id):
-                return report.StoreTrouble is { } trouble ? Pause(state, $"{client.Id}: {trouble}") : Settle(WithReport(Learned(state, client.Id, seconds), client.Id, ReportNotes.Trained(report)), resend: false);
+                return report.StoreTrouble is { } trouble ? Pause(state, $"{client.Id}: {trouble}") : Settle(WithoutSlow(WithReport(Learned(state, client.Id, seconds), client.Id, ReportNotes.Trained(report))), resend: false);
             case (RoundPhase.Evaluate, Phase.Evaluating) when client.HasTestRows && !state.Scores.ContainsKey(client.Id):
                 return report.StoreTrouble is { } away ? Pause(state, $"{client.Id}: {away}") : Settle(state with { Scores = state.Scores.Add(client.Id, ReportNotes.Scored(report)) }, resend: false);
             default:
@@ -134,23 +142,31 @@ public sealed partial class RoundMachine
         ? Math.Max(budget.AtLeast.TotalSeconds, budget.Factor * usual)
         : null;
 
-    /// <summary>The silent whose time is up leave the round if the quorum holds without them; what they needed at least is learned.</summary>
     private Step Budget(RoundState state, RoundEvent.BudgetPassed passed)
     {
-        if (state.Phase != Phase.Training || (passed.Round, passed.Attempt) != (state.Round, state.Attempt))
+        if (state.Phase != Phase.Training || (passed.Round, passed.Attempt) != (state.Round, state.Attempt) || passed.Seconds <= state.PassedSeconds)
             return Nothing(state);
-        var waiting = Waiting(state);
-        var slow = waiting.Where(client => BudgetOf(state, client) <= passed.Seconds).ToArray();
-        if (slow.Length == 0 || UsableCount(state) + waiting.Count - slow.Length < Needed(state))
-            return (state, NextBudget(state, passed.Seconds));
-
-        var left = state with
-        {
-            Dropped = Sorted(state.Dropped.Concat(slow)),
-            UsualSeconds = state.UsualSeconds.SetItems(slow.Select(client => KeyValuePair.Create(client, BudgetOf(state, client)!.Value))),
-        };
-        var (settled, effects) = Settle(left, resend: false);
+        var (settled, effects) = Settle(WithoutSlow(state with { PassedSeconds = passed.Seconds }), resend: false);
         return settled.Phase == Phase.Training && settled.Attempt == state.Attempt ? (settled, [.. effects, .. NextBudget(settled, passed.Seconds)]) : (settled, effects);
+    }
+
+    /// <summary>
+    /// The silent whose time is up leave the round, as many as the quorum can do without and the most overdue first; what they
+    /// needed at least is learned. Others may go when more reports have come.
+    /// </summary>
+    private RoundState WithoutSlow(RoundState state)
+    {
+        if (state.PassedSeconds <= 0)
+            return state;
+        var waiting = Waiting(state);
+        var spare = UsableCount(state) + waiting.Count - Needed(state);
+        var slow = waiting.Select(client => (Client: client, Budget: BudgetOf(state, client))).Where(one => one.Budget <= state.PassedSeconds)
+            .OrderBy(static one => one.Budget).ThenBy(static one => one.Client, StringComparer.Ordinal).Take(Math.Max(0, spare)).ToArray();
+        return slow.Length == 0 ? state : state with
+        {
+            Dropped = Sorted(state.Dropped.Concat(slow.Select(static one => one.Client))),
+            UsualSeconds = state.UsualSeconds.SetItems(slow.Select(static one => KeyValuePair.Create(one.Client, one.Budget!.Value))),
+        };
     }
 
     private RoundEffect[] NextBudget(RoundState state, double passed)

@@ -111,7 +111,7 @@ public sealed partial class RoundMachine
         if (known.Committed >= _plan.Strategy.Rounds)
             return Finish(known);
         if (started.Resume && known.Phase == Phase.Failed)
-            known = known with { Standings = NoStandings };   // whoever resumes a failed job gives everyone another chance
+            known = known with { Standings = NoStandings, Scores = ImmutableDictionary<string, ScoreNote>.Empty };   // whoever resumes a failed job gives everyone another chance
         if (!started.Resume && known.Phase == Phase.Failed)
             return Then(known, new RoundEffect.StopWork(), new RoundEffect.FailJob(known.Reason ?? ""));
         if (!started.Resume && known.Phase is Phase.Cancelled or Phase.Paused)
@@ -146,6 +146,7 @@ public sealed partial class RoundMachine
     {
         Cohort = Array.Empty<string>(),
         Wanted = 0,
+        PassedSeconds = 0,
         Reports = ImmutableDictionary<string, ClientNote>.Empty,
         Failures = 0,
         Closed = null,

@@ -102,6 +102,9 @@ public sealed record RoundState
     /// <summary>Seconds that a client usually takes, learned where the plan sets time budgets.</summary>
     [Id(18)] public ImmutableDictionary<string, double> UsualSeconds { get; init; } = ImmutableDictionary<string, double>.Empty;
 
+    /// <summary>The longest time budget that has passed in this attempt, in seconds.</summary>
+    [Id(19)] public double PassedSeconds { get; init; }
+
     /// <summary>The round and the attempt of the work that a client of the cohort does, which name its blobs.</summary>
     public CarriedWork WorkOf(string client) => Carried.TryGetValue(client, out var carried) ? carried : new CarriedWork(Round, Attempt);
 }
