@@ -46,6 +46,7 @@ internal sealed partial class CoordinatorGrain(
     private Task _forgetting = Task.CompletedTask; // goes on beside the next round
     private int _heard;
     private int _heardAtLastTick;
+    private bool _resumed;
     private string? _storeTrouble; // why nothing goes on until somebody resumes; not persisted, since there is nowhere to
     private (int Round, int Attempt) _sent = (-1, -1); // whose training was first sent by this activation, and when
     private (int Round, int Attempt) _inherited = (-1, -1); // opened by an earlier activation: nobody knows when
@@ -131,7 +132,6 @@ internal sealed partial class CoordinatorGrain(
 
         await stores.Job.ReadBytesAsync(Keys.Current(Job), cancellationToken); // a store that is still away is the caller's to hear
         if (_storeTrouble is not null || StatusOf(_state.Phase) is not (JobStatus.Running or JobStatus.Finished)) await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
-        if (IsStopped && _state.Phase != Phase.Finished) _shown = _shown with { Phase = Phase.Idle, Reason = null }; // it runs again for whoever asks next
         if (_held is not null)
         {
             Post(await StartedAsync(job, resume: true, cancellationToken));
@@ -139,6 +139,7 @@ internal sealed partial class CoordinatorGrain(
         }
         else
         {
+            _resumed = true; // for whoever asks next it runs again
             _events.Writer.TryWrite(null); // decided in its turn: a pause may be on its way
         }
     }
@@ -186,7 +187,9 @@ internal sealed partial class CoordinatorGrain(
     public async Task<JobProgress?> GetProgressAsync(int afterRound, CancellationToken cancellationToken = default)
     {
         if (_job is not { } job) return null;
-        var state = _shown;
+        var state = _shown; // all of it before the first await: others take their turns meanwhile
+        var reason = _held ?? (_resumed ? null : _storeTrouble ?? state.Reason);
+        var status = _held is not null ? JobStatus.Failed : _resumed && state.Phase != Phase.Finished ? JobStatus.Running : _storeTrouble is not null ? JobStatus.Paused : StatusOf(state.Phase);
         var rounds = new List<RoundSummary>();
         var most = Math.Max(1, ClientsInAnAnswer / job.Plan.Clients.Count);
         var last = (int)Math.Min((long)afterRound + most, state.Committed);
@@ -206,8 +209,7 @@ internal sealed partial class CoordinatorGrain(
         var (reported, of) = job.Machine.Progress(state);
         return new JobProgress
         {
-            JobId = Job, Name = job.Plan.Name, Rounds = job.Plan.Strategy.Rounds, Round = state.Round, Attempt = state.Attempt, Reason = _held ?? _storeTrouble ?? state.Reason,
-            Status = _held is not null ? JobStatus.Failed : _storeTrouble is not null ? JobStatus.Paused : StatusOf(state.Phase),
+            JobId = Job, Name = job.Plan.Name, Rounds = job.Plan.Strategy.Rounds, Round = state.Round, Attempt = state.Attempt, Reason = reason, Status = status,
             Phase = NameOf(state.Phase), Reported = reported, Cohort = of, NewRounds = rounds,
         };
     }
@@ -330,6 +332,8 @@ internal sealed partial class CoordinatorGrain(
                 {
                     await HoldAsync(job, trouble.Message, stopping);
                 }
+
+                if (resumed) _resumed = false;
             }
         }
         catch (OperationCanceledException) when (stopping.IsCancellationRequested)

@@ -151,6 +151,70 @@ public sealed class LifecycleTests
     }
 
     [Fact]
+    public async Task What_a_fork_that_failed_half_way_left_is_no_start_for_another_run_of_its_name()
+    {
+        var plan = TestFederation.Plan(clients: 2, rounds: 1);
+        await using var federation = await TestFederation.StartAsync();
+        var expected = await federation.RunAsync("source", plan, InTime);
+        var manifest = (await federation.FinishAsync("source", InTime)).NewRounds[^1].Manifest;
+        await Fork.CopySharedAsync(federation.Store, "source", manifest, federation.Store, "job", InTime);
+
+        Assert.Equal(expected, await federation.RunAsync("job", plan, InTime));
+    }
+
+    [Fact]
+    public async Task A_resume_that_follows_a_pause_counts_even_while_the_pause_is_on_its_way()
+    {
+        await using var federation = await TestFederation.StartAsync();
+        var reached = new TaskCompletionSource();
+        federation.Trainer.BeforeTraining = (group, _) =>
+        {
+            if (group.Round == 2) reached.TrySetResult();
+            return Task.Delay(50, CancellationToken.None);
+        };
+        await federation.Coordinator("job").SubmitAsync(TestFederation.Plan(clients: 4, rounds: 5), InTime);
+        await reached.Task.WaitAsync(InTime);
+
+        await federation.Coordinator("job").PauseAsync(InTime);
+        await federation.Coordinator("job").ResumeAsync(allowEngineChange: false, InTime);
+
+        var over = await federation.FinishAsync("job", InTime);
+        Assert.True(over.Status == JobStatus.Finished, $"{over.Status} in round {over.Round}: {over.Reason}");
+    }
+
+    [Fact]
+    public async Task A_site_that_a_round_went_on_without_is_in_a_later_one_when_it_has_a_silo_again()
+    {
+        await using var federation = await TestFederation.StartAsync(["north", "south"]);
+        federation.Trainer.BeforeTraining = static (_, token) => Task.Delay(100, token);
+        var plan = TestFederation.Plan(clients: 4, rounds: 60, site: static i => i < 3 ? "north" : "south", strategy: "  quorum: 0.5\n  siteLoss: continue");
+        var south = federation.Cluster.Silos.Single(silo => federation.SiteOf[silo.Name] == "south");
+        await federation.Coordinator("job").SubmitAsync(plan, InTime);
+        while ((await ProgressAsync()).NewRounds.Count < 3) await Task.Delay(20, InTime);
+
+        await federation.Cluster.KillSiloAsync(south);
+        await UntilAsync(static client => client.Outcome == ClientOutcome.NotSelected || client.Outcome == ClientOutcome.Late);
+        await federation.Cluster.StartAdditionalSiloAsync(); // takes the next site in turn
+        await federation.Cluster.StartAdditionalSiloAsync();
+        await UntilAsync(static client => client.Outcome == ClientOutcome.Trained);
+
+        await federation.Coordinator("job").CancelAsync(InTime);
+
+        async Task<JobProgress> ProgressAsync() => (await federation.Coordinator("job").GetProgressAsync(-1, InTime))!;
+
+        async Task UntilAsync(Func<ManifestClient, bool> holds)
+        {
+            var progress = await ProgressAsync();
+            while (!holds(progress.NewRounds[^1].Manifest.Clients[3]))
+            {
+                Assert.True(progress.Status == JobStatus.Running, progress.Reason ?? $"{progress.Status}");
+                await Task.Delay(20, InTime);
+                progress = await ProgressAsync();
+            }
+        }
+    }
+
+    [Fact]
     public async Task Buffered_rounds_close_without_the_slow_client_and_take_its_update_later()
     {
         await using var federation = await TestFederation.StartAsync();

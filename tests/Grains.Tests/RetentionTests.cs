@@ -105,6 +105,27 @@ public sealed class RetentionTests
         Assert.True(await new RunVerifier(federation.Store, federation.Store, Job).VerifyAsync(inTime) is { Broken: [], Unchecked: [], Leftovers: [] });
     }
 
+    [Fact]
+    public async Task The_open_round_of_an_extended_run_is_left_alone()
+    {
+        var inTime = new CancellationTokenSource(TimeSpan.FromSeconds(60)).Token;
+        await using var federation = await TestFederation.StartAsync();
+        await federation.RunAsync(Job, TestFederation.Plan(clients: 2, rounds: 2), inTime);
+        var reached = new TaskCompletionSource();
+        federation.Trainer.BeforeTraining = async (group, token) =>
+        {
+            if (group.Members[0].Client.Id == "c00000") return; // one update is written
+            reached.TrySetResult();
+            await Task.Delay(Timeout.Infinite, token);
+        };
+        await federation.Coordinator(Job).ExtendAsync(TestFederation.Plan(clients: 2, rounds: 3), inTime);
+        await federation.Coordinator(Job).GetProgressAsync(-1, inTime);
+        await reached.Task.WaitAsync(inTime);
+        while (await federation.Store.OpenAsync(Keys.Update(Job, 3, 1, "c00000"), inTime) is not { } update) await Task.Delay(10, inTime);
+
+        Assert.DoesNotContain(await new RunCollector(federation.Store, federation.Store, Job).FindAsync(inTime), static blob => blob.Key.Contains("/3/", StringComparison.Ordinal));
+    }
+
     private static async Task<IEnumerable<int>> RoundsAsync(IBlobStore store, Func<int, string> key)
     {
         var keys = new HashSet<string>();
