@@ -92,6 +92,14 @@ internal sealed partial class CoordinatorGrain(
         await BeginAsync(planYaml, plan, cancellationToken);
     }
 
+    public async Task BeginForkAsync(string planYaml, CancellationToken cancellationToken = default)
+    {
+        Identifiers.Check("run", Job);
+        if (await IsThereAsync(planYaml, cancellationToken)) return;
+        if (await Fork.OriginAsync(stores.Job, Job, cancellationToken) is null) throw new BadInputException($"There is no start of a fork {Job} in this store.");
+        await BeginAsync(planYaml, PlanReader.Require(planYaml, "plan.yaml"), cancellationToken);
+    }
+
     public async Task ExtendAsync(string planYaml, CancellationToken cancellationToken = default)
     {
         var job = _job ?? throw new BadInputException($"There is no run {Job} in this store.");

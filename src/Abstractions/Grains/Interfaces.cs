@@ -20,6 +20,11 @@ public interface ICoordinatorGrain : IGrainWithStringKey
     [Alias("fork"), ResponseTimeout("00:10:00")]
     Task ForkAsync(string source, int round, string planYaml, CancellationToken cancellationToken = default);
 
+    /// <summary>Stores the plan and begins where the job's store already says: the start of a fork was copied from another store.</summary>
+    /// <exception cref="BadInputException">The plan has mistakes, or nothing was copied.</exception>
+    [Alias("begin-fork")]
+    Task BeginForkAsync(string planYaml, CancellationToken cancellationToken = default);
+
     /// <summary>Replaces the plan by one that differs in having more rounds; a finished run goes on at once, a stopped one when it is resumed.</summary>
     /// <exception cref="BadInputException">Something else differs, or there are not more rounds.</exception>
     [Alias("extend")]

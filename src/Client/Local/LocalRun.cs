@@ -62,11 +62,19 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
                 if (stored != yaml) await coordinator.ExtendAsync(yaml, cancellationToken);
                 await coordinator.ResumeAsync(allowEngineChange, cancellationToken);
             }
+            else if (await IsForkAsync(job, cancellationToken)) await coordinator.BeginForkAsync(yaml, cancellationToken);
             else await coordinator.SubmitAsync(yaml, cancellationToken);
             HasBegun = true;
             var last = await reporter.FollowAsync(coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, cancellationToken: cancellationToken), cancellationToken);
             return last?.Status ?? JobStatus.Failed;
         }
+    }
+
+    // The folder is this run's alone, so a start that lies in it is its own.
+    private async Task<bool> IsForkAsync(string job, CancellationToken cancellationToken)
+    {
+        using var store = new DirectoryBlobStore(run.Store);
+        return await Fork.OriginAsync(store, job, cancellationToken) is not null;
     }
 
     // In one process nobody pauses a run but a store that cannot be used.
