@@ -26,7 +26,7 @@ public static class Fork
         var log = new CommitLog(from, source);
         var current = await log.ReadAsync(cancellationToken) ?? throw new BadInputException($"Run {source} has committed nothing; there is no round to fork from.");
         if (round < 0 || round > current.Round) throw new BadInputException($"Run {source} has committed rounds 0 to {current.Round}, not {round}.");
-        var manifest = await log.ManifestAsync(round, round == current.Round ? current.ManifestSha256 : null, cancellationToken);
+        var (manifest, _) = (await log.ManifestsAsync(round, round, current, cancellationToken))[0];
         var before = PlanReader.Require(System.Text.Encoding.UTF8.GetString(await StoredPlans.FindAsync(from, source, manifest.PlanSha256, cancellationToken)), Keys.Plan(source));
         if (before.Model.Path != plan.Model.Path) throw new BadInputException($"A fork keeps the base model: {source} has {before.Model.Path}, the plan {plan.Model.Path}.");
         if (PlanText.Of(before.Adapter) != PlanText.Of(plan.Adapter) || before.Sharing != plan.Sharing) throw new BadInputException($"A fork keeps the adapter of {source}; the plan's adapter section differs.");
