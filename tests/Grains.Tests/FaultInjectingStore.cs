@@ -101,6 +101,15 @@ internal sealed class FaultInjectingStore(IBlobStore inner) : IBlobStore
         End(mode, $"delete {prefix}");
     }
 
+    /// <inheritdoc/>
+    public async Task MakeDurableAsync(CancellationToken cancellationToken = default)
+    {
+        var mode = Begin("make durable");
+        if (mode == CrashMode.Torn) throw Die("make durable");
+        await inner.MakeDurableAsync(cancellationToken);
+        End(mode, "make durable");
+    }
+
     // The mode to die in, for the operation that the script names.
     private CrashMode? Begin(string operation)
     {

@@ -259,5 +259,7 @@ public sealed class RoundTests
 
         public Task DeleteAllAsync(string prefix, CancellationToken cancellationToken = default) =>
             prefix.StartsWith("jobs/", StringComparison.Ordinal) ? throw new IOException("The disk is read-only.") : inner.DeleteAllAsync(prefix, cancellationToken);
+
+        public Task MakeDurableAsync(CancellationToken cancellationToken = default) => inner.MakeDurableAsync(cancellationToken);
     }
 }

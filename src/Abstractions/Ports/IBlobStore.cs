@@ -80,6 +80,9 @@ public interface IBlobStore
 
     /// <summary>Deletes every blob whose key begins with <paramref name="prefix"/>, which ends with '/'.</summary>
     Task DeleteAllAsync(string prefix, CancellationToken cancellationToken = default);
+
+    /// <summary>Returns when every write and delete that was answered before this call will survive a power cut.</summary>
+    Task MakeDurableAsync(CancellationToken cancellationToken = default);
 }
 
 /// <summary>The stores a silo reaches.</summary>

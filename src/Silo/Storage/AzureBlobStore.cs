@@ -87,6 +87,9 @@ public sealed class AzureBlobStore : IBlobStore
         await Parallel.ForEachAsync(ListAsync(folder, cancellationToken), parallel, async (key, token) => await DeleteAsync(key, token).ConfigureAwait(false)).ConfigureAwait(false);
     }
 
+    /// <summary>Nothing: what Azure has answered is on its disks.</summary>
+    public Task MakeDurableAsync(CancellationToken cancellationToken = default) => Task.CompletedTask;
+
     private BlockBlobClient BlobOf(string key) => _container.GetBlockBlobClient(_prefix + BlobKeys.Check(key));
 
     // Once: a container that vanishes later is a store that is away, not an empty one.

@@ -114,6 +114,13 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         return Task.CompletedTask;
     }
 
+    /// <inheritdoc/>
+    public Task MakeDurableAsync(CancellationToken cancellationToken = default) => Task.Run(() => _faults.Watch(() =>
+    {
+        _faults.CheckPresent();
+        FileSystem.Flush(_root);
+    }), cancellationToken);
+
     private string[] Listed(string prefix)
     {
         var folder = Path.Combine(_root, prefix[..(prefix.LastIndexOf('/') + 1)]);
