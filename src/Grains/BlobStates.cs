@@ -66,6 +66,24 @@ public static class BlobStates
     public static Task<WrittenBlob> WriteBytesAsync(this IBlobStore store, string key, ReadOnlyMemory<byte> bytes, WriteCondition condition, CancellationToken cancellationToken) =>
         store.WriteAsync(key, (stream, token) => stream.WriteAsync(bytes, token).AsTask(), condition, cancellationToken);
 
+    /// <summary>Writes a small document over whatever is there; a power cut leaves the old one or the new one.</summary>
+    public static async Task<WrittenBlob> WriteDocumentAsync(this IBlobStore store, string key, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            string? etag;
+            await using (var there = await store.OpenAsync(key, cancellationToken)) etag = there?.ETag;
+            try
+            {
+                return await store.WriteBytesAsync(key, bytes, etag is null ? WriteCondition.Absent : WriteCondition.Match(etag), cancellationToken);
+            }
+            catch (BlobConflictException)
+            {
+                // written by somebody else in this instant: now it is there, or gone
+            }
+        }
+    }
+
     /// <summary>What a digest stands for, at its key.</summary>
     public static BlobRef At(this BlobDigest digest, string key) => new(key, digest.Sha256, digest.SizeBytes);
 

@@ -81,6 +81,7 @@ public sealed class CommitLog(IBlobStore store, string job)
             var current = new CurrentRound { Round = manifest.Round, ManifestSha256 = digest };
             var condition = _etag is { } etag ? WriteCondition.Match(etag) : WriteCondition.Absent;
             _etag = (await store.WriteBytesAsync(Keys.Current(job), current.ToBytes(), condition, cancellationToken)).ETag;
+            await store.MakeDurableAsync(cancellationToken); // before anybody hears of it
             return digest;
         }
         catch (BlobConflictException)
@@ -98,7 +99,7 @@ public sealed class CommitLog(IBlobStore store, string job)
 
     /// <summary>Notes how long a round took; no part of any manifest.</summary>
     public Task NoteSecondsAsync(int round, double seconds, CancellationToken cancellationToken) =>
-        store.WriteBytesAsync(Keys.Timing(job, round), SealedJson.Seal(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{{\n  \"seconds\": {seconds:R}\n}}"))), WriteCondition.Any, cancellationToken);
+        store.WriteDocumentAsync(Keys.Timing(job, round), SealedJson.Seal(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{{\n  \"seconds\": {seconds:R}\n}}"))), cancellationToken);
 
     private static string Settle(CurrentRound? committed, int round, string digest) => committed?.Round == round && committed.ManifestSha256 == digest
         ? digest // our own write, whose answer was lost

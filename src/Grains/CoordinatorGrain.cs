@@ -135,7 +135,7 @@ internal sealed partial class CoordinatorGrain(
         {
             if (!allowEngineChange) throw new BadInputException(reason);
             LogEngineChanged(Job, job.Engine);
-            await stores.Job.WriteBytesAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(job.Engine), WriteCondition.Any, cancellationToken);
+            await stores.Job.WriteDocumentAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(job.Engine), cancellationToken);
         }
 
         await stores.Job.ReadBytesAsync(Keys.Current(Job), cancellationToken); // a store that is still away is the caller's to hear
@@ -236,9 +236,10 @@ internal sealed partial class CoordinatorGrain(
     {
         var fingerprint = await trainer.FingerprintAsync(plan, cancellationToken);
         await trainer.InitialSharedAsync(plan, cancellationToken); // an unusable model or adapter is the submitter's to hear
-        await stores.Job.WriteBytesAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(fingerprint), WriteCondition.Any, cancellationToken);
-        var written = await stores.Job.WriteBytesAsync(Keys.Plan(Job), Encoding.UTF8.GetBytes(planYaml), WriteCondition.Any, cancellationToken);
+        await stores.Job.WriteDocumentAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(fingerprint), cancellationToken);
+        var written = await stores.Job.WriteDocumentAsync(Keys.Plan(Job), Encoding.UTF8.GetBytes(planYaml), cancellationToken);
         await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
+        await stores.Job.MakeDurableAsync(cancellationToken); // what was accepted survives a power cut
         LogSubmitted(Job, plan.Name, plan.Clients.Count, plan.Strategy.Rounds);
         await OpenAsync(written.Ref, cancellationToken);
     }
@@ -267,7 +268,7 @@ internal sealed partial class CoordinatorGrain(
     private async Task<bool> IsMarkedOverAsync(CancellationToken cancellationToken) =>
         await stores.Job.ReadBytesAsync(Keys.IndexOf(Job), cancellationToken) is not { } mark || mark.AsSpan().SequenceEqual(JobsGrain.Over);
 
-    private Task<WrittenBlob> MarkAsync(byte[] mark, CancellationToken cancellationToken) => stores.Job.WriteBytesAsync(Keys.IndexOf(Job), mark, WriteCondition.Any, cancellationToken);
+    private Task<WrittenBlob> MarkAsync(byte[] mark, CancellationToken cancellationToken) => stores.Job.WriteDocumentAsync(Keys.IndexOf(Job), mark, cancellationToken);
 
     private bool IsStopped => _held is not null || _storeTrouble is not null || StatusOf(_state.Phase) != JobStatus.Running;
 
