@@ -234,6 +234,7 @@ internal sealed partial class CoordinatorGrain(
 
     private async Task BeginAsync(string planYaml, FederationPlan plan, CancellationToken cancellationToken)
     {
+        StoreRequirements.Require(plan.Store, settings.Store);
         var fingerprint = await trainer.FingerprintAsync(plan, cancellationToken);
         await trainer.InitialSharedAsync(plan, cancellationToken); // an unusable model or adapter is the submitter's to hear
         await stores.Job.WriteDocumentAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(fingerprint), cancellationToken);

@@ -2,6 +2,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
 using FedRLora.Client.Rendering;
 using FedRLora.Client.Report;
 using FedRLora.Client.RunFolder;
@@ -27,15 +28,15 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         var file = PlanFile.Open(run.PlanPath);
         var plan = file.Require();
         var localOnlyFile = run.Record.LocalOnly ? file.WithNothingShared() : null;
-        var federated = new RoundReporter(screen, plan);
-        var localOnly = localOnlyFile is null ? null : new RoundReporter(screen, localOnlyFile.Require());
+        var federated = new RoundReporter(screen, plan) { WhenPaused = WayOn };
+        var localOnly = localOnlyFile is null ? null : new RoundReporter(screen, localOnlyFile.Require()) { WhenPaused = WayOn };
         if (resume && Directory.Exists(run.Store)) await RequireDocumentsAsync([plan.Name, LocalOnlyJob(plan.Name)], cancellationToken);
         await using var silo = await EmbeddedSilo.StartAsync(run, cancellationToken);
         try
         {
             var status = await FollowAsync(silo, plan.Name, file.Yaml, federated);
             Write(plan, file.Yaml, federated, localOnly);
-            if (status != JobStatus.Finished) return await EndedAsync(status);
+            if (status != JobStatus.Finished) return Ended(status);
             var adapters = await ExportAsync(plan, cancellationToken);
             if (localOnly is not null)
             {
@@ -45,13 +46,18 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
             }
 
             Summarize(plan, federated.Rounds, localOnly?.Rounds, adapters);
-            return status == JobStatus.Finished ? ExitCode.Done : await EndedAsync(status);
+            return status == JobStatus.Finished ? ExitCode.Done : Ended(status);
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {
             Write(plan, file.Yaml, federated, localOnly);
             await screen.Error.WriteLineAsync($"Stopped; what is committed is kept. Continue with: fedrlora resume {run.Path}");
             return ExitCode.Interrupted;
+        }
+        catch (Exception e) when ((HasBegun || resume) && TroubleOf(e) is { } trouble)
+        {
+            await screen.Error.WriteLineAsync($"{trouble} {WayOn}");
+            return ExitCode.Environment;
         }
 
         async Task<JobStatus> FollowAsync(EmbeddedSilo silo, string job, string yaml, RoundReporter reporter)
@@ -73,22 +79,23 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     // The folder is this run's alone, so a start that lies in it is its own.
     private async Task<bool> IsForkAsync(string job, CancellationToken cancellationToken)
     {
-        using var store = new DirectoryBlobStore(run.Store);
+        using var store = run.OpenStore();
         return await Fork.OriginAsync(store, job, cancellationToken) is not null;
     }
 
+    // Of the store, or of the disk that the run's other files are on.
+    private string? TroubleOf(Exception exception) =>
+        StoreUnavailableException.In(exception)?.Message ?? (DiskFaults.In(exception) is { } fault ? $"{run.Path}: {fault}." : null);
+
+    private string WayOn => $"What is committed is kept; continue with: fedrlora resume {run.Path}";
+
     // In one process nobody pauses a run but a store that cannot be used.
-    private async Task<int> EndedAsync(JobStatus status)
-    {
-        if (status != JobStatus.Paused) return ExitCode.Failed;
-        await screen.Error.WriteLineAsync($"What is committed is kept. When the store can be used again, continue with: fedrlora resume {run.Path}");
-        return ExitCode.Environment;
-    }
+    private static int Ended(JobStatus status) => status == JobStatus.Paused ? ExitCode.Environment : ExitCode.Failed;
 
     // A silo would refuse them too, after its start and with a stack trace for each layer of it.
     private async Task RequireDocumentsAsync(IEnumerable<string> jobs, CancellationToken cancellationToken)
     {
-        using var store = new DirectoryBlobStore(run.Store);
+        using var store = run.OpenStore();
         foreach (var key in jobs.SelectMany(static job => new[] { Keys.Fingerprint(job), Keys.Current(job), Keys.Notes(job) }))
         {
             if (await store.ReadBytesAsync(key, cancellationToken) is { } bytes) BlobStates.RequireSealed(bytes, key);
@@ -114,10 +121,10 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     private void Write(FederationPlan plan, string yaml, RoundReporter federated, RoundReporter? localOnly)
     {
         if (federated.Rounds.Count == 0) return;
-        var reference = localOnly is { Rounds.Count: > 0 } ? localOnly.Rounds : null;
-        MetricsFiles.Write(run.Path, plan, federated.Rounds);
-        if (reference is not null) MetricsFiles.Write(Directory.CreateDirectory(Path.Combine(run.Path, "local-only")).FullName, plan, reference);
-        HtmlReport.Write(Path.Combine(run.Path, "report.html"), plan, federated.Rounds, reference, yaml);
+        var (mode, reference) = (run.Record.Mode, localOnly is { Rounds.Count: > 0 } ? localOnly.Rounds : null);
+        MetricsFiles.Write(run.Path, mode, plan, federated.Rounds);
+        if (reference is not null) MetricsFiles.Write(Path.Combine(run.Path, "local-only"), mode, plan, reference);
+        HtmlReport.Write(Path.Combine(run.Path, "report.html"), mode, plan, federated.Rounds, reference, yaml);
     }
 
     private void Summarize(FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string adapters)

@@ -2,6 +2,9 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Client.RunFolder;
+using FedRLora.Silo.Storage;
 
 namespace FedRLora.Client.Local;
 
@@ -9,7 +12,9 @@ namespace FedRLora.Client.Local;
 /// <param name="Root">The folder of the plan.</param>
 /// <param name="Plan">The plan's name.</param>
 /// <param name="LocalOnly">Whether the local-only reference runs too.</param>
-internal sealed record RunRecord(string Root, string Plan, bool LocalOnly);
+/// <param name="Mode">Who may read and write the folder.</param>
+/// <param name="Durability">What a power cut may take of it.</param>
+internal sealed record RunRecord(string Root, string Plan, bool LocalOnly, StoreMode Mode = StoreMode.Private, Durability Durability = Durability.Full);
 
 /// <summary>
 /// A run on one machine: <c>plan.yaml</c>, <c>run.json</c>, <c>store/</c> with every committed round, <c>metrics.csv</c>,
@@ -18,6 +23,7 @@ internal sealed record RunRecord(string Root, string Plan, bool LocalOnly);
 internal sealed class RunDirectory : IDisposable
 {
     private const string LockFile = ".lock";
+    private const int HeldByAnother = 11; // EWOULDBLOCK
 
     private bool _wasThere;
     private FileStream? _lock;
@@ -34,6 +40,9 @@ internal sealed class RunDirectory : IDisposable
 
     public string Store => System.IO.Path.Combine(Path, "store");
 
+    /// <summary>Opens its store, which is made where it is not there.</summary>
+    public DirectoryBlobStore OpenStore() => new(Store, Record.Mode, Record.Durability);
+
     /// <summary>Where adapters go unless another folder is asked for.</summary>
     public string Adapters => System.IO.Path.Combine(Path, "adapters");
 
@@ -43,24 +52,24 @@ internal sealed class RunDirectory : IDisposable
     /// <exception cref="BadInputException">The folder asked for holds something, or cannot be made.</exception>
     /// <param name="asked">The folder asked for; null for the next free one.</param>
     /// <param name="file">The plan.</param>
-    /// <param name="name">The plan's name.</param>
+    /// <param name="plan">What it says.</param>
     /// <param name="localOnly">Whether the local-only reference runs too.</param>
     /// <param name="root">Where the plan's paths start from; null for the plan's own folder.</param>
-    public static RunDirectory Create(string? asked, PlanFile file, string name, bool localOnly, string? root = null)
+    public static RunDirectory Create(string? asked, PlanFile file, FederationPlan plan, bool localOnly, string? root = null)
     {
         var path = asked ?? Enumerable.Range(1, int.MaxValue - 1)
-            .Select(number => System.IO.Path.Combine("runs", string.Create(CultureInfo.InvariantCulture, $"{name}-{number}")))
+            .Select(number => System.IO.Path.Combine("runs", string.Create(CultureInfo.InvariantCulture, $"{plan.Name}-{number}")))
             .First(static candidate => !Directory.Exists(candidate));
         if (File.Exists(path)) throw new BadInputException($"{path}: is a file; give a folder for the run.");
-        var run = new RunDirectory(path, new RunRecord(root ?? file.Folder, name, localOnly)) { _wasThere = Directory.Exists(path) };
+        var run = new RunDirectory(path, new RunRecord(root ?? file.Folder, plan.Name, localOnly, plan.Store.Mode ?? StoreMode.Private, plan.Store.Durability ?? Durability.Full)) { _wasThere = Directory.Exists(path) };
         try
         {
-            if (!run._wasThere) Directory.CreateDirectory(path);
+            StorePermissions.MakeFolders(System.IO.Path.GetFullPath(path), run.Record.Mode);
             run.Lock();
             if (Directory.EnumerateFileSystemEntries(path).Any(static entry => System.IO.Path.GetFileName(entry) != LockFile))
                 throw new BadInputException($"{path}: is not empty; give another folder, or continue the run in it with fedrlora resume {path}.");
-            File.WriteAllText(run.PlanPath, file.Yaml);
-            File.WriteAllBytes(System.IO.Path.Combine(path, "run.json"), JsonSerializer.SerializeToUtf8Bytes(run.Record, RunJson.Default.RunRecord));
+            OutputFile.Replace(run.PlanPath, run.Record.Mode, file.Yaml);
+            OutputFile.Replace(System.IO.Path.Combine(path, "run.json"), run.Record.Mode, stream => JsonSerializer.Serialize(stream, run.Record, RunJson.Default.RunRecord));
             return run;
         }
         catch (Exception e)
@@ -110,9 +119,7 @@ internal sealed class RunDirectory : IDisposable
         var file = PlanFile.Open(PlanPath);
         var now = file.Require().Strategy.Rounds;
         if (rounds <= now) throw new BadInputException($"{Path}: has {now} rounds already; give more with --rounds.");
-        var written = PlanPath + ".new";
-        File.WriteAllText(written, file.WithRounds(rounds).Yaml);
-        File.Move(written, PlanPath, overwrite: true);
+        OutputFile.Replace(PlanPath, Record.Mode, file.WithRounds(rounds).Yaml);
     }
 
     /// <summary>Undoes <see cref="Create"/>: what was made is deleted.</summary>
@@ -132,15 +139,16 @@ internal sealed class RunDirectory : IDisposable
         var path = System.IO.Path.Combine(Path, LockFile);
         try
         {
-            _lock = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            if (!File.Exists(path)) StorePermissions.Create(path, Record.Mode).Dispose();
+            _lock = new FileStream(path, FileMode.Open, FileAccess.ReadWrite, FileShare.None);
         }
-        catch (IOException e) when (File.Exists(path))
+        catch (IOException e) when (e.HResult == HeldByAnother)
         {
             throw new BadInputException($"{Path} is in use by another process", e);
         }
     }
 }
 
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, RespectRequiredConstructorParameters = true)]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, UseStringEnumConverter = true, RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(RunRecord))]
 internal sealed partial class RunJson : JsonSerializerContext;

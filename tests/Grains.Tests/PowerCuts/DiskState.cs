@@ -33,7 +33,7 @@ internal sealed class DiskState
                 foreach (var change in _unflushed) _names.Take(change);
                 _unflushed.Clear();
                 break;
-            case DiskStep.Seen:
+            case DiskStep.Seen or DiskStep.MakeFolder or DiskStep.DeleteFolder: // a folder without files is nothing to a store
                 break;
             default:
                 _unflushed.Add(step);
@@ -41,37 +41,32 @@ internal sealed class DiskState
         }
     }
 
-    /// <summary>Files and folders after a cut that keeps the first <paramref name="kept"/> changes of names; a file that was not flushed is empty.</summary>
-    public (IReadOnlyDictionary<string, byte[]> Files, IReadOnlyCollection<string> Folders) Cut(int kept)
+    /// <summary>The files after a cut that keeps the first <paramref name="kept"/> changes of names; a file that was not flushed is empty.</summary>
+    public IReadOnlyDictionary<string, byte[]> Cut(int kept)
     {
         var names = _names.Copy();
         foreach (var change in _unflushed.Take(kept)) names.Take(change);
-        return (names.Files.ToDictionary(static name => name.Key, name => _flushed.GetValueOrDefault(name.Value, [])), names.Folders);
+        return names.Files.ToDictionary(static name => name.Key, name => _flushed.GetValueOrDefault(name.Value, []));
     }
 
-    /// <summary>Files and folders without a cut.</summary>
-    public (IReadOnlyDictionary<string, byte[]> Files, IReadOnlyCollection<string> Folders) Whole()
+    /// <summary>The files without a cut.</summary>
+    public IReadOnlyDictionary<string, byte[]> Whole()
     {
         var names = _names.Copy();
         foreach (var change in _unflushed) names.Take(change);
-        return (names.Files.ToDictionary(static name => name.Key, name => _written.GetValueOrDefault(name.Value, [])), names.Folders);
+        return names.Files.ToDictionary(static name => name.Key, name => _written.GetValueOrDefault(name.Value, []));
     }
 
     private sealed class Names
     {
         public Dictionary<string, int> Files { get; private init; } = [];
 
-        public HashSet<string> Folders { get; private init; } = [];
-
-        public Names Copy() => new() { Files = new(Files), Folders = [.. Folders] };
+        public Names Copy() => new() { Files = new(Files) };
 
         public void Take(DiskStep change)
         {
             switch (change)
             {
-                case DiskStep.MakeFolder made:
-                    Folders.Add(made.Path);
-                    break;
                 case DiskStep.Create created:
                     Files[created.Path] = created.File;
                     break;
@@ -85,18 +80,9 @@ internal sealed class DiskState
                         Files[moved.To + name[moved.From.Length..]] = inner;
                     }
 
-                    foreach (var name in Folders.Where(name => name == moved.From || IsIn(name, moved.From)).ToArray())
-                    {
-                        Folders.Remove(name);
-                        Folders.Add(moved.To + name[moved.From.Length..]);
-                    }
-
                     break;
                 case DiskStep.Delete deleted:
                     Files.Remove(deleted.Path);
-                    break;
-                case DiskStep.DeleteFolder deleted:
-                    Folders.Remove(deleted.Path);
                     break;
                 default:
                     throw new ArgumentOutOfRangeException(nameof(change), change, "This changes no name.");

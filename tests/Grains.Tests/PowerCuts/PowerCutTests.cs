@@ -4,6 +4,7 @@ using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
 using FedRLora.Silo.Storage;
 using Xunit.Abstractions;
 
@@ -39,14 +40,14 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
         var wrong = new List<string>();
         foreach (var cut in cuts)
         {
-            if (await WithAsync(cut, (job, site) => ProblemAsync(job, site, cut.Seen)) is { } problem) wrong.Add($"{cut}: {problem}");
+            if (await ProblemAsync(cut) is { } problem) wrong.Add($"{cut}: {problem}");
         }
 
         var states = cuts.DistinctBy(static cut => (cut.Digest, cut.Seen >= -1)).ToArray();
         if (!Soak) new Random(1).Shuffle(states);
         foreach (var cut in Soak ? states : states.Take(Sampled))
         {
-            if (await WithAsync(cut, (job, site) => GoOnAsync(job, site, cut.Seen, expected)) is { } problem) wrong.Add($"{cut}, going on: {problem}");
+            if (await GoOnAsync(cut, expected) is { } problem) wrong.Add($"{cut}, going on: {problem}");
         }
 
         output.WriteLine($"{steps.Count} steps, {cuts.Length} cuts checked, {(Soak ? states.Length : Math.Min(Sampled, states.Length))} of {states.Length} different states gone on from, {watch.Elapsed.TotalSeconds:0.0} s");
@@ -79,12 +80,12 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
         var cuts = Cuts(without).Where(cut => cut.After >= flush).ToArray();
         foreach (var cut in cuts)
         {
-            if (await WithAsync(cut, (job, site) => ProblemAsync(job, site, cut.Seen)) is { } problem) return $"{cut}: {problem}";
+            if (await ProblemAsync(cut) is { } problem) return $"{cut}: {problem}";
         }
 
         foreach (var cut in cuts.DistinctBy(static cut => cut.Digest))
         {
-            if (await WithAsync(cut, (job, site) => GoOnAsync(job, site, cut.Seen, expected)) is { } problem) return $"{cut}, going on: {problem}";
+            if (await GoOnAsync(cut, expected) is { } problem) return $"{cut}, going on: {problem}";
         }
 
         return null;
@@ -136,13 +137,15 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
         }
     }
 
-    private async Task<string?> WithAsync(Cut cut, Func<DirectoryBlobStore, DirectoryBlobStore, Task<string?>> check)
+    private static Task<string?> ProblemAsync(Cut cut) => ProblemAsync(new HeldStore(cut.Held["job"]), new HeldStore(cut.Held["site"]), cut.Seen);
+
+    // Lays out what the disks hold and goes on from it.
+    private async Task<string?> GoOnAsync(Cut cut, string expected)
     {
         var folder = Path.Combine(_root, $"cut-{_laidOut++}");
-        foreach (var (disk, (files, folders)) in cut.Held)
+        foreach (var (disk, files) in cut.Held)
         {
             var root = Directory.CreateDirectory(Path.Combine(folder, disk)).FullName;
-            foreach (var made in folders) Directory.CreateDirectory(Path.Combine(root, made));
             foreach (var (path, bytes) in files)
             {
                 Directory.CreateDirectory(Path.GetDirectoryName(Path.Combine(root, path))!);
@@ -154,7 +157,7 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
         {
             using var job = new DirectoryBlobStore(Path.Combine(folder, "job"));
             using var site = new DirectoryBlobStore(Path.Combine(folder, "site"));
-            return await check(job, site);
+            return await GoOnAsync(job, site, cut.Seen, expected);
         }
         finally
         {
@@ -162,12 +165,13 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
         }
     }
 
-    private static async Task<string?> ProblemAsync(DirectoryBlobStore job, DirectoryBlobStore site, int seen)
+    private static async Task<string?> ProblemAsync(IBlobStore job, IBlobStore site, int seen)
     {
+        if (seen < -1) return null; // whoever was not answered submits again
         try
         {
-            if (seen >= -1 && await job.ReadBytesAsync(Keys.IndexOf(Job), InTime) is not { Length: > 0 }) return "the run is in no list";
-            if (await new RunVerifier(job, site, Job).VerifyAsync(InTime) is not { } report) return seen >= -1 ? "the run is gone" : null;
+            if (await job.ReadBytesAsync(Keys.IndexOf(Job), InTime) is not { Length: > 0 }) return "the run is in no list";
+            if (await new RunVerifier(job, site, Job).VerifyAsync(InTime) is not { } report) return "the run is gone";
             if (report.Broken.Count > 0) return $"broken: {report.Broken[0]}";
             return report.LastRound < seen ? $"round {seen} was seen, round {report.LastRound} is committed" : null;
         }
@@ -204,7 +208,7 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
     }
 
     /// <summary>A power cut, and what each disk holds after it.</summary>
-    private sealed class Cut(int after, string[] lost, double part, int seen, Dictionary<string, (IReadOnlyDictionary<string, byte[]> Files, IReadOnlyCollection<string> Folders)> held)
+    private sealed class Cut(int after, string[] lost, double part, int seen, Dictionary<string, IReadOnlyDictionary<string, byte[]>> held)
     {
         private readonly Lazy<string> _digest = new(() => DigestOf(held));
 
@@ -214,17 +218,17 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
         /// <summary>The last round that the world has seen committed; -1: the job was accepted; -2: nothing.</summary>
         public int Seen => seen;
 
-        public Dictionary<string, (IReadOnlyDictionary<string, byte[]> Files, IReadOnlyCollection<string> Folders)> Held => held;
+        public Dictionary<string, IReadOnlyDictionary<string, byte[]>> Held => held;
 
         /// <summary>The same for the same state.</summary>
         public string Digest => _digest.Value;
 
         public override string ToString() => $"after step {after}, {string.Join(" and ", lost)}, {part:P0} of the names kept";
 
-        private static string DigestOf(Dictionary<string, (IReadOnlyDictionary<string, byte[]> Files, IReadOnlyCollection<string> Folders)> held)
+        private static string DigestOf(Dictionary<string, IReadOnlyDictionary<string, byte[]>> held)
         {
             using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-            foreach (var (disk, (files, _)) in held)
+            foreach (var (disk, files) in held)
             {
                 foreach (var (path, bytes) in files.OrderBy(static file => file.Key, StringComparer.Ordinal))
                 {
