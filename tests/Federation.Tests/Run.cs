@@ -24,6 +24,8 @@ internal sealed class Run(FederationPlan plan)
         return this;
     }
 
+    public Run On(Func<Run, RoundEvent> happens) => On(happens(this));
+
     /// <summary>These clients trained, in this order.</summary>
     public Run Train(int round, params string[] clients) => On([.. clients.Select(client => new RoundEvent.ClientReported(Trained(round, client, State.Attempt)))]);
 
