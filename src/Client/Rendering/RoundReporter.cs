@@ -17,6 +17,7 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
 
     private readonly List<RoundSummary> _rounds = [];
     private readonly List<RoundView> _views = [];
+    private readonly HashSet<string> _told = new(StringComparer.Ordinal); // of what sites missed
 
     /// <summary>The committed rounds seen so far.</summary>
     public IReadOnlyList<RoundSummary> Rounds => _rounds;
@@ -45,6 +46,8 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
             await foreach (var progress in snapshots.WithCancellation(cancellationToken))
             {
                 last = progress;
+                foreach (var line in progress.Missing.Select(line => $"round {progress.Round}: {line}").Where(_told.Add))
+                    screen.Error.WriteLine(line);
                 foreach (var view in Take(progress))
                     screen.Output.WriteLine(screen.Mode == ScreenMode.Json ? MetricsFiles.JsonLine(view) : Line(view, progress.Rounds));
             }
@@ -112,7 +115,7 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
             table.AddRow(cells.Select(static cell => (IRenderable)new Text(cell)));
         }
 
-        return new(table, new Markup(Bar(progress)));
+        return new([table, new Markup(Bar(progress)), .. progress.Missing.Select(static line => new Text(line))]);
     }
 
     private static string Bar(JobProgress progress)
