@@ -62,6 +62,26 @@ public static class BlobStates
         return found == blob.Sha256 ? bytes : throw Mismatch(blob, found);
     }
 
+    /// <summary>What is wrong with a blob as far as its presence and its length show; null where nothing is.</summary>
+    public static async Task<string?> MissingAsync(this IBlobStore store, BlobRef blob, CancellationToken cancellationToken)
+    {
+        await using var opened = await store.OpenAsync(blob.Key, cancellationToken);
+        return Missing(opened, blob);
+    }
+
+    /// <summary>What is wrong with a blob, its content included; null where nothing is.</summary>
+    public static async Task<string?> WrongAsync(this IBlobStore store, BlobRef blob, CancellationToken cancellationToken)
+    {
+        await using var opened = await store.OpenAsync(blob.Key, cancellationToken);
+        if (opened is null || opened.SizeBytes != blob.SizeBytes) return Missing(opened, blob);
+        var found = Convert.ToHexStringLower(await SHA256.HashDataAsync(opened.Content, cancellationToken));
+        return found == blob.Sha256 ? null : Mismatch(blob, found).Message;
+    }
+
+    private static string? Missing(OpenedBlob? opened, BlobRef blob) => opened is null
+        ? $"{blob.Key} is missing; it should hold {blob.Sha256}."
+        : opened.SizeBytes == blob.SizeBytes ? null : string.Create(CultureInfo.InvariantCulture, $"{blob.Key} has {opened.SizeBytes} bytes, expected {blob.SizeBytes}.");
+
     /// <summary>Writes a small blob.</summary>
     public static Task<WrittenBlob> WriteBytesAsync(this IBlobStore store, string key, ReadOnlyMemory<byte> bytes, WriteCondition condition, CancellationToken cancellationToken) =>
         store.WriteAsync(key, (stream, token) => stream.WriteAsync(bytes, token).AsTask(), condition, cancellationToken);

@@ -19,4 +19,7 @@ internal sealed partial class ClientGrain
 
     [LoggerMessage(305, LogLevel.Warning, "Client {Client} cannot use a store in round {Round}: {Reason}")]
     private partial void LogStoreAway(string client, int round, string reason);
+
+    [LoggerMessage(306, LogLevel.Warning, "Client {Client} had finished round {Round}, but {What} Its group trains again")]
+    private partial void LogFilesLost(string client, int round, string what);
 }

@@ -14,7 +14,7 @@ namespace FedRLora.Grains;
 /// <summary>
 /// A task client. As the first member of a group it has the group trained on its silo, writes each member's head, optimizer
 /// state and update as blobs, and reports the references. The update is written last and carries the report in its metadata, so
-/// that finished work is found again after a restart and answered with the same report.
+/// that finished work is found again after a restart and answered with the same report. Work of which a file is gone is not finished.
 /// </summary>
 [OnItsSite]
 internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, SiloCache cache, SiloIdentity silo, TimeProvider time, ILogger<ClientGrain> logger) : Grain, IClientGrain, IDisposable
@@ -42,16 +42,23 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
         if (order > 0)
         {
             foreach (var rival in rivals) Stop(rival);
-            var work = new Work(assignment.Order);
-            _work[assignment.Phase] = work;
-            _ = DoAsync(assignment, work);
+            Begin(assignment, reported: null);
         }
         else if (order == 0 && _work[assignment.Phase].Finished is { } reports)
         {
-            _ = SendAsync(assignment.JobId, reports); // sent again, trained once; not awaited: the site may be waiting for this call
+            Stop(_work[assignment.Phase]);
+            Begin(assignment, reports); // sent again, trained once
         }
 
         return Task.CompletedTask;
+    }
+
+    // Not awaited: the site may be waiting for this call.
+    private void Begin(SiteAssignment assignment, IReadOnlyList<ClientReport>? reported)
+    {
+        var work = new Work(assignment.Order);
+        _work[assignment.Phase] = work;
+        _ = DoAsync(assignment, work, reported);
     }
 
     public Task CancelAsync(CancellationToken cancellationToken = default)
@@ -72,7 +79,7 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
         work.Stop.Dispose();
     }
 
-    private async Task DoAsync(SiteAssignment assignment, Work work)
+    private async Task DoAsync(SiteAssignment assignment, Work work, IReadOnlyList<ClientReport>? reported)
     {
         var stopped = work.Stop.Token;
         var again = false;
@@ -80,10 +87,8 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
         DelayDeactivation(Timeout.InfiniteTimeSpan); // nobody may call for as long as the work takes
         try
         {
-            using var turn = await cache.TurnAsync(stopped);
-            LogStarted(assignment.Phase, assignment.Round, assignment.Attempt, assignment.Members[0].ClientId, silo.Name, Keys.SiteOf(this.GetPrimaryKeyString()));
-            // Off the grain scheduler as a whole: it touches no field that is not made for it.
-            reports = await Task.Run(() => TryAsync(assignment, stopped), stopped);
+            var isThere = reported is not null && await Task.Run(() => AreThereAsync(reported, stopped), stopped);
+            reports = isThere ? reported! : await DoInTurnAsync(assignment, stopped);
         }
         catch (OperationCanceledException)
         {
@@ -107,6 +112,27 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
         else work.Finished = reports;
         if (_work.Values.All(static one => one.Finished is not null)) DelayDeactivation(TimeSpan.FromSeconds(-1));
         if (isCurrent && reports.Count > 0) await SendAsync(assignment.JobId, reports);
+    }
+
+    private async Task<IReadOnlyList<ClientReport>> DoInTurnAsync(SiteAssignment assignment, CancellationToken stopped)
+    {
+        using var turn = await cache.TurnAsync(stopped);
+        LogStarted(assignment.Phase, assignment.Round, assignment.Attempt, assignment.Members[0].ClientId, silo.Name, Keys.SiteOf(this.GetPrimaryKeyString()));
+        // Off the grain scheduler as a whole: it touches no field that is not made for it.
+        return await Task.Run(() => TryAsync(assignment, stopped), stopped);
+    }
+
+    // What this activation wrote itself: a file that is gone or cut shows without reading it.
+    private async Task<bool> AreThereAsync(IReadOnlyList<ClientReport> reports, CancellationToken stopped)
+    {
+        foreach (var report in reports)
+        {
+            if (report is not { Head: { } head, Optimizer: { } optimizer, Update: { } update } || await WrittenFiles.MissingAsync(stores, head, optimizer, update, stopped) is not { } what) continue;
+            LogFilesLost(report.ClientId, report.Round, what);
+            return false;
+        }
+
+        return true;
     }
 
     /// <summary>Does the work, and again by itself as often as the plan says where it failed for a reason that may pass.</summary>
@@ -179,7 +205,7 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
         return new TrainingGroup { Plan = plan.Plan, Round = assignment.Round, Shared = shared, Members = members };
     }
 
-    // Head and optimizer first, the update last: an update that is there proves that the rest is.
+    // Head and optimizer first, the update last: it names the digests of all of them, since its presence proves nothing after a power cut.
     private async Task<ClientReport> StoreAsync(SiteAssignment assignment, TrainingResult result, CancellationToken stopped)
     {
         var (job, round, client) = (assignment.JobId, assignment.Round, result.ClientId);
@@ -191,7 +217,8 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
             Head = head, Optimizer = optimizer,
             Samples = result.Samples, Steps = result.Steps, MeanLoss = result.MeanLoss, ProductNorm = result.ProductNorm,
         };
-        var update = await stores.Job.WriteStateAsync(Keys.Update(job, round, assignment.Attempt, client), result.Update, ReportMetadata.Write(report, assignment), stopped);
+        var metadata = await Task.Run(() => ReportMetadata.Write(report, assignment, result.Update), stopped);
+        var update = await stores.Job.WriteStateAsync(Keys.Update(job, round, assignment.Attempt, client), result.Update, metadata, stopped);
         Telemetry.BytesSent.Add(update.SizeBytes, new("job", job), new("client", client));
         return report with { Update = update };
     }
@@ -206,6 +233,12 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
             if (await stores.Job.ReadBytesAsync(key, stopped) is not { } bytes) return null;
             var (head, optimizer) = (Keys.Head(assignment.JobId, site, member.ClientId, assignment.Round), Keys.Optimizer(assignment.JobId, site, member.ClientId, assignment.Round));
             if (ReportMetadata.Read(bytes, Report(assignment, member.ClientId), assignment, key, head, optimizer) is not { } report) return null;
+            if ((await stores.Site.WrongAsync(report.Head!, stopped) ?? await stores.Site.WrongAsync(report.Optimizer!, stopped)) is { } what)
+            {
+                LogFilesLost(member.ClientId, assignment.Round, what);
+                return null;
+            }
+
             reports.Add(report);
         }
 

@@ -76,6 +76,7 @@ public sealed class CommitLog(IBlobStore store, string job)
             await store.WriteBytesAsync(key, bytes, WriteCondition.Absent, cancellationToken);
         }
 
+        await store.MakeDurableAsync(cancellationToken); // states and manifest before the pointer that makes them true
         try
         {
             var current = new CurrentRound { Round = manifest.Round, ManifestSha256 = digest };

@@ -33,6 +33,7 @@ internal sealed partial class CoordinatorGrain(
     ITrainer trainer, IBlobStores stores, SiloCache cache, GrainSettings settings, TimeProvider time, ILogger<CoordinatorGrain> logger) : Grain, ICoordinatorGrain, IDisposable
 {
     private const int ClientsInAnAnswer = 50_000; // some 20 MB, a fifth of what a message may hold
+    private const int MissingInAnAnswer = 5;
     private readonly Channel<RoundEvent?> _events = Channel.CreateUnbounded<RoundEvent?>(); // null: somebody wants the job to be resumed
     private readonly List<IGrainTimer> _armed = []; // of the attempt that is open
     private readonly CancellationTokenSource _stopping = new();
@@ -43,6 +44,7 @@ internal sealed partial class CoordinatorGrain(
     private DateTimeOffset _roundStartedAt;
     private string? _held;
     private bool _markedOver;
+    private readonly HashSet<(string Site, int Round, int Attempt, int Confirmation)> _asking = []; // sites that have not answered yet
     private Task _forgetting = Task.CompletedTask; // goes on beside the next round
     private int _heard;
     private int _heardAtLastTick;
@@ -219,6 +221,7 @@ internal sealed partial class CoordinatorGrain(
         {
             JobId = Job, Name = job.Plan.Name, Rounds = job.Plan.Strategy.Rounds, Round = state.Round, Attempt = state.Attempt, Reason = reason, Status = status,
             Phase = NameOf(state.Phase), Reported = reported, Cohort = of, NewRounds = rounds,
+            Missing = [.. state.Lost.OrderBy(static lost => lost.Key, StringComparer.Ordinal).Take(MissingInAnAnswer).Select(static lost => $"{lost.Key}: {lost.Value.What}")],
         };
     }
 
@@ -282,7 +285,7 @@ internal sealed partial class CoordinatorGrain(
 
     private static string NameOf(Phase phase) => phase switch
     {
-        Phase.Training => "train", Phase.Aggregating => "aggregate", Phase.Evaluating => "evaluate", Phase.Committing => "commit", _ => "idle",
+        Phase.Training => "train", Phase.Confirming => "confirm", Phase.Aggregating => "aggregate", Phase.Evaluating => "evaluate", Phase.Committing => "commit", _ => "idle",
     };
 
     private async Task<RoundEvent.Started> StartedAsync(OpenJob job, bool resume, CancellationToken cancellationToken)
@@ -431,6 +434,9 @@ internal sealed partial class CoordinatorGrain(
                     static (armed, _) => { armed.Grain.Post(new RoundEvent.BudgetPassed(armed.Budget.Round, armed.Budget.Attempt, armed.Budget.Seconds)); return Task.CompletedTask; },
                     (Grain: this, Budget: budget), budget.After);
                 break;
+            case RoundEffect.ConfirmSites confirm:
+                Confirm(job, confirm.Sites, stopping);
+                break;
             case RoundEffect.CloseAndAggregate close:
                 await AggregateAsync(job, close.Closed, stopping);
                 break;
@@ -484,12 +490,56 @@ internal sealed partial class CoordinatorGrain(
             failed |= !reached;
         }
 
-        if (failed)
+        if (failed) AskAgainSoon();
+    }
+
+    private void AskAgainSoon() => this.RegisterGrainTimer(static (grain, _) => { grain.Post(new RoundEvent.ResendDue()); return Task.CompletedTask; },
+        this, new GrainTimerCreationOptions(TimeSpan.FromSeconds(1), Timeout.InfiniteTimeSpan) { KeepAlive = true, Interleave = true });
+
+    // Not awaited: a site answers when its disk has, and a deadline counts meanwhile. It is asked once, however often it is to be asked again.
+    private void Confirm(OpenJob job, IReadOnlyList<string> sites, CancellationToken stopping)
+    {
+        var state = _state;
+        if (state.Phase != Phase.Confirming) return; // a later event of the batch has ended it
+        foreach (var (site, confirmation) in ConfirmationBuilder.Build(job.Plan, state, job.Machine.Waiting(state), sites))
         {
-            this.RegisterGrainTimer(static (grain, _) => { grain.Post(new RoundEvent.ResendDue()); return Task.CompletedTask; },
-                this, new GrainTimerCreationOptions(TimeSpan.FromSeconds(1), Timeout.InfiniteTimeSpan) { KeepAlive = true, Interleave = true });
+            if (_asking.Add((site, state.Round, state.Attempt, state.Confirmation))) _ = ConfirmAsync(site, state.Confirmation, confirmation, stopping);
         }
     }
+
+    private async Task ConfirmAsync(string site, int number, SiteConfirmation confirmation, CancellationToken stopping)
+    {
+        RoundEvent.SiteConfirmed Answer(IReadOnlyDictionary<string, string> missing, string? trouble = null) => new(site, confirmation.Round, confirmation.Attempt, number, missing, trouble);
+        try
+        {
+            Post(Answer(await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(Job, site)).ConfirmAsync(confirmation, stopping)));
+        }
+        catch (OperationCanceledException) when (stopping.IsCancellationRequested)
+        {
+            // The activation is going away; the next one asks again.
+        }
+        catch (Exception e) when (StoreUnavailableException.In(e) is { } trouble)
+        {
+            Post(Answer(NobodyMissing, trouble.Message.ReplaceLineEndings(" ")));
+        }
+        catch (Exception e) when (e is OrleansException or TimeoutException)
+        {
+            LogSiteUnreachable(Job, site, e.GetType().Name);
+            if (!await TryAsync(site, grain => grain.PingAsync(stopping))) Post(new RoundEvent.SiteLost(site)); // another silo of the site may answer
+            AskAgainSoon();
+        }
+        catch (Exception e)
+        {
+            LogBroken(Job, e);
+            Post(new RoundEvent.Broken($"Site {site} cannot confirm: {e.GetType().Name}: {e.Message.ReplaceLineEndings(" ")}"));
+        }
+        finally
+        {
+            _asking.Remove((site, confirmation.Round, confirmation.Attempt, number));
+        }
+    }
+
+    private static readonly Dictionary<string, string> NobodyMissing = [];
 
     private void Arm<T>(Func<T, CancellationToken, Task> happens, T state, TimeSpan after) =>
         _armed.Add(this.RegisterGrainTimer(happens, state, new GrainTimerCreationOptions(after, Timeout.InfiniteTimeSpan) { KeepAlive = true, Interleave = true }));

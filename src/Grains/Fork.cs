@@ -36,12 +36,13 @@ public static class Fork
         return manifest;
     }
 
-    /// <summary>Copies the shared state, the server optimizer's state and at last the manifest.</summary>
+    /// <summary>Copies the shared state, the server optimizer's state and, when all in the store is durable, the manifest.</summary>
     public static async Task CopySharedAsync(IBlobStore from, string source, RoundManifest manifest, IBlobStore to, string job, CancellationToken cancellationToken)
     {
         await CopyAsync(from, manifest.Shared.At(Keys.Shared(source, manifest.Round)), to, Keys.Origin(job, Keys.SharedName), cancellationToken);
         if (manifest.ServerOptimizer is { } optimizer)
             await CopyAsync(from, optimizer.At(Keys.ServerOptimizer(source, manifest.Round)), to, Keys.Origin(job, Keys.ServerOptimizerName), cancellationToken);
+        await to.MakeDurableAsync(cancellationToken);
         await to.WriteBytesAsync(Keys.Origin(job, Keys.ManifestName), manifest.ToBytes(), WriteCondition.Any, cancellationToken);
     }
 

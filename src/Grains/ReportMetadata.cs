@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Tensors;
@@ -7,24 +9,30 @@ namespace FedRLora.Grains;
 
 /// <summary>
 /// A training report as the metadata of the update it belongs to, with what it was made from: plan, round, client and the shared
-/// state it began at. No job, time, host or attempt, so equal work gives equal bytes.
+/// state it began at. It names the digests of the head, of the optimizer state and of the update's own numbers: whoever finds an
+/// update knows by them whether all of it is there. No job, time, host or attempt, so equal work gives equal bytes.
 /// </summary>
 internal static class ReportMetadata
 {
-    public static Dictionary<string, string> Write(ClientReport report, SiteAssignment assignment) => new(StringComparer.Ordinal)
+    private const int Block = 1 << 20;
+
+    public static Dictionary<string, string> Write(ClientReport report, SiteAssignment assignment, AdapterState update) => new(StringComparer.Ordinal)
     {
+        ["numbers"] = DigestOf(update),
         ["plan"] = assignment.Plan.Sha256, ["round"] = Text(assignment.Round), ["client"] = report.ClientId, ["shared"] = assignment.Shared.Sha256,
         ["head"] = Text(report.Head!), ["optimizer"] = Text(report.Optimizer!), // keys follow from job, site, client and round
         ["samples"] = Text(report.Samples), ["steps"] = Text(report.Steps),
         ["meanLoss"] = Text(report.MeanLoss), ["productNorm"] = Text(report.ProductNorm),
     };
 
-    /// <summary>The report; null where the file is no update of this work, which a power cut can leave at its key.</summary>
+    /// <summary>The report; null where the file is not the whole update of this work: a power cut can leave anything at its key.</summary>
     public static ClientReport? Read(byte[] file, ClientReport report, SiteAssignment assignment, string key, string headKey, string optimizerKey)
     {
         try
         {
-            var metadata = SafetensorsHeader.Parse(file, key).Metadata;
+            var header = SafetensorsHeader.Parse(file, key);
+            var metadata = header.Metadata;
+            if (metadata["numbers"] != RoundManifest.Digest(file.AsSpan((int)header.DataOffset))) return null;
             var made = (metadata["plan"], int.Parse(metadata["round"], CultureInfo.InvariantCulture), metadata["client"], metadata["shared"]);
             if (made != (assignment.Plan.Sha256, assignment.Round, report.ClientId, assignment.Shared.Sha256)) return null;
             return report with
@@ -39,6 +47,18 @@ internal static class ReportMetadata
         {
             return null;
         }
+    }
+
+    // In ordinal order of names, as the file holds them: all are of one type. By blocks, since the bytes of a large array exceed a span.
+    private static string DigestOf(AdapterState state)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (var (_, array) in state)
+        {
+            for (var start = 0; start < array.Data.Length; start += Block) hash.AppendData(MemoryMarshal.AsBytes(array.Data.AsSpan(start, Math.Min(Block, array.Data.Length - start))));
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
     private static string Text(BlobRef blob) => string.Create(CultureInfo.InvariantCulture, $"{blob.Sha256} {blob.SizeBytes}");

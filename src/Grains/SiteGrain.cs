@@ -9,7 +9,7 @@ namespace FedRLora.Grains;
 
 /// <summary>
 /// A site's part of one job: cuts the site's cohort into groups, hands each to its leading client, and bundles reports so that
-/// the coordinator hears sites. It remembers nothing that the coordinator does not ask for again.
+/// the coordinator hears sites, and says what of it is there. It remembers nothing that the coordinator does not ask for again.
 /// </summary>
 [OnItsSite]
 internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAdapterExporter exporter, ILogger<SiteGrain> logger) : Grain, ISiteGrain
@@ -55,6 +55,16 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
         return Task.CompletedTask;
     }
 
+    public async Task<IReadOnlyDictionary<string, string>> ConfirmAsync(SiteConfirmation confirmation, CancellationToken cancellationToken = default)
+    {
+        var (job, site) = (Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString()));
+        await stores.Site.MakeDurableAsync(cancellationToken);
+        if (!ReferenceEquals(stores.Site, stores.Job)) await stores.Job.MakeDurableAsync(cancellationToken);
+        var missing = await Task.Run(() => WrittenFiles.MissingAsync(stores, job, site, confirmation.Clients, cancellationToken), cancellationToken);
+        foreach (var (_, what) in missing) LogMissing(job, site, confirmation.Round, confirmation.Attempt, what);
+        return missing;
+    }
+
     public async Task CancelAsync(CancellationToken cancellationToken = default)
     {
         _current = null; // the same work may be asked for again, and what still comes is of nobody's interest
@@ -64,10 +74,11 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
         foreach (var some in leaders.Chunk(FanOut)) await Task.WhenAll(some.Select(leader => ClientOf(leader).CancelAsync(cancellationToken)));
     }
 
-    public Task AdoptAsync(string source, IReadOnlyList<ManifestClient> owners, CancellationToken cancellationToken = default)
+    public async Task AdoptAsync(string source, IReadOnlyList<ManifestClient> owners, CancellationToken cancellationToken = default)
     {
         var key = this.GetPrimaryKeyString();
-        return Fork.CopyOwnedAsync(stores.Site, source, owners, stores.Site, Keys.JobOf(key), Keys.SiteOf(key), cancellationToken);
+        await Fork.CopyOwnedAsync(stores.Site, source, owners, stores.Site, Keys.JobOf(key), Keys.SiteOf(key), cancellationToken);
+        await stores.Site.MakeDurableAsync(cancellationToken);
     }
 
     public async Task<IReadOnlyDictionary<string, string>> ExportAsync(SiteAssignment committed, CancellationToken cancellationToken = default)
@@ -85,6 +96,7 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
             written[member.ClientId] = prefix;
         }
 
+        await stores.Site.MakeDurableAsync(cancellationToken); // before the job is marked as over, after which nobody makes them again
         return written;
     }
 

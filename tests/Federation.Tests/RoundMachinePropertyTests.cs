@@ -55,7 +55,8 @@ public class RoundMachinePropertyTests
         from deadline in Gen.Double[0, 0.1]
         from budget in Gen.Double[0, 0.1]
         from pause in Gen.Double[0, 0.02]
-        select new Faults { EarlyBudget = budget, Pause = pause, Crash = crash, Drop = drop, Duplicate = duplicate, LostSite = lostSite, Cancel = cancel, EarlyDeadline = deadline };
+        from vanish in Gen.Double[0, 0.1]
+        select new Faults { Vanish = vanish, EarlyBudget = budget, Pause = pause, Crash = crash, Drop = drop, Duplicate = duplicate, LostSite = lostSite, Cancel = cancel, EarlyDeadline = deadline };
 
     /// <summary>The world checks at every step that no round is committed twice, no report counted twice, and nothing committed is taken back.</summary>
     [Fact]

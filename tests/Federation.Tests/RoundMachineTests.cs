@@ -47,7 +47,8 @@ public class RoundMachineTests
         var run = InRound1(Plan);
         Assert.Equal(["persist", "send Train a b c d"], run.Effects);
         Assert.Equal(["persist later"], run.Train(1, "c").Effects);
-        Assert.Equal(["persist", "aggregate a b c d"], run.Train(1, "d", "b", "a").Effects);
+        Assert.Equal(["persist", "confirm local"], run.Train(1, "d", "b", "a").Effects);
+        Assert.Equal(["persist", "aggregate a b c d"], run.Confirm("local").Effects);
         Assert.Equal(["persist", "send Evaluate a b c d"], run.On(new RoundEvent.Aggregated(1, 1, Candidate(1))).Effects);
         Assert.Equal(["persist", "commit"], run.Score(1, "d", "c", "b", "a").Effects);
         Assert.Equal(["persist", "send Train a b c d"], run.On(new RoundEvent.Committed(1, "one")).Effects);
@@ -79,7 +80,7 @@ public class RoundMachineTests
     [Fact]
     public void A_round_that_is_not_scored_commits_after_its_aggregation()
     {
-        var run = InRound1(Plan with { Evaluation = new EvaluationSpec { EveryRounds = 2 } }).Train(1, "a", "b", "c", "d").On(new RoundEvent.Aggregated(1, 1, Candidate(1)));
+        var run = InRound1(Plan with { Evaluation = new EvaluationSpec { EveryRounds = 2 } }).Train(1, "a", "b", "c", "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)));
         Assert.Equal(["persist", "commit"], run.Effects);
     }
 
@@ -135,7 +136,8 @@ public class RoundMachineTests
     {
         var run = InRound1(Timed).Train(1, "a", "b").On(Deadline(1)).Train(1, "c");
         Assert.Empty(run.Effects);
-        Assert.Equal(["a", "b"], run.State.Closed);
+        Assert.Equal(["a", "b"], run.Confirm().State.Closed);
+        Assert.Empty(run.Train(1, "c").Effects);
     }
 
     [Fact]
@@ -149,7 +151,7 @@ public class RoundMachineTests
     [Fact]
     public void An_aggregate_of_an_earlier_attempt_changes_nothing()
     {
-        var run = InRound1(Timed).On(Deadline(1)).Train(1, "a", "b", "c", "d").On(new RoundEvent.Aggregated(1, 1, Candidate(1)));
+        var run = InRound1(Timed).On(Deadline(1)).Train(1, "a", "b", "c", "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)));
         Assert.Empty(run.Effects);
         Assert.Equal(Phase.Aggregating, run.State.Phase);
     }
@@ -157,7 +159,7 @@ public class RoundMachineTests
     [Fact]
     public void A_training_report_during_scoring_changes_nothing()
     {
-        var run = InRound1(Timed).Train(1, "a", "b").On(Deadline(1), new RoundEvent.Aggregated(1, 1, Candidate(1))).Train(1, "c");
+        var run = InRound1(Timed).Train(1, "a", "b").On(Deadline(1)).Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1))).Train(1, "c");
         Assert.Empty(run.Effects);
         Assert.Empty(run.State.Scores);
     }
@@ -169,7 +171,7 @@ public class RoundMachineTests
     {
         var run = InRound1(Timed);
         Assert.Contains("deadline Train 1/1 00:05:00", run.Effects);
-        run.Train(1, "a", "b", "c", "d").On(new RoundEvent.Aggregated(1, 1, Candidate(1)));
+        run.Train(1, "a", "b", "c", "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)));
         Assert.Contains("deadline Evaluate 1/1 00:05:00", run.Effects);
     }
 
@@ -177,7 +179,8 @@ public class RoundMachineTests
     public void A_round_closes_at_its_deadline_without_the_stragglers()
     {
         var run = InRound1(Timed).Train(1, "b", "d").On(Deadline(1));
-        Assert.Equal(["persist", "aggregate b d"], run.Effects);
+        Assert.Equal(["persist", "confirm local", "deadline Train 1/1 00:05:00"], run.Effects);
+        Assert.Equal(["persist", "aggregate b d"], run.Confirm().Effects);
         Assert.Equal(["b", "d"], run.State.Closed);
     }
 
@@ -201,14 +204,14 @@ public class RoundMachineTests
     [Fact]
     public void A_training_deadline_during_scoring_changes_nothing()
     {
-        var run = InRound1(Timed).Train(1, "a", "b", "c", "d").On(new RoundEvent.Aggregated(1, 1, Candidate(1)), Deadline(1));
+        var run = InRound1(Timed).Train(1, "a", "b", "c", "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)), Deadline(1));
         Assert.Empty(run.Effects);
     }
 
     [Fact]
     public void Scoring_ends_at_its_deadline_with_what_there_is()
     {
-        var run = InRound1(Timed).Train(1, "a", "b", "c", "d").On(new RoundEvent.Aggregated(1, 1, Candidate(1))).Score(1, "a")
+        var run = InRound1(Timed).Train(1, "a", "b", "c", "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1))).Score(1, "a")
             .On(new RoundEvent.DeadlinePassed(1, 1, RoundPhase.Evaluate));
         Assert.Contains("commit", run.Effects);
         Assert.Equal(["a"], run.State.Scores.Keys);
@@ -237,7 +240,7 @@ public class RoundMachineTests
     [Fact]
     public void A_failed_client_has_reported_and_the_round_goes_on_without_it()
     {
-        var run = InRound1(Timed).Fail(1, "a", "because").Train(1, "b", "c", "d");
+        var run = InRound1(Timed).Fail(1, "a", "because").Train(1, "b", "c", "d").Confirm();
         Assert.Contains("aggregate b c d", run.Effects);
         Assert.Equal("because", run.State.Reports["a"].Failure);
     }
@@ -266,7 +269,7 @@ public class RoundMachineTests
     [Fact]
     public void A_failed_scoring_is_data()
     {
-        var run = InRound1(Plan).Train(1, "a", "b", "c", "d").On(new RoundEvent.Aggregated(1, 1, Candidate(1))).Score(1, "a", "b", "c")
+        var run = InRound1(Plan).Train(1, "a", "b", "c", "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1))).Score(1, "a", "b", "c")
             .On(new RoundEvent.ClientReported(Scored(1, "d", failure: "no rows")));
         Assert.Contains("commit", run.Effects);
         Assert.Equal(new ScoreNote(null, "no rows"), run.State.Scores["d"]);
@@ -283,7 +286,7 @@ public class RoundMachineTests
     [Fact]
     public void A_refused_update_leaves_the_round()
     {
-        var run = InRound1(Timed).Train(1, "a", "b", "c", "d").On(Refused("c"));
+        var run = InRound1(Timed).Train(1, "a", "b", "c", "d").Confirm().On(Refused("c"));
         Assert.Equal(["persist", "aggregate a b d"], run.Effects);
         Assert.Equal("NaN", run.State.Reports["c"].Failure);
     }
@@ -291,14 +294,14 @@ public class RoundMachineTests
     [Fact]
     public void A_refusal_that_comes_twice_counts_once()
     {
-        var run = InRound1(Timed).Train(1, "a", "b", "c", "d").On(Refused("c"), Refused("c"));
+        var run = InRound1(Timed).Train(1, "a", "b", "c", "d").Confirm().On(Refused("c"), Refused("c"));
         Assert.Empty(run.Effects);
     }
 
     [Fact]
     public void Refused_updates_that_break_the_quorum_start_another_attempt()
     {
-        var run = InRound1(Timed).Train(1, "a", "b", "c", "d").On(Refused("a", "b", "c"));
+        var run = InRound1(Timed).Train(1, "a", "b", "c", "d").Confirm().On(Refused("a", "b", "c"));
         Assert.Equal((Phase.Training, 2), (run.State.Phase, run.State.Attempt));
     }
 
@@ -323,14 +326,15 @@ public class RoundMachineTests
     public void A_lost_site_leaves_the_round_if_the_quorum_holds()
     {
         var run = InRound1(TwoSites(SiteLoss.Continue)).Train(1, "a", "b").On(new RoundEvent.SiteLost("west"));
-        Assert.Contains("aggregate a b", run.Effects);
+        Assert.Equal(["persist", "confirm east"], run.Effects);
+        Assert.Contains("aggregate a b", run.Confirm().Effects);
     }
 
     [Fact]
-    public void A_report_that_was_in_before_its_site_was_lost_counts()
+    public void A_report_that_was_in_before_its_site_was_lost_does_not_count()
     {
         var run = InRound1(TwoSites(SiteLoss.Continue)).Train(1, "a", "b", "c").On(new RoundEvent.SiteLost("west"));
-        Assert.Contains("aggregate a b c", run.Effects);
+        Assert.Contains("aggregate a b", run.Confirm().Effects);
     }
 
     [Fact]
@@ -338,13 +342,13 @@ public class RoundMachineTests
     {
         var run = InRound1(TwoSites(SiteLoss.Continue).With(strategy => strategy with { Quorum = 1 })).Train(1, "a", "b").On(new RoundEvent.SiteLost("west"));
         Assert.Equal(Phase.Training, run.State.Phase);
-        Assert.Contains("aggregate a b c d", run.On(new RoundEvent.SiteReturned("west")).Train(1, "c", "d").Effects);
+        Assert.Contains("aggregate a b c d", run.On(new RoundEvent.SiteReturned("west")).Train(1, "c", "d").Confirm().Effects);
     }
 
     [Fact]
     public void A_lost_site_rejoins_at_the_next_round()
     {
-        var run = InRound1(TwoSites(SiteLoss.Continue)).On(new RoundEvent.SiteLost("west")).Train(1, "a", "b").On(new RoundEvent.Aggregated(1, 1, Candidate(1)));
+        var run = InRound1(TwoSites(SiteLoss.Continue)).On(new RoundEvent.SiteLost("west")).Train(1, "a", "b").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)));
         run.Score(1, "a", "b").On(new RoundEvent.SiteReturned("west"), new RoundEvent.Committed(1, "one"));
         Assert.Equal(["a", "b", "c", "d"], run.State.Cohort);
     }
@@ -352,7 +356,7 @@ public class RoundMachineTests
     [Fact]
     public void A_site_that_is_still_lost_is_not_selected()
     {
-        var run = InRound1(TwoSites(SiteLoss.Continue)).On(new RoundEvent.SiteLost("west")).Train(1, "a", "b").On(new RoundEvent.Aggregated(1, 1, Candidate(1)));
+        var run = InRound1(TwoSites(SiteLoss.Continue)).On(new RoundEvent.SiteLost("west")).Train(1, "a", "b").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)));
         run.Score(1, "a", "b").On(new RoundEvent.Committed(1, "one"));
         Assert.Equal(["a", "b"], run.State.Cohort);
     }
@@ -360,7 +364,7 @@ public class RoundMachineTests
     [Fact]
     public void Scoring_does_not_wait_for_a_lost_site()
     {
-        var run = InRound1(TwoSites(SiteLoss.Continue)).Train(1, "a", "b", "c", "d").On(new RoundEvent.Aggregated(1, 1, Candidate(1))).Score(1, "a", "b");
+        var run = InRound1(TwoSites(SiteLoss.Continue)).Train(1, "a", "b", "c", "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1))).Score(1, "a", "b");
         Assert.Contains("commit", run.On(new RoundEvent.SiteLost("west")).Effects);
     }
 
@@ -429,20 +433,20 @@ public class RoundMachineTests
     public void A_site_that_was_lost_in_the_crash_leaves_the_round()
     {
         var run = InRound1(TwoSites(SiteLoss.Continue)).Train(1, "a", "b").On(new RoundEvent.Started(0, "zero", ["west"]));
-        Assert.Contains("aggregate a b", run.Effects);
+        Assert.Contains("aggregate a b", run.Confirm().Effects);
     }
 
     [Fact]
     public void A_crash_in_aggregation_aggregates_the_same_closed_cohort()
     {
-        var run = InRound1(Timed).Train(1, "a", "b").On(Deadline(1), new RoundEvent.Started(0, "zero", []));
+        var run = InRound1(Timed).Train(1, "a", "b").On(Deadline(1)).Confirm().On(new RoundEvent.Started(0, "zero", []));
         Assert.Equal(["persist", "aggregate a b"], run.Effects);
     }
 
     [Fact]
     public void A_crash_in_scoring_asks_the_silent_again()
     {
-        var run = InRound1(Plan).Train(1, "a", "b", "c", "d").On(new RoundEvent.Aggregated(1, 1, Candidate(1))).Score(1, "a", "b", "c").On(new RoundEvent.Started(0, "zero", []));
+        var run = InRound1(Plan).Train(1, "a", "b", "c", "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1))).Score(1, "a", "b", "c").On(new RoundEvent.Started(0, "zero", []));
         Assert.Equal(["persist", "send Evaluate d"], run.Effects);
     }
 
@@ -487,8 +491,8 @@ public class RoundMachineTests
     public void Several_events_are_written_once_and_first()
     {
         var (state, effects) = new RoundMachine(Plan).Next(InRound1(Plan).State, new[] { "a", "b", "c", "d" }.Select(client => new RoundEvent.ClientReported(Trained(1, client))));
-        Assert.Equal(Phase.Aggregating, state.Phase);
-        Assert.Equal(["persist", "aggregate a b c d"], effects.Select(Run.Describe));
+        Assert.Equal(Phase.Confirming, state.Phase);
+        Assert.Equal(["persist", "confirm local"], effects.Select(Run.Describe));
     }
 
     // The parts of a test.

@@ -22,7 +22,7 @@ public class RoundPolicyTests
         Assert.Equal(Phase.Training, run.State.Phase);
         run.Train(1, run.State.Cohort[0]);
 
-        Assert.Equal(Phase.Aggregating, run.State.Phase);
+        Assert.Equal(Phase.Aggregating, run.Confirm().State.Phase);
         Assert.Equal(run.State.Cohort.Where((_, i) => i is 0 or > 2), run.State.Closed);
     }
 
@@ -46,7 +46,7 @@ public class RoundPolicyTests
     [Fact]
     public void A_full_buffer_closes_the_round_and_the_others_go_on()
     {
-        var run = InRound1(Buffered(2)).Train(1, "d", "b");
+        var run = InRound1(Buffered(2)).Train(1, "d", "b").Confirm();
         Assert.Equal(["persist", "aggregate b d"], run.Effects);
 
         run.On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
@@ -58,18 +58,18 @@ public class RoundPolicyTests
     [Fact]
     public void Work_from_an_earlier_round_is_aggregated_with_its_staleness()
     {
-        var run = InRound1(Buffered(2)).Train(1, "d", "b").On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
+        var run = InRound1(Buffered(2)).Train(1, "d", "b").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
 
         run.Train(1, "a").On(new RoundEvent.ClientReported(Trained(2, "b")));
 
-        Assert.Equal(["persist", "aggregate a b"], run.Effects);
+        Assert.Equal(["persist", "aggregate a b"], run.Confirm().Effects);
         Assert.Equal([1, 0], FedRLora.Federation.Aggregation.Weights.Staleness(run.State, run.State.Closed!));
     }
 
     [Fact]
     public void A_report_of_another_round_than_its_work_changes_nothing()
     {
-        var run = InRound1(Buffered(2)).Train(1, "d", "b").On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
+        var run = InRound1(Buffered(2)).Train(1, "d", "b").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
         var before = run.State;
 
         run.On(new RoundEvent.ClientReported(Trained(2, "a")), new RoundEvent.ClientReported(Trained(1, "b")));
@@ -82,7 +82,7 @@ public class RoundPolicyTests
     {
         var run = InRound1(Buffered(1, maxStaleness: 1));
         foreach (var round in new[] { 1, 2 })
-            run.On(new RoundEvent.ClientReported(Trained(round, "b")), new RoundEvent.Aggregated(round, 1, Candidate(round)), new RoundEvent.Committed(round, $"{round}"));
+            run.On(new RoundEvent.ClientReported(Trained(round, "b"))).Confirm().On(new RoundEvent.Aggregated(round, 1, Candidate(round)), new RoundEvent.Committed(round, $"{round}"));
 
         Assert.Equal(new CarriedWork(3, 1), run.State.WorkOf("a"));   // from round 1 it would be of staleness 2
     }
@@ -94,7 +94,7 @@ public class RoundPolicyTests
         Assert.Equal(2, run.State.Cohort.Count);
         var (first, second) = (run.State.Cohort[0], run.State.Cohort[1]);
 
-        run.Train(1, first).On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
+        run.Train(1, first).Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
 
         Assert.Equal(2, run.State.Cohort.Count);
         Assert.Contains(second, run.State.Cohort);
@@ -115,7 +115,7 @@ public class RoundPolicyTests
     [Fact]
     public void A_crash_after_the_commit_keeps_the_work_that_goes_on()
     {
-        var run = InRound1(Buffered(2)).Train(1, "d", "b").On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Started(1, "one", []));
+        var run = InRound1(Buffered(2)).Train(1, "d", "b").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Started(1, "one", []));
         Assert.Equal(["a", "c"], run.State.Carried.Keys.Order());
     }
 
@@ -133,7 +133,7 @@ public class RoundPolicyTests
     [Fact]
     public void A_budget_is_a_multiple_of_the_usual_time_and_never_too_short()
     {
-        var run = InRound1(Budgeted).Took(1, "a").Took(2, "b").Took(10, "c").Took(20, "d").On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
+        var run = InRound1(Budgeted).Took(1, "a").Took(2, "b").Took(10, "c").Took(20, "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
         Assert.Equal(["persist", "send Train a b c d", "budget 2/1 in 4 at 4"], run.Effects);
 
         run.On(new RoundEvent.BudgetPassed(2, 1, 4));   // a leaves
@@ -145,12 +145,12 @@ public class RoundPolicyTests
     [Fact]
     public void Who_had_to_be_waited_for_leaves_when_another_report_makes_the_quorum()
     {
-        var run = InRound1(Budgeted.With(strategy => strategy with { Quorum = 0.75 })).Took(1, "a").Took(1, "b").Took(1, "c").Took(1, "d")
+        var run = InRound1(Budgeted.With(strategy => strategy with { Quorum = 0.75 })).Took(1, "a").Took(1, "b").Took(1, "c").Took(1, "d").Confirm()
             .On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"))
             .Took(1, "c").Took(1, "d").On(new RoundEvent.BudgetPassed(2, 1, 4));
         Assert.Equal(["a"], run.State.Dropped);   // one can be done without, the other is needed
 
-        run.Took(5, "b");
+        run.Took(5, "b").Confirm();
 
         Assert.Equal(["persist", "aggregate b c d"], run.Effects);
     }
@@ -158,14 +158,14 @@ public class RoundPolicyTests
     [Fact]
     public void Where_nobody_can_be_done_without_yet_the_next_report_lets_the_slow_go()
     {
-        var run = InRound1(Budgeted).Took(1, "a").Took(1, "b").Took(1, "c").Took(1, "d")
+        var run = InRound1(Budgeted).Took(1, "a").Took(1, "b").Took(1, "c").Took(1, "d").Confirm()
             .On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"))
             .On(new RoundEvent.BudgetPassed(2, 1, 4));
         Assert.Equal(["a", "b"], run.State.Dropped);
 
         run.Took(5, "c");
         Assert.Equal(Phase.Training, run.State.Phase);
-        run.Took(6, "d");
+        run.Took(6, "d").Confirm();
 
         Assert.Equal(["persist", "aggregate c d"], run.Effects);
     }
@@ -173,10 +173,10 @@ public class RoundPolicyTests
     [Fact]
     public void The_last_straggler_that_leaves_closes_the_round_and_gets_more_time_next_time()
     {
-        var run = InRound1(Budgeted).Took(2, "a").Took(2, "b").Took(2, "c").Took(2, "d").On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"))
+        var run = InRound1(Budgeted).Took(2, "a").Took(2, "b").Took(2, "c").Took(2, "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"))
             .Took(2, "a").Took(2, "b").Took(2, "c").On(new RoundEvent.BudgetPassed(2, 1, 6));
 
-        Assert.Equal(["persist", "aggregate a b c"], run.Effects);
+        Assert.Equal(["persist", "aggregate a b c"], run.Confirm().Effects);
         Assert.Equal(6, run.State.UsualSeconds["d"]);
     }
 
@@ -191,7 +191,7 @@ public class RoundPolicyTests
         for (var round = 1; round <= 2; round++)
         {
             Assert.Contains("a", run.State.Cohort);
-            run.Train(round, "a", "b", "c", "d").On(Refused(round, "a"), new RoundEvent.Aggregated(round, 1, Candidate(round)), new RoundEvent.Committed(round, $"{round}"));
+            run.Train(round, "a", "b", "c", "d").Confirm().On(Refused(round, "a"), new RoundEvent.Aggregated(round, 1, Candidate(round)), new RoundEvent.Committed(round, $"{round}"));
         }
         Assert.Equal(["b", "c", "d"], run.State.Cohort);
         Assert.Equal(ClientOutcome.Quarantined, Manifest(run.ToCommit(3), Strict(2)).Clients[0].Outcome);
@@ -200,8 +200,8 @@ public class RoundPolicyTests
     [Fact]
     public void An_update_that_is_used_ends_the_count()
     {
-        var run = InRound1(Strict(after: 2)).Train(1, "a", "b", "c", "d").On(Refused(1, "a"), new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"))
-            .Commit(2).Train(3, "a", "b", "c", "d").On(Refused(3, "a"), new RoundEvent.Aggregated(3, 1, Candidate(3)), new RoundEvent.Committed(3, "three"));
+        var run = InRound1(Strict(after: 2)).Train(1, "a", "b", "c", "d").Confirm().On(Refused(1, "a"), new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"))
+            .Commit(2).Train(3, "a", "b", "c", "d").Confirm().On(Refused(3, "a"), new RoundEvent.Aggregated(3, 1, Candidate(3)), new RoundEvent.Committed(3, "three"));
 
         Assert.Contains("a", run.State.Cohort);
     }
@@ -209,7 +209,7 @@ public class RoundPolicyTests
     [Fact]
     public void A_quarantine_of_so_many_rounds_ends()
     {
-        var run = InRound1(Strict(after: 1, rounds: 2)).Train(1, "a", "b", "c", "d").On(Refused(1, "a"), new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
+        var run = InRound1(Strict(after: 1, rounds: 2)).Train(1, "a", "b", "c", "d").Confirm().On(Refused(1, "a"), new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
         Assert.DoesNotContain("a", run.State.Cohort);
         Assert.DoesNotContain("a", run.Commit(2).State.Cohort);
         Assert.Contains("a", run.Commit(3).State.Cohort);
@@ -219,7 +219,7 @@ public class RoundPolicyTests
     public void A_manifest_carries_the_standings_over_a_crash_that_lost_the_notes()
     {
         var plan = Strict(after: 2);
-        var run = InRound1(plan).Train(1, "a", "b", "c", "d").On(Refused(1, "a"), new RoundEvent.Aggregated(1, 1, Candidate(1)));
+        var run = InRound1(plan).Train(1, "a", "b", "c", "d").Confirm().On(Refused(1, "a"), new RoundEvent.Aggregated(1, 1, Candidate(1)));
         var manifest = Manifest(run, plan);
         Assert.Equal((ClientOutcome.Refused, 1), (manifest.Clients[0].Outcome, manifest.Clients[0].Refusals));
 
@@ -232,7 +232,7 @@ public class RoundPolicyTests
     public void Where_everybody_is_in_quarantine_the_job_says_so_and_a_resume_gives_another_chance()
     {
         var plan = Strict(after: 1).With(strategy => strategy with { MaxAttempts = 9 });
-        var run = InRound1(plan).Train(1, "a", "b", "c", "d").On(Refused(1, "a", "b", "c", "d"));
+        var run = InRound1(plan).Train(1, "a", "b", "c", "d").Confirm().On(Refused(1, "a", "b", "c", "d"));
         Assert.Equal((Phase.Failed, "Round 1 has nobody to select: every client is absent or in quarantine."), (run.State.Phase, run.State.Reason));
 
         run.On(new RoundEvent.Started(0, "zero", [], Resume: true));

@@ -22,6 +22,7 @@ public class RoundStateTests
         var before = GC.GetTotalMemory(forceFullCollection: true);
         for (var i = 1; i < Count; i++)
             state = machine.Next(state, new RoundEvent.ClientReported(Trained(1, $"client-{i:00000}"))).State;
+        state = machine.Next(state, new RoundEvent.SiteConfirmed("local", 1, 1, 1, new Dictionary<string, string>())).State;
         state = machine.Next(state, new RoundEvent.Aggregated(1, 1, Candidate(1))).State;
         for (var i = 0; i < Count; i++)
             state = machine.Next(state, new RoundEvent.ClientReported(Scored(1, $"client-{i:00000}"))).State;

@@ -24,6 +24,8 @@ internal sealed class Run(FederationPlan plan)
         return this;
     }
 
+    public Run On(Func<Run, RoundEvent> happens) => On(happens(this));
+
     /// <summary>These clients trained, in this order.</summary>
     public Run Train(int round, params string[] clients) => On([.. clients.Select(client => new RoundEvent.ClientReported(Trained(round, client, State.Attempt)))]);
 
@@ -36,13 +38,22 @@ internal sealed class Run(FederationPlan plan)
     /// <summary>These clients scored the candidate, in this order.</summary>
     public Run Score(int round, params string[] clients) => On([.. clients.Select(client => new RoundEvent.ClientReported(Scored(round, client, State.Attempt)))]);
 
+    /// <summary>These sites have all of it, in this order; every site that is asked where none is named.</summary>
+    public Run Confirm(params string[] sites) => On([.. (sites.Length > 0 ? sites : Asked).Select(site => Confirmed(site))]);
+
+    /// <summary>A site's answer to the question that is open.</summary>
+    public RoundEvent.SiteConfirmed Confirmed(string site, params string[] missing) =>
+        new(site, State.Round, State.Attempt, State.Confirmation, missing.ToDictionary(static client => client, static client => $"{client}/head.safetensors is missing."));
+
     /// <summary>Everybody does what is asked and the round is committed.</summary>
     public Run Commit(int round) => ToCommit(round).On(new RoundEvent.Committed(round, $"digest {round}"));
 
     /// <summary>Everybody does what is asked until the round can be committed.</summary>
-    public Run ToCommit(int round) => Train(round, [.. State.Cohort])
+    public Run ToCommit(int round) => Train(round, [.. State.Cohort]).Confirm()
         .On(new RoundEvent.Aggregated(round, State.Attempt, Candidate(round)))
         .Score(round, [.. _machine.Waiting(State)]);
+
+    private string[] Asked => [.. _machine.Waiting(State).Select(client => plan.Clients.First(one => one.Id == client).Site).Distinct().Order(StringComparer.Ordinal)];
 
     /// <summary>An effect in a few words.</summary>
     public static string Describe(RoundEffect effect) => effect switch
@@ -50,7 +61,8 @@ internal sealed class Run(FederationPlan plan)
         RoundEffect.Persist persist => persist.CanWait ? "persist later" : "persist",
         RoundEffect.SendAssignments send => $"send {send.Phase} {string.Join(' ', send.Clients)}",
         RoundEffect.ArmDeadline arm => $"deadline {arm.Phase} {arm.Round}/{arm.Attempt} {arm.After}",
-        RoundEffect.ArmBudget arm => FormattableString.Invariant($"budget {arm.Round}/{arm.Attempt} in {arm.After.TotalSeconds} at {arm.Seconds}"),
+        RoundEffect.ArmBudget arm => FormattableString.Invariant($"budget {arm.Round}/{arm.Attempt} in {arm.After.TotalSeconds} at {arm.Seconds}{(arm.Confirmation > 0 ? " to confirm" : "")}"),
+        RoundEffect.ConfirmSites confirm => $"confirm {string.Join(' ', confirm.Sites)}",
         RoundEffect.CloseAndAggregate close => $"aggregate {string.Join(' ', close.Closed)}".TrimEnd(),
         RoundEffect.CommitRound => "commit",
         RoundEffect.FinishJob => "finish",

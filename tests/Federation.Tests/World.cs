@@ -23,6 +23,9 @@ internal sealed record Faults
     public double EarlyBudget { get; init; }
 
     public double Pause { get; init; }
+
+    /// <summary>A file of a client is gone after it was reported.</summary>
+    public double Vanish { get; init; }
 }
 
 /// <summary>
@@ -37,6 +40,9 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
     private readonly List<RoundEvent> _inside = [];
     private readonly HashSet<string> _lost = [];
     private readonly HashSet<string> _counted = [];
+    private readonly Dictionary<(string Client, CarriedWork Work), int> _files = []; // how often they were lost; negative where they are there
+    private readonly Dictionary<(string Client, int Round, int Attempt), int> _found = []; // the last confirmation in which a site found all of it
+    private readonly Dictionary<(string Client, int Round, int Attempt), int> _missed = []; // the last confirmation after which its report was dropped
     private RoundEvent.DeadlinePassed? _timer;
     private RoundEvent.BudgetPassed? _budget;
     private RoundState _persisted = RoundState.Initial;
@@ -61,6 +67,8 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
             Happen(new RoundEvent.Cancelled());
         else if (Chance(Faults.Pause))
             Happen(new RoundEvent.Paused());
+        else if (Chance(Faults.Vanish))
+            Vanish();
         else if (Chance(Faults.EarlyDeadline) && _timer is { } early)
             Happen(early);
         else if (Chance(Faults.EarlyBudget) && _budget is { } budget)
@@ -99,6 +107,14 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
         var before = State;
         (State, var effects) = _machine.Next(State, happened);
         Check(before, effects);
+        if (happened is RoundEvent.SiteConfirmed answer)
+        {
+            foreach (var client in answer.Missing.Keys.Where(client => before.Reports.ContainsKey(client) && !State.Reports.ContainsKey(client)))
+            {
+                _missed[(client, before.Round, before.Attempt)] = before.Confirmation;
+                _network.RemoveAll(message => message is RoundEvent.ClientReported { Report: { Phase: RoundPhase.Train } report } && report.ClientId == client);   // a copy of it would be a third loss
+            }
+        }
         foreach (var effect in effects)
         {
             if (Chance(Faults.Crash))
@@ -139,6 +155,11 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
                 Assert.True(arm.After >= TimeSpan.Zero);
                 _budget = new(arm.Round, arm.Attempt, arm.Seconds);
                 break;
+            case RoundEffect.ConfirmSites confirm:
+                Assert.Equal((State.Round, State.Attempt, State.Confirmation), (_persisted.Round, _persisted.Attempt, _persisted.Confirmation));   // an answer of before a crash is none to a question after it
+                _inside.AddRange(confirm.Sites.Where(site => _lost.Contains(site) && !State.LostSites.Contains(site)).Select(static site => new RoundEvent.SiteLost(site)));
+                _network.AddRange(confirm.Sites.Where(site => !_lost.Contains(site) && !Chance(Faults.Drop)).Select(Look));
+                break;
             case RoundEffect.CloseAndAggregate close:
                 _inside.Add(Aggregate(close.Closed));
                 break;
@@ -162,8 +183,32 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
             return TestPlans.Scored(State.Round, client, State.Attempt);
         var work = State.WorkOf(client);
         var failure = misbehaviour(work.Round, work.Attempt, client) is { } reason && reason != "NaN" ? reason : null;
+        if (failure is null)
+            _files[(client, work)] = ~Losses(client, work);
         return TestPlans.Trained(work.Round, client, work.Attempt, failure);
     }
+
+    /// <summary>A site looks for what the coordinator was told, now; its answer may come late, or twice, or after a crash.</summary>
+    private RoundEvent.SiteConfirmed Look(string site)
+    {
+        var asked = _machine.Waiting(State).Where(client => Site(client) == site).ToArray();
+        var missing = asked.Where(client => _files[(client, State.WorkOf(client))] >= 0).ToArray();
+        foreach (var client in asked.Except(missing))
+            _found[(client, State.Round, State.Attempt)] = State.Confirmation;
+        return new(site, State.Round, State.Attempt, State.Confirmation, missing.ToDictionary(static client => client, static client => $"{client}/head.safetensors is missing."));
+    }
+
+    /// <summary>Files of somebody who was asked for them are gone; twice at most, since a client whose files never stay has failed.</summary>
+    private void Vanish()
+    {
+        var there = _files.Where(static one => one.Value < 0).Select(static one => one.Key).Where(one => Losses(one.Client, one.Work) < 2).OrderBy(static one => (one.Client, one.Work.Round, one.Work.Attempt)).ToArray();
+        if (there.Length == 0)
+            return;
+        var gone = there[_random.Next(there.Length)];
+        _files[gone] = Losses(gone.Client, gone.Work) + 1;
+    }
+
+    private int Losses(string client, CarriedWork work) => !_files.TryGetValue((client, work), out var losses) ? 0 : losses < 0 ? ~losses : losses;
 
     private RoundEvent Aggregate(IReadOnlyList<string> closed)
     {
@@ -171,6 +216,7 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
         Assert.Equal(closed.Distinct().Order(StringComparer.Ordinal), closed);   // nobody counts twice
         Assert.True(State.Round == 0 || closed.Count >= _machine.Quorum(State.Wanted));
         Assert.True(State.Round == 0 || closed.Count <= State.Wanted);
+        Assert.All(closed, client => Assert.True(_found[(client, State.Round, State.Attempt)] > _missed.GetValueOrDefault((client, State.Round, State.Attempt))));   // its site has seen it since it was last missing
         Assert.All(closed, client => Assert.Equal(TestPlans.Trained(State.WorkOf(client).Round, client, State.WorkOf(client).Attempt).Update!.Sha256, State.Reports[client].Update!.Sha256));
         var refused = closed.Where(client => misbehaviour(State.WorkOf(client).Round, State.WorkOf(client).Attempt, client) == "NaN").ToDictionary(client => client, _ => "NaN");
         return refused.Count > 0

@@ -85,6 +85,12 @@ public interface ISiteGrain : IGrainWithStringKey
     [Alias("report")]
     Task ReportAsync(IReadOnlyList<ClientReport> reports, CancellationToken cancellationToken = default);
 
+    /// <summary>Makes durable what this site's clients wrote, and looks whether each file is there with its size.</summary>
+    /// <returns>What is missing, in one line, by client.</returns>
+    /// <exception cref="Ports.StoreUnavailableException">A store cannot be used, so nothing can be said.</exception>
+    [Alias("confirm"), AlwaysInterleave, ResponseTimeout("00:10:00")]
+    Task<IReadOnlyDictionary<string, string>> ConfirmAsync(SiteConfirmation confirmation, CancellationToken cancellationToken = default);
+
     /// <summary>Stops what runs at this site for this job.</summary>
     [Alias("cancel")]
     Task CancelAsync(CancellationToken cancellationToken = default);

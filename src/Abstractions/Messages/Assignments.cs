@@ -109,6 +109,43 @@ public sealed record ClientReport
     [Id(13)] public string? StoreTrouble { get; init; }
 }
 
+/// <summary>Asks a site whether all is there, and durable, that its clients reported: 1,000 clients are some 250 kB.</summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.site-confirmation")]
+public sealed record SiteConfirmation
+{
+    /// <summary>The round that is about to be closed.</summary>
+    [Id(0)] public required int Round { get; init; }
+
+    /// <summary>The try at the round.</summary>
+    [Id(1)] public required int Attempt { get; init; }
+
+    /// <summary>The clients in ordinal order.</summary>
+    [Id(2)] public required IReadOnlyList<ClientFiles> Clients { get; init; }
+}
+
+/// <summary>What a client wrote in its training; the keys follow from job, site, client, round and attempt.</summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.client-files")]
+public sealed record ClientFiles
+{
+    /// <summary>The client.</summary>
+    [Id(0)] public required string ClientId { get; init; }
+
+    /// <summary>The round its work began in; an earlier one than the site's in buffered rounds.</summary>
+    [Id(1)] public required int Round { get; init; }
+
+    /// <summary>The try that its work began in.</summary>
+    [Id(2)] public required int Attempt { get; init; }
+
+    /// <summary>Its update, in the job's store.</summary>
+    [Id(3)] public required BlobDigest Update { get; init; }
+
+    /// <summary>Its head, in the site's store.</summary>
+    [Id(4)] public required BlobDigest Head { get; init; }
+
+    /// <summary>Its optimizer state, in the site's store.</summary>
+    [Id(5)] public required BlobDigest Optimizer { get; init; }
+}
+
 /// <summary>Reports of a site's clients.</summary>
 [GenerateSerializer, Immutable, Alias("fedrlora.site-report")]
 public sealed record SiteReport

@@ -58,7 +58,7 @@ public sealed record JobProgress
     /// <summary>The try at the open round.</summary>
     [Id(6)] public required int Attempt { get; init; }
 
-    /// <summary>train, evaluate, aggregate, commit or idle.</summary>
+    /// <summary>train, confirm, evaluate, aggregate, commit or idle.</summary>
     [Id(7)] public required string Phase { get; init; }
 
     /// <summary>Clients of the cohort that have reported in this phase.</summary>
@@ -69,4 +69,7 @@ public sealed record JobProgress
 
     /// <summary>Committed rounds after the one the caller named.</summary>
     [Id(10)] public required IReadOnlyList<RoundSummary> NewRounds { get; init; }
+
+    /// <summary>Files that were reported in this attempt and that their site did not find: a line for each client, the first few.</summary>
+    [Id(11)] public IReadOnlyList<string> Missing { get; init; } = [];
 }

@@ -17,6 +17,7 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
 
     private readonly List<RoundSummary> _rounds = [];
     private readonly List<RoundView> _views = [];
+    private readonly HashSet<string> _told = new(StringComparer.Ordinal); // of what sites missed
 
     /// <summary>Added to the line that says that a job is paused: how it goes on.</summary>
     public string? WhenPaused { get; init; }
@@ -48,6 +49,8 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
             await foreach (var progress in snapshots.WithCancellation(cancellationToken))
             {
                 last = progress;
+                foreach (var line in progress.Missing.Select(line => $"round {progress.Round}: {line}").Where(_told.Add))
+                    screen.Error.WriteLine(line);
                 foreach (var view in Take(progress))
                     screen.Output.WriteLine(screen.Mode == ScreenMode.Json ? MetricsFiles.JsonLine(view) : Line(view, progress.Rounds));
             }
@@ -115,7 +118,7 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
             table.AddRow(cells.Select(static cell => (IRenderable)new Text(cell)));
         }
 
-        return new(table, new Markup(Bar(progress)));
+        return new([table, new Markup(Bar(progress)), .. progress.Missing.Select(static line => new Text(line))]);
     }
 
     private static string Bar(JobProgress progress)

@@ -45,10 +45,11 @@ public static class ManifestBuilder
         var standing = state.Standings.GetValueOrDefault(id);
         var work = state.WorkOf(id);
         var quarantined = standing?.QuarantinedUntil >= state.Round;
+        var isLate = cohort.Contains(id) && work.Round == state.Round;
         var kept = new ManifestClient
         {
             Id = id,
-            Outcome = cohort.Contains(id) ? work.Round < state.Round ? ClientOutcome.NotSelected : ClientOutcome.Late : quarantined ? ClientOutcome.Quarantined : ClientOutcome.NotSelected,
+            Outcome = isLate ? ClientOutcome.Late : quarantined && !cohort.Contains(id) ? ClientOutcome.Quarantined : ClientOutcome.NotSelected,
             Refusals = standing?.Refusals is > 0 and var refusals ? refusals : null,
             QuarantinedUntil = quarantined ? standing!.QuarantinedUntil : null,
             HeadRound = before?.HeadRound ?? 0,
@@ -58,7 +59,7 @@ public static class ManifestBuilder
             ScoreReason = state.Scores.GetValueOrDefault(id)?.Failure,
         };
         if (!state.Reports.TryGetValue(id, out var note))
-            return kept;
+            return isLate && state.Lost.TryGetValue(id, out var lost) ? kept with { Reason = lost.What } : kept;
 
         var reported = kept with { Samples = note.Samples, Steps = note.Steps, MeanLoss = note.MeanLoss, ProductNorm = note.ProductNorm };
         if (!weights.TryGetValue(id, out var weight))

@@ -29,6 +29,9 @@ internal static class ReportNotes
     /// <summary>The note of an update that cannot be aggregated.</summary>
     public static ClientNote Refused(ClientNote note, string reason) => Failed(note, reason) with { Refused = true };
 
+    /// <summary>The note of a client whose files do not stay.</summary>
+    public static ClientNote Lost(ClientNote note, LostFiles lost) => Failed(note, Invariant($"{lost.What} (it was gone {lost.Times} times)"));
+
     private static ClientNote Failed(ClientNote note, string failure) => new()
     {
         Failure = Short(failure),
@@ -48,7 +51,8 @@ internal static class ReportNotes
 
     private static BlobDigest? Digest(BlobRef? blob) => blob is null ? null : new(blob.Sha256, blob.SizeBytes);
 
-    private static string Short(string reason) => reason.Length <= ReasonLength ? reason : string.Concat(reason.AsSpan(0, ReasonLength - 3), "...");
+    /// <summary>What is kept of a reason.</summary>
+    public static string Short(string reason) => reason.Length <= ReasonLength ? reason : string.Concat(reason.AsSpan(0, ReasonLength - 3), "...");
 
     private static string Invariant(FormattableString text) => FormattableString.Invariant(text);
 }

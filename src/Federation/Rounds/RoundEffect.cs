@@ -23,7 +23,13 @@ public abstract record RoundEffect
     public sealed record ArmDeadline(TimeSpan After, int Round, int Attempt, RoundPhase Phase) : RoundEffect;
 
     /// <summary>Report <see cref="RoundEvent.BudgetPassed"/> with these values after this time.</summary>
-    public sealed record ArmBudget(TimeSpan After, int Round, int Attempt, double Seconds) : RoundEffect;
+    public sealed record ArmBudget(TimeSpan After, int Round, int Attempt, double Seconds, int Confirmation = 0) : RoundEffect;
+
+    /// <summary>
+    /// Ask these sites, in ordinal order, whether all is there that their clients reported, and report
+    /// <see cref="RoundEvent.SiteConfirmed"/> with the state's <see cref="RoundState.Confirmation"/>.
+    /// </summary>
+    public sealed record ConfirmSites(IReadOnlyList<string> Sites) : RoundEffect;
 
     /// <summary>
     /// Aggregate the updates of these clients, in this order, and report <see cref="RoundEvent.Aggregated"/> or

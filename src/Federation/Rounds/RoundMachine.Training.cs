@@ -101,7 +101,7 @@ public sealed partial class RoundMachine
         var silent = state.Cohort.Count - state.Reports.Count - state.Dropped.Count;
         if (usable + silent < Needed(state))
             return TryAgain(state, usable);
-        return silent == 0 || usable >= Wanted(state) ? Close(state, Usable(state)) : Wait(state, resend);
+        return silent == 0 || usable >= Wanted(state) ? Confirm(state, timed: !resend) : Wait(state, resend);
     }
 
     private Step Wait(RoundState state, bool resend) => resend
@@ -117,7 +117,9 @@ public sealed partial class RoundMachine
             case (RoundPhase.Evaluate, Phase.Evaluating):
                 return ToCommit(state);
             case (RoundPhase.Train, Phase.Training):
-                return UsableCount(state) >= Needed(state) ? Close(state, Usable(state)) : TryAgain(state, UsableCount(state));
+                return UsableCount(state) >= Needed(state) ? Confirm(state with { Overdue = true }, timed: false) : TryAgain(state, UsableCount(state));
+            case (RoundPhase.Train, Phase.Confirming):
+                return ConfirmationDue(state);
             default:
                 return Nothing(state);
         }
@@ -129,7 +131,8 @@ public sealed partial class RoundMachine
             return OpenAttempt(state);
 
         var failures = state.Reports.Where(static report => report.Value.Failure is not null).OrderBy(static report => report.Key, StringComparer.Ordinal)
-            .Take(3).Select(static report => $"{report.Key}: {report.Value.Failure}");
+            .Select(static report => $"{report.Key}: {report.Value.Failure}")
+            .Concat(state.Lost.Where(lost => !state.Reports.ContainsKey(lost.Key)).OrderBy(static lost => lost.Key, StringComparer.Ordinal).Select(static lost => $"{lost.Key}: {lost.Value.What}")).Take(3);
         var silent = state.Cohort.Count - state.Reports.Count;
         var reason = string.Create(CultureInfo.InvariantCulture,
             $"Round {state.Round} had {usable} usable of {state.Cohort.Count} updates in try {state.Tries} of {_plan.Strategy.MaxAttempts}, the quorum is {Needed(state)}; {silent} silent. {string.Join("; ", failures)}");
@@ -144,7 +147,11 @@ public sealed partial class RoundMachine
 
     private Step Budget(RoundState state, RoundEvent.BudgetPassed passed)
     {
-        if (state.Phase != Phase.Training || (passed.Round, passed.Attempt) != (state.Round, state.Attempt) || passed.Seconds <= state.PassedSeconds)
+        if ((passed.Round, passed.Attempt) != (state.Round, state.Attempt))
+            return Nothing(state);
+        if (passed.Confirmation > 0)
+            return ConfirmationBudget(state, passed);
+        if (state.Phase != Phase.Training || passed.Seconds <= state.PassedSeconds)
             return Nothing(state);
         var (settled, effects) = Settle(WithoutSlow(state with { PassedSeconds = passed.Seconds }), resend: false);
         return settled.Phase == Phase.Training && settled.Attempt == state.Attempt ? (settled, [.. effects, .. NextBudget(settled, passed.Seconds)]) : (settled, effects);
@@ -158,10 +165,7 @@ public sealed partial class RoundMachine
     {
         if (state.PassedSeconds <= 0)
             return state;
-        var waiting = Waiting(state);
-        var spare = UsableCount(state) + waiting.Count - Needed(state);
-        var slow = waiting.Select(client => (Client: client, Budget: BudgetOf(state, client))).Where(one => one.Budget <= state.PassedSeconds)
-            .OrderBy(static one => one.Budget).ThenBy(static one => one.Client, StringComparer.Ordinal).Take(Math.Max(0, spare)).ToArray();
+        var slow = Slow(state, state.PassedSeconds, UsableCount(state) + Waiting(state).Count - Needed(state));
         return slow.Length == 0 ? state : state with
         {
             Dropped = Sorted(state.Dropped.Concat(slow.Select(static one => one.Client))),
@@ -169,16 +173,21 @@ public sealed partial class RoundMachine
         };
     }
 
+    private (string Client, double? Budget)[] Slow(RoundState state, double passed, int most) =>
+        Waiting(state).Select(client => (Client: client, Budget: BudgetOf(state, client))).Where(one => one.Budget <= passed)
+            .OrderBy(static one => one.Budget).ThenBy(static one => one.Client, StringComparer.Ordinal).Take(Math.Max(0, most)).ToArray();
+
     private RoundEffect[] NextBudget(RoundState state, double passed)
     {
         var next = Waiting(state).Select(client => BudgetOf(state, client)).Where(budget => budget > passed).Min();
-        return next is { } at ? [new RoundEffect.ArmBudget(TimeSpan.FromSeconds(at - passed), state.Round, state.Attempt, at)] : [];
+        var confirmation = state.Phase == Phase.Confirming ? state.Confirmation : 0;
+        return next is { } at ? [new RoundEffect.ArmBudget(TimeSpan.FromSeconds(at - passed), state.Round, state.Attempt, at, confirmation)] : [];
     }
 
     private RoundState Learned(RoundState state, string client, double? seconds)
     {
         const double Weight = 0.3;   // of the newest round in the moving average
-        if (_plan.Strategy.TimeBudget is null || seconds is not { } took)
+        if (_plan.Strategy.TimeBudget is null || seconds is not { } took || state.Lost.ContainsKey(client))
             return state;
         var usual = state.UsualSeconds.TryGetValue(client, out var before) ? before + (Weight * (took - before)) : took;
         return state with { UsualSeconds = state.UsualSeconds.SetItem(client, usual) };

@@ -12,12 +12,14 @@ namespace FedRLora.Federation.Rounds;
 
 /// <summary>
 /// The rounds of one job as a function: state and event give state and effects. No clock, no I/O, no memory of its own.
-/// Round 0 scores the start; each later round trains a cohort, closes it, aggregates, scores and commits. The effects are
+/// Round 0 scores the start; each later round trains a cohort, has its sites confirm, closes it, aggregates, scores and commits. The effects are
 /// performed in their order; whatever was lost in a crash comes again after <see cref="RoundEvent.Started"/>.
 /// </summary>
 public sealed partial class RoundMachine
 {
     private static readonly ImmutableDictionary<string, CarriedWork> NothingCarried = ImmutableDictionary<string, CarriedWork>.Empty;
+
+    private static readonly ImmutableDictionary<string, LostFiles> NothingLost = ImmutableDictionary<string, LostFiles>.Empty;
 
     private static readonly ImmutableDictionary<string, ClientStanding> NoStandings = ImmutableDictionary<string, ClientStanding>.Empty;
 
@@ -45,6 +47,7 @@ public sealed partial class RoundMachine
         RoundEvent.ClientReported reported => Report(state, reported.Report, reported.Seconds),
         RoundEvent.DeadlinePassed passed => Deadline(state, passed),
         RoundEvent.BudgetPassed passed => Budget(state, passed),
+        RoundEvent.SiteConfirmed confirmed => Answered(state, confirmed),
         RoundEvent.SiteLost lost => Lose(state, lost.Site),
         RoundEvent.SiteReturned returned => Return(state, returned.Site),
         RoundEvent.ResendDue => Resend(state, Waiting(state)),
@@ -89,13 +92,17 @@ public sealed partial class RoundMachine
     {
         Phase.Training => state.Cohort.Where(client => !state.Reports.ContainsKey(client) && !Contains(state.Dropped, client)).ToArray(),
         Phase.Evaluating => _scorers.Where(client => !state.Scores.ContainsKey(client) && !Contains(state.Dropped, client)).ToArray(),
+        Phase.Confirming => Usable(state).Where(client => !Contains(state.Confirmed, _clients[client].Site)).ToArray(),
         _ => Array.Empty<string>(),
     };
 
     /// <summary>How many clients have reported in the current phase, and of how many.</summary>
-    public (int Reported, int Of) Progress(RoundState state) => state.Phase == Phase.Evaluating
-        ? (state.Scores.Count, _scorers.Length)
-        : (state.Reports.Count, state.Cohort.Count);
+    public (int Reported, int Of) Progress(RoundState state) => state.Phase switch
+    {
+        Phase.Evaluating => (state.Scores.Count, _scorers.Length),
+        Phase.Confirming => (UsableCount(state) - Waiting(state).Count, UsableCount(state)),
+        _ => (state.Reports.Count, state.Cohort.Count),
+    };
 
     /// <summary>Whether a round is scored: the start, every <c>EveryRounds</c>-th and the last.</summary>
     public bool IsScored(int round) => round == 0 || round == _plan.Strategy.Rounds || round % Math.Max(1, _plan.Evaluation.EveryRounds) == 0;
@@ -118,7 +125,7 @@ public sealed partial class RoundMachine
             return Then(known, new RoundEffect.StopWork());
         if (known.Cohort.Count == 0 && known.Closed is null)
             return OpenAttempt(known with { Tries = 0 });
-        return Continue(known with { Phase = OpenPhase(known), Reason = null });
+        return Continue(known with { Phase = OpenPhase(known), Reason = null, Confirmed = Array.Empty<string>(), Overdue = known.Overdue && known.Phase == Phase.Confirming });
     }
 
     /// <summary>current.json is the truth; notes of a round that is not the next one are dropped.</summary>
@@ -153,12 +160,16 @@ public sealed partial class RoundMachine
         Candidate = null,
         Scores = ImmutableDictionary<string, ScoreNote>.Empty,
         Dropped = Array.Empty<string>(),
+        Confirmation = 0,
+        Confirmed = Array.Empty<string>(),
+        Lost = NothingLost,
+        Overdue = false,
     };
 
     /// <summary>A cancelled, failed or paused job goes on where its notes end.</summary>
     private Phase OpenPhase(RoundState state) => state switch
     {
-        { Phase: Phase.Training or Phase.Aggregating or Phase.Evaluating or Phase.Committing } => state.Phase,
+        { Phase: Phase.Training or Phase.Confirming or Phase.Aggregating or Phase.Evaluating or Phase.Committing } => state.Phase,
         { Closed: null } => Phase.Training,
         { Candidate: null } => Phase.Aggregating,
         _ => IsScored(state.Round) ? Phase.Evaluating : Phase.Committing,
@@ -167,22 +178,26 @@ public sealed partial class RoundMachine
     private Step Continue(RoundState state) => state.Phase switch
     {
         Phase.Training or Phase.Evaluating => Settle(state.LostSites.Aggregate(state, Drop), resend: true),
+        Phase.Confirming => Confirm(state, timed: false),
         Phase.Aggregating => Then(state, new RoundEffect.CloseAndAggregate(state.Closed!)),
         _ => Then(state, new RoundEffect.CommitRound()),
     };
 
     // Small parts.
 
-    private static Step Resend(RoundState state, IReadOnlyList<string> clients) =>
-        clients.Count == 0 ? Nothing(state) : (state, [new RoundEffect.SendAssignments(AskedIn(state.Phase), clients)]);
+    private Step Resend(RoundState state, IReadOnlyList<string> clients) => clients.Count == 0 ? Nothing(state)
+        : (state, [state.Phase == Phase.Confirming ? new RoundEffect.ConfirmSites(SitesOf(clients)) : new RoundEffect.SendAssignments(AskedIn(state.Phase), clients)]);
 
     private RoundEffect[] Work(RoundState state, IReadOnlyList<string> clients)
     {
         var phase = AskedIn(state.Phase);
         var send = new RoundEffect.SendAssignments(phase, clients);
         RoundEffect[] timers = phase == RoundPhase.Train ? NextBudget(state, 0) : [];
-        return _plan.Strategy.Deadline is { } after ? [send, new RoundEffect.ArmDeadline(after, state.Round, state.Attempt, phase), .. timers] : [send, .. timers];
+        return [send, .. DeadlineOf(state, phase), .. timers];
     }
+
+    private RoundEffect[] DeadlineOf(RoundState state, RoundPhase phase) =>
+        _plan.Strategy.Deadline is { } after ? [new RoundEffect.ArmDeadline(after, state.Round, state.Attempt, phase)] : [];
 
     private static RoundPhase AskedIn(Phase phase) => phase == Phase.Evaluating ? RoundPhase.Evaluate : RoundPhase.Train;
 

@@ -33,6 +33,9 @@ public enum Phase
 
     /// <summary>The job waits to be resumed, for <see cref="RoundState.Reason"/> if there is one.</summary>
     Paused,
+
+    /// <summary>Sites look whether all is there that their clients reported. It comes before <see cref="Aggregating"/>.</summary>
+    Confirming,
 }
 
 /// <summary>
@@ -72,7 +75,7 @@ public sealed record RoundState
     /// <summary>How many of <see cref="Reports"/> are failures.</summary>
     [Id(14)] public int Failures { get; init; }
 
-    /// <summary>Whose updates are aggregated, in ordinal order; null while the cohort trains.</summary>
+    /// <summary>Whose updates are aggregated, in ordinal order; null while the cohort trains and its sites confirm.</summary>
     [Id(8)] public IReadOnlyList<string>? Closed { get; init; }
 
     /// <summary>What the aggregation gave; null until then.</summary>
@@ -105,6 +108,18 @@ public sealed record RoundState
     /// <summary>The longest time budget that has passed in this attempt, in seconds.</summary>
     [Id(19)] public double PassedSeconds { get; init; }
 
+    /// <summary>How often this attempt began to confirm: an answer to an earlier question counts no more.</summary>
+    [Id(20)] public int Confirmation { get; init; }
+
+    /// <summary>Sites that confirmed what their clients reported, in ordinal order.</summary>
+    [Id(21)] public IReadOnlyList<string> Confirmed { get; init; } = Array.Empty<string>();
+
+    /// <summary>Clients whose files were gone when their site looked for them in this attempt.</summary>
+    [Id(22)] public ImmutableDictionary<string, LostFiles> Lost { get; init; } = ImmutableDictionary<string, LostFiles>.Empty;
+
+    /// <summary>Whether the deadline for reports has passed in this attempt: who is not in by then stays out.</summary>
+    [Id(23)] public bool Overdue { get; init; }
+
     /// <summary>The round and the attempt of the work that a client of the cohort does, which name its blobs.</summary>
     public CarriedWork WorkOf(string client) => Carried.TryGetValue(client, out var carried) ? carried : new CarriedWork(Round, Attempt);
 }
@@ -112,6 +127,12 @@ public sealed record RoundState
 /// <summary>Work by the round and the attempt that it began in.</summary>
 [GenerateSerializer, Immutable, Alias("fedrlora.carried-work")]
 public sealed record CarriedWork([property: Id(0)] int Round, [property: Id(1)] int Attempt);
+
+/// <summary>Files of a client that were reported and then gone.</summary>
+/// <param name="Times">How often, in this attempt.</param>
+/// <param name="What">Which, the last time, in one line.</param>
+[GenerateSerializer, Immutable, Alias("fedrlora.lost-files")]
+public sealed record LostFiles([property: Id(0)] int Times, [property: Id(1)] string What);
 
 /// <summary>What refused updates have brought upon a client.</summary>
 /// <param name="Refusals">Updates refused in a row.</param>

@@ -45,6 +45,17 @@ public sealed class RenderingTests
     }
 
     [Fact]
+    public async Task What_sites_did_not_find_is_said_once_and_beside_the_rounds()
+    {
+        var missing = SampleRun.Progress(JobStatus.Running, null, SampleRun.Round(0)) with { Round = 1, Missing = ["b: sites/north/jobs/demo-1/clients/b/1/head.safetensors is missing; it should hold 00."] };
+
+        var (output, error) = await FollowAsync(ScreenMode.Plain, missing, missing, SampleRun.Progress(JobStatus.Finished, null, SampleRun.Rounds()));
+
+        Assert.Equal("round 1: b: sites/north/jobs/demo-1/clients/b/1/head.safetensors is missing; it should hold 00.", error.TrimEnd());
+        Assert.Equal(4, output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Length);
+    }
+
+    [Fact]
     public async Task With_json_every_round_is_one_object()
     {
         var (output, _) = await FollowAsync(ScreenMode.Json, SampleRun.Progress(JobStatus.Finished, null, SampleRun.Rounds()));

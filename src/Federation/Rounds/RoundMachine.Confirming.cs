@@ -1,0 +1,99 @@
+using FedRLora.Abstractions.Messages;
+using Step = (FedRLora.Federation.Rounds.RoundState State, System.Collections.Generic.IReadOnlyList<FedRLora.Federation.Rounds.RoundEffect> Effects);
+
+namespace FedRLora.Federation.Rounds;
+
+// From enough reports to a cohort of which all is there. A client that its site does not confirm is as one that never reported.
+public sealed partial class RoundMachine
+{
+    private const int MostLosses = 3;   // a client whose files are gone so often in one attempt has failed
+
+    /// <summary>
+    /// Asks every site that has not confirmed. After a crash that is every site: some may have gone down with the coordinator, and a
+    /// question costs little.
+    /// </summary>
+    /// <param name="state">A state with enough reports.</param>
+    /// <param name="timed">Whether the deadline of the training still runs; where it has passed, or was lost in a crash, it is armed again.</param>
+    private Step Confirm(RoundState state, bool timed)
+    {
+        var asking = state with { Phase = Phase.Confirming, Confirmation = state.Confirmation + 1 };
+        return SettleConfirming(asking.LostSites.Aggregate(asking, Drop), timed ? [] : DeadlineOf(asking, RoundPhase.Train));
+    }
+
+    private Step Answered(RoundState state, RoundEvent.SiteConfirmed answer)
+    {
+        if (state.Phase != Phase.Confirming || (answer.Round, answer.Attempt, answer.Confirmation) != (state.Round, state.Attempt, state.Confirmation))
+            return Nothing(state);
+        var asked = Waiting(state).Where(client => _clients[client].Site == answer.Site).ToArray();
+        if (asked.Length == 0)
+            return Nothing(state);
+        if (answer.StoreTrouble is { } trouble)
+            return Pause(state, $"{answer.Site}: {trouble}");
+        var known = asked.Where(answer.Missing.ContainsKey).Aggregate(state, (before, client) => WithoutFiles(before, client, answer.Missing[client]));
+        return SettleConfirming(known with { Confirmed = Sorted(known.Confirmed.Append(answer.Site)) });
+    }
+
+    /// <summary>Its report is forgotten, so that it is asked again; a client whose files never stay has failed.</summary>
+    private static RoundState WithoutFiles(RoundState state, string client, string what)
+    {
+        var lost = new LostFiles((state.Lost.TryGetValue(client, out var before) ? before.Times : 0) + 1, ReportNotes.Short(what));
+        var known = state with { Lost = state.Lost.SetItem(client, lost) };
+        return lost.Times < MostLosses
+            ? known with { Reports = known.Reports.Remove(client) }
+            : known with { Reports = known.Reports.SetItem(client, ReportNotes.Lost(known.Reports[client], lost)), Failures = known.Failures + 1 };
+    }
+
+    /// <summary>Waits for the sites that have not answered; then closes the round, or trains on where clients have become silent again.</summary>
+    /// <param name="state">A state in <see cref="Phase.Confirming"/>.</param>
+    /// <param name="timers">Where sites are to be asked: what bounds their answer beside timers that run already.</param>
+    private Step SettleConfirming(RoundState state, RoundEffect[]? timers = null)
+    {
+        var usable = UsableCount(state);
+        if (Attainable(state) < Needed(state))
+            return TryAgain(state, usable);
+        var waiting = Waiting(state);
+        if (waiting.Count > 0)
+            return timers is null ? (state, [new RoundEffect.Persist(CanWait: true)]) : Then(state, [new RoundEffect.ConfirmSites(SitesOf(waiting)), .. timers, .. NextBudget(state, 0)]);
+        return usable == Attainable(state) || usable >= Wanted(state) ? Close(state, Usable(state)) : TrainOn(state);
+    }
+
+    /// <summary>
+    /// Asks the silent again. Timers of the training run on; a site whose clients train again is asked again, since whole groups do.
+    /// </summary>
+    private Step TrainOn(RoundState state)
+    {
+        var training = state with { Phase = Phase.Training };
+        training = WithoutSlow(training.LostSites.Aggregate(training, Drop));
+        var again = SitesOf(Waiting(training));
+        training = training with { Confirmed = training.Confirmed.Where(site => !Contains(again, site)).ToArray() };
+        var (settled, effects) = Settle(training, resend: false);
+        return settled.Phase == Phase.Training && settled.Attempt == state.Attempt
+            ? Then(settled, [new RoundEffect.SendAssignments(RoundPhase.Train, Waiting(settled)), .. NextBudget(settled, settled.PassedSeconds)])
+            : (settled, effects);
+    }
+
+    /// <summary>Reports that came in time have the same time once more to be confirmed; then the round goes on without the rest.</summary>
+    private Step ConfirmationDue(RoundState state)
+    {
+        if (state.Overdue)
+            return SettleConfirming(state with { Reports = state.Reports.RemoveRange(Waiting(state)) });
+        var late = state with { Overdue = true };
+        var (settled, effects) = SettleConfirming(late);
+        return IsAsked(settled, state) ? (settled, [.. effects, .. DeadlineOf(settled, RoundPhase.Train)]) : (settled, effects);
+    }
+
+    /// <summary>Whoever is not confirmed within the time budget it had for its training leaves, as many as the quorum can do without.</summary>
+    private Step ConfirmationBudget(RoundState state, RoundEvent.BudgetPassed passed)
+    {
+        if (state.Phase != Phase.Confirming || passed.Confirmation != state.Confirmation)
+            return Nothing(state);
+        var slow = Slow(state, passed.Seconds, Attainable(state) - Needed(state)).Select(static one => one.Client).ToArray();
+        var (settled, effects) = SettleConfirming(slow.Length == 0 ? state : Left(state, slow));
+        return IsAsked(settled, state) ? (settled, [.. effects, .. NextBudget(settled, passed.Seconds)]) : (settled, effects);
+    }
+
+    /// <summary>Whether the question of a state before is still open.</summary>
+    private static bool IsAsked(RoundState state, RoundState before) => state.Phase == Phase.Confirming && (state.Attempt, state.Confirmation) == (before.Attempt, before.Confirmation);
+
+    private string[] SitesOf(IEnumerable<string> clients) => Sorted(clients.Select(client => _clients[client].Site));
+}
