@@ -35,6 +35,7 @@ internal sealed class CommittedRun
     /// <exception cref="CorruptBlobException">A blob is not what it should be.</exception>
     public static async Task<CommittedRun> OpenAsync(RunDirectory run, CancellationToken cancellationToken)
     {
+        run.RequireStore();
         var job = run.Record.Plan;
         var store = run.OpenStore();
         var log = new CommitLog(store, job);
@@ -42,7 +43,7 @@ internal sealed class CommittedRun
         var manifest = await log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken);
         var yaml = await StoredPlans.FindAsync(store, job, manifest.PlanSha256, cancellationToken);
         var plan = new IndexedPlan(PlanReader.Require(Encoding.UTF8.GetString(yaml), run.PlanPath));
-        var shared = await store.ReadStateAsync(manifest.Shared.At(Keys.Shared(job, manifest.Round)), cancellationToken);
+        var shared = await store.ReadStateAsync(manifest.SharedOf(job), cancellationToken);
         return new CommittedRun(run, store, plan, manifest, shared);
     }
 

@@ -11,9 +11,10 @@ internal static class LocalFork
     public static async Task<RunDirectory> CreateAsync(RunDirectory source, int round, PlanFile file, string root, string? folder, CancellationToken cancellationToken)
     {
         var plan = file.Require();
+        source.RequireStore();
         using var from = source.OpenStore();
         var manifest = await Fork.CheckAsync(from, source.Record.Plan, round, plan, cancellationToken);
-        var fork = RunDirectory.Create(folder, file, plan, localOnly: false, root);
+        var fork = RunDirectory.Create(folder, file, plan, localOnly: false, root, RoundManifest.Digest(manifest.ToBytes()));
         try
         {
             using var to = fork.OpenStore();

@@ -1,3 +1,4 @@
+using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
@@ -25,12 +26,12 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     /// <summary>The exit code.</summary>
     public async Task<int> RunAsync(bool resume, bool allowEngineChange, CancellationToken cancellationToken)
     {
-        var file = PlanFile.Open(run.PlanPath);
+        var file = run.RequirePlan();
+        if (resume) await RequireWholeAsync(file, cancellationToken);
         var plan = file.Require();
         var localOnlyFile = run.Record.LocalOnly ? file.WithNothingShared() : null;
         var federated = new RoundReporter(screen, plan) { WhenPaused = WayOn };
         var localOnly = localOnlyFile is null ? null : new RoundReporter(screen, localOnlyFile.Require()) { WhenPaused = WayOn };
-        if (resume && Directory.Exists(run.Store)) await RequireDocumentsAsync([plan.Name, LocalOnlyJob(plan.Name)], cancellationToken);
         await using var silo = await EmbeddedSilo.StartAsync(run, cancellationToken);
         try
         {
@@ -76,11 +77,19 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         }
     }
 
+    /// <summary>Whether a plan is neither the one that a run is stored with nor that one with more rounds.</summary>
+    public static bool IsOther(PlanFile file, (BlobRef Blob, byte[] Yaml, int Extensions) stored)
+    {
+        if (file.Sha256 == stored.Blob.Sha256) return false;
+        var (asked, before) = (file.Require(), PlanReader.Require(Encoding.UTF8.GetString(stored.Yaml), stored.Blob.Key));
+        return asked.Strategy.Rounds <= before.Strategy.Rounds || PlanText.Of(asked with { Strategy = asked.Strategy with { Rounds = before.Strategy.Rounds } }) != PlanText.Of(before);
+    }
+
     // The folder is this run's alone, so a start that lies in it is its own.
     private async Task<bool> IsForkAsync(string job, CancellationToken cancellationToken)
     {
         using var store = run.OpenStore();
-        return await Fork.OriginAsync(store, job, cancellationToken) is not null;
+        return await Fork.OriginAsync(store, job, job == run.Record.Plan ? run.Record.Origin : null, cancellationToken) is not null;
     }
 
     // Of the store, or of the disk that the run's other files are on.
@@ -92,13 +101,22 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     // In one process nobody pauses a run but a store that cannot be used.
     private static int Ended(JobStatus status) => status == JobStatus.Paused ? ExitCode.Environment : ExitCode.Failed;
 
-    // A silo would refuse them too, after its start and with a stack trace for each layer of it.
-    private async Task RequireDocumentsAsync(IEnumerable<string> jobs, CancellationToken cancellationToken)
+    /// <summary>What the folder needs to go on is there, before anything of it is changed.</summary>
+    /// <exception cref="BadInputException">A file of the folder is missing, or is not this run's.</exception>
+    /// <exception cref="CorruptBlobException">A blob is missing or was changed.</exception>
+    public async Task RequireWholeAsync(PlanFile file, CancellationToken cancellationToken)
     {
+        run.RequireStore();
         using var store = run.OpenStore();
-        foreach (var key in jobs.SelectMany(static job => new[] { Keys.Fingerprint(job), Keys.Current(job), Keys.Notes(job) }))
+        var name = run.Record.Plan;
+        foreach (var job in new[] { name, LocalOnlyJob(name) }) await RunCheck.RequireAsync(store, store, job, cancellationToken);
+        if (await StoredPlans.NewestAsync(store, name, cancellationToken) is { } newest)
         {
-            if (await store.ReadBytesAsync(key, cancellationToken) is { } bytes) BlobStates.RequireSealed(bytes, key);
+            if (IsOther(file, newest)) throw new BadInputException($"{run.PlanPath} is not the plan that the run was made with, nor that plan with more rounds; fedrlora repair puts that one back, fedrlora fork begins a run with another.");
+        }
+        else if (run.Result is { } result)
+        {
+            throw new BadInputException($"{Path.Combine(run.Store, Keys.Job(name))} is missing, but {result} shows that rounds were committed; put it back with all that was in it.");
         }
     }
 
