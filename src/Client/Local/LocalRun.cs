@@ -59,8 +59,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
             var coordinator = silo.Grains.GetGrain<ICoordinatorGrain>(job);
             if (resume && await coordinator.GetPlanAsync(cancellationToken) is { } stored)
             {
-                if (stored != yaml) await coordinator.ExtendAsync(yaml, cancellationToken);
-                await coordinator.ResumeAsync(allowEngineChange, cancellationToken);
+                if (stored != yaml) await coordinator.ExtendAsync(yaml, cancellationToken: cancellationToken);
+                await coordinator.ResumeAsync(allowEngineChange, cancellationToken: cancellationToken);
             }
             else if (await IsForkAsync(job, cancellationToken)) await coordinator.BeginForkAsync(yaml, cancellationToken);
             else await coordinator.SubmitAsync(yaml, cancellationToken);
@@ -89,7 +89,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     private async Task RequireDocumentsAsync(IEnumerable<string> jobs, CancellationToken cancellationToken)
     {
         using var store = new DirectoryBlobStore(run.Store);
-        foreach (var key in jobs.SelectMany(static job => new[] { Keys.Fingerprint(job), Keys.Current(job), Keys.Notes(job) }))
+        foreach (var key in jobs.SelectMany(static job => new[] { Keys.Fingerprint(job), Keys.Inputs(job), Keys.Current(job), Keys.Notes(job) }))
         {
             if (await store.ReadBytesAsync(key, cancellationToken) is { } bytes) BlobStates.RequireSealed(bytes, key);
         }

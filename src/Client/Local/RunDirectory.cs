@@ -34,6 +34,9 @@ internal sealed class RunDirectory : IDisposable
 
     public string Store => System.IO.Path.Combine(Path, "store");
 
+    /// <summary>Its jobs: the run, and the local-only reference where it has one.</summary>
+    public IReadOnlyList<string> Jobs => Record.LocalOnly ? [Record.Plan, LocalRun.LocalOnlyJob(Record.Plan)] : [Record.Plan];
+
     /// <summary>Where adapters go unless another folder is asked for.</summary>
     public string Adapters => System.IO.Path.Combine(Path, "adapters");
 
@@ -103,15 +106,19 @@ internal sealed class RunDirectory : IDisposable
         }
     }
 
+    /// <summary>Whether the folder's run has fewer rounds than are asked for.</summary>
+    /// <exception cref="BadInputException">It has as many already.</exception>
+    public void RequireFewer(int rounds)
+    {
+        var now = PlanFile.Open(PlanPath).Require().Strategy.Rounds;
+        if (rounds <= now) throw new BadInputException($"{Path}: has {now} rounds already; give more with --rounds.");
+    }
+
     /// <summary>Writes a plan with more rounds in place of the folder's; the job takes it up when it is resumed.</summary>
-    /// <exception cref="BadInputException">The run has as many rounds already.</exception>
     public void Extend(int rounds)
     {
-        var file = PlanFile.Open(PlanPath);
-        var now = file.Require().Strategy.Rounds;
-        if (rounds <= now) throw new BadInputException($"{Path}: has {now} rounds already; give more with --rounds.");
         var written = PlanPath + ".new";
-        File.WriteAllText(written, file.WithRounds(rounds).Yaml);
+        File.WriteAllText(written, PlanFile.Open(PlanPath).WithRounds(rounds).Yaml);
         File.Move(written, PlanPath, overwrite: true);
     }
 
