@@ -19,6 +19,7 @@ internal static class LocalFork
         var manifest = await Fork.CheckAsync(from, source.Record.Plan, round, plan, cancellationToken);
         var (made, changes) = await CheckAsync(source, from, manifest, plan, root, cancellationToken);
         changes.Require(allowDataChange);
+        if (changes.Base is not null) await LocalInputsCheck.RequireFitsAsync(plan, root, from, source.Record.Plan, manifest, cancellationToken);
         var fork = RunDirectory.Create(folder, file, plan.Name, localOnly: false, root);
         try
         {

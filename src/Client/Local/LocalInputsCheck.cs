@@ -6,6 +6,7 @@ using FedRLora.Client.Rendering;
 using FedRLora.Grains;
 using FedRLora.Grains.Inputs;
 using FedRLora.Silo.Storage;
+using FedRLora.Training;
 using FedRLora.Training.Inputs;
 
 namespace FedRLora.Client.Local;
@@ -36,6 +37,7 @@ internal static class LocalInputsCheck
                 : await guard.BaseChangeAsync(id, job.Blob, round: null, job.Plan.Plan, cancellationToken);
             var changes = await InputChanges.FindAsync(local, job.Sites(), (site, clients) => AskAsync(guard, job, site, clients, acceptAfter: null, cancellationToken));
             changes.Require(allowed);
+            if (changes.Base is not null && job.Last is { } last) await RequireFitsAsync(job.Plan.Plan, run.Record.Root, store, id, last, cancellationToken);
             if (changes.ChangesRun) found.Add((job, changes));
         }
 
@@ -46,6 +48,15 @@ internal static class LocalInputsCheck
             foreach (var site in job.Sites()) await AskAsync(guard, job, site.Key, [.. site.Where(changes.Rows.ContainsKey)], job.Committed, cancellationToken);
             foreach (var line in changes.Lines) await screen.Error.WriteLineAsync($"{job.Id}: goes on with what changed: {line}");
         }
+    }
+
+    /// <summary>Whether a base that was exchanged takes what a round of a run trained.</summary>
+    /// <exception cref="BadInputException">It does not, or is not usable.</exception>
+    public static async Task RequireFitsAsync(FederationPlan plan, string root, DirectoryBlobStore store, string run, RoundManifest manifest, CancellationToken cancellationToken)
+    {
+        using var trainer = new LocalTrainer(new LocalTrainerOptions { Root = root });
+        var initial = await trainer.InitialSharedAsync(plan, cancellationToken);
+        Fork.RequireFits(initial, await store.ReadStateAsync(manifest.Shared.At(Keys.Shared(run, manifest.Round)), cancellationToken), plan.Model.Path, run);
     }
 
     private static async Task<InputsFound?> AskAsync(InputGuard guard, JobInputs job, string site, IReadOnlyList<string> clients, int? acceptAfter, CancellationToken cancellationToken) =>
