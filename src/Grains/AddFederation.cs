@@ -19,7 +19,8 @@ public static class FederationSiloBuilderExtensions
     {
         silo.Services.AddSingleton(identity).AddSingleton(settings).AddSingleton<SiloCache>().AddHostedService<JobRevival>();
         silo.Services.AddSingleton(static services =>
-            new InputGuard(services.GetRequiredService<IRunInputs>(), services.GetRequiredService<IBlobStores>().Job, services.GetRequiredService<IBlobStores>().Site));
+            new InputGuard(services.GetRequiredService<IRunInputs>(), services.GetRequiredService<IBlobStores>().Job,
+                services.GetRequiredService<IBlobStores>().Site));
         silo.Services.AddPlacementFilter<SitePlacementStrategy, SitePlacementDirector>(ServiceLifetime.Singleton);
         silo.Services.PostConfigure<SiloOptions>(options => options.SiloName = identity.MemberName);
         return silo;

@@ -161,20 +161,23 @@ internal sealed partial class ClientGrain(ITrainer trainer, InputGuard guard, IB
         var group = await LoadAsync(Without(assignment, refused), stopped);
         var results = group.Members.Count == 0 ? [] : await trainer.EvaluateAsync(group, stopped);
         refused = await RefusedAsync(assignment, stopped, refused);
-        return [.. refused.Select(client => Failed(assignment, client.Key, client.Value)), .. results.Where(result => !refused.ContainsKey(result.ClientId)).Select(result => result.Failure is { } failure
+        return [.. refused.Select(client => Failed(assignment, client.Key, client.Value)),
+            .. results.Where(result => !refused.ContainsKey(result.ClientId)).Select(result => result.Failure is { } failure
             ? Failed(assignment, result.ClientId, failure)
             : Report(assignment, result.ClientId) with { Score = result.Rows == 0 ? null : ScoreOf(result) })];
     }
 
     // Asked before the work and after it, which might have read what came in between.
-    private async Task<IReadOnlyDictionary<string, string>> RefusedAsync(SiteAssignment assignment, CancellationToken stopped, IReadOnlyDictionary<string, string>? before = null)
+    private async Task<IReadOnlyDictionary<string, string>> RefusedAsync(
+        SiteAssignment assignment, CancellationToken stopped, IReadOnlyDictionary<string, string>? before = null)
     {
         var plan = await cache.PlanAsync(assignment.Plan, stopped);
         var now = await guard.RefusedAsync(Without(assignment, before), plan, Keys.SiteOf(this.GetPrimaryKeyString()), silo.Name, stopped);
         return before is null or { Count: 0 } ? now : now.Concat(before).ToDictionary(StringComparer.Ordinal);
     }
 
-    private static SiteAssignment Without(SiteAssignment assignment, IReadOnlyDictionary<string, string>? refused) => refused is null or { Count: 0 } ? assignment
+    private static SiteAssignment Without(SiteAssignment assignment, IReadOnlyDictionary<string, string>? refused) =>
+        refused is null or { Count: 0 } ? assignment
         : assignment with { Members = assignment.Members.Where(member => !refused.ContainsKey(member.ClientId)).ToArray() };
 
     private async Task<TrainingGroup> LoadAsync(SiteAssignment assignment, CancellationToken stopped)

@@ -13,7 +13,8 @@ internal sealed partial class CoordinatorGrain
 {
     private bool _accepting; // somebody allowed what changed; done by the loop that commits, so that no round comes between
 
-    private string? BaseHint(string? change) => change is null ? null : $"{change}, on silo {silo.Name}. Put back what it was, or resume with --allow-data-change to go on.";
+    private string? BaseHint(string? change) =>
+        change is null ? null : $"{change}, on silo {silo.Name}. Put back what it was, or resume with --allow-data-change to go on.";
 
     // A job of a version that did not record its inputs is held to what is there now, if it goes on. Returns why it must not.
     private async Task<string?> KnowInputsAsync(OpenJob job, CancellationToken cancellationToken)
@@ -47,12 +48,15 @@ internal sealed partial class CoordinatorGrain
     private async Task<InputChanges> FindChangesAsync(OpenJob job, CancellationToken cancellationToken)
     {
         var local = await BaseChangeAsync(job, cancellationToken);
-        return await InputChanges.FindAsync(local is null ? null : $"{local}, on silo {silo.Name}", SitesOf(job.Plan.Clients), (site, clients) => AskAsync(job, site, clients, acceptAfter: null, cancellationToken));
+        return await InputChanges.FindAsync(local is null ? null : $"{local}, on silo {silo.Name}", SitesOf(job.Plan.Clients),
+            (site, clients) => AskAsync(job, site, clients, acceptAfter: null, cancellationToken));
     }
 
-    private static IEnumerable<IGrouping<string, string>> SitesOf(IEnumerable<ClientSpec> clients) => clients.GroupBy(static client => client.Site, static client => client.Id, StringComparer.Ordinal);
+    private static IEnumerable<IGrouping<string, string>> SitesOf(IEnumerable<ClientSpec> clients) =>
+        clients.GroupBy(static client => client.Site, static client => client.Id, StringComparer.Ordinal);
 
-    private async Task<InputsFound?> AskAsync(OpenJob job, string site, IReadOnlyList<string> clients, int? acceptAfter, CancellationToken cancellationToken)
+    private async Task<InputsFound?> AskAsync(OpenJob job, string site, IReadOnlyList<string> clients, int? acceptAfter,
+        CancellationToken cancellationToken)
     {
         InputsFound? found = null;
         var check = new InputsCheck { Plan = job.PlanBlob, Inputs = job.Inputs?.Blob, Clients = clients, AcceptAfter = acceptAfter };
@@ -65,7 +69,8 @@ internal sealed partial class CoordinatorGrain
     {
         var initial = await trainer.InitialSharedAsync(job.Plan, cancellationToken);
         if (job.Committed is { } committed)
-            Fork.RequireFits(initial, await cache.SharedAsync(committed.Shared.At(Keys.Shared(Job, committed.Round)), cancellationToken), job.Plan.Model.Path, Job);
+            Fork.RequireFits(initial, await cache.SharedAsync(committed.Shared.At(Keys.Shared(Job, committed.Round)), cancellationToken),
+                job.Plan.Model.Path, Job);
     }
 
     // First the record, which the next manifests are marked by, then the sites: a crash between the two asks again.
@@ -73,10 +78,12 @@ internal sealed partial class CoordinatorGrain
     {
         await job.ReadCommittedAsync(cancellationToken);
         var after = job.Committed?.Round ?? -1;
-        var made = (job.Inputs?.Document ?? new MadeWith([])).Changed(after, await inputs.BaseAsync(job.Plan, cancellationToken), changes.Rows.Keys);
+        var made = (job.Inputs?.Document ?? new MadeWith([]))
+            .Changed(after, await inputs.BaseAsync(job.Plan, cancellationToken), changes.Rows.Keys);
         job.Inputs = (made, await made.WriteAsync(stores.Job, Keys.Inputs(Job), cancellationToken));
         foreach (var line in changes.Lines) LogInputsChanged(Job, after + 1, line);
-        foreach (var site in SitesOf(job.Plan.Clients.Where(client => changes.Rows.ContainsKey(client.Id)))) await AskAsync(job, site.Key, [.. site], after, cancellationToken);
+        foreach (var site in SitesOf(job.Plan.Clients.Where(client => changes.Rows.ContainsKey(client.Id))))
+            await AskAsync(job, site.Key, [.. site], after, cancellationToken);
     }
 
     // What was reported in the open round was made with what counted before.
@@ -89,15 +96,19 @@ internal sealed partial class CoordinatorGrain
 
     /// <summary>Whose rows are not those of the round that a fork begins from.</summary>
     /// <exception cref="BadInputException">Base or rows have changed, and that was not allowed.</exception>
-    private async Task<IReadOnlyCollection<string>> CheckForkAsync(string source, RoundManifest manifest, FederationPlan plan, bool allowed, CancellationToken cancellationToken)
+    private async Task<IReadOnlyCollection<string>> CheckForkAsync(string source, RoundManifest manifest, FederationPlan plan,
+        bool allowed, CancellationToken cancellationToken)
     {
         var from = await ForkSource.ReadAsync(stores.Job, source, cancellationToken);
         var local = await guard.BaseChangeAsync(source, from.Inputs, manifest.Round, plan, cancellationToken);
-        var changes = await InputChanges.FindAsync(local is null ? null : $"{local}, on silo {silo.Name}", SitesOf(from.Checked(plan)), async (site, clients) =>
-            await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(source, site)).CheckInputsAsync(from.Check(manifest.Round, clients), cancellationToken));
+        var changes = await InputChanges.FindAsync(local is null ? null : $"{local}, on silo {silo.Name}", SitesOf(from.Checked(plan)),
+            async (site, clients) =>
+            await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(source, site))
+                .CheckInputsAsync(from.Check(manifest.Round, clients), cancellationToken));
         changes.Require(allowed);
         var initial = await trainer.InitialSharedAsync(plan, cancellationToken); // before anything is copied
-        Fork.RequireFits(initial, await cache.SharedAsync(manifest.Shared.At(Keys.Shared(source, manifest.Round)), cancellationToken), plan.Model.Path, source);
+        Fork.RequireFits(initial, await cache.SharedAsync(manifest.Shared.At(Keys.Shared(source, manifest.Round)), cancellationToken),
+            plan.Model.Path, source);
         return [.. changes.Rows.Keys];
     }
 }

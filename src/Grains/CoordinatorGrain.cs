@@ -83,7 +83,8 @@ internal sealed partial class CoordinatorGrain(
         await BeginAsync(planYaml, plan, cancellationToken);
     }
 
-    public async Task ForkAsync(string source, int round, string planYaml, bool allowDataChange = false, CancellationToken cancellationToken = default)
+    public async Task ForkAsync(string source, int round, string planYaml, bool allowDataChange = false,
+        CancellationToken cancellationToken = default)
     {
         Identifiers.Check("run", Job);
         Identifiers.Check("run", source);
@@ -261,7 +262,8 @@ internal sealed partial class CoordinatorGrain(
         var fingerprint = await trainer.FingerprintAsync(plan, cancellationToken);
         await trainer.InitialSharedAsync(plan, cancellationToken); // an unusable model or adapter is the submitter's to hear
         await stores.Job.WriteBytesAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(fingerprint), WriteCondition.Any, cancellationToken);
-        await (made ?? MadeWith.Start(await inputs.BaseAsync(plan, cancellationToken))).WriteAsync(stores.Job, Keys.Inputs(Job), cancellationToken);
+        await (made ?? MadeWith.Start(await inputs.BaseAsync(plan, cancellationToken)))
+            .WriteAsync(stores.Job, Keys.Inputs(Job), cancellationToken);
         var written = await stores.Job.WriteBytesAsync(Keys.Plan(Job), Encoding.UTF8.GetBytes(planYaml), WriteCondition.Any, cancellationToken);
         await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
         LogSubmitted(Job, plan.Name, plan.Clients.Count, plan.Strategy.Rounds);
@@ -277,7 +279,8 @@ internal sealed partial class CoordinatorGrain(
         if (notes.State.PlanSha256 is { } noted && noted != blob.Sha256) notes.State.State = RoundMachine.Reopened(notes.State.State);
         notes.State.PlanSha256 = blob.Sha256;
         var change = await KnowInputsAsync(job, cancellationToken);
-        if (notes.State.InputsSha256 is { } made && made != job.Inputs?.Blob.Sha256) notes.State.State = RoundMachine.Reopened(notes.State.State);
+        if (notes.State.InputsSha256 is { } made
+            && made != job.Inputs?.Blob.Sha256) notes.State.State = RoundMachine.Reopened(notes.State.State);
         notes.State.InputsSha256 = job.Inputs?.Blob.Sha256;
         _state = _shown = notes.State.State;
         _inherited = (_state.Round, _state.Attempt);

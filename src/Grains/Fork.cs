@@ -44,7 +44,8 @@ public static class Fork
     {
         foreach (var (name, array) in shared)
         {
-            if (!initial.TryGetValue(name, out var own)) throw new BadInputException($"{model}: has no layer for {name}, which run {source} trained; give a base with the same layers.");
+            if (!initial.TryGetValue(name,
+                out var own)) throw new BadInputException($"{model}: has no layer for {name}, which run {source} trained; give a base with the same layers.");
             if (!own.Shape.SequenceEqual(array.Shape))
                 throw new BadInputException($"{model}: {name} would have shape [{string.Join(", ", own.Shape)}], in run {source} it has [{string.Join(", ", array.Shape)}]; give a base with the same layers.");
         }

@@ -93,7 +93,8 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         return committed.Clients.GroupBy(client => plan.Client(client.Id).Site, StringComparer.Ordinal).OrderBy(static site => site.Key, StringComparer.Ordinal)
             .Select(site => (site.Key, new SiteAssignment
             {
-                JobId = job, Round = committed.Round, Attempt = 0, Phase = RoundPhase.Evaluate, Plan = planBlob, Inputs = Inputs?.Blob, Engine = committed.Engine,
+                JobId = job, Round = committed.Round, Attempt = 0, Phase = RoundPhase.Evaluate, Plan = planBlob, Inputs = Inputs?.Blob,
+                Engine = committed.Engine,
                 Shared = committed.Shared.At(Keys.Shared(job, committed.Round)),
                 Members = site.Select(client => new MemberWork { ClientId = client.Id, Head = client.Head?.At(Keys.Head(job, site.Key, client.Id, client.HeadRound)) }).ToArray(),
             }));

@@ -79,8 +79,10 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
         {
             var key = Keys.Inputs(job);
             const string Lost = "which file of the base changed can no longer be told; the manifests hold the digest of each part";
-            if (!await SealedAsync(key, Lost, cancellationToken) || await MadeWith.ReadAsync(jobStore, key, cancellationToken) is not var (made, blob)) return;
-            var odd = chain.Rounds.Values.FirstOrDefault(manifest => manifest.Base is not null && made.BaseOf(manifest.Round)?.Parts != manifest.Base);
+            if (!await SealedAsync(key, Lost, cancellationToken)
+                || await MadeWith.ReadAsync(jobStore, key, cancellationToken) is not var (made, blob)) return;
+            var odd = chain.Rounds.Values.FirstOrDefault(manifest => manifest.Base is not null
+                && made.BaseOf(manifest.Round)?.Parts != manifest.Base);
             if (odd is null) return;
             _intact--;
             _broken.Add(new Finding(key, null, blob.Sha256, $"it names another base than the manifest of round {odd.Round}"));
@@ -91,7 +93,8 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             var changes = new List<string>();
             foreach (var manifest in chain.Rounds.Values)
             {
-                var parts = chain.Rounds.GetValueOrDefault(manifest.Round - 1)?.Base is { } before && manifest.Base is { } now ? before.DifferingFrom(now) : [];
+                var parts = chain.Rounds.GetValueOrDefault(manifest.Round - 1)?.Base is { } before && manifest.Base is { } now
+                    ? before.DifferingFrom(now) : [];
                 var rows = manifest.Clients.Where(static client => client.Rows is not null).Select(static client => $"rows of {client.Id}");
                 var changed = parts.Select(static part => $"{part} of the base").Concat(rows).ToArray();
                 if (changed.Length > 0) changes.Add($"from round {manifest.Round} on: other {string.Join(", ", changed)}");
@@ -211,7 +214,8 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
         private async Task RowsAsync(CancellationToken cancellationToken)
         {
             foreach (var (site, client) in _siteKeys.Select(key => Keys.OwnerOf(key, job)!.Value).Distinct().Order().ToArray())
-                await SealedAsync(Keys.Rows(job, site, client), "delete it: whether the client's rows changed can then not be told", cancellationToken, siteStore);
+                await SealedAsync(Keys.Rows(job, site, client), "delete it: whether the client's rows changed can then not be told",
+                    cancellationToken, siteStore);
         }
 
         private async Task ExportsAsync(CancellationToken cancellationToken)

@@ -74,7 +74,8 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
     public async Task<InputsFound> CheckInputsAsync(InputsCheck check, CancellationToken cancellationToken = default)
     {
         var (key, plan) = (this.GetPrimaryKeyString(), await cache.PlanAsync(check.Plan, cancellationToken));
-        return await Task.Run(() => guard.CheckAsync(Keys.JobOf(key), Keys.SiteOf(key), silo.Name, check, plan, cancellationToken), cancellationToken);
+        return await Task.Run(() => guard.CheckAsync(Keys.JobOf(key), Keys.SiteOf(key), silo.Name, check, plan, cancellationToken),
+            cancellationToken);
     }
 
     public async Task<IReadOnlyDictionary<string, string>> ExportAsync(SiteAssignment committed, CancellationToken cancellationToken = default)

@@ -51,7 +51,8 @@ public sealed class InputChangeTests : IDisposable
         {
             var verified = await CommandLine.RunAsync("verify", folder, "--json");
             Assert.True(verified.Code == 0, verified.Output);
-            if (folder == run) Assert.StartsWith("from round 3 on: other ", JsonDocument.Parse(verified.Output).RootElement.GetProperty("changes")[0].GetString(), StringComparison.Ordinal);
+            if (folder == run) Assert.StartsWith("from round 3 on: other ", JsonDocument.Parse(verified.Output)
+                .RootElement.GetProperty("changes")[0].GetString(), StringComparison.Ordinal);
         }
     }
 
@@ -127,7 +128,8 @@ public sealed class InputChangeTests : IDisposable
         var refused = await CommandLine.RunAsync("export", run, "--out", Folder("others"));
 
         Assert.Equal(2, refused.Code);
-        Assert.StartsWith("model.safetensors of model is not the one that run tiny was made with", Assert.Single(refused.ErrorLines), StringComparison.Ordinal);
+        Assert.StartsWith("model.safetensors of model is not the one that run tiny was made with", Assert.Single(refused.ErrorLines),
+            StringComparison.Ordinal);
         Assert.False(Directory.Exists(Folder("others")));
     }
 
@@ -181,10 +183,12 @@ public sealed class InputChangeTests : IDisposable
     {
         var isRow = file.EndsWith(".jsonl", StringComparison.Ordinal);
         Assert.Equal(isRow, before.Base == after.Base);
-        Assert.Equal(isRow ? [file.Split('.')[0]] : [], after.Clients.Where(static client => client.Rows == "changed").Select(static client => client.Id));
+        Assert.Equal(isRow ? [file.Split('.')[0]] : [], after.Clients.Where(static client => client.Rows == "changed")
+            .Select(static client => client.Id));
     }
 
-    private static string Content(string run) => string.Join('\n', Directory.GetFiles(run, "*", SearchOption.AllDirectories).Where(static file => Path.GetFileName(file)[0] != '.')
+    private static string Content(string run) =>
+        string.Join('\n', Directory.GetFiles(run, "*", SearchOption.AllDirectories).Where(static file => Path.GetFileName(file)[0] != '.')
         .Order(StringComparer.Ordinal).Select(static file => $"{file} {RoundManifest.Digest(File.ReadAllBytes(file))}"));
 
     private static RoundManifest Manifest(string run, int round)

@@ -8,7 +8,9 @@ using FedRLora.Abstractions.Ports;
 
 namespace FedRLora.Grains.Tests;
 
-/// <summary>A base and rows that a test exchanges by writing other texts: weights.bin and tokenizer.json, and a file for each path.</summary>
+/// <summary>
+/// A base and rows that a test exchanges by writing other texts: weights.bin and tokenizer.json, and a file for each path.
+/// </summary>
 internal sealed class FakeInputs : IRunInputs
 {
     private readonly ConcurrentDictionary<string, string> _files = new(StringComparer.Ordinal);
@@ -35,8 +37,10 @@ internal sealed class FakeInputs : IRunInputs
     {
         Interlocked.Increment(ref _readings);
         if (this[rows.Path].Length == 0) throw new BadInputException($"{rows.Path}: no such file");
-        return Task.FromResult(Convert.ToHexStringLower(HMACSHA256.HashData(salt.Span, Encoding.UTF8.GetBytes($"{rows.Offset} {rows.Rows} {this[rows.Path]}"))));
+        return Task.FromResult(Convert.ToHexStringLower(HMACSHA256.HashData(salt.Span,
+            Encoding.UTF8.GetBytes($"{rows.Offset} {rows.Rows} {this[rows.Path]}"))));
     }
 
-    private BaseFile File(string name, BasePart part) => new(name, part, RoundManifest.Digest(Encoding.UTF8.GetBytes(this[name])), this[name].Length);
+    private BaseFile File(string name, BasePart part) =>
+        new(name, part, RoundManifest.Digest(Encoding.UTF8.GetBytes(this[name])), this[name].Length);
 }

@@ -16,8 +16,10 @@ public sealed class InputChangeTests : IDisposable
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     // Two clients, each with rows of its own.
-    private static string Plan(int rounds, string strategy = "", Func<int, string>? site = null) => TestFederation.Plan(clients: 2, rounds: rounds, strategy: strategy, site: site)
-        .Replace("data: {train: a.jsonl, test: b.jsonl}}\n  - {id: c00001", "data: {train: first.jsonl, test: first.test}}\n  - {id: c00001", StringComparison.Ordinal);
+    private static string Plan(int rounds, string strategy = "", Func<int, string>? site = null) =>
+        TestFederation.Plan(clients: 2, rounds: rounds, strategy: strategy, site: site)
+        .Replace("data: {train: a.jsonl, test: b.jsonl}}\n  - {id: c00001",
+            "data: {train: first.jsonl, test: first.test}}\n  - {id: c00001", StringComparison.Ordinal);
 
     private static string Refusal(string file) => file switch
     {
@@ -36,7 +38,8 @@ public sealed class InputChangeTests : IDisposable
         federation.Inputs[file] = "other";
         var before = await KeysAsync(federation.Store);
 
-        var refused = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job").ResumeAsync(allowEngineChange: true, cancellationToken: InTime));
+        var refused = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job")
+            .ResumeAsync(allowEngineChange: true, cancellationToken: InTime));
 
         Assert.StartsWith(Refusal(file), refused.Message, StringComparison.Ordinal);
         Assert.Contains("--allow-data-change", refused.Message, StringComparison.Ordinal);
@@ -48,7 +51,8 @@ public sealed class InputChangeTests : IDisposable
 
         Assert.True(over.Status == JobStatus.Finished, over.Reason);
         AssertChangedAt(over.NewRounds, file, round: 2);
-        Assert.All(over.NewRounds.Skip(2), static round => Assert.All(round.Manifest.Clients, static client => Assert.Equal(ClientOutcome.Trained, client.Outcome)));
+        Assert.All(over.NewRounds.Skip(2), static round =>
+            Assert.All(round.Manifest.Clients, static client => Assert.Equal(ClientOutcome.Trained, client.Outcome)));
         var report = (await new RunVerifier(federation.Store, federation.Store, "job").VerifyAsync(InTime))!;
         Assert.Empty(report.Broken);
         Assert.StartsWith("from round 2 on: other ", Assert.Single(report.Changes), StringComparison.Ordinal);
@@ -62,7 +66,8 @@ public sealed class InputChangeTests : IDisposable
         var expected = await undisturbed.RunAsync("job", plan, InTime);
         await using var federation = await PausedAsync();
         federation.Inputs["weights.bin"] = "other";
-        await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job").ResumeAsync(allowEngineChange: false, cancellationToken: InTime));
+        await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job")
+            .ResumeAsync(allowEngineChange: false, cancellationToken: InTime));
         federation.Inputs["weights.bin"] = "weights.bin";
 
         await federation.Coordinator("job").ResumeAsync(allowEngineChange: false, cancellationToken: InTime);
@@ -79,7 +84,8 @@ public sealed class InputChangeTests : IDisposable
         federation.Inputs[file] = "other";
         var before = await KeysAsync(federation.Store);
 
-        var refused = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job").ExtendAsync(Plan(3), cancellationToken: InTime));
+        var refused = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job")
+            .ExtendAsync(Plan(3), cancellationToken: InTime));
 
         Assert.StartsWith(Refusal(file), refused.Message, StringComparison.Ordinal);
         Assert.Equal(before, await KeysAsync(federation.Store));
@@ -98,7 +104,8 @@ public sealed class InputChangeTests : IDisposable
         federation.Inputs[file] = "other";
         var before = await KeysAsync(federation.Store);
 
-        var refused = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("fork").ForkAsync("job", 2, Plan(1), cancellationToken: InTime));
+        var refused = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("fork")
+            .ForkAsync("job", 2, Plan(1), cancellationToken: InTime));
 
         Assert.StartsWith(Refusal(file), refused.Message, StringComparison.Ordinal);
         Assert.Equal(before, await KeysAsync(federation.Store));
@@ -117,7 +124,9 @@ public sealed class InputChangeTests : IDisposable
         await federation.RunAsync("job", Plan(2), InTime);
         federation.Inputs["a.jsonl"] = "other";
 
-        await federation.Coordinator("fork").ForkAsync("job", 2, Plan(1).Replace("train: a.jsonl", "train: new.jsonl", StringComparison.Ordinal), cancellationToken: InTime);
+        await federation.Coordinator("fork")
+            .ForkAsync("job", 2, Plan(1).Replace("train: a.jsonl", "train: new.jsonl", StringComparison.Ordinal),
+            cancellationToken: InTime);
 
         Assert.Equal(JobStatus.Finished, (await federation.FinishAsync("fork", InTime)).Status);
     }
@@ -132,7 +141,8 @@ public sealed class InputChangeTests : IDisposable
         string Fork(int rounds) => Plan(rounds).Replace("\nstrategy", "\ncheckpoints: {keepEvery: 1}\nstrategy", StringComparison.Ordinal);
 
         await federation.Coordinator("late").ForkAsync("job", 2, Fork(1), cancellationToken: InTime);
-        var refused = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("early").ForkAsync("job", 1, Fork(1), cancellationToken: InTime));
+        var refused = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("early")
+            .ForkAsync("job", 1, Fork(1), cancellationToken: InTime));
         federation.Inputs["a.jsonl"] = "a.jsonl";
         federation.Inputs["weights.bin"] = "weights.bin";
         await federation.Coordinator("early").ForkAsync("job", 1, Fork(1), cancellationToken: InTime);
@@ -148,7 +158,8 @@ public sealed class InputChangeTests : IDisposable
         await using var federation = await TestFederation.StartAsync();
         await federation.RunAsync("job", Plan(2), InTime);
 
-        await federation.Coordinator("fork").ForkAsync("job", 2, Plan(1).Replace("path: none", "path: elsewhere", StringComparison.Ordinal), cancellationToken: InTime);
+        await federation.Coordinator("fork")
+            .ForkAsync("job", 2, Plan(1).Replace("path: none", "path: elsewhere", StringComparison.Ordinal), cancellationToken: InTime);
 
         Assert.Equal(JobStatus.Finished, (await federation.FinishAsync("fork", InTime)).Status);
     }
@@ -176,7 +187,8 @@ public sealed class InputChangeTests : IDisposable
         var over = await second.FinishAsync("job", InTime);
 
         Assert.Equal(JobStatus.Finished, over.Status);
-        Assert.Equal((null, Refusal("b.jsonl")), (over.NewRounds[^1].Manifest.Clients[1].Score, over.NewRounds[^1].Manifest.Clients[1].ScoreReason));
+        Assert.Equal((null, Refusal("b.jsonl")),
+            (over.NewRounds[^1].Manifest.Clients[1].Score, over.NewRounds[^1].Manifest.Clients[1].ScoreReason));
         Assert.NotNull(over.NewRounds[^1].Manifest.Clients[0].Score);
     }
 
@@ -206,7 +218,8 @@ public sealed class InputChangeTests : IDisposable
         Assert.Contains("tokenizer.json of none", held.Reason, StringComparison.Ordinal);
         Assert.Contains("--allow-data-change", held.Reason, StringComparison.Ordinal);
         Assert.Empty(second.Trainer.Trained);
-        await Assert.ThrowsAsync<BadInputException>(() => second.Coordinator("job").ResumeAsync(allowEngineChange: true, cancellationToken: InTime));
+        await Assert.ThrowsAsync<BadInputException>(() => second.Coordinator("job")
+            .ResumeAsync(allowEngineChange: true, cancellationToken: InTime));
 
         second.Inputs["tokenizer.json"] = "tokenizer.json";
         await second.Coordinator("job").ResumeAsync(allowEngineChange: false, cancellationToken: InTime);
@@ -243,7 +256,8 @@ public sealed class InputChangeTests : IDisposable
     [Fact]
     public async Task Digests_of_rows_stay_at_their_site_and_differ_between_runs()
     {
-        var (store, siteStore) = (new DirectoryBlobStore(Path.Combine(_folder, "job")), new DirectoryBlobStore(Path.Combine(_folder, "site")));
+        var (store, siteStore) = (new DirectoryBlobStore(Path.Combine(_folder, "job")),
+            new DirectoryBlobStore(Path.Combine(_folder, "site")));
         await using var federation = await TestFederation.StartAsync(store: store, siteStore: siteStore);
         await federation.RunAsync("one", Plan(2), InTime);
         await federation.RunAsync("two", Plan(2), InTime);
@@ -262,7 +276,8 @@ public sealed class InputChangeTests : IDisposable
         }
 
         var digests = (await federation.FinishAsync("one", InTime)).NewRounds.Select(static round => round.ManifestSha256);
-        Assert.Equal(digests, (await federation.FinishAsync("two", InTime)).NewRounds.Select(static round => round.ManifestSha256)); // no salt in them
+        // no salt in them
+        Assert.Equal(digests, (await federation.FinishAsync("two", InTime)).NewRounds.Select(static round => round.ManifestSha256));
 
         async Task<string[]> SecretsAsync(string job)
         {
@@ -289,7 +304,9 @@ public sealed class InputChangeTests : IDisposable
         await store.DeleteAsync(Keys.Inputs("job"), InTime);
 
         await using (var changed = await TestFederation.StartAsync(folder: _folder, inputs: new FakeInputs { ["weights.bin"] = "other" }))
-            Assert.Contains("none: weights are not what run job was made with", (await changed.FinishAsync("job", InTime)).Reason, StringComparison.Ordinal); // its manifests name them
+            // its manifests name them
+            Assert.Contains("none: weights are not what run job was made with", (await changed.FinishAsync("job", InTime)).Reason,
+                StringComparison.Ordinal);
         await using var second = await TestFederation.StartAsync(folder: _folder);
         var over = await second.FinishAsync("job", InTime);
 
@@ -302,7 +319,8 @@ public sealed class InputChangeTests : IDisposable
     {
         var trainer = new FakeTrainer { Engine = new("fake", "none", 1, "digest-of-given"), Given = "digest-of-given" };
         await using var federation = await TestFederation.StartAsync(trainer: trainer);
-        await federation.RunAsync("job", Plan(2).Replace("adapter: fedsa-lora", "adapter: {method: fedsa-lora, from: given}", StringComparison.Ordinal), InTime);
+        await federation.RunAsync("job", Plan(2)
+            .Replace("adapter: fedsa-lora", "adapter: {method: fedsa-lora, from: given}", StringComparison.Ordinal), InTime);
         federation.Inputs["tokenizer.json"] = "other";
         Assert.Equal(2, (await federation.Coordinator("job").ExportAsync(InTime)).Count);
 
@@ -323,7 +341,8 @@ public sealed class InputChangeTests : IDisposable
         {
             var (before, now) = (rounds[i - 1].Manifest, rounds[i].Manifest);
             Assert.Equal(!isRow && i == round, before.Base != now.Base);
-            Assert.Equal(isRow && i == round ? ["c00001"] : [], now.Clients.Where(static client => client.Rows == "changed").Select(static client => client.Id));
+            Assert.Equal(isRow && i == round ? ["c00001"] : [], now.Clients.Where(static client => client.Rows == "changed")
+                .Select(static client => client.Id));
         }
     }
 
@@ -337,7 +356,8 @@ public sealed class InputChangeTests : IDisposable
             if (group.Members[0].Client.Id == "c00001") reached.SetResult();
             await Task.Delay(Timeout.Infinite, token); // only the pause ends this work
         };
-        await federation.Coordinator("job").SubmitAsync(Plan(3).Replace("\nstrategy", $"{more}\nstrategy", StringComparison.Ordinal), InTime);
+        await federation.Coordinator("job")
+            .SubmitAsync(Plan(3).Replace("\nstrategy", $"{more}\nstrategy", StringComparison.Ordinal), InTime);
         await reached.Task.WaitAsync(InTime);
         await federation.Coordinator("job").PauseAsync(InTime);
         Assert.Equal(JobStatus.Paused, (await federation.FinishAsync("job", InTime)).Status);
@@ -347,7 +367,8 @@ public sealed class InputChangeTests : IDisposable
     private async Task<TestFederation> HangingInRoundTwoAsync()
     {
         var federation = await TestFederation.StartAsync(folder: _folder);
-        federation.Trainer.BeforeTraining = static (group, token) => group.Round == 2 ? Task.Delay(Timeout.Infinite, token) : Task.CompletedTask;
+        federation.Trainer.BeforeTraining = static (group, token) =>
+            group.Round == 2 ? Task.Delay(Timeout.Infinite, token) : Task.CompletedTask;
         await federation.Coordinator("job").SubmitAsync(Plan(3), InTime);
         return federation;
     }
@@ -360,7 +381,8 @@ public sealed class InputChangeTests : IDisposable
     private static async Task<IReadOnlyList<string>> KeysAsync(IBlobStore store)
     {
         var keys = new List<string>();
-        await foreach (var key in store.ListAsync("", InTime)) keys.Add($"{key} {RoundManifest.Digest((await store.ReadBytesAsync(key, InTime))!)}");
+        await foreach (var key in store.ListAsync("",
+            InTime)) keys.Add($"{key} {RoundManifest.Digest((await store.ReadBytesAsync(key, InTime))!)}");
         return keys;
     }
 }

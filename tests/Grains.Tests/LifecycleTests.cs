@@ -115,10 +115,12 @@ public sealed class LifecycleTests
         await using var federation = await TestFederation.StartAsync(["north", "south"]);
         static string Site(int i) => i < 2 ? "north" : "south";
         var digest = await federation.RunAsync("source", TestFederation.Plan(clients: 4, rounds: 2, site: Site), InTime);
-        await federation.Coordinator("source").ExtendAsync(TestFederation.Plan(clients: 4, rounds: 3, site: Site), cancellationToken: InTime);
+        await federation.Coordinator("source")
+            .ExtendAsync(TestFederation.Plan(clients: 4, rounds: 3, site: Site), cancellationToken: InTime);
         var source = (await federation.FinishAsync("source", InTime)).NewRounds;
 
-        await federation.Coordinator("fork").ForkAsync("source", 3, TestFederation.Plan(clients: 4, rounds: 1, site: Site), cancellationToken: InTime);
+        await federation.Coordinator("fork")
+            .ForkAsync("source", 3, TestFederation.Plan(clients: 4, rounds: 1, site: Site), cancellationToken: InTime);
         var fork = (await federation.FinishAsync("fork", InTime)).NewRounds;
 
         Assert.Equal(2, fork.Count);

@@ -158,7 +158,8 @@ public sealed class RoundTests
         await second.Coordinator("job").AskAgainAsync(InTime); // as the membership does when a silo is lost
         await Task.Delay(TimeSpan.FromSeconds(1.2), InTime); // and the tick that asks the silent, twice
         Assert.Empty(trainer.Trained);
-        await Assert.ThrowsAsync<BadInputException>(() => second.Coordinator("job").ResumeAsync(allowEngineChange: false, cancellationToken: InTime));
+        await Assert.ThrowsAsync<BadInputException>(() => second.Coordinator("job")
+            .ResumeAsync(allowEngineChange: false, cancellationToken: InTime));
 
         await second.Coordinator("job").ResumeAsync(allowEngineChange: true, cancellationToken: InTime);
         var over = await second.FinishAsync("job", InTime);

@@ -40,7 +40,8 @@ public interface ICoordinatorGrain : IGrainWithStringKey
 
     /// <summary>Goes on after the last committed round, also after a pause, a cancellation or a failure.</summary>
     /// <param name="allowEngineChange">Whether another engine fingerprint is accepted; it is then recorded.</param>
-    /// <param name="allowDataChange">Whether another base and other rows than the run was made with are accepted; the change is then recorded.</param>
+    /// <param name="allowDataChange">Whether another base and other rows than the run was made with are accepted; the change is then
+    /// recorded.</param>
     /// <param name="cancellationToken">The caller's token.</param>
     /// <exception cref="BadInputException">Engine, base or rows have changed; the message names which.</exception>
     [Alias("resume"), ResponseTimeout("00:10:00")]

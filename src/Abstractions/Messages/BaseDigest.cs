@@ -63,17 +63,21 @@ public sealed record BaseDigest(IReadOnlyList<BaseFile> Files)
             .Select(file => (file.Part, file.Name, Line: found.TryGetValue(file.Name, out var other)
                 ? $"{file.Name} of {model} is not the one that run {run} was made with (sha256 {Shown(file)}, now {Shown(other)})"
                 : $"{file.Name} of {model}, which run {run} was made with, is gone"))
-            .Concat(now.Files.Where(file => !known.Contains(file.Name)).Select(file => (file.Part, file.Name, Line: $"{file.Name} of {model} was not there when run {run} was made (sha256 {Shown(file)})")))
+            .Concat(now.Files.Where(file => !known.Contains(file.Name)).Select(file =>
+                (file.Part, file.Name, Line: $"{file.Name} of {model} was not there when run {run} was made (sha256 {Shown(file)})")))
             .OrderBy(static change => change.Part).ThenBy(static change => change.Name, StringComparer.Ordinal).ToArray();
         if (changes.Length == 0) return null;
-        return changes.Length == 1 ? changes[0].Line : $"{changes[0].Line}, nor {(changes.Length > 4 ? $"{changes.Length - 1} other files" : string.Join(", ", changes.Skip(1).Select(static change => change.Name)))}";
+        if (changes.Length == 1) return changes[0].Line;
+        var others = changes.Length > 4 ? $"{changes.Length - 1} other files" : string.Join(", ", changes.Skip(1).Select(static change => change.Name));
+        return $"{changes[0].Line}, nor {others}";
     }
 
     private static string Shown(BaseFile file) => file.Sha256[..Math.Min(ShownDigits, file.Sha256.Length)];
 
     private string Of(BasePart part)
     {
-        var lines = Files.Where(file => file.Part == part).OrderBy(static file => file.Name, StringComparer.Ordinal).Select(static file => FormattableString.Invariant($"{file.Name} {file.SizeBytes} {file.Sha256}\n"));
+        var lines = Files.Where(file => file.Part == part).OrderBy(static file => file.Name, StringComparer.Ordinal)
+            .Select(static file => FormattableString.Invariant($"{file.Name} {file.SizeBytes} {file.Sha256}\n"));
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Concat(lines))));
     }
 }

@@ -88,7 +88,10 @@ public sealed record ManifestClient
     /// <summary>Why a robust rule did not use its update as it came; null where it did.</summary>
     [Id(17)] public string? Curbed { get; init; }
 
-    /// <summary><c>changed</c> where other rows than before were allowed from this round on; null where they are what they were. No digest: it would confirm guesses.</summary>
+    /// <summary>
+    /// <c>changed</c> where other rows than before were allowed from this round on; null where they are what they were. No digest: it
+    /// would confirm guesses.
+    /// </summary>
     [Id(18)] public string? Rows { get; init; }
 }
 

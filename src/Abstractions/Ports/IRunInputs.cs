@@ -14,7 +14,8 @@ public sealed record RowSelection(string Path, int Offset, int? Rows, bool OrFew
     public static RowSelection Train(ClientSpec client) => new(client.Data.Train, client.Data.Offset, client.Data.Rows, OrFewer: false);
 
     /// <summary>What a client is scored on; null where it is not.</summary>
-    public static RowSelection? Test(FederationPlan plan, ClientSpec client) => client.Data.Test is { } path ? new(path, 0, plan.Evaluation.MaxRows, OrFewer: true) : null;
+    public static RowSelection? Test(FederationPlan plan, ClientSpec client) =>
+        client.Data.Test is { } path ? new(path, 0, plan.Evaluation.MaxRows, OrFewer: true) : null;
 }
 
 /// <summary>What runs are made with besides their plans, on this machine: the frozen base and the clients' rows.</summary>
@@ -24,10 +25,14 @@ public interface IRunInputs
     /// <exception cref="BadInputException">A file cannot be read, or keeps changing.</exception>
     Task<BaseDigest> BaseAsync(FederationPlan plan, CancellationToken cancellationToken = default);
 
-    /// <summary>A text that is another one whenever the file may have changed; null where that cannot be told, or there is no file.</summary>
+    /// <summary>
+    /// A text that is another one whenever the file may have changed; null where that cannot be told, or there is no file.
+    /// </summary>
     string? VersionOf(string path);
 
-    /// <summary>A digest of rows that says nothing to whoever does not know the salt: a plain one of few rows would confirm guesses.</summary>
+    /// <summary>
+    /// A digest of rows that says nothing to whoever does not know the salt: a plain one of few rows would confirm guesses.
+    /// </summary>
     /// <exception cref="BadInputException">The file cannot be read.</exception>
     Task<string> RowsAsync(RowSelection rows, ReadOnlyMemory<byte> salt, CancellationToken cancellationToken = default);
 }

@@ -54,7 +54,8 @@ internal static class ForkCommand
             await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
             var stored = parsed.GetValue(plan) is { } path ? PlanFile.Open(path)
                 : new PlanFile(name, await silos.Coordinator(name).GetPlanAsync(cancellationToken) ?? throw new BadInputException($"There is no run {name}; fedrlora runs lists them."));
-            await silos.Coordinator(target).ForkAsync(name, from, Changed(stored, parsed.GetValue(set)).Yaml, parsed.GetValue(dataChange), cancellationToken);
+            await silos.Coordinator(target)
+                .ForkAsync(name, from, Changed(stored, parsed.GetValue(set)).Yaml, parsed.GetValue(dataChange), cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync($"{target} is running; follow it with: fedrlora watch {target}");
             return ExitCode.Done;
         });

@@ -81,11 +81,13 @@ internal sealed class CommittedRun
     public async Task<IReadOnlyList<string>> InputChangesAsync(CancellationToken cancellationToken)
     {
         var (job, blob) = (_run.Record.Plan, (await MadeWith.ReadAsync(_store, Keys.Inputs(_run.Record.Plan), cancellationToken))?.Blob);
-        var newest = await StoredPlans.NewestAsync(_store, job, cancellationToken) ?? throw new CorruptBlobException($"{Keys.Plan(job)} is missing.");
+        var newest = await StoredPlans.NewestAsync(_store, job, cancellationToken)
+            ?? throw new CorruptBlobException($"{Keys.Plan(job)} is missing.");
         var local = await Guard.BaseChangeAsync(job, blob, Manifest.Round, Plan, cancellationToken);
         var sites = Plan.Clients.GroupBy(static client => client.Site, static client => client.Id, StringComparer.Ordinal);
         return (await InputChanges.FindAsync(local, sites, async (site, clients) =>
-            await Guard.CheckAsync(job, site, silo: null, new InputsCheck { Plan = newest.Blob, Clients = clients, Round = Manifest.Round }, _plan, cancellationToken))).Lines;
+            await Guard.CheckAsync(job, site, silo: null, new() { Plan = newest.Blob, Clients = clients, Round = Manifest.Round }, _plan, cancellationToken)))
+            .Lines;
     }
 
     private InputGuard Guard => new(new LocalInputs(_run.Record.Root), _store, _store);

@@ -19,7 +19,8 @@ internal static class LocalFork
         var manifest = await Fork.CheckAsync(from, source.Record.Plan, round, plan, cancellationToken);
         var (made, changes) = await CheckAsync(source, from, manifest, plan, root, cancellationToken);
         changes.Require(allowDataChange);
-        if (changes.Base is not null) await LocalInputsCheck.RequireFitsAsync(plan, root, from, source.Record.Plan, manifest, cancellationToken);
+        if (changes.Base is not null)
+            await LocalInputsCheck.RequireFitsAsync(plan, root, from, source.Record.Plan, manifest, cancellationToken);
         var fork = RunDirectory.Create(folder, file, plan.Name, localOnly: false, root);
         try
         {
@@ -43,7 +44,8 @@ internal static class LocalFork
 
     // Compared where the new run will read.
     private static async Task<(MadeWith Made, InputChanges Changes)> CheckAsync(
-        RunDirectory source, DirectoryBlobStore from, RoundManifest manifest, FederationPlan plan, string root, CancellationToken cancellationToken)
+        RunDirectory source, DirectoryBlobStore from, RoundManifest manifest, FederationPlan plan, string root,
+        CancellationToken cancellationToken)
     {
         var (id, inputs) = (source.Record.Plan, new LocalInputs(root));
         var guard = new InputGuard(inputs, from, from);
@@ -52,7 +54,8 @@ internal static class LocalFork
         var local = await guard.BaseChangeAsync(id, before.Inputs, manifest.Round, plan, cancellationToken);
         var sites = before.Checked(plan).GroupBy(static client => client.Site, static client => client.Id, StringComparer.Ordinal);
         var changes = await InputChanges.FindAsync(local, sites, async (site, clients) =>
-            await guard.CheckAsync(id, site, silo: null, before.Check(manifest.Round, clients) with { Inputs = null }, indexed, cancellationToken));
+            await guard.CheckAsync(id, site, silo: null, before.Check(manifest.Round, clients) with { Inputs = null }, indexed,
+                cancellationToken));
         return (MadeWith.Start(await inputs.BaseAsync(plan, cancellationToken), changes.Rows.Keys), changes);
     }
 }

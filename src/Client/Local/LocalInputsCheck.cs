@@ -31,36 +31,47 @@ internal static class LocalInputsCheck
         foreach (var id in run.Jobs)
         {
             if (await JobInputs.ReadAsync(store, id, rounds, cancellationToken) is not { } job) continue;
-            if (job.Made is null && job.Last?.Base is null && job.Last is not null) await screen.Error.WriteLineAsync($"{id}: base and rows of its rounds so far were not recorded, so they cannot be compared; they are recorded from here on.");
+            if (job is { Made: null, Last: { Base: null } })
+                await screen.Error.WriteLineAsync($"{id}: base and rows of its rounds so far were not recorded and cannot be compared; they are from here on.");
             var local = job.Made is null
                 ? MadeWith.Change(job.Last?.Base, await inputs.BaseAsync(job.Plan.Plan, cancellationToken), job.Plan.Plan.Model.Path, id)
                 : await guard.BaseChangeAsync(id, job.Blob, round: null, job.Plan.Plan, cancellationToken);
-            var changes = await InputChanges.FindAsync(local, job.Sites(), (site, clients) => AskAsync(guard, job, site, clients, acceptAfter: null, cancellationToken));
+            var changes = await InputChanges.FindAsync(local, job.Sites(), (site, clients) =>
+                AskAsync(guard, job, site, clients, acceptAfter: null, cancellationToken));
             changes.Require(allowed);
-            if (changes.Base is not null && job.Last is { } last) await RequireFitsAsync(job.Plan.Plan, run.Record.Root, store, id, last, cancellationToken);
+            if (changes.Base is not null && job.Last is { } last)
+                await RequireFitsAsync(job.Plan.Plan, run.Record.Root, store, id, last, cancellationToken);
             if (changes.ChangesRun) found.Add((job, changes));
         }
 
         foreach (var (job, changes) in found)
         {
             var now = await inputs.BaseAsync(job.Plan.Plan, cancellationToken);
-            await (job.Made ?? new MadeWith([])).Changed(job.Committed, now, changes.Rows.Keys).WriteAsync(store, Keys.Inputs(job.Id), cancellationToken);
-            foreach (var site in job.Sites()) await AskAsync(guard, job, site.Key, [.. site.Where(changes.Rows.ContainsKey)], job.Committed, cancellationToken);
+            await (job.Made ?? new MadeWith([])).Changed(job.Committed, now, changes.Rows.Keys)
+                .WriteAsync(store, Keys.Inputs(job.Id), cancellationToken);
+            foreach (var site in job.Sites())
+                await AskAsync(guard, job, site.Key, [.. site.Where(changes.Rows.ContainsKey)], job.Committed, cancellationToken);
             foreach (var line in changes.Lines) await screen.Error.WriteLineAsync($"{job.Id}: goes on with what changed: {line}");
         }
     }
 
     /// <summary>Whether a base that was exchanged takes what a round of a run trained.</summary>
     /// <exception cref="BadInputException">It does not, or is not usable.</exception>
-    public static async Task RequireFitsAsync(FederationPlan plan, string root, DirectoryBlobStore store, string run, RoundManifest manifest, CancellationToken cancellationToken)
+    public static async Task RequireFitsAsync(FederationPlan plan, string root, DirectoryBlobStore store, string run,
+        RoundManifest manifest, CancellationToken cancellationToken)
     {
         using var trainer = new LocalTrainer(new LocalTrainerOptions { Root = root });
         var initial = await trainer.InitialSharedAsync(plan, cancellationToken);
-        Fork.RequireFits(initial, await store.ReadStateAsync(manifest.Shared.At(Keys.Shared(run, manifest.Round)), cancellationToken), plan.Model.Path, run);
+        Fork.RequireFits(initial, await store.ReadStateAsync(manifest.Shared.At(Keys.Shared(run, manifest.Round)), cancellationToken),
+            plan.Model.Path, run);
     }
 
-    private static async Task<InputsFound?> AskAsync(InputGuard guard, JobInputs job, string site, IReadOnlyList<string> clients, int? acceptAfter, CancellationToken cancellationToken) =>
-        await guard.CheckAsync(job.Id, site, silo: null, new InputsCheck { Plan = job.PlanBlob, Inputs = job.Blob, Clients = clients, AcceptAfter = acceptAfter }, job.Plan, cancellationToken);
+    private static async Task<InputsFound?> AskAsync(
+        InputGuard guard, JobInputs job, string site, IReadOnlyList<string> clients, int? acceptAfter, CancellationToken cancellationToken)
+    {
+        var check = new InputsCheck { Plan = job.PlanBlob, Inputs = job.Blob, Clients = clients, AcceptAfter = acceptAfter };
+        return await guard.CheckAsync(job.Id, site, silo: null, check, job.Plan, cancellationToken);
+    }
 
     /// <summary>A job that goes on.</summary>
     private sealed record JobInputs(string Id, IndexedPlan Plan, BlobRef PlanBlob, RoundManifest? Last, MadeWith? Made, BlobRef? Blob)
@@ -69,7 +80,8 @@ internal static class LocalInputsCheck
         public int Committed => Last?.Round ?? -1;
 
         /// <summary>Null where there is no such job, or nothing left for it to do.</summary>
-        public static async Task<JobInputs?> ReadAsync(DirectoryBlobStore store, string id, int? rounds, CancellationToken cancellationToken)
+        public static async Task<JobInputs?> ReadAsync(DirectoryBlobStore store, string id, int? rounds,
+            CancellationToken cancellationToken)
         {
             if (await StoredPlans.NewestAsync(store, id, cancellationToken) is not var (blob, yaml, _)) return null;
             var plan = PlanReader.Require(Encoding.UTF8.GetString(yaml), blob.Key);
@@ -81,6 +93,7 @@ internal static class LocalInputsCheck
             return new JobInputs(id, new IndexedPlan(plan), blob, last, made?.Document, made?.Blob);
         }
 
-        public IEnumerable<IGrouping<string, string>> Sites() => Plan.Plan.Clients.GroupBy(static client => client.Site, static client => client.Id, StringComparer.Ordinal);
+        public IEnumerable<IGrouping<string, string>> Sites() =>
+            Plan.Plan.Clients.GroupBy(static client => client.Site, static client => client.Id, StringComparer.Ordinal);
     }
 }

@@ -89,7 +89,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     private async Task RequireDocumentsAsync(IEnumerable<string> jobs, CancellationToken cancellationToken)
     {
         using var store = new DirectoryBlobStore(run.Store);
-        foreach (var key in jobs.SelectMany(static job => new[] { Keys.Fingerprint(job), Keys.Inputs(job), Keys.Current(job), Keys.Notes(job) }))
+        foreach (var key in jobs.SelectMany(static job =>
+            new[] { Keys.Fingerprint(job), Keys.Inputs(job), Keys.Current(job), Keys.Notes(job) }))
         {
             if (await store.ReadBytesAsync(key, cancellationToken) is { } bytes) BlobStates.RequireSealed(bytes, key);
         }

@@ -15,7 +15,8 @@ public sealed record ForkSource(FederationPlan Plan, BlobRef Blob, BlobRef? Inpu
     /// <summary>Reads it.</summary>
     public static async Task<ForkSource> ReadAsync(IBlobStore store, string source, CancellationToken cancellationToken)
     {
-        var newest = await StoredPlans.NewestAsync(store, source, cancellationToken) ?? throw new CorruptBlobException($"{Keys.Plan(source)} is missing.");
+        var newest = await StoredPlans.NewestAsync(store, source, cancellationToken)
+            ?? throw new CorruptBlobException($"{Keys.Plan(source)} is missing.");
         var inputs = await MadeWith.ReadAsync(store, Keys.Inputs(source), cancellationToken);
         return new ForkSource(PlanReader.Require(Encoding.UTF8.GetString(newest.Yaml), newest.Blob.Key), newest.Blob, inputs?.Blob);
     }
@@ -28,5 +29,6 @@ public sealed record ForkSource(FederationPlan Plan, BlobRef Blob, BlobRef? Inpu
     }
 
     /// <summary>What a site is asked.</summary>
-    public InputsCheck Check(int round, IReadOnlyList<string> clients) => new() { Plan = Blob, Inputs = Inputs, Clients = clients, Round = round };
+    public InputsCheck Check(int round, IReadOnlyList<string> clients) =>
+        new() { Plan = Blob, Inputs = Inputs, Clients = clients, Round = round };
 }

@@ -12,16 +12,21 @@ public sealed record InputChanges(string? Base, IReadOnlyList<string> Elsewhere,
     private const int Shown = 3;
 
     /// <summary>Every change, in one line each.</summary>
-    public IReadOnlyList<string> Lines => [.. Base is null ? Elsewhere : [Base, .. Elsewhere], .. Rows.OrderBy(static row => row.Key, StringComparer.Ordinal).Select(static row => row.Value)];
+    public IReadOnlyList<string> Lines =>
+        [.. Base is null ? Elsewhere : [Base, .. Elsewhere], .. Rows.OrderBy(static row => row.Key, StringComparer.Ordinal)
+        .Select(static row => row.Value)];
 
-    /// <summary>Whether what a run is made with changes if this is allowed. Another silo's base is no such change: its clients fail.</summary>
+    /// <summary>
+    /// Whether what a run is made with changes if this is allowed. Another silo's base is no such change: its clients fail.
+    /// </summary>
     public bool ChangesRun => Base is not null || Rows.Count > 0;
 
     /// <summary>Asks every site that can be reached.</summary>
     /// <param name="local">How the base differs here.</param>
     /// <param name="sites">The sites with their clients.</param>
     /// <param name="ask">Asks one; null where it cannot be reached: it is held against the record when it joins.</param>
-    public static async Task<InputChanges> FindAsync(string? local, IEnumerable<IGrouping<string, string>> sites, Func<string, IReadOnlyList<string>, Task<InputsFound?>> ask)
+    public static async Task<InputChanges> FindAsync(string? local, IEnumerable<IGrouping<string, string>> sites, Func<string,
+        IReadOnlyList<string>, Task<InputsFound?>> ask)
     {
         var (elsewhere, rows) = (new List<string>(), new Dictionary<string, string>(StringComparer.Ordinal));
         foreach (var site in sites.OrderBy(static site => site.Key, StringComparer.Ordinal))

@@ -17,15 +17,19 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
 {
     private const int MostDocuments = 64;
     private readonly ConcurrentDictionary<string, MadeWith> _documents = new(StringComparer.Ordinal); // by digest
-    private readonly ConcurrentDictionary<(string Key, bool WithTest), string> _equal = new(); // which version of rows was found to be what it should be
+    // which version of rows was found to be what it should be
+    private readonly ConcurrentDictionary<(string Key, bool WithTest), string> _equal = new();
 
-    /// <summary>Which clients of an assignment must not work here and why, in one line; rows of a client that never worked are recorded.</summary>
+    /// <summary>
+    /// Which clients of an assignment must not work here and why, in one line; rows of a client that never worked are recorded.
+    /// </summary>
     /// <param name="assignment">The work.</param>
     /// <param name="plan">Its plan.</param>
     /// <param name="site">The site.</param>
     /// <param name="silo">This silo's name.</param>
     /// <param name="cancellationToken">The caller's token.</param>
-    public async Task<IReadOnlyDictionary<string, string>> RefusedAsync(SiteAssignment assignment, IndexedPlan plan, string site, string silo, CancellationToken cancellationToken)
+    public async Task<IReadOnlyDictionary<string, string>> RefusedAsync(
+        SiteAssignment assignment, IndexedPlan plan, string site, string silo, CancellationToken cancellationToken)
     {
         var clients = assignment.Members.Select(static member => member.ClientId).ToArray();
         if (await BaseChangeAsync(assignment.JobId, assignment.Inputs, round: null, plan.Plan, cancellationToken) is { } other)
@@ -33,21 +37,25 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
         var refused = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var client in clients)
         {
-            var rows = new ClientRows(assignment.JobId, site, plan.Plan, plan.Client(client), WithTest: assignment.Phase == RoundPhase.Evaluate);
+            var rows = new ClientRows(assignment.JobId, site, plan.Plan, plan.Client(client),
+                WithTest: assignment.Phase == RoundPhase.Evaluate);
             if (await LineAsync(() => RecordAsync(rows, assignment.Inputs, cancellationToken)) is { } line) refused.Add(client, line);
         }
 
         return refused;
     }
 
-    /// <summary>How base and rows differ from what a run was made with; where it is asked for, what is there now is written down as what counts.</summary>
+    /// <summary>
+    /// How base and rows differ from what a run was made with; where it is asked for, what is there now is written down as what counts.
+    /// </summary>
     /// <param name="job">The run.</param>
     /// <param name="site">The site.</param>
     /// <param name="silo">This silo's name; null where only one machine is concerned.</param>
     /// <param name="check">What is asked.</param>
     /// <param name="plan">The plan that <paramref name="check"/> names.</param>
     /// <param name="cancellationToken">The caller's token.</param>
-    public async Task<InputsFound> CheckAsync(string job, string site, string? silo, InputsCheck check, IndexedPlan plan, CancellationToken cancellationToken)
+    public async Task<InputsFound> CheckAsync(string job, string site, string? silo, InputsCheck check, IndexedPlan plan,
+        CancellationToken cancellationToken)
     {
         var found = new SortedDictionary<string, string>(StringComparer.Ordinal);
         foreach (var client in check.Clients)
@@ -60,13 +68,16 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
         return new InputsFound { Base = change is null || silo is null ? change : $"{change}, on silo {silo}", Rows = found };
     }
 
-    /// <summary>How the base of this machine differs from what a run was made with, in one line; null where it does not, or nothing is recorded.</summary>
+    /// <summary>
+    /// How the base of this machine differs from what a run was made with, in one line; null where it does not, or nothing is recorded.
+    /// </summary>
     /// <param name="job">The run.</param>
     /// <param name="document">What it was made with.</param>
     /// <param name="round">The committed round to compare with; null for what counts now.</param>
     /// <param name="plan">The plan.</param>
     /// <param name="cancellationToken">The caller's token.</param>
-    public Task<string?> BaseChangeAsync(string job, BlobRef? document, int? round, FederationPlan plan, CancellationToken cancellationToken) => LineAsync(async () =>
+    public Task<string?> BaseChangeAsync(
+        string job, BlobRef? document, int? round, FederationPlan plan, CancellationToken cancellationToken) => LineAsync(async () =>
     {
         if (document is null) return null;
         var made = await DocumentAsync(document, cancellationToken);
@@ -79,12 +90,15 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
     /// are not there are missed by who needs them.
     /// </summary>
     /// <exception cref="BadInputException">Configuration or weights are others.</exception>
-    public async Task RequireExportBaseAsync(string job, BlobRef? document, int round, FederationPlan plan, CancellationToken cancellationToken)
+    public async Task RequireExportBaseAsync(string job, BlobRef? document, int round, FederationPlan plan,
+        CancellationToken cancellationToken)
     {
         if (document is null || (await DocumentAsync(document, cancellationToken)).BaseOf(round) is not { } made) return;
         var now = await inputs.BaseAsync(plan, cancellationToken);
-        BasePart[] parts = now.Files.Any(static file => file.Part == BasePart.Weights) ? [BasePart.Config, BasePart.Weights] : [BasePart.Config];
-        if (made.Only(parts).Change(now.Only(parts), plan.Model.Path, job) is { } change) throw new BadInputException($"{change}; put back what it was, the adapters belong to it");
+        var hasWeights = now.Files.Any(static file => file.Part == BasePart.Weights);
+        BasePart[] parts = hasWeights ? [BasePart.Config, BasePart.Weights] : [BasePart.Config];
+        if (made.Only(parts).Change(now.Only(parts), plan.Model.Path, job) is { } change)
+            throw new BadInputException($"{change}; put back what it was, the adapters belong to it");
     }
 
     private static async Task<string?> LineAsync(Func<Task<string?>> look)
@@ -111,7 +125,7 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
     private async Task<string?> RecordAsync(ClientRows rows, BlobRef? document, CancellationToken cancellationToken)
     {
         var version = VersionOf(rows, document);
-        if (version is not null && _equal.TryGetValue((rows.Key, rows.WithTest), out var seen) && seen == version) return null;
+        if (IsKnown(rows, version)) return null;
         while (true)
         {
             var (record, etag) = await ReadAsync(rows.Key, cancellationToken);
@@ -123,7 +137,7 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
             if (expected.Train is null || (expected.Test is null && test is not null))
             {
                 var first = record.With(expected.After, train, test ?? expected.Test);
-                if (!await TryWriteAsync(rows.Key, first, etag, cancellationToken)) continue; // another silo of the site was first: it counts
+                if (!await TryWriteAsync(rows.Key, first, etag, cancellationToken)) continue; // another silo of the site was first
             }
 
             if (version is not null && version == VersionOf(rows, document)) _equal[(rows.Key, rows.WithTest)] = version;
@@ -133,8 +147,7 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
 
     private async Task<string?> CompareAsync(ClientRows rows, InputsCheck check, CancellationToken cancellationToken)
     {
-        var version = VersionOf(rows, check.Inputs);
-        if (check.Round is null && version is not null && _equal.TryGetValue((rows.Key, rows.WithTest), out var seen) && seen == version) return null;
+        if (check.Round is null && IsKnown(rows, VersionOf(rows, check.Inputs))) return null;
         while (true)
         {
             var (record, etag) = await ReadAsync(rows.Key, cancellationToken);
@@ -142,8 +155,10 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
             var expected = record.Of(check.Round);
             var train = expected.Train is null ? null : await DigestAsync(rows.Train, record, cancellationToken);
             var test = expected.Test is null || rows.Test is null ? null : await DigestAsync(rows.Test, record, cancellationToken);
-            var line = train != expected.Train ? rows.Changed(rows.Train, "training") : test is not null && test != expected.Test ? rows.Changed(rows.Test!, "test") : null;
-            if (line is null || check.AcceptAfter is not { } after || await TryWriteAsync(rows.Key, record.With(after, train, test), etag, cancellationToken)) return line;
+            var line = train != expected.Train ? rows.Changed(rows.Train, "training")
+                : test is not null && test != expected.Test ? rows.Changed(rows.Test!, "test") : null;
+            if (line is null || check.AcceptAfter is not { } after) return line;
+            if (await TryWriteAsync(rows.Key, record.With(after, train, test), etag, cancellationToken)) return line;
         }
     }
 
@@ -157,7 +172,8 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
     {
         try
         {
-            await siteStore.WriteBytesAsync(key, record.ToBytes(), etag is null ? WriteCondition.Absent : WriteCondition.Match(etag), cancellationToken);
+            var condition = etag is null ? WriteCondition.Absent : WriteCondition.Match(etag);
+            await siteStore.WriteBytesAsync(key, record.ToBytes(), condition, cancellationToken);
             return true;
         }
         catch (BlobConflictException)
@@ -166,7 +182,11 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
         }
     }
 
-    private Task<string> DigestAsync(RowSelection rows, RowsRecord record, CancellationToken cancellationToken) => inputs.RowsAsync(rows, Convert.FromHexString(record.Salt), cancellationToken);
+    private Task<string> DigestAsync(RowSelection rows, RowsRecord record, CancellationToken cancellationToken) =>
+        inputs.RowsAsync(rows, Convert.FromHexString(record.Salt), cancellationToken);
+
+    private bool IsKnown(ClientRows rows, string? version) =>
+        version is not null && _equal.TryGetValue((rows.Key, rows.WithTest), out var seen) && seen == version;
 
     // Another one wherever files or what counts may have changed; null where that cannot be told.
     private string? VersionOf(ClientRows rows, BlobRef? document)
@@ -183,6 +203,7 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
 
         public RowSelection? Test { get; } = WithTest ? RowSelection.Test(Plan, Client) : null;
 
-        public string Changed(RowSelection rows, string kind) => $"{rows.Path}: the {kind} rows of client {Client.Id} are not those that run {Job} was made with";
+        public string Changed(RowSelection rows, string kind) =>
+            $"{rows.Path}: the {kind} rows of client {Client.Id} are not those that run {Job} was made with";
     }
 }

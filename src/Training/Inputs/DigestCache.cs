@@ -48,7 +48,8 @@ internal sealed class DigestCache(string? folder)
         {
             Directory.CreateDirectory(folder, OfUserAlone | UnixFileMode.UserExecute);
             written = Path.Combine(folder, $".{Path.GetRandomFileName()}");
-            using (var file = new FileStream(written, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = OfUserAlone }))
+            using (var file = new FileStream(written,
+                new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = OfUserAlone }))
                 file.Write(Encoding.UTF8.GetBytes(Entry(stamp, header, digest)));
             File.Move(written, PathOf(stamp), overwrite: true);
             written = null;
@@ -74,7 +75,8 @@ internal sealed class DigestCache(string? folder)
     private void Shrink()
     {
         var entries = new DirectoryInfo(folder!).GetFiles();
-        foreach (var old in entries.OrderBy(static entry => entry.LastWriteTimeUtc).Take(Math.Max(0, entries.Length - MostEntries))) TryDelete(old.FullName);
+        var surplus = Math.Max(0, entries.Length - MostEntries);
+        foreach (var old in entries.OrderBy(static entry => entry.LastWriteTimeUtc).Take(surplus)) TryDelete(old.FullName);
     }
 
     private static void TryDelete(string path)

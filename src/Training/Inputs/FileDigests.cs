@@ -76,13 +76,13 @@ internal sealed class FileDigests(DigestCache cache, TimeProvider time)
         return begun - latest >= Settled;
     }
 
-    // The length and the names, shapes and places of the tensors: read always, so that a cache that lies is found out where it matters most.
+    // Names, shapes and places of the tensors: read always, so that a cache that lies is found out where it matters most.
     private static string HeaderOf(FileStream file)
     {
         var prefix = new byte[HeaderPrefix];
         if (file.ReadAtLeast(prefix, HeaderPrefix, throwOnEndOfStream: false) < HeaderPrefix) return "none";
         var length = BitConverter.ToInt64(prefix);
-        if (length < 0 || length > Math.Min(LongestHeader, file.Length - HeaderPrefix)) return "none"; // the loader says what is wrong with it
+        if (length < 0 || length > Math.Min(LongestHeader, file.Length - HeaderPrefix)) return "none"; // the loader says what is wrong
         var header = new byte[length];
         file.ReadExactly(header);
         return Convert.ToHexStringLower(SHA256.HashData(header));

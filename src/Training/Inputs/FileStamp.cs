@@ -33,7 +33,8 @@ internal readonly partial record struct FileStamp(ulong Device, ulong Inode, lon
         }
 
         // struct statx has the same layout everywhere: it was made for that.
-        return new(((ulong)*(uint*)(result + 136) << 32) | *(uint*)(result + 140), *(ulong*)(result + 32), *(long*)(result + 40), Time(result + 112), Time(result + 96));
+        return new(((ulong)*(uint*)(result + 136) << 32) | *(uint*)(result + 140), *(ulong*)(result + 32), *(long*)(result + 40),
+            Time(result + 112), Time(result + 96));
     }
 
     /// <summary>As a line of a file and a key hold it.</summary>

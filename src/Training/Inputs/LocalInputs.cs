@@ -31,7 +31,8 @@ public sealed class LocalInputs : IRunInputs
     public string? VersionOf(string path) => _digests.SettledStampOf(Path.GetFullPath(path, _root))?.ToString();
 
     /// <inheritdoc/>
-    public Task<string> RowsAsync(RowSelection rows, ReadOnlyMemory<byte> salt, CancellationToken cancellationToken = default) => Task.Run(async () =>
+    public Task<string> RowsAsync(
+        RowSelection rows, ReadOnlyMemory<byte> salt, CancellationToken cancellationToken = default) => Task.Run(async () =>
     {
         using var hash = IncrementalHash.CreateHMAC(HashAlgorithmName.SHA256, salt.Span);
         var left = rows.OrFewer ? rows.Rows ?? int.MaxValue : int.MaxValue;
@@ -51,7 +52,8 @@ public sealed class LocalInputs : IRunInputs
         if (!Directory.Exists(folder)) throw new BadInputException($"{folder}: no such folder; give a Hugging Face model folder");
         return new([.. ModelFolderFiles.Of(folder).OrderBy(static file => file.Name, StringComparer.Ordinal).Select(file =>
         {
-            var (sha256, size) = _digests.Of(Path.Combine(folder, file.Name), isWeights: file.Name.EndsWith(ModelWeights.Extension, StringComparison.Ordinal), cancellationToken);
+            var (sha256, size) = _digests.Of(Path.Combine(folder, file.Name),
+                isWeights: file.Name.EndsWith(ModelWeights.Extension, StringComparison.Ordinal), cancellationToken);
             return new BaseFile(file.Name, file.Part, sha256, size);
         })]);
     }

@@ -10,7 +10,8 @@ internal static class ModelFolderFiles
     private static readonly (string Name, BasePart Part)[] Documents =
     [
         ("config.json", BasePart.Config), ("generation_config.json", BasePart.Tokenizer),
-        ("tokenizer.json", BasePart.Tokenizer), ("tokenizer_config.json", BasePart.Tokenizer), ("special_tokens_map.json", BasePart.Tokenizer),
+        ("tokenizer.json", BasePart.Tokenizer), ("tokenizer_config.json", BasePart.Tokenizer),
+        ("special_tokens_map.json", BasePart.Tokenizer),
     ];
 
     /// <summary>Those that are there; what is missing and needed is said by who reads it.</summary>

@@ -207,7 +207,8 @@ public sealed class ModelWeights : IDisposable
         }
     }
 
-    private static bool IsShard(string name) => name == Path.GetFileName(name) && !name.Contains('\\') && name.EndsWith(Extension, StringComparison.Ordinal);
+    private static bool IsShard(string name) =>
+        name == Path.GetFileName(name) && !name.Contains('\\') && name.EndsWith(Extension, StringComparison.Ordinal);
 
     private static List<(string Tensor, string Shard)> ReadIndex(string path)
     {

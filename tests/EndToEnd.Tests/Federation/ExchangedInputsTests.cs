@@ -23,10 +23,12 @@ public sealed class ExchangedInputsTests : IDisposable
     [Fact]
     public async Task A_silo_that_joins_with_other_rows_or_another_tokenizer_gets_no_work_until_that_is_allowed_or_put_back()
     {
-        var plan = TinyPlan.Write(_tiny, 2000, $"{TinyPlan.Client("north-1", "one", "north")}\n{TinyPlan.Client("south-1", "two", "south")}");
+        var plan = TinyPlan.Write(_tiny, 2000,
+            $"{TinyPlan.Client("north-1", "one", "north")}\n{TinyPlan.Client("south-1", "two", "south")}");
         var (port, gateway) = SiloPorts.Free();
         var to = new[] { "--gateway", $"{gateway}" };
-        await using var south = RunningProgram.Start(_tiny.Root, "silo", "--site", "south", "--store", "cluster", "--site-store", "south", "--resend-after", "1", "--port", $"{port}", "--gateway", $"{gateway}");
+        await using var south = RunningProgram.Start(_tiny.Root, "silo", "--site", "south", "--store", "cluster", "--site-store", "south",
+            "--resend-after", "1", "--port", $"{port}", "--gateway", $"{gateway}");
         await south.UntilAsync(() => south.Output.Contains("serves", StringComparison.Ordinal), "the first silo");
         var north = await NorthAsync(port);
         await RunningProgram.RunAsync(_tiny.Root, ["submit", plan, .. to]);
@@ -55,8 +57,10 @@ public sealed class ExchangedInputsTests : IDisposable
         await UntilRoundAsync(south, last + 1);
 
         await RunningProgram.RunAsync(_tiny.Root, ["cancel", "tiny", .. to]);
-        var verified = JsonDocument.Parse(await RunningProgram.RunAsync(_tiny.Root, "verify", "--store", "cluster", "--site-store", "south", "--job", "tiny", "--json")).RootElement;
-        Assert.Equal([$"from round {before + 1} on: other rows of north-1"], verified.GetProperty("changes").EnumerateArray().Select(static change => change.GetString()));
+        var verified = JsonDocument.Parse(await RunningProgram.RunAsync(_tiny.Root, "verify", "--store", "cluster", "--site-store",
+            "south", "--job", "tiny", "--json")).RootElement;
+        Assert.Equal([$"from round {before + 1} on: other rows of north-1"], verified.GetProperty("changes").EnumerateArray()
+            .Select(static change => change.GetString()));
         Assert.True(File.Exists(Path.Combine(_north.Root, "north", Keys.Rows("tiny", "north", "north-1"))));
         Assert.Empty(Directory.GetFiles(Store, "rows.json", SearchOption.AllDirectories));
         await north.DisposeAsync();
@@ -64,7 +68,8 @@ public sealed class ExchangedInputsTests : IDisposable
 
     private async Task<RunningProgram> NorthAsync(int port)
     {
-        var silo = RunningProgram.Start(_north.Root, "silo", "--site", "north", "--store", Store, "--site-store", "north", "--resend-after", "1", "--join", $"{port}");
+        var silo = RunningProgram.Start(_north.Root, "silo", "--site", "north", "--store", Store, "--site-store", "north",
+            "--resend-after", "1", "--join", $"{port}");
         await silo.UntilAsync(() => silo.Output.Contains("serves", StringComparison.Ordinal), "the other silo");
         return silo;
     }

@@ -14,7 +14,8 @@ public sealed class FileDigestsTests : IDisposable
     private string Cache => _folder.File("home/cache/digests");
 
     // Ten seconds after whatever the test writes.
-    private FileDigests Process(string? cache = "") => new(new DigestCache(cache is "" ? Cache : cache), new Later(TimeSpan.FromSeconds(10)));
+    private FileDigests Process(string? cache = "") =>
+        new(new DigestCache(cache is "" ? Cache : cache), new Later(TimeSpan.FromSeconds(10)));
 
     private string Weights(string name = "model.safetensors", byte last = 1, int length = 64)
     {

@@ -13,9 +13,11 @@ public sealed class LocalInputsTests : IDisposable
 
     private string File(string name) => Path.Combine(_tiny.Root, name);
 
-    private Task<BaseDigest> BaseAsync(string model = "model") => new LocalInputs(_tiny.Root).BaseAsync(_tiny.Plan() with { Model = new() { Path = model } });
+    private Task<BaseDigest> BaseAsync(string model = "model") =>
+        new LocalInputs(_tiny.Root).BaseAsync(_tiny.Plan() with { Model = new() { Path = model } });
 
-    private Task<string> RowsAsync(RowSelection rows, byte salt = 1) => new LocalInputs(_tiny.Root).RowsAsync(rows, new byte[] { salt, 2, 3 });
+    private Task<string> RowsAsync(RowSelection rows, byte salt = 1) =>
+        new LocalInputs(_tiny.Root).RowsAsync(rows, new byte[] { salt, 2, 3 });
 
     [Fact]
     public async Task A_base_is_its_content_wherever_it_lies()
@@ -27,7 +29,8 @@ public sealed class LocalInputsTests : IDisposable
 
         var expected = await BaseAsync();
 
-        Assert.Equal(["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"], expected.Files.Select(static file => file.Name));
+        Assert.Equal(["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"],
+            expected.Files.Select(static file => file.Name));
         foreach (var other in new[] { "elsewhere/copy", "link", "snapshot" })
         {
             Assert.Equal(expected.Files, (await BaseAsync(other)).Files);
@@ -59,7 +62,8 @@ public sealed class LocalInputsTests : IDisposable
     public async Task Files_that_nobody_reads_do_not_count()
     {
         var before = await BaseAsync();
-        foreach (var file in new[] { "README.md", "pytorch_model.bin", "other.safetensors", "model.safetensors.index.json" }) await System.IO.File.WriteAllTextAsync(File($"model/{file}"), "{}");
+        foreach (var file in new[] { "README.md", "pytorch_model.bin", "other.safetensors",
+            "model.safetensors.index.json" }) await System.IO.File.WriteAllTextAsync(File($"model/{file}"), "{}");
 
         Assert.Equal(before.Files, (await BaseAsync()).Files);
     }
@@ -91,7 +95,8 @@ public sealed class LocalInputsTests : IDisposable
 
         Assert.Equal(["a.safetensors", "b.safetensors", "model.safetensors.index.json"], before.Files.Select(static file => file.Name));
         Assert.All(before.Files, static file => Assert.Equal(BasePart.Weights, file.Part));
-        Assert.Matches("^b.safetensors of sharded is not the one that run r was made with \\(sha256 [0-9a-f]{12}, now [0-9a-f]{12}\\)$", before.Change(await BaseAsync("sharded"), "sharded", "r"));
+        Assert.Matches("^b.safetensors of sharded is not the one that run r was made with \\(sha256 [0-9a-f]{12}, now [0-9a-f]{12}\\)$",
+            before.Change(await BaseAsync("sharded"), "sharded", "r"));
     }
 
     [Fact]
@@ -101,7 +106,8 @@ public sealed class LocalInputsTests : IDisposable
         System.IO.File.Delete(File("model/tokenizer_config.json"));
 
         Assert.Equal("tokenizer_config.json of model, which run r was made with, is gone", before.Change(await BaseAsync(), "model", "r"));
-        Assert.Contains("no such folder", (await Assert.ThrowsAsync<BadInputException>(() => BaseAsync("nowhere"))).Message, StringComparison.Ordinal);
+        Assert.Contains("no such folder", (await Assert.ThrowsAsync<BadInputException>(() => BaseAsync("nowhere"))).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]

@@ -15,7 +15,8 @@ internal static class ChatTemplateFiles
     private const string OlderFile = "chat_template.json";
 
     /// <summary>Files that a template is looked for in, besides <c>tokenizer_config.json</c>; not all of them need be there.</summary>
-    public static IReadOnlyList<string> Of(string folder) => File.Exists(Path.Combine(folder, StandardFile)) ? [StandardFile, ToolUseFile] : [OlderFile];
+    public static IReadOnlyList<string> Of(string folder) =>
+        File.Exists(Path.Combine(folder, StandardFile)) ? [StandardFile, ToolUseFile] : [OlderFile];
 
     public static ChatTemplate? Read(string folder)
     {
