@@ -1,3 +1,5 @@
+using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Inputs;
 using FedRLora.Grains.Placement;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Configuration;
@@ -16,6 +18,9 @@ public static class FederationSiloBuilderExtensions
     public static ISiloBuilder AddFederation(this ISiloBuilder silo, SiloIdentity identity, GrainSettings settings)
     {
         silo.Services.AddSingleton(identity).AddSingleton(settings).AddSingleton<SiloCache>().AddHostedService<JobRevival>();
+        silo.Services.AddSingleton(static services =>
+            new InputGuard(services.GetRequiredService<IRunInputs>(), services.GetRequiredService<IBlobStores>().Job,
+                services.GetRequiredService<IBlobStores>().Site));
         silo.Services.AddPlacementFilter<SitePlacementStrategy, SitePlacementDirector>(ServiceLifetime.Singleton);
         silo.Services.PostConfigure<SiloOptions>(options => options.SiloName = identity.MemberName);
         return silo;

@@ -6,6 +6,7 @@ using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Inputs;
 using FedRLora.Grains.Placement;
 using Microsoft.Extensions.Logging;
 
@@ -17,7 +18,7 @@ namespace FedRLora.Grains;
 /// that finished work is found again after a restart and answered with the same report. Work of which a file is gone is not finished.
 /// </summary>
 [OnItsSite]
-internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, SiloCache cache, SiloIdentity silo, TimeProvider time, ILogger<ClientGrain> logger) : Grain, IClientGrain, IDisposable
+internal sealed partial class ClientGrain(ITrainer trainer, InputGuard guard, IBlobStores stores, SiloCache cache, SiloIdentity silo, TimeProvider time, ILogger<ClientGrain> logger) : Grain, IClientGrain, IDisposable
 {
     private const int MostRoundsForgotten = 8;
     private readonly ConcurrentDictionary<string, int> _forgotten = new(StringComparer.Ordinal); // by client: the round before which nothing is left
@@ -166,11 +167,13 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
         using var activity = Telemetry.Source.StartActivity("fedrlora.train");
         activity?.SetTag("job", assignment.JobId).SetTag("round", assignment.Round).SetTag("clients", assignment.Members.Count);
         var started = Stopwatch.GetTimestamp();
-        var group = await LoadAsync(assignment, stopped);
-        var results = await trainer.TrainAsync(group, stopped);
+        var refused = await RefusedAsync(assignment, stopped);
+        var group = await LoadAsync(Without(assignment, refused), stopped);
+        var results = group.Members.Count == 0 ? [] : await trainer.TrainAsync(group, stopped);
+        refused = await RefusedAsync(assignment, stopped, refused);
         Telemetry.TrainingDuration.Record(Stopwatch.GetElapsedTime(started).TotalSeconds, new KeyValuePair<string, object?>("job", assignment.JobId));
-        var reports = new List<ClientReport>(results.Count);
-        foreach (var result in results.Where(static result => !result.Silent))
+        var reports = refused.Select(client => Failed(assignment, client.Key, client.Value)).ToList();
+        foreach (var result in results.Where(result => !result.Silent && !refused.ContainsKey(result.ClientId)))
             reports.Add(result.Failure is { } failure ? Failed(assignment, result.ClientId, failure) : await StoreAsync(assignment, result, stopped));
         await ForgetOldHeadsAsync(assignment, stopped);
         return reports;
@@ -180,11 +183,28 @@ internal sealed partial class ClientGrain(ITrainer trainer, IBlobStores stores, 
     {
         using var activity = Telemetry.Source.StartActivity("fedrlora.evaluate");
         activity?.SetTag("job", assignment.JobId).SetTag("round", assignment.Round).SetTag("clients", assignment.Members.Count);
-        var results = await trainer.EvaluateAsync(await LoadAsync(assignment, stopped), stopped);
-        return results.Select(result => result.Failure is { } failure
+        var refused = await RefusedAsync(assignment, stopped);
+        var group = await LoadAsync(Without(assignment, refused), stopped);
+        var results = group.Members.Count == 0 ? [] : await trainer.EvaluateAsync(group, stopped);
+        refused = await RefusedAsync(assignment, stopped, refused);
+        return [.. refused.Select(client => Failed(assignment, client.Key, client.Value)),
+            .. results.Where(result => !refused.ContainsKey(result.ClientId)).Select(result => result.Failure is { } failure
             ? Failed(assignment, result.ClientId, failure)
-            : Report(assignment, result.ClientId) with { Score = result.Rows == 0 ? null : ScoreOf(result) }).ToArray();
+            : Report(assignment, result.ClientId) with { Score = result.Rows == 0 ? null : ScoreOf(result) })];
     }
+
+    // Asked before the work and after it, which might have read what came in between.
+    private async Task<IReadOnlyDictionary<string, string>> RefusedAsync(
+        SiteAssignment assignment, CancellationToken stopped, IReadOnlyDictionary<string, string>? before = null)
+    {
+        var plan = await cache.PlanAsync(assignment.Plan, stopped);
+        var now = await guard.RefusedAsync(Without(assignment, before), plan, Keys.SiteOf(this.GetPrimaryKeyString()), silo.Name, stopped);
+        return before is null or { Count: 0 } ? now : now.Concat(before).ToDictionary(StringComparer.Ordinal);
+    }
+
+    private static SiteAssignment Without(SiteAssignment assignment, IReadOnlyDictionary<string, string>? refused) =>
+        refused is null or { Count: 0 } ? assignment
+        : assignment with { Members = assignment.Members.Where(member => !refused.ContainsKey(member.ClientId)).ToArray() };
 
     private async Task<TrainingGroup> LoadAsync(SiteAssignment assignment, CancellationToken stopped)
     {

@@ -55,4 +55,10 @@ internal sealed partial class CoordinatorGrain
 
     [LoggerMessage(116, LogLevel.Information, "Job {Job} is extended from {Before} to {Rounds} rounds")]
     private partial void LogExtended(string job, int before, int rounds);
+
+    [LoggerMessage(117, LogLevel.Warning, "Job {Job}: base and rows of its rounds so far were not recorded; they are from here on")]
+    private partial void LogInputsUnknown(string job);
+
+    [LoggerMessage(118, LogLevel.Warning, "Job {Job} goes on from round {Round} on with what changed: {Change}")]
+    private partial void LogInputsChanged(string job, int round, string change);
 }

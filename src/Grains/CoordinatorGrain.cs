@@ -7,6 +7,7 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Federation.Rounds;
+using FedRLora.Grains.Inputs;
 using Microsoft.Extensions.Logging;
 using Orleans.Concurrency;
 using Orleans.Runtime;
@@ -25,6 +26,9 @@ public sealed class JobNotes
 
     /// <summary>Of a fork: the digest of the manifest it starts from, noted before its plan is there; null for any other job.</summary>
     public string? OriginSha256 { get; set; }
+
+    /// <summary>What the run was made with when it was opened; null in notes of versions that did not record it.</summary>
+    public string? InputsSha256 { get; set; }
 }
 
 /// <summary>
@@ -33,7 +37,8 @@ public sealed class JobNotes
 /// </summary>
 internal sealed partial class CoordinatorGrain(
     [PersistentState("job", FederationSiloBuilderExtensions.StorageName)] IPersistentState<JobNotes> notes,
-    ITrainer trainer, IBlobStores stores, SiloCache cache, GrainSettings settings, TimeProvider time, ILogger<CoordinatorGrain> logger) : Grain, ICoordinatorGrain, IDisposable
+    ITrainer trainer, IRunInputs inputs, InputGuard guard, SiloIdentity silo, IBlobStores stores, SiloCache cache, GrainSettings settings, TimeProvider time,
+    ILogger<CoordinatorGrain> logger) : Grain, ICoordinatorGrain, IDisposable
 {
     private const int ClientsInAnAnswer = 50_000; // some 20 MB, a fifth of what a message may hold
     private const int MissingInAnAnswer = 5;
@@ -45,9 +50,11 @@ internal sealed partial class CoordinatorGrain(
     private RoundState _shown = RoundState.Initial;
     private long _roundStarted;
     private DateTimeOffset _roundStartedAt;
-    private string? _held;
+    private string? _held; // why nothing is done: another engine, or another base
+    private string? _engineHeld;
     private bool _markedOver;
     private readonly HashSet<(string Site, int Round, int Attempt, int Confirmation)> _asking = []; // sites that have not answered yet
+    private Task _driving = Task.CompletedTask;
     private Task _forgetting = Task.CompletedTask; // goes on beside the next round
     private int _heard;
     private int _heardAtLastTick;
@@ -82,20 +89,22 @@ internal sealed partial class CoordinatorGrain(
         await BeginAsync(planYaml, plan, origin: null, cancellationToken);
     }
 
-    public async Task ForkAsync(string source, int round, string planYaml, CancellationToken cancellationToken = default)
+    public async Task ForkAsync(string source, int round, string planYaml, bool allowDataChange = false,
+        CancellationToken cancellationToken = default)
     {
         Identifiers.Check("run", Job);
         Identifiers.Check("run", source);
         if (await IsThereAsync(planYaml, cancellationToken)) return;
         var plan = PlanReader.Require(planYaml, "plan.yaml");
         var manifest = await Fork.CheckAsync(stores.Job, source, round, plan, cancellationToken);
-        await trainer.InitialSharedAsync(plan, cancellationToken); // before anything is copied
+        var changedRows = await CheckForkAsync(source, manifest, plan, allowDataChange, cancellationToken);
         var owners = manifest.Clients.Where(static client => client.Head is not null).ToDictionary(static client => client.Id, StringComparer.Ordinal);
         foreach (var site in plan.Clients.Where(client => owners.ContainsKey(client.Id)).GroupBy(static client => client.Site).OrderBy(static site => site.Key, StringComparer.Ordinal))
             await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(Job, site.Key)).AdoptAsync(source, site.Select(client => owners[client.Id]).ToArray(), cancellationToken);
         var origin = await Fork.CopySharedAsync(stores.Job, source, manifest, stores.Job, Job, cancellationToken);
         LogForked(Job, source, round);
-        await BeginAsync(planYaml, plan, origin, cancellationToken);
+        var made = MadeWith.Start(await inputs.BaseAsync(plan, cancellationToken), changedRows);
+        await BeginAsync(planYaml, plan, origin, cancellationToken, made);
     }
 
     public async Task BeginForkAsync(string planYaml, CancellationToken cancellationToken = default)
@@ -103,20 +112,27 @@ internal sealed partial class CoordinatorGrain(
         Identifiers.Check("run", Job);
         if (await IsThereAsync(planYaml, cancellationToken)) return;
         var origin = await Fork.OriginAsync(stores.Job, Job, cancellationToken) ?? throw new BadInputException($"There is no start of a fork {Job} in this store.");
-        await BeginAsync(planYaml, PlanReader.Require(planYaml, "plan.yaml"), origin.Sha256, cancellationToken);
+        var prepared = await MadeWith.ReadAsync(stores.Job, Keys.Inputs(Job), cancellationToken); // checked by who copied the start
+        await BeginAsync(planYaml, PlanReader.Require(planYaml, "plan.yaml"), origin.Sha256, cancellationToken, prepared?.Document);
     }
 
-    public async Task ExtendAsync(string planYaml, CancellationToken cancellationToken = default)
+    public async Task ExtendAsync(string planYaml, bool allowDataChange = false, CancellationToken cancellationToken = default)
     {
         var job = _job ?? throw new BadInputException($"There is no run {Job} in this store.");
         var plan = PlanReader.Require(planYaml, "plan.yaml");
         if (plan.Strategy.Rounds <= job.Plan.Strategy.Rounds) throw new BadInputException($"Run {Job} has {job.Plan.Strategy.Rounds} rounds already; extend it to more.");
         if (PlanText.Of(plan with { Strategy = plan.Strategy with { Rounds = job.Plan.Strategy.Rounds } }) != PlanText.Of(job.Plan))
             throw new BadInputException($"An extension changes strategy.rounds alone; fork run {Job} to change more.");
+        var changes = await FindChangesAsync(job, cancellationToken);
+        changes.Require(allowDataChange);
+        if (changes.ChangesRun) await RequireUsableAsync(job, cancellationToken);
         var newest = await StoredPlans.NewestAsync(stores.Job, Job, cancellationToken) ?? throw new CorruptBlobException($"{Keys.Plan(Job)} is missing.");
         await stores.Job.WriteBytesAsync(Keys.Extension(Job, newest.Extensions + 1), Encoding.UTF8.GetBytes(planYaml), WriteCondition.Absent, cancellationToken);
+        await stores.Job.MakeDurableAsync(cancellationToken);
         DeactivateOnIdle(); // the next activation opens the round again under the new plan, whatever becomes of the rest of this call
         await _stopping.CancelAsync();
+        await _driving; // no round comes between what is committed and what is allowed to change after it
+        if (changes.ChangesRun) await AcceptInputsAsync(job, changes, CancellationToken.None);
         LogExtended(Job, job.Plan.Strategy.Rounds, plan.Strategy.Rounds);
         if (_state.Phase == Phase.Finished || !IsStopped) await MarkAsync(JobsGrain.Running.ToArray(), CancellationToken.None);
         foreach (var site in job.Sites) await TryAsync(site, static grain => grain.CancelAsync());
@@ -134,12 +150,16 @@ internal sealed partial class CoordinatorGrain(
         return Task.CompletedTask;
     }
 
-    public async Task ResumeAsync(bool allowEngineChange, CancellationToken cancellationToken = default)
+    public async Task ResumeAsync(bool allowEngineChange, bool allowDataChange = false, CancellationToken cancellationToken = default)
     {
         var job = _job ?? throw new BadInputException($"There is no run {Job} in this store.");
-        if (_held is { } reason)
+        if (_engineHeld is { } reason && !allowEngineChange) throw new BadInputException(reason);
+        var isOver = _state.Phase == Phase.Finished;
+        var changes = isOver ? null : await FindChangesAsync(job, cancellationToken);
+        changes?.Require(allowDataChange);
+        if (changes is { ChangesRun: true }) await RequireUsableAsync(job, cancellationToken);
+        if (_engineHeld is not null)
         {
-            if (!allowEngineChange) throw new BadInputException(reason);
             LogEngineChanged(Job, job.Engine);
             await stores.Job.WriteDocumentAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(job.Engine), cancellationToken);
         }
@@ -148,12 +168,19 @@ internal sealed partial class CoordinatorGrain(
         if (_storeTrouble is not null || StatusOf(_state.Phase) is not (JobStatus.Running or JobStatus.Finished)) await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
         if (_held is not null)
         {
+            if (changes is { ChangesRun: true })
+            {
+                await AcceptInputsAsync(job, changes, cancellationToken);
+                await ReopenAsync(job, cancellationToken);
+            }
+
             await job.ReadCommittedAsync(notes.State.OriginSha256, cancellationToken);
             Post(Started(job, resume: true));
-            _held = null;
+            (_held, _engineHeld) = (null, null);
         }
         else
         {
+            _accepting |= changes is { ChangesRun: true };
             _resumed = true; // for whoever asks next it runs again
             _events.Writer.TryWrite(null); // decided in its turn: a pause may be on its way
         }
@@ -240,12 +267,14 @@ internal sealed partial class CoordinatorGrain(
         return true;
     }
 
-    private async Task BeginAsync(string planYaml, FederationPlan plan, string? origin, CancellationToken cancellationToken)
+    private async Task BeginAsync(string planYaml, FederationPlan plan, string? origin, CancellationToken cancellationToken, MadeWith? made = null)
     {
         StoreRequirements.Require(plan.Store, settings.Store);
         var fingerprint = await trainer.FingerprintAsync(plan, cancellationToken);
         await trainer.InitialSharedAsync(plan, cancellationToken); // an unusable model or adapter is the submitter's to hear
         await stores.Job.WriteDocumentAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(fingerprint), cancellationToken);
+        await (made ?? MadeWith.Start(await inputs.BaseAsync(plan, cancellationToken)))
+            .WriteAsync(stores.Job, Keys.Inputs(Job), cancellationToken);
         if (notes.State.OriginSha256 != origin)
         {
             notes.State.OriginSha256 = origin;
@@ -288,21 +317,26 @@ internal sealed partial class CoordinatorGrain(
             notes.State.State = RoundState.Initial with { Phase = Phase.Paused, Reason = $"{Keys.Notes(Job)} is missing, which said why the run was stopped; resume it, and round {last + 1} begins again" };
         if (notes.State.PlanSha256 is { } noted && noted != blob.Sha256) notes.State.State = RoundMachine.Reopened(notes.State.State);
         notes.State.PlanSha256 = blob.Sha256;
+        var change = await KnowInputsAsync(job, cancellationToken);
+        if (notes.State.InputsSha256 is { } made
+            && made != job.Inputs?.Blob.Sha256) notes.State.State = RoundMachine.Reopened(notes.State.State);
+        notes.State.InputsSha256 = job.Inputs?.Blob.Sha256;
         _state = _shown = notes.State.State;
         _inherited = (_state.Round, _state.Attempt);
         var started = Started(job, resume: false);
         if (_state.Committed < started.LastRound) _shown = _state with { Committed = started.LastRound };
         _job = job;
         this.RegisterGrainTimer(static (grain, _) => grain.TickAsync(), this, new GrainTimerCreationOptions(settings.ResendAfter, settings.ResendAfter) { Interleave = true });
-        _ = DriveAsync(job, _stopping.Token);
+        _driving = DriveAsync(job, _stopping.Token);
         var finished = last >= plan.Plan.Strategy.Rounds && _state.Phase == Phase.Finished;
         var goesBack = last < plan.Plan.Strategy.Rounds && _state.Phase == Phase.Finished; // the store, or its pointer, is an older one than the notes
         if (mark is null || goesBack) await MarkAsync((goesBack || !IsStopped ? JobsGrain.Running : JobsGrain.Over).ToArray(), cancellationToken);
         if (before is null && last < 0) await stores.Job.WriteDocumentAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(engine), cancellationToken);
         else if (!finished && before is null)
-            _held = $"{Keys.Fingerprint(Job)} is missing, so it cannot be told whether run {Job} was made with this engine ({engine.Text}); {WayOut.Of(Keys.Fingerprint(Job))}, or resume with --allow-engine-change to go on.";
+            _engineHeld = $"{Keys.Fingerprint(Job)} is missing, so it cannot be told whether run {Job} was made with this engine ({engine.Text}); {WayOut.Of(Keys.Fingerprint(Job))}, or resume with --allow-engine-change to go on.";
         else if (!finished && before != engine)
-            _held = $"Run {Job} was made with {before!.Text}; this engine is {engine.Text}: the same bits cannot be promised. Resume with --allow-engine-change to go on.";
+            _engineHeld = $"Run {Job} was made with {before!.Text}; this engine is {engine.Text}: the same bits cannot be promised. Resume with --allow-engine-change to go on.";
+        _held = _engineHeld ?? (finished ? null : BaseHint(change));
         if (_held is null && (!finished || (mark is not null && !IsOver(mark)))) Post(started); // what a finished job still has to do is done again
     }
 
@@ -420,9 +454,16 @@ internal sealed partial class CoordinatorGrain(
             _state = notes.State.State;
             _storeTrouble = null;
         }
-        else if (StatusOf(_state.Phase) is JobStatus.Running or JobStatus.Finished)
+        else if (!_accepting && StatusOf(_state.Phase) is (JobStatus.Running or JobStatus.Finished))
         {
             return;
+        }
+
+        if (_accepting)
+        {
+            _accepting = false;
+            if (await FindChangesAsync(job, stopping) is { ChangesRun: true } changes) await AcceptInputsAsync(job, changes, stopping);
+            await ReopenAsync(job, stopping);
         }
 
         try

@@ -2,6 +2,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Tensors;
 using FedRLora.Federation.Rounds;
 
 namespace FedRLora.Grains;
@@ -56,12 +57,26 @@ public static class Fork
         if (round < 0 || round > current.Round) throw new BadInputException($"Run {source} has committed rounds 0 to {current.Round}, not {round}.");
         var (manifest, _) = (await log.ManifestsAsync(round, round, current, cancellationToken))[0];
         var before = PlanReader.Require(System.Text.Encoding.UTF8.GetString(await StoredPlans.FindAsync(from, source, manifest.PlanSha256, cancellationToken)), Keys.Plan(source));
-        if (before.Model.Path != plan.Model.Path) throw new BadInputException($"A fork keeps the base model: {source} has {before.Model.Path}, the plan {plan.Model.Path}.");
+        if (before.Model.Path != plan.Model.Path && manifest.Base is null) // else its content is compared, wherever it lies
+            throw new BadInputException($"A fork keeps the base model: {source} has {before.Model.Path}, the plan {plan.Model.Path}.");
         if (PlanText.Of(before.Adapter) != PlanText.Of(plan.Adapter) || before.Sharing != plan.Sharing) throw new BadInputException($"A fork keeps the adapter of {source}; the plan's adapter section differs.");
         var sites = before.Clients.ToDictionary(static client => client.Id, static client => client.Site, StringComparer.Ordinal);
         if (plan.Clients.FirstOrDefault(client => sites.TryGetValue(client.Id, out var site) && site != client.Site) is { } moved)
             throw new BadInputException($"Client {moved.Id} has its head at site {sites[moved.Id]}, from which it does not go to {moved.Site}; give that client another id.");
         return manifest;
+    }
+
+    /// <summary>Whether a base takes a shared state that another one gave.</summary>
+    /// <exception cref="BadInputException">Its layers have other sizes or names.</exception>
+    public static void RequireFits(AdapterState initial, AdapterState shared, string model, string source)
+    {
+        foreach (var (name, array) in shared)
+        {
+            if (!initial.TryGetValue(name,
+                out var own)) throw new BadInputException($"{model}: has no layer for {name}, which run {source} trained; give a base with the same layers.");
+            if (!own.Shape.SequenceEqual(array.Shape))
+                throw new BadInputException($"{model}: {name} would have shape [{string.Join(", ", own.Shape)}], in run {source} it has [{string.Join(", ", array.Shape)}]; give a base with the same layers.");
+        }
     }
 
     /// <summary>Copies the shared state, the server optimizer's state and, when all in the store is durable, the manifest; returns its digest.</summary>

@@ -6,6 +6,7 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Federation.Aggregation;
 using FedRLora.Federation.Rounds;
+using FedRLora.Grains.Inputs;
 
 namespace FedRLora.Grains;
 
@@ -23,6 +24,9 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     public BlobRef PlanBlob => planBlob;
 
     public EngineFingerprint Engine => engine;
+
+    /// <summary>What the job is made with, and where that is written; null where it is over and that was never recorded.</summary>
+    public (MadeWith Document, BlobRef Blob)? Inputs { get; set; }
 
     public RoundMachine Machine { get; } = new(plan.Plan);
 
@@ -65,6 +69,7 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         var assignments = AssignmentBuilder.Build(Plan, job, planBlob, Committed ?? Origin?.Manifest, round => _shared[round], state, new RoundEffect.SendAssignments(phase, everyone));
         return [.. assignments.Select(one => (one.Site, Assignment: one.Assignment with
         {
+            Inputs = Inputs?.Blob,
             Pending = one.Assignment.Members.Select(static member => member.ClientId).Where(asked.Contains).ToArray(),
             Members = one.Assignment.Members.Select(member => member with { HeadBefore = _headsBefore.GetValueOrDefault(member.ClientId) }).ToArray(),
         })).Where(static one => one.Assignment.Pending!.Count > 0)];
@@ -94,7 +99,8 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         return committed.Clients.GroupBy(client => plan.Client(client.Id).Site, StringComparer.Ordinal).OrderBy(static site => site.Key, StringComparer.Ordinal)
             .Select(site => (site.Key, new SiteAssignment
             {
-                JobId = job, Round = committed.Round, Attempt = 0, Phase = RoundPhase.Evaluate, Plan = planBlob,
+                JobId = job, Round = committed.Round, Attempt = 0, Phase = RoundPhase.Evaluate, Plan = planBlob, Inputs = Inputs?.Blob,
+                Engine = committed.Engine,
                 Shared = committed.SharedOf(job),
                 Members = site.Select(client => new MemberWork { ClientId = client.Id, Head = client.Head?.At(Keys.Head(job, site.Key, client.Id, client.HeadRound)) }).ToArray(),
             }));
@@ -140,7 +146,8 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     /// <summary>Writes the manifest and commits it; its blobs are written.</summary>
     public async Task<string> CommitAsync(RoundState state, CancellationToken cancellationToken)
     {
-        var manifest = ManifestBuilder.Build(Plan, planBlob.Sha256, Committed, state, Origin) with { Engine = engine.Text };
+        var built = ManifestBuilder.Build(Plan, planBlob.Sha256, Committed, state, Origin) with { Engine = engine.Text };
+        var manifest = Inputs?.Document.Mark(built) ?? built;
         CommittedSha256 = await Log.CommitAsync(manifest, cancellationToken);
         if (Committed is { } before) _headsBefore = HeadsOf(before);
         Know(manifest);

@@ -27,7 +27,7 @@ public sealed record RunReport
     /// <summary>Blobs that are what they should be.</summary>
     public required int Intact { get; init; }
 
-    /// <summary>What is broken, in the order plan, fingerprint, commit pointer, manifests from the oldest, states, heads, exports, notes, timings, list of runs.</summary>
+    /// <summary>What is broken, in the order plan, fingerprint, inputs, commit pointer, manifests from the oldest, states, heads, exports, notes, timings, list of runs.</summary>
     public required IReadOnlyList<Finding> Broken { get; init; }
 
     /// <summary>Keys that could not be checked because what names them is broken.</summary>
@@ -35,6 +35,9 @@ public sealed record RunReport
 
     /// <summary>Keys that no manifest names: of the open round, or left by a stop. No failure.</summary>
     public required IReadOnlyList<string> Leftovers { get; init; }
+
+    /// <summary>Rounds from which on the run was allowed to go on with another base or other rows, in one line each. No failure.</summary>
+    public required IReadOnlyList<string> Changes { get; init; }
 
     /// <summary>Sites that keep their heads in another store than the one looked at.</summary>
     public required IReadOnlyList<string> OtherSites { get; init; }

@@ -4,6 +4,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Inputs;
 
 namespace FedRLora.Grains;
 
@@ -47,16 +48,18 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             var chain = await ManifestChain.ReadAsync(jobStore, job, [.. _unaccounted.Select(key => Keys.ManifestOf(key, job)).OfType<(int, string)>()], cancellationToken);
             var plan = await PlanAsync(chain, cancellationToken);
             await SealedAsync(Keys.Fingerprint(job), "it no longer says on which engine the run was made; the manifests do", cancellationToken);
+            await InputsAsync(chain, cancellationToken);
             Manifests(chain);
             await OriginAsync(chain, cancellationToken);
             await StatesAsync(chain, plan?.Checkpoints ?? new CheckpointSpec { KeepLast = 1 }, cancellationToken);
             var others = await HeadsAsync(chain, plan, cancellationToken);
+            await RowsAsync(cancellationToken);
             await ExportsAsync(cancellationToken);
             await SealedAsync(Keys.Notes(job), "delete it: the open round then begins again", cancellationToken);
             for (var round = 0; round <= chain.Last; round++) await SealedAsync(Keys.Timing(job, round), "delete it: how long the round took is then not known", cancellationToken);
             await IndexAsync(cancellationToken);
             LeaveUnchecked(chain);
-            return new RunReport { LastRound = chain.Last, Digest = chain.Digest, Intact = _intact, Broken = _broken, Unchecked = [.. _unchecked], Leftovers = [.. _unaccounted], OtherSites = others };
+            return new RunReport { LastRound = chain.Last, Digest = chain.Digest, Intact = _intact, Broken = _broken, Unchecked = [.. _unchecked], Leftovers = [.. _unaccounted], OtherSites = others, Changes = Changes(chain) };
         }
 
         private async Task ListAsync(CancellationToken cancellationToken)
@@ -68,6 +71,35 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             }
 
             _unaccounted.UnionWith(_siteKeys);
+        }
+
+        // Names the files whose digests the manifests hold by part.
+        private async Task InputsAsync(ManifestChain chain, CancellationToken cancellationToken)
+        {
+            var key = Keys.Inputs(job);
+            const string Lost = "which file of the base changed can no longer be told; the manifests hold the digest of each part";
+            if (!await SealedAsync(key, Lost, cancellationToken)
+                || await MadeWith.ReadAsync(jobStore, key, cancellationToken) is not var (made, blob)) return;
+            var odd = chain.Rounds.Values.FirstOrDefault(manifest => manifest.Base is not null
+                && made.BaseOf(manifest.Round)?.Parts != manifest.Base);
+            if (odd is null) return;
+            _intact--;
+            _broken.Add(new Finding(key, null, blob.Sha256, $"it names another base than the manifest of round {odd.Round}"));
+        }
+
+        private static List<string> Changes(ManifestChain chain)
+        {
+            var changes = new List<string>();
+            foreach (var manifest in chain.Rounds.Values)
+            {
+                var parts = chain.Rounds.GetValueOrDefault(manifest.Round - 1)?.Base is { } before && manifest.Base is { } now
+                    ? before.DifferingFrom(now) : [];
+                var rows = manifest.Clients.Where(static client => client.Rows is not null).Select(static client => $"rows of {client.Id}");
+                var changed = parts.Select(static part => $"{part} of the base").Concat(rows).ToArray();
+                if (changed.Length > 0) changes.Add($"from round {manifest.Round} on: other {string.Join(", ", changed)}");
+            }
+
+            return changes;
         }
 
         // The newest plan, which is not the last that rounds were committed with where the run was just extended.
@@ -177,6 +209,13 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             }
 
             return others;
+        }
+
+        private async Task RowsAsync(CancellationToken cancellationToken)
+        {
+            foreach (var (site, client) in _siteKeys.Select(key => Keys.OwnerOf(key, job)!.Value).Distinct().Order().ToArray())
+                await SealedAsync(Keys.Rows(job, site, client), "delete it: whether the client's rows changed can then not be told",
+                    cancellationToken, siteStore);
         }
 
         private async Task ExportsAsync(CancellationToken cancellationToken)

@@ -2,6 +2,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Inputs;
 using FedRLora.Grains.Placement;
 using Microsoft.Extensions.Logging;
 
@@ -12,7 +13,7 @@ namespace FedRLora.Grains;
 /// the coordinator hears sites, and says what of it is there. It remembers nothing that the coordinator does not ask for again.
 /// </summary>
 [OnItsSite]
-internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAdapterExporter exporter, ILogger<SiteGrain> logger) : Grain, ISiteGrain
+internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAdapterExporter exporter, InputGuard guard, SiloIdentity silo, ILogger<SiteGrain> logger) : Grain, ISiteGrain
 {
     private const int FanOut = 128;
     private static readonly TimeSpan BundleFor = TimeSpan.FromMilliseconds(50);
@@ -81,10 +82,19 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
         await stores.Site.MakeDurableAsync(cancellationToken);
     }
 
+    public async Task<InputsFound> CheckInputsAsync(InputsCheck check, CancellationToken cancellationToken = default)
+    {
+        var (key, plan) = (this.GetPrimaryKeyString(), await cache.PlanAsync(check.Plan, cancellationToken));
+        return await Task.Run(() => guard.CheckAsync(Keys.JobOf(key), Keys.SiteOf(key), silo.Name, check, plan, cancellationToken),
+            cancellationToken);
+    }
+
     public async Task<IReadOnlyDictionary<string, string>> ExportAsync(SiteAssignment committed, CancellationToken cancellationToken = default)
     {
         var site = Keys.SiteOf(this.GetPrimaryKeyString());
         var plan = await cache.PlanAsync(committed.Plan, cancellationToken);
+        ExportChecks.RequireGiven(exporter, plan.Plan, committed.Engine);
+        await guard.RequireExportBaseAsync(committed.JobId, committed.Inputs, committed.Round, plan.Plan, cancellationToken);
         var shared = await cache.SharedAsync(committed.Shared, cancellationToken);
         var written = new SortedDictionary<string, string>(StringComparer.Ordinal);
         foreach (var member in committed.Members)

@@ -2,6 +2,7 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Federation.Faults;
 using FedRLora.Training;
 using FedRLora.Training.Adapters.Peft;
+using FedRLora.Training.Inputs;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 
@@ -14,6 +15,7 @@ internal static class TrainingBuilderExtensions
     {
         builder.Services.AddSingleton(_ => new LocalTrainer(new LocalTrainerOptions { Root = options.Root }));
         builder.Services.AddSingleton<ITrainer>(static services => new FaultyTrainer(services.GetRequiredService<LocalTrainer>(), services.GetRequiredService<TimeProvider>()));
+        builder.Services.AddSingleton<IRunInputs>(_ => new LocalInputs(options.Root));
         builder.Services.AddSingleton<IAdapterExporter>(_ => new PeftExporter(options.Root));
     }
 }

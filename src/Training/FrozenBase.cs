@@ -1,4 +1,5 @@
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Training.Data;
 using FedRLora.Training.Data.Chat;
@@ -18,6 +19,9 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer,
     /// <summary>Tokens that end a text: the configuration's, the tokenizer's and those of <c>generation_config.json</c>.</summary>
     public IReadOnlySet<int> EndIds { get; private init; } = new HashSet<int>();
 
+    /// <summary>The content that was loaded.</summary>
+    public BaseParts? Parts { get; private init; }
+
     /// <summary>The folder's chat template, read when it is first asked for; null where it has none.</summary>
     /// <exception cref="BadInputException">The template is not valid.</exception>
     public ChatTemplate? Chat => chat.Value;
@@ -26,8 +30,9 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer,
     /// <param name="folder">A Hugging Face folder.</param>
     /// <param name="device">Where the weights go.</param>
     /// <param name="storage">As what they lie there.</param>
+    /// <param name="parts">What the folder holds, where the caller knows it.</param>
     /// <exception cref="BadInputException">The folder is not usable.</exception>
-    public static FrozenBase Load(string folder, Device device, WeightStorage storage = WeightStorage.Float32)
+    public static FrozenBase Load(string folder, Device device, WeightStorage storage = WeightStorage.Float32, BaseParts? parts = null)
     {
         var tokenizer = Check(folder);
         var model = ModelRegistry.Load(folder, device, storage switch
@@ -37,7 +42,7 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer,
             _ => ScalarType.Float32,
         });
         int[] own = tokenizer.EndId is { } end ? [end] : [];
-        return new(model, tokenizer, new(() => ChatTemplate.Find(folder))) { EndIds = own.Concat(model.Config.EndIds).Concat(GenerationEndIds(folder)).ToHashSet() };
+        return new(model, tokenizer, new(() => ChatTemplate.Find(folder))) { EndIds = own.Concat(model.Config.EndIds).Concat(GenerationEndIds(folder)).ToHashSet(), Parts = parts };
     }
 
     /// <summary>Checks everything that <see cref="Load"/> needs, without reading a tensor.</summary>

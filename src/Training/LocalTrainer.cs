@@ -1,11 +1,14 @@
 using System.Collections.Concurrent;
+using System.Diagnostics.CodeAnalysis;
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Data;
+using FedRLora.Training.Inputs;
 using FedRLora.Training.Metrics;
 using FedRLora.Training.Steps;
 using static TorchSharp.torch;
@@ -35,6 +38,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private readonly DeviceLane _lane;
     private readonly BoundedCache _cache;
     private readonly AdapterSource _adapters;
+    private readonly LocalInputs _inputs;
     private readonly ConcurrentDictionary<(string Folder, WeightStorage Storage), FrozenBase> _bases = new();
     private bool _disposed;
 
@@ -45,6 +49,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         _lane = new DeviceLane(device(options.Device));
         _cache = new BoundedCache(options.MaxCachedBytes);
         _adapters = new AdapterSource(options.Root);
+        _inputs = new LocalInputs(options.Root);
     }
 
     /// <inheritdoc/>
@@ -152,15 +157,29 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private async Task<FrozenBase> BaseAsync(FederationPlan plan, CancellationToken cancellationToken)
     {
         var key = (Folder: PathOf(plan.Model.Path), plan.Model.Storage);
-        return _bases.TryGetValue(key, out var model)
-            ? model
-            : await _lane.RunAsync(() => _bases.GetOrAdd(key, _ => FrozenBase.Load(key.Folder, _lane.Device, key.Storage)), plan.Training.Threads, cancellationToken);
+        var parts = (await _inputs.BaseAsync(plan, cancellationToken)).Parts;
+        return IsLoaded(out var loaded) ? loaded : await _lane.RunAsync(Load, plan.Training.Threads, cancellationToken);
+
+        bool IsLoaded([NotNullWhen(true)] out FrozenBase? model) => _bases.TryGetValue(key, out model) && model.Parts == parts;
+
+        FrozenBase Load()
+        {
+            if (IsLoaded(out var before)) return before;
+            var model = FrozenBase.Load(key.Folder, _lane.Device, key.Storage, parts);
+            if (_inputs.BaseOf(key.Folder, cancellationToken).Parts != parts)
+            {
+                model.Dispose();
+                throw new BadInputException($"{key.Folder}: was changed while it was loaded; wait until that is done");
+            }
+
+            return _bases[key] = model; // one before it, of a folder that was changed, may still be in use: it goes with its last user
+        }
     }
 
     private Task<TrainingRows> TrainingRowsAsync(FederationPlan plan, ClientSpec client, FrozenBase model, CancellationToken cancellationToken)
     {
         var path = PathOf(client.Data.Train);
-        var key = $"train {KeyOf(plan, path)} {client.Data.Offset} {client.Data.Rows} {(client.Data.ShuffleLabels ? $"{plan.Seed} {client.Id}" : "")}";
+        var key = $"train {KeyOf(plan, path, model)} {client.Data.Offset} {client.Data.Rows} {(client.Data.ShuffleLabels ? $"{plan.Seed} {client.Id}" : "")}";
         return _cache.GetAsync(key, () => Task.Run(() => ClientData.TrainingAsync(path, client, plan.Seed, EncoderOf(plan, model), cancellationToken), cancellationToken), static rows => rows.SizeBytes);
     }
 
@@ -168,15 +187,16 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     {
         var training = await TrainingRowsAsync(plan, client, model, cancellationToken);
         var path = PathOf(test);
-        var key = $"test {KeyOf(plan, path)} {plan.Evaluation.MaxRows} of {KeyOf(plan, PathOf(client.Data.Train))} {client.Data.Offset} {client.Data.Rows}";
+        var key = $"test {KeyOf(plan, path, model)} {plan.Evaluation.MaxRows} of {KeyOf(plan, PathOf(client.Data.Train), model)} {client.Data.Offset} {client.Data.Rows}";
         return await _cache.GetAsync(key, () => Task.Run(() => ClientData.TestAsync(path, plan.Evaluation.MaxRows, training, EncoderOf(plan, model), cancellationToken), cancellationToken), static rows => rows.SizeBytes);
     }
 
     // A file that is written anew is read anew.
-    private string KeyOf(FederationPlan plan, string path)
+    private string KeyOf(FederationPlan plan, string path, FrozenBase model)
     {
         var file = new FileInfo(path);
-        return $"{path} {(file.Exists ? $"{file.Length} {file.LastWriteTimeUtc.Ticks}" : "")} {PathOf(plan.Model.Path)} {plan.Training.MaxTokens}";
+        var version = FileStamp.Of(path)?.ToString() ?? (file.Exists ? $"{file.Length} {file.LastWriteTimeUtc.Ticks}" : "");
+        return $"{path} {version} {PathOf(plan.Model.Path)} {model.Parts} {plan.Training.MaxTokens}";
     }
 
     private static RowEncoder EncoderOf(FederationPlan plan, FrozenBase model) => model.Encoder(plan.Training.MaxTokens);

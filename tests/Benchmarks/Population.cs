@@ -47,6 +47,7 @@ internal static class PopulationBenchmark
         {
             builder.Services.RemoveAll<ITrainer>().AddSingleton<ITrainer>(trainer);
             builder.Services.RemoveAll<IAdapterExporter>().AddSingleton<IAdapterExporter>(trainer);
+            builder.Services.RemoveAll<IRunInputs>().AddSingleton<IRunInputs>(new FakeInputs());
             builder.Services.AddSingleton<IIncomingGrainCallFilter>(calls);
         });
         await host.StartAsync();

@@ -118,6 +118,7 @@ internal static class RoundBenchmark
     {
         builder.Services.RemoveAll<ITrainer>().AddSingleton<ITrainer>(trainer);
         builder.Services.RemoveAll<IAdapterExporter>().AddSingleton<IAdapterExporter>(trainer);
+        builder.Services.RemoveAll<IRunInputs>().AddSingleton<IRunInputs>(new FakeInputs());
     });
 
     // What the rest of the machine has used so far: figures of a busy machine are of no use.

@@ -258,7 +258,7 @@ public sealed class ConfirmationTests : IDisposable
         Assert.Contains($"{key} is missing", over.Reason, StringComparison.Ordinal);
 
         await files.WriteBytesAsync(key, kept, WriteCondition.Any, InTime); // from a backup
-        await federation.Coordinator(Job).ResumeAsync(allowEngineChange: false, InTime);
+        await federation.Coordinator(Job).ResumeAsync(allowEngineChange: false, cancellationToken: InTime);
         over = await federation.FinishAsync(Job, InTime);
         Assert.Equal((JobStatus.Finished, expected), (over.Status, over.NewRounds[^1].ManifestSha256));
     }
@@ -296,7 +296,7 @@ public sealed class ConfirmationTests : IDisposable
         await federation.RunAsync("source", Plan(rounds: 1), InTime);
         store.Operations.Clear();
 
-        await federation.Coordinator("fork").ForkAsync("source", 1, Plan(rounds: 1), InTime);
+        await federation.Coordinator("fork").ForkAsync("source", 1, Plan(rounds: 1), cancellationToken: InTime);
 
         var done = store.Operations.ToList();
         foreach (var site in (string[])["north", "south"])

@@ -42,6 +42,11 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
 
     public ExportedAdapter Export(FederationPlan plan, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null) => new("{}", shared);
 
+    /// <summary>What the adapter that plans start from is; null where they start from a seed.</summary>
+    public string? Given { get; set; }
+
+    public string? DigestOfGiven(FederationPlan plan) => Given;
+
     private TrainingResult Train(TrainingGroup group, GroupMember member)
     {
         Trained.Enqueue((group.Round, member.Client.Id));

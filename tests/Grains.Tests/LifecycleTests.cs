@@ -30,7 +30,7 @@ public sealed class LifecycleTests
         Assert.Equal((JobStatus.Paused, 2, 1), (paused.Status, paused.Round, paused.NewRounds[^1].Manifest.Round));
         await Assert.ThrowsAsync<BadInputException>(() => coordinator.SubmitAsync(plan, InTime));
 
-        await coordinator.ResumeAsync(allowEngineChange: false, InTime);
+        await coordinator.ResumeAsync(allowEngineChange: false, cancellationToken: InTime);
         var over = await federation.FinishAsync("job", InTime);
 
         Assert.Equal((JobStatus.Finished, expected), (over.Status, over.NewRounds[^1].ManifestSha256));
@@ -51,7 +51,7 @@ public sealed class LifecycleTests
 
         await using var after = await TestFederation.StartAsync(folder: folder);
         Assert.Equal(JobStatus.Paused, (await after.FinishAsync("job", InTime)).Status);
-        await after.Coordinator("job").ResumeAsync(allowEngineChange: false, InTime);
+        await after.Coordinator("job").ResumeAsync(allowEngineChange: false, cancellationToken: InTime);
         Assert.Equal(JobStatus.Finished, (await after.FinishAsync("job", InTime)).Status);
         Directory.Delete(folder, recursive: true);
     }
@@ -64,7 +64,7 @@ public sealed class LifecycleTests
         await using var federation = await TestFederation.StartAsync();
         await federation.RunAsync("job", TestFederation.Plan(clients: 3, rounds: 2), InTime);
 
-        await federation.Coordinator("job").ExtendAsync(TestFederation.Plan(clients: 3, rounds: 4), InTime);
+        await federation.Coordinator("job").ExtendAsync(TestFederation.Plan(clients: 3, rounds: 4), cancellationToken: InTime);
         var over = await federation.FinishAsync("job", InTime);
 
         Assert.Equal((JobStatus.Finished, 5), (over.Status, over.NewRounds.Count));
@@ -89,7 +89,7 @@ public sealed class LifecycleTests
         await federation.Coordinator("job").SubmitAsync(TestFederation.Plan(clients: 2, rounds: 2), InTime);
         await reached.Task.WaitAsync(InTime);
 
-        await federation.Coordinator("job").ExtendAsync(TestFederation.Plan(clients: 2, rounds: 3), InTime);
+        await federation.Coordinator("job").ExtendAsync(TestFederation.Plan(clients: 2, rounds: 3), cancellationToken: InTime);
         var over = await federation.FinishAsync("job", InTime);
 
         Assert.Equal((JobStatus.Finished, 3), (over.Status, over.NewRounds[^1].Manifest.Round));
@@ -102,8 +102,8 @@ public sealed class LifecycleTests
         await using var federation = await TestFederation.StartAsync();
         await federation.RunAsync("job", TestFederation.Plan(clients: 2, rounds: 2), InTime);
 
-        var fewer = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job").ExtendAsync(TestFederation.Plan(clients: 2, rounds: 2), InTime));
-        var other = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job").ExtendAsync(TestFederation.Plan(clients: 3, rounds: 4), InTime));
+        var fewer = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job").ExtendAsync(TestFederation.Plan(clients: 2, rounds: 2), cancellationToken: InTime));
+        var other = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job").ExtendAsync(TestFederation.Plan(clients: 3, rounds: 4), cancellationToken: InTime));
 
         Assert.Contains("has 2 rounds already", fewer.Message, StringComparison.Ordinal);
         Assert.Contains("strategy.rounds alone", other.Message, StringComparison.Ordinal);
@@ -115,10 +115,12 @@ public sealed class LifecycleTests
         await using var federation = await TestFederation.StartAsync(["north", "south"]);
         static string Site(int i) => i < 2 ? "north" : "south";
         var digest = await federation.RunAsync("source", TestFederation.Plan(clients: 4, rounds: 2, site: Site), InTime);
-        await federation.Coordinator("source").ExtendAsync(TestFederation.Plan(clients: 4, rounds: 3, site: Site), InTime);
+        await federation.Coordinator("source")
+            .ExtendAsync(TestFederation.Plan(clients: 4, rounds: 3, site: Site), cancellationToken: InTime);
         var source = (await federation.FinishAsync("source", InTime)).NewRounds;
 
-        await federation.Coordinator("fork").ForkAsync("source", 3, TestFederation.Plan(clients: 4, rounds: 1, site: Site), InTime);
+        await federation.Coordinator("fork")
+            .ForkAsync("source", 3, TestFederation.Plan(clients: 4, rounds: 1, site: Site), cancellationToken: InTime);
         var fork = (await federation.FinishAsync("fork", InTime)).NewRounds;
 
         Assert.Equal(2, fork.Count);
@@ -147,7 +149,7 @@ public sealed class LifecycleTests
         Assert.Null(await federation.Coordinator("fork").GetProgressAsync(-1, InTime));
 
         async Task<string> Refused(int round, string plan) =>
-            (await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("fork").ForkAsync("source", round, plan, InTime))).Message;
+            (await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("fork").ForkAsync("source", round, plan, cancellationToken: InTime))).Message;
     }
 
     [Fact]
@@ -176,7 +178,7 @@ public sealed class LifecycleTests
         await reached.Task.WaitAsync(InTime);
 
         await federation.Coordinator("job").PauseAsync(InTime);
-        await federation.Coordinator("job").ResumeAsync(allowEngineChange: false, InTime);
+        await federation.Coordinator("job").ResumeAsync(allowEngineChange: false, cancellationToken: InTime);
 
         var over = await federation.FinishAsync("job", InTime);
         Assert.True(over.Status == JobStatus.Finished, $"{over.Status} in round {over.Round}: {over.Reason}");

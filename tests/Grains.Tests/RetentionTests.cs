@@ -118,7 +118,7 @@ public sealed class RetentionTests
             reached.TrySetResult();
             await Task.Delay(Timeout.Infinite, token);
         };
-        await federation.Coordinator(Job).ExtendAsync(TestFederation.Plan(clients: 2, rounds: 3), inTime);
+        await federation.Coordinator(Job).ExtendAsync(TestFederation.Plan(clients: 2, rounds: 3), cancellationToken: inTime);
         await federation.Coordinator(Job).GetProgressAsync(-1, inTime);
         await reached.Task.WaitAsync(inTime);
         while (await federation.Store.OpenAsync(Keys.Update(Job, 3, 1, "c00000"), inTime) is not { } update) await Task.Delay(10, inTime);

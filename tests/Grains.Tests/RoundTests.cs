@@ -131,7 +131,7 @@ public sealed class RoundTests
         await federation.Coordinator("job").CancelAsync(InTime);
         Assert.Equal(JobStatus.Cancelled, (await federation.FinishAsync("job", InTime)).Status);
         federation.Trainer.BeforeTraining = static (_, _) => Task.CompletedTask;
-        await federation.Coordinator("job").ResumeAsync(allowEngineChange: false, InTime);
+        await federation.Coordinator("job").ResumeAsync(allowEngineChange: false, cancellationToken: InTime);
         while ((await federation.FinishAsync("job", InTime)).Status != JobStatus.Finished) await Task.Delay(20);
 
         Assert.Equal(expected, (await federation.FinishAsync("job", InTime)).NewRounds[^1].ManifestSha256);
@@ -158,9 +158,10 @@ public sealed class RoundTests
         await second.Coordinator("job").AskAgainAsync(InTime); // as the membership does when a silo is lost
         await Task.Delay(TimeSpan.FromSeconds(1.2), InTime); // and the tick that asks the silent, twice
         Assert.Empty(trainer.Trained);
-        await Assert.ThrowsAsync<BadInputException>(() => second.Coordinator("job").ResumeAsync(allowEngineChange: false, InTime));
+        await Assert.ThrowsAsync<BadInputException>(() => second.Coordinator("job")
+            .ResumeAsync(allowEngineChange: false, cancellationToken: InTime));
 
-        await second.Coordinator("job").ResumeAsync(allowEngineChange: true, InTime);
+        await second.Coordinator("job").ResumeAsync(allowEngineChange: true, cancellationToken: InTime);
         var over = await second.FinishAsync("job", InTime);
 
         Assert.Equal(JobStatus.Finished, over.Status);

@@ -118,9 +118,9 @@ public sealed class RunVerifierTests : IClassFixture<FinishedRun>, IDisposable
         {
             static string Plan(int rounds) => TestFederation.Plan(clients: 3, rounds: rounds, site: static i => i < 2 ? "north" : "south");
             await federation.RunAsync("source", Plan(2), InTime);
-            await federation.Coordinator(Job).ForkAsync("source", 2, Plan(1), InTime);
+            await federation.Coordinator(Job).ForkAsync("source", 2, Plan(1), cancellationToken: InTime);
             await federation.FinishAsync(Job, InTime);
-            await federation.Coordinator(Job).ExtendAsync(Plan(2), InTime);
+            await federation.Coordinator(Job).ExtendAsync(Plan(2), cancellationToken: InTime);
             Assert.Equal(JobStatus.Finished, (await federation.FinishAsync(Job, InTime)).Status);
         }
 

@@ -59,7 +59,7 @@ public sealed class StoreTroubleTests(ITestOutputHelper output)
                     Assert.Contains("is away", over.Reason, StringComparison.Ordinal);
                     paused = true;
                     store.Unavailable = default;
-                    await federation.Coordinator("job").ResumeAsync(allowEngineChange: false, InTime);
+                    await federation.Coordinator("job").ResumeAsync(allowEngineChange: false, cancellationToken: InTime);
                     continue;
                 }
 

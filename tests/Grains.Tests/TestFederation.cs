@@ -18,14 +18,17 @@ internal sealed class TestFederation : IAsyncDisposable
 {
     private readonly bool _ownsFolder;
 
-    private TestFederation(string folder, bool ownsFolder, FakeTrainer trainer, InProcessTestCluster cluster, IBlobStore store, IReadOnlyDictionary<string, string> siteOf)
+    private TestFederation(string folder, bool ownsFolder, FakeTrainer trainer, FakeInputs inputs, InProcessTestCluster cluster, IBlobStore store, IReadOnlyDictionary<string, string> siteOf)
     {
-        (Folder, _ownsFolder, Trainer, Cluster, Store, SiteOf) = (folder, ownsFolder, trainer, cluster, store, siteOf);
+        (Folder, _ownsFolder, Trainer, Inputs, Cluster, Store, SiteOf) = (folder, ownsFolder, trainer, inputs, cluster, store, siteOf);
     }
 
     public string Folder { get; }
 
     public FakeTrainer Trainer { get; }
+
+    /// <summary>Base and rows of all silos that have none of their own.</summary>
+    public FakeInputs Inputs { get; }
 
     public InProcessTestCluster Cluster { get; }
 
@@ -34,11 +37,13 @@ internal sealed class TestFederation : IAsyncDisposable
     /// <summary>The site of a silo by its name.</summary>
     public IReadOnlyDictionary<string, string> SiteOf { get; }
 
-    /// <summary>Silo i serves <paramref name="sites"/>[i]; its trainer is <paramref name="around"/> the fake one.</summary>
-    public static async Task<TestFederation> StartAsync(string[]? sites = null, FakeTrainer? trainer = null, string? folder = null, TimeSpan? resendAfter = null, IBlobStore? store = null, Func<FakeTrainer, ITrainer>? around = null, TimeSpan? reviveEvery = null, IBlobStore? siteStore = null)
+    /// <summary>Silo i serves <paramref name="sites"/>[i]; its trainer is <paramref name="around"/> the fake one, its base and rows are those of its site where <paramref name="inputsOf"/> has some.</summary>
+    public static async Task<TestFederation> StartAsync(string[]? sites = null, FakeTrainer? trainer = null, string? folder = null, TimeSpan? resendAfter = null, IBlobStore? store = null, Func<FakeTrainer, ITrainer>? around = null, TimeSpan? reviveEvery = null,
+        FakeInputs? inputs = null, Func<string, FakeInputs?>? inputsOf = null, IBlobStore? siteStore = null)
     {
         sites ??= ["*"];
         trainer ??= new FakeTrainer();
+        inputs ??= new FakeInputs();
         var root = folder ?? Directory.CreateTempSubdirectory("fedrlora-").FullName;
         store ??= new DirectoryBlobStore(root);
         var builder = new InProcessTestClusterBuilder((short)sites.Length);
@@ -46,7 +51,8 @@ internal sealed class TestFederation : IAsyncDisposable
         builder.ConfigureSilo((options, silo) =>
         {
             var site = siteOf.GetOrAdd(options.SiloName, _ => sites[Interlocked.Increment(ref next) % sites.Length]);
-            silo.Services.AddSingleton(around?.Invoke(trainer) ?? trainer).AddSingleton<IAdapterExporter>(trainer).AddSingleton<IBlobStores>(new Stores(store, siteStore ?? store));
+            silo.Services.AddSingleton(around?.Invoke(trainer) ?? trainer).AddSingleton<IAdapterExporter>(trainer).AddSingleton<IBlobStores>(new TestStores(store, siteStore ?? store));
+            silo.Services.AddSingleton<IRunInputs>(inputsOf?.Invoke(site) ?? inputs);
             silo.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName, static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
             silo.Configure<ClusterMembershipOptions>(static membership =>
             {
@@ -58,7 +64,7 @@ internal sealed class TestFederation : IAsyncDisposable
         });
         var cluster = builder.Build();
         await cluster.DeployAsync();
-        return new TestFederation(root, folder is null, trainer, cluster, store, siteOf);
+        return new TestFederation(root, folder is null, trainer, inputs, cluster, store, siteOf);
     }
 
     public ICoordinatorGrain Coordinator(string job) => Cluster.Client.GetGrain<ICoordinatorGrain>(job);
@@ -96,5 +102,5 @@ internal sealed class TestFederation : IAsyncDisposable
         if (_ownsFolder) Directory.Delete(Folder, recursive: true);
     }
 
-    private sealed record Stores(IBlobStore Job, IBlobStore Site) : IBlobStores;
+    private sealed record TestStores(IBlobStore Job, IBlobStore Site) : IBlobStores;
 }

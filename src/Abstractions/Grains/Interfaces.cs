@@ -16,9 +16,9 @@ public interface ICoordinatorGrain : IGrainWithStringKey
     /// Stores the plan and begins where round <paramref name="round"/> of run <paramref name="source"/> ended: with its shared state,
     /// its server optimizer's state, and the heads its clients owned then.
     /// </summary>
-    /// <exception cref="BadInputException">The plan has mistakes or another model or adapter, or the round or its heads are not there.</exception>
+    /// <exception cref="BadInputException">The plan has mistakes or another model or adapter, or the round or its heads are not there, or base or rows have changed.</exception>
     [Alias("fork"), ResponseTimeout("00:10:00")]
-    Task ForkAsync(string source, int round, string planYaml, CancellationToken cancellationToken = default);
+    Task ForkAsync(string source, int round, string planYaml, bool allowDataChange = false, CancellationToken cancellationToken = default);
 
     /// <summary>Stores the plan and begins where the job's store already says: the start of a fork was copied from another store.</summary>
     /// <exception cref="BadInputException">The plan has mistakes, or nothing was copied.</exception>
@@ -26,9 +26,9 @@ public interface ICoordinatorGrain : IGrainWithStringKey
     Task BeginForkAsync(string planYaml, CancellationToken cancellationToken = default);
 
     /// <summary>Replaces the plan by one that differs in having more rounds; a finished run goes on at once, a stopped one when it is resumed.</summary>
-    /// <exception cref="BadInputException">Something else differs, or there are not more rounds.</exception>
-    [Alias("extend")]
-    Task ExtendAsync(string planYaml, CancellationToken cancellationToken = default);
+    /// <exception cref="BadInputException">Something else differs, there are not more rounds, or base or rows have changed.</exception>
+    [Alias("extend"), ResponseTimeout("00:10:00")]
+    Task ExtendAsync(string planYaml, bool allowDataChange = false, CancellationToken cancellationToken = default);
 
     /// <summary>The plan's text; null if there is no such job.</summary>
     [Alias("plan"), ReadOnly, AlwaysInterleave]
@@ -40,9 +40,12 @@ public interface ICoordinatorGrain : IGrainWithStringKey
 
     /// <summary>Goes on after the last committed round, also after a pause, a cancellation or a failure.</summary>
     /// <param name="allowEngineChange">Whether another engine fingerprint is accepted; it is then recorded.</param>
+    /// <param name="allowDataChange">Whether another base and other rows than the run was made with are accepted; the change is then
+    /// recorded.</param>
     /// <param name="cancellationToken">The caller's token.</param>
-    [Alias("resume")]
-    Task ResumeAsync(bool allowEngineChange, CancellationToken cancellationToken = default);
+    /// <exception cref="BadInputException">Engine, base or rows have changed; the message names which.</exception>
+    [Alias("resume"), ResponseTimeout("00:10:00")]
+    Task ResumeAsync(bool allowEngineChange, bool allowDataChange = false, CancellationToken cancellationToken = default);
 
     /// <summary>Stops after what is in flight; committed rounds are kept.</summary>
     [Alias("cancel")]
@@ -99,6 +102,10 @@ public interface ISiteGrain : IGrainWithStringKey
     /// <exception cref="BadInputException">A head is not kept any more.</exception>
     [Alias("adopt"), ResponseTimeout("00:10:00")]
     Task AdoptAsync(string source, IReadOnlyList<ManifestClient> owners, CancellationToken cancellationToken = default);
+
+    /// <summary>Compares the base of this silo and the rows of clients with what the run was made with.</summary>
+    [Alias("check-inputs"), AlwaysInterleave, ResponseTimeout("00:10:00")]
+    Task<InputsFound> CheckInputsAsync(InputsCheck check, CancellationToken cancellationToken = default);
 
     /// <summary>Writes the adapter of each named client in PEFT's layout into the site's store; returns the keys written, by client.</summary>
     [Alias("export"), AlwaysInterleave, ResponseTimeout("00:10:00")]

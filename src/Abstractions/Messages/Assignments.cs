@@ -58,6 +58,12 @@ public sealed record SiteAssignment
     /// <summary>Whether earlier work of the job goes on beside this, as in buffered rounds.</summary>
     [Id(8)] public bool Concurrent { get; init; }
 
+    /// <summary>What the run is made with, in the job's store; null where that was not recorded.</summary>
+    [Id(9)] public BlobRef? Inputs { get; init; }
+
+    /// <summary>With an export: the engine of the committed round, which names the adapter that the run started from.</summary>
+    [Id(10)] public string? Engine { get; init; }
+
     /// <summary>Unless it is <see cref="Concurrent"/>, later work replaces earlier work of the same job.</summary>
     public (int Round, int Attempt, RoundPhase Phase) Order => (Round, Attempt, Phase);
 }
@@ -155,4 +161,35 @@ public sealed record SiteReport
 
     /// <summary>The reports; a report that was sent before changes nothing.</summary>
     [Id(1)] public required IReadOnlyList<ClientReport> Clients { get; init; }
+}
+
+/// <summary>What a site is asked about the inputs of its clients.</summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.inputs-check")]
+public sealed record InputsCheck
+{
+    /// <summary>The plan that says which rows they read, in the job's store.</summary>
+    [Id(0)] public required BlobRef Plan { get; init; }
+
+    /// <summary>What the run is made with, in the job's store; null where that was not recorded.</summary>
+    [Id(1)] public BlobRef? Inputs { get; init; }
+
+    /// <summary>The clients.</summary>
+    [Id(2)] public required IReadOnlyList<string> Clients { get; init; }
+
+    /// <summary>The committed round whose rows are compared; null for the last.</summary>
+    [Id(3)] public int? Round { get; init; }
+
+    /// <summary>The committed round after which what is there now counts; null where nothing is written down.</summary>
+    [Id(4)] public int? AcceptAfter { get; init; }
+}
+
+/// <summary>What a site found.</summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.inputs-found")]
+public sealed record InputsFound
+{
+    /// <summary>How this silo's base differs, in one line; null where it does not.</summary>
+    [Id(0)] public string? Base { get; init; }
+
+    /// <summary>How rows differ, in one line, by client; empty where none do.</summary>
+    [Id(1)] public required IReadOnlyDictionary<string, string> Rows { get; init; }
 }

@@ -87,6 +87,12 @@ public sealed record ManifestClient
 
     /// <summary>Why a robust rule did not use its update as it came; null where it did.</summary>
     [Id(17)] public string? Curbed { get; init; }
+
+    /// <summary>
+    /// <c>changed</c> where other rows than before were allowed from this round on; null where they are what they were. No digest: it
+    /// would confirm guesses.
+    /// </summary>
+    [Id(18)] public string? Rows { get; init; }
 }
 
 /// <summary>The scoring of committed shared state with the committed head.</summary>
@@ -136,6 +142,9 @@ public sealed record RoundManifest
 
     /// <summary>The engine of the coordinator's silo: what the bits depend on besides the plan.</summary>
     [Id(7)] public string? Engine { get; init; }
+
+    /// <summary>The frozen base that the round was made with; null in rounds of versions that did not record it.</summary>
+    [Id(8)] public BaseParts? Base { get; init; }
 
     /// <summary>Every client of the plan, in client-id order.</summary>
     [Id(6)] public required IReadOnlyList<ManifestClient> Clients { get; init; }

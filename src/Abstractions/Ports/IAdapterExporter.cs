@@ -32,4 +32,8 @@ public interface IAdapterExporter
     /// <param name="form">The form; null for the exact one in PEFT's layout.</param>
     /// <exception cref="BadInputException">The adapter does not have that form; the reason is said.</exception>
     ExportedAdapter Export(FederationPlan plan, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null);
+
+    /// <summary>Digest of the adapter that a plan starts from, as it is now; null where it starts from a seed.</summary>
+    /// <exception cref="BadInputException">The folder is not usable.</exception>
+    string? DigestOfGiven(FederationPlan plan);
 }

@@ -14,8 +14,9 @@ internal static class ExtendCommand
         var run = new Argument<string>("run") { Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos" };
         var rounds = SharedOptions.Number("--rounds", "Rounds of the whole run, more than it has", 1, 100_000);
         rounds.Required = true;
+        var dataChange = SharedOptions.AllowDataChange();
         var json = SharedOptions.Json();
-        var command = new Command("extend", "Give a run more rounds and continue it; a learning rate schedule is stretched over all of them") { run, rounds, json };
+        var command = new Command("extend", "Give a run more rounds and continue it; a learning rate schedule is stretched over all of them") { run, rounds, dataChange, json };
         var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -23,8 +24,11 @@ internal static class ExtendCommand
             if (!cluster.IsNamed(parsed))
             {
                 using var folder = RunDirectory.OpenToRun(name);
-                var local = new LocalRun(folder, Screen.Of(parsed, parsed.GetValue(json)));
+                folder.RequireFewer(count);
+                var screen = Screen.Of(parsed, parsed.GetValue(json));
+                var local = new LocalRun(folder, screen);
                 await local.RequireWholeAsync(folder.RequirePlan(), cancellationToken);
+                await LocalInputsCheck.RequireAsync(folder, count, parsed.GetValue(dataChange), screen, cancellationToken);
                 folder.Extend(count);
                 return await local.RunAsync(resume: true, allowEngineChange: false, cancellationToken);
             }
@@ -33,7 +37,7 @@ internal static class ExtendCommand
             await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
             var coordinator = silos.Coordinator(name);
             var yaml = await coordinator.GetPlanAsync(cancellationToken) ?? throw new BadInputException($"There is no run {name}; fedrlora runs lists them.");
-            await coordinator.ExtendAsync(new PlanFile(name, yaml).WithRounds(count).Yaml, cancellationToken);
+            await coordinator.ExtendAsync(new PlanFile(name, yaml).WithRounds(count).Yaml, parsed.GetValue(dataChange), cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync($"{name} has {count} rounds; follow it with: fedrlora watch {name}");
             return ExitCode.Done;
         });

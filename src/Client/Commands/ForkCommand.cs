@@ -17,12 +17,13 @@ internal static class ForkCommand
         var run = new Argument<string>("run") { Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos" };
         var round = SharedOptions.Number("--round", "The committed round to begin from", 0, 100_000);
         round.Required = true;
-        var plan = new Option<string?>("--plan") { Description = "The new run's plan (YAML); by default the other run's. Model and adapter stay the same" };
+        var plan = new Option<string?>("--plan") { Description = "The new run's plan (YAML); by default the other run's. The content of the model and the adapter stay the same" };
         var set = new Option<string[]>("--set") { Description = "A value of the plan to change, as training.learningRate=1e-3; repeat it" };
         var folder = new Option<string?>("--out") { Description = "The new run's folder; by default the next free runs/NAME-N" };
         var id = new Option<string?>("--run") { Description = "With --gateway or --cluster: the new run's id" };
+        var dataChange = SharedOptions.AllowDataChange();
         var json = SharedOptions.Json();
-        var command = new Command("fork", "Begin a new run, with changed values, where a round of another ended") { run, round, plan, set, folder, id, json };
+        var command = new Command("fork", "Begin a new run, with changed values, where a round of another ended") { run, round, plan, set, folder, id, dataChange, json };
         var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -32,10 +33,20 @@ internal static class ForkCommand
                 if (parsed.GetValue(id) is not null) throw new BadInputException("--run goes with --gateway or --cluster; a new folder is named with --out.");
                 var source = RunDirectory.Open(name);
                 var file = Changed(parsed.GetValue(plan) is { } given ? PlanFile.Open(given) : PlanFile.Open(source.PlanPath), parsed.GetValue(set));
-                using var fork = await LocalFork.CreateAsync(source, from, file, parsed.GetValue(plan) is null ? source.Record.Root : file.Folder, parsed.GetValue(folder), cancellationToken);
+                var root = parsed.GetValue(plan) is null ? source.Record.Root : file.Folder;
+                using var fork = await LocalFork.CreateAsync(source, from, file, root, parsed.GetValue(folder), parsed.GetValue(dataChange), cancellationToken);
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
                 if (screen.Mode != ScreenMode.Json) await screen.Output.WriteLineAsync($"{fork.Record.Plan}: from round {from} of {name}, in {fork.Path}");
-                return await new LocalRun(fork, screen).RunAsync(resume: false, allowEngineChange: false, cancellationToken);
+                var local = new LocalRun(fork, screen);
+                try
+                {
+                    return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);
+                }
+                catch when (!local.HasBegun)
+                {
+                    fork.Discard();
+                    throw;
+                }
             }
 
             Identifiers.Check("run", name);
@@ -43,7 +54,8 @@ internal static class ForkCommand
             await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
             var stored = parsed.GetValue(plan) is { } path ? PlanFile.Open(path)
                 : new PlanFile(name, await silos.Coordinator(name).GetPlanAsync(cancellationToken) ?? throw new BadInputException($"There is no run {name}; fedrlora runs lists them."));
-            await silos.Coordinator(target).ForkAsync(name, from, Changed(stored, parsed.GetValue(set)).Yaml, cancellationToken);
+            await silos.Coordinator(target)
+                .ForkAsync(name, from, Changed(stored, parsed.GetValue(set)).Yaml, parsed.GetValue(dataChange), cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync($"{target} is running; follow it with: fedrlora watch {target}");
             return ExitCode.Done;
         });

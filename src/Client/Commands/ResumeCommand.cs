@@ -13,8 +13,9 @@ internal static class ResumeCommand
     {
         var run = new Argument<string>("run") { Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos" };
         var change = new Option<bool>("--allow-engine-change") { Description = "Go on although library, processor or threads differ; the same bits are then not promised" };
+        var dataChange = SharedOptions.AllowDataChange();
         var json = SharedOptions.Json();
-        var command = new Command("resume", "Continue a run that was stopped, cancelled or killed") { run, change, json };
+        var command = new Command("resume", "Continue a run that was stopped, cancelled or killed") { run, change, dataChange, json };
         var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -22,12 +23,14 @@ internal static class ResumeCommand
             if (!cluster.IsNamed(parsed))
             {
                 using var folder = RunDirectory.OpenToRun(name);
-                return await new LocalRun(folder, Screen.Of(parsed, parsed.GetValue(json))).RunAsync(resume: true, allow, cancellationToken);
+                var screen = Screen.Of(parsed, parsed.GetValue(json));
+                await LocalInputsCheck.RequireAsync(folder, rounds: null, parsed.GetValue(dataChange), screen, cancellationToken);
+                return await new LocalRun(folder, screen).RunAsync(resume: true, allow, cancellationToken);
             }
 
             Identifiers.Check("run", name);
             await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
-            await silos.Coordinator(name).ResumeAsync(allow, cancellationToken);
+            await silos.Coordinator(name).ResumeAsync(allow, parsed.GetValue(dataChange), cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync($"{name} goes on; follow it with: fedrlora watch {name}");
             return ExitCode.Done;
         });

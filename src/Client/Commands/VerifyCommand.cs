@@ -33,7 +33,7 @@ internal static class VerifyCommand
             if (report is null && id != jobs.Ids[0]) continue; // the reference run has not begun
             if (report is null) throw new BadInputException($"There is no run {id} in this store.");
             if (report.Broken.Count > 0) code = ExitCode.Failed;
-            if (json) await output.WriteLineAsync(JsonSerializer.Serialize(new { run = id, intact = report.Broken.Count == 0, rounds = Math.Max(0, report.LastRound), blobs = report.Intact, report.Digest, report.Broken, report.Unchecked, report.Leftovers, report.OtherSites }, Json.Lines));
+            if (json) await output.WriteLineAsync(JsonSerializer.Serialize(new { run = id, intact = report.Broken.Count == 0, rounds = Math.Max(0, report.LastRound), blobs = report.Intact, report.Digest, report.Broken, report.Unchecked, report.Leftovers, report.OtherSites, report.Changes }, Json.Lines));
             else await ShowAsync(id, report, output, error);
         }
 
@@ -57,6 +57,7 @@ internal static class VerifyCommand
 
         var to = report.Broken.Count > 0 ? error : output;
         if (report.Unchecked.Count > 0) await to.WriteLineAsync($"{id}: {Words.Count(report.Unchecked.Count, "blob")} not checked, because what names them is broken or not yet there");
+        foreach (var change in report.Changes) await to.WriteLineAsync($"{id}: {change}");
         if (report.Leftovers.Count > 0) await to.WriteLineAsync($"{id}: {Words.Count(report.Leftovers.Count, "blob")} not named by any manifest: of the open round, or left by a stop");
         if (report.OtherSites.Count > 0) await to.WriteLineAsync($"{id}: not looked at: heads of {string.Join(", ", report.OtherSites)}, which are in another store");
     }

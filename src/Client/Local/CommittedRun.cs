@@ -5,8 +5,10 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Grains;
+using FedRLora.Grains.Inputs;
 using FedRLora.Silo.Storage;
 using FedRLora.Training.Adapters.Peft;
+using FedRLora.Training.Inputs;
 
 namespace FedRLora.Client.Local;
 
@@ -63,9 +65,11 @@ internal sealed class CommittedRun
     public async Task<int> ExportAsync(string folder, ExportForm? form, CancellationToken cancellationToken)
     {
         var exporter = new PeftExporter(_run.Record.Root);
-        StoreMode? mode = Path.GetFullPath(folder).StartsWith(Path.GetFullPath(_run.Path) + Path.DirectorySeparatorChar, StringComparison.Ordinal) ? _run.Record.Mode : null; // what is written elsewhere is handed on
-        if (exporter.DigestOfGiven(Plan) is { } digest && Manifest.Engine?.Contains(digest, StringComparison.Ordinal) != true)
-            throw new BadInputException($"{Plan.Adapter.From}: not the adapter that the run started from; put that one back, its scaling belongs to the trained tensors");
+        StoreMode? mode = Path.GetFullPath(folder).StartsWith(Path.GetFullPath(_run.Path) + Path.DirectorySeparatorChar, StringComparison.Ordinal)
+            ? _run.Record.Mode : null; // what is written elsewhere is handed on
+        ExportChecks.RequireGiven(exporter, Plan, Manifest.Engine);
+        var inputs = await MadeWith.ReadAsync(_store, Keys.Inputs(_run.Record.Plan), cancellationToken);
+        await Guard.RequireExportBaseAsync(_run.Record.Plan, inputs?.Blob, Manifest.Round, Plan, cancellationToken);
         foreach (var client in Manifest.Clients)
         {
             var member = await MemberAsync(client, cancellationToken);
@@ -75,4 +79,19 @@ internal sealed class CommittedRun
 
         return Manifest.Clients.Count;
     }
+
+    /// <summary>What of base and rows is not what the last committed round was made with, in one line each.</summary>
+    public async Task<IReadOnlyList<string>> InputChangesAsync(CancellationToken cancellationToken)
+    {
+        var (job, blob) = (_run.Record.Plan, (await MadeWith.ReadAsync(_store, Keys.Inputs(_run.Record.Plan), cancellationToken))?.Blob);
+        var newest = await StoredPlans.NewestAsync(_store, job, cancellationToken)
+            ?? throw new CorruptBlobException($"{Keys.Plan(job)} is missing.");
+        var local = await Guard.BaseChangeAsync(job, blob, Manifest.Round, Plan, cancellationToken);
+        var sites = Plan.Clients.GroupBy(static client => client.Site, static client => client.Id, StringComparer.Ordinal);
+        return (await InputChanges.FindAsync(local, sites, async (site, clients) =>
+            await Guard.CheckAsync(job, site, silo: null, new() { Plan = newest.Blob, Clients = clients, Round = Manifest.Round }, _plan, cancellationToken)))
+            .Lines;
+    }
+
+    private InputGuard Guard => new(new LocalInputs(_run.Record.Root), _store, _store);
 }

@@ -1,19 +1,27 @@
+using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Grains;
+using FedRLora.Grains.Inputs;
 using FedRLora.Silo.Storage;
+using FedRLora.Training.Inputs;
 
 namespace FedRLora.Client.Local;
 
 /// <summary>A new run folder that holds the start of a fork.</summary>
 internal static class LocalFork
 {
-    /// <exception cref="Abstractions.BadInputException">The round, or a head of it, is not there, or the plan does not fit it.</exception>
-    public static async Task<RunDirectory> CreateAsync(RunDirectory source, int round, PlanFile file, string root, string? folder, CancellationToken cancellationToken)
+    /// <exception cref="BadInputException">The round, or a head of it, is not there, the plan does not fit it, or base or rows have changed.</exception>
+    public static async Task<RunDirectory> CreateAsync(RunDirectory source, int round, PlanFile file, string root, string? folder, bool allowDataChange, CancellationToken cancellationToken)
     {
         var plan = file.Require();
         source.RequireStore();
         using var from = source.OpenStore();
         var manifest = await Fork.CheckAsync(from, source.Record.Plan, round, plan, cancellationToken);
+        var (made, changes) = await CheckAsync(source, from, manifest, plan, root, cancellationToken);
+        changes.Require(allowDataChange);
+        if (changes.Base is not null)
+            await LocalInputsCheck.RequireFitsAsync(plan, root, from, source.Record.Plan, manifest, cancellationToken);
         var fork = RunDirectory.Create(folder, file, plan, localOnly: false, root, RoundManifest.Digest(manifest.ToBytes()));
         try
         {
@@ -24,6 +32,7 @@ internal static class LocalFork
                 if (owners.TryGetValue(client.Id, out var owner)) await Fork.CopyOwnedAsync(from, source.Record.Plan, [owner], to, plan.Name, client.Site, cancellationToken);
             }
 
+            await made.WriteAsync(to, Keys.Inputs(plan.Name), cancellationToken);
             await Fork.CopySharedAsync(from, source.Record.Plan, manifest, to, plan.Name, cancellationToken);
             return fork;
         }
@@ -32,5 +41,22 @@ internal static class LocalFork
             fork.Discard();
             throw;
         }
+    }
+
+    // Compared where the new run will read.
+    private static async Task<(MadeWith Made, InputChanges Changes)> CheckAsync(
+        RunDirectory source, DirectoryBlobStore from, RoundManifest manifest, FederationPlan plan, string root,
+        CancellationToken cancellationToken)
+    {
+        var (id, inputs) = (source.Record.Plan, new LocalInputs(root));
+        var guard = new InputGuard(inputs, from, from);
+        var before = await ForkSource.ReadAsync(from, id, cancellationToken);
+        var indexed = new IndexedPlan(before.Plan);
+        var local = await guard.BaseChangeAsync(id, before.Inputs, manifest.Round, plan, cancellationToken);
+        var sites = before.Checked(plan).GroupBy(static client => client.Site, static client => client.Id, StringComparer.Ordinal);
+        var changes = await InputChanges.FindAsync(local, sites, async (site, clients) =>
+            await guard.CheckAsync(id, site, silo: null, before.Check(manifest.Round, clients) with { Inputs = null }, indexed,
+                cancellationToken));
+        return (MadeWith.Start(await inputs.BaseAsync(plan, cancellationToken), changes.Rows.Keys), changes);
     }
 }

@@ -66,8 +66,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
             var coordinator = silo.Grains.GetGrain<ICoordinatorGrain>(job);
             if (resume && await coordinator.GetPlanAsync(cancellationToken) is { } stored)
             {
-                if (stored != yaml) await coordinator.ExtendAsync(yaml, cancellationToken);
-                await coordinator.ResumeAsync(allowEngineChange, cancellationToken);
+                if (stored != yaml) await coordinator.ExtendAsync(yaml, cancellationToken: cancellationToken);
+                await coordinator.ResumeAsync(allowEngineChange, cancellationToken: cancellationToken);
             }
             else if (await IsForkAsync(job, cancellationToken)) await coordinator.BeginForkAsync(yaml, cancellationToken);
             else await coordinator.SubmitAsync(yaml, cancellationToken);

@@ -45,6 +45,9 @@ internal sealed class RunDirectory : IDisposable
     /// <summary>Opens its store, which is made where it is not there.</summary>
     public DirectoryBlobStore OpenStore() => new(Store, Record.Mode, Record.Durability);
 
+    /// <summary>Its jobs: the run, and the local-only reference where it has one.</summary>
+    public IReadOnlyList<string> Jobs => Record.LocalOnly ? [Record.Plan, LocalRun.LocalOnlyJob(Record.Plan)] : [Record.Plan];
+
     /// <summary>Where adapters go unless another folder is asked for.</summary>
     public string Adapters => System.IO.Path.Combine(Path, "adapters");
 
@@ -150,14 +153,18 @@ internal sealed class RunDirectory : IDisposable
         return plan.Name == Record.Plan ? file : throw new BadInputException($"{PlanPath} is the plan of {plan.Name}, the run is one of {Record.Plan}; {PutBack}.");
     }
 
+    /// <summary>Whether the folder's run has fewer rounds than are asked for.</summary>
+    /// <exception cref="BadInputException">It has as many already.</exception>
+    public void RequireFewer(int rounds)
+    {
+        var now = RequirePlan().Require().Strategy.Rounds;
+        if (rounds <= now) throw new BadInputException($"{Path}: has {now} rounds already; give more with --rounds.");
+    }
+
     /// <summary>Writes a plan with more rounds in place of the folder's; the job takes it up when it is resumed.</summary>
-    /// <exception cref="BadInputException">The run has as many rounds already.</exception>
     public void Extend(int rounds)
     {
-        var file = RequirePlan();
-        var now = file.Require().Strategy.Rounds;
-        if (rounds <= now) throw new BadInputException($"{Path}: has {now} rounds already; give more with --rounds.");
-        OutputFile.Replace(PlanPath, Record.Mode, file.WithRounds(rounds).Yaml);
+        OutputFile.Replace(PlanPath, Record.Mode, RequirePlan().WithRounds(rounds).Yaml);
     }
 
     /// <summary>Writes the plan that the run was made with; what was there is kept beside it.</summary>

@@ -14,7 +14,7 @@ internal sealed record StoredJobs(DirectoryBlobStore Job, DirectoryBlobStore Sit
     public static StoredJobs Of(RunDirectory run)
     {
         var store = Directory.Exists(run.Store) ? run.OpenStore() : throw NotThere(run.Store);
-        return new(store, store, run.Record.LocalOnly ? [run.Record.Plan, LocalRun.LocalOnlyJob(run.Record.Plan)] : [run.Record.Plan]);
+        return new(store, store, run.Jobs);
     }
 
     /// <summary>A job of a cluster's stores.</summary>

@@ -28,13 +28,21 @@ internal static class JsonLines
     public static async Task<List<Example>> ReadAsync(string path, int offset, int? rows, CancellationToken cancellationToken)
     {
         var result = new List<Example>();
-        int line = 0, row = 0, blank = 0;
+        await ForEachAsync(path, offset, rows, (text, line) => result.Add(Parse(text, path, line)), cancellationToken);
+        return result;
+    }
+
+    /// <summary>Hands out the lines that <see cref="ReadAsync"/> takes, as they are written, with their numbers.</summary>
+    /// <exception cref="BadInputException">The file cannot be read or has too few rows.</exception>
+    public static async Task ForEachAsync(string path, int offset, int? rows, Action<string, int> take, CancellationToken cancellationToken)
+    {
+        int line = 0, row = 0, blank = 0, taken = 0;
         try
         {
             await foreach (var text in File.ReadLinesAsync(path, cancellationToken))
             {
                 line++;
-                if (rows is { } limit && result.Count >= limit) break;
+                if (rows is { } limit && taken >= limit) break;
                 if (string.IsNullOrWhiteSpace(text))
                 {
                     if (blank == 0) blank = line;
@@ -42,7 +50,9 @@ internal static class JsonLines
                 }
 
                 if (blank != 0) throw new BadInputException($"{path}:{blank}: the line is blank and rows follow; remove it");
-                if (row++ >= offset) result.Add(Parse(text, path, line));
+                if (row++ < offset) continue;
+                take(text, line);
+                taken++;
             }
         }
         catch (Exception exception) when (exception is FileNotFoundException or DirectoryNotFoundException)
@@ -54,9 +64,8 @@ internal static class JsonLines
             throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
         }
 
-        if (result.Count == 0) throw new BadInputException($"{path}: no row to take: the file has {row}, offset is {offset}");
-        if (result.Count < rows) throw new BadInputException($"{path}: {rows} rows from offset {offset} were asked for, the file has {row}");
-        return result;
+        if (taken == 0) throw new BadInputException($"{path}: no row to take: the file has {row}, offset is {offset}");
+        if (taken < rows) throw new BadInputException($"{path}: {rows} rows from offset {offset} were asked for, the file has {row}");
     }
 
     private static Example Parse(string text, string path, int line)

@@ -17,6 +17,7 @@ public sealed class ModelWeights : IDisposable
 {
     private const string SingleFile = "model.safetensors";
     internal const string IndexFile = "model.safetensors.index.json";
+    internal const string Extension = ".safetensors";
     private const long CopyBytes = 1L << 30;
 
     private readonly Dictionary<string, SafetensorsFile> _fileOf = new(StringComparer.Ordinal);
@@ -54,6 +55,15 @@ public sealed class ModelWeights : IDisposable
             weights.Dispose();
             throw;
         }
+    }
+
+    /// <summary>Names of the files that <see cref="Open"/> reads, those that are missing too.</summary>
+    /// <exception cref="BadInputException">The index cannot be read.</exception>
+    internal static IReadOnlyList<string> FilesOf(string folder)
+    {
+        var index = Path.Combine(folder, IndexFile);
+        if (File.Exists(Path.Combine(folder, SingleFile)) || !File.Exists(index)) return [SingleFile];
+        return [IndexFile, .. ReadIndex(index).Select(static entry => entry.Shard).Where(IsShard).Distinct(StringComparer.Ordinal)];
     }
 
     /// <summary>Shape and element type of a tensor as stored.</summary>
@@ -179,7 +189,7 @@ public sealed class ModelWeights : IDisposable
         {
             if (!shards.TryGetValue(shard, out var file))
             {
-                if (shard != Path.GetFileName(shard) || shard.Contains('\\') || !shard.EndsWith(".safetensors", StringComparison.Ordinal))
+                if (!IsShard(shard))
                     throw new BadInputException($"{indexPath}: tensor {BadInputException.Shown(tensor)} is in '{BadInputException.Shown(shard)}', expected the name of a .safetensors file in the same folder");
                 file = SafetensorsFile.Open(Path.Combine(Folder, shard));
                 shards.Add(shard, file);
@@ -196,6 +206,9 @@ public sealed class ModelWeights : IDisposable
             if (stray is not null) throw new BadInputException($"{file.Path}: tensor {BadInputException.Shown(stray)} is not assigned to this file by {IndexFile}");
         }
     }
+
+    private static bool IsShard(string name) =>
+        name == Path.GetFileName(name) && !name.Contains('\\') && name.EndsWith(Extension, StringComparison.Ordinal);
 
     private static List<(string Tensor, string Shard)> ReadIndex(string path)
     {

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Training.Inputs;
 using FedRLora.Training.Models;
 
 namespace FedRLora.Training.Adapters.Peft;
@@ -27,7 +28,8 @@ internal sealed class AdapterSource(string root)
         if (plan.Adapter.From is not { } from) return null;
         var folder = Path.GetFullPath(from, Path.GetFullPath(root));
         var files = new[] { PeftConfig.FileName, PeftAdapter.TensorFile }.Select(name => new FileInfo(Path.Combine(folder, name))).Where(static file => file.Exists);
-        var version = string.Join(' ', files.Select(static file => $"{file.Length}/{file.LastWriteTimeUtc.Ticks}"));
+        var version = string.Join(' ',
+            files.Select(static file => FileStamp.Of(file.FullName)?.ToString() ?? $"{file.Length}/{file.LastWriteTimeUtc.Ticks}"));
         if (_read.TryGetValue(folder, out var known) && known.Version == version) return known.Adapter;
         var read = PeftAdapter.Read(folder);
         _read[folder] = (version, read);

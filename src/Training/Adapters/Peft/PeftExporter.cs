@@ -25,8 +25,7 @@ public sealed class PeftExporter(string root) : IAdapterExporter
         return Export(plan, adapter => _source.LayoutOf(plan with { Adapter = adapter }, FrozenBase.LayersOf(folder), model.Load), _source.Given(plan), client, shared, head, form);
     }
 
-    /// <summary>Digest of the adapter that a plan starts from, as it is now; null where it starts from a seed.</summary>
-    /// <exception cref="BadInputException">The folder is not usable.</exception>
+    /// <inheritdoc/>
     public string? DigestOfGiven(FederationPlan plan) => _source.Given(plan)?.Sha256;
 
     /// <summary>The same where the layout is known.</summary>

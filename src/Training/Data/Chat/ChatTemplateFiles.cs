@@ -10,12 +10,19 @@ internal static class ChatTemplateFiles
 {
     private const string Key = "chat_template";
     private const string ToolUse = "tool_use";
+    private const string StandardFile = "chat_template.jinja";
+    private const string ToolUseFile = "additional_chat_templates/" + ToolUse + ".jinja";
+    private const string OlderFile = "chat_template.json";
+
+    /// <summary>Files that a template is looked for in, besides <c>tokenizer_config.json</c>; not all of them need be there.</summary>
+    public static IReadOnlyList<string> Of(string folder) =>
+        File.Exists(Path.Combine(folder, StandardFile)) ? [StandardFile, ToolUseFile] : [OlderFile];
 
     public static ChatTemplate? Read(string folder)
     {
-        var file = Path.Combine(folder, "chat_template.jinja");
-        if (File.Exists(file)) return Template(folder, FromFile(file), FromFileOrNull(Path.Combine(folder, "additional_chat_templates", ToolUse + ".jinja")));
-        foreach (var name in (string[])["tokenizer_config.json", "chat_template.json"])
+        var file = Path.Combine(folder, StandardFile);
+        if (File.Exists(file)) return Template(folder, FromFile(file), FromFileOrNull(Path.Combine(folder, ToolUseFile)));
+        foreach (var name in (string[])["tokenizer_config.json", OlderFile])
         {
             var path = Path.Combine(folder, name);
             if (File.Exists(path) && FromJson(path) is { } found) return Template(folder, found.Default, found.ToolUse);
