@@ -15,11 +15,6 @@ using static TorchSharp.torch;
 namespace FedRLora.Training.Tests.Adapters.Peft;
 
 /// <summary>Parity with PEFT: logits, gradients and AdamW steps; tolerances are those of the fixtures' README.</summary>
-/// <remarks>
-/// The reference's snapshots share memory with the live tensors: in every adapter folder <c>after_step_1.*</c> holds the same numbers
-/// as <c>after_step_3.*</c>, and <c>grad.*</c> is the gradient of the third step. They are compared with what they are; the losses
-/// before each step, which are right, pin the steps between, and a finite difference pins the first gradient.
-/// </remarks>
 public sealed class PeftFixtureTests(ITestOutputHelper output)
 {
     public static TheoryData<string> Folders => NotYet.Without(Fixtures.Adapters);
@@ -43,6 +38,7 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         var losses = settings.GetProperty("losses_before_step_1_2_3_and_after").EnumerateArray().Select(static loss => loss.GetDouble()).ToList();
         var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, [AdapterState.Empty]);
         var rows = RowsOf(ids, mask, labels);
+        Assert.Equal(Names(expected, "grad."), adapter.Parameters.Select(Saved).Order(StringComparer.Ordinal)); // nothing that the reference trains is passed over
 
         for (var step = 1; step <= 3; step++)
         {
@@ -53,7 +49,7 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
             stack.ZeroGradients();
             loss.backward(); // by autograd, and then as training does it
             var automatic = adapter.Parameters.Where(static parameter => parameter.Info.Trains).Select(static parameter => parameter.Value.grad!.clone()).ToList();
-            if (step == 3) output.WriteLine($"gradients by autograd, of the largest: {adapter.Parameters.Max(parameter => Gradient(expected, parameter)):E2}");
+            if (step == 1) output.WriteLine($"gradients by autograd, of the largest: {adapter.Parameters.Max(parameter => Gradient(expected, parameter)):E2}");
             stack.ZeroGradients();
             var packed = PackedLoss.Gradients(model, Packing.Of([rows], CPU), stack.Slice(0, 1), workspace);
             Close.AssertRelative(losses[step - 1], packed[0].item<float>(), $"packed loss before step {step}", 2e-5);
@@ -62,15 +58,12 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
             if (step == 1)
             {
                 output.WriteLine($"logits: {Close.Assert(Real(tensor(expected.ReadFloat32("logits"), logits.shape), mask), Real(logits, mask), "logits"):E2}");
+                output.WriteLine($"gradients, of the largest: {adapter.Parameters.Max(parameter => Gradient(expected, parameter)):E2}");
             }
 
-            if (step == 3) output.WriteLine($"gradients, of the largest: {adapter.Parameters.Max(parameter => Gradient(expected, parameter)):E2}");
-
             optimizer.Step([0.01]);
+            if (step != 2) output.WriteLine($"after step {step}: {After(expected, adapter, step)}");
         }
-
-        output.WriteLine($"after step 3: {After(expected, adapter, 3)}");
-        Assert.All(adapter.Parameters, parameter => Assert.Equal(expected.ReadFloat32("after_step_3." + Saved(parameter)), expected.ReadFloat32("after_step_1." + Saved(parameter))));
 
         var last = Loss(model.LogitsOf(model.Hidden(ids, mask, pass), pass), labels);
         Close.AssertRelative(losses[3], last.item<float>(), "loss after step 3", 2e-5);
@@ -174,6 +167,9 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         logits.narrow(1, 0, logits.shape[1] - 1).reshape(-1, logits.shape[2]), labels.narrow(1, 1, logits.shape[1] - 1).reshape(-1));
 
     private static string Saved(AdapterParameter parameter) => PeftNames.Of(parameter.Info.Target, parameter.Info.Factor);
+
+    private static IEnumerable<string> Names(SafetensorsFile file, string prefix) =>
+        file.Header.Tensors.Keys.Where(key => key.StartsWith(prefix, StringComparison.Ordinal)).Select(key => key[prefix.Length..]).Order(StringComparer.Ordinal);
 
     private static double Gradient(SafetensorsFile expected, AdapterParameter parameter)
     {
