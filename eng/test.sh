@@ -14,8 +14,8 @@ command -v dotnet >/dev/null || { echo "dotnet is missing: install the .NET 10 S
 # Runs apt-get, waiting for another program that holds the package manager's locks. Its log is in $results/apt.log.
 patience=${FEDRLORA_APT_SECONDS:-180}
 apt_get() {
-  local said=
-  until timeout -k 5 600 apt-get -q -o DPkg::Lock::Timeout=5 -o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 "$@" >"$results/apt.log" 2>&1; do
+  local said='' options=(-q -o DPkg::Lock::Timeout=5 -o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20)
+  until timeout -k 5 600 apt-get "${options[@]}" "$@" >"$results/apt.log" 2>&1; do
     grep -Eq 'Could not get lock|Unable to (acquire|lock)' "$results/apt.log" && [ "$SECONDS" -lt "$patience" ] || return 1
     [ "$said" ] || echo "waiting for the package manager, at most $patience s: $(grep -m 1 ^E: "$results/apt.log")"
     said=yes
@@ -37,7 +37,8 @@ azurite() {
   [ "$modules/.package-lock.json" -nt tests/azurite/package-lock.json ] && return
   rm -rf "$modules" # half of it would fail the tests instead of skipping them
   command -v npm >/dev/null || install nodejs npm || { echo "npm is missing: the tests on Azurite are skipped"; return; }
-  timeout -k 5 600 npm ci --prefix tests/azurite --loglevel error --fetch-retries 1 --fetch-timeout 60000 >"$results/npm.log" 2>&1 && touch "$modules/.package-lock.json" && return
+  timeout -k 5 600 npm ci --prefix tests/azurite --loglevel error --fetch-retries 1 --fetch-timeout 60000 >"$results/npm.log" 2>&1 &&
+    touch "$modules/.package-lock.json" && return
   rm -rf "$modules"
   echo "npm could not install Azurite, its tests are skipped: $(grep -m 1 . "$results/npm.log")"
 }
@@ -48,19 +49,24 @@ command -v redis-server >/dev/null || install redis-server || echo "redis-server
 dotnet build FedRLora.sln -c Release -v quiet || { echo "the build failed"; exit 1; }
 
 # count WHAT FILE...: the sum over result files.
-count() { local what=$1; shift; grep -ho "<Counters [^>]*" "$@" 2>/dev/null | grep -o " $what=\"[0-9]*\"" | grep -o '[0-9]*' | awk '{ n += $1 } END { print n + 0 }'; }
+count() {
+  local what=$1
+  shift
+  grep -ho "<Counters [^>]*" "$@" 2>/dev/null | grep -o " $what=\"[0-9]*\"" | grep -o '[0-9]*' | awk '{ n += $1 } END { print n + 0 }'
+}
 broken=0
 for project in tests/*.Tests/*.csproj; do
   name=$(basename "$project" .csproj)
-  dotnet test "$project" -c Release --no-build --nologo --logger "trx;LogFileName=$name.trx" --logger "console;verbosity=minimal" --results-directory "$results" \
-    --blame-hang-timeout 15m --blame-hang-dump-type none "$@" && [ -s "$results/$name.trx" ] && continue
+  dotnet test "$project" -c Release --no-build --nologo --logger "trx;LogFileName=$name.trx" --logger "console;verbosity=minimal" \
+    --results-directory "$results" --blame-hang-timeout 15m --blame-hang-dump-type none "$@" && [ -s "$results/$name.trx" ] && continue
   [ "$(count failed "$results/$name.trx")" -gt 0 ] && continue
   echo "$name did not finish: it crashed or hung, see above; counted as one failure"
   broken=$((broken + 1))
 done
 
 total=$(count total "$results"/*.trx) passed=$(count passed "$results"/*.trx) failed=$(count failed "$results"/*.trx)
-grep -ho 'outcome="NotExecuted"' "$results"/*.trx >/dev/null && reasons=$(grep -h -A6 'outcome="NotExecuted"' "$results"/*.trx | grep -o '<Message>[^<]*' | sed 's/<Message>//' | sort | uniq -c) && printf 'skipped, with the reason:\n%s\n' "$reasons"
+reasons=$(grep -hs -A6 'outcome="NotExecuted"' "$results"/*.trx | grep -o '<Message>[^<]*' | sed 's/<Message>//' | sort | uniq -c)
+[ "$reasons" ] && printf 'skipped, with the reason:\n%s\n' "$reasons"
 [ "$passed" -gt 0 ] || echo "no test ran"
 echo "$passed passed, $((failed + broken)) failed, $((total - passed - failed)) skipped"
 [ "$((failed + broken))" -eq 0 ] && [ "$passed" -gt 0 ]

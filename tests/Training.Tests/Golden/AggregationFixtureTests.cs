@@ -33,7 +33,9 @@ public sealed class AggregationFixtureTests
         {
             // Flower weighs what it keeps by rows, which the rule here does not: its choice is compared.
             var kept = Enumerable.Range(0, clients.Count).Where(client => !aggregate.Curbed.ContainsKey(IdOf(client))).ToList();
-            aggregate = await RunAsync(new StrategySpec { Rounds = 1 }, Zero(clients[0]), [.. kept.Select(client => clients[client])], [.. kept.Select(client => examples[client])]);
+            AdapterState[] chosen = [.. kept.Select(client => clients[client])];
+            int[] rows = [.. kept.Select(client => examples[client])];
+            aggregate = await RunAsync(new StrategySpec { Rounds = 1 }, Zero(chosen[0]), chosen, rows);
         }
 
         Assert.All(aggregate.Shared!, entry =>
@@ -48,13 +50,12 @@ public sealed class AggregationFixtureTests
     {
         var (folder, name) = Fixtures.Split(place);
         using var numbers = new MethodNumbers(folder);
-        var clients = Enumerable.Range(0, numbers.Config.GetProperty("clients").GetInt32()).Select(client => Factors(numbers, $"client{client}")).ToList();
-        var before = Factors(numbers, "global_before");
         // FFA freezes A: it is no tensor of a round.
-        bool IsShared(string tensor) => name != "ffa" || tensor.Contains(".lora_B.", StringComparison.Ordinal);
-        AdapterState Shared(AdapterState state) => new(state.Where(entry => IsShared(entry.Key)));
+        AdapterState Shared(string owner) => Factors(numbers, owner, name == "ffa" ? ".lora_B." : ".lora_");
+        var before = Shared("global_before");
+        var clients = Enumerable.Range(0, numbers.Config.GetProperty("clients").GetInt32());
 
-        var after = await MeanAsync(Shared(before), [.. clients.Select(client => Minus(Shared(client), Shared(before)))], null);
+        var after = await MeanAsync(before, [.. clients.Select(client => Minus(Shared($"client{client}"), before))], samples: null);
 
         Assert.NotEmpty(after);
         foreach (var (tensor, array) in after) numbers.CompareOutput($"{name}.{tensor}", array.Data);
@@ -70,9 +71,11 @@ public sealed class AggregationFixtureTests
         for (var round = 0; round < numbers.Config.GetProperty("rounds").GetInt32(); round++)
         {
             // A client goes three tenths of the way to its target, with noise.
-            var updates = examples.Select((_, client) => Map(
-                x, (tensor, i, value) => (0.3f * (numbers.Array($"target.client{client}.{tensor}").Data[i] - value)) + numbers.Array($"noise.round{round}.client{client}.{tensor}").Data[i])).ToList();
-            x = await MeanAsync(x, updates, examples);
+            x = await MeanAsync(x, [.. examples.Select((_, client) =>
+            {
+                var (target, noise) = (Group(numbers, $"target.client{client}"), Group(numbers, $"noise.round{round}.client{client}"));
+                return Map(x, (tensor, i, value) => (0.3f * (target[tensor].Data[i] - value)) + noise[tensor].Data[i]);
+            })], examples);
             foreach (var (tensor, array) in x) numbers.CompareOutput($"{name}.round{round}.{tensor}", array.Data);
         }
     }
@@ -87,9 +90,15 @@ public sealed class AggregationFixtureTests
         var x = Group(numbers, "initial");
         for (var round = 0; round < numbers.Config.GetProperty("rounds").GetInt32(); round++)
         {
-            var after = samples.Select((_, client) => Enumerable.Range(0, steps).Aggregate(x, (y, _) => Map(
-                y, (tensor, i, value) => value - (rate * numbers.Array($"curvature.client{client}.{tensor}").Data[i] * (value - numbers.Array($"target.client{client}.{tensor}").Data[i]))))).ToList();
-            x = await MeanAsync(x, [.. after.Select(client => Minus(client, x))], samples);
+            // A client descends on curvature / 2 * (y - target)^2.
+            x = await MeanAsync(x, [.. samples.Select((_, client) =>
+            {
+                var (target, curvature) = (Group(numbers, $"target.client{client}"), Group(numbers, $"curvature.client{client}"));
+                var after = x;
+                for (var step = 0; step < steps; step++)
+                    after = Map(after, (tensor, i, value) => value - (rate * curvature[tensor].Data[i] * (value - target[tensor].Data[i])));
+                return Minus(after, x);
+            })], samples);
             foreach (var (tensor, array) in x) numbers.CompareOutput($"{name}.round{round}.{tensor}", array.Data);
         }
     }
@@ -104,7 +113,8 @@ public sealed class AggregationFixtureTests
             Rounds = 1, Trigger = new() { Rule = TriggerRule.Buffered, BufferSize = size, StalenessExponent = exponent },
             ServerOptimizer = new() { LearningRate = numbers.Config.GetProperty("server_lr").GetDouble() },
         };
-        var published = numbers.Expected.GetProperty("staleness_weights").GetProperty(string.Create(CultureInfo.InvariantCulture, $"polynomial exponent {exponent}, avg_staleness 0"));
+        var law = string.Create(CultureInfo.InvariantCulture, $"polynomial exponent {exponent}, avg_staleness 0");
+        var published = numbers.Expected.GetProperty("staleness_weights").GetProperty(law);
         foreach (var (staleness, weight) in Integers(numbers.Config.GetProperty("staleness")).Zip(published.EnumerateArray()))
             Assert.Equal(weight.GetDouble(), Weights.Discount(Plan(strategy, Weighting.Uniform, size), staleness), 1e-10);
 
@@ -113,8 +123,9 @@ public sealed class AggregationFixtureTests
         var x = new AdapterState([KeyValuePair.Create("x", numbers.Array("x_start"))]);
         foreach (var (round, arrivals) in versions.Chunk(size).Index())
         {
-            var buffer = arrivals.Select((_, i) => new AdapterState([KeyValuePair.Create("x", new NamedArray([width], updates.Data.AsSpan(((round * size) + i) * width, width).ToArray()))])).ToList();
-            x = (await RunAsync(strategy, x, buffer, null, [.. arrivals.Select(version => round - (int)version)])).Shared!;
+            var buffer = updates.Data.Chunk(width).Skip(round * size).Take(size)
+                .Select(update => new AdapterState([KeyValuePair.Create("x", new NamedArray([width], update))]));
+            x = (await RunAsync(strategy, x, [.. buffer], null, [.. arrivals.Select(version => round - (int)version)])).Shared!;
             var reference = numbers.Array("x_after_each_server_step").Data.AsSpan(round * width, width);
             Close.Assert(reference, x["x"].Data, $"x after step {round + 1}", 1e-5, 1e-5);
         }
@@ -125,23 +136,27 @@ public sealed class AggregationFixtureTests
         ["fedavg"] => new(),
         ["median"] => new() { Rule = "median" },
         ["trimmed", "mean", var trim] => new() { Rule = "trimmedMean", Trim = double.Parse(trim, CultureInfo.InvariantCulture) },
-        ["krum", var hostile] => new() { Rule = "krum", Byzantine = int.Parse(hostile.AsSpan(1), CultureInfo.InvariantCulture) },
-        ["multikrum", var hostile, var keep] =>
-            new() { Rule = "multiKrum", Byzantine = int.Parse(hostile.AsSpan(1), CultureInfo.InvariantCulture), Keep = int.Parse(keep.AsSpan("keep".Length), CultureInfo.InvariantCulture) },
+        ["krum", var hostile] => new() { Rule = "krum", Byzantine = Number(hostile[1..]) },
+        ["multikrum", var hostile, var keep] => new() { Rule = "multiKrum", Byzantine = Number(hostile[1..]), Keep = Number(keep[4..]) },
         _ => throw new ArgumentException($"{name}: which rule this is is not known", nameof(name)),
     };
+
+    private static int Number(string digits) => int.Parse(digits, CultureInfo.InvariantCulture);
 
     private static async Task<AdapterState> MeanAsync(AdapterState global, IReadOnlyList<AdapterState> updates, int[]? samples) =>
         (await RunAsync(new StrategySpec { Rounds = 1 }, global, updates, samples)).Shared!;
 
     // With rows they are the weights, without all weigh the same.
-    private static async Task<CohortAggregate> RunAsync(StrategySpec strategy, AdapterState global, IReadOnlyList<AdapterState> updates, int[]? samples, int[]? staleness = null)
+    private static async Task<CohortAggregate> RunAsync(
+        StrategySpec strategy, AdapterState global, IReadOnlyList<AdapterState> updates, int[]? samples, int[]? staleness = null)
     {
         var plan = Plan(strategy, samples is null ? Weighting.Uniform : Weighting.Samples, updates.Count);
         var clients = plan.Clients.Select(static client => client.Id).ToList();
-        var reports = clients.Index().ToDictionary(static entry => entry.Item, entry => new ClientNote { Samples = samples?[entry.Index] ?? 1 });
+        ClientNote Report(string client) => new() { Samples = samples?[clients.IndexOf(client)] ?? 1 };
         // An update may be overwritten once it was added, so each is a copy.
-        var aggregate = await CohortAggregator.RunAsync(plan, global, null, clients, reports, (client, _, _) => Task.FromResult(Map(updates[clients.IndexOf(client)], static (_, _, value) => value)), staleness);
+        Task<AdapterState> Read(string client) => Task.FromResult(Map(updates[clients.IndexOf(client)], static (_, _, value) => value));
+        var reports = clients.ToDictionary(static client => client, Report);
+        var aggregate = await CohortAggregator.RunAsync(plan, global, null, clients, reports, (client, _, _) => Read(client), staleness);
         Assert.Empty(aggregate.Refused);
         return aggregate;
     }
@@ -151,21 +166,25 @@ public sealed class AggregationFixtureTests
     private static FederationPlan Plan(StrategySpec strategy, Weighting weighting, int clients) => new()
     {
         Name = "fixture", Model = new() { Path = "model" }, Strategy = strategy, Adapter = new() { Weighting = weighting },
-        Clients = [.. Enumerable.Range(0, clients).Select(static client => new ClientSpec { Id = IdOf(client), Task = "task", Data = new() { Train = "train.jsonl" } })],
+        Clients = [.. Enumerable.Range(0, clients).Select(static client => new ClientSpec
+        {
+            Id = IdOf(client), Task = "task", Data = new() { Train = "train.jsonl" },
+        })],
     };
 
     // Every tensor whose name is a prefix, a dot and one more word, by that word.
     private static AdapterState Group(MethodNumbers numbers, string prefix) => new(numbers.Names
-        .Where(name => name.StartsWith(prefix + ".", StringComparison.Ordinal) && !name[(prefix.Length + 1)..].Contains('.', StringComparison.Ordinal))
+        .Where(name => name.LastIndexOf('.') == prefix.Length && name.StartsWith(prefix, StringComparison.Ordinal))
         .Select(name => KeyValuePair.Create(name[(prefix.Length + 1)..], numbers.Array(name))));
 
-    private static AdapterState Factors(MethodNumbers numbers, string prefix) => new(numbers.Names
-        .Where(name => name.StartsWith(prefix + ".", StringComparison.Ordinal) && name.Contains(".lora_", StringComparison.Ordinal))
+    private static AdapterState Factors(MethodNumbers numbers, string prefix, string which) => new(numbers.Names
+        .Where(name => name.StartsWith(prefix + ".", StringComparison.Ordinal) && name.Contains(which, StringComparison.Ordinal))
         .Select(name => KeyValuePair.Create(name[(prefix.Length + 1)..], numbers.Array(name))));
 
     private static AdapterState Zero(AdapterState like) => Map(like, static (_, _, _) => 0);
 
-    private static AdapterState Minus(AdapterState after, AdapterState before) => Map(after, (tensor, i, value) => value - before[tensor].Data[i]);
+    private static AdapterState Minus(AdapterState after, AdapterState before) =>
+        Map(after, (tensor, i, value) => value - before[tensor].Data[i]);
 
     private static AdapterState Map(AdapterState state, Func<string, int, float, float> of) => new(state.Select(entry =>
         KeyValuePair.Create(entry.Key, entry.Value with { Data = [.. entry.Value.Data.Select((value, i) => of(entry.Key, i, value))] })));

@@ -35,11 +35,12 @@ public sealed class FixtureTree
 
     private void Walk(FixtureFolder folder)
     {
-        foreach (var file in folder.Files.Where(static file => !file.EndsWith(".md", StringComparison.Ordinal))) _unknown.Add($"{folder.Path}/{file}");
+        var data = folder.Files.Where(static file => !file.EndsWith(".md", StringComparison.Ordinal));
+        _unknown.UnionWith(data.Select(file => $"{folder.Path}/{file}"));
         foreach (var (kind, part, files) in FixtureKinds.Of(folder))
         {
             if (kind.Length > 0) _fixtures.Add(new(kind, folder.Path, part));
-            foreach (var file in files) _unknown.Remove($"{folder.Path}/{file}");
+            _unknown.ExceptWith(files.Select(file => $"{folder.Path}/{file}"));
         }
 
         var below = folder.Folders;
@@ -60,9 +61,16 @@ internal sealed class FixtureFolder(string root, string path)
 
     public IReadOnlyList<string> Files { get; } = NamesOf(Directory.GetFiles(System.IO.Path.Combine(root, path)));
 
-    public IReadOnlyList<FixtureFolder> Folders => [.. NamesOf(Directory.GetDirectories(System.IO.Path.Combine(root, path))).Select(name => new FixtureFolder(root, $"{path}/{name}"))];
+    public IReadOnlyList<FixtureFolder> Folders
+    {
+        get
+        {
+            var names = NamesOf(Directory.GetDirectories(System.IO.Path.Combine(root, path)));
+            return [.. names.Select(name => new FixtureFolder(root, $"{path}/{name}"))];
+        }
+    }
 
-    public FixtureFolder? Parent => System.IO.Path.GetDirectoryName(path) is { Length: > 0 } parent ? new(root, parent.Replace('\\', '/')) : null;
+    public FixtureFolder? Parent => System.IO.Path.GetDirectoryName(path) is { Length: > 0 } parent ? new(root, parent) : null;
 
     public bool Has(params ReadOnlySpan<string> files)
     {
@@ -82,7 +90,7 @@ internal sealed class FixtureFolder(string root, string path)
     }
 
     /// <summary>The object in a file's first line; null likewise.</summary>
-    public JsonElement? FirstLine(string file) => Has(file) && File.ReadLines(Full(file)).FirstOrDefault() is { } line ? ObjectIn(line) : null;
+    public JsonElement? FirstLine(string file) => Lines(file).FirstOrDefault() is { } line ? ObjectIn(line) : null;
 
     /// <summary>Names of a file's tensors; none where it is no safetensors file.</summary>
     public IReadOnlyCollection<string> Tensors(string file)
@@ -92,11 +100,13 @@ internal sealed class FixtureFolder(string root, string path)
         return [.. opened.Header.Tensors.Keys];
     }
 
+    /// <summary>A file's lines; none where there is no such file.</summary>
     public IEnumerable<string> Lines(string file) => Has(file) ? File.ReadLines(Full(file)) : [];
 
     private string Full(string file) => System.IO.Path.Combine(root, path, file);
 
-    private static IReadOnlyList<string> NamesOf(IEnumerable<string> paths) => [.. paths.Select(static path => System.IO.Path.GetFileName(path)).Order(StringComparer.Ordinal)];
+    private static IReadOnlyList<string> NamesOf(IEnumerable<string> paths) =>
+        [.. paths.Select(static path => System.IO.Path.GetFileName(path)).Order(StringComparer.Ordinal)];
 
     private static JsonElement? ObjectIn(string text)
     {

@@ -12,7 +12,8 @@ public sealed class GoldenTests
     // The data of every theory that runs fixtures.
     private static readonly IReadOnlyList<TheoryData<string>> Theories =
     [
-        ModelFixtureTests.Folders, PeftFixtureTests.Folders, TokenizerFixtureTests.Folders, ChatFixtureTests.Folders, StoriesModelTests.Folders,
+        ModelFixtureTests.Folders, PeftFixtureTests.Folders, TokenizerFixtureTests.Folders, ChatFixtureTests.Folders,
+        StoriesModelTests.Folders,
         CombinationTests.Folders, MultitaskLayerFixtureTests.Routed, MultitaskLayerFixtureTests.DrawnAgain, ForeignAdapterTests.Folders,
         PeftLayerTests.Folders, MergeRulesTests.Folders, AggregationFixtureTests.Rules, AggregationFixtureTests.MeansOfFactors,
         AggregationFixtureTests.Flower, AggregationFixtureTests.OpenFedLlm, AggregationFixtureTests.Buffered,
@@ -25,16 +26,19 @@ public sealed class GoldenTests
     public void Every_fixture_runs_or_its_kind_is_listed_as_not_yet()
     {
         var runs = Theories.SelectMany(static theory => theory.Cast<object[]>().Select(static row => (string)row[0])).ToHashSet();
-        AssertNone(Fixtures.Tree.All.Where(fixture => !runs.Contains(fixture.Place) && !NotYet.Has(fixture.Kind)), "no test runs it, and its kind is not in not-yet.txt");
+        var idle = Fixtures.Tree.All.Where(fixture => !runs.Contains(fixture.Place) && !NotYet.Has(fixture.Kind));
+        AssertNone(idle, "no test runs it, and its kind is not in not-yet.txt");
     }
 
     [SharedFact]
-    public void Every_line_of_not_yet_names_a_fixture() =>
-        AssertNone(NotYet.Kinds.Where(static kind => !Fixtures.Tree.All.Any(fixture => NotYet.Matches(kind, fixture.Kind))), "no fixture is of this kind: remove the line from not-yet.txt");
+    public void Every_line_of_not_yet_names_a_fixture() => AssertNone(
+        NotYet.Kinds.Where(static kind => !Fixtures.Tree.All.Any(fixture => NotYet.Matches(kind, fixture.Kind))),
+        "no fixture is of this kind: remove the line from not-yet.txt");
 
     [SharedFact]
-    public void Nothing_is_listed_that_the_product_takes() =>
-        AssertNone(Fixtures.Tree.All.Where(static fixture => NotYet.Has(fixture.Kind) && Fixtures.IsRefused(fixture) == false), "the product takes it: remove its kind from not-yet.txt");
+    public void Nothing_is_listed_that_the_product_takes() => AssertNone(
+        Fixtures.Tree.All.Where(static fixture => NotYet.Has(fixture.Kind) && Fixtures.IsRefused(fixture) == false),
+        "the product takes it: remove its kind from not-yet.txt");
 
     [SharedFact]
     public void A_second_copy_under_other_names_and_deeper_is_the_same_again()
@@ -50,9 +54,10 @@ public sealed class GoldenTests
         var again = new FixtureTree(root.Root, "fixtures");
 
         Assert.Empty(again.Unknown);
-        var once = Fixtures.Tree.All.Select(static fixture => (fixture.Kind, fixture.Part)).ToList();
-        var methods = Fixtures.Tree.All.Where(static fixture => fixture.Folder.StartsWith("fixtures/methods/", StringComparison.Ordinal)).Select(static fixture => (fixture.Kind, fixture.Part));
-        Assert.Equal(once.Concat(methods).Order(), again.All.Select(static fixture => (fixture.Kind, fixture.Part)).Order());
+        var methods = Fixtures.Tree.All.Where(static fixture => fixture.Folder.StartsWith("fixtures/methods/", StringComparison.Ordinal));
+        Assert.Equal(
+            Fixtures.Tree.All.Concat(methods).Select(static fixture => (fixture.Kind, fixture.Part)).Order(),
+            again.All.Select(static fixture => (fixture.Kind, fixture.Part)).Order());
     }
 
     [Fact]

@@ -18,9 +18,11 @@ public sealed class MergeRulesTests
         var weights = numbers.Config.GetProperty("weights").EnumerateArray().Select(static weight => weight.GetDouble()).ToList();
         var tasks = Enumerable.Range(0, count).Select(task => numbers.Tensor($"task.{task}")).ToList();
         // Masks are the reference's draws, so what follows the draw is compared.
-        var drawn = tasks.Select((task, i) => task * tensor(numbers.Bytes($"mask.{i}").ToArray().Select(static bit => (float)bit).ToArray(), task.shape) / (float)density).ToList();
+        Tensor Mask(int task) => tensor(numbers.Bytes($"mask.{task}").ToArray(), tasks[task].shape, ScalarType.Byte);
+        var drawn = tasks.Select((task, i) => task * Mask(i) / (float)density).ToList();
+        ulong NoDraw(int task) => throw new InvalidOperationException("a draw");
         void Compare(string name, string rule, List<Tensor> tensors, double kept) =>
-            numbers.CompareOutput(name, LowRankAdapter.Values(CombinationRules.ByName[rule](tensors, weights, kept, static _ => throw new InvalidOperationException("nothing is drawn"))));
+            numbers.CompareOutput(name, LowRankAdapter.Values(CombinationRules.ByName[rule](tensors, weights, kept, NoDraw)));
 
         Compare("task_arithmetic", "linear", tasks, 1);
         Compare("magnitude_prune", "magnitude_prune", tasks, density);

@@ -28,8 +28,12 @@ internal sealed class MethodNumbers : IDisposable
     public Tensor Tensor(string name) => LowRankAdapter.OnDevice(Array(name), CPU);
 
     /// <summary>A tensor; one of doubles is rounded.</summary>
-    public NamedArray Array(string name) => new(_file.Describe(name).Shape,
-        _file.Describe(name).Dtype == SafetensorsDtype.F64 ? [.. _file.ReadFloat64(name).Select(static value => (float)value)] : _file.ReadFloat32(name));
+    public NamedArray Array(string name)
+    {
+        var info = _file.Describe(name);
+        if (info.Dtype == SafetensorsDtype.F32) return new(info.Shape, _file.ReadFloat32(name));
+        return new(info.Shape, [.. _file.ReadFloat64(name).Select(static value => (float)value)]);
+    }
 
     public long[] Integers(string name) => _file.ReadInt64(name);
 
@@ -49,7 +53,7 @@ internal sealed class MethodNumbers : IDisposable
         Close.Assert(reference, LowRankAdapter.Values(actual), name, 1e-6 + 1e-5 * reference.Max(Math.Abs), 0);
     }
 
-    /// <summary>Stepped parameters: 2e-6 for 99.9 % of the entries (the first steps of Adam are sign-like), and never beyond 0.02.</summary>
+    /// <summary>Stepped parameters: 2e-6 for 99.9 % of the entries, as first steps of Adam are sign-like, never beyond 0.02.</summary>
     public void CompareStepped(string name, Tensor actual)
     {
         var reference = Array(name).Data;

@@ -21,14 +21,17 @@ public sealed class PeftLayerTests
         using var scope = NewDisposeScope();
         using var numbers = new MethodNumbers(folder);
         var layer = new LinearShape(Module, numbers.Config.GetProperty("in").GetInt32(), numbers.Config.GetProperty("out").GetInt32());
-        var (layout, model) = (AdapterLayout.For(SpecOf(numbers), [layer]), FrozenLayer(numbers, layer));
+        var layout = AdapterLayout.For(SpecOf(numbers), [layer]);
+        using var model = FrozenLayer(numbers, layer);
         var stack = new AdapterStack(layout, [new(Start(numbers, layout), null, 0)], masks: null, CPU, model);
         var adapter = stack.Members[0];
         var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, [AdapterState.Empty]);
         var (input, cotangent) = (numbers.Tensor("input").requires_grad_(), numbers.Tensor("output_cotangent"));
-        var losses = numbers.Expected.GetProperty("losses_before_step_1_2_3").EnumerateArray().Select(static loss => loss.GetDouble()).ToList();
-        Tensor Output() => adapter.Layers[Module].Forward(input, nn.functional.linear(input, model.WeightOf(layer), model.BiasOf(layer)), null);
-        Assert.Equal(numbers.Expected.GetProperty("trainable").EnumerateArray().Select(static name => name.GetString()), adapter.Parameters.Select(Saved).Order(StringComparer.Ordinal));
+        var losses = numbers.Expected.GetProperty("losses_before_step_1_2_3");
+        Tensor Frozen() => nn.functional.linear(input, model.WeightOf(layer), model.BiasOf(layer));
+        Tensor Output() => adapter.Layers[Module].Forward(input, Frozen(), null);
+        var trainable = numbers.Expected.GetProperty("trainable").EnumerateArray().Select(static name => name.GetString());
+        Assert.Equal(trainable, adapter.Parameters.Select(Saved).Order(StringComparer.Ordinal));
 
         numbers.CompareOutput("merged_weight", LowRankAdapter.Values(Merged(layout, adapter, model, layer)));
         for (var step = 1; step <= 3; step++)
@@ -36,7 +39,8 @@ public sealed class PeftLayerTests
             stack.ZeroGradients();
             var output = Output();
             var loss = (output * cotangent).sum();
-            Assert.Equal(losses[step - 1], loss.item<float>(), 1e-5 + 1e-5 * Math.Abs(losses[step - 1]));
+            var expected = losses[step - 1].GetDouble();
+            Assert.Equal(expected, loss.item<float>(), 1e-5 + 1e-5 * Math.Abs(expected));
             loss.backward();
             if (step == 1)
             {
@@ -54,7 +58,9 @@ public sealed class PeftLayerTests
 
     private static AdapterSpec SpecOf(MethodNumbers numbers) => new()
     {
-        Rank = numbers.Config.GetProperty("r").GetInt32(), Alpha = numbers.Config.GetProperty("lora_alpha").GetDouble(), Dropout = Dropout.None,
+        Rank = numbers.Config.GetProperty("r").GetInt32(),
+        Alpha = numbers.Config.GetProperty("lora_alpha").GetDouble(),
+        Dropout = Dropout.None,
         Scaling = numbers.Config.GetProperty("use_rslora").GetBoolean() ? Scaling.AlphaOverSqrtRank : Scaling.AlphaOverRank,
         Decomposed = numbers.Config.GetProperty("use_dora").GetBoolean(),
     };
@@ -63,7 +69,8 @@ public sealed class PeftLayerTests
     private static CausalLanguageModel FrozenLayer(MethodNumbers numbers, LinearShape layer)
     {
         var config = TinyLlama.Config with { HiddenSize = layer.InWidth, IntermediateSize = layer.OutWidth, MlpBias = true };
-        var parameters = TinyLlama.Arrays(config).ToDictionary(static entry => entry.Key, static entry => LowRankAdapter.OnDevice(entry.Value, CPU));
+        var drawn = TinyLlama.Arrays(config);
+        var parameters = drawn.ToDictionary(static entry => entry.Key, static entry => LowRankAdapter.OnDevice(entry.Value, CPU));
         parameters[Module + ".weight"] = numbers.Tensor("param.lin.base_layer.weight");
         parameters[Module + ".bias"] = numbers.Tensor("param.lin.base_layer.bias");
         return ModelRegistry.Create(config, parameters);
@@ -82,6 +89,15 @@ public sealed class PeftLayerTests
 
     private static string Saved(AdapterParameter parameter) => Saved(parameter.Info.Factor);
 
-    private static string Saved(Factor factor) =>
-        $"lin.{factor switch { Factor.A => "lora_A", Factor.B => "lora_B", Factor.Magnitude => "lora_magnitude_vector", _ => throw new ArgumentOutOfRangeException(nameof(factor)) }}.default.weight";
+    private static string Saved(Factor factor)
+    {
+        var name = factor switch
+        {
+            Factor.A => "lora_A",
+            Factor.B => "lora_B",
+            Factor.Magnitude => "lora_magnitude_vector",
+            _ => throw new ArgumentOutOfRangeException(nameof(factor)),
+        };
+        return $"lin.{name}.default.weight";
+    }
 }

@@ -4,7 +4,7 @@ using FedRLora.Abstractions.Plans;
 
 namespace FedRLora.Training.Tests.Adapters.Peft;
 
-/// <summary>Adapters that a recent PEFT has saved with its own options, on a real model: scored as PEFT scores them, or refused by the option's name.</summary>
+/// <summary>Adapters that a recent PEFT saved with its own options: scored on a real model as by PEFT, or refused by name.</summary>
 public sealed class ForeignAdapterTests
 {
     public static TheoryData<string> Folders => Fixtures.Of("foreign-adapter/*");
@@ -17,7 +17,8 @@ public sealed class ForeignAdapterTests
         try
         {
             using var model = await AdaptedModel.LoadAsync(SharedFolder.Of("models", "stories260k"), SharedFolder.Of(folder));
-            var result = await model.ScoreAsync(SharedFolder.Of(Path.GetDirectoryName(folder)!, "rows.jsonl"), new EvaluationSpec { Metric = Metric.Perplexity }, maxTokens: 512);
+            var rows = SharedFolder.Of(Path.GetDirectoryName(folder)!, "rows.jsonl");
+            var result = await model.ScoreAsync(rows, new EvaluationSpec { Metric = Metric.Perplexity }, maxTokens: 512);
             Assert.Equal(expected.GetProperty("peft_loss").GetDouble(), result.Loss, 1e-4);
         }
         catch (BadInputException refused)
