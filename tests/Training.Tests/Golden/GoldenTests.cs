@@ -67,12 +67,12 @@ public sealed class GoldenTests
         Directory.CreateDirectory(root.File("fixtures/some/thing"));
         File.WriteAllText(root.File("fixtures/some/README.md"), "What it is.");
         File.WriteAllText(root.File("fixtures/some/thing/expected.json"), """{"source": {"repository": "a/b"}}""");
-        File.WriteAllText(root.File("fixtures/some/thing/notes.txt"), "?");
+        File.WriteAllText(root.File("fixtures/some/thing/tensors.safetensors"), "not one");
 
         var tree = new FixtureTree(root.Root, "fixtures");
 
         Assert.Empty(tree.All);
-        Assert.Equal(["fixtures/some/thing/expected.json", "fixtures/some/thing/notes.txt"], tree.Unknown);
+        Assert.Equal(["fixtures/some/thing/expected.json", "fixtures/some/thing/tensors.safetensors"], tree.Unknown);
     }
 
     private static void AssertNone<T>(IEnumerable<T> wrong, string why)
