@@ -1,40 +1,72 @@
 #!/usr/bin/env bash
 # Builds and runs every test project; ends with "N passed, N failed, N skipped".
+# Nothing is asked, and what cannot be installed in a few minutes is done without: its tests are skipped and say why.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+exec </dev/null
+trap 'exit 130' INT
+export HOME=${HOME:-~} LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive # ~ is known where the environment has no HOME
 results=artifacts/test-results
 rm -rf "$results"
 mkdir -p "$results"
+command -v dotnet >/dev/null || { echo "dotnet is missing: install the .NET 10 SDK (https://dot.net)"; exit 1; }
 
-# The blob server of the store tests; without it they are skipped, saying why.
+# Runs apt-get, waiting for another program that holds the package manager's locks. Its log is in $results/apt.log.
+patience=${FEDRLORA_APT_SECONDS:-180}
+apt_get() {
+  local said='' options=(-q -o DPkg::Lock::Timeout=5 -o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20)
+  until timeout -k 5 600 apt-get "${options[@]}" "$@" >"$results/apt.log" 2>&1; do
+    grep -Eq 'Could not get lock|Unable to (acquire|lock)' "$results/apt.log" && [ "$SECONDS" -lt "$patience" ] || return 1
+    [ "$said" ] || echo "waiting for the package manager, at most $patience s: $(grep -m 1 ^E: "$results/apt.log")"
+    said=yes
+    sleep 2
+  done
+}
+
+# Installs Debian packages where this runs as root.
+install() {
+  command -v apt-get >/dev/null && [ "$(id -u)" = 0 ] || return 1
+  apt_get install -y --no-install-recommends "$@" || { apt_get update && apt_get install -y --no-install-recommends "$@"; } && return
+  echo "$* could not be installed: $(grep -m 1 ^E: "$results/apt.log" || tail -n 1 "$results/apt.log")"
+  return 1
+}
+
+# The blob server of the store tests.
 azurite() {
-  local folder=tests/azurite
-  [ "$folder/node_modules/.package-lock.json" -nt "$folder/package-lock.json" ] && return
-  if ! command -v npm >/dev/null && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-    apt-get install -qq -y --no-install-recommends nodejs npm >/dev/null 2>&1 || { apt-get update -qq && apt-get install -qq -y --no-install-recommends nodejs npm; } >/dev/null 2>&1
-  fi
-  command -v npm >/dev/null || { echo "npm is missing: the tests on Azurite are skipped"; return; }
-  npm ci --prefix "$folder" --loglevel error >"$results/npm.log" 2>&1 && touch "$folder/node_modules/.package-lock.json" && return
-  rm -rf "$folder/node_modules" # half of it would fail the tests instead of skipping them
+  local modules=tests/azurite/node_modules
+  [ "$modules/.package-lock.json" -nt tests/azurite/package-lock.json ] && return
+  rm -rf "$modules" # half of it would fail the tests instead of skipping them
+  command -v npm >/dev/null || install nodejs npm || { echo "npm is missing: the tests on Azurite are skipped"; return; }
+  timeout -k 5 600 npm ci --prefix tests/azurite --loglevel error --fetch-retries 1 --fetch-timeout 60000 >"$results/npm.log" 2>&1 &&
+    touch "$modules/.package-lock.json" && return
+  rm -rf "$modules"
   echo "npm could not install Azurite, its tests are skipped: $(grep -m 1 . "$results/npm.log")"
 }
 azurite
-# The server of the cluster tests; where it cannot be had they are skipped and say so.
-if ! command -v redis-server >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server; } >/dev/null || echo "redis-server could not be installed"
-fi
+# The server of the cluster tests.
+command -v redis-server >/dev/null || install redis-server || echo "redis-server is missing: the tests on Redis are skipped"
 
 dotnet build FedRLora.sln -c Release -v quiet || { echo "the build failed"; exit 1; }
-status=0
+
+# count WHAT FILE...: the sum over result files.
+count() {
+  local what=$1
+  shift
+  grep -ho "<Counters [^>]*" "$@" 2>/dev/null | grep -o " $what=\"[0-9]*\"" | grep -o '[0-9]*' | awk '{ n += $1 } END { print n + 0 }'
+}
+broken=0
 for project in tests/*.Tests/*.csproj; do
   name=$(basename "$project" .csproj)
-  dotnet test "$project" -c Release --no-build --nologo --logger "trx;LogFileName=$name.trx" --logger "console;verbosity=minimal" --results-directory "$results" "$@" || status=1
-  [ -s "$results/$name.trx" ] || { echo "$name left no result file"; status=1; }
+  dotnet test "$project" -c Release --no-build --nologo --logger "trx;LogFileName=$name.trx" --logger "console;verbosity=minimal" \
+    --results-directory "$results" --blame-hang-timeout 15m --blame-hang-dump-type none "$@" && [ -s "$results/$name.trx" ] && continue
+  [ "$(count failed "$results/$name.trx")" -gt 0 ] && continue
+  echo "$name did not finish: it crashed or hung, see above; counted as one failure"
+  broken=$((broken + 1))
 done
 
-count() { grep -ho "<Counters [^>]*" "$results"/*.trx | grep -o " $1=\"[0-9]*\"" | grep -o '[0-9]*' | awk '{ n += $1 } END { print n + 0 }'; }
-total=$(count total) passed=$(count passed) failed=$(count failed)
-grep -ho 'outcome="NotExecuted"' "$results"/*.trx >/dev/null && reasons=$(grep -h -A6 'outcome="NotExecuted"' "$results"/*.trx | grep -o '<Message>[^<]*' | sed 's/<Message>//' | sort | uniq -c) && printf 'skipped, with the reason:\n%s\n' "$reasons"
-[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ] || status=1
-echo "$passed passed, $failed failed, $((total - passed - failed)) skipped"
-exit $status
+total=$(count total "$results"/*.trx) passed=$(count passed "$results"/*.trx) failed=$(count failed "$results"/*.trx)
+reasons=$(grep -hs -A6 'outcome="NotExecuted"' "$results"/*.trx | grep -o '<Message>[^<]*' | sed 's/<Message>//' | sort | uniq -c)
+[ "$reasons" ] && printf 'skipped, with the reason:\n%s\n' "$reasons"
+[ "$passed" -gt 0 ] || echo "no test ran"
+echo "$passed passed, $((failed + broken)) failed, $((total - passed - failed)) skipped"
+[ "$((failed + broken))" -eq 0 ] && [ "$passed" -gt 0 ]

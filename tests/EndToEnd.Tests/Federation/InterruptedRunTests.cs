@@ -42,6 +42,22 @@ public sealed class InterruptedRunTests : IDisposable
     }
 
     [Fact]
+    public async Task A_run_in_the_background_of_a_script_goes_on_at_Ctrl_C_and_ends_by_SIGTERM()
+    {
+        var plan = TinyPlan.Write(_tiny, 5000, TinyPlan.Client("only", "one"));
+        await using var program = RunningProgram.StartInBackground(_tiny.Root, "simulate", plan, "--out", "run");
+        await program.UntilAsync(() => program.Output.Contains("   2/5000", StringComparison.Ordinal), "round 2");
+        program.Interrupt();
+        await program.UntilAsync(() => program.Output.Contains("  50/5000", StringComparison.Ordinal), "round 50");
+        Assert.DoesNotContain("Stopping", program.Output, StringComparison.Ordinal);
+
+        program.Terminate();
+
+        Assert.True(await program.ExitAsync() == 130, program.Output);
+        Assert.Contains("Continue with: fedrlora resume", program.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Json_for_programs_is_all_that_goes_to_standard_output()
     {
         var plan = TinyPlan.Write(_tiny, 3, TinyPlan.Client("only", "one"));

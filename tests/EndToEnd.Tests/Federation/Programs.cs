@@ -11,10 +11,11 @@ internal sealed class RunningProgram : IAsyncDisposable
     private readonly StringBuilder _output = new();
     private readonly StringBuilder _standardOutput = new();
 
-    private RunningProgram(string folder, string[] arguments, params ReadOnlySpan<(string Name, string Value)> environment)
+    private RunningProgram(string folder, string[] arguments, string interrupts, params ReadOnlySpan<(string Name, string Value)> environment)
     {
-        var start = new ProcessStartInfo("dotnet") { WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true };
-        foreach (var argument in arguments.Prepend(Path.Combine(AppContext.BaseDirectory, "fedrlora.dll"))) start.ArgumentList.Add(argument);
+        // env becomes the program. Without it a test host that a script started in the background would hand on that interrupts are ignored.
+        string[] command = [$"--{interrupts}-signal=INT", "dotnet", Path.Combine(AppContext.BaseDirectory, "fedrlora.dll"), .. arguments];
+        var start = new ProcessStartInfo("env", command) { WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (var (name, value) in environment) start.Environment[name] = value;
         _process = Process.Start(start) ?? throw new InvalidOperationException("dotnet did not start");
         _process.OutputDataReceived += Keep;
@@ -24,10 +25,13 @@ internal sealed class RunningProgram : IAsyncDisposable
         _process.BeginErrorReadLine();
     }
 
-    public static RunningProgram Start(string folder, params string[] arguments) => new(folder, arguments);
+    public static RunningProgram Start(string folder, params string[] arguments) => new(folder, arguments, "default");
 
     /// <summary>With a variable in its environment.</summary>
-    public static RunningProgram StartWith((string Name, string Value) variable, string folder, params string[] arguments) => new(folder, arguments, variable);
+    public static RunningProgram StartWith((string Name, string Value) variable, string folder, params string[] arguments) => new(folder, arguments, "default", variable);
+
+    /// <summary>As a script starts what it puts into the background: interrupts are ignored.</summary>
+    public static RunningProgram StartInBackground(string folder, params string[] arguments) => new(folder, arguments, "ignore");
 
     /// <summary>Runs to the end and asserts success; returns what it wrote.</summary>
     public static async Task<string> RunAsync(string folder, params string[] arguments)
@@ -61,11 +65,10 @@ internal sealed class RunningProgram : IAsyncDisposable
     public void Kill() => _process.Kill(); // SIGKILL
 
     /// <summary>Ctrl-C.</summary>
-    public void Interrupt()
-    {
-        using var kill = Process.Start("kill", ["-INT", $"{_process.Id}"]);
-        kill.WaitForExit();
-    }
+    public void Interrupt() => Send("INT");
+
+    /// <summary>What a service manager sends.</summary>
+    public void Terminate() => Send("TERM");
 
     public async Task<int> ExitAsync()
     {
@@ -90,6 +93,12 @@ internal sealed class RunningProgram : IAsyncDisposable
         if (!_process.HasExited) _process.Kill();
         await _process.WaitForExitAsync();
         _process.Dispose();
+    }
+
+    private void Send(string signal)
+    {
+        using var kill = Process.Start("sh", ["-c", $"kill -{signal} {_process.Id}"]); // not every system has kill as a program
+        kill.WaitForExit();
     }
 
     private void Keep(object sender, DataReceivedEventArgs line)

@@ -83,7 +83,7 @@ public sealed class AzuriteServer : IAsyncLifetime
     /// <summary>Stops it as an operator would: what it has acknowledged is on its disk.</summary>
     public async Task StopAsync()
     {
-        using (var terminate = Process.Start("kill", ["-TERM", _server.ToString(CultureInfo.InvariantCulture)])) await terminate.WaitForExitAsync();
+        using (var terminate = Process.Start("sh", ["-c", string.Create(CultureInfo.InvariantCulture, $"kill -TERM {_server}")])) await terminate.WaitForExitAsync();
         using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(5));
         while (!(await LogAsync()).Contains(Closed, StringComparison.Ordinal) && !patience.IsCancellationRequested) await Task.Delay(20); // a request that hangs must not hold it up
         await KillAsync();

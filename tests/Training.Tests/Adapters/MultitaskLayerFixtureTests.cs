@@ -1,3 +1,4 @@
+using System.Text.Json;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
@@ -13,14 +14,18 @@ namespace FedRLora.Training.Tests.Adapters;
 public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
 {
     private const string Module = "layer";
-    private static readonly AdapterSpec Spec = new() { Rank = 4, Heads = 3, Alpha = 9, Routing = Routing.Softmax, Dropout = Dropout.None };
 
-    [SharedTheory, InlineData("rlora"), InlineData("hydralora")]
-    public void Output_gradients_and_a_step_match_the_reference(string name)
+    public static TheoryData<string> Routed => Fixtures.Of("layer/routed");
+
+    public static TheoryData<string> DrawnAgain => Fixtures.Of("layer/drawn-again");
+
+    [SharedTheory, MemberData(nameof(Routed))]
+    public void Output_gradients_and_a_step_match_the_reference(string place)
     {
         using var scope = NewDisposeScope();
-        using var file = SafetensorsFile.Open(SharedFolder.Of("fixtures", "multitask-layers", name + ".safetensors"));
-        var (layout, values) = Given(file, Spec, "param.");
+        var (file, spec) = Open(place);
+        using var closes = file;
+        var (layout, values) = Given(file, spec, "param.");
         var stack = new AdapterStack(layout, [new(values, null, 0)], masks: null, CPU, model: null);
         var adapter = stack.Members[0];
         var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, [AdapterState.Empty]);
@@ -36,15 +41,12 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
         Compare(file, "output_after_step", Forward(adapter, file, input, "param.weight"));
     }
 
-    [SharedTheory]
-    [InlineData("stable-gaussian", 8, Scaling.AlphaOverRank)]
-    [InlineData("rslora-orthogonal", 8, Scaling.AlphaOverSqrtRank)]
-    [InlineData("norm-clip", 8, Scaling.AlphaOverRank)]
-    public void Frozen_twins_give_what_the_authors_subtract_from_the_weight(string name, double alpha, Scaling scaling)
+    [SharedTheory, MemberData(nameof(DrawnAgain))]
+    public void Frozen_twins_give_what_the_authors_subtract_from_the_weight(string place)
     {
         using var scope = NewDisposeScope();
-        using var file = SafetensorsFile.Open(SharedFolder.Of("fixtures", "multitask-layers", $"rlora-reinit-{name}.safetensors"));
-        var spec = Spec with { Alpha = alpha, Scaling = scaling };
+        var (file, spec) = Open(place);
+        using var closes = file;
         var input = Read(file, "input");
 
         // With live heads at zero, an anchored mean of the heads is the frozen layer after the authors' subtraction.
@@ -56,6 +58,20 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
 
         var y = Adapter(file, spec, "param.").Layers[Module].Forward(input, nn.functional.linear(input, Read(file, "weight_after")), null);
         Compare(file, "output_after", y);
+    }
+
+    private static (SafetensorsFile File, AdapterSpec Spec) Open(string place)
+    {
+        var (folder, name) = Fixtures.Split(place);
+        var settings = JsonDocument.Parse(File.ReadAllText(SharedFolder.Of(folder, "expected.json"))).RootElement.GetProperty(name);
+        var overRoot = settings.TryGetProperty("config", out var config) && config.GetProperty("rank_stablization").GetBoolean();
+        var spec = new AdapterSpec
+        {
+            Rank = settings.GetProperty("r").GetInt32(), Heads = settings.GetProperty("heads").GetInt32(), Alpha = settings.GetProperty("lora_alpha").GetDouble(),
+            Scaling = overRoot ? Scaling.AlphaOverSqrtRank : Scaling.AlphaOverRank, Routing = Routing.Softmax, Dropout = Dropout.None,
+        };
+        Assert.Equal(settings.GetProperty("scaling").GetDouble(), spec.ScalingFactor, 12);
+        return (SafetensorsFile.Open(SharedFolder.Of(folder, name + ".safetensors")), spec);
     }
 
     private static LowRankAdapter Adapter(SafetensorsFile file, AdapterSpec spec, string prefix)
@@ -82,7 +98,7 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
     private static Tensor Reference(SafetensorsFile file, Factor factor, string prefix) => factor switch
     {
         Factor.A => Read(file, prefix + "lora_A.weight"),
-        Factor.B => stack([.. Enumerable.Range(0, 3).Select(head => Read(file, $"{prefix}lora_B{head}.weight"))]),
+        Factor.B => stack([.. file.Header.Tensors.Keys.Where(key => key.StartsWith(prefix + "lora_B", StringComparison.Ordinal)).Order(StringComparer.Ordinal).Select(key => Read(file, key))]),
         _ => Read(file, prefix + "lora_route.weight"),
     };
 

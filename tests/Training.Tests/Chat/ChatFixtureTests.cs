@@ -7,12 +7,7 @@ namespace FedRLora.Training.Tests.Chat;
 /// <summary>Genuine chat templates against texts and ids that the reference implementations give; every case, exactly.</summary>
 public sealed class ChatFixtureTests
 {
-    private static IReadOnlyList<string> All => [.. SharedFolder.FoldersOf("fixtures", "tokenizers")
-        .Where(static name => File.Exists(SharedFolder.Of("fixtures", "tokenizers", name, "chat_cases.jsonl"))).Select(static name => "fixtures/tokenizers/" + name)];
-
-    public static TheoryData<string> Folders => [.. All];
-
-    public static TheoryData<string> FoldersWithTokenizer => NotYet.Without(All);
+    public static TheoryData<string> Folders => Fixtures.Of("chat");
 
     [SharedTheory, MemberData(nameof(Folders))]
     public void Every_conversation_is_written_as_the_reference_writes_it(string folder)
@@ -21,7 +16,7 @@ public sealed class ChatFixtureTests
         foreach (var (number, expected) in Cases(folder)) Assert.Equal((number, Text(expected)), (number, Rendered(template, expected)));
     }
 
-    [SharedTheory, MemberData(nameof(FoldersWithTokenizer))]
+    [SharedTheory, MemberData(nameof(Folders))]
     public void The_tokenizer_gives_the_references_ids_for_every_conversation(string folder)
     {
         var (template, tokenizer) = (ChatTemplate.Find(ModelOf(folder))!, Tokenizer.Load(ModelOf(folder)));
@@ -32,7 +27,7 @@ public sealed class ChatFixtureTests
         }
     }
 
-    private static string ModelOf(string folder) => SharedFolder.Of("tokenizers", Path.GetFileName(folder));
+    private static string ModelOf(string folder) => Fixtures.TokenizerOf(folder);
 
     private static IEnumerable<(int Number, JsonElement Case)> Cases(string folder) =>
         File.ReadLines(SharedFolder.Of(folder, "chat_cases.jsonl")).Select(static (line, number) => (number + 1, JsonDocument.Parse(line).RootElement));

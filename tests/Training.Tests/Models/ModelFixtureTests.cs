@@ -10,13 +10,7 @@ namespace FedRLora.Training.Tests.Models;
 /// <summary>Parity with Hugging Face transformers (fp32, eager); tolerances are those of the fixtures' README.</summary>
 public sealed class ModelFixtureTests(ITestOutputHelper output)
 {
-    public static TheoryData<string> Folders => NotYet.Without(Fixtures.Models);
-
-    [SharedFact]
-    public void Every_model_fixture_runs_or_is_listed_as_not_yet() => NotYet.AssertExact(Fixtures.Models, "fixtures/", Fixtures.IsModelImplemented);
-
-    [SharedFact]
-    public void Every_adapter_fixture_runs_or_is_listed_as_not_yet() => NotYet.AssertExact(Fixtures.Adapters, "fixtures/", Fixtures.IsAdapterImplemented);
+    public static TheoryData<string> Folders => Fixtures.Of("model/*");
 
     [SharedTheory, MemberData(nameof(Folders))]
     public void Logits_hidden_states_and_loss_match_the_reference(string folder)

@@ -10,14 +10,16 @@ namespace FedRLora.Training.Tests.Models;
 /// <summary>A real pretrained model: what transformers computed on genuine weights and genuine text.</summary>
 public sealed class StoriesModelTests(ITestOutputHelper output)
 {
-    [SharedFact]
-    public void Logits_and_losses_of_real_texts_match_the_reference()
+    public static TheoryData<string> Folders => Fixtures.Of("real-model");
+
+    [SharedTheory, MemberData(nameof(Folders))]
+    public void Logits_and_losses_of_real_texts_match_the_reference(string folder)
     {
         using var scope = NewDisposeScope();
         using var inference = no_grad();
-        using var model = Load();
-        using var io = OpenFixture();
-        var texts = Texts();
+        using var model = Load(folder);
+        using var io = OpenFixture(folder);
+        var texts = Expected(folder).GetProperty("texts");
         var largest = 0.0;
         for (var i = 0; i < texts.GetArrayLength(); i++)
         {
@@ -31,11 +33,11 @@ public sealed class StoriesModelTests(ITestOutputHelper output)
         output.WriteLine($"largest difference {largest:E2}");
     }
 
-    [SharedFact]
-    public void Two_hundred_greedy_tokens_match_the_reference()
+    [SharedTheory, MemberData(nameof(Folders))]
+    public void Two_hundred_greedy_tokens_match_the_reference(string folder)
     {
-        using var model = Load();
-        using var io = OpenFixture();
+        using var model = Load(folder);
+        using var io = OpenFixture(folder);
         var expected = io.ReadInt64("greedy_ids").Select(static id => (int)id).ToArray();
 
         var actual = Generation.Greedy(model, null, expected[..1], 200, endId: null);
@@ -43,10 +45,9 @@ public sealed class StoriesModelTests(ITestOutputHelper output)
         Assert.Equal(expected[1..], actual);
     }
 
-    private static CausalLanguageModel Load() => ModelRegistry.Load(SharedFolder.Of("models", "stories260k"), CPU, ScalarType.Float32);
+    private static CausalLanguageModel Load(string folder) => ModelRegistry.Load(SharedFolder.Of(Expected(folder).GetProperty("model").GetString()!), CPU, ScalarType.Float32);
 
-    private static SafetensorsFile OpenFixture() => SafetensorsFile.Open(SharedFolder.Of("fixtures", "stories260k-real", "io.safetensors"));
+    private static SafetensorsFile OpenFixture(string folder) => SafetensorsFile.Open(SharedFolder.Of(folder, "io.safetensors"));
 
-    private static JsonElement Texts() =>
-        JsonDocument.Parse(File.ReadAllText(SharedFolder.Of("fixtures", "stories260k-real", "expected.json"))).RootElement.GetProperty("texts");
+    private static JsonElement Expected(string folder) => JsonDocument.Parse(File.ReadAllText(SharedFolder.Of(folder, "expected.json"))).RootElement;
 }

@@ -1,5 +1,4 @@
 using System.Text.Json;
-using FedRLora.Abstractions;
 using FedRLora.Training.Data.Tokenizers;
 
 namespace FedRLora.Training.Tests.Tokenizers;
@@ -7,17 +6,12 @@ namespace FedRLora.Training.Tests.Tokenizers;
 /// <summary>Genuine tokenizers against ids and texts that the reference implementation gives; every case, exactly.</summary>
 public sealed class TokenizerFixtureTests
 {
-    private static IReadOnlyList<string> All => [.. SharedFolder.FoldersOf("fixtures", "tokenizers").Select(static name => "fixtures/tokenizers/" + name)];
-
-    public static TheoryData<string> Folders => NotYet.Without(All);
-
-    [SharedFact]
-    public void Every_tokenizer_fixture_runs_or_is_listed_as_not_yet() => NotYet.AssertExact(All, "fixtures/tokenizers/", IsImplemented);
+    public static TheoryData<string> Folders => Fixtures.Of("tokenizer");
 
     [SharedTheory, MemberData(nameof(Folders))]
     public void Ids_tokens_and_decoded_texts_match_every_reference_case(string folder)
     {
-        var tokenizer = Load(folder);
+        var tokenizer = Tokenizer.Load(Fixtures.TokenizerOf(folder));
         var failures = File.ReadLines(SharedFolder.Of(folder, "cases.jsonl")).SelectMany((line, number) => Differences(tokenizer, line, number + 1)).ToList();
         Assert.True(failures.Count == 0, $"{failures.Count} differences:\n{string.Join('\n', failures.Take(20))}");
     }
@@ -37,23 +31,6 @@ public sealed class TokenizerFixtureTests
         {
             var (decoded, reference) = (tokenizer.Decode(Ids("ids_no_special"), skip), expected.GetProperty(key).GetString()!);
             if (decoded != reference) yield return $"{number} {key}: '{decoded}', expected '{reference}'";
-        }
-    }
-
-    private static Tokenizer Load(string folder) => Tokenizer.Load(Path.GetFileName(folder) == "stories260k"
-        ? SharedFolder.Of("models", "stories260k")
-        : SharedFolder.Of("tokenizers", Path.GetFileName(folder)));
-
-    private static bool IsImplemented(string folder)
-    {
-        try
-        {
-            Load(folder);
-            return true;
-        }
-        catch (BadInputException)
-        {
-            return false;
         }
     }
 }

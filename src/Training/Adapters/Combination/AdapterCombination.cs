@@ -28,8 +28,8 @@ public sealed record CombinationOptions
 /// <summary>
 /// Several LoRA adapters as one, as PEFT's <c>add_weighted_adapter</c> does it; the result has scaling 1. <c>linear</c> and the pruning
 /// rules work on the factors, each weighed by the square root of weight times scaling; <c>cat</c> lays the factors side by side, so its
-/// product is the weighted sum exactly; a name that ends in <c>svd</c> works on the products and is cut to a rank. There the scaling enters twice, as
-/// it does in PEFT 0.12: to add products as they are, give weights divided by the scalings, or use <c>cat</c>.
+/// product is the weighted sum exactly; a name that ends in <c>svd</c> works on the products, each with its scaling, and is cut to a
+/// rank. PEFT counted the scaling twice there until 0.20; here it counts once, as in PEFT since 0.21.
 /// </summary>
 public static class AdapterCombination
 {
@@ -110,8 +110,7 @@ public static class AdapterCombination
     {
         var rule = options.Method == "svd" ? "linear" : options.Method[..^"_svd".Length];
         var products = parts.Select(static part => part.B.mm(part.A) * (float)part.Target.Scaling).ToList();
-        // PEFT weighs products that hold their scaling already by weight times scaling; so do we, so that results are the same.
-        var mixed = CombinationRules.ByName[rule](products, [.. parts.Select(static part => part.Weight * part.Target.Scaling)], options.Density, i => SeedOf(options, parts[i], i, "product"));
+        var mixed = CombinationRules.ByName[rule](products, [.. parts.Select(static part => part.Weight)], options.Density, i => SeedOf(options, parts[i], i, "product"));
         var layer = parts[0].Target.Layer;
         var rank = options.Rank ?? parts.Max(static part => part.Target.Rank);
         if (rank > Math.Min(layer.InWidth, layer.OutWidth))

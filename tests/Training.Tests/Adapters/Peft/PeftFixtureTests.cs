@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using FedRLora.Abstractions.Plans;
@@ -15,14 +16,9 @@ using static TorchSharp.torch;
 namespace FedRLora.Training.Tests.Adapters.Peft;
 
 /// <summary>Parity with PEFT: logits, gradients and AdamW steps; tolerances are those of the fixtures' README.</summary>
-/// <remarks>
-/// The reference's snapshots share memory with the live tensors: in every adapter folder <c>after_step_1.*</c> holds the same numbers
-/// as <c>after_step_3.*</c>, and <c>grad.*</c> is the gradient of the third step. They are compared with what they are; the losses
-/// before each step, which are right, pin the steps between, and a finite difference pins the first gradient.
-/// </remarks>
 public sealed class PeftFixtureTests(ITestOutputHelper output)
 {
-    public static TheoryData<string> Folders => NotYet.Without(Fixtures.Adapters);
+    public static TheoryData<string> Folders => Fixtures.Of("adapter/*");
 
     [SharedTheory, MemberData(nameof(Folders))]
     public void Logits_gradients_and_steps_match_the_reference(string folder)
@@ -39,10 +35,10 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         using var pass = AdapterPass.Evaluating(adapter);
         using var workspace = new Workspace(CPU, ScalarType.Float32);
         var (ids, mask, labels) = (ModelFixtureTests.Int64(io, "input_ids"), ModelFixtureTests.Int64(io, "attention_mask"), ModelFixtureTests.Int64(io, "labels"));
-        var settings = JsonDocument.Parse(File.ReadAllText(SharedFolder.Of(modelFolder, "expected.json"))).RootElement.GetProperty("adapters").GetProperty(Path.GetFileName(folder));
-        var losses = settings.GetProperty("losses_before_step_1_2_3_and_after").EnumerateArray().Select(static loss => loss.GetDouble()).ToList();
+        var losses = SettingsOf(folder, expected).GetProperty("losses_before_step_1_2_3_and_after").EnumerateArray().Select(static loss => loss.GetDouble()).ToList();
         var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, [AdapterState.Empty]);
         var rows = RowsOf(ids, mask, labels);
+        Assert.Equal(Names(expected, "grad."), adapter.Parameters.Select(Saved).Order(StringComparer.Ordinal)); // nothing that the reference trains is passed over
 
         for (var step = 1; step <= 3; step++)
         {
@@ -53,7 +49,7 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
             stack.ZeroGradients();
             loss.backward(); // by autograd, and then as training does it
             var automatic = adapter.Parameters.Where(static parameter => parameter.Info.Trains).Select(static parameter => parameter.Value.grad!.clone()).ToList();
-            if (step == 3) output.WriteLine($"gradients by autograd, of the largest: {adapter.Parameters.Max(parameter => Gradient(expected, parameter)):E2}");
+            if (step == 1) output.WriteLine($"gradients by autograd, of the largest: {adapter.Parameters.Max(parameter => Gradient(expected, parameter)):E2}");
             stack.ZeroGradients();
             var packed = PackedLoss.Gradients(model, Packing.Of([rows], CPU), stack.Slice(0, 1), workspace);
             Close.AssertRelative(losses[step - 1], packed[0].item<float>(), $"packed loss before step {step}", 2e-5);
@@ -62,15 +58,12 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
             if (step == 1)
             {
                 output.WriteLine($"logits: {Close.Assert(Real(tensor(expected.ReadFloat32("logits"), logits.shape), mask), Real(logits, mask), "logits"):E2}");
+                output.WriteLine($"gradients, of the largest: {adapter.Parameters.Max(parameter => Gradient(expected, parameter)):E2}");
             }
 
-            if (step == 3) output.WriteLine($"gradients, of the largest: {adapter.Parameters.Max(parameter => Gradient(expected, parameter)):E2}");
-
             optimizer.Step([0.01]);
+            if (step != 2) output.WriteLine($"after step {step}: {After(expected, adapter, step)}");
         }
-
-        output.WriteLine($"after step 3: {After(expected, adapter, 3)}");
-        Assert.All(adapter.Parameters, parameter => Assert.Equal(expected.ReadFloat32("after_step_3." + Saved(parameter)), expected.ReadFloat32("after_step_1." + Saved(parameter))));
 
         var last = Loss(model.LogitsOf(model.Hidden(ids, mask, pass), pass), labels);
         Close.AssertRelative(losses[3], last.item<float>(), "loss after step 3", 2e-5);
@@ -159,6 +152,15 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         return (adapter, AdapterPass.Evaluating(adapter));
     }
 
+    // What the model's expected.json says of the adapter: by the folder's name, and under another by the largest gradient.
+    private static JsonElement SettingsOf(string folder, SafetensorsFile expected)
+    {
+        var adapters = JsonDocument.Parse(File.ReadAllText(SharedFolder.Of(Path.GetDirectoryName(folder)!, "expected.json"))).RootElement.GetProperty("adapters");
+        if (adapters.TryGetProperty(Path.GetFileName(folder), out var named)) return named;
+        var largest = Names(expected, "grad.").Max(name => expected.ReadFloat32("grad." + name).Max(Math.Abs));
+        return adapters.EnumerateObject().MinBy(entry => Math.Abs(entry.Value.GetProperty("max_abs_grad").GetDouble() - largest)).Value;
+    }
+
     private static List<EncodedRow> RowsOf(Tensor ids, Tensor mask, Tensor labels) => [.. Enumerable.Range(0, (int)ids.shape[0]).Select(row =>
     {
         var length = (int)mask[row].sum().item<long>();
@@ -175,6 +177,9 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
 
     private static string Saved(AdapterParameter parameter) => PeftNames.Of(parameter.Info.Target, parameter.Info.Factor);
 
+    private static IEnumerable<string> Names(SafetensorsFile file, string prefix) =>
+        file.Header.Tensors.Keys.Where(key => key.StartsWith(prefix, StringComparison.Ordinal)).Select(key => key[prefix.Length..]).Order(StringComparer.Ordinal);
+
     private static double Gradient(SafetensorsFile expected, AdapterParameter parameter)
     {
         var reference = expected.ReadFloat32("grad." + Saved(parameter));
@@ -183,12 +188,12 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
     }
 
     // Early Adam steps are sign-like: an element with a gradient near 0 may move the other way.
-    private static string After(SafetensorsFile expected, LowRankAdapter adapter, int step)
+    private static string After(SafetensorsFile expected, LowRankAdapter adapter, int step) => string.Create(CultureInfo.InvariantCulture, $"{adapter.Parameters.Max(parameter =>
     {
-        var differences = adapter.Parameters.SelectMany(parameter => expected.ReadFloat32($"after_step_{step}.{Saved(parameter)}")
-            .Zip(LowRankAdapter.Values(parameter.Value), static (reference, value) => Math.Abs(reference - value))).Order().ToList();
+        var name = $"after_step_{step}.{Saved(parameter)}";
+        var differences = expected.ReadFloat32(name).Zip(LowRankAdapter.Values(parameter.Value), static (reference, value) => Math.Abs(reference - value)).Order().ToList();
         var within = (double)differences.Count(static difference => difference <= 5e-4) / differences.Count;
-        Assert.True(within >= 0.999, $"after step {step} only {within:P2} of the elements are within 5e-4");
-        return $"{within:P2} within 5e-4, largest difference {differences[^1]:E2}";
-    }
+        Assert.True(within >= 0.999, $"{name}: only {within:P2} of the elements are within 5e-4");
+        return differences[^1];
+    }):E2} at most");
 }
