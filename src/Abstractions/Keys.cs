@@ -8,14 +8,7 @@ public static class Keys
     /// <summary>Key of the one jobs grain.</summary>
     public const string Jobs = "jobs";
 
-    /// <summary>Last part of a manifest's key.</summary>
-    public const string ManifestName = "manifest.json";
-
-    /// <summary>Last part of a shared state's key.</summary>
-    public const string SharedName = "shared.safetensors";
-
-    /// <summary>Last part of a server optimizer state's key.</summary>
-    public const string ServerOptimizerName = "server-optimizer.safetensors";
+    private const int DigestLength = 64;
 
     /// <summary>Grain key of a site's part of a job.</summary>
     public static string Site(string job, string site) => $"{job}/{site}";
@@ -47,8 +40,17 @@ public static class Keys
     /// <summary>Prefix of the extended plans.</summary>
     public static string Extensions(string job) => $"jobs/{job}/extensions/";
 
-    /// <summary>A copy of a blob of the round that a fork starts from.</summary>
-    public static string Origin(string job, string name) => $"jobs/{job}/origin/{name}";
+    /// <summary>Prefix of what a fork starts from.</summary>
+    public static string Origins(string job) => $"jobs/{job}/origin/";
+
+    /// <summary>A copy of the manifest that a fork starts from.</summary>
+    public static string OriginManifest(string job) => Origins(job) + "manifest.json";
+
+    /// <summary>A copy of the shared state that a fork starts from.</summary>
+    public static string OriginShared(string job, string sha256) => $"{Origins(job)}shared-{sha256}.safetensors";
+
+    /// <summary>A copy of the server optimizer state that a fork starts from.</summary>
+    public static string OriginServerOptimizer(string job, string sha256) => $"{Origins(job)}server-optimizer-{sha256}.safetensors";
 
     /// <summary>The engine fingerprint.</summary>
     public static string Fingerprint(string job) => $"jobs/{job}/fingerprint.json";
@@ -71,14 +73,17 @@ public static class Keys
     /// <summary>How long each round took: outside every digest.</summary>
     public static string Timing(string job, int round) => Round(job, round, "timing.json");
 
-    /// <summary>A round's manifest.</summary>
-    public static string Manifest(string job, int round) => Round(job, round, ManifestName);
+    /// <summary>A round's manifest with a digest: two coordinators that differ write two blobs.</summary>
+    public static string Manifest(string job, int round, string sha256) => Round(job, round, $"manifest-{sha256}.json");
 
-    /// <summary>A round's shared state.</summary>
-    public static string Shared(string job, int round) => Round(job, round, SharedName);
+    /// <summary>A round's shared state with a digest.</summary>
+    public static string Shared(string job, int round, string sha256) => Round(job, round, $"shared-{sha256}.safetensors");
 
-    /// <summary>A round's server optimizer state.</summary>
-    public static string ServerOptimizer(string job, int round) => Round(job, round, ServerOptimizerName);
+    /// <summary>A round's server optimizer state with a digest.</summary>
+    public static string ServerOptimizer(string job, int round, string sha256) => Round(job, round, $"server-optimizer-{sha256}.safetensors");
+
+    /// <summary>A round's manifest as versions before 0.1 named it, which this one does not read.</summary>
+    public static string UndigestedManifest(string job, int round) => Round(job, round, "manifest.json");
 
     /// <summary>Prefix of what an attempt wrote; deleted after the commit, beside the next round.</summary>
     public static string Attempt(string job, int round, int attempt) => Round(job, round, string.Create(CultureInfo.InvariantCulture, $"{attempt}/"));
@@ -106,10 +111,26 @@ public static class Keys
 
     private static string Owned(string job, string site, string client, string rest) => $"sites/{site}/jobs/{job}/clients/{client}/{rest}";
 
-    /// <summary>The round that a key under <paramref name="prefix"/> belongs to, as in <c>PREFIX7/manifest.json</c>; null where the key is not of that form.</summary>
+    /// <summary>The round that a key under <paramref name="prefix"/> belongs to, as in <c>PREFIX7/timing.json</c>; null where the key is not of that form.</summary>
     public static int? RoundOf(string key, string prefix) =>
         key.StartsWith(prefix, StringComparison.Ordinal) && key.IndexOf('/', prefix.Length) is var end and >= 0
         && int.TryParse(key.AsSpan(prefix.Length, end - prefix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var round) ? round : null;
+
+    /// <summary>The round and the digest of a manifest's key; null where the key is none of the job's manifests.</summary>
+    public static (int Round, string Sha256)? ManifestOf(string key, string job)
+    {
+        const string Before = "/manifest-", After = ".json";
+        if (RoundOf(key, Rounds(job)) is not { } round || !key.EndsWith(After, StringComparison.Ordinal) || key.Length < DigestLength + After.Length) return null;
+        var sha256 = key[^(DigestLength + After.Length)..^After.Length];
+        return key.AsSpan(0, key.Length - sha256.Length - After.Length).EndsWith(Before) && key == Manifest(job, round, sha256) ? (round, sha256) : null;
+    }
+
+    /// <summary>Whether a key is a manifest or an aggregated state of a round: what a round holds before it is committed, besides updates.</summary>
+    public static bool IsAggregated(string key, string job, int round) => ManifestOf(key, job)?.Round == round || IsState(key, job, round);
+
+    /// <summary>Whether a key is an aggregated state of a round, whatever its digest.</summary>
+    public static bool IsState(string key, string job, int round) =>
+        key.StartsWith(Round(job, round, "shared-"), StringComparison.Ordinal) || key.StartsWith(Round(job, round, "server-optimizer-"), StringComparison.Ordinal);
 
     /// <summary>The site and the client that own a key of a job in a site's store; null where the key is none.</summary>
     public static (string Site, string Client)? OwnerOf(string key, string job) =>

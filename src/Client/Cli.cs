@@ -5,6 +5,7 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Client.Cluster;
 using FedRLora.Grains;
 using FedRLora.Silo;
+using FedRLora.Silo.Storage;
 
 namespace FedRLora.Client;
 
@@ -59,16 +60,14 @@ internal static class Cli
     {
         AggregateException { InnerExceptions: [var only] } => Explain(only, cancellationToken),
         OperationCanceledException when cancellationToken.IsCancellationRequested => (ExitCode.Interrupted, "Interrupted."),
-        BadInputException => (ExitCode.BadInput, exception.Message),
-        _ when Corrupt(exception) is { } corrupt => (ExitCode.Failed, corrupt.Message),
+        BadInputException => (DiskFaults.IsOfTheDisk(exception.InnerException) ? ExitCode.Environment : ExitCode.BadInput, exception.Message),
+        _ when CorruptBlobException.OrBadInputIn(exception) is { } refusal => (ExitCode.BadInput, refusal.Message),
         EnvironmentException or ClusterUnavailableException => (ExitCode.Environment, exception.Message),
         _ when StoreUnavailableException.In(exception) is { } away => (ExitCode.Environment, away.Message),
+        _ when DiskFaults.In(exception) is { } fault => (ExitCode.Environment, $"{OneLine(exception)}; {fault[(fault.IndexOf(';', StringComparison.Ordinal) + 2)..]}, then try again."),
         _ when Missing(exception) is { } missing => (ExitCode.Environment, $"This machine lacks something that the program needs: {OneLine(missing)}"),
         _ => (ExitCode.Failed, $"{exception.GetType().Name}: {OneLine(exception)} (set {TraceVariable}=1 for the stack trace)"),
     };
-
-    /// <summary>The blob that was refused, wherever an activation that failed over it hid it.</summary>
-    private static CorruptBlobException? Corrupt(Exception? exception) => exception is null ? null : exception as CorruptBlobException ?? Corrupt(exception.InnerException);
 
     /// <summary>The native library that could not be loaded, wherever a static constructor hid it.</summary>
     private static Exception? Missing(Exception exception)

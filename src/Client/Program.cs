@@ -13,6 +13,7 @@ internal static class Program
         ExtendCommand.Create,
         ForkCommand.Create,
         VerifyCommand.Create,
+        RepairCommand.Create,
         GcCommand.Create,
         ExportCommand.Create,
         MergeCommand.Create,

@@ -12,32 +12,34 @@ public sealed class CommitConflictException(string message) : Exception(message)
 
 /// <summary>
 /// The commit protocol of a job: blobs first, then the manifest, then one conditional write of current.json, which alone says
-/// what is committed.
+/// what is committed. The key of whatever it names carries a digest, so no writer can change it under the pointer.
 /// </summary>
 public sealed class CommitLog(IBlobStore store, string job)
 {
     private string? _etag;
+    private bool _overtaken; // what this log knew is not what is committed: it writes no pointer before it has read again
 
     /// <summary>What is committed; null before round 0.</summary>
-    /// <exception cref="CorruptBlobException">current.json was changed.</exception>
+    /// <exception cref="CorruptBlobException">current.json was changed, or is missing although rounds were committed.</exception>
     public async Task<CurrentRound?> ReadAsync(CancellationToken cancellationToken)
     {
+        if (await PointerAsync(cancellationToken) is { } current) return current;
         var key = Keys.Current(job);
-        await using var blob = await store.OpenAsync(key, cancellationToken);
-        _etag = blob?.ETag;
-        if (blob is null) return null;
-        return CurrentRound.Parse(BlobStates.RequireSealed(await blob.ReadAsync(cancellationToken), key), key);
+        return await CommitTraces.FindAsync(store, job, cancellationToken) is { } trace
+            ? throw new CorruptBlobException($"{key} is missing, but {trace} shows that rounds were committed; {WayOut.Of(key)}.")
+            : null;
     }
 
     /// <summary>The manifest of a committed round.</summary>
     /// <exception cref="CorruptBlobException">It is missing, or not the one with <paramref name="sha256"/>.</exception>
-    public async Task<RoundManifest> ManifestAsync(int round, string? sha256, CancellationToken cancellationToken)
+    public async Task<RoundManifest> ManifestAsync(int round, string sha256, CancellationToken cancellationToken)
     {
-        var key = Keys.Manifest(job, round);
-        var bytes = await store.ReadBytesAsync(key, cancellationToken) ?? throw new CorruptBlobException($"{key} is missing.");
+        var key = Keys.Manifest(job, round, sha256);
+        var bytes = await store.ReadBytesAsync(key, cancellationToken) ?? throw await MissingAsync(key, round, cancellationToken);
         var found = RoundManifest.Digest(bytes);
-        if (sha256 is not null && found != sha256) throw new CorruptBlobException($"{key} has digest {found}, expected {sha256}.");
-        return RoundManifest.Parse(bytes, key);
+        if (found != sha256) throw new CorruptBlobException($"{key} has digest {found}, expected {sha256}; {WayOut.Of(key)}.");
+        var manifest = RoundManifest.Parse(bytes, key);
+        return manifest.Round == round ? manifest : throw new CorruptBlobException($"{key} is the manifest of round {manifest.Round}; {WayOut.Of(key)}.");
     }
 
     /// <summary>The manifests of committed rounds with their digests, oldest first, each checked against the one that follows it.</summary>
@@ -49,12 +51,12 @@ public sealed class CommitLog(IBlobStore store, string job)
     public async Task<IReadOnlyList<(RoundManifest Manifest, string Sha256)>> ManifestsAsync(int first, int last, CurrentRound committed, CancellationToken cancellationToken)
     {
         var links = new List<(RoundManifest, string)>();
-        var sha256 = last == committed.Round ? committed.ManifestSha256 : (await ManifestAsync(last + 1, null, cancellationToken)).Previous;
+        var sha256 = await NamedAsync(last, committed, cancellationToken);
         for (var round = last; round >= first; round--)
         {
             var manifest = await ManifestAsync(round, sha256, cancellationToken);
-            links.Add((manifest, sha256 ?? throw new CorruptBlobException($"{Keys.Manifest(job, round + 1)} names no manifest before it.")));
-            sha256 = manifest.Previous;
+            links.Add((manifest, sha256));
+            if (round > first) sha256 = Previous(manifest, sha256);
         }
 
         links.Reverse();
@@ -65,29 +67,26 @@ public sealed class CommitLog(IBlobStore store, string job)
     /// <exception cref="CommitConflictException">The round, or a later one, was committed by somebody else.</exception>
     public async Task<string> CommitAsync(RoundManifest manifest, CancellationToken cancellationToken)
     {
+        if (_overtaken) throw new CommitConflictException($"Round {manifest.Round} belongs to another coordinator.");
         var bytes = manifest.ToBytes();
         var digest = RoundManifest.Digest(bytes);
-        var key = Keys.Manifest(job, manifest.Round);
-        // A manifest that current.json does not name is what a crash left; it is replaced by the replayed round's, normally byte for byte.
-        if (await store.ReadBytesAsync(key, cancellationToken) is not { } left || !left.AsSpan().SequenceEqual(bytes))
-        {
-            if (await ReadAsync(cancellationToken) is { } committed && committed.Round >= manifest.Round) return Settle(committed, manifest.Round, digest);
-            await store.DeleteAsync(key, cancellationToken);
-            await store.WriteBytesAsync(key, bytes, WriteCondition.Absent, cancellationToken);
-        }
-
+        await store.WriteBytesAsync(Keys.Manifest(job, manifest.Round, digest), bytes, WriteCondition.Any, cancellationToken);
         await store.MakeDurableAsync(cancellationToken); // states and manifest before the pointer that makes them true
         try
         {
             var current = new CurrentRound { Round = manifest.Round, ManifestSha256 = digest };
             var condition = _etag is { } etag ? WriteCondition.Match(etag) : WriteCondition.Absent;
             _etag = (await store.WriteBytesAsync(Keys.Current(job), current.ToBytes(), condition, cancellationToken)).ETag;
-            return digest;
+            await store.MakeDurableAsync(cancellationToken); // before anybody hears of it
         }
         catch (BlobConflictException)
         {
-            return Settle(await ReadAsync(cancellationToken), manifest.Round, digest);
+            await SettleAsync(manifest.Round, digest, cancellationToken);
         }
+
+        // From here on there are traces of a commit; without the pointer, which a power cut could take, they would stop the job.
+        if (manifest.Round == 0) await store.MakeDurableAsync(cancellationToken);
+        return digest;
     }
 
     /// <summary>Seconds a committed round took; 0 where it was not noted.</summary>
@@ -99,9 +98,65 @@ public sealed class CommitLog(IBlobStore store, string job)
 
     /// <summary>Notes how long a round took; no part of any manifest.</summary>
     public Task NoteSecondsAsync(int round, double seconds, CancellationToken cancellationToken) =>
-        store.WriteBytesAsync(Keys.Timing(job, round), SealedJson.Seal(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{{\n  \"seconds\": {seconds:R}\n}}"))), WriteCondition.Any, cancellationToken);
+        store.WriteDocumentAsync(Keys.Timing(job, round), SealedJson.Seal(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{{\n  \"seconds\": {seconds:R}\n}}"))), cancellationToken);
 
-    private static string Settle(CurrentRound? committed, int round, string digest) => committed?.Round == round && committed.ManifestSha256 == digest
-        ? digest // our own write, whose answer was lost
-        : throw new CommitConflictException($"Round {round} was committed by another coordinator as {committed?.ManifestSha256 ?? "nothing"}.");
+    private async Task<CurrentRound?> PointerAsync(CancellationToken cancellationToken)
+    {
+        var key = Keys.Current(job);
+        await using var blob = await store.OpenAsync(key, cancellationToken);
+        (_etag, _overtaken) = (blob?.ETag, false);
+        if (blob is null) return null;
+        var bytes = BlobStates.RequireSealed(await blob.ReadAsync(cancellationToken), key);
+        try
+        {
+            return CurrentRound.Parse(bytes, key);
+        }
+        catch (BadInputException e)
+        {
+            throw new CorruptBlobException($"{e.Message.TrimEnd('.')}; {WayOut.Of(key)}.");
+        }
+    }
+
+    // The digest of a committed round's manifest: the manifest after it says so, and where a crash left two of that round, the one after that.
+    private async Task<string> NamedAsync(int round, CurrentRound committed, CancellationToken cancellationToken)
+    {
+        if (round == committed.Round) return committed.ManifestSha256;
+        var after = round + 1;
+        while (after < committed.Round && await StoredAsync(after, cancellationToken) is not [_]) after++;
+        var sha256 = after == committed.Round ? committed.ManifestSha256 : (await StoredAsync(after, cancellationToken))[0];
+        for (; after > round; after--) sha256 = Previous(await ManifestAsync(after, sha256, cancellationToken), sha256);
+        return sha256;
+    }
+
+    private async Task<IReadOnlyList<string>> StoredAsync(int round, CancellationToken cancellationToken)
+    {
+        var stored = new List<string>();
+        await foreach (var key in store.ListAsync(Keys.Round(job, round), cancellationToken))
+        {
+            if (Keys.ManifestOf(key, job) is { } manifest) stored.Add(manifest.Sha256);
+        }
+
+        return stored;
+    }
+
+    private string Previous(RoundManifest manifest, string sha256) => manifest.Previous
+        ?? throw new CorruptBlobException($"{Keys.Manifest(job, manifest.Round, sha256)} names no manifest before it.");
+
+    private async Task<CorruptBlobException> MissingAsync(string key, int round, CancellationToken cancellationToken)
+    {
+        var old = Keys.UndigestedManifest(job, round);
+        await using var opened = await store.OpenAsync(old, cancellationToken);
+        return new CorruptBlobException(opened is null
+            ? $"{key} is missing; {WayOut.Of(key)}."
+            : $"{old} has no digest in its name, so an older version of this program made the run; go on with that one.");
+    }
+
+    // Our own write, whose answer was lost, is a success.
+    private async Task SettleAsync(int round, string digest, CancellationToken cancellationToken)
+    {
+        var committed = await PointerAsync(cancellationToken);
+        if (committed?.Round == round && committed.ManifestSha256 == digest) return;
+        _overtaken = true;
+        throw new CommitConflictException($"Round {round} was committed by another coordinator as {committed?.ManifestSha256 ?? "nothing"}.");
+    }
 }

@@ -22,6 +22,9 @@ public sealed class JobNotes
 
     /// <summary>The plan it was opened under; null in notes that never saw an extension.</summary>
     public string? PlanSha256 { get; set; }
+
+    /// <summary>Of a fork: the digest of the manifest it starts from, noted before its plan is there; null for any other job.</summary>
+    public string? OriginSha256 { get; set; }
 }
 
 /// <summary>
@@ -59,6 +62,7 @@ internal sealed partial class CoordinatorGrain(
     public override async Task OnActivateAsync(CancellationToken cancellationToken)
     {
         if (await StoredPlans.NewestAsync(stores.Job, Job, cancellationToken) is { } plan) await OpenAsync(plan.Blob, cancellationToken);
+        else if (await CommitTraces.FindAsync(stores.Job, Job, cancellationToken) is { } trace) throw StoredPlans.Missing(Job, trace);
     }
 
     public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
@@ -74,8 +78,8 @@ internal sealed partial class CoordinatorGrain(
         Identifiers.Check("run", Job);
         if (await IsThereAsync(planYaml, cancellationToken)) return;
         var plan = PlanReader.Require(planYaml, "plan.yaml");
-        await stores.Job.DeleteAsync(Keys.Origin(Job, Keys.ManifestName), cancellationToken); // a fork of this name may have failed half way
-        await BeginAsync(planYaml, plan, cancellationToken);
+        await Fork.ForgetAsync(stores.Job, Job, cancellationToken); // one of this name may have failed half way
+        await BeginAsync(planYaml, plan, origin: null, cancellationToken);
     }
 
     public async Task ForkAsync(string source, int round, string planYaml, CancellationToken cancellationToken = default)
@@ -89,17 +93,17 @@ internal sealed partial class CoordinatorGrain(
         var owners = manifest.Clients.Where(static client => client.Head is not null).ToDictionary(static client => client.Id, StringComparer.Ordinal);
         foreach (var site in plan.Clients.Where(client => owners.ContainsKey(client.Id)).GroupBy(static client => client.Site).OrderBy(static site => site.Key, StringComparer.Ordinal))
             await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(Job, site.Key)).AdoptAsync(source, site.Select(client => owners[client.Id]).ToArray(), cancellationToken);
-        await Fork.CopySharedAsync(stores.Job, source, manifest, stores.Job, Job, cancellationToken);
+        var origin = await Fork.CopySharedAsync(stores.Job, source, manifest, stores.Job, Job, cancellationToken);
         LogForked(Job, source, round);
-        await BeginAsync(planYaml, plan, cancellationToken);
+        await BeginAsync(planYaml, plan, origin, cancellationToken);
     }
 
     public async Task BeginForkAsync(string planYaml, CancellationToken cancellationToken = default)
     {
         Identifiers.Check("run", Job);
         if (await IsThereAsync(planYaml, cancellationToken)) return;
-        if (await Fork.OriginAsync(stores.Job, Job, cancellationToken) is null) throw new BadInputException($"There is no start of a fork {Job} in this store.");
-        await BeginAsync(planYaml, PlanReader.Require(planYaml, "plan.yaml"), cancellationToken);
+        var origin = await Fork.OriginAsync(stores.Job, Job, cancellationToken) ?? throw new BadInputException($"There is no start of a fork {Job} in this store.");
+        await BeginAsync(planYaml, PlanReader.Require(planYaml, "plan.yaml"), origin.Sha256, cancellationToken);
     }
 
     public async Task ExtendAsync(string planYaml, CancellationToken cancellationToken = default)
@@ -137,14 +141,15 @@ internal sealed partial class CoordinatorGrain(
         {
             if (!allowEngineChange) throw new BadInputException(reason);
             LogEngineChanged(Job, job.Engine);
-            await stores.Job.WriteBytesAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(job.Engine), WriteCondition.Any, cancellationToken);
+            await stores.Job.WriteDocumentAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(job.Engine), cancellationToken);
         }
 
-        await stores.Job.ReadBytesAsync(Keys.Current(Job), cancellationToken); // a store that is still away is the caller's to hear
+        await new CommitLog(stores.Job, Job).ReadAsync(cancellationToken); // a store that is still away, or a pointer that is lost, is the caller's to hear
         if (_storeTrouble is not null || StatusOf(_state.Phase) is not (JobStatus.Running or JobStatus.Finished)) await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
         if (_held is not null)
         {
-            Post(await StartedAsync(job, resume: true, cancellationToken));
+            await job.ReadCommittedAsync(notes.State.OriginSha256, cancellationToken);
+            Post(Started(job, resume: true));
             _held = null;
         }
         else
@@ -235,42 +240,75 @@ internal sealed partial class CoordinatorGrain(
         return true;
     }
 
-    private async Task BeginAsync(string planYaml, FederationPlan plan, CancellationToken cancellationToken)
+    private async Task BeginAsync(string planYaml, FederationPlan plan, string? origin, CancellationToken cancellationToken)
     {
+        StoreRequirements.Require(plan.Store, settings.Store);
         var fingerprint = await trainer.FingerprintAsync(plan, cancellationToken);
         await trainer.InitialSharedAsync(plan, cancellationToken); // an unusable model or adapter is the submitter's to hear
-        await stores.Job.WriteBytesAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(fingerprint), WriteCondition.Any, cancellationToken);
-        var written = await stores.Job.WriteBytesAsync(Keys.Plan(Job), Encoding.UTF8.GetBytes(planYaml), WriteCondition.Any, cancellationToken);
+        await stores.Job.WriteDocumentAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(fingerprint), cancellationToken);
+        if (notes.State.OriginSha256 != origin)
+        {
+            notes.State.OriginSha256 = origin;
+            await notes.WriteStateAsync(cancellationToken); // from the plan on, nobody takes a fork that lost its start for a run without one
+        }
+
+        var written = await WritePlanAsync(Encoding.UTF8.GetBytes(planYaml), cancellationToken);
         await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
+        await stores.Job.MakeDurableAsync(cancellationToken); // what was accepted survives a power cut
         LogSubmitted(Job, plan.Name, plan.Clients.Count, plan.Strategy.Rounds);
-        await OpenAsync(written.Ref, cancellationToken);
+        await OpenAsync(written, cancellationToken);
+    }
+
+    // Manifests name the plan, so a second coordinator does not write over it.
+    private async Task<BlobRef> WritePlanAsync(byte[] yaml, CancellationToken cancellationToken)
+    {
+        var key = Keys.Plan(Job);
+        try
+        {
+            return (await stores.Job.WriteBytesAsync(key, yaml, WriteCondition.Absent, cancellationToken)).Ref;
+        }
+        catch (BlobConflictException e)
+        {
+            if (await stores.Job.ReadBytesAsync(key, cancellationToken) is { } there && there.AsSpan().SequenceEqual(yaml)) return new BlobRef(key, RoundManifest.Digest(yaml), yaml.Length);
+            DeactivateOnIdle(); // the next activation finds the run that somebody else began
+            throw new BadInputException($"Run {Job} exists with another plan; submit under another name.", e);
+        }
     }
 
     private async Task OpenAsync(BlobRef blob, CancellationToken cancellationToken)
     {
         var plan = await cache.PlanAsync(blob, cancellationToken);
         var engine = await trainer.FingerprintAsync(plan.Plan, cancellationToken);
-        var before = EngineFingerprints.Read(await stores.Job.ReadBytesAsync(Keys.Fingerprint(Job), cancellationToken), Keys.Fingerprint(Job)) ?? engine;
+        var before = EngineFingerprints.Read(await stores.Job.ReadBytesAsync(Keys.Fingerprint(Job), cancellationToken), Keys.Fingerprint(Job));
+        var mark = await stores.Job.ReadBytesAsync(Keys.IndexOf(Job), cancellationToken);
         var job = new OpenJob(Job, plan, blob, stores.Job, cache, trainer, engine);
+        await job.ReadCommittedAsync(notes.State.OriginSha256, cancellationToken);
+        var last = job.Committed?.Round ?? -1;
+        if (!notes.RecordExists && last >= 0 && last < plan.Plan.Strategy.Rounds && mark is not null && IsOver(mark))
+            notes.State.State = RoundState.Initial with { Phase = Phase.Paused, Reason = $"{Keys.Notes(Job)} is missing, which said why the run was stopped; resume it, and round {last + 1} begins again" };
         if (notes.State.PlanSha256 is { } noted && noted != blob.Sha256) notes.State.State = RoundMachine.Reopened(notes.State.State);
         notes.State.PlanSha256 = blob.Sha256;
         _state = _shown = notes.State.State;
         _inherited = (_state.Round, _state.Attempt);
-        var started = await StartedAsync(job, resume: false, cancellationToken);
+        var started = Started(job, resume: false);
         if (_state.Committed < started.LastRound) _shown = _state with { Committed = started.LastRound };
         _job = job;
         this.RegisterGrainTimer(static (grain, _) => grain.TickAsync(), this, new GrainTimerCreationOptions(settings.ResendAfter, settings.ResendAfter) { Interleave = true });
         _ = DriveAsync(job, _stopping.Token);
-        var finished = started.LastRound >= plan.Plan.Strategy.Rounds && _state.Phase == Phase.Finished;
-        if (!finished && before != engine)
-            _held = $"Run {Job} was made with {before.Text}; this engine is {engine.Text}: the same bits cannot be promised. Resume with --allow-engine-change to go on.";
-        else if (!finished || !await IsMarkedOverAsync(cancellationToken)) Post(started); // what a finished job still has to do is done again
+        var finished = last >= plan.Plan.Strategy.Rounds && _state.Phase == Phase.Finished;
+        var goesBack = last < plan.Plan.Strategy.Rounds && _state.Phase == Phase.Finished; // the store, or its pointer, is an older one than the notes
+        if (mark is null || goesBack) await MarkAsync((goesBack || !IsStopped ? JobsGrain.Running : JobsGrain.Over).ToArray(), cancellationToken);
+        if (before is null && last < 0) await stores.Job.WriteDocumentAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(engine), cancellationToken);
+        else if (!finished && before is null)
+            _held = $"{Keys.Fingerprint(Job)} is missing, so it cannot be told whether run {Job} was made with this engine ({engine.Text}); {WayOut.Of(Keys.Fingerprint(Job))}, or resume with --allow-engine-change to go on.";
+        else if (!finished && before != engine)
+            _held = $"Run {Job} was made with {before!.Text}; this engine is {engine.Text}: the same bits cannot be promised. Resume with --allow-engine-change to go on.";
+        if (_held is null && (!finished || (mark is not null && !IsOver(mark)))) Post(started); // what a finished job still has to do is done again
     }
 
-    private async Task<bool> IsMarkedOverAsync(CancellationToken cancellationToken) =>
-        await stores.Job.ReadBytesAsync(Keys.IndexOf(Job), cancellationToken) is not { } mark || mark.AsSpan().SequenceEqual(JobsGrain.Over);
+    private static bool IsOver(byte[] mark) => mark.AsSpan().SequenceEqual(JobsGrain.Over);
 
-    private Task<WrittenBlob> MarkAsync(byte[] mark, CancellationToken cancellationToken) => stores.Job.WriteBytesAsync(Keys.IndexOf(Job), mark, WriteCondition.Any, cancellationToken);
+    private Task<WrittenBlob> MarkAsync(byte[] mark, CancellationToken cancellationToken) => stores.Job.WriteDocumentAsync(Keys.IndexOf(Job), mark, cancellationToken);
 
     private bool IsStopped => _held is not null || _storeTrouble is not null || StatusOf(_state.Phase) != JobStatus.Running;
 
@@ -286,9 +324,8 @@ internal sealed partial class CoordinatorGrain(
         Phase.Training => "train", Phase.Confirming => "confirm", Phase.Aggregating => "aggregate", Phase.Evaluating => "evaluate", Phase.Committing => "commit", _ => "idle",
     };
 
-    private async Task<RoundEvent.Started> StartedAsync(OpenJob job, bool resume, CancellationToken cancellationToken)
+    private RoundEvent.Started Started(OpenJob job, bool resume)
     {
-        await job.ReadCommittedAsync(cancellationToken);
         _forgetting = ForgetUpdatesAsync(_forgetting, job.ForgetLeftUpdatesAsync); // an earlier activation may have died over it
         return new RoundEvent.Started(job.Committed?.Round ?? -1, job.CommittedSha256, [], resume, ClientStanding.Of(job.Committed));
     }
@@ -388,9 +425,20 @@ internal sealed partial class CoordinatorGrain(
             return;
         }
 
+        try
+        {
+            await job.ReadCommittedAsync(notes.State.OriginSha256, stopping);
+        }
+        catch (CorruptBlobException e)
+        {
+            LogRefused(Job, e.Message);
+            DeactivateOnIdle(); // the next activation refuses every call until the run is repaired; nothing is written down
+            return;
+        }
+
         if (_markedOver) await MarkAsync(JobsGrain.Running.ToArray(), stopping);
         _markedOver = false;
-        await TakeAsync(job, [await StartedAsync(job, resume: true, stopping)], stopping);
+        await TakeAsync(job, [Started(job, resume: true)], stopping);
     }
 
     // Nothing can be written down, so nothing is: the notes in the store say where the job goes on.

@@ -15,8 +15,36 @@ public static class Fork
     /// <summary>What a job starts from; null where it is no fork.</summary>
     public static async Task<Origin?> OriginAsync(IBlobStore store, string job, CancellationToken cancellationToken)
     {
-        var key = Keys.Origin(job, Keys.ManifestName);
-        return await store.ReadBytesAsync(key, cancellationToken) is { } bytes ? Origin.Of(RoundManifest.Parse(bytes, key), RoundManifest.Digest(bytes)) : null;
+        var key = Keys.OriginManifest(job);
+        if (await store.ReadBytesAsync(key, cancellationToken) is not { } bytes) return null;
+        try
+        {
+            return Origin.Of(RoundManifest.Parse(bytes, key), RoundManifest.Digest(bytes));
+        }
+        catch (BadInputException e)
+        {
+            throw new CorruptBlobException($"{e.Message.TrimEnd('.')}; put it back, or fork again under another name.");
+        }
+    }
+
+    /// <summary>What a job that has committed nothing starts from; null where it is no fork.</summary>
+    /// <param name="store">The job's store.</param>
+    /// <param name="job">The job.</param>
+    /// <param name="sha256">The digest of the manifest that it was begun from; null where none is noted.</param>
+    /// <param name="cancellationToken">The caller's token.</param>
+    /// <exception cref="CorruptBlobException">The start, or a part of it, is missing or was changed.</exception>
+    public static async Task<Origin?> OriginAsync(IBlobStore store, string job, string? sha256, CancellationToken cancellationToken)
+    {
+        var key = Keys.OriginManifest(job);
+        const string Again = "put it back, or fork again under another name";
+        var origin = await OriginAsync(store, job, cancellationToken);
+        if (origin is null && (sha256 is not null || await store.ListAsync(Keys.Origins(job), cancellationToken).AnyAsync(cancellationToken)))
+            throw new CorruptBlobException($"{key} is missing, so the fork was not copied whole or its start is lost; {Again}.");
+        if (sha256 is not null && origin!.Sha256 != sha256) throw new CorruptBlobException($"{key} has digest {origin.Sha256}, expected {sha256}; {Again}.");
+        if (origin is null) return null;
+        await store.RequireAsync(origin.Manifest.Shared.At(Keys.OriginShared(job, origin.Manifest.Shared.Sha256)), cancellationToken);
+        if (origin.Manifest.ServerOptimizer is { } optimizer) await store.RequireAsync(optimizer.At(Keys.OriginServerOptimizer(job, optimizer.Sha256)), cancellationToken);
+        return origin;
     }
 
     /// <summary>Whether a plan can go on from a round of a run.</summary>
@@ -36,14 +64,25 @@ public static class Fork
         return manifest;
     }
 
-    /// <summary>Copies the shared state, the server optimizer's state and, when all in the store is durable, the manifest.</summary>
-    public static async Task CopySharedAsync(IBlobStore from, string source, RoundManifest manifest, IBlobStore to, string job, CancellationToken cancellationToken)
+    /// <summary>Copies the shared state, the server optimizer's state and, when all in the store is durable, the manifest; returns its digest.</summary>
+    /// <exception cref="BadInputException">Somebody else is making a fork of that name.</exception>
+    public static async Task<string> CopySharedAsync(IBlobStore from, string source, RoundManifest manifest, IBlobStore to, string job, CancellationToken cancellationToken)
     {
-        await CopyAsync(from, manifest.Shared.At(Keys.Shared(source, manifest.Round)), to, Keys.Origin(job, Keys.SharedName), cancellationToken);
-        if (manifest.ServerOptimizer is { } optimizer)
-            await CopyAsync(from, optimizer.At(Keys.ServerOptimizer(source, manifest.Round)), to, Keys.Origin(job, Keys.ServerOptimizerName), cancellationToken);
+        var key = Keys.OriginManifest(job);
+        string? etag = null; // of what an earlier fork of that name, which came to nothing, left
+        await using (var left = await to.OpenAsync(key, cancellationToken)) etag = left?.ETag;
+        await CopyAsync(from, manifest.SharedOf(source), to, Keys.OriginShared(job, manifest.Shared.Sha256), cancellationToken);
+        if (manifest.ServerOptimizerOf(source) is { } optimizer)
+            await CopyAsync(from, optimizer, to, Keys.OriginServerOptimizer(job, optimizer.Sha256), cancellationToken);
         await to.MakeDurableAsync(cancellationToken);
-        await to.WriteBytesAsync(Keys.Origin(job, Keys.ManifestName), manifest.ToBytes(), WriteCondition.Any, cancellationToken);
+        try
+        {
+            return (await to.WriteBytesAsync(key, manifest.ToBytes(), etag is null ? WriteCondition.Absent : WriteCondition.Match(etag), cancellationToken)).Ref.Sha256;
+        }
+        catch (BlobConflictException e)
+        {
+            throw new BadInputException($"Somebody else is making a fork {job}; fork under another name.", e);
+        }
     }
 
     /// <summary>Copies what clients of a site owned, from and to the site's own stores.</summary>
@@ -55,6 +94,13 @@ public static class Fork
             if (owner.Optimizer is { } optimizer)
                 await CopyAsync(from, optimizer.At(Keys.Optimizer(source, site, owner.Id, owner.HeadRound)), to, Keys.Optimizer(job, site, owner.Id, 0), cancellationToken);
         }
+    }
+
+    /// <summary>Deletes the start of a fork that came to nothing.</summary>
+    public static async Task ForgetAsync(IBlobStore store, string job, CancellationToken cancellationToken)
+    {
+        var left = await store.ListAsync(Keys.Origins(job), cancellationToken).ToListAsync(cancellationToken);
+        foreach (var key in left) await store.DeleteAsync(key, cancellationToken);
     }
 
     private static async Task CopyAsync(IBlobStore from, BlobRef blob, IBlobStore to, string key, CancellationToken cancellationToken)

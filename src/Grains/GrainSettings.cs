@@ -1,3 +1,5 @@
+using FedRLora.Abstractions.Plans;
+
 namespace FedRLora.Grains;
 
 /// <summary>How the grains of a silo behave where no plan says so.</summary>
@@ -8,6 +10,9 @@ public sealed record GrainSettings
 
     /// <summary>How often a silo asks for jobs that should run, whatever happened; a loss that the membership sees is acted on at once.</summary>
     public TimeSpan ReviveEvery { get; init; } = TimeSpan.FromSeconds(15);
+
+    /// <summary>How the job's store is kept; null where it is no folder.</summary>
+    public StoreSpec? Store { get; init; } = new() { Mode = StoreMode.Private, Durability = Durability.Full };
 
     /// <summary>Whether the host has a reminder service whose table outlives the silos.</summary>
     public bool Reminders { get; init; }

@@ -44,16 +44,13 @@ internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settin
         {
             return await Coordinator(Keys.IndexOf(job)).GetProgressAsync(int.MaxValue - 1, cancellationToken);
         }
-        catch (Exception e) when (RefusalIn(e) is not null)
+        catch (Exception e) when (CorruptBlobException.OrBadInputIn(e) is not null)
         {
-            var refusal = RefusalIn(e)!;
+            var refusal = CorruptBlobException.OrBadInputIn(e)!;
             LogRefused(job, refusal.Message);
             return new JobProgress { JobId = job, Name = job, Status = JobStatus.Failed, Reason = refusal.Message, Rounds = 0, Round = 0, Attempt = 0, Phase = "idle", Reported = 0, Cohort = 0, NewRounds = [] };
         }
     }
-
-    private static Exception? RefusalIn(Exception? exception) =>
-        exception is null or CorruptBlobException or BadInputException ? exception : RefusalIn(exception.InnerException);
 
     /// <summary>What a job's entry in the list holds while it runs, and when it is over.</summary>
     internal static ReadOnlySpan<byte> Running => "running"u8;
@@ -73,11 +70,11 @@ internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settin
             {
                 await ask(Coordinator(key), cancellationToken);
             }
-            catch (Exception e) when (e is OrleansException or TimeoutException && RefusalIn(e) is null)
+            catch (Exception e) when (e is OrleansException or TimeoutException && CorruptBlobException.OrBadInputIn(e) is null)
             {
                 unheard ??= e; // its silo is gone and not yet known to be: the caller asks again
             }
-            catch (Exception e) when (RefusalIn(e) is { } refusal)
+            catch (Exception e) when (CorruptBlobException.OrBadInputIn(e) is { } refusal)
             {
                 LogRefused(key[Keys.Index.Length..], refusal.Message); // a job whose blobs were changed keeps nobody from the others
             }

@@ -10,6 +10,7 @@ namespace FedRLora.Grains;
 /// </summary>
 internal sealed class ManifestChain
 {
+    private const string Untold = "which round was committed last cannot be told; fedrlora repair goes back to the newest that holds";
     private readonly SortedDictionary<int, Finding> _broken = [];
 
     /// <summary>The last committed round; -1 where none is.</summary>
@@ -30,6 +31,9 @@ internal sealed class ManifestChain
     /// <summary>Manifests that can be relied on, by round.</summary>
     public SortedDictionary<int, RoundManifest> Rounds { get; } = [];
 
+    /// <summary>Their digests.</summary>
+    public Dictionary<int, string> Digests { get; } = [];
+
     /// <summary>Rounds whose manifest nothing vouches for, because what names it is broken.</summary>
     public HashSet<int> Unchecked { get; } = [];
 
@@ -39,18 +43,25 @@ internal sealed class ManifestChain
     /// <summary>Follows the chain.</summary>
     /// <param name="store">The job's store.</param>
     /// <param name="job">The job.</param>
-    /// <param name="stored">The rounds whose manifest is stored.</param>
+    /// <param name="stored">The manifests that are stored.</param>
     /// <param name="cancellationToken">The caller's token.</param>
-    public static async Task<ManifestChain> ReadAsync(IBlobStore store, string job, IReadOnlyCollection<int> stored, CancellationToken cancellationToken)
+    public static async Task<ManifestChain> ReadAsync(IBlobStore store, string job, IReadOnlyCollection<(int Round, string Sha256)> stored, CancellationToken cancellationToken)
     {
         var chain = new ManifestChain();
         var key = Keys.Current(job);
         if (await store.ReadBytesAsync(key, cancellationToken) is { } bytes) chain.Begin(key, bytes);
-        else if (stored.Any(static round => round > 0)) chain.Current = new Finding(key, null, null, "which round was committed last cannot be told");
-        if (chain.Current is not null) chain.Last = stored.DefaultIfEmpty(-1).Max(); // a guess to go on with
+        else if (await CommitTraces.FindAsync(store, job, cancellationToken) is not null) chain.Current = new Finding(key, null, null, Untold);
+        var newest = stored.Select(static one => one.Round).DefaultIfEmpty(-1).Max();
+        if (chain.Current is not null) chain.Last = newest; // a guess to go on with
         var expected = chain.Digest;
-        for (var round = chain.Last; round >= 0; round--)
-            expected = chain.Follow(Keys.Manifest(job, round), round, expected, await store.ReadBytesAsync(Keys.Manifest(job, round), cancellationToken));
+        for (var round = chain.Last; round >= 0; round = expected is null ? Math.Min(round - 1, newest) : round - 1)
+        {
+            // Where nothing names the manifest, one that is what its key says is taken.
+            var sha256 = expected ?? stored.FirstOrDefault(one => one.Round == round).Sha256;
+            var manifest = Keys.Manifest(job, round, sha256 ?? "*");
+            expected = chain.Follow(manifest, round, sha256, expected is not null, sha256 is null ? null : await store.ReadBytesAsync(manifest, cancellationToken));
+        }
+
         chain.Origin = expected;
         return chain;
     }
@@ -58,25 +69,38 @@ internal sealed class ManifestChain
     private void Begin(string key, byte[] bytes)
     {
         HasCurrent = true;
-        if (SealedJson.Check(bytes) is { } problem) Current = new Finding(key, problem.Expected, problem.Found, "which round was committed last cannot be told");
-        else if (CurrentRound.Parse(bytes, key) is var current) (Last, Digest) = (current.Round, current.ManifestSha256);
+        if (SealedJson.Check(bytes) is { } problem)
+        {
+            Current = new Finding(key, problem.Expected, problem.Found, Untold);
+            return;
+        }
+
+        try
+        {
+            var current = CurrentRound.Parse(bytes, key);
+            (Last, Digest) = (current.Round, current.ManifestSha256);
+        }
+        catch (BadInputException)
+        {
+            Current = new Finding(key, null, RoundManifest.Digest(bytes), Untold); // sealed, but of another version
+        }
     }
 
     // Returns the digest that the round before must have; null where that is not known.
-    private string? Follow(string key, int round, string? expected, byte[]? bytes)
+    private string? Follow(string key, int round, string? expected, bool isNamed, byte[]? bytes)
     {
         var found = bytes is null ? null : RoundManifest.Digest(bytes);
         var manifest = bytes is null ? null : TryParse(bytes, key);
         var linked = manifest is not null && manifest.Round == round && (round == 0 || manifest.Previous is not null);
-        if (bytes is not null && linked && (expected is null || found == expected))
+        if (linked && found == expected)
         {
-            Rounds[round] = manifest!;
-            if (expected is null) Unchecked.Add(round);
+            (Rounds[round], Digests[round]) = (manifest!, found!);
+            if (!isNamed) Unchecked.Add(round);
             return manifest!.Previous;
         }
 
         var namedBy = round == Last ? "current.json" : $"the manifest of round {round + 1}";
-        _broken[round] = new Finding(key, expected, found, found == expected || expected is null ? "it is no manifest of its round" : $"it is not the link that {namedBy} names; what it says of its round cannot be relied on");
+        _broken[round] = new Finding(key, expected, found, found == expected ? "it is no manifest of its round" : $"it is not the link that {namedBy} names; what it says of its round cannot be relied on");
         return null;
     }
 

@@ -38,15 +38,19 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     /// <summary>Every site of the plan, in site-id order.</summary>
     public IReadOnlyList<string> Sites { get; } = [.. plan.Plan.Clients.Select(static client => client.Site).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)];
 
-    /// <summary>Reads what current.json names.</summary>
-    public async Task ReadCommittedAsync(CancellationToken cancellationToken)
+    /// <summary>Reads what current.json names, and that it is there.</summary>
+    /// <param name="originSha256">Of a fork: the digest of the manifest it starts from.</param>
+    /// <param name="cancellationToken">The caller's token.</param>
+    /// <exception cref="CorruptBlobException">Something that the job goes on from is missing or was changed.</exception>
+    public async Task ReadCommittedAsync(string? originSha256, CancellationToken cancellationToken)
     {
         var current = await Log.ReadAsync(cancellationToken);
         Know(current is null ? null : await Log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken));
-        if (current is null) Origin = await Fork.OriginAsync(store, job, cancellationToken);
+        if (current is null) Origin = await Fork.OriginAsync(store, job, originSha256, cancellationToken);
+        foreach (var blob in Committed is { } known ? Retention.SharedOf(job, known) : []) await store.RequireAsync(blob, cancellationToken);
         CommittedSha256 = current?.ManifestSha256;
         if (Committed is { } committed && committed.PlanSha256 != planBlob.Sha256) await StoredPlans.FindAsync(store, job, committed.PlanSha256, cancellationToken); // the plan before an extension
-        _headsBefore = Committed is { Round: > 0 and var last } ? HeadsOf(await Log.ManifestAsync(last - 1, Committed.Previous, cancellationToken)) : [];
+        _headsBefore = Committed is { Round: > 0 and var last } ? HeadsOf(await Log.ManifestAsync(last - 1, Committed.Previous!, cancellationToken)) : [];
     }
 
     /// <summary>The work of a phase for each site that has someone to ask: its whole part of the cohort, and who of it is silent.</summary>
@@ -69,15 +73,17 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     // Shared states that clients at work began from; a buffered round needs those of some rounds before.
     private async Task KnowSharedAsync(int round, CancellationToken cancellationToken)
     {
-        if (_shared.ContainsKey(round)) return;
-        var manifest = await Log.ManifestAsync(round, null, cancellationToken);
-        _shared[round] = manifest.Shared.At(Keys.Shared(job, round));
+        for (var manifest = Committed!; !_shared.ContainsKey(round);)
+        {
+            manifest = await Log.ManifestAsync(manifest.Round - 1, manifest.Previous!, cancellationToken);
+            _shared.TryAdd(manifest.Round, manifest.SharedOf(job));
+        }
     }
 
     private void Know(RoundManifest? committed)
     {
         Committed = committed;
-        if (committed is not null) _shared[committed.Round] = committed.Shared.At(Keys.Shared(job, committed.Round));
+        if (committed is not null) _shared[committed.Round] = committed.SharedOf(job);
         while (_shared.Count > MostShared) _shared.Remove(_shared.Keys.First());
     }
 
@@ -89,7 +95,7 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
             .Select(site => (site.Key, new SiteAssignment
             {
                 JobId = job, Round = committed.Round, Attempt = 0, Phase = RoundPhase.Evaluate, Plan = planBlob,
-                Shared = committed.Shared.At(Keys.Shared(job, committed.Round)),
+                Shared = committed.SharedOf(job),
                 Members = site.Select(client => new MemberWork { ClientId = client.Id, Head = client.Head?.At(Keys.Head(job, site.Key, client.Id, client.HeadRound)) }).ToArray(),
             }));
     }
@@ -102,8 +108,8 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         var curbed = ImmutableDictionary<string, string>.Empty;
         if (state.Round == 0 && Origin is { } origin)
         {
-            shared = await store.ReadStateAsync(origin.Manifest.Shared.At(Keys.Origin(job, Keys.SharedName)), cancellationToken);
-            if (origin.Manifest.ServerOptimizer is { } kept) optimizer = await store.ReadStateAsync(kept.At(Keys.Origin(job, Keys.ServerOptimizerName)), cancellationToken);
+            shared = await store.ReadStateAsync(origin.Manifest.Shared.At(Keys.OriginShared(job, origin.Manifest.Shared.Sha256)), cancellationToken);
+            if (origin.Manifest.ServerOptimizer is { } copied) optimizer = await store.ReadStateAsync(copied.At(Keys.OriginServerOptimizer(job, copied.Sha256)), cancellationToken);
         }
         else if (state.Round == 0)
         {
@@ -111,8 +117,8 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         }
         else
         {
-            var before = await cache.SharedAsync(Committed!.Shared.At(Keys.Shared(job, Committed.Round)), cancellationToken);
-            var remembered = Committed.ServerOptimizer is { } digest ? await store.ReadStateAsync(digest.At(Keys.ServerOptimizer(job, Committed.Round)), cancellationToken) : null;
+            var before = await cache.SharedAsync(Committed!.SharedOf(job), cancellationToken);
+            var remembered = Committed!.ServerOptimizerOf(job) is { } kept ? await store.ReadStateAsync(kept, cancellationToken) : null;
             var aggregate = await CohortAggregator.RunAsync(Plan, before, remembered, closed, state.Reports, (client, last, token) => ReadUpdateAsync(state, client, last, token),
                 Weights.Staleness(state, closed), cancellationToken);
             if (aggregate.TooFew is { } reason) return new RoundEvent.AggregationImpossible(state.Round, state.Attempt, reason);
@@ -120,12 +126,12 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
             (shared, optimizer, coherence, curbed) = (aggregate.Shared!, aggregate.ServerOptimizer ?? AdapterState.Empty, aggregate.Coherence, aggregate.Curbed.ToImmutableDictionary(StringComparer.Ordinal));
         }
 
-        var written = await store.WriteStateAsync(Keys.Shared(job, state.Round), shared, NoMetadata, cancellationToken);
+        var written = await store.WriteStateAsync(sha256 => Keys.Shared(job, state.Round, sha256), shared, cancellationToken);
         cache.Keep(written, shared);
         return new RoundEvent.Aggregated(state.Round, state.Attempt, new Candidate
         {
             Shared = written,
-            ServerOptimizer = optimizer.Count == 0 ? null : await store.WriteStateAsync(Keys.ServerOptimizer(job, state.Round), optimizer, NoMetadata, cancellationToken),
+            ServerOptimizer = optimizer.Count == 0 ? null : await store.WriteStateAsync(sha256 => Keys.ServerOptimizer(job, state.Round, sha256), optimizer, cancellationToken),
             Coherence = coherence,
             Curbed = curbed,
         });
@@ -203,11 +209,14 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
 
     private async Task ForgetStatesAsync(int round, CancellationToken cancellationToken)
     {
-        await store.DeleteAsync(Keys.ServerOptimizer(job, round), cancellationToken);
-        await store.DeleteAsync(Keys.Shared(job, round), cancellationToken);
-    }
+        var states = new List<string>();
+        await foreach (var key in store.ListAsync(Keys.Round(job, round), cancellationToken))
+        {
+            if (Keys.IsState(key, job, round)) states.Add(key);
+        }
 
-    private static readonly Dictionary<string, string> NoMetadata = [];
+        foreach (var key in states) await store.DeleteAsync(key, cancellationToken);
+    }
 
     private async Task<AdapterState> ReadUpdateAsync(RoundState state, string client, AdapterState? last, CancellationToken cancellationToken)
     {

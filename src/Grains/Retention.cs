@@ -7,10 +7,10 @@ namespace FedRLora.Grains;
 /// <summary>A run's committed rounds and who owns what, for deciding which blobs it still needs.</summary>
 /// <param name="Job">The job.</param>
 /// <param name="Checkpoints">What the plan keeps.</param>
-/// <param name="Rounds">The manifests of rounds 0 to the last committed one.</param>
+/// <param name="Rounds">The manifests of rounds 0 to the last committed one, with their digests.</param>
 /// <param name="SiteOf">The site of each client.</param>
 /// <param name="Finished">Whether no round will follow.</param>
-public sealed record CommittedRounds(string Job, CheckpointSpec Checkpoints, IReadOnlyList<RoundManifest> Rounds, IReadOnlyDictionary<string, string> SiteOf, bool Finished);
+public sealed record CommittedRounds(string Job, CheckpointSpec Checkpoints, IReadOnlyList<(RoundManifest Manifest, string Sha256)> Rounds, IReadOnlyDictionary<string, string> SiteOf, bool Finished);
 
 /// <summary>
 /// Which blobs of committed rounds stay. Manifests and timings stay for ever, so that the chain can be checked back to round 0. The
@@ -45,9 +45,9 @@ public static class Retention
     {
         var last = run.Rounds.Count - 1;
         var needed = new HashSet<string>(StringComparer.Ordinal);
-        foreach (var manifest in run.Rounds)
+        foreach (var (manifest, sha256) in run.Rounds)
         {
-            needed.Add(Keys.Manifest(run.Job, manifest.Round));
+            needed.Add(Keys.Manifest(run.Job, manifest.Round, sha256));
             needed.Add(Keys.Timing(run.Job, manifest.Round));
             if (KeepsShared(run.Checkpoints, manifest.Round, last)) needed.UnionWith(SharedOf(run.Job, manifest).Select(static blob => blob.Key));
             if (KeepsHeads(run.Checkpoints, manifest.Round, last)) needed.UnionWith(OwnedOf(run.Job, manifest, client => run.SiteOf[client]).Select(static blob => blob.Key));
@@ -59,8 +59,8 @@ public static class Retention
     /// <summary>The blobs of a round in the job's store that its manifest names, without the updates.</summary>
     public static IEnumerable<BlobRef> SharedOf(string job, RoundManifest manifest)
     {
-        yield return manifest.Shared.At(Keys.Shared(job, manifest.Round));
-        if (manifest.ServerOptimizer is { } optimizer) yield return optimizer.At(Keys.ServerOptimizer(job, manifest.Round));
+        yield return manifest.SharedOf(job);
+        if (manifest.ServerOptimizerOf(job) is { } optimizer) yield return optimizer;
     }
 
     /// <summary>The heads and optimizer states that a manifest names, in the sites' stores.</summary>

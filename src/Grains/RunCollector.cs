@@ -26,8 +26,8 @@ public sealed class RunCollector(IBlobStore jobStore, IBlobStore siteStore, stri
     {
         var log = new CommitLog(jobStore, job);
         if (await log.ReadAsync(cancellationToken) is not { } current) return [];
-        var manifests = (await log.ManifestsAsync(0, current.Round, current, cancellationToken)).Select(static link => link.Manifest).ToArray();
-        await StoredPlans.FindAsync(jobStore, job, manifests[^1].PlanSha256, cancellationToken);
+        var manifests = await log.ManifestsAsync(0, current.Round, current, cancellationToken);
+        await StoredPlans.FindAsync(jobStore, job, manifests[^1].Manifest.PlanSha256, cancellationToken);
         var newest = await StoredPlans.NewestAsync(jobStore, job, cancellationToken) ?? throw new CorruptBlobException($"{Keys.Plan(job)} is missing.");
         var plan = PlanReader.Require(Encoding.UTF8.GetString(newest.Yaml), newest.Blob.Key);
         var run = new CommittedRounds(job, plan.Checkpoints, manifests, plan.Clients.ToDictionary(static client => client.Id, static client => client.Site, StringComparer.Ordinal),

@@ -44,8 +44,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
         {
             await ListAsync(cancellationToken);
             if (_unaccounted.Count == 0) return null;
-            var rounds = Keys.Rounds(job);
-            var chain = await ManifestChain.ReadAsync(jobStore, job, [.. _unaccounted.Select(key => Keys.RoundOf(key, rounds) is { } round && key == Keys.Manifest(job, round) ? round : -1).Where(static round => round >= 0)], cancellationToken);
+            var chain = await ManifestChain.ReadAsync(jobStore, job, [.. _unaccounted.Select(key => Keys.ManifestOf(key, job)).OfType<(int, string)>()], cancellationToken);
             var plan = await PlanAsync(chain, cancellationToken);
             await SealedAsync(Keys.Fingerprint(job), "it no longer says on which engine the run was made; the manifests do", cancellationToken);
             Manifests(chain);
@@ -106,12 +105,12 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
         // What a fork goes on from: the manifest of the other run, and the states it names.
         private async Task OriginAsync(ManifestChain chain, CancellationToken cancellationToken)
         {
-            var key = Keys.Origin(job, Keys.ManifestName);
+            var key = Keys.OriginManifest(job);
             var isThere = _unaccounted.Remove(key);
             if (chain.Origin is not { } expected)
             {
                 if (isThere) _unchecked.Add(key); // round 0 is broken, or not committed yet
-                foreach (var state in _unaccounted.Where(state => state.StartsWith(Keys.Origin(job, ""), StringComparison.Ordinal)).ToArray()) LeaveUnchecked(state);
+                foreach (var state in _unaccounted.Where(state => state.StartsWith(Keys.Origins(job), StringComparison.Ordinal)).ToArray()) LeaveUnchecked(state);
                 return;
             }
 
@@ -120,15 +119,15 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             if (found != expected)
             {
                 _broken.Add(new Finding(key, expected, found, "it is not the round of another run that this one goes on from"));
-                foreach (var state in _unaccounted.Where(state => state.StartsWith(Keys.Origin(job, ""), StringComparison.Ordinal)).ToArray()) LeaveUnchecked(state);
+                foreach (var state in _unaccounted.Where(state => state.StartsWith(Keys.Origins(job), StringComparison.Ordinal)).ToArray()) LeaveUnchecked(state);
                 return;
             }
 
             _intact++;
             var manifest = RoundManifest.Parse(bytes, key);
             const string Lost = "a state that the run began from is lost";
-            await NamedAsync(jobStore, manifest.Shared.At(Keys.Origin(job, Keys.SharedName)), required: true, Lost, cancellationToken);
-            if (manifest.ServerOptimizer is { } optimizer) await NamedAsync(jobStore, optimizer.At(Keys.Origin(job, Keys.ServerOptimizerName)), required: true, Lost, cancellationToken);
+            await NamedAsync(jobStore, manifest.Shared.At(Keys.OriginShared(job, manifest.Shared.Sha256)), required: true, Lost, cancellationToken);
+            if (manifest.ServerOptimizer is { } optimizer) await NamedAsync(jobStore, optimizer.At(Keys.OriginServerOptimizer(job, optimizer.Sha256)), required: true, Lost, cancellationToken);
         }
 
         private void Manifests(ManifestChain chain)
@@ -138,10 +137,11 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             else if (chain.HasCurrent) _intact++;
             _broken.AddRange(chain.Broken);
             foreach (var broken in chain.Broken) _unaccounted.Remove(broken.Key);
-            foreach (var round in chain.Rounds.Keys)
+            foreach (var (round, sha256) in chain.Digests)
             {
-                _unaccounted.Remove(Keys.Manifest(job, round));
-                if (chain.Unchecked.Contains(round)) _unchecked.Add(Keys.Manifest(job, round));
+                var key = Keys.Manifest(job, round, sha256);
+                _unaccounted.Remove(key);
+                if (chain.Unchecked.Contains(round)) _unchecked.Add(key);
                 else _intact++;
             }
         }

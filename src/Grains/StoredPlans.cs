@@ -18,15 +18,25 @@ public static class StoredPlans
             if (int.TryParse(Path.GetFileNameWithoutExtension(key[prefix.Length..]), NumberStyles.None, CultureInfo.InvariantCulture, out var number)) extensions.Add(number);
         }
 
-        return [Keys.Plan(job), .. extensions.Select(number => Keys.Extension(job, number))];
+        return [Keys.Plan(job), .. Enumerable.Range(1, extensions.Max).Select(number => Keys.Extension(job, number))]; // also one that is missing between others
     }
 
     /// <summary>The plan that the job runs under, and how often it was extended; null where there is no such job.</summary>
     public static async Task<(BlobRef Blob, byte[] Yaml, int Extensions)?> NewestAsync(IBlobStore store, string job, CancellationToken cancellationToken)
     {
         var keys = await KeysAsync(store, job, cancellationToken);
+        foreach (var key in keys.SkipLast(1))
+        {
+            await using var opened = await store.OpenAsync(key, cancellationToken);
+            if (opened is null) throw new CorruptBlobException($"{key} is missing, but {keys[^1]} is there; {WayOut.Of(key)}.");
+        }
+
         return await store.ReadBytesAsync(keys[^1], cancellationToken) is { } yaml ? (new BlobRef(keys[^1], RoundManifest.Digest(yaml), yaml.Length), yaml, keys.Count - 1) : null;
     }
+
+    /// <summary>A job with committed rounds has lost its plan.</summary>
+    internal static CorruptBlobException Missing(string job, string trace) =>
+        new($"{Keys.Plan(job)} is missing, but {trace} shows that rounds were committed; {WayOut.Of(Keys.Plan(job))}.");
 
     /// <summary>The plan with a digest, which a manifest names.</summary>
     /// <exception cref="CorruptBlobException">No plan of the job has it.</exception>
@@ -41,6 +51,6 @@ public static class StoredPlans
             others.Add($"{key} has digest {found}");
         }
 
-        throw new CorruptBlobException($"{string.Join(", ", others.DefaultIfEmpty($"{Keys.Plan(job)} is missing"))}, but a round was committed with {sha256}: put that plan back.");
+        throw new CorruptBlobException($"{string.Join(", ", others.DefaultIfEmpty($"{Keys.Plan(job)} is missing"))}, but a round was committed with {sha256}; put that plan back, as fedrlora repair does where the run folder has it.");
     }
 }

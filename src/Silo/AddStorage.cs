@@ -17,7 +17,7 @@ internal static class StorageBuilderExtensions
     {
         var job = StoreLocation.Parse(StoreRole.Job, options.Store);
         var site = options.SiteStore is { } location ? StoreLocation.Parse(StoreRole.Site, location) : null;
-        var stores = BlobStores.Open(job, site);
+        var stores = BlobStores.Open(job, site, options);
         builder.Services.AddSingleton<IBlobStores>(_ => stores); // made by a function: disposed with the host
         builder.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName, static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
     }
@@ -28,10 +28,10 @@ internal static class StorageBuilderExtensions
 
         public IBlobStore Site => site;
 
-        public static BlobStores Open(StoreLocation job, StoreLocation? site)
+        public static BlobStores Open(StoreLocation job, StoreLocation? site, SiloOptions options)
         {
-            var opened = job.Open();
-            return new BlobStores(opened, site?.Open() ?? opened);
+            var opened = job.Open(options.StoreMode, options.Durability);
+            return new BlobStores(opened, site?.Open(options.StoreMode, options.Durability) ?? opened);
         }
 
         public void Dispose()

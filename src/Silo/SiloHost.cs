@@ -40,7 +40,11 @@ public static class SiloHost
         builder.UseOrleans(silo => silo
             .AddClustering(options)
             .Configure<SiloMessagingOptions>(static messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(30))
-            .AddFederation(new SiloIdentity(options.Name, options.Sites), new GrainSettings { ResendAfter = options.ResendAfter, Reminders = options.Cluster is ClusterLocation.Redis }));
+            .AddFederation(new SiloIdentity(options.Name, options.Sites), new GrainSettings
+            {
+                ResendAfter = options.ResendAfter, Reminders = options.Cluster is ClusterLocation.Redis,
+                Store = StoreLocation.Parse(StoreRole.Job, options.Store).IsFolder ? new() { Mode = options.StoreMode, Durability = options.Durability } : null,
+            }));
         return builder.Build();
     }
 }

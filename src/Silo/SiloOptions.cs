@@ -1,3 +1,5 @@
+using FedRLora.Abstractions.Plans;
+
 namespace FedRLora.Silo;
 
 /// <summary>What a silo process is told. It listens on loopback only.</summary>
@@ -17,6 +19,12 @@ public sealed record SiloOptions
 
     /// <summary>The site's own blobs, heads and optimizer states: a folder or a container's URL; null keeps them beside the job's.</summary>
     public string? SiteStore { get; init; }
+
+    /// <summary>Who may read and write what lies in folders.</summary>
+    public StoreMode StoreMode { get; init; }
+
+    /// <summary>What a power cut may take of what lies in folders.</summary>
+    public Durability Durability { get; init; }
 
     /// <summary>Port between silos.</summary>
     public required int SiloPort { get; init; }

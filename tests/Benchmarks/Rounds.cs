@@ -99,7 +99,7 @@ internal static class RoundBenchmark
 
         var notes = new FileInfo(Path.Combine(store, "grains", "job", "bench.json")).Length;
         var current = CurrentRound.Parse(await File.ReadAllBytesAsync(Path.Combine(store, "jobs", "bench", "current.json")), "current.json");
-        var manifest = new FileInfo(Path.Combine(store, "jobs", "bench", "rounds", "1", "manifest.json")).Length;
+        var manifest = new DirectoryInfo(Path.Combine(store, "jobs", "bench", "rounds", "1")).GetFiles("manifest-*.json").Max(static file => file.Length);
         if (other is not null) await other.StopAsync();
         await host.StopAsync();
         var seconds = commits.Zip(commits.Skip(1), static (before, after) => Stopwatch.GetElapsedTime(before.At, after.At).TotalSeconds).Skip(WarmUps).ToArray();

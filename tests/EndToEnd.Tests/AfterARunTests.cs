@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Grains.Tests;
 using FedRLora.Training;
 using FedRLora.Training.Models;
 using FedRLora.Training.Tests;
@@ -21,7 +22,8 @@ public sealed class FinishedRun : IAsyncLifetime
 
     public RoundManifest Manifest(int round)
     {
-        var path = System.IO.Path.Combine(Path, "store", "jobs", "tiny", "rounds", $"{round}", "manifest.json");
+        var store = System.IO.Path.Combine(Path, "store");
+        var path = System.IO.Path.Combine(store, StoredRounds.Manifest(store, "tiny", round));
         return RoundManifest.Parse(File.ReadAllBytes(path), path);
     }
 
@@ -132,7 +134,7 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
         var result = await CommandLine.RunAsync("simulate", plan, "--out", _folder.File("next"));
 
         Assert.Equal((0, ""), (result.Code, result.Error));
-        Assert.Contains("adapter ", RoundManifest.Parse(File.ReadAllBytes(_folder.File("next/store/jobs/tiny/rounds/2/manifest.json")), "manifest").Engine, StringComparison.Ordinal);
+        Assert.Contains("adapter ", RoundManifest.Parse(File.ReadAllBytes(_folder.File("next/store/" + StoredRounds.Manifest(_folder.File("next/store"), "tiny", 2))), "manifest").Engine, StringComparison.Ordinal);
         using var config = JsonDocument.Parse(File.ReadAllText(_folder.File("next/adapters/one/adapter_config.json")));
         using var given = JsonDocument.Parse(File.ReadAllText(Path.Combine(run.Path, "adapters", "one", "adapter_config.json")));
         Assert.True(JsonElement.DeepEquals(given.RootElement, config.RootElement));
@@ -201,7 +203,7 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
 
         var result = await CommandLine.RunAsync("export", damaged);
 
-        Assert.Equal(1, result.Code);
+        Assert.Equal(2, result.Code);
         var line = Assert.Single(result.ErrorLines);
         Assert.Contains(RoundManifest.Digest(bytes), line, StringComparison.Ordinal);
         Assert.Contains(run.Manifest(2).Clients[0].Head!.Sha256, line, StringComparison.Ordinal);

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Client;
+using FedRLora.Grains.Tests;
 using FedRLora.Training.Tests;
 
 namespace FedRLora.EndToEnd.Tests;
@@ -24,7 +25,7 @@ public sealed class ExtendAndForkTests : IDisposable
 
     private static RoundManifest Manifest(string run, int round)
     {
-        var path = Path.Combine(run, "store", "jobs", "tiny", "rounds", $"{round}", "manifest.json");
+        var path = Path.Combine(run, "store", StoredRounds.Manifest(Path.Combine(run, "store"), "tiny", round));
         return RoundManifest.Parse(File.ReadAllBytes(path), path);
     }
 

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using FedRLora.Abstractions;
+using FedRLora.Grains.Tests;
 using FedRLora.Training.Tests;
 
 namespace FedRLora.EndToEnd.Tests;
@@ -80,7 +81,7 @@ public sealed class VerifyTests : IDisposable
         Assert.Contains("tiny: removed 1 blob, 1.0 kB\n", (await CommandLine.RunAsync("gc", Run)).Output, StringComparison.Ordinal);
 
         Assert.False(File.Exists(left) || File.Exists(torn));
-        Assert.False(File.Exists(Path.Combine(Store, Keys.Shared("tiny", 0)))); // let go by the commit of round 2
+        Assert.False(StoredRounds.HasShared(Store, "tiny", 0)); // let go by the commit of round 2
         Assert.Equal(0, (await CommandLine.RunAsync("verify", Run)).Code);
         Assert.Equal(0, (await CommandLine.RunAsync("eval", "--run", Run)).Code);
         Assert.Contains("tiny: removed 0 blobs, 0 B\n", (await CommandLine.RunAsync("gc", Run)).Output, StringComparison.Ordinal);
@@ -90,14 +91,14 @@ public sealed class VerifyTests : IDisposable
     public async Task Gc_touches_nothing_of_a_run_whose_chain_is_broken()
     {
         await SimulateAsync("{keepLast: 1}");
-        var manifest = Path.Combine(Store, Keys.Manifest("tiny", 1));
+        var manifest = Path.Combine(Store, StoredRounds.Manifest(Store, "tiny", 1));
         await File.WriteAllTextAsync(manifest, (await File.ReadAllTextAsync(manifest)).Replace("\"round\": 1", "\"round\": 2", StringComparison.Ordinal));
         var before = Directory.GetFiles(Store, "*", SearchOption.AllDirectories).Length;
 
         var refused = await CommandLine.RunAsync("gc", Run);
 
-        Assert.Equal(1, refused.Code);
-        Assert.StartsWith(Keys.Manifest("tiny", 1), Assert.Single(refused.ErrorLines), StringComparison.Ordinal);
+        Assert.Equal(2, refused.Code);
+        Assert.StartsWith(StoredRounds.Manifest(Store, "tiny", 1), Assert.Single(refused.ErrorLines), StringComparison.Ordinal);
         Assert.Equal(before, Directory.GetFiles(Store, "*", SearchOption.AllDirectories).Length);
     }
 
@@ -112,8 +113,8 @@ public sealed class VerifyTests : IDisposable
 
         var refused = await CommandLine.RunAsync("resume", Run);
 
-        Assert.Equal(1, refused.Code);
-        Assert.Matches($"^{Keys.Notes("tiny")} has digest [0-9a-f]{{64}}, expected [0-9a-f]{{64}}.$", Assert.Single(refused.ErrorLines));
+        Assert.Equal(2, refused.Code);
+        Assert.Matches($"^{Keys.Notes("tiny")} has digest [0-9a-f]{{64}}, expected [0-9a-f]{{64}}; fedrlora repair removes it, and the open round begins again.$", Assert.Single(refused.ErrorLines));
     }
 
     private async Task SimulateAsync(string? checkpoints = null)

@@ -72,10 +72,10 @@ public class ManifestBuilderTests
     {
         var first = Round1("a", "b", "d");
         var state = Play(new RoundMachine(Plan), Started(first));
-        var sites = AssignmentBuilder.Build(Plan, "job", Blob("plan"), first, round => first.Shared is var shared ? new BlobRef(Keys.Shared("job", round), shared.Sha256, shared.SizeBytes) : null!, state, new RoundEffect.SendAssignments(RoundPhase.Train, ["a", "b", "c"]));
+        var sites = AssignmentBuilder.Build(Plan, "job", Blob("plan"), first, round => first.Shared is var shared ? new BlobRef(Keys.Shared("job", round, "a"), shared.Sha256, shared.SizeBytes) : null!, state, new RoundEffect.SendAssignments(RoundPhase.Train, ["a", "b", "c"]));
 
         Assert.Equal(["local", "west"], sites.Select(site => site.Site));
-        Assert.Equal(Keys.Shared("job", 1), sites[0].Assignment.Shared.Key);
+        Assert.Equal(Keys.Shared("job", 1, "a"), sites[0].Assignment.Shared.Key);
         Assert.Equal(first.Shared.Sha256, sites[0].Assignment.Shared.Sha256);
         Assert.Equal(["a", "c"], sites[0].Assignment.Members.Select(member => member.ClientId));
         Assert.Equal(new BlobRef(Keys.Head("job", "local", "a", 1), Blob("head 1 a").Sha256, 8), sites[0].Assignment.Members[0].Head);
@@ -89,7 +89,7 @@ public class ManifestBuilderTests
         var first = Round1("a", "b", "d");
         var state = Play(new RoundMachine(Plan), Started(first), new RoundEvent.ClientReported(Trained(2, "b")),
             new RoundEvent.DeadlinePassed(2, 1, RoundPhase.Train), new RoundEvent.Aggregated(2, 1, Candidate(2)));
-        var sites = AssignmentBuilder.Build(Plan, "job", Blob("plan"), first, round => first.Shared is var shared ? new BlobRef(Keys.Shared("job", round), shared.Sha256, shared.SizeBytes) : null!, state, new RoundEffect.SendAssignments(RoundPhase.Evaluate, ["a", "b"]));
+        var sites = AssignmentBuilder.Build(Plan, "job", Blob("plan"), first, round => first.Shared is var shared ? new BlobRef(Keys.Shared("job", round, "a"), shared.Sha256, shared.SizeBytes) : null!, state, new RoundEffect.SendAssignments(RoundPhase.Evaluate, ["a", "b"]));
 
         Assert.Equal(Candidate(2).Shared, sites[0].Assignment.Shared);
         Assert.Equal(Keys.Head("job", "local", "a", 1), sites[0].Assignment.Members[0].Head!.Key);

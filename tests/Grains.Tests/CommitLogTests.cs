@@ -41,7 +41,7 @@ public sealed class CommitLogTests : IDisposable
     {
         var log = new CommitLog(_store, "job");
         await CommitAsync(log, Manifest(0, "plan"));
-        await _store.WriteBytesAsync(Keys.Manifest("job", 1), Manifest(1, "left").ToBytes(), Abstractions.Ports.WriteCondition.Any, default);
+        await _store.WriteBytesAsync(Keys.Manifest("job", 1, RoundManifest.Digest(Manifest(1, "left").ToBytes())), Manifest(1, "left").ToBytes(), Abstractions.Ports.WriteCondition.Any, default);
 
         var committed = await CommitAsync(log, Manifest(1, "new"));
 
@@ -53,7 +53,7 @@ public sealed class CommitLogTests : IDisposable
     {
         var log = new CommitLog(_store, "job");
         var committed = await CommitAsync(log, Manifest(0, "plan"));
-        var path = Path.Combine(_folder, Keys.Manifest("job", 0));
+        var path = Path.Combine(_folder, StoredRounds.Manifest(_folder, "job", 0));
         var bytes = await File.ReadAllBytesAsync(path);
         bytes[^3] ^= 1;
         await File.WriteAllBytesAsync(path, bytes);

@@ -29,7 +29,7 @@ public sealed class RetentionTests
     {
         var last = run.Rounds.Count - 1;
         var removed = Retention.Removable(run, Everything(run)).ToHashSet(StringComparer.Ordinal);
-        foreach (var manifest in run.Rounds)
+        foreach (var (manifest, _) in run.Rounds)
         {
             var isEvery = run.Checkpoints.KeepEvery is { } every && manifest.Round % every == 0;
             var isLast = manifest.Round >= last - 1;
@@ -44,8 +44,8 @@ public sealed class RetentionTests
     public void Documents_manifests_and_timings_stay_and_so_does_the_open_round_of_a_run_that_goes_on() => Runs.Sample(run =>
     {
         var open = run.Rounds.Count;
-        string[] kept = [.. Documents, .. run.Rounds.SelectMany(static manifest => new[] { Keys.Manifest(Job, manifest.Round), Keys.Timing(Job, manifest.Round) })];
-        if (!run.Finished) kept = [.. kept, Keys.Shared(Job, open), Keys.Update(Job, open, 1, "c0"), Keys.Head(Job, "s0", "c0", open)];
+        string[] kept = [.. Documents, .. run.Rounds.SelectMany(static link => new[] { Keys.Manifest(Job, link.Manifest.Round, link.Sha256), Keys.Timing(Job, link.Manifest.Round) })];
+        if (!run.Finished) kept = [.. kept, Keys.Shared(Job, open, "a"), Keys.Update(Job, open, 1, "c0"), Keys.Head(Job, "s0", "c0", open)];
 
         Assert.Empty(Retention.Removable(run, Everything(run)).Intersect(kept));
     });
@@ -56,7 +56,7 @@ public sealed class RetentionTests
         var last = run.Rounds.Count - 1;
         var removed = Retention.Removable(run, Everything(run)).ToHashSet(StringComparer.Ordinal);
         for (var round = 0; round <= last; round++) Assert.Contains(Keys.Update(Job, round, 1, "c0"), removed);
-        var named = run.Rounds.Where(manifest => Retention.KeepsHeads(run.Checkpoints, manifest.Round, last)).Select(static manifest => manifest.Clients[0].HeadRound).ToHashSet();
+        var named = run.Rounds.Where(link => Retention.KeepsHeads(run.Checkpoints, link.Manifest.Round, last)).Select(static link => link.Manifest.Clients[0].HeadRound).ToHashSet();
         Assert.All(Enumerable.Range(1, last), round => Assert.Equal(!named.Contains(round), removed.Contains(Keys.Head(Job, "s0", "c0", round))));
     });
 
@@ -74,9 +74,9 @@ public sealed class RetentionTests
         for (var round = 1; round < run.Rounds.Count; round++)
         {
             heads.Add(round); // trained, committed or not
-            var needed = round < 2 ? 0 : run.Rounds[round - 2].Clients[0].HeadRound;
+            var needed = round < 2 ? 0 : run.Rounds[round - 2].Manifest.Clients[0].HeadRound;
             heads.RemoveWhere(head => head < needed && !Retention.KeepsHead(run.Checkpoints, head, needed));
-            foreach (var manifest in run.Rounds.Take(round).Where(manifest => Retention.KeepsHeads(run.Checkpoints, manifest.Round, round - 1) && manifest.Clients[0].Head is not null))
+            foreach (var manifest in run.Rounds.Take(round).Select(static link => link.Manifest).Where(manifest => Retention.KeepsHeads(run.Checkpoints, manifest.Round, round - 1) && manifest.Clients[0].Head is not null))
                 Assert.Contains(manifest.Clients[0].HeadRound, heads);
         }
     });
@@ -89,7 +89,7 @@ public sealed class RetentionTests
 
         await federation.RunAsync(Job, TestFederation.Plan(clients: 2, rounds: 7, more: "checkpoints: {keepLast: 2, keepEvery: 3}"), inTime);
 
-        Assert.Equal([0, 3, 6, 7], await RoundsAsync(federation.Store, static round => Keys.Shared(Job, round)));
+        Assert.Equal([0, 3, 6, 7], Enumerable.Range(0, 10).Where(round => StoredRounds.HasShared(federation.Folder, Job, round)));
         Assert.Equal([3, 5, 6, 7], await RoundsAsync(federation.Store, static round => Keys.Head(Job, "local", "c00001", round)));
         var report = await new RunVerifier(federation.Store, federation.Store, Job).VerifyAsync(inTime);
         Assert.True(report is { Broken: [], Unchecked: [], Leftovers: [] });
@@ -136,7 +136,7 @@ public sealed class RetentionTests
     private static CommittedRounds Run(CheckpointSpec spec, int clients, bool[] trained, bool finished)
     {
         var heads = new int[clients];
-        var rounds = new List<RoundManifest>();
+        var rounds = new List<(RoundManifest, string)>();
         for (var round = 0; round <= trained.Length / clients; round++)
         {
             for (var client = 0; client < clients && round > 0; client++)
@@ -144,15 +144,17 @@ public sealed class RetentionTests
                 if (trained[((round - 1) * clients) + client]) heads[client] = round;
             }
 
-            rounds.Add(new RoundManifest
+            rounds.Add((new RoundManifest
             {
                 Round = round, PlanSha256 = "", Shared = new BlobDigest("a", 1), ServerOptimizer = new BlobDigest("b", 1),
                 Clients = [.. heads.Select(static (head, i) => new ManifestClient { Id = $"c{i}", Outcome = ClientOutcome.Trained, HeadRound = head, Head = head == 0 ? null : new BlobDigest("c", 1), Optimizer = head == 0 ? null : new BlobDigest("d", 1) })],
-            });
+            }, Sha256Of(round)));
         }
 
         return new CommittedRounds(Job, spec, rounds, Enumerable.Range(0, clients).ToDictionary(static i => $"c{i}", static i => $"s{i}"), finished);
     }
+
+    private static string Sha256Of(int round) => $"{round:d64}";
 
     // Every key that such a run may ever have held, the round after the last included.
     private static IEnumerable<string> Everything(CommittedRounds run)
@@ -160,7 +162,7 @@ public sealed class RetentionTests
         foreach (var document in Documents) yield return document;
         for (var round = 0; round <= run.Rounds.Count; round++)
         {
-            string[] ofRound = [Keys.Manifest(Job, round), Keys.Timing(Job, round), Keys.Shared(Job, round), Keys.ServerOptimizer(Job, round)];
+            string[] ofRound = [Keys.Manifest(Job, round, Sha256Of(round)), Keys.Timing(Job, round), Keys.Shared(Job, round, "a"), Keys.ServerOptimizer(Job, round, "b")];
             foreach (var key in ofRound) yield return key;
             foreach (var (client, site) in run.SiteOf)
             {

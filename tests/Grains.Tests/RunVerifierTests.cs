@@ -148,14 +148,14 @@ public sealed class RunVerifierTests : IClassFixture<FinishedRun>, IDisposable
     [InlineData("fingerprint.json")]
     [InlineData("current.json")]
     [InlineData("plan.yaml")]
-    [InlineData("rounds/3/manifest.json")]
-    [InlineData("rounds/2/manifest.json")]
-    [InlineData("rounds/0/manifest.json")]
+    [InlineData("manifest 3")]
+    [InlineData("manifest 2")]
+    [InlineData("manifest 0")]
     [InlineData("rounds/3/timing.json")]
     [InlineData("notes")]
     public async Task The_program_itself_refuses_a_changed_document_by_name(string document)
     {
-        var key = document == "notes" ? Keys.Notes(Job) : Keys.Job(Job) + document;
+        var key = document == "notes" ? Keys.Notes(Job) : document.StartsWith("manifest ", StringComparison.Ordinal) ? Manifest(document[^1] - '0') : Keys.Job(Job) + document;
         await FlipAsync(key, document == "plan.yaml" ? 7 : 12); // a letter of the plan's name: still a plan
         await using var federation = await TestFederation.StartAsync(folder: _folder);
 
@@ -165,7 +165,7 @@ public sealed class RunVerifierTests : IClassFixture<FinishedRun>, IDisposable
         for (var e = refused; e is not null; e = e.InnerException) all.Add(e);
         var corrupt = Assert.Single(all.OfType<CorruptBlobException>());
         Assert.StartsWith(key, corrupt.Message, StringComparison.Ordinal);
-        Assert.Equal(2, corrupt.Message.Split(' ', ',', '.', ':').Count(static word => word.Length == 64));
+        Assert.Equal(2, corrupt.Message.Split(' ', ',', '.', ':', ';').Count(static word => word.Length == 64));
     }
 
     [Theory]
@@ -190,24 +190,25 @@ public sealed class RunVerifierTests : IClassFixture<FinishedRun>, IDisposable
     [Fact]
     public async Task The_oldest_broken_link_comes_first()
     {
-        await FlipAsync(Keys.Shared(Job, 0), 3);
-        await FlipAsync(Keys.Manifest(Job, 2), 3);
+        await FlipAsync(Shared(0), 3);
+        await FlipAsync(Manifest(2), 3);
         await FlipAsync(Keys.Fingerprint(Job), 3);
 
-        Assert.Equal([Keys.Fingerprint(Job), Keys.Manifest(Job, 2), Keys.Shared(Job, 0)], (await VerifyAsync()).Broken.Select(static finding => finding.Key));
+        Assert.Equal([Keys.Fingerprint(Job), Manifest(2), Shared(0)], (await VerifyAsync()).Broken.Select(static finding => finding.Key));
     }
 
     [Fact]
     public async Task A_missing_manifest_is_named_with_the_digest_it_had()
     {
-        var digest = RoundManifest.Digest(await File.ReadAllBytesAsync(Path.Combine(_folder, Keys.Manifest(Job, 1))));
-        File.Delete(Path.Combine(_folder, Keys.Manifest(Job, 1)));
+        var key = Manifest(1);
+        var digest = RoundManifest.Digest(await File.ReadAllBytesAsync(Path.Combine(_folder, key)));
+        File.Delete(Path.Combine(_folder, key));
 
         var report = await VerifyAsync();
 
         var found = Assert.Single(report.Broken);
-        Assert.Equal((Keys.Manifest(Job, 1), digest, null), (found.Key, found.Expected, found.Found));
-        Assert.Contains(Keys.Manifest(Job, 0), report.Unchecked); // nothing vouches for it now
+        Assert.Equal((key, digest, null), (found.Key, found.Expected, found.Found));
+        Assert.Contains(Manifest(0), report.Unchecked); // nothing vouches for it now
     }
 
     [Fact]
@@ -223,7 +224,7 @@ public sealed class RunVerifierTests : IClassFixture<FinishedRun>, IDisposable
     [Fact]
     public async Task What_no_manifest_names_is_a_leftover_and_no_failure()
     {
-        string[] left = [Keys.Update(Job, 2, 1, "c00000"), Keys.Shared(Job, 4), Keys.Head(Job, "south", "c00003", 4)];
+        string[] left = [Keys.Update(Job, 2, 1, "c00000"), Keys.Shared(Job, 4, new string('0', 64)), Keys.Head(Job, "south", "c00003", 4)];
         foreach (var key in left) await _store.WriteBytesAsync(key, "left"u8.ToArray(), WriteCondition.Any, default);
 
         var report = await VerifyAsync();
@@ -250,6 +251,10 @@ public sealed class RunVerifierTests : IClassFixture<FinishedRun>, IDisposable
 
     [Fact]
     public async Task There_is_no_report_of_a_run_that_is_not_there() => Assert.Null(await new RunVerifier(_store, _store, "another").VerifyAsync(InTime));
+
+    private string Manifest(int round) => StoredRounds.Manifest(_folder, Job, round);
+
+    private string Shared(int round) => StoredRounds.Shared(_folder, Job, round);
 
     private async Task<RunReport> VerifyAsync() => await new RunVerifier(_store, _store, Job).VerifyAsync(InTime) ?? throw new InvalidOperationException("There is no run.");
 

@@ -35,7 +35,7 @@ internal sealed class TestFederation : IAsyncDisposable
     public IReadOnlyDictionary<string, string> SiteOf { get; }
 
     /// <summary>Silo i serves <paramref name="sites"/>[i]; its trainer is <paramref name="around"/> the fake one.</summary>
-    public static async Task<TestFederation> StartAsync(string[]? sites = null, FakeTrainer? trainer = null, string? folder = null, TimeSpan? resendAfter = null, IBlobStore? store = null, Func<FakeTrainer, ITrainer>? around = null, TimeSpan? reviveEvery = null)
+    public static async Task<TestFederation> StartAsync(string[]? sites = null, FakeTrainer? trainer = null, string? folder = null, TimeSpan? resendAfter = null, IBlobStore? store = null, Func<FakeTrainer, ITrainer>? around = null, TimeSpan? reviveEvery = null, IBlobStore? siteStore = null)
     {
         sites ??= ["*"];
         trainer ??= new FakeTrainer();
@@ -46,7 +46,7 @@ internal sealed class TestFederation : IAsyncDisposable
         builder.ConfigureSilo((options, silo) =>
         {
             var site = siteOf.GetOrAdd(options.SiloName, _ => sites[Interlocked.Increment(ref next) % sites.Length]);
-            silo.Services.AddSingleton(around?.Invoke(trainer) ?? trainer).AddSingleton<IAdapterExporter>(trainer).AddSingleton<IBlobStores>(new OneStore(store));
+            silo.Services.AddSingleton(around?.Invoke(trainer) ?? trainer).AddSingleton<IAdapterExporter>(trainer).AddSingleton<IBlobStores>(new Stores(store, siteStore ?? store));
             silo.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName, static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
             silo.Configure<ClusterMembershipOptions>(static membership =>
             {
@@ -96,8 +96,5 @@ internal sealed class TestFederation : IAsyncDisposable
         if (_ownsFolder) Directory.Delete(Folder, recursive: true);
     }
 
-    private sealed record OneStore(IBlobStore Job) : IBlobStores
-    {
-        public IBlobStore Site => Job;
-    }
+    private sealed record Stores(IBlobStore Job, IBlobStore Site) : IBlobStores;
 }

@@ -33,6 +33,9 @@ public sealed record FederationPlan
     /// <summary>What is written besides the committed rounds.</summary>
     public CheckpointSpec Checkpoints { get; init; } = new();
 
+    /// <summary>How the folders are kept that the run is stored in.</summary>
+    public StoreSpec Store { get; init; } = new();
+
     /// <summary>What goes wrong on purpose; nothing by default.</summary>
     public IReadOnlyList<FaultSpec> Faults { get; init; } = [];
 }

@@ -74,6 +74,7 @@ public static class PlanReader
             Clients = Clients(plan),
             Evaluation = Evaluation(plan.Section("evaluation")),
             Checkpoints = Checkpoints(plan.Section("checkpoints")),
+            Store = Store(plan.Section("store")),
             Faults = Faults(plan),
         };
         plan.Close();
@@ -417,6 +418,15 @@ public static class PlanReader
         };
         checkpoints.Close();
         return spec;
+    }
+
+    private static StoreSpec Store(PlanSection? store)
+    {
+        if (store is null)
+            return new();
+        var (mode, durability) = (store.Name("mode", "", StoreSpec.Modes), store.Name("durability", "", StoreSpec.Durabilities));
+        store.Close();
+        return StoreSpec.Of(mode, durability);
     }
 
     private static List<FaultSpec> Faults(PlanSection plan)

@@ -31,7 +31,7 @@ internal static class CombineCommand
             var parts = parsed.GetRequiredValue(adapters).Select(Weighed).ToList();
             var options = new CombinationOptions { Method = parsed.GetRequiredValue(method), Density = parsed.GetValue(density) ?? 0.5, Rank = parsed.GetValue(rank), Seed = parsed.GetValue(seed) ?? 0 };
             var combined = await Task.Run(() => AdapterCombination.Combine(parts, options), cancellationToken);
-            await AdapterFolder.WriteAsync(folder, combined, cancellationToken);
+            AdapterFolder.Write(folder, combined);
             await parsed.InvocationConfiguration.Output.WriteLineAsync($"{folder}: {Words.Count(parts.Count, "adapter")} combined by {options.Method}");
             return ExitCode.Done;
         });

@@ -23,8 +23,10 @@ internal static class ExtendCommand
             if (!cluster.IsNamed(parsed))
             {
                 using var folder = RunDirectory.OpenToRun(name);
+                var local = new LocalRun(folder, Screen.Of(parsed, parsed.GetValue(json)));
+                await local.RequireWholeAsync(folder.RequirePlan(), cancellationToken);
                 folder.Extend(count);
-                return await new LocalRun(folder, Screen.Of(parsed, parsed.GetValue(json))).RunAsync(resume: true, allowEngineChange: false, cancellationToken);
+                return await local.RunAsync(resume: true, allowEngineChange: false, cancellationToken);
             }
 
             Identifiers.Check("run", name);

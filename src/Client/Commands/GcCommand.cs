@@ -36,7 +36,7 @@ internal static class GcCommand
                 await output.WriteLineAsync($"{id}: {(only ? "would remove" : "removed")} {Words.Count(unneeded.Count, "blob")}, {Words.Bytes(sizeBytes)}");
             }
 
-            var halfWritten = jobs.Job.HalfWritten(remove: !only);
+            var halfWritten = jobs.Job.Leftovers(remove: !only);
             if (halfWritten > 0 && !parsed.GetValue(json)) await output.WriteLineAsync($"half-written files: {(only ? "would remove" : "removed")} {Words.Bytes(halfWritten)}");
             return ExitCode.Done;
         });

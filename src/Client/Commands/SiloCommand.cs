@@ -1,5 +1,6 @@
 using System.CommandLine;
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Cluster;
 using FedRLora.Client.Rendering;
 using FedRLora.Silo;
@@ -22,13 +23,17 @@ internal static class SiloCommand
         var root = new Option<string>("--root") { Description = "Where relative model and data paths of plans start from", DefaultValueFactory = static _ => "." };
         var store = new Option<string>("--store") { Description = "The job's blobs, the same for all silos: a folder, or https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]", DefaultValueFactory = static _ => Path.Combine("runs", "cluster") };
         var siteStore = new Option<string?>("--site-store") { Description = "This site's heads and optimizer states: a folder or a container's URL; by default the job's store" };
+        var mode = new Option<string>("--store-mode") { Description = "Who may use the folders of the stores: private, its owner alone (default), or shared-group, for silos under different users of one group", DefaultValueFactory = static _ => StoreSpec.Modes[0] };
+        mode.AcceptOnlyFromAmong([.. StoreSpec.Modes]);
+        var durability = new Option<string>("--durability") { Description = "What a power cut may take of the folders of the stores: full, nothing that is committed (default), or fast", DefaultValueFactory = static _ => StoreSpec.Durabilities[0] };
+        durability.AcceptOnlyFromAmong([.. StoreSpec.Durabilities]);
         var cluster = ClusterTarget.Location();
         var clusterId = ClusterTarget.Id();
         var join = SharedOptions.Port("--join", "Silo port of the first silo, which keeps the membership where no --cluster does; without it this is the first silo");
         var port = SharedOptions.Port("--port", $"Silo port; by default {SiloPorts.Silo} for the first silo and a free one for others and with --cluster redis://");
         var gateway = SharedOptions.Port("--gateway", $"Gateway port; by default {SiloPorts.Gateway} for the first silo and a free one for others and with --cluster redis://");
         var resend = SharedOptions.Number("--resend-after", "Seconds of silence after which work is sent again; by default 10", 0.1, 86_400);
-        var command = new Command("silo", "Run one silo of a federation over processes, on loopback") { site, name, root, store, siteStore, cluster, clusterId, join, port, gateway, resend };
+        var command = new Command("silo", "Run one silo of a federation over processes, on loopback") { site, name, root, store, siteStore, mode, durability, cluster, clusterId, join, port, gateway, resend };
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var sites = parsed.GetRequiredValue(site);
@@ -46,6 +51,8 @@ internal static class SiloCommand
                 Root = Path.GetFullPath(parsed.GetRequiredValue(root)), Store = parsed.GetRequiredValue(store), SiteStore = parsed.GetValue(siteStore),
                 ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend) ?? 10),
             };
+            var kept = StoreSpec.Of(parsed.GetRequiredValue(mode), parsed.GetRequiredValue(durability));
+            options = options with { StoreMode = kept.Mode!.Value, Durability = kept.Durability!.Value };
             options = options with { Name = parsed.GetValue(name) ?? $"{options.Sites[0]}-{options.SiloPort}" };
             await CheckAsync(options, cancellationToken);
             using var host = SiloHost.Create(options, static builder => builder.Logging.AddStandardError());

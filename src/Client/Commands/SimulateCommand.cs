@@ -27,7 +27,7 @@ internal static class SimulateCommand
             var localOnly = read.Evaluation.LocalOnly && read.Sharing == Sharing.Method && !parsed.GetValue(federatedOnly);
             if (localOnly) RequireLocalOnly(file, read);
             await RequireDataAsync(read, file.Folder, cancellationToken);
-            using var run = RunDirectory.Create(parsed.GetValue(folder), file, read.Name, localOnly);
+            using var run = RunDirectory.Create(parsed.GetValue(folder), file, read, localOnly);
             if (screen.Mode != ScreenMode.Json)
                 await screen.Output.WriteLineAsync($"{read.Name}: {read.Adapter.Method}, {Words.Count(read.Clients.Count, "client")}, {Words.Count(read.Strategy.Rounds, "round")}, seed {read.Seed}, in {run.Path}");
             var local = new LocalRun(run, screen);

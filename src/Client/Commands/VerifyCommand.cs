@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Text.Json;
 using FedRLora.Abstractions;
@@ -14,23 +13,12 @@ internal static class VerifyCommand
 {
     public static Command Create()
     {
-        var folder = new Argument<string?>("run") { Description = "A folder that fedrlora simulate made", Arity = ArgumentArity.ZeroOrOne };
-        var store = new Option<string?>("--store") { Description = "Instead of a run folder: the job's store of silos" };
-        var job = new Option<string?>("--job") { Description = "With --store: the run's id" };
-        var siteStore = new Option<string?>("--site-store") { Description = "With --store: a site's own store; sites that keep their heads elsewhere are not checked" };
         var json = SharedOptions.Json();
-        var command = new Command("verify", "Check every blob of a run against its digest, and the chain of rounds") { folder, store, job, siteStore, json };
-        command.Validators.Add(result =>
-        {
-            var (ofRun, ofStore) = (result.GetResult(folder) is { Tokens.Count: > 0 }, result.GetResult(store) is not null && result.GetResult(job) is not null);
-            var partly = result.GetResult(store) ?? result.GetResult(job) ?? result.GetResult(siteStore);
-            if (ofRun ? partly is not null : !ofStore) result.AddError("Give a run folder, or --store and --job (and --site-store).");
-        });
+        var command = new Command("verify", "Check every blob of a run against its digest, and the chain of rounds") { json };
+        var stored = StoredRun.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            using var jobs = parsed.GetValue(folder) is { } run
-                ? StoredJobs.Of(RunDirectory.Open(run))
-                : StoredJobs.Of(parsed.GetRequiredValue(store)!, parsed.GetValue(siteStore), parsed.GetRequiredValue(job)!);
+            using var jobs = stored.FolderOf(parsed) is { } run ? StoredJobs.Of(RunDirectory.Open(run)) : stored.OpenStore(parsed);
             return await RunAsync(jobs, parsed.GetValue(json), parsed.InvocationConfiguration.Output, parsed.InvocationConfiguration.Error, cancellationToken);
         });
         return command;

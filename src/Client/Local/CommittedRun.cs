@@ -35,14 +35,15 @@ internal sealed class CommittedRun
     /// <exception cref="CorruptBlobException">A blob is not what it should be.</exception>
     public static async Task<CommittedRun> OpenAsync(RunDirectory run, CancellationToken cancellationToken)
     {
+        run.RequireStore();
         var job = run.Record.Plan;
-        var store = new DirectoryBlobStore(run.Store);
+        var store = run.OpenStore();
         var log = new CommitLog(store, job);
         var current = await log.ReadAsync(cancellationToken) ?? throw new BadInputException($"{run.Path}: nothing is committed yet; go on with fedrlora resume {run.Path}.");
         var manifest = await log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken);
         var yaml = await StoredPlans.FindAsync(store, job, manifest.PlanSha256, cancellationToken);
         var plan = new IndexedPlan(PlanReader.Require(Encoding.UTF8.GetString(yaml), run.PlanPath));
-        var shared = await store.ReadStateAsync(manifest.Shared.At(Keys.Shared(job, manifest.Round)), cancellationToken);
+        var shared = await store.ReadStateAsync(manifest.SharedOf(job), cancellationToken);
         return new CommittedRun(run, store, plan, manifest, shared);
     }
 
@@ -62,13 +63,14 @@ internal sealed class CommittedRun
     public async Task<int> ExportAsync(string folder, ExportForm? form, CancellationToken cancellationToken)
     {
         var exporter = new PeftExporter(_run.Record.Root);
+        StoreMode? mode = Path.GetFullPath(folder).StartsWith(Path.GetFullPath(_run.Path) + Path.DirectorySeparatorChar, StringComparison.Ordinal) ? _run.Record.Mode : null; // what is written elsewhere is handed on
         if (exporter.DigestOfGiven(Plan) is { } digest && Manifest.Engine?.Contains(digest, StringComparison.Ordinal) != true)
             throw new BadInputException($"{Plan.Adapter.From}: not the adapter that the run started from; put that one back, its scaling belongs to the trained tensors");
         foreach (var client in Manifest.Clients)
         {
             var member = await MemberAsync(client, cancellationToken);
             var adapter = await Task.Run(() => exporter.Export(Plan, member.Client, Shared, member.Head, form), cancellationToken);
-            await AdapterFolder.WriteAsync(Path.Combine(folder, client.Id), adapter, cancellationToken);
+            AdapterFolder.Write(Path.Combine(folder, client.Id), adapter, mode);
         }
 
         return Manifest.Clients.Count;

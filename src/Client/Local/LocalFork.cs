@@ -11,12 +11,13 @@ internal static class LocalFork
     public static async Task<RunDirectory> CreateAsync(RunDirectory source, int round, PlanFile file, string root, string? folder, CancellationToken cancellationToken)
     {
         var plan = file.Require();
-        using var from = new DirectoryBlobStore(source.Store);
+        source.RequireStore();
+        using var from = source.OpenStore();
         var manifest = await Fork.CheckAsync(from, source.Record.Plan, round, plan, cancellationToken);
-        var fork = RunDirectory.Create(folder, file, plan.Name, localOnly: false, root);
+        var fork = RunDirectory.Create(folder, file, plan, localOnly: false, root, RoundManifest.Digest(manifest.ToBytes()));
         try
         {
-            using var to = new DirectoryBlobStore(fork.Store);
+            using var to = fork.OpenStore();
             var owners = manifest.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
             foreach (var client in plan.Clients)
             {

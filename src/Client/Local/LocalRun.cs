@@ -1,7 +1,9 @@
+using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
 using FedRLora.Client.Rendering;
 using FedRLora.Client.Report;
 using FedRLora.Client.RunFolder;
@@ -24,18 +26,18 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     /// <summary>The exit code.</summary>
     public async Task<int> RunAsync(bool resume, bool allowEngineChange, CancellationToken cancellationToken)
     {
-        var file = PlanFile.Open(run.PlanPath);
+        var file = run.RequirePlan();
+        if (resume) await RequireWholeAsync(file, cancellationToken);
         var plan = file.Require();
         var localOnlyFile = run.Record.LocalOnly ? file.WithNothingShared() : null;
-        var federated = new RoundReporter(screen, plan);
-        var localOnly = localOnlyFile is null ? null : new RoundReporter(screen, localOnlyFile.Require());
-        if (resume && Directory.Exists(run.Store)) await RequireDocumentsAsync([plan.Name, LocalOnlyJob(plan.Name)], cancellationToken);
+        var federated = new RoundReporter(screen, plan) { WhenPaused = WayOn };
+        var localOnly = localOnlyFile is null ? null : new RoundReporter(screen, localOnlyFile.Require()) { WhenPaused = WayOn };
         await using var silo = await EmbeddedSilo.StartAsync(run, cancellationToken);
         try
         {
             var status = await FollowAsync(silo, plan.Name, file.Yaml, federated);
             Write(plan, file.Yaml, federated, localOnly);
-            if (status != JobStatus.Finished) return await EndedAsync(status);
+            if (status != JobStatus.Finished) return Ended(status);
             var adapters = await ExportAsync(plan, cancellationToken);
             if (localOnly is not null)
             {
@@ -45,13 +47,18 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
             }
 
             Summarize(plan, federated.Rounds, localOnly?.Rounds, adapters);
-            return status == JobStatus.Finished ? ExitCode.Done : await EndedAsync(status);
+            return status == JobStatus.Finished ? ExitCode.Done : Ended(status);
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {
             Write(plan, file.Yaml, federated, localOnly);
             await screen.Error.WriteLineAsync($"Stopped; what is committed is kept. Continue with: fedrlora resume {run.Path}");
             return ExitCode.Interrupted;
+        }
+        catch (Exception e) when ((HasBegun || resume) && TroubleOf(e) is { } trouble)
+        {
+            await screen.Error.WriteLineAsync($"{trouble} {WayOn}");
+            return ExitCode.Environment;
         }
 
         async Task<JobStatus> FollowAsync(EmbeddedSilo silo, string job, string yaml, RoundReporter reporter)
@@ -70,28 +77,46 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         }
     }
 
+    /// <summary>Whether a plan is neither the one that a run is stored with nor that one with more rounds.</summary>
+    public static bool IsOther(PlanFile file, (BlobRef Blob, byte[] Yaml, int Extensions) stored)
+    {
+        if (file.Sha256 == stored.Blob.Sha256) return false;
+        var (asked, before) = (file.Require(), PlanReader.Require(Encoding.UTF8.GetString(stored.Yaml), stored.Blob.Key));
+        return asked.Strategy.Rounds <= before.Strategy.Rounds || PlanText.Of(asked with { Strategy = asked.Strategy with { Rounds = before.Strategy.Rounds } }) != PlanText.Of(before);
+    }
+
     // The folder is this run's alone, so a start that lies in it is its own.
     private async Task<bool> IsForkAsync(string job, CancellationToken cancellationToken)
     {
-        using var store = new DirectoryBlobStore(run.Store);
-        return await Fork.OriginAsync(store, job, cancellationToken) is not null;
+        using var store = run.OpenStore();
+        return await Fork.OriginAsync(store, job, job == run.Record.Plan ? run.Record.Origin : null, cancellationToken) is not null;
     }
+
+    // Of the store, or of the disk that the run's other files are on.
+    private string? TroubleOf(Exception exception) =>
+        StoreUnavailableException.In(exception)?.Message ?? (DiskFaults.In(exception) is { } fault ? $"{run.Path}: {fault}." : null);
+
+    private string WayOn => $"What is committed is kept; continue with: fedrlora resume {run.Path}";
 
     // In one process nobody pauses a run but a store that cannot be used.
-    private async Task<int> EndedAsync(JobStatus status)
-    {
-        if (status != JobStatus.Paused) return ExitCode.Failed;
-        await screen.Error.WriteLineAsync($"What is committed is kept. When the store can be used again, continue with: fedrlora resume {run.Path}");
-        return ExitCode.Environment;
-    }
+    private static int Ended(JobStatus status) => status == JobStatus.Paused ? ExitCode.Environment : ExitCode.Failed;
 
-    // A silo would refuse them too, after its start and with a stack trace for each layer of it.
-    private async Task RequireDocumentsAsync(IEnumerable<string> jobs, CancellationToken cancellationToken)
+    /// <summary>What the folder needs to go on is there, before anything of it is changed.</summary>
+    /// <exception cref="BadInputException">A file of the folder is missing, or is not this run's.</exception>
+    /// <exception cref="CorruptBlobException">A blob is missing or was changed.</exception>
+    public async Task RequireWholeAsync(PlanFile file, CancellationToken cancellationToken)
     {
-        using var store = new DirectoryBlobStore(run.Store);
-        foreach (var key in jobs.SelectMany(static job => new[] { Keys.Fingerprint(job), Keys.Current(job), Keys.Notes(job) }))
+        run.RequireStore();
+        using var store = run.OpenStore();
+        var name = run.Record.Plan;
+        foreach (var job in new[] { name, LocalOnlyJob(name) }) await RunCheck.RequireAsync(store, store, job, cancellationToken);
+        if (await StoredPlans.NewestAsync(store, name, cancellationToken) is { } newest)
         {
-            if (await store.ReadBytesAsync(key, cancellationToken) is { } bytes) BlobStates.RequireSealed(bytes, key);
+            if (IsOther(file, newest)) throw new BadInputException($"{run.PlanPath} is not the plan that the run was made with, nor that plan with more rounds; fedrlora repair puts that one back, fedrlora fork begins a run with another.");
+        }
+        else if (run.Result is { } result)
+        {
+            throw new BadInputException($"{Path.Combine(run.Store, Keys.Job(name))} is missing, but {result} shows that rounds were committed; put it back with all that was in it.");
         }
     }
 
@@ -114,10 +139,10 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     private void Write(FederationPlan plan, string yaml, RoundReporter federated, RoundReporter? localOnly)
     {
         if (federated.Rounds.Count == 0) return;
-        var reference = localOnly is { Rounds.Count: > 0 } ? localOnly.Rounds : null;
-        MetricsFiles.Write(run.Path, plan, federated.Rounds);
-        if (reference is not null) MetricsFiles.Write(Directory.CreateDirectory(Path.Combine(run.Path, "local-only")).FullName, plan, reference);
-        HtmlReport.Write(Path.Combine(run.Path, "report.html"), plan, federated.Rounds, reference, yaml);
+        var (mode, reference) = (run.Record.Mode, localOnly is { Rounds.Count: > 0 } ? localOnly.Rounds : null);
+        MetricsFiles.Write(run.Path, mode, plan, federated.Rounds);
+        if (reference is not null) MetricsFiles.Write(Path.Combine(run.Path, "local-only"), mode, plan, reference);
+        HtmlReport.Write(Path.Combine(run.Path, "report.html"), mode, plan, federated.Rounds, reference, yaml);
     }
 
     private void Summarize(FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string adapters)

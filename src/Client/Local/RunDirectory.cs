@@ -2,6 +2,9 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Client.RunFolder;
+using FedRLora.Silo.Storage;
 
 namespace FedRLora.Client.Local;
 
@@ -9,7 +12,10 @@ namespace FedRLora.Client.Local;
 /// <param name="Root">The folder of the plan.</param>
 /// <param name="Plan">The plan's name.</param>
 /// <param name="LocalOnly">Whether the local-only reference runs too.</param>
-internal sealed record RunRecord(string Root, string Plan, bool LocalOnly);
+/// <param name="Mode">Who may read and write the folder.</param>
+/// <param name="Durability">What a power cut may take of it.</param>
+/// <param name="Origin">Of a fork: the digest of the manifest it starts from; null for any other run.</param>
+internal sealed record RunRecord(string Root, string Plan, bool LocalOnly, StoreMode Mode = StoreMode.Private, Durability Durability = Durability.Full, string? Origin = null);
 
 /// <summary>
 /// A run on one machine: <c>plan.yaml</c>, <c>run.json</c>, <c>store/</c> with every committed round, <c>metrics.csv</c>,
@@ -18,6 +24,8 @@ internal sealed record RunRecord(string Root, string Plan, bool LocalOnly);
 internal sealed class RunDirectory : IDisposable
 {
     private const string LockFile = ".lock";
+    private const string RecordFile = "run.json";
+    private const int HeldByAnother = 11; // EWOULDBLOCK
 
     private bool _wasThere;
     private FileStream? _lock;
@@ -34,6 +42,9 @@ internal sealed class RunDirectory : IDisposable
 
     public string Store => System.IO.Path.Combine(Path, "store");
 
+    /// <summary>Opens its store, which is made where it is not there.</summary>
+    public DirectoryBlobStore OpenStore() => new(Store, Record.Mode, Record.Durability);
+
     /// <summary>Where adapters go unless another folder is asked for.</summary>
     public string Adapters => System.IO.Path.Combine(Path, "adapters");
 
@@ -43,24 +54,27 @@ internal sealed class RunDirectory : IDisposable
     /// <exception cref="BadInputException">The folder asked for holds something, or cannot be made.</exception>
     /// <param name="asked">The folder asked for; null for the next free one.</param>
     /// <param name="file">The plan.</param>
-    /// <param name="name">The plan's name.</param>
+    /// <param name="plan">What it says.</param>
     /// <param name="localOnly">Whether the local-only reference runs too.</param>
     /// <param name="root">Where the plan's paths start from; null for the plan's own folder.</param>
-    public static RunDirectory Create(string? asked, PlanFile file, string name, bool localOnly, string? root = null)
+    /// <param name="origin">Of a fork: the digest of the manifest it starts from.</param>
+    public static RunDirectory Create(string? asked, PlanFile file, FederationPlan plan, bool localOnly, string? root = null, string? origin = null)
     {
         var path = asked ?? Enumerable.Range(1, int.MaxValue - 1)
-            .Select(number => System.IO.Path.Combine("runs", string.Create(CultureInfo.InvariantCulture, $"{name}-{number}")))
+            .Select(number => System.IO.Path.Combine("runs", string.Create(CultureInfo.InvariantCulture, $"{plan.Name}-{number}")))
             .First(static candidate => !Directory.Exists(candidate));
         if (File.Exists(path)) throw new BadInputException($"{path}: is a file; give a folder for the run.");
-        var run = new RunDirectory(path, new RunRecord(root ?? file.Folder, name, localOnly)) { _wasThere = Directory.Exists(path) };
+        var record = new RunRecord(root ?? file.Folder, plan.Name, localOnly, plan.Store.Mode ?? StoreMode.Private, plan.Store.Durability ?? Durability.Full, origin);
+        var run = new RunDirectory(path, record) { _wasThere = Directory.Exists(path) };
         try
         {
-            if (!run._wasThere) Directory.CreateDirectory(path);
+            StorePermissions.MakeFolders(System.IO.Path.GetFullPath(path), run.Record.Mode);
             run.Lock();
             if (Directory.EnumerateFileSystemEntries(path).Any(static entry => System.IO.Path.GetFileName(entry) != LockFile))
                 throw new BadInputException($"{path}: is not empty; give another folder, or continue the run in it with fedrlora resume {path}.");
-            File.WriteAllText(run.PlanPath, file.Yaml);
-            File.WriteAllBytes(System.IO.Path.Combine(path, "run.json"), JsonSerializer.SerializeToUtf8Bytes(run.Record, RunJson.Default.RunRecord));
+            StorePermissions.MakeFolder(run.Store, run.Record.Mode); // from run.json on, a folder without a store has lost it
+            OutputFile.Replace(run.PlanPath, run.Record.Mode, file.Yaml);
+            OutputFile.Replace(System.IO.Path.Combine(path, RecordFile), run.Record.Mode, stream => JsonSerializer.Serialize(stream, run.Record, RunJson.Default.RunRecord));
             return run;
         }
         catch (Exception e)
@@ -91,28 +105,66 @@ internal sealed class RunDirectory : IDisposable
     /// <exception cref="BadInputException">It is none.</exception>
     public static RunDirectory Open(string path)
     {
-        var record = System.IO.Path.Combine(path, "run.json");
-        if (!File.Exists(record)) throw new BadInputException($"{path}: is not a run folder (no run.json in it); give a folder that fedrlora simulate made.");
+        var file = System.IO.Path.Combine(path, RecordFile);
+        const string PutBack = "put it back; it holds {\"root\": the folder that the plan's paths start from, \"plan\": the plan's name, \"localOnly\": true or false}";
+        if (!File.Exists(file))
+        {
+            throw new BadInputException(Directory.Exists(System.IO.Path.Combine(path, "store"))
+                ? $"{file} is missing; {PutBack}."
+                : $"{path}: is not a run folder (no {RecordFile} in it); give a folder that fedrlora simulate made.");
+        }
+
         try
         {
-            return new RunDirectory(path, JsonSerializer.Deserialize(File.ReadAllBytes(record), RunJson.Default.RunRecord) ?? throw new JsonException("it is empty"));
+            var record = JsonSerializer.Deserialize(File.ReadAllBytes(file), RunJson.Default.RunRecord) ?? throw new JsonException("it is empty");
+            return Identifiers.IsValid(record.Plan) ? new RunDirectory(path, record) : throw new JsonException($"plan: '{BadInputException.Shown(record.Plan)}' is no name of a plan");
         }
         catch (JsonException e)
         {
-            throw new BadInputException($"{record}: {e.Message}", e);
+            throw new BadInputException($"{file}: {e.Message.Split('\n')[0].TrimEnd(' ', '.', '\r')}; {PutBack}.", e);
         }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new BadInputException($"{file}: cannot be read: {e.Message}", e);
+        }
+    }
+
+    /// <summary>The run's blobs are there.</summary>
+    /// <exception cref="BadInputException">They are not.</exception>
+    public void RequireStore()
+    {
+        if (!Directory.Exists(Store)) throw new BadInputException($"{Store} is missing; put it back with all that was in it.");
+    }
+
+    /// <summary>A file of results that only a run with committed rounds has; null where there is none.</summary>
+    public string? Result => new[] { "metrics.csv", "metrics.jsonl", "report.html" }.Select(name => System.IO.Path.Combine(Path, name)).FirstOrDefault(File.Exists);
+
+    /// <summary>The plan in the folder.</summary>
+    /// <exception cref="BadInputException">It is missing, has mistakes, or is another run's.</exception>
+    public PlanFile RequirePlan()
+    {
+        const string PutBack = "fedrlora repair puts back the plan that the run was made with";
+        if (!File.Exists(PlanPath)) throw new BadInputException($"{PlanPath} is missing; {PutBack}.");
+        var file = PlanFile.Open(PlanPath);
+        if (file.Read() is not { Plan: { } plan }) throw new BadInputException($"{PlanPath} is no plan any more; {PutBack}, and fedrlora validate {PlanPath} says what is wrong.");
+        return plan.Name == Record.Plan ? file : throw new BadInputException($"{PlanPath} is the plan of {plan.Name}, the run is one of {Record.Plan}; {PutBack}.");
     }
 
     /// <summary>Writes a plan with more rounds in place of the folder's; the job takes it up when it is resumed.</summary>
     /// <exception cref="BadInputException">The run has as many rounds already.</exception>
     public void Extend(int rounds)
     {
-        var file = PlanFile.Open(PlanPath);
+        var file = RequirePlan();
         var now = file.Require().Strategy.Rounds;
         if (rounds <= now) throw new BadInputException($"{Path}: has {now} rounds already; give more with --rounds.");
-        var written = PlanPath + ".new";
-        File.WriteAllText(written, file.WithRounds(rounds).Yaml);
-        File.Move(written, PlanPath, overwrite: true);
+        OutputFile.Replace(PlanPath, Record.Mode, file.WithRounds(rounds).Yaml);
+    }
+
+    /// <summary>Writes the plan that the run was made with; what was there is kept beside it.</summary>
+    public void PutBackPlan(string yaml)
+    {
+        if (File.Exists(PlanPath)) File.Move(PlanPath, PlanPath + ".replaced", overwrite: true);
+        OutputFile.Replace(PlanPath, Record.Mode, yaml);
     }
 
     /// <summary>Undoes <see cref="Create"/>: what was made is deleted.</summary>
@@ -132,15 +184,16 @@ internal sealed class RunDirectory : IDisposable
         var path = System.IO.Path.Combine(Path, LockFile);
         try
         {
-            _lock = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            if (!File.Exists(path)) StorePermissions.Create(path, Record.Mode).Dispose();
+            _lock = new FileStream(path, FileMode.Open, FileAccess.ReadWrite, FileShare.None);
         }
-        catch (IOException e) when (File.Exists(path))
+        catch (IOException e) when (e.HResult == HeldByAnother)
         {
             throw new BadInputException($"{Path} is in use by another process", e);
         }
     }
 }
 
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, RespectRequiredConstructorParameters = true)]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, UseStringEnumConverter = true, RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(RunRecord))]
 internal sealed partial class RunJson : JsonSerializerContext;

@@ -13,7 +13,7 @@ internal sealed record StoredJobs(DirectoryBlobStore Job, DirectoryBlobStore Sit
     /// <exception cref="BadInputException">It has no store.</exception>
     public static StoredJobs Of(RunDirectory run)
     {
-        var store = Open(run.Store);
+        var store = Directory.Exists(run.Store) ? run.OpenStore() : throw NotThere(run.Store);
         return new(store, store, run.Record.LocalOnly ? [run.Record.Plan, LocalRun.LocalOnlyJob(run.Record.Plan)] : [run.Record.Plan]);
     }
 
@@ -34,5 +34,7 @@ internal sealed record StoredJobs(DirectoryBlobStore Job, DirectoryBlobStore Sit
     }
 
     // A store that is opened makes its folder.
-    private static DirectoryBlobStore Open(string folder) => Directory.Exists(folder) ? new(folder) : throw new BadInputException($"{folder}: there is no such folder; nothing of a run is stored there.");
+    private static DirectoryBlobStore Open(string folder) => Directory.Exists(folder) ? new(folder) : throw NotThere(folder);
+
+    private static BadInputException NotThere(string folder) => new($"{folder}: there is no such folder; nothing of a run is stored there.");
 }

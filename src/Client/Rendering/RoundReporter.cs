@@ -19,6 +19,9 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
     private readonly List<RoundView> _views = [];
     private readonly HashSet<string> _told = new(StringComparer.Ordinal); // of what sites missed
 
+    /// <summary>Added to the line that says that a job is paused: how it goes on.</summary>
+    public string? WhenPaused { get; init; }
+
     /// <summary>The committed rounds seen so far.</summary>
     public IReadOnlyList<RoundSummary> Rounds => _rounds;
 
@@ -55,7 +58,7 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
 
         var end = last?.Status switch { JobStatus.Failed => "failed", JobStatus.Cancelled => "was cancelled", JobStatus.Paused => "is paused", _ => null };
         if (end is not null)
-            screen.Error.WriteLine($"{last!.JobId} {end} in round {last.Round}{(last.Reason is null ? "." : $": {last.Reason}")}");
+            screen.Error.WriteLine($"{last!.JobId} {end} in round {last.Round}{(last.Reason is null ? "." : $": {last.Reason}")}{(last.Status == JobStatus.Paused && WhenPaused is not null ? $" {WhenPaused}" : "")}");
         return last;
     }
 

@@ -3,6 +3,7 @@ using System.Text;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Rendering;
+using FedRLora.Client.RunFolder;
 
 namespace FedRLora.Client.Report;
 
@@ -13,12 +14,13 @@ internal static class HtmlReport
 
     /// <summary>Writes the report.</summary>
     /// <param name="path">Where to.</param>
+    /// <param name="mode">Who may read it.</param>
     /// <param name="plan">The plan.</param>
     /// <param name="federated">The run's rounds, with round 0.</param>
     /// <param name="localOnly">Rounds of the run that shared nothing; null if there was none.</param>
     /// <param name="planYaml">The plan as it was written.</param>
-    public static void Write(string path, FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string planYaml) =>
-        File.WriteAllText(path, Render(plan, federated, localOnly, planYaml));
+    public static void Write(string path, StoreMode mode, FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string planYaml) =>
+        OutputFile.Replace(path, mode, Render(plan, federated, localOnly, planYaml));
 
     internal static string Render(FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string planYaml)
     {

@@ -4,6 +4,7 @@ using System.Text.Json;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Rendering;
+using FedRLora.Silo.Storage;
 
 namespace FedRLora.Client.RunFolder;
 
@@ -13,12 +14,12 @@ internal static class MetricsFiles
     private const string Header = "round,client,task,outcome,weight,samples,steps,mean_loss,metric,score,test_loss,rows,majority_share,update_bytes,product_norm,seconds";
 
     /// <summary>Writes both files; what was there is replaced.</summary>
-    public static void Write(string folder, FederationPlan plan, IReadOnlyList<RoundSummary> rounds)
+    public static void Write(string folder, StoreMode mode, FederationPlan plan, IReadOnlyList<RoundSummary> rounds)
     {
-        Directory.CreateDirectory(folder);
+        StorePermissions.MakeFolder(folder, mode);
         var views = rounds.Select(round => RoundView.Of(round, plan)).ToList();
-        Replace(Path.Combine(folder, "metrics.csv"), Csv(views));
-        Replace(Path.Combine(folder, "metrics.jsonl"), string.Concat(views.Select(static view => JsonLine(view) + "\n")));
+        OutputFile.Replace(Path.Combine(folder, "metrics.csv"), mode, Csv(views));
+        OutputFile.Replace(Path.Combine(folder, "metrics.jsonl"), mode, string.Concat(views.Select(static view => JsonLine(view) + "\n")));
     }
 
     /// <summary>RFC 4180: CRLF line ends, quotes where a field needs them, an empty field where nothing was measured.</summary>
@@ -61,12 +62,5 @@ internal static class MetricsFiles
     {
         var text = Convert.ToString(value, CultureInfo.InvariantCulture) ?? "";
         return text.AsSpan().ContainsAny(",\"\r\n") || text.StartsWith(' ') || text.EndsWith(' ') ? $"\"{text.Replace("\"", "\"\"", StringComparison.Ordinal)}\"" : text;
-    }
-
-    private static void Replace(string path, string text)
-    {
-        var temporary = path + ".tmp";
-        File.WriteAllText(temporary, text);
-        File.Move(temporary, path, overwrite: true);
     }
 }

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Runtime.CompilerServices;
 using System.Security.Cryptography;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using Microsoft.Win32.SafeHandles;
 
@@ -9,36 +10,59 @@ namespace FedRLora.Silo.Storage;
 
 /// <summary>
 /// Blobs as files under a folder, for one machine: several processes may share the folder. A write fills a temporary file and
-/// renames it, so a reader sees the old content or the new. Conditional writes hold a lock file for their moment and reach the
-/// disk before they return; others survive the process but not a power cut. A disk that is full, broken or away is a
-/// <see cref="StoreUnavailableException"/>; when it is usable again, so is the store.
+/// renames it, so a reader sees the old content or the new. Conditional writes hold a lock file for their moment, and a power cut
+/// leaves their old content or their new; what else was written survives the process, and a power cut after
+/// <see cref="MakeDurableAsync"/>. No file is ever written over and nothing behind a link is changed, so that what somebody else
+/// has linked to stays as it is. A disk that is full, broken or away is a <see cref="StoreUnavailableException"/>; when it is usable
+/// again, so is the store.
 /// </summary>
 public sealed class DirectoryBlobStore : IBlobStore, IDisposable
 {
     private const long HashedETagBytes = 1 << 20;
     private const int Busy = 11; // EWOULDBLOCK: somebody holds the lock
     private const int Exists = 17; // EEXIST: made by somebody else, and gone before it was looked at
-    private const int MostOpenings = 1_000;
+    private const int NotEmpty = 39; // ENOTEMPTY
+    private const int MostTries = 1_000;
     private const int LockWaits = 6_000; // half a minute
     private readonly string _root;
     private readonly string _temporary;
     private readonly string _locks;
-    private readonly SpareEntries _spare;
+    private readonly StoreMode _mode;
+    private readonly Durability _durability;
+    private readonly IDisk _disk;
     private readonly FolderFaults _faults;
 
-    /// <param name="root">The folder; made when it is not there.</param>
+    /// <param name="root">The folder, or a link to it; made when it is not there.</param>
+    /// <param name="mode">Who may read and write what is stored.</param>
+    /// <param name="durability">What a power cut may take.</param>
     /// <exception cref="StoreUnavailableException">It cannot be made or used.</exception>
-    public DirectoryBlobStore(string root)
+    public DirectoryBlobStore(string root, StoreMode mode = StoreMode.Private, Durability durability = Durability.Full)
+        : this(root, mode, durability, LocalDisk.Open)
+    {
+    }
+
+    /// <inheritdoc cref="DirectoryBlobStore(string, StoreMode, Durability)"/>
+    /// <param name="root"/>
+    /// <param name="mode"/>
+    /// <param name="durability"/>
+    /// <param name="open">Opens the disk that the folder is on.</param>
+    internal DirectoryBlobStore(string root, StoreMode mode, Durability durability, Func<string, StoreMode, IDisk> open)
     {
         _root = Path.GetFullPath(root);
         _temporary = Path.Combine(_root, ".tmp");
         _locks = Path.Combine(_root, ".locks");
+        (_mode, _durability) = (mode, durability);
         _faults = new FolderFaults(_root, _temporary);
-        _spare = _faults.Watch(() =>
+        _disk = _faults.Watch(() =>
         {
-            Directory.CreateDirectory(_temporary);
-            Directory.CreateDirectory(_locks);
-            return new SpareEntries(Path.Combine(_root, ".spare"));
+            StorePermissions.MakeFolders(_root, mode);
+            foreach (var own in new[] { _temporary, _locks })
+            {
+                if (StoreLinks.IsLink(own)) throw StoreLinks.Refusal(_root, own);
+                StorePermissions.MakeFolder(own, mode);
+            }
+
+            return open(_root, mode);
         });
     }
 
@@ -46,7 +70,8 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     public async Task<WrittenBlob> WriteAsync(string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default)
     {
         var path = PathOf(key);
-        var (file, temporary) = _faults.Watch(() => _spare.TakeFile(Path.Combine(_temporary, Guid.NewGuid().ToString("n"))));
+        var temporary = NewTemporary();
+        var file = _faults.Watch(() => _disk.Create(temporary));
         var placed = false;
         try
         {
@@ -61,7 +86,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         finally
         {
             file.Dispose();
-            if (!placed) _faults.Watch(() => File.Delete(temporary));
+            if (!placed) _faults.Watch(() => _disk.Delete(temporary));
         }
     }
 
@@ -95,7 +120,8 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         _faults.Watch(() =>
         {
             _faults.CheckPresent();
-            if (File.Exists(path)) File.Delete(path);
+            StoreLinks.Check(_root, path);
+            _disk.Delete(path);
             DeleteEmpty(Path.GetDirectoryName(path)!);
         });
         return Task.CompletedTask;
@@ -108,17 +134,19 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         _faults.Watch(() =>
         {
             _faults.CheckPresent();
-            _spare.DeleteAll(path);
+            StoreLinks.Check(_root, path);
+            if (StoreLinks.IsLink(path)) _disk.Delete(path);
+            else if (Directory.Exists(path)) DeleteFolder(path);
             DeleteEmpty(Path.GetDirectoryName(path)!);
         });
         return Task.CompletedTask;
     }
 
     /// <inheritdoc/>
-    public Task MakeDurableAsync(CancellationToken cancellationToken = default) => Task.Run(() => _faults.Watch(() =>
+    public Task MakeDurableAsync(CancellationToken cancellationToken = default) => _durability == Durability.Fast ? Task.CompletedTask : Task.Run(() => _faults.Watch(() =>
     {
         _faults.CheckPresent();
-        FileSystem.Flush(_root);
+        _disk.Flush();
     }), cancellationToken);
 
     private string[] Listed(string prefix)
@@ -132,25 +160,71 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
             .Order(StringComparer.Ordinal)];
     }
 
-    /// <summary>What writers that died have left half written, in bytes. No other process may use the store.</summary>
+    /// <summary>What writers that died have left half written or half deleted, in bytes. No other process may use the store.</summary>
     /// <param name="remove">Whether it is deleted too.</param>
-    public long HalfWritten(bool remove)
+    public long Leftovers(bool remove)
     {
         var sizeBytes = 0L;
-        foreach (var file in new DirectoryInfo(_temporary).EnumerateFiles())
+        foreach (var left in new DirectoryInfo(_temporary).EnumerateFileSystemInfos())
         {
-            sizeBytes += file.Length;
-            if (remove) file.Delete();
+            var isFolder = left is DirectoryInfo && left.LinkTarget is null;
+            sizeBytes += isFolder ? ((DirectoryInfo)left).EnumerateFiles("*", SearchOption.AllDirectories).Sum(static file => file.Length) : (left as FileInfo)?.Length ?? 0;
+            if (!remove) continue;
+            if (isFolder) DeleteContent(left.FullName);
+            else _disk.Delete(left.FullName);
         }
 
         return sizeBytes;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _disk.Dispose();
+
+    private string NewTemporary() => Path.Combine(_temporary, Guid.NewGuid().ToString("n"));
+
+    // For every reader at once, and whoever writes into it meanwhile makes it anew.
+    private void DeleteFolder(string folder)
+    {
+        var deleted = NewTemporary();
+        try
+        {
+            _disk.RenameFolder(folder, deleted);
+        }
+        catch (IOException) when (!Directory.Exists(folder))
+        {
+            return; // another process was first
+        }
+
+        DeleteContent(deleted);
+    }
+
+    private void DeleteContent(string folder)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            foreach (var entry in new DirectoryInfo(folder).EnumerateFileSystemInfos())
+            {
+                if (entry is DirectoryInfo && entry.LinkTarget is null) DeleteContent(entry.FullName);
+                else _disk.Delete(entry.FullName);
+            }
+
+            try
+            {
+                _disk.DeleteFolder(folder);
+                return;
+            }
+            catch (IOException e) when (attempt < MostTries && e.HResult == NotEmpty)
+            {
+                // a writer had its hand in it when it was moved
+            }
+        }
     }
 
     private void DeleteEmpty(string folder)
     {
         try
         {
-            for (; folder.Length > _root.Length && SpareEntries.IsEmpty(folder); folder = Path.GetDirectoryName(folder)!) Directory.Delete(folder);
+            for (; folder.Length > _root.Length && !Directory.EnumerateFileSystemEntries(folder).Any(); folder = Path.GetDirectoryName(folder)!) _disk.DeleteFolder(folder);
         }
         catch (IOException)
         {
@@ -158,15 +232,12 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         }
     }
 
-    /// <inheritdoc/>
-    public void Dispose() => _spare.Dispose();
-
     // Returns the version. The file is closed before it is moved, with its lock: readers find it the moment it is in its place.
-    private async Task<string> PlaceAsync(SafeFileHandle file, string temporary, string path, BlobRef written, WriteCondition condition, CancellationToken cancellationToken)
+    private async Task<string> PlaceAsync(IDiskFile file, string temporary, string path, BlobRef written, WriteCondition condition, CancellationToken cancellationToken)
     {
         _faults.CheckPresent();
-        if (condition != WriteCondition.Any) RandomAccess.FlushToDisk(file);
-        var version = IsHashed(written.SizeBytes) ? written.Sha256 : ETagOf(written.SizeBytes, File.GetLastWriteTimeUtc(file));
+        if (condition != WriteCondition.Any && _durability == Durability.Full) file.Flush();
+        var version = IsHashed(written.SizeBytes) ? written.Sha256 : ETagOf(written.SizeBytes, file.LastWriteTimeUtc);
         file.Dispose();
         await using var held = condition == WriteCondition.Any ? null : await LockAsync(written.Key, cancellationToken).ConfigureAwait(false);
         if ((condition.IfNoneMatch && File.Exists(path)) || (condition.IfMatch is { } etag && etag != ETagOf(path))) throw new BlobConflictException(written.Key);
@@ -182,39 +253,37 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         {
             try
             {
-                if (!Directory.Exists(folder)) _spare.MakeFolder(folder);
-                File.Move(temporary, path, overwrite: true);
+                StoreLinks.Check(_root, path);
+                MakeFolders(folder);
+                _disk.Rename(temporary, path);
                 return;
             }
-            catch (IOException e) when (attempt < MostOpenings && (e is DirectoryNotFoundException || e.HResult == Exists || (e is FileNotFoundException && File.Exists(temporary))))
+            catch (IOException e) when (attempt < MostTries && (e is DirectoryNotFoundException || e.HResult == Exists || (e is FileNotFoundException && File.Exists(temporary))))
             {
                 // made again; where somebody else has made it meanwhile, the framework takes its absence for the file's
             }
         }
     }
 
+    private void MakeFolders(string folder)
+    {
+        if (Directory.Exists(folder)) return;
+        MakeFolders(Path.GetDirectoryName(folder)!);
+        _disk.MakeFolder(folder);
+    }
+
     private string PathOf(string key) => Path.Combine(_root, BlobKeys.Check(key));
 
-    // Opening a file and locking it are two steps. Between them it may be deleted, emptied and filled again as another blob: a
-    // locked file stays as it is, so it is the blob if its place still names a file of its length and time.
     private static FileStream? Open(string path)
     {
-        for (var attempt = 1; ; attempt++)
+        if (!File.Exists(path)) return null; // often: cheaper than an exception
+        try
         {
-            if (!File.Exists(path)) return null; // often: cheaper than an exception
-            FileStream? file = null;
-            try
-            {
-                file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
-                var named = new FileInfo(path);
-                if (named.Exists && named.Length == file.Length && named.LastWriteTimeUtc == File.GetLastWriteTimeUtc(file.SafeFileHandle)) return file;
-                file.Dispose(); // written over or deleted in this instant
-                if (attempt == MostOpenings) throw new IOException($"{path} changes whenever it is opened.");
-            }
-            catch (IOException) when (attempt < MostOpenings)
-            {
-                file?.Dispose(); // deleted in this instant, or emptied
-            }
+            return new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            return null; // deleted in this instant
         }
     }
 
@@ -244,11 +313,14 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         {
             try
             {
-                return new FileStream(Path.Combine(_locks, name), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+                var path = Path.Combine(_locks, name);
+                if (StoreLinks.IsLink(path)) throw StoreLinks.Refusal(_root, path);
+                if (!File.Exists(path)) MakeLock(path);
+                return new FileStream(path, FileMode.Open, FileAccess.ReadWrite, FileShare.None);
             }
-            catch (DirectoryNotFoundException) when (waited < LockWaits)
+            catch (Exception e) when (e is DirectoryNotFoundException or FileNotFoundException && waited < LockWaits)
             {
-                Directory.CreateDirectory(_locks);
+                StorePermissions.MakeFolder(_locks, _mode);
             }
             catch (IOException e) when (e.HResult is Busy && waited < LockWaits)
             {
@@ -257,8 +329,23 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         }
     }
 
+    // With its permissions before another user's process can find it.
+    private void MakeLock(string path)
+    {
+        var made = NewTemporary();
+        StorePermissions.Create(made, _mode).Dispose();
+        try
+        {
+            File.Move(made, path);
+        }
+        catch (IOException) when (File.Exists(path))
+        {
+            File.Delete(made); // another process was first
+        }
+    }
+
     // By pieces that are written while the processor's cache still holds them from being hashed.
-    private sealed class HashingStream(SafeFileHandle file, IncrementalHash hash, FolderFaults faults) : Stream
+    private sealed class HashingStream(IDiskFile file, IncrementalHash hash, FolderFaults faults) : Stream
     {
         private const int Piece = 1 << 17;
 
@@ -287,7 +374,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         {
             try
             {
-                RandomAccess.Write(file, piece, Written);
+                file.Write(piece, Written);
             }
             catch (Exception e) when (faults.Translate(e) is { } unavailable)
             {

@@ -1,26 +1,12 @@
-using System.Runtime.InteropServices;
 using FedRLora.Abstractions.Ports;
 
 namespace FedRLora.Silo.Storage;
 
-/// <summary>What may keep a store's folder from being used for a while: no room, no permission, a disk that is broken or away.</summary>
+/// <summary>Turns what keeps a store's folder from being used for a while into a trouble of the store.</summary>
 /// <param name="root">The folder.</param>
 /// <param name="marker">What every store makes in it: missing, the folder is another one or not mounted.</param>
 internal sealed class FolderFaults(string root, string marker)
 {
-    // The system's numbers, which .NET hands on, and what to do.
-    private static readonly Dictionary<int, string> Passing = new()
-    {
-        [1] = "let this user read and write it", // EPERM
-        [5] = "check the disk", // EIO
-        [13] = "let this user read and write it", // EACCES
-        [24] = "allow more open files", // EMFILE
-        [28] = "make room", // ENOSPC
-        [30] = "mount it for writing", // EROFS
-        [116] = "mount it again", // ESTALE
-        [122] = "raise the quota or make room", // EDQUOT
-    };
-
     /// <summary>Does something with the folder.</summary>
     /// <exception cref="StoreUnavailableException">The folder cannot be used now.</exception>
     public T Watch<T>(Func<T> action)
@@ -66,14 +52,10 @@ internal sealed class FolderFaults(string root, string marker)
     public StoreUnavailableException? Translate(Exception exception) => exception switch
     {
         StoreUnavailableException => null,
-        UnauthorizedAccessException { InnerException: IOException denied } when Passing.TryGetValue(denied.HResult, out var advice) => Unavailable(denied.HResult, advice, exception),
-        IOException when Passing.TryGetValue(exception.HResult, out var advice) => Unavailable(exception.HResult, advice, exception),
+        _ when DiskFaults.Of(exception) is { } fault => new($"Store {root}: {fault}, then try again.", exception),
         FileNotFoundException or DirectoryNotFoundException when !Directory.Exists(marker) => Away(exception),
         _ => null,
     };
-
-    private StoreUnavailableException Unavailable(int error, string advice, Exception exception) =>
-        new($"Store {root}: {Marshal.GetPInvokeErrorMessage(error)}; {advice}, then try again.", exception);
 
     private StoreUnavailableException Away(Exception? exception) => new($"Store {root}: the folder is not there or no store; mount it or put it back, then try again.", exception);
 }

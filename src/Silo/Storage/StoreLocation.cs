@@ -1,4 +1,5 @@
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 
 namespace FedRLora.Silo.Storage;
@@ -10,9 +11,9 @@ namespace FedRLora.Silo.Storage;
 public sealed class StoreLocation
 {
     private const string Forms = "a store is a folder or https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]";
-    private readonly Func<AzureStoreOptions?, IBlobStore> _open;
+    private readonly Func<StoreMode, Durability, AzureStoreOptions?, IBlobStore> _open;
 
-    private StoreLocation(string name, bool isFolder, Func<AzureStoreOptions?, IBlobStore> open) => (Name, IsFolder, _open) = (name, isFolder, open);
+    private StoreLocation(string name, bool isFolder, Func<StoreMode, Durability, AzureStoreOptions?, IBlobStore> open) => (Name, IsFolder, _open) = (name, isFolder, open);
 
     /// <summary>The location as it may be shown: the full path of the folder, or the URL without its signature.</summary>
     public string Name { get; }
@@ -34,16 +35,18 @@ public sealed class StoreLocation
         if (!location.Contains("://", StringComparison.Ordinal)) return Folder(Path.GetFullPath(location));
         var url = ContainerUrl.Parse(role, location, Forms);
         var credentials = StoreCredentials.Find(role, url, environment ?? Environment.GetEnvironmentVariable);
-        return new StoreLocation(url.Name, isFolder: false, options => new AzureBlobStore(url.Name, url.Prefix, credentials.Description, credentials.Open, options));
+        return new StoreLocation(url.Name, isFolder: false, (_, _, options) => new AzureBlobStore(url.Name, url.Prefix, credentials.Description, credentials.Open, options));
     }
 
     /// <summary>Opens the store. A folder is made where it is missing; a container is reached with the first request.</summary>
+    /// <param name="mode">Who may read and write a folder; a container has its own rules.</param>
+    /// <param name="durability">What a power cut may take of a folder; a container loses nothing.</param>
     /// <param name="options">Times and sizes of a container's store.</param>
     /// <exception cref="StoreUnavailableException">The folder cannot be used.</exception>
-    public IBlobStore Open(AzureStoreOptions? options = null) => _open(options);
+    public IBlobStore Open(StoreMode mode = StoreMode.Private, Durability durability = Durability.Full, AzureStoreOptions? options = null) => _open(mode, durability, options);
 
     /// <inheritdoc/>
     public override string ToString() => Name;
 
-    private static StoreLocation Folder(string path) => new(path, isFolder: true, _ => new DirectoryBlobStore(path));
+    private static StoreLocation Folder(string path) => new(path, isFolder: true, (mode, durability, _) => new DirectoryBlobStore(path, mode, durability));
 }

@@ -1,5 +1,6 @@
 using System.Xml.Linq;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Report;
 using FedRLora.Client.Rendering;
 using FedRLora.Client.RunFolder;
@@ -17,7 +18,7 @@ public sealed class FilesTests : IDisposable
     [Fact]
     public void Metrics_are_one_csv_row_per_round_and_client_and_one_object_per_round()
     {
-        MetricsFiles.Write(_folder, SampleRun.Plan, SampleRun.Rounds());
+        MetricsFiles.Write(_folder, StoreMode.Private, SampleRun.Plan, SampleRun.Rounds());
 
         var csv = File.ReadAllText(Path.Combine(_folder, "metrics.csv")).Split("\r\n");
         Assert.Equal("round,client,task,outcome,weight,samples,steps,mean_loss,metric,score,test_loss,rows,majority_share,update_bytes,product_norm,seconds", csv[0]);
@@ -54,7 +55,7 @@ public sealed class FilesTests : IDisposable
     public void The_report_is_well_formed_and_needs_nothing_else()
     {
         var path = Path.Combine(_folder, "report.html");
-        HtmlReport.Write(path, SampleRun.Plan, SampleRun.Rounds(0.1), SampleRun.Rounds(), SampleRun.Yaml);
+        HtmlReport.Write(path, StoreMode.Private, SampleRun.Plan, SampleRun.Rounds(0.1), SampleRun.Rounds(), SampleRun.Yaml);
 
         var html = File.ReadAllText(path);
         var document = XDocument.Parse(html);

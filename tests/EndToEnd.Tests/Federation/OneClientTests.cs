@@ -2,6 +2,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Grains.Tests;
 using FedRLora.Training;
 using FedRLora.Training.Tests;
 using Xunit.Abstractions;
@@ -29,7 +30,7 @@ public sealed class OneClientTests(ITestOutputHelper log)
             result = await TrainAsync(trainer, plan, round, shared, result?.Head, result?.Optimizer);
             shared = Sum(shared, result.Update);
 
-            var committed = Committed(tiny, Keys.Shared("tiny", round));
+            var committed = Committed(tiny, StoredRounds.Shared(Path.Combine(tiny.Root, "federated", "store"), "tiny", round));
             var (ulps, relative) = Worst(shared, committed, committed);
             log.WriteLine($"{method}, round {round}: at most {ulps:F0} ulp, {relative:E1} relative, over {committed.Count} shared tensors");
             Assert.Equal(shared.Keys, committed.Keys);
@@ -53,7 +54,7 @@ public sealed class OneClientTests(ITestOutputHelper log)
         // With nothing shared every tensor is the client's own and no update is formed: the absolute values after training.
         var after = await TrainAsync(trainer, PlanReader.Require(yaml + "\nsharing: none\n", "tiny.yaml"), 1, AdapterState.Empty, null, null);
 
-        var (ulps, relative) = Worst(after.Head, Committed(tiny, Keys.Shared("tiny", 1)), before);
+        var (ulps, relative) = Worst(after.Head, Committed(tiny, StoredRounds.Shared(Path.Combine(tiny.Root, "federated", "store"), "tiny", 1)), before);
         log.WriteLine($"at most {ulps:F2} ulp of the larger of before and after, {relative:E1} relative to the tensor's largest");
         Assert.True(ulps <= 1, $"{ulps} ulp");
     }

@@ -318,7 +318,7 @@ public sealed class PlanReaderTests
     [InlineData("strategy: {selection: {fraction: 0}}", "strategy.selection.fraction: 0 is out of range; give a number above 0 and at most 1.")]
     [InlineData("evaluation: {everyRounds: 0}", "evaluation.everyRounds: 0 is out of range; give a number from 1 to 100000.")]
     [InlineData("evaluation: !!python/object {}", "evaluation: the tag tag:yaml.org,2002:python/object is not supported; remove it.")]
-    [InlineData("wandb: true", "wandb: unknown key; known here: name, seed, sharing, model, adapter, training, strategy, clients, evaluation, checkpoints, faults.")]
+    [InlineData("wandb: true", "wandb: unknown key; known here: name, seed, sharing, model, adapter, training, strategy, clients, evaluation, checkpoints, store, faults.")]
     [InlineData("[a]: b", "a key is a word, not a list or a mapping.")]
     public void A_wrong_value_is_one_problem(string line, string expected)
     {

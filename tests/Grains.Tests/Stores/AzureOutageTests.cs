@@ -150,7 +150,7 @@ public sealed class AzureOutageTests(AzuriteServer azurite)
         var location = At(port);
         var since = Stopwatch.GetTimestamp();
 
-        var refused = await Assert.ThrowsAsync<StoreUnavailableException>(() => location.Open(Impatient).OpenAsync("a"));
+        var refused = await Assert.ThrowsAsync<StoreUnavailableException>(() => location.Open(options: Impatient).OpenAsync("a"));
 
         Assert.InRange(Stopwatch.GetElapsedTime(since).TotalSeconds, 1.9, 8); // two seconds; a busy machine may be late to notice
         Assert.StartsWith($"Store {location.Name}: not reached within 2 s in ", refused.Message, StringComparison.Ordinal);

@@ -48,7 +48,7 @@ public sealed class AzuriteServer : IAsyncLifetime
     }
 
     /// <summary>A store in a container of its own, opened as a silo would.</summary>
-    public IBlobStore NewStore(AzureStoreOptions? options = null, string prefix = "") => Location($"{Endpoint}/c{Guid.NewGuid():n}/{prefix}".TrimEnd('/')).Open(options);
+    public IBlobStore NewStore(AzureStoreOptions? options = null, string prefix = "") => Location($"{Endpoint}/c{Guid.NewGuid():n}/{prefix}".TrimEnd('/')).Open(options: options);
 
     /// <summary>A location of this server with the account's connection string.</summary>
     public StoreLocation Location(string url) => StoreLocation.Parse(StoreRole.Job, url, variable => variable == StoreRole.Job.ConnectionStringVariable ? ConnectionString : null);

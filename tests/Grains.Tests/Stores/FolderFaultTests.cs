@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Silo.Storage;
 using static FedRLora.Grains.Tests.Stores.StoreContent;
@@ -14,19 +15,17 @@ public sealed class FolderFaultTests : IDisposable
     [Fact]
     public async Task A_full_disk_is_named_and_the_same_write_succeeds_when_there_is_room()
     {
-        using var store = new DirectoryBlobStore(_folder);
+        var room = int.MaxValue;
+        using var store = new DirectoryBlobStore(_folder, StoreMode.Private, Durability.Full, (root, mode) => new SmallDisk(LocalDisk.Open(root, mode), () => room));
         await store.WriteAsync("a", "old", WriteCondition.Any);
-        await store.WriteAsync("x/b", "b", WriteCondition.Any);
-        await store.DeleteAllAsync("x/");
-        var kept = Directory.GetFiles(Path.Combine(_folder, ".spare"), "*", SearchOption.AllDirectories).Single(static file => Path.GetExtension(file) != ".lock");
-        File.Delete(kept);
-        File.CreateSymbolicLink(kept, "/dev/full"); // what the next write fills
+        room = 200_000;
 
         var refused = await Assert.ThrowsAsync<StoreUnavailableException>(() => store.WriteAsync("a", Bytes(300_000, seed: 1)));
 
         Assert.Equal($"Store {_folder}: No space left on device; make room, then try again.", refused.Message);
         Assert.Equal("old", await store.ReadAsync("a"));
         Assert.Empty(Leftovers());
+        room = int.MaxValue;
         await store.WriteAsync("a", Bytes(300_000, seed: 1));
         Assert.Equal(Digest(Bytes(300_000, seed: 1)), Digest(await store.ReadAllAsync("a")));
     }

@@ -1,0 +1,47 @@
+using System.Text;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Silo.Storage;
+
+namespace FedRLora.Client.RunFolder;
+
+/// <summary>
+/// Files that people and other programs read. Each is written beside its place and moved into it: no reader, and no power cut, finds
+/// half of one, and a hard link or a link at its place keeps what it names.
+/// </summary>
+internal static class OutputFile
+{
+    /// <summary>Puts a file in place of what is there.</summary>
+    /// <param name="path">The file; its folder is there.</param>
+    /// <param name="mode">Who may read it; null: whoever may read what this user makes.</param>
+    /// <param name="write">Writes its content.</param>
+    public static void Replace(string path, StoreMode? mode, Action<Stream> write)
+    {
+        var written = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(path))!, $".{Path.GetFileName(path)}.{Guid.NewGuid():n}");
+        try
+        {
+            using (var stream = Create(written, mode))
+            {
+                write(stream);
+                stream.Flush(flushToDisk: true);
+            }
+
+            File.Move(written, path, overwrite: true);
+        }
+        catch
+        {
+            File.Delete(written);
+            throw;
+        }
+    }
+
+    /// <summary>Puts a text in place of what is there, in UTF-8.</summary>
+    /// <inheritdoc cref="Replace(string, StoreMode?, Action{Stream})" path="/param"/>
+    /// <param name="path"/>
+    /// <param name="mode"/>
+    /// <param name="text">The text.</param>
+    public static void Replace(string path, StoreMode? mode, string text) => Replace(path, mode, stream => stream.Write(Encoding.UTF8.GetBytes(text)));
+
+    private static FileStream Create(string path, StoreMode? mode) => mode is { } known
+        ? new FileStream(StorePermissions.Create(path, known), FileAccess.Write)
+        : new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.None);
+}

@@ -1,0 +1,44 @@
+using System.Text.Json;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Ports;
+
+namespace FedRLora.Grains;
+
+/// <summary>
+/// What tells a job whose current.json is lost from one that has committed nothing. A process that dies just before the first write
+/// of current.json leaves the manifest and the states of round 0; timings, and manifests and states of later rounds, come after a
+/// commit. Updates are no trace: they are of an open round, and what stands in them is checked where they are used.
+/// </summary>
+public static class CommitTraces
+{
+    /// <summary>A blob that only a job with committed rounds has, current.json itself first; null where there is none.</summary>
+    public static async Task<string?> FindAsync(IBlobStore store, string job, CancellationToken cancellationToken)
+    {
+        await using (var pointer = await store.OpenAsync(Keys.Current(job), cancellationToken))
+        {
+            if (pointer is not null) return Keys.Current(job);
+        }
+
+        await foreach (var key in store.ListAsync(Keys.Rounds(job), cancellationToken))
+        {
+            var isUpdate = key.AsSpan(Keys.Rounds(job).Length).Count('/') > 1;
+            if (!isUpdate && !Keys.IsAggregated(key, job, 0)) return key;
+        }
+
+        var notes = Keys.Notes(job);
+        return await store.ReadBytesAsync(notes, cancellationToken) is { } bytes && NotesOf(bytes)?.State.Committed >= 0 ? notes : null;
+    }
+
+    /// <summary>The notes in a blob; null where it was changed.</summary>
+    internal static JobNotes? NotesOf(byte[] bytes)
+    {
+        try
+        {
+            return SealedJson.Check(bytes) is null ? JsonSerializer.Deserialize<JobNotes>(bytes) : null;
+        }
+        catch (JsonException)
+        {
+            return null; // of another version: whoever uses them refuses them
+        }
+    }
+}
