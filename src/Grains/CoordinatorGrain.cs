@@ -611,8 +611,8 @@ internal sealed partial class CoordinatorGrain(
         }
         catch (Exception e) when (e is OrleansException or TimeoutException)
         {
-            LogSiteUnreachable(Job, site, e.GetType().Name);
-            if (!await TryAsync(site, grain => grain.PingAsync(stopping))) Post(new RoundEvent.SiteLost(site)); // another silo of the site may answer
+            if (await TryAsync(site, grain => grain.PingAsync(stopping))) LogSiteUnreachable(Job, site, e.GetType().Name); // another silo of the site has taken over
+            else Post(new RoundEvent.SiteLost(site));
             AskAgainSoon();
         }
         catch (Exception e)

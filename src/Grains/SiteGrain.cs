@@ -13,7 +13,8 @@ namespace FedRLora.Grains;
 /// the coordinator hears sites, and says what of it is there. It remembers nothing that the coordinator does not ask for again.
 /// </summary>
 [OnItsSite]
-internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAdapterExporter exporter, InputGuard guard, SiloIdentity silo, ILogger<SiteGrain> logger) : Grain, ISiteGrain
+internal sealed partial class SiteGrain(
+    IBlobStores stores, DurableStores durable, SiloCache cache, IAdapterExporter exporter, InputGuard guard, SiloIdentity silo, ILogger<SiteGrain> logger) : Grain, ISiteGrain
 {
     private const int FanOut = 128;
     private static readonly TimeSpan BundleFor = TimeSpan.FromMilliseconds(50);
@@ -59,8 +60,9 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
     public async Task<IReadOnlyDictionary<string, string>> ConfirmAsync(SiteConfirmation confirmation, CancellationToken cancellationToken = default)
     {
         var (job, site) = (Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString()));
-        await stores.Site.MakeDurableAsync(cancellationToken);
-        if (!ReferenceEquals(stores.Site, stores.Job)) await stores.Job.MakeDurableAsync(cancellationToken);
+        using var activity = Telemetry.Source.StartActivity("fedrlora.confirm");
+        activity?.SetTag("job", job).SetTag("round", confirmation.Round).SetTag("clients", confirmation.Clients.Count);
+        await durable.MakeDurableAsync(cancellationToken);
         var missing = await Task.Run(() => WrittenFiles.MissingAsync(stores, job, site, confirmation.Clients, cancellationToken), cancellationToken);
         foreach (var (_, what) in missing) LogMissing(job, site, confirmation.Round, confirmation.Attempt, what);
         return missing;
@@ -79,7 +81,7 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
     {
         var key = this.GetPrimaryKeyString();
         await Fork.CopyOwnedAsync(stores.Site, source, owners, stores.Site, Keys.JobOf(key), Keys.SiteOf(key), cancellationToken);
-        await stores.Site.MakeDurableAsync(cancellationToken);
+        await durable.MakeDurableAsync(cancellationToken);
     }
 
     public async Task<InputsFound> CheckInputsAsync(InputsCheck check, CancellationToken cancellationToken = default)
@@ -106,7 +108,7 @@ internal sealed partial class SiteGrain(IBlobStores stores, SiloCache cache, IAd
             written[member.ClientId] = prefix;
         }
 
-        await stores.Site.MakeDurableAsync(cancellationToken); // before the job is marked as over, after which nobody makes them again
+        await durable.MakeDurableAsync(cancellationToken); // before the job is marked as over, after which nobody makes them again
         return written;
     }
 

@@ -40,7 +40,7 @@ public sealed class TelemetryTests
         Assert.Equal(15, sums["fedrlora.client.reports"]); // three scorings of three clients, two trainings
         Assert.Equal(6, sums["fedrlora.training.duration"]);
         Assert.True(sums["fedrlora.client.sent"] > 6 * 16 && sums["fedrlora.client.received"] > 0);
-        Assert.Equal(["fedrlora.aggregate", "fedrlora.commit", "fedrlora.evaluate", "fedrlora.round", "fedrlora.train"], activities.Distinct().Order(StringComparer.Ordinal));
+        Assert.Equal(["fedrlora.aggregate", "fedrlora.commit", "fedrlora.confirm", "fedrlora.evaluate", "fedrlora.round", "fedrlora.train"], activities.Distinct().Order(StringComparer.Ordinal));
 
         void Add(Instrument instrument, double value, ReadOnlySpan<KeyValuePair<string, object?>> tags)
         {

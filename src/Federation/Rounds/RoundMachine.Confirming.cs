@@ -24,14 +24,17 @@ public sealed partial class RoundMachine
     {
         if (state.Phase != Phase.Confirming || (answer.Round, answer.Attempt, answer.Confirmation) != (state.Round, state.Attempt, state.Confirmation))
             return Nothing(state);
-        var asked = Waiting(state).Where(client => _clients[client].Site == answer.Site).ToArray();
-        if (asked.Length == 0)
+        if (!_sites.TryGetValue(answer.Site, out var clients) || !IsUnconfirmed(state, answer.Site))
             return Nothing(state);
         if (answer.StoreTrouble is { } trouble)
             return Pause(state, $"{answer.Site}: {trouble}");
-        var known = asked.Where(answer.Missing.ContainsKey).Aggregate(state, (before, client) => WithoutFiles(before, client, answer.Missing[client]));
-        return SettleConfirming(known with { Confirmed = Sorted(known.Confirmed.Append(answer.Site)) });
+        var missing = clients.Where(client => IsUsable(state, client) && answer.Missing.ContainsKey(client));
+        var known = missing.Aggregate(state, (before, client) => WithoutFiles(before, client, answer.Missing[client]));
+        var place = known.Confirmed.TakeWhile(site => string.CompareOrdinal(site, answer.Site) < 0).Count();
+        return SettleConfirming(known with { Confirmed = [.. known.Confirmed.Take(place), answer.Site, .. known.Confirmed.Skip(place)] });
     }
+
+    private bool IsUnconfirmed(RoundState state, string site) => !Contains(state.Confirmed, site) && _sites[site].Any(client => IsUsable(state, client));
 
     /// <summary>Its report is forgotten, so that it is asked again; a client whose files never stay has failed.</summary>
     private static RoundState WithoutFiles(RoundState state, string client, string what)
@@ -51,9 +54,11 @@ public sealed partial class RoundMachine
         var usable = UsableCount(state);
         if (Attainable(state) < Needed(state))
             return TryAgain(state, usable);
-        var waiting = Waiting(state);
-        if (waiting.Count > 0)
-            return timers is null ? (state, [new RoundEffect.Persist(CanWait: true)]) : Then(state, [new RoundEffect.ConfirmSites(SitesOf(waiting)), .. timers, .. NextBudget(state, 0)]);
+        var unconfirmed = _sites.Keys.Where(site => IsUnconfirmed(state, site));
+        if (timers is not null && unconfirmed.ToArray() is { Length: > 0 } asked)
+            return Then(state, [new RoundEffect.ConfirmSites(asked), .. timers, .. NextBudget(state, 0)]);
+        if (unconfirmed.Any())
+            return (state, [new RoundEffect.Persist(CanWait: true)]);
         return usable == Attainable(state) || usable >= Wanted(state) ? Close(state, Usable(state)) : TrainOn(state);
     }
 

@@ -28,6 +28,7 @@ public sealed partial class RoundMachine
     private readonly FaultSchedule _faults;
     private readonly Dictionary<string, ClientInfo> _clients;
     private readonly string[] _scorers;
+    private readonly SortedDictionary<string, string[]> _sites;   // their clients, in ordinal order
 
     /// <summary>The machine of a job.</summary>
     /// <param name="plan">A valid plan.</param>
@@ -37,6 +38,8 @@ public sealed partial class RoundMachine
         _selector = StrategyRegistry.Selector(plan);
         _faults = new FaultSchedule(plan);
         _clients = plan.Clients.ToDictionary(static client => client.Id, ClientInfo.Of, StringComparer.Ordinal);
+        _sites = new(_clients.Values.GroupBy(static client => client.Site, StringComparer.Ordinal)
+            .ToDictionary(static site => site.Key, static site => Sorted(site.Select(static client => client.Id)), StringComparer.Ordinal), StringComparer.Ordinal);
         _scorers = plan.Clients.Where(static client => client.Data.Test is not null).Select(static client => client.Id).Order(StringComparer.Ordinal).ToArray();
     }
 
@@ -207,7 +210,9 @@ public sealed partial class RoundMachine
 
     private static bool IsOver(RoundState state) => state.Phase is Phase.Finished or Phase.Failed or Phase.Cancelled or Phase.Paused;
 
-    private static string[] Usable(RoundState state) => state.Cohort.Where(client => state.Reports.TryGetValue(client, out var note) && note.Failure is null).ToArray();
+    private static string[] Usable(RoundState state) => state.Cohort.Where(client => IsUsable(state, client)).ToArray();
+
+    private static bool IsUsable(RoundState state, string client) => state.Reports.TryGetValue(client, out var note) && note.Failure is null;
 
     private static int UsableCount(RoundState state) => state.Reports.Count - state.Failures;
 
