@@ -281,17 +281,18 @@ internal sealed partial class CoordinatorGrain(
         var last = job.Committed?.Round ?? -1;
         if (!notes.RecordExists && last >= 0 && last < plan.Plan.Strategy.Rounds && mark is not null && IsOver(mark))
             notes.State.State = RoundState.Initial with { Phase = Phase.Paused, Reason = $"{Keys.Notes(Job)} is missing, which said why the run was stopped; resume it, and round {last + 1} begins again" };
+        var goesBack = last < plan.Plan.Strategy.Rounds && notes.State.State.Phase == Phase.Finished; // extended, or the pointer is an older one than the notes
+        if (goesBack) notes.State.State = notes.State.State with { Phase = Phase.Idle };
         if (notes.State.PlanSha256 is { } noted && noted != blob.Sha256) notes.State.State = RoundMachine.Reopened(notes.State.State);
         notes.State.PlanSha256 = blob.Sha256;
         _state = _shown = notes.State.State;
         _inherited = (_state.Round, _state.Attempt);
         var started = Started(job, resume: false);
-        if (_state.Committed < started.LastRound) _shown = _state with { Committed = started.LastRound };
+        _shown = _state with { Committed = last };
         _job = job;
         this.RegisterGrainTimer(static (grain, _) => grain.TickAsync(), this, new GrainTimerCreationOptions(settings.ResendAfter, settings.ResendAfter) { Interleave = true });
         _ = DriveAsync(job, _stopping.Token);
         var finished = last >= plan.Plan.Strategy.Rounds && _state.Phase == Phase.Finished;
-        var goesBack = last < plan.Plan.Strategy.Rounds && _state.Phase == Phase.Finished; // the store, or its pointer, is an older one than the notes
         if (mark is null || goesBack) await MarkAsync((goesBack || !IsStopped ? JobsGrain.Running : JobsGrain.Over).ToArray(), cancellationToken);
         if (before is null && last < 0) await stores.Job.WriteBytesAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(engine), WriteCondition.Any, cancellationToken);
         else if (!finished && before is null)

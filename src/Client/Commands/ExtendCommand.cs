@@ -24,7 +24,7 @@ internal static class ExtendCommand
             {
                 using var folder = RunDirectory.OpenToRun(name);
                 var local = new LocalRun(folder, Screen.Of(parsed, parsed.GetValue(json)));
-                await local.RequireWholeAsync(folder.RequirePlan(), cancellationToken);
+                await local.RequireWholeAsync(folder.RequirePlan(), anyEngine: false, cancellationToken);
                 folder.Extend(count);
                 return await local.RunAsync(resume: true, allowEngineChange: false, cancellationToken);
             }
