@@ -59,8 +59,10 @@ internal sealed partial class CoordinatorGrain(
 
     public override async Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        if (await StoredPlans.NewestAsync(stores.Job, Job, cancellationToken) is { } plan) await OpenAsync(plan.Blob, cancellationToken);
-        else if (await CommitTraces.FindAsync(stores.Job, Job, cancellationToken) is { } trace) throw StoredPlans.Missing(Job, trace);
+        var plan = await StoredPlans.NewestAsync(stores.Job, Job, cancellationToken);
+        if (plan is null && await new CommitLog(stores.Job, Job).ReadAsync(cancellationToken) is not null)
+            plan = await StoredPlans.NewestAsync(stores.Job, Job, cancellationToken) ?? throw StoredPlans.Missing(Job);
+        if (plan is var (blob, _, _)) await OpenAsync(blob, cancellationToken);
     }
 
     public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)

@@ -28,7 +28,7 @@ public static class RunCheck
         var current = await log.ReadAsync(cancellationToken);
         if (await StoredPlans.NewestAsync(jobStore, job, cancellationToken) is null)
         {
-            if (await CommitTraces.FindAsync(jobStore, job, cancellationToken) is { } trace) throw StoredPlans.Missing(job, trace);
+            if (current is not null) throw StoredPlans.Missing(job);
             return;
         }
 
