@@ -24,10 +24,9 @@ public sealed class CommitLog(IBlobStore store, string job)
     public async Task<CurrentRound?> ReadAsync(CancellationToken cancellationToken)
     {
         if (await PointerAsync(cancellationToken) is { } current) return current;
-        var key = Keys.Current(job);
-        return await CommitTraces.FindAsync(store, job, cancellationToken) is { } trace
-            ? throw new CorruptBlobException($"{key} is missing, but {trace} shows that rounds were committed; {WayOut.Of(key)}.")
-            : null;
+        if (await CommitTraces.FindAsync(store, job, cancellationToken) is not { } trace) return null;
+        var key = Keys.Current(job); // it is written before any trace, so by now it is there if somebody has just begun the job
+        return await PointerAsync(cancellationToken) ?? throw new CorruptBlobException($"{key} is missing, but {trace} shows that rounds were committed; {WayOut.Of(key)}.");
     }
 
     /// <summary>The manifest of a committed round.</summary>

@@ -11,14 +11,9 @@ namespace FedRLora.Grains;
 /// </summary>
 public static class CommitTraces
 {
-    /// <summary>A blob that only a job with committed rounds has, current.json itself first; null where there is none.</summary>
+    /// <summary>A blob besides current.json that only a job with committed rounds has; null where there is none.</summary>
     public static async Task<string?> FindAsync(IBlobStore store, string job, CancellationToken cancellationToken)
     {
-        await using (var pointer = await store.OpenAsync(Keys.Current(job), cancellationToken))
-        {
-            if (pointer is not null) return Keys.Current(job);
-        }
-
         await foreach (var key in store.ListAsync(Keys.Rounds(job), cancellationToken))
         {
             var isUpdate = key.AsSpan(Keys.Rounds(job).Length).Count('/') > 1;

@@ -68,8 +68,10 @@ internal sealed partial class CoordinatorGrain(
 
     public override async Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        if (await StoredPlans.NewestAsync(stores.Job, Job, cancellationToken) is { } plan) await OpenAsync(plan.Blob, cancellationToken);
-        else if (await CommitTraces.FindAsync(stores.Job, Job, cancellationToken) is { } trace) throw StoredPlans.Missing(Job, trace);
+        var plan = await StoredPlans.NewestAsync(stores.Job, Job, cancellationToken);
+        if (plan is null && await new CommitLog(stores.Job, Job).ReadAsync(cancellationToken) is not null)
+            plan = await StoredPlans.NewestAsync(stores.Job, Job, cancellationToken) ?? throw StoredPlans.Missing(Job);
+        if (plan is var (blob, _, _)) await OpenAsync(blob, cancellationToken);
     }
 
     public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
@@ -315,6 +317,8 @@ internal sealed partial class CoordinatorGrain(
         var last = job.Committed?.Round ?? -1;
         if (!notes.RecordExists && last >= 0 && last < plan.Plan.Strategy.Rounds && mark is not null && IsOver(mark))
             notes.State.State = RoundState.Initial with { Phase = Phase.Paused, Reason = $"{Keys.Notes(Job)} is missing, which said why the run was stopped; resume it, and round {last + 1} begins again" };
+        var goesBack = last < plan.Plan.Strategy.Rounds && notes.State.State.Phase == Phase.Finished; // extended, or the pointer is an older one than the notes
+        if (goesBack) notes.State.State = notes.State.State with { Phase = Phase.Idle };
         if (notes.State.PlanSha256 is { } noted && noted != blob.Sha256) notes.State.State = RoundMachine.Reopened(notes.State.State);
         notes.State.PlanSha256 = blob.Sha256;
         var change = await KnowInputsAsync(job, cancellationToken);
@@ -324,12 +328,11 @@ internal sealed partial class CoordinatorGrain(
         _state = _shown = notes.State.State;
         _inherited = (_state.Round, _state.Attempt);
         var started = Started(job, resume: false);
-        if (_state.Committed < started.LastRound) _shown = _state with { Committed = started.LastRound };
+        _shown = _state with { Committed = last };
         _job = job;
         this.RegisterGrainTimer(static (grain, _) => grain.TickAsync(), this, new GrainTimerCreationOptions(settings.ResendAfter, settings.ResendAfter) { Interleave = true });
         _driving = DriveAsync(job, _stopping.Token);
         var finished = last >= plan.Plan.Strategy.Rounds && _state.Phase == Phase.Finished;
-        var goesBack = last < plan.Plan.Strategy.Rounds && _state.Phase == Phase.Finished; // the store, or its pointer, is an older one than the notes
         if (mark is null || goesBack) await MarkAsync((goesBack || !IsStopped ? JobsGrain.Running : JobsGrain.Over).ToArray(), cancellationToken);
         if (before is null && last < 0) await stores.Job.WriteDocumentAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(engine), cancellationToken);
         else if (!finished && before is null)

@@ -13,23 +13,27 @@ namespace FedRLora.Grains;
 public static class RunCheck
 {
     /// <summary>Checks a run whose sites share a store; a run that is not stored passes.</summary>
+    /// <param name="jobStore">The job's store.</param>
+    /// <param name="siteStore">The store of the sites.</param>
+    /// <param name="job">The job.</param>
+    /// <param name="anyEngine">Whether it may go on without knowing on which engine it was made.</param>
+    /// <param name="cancellationToken">The caller's token.</param>
     /// <exception cref="CorruptBlobException">Something is missing or was changed; the message names it and what helps.</exception>
-    public static async Task RequireAsync(IBlobStore jobStore, IBlobStore siteStore, string job, CancellationToken cancellationToken = default)
+    public static async Task RequireAsync(IBlobStore jobStore, IBlobStore siteStore, string job, bool anyEngine, CancellationToken cancellationToken = default)
     {
-        foreach (var key in new[] { Keys.Fingerprint(job), Keys.Notes(job) })
-        {
-            if (await jobStore.ReadBytesAsync(key, cancellationToken) is { } bytes) BlobStates.RequireSealed(bytes, key);
-        }
-
+        var (notes, fingerprint) = (Keys.Notes(job), Keys.Fingerprint(job));
+        if (await jobStore.ReadBytesAsync(notes, cancellationToken) is { } noted) BlobStates.RequireSealed(noted, notes);
+        var engine = EngineFingerprints.Read(await jobStore.ReadBytesAsync(fingerprint, cancellationToken), fingerprint);
         var log = new CommitLog(jobStore, job);
         var current = await log.ReadAsync(cancellationToken);
         if (await StoredPlans.NewestAsync(jobStore, job, cancellationToken) is null)
         {
-            if (await CommitTraces.FindAsync(jobStore, job, cancellationToken) is { } trace) throw StoredPlans.Missing(job, trace);
+            if (current is not null) throw StoredPlans.Missing(job);
             return;
         }
 
         if (current is null) return;
+        if (engine is null && !anyEngine) throw new CorruptBlobException($"{fingerprint} is missing; {WayOut.Of(fingerprint)}, or resume with --allow-engine-change.");
         foreach (var (link, _) in await log.ManifestsAsync(0, current.Round, current, cancellationToken))
         {
             if (link.Round == current.Round) await RequireAsync(jobStore, siteStore, job, link, cancellationToken);

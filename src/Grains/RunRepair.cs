@@ -116,7 +116,7 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             await IndexAsync(found, cancellationToken);
             if (found != pointer)
             {
-                _steps.Add(string.Create(CultureInfo.InvariantCulture, $"{Keys.Current(job)} {problem ?? $"named round {pointer!.Round}"}; it is put on round {found.Round}, {found.ManifestSha256}"));
+                _steps.Add(string.Create(CultureInfo.InvariantCulture, $"{Keys.Current(job)} {problem ?? $"named round {pointer!.Round}, {pointer.ManifestSha256}"}; it is put on round {found.Round}, {found.ManifestSha256}"));
                 _changes.Add(new Repair.Change(Keys.Current(job), found.ToBytes(), condition));
             }
 
@@ -193,7 +193,8 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             for (var round = from; round >= 0; round--)
             {
                 if (named is null && _notes?.State.Committed == round) named = _notes.State.CommittedSha256;
-                if (named is null && _manifestsOf.GetValueOrDefault(round) is [var only]) named = only;
+                var isLost = named is not null && !_manifests.ContainsKey((round, named));
+                if ((named is null || isLost) && _manifestsOf.GetValueOrDefault(round) is [var only]) named = only;
                 var reason = named is null ? WithoutName(round) : await WhyNotAsync(round, named, Math.Max(from, newest), cancellationToken);
                 if (reason is null) return new CurrentRound { Round = round, ManifestSha256 = named! };
                 _passed.Add(new PassedRound(round, reason));

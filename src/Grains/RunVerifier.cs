@@ -47,7 +47,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             if (_unaccounted.Count == 0) return null;
             var chain = await ManifestChain.ReadAsync(jobStore, job, [.. _unaccounted.Select(key => Keys.ManifestOf(key, job)).OfType<(int, string)>()], cancellationToken);
             var plan = await PlanAsync(chain, cancellationToken);
-            await SealedAsync(Keys.Fingerprint(job), "it no longer says on which engine the run was made; the manifests do", cancellationToken);
+            await FingerprintAsync(chain, cancellationToken);
             await InputsAsync(chain, cancellationToken);
             Manifests(chain);
             await OriginAsync(chain, cancellationToken);
@@ -57,7 +57,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             await ExportsAsync(cancellationToken);
             await SealedAsync(Keys.Notes(job), "delete it: the open round then begins again", cancellationToken);
             for (var round = 0; round <= chain.Last; round++) await SealedAsync(Keys.Timing(job, round), "delete it: how long the round took is then not known", cancellationToken);
-            await IndexAsync(cancellationToken);
+            await IndexAsync(chain, cancellationToken);
             LeaveUnchecked(chain);
             return new RunReport { LastRound = chain.Last, Digest = chain.Digest, Intact = _intact, Broken = _broken, Unchecked = [.. _unchecked], Leftovers = [.. _unaccounted], OtherSites = others, Changes = Changes(chain) };
         }
@@ -131,7 +131,15 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
                 if (yaml is not null) newest = PlanReader.Read(Encoding.UTF8.GetString(yaml), key).Plan;
             }
 
+            foreach (var lost in missing) _broken.Add(new Finding(Keys.Extension(job, stored.Count), lost, null, "it is a plan that rounds were committed with; put it back"));
             return newest;
+        }
+
+        private async Task FingerprintAsync(ManifestChain chain, CancellationToken cancellationToken)
+        {
+            const string Meaning = "it no longer says on which engine the run was made; the manifests do, and fedrlora repair makes it again from them";
+            var key = Keys.Fingerprint(job);
+            if (!await SealedAsync(key, Meaning, cancellationToken) && _broken.All(finding => finding.Key != key) && chain.Last >= 0) _broken.Add(new Finding(key, null, null, Meaning));
         }
 
         // What a fork goes on from: the manifest of the other run, and the states it names.
@@ -236,10 +244,15 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             }
         }
 
-        private async Task IndexAsync(CancellationToken cancellationToken)
+        private async Task IndexAsync(ManifestChain chain, CancellationToken cancellationToken)
         {
             var key = Keys.IndexOf(job);
-            if (await jobStore.ReadBytesAsync(key, cancellationToken) is not { } mark) return;
+            if (await jobStore.ReadBytesAsync(key, cancellationToken) is not { } mark)
+            {
+                if (chain.Last >= 0) _broken.Add(new Finding(key, null, null, "the run is in no list of runs; fedrlora repair puts it back"));
+                return;
+            }
+
             if (mark.AsSpan().SequenceEqual(JobsGrain.Running) || mark.AsSpan().SequenceEqual(JobsGrain.Over)) _intact++;
             else _broken.Add(new Finding(key, $"{RoundManifest.Digest(JobsGrain.Over)} or {RoundManifest.Digest(JobsGrain.Running)}", RoundManifest.Digest(mark), "it says neither \"over\" nor \"running\""));
         }

@@ -35,8 +35,8 @@ public static class StoredPlans
     }
 
     /// <summary>A job with committed rounds has lost its plan.</summary>
-    internal static CorruptBlobException Missing(string job, string trace) =>
-        new($"{Keys.Plan(job)} is missing, but {trace} shows that rounds were committed; {WayOut.Of(Keys.Plan(job))}.");
+    internal static CorruptBlobException Missing(string job) =>
+        new($"{Keys.Plan(job)} is missing, but {Keys.Current(job)} shows that rounds were committed; {WayOut.Of(Keys.Plan(job))}.");
 
     /// <summary>The plan with a digest, which a manifest names.</summary>
     /// <exception cref="CorruptBlobException">No plan of the job has it.</exception>

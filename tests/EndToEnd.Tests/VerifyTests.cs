@@ -88,6 +88,26 @@ public sealed class VerifyTests : IDisposable
     }
 
     [Fact]
+    public async Task Gc_says_from_which_rounds_a_run_can_be_forked_no_more()
+    {
+        var plan = _tiny.WritePlan(strategy: "rounds: 5");
+        File.AppendAllText(plan, "checkpoints: {keepEvery: 2}\n");
+        Assert.Equal(0, (await CommandLine.RunAsync("simulate", plan, "--out", Run)).Code);
+        const string Said = "tiny: after this the run can be forked from rounds 0, 2 and 4-5, from round 3 no more; checkpoints.keepEvery of the plan keeps every n-th\n";
+        Assert.Equal(0, (await ForkAsync(3)).Code);
+
+        Assert.Contains(Said, (await CommandLine.RunAsync("gc", Run, "--dry-run")).Output, StringComparison.Ordinal);
+        var json = JsonDocument.Parse((await CommandLine.RunAsync("gc", Run, "--dry-run", "--json")).Output).RootElement;
+        Assert.Equal("[0,2,4,5] [3]", $"{json.GetProperty("forkable").GetRawText()} {json.GetProperty("forkableNoMore").GetRawText()}");
+        Assert.Contains(Said, (await CommandLine.RunAsync("gc", Run)).Output, StringComparison.Ordinal);
+        Assert.DoesNotContain("forked", (await CommandLine.RunAsync("gc", Run)).Output, StringComparison.Ordinal);
+
+        foreach (var (round, code) in new[] { (0, 0), (1, 2), (2, 0), (3, 2), (4, 0), (5, 0) }) Assert.Equal((round, code), (round, (await ForkAsync(round)).Code));
+
+        Task<CommandResult> ForkAsync(int round) => CommandLine.RunAsync("fork", Run, "--round", $"{round}", "--set", "strategy.rounds=1", "--out", Path.Combine(_tiny.Root, Guid.NewGuid().ToString("N")));
+    }
+
+    [Fact]
     public async Task Gc_touches_nothing_of_a_run_whose_chain_is_broken()
     {
         await SimulateAsync("{keepLast: 1}");

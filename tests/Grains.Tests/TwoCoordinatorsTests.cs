@@ -86,8 +86,8 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
         if (await log.ReadAsync(default) is { } current && current.Round >= round) throw new CommitConflictException("Came too late.");
         var state = new AdapterState([new("A", new NamedArray([1], [value]))]);
         var shared = await store.WriteStateAsync(sha256 => Keys.Shared(Job, round, sha256), state, default);
-        var optimizer = await store.WriteStateAsync(sha256 => Keys.ServerOptimizer(Job, round, sha256), state, default);
-        return await log.CommitAsync(new RoundManifest { Round = round, PlanSha256 = "plan", Previous = previous, Shared = shared.Digest(), ServerOptimizer = optimizer.Digest(), Clients = [] }, default);
+        var optimizer = round == 0 ? null : await store.WriteStateAsync(sha256 => Keys.ServerOptimizer(Job, round, sha256), state, default);
+        return await log.CommitAsync(new RoundManifest { Round = round, PlanSha256 = "plan", Previous = previous, Shared = shared.Digest(), ServerOptimizer = optimizer?.Digest(), Clients = [] }, default);
     }
 
     private static async Task<string?> WinAsync(Func<Task<string>> commit)

@@ -27,7 +27,7 @@ internal static class ExtendCommand
                 folder.RequireFewer(count);
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
                 var local = new LocalRun(folder, screen);
-                await local.RequireWholeAsync(folder.RequirePlan(), cancellationToken);
+                await local.RequireWholeAsync(folder.RequirePlan(), anyEngine: false, cancellationToken);
                 await LocalInputsCheck.RequireAsync(folder, count, parsed.GetValue(dataChange), screen, cancellationToken);
                 folder.Extend(count);
                 return await local.RunAsync(resume: true, allowEngineChange: false, cancellationToken);

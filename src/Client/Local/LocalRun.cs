@@ -27,7 +27,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     public async Task<int> RunAsync(bool resume, bool allowEngineChange, CancellationToken cancellationToken)
     {
         var file = run.RequirePlan();
-        if (resume) await RequireWholeAsync(file, cancellationToken);
+        if (resume) await RequireWholeAsync(file, allowEngineChange, cancellationToken);
         var plan = file.Require();
         var localOnlyFile = run.Record.LocalOnly ? file.WithNothingShared() : null;
         var federated = new RoundReporter(screen, plan) { WhenPaused = WayOn };
@@ -104,12 +104,12 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     /// <summary>What the folder needs to go on is there, before anything of it is changed.</summary>
     /// <exception cref="BadInputException">A file of the folder is missing, or is not this run's.</exception>
     /// <exception cref="CorruptBlobException">A blob is missing or was changed.</exception>
-    public async Task RequireWholeAsync(PlanFile file, CancellationToken cancellationToken)
+    public async Task RequireWholeAsync(PlanFile file, bool anyEngine, CancellationToken cancellationToken)
     {
         run.RequireStore();
         using var store = run.OpenStore();
         var name = run.Record.Plan;
-        foreach (var job in new[] { name, LocalOnlyJob(name) }) await RunCheck.RequireAsync(store, store, job, cancellationToken);
+        foreach (var job in new[] { name, LocalOnlyJob(name) }) await RunCheck.RequireAsync(store, store, job, anyEngine, cancellationToken);
         if (await StoredPlans.NewestAsync(store, name, cancellationToken) is { } newest)
         {
             if (IsOther(file, newest)) throw new BadInputException($"{run.PlanPath} is not the plan that the run was made with, nor that plan with more rounds; fedrlora repair puts that one back, fedrlora fork begins a run with another.");

@@ -9,6 +9,20 @@ internal static class Words
 
     public static string Count(int count, string noun) => string.Create(CultureInfo.InvariantCulture, $"{count} {noun}{(count == 1 ? "" : "s")}");
 
+    /// <summary>For example <c>rounds 0, 4 and 8-10</c>; the rounds are in order.</summary>
+    public static string Rounds(IReadOnlyList<int> rounds)
+    {
+        var spans = new List<(int First, int Last)>();
+        foreach (var round in rounds)
+        {
+            if (spans.Count > 0 && spans[^1].Last == round - 1) spans[^1] = (spans[^1].First, round);
+            else spans.Add((round, round));
+        }
+
+        var texts = spans.Select(static span => span.First == span.Last ? $"{span.First}" : $"{span.First}-{span.Last}").ToArray();
+        return texts.Length switch { 0 => "no round", 1 => $"round{(rounds.Count == 1 ? "" : "s")} {texts[0]}", _ => $"rounds {string.Join(", ", texts[..^1])} and {texts[^1]}" };
+    }
+
     public static string Loss(double? loss) => Number(loss, "0.000");
 
     /// <summary>A share with three decimals, a perplexity with two.</summary>
