@@ -40,6 +40,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
         private readonly SortedSet<string> _unchecked = new(StringComparer.Ordinal);
         private readonly HashSet<string> _siteKeys = new(StringComparer.Ordinal);
         private int _intact;
+        private BaseParts? _originBase; // of the round that a fork began from
 
         public async Task<RunReport?> RunAsync(CancellationToken cancellationToken)
         {
@@ -87,13 +88,13 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             _broken.Add(new Finding(key, null, blob.Sha256, $"it names another base than the manifest of round {odd.Round}"));
         }
 
-        private static List<string> Changes(ManifestChain chain)
+        private List<string> Changes(ManifestChain chain)
         {
             var changes = new List<string>();
             foreach (var manifest in chain.Rounds.Values)
             {
-                var parts = chain.Rounds.GetValueOrDefault(manifest.Round - 1)?.Base is { } before && manifest.Base is { } now
-                    ? before.DifferingFrom(now) : [];
+                var last = manifest.Round == 0 ? _originBase : chain.Rounds.GetValueOrDefault(manifest.Round - 1)?.Base;
+                var parts = last is { } before && manifest.Base is { } now ? before.DifferingFrom(now) : [];
                 var rows = manifest.Clients.Where(static client => client.Rows is not null).Select(static client => $"rows of {client.Id}");
                 var changed = parts.Select(static part => $"{part} of the base").Concat(rows).ToArray();
                 if (changed.Length > 0) changes.Add($"from round {manifest.Round} on: other {string.Join(", ", changed)}");
@@ -165,6 +166,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
 
             _intact++;
             var manifest = RoundManifest.Parse(bytes, key);
+            _originBase = manifest.Base;
             const string Lost = "a state that the run began from is lost";
             await NamedAsync(jobStore, manifest.Shared.At(Keys.OriginShared(job, manifest.Shared.Sha256)), required: true, Lost, cancellationToken);
             if (manifest.ServerOptimizer is { } optimizer) await NamedAsync(jobStore, optimizer.At(Keys.OriginServerOptimizer(job, optimizer.Sha256)), required: true, Lost, cancellationToken);

@@ -7,10 +7,18 @@ using FedRLora.Training.Tests;
 namespace FedRLora.EndToEnd.Tests.Federation;
 
 /// <summary>A silo that was killed comes back with other files.</summary>
-public sealed class ExchangedInputsTests : IDisposable
+public sealed class ExchangedInputsTests : IAsyncLifetime, IDisposable
 {
     private readonly TinyFederation _tiny = new();
     private readonly TinyFederation _north = new(); // the other site's machine
+    private RunningProgram? _joining; // its silo
+
+    public Task InitializeAsync() => Task.CompletedTask;
+
+    public async Task DisposeAsync()
+    {
+        if (_joining is not null) await _joining.DisposeAsync();
+    }
 
     public void Dispose()
     {
@@ -30,14 +38,14 @@ public sealed class ExchangedInputsTests : IDisposable
         await using var south = RunningProgram.Start(_tiny.Root, "silo", "--site", "south", "--store", "cluster", "--site-store", "south",
             "--resend-after", "1", "--port", $"{port}", "--gateway", $"{gateway}");
         await south.UntilAsync(() => south.Output.Contains("serves", StringComparison.Ordinal), "the first silo");
-        var north = await NorthAsync(port);
+        await JoinAsync(port);
         await RunningProgram.RunAsync(_tiny.Root, ["submit", plan, .. to]);
         await UntilRoundAsync(south, 1);
 
-        await north.DisposeAsync();
+        await _joining!.DisposeAsync(); // killed
         var rows = await File.ReadAllLinesAsync(Path.Combine(_north.Root, "one.train.jsonl"));
         _north.Write("one.train.jsonl", rows.Reverse());
-        north = await NorthAsync(port);
+        await JoinAsync(port);
         const string OtherRows = "one.train.jsonl: the training rows of client north-1 are not those that run tiny was made with";
         await FailsAsync(OtherRows, to);
         Assert.StartsWith(OtherRows, await RefusedAsync("resume", to), StringComparison.Ordinal);
@@ -45,9 +53,9 @@ public sealed class ExchangedInputsTests : IDisposable
         await RunningProgram.RunAsync(_tiny.Root, ["resume", "tiny", "--allow-data-change", .. to]);
         await UntilRoundAsync(south, before + 1);
 
-        await north.DisposeAsync();
+        await _joining!.DisposeAsync(); // killed
         await File.AppendAllTextAsync(Path.Combine(_north.Root, "model/tokenizer.json"), "\n");
-        north = await NorthAsync(port);
+        await JoinAsync(port);
         const string OtherTokenizer = "tokenizer.json of model is not the one that run tiny was made with";
         await FailsAsync(OtherTokenizer, to);
         Assert.StartsWith(OtherTokenizer, await RefusedAsync("resume", to), StringComparison.Ordinal);
@@ -63,15 +71,13 @@ public sealed class ExchangedInputsTests : IDisposable
             .Select(static change => change.GetString()));
         Assert.True(File.Exists(Path.Combine(_north.Root, "north", Keys.Rows("tiny", "north", "north-1"))));
         Assert.Empty(Directory.GetFiles(Store, "rows.json", SearchOption.AllDirectories));
-        await north.DisposeAsync();
     }
 
-    private async Task<RunningProgram> NorthAsync(int port)
+    private async Task JoinAsync(int port)
     {
-        var silo = RunningProgram.Start(_north.Root, "silo", "--site", "north", "--store", Store, "--site-store", "north",
+        var silo = _joining = RunningProgram.Start(_north.Root, "silo", "--site", "north", "--store", Store, "--site-store", "north",
             "--resend-after", "1", "--join", $"{port}");
         await silo.UntilAsync(() => silo.Output.Contains("serves", StringComparison.Ordinal), "the other silo");
-        return silo;
     }
 
     private async Task FailsAsync(string said, string[] to)
