@@ -3,7 +3,9 @@ using FedRLora.Abstractions;
 using FedRLora.Client.Cluster;
 using FedRLora.Client.Rendering;
 using FedRLora.Silo;
+using FedRLora.Silo.Clustering;
 using FedRLora.Silo.Storage;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 
@@ -44,17 +46,20 @@ internal static class SiloCommand
                 PrimaryPort = parsed.GetValue(join), Cluster = location, ClusterId = Identifiers.Check("--cluster-id", parsed.GetRequiredValue(clusterId)),
                 Name = "", Sites = sites,
                 Root = Path.GetFullPath(parsed.GetRequiredValue(root)), Store = parsed.GetRequiredValue(store), SiteStore = parsed.GetValue(siteStore),
-                ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend) ?? 10),
+                ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend) ?? 10), Leased = true,
             };
             options = options with { Name = parsed.GetValue(name) ?? $"{options.Sites[0]}-{options.SiloPort}" };
             await CheckAsync(options, cancellationToken);
             using var host = SiloHost.Create(options, static builder => builder.Logging.AddStandardError());
+            await host.Services.GetRequiredService<LeaseKeeper>().EnterAsync(cancellationToken); // before it listens, or the other new silos would take it for an old one
             await StartAsync(host, options, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
                 $"silo {options.Name} serves {string.Join(", ", options.Sites)}: silo port {options.SiloPort}, gateway {options.GatewayPort}, store {StoreLocation.Parse(StoreRole.Job, options.Store).Name}");
             try
             {
-                await Task.Delay(Timeout.Infinite, cancellationToken);
+                var reason = await host.Services.GetRequiredService<SiloEnding>().Reason.WaitAsync(cancellationToken);
+                await parsed.InvocationConfiguration.Error.WriteLineAsync(reason);
+                Environment.Exit(ExitCode.Environment); // at once: a silo that takes its leave works on for seconds, beside a cluster that it is not part of
             }
             catch (OperationCanceledException)
             {

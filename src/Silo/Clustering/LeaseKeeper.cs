@@ -1,0 +1,260 @@
+using System.Net;
+using System.Net.Sockets;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Grains;
+using FedRLora.Silo.Storage;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Orleans;
+using Orleans.Runtime;
+
+namespace FedRLora.Silo.Clustering;
+
+/// <summary>
+/// Keeps two clusters from working on one job store. A silo enters before it starts, and while it runs its cluster renews the lease;
+/// where another cluster holds it, the silo ends. What is decided stands in <see cref="LeaseRules"/>.
+/// </summary>
+public sealed partial class LeaseKeeper(
+    SiloOptions options, IBlobStores stores, IServiceProvider services, IClusterMembershipService membership, ILocalSiloDetails self, IHostApplicationLifetime lifetime,
+    SiloEnding ending, TimeProvider time, ILogger<LeaseKeeper> logger) : BackgroundService
+{
+    private static readonly TimeSpan LookAgainAfter = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan RenewEvery = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan ReachWithin = TimeSpan.FromSeconds(2);
+    private readonly string _place = PlaceOf(options);
+    private string _cluster = Guid.NewGuid().ToString("N");
+    private long _term;
+    private long? _foreignSince;
+    private bool _troubled;
+
+    private string Store => StoreLocation.Parse(StoreRole.Job, options.Store).Name;
+
+    /// <summary>Waits until this silo may work on the store, as part of the cluster that holds the lease or as the first of a new one.</summary>
+    /// <exception cref="ClusterUnavailableException">Another cluster works on the store.</exception>
+    public async Task EnterAsync(CancellationToken cancellationToken)
+    {
+        var (started, sinceChange, renewed, said) = (time.GetTimestamp(), time.GetTimestamp(), false, false);
+        Stored? before = null;
+        while (true)
+        {
+            var stored = await ReadAsync(cancellationToken);
+            if (before is not null && stored.ETag != before.ETag)
+            {
+                renewed = stored.Lease is not null && stored.Lease.Cluster == before.Lease?.Cluster;
+                sinceChange = time.GetTimestamp();
+            }
+
+            before = stored;
+            var lease = stored.Lease;
+            if (stored.Problem is { } problem)
+            {
+                if (time.GetElapsedTime(started) > ClusterLease.Duration) throw problem; // a cluster that is up would have written it again
+            }
+            else
+            {
+                var arrival = new Arrival(lease, time.GetUtcNow())
+                {
+                    Ours = lease?.Cluster == _cluster, SamePlace = lease?.Place == _place && lease.ClusterId == options.ClusterId,
+                    MayHeal = options.Cluster is ClusterLocation.Redis, Renewed = renewed,
+                    Unchanged = time.GetElapsedTime(sinceChange), Waited = time.GetElapsedTime(started),
+                };
+                arrival = arrival with { NamesMember = lease is not null && await NamesMemberAsync(lease, arrival.SamePlace, cancellationToken) };
+                if (!arrival.NamesMember && lease is not null)
+                    arrival = arrival with { Reached = await Task.WhenAll(lease.Silos.Select(silo => ReachAsync(silo, cancellationToken))) };
+                switch (LeaseRules.Admit(arrival))
+                {
+                    case Admission.Enter:
+                        (_cluster, _term) = (lease!.Cluster, lease.Term);
+                        LogEntered(Store, _term);
+                        return;
+                    case Admission.Take when await WriteAsync(stored, (lease?.Term ?? 0) + 1, [Leased(self.SiloAddress)], starting: true, cancellationToken):
+                        LogTaken(Store, _term);
+                        return;
+                    case Admission.Refuse:
+                        throw new ClusterUnavailableException($"the store {Store} is in use by {lease}; join that one, stop it, or name another --store");
+                    case Admission.Wait when !said:
+                        said = true;
+                        LogWaiting(Store, lease!);
+                        break;
+                }
+            }
+
+            await Task.Delay(LookAgainAfter, time, cancellationToken);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override async Task StopAsync(CancellationToken cancellationToken)
+    {
+        await base.StopAsync(cancellationToken);
+        if (_term == 0 || Active().Any(silo => !silo.Equals(self.SiloAddress))) return;
+        try
+        {
+            // The last one leaves the store to whoever comes next; were it not the last, the others would write their lease again.
+            var stored = await ReadAsync(CancellationToken.None);
+            if (stored.Lease?.Cluster == _cluster) await WriteAsync(stored, _term, [], starting: false, CancellationToken.None);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            LogTrouble(Store, e.Message); // it ends by itself
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        var started = new TaskCompletionSource();
+        using var registration = lifetime.ApplicationStarted.Register(started.SetResult);
+        await started.Task.WaitAsync(stoppingToken);
+        if (_term == 0) throw new InvalidOperationException("The silo was started without entering the store.");
+        using var timer = new PeriodicTimer(RenewEvery, time);
+        do
+        {
+            try
+            {
+                await KeepAsync(stoppingToken);
+                _troubled = false;
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                if (!_troubled) LogTrouble(Store, e.Message); // nobody else can take a store that is away
+                _troubled = true;
+            }
+        }
+        while (await timer.WaitForNextTickAsync(stoppingToken));
+    }
+
+    private async Task KeepAsync(CancellationToken cancellationToken)
+    {
+        var active = Active();
+        if (!active.Contains(self.SiloAddress)) return; // it is leaving, or Orleans ends it
+        var stored = await ReadAsync(cancellationToken);
+        if (stored.Problem is { } problem) LogUnreadable(Store, problem.Message);
+        var lease = stored.Lease;
+        var watch = new Watch(lease, time.GetUtcNow())
+        {
+            Ours = lease?.Cluster == _cluster, Speaks = self.SiloAddress.Equals(active.Min()), NamesSelf = lease is not null && Names(lease, [self.SiloAddress]),
+            NamesMember = lease is not null && Names(lease, active), SamePlace = lease?.Place == _place && lease.ClusterId == options.ClusterId,
+        };
+        _foreignSince = lease is null || watch.Ours || watch.NamesMember ? null : _foreignSince ?? time.GetTimestamp();
+        watch = watch with { ForeignFor = _foreignSince is { } since ? time.GetElapsedTime(since) : TimeSpan.Zero };
+        switch (LeaseRules.Keep(watch))
+        {
+            case Upkeep.Write:
+                var term = lease is null || watch.Ours ? _term : Math.Max(lease.Term, _term) + 1;
+                await WriteAsync(stored, term, [.. active.Order().Select(Leased)], starting: false, cancellationToken);
+                break;
+            case Upkeep.Adopt:
+                (_cluster, _term) = (lease!.Cluster, lease.Term);
+                LogEntered(Store, _term);
+                break;
+            case Upkeep.End:
+                ending.End($"silo {options.Name} ends: the store {Store} was taken by {lease}, and two clusters cannot work on one store");
+                break;
+        }
+    }
+
+    // The table of a cluster on localhost is in a silo, and can be asked only by silos: who joins one that answers is with it.
+    private async Task<bool> NamesMemberAsync(ClusterLease lease, bool samePlace, CancellationToken cancellationToken)
+    {
+        if (options.Cluster is ClusterLocation.Localhost) return samePlace && options.PrimaryPort is not null;
+        var table = (IMembershipTable)services.GetService(typeof(IMembershipTable))!;
+        try
+        {
+            await table.InitializeMembershipTableAsync(true, cancellationToken);
+            return Names(lease, (await table.ReadAllAsync(cancellationToken)).Members.Select(static row => row.Item1).Where(static row => row.Status != SiloStatus.Dead).Select(static row => row.SiloAddress));
+        }
+        catch (Exception e) when (RedisMembership.IsAway(e))
+        {
+            throw new ClusterUnavailableException($"the membership of cluster {options.ClusterId} at {options.Cluster} does not answer: {e.Message.Split('\n', 2)[0].TrimEnd()}", e);
+        }
+    }
+
+    private static async Task<Reach> ReachAsync(LeasedSilo silo, CancellationToken cancellationToken)
+    {
+        var endpoint = SiloAddress.FromParsableString(silo.Address).Endpoint;
+        if (IPAddress.IsLoopback(endpoint.Address) && silo.Host != Environment.MachineName) return Reach.Silent; // it would be asked for on the wrong machine
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        patience.CancelAfter(ReachWithin);
+        using var client = new TcpClient(endpoint.AddressFamily);
+        try
+        {
+            await client.ConnectAsync(endpoint, patience.Token);
+            return Reach.Accepts;
+        }
+        catch (SocketException e)
+        {
+            return e.SocketErrorCode == SocketError.ConnectionRefused ? Reach.Refuses : Reach.Silent;
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            return Reach.Silent;
+        }
+    }
+
+    private async Task<Stored> ReadAsync(CancellationToken cancellationToken)
+    {
+        await using var opened = await stores.Job.OpenAsync(Keys.ClusterLease, cancellationToken);
+        if (opened is null) return new Stored(null, null, null);
+        var bytes = await opened.ReadAsync(cancellationToken);
+        try
+        {
+            return new Stored(ClusterLease.Parse(bytes), opened.ETag, null);
+        }
+        catch (CorruptBlobException e)
+        {
+            return new Stored(null, opened.ETag, e);
+        }
+    }
+
+    // False where somebody else wrote first: what is there now is read again.
+    private async Task<bool> WriteAsync(Stored before, long term, IReadOnlyList<LeasedSilo> silos, bool starting, CancellationToken cancellationToken)
+    {
+        var expires = time.GetUtcNow() + (silos.Count > 0 ? ClusterLease.Duration : TimeSpan.Zero);
+        var lease = new ClusterLease { Term = term, Cluster = _cluster, ClusterId = options.ClusterId, Place = _place, Expires = expires, Starting = starting, Silos = silos };
+        try
+        {
+            await stores.Job.WriteBytesAsync(Keys.ClusterLease, lease.ToBytes(), before.ETag is { } etag ? WriteCondition.Match(etag) : WriteCondition.Absent, cancellationToken);
+            _term = term;
+            return true;
+        }
+        catch (BlobConflictException)
+        {
+            return false;
+        }
+    }
+
+    private HashSet<SiloAddress> Active() =>
+        [.. membership.CurrentSnapshot.Members.Values.Where(static member => member.Status == SiloStatus.Active).Select(static member => member.SiloAddress)];
+
+    // Loopback addresses of a membership are all of this machine; others mean the same everywhere.
+    private static LeasedSilo Leased(SiloAddress silo) => new(Environment.MachineName, silo.ToParsableString());
+
+    private static bool Names(ClusterLease lease, IEnumerable<SiloAddress> silos) =>
+        lease.Silos.Select(static silo => silo.Address).Intersect(silos.Select(static silo => silo.ToParsableString())).Any();
+
+    // What is on loopback is another one on each machine.
+    private static string PlaceOf(SiloOptions options)
+    {
+        if (options.Cluster is not ClusterLocation.Redis redis) return $"127.0.0.1:{options.PrimaryPort ?? options.SiloPort} on {Environment.MachineName}";
+        return redis.Host == "localhost" || (IPAddress.TryParse(redis.Host.Trim('[', ']'), out var address) && IPAddress.IsLoopback(address)) ? $"{redis} on {Environment.MachineName}" : $"{redis}";
+    }
+
+    private sealed record Stored(ClusterLease? Lease, string? ETag, CorruptBlobException? Problem);
+
+    [LoggerMessage(501, LogLevel.Information, "The store {Store} is taken, term {Term}")]
+    private partial void LogTaken(string store, long term);
+
+    [LoggerMessage(502, LogLevel.Information, "The store {Store} is this cluster's, term {Term}")]
+    private partial void LogEntered(string store, long term);
+
+    [LoggerMessage(503, LogLevel.Warning, "The store {Store} is held by {Lease}: waiting")]
+    private partial void LogWaiting(string store, ClusterLease lease);
+
+    [LoggerMessage(504, LogLevel.Warning, "The lease of the store {Store} cannot be kept now: {Reason}")]
+    private partial void LogTrouble(string store, string reason);
+
+    [LoggerMessage(505, LogLevel.Warning, "The lease of the store {Store} was changed, and is written again: {Reason}")]
+    private partial void LogUnreadable(string store, string reason);
+}
