@@ -40,7 +40,7 @@ public static class ClusteringBuilderExtensions
             ?? throw new InvalidOperationException("The membership table is not made by a function.");
         silo.Services
             .AddSingleton(services => new HealingMembershipTable(
-                (IMembershipTable)table(services), services.GetRequiredService<ILocalSiloDetails>().SiloAddress, services.GetRequiredService<TimeProvider>()))
+                (IMembershipTable)table(services), services.GetRequiredService<ILocalSiloDetails>().SiloAddress, RedisMembership.IsAway, services.GetRequiredService<TimeProvider>()))
             .AddSingleton<IMembershipTable>(static services => services.GetRequiredService<HealingMembershipTable>())
             .AddHostedService<MembershipHealer>();
         return silo;
@@ -53,7 +53,7 @@ public static class ClusteringBuilderExtensions
     {
         membership.ProbeTimeout = probeEvery;
         membership.NumMissedProbesLimit = MissedProbes; // a silo that still sends messages is not declared dead, however slow it answers
-        membership.NumVotesForDeathDeclaration = 1;
+        membership.NumVotesForDeathDeclaration = 2; // never more than half of those that are up: one that reaches nobody else cannot remove the others
         membership.TableRefreshTimeout = probeEvery * 5;
         // Who joins asks every member first. Where all were killed at once, nobody is left to probe their rows but the one that joins, and only once they are stale.
         membership.IAmAliveTablePublishTimeout = probeEvery * 2;

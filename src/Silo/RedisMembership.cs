@@ -37,14 +37,22 @@ public static class RedisMembership
         {
             throw new ClusterUnavailableException($"Redis at {redis} refuses the password or the database; the password is read from {PasswordVariable}", e);
         }
-        catch (Exception e) when (IsAway(e))
+        catch (Exception e) when (e is RedisException or TimeoutException)
         {
             throw new ClusterUnavailableException($"no Redis answers at {redis}; start one, or name another with --cluster", e);
         }
     }
 
-    /// <summary>Whether an exception says that the server does not answer.</summary>
-    public static bool IsAway(Exception exception) => exception is RedisException or TimeoutException;
+    /// <summary>Whether an exception says that the server does not answer, and not that it refuses.</summary>
+    internal static bool IsAway(Exception exception)
+    {
+        for (var e = exception; e is not null; e = e.InnerException)
+        {
+            if (e is RedisConnectionException or TimeoutException) return true;
+        }
+
+        return false;
+    }
 
     /// <summary>One connection for however often the membership is opened.</summary>
     internal static Func<RedisClusteringOptions, Task<(IConnectionMultiplexer Multiplexer, bool IsShared)>> Shared(ClusterLocation.Redis redis)

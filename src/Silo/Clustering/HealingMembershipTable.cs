@@ -10,8 +10,9 @@ namespace FedRLora.Silo.Clustering;
 /// </summary>
 /// <param name="inner">The table in its store.</param>
 /// <param name="self">This silo.</param>
+/// <param name="isAway">Whether an exception of the table says that its store does not answer.</param>
 /// <param name="time">The time.</param>
-internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress self, TimeProvider time) : IMembershipTable, IDisposable
+internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress self, Func<Exception, bool> isAway, TimeProvider time) : IMembershipTable, IDisposable
 {
     private static readonly TimeSpan HealWithin = TimeSpan.FromSeconds(20);
     private static readonly TimeSpan AfterConflict = TimeSpan.FromMilliseconds(20);
@@ -27,7 +28,7 @@ internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress
     /// <exception cref="RowNotWrittenException">The table answers, but does not take the row back.</exception>
     public async Task<MembershipTableData> ReadAllAsync(CancellationToken cancellationToken)
     {
-        var table = await inner.ReadAllAsync(cancellationToken);
+        var table = await ReadInnerAsync(cancellationToken);
         if (!IsLost(table)) return Remember(table);
         await _healing.WaitAsync(cancellationToken);
         try
@@ -96,7 +97,7 @@ internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress
         var whole = false; // whether the whole table was lost, and not this silo's row alone
         for (var changes = 0; ; changes++)
         {
-            var table = await inner.ReadAllAsync(cancellationToken);
+            var table = await ReadInnerAsync(cancellationToken);
             whole |= table.Version.Version < KnownVersion();
             if (NextChange(table, whole) is not { } change)
             {
@@ -108,17 +109,40 @@ internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress
             bool done;
             try
             {
-                if (table.Version.Version == 0) await inner.InitializeMembershipTableAsync(true, cancellationToken); // an empty store has no version to write after
                 done = await change(cancellationToken);
             }
-            catch (Exception e) when (e is not OperationCanceledException)
+            catch (Exception e) when (IsRefusal(e))
             {
-                throw new RowNotWrittenException(e.Message.Split('\n', 2)[0].TrimEnd(), e);
+                throw RowNotWrittenException.Of(e);
             }
 
             if (!done) await Task.Delay(AfterConflict, time, cancellationToken); // another silo heals the table too
         }
     }
+
+    // A table of Orleans cannot be read where its store came back without even a version.
+    private async Task<MembershipTableData> ReadInnerAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await inner.ReadAllAsync(cancellationToken);
+        }
+        catch (Exception e) when (IsRefusal(e) && KnownVersion() > 0)
+        {
+            try
+            {
+                await inner.InitializeMembershipTableAsync(true, cancellationToken);
+            }
+            catch (Exception refusal) when (IsRefusal(refusal))
+            {
+                throw RowNotWrittenException.Of(refusal);
+            }
+
+            return await inner.ReadAllAsync(cancellationToken);
+        }
+    }
+
+    private bool IsRefusal(Exception exception) => exception is not OperationCanceledException && !isAway(exception);
 
     // This silo's row first, then those of the others, then the version.
     private Func<CancellationToken, Task<bool>>? NextChange(MembershipTableData table, bool whole)
@@ -189,4 +213,8 @@ internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress
 }
 
 /// <summary>The membership answers, but this silo cannot be written into it.</summary>
-internal sealed class RowNotWrittenException(string message, Exception? innerException) : Exception(message, innerException);
+internal sealed class RowNotWrittenException(string message, Exception? innerException) : Exception(message, innerException)
+{
+    /// <summary>With the first line of what the table said.</summary>
+    public static RowNotWrittenException Of(Exception refusal) => new(refusal.Message.Split('\n', 2)[0].TrimEnd(), refusal);
+}

@@ -165,9 +165,9 @@ public sealed partial class LeaseKeeper(
             await table.InitializeMembershipTableAsync(true, cancellationToken);
             return Names(lease, (await table.ReadAllAsync(cancellationToken)).Members.Select(static row => row.Item1).Where(static row => row.Status != SiloStatus.Dead).Select(static row => row.SiloAddress));
         }
-        catch (Exception e) when (RedisMembership.IsAway(e))
+        catch (Exception e) when (e is not OperationCanceledException)
         {
-            throw new ClusterUnavailableException($"the membership of cluster {options.ClusterId} at {options.Cluster} does not answer: {e.Message.Split('\n', 2)[0].TrimEnd()}", e);
+            throw new ClusterUnavailableException($"the membership of cluster {options.ClusterId} at {options.Cluster} cannot be used: {e.Message.Split('\n', 2)[0].TrimEnd()}", e);
         }
     }
 

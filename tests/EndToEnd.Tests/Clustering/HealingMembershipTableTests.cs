@@ -16,7 +16,7 @@ public sealed class HealingMembershipTableTests : IDisposable
     private readonly HealingMembershipTable _north;
     private readonly HealingMembershipTable _south;
 
-    public HealingMembershipTableTests() => (_north, _south) = (new(_store, North, TimeProvider.System), new(_store, South, TimeProvider.System));
+    public HealingMembershipTableTests() => (_north, _south) = (Table(North), Table(South));
 
     [Fact]
     public async Task An_empty_table_is_written_again_by_the_first_that_reads_it()
@@ -49,7 +49,7 @@ public sealed class HealingMembershipTableTests : IDisposable
     {
         await JoinAsync();
         _store.Clear();
-        using var east = new HealingMembershipTable(_store, East, TimeProvider.System);
+        using var east = Table(East);
         await east.InitializeMembershipTableAsync(true, CancellationToken.None);
         await WriteAsync(east, East, SiloStatus.Joining);
 
@@ -120,7 +120,13 @@ public sealed class HealingMembershipTableTests : IDisposable
         await Assert.ThrowsAsync<TimeoutException>(() => _north.ReadAllAsync(CancellationToken.None));
         (_store.Refusal, _store.Away) = (null, false);
 
-        Assert.Equal("READONLY You can't write against a read only replica.", refused.Message);
+        await _north.ReadAllAsync(CancellationToken.None);
+        _store.Remove(North);
+        _store.Refusal = "NOPERM";
+        var alone = await Assert.ThrowsAsync<RowNotWrittenException>(() => _north.ReadAllAsync(CancellationToken.None));
+        _store.Refusal = null;
+
+        Assert.Equal(("READONLY You can't write against a read only replica.", "NOPERM"), (refused.Message, alone.Message));
         Assert.Equal([North, South], Addresses(await _north.ReadAllAsync(CancellationToken.None)));
     }
 
@@ -129,6 +135,8 @@ public sealed class HealingMembershipTableTests : IDisposable
         _north.Dispose();
         _south.Dispose();
     }
+
+    private HealingMembershipTable Table(SiloAddress self) => new(_store, self, static e => e is TimeoutException, TimeProvider.System);
 
     /// <summary>Both silos join; returns the version of the table.</summary>
     private async Task<int> JoinAsync()
@@ -155,7 +163,7 @@ public sealed class HealingMembershipTableTests : IDisposable
 
     private static IEnumerable<SiloAddress> Addresses(MembershipTableData table) => table.Members.Select(static row => row.Item1.SiloAddress).Order();
 
-    /// <summary>As a table in Redis: without a version nothing can be written, and each write names the version before it.</summary>
+    /// <summary>As a table in Redis: without a version it cannot be read or written, and each write names the version before it.</summary>
     private sealed class MemoryTable : IMembershipTable
     {
         private readonly Lock _gate = new();
@@ -185,6 +193,7 @@ public sealed class HealingMembershipTableTests : IDisposable
 
         public Task InitializeMembershipTable(bool tryInitTableVersion)
         {
+            if (Refusal is { } refusal) throw new InvalidOperationException(refusal);
             lock (_gate) _version ??= 0;
             return Task.CompletedTask;
         }
@@ -194,7 +203,7 @@ public sealed class HealingMembershipTableTests : IDisposable
             if (Away) throw new TimeoutException("away");
             lock (_gate)
             {
-                var version = _version ?? 0;
+                var version = _version ?? throw new InvalidOperationException("The version is missing.");
                 return Task.FromResult(new MembershipTableData([.. _rows.Values.Select(row => Tuple.Create(row, Tag(version)))], new TableVersion(version, Tag(version))));
             }
         }
