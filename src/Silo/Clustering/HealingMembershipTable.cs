@@ -28,8 +28,9 @@ internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress
     /// <exception cref="RowNotWrittenException">The table answers, but does not take the row back.</exception>
     public async Task<MembershipTableData> ReadAllAsync(CancellationToken cancellationToken)
     {
+        var known = KnownVersion();
         var table = await ReadInnerAsync(cancellationToken);
-        if (!IsLost(table)) return Remember(table);
+        if (table.Version.Version >= known && !IsOwnRowLost(table)) return Remember(table);
         await _healing.WaitAsync(cancellationToken);
         try
         {
@@ -97,8 +98,9 @@ internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress
         var whole = false; // whether the whole table was lost, and not this silo's row alone
         for (var changes = 0; ; changes++)
         {
+            var known = KnownVersion(); // before the read: this silo writes to the table meanwhile
             var table = await ReadInnerAsync(cancellationToken);
-            whole |= table.Version.Version < KnownVersion();
+            whole |= table.Version.Version < known;
             if (NextChange(table, whole) is not { } change)
             {
                 if (changes > 0) Healed++;
@@ -172,10 +174,9 @@ internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress
         return token => inner.UpdateRowAsync(bumped.Item1, bumped.Item2, next, token);
     }
 
-    private bool IsLost(MembershipTableData table)
+    private bool IsOwnRowLost(MembershipTableData table)
     {
-        lock (_memory)
-            return table.Version.Version < _version || (_rows.TryGetValue(self, out var own) && IsUp(own) && table.TryGet(self) is null);
+        lock (_memory) return _rows.TryGetValue(self, out var own) && IsUp(own) && table.TryGet(self) is null;
     }
 
     private int KnownVersion()

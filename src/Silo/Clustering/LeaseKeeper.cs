@@ -116,7 +116,7 @@ public sealed partial class LeaseKeeper(
                 await KeepAsync(stoppingToken);
                 _troubled = false;
             }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            catch (Exception e) when (e is not OperationCanceledException)
             {
                 if (!_troubled) LogTrouble(Store, e.Message); // nobody else can take a store that is away
                 _troubled = true;

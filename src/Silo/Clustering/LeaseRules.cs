@@ -114,7 +114,8 @@ internal static class LeaseRules
         if (lease.Starting && arrival.SamePlace && !expired) return Admission.Enter;
         if (arrival.Renewed || arrival.Reached.Contains(Reach.Accepts))
         {
-            if (!expired) return arrival is { SamePlace: true, MayHeal: true } && arrival.Waited < HealPatience ? Admission.Wait : Admission.Refuse;
+            // Without a renewal nothing says that who listens still works: then the end of the lease decides.
+            if (!expired) return arrival is { SamePlace: true, MayHeal: true } && (!arrival.Renewed || arrival.Waited < HealPatience) ? Admission.Wait : Admission.Refuse;
             return arrival.Unchanged < ClusterLease.Duration ? Admission.Wait : Admission.Take; // who listens there is somebody else by now
         }
 

@@ -32,11 +32,20 @@ public class LeaseRulesTests
     [Fact]
     public void The_own_membership_is_given_time_to_be_written_again_and_then_left_alone()
     {
-        var arrival = At(Current, Reach.Accepts) with { SamePlace = true, MayHeal = true };
+        var arrival = At(Current, Reach.Accepts) with { SamePlace = true, MayHeal = true, Renewed = true };
 
         Assert.Equal(Admission.Wait, LeaseRules.Admit(arrival with { Waited = LeaseRules.HealPatience - TimeSpan.FromSeconds(1) }));
         Assert.Equal(Admission.Refuse, LeaseRules.Admit(arrival with { Waited = LeaseRules.HealPatience }));
         Assert.Equal(Admission.Refuse, LeaseRules.Admit(arrival with { MayHeal = false }));
+    }
+
+    [Fact]
+    public void A_silo_that_listens_and_never_renews_holds_the_store_until_the_lease_ends()
+    {
+        var stopped = At(Current, Reach.Accepts) with { SamePlace = true, MayHeal = true, Waited = TimeSpan.FromMinutes(1), Unchanged = TimeSpan.FromMinutes(1) };
+
+        Assert.Equal(Admission.Wait, LeaseRules.Admit(stopped));
+        Assert.Equal(Admission.Take, LeaseRules.Admit(stopped with { Lease = Expired }));
     }
 
     [Fact]
