@@ -1,8 +1,5 @@
 using System.Net;
-using System.Net.Sockets;
-using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
-using FedRLora.Grains;
 using FedRLora.Silo.Storage;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -21,12 +18,13 @@ public sealed partial class LeaseKeeper(
 {
     private static readonly TimeSpan LookAgainAfter = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan RenewEvery = TimeSpan.FromSeconds(5);
-    private static readonly TimeSpan ReachWithin = TimeSpan.FromSeconds(2);
     private readonly string _place = PlaceOf(options);
     private string _cluster = Guid.NewGuid().ToString("N");
     private long _term;
     private long? _foreignSince;
     private bool _troubled;
+
+    private LeaseBlob Blob => new(stores.Job);
 
     private string Store => StoreLocation.Parse(StoreRole.Job, options.Store).Name;
 
@@ -35,10 +33,10 @@ public sealed partial class LeaseKeeper(
     public async Task EnterAsync(CancellationToken cancellationToken)
     {
         var (started, sinceChange, renewed, said) = (time.GetTimestamp(), time.GetTimestamp(), false, false);
-        Stored? before = null;
+        StoredLease? before = null;
         while (true)
         {
-            var stored = await ReadAsync(cancellationToken);
+            var stored = await Blob.ReadAsync(cancellationToken);
             if (before is not null && stored.ETag != before.ETag)
             {
                 renewed = stored.Lease is not null && stored.Lease.Cluster == before.Lease?.Cluster;
@@ -61,7 +59,7 @@ public sealed partial class LeaseKeeper(
                 };
                 arrival = arrival with { NamesMember = lease is not null && await NamesMemberAsync(lease, arrival.SamePlace, cancellationToken) };
                 if (!arrival.NamesMember && lease is not null)
-                    arrival = arrival with { Reached = await Task.WhenAll(lease.Silos.Select(silo => ReachAsync(silo, cancellationToken))) };
+                    arrival = arrival with { Reached = await lease.ReachAsync(cancellationToken) };
                 switch (LeaseRules.Admit(arrival))
                 {
                     case Admission.Enter:
@@ -92,7 +90,7 @@ public sealed partial class LeaseKeeper(
         try
         {
             // The last one leaves the store to whoever comes next; were it not the last, the others would write their lease again.
-            var stored = await ReadAsync(CancellationToken.None);
+            var stored = await Blob.ReadAsync(CancellationToken.None);
             if (stored.Lease?.Cluster == _cluster) await WriteAsync(stored, _term, [], starting: false, CancellationToken.None);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -129,13 +127,13 @@ public sealed partial class LeaseKeeper(
     {
         var active = Active();
         if (!active.Contains(self.SiloAddress)) return; // it is leaving, or Orleans ends it
-        var stored = await ReadAsync(cancellationToken);
+        var stored = await Blob.ReadAsync(cancellationToken);
         if (stored.Problem is { } problem) LogUnreadable(Store, problem.Message);
         var lease = stored.Lease;
         var watch = new Watch(lease, time.GetUtcNow())
         {
-            Ours = lease?.Cluster == _cluster, Speaks = self.SiloAddress.Equals(active.Min()), NamesSelf = lease is not null && Names(lease, [self.SiloAddress]),
-            NamesMember = lease is not null && Names(lease, active), SamePlace = lease?.Place == _place && lease.ClusterId == options.ClusterId,
+            Ours = lease?.Cluster == _cluster, Speaks = self.SiloAddress.Equals(active.Min()), NamesSelf = lease is not null && lease.Names([self.SiloAddress]),
+            NamesMember = lease is not null && lease.Names(active), SamePlace = lease?.Place == _place && lease.ClusterId == options.ClusterId,
         };
         _foreignSince = lease is null || watch.Ours || watch.NamesMember ? null : _foreignSince ?? time.GetTimestamp();
         watch = watch with { ForeignFor = _foreignSince is { } since ? time.GetElapsedTime(since) : TimeSpan.Zero };
@@ -163,7 +161,8 @@ public sealed partial class LeaseKeeper(
         try
         {
             await table.InitializeMembershipTableAsync(true, cancellationToken);
-            return Names(lease, (await table.ReadAllAsync(cancellationToken)).Members.Select(static row => row.Item1).Where(static row => row.Status != SiloStatus.Dead).Select(static row => row.SiloAddress));
+            var rows = (await table.ReadAllAsync(cancellationToken)).Members.Select(static row => row.Item1);
+            return lease.Names(rows.Where(static row => row.Status != SiloStatus.Dead).Select(static row => row.SiloAddress));
         }
         catch (Exception e) when (e is not OperationCanceledException)
         {
@@ -171,58 +170,14 @@ public sealed partial class LeaseKeeper(
         }
     }
 
-    private static async Task<Reach> ReachAsync(LeasedSilo silo, CancellationToken cancellationToken)
-    {
-        var endpoint = SiloAddress.FromParsableString(silo.Address).Endpoint;
-        if (IPAddress.IsLoopback(endpoint.Address) && silo.Host != Environment.MachineName) return Reach.Silent; // it would be asked for on the wrong machine
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        patience.CancelAfter(ReachWithin);
-        using var client = new TcpClient(endpoint.AddressFamily);
-        try
-        {
-            await client.ConnectAsync(endpoint, patience.Token);
-            return Reach.Accepts;
-        }
-        catch (SocketException e)
-        {
-            return e.SocketErrorCode == SocketError.ConnectionRefused ? Reach.Refuses : Reach.Silent;
-        }
-        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
-        {
-            return Reach.Silent;
-        }
-    }
-
-    private async Task<Stored> ReadAsync(CancellationToken cancellationToken)
-    {
-        await using var opened = await stores.Job.OpenAsync(Keys.ClusterLease, cancellationToken);
-        if (opened is null) return new Stored(null, null, null);
-        var bytes = await opened.ReadAsync(cancellationToken);
-        try
-        {
-            return new Stored(ClusterLease.Parse(bytes), opened.ETag, null);
-        }
-        catch (CorruptBlobException e)
-        {
-            return new Stored(null, opened.ETag, e);
-        }
-    }
-
     // False where somebody else wrote first: what is there now is read again.
-    private async Task<bool> WriteAsync(Stored before, long term, IReadOnlyList<LeasedSilo> silos, bool starting, CancellationToken cancellationToken)
+    private async Task<bool> WriteAsync(StoredLease before, long term, IReadOnlyList<LeasedSilo> silos, bool starting, CancellationToken cancellationToken)
     {
         var expires = time.GetUtcNow() + (silos.Count > 0 ? ClusterLease.Duration : TimeSpan.Zero);
         var lease = new ClusterLease { Term = term, Cluster = _cluster, ClusterId = options.ClusterId, Place = _place, Expires = expires, Starting = starting, Silos = silos };
-        try
-        {
-            await stores.Job.WriteBytesAsync(Keys.ClusterLease, lease.ToBytes(), before.ETag is { } etag ? WriteCondition.Match(etag) : WriteCondition.Absent, cancellationToken);
-            _term = term;
-            return true;
-        }
-        catch (BlobConflictException)
-        {
-            return false;
-        }
+        if (!await Blob.WriteAsync(lease, before, cancellationToken)) return false;
+        _term = term;
+        return true;
     }
 
     private HashSet<SiloAddress> Active() =>
@@ -231,30 +186,10 @@ public sealed partial class LeaseKeeper(
     // Loopback addresses of a membership are all of this machine; others mean the same everywhere.
     private static LeasedSilo Leased(SiloAddress silo) => new(Environment.MachineName, silo.ToParsableString());
 
-    private static bool Names(ClusterLease lease, IEnumerable<SiloAddress> silos) =>
-        lease.Silos.Select(static silo => silo.Address).Intersect(silos.Select(static silo => silo.ToParsableString())).Any();
-
     // What is on loopback is another one on each machine.
     private static string PlaceOf(SiloOptions options)
     {
         if (options.Cluster is not ClusterLocation.Redis redis) return $"127.0.0.1:{options.PrimaryPort ?? options.SiloPort} on {Environment.MachineName}";
         return redis.Host == "localhost" || (IPAddress.TryParse(redis.Host.Trim('[', ']'), out var address) && IPAddress.IsLoopback(address)) ? $"{redis} on {Environment.MachineName}" : $"{redis}";
     }
-
-    private sealed record Stored(ClusterLease? Lease, string? ETag, CorruptBlobException? Problem);
-
-    [LoggerMessage(501, LogLevel.Information, "The store {Store} is taken, term {Term}")]
-    private partial void LogTaken(string store, long term);
-
-    [LoggerMessage(502, LogLevel.Information, "The store {Store} is this cluster's, term {Term}")]
-    private partial void LogEntered(string store, long term);
-
-    [LoggerMessage(503, LogLevel.Warning, "The store {Store} is held by {Lease}: waiting")]
-    private partial void LogWaiting(string store, ClusterLease lease);
-
-    [LoggerMessage(504, LogLevel.Warning, "The lease of the store {Store} cannot be kept now: {Reason}")]
-    private partial void LogTrouble(string store, string reason);
-
-    [LoggerMessage(505, LogLevel.Warning, "The lease of the store {Store} was changed, and is written again: {Reason}")]
-    private partial void LogUnreadable(string store, string reason);
 }

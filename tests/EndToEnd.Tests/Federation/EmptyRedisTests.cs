@@ -1,7 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Net;
-using System.Net.Sockets;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Training.Tests;
@@ -45,8 +43,8 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
             await Task.Delay(Away[i]);
             await redis.StartEmptyAsync();
             var took = Soak || i == 0 ? await AnswersWithAFifthSiloAsync(tiny, cluster, silos) : await AnswersAsync(tiny, cluster);
-            log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"away for {Away[i].TotalSeconds:F0} s: runs answers {took.TotalSeconds:F1} s after the restart; round {Committed(tiny, "stormy")!.Round}"));
-            Assert.True(Committed(tiny, "stormy")!.Round < Rounds, "the run was over before Redis was");
+            log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"away for {Away[i].TotalSeconds:F0} s: runs answers {took.TotalSeconds:F1} s after the restart; round {TinyPlan.Committed(tiny, "stormy")!.Round}"));
+            Assert.True(TinyPlan.Committed(tiny, "stormy")!.Round < Rounds, "the run was over before Redis was");
         }
 
         Assert.All(silos.Programs, program => Assert.False(program.HasExited, program.Output));
@@ -55,7 +53,7 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
         // A total restart: the same ports, the store, and a Redis that knows of nothing.
         await silos.KillAsync();
         await redis.KillAsync();
-        var kept = Committed(tiny, "stormy")!.Round;
+        var kept = TinyPlan.Committed(tiny, "stormy")!.Round;
         Assert.True(kept < Rounds, "the run was over before all was killed");
         await redis.StartEmptyAsync();
         var restarted = Stopwatch.GetTimestamp();
@@ -66,9 +64,9 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
 
         Assert.True(await calm.ExitAsync() == 0, calm.Output);
         var expected = CurrentRound.Parse(await File.ReadAllBytesAsync(Path.Combine(tiny.Root, "calm", "store", Keys.Current("tiny"))), "calm").ManifestSha256;
-        log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"all killed after round {kept}: four silos serve {joined.TotalSeconds:F1} s later, at first {first.TotalSeconds:F1} s; digests {expected}, {Committed(tiny, "stormy")!.ManifestSha256}"));
-        Assert.Equal(expected, Committed(tiny, "stormy")!.ManifestSha256);
-        Assert.Equal(Rounds, Committed(tiny, "stormy")!.Round);
+        log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"all killed after round {kept}: four silos serve {joined.TotalSeconds:F1} s later, at first {first.TotalSeconds:F1} s; digests {expected}, {TinyPlan.Committed(tiny, "stormy")!.ManifestSha256}"));
+        Assert.Equal(expected, TinyPlan.Committed(tiny, "stormy")!.ManifestSha256);
+        Assert.Equal(Rounds, TinyPlan.Committed(tiny, "stormy")!.Round);
         Assert.Contains("\"term\": 2,", Lease(tiny), StringComparison.Ordinal);
         Assert.True(joined < first + JoinsWithin, $"{joined}, at first {first}");
     }
@@ -103,13 +101,7 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
     }
 
     private static async Task CommittedAsync(TinyFederation tiny, string run, int round, FourSilos silos) =>
-        await silos.Programs[0].UntilAsync(() => Committed(tiny, run)?.Round >= round, $"round {round}");
-
-    private static CurrentRound? Committed(TinyFederation tiny, string run)
-    {
-        var file = Path.Combine(tiny.Root, "cluster", Keys.Current(run));
-        return File.Exists(file) ? CurrentRound.Parse(File.ReadAllBytes(file), file) : null;
-    }
+        await silos.Programs[0].UntilAsync(() => TinyPlan.Committed(tiny, run)?.Round >= round, $"round {round}");
 
     private static string Lease(TinyFederation tiny) => File.ReadAllText(Path.Combine(tiny.Root, "cluster", Keys.ClusterLease));
 
@@ -123,7 +115,7 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
         public FourSilos(string folder, string cluster)
         {
             _folder = folder;
-            Ports = FreePorts(2 * Sites.Length);
+            Ports = FreePorts.Take(2 * Sites.Length);
             _arguments = [.. Sites.Select((site, i) => new[]
             {
                 "silo", "--site", site, "--cluster", cluster, "--port", $"{Ports[i]}", "--gateway", $"{Ports[Sites.Length + i]}", "--store", "cluster", "--site-store", $"store-{site}",
@@ -153,16 +145,6 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
         public async ValueTask DisposeAsync()
         {
             foreach (var program in Programs) await program.DisposeAsync();
-        }
-
-        // All at once, or one silo may be given another's.
-        private static int[] FreePorts(int count)
-        {
-            var listeners = Enumerable.Range(0, count).Select(static _ => new TcpListener(IPAddress.Loopback, 0)).ToArray();
-            foreach (var listener in listeners) listener.Start();
-            var ports = listeners.Select(static listener => ((IPEndPoint)listener.LocalEndpoint).Port).ToArray();
-            foreach (var listener in listeners) listener.Dispose();
-            return ports;
         }
     }
 }
