@@ -23,7 +23,11 @@ public static class ClusteringBuilderExtensions
         return silo
             .ConfigureEndpoints(IPAddress.Loopback, options.SiloPort, options.GatewayPort)
             .Configure<ClusterOptions>(cluster => Name(cluster, options.ClusterId))
-            .UseRedisClustering(membership => (membership.ConfigurationOptions, membership.CreateMultiplexer) = (RedisMembership.Configuration(redis), RedisMembership.Shared(redis)))
+            .UseRedisClustering(membership =>
+            {
+                membership.ConfigurationOptions = RedisMembership.Configuration(redis);
+                membership.CreateMultiplexer = RedisMembership.Shared(redis);
+            })
             .UseRedisReminderService(reminders => reminders.ConfigurationOptions = RedisMembership.Configuration(redis))
             .AddHealing();
     }
@@ -40,7 +44,8 @@ public static class ClusteringBuilderExtensions
             ?? throw new InvalidOperationException("The membership table is not made by a function.");
         silo.Services
             .AddSingleton(services => new HealingMembershipTable(
-                (IMembershipTable)table(services), services.GetRequiredService<ILocalSiloDetails>().SiloAddress, RedisMembership.IsAway, services.GetRequiredService<TimeProvider>()))
+                (IMembershipTable)table(services), services.GetRequiredService<ILocalSiloDetails>().SiloAddress, RedisMembership.IsAway,
+                services.GetRequiredService<TimeProvider>()))
             .AddSingleton<IMembershipTable>(static services => services.GetRequiredService<HealingMembershipTable>())
             .AddHostedService<MembershipHealer>();
         return silo;
@@ -53,7 +58,8 @@ public static class ClusteringBuilderExtensions
     {
         membership.ProbeTimeout = probeEvery;
         membership.NumMissedProbesLimit = MissedProbes; // a silo that still sends messages is not declared dead, however slow it answers
-        membership.NumVotesForDeathDeclaration = 2; // never more than half of those that are up: one that reaches nobody else cannot remove the others
+        // never more than half of those that are up: one that reaches nobody else cannot remove the others
+        membership.NumVotesForDeathDeclaration = 2;
         membership.TableRefreshTimeout = probeEvery * 5;
         // Who joins asks every member first. Where all were killed at once, nobody is left to probe their rows but the one that joins, and only once they are stale.
         membership.IAmAliveTablePublishTimeout = probeEvery * 2;

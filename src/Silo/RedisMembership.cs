@@ -20,7 +20,8 @@ public static class RedisMembership
         Password = Environment.GetEnvironmentVariable(PasswordVariable) is { Length: > 0 } password ? password : null,
         ConnectTimeout = (int)Patience.TotalMilliseconds,
         ConnectRetry = 0, // of the first connection; a lost one is opened again for as long as it takes
-        ReconnectRetryPolicy = new LinearRetry((int)TryAgainAfter.TotalMilliseconds), // not ever more slowly: a server that is back is found at once
+        // not ever more slowly: a server that is back is found at once
+        ReconnectRetryPolicy = new LinearRetry((int)TryAgainAfter.TotalMilliseconds),
         ClientName = SiloHost.ServiceId,
     };
 

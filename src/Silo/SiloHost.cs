@@ -39,7 +39,8 @@ public static class SiloHost
         builder.AddTelemetry(options.Name);
         configure?.Invoke(builder);
         builder.Services.AddSingleton(options).AddSingleton<SiloEnding>().AddSingleton<LeaseKeeper>();
-        if (options.Leased) builder.Services.AddHostedService(static services => services.GetRequiredService<LeaseKeeper>()); // before Orleans: it stops after it
+        // before Orleans: it stops after it
+        if (options.Leased) builder.Services.AddHostedService(static services => services.GetRequiredService<LeaseKeeper>());
         builder.UseOrleans(silo => silo
             .AddClustering(options)
             .Configure<SiloMessagingOptions>(static messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(30))

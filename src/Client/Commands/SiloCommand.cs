@@ -51,7 +51,8 @@ internal static class SiloCommand
             options = options with { Name = parsed.GetValue(name) ?? $"{options.Sites[0]}-{options.SiloPort}" };
             await CheckAsync(options, cancellationToken);
             using var host = SiloHost.Create(options, static builder => builder.Logging.AddStandardError());
-            await host.Services.GetRequiredService<LeaseKeeper>().EnterAsync(cancellationToken); // before it listens, or the other new silos would take it for an old one
+            // before it listens, or the other new silos would take it for an old one
+            await host.Services.GetRequiredService<LeaseKeeper>().EnterAsync(cancellationToken);
             await StartAsync(host, options, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
                 $"silo {options.Name} serves {string.Join(", ", options.Sites)}: silo port {options.SiloPort}, gateway {options.GatewayPort}, store {StoreLocation.Parse(StoreRole.Job, options.Store).Name}");
@@ -59,7 +60,8 @@ internal static class SiloCommand
             {
                 var reason = await host.Services.GetRequiredService<SiloEnding>().Reason.WaitAsync(cancellationToken);
                 await parsed.InvocationConfiguration.Error.WriteLineAsync(reason);
-                Environment.Exit(ExitCode.Environment); // at once: a silo that takes its leave works on for seconds, beside a cluster that it is not part of
+                // at once: a silo that takes its leave works on for seconds, beside a cluster that it is not part of
+                Environment.Exit(ExitCode.Environment);
             }
             catch (OperationCanceledException)
             {

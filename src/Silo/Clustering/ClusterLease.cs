@@ -47,8 +47,10 @@ public sealed record ClusterLease
     /// <summary>The cluster as a message names it.</summary>
     public override string ToString()
     {
-        var named = string.Join(", ", Silos.Take(MostNamed).Select(static silo => $"{silo}")) + (Silos.Count > MostNamed ? $" and {Silos.Count - MostNamed} more" : "");
-        return string.Create(CultureInfo.InvariantCulture, $"the cluster of silos {named} ({ClusterId} at {Place}, term {Term}, until {Expires.UtcDateTime:HH:mm:ss}Z)");
+        var named = string.Join(", ", Silos.Take(MostNamed).Select(static silo => $"{silo}"));
+        var more = Silos.Count > MostNamed ? $" and {Silos.Count - MostNamed} more" : "";
+        return string.Create(
+            CultureInfo.InvariantCulture, $"the cluster of silos {named}{more} ({ClusterId} at {Place}, term {Term}, until {Expires.UtcDateTime:HH:mm:ss}Z)");
     }
 
     /// <summary>The bytes that are stored.</summary>
@@ -60,7 +62,8 @@ public sealed record ClusterLease
     {
         try
         {
-            return JsonSerializer.Deserialize(BlobStates.RequireSealed(bytes, Keys.ClusterLease), LeaseJson.Default.ClusterLease) ?? throw new JsonException("null");
+            return JsonSerializer.Deserialize(BlobStates.RequireSealed(bytes, Keys.ClusterLease), LeaseJson.Default.ClusterLease)
+                ?? throw new JsonException("null");
         }
         catch (JsonException e)
         {

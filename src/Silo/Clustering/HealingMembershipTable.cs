@@ -12,7 +12,8 @@ namespace FedRLora.Silo.Clustering;
 /// <param name="self">This silo.</param>
 /// <param name="isAway">Whether an exception of the table says that its store does not answer.</param>
 /// <param name="time">The time.</param>
-internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress self, Func<Exception, bool> isAway, TimeProvider time) : IMembershipTable, IDisposable
+internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress self, Func<Exception, bool> isAway, TimeProvider time)
+    : IMembershipTable, IDisposable
 {
     private static readonly TimeSpan HealWithin = TimeSpan.FromSeconds(20);
     private static readonly TimeSpan AfterConflict = TimeSpan.FromMilliseconds(20);
@@ -54,34 +55,44 @@ internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress
         Remember(entry, tableVersion, await inner.InsertRowAsync(entry, tableVersion, cancellationToken));
 
     /// <inheritdoc/>
-    public async Task<bool> UpdateRowAsync(MembershipEntry entry, string etag, TableVersion tableVersion, CancellationToken cancellationToken) =>
+    public async Task<bool> UpdateRowAsync(
+        MembershipEntry entry, string etag, TableVersion tableVersion, CancellationToken cancellationToken) =>
         Remember(entry, tableVersion, await inner.UpdateRowAsync(entry, etag, tableVersion, cancellationToken));
 
     /// <inheritdoc/>
-    public Task InitializeMembershipTableAsync(bool tryInitTableVersion, CancellationToken cancellationToken) => inner.InitializeMembershipTableAsync(tryInitTableVersion, cancellationToken);
+    public Task InitializeMembershipTableAsync(bool tryInitTableVersion, CancellationToken cancellationToken) =>
+        inner.InitializeMembershipTableAsync(tryInitTableVersion, cancellationToken);
 
     /// <inheritdoc/>
-    public Task DeleteMembershipTableEntriesAsync(string clusterId, CancellationToken cancellationToken) => inner.DeleteMembershipTableEntriesAsync(clusterId, cancellationToken);
+    public Task DeleteMembershipTableEntriesAsync(string clusterId, CancellationToken cancellationToken) =>
+        inner.DeleteMembershipTableEntriesAsync(clusterId, cancellationToken);
 
     /// <inheritdoc/>
-    public Task CleanupDefunctSiloEntriesAsync(DateTimeOffset beforeDate, CancellationToken cancellationToken) => inner.CleanupDefunctSiloEntriesAsync(beforeDate, cancellationToken);
+    public Task CleanupDefunctSiloEntriesAsync(DateTimeOffset beforeDate, CancellationToken cancellationToken) =>
+        inner.CleanupDefunctSiloEntriesAsync(beforeDate, cancellationToken);
 
     /// <inheritdoc/>
-    public Task UpdateIAmAliveAsync(MembershipEntry entry, CancellationToken cancellationToken) => inner.UpdateIAmAliveAsync(entry, cancellationToken);
+    public Task UpdateIAmAliveAsync(MembershipEntry entry, CancellationToken cancellationToken) =>
+        inner.UpdateIAmAliveAsync(entry, cancellationToken);
 
     Task<MembershipTableData> IMembershipTable.ReadAll() => ReadAllAsync(CancellationToken.None);
 
     Task<MembershipTableData> IMembershipTable.ReadRow(SiloAddress key) => ReadRowAsync(key, CancellationToken.None);
 
-    Task<bool> IMembershipTable.InsertRow(MembershipEntry entry, TableVersion tableVersion) => InsertRowAsync(entry, tableVersion, CancellationToken.None);
+    Task<bool> IMembershipTable.InsertRow(MembershipEntry entry, TableVersion tableVersion) =>
+        InsertRowAsync(entry, tableVersion, CancellationToken.None);
 
-    Task<bool> IMembershipTable.UpdateRow(MembershipEntry entry, string etag, TableVersion tableVersion) => UpdateRowAsync(entry, etag, tableVersion, CancellationToken.None);
+    Task<bool> IMembershipTable.UpdateRow(MembershipEntry entry, string etag, TableVersion tableVersion) =>
+        UpdateRowAsync(entry, etag, tableVersion, CancellationToken.None);
 
-    Task IMembershipTable.InitializeMembershipTable(bool tryInitTableVersion) => InitializeMembershipTableAsync(tryInitTableVersion, CancellationToken.None);
+    Task IMembershipTable.InitializeMembershipTable(bool tryInitTableVersion) =>
+        InitializeMembershipTableAsync(tryInitTableVersion, CancellationToken.None);
 
-    Task IMembershipTable.DeleteMembershipTableEntries(string clusterId) => DeleteMembershipTableEntriesAsync(clusterId, CancellationToken.None);
+    Task IMembershipTable.DeleteMembershipTableEntries(string clusterId) =>
+        DeleteMembershipTableEntriesAsync(clusterId, CancellationToken.None);
 
-    Task IMembershipTable.CleanupDefunctSiloEntries(DateTimeOffset beforeDate) => CleanupDefunctSiloEntriesAsync(beforeDate, CancellationToken.None);
+    Task IMembershipTable.CleanupDefunctSiloEntries(DateTimeOffset beforeDate) =>
+        CleanupDefunctSiloEntriesAsync(beforeDate, CancellationToken.None);
 
     Task IMembershipTable.UpdateIAmAlive(MembershipEntry entry) => UpdateIAmAliveAsync(entry, CancellationToken.None);
 
@@ -188,7 +199,9 @@ internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress
     {
         lock (_memory)
         {
-            if (table.Version.Version >= _version) (_rows, _version) = (table.Members.ToDictionary(static row => row.Item1.SiloAddress, static row => row.Item1), table.Version.Version);
+            if (table.Version.Version < _version) return table;
+            _rows = table.Members.ToDictionary(static row => row.Item1.SiloAddress, static row => row.Item1);
+            _version = table.Version.Version;
         }
 
         return table;
@@ -206,8 +219,9 @@ internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress
 
     private MembershipEntry Alive(MembershipEntry row) => new()
     {
-        SiloAddress = row.SiloAddress, Status = row.Status, SuspectTimes = row.SuspectTimes, ProxyPort = row.ProxyPort, HostName = row.HostName, SiloName = row.SiloName,
-        RoleName = row.RoleName, UpdateZone = row.UpdateZone, FaultZone = row.FaultZone, StartTime = row.StartTime, IAmAliveTime = time.GetUtcNow().UtcDateTime,
+        SiloAddress = row.SiloAddress, SiloName = row.SiloName, RoleName = row.RoleName, HostName = row.HostName, ProxyPort = row.ProxyPort,
+        UpdateZone = row.UpdateZone, FaultZone = row.FaultZone, Status = row.Status, SuspectTimes = row.SuspectTimes, StartTime = row.StartTime,
+        IAmAliveTime = time.GetUtcNow().UtcDateTime,
     };
 
     private static bool IsUp(MembershipEntry row) => row.Status is SiloStatus.Joining or SiloStatus.Active;

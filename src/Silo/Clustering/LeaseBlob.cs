@@ -27,7 +27,9 @@ internal sealed class LeaseBlob(IBlobStore store)
     {
         try
         {
-            await store.WriteBytesAsync(Keys.ClusterLease, lease.ToBytes(), before.ETag is { } etag ? WriteCondition.Match(etag) : WriteCondition.Absent, cancellationToken);
+            await store.WriteBytesAsync(Keys.ClusterLease, lease.ToBytes(), before.ETag is { } etag
+                ? WriteCondition.Match(etag)
+                : WriteCondition.Absent, cancellationToken);
             return true;
         }
         catch (BlobConflictException)

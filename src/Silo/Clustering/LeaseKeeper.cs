@@ -13,8 +13,8 @@ namespace FedRLora.Silo.Clustering;
 /// where another cluster holds it, the silo ends. What is decided stands in <see cref="LeaseRules"/>.
 /// </summary>
 public sealed partial class LeaseKeeper(
-    SiloOptions options, IBlobStores stores, IServiceProvider services, IClusterMembershipService membership, ILocalSiloDetails self, IHostApplicationLifetime lifetime,
-    SiloEnding ending, TimeProvider time, ILogger<LeaseKeeper> logger) : BackgroundService
+    SiloOptions options, IBlobStores stores, IServiceProvider services, IClusterMembershipService membership, ILocalSiloDetails self,
+    IHostApplicationLifetime lifetime, SiloEnding ending, TimeProvider time, ILogger<LeaseKeeper> logger) : BackgroundService
 {
     private static readonly TimeSpan LookAgainAfter = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan RenewEvery = TimeSpan.FromSeconds(5);
@@ -28,7 +28,7 @@ public sealed partial class LeaseKeeper(
 
     private string Store => StoreLocation.Parse(StoreRole.Job, options.Store).Name;
 
-    /// <summary>Waits until this silo may work on the store, as part of the cluster that holds the lease or as the first of a new one.</summary>
+    /// <summary>Waits until this silo may work on the store, in the cluster that holds the lease or as the first of a new one.</summary>
     /// <exception cref="ClusterUnavailableException">Another cluster works on the store.</exception>
     public async Task EnterAsync(CancellationToken cancellationToken)
     {
@@ -57,20 +57,24 @@ public sealed partial class LeaseKeeper(
                     MayHeal = options.Cluster is ClusterLocation.Redis, Renewed = renewed,
                     Unchanged = time.GetElapsedTime(sinceChange), Waited = time.GetElapsedTime(started),
                 };
-                arrival = arrival with { NamesMember = lease is not null && await NamesMemberAsync(lease, arrival.SamePlace, cancellationToken) };
-                if (!arrival.NamesMember && lease is not null)
-                    arrival = arrival with { Reached = await lease.ReachAsync(cancellationToken) };
+                if (lease is not null)
+                {
+                    arrival = arrival with { NamesMember = await NamesMemberAsync(lease, arrival.SamePlace, cancellationToken) };
+                    if (!arrival.NamesMember) arrival = arrival with { Reached = await lease.ReachAsync(cancellationToken) };
+                }
+
                 switch (LeaseRules.Admit(arrival))
                 {
                     case Admission.Enter:
                         (_cluster, _term) = (lease!.Cluster, lease.Term);
                         LogEntered(Store, _term);
                         return;
-                    case Admission.Take when await WriteAsync(stored, (lease?.Term ?? 0) + 1, [Leased(self.SiloAddress)], starting: true, cancellationToken):
+                    case Admission.Take when await TakeAsync(stored, cancellationToken):
                         LogTaken(Store, _term);
                         return;
                     case Admission.Refuse:
-                        throw new ClusterUnavailableException($"the store {Store} is in use by {lease}; join that one, stop it, or name another --store");
+                        throw new ClusterUnavailableException(
+                            $"the store {Store} is in use by {lease}; join that one, stop it, or name another --store");
                     case Admission.Wait when !said:
                         said = true;
                         LogWaiting(Store, lease!);
@@ -132,8 +136,8 @@ public sealed partial class LeaseKeeper(
         var lease = stored.Lease;
         var watch = new Watch(lease, time.GetUtcNow())
         {
-            Ours = lease?.Cluster == _cluster, Speaks = self.SiloAddress.Equals(active.Min()), NamesSelf = lease is not null && lease.Names([self.SiloAddress]),
-            NamesMember = lease is not null && lease.Names(active), SamePlace = lease?.Place == _place && lease.ClusterId == options.ClusterId,
+            Ours = lease?.Cluster == _cluster, SamePlace = lease?.Place == _place && lease.ClusterId == options.ClusterId,
+            Speaks = self.SiloAddress.Equals(active.Min()), NamesSelf = lease?.Names([self.SiloAddress]) == true, NamesMember = lease?.Names(active) == true,
         };
         _foreignSince = lease is null || watch.Ours || watch.NamesMember ? null : _foreignSince ?? time.GetTimestamp();
         watch = watch with { ForeignFor = _foreignSince is { } since ? time.GetElapsedTime(since) : TimeSpan.Zero };
@@ -166,22 +170,30 @@ public sealed partial class LeaseKeeper(
         }
         catch (Exception e) when (e is not OperationCanceledException)
         {
-            throw new ClusterUnavailableException($"the membership of cluster {options.ClusterId} at {options.Cluster} cannot be used: {e.Message.Split('\n', 2)[0].TrimEnd()}", e);
+            var reason = e.Message.Split('\n', 2)[0].TrimEnd();
+            throw new ClusterUnavailableException($"the membership of cluster {options.ClusterId} at {options.Cluster} cannot be used: {reason}", e);
         }
     }
 
+    private Task<bool> TakeAsync(StoredLease before, CancellationToken cancellationToken) =>
+        WriteAsync(before, (before.Lease?.Term ?? 0) + 1, [Leased(self.SiloAddress)], starting: true, cancellationToken);
+
     // False where somebody else wrote first: what is there now is read again.
-    private async Task<bool> WriteAsync(StoredLease before, long term, IReadOnlyList<LeasedSilo> silos, bool starting, CancellationToken cancellationToken)
+    private async Task<bool> WriteAsync(
+        StoredLease before, long term, IReadOnlyList<LeasedSilo> silos, bool starting, CancellationToken cancellationToken)
     {
-        var expires = time.GetUtcNow() + (silos.Count > 0 ? ClusterLease.Duration : TimeSpan.Zero);
-        var lease = new ClusterLease { Term = term, Cluster = _cluster, ClusterId = options.ClusterId, Place = _place, Expires = expires, Starting = starting, Silos = silos };
+        var lease = new ClusterLease
+        {
+            Term = term, Cluster = _cluster, ClusterId = options.ClusterId, Place = _place, Starting = starting, Silos = silos,
+            Expires = time.GetUtcNow() + (silos.Count > 0 ? ClusterLease.Duration : TimeSpan.Zero),
+        };
         if (!await Blob.WriteAsync(lease, before, cancellationToken)) return false;
         _term = term;
         return true;
     }
 
     private HashSet<SiloAddress> Active() =>
-        [.. membership.CurrentSnapshot.Members.Values.Where(static member => member.Status == SiloStatus.Active).Select(static member => member.SiloAddress)];
+        [.. membership.CurrentSnapshot.Members.Where(static member => member.Value.Status == SiloStatus.Active).Select(static member => member.Key)];
 
     // Loopback addresses of a membership are all of this machine; others mean the same everywhere.
     private static LeasedSilo Leased(SiloAddress silo) => new(Environment.MachineName, silo.ToParsableString());
@@ -189,7 +201,9 @@ public sealed partial class LeaseKeeper(
     // What is on loopback is another one on each machine.
     private static string PlaceOf(SiloOptions options)
     {
-        if (options.Cluster is not ClusterLocation.Redis redis) return $"127.0.0.1:{options.PrimaryPort ?? options.SiloPort} on {Environment.MachineName}";
-        return redis.Host == "localhost" || (IPAddress.TryParse(redis.Host.Trim('[', ']'), out var address) && IPAddress.IsLoopback(address)) ? $"{redis} on {Environment.MachineName}" : $"{redis}";
+        var here = Environment.MachineName;
+        if (options.Cluster is not ClusterLocation.Redis redis) return $"127.0.0.1:{options.PrimaryPort ?? options.SiloPort} on {here}";
+        var loopback = redis.Host == "localhost" || (IPAddress.TryParse(redis.Host.Trim('[', ']'), out var address) && IPAddress.IsLoopback(address));
+        return loopback ? $"{redis} on {here}" : $"{redis}";
     }
 }

@@ -99,7 +99,10 @@ internal sealed record Watch(ClusterLease? Lease, DateTimeOffset Now)
     public TimeSpan ForeignFor { get; init; }
 }
 
-/// <summary>Who may work on a store, as functions of what a silo knows. The lease in the store is the truth: of two clusters, the one that it does not name is the younger.</summary>
+/// <summary>
+/// Who may work on a store, as functions of what a silo knows. The lease in the store is the truth: of two clusters, the one that it
+/// does not name is the younger.
+/// </summary>
 internal static class LeaseRules
 {
     /// <summary>How long a membership may take to be whole again after its store came back empty.</summary>
@@ -115,7 +118,9 @@ internal static class LeaseRules
         if (arrival.Renewed || arrival.Reached.Contains(Reach.Accepts))
         {
             // Without a renewal nothing says that who listens still works: then the end of the lease decides.
-            if (!expired) return arrival is { SamePlace: true, MayHeal: true } && (!arrival.Renewed || arrival.Waited < HealPatience) ? Admission.Wait : Admission.Refuse;
+            if (!expired) return arrival is { SamePlace: true, MayHeal: true } && (!arrival.Renewed || arrival.Waited < HealPatience)
+                ? Admission.Wait
+                : Admission.Refuse;
             return arrival.Unchanged < ClusterLease.Duration ? Admission.Wait : Admission.Take; // who listens there is somebody else by now
         }
 

@@ -10,7 +10,8 @@ internal static class LeasedSilos
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
 
     /// <summary>What becomes of a connection to each of them, all at once.</summary>
-    public static Task<Reach[]> ReachAsync(this ClusterLease lease, CancellationToken cancellationToken) => Task.WhenAll(lease.Silos.Select(silo => ReachAsync(silo, cancellationToken)));
+    public static Task<Reach[]> ReachAsync(this ClusterLease lease, CancellationToken cancellationToken) =>
+        Task.WhenAll(lease.Silos.Select(silo => ReachAsync(silo, cancellationToken)));
 
     /// <summary>Whether it names one of some silos.</summary>
     public static bool Names(this ClusterLease lease, IEnumerable<SiloAddress> silos) =>
@@ -19,7 +20,8 @@ internal static class LeasedSilos
     private static async Task<Reach> ReachAsync(LeasedSilo silo, CancellationToken cancellationToken)
     {
         var endpoint = SiloAddress.FromParsableString(silo.Address).Endpoint;
-        if (IPAddress.IsLoopback(endpoint.Address) && silo.Host != Environment.MachineName) return Reach.Silent; // it would be asked for on the wrong machine
+        // it would be asked for on the wrong machine
+        if (IPAddress.IsLoopback(endpoint.Address) && silo.Host != Environment.MachineName) return Reach.Silent;
         using var enough = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         enough.CancelAfter(Patience);
         using var client = new TcpClient(endpoint.AddressFamily);

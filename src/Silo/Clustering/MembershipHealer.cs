@@ -10,8 +10,8 @@ namespace FedRLora.Silo.Clustering;
 /// table that does not answer is waited for; one that answers and does not take this silo back ends it.
 /// </summary>
 internal sealed partial class MembershipHealer(
-    SiloOptions options, HealingMembershipTable table, IClusterMembershipService membership, ILocalSiloDetails self, IHostApplicationLifetime lifetime,
-    SiloEnding ending, TimeProvider time, ILogger<MembershipHealer> logger) : BackgroundService
+    SiloOptions options, HealingMembershipTable table, IClusterMembershipService membership, ILocalSiloDetails self,
+    IHostApplicationLifetime lifetime, SiloEnding ending, TimeProvider time, ILogger<MembershipHealer> logger) : BackgroundService
 {
     private static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
@@ -39,14 +39,17 @@ internal sealed partial class MembershipHealer(
             if (table.Healed > _healed) LogHealed($"{options.Cluster}");
             else if (_away) LogBack($"{options.Cluster}");
             (_healed, _away) = (table.Healed, false);
-            await table.UpdateIAmAliveAsync(new MembershipEntry { SiloAddress = self.SiloAddress, IAmAliveTime = time.GetUtcNow().UtcDateTime }, cancellationToken);
-            if (membership.CurrentSnapshot.Version.Value < found.Version.Version) await membership.Refresh(new MembershipVersion(found.Version.Version), cancellationToken);
+            var alive = new MembershipEntry { SiloAddress = self.SiloAddress, IAmAliveTime = time.GetUtcNow().UtcDateTime };
+            await table.UpdateIAmAliveAsync(alive, cancellationToken);
+            var version = new MembershipVersion(found.Version.Version);
+            if (membership.CurrentSnapshot.Version < version) await membership.Refresh(version, cancellationToken);
         }
         catch (RowNotWrittenException e)
         {
             _refusedSince ??= time.GetTimestamp();
             if (time.GetElapsedTime(_refusedSince.Value) < Patience) return;
-            ending.End($"silo {options.Name} ends: its row has vanished from the membership at {options.Cluster} and cannot be written again: {e.Message}");
+            ending.End(
+                $"silo {options.Name} ends: its row has vanished from the membership at {options.Cluster} and cannot be written again: {e.Message}");
         }
         catch (Exception e) when (e is not OperationCanceledException)
         {

@@ -161,7 +161,8 @@ public sealed class HealingMembershipTableTests : IDisposable
             : await table.InsertRowAsync(entry, found.Version.Next(), CancellationToken.None));
     }
 
-    private static IEnumerable<SiloAddress> Addresses(MembershipTableData table) => table.Members.Select(static row => row.Item1.SiloAddress).Order();
+    private static IEnumerable<SiloAddress> Addresses(MembershipTableData table) =>
+        table.Members.Select(static row => row.Item1.SiloAddress).Order();
 
     /// <summary>As a table in Redis: without a version it cannot be read or written, and each write names the version before it.</summary>
     private sealed class MemoryTable : IMembershipTable
@@ -204,13 +205,16 @@ public sealed class HealingMembershipTableTests : IDisposable
             lock (_gate)
             {
                 var version = _version ?? throw new InvalidOperationException("The version is missing.");
-                return Task.FromResult(new MembershipTableData([.. _rows.Values.Select(row => Tuple.Create(row, Tag(version)))], new TableVersion(version, Tag(version))));
+                var rows = _rows.Values.Select(row => Tuple.Create(row, Tag(version))).ToList();
+                return Task.FromResult(new MembershipTableData(rows, new TableVersion(version, Tag(version))));
             }
         }
 
-        public Task<bool> InsertRow(MembershipEntry entry, TableVersion tableVersion) => Task.FromResult(Write(entry, tableVersion, insert: true));
+        public Task<bool> InsertRow(MembershipEntry entry, TableVersion tableVersion) =>
+            Task.FromResult(Write(entry, tableVersion, insert: true));
 
-        public Task<bool> UpdateRow(MembershipEntry entry, string etag, TableVersion tableVersion) => Task.FromResult(Write(entry, tableVersion, insert: false));
+        public Task<bool> UpdateRow(MembershipEntry entry, string etag, TableVersion tableVersion) =>
+            Task.FromResult(Write(entry, tableVersion, insert: false));
 
         public Task<MembershipTableData> ReadRow(SiloAddress key) => throw new NotSupportedException();
 

@@ -20,14 +20,16 @@ public class LeaseRulesTests
     public void A_store_without_a_lease_is_taken() => Assert.Equal(Admission.Take, LeaseRules.Admit(At(null)));
 
     [Fact]
-    public void A_store_that_its_last_silo_left_is_taken() => Assert.Equal(Admission.Take, LeaseRules.Admit(At(Current with { Silos = [] })));
+    public void A_store_that_its_last_silo_left_is_taken() =>
+        Assert.Equal(Admission.Take, LeaseRules.Admit(At(Current with { Silos = [] })));
 
     [Fact]
     public void Who_joins_a_silo_that_the_lease_names_belongs_to_its_cluster() =>
         Assert.Equal(Admission.Enter, LeaseRules.Admit(At(Expired, Reach.Accepts) with { NamesMember = true }));
 
     [Fact]
-    public void A_cluster_whose_silos_listen_is_left_alone() => Assert.Equal(Admission.Refuse, LeaseRules.Admit(At(Current, Reach.Refuses, Reach.Accepts)));
+    public void A_cluster_whose_silos_listen_is_left_alone() =>
+        Assert.Equal(Admission.Refuse, LeaseRules.Admit(At(Current, Reach.Refuses, Reach.Accepts)));
 
     [Fact]
     public void The_own_membership_is_given_time_to_be_written_again_and_then_left_alone()
@@ -42,7 +44,8 @@ public class LeaseRulesTests
     [Fact]
     public void A_silo_that_listens_and_never_renews_holds_the_store_until_the_lease_ends()
     {
-        var stopped = At(Current, Reach.Accepts) with { SamePlace = true, MayHeal = true, Waited = TimeSpan.FromMinutes(1), Unchanged = TimeSpan.FromMinutes(1) };
+        var minute = TimeSpan.FromMinutes(1);
+        var stopped = At(Current, Reach.Accepts) with { SamePlace = true, MayHeal = true, Waited = minute, Unchanged = minute };
 
         Assert.Equal(Admission.Wait, LeaseRules.Admit(stopped));
         Assert.Equal(Admission.Take, LeaseRules.Admit(stopped with { Lease = Expired }));
@@ -56,13 +59,16 @@ public class LeaseRulesTests
     public void Where_nothing_comes_back_the_lease_has_to_end_by_any_clock()
     {
         Assert.Equal(Admission.Wait, LeaseRules.Admit(At(Current, Reach.Silent, Reach.Refuses)));
-        Assert.Equal(Admission.Wait, LeaseRules.Admit(At(Current with { Expires = Now - ClusterLease.ClockMargin }, Reach.Silent, Reach.Silent)));
+        var withinMargin = Current with { Expires = Now - ClusterLease.ClockMargin };
+        Assert.Equal(Admission.Wait, LeaseRules.Admit(At(withinMargin, Reach.Silent, Reach.Silent)));
         Assert.Equal(Admission.Take, LeaseRules.Admit(At(Expired, Reach.Silent, Reach.Refuses)));
     }
 
     [Fact]
     public void A_lease_that_is_renewed_is_held_whatever_the_clocks_say() =>
-        Assert.All([Reach.Silent, Reach.Accepts], static reach => Assert.Equal(Admission.Refuse, LeaseRules.Admit(At(Expired, reach) with { Renewed = true })));
+        Assert.All(
+            [Reach.Silent, Reach.Accepts],
+            static reach => Assert.Equal(Admission.Refuse, LeaseRules.Admit(At(Expired, reach) with { Renewed = true })));
 
     [Fact]
     public void A_lease_that_has_ended_is_watched_before_it_is_taken_from_who_listens()
@@ -103,7 +109,8 @@ public class LeaseRulesTests
     }
 
     [Fact]
-    public void A_silo_whose_store_was_taken_by_others_ends() => Assert.Equal(Upkeep.End, LeaseRules.Keep(new Watch(Current, Now) { Speaks = true }));
+    public void A_silo_whose_store_was_taken_by_others_ends() =>
+        Assert.Equal(Upkeep.End, LeaseRules.Keep(new Watch(Current, Now) { Speaks = true }));
 
     [Fact]
     public void Clusters_that_turn_out_to_have_one_membership_are_one()
@@ -127,7 +134,9 @@ public class LeaseRulesTests
         var read = ClusterLease.Parse(Current.ToBytes());
 
         Assert.Equal(Current.ToBytes(), read.ToBytes());
-        Assert.Equal("the cluster of silos 127.0.0.1:11112, 127.0.0.1:11113 of other (fedrlora at redis://elsewhere:6379, term 3, until 12:00:30Z)", $"{read}");
+        Assert.Equal(
+            "the cluster of silos 127.0.0.1:11112, 127.0.0.1:11113 of other (fedrlora at redis://elsewhere:6379, term 3, until 12:00:30Z)",
+            $"{read}");
     }
 
     [Fact]
@@ -136,6 +145,7 @@ public class LeaseRulesTests
         var bytes = Current.ToBytes();
         bytes[20] ^= 1;
 
-        Assert.StartsWith("cluster/lease.json has digest", Assert.Throws<Grains.CorruptBlobException>(() => ClusterLease.Parse(bytes)).Message, StringComparison.Ordinal);
+        var refusal = Assert.Throws<Grains.CorruptBlobException>(() => ClusterLease.Parse(bytes));
+        Assert.StartsWith("cluster/lease.json has digest", refusal.Message, StringComparison.Ordinal);
     }
 }

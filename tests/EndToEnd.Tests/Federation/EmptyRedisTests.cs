@@ -15,18 +15,23 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
 {
     private static readonly bool Soak = Environment.GetEnvironmentVariable("FEDRLORA_SOAK") == "1";
     private static readonly TimeSpan AnswersWithin = TimeSpan.FromSeconds(30);
-    private static readonly TimeSpan JoinsWithin = TimeSpan.FromSeconds(15); // beside what the first start took: silos that were all killed at once, docs/clusters.md
-    private static readonly TimeSpan[] Away = Soak ? [TimeSpan.Zero, TimeSpan.FromSeconds(30), TimeSpan.FromSeconds(75)] : [TimeSpan.Zero, TimeSpan.Zero, TimeSpan.FromSeconds(3)];
+    // beside what the first start took: silos that were all killed at once, docs/clusters.md
+    private static readonly TimeSpan JoinsWithin = TimeSpan.FromSeconds(15);
+    private static readonly TimeSpan[] Away = Soak
+        ? [TimeSpan.Zero, TimeSpan.FromSeconds(30), TimeSpan.FromSeconds(75)]
+        : [TimeSpan.Zero, TimeSpan.Zero, TimeSpan.FromSeconds(3)];
     private static readonly string[] Sites = ["east", "north", "south", "west"];
     private static readonly int Rounds = Soak ? 48 : 20;
-    private static readonly string RoundTakes = Soak ? "5s" : "1.5s"; // at least, on however fast a machine: the run must not be over before Redis was away
+    // at least, on however fast a machine: the run must not be over before Redis was away
+    private static readonly string RoundTakes = Soak ? "5s" : "1.5s";
 
     [RedisFact]
     public async Task A_run_whose_Redis_comes_back_empty_three_times_changes_no_bit_and_has_no_second_cluster()
     {
         using var tiny = new TinyFederation();
         var plan = TinyPlan.Write(
-            tiny, Rounds, string.Join('\n', Sites.Select(static (site, i) => TinyPlan.Client($"{site}-1", i % 2 == 0 ? "one" : "two", site))),
+            tiny, Rounds,
+            string.Join('\n', Sites.Select(static (site, i) => TinyPlan.Client($"{site}-1", i % 2 == 0 ? "one" : "two", site))),
             more: $"faults: [{{kind: delay, clients: [west-1], delay: {RoundTakes}}}]");
         await using var calm = RunningProgram.Start(tiny.Root, "simulate", plan, "--out", "calm");
         await using var redis = await RedisServer.StartAsync();
@@ -43,8 +48,11 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
             await Task.Delay(Away[i]);
             await redis.StartEmptyAsync();
             var took = Soak || i == 0 ? await AnswersWithAFifthSiloAsync(tiny, cluster, silos) : await AnswersAsync(tiny, cluster);
-            log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"away for {Away[i].TotalSeconds:F0} s: runs answers {took.TotalSeconds:F1} s after the restart; round {TinyPlan.Committed(tiny, "stormy")!.Round}"));
-            Assert.True(TinyPlan.Committed(tiny, "stormy")!.Round < Rounds, "the run was over before Redis was");
+            var round = TinyPlan.Committed(tiny, "stormy")!.Round;
+            log.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"away for {Away[i].TotalSeconds:F0} s: runs answers {took.TotalSeconds:F1} s after the restart; round {round}"));
+            Assert.True(round < Rounds, "the run was over before Redis was");
         }
 
         Assert.All(silos.Programs, program => Assert.False(program.HasExited, program.Output));
@@ -63,10 +71,13 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
         await RunningProgram.RunAsync(tiny.Root, "watch", "stormy", "--cluster", cluster);
 
         Assert.True(await calm.ExitAsync() == 0, calm.Output);
-        var expected = CurrentRound.Parse(await File.ReadAllBytesAsync(Path.Combine(tiny.Root, "calm", "store", Keys.Current("tiny"))), "calm").ManifestSha256;
-        log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"all killed after round {kept}: four silos serve {joined.TotalSeconds:F1} s later, at first {first.TotalSeconds:F1} s; digests {expected}, {TinyPlan.Committed(tiny, "stormy")!.ManifestSha256}"));
-        Assert.Equal(expected, TinyPlan.Committed(tiny, "stormy")!.ManifestSha256);
-        Assert.Equal(Rounds, TinyPlan.Committed(tiny, "stormy")!.Round);
+        var expected = CurrentRound.Parse(await File.ReadAllBytesAsync(Path.Combine(tiny.Root, "calm", "store", Keys.Current("tiny"))), "calm");
+        log.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"all killed after round {kept}: four silos serve {joined.TotalSeconds:F1} s later, at first {first.TotalSeconds:F1} s"));
+        log.WriteLine($"digests {expected.ManifestSha256}, {TinyPlan.Committed(tiny, "stormy")!.ManifestSha256}");
+        Assert.Equal(expected, TinyPlan.Committed(tiny, "stormy"));
+        Assert.Equal(Rounds, expected.Round);
         Assert.Contains("\"term\": 2,", Lease(tiny), StringComparison.Ordinal);
         Assert.True(joined < first + JoinsWithin, $"{joined}, at first {first}");
     }
@@ -74,13 +85,16 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
     // One that starts while the membership is empty: it may wait or join, but never be another cluster.
     private static async Task<TimeSpan> AnswersWithAFifthSiloAsync(TinyFederation tiny, string cluster, FourSilos silos)
     {
-        await using var fifth = RunningProgram.Start(tiny.Root, "silo", "--site", "east", "--name", "fifth", "--store", "cluster", "--site-store", "store-east", "--cluster", cluster);
+        await using var fifth = RunningProgram.Start(
+            tiny.Root, "silo", "--site", "east", "--name", "fifth", "--store", "cluster", "--site-store", "store-east", "--cluster", cluster);
         var took = await AnswersAsync(tiny, cluster);
         await fifth.UntilAsync(() => fifth.Output.Contains("serves east", StringComparison.Ordinal), "the fifth silo");
         var serving = Stopwatch.GetTimestamp();
         while (Count(Lease(tiny), "\"address\"") < Sites.Length + 1)
         {
-            Assert.True(Stopwatch.GetElapsedTime(serving) < AnswersWithin, $"the fifth silo is not of the cluster:\n{Lease(tiny)}\n{fifth.Output}\n{silos.Output}");
+            Assert.True(
+                Stopwatch.GetElapsedTime(serving) < AnswersWithin,
+                $"the fifth silo is not of the cluster:\n{Lease(tiny)}\n{fifth.Output}\n{silos.Output}");
             await Task.Delay(50);
         }
 
@@ -118,7 +132,8 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
             Ports = FreePorts.Take(2 * Sites.Length);
             _arguments = [.. Sites.Select((site, i) => new[]
             {
-                "silo", "--site", site, "--cluster", cluster, "--port", $"{Ports[i]}", "--gateway", $"{Ports[Sites.Length + i]}", "--store", "cluster", "--site-store", $"store-{site}",
+                "silo", "--site", site, "--cluster", cluster, "--port", $"{Ports[i]}", "--gateway", $"{Ports[Sites.Length + i]}",
+                "--store", "cluster", "--site-store", $"store-{site}",
             })];
             Start();
         }
@@ -133,7 +148,8 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
 
         public async Task ServeAsync()
         {
-            foreach (var program in Programs) await program.UntilAsync(() => program.Output.Contains("serves", StringComparison.Ordinal), "a silo");
+            foreach (var program in Programs)
+                await program.UntilAsync(() => program.Output.Contains("serves", StringComparison.Ordinal), "a silo");
         }
 
         public async Task KillAsync()

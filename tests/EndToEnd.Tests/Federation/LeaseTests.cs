@@ -21,7 +21,9 @@ public sealed class LeaseTests
         await using var second = Silo(tiny);
 
         Assert.Equal(3, await second.ExitAsync());
-        Assert.Matches($@"^the store \S+cluster is in use by the cluster of silos 127\.0\.0\.1:{port} \(fedrlora at .+, term 1, until \d\d:\d\d:\d\dZ\); join that one, stop it, or name another --store\s*$", second.Output);
+        Assert.Matches(
+            $@"^the store \S+cluster is in use by the cluster of silos 127\.0\.0\.1:{port} \(fedrlora at .+, term 1, until \d\d:\d\d:\d\dZ\); " +
+            @"join that one, stop it, or name another --store\s*$", second.Output);
         Assert.False(first.HasExited, first.Output);
 
         first.Interrupt();
@@ -42,12 +44,15 @@ public sealed class LeaseTests
         await using var silo = await ServingAsync(tiny);
         var taken = await LeaseAsync(tiny) with
         {
-            Term = 7, Cluster = "another", Place = "redis://elsewhere:6379", Silos = [new LeasedSilo("elsewhere", "127.0.0.1:11112@5")], Expires = TimeProvider.System.GetUtcNow() + ClusterLease.Duration,
+            Term = 7, Cluster = "another", Place = "redis://elsewhere:6379", Silos = [new LeasedSilo("elsewhere", "127.0.0.1:11112@5")],
+            Expires = TimeProvider.System.GetUtcNow() + ClusterLease.Duration,
         };
         await Store(tiny).WriteBytesAsync(Keys.ClusterLease, taken.ToBytes(), WriteCondition.Any, CancellationToken.None);
 
         Assert.Equal(3, await silo.ExitAsync());
-        Assert.Contains("cluster was taken by the cluster of silos 127.0.0.1:11112 of elsewhere (fedrlora at redis://elsewhere:6379, term 7, until ", silo.Output, StringComparison.Ordinal);
+        Assert.Contains(
+            "cluster was taken by the cluster of silos 127.0.0.1:11112 of elsewhere (fedrlora at redis://elsewhere:6379, term 7, until ",
+            silo.Output, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -76,7 +81,8 @@ public sealed class LeaseTests
         await database.KeyDeleteAsync("fedrlora/members/fedrlora");
 
         Assert.Equal(3, await silo.ExitAsync());
-        Assert.Matches($@"silo here-\d+ ends: its row has vanished from the membership at {redis.Location} and cannot be written again: NOPERM", silo.Output);
+        Assert.Matches(
+            $@"silo here-\d+ ends: its row has vanished from the membership at {redis.Location} and cannot be written again: NOPERM", silo.Output);
     }
 
     private static RunningProgram Silo(TinyFederation tiny, params string[] more)
@@ -95,7 +101,8 @@ public sealed class LeaseTests
 
     private static DirectoryBlobStore Store(TinyFederation tiny) => new(Path.Combine(tiny.Root, "cluster"));
 
-    private static async Task<ClusterLease> LeaseAsync(TinyFederation tiny) => ClusterLease.Parse((await Store(tiny).ReadBytesAsync(Keys.ClusterLease, CancellationToken.None))!);
+    private static async Task<ClusterLease> LeaseAsync(TinyFederation tiny) =>
+        ClusterLease.Parse((await Store(tiny).ReadBytesAsync(Keys.ClusterLease, CancellationToken.None))!);
 
     private static ClusterLease? ReadOrNull(string file)
     {
