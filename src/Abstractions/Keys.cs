@@ -25,6 +25,9 @@ public static class Keys
     /// <summary>Blob prefix of a job.</summary>
     public static string Job(string job) => $"jobs/{job}/";
 
+    /// <summary>Which cluster works on the store.</summary>
+    public const string ClusterLease = "cluster/lease.json";
+
     /// <summary>Prefix of the list of jobs.</summary>
     public const string Index = "index/";
 

@@ -76,15 +76,13 @@ public sealed class CommitLog(IBlobStore store, string job)
             var current = new CurrentRound { Round = manifest.Round, ManifestSha256 = digest };
             var condition = _etag is { } etag ? WriteCondition.Match(etag) : WriteCondition.Absent;
             _etag = (await store.WriteBytesAsync(Keys.Current(job), current.ToBytes(), condition, cancellationToken)).ETag;
-            await store.MakeDurableAsync(cancellationToken); // before anybody hears of it
         }
         catch (BlobConflictException)
         {
             await SettleAsync(manifest.Round, digest, cancellationToken);
         }
 
-        // From here on there are traces of a commit; without the pointer, which a power cut could take, they would stop the job.
-        if (manifest.Round == 0) await store.MakeDurableAsync(cancellationToken);
+        await store.MakeDurableAsync(cancellationToken); // before anybody hears of it, or writes what would show that a pointer is lost
         return digest;
     }
 

@@ -13,7 +13,6 @@ internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settin
 {
     private const string Revival = "revive";
     private static readonly TimeSpan RemindEvery = TimeSpan.FromMinutes(1); // the shortest period there is
-    private bool _reminded;
 
     public async Task<IReadOnlyList<JobProgress>> ListAsync(CancellationToken cancellationToken = default)
     {
@@ -87,14 +86,13 @@ internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settin
         if (unheard is not null) ExceptionDispatchInfo.Throw(unheard);
     }
 
-    // The table outlives the silos, so that a job comes back even if no silo thinks of asking.
+    // The table outlives the silos, so that a job comes back even if no silo thinks of asking; the table's store may come back empty.
     private async Task RemindAsync()
     {
-        if (!settings.Reminders || _reminded) return;
+        if (!settings.Reminders) return;
         try
         {
-            await this.RegisterOrUpdateReminder(Revival, RemindEvery, RemindEvery);
-            _reminded = true;
+            if (await this.GetReminder(Revival) is null) await this.RegisterOrUpdateReminder(Revival, RemindEvery, RemindEvery);
         }
         catch (Exception e) when (e is not OperationCanceledException)
         {

@@ -1,7 +1,11 @@
 using System.Net;
+using FedRLora.Silo.Clustering;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Orleans;
 using Orleans.Configuration;
 using Orleans.Hosting;
+using Orleans.Runtime;
 
 namespace FedRLora.Silo;
 
@@ -19,14 +23,33 @@ public static class ClusteringBuilderExtensions
         return silo
             .ConfigureEndpoints(IPAddress.Loopback, options.SiloPort, options.GatewayPort)
             .Configure<ClusterOptions>(cluster => Name(cluster, options.ClusterId))
-            .UseRedisClustering(membership => membership.ConfigurationOptions = RedisMembership.Configuration(redis))
-            .UseRedisReminderService(reminders => reminders.ConfigurationOptions = RedisMembership.Configuration(redis));
+            .UseRedisClustering(membership =>
+            {
+                membership.ConfigurationOptions = RedisMembership.Configuration(redis);
+                membership.CreateMultiplexer = RedisMembership.Shared(redis);
+            })
+            .UseRedisReminderService(reminders => reminders.ConfigurationOptions = RedisMembership.Configuration(redis))
+            .AddHealing();
     }
 
     /// <summary>Finds silos by membership; with <see cref="ClusterLocation.Localhost"/> by their gateways on this machine.</summary>
     public static IClientBuilder AddClustering(this IClientBuilder client, ClusterLocation cluster, string clusterId, int[] gateways) => cluster is ClusterLocation.Redis redis
         ? client.Configure<ClusterOptions>(options => Name(options, clusterId)).UseRedisClustering(membership => membership.ConfigurationOptions = RedisMembership.Configuration(redis))
         : client.UseLocalhostClustering(gateways, clusterId, clusterId);
+
+    // Around whatever table was registered last; the silo's own memory, as on localhost, cannot come back empty while the silo lives.
+    private static ISiloBuilder AddHealing(this ISiloBuilder silo)
+    {
+        var table = silo.Services.Last(static service => service.ServiceType == typeof(IMembershipTable)).ImplementationFactory
+            ?? throw new InvalidOperationException("The membership table is not made by a function.");
+        silo.Services
+            .AddSingleton(services => new HealingMembershipTable(
+                (IMembershipTable)table(services), services.GetRequiredService<ILocalSiloDetails>().SiloAddress, RedisMembership.IsAway,
+                services.GetRequiredService<TimeProvider>()))
+            .AddSingleton<IMembershipTable>(static services => services.GetRequiredService<HealingMembershipTable>())
+            .AddHostedService<MembershipHealer>();
+        return silo;
+    }
 
     // Reminders are kept by service, so that two clusters on one server have to be two services.
     private static void Name(ClusterOptions cluster, string id) => (cluster.ClusterId, cluster.ServiceId) = (id, id);
@@ -35,7 +58,8 @@ public static class ClusteringBuilderExtensions
     {
         membership.ProbeTimeout = probeEvery;
         membership.NumMissedProbesLimit = MissedProbes; // a silo that still sends messages is not declared dead, however slow it answers
-        membership.NumVotesForDeathDeclaration = 1;
+        // never more than half of those that are up: one that reaches nobody else cannot remove the others
+        membership.NumVotesForDeathDeclaration = 2;
         membership.TableRefreshTimeout = probeEvery * 5;
         // Who joins asks every member first. Where all were killed at once, nobody is left to probe their rows but the one that joins, and only once they are stale.
         membership.IAmAliveTablePublishTimeout = probeEvery * 2;

@@ -1,4 +1,4 @@
-using FedRLora.Abstractions;
+using Orleans.Clustering.Redis;
 using StackExchange.Redis;
 
 namespace FedRLora.Silo;
@@ -10,6 +10,7 @@ public static class RedisMembership
     public const string PasswordVariable = "FEDRLORA_REDIS_PASSWORD";
 
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan TryAgainAfter = TimeSpan.FromSeconds(1);
 
     /// <summary>How to connect; the password comes from the environment.</summary>
     public static ConfigurationOptions Configuration(ClusterLocation.Redis redis) => new()
@@ -19,6 +20,8 @@ public static class RedisMembership
         Password = Environment.GetEnvironmentVariable(PasswordVariable) is { Length: > 0 } password ? password : null,
         ConnectTimeout = (int)Patience.TotalMilliseconds,
         ConnectRetry = 0, // of the first connection; a lost one is opened again for as long as it takes
+        // not ever more slowly: a server that is back is found at once
+        ReconnectRetryPolicy = new LinearRetry((int)TryAgainAfter.TotalMilliseconds),
         ClientName = SiloHost.ServiceId,
     };
 
@@ -39,6 +42,24 @@ public static class RedisMembership
         {
             throw new ClusterUnavailableException($"no Redis answers at {redis}; start one, or name another with --cluster", e);
         }
+    }
+
+    /// <summary>Whether an exception says that the server does not answer, and not that it refuses.</summary>
+    internal static bool IsAway(Exception exception)
+    {
+        for (var e = exception; e is not null; e = e.InnerException)
+        {
+            if (e is RedisConnectionException or TimeoutException) return true;
+        }
+
+        return false;
+    }
+
+    /// <summary>One connection for however often the membership is opened.</summary>
+    internal static Func<RedisClusteringOptions, Task<(IConnectionMultiplexer Multiplexer, bool IsShared)>> Shared(ClusterLocation.Redis redis)
+    {
+        IConnectionMultiplexer? connection = null;
+        return async _ => (connection ??= await ConnectionMultiplexer.ConnectAsync(Configuration(redis)), true);
     }
 
     private static bool IsRefusal(Exception exception)

@@ -1,4 +1,5 @@
 using FedRLora.Grains;
+using FedRLora.Silo.Clustering;
 using FedRLora.Silo.Storage;
 using FedRLora.Training;
 using Microsoft.Extensions.Configuration;
@@ -37,6 +38,9 @@ public static class SiloHost
         builder.AddTraining(options);
         builder.AddTelemetry(options.Name);
         configure?.Invoke(builder);
+        builder.Services.AddSingleton(options).AddSingleton<SiloEnding>().AddSingleton<LeaseKeeper>();
+        // before Orleans: it stops after it
+        if (options.Leased) builder.Services.AddHostedService(static services => services.GetRequiredService<LeaseKeeper>());
         builder.UseOrleans(silo => silo
             .AddClustering(options)
             .Configure<SiloMessagingOptions>(static messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(30))

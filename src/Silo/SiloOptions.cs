@@ -41,6 +41,12 @@ public sealed record SiloOptions
     /// <summary>With <see cref="ClusterLocation.Localhost"/>, silo port of the process that keeps the membership table; null: this one.</summary>
     public int? PrimaryPort { get; init; }
 
+    /// <summary>
+    /// Whether the silo works only as part of the cluster that holds the store's lease, and <see cref="Clustering.LeaseKeeper.EnterAsync"/>
+    /// comes before its start; false where something else keeps others from the store, as a run folder's lock does.
+    /// </summary>
+    public bool Leased { get; init; }
+
     /// <summary>How long a client may be silent before its work is sent again.</summary>
     public TimeSpan ResendAfter { get; init; } = TimeSpan.FromSeconds(10);
 

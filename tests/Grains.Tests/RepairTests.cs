@@ -46,9 +46,9 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
         await jobs.AskAgainAsync(InTime);
         foreach (var call in new Func<Task>[]
         {
-            () => coordinator.SubmitAsync(Plan, InTime), () => coordinator.ResumeAsync(allowEngineChange: true, InTime), () => coordinator.GetProgressAsync(-1, InTime), () => coordinator.GetPlanAsync(InTime),
-            () => coordinator.ExtendAsync(TestFederation.Plan(clients: 4, rounds: 4), InTime), () => coordinator.ExportAsync(InTime), () => coordinator.PauseAsync(InTime), () => coordinator.CancelAsync(InTime),
-            () => federation.Coordinator("fork").ForkAsync(Job, 3, TestFederation.Plan(clients: 4, rounds: 1, site: static i => i < 2 ? "north" : "south"), InTime),
+            () => coordinator.SubmitAsync(Plan, InTime), () => coordinator.ResumeAsync(allowEngineChange: true, cancellationToken: InTime), () => coordinator.GetProgressAsync(-1, InTime), () => coordinator.GetPlanAsync(InTime),
+            () => coordinator.ExtendAsync(TestFederation.Plan(clients: 4, rounds: 4), cancellationToken: InTime), () => coordinator.ExportAsync(InTime), () => coordinator.PauseAsync(InTime), () => coordinator.CancelAsync(InTime),
+            () => federation.Coordinator("fork").ForkAsync(Job, 3, TestFederation.Plan(clients: 4, rounds: 1, site: static i => i < 2 ? "north" : "south"), cancellationToken: InTime),
         })
         {
             var refused = await Record.ExceptionAsync(call);
@@ -166,11 +166,11 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
         using var store = new DirectoryBlobStore(_folder);
         await using (var federation = await TestFederation.StartAsync(folder: _folder, store: store))
         {
-            await federation.Coordinator(Job).ExtendAsync(TestFederation.Plan(clients: 4, rounds: 4, site: static i => i < 2 ? "north" : "south"), InTime);
+            await federation.Coordinator(Job).ExtendAsync(TestFederation.Plan(clients: 4, rounds: 4, site: static i => i < 2 ? "north" : "south"), cancellationToken: InTime);
             var held = await federation.Coordinator(Job).GetProgressAsync(-1, InTime);
             Assert.Equal(JobStatus.Failed, held!.Status);
             Assert.StartsWith("jobs/job/fingerprint.json is missing", held.Reason, StringComparison.Ordinal);
-            await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator(Job).ResumeAsync(allowEngineChange: false, InTime));
+            await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator(Job).ResumeAsync(allowEngineChange: false, cancellationToken: InTime));
         }
 
         var repairer = new RunRepair(store, store, Job);
@@ -181,7 +181,7 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
         var other = new FakeTrainer { Engine = new EngineFingerprint("another", "none", 1) };
         await again.DisposeAsync();
         await using var elsewhere = await TestFederation.StartAsync(folder: _folder, store: store, trainer: other);
-        await elsewhere.Coordinator(Job).ExtendAsync(TestFederation.Plan(clients: 4, rounds: 5, site: static i => i < 2 ? "north" : "south"), InTime);
+        await elsewhere.Coordinator(Job).ExtendAsync(TestFederation.Plan(clients: 4, rounds: 5, site: static i => i < 2 ? "north" : "south"), cancellationToken: InTime);
         Assert.Contains("was made with fake; none; threads 1", (await elsewhere.Coordinator(Job).GetProgressAsync(-1, InTime))!.Reason, StringComparison.Ordinal);
     }
 
@@ -211,7 +211,7 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
         var stopped = await again.FinishAsync(Job, InTime);
         Assert.Equal((JobStatus.Paused, 1), (stopped.Status, stopped.NewRounds[^1].Manifest.Round));
         Assert.StartsWith($"{Keys.Notes(Job)} is missing", stopped.Reason, StringComparison.Ordinal);
-        await again.Coordinator(Job).ResumeAsync(allowEngineChange: false, InTime);
+        await again.Coordinator(Job).ResumeAsync(allowEngineChange: false, cancellationToken: InTime);
         Assert.Equal(finished.Digest, (await again.FinishAsync(Job, InTime)).NewRounds[^1].ManifestSha256);
     }
 
@@ -236,7 +236,7 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
         const string Other = "fork";
         await using (var federation = await TestFederation.StartAsync(folder: _folder, store: store, trainer: trainer))
         {
-            await federation.Coordinator(Other).ForkAsync(Job, 3, TestFederation.Plan(clients: 4, rounds: 1, site: static i => i < 2 ? "north" : "south"), InTime);
+            await federation.Coordinator(Other).ForkAsync(Job, 3, TestFederation.Plan(clients: 4, rounds: 1, site: static i => i < 2 ? "north" : "south"), cancellationToken: InTime);
             await federation.FinishAsync(Other, InTime);
         }
 

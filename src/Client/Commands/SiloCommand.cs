@@ -4,7 +4,9 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Cluster;
 using FedRLora.Client.Rendering;
 using FedRLora.Silo;
+using FedRLora.Silo.Clustering;
 using FedRLora.Silo.Storage;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 
@@ -49,19 +51,24 @@ internal static class SiloCommand
                 PrimaryPort = parsed.GetValue(join), Cluster = location, ClusterId = Identifiers.Check("--cluster-id", parsed.GetRequiredValue(clusterId)),
                 Name = "", Sites = sites,
                 Root = Path.GetFullPath(parsed.GetRequiredValue(root)), Store = parsed.GetRequiredValue(store), SiteStore = parsed.GetValue(siteStore),
-                ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend) ?? 10),
+                ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend) ?? 10), Leased = true,
             };
             var kept = StoreSpec.Of(parsed.GetRequiredValue(mode), parsed.GetRequiredValue(durability));
             options = options with { StoreMode = kept.Mode!.Value, Durability = kept.Durability!.Value };
             options = options with { Name = parsed.GetValue(name) ?? $"{options.Sites[0]}-{options.SiloPort}" };
             await CheckAsync(options, cancellationToken);
             using var host = SiloHost.Create(options, static builder => builder.Logging.AddStandardError());
+            // before it listens, or the other new silos would take it for an old one
+            await host.Services.GetRequiredService<LeaseKeeper>().EnterAsync(cancellationToken);
             await StartAsync(host, options, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
                 $"silo {options.Name} serves {string.Join(", ", options.Sites)}: silo port {options.SiloPort}, gateway {options.GatewayPort}, store {StoreLocation.Parse(StoreRole.Job, options.Store).Name}");
             try
             {
-                await Task.Delay(Timeout.Infinite, cancellationToken);
+                var reason = await host.Services.GetRequiredService<SiloEnding>().Reason.WaitAsync(cancellationToken);
+                await parsed.InvocationConfiguration.Error.WriteLineAsync(reason);
+                // at once: a silo that takes its leave works on for seconds, beside a cluster that it is not part of
+                Environment.Exit(ExitCode.Environment);
             }
             catch (OperationCanceledException)
             {

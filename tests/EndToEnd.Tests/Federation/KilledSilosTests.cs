@@ -1,7 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Net;
-using System.Net.Sockets;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Federation.Numerics;
@@ -58,22 +56,16 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
         await using var watch = RunningProgram.Start(tiny.Root, "watch", run, "--cluster", $"{redis.Location}");
         while (!watch.HasExited)
         {
-            if (disturb is not null) await disturb(Committed(tiny, run)?.Round ?? 0);
+            if (disturb is not null) await disturb(TinyPlan.Committed(tiny, run)?.Round ?? 0);
             Assert.True(Stopwatch.GetElapsedTime(started) < TimeSpan.FromMinutes(Soak ? 10 : 2), $"{run} does not end:\n{watch.Output}");
             await Task.Delay(10);
         }
 
         var took = Stopwatch.GetElapsedTime(started);
         Assert.True(await watch.ExitAsync() == 0, watch.Output);
-        var committed = Committed(tiny, run)!;
+        var committed = TinyPlan.Committed(tiny, run)!;
         Assert.Equal(Rounds, committed.Round);
         return (committed.ManifestSha256, took);
-    }
-
-    private static CurrentRound? Committed(TinyFederation tiny, string run)
-    {
-        var file = Path.Combine(tiny.Root, "cluster", Keys.Current(run));
-        return File.Exists(file) ? CurrentRound.Parse(File.ReadAllBytes(file), file) : null;
     }
 
     /// <summary>Silos as a supervisor keeps them: whatever ends is started again.</summary>
@@ -87,7 +79,7 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
         public KillableSilos(string folder, ClusterLocation cluster, IReadOnlyList<string> sites)
         {
             _folder = folder;
-            var ports = FreePorts(2 * sites.Count);
+            var ports = FreePorts.Take(2 * sites.Count);
             _silos = [.. sites.Select((site, i) =>
             {
                 var (port, gateway) = (ports[2 * i], ports[(2 * i) + 1]);
@@ -142,15 +134,5 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
 
         private HashSet<int> Serving() =>
             [.. Enumerable.Range(0, _silos.Length).Where(i => !_silos[i].Program.HasExited && _silos[i].Program.Output.Contains("serves", StringComparison.Ordinal))];
-
-        // All at once, or one silo may be given another's.
-        private static int[] FreePorts(int count)
-        {
-            var listeners = Enumerable.Range(0, count).Select(static _ => new TcpListener(IPAddress.Loopback, 0)).ToArray();
-            foreach (var listener in listeners) listener.Start();
-            var ports = listeners.Select(static listener => ((IPEndPoint)listener.LocalEndpoint).Port).ToArray();
-            foreach (var listener in listeners) listener.Dispose();
-            return ports;
-        }
     }
 }

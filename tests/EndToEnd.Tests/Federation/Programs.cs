@@ -1,5 +1,7 @@
 using System.Diagnostics;
 using System.Text;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
 using FedRLora.Training.Tests;
 
 namespace FedRLora.EndToEnd.Tests.Federation;
@@ -130,6 +132,13 @@ internal static class TinyPlan
             {{clients}}
             """);
         return path;
+    }
+
+    /// <summary>What is committed of a run in the store of silos, which is the folder cluster; null for nothing.</summary>
+    public static CurrentRound? Committed(TinyFederation tiny, string run)
+    {
+        var file = Path.Combine(tiny.Root, "cluster", Keys.Current(run));
+        return File.Exists(file) ? CurrentRound.Parse(File.ReadAllBytes(file), file) : null;
     }
 
     public static string Client(string id, string data, string site = "local") => $"  - {{id: {id}, task: {data}, site: {site}, data: {{train: {data}.train.jsonl, test: {data}.test.jsonl}}}}";

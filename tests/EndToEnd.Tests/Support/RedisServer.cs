@@ -9,10 +9,15 @@ internal sealed class RedisServer : IAsyncDisposable
 {
     private const string Program = "redis-server";
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
-    private readonly Process _shell;
-    private readonly DirectoryInfo _folder;
+    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("fedrlora-redis-");
+    private readonly string[] _more;
+    private Process _shell;
 
-    private RedisServer(Process shell, DirectoryInfo folder, int port) => (_shell, _folder, Location) = (shell, folder, new ClusterLocation.Redis("127.0.0.1", port, 0));
+    private RedisServer(int port, string[] more)
+    {
+        (_more, Location) = (more, new ClusterLocation.Redis("127.0.0.1", port, 0));
+        _shell = Launch();
+    }
 
     /// <summary>Why tests that need one are skipped; null where it is installed.</summary>
     public static string? Missing { get; } =
@@ -23,14 +28,7 @@ internal sealed class RedisServer : IAsyncDisposable
 
     public static async Task<RedisServer> StartAsync(params string[] more)
     {
-        var (folder, port) = (Directory.CreateTempSubdirectory("fedrlora-redis-"), SiloPorts.Free().Silo);
-        // The shell waits for the end of its input, which comes when this process closes the pipe or is gone.
-        string[] script =
-        [
-            "-c", "\"$@\" < /dev/null > /dev/null 2>&1 & server=$!; cat > /dev/null; kill -9 $server; wait", "sh",
-            Program, "--port", $"{port}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder.FullName, .. more,
-        ];
-        var server = new RedisServer(Process.Start(new ProcessStartInfo("sh", script) { RedirectStandardInput = true })!, folder, port);
+        var server = new RedisServer(SiloPorts.Free().Silo, more);
         try
         {
             await server.AnswersAsync();
@@ -43,12 +41,37 @@ internal sealed class RedisServer : IAsyncDisposable
         }
     }
 
-    public async ValueTask DisposeAsync()
+    /// <summary>kill -9.</summary>
+    public async Task KillAsync()
     {
         _shell.StandardInput.Close();
         await _shell.WaitForExitAsync();
+    }
+
+    /// <summary>Starts it again after <see cref="KillAsync"/>, on the same port, with nothing in it; returns when it answers.</summary>
+    public async Task StartEmptyAsync()
+    {
+        _shell.Dispose();
+        _shell = Launch();
+        await AnswersAsync();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (!_shell.HasExited) await KillAsync();
         _shell.Dispose();
         _folder.Delete(recursive: true);
+    }
+
+    private Process Launch()
+    {
+        // The shell waits for the end of its input, which comes when this process closes the pipe or is gone.
+        string[] script =
+        [
+            "-c", "\"$@\" < /dev/null > /dev/null 2>&1 & server=$!; cat > /dev/null; kill -9 $server; wait", "sh",
+            Program, "--port", $"{Location.Port}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", _folder.FullName, .. _more,
+        ];
+        return Process.Start(new ProcessStartInfo("sh", script) { RedirectStandardInput = true })!;
     }
 
     private async Task AnswersAsync()

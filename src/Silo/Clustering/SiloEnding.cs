@@ -1,0 +1,13 @@
+namespace FedRLora.Silo.Clustering;
+
+/// <summary>Tells whoever runs a silo that it must not go on, and why.</summary>
+public sealed class SiloEnding
+{
+    private readonly TaskCompletionSource<string> _reason = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>Completes with one line for people, or never.</summary>
+    public Task<string> Reason => _reason.Task;
+
+    /// <summary>Ends the silo; only the first reason counts.</summary>
+    public void End(string reason) => _reason.TrySetResult(reason);
+}
