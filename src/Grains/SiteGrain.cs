@@ -60,7 +60,7 @@ internal sealed partial class SiteGrain(IBlobStores stores, DurableStores durabl
         var (job, site) = (Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString()));
         using var activity = Telemetry.Source.StartActivity("fedrlora.confirm");
         activity?.SetTag("job", job).SetTag("round", confirmation.Round).SetTag("clients", confirmation.Clients.Count);
-        await durable.MakeDurableAsync(cancellationToken);
+        await durable.MakeBothDurableAsync(cancellationToken);
         var missing = await Task.Run(() => WrittenFiles.MissingAsync(stores, job, site, confirmation.Clients, cancellationToken), cancellationToken);
         foreach (var (_, what) in missing) LogMissing(job, site, confirmation.Round, confirmation.Attempt, what);
         return missing;
@@ -79,7 +79,7 @@ internal sealed partial class SiteGrain(IBlobStores stores, DurableStores durabl
     {
         var key = this.GetPrimaryKeyString();
         await Fork.CopyOwnedAsync(stores.Site, source, owners, stores.Site, Keys.JobOf(key), Keys.SiteOf(key), cancellationToken);
-        await durable.MakeDurableAsync(cancellationToken);
+        await durable.MakeSiteDurableAsync(cancellationToken);
     }
 
     public async Task<IReadOnlyDictionary<string, string>> ExportAsync(SiteAssignment committed, CancellationToken cancellationToken = default)
@@ -97,7 +97,7 @@ internal sealed partial class SiteGrain(IBlobStores stores, DurableStores durabl
             written[member.ClientId] = prefix;
         }
 
-        await durable.MakeDurableAsync(cancellationToken); // before the job is marked as over, after which nobody makes them again
+        await durable.MakeSiteDurableAsync(cancellationToken); // before the job is marked as over, after which nobody makes them again
         return written;
     }
 
