@@ -134,10 +134,12 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
 
         var written = await store.WriteStateAsync(sha256 => Keys.Shared(job, state.Round, sha256), shared, cancellationToken);
         cache.Keep(written, shared);
+        var remembering = optimizer.Count == 0 ? null : await store.WriteStateAsync(sha256 => Keys.ServerOptimizer(job, state.Round, sha256), optimizer, cancellationToken);
+        await store.MakeDurableAsync(cancellationToken); // before the notes say that there is a candidate
         return new RoundEvent.Aggregated(state.Round, state.Attempt, new Candidate
         {
             Shared = written,
-            ServerOptimizer = optimizer.Count == 0 ? null : await store.WriteStateAsync(sha256 => Keys.ServerOptimizer(job, state.Round, sha256), optimizer, cancellationToken),
+            ServerOptimizer = remembering,
             Coherence = coherence,
             Curbed = curbed,
         });

@@ -10,6 +10,7 @@ public static class RedisMembership
     public const string PasswordVariable = "FEDRLORA_REDIS_PASSWORD";
 
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(3);
+    private static readonly string[] NotYet = ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY"];
     private static readonly TimeSpan TryAgainAfter = TimeSpan.FromSeconds(1);
 
     /// <summary>How to connect; the password comes from the environment.</summary>
@@ -50,6 +51,8 @@ public static class RedisMembership
         for (var e = exception; e is not null; e = e.InnerException)
         {
             if (e is RedisConnectionException or TimeoutException) return true;
+            // it is starting, or has lost what it depends on: it says so instead of answering
+            if (e is RedisServerException && NotYet.Any(word => e.Message.StartsWith(word, StringComparison.Ordinal))) return true;
         }
 
         return false;

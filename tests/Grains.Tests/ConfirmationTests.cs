@@ -37,10 +37,16 @@ public sealed class ConfirmationTests : IDisposable
 
         await federation.RunAsync(Job, Plan(rounds: 2).Replace("strategy:", "checkpoints: {export: false}\nstrategy:", StringComparison.Ordinal), InTime);
 
-        string[] commits = [.. store.Operations.Where(static operation => operation == "durable" || operation == $"write {Keys.Current(Job)}" || operation.EndsWith("/manifest.json", StringComparison.Ordinal))
-            .Select(static operation => operation.Split('/')[^1]).Where(static operation => !operation.StartsWith("open", StringComparison.Ordinal))];
-        string[] commit = ["manifest.json", "durable", "current.json"];
-        Assert.Equal([.. commit, "durable", "durable", .. commit, "durable", "durable", .. commit], commits);
+        // In each round after the start: updates, the two sites, states and manifest, the coordinator, the pointer.
+        var done = store.Operations.ToList();
+        for (var round = 1; round <= 2; round++)
+        {
+            var reported = done.FindLastIndex(operation => operation.StartsWith($"write jobs/{Job}/rounds/{round}/1/updates/", StringComparison.Ordinal));
+            var aggregated = done.FindIndex(operation => operation.StartsWith($"write jobs/{Job}/rounds/{round}/shared", StringComparison.Ordinal));
+            var pointed = done.FindIndex(aggregated, operation => operation == $"write {Keys.Current(Job)}");
+            Assert.Equal(2, done[reported..aggregated].Count(static operation => operation == "durable"));
+            Assert.Equal("durable", done[pointed - 1]);
+        }
     }
 
     public static TheoryData<string, string> Losses => new()

@@ -21,7 +21,7 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
         ? [TimeSpan.Zero, TimeSpan.FromSeconds(30), TimeSpan.FromSeconds(75)]
         : [TimeSpan.Zero, TimeSpan.Zero, TimeSpan.FromSeconds(3)];
     private static readonly string[] Sites = ["east", "north", "south", "west"];
-    private static readonly int Rounds = Soak ? 48 : 20;
+    private static readonly int Rounds = Soak ? 32 : 20;
     // at least, on however fast a machine: the run must not be over before Redis was away
     private static readonly string RoundTakes = Soak ? "5s" : "1.5s";
 
