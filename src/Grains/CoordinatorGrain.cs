@@ -340,7 +340,9 @@ internal sealed partial class CoordinatorGrain(
         else if (!finished && before != engine)
             _engineHeld = $"Run {Job} was made with {before!.Text}; this engine is {engine.Text}: the same bits cannot be promised. Resume with --allow-engine-change to go on.";
         _held = _engineHeld ?? (finished ? null : BaseHint(change));
-        if (_held is null && (!finished || (mark is not null && !IsOver(mark)))) Post(started); // what a finished job still has to do is done again
+        if (_held is not null || (finished && (mark is null || IsOver(mark)))) return;
+        if (finished) _shown = _shown with { Phase = Phase.Committing }; // what it still has to do is done again before anybody takes it for finished
+        Post(started);
     }
 
     private static bool IsOver(byte[] mark) => mark.AsSpan().SequenceEqual(JobsGrain.Over);

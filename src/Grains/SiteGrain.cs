@@ -14,7 +14,7 @@ namespace FedRLora.Grains;
 /// </summary>
 [OnItsSite]
 internal sealed partial class SiteGrain(
-    IBlobStores stores, DurableStores durable, SiloCache cache, IAdapterExporter exporter, InputGuard guard, SiloIdentity silo, ILogger<SiteGrain> logger) : Grain, ISiteGrain
+    IBlobStores stores, DurableSite durable, SiloCache cache, IAdapterExporter exporter, InputGuard guard, SiloIdentity silo, ILogger<SiteGrain> logger) : Grain, ISiteGrain
 {
     private const int FanOut = 128;
     private static readonly TimeSpan BundleFor = TimeSpan.FromMilliseconds(50);
@@ -62,7 +62,7 @@ internal sealed partial class SiteGrain(
         var (job, site) = (Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString()));
         using var activity = Telemetry.Source.StartActivity("fedrlora.confirm");
         activity?.SetTag("job", job).SetTag("round", confirmation.Round).SetTag("clients", confirmation.Clients.Count);
-        await durable.MakeBothDurableAsync(cancellationToken);
+        await durable.MakeDurableAsync(cancellationToken);
         var missing = await Task.Run(() => WrittenFiles.MissingAsync(stores, job, site, confirmation.Clients, cancellationToken), cancellationToken);
         foreach (var (_, what) in missing) LogMissing(job, site, confirmation.Round, confirmation.Attempt, what);
         return missing;
@@ -81,7 +81,7 @@ internal sealed partial class SiteGrain(
     {
         var key = this.GetPrimaryKeyString();
         await Fork.CopyOwnedAsync(stores.Site, source, owners, stores.Site, Keys.JobOf(key), Keys.SiteOf(key), cancellationToken);
-        await durable.MakeSiteDurableAsync(cancellationToken);
+        await durable.MakeDurableAsync(cancellationToken);
     }
 
     public async Task<InputsFound> CheckInputsAsync(InputsCheck check, CancellationToken cancellationToken = default)
@@ -108,7 +108,7 @@ internal sealed partial class SiteGrain(
             written[member.ClientId] = prefix;
         }
 
-        await durable.MakeSiteDurableAsync(cancellationToken); // before the job is marked as over, after which nobody makes them again
+        await durable.MakeDurableAsync(cancellationToken); // before the job is marked as over, after which nobody makes them again
         return written;
     }
 

@@ -62,10 +62,10 @@ public sealed class ConfirmationTests : IDisposable
         var expected = await Undisturbed.Value;
         var store = new WatchedStore(_folder);
         await using var federation = await TestFederation.StartAsync(["north", "south"], store: store);
-        var lost = new TaskCompletionSource();
+        var (lost, losing) = (new TaskCompletionSource(), 0);
         store.BeforeDurable = async () =>
         {
-            if (lost.Task.IsCompleted || federation.Trainer.Trained.Count(static work => work.Round == 2) < 4) return;
+            if (federation.Trainer.Trained.Count(static work => work.Round == 2) < 4 || Interlocked.Exchange(ref losing, 1) == 1) return;
             await LoseAsync(store, file == "update" ? Keys.Update(Job, 2, 1, "c00002") : $"{Keys.Owned(Job, "south", "c00002")}2/{file}", how);
             lost.TrySetResult();
         };

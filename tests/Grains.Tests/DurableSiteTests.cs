@@ -2,17 +2,17 @@ using FedRLora.Abstractions.Ports;
 
 namespace FedRLora.Grains.Tests;
 
-public sealed class DurableStoresTests
+public sealed class DurableSiteTests
 {
     [Fact]
     public async Task Whoever_asks_while_it_is_done_shares_the_next_time()
     {
         var store = new SlowStore();
-        var durable = new DurableStores(new Stores(store, store));
-        var first = durable.MakeSiteDurableAsync(CancellationToken.None);
+        var durable = new DurableSite(new Stores(store, store));
+        var first = durable.MakeDurableAsync(CancellationToken.None);
         await store.Begun.WaitAsync();
 
-        var others = Enumerable.Range(0, 1_000).Select(_ => durable.MakeSiteDurableAsync(CancellationToken.None)).ToArray();
+        var others = Enumerable.Range(0, 1_000).Select(_ => durable.MakeDurableAsync(CancellationToken.None)).ToArray();
         store.Go.Release();
         await first;
         await store.Begun.WaitAsync();
@@ -27,27 +27,13 @@ public sealed class DurableStoresTests
     public async Task A_failure_is_that_of_those_who_waited_for_it()
     {
         var store = new SlowStore { Trouble = new StoreUnavailableException("no space left") };
-        var durable = new DurableStores(new Stores(store, store));
+        var durable = new DurableSite(new Stores(store, store));
         store.Go.Release(2);
 
-        await Assert.ThrowsAsync<StoreUnavailableException>(() => durable.MakeSiteDurableAsync(CancellationToken.None));
+        await Assert.ThrowsAsync<StoreUnavailableException>(() => durable.MakeDurableAsync(CancellationToken.None));
         store.Trouble = null;
 
-        await durable.MakeSiteDurableAsync(CancellationToken.None);
-    }
-
-    [Fact]
-    public async Task Both_stores_of_a_silo_are_made_durable_and_the_sites_alone_where_that_is_enough()
-    {
-        var (job, site) = (new SlowStore(), new SlowStore());
-        job.Go.Release();
-        site.Go.Release(2);
-        var durable = new DurableStores(new Stores(job, site));
-
-        await durable.MakeBothDurableAsync(CancellationToken.None);
-        await durable.MakeSiteDurableAsync(CancellationToken.None);
-
-        Assert.Equal((1, 2), (job.Times, site.Times));
+        await durable.MakeDurableAsync(CancellationToken.None);
     }
 
     private sealed record Stores(IBlobStore Job, IBlobStore Site) : IBlobStores;
