@@ -116,5 +116,12 @@ public class ManifestBuilderTests
 
     private static string Digest(RoundManifest manifest) => RoundManifest.Digest(manifest.ToBytes());
 
-    private static RoundState Play(RoundMachine machine, params RoundEvent[] events) => machine.Next(RoundState.Initial, events).State;
+    // Every site that is asked has all that its clients reported.
+    private static RoundState Play(RoundMachine machine, params RoundEvent[] events) => events.Aggregate(RoundState.Initial, (before, happened) =>
+    {
+        var (state, effects) = machine.Next(before, happened);
+        var asked = effects.OfType<RoundEffect.ConfirmSites>().SelectMany(static effect => effect.Sites);
+        return asked.Aggregate(state, (known, site) =>
+            machine.Next(known, new RoundEvent.SiteConfirmed(site, known.Round, known.Attempt, known.Confirmation, new Dictionary<string, string>())).State);
+    });
 }
