@@ -30,7 +30,7 @@ internal static class ExtendCommand
                 await local.RequireWholeAsync(folder.RequirePlan(), anyEngine: false, cancellationToken);
                 await LocalInputsCheck.RequireAsync(folder, count, parsed.GetValue(dataChange), screen, cancellationToken);
                 folder.Extend(count);
-                return await local.RunAsync(allowEngineChange: false, cancellationToken);
+                return await local.RunAsync(resume: true, allowEngineChange: false, cancellationToken);
             }
 
             Identifiers.Check("run", name);

@@ -40,7 +40,7 @@ internal static class ForkCommand
                 var local = new LocalRun(fork, screen);
                 try
                 {
-                    return await local.RunAsync(allowEngineChange: false, cancellationToken);
+                    return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);
                 }
                 catch when (!local.HasBegun)
                 {

@@ -27,7 +27,7 @@ internal static class ResumeCommand
                 var local = new LocalRun(folder, screen);
                 await local.RequireWholeAsync(folder.RequirePlan(), allow, cancellationToken);
                 await LocalInputsCheck.RequireAsync(folder, rounds: null, parsed.GetValue(dataChange), screen, cancellationToken);
-                return await local.RunAsync(allow, cancellationToken);
+                return await local.RunAsync(resume: true, allow, cancellationToken);
             }
 
             Identifiers.Check("run", name);

@@ -33,7 +33,7 @@ internal static class SimulateCommand
             var local = new LocalRun(run, screen);
             try
             {
-                return await local.RunAsync(allowEngineChange: false, cancellationToken);
+                return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);
             }
             catch when (!local.HasBegun)
             {

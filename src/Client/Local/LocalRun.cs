@@ -24,9 +24,10 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     public static string LocalOnlyJob(string name) => name + ".local-only";
 
     /// <summary>The exit code.</summary>
-    public async Task<int> RunAsync(bool allowEngineChange, CancellationToken cancellationToken)
+    public async Task<int> RunAsync(bool resume, bool allowEngineChange, CancellationToken cancellationToken)
     {
         var file = run.RequirePlan();
+        if (resume) await RequireWholeAsync(file, allowEngineChange, cancellationToken);
         var plan = file.Require();
         var localOnlyFile = run.Record.LocalOnly ? file.WithNothingShared() : null;
         var federated = new RoundReporter(screen, plan) { WhenPaused = WayOn };
