@@ -19,7 +19,8 @@ internal sealed partial class CoordinatorGrain
     // A job of a version that did not record its inputs is held to what is there now, if it goes on. Returns why it must not.
     private async Task<string?> KnowInputsAsync(OpenJob job, CancellationToken cancellationToken)
     {
-        job.Inputs = await MadeWith.ReadAsync(stores.Job, Keys.Inputs(Job), cancellationToken);
+        job.Inputs = await MadeWith.RequireAsync(stores.Job, Job, job.Committed, cancellationToken);
+        if (job is { Inputs: null, Origin: { } origin }) RequireInputsOf(origin);
         var committed = (await job.Log.ReadAsync(cancellationToken))?.Round ?? -1;
         if (committed >= job.Plan.Strategy.Rounds) return null;
         try
@@ -37,13 +38,15 @@ internal sealed partial class CoordinatorGrain
         }
     }
 
-    private async Task<string?> BaseChangeAsync(OpenJob job, CancellationToken cancellationToken)
+    // Whoever copied the start of a fork wrote down what it was held against.
+    private void RequireInputsOf(Origin origin)
     {
-        if (job.Inputs is { Blob: var known }) return await guard.BaseChangeAsync(Job, known, round: null, job.Plan, cancellationToken);
-        if (await job.Log.ReadAsync(cancellationToken) is not { } current) return null;
-        var manifest = await job.Log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken);
-        return MadeWith.Change(manifest.Base, await inputs.BaseAsync(job.Plan, cancellationToken), job.Plan.Model.Path, Job);
+        if (origin.Manifest.Base is not null)
+            throw new CorruptBlobException($"{Keys.Inputs(Job)} is missing; put it back, or fork again under another name.");
     }
+
+    private Task<string?> BaseChangeAsync(OpenJob job, CancellationToken cancellationToken) =>
+        guard.BaseChangeAsync(Job, job.Inputs?.Blob, round: null, job.Plan, cancellationToken);
 
     private async Task<InputChanges> FindChangesAsync(OpenJob job, CancellationToken cancellationToken)
     {
@@ -59,7 +62,11 @@ internal sealed partial class CoordinatorGrain
         CancellationToken cancellationToken)
     {
         InputsFound? found = null;
-        var check = new InputsCheck { Plan = job.PlanBlob, Inputs = job.Inputs?.Blob, Clients = clients, AcceptAfter = acceptAfter };
+        var check = new InputsCheck
+        {
+            Plan = job.PlanBlob, Inputs = job.Inputs?.Blob, Clients = clients, AcceptAfter = acceptAfter,
+            Worked = job.Inputs?.Document.Worked(job.Committed) ?? [],
+        };
         await TryAsync(site, async grain => found = await grain.CheckInputsAsync(check, cancellationToken));
         return found;
     }
@@ -81,6 +88,7 @@ internal sealed partial class CoordinatorGrain
         var made = (job.Inputs?.Document ?? new MadeWith([]))
             .Changed(after, await inputs.BaseAsync(job.Plan, cancellationToken), changes.Rows.Keys);
         job.Inputs = (made, await made.WriteAsync(stores.Job, Keys.Inputs(Job), cancellationToken));
+        await stores.Job.MakeDurableAsync(cancellationToken); // a site that knew of a change alone would keep it from the manifests
         foreach (var line in changes.Lines) LogInputsChanged(Job, after + 1, line);
         foreach (var site in SitesOf(job.Plan.Clients.Where(client => changes.Rows.ContainsKey(client.Id))))
             await AskAsync(job, site.Key, [.. site], after, cancellationToken);
@@ -99,12 +107,12 @@ internal sealed partial class CoordinatorGrain
     private async Task<IReadOnlyCollection<string>> CheckForkAsync(string source, RoundManifest manifest, FederationPlan plan,
         bool allowed, CancellationToken cancellationToken)
     {
-        var from = await ForkSource.ReadAsync(stores.Job, source, cancellationToken);
+        var from = await ForkSource.ReadAsync(stores.Job, source, manifest, cancellationToken);
         var local = await guard.BaseChangeAsync(source, from.Inputs, manifest.Round, plan, cancellationToken);
         var changes = await InputChanges.FindAsync(local is null ? null : $"{local}, on silo {silo.Name}", SitesOf(from.Checked(plan)),
             async (site, clients) =>
             await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(source, site))
-                .CheckInputsAsync(from.Check(manifest.Round, clients), cancellationToken));
+                .CheckInputsAsync(from.Check(clients), cancellationToken));
         changes.Require(allowed);
         var initial = await trainer.InitialSharedAsync(plan, cancellationToken); // before anything is copied
         Fork.RequireFits(initial, await cache.SharedAsync(manifest.SharedOf(source), cancellationToken),

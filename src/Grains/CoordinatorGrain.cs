@@ -115,6 +115,7 @@ internal sealed partial class CoordinatorGrain(
         if (await IsThereAsync(planYaml, cancellationToken)) return;
         var origin = await Fork.OriginAsync(stores.Job, Job, cancellationToken) ?? throw new BadInputException($"There is no start of a fork {Job} in this store.");
         var prepared = await MadeWith.ReadAsync(stores.Job, Keys.Inputs(Job), cancellationToken); // checked by who copied the start
+        if (prepared is null) RequireInputsOf(origin);
         await BeginAsync(planYaml, PlanReader.Require(planYaml, "plan.yaml"), origin.Sha256, cancellationToken, prepared?.Document);
     }
 

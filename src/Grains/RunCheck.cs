@@ -3,6 +3,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Inputs;
 
 namespace FedRLora.Grains;
 
@@ -36,7 +37,12 @@ public static class RunCheck
         if (engine is null && !anyEngine) throw new CorruptBlobException($"{fingerprint} is missing; {WayOut.Of(fingerprint)}, or resume with --allow-engine-change.");
         foreach (var (link, _) in await log.ManifestsAsync(0, current.Round, current, cancellationToken))
         {
-            if (link.Round == current.Round) await RequireAsync(jobStore, siteStore, job, link, cancellationToken);
+            if (link.Round == current.Round)
+            {
+                await RequireAsync(jobStore, siteStore, job, link, cancellationToken);
+                await MadeWith.RequireAsync(jobStore, job, link, cancellationToken);
+            }
+
             if (await jobStore.ReadBytesAsync(Keys.Timing(job, link.Round), cancellationToken) is { } timing) BlobStates.RequireSealed(timing, Keys.Timing(job, link.Round));
         }
     }

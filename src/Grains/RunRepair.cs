@@ -6,6 +6,7 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Federation.Rounds;
+using FedRLora.Grains.Inputs;
 
 namespace FedRLora.Grains;
 
@@ -42,8 +43,8 @@ public sealed record Repair
 
     /// <param name="Key">The blob, in the job's store.</param>
     /// <param name="Content">What is written; null: it is deleted.</param>
-    /// <param name="Condition">What must hold for it.</param>
-    internal sealed record Change(string Key, byte[]? Content, WriteCondition Condition);
+    /// <param name="Condition">What must hold for it, after all others are durable; null: it is written over whatever is there.</param>
+    internal sealed record Change(string Key, byte[]? Content, WriteCondition? Condition = null);
 }
 
 /// <summary>
@@ -66,7 +67,9 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
     {
         foreach (var change in repair.Changes)
         {
-            if (change.Content is { } content) await jobStore.WriteBytesAsync(change.Key, content, change.Condition, cancellationToken);
+            if (change.Condition is not null) await jobStore.MakeDurableAsync(cancellationToken);
+            if (change is { Content: { } pointer, Condition: { } condition }) await jobStore.WriteBytesAsync(change.Key, pointer, condition, cancellationToken);
+            else if (change.Content is { } content) await jobStore.WriteDocumentAsync(change.Key, content, cancellationToken);
             else await jobStore.DeleteAsync(change.Key, cancellationToken);
         }
 
@@ -77,6 +80,7 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
     {
         private readonly HashSet<string> _jobKeys = new(StringComparer.Ordinal);
         private readonly HashSet<string> _sitesHere = new(StringComparer.Ordinal);
+        private readonly SortedSet<(string Site, string Client)> _owners = []; // whose files are in the site store
         private readonly SortedSet<string> _otherSites = new(StringComparer.Ordinal);
         private readonly Dictionary<int, List<string>> _manifestsOf = [];
         private readonly Dictionary<(int Round, string Sha256), RoundManifest> _manifests = [];
@@ -106,12 +110,14 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
                 if (committed) return Done(pointer, null, isHopeless: true);
                 if (problem is not null) Remove(Keys.Current(job), problem);
                 await FingerprintAsync(null, cancellationToken);
+                await InputsAsync([], cancellationToken);
                 await IndexAsync(null, cancellationToken);
                 return Done(pointer, null, isHopeless: false);
             }
 
             Plans(stored, Chain(found));
             await FingerprintAsync(_manifests[(found.Round, found.ManifestSha256)], cancellationToken);
+            await InputsAsync(Chain(found), cancellationToken);
             await TimingsAsync(found.Round, cancellationToken);
             await IndexAsync(found, cancellationToken);
             if (found != pointer)
@@ -133,7 +139,9 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             await foreach (var key in jobStore.ListAsync(Keys.Job(job), cancellationToken)) _jobKeys.Add(key);
             await foreach (var key in siteStore.ListAsync(Keys.Sites, cancellationToken))
             {
-                if (Keys.OwnerOf(key, job) is var (site, _)) _sitesHere.Add(site);
+                if (Keys.OwnerOf(key, job) is not { } owner) continue;
+                _sitesHere.Add(owner.Site);
+                _owners.Add(owner);
             }
         }
 
@@ -299,7 +307,7 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
                 if (free is not null && _plans.TryGetValue(sha256, out var yaml))
                 {
                     _steps.Add($"{free} is not the plan that rounds were committed with; that one is put back");
-                    _changes.Add(new Repair.Change(free, yaml, WriteCondition.Any));
+                    _changes.Add(new Repair.Change(free, yaml));
                 }
                 else
                 {
@@ -323,12 +331,67 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             if (manifest?.Engine is { } text && EngineFingerprint.Parse(text) is { } engine)
             {
                 _steps.Add($"{key} was missing or changed; it is made again from the manifest of round {manifest.Round}: {text}");
-                _changes.Add(new Repair.Change(key, EngineFingerprints.Write(engine), WriteCondition.Any));
+                _changes.Add(new Repair.Change(key, EngineFingerprints.Write(engine)));
                 return;
             }
 
             if (_jobKeys.Contains(key)) Remove(key, "was changed");
             if (manifest is not null) _unresolved.Add($"{key} cannot be made again, since the manifest of round {manifest.Round} does not say on which engine it was made; resume with --allow-engine-change");
+        }
+
+        private async Task InputsAsync(List<RoundManifest> chain, CancellationToken cancellationToken)
+        {
+            var (key, last) = (Keys.Inputs(job), chain.Count - 1);
+            var (made, problem) = await MadeWithAsync(key, cancellationToken);
+            problem ??= made is null ? null : chain.Select(made.Contradiction).FirstOrDefault(static odd => odd is not null);
+            if (problem is null && made is not null)
+            {
+                var gone = made.Since.Select(static one => one.After).Where(after => after > last).ToArray();
+                if (gone.Length > 0)
+                {
+                    _steps.Add($"{key} tells of a change that was allowed after round {string.Join(" and ", gone)}, which is dropped; " +
+                        "go on with what was there before, or allow the change again with --allow-data-change");
+                    made = made.Until(last);
+                    _changes.Add(new Repair.Change(key, made.ToBytes()));
+                }
+            }
+            else if (MadeWith.Of(chain) is { } told)
+            {
+                made = told;
+                _steps.Add($"{key} {problem ?? "is missing"}; it is made again from the manifests, which name the base by configuration, tokenizer and weights and not by files");
+                _changes.Add(new Repair.Change(key, made.ToBytes()));
+            }
+            else if (problem is not null)
+            {
+                if (_jobKeys.Contains(Keys.OriginManifest(job))) _unresolved.Add($"{key} {problem}; put it back, or fork again under another name");
+                else Remove(key, $"{problem}, and no manifest tells what the run was made with: that is recorded again when it goes on");
+            }
+
+            if (made is not null && last >= 0) await RowsAsync(made.Worked(chain[^1]), cancellationToken);
+        }
+
+        private async Task<(MadeWith? Made, string? Problem)> MadeWithAsync(string key, CancellationToken cancellationToken)
+        {
+            try
+            {
+                return ((await MadeWith.ReadAsync(jobStore, key, cancellationToken))?.Document, null);
+            }
+            catch (CorruptBlobException)
+            {
+                return (null, "was changed");
+            }
+        }
+
+        // No manifest tells which rows a client read; whoever goes on has to answer for them.
+        private async Task RowsAsync(IReadOnlyList<string> worked, CancellationToken cancellationToken)
+        {
+            foreach (var (site, client) in _owners)
+            {
+                var key = Keys.Rows(job, site, client);
+                var bytes = await siteStore.ReadBytesAsync(key, cancellationToken);
+                if (bytes is null ? worked.Contains(client) : !RowsRecord.IsReadable(bytes, key))
+                    _unresolved.Add($"{key} {(bytes is null ? "is missing" : "was changed")}, so nobody can tell which rows client {client} read; {WayOut.Of(key)}");
+            }
         }
 
         private async Task TimingsAsync(int last, CancellationToken cancellationToken)
@@ -348,13 +411,13 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             if (mark is null && current is null) return; // written when the run begins
             var isOver = _notes?.State.Phase is null or Phase.Finished or Phase.Failed or Phase.Cancelled or Phase.Paused;
             _steps.Add($"{key} was missing or changed; the run is put into the list of runs again, as one that {(isOver ? "was stopped" : "goes on")}");
-            _changes.Add(new Repair.Change(key, (isOver ? JobsGrain.Over : JobsGrain.Running).ToArray(), WriteCondition.Any));
+            _changes.Add(new Repair.Change(key, (isOver ? JobsGrain.Over : JobsGrain.Running).ToArray()));
         }
 
         private void Remove(string key, string why)
         {
             _steps.Add($"{key} {why}; it is removed");
-            _changes.Add(new Repair.Change(key, null, WriteCondition.Any));
+            _changes.Add(new Repair.Change(key, null));
         }
     }
 }

@@ -54,7 +54,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             await OriginAsync(chain, cancellationToken);
             await StatesAsync(chain, plan?.Checkpoints ?? new CheckpointSpec { KeepLast = 1 }, cancellationToken);
             var others = await HeadsAsync(chain, plan, cancellationToken);
-            await RowsAsync(cancellationToken);
+            await RowsAsync(chain, cancellationToken);
             await ExportsAsync(cancellationToken);
             await SealedAsync(Keys.Notes(job), "delete it: the open round then begins again", cancellationToken);
             for (var round = 0; round <= chain.Last; round++) await SealedAsync(Keys.Timing(job, round), "delete it: how long the round took is then not known", cancellationToken);
@@ -79,6 +79,8 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
         {
             var key = Keys.Inputs(job);
             const string Lost = "which file of the base changed can no longer be told; the manifests hold the digest of each part";
+            if (!_unaccounted.Contains(key) && chain.Rounds.Values.Any(static manifest => manifest.Base is not null))
+                _broken.Add(new Finding(key, null, null, Lost));
             if (!await SealedAsync(key, Lost, cancellationToken)
                 || await MadeWith.ReadAsync(jobStore, key, cancellationToken) is not var (made, blob)) return;
             var odd = chain.Rounds.Values.FirstOrDefault(manifest => manifest.Base is not null
@@ -221,11 +223,16 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             return others;
         }
 
-        private async Task RowsAsync(CancellationToken cancellationToken)
+        private async Task RowsAsync(ManifestChain chain, CancellationToken cancellationToken)
         {
+            var worked = MadeWith.Of(chain.Rounds.Values)?.Worked(chain.Rounds.GetValueOrDefault(chain.Last)) ?? [];
             foreach (var (site, client) in _siteKeys.Select(key => Keys.OwnerOf(key, job)!.Value).Distinct().Order().ToArray())
-                await SealedAsync(Keys.Rows(job, site, client), "delete it: whether the client's rows changed can then not be told",
-                    cancellationToken, siteStore);
+            {
+                var key = Keys.Rows(job, site, client);
+                const string Unknown = "whether the client's rows changed can not be told; go on with --allow-data-change";
+                if (!_siteKeys.Contains(key) && worked.Contains(client)) _broken.Add(new Finding(key, null, null, Unknown));
+                await SealedAsync(key, Unknown, cancellationToken, siteStore);
+            }
         }
 
         private async Task ExportsAsync(CancellationToken cancellationToken)

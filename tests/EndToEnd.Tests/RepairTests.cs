@@ -71,6 +71,8 @@ public sealed class RepairTests(DamagedRuns runs) : IClassFixture<DamagedRuns>
         { "fingerprint truncated", "fingerprint.json", 3 },
         { "fingerprint of another version", "fingerprint.json", 3 },
         { "notes truncated", "grains/job/tiny.json", 3 },
+        { "inputs missing", "jobs/tiny/inputs.json", 3 },
+        { "inputs truncated", "jobs/tiny/inputs.json", 3 },
         { "timing truncated", "rounds/2/timing.json", 3 },
         { "stored plan missing", "jobs/tiny/plan.yaml", 3 },
         { "stored plan truncated", "jobs/tiny/plan.yaml", 3 },
@@ -299,6 +301,8 @@ public sealed class RepairTests(DamagedRuns runs) : IClassFixture<DamagedRuns>
             case "fingerprint truncated": Truncate(Stored(Keys.Fingerprint("tiny"))); break;
             case "fingerprint of another version": File.WriteAllBytes(Stored(Keys.Fingerprint("tiny")), SealedJson.Seal("{\n  \"version\": 2\n}"u8)); break;
             case "notes truncated": Truncate(Stored(Keys.Notes("tiny"))); break;
+            case "inputs missing": File.Delete(Stored(Keys.Inputs("tiny"))); break;
+            case "inputs truncated": Truncate(Stored(Keys.Inputs("tiny"))); break;
             case "timing truncated": Truncate(Stored(Keys.Timing("tiny", 2))); break;
             case "stored plan missing": File.Delete(Stored(Keys.Plan("tiny"))); break;
             case "stored plan truncated": Truncate(Stored(Keys.Plan("tiny"))); break;

@@ -296,22 +296,101 @@ public sealed class InputChangeTests : IDisposable
         Assert.True(federation.Inputs.Readings <= 8, $"{federation.Inputs.Readings} readings"); // two clients: training rows, then both
     }
 
-    [Fact]
-    public async Task A_run_whose_inputs_were_not_recorded_goes_on_and_records_them()
+    [Theory]
+    [InlineData("missing")]
+    [InlineData("truncated")]
+    public async Task Lost_inputs_are_refused_by_name_and_made_again_from_the_manifests(string damage)
     {
         await using (var first = await HangingInRoundTwoAsync()) await UntilRoundAsync(first, 1);
         var store = new DirectoryBlobStore(_folder);
-        await store.DeleteAsync(Keys.Inputs("job"), InTime);
+        var key = Keys.Inputs("job");
+        if (damage == "missing") await store.DeleteAsync(key, InTime);
+        else await store.WriteBytesAsync(key, (await store.ReadBytesAsync(key, InTime))!.AsMemory(0, 100), WriteCondition.Any, InTime);
+        await using (var refusing = await TestFederation.StartAsync(folder: _folder))
+        {
+            var refused = await Record.ExceptionAsync(() => refusing.Coordinator("job")
+                .ResumeAsync(allowEngineChange: true, allowDataChange: true, InTime));
+            Assert.Contains(key, CorruptBlobException.OrBadInputIn(refused)!.Message, StringComparison.Ordinal);
+            Assert.Contains("fedrlora repair", CorruptBlobException.OrBadInputIn(refused)!.Message, StringComparison.Ordinal);
+        }
 
+        Assert.StartsWith($"{key} ", Assert.Single((await RepairAsync(store)).Steps), StringComparison.Ordinal);
         await using (var changed = await TestFederation.StartAsync(folder: _folder, inputs: new FakeInputs { ["weights.bin"] = "other" }))
-            // its manifests name them
             Assert.Contains("none: weights are not what run job was made with", (await changed.FinishAsync("job", InTime)).Reason,
                 StringComparison.Ordinal);
         await using var second = await TestFederation.StartAsync(folder: _folder);
-        var over = await second.FinishAsync("job", InTime);
+        Assert.Equal(JobStatus.Finished, (await second.FinishAsync("job", InTime)).Status);
+        Assert.Empty((await new RunVerifier(store, store, "job").VerifyAsync(InTime))!.Broken);
+    }
 
-        Assert.Equal(JobStatus.Finished, over.Status);
-        Assert.NotNull(await store.ReadBytesAsync(Keys.Inputs("job"), InTime));
+    // Changed after round 1, and again after round 2, which is lost.
+    [Theory]
+    [InlineData("weights.bin", false)]
+    [InlineData("weights.bin", true)]
+    [InlineData("a.jsonl", false)]
+    [InlineData("a.jsonl", true)]
+    public async Task A_change_that_was_allowed_after_a_round_that_is_lost_is_to_be_allowed_again(string file, bool putBack)
+    {
+        var store = new DirectoryBlobStore(_folder);
+        await using (var federation = await TestFederation.StartAsync(folder: _folder))
+        {
+            await federation.RunAsync("job", Plan(2), InTime);
+            federation.Inputs[file] = "other";
+            await federation.Coordinator("job").ExtendAsync(Plan(3), allowDataChange: true, InTime);
+            await federation.FinishAsync("job", InTime);
+        }
+
+        foreach (var round in new[] { 2, 3 }) await store.DeleteAsync(StoredRounds.Manifest(_folder, "job", round), InTime);
+        var repair = await RepairAsync(store);
+        Assert.Equal(1, repair.After!.Round);
+        Assert.Contains(repair.Steps, step => step.StartsWith(Keys.Inputs("job"), StringComparison.Ordinal)
+            && step.Contains("after round 2", StringComparison.Ordinal));
+
+        await using var again = await TestFederation.StartAsync(folder: _folder,
+            inputs: putBack ? null : new FakeInputs { [file] = "other" });
+        var over = await again.FinishAsync("job", InTime);
+        if (!putBack)
+        {
+            Assert.Contains(file == "a.jsonl" ? Refusal(file) : "weights.bin of none", over.Reason, StringComparison.Ordinal);
+            await again.Coordinator("job").ResumeAsync(allowEngineChange: false, allowDataChange: true, InTime);
+            over = await again.FinishAsync("job", InTime);
+        }
+
+        Assert.True(over.Status == JobStatus.Finished, over.Reason);
+        AssertChangedAt(over.NewRounds, file, round: putBack ? 0 : 2);
+        Assert.Empty((await new RunVerifier(store, store, "job").VerifyAsync(InTime))!.Broken);
+    }
+
+    [Theory]
+    [InlineData("missing")]
+    [InlineData("truncated")]
+    public async Task Lost_digests_of_rows_are_refused_by_name_and_count_as_a_change_where_that_is_allowed(string damage)
+    {
+        await using (var federation = await TestFederation.StartAsync(folder: _folder)) await federation.RunAsync("job", Plan(2), InTime);
+        var (store, key) = (new DirectoryBlobStore(_folder), Keys.Rows("job", "local", "c00001"));
+        if (damage == "missing") await store.DeleteAsync(key, InTime);
+        else await store.WriteBytesAsync(key, (await store.ReadBytesAsync(key, InTime))!.AsMemory(0, 100), WriteCondition.Any, InTime);
+        await using var again = await TestFederation.StartAsync(folder: _folder);
+
+        var refused = await Assert.ThrowsAsync<BadInputException>(() => again.Coordinator("job").ExtendAsync(Plan(3), cancellationToken: InTime));
+        Assert.StartsWith(key, refused.Message, StringComparison.Ordinal);
+        Assert.Contains("--allow-data-change", refused.Message, StringComparison.Ordinal);
+        Assert.Contains((await new RunVerifier(store, store, "job").VerifyAsync(InTime))!.Broken, finding => finding.Key == key);
+        Assert.StartsWith(key, Assert.Single((await RepairAsync(store)).Unresolved), StringComparison.Ordinal);
+
+        await again.Coordinator("job").ExtendAsync(Plan(3), allowDataChange: true, InTime);
+        var over = await again.FinishAsync("job", InTime);
+        Assert.True(over.Status == JobStatus.Finished, over.Reason);
+        AssertChangedAt(over.NewRounds, "a.jsonl", round: 3);
+        Assert.Empty((await new RunVerifier(store, store, "job").VerifyAsync(InTime))!.Broken);
+    }
+
+    private static async Task<Repair> RepairAsync(DirectoryBlobStore store)
+    {
+        var repairer = new RunRepair(store, store, "job");
+        var repair = (await repairer.FindAsync(InTime))!;
+        await repairer.ApplyAsync(repair, InTime);
+        return repair;
     }
 
     [Fact]

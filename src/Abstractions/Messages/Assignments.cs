@@ -181,6 +181,9 @@ public sealed record InputsCheck
 
     /// <summary>The committed round after which what is there now counts; null where nothing is written down.</summary>
     [Id(4)] public int? AcceptAfter { get; init; }
+
+    /// <summary>Clients that have worked, so that it is known which rows they read.</summary>
+    [Id(5)] public IReadOnlyList<string> Worked { get; init; } = [];
 }
 
 /// <summary>What a site found.</summary>

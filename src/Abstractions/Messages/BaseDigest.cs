@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json.Serialization;
 
 namespace FedRLora.Abstractions.Messages;
 
@@ -40,23 +41,39 @@ public sealed record BaseParts([property: Id(0)] string Config, [property: Id(1)
 
 /// <summary>A frozen base by the content of the files that are read of its folder.</summary>
 /// <param name="Files">The files that are there, in ordinal order of their names.</param>
-public sealed record BaseDigest(IReadOnlyList<BaseFile> Files)
+/// <param name="Known">The digest of each part where the files are not known any more; null where they are.</param>
+public sealed record BaseDigest(
+    IReadOnlyList<BaseFile> Files,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] BaseParts? Known = null)
 {
     private const int ShownDigits = 12;
 
     /// <summary>One digest for each part.</summary>
-    [System.Text.Json.Serialization.JsonIgnore]
-    public BaseParts Parts => new(Of(BasePart.Config), Of(BasePart.Tokenizer), Of(BasePart.Weights));
+    [JsonIgnore]
+    public BaseParts Parts => Known ?? new(Of(BasePart.Config), Of(BasePart.Tokenizer), Of(BasePart.Weights));
 
     /// <summary>What a base is made of, of some parts alone.</summary>
-    public BaseDigest Only(params IReadOnlyCollection<BasePart> parts) => new([.. Files.Where(file => parts.Contains(file.Part))]);
+    public BaseDigest Only(params IReadOnlyCollection<BasePart> parts)
+    {
+        return new([.. Files.Where(file => parts.Contains(file.Part))], Known is null ? null
+            : new(Kept(BasePart.Config, Known.Config), Kept(BasePart.Tokenizer, Known.Tokenizer), Kept(BasePart.Weights, Known.Weights)));
 
-    /// <summary>Names the files that are not what a run was made with, in one line; null where all are.</summary>
+        string Kept(BasePart part, string digest) => parts.Contains(part) ? digest : Of(part); // of no files
+    }
+
+    /// <summary>Names the files, or the parts, that are not what a run was made with, in one line; null where all are.</summary>
     /// <param name="now">The base as it is now.</param>
     /// <param name="model">The model folder as the plan names it.</param>
     /// <param name="run">The run that was made with this one.</param>
     public string? Change(BaseDigest now, string model, string run)
     {
+        if (Known is not null)
+        {
+            var parts = Known.DifferingFrom(now.Parts);
+            return parts.Count == 0 ? null
+                : $"{model}: {string.Join(" and ", parts)} {(parts is ["configuration"] or ["tokenizer"] ? "is" : "are")} not what run {run} was made with";
+        }
+
         var found = now.Files.ToDictionary(static file => file.Name, StringComparer.Ordinal);
         var known = Files.Select(static file => file.Name).ToHashSet(StringComparer.Ordinal);
         var changes = Files.Where(file => found.GetValueOrDefault(file.Name)?.Sha256 != file.Sha256)

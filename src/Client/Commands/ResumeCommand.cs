@@ -24,8 +24,10 @@ internal static class ResumeCommand
             {
                 using var folder = RunDirectory.OpenToRun(name);
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
+                var local = new LocalRun(folder, screen);
+                await local.RequireWholeAsync(folder.RequirePlan(), allow, cancellationToken);
                 await LocalInputsCheck.RequireAsync(folder, rounds: null, parsed.GetValue(dataChange), screen, cancellationToken);
-                return await new LocalRun(folder, screen).RunAsync(resume: true, allow, cancellationToken);
+                return await local.RunAsync(resume: true, allow, cancellationToken);
             }
 
             Identifiers.Check("run", name);

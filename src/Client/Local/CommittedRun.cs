@@ -68,7 +68,7 @@ internal sealed class CommittedRun
         StoreMode? mode = Path.GetFullPath(folder).StartsWith(Path.GetFullPath(_run.Path) + Path.DirectorySeparatorChar, StringComparison.Ordinal)
             ? _run.Record.Mode : null; // what is written elsewhere is handed on
         ExportChecks.RequireGiven(exporter, Plan, Manifest.Engine);
-        var inputs = await MadeWith.ReadAsync(_store, Keys.Inputs(_run.Record.Plan), cancellationToken);
+        var inputs = await MadeWith.RequireForAsync(_store, _run.Record.Plan, Manifest, cancellationToken);
         await Guard.RequireExportBaseAsync(_run.Record.Plan, inputs?.Blob, Manifest.Round, Plan, cancellationToken);
         foreach (var client in Manifest.Clients)
         {
@@ -83,14 +83,16 @@ internal sealed class CommittedRun
     /// <summary>What of base and rows is not what the last committed round was made with, in one line each.</summary>
     public async Task<IReadOnlyList<string>> InputChangesAsync(CancellationToken cancellationToken)
     {
-        var (job, blob) = (_run.Record.Plan, (await MadeWith.ReadAsync(_store, Keys.Inputs(_run.Record.Plan), cancellationToken))?.Blob);
+        var job = _run.Record.Plan;
+        var inputs = await MadeWith.RequireForAsync(_store, job, Manifest, cancellationToken);
         var newest = await StoredPlans.NewestAsync(_store, job, cancellationToken)
             ?? throw new CorruptBlobException($"{Keys.Plan(job)} is missing.");
-        var local = await Guard.BaseChangeAsync(job, blob, Manifest.Round, Plan, cancellationToken);
+        var local = await Guard.BaseChangeAsync(job, inputs?.Blob, Manifest.Round, Plan, cancellationToken);
         var sites = Plan.Clients.GroupBy(static client => client.Site, static client => client.Id, StringComparer.Ordinal);
-        return (await InputChanges.FindAsync(local, sites, async (site, clients) =>
-            await Guard.CheckAsync(job, site, silo: null, new() { Plan = newest.Blob, Clients = clients, Round = Manifest.Round }, _plan, cancellationToken)))
-            .Lines;
+        return (await InputChanges.FindAsync(local, sites, async (site, clients) => await Guard.CheckAsync(job, site, silo: null, new()
+        {
+            Plan = newest.Blob, Inputs = inputs?.Blob, Clients = clients, Round = Manifest.Round, Worked = inputs?.Document.Worked(Manifest) ?? [],
+        }, _plan, cancellationToken, rowsAlone: true))).Lines;
     }
 
     private InputGuard Guard => new(new LocalInputs(_run.Record.Root), _store, _store);

@@ -50,13 +50,12 @@ internal static class LocalFork
     {
         var (id, inputs) = (source.Record.Plan, new LocalInputs(root));
         var guard = new InputGuard(inputs, from, from);
-        var before = await ForkSource.ReadAsync(from, id, cancellationToken);
+        var before = await ForkSource.ReadAsync(from, id, manifest, cancellationToken);
         var indexed = new IndexedPlan(before.Plan);
         var local = await guard.BaseChangeAsync(id, before.Inputs, manifest.Round, plan, cancellationToken);
         var sites = before.Checked(plan).GroupBy(static client => client.Site, static client => client.Id, StringComparer.Ordinal);
         var changes = await InputChanges.FindAsync(local, sites, async (site, clients) =>
-            await guard.CheckAsync(id, site, silo: null, before.Check(manifest.Round, clients) with { Inputs = null }, indexed,
-                cancellationToken));
+            await guard.CheckAsync(id, site, silo: null, before.Check(clients), indexed, cancellationToken, rowsAlone: true));
         return (MadeWith.Start(await inputs.BaseAsync(plan, cancellationToken), changes.Rows.Keys), changes);
     }
 }

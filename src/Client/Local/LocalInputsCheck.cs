@@ -33,9 +33,7 @@ internal static class LocalInputsCheck
             if (await JobInputs.ReadAsync(store, id, rounds, cancellationToken) is not { } job) continue;
             if (job is { Made: null, Last: { Base: null } })
                 await screen.Error.WriteLineAsync($"{id}: base and rows of its rounds so far were not recorded and cannot be compared; they are from here on.");
-            var local = job.Made is null
-                ? MadeWith.Change(job.Last?.Base, await inputs.BaseAsync(job.Plan.Plan, cancellationToken), job.Plan.Plan.Model.Path, id)
-                : await guard.BaseChangeAsync(id, job.Blob, round: null, job.Plan.Plan, cancellationToken);
+            var local = await guard.BaseChangeAsync(id, job.Blob, round: null, job.Plan.Plan, cancellationToken);
             var changes = await InputChanges.FindAsync(local, job.Sites(), (site, clients) =>
                 AskAsync(guard, job, site, clients, acceptAfter: null, cancellationToken));
             changes.Require(allowed);
@@ -49,6 +47,7 @@ internal static class LocalInputsCheck
             var now = await inputs.BaseAsync(job.Plan.Plan, cancellationToken);
             await (job.Made ?? new MadeWith([])).Changed(job.Committed, now, changes.Rows.Keys)
                 .WriteAsync(store, Keys.Inputs(job.Id), cancellationToken);
+            await store.MakeDurableAsync(cancellationToken); // before rows.json, which alone would keep the change from the manifests
             foreach (var site in job.Sites())
                 await AskAsync(guard, job, site.Key, [.. site.Where(changes.Rows.ContainsKey)], job.Committed, cancellationToken);
             foreach (var line in changes.Lines) await screen.Error.WriteLineAsync($"{job.Id}: goes on with what changed: {line}");
@@ -69,7 +68,10 @@ internal static class LocalInputsCheck
     private static async Task<InputsFound?> AskAsync(
         InputGuard guard, JobInputs job, string site, IReadOnlyList<string> clients, int? acceptAfter, CancellationToken cancellationToken)
     {
-        var check = new InputsCheck { Plan = job.PlanBlob, Inputs = job.Blob, Clients = clients, AcceptAfter = acceptAfter };
+        var check = new InputsCheck
+        {
+            Plan = job.PlanBlob, Inputs = job.Blob, Clients = clients, AcceptAfter = acceptAfter, Worked = job.Made?.Worked(job.Last) ?? [],
+        };
         return await guard.CheckAsync(job.Id, site, silo: null, check, job.Plan, cancellationToken);
     }
 
@@ -89,7 +91,7 @@ internal static class LocalInputsCheck
             var current = await log.ReadAsync(cancellationToken);
             if (current?.Round >= (rounds ?? plan.Strategy.Rounds)) return null;
             var last = current is null ? null : await log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken);
-            var made = await MadeWith.ReadAsync(store, Keys.Inputs(id), cancellationToken);
+            var made = await MadeWith.RequireAsync(store, id, last, cancellationToken);
             return new JobInputs(id, new IndexedPlan(plan), blob, last, made?.Document, made?.Blob);
         }
 

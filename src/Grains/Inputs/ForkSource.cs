@@ -10,15 +10,19 @@ namespace FedRLora.Grains.Inputs;
 /// <param name="Plan">Its plan: an extension changes no client.</param>
 /// <param name="Blob">The plan in the job's store.</param>
 /// <param name="Inputs">What it was made with; null where that was not recorded.</param>
-public sealed record ForkSource(FederationPlan Plan, BlobRef Blob, BlobRef? Inputs)
+/// <param name="Round">The round that the fork begins from.</param>
+/// <param name="Worked">Clients that had worked by then.</param>
+public sealed record ForkSource(FederationPlan Plan, BlobRef Blob, BlobRef? Inputs, int Round, IReadOnlyList<string> Worked)
 {
     /// <summary>Reads it.</summary>
-    public static async Task<ForkSource> ReadAsync(IBlobStore store, string source, CancellationToken cancellationToken)
+    public static async Task<ForkSource> ReadAsync(IBlobStore store, string source, RoundManifest manifest,
+        CancellationToken cancellationToken)
     {
         var newest = await StoredPlans.NewestAsync(store, source, cancellationToken)
             ?? throw new CorruptBlobException($"{Keys.Plan(source)} is missing.");
-        var inputs = await MadeWith.ReadAsync(store, Keys.Inputs(source), cancellationToken);
-        return new ForkSource(PlanReader.Require(Encoding.UTF8.GetString(newest.Yaml), newest.Blob.Key), newest.Blob, inputs?.Blob);
+        var inputs = await MadeWith.RequireForAsync(store, source, manifest, cancellationToken);
+        return new ForkSource(PlanReader.Require(Encoding.UTF8.GetString(newest.Yaml), newest.Blob.Key), newest.Blob, inputs?.Blob,
+            manifest.Round, inputs?.Document.Worked(manifest) ?? []);
     }
 
     /// <summary>The clients whose rows must be what they were: those that the fork's plan keeps, with the same data.</summary>
@@ -29,6 +33,6 @@ public sealed record ForkSource(FederationPlan Plan, BlobRef Blob, BlobRef? Inpu
     }
 
     /// <summary>What a site is asked.</summary>
-    public InputsCheck Check(int round, IReadOnlyList<string> clients) =>
-        new() { Plan = Blob, Inputs = Inputs, Clients = clients, Round = round };
+    public InputsCheck Check(IReadOnlyList<string> clients) =>
+        new() { Plan = Blob, Inputs = Inputs, Clients = clients, Round = Round, Worked = Worked };
 }

@@ -54,8 +54,9 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
     /// <param name="check">What is asked.</param>
     /// <param name="plan">The plan that <paramref name="check"/> names.</param>
     /// <param name="cancellationToken">The caller's token.</param>
+    /// <param name="rowsAlone">Whether the base is compared by somebody else.</param>
     public async Task<InputsFound> CheckAsync(string job, string site, string? silo, InputsCheck check, IndexedPlan plan,
-        CancellationToken cancellationToken)
+        CancellationToken cancellationToken, bool rowsAlone = false)
     {
         var found = new SortedDictionary<string, string>(StringComparer.Ordinal);
         foreach (var client in check.Clients)
@@ -64,7 +65,7 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
             if (await LineAsync(() => CompareAsync(rows, check, cancellationToken)) is { } line) found.Add(client, line);
         }
 
-        var change = await BaseChangeAsync(job, check.Inputs, check.Round, plan.Plan, cancellationToken);
+        var change = rowsAlone ? null : await BaseChangeAsync(job, check.Inputs, check.Round, plan.Plan, cancellationToken);
         return new InputsFound { Base = change is null || silo is null ? change : $"{change}, on silo {silo}", Rows = found };
     }
 
@@ -126,10 +127,13 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
     {
         var version = VersionOf(rows, document);
         if (IsKnown(rows, version)) return null;
+        var made = document is null ? null : await DocumentAsync(document, cancellationToken);
         while (true)
         {
-            var (record, etag) = await ReadAsync(rows.Key, cancellationToken);
-            var expected = (record ??= RowsRecord.Fresh()).Of(round: null);
+            var (stored, etag, problem) = await ReadAsync(rows.Key, cancellationToken);
+            if (problem is not null) return rows.Unknown(problem);
+            var record = stored?.KnownTo(made, rows.Client.Id) ?? RowsRecord.Fresh();
+            var expected = record.Of(round: null);
             var train = await DigestAsync(rows.Train, record, cancellationToken);
             var test = rows.Test is { } selection ? await DigestAsync(selection, record, cancellationToken) : null;
             if (expected.Train is not null && expected.Train != train) return rows.Changed(rows.Train, "training");
@@ -148,10 +152,21 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
     private async Task<string?> CompareAsync(ClientRows rows, InputsCheck check, CancellationToken cancellationToken)
     {
         if (check.Round is null && IsKnown(rows, VersionOf(rows, check.Inputs))) return null;
+        var made = check.Inputs is null ? null : await DocumentAsync(check.Inputs, cancellationToken);
         while (true)
         {
-            var (record, etag) = await ReadAsync(rows.Key, cancellationToken);
-            if (record is null) return null; // it has not worked yet: whatever it finds will be what it was made with
+            var (stored, etag, problem) = await ReadAsync(rows.Key, cancellationToken);
+            if (stored is null && problem is null && !check.Worked.Contains(rows.Client.Id))
+                return null; // it has not worked yet: whatever it finds will be what it was made with
+            if (stored is null)
+            {
+                var unknown = rows.Unknown(problem ?? "is missing");
+                if (check.AcceptAfter is not { } last || await TryWriteAsync(rows.Key, await AsItIsAsync(rows, last, cancellationToken), etag, cancellationToken))
+                    return unknown;
+                continue;
+            }
+
+            var record = stored.KnownTo(made, rows.Client.Id);
             var expected = record.Of(check.Round);
             var train = expected.Train is null ? null : await DigestAsync(rows.Train, record, cancellationToken);
             var test = expected.Test is null || rows.Test is null ? null : await DigestAsync(rows.Test, record, cancellationToken);
@@ -162,10 +177,26 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
         }
     }
 
-    private async Task<(RowsRecord? Record, string? ETag)> ReadAsync(string key, CancellationToken cancellationToken)
+    // What is there now, where nobody knows any more what was there before.
+    private async Task<RowsRecord> AsItIsAsync(ClientRows rows, int after, CancellationToken cancellationToken)
+    {
+        var fresh = RowsRecord.Fresh();
+        var test = rows.Test is null ? null : await DigestAsync(rows.Test, fresh, cancellationToken);
+        return fresh with { Since = [new RowsSince(after, await DigestAsync(rows.Train, fresh, cancellationToken), test)] };
+    }
+
+    private async Task<(RowsRecord? Record, string? ETag, string? Problem)> ReadAsync(string key, CancellationToken cancellationToken)
     {
         await using var opened = await siteStore.OpenAsync(key, cancellationToken);
-        return opened is null ? (null, null) : (RowsRecord.Parse(await opened.ReadAsync(cancellationToken), key), opened.ETag);
+        if (opened is null) return (null, null, null);
+        try
+        {
+            return (RowsRecord.Parse(await opened.ReadAsync(cancellationToken), key), opened.ETag, null);
+        }
+        catch (CorruptBlobException)
+        {
+            return (null, opened.ETag, "was changed");
+        }
     }
 
     private async Task<bool> TryWriteAsync(string key, RowsRecord record, string? etag, CancellationToken cancellationToken)
@@ -205,5 +236,8 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
 
         public string Changed(RowSelection rows, string kind) =>
             $"{rows.Path}: the {kind} rows of client {Client.Id} are not those that run {Job} was made with";
+
+        public string Unknown(string problem) =>
+            $"{Key} {problem}, so it cannot be told whether the rows of client {Client.Id} are those that run {Job} was made with";
     }
 }
