@@ -117,7 +117,7 @@ public sealed class KeptRunTests : IDisposable
         }
         finally
         {
-            MountFactAttribute.Run("umount", disk);
+            MountFactAttribute.Run("umount", "-l", disk); // also where something still looks at it
         }
     }
 
