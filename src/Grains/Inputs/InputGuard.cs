@@ -129,6 +129,7 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
         while (true)
         {
             var (record, etag) = await ReadAsync(rows.Key, cancellationToken);
+            if (record is null && await IsLostAsync(rows, document, round: null, cancellationToken)) return rows.Lost;
             var expected = (record ??= RowsRecord.Fresh()).Of(round: null);
             var train = await DigestAsync(rows.Train, record, cancellationToken);
             var test = rows.Test is { } selection ? await DigestAsync(selection, record, cancellationToken) : null;
@@ -151,7 +152,15 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
         while (true)
         {
             var (record, etag) = await ReadAsync(rows.Key, cancellationToken);
-            if (record is null) return null; // it has not worked yet: whatever it finds will be what it was made with
+            if (record is null)
+            {
+                // where it has not worked yet, whatever it finds will be what it was made with
+                if (!await IsLostAsync(rows, check.Inputs, check.Round, cancellationToken)) return null;
+                if (check.AcceptAfter is not { } from) return rows.Lost;
+                if (await TryWriteAsync(rows.Key, await NowAsync(rows, from, cancellationToken), etag, cancellationToken)) return rows.Lost;
+                continue;
+            }
+
             var expected = record.Of(check.Round);
             var train = expected.Train is null ? null : await DigestAsync(rows.Train, record, cancellationToken);
             var test = expected.Test is null || rows.Test is null ? null : await DigestAsync(rows.Test, record, cancellationToken);
@@ -160,6 +169,27 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
             if (line is null || check.AcceptAfter is not { } after) return line;
             if (await TryWriteAsync(rows.Key, record.With(after, train, test), etag, cancellationToken)) return line;
         }
+    }
+
+    // Digests are written before a client works, so one that has a head or an optimizer state of a recorded round had them.
+    private async Task<bool> IsLostAsync(ClientRows rows, BlobRef? document, int? round, CancellationToken cancellationToken)
+    {
+        if (document is null) return false;
+        var since = (await DocumentAsync(document, cancellationToken)).Since[0].After;
+        if (round <= since) return false;
+        await foreach (var key in siteStore.ListAsync(rows.Owned, cancellationToken))
+        {
+            if (Keys.RoundOf(key, rows.Owned) is { } worked && worked > Math.Max(since, 0)) return true;
+        }
+
+        return false;
+    }
+
+    private async Task<RowsRecord> NowAsync(ClientRows rows, int after, CancellationToken cancellationToken)
+    {
+        var fresh = RowsRecord.Fresh();
+        var test = rows.Test is { } selection ? await DigestAsync(selection, fresh, cancellationToken) : null;
+        return fresh.With(after, await DigestAsync(rows.Train, fresh, cancellationToken), test);
     }
 
     private async Task<(RowsRecord? Record, string? ETag)> ReadAsync(string key, CancellationToken cancellationToken)
@@ -198,6 +228,10 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
     private sealed record ClientRows(string Job, string Site, FederationPlan Plan, ClientSpec Client, bool WithTest)
     {
         public string Key { get; } = Keys.Rows(Job, Site, Client.Id);
+
+        public string Owned { get; } = Keys.Owned(Job, Site, Client.Id);
+
+        public string Lost => $"{Key} is missing, so whether the rows of client {Client.Id} are those that run {Job} was made with cannot be told";
 
         public RowSelection Train { get; } = RowSelection.Train(Client);
 
