@@ -5,6 +5,7 @@ using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Grains.Tests;
 using FedRLora.Silo;
@@ -28,11 +29,12 @@ internal static class RoundBenchmark
     private const int MeasuredLong = 5; // of a gigabyte or more
     private static readonly (int Clients, int Bytes)[] Shapes = [(1_000, 100_000), (100, 1_000_000), (20, 10_000_000), (10_000, 100_000)];
 
-    /// <param name="args">Shapes such as <c>100x1000000</c>; <c>memory</c> or <c>sockets</c> for one way only.</param>
+    /// <param name="args">Shapes such as <c>100x1000000</c>; <c>memory</c> or <c>sockets</c> for one way only; <c>fast</c> waits for no disk.</param>
     public static async Task RunAsync(string[] args)
     {
         var shapes = args.Where(static text => char.IsAsciiDigit(text[0])).Select(static text => text.Split('x'))
             .Select(static parts => (Clients: Number(parts[0]), Bytes: Number(parts[1]))).ToArray();
+        var durability = args.Contains("fast") ? Durability.Fast : Durability.Full;
         bool[] ways = args.Contains("memory") ? [false] : args.Contains("sockets") ? [true] : [false, true];
         Console.WriteLine("| clients | update | silos | round s (lowest to highest) | processor s | / memory copy | / plain files | managed peak, MB | notes, kB a client | digest |\n| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
         foreach (var (clients, bytes) in shapes.Length > 0 ? shapes : Shapes)
@@ -41,7 +43,7 @@ internal static class RoundBenchmark
             try
             {
                 List<(bool Sockets, Result Result)> results = [];
-                foreach (var sockets in ways) results.Add((sockets, await RunAsync(Path.Combine(folder, sockets ? "sockets" : "memory"), clients, bytes, sockets)));
+                foreach (var sockets in ways) results.Add((sockets, await RunAsync(Path.Combine(folder, sockets ? "sockets" : "memory"), clients, bytes, sockets, durability)));
                 var copy = Median([.. Enumerable.Range(0, 5).Select(_ => Copy(clients, bytes))]);
                 var plain = Median([.. Enumerable.Range(0, clients * (long)bytes > 500_000_000 ? 3 : 5).Select(number => PlainFiles(Path.Combine(folder, $"plain-{number}"), clients, bytes))]);
                 foreach (var (sockets, (seconds, processor, peak, notes, digest)) in results)
@@ -61,12 +63,12 @@ internal static class RoundBenchmark
 
     private sealed record Result(double[] Seconds, double ProcessorSeconds, double PeakMegabytes, long NotesBytes, string Digest);
 
-    private static async Task<Result> RunAsync(string folder, int clients, int bytes, bool sockets)
+    private static async Task<Result> RunAsync(string folder, int clients, int bytes, bool sockets, Durability durability)
     {
         var trainer = new FakeTrainer(bytes / sizeof(float));
         var store = Path.Combine(folder, "store");
         var (siloPort, gatewayPort) = SiloPorts.Free();
-        var hub = new SiloOptions { Name = "hub", Sites = [sockets ? "hub" : "*"], Root = folder, Store = store, SiloPort = siloPort, GatewayPort = gatewayPort, ResendAfter = TimeSpan.FromMinutes(5) };
+        var hub = new SiloOptions { Name = "hub", Sites = [sockets ? "hub" : "*"], Root = folder, Store = store, SiloPort = siloPort, GatewayPort = gatewayPort, ResendAfter = TimeSpan.FromMinutes(5), Durability = durability };
         var others = Others();
         using var host = Host(hub, trainer);
         await host.StartAsync();

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Grains.Tests;
 using FedRLora.Training.Tests;
 
 namespace FedRLora.EndToEnd.Tests;
@@ -230,7 +231,8 @@ public sealed class InputChangeTests : IDisposable
 
     private static RoundManifest Manifest(string run, int round)
     {
-        var path = Path.Combine(run, "store", "jobs", "tiny", "rounds", $"{round}", "manifest.json");
+        var store = Path.Combine(run, "store");
+        var path = Path.Combine(store, StoredRounds.Manifest(store, "tiny", round));
         return RoundManifest.Parse(File.ReadAllBytes(path), path);
     }
 }

@@ -63,10 +63,10 @@ public sealed class KeptRunTests : IDisposable
     public async Task Results_that_are_links_are_replaced_and_what_they_name_stays()
     {
         Assert.Equal(0, (await CommandLine.RunAsync("simulate", Plan(), "--out", Run)).Code);
-        var (outside, adapter) = (_tiny.Write("outside", ["kept"]), Path.Combine(Run, "adapters", "one", "adapter_model.safetensors"));
-        foreach (var result in new[] { adapter, Path.Combine(Run, "metrics.csv"), Path.Combine(Run, "report.html"), Path.Combine(Run, "plan.yaml") })
+        _tiny.Write("outside", ["kept"]);
+        var (outside, adapter) = (Path.Combine(_tiny.Root, "outside"), Path.Combine(Run, "adapters", "one", "adapter_model.safetensors"));
+        foreach (var result in new[] { adapter, Path.Combine(Run, "metrics.csv"), Path.Combine(Run, "report.html") })
         {
-            if (Path.GetFileName(result) == "plan.yaml") continue; // a run's plan is read; it is replaced by extend alone
             File.Delete(result);
             File.CreateSymbolicLink(result, outside);
         }
@@ -76,6 +76,20 @@ public sealed class KeptRunTests : IDisposable
         Assert.Equal("kept\n", await File.ReadAllTextAsync(outside));
         Assert.Null(new FileInfo(adapter).LinkTarget);
         Assert.True(new FileInfo(adapter).Length > 1_000);
+    }
+
+    [Fact]
+    public async Task Gc_removes_what_was_half_written_and_no_file_of_anybody_else()
+    {
+        Assert.Equal(0, (await CommandLine.RunAsync("simulate", Plan(), "--out", Run)).Code);
+        var left = Path.Combine(Run, "adapters", "one", $".adapter_model.safetensors.{Guid.NewGuid():n}");
+        var (others, kept) = (Path.Combine(Run, ".notes"), Path.Combine(Run, "adapters", "one", "adapter_model.safetensors"));
+        foreach (var file in new[] { left, others }) await File.WriteAllTextAsync(file, "half");
+
+        var result = await CommandLine.RunAsync("gc", Run);
+
+        Assert.Equal((0, false, true, true), (result.Code, File.Exists(left), File.Exists(others), File.Exists(kept)));
+        Assert.Contains("half-written files: removed 4 B", result.Output, StringComparison.Ordinal);
     }
 
     [MountFact]

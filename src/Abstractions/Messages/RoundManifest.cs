@@ -116,7 +116,7 @@ public sealed record ClientScore
 }
 
 /// <summary>
-/// A committed round: <c>jobs/{job}/rounds/{n}/manifest.json</c>, immutable, a link of a hash chain. It holds no time, host,
+/// A committed round: <c>jobs/{job}/rounds/{n}/manifest-{sha256}.json</c>, immutable, a link of a hash chain. It holds no time, host,
 /// job id, duration or attempt, so that runs can be compared by digest.
 /// </summary>
 [GenerateSerializer, Immutable, Alias("fedrlora.round-manifest")]
@@ -131,10 +131,10 @@ public sealed record RoundManifest
     /// <summary>SHA-256 of the previous round's manifest; null for round 0.</summary>
     [Id(2)] public string? Previous { get; init; }
 
-    /// <summary><c>shared.safetensors</c> of this round.</summary>
+    /// <summary>The shared state of this round.</summary>
     [Id(3)] public required BlobDigest Shared { get; init; }
 
-    /// <summary><c>server-optimizer.safetensors</c> of this round; null where the rule remembers nothing.</summary>
+    /// <summary>The server optimizer's state of this round; null where the rule remembers nothing.</summary>
     [Id(4)] public BlobDigest? ServerOptimizer { get; init; }
 
     /// <summary>Cosine agreement of the clients' updates: length of the weighted mean over the weighted mean length (METHODS-CORE 7.4, trap 4); null where nothing was aggregated.</summary>

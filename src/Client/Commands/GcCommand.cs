@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Text.Json;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
+using FedRLora.Client.RunFolder;
 using FedRLora.Grains;
 
 namespace FedRLora.Client.Commands;
@@ -40,7 +41,7 @@ internal static class GcCommand
                     await output.WriteLineAsync($"{id}: after this the run can be forked from {Words.Rounds(after)}, from {Words.Rounds([.. before.Except(after)])} no more; checkpoints.keepEvery of the plan keeps every n-th");
             }
 
-            var halfWritten = jobs.Job.Leftovers(remove: !only);
+            var halfWritten = jobs.Job.Leftovers(remove: !only) + OutputFile.Leftovers(run.Path, remove: !only);
             if (halfWritten > 0 && !parsed.GetValue(json)) await output.WriteLineAsync($"half-written files: {(only ? "would remove" : "removed")} {Words.Bytes(halfWritten)}");
             return ExitCode.Done;
         });
