@@ -55,8 +55,8 @@ internal static class LocalFork
         var local = await guard.BaseChangeAsync(id, before.Inputs, manifest.Round, plan, cancellationToken);
         var sites = before.Checked(plan).GroupBy(static client => client.Site, static client => client.Id, StringComparer.Ordinal);
         var changes = await InputChanges.FindAsync(local, sites, async (site, clients) =>
-            await guard.CheckAsync(id, site, silo: null, before.Check(manifest.Round, clients) with { Inputs = null }, indexed,
-                cancellationToken));
+            (await guard.CheckAsync(id, site, silo: null, before.Check(manifest.Round, clients), indexed, cancellationToken))
+                with { Base = null }); // compared above, where the new run's plan says that it is
         return (MadeWith.Start(await inputs.BaseAsync(plan, cancellationToken), changes.Rows.Keys), changes);
     }
 }
