@@ -39,6 +39,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
         private readonly SortedSet<string> _unaccounted = new(StringComparer.Ordinal);
         private readonly SortedSet<string> _unchecked = new(StringComparer.Ordinal);
         private readonly HashSet<string> _siteKeys = new(StringComparer.Ordinal);
+        private int _newest = -1; // that was ever committed, as far as it shows
         private int _intact;
         private BaseParts? _originBase; // of the round that a fork began from
 
@@ -71,6 +72,10 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
                 if (Keys.OwnerOf(key, job) is not null) _siteKeys.Add(key);
             }
 
+            _newest = _unaccounted.Select(key => Keys.RoundOf(key, Keys.Rounds(job)) is { } round
+                && (key == Keys.Timing(job, round) || Keys.ManifestOf(key, job) is not null) ? round : -1).DefaultIfEmpty(-1).Max();
+            if (await jobStore.ReadBytesAsync(Keys.Notes(job), cancellationToken) is { } notes && CommitTraces.NotesOf(notes) is { } known)
+                _newest = Math.Max(_newest, known.State.Committed);
             _unaccounted.UnionWith(_siteKeys);
         }
 
@@ -83,8 +88,9 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
                 _broken.Add(new Finding(key, null, null, Lost));
             if (!await SealedAsync(key, Lost, cancellationToken)
                 || await MadeWith.ReadAsync(jobStore, key, cancellationToken) is not var (made, blob)) return;
+            // a record that was lost and made again says nothing of the rounds before
             var odd = chain.Rounds.Values.FirstOrDefault(manifest => manifest.Base is not null
-                && made.BaseOf(manifest.Round)?.Parts != manifest.Base);
+                && made.BaseOf(manifest.Round) is { } recorded && recorded.Parts != manifest.Base);
             if (odd is null) return;
             _intact--;
             _broken.Add(new Finding(key, null, blob.Sha256, $"it names another base than the manifest of round {odd.Round}"));
@@ -192,9 +198,11 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
 
         private async Task StatesAsync(ManifestChain chain, CheckpointSpec checkpoints, CancellationToken cancellationToken)
         {
+            // A run that went back keeps what was kept beside the round it lost.
+            var newest = Math.Max(chain.Last, _newest);
             foreach (var manifest in chain.Rounds.Values)
             {
-                var required = Retention.KeepsShared(checkpoints, manifest.Round, chain.Last);
+                var required = manifest.Round == chain.Last || Retention.KeepsShared(checkpoints, manifest.Round, newest);
                 foreach (var blob in Retention.SharedOf(job, manifest)) await NamedAsync(jobStore, blob, required, $"a state of round {manifest.Round} is lost", cancellationToken);
             }
         }

@@ -78,6 +78,43 @@ public sealed class InputChangeTests : IDisposable
     }
 
     [Fact]
+    public async Task Lost_digests_of_rows_are_not_taken_for_a_client_that_never_worked()
+    {
+        var run = await StoppedAsync();
+        var key = "sites/local/jobs/tiny/clients/one/rows.json";
+        File.Delete(Path.Combine(run, "store", key));
+        Change("one.train.jsonl");
+        var before = Content(run);
+
+        foreach (var args in new[] { new[] { "resume", run }, ["extend", run, "--rounds", "4"], ["fork", run, "--round", "2", "--out", Folder("fork")] })
+        {
+            var refused = await CommandLine.RunAsync(args);
+
+            Assert.Equal((2, ""), (refused.Code, refused.Output));
+            Assert.StartsWith($"{key} is missing, so whether the rows of client one are those that run tiny was made with cannot be told.", Assert.Single(refused.ErrorLines), StringComparison.Ordinal);
+            Assert.Equal(before, Content(run));
+        }
+
+        var allowed = await CommandLine.RunAsync("resume", run, "--allow-data-change");
+        Assert.True(allowed.Code == 0, allowed.Error);
+        AssertChanged("one.train.jsonl", Manifest(run, 2), Manifest(run, 3));
+        Assert.Equal(0, (await CommandLine.RunAsync("verify", run)).Code);
+    }
+
+    [Fact]
+    public async Task A_lost_record_of_the_base_is_made_again_and_the_run_holds()
+    {
+        var run = await StoppedAsync();
+        File.Delete(Path.Combine(run, "store/jobs/tiny/inputs.json"));
+
+        var resumed = await CommandLine.RunAsync("resume", run);
+
+        Assert.Equal((0, ""), (resumed.Code, resumed.Error));
+        var verified = await CommandLine.RunAsync("verify", run);
+        Assert.Equal((0, ""), (verified.Code, verified.Error));
+    }
+
+    [Fact]
     public async Task What_is_the_same_content_at_another_time_or_place_is_no_change()
     {
         var run = await StoppedAsync();

@@ -171,6 +171,31 @@ public sealed class RepairTests(DamagedRuns runs) : IClassFixture<DamagedRuns>
         Assert.Contains($"Go on with: fedrlora resume {run}\n", repaired.Output, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("shared-")]
+    [InlineData("manifest-")]
+    [InlineData("")]
+    public async Task A_run_that_goes_back_misses_no_state_that_its_plan_let_go(string lost)
+    {
+        using var tiny = new TinyFederation();
+        var plan = tiny.WritePlan(strategy: "rounds: 4");
+        await File.AppendAllTextAsync(plan, "checkpoints: {keepLast: 2}\n");
+        var run = Path.Combine(tiny.Root, "run");
+        var whole = await CommandLine.RunAsync("simulate", plan, "--out", run);
+        Assert.Equal((0, ""), (whole.Code, whole.Error));
+        foreach (var file in Directory.GetFiles(Path.Combine(run, "store/jobs/tiny/rounds/4"), $"{lost}*")) File.Delete(file);
+
+        var repaired = await CommandLine.RunAsync("repair", run);
+
+        Assert.Equal((0, ""), (repaired.Code, repaired.Error));
+        Assert.Contains("it is put on round 3", repaired.Output, StringComparison.Ordinal);
+        Assert.Equal(0, (await CommandLine.RunAsync("verify", run)).Code);
+        var resumed = await CommandLine.RunAsync("resume", run);
+        Assert.Equal((0, ""), (resumed.Code, resumed.Error));
+        Assert.Contains(whole.Output.Split('\n').Single(static line => line.StartsWith("digest: ", StringComparison.Ordinal)), resumed.Output, StringComparison.Ordinal);
+        Assert.Equal(0, (await CommandLine.RunAsync("verify", run)).Code);
+    }
+
     [Fact]
     public async Task A_store_of_silos_is_repaired_by_the_id_of_a_run()
     {

@@ -132,6 +132,7 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
         {
             var (stored, etag, problem) = await ReadAsync(rows.Key, cancellationToken);
             if (problem is not null) return rows.Unknown(problem);
+            if (stored is null && await IsLostAsync(rows, made, round: null, cancellationToken)) return rows.Unknown("is missing");
             var record = stored?.KnownTo(made, rows.Client.Id) ?? RowsRecord.Fresh();
             var expected = record.Of(round: null);
             var train = await DigestAsync(rows.Train, record, cancellationToken);
@@ -156,7 +157,7 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
         while (true)
         {
             var (stored, etag, problem) = await ReadAsync(rows.Key, cancellationToken);
-            if (stored is null && problem is null && !check.Worked.Contains(rows.Client.Id))
+            if (stored is null && problem is null && !check.Worked.Contains(rows.Client.Id) && !await IsLostAsync(rows, made, check.Round, cancellationToken))
                 return null; // it has not worked yet: whatever it finds will be what it was made with
             if (stored is null)
             {
@@ -183,6 +184,18 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
         var fresh = RowsRecord.Fresh();
         var test = rows.Test is null ? null : await DigestAsync(rows.Test, fresh, cancellationToken);
         return fresh with { Since = [new RowsSince(after, await DigestAsync(rows.Train, fresh, cancellationToken), test)] };
+    }
+
+    // Digests are written before a client works, so one that has a head or an optimizer state of a recorded round had them.
+    private async Task<bool> IsLostAsync(ClientRows rows, MadeWith? made, int? round, CancellationToken cancellationToken)
+    {
+        if (made is not { Since: [var first, ..] } || round <= first.After) return false;
+        await foreach (var key in siteStore.ListAsync(rows.Owned, cancellationToken))
+        {
+            if (Keys.RoundOf(key, rows.Owned) is { } worked && worked > Math.Max(first.After, 0)) return true;
+        }
+
+        return false;
     }
 
     private async Task<(RowsRecord? Record, string? ETag, string? Problem)> ReadAsync(string key, CancellationToken cancellationToken)
@@ -229,6 +242,8 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
     private sealed record ClientRows(string Job, string Site, FederationPlan Plan, ClientSpec Client, bool WithTest)
     {
         public string Key { get; } = Keys.Rows(Job, Site, Client.Id);
+
+        public string Owned { get; } = Keys.Owned(Job, Site, Client.Id);
 
         public RowSelection Train { get; } = RowSelection.Train(Client);
 
