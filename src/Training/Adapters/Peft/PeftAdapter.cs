@@ -20,6 +20,7 @@ internal sealed class PeftAdapter
     {
         (Folder, ConfigJson, Spec, BaseModel) = (folder, configJson, spec, baseModel);
         _isConv1D = PeftConfig.IsConv1D(configJson);
+        PeftConfig.CheckTying(configJson, Path.Combine(folder, PeftConfig.FileName), raw.Keys);
         _embeddings = [.. raw.Keys.Where(static name => name.EndsWith(".lora_embedding_A", StringComparison.Ordinal)).Select(name => Parse(name).Module)];
         var tensors = raw.Where(static entry => PeftNames.BaseParameter(entry.Key) is null).Select(entry => (Name: Parse(entry.Key), entry.Value)).ToList();
         BaseTensors = new(raw.Where(static entry => PeftNames.BaseParameter(entry.Key) is not null));

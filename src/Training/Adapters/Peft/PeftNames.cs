@@ -35,9 +35,24 @@ internal static class PeftNames
         return null;
     }
 
-    /// <summary>The parameter of the base model of a name such as <c>base_model.model.lm_head.base_layer.weight</c>, which PEFT saves beside an adapted embedding or LM head.</summary>
-    public static string? BaseParameter(string name) =>
-        Between(name, ".base_layer.weight") is { } weight ? weight + ".weight" : Between(name, ".base_layer.bias") is { } bias ? bias + ".bias" : null;
+    /// <summary>
+    /// The parameter of the base model of a name such as <c>base_model.model.lm_head.base_layer.weight</c>, which PEFT saves beside an
+    /// adapted embedding or LM head, and of <c>base_model.model.lm_head.weight</c>, as it saves one that is not adapted.
+    /// </summary>
+    public static string? BaseParameter(string name)
+    {
+        if (name.Contains(".lora_", StringComparison.Ordinal)) return null;
+        foreach (var suffix in (string[])[".weight", ".bias"])
+        {
+            if ((Between(name, ".base_layer" + suffix) ?? Between(name, suffix)) is { } module) return module + suffix;
+        }
+
+        return null;
+    }
+
+    /// <summary>Whether a tensor is on the embedding or the LM head, adapted or as it is.</summary>
+    public static bool IsOnEmbeddingOrHead(string name) =>
+        name.Split('.').Any(static part => part is "lora_embedding_A" or "lora_embedding_B" or "lm_head" or "embed_out" or "embed_tokens" or "wte" or "embed_in");
 
     private static string? Between(string name, string suffix) =>
         name.StartsWith(Prefix, StringComparison.Ordinal) && name.EndsWith(suffix, StringComparison.Ordinal) && name.Length > Prefix.Length + suffix.Length
