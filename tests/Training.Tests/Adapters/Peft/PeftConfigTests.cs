@@ -119,6 +119,27 @@ public sealed class PeftConfigTests
         PeftConfig.CheckTying("""{"ensure_weight_tying": true}""", "c", ["base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"]);
     }
 
+    [Theory]
+    [InlineData("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", "model.layers.0.self_attn.q_proj", Factor.A, null)]
+    [InlineData("base_model.model.model.layers.0.self_attn.q_proj.lora_B.default.weight", "model.layers.0.self_attn.q_proj", Factor.B, "default")]
+    [InlineData("model.layers.0.self_attn.q_proj.lora_B.weight", "model.layers.0.self_attn.q_proj", Factor.B, null)]
+    [InlineData("base_model.model.model.embed_tokens.lora_embedding_A.mine", "model.embed_tokens", Factor.A, "mine")]
+    [InlineData("base_model.model.lm_head.lora_magnitude_vector", "lm_head", Factor.Magnitude, null)]
+    [InlineData("base_model.model.lm_head.lora_magnitude_vector.weight", "lm_head", Factor.Magnitude, null)]
+    [InlineData("base_model.model.lm_head.lora_magnitude_vector.mine.weight", "lm_head", Factor.Magnitude, "mine")]
+    [InlineData("base_model.model.lm_head.lora_magnitude_vector.mine", "lm_head", Factor.Magnitude, "mine")]
+    internal void A_name_may_have_the_adapters_own_and_may_lack_the_prefix(string name, string module, Factor factor, string? adapter)
+    {
+        Assert.Equal((module, factor), PeftNames.Parse(name));
+        Assert.Equal(adapter, PeftNames.AdapterIn(name));
+    }
+
+    [Theory]
+    [InlineData("base_model.model.lm_head.lora_B.bias")]
+    [InlineData("base_model.model.lm_head.lora_diag.default")]
+    [InlineData("base_model.model.lm_head.weight")]
+    public void A_name_of_another_form_is_no_part_of_LoRA(string name) => Assert.Null(PeftNames.Parse(name));
+
     [Fact]
     public void A_mutated_configuration_is_read_or_refused()
     {
