@@ -73,6 +73,8 @@ public sealed class MergedModel
 
         using var weights = ModelWeights.Open(_folder);
         var stored = ModelRegistry.StoredNames(weights, _config);
+        ModelRegistry.RefuseOtherHead(weights, _config);
+        foreach (var parameter in ModelRegistry.ExpectedParameters(_config)) weights.CheckFinite(stored[parameter.Name]);
         CheckBase(weights, stored);
         var nameOf = stored.ToDictionary(static entry => entry.Value, static entry => entry.Key, StringComparer.Ordinal);
         var fileOf = new JsonObject();
@@ -111,7 +113,10 @@ public sealed class MergedModel
 
             using var scope = NewDisposeScope();
             using var inference = no_grad();
-            WriteBytes(Merged(adapted, tensor(file.ReadFloat32(stored), [.. shape])).to(ModelWeights.DtypeOf(dtype)!.Value), stream);
+            var merged = Merged(adapted, tensor(file.ReadFloat32(stored), [.. shape]));
+            var rounded = merged.to(ModelWeights.DtypeOf(dtype)!.Value);
+            ModelWeights.RefuseNotFinite($"{file.Path} with the adapter", stored, merged, rounded);
+            WriteBytes(rounded, stream);
         });
     }
 
@@ -139,7 +144,7 @@ public sealed class MergedModel
 
     private static void Untie(string path)
     {
-        var config = JsonNode.Parse(File.ReadAllText(path))!.AsObject();
+        var config = JsonNode.Parse(Utf8Text.Read(path))!.AsObject();
         config["tie_word_embeddings"] = false;
         File.WriteAllText(path, config.ToJsonString(new() { WriteIndented = true }));
     }

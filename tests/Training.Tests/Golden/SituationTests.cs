@@ -1,6 +1,8 @@
+using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Tensors;
 
 namespace FedRLora.Training.Tests.Golden;
 
@@ -10,7 +12,41 @@ public sealed class SituationTests : IDisposable
     private static readonly Dictionary<string, Func<SituationTests, string, Task>> Checks = new(StringComparer.Ordinal)
     {
         ["01-pissa-adapter"] = static (test, folder) => test.RefusesAsync(["init_lora_weights", "path_initial_model_for_weight_conversion"], adapter: folder),
+        ["02-rows-not-utf8"] = static (test, folder) => test.RefusesAsync(["cp1252.jsonl:1: byte 0xF6 is not UTF-8"], rows: Path.Combine(folder, "cp1252.jsonl")),
+        ["04-rope-type-twice"] = static async (test, folder) => Assert.True(double.IsFinite((await ScoreAsync(
+            test.With(("config.json", Path.Combine(folder, "config-rope-both-linear.json"))), null, test.Rows())).Loss)),
+        ["05-null-columns"] = static async (_, folder) => Assert.Equal(2, (await ScoreAsync(Stories, null, Path.Combine(folder, "columns.jsonl"))).Rows),
+        ["07-end-token-unknown"] = static (test, folder) => test.RefusesAsync(["eos_token is <|im_end|>"], test.With(
+            ("tokenizer_config.json", Path.Combine(folder, "tokenizer_config.json")), ("config.json", Path.Combine(folder, "config-without-eos.json")))),
+        ["08-added-tokens-elsewhere"] = static (test, folder) => test.RefusesAsync(
+            ["<|im_end|>"], test.With(("tokenizer_config.json", Path.Combine(folder, "tokenizer_config.json")))),
+        ["10-config-keys-without-influence"] = static async (test, folder) =>
+        {
+            var expected = await ScoreAsync(Stories, null, test.Rows());
+            foreach (var config in Directory.GetFiles(folder, "*.json"))
+                Assert.Equal(expected.Loss, (await ScoreAsync(test.With(("config.json", config)), null, test.Rows())).Loss);
+        },
+        ["13-adapter-named-default"] = static async (test, folder) =>
+        {
+            var expected = (await ScoreAsync(Stories, test.Renamed(folder, static name => name.Replace(".default", "", StringComparison.Ordinal)), test.Rows())).Loss;
+            var bare = test.Renamed(folder, static name => name.Replace("base_model.model.", "", StringComparison.Ordinal));
+            Assert.NotEqual(expected, (await ScoreAsync(Stories, null, test.Rows())).Loss);
+            Assert.Equal(expected, (await ScoreAsync(Stories, folder, test.Rows())).Loss);
+            Assert.Equal(expected, (await ScoreAsync(Stories, bare, test.Rows())).Loss);
+        },
+        ["15-prompt-ends-with-the-end-token"] = static async (test, folder) =>
+        {
+            var model = test.With(Directory.GetFiles(folder).Select(static file => (Path.GetFileName(file), file)));
+            Assert.Equal(await ContinuedAsync(Stories), await ContinuedAsync(model));
+        },
     };
+
+    private static Task<string> ContinuedAsync(string model) => Of(model, null, async loaded =>
+    {
+        var text = new StringBuilder();
+        await loaded.ContinueAsync("Once upon a time", new() { MaxNewTokens = 12 }, piece => text.Append(piece));
+        return text.ToString();
+    });
 
     private readonly TemporaryFolder _folder = new();
 
@@ -47,6 +83,18 @@ public sealed class SituationTests : IDisposable
     {
         File.WriteAllText(_folder.File("rows.jsonl"), """{"prompt": "Once upon a time", "completion": "there was a girl"}""");
         return _folder.File("rows.jsonl");
+    }
+
+    private string Renamed(string adapter, Func<string, string> rename)
+    {
+        var folder = Directory.CreateDirectory(_folder.File(Path.GetRandomFileName())).FullName;
+        File.Copy(Path.Combine(adapter, "adapter_config.json"), Path.Combine(folder, "adapter_config.json"));
+        var tensors = SafetensorsCodec.Read(File.ReadAllBytes(Path.Combine(adapter, "adapter_model.safetensors")), adapter);
+        using var stream = File.Create(Path.Combine(folder, "adapter_model.safetensors"));
+        SafetensorsCodec.Write(
+            new AdapterState(tensors.Select(entry => KeyValuePair.Create(rename(entry.Key), entry.Value))),
+            new Dictionary<string, string> { ["format"] = "pt" }, stream);
+        return folder;
     }
 
     // The model with some files in the place of its own.
