@@ -9,6 +9,8 @@ namespace FedRLora.Abstractions;
 /// </summary>
 public static class Utf8Text
 {
+    private const string PointerStart = "version https://git-lfs.github.com/";
+
     private static readonly UTF8Encoding Strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
     /// <summary>The text of a file.</summary>
@@ -27,6 +29,7 @@ public static class Utf8Text
     public static ReadOnlyMemory<byte> Check(ReadOnlyMemory<byte> bytes, string path)
     {
         RefuseWide(bytes.Span, path);
+        if (bytes.Span.StartsWith(Encoding.ASCII.GetBytes(PointerStart))) throw IsPointer(path);
         if (!System.Text.Unicode.Utf8.IsValid(bytes.Span)) throw NotUtf8(bytes.Span, path, firstLine: 1);
         return bytes[(bytes.Span.StartsWith(Encoding.UTF8.Preamble) ? Encoding.UTF8.Preamble.Length : 0)..];
     }
@@ -40,8 +43,12 @@ public static class Utf8Text
         for (var line = 1; await reader.ReadLineAsync(cancellationToken) is { } raw; line++) yield return Line(raw, path, line);
     }
 
+    /// <summary>What stands in a working copy in the place of a large file that was not fetched.</summary>
+    internal static BadInputException IsPointer(string path) => new($"{path}: is a Git LFS pointer, not the file itself; fetch it with git lfs pull");
+
     private static string Line(string raw, string path, int line)
     {
+        if (line == 1 && raw.StartsWith(PointerStart, StringComparison.Ordinal)) throw IsPointer(path);
         if (Ascii.IsValid(raw)) return raw;
         ReadOnlySpan<byte> bytes = Encoding.Latin1.GetBytes(raw);
         if (line == 1)

@@ -1,6 +1,7 @@
 using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Training.Adapters.Peft;
+using FedRLora.Training.Data;
 using FedRLora.Training.Data.Chat;
 using FedRLora.Training.Data.Tokenizers;
 using FedRLora.Training.Models;
@@ -30,11 +31,25 @@ public sealed class TextFilesTests : IDisposable
         Assert.Equal($"{_folder.File(name)}:2: byte 0xE9 is not UTF-8; save the file as UTF-8", refused.Message);
     }
 
+    [Theory, MemberData(nameof(Files)), InlineData("model.safetensors"), InlineData("adapter_model.safetensors"), InlineData("rows.jsonl")]
+    public async Task A_pointer_in_the_place_of_a_file_is_named_as_what_it_is(string name)
+    {
+        File.WriteAllText(_folder.File("tokenizer.json"), """{"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}""");
+        File.WriteAllText(_folder.File(PeftConfig.FileName), """{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"]}""");
+        File.WriteAllText(_folder.File(name), "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n");
+
+        var refused = await Assert.ThrowsAsync<BadInputException>(async () => _ = name == "rows.jsonl"
+            ? await JsonLines.ReadAsync(_folder.File(name), 0, null, default)
+            : Read(name));
+
+        Assert.Equal($"{_folder.File(name)}: is a Git LFS pointer, not the file itself; fetch it with git lfs pull", refused.Message);
+    }
+
     private object? Read(string name) => name switch
     {
         "config.json" => ModelConfig.Load(_folder.Root),
-        ModelWeights.IndexFile => ModelWeights.Open(_folder.Root),
-        PeftConfig.FileName => PeftAdapter.Read(_folder.Root),
+        ModelWeights.IndexFile or "model.safetensors" => ModelWeights.Open(_folder.Root),
+        PeftConfig.FileName or PeftAdapter.TensorFile => PeftAdapter.Read(_folder.Root),
         _ when name.StartsWith("chat_template", StringComparison.Ordinal) => ChatTemplateFiles.Read(_folder.Root),
         _ => Tokenizer.Load(_folder.Root),
     };
