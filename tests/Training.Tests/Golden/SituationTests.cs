@@ -3,6 +3,8 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Adapters;
+using TorchSharp;
 
 namespace FedRLora.Training.Tests.Golden;
 
@@ -16,6 +18,11 @@ public sealed class SituationTests : IDisposable
         ["04-rope-type-twice"] = static async (test, folder) => Assert.True(double.IsFinite((await ScoreAsync(
             test.With(("config.json", Path.Combine(folder, "config-rope-both-linear.json"))), null, test.Rows())).Loss)),
         ["05-null-columns"] = static async (_, folder) => Assert.Equal(2, (await ScoreAsync(Stories, null, Path.Combine(folder, "columns.jsonl"))).Rows),
+        ["06-tied-head-that-differs"] = static (test, _) => test.RefusesAsync(["lm_head.weight", "model.embed_tokens.weight"], test.Changed(static tensors =>
+        {
+            var embedding = tensors["model.embed_tokens.weight"];
+            tensors["lm_head.weight"] = embedding with { Data = new float[embedding.Data.Length] };
+        })),
         ["07-end-token-unknown"] = static (test, folder) => test.RefusesAsync(["eos_token is <|im_end|>"], test.With(
             ("tokenizer_config.json", Path.Combine(folder, "tokenizer_config.json")), ("config.json", Path.Combine(folder, "config-without-eos.json")))),
         ["08-added-tokens-elsewhere"] = static (test, folder) => test.RefusesAsync(
@@ -38,6 +45,34 @@ public sealed class SituationTests : IDisposable
         {
             var model = test.With(Directory.GetFiles(folder).Select(static file => (Path.GetFileName(file), file)));
             Assert.Equal(await ContinuedAsync(Stories), await ContinuedAsync(model));
+        },
+        ["20-base-not-finite"] = static async (test, folder) =>
+        {
+            foreach (var value in (float[])[float.NaN, float.PositiveInfinity])
+            {
+                var model = test.Changed(tensors => tensors["model.layers.2.mlp.down_proj.weight"].Data[0] = value);
+                string[] named = ["model.layers.2.mlp.down_proj.weight", "[0, 0]"];
+                await test.RefusesAsync(named, model, rows: Path.Combine(folder, "rows.jsonl"));
+                var refused = Assert.Throws<BadInputException>(() => MergedModel.Write(model, Path.Combine(folder, "zero"), Path.Combine(model, "merged")));
+                Assert.All(named, name => Assert.Contains(name, refused.Message, StringComparison.Ordinal));
+            }
+        },
+        ["27-beyond-float16"] = static (test, _) =>
+        {
+            var model = test.Changed(static tensors => tensors["model.layers.2.mlp.down_proj.weight"].Data[0] = 70000);
+            var refused = Assert.Throws<BadInputException>(() => FrozenBase.Load(model, torch.CPU, WeightStorage.Float16));
+            Assert.Contains("model.layers.2.mlp.down_proj.weight has 70000 at [0, 0], which float16 cannot hold", refused.Message, StringComparison.Ordinal);
+            return Task.CompletedTask;
+        },
+        ["29-layers-that-do-not-exist"] = static async (_, folder) =>
+        {
+            using var trainer = new LocalTrainer(new() { Root = folder });
+            foreach (var (plan, named) in ((string, string)[])[("plan-layers.yaml", "layersToTransform: no target is in layer 99"), ("plan-exclude.yaml", "dwon_proj")])
+            {
+                var read = PlanReader.Require(File.ReadAllText(Path.Combine(folder, plan)), plan);
+                var refused = await Assert.ThrowsAsync<BadInputException>(() => trainer.InitialSharedAsync(read));
+                Assert.Contains(named, refused.Message, StringComparison.Ordinal);
+            }
         },
     };
 
@@ -95,6 +130,18 @@ public sealed class SituationTests : IDisposable
             new AdapterState(tensors.Select(entry => KeyValuePair.Create(rename(entry.Key), entry.Value))),
             new Dictionary<string, string> { ["format"] = "pt" }, stream);
         return folder;
+    }
+
+    // The model with other weights.
+    private string Changed(Action<Dictionary<string, NamedArray>> change)
+    {
+        var tensors = SafetensorsCodec.Read(File.ReadAllBytes(Path.Combine(Stories, "model.safetensors")), Stories).ToDictionary(static entry => entry.Key, static entry => entry.Value);
+        change(tensors);
+        var model = With();
+        File.Delete(Path.Combine(model, "model.safetensors"));
+        using var stream = File.Create(Path.Combine(model, "model.safetensors"));
+        SafetensorsCodec.Write(new AdapterState(tensors), new Dictionary<string, string> { ["format"] = "pt" }, stream);
+        return model;
     }
 
     // The model with some files in the place of its own.
