@@ -36,7 +36,8 @@ public static class Utf8Text
 
     /// <summary>The lines of a file, without their ends; what follows the last one taken is not looked at.</summary>
     /// <inheritdoc cref="Read" path="/exception"/>
-    public static async IAsyncEnumerable<string> ReadLinesAsync(string path, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+    public static async IAsyncEnumerable<string> ReadLinesAsync(
+        string path, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         // Each byte as one character, so that a line is a line before it is known what its bytes say.
         using var reader = new StreamReader(path, Encoding.Latin1, detectEncodingFromByteOrderMarks: false);
@@ -44,7 +45,8 @@ public static class Utf8Text
     }
 
     /// <summary>What stands in a working copy in the place of a large file that was not fetched.</summary>
-    internal static BadInputException IsPointer(string path) => new($"{path}: is a Git LFS pointer, not the file itself; fetch it with git lfs pull");
+    internal static BadInputException IsPointer(string path) =>
+        new($"{path}: is a Git LFS pointer, not the file itself; fetch it with git lfs pull");
 
     private static string Line(string raw, string path, int line)
     {

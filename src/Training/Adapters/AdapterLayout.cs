@@ -72,10 +72,16 @@ internal sealed class AdapterLayout
     {
         if (spec.ExcludeModules.FirstOrDefault(suffix => !layers.Any(layer => ModuleRules.EndsIn(layer.Module, suffix))) is { } excluded)
             throw new BadInputException($"excludeModules: the model has no linear layer {excluded}; its layers are {NamesOf(layers)}");
-        if (spec.LayersPattern.FirstOrDefault(name => !layers.Any(layer => ModuleRules.LayerOf(spec with { LayersPattern = [name] }, layer.Module) is not null)) is { } pattern)
-            throw new BadInputException($"layersPattern: no layer's name has {pattern} before a number; one is {layers.FirstOrDefault(static layer => layer.Kind is LayerKind.Linear or LayerKind.Conv1D)?.Module}");
+        bool Numbers(string name) => layers.Any(layer => ModuleRules.LayerOf(spec with { LayersPattern = [name] }, layer.Module) is not null);
+        if (spec.LayersPattern.FirstOrDefault(name => !Numbers(name)) is { } pattern)
+        {
+            var example = layers.FirstOrDefault(static layer => layer.Kind is LayerKind.Linear or LayerKind.Conv1D)?.Module;
+            throw new BadInputException($"layersPattern: no layer's name has {pattern} before a number; one is {example}");
+        }
+
         if (spec.LayersToTransform.Count == 0) return;
-        var numbers = ModuleRules.Targets(spec with { LayersToTransform = [] }, layers).Select(target => ModuleRules.LayerOf(spec, target.Module)).OfType<int>().Distinct().Order().ToList();
+        var wherever = ModuleRules.Targets(spec with { LayersToTransform = [] }, layers);
+        var numbers = wherever.Select(target => ModuleRules.LayerOf(spec, target.Module)).OfType<int>().Distinct().Order().ToList();
         foreach (var number in spec.LayersToTransform.Where(number => !numbers.Contains(number)))
             throw new BadInputException($"layersToTransform: no target is in layer {number}; they are in {string.Join(", ", numbers)}");
     }

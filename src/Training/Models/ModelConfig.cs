@@ -303,7 +303,8 @@ internal sealed class ConfigReader
 
     /// <summary>Two keys that mean the same and say something else.</summary>
     public BadInputException Contradiction(string key, string value, string other, string otherValue) =>
-        new($"{_name}: {key} is {BadInputException.Shown(value)} and {other} is {BadInputException.Shown(otherValue)}; they mean the same, leave one of them");
+        new($"{_name}: {key} is {BadInputException.Shown(value)} and {other} is {BadInputException.Shown(otherValue)}; "
+            + "they mean the same, leave one of them");
 
     public void RefuseUnread()
     {

@@ -112,7 +112,8 @@ public sealed class ModelWeights : IDisposable
         if (converted.numel() == 0) return;
         using var scope = NewDisposeScope();
         // Both are NaN where any value is; neither needs memory of the tensor's size.
-        if (float.IsFinite(converted.min().to(ScalarType.Float32).item<float>()) && float.IsFinite(converted.max().to(ScalarType.Float32).item<float>())) return;
+        var (least, most) = (converted.min().to(ScalarType.Float32).item<float>(), converted.max().to(ScalarType.Float32).item<float>());
+        if (float.IsFinite(least) && float.IsFinite(most)) return;
         var at = converted.isfinite().logical_not().flatten().to(ScalarType.Byte).argmax().item<long>();
         var value = values.flatten()[at].to(ScalarType.Float64).item<double>();
         var (place, entry) = (new long[values.shape.Length], at);

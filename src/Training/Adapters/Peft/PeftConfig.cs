@@ -115,7 +115,8 @@ internal static class PeftConfig
                 + "save_pretrained(..., path_initial_model_for_weight_conversion=<the adapter before training>)");
         }
 
-        throw new BadInputException($"{said}, expected true, false, {string.Join(", ", PlainStarts)}; what another start does to the base is not known");
+        throw new BadInputException(
+            $"{said}, expected true, false, {string.Join(", ", PlainStarts)}; what another start does to the base is not known");
     }
 
     private static bool IsOn(string json, string key) => JsonNode.Parse(json)?[key]?.GetValueKind() == JsonValueKind.True;

@@ -38,8 +38,8 @@ internal sealed class PeftConfigReader
     {
         if (_values.FirstOrDefault(entry => !_read.Contains(entry.Key) && !harmless.Contains(entry.Key) && IsOn(entry.Key)).Key is { } key)
             throw new BadInputException(
-                $"{_path}: {BadInputException.Shown(key)} is {Shorten(_values[key].GetRawText())}, a setting that is not known here and may change "
-                + "what the adapter computes; remove it if it has no influence");
+                $"{_path}: {BadInputException.Shown(key)} is {Shorten(_values[key].GetRawText())}, a setting that is not known here and "
+                + "may change what the adapter computes; remove it if it has no influence");
     }
 
     /// <summary>A word; null for true and false.</summary>

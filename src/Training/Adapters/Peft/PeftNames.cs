@@ -28,7 +28,8 @@ internal static partial class PeftNames
         : null;
 
     /// <summary>The adapter's own name in a tensor's; null where it has none.</summary>
-    public static string? AdapterIn(string name) => Form().Match(name).Groups["adapter"] is { Success: true } adapter ? adapter.Value : null;
+    public static string? AdapterIn(string name) =>
+        Form().Match(name).Groups["adapter"] is { Success: true } adapter ? adapter.Value : null;
 
     /// <summary>
     /// The parameter of the base model of a name such as <c>base_model.model.lm_head.base_layer.weight</c>, which PEFT saves beside an
@@ -47,7 +48,8 @@ internal static partial class PeftNames
 
     /// <summary>Whether a tensor is on the embedding or the LM head, adapted or as it is.</summary>
     public static bool IsOnEmbeddingOrHead(string name) =>
-        name.Split('.').Any(static part => part is "lora_embedding_A" or "lora_embedding_B" or "lm_head" or "embed_out" or "embed_tokens" or "wte" or "embed_in");
+        name.Split('.').Any(static part => part
+            is "lora_embedding_A" or "lora_embedding_B" or "lm_head" or "embed_out" or "embed_tokens" or "wte" or "embed_in");
 
     private static string? ModuleBefore(string name, string suffix)
     {

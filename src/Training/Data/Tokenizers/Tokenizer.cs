@@ -22,7 +22,9 @@ public sealed class Tokenizer
         foreach (var added in parts.Added.Tokens) _tokenOf[added.Id] = added.Content;
         _special = [.. parts.Added.Tokens.Where(static token => token.Special).Select(static token => token.Id)];
         VocabularySize = _tokenOf.Count == 0 ? 0 : _tokenOf.Keys.Max() + 1;
-        (BeginId, EndId, PadId) = (IdOf(folder, "bos_token", special.Begin), IdOf(folder, "eos_token", special.End), IdOf(folder, "pad_token", special.Pad));
+        BeginId = IdOf(folder, "bos_token", special.Begin);
+        EndId = IdOf(folder, "eos_token", special.End);
+        PadId = IdOf(folder, "pad_token", special.Pad);
         TokenizerFolder.Check(folder, parts, BeginId, EndId);
     }
 
@@ -104,8 +106,8 @@ public sealed class Tokenizer
     private int? IdOf(string folder, string role, SpecialToken token) => token.Spelling is not { } spelling
         ? token.Id
         : IdOf(spelling) ?? throw new BadInputException(
-            $"{folder}: {role} is {BadInputException.Shown(spelling)}, which is no token of tokenizer.json; save the tokenizer again with that token, "
-            + "or name one that it has");
+            $"{folder}: {role} is {BadInputException.Shown(spelling)}, which is no token of tokenizer.json; save the tokenizer again with "
+            + "that token, or name one that it has");
 
     private void Encode(string text, List<int> ids, List<string>? spelled)
     {

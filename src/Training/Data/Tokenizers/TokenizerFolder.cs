@@ -18,7 +18,9 @@ internal static class TokenizerFolder
     /// <exception cref="BadInputException">The file, the token and what is said about it are named.</exception>
     public static void Check(string folder, TokenizerParts parts, int? beginId, int? endId)
     {
-        Read(Path.Combine(folder, AddedFile), (path, root) => CheckAdded(path, root.EnumerateObject().Select(static entry => (entry.Name, Id(entry.Value))), parts));
+        Read(
+            Path.Combine(folder, AddedFile),
+            (path, root) => CheckAdded(path, root.EnumerateObject().Select(static entry => (entry.Name, Id(entry.Value))), parts));
         Read(Path.Combine(folder, SpecialMap), (path, root) => CheckAdded(path, Named(root), parts));
         Read(Path.Combine(folder, Configuration), (path, root) =>
         {
@@ -43,10 +45,10 @@ internal static class TokenizerFolder
 
     private static void CheckFlag(string path, JsonElement root, string key, int? token, IReadOnlyList<int> added)
     {
-        if (!root.TryGetProperty(key, out var flag) || flag.ValueKind is not (JsonValueKind.True or JsonValueKind.False) || token is not { } id) return;
-        if (flag.GetBoolean() == added.Contains(id)) return;
+        if (!root.TryGetProperty(key, out var flag) || token is not { } id) return;
+        if (flag.ValueKind is not (JsonValueKind.True or JsonValueKind.False) || flag.GetBoolean() == added.Contains(id)) return;
         throw new BadInputException(
-            $"{path}: {key} is {(flag.GetBoolean() ? "true" : "false")}, and the post-processor of tokenizer.json {(added.Contains(id) ? "adds" : "does not add")} "
+            $"{path}: {key} is {flag.GetRawText()}, and the post-processor of tokenizer.json {(added.Contains(id) ? "adds" : "does not add")} "
             + "that token; save the tokenizer again, so that the files agree");
     }
 
