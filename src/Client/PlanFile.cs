@@ -59,15 +59,11 @@ internal sealed record PlanFile(string Path, string Yaml)
             var file = new FileInfo(path);
             if (file.Exists && file.Length > MaxBytes)
                 throw new BadInputException($"{path}: {file.Length} bytes are too many for a plan; the bound is {MaxBytes}.");
-            return new(path, File.ReadAllText(path, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true)));
+            return new(path, Utf8Text.Read(path));
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
             throw new BadInputException($"{path}: no such file.", e);
-        }
-        catch (DecoderFallbackException e)
-        {
-            throw new BadInputException($"{path}: not a text file in UTF-8.", e);
         }
         catch (Exception e) when (e is UnauthorizedAccessException or IOException or ArgumentException)
         {

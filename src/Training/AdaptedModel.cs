@@ -67,13 +67,13 @@ public sealed class AdaptedModel : IDisposable
     }
 
     /// <summary>Continues a prompt, up to an end token of the model or a stop text.</summary>
-    /// <param name="prompt">The text to go on from; special tokens are added as the tokenizer does.</param>
+    /// <param name="prompt">The text to go on from; the tokenizer's special tokens are added before it, as in training.</param>
     /// <param name="sampling">How tokens are chosen and what else ends the text.</param>
     /// <param name="write">Gets the text piece by piece, on another thread; the pieces together are the continuation.</param>
     /// <param name="cancellationToken">Looked at before each token.</param>
     /// <exception cref="BadInputException">The prompt is empty or leaves no room.</exception>
     public Task ContinueAsync(string prompt, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken = default) =>
-        GoOnAsync(_base.Tokenizer.Encode(prompt, addSpecialTokens: true), sampling, write, cancellationToken);
+        GoOnAsync(_base.Tokenizer.EncodePrompt(prompt), sampling, write, cancellationToken);
 
     /// <summary>Frees the model after the work in flight, which it waits for.</summary>
     public void Dispose()

@@ -111,6 +111,7 @@ public sealed class SafetensorsHeader
 
     private static int HeaderLength(ReadOnlySpan<byte> prefix, long fileLength, string name)
     {
+        if (prefix.StartsWith("version "u8)) throw Utf8Text.IsPointer(name); // as a length far beyond any bound
         var length = BinaryPrimitives.ReadUInt64LittleEndian(prefix);
         var bound = Math.Min(MaxHeaderBytes, fileLength - sizeof(ulong));
         return length <= (ulong)bound

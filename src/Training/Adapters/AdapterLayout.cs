@@ -50,6 +50,7 @@ internal sealed class AdapterLayout
     public static AdapterLayout For(AdapterSpec spec, IReadOnlyList<LinearShape> layers, AdapterStart? start = null)
     {
         var layout = Unbounded(spec, layers, start);
+        RefuseEntriesWithoutLayer(spec, layers);
         foreach (var key in spec.RankPattern.Select(static entry => entry.Key).Concat(spec.AlphaPattern.Select(static entry => entry.Key)))
         {
             if (!layout.Targets.Any(target => ModuleRules.FitsPattern(key, target.Module)))
@@ -64,6 +65,25 @@ internal sealed class AdapterLayout
         }
 
         return layout;
+    }
+
+    // An entry that fits nothing is a slip of the pen that would train something else than was meant.
+    private static void RefuseEntriesWithoutLayer(AdapterSpec spec, IReadOnlyList<LinearShape> layers)
+    {
+        if (spec.ExcludeModules.FirstOrDefault(suffix => !layers.Any(layer => ModuleRules.EndsIn(layer.Module, suffix))) is { } excluded)
+            throw new BadInputException($"excludeModules: the model has no linear layer {excluded}; its layers are {NamesOf(layers)}");
+        bool Numbers(string name) => layers.Any(layer => ModuleRules.LayerOf(spec with { LayersPattern = [name] }, layer.Module) is not null);
+        if (spec.LayersPattern.FirstOrDefault(name => !Numbers(name)) is { } pattern)
+        {
+            var example = layers.FirstOrDefault(static layer => layer.Kind is LayerKind.Linear or LayerKind.Conv1D)?.Module;
+            throw new BadInputException($"layersPattern: no layer's name has {pattern} before a number; one is {example}");
+        }
+
+        if (spec.LayersToTransform.Count == 0) return;
+        var wherever = ModuleRules.Targets(spec with { LayersToTransform = [] }, layers);
+        var numbers = wherever.Select(target => ModuleRules.LayerOf(spec, target.Module)).OfType<int>().Distinct().Order().ToList();
+        foreach (var number in spec.LayersToTransform.Where(number => !numbers.Contains(number)))
+            throw new BadInputException($"layersToTransform: no target is in layer {number}; they are in {string.Join(", ", numbers)}");
     }
 
     /// <summary>Without the bound on ranks: an exported adapter holds its frozen twins as rank beyond it.</summary>

@@ -17,6 +17,8 @@ public sealed class MergedModel
     // Configuration, tokenizer and chat template; weights and notes about the old model stay behind.
     private static readonly string[] Copied = [".json", ".txt", ".model", ".jinja", ".tiktoken"];
 
+    private static readonly string[] Weights = [".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx"];
+
     private readonly string _folder;
     private readonly ModelConfig _config;
     private readonly PeftAdapter _adapter;
@@ -67,12 +69,19 @@ public sealed class MergedModel
 
     private void WriteTo(string target, CancellationToken cancellationToken)
     {
-        foreach (var path in Directory.EnumerateFiles(_folder).Where(static path => Copied.Contains(Path.GetExtension(path)) && !path.EndsWith(".index.json", StringComparison.Ordinal)))
-            File.Copy(path, Path.Combine(target, Path.GetFileName(path)));
+        foreach (var path in FilesToCopy(_folder).ToList())
+        {
+            var copy = Path.Combine(target, Path.GetRelativePath(_folder, path));
+            Directory.CreateDirectory(Path.GetDirectoryName(copy)!);
+            File.Copy(path, copy);
+        }
+
         if (Unties) Untie(Path.Combine(target, "config.json"));
 
         using var weights = ModelWeights.Open(_folder);
         var stored = ModelRegistry.StoredNames(weights, _config);
+        ModelRegistry.RefuseOtherHead(weights, _config);
+        foreach (var parameter in ModelRegistry.ExpectedParameters(_config)) weights.CheckFinite(stored[parameter.Name]);
         CheckBase(weights, stored);
         var nameOf = stored.ToDictionary(static entry => entry.Value, static entry => entry.Key, StringComparer.Ordinal);
         var fileOf = new JsonObject();
@@ -86,6 +95,17 @@ public sealed class MergedModel
         }
 
         if (weights.IsSharded) File.WriteAllText(Path.Combine(target, ModelWeights.IndexFile), new JsonObject { ["metadata"] = new JsonObject(), ["weight_map"] = fileOf }.ToJsonString(new() { WriteIndented = true }));
+    }
+
+    // Of sub-folders too, such as additional_chat_templates; not of those that hold weights, which are models and adapters of their own.
+    private static IEnumerable<string> FilesToCopy(string folder)
+    {
+        var own = Directory.EnumerateFiles(folder)
+            .Where(static path => Copied.Contains(Path.GetExtension(path)) && !path.EndsWith(".index.json", StringComparison.Ordinal));
+        var below = new DirectoryInfo(folder).EnumerateDirectories()
+            .Where(static child => !child.Name.StartsWith('.') && child.LinkTarget is null)
+            .Where(static child => !child.EnumerateFiles().Any(static file => Weights.Contains(file.Extension)));
+        return own.Concat(below.SelectMany(static child => FilesToCopy(child.FullName)));
     }
 
     private List<KeyValuePair<string, SafetensorsArray>> ArraysOf(SafetensorsFile file, Dictionary<string, string> nameOf, CancellationToken cancellationToken)
@@ -111,7 +131,10 @@ public sealed class MergedModel
 
             using var scope = NewDisposeScope();
             using var inference = no_grad();
-            WriteBytes(Merged(adapted, tensor(file.ReadFloat32(stored), [.. shape])).to(ModelWeights.DtypeOf(dtype)!.Value), stream);
+            var merged = Merged(adapted, tensor(file.ReadFloat32(stored), [.. shape]));
+            var rounded = merged.to(ModelWeights.DtypeOf(dtype)!.Value);
+            ModelWeights.RefuseNotFinite($"{file.Path} with the adapter", stored, merged, rounded);
+            WriteBytes(rounded, stream);
         });
     }
 
@@ -139,7 +162,7 @@ public sealed class MergedModel
 
     private static void Untie(string path)
     {
-        var config = JsonNode.Parse(File.ReadAllText(path))!.AsObject();
+        var config = JsonNode.Parse(Utf8Text.Read(path))!.AsObject();
         config["tie_word_embeddings"] = false;
         File.WriteAllText(path, config.ToJsonString(new() { WriteIndented = true }));
     }

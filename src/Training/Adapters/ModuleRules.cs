@@ -49,7 +49,8 @@ internal static class ModuleRules
         return named && (spec.LayersToTransform.Count == 0 || (LayerOf(spec, layer.Module) is { } number && spec.LayersToTransform.Contains(number)));
     }
 
-    private static int? LayerOf(AdapterSpec spec, string module)
+    /// <summary>The number of the layer that a module is in, as <see cref="AdapterSpec.LayersPattern"/> finds it; null for none.</summary>
+    public static int? LayerOf(AdapterSpec spec, string module)
     {
         foreach (var name in spec.LayersPattern.DefaultIfEmpty("[^.]*"))
         {

@@ -39,10 +39,9 @@ internal static class JsonLines
         int line = 0, row = 0, blank = 0, taken = 0;
         try
         {
-            await foreach (var text in File.ReadLinesAsync(path, cancellationToken))
+            await foreach (var text in Utf8Text.ReadLinesAsync(path, cancellationToken))
             {
                 line++;
-                if (rows is { } limit && taken >= limit) break;
                 if (string.IsNullOrWhiteSpace(text))
                 {
                     if (blank == 0) blank = line;
@@ -52,7 +51,7 @@ internal static class JsonLines
                 if (blank != 0) throw new BadInputException($"{path}:{blank}: the line is blank and rows follow; remove it");
                 if (row++ < offset) continue;
                 take(text, line);
-                taken++;
+                if (++taken == rows) break; // before the next line is read: it may be none
             }
         }
         catch (Exception exception) when (exception is FileNotFoundException or DirectoryNotFoundException)
@@ -76,11 +75,13 @@ internal static class JsonLines
             var root = document.RootElement;
             if (root.ValueKind != JsonValueKind.Object) throw new BadInputException($"{path}:{line}: found {Name(root.ValueKind)}; {Expected}");
             var label = Label(root, path, line);
-            if (Text(root, "prompt", path, line) is { } prompt)
-                return new(prompt, Text(root, "completion", path, line) ?? throw Missing("prompt", "completion", path, line), label, line);
-            if (root.TryGetProperty("messages", out var messages)) return OfChat(Conversation.Read(messages, root.TryGetProperty("tools", out var tools) ? tools : null), label, line);
-            if (Text(root, "text", path, line) is { } content)
-                return new(content, label ?? throw Missing("text", "label", path, line), label, line);
+            var (prompt, completion) = (Text(root, "prompt", path, line), Text(root, "completion", path, line));
+            if (prompt is not null && completion is not null) return new(prompt, completion, label, line);
+            if (Find(root, "messages") is { } messages) return OfChat(Conversation.Read(messages, Find(root, "tools")), label, line);
+            var content = Text(root, "text", path, line);
+            if (content is not null && label is not null) return new(content, label, label, line);
+            if (prompt is not null) throw Missing("prompt", "completion", path, line);
+            if (content is not null) throw Missing("text", "label", path, line);
             var keys = string.Join(", ", root.EnumerateObject().Select(static property => property.Name).Take(5));
             throw new BadInputException($"{path}:{line}: found an object with {(keys.Length == 0 ? "no keys" : $"the keys {keys}")}; {Expected}");
         }
@@ -102,20 +103,23 @@ internal static class JsonLines
         ? new("", conversation.Answer, label, line) { Chat = conversation }
         : throw new JinjaException("\"messages\" has no message of the assistant to learn; end it with one whose weight is not 0");
 
+    // Tables of several forms have all columns in each row: null is absent.
+    private static JsonElement? Find(JsonElement root, string key) =>
+        root.TryGetProperty(key, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+
     private static string? Text(JsonElement root, string key, string path, int line)
     {
-        if (!root.TryGetProperty(key, out var value)) return null;
+        if (Find(root, key) is not { } value) return null;
         return value.ValueKind == JsonValueKind.String ? value.GetString() : throw new BadInputException($"{path}:{line}: \"{key}\" is {Name(value.ValueKind)}; make it a string");
     }
 
     private static string? Label(JsonElement root, string path, int line)
     {
-        if (!root.TryGetProperty("label", out var value)) return null;
+        if (Find(root, "label") is not { } value) return null;
         return value.ValueKind switch
         {
             JsonValueKind.String => value.GetString(),
             JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False => value.GetRawText(),
-            JsonValueKind.Null => null,
             _ => throw new BadInputException($"{path}:{line}: \"label\" is {Name(value.ValueKind)}; make it a string or a number"),
         };
     }

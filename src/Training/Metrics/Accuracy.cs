@@ -31,6 +31,14 @@ internal sealed class Accuracy : IMetric
             {
                 var scores = sums.AsSpan(i * labels.Count, labels.Count);
                 var own = candidates[i].Own;
+                foreach (var score in scores)
+                {
+                    // A comparison with NaN is false: a label would lose without having been scored.
+                    if (!double.IsFinite(score))
+                        throw new BadInputException(
+                            $"accuracy: a label's log-likelihood is {score}: the model, with its adapter, computes values that are no numbers");
+                }
+
                 if (FirstHighest(scores) == own) right++;
                 loss -= scores[own];
                 tokens += candidates[i].Tails[own].Length - candidates[i].LossFrom[own];

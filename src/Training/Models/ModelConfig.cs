@@ -156,6 +156,20 @@ internal sealed class ConfigReader
         "architectures", "transformers_version", "torch_dtype", "dtype", "use_cache", "initializer_range", "model_type",
         "pretraining_tp", "output_attentions", "output_hidden_states", "return_dict", "auto_map", "id2label", "label2id",
         "task_specific_params", "problem_type", "tokenizer_class", "prefix", "sep_token_id", "chunk_size_feed_forward", "transformers.js_config",
+        "finetuning_task", "torchscript", "use_bfloat16", "license", "model_name", "model_max_length", "tokenizer_model_max_length",
+        "tokenizer_padding_side", "bos_token", "eos_token", "pad_token", "unk_token",
+
+        // How a program trains, or by which kernels it computes the same.
+        "gradient_checkpointing", "gradient_checkpointing_kwargs", "use_gradient_checkpointing", "unsloth_fixed", "unsloth_version",
+        "unsloth_training", "attn_implementation", "use_flash_attn", "use_flash_attention", "use_flash_attention_2", "flash_attn",
+        "flash_rotary", "fused_dense", "use_mem_eff_path",
+
+        // Defaults of generation, which here are options of the command.
+        "max_length", "max_new_tokens", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty",
+        "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
+        "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "output_scores", "return_dict_in_generate",
+        "forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens",
+        "begin_suppress_tokens", "decoder_start_token_id",
 
         // A frozen base does not drop out, in training neither.
         "attention_dropout", "hidden_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop", "classifier_dropout",
@@ -181,7 +195,7 @@ internal sealed class ConfigReader
     {
         try
         {
-            return File.ReadAllText(path);
+            return Utf8Text.Read(path);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
@@ -286,6 +300,11 @@ internal sealed class ConfigReader
     {
         if (Find(key) is { } value && !IsOff(value)) throw Bad(key, "null, false or 0: it is not implemented for this family");
     }
+
+    /// <summary>Two keys that mean the same and say something else.</summary>
+    public BadInputException Contradiction(string key, string value, string other, string otherValue) =>
+        new($"{_name}: {key} is {BadInputException.Shown(value)} and {other} is {BadInputException.Shown(otherValue)}; "
+            + "they mean the same, leave one of them");
 
     public void RefuseUnread()
     {

@@ -38,6 +38,7 @@ public static class ModelRegistry
         using var weights = ModelWeights.Open(folder);
         var expected = ExpectedParameters(config);
         var stored = Check(weights, config, expected); // everything, before the first byte is copied
+        RefuseOtherHead(weights, config);
         var parameters = new Dictionary<string, Tensor>(expected.Count, StringComparer.Ordinal);
         try
         {
@@ -93,6 +94,21 @@ public static class ModelRegistry
         {
             throw new BadInputException($"{nameof(ModelConfig)}: {config.AttentionHeads} attention heads of width {config.HeadDim} do not fit any model", exception);
         }
+    }
+
+    /// <summary>Refuses an LM head that is stored beside the embedding it is said to be, and differs from it.</summary>
+    /// <exception cref="BadInputException">The two are named.</exception>
+    internal static void RefuseOtherHead(ModelWeights weights, ModelConfig config)
+    {
+        var stored = StoredNames(weights, config);
+        var embedding = ExpectedParameters(config)[0]; // the first that is used
+        if (!config.TieWordEmbeddings || !stored.TryGetValue(Families[config.ModelType].LmHead + ".weight", out var head)) return;
+        using var scope = NewDisposeScope();
+        Tensor Read(string name) => weights.Read(name, embedding.Shape, CPU, ScalarType.Float32);
+        if (!Read(head).eq(Read(stored[embedding.Name])).all().item<bool>())
+            throw new BadInputException(
+                $"{weights.Folder}: tie_word_embeddings is true, and tensor {BadInputException.Shown(head)} differs from "
+                + $"{BadInputException.Shown(stored[embedding.Name])}; set it to false in config.json where the head is its own, or save the model again");
     }
 
     internal static ModelFamily FamilyOf(string modelType, string name) => Families.TryGetValue(modelType, out var family)

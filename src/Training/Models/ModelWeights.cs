@@ -85,10 +85,43 @@ public sealed class ModelWeights : IDisposable
         var stored = Check(file, name, shape);
         var storedDtype = DtypeOf(stored.Dtype)!.Value;
         using var scope = NewDisposeScope();
-        if (!IsAligned(file, stored)) return Copied(file, stored).to(dtype).to(device).MoveToOuterDisposeScope();
-        if (storedDtype == dtype && device.type == DeviceType.CPU) return InMap(MapOf(file, dtype), file, stored).MoveToOuterDisposeScope();
-        var map = Map(file, storedDtype); // for this tensor alone: its pages go with it
-        return InMap(map, file, stored).to(dtype).to(device).MoveToOuterDisposeScope();
+        var inMap = storedDtype == dtype && device.type == DeviceType.CPU && IsAligned(file, stored);
+        // A map for this tensor alone, where it is not kept: its pages go with it.
+        var values = !IsAligned(file, stored) ? Copied(file, stored) : InMap(inMap ? MapOf(file, dtype) : Map(file, storedDtype), file, stored);
+        var converted = values.to(dtype);
+        RefuseNotFinite(file.Path, name, values, converted);
+        return converted.to(device).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Reads a tensor for its values alone.</summary>
+    /// <exception cref="BadInputException">One of them is not finite.</exception>
+    internal void CheckFinite(string name)
+    {
+        using var scope = NewDisposeScope();
+        _ = Read(name, Describe(name).Shape, CPU, DtypeOf(Describe(name).Dtype)!.Value);
+    }
+
+    /// <summary>Refuses values that are not finite, or no longer are as another type.</summary>
+    /// <param name="path">The file that they come from.</param>
+    /// <param name="name">Their tensor.</param>
+    /// <param name="values">As they are.</param>
+    /// <param name="converted">As they are wanted.</param>
+    /// <exception cref="BadInputException">The first such entry is named.</exception>
+    internal static void RefuseNotFinite(string path, string name, Tensor values, Tensor converted)
+    {
+        if (converted.numel() == 0) return;
+        using var scope = NewDisposeScope();
+        // Both are NaN where any value is; neither needs memory of the tensor's size.
+        var (least, most) = (converted.min().to(ScalarType.Float32).item<float>(), converted.max().to(ScalarType.Float32).item<float>());
+        if (float.IsFinite(least) && float.IsFinite(most)) return;
+        var at = converted.isfinite().logical_not().flatten().to(ScalarType.Byte).argmax().item<long>();
+        var value = values.flatten()[at].to(ScalarType.Float64).item<double>();
+        var (place, entry) = (new long[values.shape.Length], at);
+        for (var dimension = place.Length - 1; dimension >= 0; entry /= values.shape[dimension--]) place[dimension] = entry % values.shape[dimension];
+        var what = FormattableString.Invariant($"{path}: tensor {BadInputException.Shown(name)} has {value} at [{string.Join(", ", place)}]");
+        throw new BadInputException(double.IsFinite(value)
+            ? $"{what}, which {converted.dtype.ToString().ToLowerInvariant()} cannot hold; use bfloat16 or float32"
+            : $"{what}, which is not finite; take the weights from an earlier checkpoint");
     }
 
     /// <summary>Checks that a tensor could be read, without reading it.</summary>
@@ -214,8 +247,7 @@ public sealed class ModelWeights : IDisposable
     {
         try
         {
-            using var stream = File.OpenRead(path);
-            using var document = JsonDocument.Parse(stream);
+            using var document = JsonDocument.Parse(Utf8Text.ReadBytes(path));
             if (document.RootElement.ValueKind != JsonValueKind.Object || !document.RootElement.TryGetProperty("weight_map", out var map) || map.ValueKind != JsonValueKind.Object)
                 throw new BadInputException($"{path}: expected an object with weight_map");
             return [.. map.EnumerateObject().Select(entry => (entry.Name, entry.Value.ValueKind == JsonValueKind.String

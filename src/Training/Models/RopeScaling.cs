@@ -28,16 +28,12 @@ public sealed record RopeScaling
     internal static (double Theta, RopeScaling? Scaling, double Fraction) Read(ConfigReader reader, string thetaKey = "rope_theta", string? fractionKey = null, double fraction = 1)
     {
         var (scaling, together) = (reader.Section("rope_scaling"), reader.Section("rope_parameters"));
-        if (scaling is not null && together is not null) reader.Off("rope_scaling");
-        var theta = reader.Number(thetaKey, absent: 10000);
-        if (fractionKey is not null) fraction = reader.Number(fractionKey, fraction);
-        if (together is not null)
-        {
-            theta = together.Number("rope_theta", theta);
-            if (fractionKey is not null) fraction = together.Number("partial_rotary_factor", fraction);
-        }
-
-        return (theta, (scaling ?? together) is { } section ? Read(section) : null, fraction);
+        var theta = Number(reader, thetaKey, together, "rope_theta", absent: 10000);
+        if (fractionKey is not null) fraction = Number(reader, fractionKey, together, "partial_rotary_factor", fraction);
+        var (older, newer) = (scaling is null ? null : Read(scaling), together is null ? null : Read(together));
+        if (scaling is not null && together is not null && older != newer)
+            throw reader.Contradiction("rope_scaling", Shown(older), "rope_parameters", Shown(newer));
+        return (theta, newer ?? older, fraction);
     }
 
     /// <summary>The value of <c>rope_scaling</c>.</summary>
@@ -76,10 +72,24 @@ public sealed record RopeScaling
             throw new BadInputException(FormattableString.Invariant($"{name}: low_freq_factor is {bands.LowFrequency} and high_freq_factor is {bands.HighFrequency}, expected 0 < low < high"));
     }
 
+    // What is said twice has to be the same.
+    private static double Number(ConfigReader reader, string key, ConfigReader? together, string keyThere, double absent)
+    {
+        var here = reader.Number(key, absent);
+        var there = together?.Number(keyThere, here) ?? here;
+        return there == here || !reader.Has(key)
+            ? there
+            : throw reader.Contradiction(key, FormattableString.Invariant($"{here}"), "rope_parameters." + keyThere, FormattableString.Invariant($"{there}"));
+    }
+
+    private static string Shown(RopeScaling? scaling) => Write(scaling)?.ToJsonString() ?? "none";
+
     private static RopeScaling? Read(ConfigReader section)
     {
-        var key = section.Has("rope_type") ? "rope_type" : "type"; // the older name
-        var type = section.Has(key) ? section.OneOf(key, "default", "linear", "llama3") : "default";
+        string? TypeIn(string key) => section.Has(key) ? section.OneOf(key, "default", "linear", "llama3") : null;
+        var (newer, older) = (TypeIn("rope_type"), TypeIn("type")); // a name and its older name; some files have both
+        if (newer is not null && older is not null && newer != older) throw section.Contradiction("rope_type", newer, "type", older);
+        var type = newer ?? older ?? "default";
         var scaling = type == "default" ? null : new RopeScaling
         {
             Factor = section.Number("factor"),

@@ -47,6 +47,14 @@ internal sealed class Sampler : IDisposable
     /// <param name="logits">One for each token of the vocabulary.</param>
     public int Next(ReadOnlySpan<float> logits)
     {
+        for (var id = 0; id < logits.Length; id++)
+        {
+            if (!float.IsFinite(logits[id]))
+                throw new BadInputException(
+                    FormattableString.Invariant($"the logit of token {id} is {logits[id]}: the model, with its adapter, computes values that are no numbers; ")
+                    + "use other weights, or an adapter of an earlier round");
+        }
+
         if (_options.Temperature == 0) return FirstHighest(logits);
         var candidates = Candidates(logits, _options);
         using var drawn = rand(1, ScalarType.Float64, CPU, generator: _generator);

@@ -61,7 +61,7 @@ public sealed class CliTests : IDisposable
         await File.WriteAllBytesAsync(path, [0x80, 0xff, 0xfe]);
 
         var (code, _, error) = await RunAsync("validate", path);
-        Assert.Equal((2, $"{path}: not a text file in UTF-8."), (code, error.TrimEnd()));
+        Assert.Equal((2, $"{path}:1: byte 0x80 is not UTF-8; save the file as UTF-8"), (code, error.TrimEnd()));
     }
 
     [Fact]

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Tensors;
@@ -94,6 +95,72 @@ public sealed class MergedModelTests : IDisposable
         Assert.Equal(
             first.Header.Tensors.Keys.Where(static name => name.Contains("q_proj", StringComparison.Ordinal)),
             first.Header.Tensors.Keys.Where(name => !first.Bytes(name).SequenceEqual(same.Bytes(name))));
+    }
+
+    [Fact]
+    public void Sub_folders_that_inference_reads_are_copied_and_those_of_other_weights_are_not()
+    {
+        Model(TinyLlama.Config);
+        Adapter(TinyLlama.Config, ["q_proj"]);
+        foreach (var file in (string[])["additional_chat_templates/tool_use.jinja", "a/b/c.json", "other/config.json", "other/adapter_model.safetensors", ".git/x.json"])
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(_folder.File("model/" + file))!);
+            File.WriteAllText(_folder.File("model/" + file), file);
+        }
+
+        Merge();
+
+        Assert.Equal(
+            ["a/b/c.json", "additional_chat_templates/tool_use.jinja", "config.json", "model.safetensors"],
+            Directory.GetFiles(_folder.File("merged"), "*", SearchOption.AllDirectories)
+                .Select(path => Path.GetRelativePath(_folder.File("merged"), path)).Order(StringComparer.Ordinal));
+        Assert.Equal("a/b/c.json", File.ReadAllText(_folder.File("merged/a/b/c.json")));
+    }
+
+    [Fact]
+    public void A_base_that_is_not_finite_or_has_another_head_than_it_says_is_not_merged()
+    {
+        void Refused(string expected)
+        {
+            Assert.Contains(expected, Assert.Throws<BadInputException>(Merge).Message, StringComparison.Ordinal);
+            Assert.Equal(["adapter", "model"], Directory.GetDirectories(_folder.Root).Select(static path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
+        }
+
+        var tied = TinyLlama.Config with { TieWordEmbeddings = true };
+        Model(tied);
+        Adapter(tied, ["q_proj"]);
+        var arrays = TinyLlama.Arrays(tied).ToDictionary(static entry => entry.Key, static entry => entry.Value);
+        arrays["model.layers.1.mlp.down_proj.weight"].Data[0] = float.NaN;
+        Write("model/model.safetensors", arrays);
+        Refused("tensor model.layers.1.mlp.down_proj.weight has NaN at [0, 0], which is not finite");
+
+        arrays["model.layers.1.mlp.down_proj.weight"].Data[0] = 0;
+        var embedding = arrays["model.embed_tokens.weight"];
+        arrays["lm_head.weight"] = embedding with { Data = new float[embedding.Data.Length] };
+        Write("model/model.safetensors", arrays);
+        Refused("tensor lm_head.weight differs from model.embed_tokens.weight");
+    }
+
+    [Fact]
+    public void What_float16_cannot_hold_any_more_is_not_written()
+    {
+        Model(TinyLlama.Config);
+        Adapter(TinyLlama.Config, ["q_proj"]);
+        var tensors = SafetensorsCodec.Read(File.ReadAllBytes(_folder.File("adapter/adapter_model.safetensors")), "adapter");
+        foreach (var (_, tensor) in tensors) Array.Fill(tensor.Data, 1000);
+        Write("adapter/adapter_model.safetensors", tensors);
+        using (var stream = File.Create(_folder.File("model/model.safetensors")))
+        {
+            var halves = TinyLlama.Arrays(TinyLlama.Config).Select(static entry => KeyValuePair.Create(entry.Key, SafetensorsArray.Streamed(
+                SafetensorsDtype.F16, entry.Value.Shape, to => to.Write(MemoryMarshal.AsBytes<Half>(entry.Value.Data.Select(static value => (Half)value).ToArray())))));
+            SafetensorsWriter.Write([.. halves], new Dictionary<string, string>(), stream);
+        }
+
+        var message = Assert.Throws<BadInputException>(Merge).Message;
+
+        Assert.Contains("model.safetensors with the adapter: tensor model.layers.0.self_attn.q_proj.weight has 3", message, StringComparison.Ordinal);
+        Assert.EndsWith("at [0, 0], which float16 cannot hold; use bfloat16 or float32", message, StringComparison.Ordinal);
+        Assert.False(Directory.Exists(_folder.File("merged")));
     }
 
     [Fact]

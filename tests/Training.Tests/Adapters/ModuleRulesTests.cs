@@ -37,6 +37,18 @@ public sealed class ModuleRulesTests
     }
 
     [Fact]
+    public void An_entry_of_a_list_that_fits_nothing_is_refused_by_name()
+    {
+        void Refused(AdapterSpec spec, string expected) =>
+            Assert.StartsWith(expected, Assert.Throws<BadInputException>(() => AdapterLayout.For(spec with { Rank = 2, Alpha = 2 }, Layers)).Message, StringComparison.Ordinal);
+
+        Refused(new() { ExcludeModules = ["up_proj", "dwon_proj"] }, "excludeModules: the model has no linear layer dwon_proj");
+        Refused(new() { LayersToTransform = [0, 99] }, "layersToTransform: no target is in layer 99; they are in 0, 1");
+        Refused(new() { LayersToTransform = [1], LayersPattern = ["layers", "blocks"] }, "layersPattern: no layer's name has blocks before a number");
+        Assert.Single(AdapterLayout.For(new() { Rank = 2, Alpha = 2, ExcludeModules = ["up_proj", "lm_head"], LayersToTransform = [1] }, Layers).Targets);
+    }
+
+    [Fact]
     public void Excluded_layers_are_left_out_again() => Assert.Equal([2, 4], Chosen(new() { ExcludeModules = ["q_proj"] }));
 
     [Fact]

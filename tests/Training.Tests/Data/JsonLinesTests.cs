@@ -1,3 +1,4 @@
+using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Training.Data;
 
@@ -50,6 +51,49 @@ public sealed class JsonLinesTests : IDisposable
         Assert.Contains("the file has 3", (await Assert.ThrowsAsync<BadInputException>(() => JsonLines.ReadAsync(Written(Row, Row, Row), 1, 3, default))).Message, StringComparison.Ordinal);
         Assert.Contains("offset is 3", (await Assert.ThrowsAsync<BadInputException>(() => JsonLines.ReadAsync(Written(Row, Row, Row), 3, null, default))).Message, StringComparison.Ordinal);
         Assert.Contains("absent.jsonl: no such file", (await Assert.ThrowsAsync<BadInputException>(() => JsonLines.ReadAsync(_folder.File("absent.jsonl"), 0, null, default))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_column_that_is_null_is_absent()
+    {
+        var rows = await ReadAsync(
+            """{"prompt":null,"completion":null,"messages":null,"tools":null,"text":"t","label":"l"}""",
+            """{"prompt":"p","completion":null,"text":"t","label":"l"}""",
+            """{"prompt":"p","completion":"c","messages":null,"text":null,"label":null}""",
+            """{"prompt":null,"completion":"c","tools":null,"messages":[{"role":"user","content":"u","weight":null},{"role":"assistant","content":"a","tool_calls":null}]}""");
+
+        Assert.Equal([new Example("t", "l", "l", 1), new Example("t", "l", "l", 2), new Example("p", "c", null, 3)], rows.Take(3));
+        Assert.Equal(("a", 2), (rows[3].Completion, rows[3].Chat!.Count));
+    }
+
+    [Theory]
+    [InlineData("""{"prompt":"p","completion":null}""", "found \"prompt\" without \"completion\"")]
+    [InlineData("""{"text":"t","label":null}""", "found \"text\" without \"label\"")]
+    [InlineData("""{"prompt":null,"text":null,"messages":null}""", "found an object with the keys prompt, text, messages")]
+    public async Task A_row_that_null_leaves_incomplete_is_refused(string row, string expected) =>
+        Assert.Contains(expected, (await Assert.ThrowsAsync<BadInputException>(() => ReadAsync(row))).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public async Task A_line_of_another_charset_is_refused_with_its_number()
+    {
+        var row = """{"prompt":"gr\u00fcn","completion":"ß"}""";
+        var path = _folder.File("data.jsonl");
+        await File.WriteAllBytesAsync(path, [.. Encoding.UTF8.GetBytes(row + "\n"), .. Encoding.Latin1.GetBytes(row + "\n")]);
+
+        var refused = await Assert.ThrowsAsync<BadInputException>(() => JsonLines.ReadAsync(path, 0, null, default));
+        Assert.Equal($"{path}:2: byte 0xDF is not UTF-8; save the file as UTF-8", refused.Message);
+        Assert.Equal("ß", Assert.Single(await JsonLines.ReadAsync(path, 0, 1, default)).Completion);
+
+        await File.WriteAllTextAsync(path, row, Encoding.Unicode);
+        refused = await Assert.ThrowsAsync<BadInputException>(() => JsonLines.ReadAsync(path, 0, null, default));
+        Assert.Equal($"{path}:1: the file is UTF-16; save it as UTF-8", refused.Message);
+    }
+
+    [Fact]
+    public async Task A_mark_at_the_start_of_the_file_is_no_part_of_its_first_row()
+    {
+        await File.WriteAllTextAsync(_folder.File("data.jsonl"), """{"prompt":"p","completion":"ß"}""", new UTF8Encoding(encoderShouldEmitUTF8Identifier: true));
+        Assert.Equal("ß", Assert.Single(await JsonLines.ReadAsync(_folder.File("data.jsonl"), 0, null, default)).Completion);
     }
 
     private Task<List<Example>> ReadAsync(params string[] lines) => JsonLines.ReadAsync(Written(lines), 0, null, default);

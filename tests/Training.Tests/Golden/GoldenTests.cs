@@ -13,7 +13,7 @@ public sealed class GoldenTests
     private static readonly IReadOnlyList<TheoryData<string>> Theories =
     [
         ModelFixtureTests.Folders, PeftFixtureTests.Folders, TokenizerFixtureTests.Folders, ChatFixtureTests.Folders,
-        StoriesModelTests.Folders,
+        StoriesModelTests.Folders, SituationTests.Places,
         CombinationTests.Folders, MultitaskLayerFixtureTests.Routed, MultitaskLayerFixtureTests.DrawnAgain, ForeignAdapterTests.Folders,
         PeftLayerTests.Folders, MergeRulesTests.Folders, AggregationFixtureTests.Rules, AggregationFixtureTests.MeansOfFactors,
         AggregationFixtureTests.Flower, AggregationFixtureTests.OpenFedLlm, AggregationFixtureTests.Buffered,

@@ -20,11 +20,17 @@ internal sealed class PeftAdapter
     {
         (Folder, ConfigJson, Spec, BaseModel) = (folder, configJson, spec, baseModel);
         _isConv1D = PeftConfig.IsConv1D(configJson);
-        _embeddings = [.. raw.Keys.Where(static name => name.EndsWith(".lora_embedding_A", StringComparison.Ordinal)).Select(name => Parse(name).Module)];
+        PeftConfig.CheckTying(configJson, Path.Combine(folder, PeftConfig.FileName), raw.Keys);
+        var onEmbeddings = raw.Keys.Where(static name => name.Contains(".lora_embedding_A", StringComparison.Ordinal));
+        _embeddings = [.. onEmbeddings.Select(name => Parse(name).Module)];
         var tensors = raw.Where(static entry => PeftNames.BaseParameter(entry.Key) is null).Select(entry => (Name: Parse(entry.Key), entry.Value)).ToList();
         BaseTensors = new(raw.Where(static entry => PeftNames.BaseParameter(entry.Key) is not null));
         if (raw.FirstOrDefault(static entry => Array.Exists(entry.Value.Data, static value => !float.IsFinite(value))).Key is { } broken)
             throw new BadInputException($"{PathOfTensors}: tensor {broken} has a value that is not finite; save the adapter again, or from an earlier checkpoint");
+        List<string> adapters = [.. raw.Keys.Select(PeftNames.AdapterIn).OfType<string>().Distinct(StringComparer.Ordinal)];
+        if (adapters.Count > 1)
+            throw new BadInputException(
+                $"{PathOfTensors}: holds several adapters, {string.Join(" and ", adapters.Take(2))}; save one of them alone");
         if (tensors.Count == 0) throw new BadInputException($"{PathOfTensors}: no tensor of an adapter");
         if (tensors.GroupBy(static entry => entry.Name).FirstOrDefault(static group => group.Count() > 1) is { } twice)
             throw new BadInputException($"{PathOfTensors}: {twice.Key.Module} has {twice.Key.Factor} twice");
@@ -62,12 +68,14 @@ internal sealed class PeftAdapter
         try
         {
             var config = File.ReadAllBytes(configPath);
-            var (spec, baseModel) = PeftConfig.Parse(config, configPath);
+            var text = Utf8Text.Check(config, configPath);
+            var (spec, baseModel) = PeftConfig.Parse(text, configPath);
             if (!File.Exists(tensorPath)) throw new BadInputException($"{tensorPath}: not found; save the adapter with safe_serialization=True");
             using var stream = File.OpenRead(tensorPath);
             var digest = SHA256.HashData([.. SHA256.HashData(config), .. SHA256.HashData(stream)]);
             stream.Position = 0;
-            return new PeftAdapter(folder, Encoding.UTF8.GetString(config), spec, baseModel, SafetensorsCodec.Read(stream, tensorPath)) { Sha256 = Convert.ToHexStringLower(digest) };
+            var tensors = SafetensorsCodec.Read(stream, tensorPath);
+            return new PeftAdapter(folder, Encoding.UTF8.GetString(text.Span), spec, baseModel, tensors) { Sha256 = Convert.ToHexStringLower(digest) };
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

@@ -7,8 +7,8 @@ using FedRLora.Training.Models;
 namespace FedRLora.Training.Adapters.Peft;
 
 /// <summary>
-/// <c>adapter_config.json</c> both ways. What would change the numbers and is not implemented is refused by name; keys that nothing
-/// depends on, also unknown ones, are kept.
+/// <c>adapter_config.json</c> both ways. What would change the numbers and is not implemented is refused by name, and so is a key
+/// that nothing here knows and that is switched on; keys that nothing depends on are kept.
 /// </summary>
 internal static class PeftConfig
 {
@@ -18,8 +18,25 @@ internal static class PeftConfig
     private static readonly string[] Refused =
     [
         "modules_to_save", "layer_replication", "megatron_config", "trainable_token_indices", "lora_bias", "use_qalora", "target_parameters",
-        "alora_invocation_tokens", "use_bdlora", "arrow_config", "monteclora_config", "velora_config",
+        "alora_invocation_tokens", "use_bdlora", "arrow_config", "monteclora_config", "velora_config", "kasa_config", "corda_config",
+        "loftq_config", "lora_ga_config",
     ];
+
+    // Of training, of where a file came from, or the details of a setting above that is off: no influence on what an adapter computes.
+    private static readonly string[] Harmless =
+    [
+        "task_type", "inference_mode", "base_model_name_or_path", "revision", "auto_mapping", "peft_version", "lora_dropout", "eva_config",
+        "megatron_core", "qalora_group_size", "runtime_config", "merge_weights",
+
+        // Read elsewhere: by the shapes of the layers, and with the tensors.
+        FanInFanOut, EnsureWeightTying,
+    ];
+
+    private const string FanInFanOut = "fan_in_fan_out";
+    private const string EnsureWeightTying = "ensure_weight_tying";
+
+    // Starts that leave the base as it is; the values are those of the saved tensors.
+    private static readonly string[] PlainStarts = ["gaussian", "orthogonal", "eva", "mica"];
 
     /// <summary>What the text says in our terms: one head routed by task.</summary>
     /// <param name="json">The text.</param>
@@ -31,14 +48,15 @@ internal static class PeftConfig
         {
             using var document = JsonDocument.Parse(json);
             var reader = new PeftConfigReader(document.RootElement, path);
-            foreach (var key in Refused) reader.Off(key);
             reader.Only("peft_type", "LORA", required: true);
+            CheckStart(reader, path);
+            foreach (var key in Refused) reader.Off(key);
             reader.Only("bias", "none", required: false);
             var (names, pattern) = reader.Modules("target_modules");
             if (names is null && pattern is null) throw new BadInputException($"{path}: target_modules is null; name the adapted modules");
             var (excluded, excludedPattern) = reader.Modules("exclude_modules");
             if (excludedPattern is not null) throw new BadInputException($"{path}: exclude_modules is a regular expression, only a list is implemented; exclude them in target_modules");
-            return (new AdapterSpec
+            var spec = new AdapterSpec
             {
                 Method = "lora",
                 Rank = reader.Rank("r"),
@@ -54,7 +72,9 @@ internal static class PeftConfig
                 Decomposed = reader.Flag("use_dora"),
                 Start = Start.Exact,
                 Dropout = Dropout.None,
-            }, reader.Text("base_model_name_or_path"));
+            };
+            reader.RefuseUnread(Harmless);
+            return (spec, reader.Text("base_model_name_or_path"));
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
@@ -64,7 +84,42 @@ internal static class PeftConfig
     }
 
     /// <summary>Whether the text says that the adapted layers store their weights transposed.</summary>
-    public static bool IsConv1D(string json) => JsonNode.Parse(json)?["fan_in_fan_out"]?.GetValueKind() == JsonValueKind.True;
+    public static bool IsConv1D(string json) => IsOn(json, FanInFanOut);
+
+    /// <summary>Refuses an option that puts an adapter on the LM head where one is on the embedding, and the other way round.</summary>
+    /// <param name="json">The text.</param>
+    /// <param name="path">What messages call it.</param>
+    /// <param name="tensors">The names of the adapter's tensors.</param>
+    /// <exception cref="BadInputException">The option is on, and a tensor is on one of the two.</exception>
+    public static void CheckTying(string json, string path, IEnumerable<string> tensors)
+    {
+        if (!IsOn(json, EnsureWeightTying)) return;
+        if (tensors.FirstOrDefault(PeftNames.IsOnEmbeddingOrHead) is { } tied)
+            throw new BadInputException(
+                $"{path}: {EnsureWeightTying} is true and {BadInputException.Shown(tied)} is on the embedding or the LM head; "
+                + "a shared adapter of both is not implemented: train without that option, or without these modules");
+    }
+
+    // PEFT changes the base by some starts, each time it loads the adapter, so that the tensors alone say something else.
+    private static void CheckStart(PeftConfigReader reader, string path)
+    {
+        const string Key = "init_lora_weights";
+        if (reader.Word(Key) is not { } start || PlainStarts.Contains(start.ToLowerInvariant())) return;
+        var said = $"{path}: {Key} is \"{BadInputException.Shown(start)}\"";
+        var name = start.ToLowerInvariant();
+        if (name.StartsWith("pissa", StringComparison.Ordinal) || name is "olora" or "corda" or "loftq" or "lora_ga")
+        {
+            var options = reader.IsOn(name + "_config") ? $" (with {name}_config)" : "";
+            throw new BadInputException(
+                $"{said}{options}: the adapter belongs to a base that this start has changed; save it as plain LoRA, in PEFT by "
+                + "save_pretrained(..., path_initial_model_for_weight_conversion=<the adapter before training>)");
+        }
+
+        throw new BadInputException(
+            $"{said}, expected true, false, {string.Join(", ", PlainStarts)}; what another start does to the base is not known");
+    }
+
+    private static bool IsOn(string json, string key) => JsonNode.Parse(json)?[key]?.GetValueKind() == JsonValueKind.True;
 
     /// <summary>The text for an adapter.</summary>
     /// <param name="layout">Its layers with the ranks and scalings that PEFT is to use.</param>

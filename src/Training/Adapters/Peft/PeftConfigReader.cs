@@ -9,6 +9,7 @@ internal sealed class PeftConfigReader
     private const int MaxRank = 1 << 20;
 
     private readonly Dictionary<string, JsonElement> _values = new(StringComparer.Ordinal);
+    private readonly HashSet<string> _read = new(StringComparer.Ordinal);
     private readonly string _path;
 
     /// <exception cref="BadInputException">Not an object, or a key occurs twice.</exception>
@@ -27,6 +28,27 @@ internal sealed class PeftConfigReader
     {
         if (Find(key) is { } value && !IsOff(value)) throw Bad(key, "null, false or nothing in it: only LoRA and DoRA are implemented");
     }
+
+    /// <summary>Whether a setting is there and neither null, false, 0 nor empty.</summary>
+    public bool IsOn(string key) => Find(key) is { } value && !IsOff(value);
+
+    /// <summary>Refuses a setting that nobody asked for and that is switched on, as those are that a later PEFT adds.</summary>
+    /// <param name="harmless">Keys that change nothing.</param>
+    public void RefuseUnread(IReadOnlyCollection<string> harmless)
+    {
+        if (_values.FirstOrDefault(entry => !_read.Contains(entry.Key) && !harmless.Contains(entry.Key) && IsOn(entry.Key)).Key is { } key)
+            throw new BadInputException(
+                $"{_path}: {BadInputException.Shown(key)} is {Shorten(_values[key].GetRawText())}, a setting that is not known here and "
+                + "may change what the adapter computes; remove it if it has no influence");
+    }
+
+    /// <summary>A word; null for true and false.</summary>
+    public string? Word(string key) => Find(key) switch
+    {
+        null or { ValueKind: JsonValueKind.True or JsonValueKind.False } => null,
+        { ValueKind: JsonValueKind.String } word => word.GetString(),
+        _ => throw Bad(key, "true, false or a word"),
+    };
 
     /// <summary>The one word of a setting that is implemented.</summary>
     public void Only(string key, string expected, bool required)
@@ -96,13 +118,19 @@ internal sealed class PeftConfigReader
 
     private static bool IsOff(JsonElement value) => value.ValueKind switch
     {
-        JsonValueKind.False => true,
+        JsonValueKind.Null or JsonValueKind.False => true,
+        JsonValueKind.Number => value.TryGetDouble(out var number) && number == 0,
+        JsonValueKind.String => value.ValueEquals(""),
         JsonValueKind.Object => !value.EnumerateObject().Any(),
         JsonValueKind.Array => value.GetArrayLength() == 0,
         _ => false,
     };
 
-    private JsonElement? Find(string key) => _values.TryGetValue(key, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+    private JsonElement? Find(string key)
+    {
+        _read.Add(key);
+        return _values.TryGetValue(key, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+    }
 
     private BadInputException Bad(string key, string expected) =>
         new($"{_path}: {key} is {(_values.TryGetValue(key, out var value) ? Shorten(value.GetRawText()) : "missing")}, expected {expected}");

@@ -1,17 +1,12 @@
+using System.Text.RegularExpressions;
 using FedRLora.Training.Models;
 
 namespace FedRLora.Training.Adapters.Peft;
 
 /// <summary>The names that PEFT gives the tensors of <c>adapter_model.safetensors</c>.</summary>
-internal static class PeftNames
+internal static partial class PeftNames
 {
     private const string Prefix = "base_model.model.";
-
-    private static readonly (string Suffix, Factor Factor)[] Suffixes =
-    [
-        (".lora_A.weight", Factor.A), (".lora_B.weight", Factor.B), (".lora_embedding_A", Factor.A), (".lora_embedding_B", Factor.B),
-        (".lora_magnitude_vector", Factor.Magnitude), (".lora_magnitude_vector.weight", Factor.Magnitude),
-    ];
 
     /// <summary>The name of a tensor of a layer; a router has none.</summary>
     public static string Of(LinearShape layer, Factor factor) => Prefix + layer.Module + (factor, layer.Kind) switch
@@ -24,23 +19,47 @@ internal static class PeftNames
         _ => throw new ArgumentOutOfRangeException(nameof(factor), factor, "PEFT has no such tensor."),
     };
 
-    /// <summary>The module and the factor of a name; null for a name of another form.</summary>
-    public static (string Module, Factor Factor)? Parse(string name)
+    /// <summary>
+    /// The module and the factor of a name; null for a name of another form. A state dict that was saved as it is in memory has the
+    /// adapter's own name in each, and one that was taken from the base lacks PEFT's prefix.
+    /// </summary>
+    public static (string Module, Factor Factor)? Parse(string name) => Form().Match(name) is { Success: true } form
+        ? (form.Groups["module"].Value, form.Groups["factor"].Value switch { "A" => Factor.A, "B" => Factor.B, _ => Factor.Magnitude })
+        : null;
+
+    /// <summary>The adapter's own name in a tensor's; null where it has none.</summary>
+    public static string? AdapterIn(string name) =>
+        Form().Match(name).Groups["adapter"] is { Success: true } adapter ? adapter.Value : null;
+
+    /// <summary>
+    /// The parameter of the base model of a name such as <c>base_model.model.lm_head.base_layer.weight</c>, which PEFT saves beside an
+    /// adapted embedding or LM head, and of <c>base_model.model.lm_head.weight</c>, as it saves one that is not adapted.
+    /// </summary>
+    public static string? BaseParameter(string name)
     {
-        foreach (var (suffix, factor) in Suffixes)
+        if (name.Contains(".lora_", StringComparison.Ordinal)) return null;
+        foreach (var suffix in (string[])[".weight", ".bias"])
         {
-            if (Between(name, suffix) is { } module) return (module, factor);
+            if ((ModuleBefore(name, ".base_layer" + suffix) ?? ModuleBefore(name, suffix)) is { } module) return module + suffix;
         }
 
         return null;
     }
 
-    /// <summary>The parameter of the base model of a name such as <c>base_model.model.lm_head.base_layer.weight</c>, which PEFT saves beside an adapted embedding or LM head.</summary>
-    public static string? BaseParameter(string name) =>
-        Between(name, ".base_layer.weight") is { } weight ? weight + ".weight" : Between(name, ".base_layer.bias") is { } bias ? bias + ".bias" : null;
+    /// <summary>Whether a tensor is on the embedding or the LM head, adapted or as it is.</summary>
+    public static bool IsOnEmbeddingOrHead(string name) =>
+        name.Split('.').Any(static part => part
+            is "lora_embedding_A" or "lora_embedding_B" or "lm_head" or "embed_out" or "embed_tokens" or "wte" or "embed_in");
 
-    private static string? Between(string name, string suffix) =>
-        name.StartsWith(Prefix, StringComparison.Ordinal) && name.EndsWith(suffix, StringComparison.Ordinal) && name.Length > Prefix.Length + suffix.Length
-            ? name[Prefix.Length..^suffix.Length]
-            : null;
+    private static string? ModuleBefore(string name, string suffix)
+    {
+        var bare = name.StartsWith(Prefix, StringComparison.Ordinal) ? name[Prefix.Length..] : name;
+        return bare.EndsWith(suffix, StringComparison.Ordinal) && bare.Length > suffix.Length ? bare[..^suffix.Length] : null;
+    }
+
+    [GeneratedRegex(
+        @"^(?:base_model\.model\.)?(?<module>[^.].*?)\.lora_(?:(?<factor>[AB])(?:\.(?<adapter>[^.]+))?\.weight"
+        + @"|embedding_(?<factor>[AB])(?:\.(?<adapter>[^.]+))?|(?<factor>magnitude_vector)(?:\.(?<adapter>[^.]+))??(?:\.weight)?)$",
+        RegexOptions.CultureInvariant)]
+    private static partial Regex Form();
 }

@@ -76,7 +76,7 @@ internal static class ChatTemplateFiles
     {
         try
         {
-            return File.ReadAllText(path);
+            return Utf8Text.Read(path);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

@@ -47,14 +47,14 @@ public sealed class Conversation
         foreach (var element in messages.EnumerateArray())
         {
             var name = $"message {list.Count + 1}";
-            if (JsonText.Read(element) is not DictValue message) throw new JinjaException($"{name} is no object; make it {{\"role\": ..., \"content\": ...}}");
+            if (WithoutNulls(JsonText.Read(element)) is not DictValue message) throw new JinjaException($"{name} is no object; make it {{\"role\": ..., \"content\": ...}}");
             if (message["role"] is not TextValue { Value.Length: > 0 }) throw new JinjaException($"{name} has no \"role\"; give it one, for example \"user\" or \"assistant\"");
             if (message["content"] is null or NoneValue && message["tool_calls"] is null or NoneValue) throw new JinjaException($"{name} has no \"content\"; give it one");
             if (message["weight"] is { } weight and not (IntValue { Value: 0 or 1 } or FloatValue { Value: 0 or 1 })) throw new JinjaException($"{name} has a \"weight\" that is {weight.Kind}; make it 0 (no loss on it) or 1");
             list.Add(message);
         }
 
-        var offered = tools is { } given ? JsonText.Read(given) : Value.None;
+        var offered = tools is { } given ? WithoutNulls(JsonText.Read(given)) : Value.None;
         if (offered is not (NoneValue or ListValue)) throw new JinjaException("\"tools\" is no list; make it a list of objects");
         return new(list, offered, messages.GetRawText().Length + (tools?.GetRawText().Length ?? 0));
     }
@@ -70,6 +70,18 @@ public sealed class Conversation
         var message = Message([.. _messages[place].Entries.Select(static entry => (((TextValue)entry.Key).Value, entry.Value))]);
         message.Entries[Value.Of("content")] = Value.Of(answer);
         return new([.. _messages.Take(place), message, .. _messages.Skip(place + 1)], _tools, Length + answer.Length);
+    }
+
+    // Tables give every message and every part all of their columns: null is absent. Content alone may be none for a template, beside
+    // calls of tools.
+    private static Value WithoutNulls(Value value)
+    {
+        if (value is ListValue list) return Value.List([.. list.Items.Select(WithoutNulls)]);
+        if (value is not DictValue dict) return value;
+        var kept = new DictValue();
+        foreach (var (key, entry) in dict.Entries.Where(static entry => entry.Value is not NoneValue || entry.Key is TextValue { Value: "content" }))
+            kept.Entries[key] = WithoutNulls(entry);
+        return kept;
     }
 
     private static DictValue Message(params ReadOnlySpan<(string Key, Value Value)> entries)

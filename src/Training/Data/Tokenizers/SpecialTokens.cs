@@ -37,7 +37,7 @@ internal sealed record SpecialTokens(SpecialToken Begin, SpecialToken End, Speci
         if (!File.Exists(path)) return spellings;
         try
         {
-            using var document = JsonDocument.Parse(File.ReadAllText(path));
+            using var document = JsonDocument.Parse(Utf8Text.ReadBytes(path));
             foreach (var key in keys)
             {
                 if (!document.RootElement.TryGetProperty(key, out var value)) continue;
@@ -61,7 +61,7 @@ internal sealed record SpecialTokens(SpecialToken Begin, SpecialToken End, Speci
         if (!File.Exists(path)) return ids;
         try
         {
-            using var document = JsonDocument.Parse(File.ReadAllText(path));
+            using var document = JsonDocument.Parse(Utf8Text.ReadBytes(path));
             foreach (var key in Keys)
             {
                 if (!document.RootElement.TryGetProperty(key + "_id", out var value)) continue;

@@ -15,14 +15,17 @@ public sealed class Tokenizer
     private readonly Dictionary<int, string> _tokenOf = [];
     private readonly HashSet<int> _special;
 
-    private Tokenizer(TokenizerParts parts, SpecialTokens special)
+    private Tokenizer(string folder, TokenizerParts parts, SpecialTokens special)
     {
         _parts = parts;
         foreach (var (token, id) in parts.Model.Vocabulary) _tokenOf[id] = token;
         foreach (var added in parts.Added.Tokens) _tokenOf[added.Id] = added.Content;
         _special = [.. parts.Added.Tokens.Where(static token => token.Special).Select(static token => token.Id)];
         VocabularySize = _tokenOf.Count == 0 ? 0 : _tokenOf.Keys.Max() + 1;
-        (BeginId, EndId, PadId) = (IdOf(special.Begin), IdOf(special.End), IdOf(special.Pad));
+        BeginId = IdOf(folder, "bos_token", special.Begin);
+        EndId = IdOf(folder, "eos_token", special.End);
+        PadId = IdOf(folder, "pad_token", special.Pad);
+        TokenizerFolder.Check(folder, parts, BeginId, EndId);
     }
 
     /// <summary>Highest token id plus one: what an embedding must at least hold.</summary>
@@ -43,7 +46,7 @@ public sealed class Tokenizer
     {
         var path = Path.Combine(folder, "tokenizer.json");
         return File.Exists(path)
-            ? new Tokenizer(TokenizerJson.Read(path), SpecialTokens.Load(folder))
+            ? new Tokenizer(folder, TokenizerJson.Read(path), SpecialTokens.Load(folder))
             : throw new BadInputException($"{folder}: no tokenizer.json; put the model's there, or write one with save_pretrained of its fast tokenizer");
     }
 
@@ -59,6 +62,10 @@ public sealed class Tokenizer
         if (addSpecialTokens) ids.AddRange(_parts.Around.After);
         return [.. ids];
     }
+
+    /// <summary>Token ids of a text that goes on: what a post-processor adds behind a whole text is not there yet.</summary>
+    /// <inheritdoc cref="Encode(string, bool)" path="/exception"/>
+    public int[] EncodePrompt(string text) => [.. _parts.Around.Before, .. Encode(text, addSpecialTokens: false)];
 
     /// <summary>Tokens of a text, one for each id: the vocabulary's spelling, but for a unigram model's unknown token the text it stands for.</summary>
     /// <exception cref="BadInputException">As <see cref="Encode(string, bool)"/>.</exception>
@@ -96,7 +103,11 @@ public sealed class Tokenizer
         _ => _parts.Model.Vocabulary.TryGetValue(token, out var id) ? id : null,
     };
 
-    private int? IdOf(SpecialToken token) => IdOf(token.Spelling) ?? token.Id;
+    private int? IdOf(string folder, string role, SpecialToken token) => token.Spelling is not { } spelling
+        ? token.Id
+        : IdOf(spelling) ?? throw new BadInputException(
+            $"{folder}: {role} is {BadInputException.Shown(spelling)}, which is no token of tokenizer.json; save the tokenizer again with "
+            + "that token, or name one that it has");
 
     private void Encode(string text, List<int> ids, List<string>? spelled)
     {

@@ -18,8 +18,7 @@ internal static class TokenizerJson
     {
         try
         {
-            using var stream = File.OpenRead(path);
-            using var document = JsonDocument.Parse(stream);
+            using var document = JsonDocument.Parse(Utf8Text.ReadBytes(path));
             return Parts(new Setting(path, "tokenizer.json", document.RootElement));
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)

@@ -14,7 +14,7 @@ public sealed class PeftConfigTests
     private const string Valid = """
         {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "tiny", "r": 8, "lora_alpha": 16, "use_rslora": false, "use_dora": false, "bias": "none",
          "target_modules": ["q_proj", "v_proj"], "exclude_modules": null, "layers_to_transform": [0, 1], "layers_pattern": "layers", "rank_pattern": {"q_proj": 4},
-         "alpha_pattern": {"model.layers.0.self_attn.q_proj": 2.5}, "fan_in_fan_out": false, "lora_dropout": 0.05, "modules_to_save": null, "loftq_config": {}, "unknown": [1]}
+         "alpha_pattern": {"model.layers.0.self_attn.q_proj": 2.5}, "fan_in_fan_out": false, "lora_dropout": 0.05, "modules_to_save": null, "loftq_config": {}, "unknown": []}
         """;
 
     [Fact]
@@ -49,13 +49,96 @@ public sealed class PeftConfigTests
     [InlineData("[\"q_proj\", \"v_proj\"]", "null", "target_modules is null; name the adapted modules")]
     [InlineData("\"use_dora\": false", "\"use_dora\": 1", "use_dora is 1, expected true or false")]
     [InlineData("{\"q_proj\": 4}", "{\"q_proj\": \"4\"}", "rank_pattern is \"4\"", true)]
-    [InlineData("\"unknown\": [1]", "\"r\": 8", "r occurs twice")]
+    [InlineData("\"unknown\": []", "\"r\": 8", "r occurs twice")]
     public void What_is_wrong_or_not_implemented_is_refused_by_name(string old, string now, string expected, bool part = false)
     {
         var message = Assert.Throws<BadInputException>(() => Parse(Valid.Replace(old, now, StringComparison.Ordinal))).Message;
         if (!part) Assert.Equal($"adapter_config.json: {expected}", message);
         else Assert.Contains("rank_pattern is", message, StringComparison.Ordinal);
     }
+
+    [Theory]
+    [InlineData("some_future_option", "true")]
+    [InlineData("some_future_option", "[1]")]
+    [InlineData("some_future_config", "{\"a\": null}")]
+    [InlineData("kasa_config", "{\"beta\": 0.1}")]
+    [InlineData("corda_config", "{\"cache_file\": \"c\"}")]
+    [InlineData("lora_ga_config", "{\"direction\": \"ArB2r\"}")]
+    public void A_setting_that_is_on_and_not_known_is_refused_by_name(string key, string value)
+    {
+        var message = Assert.Throws<BadInputException>(() => Parse(Valid.Replace("\"unknown\": []", $"\"{key}\": {value}", StringComparison.Ordinal))).Message;
+        Assert.StartsWith($"adapter_config.json: {key} is {value}, ", message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("\"some_future_option\": false")]
+    [InlineData("\"some_future_option\": 0")]
+    [InlineData("\"some_future_option\": null")]
+    [InlineData("\"eva_config\": {\"rho\": 2.0}")]
+    [InlineData("\"peft_version\": \"0.21.2\", \"megatron_core\": \"megatron.core\", \"qalora_group_size\": 16, \"revision\": \"main\"")]
+    public void A_setting_that_is_off_or_without_influence_is_passed(string entry) =>
+        Assert.Equal(8, Parse(Valid.Replace("\"unknown\": []", entry, StringComparison.Ordinal)).Spec.Rank);
+
+    [Theory]
+    [InlineData("\"pissa\"", "path_initial_model_for_weight_conversion")]
+    [InlineData("\"PiSSA_niter_16\"", "path_initial_model_for_weight_conversion")]
+    [InlineData("\"olora\"", "path_initial_model_for_weight_conversion")]
+    [InlineData("\"corda\", \"corda_config\": {\"a\": 1}", "(with corda_config)")]
+    [InlineData("\"loftq\", \"loftq_config\": {\"loftq_bits\": 4}", "(with loftq_config)")]
+    [InlineData("\"lora_ga\", \"lora_ga_config\": {\"a\": 1}", "(with lora_ga_config)")]
+    [InlineData("\"of_tomorrow\"", "expected true, false, gaussian")]
+    [InlineData("3", "expected true, false or a word")]
+    public void A_start_that_changes_the_base_is_refused_with_the_way_to_convert(string start, string way)
+    {
+        var json = Valid.Replace("\"unknown\": []", $"\"init_lora_weights\": {start}", StringComparison.Ordinal);
+        var message = Assert.Throws<BadInputException>(() => Parse(json.Replace("\"loftq_config\": {}, ", "", StringComparison.Ordinal))).Message;
+        Assert.StartsWith("adapter_config.json: init_lora_weights is ", message, StringComparison.Ordinal);
+        Assert.Contains(way, message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("true")]
+    [InlineData("false")]
+    [InlineData("null")]
+    [InlineData("\"gaussian\"")]
+    [InlineData("\"orthogonal\"")]
+    [InlineData("\"eva\"")]
+    [InlineData("\"mica\"")]
+    public void A_start_that_leaves_the_base_alone_is_read(string start) =>
+        Assert.Equal(8, Parse(Valid.Replace("\"unknown\": []", $"\"init_lora_weights\": {start}", StringComparison.Ordinal)).Spec.Rank);
+
+    [Theory]
+    [InlineData("base_model.model.lm_head.lora_A.weight")]
+    [InlineData("base_model.model.model.embed_tokens.lora_embedding_A")]
+    [InlineData("base_model.model.transformer.wte.base_layer.weight")]
+    public void A_shared_adapter_of_embedding_and_head_is_refused_by_name(string tensor)
+    {
+        var refused = Assert.Throws<BadInputException>(() => PeftConfig.CheckTying("""{"ensure_weight_tying": true}""", "c", [tensor]));
+        Assert.StartsWith($"c: ensure_weight_tying is true and {tensor} is on", refused.Message, StringComparison.Ordinal);
+        PeftConfig.CheckTying("""{"ensure_weight_tying": false}""", "c", [tensor]);
+        PeftConfig.CheckTying("""{"ensure_weight_tying": true}""", "c", ["base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"]);
+    }
+
+    [Theory]
+    [InlineData("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", "model.layers.0.self_attn.q_proj", Factor.A, null)]
+    [InlineData("base_model.model.model.layers.0.self_attn.q_proj.lora_B.default.weight", "model.layers.0.self_attn.q_proj", Factor.B, "default")]
+    [InlineData("model.layers.0.self_attn.q_proj.lora_B.weight", "model.layers.0.self_attn.q_proj", Factor.B, null)]
+    [InlineData("base_model.model.model.embed_tokens.lora_embedding_A.mine", "model.embed_tokens", Factor.A, "mine")]
+    [InlineData("base_model.model.lm_head.lora_magnitude_vector", "lm_head", Factor.Magnitude, null)]
+    [InlineData("base_model.model.lm_head.lora_magnitude_vector.weight", "lm_head", Factor.Magnitude, null)]
+    [InlineData("base_model.model.lm_head.lora_magnitude_vector.mine.weight", "lm_head", Factor.Magnitude, "mine")]
+    [InlineData("base_model.model.lm_head.lora_magnitude_vector.mine", "lm_head", Factor.Magnitude, "mine")]
+    internal void A_name_may_have_the_adapters_own_and_may_lack_the_prefix(string name, string module, Factor factor, string? adapter)
+    {
+        Assert.Equal((module, factor), PeftNames.Parse(name));
+        Assert.Equal(adapter, PeftNames.AdapterIn(name));
+    }
+
+    [Theory]
+    [InlineData("base_model.model.lm_head.lora_B.bias")]
+    [InlineData("base_model.model.lm_head.lora_diag.default")]
+    [InlineData("base_model.model.lm_head.weight")]
+    public void A_name_of_another_form_is_no_part_of_LoRA(string name) => Assert.Null(PeftNames.Parse(name));
 
     [Fact]
     public void A_mutated_configuration_is_read_or_refused()
