@@ -5,6 +5,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.RunFolder;
 using FedRLora.Silo.Storage;
+using FedRLora.Training.Inputs;
 
 namespace FedRLora.Client.Local;
 
@@ -114,9 +115,10 @@ internal sealed class RunDirectory : IDisposable
         {
             throw new BadInputException(Directory.Exists(System.IO.Path.Combine(path, "store"))
                 ? $"{file} is missing; {PutBack}."
-                : $"{path}: is not a run folder (no {RecordFile} in it); give a folder that fedrlora simulate made.");
+                : $"{path}: is {OtherThanARun(path)} (no {RecordFile} in it); give a folder that fedrlora simulate made.");
         }
 
+        GivenPath.RequirePlainFile(file);
         try
         {
             var record = JsonSerializer.Deserialize(File.ReadAllBytes(file), RunJson.Default.RunRecord) ?? throw new JsonException("it is empty");
@@ -130,6 +132,12 @@ internal sealed class RunDirectory : IDisposable
         {
             throw new BadInputException($"{file}: cannot be read: {e.Message}", e);
         }
+    }
+
+    private static string OtherThanARun(string path)
+    {
+        if (File.Exists(path)) return "a file and not a run folder";
+        return GivenPath.FolderOf(path) is { } kind ? $"{kind} and not a run folder" : "not a run folder";
     }
 
     /// <summary>The run's blobs are there.</summary>
