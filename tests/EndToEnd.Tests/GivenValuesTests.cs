@@ -90,6 +90,16 @@ public sealed class GivenValuesTests : IDisposable
         Assert.Equal((2, "--adapter: '=0.5' names no folder; write FOLDER=0.5\n"), (result.Code, result.Error));
     }
 
+    [Fact]
+    public async Task One_port_for_both_of_a_silo_is_bad_input()
+    {
+        var result = await CommandLine.RunAsync("silo", "--site", "here", "--port", "31234", "--gateway", "31234");
+
+        Assert.Equal((2, "--port and --gateway are both 31234; a silo listens on two ports, give another --gateway\n"), (result.Code, result.Error));
+        result = await CommandLine.RunAsync("silo", "--site", "here", "--port", "31234", "--join", "31234");
+        Assert.Equal((2, "--port and --join are both 31234; --join is the port of another silo, give another --port\n"), (result.Code, result.Error));
+    }
+
     private static async Task<CommandResult> ProgramIn(string folder, params string[] arguments)
     {
         var start = new System.Diagnostics.ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "fedrlora.dll"), .. arguments])
