@@ -59,7 +59,7 @@ internal static class Cli
         }
     }
 
-    /// <summary>The first option or argument that was given nothing but blanks, as a shell variable that is not set gives; null for none.</summary>
+    /// <summary>The first option or argument given nothing but blanks, as by a shell variable that is not set; null for none.</summary>
     private static string? WithoutValue(ParseResult parsed)
     {
         foreach (var found in parsed.CommandResult.Children)

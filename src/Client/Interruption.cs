@@ -25,7 +25,8 @@ internal sealed partial class Interruption : IDisposable
                 context.Cancel = true;
                 if (_source.IsCancellationRequested)
                     LeaveAtOnce();
-                if (signal != PosixSignal.SIGINT && !takesItsTime) _leaving = new Timer(static _ => LeaveAtOnce(), state: null, Moment, Timeout.InfiniteTimeSpan);
+                if (signal != PosixSignal.SIGINT && !takesItsTime)
+                    _leaving = new Timer(static _ => LeaveAtOnce(), state: null, Moment, Timeout.InfiniteTimeSpan);
                 error.WriteLine("Stopping; what is committed is kept. Press Ctrl-C again to leave at once.");
                 _source.Cancel();
             }));

@@ -60,7 +60,8 @@ internal static class EvalCommand
         }
 
         await screen.Output.WriteAsync(PlainTable.Of(["metric", "value", "loss/token", "rows", "majority"],
-            [[score.Metric, Words.Score(score.Score), Words.Loss(score.Loss), Number(score.Rows), Words.Score(score.MajorityShare)]], screen.Width));
+            [[score.Metric, Words.Score(score.Score), Words.Loss(score.Loss), Number(score.Rows), Words.Score(score.MajorityShare)]],
+            screen.Width));
         return ExitCode.Done;
     }
 

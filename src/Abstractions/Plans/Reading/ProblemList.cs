@@ -13,7 +13,8 @@ internal sealed class ProblemList(string file)
     private readonly HashSet<string> _unreadable = new(StringComparer.Ordinal);
 
     /// <summary>All problems, in the order of the file.</summary>
-    public IReadOnlyList<PlanProblem> Sorted => [.. _problems.OrderBy(static p => p.Line).ThenBy(static p => p.Column), .. IsFull ? [AtLeast] : (PlanProblem[])[]];
+    public IReadOnlyList<PlanProblem> Sorted =>
+        [.. _problems.OrderBy(static p => p.Line).ThenBy(static p => p.Column), .. IsFull ? [AtLeast] : (PlanProblem[])[]];
 
     public bool IsEmpty => _problems.Count == 0;
 
@@ -54,7 +55,10 @@ internal sealed class ProblemList(string file)
     private bool IsFull => _problems.Count >= Most;
 
     // At the end of the file that was read.
-    private PlanProblem AtLeast => _problems.MaxBy(static p => (p.Line, p.Column))! with { Message = string.Create(CultureInfo.InvariantCulture, $"at least {Most} problems; the first are shown.") };
+    private PlanProblem AtLeast => _problems.MaxBy(static p => (p.Line, p.Column))! with
+    {
+        Message = string.Create(CultureInfo.InvariantCulture, $"at least {Most} problems; the first are shown."),
+    };
 
     /// <summary>Where the value stands, or the section that it is missing from.</summary>
     private Place PlaceOf(string path)
