@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Invocation;
+using System.CommandLine.Parsing;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Client.Cluster;
@@ -15,13 +16,25 @@ internal static class Cli
     /// <summary>Set to 1 to see stack traces.</summary>
     public const string TraceVariable = "FEDRLORA_TRACE";
 
+    // A value is a value: without this one that begins with @ would be the name of a file of arguments.
+    private static readonly ParserConfiguration Parsing = new() { ResponseFileTokenReplacer = null };
+
+    /// <summary>Options whose value is a text, in which blanks count; they say themselves what is wrong with an empty one.</summary>
+    private static readonly string[] TakesAnyText = ["--prompt", "--stop"];
+
     public static async Task<int> RunAsync(IReadOnlyList<string> args, IReadOnlyList<Func<Command>> commands, TextWriter output, TextWriter error, CancellationToken cancellationToken = default)
     {
         var root = new RootCommand("Federated low-rank adaptation of one frozen language model over many sites.");
         foreach (var create in commands)
             root.Add(create());
 
-        var parsed = root.Parse(args.Count == 0 ? ["--help"] : args);
+        var parsed = root.Parse(args.Count == 0 ? ["--help"] : args, Parsing);
+        if (WithoutValue(parsed) is { } empty)
+        {
+            await error.WriteLineAsync($"{empty}: the value is empty; see fedrlora {parsed.CommandResult.Command.Name} --help");
+            return ExitCode.BadInput;
+        }
+
         if (parsed.Action is ParseErrorAction)
         {
             await error.WriteLineAsync(Misspelt(parsed));
@@ -44,6 +57,23 @@ internal static class Cli
                 await error.WriteLineAsync(e.ToString());
             return code;
         }
+    }
+
+    /// <summary>The first option or argument given nothing but blanks, as by a shell variable that is not set; null for none.</summary>
+    private static string? WithoutValue(ParseResult parsed)
+    {
+        foreach (var found in parsed.CommandResult.Children)
+        {
+            var name = found switch
+            {
+                OptionResult option => option.Option.Name,
+                ArgumentResult argument => argument.Argument.Name,
+                _ => "",
+            };
+            if (found.Tokens.Any(static token => string.IsNullOrWhiteSpace(token.Value)) && !TakesAnyText.Contains(name)) return name;
+        }
+
+        return null;
     }
 
     /// <summary>What is wrong with a command line, in one line: for an unknown word nothing but that.</summary>

@@ -2,21 +2,31 @@ using System.Runtime.InteropServices;
 
 namespace FedRLora.Client;
 
-/// <summary>Ctrl-C and SIGTERM: the first asks the command to stop and keep what it has, the second leaves at once.</summary>
+/// <summary>
+/// Ctrl-C, SIGTERM and SIGHUP: the first asks the command to stop and keep what it has, the second leaves at once. Who sends SIGTERM or
+/// SIGHUP does not wait long, so after a moment the program leaves by itself, in mid-step: what is committed needs no farewell.
+/// </summary>
 internal sealed partial class Interruption : IDisposable
 {
+    private static readonly TimeSpan Moment = TimeSpan.FromSeconds(1.5);
+
     private readonly CancellationTokenSource _source = new();
     private readonly List<PosixSignalRegistration> _signals = [];
+    private Timer? _leaving;
 
-    public Interruption(TextWriter error)
+    /// <param name="error">Hears that the command stops.</param>
+    /// <param name="takesItsTime">Whether the command takes its leave of others first, as a silo does.</param>
+    public Interruption(TextWriter error, bool takesItsTime)
     {
-        foreach (var signal in new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM })
+        foreach (var signal in new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP })
         {
             _signals.Add(PosixSignalRegistration.Create(signal, context =>
             {
                 context.Cancel = true;
                 if (_source.IsCancellationRequested)
                     LeaveAtOnce();
+                if (signal != PosixSignal.SIGINT && !takesItsTime)
+                    _leaving = new Timer(static _ => LeaveAtOnce(), state: null, Moment, Timeout.InfiniteTimeSpan);
                 error.WriteLine("Stopping; what is committed is kept. Press Ctrl-C again to leave at once.");
                 _source.Cancel();
             }));
@@ -29,6 +39,7 @@ internal sealed partial class Interruption : IDisposable
     {
         foreach (var signal in _signals)
             signal.Dispose();
+        _leaving?.Dispose();
         _source.Dispose();
     }
 

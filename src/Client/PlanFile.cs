@@ -3,6 +3,7 @@ using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Training.Inputs;
 
 namespace FedRLora.Client;
 
@@ -53,7 +54,8 @@ internal sealed record PlanFile(string Path, string Yaml)
     public static PlanFile Open(string path)
     {
         if (Directory.Exists(path))
-            throw new BadInputException($"{path}: is a folder; give the plan file in it.");
+            throw new BadInputException($"{path}: is {GivenPath.FolderOf(path) ?? "a folder"}; give the plan file {(File.Exists(System.IO.Path.Combine(path, "plan.yaml")) ? $"in it, {System.IO.Path.Combine(path, "plan.yaml")}" : "in it")}.");
+        GivenPath.RequirePlainFile(path);
         try
         {
             var file = new FileInfo(path);

@@ -33,7 +33,8 @@ internal static class Program
 
     internal static async Task<int> Main(string[] args)
     {
-        using var interruption = new Interruption(Console.Error);
-        return await Cli.RunAsync(args, Commands, Console.Out, Console.Error, interruption.Token);
+        var streams = StandardStreams.Take(json: args.Contains("--json"));
+        using var interruption = new Interruption(Console.Error, takesItsTime: args is ["silo", ..]);
+        return streams.Ended(await Cli.RunAsync(args, Commands, Console.Out, Console.Error, interruption.Token));
     }
 }

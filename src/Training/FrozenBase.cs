@@ -4,6 +4,7 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Training.Data;
 using FedRLora.Training.Data.Chat;
 using FedRLora.Training.Data.Tokenizers;
+using FedRLora.Training.Inputs;
 using FedRLora.Training.Models;
 using static TorchSharp.torch;
 
@@ -49,7 +50,7 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer,
     /// <inheritdoc cref="Load" path="/exception"/>
     public static Tokenizer Check(string folder)
     {
-        if (!Directory.Exists(folder)) throw new BadInputException($"{folder}: no such folder; give a Hugging Face model folder");
+        GivenPath.RequireModel(folder);
         var tokenizer = Tokenizer.Load(folder);
         var config = ModelRegistry.Check(folder);
         _ = GenerationEndIds(folder);

@@ -93,7 +93,7 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
         var result = await CommandLine.RunAsync("simulate", plan, "--out", _folder.File("next"));
 
         Assert.Equal(2, result.Code);
-        Assert.Contains("nowhere/adapter_config.json: cannot be read", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
+        Assert.Contains("nowhere: no such folder; give an adapter folder", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
     }
 
     [Fact]

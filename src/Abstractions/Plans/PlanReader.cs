@@ -12,6 +12,7 @@ public static class PlanReader
     /// <summary>Longest plan name, client id and site.</summary>
     public const int MaxIdentifierLength = Identifiers.MaxLength;
 
+    private const int MaxLength = 64 << 20;
     private const int MaxPathLength = 1024;
     private const int Many = 1_000_000;
     private const string NotYet = "not available in this version; remove it.";
@@ -31,6 +32,26 @@ public static class PlanReader
     public static PlanReadResult Read(string yaml, string fileName)
     {
         var problems = new ProblemList(fileName);
+        if (yaml.Length > MaxLength)
+            problems.Add(Place.Start, "", $"{yaml.Length} characters are too many for a plan; the bound is {MaxLength}.");
+        var plan = problems.IsEmpty ? ReadUpToTheBound(yaml, problems) : null;
+        return new() { Plan = problems.IsEmpty ? plan : null, Problems = problems.Sorted };
+    }
+
+    private static FederationPlan? ReadUpToTheBound(string yaml, ProblemList problems)
+    {
+        try
+        {
+            return Read(yaml, problems);
+        }
+        catch (TooManyProblems)
+        {
+            return null;
+        }
+    }
+
+    private static FederationPlan? Read(string yaml, ProblemList problems)
+    {
         FederationPlan? plan = null;
         switch (new PlanNodeReader(problems).Read(yaml))
         {
@@ -48,7 +69,7 @@ public static class PlanReader
                 break;
         }
 
-        return new() { Plan = problems.IsEmpty ? plan : null, Problems = problems.Sorted };
+        return plan;
     }
 
     /// <summary>Reads a plan that has to be right.</summary>

@@ -43,6 +43,7 @@ internal static class CombineCommand
     {
         var at = text.LastIndexOf('=');
         if (at < 0 || Directory.Exists(text)) return (text, 1);
+        if (string.IsNullOrWhiteSpace(text[..at])) throw new BadInputException($"--adapter: '{text}' names no folder; write FOLDER=0.5");
         return double.TryParse(text[(at + 1)..], NumberStyles.Float, CultureInfo.InvariantCulture, out var weight)
             ? (text[..at], weight)
             : throw new BadInputException($"--adapter: '{text[(at + 1)..]}' in {text} is not a number; write FOLDER=0.5");

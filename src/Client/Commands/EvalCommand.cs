@@ -60,7 +60,8 @@ internal static class EvalCommand
         }
 
         await screen.Output.WriteAsync(PlainTable.Of(["metric", "value", "loss/token", "rows", "majority"],
-            [[score.Metric, Words.Score(score.Score), Words.Loss(score.Loss), Number(score.Rows), Words.Score(score.MajorityShare)]]));
+            [[score.Metric, Words.Score(score.Score), Words.Loss(score.Loss), Number(score.Rows), Words.Score(score.MajorityShare)]],
+            screen.Width));
         return ExitCode.Done;
     }
 
@@ -116,7 +117,7 @@ internal static class EvalCommand
             score.Now.ClientId, score.Task, score.Now.Rows == 0 ? Words.None : score.Now.Metric,
             Words.Score(score.Now.Rows == 0 ? null : score.Now.Score), Words.Score(score.Manifest?.Value), Words.Loss(score.Now.Rows == 0 ? null : score.Now.Loss), Words.Loss(score.Manifest?.Loss),
             Number(score.Now.Rows), Words.Score(score.Now.MajorityShare), score.Equal switch { true => "yes", false => "no", null => Words.None },
-        })]));
+        })], screen.Width));
     }
 
     private static string Number(int value) => value.ToString(CultureInfo.InvariantCulture);

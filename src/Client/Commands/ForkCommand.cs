@@ -32,6 +32,7 @@ internal static class ForkCommand
             {
                 if (parsed.GetValue(id) is not null) throw new BadInputException("--run goes with --gateway or --cluster; a new folder is named with --out.");
                 var source = RunDirectory.Open(name);
+                if (parsed.GetValue(plan) is null) source.RequireRoot();
                 var file = Changed(parsed.GetValue(plan) is { } given ? PlanFile.Open(given) : PlanFile.Open(source.PlanPath), parsed.GetValue(set));
                 var root = parsed.GetValue(plan) is null ? source.Record.Root : file.Folder;
                 using var fork = await LocalFork.CreateAsync(source, from, file, root, parsed.GetValue(folder), parsed.GetValue(dataChange), cancellationToken);

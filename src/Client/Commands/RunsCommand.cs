@@ -27,7 +27,8 @@ internal static class RunsCommand
             else
             {
                 await output.WriteAsync(PlainTable.Of(["run", "plan", "status", "round", "reason"], [.. runs.Select(static run =>
-                    new[] { run.JobId, run.Name, run.Status.ToString().ToLowerInvariant(), string.Create(CultureInfo.InvariantCulture, $"{run.Round}/{run.Rounds}"), run.Reason ?? "" })]));
+                    new[] { run.JobId, run.Name, run.Status.ToString().ToLowerInvariant(), string.Create(CultureInfo.InvariantCulture, $"{run.Round}/{run.Rounds}"), run.Reason ?? "" })],
+                    Screen.Of(parsed, json: false).Width));
             }
 
             return ExitCode.Done;

@@ -83,6 +83,10 @@ internal static class SiloCommand
 
     private static async Task CheckAsync(SiloOptions options, CancellationToken cancellationToken)
     {
+        if (options.SiloPort == options.GatewayPort)
+            throw new BadInputException($"--port and --gateway are both {options.SiloPort}; a silo listens on two ports, give another --gateway");
+        if (options.SiloPort == options.PrimaryPort)
+            throw new BadInputException($"--port and --join are both {options.SiloPort}; --join is the port of another silo, give another --port");
         var first = options.Cluster is ClusterLocation.Localhost && options.PrimaryPort is null;
         Loopback.RequireFree(options.SiloPort, first ? $"join that silo with --join {options.SiloPort}, or give --port and --gateway" : "give another --port");
         Loopback.RequireFree(options.GatewayPort, "give another --gateway");

@@ -18,9 +18,13 @@ namespace FedRLora.Client.Local;
 /// </summary>
 internal sealed class CommittedRun
 {
+    private const int Tries = 20;
+    private const long MostHeadBytes = 1L << 30; // more stay in the store until they are asked for
+
     private readonly RunDirectory _run;
     private readonly DirectoryBlobStore _store;
     private readonly IndexedPlan _plan;
+    private readonly Dictionary<string, AdapterState> _heads = new(StringComparer.Ordinal);
 
     private CommittedRun(RunDirectory run, DirectoryBlobStore store, IndexedPlan plan, RoundManifest manifest, AdapterState shared) =>
         (_run, _store, _plan, Manifest, Shared) = (run, store, plan, manifest, shared);
@@ -38,15 +42,38 @@ internal sealed class CommittedRun
     public static async Task<CommittedRun> OpenAsync(RunDirectory run, CancellationToken cancellationToken)
     {
         run.RequireStore();
-        var job = run.Record.Plan;
+        run.RequireRoot();
         var store = run.OpenStore();
-        var log = new CommitLog(store, job);
-        var current = await log.ReadAsync(cancellationToken) ?? throw new BadInputException($"{run.Path}: nothing is committed yet; go on with fedrlora resume {run.Path}.");
-        var manifest = await log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken);
+        var log = new CommitLog(store, run.Record.Plan);
+        for (var attempt = 1; ; attempt++)
+        {
+            var current = await log.ReadAsync(cancellationToken) ?? throw new BadInputException($"{run.Path}: nothing is committed yet; go on with fedrlora resume {run.Path}.");
+            try
+            {
+                return await ReadAsync(run, store, await log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken), cancellationToken);
+            }
+            catch (CorruptBlobException) when (attempt < Tries)
+            {
+                // Of a run that is going on: the next round was committed meanwhile, and this one's blobs are gone.
+                if (await log.ReadAsync(cancellationToken) == current) throw;
+            }
+        }
+    }
+
+    private static async Task<CommittedRun> ReadAsync(RunDirectory run, DirectoryBlobStore store, RoundManifest manifest, CancellationToken cancellationToken)
+    {
+        var job = run.Record.Plan;
         var yaml = await StoredPlans.FindAsync(store, job, manifest.PlanSha256, cancellationToken);
         var plan = new IndexedPlan(PlanReader.Require(Encoding.UTF8.GetString(yaml), run.PlanPath));
         var shared = await store.ReadStateAsync(manifest.SharedOf(job), cancellationToken);
-        return new CommittedRun(run, store, plan, manifest, shared);
+        var committed = new CommittedRun(run, store, plan, manifest, shared);
+        if (manifest.Clients.Sum(static client => client.Head?.SizeBytes ?? 0) > MostHeadBytes) return committed;
+        foreach (var client in manifest.Clients)
+        {
+            if (committed.HeadOf(client) is { } head) committed._heads.Add(client.Id, await store.ReadStateAsync(head, cancellationToken));
+        }
+
+        return committed;
     }
 
     /// <summary>The client of the plan.</summary>
@@ -55,10 +82,21 @@ internal sealed class CommittedRun
     /// <summary>A client with its committed head.</summary>
     public async Task<GroupMember> MemberAsync(ManifestClient client, CancellationToken cancellationToken)
     {
-        var spec = _plan.Client(client.Id);
-        var head = client.Head?.At(Keys.Head(_run.Record.Plan, spec.Site, client.Id, client.HeadRound));
-        return new GroupMember { Client = spec, Head = head is null ? null : await _store.ReadStateAsync(head, cancellationToken) };
+        var head = HeadOf(client);
+        if (head is null) return new GroupMember { Client = _plan.Client(client.Id) };
+        if (_heads.TryGetValue(client.Id, out var read)) return new GroupMember { Client = _plan.Client(client.Id), Head = read };
+        try
+        {
+            return new GroupMember { Client = _plan.Client(client.Id), Head = await _store.ReadStateAsync(head, cancellationToken) };
+        }
+        catch (CorruptBlobException)
+        {
+            if (await new CommitLog(_store, _run.Record.Plan).ReadAsync(cancellationToken) is not { } now || now.Round <= Manifest.Round) throw;
+            throw new BadInputException($"{_run.Path}: the run is going on and has left round {Manifest.Round}; try again when it is finished or paused.");
+        }
     }
+
+    private BlobRef? HeadOf(ManifestClient client) => client.Head?.At(Keys.Head(_run.Record.Plan, _plan.Client(client.Id).Site, client.Id, client.HeadRound));
 
     /// <summary>Writes every client's adapter in PEFT's layout to a folder of its name; returns how many.</summary>
     /// <exception cref="BadInputException">The method has no static form; nothing was written.</exception>

@@ -24,6 +24,7 @@ internal static class LocalInputsCheck
     public static async Task RequireAsync(RunDirectory run, int? rounds, bool allowed, Screen screen, CancellationToken cancellationToken)
     {
         if (!Directory.Exists(run.Store)) return;
+        run.RequireRoot();
         using var store = run.OpenStore();
         var inputs = new LocalInputs(run.Record.Root);
         var guard = new InputGuard(inputs, store, store);

@@ -5,6 +5,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.RunFolder;
 using FedRLora.Silo.Storage;
+using FedRLora.Training.Inputs;
 
 namespace FedRLora.Client.Local;
 
@@ -15,7 +16,10 @@ namespace FedRLora.Client.Local;
 /// <param name="Mode">Who may read and write the folder.</param>
 /// <param name="Durability">What a power cut may take of it.</param>
 /// <param name="Origin">Of a fork: the digest of the manifest it starts from; null for any other run.</param>
-internal sealed record RunRecord(string Root, string Plan, bool LocalOnly, StoreMode Mode = StoreMode.Private, Durability Durability = Durability.Full, string? Origin = null);
+/// <param name="RootFromHere">The folder of the plan as seen from the run's, for when both were moved; null in runs of earlier builds.</param>
+internal sealed record RunRecord(
+    string Root, string Plan, bool LocalOnly, StoreMode Mode = StoreMode.Private, Durability Durability = Durability.Full, string? Origin = null,
+    string? RootFromHere = null);
 
 /// <summary>
 /// A run on one machine: <c>plan.yaml</c>, <c>run.json</c>, <c>store/</c> with every committed round, <c>metrics.csv</c>,
@@ -25,6 +29,7 @@ internal sealed class RunDirectory : IDisposable
 {
     private const string LockFile = ".lock";
     private const string RecordFile = "run.json";
+    private const string PlanFileName = "plan.yaml";
     private const int HeldByAnother = 11; // EWOULDBLOCK
 
     private bool _wasThere;
@@ -51,7 +56,7 @@ internal sealed class RunDirectory : IDisposable
     /// <summary>Where adapters go unless another folder is asked for.</summary>
     public string Adapters => System.IO.Path.Combine(Path, "adapters");
 
-    public string PlanPath => System.IO.Path.Combine(Path, "plan.yaml");
+    public string PlanPath => System.IO.Path.Combine(Path, PlanFileName);
 
     /// <summary>Makes a new folder, the one asked for or the next free <c>runs/NAME-N</c>, and keeps other processes from running in it.</summary>
     /// <exception cref="BadInputException">The folder asked for holds something, or cannot be made.</exception>
@@ -68,6 +73,7 @@ internal sealed class RunDirectory : IDisposable
             .First(static candidate => !Directory.Exists(candidate));
         if (File.Exists(path)) throw new BadInputException($"{path}: is a file; give a folder for the run.");
         var record = new RunRecord(root ?? file.Folder, plan.Name, localOnly, plan.Store.Mode ?? StoreMode.Private, plan.Store.Durability ?? Durability.Full, origin);
+        record = record with { RootFromHere = System.IO.Path.GetRelativePath(System.IO.Path.GetFullPath(path), record.Root) };
         var run = new RunDirectory(path, record) { _wasThere = Directory.Exists(path) };
         try
         {
@@ -114,13 +120,14 @@ internal sealed class RunDirectory : IDisposable
         {
             throw new BadInputException(Directory.Exists(System.IO.Path.Combine(path, "store"))
                 ? $"{file} is missing; {PutBack}."
-                : $"{path}: is not a run folder (no {RecordFile} in it); give a folder that fedrlora simulate made.");
+                : $"{path}: is {OtherThanARun(path)} (no {RecordFile} in it); give a folder that fedrlora simulate made.");
         }
 
+        GivenPath.RequirePlainFile(file);
         try
         {
             var record = JsonSerializer.Deserialize(File.ReadAllBytes(file), RunJson.Default.RunRecord) ?? throw new JsonException("it is empty");
-            return Identifiers.IsValid(record.Plan) ? new RunDirectory(path, record) : throw new JsonException($"plan: '{BadInputException.Shown(record.Plan)}' is no name of a plan");
+            return Identifiers.IsValid(record.Plan) ? new RunDirectory(path, Found(path, record)) : throw new JsonException($"plan: '{BadInputException.Shown(record.Plan)}' is no name of a plan");
         }
         catch (JsonException e)
         {
@@ -130,6 +137,43 @@ internal sealed class RunDirectory : IDisposable
         {
             throw new BadInputException($"{file}: cannot be read: {e.Message}", e);
         }
+    }
+
+    // A run that was moved together with its plan finds what lies beside the plan where it is now.
+    private static RunRecord Found(string path, RunRecord record)
+    {
+        if (record.RootFromHere is not { } way || Directory.Exists(record.Root)) return record;
+        var moved = System.IO.Path.GetFullPath(way, System.IO.Path.GetFullPath(path));
+        return HoldsInputs(moved, System.IO.Path.Combine(path, PlanFileName)) ? record with { Root = moved } : record;
+    }
+
+    // A folder may stand there by chance, above a run that was moved alone.
+    private static bool HoldsInputs(string root, string planPath)
+    {
+        try
+        {
+            return File.Exists(planPath) && PlanFile.Open(planPath).Read().Plan is { } plan
+                && Directory.Exists(System.IO.Path.GetFullPath(plan.Model.Path, root))
+                && plan.Clients.Any(client => File.Exists(System.IO.Path.GetFullPath(client.Data.Train, root)));
+        }
+        catch (BadInputException)
+        {
+            return false; // who needs the plan says what is wrong with it
+        }
+    }
+
+    /// <summary>The folder that the plan's relative paths start from is there.</summary>
+    /// <exception cref="BadInputException">It is not: the run, or that folder, was moved without the other.</exception>
+    public void RequireRoot()
+    {
+        if (Directory.Exists(Record.Root)) return;
+        throw new BadInputException($"{System.IO.Path.Combine(Path, RecordFile)}: root: {Record.Root}, from which the plan's paths start, is not there; write there where that folder is now.");
+    }
+
+    private static string OtherThanARun(string path)
+    {
+        if (File.Exists(path)) return "a file and not a run folder";
+        return GivenPath.FolderOf(path) is { } kind ? $"{kind} and not a run folder" : "not a run folder";
     }
 
     /// <summary>The run's blobs are there.</summary>

@@ -109,8 +109,8 @@ internal sealed record FinalTable
         Words.Score(row.Federated), Words.Difference(row.Difference), Words.Score(row.MajorityShare), Words.Bytes(row.SentBytes),
     ];
 
-    /// <summary>Aligned ASCII columns below the title.</summary>
-    public string ToPlainText() => Title + "\n\n" + PlainTable.Of(Header, [.. AllRows.Select(Cells)]);
+    /// <summary>Aligned ASCII columns below the title; as <see cref="PlainTable.Of"/> where they are wider than a terminal.</summary>
+    public string ToPlainText(int? width = null) => Title + "\n\n" + PlainTable.Of(Header, [.. AllRows.Select(Cells)], width);
 
     /// <summary>For a terminal.</summary>
     public Table ToTable()

@@ -5,7 +5,30 @@ namespace FedRLora.Client.Rendering;
 /// <summary>Aligned columns for pipes and files; numbers to the right.</summary>
 internal static class PlainTable
 {
-    public static string Of(IReadOnlyList<string> header, IReadOnlyList<string[]> rows)
+    /// <summary>The table, or where its lines are wider than a terminal, which would break them anywhere: a line for each cell.</summary>
+    /// <param name="header">Titles of the columns.</param>
+    /// <param name="rows">Cells of each row.</param>
+    /// <param name="width">Columns of the terminal; null where nothing breaks lines.</param>
+    public static string Of(IReadOnlyList<string> header, IReadOnlyList<string[]> rows, int? width = null)
+    {
+        var table = Aligned(header, rows);
+        return width is { } most && table.Split('\n').Any(line => line.Length > most) ? Listed(header, rows) : table;
+    }
+
+    // The first cell names the row.
+    private static string Listed(IReadOnlyList<string> header, IReadOnlyList<string[]> rows)
+    {
+        var text = new StringBuilder();
+        foreach (var row in rows)
+        {
+            text.Append(row[0]).Append('\n');
+            foreach (var (title, cell) in header.Zip(row).Skip(1).Where(static pair => pair.Second.Length > 0)) text.Append("  ").Append(title).Append(' ').Append(cell).Append('\n');
+        }
+
+        return text.ToString();
+    }
+
+    private static string Aligned(IReadOnlyList<string> header, IReadOnlyList<string[]> rows)
     {
         var widths = header.Select((title, column) => rows.Select(row => row[column].Length).Append(title.Length).Max()).ToArray();
         var right = header.Select((_, column) => rows.Count > 0 && rows.All(row => IsNumber(row[column]))).ToArray();

@@ -118,20 +118,30 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
             table.AddRow(cells.Select(static cell => (IRenderable)new Text(cell)));
         }
 
-        return new([table, new Markup(Bar(progress)), .. progress.Missing.Select(static line => new Text(line))]);
+        IEnumerable<IRenderable> rounds = screen.Fits(table) ? [table] : Lines(progress.Rounds);
+        return new([.. rounds, new Markup(Bar(progress, screen.Console.Profile.Width)), .. progress.Missing.Select(static line => new Text(line))]);
     }
 
-    private static string Bar(JobProgress progress)
+    // Where the table would break its numbers: as many of the last rounds as the terminal shows, each broken between words alone.
+    private IEnumerable<IRenderable> Lines(int rounds)
     {
-        const int Width = 30;
+        var lines = _views.Select(view => Line(view, rounds)).ToList();
+        var each = lines.Select(line => 1 + line.Length / Math.Max(1, screen.Console.Profile.Width / 2)).DefaultIfEmpty(1).Max();
+        return lines.TakeLast(Math.Max(1, (screen.Console.Profile.Height - 6) / each)).Select(static line => new Text(line));
+    }
+
+    private static string Bar(JobProgress progress, int columns)
+    {
+        const int Widest = 30;
+        var width = Math.Min(Widest, Math.Max(1, columns / 2));
         var done = progress.Status == JobStatus.Finished ? progress.Rounds : Math.Max(0, progress.Round - 1);
         var inRound = progress is { Status: JobStatus.Running, Cohort: > 0 } ? (double)progress.Reported / progress.Cohort : 0;
-        var filled = (int)Math.Clamp(Width * (done + (progress.Phase == "train" ? inRound : 0)) / Math.Max(1, progress.Rounds), 0, Width);
+        var filled = (int)Math.Clamp(width * (done + (progress.Phase == "train" ? inRound : 0)) / Math.Max(1, progress.Rounds), 0, width);
         var state = progress.Status switch
         {
             JobStatus.Running => $"{progress.Phase} {progress.Reported}/{progress.Cohort} clients{(progress.Attempt > 1 ? $", attempt {progress.Attempt}" : "")}",
             var other => other.ToString().ToLowerInvariant(),
         };
-        return $"{Markup.Escape(progress.Name)}  [green]{new string('━', filled)}[/][grey]{new string('━', Width - filled)}[/]  round {progress.Round}/{progress.Rounds}  {Markup.Escape(state)}";
+        return $"{Markup.Escape(progress.Name)}  [green]{new string('━', filled)}[/][grey]{new string('━', width - filled)}[/]  round {progress.Round}/{progress.Rounds}  {Markup.Escape(state)}";
     }
 }

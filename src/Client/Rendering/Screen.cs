@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Spectre.Console;
+using Spectre.Console.Rendering;
 
 namespace FedRLora.Client.Rendering;
 
@@ -21,6 +22,12 @@ internal sealed record Screen(ScreenMode Mode, TextWriter Output, TextWriter Err
 {
     public IAnsiConsole Console => field ??= AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Output) });
 
+    /// <summary>Columns of the terminal; null where there is none.</summary>
+    public int? Width => Mode == ScreenMode.Terminal ? Console.Profile.Width : null;
+
+    /// <summary>Whether a table keeps its names and numbers whole on the terminal.</summary>
+    public bool Fits(Table table) => ((IRenderable)table).Measure(RenderOptions.Create(Console, Console.Profile.Capabilities), int.MaxValue).Max <= Console.Profile.Width;
+
     /// <summary>A terminal only where standard output is one.</summary>
     public static Screen Of(ParseResult parsed, bool json)
     {
@@ -35,8 +42,9 @@ internal sealed record Screen(ScreenMode Mode, TextWriter Output, TextWriter Err
         switch (Mode)
         {
             case ScreenMode.Terminal:
-                Console.Write(table.ToTable());
-                Console.WriteLine($"Results: {folder}");
+                if (table.ToTable() is var picture && Fits(picture)) Console.Write(picture);
+                else Output.Write('\n' + table.ToPlainText(Width));
+                Output.WriteLine($"Results: {folder}");
                 break;
             case ScreenMode.Plain:
                 Output.Write('\n' + table.ToPlainText());

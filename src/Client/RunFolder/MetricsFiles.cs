@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Rendering;
@@ -9,7 +10,7 @@ using FedRLora.Silo.Storage;
 namespace FedRLora.Client.RunFolder;
 
 /// <summary><c>metrics.csv</c>, one row per round and client, and <c>metrics.jsonl</c>, one object per round.</summary>
-internal static class MetricsFiles
+internal static partial class MetricsFiles
 {
     private const string Header = "round,client,task,outcome,weight,samples,steps,mean_loss,metric,score,test_loss,rows,majority_share,update_bytes,product_norm,seconds";
 
@@ -22,7 +23,10 @@ internal static class MetricsFiles
         OutputFile.Replace(Path.Combine(folder, "metrics.jsonl"), mode, string.Concat(views.Select(static view => JsonLine(view) + "\n")));
     }
 
-    /// <summary>RFC 4180: CRLF line ends, quotes where a field needs them, an empty field where nothing was measured.</summary>
+    /// <summary>
+    /// RFC 4180: CRLF line ends, quotes where a field needs them, an empty field where nothing was measured. A name that a spreadsheet
+    /// would compute gets an apostrophe before its first sign.
+    /// </summary>
     internal static string Csv(IEnumerable<RoundView> rounds)
     {
         var text = new StringBuilder(Header).Append("\r\n");
@@ -60,7 +64,11 @@ internal static class MetricsFiles
 
     private static string Field(object? value)
     {
-        var text = Convert.ToString(value, CultureInfo.InvariantCulture) ?? "";
+        var text = value is string name ? Formula().Replace(name, "$1'") : Convert.ToString(value, CultureInfo.InvariantCulture) ?? "";
         return text.AsSpan().ContainsAny(",\"\r\n") || text.StartsWith(' ') || text.EndsWith(' ') ? $"\"{text.Replace("\"", "\"\"", StringComparison.Ordinal)}\"" : text;
     }
+
+    // Where a cell begins, in whatever of the usual separators the spreadsheet cuts by; wide forms of the signs count as they do.
+    [GeneratedRegex(@"((?:^|[;,\t\r\n|])\s*)(?=[=+\-@\uFF1D\uFF0B\uFF0D\uFF20])")]
+    private static partial Regex Formula();
 }

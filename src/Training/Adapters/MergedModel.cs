@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters.Peft;
+using FedRLora.Training.Inputs;
 using FedRLora.Training.Models;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -42,7 +43,7 @@ public sealed class MergedModel
     public static int Write(string model, string adapter, string target, CancellationToken cancellationToken = default)
     {
         if (Directory.Exists(target) || File.Exists(target)) throw new BadInputException($"{target}: exists already; give the name of a new folder");
-        if (!Directory.Exists(model)) throw new BadInputException($"{model}: no such folder; give a Hugging Face model folder");
+        GivenPath.RequireModel(model);
         var merged = new MergedModel(model, ModelRegistry.Check(model), PeftAdapter.Read(adapter));
         var partial = $"{Path.TrimEndingDirectorySeparator(Path.GetFullPath(target))}.{Path.GetRandomFileName()}"; // a name that nobody has
         try

@@ -1,7 +1,9 @@
+using System.Text;
 using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Training.Data.Chat;
 using FedRLora.Training.Data.Chat.Jinja;
+using FedRLora.Training.Inputs;
 
 namespace FedRLora.Training.Data;
 
@@ -36,6 +38,7 @@ internal static class JsonLines
     /// <exception cref="BadInputException">The file cannot be read or has too few rows.</exception>
     public static async Task ForEachAsync(string path, int offset, int? rows, Action<string, int> take, CancellationToken cancellationToken)
     {
+        GivenPath.RequireRows(path);
         int line = 0, row = 0, blank = 0, taken = 0;
         try
         {
@@ -93,9 +96,31 @@ internal static class JsonLines
         {
             throw new BadInputException($"{path}:{line}: a string has half of a character written as \\u...; {Expected}", exception);
         }
+        catch (JsonException) when (Behind(text) is { } more)
+        {
+            throw new BadInputException($"{path}:{line}: {more}; {Expected}");
+        }
         catch (JsonException exception)
         {
             throw new BadInputException($"{path}:{line}: not valid JSON at byte {exception.BytePositionInLine}; {Expected}", exception);
+        }
+    }
+
+    // What follows a whole object in its line; null for a line that is not valid for another reason.
+    private static string? Behind(string text)
+    {
+        try
+        {
+            var bytes = Encoding.UTF8.GetBytes(text);
+            var reader = new Utf8JsonReader(bytes);
+            reader.Read();
+            reader.Skip();
+            var rest = Encoding.UTF8.GetString(bytes.AsSpan((int)reader.BytesConsumed)).Trim();
+            return rest == "," ? "the line ends with a comma, as in an array; leave it out" : rest is ['{', ..] or [',', ..] ? "the line goes on behind its object; write each object on a line of its own" : null;
+        }
+        catch (JsonException)
+        {
+            return null;
         }
     }
 

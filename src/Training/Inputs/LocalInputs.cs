@@ -49,7 +49,7 @@ public sealed class LocalInputs : IRunInputs
 
     internal BaseDigest BaseOf(string folder, CancellationToken cancellationToken)
     {
-        if (!Directory.Exists(folder)) throw new BadInputException($"{folder}: no such folder; give a Hugging Face model folder");
+        GivenPath.RequireModel(folder);
         return new([.. ModelFolderFiles.Of(folder).OrderBy(static file => file.Name, StringComparer.Ordinal).Select(file =>
         {
             var (sha256, size) = _digests.Of(Path.Combine(folder, file.Name),

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Inputs;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -245,6 +246,7 @@ public sealed class ModelWeights : IDisposable
 
     private static List<(string Tensor, string Shard)> ReadIndex(string path)
     {
+        GivenPath.RequirePlainFile(path);
         try
         {
             using var document = JsonDocument.Parse(Utf8Text.ReadBytes(path));

@@ -35,11 +35,31 @@ public sealed class FilesTests : IDisposable
     [InlineData("say \"hi\"", "\"say \"\"hi\"\"\"")]
     [InlineData("two\nlines", "\"two\nlines\"")]
     [InlineData(" padded", "\" padded\"")]
+    [InlineData("=1+1", "'=1+1")]
+    [InlineData("+cmd", "'+cmd")]
+    [InlineData("-2", "'-2")]
+    [InlineData("@SUM(A1)", "'@SUM(A1)")]
+    [InlineData("\uFF1D1", "'\uFF1D1")]
+    [InlineData(" =1", "\" '=1\"")]
+    [InlineData("\t=1", "\t'=1")]
+    [InlineData("a;=1", "a;'=1")]
+    [InlineData("a,=1", "\"a,'=1\"")]
+    [InlineData("=HYPERLINK(\"x\")", "\"'=HYPERLINK(\"\"x\"\")\"")]
+    [InlineData("a = b - c", "a = b - c")]
     public void Csv_fields_are_quoted_where_they_need_it(string task, string expected)
     {
         var plan = SampleRun.Plan with { Clients = [.. SampleRun.Plan.Clients.Select(client => client with { Task = task })] };
 
         Assert.Contains($"\r\n0,a,{expected},notSelected,", MetricsFiles.Csv([RoundView.Of(SampleRun.Round(0), plan)]), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_number_below_zero_stays_a_number()
+    {
+        var round = SampleRun.Round(1);
+        round = round with { Manifest = round.Manifest with { Clients = [round.Manifest.Clients[0] with { MeanLoss = -0.5, Score = null }] } };
+
+        Assert.Contains("1,a,sst2,trained,0.25,100,20,-0.5,", MetricsFiles.Csv([RoundView.Of(round, SampleRun.Plan)]), StringComparison.Ordinal);
     }
 
     [Fact]

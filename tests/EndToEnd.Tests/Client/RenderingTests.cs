@@ -81,6 +81,40 @@ public sealed class RenderingTests
         Assert.Contains("[red]sst2", output.ToString(), StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(12)]
+    [InlineData(20)]
+    [InlineData(40)]
+    [InlineData(200)]
+    public async Task On_a_terminal_of_any_width_names_and_numbers_stay_whole(int width)
+    {
+        using var output = new StringWriter();
+        var screen = new Screen(ScreenMode.Terminal, output, TextWriter.Null);
+        (screen.Console.Profile.Width, screen.Console.Profile.Height) = (width, 60);
+
+        await new RoundReporter(screen, SampleRun.Plan).FollowAsync(Stream(SampleRun.Progress(JobStatus.Finished, null, SampleRun.Rounds())));
+
+        var words = output.ToString().Split((char[])[' ', '\n', '\r', '│', '\e'], StringSplitOptions.RemoveEmptyEntries);
+        Assert.All(["1.500", "0.750", "0.660", "0.607", "sst2", "trec"], word => Assert.Contains(word, words));
+    }
+
+    [Theory]
+    [InlineData(20)]
+    [InlineData(40)]
+    public void Below_the_width_of_the_final_table_every_cell_has_a_line(int width)
+    {
+        using var output = new StringWriter();
+        var screen = new Screen(ScreenMode.Terminal, output, TextWriter.Null);
+        screen.Console.Profile.Width = width;
+
+        screen.Show(FinalTable.Of(SampleRun.Plan, SampleRun.Rounds(gain: 0.1), SampleRun.Rounds(gain: 0.05)), "runs/t-1");
+
+        Assert.Contains("\na\n  task sst2\n  base 0.500\n  local 0.650\n  federated 0.800\n  vs local +0.150\n  majority 0.500\n  sent 6.1 kB\nb\n", output.ToString(), StringComparison.Ordinal);
+        Assert.Contains("\nmean\n  base 0.407\n", output.ToString(), StringComparison.Ordinal);
+        Assert.EndsWith("Results: runs/t-1", output.ToString().TrimEnd(), StringComparison.Ordinal);
+        Assert.All(output.ToString().Split('\n'), line => Assert.InRange(line.Length, 0, width));
+    }
+
     [Fact]
     public void The_final_table_compares_with_the_local_only_run()
     {

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text.Json;
 using FedRLora.Training.Tests;
 
@@ -55,6 +56,26 @@ public sealed class InterruptedRunTests : IDisposable
 
         Assert.True(await program.ExitAsync() == 130, program.Output);
         Assert.Contains("Continue with: fedrlora resume", program.Output, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Who_terminates_or_hangs_up_waits_for_no_step_and_can_resume(bool hangsUp)
+    {
+        var plan = TinyPlan.Write(_tiny, 3, TinyPlan.Client("only", "one"));
+        File.WriteAllText(plan, File.ReadAllText(plan).Replace("steps: 4, batchSize: 3", "steps: 100000, batchSize: 2000", StringComparison.Ordinal));
+        await using var program = RunningProgram.Start(_tiny.Root, "simulate", plan, "--out", "run");
+        await program.UntilAsync(() => program.Output.Contains("round 0/3", StringComparison.Ordinal), "round 0");
+
+        var began = Stopwatch.GetTimestamp();
+        if (hangsUp) program.HangUp();
+        else program.Terminate();
+
+        Assert.True(await program.ExitAsync() == 130, program.Output);
+        Assert.InRange(Stopwatch.GetElapsedTime(began), TimeSpan.Zero, TimeSpan.FromSeconds(5)); // 2, and what a machine at its limit adds
+        Assert.EndsWith("Stopped; what is committed is kept. Continue with: fedrlora resume run", program.Output.TrimEnd(), StringComparison.Ordinal);
+        await RunningProgram.RunAsync(_tiny.Root, "verify", "run");
     }
 
     [Fact]

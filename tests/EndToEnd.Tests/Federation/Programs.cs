@@ -72,6 +72,9 @@ internal sealed class RunningProgram : IAsyncDisposable
     /// <summary>What a service manager sends.</summary>
     public void Terminate() => Send("TERM");
 
+    /// <summary>What a terminal sends that is closed.</summary>
+    public void HangUp() => Send("HUP");
+
     public async Task<int> ExitAsync()
     {
         using var patience = new CancellationTokenSource(TimeSpan.FromMinutes(3));

@@ -1,3 +1,4 @@
+using System.Globalization;
 using YamlDotNet.Core;
 using YamlDotNet.Core.Events;
 
@@ -31,7 +32,10 @@ internal sealed record MapNode(Place Place, IReadOnlyList<MapEntry> Entries) : P
 /// <summary>Builds nodes from parser events, since YamlDotNet's own representation model stops at the first duplicate key.</summary>
 internal sealed class PlanNodeReader(ProblemList problems)
 {
-    private const int MaxDepth = 32;
+    private const int MaxDepth = 8; // the schema needs 5
+    private const int MaxEvents = 3_000_000;
+
+    private int _events;
 
     private readonly Dictionary<AnchorName, PlanNode> _anchors = [];
 
@@ -77,6 +81,8 @@ internal sealed class PlanNodeReader(ProblemList problems)
     private PlanNode ReadNode(IParser parser, string path, int depth)
     {
         var parsed = parser.Consume<ParsingEvent>();
+        if (++_events > MaxEvents)
+            throw new YamlException(parsed.Start, parsed.End, $"more than {MaxEvents.ToString(CultureInfo.InvariantCulture)} values, lists and mappings");
         if (depth > MaxDepth)
             throw new YamlException(parsed.Start, parsed.End, $"nested deeper than {MaxDepth} levels");
         if (parsed is AnchorAlias alias)

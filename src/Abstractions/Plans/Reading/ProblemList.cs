@@ -5,17 +5,25 @@ namespace FedRLora.Abstractions.Plans.Reading;
 /// <summary>Collects what is wrong, and remembers where every value stands and which could not be read.</summary>
 internal sealed class ProblemList(string file)
 {
+    /// <summary>So many are enough: who made more made one mistake many times, or wants the reader to be busy.</summary>
+    public const int Most = 100;
+
     private readonly List<PlanProblem> _problems = [];
     private readonly Dictionary<string, Place> _places = new(StringComparer.Ordinal);
     private readonly HashSet<string> _unreadable = new(StringComparer.Ordinal);
 
     /// <summary>All problems, in the order of the file.</summary>
-    public IReadOnlyList<PlanProblem> Sorted => [.. _problems.OrderBy(static p => p.Line).ThenBy(static p => p.Column)];
+    public IReadOnlyList<PlanProblem> Sorted =>
+        [.. _problems.OrderBy(static p => p.Line).ThenBy(static p => p.Column), .. IsFull ? [AtLeast] : (PlanProblem[])[]];
 
     public bool IsEmpty => _problems.Count == 0;
 
-    public void Add(Place place, string path, string message) =>
+    /// <exception cref="TooManyProblems">It was the last that is shown.</exception>
+    public void Add(Place place, string path, string message)
+    {
         _problems.Add(new(file, place.Line, place.Column, path.Length == 0 ? message : $"{path}: {message}"));
+        if (IsFull) throw new TooManyProblems();
+    }
 
     /// <summary>Adds a problem with a value, which the combination rules then leave alone.</summary>
     public void AddUnreadable(Place place, string path, string message)
@@ -44,6 +52,14 @@ internal sealed class ProblemList(string file)
 
     public bool IsUnreadable(string path) => Chain(path).Any(_unreadable.Contains);
 
+    private bool IsFull => _problems.Count >= Most;
+
+    // At the end of the file that was read.
+    private PlanProblem AtLeast => _problems.MaxBy(static p => (p.Line, p.Column))! with
+    {
+        Message = string.Create(CultureInfo.InvariantCulture, $"at least {Most} problems; the first are shown."),
+    };
+
     /// <summary>Where the value stands, or the section that it is missing from.</summary>
     private Place PlaceOf(string path)
     {
@@ -67,3 +83,6 @@ internal sealed class ProblemList(string file)
         }
     }
 }
+
+/// <summary>Reading stops here.</summary>
+internal sealed class TooManyProblems : Exception;

@@ -3,6 +3,7 @@ using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Inputs;
 using FedRLora.Training.Models;
 using static TorchSharp.torch;
 
@@ -64,6 +65,7 @@ internal sealed class PeftAdapter
     /// <exception cref="BadInputException">A file is missing or not valid, or the adapter is more than LoRA or DoRA.</exception>
     public static PeftAdapter Read(string folder)
     {
+        GivenPath.RequireAdapter(folder);
         var (configPath, tensorPath) = (Path.Combine(folder, PeftConfig.FileName), Path.Combine(folder, TensorFile));
         try
         {

@@ -18,8 +18,8 @@ internal sealed class StreamedText(Tokenizer tokenizer, IReadOnlyList<int> promp
         return text.EndsWith(Incomplete) ? "" : From(text);
     }
 
-    /// <summary>What was held back.</summary>
-    public string Rest() => From(tokenizer.Decode(_ids, skipSpecialTokens: true));
+    /// <summary>What was held back, without the bytes at its end that are no whole character.</summary>
+    public string Rest() => From(tokenizer.Decode(_ids, skipSpecialTokens: true).TrimEnd(Incomplete));
 
     private string From(string text)
     {

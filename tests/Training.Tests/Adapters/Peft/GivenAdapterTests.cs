@@ -56,7 +56,7 @@ public sealed class GivenAdapterTests : IDisposable
     public async Task A_missing_folder_is_one_line()
     {
         var message = (await Assert.ThrowsAsync<BadInputException>(() => _trainer.InitialSharedAsync(_tiny.Plan(new() { From = "nowhere" })))).Message;
-        Assert.Contains("nowhere/adapter_config.json: cannot be read", message, StringComparison.Ordinal);
+        Assert.Contains("nowhere: no such folder; give an adapter folder", message, StringComparison.Ordinal);
     }
 
     private static AdapterSpec Method(string name) => TinyFederation.TinyCatalogue(name) with { Dropout = Dropout.None };
