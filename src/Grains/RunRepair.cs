@@ -124,10 +124,23 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             {
                 _steps.Add(string.Create(CultureInfo.InvariantCulture, $"{Keys.Current(job)} {problem ?? $"named round {pointer!.Round}, {pointer.ManifestSha256}"}; it is put on round {found.Round}, {found.ManifestSha256}"));
                 _changes.Add(new Repair.Change(Keys.Current(job), found.ToBytes(), condition));
+                if (BeforeExtension(stored, found) is { } otherwise) _steps.Add(otherwise);
             }
 
             return Done(pointer, found, isHopeless: false);
         }
+
+        // Rounds that are trained again under a plan that was not yet in force; null where there are none.
+        private string? BeforeExtension(IReadOnlyList<(string Key, string? Sha256)> stored, CurrentRound found)
+        {
+            var then = _manifests[(found.Round, found.ManifestSha256)].PlanSha256;
+            if (stored.LastOrDefault(static plan => plan.Sha256 is not null).Sha256 is not { } now || now == then) return null;
+            var (before, after) = (RoundsOf(then), RoundsOf(now));
+            return found.Round >= before || _passed.All(passed => passed.Round > before) ? null : string.Create(CultureInfo.InvariantCulture,
+                $"rounds {found.Round + 1} to {before} were made before the run was extended to {after}; they are trained again under the extended plan, so the digest will be another one");
+        }
+
+        private int RoundsOf(string plan) => PlanReader.Require(Encoding.UTF8.GetString(_plans[plan]), Keys.Plan(job)).Strategy.Rounds;
 
         private Repair Done(CurrentRound? before, CurrentRound? after, bool isHopeless) => new()
         {

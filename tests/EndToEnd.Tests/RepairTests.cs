@@ -338,6 +338,22 @@ public sealed class RepairTests(DamagedRuns runs) : IClassFixture<DamagedRuns>
         }
     }
 
+    [Fact]
+    public async Task A_run_that_goes_back_behind_its_extension_is_told_that_its_digest_will_be_another_one()
+    {
+        var run = runs.Copy();
+        Assert.Equal(0, (await CommandLine.RunAsync("extend", run, "--rounds", "4")).Code);
+        var store = Path.Combine(run, "store");
+        File.Delete(Path.Combine(store, StoredRounds.Manifest(store, "tiny", 3)));
+
+        var repaired = await CommandLine.RunAsync("repair", run);
+
+        Assert.Equal(0, repaired.Code);
+        Assert.Contains("rounds 3 to 3 were made before the run was extended to 4", repaired.Output, StringComparison.Ordinal);
+        Assert.Equal(0, (await CommandLine.RunAsync("resume", run)).Code);
+        Assert.Equal(0, (await CommandLine.RunAsync("verify", run)).Code);
+    }
+
     private static void WritePointer(string pointer, int round) =>
         File.WriteAllBytes(pointer, SealedJson.Seal(Encoding.UTF8.GetBytes($"{{\n  \"round\": {round},\n  \"manifestSha256\": \"{new string('0', 64)}\"\n}}")));
 

@@ -36,14 +36,14 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         try
         {
             var status = await FollowAsync(silo, plan.Name, file.Yaml, federated);
-            Write(plan, file.Yaml, federated, localOnly);
+            WriteResults(status);
             if (status != JobStatus.Finished) return Ended(status);
             var adapters = await ExportAsync(plan, cancellationToken);
             if (localOnly is not null)
             {
                 if (screen.Mode != ScreenMode.Json) await screen.Output.WriteLineAsync("The same clients with the same budget and nothing shared:");
                 status = await FollowAsync(silo, LocalOnlyJob(plan.Name), localOnlyFile!.Yaml, localOnly);
-                Write(plan, file.Yaml, federated, localOnly);
+                WriteResults(status);
             }
 
             Summarize(plan, federated.Rounds, localOnly?.Rounds, adapters);
@@ -59,6 +59,18 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         {
             await screen.Error.WriteLineAsync($"{trouble} {WayOn}");
             return ExitCode.Environment;
+        }
+
+        void WriteResults(JobStatus status)
+        {
+            try
+            {
+                Write(plan, file.Yaml, federated, localOnly);
+            }
+            catch (Exception e) when (status == JobStatus.Paused && TroubleOf(e) is not null)
+            {
+                // the disk that the run is paused for, which was said
+            }
         }
 
         async Task<JobStatus> FollowAsync(EmbeddedSilo silo, string job, string yaml, RoundReporter reporter)
