@@ -136,8 +136,9 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             var then = _manifests[(found.Round, found.ManifestSha256)].PlanSha256;
             if (stored.LastOrDefault(static plan => plan.Sha256 is not null).Sha256 is not { } now || now == then) return null;
             var (before, after) = (RoundsOf(then), RoundsOf(now));
-            return found.Round >= before || _passed.All(passed => passed.Round > before) ? null : string.Create(CultureInfo.InvariantCulture,
-                $"rounds {found.Round + 1} to {before} were made before the run was extended to {after}; they are trained again under the extended plan, so the digest will be another one");
+            if (found.Round >= before || _passed.All(passed => passed.Round > before)) return null;
+            var again = found.Round + 1 == before ? $"round {before} was" : string.Create(CultureInfo.InvariantCulture, $"rounds {found.Round + 1} to {before} were");
+            return $"{again} made before the run was extended to {after} rounds; trained again under the extended plan, the digest will be another one";
         }
 
         private int RoundsOf(string plan) => PlanReader.Require(Encoding.UTF8.GetString(_plans[plan]), Keys.Plan(job)).Strategy.Rounds;

@@ -349,7 +349,7 @@ public sealed class RepairTests(DamagedRuns runs) : IClassFixture<DamagedRuns>
         var repaired = await CommandLine.RunAsync("repair", run);
 
         Assert.Equal(0, repaired.Code);
-        Assert.Contains("rounds 3 to 3 were made before the run was extended to 4", repaired.Output, StringComparison.Ordinal);
+        Assert.Contains("round 3 was made before the run was extended to 4 rounds", repaired.Output, StringComparison.Ordinal);
         Assert.Equal(0, (await CommandLine.RunAsync("resume", run)).Code);
         Assert.Equal(0, (await CommandLine.RunAsync("verify", run)).Code);
     }
