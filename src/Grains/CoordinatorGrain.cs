@@ -285,7 +285,7 @@ internal sealed partial class CoordinatorGrain(
         }
 
         var written = await WritePlanAsync(Encoding.UTF8.GetBytes(planYaml), cancellationToken);
-        await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
+        await stores.Job.WriteBytesAsync(Keys.IndexOf(Job), JobsGrain.Running.ToArray(), WriteCondition.Any, cancellationToken);
         await stores.Job.MakeDurableAsync(cancellationToken); // what was accepted survives a power cut
         LogSubmitted(Job, plan.Name, plan.Clients.Count, plan.Strategy.Rounds);
         await OpenAsync(written, cancellationToken);
@@ -550,6 +550,7 @@ internal sealed partial class CoordinatorGrain(
             case RoundEffect.StopWork:
                 StopClocks();
                 await MarkAsync(JobsGrain.Over.ToArray(), stopping);
+                await stores.Job.MakeDurableAsync(stopping); // a run that was stopped stays so
                 _markedOver = true;
                 foreach (var site in job.Sites) await TryAsync(site, grain => grain.CancelAsync(stopping));
                 await _forgetting;

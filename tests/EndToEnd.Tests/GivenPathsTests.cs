@@ -26,7 +26,7 @@ public sealed class GivenPathsTests : IDisposable
     [InlineData("is a table with tabs between its columns", "prompt\tcompletion", "a\tb")]
     [InlineData("is YAML", "- prompt: a", "  completion: b")]
     [InlineData("is HTML or XML", "<!doctype html>")]
-    [InlineData("is a pointer of Git LFS", "version https://git-lfs.github.com/spec/v1", "oid sha256:00", "size 1")]
+    [InlineData("is a Git LFS pointer", "version https://git-lfs.github.com/spec/v1", "oid sha256:00", "size 1")]
     [InlineData(":1: the line goes on behind its object", Row + Row)]
     [InlineData(":2: the line ends with a comma", Row, Row + ",")]
     public async Task Rows_in_another_form_of_text_are_named(string expected, params string[] lines)

@@ -27,7 +27,7 @@ public static class GivenPath
         ([.. "SQLite format 3"u8], "is an SQLite database; write its rows as JSON Lines"),
         ([0xff, 0xfe], "is text in UTF-16; save it in UTF-8"),
         ([0xfe, 0xff], "is text in UTF-16; save it in UTF-8"),
-        ([.. "version https://git-lfs"u8], "is a pointer of Git LFS and not the file; get the file with git lfs pull"),
+        ([.. "version https://git-lfs"u8], "is a Git LFS pointer, not the file itself; fetch it with git lfs pull"),
     ];
 
     /// <summary>A plain file, so that it can be read more than once and ends.</summary>

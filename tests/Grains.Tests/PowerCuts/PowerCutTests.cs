@@ -5,6 +5,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Tensors;
 using FedRLora.Silo.Storage;
 using Xunit.Abstractions;
 
@@ -103,9 +104,11 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
         using var job = Recorded("job");
         using var site = Recorded("site");
         var trainer = new FakeTrainer { BeforeTraining = (group, _) => { trace.See(group.Round - 1); return Task.CompletedTask; } };
-        await using var federation = await TestFederation.StartAsync(folder: _root, trainer: trainer, store: job, siteStore: site);
+        var accepted = new TaskCompletionSource();
+        await using var federation = await TestFederation.StartAsync(folder: _root, trainer: trainer, store: job, siteStore: site, around: fake => new AcceptedFirst(fake, accepted.Task));
         await federation.Coordinator(Job).SubmitAsync(Plan, InTime);
         trace.See(-1);
+        accepted.SetResult();
         var over = await federation.FinishAsync(Job, InTime);
         Assert.True(over.Status == JobStatus.Finished, over.Reason);
         trace.See(Rounds);
@@ -206,6 +209,25 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
         {
             return $"{e.GetType().Name}: {e.Message.Split('\n')[0]}";
         }
+    }
+
+    /// <summary>Round 0 begins when the world has seen that the job was accepted, so that the steps of a run come in one order.</summary>
+    private sealed class AcceptedFirst(ITrainer inner, Task accepted) : ITrainer
+    {
+        private int _asked;
+
+        public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => inner.FingerprintAsync(plan, cancellationToken);
+
+        // Asked first to see whether the plan can be run, then for round 0.
+        public async Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default)
+        {
+            if (Interlocked.Increment(ref _asked) > 1) await accepted.WaitAsync(cancellationToken);
+            return await inner.InitialSharedAsync(plan, cancellationToken);
+        }
+
+        public Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default) => inner.TrainAsync(group, cancellationToken);
+
+        public Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default) => inner.EvaluateAsync(group, cancellationToken);
     }
 
     /// <summary>A power cut, and what each disk holds after it.</summary>
