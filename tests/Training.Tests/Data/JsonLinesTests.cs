@@ -86,7 +86,7 @@ public sealed class JsonLinesTests : IDisposable
 
         await File.WriteAllTextAsync(path, row, Encoding.Unicode);
         refused = await Assert.ThrowsAsync<BadInputException>(() => JsonLines.ReadAsync(path, 0, null, default));
-        Assert.Equal($"{path}: is text in UTF-16; save it in UTF-8", refused.Message);
+        Assert.Equal($"{path}: is text in UTF-16; save it in UTF-8; rows are JSON Lines, one object a line", refused.Message);
     }
 
     [Fact]
