@@ -43,6 +43,20 @@ internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress
         }
     }
 
+    /// <summary>Brings the version past one that silos know, so that they believe the table as it is.</summary>
+    /// <param name="past">The version to exceed.</param>
+    /// <param name="cancellationToken">The caller's token.</param>
+    public async Task RaiseAsync(long past, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            var table = await ReadAllAsync(cancellationToken);
+            if (table.Version.Version > past || table.TryGet(self) is not { } own) return;
+            if (!await inner.UpdateRowAsync(own.Item1, own.Item2, table.Version.Next(), cancellationToken))
+                await Task.Delay(AfterConflict, time, cancellationToken);
+        }
+    }
+
     /// <inheritdoc/>
     public async Task<MembershipTableData> ReadRowAsync(SiloAddress key, CancellationToken cancellationToken)
     {

@@ -15,7 +15,9 @@ internal sealed partial class MembershipHealer(
 {
     private static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan ComesBackWithin = LookEvery * 3; // a silo that lives writes its row again
     private long? _refusedSince;
+    private long? _missedSince; // a silo that Orleans takes for active, and that the table does not hold
     private int _healed;
     private bool _away;
 
@@ -41,6 +43,13 @@ internal sealed partial class MembershipHealer(
             (_healed, _away) = (table.Healed, false);
             var alive = new MembershipEntry { SiloAddress = self.SiloAddress, IAmAliveTime = time.GetUtcNow().UtcDateTime };
             await table.UpdateIAmAliveAsync(alive, cancellationToken);
+            if (HasMissedFor(found, ComesBackWithin))
+            {
+                // It died as the table came back without it. Nobody can declare a silo dead that is in no table; who reads a newer one drops it.
+                await table.RaiseAsync(membership.CurrentSnapshot.Version.Value, cancellationToken);
+                found = await table.ReadAllAsync(cancellationToken);
+            }
+
             var version = new MembershipVersion(found.Version.Version);
             if (membership.CurrentSnapshot.Version < version) await membership.Refresh(version, cancellationToken);
         }
@@ -57,6 +66,15 @@ internal sealed partial class MembershipHealer(
             if (!_away) LogAway($"{options.Cluster}", e.Message.Split('\n', 2)[0].TrimEnd());
             _away = true;
         }
+    }
+
+    private bool HasMissedFor(MembershipTableData found, TimeSpan patience)
+    {
+        var snapshot = membership.CurrentSnapshot;
+        var misses = found.Version.Version <= snapshot.Version.Value
+            && snapshot.Members.Values.Any(member => member.Status == SiloStatus.Active && found.TryGet(member.SiloAddress) is null);
+        _missedSince = misses ? _missedSince ?? time.GetTimestamp() : null;
+        return _missedSince is { } since && time.GetElapsedTime(since) >= patience;
     }
 
     [LoggerMessage(511, LogLevel.Warning, "The membership at {Place} had lost rows; they are written again")]

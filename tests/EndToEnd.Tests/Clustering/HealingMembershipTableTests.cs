@@ -109,6 +109,19 @@ public sealed class HealingMembershipTableTests : IDisposable
     }
 
     [Fact]
+    public async Task A_version_is_brought_past_one_that_silos_know_and_no_row_changes()
+    {
+        var before = await JoinAsync();
+
+        await Task.WhenAll(_north.RaiseAsync(before + 3, CancellationToken.None), _south.RaiseAsync(before + 3, CancellationToken.None));
+
+        var table = await _north.ReadAllAsync(CancellationToken.None);
+        Assert.Equal(before + 4, table.Version.Version);
+        Assert.Equal([North, South], Addresses(table));
+        Assert.All(table.Members, static row => Assert.Equal(SiloStatus.Active, row.Item1.Status));
+    }
+
+    [Fact]
     public async Task A_table_that_answers_and_takes_no_row_is_told_from_one_that_is_away()
     {
         await JoinAsync();
