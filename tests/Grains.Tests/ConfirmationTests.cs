@@ -65,7 +65,13 @@ public sealed class ConfirmationTests : IDisposable
         var (lost, losing) = (new TaskCompletionSource(), 0);
         store.BeforeDurable = async () =>
         {
-            if (federation.Trainer.Trained.Count(static work => work.Round == 2) < 4 || Interlocked.Exchange(ref losing, 1) == 1) return;
+            if (federation.Trainer.Trained.Count(static work => work.Round == 2) < 4) return;
+            if (Interlocked.Exchange(ref losing, 1) == 1)
+            {
+                await lost.Task.WaitAsync(InTime); // the other site is confirmed after the loss too
+                return;
+            }
+
             await LoseAsync(store, file == "update" ? Keys.Update(Job, 2, 1, "c00002") : $"{Keys.Owned(Job, "south", "c00002")}2/{file}", how);
             lost.TrySetResult();
         };
