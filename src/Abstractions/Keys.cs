@@ -92,7 +92,8 @@ public static class Keys
     public static string Shared(string job, int round, string sha256) => Round(job, round, $"shared-{sha256}.safetensors");
 
     /// <summary>A round's server optimizer state with a digest.</summary>
-    public static string ServerOptimizer(string job, int round, string sha256) => Round(job, round, $"server-optimizer-{sha256}.safetensors");
+    public static string ServerOptimizer(string job, int round, string sha256) =>
+        Round(job, round, $"server-optimizer-{sha256}.safetensors");
 
     /// <summary>A round's manifest as versions before 0.1 named it, which this one does not read.</summary>
     public static string UndigestedManifest(string job, int round) => Round(job, round, "manifest.json");
@@ -123,7 +124,10 @@ public static class Keys
 
     private static string Owned(string job, string site, string client, string rest) => $"sites/{site}/jobs/{job}/clients/{client}/{rest}";
 
-    /// <summary>The round that a key under <paramref name="prefix"/> belongs to, as in <c>PREFIX7/timing.json</c>; null where the key is not of that form.</summary>
+    /// <summary>
+    /// The round that a key under <paramref name="prefix"/> belongs to, as in <c>PREFIX7/timing.json</c>; null where the key is not of that
+    /// form.
+    /// </summary>
     public static int? RoundOf(string key, string prefix) =>
         key.StartsWith(prefix, StringComparison.Ordinal) && key.IndexOf('/', prefix.Length) is var end and >= 0
         && int.TryParse(key.AsSpan(prefix.Length, end - prefix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var round) ? round : null;
@@ -132,17 +136,22 @@ public static class Keys
     public static (int Round, string Sha256)? ManifestOf(string key, string job)
     {
         const string Before = "/manifest-", After = ".json";
-        if (RoundOf(key, Rounds(job)) is not { } round || !key.EndsWith(After, StringComparison.Ordinal) || key.Length < DigestLength + After.Length) return null;
+        if (RoundOf(key, Rounds(job)) is not { } round) return null;
+        if (!key.EndsWith(After, StringComparison.Ordinal) || key.Length < DigestLength + After.Length) return null;
         var sha256 = key[^(DigestLength + After.Length)..^After.Length];
-        return key.AsSpan(0, key.Length - sha256.Length - After.Length).EndsWith(Before) && key == Manifest(job, round, sha256) ? (round, sha256) : null;
+        var isManifest = key.AsSpan(0, key.Length - sha256.Length - After.Length).EndsWith(Before) && key == Manifest(job, round, sha256);
+        return isManifest ? (round, sha256) : null;
     }
 
-    /// <summary>Whether a key is a manifest or an aggregated state of a round: what a round holds before it is committed, besides updates.</summary>
+    /// <summary>
+    /// Whether a key is a manifest or an aggregated state of a round: what a round holds before it is committed, besides updates.
+    /// </summary>
     public static bool IsAggregated(string key, string job, int round) => ManifestOf(key, job)?.Round == round || IsState(key, job, round);
 
     /// <summary>Whether a key is an aggregated state of a round, whatever its digest.</summary>
     public static bool IsState(string key, string job, int round) =>
-        key.StartsWith(Round(job, round, "shared-"), StringComparison.Ordinal) || key.StartsWith(Round(job, round, "server-optimizer-"), StringComparison.Ordinal);
+        key.StartsWith(Round(job, round, "shared-"), StringComparison.Ordinal)
+        || key.StartsWith(Round(job, round, "server-optimizer-"), StringComparison.Ordinal);
 
     /// <summary>The site and the client that own a key of a job in a site's store; null where the key is none.</summary>
     public static (string Site, string Client)? OwnerOf(string key, string job) =>

@@ -29,6 +29,19 @@ public sealed class KeptRunTests : IDisposable
     }
 
     [Fact]
+    public async Task What_is_repaired_in_a_store_that_a_group_shares_is_the_groups_too()
+    {
+        Assert.Equal(0, (await CommandLine.RunAsync("simulate", Plan("store: {mode: shared-group}"), "--out", Run)).Code);
+        var store = Path.Combine(Run, "store");
+        foreach (var lost in new[] { "index/tiny", "jobs/tiny/current.json" }) File.Delete(Path.Combine(store, lost));
+
+        Assert.Equal(0, (await CommandLine.RunAsync("repair", "--store", store, "--job", "tiny")).Code);
+
+        Assert.Equal(["770"], Directory.EnumerateDirectories(store, "*", SearchOption.AllDirectories).Select(ModeOf).Distinct());
+        Assert.Equal(["660"], Directory.EnumerateFiles(store, "*", SearchOption.AllDirectories).Select(ModeOf).Distinct());
+    }
+
+    [Fact]
     public async Task What_is_exported_elsewhere_may_be_read_by_whoever_may_read_what_this_user_makes()
     {
         var elsewhere = Path.Combine(_tiny.Root, "handed-on");

@@ -16,7 +16,9 @@ public interface ICoordinatorGrain : IGrainWithStringKey
     /// Stores the plan and begins where round <paramref name="round"/> of run <paramref name="source"/> ended: with its shared state,
     /// its server optimizer's state, and the heads its clients owned then.
     /// </summary>
-    /// <exception cref="BadInputException">The plan has mistakes or another model or adapter, or the round or its heads are not there, or base or rows have changed.</exception>
+    /// <exception cref="BadInputException">
+    /// The plan has mistakes or another model or adapter, or the round or its heads are not there, or base or rows have changed.
+    /// </exception>
     [Alias("fork"), ResponseTimeout("00:10:00")]
     Task ForkAsync(string source, int round, string planYaml, bool allowDataChange = false, CancellationToken cancellationToken = default);
 

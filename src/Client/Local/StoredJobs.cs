@@ -33,8 +33,9 @@ internal sealed record StoredJobs(DirectoryBlobStore Job, DirectoryBlobStore Sit
         Site.Dispose();
     }
 
-    // A store that is opened makes its folder.
-    private static DirectoryBlobStore Open(string folder) => Directory.Exists(folder) ? new(folder) : throw NotThere(folder);
+    // A store that is opened makes its folder. What is written into one that silos of a group share is theirs too.
+    private static DirectoryBlobStore Open(string folder) =>
+        Directory.Exists(folder) ? new(folder, StorePermissions.ModeOf(folder)) : throw NotThere(folder);
 
     private static BadInputException NotThere(string folder) => new($"{folder}: there is no such folder; nothing of a run is stored there.");
 }

@@ -18,6 +18,9 @@ namespace FedRLora.Silo.Storage;
 /// </summary>
 public sealed class DirectoryBlobStore : IBlobStore, IDisposable
 {
+    /// <summary>The folder of files that are being written.</summary>
+    internal const string Temporary = ".tmp";
+
     private const long HashedETagBytes = 1 << 20;
     private const int Busy = 11; // EWOULDBLOCK: somebody holds the lock
     private const int Exists = 17; // EEXIST: made by somebody else, and gone before it was looked at
@@ -49,7 +52,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     internal DirectoryBlobStore(string root, StoreMode mode, Durability durability, Func<string, StoreMode, IDisk> open)
     {
         _root = Path.GetFullPath(root);
-        _temporary = Path.Combine(_root, ".tmp");
+        _temporary = Path.Combine(_root, Temporary);
         _locks = Path.Combine(_root, ".locks");
         (_mode, _durability) = (mode, durability);
         _faults = new FolderFaults(_root, _temporary);
