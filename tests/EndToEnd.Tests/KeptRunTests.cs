@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Grains.Tests.Stores;
+using FedRLora.Silo.Storage;
 using FedRLora.Training.Tests;
 
 namespace FedRLora.EndToEnd.Tests;
@@ -39,6 +41,25 @@ public sealed class KeptRunTests : IDisposable
 
         Assert.Equal(["770"], Directory.EnumerateDirectories(store, "*", SearchOption.AllDirectories).Select(ModeOf).Distinct());
         Assert.Equal(["660"], Directory.EnumerateFiles(store, "*", SearchOption.AllDirectories).Select(ModeOf).Distinct());
+    }
+
+    [Theory]
+    [InlineData(StoreMode.SharedGroup, "private", "shared-group")]
+    [InlineData(StoreMode.Private, "shared-group", "private")]
+    public async Task A_silo_does_not_write_what_the_others_of_its_store_cannot_read(StoreMode made, string asked, string was)
+    {
+        var (job, site) = (Path.Combine(_tiny.Root, "job"), Path.Combine(_tiny.Root, "site"));
+        new DirectoryBlobStore(site, made).Dispose();
+
+        foreach (var stores in new[] { new[] { "--store", site }, ["--store", job, "--site-store", site] })
+        {
+            var refused = await CommandLine.RunAsync(["silo", "--site", "here", "--store-mode", asked, .. stores]);
+
+            Assert.Equal(2, refused.Code);
+            Assert.StartsWith($"--store-mode: the store {site} was made {was}, not {asked};", Assert.Single(refused.ErrorLines), StringComparison.Ordinal);
+        }
+
+        Assert.False(Directory.Exists(job));
     }
 
     [Fact]

@@ -1,4 +1,5 @@
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Silo.Storage;
 
 namespace FedRLora.Client.Local;
@@ -35,7 +36,7 @@ internal sealed record StoredJobs(DirectoryBlobStore Job, DirectoryBlobStore Sit
 
     // A store that is opened makes its folder. What is written into one that silos of a group share is theirs too.
     private static DirectoryBlobStore Open(string folder) =>
-        Directory.Exists(folder) ? new(folder, StorePermissions.ModeOf(folder)) : throw NotThere(folder);
+        Directory.Exists(folder) ? new(folder, StorePermissions.ModeOf(folder) ?? StoreMode.Private) : throw NotThere(folder);
 
     private static BadInputException NotThere(string folder) => new($"{folder}: there is no such folder; nothing of a run is stored there.");
 }

@@ -19,12 +19,13 @@ public static class StorePermissions
     public static UnixFileMode OfFolder(StoreMode mode) =>
         OfFile(mode) | UnixFileMode.UserExecute | (mode == StoreMode.SharedGroup ? UnixFileMode.GroupExecute : UnixFileMode.None);
 
-    /// <summary>Who a store was made for, as the folder shows that every store makes in it.</summary>
+    /// <summary>Who a store was made for, as the folder shows that every store makes in it; null where none was made.</summary>
     /// <param name="store">The store's folder.</param>
-    public static StoreMode ModeOf(string store)
+    public static StoreMode? ModeOf(string store)
     {
         var own = Path.Combine(store, DirectoryBlobStore.Temporary);
-        return Directory.Exists(own) && File.GetUnixFileMode(own).HasFlag(UnixFileMode.GroupWrite) ? StoreMode.SharedGroup : StoreMode.Private;
+        if (!Directory.Exists(own)) return null;
+        return File.GetUnixFileMode(own).HasFlag(UnixFileMode.GroupWrite) ? StoreMode.SharedGroup : StoreMode.Private;
     }
 
     /// <summary>Makes a folder whose parent is there; nothing happens where it is.</summary>
