@@ -10,7 +10,8 @@ namespace FedRLora.Grains;
 
 /// <summary>
 /// A site's part of one job: cuts the site's cohort into groups, hands each to its leading client, and bundles reports so that
-/// the coordinator hears sites, and says what of it is there. It remembers nothing that the coordinator does not ask for again.
+/// the coordinator hears sites. Before a round is committed it says which of the reported files are missing. It remembers nothing that
+/// the coordinator does not ask for again.
 /// </summary>
 [OnItsSite]
 internal sealed partial class SiteGrain(
