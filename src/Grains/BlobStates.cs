@@ -62,6 +62,10 @@ public static class BlobStates
         return copy.ToArray();
     }
 
+    /// <summary>The digest of the whole content of an open blob.</summary>
+    internal static async Task<string> DigestAsync(this OpenedBlob opened, CancellationToken cancellationToken) =>
+        Convert.ToHexStringLower(await SHA256.HashDataAsync(opened.Content, cancellationToken));
+
     /// <summary>A document that carries its own digest, unchanged.</summary>
     /// <exception cref="CorruptBlobException">It was changed since it was written.</exception>
     public static byte[] RequireSealed(byte[] bytes, string key) => SealedJson.Check(bytes) is { } problem ? throw new CorruptBlobException($"{key} {problem}; {WayOut.Of(key)}.") : bytes;
@@ -87,7 +91,7 @@ public static class BlobStates
     {
         await using var opened = await store.OpenAsync(blob.Key, cancellationToken);
         if (opened is null || opened.SizeBytes != blob.SizeBytes) return Missing(opened, blob);
-        var found = Convert.ToHexStringLower(await SHA256.HashDataAsync(opened.Content, cancellationToken));
+        var found = await opened.DigestAsync(cancellationToken);
         return found == blob.Sha256 ? null : Mismatch(blob, found).Message;
     }
 
@@ -115,7 +119,7 @@ public static class BlobStates
             await using (var there = await store.OpenAsync(key, cancellationToken)) etag = there?.ETag;
             try
             {
-                return await store.WriteBytesAsync(key, bytes, etag is null ? WriteCondition.Absent : WriteCondition.Match(etag), cancellationToken);
+                return await store.WriteBytesAsync(key, bytes, WriteCondition.Unchanged(etag), cancellationToken);
             }
             catch (BlobConflictException)
             {
@@ -136,6 +140,14 @@ public static class BlobStates
     /// <summary>The server optimizer's state that a manifest of a job names; null where it names none.</summary>
     public static BlobRef? ServerOptimizerOf(this RoundManifest manifest, string job) =>
         manifest.ServerOptimizer is { } state ? state.At(Keys.ServerOptimizer(job, manifest.Round, state.Sha256)) : null;
+
+    /// <summary>The copy that a fork has of the shared state of the manifest it starts from.</summary>
+    internal static BlobRef OriginSharedOf(this RoundManifest origin, string job) =>
+        origin.Shared.At(Keys.OriginShared(job, origin.Shared.Sha256));
+
+    /// <summary>The same of the server optimizer's state; null where the manifest names none.</summary>
+    internal static BlobRef? OriginServerOptimizerOf(this RoundManifest origin, string job) =>
+        origin.ServerOptimizer is { } state ? state.At(Keys.OriginServerOptimizer(job, state.Sha256)) : null;
 
     private static readonly Dictionary<string, string> NoMetadata = [];
 

@@ -74,7 +74,7 @@ public sealed class CommitLog(IBlobStore store, string job)
         try
         {
             var current = new CurrentRound { Round = manifest.Round, ManifestSha256 = digest };
-            var condition = _etag is { } etag ? WriteCondition.Match(etag) : WriteCondition.Absent;
+            var condition = WriteCondition.Unchanged(_etag);
             _etag = (await store.WriteBytesAsync(Keys.Current(job), current.ToBytes(), condition, cancellationToken)).ETag;
         }
         catch (BlobConflictException)
@@ -118,9 +118,14 @@ public sealed class CommitLog(IBlobStore store, string job)
     private async Task<string> NamedAsync(int round, CurrentRound committed, CancellationToken cancellationToken)
     {
         if (round == committed.Round) return committed.ManifestSha256;
-        var after = round + 1;
-        while (after < committed.Round && await StoredAsync(after, cancellationToken) is not [_]) after++;
-        var sha256 = after == committed.Round ? committed.ManifestSha256 : (await StoredAsync(after, cancellationToken))[0];
+        var (after, sha256) = (committed.Round, committed.ManifestSha256);
+        for (var later = round + 1; later < committed.Round; later++)
+        {
+            if (await StoredAsync(later, cancellationToken) is not [var only]) continue;
+            (after, sha256) = (later, only);
+            break;
+        }
+
         for (; after > round; after--) sha256 = Previous(await ManifestAsync(after, sha256, cancellationToken), sha256);
         return sha256;
     }

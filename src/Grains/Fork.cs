@@ -43,8 +43,8 @@ public static class Fork
             throw new CorruptBlobException($"{key} is missing, so the fork was not copied whole or its start is lost; {Again}.");
         if (sha256 is not null && origin!.Sha256 != sha256) throw new CorruptBlobException($"{key} has digest {origin.Sha256}, expected {sha256}; {Again}.");
         if (origin is null) return null;
-        await store.RequireAsync(origin.Manifest.Shared.At(Keys.OriginShared(job, origin.Manifest.Shared.Sha256)), cancellationToken);
-        if (origin.Manifest.ServerOptimizer is { } optimizer) await store.RequireAsync(optimizer.At(Keys.OriginServerOptimizer(job, optimizer.Sha256)), cancellationToken);
+        await store.RequireAsync(origin.Manifest.OriginSharedOf(job), cancellationToken);
+        if (origin.Manifest.OriginServerOptimizerOf(job) is { } optimizer) await store.RequireAsync(optimizer, cancellationToken);
         return origin;
     }
 
@@ -84,7 +84,7 @@ public static class Fork
     public static async Task<string> CopySharedAsync(IBlobStore from, string source, RoundManifest manifest, IBlobStore to, string job, CancellationToken cancellationToken)
     {
         var key = Keys.OriginManifest(job);
-        string? etag = null; // of what an earlier fork of that name, which came to nothing, left
+        string? etag; // of what an earlier fork of that name, which came to nothing, left
         await using (var left = await to.OpenAsync(key, cancellationToken)) etag = left?.ETag;
         await CopyAsync(from, manifest.SharedOf(source), to, Keys.OriginShared(job, manifest.Shared.Sha256), cancellationToken);
         if (manifest.ServerOptimizerOf(source) is { } optimizer)
@@ -92,7 +92,7 @@ public static class Fork
         await to.MakeDurableAsync(cancellationToken);
         try
         {
-            return (await to.WriteBytesAsync(key, manifest.ToBytes(), etag is null ? WriteCondition.Absent : WriteCondition.Match(etag), cancellationToken)).Ref.Sha256;
+            return (await to.WriteBytesAsync(key, manifest.ToBytes(), WriteCondition.Unchanged(etag), cancellationToken)).Ref.Sha256;
         }
         catch (BlobConflictException e)
         {

@@ -104,7 +104,8 @@ internal sealed class ManifestChain
         return null;
     }
 
-    private static RoundManifest? TryParse(byte[] bytes, string key)
+    /// <summary>The manifest in a blob; null where it is none.</summary>
+    internal static RoundManifest? TryParse(byte[] bytes, string key)
     {
         try
         {
@@ -112,7 +113,7 @@ internal sealed class ManifestChain
         }
         catch (BadInputException)
         {
-            return null; // reported by the caller, with its digest
+            return null; // reported by the caller
         }
     }
 }

@@ -114,8 +114,8 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         var curbed = ImmutableDictionary<string, string>.Empty;
         if (state.Round == 0 && Origin is { } origin)
         {
-            shared = await store.ReadStateAsync(origin.Manifest.Shared.At(Keys.OriginShared(job, origin.Manifest.Shared.Sha256)), cancellationToken);
-            if (origin.Manifest.ServerOptimizer is { } copied) optimizer = await store.ReadStateAsync(copied.At(Keys.OriginServerOptimizer(job, copied.Sha256)), cancellationToken);
+            shared = await store.ReadStateAsync(origin.Manifest.OriginSharedOf(job), cancellationToken);
+            if (origin.Manifest.OriginServerOptimizerOf(job) is { } copied) optimizer = await store.ReadStateAsync(copied, cancellationToken);
         }
         else if (state.Round == 0)
         {

@@ -56,7 +56,7 @@ public sealed class RunCollector(IBlobStore jobStore, IBlobStore siteStore, stri
         if (await log.ReadAsync(cancellationToken) is not { } current) return null;
         var manifests = await log.ManifestsAsync(0, current.Round, current, cancellationToken);
         await StoredPlans.FindAsync(jobStore, job, manifests[^1].Manifest.PlanSha256, cancellationToken);
-        var newest = await StoredPlans.NewestAsync(jobStore, job, cancellationToken) ?? throw new CorruptBlobException($"{Keys.Plan(job)} is missing.");
+        var newest = await StoredPlans.NewestAsync(jobStore, job, cancellationToken) ?? throw StoredPlans.Missing(job);
         var plan = PlanReader.Require(Encoding.UTF8.GetString(newest.Yaml), newest.Blob.Key);
         var siteOf = plan.Clients.ToDictionary(static client => client.Id, static client => client.Site, StringComparer.Ordinal);
         return (new CommittedRounds(job, plan.Checkpoints, manifests, siteOf, Finished: current.Round >= plan.Strategy.Rounds), plan);

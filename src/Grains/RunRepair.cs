@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
@@ -169,25 +168,13 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
                 var bytes = await jobStore.ReadBytesAsync(key, cancellationToken);
                 var found = bytes is null ? null : RoundManifest.Digest(bytes);
                 if (found != sha256) _spoilt[key] = found is null ? "is missing" : $"has digest {found}";
-                else if (TryParse(bytes!, key) is not { } manifest || manifest.Round != round) _spoilt[key] = "is no manifest of its round";
+                else if (ManifestChain.TryParse(bytes!, key) is not { } manifest || manifest.Round != round) _spoilt[key] = "is no manifest of its round";
                 else
                 {
                     _manifests[(round, sha256)] = manifest;
                     if (!_manifestsOf.TryGetValue(round, out var ofRound)) _manifestsOf[round] = ofRound = [];
                     ofRound.Add(sha256);
                 }
-            }
-        }
-
-        private static RoundManifest? TryParse(byte[] bytes, string key)
-        {
-            try
-            {
-                return RoundManifest.Parse(bytes, key);
-            }
-            catch (BadInputException)
-            {
-                return null; // said by the caller
             }
         }
 
@@ -278,7 +265,7 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
         {
             if (_looked.TryGetValue(blob, out var known)) return known;
             await using var opened = await store.OpenAsync(blob.Key, cancellationToken);
-            var found = opened is null ? null : Convert.ToHexStringLower(await SHA256.HashDataAsync(opened.Content, cancellationToken));
+            var found = opened is null ? null : await opened.DigestAsync(cancellationToken);
             return _looked[blob] = found is null ? Gone : found == blob.Sha256 ? null : $"has digest {found}, expected {blob.Sha256}";
         }
 

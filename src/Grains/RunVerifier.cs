@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
@@ -159,7 +158,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             if (chain.Origin is not { } expected)
             {
                 if (isThere) _unchecked.Add(key); // round 0 is broken, or not committed yet
-                foreach (var state in _unaccounted.Where(state => state.StartsWith(Keys.Origins(job), StringComparison.Ordinal)).ToArray()) LeaveUnchecked(state);
+                LeaveUncheckedBelow(Keys.Origins(job));
                 return;
             }
 
@@ -168,7 +167,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             if (found != expected)
             {
                 _broken.Add(new Finding(key, expected, found, "it is not the round of another run that this one goes on from"));
-                foreach (var state in _unaccounted.Where(state => state.StartsWith(Keys.Origins(job), StringComparison.Ordinal)).ToArray()) LeaveUnchecked(state);
+                LeaveUncheckedBelow(Keys.Origins(job));
                 return;
             }
 
@@ -176,8 +175,9 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             var manifest = RoundManifest.Parse(bytes, key);
             _originBase = manifest.Base;
             const string Lost = "a state that the run began from is lost";
-            await NamedAsync(jobStore, manifest.Shared.At(Keys.OriginShared(job, manifest.Shared.Sha256)), required: true, Lost, cancellationToken);
-            if (manifest.ServerOptimizer is { } optimizer) await NamedAsync(jobStore, optimizer.At(Keys.OriginServerOptimizer(job, optimizer.Sha256)), required: true, Lost, cancellationToken);
+            await NamedAsync(jobStore, manifest.OriginSharedOf(job), required: true, Lost, cancellationToken);
+            if (manifest.OriginServerOptimizerOf(job) is { } optimizer)
+                await NamedAsync(jobStore, optimizer, required: true, Lost, cancellationToken);
         }
 
         private void Manifests(ManifestChain chain)
@@ -234,7 +234,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
         private async Task RowsAsync(ManifestChain chain, CancellationToken cancellationToken)
         {
             var worked = MadeWith.Of(chain.Rounds.Values)?.Worked(chain.Rounds.GetValueOrDefault(chain.Last)) ?? [];
-            foreach (var (site, client) in _siteKeys.Select(key => Keys.OwnerOf(key, job)!.Value).Distinct().Order().ToArray())
+            foreach (var (site, client) in Owners())
             {
                 var key = Keys.Rows(job, site, client);
                 const string Unknown = "whether the client's rows changed can not be told; go on with --allow-data-change";
@@ -246,13 +246,13 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
         private async Task ExportsAsync(CancellationToken cancellationToken)
         {
             const string Again = "export the adapter again";
-            foreach (var (site, client) in _siteKeys.Select(key => Keys.OwnerOf(key, job)!.Value).Distinct().Order().ToArray())
+            foreach (var (site, client) in Owners())
             {
                 var (key, prefix) = (Keys.ExportDigests(job, site, client), Keys.Export(job, site, client));
                 if (!_siteKeys.Contains(key)) continue;
                 if (!await SealedAsync(key, Again, cancellationToken, siteStore))
                 {
-                    foreach (var file in _unaccounted.Where(file => file.StartsWith(prefix, StringComparison.Ordinal)).ToArray()) LeaveUnchecked(file);
+                    LeaveUncheckedBelow(prefix);
                     continue;
                 }
 
@@ -260,6 +260,9 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
                 foreach (var (file, digest) in digests) await NamedAsync(siteStore, digest.At(prefix + file), required: true, Again, cancellationToken);
             }
         }
+
+        // Whose files are in the site store.
+        private IEnumerable<(string Site, string Client)> Owners() => _siteKeys.Select(key => Keys.OwnerOf(key, job)!.Value).Distinct().Order();
 
         private async Task IndexAsync(ManifestChain chain, CancellationToken cancellationToken)
         {
@@ -299,7 +302,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
                 return;
             }
 
-            var found = Convert.ToHexStringLower(await SHA256.HashDataAsync(opened.Content, cancellationToken));
+            var found = await opened.DigestAsync(cancellationToken);
             if (found == blob.Sha256) _intact++;
             else _broken.Add(new Finding(blob.Key, blob.Sha256, found, meaning));
         }
@@ -313,6 +316,11 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             {
                 if (_siteKeys.Contains(key) || (Keys.RoundOf(key, Keys.Rounds(job)) is { } round && broken.Contains(round))) LeaveUnchecked(key);
             }
+        }
+
+        private void LeaveUncheckedBelow(string prefix)
+        {
+            foreach (var key in _unaccounted.Where(key => key.StartsWith(prefix, StringComparison.Ordinal)).ToArray()) LeaveUnchecked(key);
         }
 
         private void LeaveUnchecked(string key)

@@ -216,8 +216,7 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
     {
         try
         {
-            var condition = etag is null ? WriteCondition.Absent : WriteCondition.Match(etag);
-            await siteStore.WriteBytesAsync(key, record.ToBytes(), condition, cancellationToken);
+            await siteStore.WriteBytesAsync(key, record.ToBytes(), WriteCondition.Unchanged(etag), cancellationToken);
             return true;
         }
         catch (BlobConflictException)
