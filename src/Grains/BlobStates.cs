@@ -11,7 +11,9 @@ namespace FedRLora.Grains;
 [GenerateSerializer, Alias("fedrlora.corrupt-blob")]
 public sealed class CorruptBlobException(string message) : Exception(message)
 {
-    /// <summary>What is wrong with a run or with what was given, wherever an activation that failed over it hid it; null where something else is.</summary>
+    /// <summary>
+    /// What is wrong with a run or with what was given, wherever an activation that failed over it hid it; null where something else is.
+    /// </summary>
     public static Exception? OrBadInputIn(Exception? exception) =>
         exception is null or CorruptBlobException or BadInputException ? exception : OrBadInputIn(exception.InnerException);
 }
@@ -28,11 +30,13 @@ public static class BlobStates
     }
 
     /// <summary>Writes a state under a key that follows from its digest, without metadata.</summary>
-    public static async Task<BlobRef> WriteStateAsync(this IBlobStore store, Func<string, string> keyOf, AdapterState state, CancellationToken cancellationToken)
+    public static async Task<BlobRef> WriteStateAsync(
+        this IBlobStore store, Func<string, string> keyOf, AdapterState state, CancellationToken cancellationToken)
     {
         var sha256 = await Task.Run(() => DigestOf(state), cancellationToken);
         var written = await store.WriteStateAsync(keyOf(sha256), state, NoMetadata, cancellationToken);
-        return written.Sha256 == sha256 ? written : throw new CorruptBlobException($"{written.Key} was written with digest {written.Sha256}, expected {sha256}.");
+        if (written.Sha256 == sha256) return written;
+        throw new CorruptBlobException($"{written.Key} was written with digest {written.Sha256}, expected {sha256}.");
     }
 
     /// <summary>Reads a state and checks its digest.</summary>
@@ -68,7 +72,8 @@ public static class BlobStates
 
     /// <summary>A document that carries its own digest, unchanged.</summary>
     /// <exception cref="CorruptBlobException">It was changed since it was written.</exception>
-    public static byte[] RequireSealed(byte[] bytes, string key) => SealedJson.Check(bytes) is { } problem ? throw new CorruptBlobException($"{key} {problem}; {WayOut.Of(key)}.") : bytes;
+    public static byte[] RequireSealed(byte[] bytes, string key) =>
+        SealedJson.Check(bytes) is { } problem ? throw new CorruptBlobException($"{key} {problem}; {WayOut.Of(key)}.") : bytes;
 
     /// <summary>Reads a whole small blob and checks its digest.</summary>
     /// <exception cref="CorruptBlobException">The blob is missing or has another digest.</exception>
@@ -95,15 +100,19 @@ public static class BlobStates
         return found == blob.Sha256 ? null : Mismatch(blob, found).Message;
     }
 
-    private static string? Missing(OpenedBlob? opened, BlobRef blob) => opened is null
-        ? $"{blob.Key} is missing; it should hold {blob.Sha256}."
-        : opened.SizeBytes == blob.SizeBytes ? null : string.Create(CultureInfo.InvariantCulture, $"{blob.Key} has {opened.SizeBytes} bytes, expected {blob.SizeBytes}.");
+    private static string? Missing(OpenedBlob? opened, BlobRef blob)
+    {
+        if (opened is null) return $"{blob.Key} is missing; it should hold {blob.Sha256}.";
+        if (opened.SizeBytes == blob.SizeBytes) return null;
+        return string.Create(CultureInfo.InvariantCulture, $"{blob.Key} has {opened.SizeBytes} bytes, expected {blob.SizeBytes}.");
+    }
 
     /// <summary>Looks whether a blob is there, as long as it should be; whoever reads it checks its digest.</summary>
     /// <exception cref="CorruptBlobException">It is not.</exception>
     public static async Task RequireAsync(this IBlobStore store, BlobRef blob, CancellationToken cancellationToken)
     {
-        if (await store.MissingAsync(blob, cancellationToken) is { } problem) throw new CorruptBlobException($"{problem.TrimEnd('.')}; {WayOut.Of(blob.Key)}.");
+        if (await store.MissingAsync(blob, cancellationToken) is { } problem)
+            throw new CorruptBlobException($"{problem.TrimEnd('.')}; {WayOut.Of(blob.Key)}.");
     }
 
     /// <summary>Writes a small blob.</summary>
@@ -111,7 +120,8 @@ public static class BlobStates
         store.WriteAsync(key, (stream, token) => stream.WriteAsync(bytes, token).AsTask(), condition, cancellationToken);
 
     /// <summary>Writes a small document over whatever is there; a power cut leaves the old one or the new one.</summary>
-    public static async Task<WrittenBlob> WriteDocumentAsync(this IBlobStore store, string key, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    public static async Task<WrittenBlob> WriteDocumentAsync(
+        this IBlobStore store, string key, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
     {
         while (true)
         {
@@ -135,7 +145,8 @@ public static class BlobStates
     public static BlobDigest Digest(this BlobRef blob) => new(blob.Sha256, blob.SizeBytes);
 
     /// <summary>The shared state that a manifest of a job names.</summary>
-    public static BlobRef SharedOf(this RoundManifest manifest, string job) => manifest.Shared.At(Keys.Shared(job, manifest.Round, manifest.Shared.Sha256));
+    public static BlobRef SharedOf(this RoundManifest manifest, string job) =>
+        manifest.Shared.At(Keys.Shared(job, manifest.Round, manifest.Shared.Sha256));
 
     /// <summary>The server optimizer's state that a manifest of a job names; null where it names none.</summary>
     public static BlobRef? ServerOptimizerOf(this RoundManifest manifest, string job) =>
@@ -154,7 +165,8 @@ public static class BlobStates
     private static string DigestOf(AdapterState state)
     {
         using var hash = SHA256.Create();
-        using (var hashing = new CryptoStream(Stream.Null, hash, CryptoStreamMode.Write)) SafetensorsCodec.Write(state, NoMetadata, hashing);
+        using (var hashing = new CryptoStream(Stream.Null, hash, CryptoStreamMode.Write))
+            SafetensorsCodec.Write(state, NoMetadata, hashing);
         return Convert.ToHexStringLower(hash.Hash!);
     }
 

@@ -40,7 +40,8 @@ public sealed class RunCollector(IBlobStore jobStore, IBlobStore siteStore, stri
         await foreach (var key in siteStore.ListAsync(Keys.Sites, cancellationToken)) there.Add(key);
         there.ExceptWith(without.Select(static blob => blob.Key));
         return [.. run.Rounds.Select(static link => link.Manifest)
-            .Where(manifest => Retention.SharedOf(job, manifest).Concat(Retention.OwnedOf(job, manifest, client => run.SiteOf[client])).All(blob => there.Contains(blob.Key)))
+            .Where(manifest => Retention.SharedOf(job, manifest)
+                .Concat(Retention.OwnedOf(job, manifest, client => run.SiteOf[client])).All(blob => there.Contains(blob.Key)))
             .Select(static manifest => manifest.Round)];
     }
 

@@ -46,7 +46,8 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
         {
             await ListAsync(cancellationToken);
             if (_unaccounted.Count == 0) return null;
-            var chain = await ManifestChain.ReadAsync(jobStore, job, [.. _unaccounted.Select(key => Keys.ManifestOf(key, job)).OfType<(int, string)>()], cancellationToken);
+            var manifests = _unaccounted.Select(key => Keys.ManifestOf(key, job)).OfType<(int, string)>().ToArray();
+            var chain = await ManifestChain.ReadAsync(jobStore, job, manifests, cancellationToken);
             var plan = await PlanAsync(chain, cancellationToken);
             await FingerprintAsync(chain, cancellationToken);
             await InputsAsync(chain, cancellationToken);
@@ -60,7 +61,11 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             for (var round = 0; round <= chain.Last; round++) await SealedAsync(Keys.Timing(job, round), "delete it: how long the round took is then not known", cancellationToken);
             await IndexAsync(chain, cancellationToken);
             LeaveUnchecked(chain);
-            return new RunReport { LastRound = chain.Last, Digest = chain.Digest, Intact = _intact, Broken = _broken, Unchecked = [.. _unchecked], Leftovers = [.. _unaccounted], OtherSites = others, Changes = Changes(chain) };
+            return new RunReport
+            {
+                LastRound = chain.Last, Digest = chain.Digest, Intact = _intact, Broken = _broken, Unchecked = [.. _unchecked],
+                Leftovers = [.. _unaccounted], OtherSites = others, Changes = Changes(chain),
+            };
         }
 
         private async Task ListAsync(CancellationToken cancellationToken)
@@ -139,15 +144,18 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
                 if (yaml is not null) newest = PlanReader.Read(Encoding.UTF8.GetString(yaml), key).Plan;
             }
 
-            foreach (var lost in missing) _broken.Add(new Finding(Keys.Extension(job, stored.Count), lost, null, "it is a plan that rounds were committed with; put it back"));
+            const string Needed = "it is a plan that rounds were committed with; put it back";
+            foreach (var lost in missing) _broken.Add(new Finding(Keys.Extension(job, stored.Count), lost, null, Needed));
             return newest;
         }
 
         private async Task FingerprintAsync(ManifestChain chain, CancellationToken cancellationToken)
         {
-            const string Meaning = "it no longer says on which engine the run was made; the manifests do, and fedrlora repair makes it again from them";
+            const string Meaning =
+                "it no longer says on which engine the run was made; the manifests do, and fedrlora repair makes it again from them";
             var key = Keys.Fingerprint(job);
-            if (!await SealedAsync(key, Meaning, cancellationToken) && _broken.All(finding => finding.Key != key) && chain.Last >= 0) _broken.Add(new Finding(key, null, null, Meaning));
+            if (await SealedAsync(key, Meaning, cancellationToken)) return;
+            if (_broken.All(finding => finding.Key != key) && chain.Last >= 0) _broken.Add(new Finding(key, null, null, Meaning));
         }
 
         // What a fork goes on from: the manifest of the other run, and the states it names.
@@ -262,14 +270,16 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
         }
 
         // Whose files are in the site store.
-        private IEnumerable<(string Site, string Client)> Owners() => _siteKeys.Select(key => Keys.OwnerOf(key, job)!.Value).Distinct().Order();
+        private IEnumerable<(string Site, string Client)> Owners() =>
+            _siteKeys.Select(key => Keys.OwnerOf(key, job)!.Value).Distinct().Order();
 
         private async Task IndexAsync(ManifestChain chain, CancellationToken cancellationToken)
         {
             var key = Keys.IndexOf(job);
             if (await jobStore.ReadBytesAsync(key, cancellationToken) is not { } mark)
             {
-                if (chain.Last >= 0) _broken.Add(new Finding(key, null, null, "the run is in no list of runs; fedrlora repair puts it back"));
+                if (chain.Last < 0) return;
+                _broken.Add(new Finding(key, null, null, "the run is in no list of runs; fedrlora repair puts it back"));
                 return;
             }
 
