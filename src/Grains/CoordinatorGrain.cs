@@ -341,7 +341,7 @@ internal sealed partial class CoordinatorGrain(
         if (notes.State.InputsSha256 is { } made && made != job.Inputs?.Blob.Sha256)
             notes.State.State = RoundMachine.Reopened(notes.State.State);
         notes.State.InputsSha256 = job.Inputs?.Blob.Sha256;
-        _state = _shown = notes.State.State;
+        _state = notes.State.State;
         _inherited = (_state.Round, _state.Attempt);
         var started = Started(job, resume: false);
         _shown = _state with { Committed = last };
