@@ -58,11 +58,8 @@ public static class Keys
     /// <summary>The engine fingerprint.</summary>
     public static string Fingerprint(string job) => $"jobs/{job}/fingerprint.json";
 
-    /// <summary>Last part of the key of what a run was made with.</summary>
-    public const string InputsName = "inputs.json";
-
     /// <summary>What a run was made with besides its plan: the digests of its base.</summary>
-    public static string Inputs(string job) => $"jobs/{job}/{InputsName}";
+    public static string Inputs(string job) => $"jobs/{job}/inputs.json";
 
     /// <summary>Salted digests of a client's rows, in its site's store and nowhere else.</summary>
     public static string Rows(string job, string site, string client) => Owned(job, site, client, "rows.json");

@@ -17,7 +17,8 @@ public static class FederationSiloBuilderExtensions
     /// <summary>Adds site placement, the silo's identity, the grains' settings and what revives jobs.</summary>
     public static ISiloBuilder AddFederation(this ISiloBuilder silo, SiloIdentity identity, GrainSettings settings)
     {
-        silo.Services.AddSingleton(identity).AddSingleton(settings).AddSingleton<SiloCache>().AddSingleton<DurableSite>().AddHostedService<JobRevival>();
+        silo.Services.AddSingleton(identity).AddSingleton(settings).AddSingleton<SiloCache>().AddSingleton<DurableSite>();
+        silo.Services.AddHostedService<JobRevival>();
         silo.Services.AddSingleton(static services =>
             new InputGuard(services.GetRequiredService<IRunInputs>(), services.GetRequiredService<IBlobStores>().Job,
                 services.GetRequiredService<IBlobStores>().Site));

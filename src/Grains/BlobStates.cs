@@ -11,7 +11,9 @@ namespace FedRLora.Grains;
 [GenerateSerializer, Alias("fedrlora.corrupt-blob")]
 public sealed class CorruptBlobException(string message) : Exception(message)
 {
-    /// <summary>What is wrong with a run or with what was given, wherever an activation that failed over it hid it; null where something else is.</summary>
+    /// <summary>
+    /// What is wrong with a run or with what was given, wherever an activation that failed over it hid it; null where something else is.
+    /// </summary>
     public static Exception? OrBadInputIn(Exception? exception) =>
         exception is null or CorruptBlobException or BadInputException ? exception : OrBadInputIn(exception.InnerException);
 }
@@ -28,11 +30,13 @@ public static class BlobStates
     }
 
     /// <summary>Writes a state under a key that follows from its digest, without metadata.</summary>
-    public static async Task<BlobRef> WriteStateAsync(this IBlobStore store, Func<string, string> keyOf, AdapterState state, CancellationToken cancellationToken)
+    public static async Task<BlobRef> WriteStateAsync(
+        this IBlobStore store, Func<string, string> keyOf, AdapterState state, CancellationToken cancellationToken)
     {
         var sha256 = await Task.Run(() => DigestOf(state), cancellationToken);
         var written = await store.WriteStateAsync(keyOf(sha256), state, NoMetadata, cancellationToken);
-        return written.Sha256 == sha256 ? written : throw new CorruptBlobException($"{written.Key} was written with digest {written.Sha256}, expected {sha256}.");
+        if (written.Sha256 == sha256) return written;
+        throw new CorruptBlobException($"{written.Key} was written with digest {written.Sha256}, expected {sha256}.");
     }
 
     /// <summary>Reads a state and checks its digest.</summary>
@@ -62,9 +66,14 @@ public static class BlobStates
         return copy.ToArray();
     }
 
+    /// <summary>The digest of the whole content of an open blob.</summary>
+    internal static async Task<string> DigestAsync(this OpenedBlob opened, CancellationToken cancellationToken) =>
+        Convert.ToHexStringLower(await SHA256.HashDataAsync(opened.Content, cancellationToken));
+
     /// <summary>A document that carries its own digest, unchanged.</summary>
     /// <exception cref="CorruptBlobException">It was changed since it was written.</exception>
-    public static byte[] RequireSealed(byte[] bytes, string key) => SealedJson.Check(bytes) is { } problem ? throw new CorruptBlobException($"{key} {problem}; {WayOut.Of(key)}.") : bytes;
+    public static byte[] RequireSealed(byte[] bytes, string key) =>
+        SealedJson.Check(bytes) is { } problem ? throw new CorruptBlobException($"{key} {problem}; {WayOut.Of(key)}.") : bytes;
 
     /// <summary>Reads a whole small blob and checks its digest.</summary>
     /// <exception cref="CorruptBlobException">The blob is missing or has another digest.</exception>
@@ -87,19 +96,23 @@ public static class BlobStates
     {
         await using var opened = await store.OpenAsync(blob.Key, cancellationToken);
         if (opened is null || opened.SizeBytes != blob.SizeBytes) return Missing(opened, blob);
-        var found = Convert.ToHexStringLower(await SHA256.HashDataAsync(opened.Content, cancellationToken));
+        var found = await opened.DigestAsync(cancellationToken);
         return found == blob.Sha256 ? null : Mismatch(blob, found).Message;
     }
 
-    private static string? Missing(OpenedBlob? opened, BlobRef blob) => opened is null
-        ? $"{blob.Key} is missing; it should hold {blob.Sha256}."
-        : opened.SizeBytes == blob.SizeBytes ? null : string.Create(CultureInfo.InvariantCulture, $"{blob.Key} has {opened.SizeBytes} bytes, expected {blob.SizeBytes}.");
+    private static string? Missing(OpenedBlob? opened, BlobRef blob)
+    {
+        if (opened is null) return $"{blob.Key} is missing; it should hold {blob.Sha256}.";
+        if (opened.SizeBytes == blob.SizeBytes) return null;
+        return string.Create(CultureInfo.InvariantCulture, $"{blob.Key} has {opened.SizeBytes} bytes, expected {blob.SizeBytes}.");
+    }
 
     /// <summary>Looks whether a blob is there, as long as it should be; whoever reads it checks its digest.</summary>
     /// <exception cref="CorruptBlobException">It is not.</exception>
     public static async Task RequireAsync(this IBlobStore store, BlobRef blob, CancellationToken cancellationToken)
     {
-        if (await store.MissingAsync(blob, cancellationToken) is { } problem) throw new CorruptBlobException($"{problem.TrimEnd('.')}; {WayOut.Of(blob.Key)}.");
+        if (await store.MissingAsync(blob, cancellationToken) is { } problem)
+            throw new CorruptBlobException($"{problem.TrimEnd('.')}; {WayOut.Of(blob.Key)}.");
     }
 
     /// <summary>Writes a small blob.</summary>
@@ -107,7 +120,8 @@ public static class BlobStates
         store.WriteAsync(key, (stream, token) => stream.WriteAsync(bytes, token).AsTask(), condition, cancellationToken);
 
     /// <summary>Writes a small document over whatever is there; a power cut leaves the old one or the new one.</summary>
-    public static async Task<WrittenBlob> WriteDocumentAsync(this IBlobStore store, string key, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    public static async Task<WrittenBlob> WriteDocumentAsync(
+        this IBlobStore store, string key, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
     {
         while (true)
         {
@@ -115,7 +129,7 @@ public static class BlobStates
             await using (var there = await store.OpenAsync(key, cancellationToken)) etag = there?.ETag;
             try
             {
-                return await store.WriteBytesAsync(key, bytes, etag is null ? WriteCondition.Absent : WriteCondition.Match(etag), cancellationToken);
+                return await store.WriteBytesAsync(key, bytes, WriteCondition.Unchanged(etag), cancellationToken);
             }
             catch (BlobConflictException)
             {
@@ -131,18 +145,28 @@ public static class BlobStates
     public static BlobDigest Digest(this BlobRef blob) => new(blob.Sha256, blob.SizeBytes);
 
     /// <summary>The shared state that a manifest of a job names.</summary>
-    public static BlobRef SharedOf(this RoundManifest manifest, string job) => manifest.Shared.At(Keys.Shared(job, manifest.Round, manifest.Shared.Sha256));
+    public static BlobRef SharedOf(this RoundManifest manifest, string job) =>
+        manifest.Shared.At(Keys.Shared(job, manifest.Round, manifest.Shared.Sha256));
 
     /// <summary>The server optimizer's state that a manifest of a job names; null where it names none.</summary>
     public static BlobRef? ServerOptimizerOf(this RoundManifest manifest, string job) =>
         manifest.ServerOptimizer is { } state ? state.At(Keys.ServerOptimizer(job, manifest.Round, state.Sha256)) : null;
+
+    /// <summary>The copy that a fork has of the shared state of the manifest it starts from.</summary>
+    internal static BlobRef OriginSharedOf(this RoundManifest origin, string job) =>
+        origin.Shared.At(Keys.OriginShared(job, origin.Shared.Sha256));
+
+    /// <summary>The same of the server optimizer's state; null where the manifest names none.</summary>
+    internal static BlobRef? OriginServerOptimizerOf(this RoundManifest origin, string job) =>
+        origin.ServerOptimizer is { } state ? state.At(Keys.OriginServerOptimizer(job, state.Sha256)) : null;
 
     private static readonly Dictionary<string, string> NoMetadata = [];
 
     private static string DigestOf(AdapterState state)
     {
         using var hash = SHA256.Create();
-        using (var hashing = new CryptoStream(Stream.Null, hash, CryptoStreamMode.Write)) SafetensorsCodec.Write(state, NoMetadata, hashing);
+        using (var hashing = new CryptoStream(Stream.Null, hash, CryptoStreamMode.Write))
+            SafetensorsCodec.Write(state, NoMetadata, hashing);
         return Convert.ToHexStringLower(hash.Hash!);
     }
 

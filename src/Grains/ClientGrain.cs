@@ -18,7 +18,9 @@ namespace FedRLora.Grains;
 /// that finished work is found again after a restart and answered with the same report. Work of which a file is gone is not finished.
 /// </summary>
 [OnItsSite]
-internal sealed partial class ClientGrain(ITrainer trainer, InputGuard guard, IBlobStores stores, SiloCache cache, SiloIdentity silo, TimeProvider time, ILogger<ClientGrain> logger) : Grain, IClientGrain, IDisposable
+internal sealed partial class ClientGrain(
+    ITrainer trainer, InputGuard guard, IBlobStores stores, SiloCache cache, SiloIdentity silo, TimeProvider time,
+    ILogger<ClientGrain> logger) : Grain, IClientGrain, IDisposable
 {
     private const int MostRoundsForgotten = 8;
     private readonly ConcurrentDictionary<string, int> _forgotten = new(StringComparer.Ordinal); // by client: the round before which nothing is left
@@ -118,7 +120,8 @@ internal sealed partial class ClientGrain(ITrainer trainer, InputGuard guard, IB
     private async Task<IReadOnlyList<ClientReport>> DoInTurnAsync(SiteAssignment assignment, CancellationToken stopped)
     {
         using var turn = await cache.TurnAsync(stopped);
-        LogStarted(assignment.Phase, assignment.Round, assignment.Attempt, assignment.Members[0].ClientId, silo.Name, Keys.SiteOf(this.GetPrimaryKeyString()));
+        var (leader, site) = (assignment.Members[0].ClientId, Keys.SiteOf(this.GetPrimaryKeyString()));
+        LogStarted(assignment.Phase, assignment.Round, assignment.Attempt, leader, silo.Name, site);
         // Off the grain scheduler as a whole: it touches no field that is not made for it.
         return await Task.Run(() => TryAsync(assignment, stopped), stopped);
     }
@@ -128,7 +131,8 @@ internal sealed partial class ClientGrain(ITrainer trainer, InputGuard guard, IB
     {
         foreach (var report in reports)
         {
-            if (report is not { Head: { } head, Optimizer: { } optimizer, Update: { } update } || await WrittenFiles.MissingAsync(stores, head, optimizer, update, stopped) is not { } what) continue;
+            if (report is not { Head: { } head, Optimizer: { } optimizer, Update: { } update }) continue;
+            if (await WrittenFiles.MissingAsync(stores, head, optimizer, update, stopped) is not { } what) continue;
             LogFilesLost(report.ClientId, report.Round, what);
             return false;
         }
@@ -238,7 +242,8 @@ internal sealed partial class ClientGrain(ITrainer trainer, InputGuard guard, IB
             Samples = result.Samples, Steps = result.Steps, MeanLoss = result.MeanLoss, ProductNorm = result.ProductNorm,
         };
         var metadata = await Task.Run(() => ReportMetadata.Write(report, assignment, result.Update), stopped);
-        var update = await stores.Job.WriteStateAsync(Keys.Update(job, round, assignment.Attempt, client), result.Update, metadata, stopped);
+        var key = Keys.Update(job, round, assignment.Attempt, client);
+        var update = await stores.Job.WriteStateAsync(key, result.Update, metadata, stopped);
         Telemetry.BytesSent.Add(update.SizeBytes, new("job", job), new("client", client));
         return report with { Update = update };
     }
@@ -253,7 +258,8 @@ internal sealed partial class ClientGrain(ITrainer trainer, InputGuard guard, IB
             if (await stores.Job.ReadBytesAsync(key, stopped) is not { } bytes) return null;
             var (head, optimizer) = (Keys.Head(assignment.JobId, site, member.ClientId, assignment.Round), Keys.Optimizer(assignment.JobId, site, member.ClientId, assignment.Round));
             if (ReportMetadata.Read(bytes, Report(assignment, member.ClientId), assignment, key, head, optimizer) is not { } report) return null;
-            if ((await stores.Site.WrongAsync(report.Head!, stopped) ?? await stores.Site.WrongAsync(report.Optimizer!, stopped)) is { } what)
+            var wrong = await stores.Site.WrongAsync(report.Head!, stopped) ?? await stores.Site.WrongAsync(report.Optimizer!, stopped);
+            if (wrong is { } what)
             {
                 LogFilesLost(member.ClientId, assignment.Round, what);
                 return null;

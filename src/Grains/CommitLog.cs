@@ -26,7 +26,8 @@ public sealed class CommitLog(IBlobStore store, string job)
         if (await PointerAsync(cancellationToken) is { } current) return current;
         if (await CommitTraces.FindAsync(store, job, cancellationToken) is not { } trace) return null;
         var key = Keys.Current(job); // it is written before any trace, so by now it is there if somebody has just begun the job
-        return await PointerAsync(cancellationToken) ?? throw new CorruptBlobException($"{key} is missing, but {trace} shows that rounds were committed; {WayOut.Of(key)}.");
+        return await PointerAsync(cancellationToken)
+            ?? throw new CorruptBlobException($"{key} is missing, but {trace} shows that rounds were committed; {WayOut.Of(key)}.");
     }
 
     /// <summary>The manifest of a committed round.</summary>
@@ -38,7 +39,8 @@ public sealed class CommitLog(IBlobStore store, string job)
         var found = RoundManifest.Digest(bytes);
         if (found != sha256) throw new CorruptBlobException($"{key} has digest {found}, expected {sha256}; {WayOut.Of(key)}.");
         var manifest = RoundManifest.Parse(bytes, key);
-        return manifest.Round == round ? manifest : throw new CorruptBlobException($"{key} is the manifest of round {manifest.Round}; {WayOut.Of(key)}.");
+        if (manifest.Round == round) return manifest;
+        throw new CorruptBlobException($"{key} is the manifest of round {manifest.Round}; {WayOut.Of(key)}.");
     }
 
     /// <summary>The manifests of committed rounds with their digests, oldest first, each checked against the one that follows it.</summary>
@@ -74,7 +76,7 @@ public sealed class CommitLog(IBlobStore store, string job)
         try
         {
             var current = new CurrentRound { Round = manifest.Round, ManifestSha256 = digest };
-            var condition = _etag is { } etag ? WriteCondition.Match(etag) : WriteCondition.Absent;
+            var condition = WriteCondition.Unchanged(_etag);
             _etag = (await store.WriteBytesAsync(Keys.Current(job), current.ToBytes(), condition, cancellationToken)).ETag;
         }
         catch (BlobConflictException)
@@ -94,8 +96,11 @@ public sealed class CommitLog(IBlobStore store, string job)
             : 0;
 
     /// <summary>Notes how long a round took; no part of any manifest.</summary>
-    public Task NoteSecondsAsync(int round, double seconds, CancellationToken cancellationToken) =>
-        store.WriteDocumentAsync(Keys.Timing(job, round), SealedJson.Seal(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{{\n  \"seconds\": {seconds:R}\n}}"))), cancellationToken);
+    public Task NoteSecondsAsync(int round, double seconds, CancellationToken cancellationToken)
+    {
+        var json = string.Create(CultureInfo.InvariantCulture, $"{{\n  \"seconds\": {seconds:R}\n}}");
+        return store.WriteDocumentAsync(Keys.Timing(job, round), SealedJson.Seal(Encoding.UTF8.GetBytes(json)), cancellationToken);
+    }
 
     private async Task<CurrentRound?> PointerAsync(CancellationToken cancellationToken)
     {
@@ -114,13 +119,19 @@ public sealed class CommitLog(IBlobStore store, string job)
         }
     }
 
-    // The digest of a committed round's manifest: the manifest after it says so, and where a crash left two of that round, the one after that.
+    // The digest of a committed round's manifest: the manifest after it says so, and where a crash left two of that round, the one
+    // after that.
     private async Task<string> NamedAsync(int round, CurrentRound committed, CancellationToken cancellationToken)
     {
         if (round == committed.Round) return committed.ManifestSha256;
-        var after = round + 1;
-        while (after < committed.Round && await StoredAsync(after, cancellationToken) is not [_]) after++;
-        var sha256 = after == committed.Round ? committed.ManifestSha256 : (await StoredAsync(after, cancellationToken))[0];
+        var (after, sha256) = (committed.Round, committed.ManifestSha256);
+        for (var later = round + 1; later < committed.Round; later++)
+        {
+            if (await StoredAsync(later, cancellationToken) is not [var only]) continue;
+            (after, sha256) = (later, only);
+            break;
+        }
+
         for (; after > round; after--) sha256 = Previous(await ManifestAsync(after, sha256, cancellationToken), sha256);
         return sha256;
     }
@@ -154,6 +165,7 @@ public sealed class CommitLog(IBlobStore store, string job)
         var committed = await PointerAsync(cancellationToken);
         if (committed?.Round == round && committed.ManifestSha256 == digest) return;
         _overtaken = true;
-        throw new CommitConflictException($"Round {round} was committed by another coordinator as {committed?.ManifestSha256 ?? "nothing"}.");
+        throw new CommitConflictException(
+            $"Round {round} was committed by another coordinator as {committed?.ManifestSha256 ?? "nothing"}.");
     }
 }

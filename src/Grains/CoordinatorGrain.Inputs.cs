@@ -110,8 +110,7 @@ internal sealed partial class CoordinatorGrain
         var from = await ForkSource.ReadAsync(stores.Job, source, manifest, cancellationToken);
         var local = await guard.BaseChangeAsync(source, from.Inputs, manifest.Round, plan, cancellationToken);
         var changes = await InputChanges.FindAsync(local is null ? null : $"{local}, on silo {silo.Name}", SitesOf(from.Checked(plan)),
-            async (site, clients) =>
-            await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(source, site))
+            async (site, clients) => await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(source, site))
                 .CheckInputsAsync(from.Check(clients), cancellationToken));
         changes.Require(allowed);
         var initial = await trainer.InitialSharedAsync(plan, cancellationToken); // before anything is copied

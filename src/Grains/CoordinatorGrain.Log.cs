@@ -26,7 +26,7 @@ internal sealed partial class CoordinatorGrain
     [LoggerMessage(107, LogLevel.Warning, "Job {Job}: the coordinator begins again after an error")]
     private partial void LogBeginsAgain(string job, Exception exception);
 
-    [LoggerMessage(118, LogLevel.Error, "Job {Job}: {Reason}")]
+    [LoggerMessage(119, LogLevel.Error, "Job {Job}: {Reason}")]
     private partial void LogRefused(string job, string reason);
 
     [LoggerMessage(111, LogLevel.Error, "Job {Job}: the coordinator cannot go on")]

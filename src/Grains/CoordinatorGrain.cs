@@ -37,8 +37,8 @@ public sealed class JobNotes
 /// </summary>
 internal sealed partial class CoordinatorGrain(
     [PersistentState("job", FederationSiloBuilderExtensions.StorageName)] IPersistentState<JobNotes> notes,
-    ITrainer trainer, IRunInputs inputs, InputGuard guard, SiloIdentity silo, IBlobStores stores, SiloCache cache, GrainSettings settings, TimeProvider time,
-    ILogger<CoordinatorGrain> logger) : Grain, ICoordinatorGrain, IDisposable
+    ITrainer trainer, IRunInputs inputs, InputGuard guard, SiloIdentity silo, IBlobStores stores, SiloCache cache, GrainSettings settings,
+    TimeProvider time, ILogger<CoordinatorGrain> logger) : Grain, ICoordinatorGrain, IDisposable
 {
     private const int ClientsInAnAnswer = 50_000; // some 20 MB, a fifth of what a message may hold
     private const int MissingInAnAnswer = 5;
@@ -113,7 +113,8 @@ internal sealed partial class CoordinatorGrain(
     {
         Identifiers.Check("run", Job);
         if (await IsThereAsync(planYaml, cancellationToken)) return;
-        var origin = await Fork.OriginAsync(stores.Job, Job, cancellationToken) ?? throw new BadInputException($"There is no start of a fork {Job} in this store.");
+        var origin = await Fork.OriginAsync(stores.Job, Job, cancellationToken)
+            ?? throw new BadInputException($"There is no start of a fork {Job} in this store.");
         var prepared = await MadeWith.ReadAsync(stores.Job, Keys.Inputs(Job), cancellationToken); // checked by who copied the start
         if (prepared is null) RequireInputsOf(origin);
         await BeginAsync(planYaml, PlanReader.Require(planYaml, "plan.yaml"), origin.Sha256, cancellationToken, prepared?.Document);
@@ -167,7 +168,8 @@ internal sealed partial class CoordinatorGrain(
             await stores.Job.WriteDocumentAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(job.Engine), cancellationToken);
         }
 
-        await new CommitLog(stores.Job, Job).ReadAsync(cancellationToken); // a store that is still away, or a pointer that is lost, is the caller's to hear
+        // A store that is still away, or a pointer that is lost, is the caller's to hear.
+        await new CommitLog(stores.Job, Job).ReadAsync(cancellationToken);
         if (_storeTrouble is not null || StatusOf(_state.Phase) is not (JobStatus.Running or JobStatus.Finished)) await MarkAsync(JobsGrain.Running.ToArray(), cancellationToken);
         if (_held is not null)
         {
@@ -256,7 +258,11 @@ internal sealed partial class CoordinatorGrain(
         {
             JobId = Job, Name = job.Plan.Name, Rounds = job.Plan.Strategy.Rounds, Round = state.Round, Attempt = state.Attempt, Reason = reason, Status = status,
             Phase = NameOf(state.Phase), Reported = reported, Cohort = of, NewRounds = rounds,
-            Missing = [.. state.Lost.OrderBy(static lost => lost.Key, StringComparer.Ordinal).Take(MissingInAnAnswer).Select(static lost => $"{lost.Key}: {lost.Value.What}")],
+            Missing =
+            [
+                .. state.Lost.OrderBy(static lost => lost.Key, StringComparer.Ordinal).Take(MissingInAnAnswer)
+                    .Select(static lost => $"{lost.Key}: {lost.Value.What}"),
+            ],
         };
     }
 
@@ -270,7 +276,8 @@ internal sealed partial class CoordinatorGrain(
         return true;
     }
 
-    private async Task BeginAsync(string planYaml, FederationPlan plan, string? origin, CancellationToken cancellationToken, MadeWith? made = null)
+    private async Task BeginAsync(
+        string planYaml, FederationPlan plan, string? origin, CancellationToken cancellationToken, MadeWith? made = null)
     {
         StoreRequirements.Require(plan.Store, settings.Store);
         var fingerprint = await trainer.FingerprintAsync(plan, cancellationToken);
@@ -280,8 +287,9 @@ internal sealed partial class CoordinatorGrain(
             .WriteAsync(stores.Job, Keys.Inputs(Job), cancellationToken);
         if (notes.State.OriginSha256 != origin)
         {
+            // From the plan on, nobody takes a fork that lost its start for a run without one.
             notes.State.OriginSha256 = origin;
-            await notes.WriteStateAsync(cancellationToken); // from the plan on, nobody takes a fork that lost its start for a run without one
+            await notes.WriteStateAsync(cancellationToken);
         }
 
         var written = await WritePlanAsync(Encoding.UTF8.GetBytes(planYaml), cancellationToken);
@@ -301,7 +309,8 @@ internal sealed partial class CoordinatorGrain(
         }
         catch (BlobConflictException e)
         {
-            if (await stores.Job.ReadBytesAsync(key, cancellationToken) is { } there && there.AsSpan().SequenceEqual(yaml)) return new BlobRef(key, RoundManifest.Digest(yaml), yaml.Length);
+            if (await stores.Job.ReadBytesAsync(key, cancellationToken) is { } there && there.AsSpan().SequenceEqual(yaml))
+                return new BlobRef(key, RoundManifest.Digest(yaml), yaml.Length);
             DeactivateOnIdle(); // the next activation finds the run that somebody else began
             throw new BadInputException($"Run {Job} exists with another plan; submit under another name.", e);
         }
@@ -311,22 +320,28 @@ internal sealed partial class CoordinatorGrain(
     {
         var plan = await cache.PlanAsync(blob, cancellationToken);
         var engine = await trainer.FingerprintAsync(plan.Plan, cancellationToken);
-        var before = EngineFingerprints.Read(await stores.Job.ReadBytesAsync(Keys.Fingerprint(Job), cancellationToken), Keys.Fingerprint(Job));
+        var fingerprint = Keys.Fingerprint(Job);
+        var before = EngineFingerprints.Read(await stores.Job.ReadBytesAsync(fingerprint, cancellationToken), fingerprint);
         var mark = await stores.Job.ReadBytesAsync(Keys.IndexOf(Job), cancellationToken);
         var job = new OpenJob(Job, plan, blob, stores.Job, cache, trainer, engine);
         await job.ReadCommittedAsync(notes.State.OriginSha256, cancellationToken);
         var last = job.Committed?.Round ?? -1;
         if (!notes.RecordExists && last >= 0 && last < plan.Plan.Strategy.Rounds && mark is not null && IsOver(mark))
-            notes.State.State = RoundState.Initial with { Phase = Phase.Paused, Reason = $"{Keys.Notes(Job)} is missing, which said why the run was stopped; resume it, and round {last + 1} begins again" };
-        var goesBack = last < plan.Plan.Strategy.Rounds && notes.State.State.Phase == Phase.Finished; // extended, or the pointer is an older one than the notes
+        {
+            var reason = $"{Keys.Notes(Job)} is missing, which said why the run was stopped; resume it, and round {last + 1} begins again";
+            notes.State.State = RoundState.Initial with { Phase = Phase.Paused, Reason = reason };
+        }
+
+        // It was extended, or the pointer is an older one than the notes.
+        var goesBack = last < plan.Plan.Strategy.Rounds && notes.State.State.Phase == Phase.Finished;
         if (goesBack) notes.State.State = notes.State.State with { Phase = Phase.Idle };
         if (notes.State.PlanSha256 is { } noted && noted != blob.Sha256) notes.State.State = RoundMachine.Reopened(notes.State.State);
         notes.State.PlanSha256 = blob.Sha256;
         var change = await KnowInputsAsync(job, cancellationToken);
-        if (notes.State.InputsSha256 is { } made
-            && made != job.Inputs?.Blob.Sha256) notes.State.State = RoundMachine.Reopened(notes.State.State);
+        if (notes.State.InputsSha256 is { } made && made != job.Inputs?.Blob.Sha256)
+            notes.State.State = RoundMachine.Reopened(notes.State.State);
         notes.State.InputsSha256 = job.Inputs?.Blob.Sha256;
-        _state = _shown = notes.State.State;
+        _state = notes.State.State;
         _inherited = (_state.Round, _state.Attempt);
         var started = Started(job, resume: false);
         _shown = _state with { Committed = last };
@@ -334,21 +349,27 @@ internal sealed partial class CoordinatorGrain(
         this.RegisterGrainTimer(static (grain, _) => grain.TickAsync(), this, new GrainTimerCreationOptions(settings.ResendAfter, settings.ResendAfter) { Interleave = true });
         _driving = DriveAsync(job, _stopping.Token);
         var finished = last >= plan.Plan.Strategy.Rounds && _state.Phase == Phase.Finished;
-        if (mark is null || goesBack) await MarkAsync((goesBack || !IsStopped ? JobsGrain.Running : JobsGrain.Over).ToArray(), cancellationToken);
-        if (before is null && last < 0) await stores.Job.WriteDocumentAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(engine), cancellationToken);
+        if (mark is null || goesBack)
+            await MarkAsync((goesBack || !IsStopped ? JobsGrain.Running : JobsGrain.Over).ToArray(), cancellationToken);
+        if (before is null && last < 0)
+            await stores.Job.WriteDocumentAsync(fingerprint, EngineFingerprints.Write(engine), cancellationToken);
         else if (!finished && before is null)
-            _engineHeld = $"{Keys.Fingerprint(Job)} is missing, so it cannot be told whether run {Job} was made with this engine ({engine.Text}); {WayOut.Of(Keys.Fingerprint(Job))}, or resume with --allow-engine-change to go on.";
+            _engineHeld = $"{fingerprint} is missing, so it cannot be told whether run {Job} was made with this engine ({engine.Text}); " +
+                $"{WayOut.Of(fingerprint)}, or resume with --allow-engine-change to go on.";
         else if (!finished && before != engine)
-            _engineHeld = $"Run {Job} was made with {before!.Text}; this engine is {engine.Text}: the same bits cannot be promised. Resume with --allow-engine-change to go on.";
+            _engineHeld = $"Run {Job} was made with {before!.Text}; this engine is {engine.Text}: the same bits cannot be promised. " +
+                "Resume with --allow-engine-change to go on.";
         _held = _engineHeld ?? (finished ? null : BaseHint(change));
         if (_held is not null || (finished && (mark is null || IsOver(mark)))) return;
-        if (finished) _shown = _shown with { Phase = Phase.Committing }; // what it still has to do is done again before anybody takes it for finished
+        // What it still has to do is done again before anybody takes it for finished.
+        if (finished) _shown = _shown with { Phase = Phase.Committing };
         Post(started);
     }
 
     private static bool IsOver(byte[] mark) => mark.AsSpan().SequenceEqual(JobsGrain.Over);
 
-    private Task<WrittenBlob> MarkAsync(byte[] mark, CancellationToken cancellationToken) => stores.Job.WriteDocumentAsync(Keys.IndexOf(Job), mark, cancellationToken);
+    private Task<WrittenBlob> MarkAsync(byte[] mark, CancellationToken cancellationToken) =>
+        stores.Job.WriteDocumentAsync(Keys.IndexOf(Job), mark, cancellationToken);
 
     private bool IsStopped => _held is not null || _storeTrouble is not null || StatusOf(_state.Phase) != JobStatus.Running;
 
@@ -361,7 +382,8 @@ internal sealed partial class CoordinatorGrain(
 
     private static string NameOf(Phase phase) => phase switch
     {
-        Phase.Training => "train", Phase.Confirming => "confirm", Phase.Aggregating => "aggregate", Phase.Evaluating => "evaluate", Phase.Committing => "commit", _ => "idle",
+        Phase.Training => "train", Phase.Confirming => "confirm", Phase.Aggregating => "aggregate", Phase.Evaluating => "evaluate",
+        Phase.Committing => "commit", _ => "idle",
     };
 
     private RoundEvent.Started Started(OpenJob job, bool resume)
@@ -587,23 +609,28 @@ internal sealed partial class CoordinatorGrain(
         if (failed) AskAgainSoon();
     }
 
-    private void AskAgainSoon() => this.RegisterGrainTimer(static (grain, _) => { grain.Post(new RoundEvent.ResendDue()); return Task.CompletedTask; },
+    private void AskAgainSoon() => this.RegisterGrainTimer(
+        static (grain, _) => { grain.Post(new RoundEvent.ResendDue()); return Task.CompletedTask; },
         this, new GrainTimerCreationOptions(TimeSpan.FromSeconds(1), Timeout.InfiniteTimeSpan) { KeepAlive = true, Interleave = true });
 
-    // Not awaited: a site answers when its disk has, and a deadline counts meanwhile. It is asked once, however often it is to be asked again.
+    // Not awaited: a site answers when its disk has, and a deadline counts meanwhile. It is asked once, however often it is to be
+    // asked again.
     private void Confirm(OpenJob job, IReadOnlyList<string> sites, CancellationToken stopping)
     {
         var state = _state;
         if (state.Phase != Phase.Confirming) return; // a later event of the batch has ended it
         foreach (var (site, confirmation) in ConfirmationBuilder.Build(job.Plan, state, job.Machine.Waiting(state), sites))
         {
-            if (_asking.Add((site, state.Round, state.Attempt, state.Confirmation))) _ = ConfirmAsync(site, state.Confirmation, confirmation, stopping);
+            if (_asking.Add((site, state.Round, state.Attempt, state.Confirmation)))
+                _ = ConfirmAsync(site, state.Confirmation, confirmation, stopping);
         }
     }
 
     private async Task ConfirmAsync(string site, int number, SiteConfirmation confirmation, CancellationToken stopping)
     {
-        RoundEvent.SiteConfirmed Answer(IReadOnlyDictionary<string, string> missing, string? trouble = null) => new(site, confirmation.Round, confirmation.Attempt, number, missing, trouble);
+        RoundEvent.SiteConfirmed Answer(IReadOnlyDictionary<string, string> missing, string? trouble = null) =>
+            new(site, confirmation.Round, confirmation.Attempt, number, missing, trouble);
+
         try
         {
             Post(Answer(await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(Job, site)).ConfirmAsync(confirmation, stopping)));
@@ -618,7 +645,8 @@ internal sealed partial class CoordinatorGrain(
         }
         catch (Exception e) when (e is OrleansException or TimeoutException)
         {
-            if (await TryAsync(site, grain => grain.PingAsync(stopping))) LogSiteUnreachable(Job, site, e.GetType().Name); // another silo of the site has taken over
+            var isTakenOver = await TryAsync(site, grain => grain.PingAsync(stopping)); // by another silo of the site
+            if (isTakenOver) LogSiteUnreachable(Job, site, e.GetType().Name);
             else Post(new RoundEvent.SiteLost(site));
             AskAgainSoon();
         }

@@ -21,7 +21,8 @@ public sealed class DurableSite(IBlobStores stores)
 
     private async Task FlushAfterAsync(Task before)
     {
-        await before.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ForceYielding); // who waited for it has its failure
+        // Who waited for it has its failure.
+        await before.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ForceYielding);
         lock (_gate) (_last, _next) = (_next!, null); // whoever asks from here on may have written meanwhile
         await stores.Site.MakeDurableAsync(CancellationToken.None); // others wait too
     }

@@ -25,7 +25,8 @@ internal static class EngineFingerprints
     {
         try
         {
-            return JsonSerializer.Deserialize(document, FingerprintJson.Default.EngineFingerprint) is { Library: not null, Kernels: not null } engine ? engine : null;
+            var engine = JsonSerializer.Deserialize(document, FingerprintJson.Default.EngineFingerprint);
+            return engine is { Library: not null, Kernels: not null } ? engine : null;
         }
         catch (JsonException)
         {

@@ -39,12 +39,14 @@ public static class Fork
         var key = Keys.OriginManifest(job);
         const string Again = "put it back, or fork again under another name";
         var origin = await OriginAsync(store, job, cancellationToken);
-        if (origin is null && (sha256 is not null || await store.ListAsync(Keys.Origins(job), cancellationToken).AnyAsync(cancellationToken)))
+        if (origin is null
+            && (sha256 is not null || await store.ListAsync(Keys.Origins(job), cancellationToken).AnyAsync(cancellationToken)))
             throw new CorruptBlobException($"{key} is missing, so the fork was not copied whole or its start is lost; {Again}.");
-        if (sha256 is not null && origin!.Sha256 != sha256) throw new CorruptBlobException($"{key} has digest {origin.Sha256}, expected {sha256}; {Again}.");
+        if (sha256 is not null && origin!.Sha256 != sha256)
+            throw new CorruptBlobException($"{key} has digest {origin.Sha256}, expected {sha256}; {Again}.");
         if (origin is null) return null;
-        await store.RequireAsync(origin.Manifest.Shared.At(Keys.OriginShared(job, origin.Manifest.Shared.Sha256)), cancellationToken);
-        if (origin.Manifest.ServerOptimizer is { } optimizer) await store.RequireAsync(optimizer.At(Keys.OriginServerOptimizer(job, optimizer.Sha256)), cancellationToken);
+        await store.RequireAsync(origin.Manifest.OriginSharedOf(job), cancellationToken);
+        if (origin.Manifest.OriginServerOptimizerOf(job) is { } optimizer) await store.RequireAsync(optimizer, cancellationToken);
         return origin;
     }
 
@@ -70,21 +72,26 @@ public static class Fork
     /// <exception cref="BadInputException">Its layers have other sizes or names.</exception>
     public static void RequireFits(AdapterState initial, AdapterState shared, string model, string source)
     {
+        const string Help = "give a base with the same layers";
         foreach (var (name, array) in shared)
         {
-            if (!initial.TryGetValue(name,
-                out var own)) throw new BadInputException($"{model}: has no layer for {name}, which run {source} trained; give a base with the same layers.");
-            if (!own.Shape.SequenceEqual(array.Shape))
-                throw new BadInputException($"{model}: {name} would have shape [{string.Join(", ", own.Shape)}], in run {source} it has [{string.Join(", ", array.Shape)}]; give a base with the same layers.");
+            if (!initial.TryGetValue(name, out var own))
+                throw new BadInputException($"{model}: has no layer for {name}, which run {source} trained; {Help}.");
+            if (own.Shape.SequenceEqual(array.Shape)) continue;
+            var (here, there) = (string.Join(", ", own.Shape), string.Join(", ", array.Shape));
+            throw new BadInputException($"{model}: {name} would have shape [{here}], in run {source} it has [{there}]; {Help}.");
         }
     }
 
-    /// <summary>Copies the shared state, the server optimizer's state and, when all in the store is durable, the manifest; returns its digest.</summary>
+    /// <summary>
+    /// Copies the shared state, the server optimizer's state and, when all in the store is durable, the manifest; returns its digest.
+    /// </summary>
     /// <exception cref="BadInputException">Somebody else is making a fork of that name.</exception>
-    public static async Task<string> CopySharedAsync(IBlobStore from, string source, RoundManifest manifest, IBlobStore to, string job, CancellationToken cancellationToken)
+    public static async Task<string> CopySharedAsync(
+        IBlobStore from, string source, RoundManifest manifest, IBlobStore to, string job, CancellationToken cancellationToken)
     {
         var key = Keys.OriginManifest(job);
-        string? etag = null; // of what an earlier fork of that name, which came to nothing, left
+        string? etag; // of what an earlier fork of that name, which came to nothing, left
         await using (var left = await to.OpenAsync(key, cancellationToken)) etag = left?.ETag;
         await CopyAsync(from, manifest.SharedOf(source), to, Keys.OriginShared(job, manifest.Shared.Sha256), cancellationToken);
         if (manifest.ServerOptimizerOf(source) is { } optimizer)
@@ -92,7 +99,7 @@ public static class Fork
         await to.MakeDurableAsync(cancellationToken);
         try
         {
-            return (await to.WriteBytesAsync(key, manifest.ToBytes(), etag is null ? WriteCondition.Absent : WriteCondition.Match(etag), cancellationToken)).Ref.Sha256;
+            return (await to.WriteBytesAsync(key, manifest.ToBytes(), WriteCondition.Unchanged(etag), cancellationToken)).Ref.Sha256;
         }
         catch (BlobConflictException e)
         {

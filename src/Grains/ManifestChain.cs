@@ -45,12 +45,14 @@ internal sealed class ManifestChain
     /// <param name="job">The job.</param>
     /// <param name="stored">The manifests that are stored.</param>
     /// <param name="cancellationToken">The caller's token.</param>
-    public static async Task<ManifestChain> ReadAsync(IBlobStore store, string job, IReadOnlyCollection<(int Round, string Sha256)> stored, CancellationToken cancellationToken)
+    public static async Task<ManifestChain> ReadAsync(
+        IBlobStore store, string job, IReadOnlyCollection<(int Round, string Sha256)> stored, CancellationToken cancellationToken)
     {
         var chain = new ManifestChain();
         var key = Keys.Current(job);
         if (await store.ReadBytesAsync(key, cancellationToken) is { } bytes) chain.Begin(key, bytes);
-        else if (await CommitTraces.FindAsync(store, job, cancellationToken) is not null) chain.Current = new Finding(key, null, null, Untold);
+        else if (await CommitTraces.FindAsync(store, job, cancellationToken) is not null)
+            chain.Current = new Finding(key, null, null, Untold);
         var newest = stored.Select(static one => one.Round).DefaultIfEmpty(-1).Max();
         if (chain.Current is not null) chain.Last = newest; // a guess to go on with
         var expected = chain.Digest;
@@ -59,7 +61,8 @@ internal sealed class ManifestChain
             // Where nothing names the manifest, one that is what its key says is taken.
             var sha256 = expected ?? stored.FirstOrDefault(one => one.Round == round).Sha256;
             var manifest = Keys.Manifest(job, round, sha256 ?? "*");
-            expected = chain.Follow(manifest, round, sha256, expected is not null, sha256 is null ? null : await store.ReadBytesAsync(manifest, cancellationToken));
+            var content = sha256 is null ? null : await store.ReadBytesAsync(manifest, cancellationToken);
+            expected = chain.Follow(manifest, round, sha256, isNamed: expected is not null, content);
         }
 
         chain.Origin = expected;
@@ -100,11 +103,15 @@ internal sealed class ManifestChain
         }
 
         var namedBy = round == Last ? "current.json" : $"the manifest of round {round + 1}";
-        _broken[round] = new Finding(key, expected, found, found == expected ? "it is no manifest of its round" : $"it is not the link that {namedBy} names; what it says of its round cannot be relied on");
+        var meaning = found == expected
+            ? "it is no manifest of its round"
+            : $"it is not the link that {namedBy} names; what it says of its round cannot be relied on";
+        _broken[round] = new Finding(key, expected, found, meaning);
         return null;
     }
 
-    private static RoundManifest? TryParse(byte[] bytes, string key)
+    /// <summary>The manifest in a blob; null where it is none.</summary>
+    internal static RoundManifest? TryParse(byte[] bytes, string key)
     {
         try
         {
@@ -112,7 +119,7 @@ internal sealed class ManifestChain
         }
         catch (BadInputException)
         {
-            return null; // reported by the caller, with its digest
+            return null; // reported by the caller
         }
     }
 }

@@ -51,10 +51,13 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         var current = await Log.ReadAsync(cancellationToken);
         Know(current is null ? null : await Log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken));
         if (current is null) Origin = await Fork.OriginAsync(store, job, originSha256, cancellationToken);
-        foreach (var blob in Committed is { } known ? Retention.SharedOf(job, known) : []) await store.RequireAsync(blob, cancellationToken);
+        foreach (var blob in Committed is { } known ? Retention.SharedOf(job, known) : [])
+            await store.RequireAsync(blob, cancellationToken);
         CommittedSha256 = current?.ManifestSha256;
         if (Committed is { } committed && committed.PlanSha256 != planBlob.Sha256) await StoredPlans.FindAsync(store, job, committed.PlanSha256, cancellationToken); // the plan before an extension
-        _headsBefore = Committed is { Round: > 0 and var last } ? HeadsOf(await Log.ManifestAsync(last - 1, Committed.Previous!, cancellationToken)) : [];
+        _headsBefore = Committed is { Round: > 0 and var last }
+            ? HeadsOf(await Log.ManifestAsync(last - 1, Committed.Previous!, cancellationToken))
+            : [];
     }
 
     /// <summary>The work of a phase for each site that has someone to ask: its whole part of the cohort, and who of it is silent.</summary>
@@ -114,8 +117,9 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         var curbed = ImmutableDictionary<string, string>.Empty;
         if (state.Round == 0 && Origin is { } origin)
         {
-            shared = await store.ReadStateAsync(origin.Manifest.Shared.At(Keys.OriginShared(job, origin.Manifest.Shared.Sha256)), cancellationToken);
-            if (origin.Manifest.ServerOptimizer is { } copied) optimizer = await store.ReadStateAsync(copied.At(Keys.OriginServerOptimizer(job, copied.Sha256)), cancellationToken);
+            shared = await store.ReadStateAsync(origin.Manifest.OriginSharedOf(job), cancellationToken);
+            if (origin.Manifest.OriginServerOptimizerOf(job) is { } copied)
+                optimizer = await store.ReadStateAsync(copied, cancellationToken);
         }
         else if (state.Round == 0)
         {
@@ -134,7 +138,9 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
 
         var written = await store.WriteStateAsync(sha256 => Keys.Shared(job, state.Round, sha256), shared, cancellationToken);
         cache.Keep(written, shared);
-        var remembering = optimizer.Count == 0 ? null : await store.WriteStateAsync(sha256 => Keys.ServerOptimizer(job, state.Round, sha256), optimizer, cancellationToken);
+        var remembering = optimizer.Count == 0
+            ? null
+            : await store.WriteStateAsync(sha256 => Keys.ServerOptimizer(job, state.Round, sha256), optimizer, cancellationToken);
         await store.MakeDurableAsync(cancellationToken); // before the notes say that there is a candidate
         return new RoundEvent.Aggregated(state.Round, state.Attempt, new Candidate
         {

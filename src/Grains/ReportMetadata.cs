@@ -16,7 +16,8 @@ internal static class ReportMetadata
 {
     private const int Block = 1 << 20;
 
-    public static Dictionary<string, string> Write(ClientReport report, SiteAssignment assignment, AdapterState update) => new(StringComparer.Ordinal)
+    public static Dictionary<string, string> Write(
+        ClientReport report, SiteAssignment assignment, AdapterState update) => new(StringComparer.Ordinal)
     {
         ["numbers"] = DigestOf(update),
         ["plan"] = assignment.Plan.Sha256, ["round"] = Text(assignment.Round), ["client"] = report.ClientId, ["shared"] = assignment.Shared.Sha256,
@@ -55,7 +56,11 @@ internal static class ReportMetadata
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         foreach (var (_, array) in state)
         {
-            for (var start = 0; start < array.Data.Length; start += Block) hash.AppendData(MemoryMarshal.AsBytes(array.Data.AsSpan(start, Math.Min(Block, array.Data.Length - start))));
+            for (var start = 0; start < array.Data.Length; start += Block)
+            {
+                var block = array.Data.AsSpan(start, Math.Min(Block, array.Data.Length - start));
+                hash.AppendData(MemoryMarshal.AsBytes(block));
+            }
         }
 
         return Convert.ToHexStringLower(hash.GetHashAndReset());

@@ -10,7 +10,9 @@ namespace FedRLora.Grains;
 /// <param name="Rounds">The manifests of rounds 0 to the last committed one, with their digests.</param>
 /// <param name="SiteOf">The site of each client.</param>
 /// <param name="Finished">Whether no round will follow.</param>
-public sealed record CommittedRounds(string Job, CheckpointSpec Checkpoints, IReadOnlyList<(RoundManifest Manifest, string Sha256)> Rounds, IReadOnlyDictionary<string, string> SiteOf, bool Finished);
+public sealed record CommittedRounds(
+    string Job, CheckpointSpec Checkpoints, IReadOnlyList<(RoundManifest Manifest, string Sha256)> Rounds,
+    IReadOnlyDictionary<string, string> SiteOf, bool Finished);
 
 /// <summary>
 /// Which blobs of committed rounds stay. Manifests and timings stay for ever, so that the chain can be checked back to round 0. The

@@ -20,7 +20,8 @@ public static class RunCheck
     /// <param name="anyEngine">Whether it may go on without knowing on which engine it was made.</param>
     /// <param name="cancellationToken">The caller's token.</param>
     /// <exception cref="CorruptBlobException">Something is missing or was changed; the message names it and what helps.</exception>
-    public static async Task RequireAsync(IBlobStore jobStore, IBlobStore siteStore, string job, bool anyEngine, CancellationToken cancellationToken = default)
+    public static async Task RequireAsync(
+        IBlobStore jobStore, IBlobStore siteStore, string job, bool anyEngine, CancellationToken cancellationToken = default)
     {
         var (notes, fingerprint) = (Keys.Notes(job), Keys.Fingerprint(job));
         if (await jobStore.ReadBytesAsync(notes, cancellationToken) is { } noted) BlobStates.RequireSealed(noted, notes);
@@ -34,7 +35,8 @@ public static class RunCheck
         }
 
         if (current is null) return;
-        if (engine is null && !anyEngine) throw new CorruptBlobException($"{fingerprint} is missing; {WayOut.Of(fingerprint)}, or resume with --allow-engine-change.");
+        if (engine is null && !anyEngine)
+            throw new CorruptBlobException($"{fingerprint} is missing; {WayOut.Of(fingerprint)}, or resume with --allow-engine-change.");
         foreach (var (link, _) in await log.ManifestsAsync(0, current.Round, current, cancellationToken))
         {
             if (link.Round == current.Round)
@@ -43,14 +45,17 @@ public static class RunCheck
                 await MadeWith.RequireAsync(jobStore, job, link, cancellationToken);
             }
 
-            if (await jobStore.ReadBytesAsync(Keys.Timing(job, link.Round), cancellationToken) is { } timing) BlobStates.RequireSealed(timing, Keys.Timing(job, link.Round));
+            var timing = Keys.Timing(job, link.Round);
+            if (await jobStore.ReadBytesAsync(timing, cancellationToken) is { } timed) BlobStates.RequireSealed(timed, timing);
         }
     }
 
-    private static async Task RequireAsync(IBlobStore jobStore, IBlobStore siteStore, string job, RoundManifest last, CancellationToken cancellationToken)
+    private static async Task RequireAsync(
+        IBlobStore jobStore, IBlobStore siteStore, string job, RoundManifest last, CancellationToken cancellationToken)
     {
         var yaml = await StoredPlans.FindAsync(jobStore, job, last.PlanSha256, cancellationToken);
-        var siteOf = PlanReader.Require(Encoding.UTF8.GetString(yaml), Keys.Plan(job)).Clients.ToDictionary(static client => client.Id, static client => client.Site, StringComparer.Ordinal);
+        var plan = PlanReader.Require(Encoding.UTF8.GetString(yaml), Keys.Plan(job));
+        var siteOf = plan.Clients.ToDictionary(static client => client.Id, static client => client.Site, StringComparer.Ordinal);
         foreach (var blob in Retention.SharedOf(job, last)) await jobStore.RequireAsync(blob, cancellationToken);
         foreach (var blob in Retention.OwnedOf(job, last, client => siteOf[client])) await siteStore.RequireAsync(blob, cancellationToken);
     }

@@ -40,7 +40,8 @@ public sealed class RunCollector(IBlobStore jobStore, IBlobStore siteStore, stri
         await foreach (var key in siteStore.ListAsync(Keys.Sites, cancellationToken)) there.Add(key);
         there.ExceptWith(without.Select(static blob => blob.Key));
         return [.. run.Rounds.Select(static link => link.Manifest)
-            .Where(manifest => Retention.SharedOf(job, manifest).Concat(Retention.OwnedOf(job, manifest, client => run.SiteOf[client])).All(blob => there.Contains(blob.Key)))
+            .Where(manifest => Retention.SharedOf(job, manifest)
+                .Concat(Retention.OwnedOf(job, manifest, client => run.SiteOf[client])).All(blob => there.Contains(blob.Key)))
             .Select(static manifest => manifest.Round)];
     }
 
@@ -56,7 +57,7 @@ public sealed class RunCollector(IBlobStore jobStore, IBlobStore siteStore, stri
         if (await log.ReadAsync(cancellationToken) is not { } current) return null;
         var manifests = await log.ManifestsAsync(0, current.Round, current, cancellationToken);
         await StoredPlans.FindAsync(jobStore, job, manifests[^1].Manifest.PlanSha256, cancellationToken);
-        var newest = await StoredPlans.NewestAsync(jobStore, job, cancellationToken) ?? throw new CorruptBlobException($"{Keys.Plan(job)} is missing.");
+        var newest = await StoredPlans.NewestAsync(jobStore, job, cancellationToken) ?? throw StoredPlans.Missing(job);
         var plan = PlanReader.Require(Encoding.UTF8.GetString(newest.Yaml), newest.Blob.Key);
         var siteOf = plan.Clients.ToDictionary(static client => client.Id, static client => client.Site, StringComparer.Ordinal);
         return (new CommittedRounds(job, plan.Checkpoints, manifests, siteOf, Finished: current.Round >= plan.Strategy.Rounds), plan);

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
@@ -59,7 +58,8 @@ public sealed record Repair
 public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string job, IReadOnlyList<string>? plans = null)
 {
     /// <summary>Finds out what is to do, and does none of it; null where there is no such job.</summary>
-    public Task<Repair?> FindAsync(CancellationToken cancellationToken = default) => new Search(jobStore, siteStore, job, plans ?? []).RunAsync(cancellationToken);
+    public Task<Repair?> FindAsync(CancellationToken cancellationToken = default) =>
+        new Search(jobStore, siteStore, job, plans ?? []).RunAsync(cancellationToken);
 
     /// <summary>Does it; the pointer comes last.</summary>
     /// <exception cref="BlobConflictException">Somebody runs the job.</exception>
@@ -68,7 +68,8 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
         foreach (var change in repair.Changes)
         {
             if (change.Condition is not null) await jobStore.MakeDurableAsync(cancellationToken);
-            if (change is { Content: { } pointer, Condition: { } condition }) await jobStore.WriteBytesAsync(change.Key, pointer, condition, cancellationToken);
+            if (change is { Content: { } pointer, Condition: { } condition })
+                await jobStore.WriteBytesAsync(change.Key, pointer, condition, cancellationToken);
             else if (change.Content is { } content) await jobStore.WriteDocumentAsync(change.Key, content, cancellationToken);
             else await jobStore.DeleteAsync(change.Key, cancellationToken);
         }
@@ -98,7 +99,8 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             await ListAsync(cancellationToken);
             var notes = await jobStore.ReadBytesAsync(Keys.Notes(job), cancellationToken);
             if (_jobKeys.Count == 0 && notes is null && _sitesHere.Count == 0) return null;
-            if (notes is not null && (_notes = CommitTraces.NotesOf(notes)) is null) Remove(Keys.Notes(job), "was changed; the open round begins again");
+            _notes = notes is null ? null : CommitTraces.NotesOf(notes);
+            if (notes is not null && _notes is null) Remove(Keys.Notes(job), "was changed; the open round begins again");
             await ReadManifestsAsync(cancellationToken);
             var stored = await ReadPlansAsync(cancellationToken);
             var (pointer, problem, condition) = await PointerAsync(cancellationToken);
@@ -106,7 +108,8 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             var chosen = committed ? await ChooseAsync(pointer, cancellationToken) : null;
             if (chosen is not { } found)
             {
-                if (committed && _passed.Count == 0) _unresolved.Add($"{Keys.Rounds(job)} holds no manifest; put it back with all that was in it");
+                if (committed && _passed.Count == 0)
+                    _unresolved.Add($"{Keys.Rounds(job)} holds no manifest; put it back with all that was in it");
                 if (committed) return Done(pointer, null, isHopeless: true);
                 if (problem is not null) Remove(Keys.Current(job), problem);
                 await FingerprintAsync(null, cancellationToken);
@@ -122,13 +125,16 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             await IndexAsync(found, cancellationToken);
             if (found != pointer)
             {
-                _steps.Add(string.Create(CultureInfo.InvariantCulture, $"{Keys.Current(job)} {problem ?? $"named round {pointer!.Round}, {pointer.ManifestSha256}"}; it is put on round {found.Round}, {found.ManifestSha256}"));
+                _steps.Add($"{Keys.Current(job)} {problem ?? $"named {Named(pointer!)}"}; it is put on {Named(found)}");
                 _changes.Add(new Repair.Change(Keys.Current(job), found.ToBytes(), condition));
                 if (BeforeExtension(stored, found) is { } otherwise) _steps.Add(otherwise);
             }
 
             return Done(pointer, found, isHopeless: false);
         }
+
+        private static string Named(CurrentRound round) =>
+            string.Create(CultureInfo.InvariantCulture, $"round {round.Round}, {round.ManifestSha256}");
 
         // Rounds that are trained again under a plan that was not yet in force; null where there are none.
         private string? BeforeExtension(IReadOnlyList<(string Key, string? Sha256)> stored, CurrentRound found)
@@ -137,15 +143,19 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             if (stored.LastOrDefault(static plan => plan.Sha256 is not null).Sha256 is not { } now || now == then) return null;
             var (before, after) = (RoundsOf(then), RoundsOf(now));
             if (found.Round >= before || _passed.All(passed => passed.Round > before)) return null;
-            var again = found.Round + 1 == before ? $"round {before} was" : string.Create(CultureInfo.InvariantCulture, $"rounds {found.Round + 1} to {before} were");
-            return $"{again} made before the run was extended to {after} rounds; trained again under the extended plan, the digest will be another one";
+            var again = found.Round + 1 == before
+                ? $"round {before} was"
+                : string.Create(CultureInfo.InvariantCulture, $"rounds {found.Round + 1} to {before} were");
+            return $"{again} made before the run was extended to {after} rounds; " +
+                "trained again under the extended plan, the digest will be another one";
         }
 
         private int RoundsOf(string plan) => PlanReader.Require(Encoding.UTF8.GetString(_plans[plan]), Keys.Plan(job)).Strategy.Rounds;
 
         private Repair Done(CurrentRound? before, CurrentRound? after, bool isHopeless) => new()
         {
-            Before = before, After = after, IsHopeless = isHopeless, Passed = _passed, Steps = isHopeless ? [] : _steps, Changes = isHopeless ? [] : _changes, Unresolved = _unresolved, OtherSites = [.. _otherSites],
+            Before = before, After = after, IsHopeless = isHopeless, Passed = _passed, Unresolved = _unresolved,
+            Steps = isHopeless ? [] : _steps, Changes = isHopeless ? [] : _changes, OtherSites = [.. _otherSites],
         };
 
         private async Task ListAsync(CancellationToken cancellationToken)
@@ -164,12 +174,14 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             foreach (var key in _jobKeys)
             {
                 if (Keys.RoundOf(key, Keys.Rounds(job)) is { } old && key == Keys.UndigestedManifest(job, old))
-                    throw new BadInputException($"{key} has no digest in its name, so an older version of this program made the run; repair it with that one.");
+                    throw new BadInputException($"{key} has no digest in its name, so an older version of this program made the run; " +
+                        "repair it with that one.");
                 if (Keys.ManifestOf(key, job) is not var (round, sha256)) continue;
                 var bytes = await jobStore.ReadBytesAsync(key, cancellationToken);
                 var found = bytes is null ? null : RoundManifest.Digest(bytes);
                 if (found != sha256) _spoilt[key] = found is null ? "is missing" : $"has digest {found}";
-                else if (TryParse(bytes!, key) is not { } manifest || manifest.Round != round) _spoilt[key] = "is no manifest of its round";
+                else if (ManifestChain.TryParse(bytes!, key) is not { } manifest || manifest.Round != round)
+                    _spoilt[key] = "is no manifest of its round";
                 else
                 {
                     _manifests[(round, sha256)] = manifest;
@@ -179,19 +191,8 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             }
         }
 
-        private static RoundManifest? TryParse(byte[] bytes, string key)
-        {
-            try
-            {
-                return RoundManifest.Parse(bytes, key);
-            }
-            catch (BadInputException)
-            {
-                return null; // said by the caller
-            }
-        }
-
-        private async Task<(CurrentRound? Pointer, string? Problem, WriteCondition Condition)> PointerAsync(CancellationToken cancellationToken)
+        private async Task<(CurrentRound? Pointer, string? Problem, WriteCondition Condition)> PointerAsync(
+            CancellationToken cancellationToken)
         {
             var key = Keys.Current(job);
             await using var blob = await jobStore.OpenAsync(key, cancellationToken);
@@ -210,14 +211,17 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
         // From the newest round down. Where a round has two manifests, the one counts that a later round, the pointer or the notes name.
         private async Task<CurrentRound?> ChooseAsync(CurrentRound? pointer, CancellationToken cancellationToken)
         {
-            var newest = Math.Max(_manifestsOf.Keys.DefaultIfEmpty(-1).Max(), _spoilt.Keys.Select(key => Keys.ManifestOf(key, job)!.Value.Round).DefaultIfEmpty(-1).Max());
+            var spoilt = _spoilt.Keys.Select(key => Keys.ManifestOf(key, job)!.Value.Round);
+            var newest = _manifestsOf.Keys.Concat(spoilt).DefaultIfEmpty(-1).Max();
             var (from, named) = pointer is null ? (newest, null) : (pointer.Round, pointer.ManifestSha256);
             for (var round = from; round >= 0; round--)
             {
                 if (named is null && _notes?.State.Committed == round) named = _notes.State.CommittedSha256;
                 var isLost = named is not null && !_manifests.ContainsKey((round, named));
                 if ((named is null || isLost) && _manifestsOf.GetValueOrDefault(round) is [var only]) named = only;
-                var reason = named is null ? WithoutName(round) : await WhyNotAsync(round, named, Math.Max(from, newest), cancellationToken);
+                var reason = named is null
+                    ? WithoutName(round)
+                    : await WhyNotAsync(round, named, Math.Max(from, newest), cancellationToken);
                 if (reason is null) return new CurrentRound { Round = round, ManifestSha256 = named! };
                 _passed.Add(new PassedRound(round, reason));
                 named = named is not null && _manifests.TryGetValue((round, named), out var manifest) ? manifest.Previous : null;
@@ -227,9 +231,13 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             return null;
         }
 
-        private string WithoutName(int round) => _manifestsOf.TryGetValue(round, out var several)
-            ? $"{Keys.Round(job, round)} has {several.Count} manifests, and nothing says which of them was committed"
-            : _spoilt.FirstOrDefault(one => Keys.ManifestOf(one.Key, job)!.Value.Round == round) is { Key: { } key, Value: var what } ? $"{key} {what}" : $"{Keys.Round(job, round)} has no manifest";
+        private string WithoutName(int round)
+        {
+            if (_manifestsOf.TryGetValue(round, out var several))
+                return $"{Keys.Round(job, round)} has {several.Count} manifests, and nothing says which of them was committed";
+            var spoilt = _spoilt.FirstOrDefault(one => Keys.ManifestOf(one.Key, job)!.Value.Round == round);
+            return spoilt is { Key: { } key, Value: var what } ? $"{key} {what}" : $"{Keys.Round(job, round)} has no manifest";
+        }
 
         // Why a round cannot be gone on from; null where it can.
         private async Task<string?> WhyNotAsync(int round, string sha256, int last, CancellationToken cancellationToken)
@@ -244,12 +252,15 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             }
 
             var manifest = _manifests[(round, sha256)];
-            if (!_plans.TryGetValue(manifest.PlanSha256, out var yaml)) return $"{Keys.Plan(job)}: the plan with digest {manifest.PlanSha256} is not there; put it back";
+            if (!_plans.TryGetValue(manifest.PlanSha256, out var yaml))
+                return $"{Keys.Plan(job)}: the plan with digest {manifest.PlanSha256} is not there; put it back";
             var plan = PlanReader.Require(Encoding.UTF8.GetString(yaml), Keys.Plan(job));
             foreach (var blob in Retention.SharedOf(job, manifest))
             {
                 if (await LookAsync(jobStore, blob, cancellationToken) is { } problem)
-                    return Said(blob, problem, Retention.KeepsShared(plan.Checkpoints, round, last) ? null : "the plan's checkpoints.keepLast let it go; keepEvery keeps it for every n-th round");
+                    return Said(blob, problem, Retention.KeepsShared(plan.Checkpoints, round, last)
+                        ? null
+                        : "the plan's checkpoints.keepLast let it go; keepEvery keeps it for every n-th round");
             }
 
             var siteOf = plan.Clients.ToDictionary(static client => client.Id, static client => client.Site, StringComparer.Ordinal);
@@ -258,19 +269,23 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
                 var (site, client) = Keys.OwnerOf(blob.Key, job)!.Value;
                 if (!_sitesHere.Contains(site))
                 {
-                    if (ReferenceEquals(jobStore, siteStore)) return $"nothing of site {site} is in this store; give the site's own with --site-store";
+                    if (ReferenceEquals(jobStore, siteStore))
+                        return $"nothing of site {site} is in this store; give the site's own with --site-store";
                     _otherSites.Add(site);
                     continue;
                 }
 
                 if (await LookAsync(siteStore, blob, cancellationToken) is { } problem)
-                    return Said(blob, problem, Retention.KeepsHeads(plan.Checkpoints, round, last) ? null : $"heads of client {client} were collected; the plan's checkpoints.keepEvery keeps those of every n-th round");
+                    return Said(blob, problem, Retention.KeepsHeads(plan.Checkpoints, round, last)
+                        ? null
+                        : $"heads of client {client} were collected; the plan's checkpoints.keepEvery keeps those of every n-th round");
             }
 
             return null;
         }
 
-        private static string Said(BlobRef blob, string problem, string? collected) => $"{blob.Key} {problem}{(problem == Gone && collected is not null ? $": {collected}" : "")}";
+        private static string Said(BlobRef blob, string problem, string? collected) =>
+            $"{blob.Key} {problem}{(problem == Gone && collected is not null ? $": {collected}" : "")}";
 
         private const string Gone = "is missing";
 
@@ -278,7 +293,7 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
         {
             if (_looked.TryGetValue(blob, out var known)) return known;
             await using var opened = await store.OpenAsync(blob.Key, cancellationToken);
-            var found = opened is null ? null : Convert.ToHexStringLower(await SHA256.HashDataAsync(opened.Content, cancellationToken));
+            var found = opened is null ? null : await opened.DigestAsync(cancellationToken);
             return _looked[blob] = found is null ? Gone : found == blob.Sha256 ? null : $"has digest {found}, expected {blob.Sha256}";
         }
 
@@ -317,7 +332,8 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             {
                 // The first plan is plan.yaml; an extension has the place that is empty, or the one after the last.
                 var free = sha256 == expected[0] ? stored[0].Key
-                    : stored.Skip(1).FirstOrDefault(static plan => plan.Sha256 is null).Key ?? (sha256 == expected[^1] ? Keys.Extension(job, stored.Count) : null);
+                    : stored.Skip(1).FirstOrDefault(static plan => plan.Sha256 is null).Key
+                    ?? (sha256 == expected[^1] ? Keys.Extension(job, stored.Count) : null);
                 if (free is not null && _plans.TryGetValue(sha256, out var yaml))
                 {
                     _steps.Add($"{free} is not the plan that rounds were committed with; that one is put back");
@@ -350,7 +366,9 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             }
 
             if (_jobKeys.Contains(key)) Remove(key, "was changed");
-            if (manifest is not null) _unresolved.Add($"{key} cannot be made again, since the manifest of round {manifest.Round} does not say on which engine it was made; resume with --allow-engine-change");
+            if (manifest is null) return;
+            _unresolved.Add($"{key} cannot be made again, since the manifest of round {manifest.Round} does not say on which engine " +
+                "it was made; resume with --allow-engine-change");
         }
 
         private async Task InputsAsync(List<RoundManifest> chain, CancellationToken cancellationToken)
@@ -372,12 +390,14 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             else if (MadeWith.Of(chain) is { } told)
             {
                 made = told;
-                _steps.Add($"{key} {problem ?? "is missing"}; it is made again from the manifests, which name the base by configuration, tokenizer and weights and not by files");
+                _steps.Add($"{key} {problem ?? "is missing"}; it is made again from the manifests, " +
+                    "which name the base by configuration, tokenizer and weights and not by files");
                 _changes.Add(new Repair.Change(key, made.ToBytes()));
             }
             else if (problem is not null)
             {
-                if (_jobKeys.Contains(Keys.OriginManifest(job))) _unresolved.Add($"{key} {problem}; put it back, or fork again under another name");
+                if (_jobKeys.Contains(Keys.OriginManifest(job)))
+                    _unresolved.Add($"{key} {problem}; put it back, or fork again under another name");
                 else Remove(key, $"{problem}, and no manifest tells what the run was made with: that is recorded again when it goes on");
             }
 
@@ -403,8 +423,9 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             {
                 var key = Keys.Rows(job, site, client);
                 var bytes = await siteStore.ReadBytesAsync(key, cancellationToken);
-                if (bytes is null ? worked.Contains(client) : !RowsRecord.IsReadable(bytes, key))
-                    _unresolved.Add($"{key} {(bytes is null ? "is missing" : "was changed")}, so nobody can tell which rows client {client} read; {WayOut.Of(key)}");
+                if (bytes is null ? !worked.Contains(client) : RowsRecord.IsReadable(bytes, key)) continue;
+                var problem = bytes is null ? "is missing" : "was changed";
+                _unresolved.Add($"{key} {problem}, so nobody can tell which rows client {client} read; {WayOut.Of(key)}");
             }
         }
 
@@ -413,7 +434,8 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             for (var round = 0; round <= last; round++)
             {
                 var key = Keys.Timing(job, round);
-                if (_jobKeys.Contains(key) && await jobStore.ReadBytesAsync(key, cancellationToken) is { } bytes && SealedJson.Check(bytes) is not null) Remove(key, "was changed; how long the round took is not known");
+                if (!_jobKeys.Contains(key) || await jobStore.ReadBytesAsync(key, cancellationToken) is not { } bytes) continue;
+                if (SealedJson.Check(bytes) is not null) Remove(key, "was changed; how long the round took is not known");
             }
         }
 
@@ -424,7 +446,8 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             if (mark is not null && (mark.AsSpan().SequenceEqual(JobsGrain.Over) || mark.AsSpan().SequenceEqual(JobsGrain.Running))) return;
             if (mark is null && current is null) return; // written when the run begins
             var isOver = _notes?.State.Phase is null or Phase.Finished or Phase.Failed or Phase.Cancelled or Phase.Paused;
-            _steps.Add($"{key} was missing or changed; the run is put into the list of runs again, as one that {(isOver ? "was stopped" : "goes on")}");
+            var standing = isOver ? "was stopped" : "goes on";
+            _steps.Add($"{key} was missing or changed; the run is put into the list of runs again, as one that {standing}");
             _changes.Add(new Repair.Change(key, (isOver ? JobsGrain.Over : JobsGrain.Running).ToArray()));
         }
 

@@ -27,7 +27,10 @@ public sealed record RunReport
     /// <summary>Blobs that are what they should be.</summary>
     public required int Intact { get; init; }
 
-    /// <summary>What is broken, in the order plan, fingerprint, inputs, commit pointer, manifests from the oldest, states, heads, exports, notes, timings, list of runs.</summary>
+    /// <summary>
+    /// What is broken, in the order plan, fingerprint, inputs, commit pointer, manifests from the oldest, start of a fork, states, heads,
+    /// rows, exports, notes, timings, list of runs.
+    /// </summary>
     public required IReadOnlyList<Finding> Broken { get; init; }
 
     /// <summary>Keys that could not be checked because what names them is broken.</summary>

@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
@@ -47,7 +46,8 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
         {
             await ListAsync(cancellationToken);
             if (_unaccounted.Count == 0) return null;
-            var chain = await ManifestChain.ReadAsync(jobStore, job, [.. _unaccounted.Select(key => Keys.ManifestOf(key, job)).OfType<(int, string)>()], cancellationToken);
+            var manifests = _unaccounted.Select(key => Keys.ManifestOf(key, job)).OfType<(int, string)>().ToArray();
+            var chain = await ManifestChain.ReadAsync(jobStore, job, manifests, cancellationToken);
             var plan = await PlanAsync(chain, cancellationToken);
             await FingerprintAsync(chain, cancellationToken);
             await InputsAsync(chain, cancellationToken);
@@ -61,7 +61,11 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             for (var round = 0; round <= chain.Last; round++) await SealedAsync(Keys.Timing(job, round), "delete it: how long the round took is then not known", cancellationToken);
             await IndexAsync(chain, cancellationToken);
             LeaveUnchecked(chain);
-            return new RunReport { LastRound = chain.Last, Digest = chain.Digest, Intact = _intact, Broken = _broken, Unchecked = [.. _unchecked], Leftovers = [.. _unaccounted], OtherSites = others, Changes = Changes(chain) };
+            return new RunReport
+            {
+                LastRound = chain.Last, Digest = chain.Digest, Intact = _intact, Broken = _broken, Unchecked = [.. _unchecked],
+                Leftovers = [.. _unaccounted], OtherSites = others, Changes = Changes(chain),
+            };
         }
 
         private async Task ListAsync(CancellationToken cancellationToken)
@@ -140,15 +144,18 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
                 if (yaml is not null) newest = PlanReader.Read(Encoding.UTF8.GetString(yaml), key).Plan;
             }
 
-            foreach (var lost in missing) _broken.Add(new Finding(Keys.Extension(job, stored.Count), lost, null, "it is a plan that rounds were committed with; put it back"));
+            const string Needed = "it is a plan that rounds were committed with; put it back";
+            foreach (var lost in missing) _broken.Add(new Finding(Keys.Extension(job, stored.Count), lost, null, Needed));
             return newest;
         }
 
         private async Task FingerprintAsync(ManifestChain chain, CancellationToken cancellationToken)
         {
-            const string Meaning = "it no longer says on which engine the run was made; the manifests do, and fedrlora repair makes it again from them";
+            const string Meaning =
+                "it no longer says on which engine the run was made; the manifests do, and fedrlora repair makes it again from them";
             var key = Keys.Fingerprint(job);
-            if (!await SealedAsync(key, Meaning, cancellationToken) && _broken.All(finding => finding.Key != key) && chain.Last >= 0) _broken.Add(new Finding(key, null, null, Meaning));
+            if (await SealedAsync(key, Meaning, cancellationToken)) return;
+            if (_broken.All(finding => finding.Key != key) && chain.Last >= 0) _broken.Add(new Finding(key, null, null, Meaning));
         }
 
         // What a fork goes on from: the manifest of the other run, and the states it names.
@@ -159,7 +166,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             if (chain.Origin is not { } expected)
             {
                 if (isThere) _unchecked.Add(key); // round 0 is broken, or not committed yet
-                foreach (var state in _unaccounted.Where(state => state.StartsWith(Keys.Origins(job), StringComparison.Ordinal)).ToArray()) LeaveUnchecked(state);
+                LeaveUncheckedBelow(Keys.Origins(job));
                 return;
             }
 
@@ -168,7 +175,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             if (found != expected)
             {
                 _broken.Add(new Finding(key, expected, found, "it is not the round of another run that this one goes on from"));
-                foreach (var state in _unaccounted.Where(state => state.StartsWith(Keys.Origins(job), StringComparison.Ordinal)).ToArray()) LeaveUnchecked(state);
+                LeaveUncheckedBelow(Keys.Origins(job));
                 return;
             }
 
@@ -176,8 +183,9 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             var manifest = RoundManifest.Parse(bytes, key);
             _originBase = manifest.Base;
             const string Lost = "a state that the run began from is lost";
-            await NamedAsync(jobStore, manifest.Shared.At(Keys.OriginShared(job, manifest.Shared.Sha256)), required: true, Lost, cancellationToken);
-            if (manifest.ServerOptimizer is { } optimizer) await NamedAsync(jobStore, optimizer.At(Keys.OriginServerOptimizer(job, optimizer.Sha256)), required: true, Lost, cancellationToken);
+            await NamedAsync(jobStore, manifest.OriginSharedOf(job), required: true, Lost, cancellationToken);
+            if (manifest.OriginServerOptimizerOf(job) is { } optimizer)
+                await NamedAsync(jobStore, optimizer, required: true, Lost, cancellationToken);
         }
 
         private void Manifests(ManifestChain chain)
@@ -234,7 +242,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
         private async Task RowsAsync(ManifestChain chain, CancellationToken cancellationToken)
         {
             var worked = MadeWith.Of(chain.Rounds.Values)?.Worked(chain.Rounds.GetValueOrDefault(chain.Last)) ?? [];
-            foreach (var (site, client) in _siteKeys.Select(key => Keys.OwnerOf(key, job)!.Value).Distinct().Order().ToArray())
+            foreach (var (site, client) in Owners())
             {
                 var key = Keys.Rows(job, site, client);
                 const string Unknown = "whether the client's rows changed can not be told; go on with --allow-data-change";
@@ -246,13 +254,13 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
         private async Task ExportsAsync(CancellationToken cancellationToken)
         {
             const string Again = "export the adapter again";
-            foreach (var (site, client) in _siteKeys.Select(key => Keys.OwnerOf(key, job)!.Value).Distinct().Order().ToArray())
+            foreach (var (site, client) in Owners())
             {
                 var (key, prefix) = (Keys.ExportDigests(job, site, client), Keys.Export(job, site, client));
                 if (!_siteKeys.Contains(key)) continue;
                 if (!await SealedAsync(key, Again, cancellationToken, siteStore))
                 {
-                    foreach (var file in _unaccounted.Where(file => file.StartsWith(prefix, StringComparison.Ordinal)).ToArray()) LeaveUnchecked(file);
+                    LeaveUncheckedBelow(prefix);
                     continue;
                 }
 
@@ -261,12 +269,17 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             }
         }
 
+        // Whose files are in the site store.
+        private IEnumerable<(string Site, string Client)> Owners() =>
+            _siteKeys.Select(key => Keys.OwnerOf(key, job)!.Value).Distinct().Order();
+
         private async Task IndexAsync(ManifestChain chain, CancellationToken cancellationToken)
         {
             var key = Keys.IndexOf(job);
             if (await jobStore.ReadBytesAsync(key, cancellationToken) is not { } mark)
             {
-                if (chain.Last >= 0) _broken.Add(new Finding(key, null, null, "the run is in no list of runs; fedrlora repair puts it back"));
+                if (chain.Last < 0) return;
+                _broken.Add(new Finding(key, null, null, "the run is in no list of runs; fedrlora repair puts it back"));
                 return;
             }
 
@@ -299,7 +312,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
                 return;
             }
 
-            var found = Convert.ToHexStringLower(await SHA256.HashDataAsync(opened.Content, cancellationToken));
+            var found = await opened.DigestAsync(cancellationToken);
             if (found == blob.Sha256) _intact++;
             else _broken.Add(new Finding(blob.Key, blob.Sha256, found, meaning));
         }
@@ -313,6 +326,11 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             {
                 if (_siteKeys.Contains(key) || (Keys.RoundOf(key, Keys.Rounds(job)) is { } round && broken.Contains(round))) LeaveUnchecked(key);
             }
+        }
+
+        private void LeaveUncheckedBelow(string prefix)
+        {
+            foreach (var key in _unaccounted.Where(key => key.StartsWith(prefix, StringComparison.Ordinal)).ToArray()) LeaveUnchecked(key);
         }
 
         private void LeaveUnchecked(string key)

@@ -10,11 +10,13 @@ namespace FedRLora.Grains;
 
 /// <summary>
 /// A site's part of one job: cuts the site's cohort into groups, hands each to its leading client, and bundles reports so that
-/// the coordinator hears sites, and says what of it is there. It remembers nothing that the coordinator does not ask for again.
+/// the coordinator hears sites. Before a round is committed it says which of the reported files are missing. It remembers nothing that
+/// the coordinator does not ask for again.
 /// </summary>
 [OnItsSite]
 internal sealed partial class SiteGrain(
-    IBlobStores stores, DurableSite durable, SiloCache cache, IAdapterExporter exporter, InputGuard guard, SiloIdentity silo, ILogger<SiteGrain> logger) : Grain, ISiteGrain
+    IBlobStores stores, DurableSite durable, SiloCache cache, IAdapterExporter exporter, InputGuard guard, SiloIdentity silo,
+    ILogger<SiteGrain> logger) : Grain, ISiteGrain
 {
     private const int FanOut = 128;
     private static readonly TimeSpan BundleFor = TimeSpan.FromMilliseconds(50);
@@ -57,13 +59,15 @@ internal sealed partial class SiteGrain(
         return Task.CompletedTask;
     }
 
-    public async Task<IReadOnlyDictionary<string, string>> ConfirmAsync(SiteConfirmation confirmation, CancellationToken cancellationToken = default)
+    public async Task<IReadOnlyDictionary<string, string>> ConfirmAsync(
+        SiteConfirmation confirmation, CancellationToken cancellationToken = default)
     {
         var (job, site) = (Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString()));
         using var activity = Telemetry.Source.StartActivity("fedrlora.confirm");
         activity?.SetTag("job", job).SetTag("round", confirmation.Round).SetTag("clients", confirmation.Clients.Count);
         await durable.MakeDurableAsync(cancellationToken);
-        var missing = await Task.Run(() => WrittenFiles.MissingAsync(stores, job, site, confirmation.Clients, cancellationToken), cancellationToken);
+        var missing = await Task.Run(
+            () => WrittenFiles.MissingAsync(stores, job, site, confirmation.Clients, cancellationToken), cancellationToken);
         foreach (var (_, what) in missing) LogMissing(job, site, confirmation.Round, confirmation.Attempt, what);
         return missing;
     }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 
@@ -17,9 +18,12 @@ internal static class StoreRequirements
         where T : struct, Enum
     {
         if (asked is not { } wanted || EqualityComparer<T?>.Default.Equals(asked, kept)) return;
-        var name = names[Convert.ToInt32(wanted, System.Globalization.CultureInfo.InvariantCulture)];
-        throw new BadInputException(kept is { } has
-            ? $"store.{key}: the plan asks for {name}, the silos keep their store {names[Convert.ToInt32(has, System.Globalization.CultureInfo.InvariantCulture)]}; start them with {option} {name}, or leave the key out."
-            : $"store.{key}: the silos' store is a container, which has its own rules; leave the key out.");
+        if (kept is not { } has)
+            throw new BadInputException($"store.{key}: the silos' store is a container, which has its own rules; leave the key out.");
+        var name = NameOf(wanted);
+        throw new BadInputException($"store.{key}: the plan asks for {name}, the silos keep their store {NameOf(has)}; " +
+            $"start them with {option} {name}, or leave the key out.");
+
+        string NameOf(T value) => names[Convert.ToInt32(value, CultureInfo.InvariantCulture)];
     }
 }

@@ -18,7 +18,8 @@ public static class StoredPlans
             if (int.TryParse(Path.GetFileNameWithoutExtension(key[prefix.Length..]), NumberStyles.None, CultureInfo.InvariantCulture, out var number)) extensions.Add(number);
         }
 
-        return [Keys.Plan(job), .. Enumerable.Range(1, extensions.Max).Select(number => Keys.Extension(job, number))]; // also one that is missing between others
+        // Also one that is missing between others.
+        return [Keys.Plan(job), .. Enumerable.Range(1, extensions.Max).Select(number => Keys.Extension(job, number))];
     }
 
     /// <summary>The plan that the job runs under, and how often it was extended; null where there is no such job.</summary>
@@ -51,6 +52,8 @@ public static class StoredPlans
             others.Add($"{key} has digest {found}");
         }
 
-        throw new CorruptBlobException($"{string.Join(", ", others.DefaultIfEmpty($"{Keys.Plan(job)} is missing"))}, but a round was committed with {sha256}; put that plan back, as fedrlora repair does where the run folder has it.");
+        var there = string.Join(", ", others.DefaultIfEmpty($"{Keys.Plan(job)} is missing"));
+        throw new CorruptBlobException($"{there}, but a round was committed with {sha256}; " +
+            "put that plan back, as fedrlora repair does where the run folder has it.");
     }
 }

@@ -15,7 +15,8 @@ internal static class WrittenFiles
         IBlobStores stores, string job, string site, IReadOnlyList<ClientFiles> clients, CancellationToken cancellationToken)
     {
         var missing = new ConcurrentDictionary<string, string>(StringComparer.Ordinal);
-        await Parallel.ForEachAsync(clients, new ParallelOptions { MaxDegreeOfParallelism = AtATime, CancellationToken = cancellationToken }, async (client, token) =>
+        var options = new ParallelOptions { MaxDegreeOfParallelism = AtATime, CancellationToken = cancellationToken };
+        await Parallel.ForEachAsync(clients, options, async (client, token) =>
         {
             var what = await MissingAsync(
                 stores,
@@ -29,11 +30,14 @@ internal static class WrittenFiles
     }
 
     /// <summary>Those that are missing or have another length, in one line; null where none is.</summary>
-    public static async Task<string?> MissingAsync(IBlobStores stores, BlobRef head, BlobRef optimizer, BlobRef update, CancellationToken cancellationToken)
+    public static async Task<string?> MissingAsync(
+        IBlobStores stores, BlobRef head, BlobRef optimizer, BlobRef update, CancellationToken cancellationToken)
     {
         string?[] wrong =
         [
-            await stores.Site.MissingAsync(head, cancellationToken), await stores.Site.MissingAsync(optimizer, cancellationToken), await stores.Job.MissingAsync(update, cancellationToken),
+            await stores.Site.MissingAsync(head, cancellationToken),
+            await stores.Site.MissingAsync(optimizer, cancellationToken),
+            await stores.Job.MissingAsync(update, cancellationToken),
         ];
         return wrong.Any(static what => what is not null) ? string.Join(' ', wrong.Where(static what => what is not null)) : null;
     }

@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using System.Xml.Linq;
 
 namespace FedRLora.Federation.Tests;
@@ -36,6 +37,16 @@ public class ArchitectureTests
     [InlineData("Training")]
     public void A_project_that_runs_in_a_console_has_no_Orleans_server(string project) =>
         Assert.DoesNotContain(References(project, "PackageReference"), package => package.StartsWith("Microsoft.Orleans", StringComparison.Ordinal) && package != "Microsoft.Orleans.Sdk");
+
+    [Fact]
+    public void No_two_events_of_a_class_have_one_number()
+    {
+        var logs = Directory.GetFiles(Path.Combine(Root(), "src"), "*.Log.cs", SearchOption.AllDirectories);
+        var events = logs.SelectMany(file => Regex.Matches(File.ReadAllText(file), @"LoggerMessage\((\d+)")
+            .Select(match => $"{Path.GetFileName(file)}: {match.Groups[1].Value}")).ToList();
+        Assert.NotEmpty(events);
+        Assert.Empty(events.GroupBy(static one => one).Where(static same => same.Count() > 1).Select(static same => same.Key));
+    }
 
     private static IEnumerable<string> References(string project, string kind) =>
         Projects[project].Descendants(kind).Select(reference => reference.Attribute("Include")!.Value);

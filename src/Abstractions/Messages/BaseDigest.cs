@@ -70,8 +70,8 @@ public sealed record BaseDigest(
         if (Known is not null)
         {
             var parts = Known.DifferingFrom(now.Parts);
-            return parts.Count == 0 ? null
-                : $"{model}: {string.Join(" and ", parts)} {(parts is ["configuration"] or ["tokenizer"] ? "is" : "are")} not what run {run} was made with";
+            var verb = parts is ["configuration"] or ["tokenizer"] ? "is" : "are";
+            return parts.Count == 0 ? null : $"{model}: {string.Join(" and ", parts)} {verb} not what run {run} was made with";
         }
 
         var found = now.Files.ToDictionary(static file => file.Name, StringComparer.Ordinal);
@@ -85,7 +85,9 @@ public sealed record BaseDigest(
             .OrderBy(static change => change.Part).ThenBy(static change => change.Name, StringComparer.Ordinal).ToArray();
         if (changes.Length == 0) return null;
         if (changes.Length == 1) return changes[0].Line;
-        var others = changes.Length > 4 ? $"{changes.Length - 1} other files" : string.Join(", ", changes.Skip(1).Select(static change => change.Name));
+        var others = changes.Length > 4
+            ? $"{changes.Length - 1} other files"
+            : string.Join(", ", changes.Skip(1).Select(static change => change.Name));
         return $"{changes[0].Line}, nor {others}";
     }
 

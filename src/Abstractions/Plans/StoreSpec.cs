@@ -16,7 +16,9 @@ public sealed record StoreSpec
         Durability = durability.Length == 0 ? null : durability == Durabilities[0] ? Plans.Durability.Full : Plans.Durability.Fast,
     };
 
-    /// <summary>Who may read and write what is stored; null: on one machine its owner alone, on silos what they were started with.</summary>
+    /// <summary>
+    /// Who may read and write what is stored; null: on one machine its owner alone, on silos what they were started with.
+    /// </summary>
     public StoreMode? Mode { get; init; }
 
     /// <summary>What a power cut may take; null: on one machine nothing, on silos what they were started with.</summary>
@@ -29,7 +31,9 @@ public enum StoreMode
     /// <summary>Its owner alone: folders 0700, files 0600.</summary>
     Private,
 
-    /// <summary>Also the group that the store's folder belongs to, for silos that run under different users: folders 0770, files 0660.</summary>
+    /// <summary>
+    /// Also the group that the store's folder belongs to, for silos that run under different users: folders 0770, files 0660.
+    /// </summary>
     SharedGroup,
 }
 

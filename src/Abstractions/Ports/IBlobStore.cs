@@ -15,6 +15,9 @@ public sealed record WriteCondition(string? IfMatch, bool IfNoneMatch)
 
     /// <summary>Writes only over the version with this ETag.</summary>
     public static WriteCondition Match(string etag) => new(etag, false);
+
+    /// <summary>Writes only where still is what was found: the version with this ETag, or nothing where it is null.</summary>
+    public static WriteCondition Unchanged(string? etag) => etag is null ? Absent : Match(etag);
 }
 
 /// <summary>The condition of a write did not hold; nothing was written.</summary>

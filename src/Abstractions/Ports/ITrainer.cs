@@ -1,3 +1,4 @@
+using System.Globalization;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 
@@ -32,15 +33,18 @@ public sealed record EngineFingerprint(string Library, string Kernels, int Threa
 {
     /// <summary>On one line, as manifests hold it.</summary>
     [System.Text.Json.Serialization.JsonIgnore]
-    public string Text => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{Library}; {Kernels}; threads {Threads}{(Given is null ? "" : $"; adapter {Given}")}");
+    public string Text => string.Create(
+        CultureInfo.InvariantCulture, $"{Library}; {Kernels}; threads {Threads}{(Given is null ? "" : $"; adapter {Given}")}");
 
     /// <summary>Reads <see cref="Text"/>; null where the text says something else besides.</summary>
     public static EngineFingerprint? Parse(string text)
     {
-        var parts = text.Split("; ");
-        if (parts is not [var library, var kernels, var threads, ..] || !threads.StartsWith("threads ", StringComparison.Ordinal)) return null;
-        if (!int.TryParse(threads["threads ".Length..], System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out var count)) return null;
-        var engine = new EngineFingerprint(library, kernels, count, parts.Length > 3 && parts[3].StartsWith("adapter ", StringComparison.Ordinal) ? parts[3]["adapter ".Length..] : null);
+        const string Threaded = "threads ", Adapted = "adapter ";
+        if (text.Split("; ") is not [var library, var kernels, var threads, .. var rest]) return null;
+        if (!threads.StartsWith(Threaded, StringComparison.Ordinal)) return null;
+        if (!int.TryParse(threads.AsSpan(Threaded.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var count)) return null;
+        var given = rest is [var adapter, ..] && adapter.StartsWith(Adapted, StringComparison.Ordinal) ? adapter[Adapted.Length..] : null;
+        var engine = new EngineFingerprint(library, kernels, count, given);
         return engine.Text == text ? engine : null;
     }
 }

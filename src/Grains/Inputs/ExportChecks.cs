@@ -12,6 +12,7 @@ public static class ExportChecks
     public static void RequireGiven(IAdapterExporter exporter, FederationPlan plan, string? engine)
     {
         if (exporter.DigestOfGiven(plan) is { } digest && engine?.Contains(digest, StringComparison.Ordinal) != true)
-            throw new BadInputException($"{plan.Adapter.From}: not the adapter that the run started from; put that one back, its scaling belongs to the trained tensors");
+            throw new BadInputException($"{plan.Adapter.From}: not the adapter that the run started from; put that one back, " +
+                "its scaling belongs to the trained tensors");
     }
 }

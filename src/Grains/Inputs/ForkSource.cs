@@ -18,8 +18,7 @@ public sealed record ForkSource(FederationPlan Plan, BlobRef Blob, BlobRef? Inpu
     public static async Task<ForkSource> ReadAsync(IBlobStore store, string source, RoundManifest manifest,
         CancellationToken cancellationToken)
     {
-        var newest = await StoredPlans.NewestAsync(store, source, cancellationToken)
-            ?? throw new CorruptBlobException($"{Keys.Plan(source)} is missing.");
+        var newest = await StoredPlans.NewestAsync(store, source, cancellationToken) ?? throw StoredPlans.Missing(source);
         var inputs = await MadeWith.RequireForAsync(store, source, manifest, cancellationToken);
         return new ForkSource(PlanReader.Require(Encoding.UTF8.GetString(newest.Yaml), newest.Blob.Key), newest.Blob, inputs?.Blob,
             manifest.Round, inputs?.Document.Worked(manifest) ?? []);

@@ -25,8 +25,8 @@ public sealed record InputChanges(string? Base, IReadOnlyList<string> Elsewhere,
     /// <param name="local">How the base differs here.</param>
     /// <param name="sites">The sites with their clients.</param>
     /// <param name="ask">Asks one; null where it cannot be reached: it is held against the record when it joins.</param>
-    public static async Task<InputChanges> FindAsync(string? local, IEnumerable<IGrouping<string, string>> sites, Func<string,
-        IReadOnlyList<string>, Task<InputsFound?>> ask)
+    public static async Task<InputChanges> FindAsync(
+        string? local, IEnumerable<IGrouping<string, string>> sites, Func<string, IReadOnlyList<string>, Task<InputsFound?>> ask)
     {
         var (elsewhere, rows) = (new List<string>(), new Dictionary<string, string>(StringComparer.Ordinal));
         foreach (var site in sites.OrderBy(static site => site.Key, StringComparer.Ordinal))
@@ -45,6 +45,7 @@ public sealed record InputChanges(string? Base, IReadOnlyList<string> Elsewhere,
     {
         if (allowed || Lines.Count == 0) return;
         var more = Lines.Count > Shown ? $"; and {Lines.Count - Shown} more" : "";
-        throw new BadInputException($"{string.Join("; ", Lines.Take(Shown))}{more}. Put back what it was, or go on with --allow-data-change.");
+        var shown = string.Join("; ", Lines.Take(Shown));
+        throw new BadInputException($"{shown}{more}. Put back what it was, or go on with --allow-data-change.");
     }
 }

@@ -157,13 +157,15 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
         while (true)
         {
             var (stored, etag, problem) = await ReadAsync(rows.Key, cancellationToken);
-            if (stored is null && problem is null && !check.Worked.Contains(rows.Client.Id) && !await IsLostAsync(rows, made, check.Round, cancellationToken))
+            if (stored is null && problem is null && !check.Worked.Contains(rows.Client.Id)
+                && !await IsLostAsync(rows, made, check.Round, cancellationToken))
                 return null; // it has not worked yet: whatever it finds will be what it was made with
             if (stored is null)
             {
                 var unknown = rows.Unknown(problem ?? "is missing");
-                if (check.AcceptAfter is not { } last || await TryWriteAsync(rows.Key, await AsItIsAsync(rows, last, cancellationToken), etag, cancellationToken))
-                    return unknown;
+                if (check.AcceptAfter is not { } last) return unknown;
+                var fresh = await AsItIsAsync(rows, last, cancellationToken);
+                if (await TryWriteAsync(rows.Key, fresh, etag, cancellationToken)) return unknown;
                 continue;
             }
 
@@ -216,8 +218,7 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
     {
         try
         {
-            var condition = etag is null ? WriteCondition.Absent : WriteCondition.Match(etag);
-            await siteStore.WriteBytesAsync(key, record.ToBytes(), condition, cancellationToken);
+            await siteStore.WriteBytesAsync(key, record.ToBytes(), WriteCondition.Unchanged(etag), cancellationToken);
             return true;
         }
         catch (BlobConflictException)

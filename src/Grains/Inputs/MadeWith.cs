@@ -56,14 +56,21 @@ public sealed record MadeWith(IReadOnlyList<MadeWithSince> Since)
 
     /// <summary>Why it cannot belong to a committed round; null where it can.</summary>
     public string? Contradiction(RoundManifest manifest) =>
-        manifest.Base is { } named && BaseOf(manifest.Round)?.Parts != named ? $"names another base than the manifest of round {manifest.Round}" : null;
+        manifest.Base is { } named && BaseOf(manifest.Round)?.Parts != named
+            ? $"names another base than the manifest of round {manifest.Round}"
+            : null;
 
     /// <summary>Clients that have worked since it was recorded, as far as a manifest tells.</summary>
-    public IReadOnlyList<string> Worked(RoundManifest? manifest) =>
-    [
-        .. (manifest?.Clients ?? []).Where(client => client.HeadRound > Math.Max(0, Since[0].After)
-            || (client.Outcome == ClientOutcome.Trained && manifest!.Round > Math.Max(0, Since[0].After))).Select(static client => client.Id),
-    ];
+    public IReadOnlyList<string> Worked(RoundManifest? manifest)
+    {
+        if (manifest is null) return [];
+        var unrecorded = Math.Max(0, Since[0].After); // the last round of which nothing is known
+        return
+        [
+            .. manifest.Clients.Where(client => client.HeadRound > unrecorded
+                || (client.Outcome == ClientOutcome.Trained && manifest.Round > unrecorded)).Select(static client => client.Id),
+        ];
+    }
 
     /// <summary>The same run with other inputs from the round after <paramref name="after"/> on.</summary>
     public MadeWith Changed(int after, BaseDigest digest, IEnumerable<string> rows)
@@ -159,7 +166,11 @@ internal sealed record RowsRecord(string Salt, IReadOnlyList<RowsSince> Since)
     /// <summary>The record without changes that the run does not know of (any more): they were allowed after rounds that it lost.</summary>
     public RowsRecord KnownTo(MadeWith? made, string client) => made is null ? this : this with
     {
-        Since = [Since[0], .. Since.Skip(1).Where(one => made.Since.Any(known => known.After == one.After && known.ChangedRows.Contains(client)))],
+        Since =
+        [
+            Since[0],
+            .. Since.Skip(1).Where(one => made.Since.Any(known => known.After == one.After && known.ChangedRows.Contains(client))),
+        ],
     };
 
     /// <summary>What a committed round was made with; null for what counts now.</summary>

@@ -82,7 +82,11 @@ internal sealed class PlanNodeReader(ProblemList problems)
     {
         var parsed = parser.Consume<ParsingEvent>();
         if (++_events > MaxEvents)
-            throw new YamlException(parsed.Start, parsed.End, $"more than {MaxEvents.ToString(CultureInfo.InvariantCulture)} values, lists and mappings");
+        {
+            var most = MaxEvents.ToString(CultureInfo.InvariantCulture);
+            throw new YamlException(parsed.Start, parsed.End, $"more than {most} values, lists and mappings");
+        }
+
         if (depth > MaxDepth)
             throw new YamlException(parsed.Start, parsed.End, $"nested deeper than {MaxDepth} levels");
         if (parsed is AnchorAlias alias)
