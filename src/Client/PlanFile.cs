@@ -54,7 +54,12 @@ internal sealed record PlanFile(string Path, string Yaml)
     public static PlanFile Open(string path)
     {
         if (Directory.Exists(path))
-            throw new BadInputException($"{path}: is {GivenPath.FolderOf(path) ?? "a folder"}; give the plan file {(File.Exists(System.IO.Path.Combine(path, "plan.yaml")) ? $"in it, {System.IO.Path.Combine(path, "plan.yaml")}" : "in it")}.");
+        {
+            var inner = System.IO.Path.Combine(path, "plan.yaml");
+            throw new BadInputException($"{path}: is {GivenPath.FolderOf(path) ?? "a folder"}; "
+                + $"give the plan file in it{(File.Exists(inner) ? $", {inner}" : "")}.");
+        }
+
         GivenPath.RequirePlainFile(path);
         try
         {

@@ -18,7 +18,8 @@ internal sealed class StandardStreams
     {
         if (Console.IsErrorRedirected) Console.SetError(Writer(new Sink(Console.OpenStandardError, static _ => { })));
         if (!Console.IsOutputRedirected && !json) return new(output: null);
-        var output = new Sink(Console.OpenStandardOutput, static fault => Console.Error.WriteLine($"standard output cannot be written: {fault}; the command goes on without it"));
+        var output = new Sink(Console.OpenStandardOutput, static fault =>
+            Console.Error.WriteLine($"standard output cannot be written: {fault}; the command goes on without it"));
         Console.SetOut(Writer(output));
         return new(output);
     }
@@ -26,7 +27,8 @@ internal sealed class StandardStreams
     /// <summary>The exit code of a command whose own is given: what it wrote did not arrive, which is no success.</summary>
     public int Ended(int code) => code == ExitCode.Done && _output is { HasFailed: true } ? ExitCode.Environment : code;
 
-    private static StreamWriter Writer(Sink sink) => new(sink, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false)) { AutoFlush = true };
+    private static StreamWriter Writer(Sink sink) =>
+        new(sink, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false)) { AutoFlush = true };
 
     /// <summary>A stream that takes everything, and gives up what is behind it with the first write that fails.</summary>
     private sealed class Sink(Func<Stream> open, Action<string> failed) : Stream

@@ -21,8 +21,10 @@ internal static class TelemetryBuilderExtensions
         foreach (var signal in Signals)
         {
             Require(signal + "ENDPOINT", IsAddress, "is no address; write it with its scheme, as http://localhost:4317");
-            Require(signal + "PROTOCOL", static value => Protocols.Contains(value, StringComparer.Ordinal), $"is no protocol; give {string.Join(" or ", Protocols)}");
-            Require(signal + "TIMEOUT", static value => int.TryParse(value, CultureInfo.InvariantCulture, out var time) && time > 0, "is no time; give milliseconds, as 10000");
+            Require(signal + "PROTOCOL", static value => Protocols.Contains(value, StringComparer.Ordinal),
+                $"is no protocol; give {string.Join(" or ", Protocols)}");
+            Require(signal + "TIMEOUT", static value => int.TryParse(value, CultureInfo.InvariantCulture, out var time) && time > 0,
+                "is no time; give milliseconds, as 10000");
         }
 
         if (!Signals.Any(static signal => Value(signal + "ENDPOINT") is not null)) return;
@@ -37,7 +39,8 @@ internal static class TelemetryBuilderExtensions
 
     private static void Require(string name, Func<string, bool> isValid, string otherwise)
     {
-        if (Value(name) is { } value && !isValid(value)) throw new BadInputException($"{Prefix}{name}: '{BadInputException.Shown(value)}' {otherwise}");
+        if (Value(name) is { } value && !isValid(value))
+            throw new BadInputException($"{Prefix}{name}: '{BadInputException.Shown(value)}' {otherwise}");
     }
 
     private static bool IsAddress(string value) =>

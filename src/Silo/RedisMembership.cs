@@ -59,7 +59,8 @@ public static class RedisMembership
     }
 
     /// <summary>One connection for however often the membership is opened.</summary>
-    internal static Func<RedisClusteringOptions, Task<(IConnectionMultiplexer Multiplexer, bool IsShared)>> Shared(ClusterLocation.Redis redis)
+    internal static Func<RedisClusteringOptions, Task<(IConnectionMultiplexer Multiplexer, bool IsShared)>> Shared(
+        ClusterLocation.Redis redis)
     {
         IConnectionMultiplexer? connection = null;
         return async _ => (connection ??= await ConnectionMultiplexer.ConnectAsync(Configuration(redis)), true);

@@ -47,7 +47,9 @@ public static class SiloHost
             .AddFederation(new SiloIdentity(options.Name, options.Sites), new GrainSettings
             {
                 ResendAfter = options.ResendAfter, Reminders = options.Cluster is ClusterLocation.Redis,
-                Store = StoreLocation.Parse(StoreRole.Job, options.Store).IsFolder ? new() { Mode = options.StoreMode, Durability = options.Durability } : null,
+                Store = StoreLocation.Parse(StoreRole.Job, options.Store).IsFolder
+                    ? new() { Mode = options.StoreMode, Durability = options.Durability }
+                    : null,
             }));
         return builder.Build();
     }

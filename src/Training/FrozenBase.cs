@@ -43,7 +43,10 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer,
             _ => ScalarType.Float32,
         });
         int[] own = tokenizer.EndId is { } end ? [end] : [];
-        return new(model, tokenizer, new(() => ChatTemplate.Find(folder))) { EndIds = own.Concat(model.Config.EndIds).Concat(GenerationEndIds(folder)).ToHashSet(), Parts = parts };
+        return new(model, tokenizer, new(() => ChatTemplate.Find(folder)))
+        {
+            EndIds = own.Concat(model.Config.EndIds).Concat(GenerationEndIds(folder)).ToHashSet(), Parts = parts,
+        };
     }
 
     /// <summary>Checks everything that <see cref="Load"/> needs, without reading a tensor.</summary>

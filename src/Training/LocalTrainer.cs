@@ -179,7 +179,8 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private Task<TrainingRows> TrainingRowsAsync(FederationPlan plan, ClientSpec client, FrozenBase model, CancellationToken cancellationToken)
     {
         var path = PathOf(client.Data.Train);
-        var key = $"train {KeyOf(plan, path, model)} {client.Data.Offset} {client.Data.Rows} {(client.Data.ShuffleLabels ? $"{plan.Seed} {client.Id}" : "")}";
+        var shuffled = client.Data.ShuffleLabels ? $"{plan.Seed} {client.Id}" : "";
+        var key = $"train {KeyOf(plan, path, model)} {client.Data.Offset} {client.Data.Rows} {shuffled}";
         return _cache.GetAsync(key, () => Task.Run(() => ClientData.TrainingAsync(path, client, plan.Seed, EncoderOf(plan, model), cancellationToken), cancellationToken), static rows => rows.SizeBytes);
     }
 
@@ -187,7 +188,8 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     {
         var training = await TrainingRowsAsync(plan, client, model, cancellationToken);
         var path = PathOf(test);
-        var key = $"test {KeyOf(plan, path, model)} {plan.Evaluation.MaxRows} of {KeyOf(plan, PathOf(client.Data.Train), model)} {client.Data.Offset} {client.Data.Rows}";
+        var trained = $"{KeyOf(plan, PathOf(client.Data.Train), model)} {client.Data.Offset} {client.Data.Rows}";
+        var key = $"test {KeyOf(plan, path, model)} {plan.Evaluation.MaxRows} of {trained}";
         return await _cache.GetAsync(key, () => Task.Run(() => ClientData.TestAsync(path, plan.Evaluation.MaxRows, training, EncoderOf(plan, model), cancellationToken), cancellationToken), static rows => rows.SizeBytes);
     }
 

@@ -71,7 +71,8 @@ internal static class EvalCommand
         var asked = committed.Manifest.Clients.Where(client => only is null || client.Id == only).ToList();
         if (asked.Count == 0) throw new BadInputException($"--client: {run.Path} has no client {only}; its clients are {string.Join(", ", committed.Manifest.Clients.Select(static client => client.Id))}.");
 
-        foreach (var change in await committed.InputChangesAsync(cancellationToken)) await screen.Error.WriteLineAsync($"{run.Path}: {change}");
+        foreach (var change in await committed.InputChangesAsync(cancellationToken))
+            await screen.Error.WriteLineAsync($"{run.Path}: {change}");
         using var trainer = new LocalTrainer(new LocalTrainerOptions { Root = run.Record.Root });
         var scores = new List<RunScore>();
         foreach (var client in asked)
@@ -85,7 +86,8 @@ internal static class EvalCommand
         Show(committed.Manifest.Round, scores, screen);
         var differing = scores.Where(static score => score.Equal == false).Select(static score => score.Now.ClientId).ToList();
         if (differing.Count == 0) return ExitCode.Done;
-        await screen.Error.WriteLineAsync($"{run.Path}: not what the manifest of round {Number(committed.Manifest.Round)} says: {string.Join(", ", differing)}; base, data or engine (library, processor, threads) is another.");
+        await screen.Error.WriteLineAsync($"{run.Path}: not what the manifest of round {Number(committed.Manifest.Round)} says: "
+            + $"{string.Join(", ", differing)}; base, data or engine (library, processor, threads) is another.");
         return ExitCode.Failed;
     }
 

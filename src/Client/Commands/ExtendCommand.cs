@@ -16,7 +16,11 @@ internal static class ExtendCommand
         rounds.Required = true;
         var dataChange = SharedOptions.AllowDataChange();
         var json = SharedOptions.Json();
-        var command = new Command("extend", "Give a run more rounds and continue it; a learning rate schedule is stretched over all of them") { run, rounds, dataChange, json };
+        var command = new Command("extend",
+            "Give a run more rounds and continue it; a learning rate schedule is stretched over all of them")
+        {
+            run, rounds, dataChange, json,
+        };
         var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {

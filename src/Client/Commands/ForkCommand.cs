@@ -17,13 +17,19 @@ internal static class ForkCommand
         var run = new Argument<string>("run") { Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos" };
         var round = SharedOptions.Number("--round", "The committed round to begin from", 0, 100_000);
         round.Required = true;
-        var plan = new Option<string?>("--plan") { Description = "The new run's plan (YAML); by default the other run's. The content of the model and the adapter stay the same" };
+        var plan = new Option<string?>("--plan")
+        {
+            Description = "The new run's plan (YAML); by default the other run's. The content of the model and the adapter stay the same",
+        };
         var set = new Option<string[]>("--set") { Description = "A value of the plan to change, as training.learningRate=1e-3; repeat it" };
         var folder = new Option<string?>("--out") { Description = "The new run's folder; by default the next free runs/NAME-N" };
         var id = new Option<string?>("--run") { Description = "With --gateway or --cluster: the new run's id" };
         var dataChange = SharedOptions.AllowDataChange();
         var json = SharedOptions.Json();
-        var command = new Command("fork", "Begin a new run, with changed values, where a round of another ended") { run, round, plan, set, folder, id, dataChange, json };
+        var command = new Command("fork", "Begin a new run, with changed values, where a round of another ended")
+        {
+            run, round, plan, set, folder, id, dataChange, json,
+        };
         var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -35,7 +41,8 @@ internal static class ForkCommand
                 if (parsed.GetValue(plan) is null) source.RequireRoot();
                 var file = Changed(parsed.GetValue(plan) is { } given ? PlanFile.Open(given) : PlanFile.Open(source.PlanPath), parsed.GetValue(set));
                 var root = parsed.GetValue(plan) is null ? source.Record.Root : file.Folder;
-                using var fork = await LocalFork.CreateAsync(source, from, file, root, parsed.GetValue(folder), parsed.GetValue(dataChange), cancellationToken);
+                using var fork = await LocalFork.CreateAsync(
+                    source, from, file, root, parsed.GetValue(folder), parsed.GetValue(dataChange), cancellationToken);
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
                 if (screen.Mode != ScreenMode.Json) await screen.Output.WriteLineAsync($"{fork.Record.Plan}: from round {from} of {name}, in {fork.Path}");
                 var local = new LocalRun(fork, screen);

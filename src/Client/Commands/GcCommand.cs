@@ -15,7 +15,10 @@ internal static class GcCommand
         var folder = new Argument<string>("run") { Description = "A folder that fedrlora simulate made, in which nothing runs" };
         var dry = new Option<bool>("--dry-run") { Description = "Say what would be removed, and remove nothing" };
         var json = SharedOptions.Json();
-        var command = new Command("gc", "Remove what a run no longer needs, and say from which rounds it can then be forked no more") { folder, dry, json };
+        var command = new Command("gc", "Remove what a run no longer needs, and say from which rounds it can then be forked no more")
+        {
+            folder, dry, json,
+        };
         command.SetAction(async (parsed, cancellationToken) =>
         {
             using var run = RunDirectory.OpenToRun(parsed.GetRequiredValue(folder));
@@ -26,19 +29,27 @@ internal static class GcCommand
             {
                 var collector = new RunCollector(jobs.Job, jobs.Site, id);
                 var unneeded = await collector.FindAsync(cancellationToken);
-                var (before, after) = (await collector.ForkableAsync([], cancellationToken), await collector.ForkableAsync(unneeded, cancellationToken));
+                var before = await collector.ForkableAsync([], cancellationToken);
+                var after = await collector.ForkableAsync(unneeded, cancellationToken);
                 if (!only) await collector.RemoveAsync(unneeded, cancellationToken);
                 var sizeBytes = unneeded.Sum(static blob => blob.SizeBytes);
                 if (parsed.GetValue(json))
                 {
-                    await output.WriteLineAsync(JsonSerializer.Serialize(new { run = id, removed = !only, blobs = unneeded.Count, sizeBytes, keys = unneeded.Select(static blob => blob.Key), forkable = after, forkableNoMore = before.Except(after) }, Json.Lines));
+                    await output.WriteLineAsync(JsonSerializer.Serialize(new
+                    {
+                        run = id, removed = !only, blobs = unneeded.Count, sizeBytes, keys = unneeded.Select(static blob => blob.Key),
+                        forkable = after, forkableNoMore = before.Except(after),
+                    }, Json.Lines));
                     continue;
                 }
 
                 foreach (var blob in only ? unneeded : []) await output.WriteLineAsync($"{blob.Key}  {Words.Bytes(blob.SizeBytes)}");
                 await output.WriteLineAsync($"{id}: {(only ? "would remove" : "removed")} {Words.Count(unneeded.Count, "blob")}, {Words.Bytes(sizeBytes)}");
                 if (before.Count > after.Count)
-                    await output.WriteLineAsync($"{id}: after this the run can be forked from {Words.Rounds(after)}, from {Words.Rounds([.. before.Except(after)])} no more; checkpoints.keepEvery of the plan keeps every n-th");
+                {
+                    await output.WriteLineAsync($"{id}: after this the run can be forked from {Words.Rounds(after)}, "
+                        + $"from {Words.Rounds([.. before.Except(after)])} no more; checkpoints.keepEvery of the plan keeps every n-th");
+                }
             }
 
             var halfWritten = jobs.Job.Leftovers(remove: !only) + OutputFile.Leftovers(run.Path, remove: !only);

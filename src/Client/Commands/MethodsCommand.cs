@@ -22,7 +22,8 @@ internal static class MethodsCommand
                 return;
             }
 
-            output.Write(PlainTable.Of(["method", "what it is", "paper"], [.. methods.Select(static pair => (string[])[pair.Key, pair.Value.Summary, pair.Value.Source])],
+            output.Write(PlainTable.Of(["method", "what it is", "paper"],
+                [.. methods.Select(static pair => (string[])[pair.Key, pair.Value.Summary, pair.Value.Source])],
                 Screen.Of(parsed, json: false).Width));
         });
         return command;

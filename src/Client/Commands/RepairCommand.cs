@@ -20,7 +20,11 @@ internal static class RepairCommand
     {
         var dry = new Option<bool>("--dry-run") { Description = "Say what would be done, and do nothing" };
         var json = SharedOptions.Json();
-        var command = new Command("repair", "Make a run usable that lost its commit pointer, a manifest or another document: go back to the newest round that holds") { dry, json };
+        var command = new Command("repair",
+            "Make a run usable that lost its commit pointer, a manifest or another document: go back to the newest round that holds")
+        {
+            dry, json,
+        };
         var stored = StoredRun.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -36,10 +40,15 @@ internal static class RepairCommand
                 var repair = await RepairAsync(jobs, id, plans, only, cancellationToken);
                 if (repair is null && id != jobs.Ids[0]) continue; // the reference run has not begun
                 if (repair is null && run is { Result: { } result })
-                    throw new BadInputException($"{Path.Combine(run.Store, Keys.Job(id))} is missing, but {result} shows that rounds were committed; put it back with all that was in it.");
+                {
+                    throw new BadInputException($"{Path.Combine(run.Store, Keys.Job(id))} is missing, "
+                        + $"but {result} shows that rounds were committed; put it back with all that was in it.");
+                }
+
                 if (repair is null && run is null) throw new BadInputException($"There is no run {id} in this store.");
                 var plan = run is null || id != jobs.Ids[0] ? null : await PlanAsync(run, jobs.Job, id, only, cancellationToken);
-                var left = only || repair is null or { IsHopeless: true } ? [] : (await new RunVerifier(jobs.Job, jobs.Site, id).VerifyAsync(cancellationToken))?.Broken ?? [];
+                var left = only || repair is null or { IsHopeless: true } ? []
+                    : (await new RunVerifier(jobs.Job, jobs.Site, id).VerifyAsync(cancellationToken))?.Broken ?? [];
                 await shown.ShowAsync(id, repair, plan, left, only);
                 if (repair is { IsHopeless: true } or { Unresolved.Count: > 0 } || left.Count > 0) code = ExitCode.Failed;
             }
@@ -51,7 +60,8 @@ internal static class RepairCommand
         return command;
     }
 
-    private static async Task<Repair?> RepairAsync(StoredJobs jobs, string id, IReadOnlyList<string> plans, bool only, CancellationToken cancellationToken)
+    private static async Task<Repair?> RepairAsync(
+        StoredJobs jobs, string id, IReadOnlyList<string> plans, bool only, CancellationToken cancellationToken)
     {
         var repairer = new RunRepair(jobs.Job, jobs.Site, id, plans);
         if (await repairer.FindAsync(cancellationToken) is not { } repair) return null;
@@ -62,7 +72,8 @@ internal static class RepairCommand
         }
         catch (BlobConflictException e)
         {
-            throw new BadInputException($"{Keys.Current(id)} was written meanwhile: somebody runs {id}. Repair it when nothing runs it.", e);
+            throw new BadInputException(
+                $"{Keys.Current(id)} was written meanwhile: somebody runs {id}. Repair it when nothing runs it.", e);
         }
     }
 
@@ -72,7 +83,9 @@ internal static class RepairCommand
         try
         {
             var file = PlanFile.Open(run.PlanPath);
-            return file.Read().Plan is { Sharing: Sharing.Method } && run.Record.LocalOnly ? [file.Yaml, file.WithNothingShared().Yaml] : [file.Yaml];
+            return file.Read().Plan is { Sharing: Sharing.Method } && run.Record.LocalOnly
+                ? [file.Yaml, file.WithNothingShared().Yaml]
+                : [file.Yaml];
         }
         catch (BadInputException)
         {
@@ -81,7 +94,8 @@ internal static class RepairCommand
     }
 
     // Puts the newest plan of the store into the run folder, unless what is there is that one or an extension of it.
-    private static async Task<string?> PlanAsync(RunDirectory run, IBlobStore store, string job, bool only, CancellationToken cancellationToken)
+    private static async Task<string?> PlanAsync(
+        RunDirectory run, IBlobStore store, string job, bool only, CancellationToken cancellationToken)
     {
         if (await StoredPlans.NewestAsync(store, job, cancellationToken) is not { } newest) return null;
         try
@@ -95,7 +109,9 @@ internal static class RepairCommand
 
         var there = File.Exists(run.PlanPath);
         if (!only) run.PutBackPlan(Encoding.UTF8.GetString(newest.Yaml));
-        return $"{run.PlanPath} {(there ? $"is not the plan of the run; that one is put back, the other kept as {run.PlanPath}.replaced" : "is missing; it is put back")}";
+        return there
+            ? $"{run.PlanPath} is not the plan of the run; that one is put back, the other kept as {run.PlanPath}.replaced"
+            : $"{run.PlanPath} is missing; it is put back";
     }
 
     private sealed class Shown(bool json, TextWriter output, TextWriter error)
@@ -109,19 +125,26 @@ internal static class RepairCommand
             Changed |= steps.Length > 0;
             if (json)
             {
-                await output.WriteLineAsync(JsonSerializer.Serialize(
-                    new { run = id, done = !only, repair?.Before, repair?.After, steps, dropped = repair?.Passed ?? [], unresolved = repair?.Unresolved ?? [], broken = left, otherSites = repair?.OtherSites ?? [] }, Json.Lines));
+                await output.WriteLineAsync(JsonSerializer.Serialize(new
+                {
+                    run = id, done = !only, repair?.Before, repair?.After, steps, dropped = repair?.Passed ?? [],
+                    unresolved = repair?.Unresolved ?? [], broken = left, otherSites = repair?.OtherSites ?? [],
+                }, Json.Lines));
                 return;
             }
 
             if (only) await output.WriteLineAsync($"{id}: nothing is changed; without --dry-run:");
             foreach (var step in steps) await output.WriteLineAsync($"{id}: {step}");
-            foreach (var passed in repair?.Passed ?? []) await (repair!.IsHopeless ? error : output).WriteLineAsync($"{id}: round {passed.Round} {(repair.IsHopeless ? "cannot be used" : "is dropped")}: {passed.Reason}");
-            if (repair is { IsHopeless: true }) await error.WriteLineAsync($"{id}: no round holds; nothing is changed. Put back what is named above.");
+            var (to, what) = repair is { IsHopeless: true } ? (error, "cannot be used") : (output, "is dropped");
+            foreach (var passed in repair?.Passed ?? []) await to.WriteLineAsync($"{id}: round {passed.Round} {what}: {passed.Reason}");
+            if (repair is { IsHopeless: true })
+                await error.WriteLineAsync($"{id}: no round holds; nothing is changed. Put back what is named above.");
             foreach (var unresolved in repair?.Unresolved ?? []) await error.WriteLineAsync($"{id}: {unresolved}");
             foreach (var finding in left) await error.WriteLineAsync($"{id}: still broken: {finding}");
-            if (steps.Length == 0 && left.Count == 0 && repair is null or { IsHopeless: false, Unresolved.Count: 0 }) await output.WriteLineAsync($"{id}: nothing to repair");
-            if (repair?.OtherSites.Count > 0) await output.WriteLineAsync($"{id}: not looked at: heads of {string.Join(", ", repair.OtherSites)}, which are in another store");
+            if (steps.Length == 0 && left.Count == 0 && repair is null or { IsHopeless: false, Unresolved.Count: 0 })
+                await output.WriteLineAsync($"{id}: nothing to repair");
+            if (repair?.OtherSites is { Count: > 0 } others)
+                await output.WriteLineAsync($"{id}: not looked at: heads of {string.Join(", ", others)}, which are in another store");
         }
     }
 }

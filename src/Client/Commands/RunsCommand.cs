@@ -26,9 +26,16 @@ internal static class RunsCommand
             }
             else
             {
-                await output.WriteAsync(PlainTable.Of(["run", "plan", "status", "round", "reason"], [.. runs.Select(static run =>
-                    new[] { run.JobId, run.Name, run.Status.ToString().ToLowerInvariant(), string.Create(CultureInfo.InvariantCulture, $"{run.Round}/{run.Rounds}"), run.Reason ?? "" })],
-                    Screen.Of(parsed, json: false).Width));
+                string[][] rows =
+                [
+                    .. runs.Select(static run => new[]
+                    {
+                        run.JobId, run.Name, run.Status.ToString().ToLowerInvariant(),
+                        string.Create(CultureInfo.InvariantCulture, $"{run.Round}/{run.Rounds}"), run.Reason ?? "",
+                    }),
+                ];
+                var columns = Screen.Of(parsed, json: false).Width;
+                await output.WriteAsync(PlainTable.Of(["run", "plan", "status", "round", "reason"], rows, columns));
             }
 
             return ExitCode.Done;

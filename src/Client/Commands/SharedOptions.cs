@@ -10,8 +10,10 @@ internal static class SharedOptions
 {
     public static Option<bool> Json() => new("--json") { Description = "Write JSON for programs to standard output" };
 
-    public static Option<bool> AllowDataChange() =>
-        new("--allow-data-change") { Description = "Go on although base, tokenizer or rows are not those that the run was made with; the change is recorded" };
+    public static Option<bool> AllowDataChange() => new("--allow-data-change")
+    {
+        Description = "Go on although base, tokenizer or rows are not those that the run was made with; the change is recorded",
+    };
 
     public static Option<string?> Model() => new("--model") { Description = "A Hugging Face model folder" };
 

@@ -6,10 +6,16 @@ namespace FedRLora.Client.Commands;
 /// <summary>How a command line names a run to look after without a silo: a run folder, or a job in the stores of silos.</summary>
 internal sealed class StoredRun
 {
-    private readonly Argument<string?> _folder = new("run") { Description = "A folder that fedrlora simulate made", Arity = ArgumentArity.ZeroOrOne };
+    private readonly Argument<string?> _folder = new("run")
+    {
+        Description = "A folder that fedrlora simulate made", Arity = ArgumentArity.ZeroOrOne,
+    };
     private readonly Option<string?> _store = new("--store") { Description = "Instead of a run folder: the job's store of silos" };
     private readonly Option<string?> _job = new("--job") { Description = "With --store: the run's id" };
-    private readonly Option<string?> _siteStore = new("--site-store") { Description = "With --store: a site's own store; sites that keep their heads elsewhere are not checked" };
+    private readonly Option<string?> _siteStore = new("--site-store")
+    {
+        Description = "With --store: a site's own store; sites that keep their heads elsewhere are not checked",
+    };
 
     /// <summary>Adds the argument and the options.</summary>
     public static StoredRun AddTo(Command command)
@@ -19,7 +25,8 @@ internal sealed class StoredRun
         foreach (var option in new[] { run._store, run._job, run._siteStore }) command.Add(option);
         command.Validators.Add(result =>
         {
-            var (ofRun, ofStore) = (result.GetResult(run._folder) is { Tokens.Count: > 0 }, result.GetResult(run._store) is not null && result.GetResult(run._job) is not null);
+            var ofRun = result.GetResult(run._folder) is { Tokens.Count: > 0 };
+            var ofStore = result.GetResult(run._store) is not null && result.GetResult(run._job) is not null;
             var partly = result.GetResult(run._store) ?? result.GetResult(run._job) ?? result.GetResult(run._siteStore);
             if (ofRun ? partly is not null : !ofStore) result.AddError("Give a run folder, or --store and --job (and --site-store).");
         });
@@ -31,5 +38,6 @@ internal sealed class StoredRun
 
     /// <summary>The job in the stores that are named.</summary>
     /// <exception cref="Abstractions.BadInputException">A folder is not there.</exception>
-    public StoredJobs OpenStore(ParseResult parsed) => StoredJobs.Of(parsed.GetRequiredValue(_store)!, parsed.GetValue(_siteStore), parsed.GetRequiredValue(_job)!);
+    public StoredJobs OpenStore(ParseResult parsed) =>
+        StoredJobs.Of(parsed.GetRequiredValue(_store)!, parsed.GetValue(_siteStore), parsed.GetRequiredValue(_job)!);
 }

@@ -33,8 +33,18 @@ internal static class VerifyCommand
             if (report is null && id != jobs.Ids[0]) continue; // the reference run has not begun
             if (report is null) throw new BadInputException($"There is no run {id} in this store.");
             if (report.Broken.Count > 0) code = ExitCode.Failed;
-            if (json) await output.WriteLineAsync(JsonSerializer.Serialize(new { run = id, intact = report.Broken.Count == 0, rounds = Math.Max(0, report.LastRound), blobs = report.Intact, report.Digest, report.Broken, report.Unchecked, report.Leftovers, report.OtherSites, report.Changes }, Json.Lines));
-            else await ShowAsync(id, report, output, error);
+            if (json)
+            {
+                await output.WriteLineAsync(JsonSerializer.Serialize(new
+                {
+                    run = id, intact = report.Broken.Count == 0, rounds = Math.Max(0, report.LastRound), blobs = report.Intact,
+                    report.Digest, report.Broken, report.Unchecked, report.Leftovers, report.OtherSites, report.Changes,
+                }, Json.Lines));
+            }
+            else
+            {
+                await ShowAsync(id, report, output, error);
+            }
         }
 
         return code;

@@ -23,7 +23,8 @@ internal static class AdapterFolder
         {
             if (mode is { } known) StorePermissions.MakeFolders(Path.GetFullPath(folder), known);
             else Directory.CreateDirectory(folder);
-            OutputFile.Replace(Path.Combine(folder, "adapter_model.safetensors"), mode, stream => SafetensorsCodec.Write(adapter.Tensors, Metadata, stream));
+            OutputFile.Replace(Path.Combine(folder, "adapter_model.safetensors"), mode,
+                stream => SafetensorsCodec.Write(adapter.Tensors, Metadata, stream));
             OutputFile.Replace(Path.Combine(folder, "adapter_config.json"), mode, adapter.ConfigJson);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)

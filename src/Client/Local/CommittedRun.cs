@@ -47,10 +47,12 @@ internal sealed class CommittedRun
         var log = new CommitLog(store, run.Record.Plan);
         for (var attempt = 1; ; attempt++)
         {
-            var current = await log.ReadAsync(cancellationToken) ?? throw new BadInputException($"{run.Path}: nothing is committed yet; go on with fedrlora resume {run.Path}.");
+            var current = await log.ReadAsync(cancellationToken)
+                ?? throw new BadInputException($"{run.Path}: nothing is committed yet; go on with fedrlora resume {run.Path}.");
             try
             {
-                return await ReadAsync(run, store, await log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken), cancellationToken);
+                var manifest = await log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken);
+                return await ReadAsync(run, store, manifest, cancellationToken);
             }
             catch (CorruptBlobException) when (attempt < Tries)
             {
@@ -60,7 +62,8 @@ internal sealed class CommittedRun
         }
     }
 
-    private static async Task<CommittedRun> ReadAsync(RunDirectory run, DirectoryBlobStore store, RoundManifest manifest, CancellationToken cancellationToken)
+    private static async Task<CommittedRun> ReadAsync(
+        RunDirectory run, DirectoryBlobStore store, RoundManifest manifest, CancellationToken cancellationToken)
     {
         var job = run.Record.Plan;
         var yaml = await StoredPlans.FindAsync(store, job, manifest.PlanSha256, cancellationToken);
@@ -91,20 +94,24 @@ internal sealed class CommittedRun
         }
         catch (CorruptBlobException)
         {
-            if (await new CommitLog(_store, _run.Record.Plan).ReadAsync(cancellationToken) is not { } now || now.Round <= Manifest.Round) throw;
-            throw new BadInputException($"{_run.Path}: the run is going on and has left round {Manifest.Round}; try again when it is finished or paused.");
+            var now = await new CommitLog(_store, _run.Record.Plan).ReadAsync(cancellationToken);
+            if (now is null || now.Round <= Manifest.Round) throw;
+            throw new BadInputException(
+                $"{_run.Path}: the run is going on and has left round {Manifest.Round}; try again when it is finished or paused.");
         }
     }
 
-    private BlobRef? HeadOf(ManifestClient client) => client.Head?.At(Keys.Head(_run.Record.Plan, _plan.Client(client.Id).Site, client.Id, client.HeadRound));
+    private BlobRef? HeadOf(ManifestClient client) =>
+        client.Head?.At(Keys.Head(_run.Record.Plan, _plan.Client(client.Id).Site, client.Id, client.HeadRound));
 
     /// <summary>Writes every client's adapter in PEFT's layout to a folder of its name; returns how many.</summary>
     /// <exception cref="BadInputException">The method has no static form; nothing was written.</exception>
     public async Task<int> ExportAsync(string folder, ExportForm? form, CancellationToken cancellationToken)
     {
         var exporter = new PeftExporter(_run.Record.Root);
-        StoreMode? mode = Path.GetFullPath(folder).StartsWith(Path.GetFullPath(_run.Path) + Path.DirectorySeparatorChar, StringComparison.Ordinal)
-            ? _run.Record.Mode : null; // what is written elsewhere is handed on
+        var own = Path.GetFullPath(_run.Path) + Path.DirectorySeparatorChar;
+        var isOwn = Path.GetFullPath(folder).StartsWith(own, StringComparison.Ordinal);
+        StoreMode? mode = isOwn ? _run.Record.Mode : null; // what is written elsewhere is handed on
         ExportChecks.RequireGiven(exporter, Plan, Manifest.Engine);
         var inputs = await MadeWith.RequireForAsync(_store, _run.Record.Plan, Manifest, cancellationToken);
         await Guard.RequireExportBaseAsync(_run.Record.Plan, inputs?.Blob, Manifest.Round, Plan, cancellationToken);
@@ -129,7 +136,8 @@ internal sealed class CommittedRun
         var sites = Plan.Clients.GroupBy(static client => client.Site, static client => client.Id, StringComparer.Ordinal);
         return (await InputChanges.FindAsync(local, sites, async (site, clients) => await Guard.CheckAsync(job, site, silo: null, new()
         {
-            Plan = newest.Blob, Inputs = inputs?.Blob, Clients = clients, Round = Manifest.Round, Worked = inputs?.Document.Worked(Manifest) ?? [],
+            Plan = newest.Blob, Inputs = inputs?.Blob, Clients = clients, Round = Manifest.Round,
+            Worked = inputs?.Document.Worked(Manifest) ?? [],
         }, _plan, cancellationToken, rowsAlone: true))).Lines;
     }
 

@@ -19,8 +19,13 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
     {
         var (silo, gateway) = SiloPorts.Free();
         var host = SiloHost.Create(
-            new SiloOptions { Name = "embedded", Sites = ["*"], Root = run.Record.Root, Store = run.Store, StoreMode = run.Record.Mode, Durability = run.Record.Durability, SiloPort = silo, GatewayPort = gateway },
-            static builder => builder.Logging.AddFilter("FedRLora", LogLevel.Warning).AddFilter("Orleans", LogLevel.Critical).AddStandardError()
+            new SiloOptions
+            {
+                Name = "embedded", Sites = ["*"], Root = run.Record.Root, Store = run.Store, StoreMode = run.Record.Mode,
+                Durability = run.Record.Durability, SiloPort = silo, GatewayPort = gateway,
+            },
+            static builder => builder.Logging
+                .AddFilter("FedRLora", LogLevel.Warning).AddFilter("Orleans", LogLevel.Critical).AddStandardError()
                 .AddFilter<Microsoft.Extensions.Logging.Console.ConsoleLoggerProvider>("FedRLora.Grains", LogLevel.Error));
         try
         {

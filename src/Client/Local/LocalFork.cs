@@ -11,8 +11,12 @@ namespace FedRLora.Client.Local;
 /// <summary>A new run folder that holds the start of a fork.</summary>
 internal static class LocalFork
 {
-    /// <exception cref="BadInputException">The round, or a head of it, is not there, the plan does not fit it, or base or rows have changed.</exception>
-    public static async Task<RunDirectory> CreateAsync(RunDirectory source, int round, PlanFile file, string root, string? folder, bool allowDataChange, CancellationToken cancellationToken)
+    /// <exception cref="BadInputException">
+    /// The round, or a head of it, is not there, the plan does not fit it, or base or rows have changed.
+    /// </exception>
+    public static async Task<RunDirectory> CreateAsync(
+        RunDirectory source, int round, PlanFile file, string root, string? folder, bool allowDataChange,
+        CancellationToken cancellationToken)
     {
         var plan = file.Require();
         source.RequireStore();

@@ -33,7 +33,11 @@ internal static class LocalInputsCheck
         {
             if (await JobInputs.ReadAsync(store, id, rounds, cancellationToken) is not { } job) continue;
             if (job is { Made: null, Last: { Base: null } })
-                await screen.Error.WriteLineAsync($"{id}: base and rows of its rounds so far were not recorded and cannot be compared; they are from here on.");
+            {
+                await screen.Error.WriteLineAsync(
+                    $"{id}: base and rows of its rounds so far were not recorded and cannot be compared; they are from here on.");
+            }
+
             var local = await guard.BaseChangeAsync(id, job.Blob, round: null, job.Plan.Plan, cancellationToken);
             var changes = await InputChanges.FindAsync(local, job.Sites(), (site, clients) =>
                 AskAsync(guard, job, site, clients, acceptAfter: null, cancellationToken));

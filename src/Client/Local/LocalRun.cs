@@ -94,7 +94,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     {
         if (file.Sha256 == stored.Blob.Sha256) return false;
         var (asked, before) = (file.Require(), PlanReader.Require(Encoding.UTF8.GetString(stored.Yaml), stored.Blob.Key));
-        return asked.Strategy.Rounds <= before.Strategy.Rounds || PlanText.Of(asked with { Strategy = asked.Strategy with { Rounds = before.Strategy.Rounds } }) != PlanText.Of(before);
+        var unextended = asked with { Strategy = asked.Strategy with { Rounds = before.Strategy.Rounds } };
+        return asked.Strategy.Rounds <= before.Strategy.Rounds || PlanText.Of(unextended) != PlanText.Of(before);
     }
 
     // The folder is this run's alone, so a start that lies in it is its own.
@@ -121,14 +122,20 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         run.RequireStore();
         using var store = run.OpenStore();
         var name = run.Record.Plan;
-        foreach (var job in new[] { name, LocalOnlyJob(name) }) await RunCheck.RequireAsync(store, store, job, anyEngine, cancellationToken);
+        foreach (var job in new[] { name, LocalOnlyJob(name) })
+            await RunCheck.RequireAsync(store, store, job, anyEngine, cancellationToken);
         if (await StoredPlans.NewestAsync(store, name, cancellationToken) is { } newest)
         {
-            if (IsOther(file, newest)) throw new BadInputException($"{run.PlanPath} is not the plan that the run was made with, nor that plan with more rounds; fedrlora repair puts that one back, fedrlora fork begins a run with another.");
+            if (IsOther(file, newest))
+            {
+                throw new BadInputException($"{run.PlanPath} is not the plan that the run was made with, nor that plan with more rounds; "
+                    + "fedrlora repair puts that one back, fedrlora fork begins a run with another.");
+            }
         }
         else if (run.Result is { } result)
         {
-            throw new BadInputException($"{Path.Combine(run.Store, Keys.Job(name))} is missing, but {result} shows that rounds were committed; put it back with all that was in it.");
+            throw new BadInputException($"{Path.Combine(run.Store, Keys.Job(name))} is missing, "
+                + $"but {result} shows that rounds were committed; put it back with all that was in it.");
         }
     }
 

@@ -16,10 +16,12 @@ namespace FedRLora.Client.Local;
 /// <param name="Mode">Who may read and write the folder.</param>
 /// <param name="Durability">What a power cut may take of it.</param>
 /// <param name="Origin">Of a fork: the digest of the manifest it starts from; null for any other run.</param>
-/// <param name="RootFromHere">The folder of the plan as seen from the run's, for when both were moved; null in runs of earlier builds.</param>
+/// <param name="RootFromHere">
+/// The folder of the plan as seen from the run's, for when both were moved; null in runs of earlier builds.
+/// </param>
 internal sealed record RunRecord(
-    string Root, string Plan, bool LocalOnly, StoreMode Mode = StoreMode.Private, Durability Durability = Durability.Full, string? Origin = null,
-    string? RootFromHere = null);
+    string Root, string Plan, bool LocalOnly, StoreMode Mode = StoreMode.Private, Durability Durability = Durability.Full,
+    string? Origin = null, string? RootFromHere = null);
 
 /// <summary>
 /// A run on one machine: <c>plan.yaml</c>, <c>run.json</c>, <c>store/</c> with every committed round, <c>metrics.csv</c>,
@@ -66,24 +68,27 @@ internal sealed class RunDirectory : IDisposable
     /// <param name="localOnly">Whether the local-only reference runs too.</param>
     /// <param name="root">Where the plan's paths start from; null for the plan's own folder.</param>
     /// <param name="origin">Of a fork: the digest of the manifest it starts from.</param>
-    public static RunDirectory Create(string? asked, PlanFile file, FederationPlan plan, bool localOnly, string? root = null, string? origin = null)
+    public static RunDirectory Create(
+        string? asked, PlanFile file, FederationPlan plan, bool localOnly, string? root = null, string? origin = null)
     {
         var path = asked ?? Enumerable.Range(1, int.MaxValue - 1)
             .Select(number => System.IO.Path.Combine("runs", string.Create(CultureInfo.InvariantCulture, $"{plan.Name}-{number}")))
             .First(static candidate => !Directory.Exists(candidate));
         if (File.Exists(path)) throw new BadInputException($"{path}: is a file; give a folder for the run.");
-        var record = new RunRecord(root ?? file.Folder, plan.Name, localOnly, plan.Store.Mode ?? StoreMode.Private, plan.Store.Durability ?? Durability.Full, origin);
+        var (mode, durability) = (plan.Store.Mode ?? StoreMode.Private, plan.Store.Durability ?? Durability.Full);
+        var record = new RunRecord(root ?? file.Folder, plan.Name, localOnly, mode, durability, origin);
         record = record with { RootFromHere = System.IO.Path.GetRelativePath(System.IO.Path.GetFullPath(path), record.Root) };
         var run = new RunDirectory(path, record) { _wasThere = Directory.Exists(path) };
         try
         {
-            StorePermissions.MakeFolders(System.IO.Path.GetFullPath(path), run.Record.Mode);
+            StorePermissions.MakeFolders(System.IO.Path.GetFullPath(path), mode);
             run.Lock();
             if (Directory.EnumerateFileSystemEntries(path).Any(static entry => System.IO.Path.GetFileName(entry) != LockFile))
                 throw new BadInputException($"{path}: is not empty; give another folder, or continue the run in it with fedrlora resume {path}.");
-            StorePermissions.MakeFolder(run.Store, run.Record.Mode); // from run.json on, a folder without a store has lost it
-            OutputFile.Replace(run.PlanPath, run.Record.Mode, file.Yaml);
-            OutputFile.Replace(System.IO.Path.Combine(path, RecordFile), run.Record.Mode, stream => JsonSerializer.Serialize(stream, run.Record, RunJson.Default.RunRecord));
+            StorePermissions.MakeFolder(run.Store, mode); // from run.json on, a folder without a store has lost it
+            OutputFile.Replace(run.PlanPath, mode, file.Yaml);
+            OutputFile.Replace(System.IO.Path.Combine(path, RecordFile), mode,
+                stream => JsonSerializer.Serialize(stream, record, RunJson.Default.RunRecord));
             return run;
         }
         catch (Exception e)
@@ -115,7 +120,8 @@ internal sealed class RunDirectory : IDisposable
     public static RunDirectory Open(string path)
     {
         var file = System.IO.Path.Combine(path, RecordFile);
-        const string PutBack = "put it back; it holds {\"root\": the folder that the plan's paths start from, \"plan\": the plan's name, \"localOnly\": true or false}";
+        const string PutBack = "put it back; it holds {\"root\": the folder that the plan's paths start from, "
+            + "\"plan\": the plan's name, \"localOnly\": true or false}";
         if (!File.Exists(file))
         {
             throw new BadInputException(Directory.Exists(System.IO.Path.Combine(path, "store"))
@@ -126,8 +132,11 @@ internal sealed class RunDirectory : IDisposable
         GivenPath.RequirePlainFile(file);
         try
         {
-            var record = JsonSerializer.Deserialize(File.ReadAllBytes(file), RunJson.Default.RunRecord) ?? throw new JsonException("it is empty");
-            return Identifiers.IsValid(record.Plan) ? new RunDirectory(path, Found(path, record)) : throw new JsonException($"plan: '{BadInputException.Shown(record.Plan)}' is no name of a plan");
+            var record = JsonSerializer.Deserialize(File.ReadAllBytes(file), RunJson.Default.RunRecord)
+                ?? throw new JsonException("it is empty");
+            return Identifiers.IsValid(record.Plan)
+                ? new RunDirectory(path, Found(path, record))
+                : throw new JsonException($"plan: '{BadInputException.Shown(record.Plan)}' is no name of a plan");
         }
         catch (JsonException e)
         {
@@ -167,7 +176,8 @@ internal sealed class RunDirectory : IDisposable
     public void RequireRoot()
     {
         if (Directory.Exists(Record.Root)) return;
-        throw new BadInputException($"{System.IO.Path.Combine(Path, RecordFile)}: root: {Record.Root}, from which the plan's paths start, is not there; write there where that folder is now.");
+        throw new BadInputException($"{System.IO.Path.Combine(Path, RecordFile)}: root: {Record.Root}, "
+            + "from which the plan's paths start, is not there; write there where that folder is now.");
     }
 
     private static string OtherThanARun(string path)
@@ -184,7 +194,8 @@ internal sealed class RunDirectory : IDisposable
     }
 
     /// <summary>A file of results that only a run with committed rounds has; null where there is none.</summary>
-    public string? Result => new[] { "metrics.csv", "metrics.jsonl", "report.html" }.Select(name => System.IO.Path.Combine(Path, name)).FirstOrDefault(File.Exists);
+    public string? Result => new[] { "metrics.csv", "metrics.jsonl", "report.html" }
+        .Select(name => System.IO.Path.Combine(Path, name)).FirstOrDefault(File.Exists);
 
     /// <summary>The plan in the folder.</summary>
     /// <exception cref="BadInputException">It is missing, has mistakes, or is another run's.</exception>
@@ -193,8 +204,11 @@ internal sealed class RunDirectory : IDisposable
         const string PutBack = "fedrlora repair puts back the plan that the run was made with";
         if (!File.Exists(PlanPath)) throw new BadInputException($"{PlanPath} is missing; {PutBack}.");
         var file = PlanFile.Open(PlanPath);
-        if (file.Read() is not { Plan: { } plan }) throw new BadInputException($"{PlanPath} is no plan any more; {PutBack}, and fedrlora validate {PlanPath} says what is wrong.");
-        return plan.Name == Record.Plan ? file : throw new BadInputException($"{PlanPath} is the plan of {plan.Name}, the run is one of {Record.Plan}; {PutBack}.");
+        if (file.Read() is not { Plan: { } plan })
+            throw new BadInputException($"{PlanPath} is no plan any more; {PutBack}, and fedrlora validate {PlanPath} says what is wrong.");
+        return plan.Name == Record.Plan
+            ? file
+            : throw new BadInputException($"{PlanPath} is the plan of {plan.Name}, the run is one of {Record.Plan}; {PutBack}.");
     }
 
     /// <summary>Whether the folder's run has fewer rounds than are asked for.</summary>
@@ -245,6 +259,8 @@ internal sealed class RunDirectory : IDisposable
     }
 }
 
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, UseStringEnumConverter = true, RespectRequiredConstructorParameters = true)]
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, UseStringEnumConverter = true,
+    RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(RunRecord))]
 internal sealed partial class RunJson : JsonSerializerContext;

@@ -38,5 +38,6 @@ internal sealed record StoredJobs(DirectoryBlobStore Job, DirectoryBlobStore Sit
     private static DirectoryBlobStore Open(string folder) =>
         Directory.Exists(folder) ? new(folder, StorePermissions.ModeOf(folder) ?? StoreMode.Private) : throw NotThere(folder);
 
-    private static BadInputException NotThere(string folder) => new($"{folder}: there is no such folder; nothing of a run is stored there.");
+    private static BadInputException NotThere(string folder) =>
+        new($"{folder}: there is no such folder; nothing of a run is stored there.");
 }

@@ -38,7 +38,8 @@ internal static class JobFollowing
                 // What was asked of a lost silo is answered by nobody; the next question finds the silo that took over.
                 return await coordinator.GetProgressAsync(lastRound, cancellationToken).WaitAsync(patience > TimeSpan.Zero ? AskAgainAfter : Timeout.InfiniteTimeSpan, cancellationToken);
             }
-            catch (Exception e) when (e is OrleansException or TimeoutException && CorruptBlobException.OrBadInputIn(e) is null && Stopwatch.GetElapsedTime(started) < patience)
+            catch (Exception e) when (e is OrleansException or TimeoutException && CorruptBlobException.OrBadInputIn(e) is null
+                && Stopwatch.GetElapsedTime(started) < patience)
             {
                 await Task.Delay(every, cancellationToken);
             }

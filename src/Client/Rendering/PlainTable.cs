@@ -22,7 +22,8 @@ internal static class PlainTable
         foreach (var row in rows)
         {
             text.Append(row[0]).Append('\n');
-            foreach (var (title, cell) in header.Zip(row).Skip(1).Where(static pair => pair.Second.Length > 0)) text.Append("  ").Append(title).Append(' ').Append(cell).Append('\n');
+            foreach (var (title, cell) in header.Zip(row).Skip(1).Where(static pair => pair.Second.Length > 0))
+                text.Append("  ").Append(title).Append(' ').Append(cell).Append('\n');
         }
 
         return text.ToString();

@@ -58,7 +58,12 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
 
         var end = last?.Status switch { JobStatus.Failed => "failed", JobStatus.Cancelled => "was cancelled", JobStatus.Paused => "is paused", _ => null };
         if (end is not null)
-            screen.Error.WriteLine($"{last!.JobId} {end} in round {last.Round}{(last.Reason is null ? "." : $": {last.Reason}")}{(last.Status == JobStatus.Paused && WhenPaused is not null ? $" {WhenPaused}" : "")}");
+        {
+            var reason = last!.Reason is { } why ? $": {why}" : ".";
+            var wayOn = last.Status == JobStatus.Paused && WhenPaused is not null ? $" {WhenPaused}" : "";
+            screen.Error.WriteLine($"{last.JobId} {end} in round {last.Round}{reason}{wayOn}");
+        }
+
         return last;
     }
 
@@ -119,7 +124,8 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
         }
 
         IEnumerable<IRenderable> rounds = screen.Fits(table) ? [table] : Lines(progress.Rounds);
-        return new([.. rounds, new Markup(Bar(progress, screen.Console.Profile.Width)), .. progress.Missing.Select(static line => new Text(line))]);
+        var bar = new Markup(Bar(progress, screen.Console.Profile.Width));
+        return new([.. rounds, bar, .. progress.Missing.Select(static line => new Text(line))]);
     }
 
     // Where the table would break its numbers: as many of the last rounds as the terminal shows, each broken between words alone.
@@ -142,6 +148,7 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
             JobStatus.Running => $"{progress.Phase} {progress.Reported}/{progress.Cohort} clients{(progress.Attempt > 1 ? $", attempt {progress.Attempt}" : "")}",
             var other => other.ToString().ToLowerInvariant(),
         };
-        return $"{Markup.Escape(progress.Name)}  [green]{new string('━', filled)}[/][grey]{new string('━', width - filled)}[/]  round {progress.Round}/{progress.Rounds}  {Markup.Escape(state)}";
+        return $"{Markup.Escape(progress.Name)}  [green]{new string('━', filled)}[/][grey]{new string('━', width - filled)}[/]"
+            + $"  round {progress.Round}/{progress.Rounds}  {Markup.Escape(state)}";
     }
 }

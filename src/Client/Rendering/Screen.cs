@@ -26,7 +26,11 @@ internal sealed record Screen(ScreenMode Mode, TextWriter Output, TextWriter Err
     public int? Width => Mode == ScreenMode.Terminal ? Console.Profile.Width : null;
 
     /// <summary>Whether a table keeps its names and numbers whole on the terminal.</summary>
-    public bool Fits(Table table) => ((IRenderable)table).Measure(RenderOptions.Create(Console, Console.Profile.Capabilities), int.MaxValue).Max <= Console.Profile.Width;
+    public bool Fits(Table table)
+    {
+        var options = RenderOptions.Create(Console, Console.Profile.Capabilities);
+        return ((IRenderable)table).Measure(options, int.MaxValue).Max <= Console.Profile.Width;
+    }
 
     /// <summary>A terminal only where standard output is one.</summary>
     public static Screen Of(ParseResult parsed, bool json)

@@ -20,7 +20,12 @@ internal static class Words
         }
 
         var texts = spans.Select(static span => span.First == span.Last ? $"{span.First}" : $"{span.First}-{span.Last}").ToArray();
-        return texts.Length switch { 0 => "no round", 1 => $"round{(rounds.Count == 1 ? "" : "s")} {texts[0]}", _ => $"rounds {string.Join(", ", texts[..^1])} and {texts[^1]}" };
+        return texts.Length switch
+        {
+            0 => "no round",
+            1 => $"round{(rounds.Count == 1 ? "" : "s")} {texts[0]}",
+            _ => $"rounds {string.Join(", ", texts[..^1])} and {texts[^1]}",
+        };
     }
 
     public static string Loss(double? loss) => Number(loss, "0.000");

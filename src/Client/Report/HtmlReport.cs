@@ -19,7 +19,9 @@ internal static class HtmlReport
     /// <param name="federated">The run's rounds, with round 0.</param>
     /// <param name="localOnly">Rounds of the run that shared nothing; null if there was none.</param>
     /// <param name="planYaml">The plan as it was written.</param>
-    public static void Write(string path, StoreMode mode, FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string planYaml) =>
+    public static void Write(
+        string path, StoreMode mode, FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly,
+        string planYaml) =>
         OutputFile.Replace(path, mode, Render(plan, federated, localOnly, planYaml));
 
     internal static string Render(FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string planYaml)

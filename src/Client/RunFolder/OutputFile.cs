@@ -40,7 +40,8 @@ internal static partial class OutputFile
     /// <param name="path"/>
     /// <param name="mode"/>
     /// <param name="text">The text.</param>
-    public static void Replace(string path, StoreMode? mode, string text) => Replace(path, mode, stream => stream.Write(Encoding.UTF8.GetBytes(text)));
+    public static void Replace(string path, StoreMode? mode, string text) =>
+        Replace(path, mode, stream => stream.Write(Encoding.UTF8.GetBytes(text)));
 
     /// <summary>What processes that died have left half written, in bytes.</summary>
     /// <param name="folder">The folder; links in it are not followed.</param>

@@ -11,16 +11,37 @@ public static class ConfirmationBuilder
     /// <param name="state">A state in <see cref="Phase.Confirming"/>.</param>
     /// <param name="waiting">The clients that it waits for, each with a usable report.</param>
     /// <param name="sites">The sites to ask.</param>
-    public static IReadOnlyList<(string Site, SiteConfirmation Confirmation)> Build(FederationPlan plan, RoundState state, IReadOnlyList<string> waiting, IReadOnlyList<string> sites)
+    public static IReadOnlyList<(string Site, SiteConfirmation Confirmation)> Build(
+        FederationPlan plan, RoundState state, IReadOnlyList<string> waiting, IReadOnlyList<string> sites)
     {
         var siteOf = plan.Clients.ToDictionary(static client => client.Id, static client => client.Site, StringComparer.Ordinal);
-        return [.. waiting.GroupBy(client => siteOf[client], StringComparer.Ordinal).Where(site => sites.Contains(site.Key)).OrderBy(static site => site.Key, StringComparer.Ordinal)
-            .Select(site => (site.Key, new SiteConfirmation { Round = state.Round, Attempt = state.Attempt, Clients = site.Select(client => FilesOf(state, client)).ToArray() }))];
+        return
+        [
+            .. waiting.GroupBy(client => siteOf[client], StringComparer.Ordinal)
+                .Where(site => sites.Contains(site.Key))
+                .OrderBy(static site => site.Key, StringComparer.Ordinal)
+                .Select(site => (site.Key, Question(state, site))),
+        ];
     }
+
+    private static SiteConfirmation Question(RoundState state, IEnumerable<string> clients) => new()
+    {
+        Round = state.Round,
+        Attempt = state.Attempt,
+        Clients = clients.Select(client => FilesOf(state, client)).ToArray(),
+    };
 
     private static ClientFiles FilesOf(RoundState state, string client)
     {
         var (note, work) = (state.Reports[client], state.WorkOf(client));
-        return new ClientFiles { ClientId = client, Round = work.Round, Attempt = work.Attempt, Update = note.Update!, Head = note.Head!, Optimizer = note.Optimizer! };
+        return new ClientFiles
+        {
+            ClientId = client,
+            Round = work.Round,
+            Attempt = work.Attempt,
+            Update = note.Update!,
+            Head = note.Head!,
+            Optimizer = note.Optimizer!,
+        };
     }
 }

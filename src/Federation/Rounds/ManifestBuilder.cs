@@ -49,7 +49,9 @@ public static class ManifestBuilder
         var kept = new ManifestClient
         {
             Id = id,
-            Outcome = isLate ? ClientOutcome.Late : quarantined && !cohort.Contains(id) ? ClientOutcome.Quarantined : ClientOutcome.NotSelected,
+            Outcome = isLate ? ClientOutcome.Late
+                : quarantined && !cohort.Contains(id) ? ClientOutcome.Quarantined
+                : ClientOutcome.NotSelected,
             Refusals = standing?.Refusals is > 0 and var refusals ? refusals : null,
             QuarantinedUntil = quarantined ? standing!.QuarantinedUntil : null,
             HeadRound = before?.HeadRound ?? 0,

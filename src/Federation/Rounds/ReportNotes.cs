@@ -30,7 +30,8 @@ internal static class ReportNotes
     public static ClientNote Refused(ClientNote note, string reason) => Failed(note, reason) with { Refused = true };
 
     /// <summary>The note of a client whose files do not stay.</summary>
-    public static ClientNote Lost(ClientNote note, LostFiles lost) => Failed(note, Invariant($"{lost.What} (it was gone {lost.Times} times)"));
+    public static ClientNote Lost(ClientNote note, LostFiles lost) =>
+        Failed(note, Invariant($"{lost.What} (it was gone {lost.Times} times)"));
 
     private static ClientNote Failed(ClientNote note, string failure) => new()
     {
@@ -52,7 +53,8 @@ internal static class ReportNotes
     private static BlobDigest? Digest(BlobRef? blob) => blob is null ? null : new(blob.Sha256, blob.SizeBytes);
 
     /// <summary>What is kept of a reason.</summary>
-    public static string Short(string reason) => reason.Length <= ReasonLength ? reason : string.Concat(reason.AsSpan(0, ReasonLength - 3), "...");
+    public static string Short(string reason) =>
+        reason.Length <= ReasonLength ? reason : string.Concat(reason.AsSpan(0, ReasonLength - 3), "...");
 
     private static string Invariant(FormattableString text) => FormattableString.Invariant(text);
 }

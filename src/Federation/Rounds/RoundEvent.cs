@@ -28,7 +28,9 @@ public abstract record RoundEvent
     /// <param name="Round">The round.</param>
     /// <param name="Attempt">The try.</param>
     /// <param name="Seconds">The budget that passed, counted from when the cohort's work was sent.</param>
-    /// <param name="Confirmation">Where it was armed for a confirmation, which one, and it counts from its begin; 0 where it was armed for training.</param>
+    /// <param name="Confirmation">
+    /// Where it was armed for a confirmation, which one, and it counts from its begin; 0 where it was armed for training.
+    /// </param>
     public sealed record BudgetPassed(int Round, int Attempt, double Seconds, int Confirmation = 0) : RoundEvent;
 
     /// <summary>An armed deadline passed; the values are those of its <see cref="RoundEffect.ArmDeadline"/>.</summary>
@@ -42,7 +44,8 @@ public abstract record RoundEvent
     /// <param name="Missing">What is not there, in one line, by client; whoever is not named has all of it, and it is durable.</param>
     /// <param name="StoreTrouble">Why a store of the site could not be used, so that nothing is known; null otherwise.</param>
     public sealed record SiteConfirmed(
-        string Site, int Round, int Attempt, int Confirmation, IReadOnlyDictionary<string, string> Missing, string? StoreTrouble = null) : RoundEvent;
+        string Site, int Round, int Attempt, int Confirmation, IReadOnlyDictionary<string, string> Missing,
+        string? StoreTrouble = null) : RoundEvent;
 
     /// <summary>A site has no live silo left.</summary>
     public sealed record SiteLost(string Site) : RoundEvent;

@@ -1,5 +1,7 @@
 using FedRLora.Abstractions.Messages;
-using Step = (FedRLora.Federation.Rounds.RoundState State, System.Collections.Generic.IReadOnlyList<FedRLora.Federation.Rounds.RoundEffect> Effects);
+using Step = (
+    FedRLora.Federation.Rounds.RoundState State,
+    System.Collections.Generic.IReadOnlyList<FedRLora.Federation.Rounds.RoundEffect> Effects);
 
 namespace FedRLora.Federation.Rounds;
 
@@ -13,7 +15,9 @@ public sealed partial class RoundMachine
     /// question costs little.
     /// </summary>
     /// <param name="state">A state with enough reports.</param>
-    /// <param name="timed">Whether the deadline of the training still runs; where it has passed, or was lost in a crash, it is armed again.</param>
+    /// <param name="timed">
+    /// Whether the deadline of the training still runs; where it has passed, or was lost in a crash, it is armed again.
+    /// </param>
     private Step Confirm(RoundState state, bool timed)
     {
         var asking = state with { Phase = Phase.Confirming, Confirmation = state.Confirmation + 1 };
@@ -22,7 +26,8 @@ public sealed partial class RoundMachine
 
     private Step Answered(RoundState state, RoundEvent.SiteConfirmed answer)
     {
-        if (state.Phase != Phase.Confirming || (answer.Round, answer.Attempt, answer.Confirmation) != (state.Round, state.Attempt, state.Confirmation))
+        var asked = (state.Round, state.Attempt, state.Confirmation);
+        if (state.Phase != Phase.Confirming || (answer.Round, answer.Attempt, answer.Confirmation) != asked)
             return Nothing(state);
         if (!_sites.TryGetValue(answer.Site, out var clients) || !IsUnconfirmed(state, answer.Site))
             return Nothing(state);
@@ -34,19 +39,23 @@ public sealed partial class RoundMachine
         return SettleConfirming(known with { Confirmed = [.. known.Confirmed.Take(place), answer.Site, .. known.Confirmed.Skip(place)] });
     }
 
-    private bool IsUnconfirmed(RoundState state, string site) => !Contains(state.Confirmed, site) && _sites[site].Any(client => IsUsable(state, client));
+    private bool IsUnconfirmed(RoundState state, string site) =>
+        !Contains(state.Confirmed, site) && _sites[site].Any(client => IsUsable(state, client));
 
     /// <summary>Its report is forgotten, so that it is asked again; a client whose files never stay has failed.</summary>
     private static RoundState WithoutFiles(RoundState state, string client, string what)
     {
         var lost = new LostFiles((state.Lost.TryGetValue(client, out var before) ? before.Times : 0) + 1, ReportNotes.Short(what));
         var known = state with { Lost = state.Lost.SetItem(client, lost) };
-        return lost.Times < MostLosses
-            ? known with { Reports = known.Reports.Remove(client) }
-            : known with { Reports = known.Reports.SetItem(client, ReportNotes.Lost(known.Reports[client], lost)), Failures = known.Failures + 1 };
+        if (lost.Times < MostLosses)
+            return known with { Reports = known.Reports.Remove(client) };
+        var failed = ReportNotes.Lost(known.Reports[client], lost);
+        return known with { Reports = known.Reports.SetItem(client, failed), Failures = known.Failures + 1 };
     }
 
-    /// <summary>Waits for the sites that have not answered; then closes the round, or trains on where clients have become silent again.</summary>
+    /// <summary>
+    /// Waits for the sites that have not answered; then closes the round, or trains on where clients have become silent again.
+    /// </summary>
     /// <param name="state">A state in <see cref="Phase.Confirming"/>.</param>
     /// <param name="timers">Where sites are to be asked: what bounds their answer beside timers that run already.</param>
     private Step SettleConfirming(RoundState state, RoundEffect[]? timers = null)
@@ -72,9 +81,10 @@ public sealed partial class RoundMachine
         var again = SitesOf(Waiting(training));
         training = training with { Confirmed = training.Confirmed.Where(site => !Contains(again, site)).ToArray() };
         var (settled, effects) = Settle(training, resend: false);
-        return settled.Phase == Phase.Training && settled.Attempt == state.Attempt
-            ? Then(settled, [new RoundEffect.SendAssignments(RoundPhase.Train, Waiting(settled)), .. NextBudget(settled, settled.PassedSeconds)])
-            : (settled, effects);
+        if (settled.Phase != Phase.Training || settled.Attempt != state.Attempt)
+            return (settled, effects);
+        var ask = new RoundEffect.SendAssignments(RoundPhase.Train, Waiting(settled));
+        return Then(settled, [ask, .. NextBudget(settled, settled.PassedSeconds)]);
     }
 
     /// <summary>Reports that came in time have the same time once more to be confirmed; then the round goes on without the rest.</summary>
@@ -87,7 +97,9 @@ public sealed partial class RoundMachine
         return IsAsked(settled, state) ? (settled, [.. effects, .. DeadlineOf(settled, RoundPhase.Train)]) : (settled, effects);
     }
 
-    /// <summary>Whoever is not confirmed within the time budget it had for its training leaves, as many as the quorum can do without.</summary>
+    /// <summary>
+    /// Whoever is not confirmed within the time budget it had for its training leaves, as many as the quorum can do without.
+    /// </summary>
     private Step ConfirmationBudget(RoundState state, RoundEvent.BudgetPassed passed)
     {
         if (state.Phase != Phase.Confirming || passed.Confirmation != state.Confirmation)
@@ -98,7 +110,8 @@ public sealed partial class RoundMachine
     }
 
     /// <summary>Whether the question of a state before is still open.</summary>
-    private static bool IsAsked(RoundState state, RoundState before) => state.Phase == Phase.Confirming && (state.Attempt, state.Confirmation) == (before.Attempt, before.Confirmation);
+    private static bool IsAsked(RoundState state, RoundState before) => state.Phase == Phase.Confirming
+        && (state.Attempt, state.Confirmation) == (before.Attempt, before.Confirmation);
 
     private string[] SitesOf(IEnumerable<string> clients) => Sorted(clients.Select(client => _clients[client].Site));
 }

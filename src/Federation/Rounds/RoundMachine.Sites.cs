@@ -19,7 +19,10 @@ public sealed partial class RoundMachine
         };
     }
 
-    /// <summary>The silent of a lost site leave the phase, and with them the report of a client that was not confirmed; not if the round would miss its quorum.</summary>
+    /// <summary>
+    /// The silent of a lost site leave the phase, and with them the report of a client that was not confirmed; not if the round would
+    /// miss its quorum.
+    /// </summary>
     private RoundState Drop(RoundState state, string site)
     {
         var waiting = Waiting(state);
@@ -35,7 +38,8 @@ public sealed partial class RoundMachine
     };
 
     /// <summary>Usable updates that there may be in the end.</summary>
-    private static int Attainable(RoundState state) => UsableCount(state) + (state.Overdue ? 0 : state.Cohort.Count - state.Reports.Count - state.Dropped.Count);
+    private static int Attainable(RoundState state) =>
+        UsableCount(state) + (state.Overdue ? 0 : state.Cohort.Count - state.Reports.Count - state.Dropped.Count);
 
     private Step Return(RoundState state, string site)
     {

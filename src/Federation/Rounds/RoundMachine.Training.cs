@@ -117,7 +117,8 @@ public sealed partial class RoundMachine
             case (RoundPhase.Evaluate, Phase.Evaluating):
                 return ToCommit(state);
             case (RoundPhase.Train, Phase.Training):
-                return UsableCount(state) >= Needed(state) ? Confirm(state with { Overdue = true }, timed: false) : TryAgain(state, UsableCount(state));
+                var usable = UsableCount(state);
+                return usable >= Needed(state) ? Confirm(state with { Overdue = true }, timed: false) : TryAgain(state, usable);
             case (RoundPhase.Train, Phase.Confirming):
                 return ConfirmationDue(state);
             default:
@@ -130,9 +131,13 @@ public sealed partial class RoundMachine
         if (state.Tries < _plan.Strategy.MaxAttempts)
             return OpenAttempt(state);
 
-        var failures = state.Reports.Where(static report => report.Value.Failure is not null).OrderBy(static report => report.Key, StringComparer.Ordinal)
-            .Select(static report => $"{report.Key}: {report.Value.Failure}")
-            .Concat(state.Lost.Where(lost => !state.Reports.ContainsKey(lost.Key)).OrderBy(static lost => lost.Key, StringComparer.Ordinal).Select(static lost => $"{lost.Key}: {lost.Value.What}")).Take(3);
+        var failed = state.Reports.Where(static report => report.Value.Failure is not null)
+            .OrderBy(static report => report.Key, StringComparer.Ordinal)
+            .Select(static report => $"{report.Key}: {report.Value.Failure}");
+        var lost = state.Lost.Where(client => !state.Reports.ContainsKey(client.Key))
+            .OrderBy(static client => client.Key, StringComparer.Ordinal)
+            .Select(static client => $"{client.Key}: {client.Value.What}");
+        var failures = failed.Concat(lost).Take(3);
         var silent = state.Cohort.Count - state.Reports.Count;
         var reason = string.Create(CultureInfo.InvariantCulture,
             $"Round {state.Round} had {usable} usable of {state.Cohort.Count} updates in try {state.Tries} of {_plan.Strategy.MaxAttempts}, the quorum is {Needed(state)}; {silent} silent. {string.Join("; ", failures)}");
@@ -181,7 +186,9 @@ public sealed partial class RoundMachine
     {
         var next = Waiting(state).Select(client => BudgetOf(state, client)).Where(budget => budget > passed).Min();
         var confirmation = state.Phase == Phase.Confirming ? state.Confirmation : 0;
-        return next is { } at ? [new RoundEffect.ArmBudget(TimeSpan.FromSeconds(at - passed), state.Round, state.Attempt, at, confirmation)] : [];
+        return next is { } at
+            ? [new RoundEffect.ArmBudget(TimeSpan.FromSeconds(at - passed), state.Round, state.Attempt, at, confirmation)]
+            : [];
     }
 
     private RoundState Learned(RoundState state, string client, double? seconds)

@@ -12,8 +12,8 @@ namespace FedRLora.Federation.Rounds;
 
 /// <summary>
 /// The rounds of one job as a function: state and event give state and effects. No clock, no I/O, no memory of its own.
-/// Round 0 scores the start; each later round trains a cohort, has its sites confirm, closes it, aggregates, scores and commits. The effects are
-/// performed in their order; whatever was lost in a crash comes again after <see cref="RoundEvent.Started"/>.
+/// Round 0 scores the start; each later round trains a cohort, has its sites confirm, closes it, aggregates, scores and commits. The
+/// effects are performed in their order; whatever was lost in a crash comes again after <see cref="RoundEvent.Started"/>.
 /// </summary>
 public sealed partial class RoundMachine
 {
@@ -38,8 +38,9 @@ public sealed partial class RoundMachine
         _selector = StrategyRegistry.Selector(plan);
         _faults = new FaultSchedule(plan);
         _clients = plan.Clients.ToDictionary(static client => client.Id, ClientInfo.Of, StringComparer.Ordinal);
-        _sites = new(_clients.Values.GroupBy(static client => client.Site, StringComparer.Ordinal)
-            .ToDictionary(static site => site.Key, static site => Sorted(site.Select(static client => client.Id)), StringComparer.Ordinal), StringComparer.Ordinal);
+        var sites = _clients.Values.GroupBy(static client => client.Site, StringComparer.Ordinal).ToDictionary(
+            static site => site.Key, static site => Sorted(site.Select(static client => client.Id)), StringComparer.Ordinal);
+        _sites = new(sites, StringComparer.Ordinal);
         _scorers = plan.Clients.Where(static client => client.Data.Test is not null).Select(static client => client.Id).Order(StringComparer.Ordinal).ToArray();
     }
 
@@ -128,7 +129,13 @@ public sealed partial class RoundMachine
             return Then(known, new RoundEffect.StopWork());
         if (known.Cohort.Count == 0 && known.Closed is null)
             return OpenAttempt(known with { Tries = 0 });
-        return Continue(known with { Phase = OpenPhase(known), Reason = null, Confirmed = Array.Empty<string>(), Overdue = known.Overdue && known.Phase == Phase.Confirming });
+        return Continue(known with
+        {
+            Phase = OpenPhase(known),
+            Reason = null,
+            Confirmed = Array.Empty<string>(),
+            Overdue = known.Overdue && known.Phase == Phase.Confirming,
+        });
     }
 
     /// <summary>current.json is the truth; notes of a round that is not the next one are dropped.</summary>
@@ -188,8 +195,14 @@ public sealed partial class RoundMachine
 
     // Small parts.
 
-    private Step Resend(RoundState state, IReadOnlyList<string> clients) => clients.Count == 0 ? Nothing(state)
-        : (state, [state.Phase == Phase.Confirming ? new RoundEffect.ConfirmSites(SitesOf(clients)) : new RoundEffect.SendAssignments(AskedIn(state.Phase), clients)]);
+    private Step Resend(RoundState state, IReadOnlyList<string> clients)
+    {
+        if (clients.Count == 0)
+            return Nothing(state);
+        return (state, [state.Phase == Phase.Confirming
+            ? new RoundEffect.ConfirmSites(SitesOf(clients))
+            : new RoundEffect.SendAssignments(AskedIn(state.Phase), clients)]);
+    }
 
     private RoundEffect[] Work(RoundState state, IReadOnlyList<string> clients)
     {
@@ -212,7 +225,8 @@ public sealed partial class RoundMachine
 
     private static string[] Usable(RoundState state) => state.Cohort.Where(client => IsUsable(state, client)).ToArray();
 
-    private static bool IsUsable(RoundState state, string client) => state.Reports.TryGetValue(client, out var note) && note.Failure is null;
+    private static bool IsUsable(RoundState state, string client) =>
+        state.Reports.TryGetValue(client, out var note) && note.Failure is null;
 
     private static int UsableCount(RoundState state) => state.Reports.Count - state.Failures;
 

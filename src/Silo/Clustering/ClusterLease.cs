@@ -49,8 +49,8 @@ public sealed record ClusterLease
     {
         var named = string.Join(", ", Silos.Take(MostNamed).Select(static silo => $"{silo}"));
         var more = Silos.Count > MostNamed ? $" and {Silos.Count - MostNamed} more" : "";
-        return string.Create(
-            CultureInfo.InvariantCulture, $"the cluster of silos {named}{more} ({ClusterId} at {Place}, term {Term}, until {Expires.UtcDateTime:HH:mm:ss}Z)");
+        return string.Create(CultureInfo.InvariantCulture,
+            $"the cluster of silos {named}{more} ({ClusterId} at {Place}, term {Term}, until {Expires.UtcDateTime:HH:mm:ss}Z)");
     }
 
     /// <summary>The bytes that are stored.</summary>

@@ -234,8 +234,8 @@ internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress
     private MembershipEntry Alive(MembershipEntry row) => new()
     {
         SiloAddress = row.SiloAddress, SiloName = row.SiloName, RoleName = row.RoleName, HostName = row.HostName, ProxyPort = row.ProxyPort,
-        UpdateZone = row.UpdateZone, FaultZone = row.FaultZone, Status = row.Status, SuspectTimes = row.SuspectTimes, StartTime = row.StartTime,
-        IAmAliveTime = time.GetUtcNow().UtcDateTime,
+        UpdateZone = row.UpdateZone, FaultZone = row.FaultZone, Status = row.Status, SuspectTimes = row.SuspectTimes,
+        StartTime = row.StartTime, IAmAliveTime = time.GetUtcNow().UtcDateTime,
     };
 
     private static bool IsUp(MembershipEntry row) => row.Status is SiloStatus.Joining or SiloStatus.Active;

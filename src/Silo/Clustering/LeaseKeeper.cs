@@ -137,7 +137,8 @@ public sealed partial class LeaseKeeper(
         var watch = new Watch(lease, time.GetUtcNow())
         {
             Ours = lease?.Cluster == _cluster, SamePlace = lease?.Place == _place && lease.ClusterId == options.ClusterId,
-            Speaks = self.SiloAddress.Equals(active.Min()), NamesSelf = lease?.Names([self.SiloAddress]) == true, NamesMember = lease?.Names(active) == true,
+            Speaks = self.SiloAddress.Equals(active.Min()), NamesSelf = lease?.Names([self.SiloAddress]) == true,
+            NamesMember = lease?.Names(active) == true,
         };
         _foreignSince = lease is null || watch.Ours || watch.NamesMember ? null : _foreignSince ?? time.GetTimestamp();
         watch = watch with { ForeignFor = _foreignSince is { } since ? time.GetElapsedTime(since) : TimeSpan.Zero };
@@ -171,7 +172,8 @@ public sealed partial class LeaseKeeper(
         catch (Exception e) when (e is not OperationCanceledException)
         {
             var reason = e.Message.Split('\n', 2)[0].TrimEnd();
-            throw new ClusterUnavailableException($"the membership of cluster {options.ClusterId} at {options.Cluster} cannot be used: {reason}", e);
+            throw new ClusterUnavailableException(
+                $"the membership of cluster {options.ClusterId} at {options.Cluster} cannot be used: {reason}", e);
         }
     }
 
@@ -192,8 +194,8 @@ public sealed partial class LeaseKeeper(
         return true;
     }
 
-    private HashSet<SiloAddress> Active() =>
-        [.. membership.CurrentSnapshot.Members.Where(static member => member.Value.Status == SiloStatus.Active).Select(static member => member.Key)];
+    private HashSet<SiloAddress> Active() => membership.CurrentSnapshot.Members
+        .Where(static member => member.Value.Status == SiloStatus.Active).Select(static member => member.Key).ToHashSet();
 
     // Loopback addresses of a membership are all of this machine; others mean the same everywhere.
     private static LeasedSilo Leased(SiloAddress silo) => new(Environment.MachineName, silo.ToParsableString());
@@ -203,7 +205,8 @@ public sealed partial class LeaseKeeper(
     {
         var here = Environment.MachineName;
         if (options.Cluster is not ClusterLocation.Redis redis) return $"127.0.0.1:{options.PrimaryPort ?? options.SiloPort} on {here}";
-        var loopback = redis.Host == "localhost" || (IPAddress.TryParse(redis.Host.Trim('[', ']'), out var address) && IPAddress.IsLoopback(address));
+        var isAddress = IPAddress.TryParse(redis.Host.Trim('[', ']'), out var address);
+        var loopback = redis.Host == "localhost" || (isAddress && IPAddress.IsLoopback(address!));
         return loopback ? $"{redis} on {here}" : $"{redis}";
     }
 }

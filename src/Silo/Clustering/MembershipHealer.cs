@@ -45,7 +45,8 @@ internal sealed partial class MembershipHealer(
             await table.UpdateIAmAliveAsync(alive, cancellationToken);
             if (HasMissedFor(found, ComesBackWithin))
             {
-                // It died as the table came back without it. Nobody can declare a silo dead that is in no table; who reads a newer one drops it.
+                // It died as the table came back without it. Nobody can declare a silo dead that is in no table; who reads a newer one
+                // drops it.
                 await table.RaiseAsync(membership.CurrentSnapshot.Version.Value, cancellationToken);
                 found = await table.ReadAllAsync(cancellationToken);
             }
@@ -57,8 +58,8 @@ internal sealed partial class MembershipHealer(
         {
             _refusedSince ??= time.GetTimestamp();
             if (time.GetElapsedTime(_refusedSince.Value) < Patience) return;
-            ending.End(
-                $"silo {options.Name} ends: its row has vanished from the membership at {options.Cluster} and cannot be written again: {e.Message}");
+            ending.End($"silo {options.Name} ends: its row has vanished from the membership at {options.Cluster} "
+                + $"and cannot be written again: {e.Message}");
         }
         catch (Exception e) when (e is not OperationCanceledException)
         {

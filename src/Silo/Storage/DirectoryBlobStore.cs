@@ -146,11 +146,15 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     }
 
     /// <inheritdoc/>
-    public Task MakeDurableAsync(CancellationToken cancellationToken = default) => _durability == Durability.Fast ? Task.CompletedTask : Task.Run(() => _faults.Watch(() =>
+    public Task MakeDurableAsync(CancellationToken cancellationToken = default)
     {
-        _faults.CheckPresent();
-        _disk.Flush();
-    }), cancellationToken);
+        if (_durability == Durability.Fast) return Task.CompletedTask;
+        return Task.Run(() => _faults.Watch(() =>
+        {
+            _faults.CheckPresent();
+            _disk.Flush();
+        }), cancellationToken);
+    }
 
     private string[] Listed(string prefix)
     {
@@ -170,10 +174,11 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         var sizeBytes = 0L;
         foreach (var left in new DirectoryInfo(_temporary).EnumerateFileSystemInfos())
         {
-            var isFolder = left is DirectoryInfo && left.LinkTarget is null;
-            sizeBytes += isFolder ? ((DirectoryInfo)left).EnumerateFiles("*", SearchOption.AllDirectories).Sum(static file => file.Length) : (left as FileInfo)?.Length ?? 0;
+            var folder = left is DirectoryInfo && left.LinkTarget is null ? (DirectoryInfo)left : null;
+            sizeBytes += folder?.EnumerateFiles("*", SearchOption.AllDirectories).Sum(static file => file.Length)
+                ?? (left as FileInfo)?.Length ?? 0;
             if (!remove) continue;
-            if (isFolder) DeleteContent(left.FullName);
+            if (folder is not null) DeleteContent(left.FullName);
             else _disk.Delete(left.FullName);
         }
 
@@ -227,7 +232,11 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     {
         try
         {
-            for (; folder.Length > _root.Length && !Directory.EnumerateFileSystemEntries(folder).Any(); folder = Path.GetDirectoryName(folder)!) _disk.DeleteFolder(folder);
+            while (folder.Length > _root.Length && !Directory.EnumerateFileSystemEntries(folder).Any())
+            {
+                _disk.DeleteFolder(folder);
+                folder = Path.GetDirectoryName(folder)!;
+            }
         }
         catch (IOException)
         {
@@ -236,7 +245,8 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     }
 
     // Returns the version. The file is closed before it is moved, with its lock: readers find it the moment it is in its place.
-    private async Task<string> PlaceAsync(IDiskFile file, string temporary, string path, BlobRef written, WriteCondition condition, CancellationToken cancellationToken)
+    private async Task<string> PlaceAsync(
+        IDiskFile file, string temporary, string path, BlobRef written, WriteCondition condition, CancellationToken cancellationToken)
     {
         _faults.CheckPresent();
         if (condition != WriteCondition.Any && _durability == Durability.Full) file.Flush();
@@ -261,7 +271,8 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
                 _disk.Rename(temporary, path);
                 return;
             }
-            catch (IOException e) when (attempt < MostTries && (e is DirectoryNotFoundException || e.HResult == Exists || (e is FileNotFoundException && File.Exists(temporary))))
+            catch (IOException e) when (attempt < MostTries && (e is DirectoryNotFoundException || e.HResult == Exists
+                || (e is FileNotFoundException && File.Exists(temporary))))
             {
                 // made again; where somebody else has made it meanwhile, the framework takes its absence for the file's
             }

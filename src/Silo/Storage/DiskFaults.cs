@@ -18,11 +18,14 @@ public static class DiskFaults
         [122] = "raise the quota or make room", // EDQUOT
     };
 
-    /// <summary>What the system says and what to do, as <c>No space left on device; make room</c>; null where an exception has another cause.</summary>
+    /// <summary>
+    /// What the system says and what to do, as <c>No space left on device; make room</c>; null where an exception has another cause.
+    /// </summary>
     public static string? Of(Exception exception) => exception switch
     {
         UnauthorizedAccessException { InnerException: IOException denied } => Of(denied),
-        IOException when Passing.TryGetValue(exception.HResult, out var advice) => $"{Marshal.GetPInvokeErrorMessage(exception.HResult)}; {advice}",
+        IOException when Passing.TryGetValue(exception.HResult, out var advice) =>
+            $"{Marshal.GetPInvokeErrorMessage(exception.HResult)}; {advice}",
         _ => null,
     };
 
@@ -30,5 +33,6 @@ public static class DiskFaults
     public static string? In(Exception? exception) => exception is null ? null : Of(exception) ?? In(exception.InnerException);
 
     /// <summary>Whether a disk is full, broken or read-only, whoever the user is.</summary>
-    public static bool IsOfTheDisk(Exception? exception) => exception is not null && (exception is IOException { HResult: 5 or 28 or 30 or 122 } || IsOfTheDisk(exception.InnerException));
+    public static bool IsOfTheDisk(Exception? exception) => exception is not null
+        && (exception is IOException { HResult: 5 or 28 or 30 or 122 } || IsOfTheDisk(exception.InnerException));
 }

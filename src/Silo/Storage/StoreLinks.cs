@@ -23,5 +23,6 @@ internal static class StoreLinks
 
     /// <summary>Why nothing is changed there.</summary>
     public static StoreUnavailableException Refusal(string root, string link) =>
-        new($"Store {root}: {Path.GetRelativePath(root, link)} is a link, and a store changes nothing behind one; put the folder or file itself there, then try again.");
+        new($"Store {root}: {Path.GetRelativePath(root, link)} is a link, and a store changes nothing behind one; "
+            + "put the folder or file itself there, then try again.");
 }

@@ -13,7 +13,8 @@ public sealed class StoreLocation
     private const string Forms = "a store is a folder or https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]";
     private readonly Func<StoreMode, Durability, AzureStoreOptions?, IBlobStore> _open;
 
-    private StoreLocation(string name, bool isFolder, Func<StoreMode, Durability, AzureStoreOptions?, IBlobStore> open) => (Name, IsFolder, _open) = (name, isFolder, open);
+    private StoreLocation(string name, bool isFolder, Func<StoreMode, Durability, AzureStoreOptions?, IBlobStore> open) =>
+        (Name, IsFolder, _open) = (name, isFolder, open);
 
     /// <summary>The location as it may be shown: the full path of the folder, or the URL without its signature.</summary>
     public string Name { get; }
@@ -35,7 +36,8 @@ public sealed class StoreLocation
         if (!location.Contains("://", StringComparison.Ordinal)) return Folder(Path.GetFullPath(location));
         var url = ContainerUrl.Parse(role, location, Forms);
         var credentials = StoreCredentials.Find(role, url, environment ?? Environment.GetEnvironmentVariable);
-        return new StoreLocation(url.Name, isFolder: false, (_, _, options) => new AzureBlobStore(url.Name, url.Prefix, credentials.Description, credentials.Open, options));
+        return new StoreLocation(url.Name, isFolder: false, (_, _, options) =>
+            new AzureBlobStore(url.Name, url.Prefix, credentials.Description, credentials.Open, options));
     }
 
     /// <summary>Opens the store. A folder is made where it is missing; a container is reached with the first request.</summary>
@@ -43,10 +45,13 @@ public sealed class StoreLocation
     /// <param name="durability">What a power cut may take of a folder; a container loses nothing.</param>
     /// <param name="options">Times and sizes of a container's store.</param>
     /// <exception cref="StoreUnavailableException">The folder cannot be used.</exception>
-    public IBlobStore Open(StoreMode mode = StoreMode.Private, Durability durability = Durability.Full, AzureStoreOptions? options = null) => _open(mode, durability, options);
+    public IBlobStore Open(
+        StoreMode mode = StoreMode.Private, Durability durability = Durability.Full, AzureStoreOptions? options = null) =>
+        _open(mode, durability, options);
 
     /// <inheritdoc/>
     public override string ToString() => Name;
 
-    private static StoreLocation Folder(string path) => new(path, isFolder: true, (mode, durability, _) => new DirectoryBlobStore(path, mode, durability));
+    private static StoreLocation Folder(string path) =>
+        new(path, isFolder: true, (mode, durability, _) => new DirectoryBlobStore(path, mode, durability));
 }

@@ -72,7 +72,8 @@ internal sealed class AdapterLayout
     {
         if (spec.ExcludeModules.FirstOrDefault(suffix => !layers.Any(layer => ModuleRules.EndsIn(layer.Module, suffix))) is { } excluded)
             throw new BadInputException($"excludeModules: the model has no linear layer {excluded}; its layers are {NamesOf(layers)}");
-        bool Numbers(string name) => layers.Any(layer => ModuleRules.LayerOf(spec with { LayersPattern = [name] }, layer.Module) is not null);
+        bool Numbers(string name) =>
+            layers.Any(layer => ModuleRules.LayerOf(spec with { LayersPattern = [name] }, layer.Module) is not null);
         if (spec.LayersPattern.FirstOrDefault(name => !Numbers(name)) is { } pattern)
         {
             var example = layers.FirstOrDefault(static layer => layer.Kind is LayerKind.Linear or LayerKind.Conv1D)?.Module;

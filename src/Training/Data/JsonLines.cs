@@ -116,7 +116,12 @@ internal static class JsonLines
             reader.Read();
             reader.Skip();
             var rest = Encoding.UTF8.GetString(bytes.AsSpan((int)reader.BytesConsumed)).Trim();
-            return rest == "," ? "the line ends with a comma, as in an array; leave it out" : rest is ['{', ..] or [',', ..] ? "the line goes on behind its object; write each object on a line of its own" : null;
+            return rest switch
+            {
+                "," => "the line ends with a comma, as in an array; leave it out",
+                ['{' or ',', ..] => "the line goes on behind its object; write each object on a line of its own",
+                _ => null,
+            };
         }
         catch (JsonException)
         {

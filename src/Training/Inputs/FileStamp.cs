@@ -27,11 +27,14 @@ internal readonly partial record struct FileStamp(ulong Device, ulong Inode, lon
     public static unsafe FileStamp? Of(string path)
     {
         var result = stackalloc byte[StructSize];
-        return !Read(path, result) ? null : new(((ulong)*(uint*)(result + 136) << 32) | *(uint*)(result + 140), *(ulong*)(result + 32), *(long*)(result + 40),
-            Time(result + 112), Time(result + 96));
+        if (!Read(path, result)) return null;
+        var device = ((ulong)*(uint*)(result + 136) << 32) | *(uint*)(result + 140);
+        return new(device, *(ulong*)(result + 32), *(long*)(result + 40), Time(result + 112), Time(result + 96));
     }
 
-    /// <summary>What a path leads to, through links, without opening it: a pipe would wait for a writer. Null as in <see cref="Of"/>.</summary>
+    /// <summary>
+    /// What a path leads to, through links, without opening it: a pipe would wait for a writer. Null as in <see cref="Of"/>.
+    /// </summary>
     public static unsafe string? KindOf(string path)
     {
         var result = stackalloc byte[StructSize];

@@ -22,8 +22,10 @@ public static class GivenPath
         ([0xfd, .. "7zXZ"u8], "is compressed with xz; unpack it with unxz"),
         ([.. "BZh"u8], "is compressed with bzip2; unpack it with bunzip2"),
         ([.. "PK\x03\x04"u8], "is a ZIP archive (or a workbook in one); unpack it"),
-        ([.. "PAR1"u8], "is a Parquet file; write its rows as JSON Lines, for example with pandas: read_parquet(FILE).to_json(OUT, orient=\"records\", lines=True)"),
-        ([.. "ARROW1"u8], "is an Arrow file; write its rows as JSON Lines, for example with datasets: Dataset.from_file(FILE).to_json(OUT)"),
+        ([.. "PAR1"u8], "is a Parquet file; write its rows as JSON Lines, for example with pandas: "
+            + "read_parquet(FILE).to_json(OUT, orient=\"records\", lines=True)"),
+        ([.. "ARROW1"u8], "is an Arrow file; write its rows as JSON Lines, for example with datasets: "
+            + "Dataset.from_file(FILE).to_json(OUT)"),
         ([.. "SQLite format 3"u8], "is an SQLite database; write its rows as JSON Lines"),
         ([0xff, 0xfe], "is text in UTF-16; save it in UTF-8"),
         ([0xfe, 0xff], "is text in UTF-16; save it in UTF-8"),
@@ -37,7 +39,10 @@ public static class GivenPath
     {
         if (Directory.Exists(path)) throw new BadInputException($"{path}: is a folder; give a file in it");
         if (FileStamp.KindOf(path) is { } kind and not FileStamp.PlainFile)
-            throw new BadInputException($"{path}: is {kind} and no plain file; it would be read more than once, so write what it gives to a file first");
+        {
+            throw new BadInputException($"{path}: is {kind} and no plain file; "
+                + "it would be read more than once, so write what it gives to a file first");
+        }
     }
 
     /// <summary>A file that may hold rows.</summary>
@@ -46,12 +51,15 @@ public static class GivenPath
     internal static void RequireRows(string path)
     {
         const string Wanted = "rows are JSON Lines, one object a line";
-        if (Directory.Exists(path)) throw new BadInputException($"{path}: is {FolderOf(path) ?? "a folder"} and no file of rows; give the file, {Wanted}");
+        if (Directory.Exists(path))
+            throw new BadInputException($"{path}: is {FolderOf(path) ?? "a folder"} and no file of rows; give the file, {Wanted}");
         RequirePlainFile(path);
         if (!File.Exists(path)) return;
         var start = StartOf(path);
-        if (Array.Find(Forms, form => start.AsSpan().StartsWith(form.Begins)).Is is { } other) throw new BadInputException($"{path}: {other}; {Wanted}");
-        if (TextFormOf(Encoding.UTF8.GetString(start).TrimStart('\uFEFF')) is { } form) throw new BadInputException($"{path}: {form}; {Wanted}");
+        if (Array.Find(Forms, form => start.AsSpan().StartsWith(form.Begins)).Is is { } other)
+            throw new BadInputException($"{path}: {other}; {Wanted}");
+        if (TextFormOf(Encoding.UTF8.GetString(start).TrimStart('\uFEFF')) is { } form)
+            throw new BadInputException($"{path}: {form}; {Wanted}");
     }
 
     /// <summary>A folder that may be a model.</summary>
@@ -59,12 +67,18 @@ public static class GivenPath
     /// <exception cref="BadInputException">It is not there, is something else, or a file in it is no plain file.</exception>
     internal static void RequireModel(string folder)
     {
-        if (File.Exists(folder)) throw new BadInputException($"{folder}: is a file and no model; give the folder with config.json, tokenizer.json and the weights");
+        if (File.Exists(folder))
+        {
+            throw new BadInputException(
+                $"{folder}: is a file and no model; give the folder with config.json, tokenizer.json and the weights");
+        }
+
         if (!Directory.Exists(folder)) throw new BadInputException($"{folder}: no such folder; give a Hugging Face model folder");
         foreach (var (name, _) in ModelFolderFiles.Of(folder)) RequirePlainFile(Path.Combine(folder, name));
         var what = FolderOf(folder);
         if (what is null or Model) return;
-        throw new BadInputException($"{folder}: is {what} and no model; give the folder of the base model as the model{(what == Adapter ? ", and this one with --adapter" : "")}");
+        var adapter = what == Adapter ? ", and this one with --adapter" : "";
+        throw new BadInputException($"{folder}: is {what} and no model; give the folder of the base model as the model{adapter}");
     }
 
     /// <summary>A folder that may be an adapter.</summary>
@@ -72,7 +86,12 @@ public static class GivenPath
     /// <exception cref="BadInputException">It is not there, is something else, or a file in it is no plain file.</exception>
     internal static void RequireAdapter(string folder)
     {
-        if (File.Exists(folder)) throw new BadInputException($"{folder}: is a file and no adapter; give the folder with {PeftConfig.FileName} and {PeftAdapter.TensorFile}");
+        if (File.Exists(folder))
+        {
+            throw new BadInputException(
+                $"{folder}: is a file and no adapter; give the folder with {PeftConfig.FileName} and {PeftAdapter.TensorFile}");
+        }
+
         if (!Directory.Exists(folder)) throw new BadInputException($"{folder}: no such folder; give an adapter folder in PEFT's layout");
         foreach (var name in new[] { PeftConfig.FileName, PeftAdapter.TensorFile }) RequirePlainFile(Path.Combine(folder, name));
         if (File.Exists(Path.Combine(folder, PeftConfig.FileName))) return;
@@ -93,16 +112,21 @@ public static class GivenPath
         if (Has("run.json")) return Run;
         if (Has(PeftConfig.FileName) && !ModelWeights.FilesOf(folder).Any(Has)) return Adapter;
         if (Has("config.json")) return Model;
-        if (Directory.Exists(Path.Combine(folder, "snapshots"))) return "a folder of the Hugging Face cache (what it caches is in its snapshots)";
-        return Within(folder, PeftConfig.FileName, "adapters") ?? Within(folder, "run.json", "runs") ?? Within(folder, "config.json", "models");
+        if (Directory.Exists(Path.Combine(folder, "snapshots")))
+            return "a folder of the Hugging Face cache (what it caches is in its snapshots)";
+        return Within(folder, PeftConfig.FileName, "adapters")
+            ?? Within(folder, "run.json", "runs")
+            ?? Within(folder, "config.json", "models");
     }
 
     private static string? Within(string folder, string file, string kind)
     {
         try
         {
-            var found = Directory.EnumerateDirectories(folder).Where(inner => File.Exists(Path.Combine(inner, file))).Take(Shown + 1).Order(StringComparer.Ordinal).ToList();
-            return found.Count == 0 ? null : $"a folder of {kind} ({string.Join(", ", found.Take(Shown))}{(found.Count > Shown ? ", ..." : "")})";
+            var found = Directory.EnumerateDirectories(folder).Where(inner => File.Exists(Path.Combine(inner, file)))
+                .Take(Shown + 1).Order(StringComparer.Ordinal).ToList();
+            var more = found.Count > Shown ? ", ..." : "";
+            return found.Count == 0 ? null : $"a folder of {kind} ({string.Join(", ", found.Take(Shown))}{more})";
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
@@ -127,15 +151,17 @@ public static class GivenPath
     // What is no line of JSON at all; a line that is one, or nearly, is left to who reads lines.
     private static string? TextFormOf(string text)
     {
+        const string AsObject = "write each row as an object with the columns as keys";
         var lines = text.TrimStart().Split('\n', 2);
         var line = lines[0].TrimEnd();
-        if (line.StartsWith('[') && line[1..].TrimStart() is "" or ['{', ..]) return "is one JSON array; write each object of it on a line of its own, for example with jq -c '.[]'";
+        if (line.StartsWith('[') && line[1..].TrimStart() is "" or ['{', ..])
+            return "is one JSON array; write each object of it on a line of its own, for example with jq -c '.[]'";
         if (line == "{" || (line.StartsWith('{') && line.EndsWith(',') && lines.Length > 1 && !lines[1].TrimStart().StartsWith('{')))
             return "is JSON with line breaks inside of objects; write each object on a line of its own, for example with jq -c .";
         if (line.StartsWith('<')) return "is HTML or XML; write each row as an object";
         if (line == "---" || line.StartsWith("- ", StringComparison.Ordinal)) return "is YAML; write each row as an object";
         if (line is ['{' or '[', ..] || (line.StartsWith('"') && !line.Contains("\",", StringComparison.Ordinal))) return null;
-        if (line.Contains('\t', StringComparison.Ordinal)) return "is a table with tabs between its columns; write each row as an object with the columns as keys";
-        return line.AsSpan().ContainsAny(',', ';') ? "is a table with commas between its columns (CSV); write each row as an object with the columns as keys" : null;
+        if (line.Contains('\t', StringComparison.Ordinal)) return $"is a table with tabs between its columns; {AsObject}";
+        return line.AsSpan().ContainsAny(',', ';') ? $"is a table with commas between its columns (CSV); {AsObject}" : null;
     }
 }

@@ -34,9 +34,9 @@ internal sealed class Accuracy : IMetric
                 foreach (var score in scores)
                 {
                     // A comparison with NaN is false: a label would lose without having been scored.
-                    if (!double.IsFinite(score))
-                        throw new BadInputException(
-                            $"accuracy: a label's log-likelihood is {score}: the model, with its adapter, computes values that are no numbers");
+                    if (double.IsFinite(score)) continue;
+                    throw new BadInputException($"accuracy: a label's log-likelihood is {score}: "
+                        + "the model, with its adapter, computes values that are no numbers");
                 }
 
                 if (FirstHighest(scores) == own) right++;

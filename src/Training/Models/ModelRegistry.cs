@@ -105,10 +105,11 @@ public static class ModelRegistry
         if (!config.TieWordEmbeddings || !stored.TryGetValue(Families[config.ModelType].LmHead + ".weight", out var head)) return;
         using var scope = NewDisposeScope();
         Tensor Read(string name) => weights.Read(name, embedding.Shape, CPU, ScalarType.Float32);
-        if (!Read(head).eq(Read(stored[embedding.Name])).all().item<bool>())
-            throw new BadInputException(
-                $"{weights.Folder}: tie_word_embeddings is true, and tensor {BadInputException.Shown(head)} differs from "
-                + $"{BadInputException.Shown(stored[embedding.Name])}; set it to false in config.json where the head is its own, or save the model again");
+        if (Read(head).eq(Read(stored[embedding.Name])).all().item<bool>()) return;
+        throw new BadInputException(
+            $"{weights.Folder}: tie_word_embeddings is true, and tensor {BadInputException.Shown(head)} differs from "
+            + $"{BadInputException.Shown(stored[embedding.Name])}; "
+            + "set it to false in config.json where the head is its own, or save the model again");
     }
 
     internal static ModelFamily FamilyOf(string modelType, string name) => Families.TryGetValue(modelType, out var family)

@@ -86,9 +86,10 @@ public sealed class ModelWeights : IDisposable
         var stored = Check(file, name, shape);
         var storedDtype = DtypeOf(stored.Dtype)!.Value;
         using var scope = NewDisposeScope();
-        var inMap = storedDtype == dtype && device.type == DeviceType.CPU && IsAligned(file, stored);
+        var aligned = IsAligned(file, stored);
+        var inMap = aligned && storedDtype == dtype && device.type == DeviceType.CPU;
         // A map for this tensor alone, where it is not kept: its pages go with it.
-        var values = !IsAligned(file, stored) ? Copied(file, stored) : InMap(inMap ? MapOf(file, dtype) : Map(file, storedDtype), file, stored);
+        var values = aligned ? InMap(inMap ? MapOf(file, dtype) : Map(file, storedDtype), file, stored) : Copied(file, stored);
         var converted = values.to(dtype);
         RefuseNotFinite(file.Path, name, values, converted);
         return converted.to(device).MoveToOuterDisposeScope();
@@ -118,8 +119,10 @@ public sealed class ModelWeights : IDisposable
         var at = converted.isfinite().logical_not().flatten().to(ScalarType.Byte).argmax().item<long>();
         var value = values.flatten()[at].to(ScalarType.Float64).item<double>();
         var (place, entry) = (new long[values.shape.Length], at);
-        for (var dimension = place.Length - 1; dimension >= 0; entry /= values.shape[dimension--]) place[dimension] = entry % values.shape[dimension];
-        var what = FormattableString.Invariant($"{path}: tensor {BadInputException.Shown(name)} has {value} at [{string.Join(", ", place)}]");
+        for (var dimension = place.Length - 1; dimension >= 0; entry /= values.shape[dimension--])
+            place[dimension] = entry % values.shape[dimension];
+        var what = FormattableString.Invariant(
+            $"{path}: tensor {BadInputException.Shown(name)} has {value} at [{string.Join(", ", place)}]");
         throw new BadInputException(double.IsFinite(value)
             ? $"{what}, which {converted.dtype.ToString().ToLowerInvariant()} cannot hold; use bfloat16 or float32"
             : $"{what}, which is not finite; take the weights from an earlier checkpoint");

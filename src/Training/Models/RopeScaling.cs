@@ -77,9 +77,9 @@ public sealed record RopeScaling
     {
         var here = reader.Number(key, absent);
         var there = together?.Number(keyThere, here) ?? here;
-        return there == here || !reader.Has(key)
-            ? there
-            : throw reader.Contradiction(key, FormattableString.Invariant($"{here}"), "rope_parameters." + keyThere, FormattableString.Invariant($"{there}"));
+        if (there == here || !reader.Has(key)) return there;
+        var (value, other) = (FormattableString.Invariant($"{here}"), FormattableString.Invariant($"{there}"));
+        throw reader.Contradiction(key, value, "rope_parameters." + keyThere, other);
     }
 
     private static string Shown(RopeScaling? scaling) => Write(scaling)?.ToJsonString() ?? "none";

@@ -49,10 +49,9 @@ internal sealed class Sampler : IDisposable
     {
         for (var id = 0; id < logits.Length; id++)
         {
-            if (!float.IsFinite(logits[id]))
-                throw new BadInputException(
-                    FormattableString.Invariant($"the logit of token {id} is {logits[id]}: the model, with its adapter, computes values that are no numbers; ")
-                    + "use other weights, or an adapter of an earlier round");
+            if (float.IsFinite(logits[id])) continue;
+            throw new BadInputException(FormattableString.Invariant($"the logit of token {id} is {logits[id]}: ")
+                + "the model, with its adapter, computes values that are no numbers; use other weights, or an adapter of an earlier round");
         }
 
         if (_options.Temperature == 0) return FirstHighest(logits);

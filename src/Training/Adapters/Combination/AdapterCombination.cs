@@ -110,7 +110,8 @@ public static class AdapterCombination
     {
         var rule = options.Method == "svd" ? "linear" : options.Method[..^"_svd".Length];
         var products = parts.Select(static part => part.B.mm(part.A) * (float)part.Target.Scaling).ToList();
-        var mixed = CombinationRules.ByName[rule](products, [.. parts.Select(static part => part.Weight)], options.Density, i => SeedOf(options, parts[i], i, "product"));
+        double[] weights = [.. parts.Select(static part => part.Weight)];
+        var mixed = CombinationRules.ByName[rule](products, weights, options.Density, i => SeedOf(options, parts[i], i, "product"));
         var layer = parts[0].Target.Layer;
         var rank = options.Rank ?? parts.Max(static part => part.Target.Rank);
         if (rank > Math.Min(layer.InWidth, layer.OutWidth))

@@ -77,7 +77,10 @@ internal sealed class PeftAdapter
             var digest = SHA256.HashData([.. SHA256.HashData(config), .. SHA256.HashData(stream)]);
             stream.Position = 0;
             var tensors = SafetensorsCodec.Read(stream, tensorPath);
-            return new PeftAdapter(folder, Encoding.UTF8.GetString(text.Span), spec, baseModel, tensors) { Sha256 = Convert.ToHexStringLower(digest) };
+            return new PeftAdapter(folder, Encoding.UTF8.GetString(text.Span), spec, baseModel, tensors)
+            {
+                Sha256 = Convert.ToHexStringLower(digest),
+            };
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

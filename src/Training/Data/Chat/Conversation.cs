@@ -47,7 +47,8 @@ public sealed class Conversation
         foreach (var element in messages.EnumerateArray())
         {
             var name = $"message {list.Count + 1}";
-            if (WithoutNulls(JsonText.Read(element)) is not DictValue message) throw new JinjaException($"{name} is no object; make it {{\"role\": ..., \"content\": ...}}");
+            if (WithoutNulls(JsonText.Read(element)) is not DictValue message)
+                throw new JinjaException($"{name} is no object; make it {{\"role\": ..., \"content\": ...}}");
             if (message["role"] is not TextValue { Value.Length: > 0 }) throw new JinjaException($"{name} has no \"role\"; give it one, for example \"user\" or \"assistant\"");
             if (message["content"] is null or NoneValue && message["tool_calls"] is null or NoneValue) throw new JinjaException($"{name} has no \"content\"; give it one");
             if (message["weight"] is { } weight and not (IntValue { Value: 0 or 1 } or FloatValue { Value: 0 or 1 })) throw new JinjaException($"{name} has a \"weight\" that is {weight.Kind}; make it 0 (no loss on it) or 1");
@@ -79,8 +80,11 @@ public sealed class Conversation
         if (value is ListValue list) return Value.List([.. list.Items.Select(WithoutNulls)]);
         if (value is not DictValue dict) return value;
         var kept = new DictValue();
-        foreach (var (key, entry) in dict.Entries.Where(static entry => entry.Value is not NoneValue || entry.Key is TextValue { Value: "content" }))
-            kept.Entries[key] = WithoutNulls(entry);
+        foreach (var (key, entry) in dict.Entries)
+        {
+            if (entry is not NoneValue || key is TextValue { Value: "content" }) kept.Entries[key] = WithoutNulls(entry);
+        }
+
         return kept;
     }
 

@@ -47,9 +47,9 @@ internal static class TokenizerFolder
     {
         if (!root.TryGetProperty(key, out var flag) || token is not { } id) return;
         if (flag.ValueKind is not (JsonValueKind.True or JsonValueKind.False) || flag.GetBoolean() == added.Contains(id)) return;
-        throw new BadInputException(
-            $"{path}: {key} is {flag.GetRawText()}, and the post-processor of tokenizer.json {(added.Contains(id) ? "adds" : "does not add")} "
-            + "that token; save the tokenizer again, so that the files agree");
+        var adds = added.Contains(id) ? "adds" : "does not add";
+        throw new BadInputException($"{path}: {key} is {flag.GetRawText()}, and the post-processor of tokenizer.json {adds} that token; "
+            + "save the tokenizer again, so that the files agree");
     }
 
     // {"512": {"content": ...}}
@@ -79,9 +79,12 @@ internal static class TokenizerFolder
         }
     }
 
-    private static string? Content(JsonElement token) => token.ValueKind == JsonValueKind.Object && token.TryGetProperty("content", out var content)
-        ? Content(content)
-        : token.ValueKind == JsonValueKind.String ? token.GetString() : null;
+    private static string? Content(JsonElement token) => token.ValueKind switch
+    {
+        JsonValueKind.Object when token.TryGetProperty("content", out var content) => Content(content),
+        JsonValueKind.String => token.GetString(),
+        _ => null,
+    };
 
     private static int? Id(JsonElement value) => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var id) ? id : null;
 
@@ -94,7 +97,8 @@ internal static class TokenizerFolder
             if (document.RootElement.ValueKind == JsonValueKind.Object) take(path, document.RootElement);
             else throw new BadInputException($"{path}: {document.RootElement.ValueKind}, expected an object");
         }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
+        catch (Exception exception)
+            when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
         {
             throw new BadInputException($"{path}: cannot be read: {exception.Message.ReplaceLineEndings(" ")}", exception);
         }
