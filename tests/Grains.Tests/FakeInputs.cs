@@ -26,10 +26,14 @@ internal sealed class FakeInputs : IRunInputs
         set => _files[file] = value;
     }
 
-    public Task<BaseDigest> BaseAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.FromResult(new BaseDigest(
-    [
-        File("config.json", BasePart.Config), File("tokenizer.json", BasePart.Tokenizer), File("weights.bin", BasePart.Weights),
-    ]));
+    public Task<BaseDigest> BaseAsync(FederationPlan plan, CancellationToken cancellationToken = default)
+    {
+        if (this["config.json"].Length == 0) throw new BadInputException($"{plan.Model.Path}/config.json: no such file");
+        return Task.FromResult(new BaseDigest(
+        [
+            File("config.json", BasePart.Config), File("tokenizer.json", BasePart.Tokenizer), File("weights.bin", BasePart.Weights),
+        ]));
+    }
 
     public string? VersionOf(string path) => this[path];
 

@@ -226,6 +226,26 @@ public sealed class InputChangeTests : IDisposable
         Assert.Equal(JobStatus.Finished, (await second.FinishAsync("job", InTime)).Status);
     }
 
+    [Fact]
+    public async Task A_base_that_could_not_be_read_is_recorded_before_the_run_goes_on()
+    {
+        // As a version that did not record the base leaves it.
+        var store = new DirectoryBlobStore(_folder);
+        await store.WriteBytesAsync(Keys.Plan("job"), Encoding.UTF8.GetBytes(Plan(1)), WriteCondition.Absent, InTime);
+        await using var federation = await TestFederation.StartAsync(folder: _folder, inputs: new FakeInputs { ["config.json"] = "" });
+        Assert.Contains("none/config.json: no such file", (await federation.FinishAsync("job", InTime)).Reason, StringComparison.Ordinal);
+
+        var refused = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job")
+            .ResumeAsync(allowEngineChange: true, allowDataChange: true, InTime));
+        federation.Inputs["config.json"] = "config.json";
+        await federation.Coordinator("job").ResumeAsync(allowEngineChange: false, cancellationToken: InTime);
+        var over = await federation.FinishAsync("job", InTime);
+
+        Assert.Contains("none/config.json: no such file", refused.Message, StringComparison.Ordinal);
+        Assert.Equal(JobStatus.Finished, over.Status);
+        Assert.All(over.NewRounds, static round => Assert.NotNull(round.Manifest.Base));
+    }
+
     [Theory]
     [InlineData("weights.bin", "weights.bin of none is not the one that run job was made with")]
     [InlineData("a.jsonl", "a.jsonl: the training rows of client c00001")]
