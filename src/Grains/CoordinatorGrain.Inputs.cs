@@ -13,11 +13,15 @@ internal sealed partial class CoordinatorGrain
 {
     private bool _accepting; // somebody allowed what changed; done by the loop that commits, so that no round comes between
 
-    private string? BaseHint(string? change) =>
-        change is null ? null : $"{change}, on silo {silo.Name}. Put back what it was, or resume with --allow-data-change to go on.";
+    private string? BaseHint(InputChange? change)
+    {
+        if (change is not { } found) return null;
+        var wayOn = found.IsUnreadable ? " and resume" : ", or resume with --allow-data-change to go on";
+        return $"{found.On(silo.Name).Line}. Put back what it was{wayOn}.";
+    }
 
     // A job of a version that did not record its inputs is held to what is there now, if it goes on. Returns why it must not.
-    private async Task<string?> KnowInputsAsync(OpenJob job, CancellationToken cancellationToken)
+    private async Task<InputChange?> KnowInputsAsync(OpenJob job, CancellationToken cancellationToken)
     {
         job.Inputs = await MadeWith.RequireAsync(stores.Job, Job, job.Committed, cancellationToken);
         if (job is { Inputs: null, Origin: { } origin }) RequireInputsOf(origin);
@@ -34,7 +38,7 @@ internal sealed partial class CoordinatorGrain
         }
         catch (BadInputException e)
         {
-            return e.Message;
+            return new InputChange(e.Message, IsUnreadable: true);
         }
     }
 
@@ -45,13 +49,13 @@ internal sealed partial class CoordinatorGrain
             throw new CorruptBlobException($"{Keys.Inputs(Job)} is missing; put it back, or fork again under another name.");
     }
 
-    private Task<string?> BaseChangeAsync(OpenJob job, CancellationToken cancellationToken) =>
+    private Task<InputChange?> BaseChangeAsync(OpenJob job, CancellationToken cancellationToken) =>
         guard.BaseChangeAsync(Job, job.Inputs?.Blob, round: null, job.Plan, cancellationToken);
 
     private async Task<InputChanges> FindChangesAsync(OpenJob job, CancellationToken cancellationToken)
     {
         var local = await BaseChangeAsync(job, cancellationToken);
-        return await InputChanges.FindAsync(local is null ? null : $"{local}, on silo {silo.Name}", SitesOf(job.Plan.Clients),
+        return await InputChanges.FindAsync(local?.On(silo.Name), SitesOf(job.Plan.Clients),
             (site, clients) => AskAsync(job, site, clients, acceptAfter: null, cancellationToken));
     }
 
@@ -109,7 +113,7 @@ internal sealed partial class CoordinatorGrain
     {
         var from = await ForkSource.ReadAsync(stores.Job, source, manifest, cancellationToken);
         var local = await guard.BaseChangeAsync(source, from.Inputs, manifest.Round, plan, cancellationToken);
-        var changes = await InputChanges.FindAsync(local is null ? null : $"{local}, on silo {silo.Name}", SitesOf(from.Checked(plan)),
+        var changes = await InputChanges.FindAsync(local?.On(silo.Name), SitesOf(from.Checked(plan)),
             async (site, clients) => await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(source, site))
                 .CheckInputsAsync(from.Check(clients), cancellationToken));
         changes.Require(allowed);

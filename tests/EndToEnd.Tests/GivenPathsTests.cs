@@ -93,6 +93,22 @@ public sealed class GivenPathsTests : IDisposable
         AssertOneLine($"{run}: is a run; give the plan file in it, {Path.Combine(run, "plan.yaml")}", await CommandLine.RunAsync("validate", run));
     }
 
+    [Theory]
+    [InlineData("gone")]
+    [InlineData("link")]
+    public async Task A_link_that_leads_nowhere_is_no_file(string target)
+    {
+        var (link, rows) = (Path.Combine(_tiny.Root, "link"), Path.Combine(_tiny.Root, "one.test.jsonl"));
+        File.CreateSymbolicLink(link, Path.Combine(_tiny.Root, target));
+        var kind = $"{link}: is a link that leads nowhere";
+
+        AssertOneLine($"{kind}; give a folder for the run", await CommandLine.RunAsync("simulate", _tiny.WritePlan(), "--out", link));
+        AssertOneLine($"{kind} and not a run folder", await CommandLine.RunAsync("verify", link));
+        AssertOneLine($"{kind} and no model", await CommandLine.RunAsync("eval", "--model", link, "--data", rows));
+        AssertOneLine($"{kind} and no adapter", await CommandLine.RunAsync("merge", "--model", Model, "--adapter", link, "--out", link + "-2"));
+        Assert.Equal(Path.Combine(_tiny.Root, target), new FileInfo(link).LinkTarget);
+    }
+
     [Fact]
     public async Task A_plan_that_takes_an_adapter_for_its_model_is_told_so()
     {

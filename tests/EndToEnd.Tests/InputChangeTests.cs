@@ -58,6 +58,27 @@ public sealed class InputChangeTests : IDisposable
     }
 
     [Theory]
+    [InlineData("model")]
+    [InlineData("one.train.jsonl")]
+    [InlineData("two.test.jsonl")]
+    public async Task What_is_missing_is_to_be_put_back_and_not_to_be_allowed(string missing)
+    {
+        var run = await SimulateAsync();
+        var before = Content(run);
+        Directory.Move(Folder(missing), Folder("elsewhere"));
+
+        foreach (var args in new[] { new[] { "extend", run, "--rounds", "3" }, ["fork", run, "--round", "2", "--out", Folder("fork")] })
+        {
+            var refused = await CommandLine.RunAsync(args);
+
+            Assert.Equal((2, ""), (refused.Code, refused.Output));
+            Assert.EndsWith(". Put back what it was.", Assert.Single(refused.ErrorLines), StringComparison.Ordinal);
+            Assert.Equal(before, Content(run));
+            Assert.False(Directory.Exists(Folder("fork")));
+        }
+    }
+
+    [Theory]
     [MemberData(nameof(Files))]
     public async Task Resume_refuses_another_file_before_any_work(string file, string said)
     {

@@ -195,4 +195,7 @@ public sealed record InputsFound
 
     /// <summary>How rows differ, in one line, by client; empty where none do.</summary>
     [Id(1)] public required IReadOnlyDictionary<string, string> Rows { get; init; }
+
+    /// <summary>Whether something is missing or cannot be read: to allow the change is of no use then.</summary>
+    [Id(2)] public bool IsUnreadable { get; init; }
 }

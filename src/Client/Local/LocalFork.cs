@@ -22,8 +22,7 @@ internal static class LocalFork
         source.RequireStore();
         using var from = source.OpenStore();
         var manifest = await Fork.CheckAsync(from, source.Record.Plan, round, plan, cancellationToken);
-        var (made, changes) = await CheckAsync(source, from, manifest, plan, root, cancellationToken);
-        changes.Require(allowDataChange);
+        var (made, changes) = await CheckAsync(source, from, manifest, plan, root, allowDataChange, cancellationToken);
         if (changes.Base is not null)
             await LocalInputsCheck.RequireFitsAsync(plan, root, from, source.Record.Plan, manifest, cancellationToken);
         var fork = RunDirectory.Create(folder, file, plan, localOnly: false, root, RoundManifest.Digest(manifest.ToBytes()));
@@ -49,7 +48,7 @@ internal static class LocalFork
 
     // Compared where the new run will read.
     private static async Task<(MadeWith Made, InputChanges Changes)> CheckAsync(
-        RunDirectory source, DirectoryBlobStore from, RoundManifest manifest, FederationPlan plan, string root,
+        RunDirectory source, DirectoryBlobStore from, RoundManifest manifest, FederationPlan plan, string root, bool allowDataChange,
         CancellationToken cancellationToken)
     {
         var (id, inputs) = (source.Record.Plan, new LocalInputs(root));
@@ -60,6 +59,7 @@ internal static class LocalFork
         var sites = before.Checked(plan).GroupBy(static client => client.Site, static client => client.Id, StringComparer.Ordinal);
         var changes = await InputChanges.FindAsync(local, sites, async (site, clients) =>
             await guard.CheckAsync(id, site, silo: null, before.Check(clients), indexed, cancellationToken, rowsAlone: true));
+        changes.Require(allowDataChange);
         return (MadeWith.Start(await inputs.BaseAsync(plan, cancellationToken), changes.Rows.Keys), changes);
     }
 }

@@ -23,7 +23,6 @@ internal static class LocalInputsCheck
     /// <exception cref="BadInputException">Something changed, and that was not allowed.</exception>
     public static async Task RequireAsync(RunDirectory run, int? rounds, bool allowed, Screen screen, CancellationToken cancellationToken)
     {
-        if (!Directory.Exists(run.Store)) return;
         run.RequireRoot();
         using var store = run.OpenStore();
         var inputs = new LocalInputs(run.Record.Root);

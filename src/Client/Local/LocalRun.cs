@@ -24,10 +24,12 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     public static string LocalOnlyJob(string name) => name + ".local-only";
 
     /// <summary>The exit code.</summary>
+    /// <param name="resume">Whether a run is taken up that <see cref="RequireWholeAsync"/> found whole; it begins otherwise.</param>
+    /// <param name="allowEngineChange">Whether it may go on on another engine.</param>
+    /// <param name="cancellationToken">Stops the run, which keeps what is committed.</param>
     public async Task<int> RunAsync(bool resume, bool allowEngineChange, CancellationToken cancellationToken)
     {
         var file = run.RequirePlan();
-        if (resume) await RequireWholeAsync(file, allowEngineChange, cancellationToken);
         var plan = file.Require();
         var localOnlyFile = run.Record.LocalOnly ? file.WithNothingShared() : null;
         var federated = new RoundReporter(screen, plan) { WhenPaused = WayOn };

@@ -74,7 +74,7 @@ internal sealed class RunDirectory : IDisposable
         var path = asked ?? Enumerable.Range(1, int.MaxValue - 1)
             .Select(number => System.IO.Path.Combine("runs", string.Create(CultureInfo.InvariantCulture, $"{plan.Name}-{number}")))
             .First(static candidate => !Directory.Exists(candidate));
-        if (File.Exists(path)) throw new BadInputException($"{path}: is a file; give a folder for the run.");
+        if (GivenPath.FileOf(path) is { } kind) throw new BadInputException($"{path}: is {kind}; give a folder for the run.");
         var (mode, durability) = (plan.Store.Mode ?? StoreMode.Private, plan.Store.Durability ?? Durability.Full);
         var record = new RunRecord(root ?? file.Folder, plan.Name, localOnly, mode, durability, origin);
         record = record with { RootFromHere = System.IO.Path.GetRelativePath(System.IO.Path.GetFullPath(path), record.Root) };
@@ -182,8 +182,7 @@ internal sealed class RunDirectory : IDisposable
 
     private static string OtherThanARun(string path)
     {
-        if (File.Exists(path)) return "a file and not a run folder";
-        return GivenPath.FolderOf(path) is { } kind ? $"{kind} and not a run folder" : "not a run folder";
+        return (GivenPath.FileOf(path) ?? GivenPath.FolderOf(path)) is { } kind ? $"{kind} and not a run folder" : "not a run folder";
     }
 
     /// <summary>The run's blobs are there.</summary>

@@ -3,11 +3,22 @@ using FedRLora.Abstractions.Messages;
 
 namespace FedRLora.Grains.Inputs;
 
+/// <summary>How an input is not what a run was made with.</summary>
+/// <param name="Line">In one line.</param>
+/// <param name="IsUnreadable">Whether it is missing or cannot be read: to allow a change is of no use then.</param>
+public readonly record struct InputChange(string Line, bool IsUnreadable)
+{
+    /// <summary>Seen on a silo.</summary>
+    public InputChange On(string silo) => this with { Line = $"{Line}, on silo {silo}" };
+}
+
 /// <summary>What of a run's inputs is not what the run was made with.</summary>
 /// <param name="Base">How the base differs, in one line; null where it does not.</param>
 /// <param name="Elsewhere">How bases of other silos differ.</param>
 /// <param name="Rows">How rows differ, in one line, by client.</param>
-public sealed record InputChanges(string? Base, IReadOnlyList<string> Elsewhere, IReadOnlyDictionary<string, string> Rows)
+/// <param name="IsUnreadable">Whether something of it is missing or cannot be read.</param>
+public sealed record InputChanges(
+    string? Base, IReadOnlyList<string> Elsewhere, IReadOnlyDictionary<string, string> Rows, bool IsUnreadable)
 {
     private const int Shown = 3;
 
@@ -26,17 +37,19 @@ public sealed record InputChanges(string? Base, IReadOnlyList<string> Elsewhere,
     /// <param name="sites">The sites with their clients.</param>
     /// <param name="ask">Asks one; null where it cannot be reached: it is held against the record when it joins.</param>
     public static async Task<InputChanges> FindAsync(
-        string? local, IEnumerable<IGrouping<string, string>> sites, Func<string, IReadOnlyList<string>, Task<InputsFound?>> ask)
+        InputChange? local, IEnumerable<IGrouping<string, string>> sites, Func<string, IReadOnlyList<string>, Task<InputsFound?>> ask)
     {
         var (elsewhere, rows) = (new List<string>(), new Dictionary<string, string>(StringComparer.Ordinal));
+        var isUnreadable = local is { IsUnreadable: true };
         foreach (var site in sites.OrderBy(static site => site.Key, StringComparer.Ordinal))
         {
             if (await ask(site.Key, [.. site]) is not { } found) continue;
             if (found.Base is { } other && local is null) elsewhere.Add(other);
             foreach (var (client, line) in found.Rows) rows[client] = line;
+            isUnreadable |= found.IsUnreadable;
         }
 
-        return new InputChanges(local, elsewhere, rows);
+        return new InputChanges(local?.Line, elsewhere, rows, isUnreadable);
     }
 
     /// <summary>Refuses what changed, by name.</summary>
@@ -46,6 +59,7 @@ public sealed record InputChanges(string? Base, IReadOnlyList<string> Elsewhere,
         if (allowed || Lines.Count == 0) return;
         var more = Lines.Count > Shown ? $"; and {Lines.Count - Shown} more" : "";
         var shown = string.Join("; ", Lines.Take(Shown));
-        throw new BadInputException($"{shown}{more}. Put back what it was, or go on with --allow-data-change.");
+        var allow = IsUnreadable ? "" : ", or go on with --allow-data-change";
+        throw new BadInputException($"{shown}{more}. Put back what it was{allow}.");
     }
 }

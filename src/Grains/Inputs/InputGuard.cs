@@ -33,13 +33,13 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
     {
         var clients = assignment.Members.Select(static member => member.ClientId).ToArray();
         if (await BaseChangeAsync(assignment.JobId, assignment.Inputs, round: null, plan.Plan, cancellationToken) is { } other)
-            return clients.ToDictionary(static client => client, _ => $"{other}, on silo {silo}", StringComparer.Ordinal);
+            return clients.ToDictionary(static client => client, _ => other.On(silo).Line, StringComparer.Ordinal);
         var refused = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var client in clients)
         {
             var rows = new ClientRows(assignment.JobId, site, plan.Plan, plan.Client(client),
                 WithTest: assignment.Phase == RoundPhase.Evaluate);
-            if (await LineAsync(() => RecordAsync(rows, assignment.Inputs, cancellationToken)) is { } line) refused.Add(client, line);
+            if (await ChangeAsync(() => RecordAsync(rows, assignment.Inputs, cancellationToken)) is { } change) refused.Add(client, change.Line);
         }
 
         return refused;
@@ -59,26 +59,32 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
         CancellationToken cancellationToken, bool rowsAlone = false)
     {
         var found = new SortedDictionary<string, string>(StringComparer.Ordinal);
+        var isUnreadable = false;
         foreach (var client in check.Clients)
         {
             var rows = new ClientRows(job, site, plan.Plan, plan.Client(client), WithTest: true);
-            if (await LineAsync(() => CompareAsync(rows, check, cancellationToken)) is { } line) found.Add(client, line);
+            if (await ChangeAsync(() => CompareAsync(rows, check, cancellationToken)) is not { } change) continue;
+            found.Add(client, change.Line);
+            isUnreadable |= change.IsUnreadable;
         }
 
-        var change = rowsAlone ? null : await BaseChangeAsync(job, check.Inputs, check.Round, plan.Plan, cancellationToken);
-        return new InputsFound { Base = change is null || silo is null ? change : $"{change}, on silo {silo}", Rows = found };
+        var other = rowsAlone ? null : await BaseChangeAsync(job, check.Inputs, check.Round, plan.Plan, cancellationToken);
+        return new InputsFound
+        {
+            Base = (silo is null ? other : other?.On(silo))?.Line, Rows = found, IsUnreadable = isUnreadable || other is { IsUnreadable: true },
+        };
     }
 
     /// <summary>
-    /// How the base of this machine differs from what a run was made with, in one line; null where it does not, or nothing is recorded.
+    /// How the base of this machine differs from what a run was made with; null where it does not, or nothing is recorded.
     /// </summary>
     /// <param name="job">The run.</param>
     /// <param name="document">What it was made with.</param>
     /// <param name="round">The committed round to compare with; null for what counts now.</param>
     /// <param name="plan">The plan.</param>
     /// <param name="cancellationToken">The caller's token.</param>
-    public Task<string?> BaseChangeAsync(
-        string job, BlobRef? document, int? round, FederationPlan plan, CancellationToken cancellationToken) => LineAsync(async () =>
+    public Task<InputChange?> BaseChangeAsync(
+        string job, BlobRef? document, int? round, FederationPlan plan, CancellationToken cancellationToken) => ChangeAsync(async () =>
     {
         if (document is null) return null;
         var made = await DocumentAsync(document, cancellationToken);
@@ -102,15 +108,15 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
             throw new BadInputException($"{change}; put back what it was, the adapters belong to it");
     }
 
-    private static async Task<string?> LineAsync(Func<Task<string?>> look)
+    private static async Task<InputChange?> ChangeAsync(Func<Task<string?>> look)
     {
         try
         {
-            return await look();
+            return await look() is { } line ? new InputChange(line, IsUnreadable: false) : null;
         }
         catch (BadInputException e)
         {
-            return e.Message; // what cannot be read is not what it was
+            return new InputChange(e.Message, IsUnreadable: true); // what cannot be read is not what it was
         }
     }
 

@@ -7,7 +7,7 @@ namespace FedRLora.Silo.Storage;
 /// <summary>This machine's file system below one folder, with the permissions that a store's files and folders get.</summary>
 internal sealed partial class LocalDisk : IDisk
 {
-    private const int OpenFolder = 0x10000 | 0x80000; // O_RDONLY, O_DIRECTORY, O_CLOEXEC
+    private const int OpenToRead = 0x80000; // O_RDONLY, O_CLOEXEC; O_DIRECTORY is another number on ARM, where this one is O_DIRECT
     private readonly string _root;
     private readonly StoreMode _mode;
     private readonly SafeFileHandle _held; // the system tells of a failed write only those who were there before it
@@ -64,7 +64,7 @@ internal sealed partial class LocalDisk : IDisk
 
     private SafeFileHandle Hold()
     {
-        var handle = OpenFile(_root, OpenFolder);
+        var handle = OpenFile(_root, OpenToRead);
         return handle.IsInvalid ? throw Failure() : handle;
     }
 

@@ -96,9 +96,9 @@ internal static class JsonLines
         {
             throw new BadInputException($"{path}:{line}: a string has half of a character written as \\u...; {Expected}", exception);
         }
-        catch (JsonException) when (Behind(text) is { } more)
+        catch (JsonException exception) when (Behind(text) is { } more)
         {
-            throw new BadInputException($"{path}:{line}: {more}; {Expected}");
+            throw new BadInputException($"{path}:{line}: {more}; {Expected}", exception);
         }
         catch (JsonException exception)
         {

@@ -67,10 +67,10 @@ public static class GivenPath
     /// <exception cref="BadInputException">It is not there, is something else, or a file in it is no plain file.</exception>
     internal static void RequireModel(string folder)
     {
-        if (File.Exists(folder))
+        if (FileOf(folder) is { } file)
         {
             throw new BadInputException(
-                $"{folder}: is a file and no model; give the folder with config.json, tokenizer.json and the weights");
+                $"{folder}: is {file} and no model; give the folder with config.json, tokenizer.json and the weights");
         }
 
         if (!Directory.Exists(folder)) throw new BadInputException($"{folder}: no such folder; give a Hugging Face model folder");
@@ -86,10 +86,10 @@ public static class GivenPath
     /// <exception cref="BadInputException">It is not there, is something else, or a file in it is no plain file.</exception>
     internal static void RequireAdapter(string folder)
     {
-        if (File.Exists(folder))
+        if (FileOf(folder) is { } file)
         {
             throw new BadInputException(
-                $"{folder}: is a file and no adapter; give the folder with {PeftConfig.FileName} and {PeftAdapter.TensorFile}");
+                $"{folder}: is {file} and no adapter; give the folder with {PeftConfig.FileName} and {PeftAdapter.TensorFile}");
         }
 
         if (!Directory.Exists(folder)) throw new BadInputException($"{folder}: no such folder; give an adapter folder in PEFT's layout");
@@ -102,6 +102,14 @@ public static class GivenPath
             { } other => $"{folder}: is {other} and no adapter; give one with {PeftConfig.FileName} in it",
             null => $"{folder}: is no adapter (no {PeftConfig.FileName} in it); give an adapter folder in PEFT's layout",
         });
+    }
+
+    /// <summary>What is at a path that is no folder, as the end of "it is"; null where nothing is.</summary>
+    public static string? FileOf(string path)
+    {
+        if (!File.Exists(path)) return null; // which finds a link to nothing, too
+        if (FileStamp.KindOf(path) is { } kind) return kind;
+        return OperatingSystem.IsLinux() && new FileInfo(path).LinkTarget is not null ? "a link that leads nowhere" : FileStamp.PlainFile;
     }
 
     /// <summary>What a folder is, as the end of "it is"; null for one that is nothing known.</summary>
