@@ -92,6 +92,7 @@ public static class PlanReader
             Adapter = Adapter(plan.Section("adapter", shorthand: "method")),
             Training = Training(plan.Section("training")),
             Strategy = Strategy(plan.Section("strategy")),
+            Tasks = Tasks(plan.Section("tasks")),
             Clients = Clients(plan),
             Evaluation = Evaluation(plan.Section("evaluation")),
             Checkpoints = Checkpoints(plan.Section("checkpoints")),
@@ -356,6 +357,19 @@ public static class PlanReader
         return spec;
     }
 
+    private static Dictionary<string, TaskSpec> Tasks(PlanSection? tasks)
+    {
+        var specs = new Dictionary<string, TaskSpec>(StringComparer.Ordinal);
+        foreach (var name in tasks?.Keys ?? [])
+        {
+            if (tasks!.Section(name) is not { } task) continue;
+            specs.Add(name, new TaskSpec { Labels = task.Labels("labels") });
+            task.Close();
+        }
+
+        return specs;
+    }
+
     private static List<ClientSpec> Clients(PlanSection plan)
     {
         const string Example = "a list of clients, each with id, task and data";
@@ -419,7 +433,7 @@ public static class PlanReader
             EveryRounds = evaluation.Integer("everyRounds", spec.EveryRounds, 1, 100_000),
             Metric = evaluation.Choice("metric", spec.Metric),
             MaxRows = evaluation.OptionalInteger("maxRows", 1, int.MaxValue),
-            MaxNewTokens = evaluation.Integer("maxNewTokens", spec.MaxNewTokens, 1, 4096),
+            MaxNewTokens = evaluation.OptionalInteger("maxNewTokens", 1, 4096),
             LocalOnly = evaluation.Flag("localOnly", spec.LocalOnly),
         };
         evaluation.Close();
