@@ -130,18 +130,14 @@ public sealed class MetricTests : IDisposable
     }
 
     [Fact]
-    public void Exact_match_reaches_the_longest_completion_unless_it_is_bounded()
+    public void Completions_beyond_the_bound_of_a_continuation_are_counted()
     {
         WithConfig("max_position_embeddings", "64");
         using var longer = FrozenBase.Load(Path.Combine(_tiny.Root, "model"), CPU);
-        var prompt = longer.Tokenizer.Encode("ab:", addSpecialTokens: true);
-        var greedy = longer.Tokenizer.Decode(Generation.Greedy(longer.Model, null, prompt, 24, null), skipSpecialTokens: true).Trim();
-        var rows = Rows([new("ab:", greedy, null, 1), new("ab:", "zzz", null, 2)], maxTokens: 64) with { Base = longer };
+        var rows = Rows([new("ab:", new string('u', 30), null, 1), new("ab:", "zzz", null, 2)], maxTokens: 64) with { Base = longer };
 
-        var bounded = new ExactMatch().Score(rows with { Spec = new() { MaxNewTokens = 4 } }, default);
-
-        Assert.Equal(0.5, new ExactMatch().Score(rows with { Spec = new() }, default).Score);
-        Assert.Equal((0.0, DataNoteKind.AnswerTooLong, 1), (bounded.Score, bounded.Note!.Kind, bounded.Note.Count));
+        Assert.Null(new ExactMatch().Score(rows with { Spec = new() }, default).Note);
+        Assert.Equal(new() { Kind = DataNoteKind.AnswerTooLong, Count = 1, Of = 2, Longest = 31 }, new ExactMatch().Score(rows, default).Note);
     }
 
     [Fact]
