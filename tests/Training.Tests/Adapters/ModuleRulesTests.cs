@@ -27,6 +27,13 @@ public sealed class ModuleRulesTests
     [InlineData(@".*(?P<part>self_attn)\.q_proj", "1 3")]
     public void A_regular_expression_matches_the_whole_name(string pattern, string expected) => Assert.Equal(expected, string.Join(' ', Chosen(new() { TargetPattern = pattern })));
 
+    [Theory]
+    [InlineData(@".*layers\.[13]\..*", "1 2")]
+    [InlineData(@".*self_attn.*|.*\.0\..*", "4")]
+    [InlineData("q_proj", "1 2 3 4")]
+    public void A_regular_expression_that_excludes_matches_the_whole_name(string pattern, string expected) =>
+        Assert.Equal(expected, string.Join(' ', Chosen(new() { ExcludePattern = pattern })));
+
     [Fact]
     public void Layers_are_chosen_by_number_and_by_the_name_before_it()
     {
