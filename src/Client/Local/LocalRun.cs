@@ -147,7 +147,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         if (!plan.Checkpoints.Export) return $"not asked for; fedrlora export {run.Path} writes them";
         try
         {
-            await (await CommittedRun.OpenAsync(run, cancellationToken)).ExportAsync(run.Adapters, form: null, cancellationToken);
+            await (await CommittedRun.OpenAsync(run, cancellationToken)).ExportAsync(run.Adapters, form: null, relativeBase: false, cancellationToken);
             return $"{run.Adapters}/CLIENT, in PEFT's layout";
         }
         catch (BadInputException e)
