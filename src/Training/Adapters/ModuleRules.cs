@@ -44,6 +44,7 @@ internal static class ModuleRules
     {
         if (spec.ExcludeModules.Any(suffix => EndsIn(layer.Module, suffix))) return false;
         if (spec.ExcludePattern is { } excluded && IsMatch($"^(?:{excluded})$", layer.Module)) return false;
+        if (spec.TargetPattern is null && spec.TargetModules.Contains(layer.Module)) return true; // a whole name, whatever its layer's number
         var named = spec.TargetPattern is { } pattern
             ? IsMatch($"^(?:{pattern})$", layer.Module)
             : spec.TargetModules.Count == 0 ? layer.Kind is LayerKind.Linear or LayerKind.Conv1D : spec.TargetModules.Any(suffix => EndsIn(layer.Module, suffix));

@@ -40,8 +40,12 @@ public sealed class ModuleRulesTests
         Assert.Equal([3, 4], Chosen(new() { LayersToTransform = [1] }));
         Assert.Equal([1], Chosen(new() { LayersToTransform = [0], LayersPattern = ["layers"], TargetModules = ["q_proj"] }));
         Assert.Empty(Chosen(new() { LayersToTransform = [0], LayersPattern = ["blocks"] }));
-        Assert.Empty(Chosen(new() { LayersToTransform = [0], TargetModules = ["lm_head"] }));
+        Assert.Equal([3], Chosen(new() { LayersToTransform = [1], TargetModules = ["q_proj"] }));
     }
+
+    [Fact]
+    public void A_whole_name_is_chosen_whatever_its_layers_number() =>
+        Assert.Equal([1, 4, 5], Chosen(new() { LayersToTransform = [1], TargetModules = ["model.layers.0.self_attn.q_proj", "up_proj", "lm_head"] }));
 
     [Fact]
     public void An_entry_of_a_list_that_fits_nothing_is_refused_by_name()
