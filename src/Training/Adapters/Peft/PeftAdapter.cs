@@ -144,17 +144,20 @@ internal sealed class PeftAdapter
             var parameter = PeftNames.BaseParameter(name)!;
             var layer = model.AdaptableLayers.FirstOrDefault(layer => layer.Module + ".weight" == parameter);
             var own = layer is null ? model.Parameters.GetValueOrDefault(parameter) : model.WeightOf(layer);
-            CheckBase(name, own is null ? null : LowRankAdapter.Values(own.to(ScalarType.Float32)));
+            CheckBase(name, own is null ? null : LowRankAdapter.Values(own.to(ScalarType.Float32)), own?.dtype ?? ScalarType.Float32);
         }
     }
 
     /// <summary>The same for one tensor and the model's values in its place.</summary>
-    public void CheckBase(string name, float[]? own)
+    /// <param name="name">PEFT's name of it.</param>
+    /// <param name="own">The model's values; null where it has no such parameter.</param>
+    /// <param name="held">The type that the model holds them in, to which the tensor is rounded too.</param>
+    public void CheckBase(string name, float[]? own, ScalarType held = ScalarType.Float32)
     {
         var parameter = PeftNames.BaseParameter(name)!;
         if (own is null)
             throw new BadInputException($"{PathOfTensors}: tensor {BadInputException.Shown(name)} is a parameter that the model does not have");
-        if (own.AsSpan().SequenceEqual(BaseTensors[name].Data)) return;
+        if (own.AsSpan().SequenceEqual(Rounded(BaseTensors[name].Data, held))) return;
         var why = IsBias(parameter) && HasBiases
             ? $"bias is \"{_settings.Bias}\" in {PeftConfig.FileName}, and trained biases are not implemented: train with bias none"
             : "the adapter was trained on another model, with a resized vocabulary, or together with this tensor (modules_to_save)";
@@ -183,6 +186,13 @@ internal sealed class PeftAdapter
         throw new BadInputException(
             $"{PathOfConfig}: bias is \"{_settings.Bias}\", and without the model it is not known whether biases were trained; "
             + "where the model has none, write bias none");
+    }
+
+    private static float[] Rounded(float[] values, ScalarType type)
+    {
+        if (type == ScalarType.Float32) return values;
+        using var scope = NewDisposeScope();
+        return LowRankAdapter.Values(tensor(values).to(type).to(ScalarType.Float32));
     }
 
     private bool HasBiases => _settings.Bias != "none";

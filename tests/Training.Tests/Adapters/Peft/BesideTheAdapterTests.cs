@@ -86,6 +86,19 @@ public sealed class BesideTheAdapterTests : IDisposable
         Assert.Contains($"tensor {name} differs from the model's {module}.weight", Refusal(() => Adapter([], [(name, own)]).CheckBase(model)), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void A_parameter_of_the_base_is_the_models_where_that_is_held_in_fewer_bits()
+    {
+        using var whole = Model(hasBiases: false);
+        using var rounded = TinyLlama.Create(dtype: ScalarType.BFloat16);
+        var (name, own) = Saved(whole, "lm_head.weight", ".weight");
+
+        Adapter([], [(name, own)]).CheckBase(rounded);
+        own.Data[3] += 1;
+
+        Assert.Contains("differs from the model's lm_head.weight", Refusal(() => Adapter([], [(name, own)]).CheckBase(rounded)), StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("base_model.model.lm_head.lora_A.weight")]
     [InlineData("base_model.model.model.embed_tokens.lora_embedding_A")]
