@@ -5,17 +5,29 @@ using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Inputs;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
 
 namespace FedRLora.Silo;
 
-internal static class TrainingBuilderExtensions
+internal static partial class TrainingBuilderExtensions
 {
-    /// <summary>The trainer on this machine's device, with the faults that a plan asks for, and the exporter.</summary>
+    /// <summary>
+    /// The trainer on this machine's device, with the faults that a plan asks for, and the exporter. What the trainer has to say of its
+    /// inputs goes to the log, or to the <see cref="NoteSink"/> of a host that has one.
+    /// </summary>
     public static void AddTraining(this IHostApplicationBuilder builder, SiloOptions options)
     {
-        builder.Services.AddSingleton(_ => new LocalTrainer(new LocalTrainerOptions { Root = options.Root }));
+        builder.Services.AddSingleton(services =>
+        {
+            var logger = services.GetRequiredService<ILogger<LocalTrainer>>();
+            var note = services.GetService<NoteSink>() ?? (line => LogNote(logger, line));
+            return new LocalTrainer(new LocalTrainerOptions { Root = options.Root, Note = note });
+        });
         builder.Services.AddSingleton<ITrainer>(static services => new FaultyTrainer(services.GetRequiredService<LocalTrainer>(), services.GetRequiredService<TimeProvider>()));
         builder.Services.AddSingleton<IRunInputs>(_ => new LocalInputs(options.Root));
         builder.Services.AddSingleton<IAdapterExporter>(_ => new PeftExporter(options.Root));
     }
+
+    [LoggerMessage(601, LogLevel.Warning, "{Note}")]
+    private static partial void LogNote(ILogger logger, string note);
 }

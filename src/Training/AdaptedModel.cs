@@ -21,6 +21,9 @@ public sealed class AdaptedModel : IDisposable
 
     private AdaptedModel(DeviceLane lane, FrozenBase model, PeftAdapter? adapter) => (_lane, _base, _adapter) = (lane, model, adapter);
 
+    /// <summary>What is to be known of the adapter, a line each.</summary>
+    public IReadOnlyList<string> Notes => _adapter?.Notes ?? [];
+
     /// <summary>Loads a model and reads an adapter.</summary>
     /// <param name="model">A Hugging Face folder.</param>
     /// <param name="adapter">A folder in PEFT's layout; null for the base alone.</param>

@@ -10,10 +10,15 @@ using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Data;
 using FedRLora.Training.Inputs;
 using FedRLora.Training.Metrics;
+using FedRLora.Training.Models;
 using FedRLora.Training.Steps;
 using static TorchSharp.torch;
 
 namespace FedRLora.Training;
+
+/// <summary>Takes what a person has to know of an input that is used as it is.</summary>
+/// <param name="note">One line.</param>
+public delegate void NoteSink(string note);
 
 /// <summary>Where a trainer finds files and how much it remembers.</summary>
 public sealed record LocalTrainerOptions
@@ -26,6 +31,9 @@ public sealed record LocalTrainerOptions
 
     /// <summary>Encoded rows kept in memory between rounds.</summary>
     public long MaxCachedBytes { get; init; } = 1L << 30;
+
+    /// <summary>Gets what is to be known of the adapter that a plan starts from, when its folder is read.</summary>
+    public NoteSink? Note { get; init; }
 }
 
 /// <summary>
@@ -49,7 +57,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         _options = options;
         _lane = new DeviceLane(device(options.Device));
         _cache = new BoundedCache(options.MaxCachedBytes);
-        _adapters = new AdapterSource(options.Root);
+        _adapters = new AdapterSource(options.Root, options.Note);
         _inputs = new LocalInputs(options.Root);
         _tasks = new TaskCache(_cache, PathOf);
     }
@@ -66,6 +74,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         var given = await Task.Run(() => _adapters.Given(plan), cancellationToken);
         var looksAtWeights = plan.Adapter.Decomposed || given is { Spec.Decomposed: true } || given?.BaseTensors.Count > 0;
         var model = looksAtWeights ? await BaseAsync(plan, cancellationToken) : null;
+        if (given is not null) await Task.Run(() => given.CheckBiases(ModelConfig.Load(folder)), cancellationToken);
         return await _lane.RunAsync(() =>
         {
             if (model is not null) given?.CheckBase(model.Model);

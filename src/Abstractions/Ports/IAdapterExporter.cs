@@ -19,6 +19,11 @@ public sealed record ExportForm
 
     /// <summary>For vLLM, ranks padded with zeros to the next one that it accepts.</summary>
     public bool PadRank { get; init; }
+
+    /// <summary>
+    /// What the adapter names as its base model; null for the whole path of the plan's. One that a run started from keeps its own.
+    /// </summary>
+    public string? BaseModel { get; init; }
 }
 
 /// <summary>Turns a client's adapter into PEFT's layout.</summary>

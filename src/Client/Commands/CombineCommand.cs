@@ -30,9 +30,11 @@ internal static class CombineCommand
                 throw new BadInputException($"--seed: {parsed.GetRequiredValue(method)} draws nothing; leave it out");
             var parts = parsed.GetRequiredValue(adapters).Select(Weighed).ToList();
             var options = new CombinationOptions { Method = parsed.GetRequiredValue(method), Density = parsed.GetValue(density) ?? 0.5, Rank = parsed.GetValue(rank), Seed = parsed.GetValue(seed) ?? 0 };
-            var combined = await Task.Run(() => AdapterCombination.Combine(parts, options), cancellationToken);
+            var (combined, notes) = await Task.Run(() => AdapterCombination.Combine(parts, options), cancellationToken);
             AdapterFolder.Write(folder, combined);
-            await parsed.InvocationConfiguration.Output.WriteLineAsync($"{folder}: {Words.Count(parts.Count, "adapter")} combined by {options.Method}");
+            var screen = Screen.Of(parsed, json: false);
+            screen.Warn(notes);
+            await screen.Output.WriteLineAsync($"{folder}: {Words.Count(parts.Count, "adapter")} combined by {options.Method}");
             return ExitCode.Done;
         });
         return command;

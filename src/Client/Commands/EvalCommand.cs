@@ -52,6 +52,7 @@ internal static class EvalCommand
     private static async Task<int> ScoreAsync(string model, string? adapter, string data, EvaluationSpec evaluation, int maxTokens, Screen screen, CancellationToken cancellationToken)
     {
         using var adapted = await AdaptedModel.LoadAsync(model, adapter, cancellationToken);
+        screen.Warn(adapted.Notes);
         var score = await adapted.ScoreAsync(data, evaluation, maxTokens, cancellationToken);
         if (screen.Mode == ScreenMode.Json)
         {
@@ -74,7 +75,7 @@ internal static class EvalCommand
 
         foreach (var change in await committed.InputChangesAsync(cancellationToken))
             await screen.Error.WriteLineAsync($"{run.Path}: {change}");
-        using var trainer = new LocalTrainer(new LocalTrainerOptions { Root = run.Record.Root });
+        using var trainer = new LocalTrainer(new LocalTrainerOptions { Root = run.Record.Root, Note = note => screen.Warn([note]) });
         var scores = new List<RunScore>();
         foreach (var client in asked)
         {

@@ -41,6 +41,7 @@ internal static class GenerateCommand
                 StopTexts = parsed.GetValue(stop) ?? [],
             };
             using var adapted = await AdaptedModel.LoadAsync(parsed.GetRequiredValue(model)!, parsed.GetValue(adapter), cancellationToken);
+            screen.Warn(adapted.Notes);
             var text = new StringWriter();
             Func<string, SamplingOptions, Action<string>, CancellationToken, Task> goOn = parsed.GetValue(chat) ? adapted.AnswerAsync : adapted.ContinueAsync;
             await goOn(parsed.GetRequiredValue(prompt), sampling, screen.Mode == ScreenMode.Terminal ? Show : text.Write, cancellationToken);

@@ -105,12 +105,17 @@ internal sealed class CommittedRun
         client.Head?.At(Keys.Head(_run.Record.Plan, _plan.Client(client.Id).Site, client.Id, client.HeadRound));
 
     /// <summary>Writes every client's adapter in PEFT's layout to a folder of its name; returns how many.</summary>
+    /// <param name="folder">Where the folders go.</param>
+    /// <param name="form">As <see cref="IAdapterExporter.Export"/> takes it.</param>
+    /// <param name="relativeBase">Whether the base model is named by its path from the adapter's folder; by default by its whole path.</param>
+    /// <param name="cancellationToken">The caller's token.</param>
     /// <exception cref="BadInputException">The method has no static form; nothing was written.</exception>
-    public async Task<int> ExportAsync(string folder, ExportForm? form, CancellationToken cancellationToken)
+    public async Task<int> ExportAsync(string folder, ExportForm? form, bool relativeBase, CancellationToken cancellationToken)
     {
         var exporter = new PeftExporter(_run.Record.Root);
-        var own = Path.GetFullPath(_run.Path) + Path.DirectorySeparatorChar;
-        var isOwn = Path.GetFullPath(folder).StartsWith(own, StringComparison.Ordinal);
+        var ofRun = Path.GetFullPath(_run.Path) + Path.DirectorySeparatorChar;
+        var isOwn = Path.GetFullPath(folder).StartsWith(ofRun, StringComparison.Ordinal);
+        var model = Path.GetFullPath(Plan.Model.Path, Path.GetFullPath(_run.Record.Root));
         StoreMode? mode = isOwn ? _run.Record.Mode : null; // what is written elsewhere is handed on
         ExportChecks.RequireGiven(exporter, Plan, Manifest.Engine);
         var inputs = await MadeWith.RequireForAsync(_store, _run.Record.Plan, Manifest, cancellationToken);
@@ -118,8 +123,10 @@ internal sealed class CommittedRun
         foreach (var client in Manifest.Clients)
         {
             var member = await MemberAsync(client, cancellationToken);
-            var adapter = await Task.Run(() => exporter.Export(Plan, member.Client, Shared, member.Head, form), cancellationToken);
-            AdapterFolder.Write(Path.Combine(folder, client.Id), adapter, mode);
+            var own = Path.Combine(folder, client.Id);
+            var named = relativeBase ? (form ?? new()) with { BaseModel = Path.GetRelativePath(own, model) } : form;
+            var adapter = await Task.Run(() => exporter.Export(Plan, member.Client, Shared, member.Head, named), cancellationToken);
+            AdapterFolder.Write(own, adapter, mode);
         }
 
         return Manifest.Clients.Count;

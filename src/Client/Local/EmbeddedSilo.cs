@@ -1,5 +1,6 @@
 using FedRLora.Client.Rendering;
 using FedRLora.Silo;
+using FedRLora.Training;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -15,7 +16,10 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
 
     public IGrainFactory Grains => _host.Services.GetRequiredService<IGrainFactory>();
 
-    public static async Task<EmbeddedSilo> StartAsync(RunDirectory run, CancellationToken cancellationToken)
+    /// <param name="run">The run that it is for.</param>
+    /// <param name="note">Gets what is to be known of the run's inputs.</param>
+    /// <param name="cancellationToken">The caller's token.</param>
+    public static async Task<EmbeddedSilo> StartAsync(RunDirectory run, NoteSink note, CancellationToken cancellationToken)
     {
         var (silo, gateway) = SiloPorts.Free();
         var host = SiloHost.Create(
@@ -24,9 +28,13 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
                 Name = "embedded", Sites = ["*"], Root = run.Record.Root, Store = run.Store, StoreMode = run.Record.Mode,
                 Durability = run.Record.Durability, SiloPort = silo, GatewayPort = gateway,
             },
-            static builder => builder.Logging
-                .AddFilter("FedRLora", LogLevel.Warning).AddFilter("Orleans", LogLevel.Critical).AddStandardError()
-                .AddFilter<Microsoft.Extensions.Logging.Console.ConsoleLoggerProvider>("FedRLora.Grains", LogLevel.Error));
+            builder =>
+            {
+                builder.Services.AddSingleton(note);
+                builder.Logging
+                    .AddFilter("FedRLora", LogLevel.Warning).AddFilter("Orleans", LogLevel.Critical).AddStandardError()
+                    .AddFilter<Microsoft.Extensions.Logging.Console.ConsoleLoggerProvider>("FedRLora.Grains", LogLevel.Error);
+            });
         try
         {
             await host.StartAsync(cancellationToken);

@@ -34,7 +34,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         var localOnlyFile = run.Record.LocalOnly ? file.WithNothingShared() : null;
         var federated = new RoundReporter(screen, plan) { WhenPaused = WayOn };
         var localOnly = localOnlyFile is null ? null : new RoundReporter(screen, localOnlyFile.Require()) { WhenPaused = WayOn };
-        await using var silo = await EmbeddedSilo.StartAsync(run, cancellationToken);
+        await using var silo = await EmbeddedSilo.StartAsync(run, note => screen.Warn([note]), cancellationToken);
         try
         {
             var status = await FollowAsync(silo, plan.Name, file.Yaml, federated);
@@ -147,7 +147,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         if (!plan.Checkpoints.Export) return $"not asked for; fedrlora export {run.Path} writes them";
         try
         {
-            await (await CommittedRun.OpenAsync(run, cancellationToken)).ExportAsync(run.Adapters, form: null, cancellationToken);
+            await (await CommittedRun.OpenAsync(run, cancellationToken)).ExportAsync(run.Adapters, form: null, relativeBase: false, cancellationToken);
             return $"{run.Adapters}/CLIENT, in PEFT's layout";
         }
         catch (BadInputException e)

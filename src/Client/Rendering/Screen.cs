@@ -40,6 +40,12 @@ internal sealed record Screen(ScreenMode Mode, TextWriter Output, TextWriter Err
         return new(mode, output, error);
     }
 
+    /// <summary>What the reader has to know beside the results: a line each on standard error, which no program reads as JSON.</summary>
+    public void Warn(IEnumerable<string> notes)
+    {
+        foreach (var note in notes) Error.WriteLine($"warning: {note}");
+    }
+
     /// <summary>The final table and where the results lie.</summary>
     public void Show(FinalTable table, string folder)
     {

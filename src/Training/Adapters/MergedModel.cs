@@ -38,9 +38,9 @@ public sealed class MergedModel
     /// <param name="adapter">A folder in PEFT's layout.</param>
     /// <param name="target">A folder that does not exist yet.</param>
     /// <param name="cancellationToken">Looked at before each tensor.</param>
-    /// <returns>How many weights the adapter changed.</returns>
+    /// <returns>How many weights the adapter changed, and what is to be known of the adapter, a line each.</returns>
     /// <exception cref="BadInputException">A folder is not usable, or model and adapter do not go together.</exception>
-    public static int Write(string model, string adapter, string target, CancellationToken cancellationToken = default)
+    public static (int Changed, IReadOnlyList<string> Notes) Write(string model, string adapter, string target, CancellationToken cancellationToken = default)
     {
         if (Directory.Exists(target) || File.Exists(target)) throw new BadInputException($"{target}: exists already; give the name of a new folder");
         GivenPath.RequireModel(model);
@@ -51,7 +51,7 @@ public sealed class MergedModel
             Directory.CreateDirectory(partial);
             merged.WriteTo(partial, cancellationToken);
             Directory.Move(partial, target);
-            return merged._targets.Count;
+            return (merged._targets.Count, merged._adapter.Notes);
         }
         catch (Exception exception)
         {
@@ -151,6 +151,7 @@ public sealed class MergedModel
     // As for a model in memory, without one.
     private void CheckBase(ModelWeights weights, IReadOnlyDictionary<string, string> storedOf)
     {
+        _adapter.CheckBiases(_config);
         foreach (var name in _adapter.BaseTensors.Keys)
         {
             var parameter = PeftNames.BaseParameter(name)!;

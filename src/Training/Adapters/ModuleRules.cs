@@ -43,6 +43,8 @@ internal static class ModuleRules
     private static bool IsTarget(AdapterSpec spec, LinearShape layer)
     {
         if (spec.ExcludeModules.Any(suffix => EndsIn(layer.Module, suffix))) return false;
+        if (spec.ExcludePattern is { } excluded && IsMatch($"^(?:{excluded})$", layer.Module)) return false;
+        if (spec.TargetPattern is null && spec.TargetModules.Contains(layer.Module)) return true; // a whole name, whatever its layer's number
         var named = spec.TargetPattern is { } pattern
             ? IsMatch($"^(?:{pattern})$", layer.Module)
             : spec.TargetModules.Count == 0 ? layer.Kind is LayerKind.Linear or LayerKind.Conv1D : spec.TargetModules.Any(suffix => EndsIn(layer.Module, suffix));
@@ -71,23 +73,35 @@ internal static class ModuleRules
         return null;
     }
 
+    /// <summary>Refuses a text that is no regular expression.</summary>
+    /// <exception cref="BadInputException">What is wrong with it.</exception>
+    public static void CheckPattern(string pattern) => _ = RegexOf(pattern);
+
     private static bool IsMatch(string pattern, string module) => Match(pattern, module).Success;
 
-    // Python spells named groups with a P.
     private static Match Match(string pattern, string module)
     {
         try
         {
-            return Compiled.GetOrAdd(pattern, static text => new Regex(
-                text.Replace("(?P<", "(?<", StringComparison.Ordinal).Replace(@"\Z", @"\z", StringComparison.Ordinal), RegexOptions.CultureInvariant, Longest)).Match(module);
-        }
-        catch (ArgumentException exception)
-        {
-            throw new BadInputException($"the pattern {pattern} is not a valid regular expression: {exception.Message.ReplaceLineEndings(" ")}", exception);
+            return RegexOf(pattern).Match(module);
         }
         catch (RegexMatchTimeoutException exception)
         {
             throw new BadInputException($"the pattern {pattern} takes longer than {Longest.TotalSeconds:0} s on {module}; write it without nested repetition", exception);
+        }
+    }
+
+    // Python spells named groups with a P.
+    private static Regex RegexOf(string pattern)
+    {
+        try
+        {
+            return Compiled.GetOrAdd(pattern, static text => new Regex(
+                text.Replace("(?P<", "(?<", StringComparison.Ordinal).Replace(@"\Z", @"\z", StringComparison.Ordinal), RegexOptions.CultureInvariant, Longest));
+        }
+        catch (ArgumentException exception)
+        {
+            throw new BadInputException($"the pattern {pattern} is not a valid regular expression: {exception.Message.ReplaceLineEndings(" ")}", exception);
         }
     }
 }

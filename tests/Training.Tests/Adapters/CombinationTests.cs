@@ -34,7 +34,7 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
         var weights = entry.GetProperty("weights").EnumerateArray().Select(static weight => weight.GetDouble());
         var adapters = entry.GetProperty("adapters").EnumerateArray().Select(adapter => FromFixture(file, adapter.GetString()!, given)).Zip(weights).ToList();
 
-        var combined = AdapterCombination.Combine(adapters, new()
+        var combined = Combine(adapters, new()
         {
             Method = entry.GetProperty("combination_type").GetString()!,
             Density = entry.TryGetProperty("density", out var density) ? density.GetDouble() : 0.5,
@@ -63,7 +63,7 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
         using var scope = NewDisposeScope();
         var one = Adapter("one", 3, 6, 1);
 
-        var combined = AdapterCombination.Combine([(one, 1)], new() { Method = method, Density = 1, Seed = 5 });
+        var combined = Combine([(one, 1)], new() { Method = method, Density = 1, Seed = 5 });
 
         Close.Assert([.. LowRankOf(one).Select(static value => 2 * value)], LowRank(combined, Module), method, 1e-5, 1e-5);
         Assert.Equal(3, PeftAdapter.Read(Save(combined)).Spec.Rank);
@@ -75,9 +75,64 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
         using var scope = NewDisposeScope();
         var (one, two) = (Adapter("one", 3, 6, 1), Adapter("two", 2, 5, 2));
 
-        var combined = AdapterCombination.Combine([(one, 0.25), (two, -1)], new() { Method = "cat" });
+        var combined = Combine([(one, 0.25), (two, -1)], new() { Method = "cat" });
 
         Close.Assert([.. LowRankOf(one).Zip(LowRankOf(two), static (a, b) => 0.5f * a - 2.5f * b)], LowRank(combined, Module), "cat", 1e-5, 1e-5);
+    }
+
+    [Theory, MemberData(nameof(Methods))]
+    public void A_negative_weight_takes_an_adapter_away(string method)
+    {
+        using var scope = NewDisposeScope();
+        var one = Adapter("one", 3, 6, 1);
+
+        var combined = Combine([(one, -0.5)], new() { Method = method, Density = 1, Seed = 5 });
+
+        Close.Assert([.. LowRankOf(one).Select(static value => -value)], LowRank(combined, Module), method, 1e-5, 1e-5);
+    }
+
+    [Fact]
+    public void The_factors_of_linear_are_weighed_by_roots_with_the_sign_on_A()
+    {
+        using var scope = NewDisposeScope();
+        var (one, two) = (Adapter("one", 3, 6, 1), Adapter("two", 3, 12, 2)); // scalings 2 and 4
+
+        var combined = Combine([(one, 0.5), (two, -0.25)], new() { Method = "linear" });
+
+        float[] Of(string factor, float sign) =>
+            [.. PeftAdapter.Read(one).Tensors[$"{Module}.{factor}"].Data.Zip(PeftAdapter.Read(two).Tensors[$"{Module}.{factor}"].Data, (a, b) => a + (sign * b))];
+        Close.Assert(Of("A", -1), combined.Tensors[$"base_model.model.{Module}.lora_A.weight"].Data, "A", 1e-6, 1e-6);
+        Close.Assert(Of("B", 1), combined.Tensors[$"base_model.model.{Module}.lora_B.weight"].Data, "B", 1e-6, 1e-6);
+    }
+
+    [Fact]
+    public void An_adapter_of_weight_0_adds_nothing()
+    {
+        using var scope = NewDisposeScope();
+        var (one, two) = (Adapter("one", 3, 6, 1), Adapter("two", 3, 12, 2));
+
+        var combined = Combine([(one, 1), (two, 0)], new() { Method = "linear" });
+
+        Close.Assert([.. LowRankOf(one).Select(static value => 2 * value)], LowRank(combined, Module), "linear", 1e-5, 1e-5);
+    }
+
+    [Fact]
+    public void Tensors_of_the_base_beside_the_adapters_are_kept_where_they_agree_and_refused_where_not()
+    {
+        using var scope = NewDisposeScope();
+        const string Head = "base_model.model.lm_head.weight";
+        string WithHead(string name, float value)
+        {
+            var folder = Adapter(name, 3, 6, 1);
+            var tensors = SafetensorsCodec.Read(File.ReadAllBytes(Path.Combine(folder, "adapter_model.safetensors")), name);
+            return Save(new(File.ReadAllText(Path.Combine(folder, "adapter_config.json")), new([.. tensors, new(Head, new([2], [1, value]))])), name);
+        }
+
+        var combined = Combine([(WithHead("one", 2), 1), (WithHead("two", 2), 1)], new());
+        var refused = Assert.Throws<BadInputException>(() => Combine([(WithHead("one", 2), 1), (WithHead("two", 3), 1)], new()));
+
+        Assert.Equal([1, 2], combined.Tensors[Head].Data);
+        Assert.Contains($"two: tensor {Head} differs from that of ", refused.Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -85,7 +140,7 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
     {
         using var scope = NewDisposeScope();
         var one = Adapter("one", 3, 6, 1);
-        float[] Combined(ulong seed) => AdapterCombination.Combine([(one, 1)], new() { Method = "dare_linear", Density = 0.5, Seed = seed }).Tensors[$"base_model.model.{Module}.lora_A.weight"].Data;
+        float[] Combined(ulong seed) => Combine([(one, 1)], new() { Method = "dare_linear", Density = 0.5, Seed = seed }).Tensors[$"base_model.model.{Module}.lora_A.weight"].Data;
 
         Assert.Equal(Combined(1), Combined(1));
         Assert.NotEqual(Combined(1), Combined(2));
@@ -100,10 +155,10 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
         using var scope = NewDisposeScope();
         var (one, two) = (Adapter("one", 3, 6, 1), Adapter("two", 2, 5, 2));
         string Refused(string method, double weight = 1, int? rank = null, double density = 0.5) =>
-            Assert.Throws<BadInputException>(() => AdapterCombination.Combine([(one, 1), (two, weight)], new() { Method = method, Rank = rank, Density = density })).Message;
+            Assert.Throws<BadInputException>(() => Combine([(one, 1), (two, weight)], new() { Method = method, Rank = rank, Density = density })).Message;
 
         Assert.Contains($"{Module} has rank 2, in {one} it is 3; linear needs equal ranks, cat and svd do not", Refused("linear"), StringComparison.Ordinal);
-        Assert.Contains("the weight is -1; ties takes its square root", Refused("ties", -1), StringComparison.Ordinal);
+        Assert.Contains("the weight is not a finite number", Refused("svd", double.NaN), StringComparison.Ordinal);
         Assert.Contains("rank 100 exceeds 10, the smaller side", Refused("svd", rank: 100), StringComparison.Ordinal);
         Assert.Contains("the ranks of cat follow from the adapters", Refused("cat", rank: 4), StringComparison.Ordinal);
         Assert.Contains("density is 0; give a number above 0", Refused("ties", density: 0), StringComparison.Ordinal);
@@ -149,6 +204,9 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
         SafetensorsCodec.Write(adapter.Tensors, new Dictionary<string, string>(), stream);
         return folder;
     }
+
+    private static ExportedAdapter Combine(IReadOnlyList<(string Folder, double Weight)> adapters, CombinationOptions options) =>
+        AdapterCombination.Combine(adapters, options).Adapter;
 
     private static float[] LowRank(ExportedAdapter adapter, string module) =>
         Product(adapter.Tensors[$"base_model.model.{module}.lora_A.weight"], adapter.Tensors[$"base_model.model.{module}.lora_B.weight"]);

@@ -27,14 +27,25 @@ public sealed class ModuleRulesTests
     [InlineData(@".*(?P<part>self_attn)\.q_proj", "1 3")]
     public void A_regular_expression_matches_the_whole_name(string pattern, string expected) => Assert.Equal(expected, string.Join(' ', Chosen(new() { TargetPattern = pattern })));
 
+    [Theory]
+    [InlineData(@".*layers\.[13]\..*", "1 2")]
+    [InlineData(@".*self_attn.*|.*\.0\..*", "4")]
+    [InlineData("q_proj", "1 2 3 4")]
+    public void A_regular_expression_that_excludes_matches_the_whole_name(string pattern, string expected) =>
+        Assert.Equal(expected, string.Join(' ', Chosen(new() { ExcludePattern = pattern })));
+
     [Fact]
     public void Layers_are_chosen_by_number_and_by_the_name_before_it()
     {
         Assert.Equal([3, 4], Chosen(new() { LayersToTransform = [1] }));
         Assert.Equal([1], Chosen(new() { LayersToTransform = [0], LayersPattern = ["layers"], TargetModules = ["q_proj"] }));
         Assert.Empty(Chosen(new() { LayersToTransform = [0], LayersPattern = ["blocks"] }));
-        Assert.Empty(Chosen(new() { LayersToTransform = [0], TargetModules = ["lm_head"] }));
+        Assert.Equal([3], Chosen(new() { LayersToTransform = [1], TargetModules = ["q_proj"] }));
     }
+
+    [Fact]
+    public void A_whole_name_is_chosen_whatever_its_layers_number() =>
+        Assert.Equal([1, 4, 5], Chosen(new() { LayersToTransform = [1], TargetModules = ["model.layers.0.self_attn.q_proj", "up_proj", "lm_head"] }));
 
     [Fact]
     public void An_entry_of_a_list_that_fits_nothing_is_refused_by_name()

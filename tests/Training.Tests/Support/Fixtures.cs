@@ -44,13 +44,18 @@ public static class Fixtures
     public static bool? IsRefused(Fixture fixture) => fixture.Kind.Split('/')[0] switch
     {
         "model" => Refuses(() => ModelConfig.Load(SharedFolder.Of(fixture.Folder))),
-        "adapter" => Refuses(() => PeftAdapter.Read(SharedFolder.Of(fixture.Folder)).On(LayersBelow(fixture.Folder))),
+        "adapter" => Refuses(() => OnItsModel(fixture.Folder)),
         "tokenizer" or "chat" => Refuses(() => Tokenizer.Load(TokenizerOf(fixture.Folder))),
         _ => null,
     };
 
-    private static IReadOnlyList<LinearShape> LayersBelow(string adapter) =>
-        FrozenBase.LayersOf(SharedFolder.Of(Path.GetDirectoryName(adapter)!));
+    private static PeftAdapter OnItsModel(string folder)
+    {
+        var (adapter, model) = (PeftAdapter.Read(SharedFolder.Of(folder)), SharedFolder.Of(Path.GetDirectoryName(folder)!));
+        _ = adapter.On(FrozenBase.LayersOf(model));
+        adapter.CheckBiases(ModelConfig.Load(model));
+        return adapter;
+    }
 
     private static bool BeginsWith(string text, string prefix) => text.StartsWith(prefix, StringComparison.Ordinal);
 

@@ -27,9 +27,9 @@ public sealed record CombinationOptions
 
 /// <summary>
 /// Several LoRA adapters as one, as PEFT's <c>add_weighted_adapter</c> does it; the result has scaling 1. <c>linear</c> and the pruning
-/// rules work on the factors, each weighed by the square root of weight times scaling; <c>cat</c> lays the factors side by side, so its
-/// product is the weighted sum exactly; a name that ends in <c>svd</c> works on the products, each with its scaling, and is cut to a
-/// rank. PEFT counted the scaling twice there until 0.20; here it counts once, as in PEFT since 0.21.
+/// rules work on the factors, each weighed by the square root of |weight| times scaling, A with the weight's sign too; <c>cat</c> lays
+/// the factors side by side, so its product is the weighted sum exactly; a name that ends in <c>svd</c> works on the products, each with
+/// its scaling, and is cut to a rank. PEFT counted the scaling twice there until 0.20; here it counts once, as in PEFT since 0.21.
 /// </summary>
 public static class AdapterCombination
 {
@@ -43,9 +43,14 @@ public static class AdapterCombination
     /// <summary>Reads adapter folders and combines them.</summary>
     /// <param name="adapters">Folders in PEFT's layout with their weights.</param>
     /// <param name="options">The method.</param>
+    /// <returns>The adapter, and what is to be known of those that it is made of, a line each.</returns>
     /// <exception cref="BadInputException">A folder is not usable, or the adapters do not go together under the method.</exception>
-    public static ExportedAdapter Combine(IReadOnlyList<(string Folder, double Weight)> adapters, CombinationOptions options) =>
-        Combine([.. adapters.Select(static entry => (PeftAdapter.Read(entry.Folder), entry.Weight))], options);
+    public static (ExportedAdapter Adapter, IReadOnlyList<string> Notes) Combine(
+        IReadOnlyList<(string Folder, double Weight)> adapters, CombinationOptions options)
+    {
+        List<(PeftAdapter Adapter, double Weight)> read = [.. adapters.Select(static entry => (PeftAdapter.Read(entry.Folder), entry.Weight))];
+        return (Combine(read, options), [.. read.SelectMany(static entry => entry.Adapter.Notes).Distinct(StringComparer.Ordinal)]);
+    }
 
     internal static ExportedAdapter Combine(IReadOnlyList<(PeftAdapter Adapter, double Weight)> adapters, CombinationOptions options)
     {
@@ -62,7 +67,23 @@ public static class AdapterCombination
             AlphaPattern = [.. others.Select(static entry => KeyValuePair.Create(entry.Layer.Module, (double)entry.Rank))],
         };
         var layout = AdapterLayout.Unbounded(spec, [.. combined.Select(static entry => entry.Layer)]);
-        return new(PeftConfig.Write(layout, adapters[0].Adapter.BaseModel ?? "", given: null), new AdapterState(combined.SelectMany(static entry => entry.Tensors)));
+        var tensors = combined.SelectMany(static entry => entry.Tensors).Concat(BaseTensors([.. adapters.Select(static entry => entry.Adapter)]));
+        return new(PeftConfig.Write(layout, adapters[0].Adapter.BaseModel ?? "", given: null), new AdapterState(tensors));
+    }
+
+    // Whoever reads the result compares them with the model, as of a single adapter; no model is at hand here.
+    private static IEnumerable<KeyValuePair<string, NamedArray>> BaseTensors(IReadOnlyList<PeftAdapter> adapters)
+    {
+        var found = new Dictionary<string, (PeftAdapter Of, NamedArray Values)>(StringComparer.Ordinal);
+        var all = adapters.SelectMany(static adapter => adapter.BaseTensors.Select(entry => (adapter, entry.Key, entry.Value)));
+        foreach (var (adapter, name, values) in all)
+        {
+            if (found.TryAdd(name, (adapter, values)) || found[name].Values.Data.AsSpan().SequenceEqual(values.Data)) continue;
+            throw new BadInputException(
+                $"{adapter.Folder}: tensor {name} differs from that of {found[name].Of.Folder}; they are not of one model");
+        }
+
+        return found.Select(static entry => KeyValuePair.Create(entry.Key, entry.Value.Values));
     }
 
     private static void Check(IReadOnlyList<(PeftAdapter Adapter, double Weight)> adapters, CombinationOptions options)
@@ -76,8 +97,7 @@ public static class AdapterCombination
         {
             if (adapter.Spec.Decomposed) throw new BadInputException($"{adapter.Folder}: a decomposed adapter (use_dora) does not combine; merge it into the model instead");
             if (!double.IsFinite(weight)) throw new BadInputException($"{adapter.Folder}: the weight is not a finite number; give one such as 0.5");
-            if (weight <= 0 && !onProducts && options.Method != "cat")
-                throw new BadInputException(string.Create(CultureInfo.InvariantCulture, $"{adapter.Folder}: the weight is {weight}; {options.Method} takes its square root, give a number above 0"));
+            adapter.RefuseBiases();
         }
     }
 
@@ -101,9 +121,14 @@ public static class AdapterCombination
     {
         if (parts.FirstOrDefault(part => part.Target.Rank != parts[0].Target.Rank) is { } other)
             throw new BadInputException($"{other.Adapter.Folder}: {other.Target.Module} has rank {other.Target.Rank}, in {parts[0].Adapter.Folder} it is {parts[0].Target.Rank}; {options.Method} needs equal ranks, cat and svd do not");
-        var weights = parts.Select(static part => Math.Sqrt(part.Weight * part.Target.Scaling)).ToList();
-        Tensor Of(Factor factor, Func<Part, Tensor> tensor) => CombinationRules.ByName[options.Method]([.. parts.Select(tensor)], weights, options.Density, i => SeedOf(options, parts[i], i, factor.ToString()));
-        return (Of(Factor.A, static part => part.A), Of(Factor.B, static part => part.B));
+        var weights = parts.Select(static part => Math.Sqrt(Math.Abs(part.Weight) * part.Target.Scaling)).ToList();
+
+        // A sign on one side, so that the product has it once.
+        var signed = weights.Select((weight, i) => Math.CopySign(weight, parts[i].Weight)).ToList();
+        Tensor Of(Factor factor, IReadOnlyList<double> weights, Func<Part, Tensor> tensor) =>
+            CombinationRules.ByName[options.Method](
+                [.. parts.Select(tensor)], weights, options.Density, i => SeedOf(options, parts[i], i, factor.ToString()));
+        return (Of(Factor.A, signed, static part => part.A), Of(Factor.B, weights, static part => part.B));
     }
 
     private static (Tensor A, Tensor B) Product(IReadOnlyList<Part> parts, CombinationOptions options)

@@ -8,8 +8,10 @@ namespace FedRLora.Training.Adapters.Peft;
 
 /// <summary>The layout of a plan's adapter on a model, with the tensors of the folder that <see cref="AdapterSpec.From"/> names.</summary>
 /// <param name="root">What a plan's relative paths start from.</param>
-internal sealed class AdapterSource(string root)
+/// <param name="note">Gets what is to be known of an adapter, a line each, once for each state of its folder.</param>
+internal sealed class AdapterSource(string root, NoteSink? note = null)
 {
+    private readonly Lock _reading = new();
     private readonly ConcurrentDictionary<string, (string Version, PeftAdapter Adapter)> _read = new(StringComparer.Ordinal);
 
     /// <summary>The layout on a model's layers.</summary>
@@ -31,8 +33,13 @@ internal sealed class AdapterSource(string root)
         var version = string.Join(' ',
             files.Select(static file => FileStamp.Of(file.FullName)?.ToString() ?? $"{file.Length}/{file.LastWriteTimeUtc.Ticks}"));
         if (_read.TryGetValue(folder, out var known) && known.Version == version) return known.Adapter;
-        var read = PeftAdapter.Read(folder);
-        _read[folder] = (version, read);
-        return read;
+        lock (_reading)
+        {
+            if (_read.TryGetValue(folder, out known) && known.Version == version) return known.Adapter;
+            var read = PeftAdapter.Read(folder);
+            _read[folder] = (version, read);
+            foreach (var line in read.Notes) note?.Invoke(line);
+            return read;
+        }
     }
 }

@@ -6,6 +6,24 @@ using FedRLora.Training.Models;
 
 namespace FedRLora.Training.Adapters.Peft;
 
+/// <summary>What an <c>adapter_config.json</c> says.</summary>
+/// <param name="Spec">One head routed by task, without dropout.</param>
+/// <param name="BaseModel">What it names as its base model; null where it names none.</param>
+internal sealed record PeftSettings(AdapterSpec Spec, string? BaseModel)
+{
+    /// <summary>Whose biases were trained: <c>none</c>, <c>all</c> of the model, or <c>lora_only</c>, those of the adapted layers.</summary>
+    public required string Bias { get; init; }
+
+    /// <summary>Whether the adapted layers store their weights transposed.</summary>
+    public required bool IsConv1D { get; init; }
+
+    /// <summary>Whether an adapter on the embedding is one on a tied LM head too, and the other way round.</summary>
+    public required bool TiesWeights { get; init; }
+
+    /// <summary>What whoever uses the adapter has to know, a line each.</summary>
+    public required IReadOnlyList<string> Notes { get; init; }
+}
+
 /// <summary>
 /// <c>adapter_config.json</c> both ways. What would change the numbers and is not implemented is refused by name, and so is a key
 /// that nothing here knows and that is switched on; keys that nothing depends on are kept.
@@ -14,48 +32,37 @@ internal static class PeftConfig
 {
     public const string FileName = "adapter_config.json";
 
-    // Settings that leave LoRA at these values and change it at any other.
-    private static readonly string[] Refused =
-    [
-        "modules_to_save", "layer_replication", "megatron_config", "trainable_token_indices", "lora_bias", "use_qalora", "target_parameters",
-        "alora_invocation_tokens", "use_bdlora", "arrow_config", "monteclora_config", "velora_config", "kasa_config", "corda_config",
-        "loftq_config", "lora_ga_config",
-    ];
-
-    // Of training, of where a file came from, or the details of a setting above that is off: no influence on what an adapter computes.
-    private static readonly string[] Harmless =
-    [
-        "task_type", "inference_mode", "base_model_name_or_path", "revision", "auto_mapping", "peft_version", "lora_dropout", "eva_config",
-        "megatron_core", "qalora_group_size", "runtime_config", "merge_weights",
-
-        // Read elsewhere: by the shapes of the layers, and with the tensors.
-        FanInFanOut, EnsureWeightTying,
-    ];
-
-    private const string FanInFanOut = "fan_in_fan_out";
-    private const string EnsureWeightTying = "ensure_weight_tying";
+    // Of the PEFT whose meaning of the keys is written and was compared with.
+    private const string Version = "0.21.2";
 
     // Starts that leave the base as it is; the values are those of the saved tensors.
     private static readonly string[] PlainStarts = ["gaussian", "orthogonal", "eva", "mica"];
+
+    private const string LoraGa = "lora_ga";
+
+    private const string Convert = "Save it as plain LoRA, in PEFT by "
+        + "save_pretrained(..., path_initial_model_for_weight_conversion=<the adapter before training>)";
 
     /// <summary>What the text says in our terms: one head routed by task.</summary>
     /// <param name="json">The text.</param>
     /// <param name="path">What messages call it.</param>
     /// <exception cref="BadInputException">Not valid, or more than LoRA and DoRA.</exception>
-    public static (AdapterSpec Spec, string? BaseModel) Parse(ReadOnlyMemory<byte> json, string path)
+    public static PeftSettings Parse(ReadOnlyMemory<byte> json, string path)
     {
         try
         {
             using var document = JsonDocument.Parse(json);
             var reader = new PeftConfigReader(document.RootElement, path);
-            reader.Only("peft_type", "LORA", required: true);
-            CheckStart(reader, path);
-            foreach (var key in Refused) reader.Off(key);
-            reader.Only("bias", "none", required: false);
+            reader.OneOf("peft_type", ["LORA"], required: true);
+            var notes = NotesOnStart(reader, path);
+            foreach (var (key, meaning) in PeftOptions.Known)
+            {
+                if (meaning == PeftMeaning.Refused) reader.Off(key, PeftOptions.IsOnWhereEmpty(key));
+            }
+
             var (names, pattern) = reader.Modules("target_modules");
-            if (names is null && pattern is null) throw new BadInputException($"{path}: target_modules is null; name the adapted modules");
-            var (excluded, excludedPattern) = reader.Modules("exclude_modules");
-            if (excludedPattern is not null) throw new BadInputException($"{path}: exclude_modules is a regular expression, only a list is implemented; exclude them in target_modules");
+            if (names is null && pattern is null) throw new BadInputException($"{path}: target_modules names nothing; name the adapted modules");
+            var (excluded, excludedPattern) = reader.Modules(PeftOptions.ExcludeModules);
             var spec = new AdapterSpec
             {
                 Method = "lora",
@@ -65,16 +72,24 @@ internal static class PeftConfig
                 TargetModules = names ?? [],
                 TargetPattern = pattern,
                 ExcludeModules = excluded ?? [],
+                ExcludePattern = excludedPattern,
                 LayersToTransform = reader.Integers("layers_to_transform"),
-                LayersPattern = reader.Words("layers_pattern"),
+                LayersPattern = reader.Patterns("layers_pattern"),
                 RankPattern = reader.Ranks("rank_pattern"),
                 AlphaPattern = reader.Alphas("alpha_pattern"),
                 Decomposed = reader.Flag("use_dora"),
                 Start = Start.Exact,
                 Dropout = Dropout.None,
             };
-            reader.RefuseUnread(Harmless);
-            return (spec, reader.Text("base_model_name_or_path"));
+            var settings = new PeftSettings(spec, reader.Text(PeftOptions.BaseModel))
+            {
+                Bias = reader.OneOf(PeftOptions.Bias, ["none", "all", "lora_only"], required: false) ?? "none",
+                IsConv1D = reader.Flag(PeftOptions.FanInFanOut),
+                TiesWeights = reader.Flag(PeftOptions.EnsureWeightTying),
+                Notes = notes,
+            };
+            reader.RefuseUnknown();
+            return settings;
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
@@ -83,43 +98,35 @@ internal static class PeftConfig
         }
     }
 
-    /// <summary>Whether the text says that the adapted layers store their weights transposed.</summary>
-    public static bool IsConv1D(string json) => IsOn(json, FanInFanOut);
-
-    /// <summary>Refuses an option that puts an adapter on the LM head where one is on the embedding, and the other way round.</summary>
-    /// <param name="json">The text.</param>
-    /// <param name="path">What messages call it.</param>
-    /// <param name="tensors">The names of the adapter's tensors.</param>
-    /// <exception cref="BadInputException">The option is on, and a tensor is on one of the two.</exception>
-    public static void CheckTying(string json, string path, IEnumerable<string> tensors)
-    {
-        if (!IsOn(json, EnsureWeightTying)) return;
-        if (tensors.FirstOrDefault(PeftNames.IsOnEmbeddingOrHead) is { } tied)
-            throw new BadInputException(
-                $"{path}: {EnsureWeightTying} is true and {BadInputException.Shown(tied)} is on the embedding or the LM head; "
-                + "a shared adapter of both is not implemented: train without that option, or without these modules");
-    }
-
     // PEFT changes the base by some starts, each time it loads the adapter, so that the tensors alone say something else.
-    private static void CheckStart(PeftConfigReader reader, string path)
+    private static List<string> NotesOnStart(PeftConfigReader reader, string path)
     {
-        const string Key = "init_lora_weights";
-        if (reader.Word(Key) is not { } start || PlainStarts.Contains(start.ToLowerInvariant())) return;
-        var said = $"{path}: {Key} is \"{BadInputException.Shown(start)}\"";
-        var name = start.ToLowerInvariant();
-        if (name.StartsWith("pissa", StringComparison.Ordinal) || name is "olora" or "corda" or "loftq" or "lora_ga")
+        var start = reader.Word(PeftOptions.Start);
+        var name = start?.ToLowerInvariant();
+        var said = $"{path}: {PeftOptions.Start} is \"{BadInputException.Shown(start ?? "")}\"";
+        if (name == LoraGa || reader.IsOn(PeftOptions.LoraGa))
+        {
+            var key = name == LoraGa ? said : $"{path}: {PeftOptions.LoraGa} is set";
+            if (name is null or LoraGa || PlainStarts.Contains(name))
+            {
+                return
+                [
+                    $"{key}: training with this start took a part out of the base, which the file does not hold; the adapter is read "
+                    + $"on the base as it is, as PEFT reads it, and may have lost what was trained. {Convert}",
+                ];
+            }
+        }
+
+        if (name is null || PlainStarts.Contains(name)) return [];
+        if (name.StartsWith("pissa", StringComparison.Ordinal) || name is "olora" or "corda" or "loftq")
         {
             var options = reader.IsOn(name + "_config") ? $" (with {name}_config)" : "";
-            throw new BadInputException(
-                $"{said}{options}: the adapter belongs to a base that this start has changed; save it as plain LoRA, in PEFT by "
-                + "save_pretrained(..., path_initial_model_for_weight_conversion=<the adapter before training>)");
+            throw new BadInputException($"{said}{options}: the adapter belongs to a base that this start has changed. {Convert}");
         }
 
         throw new BadInputException(
             $"{said}, expected true, false, {string.Join(", ", PlainStarts)}; what another start does to the base is not known");
     }
-
-    private static bool IsOn(string json, string key) => JsonNode.Parse(json)?[key]?.GetValueKind() == JsonValueKind.True;
 
     /// <summary>The text for an adapter.</summary>
     /// <param name="layout">Its layers with the ranks and scalings that PEFT is to use.</param>
@@ -136,7 +143,8 @@ internal static class PeftConfig
         if (given is null)
         {
             config["target_modules"] = Targets(layout);
-            config["exclude_modules"] = spec.ExcludeModules.Count == 0 ? null : Words(spec.ExcludeModules);
+            config[PeftOptions.ExcludeModules] = spec.ExcludePattern is { } excluded ? JsonValue.Create(excluded)
+                : spec.ExcludeModules.Count == 0 ? null : Words(spec.ExcludeModules);
             config["layers_to_transform"] = spec.LayersToTransform.Count == 0 ? null : new JsonArray([.. spec.LayersToTransform.Select(static layer => JsonValue.Create(layer))]);
             config["layers_pattern"] = spec.LayersPattern.Count == 0 ? null : Words(spec.LayersPattern);
             config["rank_pattern"] = new JsonObject(spec.RankPattern.Select(static entry => KeyValuePair.Create(entry.Key, (JsonNode?)JsonValue.Create(entry.Value))));
@@ -152,6 +160,7 @@ internal static class PeftConfig
         ["peft_type"] = "LORA",
         ["task_type"] = "CAUSAL_LM",
         ["base_model_name_or_path"] = baseModel,
+        ["peft_version"] = Version,
         ["inference_mode"] = true,
         ["r"] = null,
         ["lora_alpha"] = null,

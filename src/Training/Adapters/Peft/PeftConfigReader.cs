@@ -9,7 +9,6 @@ internal sealed class PeftConfigReader
     private const int MaxRank = 1 << 20;
 
     private readonly Dictionary<string, JsonElement> _values = new(StringComparer.Ordinal);
-    private readonly HashSet<string> _read = new(StringComparer.Ordinal);
     private readonly string _path;
 
     /// <exception cref="BadInputException">Not an object, or a key occurs twice.</exception>
@@ -24,19 +23,22 @@ internal sealed class PeftConfigReader
     }
 
     /// <summary>A setting that must be absent, null, false or empty.</summary>
-    public void Off(string key)
+    /// <param name="key">The setting.</param>
+    /// <param name="isOnWhereEmpty">Whether an empty object switches it on.</param>
+    public void Off(string key, bool isOnWhereEmpty)
     {
-        if (Find(key) is { } value && !IsOff(value)) throw Bad(key, "null, false or nothing in it: only LoRA and DoRA are implemented");
+        if (Find(key) is not { } value) return;
+        if (!IsOff(value)) throw Bad(key, "null, false or nothing in it: only LoRA and DoRA are implemented");
+        if (isOnWhereEmpty && value.ValueKind == JsonValueKind.Object) throw Bad(key, "null: only LoRA and DoRA are implemented");
     }
 
     /// <summary>Whether a setting is there and neither null, false, 0 nor empty.</summary>
     public bool IsOn(string key) => Find(key) is { } value && !IsOff(value);
 
-    /// <summary>Refuses a setting that nobody asked for and that is switched on, as those are that a later PEFT adds.</summary>
-    /// <param name="harmless">Keys that change nothing.</param>
-    public void RefuseUnread(IReadOnlyCollection<string> harmless)
+    /// <summary>Refuses a setting that is on and not known here, as those are that a later PEFT adds.</summary>
+    public void RefuseUnknown()
     {
-        if (_values.FirstOrDefault(entry => !_read.Contains(entry.Key) && !harmless.Contains(entry.Key) && IsOn(entry.Key)).Key is { } key)
+        if (_values.Keys.FirstOrDefault(key => !PeftOptions.Known.ContainsKey(key) && IsOn(key)) is { } key)
             throw new BadInputException(
                 $"{_path}: {BadInputException.Shown(key)} is {Shorten(_values[key].GetRawText())}, a setting that is not known here and "
                 + "may change what the adapter computes; remove it if it has no influence");
@@ -50,10 +52,12 @@ internal sealed class PeftConfigReader
         _ => throw Bad(key, "true, false or a word"),
     };
 
-    /// <summary>The one word of a setting that is implemented.</summary>
-    public void Only(string key, string expected, bool required)
+    /// <summary>One of the words that are implemented; null where it is absent and not required.</summary>
+    public string? OneOf(string key, IReadOnlyList<string> words, bool required)
     {
-        if (required || Find(key) is not null) _ = Text(key) == expected ? expected : throw Bad(key, $"\"{expected}\"");
+        if (!required && Find(key) is null) return null;
+        var found = Find(key) is { ValueKind: JsonValueKind.String } word ? word.GetString() : null;
+        return words.Contains(found) ? found : throw Bad(key, string.Join(" or ", words.Select(static word => $"\"{word}\"")));
     }
 
     public string? Text(string key) => Find(key) is { } value ? value.ValueKind == JsonValueKind.String ? value.GetString() : throw Bad(key, "a string") : null;
@@ -73,7 +77,7 @@ internal sealed class PeftConfigReader
     public (IReadOnlyList<string>? Names, string? Pattern) Modules(string key) => Find(key) switch
     {
         null => (null, null),
-        { ValueKind: JsonValueKind.String } word => word.GetString() == "all-linear" ? ([], null) : (null, word.GetString()),
+        { ValueKind: JsonValueKind.String } word => word.GetString() == "all-linear" ? ([], null) : (null, Pattern(key, word.GetString()!)),
         { ValueKind: JsonValueKind.Array } list when list.GetArrayLength() == 0 => (null, null),
         _ => (Words(key), null),
     };
@@ -86,6 +90,9 @@ internal sealed class PeftConfigReader
         { ValueKind: JsonValueKind.Array } list => [.. list.EnumerateArray().Select(item => item.ValueKind == JsonValueKind.String ? item.GetString()! : throw Bad(key, "names"))],
         _ => throw Bad(key, "a name or a list of names"),
     };
+
+    /// <summary>The same of regular expressions; an empty string is none.</summary>
+    public IReadOnlyList<string> Patterns(string key) => [.. Words(key).Where(static word => word.Length > 0).Select(word => Pattern(key, word))];
 
     /// <summary>An integer or a list of them.</summary>
     public IReadOnlyList<int> Integers(string key) => Find(key) switch
@@ -102,9 +109,22 @@ internal sealed class PeftConfigReader
     private List<KeyValuePair<string, T>> Pairs<T>(string key, Func<JsonElement, T> convert) => Find(key) switch
     {
         null => [],
-        { ValueKind: JsonValueKind.Object } map => [.. map.EnumerateObject().Select(entry => KeyValuePair.Create(entry.Name, convert(entry.Value)))],
+        { ValueKind: JsonValueKind.Object } map => [.. map.EnumerateObject().Select(entry => KeyValuePair.Create(Pattern(key, entry.Name), convert(entry.Value)))],
         _ => throw Bad(key, "an object of names and numbers"),
     };
+
+    private string Pattern(string key, string pattern)
+    {
+        try
+        {
+            ModuleRules.CheckPattern(pattern);
+            return pattern;
+        }
+        catch (BadInputException problem)
+        {
+            throw new BadInputException($"{_path}: {key}: {problem.Message}", problem);
+        }
+    }
 
     private int IntegerOf(JsonElement value, string key) =>
         value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number >= 0 ? number : throw Bad(key, "numbers of layers, from 0");
@@ -126,11 +146,8 @@ internal sealed class PeftConfigReader
         _ => false,
     };
 
-    private JsonElement? Find(string key)
-    {
-        _read.Add(key);
-        return _values.TryGetValue(key, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
-    }
+    private JsonElement? Find(string key) =>
+        _values.TryGetValue(key, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
 
     private BadInputException Bad(string key, string expected) =>
         new($"{_path}: {key} is {(_values.TryGetValue(key, out var value) ? Shorten(value.GetRawText()) : "missing")}, expected {expected}");

@@ -21,6 +21,7 @@ public sealed class PeftExporter(string root) : IAdapterExporter
     public ExportedAdapter Export(FederationPlan plan, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null)
     {
         var folder = Path.GetFullPath(plan.Model.Path, Path.GetFullPath(root));
+        form = (form ?? new()) with { BaseModel = form?.BaseModel ?? folder };
         using var model = new LazyModel(folder);
         return Export(plan, adapter => _source.LayoutOf(plan with { Adapter = adapter }, FrozenBase.LayersOf(folder), model.Load), _source.Given(plan), client, shared, head, form);
     }
@@ -46,7 +47,7 @@ public sealed class PeftExporter(string root) : IAdapterExporter
         var twins = AdapterFactory.Twins(plan, layout, client);
         var taskHead = AdapterFactory.TaskHead(plan, client);
         var tensors = new AdapterState(layout.Targets.SelectMany(target => Tensors(layout.Spec, target, taskHead, values, twins)));
-        var exported = new ExportedAdapter(PeftConfig.Write(twins is null ? layout : WithTwins(layout), plan.Model.Path, given?.ConfigJson), tensors);
+        var exported = new ExportedAdapter(PeftConfig.Write(twins is null ? layout : WithTwins(layout), form.BaseModel ?? plan.Model.Path, given?.ConfigJson), tensors);
         return form.Vllm ? VllmForm.Of(exported, layout, form) : given is null ? exported : exported with { Tensors = new([.. tensors, .. given.BaseTensors]) };
     }
 

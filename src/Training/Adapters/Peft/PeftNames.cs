@@ -46,9 +46,10 @@ internal static partial class PeftNames
         return null;
     }
 
-    /// <summary>Whether a tensor is on the embedding or the LM head, adapted or as it is.</summary>
-    public static bool IsOnEmbeddingOrHead(string name) =>
-        name.Split('.').Any(static part => part
+    /// <summary>Whether a tensor is of an adapter on the embedding or the LM head, or of what that adapter is on.</summary>
+    public static bool AdaptsEmbeddingOrHead(string name) =>
+        (name.Contains(".lora_", StringComparison.Ordinal) || name.Contains(".base_layer.", StringComparison.Ordinal))
+        && name.Split('.').Any(static part => part
             is "lora_embedding_A" or "lora_embedding_B" or "lm_head" or "embed_out" or "embed_tokens" or "wte" or "embed_in");
 
     private static string? ModuleBefore(string name, string suffix)

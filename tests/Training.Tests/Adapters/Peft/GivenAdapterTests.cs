@@ -41,15 +41,25 @@ public sealed class GivenAdapterTests : IDisposable
     [Fact]
     public async Task An_adapter_of_another_model_is_refused_by_name()
     {
-        var plan = _tiny.Plan(Method("lora") with { TargetModules = ["q_proj"] });
-        var trained = await TrainAsync(plan);
-        Save(plan, trained.Shared, trained.Result.Head, "given");
-        var path = Path.Combine(_tiny.Root, "given", "adapter_config.json");
-        File.WriteAllText(path, File.ReadAllText(path).Replace("q_proj", "v_proj", StringComparison.Ordinal));
+        await SaveWithAsync("q_proj", "v_proj");
 
         var message = (await Assert.ThrowsAsync<BadInputException>(() => _trainer.InitialSharedAsync(_tiny.Plan(new() { From = "given" })))).Message;
 
         Assert.EndsWith("given/adapter_model.safetensors: tensor base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight is missing, adapter_config.json asks for it", message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task What_is_to_be_known_of_the_adapter_is_said_once()
+    {
+        var path = await SaveWithAsync("\"init_lora_weights\": true", "\"init_lora_weights\": \"lora_ga\"");
+        var notes = new List<string>();
+        using var trainer = new LocalTrainer(new() { Root = _tiny.Root, Note = notes.Add });
+        var second = _tiny.Plan(AdapterCatalog.Methods["lora"].Spec with { From = "given", Dropout = Dropout.None });
+
+        _ = await trainer.FingerprintAsync(second);
+        _ = await trainer.TrainAsync(await TinyFederation.GroupAsync(trainer, second, "one", "two"));
+
+        Assert.StartsWith($"{path}: init_lora_weights is \"lora_ga\": ", Assert.Single(notes), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -69,6 +79,17 @@ public sealed class GivenAdapterTests : IDisposable
         var result = Assert.Single(await _trainer.TrainAsync(group));
         Assert.Null(result.Failure);
         return (new(group.Shared.Select(entry => KeyValuePair.Create(entry.Key, new NamedArray(entry.Value.Shape, [.. entry.Value.Data.Zip(result.Update[entry.Key].Data, static (before, change) => before + change)])))), result);
+    }
+
+    // An adapter on q_proj in the folder given, with a change of its configuration, whose path is returned.
+    private async Task<string> SaveWithAsync(string old, string now)
+    {
+        var plan = _tiny.Plan(Method("lora") with { TargetModules = ["q_proj"] });
+        var trained = await TrainAsync(plan);
+        Save(plan, trained.Shared, trained.Result.Head, "given");
+        var path = Path.Combine(_tiny.Root, "given", "adapter_config.json");
+        File.WriteAllText(path, File.ReadAllText(path).Replace(old, now, StringComparison.Ordinal));
+        return path;
     }
 
     private void Save(FederationPlan plan, AdapterState shared, AdapterState head, string folder)

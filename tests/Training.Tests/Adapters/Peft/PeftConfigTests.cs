@@ -44,9 +44,10 @@ public sealed class PeftConfigTests
     [InlineData("\"r\": 8", "\"r\": 0", "r is 0, expected a whole number from 1 to 1048576")]
     [InlineData("\"r\": 8", "\"r\": 1e99", "r is 1e99, expected a whole number from 1 to 1048576")]
     [InlineData("\"lora_alpha\": 16", "\"lora_alpha\": -1", "lora_alpha is -1, expected a finite number above 0")]
-    [InlineData("\"bias\": \"none\"", "\"bias\": \"lora_only\"", "bias is \"lora_only\", expected \"none\"")]
+    [InlineData("\"bias\": \"none\"", "\"bias\": \"some\"", "bias is \"some\", expected \"none\" or \"all\" or \"lora_only\"")]
+    [InlineData("\"exclude_modules\": null", "\"exclude_modules\": \"q(\"", "exclude_modules: the pattern q( is not a valid regular expression: Invalid pattern 'q(' at offset 2. Not enough )'s.")]
     [InlineData("\"modules_to_save\": null", "\"modules_to_save\": [\"score\"]", "modules_to_save is [\"score\"], expected null, false or nothing in it: only LoRA and DoRA are implemented")]
-    [InlineData("[\"q_proj\", \"v_proj\"]", "null", "target_modules is null; name the adapted modules")]
+    [InlineData("[\"q_proj\", \"v_proj\"]", "null", "target_modules names nothing; name the adapted modules")]
     [InlineData("\"use_dora\": false", "\"use_dora\": 1", "use_dora is 1, expected true or false")]
     [InlineData("{\"q_proj\": 4}", "{\"q_proj\": \"4\"}", "rank_pattern is \"4\"", true)]
     [InlineData("\"unknown\": []", "\"r\": 8", "r occurs twice")]
@@ -63,7 +64,6 @@ public sealed class PeftConfigTests
     [InlineData("some_future_config", "{\"a\": null}")]
     [InlineData("kasa_config", "{\"beta\": 0.1}")]
     [InlineData("corda_config", "{\"cache_file\": \"c\"}")]
-    [InlineData("lora_ga_config", "{\"direction\": \"ArB2r\"}")]
     public void A_setting_that_is_on_and_not_known_is_refused_by_name(string key, string value)
     {
         var message = Assert.Throws<BadInputException>(() => Parse(Valid.Replace("\"unknown\": []", $"\"{key}\": {value}", StringComparison.Ordinal))).Message;
@@ -85,7 +85,7 @@ public sealed class PeftConfigTests
     [InlineData("\"olora\"", "path_initial_model_for_weight_conversion")]
     [InlineData("\"corda\", \"corda_config\": {\"a\": 1}", "(with corda_config)")]
     [InlineData("\"loftq\", \"loftq_config\": {\"loftq_bits\": 4}", "(with loftq_config)")]
-    [InlineData("\"lora_ga\", \"lora_ga_config\": {\"a\": 1}", "(with lora_ga_config)")]
+    [InlineData("\"pissa\", \"lora_ga_config\": {\"a\": 1}", "path_initial_model_for_weight_conversion")]
     [InlineData("\"of_tomorrow\"", "expected true, false, gaussian")]
     [InlineData("3", "expected true, false or a word")]
     public void A_start_that_changes_the_base_is_refused_with_the_way_to_convert(string start, string way)
@@ -108,15 +108,24 @@ public sealed class PeftConfigTests
         Assert.Equal(8, Parse(Valid.Replace("\"unknown\": []", $"\"init_lora_weights\": {start}", StringComparison.Ordinal)).Spec.Rank);
 
     [Theory]
-    [InlineData("base_model.model.lm_head.lora_A.weight")]
-    [InlineData("base_model.model.model.embed_tokens.lora_embedding_A")]
-    [InlineData("base_model.model.transformer.wte.base_layer.weight")]
-    public void A_shared_adapter_of_embedding_and_head_is_refused_by_name(string tensor)
+    [InlineData("\"init_lora_weights\": \"lora_ga\"", "init_lora_weights is \"lora_ga\"")]
+    [InlineData("\"init_lora_weights\": \"lora_ga\", \"lora_ga_config\": {\"direction\": \"ArB2r\"}", "init_lora_weights is \"lora_ga\"")]
+    [InlineData("\"init_lora_weights\": true, \"lora_ga_config\": {\"direction\": \"ArB2r\"}", "lora_ga_config is set")]
+    public void A_start_that_PEFT_itself_loses_on_loading_is_read_with_a_warning(string entry, string expected)
     {
-        var refused = Assert.Throws<BadInputException>(() => PeftConfig.CheckTying("""{"ensure_weight_tying": true}""", "c", [tensor]));
-        Assert.StartsWith($"c: ensure_weight_tying is true and {tensor} is on", refused.Message, StringComparison.Ordinal);
-        PeftConfig.CheckTying("""{"ensure_weight_tying": false}""", "c", [tensor]);
-        PeftConfig.CheckTying("""{"ensure_weight_tying": true}""", "c", ["base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"]);
+        var note = Assert.Single(Parse(Valid.Replace("\"unknown\": []", entry, StringComparison.Ordinal)).Notes);
+        Assert.StartsWith($"adapter_config.json: {expected}: ", note, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', note);
+    }
+
+    [Fact]
+    public void A_configuration_of_which_all_is_computed_has_nothing_to_warn_of() => Assert.Empty(Parse(Valid).Notes);
+
+    [Fact]
+    public void A_regular_expression_may_exclude_layers()
+    {
+        var (spec, _) = Parse(Valid.Replace("\"exclude_modules\": null", "\"exclude_modules\": \".*layers\\\\.[13]\\\\..*\"", StringComparison.Ordinal));
+        Assert.Equal((@".*layers\.[13]\..*", 0), (spec.ExcludePattern, spec.ExcludeModules.Count));
     }
 
     [Theory]
@@ -170,5 +179,5 @@ public sealed class PeftConfigTests
         Assert.True(JsonNode.DeepEquals(JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "adapter_config.json"))), JsonNode.Parse(exported.ConfigJson)));
     }
 
-    private static (AdapterSpec Spec, string? BaseModel) Parse(string json) => PeftConfig.Parse(Encoding.UTF8.GetBytes(json), "adapter_config.json");
+    private static PeftSettings Parse(string json) => PeftConfig.Parse(Encoding.UTF8.GetBytes(json), "adapter_config.json");
 }

@@ -20,8 +20,9 @@ public sealed class PeftExporterTests : IDisposable
 
         // s = 6 / sqrt(4) = 3 at rank 2 * 4.
         Assert.Equal((8, 24), (root.GetProperty("r").GetInt32(), root.GetProperty("lora_alpha").GetInt32()));
-        Assert.Equal(("LORA", "CAUSAL_LM", "none", "model"), (root.GetProperty("peft_type").GetString(), root.GetProperty("task_type").GetString(), root.GetProperty("bias").GetString(), root.GetProperty("base_model_name_or_path").GetString()));
+        Assert.Equal(("LORA", "CAUSAL_LM", "none", Path.Combine(_tiny.Root, "model")), (root.GetProperty("peft_type").GetString(), root.GetProperty("task_type").GetString(), root.GetProperty("bias").GetString(), root.GetProperty("base_model_name_or_path").GetString()));
         Assert.Equal("[\"v_proj\"]", root.GetProperty("target_modules").GetRawText().Replace("\n", "", StringComparison.Ordinal).Replace(" ", "", StringComparison.Ordinal));
+        Assert.Equal("0.21.2", root.GetProperty("peft_version").GetString());
         Assert.False(root.GetProperty("use_rslora").GetBoolean());
         Assert.Equal(4, exported.Tensors.Count);
         Assert.Equal([8, 16], exported.Tensors["base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight"].Shape);
