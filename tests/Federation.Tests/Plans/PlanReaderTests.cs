@@ -443,7 +443,7 @@ public sealed class PlanReaderTests
     [Theory]
     [InlineData("{sst2: {labels: [yes]}}", "tasks.sst2.labels: one label leaves nothing to choose")]
     [InlineData("{sst2: {labels: [a  b, a b]}}", "tasks.sst2.labels: \"a  b\" and \"a b\" are one label")]
-    [InlineData("{sst2: {labels: [yes, yes]}}", "tasks.sst2.labels[1]: yes is in the list already")]
+    [InlineData("{sst2: {labels: [yes, yes, no]}}", "tasks.sst2.labels[1]: yes is in the list already")]
     [InlineData("{sst2: {labels: {p: [x, y], n: [y]}}}", "tasks.sst2.labels: \"p\" and \"n\" share an answer")]
     [InlineData("{sst2: {labels: {p: [x, n], n: }}}", "tasks.sst2.labels: \"p\" and \"n\" share an answer")]
     [InlineData("{sst2: {labels: yes}}", "tasks.sst2.labels: \"yes\" stands here; give a list such as [yes, no]")]

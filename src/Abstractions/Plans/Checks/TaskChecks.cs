@@ -21,7 +21,7 @@ internal static class TaskChecks
         foreach (var (first, second) in Alike(labels.Select(static label => (label.Name, label.Name))))
             yield return new($"\"{first}\" and \"{second}\" are one label: they differ in blanks alone; remove one.", $"{path}.labels");
         var answers = labels.SelectMany(static label => (label.Answers.Count == 0 ? [label.Name] : label.Answers).Select(answer => (label.Name, answer)));
-        foreach (var (first, second) in Alike(answers).Where(static pair => pair.First != pair.Second))
+        foreach (var (first, second) in Alike(answers).Where(static pair => Plain(pair.First) != Plain(pair.Second)))
             yield return new($"\"{first}\" and \"{second}\" share an answer; give each label answers of its own.", $"{path}.labels");
     }
 
@@ -31,8 +31,9 @@ internal static class TaskChecks
         var seen = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var (label, text) in texts)
         {
-            var plain = string.Join(' ', text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
-            if (!seen.TryAdd(plain, label)) yield return (seen[plain], label);
+            if (!seen.TryAdd(Plain(text), label)) yield return (seen[Plain(text)], label);
         }
     }
+
+    private static string Plain(string text) => string.Join(' ', text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
 }
