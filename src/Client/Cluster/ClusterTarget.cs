@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using FedRLora.Abstractions;
 using FedRLora.Client.Commands;
 using FedRLora.Silo;
@@ -45,6 +46,20 @@ internal sealed class ClusterTarget
 
     /// <summary>Whether silos were named at all.</summary>
     public bool IsNamed(ParseResult parsed) => parsed.GetValue(_gateways) is { Length: > 0 } || parsed.GetValue(_cluster) is not null;
+
+    /// <summary>A command to the same silos, as the user can type it.</summary>
+    public string Line(ParseResult parsed, params IEnumerable<string> words) => OwnCommand.Line([.. words, .. Options(parsed)]);
+
+    /// <summary>The same for a command that is of run folders where no silos are named.</summary>
+    public string LineNamingSilos(ParseResult parsed, params IEnumerable<string> words) =>
+        OwnCommand.Line([.. words, .. IsNamed(parsed) ? [] : new[] { "--gateway", $"{SiloPorts.Gateway}" }, .. Options(parsed)]);
+
+    private IEnumerable<string> Options(ParseResult parsed) =>
+    [
+        .. (parsed.GetValue(_gateways) ?? []).SelectMany(static port => new[] { "--gateway", port.ToString(CultureInfo.InvariantCulture) }),
+        .. parsed.GetValue(_cluster) is { } cluster ? new[] { "--cluster", $"{cluster}" } : [],
+        .. parsed.GetRequiredValue(_id) is var id && id != SiloHost.ServiceId ? new[] { "--cluster-id", id } : [],
+    ];
 
     /// <exception cref="BadInputException">Gateways and a membership are both named.</exception>
     /// <exception cref="EnvironmentException">No silo answers.</exception>

@@ -54,7 +54,12 @@ internal static class RepairCommand
             }
 
             if (code == ExitCode.Done && !only && !lines && shown.Changed)
-                await parsed.InvocationConfiguration.Output.WriteLineAsync($"Go on with: fedrlora resume {run?.Path ?? jobs.Ids[0]}");
+            {
+                var silos = run is null ? " and the --gateway or --cluster of its silos" : "";
+                await parsed.InvocationConfiguration.Output.WriteLineAsync(
+                    $"Go on with: {OwnCommand.Line("resume", run?.Path ?? jobs.Ids[0])}{silos}");
+            }
+
             return code;
         });
         return command;

@@ -24,8 +24,9 @@ internal static class WatchCommand
             await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
             var reporter = new RoundReporter(Screen.Of(parsed, parsed.GetValue(json)), plan: null);
             var last = await reporter.FollowAsync(silos.Coordinator(id).SnapshotsAsync(() => reporter.LastRound, PollEvery, Patience, cancellationToken), cancellationToken)
-                ?? throw new BadInputException($"There is no run {id}; fedrlora runs lists them.");
-            if (!parsed.GetValue(json) && reporter.Rounds.Count > 0) await parsed.InvocationConfiguration.Output.WriteLineAsync($"digest {reporter.Rounds[^1].ManifestSha256}");
+                ?? throw new BadInputException($"There is no run {id}; {cluster.Line(parsed, "runs")} lists them.");
+            if (!parsed.GetValue(json) && reporter.Rounds.Count > 0)
+                await parsed.InvocationConfiguration.Output.WriteLineAsync($"digest: {reporter.Rounds[^1].ManifestSha256}");
             return last.Status == JobStatus.Finished ? ExitCode.Done : ExitCode.Failed;
         });
         return command;

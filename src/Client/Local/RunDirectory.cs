@@ -84,7 +84,8 @@ internal sealed class RunDirectory : IDisposable
             StorePermissions.MakeFolders(System.IO.Path.GetFullPath(path), mode);
             run.Lock();
             if (Directory.EnumerateFileSystemEntries(path).Any(static entry => System.IO.Path.GetFileName(entry) != LockFile))
-                throw new BadInputException($"{path}: is not empty; give another folder, or continue the run in it with fedrlora resume {path}.");
+                throw new BadInputException($"{path}: is not empty; give another folder, or continue the run in it with: "
+                    + $"{OwnCommand.Line("resume", path)}");
             StorePermissions.MakeFolder(run.Store, mode); // from run.json on, a folder without a store has lost it
             OutputFile.Replace(run.PlanPath, mode, file.Yaml);
             OutputFile.Replace(System.IO.Path.Combine(path, RecordFile), mode,
@@ -204,7 +205,8 @@ internal sealed class RunDirectory : IDisposable
         if (!File.Exists(PlanPath)) throw new BadInputException($"{PlanPath} is missing; {PutBack}.");
         var file = PlanFile.Open(PlanPath);
         if (file.Read() is not { Plan: { } plan })
-            throw new BadInputException($"{PlanPath} is no plan any more; {PutBack}, and fedrlora validate {PlanPath} says what is wrong.");
+            throw new BadInputException($"{PlanPath} is no plan any more; {PutBack}, and "
+                + $"{OwnCommand.Line("validate", PlanPath)} says what is wrong.");
         return plan.Name == Record.Plan
             ? file
             : throw new BadInputException($"{PlanPath} is the plan of {plan.Name}, the run is one of {Record.Plan}; {PutBack}.");
