@@ -19,7 +19,8 @@ internal static class PlanEdit
 
     private static string? Edit(string yaml, YamlMappingNode map, ReadOnlySpan<string> keys, string value)
     {
-        if (!map.Children.TryGetValue(new YamlScalarNode(keys[0]), out var child)) return Insert(yaml, map, keys, value);
+        if (!map.Children.TryGetValue(new YamlScalarNode(keys[0]), out var child))
+            return keys.Length > 1 && IsMerged(map, keys[0]) ? null : Insert(yaml, map, keys, value); // a new section would hide the merged one
         return (child, keys.Length) switch
         {
             (YamlMappingNode inner, > 1) => Edit(yaml, inner, keys[1..], value),
@@ -43,6 +44,10 @@ internal static class PlanEdit
         var indent = new string(' ', (int)first.Column - 1);
         return yaml.Insert((int)first.Index, $"{flow}\n{indent}");
     }
+
+    private static bool IsMerged(YamlMappingNode map, string key) => map.Children.TryGetValue(new YamlScalarNode("<<"), out var merged)
+        && (merged is YamlSequenceNode list ? list.Children : [merged]).OfType<YamlMappingNode>()
+            .Any(source => source.Children.ContainsKey(new YamlScalarNode(key)) || IsMerged(source, key));
 
     private static YamlNode? Find(YamlNode node, ReadOnlySpan<string> keys) => keys.Length == 0 ? node
         : node is YamlMappingNode map && map.Children.TryGetValue(new YamlScalarNode(keys[0]), out var child) ? Find(child, keys[1..])

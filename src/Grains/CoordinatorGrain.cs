@@ -159,6 +159,8 @@ internal sealed partial class CoordinatorGrain(
         var job = _job ?? throw new BadInputException($"There is no run {Job} in this store.");
         if (_engineHeld is { } reason && !allowEngineChange) throw new BadInputException(reason);
         var isOver = _state.Phase == Phase.Finished;
+        if (!isOver && job.Inputs is null && await KnowInputsAsync(job, cancellationToken) is { } unread)
+            throw new BadInputException(BaseHint(unread)!); // nothing is recorded to hold the next rounds to
         var changes = isOver ? null : await FindChangesAsync(job, cancellationToken);
         changes?.Require(allowDataChange);
         if (changes is { ChangesRun: true }) await RequireUsableAsync(job, cancellationToken);

@@ -87,6 +87,7 @@ public sealed class ExtendAndForkTests : IDisposable
     [InlineData("strategy: {quorum: 1}\n", "strategy.rounds", "3", "strategy: {rounds: 3, quorum: 1}\n")]
     [InlineData("name: a\n", "strategy.rounds", "3", "strategy: {rounds: 3}\nname: a\n")]
     [InlineData("rounds: \"2\"\n", "rounds", "3", "rounds: 3\n")]
+    [InlineData("training: {<<: {steps: 2}}\n", "training.steps", "3", "training: {steps: 3, <<: {steps: 2}}\n")]
     public void A_value_is_set_in_place(string yaml, string path, string value, string expected) => Assert.Equal(expected, PlanEdit.Set(yaml, path, value));
 
     [Theory]
@@ -94,5 +95,6 @@ public sealed class ExtendAndForkTests : IDisposable
     [InlineData("a: [1, 2]\n", "a", "3")]
     [InlineData("a: 1\n", "a", "{b: 1}")]
     [InlineData("a: [1\n", "a", "1")]
+    [InlineData("<<: {strategy: {rounds: 2, quorum: 1}}\n", "strategy.rounds", "3")]
     public void Where_a_value_has_no_place_nothing_is_changed(string yaml, string path, string value) => Assert.Null(PlanEdit.Set(yaml, path, value));
 }

@@ -390,6 +390,42 @@ public sealed class PlanReaderTests
         Assert.Equal(plan.Clients[0].Data, plan.Clients[1].Data);
     }
 
+    [Theory]
+    [InlineData("- &a {id: a, task: t, site: n, data: {train: t.jsonl}}", "- {<<: *a, id: b}")]
+    [InlineData("- &a {id: a, task: t, site: n, data: {train: t.jsonl}}", "- {id: b, <<: *a}")]
+    [InlineData("- &a {id: a, task: t, site: n, data: {train: t.jsonl}}", "- <<: [*a]\n    id: b")]
+    [InlineData("- {id: a, task: t, site: n, data: &d {train: t.jsonl}}", "- {id: b, task: t, site: n, data: {<<: *d}}")]
+    [InlineData("- &a {id: a, task: t, site: n, data: &d {train: t.jsonl, rows: 3}}", "- {id: b, <<: [{site: n, data: {train: t.jsonl}}, *a]}")]
+    [InlineData("- &a {id: a, <<: &c {task: t, site: n}, data: {train: t.jsonl}}", "- {id: b, <<: [*c, *a]}")]
+    public void A_merge_key_fills_in_what_a_mapping_does_not_say(string first, string second)
+    {
+        var clients = PlanReader.Require($"name: n\nmodel: m\nclients:\n  {first}\n  {second}", "p").Clients;
+
+        Assert.Equal(("b", "t", "n", new DataSpec { Train = "t.jsonl" }), (clients[1].Id, clients[1].Task, clients[1].Site, clients[1].Data));
+        Assert.Equal("a", clients[0].Id);
+    }
+
+    [Theory]
+    [InlineData("- {<<: x, id: b, task: t, data: {train: t.jsonl}}", "clients[1].<<: \"x\" is no mapping to merge")]
+    [InlineData("- {<<: [[]], id: b, task: t, data: {train: t.jsonl}}", "clients[1].<<: a list is no mapping to merge")]
+    [InlineData("- {<<: *a, <<: *a, id: b}", "clients[1].<<: given twice")]
+    [InlineData("- {\"<<\": *a, id: b, task: t, data: {train: t.jsonl}}", "clients[1].<<: unknown key")]
+    [InlineData("- {<<: {colour: red}, id: b, task: t, data: {train: t.jsonl}}", "clients[1].colour: unknown key")]
+    public void What_cannot_be_merged_is_a_problem(string second, string problem) =>
+        Assert.StartsWith(problem, Assert.Single(PlanReader.Read(
+            $"name: n\nmodel: m\nclients:\n  - &a {{id: a, task: t, data: {{train: t.jsonl}}}}\n  {second}", "p").Problems).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public void Merged_keys_count_towards_the_bound_of_a_plan()
+    {
+        var map = string.Join(", ", Enumerable.Range(0, 3000).Select(static key => $"k{key}: 1"));
+        var merges = string.Join("\n", Enumerable.Repeat("  - <<: *m", 2000));
+
+        var problem = PlanReader.Read($"name: n\nmodel: m\nclients:\n  - &m {{{map}}}\n{merges}", "p").Problems[0];
+
+        Assert.Contains("more than 3000000 values", problem.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void A_misspelt_method_raises_no_second_problem_about_its_fields() =>
         Assert.Equal("adapter.method", Assert.Single(PlanReader.Read($"{Minimal}\nadapter: {{method: ffa-lra, initB: zero, heads: 3}}", "p").Problems).Message.Split(':')[0]);

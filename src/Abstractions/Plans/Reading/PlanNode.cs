@@ -34,6 +34,7 @@ internal sealed class PlanNodeReader(ProblemList problems)
 {
     private const int MaxDepth = 8; // the schema needs 5
     private const int MaxEvents = 3_000_000;
+    private const string MergeKey = "<<";
 
     private int _events;
 
@@ -81,12 +82,7 @@ internal sealed class PlanNodeReader(ProblemList problems)
     private PlanNode ReadNode(IParser parser, string path, int depth)
     {
         var parsed = parser.Consume<ParsingEvent>();
-        if (++_events > MaxEvents)
-        {
-            var most = MaxEvents.ToString(CultureInfo.InvariantCulture);
-            throw new YamlException(parsed.Start, parsed.End, $"more than {most} values, lists and mappings");
-        }
-
+        Count(1, parsed.Start, parsed.End);
         if (depth > MaxDepth)
             throw new YamlException(parsed.Start, parsed.End, $"nested deeper than {MaxDepth} levels");
         if (parsed is AnchorAlias alias)
@@ -118,6 +114,7 @@ internal sealed class PlanNodeReader(ProblemList problems)
     private MapNode ReadMap(IParser parser, NodeEvent start, string path, int depth)
     {
         var entries = new Dictionary<string, MapEntry>(StringComparer.Ordinal);
+        MapEntry? merged = null;
         while (!parser.TryConsume<MappingEnd>(out _))
         {
             var key = ReadNode(parser, path, depth + 1);
@@ -126,11 +123,41 @@ internal sealed class PlanNodeReader(ProblemList problems)
             var value = ReadNode(parser, keyPath, depth + 1);
             if (name is null)
                 problems.Add(key.Place, path, "a key is a word, not a list or a mapping.");
+            else if (name == MergeKey && !((ScalarNode)key).Quoted && merged is null)
+                merged = new(name, key.Place, value);
+            else if (name == MergeKey && !((ScalarNode)key).Quoted)
+                problems.Add(key.Place, keyPath, $"given twice; the first is on line {merged!.KeyPlace.Line}. Give one list: [*a, *b].");
             else if (!entries.TryAdd(name, new(name, key.Place, value)))
                 problems.Add(key.Place, keyPath, $"given twice; the first is on line {entries[name].KeyPlace.Line}. Remove one.");
         }
 
+        if (merged is not null) Merge(merged, entries, ProblemList.Join(path, MergeKey), start);
         return new(Place.Of(start.Start), [.. entries.Values]);
+    }
+
+    // As in YAML 1.1's type repository: a key of the mapping itself counts before a merged one, an earlier mapping of a list before a later.
+    private void Merge(MapEntry merge, Dictionary<string, MapEntry> entries, string path, NodeEvent start)
+    {
+        IReadOnlyList<PlanNode> sources = merge.Value is ListNode list ? list.Items : [merge.Value];
+        foreach (var source in sources)
+        {
+            if (source is not MapNode map)
+            {
+                problems.Add(merge.KeyPlace, path, $"{PlanSection.Shown(source)} is no mapping to merge; give an alias of one, such as *a, or a list of them.");
+                continue;
+            }
+
+            Count(map.Entries.Count, start.Start, start.End);
+            foreach (var entry in map.Entries) entries.TryAdd(entry.Key, entry);
+        }
+    }
+
+    private void Count(int events, Mark start, Mark end)
+    {
+        _events += events;
+        if (_events <= MaxEvents) return;
+        var most = MaxEvents.ToString(CultureInfo.InvariantCulture);
+        throw new YamlException(start, end, $"more than {most} values, lists and mappings");
     }
 
     private static string Sentence(string message)
