@@ -34,7 +34,7 @@ public sealed class RunningRunTests : IDisposable
     [InlineData("gc")]
     [InlineData("repair")]
     [InlineData("resume")]
-    [InlineData("extend", "--rounds", "200000")]
+    [InlineData("extend", "--rounds", "100000")]
     public async Task What_changes_a_run_says_that_it_goes_on(string command, params string[] options)
     {
         var run = Path.Combine(_tiny.Root, "run");
