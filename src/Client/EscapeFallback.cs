@@ -3,7 +3,7 @@ using System.Text;
 
 namespace FedRLora.Client;
 
-/// <summary>Writes a character that a terminal's charset lacks as <c>\u8BCD</c> or <c>\U0001F600</c>, so that no name becomes question marks.</summary>
+/// <summary>Writes a character that a terminal's charset lacks as <c>\u8BCD</c> or <c>\U0001F600</c>, so that no name is lost.</summary>
 internal sealed class EscapeFallback : EncoderFallback
 {
     public override int MaxCharCount => 10;
@@ -17,7 +17,8 @@ internal sealed class EscapeFallback : EncoderFallback
 
         public override int Remaining => _escape.Length - _next;
 
-        public override bool Fallback(char charUnknown, int index) => Begin(string.Create(CultureInfo.InvariantCulture, $"\\u{(int)charUnknown:X4}"));
+        public override bool Fallback(char charUnknown, int index) =>
+            Begin(string.Create(CultureInfo.InvariantCulture, $"\\u{(int)charUnknown:X4}"));
 
         public override bool Fallback(char charUnknownHigh, char charUnknownLow, int index) =>
             Begin(string.Create(CultureInfo.InvariantCulture, $"\\U{char.ConvertToUtf32(charUnknownHigh, charUnknownLow):X8}"));

@@ -47,7 +47,8 @@ internal sealed record PlanFile(string Path, string Yaml)
 
     private PlanFile With(string path, string value) => PlanEdit.Set(Yaml, path, value) is { } edited
         ? this with { Yaml = edited }
-        : throw new BadInputException($"{Path}: {BadInputException.Shown(path)}: {BadInputException.Shown(value)} cannot be set in this layout; write the value into the plan by hand.");
+        : throw new BadInputException($"{Path}: {BadInputException.Shown(path)}: {BadInputException.Shown(value)} cannot be set in this layout; "
+            + "write the value into the plan by hand.");
 
     /// <summary>Reads the text.</summary>
     /// <exception cref="BadInputException">There is no such file, or it is not UTF-8 text.</exception>

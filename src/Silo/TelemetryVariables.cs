@@ -23,7 +23,8 @@ internal sealed class TelemetryVariables
         Pairs = (ArePairs, "is no list of key=value pairs with commas between them"),
         Certificate = (IsPem, "is no certificate that can be read; give a file in PEM form"),
         File = (System.IO.File.Exists, "is no file"),
-        Bound = (static value => int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out _), "is no bound; give a whole number"),
+        Bound = (static value => int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out _),
+            "is no bound; give a whole number"),
         Share = (IsShare, "is no share; give a number from 0 to 1"),
         Exporter = (static value => value is "otlp" or "none", "is not what this program exports by; give otlp or none"),
         NoLogs = (static value => value == "none", "asks for the export of logs, which go to the console alone; give none, or unset it");
@@ -103,7 +104,8 @@ internal sealed class TelemetryVariables
             && (_set.ContainsKey($"{Otlp}ENDPOINT") || _set.ContainsKey($"{Otlp}{signal}ENDPOINT") || Is(exporter, "otlp"));
     }
 
-    private bool Is(string name, string value) => _set.TryGetValue(name, out var found) && found.Equals(value, StringComparison.OrdinalIgnoreCase);
+    private bool Is(string name, string value) =>
+        _set.TryGetValue(name, out var found) && found.Equals(value, StringComparison.OrdinalIgnoreCase);
 
     private void RequireBatchesThatFit()
     {
@@ -112,7 +114,8 @@ internal sealed class TelemetryVariables
         if (size > room) throw new BadInputException($"{batch}: {size} is more than the {room} that {queue} leaves room for");
     }
 
-    private int Number(string name, int otherwise) => _set.TryGetValue(name, out var value) ? int.Parse(value, CultureInfo.InvariantCulture) : otherwise;
+    private int Number(string name, int otherwise) =>
+        _set.TryGetValue(name, out var value) ? int.Parse(value, CultureInfo.InvariantCulture) : otherwise;
 
     private static Dictionary<string, (Func<string, bool> IsValid, string Otherwise)> Checks()
     {
@@ -135,7 +138,8 @@ internal sealed class TelemetryVariables
             ["OTEL_BSP_MAX_QUEUE_SIZE"] = Count,
             ["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"] = Count,
             [Otlp + "METRICS_TEMPORALITY_PREFERENCE"] = OneOf("temporality", "cumulative", "delta"),
-            [Otlp + "METRICS_DEFAULT_HISTOGRAM_AGGREGATION"] = OneOf("aggregation", "explicit_bucket_histogram", "base2_exponential_bucket_histogram"),
+            [Otlp + "METRICS_DEFAULT_HISTOGRAM_AGGREGATION"] = OneOf(
+                "aggregation", "explicit_bucket_histogram", "base2_exponential_bucket_histogram"),
             [Otlp + "CERTIFICATE"] = Certificate,
             [Otlp + "CLIENT_CERTIFICATE"] = Certificate,
             [Otlp + "CLIENT_KEY"] = File,
@@ -165,7 +169,8 @@ internal sealed class TelemetryVariables
         Uri.TryCreate(value, UriKind.Absolute, out var address) && address.Scheme is "http" or "https" && address.Host.Length > 0
         && value.StartsWith(address.Scheme + "://", StringComparison.OrdinalIgnoreCase);
 
-    private static bool IsPositive(string value) => int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number > 0;
+    private static bool IsPositive(string value) =>
+        int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number > 0;
 
     private static bool IsShare(string value) =>
         double.TryParse(value, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var share) && share <= 1;

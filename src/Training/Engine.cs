@@ -14,7 +14,8 @@ internal static class Engine
     private static readonly string[] Choosing =
     [
         "MKL_CBWR", "MKL_DEBUG_CPU_TYPE", "MKL_ENABLE_INSTRUCTIONS", "DNNL_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA",
-        "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA", "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+        "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA", "CUBLAS_WORKSPACE_CONFIG",
+        "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
     ];
 
     public static string TorchSharpVersion => typeof(torch).Assembly.GetName().Version?.ToString(3) ?? "unknown";
@@ -26,8 +27,10 @@ internal static class Engine
         return new(library, string.Join(' ', [kernels, .. Choosing.Select(Setting).OfType<string>()]), threads);
     }
 
-    private static string? Setting(string variable) =>
-        Environment.GetEnvironmentVariable(variable) is { Length: > 0 } value ? $"{variable}={BadInputException.Shown(value).Replace(';', ' ')}" : null; // ; parts what a manifest holds
+    // A semicolon parts what a manifest holds.
+    private static string? Setting(string variable) => Environment.GetEnvironmentVariable(variable) is { Length: > 0 } value
+        ? $"{variable}={BadInputException.Shown(value).Replace(';', ' ')}"
+        : null;
 
     // The rule by which libtorch and its BLAS pick kernels is not to be asked through TorchSharp; this names what it decides by.
     private static string CpuKernels()

@@ -25,9 +25,10 @@ public static class PlanReader
         "initA", "initB", "seedA", "seedB", "start",
     ];
 
-    // Control characters, but for tab, line feed, carriage return and next line.
+    // The parser would skip them, or end there: control characters, but for tab, line feed, carriage return and next line.
     private static readonly SearchValues<char> NoText =
-        SearchValues.Create([.. Enumerable.Range(0, 0xA0).Select(static code => (char)code).Where(static c => char.IsControl(c) && c is not ('\t' or '\n' or '\r' or '\u0085'))]);
+        SearchValues.Create([.. Enumerable.Range(0, 0xA0).Select(static code => (char)code)
+            .Where(static c => char.IsControl(c) && c is not ('\t' or '\n' or '\r' or '\u0085'))]);
 
     private static readonly string[] InitForms = ["zero", "kaimingUniform", "gaussian: 0.02", "stable: 64"];
 
@@ -40,7 +41,7 @@ public static class PlanReader
         if (yaml.Length > MaxLength)
             problems.Add(Place.Start, "", $"{yaml.Length} characters are too many for a plan; the bound is {MaxLength}.");
         else if (yaml.AsSpan().IndexOfAny(NoText) is >= 0 and var at)
-            problems.Add(PlaceAt(yaml, at), "", $"the character U+{(int)yaml[at]:X4} is none of a text file; remove it."); // the parser would skip it, or end there
+            problems.Add(PlaceAt(yaml, at), "", $"the character U+{(int)yaml[at]:X4} is none of a text file; remove it.");
         var plan = problems.IsEmpty ? ReadUpToTheBound(yaml, problems) : null;
         return new() { Plan = problems.IsEmpty ? plan : null, Problems = problems.Sorted };
     }
