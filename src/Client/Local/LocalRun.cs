@@ -34,6 +34,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         var localOnlyFile = run.Record.LocalOnly ? file.WithNothingShared() : null;
         var federated = new RoundReporter(screen, plan) { WhenPaused = WayOn };
         var localOnly = localOnlyFile is null ? null : new RoundReporter(screen, localOnlyFile.Require()) { WhenPaused = WayOn };
+        Interruption.LastWord = Stopped; // also of a run that has not begun: left in mid-step, its folder is there to go on with
         await using var silo = await EmbeddedSilo.StartAsync(run, note => screen.Warn([note]), cancellationToken);
         try
         {
@@ -54,7 +55,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {
             Write(plan, file.Yaml, federated, localOnly);
-            await screen.Error.WriteLineAsync($"Stopped; what is committed is kept. Continue with: {OwnCommand.Line("resume", run.Path)}");
+            await screen.Error.WriteLineAsync(Stopped);
+            Interruption.LastWord = null;
             return ExitCode.Interrupted;
         }
         catch (Exception e) when ((HasBegun || resume) && TroubleOf(e) is { } trouble)
@@ -110,6 +112,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     // Of the store, or of the disk that the run's other files are on.
     private string? TroubleOf(Exception exception) =>
         StoreUnavailableException.In(exception)?.Message ?? (DiskFaults.In(exception) is { } fault ? $"{run.Path}: {fault}." : null);
+
+    private string Stopped => $"Stopped; what is committed is kept. Continue with: {OwnCommand.Line("resume", run.Path)}";
 
     private string WayOn => $"What is committed is kept; continue with: {OwnCommand.Line("resume", run.Path)}";
 

@@ -161,7 +161,7 @@ public sealed partial class PageFormTests
 
     private static IEnumerable<string> CodeIn(string cell) => Code().Matches(cell).Select(static span => span.Groups[1].Value);
 
-    /// <summary>A block is a plan, or sections of one that are put into a plan of a hundred clients.</summary>
+    /// <summary>A block is a plan, or sections of one that are put into a plan of a hundred clients, of the tasks that it names.</summary>
     private static List<string> PlanFaults(Page page) =>
     [
         .. page.Blocks.Where(static block => block.Language == "yaml")
@@ -172,10 +172,19 @@ public sealed partial class PageFormTests
     private static string Whole(string yaml) => yaml.StartsWith("name:", StringComparison.Ordinal)
         ? yaml
         : yaml + "name: part\nmodel: model\nclients:\n"
-            + string.Concat(Enumerable.Range(1, 100).Select(static i => $"  - {{id: c{i}, task: t, data: {{train: rows.jsonl}}}}\n"));
+            + string.Concat(Enumerable.Range(1, 100).Select(i => $"  - {{id: c{i}, task: {TaskOf(yaml, i)}, data: {{train: rows.jsonl}}}}\n"));
+
+    private static string TaskOf(string yaml, int client)
+    {
+        var tasks = NamedTask().Matches(yaml).Select(static match => match.Groups[1].Value).ToList();
+        return client <= tasks.Count ? tasks[client - 1] : "t";
+    }
 
     private static string Uncommented(string[] lines, int at) =>
         string.Join('\n', lines.Select((line, i) => i == at ? CommentedKey().Replace(line, "$1$2") : line));
+
+    [GeneratedRegex(@"(?m)^  ([a-z]+):\n    labels:")]
+    private static partial Regex NamedTask();
 
     [GeneratedRegex(@"^( *)# ([a-z][A-Za-z]*: [^,#]*)(?= |$).*$")]
     private static partial Regex CommentedKey();
