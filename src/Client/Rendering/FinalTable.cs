@@ -169,10 +169,10 @@ internal sealed record FinalTable
     ];
 
     /// <summary>Aligned ASCII columns below the title; as <see cref="PlainTable.Of"/> where they are wider than a terminal.</summary>
-    public string ToPlainText(int? width = null) => Title + "\n\n" + PlainTable.Of(Header, [.. AllRows.Select(Cells)], width) + NoteText;
+    public string ToPlainText(int? width = null) => Title + "\n\n" + PlainTable.Of(Header, [.. AllRows.Select(Cells)], width) + NoteText(width);
 
-    /// <summary>The lines that stand below the table.</summary>
-    public string NoteText => string.Concat(Lines.Select(static note => $"{note}\n"));
+    /// <summary>The lines that stand below the table, broken between words where they are wider than a terminal.</summary>
+    public string NoteText(int? width) => string.Concat(Lines.Select(note => $"{(width is { } most ? Words.Wrapped(note, most) : note)}\n"));
 
     /// <summary>For a terminal.</summary>
     public Table ToTable()
