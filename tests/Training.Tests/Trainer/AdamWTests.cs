@@ -90,6 +90,18 @@ public sealed class AdamWTests
         Assert.Equal([0.25, 1, 1, 0.5, 0.067], Rates(Schedule.Cosine));
     }
 
+    [Theory]
+    [InlineData(null, 9, 0)]
+    [InlineData(null, 120, 12)]
+    [InlineData(null, 400, 20)]
+    [InlineData(0, 400, 0)]
+    [InlineData(50, 400, 50)]
+    public void A_plan_without_a_warm_up_has_one_of_a_tenth_of_the_run_and_at_most_twenty_steps(int? given, long total, int steps)
+    {
+        var spec = new TrainingSpec { LearningRate = 1, WarmupSteps = given, Schedule = Schedule.Constant };
+        Assert.Equal(steps, Enumerable.Range(0, (int)total).Count(step => LearningRate.At(spec, step, total) < 1) + (steps > 0 ? 1 : 0));
+    }
+
     private static AdapterState Initial() => Layout.Initial(1, null, static _ => true);
 
     private static AdapterLayout TwoOfAScope { get; } = AdapterLayout.For(new AdapterSpec { Rank = 2 }, [new LinearShape("layer", 5, 3), new LinearShape("other", 5, 3)]);
