@@ -11,10 +11,11 @@ internal static class LearningRate
     /// </summary>
     /// <param name="spec">Peak, warm-up and schedule.</param>
     /// <param name="step">From 0, counted over all rounds.</param>
-    /// <param name="total">Rounds times steps.</param>
-    public static double At(TrainingSpec spec, long step, long total)
+    /// <param name="steps">Of a round.</param>
+    /// <param name="rounds">Of the run.</param>
+    public static double At(TrainingSpec spec, long step, int steps, int rounds)
     {
-        var warmup = spec.WarmupOf(total);
+        var (warmup, total) = (spec.WarmupOf(steps), (long)rounds * steps);
         if (step < warmup) return spec.LearningRate * (step + 1) / warmup;
         var progress = (double)(step - warmup) / Math.Max(1, total - warmup);
         return spec.LearningRate * spec.Schedule switch
