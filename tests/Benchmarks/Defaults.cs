@@ -20,7 +20,7 @@ internal static class Defaults
     /// <param name="args">
     /// The folder with <c>models/stories260k</c> and <c>data</c>; then for a part of the table <c>--tasks a,b</c>, <c>--steps 120,400</c>,
     /// <c>--seeds 1,2</c>, <c>--rows N</c> (test rows) and <c>--metric perplexity</c> (the loss alone). <c>--arm "name: values"</c>, once
-    /// for each, replaces the default by other sections <c>adapter</c> and <c>training</c>.
+    /// for each, compares other sections <c>adapter</c> and <c>training</c>; the first is what the others are held against.
     /// </param>
     public static async Task RunAsync(string[] args)
     {
@@ -31,10 +31,10 @@ internal static class Defaults
         }
 
         var given = args.Index().Where(item => item.Item == "--arm" && item.Index + 1 < args.Length).Select(item => args[item.Index + 1].Split(':', 2)).ToArray();
-        (string Name, string Values)[] arms = given.Length == 0 ? Usual : [Usual[0], .. given.Select(static arm => (arm[0], arm[1].Trim()))];
+        (string Name, string Values)[] arms = given.Length == 0 ? Usual : [.. given.Select(static arm => (arm[0], arm[1].Trim()))];
         var evaluation = $"{{metric: {Option(args, "--metric", "auto")}, maxRows: {Option(args, "--rows", "1000")}}}";
         using var trainer = new LocalTrainer(new() { Root = root });
-        Console.WriteLine("| task | steps | values | loss | accuracy | loss minus lora's |\n| --- | ---: | --- | ---: | ---: | ---: |");
+        Console.WriteLine("| task | steps | values | loss | accuracy | loss minus the first's |\n| --- | ---: | --- | ---: | ---: | ---: |");
         foreach (var task in Option(args, "--tasks", "trec,sst2,e2e_nlg").Split(','))
         {
             foreach (var steps in Numbers(args, "--steps", "120,400"))
@@ -54,10 +54,10 @@ internal static class Defaults
         }
     }
 
-    private static string Cells(List<EvaluationResult> own, List<EvaluationResult> lora)
+    private static string Cells(List<EvaluationResult> own, List<EvaluationResult> first)
     {
         var accuracy = own[0].Metric == "accuracy" ? Text(own.Select(static result => result.Score), 3) : "-";
-        var difference = own == lora ? "" : Text(own.Zip(lora, static (one, other) => one.Loss - other.Loss), 4);
+        var difference = own == first ? "" : Text(own.Zip(first, static (one, other) => one.Loss - other.Loss), 4);
         return $"{Text(own.Select(static result => result.Loss), 4)} | {accuracy} | {difference}";
     }
 
