@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Runtime.InteropServices;
+using FedRLora.Client.Report;
 using FedRLora.Training;
 
 namespace FedRLora.Client.Doctor;
@@ -61,6 +62,5 @@ internal sealed record Diagnosis
         }
     }
 
-    private static string VersionOf(Type type) =>
-        type.Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split(['+', ' '])[0].TrimEnd('.') ?? "unknown";
+    private static string VersionOf(Type type) => ReportFacts.VersionOf(type);
 }

@@ -25,7 +25,8 @@ internal static class LocalFork
         var (made, changes) = await CheckAsync(source, from, manifest, plan, root, allowDataChange, cancellationToken);
         if (changes.Base is not null)
             await LocalInputsCheck.RequireFitsAsync(plan, root, from, source.Record.Plan, manifest, cancellationToken);
-        var fork = RunDirectory.Create(folder, file, plan, localOnly: false, root, RoundManifest.Digest(manifest.ToBytes()));
+        var fork = RunDirectory.Create(folder, file, plan, localOnly: false, root, RoundManifest.Digest(manifest.ToBytes()),
+            FormattableString.Invariant($"{source.Path}, round {round}"));
         try
         {
             using var to = fork.OpenStore();

@@ -124,6 +124,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
 
     private string WayOn => $"What is committed is kept; continue with: {OwnCommand.Line("resume", run.Path)}";
 
+    private ReportFacts Facts => new(TimeProvider.System.GetUtcNow(), ReportFacts.VersionOf(typeof(Program)), Hosts: 1, run.Record.ForkedFrom);
+
     // In one process nobody pauses a run but a store that cannot be used.
     private static int Ended(JobStatus status) => status == JobStatus.Paused ? ExitCode.Environment : ExitCode.Failed;
 
@@ -175,7 +177,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         var (mode, reference) = (run.Record.Mode, localOnly is { Rounds.Count: > 0 } ? localOnly.Rounds : null);
         MetricsFiles.Write(run.Path, mode, plan, federated.Rounds);
         if (reference is not null) MetricsFiles.Write(Path.Combine(run.Path, "local-only"), mode, plan, reference);
-        HtmlReport.Write(Path.Combine(run.Path, "report.html"), mode, plan, federated.Rounds, reference, yaml, versusLocal);
+        HtmlReport.Write(Path.Combine(run.Path, "report.html"), mode, plan, federated.Rounds, reference, yaml, Facts, versusLocal);
     }
 
     private void Summarize(
@@ -184,6 +186,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     {
         screen.Show(FinalTable.Of(plan, federated, localOnly is { Count: > 0 } ? localOnly : null, versusLocal), run.Path);
         if (screen.Mode == ScreenMode.Json) return;
+        if (run.Record.ForkedFrom is { } parent) screen.Output.WriteLine($"forked from: {parent}; base is the frozen base");
         screen.Output.WriteLine($"digest: {federated[^1].ManifestSha256}");
         screen.Output.WriteLine($"report: {Path.Combine(run.Path, "report.html")}");
         screen.Output.WriteLine($"adapters: {adapters}");

@@ -19,9 +19,10 @@ namespace FedRLora.Client.Local;
 /// <param name="RootFromHere">
 /// The folder of the plan as seen from the run's, for when both were moved; null in runs of earlier builds.
 /// </param>
+/// <param name="ForkedFrom">Of a fork: the run and the round it began from, in words; null in forks of earlier builds.</param>
 internal sealed record RunRecord(
     string Root, string Plan, bool LocalOnly, StoreMode Mode = StoreMode.Private, Durability Durability = Durability.Full,
-    string? Origin = null, string? RootFromHere = null);
+    string? Origin = null, string? RootFromHere = null, string? ForkedFrom = null);
 
 /// <summary>
 /// A run on one machine: <c>plan.yaml</c>, <c>run.json</c>, <c>store/</c> with every committed round, <c>metrics.csv</c>,
@@ -68,15 +69,16 @@ internal sealed class RunDirectory : IDisposable
     /// <param name="localOnly">Whether the local-only reference runs too.</param>
     /// <param name="root">Where the plan's paths start from; null for the plan's own folder.</param>
     /// <param name="origin">Of a fork: the digest of the manifest it starts from.</param>
+    /// <param name="forkedFrom">Of a fork: the run and the round it begins from, in words.</param>
     public static RunDirectory Create(
-        string? asked, PlanFile file, FederationPlan plan, bool localOnly, string? root = null, string? origin = null)
+        string? asked, PlanFile file, FederationPlan plan, bool localOnly, string? root = null, string? origin = null, string? forkedFrom = null)
     {
         var path = asked ?? Enumerable.Range(1, int.MaxValue - 1)
             .Select(number => System.IO.Path.Combine("runs", string.Create(CultureInfo.InvariantCulture, $"{plan.Name}-{number}")))
             .First(static candidate => !Directory.Exists(candidate));
         if (GivenPath.FileOf(path) is { } kind) throw new BadInputException($"{path}: is {kind}; give a folder for the run.");
         var (mode, durability) = (plan.Store.Mode ?? StoreMode.Private, plan.Store.Durability ?? Durability.Full);
-        var record = new RunRecord(root ?? file.Folder, plan.Name, localOnly, mode, durability, origin);
+        var record = new RunRecord(root ?? file.Folder, plan.Name, localOnly, mode, durability, origin, ForkedFrom: forkedFrom);
         record = record with { RootFromHere = System.IO.Path.GetRelativePath(System.IO.Path.GetFullPath(path), record.Root) };
         var run = new RunDirectory(path, record) { _wasThere = Directory.Exists(path) };
         try

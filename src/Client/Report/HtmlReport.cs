@@ -19,14 +19,15 @@ internal static class HtmlReport
     /// <param name="federated">The run's rounds, with round 0.</param>
     /// <param name="localOnly">Rounds of the run that shared nothing; null if there was none.</param>
     /// <param name="planYaml">The plan as it was written.</param>
+    /// <param name="facts">How the report came about.</param>
     /// <param name="versusLocal">The last scores beside those of the local-only run, where their rows are known.</param>
     public static void Write(
         string path, StoreMode mode, FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly,
-        string planYaml, IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null) =>
-        OutputFile.Replace(path, mode, Render(plan, federated, localOnly, planYaml, versusLocal));
+        string planYaml, ReportFacts facts, IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null) =>
+        OutputFile.Replace(path, mode, Render(plan, federated, localOnly, planYaml, facts, versusLocal));
 
     internal static string Render(
-        FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string planYaml,
+        FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string planYaml, ReportFacts facts,
         IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null)
     {
         var rounds = federated.Select(round => RoundView.Of(round, plan)).ToList();
@@ -45,7 +46,7 @@ internal static class HtmlReport
             <body>
             <h1>{Markup.Escape(plan.Name)}</h1>
             <p class="lead">{Lead(plan, rounds)}</p>
-            {Facts(plan, federated, rounds)}
+            {Facts(plan, federated, rounds, facts)}
             {Outcome(FinalTable.Of(plan, federated, localOnly, versusLocal))}
             {Charts("Over the rounds", Overview(rounds))}
             {Charts("Task by task: federated and local only", local.Count == 0 ? [] : TaskByTask(rounds, local))}
@@ -68,7 +69,7 @@ internal static class HtmlReport
             $"{rounds.Count(static round => round.Round > 0)} of {Words.Count(plan.Strategy.Rounds, "round")} committed.";
     }
 
-    private static string Facts(FederationPlan plan, IReadOnlyList<RoundSummary> federated, List<RoundView> rounds)
+    private static string Facts(FederationPlan plan, IReadOnlyList<RoundSummary> federated, List<RoundView> rounds, ReportFacts report)
     {
         var adapter = plan.Adapter;
         var dropout = adapter.Dropout.Site == DropoutSite.None ? "none" : $"{Name(adapter.Dropout.Site)} {Invariant(adapter.Dropout.P)}";
@@ -88,6 +89,11 @@ internal static class HtmlReport
             ("learning rate", Invariant(plan.Training.LearningRate), null),
             ("sent by clients", Words.Bytes(rounds.Sum(static round => round.UpdateBytes)), null),
             ("time in rounds", Words.Seconds(rounds.Sum(static round => round.Seconds)), null),
+            ("written", report.Written.ToString("yyyy-MM-dd HH:mm 'UTC'", CultureInfo.InvariantCulture), null),
+            ("version", report.Version, null),
+            ("hosts", Invariant(report.Hosts), null),
+            .. report.ForkedFrom is { } parent ? [("forked from", parent, null)] : (ReadOnlySpan<(string, string, string?)>)[],
+            .. federated is [.., { Manifest.Engine: { } engine }] ? [("engine", engine, "code")] : (ReadOnlySpan<(string, string, string?)>)[],
             .. federated.Count == 0 ? [] : (ReadOnlySpan<(string, string, string?)>)
             [
                 ("digest of the run (its last round manifest)", federated[^1].ManifestSha256, "code"),

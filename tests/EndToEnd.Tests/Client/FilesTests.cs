@@ -13,6 +13,8 @@ public sealed class FilesTests : IDisposable
 
     private readonly string _folder = Directory.CreateTempSubdirectory("fedrlora-files-").FullName;
 
+    private static ReportFacts Facts { get; } = new(new DateTimeOffset(2026, 3, 4, 5, 6, 7, TimeSpan.Zero), "0.1.0", Hosts: 1, "runs/a-1, round 4");
+
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     [Fact]
@@ -76,7 +78,7 @@ public sealed class FilesTests : IDisposable
     public void The_report_is_well_formed_and_needs_nothing_else()
     {
         var path = Path.Combine(_folder, "report.html");
-        HtmlReport.Write(path, StoreMode.Private, SampleRun.Plan, SampleRun.Rounds(0.1), SampleRun.Rounds(), SampleRun.Yaml);
+        HtmlReport.Write(path, StoreMode.Private, SampleRun.Plan, SampleRun.Rounds(0.1), SampleRun.Rounds(), SampleRun.Yaml, Facts);
 
         var html = File.ReadAllText(path);
         var document = XDocument.Parse(html);
@@ -84,6 +86,8 @@ public sealed class FilesTests : IDisposable
         Assert.DoesNotContain(document.Descendants().Attributes(), static a => a.Name.LocalName is "src" or "href");
         Assert.DoesNotContain("http:", html, StringComparison.Ordinal);
         Assert.DoesNotContain("https:", html, StringComparison.Ordinal);
+        var facts = document.Descendants("div").Select(static fact => (fact.Element("dt")?.Value, fact.Element("dd")?.Value)).ToHashSet();
+        Assert.Superset(new HashSet<(string?, string?)> { ("written", "2026-03-04 05:06 UTC"), ("version", "0.1.0"), ("hosts", "1"), ("forked from", "runs/a-1, round 4") }, facts);
         Assert.Equal(5 + 2, document.Descendants("figure").Count());
         Assert.Equal(4, document.Descendants("figure").First().Descendants("circle").Count(static c => c.Attribute("class")!.Value == "point s0"));
     }
@@ -95,7 +99,7 @@ public sealed class FilesTests : IDisposable
         var failed = SampleRun.Round(1);
         failed = failed with { Manifest = failed.Manifest with { Clients = [failed.Manifest.Clients[0] with { Outcome = ClientOutcome.Failed, Reason = Hostile }] } };
 
-        var html = HtmlReport.Render(plan, [SampleRun.Round(0), failed], [SampleRun.Round(0), failed], Hostile);
+        var html = HtmlReport.Render(plan, [SampleRun.Round(0), failed], [SampleRun.Round(0), failed], Hostile, Facts);
 
         var document = XDocument.Parse(html);
         Assert.Empty(document.Descendants("img"));
@@ -105,9 +109,9 @@ public sealed class FilesTests : IDisposable
     [Fact]
     public void A_report_of_a_run_without_rounds_or_scores_still_stands()
     {
-        XDocument.Parse(HtmlReport.Render(SampleRun.Plan, [], null, ""));
+        XDocument.Parse(HtmlReport.Render(SampleRun.Plan, [], null, "", Facts));
         var bare = SampleRun.Rounds().Select(static round => round with { Manifest = round.Manifest with { Clients = [.. round.Manifest.Clients.Select(static c => c with { Score = null, Update = null })] } });
-        XDocument.Parse(HtmlReport.Render(SampleRun.Plan, [.. bare], null, ""));
+        XDocument.Parse(HtmlReport.Render(SampleRun.Plan, [.. bare], null, "", Facts));
     }
 
     [Theory]
