@@ -31,7 +31,7 @@ internal static class Cli
         var parsed = root.Parse(args.Count == 0 ? ["--help"] : args, Parsing);
         if (WithoutValue(parsed) is { } empty)
         {
-            await error.WriteLineAsync($"{empty}: the value is empty; see fedrlora {parsed.CommandResult.Command.Name} --help");
+            await error.WriteLineAsync($"{empty}: the value is empty; see {Launcher.Hint(parsed.CommandResult.Command.Name, "--help")}");
             return ExitCode.BadInput;
         }
 
@@ -83,7 +83,7 @@ internal static class Cli
         var problem = parsed.UnmatchedTokens is [var word, ..]
             ? $"unknown {(word.StartsWith('-') ? "option" : isRoot ? "command" : "argument")} '{word}'"
             : string.Join("; ", parsed.Errors.Select(static found => OneLine(found.Message).TrimEnd('.')).Distinct());
-        return $"{problem}; see fedrlora {(isRoot ? "" : command.Name + " ")}--help";
+        return $"{problem}; see {Launcher.Hint(isRoot ? ["--help"] : [command.Name, "--help"])}";
     }
 
     internal static (int Code, string Message) Explain(Exception exception, CancellationToken cancellationToken) => exception switch
@@ -93,7 +93,7 @@ internal static class Cli
         BadInputException =>
             (DiskFaults.IsOfTheDisk(exception.InnerException) ? ExitCode.Environment : ExitCode.BadInput, exception.Message),
         _ when CorruptBlobException.OrBadInputIn(exception) is { } refusal => (ExitCode.BadInput, refusal.Message),
-        EnvironmentException or ClusterUnavailableException => (ExitCode.Environment, exception.Message),
+        EnvironmentException or UnansweredException or ClusterUnavailableException => (ExitCode.Environment, exception.Message),
         _ when StoreUnavailableException.In(exception) is { } away => (ExitCode.Environment, away.Message),
         _ when DiskFaults.In(exception) is { } fault =>
             (ExitCode.Environment, $"{OneLine(exception)}; {fault[(fault.IndexOf(';', StringComparison.Ordinal) + 2)..]}, then try again."),

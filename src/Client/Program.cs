@@ -34,7 +34,7 @@ internal static class Program
     internal static async Task<int> Main(string[] args)
     {
         var streams = StandardStreams.Take(json: args.Contains("--json"));
-        using var interruption = new Interruption(Console.Error, takesItsTime: args is ["silo", ..]);
+        using var interruption = new Interruption(Console.Error, takesItsTime: args is ["silo", ..], asksOnly: args is ["watch" or "runs" or "submit" or "pause" or "cancel", ..]);
         return streams.Ended(await Cli.RunAsync(args, Commands, Console.Out, Console.Error, interruption.Token));
     }
 }

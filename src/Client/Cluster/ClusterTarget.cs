@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using FedRLora.Abstractions;
 using FedRLora.Client.Commands;
 using FedRLora.Silo;
@@ -45,6 +46,30 @@ internal sealed class ClusterTarget
 
     /// <summary>Whether silos were named at all.</summary>
     public bool IsNamed(ParseResult parsed) => parsed.GetValue(_gateways) is { Length: > 0 } || parsed.GetValue(_cluster) is not null;
+
+    /// <summary>A command to type that talks to the same silos.</summary>
+    public string Hint(ParseResult parsed, params IEnumerable<string> words)
+    {
+        var id = parsed.GetRequiredValue(_id);
+        return Launcher.Hint(
+        [
+            .. words,
+            .. (parsed.GetValue(_gateways) ?? []).SelectMany(static port => new[] { "--gateway", port.ToString(CultureInfo.InvariantCulture) }),
+            .. parsed.GetValue(_cluster) is { } cluster ? new[] { "--cluster", cluster.ToString()! } : [],
+            .. id == SiloHost.ServiceId ? [] : new[] { "--cluster-id", id },
+        ]);
+    }
+
+    /// <summary>How a run on these silos is resumed: where none were named, the default has to be, or it would be taken for a folder.</summary>
+    public string ResumeHint(ParseResult parsed, string run) =>
+        IsNamed(parsed) ? Hint(parsed, "resume", run) : Hint(parsed, "resume", run, "--gateway", $"{SiloPorts.Gateway}");
+
+    /// <summary>Says on standard error what an accepted run will wait for.</summary>
+    public static async Task WarnAsync(ParseResult parsed, ClusterConnection silos, string run, CancellationToken cancellationToken)
+    {
+        foreach (var line in await silos.AbsentSitesAsync(run, cancellationToken))
+            await parsed.InvocationConfiguration.Error.WriteLineAsync($"{run} waits: {line}");
+    }
 
     /// <exception cref="BadInputException">Gateways and a membership are both named.</exception>
     /// <exception cref="EnvironmentException">No silo answers.</exception>

@@ -7,6 +7,7 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
 using FedRLora.Grains;
+using FedRLora.Silo;
 
 namespace FedRLora.Client.Commands;
 
@@ -54,7 +55,7 @@ internal static class RepairCommand
             }
 
             if (code == ExitCode.Done && !only && !lines && shown.Changed)
-                await parsed.InvocationConfiguration.Output.WriteLineAsync($"Go on with: fedrlora resume {run?.Path ?? jobs.Ids[0]}");
+                await parsed.InvocationConfiguration.Output.WriteLineAsync($"Go on with: {(run is null ? Launcher.Hint("resume", jobs.Ids[0], "--gateway", $"{SiloPorts.Gateway}") : Launcher.Hint("resume", run.Path))}");
             return code;
         });
         return command;

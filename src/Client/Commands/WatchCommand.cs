@@ -1,6 +1,7 @@
 using System.CommandLine;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Cluster;
 using FedRLora.Client.Rendering;
 
@@ -21,12 +22,30 @@ internal static class WatchCommand
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var id = Identifiers.Check("run", parsed.GetRequiredValue(run));
-            await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
-            var reporter = new RoundReporter(Screen.Of(parsed, parsed.GetValue(json)), plan: null);
-            var last = await reporter.FollowAsync(silos.Coordinator(id).SnapshotsAsync(() => reporter.LastRound, PollEvery, Patience, cancellationToken), cancellationToken)
-                ?? throw new BadInputException($"There is no run {id}; fedrlora runs lists them.");
-            if (!parsed.GetValue(json) && reporter.Rounds.Count > 0) await parsed.InvocationConfiguration.Output.WriteLineAsync($"digest {reporter.Rounds[^1].ManifestSha256}");
-            return last.Status == JobStatus.Finished ? ExitCode.Done : ExitCode.Failed;
+            var again = cluster.Hint(parsed, parsed.GetValue(json) ? ["watch", id, "--json"] : ["watch", id]);
+            var screen = Screen.Of(parsed, parsed.GetValue(json));
+            void SayUnanswered() => screen.Error.WriteLine($"no silo answers for run {id}; asking again for {Patience.TotalSeconds:F0} s");
+            try
+            {
+                await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
+                var coordinator = silos.Coordinator(id);
+                var yaml = await PatientQuestion.AskAsync(coordinator.GetPlanAsync, Patience, SayUnanswered, cancellationToken)
+                    ?? throw new BadInputException($"There is no run {id}; {cluster.Hint(parsed, "runs")} lists them.");
+                var reporter = new RoundReporter(screen, PlanReader.Require(yaml, id)) { WhenPaused = $"Continue it with: {cluster.ResumeHint(parsed, id)}" };
+                var last = await reporter.FollowAsync(
+                    coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, Patience, SayUnanswered, cancellationToken), cancellationToken);
+                if (!parsed.GetValue(json) && reporter.Rounds.Count > 0) await screen.Output.WriteLineAsync($"digest {reporter.Rounds[^1].ManifestSha256}");
+                return last is { Status: JobStatus.Finished } ? ExitCode.Done : ExitCode.Failed;
+            }
+            catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+            {
+                await screen.Error.WriteLineAsync($"Stopped watching; run {id} goes on. Follow it again with: {again}");
+                return ExitCode.Interrupted;
+            }
+            catch (UnansweredException e)
+            {
+                throw new EnvironmentException($"{e.Message}: run {id} goes on where its silos are up. Follow it again with: {again}", e);
+            }
         });
         return command;
     }

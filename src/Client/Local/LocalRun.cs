@@ -54,7 +54,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {
             Write(plan, file.Yaml, federated, localOnly);
-            await screen.Error.WriteLineAsync($"Stopped; what is committed is kept. Continue with: fedrlora resume {run.Path}");
+            await screen.Error.WriteLineAsync($"Stopped; what is committed is kept. Continue with: {Launcher.Hint("resume", run.Path)}");
             return ExitCode.Interrupted;
         }
         catch (Exception e) when ((HasBegun || resume) && TroubleOf(e) is { } trouble)
@@ -111,7 +111,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     private string? TroubleOf(Exception exception) =>
         StoreUnavailableException.In(exception)?.Message ?? (DiskFaults.In(exception) is { } fault ? $"{run.Path}: {fault}." : null);
 
-    private string WayOn => $"What is committed is kept; continue with: fedrlora resume {run.Path}";
+    private string WayOn => $"What is committed is kept; continue with: {Launcher.Hint("resume", run.Path)}";
 
     // In one process nobody pauses a run but a store that cannot be used.
     private static int Ended(JobStatus status) => status == JobStatus.Paused ? ExitCode.Environment : ExitCode.Failed;
@@ -131,7 +131,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
             if (IsOther(file, newest))
             {
                 throw new BadInputException($"{run.PlanPath} is not the plan that the run was made with, nor that plan with more rounds; "
-                    + "fedrlora repair puts that one back, fedrlora fork begins a run with another.");
+                    + $"{Launcher.Hint("repair", run.Path)} puts that one back, {Launcher.Name} fork begins a run with another.");
             }
         }
         else if (run.Result is { } result)
@@ -144,7 +144,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     // Where the adapters are, or why not.
     private async Task<string> ExportAsync(FederationPlan plan, CancellationToken cancellationToken)
     {
-        if (!plan.Checkpoints.Export) return $"not asked for; fedrlora export {run.Path} writes them";
+        if (!plan.Checkpoints.Export) return $"not asked for; {Launcher.Hint("export", run.Path)} writes them";
         try
         {
             await (await CommittedRun.OpenAsync(run, cancellationToken)).ExportAsync(run.Adapters, form: null, relativeBase: false, cancellationToken);
