@@ -91,12 +91,12 @@ public sealed record Hold
     /// <summary>Equal as long as it is the same that holds, whatever the clock says and whoever reports meanwhile.</summary>
     public string Identity => Kind == HoldKind.AtWork ? $"{Kind}" : string.Join('|', [$"{Kind}", Try ?? "", .. Sites.Select(static site => site.Site), .. Lines]);
 
-    /// <summary>One line for a person, for example <c>site south has had no silo for 41 s (the last was south-1); it has 2 of the clients that are waited for</c>.</summary>
+    /// <summary>One line for a person, for example <c>site south has had no silo for 41 s (the last was south-1); 2 clients are waited for there</c>.</summary>
     public string Text => Kind switch
     {
         HoldKind.AtWork => Work,
         HoldKind.UnservedSite or HoldKind.LostSite =>
-            $"{string.Join("; ", Sites.Select(Absence))}; {(ClientCount == 1 ? "1 client is" : Invariant($"{ClientCount} clients are"))} waited for there{Needed}{Ends}",
+            $"{string.Join("; ", Sites.Select(Absence))}; {There}{Needed}{Ends}",
         HoldKind.FailingClient or HoldKind.Quorum when Try is { } open =>
             Invariant($"{Reasons}the try before had {Have} usable of {Of} updates, the quorum is {Need}; {open} is at work{Silent}{Ends}"),
         HoldKind.TimeBudget =>
@@ -115,6 +115,14 @@ public sealed record Hold
             return $"{counted}{names}{failed}{Ends}";
         }
     }
+
+    private string There => (Phase, ClientCount) switch
+    {
+        (null, 1) => "1 client of the plan belongs there",
+        (null, _) => Invariant($"{ClientCount} clients of the plan belong there"),
+        (_, 1) => "1 client is waited for there",
+        _ => Invariant($"{ClientCount} clients are waited for there"),
+    };
 
     private string Names
     {
