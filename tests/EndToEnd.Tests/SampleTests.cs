@@ -70,7 +70,7 @@ public sealed class SampleTests
         [.. File.ReadLines(Path.Combine(Samples, "tasks", task, $"{split}.jsonl")).Select(static line => JsonDocument.Parse(line).RootElement)
             .Select(static row => (row.GetProperty("prompt").GetString()!, row.GetProperty("label").GetString()!))];
 
-    private static string Root()
+    internal static string Root()
     {
         var folder = new DirectoryInfo(AppContext.BaseDirectory);
         while (!File.Exists(Path.Combine(folder.FullName, "FedRLora.sln"))) folder = folder.Parent ?? throw new InvalidOperationException("no FedRLora.sln above the test assembly");
