@@ -31,7 +31,7 @@ internal static class Cli
         var parsed = root.Parse(args.Count == 0 ? ["--help"] : args, Parsing);
         if (WithoutValue(parsed) is { } empty)
         {
-            await error.WriteLineAsync($"{empty}: the value is empty; see {Launcher.Hint(parsed.CommandResult.Command.Name, "--help")}");
+            await error.WriteLineAsync($"{empty}: the value is empty; see {OwnCommand.Name} {parsed.CommandResult.Command.Name} --help");
             return ExitCode.BadInput;
         }
 
@@ -83,7 +83,7 @@ internal static class Cli
         var problem = parsed.UnmatchedTokens is [var word, ..]
             ? $"unknown {(word.StartsWith('-') ? "option" : isRoot ? "command" : "argument")} '{word}'"
             : string.Join("; ", parsed.Errors.Select(static found => OneLine(found.Message).TrimEnd('.')).Distinct());
-        return $"{problem}; see {Launcher.Hint(isRoot ? ["--help"] : [command.Name, "--help"])}";
+        return $"{problem}; see {OwnCommand.Name} {(isRoot ? "" : command.Name + " ")}--help";
     }
 
     internal static (int Code, string Message) Explain(Exception exception, CancellationToken cancellationToken) => exception switch

@@ -12,7 +12,7 @@ internal sealed partial class Interruption : IDisposable
 
     private readonly CancellationTokenSource _source = new();
     private readonly List<PosixSignalRegistration> _signals = [];
-    private Timer? _leaving;
+    private readonly ManualResetEventSlim _ended = new();
 
     /// <param name="error">Hears that the command stops.</param>
     /// <param name="takesItsTime">Whether the command takes its leave of others first, as a silo does.</param>
@@ -25,9 +25,9 @@ internal sealed partial class Interruption : IDisposable
             {
                 context.Cancel = true;
                 if (_source.IsCancellationRequested)
-                    LeaveAtOnce();
+                    LeaveAtOnce(error);
                 if (signal != PosixSignal.SIGINT && !takesItsTime)
-                    _leaving = new Timer(static _ => LeaveAtOnce(), state: null, Moment, Timeout.InfiniteTimeSpan);
+                    InBackground(() => LeaveAfterAMoment(error));
                 if (!asksOnly) error.WriteLine("Stopping; what is committed is kept. Press Ctrl-C again to leave at once.");
                 _source.Cancel();
             }));
@@ -36,16 +36,39 @@ internal sealed partial class Interruption : IDisposable
 
     public CancellationToken Token => _source.Token;
 
+    /// <summary>What is said last where the command is left in mid-step and cannot say it: how what it began goes on.</summary>
+    public static string? LastWord { get; set; }
+
     public void Dispose()
     {
         foreach (var signal in _signals)
             signal.Dispose();
-        _leaving?.Dispose();
+        _ended.Set();
         _source.Dispose();
     }
 
+    // On threads of their own: those of the pool may all be in a step.
+    private static Thread InBackground(Action action)
+    {
+        var thread = new Thread(() => action()) { IsBackground = true };
+        thread.Start();
+        return thread;
+    }
+
+    private void LeaveAfterAMoment(TextWriter error)
+    {
+        if (!_ended.Wait(Moment)) LeaveAtOnce(error);
+    }
+
+    private static void LeaveAtOnce(TextWriter error)
+    {
+        // who reads standard error may have stopped reading
+        if (LastWord is { } line) InBackground(() => error.WriteLine(line)).Join(Moment / 10);
+        ExitAtOnce();
+    }
+
     // Environment.Exit runs native clean-up under threads that are still in libtorch, which crashes.
-    private static void LeaveAtOnce()
+    private static void ExitAtOnce()
     {
         if (!OperatingSystem.IsWindows()) ExitNow(ExitCode.Interrupted);
         Environment.Exit(ExitCode.Interrupted);

@@ -12,10 +12,13 @@ internal sealed class StandardStreams
 
     private StandardStreams(Sink? output) => _output = output;
 
-    /// <summary>Takes the place of the console's writers; a terminal keeps its own charset unless programs are to read from it.</summary>
+    /// <summary>Takes the place of the console's writers; a terminal keeps its own charset, with escapes for what that lacks.</summary>
     /// <param name="json">Whether standard output is JSON, which is UTF-8 always.</param>
     public static StandardStreams Take(bool json)
     {
+        var charset = Console.OutputEncoding; // of the terminal
+        if (charset is not UTF8Encoding)
+            Console.OutputEncoding = Encoding.GetEncoding(charset.CodePage, new EscapeFallback(), DecoderFallback.ReplacementFallback);
         if (Console.IsErrorRedirected) Console.SetError(Writer(new Sink(Console.OpenStandardError, static _ => { })));
         if (!Console.IsOutputRedirected && !json) return new(output: null);
         var output = new Sink(Console.OpenStandardOutput, static fault =>

@@ -240,6 +240,7 @@ internal sealed partial class ClientGrain(
         {
             Head = head, Optimizer = optimizer,
             Samples = result.Samples, Steps = result.Steps, MeanLoss = result.MeanLoss, ProductNorm = result.ProductNorm,
+            Notes = OrNull(result.Notes),
         };
         var metadata = await Task.Run(() => ReportMetadata.Write(report, assignment, result.Update), stopped);
         var key = Keys.Update(job, round, assignment.Attempt, client);
@@ -332,6 +333,11 @@ internal sealed partial class ClientGrain(
         public IReadOnlyList<ClientReport>? Finished { get; set; }
     }
 
-    private static ClientScore ScoreOf(EvaluationResult result) =>
-        new() { Metric = result.Metric, Value = result.Score, Loss = result.Loss, Rows = result.Rows, MajorityShare = result.MajorityShare };
+    private static ClientScore ScoreOf(EvaluationResult result) => new()
+    {
+        Metric = result.Metric, Value = result.Score, Loss = result.Loss, Rows = result.Rows, MajorityShare = result.MajorityShare,
+        Frame = result.Frame, Notes = OrNull(result.Notes),
+    };
+
+    private static DataNote[]? OrNull(IReadOnlyList<DataNote> notes) => notes.Count == 0 ? null : [.. notes];
 }

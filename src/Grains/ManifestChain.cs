@@ -10,7 +10,7 @@ namespace FedRLora.Grains;
 /// </summary>
 internal sealed class ManifestChain
 {
-    private static readonly string Untold = $"which round was committed last cannot be told; {Launcher.Name} repair goes back to the newest that holds";
+    private const string Untold = "which round was committed last cannot be told; fedrlora repair goes back to the newest that holds";
     private readonly SortedDictionary<int, Finding> _broken = [];
 
     /// <summary>The last committed round; -1 where none is.</summary>

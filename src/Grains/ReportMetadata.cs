@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
+using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Tensors;
@@ -16,8 +17,14 @@ internal static class ReportMetadata
 {
     private const int Block = 1 << 20;
 
-    public static Dictionary<string, string> Write(
-        ClientReport report, SiteAssignment assignment, AdapterState update) => new(StringComparer.Ordinal)
+    public static Dictionary<string, string> Write(ClientReport report, SiteAssignment assignment, AdapterState update)
+    {
+        var numbers = Numbers(report, assignment, update);
+        if (report.Notes is { } notes) numbers.Add("notes", JsonSerializer.Serialize(notes));
+        return numbers;
+    }
+
+    private static Dictionary<string, string> Numbers(ClientReport report, SiteAssignment assignment, AdapterState update) => new(StringComparer.Ordinal)
     {
         ["numbers"] = DigestOf(update),
         ["plan"] = assignment.Plan.Sha256, ["round"] = Text(assignment.Round), ["client"] = report.ClientId, ["shared"] = assignment.Shared.Sha256,
@@ -41,10 +48,11 @@ internal static class ReportMetadata
                 Head = Blob(metadata["head"], headKey), Optimizer = Blob(metadata["optimizer"], optimizerKey),
                 Samples = int.Parse(metadata["samples"], CultureInfo.InvariantCulture), Steps = int.Parse(metadata["steps"], CultureInfo.InvariantCulture),
                 MeanLoss = double.Parse(metadata["meanLoss"], CultureInfo.InvariantCulture), ProductNorm = double.Parse(metadata["productNorm"], CultureInfo.InvariantCulture),
+                Notes = metadata.TryGetValue("notes", out var notes) ? JsonSerializer.Deserialize<DataNote[]>(notes) : null,
                 Update = new BlobRef(key, RoundManifest.Digest(file), file.Length),
             };
         }
-        catch (Exception e) when (e is BadInputException or KeyNotFoundException or FormatException or OverflowException)
+        catch (Exception e) when (e is BadInputException or KeyNotFoundException or FormatException or OverflowException or JsonException)
         {
             return null;
         }

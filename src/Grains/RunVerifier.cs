@@ -151,11 +151,11 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
 
         private async Task FingerprintAsync(ManifestChain chain, CancellationToken cancellationToken)
         {
-            var meaning =
-                $"it no longer says on which engine the run was made; the manifests do, and {Launcher.Name} repair makes it again from them";
+            const string Meaning =
+                "it no longer says on which engine the run was made; the manifests do, and fedrlora repair makes it again from them";
             var key = Keys.Fingerprint(job);
-            if (await SealedAsync(key, meaning, cancellationToken)) return;
-            if (_broken.All(finding => finding.Key != key) && chain.Last >= 0) _broken.Add(new Finding(key, null, null, meaning));
+            if (await SealedAsync(key, Meaning, cancellationToken)) return;
+            if (_broken.All(finding => finding.Key != key) && chain.Last >= 0) _broken.Add(new Finding(key, null, null, Meaning));
         }
 
         // What a fork goes on from: the manifest of the other run, and the states it names.
@@ -279,7 +279,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             if (await jobStore.ReadBytesAsync(key, cancellationToken) is not { } mark)
             {
                 if (chain.Last < 0) return;
-                _broken.Add(new Finding(key, null, null, $"the run is in no list of runs; {Launcher.Name} repair puts it back"));
+                _broken.Add(new Finding(key, null, null, "the run is in no list of runs; fedrlora repair puts it back"));
                 return;
             }
 

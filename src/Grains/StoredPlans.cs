@@ -54,6 +54,6 @@ public static class StoredPlans
 
         var there = string.Join(", ", others.DefaultIfEmpty($"{Keys.Plan(job)} is missing"));
         throw new CorruptBlobException($"{there}, but a round was committed with {sha256}; " +
-            $"put that plan back, as {Launcher.Name} repair does where the run folder has it.");
+            "put that plan back, as fedrlora repair does where the run folder has it.");
     }
 }

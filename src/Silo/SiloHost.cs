@@ -31,7 +31,8 @@ public static class SiloHost
         builder.Configuration.AddEnvironmentVariables(); // the OTEL_* variables
         builder.Services.Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(10));
         builder.Logging.SetMinimumLevel(LogLevel.Information).AddFilter("Orleans", LogLevel.Error)
-            .AddFilter("Microsoft", LogLevel.Warning).AddFilter("Polly", LogLevel.None);
+            .AddFilter("Microsoft", LogLevel.Warning).AddFilter("Polly", LogLevel.None)
+            .AddFilter("Microsoft.Extensions.Hosting", LogLevel.Critical); // a start that fails is told by who asked for it
         foreach (var category in AboutLostSilos) builder.Logging.AddFilter(category, LogLevel.Critical);
         builder.Services.AddSingleton(TimeProvider.System);
         builder.AddStorage(options);

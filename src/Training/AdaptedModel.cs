@@ -53,7 +53,10 @@ public sealed class AdaptedModel : IDisposable
     public async Task<EvaluationResult> ScoreAsync(string data, EvaluationSpec evaluation, int maxTokens, CancellationToken cancellationToken = default)
     {
         var encoder = _base.Encoder(maxTokens);
-        var rows = await Task.Run(() => ClientData.TestAsync(data, evaluation.MaxRows, new TrainingRows([], []), encoder, cancellationToken), cancellationToken);
+        var rows = await Task.Run(
+            async () => await ClientData.TestAsync(
+                data, evaluation.MaxRows, client: null, await TaskRows.OfFileAsync(data, cancellationToken), encoder, cancellationToken),
+            cancellationToken);
         return await _lane.RunAsync(() => WithAdapter(adapters => Scoring.Of(new ScoredRows(_base, adapters, encoder, rows, evaluation), data, cancellationToken)), 0, cancellationToken);
     }
 

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
+using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -9,13 +10,27 @@ namespace FedRLora.Training;
 /// <summary>What the bits depend on besides the plan.</summary>
 internal static class Engine
 {
+    // Variables by which the libraries behind libtorch are told to take other kernels, and so to give other bits.
+    private static readonly string[] Choosing =
+    [
+        "MKL_CBWR", "MKL_DEBUG_CPU_TYPE", "MKL_ENABLE_INSTRUCTIONS", "DNNL_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA",
+        "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA", "CUBLAS_WORKSPACE_CONFIG",
+        "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    ];
+
     public static string TorchSharpVersion => typeof(torch).Assembly.GetName().Version?.ToString(3) ?? "unknown";
 
     public static EngineFingerprint Fingerprint(Device device, int threads)
     {
         var library = $"TorchSharp {TorchSharpVersion}, libtorch {__version__}";
-        return new(library, device.type == DeviceType.CPU ? CpuKernels() : device.ToString(), threads);
+        var kernels = device.type == DeviceType.CPU ? CpuKernels() : device.ToString();
+        return new(library, string.Join(' ', [kernels, .. Choosing.Select(Setting).OfType<string>()]), threads);
     }
+
+    // A semicolon parts what a manifest holds.
+    private static string? Setting(string variable) => Environment.GetEnvironmentVariable(variable) is { Length: > 0 } value
+        ? $"{variable}={BadInputException.Shown(value).Replace(';', ' ')}"
+        : null;
 
     // The rule by which libtorch and its BLAS pick kernels is not to be asked through TorchSharp; this names what it decides by.
     private static string CpuKernels()

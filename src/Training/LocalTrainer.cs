@@ -47,6 +47,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private readonly BoundedCache _cache;
     private readonly AdapterSource _adapters;
     private readonly LocalInputs _inputs;
+    private readonly TaskCache _tasks;
     private readonly ConcurrentDictionary<(string Folder, WeightStorage Storage), FrozenBase> _bases = new();
     private bool _disposed;
 
@@ -58,6 +59,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         _cache = new BoundedCache(options.MaxCachedBytes);
         _adapters = new AdapterSource(options.Root, options.Note);
         _inputs = new LocalInputs(options.Root);
+        _tasks = new TaskCache(_cache, PathOf);
     }
 
     /// <inheritdoc/>
@@ -119,7 +121,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
                 async () =>
                 {
                     if (member.Client.Data.Test is not { } path) return new EvaluationResult { ClientId = member.Client.Id };
-                    var rows = await TestRowsAsync(group.Plan, member.Client, path, model, cancellationToken);
+                    var rows = await TestRowsAsync(group, member.Client, path, model, cancellationToken);
                     return await _lane.RunAsync(() => Evaluate(group, member, model, layout, rows, cancellationToken), group.Plan.Training.Threads, cancellationToken);
                 },
                 failure => new EvaluationResult { ClientId = member.Client.Id, Failure = failure }));
@@ -193,22 +195,19 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         return _cache.GetAsync(key, () => Task.Run(() => ClientData.TrainingAsync(path, client, plan.Seed, EncoderOf(plan, model), cancellationToken), cancellationToken), static rows => rows.SizeBytes);
     }
 
-    private async Task<TestRows> TestRowsAsync(FederationPlan plan, ClientSpec client, string test, FrozenBase model, CancellationToken cancellationToken)
+    private async Task<TestRows> TestRowsAsync(TrainingGroup group, ClientSpec client, string test, FrozenBase model, CancellationToken cancellationToken)
     {
-        var training = await TrainingRowsAsync(plan, client, model, cancellationToken);
+        var plan = group.Plan;
+        var (version, task) = await _tasks.GetAsync(group, client, cancellationToken);
         var path = PathOf(test);
-        var trained = $"{KeyOf(plan, PathOf(client.Data.Train), model)} {client.Data.Offset} {client.Data.Rows}";
-        var key = $"test {KeyOf(plan, path, model)} {plan.Evaluation.MaxRows} of {trained}";
-        return await _cache.GetAsync(key, () => Task.Run(() => ClientData.TestAsync(path, plan.Evaluation.MaxRows, training, EncoderOf(plan, model), cancellationToken), cancellationToken), static rows => rows.SizeBytes);
+        var key = $"test {KeyOf(plan, path, model)} {plan.Evaluation.MaxRows} of {client.Id} in {version}";
+        return await _cache.GetAsync(
+            key, () => Task.Run(() => ClientData.TestAsync(path, plan.Evaluation.MaxRows, client, task, EncoderOf(plan, model), cancellationToken), cancellationToken),
+            static rows => rows.SizeBytes);
     }
 
-    // A file that is written anew is read anew.
-    private string KeyOf(FederationPlan plan, string path, FrozenBase model)
-    {
-        var file = new FileInfo(path);
-        var version = FileStamp.Of(path)?.ToString() ?? (file.Exists ? $"{file.Length} {file.LastWriteTimeUtc.Ticks}" : "");
-        return $"{path} {version} {PathOf(plan.Model.Path)} {model.Parts} {plan.Training.MaxTokens}";
-    }
+    private string KeyOf(FederationPlan plan, string path, FrozenBase model) =>
+        $"{TaskCache.VersionOf(path)} {PathOf(plan.Model.Path)} {model.Parts} {plan.Training.MaxTokens}";
 
     private static RowEncoder EncoderOf(FederationPlan plan, FrozenBase model) => model.Encoder(plan.Training.MaxTokens);
 

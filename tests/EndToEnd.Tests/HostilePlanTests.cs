@@ -62,6 +62,38 @@ public sealed class HostilePlanTests : IDisposable
         Assert.InRange(Stopwatch.GetElapsedTime(began), TimeSpan.Zero, TimeSpan.FromSeconds(5));
     }
 
+    [Theory]
+    [InlineData("seed: 1\n\0\nstrategy: {rounds: 7}\n", "4:1: the character U+0000")]
+    [InlineData("seed: 1 # \u001b[2J\n", "3:11: the character U+001B")]
+    public async Task A_control_character_is_named_and_not_passed_over(string rest, string expected)
+    {
+        var result = await ValidateAsync(Head + rest + "clients: [{id: a, task: t, data: {train: d}}]\n");
+
+        Assert.Equal(2, result.Code);
+        Assert.EndsWith($":{expected} is none of a text file; remove it.", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_key_of_a_mebibyte_and_of_two_lines_is_shown_in_part_and_in_one()
+    {
+        var result = await ValidateAsync(Head + "clients: [{id: a, task: t, data: {train: d}}]\n? \"one\\ntwo" + new string('k', 1 << 20) + "\"\n: 1\n");
+
+        Assert.Equal(2, result.Code);
+        Assert.InRange(Assert.Single(result.ErrorLines).Length, 1, 800);
+    }
+
+    [Fact]
+    public async Task Merge_keys_that_multiply_are_read_in_moments()
+    {
+        var began = Stopwatch.GetTimestamp();
+        var maps = Enumerable.Range(1, 12).Select(static i => $"  - &a{i} {{<<: [{string.Join(", ", Enumerable.Repeat($"*a{i - 1}", 10))}], id: a{i}}}\n");
+
+        var result = await ValidateAsync(Head + "clients:\n  - &a0 {id: a, task: t, data: {train: d}}\n" + string.Concat(maps));
+
+        Assert.Equal((0, ""), (result.Code, result.Error));
+        Assert.InRange(Stopwatch.GetElapsedTime(began), TimeSpan.Zero, TimeSpan.FromSeconds(5));
+    }
+
     [Fact]
     public async Task A_federation_of_a_hundred_thousand_clients_is_valid()
     {

@@ -44,6 +44,16 @@ public sealed class OutputTests : IDisposable
         Assert.Equal((2, $"{Named}.yaml: no such file.\n"), (code, error));
     }
 
+    [TerminalFact]
+    public async Task A_terminal_of_another_charset_shows_what_it_lacks_as_escapes()
+    {
+        var named = Named + "😀"; // of two code units
+        await ShellAsync($"LC_ALL=de_DE.ISO-8859-1 script -qec \"$fedrlora validate {named}.yaml\" out < /dev/null > /dev/null");
+
+        var shown = Encoding.Latin1.GetString(await File.ReadAllBytesAsync(Path.Combine(_tiny.Root, "out")));
+        Assert.Contains(@"größe-\u0141ód\u017A-\u8BCD\U0001F600.yaml: no such file.", shown, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("> /dev/full", "No space left on device")]
     [InlineData(">&-", "it is closed")]
@@ -94,4 +104,10 @@ public sealed class OutputTests : IDisposable
         await shell.WaitForExitAsync();
         return (shell.ExitCode, error);
     }
+}
+
+/// <summary>A test that needs a terminal.</summary>
+internal sealed class TerminalFactAttribute : FactAttribute
+{
+    public TerminalFactAttribute() => Skip = File.Exists("/usr/bin/script") ? null : "script, which makes a terminal, is not installed";
 }

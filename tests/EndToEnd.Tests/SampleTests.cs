@@ -8,7 +8,7 @@ public sealed class SampleTests
 {
     private static readonly string[] Labelled = ["opinion", "topic", "claim", "time"];
 
-    private static string Samples { get; } = Path.Combine(Root(), "samples");
+    private static string Samples { get; } = Path.Combine(Repository.Root, "samples");
 
     [Theory]
     [InlineData("demo.yaml")]
@@ -69,11 +69,4 @@ public sealed class SampleTests
     private static List<(string Prompt, string Label)> Rows(string task, string split) =>
         [.. File.ReadLines(Path.Combine(Samples, "tasks", task, $"{split}.jsonl")).Select(static line => JsonDocument.Parse(line).RootElement)
             .Select(static row => (row.GetProperty("prompt").GetString()!, row.GetProperty("label").GetString()!))];
-
-    internal static string Root()
-    {
-        var folder = new DirectoryInfo(AppContext.BaseDirectory);
-        while (!File.Exists(Path.Combine(folder.FullName, "FedRLora.sln"))) folder = folder.Parent ?? throw new InvalidOperationException("no FedRLora.sln above the test assembly");
-        return folder.FullName;
-    }
 }

@@ -113,6 +113,9 @@ public sealed record ClientReport
 
     /// <summary>Why a store could not be used, so that there is neither a result nor a failure of the client; null otherwise.</summary>
     [Id(13)] public string? StoreTrouble { get; init; }
+
+    /// <summary>What has to be known of its training rows; null for nothing.</summary>
+    [Id(14)] public IReadOnlyList<DataNote>? Notes { get; init; }
 }
 
 /// <summary>Asks a site whether all is there, and durable, that its clients reported: 1,000 clients are some 250 kB.</summary>

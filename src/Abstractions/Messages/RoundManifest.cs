@@ -93,13 +93,16 @@ public sealed record ManifestClient
     /// would confirm guesses.
     /// </summary>
     [Id(18)] public string? Rows { get; init; }
+
+    /// <summary>What has to be known of its training rows; null for nothing.</summary>
+    [Id(19)] public IReadOnlyList<DataNote>? Notes { get; init; }
 }
 
 /// <summary>The scoring of committed shared state with the committed head.</summary>
 [GenerateSerializer, Immutable, Alias("fedrlora.client-score")]
 public sealed record ClientScore
 {
-    /// <summary>accuracy, exactMatch or perplexity.</summary>
+    /// <summary>The metric's name, as a plan writes it.</summary>
     [Id(0)] public required string Metric { get; init; }
 
     /// <summary>Its value.</summary>
@@ -111,8 +114,14 @@ public sealed record ClientScore
     /// <summary>Rows scored.</summary>
     [Id(3)] public required int Rows { get; init; }
 
-    /// <summary>Share of the most frequent label; null without labels.</summary>
+    /// <summary>What the best constant answer scores on the same rows; null where none can be compared.</summary>
     [Id(4)] public double? MajorityShare { get; init; }
+
+    /// <summary>The labels that were told apart, by a digest; null without labels.</summary>
+    [Id(5)] public string? Frame { get; init; }
+
+    /// <summary>What has to be known of its test rows; null for nothing.</summary>
+    [Id(6)] public IReadOnlyList<DataNote>? Notes { get; init; }
 }
 
 /// <summary>

@@ -24,6 +24,9 @@ public sealed record FederationPlan
     /// <summary>Rounds, selection, server optimizer, deadline and quorum.</summary>
     public StrategySpec Strategy { get; init; } = new();
 
+    /// <summary>What is known of a task before its rows are read; a task that is not here is known by its clients alone.</summary>
+    public IReadOnlyDictionary<string, TaskSpec> Tasks { get; init; } = new Dictionary<string, TaskSpec>();
+
     /// <summary>Everybody who trains.</summary>
     public required IReadOnlyList<ClientSpec> Clients { get; init; }
 
@@ -289,6 +292,21 @@ public sealed record StrategySpec
     public int ClientRetries { get; init; } = 1;
 }
 
+/// <summary>What a plan says of a task.</summary>
+public sealed record TaskSpec
+{
+    /// <summary>
+    /// Its labels, each with the answers that stand for it: none where they are those that the rows give it, or the label itself. Null
+    /// where the labels are those of the rows.
+    /// </summary>
+    public IReadOnlyList<LabelSpec>? Labels { get; init; }
+}
+
+/// <summary>A label of a task.</summary>
+/// <param name="Name">As rows give it.</param>
+/// <param name="Answers">Completions that stand for it; empty for those of the rows.</param>
+public sealed record LabelSpec(string Name, IReadOnlyList<string> Answers);
+
 /// <summary>A participant: one task at one site.</summary>
 public sealed record ClientSpec
 {
@@ -339,8 +357,14 @@ public enum Metric
     /// <summary>Accuracy where rows carry labels, else perplexity.</summary>
     Auto,
 
-    /// <summary>Share of rows whose own label has the highest completion log-likelihood of all labels.</summary>
+    /// <summary>Share of rows whose own label has, of all labels, the answer of the highest completion log-likelihood.</summary>
     Accuracy,
+
+    /// <summary>The mean over the labels of the harmonic mean of precision and recall, chosen as under <see cref="Accuracy"/>.</summary>
+    MacroF1,
+
+    /// <summary>Matthews correlation over all labels (Gorodkin 2004), chosen as under <see cref="Accuracy"/>; from -1 to 1, 0 for chance.</summary>
+    Matthews,
 
     /// <summary>Share of rows whose greedy continuation equals the completion.</summary>
     ExactMatch,
@@ -358,11 +382,11 @@ public sealed record EvaluationSpec
     /// <summary>The metric.</summary>
     public Metric Metric { get; init; } = Metric.Auto;
 
-    /// <summary>Test rows scored; null scores all.</summary>
+    /// <summary>Test rows scored, drawn over the whole file, the same in every round and run; null scores all.</summary>
     public int? MaxRows { get; init; }
 
-    /// <summary>Tokens of a greedy continuation under <see cref="Metric.ExactMatch"/>.</summary>
-    public int MaxNewTokens { get; init; } = 16;
+    /// <summary>Tokens of a greedy continuation under <see cref="Metric.ExactMatch"/>; null as many as the longest completion needs.</summary>
+    public int? MaxNewTokens { get; init; }
 
     /// <summary>Also runs the same clients with the same budget and nothing shared, for the final table.</summary>
     public bool LocalOnly { get; init; }

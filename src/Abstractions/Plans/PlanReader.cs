@@ -1,3 +1,4 @@
+using System.Buffers;
 using FedRLora.Abstractions.Plans.Reading;
 using static FedRLora.Abstractions.Plans.Reading.Interval;
 
@@ -24,6 +25,11 @@ public static class PlanReader
         "initA", "initB", "seedA", "seedB", "start",
     ];
 
+    // The parser would skip them, or end there: control characters, but for tab, line feed, carriage return and next line.
+    private static readonly SearchValues<char> NoText =
+        SearchValues.Create([.. Enumerable.Range(0, 0xA0).Select(static code => (char)code)
+            .Where(static c => char.IsControl(c) && c is not ('\t' or '\n' or '\r' or '\u0085'))]);
+
     private static readonly string[] InitForms = ["zero", "kaimingUniform", "gaussian: 0.02", "stable: 64"];
 
     /// <summary>Reads a plan.</summary>
@@ -34,8 +40,16 @@ public static class PlanReader
         var problems = new ProblemList(fileName);
         if (yaml.Length > MaxLength)
             problems.Add(Place.Start, "", $"{yaml.Length} characters are too many for a plan; the bound is {MaxLength}.");
+        else if (yaml.AsSpan().IndexOfAny(NoText) is >= 0 and var at)
+            problems.Add(PlaceAt(yaml, at), "", $"the character U+{(int)yaml[at]:X4} is none of a text file; remove it.");
         var plan = problems.IsEmpty ? ReadUpToTheBound(yaml, problems) : null;
         return new() { Plan = problems.IsEmpty ? plan : null, Problems = problems.Sorted };
+    }
+
+    private static Place PlaceAt(string yaml, int at)
+    {
+        var before = yaml.AsSpan(0, at);
+        return new(before.Count('\n') + 1, at - before.LastIndexOf('\n'));
     }
 
     private static FederationPlan? ReadUpToTheBound(string yaml, ProblemList problems)
@@ -92,6 +106,7 @@ public static class PlanReader
             Adapter = Adapter(plan.Section("adapter", shorthand: "method")),
             Training = Training(plan.Section("training")),
             Strategy = Strategy(plan.Section("strategy")),
+            Tasks = Tasks(plan.Section("tasks")),
             Clients = Clients(plan),
             Evaluation = Evaluation(plan.Section("evaluation")),
             Checkpoints = Checkpoints(plan.Section("checkpoints")),
@@ -356,6 +371,19 @@ public static class PlanReader
         return spec;
     }
 
+    private static Dictionary<string, TaskSpec> Tasks(PlanSection? tasks)
+    {
+        var specs = new Dictionary<string, TaskSpec>(StringComparer.Ordinal);
+        foreach (var name in tasks?.Keys ?? [])
+        {
+            if (tasks!.Section(name) is not { } task) continue;
+            specs.Add(name, new TaskSpec { Labels = task.Labels("labels") });
+            task.Close();
+        }
+
+        return specs;
+    }
+
     private static List<ClientSpec> Clients(PlanSection plan)
     {
         const string Example = "a list of clients, each with id, task and data";
@@ -419,7 +447,7 @@ public static class PlanReader
             EveryRounds = evaluation.Integer("everyRounds", spec.EveryRounds, 1, 100_000),
             Metric = evaluation.Choice("metric", spec.Metric),
             MaxRows = evaluation.OptionalInteger("maxRows", 1, int.MaxValue),
-            MaxNewTokens = evaluation.Integer("maxNewTokens", spec.MaxNewTokens, 1, 4096),
+            MaxNewTokens = evaluation.OptionalInteger("maxNewTokens", 1, 4096),
             LocalOnly = evaluation.Flag("localOnly", spec.LocalOnly),
         };
         evaluation.Close();

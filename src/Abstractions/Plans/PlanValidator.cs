@@ -14,7 +14,11 @@ public static class PlanValidator
 {
     /// <summary>Every fault of <paramref name="plan"/>; none if it can run.</summary>
     public static IReadOnlyList<PlanFault> Faults(FederationPlan plan) =>
-        [.. Start(plan.Adapter), .. Heads(plan.Adapter), .. Sharing(plan.Adapter), .. Training(plan), .. Strategy(plan.Strategy), .. Trigger(plan), .. AggregationChecks.Of(plan), .. Clients(plan.Clients), .. Evaluation(plan), .. FaultChecks.Of(plan)];
+    [
+        .. Start(plan.Adapter), .. Heads(plan.Adapter), .. Sharing(plan.Adapter), .. Training(plan), .. Strategy(plan.Strategy),
+        .. Trigger(plan), .. AggregationChecks.Of(plan), .. TaskChecks.Of(plan), .. Clients(plan.Clients), .. Evaluation(plan),
+        .. FaultChecks.Of(plan),
+    ];
 
     private static IEnumerable<PlanFault> Start(AdapterSpec adapter) => adapter.From is null ? DrawnStart(adapter) : GivenStart(adapter);
 
@@ -89,9 +93,15 @@ public static class PlanValidator
             || (adapter.Decomposed && adapter.ScopeMagnitude == Scope.Client);
         if (training.WarmHeadSteps > 0 && !ownsTrained)
             yield return new("no trained tensor stays with its client, so there is no head to warm; give warmHeadSteps: 0, or scopeB: client.", "training.warmHeadSteps", "adapter.scopeA", "adapter.scopeB", "adapter.scopeRouter", "adapter.method");
-        var total = (long)plan.Strategy.Rounds * training.Steps;
-        if (training.WarmupSteps > total)
-            yield return new($"{training.WarmupSteps} exceeds the run's {total} steps ({plan.Strategy.Rounds} rounds of {training.Steps}).", "training.warmupSteps", "training.steps", "strategy.rounds");
+        var rounds = plan.Strategy.Rounds;
+        var total = (long)rounds * training.Steps;
+        if (training.WarmupSteps > total && plan.Clients.Any(static client => client.Steps is null))
+            yield return new($"{training.WarmupSteps} exceeds the run's {total} steps ({rounds} rounds of {training.Steps}).", "training.warmupSteps", "training.steps", "strategy.rounds");
+        for (var i = 0; i < plan.Clients.Count; i++)
+        {
+            if (plan.Clients[i].Steps is { } own && training.WarmupSteps > (long)rounds * own)
+                yield return new($"{own} steps in {rounds} rounds are fewer than the {training.WarmupSteps} of training.warmupSteps: the rate would end below its peak.", Client(i, "steps"), "training.warmupSteps", "strategy.rounds");
+        }
     }
 
     private static IEnumerable<PlanFault> Strategy(StrategySpec strategy)

@@ -13,9 +13,8 @@ public sealed record RowSelection(string Path, int Offset, int? Rows, bool OrFew
     /// <summary>What a client trains on.</summary>
     public static RowSelection Train(ClientSpec client) => new(client.Data.Train, client.Data.Offset, client.Data.Rows, OrFewer: false);
 
-    /// <summary>What a client is scored on; null where it is not.</summary>
-    public static RowSelection? Test(FederationPlan plan, ClientSpec client) =>
-        client.Data.Test is { } path ? new(path, 0, plan.Evaluation.MaxRows, OrFewer: true) : null;
+    /// <summary>What a client is scored on, drawn from the whole file; null where it is not.</summary>
+    public static RowSelection? Test(ClientSpec client) => client.Data.Test is { } path ? new(path, 0, Rows: null, OrFewer: true) : null;
 }
 
 /// <summary>What runs are made with besides their plans, on this machine: the frozen base and the clients' rows.</summary>

@@ -1,4 +1,5 @@
 using System.Globalization;
+using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 
@@ -113,6 +114,9 @@ public sealed record TrainingResult
 
     /// <summary>Frobenius norm of s (B A - B^0 A^0), summed over layers in quadrature; B^0 A^0 only where the start is anchored.</summary>
     public double ProductNorm { get; init; }
+
+    /// <summary>What has to be known of its training rows.</summary>
+    public IReadOnlyList<DataNote> Notes { get; init; } = [];
 }
 
 /// <summary>What a member's scoring gave.</summary>
@@ -130,12 +134,26 @@ public sealed record EvaluationResult
     /// <summary>Mean completion loss per token of the test rows.</summary>
     public double Loss { get; init; }
 
-    /// <summary>Name of the metric: accuracy, exactMatch or perplexity.</summary>
+    /// <summary>Name of the metric, as a plan writes it.</summary>
     public string Metric { get; init; } = "";
 
     /// <summary>Its value.</summary>
     public double Score { get; init; }
 
-    /// <summary>Share of the most frequent label of the test rows; null where rows have no label.</summary>
+    /// <summary>What the best constant answer scores on the same rows, by the same rule; null where none can be compared.</summary>
     public double? MajorityShare { get; init; }
+
+    /// <summary>The labels that were told apart, by a digest: clients of a task with equal ones are scored alike; null without labels.</summary>
+    public string? Frame { get; init; }
+
+    /// <summary>What has to be known of its test rows.</summary>
+    public IReadOnlyList<DataNote> Notes { get; init; } = [];
+
+    /// <summary>Each row by itself, for comparisons at its site: these do not leave it.</summary>
+    public IReadOnlyList<RowScore> RowScores { get; init; } = [];
 }
+
+/// <summary>A row's part of a score: the score without its last step is the sum of values over the sum of weights.</summary>
+/// <param name="Value">1 where the row was answered right and 0 where not; under perplexity its completion loss.</param>
+/// <param name="Weight">1; under perplexity its completion tokens.</param>
+public readonly record struct RowScore(double Value, int Weight);

@@ -74,9 +74,11 @@ internal sealed class ClusterConnection : IAsyncDisposable
         catch (Exception e) when (e is Orleans.Runtime.OrleansException or SocketException or TimeoutException)
         {
             host.Dispose();
+            var start = $"start one with {OwnCommand.Name} silo --site NAME";
+            var other = clusterId == SiloHost.ServiceId ? "" : $" --cluster-id {clusterId}";
             throw new EnvironmentException(cluster is ClusterLocation.Localhost
-                ? $"No silo answers on 127.0.0.1, gateway {string.Join(", ", gateways)}; start one with {Launcher.Name} silo, or name its --gateway."
-                : $"No silo of cluster {clusterId} at {cluster} answers; start one with {Launcher.Name} silo --cluster {cluster}.", e);
+                ? $"No silo answers on 127.0.0.1, gateway {string.Join(", ", gateways)}; {start}, or name its --gateway."
+                : $"No silo of cluster {clusterId} at {cluster} answers; {start} --cluster {cluster}{other}", e);
         }
     }
 

@@ -47,22 +47,19 @@ internal sealed class ClusterTarget
     /// <summary>Whether silos were named at all.</summary>
     public bool IsNamed(ParseResult parsed) => parsed.GetValue(_gateways) is { Length: > 0 } || parsed.GetValue(_cluster) is not null;
 
-    /// <summary>A command to type that talks to the same silos.</summary>
-    public string Hint(ParseResult parsed, params IEnumerable<string> words)
-    {
-        var id = parsed.GetRequiredValue(_id);
-        return Launcher.Hint(
-        [
-            .. words,
-            .. (parsed.GetValue(_gateways) ?? []).SelectMany(static port => new[] { "--gateway", port.ToString(CultureInfo.InvariantCulture) }),
-            .. parsed.GetValue(_cluster) is { } cluster ? new[] { "--cluster", cluster.ToString()! } : [],
-            .. id == SiloHost.ServiceId ? [] : new[] { "--cluster-id", id },
-        ]);
-    }
+    /// <summary>A command to the same silos, as the user can type it.</summary>
+    public string Line(ParseResult parsed, params IEnumerable<string> words) => OwnCommand.Line([.. words, .. Options(parsed)]);
 
-    /// <summary>How a run on these silos is resumed: where none were named, the default has to be, or it would be taken for a folder.</summary>
-    public string ResumeHint(ParseResult parsed, string run) =>
-        IsNamed(parsed) ? Hint(parsed, "resume", run) : Hint(parsed, "resume", run, "--gateway", $"{SiloPorts.Gateway}");
+    /// <summary>The same for a command that is of run folders where no silos are named.</summary>
+    public string LineNamingSilos(ParseResult parsed, params IEnumerable<string> words) =>
+        OwnCommand.Line([.. words, .. IsNamed(parsed) ? [] : new[] { "--gateway", $"{SiloPorts.Gateway}" }, .. Options(parsed)]);
+
+    private IEnumerable<string> Options(ParseResult parsed) =>
+    [
+        .. (parsed.GetValue(_gateways) ?? []).SelectMany(static port => new[] { "--gateway", port.ToString(CultureInfo.InvariantCulture) }),
+        .. parsed.GetValue(_cluster) is { } cluster ? new[] { "--cluster", $"{cluster}" } : [],
+        .. parsed.GetRequiredValue(_id) is var id && id != SiloHost.ServiceId ? new[] { "--cluster-id", id } : [],
+    ];
 
     /// <summary>Says on standard error what an accepted run will wait for.</summary>
     public static async Task WarnAsync(ParseResult parsed, ClusterConnection silos, string run, CancellationToken cancellationToken)

@@ -23,10 +23,10 @@ internal static class EvalCommand
         var data = new Option<string?>("--data") { Description = "JSON Lines to score; label candidates are the labels in this file" };
         var adapter = SharedOptions.Adapter();
         var metric = new Option<Metric>("--metric") { Description = "By default accuracy where rows carry labels, else perplexity" };
-        metric.AcceptOnlyFromAmong("auto", "accuracy", "exactMatch", "perplexity");
-        var rows = SharedOptions.Count("--rows", "Rows scored; by default all");
+        metric.AcceptOnlyFromAmong("auto", "accuracy", "macroF1", "matthews", "exactMatch", "perplexity");
+        var rows = SharedOptions.Count("--rows", "Rows scored, drawn over the whole file; by default all");
         var tokens = SharedOptions.Count("--max-tokens", $"Tokens of prompt and completion, longer rows lose the front of their prompt; by default {new TrainingSpec().MaxTokens}");
-        var newTokens = SharedOptions.Count("--max-new-tokens", $"Bound on the continuation that exactMatch compares; by default {new EvaluationSpec().MaxNewTokens}");
+        var newTokens = SharedOptions.Count("--max-new-tokens", "Bound on the continuation that exactMatch compares; by default what the completion needs");
         var run = new Option<string?>("--run") { Description = "Instead of a model and data: a folder that fedrlora simulate made" };
         var client = new Option<string?>("--client") { Description = "With --run: this client alone" };
         var json = SharedOptions.Json();
@@ -56,13 +56,14 @@ internal static class EvalCommand
         var score = await adapted.ScoreAsync(data, evaluation, maxTokens, cancellationToken);
         if (screen.Mode == ScreenMode.Json)
         {
-            await screen.Output.WriteLineAsync(JsonSerializer.Serialize(new { model, adapter, data, score.Metric, Value = score.Score, score.Loss, score.Rows, score.MajorityShare }, Json.Lines));
+            await screen.Output.WriteLineAsync(JsonSerializer.Serialize(new { model, adapter, data, score.Metric, Value = score.Score, score.Loss, score.Rows, score.MajorityShare, score.Notes }, Json.Lines));
             return ExitCode.Done;
         }
 
         await screen.Output.WriteAsync(PlainTable.Of(["metric", "value", "loss/token", "rows", "majority"],
             [[score.Metric, Words.Score(score.Score), Words.Loss(score.Loss), Number(score.Rows), Words.Score(score.MajorityShare)]],
             screen.Width));
+        foreach (var note in score.Notes) await screen.Error.WriteLineAsync($"note: {note.Text}");
         return ExitCode.Done;
     }
 

@@ -40,9 +40,11 @@ internal static class ExtendCommand
             Identifiers.Check("run", name);
             await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
             var coordinator = silos.Coordinator(name);
-            var yaml = await coordinator.GetPlanAsync(cancellationToken) ?? throw new BadInputException($"There is no run {name}; {cluster.Hint(parsed, "runs")} lists them.");
+            var yaml = await coordinator.GetPlanAsync(cancellationToken)
+                ?? throw new BadInputException($"There is no run {name}; {cluster.Line(parsed, "runs")} lists them.");
             await coordinator.ExtendAsync(new PlanFile(name, yaml).WithRounds(count).Yaml, parsed.GetValue(dataChange), cancellationToken);
-            await parsed.InvocationConfiguration.Output.WriteLineAsync($"{name} has {count} rounds; follow it with: {cluster.Hint(parsed, "watch", name)}");
+            await parsed.InvocationConfiguration.Output.WriteLineAsync(
+                $"{name} has {count} rounds; follow it with: {cluster.Line(parsed, "watch", name)}");
             await ClusterTarget.WarnAsync(parsed, silos, name, cancellationToken);
             return ExitCode.Done;
         });

@@ -61,10 +61,12 @@ internal static class ForkCommand
             var target = Identifiers.Check("--run", parsed.GetValue(id) ?? throw new BadInputException("--run: name the new run."));
             await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
             var stored = parsed.GetValue(plan) is { } path ? PlanFile.Open(path)
-                : new PlanFile(name, await silos.Coordinator(name).GetPlanAsync(cancellationToken) ?? throw new BadInputException($"There is no run {name}; {cluster.Hint(parsed, "runs")} lists them."));
+                : new PlanFile(name, await silos.Coordinator(name).GetPlanAsync(cancellationToken)
+                    ?? throw new BadInputException($"There is no run {name}; {cluster.Line(parsed, "runs")} lists them."));
             await silos.Coordinator(target)
                 .ForkAsync(name, from, Changed(stored, parsed.GetValue(set)).Yaml, parsed.GetValue(dataChange), cancellationToken);
-            await parsed.InvocationConfiguration.Output.WriteLineAsync($"{target} is running; follow it with: {cluster.Hint(parsed, "watch", target)}");
+            await parsed.InvocationConfiguration.Output.WriteLineAsync(
+                $"{target} is running; follow it with: {cluster.Line(parsed, "watch", target)}");
             await ClusterTarget.WarnAsync(parsed, silos, target, cancellationToken);
             return ExitCode.Done;
         });

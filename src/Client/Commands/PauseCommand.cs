@@ -17,7 +17,8 @@ internal static class PauseCommand
             var id = Identifiers.Check("run", parsed.GetRequiredValue(run));
             await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
             await silos.Coordinator(id).PauseAsync(cancellationToken);
-            await parsed.InvocationConfiguration.Output.WriteLineAsync($"{id} is paused; continue it with: {cluster.ResumeHint(parsed, id)}");
+            await parsed.InvocationConfiguration.Output.WriteLineAsync(
+                $"{id} is paused; continue it with: {cluster.LineNamingSilos(parsed, "resume", id)}");
             return ExitCode.Done;
         });
         return command;

@@ -7,7 +7,6 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
 using FedRLora.Grains;
-using FedRLora.Silo;
 
 namespace FedRLora.Client.Commands;
 
@@ -55,7 +54,12 @@ internal static class RepairCommand
             }
 
             if (code == ExitCode.Done && !only && !lines && shown.Changed)
-                await parsed.InvocationConfiguration.Output.WriteLineAsync($"Go on with: {(run is null ? Launcher.Hint("resume", jobs.Ids[0], "--gateway", $"{SiloPorts.Gateway}") : Launcher.Hint("resume", run.Path))}");
+            {
+                var silos = run is null ? " and the --gateway or --cluster of its silos" : "";
+                await parsed.InvocationConfiguration.Output.WriteLineAsync(
+                    $"Go on with: {OwnCommand.Line("resume", run?.Path ?? jobs.Ids[0])}{silos}");
+            }
+
             return code;
         });
         return command;

@@ -33,7 +33,8 @@ internal static class ResumeCommand
             Identifiers.Check("run", name);
             await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
             await silos.Coordinator(name).ResumeAsync(allow, parsed.GetValue(dataChange), cancellationToken);
-            await parsed.InvocationConfiguration.Output.WriteLineAsync($"{name} goes on; follow it with: {cluster.Hint(parsed, "watch", name)}");
+            await parsed.InvocationConfiguration.Output.WriteLineAsync(
+                $"{name} goes on; follow it with: {cluster.Line(parsed, "watch", name)}");
             await ClusterTarget.WarnAsync(parsed, silos, name, cancellationToken);
             return ExitCode.Done;
         });

@@ -29,7 +29,6 @@ internal static class SharedOptions
     public static Option<int[]> Ports(string name, string description) => new(name)
     {
         Description = description,
-        AllowMultipleArgumentsPerToken = true,
         CustomParser = result => [.. result.Tokens.Select(token => Parse(result, name, token.Value, 1, (int)ushort.MaxValue) ?? 0)],
     };
 

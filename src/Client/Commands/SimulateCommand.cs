@@ -38,6 +38,7 @@ internal static class SimulateCommand
             catch when (!local.HasBegun)
             {
                 run.Discard();
+                Interruption.LastWord = null;
                 throw;
             }
         });

@@ -20,7 +20,8 @@ internal static class SubmitCommand
             var id = Identifiers.Check("run", parsed.GetValue(run) ?? name);
             await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
             await silos.Coordinator(id).SubmitAsync(file.Yaml, cancellationToken);
-            await parsed.InvocationConfiguration.Output.WriteLineAsync($"{id} is running; follow it with: {cluster.Hint(parsed, "watch", id)}");
+            await parsed.InvocationConfiguration.Output.WriteLineAsync(
+                $"{id} is running; follow it with: {cluster.Line(parsed, "watch", id)}");
             await ClusterTarget.WarnAsync(parsed, silos, id, cancellationToken);
             return ExitCode.Done;
         });

@@ -48,7 +48,7 @@ internal sealed class CommittedRun
         for (var attempt = 1; ; attempt++)
         {
             var current = await log.ReadAsync(cancellationToken)
-                ?? throw new BadInputException($"{run.Path}: nothing is committed yet; go on with {Launcher.Hint("resume", run.Path)}.");
+                ?? throw new BadInputException($"{run.Path}: nothing is committed yet; go on with: {OwnCommand.Line("resume", run.Path)}");
             try
             {
                 var manifest = await log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken);

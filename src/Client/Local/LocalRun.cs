@@ -34,6 +34,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         var localOnlyFile = run.Record.LocalOnly ? file.WithNothingShared() : null;
         var federated = new RoundReporter(screen, plan) { WhenPaused = WayOn };
         var localOnly = localOnlyFile is null ? null : new RoundReporter(screen, localOnlyFile.Require()) { WhenPaused = WayOn };
+        Interruption.LastWord = Stopped; // also of a run that has not begun: left in mid-step, its folder is there to go on with
         await using var silo = await EmbeddedSilo.StartAsync(run, note => screen.Warn([note]), cancellationToken);
         try
         {
@@ -54,7 +55,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {
             Write(plan, file.Yaml, federated, localOnly);
-            await screen.Error.WriteLineAsync($"Stopped; what is committed is kept. Continue with: {Launcher.Hint("resume", run.Path)}");
+            await screen.Error.WriteLineAsync(Stopped);
+            Interruption.LastWord = null;
             return ExitCode.Interrupted;
         }
         catch (Exception e) when ((HasBegun || resume) && TroubleOf(e) is { } trouble)
@@ -111,7 +113,9 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     private string? TroubleOf(Exception exception) =>
         StoreUnavailableException.In(exception)?.Message ?? (DiskFaults.In(exception) is { } fault ? $"{run.Path}: {fault}." : null);
 
-    private string WayOn => $"What is committed is kept; continue with: {Launcher.Hint("resume", run.Path)}";
+    private string Stopped => $"Stopped; what is committed is kept. Continue with: {OwnCommand.Line("resume", run.Path)}";
+
+    private string WayOn => $"What is committed is kept; continue with: {OwnCommand.Line("resume", run.Path)}";
 
     // In one process nobody pauses a run but a store that cannot be used.
     private static int Ended(JobStatus status) => status == JobStatus.Paused ? ExitCode.Environment : ExitCode.Failed;
@@ -131,7 +135,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
             if (IsOther(file, newest))
             {
                 throw new BadInputException($"{run.PlanPath} is not the plan that the run was made with, nor that plan with more rounds; "
-                    + $"{Launcher.Hint("repair", run.Path)} puts that one back, {Launcher.Name} fork begins a run with another.");
+                    + "fedrlora repair puts that one back, fedrlora fork begins a run with another.");
             }
         }
         else if (run.Result is { } result)
@@ -144,7 +148,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     // Where the adapters are, or why not.
     private async Task<string> ExportAsync(FederationPlan plan, CancellationToken cancellationToken)
     {
-        if (!plan.Checkpoints.Export) return $"not asked for; {Launcher.Hint("export", run.Path)} writes them";
+        if (!plan.Checkpoints.Export) return $"not asked for; {OwnCommand.Line("export", run.Path)} writes them";
         try
         {
             await (await CommittedRun.OpenAsync(run, cancellationToken)).ExportAsync(run.Adapters, form: null, relativeBase: false, cancellationToken);

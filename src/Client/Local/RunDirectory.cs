@@ -84,7 +84,8 @@ internal sealed class RunDirectory : IDisposable
             StorePermissions.MakeFolders(System.IO.Path.GetFullPath(path), mode);
             run.Lock();
             if (Directory.EnumerateFileSystemEntries(path).Any(static entry => System.IO.Path.GetFileName(entry) != LockFile))
-                throw new BadInputException($"{path}: is not empty; give another folder, or continue the run in it with {Launcher.Hint("resume", path)}.");
+                throw new BadInputException($"{path}: is not empty; give another folder, or continue the run in it with: "
+                    + $"{OwnCommand.Line("resume", path)}");
             StorePermissions.MakeFolder(run.Store, mode); // from run.json on, a folder without a store has lost it
             OutputFile.Replace(run.PlanPath, mode, file.Yaml);
             OutputFile.Replace(System.IO.Path.Combine(path, RecordFile), mode,
@@ -200,14 +201,15 @@ internal sealed class RunDirectory : IDisposable
     /// <exception cref="BadInputException">It is missing, has mistakes, or is another run's.</exception>
     public PlanFile RequirePlan()
     {
-        var putBack = $"{Launcher.Hint("repair", Path)} puts back the plan that the run was made with";
-        if (!File.Exists(PlanPath)) throw new BadInputException($"{PlanPath} is missing; {putBack}.");
+        const string PutBack = "fedrlora repair puts back the plan that the run was made with";
+        if (!File.Exists(PlanPath)) throw new BadInputException($"{PlanPath} is missing; {PutBack}.");
         var file = PlanFile.Open(PlanPath);
         if (file.Read() is not { Plan: { } plan })
-            throw new BadInputException($"{PlanPath} is no plan any more; {putBack}, and {Launcher.Hint("validate", PlanPath)} says what is wrong.");
+            throw new BadInputException($"{PlanPath} is no plan any more; {PutBack}, and "
+                + $"{OwnCommand.Line("validate", PlanPath)} says what is wrong.");
         return plan.Name == Record.Plan
             ? file
-            : throw new BadInputException($"{PlanPath} is the plan of {plan.Name}, the run is one of {Record.Plan}; {putBack}.");
+            : throw new BadInputException($"{PlanPath} is the plan of {plan.Name}, the run is one of {Record.Plan}; {PutBack}.");
     }
 
     /// <summary>Whether the folder's run has fewer rounds than are asked for.</summary>

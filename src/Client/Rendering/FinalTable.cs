@@ -35,6 +35,9 @@ internal sealed record FinalTable
     /// <summary>Whether the difference is to the local-only run; else it is to the base.</summary>
     public required bool ComparesToLocal { get; init; }
 
+    /// <summary>What has to be known of the rows, each in a line.</summary>
+    public required IReadOnlyList<string> Notes { get; init; }
+
     /// <param name="plan">The plan.</param>
     /// <param name="federated">Its rounds, with round 0.</param>
     /// <param name="localOnly">Rounds of the run that shared nothing; null if there was none.</param>
@@ -63,12 +66,15 @@ internal sealed record FinalTable
             };
         })];
 
+        var aside = federated.SelectMany(round => RoundView.Of(round, plan).Clients).Where(static row => row.StaysAside).Select(static row => row.Client).ToHashSet();
         var scored = clients.Where(static row => row.Metric is not null).ToList();
+        if (scored.Any(row => !aside.Contains(row.Client))) scored.RemoveAll(row => aside.Contains(row.Client));
         var comparable = scored.Select(static row => row.Metric).Distinct().Count() == 1;
         return new()
         {
             Clients = clients,
             ComparesToLocal = comparesToLocal,
+            Notes = NoteLines.Of(federated.Select(round => RoundView.Of(round, plan))),
             Mean = new()
             {
                 Client = "mean",
@@ -110,7 +116,10 @@ internal sealed record FinalTable
     ];
 
     /// <summary>Aligned ASCII columns below the title; as <see cref="PlainTable.Of"/> where they are wider than a terminal.</summary>
-    public string ToPlainText(int? width = null) => Title + "\n\n" + PlainTable.Of(Header, [.. AllRows.Select(Cells)], width);
+    public string ToPlainText(int? width = null) => Title + "\n\n" + PlainTable.Of(Header, [.. AllRows.Select(Cells)], width) + NoteText;
+
+    /// <summary>The lines that stand below the table.</summary>
+    public string NoteText => string.Concat(Notes.Select(static note => $"note: {note}\n"));
 
     /// <summary>For a terminal.</summary>
     public Table ToTable()

@@ -18,7 +18,7 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
     private readonly List<RoundSummary> _rounds = [];
     private readonly List<RoundView> _views = [];
     private readonly HoldNews _holds = new(TimeProvider.System);
-    private readonly HashSet<string> _told = new(StringComparer.Ordinal); // of what sites missed
+    private readonly HashSet<string> _told = new(StringComparer.Ordinal); // lines that are said once
 
     /// <summary>Added to the line that says that a job is paused: how it goes on.</summary>
     public string? WhenPaused { get; init; }
@@ -54,7 +54,10 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
                     screen.Error.WriteLine(line);
                 if (_holds.Next(progress) is { } news) screen.Error.WriteLine(news);
                 foreach (var view in Take(progress))
+                {
                     screen.Output.WriteLine(screen.Mode == ScreenMode.Json ? MetricsFiles.JsonLine(view) : Line(view, progress.Rounds));
+                    foreach (var note in NoteLines.Of(view).Where(_told.Add)) screen.Error.WriteLine($"note: {note}");
+                }
             }
         }
 

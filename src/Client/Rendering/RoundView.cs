@@ -26,6 +26,16 @@ internal sealed record ClientRow
     /// <summary>Rounds since the state that its update started from; null in synchronous rounds.</summary>
     public int? Staleness { get; init; }
 
+    /// <summary>The labels it was scored with, by a digest; clients of a task with another one chose among others.</summary>
+    public string? Frame { get; init; }
+
+    /// <summary>What has to be known of its rows.</summary>
+    public IReadOnlyList<DataNote> Notes { get; init; } = [];
+
+    /// <summary>Whether its task leaves nothing to choose, so that it stays out of means of what others choose.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public bool StaysAside => Notes.Any(static note => note.Kind == DataNoteKind.AutoOneLabel);
+
     /// <summary>Why a robust rule did not use its update as it came; JSON says so.</summary>
     public string? Curbed { get; init; }
 
@@ -61,7 +71,16 @@ internal sealed record RoundView
     public double? MeanLoss => Mean(Clients.Select(static client => client.MeanLoss));
 
     /// <summary>Mean score over clients; none where metrics differ.</summary>
-    public double? MeanScore => Clients.Select(static client => client.Metric).OfType<string>().Distinct().Count() == 1 ? Mean(Clients.Select(static client => client.Score)) : null;
+    public double? MeanScore
+    {
+        get
+        {
+            var compared = Compared(Clients);
+            return compared.Select(static client => client.Metric).OfType<string>().Distinct().Count() == 1
+                ? Mean(compared.Select(static client => client.Score))
+                : null;
+        }
+    }
 
     /// <summary>Bytes of all updates.</summary>
     public long UpdateBytes => Clients.Sum(static client => client.UpdateBytes ?? 0);
@@ -82,13 +101,17 @@ internal sealed record RoundView
             Clients = clients,
             Tasks = [.. clients.GroupBy(static client => client.Task).OrderBy(group => order.GetValueOrDefault(group.Key, int.MaxValue)).Select(static group => new TaskView(
                 group.Key,
-                group.Select(static client => client.Metric).FirstOrDefault(static metric => metric is not null),
-                Mean(group.Select(static client => client.Score)),
+                Compared([.. group]).Select(static client => client.Metric).FirstOrDefault(static metric => metric is not null),
+                Mean(Compared([.. group]).Select(static client => client.Score)),
                 Mean(group.Select(static client => client.TestLoss)),
                 Mean(group.Select(static client => client.MeanLoss)),
                 Mean(group.Select(static client => client.MajorityShare))))],
         };
     }
+
+    /// <summary>Those whose scores make a mean together: all, or those that are not aside.</summary>
+    public static IReadOnlyList<ClientRow> Compared(IReadOnlyList<ClientRow> clients) =>
+        clients.Any(static client => client is { StaysAside: false, Metric: not null }) ? [.. clients.Where(static client => !client.StaysAside)] : clients;
 
     /// <summary>The mean of what was measured; null where nothing was.</summary>
     public static double? Mean(IEnumerable<double?> values) => values.Average();
@@ -117,6 +140,8 @@ internal sealed record RoundView
             ScoreReason = client.ScoreReason,
             Staleness = client.Staleness,
             Curbed = client.Curbed,
+            Frame = client.Score?.Frame,
+            Notes = [.. client.Notes ?? [], .. client.Score?.Notes ?? []],
         };
     }
 

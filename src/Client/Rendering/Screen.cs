@@ -52,7 +52,11 @@ internal sealed record Screen(ScreenMode Mode, TextWriter Output, TextWriter Err
         switch (Mode)
         {
             case ScreenMode.Terminal:
-                if (table.ToTable() is var picture && Fits(picture)) Console.Write(picture);
+                if (table.ToTable() is var picture && Fits(picture))
+                {
+                    Console.Write(picture);
+                    Output.Write(table.NoteText);
+                }
                 else Output.Write('\n' + table.ToPlainText(Width));
                 Output.WriteLine($"Results: {folder}");
                 break;
@@ -61,7 +65,7 @@ internal sealed record Screen(ScreenMode Mode, TextWriter Output, TextWriter Err
                 Output.WriteLine($"\nresults: {folder}");
                 break;
             case ScreenMode.Json:
-                Output.WriteLine(System.Text.Json.JsonSerializer.Serialize(new { Final = table.Clients, table.Mean, Folder = folder }, Json.Lines));
+                Output.WriteLine(System.Text.Json.JsonSerializer.Serialize(new { Final = table.Clients, table.Mean, table.Notes, Folder = folder }, Json.Lines));
                 break;
         }
     }

@@ -28,13 +28,18 @@ internal static class Words
         };
     }
 
-    public static string Loss(double? loss) => Number(loss, "0.000");
+    private const double Wide = 1e5; // from here on by its power of ten: a column is as wide as its widest number
+
+    public static string Loss(double? loss) => Number(loss, IsWide(loss) ? "0.00e+0" : "0.000");
 
     /// <summary>A share with three decimals, a perplexity with two.</summary>
-    public static string Score(double? score) => Number(score, score is > 1 or < -1 ? "0.00" : "0.000");
+    public static string Score(double? score) => Number(score, IsWide(score) ? "0.00e+0" : score is > 1 or < -1 ? "0.00" : "0.000");
 
     /// <summary>A difference with its sign.</summary>
-    public static string Difference(double? difference) => Number(difference, difference is > 1 or < -1 ? "+0.00;-0.00;0.00" : "+0.000;-0.000;0.000");
+    public static string Difference(double? difference) => Number(difference, IsWide(difference) ? "+0.00e+0;-0.00e+0"
+        : difference is > 1 or < -1 ? "+0.00;-0.00;0.00" : "+0.000;-0.000;0.000");
+
+    private static bool IsWide(double? value) => value is >= Wide or <= -Wide;
 
     public static string Bytes(long bytes) => bytes switch
     {

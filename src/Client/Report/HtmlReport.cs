@@ -109,7 +109,8 @@ internal static class HtmlReport
         html.Append("</table>\n</div>\n<p class=\"note\">base: the frozen model before the first round. ");
         if (table.ComparesToLocal)
             html.Append("local: the same client with the same budget and nothing shared. ");
-        return html.Append("majority: the share of the most frequent label, what a constant answer would score. sent: bytes of the client's updates in the whole run.</p>").ToString();
+        return html.Append("majority: what the best constant answer would score. sent: bytes of the client's updates in the whole run.</p>")
+            .Append(Notes(table.Notes)).ToString();
 
         string Row(FinalRow row) => $"<tr>{string.Concat(table.Cells(row).Select((cell, i) => $"<td{Class(row, i)}>{Markup.Escape(cell)}</td>"))}</tr>\n";
 
@@ -122,6 +123,10 @@ internal static class HtmlReport
             return difference > 0 == (row.Metric != "perplexity") ? " class=\"good\"" : " class=\"bad\"";
         }
     }
+
+    private static string Notes(IReadOnlyList<string> notes) => notes.Count == 0
+        ? ""
+        : $"\n<ul class=\"note\">\n{string.Concat(notes.Select(static note => $"<li>{Markup.Escape(note)}</li>\n"))}</ul>";
 
     private static string Charts(string title, IReadOnlyList<LineChart> charts)
     {

@@ -19,6 +19,7 @@ internal static class ReportNotes
             Steps = report.Steps,
             MeanLoss = report.MeanLoss,
             ProductNorm = report.ProductNorm,
+            Rows = report.Notes,
         };
         var failure = report.Failure
             ?? (double.IsFinite(report.MeanLoss) ? null : Invariant($"Its mean loss is {report.MeanLoss}."))
@@ -40,6 +41,7 @@ internal static class ReportNotes
         Steps = note.Steps,
         MeanLoss = double.IsFinite(note.MeanLoss) ? note.MeanLoss : 0,
         ProductNorm = double.IsFinite(note.ProductNorm) ? note.ProductNorm : 0,
+        Rows = note.Rows,
     };
 
     /// <summary>The note of a scoring.</summary>

@@ -205,6 +205,9 @@ public sealed record ClientNote
 
     /// <summary>Whether the failure is an update that was refused.</summary>
     [Id(8)] public bool Refused { get; init; }
+
+    /// <summary>What has to be known of its training rows; null for nothing.</summary>
+    [Id(9)] public IReadOnlyList<DataNote>? Rows { get; init; }
 }
 
 /// <summary>What is kept of a scoring report; both are null where the client had no test rows.</summary>

@@ -254,7 +254,7 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
 
         public RowSelection Train { get; } = RowSelection.Train(Client);
 
-        public RowSelection? Test { get; } = WithTest ? RowSelection.Test(Plan, Client) : null;
+        public RowSelection? Test { get; } = WithTest ? RowSelection.Test(Client) : null;
 
         public string Changed(RowSelection rows, string kind) =>
             $"{rows.Path}: the {kind} rows of client {Client.Id} are not those that run {Job} was made with";

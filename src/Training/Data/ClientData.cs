@@ -1,55 +1,74 @@
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Training.Metrics;
 
 namespace FedRLora.Training.Data;
 
 /// <summary>A client's training rows.</summary>
 /// <param name="Rows">In the file's order.</param>
-/// <param name="Completions">Distinct completions of labelled rows.</param>
-internal sealed record TrainingRows(IReadOnlyList<EncodedRow> Rows, IReadOnlyList<string> Completions)
+/// <param name="Notes">What has to be known of them.</param>
+internal sealed record TrainingRows(IReadOnlyList<EncodedRow> Rows, IReadOnlyList<DataNote> Notes)
 {
-    public long SizeBytes => Rows.Sum(static row => 48L + sizeof(int) * row.Ids.Length);
+    public long SizeBytes => Rows.Sum(static row => row.SizeBytes);
 }
 
 /// <summary>A client's test rows.</summary>
 /// <param name="Examples">As written.</param>
 /// <param name="Rows">Encoded.</param>
-/// <param name="Candidates">For label scoring: the distinct completions of labelled training and test rows, in ordinal order.</param>
-internal sealed record TestRows(IReadOnlyList<Example> Examples, IReadOnlyList<EncodedRow> Rows, IReadOnlyList<string> Candidates)
+/// <param name="Labels">Those of the task.</param>
+internal sealed record TestRows(IReadOnlyList<Example> Examples, IReadOnlyList<EncodedRow> Rows, TaskLabels Labels)
 {
-    /// <summary>Whether every row carries a label.</summary>
-    public bool AreLabelled => Examples.All(static example => example.Label is not null);
+    /// <summary>Rows without a label.</summary>
+    public int Unlabelled { get; } = Examples.Count(static example => example.Label is null);
 
-    /// <summary>Share of the most frequent label; null where a row has none.</summary>
-    public double? MajorityShare => AreLabelled
-        ? (double)Examples.GroupBy(static example => example.Label, StringComparer.Ordinal).Max(static group => group.Count()) / Examples.Count
-        : null;
+    /// <summary>What has to be known of them, whatever the metric is.</summary>
+    public IReadOnlyList<DataNote> Notes { get; init; } = [];
 
-    public long SizeBytes => Rows.Sum(static row => 48L + sizeof(int) * row.Ids.Length) + Examples.Sum(static example => example.SizeBytes);
+    /// <summary>What has to be known where labels are chosen.</summary>
+    public IReadOnlyList<DataNote> LabelNotes { get; init; } = [];
+
+    public long SizeBytes => Rows.Sum(static row => row.SizeBytes) + Examples.Sum(static example => example.SizeBytes);
 }
 
 /// <summary>Reads and encodes a client's files.</summary>
 internal static class ClientData
 {
-    public static async Task<TrainingRows> TrainingAsync(string path, ClientSpec client, ulong planSeed, RowEncoder encoder, CancellationToken cancellationToken)
+    public static async Task<TrainingRows> TrainingAsync(
+        string path, ClientSpec client, ulong planSeed, RowEncoder encoder, CancellationToken cancellationToken)
     {
         var examples = await JsonLines.ReadAsync(path, client.Data.Offset, client.Data.Rows, cancellationToken);
         if (client.Data.ShuffleLabels) examples = Shuffled(examples, Seed.For(planSeed, 0, client.Id, "shuffle-labels"));
-        return new([.. examples.Select(example => encoder.Encode(example, path))], CompletionsOf(examples));
+        List<EncodedRow> rows = [.. examples.Select(example => encoder.Encode(example, path))];
+        return new(rows, RowNotes.Of(examples, rows, training: true));
     }
 
-    public static async Task<TestRows> TestAsync(string path, int? maxRows, TrainingRows training, RowEncoder encoder, CancellationToken cancellationToken)
+    /// <param name="path">The file.</param>
+    /// <param name="maxRows">Rows drawn over the whole file, the same for everyone who asks for as many; null for all.</param>
+    /// <param name="client">Whose rows they are; null for a file of nobody.</param>
+    /// <param name="task">What is known of the task by its files.</param>
+    /// <param name="encoder">Of the model.</param>
+    /// <param name="cancellationToken">The caller's token.</param>
+    public static async Task<TestRows> TestAsync(
+        string path, int? maxRows, ClientSpec? client, TaskRows task, RowEncoder encoder, CancellationToken cancellationToken)
     {
         var examples = await JsonLines.ReadAsync(path, 0, null, cancellationToken);
-        if (maxRows < examples.Count) examples = examples[..maxRows.Value];
-        var candidates = training.Completions.Union(CompletionsOf(examples), StringComparer.Ordinal).Order(StringComparer.Ordinal);
-        return new(examples, [.. examples.Select(example => encoder.Encode(example, path))], [.. candidates]);
+        if (maxRows < examples.Count) examples = Drawn(examples, maxRows.Value);
+        List<EncodedRow> rows = [.. examples.Select(example => encoder.Encode(example, path))];
+        var trainedOn = client is null ? [] : task.TrainedOn(client, examples);
+        return new(examples, rows, task.Labels)
+        {
+            Notes = [.. RowNotes.Of(examples, rows, training: false), .. trainedOn],
+            LabelNotes = RowNotes.OfLabels(examples, task.Labels, client is null ? 0 : task.OwnLabels(client)),
+        };
     }
 
     // Completions and labels move together, prompts stay.
     private static List<Example> Shuffled(List<Example> examples, ulong seed) =>
-        [.. examples.Zip(Permutation.Of(examples.Count, seed), (example, other) => example with { Completion = examples[other].Completion, Label = examples[other].Label })];
+        [.. examples.Zip(Permutation.Of(examples.Count, seed), (example, other) =>
+            example with { Completion = examples[other].Completion, Label = examples[other].Label })];
 
-    private static IReadOnlyList<string> CompletionsOf(List<Example> examples) =>
-        [.. examples.Where(static example => example.Label is not null).Select(static example => example.Completion).Distinct(StringComparer.Ordinal)];
+    // In the file's order. The first rows of a file that is sorted by label would all have one.
+    private static List<Example> Drawn(List<Example> examples, int count) =>
+        [.. Permutation.Of(examples.Count, Seed.For(0, 0, "", "test-rows")).Take(count).Order().Select(row => examples[row])];
 }

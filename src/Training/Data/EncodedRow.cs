@@ -13,11 +13,20 @@ internal sealed record EncodedRow(int[] Ids, IReadOnlyList<LossSpan> Spans)
     {
     }
 
+    /// <summary>Tokens at the front that the limit took.</summary>
+    public int PromptLost { get; init; }
+
+    /// <summary>Tokens at the end of the last completion that the limit took.</summary>
+    public int[] AnswerLost { get; init; } = [];
+
     /// <summary>First token of the completion.</summary>
     public int Start => Spans[^1].From;
 
     /// <summary>Tokens that carry loss.</summary>
     public int LossTokens => Spans.Sum(static span => span.To - span.From);
+
+    /// <summary>Bytes in memory, about.</summary>
+    public long SizeBytes => 72L + sizeof(int) * (Ids.Length + AnswerLost.Length);
 
     /// <summary>Their places.</summary>
     public IEnumerable<int> LossPlaces => Spans.SelectMany(static span => Enumerable.Range(span.From, span.To - span.From));

@@ -17,7 +17,12 @@ internal sealed record Example(string Prompt, string Completion, string? Label, 
     /// <summary>Where the row is a conversation: the prompt is empty then, and the completion is the last message that is learned.</summary>
     public Conversation? Chat { get; init; }
 
+    /// <summary>Whether the text gets two blanks where the completion begins: one is put between prompt and completion.</summary>
+    public bool HasDoubleBlank => Chat is null && Prompt.Length > 0 && (IsBlank(Prompt[^1]) || (Completion.Length > 0 && IsBlank(Completion[0])));
+
     public long SizeBytes => 2L * (Prompt.Length + Completion.Length) + 8 * (Chat?.Length ?? 0);
+
+    private static bool IsBlank(char sign) => sign is ' ' or '\t' or '\u00a0';
 }
 
 /// <summary>JSON Lines with prompt and completion (and label), text and label, or messages (and tools, and label).</summary>

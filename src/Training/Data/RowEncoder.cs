@@ -9,7 +9,8 @@ namespace FedRLora.Training.Data;
 /// <param name="Tails">What follows, one array per candidate.</param>
 /// <param name="LossFrom">Where in its tail a candidate's completion begins.</param>
 /// <param name="Own">The candidate that is right.</param>
-internal sealed record CandidateRow(int[] Prefix, int[][] Tails, int[] LossFrom, int Own);
+/// <param name="TokensNeeded">The limit that would leave each candidate whole; null where each is.</param>
+internal sealed record CandidateRow(int[] Prefix, int[][] Tails, int[] LossFrom, int Own, int? TokensNeeded);
 
 /// <summary>
 /// Rows to token ids. The text is <c>prompt + " " + completion</c>; completion tokens are what follows the longest common prefix of
@@ -34,8 +35,11 @@ internal sealed class RowEncoder(Tokenizer tokenizer, int maxTokens, Func<ChatTe
         var prefix = Shorten(ids[..start], Math.Max(kept, maxTokens - (ids.Length - start)));
         int[] row = [.. prefix, .. ids.Skip(start).Take(maxTokens - prefix.Length)];
         var removed = start - prefix.Length;
-        var left = spans.Select(span => new LossSpan(Math.Max(1, span.From - removed), Math.Min(row.Length, span.To - removed))).Where(static span => span.From < span.To).ToList();
-        return left.Count > 0 ? new(row, left) : throw new BadInputException($"{place}: the row has no token to learn; give it a completion");
+        var left = spans.Select(span => new LossSpan(Math.Max(1, span.From - removed), Math.Min(row.Length, span.To - removed)))
+            .Where(static span => span.From < span.To).ToList();
+        return left.Count > 0
+            ? new(row, left) { PromptLost = removed, AnswerLost = ids[(removed + row.Length)..] }
+            : throw new BadInputException($"{place}: the row has no token to learn; give it a completion");
     }
 
     /// <summary>Encodes a row with every candidate as its completion.</summary>
@@ -43,12 +47,14 @@ internal sealed class RowEncoder(Tokenizer tokenizer, int maxTokens, Func<ChatTe
     {
         var texts = example.Chat is null ? Texts(example.Prompt, candidates) : Chats(example, candidates);
         var shared = texts.Min(text => Math.Min(text.Start, texts[0].Ids.AsSpan().CommonPrefixLength(text.Ids)));
-        var longest = Math.Min(maxTokens - 1, texts.Max(text => text.Ids.Length - shared));
+        var whole = texts.Max(text => text.Ids.Length - shared);
+        var longest = Math.Min(maxTokens - 1, whole);
         return new(
             Shorten(texts[0].Ids[..shared], maxTokens - longest),
             [.. texts.Select(text => text.Ids[shared..Math.Min(text.Ids.Length, shared + longest)])],
             [.. texts.Select(text => text.Start - shared)],
-            own);
+            own,
+            whole > longest ? whole + 1 : null);
     }
 
     private List<(int[] Ids, int Start)> Texts(string prompt, IReadOnlyList<string> candidates)

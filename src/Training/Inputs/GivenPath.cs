@@ -98,7 +98,7 @@ public static class GivenPath
         throw new BadInputException(FolderOf(folder) switch
         {
             Model => $"{folder}: is a model and no adapter (no {PeftConfig.FileName} in it); give it with --model",
-            Run => $"{folder}: is a run and no adapter; give {Path.Combine(folder, "adapters")}/CLIENT, which {Launcher.Name} export writes",
+            Run => $"{folder}: is a run and no adapter; give {Path.Combine(folder, "adapters")}/CLIENT, which fedrlora export writes",
             { } other => $"{folder}: is {other} and no adapter; give one with {PeftConfig.FileName} in it",
             null => $"{folder}: is no adapter (no {PeftConfig.FileName} in it); give an adapter folder in PEFT's layout",
         });

@@ -1,4 +1,6 @@
+using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
 using FedRLora.Training.Data;
 using FedRLora.Training.Models;
 
@@ -8,7 +10,17 @@ namespace FedRLora.Training.Metrics;
 internal sealed record ScoredRows(FrozenBase Base, ILayerAdapters? Adapters, RowEncoder Encoder, TestRows Test, EvaluationSpec Spec);
 
 /// <summary>A score and the completion loss per token of the same rows.</summary>
-internal sealed record MetricScore(double Score, double Loss);
+internal sealed record MetricScore(double Score, double Loss)
+{
+    /// <summary>What the best constant answer scores; null where a constant answer cannot be scored so.</summary>
+    public double? Constant { get; init; }
+
+    /// <summary>Each row by itself.</summary>
+    public required IReadOnlyList<RowScore> Rows { get; init; }
+
+    /// <summary>What else has to be known of the rows.</summary>
+    public DataNote? Note { get; init; }
+}
 
 /// <summary>An evaluation metric.</summary>
 internal interface IMetric

@@ -1,4 +1,5 @@
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
 
 namespace FedRLora.Training.Metrics;
@@ -7,10 +8,10 @@ namespace FedRLora.Training.Metrics;
 internal static class Scoring
 {
     /// <summary>Runs on the lane, within a dispose scope of the caller.</summary>
-    /// <exception cref="BadInputException">The rows cannot be scored by this metric, or the loss is not finite.</exception>
+    /// <exception cref="BadInputException">The rows cannot be scored by this metric, or loss or score is not finite.</exception>
     public static EvaluationResult Of(ScoredRows rows, string client, CancellationToken cancellationToken)
     {
-        var metric = MetricRegistry.For(rows.Spec.Metric, rows);
+        var (metric, whyNot) = MetricRegistry.For(rows.Spec.Metric, rows.Test);
         var score = metric.Score(rows, cancellationToken);
         if (!double.IsFinite(score.Loss)) throw new BadInputException($"the test loss is {score.Loss}");
         return new EvaluationResult
@@ -20,7 +21,10 @@ internal static class Scoring
             Loss = score.Loss,
             Metric = metric.Name,
             Score = score.Score,
-            MajorityShare = rows.Test.MajorityShare,
+            MajorityShare = score.Constant,
+            Frame = metric is LabelMetric ? rows.Test.Labels.Frame : null,
+            Notes = [.. rows.Test.Notes.Concat(new[] { whyNot, score.Note }.OfType<DataNote>()).Concat(metric is LabelMetric ? rows.Test.LabelNotes : [])],
+            RowScores = score.Rows,
         };
     }
 }

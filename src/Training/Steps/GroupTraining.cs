@@ -164,6 +164,7 @@ internal sealed class GroupTraining : IDisposable
             MeanLoss = losses.Zip(member.LossTokens, static (loss, tokens) => (double)loss * tokens).Sum() / member.LossTokens.Sum(),
             LastLoss = losses[^1],
             ProductNorm = adapter.ProductNorm(),
+            Notes = member.Rows.Notes,
         };
 
         TrainingResult Failed(string reason) => new() { ClientId = member.Client.Id, Failure = reason };

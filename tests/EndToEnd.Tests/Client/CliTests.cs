@@ -2,6 +2,7 @@ using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client;
+using FedRLora.Silo;
 
 namespace FedRLora.EndToEnd.Tests.Client;
 
@@ -110,6 +111,15 @@ public sealed class CliTests : IDisposable
         Assert.Equal(2, code);
         Assert.EndsWith("is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.\n", error, StringComparison.Ordinal);
         Assert.Single(error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+    }
+
+    [Fact]
+    public async Task A_port_may_stand_before_the_run()
+    {
+        var result = await CommandLine.RunAsync("watch", "--gateway", $"{SiloPorts.Free().Gateway}", "first");
+
+        Assert.Equal(3, result.Code);
+        Assert.StartsWith("No silo answers on 127.0.0.1", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -158,6 +158,69 @@ public sealed class RenderingTests
         Assert.Null(RoundView.Of(rounds[3], SampleRun.Plan).MeanScore);
     }
 
+    [Fact]
+    public void What_has_to_be_known_of_rows_is_one_line_for_a_task()
+    {
+        var rounds = SampleRun.Rounds().Select(static round => Scored(round, static client => client with
+        {
+            Frame = client.MajorityShare == 0.5 ? "0123" : null,
+            Notes = client.MajorityShare == 0.5
+                ? [new() { Kind = DataNoteKind.TrainedOn, Count = 3, Of = 40 }]
+                : [new() { Kind = DataNoteKind.PromptCut, Count = 4, Of = 40, Longest = 90 }],
+        })).ToList();
+
+        Assert.Equal(
+            [
+                "sst2: 6 of 80 test rows are among the rows that the client trains on",
+                "trec: 4 of 40 test rows lose the front of their prompt; with maxTokens: 90 none would",
+            ],
+            FinalTable.Of(SampleRun.Plan, rounds, null).Notes);
+    }
+
+    [Fact]
+    public void Clients_of_a_task_that_choose_among_different_labels_are_named()
+    {
+        var round = SampleRun.Round(3);
+        var clients = round.Manifest.Clients.Select(static (client, i) => client with { Score = client.Score! with { Frame = $"{i}" } });
+
+        Assert.Equal(
+            "sst2: its clients choose among different labels (a), so their scores cannot be compared; name the labels in the plan (tasks)",
+            Assert.Single(NoteLines.Of(RoundView.Of(round with { Manifest = round.Manifest with { Clients = [.. clients] } }, SampleRun.Plan))));
+    }
+
+    [Fact]
+    public void A_client_with_nothing_to_choose_stays_out_of_the_mean()
+    {
+        var rounds = SampleRun.Rounds().Select(static round => Scored(round, static client => client.MajorityShare == 0.5 ? client : client with
+        {
+            Metric = "perplexity", Value = 900, Notes = [new() { Kind = DataNoteKind.AutoOneLabel, Count = 40, Of = 40 }],
+        })).ToList();
+
+        var table = FinalTable.Of(SampleRun.Plan, rounds, null);
+
+        Assert.Equal(0.66, table.Mean.Federated!.Value, 9);
+        Assert.Equal(0.66, RoundView.Of(rounds[3], SampleRun.Plan).MeanScore!.Value, 9);
+        Assert.Contains("trec: scored by perplexity, not by accuracy: all rows have one label", table.Notes);
+    }
+
+    [Theory]
+    [InlineData(0.5, "0.500")]
+    [InlineData(99999, "99999.00")]
+    [InlineData(384624.77, "3.85e+5")]
+    [InlineData(1.7e308, "1.70e+308")]
+    [InlineData(double.PositiveInfinity, "-")]
+    public void A_large_number_does_not_widen_a_table(double score, string expected) => Assert.Equal(expected, Words.Score(score));
+
+    [Fact]
+    public void Json_is_valid_for_every_number() => Assert.Equal(
+        """{"a":0.1,"b":null,"c":[null,1]}""",
+        System.Text.Json.JsonSerializer.Serialize(new { A = 0.1, B = double.NaN, C = (double?[])[double.PositiveInfinity, 1] }, Json.Lines));
+
+    private static RoundSummary Scored(RoundSummary round, Func<ClientScore, ClientScore> change) => round with
+    {
+        Manifest = round.Manifest with { Clients = [.. round.Manifest.Clients.Select(client => client with { Score = change(client.Score!) })] },
+    };
+
     [Theory]
     [InlineData(0, "-")]
     [InlineData(2.08, "2.1 s")]

@@ -79,6 +79,21 @@ public sealed class InterruptedRunTests : IDisposable
     }
 
     [Fact]
+    public async Task A_run_that_is_terminated_before_its_first_round_says_nothing_but_how_it_goes_on()
+    {
+        var plan = TinyPlan.Write(_tiny, 3, TinyPlan.Client("only", "one"));
+        await using var program = RunningProgram.Start(_tiny.Root, "simulate", plan, "--out", "run");
+        await program.UntilAsync(() => program.Output.Contains("seed 7, in run", StringComparison.Ordinal), "the silo's start");
+        program.Terminate();
+
+        Assert.True(await program.ExitAsync() == 130, program.Output);
+        var lines = program.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+        Assert.DoesNotContain(lines, static line => line.StartsWith("fail:", StringComparison.Ordinal));
+        Assert.True(lines[^1] is "Interrupted." != Directory.Exists(Path.Combine(_tiny.Root, "run")), program.Output); // nothing is left, or the way on is named
+        if (lines[^1] != "Interrupted.") await RunningProgram.RunAsync(_tiny.Root, "resume", "run");
+    }
+
+    [Fact]
     public async Task Json_for_programs_is_all_that_goes_to_standard_output()
     {
         var plan = TinyPlan.Write(_tiny, 3, TinyPlan.Client("only", "one"));

@@ -32,6 +32,9 @@ internal sealed class RunningProgram : IAsyncDisposable
     /// <summary>With a variable in its environment.</summary>
     public static RunningProgram StartWith((string Name, string Value) variable, string folder, params string[] arguments) => new(folder, arguments, "default", variable);
 
+    /// <summary>With several variables in its environment.</summary>
+    public static RunningProgram StartWith((string Name, string Value)[] variables, string folder, params string[] arguments) => new(folder, arguments, "default", variables);
+
     /// <summary>As a script starts what it puts into the background: interrupts are ignored.</summary>
     public static RunningProgram StartInBackground(string folder, params string[] arguments) => new(folder, arguments, "ignore");
 

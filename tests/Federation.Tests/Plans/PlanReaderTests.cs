@@ -318,7 +318,7 @@ public sealed class PlanReaderTests
     [InlineData("strategy: {selection: {fraction: 0}}", "strategy.selection.fraction: 0 is out of range; give a number above 0 and at most 1.")]
     [InlineData("evaluation: {everyRounds: 0}", "evaluation.everyRounds: 0 is out of range; give a number from 1 to 100000.")]
     [InlineData("evaluation: !!python/object {}", "evaluation: the tag tag:yaml.org,2002:python/object is not supported; remove it.")]
-    [InlineData("wandb: true", "wandb: unknown key; known here: name, seed, sharing, model, adapter, training, strategy, clients, evaluation, checkpoints, store, faults.")]
+    [InlineData("wandb: true", "wandb: unknown key; known here: name, seed, sharing, model, adapter, training, strategy, tasks, clients, evaluation, checkpoints, store, faults.")]
     [InlineData("[a]: b", "a key is a word, not a list or a mapping.")]
     public void A_wrong_value_is_one_problem(string line, string expected)
     {
@@ -425,6 +425,33 @@ public sealed class PlanReaderTests
 
         Assert.Contains("more than 3000000 values", problem.Message, StringComparison.Ordinal);
     }
+
+    [Fact]
+    public void A_task_has_labels_with_the_answers_that_stand_for_them()
+    {
+        var tasks = PlanReader.Require($$$"""
+            {{{Minimal}}}
+            tasks:
+              sst2: {labels: {positive: [good, fine], negative: bad, "3": }}
+            """, "p").Tasks;
+
+        Assert.Equal(["positive", "negative", "3"], tasks["sst2"].Labels!.Select(static label => label.Name));
+        Assert.Equal(["good fine", "bad", ""], tasks["sst2"].Labels!.Select(static label => string.Join(' ', label.Answers)));
+        Assert.Null(PlanReader.Require($"{Minimal}\ntasks: {{sst2: {{}}}}", "p").Tasks["sst2"].Labels);
+    }
+
+    [Theory]
+    [InlineData("{sst2: {labels: [yes]}}", "tasks.sst2.labels: one label leaves nothing to choose")]
+    [InlineData("{sst2: {labels: [a  b, a b]}}", "tasks.sst2.labels: \"a  b\" and \"a b\" are one label")]
+    [InlineData("{sst2: {labels: [yes, yes, no]}}", "tasks.sst2.labels[1]: yes is in the list already")]
+    [InlineData("{sst2: {labels: {p: [x, y], n: [y]}}}", "tasks.sst2.labels: \"p\" and \"n\" share an answer")]
+    [InlineData("{sst2: {labels: {p: [x, n], n: }}}", "tasks.sst2.labels: \"p\" and \"n\" share an answer")]
+    [InlineData("{sst2: {labels: yes}}", "tasks.sst2.labels: \"yes\" stands here; give a list such as [yes, no]")]
+    [InlineData("{sst2: {labels: {p: {x: y}, n: z}}}", "tasks.sst2.labels.p: a mapping stands here; give an answer or a list of answers")]
+    [InlineData("{sst2: {label: [yes, no]}}", "tasks.sst2.label: unknown key; did you mean labels?")]
+    [InlineData("{other: {labels: [yes, no]}}", "tasks.other: no client has this task")]
+    public void Labels_that_cannot_be_told_apart_are_problems(string tasks, string problem) => Assert.StartsWith(
+        problem, Assert.Single(PlanReader.Read($"{Minimal}\ntasks: {tasks}", "p").Problems).Message, StringComparison.Ordinal);
 
     [Fact]
     public void A_misspelt_method_raises_no_second_problem_about_its_fields() =>

@@ -1,5 +1,7 @@
 using System.Text;
+using System.Text.Json.Nodes;
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
@@ -15,6 +17,19 @@ public sealed class SituationTests : IDisposable
     {
         ["01-pissa-adapter"] = static (test, folder) => test.RefusesAsync(["init_lora_weights", "path_initial_model_for_weight_conversion"], adapter: folder),
         ["02-rows-not-utf8"] = static (test, folder) => test.RefusesAsync(["cp1252.jsonl:1: byte 0xF6 is not UTF-8"], rows: Path.Combine(folder, "cp1252.jsonl")),
+        ["03-labels-of-answers-without-text"] = static async (test, folder) =>
+        {
+            var model = test.With(("chat_template.jinja", Path.Combine(folder, "chat_template.jinja")));
+            var parts = await ScoreAsync(model, null, Path.Combine(folder, "parts.jsonl"), Metric.Accuracy);
+            var plain = await ScoreAsync(model, null, Path.Combine(folder, "plain.jsonl"), Metric.Accuracy);
+            var mixed = test.Lines(
+                [.. File.ReadLines(Path.Combine(folder, "parts.jsonl")).Take(1), .. File.ReadLines(Path.Combine(folder, "plain.jsonl")).Skip(1)]);
+            Assert.Equal((0.5, 0.5), (plain.Score, plain.MajorityShare)); // neither answer is likelier for one animal than for the other
+            Assert.All([parts, await ScoreAsync(model, null, mixed, Metric.Accuracy)], score =>
+                Assert.Equal((plain.Score, plain.Loss, plain.MajorityShare), (score.Score, score.Loss, score.MajorityShare)));
+            var shuffled = await TrainedAsync(folder, "plan-shuffle-true.yaml", model);
+            Assert.NotEqual(shuffled.MeanLoss, (await TrainedAsync(folder, "plan-shuffle-false.yaml", model)).MeanLoss);
+        },
         ["04-rope-type-twice"] = static async (test, folder) => Assert.True(double.IsFinite((await ScoreAsync(
             test.With(("config.json", Path.Combine(folder, "config-rope-both-linear.json"))), null, test.Rows())).Loss)),
         ["05-null-columns"] = static async (_, folder) => Assert.Equal(2, (await ScoreAsync(Stories, null, Path.Combine(folder, "columns.jsonl"))).Rows),
@@ -46,6 +61,23 @@ public sealed class SituationTests : IDisposable
             var model = test.With(Directory.GetFiles(folder).Select(static file => (Path.GetFileName(file), file)));
             Assert.Equal(await ContinuedAsync(Stories), await ContinuedAsync(model));
         },
+        ["17-client-with-one-label"] = static async (_, folder) =>
+        {
+            foreach (var plan in (string[])["plan-accuracy.yaml", "plan-auto.yaml"])
+            {
+                var scores = await EvaluatedAsync(folder, plan);
+                Assert.All(scores, static score => Assert.Equal(("accuracy", null), (score.Metric, score.Failure)));
+                Assert.Single(scores.Select(static score => score.Frame).Distinct());
+                Assert.Contains(scores[1].Notes, static note => note.Kind == DataNoteKind.OneLabelScored);
+            }
+
+            // With b's rows alone, which have one label, there is nothing to choose.
+            var alone = PlanReader.Require(File.ReadAllText(Path.Combine(folder, "plan-accuracy.yaml")), "plan");
+            var b = Assert.Single(await EvaluatedAsync(folder, alone with { Clients = [alone.Clients[1]] }));
+            Assert.StartsWith("accuracy: \"yes\" is the only label of the task", b.Failure, StringComparison.Ordinal);
+            var declared = new Dictionary<string, TaskSpec> { ["x"] = new() { Labels = [new("yes", []), new("no", [])] } };
+            Assert.Equal("accuracy", Assert.Single(await EvaluatedAsync(folder, alone with { Clients = [alone.Clients[1]], Tasks = declared })).Metric);
+        },
         ["20-base-not-finite"] = static async (test, folder) =>
         {
             foreach (var value in (float[])[float.NaN, float.PositiveInfinity])
@@ -57,12 +89,62 @@ public sealed class SituationTests : IDisposable
                 Assert.All(named, name => Assert.Contains(name, refused.Message, StringComparison.Ordinal));
             }
         },
+        ["22-first-rows-of-a-sorted-file"] = static async (_, folder) =>
+        {
+            var (rows, spec) = (Path.Combine(folder, "rows.jsonl"), new EvaluationSpec { MaxRows = 8 });
+            var eval = await Of(Stories, null, loaded => loaded.ScoreAsync(rows, spec, maxTokens: 64));
+            var run = Assert.Single(await EvaluatedAsync(folder, "plan.yaml"));
+            Assert.Equal(("accuracy", 8, run.Score), (eval.Metric, eval.Rows, eval.Score));
+            Assert.InRange(eval.MajorityShare!.Value, 0.5, 0.9);
+            Assert.InRange(eval.Score, 0.1, 0.9);
+        },
+        ["23-answer-longer-than-the-bound"] = static async (_, folder) =>
+        {
+            var rows = Path.Combine(folder, "rows.jsonl");
+            Assert.Equal(1, (await ScoreAsync(Stories, null, rows, Metric.ExactMatch)).Score);
+            var spec = new EvaluationSpec { Metric = Metric.ExactMatch, MaxNewTokens = 39 };
+            var bounded = await Of(Stories, null, loaded => loaded.ScoreAsync(rows, spec, maxTokens: 256));
+            Assert.Equal((0, DataNoteKind.AnswerTooLong), (bounded.Score, Assert.Single(bounded.Notes).Kind));
+        },
+        ["24-one-label-in-several-spellings"] = static async (_, folder) =>
+        {
+            foreach (var rows in (string[])["wordings.jsonl", "spaces.jsonl"])
+            {
+                var score = await ScoreAsync(Stories, null, Path.Combine(folder, rows), Metric.Auto);
+                Assert.Equal(("accuracy", 0.75), (score.Metric, score.MajorityShare));
+                Assert.Contains(score.Score, (double[])[0.25, 0.75]); // equal prompts get equal answers
+            }
+        },
+        ["25-many-labels-and-auto"] = static async (test, _) =>
+        {
+            Assert.Equal("accuracy", (await ScoreAsync(Stories, null, Numbers(256), Metric.Auto)).Metric);
+            var many = await ScoreAsync(Stories, null, Numbers(257), Metric.Auto);
+            Assert.Equal(("perplexity", new() { Kind = DataNoteKind.AutoManyLabels, Count = 257, Of = 256 }), (many.Metric, Assert.Single(many.Notes)));
+
+            string Numbers(int labels) =>
+                test.Lines(Enumerable.Range(0, labels).Select(static row => $$"""{"text": "The number is", "label": "n{{row}}"}"""));
+        },
+        ["26-perplexity-beyond-numbers"] = static (test, folder) => test.RefusesAsync(
+            ["perplexity: the test loss is 2305.418 per token"], rows: Path.Combine(folder, "rows.jsonl"), model: test.Changed(static tensors =>
+            {
+                var norm = tensors["model.norm.weight"];
+                tensors["model.norm.weight"] = norm with { Data = [.. norm.Data.Select(static value => 1000 * value)] };
+            })),
         ["27-beyond-float16"] = static (test, _) =>
         {
             var model = test.Changed(static tensors => tensors["model.layers.2.mlp.down_proj.weight"].Data[0] = 70000);
             var refused = Assert.Throws<BadInputException>(() => FrozenBase.Load(model, torch.CPU, WeightStorage.Float16));
             Assert.Contains("model.layers.2.mlp.down_proj.weight has 70000 at [0, 0], which float16 cannot hold", refused.Message, StringComparison.Ordinal);
             return Task.CompletedTask;
+        },
+        ["28-warm-up-of-a-client"] = static (_, folder) =>
+        {
+            Assert.Contains("training.warmupSteps", Problem("plan-refused.yaml"), StringComparison.Ordinal);
+            Assert.StartsWith(
+                "clients[1].steps: 1 steps in 2 rounds are fewer than the 4 of training.warmupSteps", Problem("plan.yaml"), StringComparison.Ordinal);
+            return Task.CompletedTask;
+
+            string Problem(string plan) => Assert.Single(PlanReader.Read(File.ReadAllText(Path.Combine(folder, plan)), plan).Problems).Message;
         },
         ["29-layers-that-do-not-exist"] = static async (_, folder) =>
         {
@@ -73,6 +155,39 @@ public sealed class SituationTests : IDisposable
                 var refused = await Assert.ThrowsAsync<BadInputException>(() => trainer.InitialSharedAsync(read));
                 Assert.Contains(named, refused.Message, StringComparison.Ordinal);
             }
+        },
+        ["30-labels-cut-to-one"] = static async (_, folder) =>
+        {
+            var rows = Path.Combine(folder, "rows.jsonl");
+            var refused = await Assert.ThrowsAsync<BadInputException>(() => ScoreOfAsync(8));
+            Assert.EndsWith("are cut to the same tokens; give maxTokens: 19 or more", refused.Message, StringComparison.Ordinal);
+            var cut = await ScoreOfAsync(19);
+            Assert.Equal((0.125, DataNoteKind.PromptLost, 8), (cut.Score, Assert.Single(cut.Notes).Kind, cut.Notes[0].Count));
+            Assert.Equal((0.125, 0), ((await ScoreOfAsync(256)).Score, (await ScoreOfAsync(256)).Notes.Count));
+
+            Task<EvaluationResult> ScoreOfAsync(int maxTokens) => Of(Stories, null, loaded => loaded.ScoreAsync(rows, new(), maxTokens));
+        },
+        ["41-test-rows-in-training"] = static async (_, folder) =>
+        {
+            var score = Assert.Single(await EvaluatedAsync(folder, "plan.yaml"));
+            Assert.Equal(new() { Kind = DataNoteKind.TrainedOn, Count = 6, Of = 6 }, Assert.Single(score.Notes));
+        },
+        ["44-label-that-begins-another"] = static async (test, folder) =>
+        {
+            var endless = test.With();
+            foreach (var (file, key) in ((string, string)[])
+                [("config.json", "eos_token_id"), ("tokenizer_config.json", "eos_token"), ("special_tokens_map.json", "eos_token")])
+            {
+                var values = JsonNode.Parse(File.ReadAllText(Path.Combine(Stories, file)))!;
+                values[key] = null;
+                File.Delete(Path.Combine(endless, file));
+                File.WriteAllText(Path.Combine(endless, file), values.ToJsonString());
+            }
+
+            File.Delete(Path.Combine(endless, "generation_config.json"));
+            var refused = Assert.Single(await EvaluatedAsync(folder, "plan-M.yaml", endless)).Failure;
+            Assert.Contains("the label \"very\" begins \"very happy\"", refused, StringComparison.Ordinal);
+            Assert.Null(Assert.Single(await EvaluatedAsync(folder, "plan-S.yaml")).Failure);
         },
     };
 
@@ -106,6 +221,40 @@ public sealed class SituationTests : IDisposable
     {
         using var loaded = await AdaptedModel.LoadAsync(model, adapter);
         return await work(loaded);
+    }
+
+    // As a federation scores the start of a plan.
+    private static async Task<IReadOnlyList<EvaluationResult>> EvaluatedAsync(string folder, FederationPlan plan)
+    {
+        using var trainer = new LocalTrainer(new() { Root = folder });
+        return await trainer.EvaluateAsync(await GroupAsync(trainer, plan));
+    }
+
+    private static Task<IReadOnlyList<EvaluationResult>> EvaluatedAsync(string folder, string plan, string? model = null) =>
+        EvaluatedAsync(folder, PlanOf(folder, plan, model));
+
+    private static async Task<TrainingResult> TrainedAsync(string folder, string plan, string model)
+    {
+        using var trainer = new LocalTrainer(new() { Root = folder });
+        return Assert.Single(await trainer.TrainAsync(await GroupAsync(trainer, PlanOf(folder, plan, model))));
+    }
+
+    private static FederationPlan PlanOf(string folder, string plan, string? model)
+    {
+        var read = PlanReader.Require(File.ReadAllText(Path.Combine(folder, plan)), plan);
+        return model is null ? read : read with { Model = new() { Path = model } };
+    }
+
+    private static async Task<TrainingGroup> GroupAsync(LocalTrainer trainer, FederationPlan plan) => new()
+    {
+        Plan = plan, Round = 1, Shared = await trainer.InitialSharedAsync(plan), Members = [.. plan.Clients.Select(static client => new GroupMember { Client = client })],
+    };
+
+    private string Lines(IEnumerable<string> lines)
+    {
+        var path = _folder.File(Path.GetRandomFileName());
+        File.WriteAllLines(path, lines);
+        return path;
     }
 
     private async Task RefusesAsync(string[] named, string? model = null, string? adapter = null, string? rows = null)

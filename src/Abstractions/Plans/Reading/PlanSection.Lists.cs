@@ -49,6 +49,31 @@ internal sealed partial class PlanSection
         return names;
     }
 
+    /// <summary>Labels as a list of names, or as a mapping from names to an answer or a list of answers; null if the key is absent.</summary>
+    public IReadOnlyList<LabelSpec>? Labels(string key)
+    {
+        const string Forms = "a list such as [yes, no], or a mapping from labels to answers such as {positive: [good, fine], negative: bad}";
+        switch (Node(key))
+        {
+            case null or ScalarNode { IsNull: true }:
+                return null;
+            case ListNode list:
+                return [.. NamesOf(list, key, "a label").Select(static name => new LabelSpec(name, []))];
+            case MapNode map:
+                return [.. map.Entries.Select(entry => new LabelSpec(entry.Key, Answers(entry, ProblemList.Join(key, entry.Key))))];
+            case var other:
+                return Wrong<IReadOnlyList<LabelSpec>?>(other, key, $"{Shown(other)} stands here; give {Forms}.");
+        }
+    }
+
+    private List<string> Answers(MapEntry label, string key) => label.Value switch
+    {
+        ListNode list => NamesOf(list, key, "an answer"),
+        ScalarNode { IsNull: true } => [],
+        ScalarNode scalar => TextOf(scalar, PathOf(key), MaxNameLength) is { } text ? [text] : [],
+        _ => Wrong<List<string>>(label.Value, key, $"{Shown(label.Value)} stands here; give an answer or a list of answers.", []),
+    };
+
     /// <summary>A list of distinct integers; null if the key is absent.</summary>
     public IReadOnlyList<int>? Integers(string key, int min, int max)
     {

@@ -28,6 +28,9 @@ internal sealed partial class PlanSection
 
     public bool Has(string key) => _map.Entries.Any(entry => entry.Key == key);
 
+    /// <summary>All keys, where their names are the user's.</summary>
+    public IEnumerable<string> Keys => _map.Entries.Select(static entry => entry.Key);
+
     /// <summary>Any value; null if the key is absent.</summary>
     public PlanNode? Node(string key)
     {

@@ -21,7 +21,7 @@ internal sealed class ProblemList(string file)
     /// <exception cref="TooManyProblems">It was the last that is shown.</exception>
     public void Add(Place place, string path, string message)
     {
-        _problems.Add(new(file, place.Line, place.Column, path.Length == 0 ? message : $"{path}: {message}"));
+        _problems.Add(new(file, place.Line, place.Column, path.Length == 0 ? message : $"{BadInputException.Shown(path)}: {message}"));
         if (IsFull) throw new TooManyProblems();
     }
 

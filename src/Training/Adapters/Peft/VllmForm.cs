@@ -21,9 +21,9 @@ internal static class VllmForm
     public static ExportedAdapter Of(ExportedAdapter adapter, AdapterLayout layout, ExportForm form)
     {
         if (layout.Spec.Decomposed)
-            throw new BadInputException($"export: vLLM loads no DoRA (use_dora); merge the adapter into the model with {Launcher.Name} merge and load that");
+            throw new BadInputException("export: vLLM loads no DoRA (use_dora); merge the adapter into the model with fedrlora merge and load that");
         if (layout.Targets.FirstOrDefault(static target => target.Layer.Kind == LayerKind.Embedding) is { } embedding)
-            throw new BadInputException($"export: vLLM takes lora_A and lora_B on linear layers, this adapter is on the embedding {embedding.Module}; merge it with {Launcher.Name} merge and load that");
+            throw new BadInputException($"export: vLLM takes lora_A and lora_B on linear layers, this adapter is on the embedding {embedding.Module}; merge it with fedrlora merge and load that");
         var largest = layout.Targets.Max(target => RankOf(adapter, target));
         var rank = Ranks.FirstOrDefault(accepted => accepted >= largest);
         if (rank == 0)

@@ -23,8 +23,11 @@ public sealed class Conversation
     /// <summary>Those that loss is on: their <c>weight</c> is not 0.</summary>
     internal IEnumerable<int> LearnedTurns => AssistantTurns.Where(place => _messages[place]["weight"] is not (IntValue { Value: 0 } or FloatValue { Value: 0 }));
 
-    /// <summary>The last learned message as text: what evaluation asks for. Empty where it only calls tools.</summary>
-    internal string Answer => _messages[LearnedTurns.Last()]["content"] is TextValue text ? text.Value : "";
+    /// <summary>The last learned message as text, whatever form its content has: what evaluation asks for. Empty where it only calls tools.</summary>
+    internal string Answer => TextOf(_messages[LearnedTurns.Last()]["content"]);
+
+    /// <summary>All messages as one text, equal for equal conversations.</summary>
+    internal string Text => string.Concat(_messages.Select(static message => $"{TextOf(message["role"])}\u0001{TextOf(message["content"])}\u0002"));
 
     internal bool HasTools => _tools is ListValue { Items.Count: > 0 };
 
@@ -69,9 +72,22 @@ public sealed class Conversation
         if (Answer == answer) return this;
         var place = LearnedTurns.Last();
         var message = Message([.. _messages[place].Entries.Select(static entry => (((TextValue)entry.Key).Value, entry.Value))]);
-        message.Entries[Value.Of("content")] = Value.Of(answer);
+        message.Entries[Value.Of("content")] = InFormOf(message["content"], answer);
         return new([.. _messages.Take(place), message, .. _messages.Skip(place + 1)], _tools, Length + answer.Length);
     }
+
+    // Of a list of parts, what its parts of text say.
+    private static string TextOf(Value? content) => content switch
+    {
+        TextValue text => text.Value,
+        ListValue list => string.Concat(list.Items.Select(static part => TextOf(part is DictValue dict ? dict["text"] : part))),
+        _ => "",
+    };
+
+    // A template may write a list of parts in another way than a text.
+    private static Value InFormOf(Value? content, string answer) => content is ListValue
+        ? Value.List([Message(("type", Value.Of("text")), ("text", Value.Of(answer)))])
+        : Value.Of(answer);
 
     // Tables give every message and every part all of their columns: null is absent. Content alone may be none for a template, beside
     // calls of tools.

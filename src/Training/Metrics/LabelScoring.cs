@@ -1,0 +1,144 @@
+using FedRLora.Abstractions;
+using FedRLora.Training.Data;
+
+namespace FedRLora.Training.Metrics;
+
+/// <summary>What was answered: for each row its own label and the label that the model chose, and the loss of the row's own completion.</summary>
+internal sealed record Answered(IReadOnlyList<int> Own, IReadOnlyList<int> Chosen, double Loss);
+
+/// <summary>
+/// Chooses for each row the label of the answer with the highest summed completion log-likelihood; the first in ordinal order wins a tie
+/// of numbers. Answers of different labels that are the same tokens, or of which one begins another, cannot be told apart and are
+/// refused. An answer that only goes on where another ends is read from the other's run, so answers of one token cost one run together.
+/// </summary>
+internal static class LabelScoring
+{
+    private const int RowsPerPiece = 128;
+
+    /// <summary>Runs on the lane, within a dispose scope of the caller.</summary>
+    /// <exception cref="BadInputException">The rows have no labels, too many, or labels that cannot be told apart.</exception>
+    public static Answered Answer(ScoredRows rows, string metric, CancellationToken cancellationToken)
+    {
+        var (labels, test) = (rows.Test.Labels, rows.Test.Examples);
+        Require(rows.Test, metric);
+        var (own, chosen) = (new List<int>(test.Count), new List<int>(test.Count));
+        var (tokens, loss) = (0L, 0.0);
+        foreach (var piece in test.Chunk(RowsPerPiece))
+        {
+            var candidates = piece.Select(example => rows.Encoder.Encode(example, labels.Answers, AnswerOf(example, rows.Test, metric))).ToList();
+            foreach (var row in candidates) RequireTold(row, labels, metric);
+            var sequences = candidates.SelectMany((row, i) => Sequences(row, i * labels.Answers.Count));
+            var sums = LogLikelihood.Sums(rows.Base.Model, rows.Adapters, sequences, piece.Length * labels.Answers.Count, cancellationToken);
+            for (var i = 0; i < piece.Length; i++)
+            {
+                var scores = sums.AsSpan(i * labels.Answers.Count, labels.Answers.Count);
+                foreach (var score in scores)
+                {
+                    // A comparison with NaN is false: a label would lose without having been scored.
+                    if (double.IsFinite(score)) continue;
+                    throw new BadInputException($"{metric}: a label's log-likelihood is {score}: "
+                        + "the model, with its adapter, computes values that are no numbers");
+                }
+
+                own.Add(labels.LabelOf[candidates[i].Own]);
+                chosen.Add(labels.LabelOf[FirstHighest(scores)]);
+                loss -= scores[candidates[i].Own];
+                tokens += candidates[i].Tails[candidates[i].Own].Length - candidates[i].LossFrom[candidates[i].Own];
+            }
+        }
+
+        return new(own, chosen, loss / tokens);
+    }
+
+    private static void Require(TestRows test, string metric)
+    {
+        const string Else = "use perplexity or exactMatch";
+        var (labels, unlabelled) = (test.Labels, test.Unlabelled);
+        if (unlabelled == test.Examples.Count) throw new BadInputException($"{metric}: the test rows carry no labels; {Else}");
+        if (unlabelled > 0) throw new BadInputException($"{metric}: {unlabelled} of {test.Examples.Count} test rows have no label; give each one, or {Else}");
+        if (labels.Ambiguous is { } both)
+        {
+            throw new BadInputException($"{metric}: the answer \"{both.Answer}\" stands for the labels \"{both.First}\" and \"{both.Second}\"; "
+                + $"give each label answers of its own, or {Else}");
+        }
+
+        if (labels.Answers.Count > MetricRegistry.MaxLabels)
+            throw new BadInputException($"{metric}: {labels.Answers.Count} distinct answers, at most {MetricRegistry.MaxLabels} are scored one by one; {Else}");
+        if (labels.Names.Count == 1)
+        {
+            throw new BadInputException($"{metric}: \"{labels.Names[0]}\" is the only label of the task, so there is nothing to choose; "
+                + $"name all labels in the plan (tasks), or {Else}");
+        }
+    }
+
+    private static int AnswerOf(Example example, TestRows test, string metric)
+    {
+        var labels = test.Labels;
+        if (labels.PlaceOf(example.Label!) is not { } label)
+            throw new BadInputException($"{metric}: line {example.Line}: \"{example.Label}\" is none of the task's labels: {Shown(labels.Names)}");
+        if (labels.AnswerOf(example.Completion) is not { } answer || labels.LabelOf[answer] != label)
+        {
+            throw new BadInputException($"{metric}: line {example.Line}: the completion \"{example.Completion}\" is no answer of the label "
+                + $"\"{example.Label}\"; add it to the task's answers in the plan");
+        }
+
+        return answer;
+    }
+
+    private static string Shown(IReadOnlyList<string> names) =>
+        string.Join(", ", names.Take(10).Select(static name => $"\"{name}\"")) + (names.Count > 10 ? ", ..." : "");
+
+    // In the order of tokens, whatever begins with an answer follows it at once.
+    private static void RequireTold(CandidateRow row, TaskLabels labels, string metric)
+    {
+        var order = Enumerable.Range(0, row.Tails.Length).ToArray();
+        Array.Sort(order, (a, b) => row.Tails[a].AsSpan().SequenceCompareTo(row.Tails[b]));
+        for (var i = 0; i < order.Length; i++)
+        {
+            for (var j = i + 1; j < order.Length && row.Tails[order[j]].AsSpan().StartsWith(row.Tails[order[i]]); j++)
+            {
+                var (first, second) = (order[i], order[j]);
+                if (labels.LabelOf[first] == labels.LabelOf[second]) continue;
+                var both = $"\"{labels.Answers[first]}\" and \"{labels.Answers[second]}\"";
+                if (row.TokensNeeded is { } needed)
+                    throw new BadInputException($"{metric}: the labels {both} begin alike and are cut to the same tokens; give maxTokens: {needed} or more");
+                throw new BadInputException(row.Tails[first].Length == row.Tails[second].Length
+                    ? $"{metric}: the tokenizer writes the labels {both} with the same tokens; give them other words"
+                    : $"{metric}: the model has no end token and the label \"{labels.Answers[first]}\" begins \"{labels.Answers[second]}\", so the first "
+                        + "always wins; give other labels, name an end token in tokenizer_config.json, or use exactMatch");
+            }
+        }
+    }
+
+    private static int FirstHighest(ReadOnlySpan<double> scores)
+    {
+        var best = 0;
+        for (var i = 1; i < scores.Length; i++)
+            if (scores[i] > scores[best]) best = i;
+        return best;
+    }
+
+    // One sequence for each tail, without its last token, that no longer one begins with.
+    private static IEnumerable<ScoredSequence> Sequences(CandidateRow row, int firstSlot)
+    {
+        var runs = new List<(int[] Tail, List<int> Candidates)>();
+        foreach (var candidate in Enumerable.Range(0, row.Tails.Length).OrderByDescending(candidate => row.Tails[candidate].Length))
+        {
+            var inner = row.Tails[candidate].AsSpan(0, Math.Max(0, row.Tails[candidate].Length - 1));
+            var found = -1;
+            for (var i = 0; i < runs.Count && found < 0; i++)
+                if (runs[i].Tail.AsSpan().StartsWith(inner)) found = i;
+            if (found < 0) runs.Add((inner.ToArray(), [candidate]));
+            else runs[found].Candidates.Add(candidate);
+        }
+
+        return runs.Select(run => new ScoredSequence(
+            [.. row.Prefix, .. run.Tail], [.. run.Candidates.SelectMany(candidate => Tokens(row, candidate, firstSlot + candidate))]));
+    }
+
+    // Nothing predicts the first token of a text.
+    private static IEnumerable<(int, int, int)> Tokens(CandidateRow row, int candidate, int slot) => Enumerable
+        .Range(row.LossFrom[candidate], Math.Max(0, row.Tails[candidate].Length - row.LossFrom[candidate]))
+        .Where(place => row.Prefix.Length + place > 0)
+        .Select(place => (row.Prefix.Length + place - 1, row.Tails[candidate][place], slot));
+}
