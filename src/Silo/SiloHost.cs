@@ -20,7 +20,7 @@ public static class SiloHost
     // Each says of a lost silo, with a stack trace and for every message, what the grains and the revival of jobs say once.
     private static readonly string[] AboutLostSilos =
     [
-        "Orleans.Messaging", "Orleans.Runtime.GrainCallCancellationManager", "Orleans.Runtime.GrainDirectory",
+        "Orleans.Grain", "Orleans.Messaging", "Orleans.Runtime.GrainCallCancellationManager", "Orleans.Runtime.GrainDirectory",
         "Orleans.Runtime.MembershipService.MembershipAgent", "Orleans.Runtime.MembershipService.SiloMetadata",
     ];
 

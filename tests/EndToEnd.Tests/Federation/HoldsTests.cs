@@ -49,6 +49,9 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--gateway", north.Gateway);
         await watch.UntilAsync(() => watch.Output.Contains("round   1/500", StringComparison.Ordinal), "round 1");
 
+        var asked = Stopwatch.GetTimestamp();
+        await RunsAsync(north.Gateway);
+        var calm = Stopwatch.GetElapsedTime(asked); // what the question takes by itself: a busy machine is slow to ask
         south.Kill();
         var killed = Stopwatch.GetTimestamp();
         var told = watch.UntilAsync(() => watch.Output.Contains("site south has", StringComparison.Ordinal), "the reason in watch")
@@ -59,10 +62,10 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         await using var replaced = north.Join("south", "--name", "south-b");
         await watch.UntilAsync(() => watch.Output.Contains("goes on", StringComparison.Ordinal), "the end of the wait");
 
-        log.WriteLine(Invariant($"after the kill: watch {inWatch.TotalSeconds:F1} s, runs {inRuns.TotalSeconds:F1} s"));
+        log.WriteLine(Invariant($"after the kill: watch {inWatch.TotalSeconds:F1} s, runs {inRuns.TotalSeconds:F1} s; before it runs took {calm.TotalSeconds:F1} s"));
         log.WriteLine(runs + string.Join('\n', watch.Output.Split('\n').Where(static line => !line.StartsWith("round ", StringComparison.Ordinal))));
         log.WriteLine(string.Join('\n', north.Program.Output.Split('\n').Where(static line => line.Contains("warn", StringComparison.Ordinal))));
-        Assert.True(inWatch < Soon && inRuns < Soon, Invariant($"watch {inWatch.TotalSeconds:F1} s, runs {inRuns.TotalSeconds:F1} s"));
+        Assert.True(inWatch < Soon + (2 * calm) && inRuns < Soon + (2 * calm), Invariant($"watch {inWatch.TotalSeconds:F1} s, runs {inRuns.TotalSeconds:F1} s"));
         Assert.Matches(@"site south has (had no silo for \d[\d.]* s|no silo any more) \(the last was south-a\); 1 client is waited for there", runs);
         Assert.Single(Lines(watch.Output, "site south has"));
         Assert.Single(Lines(north.Program.Output, "site south cannot be reached"));
