@@ -182,6 +182,9 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         Assert.DoesNotContain("committed is kept", watch.Output, StringComparison.Ordinal);
         Assert.Equal((3, 1), (runs.Code, runs.ErrorLines.Count));
         Assert.Single(Lines(other.Output, "no silo answers"));
+        var warnings = Lines(north.Output, "warn: ").Select(static line => line[(line.IndexOf(' ', StringComparison.Ordinal) + 1)..]).ToArray();
+        Assert.Equal(warnings.Distinct(), warnings);
+        Assert.Empty(Lines(north.Output, "fail: "));
         Assert.Contains("Stopped watching; run tiny goes on", other.Output, StringComparison.Ordinal);
     }
 
