@@ -49,7 +49,11 @@ internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settin
         {
             var refusal = CorruptBlobException.OrBadInputIn(e)!;
             LogRefused(job, refusal.Message);
-            return new JobProgress { JobId = job, Name = job, Status = JobStatus.Failed, Reason = refusal.Message, Rounds = 0, Round = 0, Attempt = 0, Phase = "idle", Reported = 0, Cohort = 0, NewRounds = [], Hold = new Hold { Kind = HoldKind.Failed, Lines = [refusal.Message] } };
+            return new JobProgress
+            {
+                JobId = job, Name = job, Status = JobStatus.Failed, Reason = refusal.Message, Rounds = 0, Round = 0, Attempt = 0, Phase = "idle", Reported = 0, Cohort = 0, NewRounds = [],
+                Hold = new Hold { Kind = HoldKind.Failed, Lines = [refusal.Message] },
+            };
         }
         catch (Exception e) when (e is OrleansException && questions < MostQuestions)
         {

@@ -5,7 +5,8 @@ namespace FedRLora.Grains;
 /// <param name="Sites">The sites it serves, or "*" for all (one machine).</param>
 public sealed record SiloIdentity(string Name, IReadOnlyList<string> Sites)
 {
-    private const string EverySite = "*";
+    /// <summary>Stands for all sites.</summary>
+    public const string EverySite = "*";
 
     /// <summary>
     /// What the membership calls this silo: its name and its sites. Whoever knows that a silo is there then knows what may run on

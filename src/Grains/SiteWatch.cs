@@ -15,8 +15,9 @@ internal sealed class SiteWatch(IClusterMembershipService membership, TimeProvid
     public IReadOnlyList<AbsentSite> Absent(IReadOnlyList<string> sites)
     {
         var members = membership.CurrentSnapshot.Members.Values;
-        var live = members.Where(static member => member.Status == SiloStatus.Active).ToArray();
-        return [.. sites.Where(site => !live.Any(silo => SiloIdentity.Serves(silo.Name, site))).Select(site => Absence(site, members))];
+        var served = members.Where(static member => member.Status == SiloStatus.Active)
+            .SelectMany(static silo => SiloIdentity.SitesOf(silo.Name).Split(',')).ToHashSet(StringComparer.Ordinal);
+        return served.Contains(SiloIdentity.EverySite) ? [] : [.. sites.Where(site => !served.Contains(site)).Select(site => Absence(site, members))];
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)

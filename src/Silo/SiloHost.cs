@@ -34,7 +34,8 @@ public static class SiloHost
             .AddFilter("Microsoft", LogLevel.Warning).AddFilter("Polly", LogLevel.None)
             .AddFilter("Microsoft.Extensions.Hosting", LogLevel.Critical); // a start that fails is told by who asked for it
         // without the first silo each of the others would say so every few seconds
-        if (options.Cluster is ClusterLocation.Localhost) builder.Logging.AddFilter("Orleans.Runtime.MembershipService.MembershipTableManager", LogLevel.Critical);
+        if (options.Cluster is ClusterLocation.Localhost)
+            builder.Logging.AddFilter("Orleans.Runtime.MembershipService.MembershipTableManager", LogLevel.Critical);
         foreach (var category in AboutLostSilos) builder.Logging.AddFilter(category, LogLevel.Critical);
         builder.Services.AddSingleton(TimeProvider.System);
         builder.AddStorage(options);
