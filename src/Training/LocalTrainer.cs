@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.CodeAnalysis;
+using System.Runtime.CompilerServices;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
@@ -49,6 +50,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private readonly LocalInputs _inputs;
     private readonly TaskCache _tasks;
     private readonly ConcurrentDictionary<(string Folder, WeightStorage Storage), FrozenBase> _bases = new();
+    private readonly ConditionalWeakTable<TestRows, Dictionary<EvaluationSpec, EvaluationResult?>> _frozen = []; // on the lane alone
     private bool _disposed;
 
     /// <summary>Starts the device's lane; models are loaded when they are first needed.</summary>
@@ -154,7 +156,26 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         using var scope = NewDisposeScope();
         var adapter = AdapterFactory.Create(group.Plan, layout, member.Client, group.Shared, member.Head, _lane.Device, model.Model);
         using var pass = AdapterPass.Evaluating(adapter);
-        return Scoring.Of(new ScoredRows(model, pass, EncoderOf(group.Plan, model), test, group.Plan.Evaluation), member.Client.Id, cancellationToken);
+        var rows = new ScoredRows(model, pass, EncoderOf(group.Plan, model), test, group.Plan.Evaluation);
+        var result = Scoring.Of(rows, member.Client.Id, cancellationToken);
+        return OfBase(rows with { Adapters = null }, cancellationToken) is { } frozen ? Scoring.Beside(result, frozen) : result;
+    }
+
+    // The frozen base on the same rows; null where it computes no score.
+    private EvaluationResult? OfBase(ScoredRows rows, CancellationToken cancellationToken)
+    {
+        var known = _frozen.GetOrCreateValue(rows.Test);
+        if (known.TryGetValue(rows.Spec, out var result)) return result;
+        try
+        {
+            result = Scoring.Of(rows, "", cancellationToken);
+        }
+        catch (BadInputException)
+        {
+            result = null; // the client's own score says what is wrong with rows; a base that overflows is no fault of a client
+        }
+
+        return known[rows.Spec] = result;
     }
 
     private async Task<(FrozenBase Model, AdapterLayout Layout)> PrepareAsync(TrainingGroup group, CancellationToken cancellationToken)
