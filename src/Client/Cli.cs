@@ -93,7 +93,7 @@ internal static class Cli
         BadInputException =>
             (DiskFaults.IsOfTheDisk(exception.InnerException) ? ExitCode.Environment : ExitCode.BadInput, exception.Message),
         _ when CorruptBlobException.OrBadInputIn(exception) is { } refusal => (ExitCode.BadInput, refusal.Message),
-        EnvironmentException or ClusterUnavailableException => (ExitCode.Environment, exception.Message),
+        EnvironmentException or UnansweredException or ClusterUnavailableException => (ExitCode.Environment, exception.Message),
         _ when StoreUnavailableException.In(exception) is { } away => (ExitCode.Environment, away.Message),
         _ when DiskFaults.In(exception) is { } fault =>
             (ExitCode.Environment, $"{OneLine(exception)}; {fault[(fault.IndexOf(';', StringComparison.Ordinal) + 2)..]}, then try again."),

@@ -16,7 +16,8 @@ internal sealed partial class Interruption : IDisposable
 
     /// <param name="error">Hears that the command stops.</param>
     /// <param name="takesItsTime">Whether the command takes its leave of others first, as a silo does.</param>
-    public Interruption(TextWriter error, bool takesItsTime)
+    /// <param name="asksOnly">Whether the command runs nothing itself, so that it says in its own words what goes on without it.</param>
+    public Interruption(TextWriter error, bool takesItsTime, bool asksOnly)
     {
         foreach (var signal in new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP })
         {
@@ -27,7 +28,7 @@ internal sealed partial class Interruption : IDisposable
                     LeaveAtOnce(error);
                 if (signal != PosixSignal.SIGINT && !takesItsTime)
                     InBackground(() => LeaveAfterAMoment(error));
-                error.WriteLine("Stopping; what is committed is kept. Press Ctrl-C again to leave at once.");
+                if (!asksOnly) error.WriteLine("Stopping; what is committed is kept. Press Ctrl-C again to leave at once.");
                 _source.Cancel();
             }));
         }

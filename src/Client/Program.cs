@@ -31,10 +31,12 @@ internal static class Program
         DoctorCommand.Create,
     ];
 
+    private static bool AsksOnly(string[] args) => args is ["watch" or "runs" or "submit" or "pause" or "cancel", ..];
+
     internal static async Task<int> Main(string[] args)
     {
         var streams = StandardStreams.Take(json: args.Contains("--json"));
-        using var interruption = new Interruption(Console.Error, takesItsTime: args is ["silo", ..]);
+        using var interruption = new Interruption(Console.Error, takesItsTime: args is ["silo", ..], asksOnly: AsksOnly(args));
         return streams.Ended(await Cli.RunAsync(args, Commands, Console.Out, Console.Error, interruption.Token));
     }
 }

@@ -19,6 +19,7 @@ public static class FederationSiloBuilderExtensions
     {
         silo.Services.AddSingleton(identity).AddSingleton(settings).AddSingleton<SiloCache>().AddSingleton<DurableSite>();
         silo.Services.AddHostedService<JobRevival>();
+        silo.Services.AddSingleton<SiteWatch>().AddHostedService(static services => services.GetRequiredService<SiteWatch>());
         silo.Services.AddSingleton(static services =>
             new InputGuard(services.GetRequiredService<IRunInputs>(), services.GetRequiredService<IBlobStores>().Job,
                 services.GetRequiredService<IBlobStores>().Site));

@@ -29,6 +29,9 @@ public sealed class JobNotes
 
     /// <summary>What the run was made with when it was opened; null in notes of versions that did not record it.</summary>
     public string? InputsSha256 { get; set; }
+
+    /// <summary>When it stopped, to be said and for nothing else; null while it runs.</summary>
+    public DateTimeOffset? StoppedAt { get; set; }
 }
 
 /// <summary>
@@ -37,8 +40,8 @@ public sealed class JobNotes
 /// </summary>
 internal sealed partial class CoordinatorGrain(
     [PersistentState("job", FederationSiloBuilderExtensions.StorageName)] IPersistentState<JobNotes> notes,
-    ITrainer trainer, IRunInputs inputs, InputGuard guard, SiloIdentity silo, IBlobStores stores, SiloCache cache, GrainSettings settings,
-    TimeProvider time, ILogger<CoordinatorGrain> logger) : Grain, ICoordinatorGrain, IDisposable
+    ITrainer trainer, IRunInputs inputs, InputGuard guard, SiloIdentity silo, SiteWatch sites, IBlobStores stores, SiloCache cache,
+    GrainSettings settings, TimeProvider time, ILogger<CoordinatorGrain> logger) : Grain, ICoordinatorGrain, IDisposable
 {
     private const int ClientsInAnAnswer = 50_000; // some 20 MB, a fifth of what a message may hold
     private const int MissingInAnAnswer = 5;
@@ -63,6 +66,9 @@ internal sealed partial class CoordinatorGrain(
     private (int Round, int Attempt) _sent = (-1, -1); // whose training was first sent by this activation, and when
     private (int Round, int Attempt) _inherited = (-1, -1); // opened by an earlier activation: nobody knows when
     private long _sentAt;
+    private DateTimeOffset? _deadlineAt;
+    private DateTimeOffset? _stoppedAt;
+    private IGrainTimer? _askingAgain;
 
     private string Job => this.GetPrimaryKeyString();
 
@@ -239,6 +245,8 @@ internal sealed partial class CoordinatorGrain(
         var state = _shown; // all of it before the first await: others take their turns meanwhile
         var reason = _held ?? (_resumed ? null : _storeTrouble ?? state.Reason);
         var status = _held is not null ? JobStatus.Failed : _resumed && state.Phase != Phase.Finished ? JobStatus.Running : _storeTrouble is not null ? JobStatus.Paused : StatusOf(state.Phase);
+        var facts = Facts(job, state);
+        var hold = _resumed && StatusOf(state.Phase) != JobStatus.Running ? null : job.Machine.HoldOf(state, facts);
         var rounds = new List<RoundSummary>();
         var most = Math.Max(1, ClientsInAnAnswer / job.Plan.Clients.Count);
         var last = (int)Math.Min((long)afterRound + most, state.Committed);
@@ -259,12 +267,24 @@ internal sealed partial class CoordinatorGrain(
         return new JobProgress
         {
             JobId = Job, Name = job.Plan.Name, Rounds = job.Plan.Strategy.Rounds, Round = state.Round, Attempt = state.Attempt, Reason = reason, Status = status,
-            Phase = NameOf(state.Phase), Reported = reported, Cohort = of, NewRounds = rounds,
+            Phase = RoundMachine.NameOf(state.Phase), Reported = reported, Cohort = of, NewRounds = rounds,
             Missing =
             [
                 .. state.Lost.OrderBy(static lost => lost.Key, StringComparer.Ordinal).Take(MissingInAnAnswer)
                     .Select(static lost => $"{lost.Key}: {lost.Value.What}"),
             ],
+            Hold = hold, AbsentSites = job.Machine.HoldsOf(facts.Absent),
+        };
+    }
+
+    private HoldFacts Facts(OpenJob job, RoundState state)
+    {
+        var now = time.GetUtcNow();
+        return new()
+        {
+            Changed = _held, StoreTrouble = _resumed ? null : _storeTrouble, Stopped = now - _stoppedAt, Left = _deadlineAt - now,
+            Sent = _sent == (state.Round, state.Attempt) ? time.GetElapsedTime(_sentAt) : null,
+            Absent = sites.Absent(job.Sites),
         };
     }
 
@@ -344,6 +364,7 @@ internal sealed partial class CoordinatorGrain(
             notes.State.State = RoundMachine.Reopened(notes.State.State);
         notes.State.InputsSha256 = job.Inputs?.Blob.Sha256;
         _state = notes.State.State;
+        _stoppedAt = notes.State.StoppedAt;
         _inherited = (_state.Round, _state.Attempt);
         var started = Started(job, resume: false);
         _shown = _state with { Committed = last };
@@ -381,12 +402,6 @@ internal sealed partial class CoordinatorGrain(
     };
 
     private static string NameOf(RoundState state) => StatusOf(state.Phase).ToString().ToLowerInvariant();
-
-    private static string NameOf(Phase phase) => phase switch
-    {
-        Phase.Training => "train", Phase.Confirming => "confirm", Phase.Aggregating => "aggregate", Phase.Evaluating => "evaluate",
-        Phase.Committing => "commit", _ => "idle",
-    };
 
     private RoundEvent.Started Started(OpenJob job, bool resume)
     {
@@ -482,6 +497,7 @@ internal sealed partial class CoordinatorGrain(
         {
             await notes.ReadStateAsync(stopping); // what the store holds counts, not what it was last asked to write
             _state = notes.State.State;
+            _stoppedAt = notes.State.StoppedAt;
             _storeTrouble = null;
         }
         else if (!_accepting && StatusOf(_state.Phase) is (JobStatus.Running or JobStatus.Finished))
@@ -517,6 +533,7 @@ internal sealed partial class CoordinatorGrain(
     {
         LogHeld(Job, trouble);
         _storeTrouble = trouble;
+        _stoppedAt = time.GetUtcNow();
         StopClocks();
         foreach (var site in job.Sites) await TryAsync(site, grain => grain.CancelAsync(stopping));
     }
@@ -535,6 +552,8 @@ internal sealed partial class CoordinatorGrain(
         {
             case RoundEffect.Persist { CanWait: false }:
                 notes.State.State = _state;
+                KnowStopped();
+                notes.State.StoppedAt = _stoppedAt;
                 await notes.WriteStateAsync(stopping);
                 break;
             case RoundEffect.SendAssignments send:
@@ -542,6 +561,7 @@ internal sealed partial class CoordinatorGrain(
                 break;
             case RoundEffect.ArmDeadline deadline:
                 Disarm();
+                _deadlineAt = time.GetUtcNow() + deadline.After;
                 Arm(
                     static (armed, _) => { armed.Grain.Post(new RoundEvent.DeadlinePassed(armed.Deadline.Round, armed.Deadline.Attempt, armed.Deadline.Phase)); return Task.CompletedTask; },
                     (Grain: this, Deadline: deadline), deadline.After);
@@ -611,9 +631,18 @@ internal sealed partial class CoordinatorGrain(
         if (failed) AskAgainSoon();
     }
 
-    private void AskAgainSoon() => this.RegisterGrainTimer(
-        static (grain, _) => { grain.Post(new RoundEvent.ResendDue()); return Task.CompletedTask; },
+    // One question at a time, however many sites and ticks ask for it: or each would keep another one going.
+    private void AskAgainSoon() => _askingAgain ??= this.RegisterGrainTimer(
+        static (grain, _) =>
+        {
+            grain._askingAgain?.Dispose();
+            grain._askingAgain = null;
+            grain.Post(new RoundEvent.ResendDue());
+            return Task.CompletedTask;
+        },
         this, new GrainTimerCreationOptions(TimeSpan.FromSeconds(1), Timeout.InfiniteTimeSpan) { KeepAlive = true, Interleave = true });
+
+    private void KnowStopped() => _stoppedAt = StatusOf(_state.Phase) == JobStatus.Running ? null : _stoppedAt ?? time.GetUtcNow();
 
     // Not awaited: a site answers when its disk has, and a deadline counts meanwhile. It is asked once, however often it is to be
     // asked again.
@@ -672,6 +701,7 @@ internal sealed partial class CoordinatorGrain(
     {
         foreach (var timer in _armed) timer.Dispose();
         _armed.Clear();
+        _deadlineAt = null;
     }
 
     // What was armed counts from when work was sent, and so does the time that clients take: not over a pause.

@@ -64,7 +64,10 @@ internal sealed partial class JobRevival(
         }
         catch (Exception e) when (e is OrleansException or TimeoutException or IOException or UnauthorizedAccessException)
         {
-            LogNotRevived(e.Message.Split('\n', 2)[0].TrimEnd()); // Orleans adds stack traces; asked again later
+            // What Orleans says of a lost silo holds stack traces, and times that make each line another one.
+            LogNotRevived(e is OrleansException or TimeoutException
+                ? $"the silo that should answer is gone ({e.GetType().Name}); they are asked again"
+                : e.Message.Split('\n', 2)[0].TrimEnd());
             return false;
         }
     }

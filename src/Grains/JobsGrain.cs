@@ -12,16 +12,18 @@ namespace FedRLora.Grains;
 internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settings, ILogger<JobsGrain> logger) : Grain, IJobsGrain, IRemindable
 {
     private const string Revival = "revive";
+    private const int AtOnce = 32;
+    private const int MostQuestions = 5;
+    private static readonly TimeSpan AskAgainAfter = TimeSpan.FromMilliseconds(500);
     private static readonly TimeSpan RemindEvery = TimeSpan.FromMinutes(1); // the shortest period there is
 
     public async Task<IReadOnlyList<JobProgress>> ListAsync(CancellationToken cancellationToken = default)
     {
-        var jobs = new List<JobProgress>();
-        await foreach (var key in stores.Job.ListAsync(Keys.Index, cancellationToken))
-        {
-            if (await AskAsync(key[Keys.Index.Length..], cancellationToken) is { } job) jobs.Add(job);
-        }
-
+        var names = new List<string>();
+        await foreach (var key in stores.Job.ListAsync(Keys.Index, cancellationToken)) names.Add(key[Keys.Index.Length..]);
+        var jobs = new List<JobProgress>(names.Count);
+        foreach (var some in names.Chunk(AtOnce))
+            jobs.AddRange((await Task.WhenAll(some.Select(name => AskAsync(name, cancellationToken)))).OfType<JobProgress>());
         return jobs;
     }
 
@@ -37,7 +39,7 @@ internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settin
     public Task ReceiveReminder(string reminderName, TickStatus status) => ReviveAsync();
 
     // A job whose blobs were changed keeps nobody from the others.
-    private async Task<JobProgress?> AskAsync(string job, CancellationToken cancellationToken)
+    private async Task<JobProgress?> AskAsync(string job, CancellationToken cancellationToken, int questions = 1)
     {
         try
         {
@@ -47,7 +49,16 @@ internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settin
         {
             var refusal = CorruptBlobException.OrBadInputIn(e)!;
             LogRefused(job, refusal.Message);
-            return new JobProgress { JobId = job, Name = job, Status = JobStatus.Failed, Reason = refusal.Message, Rounds = 0, Round = 0, Attempt = 0, Phase = "idle", Reported = 0, Cohort = 0, NewRounds = [] };
+            return new JobProgress
+            {
+                JobId = job, Name = job, Status = JobStatus.Failed, Reason = refusal.Message, Rounds = 0, Round = 0, Attempt = 0, Phase = "idle", Reported = 0, Cohort = 0, NewRounds = [],
+                Hold = new Hold { Kind = HoldKind.Failed, Lines = [refusal.Message] },
+            };
+        }
+        catch (Exception e) when (e is OrleansException && questions < MostQuestions)
+        {
+            await Task.Delay(AskAgainAfter, cancellationToken); // the silo of its coordinator is gone, and another takes over
+            return await AskAsync(job, cancellationToken, questions + 1);
         }
     }
 

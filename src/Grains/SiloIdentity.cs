@@ -5,7 +5,8 @@ namespace FedRLora.Grains;
 /// <param name="Sites">The sites it serves, or "*" for all (one machine).</param>
 public sealed record SiloIdentity(string Name, IReadOnlyList<string> Sites)
 {
-    private const string EverySite = "*";
+    /// <summary>Stands for all sites.</summary>
+    public const string EverySite = "*";
 
     /// <summary>
     /// What the membership calls this silo: its name and its sites. Whoever knows that a silo is there then knows what may run on
@@ -17,9 +18,12 @@ public sealed record SiloIdentity(string Name, IReadOnlyList<string> Sites)
     public bool Serves(string site) => Sites.Contains(EverySite) || Sites.Contains(site);
 
     /// <summary>Whether clients of a site may run on the silo that the membership calls <paramref name="memberName"/>.</summary>
-    public static bool Serves(string memberName, string site)
-    {
-        var at = memberName.LastIndexOf('@');
-        return at >= 0 && new SiloIdentity(memberName[..at], memberName[(at + 1)..].Split(',')).Serves(site);
-    }
+    public static bool Serves(string memberName, string site) =>
+        memberName.Contains('@', StringComparison.Ordinal) && new SiloIdentity(NameOf(memberName), SitesOf(memberName).Split(',')).Serves(site);
+
+    /// <summary>The silo's own name in what the membership calls it.</summary>
+    public static string NameOf(string memberName) => memberName.LastIndexOf('@') is >= 0 and var at ? memberName[..at] : memberName;
+
+    /// <summary>Its sites there.</summary>
+    public static string SitesOf(string memberName) => memberName[(memberName.LastIndexOf('@') + 1)..];
 }

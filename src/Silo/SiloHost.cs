@@ -20,7 +20,7 @@ public static class SiloHost
     // Each says of a lost silo, with a stack trace and for every message, what the grains and the revival of jobs say once.
     private static readonly string[] AboutLostSilos =
     [
-        "Orleans.Messaging", "Orleans.Runtime.GrainCallCancellationManager", "Orleans.Runtime.GrainDirectory",
+        "Orleans.Grain", "Orleans.Messaging", "Orleans.Runtime.GrainCallCancellationManager", "Orleans.Runtime.GrainDirectory",
         "Orleans.Runtime.MembershipService.MembershipAgent", "Orleans.Runtime.MembershipService.SiloMetadata",
     ];
 
@@ -33,6 +33,9 @@ public static class SiloHost
         builder.Logging.SetMinimumLevel(LogLevel.Information).AddFilter("Orleans", LogLevel.Error)
             .AddFilter("Microsoft", LogLevel.Warning).AddFilter("Polly", LogLevel.None)
             .AddFilter("Microsoft.Extensions.Hosting", LogLevel.Critical); // a start that fails is told by who asked for it
+        // without the first silo each of the others would say so every few seconds
+        if (options.Cluster is ClusterLocation.Localhost)
+            builder.Logging.AddFilter("Orleans.Runtime.MembershipService.MembershipTableManager", LogLevel.Critical);
         foreach (var category in AboutLostSilos) builder.Logging.AddFilter(category, LogLevel.Critical);
         builder.Services.AddSingleton(TimeProvider.System);
         builder.AddStorage(options);

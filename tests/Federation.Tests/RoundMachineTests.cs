@@ -256,7 +256,7 @@ public class RoundMachineTests
     public void The_reason_of_a_failed_job_names_the_failed_clients()
     {
         var run = InRound1(Plan.With(strategy => strategy with { MaxAttempts = 1 })).Fail(1, "b", "out of memory");
-        Assert.Equal("Round 1 had 0 usable of 4 updates in try 1 of 1, the quorum is 4; 3 silent. b: out of memory", run.State.Reason);
+        Assert.Equal("Round 1 had 0 usable of 4 updates in try 1 of 1, the quorum is 4; 3 still at work. b: out of memory", run.State.Reason);
     }
 
     [Fact]

@@ -26,6 +26,9 @@ internal sealed class Run(FederationPlan plan)
 
     public Run On(Func<Run, RoundEvent> happens) => On(happens(this));
 
+    /// <summary>What it waits for.</summary>
+    public Hold? Hold(HoldFacts? facts = null) => _machine.HoldOf(State, facts ?? new HoldFacts());
+
     /// <summary>These clients trained, in this order.</summary>
     public Run Train(int round, params string[] clients) => On([.. clients.Select(client => new RoundEvent.ClientReported(Trained(round, client, State.Attempt)))]);
 

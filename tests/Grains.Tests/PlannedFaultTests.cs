@@ -48,7 +48,7 @@ public sealed class PlannedFaultTests
         var over = await federation.FinishAsync("job", InTime);
 
         Assert.Equal(JobStatus.Failed, over.Status);
-        Assert.StartsWith("Round 2 had 7 usable of 10 updates in try 3 of 3, the quorum is 8; 0 silent.", over.Reason, StringComparison.Ordinal);
+        Assert.StartsWith("Round 2 had 7 usable of 10 updates in try 3 of 3, the quorum is 8. ", over.Reason, StringComparison.Ordinal);
         Assert.Contains("A holds NaN at element 0.", over.Reason, StringComparison.Ordinal);
         Assert.Equal(1, over.NewRounds[^1].Manifest.Round);
     }

@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using System.Net.Sockets;
+using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
+using FedRLora.Abstractions.Messages;
 using FedRLora.Silo;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -14,6 +16,7 @@ namespace FedRLora.Client.Cluster;
 internal sealed class ClusterConnection : IAsyncDisposable
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(15);
+    private static readonly TimeSpan AnswerPatience = TimeSpan.FromSeconds(20);
     private static readonly TimeSpan TryAgainFor = TimeSpan.FromSeconds(6);
     private static readonly TimeSpan TryAgainAfter = TimeSpan.FromMilliseconds(250);
     private readonly IHost _host;
@@ -22,7 +25,20 @@ internal sealed class ClusterConnection : IAsyncDisposable
 
     public ICoordinatorGrain Coordinator(string run) => Grains.GetGrain<ICoordinatorGrain>(run);
 
-    public IJobsGrain Jobs => Grains.GetGrain<IJobsGrain>(Abstractions.Keys.Jobs);
+    public IJobsGrain Jobs => Grains.GetGrain<IJobsGrain>(Keys.Jobs);
+
+    /// <summary>Every run of the silos' store.</summary>
+    /// <exception cref="UnansweredException">No silo answers.</exception>
+    public Task<IReadOnlyList<JobProgress>> RunsAsync(CancellationToken cancellationToken) =>
+        PatientQuestion.AskAsync(Jobs.ListAsync, AnswerPatience, cancellationToken: cancellationToken);
+
+    /// <summary>What a run that was accepted will wait for all the same: sites of its plan that no silo serves now, a line each.</summary>
+    public async Task<IReadOnlyList<string>> AbsentSitesAsync(string run, CancellationToken cancellationToken)
+    {
+        var progress = await PatientQuestion.AskAsync(
+            token => Coordinator(run).GetProgressAsync(int.MaxValue - 1, token), AnswerPatience, cancellationToken: cancellationToken);
+        return [.. (progress?.AbsentSites ?? []).Select(static hold => hold.Text)];
+    }
 
     private IGrainFactory Grains => _host.Services.GetRequiredService<IGrainFactory>();
 

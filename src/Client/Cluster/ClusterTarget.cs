@@ -61,6 +61,13 @@ internal sealed class ClusterTarget
         .. parsed.GetRequiredValue(_id) is var id && id != SiloHost.ServiceId ? new[] { "--cluster-id", id } : [],
     ];
 
+    /// <summary>Says on standard error what an accepted run will wait for.</summary>
+    public static async Task WarnAsync(ParseResult parsed, ClusterConnection silos, string run, CancellationToken cancellationToken)
+    {
+        foreach (var line in await silos.AbsentSitesAsync(run, cancellationToken))
+            await parsed.InvocationConfiguration.Error.WriteLineAsync($"{run} waits: {line}");
+    }
+
     /// <exception cref="BadInputException">Gateways and a membership are both named.</exception>
     /// <exception cref="EnvironmentException">No silo answers.</exception>
     public async Task<ClusterConnection> OpenAsync(ParseResult parsed, CancellationToken cancellationToken)

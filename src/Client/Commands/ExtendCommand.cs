@@ -45,6 +45,7 @@ internal static class ExtendCommand
             await coordinator.ExtendAsync(new PlanFile(name, yaml).WithRounds(count).Yaml, parsed.GetValue(dataChange), cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
                 $"{name} has {count} rounds; follow it with: {cluster.Line(parsed, "watch", name)}");
+            await ClusterTarget.WarnAsync(parsed, silos, name, cancellationToken);
             return ExitCode.Done;
         });
         return command;

@@ -67,6 +67,7 @@ internal static class ForkCommand
                 .ForkAsync(name, from, Changed(stored, parsed.GetValue(set)).Yaml, parsed.GetValue(dataChange), cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
                 $"{target} is running; follow it with: {cluster.Line(parsed, "watch", target)}");
+            await ClusterTarget.WarnAsync(parsed, silos, target, cancellationToken);
             return ExitCode.Done;
         });
         return command;

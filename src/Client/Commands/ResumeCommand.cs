@@ -35,6 +35,7 @@ internal static class ResumeCommand
             await silos.Coordinator(name).ResumeAsync(allow, parsed.GetValue(dataChange), cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
                 $"{name} goes on; follow it with: {cluster.Line(parsed, "watch", name)}");
+            await ClusterTarget.WarnAsync(parsed, silos, name, cancellationToken);
             return ExitCode.Done;
         });
         return command;

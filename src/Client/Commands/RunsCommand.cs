@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
+using FedRLora.Abstractions.Messages;
 using FedRLora.Client.Cluster;
 using FedRLora.Client.Rendering;
 
@@ -17,12 +18,12 @@ internal static class RunsCommand
         command.SetAction(async (parsed, cancellationToken) =>
         {
             await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
-            var runs = await silos.Jobs.ListAsync(cancellationToken);
+            var runs = await silos.RunsAsync(cancellationToken);
             var output = parsed.InvocationConfiguration.Output;
             if (parsed.GetValue(json))
             {
                 foreach (var run in runs)
-                    await output.WriteLineAsync(JsonSerializer.Serialize(new { run = run.JobId, run.Name, status = run.Status.ToString(), run.Round, run.Rounds, run.Phase, run.Reason }, Json.Lines));
+                    await output.WriteLineAsync(JsonSerializer.Serialize(new { run = run.JobId, run.Name, status = run.Status.ToString(), run.Round, run.Rounds, run.Phase, run.Reason, hold = HoldOf(run.Hold) }, Json.Lines));
             }
             else
             {
@@ -31,7 +32,7 @@ internal static class RunsCommand
                     .. runs.Select(static run => new[]
                     {
                         run.JobId, run.Name, run.Status.ToString().ToLowerInvariant(),
-                        string.Create(CultureInfo.InvariantCulture, $"{run.Round}/{run.Rounds}"), run.Reason ?? "",
+                        string.Create(CultureInfo.InvariantCulture, $"{run.Round}/{run.Rounds}"), run.Hold?.Text ?? run.Reason ?? "",
                     }),
                 ];
                 var columns = Screen.Of(parsed, json: false).Width;
@@ -42,4 +43,12 @@ internal static class RunsCommand
         });
         return command;
     }
+
+    // For programs: the same value as the text, in its parts.
+    private static object? HoldOf(Hold? hold) => hold is null ? null : new
+    {
+        hold.Kind, hold.Text, sites = hold.Sites.Select(static site => site.Site), hold.Clients, hold.ClientCount,
+        have = hold.Of > 0 ? hold.Have : (int?)null, of = hold.Of > 0 ? hold.Of : (int?)null, need = hold.Need > 0 ? hold.Need : (int?)null,
+        seconds = hold.For?.TotalSeconds, secondsLeft = hold.Left?.TotalSeconds,
+    };
 }

@@ -22,6 +22,7 @@ internal static class SubmitCommand
             await silos.Coordinator(id).SubmitAsync(file.Yaml, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
                 $"{id} is running; follow it with: {cluster.Line(parsed, "watch", id)}");
+            await ClusterTarget.WarnAsync(parsed, silos, id, cancellationToken);
             return ExitCode.Done;
         });
         return command;

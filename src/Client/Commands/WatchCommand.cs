@@ -1,6 +1,7 @@
 using System.CommandLine;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Cluster;
 using FedRLora.Client.Rendering;
 
@@ -21,14 +22,49 @@ internal static class WatchCommand
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var id = Identifiers.Check("run", parsed.GetRequiredValue(run));
-            await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
-            var reporter = new RoundReporter(Screen.Of(parsed, parsed.GetValue(json)), plan: null);
-            var last = await reporter.FollowAsync(silos.Coordinator(id).SnapshotsAsync(() => reporter.LastRound, PollEvery, Patience, cancellationToken), cancellationToken)
-                ?? throw new BadInputException($"There is no run {id}; {cluster.Line(parsed, "runs")} lists them.");
-            if (!parsed.GetValue(json) && reporter.Rounds.Count > 0)
-                await parsed.InvocationConfiguration.Output.WriteLineAsync($"digest: {reporter.Rounds[^1].ManifestSha256}");
-            return last.Status == JobStatus.Finished ? ExitCode.Done : ExitCode.Failed;
+            var screen = Screen.Of(parsed, parsed.GetValue(json));
+            var again = $"Follow it again with: {cluster.Line(parsed, parsed.GetValue(json) ? ["watch", id, "--json"] : ["watch", id])}";
+            var stopped = $"Stopped watching; run {id} goes on. {again}";
+            Interruption.LastWord = stopped;
+            try
+            {
+                await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
+                var last = await FollowAsync(silos, id, screen, cluster, parsed, cancellationToken);
+                return last is { Status: JobStatus.Finished } ? ExitCode.Done : ExitCode.Failed;
+            }
+            catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+            {
+                await screen.Error.WriteLineAsync(stopped);
+                return ExitCode.Interrupted;
+            }
+            catch (UnansweredException e)
+            {
+                throw new EnvironmentException($"{e.Message}; run {id} goes on where its silos are up. {again}", e);
+            }
+            finally
+            {
+                Interruption.LastWord = null;
+            }
         });
         return command;
+    }
+
+    private static async Task<JobProgress?> FollowAsync(
+        ClusterConnection silos, string run, Screen screen, ClusterTarget cluster, ParseResult parsed, CancellationToken cancellationToken)
+    {
+        var coordinator = silos.Coordinator(run);
+        var yaml = await PatientQuestion.AskAsync(coordinator.GetPlanAsync, Patience, SayUnanswered, cancellationToken)
+            ?? throw new BadInputException($"There is no run {run}; {cluster.Line(parsed, "runs")} lists them.");
+        var reporter = new RoundReporter(screen, PlanReader.Require(yaml, run))
+        {
+            WhenPaused = $"Continue it with: {cluster.LineNamingSilos(parsed, "resume", run)}",
+        };
+        var last = await reporter.FollowAsync(
+            coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, Patience, SayUnanswered, cancellationToken), cancellationToken);
+        if (screen.Mode != ScreenMode.Json && reporter.Rounds.Count > 0)
+            await screen.Output.WriteLineAsync($"digest: {reporter.Rounds[^1].ManifestSha256}");
+        return last;
+
+        void SayUnanswered() => screen.Error.WriteLine($"no silo answers for run {run}; asking again for {Patience.TotalSeconds:F0} s");
     }
 }

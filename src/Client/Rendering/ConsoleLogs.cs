@@ -10,7 +10,7 @@ internal static class ConsoleLogs
     /// <summary>To standard error: standard output is the command's own.</summary>
     public static ILoggingBuilder AddStandardError(this ILoggingBuilder logging)
     {
-        logging.AddSimpleConsole(static console => console.SingleLine = true);
+        logging.AddConsole(static console => console.FormatterName = LogLines.FormatterName).AddConsoleFormatter<LogLines, ConsoleFormatterOptions>();
         logging.Services.Configure<ConsoleLoggerOptions>(static console => console.LogToStandardErrorThreshold = LogLevel.Trace);
         return logging;
     }

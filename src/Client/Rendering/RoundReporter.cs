@@ -17,6 +17,7 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
 
     private readonly List<RoundSummary> _rounds = [];
     private readonly List<RoundView> _views = [];
+    private readonly HoldNews _holds = new(TimeProvider.System);
     private readonly HashSet<string> _told = new(StringComparer.Ordinal); // lines that are said once
 
     /// <summary>Added to the line that says that a job is paused: how it goes on.</summary>
@@ -51,6 +52,7 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
                 last = progress;
                 foreach (var line in progress.Missing.Select(line => $"round {progress.Round}: {line}").Where(_told.Add))
                     screen.Error.WriteLine(line);
+                if (_holds.Next(progress) is { } news) screen.Error.WriteLine(news);
                 foreach (var view in Take(progress))
                 {
                     screen.Output.WriteLine(screen.Mode == ScreenMode.Json ? MetricsFiles.JsonLine(view) : Line(view, progress.Rounds));
@@ -128,7 +130,9 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
 
         IEnumerable<IRenderable> rounds = screen.Fits(table) ? [table] : Lines(progress.Rounds);
         var bar = new Markup(Bar(progress, screen.Console.Profile.Width));
-        return new([.. rounds, bar, .. progress.Missing.Select(static line => new Text(line))]);
+        var hold = progress is { Status: JobStatus.Running, Hold: { } held } && (held.Kind != HoldKind.AtWork || held.Lines.Count > 0) ? held.Text : null;
+        string[] notes = [.. hold is null ? [] : new[] { hold }, .. progress.Missing];
+        return new([.. rounds, bar, .. notes.Select(static line => new Text(line))]);
     }
 
     // Where the table would break its numbers: as many of the last rounds as the terminal shows, each broken between words alone.

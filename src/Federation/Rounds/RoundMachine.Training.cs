@@ -118,7 +118,7 @@ public sealed partial class RoundMachine
                 return ToCommit(state);
             case (RoundPhase.Train, Phase.Training):
                 var usable = UsableCount(state);
-                return usable >= Needed(state) ? Confirm(state with { Overdue = true }, timed: false) : TryAgain(state, usable);
+                return usable >= Needed(state) ? Confirm(state with { Overdue = true }, timed: false) : TryAgain(state, usable, overdue: true);
             case (RoundPhase.Train, Phase.Confirming):
                 return ConfirmationDue(state);
             default:
@@ -126,22 +126,44 @@ public sealed partial class RoundMachine
         }
     }
 
-    private Step TryAgain(RoundState state, int usable)
+    private Step TryAgain(RoundState state, int usable, bool overdue = false)
     {
+        var missed = MissedBy(state, usable, overdue || state.Overdue);
         if (state.Tries < _plan.Strategy.MaxAttempts)
-            return OpenAttempt(state);
+            return OpenAttempt(state with { Missed = missed });
 
+        var rest = (missed.SilentCount, missed.AtWork) switch
+        {
+            ( > 0 and var silent, _) => string.Create(CultureInfo.InvariantCulture, $"; {silent} silent"),
+            (_, > 0 and var atWork) => string.Create(CultureInfo.InvariantCulture, $"; {atWork} still at work"),
+            _ => "",
+        };
+        var reason = string.Create(CultureInfo.InvariantCulture,
+            $"Round {state.Round} had {usable} usable of {missed.Of} updates in try {state.Tries} of {_plan.Strategy.MaxAttempts}, the quorum is {missed.Needed}{rest}. {string.Join("; ", missed.Failures)}");
+        return Fail(WithoutNotes(state) with { Missed = missed }, reason.TrimEnd());
+    }
+
+    /// <summary>Nobody is silent who had no deadline to miss: where others fail, the rest are at work.</summary>
+    private MissedTry MissedBy(RoundState state, int usable, bool overdue)
+    {
+        const int Shown = 3;
         var failed = state.Reports.Where(static report => report.Value.Failure is not null)
             .OrderBy(static report => report.Key, StringComparer.Ordinal)
             .Select(static report => $"{report.Key}: {report.Value.Failure}");
         var lost = state.Lost.Where(client => !state.Reports.ContainsKey(client.Key))
             .OrderBy(static client => client.Key, StringComparer.Ordinal)
             .Select(static client => $"{client.Key}: {client.Value.What}");
-        var failures = failed.Concat(lost).Take(3);
-        var silent = state.Cohort.Count - state.Reports.Count;
-        var reason = string.Create(CultureInfo.InvariantCulture,
-            $"Round {state.Round} had {usable} usable of {state.Cohort.Count} updates in try {state.Tries} of {_plan.Strategy.MaxAttempts}, the quorum is {Needed(state)}; {silent} silent. {string.Join("; ", failures)}");
-        return Fail(WithoutNotes(state), reason.TrimEnd());
+        var rest = state.Cohort.Where(client => !state.Reports.ContainsKey(client)).ToArray();
+        return new()
+        {
+            Usable = usable,
+            Of = state.Cohort.Count,
+            Needed = Needed(state),
+            Failures = failed.Concat(lost).Take(Shown).ToArray(),
+            Silent = overdue ? rest.Take(Shown).ToArray() : Array.Empty<string>(),
+            SilentCount = overdue ? rest.Length : 0,
+            AtWork = overdue ? 0 : rest.Length,
+        };
     }
 
     // Time budgets.

@@ -88,6 +88,7 @@ public sealed partial class RoundMachine
     /// <summary>What remains of a state where the plan was extended: the open round begins again, under the next attempt.</summary>
     public static RoundState Reopened(RoundState state) => WithoutNotes(state) with
     {
+        Missed = null,
         Phase = state.Phase is Phase.Failed or Phase.Cancelled or Phase.Paused ? state.Phase : Phase.Idle,
     };
 
@@ -128,7 +129,7 @@ public sealed partial class RoundMachine
         if (!started.Resume && known.Phase is Phase.Cancelled or Phase.Paused)
             return Then(known, new RoundEffect.StopWork());
         if (known.Cohort.Count == 0 && known.Closed is null)
-            return OpenAttempt(known with { Tries = 0 });
+            return OpenAttempt(known with { Tries = 0, Missed = null });
         return Continue(known with
         {
             Phase = OpenPhase(known),
@@ -156,6 +157,7 @@ public sealed partial class RoundMachine
         Round = committed + 1,
         Attempt = 0,
         Tries = 0,
+        Missed = null,
         Phase = state.Phase is Phase.Failed or Phase.Cancelled or Phase.Paused ? state.Phase : Phase.Idle,
     };
 

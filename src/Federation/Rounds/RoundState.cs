@@ -120,6 +120,9 @@ public sealed record RoundState
     /// <summary>Whether the deadline for reports has passed in this attempt: who is not in by then stays out.</summary>
     [Id(23)] public bool Overdue { get; init; }
 
+    /// <summary>What the try before, or the last one, of the open round missed its quorum by; null where none has.</summary>
+    [Id(24)] public MissedTry? Missed { get; init; }
+
     /// <summary>The round and the attempt of the work that a client of the cohort does, which name its blobs.</summary>
     public CarriedWork WorkOf(string client) => Carried.TryGetValue(client, out var carried) ? carried : new CarriedWork(Round, Attempt);
 }
@@ -127,6 +130,32 @@ public sealed record RoundState
 /// <summary>Work by the round and the attempt that it began in.</summary>
 [GenerateSerializer, Immutable, Alias("fedrlora.carried-work")]
 public sealed record CarriedWork([property: Id(0)] int Round, [property: Id(1)] int Attempt);
+
+/// <summary>A try at a round that had too few usable updates.</summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.missed-try")]
+public sealed record MissedTry
+{
+    /// <summary>Usable updates that it had.</summary>
+    [Id(0)] public required int Usable { get; init; }
+
+    /// <summary>Clients of its cohort.</summary>
+    [Id(1)] public required int Of { get; init; }
+
+    /// <summary>Usable updates that the quorum needed.</summary>
+    [Id(2)] public required int Needed { get; init; }
+
+    /// <summary>Why clients failed, a line each that begins with the client, the first few.</summary>
+    [Id(3)] public required IReadOnlyList<string> Failures { get; init; }
+
+    /// <summary>Who had not reported when the deadline passed, in ordinal order, the first few; nobody where there was no deadline to miss.</summary>
+    [Id(4)] public required IReadOnlyList<string> Silent { get; init; }
+
+    /// <summary>How many had not reported when the deadline passed.</summary>
+    [Id(5)] public required int SilentCount { get; init; }
+
+    /// <summary>How many were still at work when the quorum was out of reach without any fault of theirs.</summary>
+    [Id(6)] public required int AtWork { get; init; }
+}
 
 /// <summary>Files of a client that were reported and then gone.</summary>
 /// <param name="Times">How often, in this attempt.</param>

@@ -1,0 +1,48 @@
+using System.Diagnostics;
+using FedRLora.Abstractions;
+using FedRLora.Grains;
+using Orleans.Runtime;
+
+namespace FedRLora.Client.Cluster;
+
+/// <summary>Asks again where nobody answers: a silo is lost, and another takes over within seconds.</summary>
+internal static class PatientQuestion
+{
+    private static readonly TimeSpan FirstWait = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan LongestWait = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(250);
+
+    /// <summary>
+    /// The answer. What was asked of a lost silo is answered by nobody, so that the next question is put early; each one after it waits
+    /// twice as long, or a slow answer would never come.
+    /// </summary>
+    /// <param name="ask">The question; it changes nothing, however often it is put.</param>
+    /// <param name="patience">How long it is put again; zero asks once, and takes the time it takes.</param>
+    /// <param name="unanswered">Called once, when there was no answer to the first questions.</param>
+    /// <param name="cancellationToken">The caller's token.</param>
+    /// <exception cref="UnansweredException">Nobody answered, however patient.</exception>
+    public static async Task<T> AskAsync<T>(
+        Func<CancellationToken, Task<T>> ask, TimeSpan patience, Action? unanswered = null, CancellationToken cancellationToken = default)
+    {
+        if (patience <= TimeSpan.Zero) return await ask(cancellationToken);
+        var started = Stopwatch.GetTimestamp();
+        for (var wait = FirstWait; ; wait = wait < LongestWait ? 2 * wait : LongestWait)
+        {
+            try
+            {
+                return await ask(cancellationToken).WaitAsync(wait, cancellationToken);
+            }
+            catch (Exception e) when (e is OrleansException or TimeoutException && CorruptBlobException.OrBadInputIn(e) is null)
+            {
+                var asked = Stopwatch.GetElapsedTime(started);
+                if (asked >= patience) throw new UnansweredException($"No silo has answered for {asked.TotalSeconds:F0} s", e);
+                if (asked >= FirstWait) unanswered?.Invoke();
+                if (asked >= FirstWait) unanswered = null;
+                await Task.Delay(Pause, cancellationToken);
+            }
+        }
+    }
+}
+
+/// <summary>Silos that were there do not answer any more: exit code 3.</summary>
+internal sealed class UnansweredException(string message, Exception innerException) : Exception(message, innerException);
