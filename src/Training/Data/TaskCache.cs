@@ -42,7 +42,7 @@ internal sealed class TaskCache(BoundedCache files, Func<string, string> pathOf)
 
     private string VersionOf(FederationPlan plan, ClientSpec client)
     {
-        var all = new StringBuilder();
+        var all = new StringBuilder(TaskRows.OutsideFiles(plan, client));
         foreach (var path in TaskRows.FilesOf(plan, client, pathOf)) all.AppendLine(VersionOf(path));
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(all.ToString())));
     }
