@@ -179,7 +179,8 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private string ScoreKey(FederationPlan plan, FrozenBase model, TestRows rows, string adapter)
     {
         var evaluation = JsonSerializer.Serialize(plan.Evaluation with { EveryRounds = 1, MaxRows = null, LocalOnly = false });
-        return $"{BaseKey(plan, model)} {plan.Model.Storage} threads {DeviceLane.ThreadsOf(plan.Training.Threads)} rows {rows.Digest} adapter {adapter} {evaluation}";
+        var threads = DeviceLane.ThreadsOf(plan.Training.Threads);
+        return $"{BaseKey(plan, model)} {plan.Model.Storage} threads {threads} rows {rows.Digest} adapter {adapter} {evaluation}";
     }
 
     private static long SizeOf(EvaluationResult score) => 2048 + 16L * score.RowScores.Count;
@@ -220,7 +221,8 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         var shuffled = client.Data.ShuffleLabels ? $"{plan.Seed} {client.Id}" : "";
         var key = $"train {KeyOf(plan, path, model)} {client.Data.Offset} {client.Data.Rows} {shuffled}";
         return _cache.GetAsync(
-            key, () => Task.Run(() => ClientData.TrainingAsync(path, client, plan.Seed, EncoderOf(plan, model), cancellationToken), cancellationToken),
+            key,
+            () => Task.Run(() => ClientData.TrainingAsync(path, client, plan.Seed, EncoderOf(plan, model), cancellationToken), cancellationToken),
             static rows => rows.SizeBytes, cancellationToken);
     }
 

@@ -27,11 +27,13 @@ internal sealed record AdapterParts(AdapterLayout Layout, AdapterState Values, A
     public string Digest(Dictionary<NamedArray, string> known)
     {
         using var hash = new ContentHash();
-        hash.Add(JsonSerializer.Serialize(Layout.Spec with { ScopeA = default, ScopeB = default, ScopeRouter = default, ScopeMagnitude = default }, Options));
-        hash.Add(TaskHead);
-        foreach (var target in Layout.Targets) hash.Add(string.Create(CultureInfo.InvariantCulture, $"{target.Layer} {target.Rank} {target.Scaling:R}"));
+        var spec = Layout.Spec with { ScopeA = default, ScopeB = default, ScopeRouter = default, ScopeMagnitude = default };
+        hash.Add(JsonSerializer.Serialize(spec, Options)).Add(TaskHead);
+        foreach (var target in Layout.Targets)
+            hash.Add(string.Create(CultureInfo.InvariantCulture, $"{target.Layer} {target.Rank} {target.Scaling:R}"));
         var zero = Layout.Targets.Where(AddsZero).Select(static target => target.Module).ToHashSet(StringComparer.Ordinal);
-        foreach (var tensor in Layout.Tensors) hash.Add(tensor.Name).Add(zero.Contains(tensor.Target.Module) ? "adds zero" : DigestOf(Values[tensor.Name]));
+        foreach (var tensor in Layout.Tensors)
+            hash.Add(tensor.Name).Add(zero.Contains(tensor.Target.Module) ? "adds zero" : DigestOf(Values[tensor.Name]));
         foreach (var (name, twin) in Twins ?? AdapterState.Empty) hash.Add(name).Add(DigestOf(twin));
         return hash.Digest();
 
@@ -44,7 +46,8 @@ internal sealed record AdapterParts(AdapterLayout Layout, AdapterState Values, A
     }
 
     private bool AddsZero(AdapterTarget target) => Twins is null && Layout.Spec is { Decomposed: false, HasRouter: false }
-        && !Of(target, Factor.B).AsSpan().ContainsAnyExcept(0f) && Array.TrueForAll(Of(target, Factor.A), static value => MathF.Abs(value) < MostOfA);
+        && !Of(target, Factor.B).AsSpan().ContainsAnyExcept(0f)
+        && Array.TrueForAll(Of(target, Factor.A), static value => MathF.Abs(value) < MostOfA);
 
     private float[] Of(AdapterTarget target, Factor factor) => Values[AdapterTensor.NameOf(target.Module, factor)].Data;
 }

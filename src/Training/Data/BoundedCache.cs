@@ -17,7 +17,8 @@ internal sealed class BoundedCache(long maxSizeBytes)
     /// <param name="load">Looks at the caller's token itself; where it is cancelled, the next of those who wait loads.</param>
     /// <param name="sizeBytes">Of a value.</param>
     /// <param name="cancellationToken">Ends the wait for another's load.</param>
-    public async Task<T> GetAsync<T>(string key, Func<Task<T>> load, Func<T, long> sizeBytes, CancellationToken cancellationToken) where T : class
+    public async Task<T> GetAsync<T>(string key, Func<Task<T>> load, Func<T, long> sizeBytes, CancellationToken cancellationToken)
+        where T : class
     {
         while (true)
         {

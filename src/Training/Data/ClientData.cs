@@ -41,7 +41,8 @@ internal sealed record TestRows(IReadOnlyList<Example> Examples, IReadOnlyList<E
         foreach (var name in labels.Names) hash.Add(name);
         foreach (var (answer, label) in labels.Answers.Zip(labels.LabelOf)) hash.Add(answer).Add(label);
         hash.Add(labels.Ambiguous?.Answer).Add(labels.Ambiguous?.First).Add(labels.Ambiguous?.Second);
-        foreach (var example in examples) hash.Add(example.Line).Add(example.Prompt).Add(example.Completion).Add(example.Label).Add(example.Chat?.Json);
+        foreach (var example in examples)
+            hash.Add(example.Line).Add(example.Prompt).Add(example.Completion).Add(example.Label).Add(example.Chat?.Json);
         foreach (var row in rows)
         {
             hash.AddAll<int>(row.Ids).AddAll<int>(row.AnswerLost).Add(row.PromptLost).Add(row.Spans.Count);

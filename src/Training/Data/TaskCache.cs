@@ -38,8 +38,8 @@ internal sealed class TaskCache(BoundedCache files, Func<string, string> pathOf)
     }
 
     private Task<FileRows> ReadAsync(string path, CancellationToken cancellationToken) => files.GetAsync(
-        $"rows {VersionOf(path)}", () => Task.Run(() => FileRows.ReadAsync(path, cancellationToken), cancellationToken), static rows => rows.SizeBytes,
-        cancellationToken);
+        $"rows {VersionOf(path)}", () => Task.Run(() => FileRows.ReadAsync(path, cancellationToken), cancellationToken),
+        static rows => rows.SizeBytes, cancellationToken);
 
     private string VersionOf(FederationPlan plan, ClientSpec client)
     {

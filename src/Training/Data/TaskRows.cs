@@ -91,7 +91,10 @@ internal sealed class TaskRows
     public static IEnumerable<string> FilesOf(FederationPlan plan, ClientSpec client, Func<string, string> pathOf) => ClientsOf(plan, client)
         .SelectMany(static other => new[] { other.Data.Train, other.Data.Test }).OfType<string>().Select(pathOf).Distinct(StringComparer.Ordinal);
 
-    /// <summary>What else makes the rows of a client's task what they are, as one text: the slices of its clients and the labels that the plan gives it.</summary>
+    /// <summary>
+    /// What else makes the rows of a client's task what they are, as one text: the slices of its clients and the labels that the plan
+    /// gives it.
+    /// </summary>
     public static string OutsideFiles(FederationPlan plan, ClientSpec client) => JsonSerializer.Serialize(
         new { Clients = ClientsOf(plan, client).Select(static other => new { other.Id, other.Data }), plan.Tasks.GetValueOrDefault(client.Task)?.Labels });
 

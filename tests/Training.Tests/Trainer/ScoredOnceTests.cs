@@ -28,7 +28,8 @@ public sealed class ScoredOnceTests : IDisposable
         var results = await trainer.EvaluateAsync(group);
 
         Assert.Equal(1, trainer.Scorings);
-        foreach (var (member, result) in group.Members.Zip(results)) AssertSame(await FreshAsync(group with { Members = [member] }), result);
+        foreach (var (member, result) in group.Members.Zip(results))
+            AssertSame(await FreshAsync(group with { Members = [member] }), result);
     }
 
     [Fact]
@@ -65,7 +66,8 @@ public sealed class ScoredOnceTests : IDisposable
 
         foreach (var group in new[] { all, Of(all, static data => data with { Rows = 2 }) })
         {
-            var trainedOn = Assert.Single(Assert.Single(await trainer.EvaluateAsync(group)).Notes, static note => note.Kind == DataNoteKind.TrainedOn);
+            var result = Assert.Single(await trainer.EvaluateAsync(group));
+            var trainedOn = Assert.Single(result.Notes, static note => note.Kind == DataNoteKind.TrainedOn);
             Assert.Equal(group.Members[0].Client.Data.Rows ?? 6, trainedOn.Count);
         }
 
@@ -78,7 +80,8 @@ public sealed class ScoredOnceTests : IDisposable
         using var trainer = _tiny.Trainer();
         var group = await GroupAsync(trainer, Plan("lora"), "one", "two");
 
-        var results = await Task.WhenAll(Enumerable.Range(0, 4).Select(i => Task.Run(() => trainer.EvaluateAsync(group with { Members = [group.Members[i % 2]] }))));
+        var results = await Task.WhenAll(Enumerable.Range(0, 4)
+            .Select(i => Task.Run(() => trainer.EvaluateAsync(group with { Members = [group.Members[i % 2]] }))));
 
         Assert.Equal(1, trainer.Scorings);
         Assert.All(results, result => Assert.Equal(results[0][0].Loss, Assert.Single(result).Loss));
@@ -102,9 +105,8 @@ public sealed class ScoredOnceTests : IDisposable
 
         Assert.Equal(1, trainer.Scorings);
         Assert.NotEqual(await HeadAsync(alone, "one"), await HeadAsync(alone, "two")); // they do begin with other values of A
-        foreach (var group in groups)
-            foreach (var member in group.Members)
-                AssertSame(await FreshAsync(group with { Members = [member] }), Assert.Single(await trainer.EvaluateAsync(group with { Members = [member] })));
+        foreach (var one in groups.SelectMany(static group => group.Members.Select(member => group with { Members = [member] })))
+            AssertSame(await FreshAsync(one), Assert.Single(await trainer.EvaluateAsync(one)));
     }
 
     public static TheoryData<string> Ingredients => [.. Changes.Keys];
@@ -139,20 +141,22 @@ public sealed class ScoredOnceTests : IDisposable
         ["a prompt"] = static (tiny, group) => Written(tiny, group, Rows("up", "down", prompt: "x:")),
         ["the order of rows"] = static (tiny, group) => Written(tiny, group, Rows("up", "down").Reverse()),
         ["a row less"] = static (tiny, group) => Written(tiny, group, Rows("up", "down").Skip(1)),
-        ["declared labels"] = static (_, group) => With(group, static plan => plan with { Tasks = Labels("up", "down", "left") }),
+        ["declared labels"] = static (_, group) => With(group, static plan => plan with { Tasks = Labels(new("up", []), new("down", []), new("left", [])) }),
         ["answers of a label"] = static (_, group) =>
-            With(group, static plan => plan with { Tasks = new Dictionary<string, TaskSpec> { ["one"] = new() { Labels = [new("up", ["up", "u"]), new("down", [])] } } }),
-        ["maxRows"] = static (_, group) => With(group, static plan => plan with { Evaluation = plan.Evaluation with { MaxRows = 4 } }),
-        ["metric"] = static (_, group) => With(group, static plan => plan with { Evaluation = plan.Evaluation with { Metric = Metric.Perplexity } }),
-        ["maxNewTokens"] = static (_, group) => With(group, static plan => plan with { Evaluation = plan.Evaluation with { MaxNewTokens = 3 } }),
+            With(group, static plan => plan with { Tasks = Labels(new("up", ["up", "u"]), new LabelSpec("down", [])) }),
+        ["maxRows"] = static (_, group) => Scored(group, static evaluation => evaluation with { MaxRows = 4 }),
+        ["metric"] = static (_, group) => Scored(group, static evaluation => evaluation with { Metric = Metric.Perplexity }),
+        ["maxNewTokens"] = static (_, group) => Scored(group, static evaluation => evaluation with { MaxNewTokens = 3 }),
         ["maxTokens"] = static (_, group) => With(group, static plan => plan with { Training = plan.Training with { MaxTokens = 6 } }),
         ["threads"] = static (_, group) => With(group, static plan => plan with { Training = plan.Training with { Threads = 2 } }),
-        ["storage"] = static (_, group) => With(group, static plan => plan with { Model = plan.Model with { Storage = WeightStorage.Bfloat16 } }),
-        ["alpha"] = static (_, group) => With(group, static plan => plan with { Adapter = plan.Adapter with { Alpha = 7 } }),
-        ["alpha of a layer"] = static (_, group) => With(group, static plan => plan with { Adapter = plan.Adapter with { AlphaPattern = [new("q_proj", 9)] } }),
-        ["start"] = static (_, group) => With(group, static plan => plan with { Adapter = plan.Adapter with { Start = Start.Anchored, InitB = Init.Gaussian(0.1) } }),
+        ["storage"] = static (_, group) =>
+            With(group, static plan => plan with { Model = plan.Model with { Storage = WeightStorage.Bfloat16 } }),
+        ["alpha"] = static (_, group) => Adapted(group, static adapter => adapter with { Alpha = 7 }),
+        ["alpha of a layer"] = static (_, group) => Adapted(group, static adapter => adapter with { AlphaPattern = [new("q_proj", 9)] }),
+        ["start"] = static (_, group) => Adapted(group, static adapter => adapter with { Start = Start.Anchored, InitB = Init.Gaussian(0.1) }),
         ["weights of the model"] = static (tiny, group) => Exchanged(tiny, group, "model.safetensors", static bytes => bytes[^1] ^= 0x80),
-        ["tokenizer of the model"] = static (tiny, group) => Replaced(tiny, group, "tokenizer_config.json", "\"eos_token\":\"</s>\"", "\"eos_token\":\"?\""),
+        ["tokenizer of the model"] = static (tiny, group) =>
+            Replaced(tiny, group, "tokenizer_config.json", "\"eos_token\":\"</s>\"", "\"eos_token\":\"?\""),
         ["ends of a text"] = static (tiny, group) =>
         {
             File.WriteAllText(Path.Combine(tiny.Root, "model", "generation_config.json"), """{"eos_token_id":[2,5]}""");
@@ -185,8 +189,11 @@ public sealed class ScoredOnceTests : IDisposable
         ["shuffled labels"] = static group => Of(group, static data => data with { ShuffleLabels = true }),
         ["seed"] = static group => With(group, static plan => plan with { Seed = 8 }),
         ["learning rate"] = static group => With(group, static plan => plan with { Training = plan.Training with { LearningRate = 1 } }),
-        ["rounds between scorings"] = static group => With(group, static plan => plan with { Evaluation = plan.Evaluation with { EveryRounds = 3 } }),
-        ["arrays of equal content"] = static group => group with { Shared = Copied(group.Shared), Members = [group.Members[0] with { Head = Copied(group.Members[0].Head!) }] },
+        ["rounds between scorings"] = static group => Scored(group, static evaluation => evaluation with { EveryRounds = 3 }),
+        ["arrays of equal content"] = static group => group with
+        {
+            Shared = Copied(group.Shared), Members = [group.Members[0] with { Head = Copied(group.Members[0].Head!) }],
+        },
     };
 
     [Fact]
@@ -194,11 +201,12 @@ public sealed class ScoredOnceTests : IDisposable
     {
         using var chat = new TinyChat();
         using var trainer = chat.Federation.Trainer();
+        var plan = chat.Plan() with { Evaluation = new() { Metric = Metric.Perplexity } };
         foreach (var tool in new[] { "a", "b" })
         {
             object[] messages = [new { role = "user", content = new string('x', 40) }, new { role = "assistant", content = "up" }];
             chat.Federation.Write("one.test.jsonl", [JsonSerializer.Serialize(new { messages, tools = new[] { new { name = tool } } })]);
-            _ = await trainer.EvaluateAsync(await TinyFederation.GroupAsync(trainer, chat.Plan() with { Evaluation = new() { Metric = Metric.Perplexity } }, "one"));
+            _ = await trainer.EvaluateAsync(await TinyFederation.GroupAsync(trainer, plan, "one"));
         }
 
         Assert.Equal(2, trainer.Scorings);
@@ -209,7 +217,8 @@ public sealed class ScoredOnceTests : IDisposable
     {
         using var trainer = _tiny.Trainer();
         var group = await GroupAsync(trainer, Plan("lora"), "one", "two");
-        var broken = group with { Shared = new(group.Shared.Select(static array => KeyValuePair.Create(array.Key, array.Value with { Data = [.. array.Value.Data.Select(static _ => float.NaN)] }))) };
+        var broken = group with { Shared = Copied(group.Shared) };
+        foreach (var array in broken.Shared.Values) Array.Fill(array.Data, float.NaN);
 
         var results = await trainer.EvaluateAsync(broken);
 
@@ -230,14 +239,15 @@ public sealed class ScoredOnceTests : IDisposable
         Assert.All(await trainer.EvaluateAsync(group), static result => Assert.Null(result.Failure));
     }
 
-    private FederationPlan Plan(string method) => _tiny.Plan(TinyFederation.TinyCatalogue(method)) with { Clients = [Client("one"), Client("two")] };
+    private FederationPlan Plan(string method) =>
+        _tiny.Plan(TinyFederation.TinyCatalogue(method)) with { Clients = [Client("one"), Client("two")] };
 
-    // Of one task: what training and test files there are makes its labels.
     private static ClientSpec Client(string id) => new() { Id = id, Task = "one", Data = new() { Train = $"{id}.train.jsonl", Test = "test.jsonl" } };
 
     private static async Task<TrainingGroup> GroupAsync(LocalTrainer trainer, FederationPlan plan, params string[] clients) => new()
     {
-        Plan = plan, Round = 1, Shared = await trainer.InitialSharedAsync(plan), Members = [.. clients.Select(static id => new GroupMember { Client = Client(id) })],
+        Plan = plan, Round = 1, Shared = await trainer.InitialSharedAsync(plan),
+        Members = [.. clients.Select(static id => new GroupMember { Client = Client(id) })],
     };
 
     private static async Task<TrainingGroup> TrainedAsync(LocalTrainer trainer, FederationPlan plan)
@@ -267,7 +277,14 @@ public sealed class ScoredOnceTests : IDisposable
         Assert.Equal(expected.RowScores, actual.RowScores);
     }
 
-    private static TrainingGroup With(TrainingGroup group, Func<FederationPlan, FederationPlan> change) => group with { Plan = change(group.Plan) };
+    private static TrainingGroup With(TrainingGroup group, Func<FederationPlan, FederationPlan> change) =>
+        group with { Plan = change(group.Plan) };
+
+    private static TrainingGroup Scored(TrainingGroup group, Func<EvaluationSpec, EvaluationSpec> change) =>
+        With(group, plan => plan with { Evaluation = change(plan.Evaluation) });
+
+    private static TrainingGroup Adapted(TrainingGroup group, Func<AdapterSpec, AdapterSpec> change) =>
+        With(group, plan => plan with { Adapter = change(plan.Adapter) });
 
     private static TrainingGroup Of(TrainingGroup group, Func<DataSpec, DataSpec> change)
     {
@@ -300,7 +317,7 @@ public sealed class ScoredOnceTests : IDisposable
         return group;
     }
 
-    private static Dictionary<string, TaskSpec> Labels(params string[] names) => new() { ["one"] = new() { Labels = [.. names.Select(static name => new LabelSpec(name, []))] } };
+    private static Dictionary<string, TaskSpec> Labels(params LabelSpec[] labels) => new() { ["one"] = new() { Labels = labels } };
 
     private static IEnumerable<string> Rows(string first, string second, string prompt = "y:") => Enumerable.Range(0, 6).Select(row =>
     {
