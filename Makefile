@@ -1,5 +1,5 @@
 # What a user runs. Needs the .NET 10 SDK; packages restore by name on first use.
-.PHONY: build demo test soak bench bench-training bench-byzantine bench-tokenizers samples clean
+.PHONY: build demo test soak bench bench-training bench-byzantine bench-defaults bench-tokenizers samples clean
 
 build:
 	dotnet build FedRLora.sln -c Release -v quiet
@@ -13,9 +13,11 @@ test:
 # The long forms: twenty kills instead of three, twenty thousand mutations of each kind of file instead of some hundred, a store that
 # is away for twenty seconds instead of three, a crash in every store operation of a run and a power cut after every step of its disks instead of some two dozen, every seventh byte
 # of every blob flipped, a hundred thousand orders of events, silos killed every three seconds (six processes) and every second (twenty
-# seeds), a Redis that is away for more than a minute and comes back empty.
+# seeds), a Redis that is away for more than a minute and comes back empty; five seeds of plain LoRA beside PEFT, and of the default
+# method beside plain LoRA.
 soak:
 	FEDRLORA_FUZZ=20000 dotnet test tests/Training.Tests -c Release --nologo --filter "FullyQualifiedName~Fuzz|FullyQualifiedName~Hostile|FullyQualifiedName~mutated"
+	FEDRLORA_SOAK=1 dotnet test tests/Training.Tests -c Release --nologo --filter DefaultMethodTests --logger "console;verbosity=detailed"
 	FEDRLORA_ORDERS=100000 dotnet test tests/Federation.Tests -c Release --nologo --filter RoundMachinePropertyTests
 	FEDRLORA_SOAK=1 dotnet test tests/Grains.Tests -c Release --nologo --filter "FullyQualifiedName~AzureOutage|FullyQualifiedName~FederationOnAzure|FullyQualifiedName~CrashTests|FullyQualifiedName~PowerCut|FullyQualifiedName~RunVerifierTests|FullyQualifiedName~StoreTrouble" --logger "console;verbosity=detailed"
 	FEDRLORA_KILLS=20 dotnet test tests/EndToEnd.Tests -c Release --nologo --filter KilledRunTests --logger "console;verbosity=detailed"
@@ -33,6 +35,11 @@ bench-training:
 # Every attack on the demo against every rule of aggregation (about a quarter of an hour); a part by name, as ARGS="--attacks nan,huge --reducers mean,median --rounds 4".
 bench-byzantine:
 	dotnet run -c Release --project tests/Benchmarks -- byzantine $(ARGS)
+
+# The method of a plan that names none beside plain LoRA, on public tasks (an hour); SHARED is the folder of reference material, a part by name, as ARGS="--tasks trec --steps 120".
+SHARED ?= ../shared
+bench-defaults:
+	dotnet run -c Release --project tests/Benchmarks -- defaults $(SHARED) $(ARGS)
 
 # Tokenizers beside the npm package @huggingface/tokenizers.
 bench-tokenizers:

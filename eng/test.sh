@@ -37,6 +37,7 @@ azurite() {
   [ "$modules/.package-lock.json" -nt tests/azurite/package-lock.json ] && return
   rm -rf "$modules" # half of it would fail the tests instead of skipping them
   command -v npm >/dev/null || install nodejs npm || { echo "npm is missing: the tests on Azurite are skipped"; return; }
+  mkdir -p "${HOME:-/}/.npm" 2>/dev/null || export npm_config_cache="$PWD/$results/npm-cache" # without a folder for it npm tries for ever
   timeout -k 5 600 npm ci --prefix tests/azurite --loglevel error --fetch-retries 1 --fetch-timeout 60000 >"$results/npm.log" 2>&1 &&
     touch "$modules/.package-lock.json" && return
   rm -rf "$modules"

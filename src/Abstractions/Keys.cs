@@ -64,6 +64,9 @@ public static class Keys
     /// <summary>Salted digests of a client's rows, in its site's store and nowhere else.</summary>
     public static string Rows(string job, string site, string client) => Owned(job, site, client, "rows.json");
 
+    /// <summary>What a client's last scoring said of each row, in its site's store and nowhere else.</summary>
+    public static string RowScores(string job, string site, string client) => Owned(job, site, client, "row-scores.json");
+
     /// <summary>The commit pointer.</summary>
     public static string Current(string job) => $"jobs/{job}/current.json";
 

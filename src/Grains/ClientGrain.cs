@@ -191,10 +191,21 @@ internal sealed partial class ClientGrain(
         var group = await LoadAsync(Without(assignment, refused), stopped);
         var results = group.Members.Count == 0 ? [] : await trainer.EvaluateAsync(group, stopped);
         refused = await RefusedAsync(assignment, stopped, refused);
+        await KeepRowsAsync(assignment, results.Where(result => !refused.ContainsKey(result.ClientId)), stopped);
         return [.. refused.Select(client => Failed(assignment, client.Key, client.Value)),
             .. results.Where(result => !refused.ContainsKey(result.ClientId)).Select(result => result.Failure is { } failure
             ? Failed(assignment, result.ClientId, failure)
             : Report(assignment, result.ClientId) with { Score = result.Rows == 0 ? null : ScoreOf(result) })];
+    }
+
+    private async Task KeepRowsAsync(SiteAssignment assignment, IEnumerable<EvaluationResult> results, CancellationToken stopped)
+    {
+        var site = Keys.SiteOf(this.GetPrimaryKeyString());
+        foreach (var result in results.Where(static result => result.RowScores.Count > 0))
+        {
+            var rows = new RowScoresFile(assignment.Round, result.Metric, result.Score, result.RowScores);
+            await rows.WriteAsync(stores.Site, assignment.JobId, site, result.ClientId, stopped);
+        }
     }
 
     // Asked before the work and after it, which might have read what came in between.
@@ -336,7 +347,7 @@ internal sealed partial class ClientGrain(
     private static ClientScore ScoreOf(EvaluationResult result) => new()
     {
         Metric = result.Metric, Value = result.Score, Loss = result.Loss, Rows = result.Rows, MajorityShare = result.MajorityShare,
-        Frame = result.Frame, Notes = OrNull(result.Notes),
+        Frame = result.Frame, Notes = OrNull(result.Notes), StandardError = result.StandardError, Base = result.Base, Always = result.Always,
     };
 
     private static DataNote[]? OrNull(IReadOnlyList<DataNote> notes) => notes.Count == 0 ? null : [.. notes];

@@ -6,16 +6,18 @@ namespace FedRLora.Training;
 internal static class LearningRate
 {
     /// <summary>
-    /// The rate of a step: linear warm-up that reaches the peak at step <c>WarmupSteps</c>, then the schedule, which would reach 0 one
-    /// step after the last.
+    /// The rate of a step: linear warm-up that reaches the peak at its last step, then the schedule, which would reach 0 one step after
+    /// the last.
     /// </summary>
     /// <param name="spec">Peak, warm-up and schedule.</param>
     /// <param name="step">From 0, counted over all rounds.</param>
-    /// <param name="total">Rounds times steps.</param>
-    public static double At(TrainingSpec spec, long step, long total)
+    /// <param name="steps">Of a round.</param>
+    /// <param name="rounds">Of the run.</param>
+    public static double At(TrainingSpec spec, long step, int steps, int rounds)
     {
-        if (step < spec.WarmupSteps) return spec.LearningRate * (step + 1) / spec.WarmupSteps;
-        var progress = (double)(step - spec.WarmupSteps) / Math.Max(1, total - spec.WarmupSteps);
+        var (warmup, total) = (spec.WarmupOf(steps), (long)rounds * steps);
+        if (step < warmup) return spec.LearningRate * (step + 1) / warmup;
+        var progress = (double)(step - warmup) / Math.Max(1, total - warmup);
         return spec.LearningRate * spec.Schedule switch
         {
             Schedule.Constant => 1,

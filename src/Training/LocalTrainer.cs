@@ -132,14 +132,13 @@ public sealed class LocalTrainer : ITrainer, IDisposable
                 {
                     if (member.Client.Data.Test is not { } path) return new EvaluationResult { ClientId = member.Client.Id };
                     var rows = await TestRowsAsync(group, member.Client, path, model, cancellationToken);
-                    var threads = group.Plan.Training.Threads;
                     var adapter = await _lane.RunAsync(
-                        () => AdapterFactory.Parts(group.Plan, layout, member.Client, group.Shared, member.Head), threads, cancellationToken);
-                    var key = await Task.Run(() => ScoreKey(group.Plan, model, rows, adapter.Digest(digests)), cancellationToken);
-                    var score = await _scores.GetAsync(
-                        key, () => _lane.RunAsync(() => Score(group.Plan, model, adapter, rows, cancellationToken), threads, cancellationToken),
-                        static score => SizeOf(score), cancellationToken);
-                    return Scoring.For(member.Client.Id, rows, score);
+                        () => AdapterFactory.Parts(group.Plan, layout, member.Client, group.Shared, member.Head),
+                        group.Plan.Training.Threads, cancellationToken);
+                    var digest = await Task.Run(() => adapter.Digest(digests), cancellationToken);
+                    var score = await ScoreAsync(group.Plan, model, digest is null ? null : adapter, digest, rows, cancellationToken);
+                    var result = Scoring.For(member.Client.Id, rows, score);
+                    return await OfBaseAsync(group.Plan, model, rows, cancellationToken) is { } frozen ? Scoring.Beside(result, frozen) : result;
                 },
                 failure => new EvaluationResult { ClientId = member.Client.Id, Failure = failure }));
         }
@@ -166,24 +165,55 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         return GroupTraining.Run(model, group, layout, members, _lane.Device, cancellationToken);
     }
 
-    private EvaluationResult Score(FederationPlan plan, FrozenBase model, AdapterParts adapter, TestRows test, CancellationToken cancellationToken)
+    private Task<EvaluationResult> ScoreAsync(
+        FederationPlan plan, FrozenBase model, AdapterParts? adapter, string? digest, TestRows test, CancellationToken cancellationToken) =>
+        _scores.GetAsync(
+            ScoreKey(plan, model, test, digest),
+            () => _lane.RunAsync(() => Score(plan, model, adapter, test, cancellationToken), plan.Training.Threads, cancellationToken),
+            SizeOf, cancellationToken);
+
+    // The frozen base on the same rows; null where it computes no score, which is kept too.
+    private async Task<EvaluationResult?> OfBaseAsync(FederationPlan plan, FrozenBase model, TestRows test, CancellationToken cancellationToken)
+    {
+        var frozen = await _scores.GetAsync(
+            $"base {ScoreKey(plan, model, test, adapter: null)}",
+            async () =>
+            {
+                try
+                {
+                    return new BaseScore(await ScoreAsync(plan, model, adapter: null, digest: null, test, cancellationToken));
+                }
+                catch (BadInputException)
+                {
+                    return new BaseScore(null); // the client's own score says what is wrong with rows; a base that overflows is no fault of a client
+                }
+            },
+            static frozen => SizeOf(frozen.Result), cancellationToken);
+        return frozen.Result;
+    }
+
+    private sealed record BaseScore(EvaluationResult? Result);
+
+    // Null scores the frozen base.
+    private EvaluationResult Score(
+        FederationPlan plan, FrozenBase model, AdapterParts? adapter, TestRows test, CancellationToken cancellationToken)
     {
         Interlocked.Increment(ref _scorings);
         using var scope = NewDisposeScope();
-        using var pass = AdapterPass.Evaluating(AdapterFactory.Create(adapter, _lane.Device, model.Model));
+        using var pass = adapter is null ? null : AdapterPass.Evaluating(AdapterFactory.Create(adapter, _lane.Device, model.Model));
         return Scoring.Of(new ScoredRows(model, pass, EncoderOf(plan, model), test, plan.Evaluation), cancellationToken);
     }
 
     // Which rows are scored is in their digest. What stands here without need costs a scoring; what is forgotten here gives a client
     // the score of another.
-    private string ScoreKey(FederationPlan plan, FrozenBase model, TestRows rows, string adapter)
+    private string ScoreKey(FederationPlan plan, FrozenBase model, TestRows rows, string? adapter)
     {
         var evaluation = JsonSerializer.Serialize(plan.Evaluation with { EveryRounds = 1, MaxRows = null, LocalOnly = false });
         var threads = DeviceLane.ThreadsOf(plan.Training.Threads);
-        return $"{BaseKey(plan, model)} {plan.Model.Storage} threads {threads} rows {rows.Digest} adapter {adapter} {evaluation}";
+        return $"{BaseKey(plan, model)} {plan.Model.Storage} threads {threads} rows {rows.Digest} adapter {adapter ?? "none"} {evaluation}";
     }
 
-    private static long SizeOf(EvaluationResult score) => 2048 + 16L * score.RowScores.Count;
+    private static long SizeOf(EvaluationResult? score) => 2048 + 16L * (score?.RowScores.Count ?? 0);
 
     private async Task<(FrozenBase Model, AdapterLayout Layout)> PrepareAsync(TrainingGroup group, CancellationToken cancellationToken)
     {

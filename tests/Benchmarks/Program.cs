@@ -18,10 +18,13 @@ switch (args.FirstOrDefault())
     case "byzantine":
         await ByzantineTable.RunAsync(args[1..]);
         break;
+    case "defaults":
+        await Defaults.RunAsync(args[1..]);
+        break;
     case "training":
         await TrainingBenchmark.RunAsync(args[1..]);
         break;
     default:
-        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | population | training | byzantine");
+        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | population | training | byzantine | defaults");
         break;
 }

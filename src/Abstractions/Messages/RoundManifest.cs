@@ -28,6 +28,9 @@ public enum ClientOutcome
 
     /// <summary>Not drawn, because its updates were refused too often.</summary>
     Quarantined,
+
+    /// <summary>Of round 0, in which nobody trains: it was scored.</summary>
+    Scored,
 }
 
 /// <summary>A client in a committed round.</summary>
@@ -122,6 +125,15 @@ public sealed record ClientScore
 
     /// <summary>What has to be known of its test rows; null for nothing.</summary>
     [Id(6)] public IReadOnlyList<DataNote>? Notes { get; init; }
+
+    /// <summary>Standard error of the value over the rows; null where it cannot be told.</summary>
+    [Id(7)] public double? StandardError { get; init; }
+
+    /// <summary>The frozen base on the same rows; null where it could not be scored.</summary>
+    [Id(8)] public ScoreComparison? Base { get; init; }
+
+    /// <summary>The label that makes up 95 % of the answers or more; null where there is none.</summary>
+    [Id(9)] public string? Always { get; init; }
 }
 
 /// <summary>

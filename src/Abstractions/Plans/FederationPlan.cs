@@ -111,11 +111,14 @@ public sealed record TrainingSpec
     /// <summary>Tokens of prompt and completion; longer rows lose the front of their prompt.</summary>
     public int MaxTokens { get; init; } = 256;
 
-    /// <summary>Peak learning rate.</summary>
-    public double LearningRate { get; init; } = 2e-4;
+    /// <summary>Peak learning rate. The default suits small models; those of billions of parameters take a tenth of it or less.</summary>
+    public double LearningRate { get; init; } = 5e-3;
 
-    /// <summary>Steps of linear warm-up at the start of the run.</summary>
-    public int WarmupSteps { get; init; }
+    /// <summary>Steps of linear warm-up at the start of the run; null for half of the first round, at most 20.</summary>
+    public int? WarmupSteps { get; init; }
+
+    /// <summary>Steps of warm-up of a client with so many steps in a round. More rounds change nothing in it, so a run can be extended.</summary>
+    public int WarmupOf(int steps) => WarmupSteps ?? Math.Min(20, steps / 2);
 
     /// <summary>How the learning rate moves.</summary>
     public Schedule Schedule { get; init; } = Schedule.Cosine;

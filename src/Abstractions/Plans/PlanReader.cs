@@ -250,7 +250,7 @@ public static class PlanReader
             BatchSize = training.Integer("batchSize", spec.BatchSize, 1, 65_536),
             MaxTokens = training.Integer("maxTokens", spec.MaxTokens, 2, 131_072),
             LearningRate = training.Number("learningRate", spec.LearningRate, Above(0, 10)),
-            WarmupSteps = training.Integer("warmupSteps", spec.WarmupSteps, 0, Many),
+            WarmupSteps = training.OptionalInteger("warmupSteps", 0, Many),
             Schedule = training.Choice("schedule", spec.Schedule),
             WeightDecay = training.Number("weightDecay", spec.WeightDecay, Closed(0, 10)),
             Beta1 = training.Number("beta1", spec.Beta1, Below(0, 1)),

@@ -149,6 +149,15 @@ public sealed record EvaluationResult
     /// <summary>What has to be known of its test rows.</summary>
     public IReadOnlyList<DataNote> Notes { get; init; } = [];
 
+    /// <summary>Standard error of the score over the rows; null where it cannot be told.</summary>
+    public double? StandardError { get; init; }
+
+    /// <summary>The frozen base on the same rows; null where it could not be scored.</summary>
+    public ScoreComparison? Base { get; init; }
+
+    /// <summary>The label that makes up 95 % of the answers or more; null where there is none.</summary>
+    public string? Always { get; init; }
+
     /// <summary>Each row by itself, for comparisons at its site: these do not leave it.</summary>
     public IReadOnlyList<RowScore> RowScores { get; init; } = [];
 }

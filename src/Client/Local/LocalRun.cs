@@ -34,27 +34,28 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         var localOnlyFile = run.Record.LocalOnly ? file.WithNothingShared() : null;
         var federated = new RoundReporter(screen, plan) { WhenPaused = WayOn };
         var localOnly = localOnlyFile is null ? null : new RoundReporter(screen, localOnlyFile.Require()) { WhenPaused = WayOn };
+        IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null;
         Interruption.LastWord = Stopped; // also of a run that has not begun: left in mid-step, its folder is there to go on with
         await using var silo = await EmbeddedSilo.StartAsync(run, note => screen.Warn([note]), cancellationToken);
         try
         {
             var status = await FollowAsync(silo, plan.Name, file.Yaml, federated);
-            WriteResults(status);
+            await WriteResultsAsync(status);
             if (status != JobStatus.Finished) return Ended(status);
             var adapters = await ExportAsync(plan, cancellationToken);
             if (localOnly is not null)
             {
                 if (screen.Mode != ScreenMode.Json) await screen.Output.WriteLineAsync("The same clients with the same budget and nothing shared:");
                 status = await FollowAsync(silo, LocalOnlyJob(plan.Name), localOnlyFile!.Yaml, localOnly);
-                WriteResults(status);
+                await WriteResultsAsync(status);
             }
 
-            Summarize(plan, federated.Rounds, localOnly?.Rounds, adapters);
+            Summarize(plan, federated.Rounds, localOnly?.Rounds, versusLocal, adapters);
             return status == JobStatus.Finished ? ExitCode.Done : Ended(status);
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {
-            Write(plan, file.Yaml, federated, localOnly);
+            Write(plan, file.Yaml, federated, localOnly, versusLocal: null);
             await screen.Error.WriteLineAsync(Stopped);
             Interruption.LastWord = null;
             return ExitCode.Interrupted;
@@ -65,11 +66,17 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
             return ExitCode.Environment;
         }
 
-        void WriteResults(JobStatus status)
+        async Task WriteResultsAsync(JobStatus status)
         {
             try
             {
-                Write(plan, file.Yaml, federated, localOnly);
+                if (localOnly is { Rounds.Count: > 0 })
+                {
+                    using var store = run.OpenStore();
+                    versusLocal = await LocalOnlyComparison.OfAsync(store, plan, plan.Name, LocalOnlyJob(plan.Name), cancellationToken);
+                }
+
+                Write(plan, file.Yaml, federated, localOnly, versusLocal);
             }
             catch (Exception e) when (status == JobStatus.Paused && TroubleOf(e) is not null)
             {
@@ -161,18 +168,21 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
     }
 
     // The rounds seen so far; of a run that was stopped before the first, what an earlier process wrote is kept.
-    private void Write(FederationPlan plan, string yaml, RoundReporter federated, RoundReporter? localOnly)
+    private void Write(
+        FederationPlan plan, string yaml, RoundReporter federated, RoundReporter? localOnly, IReadOnlyDictionary<string, ScoreComparison>? versusLocal)
     {
         if (federated.Rounds.Count == 0) return;
         var (mode, reference) = (run.Record.Mode, localOnly is { Rounds.Count: > 0 } ? localOnly.Rounds : null);
         MetricsFiles.Write(run.Path, mode, plan, federated.Rounds);
         if (reference is not null) MetricsFiles.Write(Path.Combine(run.Path, "local-only"), mode, plan, reference);
-        HtmlReport.Write(Path.Combine(run.Path, "report.html"), mode, plan, federated.Rounds, reference, yaml);
+        HtmlReport.Write(Path.Combine(run.Path, "report.html"), mode, plan, federated.Rounds, reference, yaml, versusLocal);
     }
 
-    private void Summarize(FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string adapters)
+    private void Summarize(
+        FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly,
+        IReadOnlyDictionary<string, ScoreComparison>? versusLocal, string adapters)
     {
-        screen.Show(FinalTable.Of(plan, federated, localOnly is { Count: > 0 } ? localOnly : null), run.Path);
+        screen.Show(FinalTable.Of(plan, federated, localOnly is { Count: > 0 } ? localOnly : null, versusLocal), run.Path);
         if (screen.Mode == ScreenMode.Json) return;
         screen.Output.WriteLine($"digest: {federated[^1].ManifestSha256}");
         screen.Output.WriteLine($"report: {Path.Combine(run.Path, "report.html")}");

@@ -1,3 +1,4 @@
+using System.Globalization;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using Spectre.Console;
@@ -11,22 +12,45 @@ internal sealed record FinalRow
     public required string Task { get; init; }
     public string? Metric { get; init; }
 
-    /// <summary>The score of the frozen base with a fresh adapter.</summary>
+    /// <summary>The score of the frozen base.</summary>
     public double? Base { get; init; }
 
     /// <summary>The score with the same budget and nothing shared.</summary>
     public double? LocalOnly { get; init; }
+
+    /// <summary>The score of the run.</summary>
     public double? Federated { get; init; }
+
+    /// <summary>Standard error of <see cref="Federated"/> over the test rows.</summary>
+    public double? StandardError { get; init; }
+
+    /// <summary>To the local-only run where there is one, to the base otherwise.</summary>
     public double? Difference { get; init; }
+
+    /// <summary>
+    /// Standard error of the difference, paired row by row; of the mean, as if differences on one test file moved together and those on
+    /// different files did not.
+    /// </summary>
+    public double? DifferenceError { get; init; }
+
     public double? MajorityShare { get; init; }
+
+    /// <summary>Test rows scored.</summary>
+    public int? Rows { get; init; }
 
     /// <summary>Bytes of its updates in the whole run.</summary>
     public long SentBytes { get; init; }
+
+    /// <summary>Whether the difference is inside two standard errors: other rows might as well have given none.</summary>
+    public bool IsNoise => Difference is { } difference && DifferenceError is { } error && Math.Abs(difference) <= 2 * error;
 }
 
 /// <summary>The outcome of a run, client by client, with the mean over clients.</summary>
 internal sealed record FinalTable
 {
+    /// <summary>Stands behind a difference that is inside two standard errors.</summary>
+    public const string Noise = "~";
+
     public required IReadOnlyList<FinalRow> Clients { get; init; }
 
     /// <summary>The mean of each column in which every scored client has a value; without scores where metrics differ.</summary>
@@ -35,16 +59,23 @@ internal sealed record FinalTable
     /// <summary>Whether the difference is to the local-only run; else it is to the base.</summary>
     public required bool ComparesToLocal { get; init; }
 
-    /// <summary>What has to be known of the rows, each in a line.</summary>
+    /// <summary>Whether the run shared nothing, so that it is no federated one.</summary>
+    public required bool SharesNothing { get; init; }
+
+    /// <summary>What has to be known of the rows and the scores, each in a line.</summary>
     public required IReadOnlyList<string> Notes { get; init; }
 
     /// <param name="plan">The plan.</param>
     /// <param name="federated">Its rounds, with round 0.</param>
     /// <param name="localOnly">Rounds of the run that shared nothing; null if there was none.</param>
-    public static FinalTable Of(FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly)
+    /// <param name="versusLocal">The last scores beside those of the local-only run, where their rows are known.</param>
+    public static FinalTable Of(
+        FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly,
+        IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null)
     {
-        var federatedRows = Rows(federated);
-        var localRows = Rows(localOnly ?? []);
+        var views = federated.Select(round => RoundView.Of(round, plan)).ToList();
+        var federatedRows = Rows(views);
+        var localRows = Rows((localOnly ?? []).Select(round => RoundView.Of(round, plan)));
         var comparesToLocal = localOnly is { Count: > 0 };
         List<FinalRow> clients = [.. plan.Clients.Select(client =>
         {
@@ -52,29 +83,36 @@ internal sealed record FinalTable
             var last = own.LastOrDefault(static row => row is { Round: > 0, Score: not null });
             var start = own.FirstOrDefault(static row => row is { Round: 0, Score: not null });
             var alone = localRows[client.Id].LastOrDefault(static row => row is { Round: > 0, Score: not null });
+            var frozen = (last ?? start)?.Base is { } reference ? reference.Reference : start?.Score;
+            var paired = comparesToLocal ? versusLocal?.GetValueOrDefault(client.Id) : last?.Base;
             return new FinalRow
             {
                 Client = client.Id,
                 Task = client.Task,
                 Metric = last?.Metric ?? start?.Metric,
-                Base = start?.Score,
+                Base = frozen,
                 LocalOnly = alone?.Score,
                 Federated = last?.Score,
-                Difference = last?.Score - (comparesToLocal ? alone?.Score : start?.Score),
+                StandardError = last?.StandardError,
+                Difference = last?.Score - (comparesToLocal ? alone?.Score : frozen),
+                DifferenceError = last is null ? null : paired?.StandardError,
                 MajorityShare = (last ?? start)?.MajorityShare,
+                Rows = (last ?? start)?.Rows,
                 SentBytes = own.Sum(static row => row.UpdateBytes ?? 0),
             };
         })];
 
-        var aside = federated.SelectMany(round => RoundView.Of(round, plan).Clients).Where(static row => row.StaysAside).Select(static row => row.Client).ToHashSet();
+        var aside = views.SelectMany(static round => round.Clients).Where(static row => row.StaysAside).Select(static row => row.Client).ToHashSet();
         var scored = clients.Where(static row => row.Metric is not null).ToList();
         if (scored.Any(row => !aside.Contains(row.Client))) scored.RemoveAll(row => aside.Contains(row.Client));
         var comparable = scored.Select(static row => row.Metric).Distinct().Count() == 1;
+        var test = plan.Clients.ToDictionary(static client => client.Id, static client => client.Data.Test ?? "", StringComparer.Ordinal);
         return new()
         {
             Clients = clients,
             ComparesToLocal = comparesToLocal,
-            Notes = NoteLines.Of(federated.Select(round => RoundView.Of(round, plan))),
+            SharesNothing = plan.Sharing == Sharing.None,
+            Notes = NoteLines.Of(views),
             Mean = new()
             {
                 Client = "mean",
@@ -83,16 +121,25 @@ internal sealed record FinalTable
                 Base = Mean(static row => row.Base),
                 LocalOnly = Mean(static row => row.LocalOnly),
                 Federated = Mean(static row => row.Federated),
+                StandardError = MeanError(static row => row.StandardError),
                 Difference = Mean(static row => row.Difference),
+                DifferenceError = MeanError(static row => row.DifferenceError),
                 MajorityShare = Mean(static row => row.MajorityShare),
                 SentBytes = clients.Count == 0 ? 0 : clients.Sum(static row => row.SentBytes) / clients.Count,
             },
         };
 
-        ILookup<string, ClientRow> Rows(IReadOnlyList<RoundSummary> summaries) =>
-            summaries.SelectMany(round => RoundView.Of(round, plan).Clients).ToLookup(static row => row.Client, StringComparer.Ordinal);
+        static ILookup<string, ClientRow> Rows(IEnumerable<RoundView> rounds) =>
+            rounds.SelectMany(static round => round.Clients).ToLookup(static row => row.Client, StringComparer.Ordinal);
 
         double? Mean(Func<FinalRow, double?> column) => comparable && scored.All(row => column(row) is not null) ? scored.Average(column) : null;
+
+        double? MeanError(Func<FinalRow, double?> column)
+        {
+            if (!comparable || scored.Any(row => column(row) is null)) return null;
+            var files = scored.GroupBy(row => test[row.Client], row => column(row)!.Value, StringComparer.Ordinal);
+            return Math.Sqrt(files.Sum(static file => Math.Pow(file.Sum(), 2))) / scored.Count;
+        }
     }
 
     /// <summary>For example <c>Outcome (accuracy)</c>; without the metric where clients differ, which then have a column for it.</summary>
@@ -102,37 +149,54 @@ internal sealed record FinalTable
     public IReadOnlyList<string> Header =>
     [
         "client", "task", .. SharedMetric is null ? (string[])["metric"] : [], "base", .. ComparesToLocal ? (string[])["local"] : [],
-        "federated", ComparesToLocal ? "vs local" : "vs base", "majority", "sent",
+        SharesNothing ? "unshared" : "federated", "s.e.", ComparesToLocal ? "vs local" : "vs base", "s.e.", "majority", "rows", "sent",
     ];
 
     /// <summary>How many columns in front are words.</summary>
     public int TextColumns => SharedMetric is null ? 3 : 2;
 
+    /// <summary>The column of the difference.</summary>
+    public int DifferenceColumn => Header.Count - 5;
+
     /// <summary>A row as text, in the order of <see cref="Header"/>.</summary>
     public string[] Cells(FinalRow row) =>
     [
-        row.Client, row.Task, .. SharedMetric is null ? (string[])[row.Metric ?? Words.None] : [], Words.Score(row.Base), .. ComparesToLocal ? (string[])[Words.Score(row.LocalOnly)] : [],
-        Words.Score(row.Federated), Words.Difference(row.Difference), Words.Score(row.MajorityShare), Words.Bytes(row.SentBytes),
+        row.Client, row.Task, .. SharedMetric is null ? (string[])[row.Metric ?? Words.None] : [],
+        Words.Score(row.Base), .. ComparesToLocal ? (string[])[Words.Score(row.LocalOnly)] : [],
+        Words.Score(row.Federated), Words.Score(row.StandardError), Words.Difference(row.Difference) + (row.IsNoise ? $" {Noise}" : ""),
+        Words.Score(row.DifferenceError), Words.Score(row.MajorityShare),
+        row.Rows?.ToString(CultureInfo.InvariantCulture) ?? "", Words.Bytes(row.SentBytes),
     ];
 
     /// <summary>Aligned ASCII columns below the title; as <see cref="PlainTable.Of"/> where they are wider than a terminal.</summary>
-    public string ToPlainText(int? width = null) => Title + "\n\n" + PlainTable.Of(Header, [.. AllRows.Select(Cells)], width) + NoteText;
+    public string ToPlainText(int? width = null) => Title + "\n\n" + PlainTable.Of(Header, [.. AllRows.Select(Cells)], width) + NoteText(width);
 
-    /// <summary>The lines that stand below the table.</summary>
-    public string NoteText => string.Concat(Notes.Select(static note => $"note: {note}\n"));
+    /// <summary>The lines that stand below the table, broken between words where they are wider than a terminal.</summary>
+    public string NoteText(int? width) => string.Concat(Lines.Select(note => $"{(width is { } most ? Words.Wrapped(note, most) : note)}\n"));
 
     /// <summary>For a terminal.</summary>
     public Table ToTable()
     {
         var table = new Table().Border(TableBorder.Horizontal).Title(Title);
         foreach (var (title, index) in Header.Select(static (title, index) => (title, index)))
-            table.AddColumn(new TableColumn(title) { Alignment = index < TextColumns ? Justify.Left : Justify.Right, NoWrap = index >= TextColumns, Padding = new Padding(0, 0, 1, 0) });
-        foreach (var row in Clients)
-            table.AddRow([.. Cells(row).Select(static cell => new Text(cell))]);
-        if (Clients.Count > 1)
-            table.AddEmptyRow().AddRow([.. Cells(Mean).Select(static cell => new Text(cell, new Style(decoration: Decoration.Bold)))]);
+        {
+            var align = index < TextColumns ? Justify.Left : Justify.Right;
+            table.AddColumn(new TableColumn(title) { Alignment = align, NoWrap = index >= TextColumns, Padding = new Padding(0, 0, 1, 0) });
+        }
+
+        foreach (var row in Clients) table.AddRow([.. Texts(row, Decoration.None)]);
+        if (Clients.Count > 1) table.AddEmptyRow().AddRow([.. Texts(Mean, Decoration.Bold)]);
         return table;
     }
+
+    private IEnumerable<Text> Texts(FinalRow row, Decoration decoration) => Cells(row).Select((cell, column) =>
+        new Text(cell, new Style(row.IsNoise && column == DifferenceColumn ? Color.Grey : null, decoration: decoration)));
+
+    private IEnumerable<string> Lines =>
+    [
+        .. AllRows.Any(static row => row.IsNoise) ? (string[])[$"{Noise} inside two standard errors (s.e., over test rows): other rows might as well show no difference"] : [],
+        .. Notes.Select(static note => $"note: {note}"),
+    ];
 
     private string? SharedMetric => Mean.Metric;
 

@@ -18,11 +18,18 @@ internal static class NoteLines
         foreach (var client in rounds.SelectMany(static round => round.Clients))
         {
             var known = last.GetValueOrDefault(client.Client) ?? client;
+            if (client.Score is null && known != client) continue;
             last[client.Client] = client with { Frame = client.Frame ?? known.Frame, Notes = client.Notes.Count > 0 ? client.Notes : known.Notes };
         }
 
-        return [.. last.Values.GroupBy(static client => client.Task).SelectMany(static task => Counted(task.Key, [.. task]).Concat(Frames(task.Key, [.. task])))];
+        return [.. last.Values.GroupBy(static client => client.Task)
+            .SelectMany(static task => Constant(task.Key, [.. task]).Concat(Counted(task.Key, [.. task])).Concat(Frames(task.Key, [.. task])))];
     }
+
+    private static IEnumerable<string> Constant(string task, IReadOnlyList<ClientRow> clients) => clients
+        .Where(static client => client is { Round: > 0, Always: not null })
+        .GroupBy(static client => client.Always!, StringComparer.Ordinal)
+        .Select(label => $"{task}: always answers \"{label.Key}\"{Who(clients.Count, [.. label.Select(static client => client.Client)])}");
 
     private static IEnumerable<string> Counted(string task, IReadOnlyList<ClientRow> clients) => clients
         .SelectMany(static client => client.Notes.Select(note => (client.Client, Note: note)))

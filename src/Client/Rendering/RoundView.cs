@@ -26,6 +26,15 @@ internal sealed record ClientRow
     /// <summary>Rounds since the state that its update started from; null in synchronous rounds.</summary>
     public int? Staleness { get; init; }
 
+    /// <summary>Standard error of the score over its rows.</summary>
+    public double? StandardError { get; init; }
+
+    /// <summary>The frozen base on the same rows.</summary>
+    public ScoreComparison? Base { get; init; }
+
+    /// <summary>The label that makes up 95 % of the answers or more.</summary>
+    public string? Always { get; init; }
+
     /// <summary>The labels it was scored with, by a digest; clients of a task with another one chose among others.</summary>
     public string? Frame { get; init; }
 
@@ -124,7 +133,7 @@ internal sealed record RoundView
             Round = round,
             Client = client.Id,
             Task = task,
-            Outcome = client.Outcome,
+            Outcome = round == 0 && client.Score is not null ? ClientOutcome.Scored : client.Outcome,
             Reason = client.Reason,
             Weight = trained ? Finite(client.Weight) : null,
             Samples = trained ? client.Samples : null,
@@ -140,6 +149,9 @@ internal sealed record RoundView
             ScoreReason = client.ScoreReason,
             Staleness = client.Staleness,
             Curbed = client.Curbed,
+            StandardError = Finite(client.Score?.StandardError),
+            Base = client.Score?.Base,
+            Always = client.Score?.Always,
             Frame = client.Score?.Frame,
             Notes = [.. client.Notes ?? [], .. client.Score?.Notes ?? []],
         };

@@ -55,7 +55,7 @@ internal sealed record Screen(ScreenMode Mode, TextWriter Output, TextWriter Err
                 if (table.ToTable() is var picture && Fits(picture))
                 {
                     Console.Write(picture);
-                    Output.Write(table.NoteText);
+                    Output.Write(table.NoteText(Width));
                 }
                 else Output.Write('\n' + table.ToPlainText(Width));
                 Output.WriteLine($"Results: {folder}");

@@ -9,6 +9,24 @@ internal static class Words
 
     public static string Count(int count, string noun) => string.Create(CultureInfo.InvariantCulture, $"{count} {noun}{(count == 1 ? "" : "s")}");
 
+    /// <summary>Broken between words, so that no line is longer than <paramref name="width"/> but one of a single word.</summary>
+    public static string Wrapped(string text, int width)
+    {
+        var (lines, line) = (new List<string>(), "");
+        foreach (var word in text.Split(' '))
+        {
+            if (line.Length > 0 && line.Length + 1 + word.Length > width)
+            {
+                lines.Add(line);
+                line = "";
+            }
+
+            line = line.Length == 0 ? word : $"{line} {word}";
+        }
+
+        return string.Join('\n', [.. lines, line]);
+    }
+
     /// <summary>For example <c>rounds 0, 4 and 8-10</c>; the rounds are in order.</summary>
     public static string Rounds(IReadOnlyList<int> rounds)
     {

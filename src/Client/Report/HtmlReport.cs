@@ -19,12 +19,15 @@ internal static class HtmlReport
     /// <param name="federated">The run's rounds, with round 0.</param>
     /// <param name="localOnly">Rounds of the run that shared nothing; null if there was none.</param>
     /// <param name="planYaml">The plan as it was written.</param>
+    /// <param name="versusLocal">The last scores beside those of the local-only run, where their rows are known.</param>
     public static void Write(
         string path, StoreMode mode, FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly,
-        string planYaml) =>
-        OutputFile.Replace(path, mode, Render(plan, federated, localOnly, planYaml));
+        string planYaml, IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null) =>
+        OutputFile.Replace(path, mode, Render(plan, federated, localOnly, planYaml, versusLocal));
 
-    internal static string Render(FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string planYaml)
+    internal static string Render(
+        FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string planYaml,
+        IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null)
     {
         var rounds = federated.Select(round => RoundView.Of(round, plan)).ToList();
         var local = localOnly?.Select(round => RoundView.Of(round, plan)).ToList() ?? [];
@@ -43,7 +46,7 @@ internal static class HtmlReport
             <h1>{Markup.Escape(plan.Name)}</h1>
             <p class="lead">{Lead(plan, rounds)}</p>
             {Facts(plan, federated, rounds)}
-            {Outcome(FinalTable.Of(plan, federated, localOnly))}
+            {Outcome(FinalTable.Of(plan, federated, localOnly, versusLocal))}
             {Charts("Over the rounds", Overview(rounds))}
             {Charts("Task by task: federated and local only", local.Count == 0 ? [] : TaskByTask(rounds, local))}
             {Rounds(plan, rounds)}
@@ -96,7 +99,6 @@ internal static class HtmlReport
 
     private static string Outcome(FinalTable table)
     {
-        var differenceColumn = table.Header.Count - 3;
         var html = new StringBuilder($"<h2>{Markup.Escape(table.Title)}</h2>\n<div class=\"scroll\">\n<table>\n<thead><tr>");
         for (var i = 0; i < table.Header.Count; i++)
             html.Append(CultureInfo.InvariantCulture, $"<th{(i < table.TextColumns ? " class=\"text\"" : "")}>{Markup.Escape(table.Header[i])}</th>");
@@ -106,7 +108,8 @@ internal static class HtmlReport
         html.Append("</tbody>\n");
         if (table.Clients.Count > 1)
             html.Append("<tfoot>\n").Append(Row(table.Mean)).Append("</tfoot>\n");
-        html.Append("</table>\n</div>\n<p class=\"note\">base: the frozen model before the first round. ");
+        html.Append("</table>\n</div>\n<p class=\"note\">base: the frozen model without an adapter. s.e.: standard error over the test rows, of a difference paired row by row; "
+            + $"{FinalTable.Noise} and grey: inside two of them, so that other rows might as well show no difference. ");
         if (table.ComparesToLocal)
             html.Append("local: the same client with the same budget and nothing shared. ");
         return html.Append("majority: what the best constant answer would score. sent: bytes of the client's updates in the whole run.</p>")
@@ -118,8 +121,10 @@ internal static class HtmlReport
         {
             if (column < table.TextColumns)
                 return " class=\"text\"";
-            if (column != differenceColumn || row.Difference is not { } difference || Math.Abs(difference) < 5e-4)
+            if (column != table.DifferenceColumn || row.Difference is not { } difference || Math.Abs(difference) < 5e-4)
                 return "";
+            if (row.IsNoise)
+                return " class=\"noise\"";
             return difference > 0 == (row.Metric != "perplexity") ? " class=\"good\"" : " class=\"bad\"";
         }
     }
@@ -209,7 +214,12 @@ internal static class HtmlReport
 
     private static string Shared(AdapterSpec adapter)
     {
-        var shared = string.Join(" and ", new[] { adapter.ScopeA == Scope.Job ? "A" : null, adapter.ScopeB == Scope.Job ? "B" : null, adapter.HasRouter && adapter.ScopeRouter == Scope.Job ? "router" : null }.OfType<string>());
+        var shared = string.Join(" and ", new[]
+        {
+            adapter.ScopeA == Scope.Job ? "A" : null, adapter.ScopeB == Scope.Job ? "B" : null,
+            adapter.HasRouter && adapter.ScopeRouter == Scope.Job ? "router" : null,
+            adapter.Decomposed && adapter.ScopeMagnitude == Scope.Job ? "magnitudes" : null,
+        }.OfType<string>());
         return shared.Length == 0 ? "nothing" : shared;
     }
 

@@ -12,7 +12,8 @@ namespace FedRLora.Client.RunFolder;
 /// <summary><c>metrics.csv</c>, one row per round and client, and <c>metrics.jsonl</c>, one object per round.</summary>
 internal static partial class MetricsFiles
 {
-    private const string Header = "round,client,task,outcome,weight,samples,steps,mean_loss,metric,score,test_loss,rows,majority_share,update_bytes,product_norm,seconds";
+    private const string Header = "round,client,task,outcome,weight,samples,steps,mean_loss,metric,score,test_loss,rows,majority_share,update_bytes,product_norm,seconds,"
+        + "standard_error,base_score,difference_error";
 
     /// <summary>Writes both files; what was there is replaced.</summary>
     public static void Write(string folder, StoreMode mode, FederationPlan plan, IReadOnlyList<RoundSummary> rounds)
@@ -38,7 +39,7 @@ internal static partial class MetricsFiles
                 [
                     client.Round, client.Client, client.Task, JsonNamingPolicy.CamelCase.ConvertName(client.Outcome.ToString()), client.Weight, client.Samples, client.Steps,
                     client.MeanLoss, client.Metric, client.Score, client.TestLoss, client.Rows, client.MajorityShare, client.UpdateBytes, client.ProductNorm,
-                    round.Seconds > 0 ? round.Seconds : null,
+                    round.Seconds > 0 ? round.Seconds : null, client.StandardError, client.Base?.Reference, client.Base?.StandardError,
                 ];
                 text.AppendJoin(',', fields.Select(Field)).Append("\r\n");
             }

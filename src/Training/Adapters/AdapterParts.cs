@@ -20,20 +20,19 @@ internal sealed record AdapterParts(AdapterLayout Layout, AdapterState Values, A
     private static readonly JsonSerializerOptions Options = new() { NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals };
 
     /// <summary>
-    /// A digest of what the adapter computes in evaluation, by the content of its tensors; who owns a tensor is no part of it. A layer
-    /// whose heads are all zero adds zero whatever its A is, to the last bit: untouched adapters of all clients have one digest.
+    /// A digest of what the adapter computes in evaluation, by the content of its tensors; who owns a tensor is no part of it. Null where
+    /// it computes what the frozen base does: a layer whose heads are all zero adds zero whatever its A is, to the last bit.
     /// </summary>
     /// <param name="known">Digests of arrays that were looked at before, while nobody writes into them.</param>
-    public string Digest(Dictionary<NamedArray, string> known)
+    public string? Digest(Dictionary<NamedArray, string> known)
     {
+        if (Layout.Targets.All(AddsZero)) return null;
         using var hash = new ContentHash();
         var spec = Layout.Spec with { ScopeA = default, ScopeB = default, ScopeRouter = default, ScopeMagnitude = default };
         hash.Add(JsonSerializer.Serialize(spec, Options)).Add(TaskHead);
         foreach (var target in Layout.Targets)
             hash.Add(string.Create(CultureInfo.InvariantCulture, $"{target.Layer} {target.Rank} {target.Scaling:R}"));
-        var zero = Layout.Targets.Where(AddsZero).Select(static target => target.Module).ToHashSet(StringComparer.Ordinal);
-        foreach (var tensor in Layout.Tensors)
-            hash.Add(tensor.Name).Add(zero.Contains(tensor.Target.Module) ? "adds zero" : DigestOf(Values[tensor.Name]));
+        foreach (var tensor in Layout.Tensors) hash.Add(tensor.Name).Add(DigestOf(Values[tensor.Name]));
         foreach (var (name, twin) in Twins ?? AdapterState.Empty) hash.Add(name).Add(DigestOf(twin));
         return hash.Digest();
 

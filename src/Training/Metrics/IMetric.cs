@@ -18,6 +18,9 @@ internal sealed record MetricScore(double Score, double Loss)
     /// <summary>Each row by itself.</summary>
     public required IReadOnlyList<RowScore> Rows { get; init; }
 
+    /// <summary>The label that makes up 95 % of the answers or more; null where there is none.</summary>
+    public string? Always { get; init; }
+
     /// <summary>What else has to be known of the rows.</summary>
     public DataNote? Note { get; init; }
 }
@@ -27,6 +30,12 @@ internal interface IMetric
 {
     /// <summary>As in <see cref="Abstractions.Ports.EvaluationResult.Metric"/>.</summary>
     string Name { get; }
+
+    /// <summary>Whether a score is exp of the mean over its rows.</summary>
+    bool IsExponential => false;
+
+    /// <summary>Whether a score is the mean over its rows, or exp of it.</summary>
+    bool IsMean => true;
 
     /// <summary>Runs on the lane, within a dispose scope of the caller.</summary>
     /// <exception cref="Abstractions.BadInputException">The rows cannot be scored by this metric.</exception>

@@ -10,7 +10,11 @@ namespace FedRLora.Training.Metrics;
 /// <param name="of">Of the table of counts, own label by chosen label.</param>
 internal sealed class LabelMetric(string name, Func<int[,], double> of) : IMetric
 {
+    private const double Nearly = 0.95;
+
     public string Name => name;
+
+    public bool IsMean => name == "accuracy";
 
     public MetricScore Score(ScoredRows rows, CancellationToken cancellationToken)
     {
@@ -20,6 +24,8 @@ internal sealed class LabelMetric(string name, Func<int[,], double> of) : IMetri
         return new(of(Counts(answered.Own, answered.Chosen, labels)), answered.Loss)
         {
             Constant = constant,
+            Always = answered.Chosen.CountBy(static label => label).Where(label => label.Value >= Nearly * answered.Chosen.Count)
+                .Select(label => rows.Test.Labels.Names[label.Key]).SingleOrDefault(),
             Rows = [.. answered.Own.Zip(answered.Chosen, static (own, chosen) => new RowScore(own == chosen ? 1 : 0, 1))],
         };
     }

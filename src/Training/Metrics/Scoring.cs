@@ -8,6 +8,14 @@ namespace FedRLora.Training.Metrics;
 /// <summary>The one way from rows to a score, for a federation and for a person who asks.</summary>
 internal static class Scoring
 {
+    /// <summary>The same beside the frozen base on the same rows.</summary>
+    public static EvaluationResult Beside(EvaluationResult result, EvaluationResult frozen)
+    {
+        var metric = MetricRegistry.Metrics.Values.Single(metric => metric.Name == result.Metric);
+        var comparison = ScoreErrors.Compare((result.Score, result.RowScores), (frozen.Score, frozen.RowScores), metric.IsExponential, metric.IsMean);
+        return result with { Base = comparison };
+    }
+
     /// <summary>Runs on the lane, within a dispose scope of the caller.</summary>
     /// <exception cref="BadInputException">The rows cannot be scored by this metric, or loss or score is not finite.</exception>
     public static EvaluationResult Of(ScoredRows rows, string client, CancellationToken cancellationToken) => For(client, rows.Test, Of(rows, cancellationToken));
@@ -32,6 +40,8 @@ internal static class Scoring
             MajorityShare = score.Constant,
             Frame = metric is LabelMetric ? rows.Test.Labels.Frame : null,
             Notes = [.. new[] { whyNot, score.Note }.OfType<DataNote>()],
+            StandardError = metric.IsMean ? ScoreErrors.Of(score.Rows, metric.IsExponential) : null,
+            Always = score.Always,
             RowScores = score.Rows,
         };
     }

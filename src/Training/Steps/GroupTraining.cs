@@ -119,7 +119,7 @@ internal sealed class GroupTraining : IDisposable
 
         var rates = active.Select(member => LearningRate.At(
             plan.Training with { LearningRate = member.Client.LearningRate ?? plan.Training.LearningRate },
-            (_group.Round - 1L) * member.Steps + step, (long)plan.Strategy.Rounds * member.Steps)).ToList();
+            (_group.Round - 1L) * member.Steps + step, member.Steps, plan.Strategy.Rounds)).ToList();
         _optimizer.Step(rates, clientScopeOnly: step < plan.Training.WarmHeadSteps);
     }
 

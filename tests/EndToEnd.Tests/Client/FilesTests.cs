@@ -21,9 +21,10 @@ public sealed class FilesTests : IDisposable
         MetricsFiles.Write(_folder, StoreMode.Private, SampleRun.Plan, SampleRun.Rounds());
 
         var csv = File.ReadAllText(Path.Combine(_folder, "metrics.csv")).Split("\r\n");
-        Assert.Equal("round,client,task,outcome,weight,samples,steps,mean_loss,metric,score,test_loss,rows,majority_share,update_bytes,product_norm,seconds", csv[0]);
-        Assert.Equal("0,a,sst2,notSelected,,,,,accuracy,0.5,0.75,40,0.5,,,", csv[1]);
-        Assert.Equal("1,c,trec,trained,0.25,100,20,1.5,accuracy,0.30000000000000004,0.85,40,0.22,2048,0.125,2.08", csv[6]);
+        Assert.Equal("round,client,task,outcome,weight,samples,steps,mean_loss,metric,score,test_loss,rows,majority_share,update_bytes,product_norm,seconds,"
+            + "standard_error,base_score,difference_error", csv[0]);
+        Assert.Equal("0,a,sst2,scored,,,,,accuracy,0.5,0.75,40,0.5,,,,0.06,,", csv[1]);
+        Assert.Equal("1,c,trec,trained,0.25,100,20,1.5,accuracy,0.30000000000000004,0.85,40,0.22,2048,0.125,2.08,0.06,,", csv[6]);
         Assert.Equal(1 + 4 * 3 + 1, csv.Length);
         Assert.Equal(4, File.ReadAllLines(Path.Combine(_folder, "metrics.jsonl")).Length);
         Assert.Equal(2, Directory.GetFiles(_folder).Length);
@@ -50,7 +51,7 @@ public sealed class FilesTests : IDisposable
     {
         var plan = SampleRun.Plan with { Clients = [.. SampleRun.Plan.Clients.Select(client => client with { Task = task })] };
 
-        Assert.Contains($"\r\n0,a,{expected},notSelected,", MetricsFiles.Csv([RoundView.Of(SampleRun.Round(0), plan)]), StringComparison.Ordinal);
+        Assert.Contains($"\r\n0,a,{expected},scored,", MetricsFiles.Csv([RoundView.Of(SampleRun.Round(0), plan)]), StringComparison.Ordinal);
     }
 
     [Fact]

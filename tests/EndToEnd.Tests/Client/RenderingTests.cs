@@ -1,5 +1,6 @@
 using System.Text.Json;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Rendering;
 
 namespace FedRLora.EndToEnd.Tests.Client;
@@ -107,9 +108,9 @@ public sealed class RenderingTests
         var screen = new Screen(ScreenMode.Terminal, output, TextWriter.Null);
         screen.Console.Profile.Width = width;
 
-        screen.Show(FinalTable.Of(SampleRun.Plan, SampleRun.Rounds(gain: 0.1), SampleRun.Rounds(gain: 0.05)), "runs/t-1");
+        screen.Show(FinalTable.Of(SampleRun.Plan, SampleRun.Rounds(gain: 0.1), SampleRun.Rounds(gain: 0.05), Versus), "runs/t-1");
 
-        Assert.Contains("\na\n  task sst2\n  base 0.500\n  local 0.650\n  federated 0.800\n  vs local +0.150\n  majority 0.500\n  sent 6.1 kB\nb\n", output.ToString(), StringComparison.Ordinal);
+        Assert.Contains("\na\n  task sst2\n  base 0.500\n  local 0.650\n  federated 0.800\n  s.e. 0.060\n  vs local +0.150\n  s.e. 0.040\n  majority 0.500\n  rows 40\n  sent 6.1 kB\nb\n", output.ToString(), StringComparison.Ordinal);
         Assert.Contains("\nmean\n  base 0.407\n", output.ToString(), StringComparison.Ordinal);
         Assert.EndsWith("Results: runs/t-1", output.ToString().TrimEnd(), StringComparison.Ordinal);
         Assert.All(output.ToString().Split('\n'), line => Assert.InRange(line.Length, 0, width));
@@ -118,18 +119,20 @@ public sealed class RenderingTests
     [Fact]
     public void The_final_table_compares_with_the_local_only_run()
     {
-        var table = FinalTable.Of(SampleRun.Plan, SampleRun.Rounds(gain: 0.1), SampleRun.Rounds(gain: 0.05));
+        var table = FinalTable.Of(SampleRun.Plan, SampleRun.Rounds(gain: 0.1), SampleRun.Rounds(gain: 0.05), Versus);
 
+        // a and b are scored on one file, c on another: sqrt((0.04 + 0.08)^2 + 0.16^2) / 3.
         Assert.Equal(
             """
             Outcome (accuracy)
 
-            client  task   base  local  federated  vs local  majority    sent
-            ------  ----  -----  -----  ---------  --------  --------  ------
-            a       sst2  0.500  0.650      0.800    +0.150     0.500  6.1 kB
-            b       sst2  0.520  0.670      0.820    +0.150     0.500  6.1 kB
-            c       trec  0.200  0.500      0.800    +0.300     0.220  6.1 kB
-            mean          0.407  0.607      0.807    +0.200     0.407  6.1 kB
+            client  task   base  local  federated   s.e.  vs local   s.e.  majority  rows    sent
+            ------  ----  -----  -----  ---------  -----  --------  -----  --------  ----  ------
+            a       sst2  0.500  0.650      0.800  0.060    +0.150  0.040     0.500    40  6.1 kB
+            b       sst2  0.520  0.670      0.820  0.060  +0.150 ~  0.080     0.500    40  6.1 kB
+            c       trec  0.200  0.500      0.800  0.060  +0.300 ~  0.160     0.220    40  6.1 kB
+            mean          0.407  0.607      0.807  0.045    +0.200  0.067     0.407        6.1 kB
+            ~ inside two standard errors (s.e., over test rows): other rows might as well show no difference
 
             """.ReplaceLineEndings("\n"),
             table.ToPlainText());
@@ -140,9 +143,36 @@ public sealed class RenderingTests
     {
         var table = FinalTable.Of(SampleRun.Plan, SampleRun.Rounds(), null);
 
-        Assert.Equal(["client", "task", "base", "federated", "vs base", "majority", "sent"], table.Header);
+        Assert.Equal(["client", "task", "base", "federated", "s.e.", "vs base", "s.e.", "majority", "rows", "sent"], table.Header);
         Assert.Equal(0.2, table.Mean.Difference!.Value, 9);
     }
+
+    [Fact]
+    public void The_base_is_the_frozen_base_wherever_a_run_began()
+    {
+        var rounds = SampleRun.Rounds().Select(static round => Scored(round, static client => client with { Base = new() { Reference = 0.1, StandardError = 0.02 } }));
+
+        var row = FinalTable.Of(SampleRun.Plan, [.. rounds], null).Clients[0];
+
+        Assert.Equal((0.1, 0.02, false), (row.Base!.Value, row.DifferenceError!.Value, row.IsNoise));
+        Assert.Equal(0.55, row.Difference!.Value, 9);
+    }
+
+    [Fact]
+    public void A_run_that_shares_nothing_is_not_called_federated() =>
+        Assert.Contains("unshared", FinalTable.Of(SampleRun.Plan with { Sharing = Sharing.None }, SampleRun.Rounds(), null).Header);
+
+    [Fact]
+    public void A_client_that_always_answers_one_label_is_named()
+    {
+        var rounds = SampleRun.Rounds().Select(static round => Scored(round, static client => client with { Always = client.MajorityShare == 0.5 ? null : "what" }));
+
+        Assert.Equal("trec: always answers \"what\"", Assert.Single(FinalTable.Of(SampleRun.Plan, [.. rounds], null).Notes));
+    }
+
+    // Of a noise, b and c are inside two standard errors.
+    private static Dictionary<string, ScoreComparison> Versus { get; } = new[] { ("a", 0.04), ("b", 0.08), ("c", 0.16) }
+        .ToDictionary(static pair => pair.Item1, static pair => new ScoreComparison { Reference = 0.5, StandardError = pair.Item2 });
 
     [Fact]
     public void A_mean_is_shown_only_over_one_metric()

@@ -28,6 +28,10 @@ public sealed class PlanReaderTests
     }
 
     [Fact]
+    public void The_default_method_multiplies_by_the_same_factor_as_lora_so_that_one_rate_suits_both() =>
+        Assert.Equal(AdapterCatalog.Methods["lora"].Spec.ScalingFactor, PlanReader.Require(Minimal, "demo.yaml").Adapter.ScalingFactor);
+
+    [Fact]
     public void Every_key_is_read()
     {
         var plan = PlanReader.Require("""

@@ -12,6 +12,11 @@ public static class SharedFolder
 
     public static string Of(params string[] parts) => Path.Combine([Root ?? throw new InvalidOperationException(Absent), .. parts]);
 
+    /// <summary>Why tests that take minutes are skipped; null where they run.</summary>
+    public static string? WhyNoSoak { get; } = Root is null ? Absent
+        : Environment.GetEnvironmentVariable("FEDRLORA_SOAK") is { Length: > 0 } ? null
+        : "takes minutes: set FEDRLORA_SOAK=1, as make soak does";
+
     /// <summary>Names of the folders below, in ordinal order; empty where the shared folder is absent.</summary>
     public static IReadOnlyList<string> FoldersOf(params string[] parts) => Root is null || !Directory.Exists(Of(parts))
         ? []
@@ -41,4 +46,16 @@ public sealed class SharedFactAttribute : FactAttribute
 public sealed class SharedTheoryAttribute : TheoryAttribute
 {
     public SharedTheoryAttribute() => Skip = SharedFolder.Root is null ? SharedFolder.Absent : null!;
+}
+
+/// <summary>A fact that takes minutes: skipped unless FEDRLORA_SOAK is set, and without the shared folder.</summary>
+public sealed class SharedSoakFactAttribute : FactAttribute
+{
+    public SharedSoakFactAttribute() => Skip = SharedFolder.WhyNoSoak!;
+}
+
+/// <summary>A theory that takes minutes, likewise.</summary>
+public sealed class SharedSoakTheoryAttribute : TheoryAttribute
+{
+    public SharedSoakTheoryAttribute() => Skip = SharedFolder.WhyNoSoak!;
 }

@@ -84,10 +84,23 @@ public sealed class AdamWTests
     public void The_learning_rate_warms_up_and_runs_out()
     {
         var spec = new TrainingSpec { LearningRate = 1, WarmupSteps = 4 };
-        double[] Rates(Schedule schedule) => [.. new long[] { 0, 3, 4, 7, 9 }.Select(step => Math.Round(LearningRate.At(spec with { Schedule = schedule }, step, 10), 4))];
+        double[] Rates(Schedule schedule) => [.. new long[] { 0, 3, 4, 7, 9 }.Select(step => Math.Round(LearningRate.At(spec with { Schedule = schedule }, step, steps: 5, rounds: 2), 4))];
         Assert.Equal([0.25, 1, 1, 1, 1], Rates(Schedule.Constant));
         Assert.Equal([0.25, 1, 1, 0.5, 0.1667], Rates(Schedule.Linear));
         Assert.Equal([0.25, 1, 1, 0.5, 0.067], Rates(Schedule.Cosine));
+    }
+
+    [Theory]
+    [InlineData(1, 1)]
+    [InlineData(2, 1)]
+    [InlineData(8, 4)]
+    [InlineData(400, 20)]
+    public void Without_a_number_the_rate_is_full_after_half_of_the_first_round_and_at_most_twenty_steps_however_many_rounds_there_are(int steps, int full)
+    {
+        var spec = new TrainingSpec { LearningRate = 1, Schedule = Schedule.Constant };
+        double[] Rates(int rounds) => [.. Enumerable.Range(0, steps).Select(step => LearningRate.At(spec, step, steps, rounds))];
+        Assert.Equal(full - 1, Array.IndexOf(Rates(1), 1));
+        Assert.Equal(Rates(1), Rates(7));
     }
 
     private static AdapterState Initial() => Layout.Initial(1, null, static _ => true);

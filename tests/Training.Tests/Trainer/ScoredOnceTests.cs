@@ -24,10 +24,11 @@ public sealed class ScoredOnceTests : IDisposable
     {
         using var trainer = _tiny.Trainer();
         var group = await GroupAsync(trainer, Plan(method), "one", "two");
+        group = group with { Shared = Nudged(group.Shared) };
 
         var results = await trainer.EvaluateAsync(group);
 
-        Assert.Equal(1, trainer.Scorings);
+        Assert.Equal(2, trainer.Scorings); // the shared state and the base beside it
         foreach (var (member, result) in group.Members.Zip(results))
             AssertSame(await FreshAsync(group with { Members = [member] }), result);
     }
@@ -40,7 +41,7 @@ public sealed class ScoredOnceTests : IDisposable
 
         var results = await trainer.EvaluateAsync(group);
 
-        Assert.Equal(2, trainer.Scorings);
+        Assert.Equal(3, trainer.Scorings); // and the base beside them
         Assert.NotEqual(results[0].Loss, results[1].Loss);
     }
 
@@ -109,6 +110,23 @@ public sealed class ScoredOnceTests : IDisposable
             AssertSame(await FreshAsync(one), Assert.Single(await trainer.EvaluateAsync(one)));
     }
 
+    [Theory, InlineData(WeightStorage.Float32), InlineData(WeightStorage.Bfloat16)]
+    public async Task Heads_that_are_zero_leave_the_base_as_it_is_to_the_last_bit(WeightStorage storage)
+    {
+        var plan = Plan("fedsa-lora") with { Model = new() { Path = "model", Storage = storage }, Evaluation = new() { Metric = Metric.Perplexity } };
+        using var trainer = _tiny.Trainer();
+        var untouched = await GroupAsync(trainer, plan, "one");
+        var almost = await TrainedAsync(trainer, plan);
+        // The one value that is not zero is too small for any sum to notice; the adapter goes through the model all the same.
+        foreach (var array in almost.Members[0].Head!.Values) Array.Clear(array.Data);
+        almost.Members[0].Head!.Values.First().Data[0] = float.Epsilon;
+
+        var (first, second) = (await trainer.EvaluateAsync(untouched), await trainer.EvaluateAsync(almost));
+
+        Assert.Equal(2, trainer.Scorings);
+        Assert.Equal(Assert.Single(first).RowScores, Assert.Single(second).RowScores);
+    }
+
     public static TheoryData<string> Ingredients => [.. Changes.Keys];
 
     [Theory, MemberData(nameof(Ingredients))]
@@ -118,19 +136,21 @@ public sealed class ScoredOnceTests : IDisposable
         var plan = Plan("fedsa-lora") with { Evaluation = new() { Metric = Metric.ExactMatch, MaxNewTokens = 2 } };
         var group = await TrainedAsync(trainer, plan);
         _ = await trainer.EvaluateAsync(group);
-        Assert.Equal(1, trainer.Scorings);
+        Assert.Equal(2, trainer.Scorings); // the client and the base beside it
 
         var changed = Changes[ingredient](_tiny, group) with { Round = 3 };
         var result = Assert.Single(await trainer.EvaluateAsync(changed));
 
-        Assert.Equal(2, trainer.Scorings);
+        Assert.Equal(OfAdapter.Contains(ingredient) ? 3 : 4, trainer.Scorings);
         AssertSame(await FreshAsync(changed), result);
     }
+
+    // What the base does not depend on.
+    private static string[] OfAdapter { get; } = ["head", "shared state", "an array that was written into", "alpha", "alpha of a layer", "start"];
 
     private static Dictionary<string, Func<TinyFederation, TrainingGroup, TrainingGroup>> Changes { get; } = new()
     {
         ["head"] = static (_, group) => group with { Members = [group.Members[0] with { Head = Nudged(group.Members[0].Head!) }] },
-        ["no head"] = static (_, group) => group with { Members = [group.Members[0] with { Head = null }] },
         ["shared state"] = static (_, group) => group with { Shared = Nudged(group.Shared) },
         ["an array that was written into"] = static (_, group) =>
         {
@@ -177,12 +197,13 @@ public sealed class ScoredOnceTests : IDisposable
         var changed = Others[what](group);
         var result = Assert.Single(await trainer.EvaluateAsync(changed));
 
-        Assert.Equal(1, trainer.Scorings);
+        Assert.Equal(2, trainer.Scorings);
         AssertSame(await FreshAsync(changed), result);
     }
 
     private static Dictionary<string, Func<TrainingGroup, TrainingGroup>> Others { get; } = new()
     {
+        ["a head that is untouched"] = static group => group with { Members = [group.Members[0] with { Head = null }] },
         ["another client"] = static group => group with { Members = [group.Members[0] with { Client = group.Plan.Clients[1] }] },
         ["a file with the same rows"] = static group => Of(group, static data => data with { Test = "copy.jsonl" }),
         ["other training rows"] = static group => Of(group, static data => data with { Offset = 3, Rows = 5 }),
@@ -209,7 +230,7 @@ public sealed class ScoredOnceTests : IDisposable
             _ = await trainer.EvaluateAsync(await TinyFederation.GroupAsync(trainer, plan, "one"));
         }
 
-        Assert.Equal(2, trainer.Scorings);
+        Assert.Equal(4, trainer.Scorings); // each with the base beside it
     }
 
     [Fact]

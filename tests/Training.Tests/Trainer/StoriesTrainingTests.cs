@@ -30,7 +30,7 @@ public sealed class StoriesTrainingTests(ITestOutputHelper output)
             var result = Assert.Single(await trainer.TrainAsync(new() { Plan = plan, Round = round, Shared = shared, Members = [member] }));
             Assert.Null(result.Failure);
             output.WriteLine($"round {round}: {clock.Elapsed.TotalMilliseconds / result.Steps:F1} ms/step, loss {result.MeanLoss:F4} last {result.LastLoss:F4}, norm {result.ProductNorm:F3}, live tensors {torch.Tensor.TotalCount}");
-            shared = Add(shared, result.Update);
+            shared = SoloRun.Sum(shared, result.Update);
             member = member with { Head = result.Head, Optimizer = result.Optimizer };
         }
 
@@ -40,7 +40,4 @@ public sealed class StoriesTrainingTests(ITestOutputHelper output)
         Assert.True(end.Loss < 0.5 * start.Loss, $"{start.Loss} -> {end.Loss}");
         Assert.Equal("accuracy", end.Metric);
     }
-
-    private static Abstractions.Tensors.AdapterState Add(Abstractions.Tensors.AdapterState state, Abstractions.Tensors.AdapterState update) => new(state.Select(entry =>
-        KeyValuePair.Create(entry.Key, entry.Value with { Data = [.. entry.Value.Data.Zip(update[entry.Key].Data, static (value, change) => value + change)] })));
 }
