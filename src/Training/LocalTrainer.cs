@@ -1,6 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.CodeAnalysis;
-using System.Runtime.CompilerServices;
+using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
@@ -43,14 +43,18 @@ public sealed record LocalTrainerOptions
 /// </summary>
 public sealed class LocalTrainer : ITrainer, IDisposable
 {
+    // With the score of each row, four million rows.
+    private const long MaxScoreBytes = 64L << 20;
+
     private readonly LocalTrainerOptions _options;
     private readonly DeviceLane _lane;
     private readonly BoundedCache _cache;
+    private readonly BoundedCache _scores = new(MaxScoreBytes);
     private readonly AdapterSource _adapters;
     private readonly LocalInputs _inputs;
     private readonly TaskCache _tasks;
     private readonly ConcurrentDictionary<(string Folder, WeightStorage Storage), FrozenBase> _bases = new();
-    private readonly ConditionalWeakTable<TestRows, Dictionary<EvaluationSpec, EvaluationResult?>> _frozen = []; // on the lane alone
+    private int _scorings;
     private bool _disposed;
 
     /// <summary>Starts the device's lane; models are loaded when they are first needed.</summary>
@@ -63,6 +67,9 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         _inputs = new LocalInputs(options.Root);
         _tasks = new TaskCache(_cache, PathOf);
     }
+
+    /// <summary>How often rows went through the model for a score; equal tensors on equal rows do once.</summary>
+    internal int Scorings => Volatile.Read(ref _scorings);
 
     /// <inheritdoc/>
     public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.Run(
@@ -117,6 +124,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     {
         var (model, layout) = await PrepareAsync(group, cancellationToken);
         var results = new List<EvaluationResult>(group.Members.Count);
+        var digests = new Dictionary<NamedArray, string>(ReferenceEqualityComparer.Instance);
         foreach (var member in group.Members)
         {
             results.Add(await GuardAsync(
@@ -124,7 +132,13 @@ public sealed class LocalTrainer : ITrainer, IDisposable
                 {
                     if (member.Client.Data.Test is not { } path) return new EvaluationResult { ClientId = member.Client.Id };
                     var rows = await TestRowsAsync(group, member.Client, path, model, cancellationToken);
-                    return await _lane.RunAsync(() => Evaluate(group, member, model, layout, rows, cancellationToken), group.Plan.Training.Threads, cancellationToken);
+                    var adapter = await _lane.RunAsync(
+                        () => AdapterFactory.Parts(group.Plan, layout, member.Client, group.Shared, member.Head),
+                        group.Plan.Training.Threads, cancellationToken);
+                    var digest = await Task.Run(() => adapter.Digest(digests), cancellationToken);
+                    var score = await ScoreAsync(group.Plan, model, digest is null ? null : adapter, digest, rows, cancellationToken);
+                    var result = Scoring.For(member.Client.Id, rows, score);
+                    return await OfBaseAsync(group.Plan, model, rows, cancellationToken) is { } frozen ? Scoring.Beside(result, frozen) : result;
                 },
                 failure => new EvaluationResult { ClientId = member.Client.Id, Failure = failure }));
         }
@@ -151,32 +165,55 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         return GroupTraining.Run(model, group, layout, members, _lane.Device, cancellationToken);
     }
 
-    private EvaluationResult Evaluate(TrainingGroup group, GroupMember member, FrozenBase model, AdapterLayout layout, TestRows test, CancellationToken cancellationToken)
+    private Task<EvaluationResult> ScoreAsync(
+        FederationPlan plan, FrozenBase model, AdapterParts? adapter, string? digest, TestRows test, CancellationToken cancellationToken) =>
+        _scores.GetAsync(
+            ScoreKey(plan, model, test, digest),
+            () => _lane.RunAsync(() => Score(plan, model, adapter, test, cancellationToken), plan.Training.Threads, cancellationToken),
+            SizeOf, cancellationToken);
+
+    // The frozen base on the same rows; null where it computes no score, which is kept too.
+    private async Task<EvaluationResult?> OfBaseAsync(FederationPlan plan, FrozenBase model, TestRows test, CancellationToken cancellationToken)
     {
+        var frozen = await _scores.GetAsync(
+            $"base {ScoreKey(plan, model, test, adapter: null)}",
+            async () =>
+            {
+                try
+                {
+                    return new BaseScore(await ScoreAsync(plan, model, adapter: null, digest: null, test, cancellationToken));
+                }
+                catch (BadInputException)
+                {
+                    return new BaseScore(null); // the client's own score says what is wrong with rows; a base that overflows is no fault of a client
+                }
+            },
+            static frozen => SizeOf(frozen.Result), cancellationToken);
+        return frozen.Result;
+    }
+
+    private sealed record BaseScore(EvaluationResult? Result);
+
+    // Null scores the frozen base.
+    private EvaluationResult Score(
+        FederationPlan plan, FrozenBase model, AdapterParts? adapter, TestRows test, CancellationToken cancellationToken)
+    {
+        Interlocked.Increment(ref _scorings);
         using var scope = NewDisposeScope();
-        var adapter = AdapterFactory.Create(group.Plan, layout, member.Client, group.Shared, member.Head, _lane.Device, model.Model);
-        using var pass = AdapterPass.Evaluating(adapter);
-        var rows = new ScoredRows(model, pass, EncoderOf(group.Plan, model), test, group.Plan.Evaluation);
-        var result = Scoring.Of(rows, member.Client.Id, cancellationToken);
-        return OfBase(rows with { Adapters = null }, cancellationToken) is { } frozen ? Scoring.Beside(result, frozen) : result;
+        using var pass = adapter is null ? null : AdapterPass.Evaluating(AdapterFactory.Create(adapter, _lane.Device, model.Model));
+        return Scoring.Of(new ScoredRows(model, pass, EncoderOf(plan, model), test, plan.Evaluation), cancellationToken);
     }
 
-    // The frozen base on the same rows; null where it computes no score.
-    private EvaluationResult? OfBase(ScoredRows rows, CancellationToken cancellationToken)
+    // Which rows are scored is in their digest. What stands here without need costs a scoring; what is forgotten here gives a client
+    // the score of another.
+    private string ScoreKey(FederationPlan plan, FrozenBase model, TestRows rows, string? adapter)
     {
-        var known = _frozen.GetOrCreateValue(rows.Test);
-        if (known.TryGetValue(rows.Spec, out var result)) return result;
-        try
-        {
-            result = Scoring.Of(rows, "", cancellationToken);
-        }
-        catch (BadInputException)
-        {
-            result = null; // the client's own score says what is wrong with rows; a base that overflows is no fault of a client
-        }
-
-        return known[rows.Spec] = result;
+        var evaluation = JsonSerializer.Serialize(plan.Evaluation with { EveryRounds = 1, MaxRows = null, LocalOnly = false });
+        var threads = DeviceLane.ThreadsOf(plan.Training.Threads);
+        return $"{BaseKey(plan, model)} {plan.Model.Storage} threads {threads} rows {rows.Digest} adapter {adapter ?? "none"} {evaluation}";
     }
+
+    private static long SizeOf(EvaluationResult? score) => 2048 + 16L * (score?.RowScores.Count ?? 0);
 
     private async Task<(FrozenBase Model, AdapterLayout Layout)> PrepareAsync(TrainingGroup group, CancellationToken cancellationToken)
     {
@@ -213,7 +250,10 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         var path = PathOf(client.Data.Train);
         var shuffled = client.Data.ShuffleLabels ? $"{plan.Seed} {client.Id}" : "";
         var key = $"train {KeyOf(plan, path, model)} {client.Data.Offset} {client.Data.Rows} {shuffled}";
-        return _cache.GetAsync(key, () => Task.Run(() => ClientData.TrainingAsync(path, client, plan.Seed, EncoderOf(plan, model), cancellationToken), cancellationToken), static rows => rows.SizeBytes);
+        return _cache.GetAsync(
+            key,
+            () => Task.Run(() => ClientData.TrainingAsync(path, client, plan.Seed, EncoderOf(plan, model), cancellationToken), cancellationToken),
+            static rows => rows.SizeBytes, cancellationToken);
     }
 
     private async Task<TestRows> TestRowsAsync(TrainingGroup group, ClientSpec client, string test, FrozenBase model, CancellationToken cancellationToken)
@@ -224,11 +264,12 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         var key = $"test {KeyOf(plan, path, model)} {plan.Evaluation.MaxRows} of {client.Id} in {version}";
         return await _cache.GetAsync(
             key, () => Task.Run(() => ClientData.TestAsync(path, plan.Evaluation.MaxRows, client, task, EncoderOf(plan, model), cancellationToken), cancellationToken),
-            static rows => rows.SizeBytes);
+            static rows => rows.SizeBytes, cancellationToken);
     }
 
-    private string KeyOf(FederationPlan plan, string path, FrozenBase model) =>
-        $"{TaskCache.VersionOf(path)} {PathOf(plan.Model.Path)} {model.Parts} {plan.Training.MaxTokens}";
+    private string KeyOf(FederationPlan plan, string path, FrozenBase model) => $"{TaskCache.VersionOf(path)} {BaseKey(plan, model)}";
+
+    private string BaseKey(FederationPlan plan, FrozenBase model) => $"{PathOf(plan.Model.Path)} {model.Parts} {plan.Training.MaxTokens}";
 
     private static RowEncoder EncoderOf(FederationPlan plan, FrozenBase model) => model.Encoder(plan.Training.MaxTokens);
 

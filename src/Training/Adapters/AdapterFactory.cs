@@ -26,7 +26,16 @@ internal static class AdapterFactory
     /// <summary>The adapter on a device, in the caller's dispose scope.</summary>
     /// <inheritdoc cref="Values" path="/exception"/>
     public static LowRankAdapter Create(FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState shared, AdapterState? head, Device device, CausalLanguageModel? model = null) =>
-        LowRankAdapter.Create(layout, Values(plan, layout, client, shared, head), Twins(plan, layout, client), TaskHead(plan, client), device, model);
+        Create(Parts(plan, layout, client, shared, head), device, model);
+
+    /// <summary>The adapter on a device, in the caller's dispose scope.</summary>
+    public static LowRankAdapter Create(AdapterParts parts, Device device, CausalLanguageModel? model) =>
+        LowRankAdapter.Create(parts.Layout, parts.Values, parts.Twins, parts.TaskHead, device, model);
+
+    /// <summary>What a client's adapter is made of.</summary>
+    /// <inheritdoc cref="Values" path="/exception"/>
+    public static AdapterParts Parts(FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState shared, AdapterState? head) =>
+        new(layout, Values(plan, layout, client, shared, head), Twins(plan, layout, client), TaskHead(plan, client));
 
     /// <summary>The head of the client's task under <see cref="Routing.ByTask"/>: the place of the task among the plan's, in ordinal order.</summary>
     /// <exception cref="BadInputException">Fewer heads than tasks.</exception>

@@ -1,6 +1,7 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Training.Inputs;
 using FedRLora.Training.Metrics;
 
 namespace FedRLora.Training.Data;
@@ -22,6 +23,9 @@ internal sealed record TestRows(IReadOnlyList<Example> Examples, IReadOnlyList<E
     /// <summary>Rows without a label.</summary>
     public int Unlabelled { get; } = Examples.Count(static example => example.Label is null);
 
+    /// <summary>A digest of all that a score is computed from: rows as written and as encoded, and labels. Files with equal rows have one.</summary>
+    public string Digest { get; } = DigestOf(Examples, Rows, Labels);
+
     /// <summary>What has to be known of them, whatever the metric is.</summary>
     public IReadOnlyList<DataNote> Notes { get; init; } = [];
 
@@ -29,6 +33,24 @@ internal sealed record TestRows(IReadOnlyList<Example> Examples, IReadOnlyList<E
     public IReadOnlyList<DataNote> LabelNotes { get; init; } = [];
 
     public long SizeBytes => Rows.Sum(static row => row.SizeBytes) + Examples.Sum(static example => example.SizeBytes);
+
+    private static string DigestOf(IReadOnlyList<Example> examples, IReadOnlyList<EncodedRow> rows, TaskLabels labels)
+    {
+        using var hash = new ContentHash();
+        hash.Add(labels.Names.Count).Add(labels.Answers.Count);
+        foreach (var name in labels.Names) hash.Add(name);
+        foreach (var (answer, label) in labels.Answers.Zip(labels.LabelOf)) hash.Add(answer).Add(label);
+        hash.Add(labels.Ambiguous?.Answer).Add(labels.Ambiguous?.First).Add(labels.Ambiguous?.Second);
+        foreach (var example in examples)
+            hash.Add(example.Line).Add(example.Prompt).Add(example.Completion).Add(example.Label).Add(example.Chat?.Json);
+        foreach (var row in rows)
+        {
+            hash.AddAll<int>(row.Ids).AddAll<int>(row.AnswerLost).Add(row.PromptLost).Add(row.Spans.Count);
+            foreach (var span in row.Spans) hash.Add(span.From).Add(span.To);
+        }
+
+        return hash.Digest();
+    }
 }
 
 /// <summary>Reads and encodes a client's files.</summary>

@@ -38,11 +38,12 @@ internal sealed class TaskCache(BoundedCache files, Func<string, string> pathOf)
     }
 
     private Task<FileRows> ReadAsync(string path, CancellationToken cancellationToken) => files.GetAsync(
-        $"rows {VersionOf(path)}", () => Task.Run(() => FileRows.ReadAsync(path, cancellationToken), cancellationToken), static rows => rows.SizeBytes);
+        $"rows {VersionOf(path)}", () => Task.Run(() => FileRows.ReadAsync(path, cancellationToken), cancellationToken),
+        static rows => rows.SizeBytes, cancellationToken);
 
     private string VersionOf(FederationPlan plan, ClientSpec client)
     {
-        var all = new StringBuilder();
+        var all = new StringBuilder(TaskRows.OutsideFiles(plan, client));
         foreach (var path in TaskRows.FilesOf(plan, client, pathOf)) all.AppendLine(VersionOf(path));
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(all.ToString())));
     }

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
@@ -89,6 +90,13 @@ internal sealed class TaskRows
     /// <summary>The files of a client's task at the client's site.</summary>
     public static IEnumerable<string> FilesOf(FederationPlan plan, ClientSpec client, Func<string, string> pathOf) => ClientsOf(plan, client)
         .SelectMany(static other => new[] { other.Data.Train, other.Data.Test }).OfType<string>().Select(pathOf).Distinct(StringComparer.Ordinal);
+
+    /// <summary>
+    /// What else makes the rows of a client's task what they are, as one text: the slices of its clients and the labels that the plan
+    /// gives it.
+    /// </summary>
+    public static string OutsideFiles(FederationPlan plan, ClientSpec client) => JsonSerializer.Serialize(
+        new { Clients = ClientsOf(plan, client).Select(static other => new { other.Id, other.Data }), plan.Tasks.GetValueOrDefault(client.Task)?.Labels });
 
     /// <summary>How many labels no other client of the task has.</summary>
     public int OwnLabels(ClientSpec client) => _clients < 2 ? 0 : LabelsOf(client).Count(label => _holders[label] == 1);

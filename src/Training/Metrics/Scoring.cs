@@ -1,6 +1,7 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Training.Data;
 
 namespace FedRLora.Training.Metrics;
 
@@ -17,24 +18,38 @@ internal static class Scoring
 
     /// <summary>Runs on the lane, within a dispose scope of the caller.</summary>
     /// <exception cref="BadInputException">The rows cannot be scored by this metric, or loss or score is not finite.</exception>
-    public static EvaluationResult Of(ScoredRows rows, string client, CancellationToken cancellationToken)
+    public static EvaluationResult Of(ScoredRows rows, string client, CancellationToken cancellationToken) => For(client, rows.Test, Of(rows, cancellationToken));
+
+    /// <summary>
+    /// What scoring gives whoever asks: without a client, and without the notes that are the client's. A function of the base, what the
+    /// adapter computes, <see cref="TestRows.Digest"/>, the metric and its settings, and the threads.
+    /// </summary>
+    /// <inheritdoc cref="Of(ScoredRows, string, CancellationToken)"/>
+    public static EvaluationResult Of(ScoredRows rows, CancellationToken cancellationToken)
     {
         var (metric, whyNot) = MetricRegistry.For(rows.Spec.Metric, rows.Test);
         var score = metric.Score(rows, cancellationToken);
         if (!double.IsFinite(score.Loss)) throw new BadInputException($"the test loss is {score.Loss}");
         return new EvaluationResult
         {
-            ClientId = client,
+            ClientId = "",
             Rows = rows.Test.Rows.Count,
             Loss = score.Loss,
             Metric = metric.Name,
             Score = score.Score,
             MajorityShare = score.Constant,
             Frame = metric is LabelMetric ? rows.Test.Labels.Frame : null,
-            Notes = [.. rows.Test.Notes.Concat(new[] { whyNot, score.Note }.OfType<DataNote>()).Concat(metric is LabelMetric ? rows.Test.LabelNotes : [])],
+            Notes = [.. new[] { whyNot, score.Note }.OfType<DataNote>()],
             StandardError = metric.IsMean ? ScoreErrors.Of(score.Rows, metric.IsExponential) : null,
             Always = score.Always,
             RowScores = score.Rows,
         };
     }
+
+    /// <summary>The same as a client's.</summary>
+    public static EvaluationResult For(string client, TestRows test, EvaluationResult score) => score with
+    {
+        ClientId = client,
+        Notes = [.. test.Notes, .. score.Notes, .. score.Frame is null ? [] : test.LabelNotes],
+    };
 }

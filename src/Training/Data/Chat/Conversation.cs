@@ -29,6 +29,9 @@ public sealed class Conversation
     /// <summary>All messages as one text, equal for equal conversations.</summary>
     internal string Text => string.Concat(_messages.Select(static message => $"{TextOf(message["role"])}\u0001{TextOf(message["content"])}\u0002"));
 
+    /// <summary>Messages and tools with all that they hold, as JSON.</summary>
+    internal string Json => JsonText.Write(Value.List([Value.List(_messages), _tools]));
+
     internal bool HasTools => _tools is ListValue { Items.Count: > 0 };
 
     internal IEnumerable<KeyValuePair<string, Value>> Variables =>

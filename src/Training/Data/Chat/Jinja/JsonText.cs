@@ -45,6 +45,9 @@ internal sealed class JsonText
         return Value.Of(writer._to.ToString());
     }
 
+    /// <summary>A value that came from JSON, which bounds it.</summary>
+    public static string Write(Value value) => ((TextValue)Write(value, Arguments.Empty, new Budget(long.MaxValue))).Value;
+
     private static DictValue ReadObject(JsonElement element)
     {
         var dict = new DictValue();

@@ -1,0 +1,52 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Inputs;
+
+namespace FedRLora.Training.Adapters;
+
+/// <summary>All that a client's adapter on a model is made of.</summary>
+/// <param name="Layout">The tensors and where they go.</param>
+/// <param name="Values">The value of each.</param>
+/// <param name="Twins">Initial A and B where the start is anchored.</param>
+/// <param name="TaskHead">The head in use under <see cref="Routing.ByTask"/>.</param>
+internal sealed record AdapterParts(AdapterLayout Layout, AdapterState Values, AdapterState? Twins, int TaskHead)
+{
+    // So far from what float32 holds that A x is finite too.
+    private const float MostOfA = 1e6f;
+
+    private static readonly JsonSerializerOptions Options = new() { NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals };
+
+    /// <summary>
+    /// A digest of what the adapter computes in evaluation, by the content of its tensors; who owns a tensor is no part of it. Null where
+    /// it computes what the frozen base does: a layer whose heads are all zero adds zero whatever its A is, to the last bit.
+    /// </summary>
+    /// <param name="known">Digests of arrays that were looked at before, while nobody writes into them.</param>
+    public string? Digest(Dictionary<NamedArray, string> known)
+    {
+        if (Layout.Targets.All(AddsZero)) return null;
+        using var hash = new ContentHash();
+        var spec = Layout.Spec with { ScopeA = default, ScopeB = default, ScopeRouter = default, ScopeMagnitude = default };
+        hash.Add(JsonSerializer.Serialize(spec, Options)).Add(TaskHead);
+        foreach (var target in Layout.Targets)
+            hash.Add(string.Create(CultureInfo.InvariantCulture, $"{target.Layer} {target.Rank} {target.Scaling:R}"));
+        foreach (var tensor in Layout.Tensors) hash.Add(tensor.Name).Add(DigestOf(Values[tensor.Name]));
+        foreach (var (name, twin) in Twins ?? AdapterState.Empty) hash.Add(name).Add(DigestOf(twin));
+        return hash.Digest();
+
+        string DigestOf(NamedArray array)
+        {
+            if (known.TryGetValue(array, out var digest)) return digest;
+            using var content = new ContentHash();
+            return known[array] = content.AddAll<long>(array.Shape.ToArray()).AddAll<float>(array.Data).Digest();
+        }
+    }
+
+    private bool AddsZero(AdapterTarget target) => Twins is null && Layout.Spec is { Decomposed: false, HasRouter: false }
+        && !Of(target, Factor.B).AsSpan().ContainsAnyExcept(0f)
+        && Array.TrueForAll(Of(target, Factor.A), static value => MathF.Abs(value) < MostOfA);
+
+    private float[] Of(AdapterTarget target, Factor factor) => Values[AdapterTensor.NameOf(target.Module, factor)].Data;
+}
