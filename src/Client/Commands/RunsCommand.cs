@@ -23,7 +23,13 @@ internal static class RunsCommand
             if (parsed.GetValue(json))
             {
                 foreach (var run in runs)
-                    await output.WriteLineAsync(JsonSerializer.Serialize(new { run = run.JobId, run.Name, status = run.Status.ToString(), run.Round, run.Rounds, run.Phase, run.Reason, hold = HoldOf(run.Hold) }, Json.Lines));
+                {
+                    await output.WriteLineAsync(JsonSerializer.Serialize(new
+                    {
+                        run = run.JobId, run.Name, status = run.Status.ToString(), committed = Committed(run), run.Round, run.Rounds, run.Phase, run.Reason,
+                        hold = HoldOf(run.Hold),
+                    }, Json.Lines));
+                }
             }
             else
             {
@@ -32,17 +38,20 @@ internal static class RunsCommand
                     .. runs.Select(static run => new[]
                     {
                         run.JobId, run.Name, run.Status.ToString().ToLowerInvariant(),
-                        string.Create(CultureInfo.InvariantCulture, $"{run.Round}/{run.Rounds}"), run.Hold?.Text ?? run.Reason ?? "",
+                        string.Create(CultureInfo.InvariantCulture, $"{Committed(run)}/{run.Rounds}"), run.Hold?.Text ?? run.Reason ?? "",
                     }),
                 ];
                 var columns = Screen.Of(parsed, json: false).Width;
-                await output.WriteAsync(PlainTable.Of(["run", "plan", "status", "round", "reason"], rows, columns));
+                await output.WriteAsync(PlainTable.Of(["run", "plan", "status", "committed", "reason"], rows, columns));
             }
 
             return ExitCode.Done;
         });
         return command;
     }
+
+    // Rounds with an update: the open one, and round 0, are none.
+    private static int Committed(JobProgress run) => run.Status == JobStatus.Finished ? run.Rounds : Math.Max(0, run.Round - 1);
 
     // For programs: the same value as the text, in its parts.
     private static object? HoldOf(Hold? hold) => hold is null ? null : new
