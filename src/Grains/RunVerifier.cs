@@ -248,6 +248,8 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
                 const string Unknown = "whether the client's rows changed can not be told; go on with --allow-data-change";
                 if (!_siteKeys.Contains(key) && worked.Contains(client)) _broken.Add(new Finding(key, null, null, Unknown));
                 await SealedAsync(key, Unknown, cancellationToken, siteStore);
+                const string NotNeeded = "delete it: it serves comparisons of runs alone, and the client's next scoring writes it again";
+                await SealedAsync(Keys.RowScores(job, site, client), NotNeeded, cancellationToken, siteStore);
             }
         }
 

@@ -56,12 +56,12 @@ internal static class EvalCommand
         var score = await adapted.ScoreAsync(data, evaluation, maxTokens, cancellationToken);
         if (screen.Mode == ScreenMode.Json)
         {
-            await screen.Output.WriteLineAsync(JsonSerializer.Serialize(new { model, adapter, data, score.Metric, Value = score.Score, score.Loss, score.Rows, score.MajorityShare, score.Notes }, Json.Lines));
+            await screen.Output.WriteLineAsync(JsonSerializer.Serialize(new { model, adapter, data, score.Metric, Value = score.Score, score.Loss, score.StandardError, score.Rows, score.MajorityShare, score.Notes }, Json.Lines));
             return ExitCode.Done;
         }
 
-        await screen.Output.WriteAsync(PlainTable.Of(["metric", "value", "loss/token", "rows", "majority"],
-            [[score.Metric, Words.Score(score.Score), Words.Loss(score.Loss), Number(score.Rows), Words.Score(score.MajorityShare)]],
+        await screen.Output.WriteAsync(PlainTable.Of(["metric", "value", "s.e.", "loss/token", "rows", "majority"],
+            [[score.Metric, Words.Score(score.Score), Words.Score(score.StandardError), Words.Loss(score.Loss), Number(score.Rows), Words.Score(score.MajorityShare)]],
             screen.Width));
         foreach (var note in score.Notes) await screen.Error.WriteLineAsync($"note: {note.Text}");
         return ExitCode.Done;
@@ -86,6 +86,8 @@ internal static class EvalCommand
         }
 
         Show(committed.Manifest.Round, scores, screen);
+        foreach (var score in scores)
+            foreach (var note in score.Now.Notes) await screen.Error.WriteLineAsync($"note: {score.Now.ClientId}: {note.Text}");
         var differing = scores.Where(static score => score.Equal == false).Select(static score => score.Now.ClientId).ToList();
         if (differing.Count == 0) return ExitCode.Done;
         await screen.Error.WriteLineAsync($"{run.Path}: not what the manifest of round {Number(committed.Manifest.Round)} says: "

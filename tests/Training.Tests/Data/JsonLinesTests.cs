@@ -27,6 +27,16 @@ public sealed class JsonLinesTests : IDisposable
     }
 
     [Theory]
+    [InlineData("1", "1")]
+    [InlineData("1.0", "1")]
+    [InlineData("10e-1", "1")]
+    [InlineData("-0.50", "-0.5")]
+    [InlineData("12345678901234567890", "12345678901234567890")]
+    [InlineData("true", "true")]
+    public async Task A_number_is_one_label_however_it_is_written(string written, string label) =>
+        Assert.Equal(label, Assert.Single(await ReadAsync($$"""{"prompt":"p","completion":"c","label":{{written}}}""")).Label);
+
+    [Theory]
     [InlineData("{\"prompt\":\"a\"", "not valid JSON")]
     [InlineData("[1]", "found an array; expected one object with")]
     [InlineData("""{"prompt":"a"}""", "found \"prompt\" without \"completion\"")]
