@@ -138,7 +138,8 @@ public sealed class LocalTrainer : ITrainer, IDisposable
                     var digest = await Task.Run(() => adapter.Digest(digests), cancellationToken);
                     var score = await ScoreAsync(group.Plan, model, digest is null ? null : adapter, digest, rows, cancellationToken);
                     var result = Scoring.For(member.Client.Id, rows, score);
-                    return await OfBaseAsync(group.Plan, model, rows, cancellationToken) is { } frozen ? Scoring.Beside(result, frozen) : result;
+                    var frozen = await OfBaseAsync(group.Plan, model, rows, cancellationToken);
+                    return frozen is null ? result : Scoring.Beside(result, frozen);
                 },
                 failure => new EvaluationResult { ClientId = member.Client.Id, Failure = failure }));
         }
@@ -173,7 +174,8 @@ public sealed class LocalTrainer : ITrainer, IDisposable
             SizeOf, cancellationToken);
 
     // The frozen base on the same rows; null where it computes no score, which is kept too.
-    private async Task<EvaluationResult?> OfBaseAsync(FederationPlan plan, FrozenBase model, TestRows test, CancellationToken cancellationToken)
+    private async Task<EvaluationResult?> OfBaseAsync(
+        FederationPlan plan, FrozenBase model, TestRows test, CancellationToken cancellationToken)
     {
         var frozen = await _scores.GetAsync(
             $"base {ScoreKey(plan, model, test, adapter: null)}",
@@ -185,7 +187,8 @@ public sealed class LocalTrainer : ITrainer, IDisposable
                 }
                 catch (BadInputException)
                 {
-                    return new BaseScore(null); // the client's own score says what is wrong with rows; a base that overflows is no fault of a client
+                    // The client's own score says what is wrong with rows; a base that overflows is no fault of a client.
+                    return new BaseScore(null);
                 }
             },
             static frozen => SizeOf(frozen.Result), cancellationToken);

@@ -34,7 +34,8 @@ internal static class AdapterFactory
 
     /// <summary>What a client's adapter is made of.</summary>
     /// <inheritdoc cref="Values" path="/exception"/>
-    public static AdapterParts Parts(FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState shared, AdapterState? head) =>
+    public static AdapterParts Parts(
+        FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState shared, AdapterState? head) =>
         new(layout, Values(plan, layout, client, shared, head), Twins(plan, layout, client), TaskHead(plan, client));
 
     /// <summary>The head of the client's task under <see cref="Routing.ByTask"/>: the place of the task among the plan's, in ordinal order.</summary>

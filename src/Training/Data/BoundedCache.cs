@@ -47,7 +47,8 @@ internal sealed class BoundedCache(long maxSizeBytes)
         }
     }
 
-    private async Task<T> LoadAsync<T>(string key, Func<Task<T>> load, Func<T, long> sizeBytes, TaskCompletionSource<T> waited) where T : class
+    private async Task<T> LoadAsync<T>(string key, Func<Task<T>> load, Func<T, long> sizeBytes, TaskCompletionSource<T> waited)
+        where T : class
     {
         try
         {

@@ -23,7 +23,7 @@ internal sealed record TestRows(IReadOnlyList<Example> Examples, IReadOnlyList<E
     /// <summary>Rows without a label.</summary>
     public int Unlabelled { get; } = Examples.Count(static example => example.Label is null);
 
-    /// <summary>A digest of all that a score is computed from: rows as written and as encoded, and labels. Files with equal rows have one.</summary>
+    /// <summary>A digest of all that is scored: rows as written and as encoded, and labels. Files with equal rows have one.</summary>
     public string Digest { get; } = DigestOf(Examples, Rows, Labels);
 
     /// <summary>What has to be known of them, whatever the metric is.</summary>

@@ -95,8 +95,11 @@ internal sealed class TaskRows
     /// What else makes the rows of a client's task what they are, as one text: the slices of its clients and the labels that the plan
     /// gives it.
     /// </summary>
-    public static string OutsideFiles(FederationPlan plan, ClientSpec client) => JsonSerializer.Serialize(
-        new { Clients = ClientsOf(plan, client).Select(static other => new { other.Id, other.Data }), plan.Tasks.GetValueOrDefault(client.Task)?.Labels });
+    public static string OutsideFiles(FederationPlan plan, ClientSpec client) => JsonSerializer.Serialize(new
+    {
+        Clients = ClientsOf(plan, client).Select(static other => new { other.Id, other.Data }),
+        plan.Tasks.GetValueOrDefault(client.Task)?.Labels,
+    });
 
     /// <summary>How many labels no other client of the task has.</summary>
     public int OwnLabels(ClientSpec client) => _clients < 2 ? 0 : LabelsOf(client).Count(label => _holders[label] == 1);

@@ -18,7 +18,8 @@ internal static class Scoring
 
     /// <summary>Runs on the lane, within a dispose scope of the caller.</summary>
     /// <exception cref="BadInputException">The rows cannot be scored by this metric, or loss or score is not finite.</exception>
-    public static EvaluationResult Of(ScoredRows rows, string client, CancellationToken cancellationToken) => For(client, rows.Test, Of(rows, cancellationToken));
+    public static EvaluationResult Of(ScoredRows rows, string client, CancellationToken cancellationToken) =>
+        For(client, rows.Test, Of(rows, cancellationToken));
 
     /// <summary>
     /// What scoring gives whoever asks: without a client, and without the notes that are the client's. A function of the base, what the
