@@ -36,14 +36,14 @@ public sealed class InputChangeTests : IDisposable
     {
         await using var federation = await PausedAsync();
         federation.Inputs[file] = "other";
-        var before = await KeysAsync(federation.Store);
+        var before = Committed(await KeysAsync(federation.Store));
 
         var refused = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job")
             .ResumeAsync(allowEngineChange: true, cancellationToken: InTime));
 
         Assert.StartsWith(Refusal(file), refused.Message, StringComparison.Ordinal);
         Assert.Contains("--allow-data-change", refused.Message, StringComparison.Ordinal);
-        Assert.Equal(before, await KeysAsync(federation.Store));
+        Assert.Equal(before, Committed(await KeysAsync(federation.Store)));
         Assert.Equal(JobStatus.Paused, (await federation.FinishAsync("job", InTime)).Status);
 
         await federation.Coordinator("job").ResumeAsync(allowEngineChange: false, allowDataChange: true, InTime);
@@ -476,6 +476,9 @@ public sealed class InputChangeTests : IDisposable
     {
         while ((await federation.Coordinator("job").GetProgressAsync(-1, InTime))!.NewRounds.Count <= round) await Task.Delay(20, InTime);
     }
+
+    // Work of round 2 that was begun before the pause may end after it.
+    private static IEnumerable<string> Committed(IEnumerable<string> keys) => keys.Where(static key => !key.Contains("/2/", StringComparison.Ordinal));
 
     private static async Task<IReadOnlyList<string>> KeysAsync(IBlobStore store)
     {
