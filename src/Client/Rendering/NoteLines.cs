@@ -29,7 +29,8 @@ internal static class NoteLines
     private static IEnumerable<string> Constant(string task, IReadOnlyList<ClientRow> clients) => clients
         .Where(static client => client is { Round: > 0, Always: not null })
         .GroupBy(static client => client.Always!, StringComparer.Ordinal)
-        .Select(label => $"{task}: always answers \"{label.Key}\"{Who(clients.Count, [.. label.Select(static client => client.Client)])}");
+        .Select(label => $"{task}: always answers \"{BadInputException.Shown(label.Key)}\""
+            + Who(clients.Count, [.. label.Select(static client => client.Client)]));
 
     private static IEnumerable<string> Counted(string task, IReadOnlyList<ClientRow> clients) => clients
         .SelectMany(static client => client.Notes.Select(note => (client.Client, Note: note)))

@@ -91,7 +91,7 @@ internal static class JsonLines
             if (content is not null && label is not null) return new(content, label, label, line);
             if (prompt is not null) throw Missing("prompt", "completion", path, line);
             if (content is not null) throw Missing("text", "label", path, line);
-            var keys = string.Join(", ", root.EnumerateObject().Select(static property => property.Name).Take(5));
+            var keys = string.Join(", ", root.EnumerateObject().Select(static property => BadInputException.Shown(property.Name)).Take(5));
             throw new BadInputException($"{path}:{line}: found an object with {(keys.Length == 0 ? "no keys" : $"the keys {keys}")}; {Expected}");
         }
         catch (JinjaException exception)

@@ -189,6 +189,18 @@ public sealed class RenderingTests
     }
 
     [Fact]
+    public void A_task_whose_clients_have_different_metrics_has_no_mean()
+    {
+        var round = SampleRun.Round(3);
+        var clients = round.Manifest.Clients.Select(static client => client.Id == "a" ? client with { Score = client.Score! with { Metric = "perplexity" } } : client);
+
+        var view = RoundView.Of(round with { Manifest = round.Manifest with { Clients = [.. clients] } }, SampleRun.Plan);
+
+        Assert.Equal((null, null, null), (view.Tasks[0].Metric, view.Tasks[0].Score, view.Tasks[0].MajorityShare));
+        Assert.NotNull(view.Tasks[1].Score);
+    }
+
+    [Fact]
     public void What_has_to_be_known_of_rows_is_one_line_for_a_task()
     {
         var rounds = SampleRun.Rounds().Select(static round => Scored(round, static client => client with

@@ -68,9 +68,13 @@ public sealed class MetricTests : IDisposable
         Assert.Equal(("accuracy", null), Auto(Numbered(256)));
         Assert.Equal(("perplexity", DataNoteKind.AutoManyLabels), Auto(Numbered(257)));
 
-        (string, DataNoteKind?) Auto(IReadOnlyList<Example> examples)
+        var ofTask = TaskLabels.Of([("x", "x"), ("y", "y")]);
+        Assert.Equal(("perplexity", DataNoteKind.AutoUnlabelled), Auto([new("a", "x", null, 1), new("b", "y", null, 2)], ofTask));
+
+        (string, DataNoteKind?) Auto(IReadOnlyList<Example> examples, TaskLabels? labels = null)
         {
-            var (metric, whyNot) = MetricRegistry.For(Metric.Auto, Rows(examples).Test);
+            var test = Rows(examples).Test;
+            var (metric, whyNot) = MetricRegistry.For(Metric.Auto, test with { Labels = labels ?? test.Labels });
             return (metric.Name, whyNot?.Kind);
         }
     }
@@ -88,6 +92,15 @@ public sealed class MetricTests : IDisposable
             : [.. rows.Chunk(2).Select(static (pair, row) => new Example($"{(char)('a' + row)}", pair[0]!, pair[1], row + 1))];
 
         Assert.StartsWith(refused, Refusal(Rows(examples)), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_refusal_is_one_short_line_whatever_labels_and_answers_hold()
+    {
+        var refused = Refusal(Rows([new("a", "x\nx", "p\u001b[1m", 1), new("b", "x\nx", new('n', 5000), 2)]));
+
+        Assert.DoesNotContain(refused, char.IsControl);
+        Assert.InRange(refused.Length, 1, 500);
     }
 
     [Fact]
