@@ -155,21 +155,10 @@ internal static class JsonLines
         return value.ValueKind switch
         {
             JsonValueKind.String => value.GetString(),
-            JsonValueKind.Number => NumberText(value.GetRawText()),
+            JsonValueKind.Number => NumberLabel.Of(value.GetRawText()),
             JsonValueKind.True or JsonValueKind.False => value.GetRawText(),
             _ => throw new BadInputException($"{path}:{line}: \"label\" is {Name(value.ValueKind)}; make it a string or a number"),
         };
-    }
-
-    // 1, 1.0 and 1e0 are one label.
-    private static string NumberText(string raw)
-    {
-        const long Exact = 1L << 53;
-        if (raw.AsSpan().IndexOfAny('.', 'e', 'E') < 0) return raw;
-        var number = double.Parse(raw, CultureInfo.InvariantCulture);
-        return number == Math.Floor(number) && Math.Abs(number) < Exact
-            ? ((long)number).ToString(CultureInfo.InvariantCulture)
-            : number.ToString("R", CultureInfo.InvariantCulture);
     }
 
     private static BadInputException Missing(string found, string missing, string path, int line) =>

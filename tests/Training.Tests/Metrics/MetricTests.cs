@@ -94,6 +94,21 @@ public sealed class MetricTests : IDisposable
         Assert.StartsWith(refused, Refusal(Rows(examples)), StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("1.0", "1", 0)] // as numbers in rows are named
+    [InlineData("1.0", "1.0", 0)]
+    [InlineData("007", "007", 0)]
+    [InlineData("yes\u200b", "yes\u200b", 1)]
+    [InlineData("\uff59\uff45\uff53", "\uff59\uff45\uff53", 1)]
+    public void Declared_labels_are_those_of_rows_and_ones_that_look_alike_are_counted(string declared, string ofRows, int alike)
+    {
+        var labels = TaskLabels.Of([(ofRows, "a"), ("yes", "b")], [new(declared, []), new("yes", [])]);
+
+        Assert.Equal(["a", "b"], labels.Answers);
+        Assert.NotNull(labels.PlaceOf(ofRows));
+        Assert.Equal(2 * alike, labels.Alike);
+    }
+
     [Fact]
     public void A_refusal_is_one_short_line_whatever_labels_and_answers_hold()
     {
