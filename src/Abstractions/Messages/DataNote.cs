@@ -36,7 +36,7 @@ public enum DataNoteKind
     /// <summary>Labels that are in no other client's rows of the task at this site.</summary>
     OwnLabel,
 
-    /// <summary>Labels that differ from another in the case of letters alone.</summary>
+    /// <summary>Labels that differ from another in case, width or unseen signs alone.</summary>
     LabelCase,
 
     /// <summary><c>metric: auto</c> did not take accuracy, since rows have no label.</summary>
@@ -95,7 +95,7 @@ public sealed record DataNote
                 DataNoteKind.AnswerTooLong => Invariant($"{rows} have a completion that no continuation is long enough for; the longest has {Longest} tokens"),
                 DataNoteKind.OneLabelScored => Invariant($"all {Count} test rows that were scored have one label"),
                 DataNoteKind.OwnLabel => Invariant($"{Count} of {Of} labels are in the rows of one client alone"),
-                DataNoteKind.LabelCase => Invariant($"{Count} of {Of} labels differ from another in the case of letters alone; they count as different"),
+                DataNoteKind.LabelCase => Invariant($"{Count} of {Of} labels differ from another in case, width or unseen signs alone; they count as different"),
                 DataNoteKind.AutoUnlabelled => $"scored by perplexity, not by accuracy: {rows} have no label",
                 DataNoteKind.AutoManyLabels => Invariant($"scored by perplexity, not by accuracy: {Count} labels, at most {Of} are scored one by one"),
                 DataNoteKind.AutoOneLabel => "scored by perplexity, not by accuracy: all rows have one label",

@@ -112,7 +112,7 @@ internal sealed record FinalTable
             Clients = clients,
             ComparesToLocal = comparesToLocal,
             SharesNothing = plan.Sharing == Sharing.None,
-            Notes = NoteLines.Of(views),
+            Notes = [.. NoteLines.Of(views), .. NoteLines.Stale(views)],
             Mean = new()
             {
                 Client = "mean",

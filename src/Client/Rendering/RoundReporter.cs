@@ -13,7 +13,7 @@ namespace FedRLora.Client.Rendering;
 /// <param name="plan">Names the tasks; without it a client is its own task.</param>
 internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
 {
-    private const int ShownTasks = 6;
+    private const int ShownTasks = 6, ShownTroubles = 5;
 
     private readonly List<RoundSummary> _rounds = [];
     private readonly List<RoundView> _views = [];
@@ -88,15 +88,24 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
             line.Append("  mean ").Append(Words.Score(round.MeanScore));
         if (round.Seconds > 0)
             line.Append("  ").Append(Words.Seconds(round.Seconds));
-        foreach (var client in round.Clients)
+        Append(line, round.Clients.Where(static client => client.Trouble is not null).GroupBy(static client => (client.Trouble!, client.Reason)));
+        Append(line, round.Clients.Where(static client => client.ScoreReason is not null).GroupBy(static client => ("not scored", client.ScoreReason)));
+        return line.ToString();
+    }
+
+    // Those of one reason together, so that a round stays a line that is read, however many clients have it.
+    private static void Append(StringBuilder line, IEnumerable<IGrouping<(string What, string? Why), ClientRow>> troubles)
+    {
+        var groups = troubles.ToList();
+        foreach (var group in groups.Take(ShownTroubles))
         {
-            if (client.Trouble is { } trouble)
-                line.Append("  ").Append(trouble).Append(": ").Append(client.Client).Append(client.Reason is null ? "" : $" ({client.Reason})");
-            if (client.ScoreReason is { } unscored)
-                line.Append("  not scored: ").Append(client.Client).Append($" ({unscored})");
+            line.Append("  ").Append(group.Key.What).Append(": ").AppendJoin(", ", group.Take(ShownTroubles).Select(static client => client.Client))
+                .Append(group.Count() > ShownTroubles ? $" and {group.Count() - ShownTroubles} more" : "")
+                .Append(group.Key.Why is { } why ? $" ({why})" : "");
         }
 
-        return line.ToString();
+        if (groups.Count > ShownTroubles)
+            line.Append("  ").Append(Words.Count(groups.Skip(ShownTroubles).Sum(static group => group.Count()), "more client")).Append(" with other reasons");
     }
 
     /// <summary>Rounds that were not seen before, in order.</summary>

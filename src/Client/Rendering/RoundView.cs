@@ -59,7 +59,7 @@ internal sealed record ClientRow
     public string? ScoreReason { get; init; }
 }
 
-/// <summary>The mean over the clients of a task.</summary>
+/// <summary>The mean over the clients of a task; of scores none where metrics differ.</summary>
 internal sealed record TaskView(string Task, string? Metric, double? Score, double? TestLoss, double? MeanLoss, double? MajorityShare);
 
 /// <summary>A committed round as it is shown: the one reading of a manifest that lines, tables, files and plots share.</summary>
@@ -85,9 +85,7 @@ internal sealed record RoundView
         get
         {
             var compared = Compared(Clients);
-            return compared.Select(static client => client.Metric).OfType<string>().Distinct().Count() == 1
-                ? Mean(compared.Select(static client => client.Score))
-                : null;
+            return SharedMetric(compared) is null ? null : Mean(compared.Select(static client => client.Score));
         }
     }
 
@@ -108,13 +106,8 @@ internal sealed record RoundView
             Coherence = Finite(round.Manifest.Coherence),
             Sha256 = round.ManifestSha256,
             Clients = clients,
-            Tasks = [.. clients.GroupBy(static client => client.Task).OrderBy(group => order.GetValueOrDefault(group.Key, int.MaxValue)).Select(static group => new TaskView(
-                group.Key,
-                Compared([.. group]).Select(static client => client.Metric).FirstOrDefault(static metric => metric is not null),
-                Mean(Compared([.. group]).Select(static client => client.Score)),
-                Mean(group.Select(static client => client.TestLoss)),
-                Mean(group.Select(static client => client.MeanLoss)),
-                Mean(group.Select(static client => client.MajorityShare))))],
+            Tasks = [.. clients.GroupBy(static client => client.Task).OrderBy(group => order.GetValueOrDefault(group.Key, int.MaxValue))
+                .Select(static group => TaskOf(group.Key, [.. group]))],
         };
     }
 
@@ -124,6 +117,23 @@ internal sealed record RoundView
 
     /// <summary>The mean of what was measured; null where nothing was.</summary>
     public static double? Mean(IEnumerable<double?> values) => values.Average();
+
+    private static TaskView TaskOf(string task, IReadOnlyList<ClientRow> clients)
+    {
+        var compared = Compared(clients);
+        var metric = SharedMetric(compared);
+        return new(
+            task,
+            metric,
+            metric is null ? null : Mean(compared.Select(static client => client.Score)),
+            Mean(clients.Select(static client => client.TestLoss)),
+            Mean(clients.Select(static client => client.MeanLoss)),
+            metric is null ? null : Mean(compared.Select(static client => client.MajorityShare)));
+    }
+
+    // Null where metrics differ.
+    private static string? SharedMetric(IReadOnlyList<ClientRow> clients) =>
+        clients.Select(static client => client.Metric).OfType<string>().Distinct().Take(2).ToList() is [var metric] ? metric : null;
 
     private static ClientRow Row(int round, ManifestClient client, string task)
     {

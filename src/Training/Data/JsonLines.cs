@@ -91,7 +91,7 @@ internal static class JsonLines
             if (content is not null && label is not null) return new(content, label, label, line);
             if (prompt is not null) throw Missing("prompt", "completion", path, line);
             if (content is not null) throw Missing("text", "label", path, line);
-            var keys = string.Join(", ", root.EnumerateObject().Select(static property => property.Name).Take(5));
+            var keys = string.Join(", ", root.EnumerateObject().Select(static property => BadInputException.Shown(property.Name)).Take(5));
             throw new BadInputException($"{path}:{line}: found an object with {(keys.Length == 0 ? "no keys" : $"the keys {keys}")}; {Expected}");
         }
         catch (JinjaException exception)
@@ -155,21 +155,10 @@ internal static class JsonLines
         return value.ValueKind switch
         {
             JsonValueKind.String => value.GetString(),
-            JsonValueKind.Number => NumberText(value.GetRawText()),
+            JsonValueKind.Number => NumberLabel.Of(value.GetRawText()),
             JsonValueKind.True or JsonValueKind.False => value.GetRawText(),
             _ => throw new BadInputException($"{path}:{line}: \"label\" is {Name(value.ValueKind)}; make it a string or a number"),
         };
-    }
-
-    // 1, 1.0 and 1e0 are one label.
-    private static string NumberText(string raw)
-    {
-        const long Exact = 1L << 53;
-        if (raw.AsSpan().IndexOfAny('.', 'e', 'E') < 0) return raw;
-        var number = double.Parse(raw, CultureInfo.InvariantCulture);
-        return number == Math.Floor(number) && Math.Abs(number) < Exact
-            ? ((long)number).ToString(CultureInfo.InvariantCulture)
-            : number.ToString("R", CultureInfo.InvariantCulture);
     }
 
     private static BadInputException Missing(string found, string missing, string path, int line) =>

@@ -36,7 +36,7 @@ internal static class RowNotes
         var notes = new List<DataNote>();
         var scored = examples.Select(static example => example.Label).OfType<string>().Select(TaskLabels.Spelling).Distinct(StringComparer.Ordinal).Count();
         if (scored == 1 && labels.Names.Count > 1) notes.Add(new() { Kind = DataNoteKind.OneLabelScored, Count = examples.Count, Of = examples.Count });
-        if (labels.CaseAlike > 0) notes.Add(new() { Kind = DataNoteKind.LabelCase, Count = labels.CaseAlike, Of = labels.Names.Count });
+        if (labels.Alike > 0) notes.Add(new() { Kind = DataNoteKind.LabelCase, Count = labels.Alike, Of = labels.Names.Count });
         if (own > 0) notes.Add(new() { Kind = DataNoteKind.OwnLabel, Count = own, Of = labels.Names.Count });
         return notes;
     }

@@ -58,7 +58,7 @@ internal static class LabelScoring
         if (unlabelled > 0) throw new BadInputException($"{metric}: {unlabelled} of {test.Examples.Count} test rows have no label; give each one, or {Else}");
         if (labels.Ambiguous is { } both)
         {
-            throw new BadInputException($"{metric}: the answer \"{both.Answer}\" stands for the labels \"{both.First}\" and \"{both.Second}\"; "
+            throw new BadInputException($"{metric}: the answer {Quoted(both.Answer)} stands for the labels {Quoted(both.First)} and {Quoted(both.Second)}; "
                 + $"give each label answers of its own, or {Else}");
         }
 
@@ -66,7 +66,7 @@ internal static class LabelScoring
             throw new BadInputException($"{metric}: {labels.Answers.Count} distinct answers, at most {MetricRegistry.MaxLabels} are scored one by one; {Else}");
         if (labels.Names.Count == 1)
         {
-            throw new BadInputException($"{metric}: \"{labels.Names[0]}\" is the only label of the task, so there is nothing to choose; "
+            throw new BadInputException($"{metric}: {Quoted(labels.Names[0])} is the only label of the task, so there is nothing to choose; "
                 + $"name all labels in the plan (tasks), or {Else}");
         }
     }
@@ -75,18 +75,21 @@ internal static class LabelScoring
     {
         var labels = test.Labels;
         if (labels.PlaceOf(example.Label!) is not { } label)
-            throw new BadInputException($"{metric}: line {example.Line}: \"{example.Label}\" is none of the task's labels: {Shown(labels.Names)}");
+            throw new BadInputException($"{metric}: line {example.Line}: {Quoted(example.Label!)} is none of the task's labels: {Shown(labels.Names)}");
         if (labels.AnswerOf(example.Completion) is not { } answer || labels.LabelOf[answer] != label)
         {
-            throw new BadInputException($"{metric}: line {example.Line}: the completion \"{example.Completion}\" is no answer of the label "
-                + $"\"{example.Label}\"; add it to the task's answers in the plan");
+            throw new BadInputException($"{metric}: line {example.Line}: the completion {Quoted(example.Completion)} is no answer of the label "
+                + $"{Quoted(example.Label!)}; add it to the task's answers in the plan");
         }
 
         return answer;
     }
 
+    // Texts of a file: one line and short.
+    private static string Quoted(string text) => $"\"{BadInputException.Shown(text)}\"";
+
     private static string Shown(IReadOnlyList<string> names) =>
-        string.Join(", ", names.Take(10).Select(static name => $"\"{name}\"")) + (names.Count > 10 ? ", ..." : "");
+        string.Join(", ", names.Take(10).Select(Quoted)) + (names.Count > 10 ? ", ..." : "");
 
     // In the order of tokens, whatever begins with an answer follows it at once.
     private static void RequireTold(CandidateRow row, TaskLabels labels, string metric)
@@ -99,12 +102,12 @@ internal static class LabelScoring
             {
                 var (first, second) = (order[i], order[j]);
                 if (labels.LabelOf[first] == labels.LabelOf[second]) continue;
-                var both = $"\"{labels.Answers[first]}\" and \"{labels.Answers[second]}\"";
+                var (shorter, longer) = (Quoted(labels.Answers[first]), Quoted(labels.Answers[second]));
                 if (row.TokensNeeded is { } needed)
-                    throw new BadInputException($"{metric}: the labels {both} begin alike and are cut to the same tokens; give maxTokens: {needed} or more");
+                    throw new BadInputException($"{metric}: the labels {shorter} and {longer} begin alike and are cut to the same tokens; give maxTokens: {needed} or more");
                 throw new BadInputException(row.Tails[first].Length == row.Tails[second].Length
-                    ? $"{metric}: the tokenizer writes the labels {both} with the same tokens; give them other words"
-                    : $"{metric}: the model has no end token and the label \"{labels.Answers[first]}\" begins \"{labels.Answers[second]}\", so the first "
+                    ? $"{metric}: the tokenizer writes the labels {shorter} and {longer} with the same tokens; give them other words"
+                    : $"{metric}: the model has no end token and the label {shorter} begins {longer}, so the first "
                         + "always wins; give other labels, name an end token in tokenizer_config.json, or use exactMatch");
             }
         }

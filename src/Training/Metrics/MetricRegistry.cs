@@ -30,7 +30,7 @@ internal static class MetricRegistry
     private static DataNote? WhyNotAccuracy(TestRows test)
     {
         var (rows, labels, unlabelled) = (test.Examples.Count, test.Labels, test.Unlabelled);
-        if (unlabelled == rows) return null; // rows of text
+        if (labels.Names.Count == 0) return null; // rows of text
         if (unlabelled > 0) return new() { Kind = DataNoteKind.AutoUnlabelled, Count = unlabelled, Of = rows };
         if (labels.Answers.Count > MaxLabels) return new() { Kind = DataNoteKind.AutoManyLabels, Count = labels.Answers.Count, Of = MaxLabels };
         if (labels.Names.Count == 1) return new() { Kind = DataNoteKind.AutoOneLabel, Count = rows, Of = rows };

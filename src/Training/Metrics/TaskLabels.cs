@@ -1,7 +1,9 @@
+using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Training.Data;
 using FedRLora.Training.Data.Tokenizers.Normalizers;
 
 namespace FedRLora.Training.Metrics;
@@ -13,6 +15,8 @@ namespace FedRLora.Training.Metrics;
 internal sealed class TaskLabels
 {
     private static readonly Func<string, string> Composed = UnicodeNormalization.Form(compatible: false, composed: true);
+
+    private static readonly Func<string, string> Compatible = UnicodeNormalization.Form(compatible: true, composed: true);
 
     private readonly Dictionary<string, int> _labels = new(StringComparer.Ordinal);
     private readonly Dictionary<string, int> _answers = new(StringComparer.Ordinal);
@@ -48,8 +52,8 @@ internal sealed class TaskLabels
     /// <summary>An answer that stands for two labels, so that nothing can be told by it; null where each stands for one.</summary>
     public (string Answer, string First, string Second)? Ambiguous { get; }
 
-    /// <summary>Of how many labels another differs in the case of letters alone.</summary>
-    public int CaseAlike => Names.GroupBy(static name => name, StringComparer.OrdinalIgnoreCase).Where(static group => group.Count() > 1).Sum(static group => group.Count());
+    /// <summary>Of how many labels another differs in case, width or unseen signs alone.</summary>
+    public int Alike => Names.GroupBy(Seen, StringComparer.OrdinalIgnoreCase).Where(static group => group.Count() > 1).Sum(static group => group.Count());
 
     /// <summary>A short digest of labels and answers.</summary>
     public string Frame
@@ -74,8 +78,12 @@ internal sealed class TaskLabels
     {
         if (declared is null) return new(rows);
         var byRows = rows.ToLookup(static row => Spelling(row.Label), static row => row.Completion, StringComparer.Ordinal);
-        return new(declared.SelectMany(label => AnswersOf(label, byRows).Select(answer => (label.Name, answer))));
+        return new(declared.Select(label => label with { Name = NameIn(byRows, label.Name) })
+            .SelectMany(label => AnswersOf(label, byRows).Select(answer => (label.Name, answer))));
     }
+
+    // A plan may write a number in another way than rows do; as a text of its own 1.0 stays what it is.
+    private static string NameIn(ILookup<string, string> byRows, string name) => byRows.Contains(Spelling(name)) ? name : NumberLabel.Of(name);
 
     // A label that no row has is written as itself.
     private static IEnumerable<string> AnswersOf(LabelSpec label, ILookup<string, string> byRows)
@@ -86,4 +94,8 @@ internal sealed class TaskLabels
 
     /// <summary>What of a label counts.</summary>
     public static string Spelling(string label) => string.Join(' ', Composed(label).Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
+
+    // Without zero-width signs, and full-width letters as plain ones.
+    private static string Seen(string label) =>
+        string.Concat(Compatible(label).Where(static sign => CharUnicodeInfo.GetUnicodeCategory(sign) != UnicodeCategory.Format));
 }

@@ -189,6 +189,57 @@ public sealed class RenderingTests
     }
 
     [Fact]
+    public void Many_clients_with_trouble_leave_a_round_one_line_that_is_read()
+    {
+        var round = SampleRun.Round(3);
+        var one = round.Manifest.Clients[0];
+        var clients = Enumerable.Range(0, 300).Select(number => one with
+        {
+            Id = $"c{number}", Outcome = ClientOutcome.Failed, Reason = number < 200 ? "no such file" : $"reason {number}", ScoreReason = "no labels",
+        });
+
+        var line = RoundReporter.Line(RoundView.Of(round with { Manifest = round.Manifest with { Clients = [.. clients] } }, plan: null), 3);
+
+        Assert.Contains("  failed: c0, c1, c2, c3, c4 and 195 more (no such file)  failed: c200 (reason 200)", line, StringComparison.Ordinal);
+        Assert.Contains("  96 more clients with other reasons  not scored: c0, c1, c2, c3, c4 and 295 more (no labels)", line, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Notes_of_very_many_tasks_end_with_how_many_there_are_more()
+    {
+        var round = SampleRun.Round(3);
+        var one = round.Manifest.Clients[0];
+        var clients = Enumerable.Range(0, 300).Select(number => one with { Id = $"c{number}", Score = one.Score! with { Always = $"label {number}" } });
+
+        var notes = NoteLines.Of([RoundView.Of(round with { Manifest = round.Manifest with { Clients = [.. clients] } }, plan: null)]);
+
+        Assert.Equal((20, "281 more like these: metrics.jsonl says it of each client"), (notes.Count, notes[^1]));
+    }
+
+    [Fact]
+    public void A_score_that_is_older_than_others_is_named()
+    {
+        List<RoundSummary> rounds = [.. SampleRun.Rounds().Select(static round => round.Manifest.Round < 3 ? round : round with
+        {
+            Manifest = round.Manifest with { Clients = [.. round.Manifest.Clients.Select(static client => client.Id == "b" ? client with { Score = null } : client)] },
+        })];
+
+        Assert.Equal("the last score is of round 2, of others of round 3 (b)", Assert.Single(FinalTable.Of(SampleRun.Plan, rounds, null).Notes));
+    }
+
+    [Fact]
+    public void A_task_whose_clients_have_different_metrics_has_no_mean()
+    {
+        var round = SampleRun.Round(3);
+        var clients = round.Manifest.Clients.Select(static client => client.Id == "a" ? client with { Score = client.Score! with { Metric = "perplexity" } } : client);
+
+        var view = RoundView.Of(round with { Manifest = round.Manifest with { Clients = [.. clients] } }, SampleRun.Plan);
+
+        Assert.Equal((null, null, null), (view.Tasks[0].Metric, view.Tasks[0].Score, view.Tasks[0].MajorityShare));
+        Assert.NotNull(view.Tasks[1].Score);
+    }
+
+    [Fact]
     public void What_has_to_be_known_of_rows_is_one_line_for_a_task()
     {
         var rounds = SampleRun.Rounds().Select(static round => Scored(round, static client => client with

@@ -32,6 +32,14 @@ public sealed class JsonLinesTests : IDisposable
     [InlineData("10e-1", "1")]
     [InlineData("-0.50", "-0.5")]
     [InlineData("12345678901234567890", "12345678901234567890")]
+    [InlineData("9007199254740993.0", "9007199254740993")]
+    [InlineData("-0", "0")]
+    [InlineData("0.00e-9", "0")]
+    [InlineData("0.1", "0.1")]
+    [InlineData("25e-3", "0.025")]
+    [InlineData("1.5e500", "1.5E+500")]
+    [InlineData("150e498", "1.5E+500")]
+    [InlineData("1e-9", "1E-9")]
     [InlineData("true", "true")]
     public async Task A_number_is_one_label_however_it_is_written(string written, string label) =>
         Assert.Equal(label, Assert.Single(await ReadAsync($$"""{"prompt":"p","completion":"c","label":{{written}}}""")).Label);

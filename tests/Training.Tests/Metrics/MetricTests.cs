@@ -68,9 +68,13 @@ public sealed class MetricTests : IDisposable
         Assert.Equal(("accuracy", null), Auto(Numbered(256)));
         Assert.Equal(("perplexity", DataNoteKind.AutoManyLabels), Auto(Numbered(257)));
 
-        (string, DataNoteKind?) Auto(IReadOnlyList<Example> examples)
+        var ofTask = TaskLabels.Of([("x", "x"), ("y", "y")]);
+        Assert.Equal(("perplexity", DataNoteKind.AutoUnlabelled), Auto([new("a", "x", null, 1), new("b", "y", null, 2)], ofTask));
+
+        (string, DataNoteKind?) Auto(IReadOnlyList<Example> examples, TaskLabels? labels = null)
         {
-            var (metric, whyNot) = MetricRegistry.For(Metric.Auto, Rows(examples).Test);
+            var test = Rows(examples).Test;
+            var (metric, whyNot) = MetricRegistry.For(Metric.Auto, test with { Labels = labels ?? test.Labels });
             return (metric.Name, whyNot?.Kind);
         }
     }
@@ -88,6 +92,30 @@ public sealed class MetricTests : IDisposable
             : [.. rows.Chunk(2).Select(static (pair, row) => new Example($"{(char)('a' + row)}", pair[0]!, pair[1], row + 1))];
 
         Assert.StartsWith(refused, Refusal(Rows(examples)), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("1.0", "1", 0)] // as numbers in rows are named
+    [InlineData("1.0", "1.0", 0)]
+    [InlineData("007", "007", 0)]
+    [InlineData("yes\u200b", "yes\u200b", 1)]
+    [InlineData("\uff59\uff45\uff53", "\uff59\uff45\uff53", 1)]
+    public void Declared_labels_are_those_of_rows_and_ones_that_look_alike_are_counted(string declared, string ofRows, int alike)
+    {
+        var labels = TaskLabels.Of([(ofRows, "a"), ("yes", "b")], [new(declared, []), new("yes", [])]);
+
+        Assert.Equal(["a", "b"], labels.Answers);
+        Assert.NotNull(labels.PlaceOf(ofRows));
+        Assert.Equal(2 * alike, labels.Alike);
+    }
+
+    [Fact]
+    public void A_refusal_is_one_short_line_whatever_labels_and_answers_hold()
+    {
+        var refused = Refusal(Rows([new("a", "x\nx", "p\u001b[1m", 1), new("b", "x\nx", new('n', 5000), 2)]));
+
+        Assert.DoesNotContain(refused, char.IsControl);
+        Assert.InRange(refused.Length, 1, 500);
     }
 
     [Fact]
