@@ -106,7 +106,7 @@ internal sealed record FinalTable
         var scored = clients.Where(static row => row.Metric is not null).ToList();
         if (scored.Any(row => !aside.Contains(row.Client))) scored.RemoveAll(row => aside.Contains(row.Client));
         var comparable = scored.Select(static row => row.Metric).Distinct().Count() == 1;
-        var test = plan.Clients.ToDictionary(static client => client.Id, static client => client.Data.Test ?? "", StringComparer.Ordinal);
+        var test = plan.Clients.ToDictionary(static client => client.Id, static client => Path.GetFullPath(client.Data.Test ?? "", "/"), StringComparer.Ordinal);
         return new()
         {
             Clients = clients,

@@ -39,7 +39,9 @@ internal sealed class RowEncoder(Tokenizer tokenizer, int maxTokens, Func<ChatTe
             .Where(static span => span.From < span.To).ToList();
         return left.Count > 0
             ? new(row, left) { PromptLost = removed, AnswerLost = ids[(removed + row.Length)..] }
-            : throw new BadInputException($"{place}: the row has no token to learn; give it a completion");
+            : throw new BadInputException(spans.Count > 0 && maxTokens < 2
+                ? $"{place}: maxTokens: {maxTokens} leaves no token to learn behind a first one; give 2 or more"
+                : $"{place}: the row has no token to learn; give it a completion");
     }
 
     /// <summary>Encodes a row with every candidate as its completion.</summary>
