@@ -34,10 +34,10 @@ internal static class Blocks
     /// <param name="dtype">Of the result; angles are float32 whatever it is, as in the reference implementation.</param>
     public static (Tensor Cos, Tensor Sin) RotaryTable(long first, long count, ModelConfig config, Device device, ScalarType dtype)
     {
-        var exponents = arange(0, config.RotaryDim, 2, ScalarType.Float32, device) / config.RotaryDim;
-        var frequencies = full_like(exponents, config.RopeTheta).pow(exponents).reciprocal();
+        var exponents = arange(Living.Of(0), Living.Of(config.RotaryDim), Living.Of(2), ScalarType.Float32, device) / config.RotaryDim;
+        var frequencies = full_like(exponents, Living.Of(config.RopeTheta)).pow(exponents).reciprocal();
         frequencies = config.RopeScaling?.Apply(frequencies) ?? frequencies;
-        var angles = arange(first, first + count, ScalarType.Float32, device).unsqueeze(1) * frequencies.unsqueeze(0);
+        var angles = arange(Living.Of(first), Living.Of(first + count), ScalarType.Float32, device).unsqueeze(1) * frequencies.unsqueeze(0);
         var both = cat([angles, angles], 1);
         return (both.cos().to(dtype), both.sin().to(dtype));
     }
@@ -57,7 +57,7 @@ internal static class Blocks
     }
 
     /// <summary>GELU in its tanh form, which configurations call gelu_new or gelu_pytorch_tanh.</summary>
-    public static Tensor GeluTanh(Tensor x) => 0.5 * x * (1 + (Math.Sqrt(2 / Math.PI) * (x + 0.044715 * x.pow(3))).tanh());
+    public static Tensor GeluTanh(Tensor x) => 0.5 * x * (1 + (Math.Sqrt(2 / Math.PI) * (x + 0.044715 * x.pow(Living.Of(3)))).tanh());
 
     /// <summary>A nonlinearity.</summary>
     public static Tensor Activate(Tensor x, Activation activation) => activation switch
@@ -104,8 +104,8 @@ internal static class Blocks
     {
         var beyond = first + count > window;
         if (!beyond && (first == 0 || count == 1)) return null;
-        var query = arange(first, first + count, ScalarType.Int64, device).unsqueeze(1);
-        var key = arange(first + count, ScalarType.Int64, device).unsqueeze(0);
+        var query = arange(Living.Of(first), Living.Of(first + count), ScalarType.Int64, device).unsqueeze(1);
+        var key = arange(Living.Of(first + count), ScalarType.Int64, device).unsqueeze(0);
         var causal = key.le(query);
         return beyond ? causal.logical_and(key.gt(query - window!.Value)) : causal;
     }

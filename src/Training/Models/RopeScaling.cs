@@ -57,7 +57,7 @@ public sealed record RopeScaling
         var slowed = frequencies / Factor;
         if (Bands is not { } bands) return slowed;
         var turns = bands.OriginalMaxPositions / (2 * Math.PI / frequencies); // within the first training's length
-        var share = ((turns - bands.LowFrequency) / (bands.HighFrequency - bands.LowFrequency)).clamp(0, 1);
+        var share = ((turns - bands.LowFrequency) / (bands.HighFrequency - bands.LowFrequency)).clamp(Living.Of(0), Living.Of(1));
         return (1 - share) * slowed + share * frequencies;
     }
 

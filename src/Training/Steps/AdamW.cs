@@ -61,7 +61,7 @@ internal sealed class AdamW
         using var inference = no_grad();
         var stepping = _moments.Where(moments => !clientScopeOnly || moments.Scope == Scope.Client).ToList();
         if (stepping.Count == 0) return;
-        var factors = _spec.ClipNorm > 0 ? (_spec.ClipNorm / (Norms(stepping, learningRates.Count) + 1e-6)).clamp_max(1.0).unsqueeze(1) : null;
+        var factors = _spec.ClipNorm > 0 ? (_spec.ClipNorm / (Norms(stepping, learningRates.Count) + 1e-6)).clamp_max(Living.Of(1.0)).unsqueeze(1) : null;
         foreach (var moments in stepping) moments.Step(_spec, learningRates, factors);
     }
 
@@ -110,9 +110,9 @@ internal sealed class AdamW
                 Tensor Columns(Tensor all) => all.narrow(0, 0, rates.Count).narrow(1, first, Math.Min(step, width - first));
                 var (gradient, mean, square, value) = (Columns(_block.Gradient), Columns(_mean), Columns(_square), Columns(_block.Value));
                 if (factors is not null) gradient.mul_(factors);
-                mean.mul_(spec.Beta1).add_(gradient, alpha: 1 - spec.Beta1);
-                square.mul_(spec.Beta2).addcmul_(gradient, gradient, 1 - spec.Beta2);
-                var denominator = square.sqrt().div_(bias).add_(spec.Epsilon);
+                mean.mul_(Living.Of(spec.Beta1)).add_(gradient, alpha: Living.Of(1 - spec.Beta1));
+                square.mul_(Living.Of(spec.Beta2)).addcmul_(gradient, gradient, Living.Of(1 - spec.Beta2));
+                var denominator = square.sqrt().div_(bias).add_(Living.Of(spec.Epsilon));
                 if (kept is not null) value.mul_(kept);
                 value.add_(mean.mul(length).div_(denominator));
             }

@@ -144,7 +144,7 @@ internal sealed class StackedLayer
         {
             // One head, with or without its twin: a number for each element.
             plain ??= dropped[0];
-            var factor = masks.Count == 0 ? null : Beside(masks[0].to(plain.dtype) * Share, _twinA is null ? null : full_like(masks[0], Share, dtype: plain.dtype));
+            var factor = masks.Count == 0 ? null : Beside(masks[0].to(plain.dtype) * Share, _twinA is null ? null : full_like(masks[0], Living.Of(Share), dtype: plain.dtype));
             var inner = factor is null ? plain * Share : plain * factor;
             if (tape.Tracks(plain)) tape.Record([inner], [factor], (saved, gradients) => tape.Add(plain, saved[0] is { } times ? gradients[0]! * times : gradients[0]! * Share));
             return inner;
@@ -157,7 +157,7 @@ internal sealed class StackedLayer
             var down = dropped.Length > 0 ? stack(values[..dropped.Length], 2) : Next(Rank).unsqueeze(2); // [G, m, 1 or N, R]
             if (masks.Count > 0) down *= stack(masks, 2);
             var twin = _twinA is null ? null : Next(Rank).unsqueeze(2);
-            var mix = _router is null ? null : Next(_spec.Heads).softmax(-1).mul(_scaling).unsqueeze(-1);
+            var mix = _router is null ? null : Next(_spec.Heads).softmax(-1).mul(Living.Of(_scaling)).unsqueeze(-1);
             if (mix is not null) return [Beside((down * mix).flatten(2), twin is null ? null : (twin * mix).flatten(2))];
             return [Beside((down * Share).expand(-1, -1, Heads, -1).flatten(2), twin is null ? null : (twin * Share).flatten(2))];
 

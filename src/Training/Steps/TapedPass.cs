@@ -81,7 +81,7 @@ internal sealed class TapedPass : ForwardPass
         var (shape, width) = (x.shape, x.shape[^1] / parts);
         var rows = x.reshape(-1, width);
         var factor = isOffset ? 1 + weight.to(x.dtype) : weight.to(x.dtype);
-        var inverse = linalg.vector_norm(rows, 2, [1], keepdim: true).pow_(2).div_(width).add_(epsilon).rsqrt_();
+        var inverse = rows.norm(1, keepdim: true, p: 2).pow_(Living.Of(2)).div_(Living.Of(width)).add_(Living.Of(epsilon)).rsqrt_();
         var y = _tape.Copy(rows).mul_(inverse).mul_(factor).view(shape);
         if (_tape.Tracks(x))
         {
@@ -91,9 +91,9 @@ internal sealed class TapedPass : ForwardPass
                 var (input, scale) = (saved[0]!, saved[1]!);
                 var inner = _tape.Copy(gradients[0]!.reshape(-1, width)).mul_(saved[2]!);
                 var mark = _workspace.Top;
-                var mean = _tape.Copy(inner).mul_(input).sum([1], keepdim: true).mul_(scale.pow(3)).div_(width);
+                var mean = _tape.Copy(inner).mul_(input).sum([1], keepdim: true).mul_(scale.pow(Living.Of(3))).div_(Living.Of(width));
                 _workspace.Release(mark);
-                _tape.Add(x, inner.mul_(scale).addcmul_(input, mean, -1).reshape(shape));
+                _tape.Add(x, inner.mul_(scale).addcmul_(input, mean, Living.Of(-1)).reshape(shape));
             });
         }
 
@@ -117,7 +117,7 @@ internal sealed class TapedPass : ForwardPass
                 var (silu, slope, mark) = (_tape.Copy(saved[0]!), _tape.Copy(saved[0]!).sigmoid_(), _workspace.Top);
                 var sigmoid = _tape.Copy(slope);
                 silu.mul_(sigmoid);
-                slope.neg_().add_(1).mul_(silu).add_(sigmoid);
+                slope.neg_().add_(Living.Of(1)).mul_(silu).add_(sigmoid);
                 _workspace.Release(mark);
                 _tape.Add(gate, slope.mul_(saved[1]!).mul_(gradients[0]!));
                 _tape.Add(up, silu.mul_(gradients[0]!));
@@ -279,8 +279,8 @@ internal sealed class TapedPass : ForwardPass
         var (first, second) = (split.narrow(2, 0, half), split.narrow(2, half, half));
         (cos, sin) = (cos.narrow(2, 0, half), sin.narrow(2, 0, half));
         var before = first.clone();
-        first.mul_(cos).addcmul_(second, sin, -1);
-        second.mul_(cos).addcmul_(before, sin, 1);
+        first.mul_(cos).addcmul_(second, sin, Living.Of(-1));
+        second.mul_(cos).addcmul_(before, sin, Living.Of(1));
     }
 
     private Tensor Attention(Tensor query, Tensor key, Tensor value, Packing.Bucket bucket)

@@ -38,7 +38,7 @@ internal static class CombinationRules
         var count = (int)(density * tensor.NumberOfElements);
         var kept = tensor.abs().reshape(-1).topk(count).indexes;
         var mask = zeros([tensor.NumberOfElements], ScalarType.Float32, tensor.device);
-        return tensor * mask.index_fill_(0, kept, 1f).reshape(tensor.shape);
+        return tensor * mask.index_fill_(0, kept, Living.Of(1f)).reshape(tensor.shape);
     }
 
     // Each element with the given probability, its expectation kept.
@@ -52,9 +52,9 @@ internal static class CombinationRules
     private static Tensor Elected(IReadOnlyList<Tensor> tensors, IReadOnlyList<double> weights)
     {
         var all = stack([.. tensors]);
-        var positive = all.sum([0]).ge(0).to(ScalarType.Float32) * 2 - 1;
+        var positive = all.sum([0]).ge(Living.Of(0)).to(ScalarType.Float32) * 2 - 1;
         var agrees = all.sign().eq(positive).to(ScalarType.Float32);
         var weighed = stack([.. tensors.Select((tensor, i) => tensor * (float)weights[i])]);
-        return (weighed * agrees).sum([0]) / agrees.sum([0]).clamp_min(1);
+        return (weighed * agrees).sum([0]) / agrees.sum([0]).clamp_min(Living.Of(1));
     }
 }
