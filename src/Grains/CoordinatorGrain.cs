@@ -380,8 +380,7 @@ internal sealed partial class CoordinatorGrain(
             _engineHeld = $"{fingerprint} is missing, so it cannot be told whether run {Job} was made with this engine ({engine.Text}); " +
                 $"{WayOut.Of(fingerprint)}, or resume with --allow-engine-change to go on.";
         else if (!finished && before != engine)
-            _engineHeld = $"Run {Job} was made with {before!.Text}; this engine is {engine.Text}: the same bits cannot be promised. " +
-                "Resume with --allow-engine-change to go on.";
+            _engineHeld = OtherEngine(before!, engine);
         _held = _engineHeld ?? (finished ? null : BaseHint(change));
         if (_held is not null || (finished && (mark is null || IsOver(mark)))) return;
         // What it still has to do is done again before anybody takes it for finished.
@@ -407,6 +406,19 @@ internal sealed partial class CoordinatorGrain(
     {
         _forgetting = ForgetUpdatesAsync(_forgetting, job.ForgetLeftUpdatesAsync); // an earlier activation may have died over it
         return new RoundEvent.Started(job.Committed?.Round ?? -1, job.CommittedSha256, [], resume, ClientStanding.Of(job.Committed));
+    }
+
+    private string OtherEngine(EngineFingerprint before, EngineFingerprint engine)
+    {
+        if (before with { Values = engine.Values } != engine)
+        {
+            return $"Run {Job} was made with {before.Text}; this engine is {engine.Text}: the same bits cannot be promised. " +
+                "Resume with --allow-engine-change to go on.";
+        }
+
+        var reads = before.Values is null ? "may read" : "reads";
+        return $"Run {Job}: this version {reads} other values of adapter or training in the plan than the run was made with, since defaults have " +
+            "changed. Use the version that made the run, or resume with --allow-engine-change to go on with this version's.";
     }
 
     private void Post(RoundEvent happened) => _events.Writer.TryWrite(happened);

@@ -59,6 +59,7 @@ public static class Fork
         if (round < 0 || round > current.Round) throw new BadInputException($"Run {source} has committed rounds 0 to {current.Round}, not {round}.");
         var (manifest, _) = (await log.ManifestsAsync(round, round, current, cancellationToken))[0];
         var before = PlanReader.Require(System.Text.Encoding.UTF8.GetString(await StoredPlans.FindAsync(from, source, manifest.PlanSha256, cancellationToken)), Keys.Plan(source));
+        PlanText.RequireValues(before, source, manifest.Engine);
         if (before.Model.Path != plan.Model.Path && manifest.Base is null) // else its content is compared, wherever it lies
             throw new BadInputException($"A fork keeps the base model: {source} has {before.Model.Path}, the plan {plan.Model.Path}.");
         if (PlanText.Of(before.Adapter) != PlanText.Of(plan.Adapter) || before.Sharing != plan.Sharing) throw new BadInputException($"A fork keeps the adapter of {source}; the plan's adapter section differs.");

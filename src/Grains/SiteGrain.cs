@@ -99,7 +99,7 @@ internal sealed partial class SiteGrain(
     {
         var site = Keys.SiteOf(this.GetPrimaryKeyString());
         var plan = await cache.PlanAsync(committed.Plan, cancellationToken);
-        ExportChecks.RequireGiven(exporter, plan.Plan, committed.Engine);
+        ExportChecks.Require(exporter, plan.Plan, committed.Engine);
         await guard.RequireExportBaseAsync(committed.JobId, committed.Inputs, committed.Round, plan.Plan, cancellationToken);
         var shared = await cache.SharedAsync(committed.Shared, cancellationToken);
         var written = new SortedDictionary<string, string>(StringComparer.Ordinal);

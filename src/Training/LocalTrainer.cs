@@ -73,7 +73,10 @@ public sealed class LocalTrainer : ITrainer, IDisposable
 
     /// <inheritdoc/>
     public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.Run(
-        () => Engine.Fingerprint(_lane.Device, DeviceLane.ThreadsOf(plan.Training.Threads)) with { Given = _adapters.Given(plan)?.Sha256 }, cancellationToken);
+        () => Engine.Fingerprint(_lane.Device, DeviceLane.ThreadsOf(plan.Training.Threads)) with
+        {
+            Given = _adapters.Given(plan)?.Sha256, Values = PlanText.ValuesOf(plan),
+        }, cancellationToken);
 
     /// <inheritdoc/>
     public async Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default)

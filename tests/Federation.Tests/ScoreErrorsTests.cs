@@ -13,8 +13,8 @@ public sealed class ScoreErrorsTests
     {
         var rows = Bits(200, static row => row % 4 == 0);
 
-        Assert.Equal(Math.Sqrt(0.25 * 0.75 / 199), ScoreErrors.Of(rows, exponential: false)!.Value, 12);
-        Assert.Null(ScoreErrors.Of(Bits(1, static _ => true), exponential: false));
+        Assert.Equal(Math.Sqrt(0.25 * 0.75 / 199), ScoreErrors.Of("accuracy", rows)!.Value, 12);
+        Assert.Null(ScoreErrors.Of("accuracy", Bits(1, static _ => true)));
     }
 
     [Fact]
@@ -23,18 +23,18 @@ public sealed class ScoreErrorsTests
         // 30 rows only the one has right, 10 only the other: McNemar's table.
         var (one, other) = (Bits(200, static row => row < 100), Bits(200, static row => row is >= 30 and < 110));
 
-        var compared = ScoreErrors.Compare((0.5, one), (0.4, other), exponential: false, isMean: true);
+        var compared = ScoreErrors.Compare("exactMatch", one, (0.4, other));
 
         Assert.Equal((30, 10, 0.4), (compared.OnlyThis, compared.OnlyReference, compared.Reference));
         Assert.Equal(Math.Sqrt((40 - 20 * 20 / 200.0) / 200 / 199), compared.StandardError!.Value, 12);
-        Assert.Null(ScoreErrors.Compare((0.5, one), (0.4, other), exponential: false, isMean: false).StandardError);
-        Assert.Throws<ArgumentException>(() => ScoreErrors.Compare((0.5, one), (0.4, one[..9]), exponential: false, isMean: true));
+        Assert.Null(ScoreErrors.Compare("matthews", one, (0.4, other)).StandardError);
+        Assert.Throws<ArgumentException>(() => ScoreErrors.Compare("accuracy", one, (0.4, one[..9])));
     }
 
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void Errors_of_losses_are_those_of_a_bootstrap(bool exponential)
+    [InlineData("accuracy")]
+    [InlineData("perplexity")]
+    public void Errors_are_those_of_a_bootstrap(string metric)
     {
         // Rows of different lengths whose losses go together in both models.
         var random = new Random(5);
@@ -46,7 +46,7 @@ public sealed class ScoreErrorsTests
             other.Add(new(tokens * (0.6 + hard + 0.2 * random.NextDouble()), tokens));
         }
 
-        var compared = ScoreErrors.Compare((Score(one), one), (Score(other), other), exponential, isMean: true);
+        var compared = ScoreErrors.Compare(metric, one, (Score(other), other));
 
         var (single, paired) = (new double[Draws], new double[Draws]);
         for (var draw = 0; draw < Draws; draw++)
@@ -57,14 +57,14 @@ public sealed class ScoreErrorsTests
         }
 
         // 4,000 draws know a standard error to about 1.1 %.
-        Assert.InRange(ScoreErrors.Of(one, exponential)!.Value / Spread(single), 0.95, 1.05);
+        Assert.InRange(ScoreErrors.Of(metric, one)!.Value / Spread(single), 0.95, 1.05);
         Assert.InRange(compared.StandardError!.Value / Spread(paired), 0.95, 1.05);
         Assert.True(Spread(paired) < Spread(single) / 3, "pairing is of no use here");
 
         double Score(IReadOnlyList<RowScore> rows)
         {
             var mean = rows.Sum(static row => row.Value) / rows.Sum(static row => row.Weight);
-            return exponential ? Math.Exp(mean) : mean;
+            return metric == "perplexity" ? Math.Exp(mean) : mean;
         }
     }
 

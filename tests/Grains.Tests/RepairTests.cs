@@ -185,6 +185,25 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
         Assert.Contains("was made with fake; none; threads 1", (await elsewhere.Coordinator(Job).GetProgressAsync(-1, InTime))!.Reason, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("one", "reads other values of adapter or training")]
+    [InlineData(null, "may read other values of adapter or training")]
+    public async Task A_run_does_not_go_on_with_values_that_another_version_reads_in_its_plan(string? recorded, string said)
+    {
+        using var store = new DirectoryBlobStore(_folder);
+        static FakeTrainer Reading(string? values) => new() { Engine = new EngineFingerprint("fake", "none", 1, Values: values) };
+        await using (var federation = await TestFederation.StartAsync(folder: _folder, store: store, trainer: Reading(recorded)))
+            await federation.RunAsync(Job, TestFederation.Plan(clients: 2, rounds: 1), InTime);
+
+        await using var later = await TestFederation.StartAsync(folder: _folder, store: store, trainer: Reading("two"));
+        await later.Coordinator(Job).ExtendAsync(TestFederation.Plan(clients: 2, rounds: 2), cancellationToken: InTime);
+
+        Assert.Contains(said, (await later.Coordinator(Job).GetProgressAsync(-1, InTime))!.Reason, StringComparison.Ordinal);
+        await Assert.ThrowsAsync<BadInputException>(() => later.Coordinator(Job).ResumeAsync(allowEngineChange: false, cancellationToken: InTime));
+        await later.Coordinator(Job).ResumeAsync(allowEngineChange: true, cancellationToken: InTime);
+        Assert.Equal(JobStatus.Finished, (await later.FinishAsync(Job, InTime)).Status);
+    }
+
     [Fact]
     public async Task A_cancelled_job_that_lost_its_notes_does_not_run_unasked()
     {

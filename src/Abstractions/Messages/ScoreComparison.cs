@@ -29,30 +29,33 @@ public sealed record ScoreComparison
 /// </summary>
 public static class ScoreErrors
 {
-    /// <summary>Of one score; null for fewer than two rows.</summary>
+    private const string Perplexity = "perplexity";
+
+    /// <summary>Of one score; null for fewer than two rows, or a metric that is no mean over rows.</summary>
+    /// <param name="metric">The metric's name.</param>
     /// <param name="rows">Each row by itself.</param>
-    /// <param name="exponential">Whether the score is exp of the mean.</param>
-    public static double? Of(IReadOnlyList<RowScore> rows, bool exponential) => Error(Influences(rows, exponential));
+    public static double? Of(string metric, IReadOnlyList<RowScore> rows) => IsMean(metric) ? Error(Influences(rows, metric == Perplexity)) : null;
 
     /// <summary>Two scores of the same rows in the same order.</summary>
-    /// <param name="score">The score.</param>
-    /// <param name="reference">The other.</param>
-    /// <param name="exponential">Whether they are exp of the mean.</param>
-    /// <param name="isMean">Whether they are means over rows at all.</param>
-    public static ScoreComparison Compare(
-        (double Score, IReadOnlyList<RowScore> Rows) score, (double Score, IReadOnlyList<RowScore> Rows) reference, bool exponential, bool isMean)
+    /// <param name="metric">The metric's name.</param>
+    /// <param name="rows">Each row of the score.</param>
+    /// <param name="reference">The other score, and each row of it.</param>
+    public static ScoreComparison Compare(string metric, IReadOnlyList<RowScore> rows, (double Score, IReadOnlyList<RowScore> Rows) reference)
     {
-        if (score.Rows.Count != reference.Rows.Count) throw new ArgumentException($"{score.Rows.Count} rows and {reference.Rows.Count}.", nameof(reference));
-        var pairs = score.Rows.Zip(reference.Rows).ToList();
-        double[] differences = [.. Influences(score.Rows, exponential).Zip(Influences(reference.Rows, exponential), static (a, b) => a - b)];
+        if (rows.Count != reference.Rows.Count) throw new ArgumentException($"{rows.Count} rows and {reference.Rows.Count}.", nameof(reference));
+        var exponential = metric == Perplexity;
+        var pairs = rows.Zip(reference.Rows).ToList();
+        double[] differences = [.. Influences(rows, exponential).Zip(Influences(reference.Rows, exponential), static (a, b) => a - b)];
         return new()
         {
             Reference = reference.Score,
             OnlyThis = exponential ? 0 : pairs.Count(static pair => pair.First.Value > pair.Second.Value),
             OnlyReference = exponential ? 0 : pairs.Count(static pair => pair.First.Value < pair.Second.Value),
-            StandardError = isMean ? Error(differences) : null,
+            StandardError = IsMean(metric) ? Error(differences) : null,
         };
     }
+
+    private static bool IsMean(string metric) => metric is "accuracy" or "exactMatch" or Perplexity;
 
     private static double[] Influences(IReadOnlyList<RowScore> rows, bool exponential)
     {

@@ -30,23 +30,28 @@ public interface ITrainer
 /// <param name="Kernels">CPU kernel set or device.</param>
 /// <param name="Threads">Threads of a matrix product.</param>
 /// <param name="Given">Digest of the adapter that the plan starts from; null where it starts from a seed.</param>
-public sealed record EngineFingerprint(string Library, string Kernels, int Threads, string? Given = null)
+/// <param name="Values">
+/// Digest of the values of adapter and training, those that the plan leaves to the version too; null where they were not recorded.
+/// </param>
+public sealed record EngineFingerprint(string Library, string Kernels, int Threads, string? Given = null, string? Values = null)
 {
     /// <summary>On one line, as manifests hold it.</summary>
     [System.Text.Json.Serialization.JsonIgnore]
     public string Text => string.Create(
-        CultureInfo.InvariantCulture, $"{Library}; {Kernels}; threads {Threads}{(Given is null ? "" : $"; adapter {Given}")}");
+        CultureInfo.InvariantCulture,
+        $"{Library}; {Kernels}; threads {Threads}{(Given is null ? "" : $"; adapter {Given}")}{(Values is null ? "" : $"; values {Values}")}");
 
     /// <summary>Reads <see cref="Text"/>; null where the text says something else besides.</summary>
     public static EngineFingerprint? Parse(string text)
     {
-        const string Threaded = "threads ", Adapted = "adapter ";
+        const string Threaded = "threads ", Adapted = "adapter ", Valued = "values ";
         if (text.Split("; ") is not [var library, var kernels, var threads, .. var rest]) return null;
         if (!threads.StartsWith(Threaded, StringComparison.Ordinal)) return null;
         if (!int.TryParse(threads.AsSpan(Threaded.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var count)) return null;
-        var given = rest is [var adapter, ..] && adapter.StartsWith(Adapted, StringComparison.Ordinal) ? adapter[Adapted.Length..] : null;
-        var engine = new EngineFingerprint(library, kernels, count, given);
+        var engine = new EngineFingerprint(library, kernels, count, After(Adapted), After(Valued));
         return engine.Text == text ? engine : null;
+
+        string? After(string word) => rest.FirstOrDefault(part => part.StartsWith(word, StringComparison.Ordinal))?[word.Length..];
     }
 }
 

@@ -68,6 +68,7 @@ internal sealed class CommittedRun
         var job = run.Record.Plan;
         var yaml = await StoredPlans.FindAsync(store, job, manifest.PlanSha256, cancellationToken);
         var plan = new IndexedPlan(PlanReader.Require(Encoding.UTF8.GetString(yaml), run.PlanPath));
+        PlanText.RequireValues(plan.Plan, run.Path, manifest.Engine);
         var shared = await store.ReadStateAsync(manifest.SharedOf(job), cancellationToken);
         var committed = new CommittedRun(run, store, plan, manifest, shared);
         if (manifest.Clients.Sum(static client => client.Head?.SizeBytes ?? 0) > MostHeadBytes) return committed;
@@ -117,7 +118,7 @@ internal sealed class CommittedRun
         var isOwn = Path.GetFullPath(folder).StartsWith(ofRun, StringComparison.Ordinal);
         var model = Path.GetFullPath(Plan.Model.Path, Path.GetFullPath(_run.Record.Root));
         StoreMode? mode = isOwn ? _run.Record.Mode : null; // what is written elsewhere is handed on
-        ExportChecks.RequireGiven(exporter, Plan, Manifest.Engine);
+        ExportChecks.Require(exporter, Plan, Manifest.Engine);
         var inputs = await MadeWith.RequireForAsync(_store, _run.Record.Plan, Manifest, cancellationToken);
         await Guard.RequireExportBaseAsync(_run.Record.Plan, inputs?.Blob, Manifest.Round, Plan, cancellationToken);
         foreach (var client in Manifest.Clients)

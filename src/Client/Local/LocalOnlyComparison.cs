@@ -17,9 +17,9 @@ internal static class LocalOnlyComparison
         {
             var own = await RowScoresFile.ReadAsync(store, job, client.Site, client.Id, cancellationToken);
             var alone = await RowScoresFile.ReadAsync(store, localOnly, client.Site, client.Id, cancellationToken);
-            if (own is null || alone is null || (own.Round, own.Metric, own.Rows.Count) != (alone.Round, alone.Metric, alone.Rows.Count)) continue;
-            found.Add(client.Id, ScoreErrors.Compare(
-                (own.Score, own.Rows), (alone.Score, alone.Rows), exponential: own.Metric == "perplexity", isMean: own.Metric is not ("macroF1" or "matthews")));
+            if (own is null || alone is null) continue;
+            if ((own.Round, own.Metric, own.Rows.Count) != (alone.Round, alone.Metric, alone.Rows.Count)) continue;
+            found.Add(client.Id, ScoreErrors.Compare(own.Metric, own.Rows, (alone.Score, alone.Rows)));
         }
 
         return found;

@@ -31,12 +31,6 @@ internal interface IMetric
     /// <summary>As in <see cref="Abstractions.Ports.EvaluationResult.Metric"/>.</summary>
     string Name { get; }
 
-    /// <summary>Whether a score is exp of the mean over its rows.</summary>
-    bool IsExponential => false;
-
-    /// <summary>Whether a score is the mean over its rows, or exp of it.</summary>
-    bool IsMean => true;
-
     /// <summary>Runs on the lane, within a dispose scope of the caller.</summary>
     /// <exception cref="Abstractions.BadInputException">The rows cannot be scored by this metric.</exception>
     MetricScore Score(ScoredRows rows, CancellationToken cancellationToken);

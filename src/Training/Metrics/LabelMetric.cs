@@ -14,8 +14,6 @@ internal sealed class LabelMetric(string name, Func<int[,], double> of) : IMetri
 
     public string Name => name;
 
-    public bool IsMean => name == "accuracy";
-
     public MetricScore Score(ScoredRows rows, CancellationToken cancellationToken)
     {
         var answered = LabelScoring.Answer(rows, name, cancellationToken);

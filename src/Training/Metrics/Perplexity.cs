@@ -8,8 +8,6 @@ internal sealed class Perplexity : IMetric
 {
     public string Name => "perplexity";
 
-    public bool IsExponential => true;
-
     public MetricScore Score(ScoredRows rows, CancellationToken cancellationToken)
     {
         var losses = Losses(rows, cancellationToken);

@@ -9,12 +9,8 @@ namespace FedRLora.Training.Metrics;
 internal static class Scoring
 {
     /// <summary>The same beside the frozen base on the same rows.</summary>
-    public static EvaluationResult Beside(EvaluationResult result, EvaluationResult frozen)
-    {
-        var metric = MetricRegistry.Metrics.Values.Single(metric => metric.Name == result.Metric);
-        var comparison = ScoreErrors.Compare((result.Score, result.RowScores), (frozen.Score, frozen.RowScores), metric.IsExponential, metric.IsMean);
-        return result with { Base = comparison };
-    }
+    public static EvaluationResult Beside(EvaluationResult result, EvaluationResult frozen) =>
+        result with { Base = ScoreErrors.Compare(result.Metric, result.RowScores, (frozen.Score, frozen.RowScores)) };
 
     /// <summary>Runs on the lane, within a dispose scope of the caller.</summary>
     /// <exception cref="BadInputException">The rows cannot be scored by this metric, or loss or score is not finite.</exception>
@@ -41,7 +37,7 @@ internal static class Scoring
             MajorityShare = score.Constant,
             Frame = metric is LabelMetric ? rows.Test.Labels.Frame : null,
             Notes = [.. new[] { whyNot, score.Note }.OfType<DataNote>()],
-            StandardError = metric.IsMean ? ScoreErrors.Of(score.Rows, metric.IsExponential) : null,
+            StandardError = ScoreErrors.Of(metric.Name, score.Rows),
             Always = score.Always,
             RowScores = score.Rows,
         };

@@ -1,6 +1,7 @@
 using CsCheck;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
 
 namespace FedRLora.Federation.Tests.Plans;
 
@@ -456,6 +457,37 @@ public sealed class PlanReaderTests
     [InlineData("{other: {labels: [yes, no]}}", "tasks.other: no client has this task")]
     public void Labels_that_cannot_be_told_apart_are_problems(string tasks, string problem) => Assert.StartsWith(
         problem, Assert.Single(PlanReader.Read($"{Minimal}\ntasks: {tasks}", "p").Problems).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public void Values_that_a_plan_leaves_open_are_held_against_what_a_round_was_made_with()
+    {
+        var plan = PlanReader.Require(Minimal, "p");
+        string Engine(FederationPlan read) => new EngineFingerprint("lib", "avx2 MKL_CBWR=x", 2, "adapter", PlanText.ValuesOf(read)).Text;
+
+        PlanText.RequireValues(plan, "runs/a", Engine(plan with { Name = "other", Strategy = new() { Rounds = 99 } }));
+        PlanText.RequireValues(plan, "runs/a", new EngineFingerprint("lib", "avx2", 2).Text); // not recorded
+        foreach (var other in new[]
+        {
+            plan with { Training = plan.Training with { LearningRate = 2e-4 } }, plan with { Adapter = plan.Adapter with { InitB = Init.Stable(64) } },
+        })
+        {
+            var refused = Assert.Throws<BadInputException>(() => PlanText.RequireValues(plan, "runs/a", Engine(other)));
+            Assert.StartsWith("runs/a: this version reads other values of adapter or training", refused.Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Theory]
+    [InlineData(null, null)]
+    [InlineData("aa", null)]
+    [InlineData(null, "bb")]
+    [InlineData("aa", "bb")]
+    public void An_engine_is_read_from_its_text(string? given, string? values)
+    {
+        var engine = new EngineFingerprint("lib 1, torch 2", "X64 avx2", 2, given, values);
+
+        Assert.Equal(engine, EngineFingerprint.Parse(engine.Text));
+        Assert.Null(EngineFingerprint.Parse(engine.Text + "; more"));
+    }
 
     [Fact]
     public void A_misspelt_method_raises_no_second_problem_about_its_fields() =>
