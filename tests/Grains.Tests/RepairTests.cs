@@ -62,7 +62,8 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
         Assert.Equal(JobStatus.Failed, own.Status);
         Assert.Contains(named, own.Reason, StringComparison.Ordinal);
         Assert.Equal(before, Snapshot());
-        Assert.All(trainer.Trained, static trained => Assert.True(trained is { Client: "c00000", Round: 1 })); // of the other job
+        var forked = damage == "notes truncated"; // and at work by now, with all four clients
+        Assert.All(trainer.Trained, trained => Assert.True(trained.Round == 1 && (forked || trained.Client == "c00000"))); // of the other job
 
         var repairer = new RunRepair(store, store, Job);
         var repair = (await repairer.FindAsync(InTime))!;
