@@ -347,7 +347,8 @@ internal sealed partial class ClientGrain(
     private static ClientScore ScoreOf(EvaluationResult result) => new()
     {
         Metric = result.Metric, Value = result.Score, Loss = result.Loss, Rows = result.Rows, MajorityShare = result.MajorityShare,
-        Frame = result.Frame, Notes = OrNull(result.Notes), StandardError = result.StandardError, Base = result.Base, Always = result.Always,
+        Frame = result.Frame, Notes = OrNull(result.Notes), StandardError = result.StandardError,
+        Base = result.Base, Always = result.Always,
     };
 
     private static DataNote[]? OrNull(IReadOnlyList<DataNote> notes) => notes.Count == 0 ? null : [.. notes];

@@ -417,8 +417,9 @@ internal sealed partial class CoordinatorGrain(
         }
 
         var reads = before.Values is null ? "may read" : "reads";
-        return $"Run {Job}: this version {reads} other values of adapter or training in the plan than the run was made with, since defaults have " +
-            "changed. Use the version that made the run, or resume with --allow-engine-change to go on with this version's.";
+        return $"Run {Job}: this version {reads} other values of adapter or training in the plan than the run was made with, " +
+            "since defaults have changed. " +
+            "Use the version that made the run, or resume with --allow-engine-change to go on with this version's.";
     }
 
     private void Post(RoundEvent happened) => _events.Writer.TryWrite(happened);

@@ -51,7 +51,8 @@ internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settin
             LogRefused(job, refusal.Message);
             return new JobProgress
             {
-                JobId = job, Name = job, Status = JobStatus.Failed, Reason = refusal.Message, Rounds = 0, Round = 0, Attempt = 0, Phase = "idle", Reported = 0, Cohort = 0, NewRounds = [],
+                JobId = job, Name = job, Status = JobStatus.Failed, Reason = refusal.Message,
+                Rounds = 0, Round = 0, Attempt = 0, Phase = "idle", Reported = 0, Cohort = 0, NewRounds = [],
                 Hold = new Hold { Kind = HoldKind.Failed, Lines = [refusal.Message] },
             };
         }

@@ -24,7 +24,8 @@ internal static class ReportMetadata
         return numbers;
     }
 
-    private static Dictionary<string, string> Numbers(ClientReport report, SiteAssignment assignment, AdapterState update) => new(StringComparer.Ordinal)
+    private static Dictionary<string, string> Numbers(
+        ClientReport report, SiteAssignment assignment, AdapterState update) => new(StringComparer.Ordinal)
     {
         ["numbers"] = DigestOf(update),
         ["plan"] = assignment.Plan.Sha256, ["round"] = Text(assignment.Round), ["client"] = report.ClientId, ["shared"] = assignment.Shared.Sha256,

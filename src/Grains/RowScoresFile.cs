@@ -23,15 +23,22 @@ public sealed record RowScoresFile(int Round, string Metric, double Score, IRead
         var areBits = Rows.All(static row => row is { Weight: 1, Value: 0 or 1 });
         var content = areBits
             ? new Content(Round, Metric, Score, string.Concat(Rows.Select(static row => row.Value == 1 ? '1' : '0')), null, null)
-            : new Content(Round, Metric, Score, null, [.. Rows.Select(static row => row.Value)], [.. Rows.Select(static row => row.Weight)]);
+            : new Content(Round, Metric, Score, null,
+                [.. Rows.Select(static row => row.Value)], [.. Rows.Select(static row => row.Weight)]);
         var bytes = SealedJson.Seal(JsonSerializer.SerializeToUtf8Bytes(content));
         return store.WriteBytesAsync(Keys.RowScores(job, site, client), bytes, WriteCondition.Any, cancellationToken);
     }
 
     /// <summary>Reads what <see cref="WriteAsync"/> wrote; null where it is not there, or not whole.</summary>
-    public static async Task<RowScoresFile?> ReadAsync(IBlobStore store, string job, string site, string client, CancellationToken cancellationToken)
+    public static async Task<RowScoresFile?> ReadAsync(
+        IBlobStore store, string job, string site, string client, CancellationToken cancellationToken)
     {
-        if (await store.ReadBytesAsync(Keys.RowScores(job, site, client), cancellationToken) is not { } bytes || SealedJson.Check(bytes) is not null) return null;
+        if (await store.ReadBytesAsync(Keys.RowScores(job, site, client), cancellationToken) is not { } bytes
+            || SealedJson.Check(bytes) is not null)
+        {
+            return null;
+        }
+
         var content = JsonSerializer.Deserialize<Content>(bytes)!;
         RowScore[] rows = content.Right is { } right
             ? [.. right.Select(static bit => new RowScore(bit - '0', 1))]

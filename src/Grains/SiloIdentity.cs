@@ -19,7 +19,8 @@ public sealed record SiloIdentity(string Name, IReadOnlyList<string> Sites)
 
     /// <summary>Whether clients of a site may run on the silo that the membership calls <paramref name="memberName"/>.</summary>
     public static bool Serves(string memberName, string site) =>
-        memberName.Contains('@', StringComparison.Ordinal) && new SiloIdentity(NameOf(memberName), SitesOf(memberName).Split(',')).Serves(site);
+        memberName.Contains('@', StringComparison.Ordinal)
+        && new SiloIdentity(NameOf(memberName), SitesOf(memberName).Split(',')).Serves(site);
 
     /// <summary>The silo's own name in what the membership calls it.</summary>
     public static string NameOf(string memberName) => memberName.LastIndexOf('@') is >= 0 and var at ? memberName[..at] : memberName;

@@ -17,7 +17,9 @@ internal sealed class SiteWatch(IClusterMembershipService membership, TimeProvid
         var members = membership.CurrentSnapshot.Members.Values;
         var served = members.Where(static member => member.Status == SiloStatus.Active)
             .SelectMany(static silo => SiloIdentity.SitesOf(silo.Name).Split(',')).ToHashSet(StringComparer.Ordinal);
-        return served.Contains(SiloIdentity.EverySite) ? [] : [.. sites.Where(site => !served.Contains(site)).Select(site => Absence(site, members))];
+        return served.Contains(SiloIdentity.EverySite)
+            ? []
+            : [.. sites.Where(site => !served.Contains(site)).Select(site => Absence(site, members))];
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -38,7 +40,8 @@ internal sealed class SiteWatch(IClusterMembershipService membership, TimeProvid
         var left = _left.Values.Where(silo => SiloIdentity.Serves(silo.Silo.Name, site)).OrderBy(static silo => silo.At).LastOrDefault();
         if (left.Silo is { } seen) return new(site, SiloIdentity.NameOf(seen.Name), time.GetUtcNow() - left.At);
         // It left before this silo came, or this very moment.
-        var member = members.Where(member => SiloIdentity.Serves(member.Name, site) && member.Status is not (SiloStatus.Created or SiloStatus.Joining))
+        var member = members
+            .Where(member => SiloIdentity.Serves(member.Name, site) && member.Status is not (SiloStatus.Created or SiloStatus.Joining))
             .OrderBy(static member => member.SiloAddress.Generation).LastOrDefault();
         return new(site, member is null ? null : SiloIdentity.NameOf(member.Name), Gone: null);
     }

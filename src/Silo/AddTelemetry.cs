@@ -9,7 +9,9 @@ namespace FedRLora.Silo;
 
 internal static class TelemetryBuilderExtensions
 {
-    /// <summary>OTLP export of our meter and activities, and Orleans' own, for each signal that OpenTelemetry's variables ask for.</summary>
+    /// <summary>
+    /// OTLP export of our meter and activities, and Orleans' own, for each signal that OpenTelemetry's variables ask for.
+    /// </summary>
     /// <exception cref="BadInputException">A variable has a value that the exporter would pass over.</exception>
     public static void AddTelemetry(this IHostApplicationBuilder builder, string siloName)
     {

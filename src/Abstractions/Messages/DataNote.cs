@@ -86,18 +86,22 @@ public sealed record DataNote
             return Kind switch
             {
                 DataNoteKind.PromptCut => Invariant($"{rows} lose the front of their prompt; with maxTokens: {Longest} none would"),
-                DataNoteKind.PromptLost => Invariant($"{rows} keep less than a quarter of their prompt; with maxTokens: {Longest} they would keep all"),
+                DataNoteKind.PromptLost =>
+                    Invariant($"{rows} keep less than a quarter of their prompt; with maxTokens: {Longest} they would keep all"),
                 DataNoteKind.AnswerCut => Invariant($"{rows} lose tokens of their completion; with maxTokens: {Longest} none would"),
                 DataNoteKind.DoubleBlank => $"{rows} have two blanks where the completion begins: one is put between prompt and completion",
                 DataNoteKind.Unlabelled => $"{rows} have no label",
                 DataNoteKind.TrainedOn => $"{rows} are among the rows that the client trains on",
                 DataNoteKind.TrainedOnByTask => $"{rows} are among the rows that another client of the task trains on",
-                DataNoteKind.AnswerTooLong => Invariant($"{rows} have a completion that no continuation is long enough for; the longest has {Longest} tokens"),
+                DataNoteKind.AnswerTooLong =>
+                    Invariant($"{rows} have a completion that no continuation is long enough for; the longest has {Longest} tokens"),
                 DataNoteKind.OneLabelScored => Invariant($"all {Count} test rows that were scored have one label"),
                 DataNoteKind.OwnLabel => Invariant($"{Count} of {Of} labels are in the rows of one client alone"),
-                DataNoteKind.LabelCase => Invariant($"{Count} of {Of} labels differ from another in case, width or unseen signs alone; they count as different"),
+                DataNoteKind.LabelCase =>
+                    Invariant($"{Count} of {Of} labels differ from another in case, width or unseen signs alone; they count as different"),
                 DataNoteKind.AutoUnlabelled => $"scored by perplexity, not by accuracy: {rows} have no label",
-                DataNoteKind.AutoManyLabels => Invariant($"scored by perplexity, not by accuracy: {Count} labels, at most {Of} are scored one by one"),
+                DataNoteKind.AutoManyLabels =>
+                    Invariant($"scored by perplexity, not by accuracy: {Count} labels, at most {Of} are scored one by one"),
                 DataNoteKind.AutoOneLabel => "scored by perplexity, not by accuracy: all rows have one label",
                 _ => "scored by perplexity, not by accuracy: one answer stands for several labels",
             };

@@ -89,9 +89,14 @@ public sealed record Hold
     [Id(12)] public string? Try { get; init; }
 
     /// <summary>Equal as long as it is the same that holds, whatever the clock says and whoever reports meanwhile.</summary>
-    public string Identity => Kind == HoldKind.AtWork ? $"{Kind}" : string.Join('|', [$"{Kind}", Try ?? "", .. Sites.Select(static site => site.Site), .. Lines]);
+    public string Identity => Kind == HoldKind.AtWork
+        ? $"{Kind}"
+        : string.Join('|', [$"{Kind}", Try ?? "", .. Sites.Select(static site => site.Site), .. Lines]);
 
-    /// <summary>One line for a person, for example <c>site south has had no silo for 41 s (the last was south-1); 2 clients are waited for there</c>.</summary>
+    /// <summary>
+    /// One line for a person, for example
+    /// <c>site south has had no silo for 41 s (the last was south-1); 2 clients are waited for there</c>.
+    /// </summary>
     public string Text => Kind switch
     {
         HoldKind.AtWork => Work,
@@ -100,8 +105,12 @@ public sealed record Hold
         HoldKind.FailingClient or HoldKind.Quorum when Try is { } open =>
             Invariant($"{Reasons}the try before had {Have} usable of {Of} updates, the quorum is {Need}; {open} is at work{Silent}{Ends}"),
         HoldKind.TimeBudget =>
-            Invariant($"{Names} {(ClientCount == 1 ? "is over its time budget" : "are over their time budgets")}{(Budget is { } most ? $" of {Span(most)}" : "")}{(For is { } took ? $" after {Span(took)}" : "")}, and the quorum of {Need} needs {(ClientCount == 1 ? "it" : "them")}{Ends}"),
-        HoldKind.Paused => $"paused{(For is { } paused ? $" for {Span(paused)}" : "")}{(Lines.Count > 0 ? ": " + string.Join("; ", Lines) : " by an operator, until it is resumed")}",
+            $"{Names} {(ClientCount == 1 ? "is over its time budget" : "are over their time budgets")}"
+            + (Budget is { } most ? $" of {Span(most)}" : "") + (For is { } took ? $" after {Span(took)}" : "")
+            + Invariant($", and the quorum of {Need} needs {(ClientCount == 1 ? "it" : "them")}{Ends}"),
+        HoldKind.Paused =>
+            $"paused{(For is { } paused ? $" for {Span(paused)}" : "")}"
+            + (Lines.Count > 0 ? ": " + string.Join("; ", Lines) : " by an operator, until it is resumed"),
         _ => string.Join("; ", Lines),
     };
 

@@ -73,7 +73,9 @@ public sealed record JobProgress
     /// <summary>Files that were reported in this attempt and that their site did not find: a line for each client, the first few.</summary>
     [Id(11)] public IReadOnlyList<string> Missing { get; init; } = [];
 
-    /// <summary>What it waits for, or why it does not go on; null for one that is finished or cancelled, and for one that has not begun.</summary>
+    /// <summary>
+    /// What it waits for, or why it does not go on; null for one that is finished or cancelled, and for one that has not begun.
+    /// </summary>
     [Id(12)] public Hold? Hold { get; init; }
 
     /// <summary>For each site of the plan that has no live silo now, whether the open round needs it or not: what is held there.</summary>

@@ -34,15 +34,18 @@ public static class ScoreErrors
     /// <summary>Of one score; null for fewer than two rows, or a metric that is no mean over rows.</summary>
     /// <param name="metric">The metric's name.</param>
     /// <param name="rows">Each row by itself.</param>
-    public static double? Of(string metric, IReadOnlyList<RowScore> rows) => IsMean(metric) ? Error(Influences(rows, metric == Perplexity)) : null;
+    public static double? Of(string metric, IReadOnlyList<RowScore> rows) =>
+        IsMean(metric) ? Error(Influences(rows, metric == Perplexity)) : null;
 
     /// <summary>Two scores of the same rows in the same order.</summary>
     /// <param name="metric">The metric's name.</param>
     /// <param name="rows">Each row of the score.</param>
     /// <param name="reference">The other score, and each row of it.</param>
-    public static ScoreComparison Compare(string metric, IReadOnlyList<RowScore> rows, (double Score, IReadOnlyList<RowScore> Rows) reference)
+    public static ScoreComparison Compare(
+        string metric, IReadOnlyList<RowScore> rows, (double Score, IReadOnlyList<RowScore> Rows) reference)
     {
-        if (rows.Count != reference.Rows.Count) throw new ArgumentException($"{rows.Count} rows and {reference.Rows.Count}.", nameof(reference));
+        if (rows.Count != reference.Rows.Count)
+            throw new ArgumentException($"{rows.Count} rows and {reference.Rows.Count}.", nameof(reference));
         var exponential = metric == Perplexity;
         var pairs = rows.Zip(reference.Rows).ToList();
         double[] differences = [.. Influences(rows, exponential).Zip(Influences(reference.Rows, exponential), static (a, b) => a - b)];

@@ -40,7 +40,8 @@ public static class AdapterCatalog
         {
             // Not the paper's values: these learn as plain LoRA does, at its rate (docs/decisions/0018-default-method.md).
             InitB = Init.Stable(100_000), SeedB = SeedPolicy.PerClient, Start = Start.Anchored, Dropout = Dropout.Hidden(PerHead, 0),
-        }, "One R-LoRA head per client on a shared A: anchored random start, small enough to learn at plain LoRA's rate", "R-LoRA, arXiv 2502.15455; FedSA-LoRA, arXiv 2410.01463"),
+        }, "One R-LoRA head per client on a shared A: anchored random start, small enough to learn at plain LoRA's rate",
+            "R-LoRA, arXiv 2502.15455; FedSA-LoRA, arXiv 2410.01463"),
     }.ToDictionary(static pair => pair.Key, static pair => pair.Value with { Spec = pair.Value.Spec with { Method = pair.Key } }, StringComparer.Ordinal);
 
     private static CatalogEntry Entry(AdapterSpec spec, string summary, string source) => new(spec, summary, source);

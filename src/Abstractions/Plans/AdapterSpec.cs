@@ -188,7 +188,9 @@ public sealed record AdapterSpec
     /// <summary>Suffixes of layers that are left out again.</summary>
     public IReadOnlyList<string> ExcludeModules { get; init; } = [];
 
-    /// <summary>A regular expression that the whole name of a layer matches that is left out again; a given adapter may have one, a plan not.</summary>
+    /// <summary>
+    /// A regular expression that the whole name of a layer matches that is left out again; a given adapter may have one, a plan not.
+    /// </summary>
     public string? ExcludePattern { get; init; }
 
     /// <summary>Numbers of the decoder layers that are adapted; empty means all.</summary>

@@ -117,7 +117,9 @@ public sealed record TrainingSpec
     /// <summary>Steps of linear warm-up at the start of the run; null for half of the first round, at most 20.</summary>
     public int? WarmupSteps { get; init; }
 
-    /// <summary>Steps of warm-up of a client with so many steps in a round. More rounds change nothing in it, so a run can be extended.</summary>
+    /// <summary>
+    /// Steps of warm-up of a client with so many steps in a round. More rounds change nothing in it, so a run can be extended.
+    /// </summary>
     public int WarmupOf(int steps) => WarmupSteps ?? Math.Min(20, steps / 2);
 
     /// <summary>How the learning rate moves.</summary>
@@ -366,7 +368,9 @@ public enum Metric
     /// <summary>The mean over the labels of the harmonic mean of precision and recall, chosen as under <see cref="Accuracy"/>.</summary>
     MacroF1,
 
-    /// <summary>Matthews correlation over all labels (Gorodkin 2004), chosen as under <see cref="Accuracy"/>; from -1 to 1, 0 for chance.</summary>
+    /// <summary>
+    /// Matthews correlation over all labels (Gorodkin 2004), chosen as under <see cref="Accuracy"/>; from -1 to 1, 0 for chance.
+    /// </summary>
     Matthews,
 
     /// <summary>Share of rows whose greedy continuation equals the completion.</summary>
@@ -388,7 +392,9 @@ public sealed record EvaluationSpec
     /// <summary>Test rows scored, drawn over the whole file, the same in every round and run; null scores all.</summary>
     public int? MaxRows { get; init; }
 
-    /// <summary>Tokens of a greedy continuation under <see cref="Metric.ExactMatch"/>; null as many as the longest completion needs.</summary>
+    /// <summary>
+    /// Tokens of a greedy continuation under <see cref="Metric.ExactMatch"/>; null as many as the longest completion needs.
+    /// </summary>
     public int? MaxNewTokens { get; init; }
 
     /// <summary>Also runs the same clients with the same budget and nothing shared, for the final table.</summary>

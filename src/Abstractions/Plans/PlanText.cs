@@ -29,7 +29,7 @@ public static class PlanText
     public static void RequireValues(FederationPlan plan, string run, string? engine)
     {
         if (engine is null || EngineFingerprint.Parse(engine)?.Values is not { } made || made == ValuesOf(plan)) return;
-        throw new BadInputException($"{run}: this version reads other values of adapter or training in the plan than the run was made with, "
-            + "since a default has changed; use the version that made the run");
+        throw new BadInputException($"{run}: this version reads other values of adapter or training in the plan than the run was made "
+            + "with, since a default has changed; use the version that made the run");
     }
 }

@@ -96,11 +96,21 @@ public static class PlanValidator
         var rounds = plan.Strategy.Rounds;
         var total = (long)rounds * training.Steps;
         if (training.WarmupSteps > total && plan.Clients.Any(static client => client.Steps is null))
-            yield return new($"{training.WarmupSteps} exceeds the run's {total} steps ({rounds} rounds of {training.Steps}).", "training.warmupSteps", "training.steps", "strategy.rounds");
+        {
+            yield return new(
+                $"{training.WarmupSteps} exceeds the run's {total} steps ({rounds} rounds of {training.Steps}).",
+                "training.warmupSteps", "training.steps", "strategy.rounds");
+        }
+
         for (var i = 0; i < plan.Clients.Count; i++)
         {
             if (plan.Clients[i].Steps is { } own && training.WarmupSteps > (long)rounds * own)
-                yield return new($"{own} steps in {rounds} rounds are fewer than the {training.WarmupSteps} of training.warmupSteps: the rate would end below its peak.", Client(i, "steps"), "training.warmupSteps", "strategy.rounds");
+            {
+                yield return new(
+                    $"{own} steps in {rounds} rounds are fewer than the {training.WarmupSteps} of training.warmupSteps: "
+                    + "the rate would end below its peak.",
+                    Client(i, "steps"), "training.warmupSteps", "strategy.rounds");
+            }
         }
     }
 

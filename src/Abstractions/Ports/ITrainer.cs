@@ -39,7 +39,8 @@ public sealed record EngineFingerprint(string Library, string Kernels, int Threa
     [System.Text.Json.Serialization.JsonIgnore]
     public string Text => string.Create(
         CultureInfo.InvariantCulture,
-        $"{Library}; {Kernels}; threads {Threads}{(Given is null ? "" : $"; adapter {Given}")}{(Values is null ? "" : $"; values {Values}")}");
+        $"{Library}; {Kernels}; threads {Threads}"
+        + $"{(Given is null ? "" : $"; adapter {Given}")}{(Values is null ? "" : $"; values {Values}")}");
 
     /// <summary>Reads <see cref="Text"/>; null where the text says something else besides.</summary>
     public static EngineFingerprint? Parse(string text)
@@ -148,7 +149,9 @@ public sealed record EvaluationResult
     /// <summary>What the best constant answer scores on the same rows, by the same rule; null where none can be compared.</summary>
     public double? MajorityShare { get; init; }
 
-    /// <summary>The labels that were told apart, by a digest: clients of a task with equal ones are scored alike; null without labels.</summary>
+    /// <summary>
+    /// The labels that were told apart, by a digest: clients of a task with equal ones are scored alike; null without labels.
+    /// </summary>
     public string? Frame { get; init; }
 
     /// <summary>What has to be known of its test rows.</summary>

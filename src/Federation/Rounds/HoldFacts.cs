@@ -2,7 +2,9 @@ using FedRLora.Abstractions.Messages;
 
 namespace FedRLora.Federation.Rounds;
 
-/// <summary>What is known around a <see cref="RoundState"/> when somebody asks why a round does not go on; spans are by the asker's clock.</summary>
+/// <summary>
+/// What is known around a <see cref="RoundState"/> when somebody asks why a round does not go on; spans are by the asker's clock.
+/// </summary>
 public sealed record HoldFacts
 {
     /// <summary>Why nothing is done: another base or another engine; null where it is not so.</summary>

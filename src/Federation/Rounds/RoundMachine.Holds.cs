@@ -31,7 +31,8 @@ public sealed partial class RoundMachine
         }
 
         var waiting = Waiting(state);
-        return AtAbsentSites(state, waiting, facts) ?? OverBudget(state, waiting, facts) ?? TriedAgain(state, facts) ?? AtWork(state, waiting, facts);
+        return AtAbsentSites(state, waiting, facts) ?? OverBudget(state, waiting, facts) ?? TriedAgain(state, facts)
+            ?? AtWork(state, waiting, facts);
     }
 
     /// <summary>What is held at each site without a live silo, whether the open round needs it or not.</summary>
@@ -39,7 +40,8 @@ public sealed partial class RoundMachine
     [
         .. absent.Where(site => _sites.ContainsKey(site.Site)).Select(site => new Hold
         {
-            Kind = KindOf(site), Sites = [site], Clients = _sites[site.Site].Take(ShownClients).ToArray(), ClientCount = _sites[site.Site].Length,
+            Kind = KindOf(site), Sites = [site],
+            Clients = _sites[site.Site].Take(ShownClients).ToArray(), ClientCount = _sites[site.Site].Length,
         }),
     ];
 
@@ -99,15 +101,18 @@ public sealed partial class RoundMachine
     {
         var (have, of) = Progress(state);
         var failed = state.Phase == Phase.Evaluating
-            ? state.Scores.Where(static score => score.Value.Failure is not null).Select(static score => (score.Key, Why: score.Value.Failure!))
-            : state.Reports.Where(static report => report.Value.Failure is not null).Select(static report => (report.Key, Why: report.Value.Failure!));
+            ? state.Scores.Where(static score => score.Value.Failure is not null)
+                .Select(static score => (score.Key, Why: score.Value.Failure!))
+            : state.Reports.Where(static report => report.Value.Failure is not null)
+                .Select(static report => (report.Key, Why: report.Value.Failure!));
         return Waited(waiting, facts) with
         {
             Kind = HoldKind.AtWork,
             Phase = NameOf(state.Phase),
             Have = have,
             Of = state.Phase is Phase.Aggregating or Phase.Committing ? 0 : of,
-            Lines = failed.OrderBy(static client => client.Key, StringComparer.Ordinal).Take(ShownClients).Select(static client => $"{client.Key}: {client.Why}").ToArray(),
+            Lines = failed.OrderBy(static client => client.Key, StringComparer.Ordinal).Take(ShownClients)
+                .Select(static client => $"{client.Key}: {client.Why}").ToArray(),
             For = facts.Sent,
         };
     }

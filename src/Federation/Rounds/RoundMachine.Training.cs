@@ -118,7 +118,9 @@ public sealed partial class RoundMachine
                 return ToCommit(state);
             case (RoundPhase.Train, Phase.Training):
                 var usable = UsableCount(state);
-                return usable >= Needed(state) ? Confirm(state with { Overdue = true }, timed: false) : TryAgain(state, usable, overdue: true);
+                return usable >= Needed(state)
+                    ? Confirm(state with { Overdue = true }, timed: false)
+                    : TryAgain(state, usable, overdue: true);
             case (RoundPhase.Train, Phase.Confirming):
                 return ConfirmationDue(state);
             default:
@@ -139,7 +141,8 @@ public sealed partial class RoundMachine
             _ => "",
         };
         var reason = string.Create(CultureInfo.InvariantCulture,
-            $"Round {state.Round} had {usable} usable of {missed.Of} updates in try {state.Tries} of {_plan.Strategy.MaxAttempts}, the quorum is {missed.Needed}{rest}. {string.Join("; ", missed.Failures)}");
+            $"Round {state.Round} had {usable} usable of {missed.Of} updates in try {state.Tries} of {_plan.Strategy.MaxAttempts}, "
+            + $"the quorum is {missed.Needed}{rest}. {string.Join("; ", missed.Failures)}");
         return Fail(WithoutNotes(state) with { Missed = missed }, reason.TrimEnd());
     }
 

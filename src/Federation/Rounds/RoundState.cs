@@ -147,7 +147,9 @@ public sealed record MissedTry
     /// <summary>Why clients failed, a line each that begins with the client, the first few.</summary>
     [Id(3)] public required IReadOnlyList<string> Failures { get; init; }
 
-    /// <summary>Who had not reported when the deadline passed, in ordinal order, the first few; nobody where there was no deadline to miss.</summary>
+    /// <summary>
+    /// Who had not reported when the deadline passed, in ordinal order, the first few; nobody where there was no deadline to miss.
+    /// </summary>
     [Id(4)] public required IReadOnlyList<string> Silent { get; init; }
 
     /// <summary>How many had not reported when the deadline passed.</summary>

@@ -7,7 +7,9 @@ namespace FedRLora.Grains.Inputs;
 /// <summary>What an export reads besides the run's own states must be what the run was made with.</summary>
 public static class ExportChecks
 {
-    /// <summary>Holds a plan's values, and the adapter that it starts from, against the committed round's engine, which names them.</summary>
+    /// <summary>
+    /// Holds a plan's values, and the adapter that it starts from, against the committed round's engine, which names them.
+    /// </summary>
     /// <exception cref="BadInputException">They are others.</exception>
     public static void Require(IAdapterExporter exporter, FederationPlan plan, string? engine)
     {

@@ -39,7 +39,8 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
         {
             var rows = new ClientRows(assignment.JobId, site, plan.Plan, plan.Client(client),
                 WithTest: assignment.Phase == RoundPhase.Evaluate);
-            if (await ChangeAsync(() => RecordAsync(rows, assignment.Inputs, cancellationToken)) is { } change) refused.Add(client, change.Line);
+            if (await ChangeAsync(() => RecordAsync(rows, assignment.Inputs, cancellationToken)) is { } change)
+                refused.Add(client, change.Line);
         }
 
         return refused;
@@ -71,7 +72,8 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
         var other = rowsAlone ? null : await BaseChangeAsync(job, check.Inputs, check.Round, plan.Plan, cancellationToken);
         return new InputsFound
         {
-            Base = (silo is null ? other : other?.On(silo))?.Line, Rows = found, IsUnreadable = isUnreadable || other is { IsUnreadable: true },
+            Base = (silo is null ? other : other?.On(silo))?.Line, Rows = found,
+            IsUnreadable = isUnreadable || other is { IsUnreadable: true },
         };
     }
 

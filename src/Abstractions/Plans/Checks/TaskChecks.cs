@@ -17,10 +17,16 @@ internal static class TaskChecks
             yield return new("no client has this task; give it the name that clients give as task.", path, "clients");
         if (spec.Labels is not { } labels) yield break;
         if (labels.Count < 2)
-            yield return new($"{(labels.Count == 0 ? "no label leaves" : "one label leaves")} nothing to choose; give two or more, or remove the key.", $"{path}.labels");
+        {
+            yield return new(
+                $"{(labels.Count == 0 ? "no label leaves" : "one label leaves")} nothing to choose; give two or more, or remove the key.",
+                $"{path}.labels");
+        }
+
         foreach (var (first, second) in Alike(labels.Select(static label => (label.Name, label.Name))))
             yield return new($"\"{first}\" and \"{second}\" are one label: they differ in blanks alone; remove one.", $"{path}.labels");
-        var answers = labels.SelectMany(static label => (label.Answers.Count == 0 ? [label.Name] : label.Answers).Select(answer => (label.Name, answer)));
+        var answers = labels.SelectMany(static label =>
+            (label.Answers.Count == 0 ? [label.Name] : label.Answers).Select(answer => (label.Name, answer)));
         foreach (var (first, second) in Alike(answers).Where(static pair => Plain(pair.First) != Plain(pair.Second)))
             yield return new($"\"{first}\" and \"{second}\" share an answer; give each label answers of its own.", $"{path}.labels");
     }

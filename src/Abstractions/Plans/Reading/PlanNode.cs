@@ -135,7 +135,8 @@ internal sealed class PlanNodeReader(ProblemList problems)
         return new(Place.Of(start.Start), [.. entries.Values]);
     }
 
-    // As in YAML 1.1's type repository: a key of the mapping itself counts before a merged one, an earlier mapping of a list before a later.
+    // As in YAML 1.1's type repository: a key of the mapping itself counts before a merged one,
+    // an earlier mapping of a list before a later.
     private void Merge(MapEntry merge, Dictionary<string, MapEntry> entries, string path, NodeEvent start)
     {
         IReadOnlyList<PlanNode> sources = merge.Value is ListNode list ? list.Items : [merge.Value];
@@ -143,7 +144,8 @@ internal sealed class PlanNodeReader(ProblemList problems)
         {
             if (source is not MapNode map)
             {
-                problems.Add(merge.KeyPlace, path, $"{PlanSection.Shown(source)} is no mapping to merge; give an alias of one, such as *a, or a list of them.");
+                problems.Add(merge.KeyPlace, path,
+                    $"{PlanSection.Shown(source)} is no mapping to merge; give an alias of one, such as *a, or a list of them.");
                 continue;
             }
 

@@ -49,10 +49,13 @@ internal sealed partial class PlanSection
         return names;
     }
 
-    /// <summary>Labels as a list of names, or as a mapping from names to an answer or a list of answers; null if the key is absent.</summary>
+    /// <summary>
+    /// Labels as a list of names, or as a mapping from names to an answer or a list of answers; null if the key is absent.
+    /// </summary>
     public IReadOnlyList<LabelSpec>? Labels(string key)
     {
-        const string Forms = "a list such as [yes, no], or a mapping from labels to answers such as {positive: [good, fine], negative: bad}";
+        const string Forms =
+            "a list such as [yes, no], or a mapping from labels to answers such as {positive: [good, fine], negative: bad}";
         switch (Node(key))
         {
             case null or ScalarNode { IsNull: true }:
