@@ -16,6 +16,7 @@ internal static class OwnCommand
     public static string Line(params IEnumerable<string> words) => string.Join(' ', words.Select(Quoted).Prepend(Name));
 
     private static string Quoted(string word) =>
-        word.Length > 0 && word.All(static letter => char.IsLetterOrDigit(letter) || Plain.Contains(letter, StringComparison.Ordinal)) ? word
-        : $"'{word.Replace("'", "'\\''", StringComparison.Ordinal)}'";
+        word.Length > 0 && word.All(static letter => char.IsLetterOrDigit(letter) || Plain.Contains(letter, StringComparison.Ordinal))
+            ? word
+            : $"'{word.Replace("'", "'\\''", StringComparison.Ordinal)}'";
 }

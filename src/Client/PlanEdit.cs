@@ -20,7 +20,8 @@ internal static class PlanEdit
     private static string? Edit(string yaml, YamlMappingNode map, ReadOnlySpan<string> keys, string value)
     {
         if (!map.Children.TryGetValue(new YamlScalarNode(keys[0]), out var child))
-            return keys.Length > 1 && IsMerged(map, keys[0]) ? null : Insert(yaml, map, keys, value); // a new section would hide the merged one
+            return keys.Length > 1 && IsMerged(map, keys[0]) ? null // a new section would hide the merged one
+                : Insert(yaml, map, keys, value);
         return (child, keys.Length) switch
         {
             (YamlMappingNode inner, > 1) => Edit(yaml, inner, keys[1..], value),

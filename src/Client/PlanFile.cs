@@ -43,12 +43,13 @@ internal sealed record PlanFile(string Path, string Yaml)
     /// <inheritdoc cref="WithSeed" path="/exception"/>
     public PlanFile With(string assignment) => assignment.Split('=', 2) is [{ Length: > 0 } path, { Length: > 0 } value]
         ? With(path, value)
-        : throw new BadInputException($"'{BadInputException.Shown(assignment)}' sets nothing; write for example training.learningRate=1e-3.");
+        : throw new BadInputException($"'{BadInputException.Shown(assignment)}' sets nothing; "
+            + "write for example training.learningRate=1e-3.");
 
     private PlanFile With(string path, string value) => PlanEdit.Set(Yaml, path, value) is { } edited
         ? this with { Yaml = edited }
-        : throw new BadInputException($"{Path}: {BadInputException.Shown(path)}: {BadInputException.Shown(value)} cannot be set in this layout; "
-            + "write the value into the plan by hand.");
+        : throw new BadInputException($"{Path}: {BadInputException.Shown(path)}: {BadInputException.Shown(value)} "
+            + "cannot be set in this layout; write the value into the plan by hand.");
 
     /// <summary>Reads the text.</summary>
     /// <exception cref="BadInputException">There is no such file, or it is not UTF-8 text.</exception>

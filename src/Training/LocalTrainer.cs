@@ -258,18 +258,24 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         var key = $"train {KeyOf(plan, path, model)} {client.Data.Offset} {client.Data.Rows} {shuffled}";
         return _cache.GetAsync(
             key,
-            () => Task.Run(() => ClientData.TrainingAsync(path, client, plan.Seed, EncoderOf(plan, model), cancellationToken), cancellationToken),
+            () => Task.Run(
+                () => ClientData.TrainingAsync(path, client, plan.Seed, EncoderOf(plan, model), cancellationToken),
+                cancellationToken),
             static rows => rows.SizeBytes, cancellationToken);
     }
 
-    private async Task<TestRows> TestRowsAsync(TrainingGroup group, ClientSpec client, string test, FrozenBase model, CancellationToken cancellationToken)
+    private async Task<TestRows> TestRowsAsync(
+        TrainingGroup group, ClientSpec client, string test, FrozenBase model, CancellationToken cancellationToken)
     {
         var plan = group.Plan;
         var (version, task) = await _tasks.GetAsync(group, client, cancellationToken);
         var path = PathOf(test);
         var key = $"test {KeyOf(plan, path, model)} {plan.Evaluation.MaxRows} of {client.Id} in {version}";
         return await _cache.GetAsync(
-            key, () => Task.Run(() => ClientData.TestAsync(path, plan.Evaluation.MaxRows, client, task, EncoderOf(plan, model), cancellationToken), cancellationToken),
+            key,
+            () => Task.Run(
+                () => ClientData.TestAsync(path, plan.Evaluation.MaxRows, client, task, EncoderOf(plan, model), cancellationToken),
+                cancellationToken),
             static rows => rows.SizeBytes, cancellationToken);
     }
 

@@ -26,7 +26,8 @@ internal static class EvalCommand
         metric.AcceptOnlyFromAmong("auto", "accuracy", "macroF1", "matthews", "exactMatch", "perplexity");
         var rows = SharedOptions.Count("--rows", "Rows scored, drawn over the whole file; by default all");
         var tokens = SharedOptions.Count("--max-tokens", $"Tokens of prompt and completion, longer rows lose the front of their prompt; by default {new TrainingSpec().MaxTokens}");
-        var newTokens = SharedOptions.Count("--max-new-tokens", "Bound on the continuation that exactMatch compares; by default what the completion needs");
+        var newTokens = SharedOptions.Count("--max-new-tokens",
+            "Bound on the continuation that exactMatch compares; by default what the completion needs");
         var run = new Option<string?>("--run") { Description = "Instead of a model and data: a folder that fedrlora simulate made" };
         var client = new Option<string?>("--client") { Description = "With --run: this client alone" };
         var json = SharedOptions.Json();
@@ -56,12 +57,17 @@ internal static class EvalCommand
         var score = await adapted.ScoreAsync(data, evaluation, maxTokens, cancellationToken);
         if (screen.Mode == ScreenMode.Json)
         {
-            await screen.Output.WriteLineAsync(JsonSerializer.Serialize(new { model, adapter, data, score.Metric, Value = score.Score, score.Loss, score.StandardError, score.Rows, score.MajorityShare, score.Notes }, Json.Lines));
+            await screen.Output.WriteLineAsync(JsonSerializer.Serialize(new
+            {
+                model, adapter, data, score.Metric, Value = score.Score, score.Loss, score.StandardError, score.Rows, score.MajorityShare,
+                score.Notes,
+            }, Json.Lines));
             return ExitCode.Done;
         }
 
         await screen.Output.WriteAsync(PlainTable.Of(["metric", "value", "s.e.", "loss/token", "rows", "majority"],
-            [[score.Metric, Words.Score(score.Score), Words.Score(score.StandardError), Words.Loss(score.Loss), Number(score.Rows), Words.Score(score.MajorityShare)]],
+            [[score.Metric, Words.Score(score.Score), Words.Score(score.StandardError), Words.Loss(score.Loss), Number(score.Rows),
+                Words.Score(score.MajorityShare)]],
             screen.Width));
         foreach (var note in score.Notes) await screen.Error.WriteLineAsync($"note: {note.Text}");
         return ExitCode.Done;

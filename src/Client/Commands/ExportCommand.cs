@@ -19,7 +19,8 @@ internal static class ExportCommand
         var nearest = new Option<bool>("--nearest") { Description = "Where heads are mixed by a router: the nearest static form, all heads weighed equally" };
         var relative = new Option<bool>("--relative-base")
         {
-            Description = "Name the base model by its path from the adapter's folder, for a tree that moves as a whole; by default by its whole path",
+            Description = "Name the base model by its path from the adapter's folder, for a tree that moves as a whole; "
+                + "by default by its whole path",
         };
         var command = new Command("export", "Write every client's adapter of the last committed round in PEFT's layout")
         {

@@ -45,7 +45,8 @@ internal static class ForkCommand
                     source, from, file, root, parsed.GetValue(folder), parsed.GetValue(dataChange), cancellationToken);
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
                 if (screen.Mode != ScreenMode.Json) await screen.Output.WriteLineAsync($"{fork.Record.Plan}: from round {from} of {name}, in {fork.Path}");
-                if (file.Require().Evaluation.LocalOnly) screen.Warn(["a fork runs no local-only reference; its differences are to the base"]);
+                if (file.Require().Evaluation.LocalOnly)
+                    screen.Warn(["a fork runs no local-only reference; its differences are to the base"]);
                 var local = new LocalRun(fork, screen);
                 try
                 {

@@ -18,7 +18,8 @@ internal static class MergeCommand
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var (from, to) = (parsed.GetRequiredValue(model)!, parsed.GetRequiredValue(target));
-            var (changed, notes) = await Task.Run(() => MergedModel.Write(from, parsed.GetRequiredValue(adapter)!, to, cancellationToken), cancellationToken);
+            var (changed, notes) = await Task.Run(
+                () => MergedModel.Write(from, parsed.GetRequiredValue(adapter)!, to, cancellationToken), cancellationToken);
             var screen = Screen.Of(parsed, json: false);
             screen.Warn(notes);
             await screen.Output.WriteLineAsync($"{to}: {from} with {Words.Count(changed, "weight")} changed");

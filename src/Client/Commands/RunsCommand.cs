@@ -26,7 +26,8 @@ internal static class RunsCommand
                 {
                     await output.WriteLineAsync(JsonSerializer.Serialize(new
                     {
-                        run = run.JobId, run.Name, status = run.Status.ToString(), committed = Committed(run), run.Round, run.Rounds, run.Phase, run.Reason,
+                        run = run.JobId, run.Name, status = run.Status.ToString(), committed = Committed(run),
+                        run.Round, run.Rounds, run.Phase, run.Reason,
                         hold = HoldOf(run.Hold),
                     }, Json.Lines));
                 }

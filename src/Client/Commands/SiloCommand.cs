@@ -86,14 +86,16 @@ internal static class SiloCommand
     {
         if (StorePermissions.ModeOf(folder) is not { } made || made == asked) return;
         var (was, wanted) = (StoreSpec.Modes[(int)made], StoreSpec.Modes[(int)asked]);
-        throw new BadInputException($"--store-mode: the store {folder} was made {was}, not {wanted}; give --store-mode {was}, or another folder.");
+        throw new BadInputException($"--store-mode: the store {folder} was made {was}, not {wanted}; "
+            + $"give --store-mode {was}, or another folder.");
     }
 
     private static async Task CheckAsync(SiloOptions options, CancellationToken cancellationToken)
     {
         var job = StoreLocation.Parse(StoreRole.Job, options.Store);
         var site = options.SiteStore is { } own ? StoreLocation.Parse(StoreRole.Site, own) : job;
-        foreach (var location in new[] { job, site }.Where(static location => location.IsFolder)) CheckMode(location.Name, options.StoreMode);
+        foreach (var location in new[] { job, site }.Where(static location => location.IsFolder))
+            CheckMode(location.Name, options.StoreMode);
         if (options.SiloPort == options.GatewayPort)
             throw new BadInputException($"--port and --gateway are both {options.SiloPort}; a silo listens on two ports, give another --gateway");
         if (options.SiloPort == options.PrimaryPort)

@@ -108,7 +108,9 @@ internal sealed class CommittedRun
     /// <summary>Writes every client's adapter in PEFT's layout to a folder of its name; returns how many.</summary>
     /// <param name="folder">Where the folders go.</param>
     /// <param name="form">As <see cref="IAdapterExporter.Export"/> takes it.</param>
-    /// <param name="relativeBase">Whether the base model is named by its path from the adapter's folder; by default by its whole path.</param>
+    /// <param name="relativeBase">
+    /// Whether the base model is named by its path from the adapter's folder; by default by its whole path.
+    /// </param>
     /// <param name="cancellationToken">The caller's token.</param>
     /// <exception cref="BadInputException">The method has no static form; nothing was written.</exception>
     public async Task<int> ExportAsync(string folder, ExportForm? form, bool relativeBase, CancellationToken cancellationToken)

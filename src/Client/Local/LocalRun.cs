@@ -124,7 +124,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
 
     private string WayOn => $"What is committed is kept; continue with: {OwnCommand.Line("resume", run.Path)}";
 
-    private ReportFacts Facts => new(TimeProvider.System.GetUtcNow(), ReportFacts.VersionOf(typeof(Program)), Hosts: 1, run.Record.ForkedFrom);
+    private ReportFacts Facts =>
+        new(TimeProvider.System.GetUtcNow(), ReportFacts.VersionOf(typeof(Program)), Hosts: 1, run.Record.ForkedFrom);
 
     // In one process nobody pauses a run but a store that cannot be used.
     private static int Ended(JobStatus status) => status == JobStatus.Paused ? ExitCode.Environment : ExitCode.Failed;
@@ -160,7 +161,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         if (!plan.Checkpoints.Export) return $"not asked for; {OwnCommand.Line("export", run.Path)} writes them";
         try
         {
-            await (await CommittedRun.OpenAsync(run, cancellationToken)).ExportAsync(run.Adapters, form: null, relativeBase: false, cancellationToken);
+            await (await CommittedRun.OpenAsync(run, cancellationToken))
+                .ExportAsync(run.Adapters, form: null, relativeBase: false, cancellationToken);
             return $"{run.Adapters}/CLIENT, in PEFT's layout";
         }
         catch (BadInputException e)
@@ -171,7 +173,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
 
     // The rounds seen so far; of a run that was stopped before the first, what an earlier process wrote is kept.
     private void Write(
-        FederationPlan plan, string yaml, RoundReporter federated, RoundReporter? localOnly, IReadOnlyDictionary<string, ScoreComparison>? versusLocal)
+        FederationPlan plan, string yaml, RoundReporter federated, RoundReporter? localOnly,
+        IReadOnlyDictionary<string, ScoreComparison>? versusLocal)
     {
         if (federated.Rounds.Count == 0) return;
         var (mode, reference) = (run.Record.Mode, localOnly is { Rounds.Count: > 0 } ? localOnly.Rounds : null);

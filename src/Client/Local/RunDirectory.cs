@@ -71,7 +71,8 @@ internal sealed class RunDirectory : IDisposable
     /// <param name="origin">Of a fork: the digest of the manifest it starts from.</param>
     /// <param name="forkedFrom">Of a fork: the run and the round it begins from, in words.</param>
     public static RunDirectory Create(
-        string? asked, PlanFile file, FederationPlan plan, bool localOnly, string? root = null, string? origin = null, string? forkedFrom = null)
+        string? asked, PlanFile file, FederationPlan plan, bool localOnly,
+        string? root = null, string? origin = null, string? forkedFrom = null)
     {
         var path = asked ?? Enumerable.Range(1, int.MaxValue - 1)
             .Select(number => System.IO.Path.Combine("runs", string.Create(CultureInfo.InvariantCulture, $"{plan.Name}-{number}")))

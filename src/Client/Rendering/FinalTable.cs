@@ -102,11 +102,13 @@ internal sealed record FinalTable
             };
         })];
 
-        var aside = views.SelectMany(static round => round.Clients).Where(static row => row.StaysAside).Select(static row => row.Client).ToHashSet();
+        var aside = views.SelectMany(static round => round.Clients)
+            .Where(static row => row.StaysAside).Select(static row => row.Client).ToHashSet();
         var scored = clients.Where(static row => row.Metric is not null).ToList();
         if (scored.Any(row => !aside.Contains(row.Client))) scored.RemoveAll(row => aside.Contains(row.Client));
         var comparable = scored.Select(static row => row.Metric).Distinct().Count() == 1;
-        var test = plan.Clients.ToDictionary(static client => client.Id, static client => Path.GetFullPath(client.Data.Test ?? "", "/"), StringComparer.Ordinal);
+        var test = plan.Clients.ToDictionary(
+            static client => client.Id, static client => Path.GetFullPath(client.Data.Test ?? "", "/"), StringComparer.Ordinal);
         return new()
         {
             Clients = clients,
@@ -169,10 +171,12 @@ internal sealed record FinalTable
     ];
 
     /// <summary>Aligned ASCII columns below the title; as <see cref="PlainTable.Of"/> where they are wider than a terminal.</summary>
-    public string ToPlainText(int? width = null) => Title + "\n\n" + PlainTable.Of(Header, [.. AllRows.Select(Cells)], width) + NoteText(width);
+    public string ToPlainText(int? width = null) =>
+        Title + "\n\n" + PlainTable.Of(Header, [.. AllRows.Select(Cells)], width) + NoteText(width);
 
     /// <summary>The lines that stand below the table, broken between words where they are wider than a terminal.</summary>
-    public string NoteText(int? width) => string.Concat(Lines.Select(note => $"{(width is { } most ? Words.Wrapped(note, most) : note)}\n"));
+    public string NoteText(int? width) =>
+        string.Concat(Lines.Select(note => $"{(width is { } most ? Words.Wrapped(note, most) : note)}\n"));
 
     /// <summary>For a terminal.</summary>
     public Table ToTable()
@@ -194,7 +198,9 @@ internal sealed record FinalTable
 
     private IEnumerable<string> Lines =>
     [
-        .. AllRows.Any(static row => row.IsNoise) ? (string[])[$"{Noise} inside two standard errors (s.e., over test rows): other rows might as well show no difference"] : [],
+        .. AllRows.Any(static row => row.IsNoise)
+            ? (string[])[$"{Noise} inside two standard errors (s.e., over test rows): other rows might as well show no difference"]
+            : [],
         .. Notes.Select(static note => $"note: {note}"),
     ];
 

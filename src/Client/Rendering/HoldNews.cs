@@ -3,7 +3,9 @@ using FedRLora.Abstractions.Messages;
 
 namespace FedRLora.Client.Rendering;
 
-/// <summary>What a run waits for as lines that are read one after another: said when it begins, each minute while it lasts, and when it ends.</summary>
+/// <summary>
+/// What a run waits for as lines that are read one after another: said when it begins, each minute while it lasts, and when it ends.
+/// </summary>
 internal sealed class HoldNews(TimeProvider time)
 {
     private static readonly TimeSpan Quiet = TimeSpan.FromMinutes(1);

@@ -62,7 +62,8 @@ internal sealed class LogLines(TimeProvider time) : ConsoleFormatter(FormatterNa
 
     private static string LevelOf(LogLevel level) => level switch
     {
-        LogLevel.Trace => "trce", LogLevel.Debug => "dbug", LogLevel.Information => "info", LogLevel.Warning => "warn", LogLevel.Error => "fail", _ => "crit",
+        LogLevel.Trace => "trce", LogLevel.Debug => "dbug", LogLevel.Information => "info",
+        LogLevel.Warning => "warn", LogLevel.Error => "fail", _ => "crit",
     };
 
     private sealed class Said

@@ -10,7 +10,8 @@ internal static class NoteLines
 
     /// <summary>The lines of one round.</summary>
     public static IReadOnlyList<string> Of(RoundView round) =>
-        Shortened(round.Clients.GroupBy(static client => client.Task).SelectMany(static task => Counted(task.Key, [.. task]).Concat(Frames(task.Key, [.. task]))));
+        Shortened(round.Clients.GroupBy(static client => client.Task)
+            .SelectMany(static task => Counted(task.Key, [.. task]).Concat(Frames(task.Key, [.. task]))));
 
     /// <summary>Those of a run, each once, with the last counts.</summary>
     public static IReadOnlyList<string> Of(IEnumerable<RoundView> rounds)
@@ -20,20 +21,27 @@ internal static class NoteLines
         {
             var known = last.GetValueOrDefault(client.Client) ?? client;
             if (client.Score is null && known != client) continue;
-            last[client.Client] = client with { Frame = client.Frame ?? known.Frame, Notes = client.Notes.Count > 0 ? client.Notes : known.Notes };
+            last[client.Client] = client with
+            {
+                Frame = client.Frame ?? known.Frame,
+                Notes = client.Notes.Count > 0 ? client.Notes : known.Notes,
+            };
         }
 
         return Shortened(last.Values.GroupBy(static client => client.Task)
-            .SelectMany(static task => Constant(task.Key, [.. task]).Concat(Counted(task.Key, [.. task])).Concat(Frames(task.Key, [.. task]))));
+            .SelectMany(static task =>
+                Constant(task.Key, [.. task]).Concat(Counted(task.Key, [.. task])).Concat(Frames(task.Key, [.. task]))));
     }
 
     /// <summary>Clients whose last score is older than that of others: the table shows it beside theirs.</summary>
     public static IReadOnlyList<string> Stale(IEnumerable<RoundView> rounds)
     {
         var last = rounds.SelectMany(static round => round.Clients).Where(static client => client.Score is not null)
-            .GroupBy(static client => client.Client, static client => client.Round).Select(static client => (Client: client.Key, Round: client.Max())).ToList();
+            .GroupBy(static client => client.Client, static client => client.Round)
+            .Select(static client => (Client: client.Key, Round: client.Max())).ToList();
         var newest = last.Select(static client => client.Round).DefaultIfEmpty().Max();
-        return Shortened(last.Where(client => client.Round < newest).GroupBy(static client => client.Round).OrderBy(static group => group.Key)
+        return Shortened(last.Where(client => client.Round < newest)
+            .GroupBy(static client => client.Round).OrderBy(static group => group.Key)
             .Select(group => FormattableString.Invariant($"the last score is of round {group.Key}, of others of round {newest}")
                 + Who(last.Count, [.. group.Select(static client => client.Client)])));
     }
@@ -42,7 +50,9 @@ internal static class NoteLines
     private static List<string> Shortened(IEnumerable<string> lines)
     {
         List<string> all = [.. lines];
-        return all.Count <= Most ? all : [.. all.Take(Most - 1), $"{all.Count - Most + 1} more like these: metrics.jsonl says it of each client"];
+        return all.Count <= Most
+            ? all
+            : [.. all.Take(Most - 1), $"{all.Count - Most + 1} more like these: metrics.jsonl says it of each client"];
     }
 
     private static IEnumerable<string> Constant(string task, IReadOnlyList<ClientRow> clients) => clients
@@ -63,7 +73,8 @@ internal static class NoteLines
         var frames = clients.Where(static client => client.Frame is not null).GroupBy(static client => client.Frame!).ToList();
         if (frames.Count < 2) yield break;
         var few = frames.MinBy(static frame => frame.Count())!;
-        yield return $"{task}: its clients choose among different labels{Who(clients.Count, [.. few.Select(static client => client.Client)])}, "
+        yield return $"{task}: its clients choose among different labels"
+            + $"{Who(clients.Count, [.. few.Select(static client => client.Client)])}, "
             + "so their scores cannot be compared; name the labels in the plan (tasks)";
     }
 

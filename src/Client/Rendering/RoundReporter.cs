@@ -88,8 +88,10 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
             line.Append("  mean ").Append(Words.Score(round.MeanScore));
         if (round.Seconds > 0)
             line.Append("  ").Append(Words.Seconds(round.Seconds));
-        Append(line, round.Clients.Where(static client => client.Trouble is not null).GroupBy(static client => (client.Trouble!, client.Reason)));
-        Append(line, round.Clients.Where(static client => client.ScoreReason is not null).GroupBy(static client => ("not scored", client.ScoreReason)));
+        Append(line, round.Clients.Where(static client => client.Trouble is not null)
+            .GroupBy(static client => (client.Trouble!, client.Reason)));
+        Append(line, round.Clients.Where(static client => client.ScoreReason is not null)
+            .GroupBy(static client => ("not scored", client.ScoreReason)));
         return line.ToString();
     }
 
@@ -99,13 +101,17 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
         var groups = troubles.ToList();
         foreach (var group in groups.Take(ShownTroubles))
         {
-            line.Append("  ").Append(group.Key.What).Append(": ").AppendJoin(", ", group.Take(ShownTroubles).Select(static client => client.Client))
+            line.Append("  ").Append(group.Key.What).Append(": ")
+                .AppendJoin(", ", group.Take(ShownTroubles).Select(static client => client.Client))
                 .Append(group.Count() > ShownTroubles ? $" and {group.Count() - ShownTroubles} more" : "")
                 .Append(group.Key.Why is { } why ? $" ({why})" : "");
         }
 
         if (groups.Count > ShownTroubles)
-            line.Append("  ").Append(Words.Count(groups.Skip(ShownTroubles).Sum(static group => group.Count()), "more client")).Append(" with other reasons");
+        {
+            line.Append("  ").Append(Words.Count(groups.Skip(ShownTroubles).Sum(static group => group.Count()), "more client"))
+                .Append(" with other reasons");
+        }
     }
 
     /// <summary>Rounds that were not seen before, in order.</summary>
@@ -139,7 +145,9 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
 
         IEnumerable<IRenderable> rounds = screen.Fits(table) ? [table] : Lines(progress.Rounds);
         var bar = new Markup(Bar(progress, screen.Console.Profile.Width));
-        var hold = progress is { Status: JobStatus.Running, Hold: { } held } && (held.Kind != HoldKind.AtWork || held.Lines.Count > 0) ? held.Text : null;
+        var hold = progress is { Status: JobStatus.Running, Hold: { } held } && (held.Kind != HoldKind.AtWork || held.Lines.Count > 0)
+            ? held.Text
+            : null;
         string[] notes = [.. hold is null ? [] : new[] { hold }, .. progress.Missing];
         return new([.. rounds, bar, .. notes.Select(static line => new Text(line))]);
     }

@@ -113,7 +113,9 @@ internal sealed record RoundView
 
     /// <summary>Those whose scores make a mean together: all, or those that are not aside.</summary>
     public static IReadOnlyList<ClientRow> Compared(IReadOnlyList<ClientRow> clients) =>
-        clients.Any(static client => client is { StaysAside: false, Metric: not null }) ? [.. clients.Where(static client => !client.StaysAside)] : clients;
+        clients.Any(static client => client is { StaysAside: false, Metric: not null })
+            ? [.. clients.Where(static client => !client.StaysAside)]
+            : clients;
 
     /// <summary>The mean of what was measured; null where nothing was.</summary>
     public static double? Mean(IEnumerable<double?> values) => values.Average();

@@ -65,7 +65,8 @@ internal sealed record Screen(ScreenMode Mode, TextWriter Output, TextWriter Err
                 Output.WriteLine($"\nresults: {folder}");
                 break;
             case ScreenMode.Json:
-                Output.WriteLine(System.Text.Json.JsonSerializer.Serialize(new { Final = table.Clients, table.Mean, table.Notes, Folder = folder }, Json.Lines));
+                Output.WriteLine(System.Text.Json.JsonSerializer.Serialize(
+                    new { Final = table.Clients, table.Mean, table.Notes, Folder = folder }, Json.Lines));
                 break;
         }
     }

@@ -27,8 +27,8 @@ internal static class HtmlReport
         OutputFile.Replace(path, mode, Render(plan, federated, localOnly, planYaml, facts, versusLocal));
 
     internal static string Render(
-        FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly, string planYaml, ReportFacts facts,
-        IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null)
+        FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly,
+        string planYaml, ReportFacts facts, IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null)
     {
         var rounds = federated.Select(round => RoundView.Of(round, plan)).ToList();
         var local = localOnly?.Select(round => RoundView.Of(round, plan)).ToList() ?? [];
@@ -93,7 +93,9 @@ internal static class HtmlReport
             ("version", report.Version, null),
             ("hosts", Invariant(report.Hosts), null),
             .. report.ForkedFrom is { } parent ? [("forked from", parent, null)] : (ReadOnlySpan<(string, string, string?)>)[],
-            .. federated is [.., { Manifest.Engine: { } engine }] ? [("engine", engine, "code")] : (ReadOnlySpan<(string, string, string?)>)[],
+            .. federated is [.., { Manifest.Engine: { } engine }]
+                ? [("engine", engine, "code")]
+                : (ReadOnlySpan<(string, string, string?)>)[],
             .. federated.Count == 0 ? [] : (ReadOnlySpan<(string, string, string?)>)
             [
                 ("digest of the run (its last round manifest)", federated[^1].ManifestSha256, "code"),
@@ -114,7 +116,8 @@ internal static class HtmlReport
         html.Append("</tbody>\n");
         if (table.Clients.Count > 1)
             html.Append("<tfoot>\n").Append(Row(table.Mean)).Append("</tfoot>\n");
-        html.Append("</table>\n</div>\n<p class=\"note\">base: the frozen model without an adapter. s.e.: standard error over the test rows, of a difference paired row by row; "
+        html.Append("</table>\n</div>\n<p class=\"note\">base: the frozen model without an adapter. "
+            + "s.e.: standard error over the test rows, of a difference paired row by row; "
             + $"{FinalTable.Noise} and grey: inside two of them, so that other rows might as well show no difference. ");
         if (table.ComparesToLocal)
             html.Append("local: the same client with the same budget and nothing shared. ");

@@ -11,5 +11,6 @@ internal sealed record ReportFacts(DateTimeOffset Written, string Version, int H
 {
     /// <summary>The version of an assembly, without what a build adds to it.</summary>
     public static string VersionOf(Type type) =>
-        type.Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split(['+', ' '])[0].TrimEnd('.') ?? "unknown";
+        type.Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion
+            .Split(['+', ' '])[0].TrimEnd('.') ?? "unknown";
 }

@@ -12,7 +12,8 @@ namespace FedRLora.Client.RunFolder;
 /// <summary><c>metrics.csv</c>, one row per round and client, and <c>metrics.jsonl</c>, one object per round.</summary>
 internal static partial class MetricsFiles
 {
-    private const string Header = "round,client,task,outcome,weight,samples,steps,mean_loss,metric,score,test_loss,rows,majority_share,update_bytes,product_norm,seconds,"
+    private const string Header = "round,client,task,outcome,weight,samples,steps,mean_loss,metric,score,"
+        + "test_loss,rows,majority_share,update_bytes,product_norm,seconds,"
         + "standard_error,base_score,difference_error";
 
     /// <summary>Writes both files; what was there is replaced.</summary>

@@ -40,7 +40,8 @@ public sealed class MergedModel
     /// <param name="cancellationToken">Looked at before each tensor.</param>
     /// <returns>How many weights the adapter changed, and what is to be known of the adapter, a line each.</returns>
     /// <exception cref="BadInputException">A folder is not usable, or model and adapter do not go together.</exception>
-    public static (int Changed, IReadOnlyList<string> Notes) Write(string model, string adapter, string target, CancellationToken cancellationToken = default)
+    public static (int Changed, IReadOnlyList<string> Notes) Write(
+        string model, string adapter, string target, CancellationToken cancellationToken = default)
     {
         if (Directory.Exists(target) || File.Exists(target)) throw new BadInputException($"{target}: exists already; give the name of a new folder");
         GivenPath.RequireModel(model);

@@ -44,7 +44,8 @@ internal static class ModuleRules
     {
         if (spec.ExcludeModules.Any(suffix => EndsIn(layer.Module, suffix))) return false;
         if (spec.ExcludePattern is { } excluded && IsMatch($"^(?:{excluded})$", layer.Module)) return false;
-        if (spec.TargetPattern is null && spec.TargetModules.Contains(layer.Module)) return true; // a whole name, whatever its layer's number
+        if (spec.TargetPattern is null && spec.TargetModules.Contains(layer.Module))
+            return true; // a whole name, whatever its layer's number
         var named = spec.TargetPattern is { } pattern
             ? IsMatch($"^(?:{pattern})$", layer.Module)
             : spec.TargetModules.Count == 0 ? layer.Kind is LayerKind.Linear or LayerKind.Conv1D : spec.TargetModules.Any(suffix => EndsIn(layer.Module, suffix));
@@ -87,7 +88,8 @@ internal static class ModuleRules
         }
         catch (RegexMatchTimeoutException exception)
         {
-            throw new BadInputException($"the pattern {pattern} takes longer than {Longest.TotalSeconds:0} s on {module}; write it without nested repetition", exception);
+            throw new BadInputException($"the pattern {pattern} takes longer than {Longest.TotalSeconds:0} s on {module}; "
+                + "write it without nested repetition", exception);
         }
     }
 
@@ -97,7 +99,8 @@ internal static class ModuleRules
         try
         {
             return Compiled.GetOrAdd(pattern, static text => new Regex(
-                text.Replace("(?P<", "(?<", StringComparison.Ordinal).Replace(@"\Z", @"\z", StringComparison.Ordinal), RegexOptions.CultureInvariant, Longest));
+                text.Replace("(?P<", "(?<", StringComparison.Ordinal).Replace(@"\Z", @"\z", StringComparison.Ordinal),
+                RegexOptions.CultureInvariant, Longest));
         }
         catch (ArgumentException exception)
         {

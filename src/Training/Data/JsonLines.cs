@@ -19,7 +19,8 @@ internal sealed record Example(string Prompt, string Completion, string? Label, 
     public Conversation? Chat { get; init; }
 
     /// <summary>Whether the text gets two blanks where the completion begins: one is put between prompt and completion.</summary>
-    public bool HasDoubleBlank => Chat is null && Prompt.Length > 0 && (IsBlank(Prompt[^1]) || (Completion.Length > 0 && IsBlank(Completion[0])));
+    public bool HasDoubleBlank =>
+        Chat is null && Prompt.Length > 0 && (IsBlank(Prompt[^1]) || (Completion.Length > 0 && IsBlank(Completion[0])));
 
     public long SizeBytes => 2L * (Prompt.Length + Completion.Length) + 8 * (Chat?.Length ?? 0);
 

@@ -21,7 +21,8 @@ internal static class RowNotes
         ];
 
         IEnumerable<DataNote> Lengths(DataNoteKind kind, List<EncodedRow> found) =>
-            Note(kind, found.Count).Select(note => note with { Longest = found.Max(static row => row.Ids.Length + row.PromptLost + row.AnswerLost.Length) });
+            Note(kind, found.Count).Select(note =>
+                note with { Longest = found.Max(static row => row.Ids.Length + row.PromptLost + row.AnswerLost.Length) });
 
         IEnumerable<DataNote> Note(DataNoteKind kind, int count) =>
             count == 0 ? [] : [new() { Kind = kind, Training = training, Count = count, Of = rows.Count }];
@@ -34,8 +35,10 @@ internal static class RowNotes
     public static IReadOnlyList<DataNote> OfLabels(IReadOnlyList<Example> examples, TaskLabels labels, int own)
     {
         var notes = new List<DataNote>();
-        var scored = examples.Select(static example => example.Label).OfType<string>().Select(TaskLabels.Spelling).Distinct(StringComparer.Ordinal).Count();
-        if (scored == 1 && labels.Names.Count > 1) notes.Add(new() { Kind = DataNoteKind.OneLabelScored, Count = examples.Count, Of = examples.Count });
+        var scored = examples.Select(static example => example.Label).OfType<string>()
+            .Select(TaskLabels.Spelling).Distinct(StringComparer.Ordinal).Count();
+        if (scored == 1 && labels.Names.Count > 1)
+            notes.Add(new() { Kind = DataNoteKind.OneLabelScored, Count = examples.Count, Of = examples.Count });
         if (labels.Alike > 0) notes.Add(new() { Kind = DataNoteKind.LabelCase, Count = labels.Alike, Of = labels.Names.Count });
         if (own > 0) notes.Add(new() { Kind = DataNoteKind.OwnLabel, Count = own, Of = labels.Names.Count });
         return notes;

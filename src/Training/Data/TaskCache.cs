@@ -24,7 +24,9 @@ internal sealed class TaskCache(BoundedCache files, Func<string, string> pathOf)
         var key = (client.Task, client.Site);
         if (tasks.TryGetValue(key, out var kept) && kept.Round == group.Round) return (kept.Version, kept.Rows);
         var version = await Task.Run(() => VersionOf(group.Plan, client), cancellationToken);
-        var rows = kept?.Version == version ? kept.Rows : await TaskRows.OfAsync(group.Plan, client, pathOf, path => ReadAsync(path, cancellationToken));
+        var rows = kept?.Version == version
+            ? kept.Rows
+            : await TaskRows.OfAsync(group.Plan, client, pathOf, path => ReadAsync(path, cancellationToken));
         tasks[key] = new(group.Round, version, rows);
         return (version, rows);
     }

@@ -14,7 +14,8 @@ namespace FedRLora.Training.Data;
 internal sealed record FileRows(IReadOnlyList<(string Label, string Completion)> Labels, IReadOnlyList<UInt128> Rows)
 {
     /// <summary>The labels, as they count.</summary>
-    public IReadOnlyList<string> Names { get; } = [.. Labels.Select(static pair => TaskLabels.Spelling(pair.Label)).Distinct(StringComparer.Ordinal)];
+    public IReadOnlyList<string> Names { get; } =
+        [.. Labels.Select(static pair => TaskLabels.Spelling(pair.Label)).Distinct(StringComparer.Ordinal)];
 
     public long SizeBytes => 16L * Rows.Count + Labels.Sum(static pair => 2L * (pair.Label.Length + pair.Completion.Length) + 64);
 
@@ -46,10 +47,12 @@ internal sealed class TaskRows
     private readonly int _clients;
 
     private TaskRows(
-        IReadOnlyList<ClientSpec> clients, IReadOnlyDictionary<string, FileRows> files, Func<string, string> pathOf, IReadOnlyList<LabelSpec>? declared)
+        IReadOnlyList<ClientSpec> clients, IReadOnlyDictionary<string, FileRows> files, Func<string, string> pathOf,
+        IReadOnlyList<LabelSpec>? declared)
     {
         (_files, _pathOf, _clients) = (files, pathOf, clients.Count);
-        Labels = TaskLabels.Of(files.OrderBy(static file => file.Key, StringComparer.Ordinal).SelectMany(static file => file.Value.Labels), declared);
+        Labels = TaskLabels.Of(
+            files.OrderBy(static file => file.Key, StringComparer.Ordinal).SelectMany(static file => file.Value.Labels), declared);
         foreach (var client in clients)
         {
             foreach (var label in LabelsOf(client)) _holders[label] = _holders.GetValueOrDefault(label) + 1;
@@ -62,14 +65,16 @@ internal sealed class TaskRows
 
     /// <summary>A file that belongs to no plan: its labels are the task's, and nothing was trained on.</summary>
     public static async Task<TaskRows> OfFileAsync(string path, CancellationToken cancellationToken) =>
-        new([], new Dictionary<string, FileRows> { [path] = await FileRows.ReadAsync(path, cancellationToken) }, static path => path, declared: null);
+        new([], new Dictionary<string, FileRows> { [path] = await FileRows.ReadAsync(path, cancellationToken) },
+            static path => path, declared: null);
 
     /// <summary>The rows of a client's task at the client's site.</summary>
     /// <param name="plan">The plan.</param>
     /// <param name="client">The client.</param>
     /// <param name="pathOf">Where a path of the plan leads.</param>
     /// <param name="read">Reads a file.</param>
-    public static async Task<TaskRows> OfAsync(FederationPlan plan, ClientSpec client, Func<string, string> pathOf, Func<string, Task<FileRows>> read)
+    public static async Task<TaskRows> OfAsync(
+        FederationPlan plan, ClientSpec client, Func<string, string> pathOf, Func<string, Task<FileRows>> read)
     {
         var files = new Dictionary<string, FileRows>(StringComparer.Ordinal);
         foreach (var path in FilesOf(plan, client, pathOf))
@@ -88,8 +93,9 @@ internal sealed class TaskRows
     }
 
     /// <summary>The files of a client's task at the client's site.</summary>
-    public static IEnumerable<string> FilesOf(FederationPlan plan, ClientSpec client, Func<string, string> pathOf) => ClientsOf(plan, client)
-        .SelectMany(static other => new[] { other.Data.Train, other.Data.Test }).OfType<string>().Select(pathOf).Distinct(StringComparer.Ordinal);
+    public static IEnumerable<string> FilesOf(FederationPlan plan, ClientSpec client, Func<string, string> pathOf) =>
+        ClientsOf(plan, client).SelectMany(static other => new[] { other.Data.Train, other.Data.Test })
+            .OfType<string>().Select(pathOf).Distinct(StringComparer.Ordinal);
 
     /// <summary>
     /// What else makes the rows of a client's task what they are, as one text: the slices of its clients and the labels that the plan
@@ -117,7 +123,8 @@ internal sealed class TaskRows
 
         return [.. Note(DataNoteKind.TrainedOn, byItself), .. Note(DataNoteKind.TrainedOnByTask, byOthers)];
 
-        IEnumerable<DataNote> Note(DataNoteKind kind, int count) => count == 0 ? [] : [new() { Kind = kind, Count = count, Of = test.Count }];
+        IEnumerable<DataNote> Note(DataNoteKind kind, int count) =>
+            count == 0 ? [] : [new() { Kind = kind, Count = count, Of = test.Count }];
     }
 
     private static IEnumerable<ClientSpec> ClientsOf(FederationPlan plan, ClientSpec client) =>

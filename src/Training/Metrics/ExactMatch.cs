@@ -19,15 +19,19 @@ internal sealed class ExactMatch : IMetric
     {
         var answers = rows.Test.Examples.Zip(rows.Test.Rows, (example, row) => AnswerOf(rows, example, row)).ToList();
         var bound = rows.Spec.MaxNewTokens ?? Math.Max(LeastBound, answers.Max(static answer => answer.Tokens));
-        var tooLong = answers.Where(answer => answer.Tokens > Math.Min(bound, rows.Base.Model.Config.MaxPositions - answer.Prompt.Length)).ToList();
+        var tooLong = answers
+            .Where(answer => answer.Tokens > Math.Min(bound, rows.Base.Model.Config.MaxPositions - answer.Prompt.Length)).ToList();
         var matches = answers.Select(answer => IsContinued(rows, answer, bound, cancellationToken)).ToList();
-        return new((double)matches.Count(static match => match) / answers.Count, Perplexity.Mean(Perplexity.Losses(rows, cancellationToken)))
+        return new(
+            (double)matches.Count(static match => match) / answers.Count, Perplexity.Mean(Perplexity.Losses(rows, cancellationToken)))
         {
-            Constant = (double)answers.GroupBy(static answer => answer.Text, StringComparer.Ordinal).Max(static group => group.Count()) / answers.Count,
+            Constant = (double)answers.GroupBy(static answer => answer.Text, StringComparer.Ordinal).Max(static group => group.Count())
+                / answers.Count,
             Rows = [.. matches.Select(static match => new RowScore(match ? 1 : 0, 1))],
             Note = tooLong.Count == 0 ? null : new()
             {
-                Kind = DataNoteKind.AnswerTooLong, Count = tooLong.Count, Of = answers.Count, Longest = tooLong.Max(static answer => answer.Tokens),
+                Kind = DataNoteKind.AnswerTooLong, Count = tooLong.Count, Of = answers.Count,
+                Longest = tooLong.Max(static answer => answer.Tokens),
             },
         };
     }
@@ -44,7 +48,8 @@ internal sealed class ExactMatch : IMetric
         var tokenizer = rows.Base.Tokenizer;
         var prompt = row.Ids[..row.Start];
         int[] turn = [.. row.Ids.AsSpan(row.Start, row.Spans[^1].To - row.Start), .. row.AnswerLost];
-        if (example.Chat is null) return new(prompt, example.Completion.Trim(), TokensOf(turn, rows.Base.EndIds.Contains(turn[^1])), rows.Base.EndIds);
+        if (example.Chat is null)
+            return new(prompt, example.Completion.Trim(), TokensOf(turn, rows.Base.EndIds.Contains(turn[^1])), rows.Base.EndIds);
         var isEnd = tokenizer.Decode([turn[^1]], skipSpecialTokens: true).Length == 0;
         IReadOnlySet<int> ends = isEnd ? new HashSet<int> { turn[^1] } : rows.Base.EndIds;
         return new(prompt, tokenizer.Decode(turn, skipSpecialTokens: true).Trim(), TokensOf(turn, isEnd), ends);

@@ -18,7 +18,8 @@ internal sealed class LabelMetric(string name, Func<int[,], double> of) : IMetri
     {
         var answered = LabelScoring.Answer(rows, name, cancellationToken);
         var labels = rows.Test.Labels.Names.Count;
-        var constant = Enumerable.Range(0, labels).Max(label => of(Counts(answered.Own, Enumerable.Repeat(label, answered.Own.Count), labels)));
+        var constant = Enumerable.Range(0, labels)
+            .Max(label => of(Counts(answered.Own, Enumerable.Repeat(label, answered.Own.Count), labels)));
         return new(of(Counts(answered.Own, answered.Chosen, labels)), answered.Loss)
         {
             Constant = constant,
@@ -41,7 +42,9 @@ internal sealed class LabelMetric(string name, Func<int[,], double> of) : IMetri
         return (Right: counts[label, label], Seen: own + chosen);
     }).Where(static label => label.Seen > 0).Average(static label => 2.0 * label.Right / label.Seen);
 
-    /// <summary>Gorodkin 2004 for any number of labels, 0 where the table has one row or one column: as scikit-learn's <c>matthews_corrcoef</c>.</summary>
+    /// <summary>
+    /// Gorodkin 2004 for any number of labels, 0 where the table has one row or one column: as scikit-learn's <c>matthews_corrcoef</c>.
+    /// </summary>
     public static double Matthews(int[,] counts)
     {
         double rows = counts.Cast<int>().Sum(), right = Labels(counts).Sum(label => counts[label, label]);

@@ -3,7 +3,9 @@ using FedRLora.Training.Data;
 
 namespace FedRLora.Training.Metrics;
 
-/// <summary>What was answered: for each row its own label and the label that the model chose, and the loss of the row's own completion.</summary>
+/// <summary>
+/// What was answered: for each row its own label and the label that the model chose, and the loss of the row's own completion.
+/// </summary>
 internal sealed record Answered(IReadOnlyList<int> Own, IReadOnlyList<int> Chosen, double Loss);
 
 /// <summary>
@@ -25,10 +27,12 @@ internal static class LabelScoring
         var (tokens, loss) = (0L, 0.0);
         foreach (var piece in test.Chunk(RowsPerPiece))
         {
-            var candidates = piece.Select(example => rows.Encoder.Encode(example, labels.Answers, AnswerOf(example, rows.Test, metric))).ToList();
+            var candidates = piece
+                .Select(example => rows.Encoder.Encode(example, labels.Answers, AnswerOf(example, rows.Test, metric))).ToList();
             foreach (var row in candidates) RequireTold(row, labels, metric);
             var sequences = candidates.SelectMany((row, i) => Sequences(row, i * labels.Answers.Count));
-            var sums = LogLikelihood.Sums(rows.Base.Model, rows.Adapters, sequences, piece.Length * labels.Answers.Count, cancellationToken);
+            var sums = LogLikelihood.Sums(
+                rows.Base.Model, rows.Adapters, sequences, piece.Length * labels.Answers.Count, cancellationToken);
             for (var i = 0; i < piece.Length; i++)
             {
                 var scores = sums.AsSpan(i * labels.Answers.Count, labels.Answers.Count);
@@ -55,19 +59,28 @@ internal static class LabelScoring
         const string Else = "use perplexity or exactMatch";
         var (labels, unlabelled) = (test.Labels, test.Unlabelled);
         if (unlabelled == test.Examples.Count) throw new BadInputException($"{metric}: the test rows carry no labels; {Else}");
-        if (unlabelled > 0) throw new BadInputException($"{metric}: {unlabelled} of {test.Examples.Count} test rows have no label; give each one, or {Else}");
+        if (unlabelled > 0)
+        {
+            throw new BadInputException($"{metric}: {unlabelled} of {test.Examples.Count} test rows have no label; "
+                + $"give each one, or {Else}");
+        }
+
         if (labels.Ambiguous is { } both)
         {
-            throw new BadInputException($"{metric}: the answer {Quoted(both.Answer)} stands for the labels {Quoted(both.First)} and {Quoted(both.Second)}; "
-                + $"give each label answers of its own, or {Else}");
+            throw new BadInputException($"{metric}: the answer {Quoted(both.Answer)} stands for the labels "
+                + $"{Quoted(both.First)} and {Quoted(both.Second)}; give each label answers of its own, or {Else}");
         }
 
         if (labels.Answers.Count > MetricRegistry.MaxLabels)
-            throw new BadInputException($"{metric}: {labels.Answers.Count} distinct answers, at most {MetricRegistry.MaxLabels} are scored one by one; {Else}");
+        {
+            throw new BadInputException($"{metric}: {labels.Answers.Count} distinct answers, "
+                + $"at most {MetricRegistry.MaxLabels} are scored one by one; {Else}");
+        }
+
         if (labels.Names.Count == 1)
         {
-            throw new BadInputException($"{metric}: {Quoted(labels.Names[0])} is the only label of the task, so there is nothing to choose; "
-                + $"name all labels in the plan (tasks), or {Else}");
+            throw new BadInputException($"{metric}: {Quoted(labels.Names[0])} is the only label of the task, "
+                + $"so there is nothing to choose; name all labels in the plan (tasks), or {Else}");
         }
     }
 
@@ -75,11 +88,15 @@ internal static class LabelScoring
     {
         var labels = test.Labels;
         if (labels.PlaceOf(example.Label!) is not { } label)
-            throw new BadInputException($"{metric}: line {example.Line}: {Quoted(example.Label!)} is none of the task's labels: {Shown(labels.Names)}");
+        {
+            throw new BadInputException($"{metric}: line {example.Line}: {Quoted(example.Label!)} is none of the task's labels: "
+                + $"{Shown(labels.Names)}");
+        }
+
         if (labels.AnswerOf(example.Completion) is not { } answer || labels.LabelOf[answer] != label)
         {
-            throw new BadInputException($"{metric}: line {example.Line}: the completion {Quoted(example.Completion)} is no answer of the label "
-                + $"{Quoted(example.Label!)}; add it to the task's answers in the plan");
+            throw new BadInputException($"{metric}: line {example.Line}: the completion {Quoted(example.Completion)} "
+                + $"is no answer of the label {Quoted(example.Label!)}; add it to the task's answers in the plan");
         }
 
         return answer;
@@ -104,7 +121,11 @@ internal static class LabelScoring
                 if (labels.LabelOf[first] == labels.LabelOf[second]) continue;
                 var (shorter, longer) = (Quoted(labels.Answers[first]), Quoted(labels.Answers[second]));
                 if (row.TokensNeeded is { } needed)
-                    throw new BadInputException($"{metric}: the labels {shorter} and {longer} begin alike and are cut to the same tokens; give maxTokens: {needed} or more");
+                {
+                    throw new BadInputException($"{metric}: the labels {shorter} and {longer} begin alike and are cut to the same tokens; "
+                        + $"give maxTokens: {needed} or more");
+                }
+
                 throw new BadInputException(row.Tails[first].Length == row.Tails[second].Length
                     ? $"{metric}: the tokenizer writes the labels {shorter} and {longer} with the same tokens; give them other words"
                     : $"{metric}: the model has no end token and the label {shorter} begins {longer}, so the first "

@@ -32,7 +32,8 @@ internal static class MetricRegistry
         var (rows, labels, unlabelled) = (test.Examples.Count, test.Labels, test.Unlabelled);
         if (labels.Names.Count == 0) return null; // rows of text
         if (unlabelled > 0) return new() { Kind = DataNoteKind.AutoUnlabelled, Count = unlabelled, Of = rows };
-        if (labels.Answers.Count > MaxLabels) return new() { Kind = DataNoteKind.AutoManyLabels, Count = labels.Answers.Count, Of = MaxLabels };
+        if (labels.Answers.Count > MaxLabels)
+            return new() { Kind = DataNoteKind.AutoManyLabels, Count = labels.Answers.Count, Of = MaxLabels };
         if (labels.Names.Count == 1) return new() { Kind = DataNoteKind.AutoOneLabel, Count = rows, Of = rows };
         return labels.Ambiguous is null ? null : new() { Kind = DataNoteKind.AutoAmbiguous, Count = rows, Of = rows };
     }

@@ -14,12 +14,17 @@ internal sealed class Perplexity : IMetric
         var loss = Mean(losses);
         var score = Math.Exp(loss);
         if (double.IsFinite(loss) && !double.IsFinite(score))
-            throw new BadInputException(FormattableString.Invariant($"perplexity: the test loss is {loss:0.###} per token, whose exponential no number holds; the model does not fit the rows"));
+        {
+            throw new BadInputException(FormattableString.Invariant($"perplexity: the test loss is {loss:0.###} per token, ")
+                + "whose exponential no number holds; the model does not fit the rows");
+        }
+
         return new(score, loss) { Rows = losses };
     }
 
     /// <summary>Mean completion loss per token.</summary>
-    internal static double Mean(IReadOnlyList<RowScore> losses) => losses.Sum(static row => row.Value) / losses.Sum(static row => row.Weight);
+    internal static double Mean(IReadOnlyList<RowScore> losses) =>
+        losses.Sum(static row => row.Value) / losses.Sum(static row => row.Weight);
 
     /// <summary>The summed completion loss of each row, and its tokens.</summary>
     internal static IReadOnlyList<RowScore> Losses(ScoredRows rows, CancellationToken cancellationToken)

@@ -53,14 +53,16 @@ internal sealed class TaskLabels
     public (string Answer, string First, string Second)? Ambiguous { get; }
 
     /// <summary>Of how many labels another differs in case, width or unseen signs alone.</summary>
-    public int Alike => Names.GroupBy(Seen, StringComparer.OrdinalIgnoreCase).Where(static group => group.Count() > 1).Sum(static group => group.Count());
+    public int Alike => Names.GroupBy(Seen, StringComparer.OrdinalIgnoreCase)
+        .Where(static group => group.Count() > 1).Sum(static group => group.Count());
 
     /// <summary>A short digest of labels and answers.</summary>
     public string Frame
     {
         get
         {
-            var text = string.Join('\n', Answers.Select((answer, i) => $"{Names[LabelOf[i]].Length} {Names[LabelOf[i]]} {answer.Length} {answer}"));
+            var text = string.Join('\n', Answers.Select((answer, i) =>
+                $"{Names[LabelOf[i]].Length} {Names[LabelOf[i]]} {answer.Length} {answer}"));
             return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)))[..16];
         }
     }
@@ -83,7 +85,8 @@ internal sealed class TaskLabels
     }
 
     // A plan may write a number in another way than rows do; as a text of its own 1.0 stays what it is.
-    private static string NameIn(ILookup<string, string> byRows, string name) => byRows.Contains(Spelling(name)) ? name : NumberLabel.Of(name);
+    private static string NameIn(ILookup<string, string> byRows, string name) =>
+        byRows.Contains(Spelling(name)) ? name : NumberLabel.Of(name);
 
     // A label that no row has is written as itself.
     private static IEnumerable<string> AnswersOf(LabelSpec label, ILookup<string, string> byRows)
@@ -93,7 +96,8 @@ internal sealed class TaskLabels
     }
 
     /// <summary>What of a label counts.</summary>
-    public static string Spelling(string label) => string.Join(' ', Composed(label).Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
+    public static string Spelling(string label) =>
+        string.Join(' ', Composed(label).Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
 
     // Without zero-width signs, and full-width letters as plain ones.
     private static string Seen(string label) =>

@@ -61,7 +61,9 @@ internal sealed class AdamW
         using var inference = no_grad();
         var stepping = _moments.Where(moments => !clientScopeOnly || moments.Scope == Scope.Client).ToList();
         if (stepping.Count == 0) return;
-        var factors = _spec.ClipNorm > 0 ? (_spec.ClipNorm / (Norms(stepping, learningRates.Count) + 1e-6)).clamp_max(Living.Of(1.0)).unsqueeze(1) : null;
+        var factors = _spec.ClipNorm > 0
+            ? (_spec.ClipNorm / (Norms(stepping, learningRates.Count) + 1e-6)).clamp_max(Living.Of(1.0)).unsqueeze(1)
+            : null;
         foreach (var moments in stepping) moments.Step(_spec, learningRates, factors);
     }
 

@@ -144,7 +144,11 @@ internal sealed class StackedLayer
         {
             // One head, with or without its twin: a number for each element.
             plain ??= dropped[0];
-            var factor = masks.Count == 0 ? null : Beside(masks[0].to(plain.dtype) * Share, _twinA is null ? null : full_like(masks[0], Living.Of(Share), dtype: plain.dtype));
+            var factor = masks.Count == 0
+                ? null
+                : Beside(
+                    masks[0].to(plain.dtype) * Share,
+                    _twinA is null ? null : full_like(masks[0], Living.Of(Share), dtype: plain.dtype));
             var inner = factor is null ? plain * Share : plain * factor;
             if (tape.Tracks(plain)) tape.Record([inner], [factor], (saved, gradients) => tape.Add(plain, saved[0] is { } times ? gradients[0]! * times : gradients[0]! * Share));
             return inner;

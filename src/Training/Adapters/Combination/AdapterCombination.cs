@@ -48,7 +48,8 @@ public static class AdapterCombination
     public static (ExportedAdapter Adapter, IReadOnlyList<string> Notes) Combine(
         IReadOnlyList<(string Folder, double Weight)> adapters, CombinationOptions options)
     {
-        List<(PeftAdapter Adapter, double Weight)> read = [.. adapters.Select(static entry => (PeftAdapter.Read(entry.Folder), entry.Weight))];
+        List<(PeftAdapter Adapter, double Weight)> read =
+            [.. adapters.Select(static entry => (PeftAdapter.Read(entry.Folder), entry.Weight))];
         return (Combine(read, options), [.. read.SelectMany(static entry => entry.Adapter.Notes).Distinct(StringComparer.Ordinal)]);
     }
 
@@ -67,7 +68,8 @@ public static class AdapterCombination
             AlphaPattern = [.. others.Select(static entry => KeyValuePair.Create(entry.Layer.Module, (double)entry.Rank))],
         };
         var layout = AdapterLayout.Unbounded(spec, [.. combined.Select(static entry => entry.Layer)]);
-        var tensors = combined.SelectMany(static entry => entry.Tensors).Concat(BaseTensors([.. adapters.Select(static entry => entry.Adapter)]));
+        var tensors = combined.SelectMany(static entry => entry.Tensors)
+            .Concat(BaseTensors([.. adapters.Select(static entry => entry.Adapter)]));
         return new(PeftConfig.Write(layout, adapters[0].Adapter.BaseModel ?? "", given: null), new AdapterState(tensors));
     }
 

@@ -105,7 +105,11 @@ internal sealed class PeftAdapter
     public AdapterLayout On(IReadOnlyList<LinearShape> layers, AdapterSpec? method = null, AdapterStart? start = null)
     {
         if (method is { Decomposed: true } && !Spec.Decomposed)
-            throw new BadInputException($"{PathOfConfig}: the adapter is plain LoRA, the method {method.Method} trains magnitudes; start it with method lora or fedsa-lora");
+        {
+            throw new BadInputException($"{PathOfConfig}: the adapter is plain LoRA, the method {method.Method} trains magnitudes; "
+                + "start it with method lora or fedsa-lora");
+        }
+
         AdapterLayout layout;
         try
         {
@@ -156,7 +160,11 @@ internal sealed class PeftAdapter
     {
         var parameter = PeftNames.BaseParameter(name)!;
         if (own is null)
-            throw new BadInputException($"{PathOfTensors}: tensor {BadInputException.Shown(name)} is a parameter that the model does not have");
+        {
+            throw new BadInputException($"{PathOfTensors}: tensor {BadInputException.Shown(name)} "
+                + "is a parameter that the model does not have");
+        }
+
         if (own.AsSpan().SequenceEqual(Rounded(BaseTensors[name].Data, held))) return;
         var why = IsBias(parameter) && HasBiases
             ? $"bias is \"{_settings.Bias}\" in {PeftConfig.FileName}, and trained biases are not implemented: train with bias none"
@@ -206,8 +214,9 @@ internal sealed class PeftAdapter
     {
         if (_settings.TiesWeights && tensors.FirstOrDefault(PeftNames.AdaptsEmbeddingOrHead) is { } tied)
             throw new BadInputException(
-                $"{PathOfConfig}: {PeftOptions.EnsureWeightTying} is true and {BadInputException.Shown(tied)} is on the embedding or the LM head; "
-                + "a shared adapter of both is not implemented: train without that option, or without these modules");
+                $"{PathOfConfig}: {PeftOptions.EnsureWeightTying} is true and {BadInputException.Shown(tied)} "
+                + "is on the embedding or the LM head; a shared adapter of both is not implemented: "
+                + "train without that option, or without these modules");
     }
 
     private LinearShape LayerOf(string module)

@@ -11,7 +11,9 @@ namespace FedRLora.Training.Adapters.Peft;
 /// <param name="BaseModel">What it names as its base model; null where it names none.</param>
 internal sealed record PeftSettings(AdapterSpec Spec, string? BaseModel)
 {
-    /// <summary>Whose biases were trained: <c>none</c>, <c>all</c> of the model, or <c>lora_only</c>, those of the adapted layers.</summary>
+    /// <summary>
+    /// Whose biases were trained: <c>none</c>, <c>all</c> of the model, or <c>lora_only</c>, those of the adapted layers.
+    /// </summary>
     public required string Bias { get; init; }
 
     /// <summary>Whether the adapted layers store their weights transposed.</summary>
@@ -61,7 +63,8 @@ internal static class PeftConfig
             }
 
             var (names, pattern) = reader.Modules("target_modules");
-            if (names is null && pattern is null) throw new BadInputException($"{path}: target_modules names nothing; name the adapted modules");
+            if (names is null && pattern is null)
+                throw new BadInputException($"{path}: target_modules names nothing; name the adapted modules");
             var (excluded, excludedPattern) = reader.Modules(PeftOptions.ExcludeModules);
             var spec = new AdapterSpec
             {

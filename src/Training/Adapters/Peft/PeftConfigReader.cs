@@ -92,7 +92,8 @@ internal sealed class PeftConfigReader
     };
 
     /// <summary>The same of regular expressions; an empty string is none.</summary>
-    public IReadOnlyList<string> Patterns(string key) => [.. Words(key).Where(static word => word.Length > 0).Select(word => Pattern(key, word))];
+    public IReadOnlyList<string> Patterns(string key) =>
+        [.. Words(key).Where(static word => word.Length > 0).Select(word => Pattern(key, word))];
 
     /// <summary>An integer or a list of them.</summary>
     public IReadOnlyList<int> Integers(string key) => Find(key) switch
@@ -109,7 +110,8 @@ internal sealed class PeftConfigReader
     private List<KeyValuePair<string, T>> Pairs<T>(string key, Func<JsonElement, T> convert) => Find(key) switch
     {
         null => [],
-        { ValueKind: JsonValueKind.Object } map => [.. map.EnumerateObject().Select(entry => KeyValuePair.Create(Pattern(key, entry.Name), convert(entry.Value)))],
+        { ValueKind: JsonValueKind.Object } map =>
+            [.. map.EnumerateObject().Select(entry => KeyValuePair.Create(Pattern(key, entry.Name), convert(entry.Value)))],
         _ => throw Bad(key, "an object of names and numbers"),
     };
 

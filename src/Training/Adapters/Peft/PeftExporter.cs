@@ -47,7 +47,8 @@ public sealed class PeftExporter(string root) : IAdapterExporter
         var twins = AdapterFactory.Twins(plan, layout, client);
         var taskHead = AdapterFactory.TaskHead(plan, client);
         var tensors = new AdapterState(layout.Targets.SelectMany(target => Tensors(layout.Spec, target, taskHead, values, twins)));
-        var exported = new ExportedAdapter(PeftConfig.Write(twins is null ? layout : WithTwins(layout), form.BaseModel ?? plan.Model.Path, given?.ConfigJson), tensors);
+        var exported = new ExportedAdapter(
+            PeftConfig.Write(twins is null ? layout : WithTwins(layout), form.BaseModel ?? plan.Model.Path, given?.ConfigJson), tensors);
         return form.Vllm ? VllmForm.Of(exported, layout, form) : given is null ? exported : exported with { Tensors = new([.. tensors, .. given.BaseTensors]) };
     }
 

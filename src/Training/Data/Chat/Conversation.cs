@@ -23,11 +23,14 @@ public sealed class Conversation
     /// <summary>Those that loss is on: their <c>weight</c> is not 0.</summary>
     internal IEnumerable<int> LearnedTurns => AssistantTurns.Where(place => _messages[place]["weight"] is not (IntValue { Value: 0 } or FloatValue { Value: 0 }));
 
-    /// <summary>The last learned message as text, whatever form its content has: what evaluation asks for. Empty where it only calls tools.</summary>
+    /// <summary>
+    /// The last learned message as text, whatever form its content has: what evaluation asks for. Empty where it only calls tools.
+    /// </summary>
     internal string Answer => TextOf(_messages[LearnedTurns.Last()]["content"]);
 
     /// <summary>All messages as one text, equal for equal conversations.</summary>
-    internal string Text => string.Concat(_messages.Select(static message => $"{TextOf(message["role"])}\u0001{TextOf(message["content"])}\u0002"));
+    internal string Text =>
+        string.Concat(_messages.Select(static message => $"{TextOf(message["role"])}\u0001{TextOf(message["content"])}\u0002"));
 
     /// <summary>Messages and tools with all that they hold, as JSON.</summary>
     internal string Json => JsonText.Write(Value.List([Value.List(_messages), _tools]));
