@@ -194,11 +194,11 @@ public sealed class LocalTrainer : ITrainer, IDisposable
                     return new BaseScore(null);
                 }
             },
-            static frozen => SizeOf(frozen.Result), cancellationToken);
-        return frozen.Result;
+            static frozen => SizeOf(frozen.Score), cancellationToken);
+        return frozen.Score;
     }
 
-    private sealed record BaseScore(EvaluationResult? Result);
+    private sealed record BaseScore(EvaluationResult? Score);
 
     // Null scores the frozen base.
     private EvaluationResult Score(
