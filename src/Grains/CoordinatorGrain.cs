@@ -304,6 +304,7 @@ internal sealed partial class CoordinatorGrain(
         StoreRequirements.Require(plan.Store, settings.Store);
         var fingerprint = await trainer.FingerprintAsync(plan, cancellationToken);
         await trainer.InitialSharedAsync(plan, cancellationToken); // an unusable model or adapter is the submitter's to hear
+        fingerprint = fingerprint with { GroupSize = await trainer.GroupSizeAsync(plan, cancellationToken) };
         await stores.Job.WriteDocumentAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(fingerprint), cancellationToken);
         await (made ?? MadeWith.Start(await inputs.BaseAsync(plan, cancellationToken)))
             .WriteAsync(stores.Job, Keys.Inputs(Job), cancellationToken);
@@ -347,6 +348,7 @@ internal sealed partial class CoordinatorGrain(
         var mark = await stores.Job.ReadBytesAsync(Keys.IndexOf(Job), cancellationToken);
         var job = new OpenJob(Job, plan, blob, stores.Job, cache, trainer, engine);
         await job.ReadCommittedAsync(notes.State.OriginSha256, cancellationToken);
+        job.Engine = engine = engine with { GroupSize = await GroupSizeAsync(job, before, cancellationToken) };
         var last = job.Committed?.Round ?? -1;
         if (!notes.RecordExists && last >= 0 && last < plan.Plan.Strategy.Rounds && mark is not null && IsOver(mark))
         {
@@ -386,6 +388,15 @@ internal sealed partial class CoordinatorGrain(
         // What it still has to do is done again before anybody takes it for finished.
         if (finished) _shown = _shown with { Phase = Phase.Committing };
         Post(started);
+    }
+
+    // Chosen when the run began, whatever this version would choose; a manifest says it where the fingerprint is lost.
+    private async Task<int?> GroupSizeAsync(OpenJob job, EngineFingerprint? before, CancellationToken cancellationToken)
+    {
+        if (before is not null) return before.GroupSize;
+        return job.Committed is { } committed
+            ? EngineFingerprint.Parse(committed.Engine ?? "")?.GroupSize
+            : await trainer.GroupSizeAsync(job.Plan, cancellationToken);
     }
 
     private static bool IsOver(byte[] mark) => mark.AsSpan().SequenceEqual(JobsGrain.Over);
