@@ -1,9 +1,12 @@
+using System.Diagnostics.CodeAnalysis;
+
 namespace FedRLora.Training.Lanes;
 
 /// <summary>
 /// Work that waits for its turn on a device. It starts when as many cores as it has threads and its memory are free; runs take turns,
-/// and within a run who came first goes first. What the longest waiting work of all needs is kept free for it as soon as it does not
-/// fit, so that wide work does not starve; work that asks for more than there is has the whole device, alone. Not safe for threads.
+/// and within a run who came first goes first. Once the longest waiting work of all does not fit, others go past it only as far as they
+/// leave what it needs, so that wide work does not starve; work that asks for more than there is has the whole device, alone. Not safe
+/// for threads.
 /// </summary>
 internal sealed class AdmissionQueue<T>
     where T : class
@@ -11,6 +14,8 @@ internal sealed class AdmissionQueue<T>
     private readonly int _cores;
     private readonly long _bytes;
     private readonly List<(string Run, Queue<Waiting> Work)> _runs = []; // the next one's turn first
+    private readonly Dictionary<T, Waiting> _running = new(ReferenceEqualityComparer.Instance);
+    private readonly HashSet<Waiting> _past = []; // running, and started while the longest waiting work did not fit
     private int _freeCores;
     private long _freeBytes;
     private long _arrivals;
@@ -30,29 +35,32 @@ internal sealed class AdmissionQueue<T>
             _runs.Add((demand.Run, new()));
         }
 
-        var (threads, size) = Bounded(demand);
-        _runs[at].Work.Enqueue(new(work, demand, threads, size, _arrivals++));
+        // What is larger than everything takes everything.
+        _runs[at].Work.Enqueue(new(
+            work, Math.Clamp(demand.Threads, 1, _cores), Math.Clamp(demand.Bytes, 0, _bytes), _arrivals++));
     }
 
     /// <summary>Takes the work whose turn it is, if it may start now; <see cref="Free"/> follows when it has ended.</summary>
-    public bool TryTake(out T? work)
+    public bool TryTake([NotNullWhen(true)] out T? work)
     {
         work = null;
         if (_runs.Count == 0) return false;
         var oldest = _runs.Select(static run => run.Work.Peek()).MinBy(static waiting => waiting.Arrival)!;
         var isKept = !Fits(oldest, _freeCores, _freeBytes);
+        if (!isKept) _past.Clear();
+        var (besideCores, besideBytes) = (
+            _cores - oldest.Cores - _past.Sum(static past => past.Cores), _bytes - oldest.Bytes - _past.Sum(static past => past.Bytes));
         for (var i = 0; i < _runs.Count; i++)
         {
             var (run, queue) = _runs[i];
             var next = queue.Peek();
-            var fits = isKept && next != oldest
-                ? Fits(next, _freeCores - oldest.Cores, _freeBytes - oldest.Bytes)
-                : Fits(next, _freeCores, _freeBytes);
-            if (!fits) continue;
+            if (!Fits(next, _freeCores, _freeBytes) || (isKept && !Fits(next, besideCores, besideBytes))) continue;
             queue.Dequeue();
             _runs.RemoveAt(i);
             if (queue.Count > 0) _runs.Add((run, queue));
             (_freeCores, _freeBytes) = (_freeCores - next.Cores, _freeBytes - next.Bytes);
+            _running.Add(next.Work, next);
+            if (isKept) _past.Add(next);
             work = next.Work;
             return true;
         }
@@ -61,10 +69,11 @@ internal sealed class AdmissionQueue<T>
     }
 
     /// <summary>Gives back what work had that was taken.</summary>
-    public void Free(LaneDemand demand)
+    public void Free(T work)
     {
-        var (threads, size) = Bounded(demand);
-        (_freeCores, _freeBytes) = (_freeCores + threads, _freeBytes + size);
+        _running.Remove(work, out var ended);
+        _past.Remove(ended!);
+        (_freeCores, _freeBytes) = (_freeCores + ended!.Cores, _freeBytes + ended.Bytes);
     }
 
     /// <summary>Takes work out that still waits; false where it does not.</summary>
@@ -86,10 +95,7 @@ internal sealed class AdmissionQueue<T>
         return left;
     }
 
-    private (int Cores, long Bytes) Bounded(LaneDemand demand) =>
-        (Math.Clamp(demand.Threads, 1, _cores), Math.Clamp(demand.Bytes, 0, _bytes));
-
     private static bool Fits(Waiting waiting, int freeCores, long freeBytes) => waiting.Cores <= freeCores && waiting.Bytes <= freeBytes;
 
-    private sealed record Waiting(T Work, LaneDemand Demand, int Cores, long Bytes, long Arrival);
+    private sealed record Waiting(T Work, int Cores, long Bytes, long Arrival);
 }

@@ -132,7 +132,7 @@ internal sealed class DeviceLanes : IDisposable
     // The first idle lane works, so that threads of a wide product, which the library keeps for each lane, are those of the first ones.
     private void StartWaiting()
     {
-        while (Array.Find(_lanes, static lane => lane.IsIdle) is { } lane && _queue.TryTake(out var work)) lane.Start(work!);
+        while (Array.Find(_lanes, static lane => lane.IsIdle) is { } lane && _queue.TryTake(out var work)) lane.Start(work);
     }
 
     /// <param name="Demand">What it needs.</param>
@@ -194,7 +194,7 @@ internal sealed class DeviceLanes : IDisposable
                 {
                     _work = null;
                     isLast = _isClosed;
-                    _lanes._queue.Free(work.Demand);
+                    _lanes._queue.Free(work);
                     _lanes.StartWaiting();
                 }
 
