@@ -31,6 +31,7 @@ internal static class SimulateCommand
             using var run = RunDirectory.Create(parsed.GetValue(folder), file, read, localOnly);
             if (screen.Mode != ScreenMode.Json)
                 await screen.Output.WriteLineAsync($"{read.Name}: {read.Adapter.Method}, {Words.Count(read.Clients.Count, "client")}, {Words.Count(read.Strategy.Rounds, "round")}, seed {read.Seed}, in {run.Path}");
+            screen.Warn([.. PlanNotes.Of(read)]);
             var local = new LocalRun(run, screen, parsed.GetValue(lanes));
             try
             {
