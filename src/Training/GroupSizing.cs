@@ -8,13 +8,18 @@ namespace FedRLora.Training;
 
 /// <summary>
 /// How many clients of a site train together where the plan leaves it open: a function of the plan's values and the model's shapes. More
-/// clients in a pass fill the products of small batches; groups of their own are what the lanes of a device work on side by side.
+/// clients in a pass fill the products of small batches and share what a pass costs beside them; groups of their own are what the lanes
+/// of a device work on side by side. The numbers are measured, docs/performance.md has them.
 /// </summary>
 public static class GroupSizing
 {
-    // Tokens of a pass from which one more client saves less than a lane of its own.
-    private const long FullPass = 128;
     private const int Most = 8;
+
+    // Rows are rarely as long as the plan allows; memory is counted as if they were.
+    private const int UsualShare = 4;
+
+    // Tokens in a pass from which one more client saves less than a tenth: fewer for a wide model, whose products fill sooner.
+    private static long FullPass(int width) => Math.Clamp(32_768 / width, 64, 512);
 
     /// <summary>Clients in a group.</summary>
     /// <param name="plan">A plan.</param>
@@ -38,9 +43,11 @@ public static class GroupSizing
 
     private static int Of(FederationPlan plan, ModelConfig config, IReadOnlyList<LinearShape> layers, long perMember)
     {
-        var tokens = Math.Min(plan.Training.MaxTokens, config.MaxPositions) * (long)plan.Training.BatchSize;
-        var bytes = perMember + tokens * WorkMemory.OfRow(plan.Training, config, [.. layers.Where(static layer => layer.Kind is LayerKind.Linear or LayerKind.Conv1D)]);
+        var most = Math.Min(plan.Training.MaxTokens, config.MaxPositions) * (long)plan.Training.BatchSize;
+        var usual = Math.Max(1, most / UsualShare);
+        var bytes = perMember + most * WorkMemory.OfRow(plan.Training, config, [.. layers.Where(static layer => layer.Kind is LayerKind.Linear or LayerKind.Conv1D)]);
         var fitting = plan.Training.PassMemoryMb * 1_000_000L / bytes;
-        return (int)Math.Clamp(Math.Min(FullPass / tokens, fitting), 1, Most);
+        var half = plan.Clients.CountBy(static client => client.Site).Max(static site => site.Value + 1) / 2; // or a lane is idle
+        return (int)Math.Clamp(Math.Min(FullPass(config.HiddenSize) / usual, Math.Min(fitting, half)), 1, Most);
     }
 }

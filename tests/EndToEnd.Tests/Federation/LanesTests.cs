@@ -93,6 +93,30 @@ public sealed class LanesTests : IDisposable
         Assert.Equal(Digest("undisturbed"), Digest("run"));
     }
 
+    [Fact]
+    public async Task Validate_says_how_many_train_together_and_why_and_names_what_ties_bits_to_a_machine()
+    {
+        var chosen = await CommandLine.RunAsync("validate", Plan(rounds: 1, "groupSize: auto"));
+        Assert.Contains(
+            "Groups: up to 4 clients of a site train together (auto, from the shapes of model and plan), 2 groups in all.",
+            chosen.Output, StringComparison.Ordinal);
+        var given = await CommandLine.RunAsync("validate", Plan(rounds: 1, "groupSize: 3"));
+        Assert.Contains("Groups: up to 3 clients of a site train together, 3 groups in all.", given.Output, StringComparison.Ordinal);
+        var alone = await CommandLine.RunAsync("validate", Plan(rounds: 1, "threads: 0, groupSize: 1"));
+        Assert.Contains("Groups: each client by itself, 8 groups in all.", alone.Output, StringComparison.Ordinal);
+        Assert.Contains("training.threads: 0 takes all processors", alone.Output, StringComparison.Ordinal);
+        var json = await CommandLine.RunAsync("validate", "--json", Plan(rounds: 1, "groupSize: auto"));
+        Assert.Contains("\"groupSize\": 4", json.Output, StringComparison.Ordinal);
+
+        Directory.Delete(Path.Combine(_tiny.Root, "model"), recursive: true);
+        var elsewhere = await CommandLine.RunAsync("validate", Plan(rounds: 1, "groupSize: auto"));
+        Assert.Equal(0, elsewhere.Code);
+        Assert.Contains("Groups: chosen when the run begins, from the model's shapes, which cannot be read here", elsewhere.Output, StringComparison.Ordinal);
+        var wrong = await CommandLine.RunAsync("validate", Plan(rounds: 1, "groupSize: all"));
+        Assert.Equal(2, wrong.Code);
+        Assert.Contains("\"all\" is not auto or a number from 1 to 1024", wrong.Error, StringComparison.Ordinal);
+    }
+
     private string Plan(int rounds, string training)
     {
         var plan = TinyPlan.Write(
