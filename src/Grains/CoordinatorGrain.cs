@@ -53,6 +53,7 @@ internal sealed partial class CoordinatorGrain(
     private RoundState _shown = RoundState.Initial;
     private long _roundStarted;
     private DateTimeOffset _roundStartedAt;
+    private readonly HashSet<string> _unreachable = new(StringComparer.Ordinal); // sites of which that was logged
     private string? _held; // why nothing is done: another engine, or another base
     private string? _engineHeld;
     private bool _markedOver;
@@ -740,11 +741,13 @@ internal sealed partial class CoordinatorGrain(
         try
         {
             await call(GrainFactory.GetGrain<ISiteGrain>(Keys.Site(Job, site)));
+            _unreachable.Remove(site);
             return true;
         }
         catch (Exception e) when (e is OrleansException or TimeoutException || StoreUnavailableException.In(e) is not null)
         {
-            LogSiteUnreachable(Job, site, e.GetType().Name); // its message holds the stack traces of others
+            // Its message holds the stack traces of others. How long it stays away is said by what the round waits for.
+            if (_unreachable.Add(site)) LogSiteUnreachable(Job, site, e.GetType().Name);
             return false;
         }
     }

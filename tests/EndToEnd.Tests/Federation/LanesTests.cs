@@ -78,7 +78,7 @@ public sealed class LanesTests : IDisposable
     public async Task Ctrl_C_while_every_lane_is_in_a_step_ends_with_130_and_the_run_goes_on_from_there()
     {
         var plan = Plan(rounds: 3, "groupSize: 1");
-        File.WriteAllText(plan, File.ReadAllText(plan).Replace("steps: 4", "steps: 400", StringComparison.Ordinal));
+        File.WriteAllText(plan, File.ReadAllText(plan).Replace("steps: 4", "steps: 100", StringComparison.Ordinal));
         await using (var program = RunningProgram.Start(_tiny.Root, "simulate", plan, "--lanes", "4", "--out", "run"))
         {
             await program.UntilAsync(() => program.Output.Contains("round 1/3", StringComparison.Ordinal) || Committed("run") >= 1, "round 1");
@@ -121,7 +121,7 @@ public sealed class LanesTests : IDisposable
     {
         var plan = TinyPlan.Write(
             _tiny, rounds, string.Join('\n', Enumerable.Range(0, Clients).Select(static i => TinyPlan.Client($"c{i}", i % 2 == 0 ? "one" : "two"))));
-        File.WriteAllText(plan, File.ReadAllText(plan).Replace("threads: 1", training, StringComparison.Ordinal));
+        File.WriteAllText(plan, File.ReadAllText(plan).Replace("threads: 1, groupSize: 1", training, StringComparison.Ordinal));
         return plan;
     }
 
