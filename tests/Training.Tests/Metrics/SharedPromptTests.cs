@@ -47,7 +47,7 @@ public sealed class SharedPromptTests
     {
         using var scope = NewDisposeScope();
         using var model = TinyLlama.Create(Config(family));
-        foreach (var (method, rank) in new[] { ("lora", 4), ("lora", 1), ("m-lora", 4), ("dora", 4), ("hydra-lora", 2) })
+        foreach (var (method, rank) in new[] { ("lora", 4), ("lora", 1), ("m-lora", 4), ("dora", 4), ("hydra-lora", 4) })
         {
             // A decomposed weight, or a router, cannot be on an embedding.
             var layers = method is "dora" or "hydra-lora" ? [.. model.Linears, model.LmHead] : model.AdaptableLayers;
