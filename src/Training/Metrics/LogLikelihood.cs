@@ -53,7 +53,8 @@ internal static class LogLikelihood
     /// The same where texts share a prompt, which goes through the model once. What a prompt's slots get depends on it and its tails, not
     /// on the others.
     /// </summary>
-    public static double[] Sums(CausalLanguageModel model, ILayerAdapters? adapters, IEnumerable<ScoredPrompt> prompts, int slots, CancellationToken cancellationToken)
+    public static double[] Sums(
+        CausalLanguageModel model, ILayerAdapters? adapters, IEnumerable<ScoredPrompt> prompts, int slots, CancellationToken cancellationToken)
     {
         using var inference = no_grad();
         var sums = new double[slots];
@@ -72,7 +73,8 @@ internal static class LogLikelihood
 
     // Tails that fill more than a batch take their prompt along to the next.
     private static IEnumerable<ScoredPrompt> Cut(ScoredPrompt prompt) =>
-        Filled(prompt.Tails, static tail => tail.Ids.Length, TokensPerBatch - prompt.Prompt.Length).Select(tails => prompt with { Tails = tails });
+        Filled(prompt.Tails, static tail => tail.Ids.Length, TokensPerBatch - prompt.Prompt.Length)
+            .Select(tails => prompt with { Tails = tails });
 
     private static IEnumerable<List<T>> Filled<T>(IEnumerable<T> items, Func<T, int> tokens, int limit)
     {
@@ -124,14 +126,16 @@ internal static class LogLikelihood
     /// <param name="block">Rows go through the LM head in multiples of it.</param>
     /// <param name="sums">Take the log-likelihoods.</param>
     private static void Add(
-        CausalLanguageModel model, ILayerAdapters? adapters, Tensor hidden, IEnumerable<(long Row, int Token, int Slot)> wanted, int block, double[] sums)
+        CausalLanguageModel model, ILayerAdapters? adapters, Tensor hidden, IEnumerable<(long Row, int Token, int Slot)> wanted, int block,
+        double[] sums)
     {
         var most = SharedPrompts.Blocked((int)Math.Max(1, LogitsPerPiece / model.Config.VocabularySize - block + 1), block);
         foreach (var piece in wanted.GroupBy(static token => token.Row).Chunk(most)) AddPiece(model, adapters, hidden, piece, block, sums);
     }
 
     private static void AddPiece(
-        CausalLanguageModel model, ILayerAdapters? adapters, Tensor hidden, IGrouping<long, (long Row, int Token, int Slot)>[] rows, int block, double[] sums)
+        CausalLanguageModel model, ILayerAdapters? adapters, Tensor hidden, IGrouping<long, (long Row, int Token, int Slot)>[] rows, int block,
+        double[] sums)
     {
         using var scope = NewDisposeScope();
         var (keys, padding) = (rows.Select(static row => row.Key), SharedPrompts.Blocked(rows.Length, block) - rows.Length);

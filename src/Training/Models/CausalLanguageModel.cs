@@ -108,7 +108,9 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
         return x.MoveToOuterDisposeScope();
     }
 
-    /// <summary>The same for prompts and their tails, each prompt once: <c>[M, D]</c>, in the caller's dispose scope. Not for training.</summary>
+    /// <summary>
+    /// The same for prompts and their tails, each prompt once: <c>[M, D]</c>, in the caller's dispose scope. Not for training.
+    /// </summary>
     /// <param name="prompts">At most <see cref="ModelConfig.MaxPositions"/> tokens in a text.</param>
     /// <param name="adapters">As above.</param>
     internal Tensor Hidden(SharedPrompts prompts, ILayerAdapters? adapters)

@@ -81,14 +81,17 @@ internal sealed class SharedPrompts
 
         var whole = heads.Select(static head => new Sequence(head, 0));
         var tails = heads.Zip(texts).SelectMany(static both => both.Second.Select(text => new Sequence(text, both.First.Length)));
-        var sequences = Parted(whole, keyLength).Select(part => (part, keyLength))
-            .Concat(Parted(tails, keyLength).Select(static part => (part, Blocked(part.Max(static sequence => sequence.Queries), QueryBlock))));
+        var sequences = Parted(whole, keyLength).Select(part => (part, Queries: keyLength))
+            .Concat(Parted(tails, keyLength).Select(static part => (part, Blocked(part.Max(static text => text.Queries), QueryBlock))));
         var (parts, places, laid) = (new List<Part>(), new long[ids.Count], 0L);
         foreach (var (part, queries) in sequences)
         {
-            for (var i = 0; i < part.Length; i++)
-                for (var j = part[i].First; j < part[i].Rows.Length; j++) places[part[i].Rows[j]] = laid + (long)i * queries + j - part[i].First;
-            laid += (long)part.Length * queries;
+            foreach (var sequence in part)
+            {
+                for (var query = 0; query < sequence.Queries; query++) places[sequence.At(sequence.First + query)] = laid + query;
+                laid += queries;
+            }
+
             parts.Add(PartOf(part, queries, keyLength, window, device));
         }
 
@@ -125,7 +128,8 @@ internal sealed class SharedPrompts
 
     // Sequences of like length are neighbours, so that little is padded.
     private static IEnumerable<Sequence[]> Parted(IEnumerable<Sequence> sequences, int keyLength) => sequences
-        .Where(static sequence => sequence.Queries > 0).OrderBy(static sequence => sequence.Queries).Chunk(Math.Max(1, KeysPerPart / keyLength));
+        .Where(static sequence => sequence.Queries > 0).OrderBy(static sequence => sequence.Queries)
+        .Chunk(Math.Max(1, KeysPerPart / keyLength));
 
     private static Part PartOf(Sequence[] part, int queries, int keyLength, int? window, Device device)
     {

@@ -18,8 +18,8 @@ public sealed class SharedPromptTests
     // Lengths of prompts and of the tails of each; around the blocks that kernels work in.
     private static readonly (int Prompt, int[] Tails)[] Lengths =
     [
-        (5, [0, 1, 3]), (0, [1, 4, 2]), (1, [0, 6]), (31, [1, 0, 2, 5]), (32, [0]), (33, [30, 1]), (40, [3, 3, 3, 3, 3, 3]), (62, [1, 2, 3]),
-        (61, [4, 9]), (90, [5, 1, 37]), (3, [29, 28]), (0, [0, 32]), (2, [60, 0, 1]),
+        (5, [0, 1, 3]), (0, [1, 4, 2]), (1, [0, 6]), (31, [1, 0, 2, 5]), (32, [0]), (33, [30, 1]), (40, [3, 3, 3, 3, 3, 3]),
+        (62, [1, 2, 3]), (61, [4, 9]), (90, [5, 1, 37]), (3, [29, 28]), (0, [0, 32]), (2, [60, 0, 1]),
     ];
 
     public static TheoryData<string> Families => TinyModels.Families;
@@ -122,7 +122,8 @@ public sealed class SharedPromptTests
 
         if (family == "gpt2") Assert.All(expected.Zip(sums), static pair => Close.AssertRelative(pair.First, pair.Second, "sum"));
         else AssertSame(expected, sums);
-        var refused = Assert.Throws<ArgumentException>(() => LogLikelihood.Sums(model, null, [Prompt(new Random(1), 35, [6, 1], 0, out _)], 2, default));
+        ScoredPrompt[] exceeds = [Prompt(new Random(1), 35, [6, 1], 0, out _)];
+        var refused = Assert.Throws<ArgumentException>(() => LogLikelihood.Sums(model, null, exceeds, 2, default));
         Assert.Contains("41 tokens, the model takes 40", refused.Message, StringComparison.Ordinal);
     }
 
@@ -149,7 +150,8 @@ public sealed class SharedPromptTests
         foreach (var (example, own, chosen) in test.Examples.Zip(answered.Own, answered.Chosen))
         {
             var row = encoder.Encode(example, test.Labels.Answers, test.Labels.AnswerOf(example.Completion)!.Value);
-            var likelihoods = row.Tails.Select((tail, candidate) => Likelihood(model.Model, [.. row.Prefix, .. tail], row.Prefix.Length + row.LossFrom[candidate])).ToArray();
+            var likelihoods = row.Tails.Zip(row.LossFrom)
+                .Select(tail => Likelihood(model.Model, [.. row.Prefix, .. tail.First], row.Prefix.Length + tail.Second)).ToArray();
             Assert.Equal(test.Labels.LabelOf[Array.IndexOf(likelihoods, likelihoods.Max())], chosen);
             sums += likelihoods[row.Own];
             tokens += row.Tails[row.Own].Length - row.LossFrom[row.Own];
@@ -159,8 +161,11 @@ public sealed class SharedPromptTests
     }
 
     // Attention heads of a multiple of four: products over six, as in the tiny Llama, round by the place of a row.
-    private static ModelConfig Config(string family) =>
-        TinyModels.Configs[family] is var config && config.HeadDim == 6 ? config with { HeadDim = 8, MaxPositions = MaxPositions } : config with { MaxPositions = MaxPositions };
+    private static ModelConfig Config(string family)
+    {
+        var config = TinyModels.Configs[family] with { MaxPositions = MaxPositions };
+        return config.HeadDim == 6 ? config with { HeadDim = 8 } : config;
+    }
 
     private static void AssertSame(CausalLanguageModel model, ILayerAdapters? adapters)
     {
@@ -191,12 +196,14 @@ public sealed class SharedPromptTests
         return new(prompt, [.. tails.Select((tail, i) =>
         {
             var ids = Draw(tail + 1);
-            return new ScoredSequence(ids[..^1], [.. Enumerable.Range(0, tail + 1).Where(j => length + j > 0).Select(j => (length + j - 1, ids[j], firstSlot + i))]);
+            var places = Enumerable.Range(0, tail + 1).Where(place => length + place > 0);
+            return new ScoredSequence(ids[..^1], [.. places.Select(place => (length + place - 1, ids[place], firstSlot + i))]);
         })]);
     }
 
     // One sequence for each tail, of the length that the keys of its prompt are padded to.
-    private static double[] Whole(CausalLanguageModel model, ILayerAdapters? adapters, ScoredPrompt[] prompts, int slots, bool padded = true)
+    private static double[] Whole(
+        CausalLanguageModel model, ILayerAdapters? adapters, ScoredPrompt[] prompts, int slots, bool padded = true)
     {
         using var inference = no_grad();
         var sums = new double[slots];
@@ -231,9 +238,11 @@ public sealed class SharedPromptTests
         AdapterState Draw(IEnumerable<AdapterTensor> tensors) => new(tensors.Select(tensor =>
         {
             using var drawn = randn([.. tensor.Shape], ScalarType.Float32, CPU, generator: generator);
-            return KeyValuePair.Create(tensor.Name, new NamedArray(tensor.Shape, [.. drawn.data<float>().Select(static value => 0.2f * value)]));
+            float[] values = [.. drawn.data<float>().Select(static value => 0.2f * value)];
+            return KeyValuePair.Create(tensor.Name, new NamedArray(tensor.Shape, [.. values]));
         }));
-        var twins = spec.Start == Start.Anchored ? Draw(layout.Tensors.Where(static tensor => tensor.Factor is Factor.A or Factor.B)) : null;
+        var starts = layout.Tensors.Where(static tensor => tensor.Factor is Factor.A or Factor.B);
+        var twins = spec.Start == Start.Anchored ? Draw(starts) : null;
         return AdapterPass.Evaluating(LowRankAdapter.Create(layout, Draw(layout.Tensors), twins, 0, CPU, model));
     }
 

@@ -38,7 +38,8 @@ public sealed class ScoredOnceTests : IDisposable
     {
         using var trainer = _tiny.Trainer();
         var plan = Plan("r-lora-federated");
-        plan = plan with { Adapter = plan.Adapter with { Start = Start.Exact, InitB = Init.Gaussian(0.3) } }; // an anchored start is the base, up to rounding
+        // An anchored start is the base, up to rounding.
+        plan = plan with { Adapter = plan.Adapter with { Start = Start.Exact, InitB = Init.Gaussian(0.3) } };
         var group = await GroupAsync(trainer, plan, "one", "two");
 
         var results = await trainer.EvaluateAsync(group);
