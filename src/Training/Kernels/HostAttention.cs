@@ -19,13 +19,28 @@ internal readonly record struct AttentionShape(int Sequences, int Length, int He
     public const int Block = 64;
 
     /// <summary>T in whole registers.</summary>
-    public int PaddedLength => (Length + Width - 1) / Width * Width;
+    public int PaddedLength => Up(Length);
 
     /// <summary>The width of an attention head in whole registers.</summary>
-    public int PaddedDim => (HeadDim + Width - 1) / Width * Width;
+    public int PaddedDim => Up(HeadDim);
 
-    /// <summary>Memory that the passes need beside their results, in elements; anything may lie in it.</summary>
-    public long ScratchElements => 7L * PaddedLength * PaddedDim + 2L * Block * PaddedLength + (long)Block * PaddedDim;
+    /// <summary>What can be done apart: the attention heads of a sequence that have their keys and values in common.</summary>
+    public int Units => Sequences * KeyHeads;
+
+    /// <summary>Query heads that a key head serves.</summary>
+    public int HeadsPerKey => Heads / KeyHeads;
+
+    /// <summary>Memory of a share beside the results, in elements.</summary>
+    public long ShareElements => 7L * PaddedLength * PaddedDim + 2L * Block * PaddedLength + (long)Block * PaddedDim;
+
+    /// <summary>Memory of all shares; anything may lie in it.</summary>
+    public long ScratchElements => ShareElements * Shares.Count(Units, (long)Sequences * Length * Heads * HeadDim);
+
+    /// <summary>To where a register begins.</summary>
+    public static int Down(int place) => place / Width * Width;
+
+    /// <summary>To where a register ends.</summary>
+    public static int Up(int place) => Down(place + Width - 1);
 
     /// <summary>The first position that a query sees.</summary>
     public int FirstOf(int query) => Window is { } window ? Math.Max(0, query - window + 1) : 0;
@@ -68,131 +83,130 @@ internal sealed unsafe class HostAttention<T> : HostAttention
 {
     private const int Group = Products<T>.Group;
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public override void Forward(Tensor query, Tensor key, Tensor value, AttentionShape shape, Tensor scratch, Tensor mixed, Tensor norms)
     {
-        var (length, dim, wide, columns) = (shape.Length, shape.HeadDim, shape.PaddedDim, shape.PaddedLength);
-        long queryRow = (long)shape.Heads * dim, keyRow = (long)shape.KeyHeads * dim;
-        float* q = Memory.Of(query), k = Memory.Of(key), v = Memory.Of(value), y = Memory.Of(mixed), norm = Memory.Of(norms);
-        float* keys = Memory.Of(scratch), values = keys + (long)wide * columns, scores = values + (long)wide * columns, sums = scores + (long)AttentionShape.Block * columns;
-        var (scale, group) = (1 / MathF.Sqrt(dim), shape.Heads / shape.KeyHeads);
-        for (var sequence = 0; sequence < shape.Sequences; sequence++)
+        float* q = Memory.Of(query), k = Memory.Of(key), v = Memory.Of(value), room = Memory.Of(scratch), y = Memory.Of(mixed), norm = Memory.Of(norms);
+        Shares.Do(shape.Units, query.numel(), (first, end, share) =>
         {
-            var start = (long)sequence * length;
-            for (var head = 0; head < shape.Heads; head++)
+            for (var unit = (int)first; unit < end; unit++) Forward(q, k, v, shape, unit, room + share * shape.ShareElements, y, norm);
+        });
+    }
+
+    public override void Backward(
+        Tensor query, Tensor key, Tensor value, Tensor norms, Tensor gradient, AttentionShape shape, Tensor scratch, Tensor queryGradient, Tensor keyGradient, Tensor valueGradient)
+    {
+        float* q = Memory.Of(query), k = Memory.Of(key), v = Memory.Of(value), norm = Memory.Of(norms), given = Memory.Of(gradient), room = Memory.Of(scratch);
+        float* toQuery = Memory.Of(queryGradient), toKey = Memory.Of(keyGradient), toValue = Memory.Of(valueGradient);
+        Shares.Do(shape.Units, query.numel(), (first, end, share) =>
+        {
+            for (var unit = (int)first; unit < end; unit++) Backward(q, k, v, norm, given, shape, unit, room + share * shape.ShareElements, toQuery, toKey, toValue);
+        });
+    }
+
+    // The attention heads of one sequence that have their keys and values in common.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Forward(float* query, float* key, float* value, AttentionShape shape, int unit, float* scratch, float* mixed, float* norms)
+    {
+        var (length, dim, wide, columns, heads) = (shape.Length, shape.HeadDim, shape.PaddedDim, shape.PaddedLength, shape.HeadsPerKey);
+        long queryRow = (long)shape.Heads * dim, keyRow = (long)shape.KeyHeads * dim, size = (long)wide * columns;
+        var (start, keyHead) = ((long)(unit / shape.KeyHeads) * length, unit % shape.KeyHeads);
+        float* keys = scratch, values = keys + size, scores = values + size, sums = scores + (long)AttentionShape.Block * columns;
+        var scale = 1 / MathF.Sqrt(dim);
+        Turned(key + start * keyRow + keyHead * dim, keyRow, length, dim, keys, columns);
+        Copied(value + start * keyRow + keyHead * dim, keyRow, length, dim, values, wide);
+        for (var head = keyHead * heads; head < (keyHead + 1) * heads; head++)
+        {
+            float* from = query + start * queryRow + head * dim, to = mixed + start * queryRow + head * dim, norm = norms + 2 * (start * shape.Heads + head);
+            for (var first = 0; first < length; first += Group)
             {
-                var from = q + start * queryRow + head * dim;
-                if (head % group == 0)
+                var count = Math.Min(Group, length - first);
+                var (low, high) = (shape.FirstOf(first), first + count);
+                var (left, right) = (AttentionShape.Down(low), AttentionShape.Up(high));
+                Products<T>.Multiply(from + first * queryRow, queryRow, 1, keys + left, columns, scores + left, columns, count, right - left, dim, adds: false);
+                for (var i = 0; i < count; i++)
                 {
-                    var place = start * keyRow + head / group * dim;
-                    Turned(k + place, keyRow, length, dim, keys, columns);
-                    Copied(v + place, keyRow, length, dim, values, wide);
+                    var row = scores + (long)i * columns;
+                    var (seen, past) = (shape.FirstOf(first + i), first + i + 1);
+                    var highest = Rows<T>.Highest(row + seen, past - seen) * scale;
+                    var inverse = 1 / Rows<T>.ToExponentials(row + seen, past - seen, scale, highest);
+                    Clear(row, low, seen);
+                    Clear(row, past, high);
+                    var at = norm + 2L * (first + i) * shape.Heads;
+                    (at[0], at[1]) = (highest, inverse);
                 }
 
-                for (var first = 0; first < length; first += Group)
+                Products<T>.Multiply(scores + low, columns, 1, values + (long)low * wide, wide, sums, wide, count, wide, high - low, adds: false);
+                for (var i = 0; i < count; i++)
                 {
-                    var count = Math.Min(Group, length - first);
-                    var (low, high) = (shape.FirstOf(first), first + count);
-                    var (left, width) = (low & ~15, ((high + 15) & ~15) - (low & ~15));
-                    Products<T>.Multiply(from + first * queryRow, queryRow, 1, keys + left, columns, scores + left, columns, count, width, dim, adds: false);
-                    for (var i = 0; i < count; i++)
-                    {
-                        var row = scores + (long)i * columns;
-                        var seen = shape.FirstOf(first + i);
-                        var visible = first + i + 1 - seen;
-                        var highest = Rows<T>.Highest(row + seen, visible) * scale;
-                        var inverse = 1 / Rows<T>.ToExponentials(row + seen, visible, scale, highest);
-                        Clear(row, left, seen);
-                        Clear(row, first + i + 1, left + width);
-                        var at = norm + 2 * ((start + first + i) * shape.Heads + head);
-                        (at[0], at[1]) = (highest, inverse);
-                    }
-
-                    Products<T>.Multiply(scores + low, columns, 1, values + (long)low * wide, wide, sums, wide, count, wide, high - low, adds: false);
-                    for (var i = 0; i < count; i++)
-                    {
-                        var inverse = norm[2 * ((start + first + i) * shape.Heads + head) + 1];
-                        float* to = y + (start + first + i) * queryRow + head * dim, sum = sums + (long)i * wide;
-                        for (var d = 0; d < dim; d++) to[d] = sum[d] * inverse;
-                    }
+                    var inverse = norm[2L * (first + i) * shape.Heads + 1];
+                    float* row = to + (first + i) * queryRow, sum = sums + (long)i * wide;
+                    for (var d = 0; d < dim; d++) row[d] = sum[d] * inverse;
                 }
             }
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public override void Backward(
-        Tensor query, Tensor key, Tensor value, Tensor norms, Tensor gradient, AttentionShape shape, Tensor scratch, Tensor queryGradient, Tensor keyGradient, Tensor valueGradient)
+    private static void Backward(
+        float* query, float* key, float* value, float* norms, float* gradient, AttentionShape shape, int unit, float* scratch, float* toQuery, float* toKey, float* toValue)
     {
-        var (length, dim, wide, columns) = (shape.Length, shape.HeadDim, shape.PaddedDim, shape.PaddedLength);
-        long queryRow = (long)shape.Heads * dim, keyRow = (long)shape.KeyHeads * dim, size = (long)wide * columns;
-        float* q = Memory.Of(query), k = Memory.Of(key), v = Memory.Of(value), dy = Memory.Of(gradient), norm = Memory.Of(norms);
-        float* toQuery = Memory.Of(queryGradient), toKey = Memory.Of(keyGradient), toValue = Memory.Of(valueGradient);
-        float* turnedKeys = Memory.Of(scratch), turnedValues = turnedKeys + size, keys = turnedValues + size, queries = keys + size, given = queries + size;
-        float* atKeys = given + size, atValues = atKeys + size, scores = atValues + size, slopes = scores + (long)AttentionShape.Block * columns, sums = slopes + (long)AttentionShape.Block * columns;
-        var (scale, group) = (1 / MathF.Sqrt(dim), shape.Heads / shape.KeyHeads);
-        for (var sequence = 0; sequence < shape.Sequences; sequence++)
+        var (length, dim, wide, columns, heads) = (shape.Length, shape.HeadDim, shape.PaddedDim, shape.PaddedLength, shape.HeadsPerKey);
+        long queryRow = (long)shape.Heads * dim, keyRow = (long)shape.KeyHeads * dim, size = (long)wide * columns, scoreSize = (long)AttentionShape.Block * columns;
+        var (start, keyHead) = ((long)(unit / shape.KeyHeads) * length, unit % shape.KeyHeads);
+        float* turnedKeys = scratch, turnedValues = turnedKeys + size, keys = turnedValues + size, queries = keys + size, given = queries + size;
+        float* atKeys = given + size, atValues = atKeys + size, scores = atValues + size, slopes = scores + scoreSize, sums = slopes + scoreSize;
+        var (scale, place) = (1 / MathF.Sqrt(dim), start * keyRow + keyHead * dim);
+        Turned(key + place, keyRow, length, dim, turnedKeys, columns);
+        Turned(value + place, keyRow, length, dim, turnedValues, columns);
+        Copied(key + place, keyRow, length, dim, keys, wide);
+        new Span<float>(atKeys, (int)size).Clear();
+        new Span<float>(atValues, (int)size).Clear();
+        for (var head = keyHead * heads; head < (keyHead + 1) * heads; head++)
         {
-            var start = (long)sequence * length;
-            for (var head = 0; head < shape.Heads; head++)
+            var from = start * queryRow + head * dim;
+            Copied(query + from, queryRow, length, dim, queries, wide);
+            Copied(gradient + from, queryRow, length, dim, given, wide);
+            for (var block = 0; block < length; block += AttentionShape.Block)
             {
-                var (from, place) = (start * queryRow + head * dim, start * keyRow + head / group * dim);
-                if (head % group == 0)
+                var end = Math.Min(block + AttentionShape.Block, length);
+                for (var first = block; first < end; first += Group)
                 {
-                    Turned(k + place, keyRow, length, dim, turnedKeys, columns);
-                    Turned(v + place, keyRow, length, dim, turnedValues, columns);
-                    Copied(k + place, keyRow, length, dim, keys, wide);
-                    new Span<float>(atKeys, (int)size).Clear();
-                    new Span<float>(atValues, (int)size).Clear();
-                }
-
-                Copied(q + from, queryRow, length, dim, queries, wide);
-                Copied(dy + from, queryRow, length, dim, given, wide);
-                for (var block = 0; block < length; block += AttentionShape.Block)
-                {
-                    var (end, least) = (Math.Min(block + AttentionShape.Block, length), shape.FirstOf(block) & ~15);
-                    var most = (end + 15) & ~15;
-                    for (var first = block; first < end; first += Group)
+                    var count = Math.Min(Group, end - first);
+                    var (low, high) = (shape.FirstOf(first), first + count);
+                    var (left, right) = (AttentionShape.Down(low), AttentionShape.Up(high));
+                    float* score = scores + (long)(first - block) * columns, slope = slopes + (long)(first - block) * columns;
+                    Products<T>.Multiply(queries + (long)first * wide, wide, 1, turnedKeys + left, columns, score + left, columns, count, right - left, dim, adds: false);
+                    Products<T>.Multiply(given + (long)first * wide, wide, 1, turnedValues + left, columns, slope + left, columns, count, right - left, dim, adds: false);
+                    for (var i = 0; i < count; i++)
                     {
-                        var count = Math.Min(Group, end - first);
-                        var (low, high) = (shape.FirstOf(first), first + count);
-                        var (left, width) = (low & ~15, ((high + 15) & ~15) - (low & ~15));
-                        float* score = scores + (long)(first - block) * columns, slope = slopes + (long)(first - block) * columns;
-                        Products<T>.Multiply(queries + (long)first * wide, wide, 1, turnedKeys + left, columns, score + left, columns, count, width, dim, adds: false);
-                        Products<T>.Multiply(given + (long)first * wide, wide, 1, turnedValues + left, columns, slope + left, columns, count, width, dim, adds: false);
-                        for (var i = 0; i < count; i++, score += columns, slope += columns)
-                        {
-                            var (seen, past) = (shape.FirstOf(first + i), first + i + 1);
-                            var at = norm + 2 * ((start + first + i) * shape.Heads + head);
-                            ToSlopes(score + seen, slope + seen, past - seen, scale, at[0], at[1]);
-                            Clear(score, least, seen);
-                            Clear(score, past, most);
-                            Clear(slope, least, seen);
-                            Clear(slope, past, most);
-                        }
-
-                        slope = slopes + (long)(first - block) * columns;
-                        Products<T>.Multiply(slope + low, columns, 1, keys + (long)low * wide, wide, sums, wide, count, wide, high - low, adds: false);
-                        for (var i = 0; i < count; i++) new ReadOnlySpan<float>(sums + (long)i * wide, dim).CopyTo(new(toQuery + from + (first + i) * queryRow, dim));
+                        float* p = score + (long)i * columns, g = slope + (long)i * columns, norm = norms + 2 * ((start + first + i) * shape.Heads + head);
+                        var (seen, past) = (shape.FirstOf(first + i), first + i + 1);
+                        ToSlopes(p + seen, g + seen, past - seen, scale, norm[0], norm[1]);
+                        Clear(p, shape.FirstOf(block), seen);
+                        Clear(g, shape.FirstOf(block), seen);
+                        Clear(p, past, end);
+                        Clear(g, past, end);
                     }
 
-                    for (var first = shape.FirstOf(block); first < end; first += Group)
-                    {
-                        var count = Math.Min(Group, end - first);
-                        var top = Math.Max(block, first);
-                        long offset = (long)(top - block) * columns + first, to = (long)first * wide;
-                        Products<T>.Multiply(scores + offset, 1, columns, given + (long)top * wide, wide, atValues + to, wide, count, wide, end - top, adds: true);
-                        Products<T>.Multiply(slopes + offset, 1, columns, queries + (long)top * wide, wide, atKeys + to, wide, count, wide, end - top, adds: true);
-                    }
+                    Products<T>.Multiply(slope + low, columns, 1, keys + (long)low * wide, wide, sums, wide, count, wide, high - low, adds: false);
+                    for (var i = 0; i < count; i++) new ReadOnlySpan<float>(sums + (long)i * wide, dim).CopyTo(new(toQuery + from + (first + i) * queryRow, dim));
                 }
 
-                if (head % group != group - 1) continue;
-                for (var i = 0; i < length; i++)
+                // What the block's queries give back to the keys and values that they see.
+                for (var first = shape.FirstOf(block); first < end; first += Group)
                 {
-                    new ReadOnlySpan<float>(atKeys + (long)i * wide, dim).CopyTo(new(toKey + place + i * keyRow, dim));
-                    new ReadOnlySpan<float>(atValues + (long)i * wide, dim).CopyTo(new(toValue + place + i * keyRow, dim));
+                    var (count, top) = (Math.Min(Group, end - first), Math.Max(block, first));
+                    long offset = (long)(top - block) * columns + first, to = (long)first * wide;
+                    Products<T>.Multiply(scores + offset, 1, columns, given + (long)top * wide, wide, atValues + to, wide, count, wide, end - top, adds: true);
+                    Products<T>.Multiply(slopes + offset, 1, columns, queries + (long)top * wide, wide, atKeys + to, wide, count, wide, end - top, adds: true);
                 }
             }
+        }
+
+        for (var i = 0; i < length; i++)
+        {
+            new ReadOnlySpan<float>(atKeys + (long)i * wide, dim).CopyTo(new(toKey + place + i * keyRow, dim));
+            new ReadOnlySpan<float>(atValues + (long)i * wide, dim).CopyTo(new(toValue + place + i * keyRow, dim));
         }
     }
 

@@ -23,18 +23,86 @@ internal sealed unsafe class HostKernels<T> : IStepKernels
     where T : struct, ISixteen<T>
 {
     private const int Width = 16;
+    private const long Columns = 1 << 14;
 
     public HostAttention? Attention { get; } = new HostAttention<T>();
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void RmsNorm(Tensor x, Tensor factor, double epsilon, Tensor inverse, Tensor y)
     {
-        var (rows, width) = (x.shape[0], x.shape[1]);
-        float* from = Memory.Of(x), times = Memory.Of(factor), scale = Memory.Of(inverse), to = Memory.Of(y);
+        var width = x.shape[1];
+        float* from = Memory.Of(x), times = Memory.Of(factor), scales = Memory.Of(inverse), to = Memory.Of(y);
+        Shares.Do(x.shape[0], x.numel(), (first, end, _) => Norms(from + first * width, times, (float)epsilon, scales + first, to + first * width, end - first, width));
+    }
+
+    public void RmsNormBackward(Tensor x, Tensor factor, Tensor inverse, Tensor gradient, Tensor? sum, Tensor result)
+    {
+        var width = x.shape[1];
+        float* from = Memory.Of(x), times = Memory.Of(factor), scales = Memory.Of(inverse), given = Memory.Of(gradient), to = Memory.Of(result);
+        var before = sum is null ? null : Memory.Of(sum);
+        Shares.Do(x.shape[0], x.numel(), (first, end, _) =>
+        {
+            var start = first * width;
+            NormSlopes(from + start, times, scales + first, given + start, before is null ? null : before + start, to + start, end - first, width);
+        });
+    }
+
+    public void Gate(Tensor gate, Tensor up, Tensor y)
+    {
+        var width = gate.shape[1];
+        float* g = Memory.Of(gate), u = Memory.Of(up), to = Memory.Of(y);
+        Shares.Do(gate.shape[0], gate.numel(), (first, end, _) => Gates(g + first * width, u + first * width, to + first * width, (end - first) * width));
+    }
+
+    public void GateBackward(Tensor gate, Tensor up, Tensor gradient, Tensor gateGradient, Tensor upGradient)
+    {
+        var width = gate.shape[1];
+        float* g = Memory.Of(gate), u = Memory.Of(up), given = Memory.Of(gradient), toGate = Memory.Of(gateGradient), toUp = Memory.Of(upGradient);
+        Shares.Do(gate.shape[0], gate.numel(), (first, end, _) =>
+        {
+            var start = first * width;
+            GateSlopes(g + start, u + start, given + start, toGate + start, toUp + start, (end - first) * width);
+        });
+    }
+
+    public void Turn(Tensor x, int heads, Tensor cos, Tensor sin, bool isBack)
+    {
+        var (width, half) = (x.shape[1], cos.shape[1]);
+        float* at = Memory.Of(x), c = Memory.Of(cos), s = Memory.Of(sin);
+        Shares.Do(x.shape[0], x.numel(), (first, end, _) => Turns(at + first * width, heads, width / heads, c + first * half, s + first * half, half, isBack ? -1 : 1, end - first));
+    }
+
+    public void CrossEntropy(Tensor logits, Tensor targets, Tensor losses, Tensor factors)
+    {
+        var width = logits.shape[1];
+        float* row = Memory.Of(logits), loss = Memory.Of(losses), factor = Memory.Of(factors);
+        var target = Memory.LongsOf(targets);
+        Shares.Do(logits.shape[0], logits.numel(), (first, end, _) => CrossEntropies(row + first * width, target + first, loss + first, factor + first, end - first, width));
+    }
+
+    public void AdamW(Tensor value, Tensor gradient, Tensor mean, Tensor square, AdamWStep step)
+    {
+        var width = value.shape[1];
+        var pieces = (width + Columns - 1) / Columns;
+        float* x = Memory.Of(value), g = Memory.Of(gradient), m = Memory.Of(mean), v = Memory.Of(square);
+        var clipping = step.Clipping is null ? null : Memory.Of(step.Clipping);
+        Shares.Do(value.shape[0] * pieces, value.numel(), (first, end, _) =>
+        {
+            for (var piece = first; piece < end; piece++)
+            {
+                var (member, column) = ((int)(piece / pieces), piece % pieces * Columns);
+                var start = member * width + column;
+                Steps(x + start, g + start, m + start, v + start, Math.Min(Columns, width - column), step, member, clipping is null ? null : clipping + member);
+            }
+        });
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Norms(float* from, float* times, float epsilon, float* scales, float* to, long rows, long width)
+    {
         for (var row = 0L; row < rows; row++, from += width, to += width)
         {
-            var r = 1 / MathF.Sqrt(Rows<T>.Dot(from, from, width) / width + (float)epsilon);
-            scale[row] = r;
+            var r = 1 / MathF.Sqrt(Rows<T>.Dot(from, from, width) / width + epsilon);
+            scales[row] = r;
             var all = T.Of(r);
             var i = 0L;
             for (; i <= width - Width; i += Width) T.Store(T.Load(from + i) * all * T.Load(times + i), to + i);
@@ -43,26 +111,23 @@ internal sealed unsafe class HostKernels<T> : IStepKernels
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public void RmsNormBackward(Tensor x, Tensor factor, Tensor inverse, Tensor gradient, Tensor? sum, Tensor result)
+    private static void NormSlopes(float* from, float* times, float* scales, float* given, float* before, float* to, long rows, long width)
     {
-        var (rows, width) = (x.shape[0], x.shape[1]);
-        float* input = Memory.Of(x), times = Memory.Of(factor), scale = Memory.Of(inverse), given = Memory.Of(gradient), to = Memory.Of(result);
-        var before = sum is null ? null : Memory.Of(sum);
-        for (var row = 0L; row < rows; row++, input += width, given += width, to += width)
+        for (var row = 0L; row < rows; row++, from += width, given += width, to += width)
         {
-            var r = scale[row];
-            var mean = Rows<T>.Dot(input, given, times, width) * (r * r * r) / width;
+            var r = scales[row];
+            var mean = Rows<T>.Dot(from, given, times, width) * (r * r * r) / width;
             T all = T.Of(r), back = T.Of(-mean);
             var i = 0L;
             for (; i <= width - Width; i += Width)
             {
-                var change = T.FusedMultiplyAdd(T.Load(input + i), back, T.Load(given + i) * T.Load(times + i) * all);
+                var change = T.FusedMultiplyAdd(T.Load(from + i), back, T.Load(given + i) * T.Load(times + i) * all);
                 T.Store(before is null ? change : T.Load(before + i) + change, to + i);
             }
 
             for (; i < width; i++)
             {
-                var change = MathF.FusedMultiplyAdd(input[i], -mean, given[i] * times[i] * r);
+                var change = MathF.FusedMultiplyAdd(from[i], -mean, given[i] * times[i] * r);
                 to[i] = before is null ? change : before[i] + change;
             }
 
@@ -71,49 +136,43 @@ internal sealed unsafe class HostKernels<T> : IStepKernels
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public void Gate(Tensor gate, Tensor up, Tensor y)
+    private static void Gates(float* gate, float* up, float* to, long count)
     {
-        var count = gate.numel();
-        float* g = Memory.Of(gate), u = Memory.Of(up), to = Memory.Of(y);
         var i = 0L;
         for (; i <= count - Width; i += Width)
         {
-            var x = T.Load(g + i);
-            T.Store(x * Rows<T>.Sigmoid(x) * T.Load(u + i), to + i);
+            var x = T.Load(gate + i);
+            T.Store(x * Rows<T>.Sigmoid(x) * T.Load(up + i), to + i);
         }
 
         if (i == count) return;
-        var rest = Rows<T>.LoadPart(g + i, count - i, 0);
-        Rows<T>.StorePart(rest * Rows<T>.Sigmoid(rest) * Rows<T>.LoadPart(u + i, count - i, 0), to + i, count - i);
+        var last = Rows<T>.LoadPart(gate + i, count - i, 0);
+        Rows<T>.StorePart(last * Rows<T>.Sigmoid(last) * Rows<T>.LoadPart(up + i, count - i, 0), to + i, count - i);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public void GateBackward(Tensor gate, Tensor up, Tensor gradient, Tensor gateGradient, Tensor upGradient)
+    private static void GateSlopes(float* gate, float* up, float* given, float* toGate, float* toUp, long count)
     {
-        var count = gate.numel();
-        float* g = Memory.Of(gate), u = Memory.Of(up), given = Memory.Of(gradient), toGate = Memory.Of(gateGradient), toUp = Memory.Of(upGradient);
         var i = 0L;
         for (; i <= count - Width; i += Width)
         {
-            var (atGate, atUp) = GateSlopes(T.Load(g + i), T.Load(u + i), T.Load(given + i));
+            var (atGate, atUp) = GateSlopes(T.Load(gate + i), T.Load(up + i), T.Load(given + i));
             T.Store(atGate, toGate + i);
             T.Store(atUp, toUp + i);
         }
 
         if (i == count) return;
-        var (lastGate, lastUp) = GateSlopes(Rows<T>.LoadPart(g + i, count - i, 0), Rows<T>.LoadPart(u + i, count - i, 0), Rows<T>.LoadPart(given + i, count - i, 0));
+        var (lastGate, lastUp) = GateSlopes(Rows<T>.LoadPart(gate + i, count - i, 0), Rows<T>.LoadPart(up + i, count - i, 0), Rows<T>.LoadPart(given + i, count - i, 0));
         Rows<T>.StorePart(lastGate, toGate + i, count - i);
         Rows<T>.StorePart(lastUp, toUp + i, count - i);
     }
 
+    // Halves of an attention head are seldom a multiple of sixteen wide.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public void Turn(Tensor x, int heads, Tensor cos, Tensor sin, bool isBack)
+    private static void Turns(float* at, int heads, long headDim, float* cos, float* sin, long half, float sign, long rows)
     {
         const int Eight = 8;
-        var (rows, half, headDim) = (x.shape[0], cos.shape[1], x.shape[1] / heads);
-        float* at = Memory.Of(x), c = Memory.Of(cos), s = Memory.Of(sin);
-        var sign = isBack ? -1f : 1f;
-        for (var row = 0L; row < rows; row++, c += half, s += half)
+        for (var row = 0L; row < rows; row++, cos += half, sin += half)
         {
             for (var head = 0; head < heads; head++, at += headDim)
             {
@@ -121,68 +180,59 @@ internal sealed unsafe class HostKernels<T> : IStepKernels
                 var i = 0L;
                 for (; i <= half - Eight; i += Eight)
                 {
-                    Vector256<float> a = Vector256.Load(first + i), b = Vector256.Load(second + i), angle = Vector256.Load(c + i), other = Vector256.Load(s + i) * sign;
-                    Vector256.FusedMultiplyAdd(-b, other, a * angle).Store(first + i);
-                    Vector256.FusedMultiplyAdd(a, other, b * angle).Store(second + i);
+                    Vector256<float> a = Vector256.Load(first + i), b = Vector256.Load(second + i), c = Vector256.Load(cos + i), s = Vector256.Load(sin + i) * sign;
+                    Vector256.FusedMultiplyAdd(-b, s, a * c).Store(first + i);
+                    Vector256.FusedMultiplyAdd(a, s, b * c).Store(second + i);
                 }
 
                 for (; i < half; i++)
                 {
-                    var (a, b, other) = (first[i], second[i], s[i] * sign);
-                    first[i] = MathF.FusedMultiplyAdd(-b, other, a * c[i]);
-                    second[i] = MathF.FusedMultiplyAdd(a, other, b * c[i]);
+                    var (a, b, s) = (first[i], second[i], sin[i] * sign);
+                    first[i] = MathF.FusedMultiplyAdd(-b, s, a * cos[i]);
+                    second[i] = MathF.FusedMultiplyAdd(a, s, b * cos[i]);
                 }
             }
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public void CrossEntropy(Tensor logits, Tensor targets, Tensor losses, Tensor factors)
+    private static void CrossEntropies(float* row, long* targets, float* losses, float* factors, long rows, long width)
     {
-        var (rows, width) = (logits.shape[0], logits.shape[1]);
-        float* row = Memory.Of(logits), loss = Memory.Of(losses), factor = Memory.Of(factors);
-        var target = Memory.LongsOf(targets);
         for (var i = 0L; i < rows; i++, row += width)
         {
             var highest = Rows<T>.Highest(row, width);
-            var distance = highest - row[target[i]];
+            var distance = highest - row[targets[i]];
             var sum = Rows<T>.ToExponentials(row, width, 1, highest);
-            loss[i] = distance + MathF.Log(sum);
-            row[target[i]] -= sum;
-            factor[i] = 1 / sum;
+            losses[i] = distance + MathF.Log(sum);
+            row[targets[i]] -= sum;
+            factors[i] = 1 / sum;
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public void AdamW(Tensor value, Tensor gradient, Tensor mean, Tensor square, AdamWStep step)
+    private static void Steps(float* x, float* g, float* m, float* v, long count, AdamWStep step, int member, float* clipping)
     {
-        var (members, width) = (value.shape[0], value.shape[1]);
-        float* x = Memory.Of(value), g = Memory.Of(gradient), m = Memory.Of(mean), v = Memory.Of(square);
-        var clipping = step.Clipping is null ? null : Memory.Of(step.Clipping);
         float beta1 = (float)step.Beta1, rest1 = (float)(1 - step.Beta1), beta2 = (float)step.Beta2, rest2 = (float)(1 - step.Beta2), epsilon = (float)step.Epsilon;
-        for (var member = 0; member < members; member++, x += width, g += width, m += width, v += width)
+        float clip = clipping is null ? 1 : *clipping, length = (float)step.Lengths[member], root = (float)step.Roots[member], kept = step.Kept is null ? 1 : (float)step.Kept[member];
+        T clips = T.Of(clip), lengths = T.Of(length), roots = T.Of(root), keeps = T.Of(kept), epsilons = T.Of(epsilon);
+        var i = 0L;
+        for (; i <= count - Width; i += Width)
         {
-            float clip = clipping is null ? 1 : clipping[member], length = (float)step.Lengths[member], root = (float)step.Roots[member], kept = step.Kept is null ? 1 : (float)step.Kept[member];
-            T clips = T.Of(clip), lengths = T.Of(length), roots = T.Of(root), keeps = T.Of(kept), epsilons = T.Of(epsilon);
-            var i = 0L;
-            for (; i <= width - Width; i += Width)
-            {
-                var slope = T.Load(g + i) * clips;
-                if (clipping is not null) T.Store(slope, g + i);
-                var first = T.FusedMultiplyAdd(slope, T.Of(rest1), T.Load(m + i) * T.Of(beta1));
-                var second = T.FusedMultiplyAdd(slope * slope, T.Of(rest2), T.Load(v + i) * T.Of(beta2));
-                T.Store(first, m + i);
-                T.Store(second, v + i);
-                T.Store(T.Load(x + i) * keeps + first * lengths / (T.Sqrt(second) / roots + epsilons), x + i);
-            }
+            var slope = T.Load(g + i) * clips;
+            if (clipping is not null) T.Store(slope, g + i);
+            var mean = T.FusedMultiplyAdd(slope, T.Of(rest1), T.Load(m + i) * T.Of(beta1));
+            var square = T.FusedMultiplyAdd(slope * slope, T.Of(rest2), T.Load(v + i) * T.Of(beta2));
+            T.Store(mean, m + i);
+            T.Store(square, v + i);
+            T.Store(T.Load(x + i) * keeps + mean * lengths / (T.Sqrt(square) / roots + epsilons), x + i);
+        }
 
-            for (; i < width; i++)
-            {
-                var slope = g[i] *= clip;
-                m[i] = MathF.FusedMultiplyAdd(slope, rest1, m[i] * beta1);
-                v[i] = MathF.FusedMultiplyAdd(slope * slope, rest2, v[i] * beta2);
-                x[i] = x[i] * kept + m[i] * length / (MathF.Sqrt(v[i]) / root + epsilon);
-            }
+        for (; i < count; i++)
+        {
+            var slope = g[i] *= clip;
+            m[i] = MathF.FusedMultiplyAdd(slope, rest1, m[i] * beta1);
+            v[i] = MathF.FusedMultiplyAdd(slope * slope, rest2, v[i] * beta2);
+            x[i] = x[i] * kept + m[i] * length / (MathF.Sqrt(v[i]) / root + epsilon);
         }
     }
 
