@@ -2,6 +2,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
+using FedRLora.Training.Kernels;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -14,8 +15,6 @@ namespace FedRLora.Training.Steps;
 /// </summary>
 internal sealed class AdamW
 {
-    private const long ElementsPerCacheful = 1 << 15;
-
     private readonly TrainingSpec _spec;
     private readonly List<ScopeMoments> _moments;
 
@@ -101,30 +100,18 @@ internal sealed class AdamW
         public void Step(TrainingSpec spec, IReadOnlyList<double> rates, Tensor? factors)
         {
             for (var member = 0; member < rates.Count; member++) _steps[member]++;
-            var bias = PerMember(rates.Count, member => Math.Sqrt(1 - Math.Pow(spec.Beta2, _steps[member])));
-            var length = PerMember(rates.Count, member => -rates[member] / (1 - Math.Pow(spec.Beta1, _steps[member])));
-            var kept = spec.WeightDecay == 0 ? null : PerMember(rates.Count, member => 1 - rates[member] * spec.WeightDecay);
-            // In columns that stay in the cache from the first operation to the last.
-            var (width, step) = (_mean.shape[1], Math.Max(1, (_mean.device_type == DeviceType.CPU ? ElementsPerCacheful : long.MaxValue) / rates.Count));
-            for (var first = 0L; first < width; first += step)
-            {
-                using var scope = NewDisposeScope();
-                Tensor Columns(Tensor all) => all.narrow(0, 0, rates.Count).narrow(1, first, Math.Min(step, width - first));
-                var (gradient, mean, square, value) = (Columns(_block.Gradient), Columns(_mean), Columns(_square), Columns(_block.Value));
-                if (factors is not null) gradient.mul_(factors);
-                mean.mul_(Living.Of(spec.Beta1)).add_(gradient, alpha: Living.Of(1 - spec.Beta1));
-                square.mul_(Living.Of(spec.Beta2)).addcmul_(gradient, gradient, Living.Of(1 - spec.Beta2));
-                var denominator = square.sqrt().div_(bias).add_(Living.Of(spec.Epsilon));
-                if (kept is not null) value.mul_(kept);
-                value.add_(mean.mul(length).div_(denominator));
-            }
+            double[] OfEach(Func<int, double> of) => [.. Enumerable.Range(0, rates.Count).Select(of)];
+            Tensor Stepping(Tensor all) => all.narrow(0, 0, rates.Count);
+            StepKernels.For(_mean.device, _mean.dtype).AdamW(Stepping(_block.Value), Stepping(_block.Gradient), Stepping(_mean), Stepping(_square), new(
+                spec.Beta1, spec.Beta2, spec.Epsilon,
+                OfEach(member => -rates[member] / (1 - Math.Pow(spec.Beta1, _steps[member]))),
+                OfEach(member => Math.Sqrt(1 - Math.Pow(spec.Beta2, _steps[member]))),
+                spec.WeightDecay == 0 ? null : OfEach(member => 1 - rates[member] * spec.WeightDecay),
+                factors));
         }
 
         public IEnumerable<KeyValuePair<string, NamedArray>> Export(int member) => _block.Cut(_mean, member, ".m")
             .Concat(_block.Cut(_square, member, ".v"))
             .Concat(_block.Tensors.Select(info => KeyValuePair.Create(info.Name + ".step", new NamedArray([], [_steps[member]]))));
-
-        private Tensor PerMember(int members, Func<int, double> of) =>
-            tensor(Enumerable.Range(0, members).Select(of).ToArray(), _mean.dtype, _mean.device).unsqueeze(1);
     }
 }

@@ -1,3 +1,4 @@
+using FedRLora.Training.Kernels;
 using FedRLora.Training.Models;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -11,7 +12,6 @@ namespace FedRLora.Training.Steps;
 internal static class PackedLoss
 {
     private const long LogitsPerPiece = 1 << 23;
-    private const long LogitsPerCacheful = 1 << 19;
     private const long LeastRows = 16;
 
     /// <summary>Runs the base forward and backward; gradients are added to the adapters'.</summary>
@@ -52,34 +52,20 @@ internal static class PackedLoss
         var bias = model.BiasOf(model.LmHead);
         var (rows, vocabulary) = (hidden.shape[0], weight.shape[0]);
         var logits = workspace.Scratch(Math.Min(rows, Math.Max(LeastRows, LogitsPerPiece / vocabulary)), vocabulary);
-        var losses = empty([rows], hidden.dtype, hidden.device);
-        var gradient = isTracked ? weight.index_select(0, targets).neg_() : null;
+        var kernels = StepKernels.For(hidden.device, hidden.dtype);
+        var (losses, factors) = (empty([rows], hidden.dtype, hidden.device), empty([rows], hidden.dtype, hidden.device));
+        var gradient = isTracked ? empty_like(hidden) : null;
         for (var first = 0L; first < rows; first += logits.shape[0])
         {
             using var scope = NewDisposeScope();
             var count = Math.Min(logits.shape[0], rows - first);
             var part = logits.narrow(0, 0, count).addmm_(hidden.narrow(0, first, count), weight.t(), 0, 1);
             if (bias is not null) part.add_(bias);
-            ToProbabilities(part, targets.narrow(0, first, count), losses.narrow(0, first, count));
-            gradient?.narrow(0, first, count).addmm_(part, weight, 1, 1);
+            kernels.CrossEntropy(part, targets.narrow(0, first, count), losses.narrow(0, first, count), factors.narrow(0, first, count));
+            gradient?.narrow(0, first, count).addmm_(part, weight, 0, 1);
         }
 
-        return (losses, gradient?.mul_(weights.unsqueeze(1)));
-    }
-
-    // In place, some rows at a time: the library's softmax wants memory for its result, and so little of it stays in the cache.
-    private static void ToProbabilities(Tensor logits, Tensor targets, Tensor losses)
-    {
-        var step = logits.device_type == DeviceType.CPU ? Math.Max(1, LogitsPerCacheful / logits.shape[1]) : logits.shape[0];
-        for (var first = 0L; first < logits.shape[0]; first += step)
-        {
-            using var scope = NewDisposeScope();
-            var count = Math.Min(step, logits.shape[0] - first);
-            var part = logits.narrow(0, first, count);
-            var distance = part.amax([1]) - part.gather(1, targets.narrow(0, first, count).unsqueeze(1)).squeeze(1);
-            part.copy_(part.softmax(1));
-            losses.narrow(0, first, count).copy_(distance.sub_(part.amax([1]).log_())); // -log p(target), finite even where p underflows
-        }
+        return (losses, gradient?.mul_(factors.mul_(weights).unsqueeze(1)));
     }
 
     private static Tensor ByMember(Tensor losses, Packing packing)

@@ -28,8 +28,11 @@ internal sealed class Tape(Workspace workspace) : IDisposable
     /// <summary>Memory for a result or a gradient, with anything in it: <c>[rows, width]</c>.</summary>
     public Tensor Take(long rows, long width) => workspace.Take(rows, width);
 
-    /// <summary>A copy in such memory, in the shape of the original.</summary>
-    public Tensor Copy(Tensor x) => Take(x.numel() / x.shape[^1], x.shape[^1]).view(x.shape).copy_(x);
+    /// <summary>Such memory in the shape of another tensor.</summary>
+    public Tensor Room(Tensor x) => Take(x.numel() / x.shape[^1], x.shape[^1]).view(x.shape);
+
+    /// <summary>A copy in such memory.</summary>
+    public Tensor Copy(Tensor x) => Room(x).copy_(x);
 
     /// <summary>Adds an operation.</summary>
     /// <param name="outputs">Its results, which are then tracked.</param>
@@ -98,6 +101,25 @@ internal sealed class Tape(Workspace workspace) : IDisposable
         if (!_gradients.TryGetValue(value, out var sum)) Put(value, gradient.detach(), isShared);
         else if (sum.IsShared) Put(value, Copy(sum.Value).add_(gradient), isShared: false);
         else sum.Value.add_(gradient);
+    }
+
+    /// <summary>Adds to the gradient of a value by an operation that adds as it computes.</summary>
+    /// <param name="value">The value, which may be disposed.</param>
+    /// <param name="shape">Its shape.</param>
+    /// <param name="work">Gets what is there, null for nothing, and where the sum goes, which may be the same tensor.</param>
+    public void AddBy(Tensor value, long[] shape, Action<Tensor?, Tensor> work)
+    {
+        if (!Tracks(value)) return;
+        var sum = _gradients.GetValueOrDefault(value);
+        if (sum is { IsShared: false })
+        {
+            work(sum.Value, sum.Value);
+            return;
+        }
+
+        var result = Take(shape[..^1].Aggregate(1L, static (product, size) => product * size), shape[^1]).view(shape);
+        work(sum?.Value, result);
+        Put(value, result, isShared: false);
     }
 
     /// <summary>Adds a product to the gradient of a value, into the same memory where there is some already.</summary>

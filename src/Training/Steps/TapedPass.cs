@@ -1,4 +1,5 @@
 using FedRLora.Training.Adapters;
+using FedRLora.Training.Kernels;
 using FedRLora.Training.Models;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -17,6 +18,7 @@ internal sealed class TapedPass : ForwardPass
     private readonly Packing _packing;
     private readonly StackSlice _adapters;
     private readonly ScalarType _dtype;
+    private readonly IStepKernels _kernels;
     private readonly (Tensor Cos, Tensor Sin)? _rotary;
     private readonly bool _checkpoints;
     private Tape _tape;
@@ -31,9 +33,11 @@ internal sealed class TapedPass : ForwardPass
     {
         _checkpoints = checkpoints;
         (_config, _tape, _workspace, _packing, _adapters, _dtype) = (model.Config, tape, workspace, packing, adapters, model.Dtype);
+        _kernels = StepKernels.For(packing.Ids.device, _dtype);
         if (!model.HasRotary) return;
         var (cos, sin) = Blocks.RotaryTable(0, packing.MaxLength, model.Config, packing.Ids.device, _dtype);
-        _rotary = (cos.index_select(0, packing.Positions).unsqueeze(1), sin.index_select(0, packing.Positions).unsqueeze(1));
+        Tensor Placed(Tensor table) => table.narrow(1, 0, table.shape[1] / 2).index_select(0, packing.Positions); // both halves turn alike
+        _rotary = (Placed(cos), Placed(sin));
     }
 
     public override Tensor Embedding(LinearShape layer, Tensor table)
@@ -81,20 +85,13 @@ internal sealed class TapedPass : ForwardPass
         var (shape, width) = (x.shape, x.shape[^1] / parts);
         var rows = x.reshape(-1, width);
         var factor = isOffset ? 1 + weight.to(x.dtype) : weight.to(x.dtype);
-        var inverse = rows.norm(1, keepdim: true, p: 2).pow_(Living.Of(2)).div_(Living.Of(width)).add_(Living.Of(epsilon)).rsqrt_();
-        var y = _tape.Copy(rows).mul_(inverse).mul_(factor).view(shape);
+        var (inverse, normed) = (_tape.Take(rows.shape[0], 1), _tape.Take(rows.shape[0], width));
+        _kernels.RmsNorm(rows, factor, epsilon, inverse, normed);
+        var y = normed.view(shape);
         if (_tape.Tracks(x))
         {
-            // dx = r (w dy) - x r^3 mean(x w dy)
-            _tape.Record([y], [rows, inverse, factor], (saved, gradients) =>
-            {
-                var (input, scale) = (saved[0]!, saved[1]!);
-                var inner = _tape.Copy(gradients[0]!.reshape(-1, width)).mul_(saved[2]!);
-                var mark = _workspace.Top;
-                var mean = _tape.Copy(inner).mul_(input).sum([1], keepdim: true).mul_(scale.pow(Living.Of(3))).div_(Living.Of(width));
-                _workspace.Release(mark);
-                _tape.Add(x, inner.mul_(scale).addcmul_(input, mean, Living.Of(-1)).reshape(shape));
-            });
+            _tape.Record([y], [rows, inverse, factor], (saved, gradients) => _tape.AddBy(x, shape, (sum, result) => _kernels.RmsNormBackward(
+                saved[0]!, saved[2]!, saved[1]!, gradients[0]!.reshape(-1, width).contiguous(), sum?.view(-1, width), result.view(-1, width))));
         }
 
         return y;
@@ -108,19 +105,17 @@ internal sealed class TapedPass : ForwardPass
     public override Tensor Gate(Tensor gate, Tensor up, Activation activation)
     {
         if (activation != Activation.Silu) return _tape.Local([gate, up], false, inputs => [Blocks.Activate(inputs[0], activation) * inputs[1]])[0];
-        var y = _tape.Copy(gate).silu_().mul_(up);
+        var y = _tape.Room(gate);
+        _kernels.Gate(gate, up, y);
         if (_tape.Tracks(gate) || _tape.Tracks(up))
         {
-            // silu'(g) = p + silu(g) (1 - p), p = sigmoid(g)
             _tape.Record([y], [gate, up], (saved, gradients) =>
             {
-                var (silu, slope, mark) = (_tape.Copy(saved[0]!), _tape.Copy(saved[0]!).sigmoid_(), _workspace.Top);
-                var sigmoid = _tape.Copy(slope);
-                silu.mul_(sigmoid);
-                slope.neg_().add_(Living.Of(1)).mul_(silu).add_(sigmoid);
-                _workspace.Release(mark);
-                _tape.Add(gate, slope.mul_(saved[1]!).mul_(gradients[0]!));
-                _tape.Add(up, silu.mul_(gradients[0]!));
+                var gradient = gradients[0]!.contiguous();
+                var (atGate, atUp) = (_tape.Room(gradient), _tape.Room(gradient));
+                _kernels.GateBackward(saved[0]!, saved[1]!, gradient, atGate, atUp);
+                _tape.Add(gate, atGate);
+                _tape.Add(up, atUp);
             });
         }
 
@@ -257,14 +252,14 @@ internal sealed class TapedPass : ForwardPass
     private Tensor Rotate(Tensor x, int heads)
     {
         if (_rotary is not { } table) return x;
-        Turn(x, heads, table.Cos, table.Sin);
-        var y = x.detach();
+        var y = x.contiguous().detach();
+        _kernels.Turn(y, heads, table.Cos, table.Sin, isBack: false);
         if (_tape.Tracks(x))
         {
             _tape.Record([y], [table.Cos, table.Sin], (saved, gradients) =>
             {
-                var gradient = _tape.Copy(gradients[0]!);
-                Turn(gradient, heads, saved[0]!, saved[1]!.neg());
+                var gradient = gradients[0]!.contiguous(); // attention alone has written it
+                _kernels.Turn(gradient, heads, saved[0]!, saved[1]!, isBack: true);
                 _tape.Add(x, gradient);
             });
         }
@@ -272,19 +267,9 @@ internal sealed class TapedPass : ForwardPass
         return y;
     }
 
-    // The half-split layout of Blocks.Rotate: (a, b) -> (a cos - b sin, b cos + a sin).
-    private static void Turn(Tensor x, int heads, Tensor cos, Tensor sin)
-    {
-        var (split, half) = (x.view(x.shape[0], heads, -1), cos.shape[^1] / 2);
-        var (first, second) = (split.narrow(2, 0, half), split.narrow(2, half, half));
-        (cos, sin) = (cos.narrow(2, 0, half), sin.narrow(2, 0, half));
-        var before = first.clone();
-        first.mul_(cos).addcmul_(second, sin, Living.Of(-1));
-        second.mul_(cos).addcmul_(before, sin, Living.Of(1));
-    }
-
     private Tensor Attention(Tensor query, Tensor key, Tensor value, Packing.Bucket bucket)
     {
+        if (_kernels.Attention is { } attention) return Attention(attention, query, key, value, bucket);
         Tensor Split(Tensor x, int heads) => x.view(bucket.Sequences, bucket.Length, heads, -1).transpose(1, 2);
         var mask = Blocks.CausalMask(0, bucket.Length, _config.SlidingWindow, query.device);
         return _tape.Local([query, key, value], false, inputs =>
@@ -292,6 +277,27 @@ internal sealed class TapedPass : ForwardPass
             var mixed = Blocks.Attention(Split(inputs[0], _config.AttentionHeads), Split(inputs[1], _config.KeyValueHeads), Split(inputs[2], _config.KeyValueHeads), mask);
             return [mixed.reshape(query.shape[0], -1)];
         })[0];
+    }
+
+    private Tensor Attention(HostAttention attention, Tensor query, Tensor key, Tensor value, Packing.Bucket bucket)
+    {
+        var (rows, width, heads) = (query.shape[0], query.shape[1], _config.AttentionHeads);
+        var shape = new AttentionShape(bucket.Sequences, bucket.Length, heads, _config.KeyValueHeads, (int)width / heads, _config.SlidingWindow);
+        var (mixed, norms) = (_tape.Take(rows, width), _tape.Take(rows, 2 * heads));
+        Tensor[] given = [query, key, value], parts = [.. given.Select(static part => part.contiguous())];
+        attention.Forward(parts[0], parts[1], parts[2], shape, _workspace.Scratch(1, shape.ScratchElements), mixed, norms);
+        if (given.Any(_tape.Tracks))
+        {
+            _tape.Record([mixed], [.. parts, norms], (saved, gradients) =>
+            {
+                Tensor[] slopes = [.. parts.Select((_, number) => _tape.Room(saved[number]!))];
+                attention.Backward(
+                    saved[0]!, saved[1]!, saved[2]!, saved[3]!, gradients[0]!.contiguous(), shape, _workspace.Scratch(1, shape.ScratchElements), slopes[0], slopes[1], slopes[2]);
+                foreach (var (part, slope) in given.Zip(slopes)) _tape.Add(part, slope);
+            });
+        }
+
+        return mixed;
     }
 
     private Tensor Gathered(Tensor x, Packing.Bucket bucket)
