@@ -37,7 +37,7 @@ internal interface IStepKernels
     /// <param name="up">As given.</param>
     /// <param name="gradient">dy.</param>
     /// <param name="gateGradient">Receives the gradient at gate.</param>
-    /// <param name="upGradient">Receives the gradient at up.</param>
+    /// <param name="upGradient">Receives the gradient at up; may be <paramref name="gradient"/> itself.</param>
     void GateBackward(Tensor gate, Tensor up, Tensor gradient, Tensor gateGradient, Tensor upGradient);
 
     /// <summary>

@@ -40,9 +40,9 @@ internal sealed class LibtorchKernels : IStepKernels
         // silu'(g) = p + silu(g) (1 - p), p = sigmoid(g)
         using var scope = NewDisposeScope();
         var sigmoid = gate.sigmoid();
-        upGradient.copy_(gate).mul_(sigmoid);
-        gateGradient.copy_(sigmoid).neg_().add_(Living.Of(1)).mul_(upGradient).add_(sigmoid).mul_(up).mul_(gradient);
-        upGradient.mul_(gradient);
+        var silu = gate * sigmoid;
+        gateGradient.copy_(sigmoid).neg_().add_(Living.Of(1)).mul_(silu).add_(sigmoid).mul_(up).mul_(gradient);
+        upGradient.copy_(silu.mul_(gradient));
     }
 
     public void Turn(Tensor x, int heads, Tensor cos, Tensor sin, bool isBack)

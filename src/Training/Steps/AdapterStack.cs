@@ -61,6 +61,8 @@ internal sealed class AdapterStack
 
         Members = [.. Enumerable.Range(0, members.Count).Select(member => LowRankAdapter.Over(
             layout, info => OfMember(info, member), _twins is null ? null : name => Row(_twins[name], member), members[member].TaskHead, model))];
+        // Hundreds of views for each member; what is only on the way to one is let go.
+        using var scope = NewDisposeScope();
         foreach (var (member, adapter) in Members.Index())
         {
             foreach (var (info, value) in adapter.Parameters.Where(static parameter => parameter.Info.Trains)) value.grad = _columns[info.Name].Gradient(member, 1)[0];
@@ -108,7 +110,12 @@ internal sealed class AdapterStack
             return new StackedLayer(Layout.Spec, target.Scaling, [.. _taskHeads.Skip(first).Take(count)], Of(Factor.A)!, Of(Factor.B)!, Of(Factor.Router), twins);
         }, StringComparer.Ordinal);
 
-    private Tensor OfMember(AdapterTensor info, int member) => _columns.TryGetValue(info.Name, out var column) ? column.Value(member, 1)[0].detach() : Row(_frozen[info.Name], member);
+    private Tensor OfMember(AdapterTensor info, int member)
+    {
+        if (!_columns.TryGetValue(info.Name, out var column)) return Row(_frozen[info.Name], member);
+        using var scope = NewDisposeScope();
+        return column.Value(member, 1)[0].detach().MoveToOuterDisposeScope();
+    }
 
     private static Tensor Row(Tensor stacked, int member) => stacked[stacked.shape[0] == 1 ? 0 : member];
 
@@ -130,8 +137,12 @@ internal sealed class AdapterStack
 
         public Tensor Gradient(int first, int count) => View(Block.Gradient, first, count);
 
-        private Tensor View(Tensor block, int first, int count) =>
-            block.narrow(0, first, count).narrow(1, Offset, NamedArray.Count(Info.Shape)).view([count, .. Info.Shape]);
+        private Tensor View(Tensor block, int first, int count)
+        {
+            using var scope = NewDisposeScope();
+            return block.narrow(0, first, count).narrow(1, Offset, NamedArray.Count(Info.Shape)).view([count, .. Info.Shape])
+                .MoveToOuterDisposeScope();
+        }
     }
 }
 

@@ -71,7 +71,7 @@ internal sealed class StackedLayer
         var weight = layer.Down(dtype);
         var y = tape.Take(x.shape[0], weight.shape[1]);
         Tape.MultiplyInto(y, x, weight, keeps: false);
-        Tape.MultiplyInto(y, inner.reshape(-1, inner.shape[2]), Up(), keeps: true);
+        using (NewDisposeScope()) Tape.MultiplyInto(y, inner.reshape(-1, inner.shape[2]), Up(), keeps: true);
         if (layer.Bias is not null) y.add_(layer.Bias);
         if (!tape.Tracks(x) && !tape.Tracks(inner) && _b.Gradient is null) return y;
         tape.Record([y], [_b.Gradient is null ? null : inner], (saved, gradients) =>

@@ -11,6 +11,7 @@ internal sealed class Tape(Workspace workspace) : IDisposable
 {
     // Up to here the calls of a product for each member cost more than a result of its own and one more sum.
     private const long FewRows = 128;
+    private const long ElementsBeside = 1 << 18;
 
     private readonly List<Entry> _entries = [];
     private readonly HashSet<Tensor> _tracked = new(ReferenceEqualityComparer.Instance);
@@ -47,7 +48,13 @@ internal sealed class Tape(Workspace workspace) : IDisposable
     /// <summary>The gradient that has arrived at a watched value, the caller's to dispose; null where none has.</summary>
     public Tensor? GradientOf(Tensor value) => Collect(value);
 
-    /// <summary>A layer begins: when its backward has run, what it took is given back, but for the gradient of its input.</summary>
+    /// <summary>A gradient has arrived that no operation has read yet.</summary>
+    public bool HasGradients => _gradients.Count > 0;
+
+    /// <summary>
+    /// A part of the pass begins, which reads nothing of the parts before it but its input: when its backward has run, what it took is
+    /// given back, and all gradients but those that have arrived before it.
+    /// </summary>
     public void Frame(Workspace.Mark mark) => Record([], [], (_, _) =>
     {
         var values = _gradients.Keys.ToList();
@@ -147,9 +154,18 @@ internal sealed class Tape(Workspace workspace) : IDisposable
         var rows = left.shape[0] / members;
         if (members > 1 && rows <= FewRows)
         {
-            var product = left.view(members, rows, -1).bmm(right).view(target.shape);
-            if (keeps) target.add_(product);
-            else target.copy_(product);
+            // Some members at a time, so that what a product needs beside its target does not grow with the group.
+            var step = Math.Max(1, ElementsBeside / (rows * target.shape[1]));
+            var (targets, lefts) = (target.view(members, rows, -1), left.view(members, rows, -1));
+            for (var first = 0L; first < members; first += step)
+            {
+                using var scope = NewDisposeScope();
+                var count = Math.Min(step, members - first);
+                var product = lefts.narrow(0, first, count).bmm(right.narrow(0, first, count));
+                if (keeps) targets.narrow(0, first, count).add_(product);
+                else targets.narrow(0, first, count).copy_(product);
+            }
+
             return;
         }
 

@@ -75,6 +75,7 @@ internal sealed class TapedPass : ForwardPass
                 _tape.Add(branch, gradients[0]!, isShared: true);
                 _tape.Add(x, gradients[0]!, isShared: true);
             });
+            _tape.Frame(_workspace.Top); // above a sum, everything is done with
         }
 
         return y;
@@ -109,13 +110,13 @@ internal sealed class TapedPass : ForwardPass
         _kernels.Gate(gate, up, y);
         if (_tape.Tracks(gate) || _tape.Tracks(up))
         {
-            _tape.Record([y], [gate, up], (saved, gradients) =>
+            _tape.Record([y], [gate, up, y], (saved, gradients) =>
             {
-                var gradient = gradients[0]!.contiguous();
-                var (atGate, atUp) = (_tape.Room(gradient), _tape.Room(gradient));
-                _kernels.GateBackward(saved[0]!, saved[1]!, gradient, atGate, atUp);
+                // Nobody reads the product, or its gradient, any more: their memory takes the two gradients.
+                var (gradient, atGate) = (gradients[0]!.contiguous(), saved[2]!);
+                _kernels.GateBackward(saved[0]!, saved[1]!, gradient, atGate, gradient);
                 _tape.Add(gate, atGate);
-                _tape.Add(up, atUp);
+                _tape.Add(up, gradient);
             });
         }
 
@@ -172,6 +173,8 @@ internal sealed class TapedPass : ForwardPass
                 }
 
                 var (outer, input) = (_tape, saved[0]!);
+                // Frames of the tape within give back what gradients lie in.
+                if (outer.HasGradients) throw new InvalidOperationException("a layer is computed again beside gradients of others");
                 using var again = new Tape(_workspace);
                 if (tracks) again.Watch(input);
                 (_tape, _workspace.IsBackward) = (again, false);

@@ -146,8 +146,8 @@ public sealed class PackedLossTests : IDisposable
         var pass = new TapedPass(model, tape, workspace, Packing.Of([[Row(5)]], CPU), stack.Slice(0, 1));
         var x = model.BeforeFinalNorm(pass);
         Assert.True(tape.Tracks(x));
-        // A frame for each layer, and in the second: head, attention, o, sum, norm, gate, up, product, down, sum.
-        Assert.Equal(2 + 10, tape.Count);
+        // A frame for each layer, and in the second: head, attention, o, sum and its frame, norm, gate, up, product, down, sum and its frame.
+        Assert.Equal(2 + 12, tape.Count);
     }
 
     private void AssertSame(ModelConfig config, AdapterSpec spec, ScalarType dtype, double tolerance, IReadOnlyList<IReadOnlyList<EncodedRow>>? batches = null)
