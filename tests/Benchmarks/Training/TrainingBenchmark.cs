@@ -19,7 +19,7 @@ internal static class TrainingBenchmark
     /// <summary>The eager reference's settings.</summary>
     public static readonly TrainingSpec Training = new() { LearningRate = 1e-3, WeightDecay = 0.01, ClipNorm = 1 };
 
-    private static readonly string[] Parts = ["steps", "groups", "ragged", "methods", "memory", "round"];
+    private static readonly string[] Parts = ["steps", "groups", "group-size", "ragged", "methods", "memory", "round"];
     private static readonly (string Name, double Share)[] Labelled = [("all", 1), ("25 %", 0.25)];
 
     /// <summary>Runs the parts that are named, or all, and prints a table for each.</summary>
@@ -42,6 +42,7 @@ internal static class TrainingBenchmark
             Console.WriteLine($"\n{part}");
             if (part == "memory") await TrainingMemory.RunAsync(settings);
             else if (part == "round") await RoundThroughput.RunAsync(settings);
+            else if (part == "group-size") GroupSizes.Run(settings);
             else Time(part, settings);
         }
     }
@@ -50,7 +51,7 @@ internal static class TrainingBenchmark
     {
         using var model = BenchmarkModel.Create(settings.Device);
         var contest = new Contest(settings.Device, settings.Runs);
-        Console.WriteLine(Pairs.Head("ms"));
+        Console.WriteLine(Pairs.TimeHead);
         if (part == "methods")
         {
             Methods(model, contest);
@@ -127,8 +128,7 @@ internal static class TrainingBenchmark
         if (!(Math.Abs(our - other) < Tolerance)) throw new InvalidOperationException($"after {Steps} steps our loss is {our}, that of the eager reference {other}");
     }
 
-    private static void Print(string name, string ours, string reference, double[] ourSeconds, double[] referenceSeconds) =>
-        Console.WriteLine(Pairs.Row(name, ours, reference, [.. ourSeconds.Select(static seconds => seconds * 1e3)], [.. referenceSeconds.Select(static seconds => seconds * 1e3)]));
+    private static void Print(string name, string ours, string reference, Times our, Times other) => Console.WriteLine(Pairs.TimeRow(name, ours, reference, our, other));
 }
 
 /// <summary>What the command line says.</summary>
