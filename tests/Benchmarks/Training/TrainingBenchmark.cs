@@ -19,7 +19,7 @@ internal static class TrainingBenchmark
     /// <summary>The eager reference's settings.</summary>
     public static readonly TrainingSpec Training = new() { LearningRate = 1e-3, WeightDecay = 0.01, ClipNorm = 1 };
 
-    private static readonly string[] Parts = ["steps", "groups", "group-size", "ragged", "methods", "memory", "round"];
+    private static readonly string[] Parts = ["steps", "groups", "group-size", "ragged", "methods", "waiting", "memory", "round"];
     private static readonly (string Name, double Share)[] Labelled = [("all", 1), ("25 %", 0.25)];
 
     /// <summary>Runs the parts that are named, or all, and prints a table for each.</summary>
@@ -31,7 +31,8 @@ internal static class TrainingBenchmark
         set_num_threads(settings.Threads);
         if (parts is ["measure", var what, var clients])
         {
-            TrainingMemory.Measure(what, int.Parse(clients, CultureInfo.InvariantCulture), settings);
+            if (what == "waiting") Waiting.Measure(settings);
+            else TrainingMemory.Measure(what, int.Parse(clients, CultureInfo.InvariantCulture), settings);
             return;
         }
 
@@ -42,6 +43,7 @@ internal static class TrainingBenchmark
             Console.WriteLine($"\n{part}");
             if (part == "memory") await TrainingMemory.RunAsync(settings);
             else if (part == "round") await RoundThroughput.RunAsync(settings);
+            else if (part == "waiting") await Waiting.RunAsync(settings);
             else if (part == "group-size") GroupSizes.Run(settings);
             else Time(part, settings);
         }
