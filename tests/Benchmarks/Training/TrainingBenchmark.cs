@@ -19,11 +19,11 @@ internal static class TrainingBenchmark
     /// <summary>The eager reference's settings.</summary>
     public static readonly TrainingSpec Training = new() { LearningRate = 1e-3, WeightDecay = 0.01, ClipNorm = 1 };
 
-    private static readonly string[] Parts = ["steps", "groups", "group-size", "ragged", "methods", "waiting", "memory", "round"];
-    private static readonly (string Name, double Share)[] Labelled = [("all", 1), ("25 %", 0.25)];
+    private static readonly string[] Parts = ["steps", "groups", "lanes", "group-size", "ragged", "methods", "waiting", "memory", "round", "peft"];
+    public static readonly (string Name, double Share)[] Labelled = [("all", 1), ("25 %", 0.25)];
 
     /// <summary>Runs the parts that are named, or all, and prints a table for each.</summary>
-    /// <param name="args">Parts, and <c>--threads</c>, <c>--device</c>, <c>--runs</c>.</param>
+    /// <param name="args">Parts, and <c>--threads</c>, <c>--device</c>, <c>--runs</c>, <c>--python</c>.</param>
     public static async Task RunAsync(string[] args)
     {
         RuntimeHelpers.RunModuleConstructor(typeof(LocalTrainer).Module.ModuleHandle); // threads wait as in the product, for all contenders
@@ -41,9 +41,12 @@ internal static class TrainingBenchmark
         foreach (var part in parts.Length == 0 ? Parts : parts)
         {
             Console.WriteLine($"\n{part}");
+            set_num_threads(settings.Threads); // an earlier part had its own
             if (part == "memory") await TrainingMemory.RunAsync(settings);
             else if (part == "round") await RoundThroughput.RunAsync(settings);
             else if (part == "waiting") await Waiting.RunAsync(settings);
+            else if (part == "peft") await PeftStep.RunAsync(settings);
+            else if (part == "lanes") Lanes.Run(settings);
             else if (part == "group-size") GroupSizes.Run(settings);
             else Time(part, settings);
         }
@@ -60,10 +63,20 @@ internal static class TrainingBenchmark
             return;
         }
 
+        if (part == "steps")
+        {
+            foreach (var threads in ((int[])[1, settings.Threads]).Distinct())
+            {
+                set_num_threads(threads);
+                foreach (var (name, share) in Labelled) OneClient($"1 client, 4 x 128, {name}, threads {threads}", model, contest, Batches.Even(1, 4, 128, share));
+            }
+
+            return;
+        }
+
         foreach (var (name, share) in Labelled)
         {
-            if (part == "steps") OneClient($"1 client, 4 x 128, {name} labelled", model, contest, Batches.Even(1, 4, 128, share));
-            else if (part == "ragged") Group($"8 clients, 4 x 20..128, {name} labelled", model, contest, Batches.Ragged(8, 4, 20, 128, share));
+            if (part == "ragged") Group($"8 clients, 4 x 20..128, {name} labelled", model, contest, Batches.Ragged(8, 4, 20, 128, share));
             else
                 foreach (var (rows, tokens) in ((int, int)[])[(1, 32), (4, 64)])
                     Group($"8 clients, {rows} x {tokens}, {name} labelled", model, contest, Batches.Even(8, rows, tokens, share));
@@ -84,7 +97,7 @@ internal static class TrainingBenchmark
     private static void Group(string name, CausalLanguageModel model, Contest contest, IReadOnlyList<EncodedRow[]> batches)
     {
         using var ours = new OurStep(model, Adapter, Training, batches.Count);
-        var alone = OurStep.Alone(model, Adapter, Training, batches.Count);
+        var alone = OurStep.InTurn(model, Adapter, Training, [.. batches.Select(static _ => 1)]);
         using var eager = new EagerGroup(model, Rank, batches);
         Compare(ours, eager, batches);
         var taken = contest.Measure(
@@ -115,7 +128,7 @@ internal static class TrainingBenchmark
     }
 
     // Both must compute the same, or their times mean nothing.
-    private static void Compare(OurStep ours, EagerGroup eager, IReadOnlyList<EncodedRow[]> batches)
+    public static void Compare(OurStep ours, EagerGroup eager, IReadOnlyList<EncodedRow[]> batches)
     {
         const int Steps = 3;
         const float Tolerance = 2e-3f;
@@ -147,6 +160,9 @@ internal sealed record Settings
     /// <summary>Paired runs of a case.</summary>
     public int Runs { get; private init; } = 7;
 
+    /// <summary>The Python of the part <c>peft</c>.</summary>
+    public string Python { get; private init; } = "python3";
+
     /// <summary>The settings, and what else was given.</summary>
     /// <exception cref="ArgumentException">An option that is not known, or without a value that it takes.</exception>
     public static (Settings Settings, string[] Others) Of(string[] args)
@@ -166,7 +182,8 @@ internal sealed record Settings
                 "--threads" => settings with { Threads = Count(value, 1) },
                 "--device" => settings with { Device = device(value) },
                 "--runs" => settings with { Runs = Count(value, LeastRuns) },
-                var unknown => throw new ArgumentException($"{unknown} is none of --threads, --device, --runs"),
+                "--python" => settings with { Python = value },
+                var unknown => throw new ArgumentException($"{unknown} is none of --threads, --device, --runs, --python"),
             };
         }
 
