@@ -21,7 +21,7 @@ internal static partial class NativeThreads
     internal static void Decide()
     {
         if (!OperatingSystem.IsLinux()) return;
-        Waiting = ThreadWaiting.Choose(Environment.GetEnvironmentVariable, Environment.ProcessId, Processes());
+        Waiting = ThreadWaiting.Choose(Environment.GetEnvironmentVariable, Environment.ProcessId, Processes(), Pressure());
         if (Waiting.SpinCount is { } count) _ = SetVariable("GOMP_SPINCOUNT", count.ToString(CultureInfo.InvariantCulture), overwrite: 0);
     }
 
@@ -40,6 +40,20 @@ internal static partial class NativeThreads
         }
 
         return seen;
+    }
+
+    // "some avg10=12.34 avg60=..."; a kernel without it has no such file, or one that cannot be read.
+    private static double? Pressure()
+    {
+        try
+        {
+            var words = File.ReadAllText("/proc/pressure/cpu").Split(' ', 3);
+            return words is ["some", var last, _] && double.TryParse(last.Replace("avg10=", "", StringComparison.Ordinal), CultureInfo.InvariantCulture, out var percent) ? percent : null;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
     }
 
     // Null for one that is gone by now, or hidden. proc(5): "1234 (a name) S 1 ..."

@@ -1,3 +1,4 @@
+using System.Globalization;
 using FedRLora.Abstractions;
 
 namespace FedRLora.Training;
@@ -14,8 +15,10 @@ public sealed record ThreadWaiting
     /// <summary>Some microseconds: beside other processes a thread that spins burns the core that the one waited for needs.</summary>
     internal const int Brief = 1000;
 
-    /// <summary>Under a millisecond: longer than the pauses within a step, and short enough that two such processes get on.</summary>
+    /// <summary>Under a millisecond: longer than most pauses within a step. Ten times as much makes a step on a busy machine three times as long again.</summary>
     internal const int Long = 10_000;
+
+    private const double BusyPressure = 30;
 
     // Variables of libgomp itself; what they say is done.
     private static readonly string[] OfTheLibrary = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
@@ -39,11 +42,12 @@ public sealed record ThreadWaiting
     /// <summary>What is wrong with <see cref="Variable"/>; null for nothing.</summary>
     public string? Problem { get; init; }
 
-    /// <summary>Threads wait briefly beside another process of this program, and longer where there is none.</summary>
+    /// <summary>Threads wait briefly beside another process of this program or on a busy machine, and longer on any other.</summary>
     /// <param name="variable">The value of a variable of the environment, or null.</param>
     /// <param name="self">The number of this process.</param>
     /// <param name="processes">Those of the machine that can be seen, with this one and its ancestors.</param>
-    internal static ThreadWaiting Choose(Func<string, string?> variable, int self, IReadOnlyList<SeenProcess> processes)
+    /// <param name="pressure">Per cent of the last ten seconds in which something waited for a core; null where the system does not say. Sees what runs in other containers.</param>
+    internal static ThreadWaiting Choose(Func<string, string?> variable, int self, IReadOnlyList<SeenProcess> processes, double? pressure)
     {
         var wish = variable(Variable);
         var problem = wish is null or "" or "brief" or "long" ? null : $"{Variable}: '{BadInputException.Shown(wish)}' is neither brief nor long; give one of them, or unset it.";
@@ -53,10 +57,13 @@ public sealed record ThreadWaiting
 
         var own = OwnLine(self, processes);
         var other = processes.FirstOrDefault(process => !own.Contains(process.Id) && !process.HasEnded && Computes(process.CommandLine));
+        var reason = other is not null ? $"another fedrlora, process {other.Id}, was at work at the start"
+            : pressure >= BusyPressure ? string.Create(CultureInfo.InvariantCulture, $"at the start something waited for a core in {pressure:0} % of the time")
+            : null;
         return new()
         {
-            SpinCount = other is null ? Long : Brief,
-            Reason = other is null ? "no other fedrlora was at work at the start" : $"another fedrlora, process {other.Id}, was at work at the start",
+            SpinCount = reason is null ? Long : Brief,
+            Reason = reason ?? "the machine had cores to spare and no other fedrlora at work at the start",
             Problem = problem,
         };
     }

@@ -54,6 +54,14 @@ public class ThreadWaitingTests
     public void Where_no_process_can_be_seen_threads_wait_long() => Assert.Equal(ThreadWaiting.Long, Choose([]).SpinCount);
 
     [Theory]
+    [InlineData(0, ThreadWaiting.Long)]
+    [InlineData(29, ThreadWaiting.Long)]
+    [InlineData(30, ThreadWaiting.Brief)]
+    [InlineData(97, ThreadWaiting.Brief)]
+    public void On_a_busy_machine_threads_wait_briefly_whoever_keeps_it_busy(double pressure, int expected) =>
+        Assert.Equal(expected, ThreadWaiting.Choose(static _ => null, Self, Alone, pressure).SpinCount);
+
+    [Theory]
     [InlineData("brief", ThreadWaiting.Brief)]
     [InlineData("long", ThreadWaiting.Long)]
     public void The_variable_decides(string value, int expected) => Assert.Equal(expected, Choose(Alone, (ThreadWaiting.Variable, value)).SpinCount);
@@ -79,5 +87,5 @@ public class ThreadWaitingTests
     public void An_empty_variable_is_not_set() => Assert.Null(Choose(Alone, (ThreadWaiting.Variable, "")).Problem);
 
     private static ThreadWaiting Choose(SeenProcess[] processes, params (string Name, string Value)[] variables) =>
-        ThreadWaiting.Choose(name => variables.FirstOrDefault(variable => variable.Name == name).Value, Self, processes);
+        ThreadWaiting.Choose(name => variables.FirstOrDefault(variable => variable.Name == name).Value, Self, processes, pressure: null);
 }
