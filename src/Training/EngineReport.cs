@@ -51,7 +51,7 @@ public sealed record EngineReport
     /// <summary>One product at a time on <see cref="Threads"/> threads, median of 5.</summary>
     public required double GflopsAllThreads { get; init; }
 
-    /// <summary>Loads the engine and measures it; about two seconds. Settings of the process and of the calling thread stay as they were.</summary>
+    /// <summary>Loads the engine and measures it, in about two seconds; threads keep the counts that they had.</summary>
     public static EngineReport Measure()
     {
         // A thread that has not set its own takes the count that libtorch was given last, by whomever.
@@ -91,7 +91,7 @@ public sealed record EngineReport
         set_num_threads(threads);
         using var scope = NewDisposeScope();
         var product = Product();
-        var seconds = Enumerable.Range(0, Repeats + 1).Select(_ => Seconds(product)).Skip(1).Order().ToList(); // the first wakes the threads
+        var seconds = Enumerable.Range(0, Repeats + 1).Select(_ => Seconds(product)).Skip(1).Order().ToList(); // but the first, which wakes threads
         return Operations / seconds[Repeats / 2] / 1e9;
     }
 

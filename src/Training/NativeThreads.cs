@@ -31,8 +31,10 @@ internal static partial class NativeThreads
         try
         {
             foreach (var folder in Directory.EnumerateDirectories("/proc"))
-                if (int.TryParse(Path.GetFileName(folder), NumberStyles.None, CultureInfo.InvariantCulture, out var id) && Process(id, folder) is { } process)
-                    seen.Add(process);
+            {
+                var isProcess = int.TryParse(Path.GetFileName(folder), NumberStyles.None, CultureInfo.InvariantCulture, out var id);
+                if (isProcess && Process(id, folder) is { } process) seen.Add(process);
+            }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -48,7 +50,8 @@ internal static partial class NativeThreads
         try
         {
             var words = File.ReadAllText("/proc/pressure/cpu").Split(' ', 3);
-            return words is ["some", var last, _] && double.TryParse(last.Replace("avg10=", "", StringComparison.Ordinal), CultureInfo.InvariantCulture, out var percent) ? percent : null;
+            if (words is not ["some", var last, _]) return null;
+            return double.TryParse(last.Replace("avg10=", "", StringComparison.Ordinal), CultureInfo.InvariantCulture, out var percent) ? percent : null;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -64,7 +67,8 @@ internal static partial class NativeThreads
             var stat = File.ReadAllText(Path.Combine(folder, "stat"));
             string[] facts = stat[(stat.LastIndexOf(')') + 1)..].Split(' ', StringSplitOptions.RemoveEmptyEntries);
             if (facts.Length < 2 || !int.TryParse(facts[1], NumberStyles.None, CultureInfo.InvariantCulture, out var parent)) return null;
-            return new(id, parent, HasEnded: facts[0] is "Z" or "X", File.ReadAllText(Path.Combine(folder, "cmdline")).Split('\0', StringSplitOptions.RemoveEmptyEntries));
+            var words = File.ReadAllText(Path.Combine(folder, "cmdline")).Split('\0', StringSplitOptions.RemoveEmptyEntries);
+            return new(id, parent, HasEnded: facts[0] is "Z" or "X", words);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -15,7 +15,10 @@ public sealed record ThreadWaiting
     /// <summary>Some microseconds: beside other processes a thread that spins burns the core that the one waited for needs.</summary>
     internal const int Brief = 1000;
 
-    /// <summary>Under a millisecond: longer than most pauses within a step. Ten times as much makes a step on a busy machine three times as long again.</summary>
+    /// <summary>
+    /// A fraction of a millisecond (0.24 on an AMD Zen 5): longer than most pauses within a step. With ten times as much, a step on a
+    /// busy machine takes two to five times as long again.
+    /// </summary>
     internal const int Long = 10_000;
 
     private const double BusyPressure = 30;
@@ -25,7 +28,10 @@ public sealed record ThreadWaiting
 
     // They ask others, or read and write files; the rest computes, or will.
     private static readonly string[] DoNotCompute =
-        ["submit", "watch", "runs", "pause", "cancel", "validate", "methods", "verify", "repair", "gc", "doctor", "--help", "-h", "-?", "--version"];
+    [
+        "submit", "watch", "runs", "pause", "cancel", "validate", "methods", "verify", "repair", "gc", "doctor",
+        "--help", "-h", "-?", "--version",
+    ];
 
     /// <summary>What was decided for this process when it started.</summary>
     public static ThreadWaiting OfThisProcess => NativeThreads.Waiting;
@@ -46,11 +52,15 @@ public sealed record ThreadWaiting
     /// <param name="variable">The value of a variable of the environment, or null.</param>
     /// <param name="self">The number of this process.</param>
     /// <param name="processes">Those of the machine that can be seen, with this one and its ancestors.</param>
-    /// <param name="pressure">Per cent of the last ten seconds in which something waited for a core; null where the system does not say. Sees what runs in other containers.</param>
+    /// <param name="pressure">
+    /// Per cent of the last ten seconds in which something waited for a core, in any container; null where the system does not say.
+    /// </param>
     internal static ThreadWaiting Choose(Func<string, string?> variable, int self, IReadOnlyList<SeenProcess> processes, double? pressure)
     {
         var wish = variable(Variable);
-        var problem = wish is null or "" or "brief" or "long" ? null : $"{Variable}: '{BadInputException.Shown(wish)}' is neither brief nor long; give one of them, or unset it.";
+        var problem = wish is null or "" or "brief" or "long"
+            ? null
+            : $"{Variable}: '{BadInputException.Shown(wish)}' is neither brief nor long; give one of them, or unset it.";
         if (OfTheLibrary.FirstOrDefault(name => variable(name) is not null) is { } given)
             return new() { SpinCount = null, Reason = $"{given} is set", Problem = problem };
         if (wish is "brief" or "long") return new() { SpinCount = wish == "brief" ? Brief : Long, Reason = $"{Variable} is set" };
@@ -58,7 +68,8 @@ public sealed record ThreadWaiting
         var own = OwnLine(self, processes);
         var other = processes.FirstOrDefault(process => !own.Contains(process.Id) && !process.HasEnded && Computes(process.CommandLine));
         var reason = other is not null ? $"another fedrlora, process {other.Id}, was at work at the start"
-            : pressure >= BusyPressure ? string.Create(CultureInfo.InvariantCulture, $"at the start something waited for a core in {pressure:0} % of the time")
+            : pressure >= BusyPressure
+                ? string.Create(CultureInfo.InvariantCulture, $"at the start something waited for a core in {pressure:0} % of the time")
             : null;
         return new()
         {

@@ -71,7 +71,7 @@ class Block(nn.Module):
     def forward(self, x, cos, sin):
         batch, tokens, _ = x.shape
         normed = self.input_norm(x)
-        q, k, v = (projection(normed).view(batch, tokens, HEADS, -1).transpose(1, 2) for projection in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (made(normed).view(batch, tokens, HEADS, -1).transpose(1, 2) for made in (self.q_proj, self.k_proj, self.v_proj))
         mixed = attended(rotated(q, cos, sin), rotated(k, cos, sin), v)
         x = x + self.o_proj(mixed.transpose(1, 2).reshape(batch, tokens, -1))
         normed = self.mlp_norm(x)
@@ -107,10 +107,13 @@ def model_with_peft(device):
 
     config = transformers.LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=WIDTH, intermediate_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
-        num_key_value_heads=HEADS, max_position_embeddings=POSITIONS, rms_norm_eps=EPSILON, rope_theta=THETA, tie_word_embeddings=False, use_cache=False)
+        num_key_value_heads=HEADS, max_position_embeddings=POSITIONS, rms_norm_eps=EPSILON, rope_theta=THETA,
+        tie_word_embeddings=False, use_cache=False)
     base = transformers.LlamaForCausalLM(config)
-    model = peft.get_peft_model(base, peft.LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=PROJECTIONS, task_type="CAUSAL_LM")).to(device)
-    return model, lambda ids, labels: model(input_ids=ids, labels=labels).loss, f"PEFT {peft.__version__}, transformers {transformers.__version__}"
+    lora = peft.LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=PROJECTIONS, task_type="CAUSAL_LM")
+    model = peft.get_peft_model(base, lora).to(device)
+    return model, lambda ids, labels: model(input_ids=ids, labels=labels).loss, \
+        f"PEFT {peft.__version__}, transformers {transformers.__version__}"
 
 
 def model_of_torch(device, why):
@@ -174,7 +177,8 @@ def main():
             torch.cuda.synchronize()
 
     blas = "MKL" if torch.backends.mkl.is_available() else "another BLAS than MKL"
-    print(f"torch {torch.__version__} with {blas}, {gflops(given.device):.0f} GFLOP/s; {kind}; {'compiled' if given.compile else 'eager'}; {given.device}, threads {torch.get_num_threads()}, "
+    print(f"torch {torch.__version__} with {blas}, {gflops(given.device):.0f} GFLOP/s; {kind}; "
+          f"{'compiled' if given.compile else 'eager'}; {given.device}, threads {torch.get_num_threads()}, "
           f"{sum(parameter.numel() for parameter in trained):,} parameters train")
     print("| case | ms, median | lowest to highest | processor ms, median |")
     print("| --- | ---: | ---: | ---: |")

@@ -14,12 +14,14 @@ internal static class GroupSizes
     {
         var contest = new Contest(settings.Device, settings.Runs);
         Console.WriteLine($"processor ms of one client's step in a group of {string.Join(", ", Sizes)}, and the lowest and highest ratio to a group of one");
-        Console.WriteLine($"| model width, layers, vocabulary | client | labelled | {string.Join(" | ", Sizes)} | {string.Join(" | ", Sizes.Skip(1).Select(static size => $"{size} / 1"))} |");
+        var ratios = Sizes.Skip(1).Select(static size => $"{size} / 1");
+        Console.WriteLine($"| model width, layers, vocabulary | client | labelled | {string.Join(" | ", Sizes)} | {string.Join(" | ", ratios)} |");
         Console.WriteLine($"| --- | --- | --- |{string.Concat(Enumerable.Repeat(" ---: |", Sizes.Length * 2 - 1))}");
         foreach (var config in (ModelConfig[])[BenchmarkModel.Config, BenchmarkModel.Small])
         {
             using var model = BenchmarkModel.Create(config, settings.Device);
-            foreach (var (rows, tokens, share) in Shapes.Select(static shape => (shape.Rows, shape.Tokens, 1.0)).Concat(ShapesOfFewLabels.Select(static shape => (shape.Rows, shape.Tokens, 0.25))))
+            var few = ShapesOfFewLabels.Select(static shape => (shape.Rows, shape.Tokens, 0.25));
+            foreach (var (rows, tokens, share) in Shapes.Select(static shape => (shape.Rows, shape.Tokens, 1.0)).Concat(few))
             {
                 var groups = Sizes.Select(size => (Size: size, Step: new OurStep(model, TrainingBenchmark.Adapter, TrainingBenchmark.Training, size))).ToList();
                 var taken = contest.Measure([.. groups.Select(group =>
@@ -32,12 +34,13 @@ internal static class GroupSizes
                 double[] Each(int size) => [.. taken[Name(size)].ProcessorSeconds.Select(seconds => seconds * 1e3 / size)];
                 string Ratio(int size)
                 {
-                    double[] ratios = [.. Each(size).Zip(Each(1), static (own, alone) => own / alone).Order()];
-                    return string.Create(CultureInfo.InvariantCulture, $"{ratios[0]:F2} to {ratios[^1]:F2}");
+                    double[] each = [.. Each(size).Zip(Each(1), static (own, alone) => own / alone).Order()];
+                    return string.Create(CultureInfo.InvariantCulture, $"{each[0]:F2} to {each[^1]:F2}");
                 }
 
                 var milliseconds = Sizes.Select(size => Pairs.Median(Each(size)).ToString("F2", CultureInfo.InvariantCulture));
-                Console.WriteLine($"| {config.HiddenSize}, {config.Layers}, {config.VocabularySize} | {rows} x {tokens} | {share:P0} | {string.Join(" | ", milliseconds)} | {string.Join(" | ", Sizes.Skip(1).Select(Ratio))} |");
+                string[] cells = [$"{config.HiddenSize}, {config.Layers}, {config.VocabularySize}", $"{rows} x {tokens}", $"{share * 100:0} %"];
+                Console.WriteLine($"| {string.Join(" | ", cells.Concat(milliseconds).Concat(Sizes.Skip(1).Select(Ratio)))} |");
             }
         }
     }

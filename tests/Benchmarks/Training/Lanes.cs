@@ -29,11 +29,12 @@ internal static class Lanes
         Console.WriteLine(Pairs.TimeHead);
         foreach (var (rows, tokens) in ((int, int)[])[(1, 32), (4, 64)])
             foreach (var (labelled, share) in TrainingBenchmark.Labelled)
-                Compare($"{Clients} clients, {rows} x {tokens}, {labelled} labelled", model, new Contest(settings.Device, settings.Runs), lanes, settings.Threads, Batches.Even(Clients, rows, tokens, share));
+                Compare($"{Clients} clients, {rows} x {tokens}, {labelled} labelled", model, settings, lanes, Batches.Even(Clients, rows, tokens, share));
         lanes.ForEach(static lane => lane.Dispose());
     }
 
-    private static void Compare(string name, CausalLanguageModel model, Contest contest, IReadOnlyList<Lane> lanes, int threads, IReadOnlyList<EncodedRow[]> batches)
+    private static void Compare(
+        string name, CausalLanguageModel model, Settings settings, IReadOnlyList<Lane> lanes, IReadOnlyList<EncodedRow[]> batches)
     {
         using var eager = new EagerGroup(model, TrainingBenchmark.Rank, batches);
         using var wide = new OurStep(model, TrainingBenchmark.Adapter, TrainingBenchmark.Training, Clients);
@@ -46,13 +47,14 @@ internal static class Lanes
                 shares.Add(($"{count} of 1 thread, groups of {size}", [.. each.Select((own, lane) => new Share(lanes[lane], model, own, size))]));
         }
 
-        var wideName = $"1 of {threads} threads, group of {Clients}";
-        var taken = contest.Measure(
+        var wideName = $"1 of {settings.Threads} threads, group of {Clients}";
+        var taken = new Contest(settings.Device, settings.Runs).Measure(
         [
             (Eager, eager.Step), (wideName, () => wide.Step(batches)),
             .. shares.Select(static way => (way.Name, (Action)(() => Lane.Together([.. way.Shares.Select(static share => share.Step)])))),
         ]);
-        foreach (var way in shares.Select(static way => way.Name).Prepend(wideName)) Console.WriteLine(Pairs.TimeRow(name, way, "eager", taken[way], taken[Eager]));
+        foreach (var way in shares.Select(static way => way.Name).Prepend(wideName))
+            Console.WriteLine(Pairs.TimeRow(name, way, "eager", taken[way], taken[Eager]));
         foreach (var share in shares.SelectMany(static way => way.Shares)) share.Dispose();
     }
 
@@ -66,7 +68,8 @@ internal static class Lanes
         public Share(Lane lane, CausalLanguageModel model, EncodedRow[][] batches, int size)
         {
             (_lane, _batches) = (lane, [.. batches.Chunk(size)]);
-            Lane.Together([(lane, () => _groups = OurStep.InTurn(model, TrainingBenchmark.Adapter, TrainingBenchmark.Training, [.. _batches.Select(static group => group.Length)]))]);
+            int[] members = [.. _batches.Select(static group => group.Length)];
+            Lane.Together([(lane, () => _groups = OurStep.InTurn(model, TrainingBenchmark.Adapter, TrainingBenchmark.Training, members))]);
         }
 
         public (Lane Lane, Action Work) Step => (_lane, () =>

@@ -25,14 +25,15 @@ internal static class Waiting
             return;
         }
 
-        var taken = Counts.SelectMany(static _ => Processes, static (count, processes) => (Count: count, Processes: processes)).ToDictionary(static key => key, static _ => new List<double[]>());
+        var taken = Counts.SelectMany(static _ => Processes, static (count, processes) => (Count: count, Processes: processes))
+            .ToDictionary(static key => key, static _ => new List<double[]>());
+        string[] child = ["training", "measure", "waiting", Name(Clients), "--threads", Name(settings.Threads)];
         for (var run = 0; run < settings.Runs; run++)
         {
             foreach (var ((count, processes), values) in taken)
             {
                 var environment = new Dictionary<string, string?> { ["GOMP_SPINCOUNT"] = Name(count), ["OMP_WAIT_POLICY"] = null };
-                var children = Enumerable.Range(0, processes).Select(_ => ChildProcess.RunAsync(environment, "training", "measure", "waiting", Name(Clients), "--threads", Name(settings.Threads)));
-                values.AddRange(await Task.WhenAll(children));
+                values.AddRange(await Task.WhenAll(Enumerable.Range(0, processes).Select(_ => ChildProcess.RunAsync(environment, child))));
             }
         }
 
@@ -41,7 +42,8 @@ internal static class Waiting
         Console.WriteLine("| ---: | ---: | ---: | ---: | ---: |");
         foreach (var count in Counts)
         {
-            var cells = Processes.SelectMany(processes => Enumerable.Range(0, 2), (processes, column) => Cell([.. taken[(count, processes)].Select(values => values[column]).Order()]));
+            var cells = Processes.SelectMany(
+                static _ => Enumerable.Range(0, 2), (processes, column) => Cell([.. taken[(count, processes)].Select(values => values[column]).Order()]));
             Console.WriteLine($"| {count.ToString("N0", CultureInfo.InvariantCulture)} | {string.Join(" | ", cells)} |");
         }
     }
@@ -61,5 +63,6 @@ internal static class Waiting
 
     private static string Name(int number) => number.ToString(CultureInfo.InvariantCulture);
 
-    private static string Cell(double[] ordered) => string.Create(CultureInfo.InvariantCulture, $"{Pairs.Median(ordered):F0} ({ordered[0]:F0} to {ordered[^1]:F0})");
+    private static string Cell(double[] ordered) =>
+        string.Create(CultureInfo.InvariantCulture, $"{Pairs.Median(ordered):F0} ({ordered[0]:F0} to {ordered[^1]:F0})");
 }

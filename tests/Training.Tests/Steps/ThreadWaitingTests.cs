@@ -3,7 +3,8 @@ namespace FedRLora.Training.Tests.Steps;
 public class ThreadWaitingTests
 {
     private const int Self = 20;
-    private static readonly SeenProcess[] Alone = [new(1, 0, false, ["/sbin/init"]), new(10, 1, false, ["bash"]), new(Self, 10, false, ["dotnet", "/x/fedrlora.dll", "silo"])];
+    private static readonly SeenProcess[] Alone =
+        [new(1, 0, false, ["/sbin/init"]), new(10, 1, false, ["bash"]), new(Self, 10, false, ["dotnet", "/x/fedrlora.dll", "silo"])];
 
     [Fact]
     public void Threads_wait_long_where_nothing_of_ours_is_at_work() => Assert.Equal(ThreadWaiting.Long, Choose(Alone).SpinCount);
@@ -41,7 +42,8 @@ public class ThreadWaitingTests
     [Fact]
     public void Whoever_started_this_process_is_not_beside_it()
     {
-        SeenProcess[] started = [new(1, 0, false, ["init"]), new(10, 1, false, ["bash", "./fedrlora", "silo"]), new(Self, 10, false, ["dotnet", "fedrlora.dll", "silo"])];
+        SeenProcess[] started =
+            [new(1, 0, false, ["init"]), new(10, 1, false, ["bash", "./fedrlora", "silo"]), new(Self, 10, false, ["dotnet", "fedrlora.dll", "silo"])];
 
         Assert.Equal(ThreadWaiting.Long, Choose(started).SpinCount);
     }
@@ -64,7 +66,8 @@ public class ThreadWaitingTests
     [Theory]
     [InlineData("brief", ThreadWaiting.Brief)]
     [InlineData("long", ThreadWaiting.Long)]
-    public void The_variable_decides(string value, int expected) => Assert.Equal(expected, Choose(Alone, (ThreadWaiting.Variable, value)).SpinCount);
+    public void The_variable_decides(string value, int expected) =>
+        Assert.Equal(expected, Choose(Alone, (ThreadWaiting.Variable, value)).SpinCount);
 
     [Theory]
     [InlineData("OMP_WAIT_POLICY")]
@@ -81,7 +84,9 @@ public class ThreadWaitingTests
     [InlineData("Long")]
     [InlineData("1000")]
     public void Another_value_of_the_variable_is_named(string value) =>
-        Assert.Equal($"FEDRLORA_SPIN: '{value}' is neither brief nor long; give one of them, or unset it.", Choose(Alone, (ThreadWaiting.Variable, value)).Problem);
+        Assert.Equal(
+            $"FEDRLORA_SPIN: '{value}' is neither brief nor long; give one of them, or unset it.",
+            Choose(Alone, (ThreadWaiting.Variable, value)).Problem);
 
     [Fact]
     public void An_empty_variable_is_not_set() => Assert.Null(Choose(Alone, (ThreadWaiting.Variable, "")).Problem);
