@@ -88,7 +88,7 @@ public sealed record EngineReport
 
     private static double Gflops(int threads)
     {
-        set_num_threads(threads);
+        UseThreads(threads);
         using var scope = NewDisposeScope();
         var product = Product();
         var seconds = Enumerable.Range(0, Repeats + 1).Select(_ => Seconds(product)).Skip(1).Order().ToList(); // but the first, which wakes threads
@@ -102,7 +102,7 @@ public sealed record EngineReport
         {
             try
             {
-                set_num_threads(ThreadsOfALane);
+                UseThreads(ThreadsOfALane);
                 using var scope = NewDisposeScope();
                 var product = Product();
                 product();
@@ -118,6 +118,13 @@ public sealed record EngineReport
             }
         })).ToList();
         return running.Sum(static end => end());
+    }
+
+    // A thread's first question or product takes the count that any thread set last; after that its own holds.
+    private static void UseThreads(int threads)
+    {
+        _ = get_num_threads();
+        set_num_threads(threads);
     }
 
     private static Action Product()

@@ -93,6 +93,7 @@ internal static class Lanes
         {
             _thread = new Thread(() =>
             {
+                _ = get_num_threads(); // as in the main thread
                 set_num_threads(1);
                 foreach (var work in _queue.GetConsumingEnumerable()) work();
             }) { Name = "lane" };

@@ -41,7 +41,8 @@ internal static class TrainingBenchmark
         foreach (var part in parts.Length == 0 ? Parts : parts)
         {
             Console.WriteLine($"\n{part}");
-            set_num_threads(settings.Threads); // an earlier part had its own
+            _ = get_num_threads(); // a thread's first question or product takes the count that any thread set last, so it comes before its own
+            set_num_threads(settings.Threads);
             if (part == "memory") await TrainingMemory.RunAsync(settings);
             else if (part == "round") await RoundThroughput.RunAsync(settings);
             else if (part == "waiting") await Waiting.RunAsync(settings);
