@@ -11,6 +11,25 @@ import statistics
 import sys
 import time
 
+
+def asked():
+    parser = argparse.ArgumentParser(description="Times the training step of the table in docs/performance.md by PyTorch.")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of a matrix product")
+    parser.add_argument("--runs", type=int, default=7, help="timed runs of a case")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the model")
+    parser.add_argument("--plain", action="store_true", help="LoRA in plain torch even where PEFT is installed")
+    given = parser.parse_args()
+    if given.threads < 1 or given.runs < 1:
+        parser.error("--threads and --runs take numbers of at least 1")
+    return given
+
+
+GIVEN = asked()
+# OpenBLAS has threads of its own, which torch does not set; it reads this when it is loaded.
+for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = str(GIVEN.threads)
+
 try:
     import torch
     from torch import nn
@@ -148,15 +167,7 @@ def gflops(device):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Times the training step of the table in docs/performance.md by PyTorch.")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of a matrix product")
-    parser.add_argument("--runs", type=int, default=7, help="timed runs of a case")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compile", action="store_true", help="torch.compile the model")
-    parser.add_argument("--plain", action="store_true", help="LoRA in plain torch even where PEFT is installed")
-    given = parser.parse_args()
-    if given.threads < 1 or given.runs < 1:
-        parser.error("--threads and --runs take numbers of at least 1")
+    given = GIVEN
     torch.manual_seed(1)
     torch.set_num_threads(given.threads)
     model, loss_of, kind = build(given.device, given.plain)
