@@ -28,7 +28,7 @@ soak:
 bench:
 	dotnet run -c Release --project tests/Benchmarks -- rounds
 
-# The training step beside an eager one, its matrix products alone, and itself without grouping (about a quarter of an hour); a part by name, as ARGS="steps --threads 1".
+# The training step beside an eager one, PyTorch's, its matrix products alone, itself without grouping, and on lanes (about half an hour); a part by name, as ARGS="steps --threads 1".
 bench-training:
 	dotnet run -c Release --project tests/Benchmarks -- training $(ARGS)
 

@@ -7,6 +7,7 @@ using FedRLora.Client.Cluster;
 using FedRLora.Grains;
 using FedRLora.Silo;
 using FedRLora.Silo.Storage;
+using FedRLora.Training;
 
 namespace FedRLora.Client;
 
@@ -38,6 +39,12 @@ internal static class Cli
         if (parsed.Action is ParseErrorAction)
         {
             await error.WriteLineAsync(Misspelt(parsed));
+            return ExitCode.BadInput;
+        }
+
+        if (Environment.GetEnvironmentVariable(ThreadWaiting.Variable) is not null && ThreadWaiting.OfThisProcess.Problem is { } problem)
+        {
+            await error.WriteLineAsync(problem);
             return ExitCode.BadInput;
         }
 

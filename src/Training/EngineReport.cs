@@ -1,5 +1,7 @@
 using System.Diagnostics;
+using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Training.Lanes;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -10,7 +12,10 @@ namespace FedRLora.Training;
 public sealed record EngineReport
 {
     private const int Size = 1024;
+    private const double Operations = 2.0 * Size * Size * Size;
     private const int Repeats = 5;
+    private static readonly int ThreadsOfALane = new TrainingSpec().Threads;
+    private static readonly TimeSpan LanesRun = TimeSpan.FromSeconds(0.25);
 
     /// <summary>Version of TorchSharp.</summary>
     public required string TorchSharp { get; init; }
@@ -24,49 +29,140 @@ public sealed record EngineReport
     /// <summary>The library behind matrix products; null where it does not say.</summary>
     public required string? Blas { get; init; }
 
-    /// <summary>Threads of a matrix product unless a plan says otherwise.</summary>
+    /// <summary>Cores that this process may use: threads of a matrix product that takes them all.</summary>
     public required int Threads { get; init; }
+
+    /// <summary>Lanes that a silo has by default: threads that train a group each. One for each core; on a GPU one.</summary>
+    public required int Lanes { get; init; }
+
+    /// <summary>Threads of a lane's matrix product unless a plan says otherwise.</summary>
+    public required int LaneThreads { get; init; }
+
+    /// <summary>How threads of one product wait for each other.</summary>
+    public required ThreadWaiting Waiting { get; init; }
 
     /// <summary>Devices that a silo can train on.</summary>
     public required IReadOnlyList<string> Devices { get; init; }
 
-    /// <summary>Of a float32 product of two 1024 x 1024 matrices on one thread, median of 5.</summary>
+    /// <summary>Of a float32 product of two 1024 x 1024 matrices on one thread, which is one lane alone; median of 5.</summary>
     public required double GflopsOneThread { get; init; }
 
-    /// <summary>The same on <see cref="Threads"/> threads.</summary>
+    /// <summary>The sum over all <see cref="Lanes"/> when they multiply at once, each on its own thread.</summary>
+    public required double GflopsAllLanes { get; init; }
+
+    /// <summary>One product at a time on <see cref="Threads"/> threads, median of 5.</summary>
     public required double GflopsAllThreads { get; init; }
 
-    /// <summary>Loads the engine and measures it; about a second.</summary>
+    /// <summary>Loads the engine and measures it, in about two seconds; threads keep the counts that they had.</summary>
     public static EngineReport Measure()
     {
-        var threads = LaneDemand.ThreadsOf(0);
-        var one = Gflops(1);
-        return new EngineReport
+        // A thread that has not set its own takes the count that libtorch was given last, by whomever.
+        var before = OnOwnThread(get_num_threads);
+        try
         {
-            TorchSharp = Engine.TorchSharpVersion,
-            Libtorch = __version__,
-            Kernels = Engine.Fingerprint(CPU, threads).Kernels,
-            Blas = MklVersion(),
-            Threads = threads,
-            Devices = ["cpu", .. cuda.is_available() ? Enumerable.Range(0, cuda.device_count()).Select(static index => $"cuda:{index}") : []],
-            GflopsOneThread = one,
-            GflopsAllThreads = threads == 1 ? one : Gflops(threads),
-        };
+            var (cores, lanes) = (Environment.ProcessorCount, DeviceLanes.CountOn(CPU));
+            var one = OnOwnThread(static () => Gflops(1));
+            return new EngineReport
+            {
+                TorchSharp = Engine.TorchSharpVersion,
+                Libtorch = __version__,
+                Kernels = Engine.Fingerprint(CPU, cores).Kernels,
+                Blas = MklVersion(),
+                Threads = cores,
+                Lanes = lanes,
+                LaneThreads = ThreadsOfALane,
+                Waiting = ThreadWaiting.OfThisProcess,
+                Devices = ["cpu", .. cuda.is_available() ? Enumerable.Range(0, cuda.device_count()).Select(static index => $"cuda:{index}") : []],
+                GflopsOneThread = one,
+                GflopsAllLanes = lanes == 1 ? one : GflopsOfLanes(lanes),
+                GflopsAllThreads = cores == 1 ? one : OnOwnThread(() => Gflops(cores)),
+            };
+        }
+        finally
+        {
+            _ = OnOwnThread(() =>
+            {
+                set_num_threads(before);
+                return before;
+            });
+        }
     }
 
     private static double Gflops(int threads)
     {
-        set_num_threads(threads);
+        ThreadCount.Use(threads);
         using var scope = NewDisposeScope();
-        using var inference = no_grad();
-        var (a, b) = (ones([Size, Size], ScalarType.Float32, CPU), ones([Size, Size], ScalarType.Float32, CPU));
-        var seconds = Enumerable.Range(0, Repeats + 1).Select(_ =>
+        var product = Product();
+        var seconds = Enumerable.Range(0, Repeats + 1).Select(_ => Seconds(product)).Skip(1).Order().ToList(); // but the first, which wakes threads
+        return Operations / seconds[Repeats / 2] / 1e9;
+    }
+
+    private static double GflopsOfLanes(int lanes)
+    {
+        using var start = new Barrier(lanes);
+        var running = Enumerable.Range(0, lanes).Select(_ => Begin(() =>
         {
-            var started = Stopwatch.GetTimestamp();
+            try
+            {
+                ThreadCount.Use(ThreadsOfALane);
+                using var scope = NewDisposeScope();
+                var product = Product();
+                product();
+                start.SignalAndWait();
+                var (started, products) = (Stopwatch.GetTimestamp(), 0);
+                for (; Stopwatch.GetElapsedTime(started) < LanesRun; products++) product();
+                return products * Operations / Stopwatch.GetElapsedTime(started).TotalSeconds / 1e9;
+            }
+            catch
+            {
+                start.RemoveParticipant(); // or the others wait for ever
+                throw;
+            }
+        })).ToList();
+        return running.Sum(static end => end());
+    }
+
+    private static Action Product()
+    {
+        var (a, b) = (ones([Size, Size], ScalarType.Float32, CPU), ones([Size, Size], ScalarType.Float32, CPU));
+        return () =>
+        {
+            using var inference = no_grad();
             a.mm(b).Dispose();
-            return Stopwatch.GetElapsedTime(started).TotalSeconds;
-        }).Skip(1).Order().ToList(); // the first wakes the threads
-        return 2.0 * Size * Size * Size / seconds[Repeats / 2] / 1e9;
+        };
+    }
+
+    private static double Seconds(Action product)
+    {
+        var started = Stopwatch.GetTimestamp();
+        product();
+        return Stopwatch.GetElapsedTime(started).TotalSeconds;
+    }
+
+    private static T OnOwnThread<T>(Func<T> work) => Begin(work)();
+
+    // What the thread sets, ends with it. The result waits for its end and throws what it threw.
+    private static Func<T> Begin<T>(Func<T> work)
+    {
+        var (result, failure) = (default(T), default(ExceptionDispatchInfo));
+        var thread = new Thread(() =>
+        {
+            try
+            {
+                result = work();
+            }
+            catch (Exception exception)
+            {
+                failure = ExceptionDispatchInfo.Capture(exception);
+            }
+        }) { IsBackground = true, Name = "engine report" };
+        thread.Start();
+        return () =>
+        {
+            thread.Join();
+            failure?.Throw();
+            return result!;
+        };
     }
 
     // libtorch links Intel's library statically and exports its entry points.

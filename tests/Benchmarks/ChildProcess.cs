@@ -8,10 +8,14 @@ internal static class ChildProcess
 {
     /// <summary>Runs it and reads the numbers that it prints.</summary>
     /// <exception cref="InvalidOperationException">It ended with an error.</exception>
-    public static async Task<double[]> RunAsync(params string[] args)
+    public static Task<double[]> RunAsync(params string[] args) => RunAsync(new Dictionary<string, string?>(), args);
+
+    /// <summary>As <see cref="RunAsync(string[])"/>, with other variables of the environment; null takes one away.</summary>
+    public static async Task<double[]> RunAsync(IReadOnlyDictionary<string, string?> environment, params string[] args)
     {
         string[] program = Path.GetFileNameWithoutExtension(Environment.ProcessPath) == "dotnet" ? [typeof(ChildProcess).Assembly.Location] : [];
         var start = new ProcessStartInfo(Environment.ProcessPath!, [.. program, .. args]) { RedirectStandardOutput = true };
+        foreach (var (variable, value) in environment) start.Environment[variable] = value;
         using var child = Process.Start(start)!;
         var answer = await child.StandardOutput.ReadToEndAsync();
         await child.WaitForExitAsync();

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using FedRLora.EndToEnd.Tests.Federation;
 
 namespace FedRLora.EndToEnd.Tests;
 
@@ -15,6 +16,9 @@ public class DoctorTests
         Assert.Equal("10.4.2", found.GetProperty("orleans").GetString());
         Assert.Equal("0.107.0", found.GetProperty("engine").GetProperty("torchSharp").GetString());
         Assert.True(found.GetProperty("engine").GetProperty("gflopsOneThread").GetDouble() > 0);
+        Assert.Equal(Environment.ProcessorCount, found.GetProperty("engine").GetProperty("lanes").GetInt32());
+        Assert.Equal(1, found.GetProperty("engine").GetProperty("laneThreads").GetInt32());
+        Assert.True(found.GetProperty("engine").GetProperty("gflopsAllLanes").GetDouble() > 0);
         Assert.Contains("cpu", found.GetProperty("engine").GetProperty("devices").EnumerateArray().Select(static device => device.GetString()));
         Assert.Empty(Directory.EnumerateFileSystemEntries(folder));
         Directory.Delete(folder);
@@ -28,5 +32,27 @@ public class DoctorTests
         Assert.Equal(3, result.Code);
         Assert.StartsWith("/proc/runs: cannot be written", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
         Assert.Contains("libtorch", result.Output, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("FEDRLORA_SPIN", "brief", "brief: spin 1,000 turns, then sleep; FEDRLORA_SPIN is set")]
+    [InlineData("FEDRLORA_SPIN", "long", "long: spin 10,000 turns, then sleep; FEDRLORA_SPIN is set")]
+    [InlineData("OMP_WAIT_POLICY", "PASSIVE", "as OpenMP has it; OMP_WAIT_POLICY is set")]
+    public async Task How_threads_wait_is_said_with_its_reason(string variable, string value, string expected)
+    {
+        await using var program = RunningProgram.StartWith((variable, value), Path.GetTempPath(), "doctor");
+
+        Assert.True(await program.ExitAsync() == 0, program.Output);
+        Assert.Contains(expected, program.Output, StringComparison.Ordinal);
+        Assert.Contains($"{Environment.ProcessorCount} on the CPU, with 1 thread each", program.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_way_to_wait_that_is_none_is_refused()
+    {
+        await using var program = RunningProgram.StartWith(("FEDRLORA_SPIN", "never"), Path.GetTempPath(), "methods");
+
+        Assert.Equal(2, await program.ExitAsync());
+        Assert.Equal("FEDRLORA_SPIN: 'never' is neither brief nor long; give one of them, or unset it.", program.Output.Trim());
     }
 }

@@ -32,6 +32,24 @@ public sealed class SurroundingsTests : IDisposable
         Assert.Equal(Bare(expected, "alone"), Bare(program.Output, "among"));
     }
 
+    [Fact]
+    public async Task How_threads_wait_for_each_other_changes_no_bit()
+    {
+        var plan = _tiny.WritePlan();
+        File.WriteAllText(plan, File.ReadAllText(plan).Replace("threads: 1", "threads: 2", StringComparison.Ordinal));
+        async Task<string> DigestAsync(string spin)
+        {
+            await using var program = RunningProgram.StartWith(("FEDRLORA_SPIN", spin), _tiny.Root, "simulate", plan, "--out", spin);
+            Assert.True(await program.ExitAsync() == 0, program.Output);
+            return Regex.Match(program.Output, "digest: .+").Value;
+        }
+
+        var digest = await DigestAsync("brief");
+
+        Assert.NotEmpty(digest);
+        Assert.Equal(digest, await DigestAsync("long"));
+    }
+
     // Without the folder's name and what a clock measured.
     private static string Bare(string output, string folder) => Regex.Replace(output.Replace(folder, "run", StringComparison.Ordinal), @"  \d+\.\d s", "");
 }

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text.Json;
 using FedRLora.Client.Doctor;
 using FedRLora.Client.Rendering;
+using FedRLora.Training;
 
 namespace FedRLora.Client.Commands;
 
@@ -41,12 +42,24 @@ internal static class DoctorCommand
             ("processor", $"{found.Processor}, {Words.Count(found.Processors, "core")}"),
             ("kernels", found.Engine?.Kernels),
             ("devices", found.Engine is null ? null : string.Join(", ", found.Engine.Devices)),
-            ("matrix product", found.Engine is { } engine ? string.Create(CultureInfo.InvariantCulture,
-                $"{engine.GflopsOneThread:0} GFLOP/s on 1 thread, {engine.GflopsAllThreads:0} on {engine.Threads} (float32, 1024 x 1024)") : null),
+            ("lanes", found.Engine is null ? null : Lanes(found.Engine)),
+            ("matrix product", found.Engine is null ? null : Products(found.Engine)),
+            ("waiting threads", found.Engine is null ? null : Waiting(found.Engine.Waiting)),
             ("memory", $"{Words.Bytes(found.MemoryBytes)}{(found.FreeMemoryBytes is { } free ? $", {Words.Bytes(free)} free" : "")}"),
             ("runs go to", found.Runs),
         };
         var width = lines.Max(static line => line.Name.Length);
         return string.Concat(lines.Where(static line => line.Value is not null).Select(line => $"{line.Name.PadRight(width)}  {line.Value}\n"));
     }
+
+    private static string Lanes(EngineReport engine) =>
+        $"{engine.Lanes} on the CPU, with {Words.Count(engine.LaneThreads, "thread")} each" + (engine.Devices.Count > 1 ? "; 1 on a GPU" : "");
+
+    private static string Products(EngineReport engine) => string.Create(CultureInfo.InvariantCulture,
+        $"{engine.GflopsOneThread:0} GFLOP/s in 1 lane, {engine.GflopsAllLanes:0} in {engine.Lanes} at once, ")
+        + string.Create(CultureInfo.InvariantCulture, $"{engine.GflopsAllThreads:0} on {Words.Count(engine.Threads, "thread")} of one (float32, 1024 x 1024)");
+
+    private static string Waiting(ThreadWaiting waiting) => waiting.SpinCount is { } turns
+        ? string.Create(CultureInfo.InvariantCulture, $"{waiting.Spin}: spin {turns:N0} turns, then sleep; {waiting.Reason}")
+        : $"as OpenMP has it; {waiting.Reason}";
 }

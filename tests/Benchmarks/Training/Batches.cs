@@ -11,10 +11,11 @@ internal static class Batches
     /// <param name="rows">Of a batch.</param>
     /// <param name="tokens">Of a row.</param>
     /// <param name="labelled">Share of a row's tokens with loss; its first token has none.</param>
-    public static IReadOnlyList<EncodedRow[]> Even(int clients, int rows, int tokens, double labelled)
+    /// <param name="vocabulary">Token ids lie below it; that of the large model where none is given.</param>
+    public static IReadOnlyList<EncodedRow[]> Even(int clients, int rows, int tokens, double labelled, int? vocabulary = null)
     {
         var random = new Random(1);
-        return [.. Enumerable.Range(0, clients).Select(_ => Enumerable.Range(0, rows).Select(_ => Row(random, tokens, labelled)).ToArray())];
+        return [.. Enumerable.Range(0, clients).Select(_ => Enumerable.Range(0, rows).Select(_ => Row(random, tokens, labelled, vocabulary)).ToArray())];
     }
 
     /// <summary>As <see cref="Even"/>, with every row's length drawn between two bounds.</summary>
@@ -40,6 +41,6 @@ internal static class Batches
         return (tensor(ids, device: device), tensor(labels, device: device));
     }
 
-    private static EncodedRow Row(Random random, int tokens, double labelled) =>
-        new([.. Enumerable.Range(0, tokens).Select(_ => random.Next(BenchmarkModel.Config.VocabularySize))], Math.Max(1, tokens - (int)(tokens * labelled)));
+    private static EncodedRow Row(Random random, int tokens, double labelled, int? vocabulary = null) =>
+        new([.. Enumerable.Range(0, tokens).Select(_ => random.Next(vocabulary ?? BenchmarkModel.Config.VocabularySize))], Math.Max(1, tokens - (int)(tokens * labelled)));
 }

@@ -55,11 +55,11 @@ internal sealed class OurStep : IDisposable
     /// <summary>Adapter parameters of one member that train.</summary>
     public long ParametersPerMember => _stack.Blocks.Sum(static block => block.Value.shape[1]);
 
-    /// <summary>A step for each client alone; like clients that train in turn, they use the same working memory.</summary>
-    public static IReadOnlyList<OurStep> Alone(CausalLanguageModel model, AdapterSpec adapter, TrainingSpec training, int clients)
+    /// <summary>A step for each of several groups; like groups that train in turn, they use the same working memory.</summary>
+    public static IReadOnlyList<OurStep> InTurn(CausalLanguageModel model, AdapterSpec adapter, TrainingSpec training, IReadOnlyList<int> members)
     {
         var workspace = new Workspace(model.Device, model.Dtype);
-        return [.. Enumerable.Range(0, clients).Select(client => new OurStep(model, adapter, training, 1, workspace, ownsWorkspace: client == 0))];
+        return [.. members.Select((count, group) => new OurStep(model, adapter, training, count, workspace, ownsWorkspace: group == 0))];
     }
 
     /// <summary>Forward, backward, clipping and an optimizer step.</summary>

@@ -14,11 +14,13 @@ namespace FedRLora.Benchmarks.Training;
 
 /// <summary>
 /// Tokens that a federation's rounds train in a second, from the first assignment to the commit in a silo with its real trainer,
-/// with OTLP export of metrics and traces to an endpoint on this machine, and without.
+/// in groups of two and one lane for each processor: with OTLP export of metrics and traces to an endpoint on this machine beside none,
+/// and beside the same in one lane.
 /// </summary>
 internal static class RoundThroughput
 {
     private const int Clients = 8;
+    private const int GroupSize = 2;
     private const int Steps = 2;
     private const int Rows = 4;
     private const int Tokens = 64;
@@ -36,15 +38,18 @@ internal static class RoundThroughput
             var row = JsonSerializer.Serialize(new { prompt = new string('a', Tokens - Learned), completion = new string('b', Learned - 2) });
             File.WriteAllLines(Path.Combine(folder, "rows.jsonl"), Enumerable.Repeat(row, Rows));
             await MeasureAsync(folder, "warm-up", collector.Endpoint, settings);
-            var (off, on) = (new double[settings.Runs], new double[settings.Runs]);
+            var (off, on, one) = (new double[settings.Runs], new double[settings.Runs], new double[settings.Runs]);
             for (var run = 0; run < settings.Runs; run++)
             {
                 foreach (var exports in (bool[])[run % 2 == 0, run % 2 != 0])
                     (exports ? on : off)[run] = await MeasureAsync(folder, $"{run}-{(exports ? "on" : "off")}", exports ? collector.Endpoint : null, settings);
+                one[run] = await MeasureAsync(folder, $"{run}-one", endpoint: null, settings, lanes: 1);
             }
 
             Console.WriteLine(Pairs.Head("tokens/s"));
             Console.WriteLine(Pairs.Row($"{Clients} clients, {Steps} steps of {Rows} x {Tokens}", "OTLP export every second", "no telemetry", on, off, "F0"));
+            var lanes = Environment.ProcessorCount;
+            Console.WriteLine(Pairs.Row($"{Clients} clients, {Steps} steps of {Rows} x {Tokens}", $"{lanes} lanes", "1 lane", off, one, "F0"));
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"a whole round in a silo: select, train, store, aggregate, commit; {Rounds - 1} rounds a run, the median; the endpoint received {collector.Requests} requests, {collector.Bytes / 1e3:F0} kB"));
         }
         finally
@@ -53,20 +58,20 @@ internal static class RoundThroughput
         }
     }
 
-    private static async Task<double> MeasureAsync(string folder, string job, string? endpoint, Settings settings)
+    private static async Task<double> MeasureAsync(string folder, string job, string? endpoint, Settings settings, int? lanes = null)
     {
         Environment.SetEnvironmentVariable("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
         Environment.SetEnvironmentVariable("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
         Environment.SetEnvironmentVariable("OTEL_METRIC_EXPORT_INTERVAL", "1000");
         Environment.SetEnvironmentVariable("OTEL_BSP_SCHEDULE_DELAY", "1000");
         var (siloPort, gatewayPort) = SiloPorts.Free();
-        using var trainer = new LocalTrainer(new LocalTrainerOptions { Root = folder, Device = settings.Device.ToString() });
+        using var trainer = new LocalTrainer(new LocalTrainerOptions { Root = folder, Device = settings.Device.ToString(), Lanes = lanes });
         using var host = SiloHost.Create(
             new SiloOptions { Name = "bench", Sites = ["*"], Root = folder, Store = Path.Combine(folder, job), SiloPort = siloPort, GatewayPort = gatewayPort, ResendAfter = TimeSpan.FromMinutes(5) },
             builder => builder.Services.RemoveAll<ITrainer>().AddSingleton<ITrainer>(trainer));
         await host.StartAsync();
         var coordinator = host.Services.GetRequiredService<IGrainFactory>().GetGrain<ICoordinatorGrain>("bench");
-        await coordinator.SubmitAsync(Plan(settings.Threads));
+        await coordinator.SubmitAsync(Plan());
         var seconds = new List<double>();
         while (true)
         {
@@ -81,8 +86,8 @@ internal static class RoundThroughput
         return (double)Clients * Steps * Rows * Tokens / Pairs.Median(seconds.TakeLast(Rounds - 1));
     }
 
-    private static string Plan(int threads) => string.Create(CultureInfo.InvariantCulture,
-        $"name: bench\nseed: 1\nmodel: .\nadapter: {{method: lora, rank: {TrainingBenchmark.Rank}, targetModules: []}}\ntraining: {{steps: {Steps}, batchSize: {Rows}, maxTokens: {Tokens}, groupSize: {Clients}, threads: {threads}}}\nstrategy: {{rounds: {Rounds}}}\nevaluation: {{everyRounds: {Rounds}}}\ncheckpoints: {{export: false}}\nclients:\n")
+    private static string Plan() => string.Create(CultureInfo.InvariantCulture,
+        $"name: bench\nseed: 1\nmodel: .\nadapter: {{method: lora, rank: {TrainingBenchmark.Rank}, targetModules: []}}\ntraining: {{steps: {Steps}, batchSize: {Rows}, maxTokens: {Tokens}, groupSize: {GroupSize}, threads: 1}}\nstrategy: {{rounds: {Rounds}}}\nevaluation: {{everyRounds: {Rounds}}}\ncheckpoints: {{export: false}}\nclients:\n")
         + string.Concat(Enumerable.Range(0, Clients).Select(static client => string.Create(CultureInfo.InvariantCulture, $"  - {{id: c{client}, task: one, data: {{train: rows.jsonl}}}}\n")));
 
     /// <summary>An OTLP endpoint that reads what it is sent and says yes.</summary>

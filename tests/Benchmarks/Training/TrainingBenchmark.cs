@@ -19,11 +19,11 @@ internal static class TrainingBenchmark
     /// <summary>The eager reference's settings.</summary>
     public static readonly TrainingSpec Training = new() { LearningRate = 1e-3, WeightDecay = 0.01, ClipNorm = 1 };
 
-    private static readonly string[] Parts = ["steps", "groups", "ragged", "methods", "memory", "round"];
-    private static readonly (string Name, double Share)[] Labelled = [("all", 1), ("25 %", 0.25)];
+    private static readonly string[] Parts = ["steps", "groups", "lanes", "group-size", "ragged", "methods", "waiting", "memory", "round", "peft"];
+    public static readonly (string Name, double Share)[] Labelled = [("all", 1), ("25 %", 0.25)];
 
     /// <summary>Runs the parts that are named, or all, and prints a table for each.</summary>
-    /// <param name="args">Parts, and <c>--threads</c>, <c>--device</c>, <c>--runs</c>.</param>
+    /// <param name="args">Parts, and <c>--threads</c>, <c>--device</c>, <c>--runs</c>, <c>--python</c>.</param>
     public static async Task RunAsync(string[] args)
     {
         RuntimeHelpers.RunModuleConstructor(typeof(LocalTrainer).Module.ModuleHandle); // threads wait as in the product, for all contenders
@@ -31,7 +31,8 @@ internal static class TrainingBenchmark
         set_num_threads(settings.Threads);
         if (parts is ["measure", var what, var clients])
         {
-            TrainingMemory.Measure(what, int.Parse(clients, CultureInfo.InvariantCulture), settings);
+            if (what == "waiting") Waiting.Measure(settings);
+            else TrainingMemory.Measure(what, int.Parse(clients, CultureInfo.InvariantCulture), settings);
             return;
         }
 
@@ -40,8 +41,14 @@ internal static class TrainingBenchmark
         foreach (var part in parts.Length == 0 ? Parts : parts)
         {
             Console.WriteLine($"\n{part}");
+            _ = get_num_threads(); // a thread's first question or product takes the count that any thread set last, so it comes before its own
+            set_num_threads(settings.Threads);
             if (part == "memory") await TrainingMemory.RunAsync(settings);
             else if (part == "round") await RoundThroughput.RunAsync(settings);
+            else if (part == "waiting") await Waiting.RunAsync(settings);
+            else if (part == "peft") await PeftStep.RunAsync(settings);
+            else if (part == "lanes") Lanes.Run(settings);
+            else if (part == "group-size") GroupSizes.Run(settings);
             else Time(part, settings);
         }
     }
@@ -50,17 +57,27 @@ internal static class TrainingBenchmark
     {
         using var model = BenchmarkModel.Create(settings.Device);
         var contest = new Contest(settings.Device, settings.Runs);
-        Console.WriteLine(Pairs.Head("ms"));
+        Console.WriteLine(Pairs.TimeHead);
         if (part == "methods")
         {
             Methods(model, contest);
             return;
         }
 
+        if (part == "steps")
+        {
+            foreach (var threads in ((int[])[1, settings.Threads]).Distinct())
+            {
+                set_num_threads(threads);
+                foreach (var (name, share) in Labelled) OneClient($"1 client, 4 x 128, {name}, threads {threads}", model, contest, Batches.Even(1, 4, 128, share));
+            }
+
+            return;
+        }
+
         foreach (var (name, share) in Labelled)
         {
-            if (part == "steps") OneClient($"1 client, 4 x 128, {name} labelled", model, contest, Batches.Even(1, 4, 128, share));
-            else if (part == "ragged") Group($"8 clients, 4 x 20..128, {name} labelled", model, contest, Batches.Ragged(8, 4, 20, 128, share));
+            if (part == "ragged") Group($"8 clients, 4 x 20..128, {name} labelled", model, contest, Batches.Ragged(8, 4, 20, 128, share));
             else
                 foreach (var (rows, tokens) in ((int, int)[])[(1, 32), (4, 64)])
                     Group($"8 clients, {rows} x {tokens}, {name} labelled", model, contest, Batches.Even(8, rows, tokens, share));
@@ -81,7 +98,7 @@ internal static class TrainingBenchmark
     private static void Group(string name, CausalLanguageModel model, Contest contest, IReadOnlyList<EncodedRow[]> batches)
     {
         using var ours = new OurStep(model, Adapter, Training, batches.Count);
-        var alone = OurStep.Alone(model, Adapter, Training, batches.Count);
+        var alone = OurStep.InTurn(model, Adapter, Training, [.. batches.Select(static _ => 1)]);
         using var eager = new EagerGroup(model, Rank, batches);
         Compare(ours, eager, batches);
         var taken = contest.Measure(
@@ -112,7 +129,7 @@ internal static class TrainingBenchmark
     }
 
     // Both must compute the same, or their times mean nothing.
-    private static void Compare(OurStep ours, EagerGroup eager, IReadOnlyList<EncodedRow[]> batches)
+    public static void Compare(OurStep ours, EagerGroup eager, IReadOnlyList<EncodedRow[]> batches)
     {
         const int Steps = 3;
         const float Tolerance = 2e-3f;
@@ -127,8 +144,7 @@ internal static class TrainingBenchmark
         if (!(Math.Abs(our - other) < Tolerance)) throw new InvalidOperationException($"after {Steps} steps our loss is {our}, that of the eager reference {other}");
     }
 
-    private static void Print(string name, string ours, string reference, double[] ourSeconds, double[] referenceSeconds) =>
-        Console.WriteLine(Pairs.Row(name, ours, reference, [.. ourSeconds.Select(static seconds => seconds * 1e3)], [.. referenceSeconds.Select(static seconds => seconds * 1e3)]));
+    private static void Print(string name, string ours, string reference, Times our, Times other) => Console.WriteLine(Pairs.TimeRow(name, ours, reference, our, other));
 }
 
 /// <summary>What the command line says.</summary>
@@ -144,6 +160,9 @@ internal sealed record Settings
 
     /// <summary>Paired runs of a case.</summary>
     public int Runs { get; private init; } = 7;
+
+    /// <summary>The Python of the part <c>peft</c>.</summary>
+    public string Python { get; private init; } = "python3";
 
     /// <summary>The settings, and what else was given.</summary>
     /// <exception cref="ArgumentException">An option that is not known, or without a value that it takes.</exception>
@@ -164,7 +183,8 @@ internal sealed record Settings
                 "--threads" => settings with { Threads = Count(value, 1) },
                 "--device" => settings with { Device = device(value) },
                 "--runs" => settings with { Runs = Count(value, LeastRuns) },
-                var unknown => throw new ArgumentException($"{unknown} is none of --threads, --device, --runs"),
+                "--python" => settings with { Python = value },
+                var unknown => throw new ArgumentException($"{unknown} is none of --threads, --device, --runs, --python"),
             };
         }
 
