@@ -90,8 +90,12 @@ internal sealed class TapedPass : ForwardPass
         var y = normed.view(shape);
         if (_tape.Tracks(x))
         {
-            _tape.Record([y], [rows, inverse, factor], (saved, gradients) => _tape.AddBy(x, shape, (sum, result) => _kernels.RmsNormBackward(
-                saved[0]!, saved[2]!, saved[1]!, gradients[0]!.reshape(-1, width).contiguous(), sum?.view(-1, width), result.view(-1, width))));
+            _tape.Record([y], [rows, inverse, factor], (saved, gradients) =>
+            {
+                var gradient = gradients[0]!.reshape(-1, width).contiguous();
+                _tape.AddBy(x, shape, (sum, result) =>
+                    _kernels.RmsNormBackward(saved[0]!, saved[2]!, saved[1]!, gradient, sum?.view(-1, width), result.view(-1, width)));
+            });
         }
 
         return y;
@@ -281,9 +285,10 @@ internal sealed class TapedPass : ForwardPass
 
     private Tensor Attention(HostAttention attention, Tensor query, Tensor key, Tensor value, Packing.Bucket bucket)
     {
-        var (rows, width, heads) = (query.shape[0], query.shape[1], _config.AttentionHeads);
-        var shape = new AttentionShape(bucket.Sequences, bucket.Length, heads, _config.KeyValueHeads, (int)width / heads, _config.SlidingWindow);
-        var (mixed, norms) = (_tape.Take(rows, width), _tape.Take(rows, 2 * heads));
+        var (heads, keyHeads) = (_config.AttentionHeads, _config.KeyValueHeads);
+        var headDim = (int)query.shape[1] / heads;
+        var shape = new AttentionShape(bucket.Sequences, bucket.Length, heads, keyHeads, headDim, _config.SlidingWindow);
+        var (mixed, norms) = (_tape.Room(query), _tape.Take(query.shape[0], 2 * heads));
         Tensor[] given = [query, key, value], parts = [.. given.Select(static part => part.contiguous())];
         attention.Forward(parts[0], parts[1], parts[2], shape, _workspace.Scratch(1, shape.ScratchElements), mixed, norms);
         if (given.Any(_tape.Tracks))
@@ -291,8 +296,9 @@ internal sealed class TapedPass : ForwardPass
             _tape.Record([mixed], [.. parts, norms], (saved, gradients) =>
             {
                 Tensor[] slopes = [.. parts.Select((_, number) => _tape.Room(saved[number]!))];
+                var (gradient, scratch) = (gradients[0]!.contiguous(), _workspace.Scratch(1, shape.ScratchElements));
                 attention.Backward(
-                    saved[0]!, saved[1]!, saved[2]!, saved[3]!, gradients[0]!.contiguous(), shape, _workspace.Scratch(1, shape.ScratchElements), slopes[0], slopes[1], slopes[2]);
+                    saved[0]!, saved[1]!, saved[2]!, saved[3]!, gradient, shape, scratch, slopes[0], slopes[1], slopes[2]);
                 foreach (var (part, slope) in given.Zip(slopes)) _tape.Add(part, slope);
             });
         }
