@@ -29,8 +29,12 @@ public static class Telemetry
     /// <summary>Tokens that went through a training step; tag task.</summary>
     public static Counter<long> Tokens { get; } = Meter.CreateCounter<long>("fedrlora.training.tokens", "{token}", "Tokens of training batches");
 
-    /// <summary>Duration of a group's training; tag job.</summary>
+    /// <summary>Duration of a group's training, without the time that it waited; tag job.</summary>
     public static Histogram<double> TrainingDuration { get; } = Meter.CreateHistogram<double>("fedrlora.training.duration", "s", "A group's training in a round");
+
+    /// <summary>How long a group's training waited at its site for a place and for the device; tag job.</summary>
+    public static Histogram<double> TrainingWait { get; } =
+        Meter.CreateHistogram<double>("fedrlora.training.wait", "s", "A group's wait for the device in a round");
 
     /// <summary>Bytes that left a client; tags job, client.</summary>
     public static Counter<long> BytesSent { get; } = Meter.CreateCounter<long>("fedrlora.client.sent", "By", "Update bytes written by clients");

@@ -102,7 +102,7 @@ internal static class Cli
     };
 
     /// <summary>The native library that could not be loaded, wherever a static constructor hid it.</summary>
-    private static Exception? Missing(Exception exception)
+    internal static Exception? Missing(Exception exception)
     {
         for (var e = exception; e is not null; e = e.InnerException)
         {

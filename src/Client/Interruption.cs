@@ -1,4 +1,6 @@
 using System.Runtime.InteropServices;
+using FedRLora.Training;
+
 
 namespace FedRLora.Client;
 
@@ -6,7 +8,7 @@ namespace FedRLora.Client;
 /// Ctrl-C, SIGTERM and SIGHUP: the first asks the command to stop and keep what it has, the second leaves at once. Who sends SIGTERM or
 /// SIGHUP does not wait long, so after a moment the program leaves by itself, in mid-step: what is committed needs no farewell.
 /// </summary>
-internal sealed partial class Interruption : IDisposable
+internal sealed class Interruption : IDisposable
 {
     private static readonly TimeSpan Moment = TimeSpan.FromSeconds(1.5);
 
@@ -64,17 +66,6 @@ internal sealed partial class Interruption : IDisposable
     {
         // who reads standard error may have stopped reading
         if (LastWord is { } line) InBackground(() => error.WriteLine(line)).Join(Moment / 10);
-        ExitAtOnce();
+        NativeExit.Leave(ExitCode.Interrupted);
     }
-
-    // Environment.Exit runs native clean-up under threads that are still in libtorch, which crashes.
-    private static void ExitAtOnce()
-    {
-        if (!OperatingSystem.IsWindows()) ExitNow(ExitCode.Interrupted);
-        Environment.Exit(ExitCode.Interrupted);
-    }
-
-    [LibraryImport("libc", EntryPoint = "_exit")]
-    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
-    private static partial void ExitNow(int code);
 }

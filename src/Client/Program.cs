@@ -1,5 +1,6 @@
 using System.CommandLine;
 using FedRLora.Client.Commands;
+using FedRLora.Training;
 
 namespace FedRLora.Client;
 
@@ -37,6 +38,8 @@ internal static class Program
     {
         var streams = StandardStreams.Take(json: args.Contains("--json"));
         using var interruption = new Interruption(Console.Error, takesItsTime: args is ["silo", ..], asksOnly: AsksOnly(args));
-        return streams.Ended(await Cli.RunAsync(args, Commands, Console.Out, Console.Error, interruption.Token));
+        var code = streams.Ended(await Cli.RunAsync(args, Commands, Console.Out, Console.Error, interruption.Token));
+        if (NativeExit.IsWorkLeft) NativeExit.Leave(code);
+        return code;
     }
 }

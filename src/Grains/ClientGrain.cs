@@ -119,11 +119,13 @@ internal sealed partial class ClientGrain(
 
     private async Task<IReadOnlyList<ClientReport>> DoInTurnAsync(SiteAssignment assignment, CancellationToken stopped)
     {
-        using var turn = await cache.TurnAsync(stopped);
+        var asked = Stopwatch.GetTimestamp();
+        using var turn = await cache.TurnAsync(assignment.JobId, stopped);
+        var waited = Stopwatch.GetElapsedTime(asked);
         var (leader, site) = (assignment.Members[0].ClientId, Keys.SiteOf(this.GetPrimaryKeyString()));
         LogStarted(assignment.Phase, assignment.Round, assignment.Attempt, leader, silo.Name, site);
         // Off the grain scheduler as a whole: it touches no field that is not made for it.
-        return await Task.Run(() => TryAsync(assignment, stopped), stopped);
+        return await Task.Run(() => TryAsync(assignment, waited, stopped), stopped);
     }
 
     // What this activation wrote itself: a file that is gone or cut shows without reading it.
@@ -141,14 +143,14 @@ internal sealed partial class ClientGrain(
     }
 
     /// <summary>Does the work, and again by itself as often as the plan says where it failed for a reason that may pass.</summary>
-    private async Task<IReadOnlyList<ClientReport>> TryAsync(SiteAssignment assignment, CancellationToken stopped)
+    private async Task<IReadOnlyList<ClientReport>> TryAsync(SiteAssignment assignment, TimeSpan waited, CancellationToken stopped)
     {
         var retries = (await cache.PlanAsync(assignment.Plan, stopped)).Plan.Strategy.ClientRetries;
         for (var retry = 1; ; retry++)
         {
             try
             {
-                return await (assignment.Phase == RoundPhase.Train ? TrainAsync(assignment, stopped) : EvaluateAsync(assignment, stopped));
+                return await (assignment.Phase == RoundPhase.Train ? TrainAsync(assignment, waited, stopped) : EvaluateAsync(assignment, stopped));
             }
             catch (Exception e) when (retry <= retries && e is not (OperationCanceledException or StoreUnavailableException or BadInputException or CorruptBlobException))
             {
@@ -165,7 +167,7 @@ internal sealed partial class ClientGrain(
         return TimeSpan.FromSeconds(0.25 * (1 << (retry - 1)) * (1 + jitter));
     }
 
-    private async Task<IReadOnlyList<ClientReport>> TrainAsync(SiteAssignment assignment, CancellationToken stopped)
+    private async Task<IReadOnlyList<ClientReport>> TrainAsync(SiteAssignment assignment, TimeSpan waited, CancellationToken stopped)
     {
         if (await FindFinishedAsync(assignment, stopped) is { } finished) return finished;
         using var activity = Telemetry.Source.StartActivity("fedrlora.train");
@@ -175,10 +177,14 @@ internal sealed partial class ClientGrain(
         var group = await LoadAsync(Without(assignment, refused), stopped);
         var results = group.Members.Count == 0 ? [] : await trainer.TrainAsync(group, stopped);
         refused = await RefusedAsync(assignment, stopped, refused);
-        Telemetry.TrainingDuration.Record(Stopwatch.GetElapsedTime(started).TotalSeconds, new KeyValuePair<string, object?>("job", assignment.JobId));
+        // A learned time budget is of work, not of what the device had to do before it.
+        var queued = results.Count == 0 ? TimeSpan.Zero : results.Max(static result => result.Waited);
+        var job = new KeyValuePair<string, object?>("job", assignment.JobId);
+        Telemetry.TrainingDuration.Record((Stopwatch.GetElapsedTime(started) - queued).TotalSeconds, job);
+        Telemetry.TrainingWait.Record((waited + queued).TotalSeconds, job);
         var reports = refused.Select(client => Failed(assignment, client.Key, client.Value)).ToList();
         foreach (var result in results.Where(result => !result.Silent && !refused.ContainsKey(result.ClientId)))
-            reports.Add(result.Failure is { } failure ? Failed(assignment, result.ClientId, failure) : await StoreAsync(assignment, result, stopped));
+            reports.Add(result.Failure is { } failure ? Failed(assignment, result.ClientId, failure) : await StoreAsync(assignment, result, waited, stopped));
         await ForgetOldHeadsAsync(assignment, stopped);
         return reports;
     }
@@ -237,11 +243,11 @@ internal sealed partial class ClientGrain(
 
         var shared = await cache.SharedAsync(assignment.Shared, stopped);
         Telemetry.BytesReceived.Add(assignment.Shared.SizeBytes * members.Count, new KeyValuePair<string, object?>("job", assignment.JobId));
-        return new TrainingGroup { Plan = plan.Plan, Round = assignment.Round, Shared = shared, Members = members };
+        return new TrainingGroup { Plan = plan.Plan, Round = assignment.Round, Shared = shared, Members = members, Run = assignment.JobId };
     }
 
     // Head and optimizer first, the update last: it names the digests of all of them, since its presence proves nothing after a power cut.
-    private async Task<ClientReport> StoreAsync(SiteAssignment assignment, TrainingResult result, CancellationToken stopped)
+    private async Task<ClientReport> StoreAsync(SiteAssignment assignment, TrainingResult result, TimeSpan waited, CancellationToken stopped)
     {
         var (job, round, client) = (assignment.JobId, assignment.Round, result.ClientId);
         var site = Keys.SiteOf(this.GetPrimaryKeyString());
@@ -257,7 +263,7 @@ internal sealed partial class ClientGrain(
         var key = Keys.Update(job, round, assignment.Attempt, client);
         var update = await stores.Job.WriteStateAsync(key, result.Update, metadata, stopped);
         Telemetry.BytesSent.Add(update.SizeBytes, new("job", job), new("client", client));
-        return report with { Update = update };
+        return report with { Update = update, WaitedSeconds = (waited + result.Waited).TotalSeconds };
     }
 
     private async Task<IReadOnlyList<ClientReport>?> FindFinishedAsync(SiteAssignment assignment, CancellationToken stopped)

@@ -53,6 +53,7 @@ internal sealed partial class CoordinatorGrain(
     private RoundState _shown = RoundState.Initial;
     private long _roundStarted;
     private DateTimeOffset _roundStartedAt;
+    private readonly HashSet<string> _unreachable = new(StringComparer.Ordinal); // sites of which that was logged
     private string? _held; // why nothing is done: another engine, or another base
     private string? _engineHeld;
     private bool _markedOver;
@@ -304,6 +305,7 @@ internal sealed partial class CoordinatorGrain(
         StoreRequirements.Require(plan.Store, settings.Store);
         var fingerprint = await trainer.FingerprintAsync(plan, cancellationToken);
         await trainer.InitialSharedAsync(plan, cancellationToken); // an unusable model or adapter is the submitter's to hear
+        fingerprint = fingerprint with { GroupSize = await trainer.GroupSizeAsync(plan, cancellationToken) };
         await stores.Job.WriteDocumentAsync(Keys.Fingerprint(Job), EngineFingerprints.Write(fingerprint), cancellationToken);
         await (made ?? MadeWith.Start(await inputs.BaseAsync(plan, cancellationToken)))
             .WriteAsync(stores.Job, Keys.Inputs(Job), cancellationToken);
@@ -347,6 +349,7 @@ internal sealed partial class CoordinatorGrain(
         var mark = await stores.Job.ReadBytesAsync(Keys.IndexOf(Job), cancellationToken);
         var job = new OpenJob(Job, plan, blob, stores.Job, cache, trainer, engine);
         await job.ReadCommittedAsync(notes.State.OriginSha256, cancellationToken);
+        job.Engine = engine = engine with { GroupSize = await GroupSizeAsync(job, before, cancellationToken) };
         var last = job.Committed?.Round ?? -1;
         if (!notes.RecordExists && last >= 0 && last < plan.Plan.Strategy.Rounds && mark is not null && IsOver(mark))
         {
@@ -386,6 +389,15 @@ internal sealed partial class CoordinatorGrain(
         // What it still has to do is done again before anybody takes it for finished.
         if (finished) _shown = _shown with { Phase = Phase.Committing };
         Post(started);
+    }
+
+    // Chosen when the run began, whatever this version would choose; a manifest says it where the fingerprint is lost.
+    private async Task<int?> GroupSizeAsync(OpenJob job, EngineFingerprint? before, CancellationToken cancellationToken)
+    {
+        if (before is not null) return before.GroupSize;
+        return job.Committed is { } committed
+            ? EngineFingerprint.Parse(committed.Engine ?? "")?.GroupSize
+            : await trainer.GroupSizeAsync(job.Plan, cancellationToken);
     }
 
     private static bool IsOver(byte[] mark) => mark.AsSpan().SequenceEqual(JobsGrain.Over);
@@ -729,11 +741,13 @@ internal sealed partial class CoordinatorGrain(
         try
         {
             await call(GrainFactory.GetGrain<ISiteGrain>(Keys.Site(Job, site)));
+            _unreachable.Remove(site);
             return true;
         }
         catch (Exception e) when (e is OrleansException or TimeoutException || StoreUnavailableException.In(e) is not null)
         {
-            LogSiteUnreachable(Job, site, e.GetType().Name); // its message holds the stack traces of others
+            // Its message holds the stack traces of others. How long it stays away is said by what the round waits for.
+            if (_unreachable.Add(site)) LogSiteUnreachable(Job, site, e.GetType().Name);
             return false;
         }
     }

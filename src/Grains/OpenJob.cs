@@ -23,7 +23,8 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
 
     public BlobRef PlanBlob => planBlob;
 
-    public EngineFingerprint Engine => engine;
+    /// <summary>This silo's engine, with what was chosen for the run when it began.</summary>
+    public EngineFingerprint Engine { get; set; } = engine;
 
     /// <summary>What the job is made with, and where that is written; null where it is over and that was never recorded.</summary>
     public (MadeWith Document, BlobRef Blob)? Inputs { get; set; }
@@ -73,6 +74,7 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         return [.. assignments.Select(one => (one.Site, Assignment: one.Assignment with
         {
             Inputs = Inputs?.Blob,
+            GroupSize = Engine.GroupSize ?? Plan.Training.GroupSize ?? 1, // one is what versions before the record had
             Pending = one.Assignment.Members.Select(static member => member.ClientId).Where(asked.Contains).ToArray(),
             Members = one.Assignment.Members.Select(member => member with { HeadBefore = _headsBefore.GetValueOrDefault(member.ClientId) }).ToArray(),
         })).Where(static one => one.Assignment.Pending!.Count > 0)];
@@ -154,7 +156,7 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     /// <summary>Writes the manifest and commits it; its blobs are written.</summary>
     public async Task<string> CommitAsync(RoundState state, CancellationToken cancellationToken)
     {
-        var built = ManifestBuilder.Build(Plan, planBlob.Sha256, Committed, state, Origin) with { Engine = engine.Text };
+        var built = ManifestBuilder.Build(Plan, planBlob.Sha256, Committed, state, Origin) with { Engine = Engine.Text };
         var manifest = Inputs?.Document.Mark(built) ?? built;
         CommittedSha256 = await Log.CommitAsync(manifest, cancellationToken);
         if (Committed is { } before) _headsBefore = HeadsOf(before);

@@ -23,8 +23,11 @@ public sealed class IndexedPlan(FederationPlan plan)
 public sealed class SiloCache(IBlobStores stores) : IDisposable
 {
     private const int Kept = 4;
-    private const int AtWork = 16;
-    private readonly SemaphoreSlim _turns = new(AtWork);
+
+    // Of a job: twice as many as a device trains side by side, so that the next ones load meanwhile.
+    private static readonly int AtWork = Math.Max(16, 2 * Environment.ProcessorCount);
+
+    private readonly Dictionary<string, (SemaphoreSlim Places, int Users)> _turns = new(StringComparer.Ordinal);
     private readonly Lock _gate = new();
     private readonly List<(string Sha256, Task<IndexedPlan> Value)> _plans = [];
     private readonly List<(string Sha256, Task<AdapterState> Value)> _states = [];
@@ -52,23 +55,62 @@ public sealed class SiloCache(IBlobStores stores) : IDisposable
     }
 
     /// <summary>
-    /// Waits for one of a silo's few places at work: the next groups' heads and rows load while one trains, and a thousand clients
-    /// do not hold theirs at once. Dispose it to give the place back.
+    /// Waits for one of a job's few places at work on this silo: the next groups' heads and rows load while others train, and a thousand
+    /// clients do not hold theirs at once. One job's clients do not wait for another's here: whose work the device takes first is its
+    /// queue's. Dispose it to give the place back.
     /// </summary>
-    public async Task<IDisposable> TurnAsync(CancellationToken cancellationToken)
+    public async Task<IDisposable> TurnAsync(string job, CancellationToken cancellationToken)
     {
-        await _turns.WaitAsync(cancellationToken);
-        return new Turn(_turns);
+        SemaphoreSlim places;
+        lock (_gate)
+        {
+            var (known, users) = _turns.GetValueOrDefault(job);
+            places = known ?? new(AtWork);
+            _turns[job] = (places, users + 1);
+        }
+
+        try
+        {
+            await places.WaitAsync(cancellationToken);
+        }
+        catch
+        {
+            Leave(job);
+            throw;
+        }
+
+        return new Turn(() =>
+        {
+            places.Release();
+            Leave(job);
+        });
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _turns.Dispose();
-
-    private sealed class Turn(SemaphoreSlim turns) : IDisposable
+    public void Dispose()
     {
-        private SemaphoreSlim? _turns = turns;
+        lock (_gate)
+        {
+            foreach (var (places, _) in _turns.Values) places.Dispose();
+            _turns.Clear();
+        }
+    }
 
-        public void Dispose() => Interlocked.Exchange(ref _turns, null)?.Release();
+    private void Leave(string job)
+    {
+        lock (_gate)
+        {
+            if (!_turns.TryGetValue(job, out var turn)) return; // disposed meanwhile
+            if (turn.Users > 1) _turns[job] = turn with { Users = turn.Users - 1 };
+            else if (_turns.Remove(job)) turn.Places.Dispose();
+        }
+    }
+
+    private sealed class Turn(Action leave) : IDisposable
+    {
+        private Action? _leave = leave;
+
+        public void Dispose() => Interlocked.Exchange(ref _leave, null)?.Invoke();
     }
 
     private async Task<T> GetAsync<T>(List<(string Sha256, Task<T> Value)> kept, BlobRef blob, Func<Task<T>> read, CancellationToken cancellationToken)

@@ -121,7 +121,8 @@ internal sealed partial class SiteGrain(
         try
         {
             var pending = assignment.Pending?.ToHashSet(StringComparer.Ordinal);
-            var groups = (await GroupsAsync(assignment)).Where(group => pending is null || group.Any(member => pending.Contains(member.ClientId)));
+            // Cut from the whole sorted cohort by a value of the run, so that a group sent again is the same group.
+            var groups = assignment.Members.Chunk(Math.Max(1, assignment.GroupSize)).Where(group => pending is null || group.Any(member => pending.Contains(member.ClientId)));
             foreach (var some in groups.Chunk(FanOut))
             {
                 if (!assignment.Concurrent && !ReferenceEquals(_current, assignment)) return; // replaced meanwhile
@@ -137,13 +138,6 @@ internal sealed partial class SiteGrain(
 
     private IClientGrain ClientOf(string leader) =>
         GrainFactory.GetGrain<IClientGrain>(Keys.Client(Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString()), leader));
-
-    // Cut from the whole sorted cohort by a plan value, so that a group sent again is the same group.
-    private async Task<IEnumerable<MemberWork[]>> GroupsAsync(SiteAssignment assignment)
-    {
-        var plan = await cache.PlanAsync(assignment.Plan, CancellationToken.None);
-        return assignment.Members.Chunk(plan.Plan.Training.GroupSize);
-    }
 
     private async Task FlushAsync()
     {

@@ -21,7 +21,7 @@ internal static partial class TrainingBuilderExtensions
         {
             var logger = services.GetRequiredService<ILogger<LocalTrainer>>();
             var note = services.GetService<NoteSink>() ?? (line => LogNote(logger, line));
-            return new LocalTrainer(new LocalTrainerOptions { Root = options.Root, Note = note });
+            return new LocalTrainer(new LocalTrainerOptions { Root = options.Root, Lanes = options.Lanes, Note = note });
         });
         builder.Services.AddSingleton<ITrainer>(static services => new FaultyTrainer(services.GetRequiredService<LocalTrainer>(), services.GetRequiredService<TimeProvider>()));
         builder.Services.AddSingleton<IRunInputs>(_ => new LocalInputs(options.Root));

@@ -26,6 +26,9 @@ public sealed record SiloOptions
     /// <summary>What a power cut may take of what lies in folders.</summary>
     public Durability Durability { get; init; }
 
+    /// <summary>Groups that train side by side; null for as many as there are processors, one on a GPU.</summary>
+    public int? Lanes { get; init; }
+
     /// <summary>Port between silos.</summary>
     public required int SiloPort { get; init; }
 

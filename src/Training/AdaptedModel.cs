@@ -6,6 +6,7 @@ using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Data;
 using FedRLora.Training.Data.Chat;
 using FedRLora.Training.Data.Tokenizers;
+using FedRLora.Training.Lanes;
 using FedRLora.Training.Metrics;
 using FedRLora.Training.Models;
 using static TorchSharp.torch;
@@ -15,11 +16,13 @@ namespace FedRLora.Training;
 /// <summary>A model folder, with an adapter folder where one is given, in one person's hands: scored and continued by the code that a federation runs.</summary>
 public sealed class AdaptedModel : IDisposable
 {
-    private readonly DeviceLane _lane;
+    private readonly DeviceLanes _lanes;
     private readonly FrozenBase _base;
     private readonly PeftAdapter? _adapter;
 
-    private AdaptedModel(DeviceLane lane, FrozenBase model, PeftAdapter? adapter) => (_lane, _base, _adapter) = (lane, model, adapter);
+    private static LaneDemand AllCores => new("", LaneDemand.ThreadsOf(0), Bytes: 0);
+
+    private AdaptedModel(DeviceLanes lanes, FrozenBase model, PeftAdapter? adapter) => (_lanes, _base, _adapter) = (lanes, model, adapter);
 
     /// <summary>What is to be known of the adapter, a line each.</summary>
     public IReadOnlyList<string> Notes => _adapter?.Notes ?? [];
@@ -32,14 +35,15 @@ public sealed class AdaptedModel : IDisposable
     public static async Task<AdaptedModel> LoadAsync(string model, string? adapter, CancellationToken cancellationToken = default)
     {
         var read = adapter is null ? null : PeftAdapter.Read(adapter);
-        var lane = new DeviceLane(CPU);
+        var lanes = new DeviceLanes(CPU, lanes: 1); // one at a time, on all cores
         try
         {
-            return new AdaptedModel(lane, await lane.RunAsync(() => Load(model, read), 0, cancellationToken), read);
+            var (loaded, _) = await lanes.RunAsync(AllCores, _ => Load(model, read), cancellationToken);
+            return new AdaptedModel(lanes, loaded, read);
         }
         catch
         {
-            lane.Dispose();
+            lanes.Dispose();
             throw;
         }
     }
@@ -57,7 +61,10 @@ public sealed class AdaptedModel : IDisposable
             async () => await ClientData.TestAsync(
                 data, evaluation.MaxRows, client: null, await TaskRows.OfFileAsync(data, cancellationToken), encoder, cancellationToken),
             cancellationToken);
-        return await _lane.RunAsync(() => WithAdapter(adapters => Scoring.Of(new ScoredRows(_base, adapters, encoder, rows, evaluation), data, cancellationToken)), 0, cancellationToken);
+        var (result, _) = await _lanes.RunAsync(
+            AllCores, stopped => WithAdapter(adapters => Scoring.Of(new ScoredRows(_base, adapters, encoder, rows, evaluation), data, stopped)),
+            cancellationToken);
+        return result;
     }
 
     /// <summary>Answers a message through the model's chat template.</summary>
@@ -81,23 +88,24 @@ public sealed class AdaptedModel : IDisposable
     public Task ContinueAsync(string prompt, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken = default) =>
         GoOnAsync(_base.Tokenizer.EncodePrompt(prompt), sampling, write, cancellationToken);
 
-    /// <summary>Frees the model after the work in flight, which it waits for.</summary>
+    /// <summary>Ends the work in flight and frees the model.</summary>
     public void Dispose()
     {
-        _ = _lane.RunAsync(() => { _base.Dispose(); return true; }, 0, CancellationToken.None);
-        _lane.Dispose();
+        if (!_lanes.Close()) return;
+        _base.Dispose();
+        _lanes.Dispose();
     }
 
-    private Task<bool> GoOnAsync(int[] promptIds, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken)
+    private async Task GoOnAsync(int[] promptIds, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken)
     {
         var (tokenizer, bound) = (_base.Tokenizer, _base.Model.Config.MaxPositions);
         if (promptIds.Length == 0) throw new BadInputException("prompt: no token in it, and this tokenizer adds none; give a text to go on from");
         if (promptIds.Length >= bound) throw new BadInputException($"prompt: {promptIds.Length} tokens leave no room, the model takes {bound} in all");
         var options = sampling with { EndIds = [.. _base.EndIds, .. sampling.EndIds] };
-        return _lane.RunAsync(() => WithAdapter(adapters =>
+        await _lanes.RunAsync(AllCores, stopped => WithAdapter(adapters =>
         {
             var (text, stop) = (new StreamedText(tokenizer, promptIds), new StopTexts(options.StopTexts));
-            foreach (var id in Generation.Tokens(_base.Model, adapters, promptIds, options, cancellationToken))
+            foreach (var id in Generation.Tokens(_base.Model, adapters, promptIds, options, stopped))
             {
                 Write(stop.Add(text.Add(id)));
                 if (stop.Found) return true;
@@ -111,7 +119,7 @@ public sealed class AdaptedModel : IDisposable
             {
                 if (piece.Length > 0) write(piece);
             }
-        }), 0, cancellationToken);
+        }), cancellationToken);
     }
 
     private T WithAdapter<T>(Func<ILayerAdapters?, T> work)
@@ -119,7 +127,7 @@ public sealed class AdaptedModel : IDisposable
         using var scope = NewDisposeScope();
         if (_adapter is null) return work(null);
         var layout = _adapter.On(_base.Model.AdaptableLayers);
-        using var pass = AdapterPass.Evaluating(LowRankAdapter.Create(layout, _adapter.Tensors, twins: null, taskHead: 0, _lane.Device, _base.Model));
+        using var pass = AdapterPass.Evaluating(LowRankAdapter.Create(layout, _adapter.Tensors, twins: null, taskHead: 0, _lanes.Device, _base.Model));
         return work(pass);
     }
 

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using FedRLora.Training.Lanes;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -38,7 +39,7 @@ public sealed record EngineReport
     /// <summary>Loads the engine and measures it; about a second.</summary>
     public static EngineReport Measure()
     {
-        var threads = DeviceLane.ThreadsOf(0);
+        var threads = LaneDemand.ThreadsOf(0);
         var one = Gflops(1);
         return new EngineReport
         {

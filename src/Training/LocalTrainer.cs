@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Diagnostics.CodeAnalysis;
 using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
@@ -10,6 +9,7 @@ using FedRLora.Training.Adapters;
 using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Data;
 using FedRLora.Training.Inputs;
+using FedRLora.Training.Lanes;
 using FedRLora.Training.Metrics;
 using FedRLora.Training.Models;
 using FedRLora.Training.Steps;
@@ -30,6 +30,15 @@ public sealed record LocalTrainerOptions
     /// <summary>A libtorch device, for example <c>cpu</c> or <c>cuda:0</c>.</summary>
     public string Device { get; init; } = "cpu";
 
+    /// <summary>Groups and scorings that run side by side; null for as many as there are processors, one on a GPU. No bit depends on it.</summary>
+    public int? Lanes { get; init; }
+
+    /// <summary>
+    /// Memory that groups and scorings may have together, by estimate; null for three quarters of what the process may use. What does not
+    /// fit waits.
+    /// </summary>
+    public long? LaneBytes { get; init; }
+
     /// <summary>Encoded rows kept in memory between rounds.</summary>
     public long MaxCachedBytes { get; init; } = 1L << 30;
 
@@ -38,8 +47,8 @@ public sealed record LocalTrainerOptions
 }
 
 /// <summary>
-/// Trains and scores clients on one device: a frozen base for all, one lane, the members of a group trained in one batched pass. Everything
-/// is a function of plan, round and the members whose data could be read, so the same call gives the same bits.
+/// Trains and scores clients on one device: a frozen base for all, the members of a group trained in one batched pass, groups side by side
+/// in lanes. Everything is a function of plan, round and the members whose data could be read, so the same call gives the same bits.
 /// </summary>
 public sealed class LocalTrainer : ITrainer, IDisposable
 {
@@ -47,36 +56,44 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private const long MaxScoreBytes = 64L << 20;
 
     private readonly LocalTrainerOptions _options;
-    private readonly DeviceLane _lane;
+    private readonly DeviceLanes _lanes;
+    private readonly FrozenBases _bases;
     private readonly BoundedCache _cache;
     private readonly BoundedCache _scores = new(MaxScoreBytes);
     private readonly AdapterSource _adapters;
-    private readonly LocalInputs _inputs;
     private readonly TaskCache _tasks;
-    private readonly ConcurrentDictionary<(string Folder, WeightStorage Storage), FrozenBase> _bases = new();
     private int _scorings;
-    private bool _disposed;
 
-    /// <summary>Starts the device's lane; models are loaded when they are first needed.</summary>
+    /// <summary>Starts the device's lanes; models are loaded when they are first needed.</summary>
     public LocalTrainer(LocalTrainerOptions options)
     {
         _options = options;
-        _lane = new DeviceLane(device(options.Device));
+        _lanes = new DeviceLanes(device(options.Device), options.Lanes, options.LaneBytes);
         _cache = new BoundedCache(options.MaxCachedBytes);
         _adapters = new AdapterSource(options.Root, options.Note);
-        _inputs = new LocalInputs(options.Root);
+        _bases = new FrozenBases(_lanes, new LocalInputs(options.Root));
         _tasks = new TaskCache(_cache, PathOf);
     }
 
     /// <summary>How often rows went through the model for a score; equal tensors on equal rows do once.</summary>
     internal int Scorings => Volatile.Read(ref _scorings);
 
+    /// <summary>How often a model was mapped.</summary>
+    internal int Loads => _bases.Loads;
+
+    /// <summary>Groups and scorings that run side by side.</summary>
+    public int Lanes => _lanes.Count;
+
     /// <inheritdoc/>
     public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.Run(
-        () => Engine.Fingerprint(_lane.Device, DeviceLane.ThreadsOf(plan.Training.Threads)) with
+        () => Engine.Fingerprint(_lanes.Device, LaneDemand.ThreadsOf(plan.Training.Threads)) with
         {
             Given = _adapters.Given(plan)?.Sha256, Values = PlanText.ValuesOf(plan),
         }, cancellationToken);
+
+    /// <inheritdoc/>
+    public Task<int> GroupSizeAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
+        Task.Run(() => GroupSizing.Of(plan, PathOf(plan.Model.Path)), cancellationToken);
 
     /// <inheritdoc/>
     public async Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default)
@@ -87,12 +104,13 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         var looksAtWeights = plan.Adapter.Decomposed || given is { Spec.Decomposed: true } || given?.BaseTensors.Count > 0;
         var model = looksAtWeights ? await BaseAsync(plan, cancellationToken) : null;
         if (given is not null) await Task.Run(() => given.CheckBiases(ModelConfig.Load(folder)), cancellationToken);
-        return await _lane.RunAsync(() =>
+        var (initial, _) = await _lanes.RunAsync(new(plan.Name, LaneDemand.ThreadsOf(plan.Training.Threads), Bytes: 0), _ =>
         {
             if (model is not null) given?.CheckBase(model.Model);
             var layout = _adapters.LayoutOf(plan, FrozenBase.LayersOf(folder), () => model!.Model);
             return layout.Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Job);
-        }, plan.Training.Threads, cancellationToken);
+        }, cancellationToken);
+        return initial;
     }
 
     /// <inheritdoc/>
@@ -115,8 +133,10 @@ public sealed class LocalTrainer : ITrainer, IDisposable
 
         if (rows.Count > 0)
         {
-            foreach (var (id, result) in await _lane.RunAsync(() => Train(group, rows, model, layout, cancellationToken), group.Plan.Training.Threads, cancellationToken))
-                results.Add(id, result);
+            var bytes = WorkMemory.OfTraining(group.Plan, layout, model.Model, [.. rows.Select(static member => member.Rows)]);
+            var (trained, waited) = await _lanes.RunAsync(
+                DemandOf(group, bytes), stopped => Train(group, rows, model, layout, stopped), cancellationToken);
+            foreach (var (id, result) in trained) results.Add(id, result with { Waited = waited });
         }
 
         return [.. group.Members.Select(member => results[member.Client.Id])];
@@ -126,67 +146,64 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     public async Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default)
     {
         var (model, layout) = await PrepareAsync(group, cancellationToken);
-        var results = new List<EvaluationResult>(group.Members.Count);
-        var digests = new Dictionary<NamedArray, string>(ReferenceEqualityComparer.Instance);
-        foreach (var member in group.Members)
-        {
-            results.Add(await GuardAsync(
-                async () =>
-                {
-                    if (member.Client.Data.Test is not { } path) return new EvaluationResult { ClientId = member.Client.Id };
-                    var rows = await TestRowsAsync(group, member.Client, path, model, cancellationToken);
-                    var adapter = await _lane.RunAsync(
-                        () => AdapterFactory.Parts(group.Plan, layout, member.Client, group.Shared, member.Head),
-                        group.Plan.Training.Threads, cancellationToken);
-                    var digest = await Task.Run(() => adapter.Digest(digests), cancellationToken);
-                    var score = await ScoreAsync(group.Plan, model, digest is null ? null : adapter, digest, rows, cancellationToken);
-                    var result = Scoring.For(member.Client.Id, rows, score);
-                    var frozen = await OfBaseAsync(group.Plan, model, rows, cancellationToken);
-                    return frozen is null ? result : Scoring.Beside(result, frozen);
-                },
-                failure => new EvaluationResult { ClientId = member.Client.Id, Failure = failure }));
-        }
-
-        return results;
+        var digests = new ConcurrentDictionary<NamedArray, string>(ReferenceEqualityComparer.Instance);
+        return await Task.WhenAll(group.Members.Select(member => GuardAsync(
+            () => EvaluateAsync(group, member, model, layout, digests, cancellationToken),
+            failure => new EvaluationResult { ClientId = member.Client.Id, Failure = failure })));
     }
 
-    /// <summary>Frees the models and ends the lane after the work that it has; returns when it has ended.</summary>
+    /// <summary>Ends the lanes, with the step that each is at, and frees the models; returns when they have ended.</summary>
     public void Dispose()
     {
-        if (Interlocked.Exchange(ref _disposed, true)) return;
-        _ = _lane.RunAsync(() =>
-        {
-            foreach (var model in _bases.Values) model.Dispose();
-            return true;
-        }, 0, CancellationToken.None);
-        _lane.Dispose();
+        // Under a thread that is still at work, weights are not freed: the process ends without.
+        if (!_lanes.Close()) return;
+        _bases.Dispose();
+        _lanes.Dispose();
     }
 
     private IReadOnlyDictionary<string, TrainingResult> Train(
         TrainingGroup group, List<(GroupMember Member, TrainingRows Rows)> members, FrozenBase model, AdapterLayout layout, CancellationToken cancellationToken)
     {
         using var scope = NewDisposeScope();
-        return GroupTraining.Run(model, group, layout, members, _lane.Device, cancellationToken);
+        return GroupTraining.Run(model, group, layout, members, _lanes.Device, cancellationToken);
+    }
+
+    private async Task<EvaluationResult> EvaluateAsync(
+        TrainingGroup group, GroupMember member, FrozenBase model, AdapterLayout layout, ConcurrentDictionary<NamedArray, string> digests,
+        CancellationToken cancellationToken)
+    {
+        if (member.Client.Data.Test is not { } path) return new EvaluationResult { ClientId = member.Client.Id };
+        var rows = await TestRowsAsync(group, member.Client, path, model, cancellationToken);
+        var (adapter, _) = await _lanes.RunAsync(
+            DemandOf(group, bytes: 0), _ => AdapterFactory.Parts(group.Plan, layout, member.Client, group.Shared, member.Head),
+            cancellationToken);
+        var digest = await Task.Run(() => adapter.Digest(digests), cancellationToken);
+        var score = await ScoreAsync(group, model, digest is null ? null : adapter, digest, rows, cancellationToken);
+        var result = Scoring.For(member.Client.Id, rows, score);
+        var frozen = await OfBaseAsync(group, model, rows, cancellationToken);
+        return frozen is null ? result : Scoring.Beside(result, frozen);
     }
 
     private Task<EvaluationResult> ScoreAsync(
-        FederationPlan plan, FrozenBase model, AdapterParts? adapter, string? digest, TestRows test, CancellationToken cancellationToken) =>
+        TrainingGroup group, FrozenBase model, AdapterParts? adapter, string? digest, TestRows test, CancellationToken cancellationToken) =>
         _scores.GetAsync(
-            ScoreKey(plan, model, test, digest),
-            () => _lane.RunAsync(() => Score(plan, model, adapter, test, cancellationToken), plan.Training.Threads, cancellationToken),
+            ScoreKey(group.Plan, model, test, digest),
+            async () => (await _lanes.RunAsync(
+                DemandOf(group, WorkMemory.OfScoring(model.Model, adapter?.Layout)),
+                stopped => Score(group.Plan, model, adapter, test, stopped), cancellationToken)).Result,
             SizeOf, cancellationToken);
 
     // The frozen base on the same rows; null where it computes no score, which is kept too.
     private async Task<EvaluationResult?> OfBaseAsync(
-        FederationPlan plan, FrozenBase model, TestRows test, CancellationToken cancellationToken)
+        TrainingGroup group, FrozenBase model, TestRows test, CancellationToken cancellationToken)
     {
         var frozen = await _scores.GetAsync(
-            $"base {ScoreKey(plan, model, test, adapter: null)}",
+            $"base {ScoreKey(group.Plan, model, test, adapter: null)}",
             async () =>
             {
                 try
                 {
-                    return new BaseScore(await ScoreAsync(plan, model, adapter: null, digest: null, test, cancellationToken));
+                    return new BaseScore(await ScoreAsync(group, model, adapter: null, digest: null, test, cancellationToken));
                 }
                 catch (BadInputException)
                 {
@@ -206,7 +223,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     {
         Interlocked.Increment(ref _scorings);
         using var scope = NewDisposeScope();
-        using var pass = adapter is null ? null : AdapterPass.Evaluating(AdapterFactory.Create(adapter, _lane.Device, model.Model));
+        using var pass = adapter is null ? null : AdapterPass.Evaluating(AdapterFactory.Create(adapter, _lanes.Device, model.Model));
         return Scoring.Of(new ScoredRows(model, pass, EncoderOf(plan, model), test, plan.Evaluation), cancellationToken);
     }
 
@@ -215,7 +232,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private string ScoreKey(FederationPlan plan, FrozenBase model, TestRows rows, string? adapter)
     {
         var evaluation = JsonSerializer.Serialize(plan.Evaluation with { EveryRounds = 1, MaxRows = null, LocalOnly = false });
-        var threads = DeviceLane.ThreadsOf(plan.Training.Threads);
+        var threads = LaneDemand.ThreadsOf(plan.Training.Threads);
         return $"{BaseKey(plan, model)} {plan.Model.Storage} threads {threads} rows {rows.Digest} adapter {adapter ?? "none"} {evaluation}";
     }
 
@@ -229,27 +246,11 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         return (model, layout);
     }
 
-    private async Task<FrozenBase> BaseAsync(FederationPlan plan, CancellationToken cancellationToken)
-    {
-        var key = (Folder: PathOf(plan.Model.Path), plan.Model.Storage);
-        var parts = (await _inputs.BaseAsync(plan, cancellationToken)).Parts;
-        return IsLoaded(out var loaded) ? loaded : await _lane.RunAsync(Load, plan.Training.Threads, cancellationToken);
+    private Task<FrozenBase> BaseAsync(FederationPlan plan, CancellationToken cancellationToken) =>
+        _bases.GetAsync(plan, PathOf(plan.Model.Path), cancellationToken);
 
-        bool IsLoaded([NotNullWhen(true)] out FrozenBase? model) => _bases.TryGetValue(key, out model) && model.Parts == parts;
-
-        FrozenBase Load()
-        {
-            if (IsLoaded(out var before)) return before;
-            var model = FrozenBase.Load(key.Folder, _lane.Device, key.Storage, parts);
-            if (_inputs.BaseOf(key.Folder, cancellationToken).Parts != parts)
-            {
-                model.Dispose();
-                throw new BadInputException($"{key.Folder}: was changed while it was loaded; wait until that is done");
-            }
-
-            return _bases[key] = model; // one before it, of a folder that was changed, may still be in use: it goes with its last user
-        }
-    }
+    private static LaneDemand DemandOf(TrainingGroup group, long bytes) =>
+        new(group.Run ?? group.Plan.Name, LaneDemand.ThreadsOf(group.Plan.Training.Threads), bytes);
 
     private Task<TrainingRows> TrainingRowsAsync(FederationPlan plan, ClientSpec client, FrozenBase model, CancellationToken cancellationToken)
     {

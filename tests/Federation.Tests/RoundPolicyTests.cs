@@ -143,6 +143,21 @@ public class RoundPolicyTests
     }
 
     [Fact]
+    public void What_work_waits_for_the_device_is_no_slowness_of_the_client_and_is_not_multiplied()
+    {
+        // Twenty seconds each, of which d worked for 20 and the others for 2.
+        var run = InRound1(Budgeted).Took(20, "a", waited: 18).Took(20, "b", waited: 18).Took(20, "c", waited: 18).Took(20, "d").Confirm()
+            .On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
+        Assert.Equal([2, 2, 2, 20], run.State.UsualSeconds.OrderBy(static one => one.Key).Select(static one => one.Value));
+
+        // 3 x 2 of work beside the usual wait of 18 s.
+        Assert.Equal(["persist", "send Train a b c d", "budget 2/1 in 24 at 24"], run.Effects);
+        run.On(new RoundEvent.BudgetPassed(2, 1, 24));
+        Assert.Equal(["a", "b"], run.State.Dropped);
+        Assert.Equal(6, run.State.UsualSeconds["a"]); // what it needed at least
+    }
+
+    [Fact]
     public void Who_had_to_be_waited_for_leaves_when_another_report_makes_the_quorum()
     {
         var run = InRound1(Budgeted.With(strategy => strategy with { Quorum = 0.75 })).Took(1, "a").Took(1, "b").Took(1, "c").Took(1, "d").Confirm()

@@ -33,7 +33,8 @@ internal sealed class Run(FederationPlan plan)
     public Run Train(int round, params string[] clients) => On([.. clients.Select(client => new RoundEvent.ClientReported(Trained(round, client, State.Attempt)))]);
 
     /// <summary>This client trained and took so long.</summary>
-    public Run Took(double seconds, string client) => On(new RoundEvent.ClientReported(Trained(State.Round, client, State.Attempt), seconds));
+    public Run Took(double seconds, string client, double waited = 0) =>
+        On(new RoundEvent.ClientReported(Trained(State.Round, client, State.Attempt) with { WaitedSeconds = waited }, seconds));
 
     /// <summary>This client failed.</summary>
     public Run Fail(int round, string client, string reason) => On(new RoundEvent.ClientReported(Trained(round, client, State.Attempt, reason)));

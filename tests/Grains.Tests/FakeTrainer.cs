@@ -23,6 +23,9 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
 
     public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.FromResult(Engine);
 
+    public Task<int> GroupSizeAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
+        Task.FromResult(plan.Training.GroupSize ?? 1);
+
     public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.FromResult(Filled("A", 0));
 
     public async Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default)

@@ -64,6 +64,9 @@ public sealed record SiteAssignment
     /// <summary>With an export: the engine of the committed round, which names the adapter that the run started from.</summary>
     [Id(10)] public string? Engine { get; init; }
 
+    /// <summary>Clients that train together.</summary>
+    [Id(11)] public int GroupSize { get; init; } = 1;
+
     /// <summary>Unless it is <see cref="Concurrent"/>, later work replaces earlier work of the same job.</summary>
     public (int Round, int Attempt, RoundPhase Phase) Order => (Round, Attempt, Phase);
 }
@@ -116,6 +119,9 @@ public sealed record ClientReport
 
     /// <summary>What has to be known of its training rows; null for nothing.</summary>
     [Id(14)] public IReadOnlyList<DataNote>? Notes { get; init; }
+
+    /// <summary>Seconds that its work waited at its site for a place and for the device; a time, so part of no manifest.</summary>
+    [Id(15)] public double WaitedSeconds { get; init; }
 }
 
 /// <summary>Asks a site whether all is there, and durable, that its clients reported: 1,000 clients are some 250 kB.</summary>

@@ -146,8 +146,11 @@ public sealed record TrainingSpec
     /// <summary>What happens to AdamW's moments between rounds.</summary>
     public Moments Moments { get; init; } = Moments.KeepHeads;
 
-    /// <summary>Clients trained together on a lane.</summary>
-    public int GroupSize { get; init; } = 1;
+    /// <summary>
+    /// Clients of a site trained together; null leaves it to the shapes of model and plan, never to the machine: the choice is part of a
+    /// run's engine fingerprint.
+    /// </summary>
+    public int? GroupSize { get; init; }
 
     /// <summary>
     /// Megabytes of activations and gradients that one pass may keep: a group whose batches need more goes through the base in
@@ -158,8 +161,11 @@ public sealed record TrainingSpec
     /// <summary>Keeps only the input of each layer and computes the layer again in the backward pass: less memory, a third more time.</summary>
     public bool ActivationCheckpointing { get; init; }
 
-    /// <summary>Threads of a matrix product; part of what makes bits repeatable. 0 takes the machine's processor count.</summary>
-    public int Threads { get; init; }
+    /// <summary>
+    /// Threads of a matrix product; bits depend on it. With one, a silo trains as many groups side by side as it has processors. 0 takes the
+    /// machine's processor count, and bits then depend on the machine.
+    /// </summary>
+    public int Threads { get; init; } = 1;
 }
 
 /// <summary>How the cohort is drawn.</summary>

@@ -259,7 +259,7 @@ public static class PlanReader
             ClipNorm = training.Number("clipNorm", spec.ClipNorm, Closed(0, Many)),
             WarmHeadSteps = training.Integer("warmHeadSteps", spec.WarmHeadSteps, 0, 100_000),
             Moments = training.Choice("moments", spec.Moments),
-            GroupSize = training.Integer("groupSize", spec.GroupSize, 1, 1024),
+            GroupSize = training.IntegerOrAuto("groupSize", 1, 1024),
             PassMemoryMb = training.Integer("passMemoryMb", spec.PassMemoryMb, 1, int.MaxValue),
             ActivationCheckpointing = training.Flag("activationCheckpointing", spec.ActivationCheckpointing),
             Threads = training.Integer("threads", spec.Threads, 0, 1024),

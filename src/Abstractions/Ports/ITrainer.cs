@@ -14,6 +14,13 @@ public interface ITrainer
     /// <summary>What the bits depend on besides the plan: library, BLAS, kernel set, threads.</summary>
     Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default);
 
+    /// <summary>
+    /// How many clients of a site train together: what the plan says, or what follows from its values and the model's shapes. Chosen once,
+    /// when a run begins.
+    /// </summary>
+    /// <exception cref="BadInputException">The model folder is not usable.</exception>
+    Task<int> GroupSizeAsync(FederationPlan plan, CancellationToken cancellationToken = default);
+
     /// <summary>The initial values of every tensor of scope Job.</summary>
     /// <exception cref="BadInputException">The model folder is not usable, or the adapter does not fit it.</exception>
     Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default);
@@ -33,23 +40,27 @@ public interface ITrainer
 /// <param name="Values">
 /// Digest of the values of adapter and training, those that the plan leaves to the version too; null where they were not recorded.
 /// </param>
-public sealed record EngineFingerprint(string Library, string Kernels, int Threads, string? Given = null, string? Values = null)
+/// <param name="GroupSize">Clients of a site that train together, as it was chosen when the run began; null where it was not recorded.</param>
+public sealed record EngineFingerprint(
+    string Library, string Kernels, int Threads, string? Given = null, string? Values = null, int? GroupSize = null)
 {
     /// <summary>On one line, as manifests hold it.</summary>
     [System.Text.Json.Serialization.JsonIgnore]
     public string Text => string.Create(
         CultureInfo.InvariantCulture,
         $"{Library}; {Kernels}; threads {Threads}"
-        + $"{(Given is null ? "" : $"; adapter {Given}")}{(Values is null ? "" : $"; values {Values}")}");
+        + $"{(Given is null ? "" : $"; adapter {Given}")}{(Values is null ? "" : $"; values {Values}")}"
+        + $"{(GroupSize is { } size ? $"; groups of {size}" : "")}");
 
     /// <summary>Reads <see cref="Text"/>; null where the text says something else besides.</summary>
     public static EngineFingerprint? Parse(string text)
     {
-        const string Threaded = "threads ", Adapted = "adapter ", Valued = "values ";
+        const string Threaded = "threads ", Adapted = "adapter ", Valued = "values ", Grouped = "groups of ";
         if (text.Split("; ") is not [var library, var kernels, var threads, .. var rest]) return null;
         if (!threads.StartsWith(Threaded, StringComparison.Ordinal)) return null;
         if (!int.TryParse(threads.AsSpan(Threaded.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var count)) return null;
-        var engine = new EngineFingerprint(library, kernels, count, After(Adapted), After(Valued));
+        int? size = int.TryParse(After(Grouped), NumberStyles.None, CultureInfo.InvariantCulture, out var grouped) ? grouped : null;
+        var engine = new EngineFingerprint(library, kernels, count, After(Adapted), After(Valued), size);
         return engine.Text == text ? engine : null;
 
         string? After(string word) => rest.FirstOrDefault(part => part.StartsWith(word, StringComparison.Ordinal))?[word.Length..];
@@ -70,6 +81,9 @@ public sealed record TrainingGroup
 
     /// <summary>The members, in client-id order.</summary>
     public required IReadOnlyList<GroupMember> Members { get; init; }
+
+    /// <summary>The run that it is a part of: on a device that has work of several, runs take turns. Null takes the plan's name.</summary>
+    public string? Run { get; init; }
 }
 
 /// <summary>A member with what it owns.</summary>
@@ -123,6 +137,9 @@ public sealed record TrainingResult
 
     /// <summary>What has to be known of its training rows.</summary>
     public IReadOnlyList<DataNote> Notes { get; init; } = [];
+
+    /// <summary>How long its group waited for the device.</summary>
+    public TimeSpan Waited { get; init; }
 }
 
 /// <summary>What a member's scoring gave.</summary>

@@ -25,10 +25,11 @@ internal static class ForkCommand
         var folder = new Option<string?>("--out") { Description = "The new run's folder; by default the next free runs/NAME-N" };
         var id = new Option<string?>("--run") { Description = "With --gateway or --cluster: the new run's id" };
         var dataChange = SharedOptions.AllowDataChange();
+        var lanes = SharedOptions.Lanes();
         var json = SharedOptions.Json();
         var command = new Command("fork", "Begin a new run, with changed values, where a round of another ended")
         {
-            run, round, plan, set, folder, id, dataChange, json,
+            run, round, plan, set, folder, id, dataChange, lanes, json,
         };
         var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -47,7 +48,7 @@ internal static class ForkCommand
                 if (screen.Mode != ScreenMode.Json) await screen.Output.WriteLineAsync($"{fork.Record.Plan}: from round {from} of {name}, in {fork.Path}");
                 if (file.Require().Evaluation.LocalOnly)
                     screen.Warn(["a fork runs no local-only reference; its differences are to the base"]);
-                var local = new LocalRun(fork, screen);
+                var local = new LocalRun(fork, screen, parsed.GetValue(lanes));
                 try
                 {
                     return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);
@@ -59,6 +60,7 @@ internal static class ForkCommand
                 }
             }
 
+            SharedOptions.RefuseLanes(parsed, lanes);
             Identifiers.Check("run", name);
             var target = Identifiers.Check("--run", parsed.GetValue(id) ?? throw new BadInputException("--run: name the new run."));
             await using var silos = await cluster.OpenAsync(parsed, cancellationToken);

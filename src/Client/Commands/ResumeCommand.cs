@@ -14,8 +14,9 @@ internal static class ResumeCommand
         var run = new Argument<string>("run") { Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos" };
         var change = new Option<bool>("--allow-engine-change") { Description = "Go on although library, processor or threads differ; the same bits are then not promised" };
         var dataChange = SharedOptions.AllowDataChange();
+        var lanes = SharedOptions.Lanes();
         var json = SharedOptions.Json();
-        var command = new Command("resume", "Continue a run that was stopped, cancelled or killed") { run, change, dataChange, json };
+        var command = new Command("resume", "Continue a run that was stopped, cancelled or killed") { run, change, dataChange, lanes, json };
         var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -24,12 +25,13 @@ internal static class ResumeCommand
             {
                 using var folder = RunDirectory.OpenToRun(name);
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
-                var local = new LocalRun(folder, screen);
+                var local = new LocalRun(folder, screen, parsed.GetValue(lanes));
                 await local.RequireWholeAsync(folder.RequirePlan(), allow, cancellationToken);
                 await LocalInputsCheck.RequireAsync(folder, rounds: null, parsed.GetValue(dataChange), screen, cancellationToken);
                 return await local.RunAsync(resume: true, allow, cancellationToken);
             }
 
+            SharedOptions.RefuseLanes(parsed, lanes);
             Identifiers.Check("run", name);
             await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
             await silos.Coordinator(name).ResumeAsync(allow, parsed.GetValue(dataChange), cancellationToken);

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Numerics;
+using FedRLora.Abstractions;
 
 namespace FedRLora.Client.Commands;
 
@@ -14,6 +15,18 @@ internal static class SharedOptions
     {
         Description = "Go on although base, tokenizer or rows are not those that the run was made with; the change is recorded",
     };
+
+    /// <summary>How many groups a silo trains side by side.</summary>
+    public static Option<int?> Lanes() => Number(
+        "--lanes", "Groups that train side by side; by default as many as there are processors. No result depends on it", 1, 1024);
+
+    /// <summary>A silo that runs has its lanes from its own start.</summary>
+    /// <exception cref="BadInputException">The option is given for one.</exception>
+    public static void RefuseLanes(ParseResult parsed, Option<int?> lanes)
+    {
+        if (parsed.GetValue(lanes) is not null)
+            throw new BadInputException("--lanes is for a run in this process; a silo that runs was given its own, with fedrlora silo --lanes.");
+    }
 
     public static Option<string?> Model() => new("--model") { Description = "A Hugging Face model folder" };
 

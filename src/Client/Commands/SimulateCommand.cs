@@ -16,8 +16,9 @@ internal static class SimulateCommand
         var folder = new Option<string?>("--out") { Description = "The run folder; by default the next free runs/NAME-N" };
         var seed = SharedOptions.Number("--seed", "A seed instead of the plan's", ulong.MinValue, ulong.MaxValue);
         var federatedOnly = new Option<bool>("--no-local-only") { Description = "Leave out the local-only reference run that the plan asks for" };
+        var lanes = SharedOptions.Lanes();
         var json = SharedOptions.Json();
-        var command = new Command("simulate", "Run a whole federation on this machine") { plan, folder, seed, federatedOnly, json };
+        var command = new Command("simulate", "Run a whole federation on this machine") { plan, folder, seed, federatedOnly, lanes, json };
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var screen = Screen.Of(parsed, parsed.GetValue(json));
@@ -30,7 +31,8 @@ internal static class SimulateCommand
             using var run = RunDirectory.Create(parsed.GetValue(folder), file, read, localOnly);
             if (screen.Mode != ScreenMode.Json)
                 await screen.Output.WriteLineAsync($"{read.Name}: {read.Adapter.Method}, {Words.Count(read.Clients.Count, "client")}, {Words.Count(read.Strategy.Rounds, "round")}, seed {read.Seed}, in {run.Path}");
-            var local = new LocalRun(run, screen);
+            screen.Warn([.. PlanNotes.Of(read)]);
+            var local = new LocalRun(run, screen, parsed.GetValue(lanes));
             try
             {
                 return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using FedRLora.Abstractions;
 using FedRLora.Client.Cluster;
+using FedRLora.Client.Rendering;
 
 namespace FedRLora.Client.Commands;
 
@@ -16,12 +17,14 @@ internal static class SubmitCommand
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var file = PlanFile.Open(parsed.GetRequiredValue(plan));
-            var name = file.Require().Name;
+            var read = file.Require();
+            var name = read.Name;
             var id = Identifiers.Check("run", parsed.GetValue(run) ?? name);
             await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
             await silos.Coordinator(id).SubmitAsync(file.Yaml, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
                 $"{id} is running; follow it with: {cluster.Line(parsed, "watch", id)}");
+            foreach (var note in PlanNotes.Of(read)) await parsed.InvocationConfiguration.Error.WriteLineAsync($"warning: {note}");
             await ClusterTarget.WarnAsync(parsed, silos, id, cancellationToken);
             return ExitCode.Done;
         });

@@ -17,16 +17,17 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
     public IGrainFactory Grains => _host.Services.GetRequiredService<IGrainFactory>();
 
     /// <param name="run">The run that it is for.</param>
+    /// <param name="lanes">Groups that train side by side; null for as many as there are processors.</param>
     /// <param name="note">Gets what is to be known of the run's inputs.</param>
     /// <param name="cancellationToken">The caller's token.</param>
-    public static async Task<EmbeddedSilo> StartAsync(RunDirectory run, NoteSink note, CancellationToken cancellationToken)
+    public static async Task<EmbeddedSilo> StartAsync(RunDirectory run, int? lanes, NoteSink note, CancellationToken cancellationToken)
     {
         var (silo, gateway) = SiloPorts.Free();
         var host = SiloHost.Create(
             new SiloOptions
             {
                 Name = "embedded", Sites = ["*"], Root = run.Record.Root, Store = run.Store, StoreMode = run.Record.Mode,
-                Durability = run.Record.Durability, SiloPort = silo, GatewayPort = gateway,
+                Durability = run.Record.Durability, SiloPort = silo, GatewayPort = gateway, Lanes = lanes,
             },
             builder =>
             {

@@ -13,7 +13,10 @@ using FedRLora.Silo.Storage;
 namespace FedRLora.Client.Local;
 
 /// <summary>Runs, or continues, the jobs of a run folder on an embedded silo and writes what a reader wants to see.</summary>
-internal sealed class LocalRun(RunDirectory run, Screen screen)
+/// <param name="run">The folder.</param>
+/// <param name="screen">Where progress goes.</param>
+/// <param name="lanes">Groups that train side by side; null for as many as there are processors.</param>
+internal sealed class LocalRun(RunDirectory run, Screen screen, int? lanes = null)
 {
     private static readonly TimeSpan PollEvery = TimeSpan.FromMilliseconds(100);
 
@@ -36,7 +39,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen)
         var localOnly = localOnlyFile is null ? null : new RoundReporter(screen, localOnlyFile.Require()) { WhenPaused = WayOn };
         IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null;
         Interruption.LastWord = Stopped; // also of a run that has not begun: left in mid-step, its folder is there to go on with
-        await using var silo = await EmbeddedSilo.StartAsync(run, note => screen.Warn([note]), cancellationToken);
+        await using var silo = await EmbeddedSilo.StartAsync(run, lanes, note => screen.Warn([note]), cancellationToken);
         try
         {
             var status = await FollowAsync(silo, plan.Name, file.Yaml, federated);

@@ -83,7 +83,7 @@ public sealed partial class RoundMachine
         switch (report.Phase, state.Phase)
         {
             case (RoundPhase.Train, Phase.Training) when Contains(state.Cohort, client.Id) && !state.Reports.ContainsKey(client.Id):
-                return report.StoreTrouble is { } trouble ? Pause(state, $"{client.Id}: {trouble}") : Settle(WithoutSlow(WithReport(Learned(state, client.Id, seconds), client.Id, ReportNotes.Trained(report))), resend: false);
+                return report.StoreTrouble is { } trouble ? Pause(state, $"{client.Id}: {trouble}") : Settle(WithoutSlow(WithReport(Learned(state, client.Id, seconds, report.WaitedSeconds), client.Id, ReportNotes.Trained(report))), resend: false);
             case (RoundPhase.Evaluate, Phase.Evaluating) when client.HasTestRows && !state.Scores.ContainsKey(client.Id):
                 return report.StoreTrouble is { } away ? Pause(state, $"{client.Id}: {away}") : Settle(state with { Scores = state.Scores.Add(client.Id, ReportNotes.Scored(report)) }, resend: false);
             default:
@@ -171,8 +171,9 @@ public sealed partial class RoundMachine
 
     // Time budgets.
 
+    // From when its work was sent: what it may take, and beside that what it usually waits for the device, which is no slowness of its own.
     private double? BudgetOf(RoundState state, string client) => _plan.Strategy.TimeBudget is { } budget && state.UsualSeconds.TryGetValue(client, out var usual)
-        ? Math.Max(budget.AtLeast.TotalSeconds, budget.Factor * usual)
+        ? Math.Max(budget.AtLeast.TotalSeconds, budget.Factor * usual) + state.UsualWaits.GetValueOrDefault(client)
         : null;
 
     private Step Budget(RoundState state, RoundEvent.BudgetPassed passed)
@@ -199,7 +200,8 @@ public sealed partial class RoundMachine
         return slow.Length == 0 ? state : state with
         {
             Dropped = Sorted(state.Dropped.Concat(slow.Select(static one => one.Client))),
-            UsualSeconds = state.UsualSeconds.SetItems(slow.Select(static one => KeyValuePair.Create(one.Client, one.Budget!.Value))),
+            UsualSeconds = state.UsualSeconds.SetItems(slow.Select(one =>
+                KeyValuePair.Create(one.Client, one.Budget!.Value - state.UsualWaits.GetValueOrDefault(one.Client)))),
         };
     }
 
@@ -216,12 +218,20 @@ public sealed partial class RoundMachine
             : [];
     }
 
-    private RoundState Learned(RoundState state, string client, double? seconds)
+    private RoundState Learned(RoundState state, string client, double? seconds, double waited)
     {
-        const double Weight = 0.3;   // of the newest round in the moving average
         if (_plan.Strategy.TimeBudget is null || seconds is not { } took || state.Lost.ContainsKey(client))
             return state;
-        var usual = state.UsualSeconds.TryGetValue(client, out var before) ? before + (Weight * (took - before)) : took;
-        return state with { UsualSeconds = state.UsualSeconds.SetItem(client, usual) };
+        return state with
+        {
+            UsualSeconds = Averaged(state.UsualSeconds, client, Math.Max(0, took - waited)),
+            UsualWaits = Averaged(state.UsualWaits, client, Math.Min(waited, took)),
+        };
+    }
+
+    private static ImmutableDictionary<string, double> Averaged(ImmutableDictionary<string, double> usual, string client, double seconds)
+    {
+        const double Weight = 0.3;   // of the newest round in the moving average
+        return usual.SetItem(client, usual.TryGetValue(client, out var before) ? before + (Weight * (seconds - before)) : seconds);
     }
 }

@@ -102,7 +102,9 @@ public sealed record RoundState
     /// <summary>Clients whose last updates were refused.</summary>
     [Id(17)] public ImmutableDictionary<string, ClientStanding> Standings { get; init; } = ImmutableDictionary<string, ClientStanding>.Empty;
 
-    /// <summary>Seconds that a client usually takes, learned where the plan sets time budgets.</summary>
+    /// <summary>
+    /// Seconds that a client usually takes, learned where the plan sets time budgets; without those that its work waits for the device.
+    /// </summary>
     [Id(18)] public ImmutableDictionary<string, double> UsualSeconds { get; init; } = ImmutableDictionary<string, double>.Empty;
 
     /// <summary>The longest time budget that has passed in this attempt, in seconds.</summary>
@@ -122,6 +124,9 @@ public sealed record RoundState
 
     /// <summary>What the try before, or the last one, of the open round missed its quorum by; null where none has.</summary>
     [Id(24)] public MissedTry? Missed { get; init; }
+
+    /// <summary>Seconds that a client's work usually waits for its device, learned beside <see cref="UsualSeconds"/>.</summary>
+    [Id(25)] public ImmutableDictionary<string, double> UsualWaits { get; init; } = ImmutableDictionary<string, double>.Empty;
 
     /// <summary>The round and the attempt of the work that a client of the cohort does, which name its blobs.</summary>
     public CarriedWork WorkOf(string client) => Carried.TryGetValue(client, out var carried) ? carried : new CarriedWork(Round, Attempt);

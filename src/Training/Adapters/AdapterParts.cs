@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
@@ -24,7 +25,7 @@ internal sealed record AdapterParts(AdapterLayout Layout, AdapterState Values, A
     /// it computes what the frozen base does: a layer whose heads are all zero adds zero whatever its A is, to the last bit.
     /// </summary>
     /// <param name="known">Digests of arrays that were looked at before, while nobody writes into them.</param>
-    public string? Digest(Dictionary<NamedArray, string> known)
+    public string? Digest(ConcurrentDictionary<NamedArray, string> known)
     {
         if (Layout.Targets.All(AddsZero)) return null;
         using var hash = new ContentHash();

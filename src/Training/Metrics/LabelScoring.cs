@@ -11,7 +11,8 @@ internal sealed record Answered(IReadOnlyList<int> Own, IReadOnlyList<int> Chose
 /// <summary>
 /// Chooses for each row the label of the answer with the highest summed completion log-likelihood; the first in ordinal order wins a tie
 /// of numbers. Answers of different labels that are the same tokens, or of which one begins another, cannot be told apart and are
-/// refused. An answer that only goes on where another ends is read from the other's run, so answers of one token cost one run together.
+/// refused. A row's prompt goes through the model once for all its answers, and an answer that only goes on where another ends is read
+/// from the other's run, so answers of one token cost nothing beyond the prompt.
 /// </summary>
 internal static class LabelScoring
 {
@@ -30,9 +31,9 @@ internal static class LabelScoring
             var candidates = piece
                 .Select(example => rows.Encoder.Encode(example, labels.Answers, AnswerOf(example, rows.Test, metric))).ToList();
             foreach (var row in candidates) RequireTold(row, labels, metric);
-            var sequences = candidates.SelectMany((row, i) => Sequences(row, i * labels.Answers.Count));
             var sums = LogLikelihood.Sums(
-                rows.Base.Model, rows.Adapters, sequences, piece.Length * labels.Answers.Count, cancellationToken);
+                rows.Base.Model, rows.Adapters, candidates.Select((row, i) => Scored(row, i * labels.Answers.Count)),
+                piece.Length * labels.Answers.Count, cancellationToken);
             for (var i = 0; i < piece.Length; i++)
             {
                 var scores = sums.AsSpan(i * labels.Answers.Count, labels.Answers.Count);
@@ -142,8 +143,8 @@ internal static class LabelScoring
         return best;
     }
 
-    // One sequence for each tail, without its last token, that no longer one begins with.
-    private static IEnumerable<ScoredSequence> Sequences(CandidateRow row, int firstSlot)
+    // One run for each tail, without its last token, that no longer one begins with.
+    private static ScoredPrompt Scored(CandidateRow row, int firstSlot)
     {
         var runs = new List<(int[] Tail, List<int> Candidates)>();
         foreach (var candidate in Enumerable.Range(0, row.Tails.Length).OrderByDescending(candidate => row.Tails[candidate].Length))
@@ -156,8 +157,8 @@ internal static class LabelScoring
             else runs[found].Candidates.Add(candidate);
         }
 
-        return runs.Select(run => new ScoredSequence(
-            [.. row.Prefix, .. run.Tail], [.. run.Candidates.SelectMany(candidate => Tokens(row, candidate, firstSlot + candidate))]));
+        return new(row.Prefix, [.. runs.Select(run => new ScoredSequence(
+            run.Tail, [.. run.Candidates.SelectMany(candidate => Tokens(row, candidate, firstSlot + candidate))]))]);
     }
 
     // Nothing predicts the first token of a text.

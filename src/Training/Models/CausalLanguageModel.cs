@@ -108,6 +108,21 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
         return x.MoveToOuterDisposeScope();
     }
 
+    /// <summary>
+    /// The same for prompts and their tails, each prompt once: <c>[M, D]</c>, in the caller's dispose scope. Not for training.
+    /// </summary>
+    /// <param name="prompts">At most <see cref="ModelConfig.MaxPositions"/> tokens in a text.</param>
+    /// <param name="adapters">As above.</param>
+    internal Tensor Hidden(SharedPrompts prompts, ILayerAdapters? adapters)
+    {
+        if (prompts.Longest > Config.MaxPositions)
+            throw new ArgumentException($"The longest text has {prompts.Longest} tokens, the model takes {Config.MaxPositions}.");
+        if (prompts.Ids.device_type == DeviceType.CPU) CheckIds(prompts.Ids);
+        using var scope = NewDisposeScope();
+        var pass = new SharedPromptPass(Config, prompts, adapters, HasRotary, Dtype);
+        return FinalNorm(BeforeFinalNorm(pass), pass)[0].MoveToOuterDisposeScope();
+    }
+
     /// <summary>What goes into <see cref="FinalNorm"/>, in the caller's dispose scope.</summary>
     internal Tensor BeforeFinalNorm(ForwardPass pass)
     {

@@ -6,9 +6,8 @@ namespace FedRLora.Training.Models;
 /// The operations as the library has them, on <c>[Bsz, T, D]</c>: for inference, with or without a cache, and for whoever wants
 /// libtorch's autograd to record them.
 /// </summary>
-internal sealed class PlainPass : ForwardPass
+internal class PlainPass : ForwardPass
 {
-    private readonly ModelConfig _config;
     private readonly Tensor _inputIds;
     private readonly ILayerAdapters? _adapters;
     private readonly KeyValueCache? _cache;
@@ -24,12 +23,20 @@ internal sealed class PlainPass : ForwardPass
     /// <param name="hasRotary">Positions are angles, not rows of a table.</param>
     /// <param name="dtype">What is computed with.</param>
     public PlainPass(ModelConfig config, Tensor inputIds, ILayerAdapters? adapters, KeyValueCache? cache, bool hasRotary, ScalarType dtype)
+        : this(config, inputIds, adapters, dtype)
     {
-        (_config, _inputIds, _adapters, _cache, _first, _dtype) = (config, inputIds, adapters, cache, cache?.Length ?? 0, dtype);
+        (_cache, _first) = (cache, cache?.Length ?? 0);
         var tokens = inputIds.shape[1];
         _rotary = hasRotary ? Blocks.RotaryTable(_first, tokens, config, inputIds.device, dtype) : null;
         _mask = Blocks.CausalMask(_first, tokens, config.SlidingWindow, inputIds.device);
     }
+
+    /// <summary>For a pass that knows places and attention itself.</summary>
+    protected PlainPass(ModelConfig config, Tensor inputIds, ILayerAdapters? adapters, ScalarType dtype) =>
+        (Config, _inputIds, _adapters, _dtype) = (config, inputIds, adapters, dtype);
+
+    /// <summary>The model's.</summary>
+    protected ModelConfig Config { get; }
 
     public override Tensor Embedding(LinearShape layer, Tensor table)
     {
@@ -71,7 +78,7 @@ internal sealed class PlainPass : ForwardPass
 
     public override Tensor Attention(int layer, Tensor query, Tensor key, Tensor value)
     {
-        var (q, k, v) = (Blocks.SplitHeads(query, _config.AttentionHeads), Blocks.SplitHeads(key, _config.KeyValueHeads), Blocks.SplitHeads(value, _config.KeyValueHeads));
+        var (q, k, v) = (Blocks.SplitHeads(query, Config.AttentionHeads), Blocks.SplitHeads(key, Config.KeyValueHeads), Blocks.SplitHeads(value, Config.KeyValueHeads));
         if (_rotary is { } rotary) (q, k) = (Blocks.Rotate(q, rotary), Blocks.Rotate(k, rotary));
         if (_cache is not null) (k, v) = _cache.Append(layer, k, v);
         return Blocks.Attention(q, k, v, _mask);

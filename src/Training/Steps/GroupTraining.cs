@@ -81,6 +81,8 @@ internal sealed class GroupTraining : IDisposable
             Step(step, losses);
         }
 
+        _workspace.Dispose(); // before the results take as much
+
         foreach (var member in _members)
         {
             var task = new KeyValuePair<string, object?>("task", member.Client.Task);

@@ -18,7 +18,8 @@ public sealed class CliTests : IDisposable
         var (code, output, error) = await RunAsync("validate", Plan(SampleRun.Yaml));
 
         Assert.Equal((0, ""), (code, error));
-        Assert.Equal($"{Path.Combine(_folder, "plan.yaml")}: valid. r-lora-federated on models/tiny: 3 clients, 2 tasks, 2 sites, 3 rounds.", output.TrimEnd());
+        Assert.Equal($"{Path.Combine(_folder, "plan.yaml")}: valid. r-lora-federated on models/tiny: 3 clients, 2 tasks, 2 sites, 3 rounds.", output.Split('\n')[0]);
+        Assert.StartsWith("Groups: ", output.Split('\n')[1], StringComparison.Ordinal);
     }
 
     [Fact]

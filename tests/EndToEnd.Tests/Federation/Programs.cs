@@ -131,7 +131,7 @@ internal static class TinyPlan
             seed: 7
             model: model
             adapter: {method: r-lora-federated, rank: 4, alpha: 6}
-            training: {steps: 4, batchSize: 3, maxTokens: 20, learningRate: 1e-2, threads: 1}
+            training: {steps: 4, batchSize: 3, maxTokens: 20, learningRate: 1e-2, threads: 1, groupSize: 1}
             strategy: {rounds: {{rounds}}}
             {{more}}
             clients:

@@ -174,6 +174,9 @@ public sealed class FaultyTrainerTests
 
         public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => throw new NotSupportedException();
 
+        public Task<int> GroupSizeAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
+            Task.FromResult(plan.Training.GroupSize ?? 1);
+
         public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) => throw new NotSupportedException();
 
         public Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default) => throw new NotSupportedException();

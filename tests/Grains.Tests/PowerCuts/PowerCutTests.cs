@@ -218,6 +218,9 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
 
         public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => inner.FingerprintAsync(plan, cancellationToken);
 
+        public Task<int> GroupSizeAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
+            inner.GroupSizeAsync(plan, cancellationToken);
+
         // Asked first to see whether the plan can be run, then for round 0.
         public async Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default)
         {

@@ -67,6 +67,18 @@ internal sealed partial class PlanSection
         return bound.Contains(value) ? (int)value : Wrong<int?>(scalar, key, $"{scalar.Value} is out of range; give a number {bound}.");
     }
 
+    /// <summary>An integer; null if the key is absent or says <c>auto</c>.</summary>
+    public int? IntegerOrAuto(string key, int min, int max)
+    {
+        const string Auto = "auto";
+        var want = $"auto or a number {Interval.Closed(min, max)}";
+        if (Scalar(key, want) is not { } scalar || scalar.Value == Auto)
+            return null;
+        if (scalar.Quoted || !long.TryParse(scalar.Value, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var value))
+            return Wrong<int?>(scalar, key, $"{Shown(scalar)} is not {want}.");
+        return value >= min && value <= max ? (int)value : Wrong<int?>(scalar, key, $"{scalar.Value} is out of range; give {want}.");
+    }
+
     public ulong Unsigned(string key, ulong fallback)
     {
         var want = $"an integer from 0 to {ulong.MaxValue}";
