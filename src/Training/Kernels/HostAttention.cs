@@ -14,6 +14,7 @@ namespace FedRLora.Training.Kernels;
 internal readonly record struct AttentionShape(int Sequences, int Length, int Heads, int KeyHeads, int HeadDim, int? Window)
 {
     private const int Width = 16;
+    private const long Cacheful = 1 << 17;
 
     /// <summary>Queries that share the scores in memory.</summary>
     public const int Block = 64;
@@ -23,6 +24,9 @@ internal readonly record struct AttentionShape(int Sequences, int Length, int He
 
     /// <summary>The width of an attention head in whole registers.</summary>
     public int PaddedDim => Up(HeadDim);
+
+    /// <summary>Whether keys and values stay in the cache; where they do not, libtorch's blocks are the better ones.</summary>
+    public bool FitsCache => (long)Length * HeadDim <= Cacheful;
 
     /// <summary>What can be done apart: the attention heads of a sequence that have their keys and values in common.</summary>
     public int Units => Sequences * KeyHeads;

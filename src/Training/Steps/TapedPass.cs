@@ -273,22 +273,22 @@ internal sealed class TapedPass : ForwardPass
 
     private Tensor Attention(Tensor query, Tensor key, Tensor value, Packing.Bucket bucket)
     {
-        if (_kernels.Attention is { } attention) return Attention(attention, query, key, value, bucket);
-        Tensor Split(Tensor x, int heads) => x.view(bucket.Sequences, bucket.Length, heads, -1).transpose(1, 2);
+        var (heads, keyHeads) = (_config.AttentionHeads, _config.KeyValueHeads);
+        var headDim = (int)query.shape[1] / heads;
+        var shape = new AttentionShape(bucket.Sequences, bucket.Length, heads, keyHeads, headDim, _config.SlidingWindow);
+        if (_kernels.Attention is { } attention && shape.FitsCache) return Attention(attention, query, key, value, shape);
+        Tensor Split(Tensor x, int count) => x.view(bucket.Sequences, bucket.Length, count, -1).transpose(1, 2);
         var mask = Blocks.CausalMask(0, bucket.Length, _config.SlidingWindow, query.device);
         return _tape.Local([query, key, value], false, inputs =>
         {
-            var mixed = Blocks.Attention(Split(inputs[0], _config.AttentionHeads), Split(inputs[1], _config.KeyValueHeads), Split(inputs[2], _config.KeyValueHeads), mask);
+            var mixed = Blocks.Attention(Split(inputs[0], heads), Split(inputs[1], keyHeads), Split(inputs[2], keyHeads), mask);
             return [mixed.reshape(query.shape[0], -1)];
         })[0];
     }
 
-    private Tensor Attention(HostAttention attention, Tensor query, Tensor key, Tensor value, Packing.Bucket bucket)
+    private Tensor Attention(HostAttention attention, Tensor query, Tensor key, Tensor value, AttentionShape shape)
     {
-        var (heads, keyHeads) = (_config.AttentionHeads, _config.KeyValueHeads);
-        var headDim = (int)query.shape[1] / heads;
-        var shape = new AttentionShape(bucket.Sequences, bucket.Length, heads, keyHeads, headDim, _config.SlidingWindow);
-        var (mixed, norms) = (_tape.Room(query), _tape.Take(query.shape[0], 2 * heads));
+        var (mixed, norms) = (_tape.Room(query), _tape.Take(query.shape[0], 2 * shape.Heads));
         Tensor[] given = [query, key, value], parts = [.. given.Select(static part => part.contiguous())];
         attention.Forward(parts[0], parts[1], parts[2], shape, _workspace.Scratch(1, shape.ScratchElements), mixed, norms);
         if (given.Any(_tape.Tracks))

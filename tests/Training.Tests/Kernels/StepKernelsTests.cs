@@ -173,6 +173,13 @@ public sealed class StepKernelsTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData(1024, 128, true)]
+    [InlineData(1025, 128, false)]
+    [InlineData(2048, 64, true)]
+    public void Attention_over_more_keys_than_the_cache_holds_is_the_library_s(int length, int headDim, bool fits) =>
+        Assert.Equal(fits, new AttentionShape(1, length, 8, 8, headDim, null).FitsCache);
+
     [Fact]
     public void The_width_of_registers_and_the_number_of_threads_change_no_bit()
     {
