@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Training.Kernels;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -24,7 +25,9 @@ internal static class Engine
     {
         var library = $"TorchSharp {TorchSharpVersion}, libtorch {__version__}";
         var kernels = device.type == DeviceType.CPU ? CpuKernels() : device.ToString();
-        return new(library, string.Join(' ', [kernels, .. Choosing.Select(Setting).OfType<string>()]), threads);
+        var steps = StepKernels.For(device, ScalarType.Float32).Mark;
+        string[] marks = [kernels, .. steps is null ? [] : (string[])[steps], .. Choosing.Select(Setting).OfType<string>()];
+        return new(library, string.Join(' ', marks), threads);
     }
 
     // A semicolon parts what a manifest holds.

@@ -14,6 +14,7 @@ namespace FedRLora.Training.Kernels;
 internal readonly record struct AttentionShape(int Sequences, int Length, int Heads, int KeyHeads, int HeadDim, int? Window)
 {
     private const int Width = 16;
+    private const long Cacheful = 1 << 17;
 
     /// <summary>Queries that share the scores in memory.</summary>
     public const int Block = 64;
@@ -23,6 +24,9 @@ internal readonly record struct AttentionShape(int Sequences, int Length, int He
 
     /// <summary>The width of an attention head in whole registers.</summary>
     public int PaddedDim => Up(HeadDim);
+
+    /// <summary>Whether keys and values stay in the cache; where they do not, libtorch's blocks are the better ones.</summary>
+    public bool FitsCache => (long)Length * HeadDim <= Cacheful;
 
     /// <summary>What can be done apart: the attention heads of a sequence that have their keys and values in common.</summary>
     public int Units => Sequences * KeyHeads;
@@ -74,7 +78,8 @@ internal abstract class HostAttention
     /// <param name="keyGradient">Receives the gradient at the keys.</param>
     /// <param name="valueGradient">Receives the gradient at the values.</param>
     public abstract void Backward(
-        Tensor query, Tensor key, Tensor value, Tensor norms, Tensor gradient, AttentionShape shape, Tensor scratch, Tensor queryGradient, Tensor keyGradient, Tensor valueGradient);
+        Tensor query, Tensor key, Tensor value, Tensor norms, Tensor gradient, AttentionShape shape, Tensor scratch,
+        Tensor queryGradient, Tensor keyGradient, Tensor valueGradient);
 }
 
 /// <inheritdoc/>
@@ -85,7 +90,8 @@ internal sealed unsafe class HostAttention<T> : HostAttention
 
     public override void Forward(Tensor query, Tensor key, Tensor value, AttentionShape shape, Tensor scratch, Tensor mixed, Tensor norms)
     {
-        float* q = Memory.Of(query), k = Memory.Of(key), v = Memory.Of(value), room = Memory.Of(scratch), y = Memory.Of(mixed), norm = Memory.Of(norms);
+        float* q = Memory.Of(query), k = Memory.Of(key), v = Memory.Of(value), room = Memory.Of(scratch);
+        float* y = Memory.Of(mixed), norm = Memory.Of(norms);
         Shares.Do(shape.Units, query.numel(), (first, end, share) =>
         {
             for (var unit = (int)first; unit < end; unit++) Forward(q, k, v, shape, unit, room + share * shape.ShareElements, y, norm);
@@ -93,36 +99,43 @@ internal sealed unsafe class HostAttention<T> : HostAttention
     }
 
     public override void Backward(
-        Tensor query, Tensor key, Tensor value, Tensor norms, Tensor gradient, AttentionShape shape, Tensor scratch, Tensor queryGradient, Tensor keyGradient, Tensor valueGradient)
+        Tensor query, Tensor key, Tensor value, Tensor norms, Tensor gradient, AttentionShape shape, Tensor scratch,
+        Tensor queryGradient, Tensor keyGradient, Tensor valueGradient)
     {
-        float* q = Memory.Of(query), k = Memory.Of(key), v = Memory.Of(value), norm = Memory.Of(norms), given = Memory.Of(gradient), room = Memory.Of(scratch);
+        float* q = Memory.Of(query), k = Memory.Of(key), v = Memory.Of(value), room = Memory.Of(scratch);
+        float* norm = Memory.Of(norms), given = Memory.Of(gradient);
         float* toQuery = Memory.Of(queryGradient), toKey = Memory.Of(keyGradient), toValue = Memory.Of(valueGradient);
         Shares.Do(shape.Units, query.numel(), (first, end, share) =>
         {
-            for (var unit = (int)first; unit < end; unit++) Backward(q, k, v, norm, given, shape, unit, room + share * shape.ShareElements, toQuery, toKey, toValue);
+            for (var unit = (int)first; unit < end; unit++)
+                Backward(q, k, v, norm, given, shape, unit, room + share * shape.ShareElements, toQuery, toKey, toValue);
         });
     }
 
     // The attention heads of one sequence that have their keys and values in common.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Forward(float* query, float* key, float* value, AttentionShape shape, int unit, float* scratch, float* mixed, float* norms)
+    private static void Forward(
+        float* query, float* key, float* value, AttentionShape shape, int unit, float* scratch, float* mixed, float* norms)
     {
         var (length, dim, wide, columns, heads) = (shape.Length, shape.HeadDim, shape.PaddedDim, shape.PaddedLength, shape.HeadsPerKey);
         long queryRow = (long)shape.Heads * dim, keyRow = (long)shape.KeyHeads * dim, size = (long)wide * columns;
         var (start, keyHead) = ((long)(unit / shape.KeyHeads) * length, unit % shape.KeyHeads);
-        float* keys = scratch, values = keys + size, scores = values + size, sums = scores + (long)AttentionShape.Block * columns;
+        float* keys = scratch, values = keys + size, scores = values + size, sums = scores + (long)Group * columns;
         var scale = 1 / MathF.Sqrt(dim);
         Turned(key + start * keyRow + keyHead * dim, keyRow, length, dim, keys, columns);
         Copied(value + start * keyRow + keyHead * dim, keyRow, length, dim, values, wide);
         for (var head = keyHead * heads; head < (keyHead + 1) * heads; head++)
         {
-            float* from = query + start * queryRow + head * dim, to = mixed + start * queryRow + head * dim, norm = norms + 2 * (start * shape.Heads + head);
+            float* from = query + start * queryRow + head * dim, to = mixed + start * queryRow + head * dim;
+            var norm = norms + 2 * (start * shape.Heads + head);
             for (var first = 0; first < length; first += Group)
             {
                 var count = Math.Min(Group, length - first);
                 var (low, high) = (shape.FirstOf(first), first + count);
                 var (left, right) = (AttentionShape.Down(low), AttentionShape.Up(high));
-                Products<T>.Multiply(from + first * queryRow, queryRow, 1, keys + left, columns, scores + left, columns, count, right - left, dim, adds: false);
+                Products<T>.Multiply(
+                    from + first * queryRow, queryRow, 1, keys + left, columns,
+                    scores + left, columns, count, right - left, dim, adds: false);
                 for (var i = 0; i < count; i++)
                 {
                     var row = scores + (long)i * columns;
@@ -135,7 +148,8 @@ internal sealed unsafe class HostAttention<T> : HostAttention
                     (at[0], at[1]) = (highest, inverse);
                 }
 
-                Products<T>.Multiply(scores + low, columns, 1, values + (long)low * wide, wide, sums, wide, count, wide, high - low, adds: false);
+                Products<T>.Multiply(
+                    scores + low, columns, 1, values + (long)low * wide, wide, sums, wide, count, wide, high - low, adds: false);
                 for (var i = 0; i < count; i++)
                 {
                     var inverse = norm[2L * (first + i) * shape.Heads + 1];
@@ -148,13 +162,15 @@ internal sealed unsafe class HostAttention<T> : HostAttention
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Backward(
-        float* query, float* key, float* value, float* norms, float* gradient, AttentionShape shape, int unit, float* scratch, float* toQuery, float* toKey, float* toValue)
+        float* query, float* key, float* value, float* norms, float* gradient, AttentionShape shape, int unit, float* scratch,
+        float* toQuery, float* toKey, float* toValue)
     {
         var (length, dim, wide, columns, heads) = (shape.Length, shape.HeadDim, shape.PaddedDim, shape.PaddedLength, shape.HeadsPerKey);
-        long queryRow = (long)shape.Heads * dim, keyRow = (long)shape.KeyHeads * dim, size = (long)wide * columns, scoreSize = (long)AttentionShape.Block * columns;
+        long queryRow = (long)shape.Heads * dim, keyRow = (long)shape.KeyHeads * dim, size = (long)wide * columns;
         var (start, keyHead) = ((long)(unit / shape.KeyHeads) * length, unit % shape.KeyHeads);
-        float* turnedKeys = scratch, turnedValues = turnedKeys + size, keys = turnedValues + size, queries = keys + size, given = queries + size;
-        float* atKeys = given + size, atValues = atKeys + size, scores = atValues + size, slopes = scores + scoreSize, sums = slopes + scoreSize;
+        float* turnedKeys = scratch, turnedValues = turnedKeys + size, keys = turnedValues + size, queries = keys + size;
+        float* given = queries + size, atKeys = given + size, atValues = atKeys + size, scores = atValues + size;
+        float* slopes = scores + (long)AttentionShape.Block * columns, sums = slopes + (long)AttentionShape.Block * columns;
         var (scale, place) = (1 / MathF.Sqrt(dim), start * keyRow + keyHead * dim);
         Turned(key + place, keyRow, length, dim, turnedKeys, columns);
         Turned(value + place, keyRow, length, dim, turnedValues, columns);
@@ -174,12 +190,16 @@ internal sealed unsafe class HostAttention<T> : HostAttention
                     var count = Math.Min(Group, end - first);
                     var (low, high) = (shape.FirstOf(first), first + count);
                     var (left, right) = (AttentionShape.Down(low), AttentionShape.Up(high));
+                    var (offset, width) = ((long)first * wide, right - left);
                     float* score = scores + (long)(first - block) * columns, slope = slopes + (long)(first - block) * columns;
-                    Products<T>.Multiply(queries + (long)first * wide, wide, 1, turnedKeys + left, columns, score + left, columns, count, right - left, dim, adds: false);
-                    Products<T>.Multiply(given + (long)first * wide, wide, 1, turnedValues + left, columns, slope + left, columns, count, right - left, dim, adds: false);
+                    Products<T>.Multiply(
+                        queries + offset, wide, 1, turnedKeys + left, columns, score + left, columns, count, width, dim, adds: false);
+                    Products<T>.Multiply(
+                        given + offset, wide, 1, turnedValues + left, columns, slope + left, columns, count, width, dim, adds: false);
                     for (var i = 0; i < count; i++)
                     {
-                        float* p = score + (long)i * columns, g = slope + (long)i * columns, norm = norms + 2 * ((start + first + i) * shape.Heads + head);
+                        float* p = score + (long)i * columns, g = slope + (long)i * columns;
+                        var norm = norms + 2 * ((start + first + i) * shape.Heads + head);
                         var (seen, past) = (shape.FirstOf(first + i), first + i + 1);
                         ToSlopes(p + seen, g + seen, past - seen, scale, norm[0], norm[1]);
                         Clear(p, shape.FirstOf(block), seen);
@@ -188,25 +208,28 @@ internal sealed unsafe class HostAttention<T> : HostAttention
                         Clear(g, past, end);
                     }
 
-                    Products<T>.Multiply(slope + low, columns, 1, keys + (long)low * wide, wide, sums, wide, count, wide, high - low, adds: false);
-                    for (var i = 0; i < count; i++) new ReadOnlySpan<float>(sums + (long)i * wide, dim).CopyTo(new(toQuery + from + (first + i) * queryRow, dim));
+                    Products<T>.Multiply(
+                        slope + low, columns, 1, keys + (long)low * wide, wide, sums, wide, count, wide, high - low, adds: false);
+                    for (var i = 0; i < count; i++) Copy(sums + (long)i * wide, toQuery + from + (first + i) * queryRow, dim);
                 }
 
                 // What the block's queries give back to the keys and values that they see.
                 for (var first = shape.FirstOf(block); first < end; first += Group)
                 {
                     var (count, top) = (Math.Min(Group, end - first), Math.Max(block, first));
-                    long offset = (long)(top - block) * columns + first, to = (long)first * wide;
-                    Products<T>.Multiply(scores + offset, 1, columns, given + (long)top * wide, wide, atValues + to, wide, count, wide, end - top, adds: true);
-                    Products<T>.Multiply(slopes + offset, 1, columns, queries + (long)top * wide, wide, atKeys + to, wide, count, wide, end - top, adds: true);
+                    long corner = (long)(top - block) * columns + first, to = (long)first * wide, by = (long)top * wide;
+                    Products<T>.Multiply(
+                        scores + corner, 1, columns, given + by, wide, atValues + to, wide, count, wide, end - top, adds: true);
+                    Products<T>.Multiply(
+                        slopes + corner, 1, columns, queries + by, wide, atKeys + to, wide, count, wide, end - top, adds: true);
                 }
             }
         }
 
         for (var i = 0; i < length; i++)
         {
-            new ReadOnlySpan<float>(atKeys + (long)i * wide, dim).CopyTo(new(toKey + place + i * keyRow, dim));
-            new ReadOnlySpan<float>(atValues + (long)i * wide, dim).CopyTo(new(toValue + place + i * keyRow, dim));
+            Copy(atKeys + (long)i * wide, toKey + place + i * keyRow, dim);
+            Copy(atValues + (long)i * wide, toValue + place + i * keyRow, dim);
         }
     }
 
@@ -217,12 +240,15 @@ internal sealed unsafe class HostAttention<T> : HostAttention
         const int Width = 16;
         T times = T.Of(scale), down = T.Of(-highest), share = T.Of(inverse);
         var i = 0L;
-        for (; i <= count - Width; i += Width) T.Store(Rows<T>.Exponential(T.FusedMultiplyAdd(T.Load(scores + i), times, down)) * share, scores + i);
-        if (i < count) Rows<T>.StorePart(Rows<T>.Exponential(T.FusedMultiplyAdd(Rows<T>.LoadPart(scores + i, count - i, 0), times, down)) * share, scores + i, count - i);
+        for (; i <= count - Width; i += Width) T.Store(Probability(T.Load(scores + i)), scores + i);
+        if (i < count) Rows<T>.StorePart(Probability(Rows<T>.LoadPart(scores + i, count - i, 0)), scores + i, count - i);
         var sum = Rows<T>.Dot(scores, slopes, count);
         var less = T.Of(sum);
         for (i = 0; i <= count - Width; i += Width) T.Store((T.Load(slopes + i) - less) * T.Load(scores + i) * times, slopes + i);
         for (; i < count; i++) slopes[i] = (slopes[i] - sum) * scores[i] * scale;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        T Probability(T score) => Rows<T>.Exponential(T.FusedMultiplyAdd(score, times, down)) * share;
     }
 
     // [length, dim] of wider rows as [dim, length].
@@ -241,10 +267,12 @@ internal sealed unsafe class HostAttention<T> : HostAttention
     {
         for (var i = 0; i < length; i++, from += row, to += wide)
         {
-            new ReadOnlySpan<float>(from, dim).CopyTo(new(to, dim));
+            Copy(from, to, dim);
             Clear(to, dim, wide);
         }
     }
+
+    private static void Copy(float* from, float* to, int count) => new ReadOnlySpan<float>(from, count).CopyTo(new(to, count));
 
     private static void Clear(float* row, int first, int end)
     {

@@ -12,7 +12,9 @@ internal static class HostKernels
 {
     /// <summary>Null where the processor has no fused multiply-add: what the kernels rest on would be a call for each number.</summary>
     public static IStepKernels? Best() =>
-        Vector512.IsHardwareAccelerated ? new HostKernels<WideSixteen>() : Fma.IsSupported || AdvSimd.IsSupported ? new HostKernels<PairedSixteen>() : null;
+        Vector512.IsHardwareAccelerated ? new HostKernels<WideSixteen>()
+        : Fma.IsSupported || AdvSimd.IsSupported ? new HostKernels<PairedSixteen>()
+        : null;
 }
 
 /// <summary>
@@ -25,24 +27,29 @@ internal sealed unsafe class HostKernels<T> : IStepKernels
     private const int Width = 16;
     private const long Columns = 1 << 14;
 
+    public string Mark => "steps-1";
+
     public HostAttention? Attention { get; } = new HostAttention<T>();
 
     public void RmsNorm(Tensor x, Tensor factor, double epsilon, Tensor inverse, Tensor y)
     {
         var width = x.shape[1];
         float* from = Memory.Of(x), times = Memory.Of(factor), scales = Memory.Of(inverse), to = Memory.Of(y);
-        Shares.Do(x.shape[0], x.numel(), (first, end, _) => Norms(from + first * width, times, (float)epsilon, scales + first, to + first * width, end - first, width));
+        Shares.Do(x.shape[0], x.numel(), (first, end, _) =>
+            Norms(from + first * width, times, (float)epsilon, scales + first, to + first * width, end - first, width));
     }
 
     public void RmsNormBackward(Tensor x, Tensor factor, Tensor inverse, Tensor gradient, Tensor? sum, Tensor result)
     {
         var width = x.shape[1];
-        float* from = Memory.Of(x), times = Memory.Of(factor), scales = Memory.Of(inverse), given = Memory.Of(gradient), to = Memory.Of(result);
+        float* from = Memory.Of(x), times = Memory.Of(factor), scales = Memory.Of(inverse);
+        float* given = Memory.Of(gradient), to = Memory.Of(result);
         var before = sum is null ? null : Memory.Of(sum);
         Shares.Do(x.shape[0], x.numel(), (first, end, _) =>
         {
             var start = first * width;
-            NormSlopes(from + start, times, scales + first, given + start, before is null ? null : before + start, to + start, end - first, width);
+            var sums = before is null ? null : before + start;
+            NormSlopes(from + start, times, scales + first, given + start, sums, to + start, end - first, width);
         });
     }
 
@@ -50,13 +57,15 @@ internal sealed unsafe class HostKernels<T> : IStepKernels
     {
         var width = gate.shape[1];
         float* g = Memory.Of(gate), u = Memory.Of(up), to = Memory.Of(y);
-        Shares.Do(gate.shape[0], gate.numel(), (first, end, _) => Gates(g + first * width, u + first * width, to + first * width, (end - first) * width));
+        Shares.Do(gate.shape[0], gate.numel(), (first, end, _) =>
+            Gates(g + first * width, u + first * width, to + first * width, (end - first) * width));
     }
 
     public void GateBackward(Tensor gate, Tensor up, Tensor gradient, Tensor gateGradient, Tensor upGradient)
     {
         var width = gate.shape[1];
-        float* g = Memory.Of(gate), u = Memory.Of(up), given = Memory.Of(gradient), toGate = Memory.Of(gateGradient), toUp = Memory.Of(upGradient);
+        float* g = Memory.Of(gate), u = Memory.Of(up), given = Memory.Of(gradient);
+        float* toGate = Memory.Of(gateGradient), toUp = Memory.Of(upGradient);
         Shares.Do(gate.shape[0], gate.numel(), (first, end, _) =>
         {
             var start = first * width;
@@ -66,9 +75,10 @@ internal sealed unsafe class HostKernels<T> : IStepKernels
 
     public void Turn(Tensor x, int heads, Tensor cos, Tensor sin, bool isBack)
     {
-        var (width, half) = (x.shape[1], cos.shape[1]);
+        var (width, half, sign) = (x.shape[1], cos.shape[1], isBack ? -1f : 1f);
         float* at = Memory.Of(x), c = Memory.Of(cos), s = Memory.Of(sin);
-        Shares.Do(x.shape[0], x.numel(), (first, end, _) => Turns(at + first * width, heads, width / heads, c + first * half, s + first * half, half, isBack ? -1 : 1, end - first));
+        Shares.Do(x.shape[0], x.numel(), (first, end, _) =>
+            Turns(at + first * width, heads, width / heads, c + first * half, s + first * half, half, sign, end - first));
     }
 
     public void CrossEntropy(Tensor logits, Tensor targets, Tensor losses, Tensor factors)
@@ -76,7 +86,8 @@ internal sealed unsafe class HostKernels<T> : IStepKernels
         var width = logits.shape[1];
         float* row = Memory.Of(logits), loss = Memory.Of(losses), factor = Memory.Of(factors);
         var target = Memory.LongsOf(targets);
-        Shares.Do(logits.shape[0], logits.numel(), (first, end, _) => CrossEntropies(row + first * width, target + first, loss + first, factor + first, end - first, width));
+        Shares.Do(logits.shape[0], logits.numel(), (first, end, _) =>
+            CrossEntropies(row + first * width, target + first, loss + first, factor + first, end - first, width));
     }
 
     public void AdamW(Tensor value, Tensor gradient, Tensor mean, Tensor square, AdamWStep step)
@@ -90,8 +101,8 @@ internal sealed unsafe class HostKernels<T> : IStepKernels
             for (var piece = first; piece < end; piece++)
             {
                 var (member, column) = ((int)(piece / pieces), piece % pieces * Columns);
-                var start = member * width + column;
-                Steps(x + start, g + start, m + start, v + start, Math.Min(Columns, width - column), step, member, clipping is null ? null : clipping + member);
+                var (start, count) = (member * width + column, Math.Min(Columns, width - column));
+                Steps(x + start, g + start, m + start, v + start, count, step, member, clipping is null ? null : clipping + member);
             }
         });
     }
@@ -162,9 +173,11 @@ internal sealed unsafe class HostKernels<T> : IStepKernels
         }
 
         if (i == count) return;
-        var (lastGate, lastUp) = GateSlopes(Rows<T>.LoadPart(gate + i, count - i, 0), Rows<T>.LoadPart(up + i, count - i, 0), Rows<T>.LoadPart(given + i, count - i, 0));
+        var (lastGate, lastUp) = GateSlopes(Last(gate), Last(up), Last(given));
         Rows<T>.StorePart(lastGate, toGate + i, count - i);
         Rows<T>.StorePart(lastUp, toUp + i, count - i);
+
+        T Last(float* from) => Rows<T>.LoadPart(from + i, count - i, 0);
     }
 
     // Halves of an attention head are seldom a multiple of sixteen wide.
@@ -180,7 +193,8 @@ internal sealed unsafe class HostKernels<T> : IStepKernels
                 var i = 0L;
                 for (; i <= half - Eight; i += Eight)
                 {
-                    Vector256<float> a = Vector256.Load(first + i), b = Vector256.Load(second + i), c = Vector256.Load(cos + i), s = Vector256.Load(sin + i) * sign;
+                    Vector256<float> a = Vector256.Load(first + i), b = Vector256.Load(second + i);
+                    Vector256<float> c = Vector256.Load(cos + i), s = Vector256.Load(sin + i) * sign;
                     Vector256.FusedMultiplyAdd(-b, s, a * c).Store(first + i);
                     Vector256.FusedMultiplyAdd(a, s, b * c).Store(second + i);
                 }
@@ -212,8 +226,9 @@ internal sealed unsafe class HostKernels<T> : IStepKernels
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Steps(float* x, float* g, float* m, float* v, long count, AdamWStep step, int member, float* clipping)
     {
-        float beta1 = (float)step.Beta1, rest1 = (float)(1 - step.Beta1), beta2 = (float)step.Beta2, rest2 = (float)(1 - step.Beta2), epsilon = (float)step.Epsilon;
-        float clip = clipping is null ? 1 : *clipping, length = (float)step.Lengths[member], root = (float)step.Roots[member], kept = step.Kept is null ? 1 : (float)step.Kept[member];
+        float beta1 = (float)step.Beta1, rest1 = (float)(1 - step.Beta1), beta2 = (float)step.Beta2, rest2 = (float)(1 - step.Beta2);
+        float clip = clipping is null ? 1 : *clipping, kept = step.Kept is null ? 1 : (float)step.Kept[member];
+        float length = (float)step.Lengths[member], root = (float)step.Roots[member], epsilon = (float)step.Epsilon;
         T clips = T.Of(clip), lengths = T.Of(length), roots = T.Of(root), keeps = T.Of(kept), epsilons = T.Of(epsilon);
         var i = 0L;
         for (; i <= count - Width; i += Width)

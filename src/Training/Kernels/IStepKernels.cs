@@ -9,6 +9,9 @@ namespace FedRLora.Training.Kernels;
 /// </summary>
 internal interface IStepKernels
 {
+    /// <summary>What the engine's fingerprint says of them; null where they are the library's. Another number for other bits.</summary>
+    string? Mark { get; }
+
     /// <summary>Attention and its backward pass; null where libtorch's autograd computes them.</summary>
     HostAttention? Attention { get; }
 
@@ -75,7 +78,8 @@ internal interface IStepKernels
 /// <param name="Roots">Root of each member's second bias correction.</param>
 /// <param name="Kept">What each member's weight decay leaves of a value; null without decay.</param>
 /// <param name="Clipping">Times each member's gradient, <c>[members, 1]</c>, on the device; null without clipping.</param>
-internal sealed record AdamWStep(double Beta1, double Beta2, double Epsilon, double[] Lengths, double[] Roots, double[]? Kept, Tensor? Clipping);
+internal sealed record AdamWStep(
+    double Beta1, double Beta2, double Epsilon, double[] Lengths, double[] Roots, double[]? Kept, Tensor? Clipping);
 
 /// <summary>Who computes what.</summary>
 internal static class StepKernels
@@ -84,5 +88,6 @@ internal static class StepKernels
     private static readonly IStepKernels? Host = HostKernels.Best();
 
     /// <summary>Ours for float32 in the host's memory, libtorch's for everything else.</summary>
-    public static IStepKernels For(Device device, ScalarType dtype) => device.type == DeviceType.CPU && dtype == ScalarType.Float32 && Host is not null ? Host : Libtorch;
+    public static IStepKernels For(Device device, ScalarType dtype) =>
+        device.type == DeviceType.CPU && dtype == ScalarType.Float32 && Host is not null ? Host : Libtorch;
 }

@@ -9,6 +9,8 @@ internal sealed class LibtorchKernels : IStepKernels
     private const long LogitsPerCacheful = 1 << 19;
     private const long ElementsPerCacheful = 1 << 15;
 
+    public string? Mark => null;
+
     public HostAttention? Attention => null;
 
     public void RmsNorm(Tensor x, Tensor factor, double epsilon, Tensor inverse, Tensor y)
@@ -80,7 +82,8 @@ internal sealed class LibtorchKernels : IStepKernels
         Tensor Each(double[] numbers) => tensor(numbers, value.dtype, value.device).unsqueeze(1);
         var (lengths, roots, kept) = (Each(step.Lengths), Each(step.Roots), step.Kept is { } given ? Each(given) : null);
         // In columns that stay in the cache from the first operation to the last.
-        var (width, most) = (value.shape[1], Math.Max(1, (value.device_type == DeviceType.CPU ? ElementsPerCacheful : long.MaxValue) / value.shape[0]));
+        var width = value.shape[1];
+        var most = value.device_type == DeviceType.CPU ? Math.Max(1, ElementsPerCacheful / value.shape[0]) : width;
         for (var first = 0L; first < width; first += most)
         {
             using var part = NewDisposeScope();

@@ -17,7 +17,12 @@ internal static unsafe class Memory
     private static void* Start(Tensor x, ScalarType dtype)
     {
         if (x.dtype != dtype || x.device_type != DeviceType.CPU || !x.is_contiguous())
-            throw new ArgumentException($"A {x.dtype} tensor of shape [{string.Join(", ", x.shape)}] on {x.device_type}, expected {dtype} in one piece in the host's memory.");
+        {
+            var shape = string.Join(", ", x.shape);
+            throw new ArgumentException(
+                $"A {x.dtype} tensor of shape [{shape}] on {x.device_type}, expected {dtype} in one piece in the host's memory.");
+        }
+
         if (x.numel() == 0) return null;
         if (x.numel() * x.ElementSize <= int.MaxValue) return Unsafe.AsPointer(ref MemoryMarshal.GetReference(x.bytes));
         using var first = x.as_strided([1], [1], x.storage_offset());

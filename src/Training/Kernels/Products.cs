@@ -24,7 +24,8 @@ internal static unsafe class Products<T>
     /// <param name="depth">Terms of each sum.</param>
     /// <param name="adds">To what is in c.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Multiply(float* a, long aRow, long aStep, float* b, long bRow, float* c, long cRow, int rows, int columns, int depth, bool adds)
+    public static void Multiply(
+        float* a, long aRow, long aStep, float* b, long bRow, float* c, long cRow, int rows, int columns, int depth, bool adds)
     {
         if (rows < Group)
         {
@@ -35,7 +36,8 @@ internal static unsafe class Products<T>
         var column = 0;
         if (T.IsWide)
         {
-            for (; column <= columns - 2 * Width; column += 2 * Width) Wide(a, aRow, aStep, b + column, bRow, c + column, cRow, depth, adds);
+            for (; column <= columns - 2 * Width; column += 2 * Width)
+                Wide(a, aRow, aStep, b + column, bRow, c + column, cRow, depth, adds);
         }
 
         for (; column < columns; column += Width) Narrow(a, aRow, aStep, b + column, bRow, c + column, cRow, depth, adds);

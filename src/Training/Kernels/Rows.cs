@@ -39,15 +39,19 @@ internal static unsafe class Rows<T>
         var i = 0L;
         for (; i <= count - Side * Width; i += Side * Width)
         {
-            a = T.FusedMultiplyAdd(T.Load(left + i), T.Load(middle + i) * T.Load(right + i), a);
-            b = T.FusedMultiplyAdd(T.Load(left + i + Width), T.Load(middle + i + Width) * T.Load(right + i + Width), b);
-            c = T.FusedMultiplyAdd(T.Load(left + i + 2 * Width), T.Load(middle + i + 2 * Width) * T.Load(right + i + 2 * Width), c);
-            d = T.FusedMultiplyAdd(T.Load(left + i + 3 * Width), T.Load(middle + i + 3 * Width) * T.Load(right + i + 3 * Width), d);
+            a = Added(a, i);
+            b = Added(b, i + Width);
+            c = Added(c, i + 2 * Width);
+            d = Added(d, i + 3 * Width);
         }
 
-        for (; i <= count - Width; i += Width) a = T.FusedMultiplyAdd(T.Load(left + i), T.Load(middle + i) * T.Load(right + i), a);
-        if (i < count) b = T.FusedMultiplyAdd(LoadPart(left + i, count - i, 0), LoadPart(middle + i, count - i, 0) * LoadPart(right + i, count - i, 0), b);
+        for (; i <= count - Width; i += Width) a = Added(a, i);
+        var rest = count - i;
+        if (rest > 0) b = T.FusedMultiplyAdd(LoadPart(left + i, rest, 0), LoadPart(middle + i, rest, 0) * LoadPart(right + i, rest, 0), b);
         return T.Sum(a + b + (c + d));
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        T Added(T sum, long at) => T.FusedMultiplyAdd(T.Load(left + at), T.Load(middle + at) * T.Load(right + at), sum);
     }
 
     /// <summary>The greatest; where one is no number, any.</summary>

@@ -14,7 +14,8 @@ internal static class Shares
     /// <summary>How many shares there will be.</summary>
     /// <param name="units">What can be done apart.</param>
     /// <param name="elements">Numbers in all of them.</param>
-    public static int Count(long units, long elements) => elements < LeastElements ? 1 : (int)Math.Clamp(get_num_threads(), 1, Math.Max(1, units));
+    public static int Count(long units, long elements) =>
+        elements < LeastElements ? 1 : (int)Math.Clamp(get_num_threads(), 1, Math.Max(1, units));
 
     /// <summary>Does all units, each share on a thread of its own.</summary>
     /// <param name="units">How many.</param>
@@ -24,6 +25,6 @@ internal static class Shares
     {
         var count = Count(units, elements);
         if (count == 1) work(0, units, 0);
-        else Parallel.For(0, count, new() { MaxDegreeOfParallelism = count }, share => work(units * share / count, units * (share + 1) / count, share));
+        else Parallel.For(0, count, share => work(units * share / count, units * (share + 1) / count, share));
     }
 }

@@ -82,7 +82,8 @@ internal readonly unsafe struct WideSixteen(Vector512<float> all) : ISixteen<Wid
     public static WideSixteen operator /(WideSixteen left, WideSixteen right) => new(left._all / right._all);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static WideSixteen FusedMultiplyAdd(WideSixteen left, WideSixteen right, WideSixteen sum) => new(Vector512.FusedMultiplyAdd(left._all, right._all, sum._all));
+    public static WideSixteen FusedMultiplyAdd(WideSixteen left, WideSixteen right, WideSixteen sum) =>
+        new(Vector512.FusedMultiplyAdd(left._all, right._all, sum._all));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static WideSixteen Sqrt(WideSixteen x) => new(Vector512.Sqrt(x._all));
@@ -129,16 +130,20 @@ internal readonly unsafe struct PairedSixteen(Vector256<float> low, Vector256<fl
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static PairedSixteen operator +(PairedSixteen left, PairedSixteen right) => new(left._low + right._low, left._high + right._high);
+    public static PairedSixteen operator +(PairedSixteen left, PairedSixteen right) =>
+        new(left._low + right._low, left._high + right._high);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static PairedSixteen operator -(PairedSixteen left, PairedSixteen right) => new(left._low - right._low, left._high - right._high);
+    public static PairedSixteen operator -(PairedSixteen left, PairedSixteen right) =>
+        new(left._low - right._low, left._high - right._high);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static PairedSixteen operator *(PairedSixteen left, PairedSixteen right) => new(left._low * right._low, left._high * right._high);
+    public static PairedSixteen operator *(PairedSixteen left, PairedSixteen right) =>
+        new(left._low * right._low, left._high * right._high);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static PairedSixteen operator /(PairedSixteen left, PairedSixteen right) => new(left._low / right._low, left._high / right._high);
+    public static PairedSixteen operator /(PairedSixteen left, PairedSixteen right) =>
+        new(left._low / right._low, left._high / right._high);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static PairedSixteen FusedMultiplyAdd(PairedSixteen left, PairedSixteen right, PairedSixteen sum) =>
@@ -151,7 +156,8 @@ internal readonly unsafe struct PairedSixteen(Vector256<float> low, Vector256<fl
     public static PairedSixteen Abs(PairedSixteen x) => new(Vector256.Abs(x._low), Vector256.Abs(x._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static PairedSixteen Max(PairedSixteen left, PairedSixteen right) => new(Vector256.MaxNative(left._low, right._low), Vector256.MaxNative(left._high, right._high));
+    public static PairedSixteen Max(PairedSixteen left, PairedSixteen right) =>
+        new(Vector256.MaxNative(left._low, right._low), Vector256.MaxNative(left._high, right._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static PairedSixteen Choose(PairedSixteen x, float bound, PairedSixteen atLeast, PairedSixteen below) => new(

@@ -101,13 +101,15 @@ internal sealed class AdamW
         {
             for (var member = 0; member < rates.Count; member++) _steps[member]++;
             double[] OfEach(Func<int, double> of) => [.. Enumerable.Range(0, rates.Count).Select(of)];
-            Tensor Stepping(Tensor all) => all.narrow(0, 0, rates.Count);
-            StepKernels.For(_mean.device, _mean.dtype).AdamW(Stepping(_block.Value), Stepping(_block.Gradient), Stepping(_mean), Stepping(_square), new(
+            var step = new AdamWStep(
                 spec.Beta1, spec.Beta2, spec.Epsilon,
                 OfEach(member => -rates[member] / (1 - Math.Pow(spec.Beta1, _steps[member]))),
                 OfEach(member => Math.Sqrt(1 - Math.Pow(spec.Beta2, _steps[member]))),
                 spec.WeightDecay == 0 ? null : OfEach(member => 1 - rates[member] * spec.WeightDecay),
-                factors));
+                factors);
+            Tensor Stepping(Tensor all) => all.narrow(0, 0, rates.Count);
+            StepKernels.For(_mean.device, _mean.dtype)
+                .AdamW(Stepping(_block.Value), Stepping(_block.Gradient), Stepping(_mean), Stepping(_square), step);
         }
 
         public IEnumerable<KeyValuePair<string, NamedArray>> Export(int member) => _block.Cut(_mean, member, ".m")

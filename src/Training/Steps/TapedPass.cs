@@ -91,8 +91,12 @@ internal sealed class TapedPass : ForwardPass
         var y = normed.view(shape);
         if (_tape.Tracks(x))
         {
-            _tape.Record([y], [rows, inverse, factor], (saved, gradients) => _tape.AddBy(x, shape, (sum, result) => _kernels.RmsNormBackward(
-                saved[0]!, saved[2]!, saved[1]!, gradients[0]!.reshape(-1, width).contiguous(), sum?.view(-1, width), result.view(-1, width))));
+            _tape.Record([y], [rows, inverse, factor], (saved, gradients) =>
+            {
+                var gradient = gradients[0]!.reshape(-1, width).contiguous();
+                _tape.AddBy(x, shape, (sum, result) =>
+                    _kernels.RmsNormBackward(saved[0]!, saved[2]!, saved[1]!, gradient, sum?.view(-1, width), result.view(-1, width)));
+            });
         }
 
         return y;
@@ -272,21 +276,22 @@ internal sealed class TapedPass : ForwardPass
 
     private Tensor Attention(Tensor query, Tensor key, Tensor value, Packing.Bucket bucket)
     {
-        if (_kernels.Attention is { } attention) return Attention(attention, query, key, value, bucket);
-        Tensor Split(Tensor x, int heads) => x.view(bucket.Sequences, bucket.Length, heads, -1).transpose(1, 2);
+        var (heads, keyHeads) = (_config.AttentionHeads, _config.KeyValueHeads);
+        var headDim = (int)query.shape[1] / heads;
+        var shape = new AttentionShape(bucket.Sequences, bucket.Length, heads, keyHeads, headDim, _config.SlidingWindow);
+        if (_kernels.Attention is { } attention && shape.FitsCache) return Attention(attention, query, key, value, shape);
+        Tensor Split(Tensor x, int count) => x.view(bucket.Sequences, bucket.Length, count, -1).transpose(1, 2);
         var mask = Blocks.CausalMask(0, bucket.Length, _config.SlidingWindow, query.device);
         return _tape.Local([query, key, value], false, inputs =>
         {
-            var mixed = Blocks.Attention(Split(inputs[0], _config.AttentionHeads), Split(inputs[1], _config.KeyValueHeads), Split(inputs[2], _config.KeyValueHeads), mask);
+            var mixed = Blocks.Attention(Split(inputs[0], heads), Split(inputs[1], keyHeads), Split(inputs[2], keyHeads), mask);
             return [mixed.reshape(query.shape[0], -1)];
         })[0];
     }
 
-    private Tensor Attention(HostAttention attention, Tensor query, Tensor key, Tensor value, Packing.Bucket bucket)
+    private Tensor Attention(HostAttention attention, Tensor query, Tensor key, Tensor value, AttentionShape shape)
     {
-        var (rows, width, heads) = (query.shape[0], query.shape[1], _config.AttentionHeads);
-        var shape = new AttentionShape(bucket.Sequences, bucket.Length, heads, _config.KeyValueHeads, (int)width / heads, _config.SlidingWindow);
-        var (mixed, norms) = (_tape.Take(rows, width), _tape.Take(rows, 2 * heads));
+        var (mixed, norms) = (_tape.Room(query), _tape.Take(query.shape[0], 2 * shape.Heads));
         Tensor[] given = [query, key, value], parts = [.. given.Select(static part => part.contiguous())];
         attention.Forward(parts[0], parts[1], parts[2], shape, _workspace.Scratch(1, shape.ScratchElements), mixed, norms);
         if (given.Any(_tape.Tracks))
@@ -294,8 +299,9 @@ internal sealed class TapedPass : ForwardPass
             _tape.Record([mixed], [.. parts, norms], (saved, gradients) =>
             {
                 Tensor[] slopes = [.. parts.Select((_, number) => _tape.Room(saved[number]!))];
+                var (gradient, scratch) = (gradients[0]!.contiguous(), _workspace.Scratch(1, shape.ScratchElements));
                 attention.Backward(
-                    saved[0]!, saved[1]!, saved[2]!, saved[3]!, gradients[0]!.contiguous(), shape, _workspace.Scratch(1, shape.ScratchElements), slopes[0], slopes[1], slopes[2]);
+                    saved[0]!, saved[1]!, saved[2]!, saved[3]!, gradient, shape, scratch, slopes[0], slopes[1], slopes[2]);
                 foreach (var (part, slope) in given.Zip(slopes)) _tape.Add(part, slope);
             });
         }

@@ -8,10 +8,15 @@ namespace FedRLora.Training.Tests.Kernels;
 /// <summary>Every kernel beside libtorch's autograd over the plain operations in float64.</summary>
 public sealed class StepKernelsTests : IDisposable
 {
-    private static readonly (int Rows, int Width)[] Sizes = [(1, 1), (3, 1), (1, 16), (5, 17), (2, 15), (7, 64), (1, 100), (4, 288), (3, 771)];
+    private const string Libtorch = "libtorch";
+    private const string Wide = "wide registers";
+    private const string Paired = "pairs of registers";
+    private static readonly (int Rows, int Width)[] Sizes =
+        [(1, 1), (3, 1), (1, 16), (5, 17), (2, 15), (7, 64), (1, 100), (4, 288), (3, 771)];
+
     private static readonly Dictionary<string, IStepKernels> Kernels = new()
     {
-        ["libtorch"] = new LibtorchKernels(), ["wide registers"] = new HostKernels<WideSixteen>(), ["pairs of registers"] = new HostKernels<PairedSixteen>(),
+        [Libtorch] = new LibtorchKernels(), [Wide] = new HostKernels<WideSixteen>(), [Paired] = new HostKernels<PairedSixteen>(),
     };
 
     private readonly DisposeScope _scope = NewDisposeScope();
@@ -35,7 +40,7 @@ public sealed class StepKernelsTests : IDisposable
             var expected = Blocks.RmsNorm(leaf, factor.to(ScalarType.Float64), 1e-5);
             expected.backward([gradient.to(ScalarType.Float64)]);
 
-            Tensor inverse = empty(rows, 1), y = empty(rows, width), first = empty(rows, width), added = empty(rows, width), inPlace = before.clone();
+            Tensor inverse = empty(rows, 1), y = empty_like(x), first = empty_like(x), added = empty_like(x), inPlace = before.clone();
             Kernels[name].RmsNorm(x, factor, 1e-5, inverse, y);
             Kernels[name].RmsNormBackward(x, factor, inverse, gradient, null, first);
             Kernels[name].RmsNormBackward(x, factor, inverse, gradient, before, added);
@@ -71,13 +76,12 @@ public sealed class StepKernelsTests : IDisposable
     [Theory, MemberData(nameof(Names))]
     public void Rotary_positions_there_and_back(string name)
     {
-        foreach (var (rows, heads, headDim, half) in ((int, int, int, int)[])[(1, 1, 2, 1), (3, 2, 48, 24), (5, 3, 20, 9), (2, 1, 64, 32), (4, 2, 24, 4)])
+        (int, int, int, int)[] shapes = [(1, 1, 2, 1), (3, 2, 48, 24), (5, 3, 20, 9), (2, 1, 64, 32), (4, 2, 24, 4)];
+        foreach (var (rows, heads, headDim, half) in shapes)
         {
             Tensor x = Drawn(rows, heads * headDim), angles = Drawn(rows, half);
             var (cos, sin) = (angles.cos(), angles.sin());
-            var table = (Cos: cat([cos, cos], 1).unsqueeze(0), Sin: cat([sin, sin], 1).unsqueeze(0));
-            var split = x.view(rows, heads, headDim).transpose(0, 1);
-            var expected = cat([split.narrow(2, 0, half * 2) * table.Cos + cat([-split.narrow(2, half, half), split.narrow(2, 0, half)], 2) * table.Sin, split.narrow(2, half * 2, headDim - half * 2)], 2);
+            var expected = Blocks.Rotate(x.view(rows, heads, headDim).transpose(0, 1), (cat([cos, cos], 1), cat([sin, sin], 1)));
 
             var turned = x.clone();
             Kernels[name].Turn(turned, heads, cos, sin, isBack: false);
@@ -120,15 +124,17 @@ public sealed class StepKernelsTests : IDisposable
         {
             foreach (var isPlain in (bool[])[true, false])
             {
-                Tensor value = Drawn(members, width), gradient = Drawn(members, width), mean = Drawn(members, width), square = Drawn(members, width).square();
+                Tensor value = Drawn(members, width), gradient = Drawn(members, width), mean = Drawn(members, width);
+                var square = Drawn(members, width).square();
                 double[] Each(double from) => [.. Enumerable.Range(0, members).Select(member => from / (member + 2))];
-                var step = new AdamWStep(0.9, 0.999, 1e-8, Each(-0.1), Each(0.3), isPlain ? null : Each(1.9), isPlain ? null : Drawn(members, 1).abs());
-                Tensor Wide(Tensor x) => x.to(ScalarType.Float64);
+                var (kept, clipping) = isPlain ? (null, null) : (Each(1.9), Drawn(members, 1).abs());
+                var step = new AdamWStep(0.9, 0.999, 1e-8, Each(-0.1), Each(0.3), kept, clipping);
+                Tensor Double(Tensor x) => x.to(ScalarType.Float64);
                 Tensor Column(double[] numbers) => tensor(numbers, ScalarType.Float64).unsqueeze(1);
-                var slope = step.Clipping is null ? Wide(gradient) : Wide(gradient) * Wide(step.Clipping);
-                var (first, second) = (Wide(mean) * 0.9 + slope * 0.1, Wide(square) * 0.999 + slope.square() * 0.001);
-                var kept = step.Kept is null ? Wide(value) : Wide(value) * Column(step.Kept);
-                var expected = kept + first * Column(step.Lengths) / (second.sqrt() / Column(step.Roots) + 1e-8);
+                var slope = clipping is null ? Double(gradient) : Double(gradient) * Double(clipping);
+                var (first, second) = (Double(mean) * 0.9 + slope * 0.1, Double(square) * 0.999 + slope.square() * 0.001);
+                var left = kept is null ? Double(value) : Double(value) * Column(kept);
+                var expected = left + first * Column(step.Lengths) / (second.sqrt() / Column(step.Roots) + 1e-8);
 
                 Kernels[name].AdamW(value, gradient, mean, square, step);
 
@@ -150,12 +156,13 @@ public sealed class StepKernelsTests : IDisposable
     [InlineData(2, 140, 4, 2, 17, 64)]
     [InlineData(1, 20, 1, 1, 4, 1)]
     [InlineData(1, 9, 2, 1, 4, 9)]
-    public void Attention_of_any_length_width_grouping_and_window(int sequences, int length, int heads, int keyHeads, int headDim, int? window)
+    public void Attention_of_any_length_width_grouping_and_window(
+        int sequences, int length, int heads, int keyHeads, int headDim, int? window)
     {
         foreach (var attention in Kernels.Values.Select(static kernels => kernels.Attention).OfType<HostAttention>())
         {
-            Tensor query = Drawn(sequences * length, heads * headDim), key = Drawn(sequences * length, keyHeads * headDim), value = Drawn(sequences * length, keyHeads * headDim);
-            var gradient = Drawn(sequences * length, heads * headDim);
+            Tensor query = Drawn(sequences * length, heads * headDim), gradient = Drawn(sequences * length, heads * headDim);
+            Tensor key = Drawn(sequences * length, keyHeads * headDim), value = Drawn(sequences * length, keyHeads * headDim);
             var (leaves, expected) = Plain(query, key, value, gradient, sequences, length, heads, keyHeads, window);
 
             var shape = new AttentionShape(sequences, length, heads, keyHeads, headDim, window);
@@ -166,21 +173,31 @@ public sealed class StepKernelsTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData(1024, 128, true)]
+    [InlineData(1025, 128, false)]
+    [InlineData(2048, 64, true)]
+    public void Attention_over_more_keys_than_the_cache_holds_is_the_library_s(int length, int headDim, bool fits) =>
+        Assert.Equal(fits, new AttentionShape(1, length, 8, 8, headDim, null).FitsCache);
+
     [Fact]
     public void The_width_of_registers_and_the_number_of_threads_change_no_bit()
     {
         const int Rows = 70;
         const int Width = 1003;
-        Tensor x = Drawn(Rows, Width), factor = Drawn(Width), up = Drawn(Rows, Width), gradient = Drawn(Rows, Width), angles = Drawn(Rows, Width / 2);
+        Tensor x = Drawn(Rows, Width), up = Drawn(Rows, Width), gradient = Drawn(Rows, Width);
+        Tensor factor = Drawn(Width), angles = Drawn(Rows, Width / 2);
         var targets = randint(Width, [Rows], ScalarType.Int64, generator: _generator);
         Tensor query = Drawn(2 * 70, 4 * 40), key = Drawn(2 * 70, 2 * 40), value = Drawn(2 * 70, 2 * 40), atMixed = Drawn(2 * 70, 4 * 40);
-        var step = new AdamWStep(0.9, 0.999, 1e-8, [.. Enumerable.Repeat(-0.1, Rows)], [.. Enumerable.Repeat(0.3, Rows)], [.. Enumerable.Repeat(0.9, Rows)], Drawn(Rows, 1).abs());
+        double[] Each(double number) => [.. Enumerable.Repeat(number, Rows)];
+        var step = new AdamWStep(0.9, 0.999, 1e-8, Each(-0.1), Each(0.3), Each(0.9), Drawn(Rows, 1).abs());
 
         int[][] All(string name, int threads)
         {
             set_num_threads(threads);
             var kernels = Kernels[name];
-            Tensor inverse = empty(Rows, 1), normed = empty(Rows, Width), atNorm = empty(Rows, Width), gated = empty(Rows, Width), atGate = empty(Rows, Width), atUp = empty(Rows, Width);
+            Tensor inverse = empty(Rows, 1), normed = empty_like(x), atNorm = empty_like(x);
+            Tensor gated = empty_like(x), atGate = empty_like(x), atUp = empty_like(x);
             kernels.RmsNorm(x, factor, 1e-5, inverse, normed);
             kernels.RmsNormBackward(x, factor, inverse, gradient, up, atNorm);
             kernels.Gate(x, up, gated);
@@ -191,14 +208,15 @@ public sealed class StepKernelsTests : IDisposable
             Tensor stepped = x.clone(), slope = gradient.clone(), mean = up.clone(), square = up.square();
             kernels.AdamW(stepped, slope, mean, square, step);
             var (mixed, slopes) = Ours(kernels.Attention!, query, key, value, atMixed, new(2, 70, 4, 2, 40, null));
-            return [.. new[] { inverse, normed, atNorm, gated, atGate, atUp, turned, logits, losses, factors, stepped, slope, mean, square, mixed }.Concat(slopes).Select(Bits)];
+            Tensor[] results = [inverse, normed, atNorm, gated, atGate, atUp, turned, logits, losses, factors, stepped, slope, mean, square];
+            return [.. results.Append(mixed).Concat(slopes).Select(Bits)];
         }
 
         var threads = get_num_threads();
         try
         {
-            var expected = All("wide registers", 1);
-            foreach (var (name, count) in ((string, int)[])[("wide registers", 3), ("pairs of registers", 1), ("pairs of registers", 2)]) Assert.Equal(expected, All(name, count));
+            var expected = All(Wide, 1);
+            foreach (var (name, count) in ((string, int)[])[(Wide, 3), (Paired, 1), (Paired, 2)]) Assert.Equal(expected, All(name, count));
         }
         finally
         {
@@ -210,7 +228,8 @@ public sealed class StepKernelsTests : IDisposable
     public void A_row_has_the_bits_that_it_has_alone()
     {
         const int Width = 1003;
-        Tensor x = Drawn(6, Width), up = Drawn(6, Width), factor = Drawn(Width), targets = randint(Width, [6], ScalarType.Int64, generator: _generator);
+        Tensor x = Drawn(6, Width), up = Drawn(6, Width), factor = Drawn(Width);
+        var targets = randint(Width, [6], ScalarType.Int64, generator: _generator);
         foreach (var kernels in Kernels.Values.Where(static kernels => kernels.Attention is not null))
         {
             (Tensor Normed, Tensor Gated, Tensor Slopes) Of(long first, long count)
@@ -243,18 +262,21 @@ public sealed class StepKernelsTests : IDisposable
                 x[1, place] = poison;
                 bool[][] Of(IStepKernels kernels)
                 {
-                    Tensor inverse = empty(3, 1), normed = empty(3, width), atNorm = empty(3, width), gated = empty(3, width), atGate = empty(3, width), atUp = empty(3, width);
+                    Tensor inverse = empty(3, 1), normed = empty_like(x), atNorm = empty_like(x);
+                    Tensor gated = empty_like(x), atGate = empty_like(x), atUp = empty_like(x);
                     kernels.RmsNorm(x, factor, 1e-5, inverse, normed);
                     kernels.RmsNormBackward(x, factor, inverse, up, null, atNorm);
                     kernels.Gate(x, up, gated);
                     kernels.GateBackward(x, up, up, atGate, atUp);
                     Tensor logits = x.clone(), losses = empty(3), factors = empty(3);
                     kernels.CrossEntropy(logits, targets, losses, factors);
-                    return [.. new[] { normed, atNorm, gated, atGate, atUp, losses, logits * factors.unsqueeze(1) }.Select(static tensor => tensor.isfinite().data<bool>().ToArray())];
+                    Tensor[] results = [normed, atNorm, gated, atGate, atUp, losses, logits * factors.unsqueeze(1)];
+                    return [.. results.Select(static result => result.isfinite().data<bool>().ToArray())];
                 }
 
-                var expected = Of(Kernels["libtorch"]);
-                foreach (var name in Kernels.Keys) Assert.Equal(expected, Of(Kernels[name]));
+                var expected = Of(Kernels[Libtorch]);
+                Assert.Contains(expected, static result => result.Contains(false));
+                foreach (var name in (string[])[Wide, Paired]) Assert.Equal(expected, Of(Kernels[name]));
             }
         }
     }
@@ -266,7 +288,8 @@ public sealed class StepKernelsTests : IDisposable
     {
         const int Length = 37;
         const int Place = 18;
-        Tensor query = Drawn(2 * Length, 8).abs(), key = Drawn(2 * Length, 8), value = Drawn(2 * Length, 8), gradient = Drawn(2 * Length, 8);
+        Tensor query = Drawn(2 * Length, 8).abs(), key = Drawn(2 * Length, 8);
+        Tensor value = Drawn(2 * Length, 8), gradient = Drawn(2 * Length, 8);
         key[Place, 3] = poison;
         foreach (var attention in Kernels.Values.Select(static kernels => kernels.Attention).OfType<HostAttention>())
         {
@@ -281,11 +304,19 @@ public sealed class StepKernelsTests : IDisposable
     }
 
     [Fact]
+    public void The_engine_says_whose_kernels_its_bits_come_from()
+    {
+        var kernels = StepKernels.For(CPU, ScalarType.Float32);
+        Assert.IsType<LibtorchKernels>(StepKernels.For(CPU, ScalarType.Float64));
+        Assert.Equal(kernels is not LibtorchKernels, Engine.Fingerprint(CPU, 1).Kernels.Split(' ').Contains("steps-1"));
+    }
+
+    [Fact]
     public void What_does_not_lie_in_one_piece_is_refused()
     {
-        var turned = Drawn(4, 4).t();
-        Assert.Throws<ArgumentException>(() => Kernels["wide registers"].Gate(turned, turned, empty(4, 4)));
-        Assert.Throws<ArgumentException>(() => Kernels["wide registers"].Gate(turned.to(ScalarType.Float64).contiguous(), turned.contiguous(), empty(4, 4)));
+        Tensor plain = Drawn(4, 4), turned = plain.t(), wide = plain.to(ScalarType.Float64);
+        foreach (var wrong in (Tensor[])[turned, wide])
+            Assert.Throws<ArgumentException>(() => Kernels[Wide].Gate(wrong, plain, empty(4, 4)));
     }
 
     private static (Tensor[] Leaves, Tensor Mixed) Plain(
@@ -293,14 +324,18 @@ public sealed class StepKernelsTests : IDisposable
     {
         Tensor Split(Tensor x, int count) => x.view(sequences, length, count, -1).transpose(1, 2);
         Tensor[] leaves = [Leaf(query), Leaf(key), Leaf(value)];
-        var mixed = Blocks.Attention(Split(leaves[0], heads), Split(leaves[1], keyHeads), Split(leaves[2], keyHeads), Blocks.CausalMask(0, length, window, CPU)).reshape(query.shape);
+        var mask = Blocks.CausalMask(0, length, window, CPU);
+        var mixed = Blocks.Attention(Split(leaves[0], heads), Split(leaves[1], keyHeads), Split(leaves[2], keyHeads), mask)
+            .reshape(query.shape);
         mixed.backward([gradient.to(ScalarType.Float64)]);
         return (leaves, mixed);
     }
 
-    private static (Tensor Mixed, Tensor[] Slopes) Ours(HostAttention attention, Tensor query, Tensor key, Tensor value, Tensor gradient, AttentionShape shape)
+    private static (Tensor Mixed, Tensor[] Slopes) Ours(
+        HostAttention attention, Tensor query, Tensor key, Tensor value, Tensor gradient, AttentionShape shape)
     {
-        Tensor scratch = full([shape.ScratchElements], float.NaN), mixed = empty_like(query), norms = empty(query.shape[0], 2 * shape.Heads);
+        Tensor mixed = empty_like(query), norms = empty(query.shape[0], 2 * shape.Heads);
+        var scratch = full([shape.ScratchElements], float.NaN); // what lies there is nobody's
         Tensor[] slopes = [empty_like(query), empty_like(key), empty_like(value)];
         attention.Forward(query, key, value, shape, scratch, mixed, norms);
         scratch.fill_(float.NaN);

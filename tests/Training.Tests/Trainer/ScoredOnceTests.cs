@@ -247,7 +247,9 @@ public sealed class ScoredOnceTests : IDisposable
         var results = await trainer.EvaluateAsync(broken);
 
         Assert.All(results, static result => Assert.Contains("no numbers", result.Failure, StringComparison.Ordinal));
-        Assert.Equal(2, trainer.Scorings);
+        var tried = trainer.Scorings; // one for both, where both asked at once
+        await trainer.EvaluateAsync(broken);
+        Assert.True(trainer.Scorings > tried, "a failure was kept");
     }
 
     [Fact]
