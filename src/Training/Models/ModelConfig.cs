@@ -9,6 +9,7 @@ namespace FedRLora.Training.Models;
 public sealed record ModelConfig
 {
     private const int MaxLayers = 2_000;
+    private const int MaxWidth = 1 << 24; // far above any model's, and a matrix of two such widths is far below what overflows
 
     /// <summary>The family, as in <see cref="ModelRegistry"/>.</summary>
     public required string ModelType { get; init; }
@@ -121,6 +122,11 @@ public sealed record ModelConfig
             if (value <= 0) throw new BadInputException($"{name}: {key} is {value}, expected at least 1");
         }
 
+        void Narrow(string key, long value)
+        {
+            if (value > MaxWidth) throw new BadInputException($"{name}: {key} is {value}, expected at most {MaxWidth}");
+        }
+
         Positive("hidden_size", HiddenSize);
         Positive("intermediate_size", IntermediateSize);
         Positive("num_hidden_layers", Layers);
@@ -129,6 +135,10 @@ public sealed record ModelConfig
         Positive("head_dim", HeadDim);
         Positive("vocab_size", VocabularySize);
         Positive("max_position_embeddings", MaxPositions);
+        Narrow("hidden_size", HiddenSize);
+        Narrow("intermediate_size", IntermediateSize);
+        Narrow("vocab_size", VocabularySize);
+        Narrow("num_attention_heads times head_dim", (long)AttentionHeads * HeadDim);
         if (Layers > MaxLayers) throw new BadInputException($"{name}: num_hidden_layers is {Layers}, expected at most {MaxLayers}");
         if (AttentionHeads % KeyValueHeads != 0)
             throw new BadInputException($"{name}: num_key_value_heads is {KeyValueHeads}, expected a divisor of num_attention_heads {AttentionHeads}");
