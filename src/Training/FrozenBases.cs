@@ -31,22 +31,10 @@ internal sealed class FrozenBases(DeviceLanes lanes, LocalInputs inputs) : IDisp
         while (true)
         {
             var loading = _models.GetOrAdd(key, _ => new(parts, new(() => LoadAsync(folder, plan.Model.Storage, parts))));
-            if (loading.Parts != parts)
-            {
-                // One before it, of a folder that was changed, may still be in use: it goes with its last user.
-                _models.TryUpdate(key, new(parts, new(() => LoadAsync(folder, plan.Model.Storage, parts))), loading);
-                continue;
-            }
-
-            try
-            {
-                return await loading.Model.Value.WaitAsync(cancellationToken);
-            }
-            catch when (loading.Model.Value.IsFaulted || loading.Model.Value.IsCanceled)
-            {
-                _models.TryRemove(new(key, loading)); // the next one tries again
-                throw;
-            }
+            if (loading.Parts == parts && !loading.HasFailed) return await loading.Model.Value.WaitAsync(cancellationToken);
+            // One before it, of a folder that was changed, may still be in use: it goes with its last user. Where a load has failed,
+            // whether or not anybody still waited for it, the next who asks tries again.
+            _models.TryUpdate(key, new(parts, new(() => LoadAsync(folder, plan.Model.Storage, parts))), loading);
         }
     }
 
@@ -79,5 +67,8 @@ internal sealed class FrozenBases(DeviceLanes lanes, LocalInputs inputs) : IDisp
         return model;
     }
 
-    private sealed record Loading(BaseParts Parts, Lazy<Task<FrozenBase>> Model);
+    private sealed record Loading(BaseParts Parts, Lazy<Task<FrozenBase>> Model)
+    {
+        public bool HasFailed => Model is { IsValueCreated: true, Value: { IsCompleted: true, IsCompletedSuccessfully: false } };
+    }
 }

@@ -1,6 +1,8 @@
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Inputs;
+using FedRLora.Training.Lanes;
 using TorchSharp;
 using Xunit.Abstractions;
 
@@ -75,6 +77,32 @@ public sealed class LaneTests(ITestOutputHelper log) : IDisposable
     }
 
     [Fact]
+    public async Task A_load_that_failed_when_nobody_waited_any_more_is_no_failure_of_the_next_who_asks()
+    {
+        var (plan, folder) = (PlanOf("r-lora"), Path.Combine(_tiny.Root, "model"));
+        var changed = Path.Combine(folder, "tokenizer_config.json");
+        var whole = await File.ReadAllTextAsync(changed);
+        using var cancelling = new CancellationTokenSource();
+        using var left = new ManualResetEventSlim();
+        // The folder is read once more when it is loaded, on the lane, and is changed meanwhile.
+        var clock = new ClockOfLanes(() =>
+        {
+            cancelling.Cancel();
+            left.Wait(TimeSpan.FromSeconds(30));
+            File.WriteAllText(changed, whole + "\n");
+        });
+        using var lanes = new DeviceLanes(torch.CPU, lanes: 1);
+        using var bases = new FrozenBases(lanes, new LocalInputs(_tiny.Root, new FileDigests(new DigestCache(null), clock)));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => bases.GetAsync(plan, folder, cancelling.Token));
+        left.Set();
+        await lanes.RunAsync(new("", 1, 0), static _ => true, CancellationToken.None); // the load has ended
+        await File.WriteAllTextAsync(changed, whole);
+
+        Assert.NotNull(await bases.GetAsync(plan, folder, CancellationToken.None));
+        Assert.Equal(2, bases.Loads);
+    }
+
+    [Fact]
     public async Task A_trainer_can_be_let_go_at_any_moment_of_its_steps()
     {
         var plan = PlanOf("r-lora") with { Training = PlanOf("r-lora").Training with { Steps = 100_000 } };
@@ -127,6 +155,18 @@ public sealed class LaneTests(ITestOutputHelper log) : IDisposable
         Assert.Equal(expected.Select(static result => (result.Score, result.Loss)), scored.Select(static result => (result.Score, result.Loss)));
         Assert.All(expected.Zip(scored), static pair => Assert.Equal(pair.First.RowScores, pair.Second.RowScores));
         Assert.Equal(one.Scorings, four.Scorings); // what is equal is scored once in lanes too
+    }
+
+    private sealed class ClockOfLanes(Action first) : TimeProvider
+    {
+        private Action? _first = first;
+
+        public override DateTimeOffset GetUtcNow()
+        {
+            if (Thread.CurrentThread.Name is { } name && name.StartsWith("lane", StringComparison.Ordinal))
+                Interlocked.Exchange(ref _first, null)?.Invoke();
+            return base.GetUtcNow();
+        }
     }
 
     private LocalTrainer TrainerWith(int lanes, long? bytes = null) => new(new() { Root = _tiny.Root, Lanes = lanes, LaneBytes = bytes });
