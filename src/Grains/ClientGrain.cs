@@ -184,9 +184,9 @@ internal sealed partial class ClientGrain(
         Telemetry.TrainingWait.Record((waited + queued).TotalSeconds, job);
         var reports = refused.Select(client => Failed(assignment, client.Key, client.Value)).ToList();
         foreach (var result in results.Where(result => !result.Silent && !refused.ContainsKey(result.ClientId)))
-            reports.Add(result.Failure is { } failure ? Failed(assignment, result.ClientId, failure) : await StoreAsync(assignment, result, waited, stopped));
+            reports.Add(result.Failure is { } failure ? Failed(assignment, result.ClientId, failure) : await StoreAsync(assignment, result, stopped));
         await ForgetOldHeadsAsync(assignment, stopped);
-        return reports;
+        return [.. reports.Select(report => report with { WaitedSeconds = (waited + queued).TotalSeconds })]; // a failed one waited as long
     }
 
     private async Task<IReadOnlyList<ClientReport>> EvaluateAsync(SiteAssignment assignment, CancellationToken stopped)
@@ -247,7 +247,7 @@ internal sealed partial class ClientGrain(
     }
 
     // Head and optimizer first, the update last: it names the digests of all of them, since its presence proves nothing after a power cut.
-    private async Task<ClientReport> StoreAsync(SiteAssignment assignment, TrainingResult result, TimeSpan waited, CancellationToken stopped)
+    private async Task<ClientReport> StoreAsync(SiteAssignment assignment, TrainingResult result, CancellationToken stopped)
     {
         var (job, round, client) = (assignment.JobId, assignment.Round, result.ClientId);
         var site = Keys.SiteOf(this.GetPrimaryKeyString());
@@ -263,7 +263,7 @@ internal sealed partial class ClientGrain(
         var key = Keys.Update(job, round, assignment.Attempt, client);
         var update = await stores.Job.WriteStateAsync(key, result.Update, metadata, stopped);
         Telemetry.BytesSent.Add(update.SizeBytes, new("job", job), new("client", client));
-        return report with { Update = update, WaitedSeconds = (waited + result.Waited).TotalSeconds };
+        return report with { Update = update };
     }
 
     private async Task<IReadOnlyList<ClientReport>?> FindFinishedAsync(SiteAssignment assignment, CancellationToken stopped)

@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
@@ -45,6 +46,24 @@ public sealed class RoundTests
         var failed = rounds[2].Manifest.Clients[1];
         Assert.Equal((ClientOutcome.Failed, "b.jsonl:7: not JSON", 1), (failed.Outcome, failed.Reason, failed.HeadRound));
         Assert.Equal(rounds[1].Manifest.Clients[1].Head, failed.Head);
+    }
+
+    [Fact]
+    public async Task What_a_failed_clients_work_waited_for_the_device_is_not_learned_as_its_work()
+    {
+        await using var federation = await TestFederation.StartAsync();
+        var waited = TimeSpan.FromHours(1);
+        federation.Trainer.Afterwards = (_, result) => result.ClientId == "c00001"
+            ? new() { ClientId = result.ClientId, Failure = "b.jsonl:7: not JSON", Waited = waited } : result with { Waited = waited };
+
+        await federation.RunAsync("job", TestFederation.Plan(clients: 3, rounds: 1, strategy: "  quorum: 0.5\n  timeBudget: 3"), InTime);
+
+        var notes = JsonNode.Parse((await federation.Store.ReadBytesAsync(Keys.Notes("job", "job"), InTime))!)!["State"]!;
+        Assert.All((string[])["c00000", "c00001", "c00002"], client =>
+        {
+            Assert.Equal(0, notes["UsualSeconds"]![client]!.GetValue<double>()); // all that it took was waiting
+            Assert.InRange(notes["UsualWaits"]![client]!.GetValue<double>(), double.Epsilon, 60);
+        });
     }
 
     [Fact]
