@@ -75,15 +75,11 @@ public sealed class SiloCache(IBlobStores stores) : IDisposable
         }
         catch
         {
-            Leave(job);
+            Leave(job, hadPlace: false);
             throw;
         }
 
-        return new Turn(() =>
-        {
-            places.Release();
-            Leave(job);
-        });
+        return new Turn(() => Leave(job, hadPlace: true));
     }
 
     /// <inheritdoc/>
@@ -96,11 +92,12 @@ public sealed class SiloCache(IBlobStores stores) : IDisposable
         }
     }
 
-    private void Leave(string job)
+    private void Leave(string job, bool hadPlace)
     {
         lock (_gate)
         {
             if (!_turns.TryGetValue(job, out var turn)) return; // disposed meanwhile
+            if (hadPlace) turn.Places.Release();
             if (turn.Users > 1) _turns[job] = turn with { Users = turn.Users - 1 };
             else if (_turns.Remove(job)) turn.Places.Dispose();
         }

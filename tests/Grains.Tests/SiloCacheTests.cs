@@ -19,6 +19,34 @@ public sealed class SiloCacheTests
         Assert.Same(state, await cache.SharedAsync(other, CancellationToken.None));
     }
 
+    [Fact]
+    public async Task Work_that_ends_after_its_silo_gives_its_place_back_without_a_word()
+    {
+        var cache = new SiloCache(new NoStores());
+        var place = await cache.TurnAsync("job", CancellationToken.None);
+        cache.Dispose();
+
+        place.Dispose(); // in mid-step when the silo went down: no failure of its client
+    }
+
+    [Fact]
+    public async Task A_place_that_is_given_back_goes_to_the_next_of_the_same_job_once()
+    {
+        using var cache = new SiloCache(new NoStores());
+        using var ending = new CancellationTokenSource();
+        var places = new List<IDisposable>();
+        Task<IDisposable> waiting;
+        while ((waiting = cache.TurnAsync("job", ending.Token)).IsCompleted) places.Add(await waiting);
+        (await cache.TurnAsync("another", CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(30))).Dispose();
+        var next = cache.TurnAsync("job", ending.Token);
+
+        places[0].Dispose();
+        places[0].Dispose();
+        (await waiting.WaitAsync(TimeSpan.FromSeconds(30))).Dispose();
+        (await next.WaitAsync(TimeSpan.FromSeconds(30))).Dispose();
+        places[1..].ForEach(static place => place.Dispose());
+    }
+
     private sealed class NoStores : IBlobStores
     {
         public IBlobStore Job => throw new InvalidOperationException("There is no store to read from.");
