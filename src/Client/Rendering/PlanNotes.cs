@@ -10,7 +10,7 @@ internal static class PlanNotes
         if (plan.Training.Threads == 0)
         {
             yield return "training.threads: 0 takes all processors of a machine for each group, and the last bits of the results then "
-                + "depend on their number; with 1, groups train side by side and the bits are the same everywhere.";
+                + "depend on their number; with 1, groups train side by side and no bit depends on it.";
         }
     }
 }
