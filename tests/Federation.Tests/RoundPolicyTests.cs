@@ -157,6 +157,16 @@ public class RoundPolicyTests
         Assert.Equal(6, run.State.UsualSeconds["a"]); // what it needed at least
     }
 
+    [Theory]
+    [InlineData(double.NaN, 2, 0)]
+    [InlineData(-5, 2, 0)]
+    [InlineData(double.PositiveInfinity, 0, 2)]
+    public void A_wait_that_cannot_be_is_learned_as_one_that_can(double waited, double work, double wait)
+    {
+        var run = InRound1(Budgeted).Took(2, "a", waited);
+        Assert.Equal((work, wait), (run.State.UsualSeconds["a"], run.State.UsualWaits["a"]));
+    }
+
     [Fact]
     public void Who_had_to_be_waited_for_leaves_when_another_report_makes_the_quorum()
     {

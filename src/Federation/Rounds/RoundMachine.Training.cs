@@ -222,10 +222,11 @@ public sealed partial class RoundMachine
     {
         if (_plan.Strategy.TimeBudget is null || seconds is not { } took || state.Lost.ContainsKey(client))
             return state;
+        var wait = waited > 0 ? Math.Min(waited, took) : 0; // whatever a silo says, NaN for instance
         return state with
         {
-            UsualSeconds = Averaged(state.UsualSeconds, client, Math.Max(0, took - waited)),
-            UsualWaits = Averaged(state.UsualWaits, client, Math.Min(waited, took)),
+            UsualSeconds = Averaged(state.UsualSeconds, client, took - wait),
+            UsualWaits = Averaged(state.UsualWaits, client, wait),
         };
     }
 
