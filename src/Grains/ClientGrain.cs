@@ -150,7 +150,9 @@ internal sealed partial class ClientGrain(
         {
             try
             {
-                return await (assignment.Phase == RoundPhase.Train ? TrainAsync(assignment, waited, stopped) : EvaluateAsync(assignment, stopped));
+                return await (assignment.Phase == RoundPhase.Train
+                    ? TrainAsync(assignment, waited, stopped)
+                    : EvaluateAsync(assignment, stopped));
             }
             catch (Exception e) when (retry <= retries && e is not (OperationCanceledException or StoreUnavailableException or BadInputException or CorruptBlobException))
             {
@@ -184,7 +186,12 @@ internal sealed partial class ClientGrain(
         Telemetry.TrainingWait.Record((waited + queued).TotalSeconds, job);
         var reports = refused.Select(client => Failed(assignment, client.Key, client.Value)).ToList();
         foreach (var result in results.Where(result => !result.Silent && !refused.ContainsKey(result.ClientId)))
-            reports.Add(result.Failure is { } failure ? Failed(assignment, result.ClientId, failure) : await StoreAsync(assignment, result, waited, stopped));
+        {
+            reports.Add(result.Failure is { } failure
+                ? Failed(assignment, result.ClientId, failure)
+                : await StoreAsync(assignment, result, waited, stopped));
+        }
+
         await ForgetOldHeadsAsync(assignment, stopped);
         return reports;
     }
@@ -247,7 +254,8 @@ internal sealed partial class ClientGrain(
     }
 
     // Head and optimizer first, the update last: it names the digests of all of them, since its presence proves nothing after a power cut.
-    private async Task<ClientReport> StoreAsync(SiteAssignment assignment, TrainingResult result, TimeSpan waited, CancellationToken stopped)
+    private async Task<ClientReport> StoreAsync(
+        SiteAssignment assignment, TrainingResult result, TimeSpan waited, CancellationToken stopped)
     {
         var (job, round, client) = (assignment.JobId, assignment.Round, result.ClientId);
         var site = Keys.SiteOf(this.GetPrimaryKeyString());
