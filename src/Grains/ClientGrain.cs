@@ -150,7 +150,9 @@ internal sealed partial class ClientGrain(
         {
             try
             {
-                return await (assignment.Phase == RoundPhase.Train ? TrainAsync(assignment, waited, stopped) : EvaluateAsync(assignment, stopped));
+                return await (assignment.Phase == RoundPhase.Train
+                    ? TrainAsync(assignment, waited, stopped)
+                    : EvaluateAsync(assignment, stopped));
             }
             catch (Exception e) when (retry <= retries && e is not (OperationCanceledException or StoreUnavailableException or BadInputException or CorruptBlobException))
             {
@@ -184,7 +186,12 @@ internal sealed partial class ClientGrain(
         Telemetry.TrainingWait.Record((waited + queued).TotalSeconds, job);
         var reports = refused.Select(client => Failed(assignment, client.Key, client.Value)).ToList();
         foreach (var result in results.Where(result => !result.Silent && !refused.ContainsKey(result.ClientId)))
-            reports.Add(result.Failure is { } failure ? Failed(assignment, result.ClientId, failure) : await StoreAsync(assignment, result, stopped));
+        {
+            reports.Add(result.Failure is { } failure
+                ? Failed(assignment, result.ClientId, failure)
+                : await StoreAsync(assignment, result, stopped));
+        }
+
         await ForgetOldHeadsAsync(assignment, stopped);
         return [.. reports.Select(report => report with { WaitedSeconds = (waited + queued).TotalSeconds })]; // a failed one waited as long
     }

@@ -122,7 +122,8 @@ internal sealed partial class SiteGrain(
         {
             var pending = assignment.Pending?.ToHashSet(StringComparer.Ordinal);
             // Cut from the whole sorted cohort by a value of the run, so that a group sent again is the same group.
-            var groups = assignment.Members.Chunk(Math.Max(1, assignment.GroupSize)).Where(group => pending is null || group.Any(member => pending.Contains(member.ClientId)));
+            var groups = assignment.Members.Chunk(Math.Max(1, assignment.GroupSize))
+                .Where(group => pending is null || group.Any(member => pending.Contains(member.ClientId)));
             foreach (var some in groups.Chunk(FanOut))
             {
                 if (!assignment.Concurrent && !ReferenceEquals(_current, assignment)) return; // replaced meanwhile

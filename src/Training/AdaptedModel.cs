@@ -62,7 +62,8 @@ public sealed class AdaptedModel : IDisposable
                 data, evaluation.MaxRows, client: null, await TaskRows.OfFileAsync(data, cancellationToken), encoder, cancellationToken),
             cancellationToken);
         var (result, _) = await _lanes.RunAsync(
-            AllCores, stopped => WithAdapter(adapters => Scoring.Of(new ScoredRows(_base, adapters, encoder, rows, evaluation), data, stopped)),
+            AllCores,
+            stopped => WithAdapter(adapters => Scoring.Of(new ScoredRows(_base, adapters, encoder, rows, evaluation), data, stopped)),
             cancellationToken);
         return result;
     }
@@ -127,7 +128,8 @@ public sealed class AdaptedModel : IDisposable
         using var scope = NewDisposeScope();
         if (_adapter is null) return work(null);
         var layout = _adapter.On(_base.Model.AdaptableLayers);
-        using var pass = AdapterPass.Evaluating(LowRankAdapter.Create(layout, _adapter.Tensors, twins: null, taskHead: 0, _lanes.Device, _base.Model));
+        using var pass = AdapterPass.Evaluating(
+            LowRankAdapter.Create(layout, _adapter.Tensors, twins: null, taskHead: 0, _lanes.Device, _base.Model));
         return work(pass);
     }
 

@@ -72,7 +72,11 @@ public sealed record EngineReport
                 Lanes = lanes,
                 LaneThreads = ThreadsOfALane,
                 Waiting = ThreadWaiting.OfThisProcess,
-                Devices = ["cpu", .. cuda.is_available() ? Enumerable.Range(0, cuda.device_count()).Select(static index => $"cuda:{index}") : []],
+                Devices =
+                [
+                    "cpu",
+                    .. cuda.is_available() ? Enumerable.Range(0, cuda.device_count()).Select(static index => $"cuda:{index}") : [],
+                ],
                 GflopsOneThread = one,
                 GflopsAllLanes = lanes == 1 ? one : GflopsOfLanes(lanes),
                 GflopsAllThreads = cores == 1 ? one : OnOwnThread(() => Gflops(cores)),
@@ -93,7 +97,8 @@ public sealed record EngineReport
         ThreadCount.Use(threads);
         using var scope = NewDisposeScope();
         var product = Product();
-        var seconds = Enumerable.Range(0, Repeats + 1).Select(_ => Seconds(product)).Skip(1).Order().ToList(); // but the first, which wakes threads
+        // But the first, which wakes threads.
+        var seconds = Enumerable.Range(0, Repeats + 1).Select(_ => Seconds(product)).Skip(1).Order().ToList();
         return Operations / seconds[Repeats / 2] / 1e9;
     }
 

@@ -45,7 +45,8 @@ public static class GroupSizing
     {
         var most = Math.Min(plan.Training.MaxTokens, config.MaxPositions) * (long)plan.Training.BatchSize;
         var usual = Math.Max(1, most / UsualShare);
-        var bytes = perMember + most * WorkMemory.OfRow(plan.Training, config, [.. layers.Where(static layer => layer.Kind is LayerKind.Linear or LayerKind.Conv1D)]);
+        IReadOnlyList<LinearShape> linears = [.. layers.Where(static layer => layer.Kind is LayerKind.Linear or LayerKind.Conv1D)];
+        var bytes = perMember + most * WorkMemory.OfRow(plan.Training, config, linears);
         var fitting = plan.Training.PassMemoryMb * 1_000_000L / bytes;
         var half = plan.Clients.CountBy(static client => client.Site).Max(static site => site.Value + 1) / 2; // or a lane is idle
         return (int)Math.Clamp(Math.Min(FullPass(config.HiddenSize) / usual, Math.Min(fitting, half)), 1, Most);

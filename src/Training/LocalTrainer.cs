@@ -30,7 +30,9 @@ public sealed record LocalTrainerOptions
     /// <summary>A libtorch device, for example <c>cpu</c> or <c>cuda:0</c>.</summary>
     public string Device { get; init; } = "cpu";
 
-    /// <summary>Groups and scorings that run side by side; null for as many as there are processors, one on a GPU. No bit depends on it.</summary>
+    /// <summary>
+    /// Groups and scorings that run side by side; null for as many as there are processors, one on a GPU. No bit depends on it.
+    /// </summary>
     public int? Lanes { get; init; }
 
     /// <summary>

@@ -51,7 +51,8 @@ internal static partial class NativeThreads
         {
             var words = File.ReadAllText("/proc/pressure/cpu").Split(' ', 3);
             if (words is not ["some", var last, _]) return null;
-            return double.TryParse(last.Replace("avg10=", "", StringComparison.Ordinal), CultureInfo.InvariantCulture, out var percent) ? percent : null;
+            var share = last.Replace("avg10=", "", StringComparison.Ordinal);
+            return double.TryParse(share, CultureInfo.InvariantCulture, out var percent) ? percent : null;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -162,8 +162,8 @@ public sealed record TrainingSpec
     public bool ActivationCheckpointing { get; init; }
 
     /// <summary>
-    /// Threads of a matrix product; bits depend on it. With one, a silo trains as many groups side by side as it has processors. 0 takes the
-    /// machine's processor count, and bits then depend on the machine.
+    /// Threads of a matrix product; bits depend on it. With one, a silo trains as many groups side by side as it has processors. 0 takes
+    /// the machine's processor count, and bits then depend on the machine.
     /// </summary>
     public int Threads { get; init; } = 1;
 }

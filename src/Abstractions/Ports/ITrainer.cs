@@ -40,7 +40,9 @@ public interface ITrainer
 /// <param name="Values">
 /// Digest of the values of adapter and training, those that the plan leaves to the version too; null where they were not recorded.
 /// </param>
-/// <param name="GroupSize">Clients of a site that train together, as it was chosen when the run began; null where it was not recorded.</param>
+/// <param name="GroupSize">
+/// Clients of a site that train together, as it was chosen when the run began; null where it was not recorded.
+/// </param>
 public sealed record EngineFingerprint(
     string Library, string Kernels, int Threads, string? Given = null, string? Values = null, int? GroupSize = null)
 {

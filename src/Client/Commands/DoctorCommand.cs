@@ -53,11 +53,13 @@ internal static class DoctorCommand
     }
 
     private static string Lanes(EngineReport engine) =>
-        $"{engine.Lanes} on the CPU, with {Words.Count(engine.LaneThreads, "thread")} each" + (engine.Devices.Count > 1 ? "; 1 on a GPU" : "");
+        $"{engine.Lanes} on the CPU, with {Words.Count(engine.LaneThreads, "thread")} each"
+        + (engine.Devices.Count > 1 ? "; 1 on a GPU" : "");
 
     private static string Products(EngineReport engine) => string.Create(CultureInfo.InvariantCulture,
         $"{engine.GflopsOneThread:0} GFLOP/s in 1 lane, {engine.GflopsAllLanes:0} in {engine.Lanes} at once, ")
-        + string.Create(CultureInfo.InvariantCulture, $"{engine.GflopsAllThreads:0} on {Words.Count(engine.Threads, "thread")} of one (float32, 1024 x 1024)");
+        + string.Create(CultureInfo.InvariantCulture,
+            $"{engine.GflopsAllThreads:0} on {Words.Count(engine.Threads, "thread")} of one (float32, 1024 x 1024)");
 
     private static string Waiting(ThreadWaiting waiting) => waiting.SpinCount is { } turns
         ? string.Create(CultureInfo.InvariantCulture, $"{waiting.Spin}: spin {turns:N0} turns, then sleep; {waiting.Reason}")

@@ -16,7 +16,10 @@ internal static class ResumeCommand
         var dataChange = SharedOptions.AllowDataChange();
         var lanes = SharedOptions.Lanes();
         var json = SharedOptions.Json();
-        var command = new Command("resume", "Continue a run that was stopped, cancelled or killed") { run, change, dataChange, lanes, json };
+        var command = new Command("resume", "Continue a run that was stopped, cancelled or killed")
+        {
+            run, change, dataChange, lanes, json,
+        };
         var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {

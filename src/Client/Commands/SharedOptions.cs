@@ -25,7 +25,8 @@ internal static class SharedOptions
     public static void RefuseLanes(ParseResult parsed, Option<int?> lanes)
     {
         if (parsed.GetValue(lanes) is not null)
-            throw new BadInputException("--lanes is for a run in this process; a silo that runs was given its own, with fedrlora silo --lanes.");
+            throw new BadInputException("--lanes is for a run in this process; "
+                + "a silo that runs was given its own, with fedrlora silo --lanes.");
     }
 
     public static Option<string?> Model() => new("--model") { Description = "A Hugging Face model folder" };

@@ -36,7 +36,10 @@ internal static class SiloCommand
         var gateway = SharedOptions.Port("--gateway", $"Gateway port; by default {SiloPorts.Gateway} for the first silo and a free one for others and with --cluster redis://");
         var resend = SharedOptions.Number("--resend-after", "Seconds of silence after which work is sent again; by default 10", 0.1, 86_400);
         var lanes = SharedOptions.Lanes();
-        var command = new Command("silo", "Run one silo of a federation over processes, on loopback") { site, name, root, store, siteStore, mode, durability, cluster, clusterId, join, port, gateway, resend, lanes };
+        var command = new Command("silo", "Run one silo of a federation over processes, on loopback")
+        {
+            site, name, root, store, siteStore, mode, durability, cluster, clusterId, join, port, gateway, resend, lanes,
+        };
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var sites = parsed.GetRequiredValue(site);

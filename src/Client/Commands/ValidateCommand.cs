@@ -7,7 +7,9 @@ using FedRLora.Training;
 
 namespace FedRLora.Client.Commands;
 
-/// <summary><c>fedrlora validate plan.yaml</c>: needs no model and no silo; what it says of groups it says where it finds the model.</summary>
+/// <summary>
+/// <c>fedrlora validate plan.yaml</c>: needs no model and no silo; what it says of groups it says where it finds the model.
+/// </summary>
 internal static class ValidateCommand
 {
     public static Command Create()
@@ -29,7 +31,8 @@ internal static class ValidateCommand
         if (json)
             output.WriteLine(ToJson(file, result).ToJsonString(Json.Indented));
         else if (result.Plan is { } plan)
-            output.WriteLine(string.Join('\n', [$"{file.Path}: valid. {Describe(plan)}", Groups(plan, file.Folder).Text, .. PlanNotes.Of(plan)]));
+            output.WriteLine(string.Join(
+                '\n', [$"{file.Path}: valid. {Describe(plan)}", Groups(plan, file.Folder).Text, .. PlanNotes.Of(plan)]));
         else
             error.WriteLine(string.Join('\n', result.Problems));
         return result.Plan is null ? ExitCode.BadInput : ExitCode.Done;

@@ -20,7 +20,8 @@ public sealed class FaultyTrainer(ITrainer inner, TimeProvider time) : ITrainer
     public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => inner.FingerprintAsync(plan, cancellationToken);
 
     /// <inheritdoc/>
-    public Task<int> GroupSizeAsync(FederationPlan plan, CancellationToken cancellationToken = default) => inner.GroupSizeAsync(plan, cancellationToken);
+    public Task<int> GroupSizeAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
+        inner.GroupSizeAsync(plan, cancellationToken);
 
     /// <inheritdoc/>
     public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) => inner.InitialSharedAsync(plan, cancellationToken);

@@ -83,7 +83,10 @@ public sealed partial class RoundMachine
         switch (report.Phase, state.Phase)
         {
             case (RoundPhase.Train, Phase.Training) when Contains(state.Cohort, client.Id) && !state.Reports.ContainsKey(client.Id):
-                return report.StoreTrouble is { } trouble ? Pause(state, $"{client.Id}: {trouble}") : Settle(WithoutSlow(WithReport(Learned(state, client.Id, seconds, report.WaitedSeconds), client.Id, ReportNotes.Trained(report))), resend: false);
+                if (report.StoreTrouble is { } trouble)
+                    return Pause(state, $"{client.Id}: {trouble}");
+                var learned = Learned(state, client.Id, seconds, report.WaitedSeconds);
+                return Settle(WithoutSlow(WithReport(learned, client.Id, ReportNotes.Trained(report))), resend: false);
             case (RoundPhase.Evaluate, Phase.Evaluating) when client.HasTestRows && !state.Scores.ContainsKey(client.Id):
                 return report.StoreTrouble is { } away ? Pause(state, $"{client.Id}: {away}") : Settle(state with { Scores = state.Scores.Add(client.Id, ReportNotes.Scored(report)) }, resend: false);
             default:

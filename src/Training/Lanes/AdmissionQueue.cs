@@ -90,7 +90,8 @@ internal sealed class AdmissionQueue<T>
     /// <summary>Takes everything out that waits.</summary>
     public IReadOnlyList<T> Clear()
     {
-        T[] left = [.. _runs.SelectMany(static run => run.Work).OrderBy(static waiting => waiting.Arrival).Select(static waiting => waiting.Work)];
+        var waiting = _runs.SelectMany(static run => run.Work).OrderBy(static waiting => waiting.Arrival);
+        T[] left = [.. waiting.Select(static waiting => waiting.Work)];
         _runs.Clear();
         return left;
     }

@@ -54,7 +54,8 @@ internal static class LogLikelihood
     /// on the others.
     /// </summary>
     public static double[] Sums(
-        CausalLanguageModel model, ILayerAdapters? adapters, IEnumerable<ScoredPrompt> prompts, int slots, CancellationToken cancellationToken)
+        CausalLanguageModel model, ILayerAdapters? adapters, IEnumerable<ScoredPrompt> prompts, int slots,
+        CancellationToken cancellationToken)
     {
         using var inference = no_grad();
         var sums = new double[slots];
@@ -134,7 +135,8 @@ internal static class LogLikelihood
     }
 
     private static void AddPiece(
-        CausalLanguageModel model, ILayerAdapters? adapters, Tensor hidden, IGrouping<long, (long Row, int Token, int Slot)>[] rows, int block,
+        CausalLanguageModel model, ILayerAdapters? adapters, Tensor hidden,
+        IGrouping<long, (long Row, int Token, int Slot)>[] rows, int block,
         double[] sums)
     {
         using var scope = NewDisposeScope();

@@ -78,7 +78,8 @@ internal class PlainPass : ForwardPass
 
     public override Tensor Attention(int layer, Tensor query, Tensor key, Tensor value)
     {
-        var (q, k, v) = (Blocks.SplitHeads(query, Config.AttentionHeads), Blocks.SplitHeads(key, Config.KeyValueHeads), Blocks.SplitHeads(value, Config.KeyValueHeads));
+        var (heads, shared) = (Config.AttentionHeads, Config.KeyValueHeads);
+        var (q, k, v) = (Blocks.SplitHeads(query, heads), Blocks.SplitHeads(key, shared), Blocks.SplitHeads(value, shared));
         if (_rotary is { } rotary) (q, k) = (Blocks.Rotate(q, rotary), Blocks.Rotate(k, rotary));
         if (_cache is not null) (k, v) = _cache.Append(layer, k, v);
         return Blocks.Attention(q, k, v, _mask);
