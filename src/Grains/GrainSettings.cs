@@ -11,6 +11,9 @@ public sealed record GrainSettings
     /// <summary>How often a silo asks for jobs that should run, whatever happened; a loss that the membership sees is acted on at once.</summary>
     public TimeSpan ReviveEvery { get; init; } = TimeSpan.FromSeconds(15);
 
+    /// <summary>Groups that the silo trains side by side; null for as many as there are processors.</summary>
+    public int? Lanes { get; init; }
+
     /// <summary>How the job's store is kept; null where it is no folder.</summary>
     public StoreSpec? Store { get; init; } = new() { Mode = StoreMode.Private, Durability = Durability.Full };
 

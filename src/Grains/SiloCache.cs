@@ -20,12 +20,14 @@ public sealed class IndexedPlan(FederationPlan plan)
 }
 
 /// <summary>What every client of a silo reads in a round: the plan and the shared state, each read once and kept while it is recent.</summary>
-public sealed class SiloCache(IBlobStores stores) : IDisposable
+/// <param name="stores">Where they lie.</param>
+/// <param name="settings">The silo's; null for those of a silo that was told nothing.</param>
+public sealed class SiloCache(IBlobStores stores, GrainSettings? settings = null) : IDisposable
 {
     private const int Kept = 4;
 
     // Of a job: twice as many as a device trains side by side, so that the next ones load meanwhile.
-    private static readonly int AtWork = Math.Max(16, 2 * Environment.ProcessorCount);
+    private readonly int _places = Math.Max(16, 2 * (settings?.Lanes ?? Environment.ProcessorCount));
 
     private readonly Dictionary<string, (SemaphoreSlim Places, int Users)> _turns = new(StringComparer.Ordinal);
     private readonly Lock _gate = new();
@@ -65,7 +67,7 @@ public sealed class SiloCache(IBlobStores stores) : IDisposable
         lock (_gate)
         {
             var (known, users) = _turns.GetValueOrDefault(job);
-            places = known ?? new(AtWork);
+            places = known ?? new(_places);
             _turns[job] = (places, users + 1);
         }
 

@@ -50,7 +50,7 @@ public static class SiloHost
             .Configure<SiloMessagingOptions>(static messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(30))
             .AddFederation(new SiloIdentity(options.Name, options.Sites), new GrainSettings
             {
-                ResendAfter = options.ResendAfter, Reminders = options.Cluster is ClusterLocation.Redis,
+                ResendAfter = options.ResendAfter, Reminders = options.Cluster is ClusterLocation.Redis, Lanes = options.Lanes,
                 Store = StoreLocation.Parse(StoreRole.Job, options.Store).IsFolder
                     ? new() { Mode = options.StoreMode, Durability = options.Durability }
                     : null,
