@@ -83,9 +83,6 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     /// <summary>How often a model was mapped.</summary>
     internal int Loads => _bases.Loads;
 
-    /// <summary>Groups and scorings that run side by side.</summary>
-    public int Lanes => _lanes.Count;
-
     /// <inheritdoc/>
     public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.Run(
         () => Engine.Fingerprint(_lanes.Device, LaneDemand.ThreadsOf(plan.Training.Threads)) with
