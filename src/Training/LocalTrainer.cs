@@ -174,7 +174,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         if (member.Client.Data.Test is not { } path) return new EvaluationResult { ClientId = member.Client.Id };
         var rows = await TestRowsAsync(group, member.Client, path, model, cancellationToken);
         var (adapter, _) = await _lanes.RunAsync(
-            DemandOf(group, bytes: 0), _ => AdapterFactory.Parts(group.Plan, layout, member.Client, group.Shared, member.Head),
+            DemandOf(group, bytes: 0), _ => AdapterFactory.Of(group.Plan, layout, member.Client, group.Shared, member.Head),
             cancellationToken);
         var digest = await Task.Run(() => adapter.Digest(digests), cancellationToken);
         var score = await ScoreAsync(group, model, digest is null ? null : adapter, digest, rows, cancellationToken);
@@ -222,7 +222,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     {
         Interlocked.Increment(ref _scorings);
         using var scope = NewDisposeScope();
-        using var pass = adapter is null ? null : AdapterPass.Evaluating(AdapterFactory.Create(adapter, _lanes.Device, model.Model));
+        using var pass = adapter is null ? null : AdapterPass.Evaluating(PlacedAdapter.Create(adapter, _lanes.Device), model.Model);
         return Scoring.Of(new ScoredRows(model, pass, EncoderOf(plan, model), test, plan.Evaluation), cancellationToken);
     }
 

@@ -19,22 +19,13 @@ internal static class AdapterFactory
         return new AdapterState([.. shared, .. head ?? AdapterState.Empty, .. redrawn]);
     }
 
-    /// <summary>Initial A and B of a client where the start is anchored, else null.</summary>
-    public static AdapterState? Twins(FederationPlan plan, AdapterLayout layout, ClientSpec client) =>
-        layout.Spec.Start == Start.Anchored ? layout.Initial(plan.Seed, client, static tensor => tensor.Role.Name is Roles.A or Roles.B) : null;
-
-    /// <summary>The adapter on a device, in the caller's dispose scope.</summary>
-    /// <inheritdoc cref="Values" path="/exception"/>
-    public static LowRankAdapter Create(FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState shared, AdapterState? head, Device device, CausalLanguageModel? model = null) =>
-        Create(Parts(plan, layout, client, shared, head), device, model);
-
-    /// <summary>The adapter on a device, in the caller's dispose scope.</summary>
-    public static LowRankAdapter Create(ClientAdapter parts, Device device, CausalLanguageModel? model) =>
-        LowRankAdapter.Create(parts.Layout, parts.Values, parts.Twins, device, model);
+    /// <summary>The frozen start of a client where it is anchored, else null.</summary>
+    public static AdapterState? Start(FederationPlan plan, AdapterLayout layout, ClientSpec client) =>
+        layout.Spec.Start == Abstractions.Plans.Start.Anchored ? layout.Initial(plan.Seed, client, layout.HasStart) : null;
 
     /// <summary>What a client's adapter is made of.</summary>
     /// <inheritdoc cref="Values" path="/exception"/>
-    public static ClientAdapter Parts(
+    public static ClientAdapter Of(
         FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState shared, AdapterState? head) =>
-        new(layout, Values(plan, layout, client, shared, head), Twins(plan, layout, client));
+        new(layout, Values(plan, layout, client, shared, head), Start(plan, layout, client));
 }

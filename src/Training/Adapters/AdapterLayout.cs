@@ -1,6 +1,7 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Models;
 
 namespace FedRLora.Training.Adapters;
@@ -31,9 +32,13 @@ internal sealed class AdapterLayout
     private readonly AdapterStart _start;
 
     private AdapterLayout(AdapterSpec spec, IReadOnlyList<AdapterTarget> targets, AdapterStart start) =>
-        (Spec, Targets, Tensors, _start) = (spec, targets, [.. targets.SelectMany(target => TensorsOf(spec, target))], start);
+        (Spec, Method, Targets, Tensors, _start) =
+            (spec, AdapterMethods.Of(spec), targets, [.. targets.SelectMany(target => TensorsOf(spec, target))], start);
 
     public AdapterSpec Spec { get; }
+
+    /// <summary>The algebra of the method.</summary>
+    public AdapterMethod Method { get; }
 
     /// <summary>The adapted layers, in the model's order.</summary>
     public IReadOnlyList<AdapterTarget> Targets { get; }
@@ -103,12 +108,19 @@ internal sealed class AdapterLayout
         return new(spec, targets, start ?? AdapterStart.Drawn);
     }
 
+    /// <summary>Whether a tensor's frozen start is subtracted: of an anchored start all that a law draws, but for the gate's.</summary>
+    public bool HasStart(AdapterTensor tensor) => HasStart(tensor.Role.Name);
+
+    /// <inheritdoc cref="HasStart(AdapterTensor)"/>
+    public bool HasStart(string role) =>
+        Spec.Start == Start.Anchored && AdapterParts.Role(role).IsDrawn && !Spec.Routing.Roles.Any(own => own.Name == role);
+
     /// <summary>The last component of a module's name.</summary>
     public static string LastPart(string module) => module[(module.LastIndexOf('.') + 1)..];
 
     /// <summary>The initial values of the tensors that <paramref name="which"/> takes, for a client; null for what is common to all.</summary>
     public AdapterState Initial(ulong seed, ClientSpec? client, Func<AdapterTensor, bool> which) => new(Tensors.Where(which)
-        .Select(tensor => KeyValuePair.Create(tensor.Name, _start.ValueOf(tensor) ?? Initializers.Draw(tensor, seed, OwnerOf(tensor, client)))));
+        .Select(tensor => KeyValuePair.Create(tensor.Name, _start.ValueOf(tensor, Method) ?? Initializers.Draw(tensor, seed, OwnerOf(tensor, client)))));
 
     /// <summary>Refuses a state that does not have exactly the tensors of a scope, in their shapes.</summary>
     /// <exception cref="BadInputException">A tensor is missing, unknown, or has another shape.</exception>
@@ -137,14 +149,7 @@ internal sealed class AdapterLayout
 
     private static IEnumerable<AdapterTensor> TensorsOf(AdapterSpec spec, AdapterTarget target)
     {
-        var (layer, policies) = (target.Layer, spec.Tensors);
-        AdapterTensor Of(TensorRole role, long[] shape) => new(layer, role, shape, policies[role.Name]);
-        return spec.Roles.Select(role => role.Name switch
-        {
-            LowRankFactors.A => Of(role, [target.Rank, layer.InWidth]),
-            LowRankFactors.B => Of(role, [spec.Heads, layer.OutWidth, target.Rank]),
-            Routing.Softmax.Router => Of(role, [spec.Heads, layer.InWidth]),
-            _ => Of(role, [layer.OutWidth]),
-        });
+        var shapes = AdapterMethods.Of(spec).Shapes(target).ToDictionary(static tensor => tensor.Role, static tensor => tensor.Shape, StringComparer.Ordinal);
+        return spec.Roles.Select(role => new AdapterTensor(target.Layer, role, shapes[role.Name], spec.Tensor(role.Name)));
     }
 }

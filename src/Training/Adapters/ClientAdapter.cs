@@ -11,8 +11,8 @@ namespace FedRLora.Training.Adapters;
 /// <summary>All that a client's adapter on a model is made of.</summary>
 /// <param name="Layout">The tensors and where they go.</param>
 /// <param name="Values">The value of each.</param>
-/// <param name="Twins">Initial A and B where the start is anchored.</param>
-internal sealed record ClientAdapter(AdapterLayout Layout, AdapterState Values, AdapterState? Twins)
+/// <param name="Start">The frozen start where that is anchored.</param>
+internal sealed record ClientAdapter(AdapterLayout Layout, AdapterState Values, AdapterState? Start)
 {
     // So far from what float32 holds that A x is finite too.
     private const float MostOfA = 1e6f;
@@ -33,7 +33,7 @@ internal sealed record ClientAdapter(AdapterLayout Layout, AdapterState Values, 
         foreach (var target in Layout.Targets)
             hash.Add(string.Create(CultureInfo.InvariantCulture, $"{target.Layer} {target.Rank} {target.Scaling:R}"));
         foreach (var tensor in Layout.Tensors) hash.Add(tensor.Name).Add(DigestOf(Values[tensor.Name]));
-        foreach (var (name, twin) in Twins ?? AdapterState.Empty) hash.Add(name).Add(DigestOf(twin));
+        foreach (var (name, value) in Start ?? AdapterState.Empty) hash.Add(name).Add(DigestOf(value));
         return hash.Digest();
 
         string DigestOf(NamedArray array)
@@ -44,7 +44,7 @@ internal sealed record ClientAdapter(AdapterLayout Layout, AdapterState Values, 
         }
     }
 
-    private bool AddsZero(AdapterTarget target) => Twins is null && Layout.Spec is { Decomposed: false, IsStatic: true }
+    private bool AddsZero(AdapterTarget target) => Start is null && Layout.Spec is { Decomposed: false, IsStatic: true }
         && !Of(target, Roles.B).AsSpan().ContainsAnyExcept(0f)
         && Array.TrueForAll(Of(target, Roles.A), static value => MathF.Abs(value) < MostOfA);
 

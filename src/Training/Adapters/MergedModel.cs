@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Inputs;
 using FedRLora.Training.Models;
@@ -23,6 +24,7 @@ public sealed class MergedModel
     private readonly string _folder;
     private readonly ModelConfig _config;
     private readonly PeftAdapter _adapter;
+    private readonly AdapterLayout _layout;
     private readonly Dictionary<string, AdapterTarget> _targets;
     private readonly IReadOnlyList<LinearShape> _layers;
 
@@ -30,7 +32,8 @@ public sealed class MergedModel
     {
         (_folder, _config, _adapter) = (folder, config, adapter);
         _layers = FrozenBase.LayersOf(folder);
-        _targets = adapter.On(_layers).Targets.ToDictionary(static target => target.Module + ".weight", StringComparer.Ordinal);
+        _layout = adapter.On(_layers);
+        _targets = _layout.Targets.ToDictionary(static target => target.Module + ".weight", StringComparer.Ordinal);
     }
 
     /// <summary>Writes the merged model; the folder is there whole, or not at all.</summary>
@@ -143,9 +146,12 @@ public sealed class MergedModel
     /// <summary>W0 + dW, stored as the layer's kind says, in float32.</summary>
     private Tensor Merged(AdapterTarget target, Tensor weight)
     {
-        Tensor Of(string role) => LowRankAdapter.OnDevice(_adapter.Tensors[AdapterTensor.NameOf(target.Module, role)], CPU);
-        var moved = DecomposedLayer.Rows(weight, target.Layer) + new LowRankLayer(_adapter.Spec, target.Layer, Of(Roles.A), Of(Roles.B), null, null, target.Scaling).Delta();
-        var rows = _adapter.Spec.Decomposed ? DecomposedLayer.Merged(moved, Of(Roles.Magnitude)) : moved;
+        var (method, adapter) = (_layout.Method, _adapter.Tensors);
+        var tensors = new LayerTensors(
+            role => TensorData.OnDevice(adapter[AdapterTensor.NameOf(target.Module, role)], CPU).unsqueeze(0), static _ => null);
+        var rows = new FrozenLinear(target.Layer, weight, bias: null).Rows(ScalarType.Float32)
+            + Bottleneck.Delta(method, tensors, target.Scaling)[0];
+        if (method.HasColumns) rows *= method.Columns(tensors, Decomposed.Norms(rows))[0].unsqueeze(1);
         return target.Layer.Kind is LayerKind.Linear or LayerKind.LmHead ? rows : rows.t();
     }
 

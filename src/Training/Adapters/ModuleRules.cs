@@ -14,6 +14,10 @@ namespace FedRLora.Training.Adapters;
 internal sealed record AdapterTarget(LinearShape Layer, int Rank, double Scaling)
 {
     public string Module => Layer.Module;
+
+    public int InWidth => Layer.InWidth;
+
+    public int OutWidth => Layer.OutWidth;
 }
 
 /// <summary>

@@ -51,6 +51,8 @@ public sealed record LinearShape(string Module, int InWidth, int OutWidth, Layer
 /// </summary>
 public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionary<string, Tensor> parameters) : IDisposable
 {
+    private Dictionary<string, FrozenLinear>? _frozen;
+
     /// <summary>Sizes and settings.</summary>
     public ModelConfig Config { get; } = config;
 
@@ -144,7 +146,7 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     /// <returns><c>[.., V]</c>.</returns>
     public Tensor LogitsOf(Tensor hidden, ILayerAdapters? adapters)
     {
-        var logits = nn.functional.linear(hidden, WeightOf(LmHead).to(hidden.dtype), BiasOf(LmHead)?.to(hidden.dtype));
+        var logits = Frozen(LmHead).Multiply(hidden);
         return adapters?.Adapt(LmHead.Module, hidden, logits) ?? logits;
     }
 
@@ -179,8 +181,11 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     private protected abstract Tensor Layer(int layer, Tensor x, ForwardPass pass);
 
     /// <summary>A frozen linear layer of the model.</summary>
-    private protected FrozenLinear Frozen(string module, LayerKind kind = LayerKind.Linear) =>
-        new(module, Parameters[module + ".weight"], Parameters.GetValueOrDefault(module + ".bias"), kind);
+    internal FrozenLinear Frozen(LinearShape layer) => new(layer, WeightOf(layer), BiasOf(layer));
+
+    /// <summary>A frozen linear layer of the model, by its name.</summary>
+    private protected FrozenLinear Frozen(string module) => LazyInitializer.EnsureInitialized(
+        ref _frozen, () => Linears.ToDictionary(static layer => layer.Module, Frozen, StringComparer.Ordinal))[module];
 
     /// <summary>Layer norm over D with the module's weight and bias.</summary>
     private protected Tensor LayerNorm(string module, Tensor x, ForwardPass pass) =>

@@ -53,12 +53,12 @@ internal sealed class Gpt2 : CausalLanguageModel
 
     private Tensor Attention(int layer, string name, Tensor x, ForwardPass pass)
     {
-        var (query, key, value) = pass.SplitFused(pass.Linear(x, Frozen(name + "c_attn", LayerKind.Conv1D)), Config.AttentionHeads, isByHead: false);
-        return pass.Linear(pass.Attention(layer, query, key, value), Frozen(name + "c_proj", LayerKind.Conv1D));
+        var (query, key, value) = pass.SplitFused(pass.Linear(x, Frozen(name + "c_attn")), Config.AttentionHeads, isByHead: false);
+        return pass.Linear(pass.Attention(layer, query, key, value), Frozen(name + "c_proj"));
     }
 
     private Tensor Mlp(string name, Tensor x, ForwardPass pass) => pass.Linear(
-        pass.Activate(pass.Linear(x, Frozen(name + "c_fc", LayerKind.Conv1D)), Activation.GeluTanh), Frozen(name + "c_proj", LayerKind.Conv1D));
+        pass.Activate(pass.Linear(x, Frozen(name + "c_fc")), Activation.GeluTanh), Frozen(name + "c_proj"));
 
     private static IEnumerable<LinearShape> LinearsOf(ModelConfig config, string layer)
     {

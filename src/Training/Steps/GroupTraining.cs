@@ -38,7 +38,7 @@ internal sealed class GroupTraining : IDisposable
             .ThenBy(static member => member.Client.Id, StringComparer.Ordinal)];
         var hasDropout = layout.Spec.Dropout is { P: > 0, Site: not DropoutSite.None };
         _masks = hasDropout ? [.. _members.Select(member => LayerMasks.Of(layout, group.Plan.Seed, group.Round, member.Client.Id))] : null;
-        _stack = new AdapterStack(layout, [.. _members.Select(static member => member.TakeAdapter())], _masks, device, model.Model);
+        _stack = new AdapterStack([.. _members.Select(static member => member.TakeAdapter())], _masks, device, model.Model);
         _workspace = new Workspace(device, model.Model.Dtype);
         _optimizer = new AdamW(_stack, group.Plan.Training, [.. _members.Select(static member => member.Optimizer)]);
     }
@@ -90,7 +90,7 @@ internal sealed class GroupTraining : IDisposable
             Telemetry.Tokens.Add(member.Tokens, task);
         }
 
-        return _members.Index().ToDictionary(static entry => entry.Item.Client.Id, entry => ResultOf(entry.Index, LowRankAdapter.Values(losses[entry.Index])), StringComparer.Ordinal);
+        return _members.Index().ToDictionary(static entry => entry.Item.Client.Id, entry => ResultOf(entry.Index, TensorData.Values(losses[entry.Index])), StringComparer.Ordinal);
     }
 
     public void Dispose()
@@ -145,7 +145,8 @@ internal sealed class GroupTraining : IDisposable
 
     private TrainingResult ResultOf(int index, float[] losses)
     {
-        var (member, adapter) = (_members[index], _stack.Members[index]);
+        using var scope = NewDisposeScope();
+        var (member, adapter) = (_members[index], _stack.Member(index));
         var failed = Array.FindIndex(losses, static loss => !float.IsFinite(loss));
         if (failed >= 0) return Failed($"round {_group.Round}, step {failed + 1}: the loss is {losses[failed]}; lower the learning rate");
         var (after, head) = (adapter.State(Scope.Job), adapter.State(Scope.Client));
@@ -179,9 +180,9 @@ internal sealed class GroupTraining : IDisposable
         return new NamedArray(after.Shape, result);
     }
 
-    private sealed class Member(ClientSpec client, TrainingRows rows, int steps, BatchOrder order, StackMember adapter, AdapterState optimizer)
+    private sealed class Member(ClientSpec client, TrainingRows rows, int steps, BatchOrder order, ClientAdapter adapter, AdapterState optimizer)
     {
-        private StackMember? _adapter = adapter;
+        private ClientAdapter? _adapter = adapter;
 
         public ClientSpec Client => client;
 
@@ -190,7 +191,7 @@ internal sealed class GroupTraining : IDisposable
         public int Steps => steps;
 
         /// <summary>The values to begin with; once, so that they do not lie beside the stack until the end.</summary>
-        public StackMember TakeAdapter()
+        public ClientAdapter TakeAdapter()
         {
             var taken = _adapter ?? throw new InvalidOperationException("the adapter was taken before");
             _adapter = null;
@@ -204,8 +205,7 @@ internal sealed class GroupTraining : IDisposable
         {
             var (plan, client) = (group.Plan, given.Client);
             var steps = client.Steps ?? plan.Training.Steps;
-            var adapter = new StackMember(
-                AdapterFactory.Values(plan, layout, client, group.Shared, given.Head), AdapterFactory.Twins(plan, layout, client));
+            var adapter = AdapterFactory.Of(plan, layout, client, group.Shared, given.Head);
             var optimizer = AdamW.AtRoundStart(given.Optimizer ?? AdapterState.Empty, layout, plan.Training.Moments);
             AdamW.Check(optimizer, layout);
             return new(client, rows, steps, new BatchOrder(rows.Rows.Count, plan.Training.BatchSize, steps, plan.Seed, client.Id), adapter, optimizer);

@@ -1,3 +1,4 @@
+using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Data;
 using static TorchSharp.torch;
 
@@ -20,8 +21,8 @@ internal sealed class Packing
     /// <summary>m: tokens of a member, padding included.</summary>
     public int RowsPerMember { get; }
 
-    /// <summary>Real tokens of each member.</summary>
-    public required IReadOnlyList<int> Tokens { get; init; }
+    /// <summary>Real tokens of each member, and its sequences.</summary>
+    public required MemberRows Rows { get; init; }
 
     /// <summary>int64 <c>[G m]</c>.</summary>
     public required Tensor Ids { get; init; }
@@ -41,8 +42,11 @@ internal sealed class Packing
     /// <summary>Those next tokens, int64 <c>[L]</c>.</summary>
     public required Tensor Targets { get; init; }
 
+    /// <summary>The loss rows of each member, as if they were padded to one number, and those of each of its sequences.</summary>
+    public required MemberRows Losses { get; init; }
+
     /// <summary>How many of the loss rows each member has.</summary>
-    public required IReadOnlyList<int> LossCounts { get; init; }
+    public IReadOnlyList<int> LossCounts => Losses.Real;
 
     /// <summary>Puts the batches of members together.</summary>
     /// <param name="batches">One for each member, in their order; none empty.</param>
@@ -71,19 +75,37 @@ internal sealed class Packing
 
         return new(batches.Count, width)
         {
-            Tokens = [.. batches.Select(TokensOf)],
+            Rows = RowsOf(batches, static row => row.Ids.Length),
             Ids = Indexes(ids, device),
             Positions = Indexes(positions, device),
             MaxLength = sequences.Max(static sequence => sequence.Length),
             Buckets = [.. Bucketed(sequences, ids.Length, device)],
             LossRows = Indexes([.. lossRows], device),
             Targets = Indexes([.. targets], device),
-            LossCounts = [.. batches.Select(static rows => rows.Sum(static row => row.LossTokens))],
+            Losses = RowsOf(batches, static row => row.LossTokens),
         };
     }
 
     /// <summary>Tokens of a member's batch.</summary>
     public static int TokensOf(IReadOnlyList<EncodedRow> rows) => rows.Sum(static row => row.Ids.Length);
+
+    private static MemberRows RowsOf(IReadOnlyList<IReadOnlyList<EncodedRow>> batches, Func<EncodedRow, int> lengthOf)
+    {
+        int[] real = [.. batches.Select(rows => rows.Sum(lengthOf))];
+        return new(real.Max(), real, [.. batches.Select(rows => Placed(rows.Select(lengthOf)))]);
+    }
+
+    private static List<(int Start, int Length)> Placed(IEnumerable<int> lengths)
+    {
+        var (places, start) = (new List<(int Start, int Length)>(), 0);
+        foreach (var length in lengths)
+        {
+            places.Add((start, length));
+            start += length;
+        }
+
+        return places;
+    }
 
     private static Tensor Indexes(long[] values, Device device) => tensor(values, ScalarType.Int64, device);
 

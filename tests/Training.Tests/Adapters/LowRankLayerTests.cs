@@ -24,13 +24,13 @@ public sealed class LowRankLayerTests : IDisposable
     {
         var spec = TinyFederation.Routed(new() { Rank = 4, Alpha = 8, Dropout = Dropout.None }, routing);
         var (x, y, a, b) = (Draw(2, 5, 20), Draw(2, 5, 14), Draw(4, 20), Draw(1, 14, 4));
-        var layer = new LowRankLayer(spec, Shape, a, b, !spec.Routing.IsStatic ? Draw(1, 20) : null, null);
+        var layer = Layer(spec, a, b, !spec.Routing.IsStatic ? Draw(1, 20) : null, null);
 
         var lora = y + nn.functional.linear(nn.functional.linear(x, a), b[0]) * 2;
 
-        Assert.Equal(LowRankAdapter.Values(lora), LowRankAdapter.Values(layer.Forward(x, y, null)));
-        var zero = new LowRankLayer(spec, Shape, a, zeros_like(b), !spec.Routing.IsStatic ? Draw(1, 20) : null, null);
-        Assert.Equal(LowRankAdapter.Values(y), LowRankAdapter.Values(zero.Forward(x, y, null)));
+        Assert.Equal(TensorData.Values(lora), TensorData.Values(layer.Forward(x, y, null)));
+        var zero = Layer(spec, a, zeros_like(b), !spec.Routing.IsStatic ? Draw(1, 20) : null, null);
+        Assert.Equal(TensorData.Values(y), TensorData.Values(zero.Forward(x, y, null)));
     }
 
     [Theory]
@@ -48,16 +48,16 @@ public sealed class LowRankLayerTests : IDisposable
             using var masks = new LayerMasks(spec, "layer", 1, 1, "one");
             using var same = new LayerMasks(spec, "layer", 1, 1, "one");
 
-            var actual = new LowRankLayer(spec, Shape, a, b, router, twins).Forward(x, y, masks);
+            var actual = Layer(spec, a, b, router, twins).Forward(x, y, masks);
 
-            Close.Assert(LowRankAdapter.Values(Equation(spec, x, y, a, b, router, twins, same)), LowRankAdapter.Values(actual), $"{routing} {site} {sharing}", 1e-4, 1e-5);
+            Close.Assert(TensorData.Values(Equation(spec, x, y, a, b, router, twins, same)), TensorData.Values(actual), $"{routing} {site} {sharing}", 1e-4, 1e-5);
         }
     }
 
     [Fact]
     public void A_half_precision_base_keeps_its_type_and_the_adapter_stays_in_float32()
     {
-        var layer = new LowRankLayer(new AdapterSpec { Rank = 4 }, Shape, Draw(4, 20), Draw(1, 14, 4), null, null);
+        var layer = Layer(new AdapterSpec { Rank = 4 }, Draw(4, 20), Draw(1, 14, 4), null, null);
         Assert.Equal(ScalarType.BFloat16, layer.Forward(Draw(3, 20).to(ScalarType.BFloat16), Draw(3, 14).to(ScalarType.BFloat16), null).dtype);
     }
 
@@ -68,7 +68,7 @@ public sealed class LowRankLayerTests : IDisposable
         var (a, b) = (Draw(4, 20), Draw(spec.Heads, 14, 4));
         var head = routing == "sum" ? b.sum([0]) : b.mean([0]);
         var expected = (1.5f * head.mm(a)).norm().item<float>();
-        Close.AssertRelative(expected, Math.Sqrt(new LowRankLayer(spec, Shape, a, b, null, null).SquaredProductNorm()), "norm", 1e-5);
+        Close.AssertRelative(expected, Layer(spec, a, b, null, null).ProductNorm(), "norm", 1e-5);
     }
 
     [Theory, InlineData("byTask"), InlineData("mean")]
@@ -77,9 +77,9 @@ public sealed class LowRankLayerTests : IDisposable
         var spec = TinyFederation.Routed(new() { Rank = 4, Heads = 3, Alpha = 6, Start = Start.Anchored }, routing);
         var (a, b, change) = (Draw(4, 20), Draw(spec.Heads, 14, 4), Draw(4, 20));
         var head = b.mean([0]);
-        Assert.Equal(0, new LowRankLayer(spec, Shape, a, b, null, (a, b)).SquaredProductNorm(), 1e-8);
+        Assert.Equal(0, Layer(spec, a, b, null, (a, b)).ProductNorm(), 1e-8);
         var expected = (1.5f * head.mm(change)).norm().item<float>();
-        Close.AssertRelative(expected, Math.Sqrt(new LowRankLayer(spec, Shape, a + change, b, null, (a, b)).SquaredProductNorm()), "norm", 1e-5);
+        Close.AssertRelative(expected, Layer(spec, a + change, b, null, (a, b)).ProductNorm(), "norm", 1e-5);
     }
 
     [Fact]
@@ -120,6 +120,10 @@ public sealed class LowRankLayerTests : IDisposable
 
         return y;
     }
+
+    private static OneLayer Layer(AdapterSpec spec, Tensor a, Tensor b, Tensor? router, (Tensor A, Tensor B)? start) => new(
+        start is null ? spec with { Start = Start.Exact } : spec with { Start = Start.Anchored }, Shape,
+        role => role switch { "A" => a, "B" => b, _ => router! }, role => role == "A" ? start!.Value.A : start!.Value.B);
 
     private Tensor Draw(params long[] shape) => empty(shape).normal_(0, 1, _generator);
 }

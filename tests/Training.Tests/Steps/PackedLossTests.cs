@@ -163,15 +163,16 @@ public sealed class PackedLossTests : IDisposable
 
         for (var member = 0; member < batches.Count; member++)
         {
-            using var pass = AdapterPass.Training(again.Members[member], same[member]);
+            var reference = StackLeaves.Of(again, member);
+            using var pass = AdapterPass.Training(reference, model, same[member]);
             var loss = Loss(model, batches[member], pass);
             loss.backward();
             Close.AssertRelative(loss.to(ScalarType.Float64).item<double>(), losses[member].item<float>(), $"loss of member {member}", 1e-6);
-            foreach (var (expected, actual) in again.Members[member].Parameters.Zip(stack.Members[member].Parameters).Where(static pair => pair.First.Info.Trains))
+            foreach (var info in stack.Layout.Tensors.Where(static info => info.Trains))
             {
-                var (reference, gradient) = (expected.Value.grad!, actual.Value.grad!);
-                var (difference, norm) = ((gradient - reference).norm().to(ScalarType.Float64).item<double>(), reference.norm().to(ScalarType.Float64).item<double>());
-                Assert.True(difference <= tolerance * norm, $"{spec.Method}, {expected.Info.Name} of member {member}: off by {difference / norm:E2} of {norm:E2}");
+                var (expected, gradient) = (again.GradientOf(member, info.Name)!, stack.GradientOf(member, info.Name)!);
+                var (difference, norm) = ((gradient - expected).norm().to(ScalarType.Float64).item<double>(), expected.norm().to(ScalarType.Float64).item<double>());
+                Assert.True(difference <= tolerance * norm, $"{spec.Method}, {info.Name} of member {member}: off by {difference / norm:E2} of {norm:E2}");
             }
         }
 
@@ -198,8 +199,10 @@ public sealed class PackedLossTests : IDisposable
         var layout = AdapterLayout.For(spec, model.AdaptableLayers, new AdapterStart(null, () => model));
         var clients = Enumerable.Range(0, members).Select(static member => TinyFederation.Client($"{Prompt}{member}")).ToList();
         masks = [.. clients.Select(client => LayerMasks.Of(layout, 5, 1, client.Id))];
-        return new AdapterStack(layout, [.. clients.Select((client, member) => new StackMember(
-            Moved(layout, client, member), spec.Start == Start.Anchored ? layout.Initial(5, client, static tensor => tensor.Role.Name is Roles.A or Roles.B) : null))], masks, CPU, model, dtype);
+        return new AdapterStack(
+            [.. clients.Select((client, member) => new ClientAdapter(
+                layout, Moved(layout, client, member), spec.Start == Start.Anchored ? layout.Initial(5, client, layout.HasStart) : null))],
+            masks, CPU, model, dtype);
     }
 
     private static AdapterState Moved(AdapterLayout layout, ClientSpec client, int member)

@@ -38,7 +38,7 @@ public sealed class AdamWTests
     {
         using var scope = NewDisposeScope();
         var stack = Stack(Initial());
-        var adapter = stack.Members[0];
+        var adapter = StackLeaves.Of(stack, 0);
         var optimizer = new AdamW(stack, new TrainingSpec { ClipNorm = 0.5 }, [AdapterState.Empty]);
         foreach (var parameter in adapter.Parameters) parameter.Value.grad!.fill_(3);
         optimizer.Step([0.1]);
@@ -58,13 +58,13 @@ public sealed class AdamWTests
         var (values, state) = Run(Initial(), AdapterState.Empty, 0, 3);
         var stack = Stack(values, Initial(), Initial());
         var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.1 }, [state, AdapterState.Empty, AdapterState.Empty]);
-        for (var member = 0; member < 3; member++) Fill(stack.Members[member], step: 3 * (1 - member));
+        for (var member = 0; member < 3; member++) Fill(StackLeaves.Of(stack, member), step: 3 * (1 - member));
 
         optimizer.Step([0.01, 0.02]);
 
-        AssertSame(Run(values, state, 3, 4).Values, stack.Members[0]);
-        AssertSame(Run(Initial(), AdapterState.Empty, 0, 1, 0.02).Values, stack.Members[1]);
-        AssertSame(Initial(), stack.Members[2]);
+        AssertSame(Run(values, state, 3, 4).Values, stack.Member(0));
+        AssertSame(Run(Initial(), AdapterState.Empty, 0, 1, 0.02).Values, stack.Member(1));
+        AssertSame(Initial(), stack.Member(2));
         Assert.Equal((4, 1, 0), ((int)optimizer.Export(0)["layer.A.step"].Data[0], (int)optimizer.Export(1)["layer.A.step"].Data[0], (int)optimizer.Export(2)["layer.A.step"].Data[0]));
     }
 
@@ -107,15 +107,16 @@ public sealed class AdamWTests
 
     private static AdapterLayout TwoOfAScope { get; } = AdapterLayout.For(new AdapterSpec { Rank = 2 }, [new LinearShape("layer", 5, 3), new LinearShape("other", 5, 3)]);
 
-    private static AdapterStack Stack(params AdapterState[] members) => new(Layout, [.. members.Select(static values => new StackMember(values, null))], masks: null, CPU, model: null);
+    private static AdapterStack Stack(params AdapterState[] members) => 
+        new([.. members.Select(static values => new ClientAdapter(Layout, values, null))], masks: null, CPU, model: null);
 
-    private static void AssertSame(AdapterState expected, LowRankAdapter adapter)
+    private static void AssertSame(AdapterState expected, PlacedAdapter adapter)
     {
         var actual = new AdapterState([.. adapter.State(Scope.Job), .. adapter.State(Scope.Client)]);
         Assert.All(expected, entry => Assert.Equal(entry.Value.Data, actual[entry.Key].Data));
     }
 
-    private static void Fill(LowRankAdapter adapter, int step)
+    private static void Fill(PlacedAdapter adapter, int step)
     {
         foreach (var parameter in adapter.Parameters) parameter.Value.grad!.copy_(arange(parameter.Value.numel()).reshape(parameter.Value.shape) * 0.01f - 0.02f * step);
     }
@@ -127,10 +128,11 @@ public sealed class AdamWTests
         var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.1 }, [state]);
         for (var step = from; step < to; step++)
         {
-            Fill(stack.Members[0], step);
+            Fill(StackLeaves.Of(stack, 0), step);
             optimizer.Step([rate]);
         }
 
-        return (new AdapterState([.. stack.Members[0].State(Scope.Job), .. stack.Members[0].State(Scope.Client)]), optimizer.Export(0));
+        var trained = stack.Member(0);
+        return (new AdapterState([.. trained.State(Scope.Job), .. trained.State(Scope.Client)]), optimizer.Export(0));
     }
 }

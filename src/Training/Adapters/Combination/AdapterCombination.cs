@@ -116,7 +116,7 @@ public static class AdapterCombination
             _ when options.Method.EndsWith("svd", StringComparison.Ordinal) => Product(parts, options),
             _ => Factors(parts, options),
         };
-        return (layer, (int)a.shape[0], [new(PeftNames.Of(layer, Roles.A), new(a.shape, LowRankAdapter.Values(a))), new(PeftNames.Of(layer, Roles.B), new(b.shape, LowRankAdapter.Values(b)))]);
+        return (layer, (int)a.shape[0], [new(PeftNames.Of(layer, Roles.A), new(a.shape, TensorData.Values(a))), new(PeftNames.Of(layer, Roles.B), new(b.shape, TensorData.Values(b)))]);
     }
 
     private static (Tensor A, Tensor B) Factors(IReadOnlyList<Part> parts, CombinationOptions options)
@@ -151,8 +151,8 @@ public static class AdapterCombination
 
     private sealed record Part(PeftAdapter Adapter, AdapterTarget Target, double Weight)
     {
-        public Tensor A => LowRankAdapter.OnDevice(Adapter.Tensors[AdapterTensor.NameOf(Target.Module, Roles.A)], CPU);
+        public Tensor A => TensorData.OnDevice(Adapter.Tensors[AdapterTensor.NameOf(Target.Module, Roles.A)], CPU);
 
-        public Tensor B => LowRankAdapter.OnDevice(Adapter.Tensors[AdapterTensor.NameOf(Target.Module, Roles.B)], CPU).squeeze(0);
+        public Tensor B => TensorData.OnDevice(Adapter.Tensors[AdapterTensor.NameOf(Target.Module, Roles.B)], CPU).squeeze(0);
     }
 }

@@ -148,7 +148,7 @@ internal sealed class PeftAdapter
             var parameter = PeftNames.BaseParameter(name)!;
             var layer = model.AdaptableLayers.FirstOrDefault(layer => layer.Module + ".weight" == parameter);
             var own = layer is null ? model.Parameters.GetValueOrDefault(parameter) : model.WeightOf(layer);
-            CheckBase(name, own is null ? null : LowRankAdapter.Values(own.to(ScalarType.Float32)), own?.dtype ?? ScalarType.Float32);
+            CheckBase(name, own is null ? null : TensorData.Values(own.to(ScalarType.Float32)), own?.dtype ?? ScalarType.Float32);
         }
     }
 
@@ -200,7 +200,7 @@ internal sealed class PeftAdapter
     {
         if (type == ScalarType.Float32) return values;
         using var scope = NewDisposeScope();
-        return LowRankAdapter.Values(tensor(values).to(type).to(ScalarType.Float32));
+        return TensorData.Values(tensor(values).to(type).to(ScalarType.Float32));
     }
 
     private bool HasBiases => _settings.Bias != "none";
