@@ -73,8 +73,8 @@ public static class PlanReader
                 break;
             case MapNode map:
                 plan = Plan(new(map, "", problems));
-                foreach (var fault in PlanValidator.Faults(plan))
-                    problems.Add(fault);
+                foreach (var conflict in PlanValidator.Conflicts(plan))
+                    problems.Add(conflict);
                 if (plan.Sharing == Sharing.None)
                     plan = plan with { Adapter = plan.Adapter.Unshared() };
                 break;

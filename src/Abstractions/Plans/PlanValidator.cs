@@ -4,25 +4,25 @@ namespace FedRLora.Abstractions.Plans;
 
 /// <summary>Values of a plan that do not go together.</summary>
 /// <param name="Message">What is wrong and what to do.</param>
-/// <param name="Paths">The values that the fault rests on, the one to look at first in front; for example <c>adapter.initB</c>.</param>
-public sealed record PlanFault(string Message, params IReadOnlyList<string> Paths);
+/// <param name="Paths">The values that it rests on, the one to look at first in front; for example <c>adapter.initB</c>.</param>
+public sealed record PlanConflict(string Message, params IReadOnlyList<string> Paths);
 
 /// <summary>
 /// The rules about values that must go together (METHODS-CORE 7.2). <see cref="PlanReader"/> checks each value by itself.
 /// </summary>
 public static class PlanValidator
 {
-    /// <summary>Every fault of <paramref name="plan"/>; none if it can run.</summary>
-    public static IReadOnlyList<PlanFault> Faults(FederationPlan plan) =>
+    /// <summary>Every conflict of <paramref name="plan"/>; none if it can run.</summary>
+    public static IReadOnlyList<PlanConflict> Conflicts(FederationPlan plan) =>
     [
         .. Start(plan.Adapter), .. Heads(plan.Adapter), .. Sharing(plan.Adapter), .. Training(plan), .. Strategy(plan.Strategy),
         .. Trigger(plan), .. AggregationChecks.Of(plan), .. TaskChecks.Of(plan), .. Clients(plan.Clients), .. Evaluation(plan),
         .. FaultChecks.Of(plan),
     ];
 
-    private static IEnumerable<PlanFault> Start(AdapterSpec adapter) => adapter.From is null ? DrawnStart(adapter) : GivenStart(adapter);
+    private static IEnumerable<PlanConflict> Start(AdapterSpec adapter) => adapter.From is null ? DrawnStart(adapter) : GivenStart(adapter);
 
-    private static IEnumerable<PlanFault> GivenStart(AdapterSpec adapter)
+    private static IEnumerable<PlanConflict> GivenStart(AdapterSpec adapter)
     {
         if (adapter.Heads > 1)
             yield return new($"the adapter that from names has one head, the plan asks for {adapter.Heads}; give heads: 1.", "adapter.heads", "adapter.from");
@@ -30,7 +30,7 @@ public static class PlanValidator
             yield return new("neither A nor B trains; set trainsA or trainsB to true.", "adapter.trainsB", "adapter.trainsA");
     }
 
-    private static IEnumerable<PlanFault> DrawnStart(AdapterSpec adapter)
+    private static IEnumerable<PlanConflict> DrawnStart(AdapterSpec adapter)
     {
         var (zeroA, zeroB) = (adapter.InitA.Law == InitLaw.Zero, adapter.InitB.Law == InitLaw.Zero);
         if (adapter.Start == Plans.Start.Anchored && (zeroA || zeroB))
@@ -47,7 +47,7 @@ public static class PlanValidator
             yield return new("A is zero and does not train, so the adapter stays zero; set trainsA: true, or give initA another law.", "adapter.trainsA", "adapter.initA", "adapter.initB");
     }
 
-    private static IEnumerable<PlanFault> Heads(AdapterSpec adapter)
+    private static IEnumerable<PlanConflict> Heads(AdapterSpec adapter)
     {
         if (adapter.Heads > 1 && adapter.Routing == Routing.ByTask)
             yield return new($"byTask gives a client one head, the plan asks for {adapter.Heads}; give heads: 1, or routing: mean, sum or softmax.", "adapter.routing", "adapter.heads");
@@ -61,13 +61,13 @@ public static class PlanValidator
             yield return new("p has no effect where site is none; give site: input or hidden, or p: 0.", "adapter.dropout.p", "adapter.dropout.site");
     }
 
-    private static IEnumerable<PlanFault> Sharing(AdapterSpec adapter) =>
+    private static IEnumerable<PlanConflict> Sharing(AdapterSpec adapter) =>
     [
         .. Sharing("A", adapter.TrainsA, adapter.ScopeA, adapter.SeedA),
         .. Sharing("B", adapter.TrainsB, adapter.ScopeB, adapter.SeedB),
     ];
 
-    private static IEnumerable<PlanFault> Sharing(string tensor, bool trains, Scope scope, SeedPolicy seed)
+    private static IEnumerable<PlanConflict> Sharing(string tensor, bool trains, Scope scope, SeedPolicy seed)
     {
         var (trainsPath, scopePath, seedPath) = ($"adapter.trains{tensor}", $"adapter.scope{tensor}", $"adapter.seed{tensor}");
         if (scope == Scope.Seed && trains)
@@ -78,7 +78,7 @@ public static class PlanValidator
             yield return new($"clients that aggregate {tensor} start from one value; set seed{tensor}: common, or scope{tensor}: client.", seedPath, scopePath);
     }
 
-    private static IEnumerable<PlanFault> Training(FederationPlan plan)
+    private static IEnumerable<PlanConflict> Training(FederationPlan plan)
     {
         var (training, adapter) = (plan.Training, plan.Adapter);
         if (training.WarmHeadSteps > training.Steps)
@@ -114,7 +114,7 @@ public static class PlanValidator
         }
     }
 
-    private static IEnumerable<PlanFault> Strategy(StrategySpec strategy)
+    private static IEnumerable<PlanConflict> Strategy(StrategySpec strategy)
     {
         if (strategy.Selection is { Rule: SelectionRule.All, Fraction: < 1 })
             yield return new("a fraction needs rule: uniform; rule all takes every client.", "strategy.selection.fraction", "strategy.selection.rule");
@@ -126,7 +126,7 @@ public static class PlanValidator
             yield return new("a round cannot go on without a site while quorum is 1; give a quorum below 1, or siteLoss: wait.", "strategy.siteLoss", "strategy.quorum");
     }
 
-    private static IEnumerable<PlanFault> Trigger(FederationPlan plan)
+    private static IEnumerable<PlanConflict> Trigger(FederationPlan plan)
     {
         var (strategy, trigger) = (plan.Strategy, plan.Strategy.Trigger);
         if (trigger.Rule != TriggerRule.Buffered)
@@ -153,7 +153,7 @@ public static class PlanValidator
             yield return new("clients of buffered rounds start at different times, so none are trained together; give groupSize: 1.", "training.groupSize", "strategy.trigger.rule");
     }
 
-    private static IEnumerable<PlanFault> Clients(IReadOnlyList<ClientSpec> clients)
+    private static IEnumerable<PlanConflict> Clients(IReadOnlyList<ClientSpec> clients)
     {
         if (clients.Count == 0)
             yield return new("the list is empty; give at least one client.", "clients");
@@ -165,7 +165,7 @@ public static class PlanValidator
         }
     }
 
-    private static IEnumerable<PlanFault> Evaluation(FederationPlan plan)
+    private static IEnumerable<PlanConflict> Evaluation(FederationPlan plan)
     {
         if (plan.Clients.Count == 0 || plan.Clients.Any(static client => client.Data.Test is not null))
             yield break;

@@ -7,7 +7,7 @@ internal static class AggregationChecks
 {
     private const string Section = "strategy.aggregation";
 
-    public static IEnumerable<PlanFault> Of(FederationPlan plan)
+    public static IEnumerable<PlanConflict> Of(FederationPlan plan)
     {
         var spec = plan.Strategy.Aggregation;
         foreach (var (key, given) in Parameters(spec))
@@ -20,8 +20,8 @@ internal static class AggregationChecks
             yield return new($"{spec.Rule} has to know how many clients may be hostile; give byzantine: 1 or more.", $"{Section}.rule", $"{Section}.byzantine");
         else if (plan.Clients.Count > 0)
         {
-            foreach (var fault in spec.PerTask ? TooSmallTasks(plan) : TooSmallRounds(plan))
-                yield return fault;
+            foreach (var conflict in spec.PerTask ? TooSmallTasks(plan) : TooSmallRounds(plan))
+                yield return conflict;
         }
     }
 
@@ -34,7 +34,7 @@ internal static class AggregationChecks
     private static bool Uses(AggregationSpec spec, string key) => StrategyNames.AggregationParameters.TryGetValue(spec.Rule, out var used) && used.Contains(key);
 
     // A round closes with its quorum at the least, so the rule has to stand that many.
-    private static IEnumerable<PlanFault> TooSmallRounds(FederationPlan plan)
+    private static IEnumerable<PlanConflict> TooSmallRounds(FederationPlan plan)
     {
         var (spec, strategy) = (plan.Strategy.Aggregation, plan.Strategy);
         var cohort = Cohort(strategy, plan.Clients.Count);
@@ -47,7 +47,7 @@ internal static class AggregationChecks
     }
 
     // How many of a task report is not known before the round, which is then refused; how many there are at most is.
-    private static IEnumerable<PlanFault> TooSmallTasks(FederationPlan plan)
+    private static IEnumerable<PlanConflict> TooSmallTasks(FederationPlan plan)
     {
         var spec = plan.Strategy.Aggregation;
         var small = plan.Clients.CountBy(static client => client.Task).Where(task => task.Value < spec.Fewest).OrderBy(static task => task.Key, StringComparer.Ordinal).ToList();

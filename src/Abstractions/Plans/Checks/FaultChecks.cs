@@ -3,7 +3,7 @@ namespace FedRLora.Abstractions.Plans.Checks;
 /// <summary>Whether each fault names clients that exist, and only what its kind uses.</summary>
 internal static class FaultChecks
 {
-    public static IEnumerable<PlanFault> Of(FederationPlan plan)
+    public static IEnumerable<PlanConflict> Of(FederationPlan plan)
     {
         if (plan.Faults.Count == 0)
             return [];
@@ -11,7 +11,7 @@ internal static class FaultChecks
         return plan.Faults.SelectMany((fault, index) => Of(plan, fault, $"faults[{index}]", ids));
     }
 
-    private static IEnumerable<PlanFault> Of(FederationPlan plan, FaultSpec fault, string path, HashSet<string> ids)
+    private static IEnumerable<PlanConflict> Of(FederationPlan plan, FaultSpec fault, string path, HashSet<string> ids)
     {
         var kind = char.ToLowerInvariant(fault.Kind.ToString()[0]) + fault.Kind.ToString()[1..];
         string[] common = [$"{path}.kind", path];
@@ -38,7 +38,7 @@ internal static class FaultChecks
             yield return wrong;
     }
 
-    private static IEnumerable<PlanFault> Rounds(FederationPlan plan, FaultRounds rounds, string path)
+    private static IEnumerable<PlanConflict> Rounds(FederationPlan plan, FaultRounds rounds, string path)
     {
         if (rounds.From > plan.Strategy.Rounds)
             yield return new($"{rounds.From} is after the last of {plan.Strategy.Rounds} rounds.", $"{path}.from", "strategy.rounds");
