@@ -47,6 +47,9 @@ internal sealed partial class PlanSection
         return node;
     }
 
+    /// <summary>Keys that a later version may have.</summary>
+    public void RefuseYet(params ReadOnlySpan<string> keys) => Refuse("not available in this version; remove it.", keys);
+
     /// <summary>A key that exists elsewhere but not in this version.</summary>
     public void Refuse(string why, params ReadOnlySpan<string> keys)
     {
@@ -171,6 +174,33 @@ internal sealed partial class PlanSection
             case var other:
                 return Wrong<PlanSection?>(other, key, $"{Shown(other)} is not a section; give keys with values below it.");
         }
+    }
+
+    /// <summary>
+    /// What <paramref name="read"/> makes of a section, which is then closed; <paramref name="absent"/> if the key is absent, its value is
+    /// empty or no section.
+    /// </summary>
+    public T Section<T>(string key, T absent, Func<PlanSection, T> read, string? shorthand = null) =>
+        Section(key, shorthand) is { } section ? Closed(section, read) : absent;
+
+    /// <summary>What <paramref name="read"/> makes of each item of a list, <paramref name="none"/> of one that is no section.</summary>
+    /// <param name="key">The list's key.</param>
+    /// <param name="example">What the list should be.</param>
+    /// <param name="wrong">What an item is not, and what to give instead.</param>
+    /// <param name="none">Stands for an item that is reported.</param>
+    /// <param name="read">Reads a section.</param>
+    public IReadOnlyList<T> Items<T>(string key, string example, string wrong, T none, Func<PlanSection, T> read) =>
+    [
+        .. List(key, example).Select((item, i) => item is MapNode map
+            ? Closed(Item(map, ProblemList.Item(key, i)), read)
+            : Wrong(item, ProblemList.Item(key, i), $"{Shown(item)} {wrong}", none)),
+    ];
+
+    private static T Closed<T>(PlanSection section, Func<PlanSection, T> read)
+    {
+        var result = read(section);
+        section.Close();
+        return result;
     }
 
     /// <summary>A section that is an item of a list.</summary>

@@ -1,4 +1,4 @@
-namespace FedRLora.Abstractions.Plans.Checks;
+namespace FedRLora.Abstractions.Plans;
 
 /// <summary>Whether each fault names clients that exist, and only what its kind uses.</summary>
 internal static class FaultChecks

@@ -1,4 +1,4 @@
-namespace FedRLora.Abstractions.Plans.Checks;
+namespace FedRLora.Abstractions.Plans;
 
 /// <summary>Whether each declared task has clients, and labels that can be told apart.</summary>
 internal static class TaskChecks

@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace FedRLora.Abstractions.Plans.Checks;
+namespace FedRLora.Abstractions.Plans;
 
 /// <summary>Whether an aggregation rule has what it needs: its own parameters and no others, and enough updates in the smallest round.</summary>
 internal static class AggregationChecks
