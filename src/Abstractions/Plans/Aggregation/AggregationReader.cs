@@ -13,7 +13,7 @@ internal static class AggregationReader
             return spec;
         spec = new()
         {
-            Rule = aggregation.Name("rule", spec.Rule, StrategyNames.Aggregations),
+            Rule = aggregation.Name("rule", spec.Rule, [.. StrategyNames.Aggregations.Keys]),
             Trim = aggregation.OptionalNumber("trim", Between(0, 0.5)),
             Byzantine = aggregation.OptionalInteger("byzantine", 0, Bounds.Many),
             Keep = aggregation.OptionalInteger("keep", 1, Bounds.Many),

@@ -14,6 +14,9 @@ public sealed record AggregationSpec
     /// </summary>
     public const int DefaultIterations = 100;
 
+    // Of a rule that no registry has, which is refused when it is looked for.
+    private static readonly AggregationTerms NoTerms = new();
+
     /// <summary>Name of the rule in the strategy registry; one of <see cref="StrategyNames.Aggregations"/>.</summary>
     public string Rule { get; init; } = "mean";
 
@@ -42,22 +45,12 @@ public sealed record AggregationSpec
     /// The fewest updates for which the rule keeps its promise: 2 f + 3 for Krum (Blanchard et al., NeurIPS 2017), for multi-Krum
     /// also m + f + 2, for the trimmed mean the fewest of which it drops one at each end.
     /// </summary>
-    public int Fewest => Rule switch
-    {
-        "trimmedMean" => (int)Math.Ceiling((1 / (Trim ?? DefaultTrim)) - 1e-9),
-        "krum" => (2 * (Byzantine ?? 0)) + 3,
-        "multiKrum" => Math.Max((2 * (Byzantine ?? 0)) + 3, (Keep ?? 1) + (Byzantine ?? 0) + 2),
-        _ => 1,
-    };
+    public int Fewest => Terms.Fewest(this);
 
     /// <summary>Why the rule needs <see cref="Fewest"/> updates, for example <c>krum with byzantine: 2 needs at least 7 updates</c>.</summary>
-    public string Need => string.Create(CultureInfo.InvariantCulture, $"{Named} needs at least {Fewest} updates{(Rule == "trimmedMean" ? " to drop one at each end" : "")}");
+    public string Need => string.Create(CultureInfo.InvariantCulture, $"{Named} needs at least {Fewest} updates{Terms.Why}");
 
-    private string Named => Rule switch
-    {
-        "trimmedMean" => string.Create(CultureInfo.InvariantCulture, $"trimmedMean with trim: {Trim ?? DefaultTrim}"),
-        "multiKrum" when Keep is not null => string.Create(CultureInfo.InvariantCulture, $"multiKrum with byzantine: {Byzantine ?? 0} and keep: {Keep}"),
-        "krum" or "multiKrum" => string.Create(CultureInfo.InvariantCulture, $"{Rule} with byzantine: {Byzantine ?? 0}"),
-        _ => Rule,
-    };
+    internal AggregationTerms Terms => StrategyNames.Aggregations.GetValueOrDefault(Rule, NoTerms);
+
+    private string Named => Terms.Values(this) is { Length: > 0 } values ? $"{Rule} with {values}" : Rule;
 }
