@@ -6,7 +6,7 @@ namespace FedRLora.Abstractions.Plans;
 public sealed record PlanConflict(string Message, params IReadOnlyList<string> Paths);
 
 /// <summary>
-/// The rules about values that must go together (METHODS-CORE 7.2). <see cref="PlanReader"/> checks each value by itself.
+/// The rules about values that must go together, from the checks of each section. <see cref="PlanReader"/> checks each value by itself.
 /// </summary>
 public static class PlanValidator
 {

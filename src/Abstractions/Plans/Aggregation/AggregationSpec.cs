@@ -37,7 +37,7 @@ public sealed record AggregationSpec
 
     /// <summary>
     /// Whether the rule works among the clients of each task, and the weighted mean over tasks follows: across tasks a robust rule
-    /// takes an honest minority task for an attacker (METHODS-CORE 5.2).
+    /// takes an honest minority task for an attacker, because its updates lie far from those of the majority.
     /// </summary>
     public bool PerTask { get; init; }
 

@@ -41,7 +41,10 @@ public sealed record TrainingSpec
     /// <summary>Largest joint L2 norm of a step's gradient; 0 turns clipping off.</summary>
     public double ClipNorm { get; init; } = 1.0;
 
-    /// <summary>Steps at the start of a round that train only tensors of scope Client (METHODS-CORE 7.4, trap 12); part of <see cref="Steps"/>.</summary>
+    /// <summary>
+    /// Steps at the start of a round that train only tensors of scope Client, so that a head meets an aggregated A that it has never
+    /// seen before it moves that A; part of <see cref="Steps"/>.
+    /// </summary>
     public int WarmHeadSteps { get; init; }
 
     /// <summary>What happens to AdamW's moments between rounds.</summary>
@@ -85,7 +88,10 @@ public enum Schedule
 /// <summary>What happens to AdamW's moments between rounds.</summary>
 public enum Moments
 {
-    /// <summary>Moments of tensors that stay with the client are kept, those of aggregated tensors are reset (METHODS-CORE 7.4, trap 11).</summary>
+    /// <summary>
+    /// Moments of tensors that stay with the client are kept, those of aggregated tensors are reset: they belong to values that the
+    /// aggregate has replaced.
+    /// </summary>
     KeepHeads,
 
     /// <summary>All moments are reset every round, as FedIT does.</summary>
