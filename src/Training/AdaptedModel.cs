@@ -129,7 +129,7 @@ public sealed class AdaptedModel : IDisposable
         if (_adapter is null) return work(null);
         var layout = _adapter.On(_base.Model.AdaptableLayers);
         using var pass = AdapterPass.Evaluating(
-            LowRankAdapter.Create(layout, _adapter.Tensors, twins: null, taskHead: 0, _lanes.Device, _base.Model));
+            LowRankAdapter.Create(layout, _adapter.Tensors, twins: null, _lanes.Device, _base.Model));
         return work(pass);
     }
 

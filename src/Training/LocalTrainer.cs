@@ -184,7 +184,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     }
 
     private Task<EvaluationResult> ScoreAsync(
-        TrainingGroup group, FrozenBase model, AdapterParts? adapter, string? digest, TestRows test, CancellationToken cancellationToken) =>
+        TrainingGroup group, FrozenBase model, ClientAdapter? adapter, string? digest, TestRows test, CancellationToken cancellationToken) =>
         _scores.GetAsync(
             ScoreKey(group.Plan, model, test, digest),
             async () => (await _lanes.RunAsync(
@@ -218,7 +218,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
 
     // Null scores the frozen base.
     private EvaluationResult Score(
-        FederationPlan plan, FrozenBase model, AdapterParts? adapter, TestRows test, CancellationToken cancellationToken)
+        FederationPlan plan, FrozenBase model, ClientAdapter? adapter, TestRows test, CancellationToken cancellationToken)
     {
         Interlocked.Increment(ref _scorings);
         using var scope = NewDisposeScope();

@@ -223,12 +223,7 @@ internal static class HtmlReport
 
     private static string Shared(AdapterSpec adapter)
     {
-        var shared = string.Join(" and ", new[]
-        {
-            adapter.ScopeA == Scope.Job ? "A" : null, adapter.ScopeB == Scope.Job ? "B" : null,
-            adapter.HasRouter && adapter.ScopeRouter == Scope.Job ? "router" : null,
-            adapter.Decomposed && adapter.ScopeMagnitude == Scope.Job ? "magnitudes" : null,
-        }.OfType<string>());
+        var shared = string.Join(" and ", adapter.Tensors.Where(static tensor => tensor.Value.Scope == Scope.Job).Select(static tensor => tensor.Key));
         return shared.Length == 0 ? "nothing" : shared;
     }
 

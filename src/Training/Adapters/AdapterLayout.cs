@@ -5,29 +5,24 @@ using FedRLora.Training.Models;
 
 namespace FedRLora.Training.Adapters;
 
-/// <summary>What a tensor is in the layer equation.</summary>
-internal enum Factor
-{
-    /// <summary>The down-projection, <c>[R, D_in]</c>.</summary>
-    A,
-
-    /// <summary>The heads, <c>[N, D_out, R]</c>.</summary>
-    B,
-
-    /// <summary>The router, <c>[N, D_in]</c>.</summary>
-    Router,
-
-    /// <summary>The norm of each output row of a decomposed weight, <c>[D_out]</c>.</summary>
-    Magnitude,
-}
-
 /// <summary>One tensor of an adapter.</summary>
-internal sealed record AdapterTensor(LinearShape Target, Factor Factor, IReadOnlyList<long> Shape, Scope Scope, bool Trains)
+/// <param name="Target">The layer that it is on.</param>
+/// <param name="Role">What it is there.</param>
+/// <param name="Shape">Its shape.</param>
+/// <param name="Policy">How it begins, whether it moves, and who has it.</param>
+internal sealed record AdapterTensor(LinearShape Target, TensorRole Role, IReadOnlyList<long> Shape, TensorPolicy Policy)
 {
-    /// <summary><c>{module}.A</c>, <c>{module}.B</c>, <c>{module}.router</c> or <c>{module}.magnitude</c>.</summary>
-    public string Name { get; } = NameOf(Target.Module, Factor);
+    /// <summary><c>{module}.{role}</c>.</summary>
+    public string Name { get; } = NameOf(Target.Module, Role.Name);
 
-    public static string NameOf(string module, Factor factor) => $"{module}.{factor switch { Factor.Router => "router", Factor.Magnitude => "magnitude", _ => factor.ToString() }}";
+    /// <summary>Who owns it.</summary>
+    public Scope Scope => Policy.Scope;
+
+    /// <summary>Whether it is trained; what is redrawn from the seed never is.</summary>
+    public bool Trains => Policy is { Trains: true, Scope: not Scope.Seed };
+
+    /// <summary>The name of a tensor in a state.</summary>
+    public static string NameOf(string module, string role) => $"{module}.{role}";
 }
 
 /// <summary>Which tensors a spec has on the linears of a model, who owns each, and how each begins.</summary>
@@ -99,8 +94,12 @@ internal sealed class AdapterLayout
         }
 
         if (targets.Count == 0) throw new BadInputException($"targetModules: no layer of the model is chosen; its layers are {NamesOf(layers)}");
-        if (targets.FirstOrDefault(static target => target.Layer.Kind == LayerKind.Embedding) is { } embedding && (spec.HasRouter || spec.Decomposed))
-            throw new BadInputException($"targetModules: {embedding.Module} is an embedding, which a {(spec.HasRouter ? "router" : "decomposed weight")} cannot be on; leave it out");
+        if (targets.FirstOrDefault(static target => target.Layer.Kind == LayerKind.Embedding) is { } embedding
+            && spec.Parts.Select(static part => part.KeepsOffEmbeddings).OfType<string>().FirstOrDefault() is { } part)
+        {
+            throw new BadInputException($"targetModules: {embedding.Module} is an embedding, which {part} cannot be on; leave it out");
+        }
+
         return new(spec, targets, start ?? AdapterStart.Drawn);
     }
 
@@ -109,7 +108,7 @@ internal sealed class AdapterLayout
 
     /// <summary>The initial values of the tensors that <paramref name="which"/> takes, for a client; null for what is common to all.</summary>
     public AdapterState Initial(ulong seed, ClientSpec? client, Func<AdapterTensor, bool> which) => new(Tensors.Where(which)
-        .Select(tensor => KeyValuePair.Create(tensor.Name, _start.ValueOf(tensor) ?? Initializers.Draw(LawOf(tensor.Factor), tensor, seed, OwnerOf(tensor, client)))));
+        .Select(tensor => KeyValuePair.Create(tensor.Name, _start.ValueOf(tensor) ?? Initializers.Draw(tensor, seed, OwnerOf(tensor, client)))));
 
     /// <summary>Refuses a state that does not have exactly the tensors of a scope, in their shapes.</summary>
     /// <exception cref="BadInputException">A tensor is missing, unknown, or has another shape.</exception>
@@ -127,29 +126,25 @@ internal sealed class AdapterLayout
             throw new BadInputException($"{what}: tensor {unknown} does not belong to scope {scope} of this plan");
     }
 
-    private Init LawOf(Factor factor) => factor switch
-    {
-        Factor.A => Spec.InitA,
-        Factor.B => Spec.InitB,
-        _ => Spec.InitRouter,
-    };
-
     // What is aggregated has one initial value, whatever the policy says.
-    private string OwnerOf(AdapterTensor tensor, ClientSpec? client)
+    private static string OwnerOf(AdapterTensor tensor, ClientSpec? client)
     {
         if (tensor.Scope == Scope.Job || client is null) return "";
-        var policy = tensor.Factor switch { Factor.A => Spec.SeedA, Factor.B => Spec.SeedB, _ => SeedPolicy.Common };
-        return policy switch { SeedPolicy.PerClient => client.Id, SeedPolicy.PerTask => client.Task, _ => "" };
+        return tensor.Policy.Seed switch { SeedPolicy.PerClient => client.Id, SeedPolicy.PerTask => client.Task, _ => "" };
     }
 
     private static string NamesOf(IReadOnlyList<LinearShape> layers) => string.Join(", ", layers.Select(static layer => LastPart(layer.Module)).Distinct());
 
     private static IEnumerable<AdapterTensor> TensorsOf(AdapterSpec spec, AdapterTarget target)
     {
-        var layer = target.Layer;
-        yield return new(layer, Factor.A, [target.Rank, layer.InWidth], spec.ScopeA, spec.TrainsA && spec.ScopeA != Scope.Seed);
-        yield return new(layer, Factor.B, [spec.Heads, layer.OutWidth, target.Rank], spec.ScopeB, spec.TrainsB && spec.ScopeB != Scope.Seed);
-        if (spec.HasRouter) yield return new(layer, Factor.Router, [spec.Heads, layer.InWidth], spec.ScopeRouter, spec.ScopeRouter != Scope.Seed);
-        if (spec.Decomposed) yield return new(layer, Factor.Magnitude, [layer.OutWidth], spec.ScopeMagnitude, true);
+        var (layer, policies) = (target.Layer, spec.Tensors);
+        AdapterTensor Of(TensorRole role, long[] shape) => new(layer, role, shape, policies[role.Name]);
+        return spec.Roles.Select(role => role.Name switch
+        {
+            LowRankFactors.A => Of(role, [target.Rank, layer.InWidth]),
+            LowRankFactors.B => Of(role, [spec.Heads, layer.OutWidth, target.Rank]),
+            Routing.Softmax.Router => Of(role, [spec.Heads, layer.InWidth]),
+            _ => Of(role, [layer.OutWidth]),
+        });
     }
 }

@@ -17,7 +17,7 @@ internal sealed class AdapterStart(AdapterState? given, Func<CausalLanguageModel
     public NamedArray? ValueOf(AdapterTensor tensor)
     {
         if (given?.TryGetValue(tensor.Name, out var value) == true) return value;
-        if (tensor.Factor != Factor.Magnitude) return null;
+        if (tensor.Role.Name != Roles.Magnitude) return null;
         if (model is null) throw new InvalidOperationException($"{tensor.Name} begins as the norms of a weight, and there is no model.");
         using var scope = NewDisposeScope();
         using var inference = no_grad();

@@ -16,8 +16,7 @@ internal sealed class LayerMasks : IDisposable
     public LayerMasks(AdapterSpec spec, string module, ulong planSeed, int round, string client)
     {
         _keep = 1 - spec.Dropout.P;
-        // One-hot routing uses one head of the stack.
-        var masks = spec.Dropout.Masks == MaskSharing.PerHead && spec.Routing != Routing.ByTask ? spec.Heads : 1;
+        var masks = spec.Dropout.Masks == MaskSharing.PerHead ? spec.Heads : 1;
         _generators = [.. Enumerable.Range(0, masks).Select(head => new Generator(Seed.For(planSeed, round, client, $"dropout/{module}/head{head}"), CPU))];
     }
 

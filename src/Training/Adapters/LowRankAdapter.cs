@@ -26,30 +26,28 @@ internal sealed class LowRankAdapter
     /// <param name="layout">The tensors.</param>
     /// <param name="values">The value of every one of them, shapes already checked.</param>
     /// <param name="twins">Initial A and B where the start is anchored.</param>
-    /// <param name="taskHead">The head in use under <see cref="Routing.ByTask"/>.</param>
     /// <param name="device">Where the tensors go.</param>
     /// <param name="model">Whose weights a decomposed adapter brings to unit norm; else not looked at.</param>
-    public static LowRankAdapter Create(AdapterLayout layout, AdapterState values, AdapterState? twins, int taskHead, Device device, CausalLanguageModel? model = null) =>
-        Over(layout, info => OnDevice(values[info.Name], device), twins is null ? null : name => OnDevice(twins[name], device), taskHead, model);
+    public static LowRankAdapter Create(AdapterLayout layout, AdapterState values, AdapterState? twins, Device device, CausalLanguageModel? model = null) =>
+        Over(layout, info => OnDevice(values[info.Name], device), twins is null ? null : name => OnDevice(twins[name], device), model);
 
     /// <summary>An adapter over tensors that somebody else owns; those that train become leaves.</summary>
     /// <param name="layout">The tensors.</param>
     /// <param name="tensorOf">Each of them, in its shape.</param>
     /// <param name="twinOf">Initial A and B by name where the start is anchored.</param>
-    /// <param name="taskHead">The head in use under <see cref="Routing.ByTask"/>.</param>
     /// <param name="model">Whose weights a decomposed adapter brings to unit norm; else not looked at.</param>
-    public static LowRankAdapter Over(AdapterLayout layout, Func<AdapterTensor, Tensor> tensorOf, Func<string, Tensor>? twinOf, int taskHead, CausalLanguageModel? model)
+    public static LowRankAdapter Over(AdapterLayout layout, Func<AdapterTensor, Tensor> tensorOf, Func<string, Tensor>? twinOf, CausalLanguageModel? model)
     {
         var parameters = layout.Tensors.Select(info => new AdapterParameter(info, tensorOf(info).requires_grad_(info.Trains))).ToList();
         var byName = parameters.ToDictionary(static parameter => parameter.Info.Name, static parameter => parameter.Value, StringComparer.Ordinal);
         var layers = layout.Targets.ToDictionary(static target => target.Module, target =>
         {
-            var (a, b) = (AdapterTensor.NameOf(target.Module, Factor.A), AdapterTensor.NameOf(target.Module, Factor.B));
+            var (a, b) = (AdapterTensor.NameOf(target.Module, Roles.A), AdapterTensor.NameOf(target.Module, Roles.B));
             var twin = twinOf is null ? ((Tensor, Tensor)?)null : (twinOf(a), twinOf(b));
             var low = new LowRankLayer(
-                layout.Spec, target.Layer, byName[a], byName[b], byName.GetValueOrDefault(AdapterTensor.NameOf(target.Module, Factor.Router)), taskHead, twin, target.Scaling);
+                layout.Spec, target.Layer, byName[a], byName[b], byName.GetValueOrDefault(AdapterTensor.NameOf(target.Module, Roles.Router)), twin, target.Scaling);
             return layout.Spec.Decomposed
-                ? Decomposed(low, target.Layer, byName[AdapterTensor.NameOf(target.Module, Factor.Magnitude)], model ?? throw new ArgumentNullException(nameof(model)))
+                ? Decomposed(low, target.Layer, byName[AdapterTensor.NameOf(target.Module, Roles.Magnitude)], model ?? throw new ArgumentNullException(nameof(model)))
                 : (IAdaptedLayer)low;
         }, StringComparer.Ordinal);
         return new LowRankAdapter(layout.Spec, parameters, layers);

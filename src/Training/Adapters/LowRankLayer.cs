@@ -13,7 +13,6 @@ internal sealed class LowRankLayer : IAdaptedLayer
     private readonly AdapterSpec _spec;
     private readonly LinearShape _target;
     private readonly double _scaling;
-    private readonly int? _taskHead;
     private readonly (Tensor A, Tensor B)? _twins;
     private readonly Tensor? _twinA;
     private readonly Tensor? _twinUp;
@@ -24,17 +23,15 @@ internal sealed class LowRankLayer : IAdaptedLayer
     /// <param name="a"><c>[R, D_in]</c>, float32.</param>
     /// <param name="b"><c>[N, D_out, R]</c>, float32.</param>
     /// <param name="router"><c>[N, D_in]</c>, float32; null unless the method routes by the input.</param>
-    /// <param name="taskHead">The head in use under <see cref="Routing.ByTask"/>.</param>
     /// <param name="twins">A^0 and B^0 where the start is anchored.</param>
     /// <param name="scaling">s; null for the method's own.</param>
-    public LowRankLayer(AdapterSpec spec, LinearShape target, Tensor a, Tensor b, Tensor? router, int taskHead, (Tensor A, Tensor B)? twins, double? scaling = null)
+    public LowRankLayer(AdapterSpec spec, LinearShape target, Tensor a, Tensor b, Tensor? router, (Tensor A, Tensor B)? twins, double? scaling = null)
     {
         (_spec, _target, A, B, Router, _scaling) = (spec, target, a, b, router, scaling ?? spec.ScalingFactor);
-        _taskHead = spec.Routing == Routing.ByTask ? taskHead : null;
         _twins = twins;
         if (twins is not { } twin) return;
         _twinA = twin.A;
-        _twinUp = spec.HasRouter ? Up(twin.B).neg() : (_taskHead is { } head ? twin.B.select(0, head) : twin.B.sum([0])).neg();
+        _twinUp = spec.IsStatic ? twin.B.sum([0]).neg() : Up(twin.B).neg();
     }
 
     public Tensor A { get; }
@@ -83,11 +80,11 @@ internal sealed class LowRankLayer : IAdaptedLayer
     private Tensor Mixed(Tensor heads)
     {
         var all = heads.to(ScalarType.Float64);
-        return _taskHead is { } index ? all.select(0, index) : _spec.Routing == Routing.Sum ? all.sum([0]) : all.mean([0]);
+        return _spec.Routing is Routing.Sum ? all.sum([0]) : all.mean([0]);
     }
 
     /// <summary>The weight of each head where it does not depend on the input, scaling included.</summary>
-    private double Share => _spec.Routing == Routing.Mean ? _scaling / _spec.Heads : _scaling;
+    private double Share => _spec.Routing is Routing.Mean ? _scaling / _spec.Heads : _scaling;
 
     // g_i s as [M, N, 1], or null where it is the same number for every row and head. The router sees the undropped input.
     private Tensor? Mix(Tensor rows) => Router is null
@@ -118,17 +115,15 @@ internal sealed class LowRankLayer : IAdaptedLayer
     private Tensor Product(Tensor rows, Tensor a) => IsEmbedding ? a.t().index_select(0, rows) : nn.functional.linear(rows, a);
 
     // A under each head of Up.
-    private Tensor Inputs(Tensor a) => _taskHead is null && _spec.Heads > 1 ? a.repeat(_spec.Heads, 1) : a;
+    private Tensor Inputs(Tensor a) => _spec.Heads > 1 ? a.repeat(_spec.Heads, 1) : a;
 
     // [M, 1 or N, R] -> [M, N R].
     private Tensor Weigh(Tensor down, Tensor? mix)
     {
-        var weighed = mix is null ? (down * Share).expand(-1, _taskHead is null ? _spec.Heads : 1, -1) : down * mix;
+        var weighed = mix is null ? (down * Share).expand(-1, _spec.Heads, -1) : down * mix;
         return weighed.reshape(weighed.shape[0], -1);
     }
 
-    // [N, D_out, R] -> [D_out, N R], only the head of the task where that is given.
-    private Tensor Up(Tensor heads) => _taskHead is { } head
-        ? heads.select(0, head)
-        : heads.permute(1, 0, 2).reshape(_target.OutWidth, -1);
+    // [N, D_out, R] -> [D_out, N R].
+    private Tensor Up(Tensor heads) => heads.permute(1, 0, 2).reshape(_target.OutWidth, -1);
 }

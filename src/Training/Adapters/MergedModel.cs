@@ -143,9 +143,9 @@ public sealed class MergedModel
     /// <summary>W0 + dW, stored as the layer's kind says, in float32.</summary>
     private Tensor Merged(AdapterTarget target, Tensor weight)
     {
-        Tensor Of(Factor factor) => LowRankAdapter.OnDevice(_adapter.Tensors[AdapterTensor.NameOf(target.Module, factor)], CPU);
-        var moved = DecomposedLayer.Rows(weight, target.Layer) + new LowRankLayer(_adapter.Spec, target.Layer, Of(Factor.A), Of(Factor.B), null, 0, null, target.Scaling).Delta();
-        var rows = _adapter.Spec.Decomposed ? DecomposedLayer.Merged(moved, Of(Factor.Magnitude)) : moved;
+        Tensor Of(string role) => LowRankAdapter.OnDevice(_adapter.Tensors[AdapterTensor.NameOf(target.Module, role)], CPU);
+        var moved = DecomposedLayer.Rows(weight, target.Layer) + new LowRankLayer(_adapter.Spec, target.Layer, Of(Roles.A), Of(Roles.B), null, null, target.Scaling).Delta();
+        var rows = _adapter.Spec.Decomposed ? DecomposedLayer.Merged(moved, Of(Roles.Magnitude)) : moved;
         return target.Layer.Kind is LayerKind.Linear or LayerKind.LmHead ? rows : rows.t();
     }
 

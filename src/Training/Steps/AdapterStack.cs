@@ -12,8 +12,7 @@ namespace FedRLora.Training.Steps;
 /// <summary>What a member brings to a stack.</summary>
 /// <param name="Values">Every tensor of its adapter.</param>
 /// <param name="Twins">Its initial A and B where the start is anchored.</param>
-/// <param name="TaskHead">Its head under <see cref="Routing.ByTask"/>.</param>
-internal sealed record StackMember(AdapterState Values, AdapterState? Twins, int TaskHead);
+internal sealed record StackMember(AdapterState Values, AdapterState? Twins);
 
 /// <summary>
 /// The adapters of a group side by side: a row for each member, so that one operation on a buffer serves all members and all
@@ -25,7 +24,6 @@ internal sealed class AdapterStack
     private readonly Dictionary<string, Column> _columns = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Tensor> _frozen = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Tensor>? _twins;
-    private readonly IReadOnlyList<int> _taskHeads;
     private readonly IReadOnlyList<IReadOnlyDictionary<string, LayerMasks>>? _masks;
 
     /// <param name="layout">Of every member.</param>
@@ -38,7 +36,7 @@ internal sealed class AdapterStack
     public AdapterStack(
         AdapterLayout layout, IReadOnlyList<StackMember> members, IReadOnlyList<IReadOnlyDictionary<string, LayerMasks>>? masks, Device device, CausalLanguageModel? model, ScalarType dtype = ScalarType.Float32)
     {
-        (Layout, _taskHeads, _masks) = (layout, [.. members.Select(static member => member.TaskHead)], masks);
+        (Layout, _masks) = (layout, masks);
         Blocks = [.. layout.Tensors.Where(static tensor => tensor.Trains).GroupBy(static tensor => tensor.Scope).Select(group => new StackBlock(group.Key, [.. group], members, device, dtype))];
         if (Blocks.Count == 0) throw new BadInputException($"adapter: no tensor of {layout.Spec.Method} trains; set trainsA or trainsB");
         foreach (var block in Blocks)
@@ -60,7 +58,7 @@ internal sealed class AdapterStack
         }
 
         Members = [.. Enumerable.Range(0, members.Count).Select(member => LowRankAdapter.Over(
-            layout, info => OfMember(info, member), _twins is null ? null : name => Row(_twins[name], member), members[member].TaskHead, model))];
+            layout, info => OfMember(info, member), _twins is null ? null : name => Row(_twins[name], member), model))];
         // Hundreds of views for each member; what is only on the way to one is let go.
         using var scope = NewDisposeScope();
         foreach (var (member, adapter) in Members.Index())
@@ -98,16 +96,16 @@ internal sealed class AdapterStack
         .Where(target => !Layout.Spec.Decomposed && target.Layer.Kind is LayerKind.Linear or LayerKind.Conv1D)
         .ToDictionary(static target => target.Module, target =>
         {
-            StackedLayer.Trained? Of(Factor factor)
+            StackedLayer.Trained? Of(string role)
             {
-                var name = AdapterTensor.NameOf(target.Module, factor);
+                var name = AdapterTensor.NameOf(target.Module, role);
                 if (_columns.TryGetValue(name, out var column)) return new(column.Value(first, count), column.Gradient(first, count));
-                return _frozen.TryGetValue(name, out var value) ? new(Rows(value, first, count, factor), null) : null;
+                return _frozen.TryGetValue(name, out var value) ? new(Rows(value, first, count, role), null) : null;
             }
 
-            Tensor Twin(Factor factor) => Rows(_twins![AdapterTensor.NameOf(target.Module, factor)], first, count, factor);
-            (Tensor, Tensor)? twins = _twins is null ? null : (Twin(Factor.A), Twin(Factor.B));
-            return new StackedLayer(Layout.Spec, target.Scaling, [.. _taskHeads.Skip(first).Take(count)], Of(Factor.A)!, Of(Factor.B)!, Of(Factor.Router), twins);
+            Tensor Twin(string role) => Rows(_twins![AdapterTensor.NameOf(target.Module, role)], first, count, role);
+            (Tensor, Tensor)? twins = _twins is null ? null : (Twin(Roles.A), Twin(Roles.B));
+            return new StackedLayer(Layout.Spec, target.Scaling, Of(Roles.A)!, Of(Roles.B)!, Of(Roles.Router), twins);
         }, StringComparer.Ordinal);
 
     private Tensor OfMember(AdapterTensor info, int member)
@@ -120,9 +118,9 @@ internal sealed class AdapterStack
     private static Tensor Row(Tensor stacked, int member) => stacked[stacked.shape[0] == 1 ? 0 : member];
 
     // A that all have in common is one product for all; heads that they have in common still see each member's own rows.
-    private static Tensor Rows(Tensor stacked, int first, int count, Factor factor) => stacked.shape[0] > 1
+    private static Tensor Rows(Tensor stacked, int first, int count, string role) => stacked.shape[0] > 1
         ? stacked.narrow(0, first, count)
-        : factor == Factor.B ? stacked.expand(count, -1, -1, -1) : stacked;
+        : role == Roles.B ? stacked.expand(count, -1, -1, -1) : stacked;
 
     // What all members have in common lies there once.
     private static Tensor Stacked(IReadOnlyList<NamedArray> arrays, Device device, ScalarType dtype)
@@ -151,8 +149,9 @@ internal sealed class StackBlock
 {
     public StackBlock(Scope scope, IReadOnlyList<AdapterTensor> tensors, IReadOnlyList<StackMember> members, Device device, ScalarType dtype)
     {
-        // Factors of one kind next to each other.
-        (Scope, Tensors) = (scope, [.. tensors.OrderBy(static tensor => tensor.Factor)]);
+        // Those of one role next to each other.
+        var roles = tensors.Select(static tensor => tensor.Role.Name).Distinct(StringComparer.Ordinal).ToList();
+        (Scope, Tensors) = (scope, [.. tensors.OrderBy(tensor => roles.IndexOf(tensor.Role.Name))]);
         Value = Flat([.. members.Select(static member => member.Values)], "", device, dtype);
         Gradient = zeros_like(Value);
     }

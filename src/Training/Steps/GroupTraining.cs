@@ -205,7 +205,7 @@ internal sealed class GroupTraining : IDisposable
             var (plan, client) = (group.Plan, given.Client);
             var steps = client.Steps ?? plan.Training.Steps;
             var adapter = new StackMember(
-                AdapterFactory.Values(plan, layout, client, group.Shared, given.Head), AdapterFactory.Twins(plan, layout, client), AdapterFactory.TaskHead(plan, client));
+                AdapterFactory.Values(plan, layout, client, group.Shared, given.Head), AdapterFactory.Twins(plan, layout, client));
             var optimizer = AdamW.AtRoundStart(given.Optimizer ?? AdapterState.Empty, layout, plan.Training.Moments);
             AdamW.Check(optimizer, layout);
             return new(client, rows, steps, new BatchOrder(rows.Rows.Count, plan.Training.BatchSize, steps, plan.Seed, client.Id), adapter, optimizer);

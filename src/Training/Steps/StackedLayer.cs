@@ -15,7 +15,6 @@ internal sealed class StackedLayer
 {
     private readonly AdapterSpec _spec;
     private readonly double _scaling;
-    private readonly IReadOnlyList<int>? _taskHeads;
     private readonly Trained _a;
     private readonly Trained _b;
     private readonly Trained? _router;
@@ -24,18 +23,16 @@ internal sealed class StackedLayer
 
     /// <param name="spec">The method.</param>
     /// <param name="scaling">s of this layer.</param>
-    /// <param name="taskHeads">The head of each member under <see cref="Routing.ByTask"/>.</param>
     /// <param name="a"><c>[G, R, D_in]</c>; [1, R, D_in] where all members have the same and none trains it.</param>
     /// <param name="b"><c>[G, N, D_out, R]</c>.</param>
     /// <param name="router"><c>[G, N, D_in]</c>; null unless the method routes by the input.</param>
     /// <param name="twins">A^0 and B^0, shaped as A and B, where the start is anchored.</param>
-    public StackedLayer(AdapterSpec spec, double scaling, IReadOnlyList<int> taskHeads, Trained a, Trained b, Trained? router, (Tensor A, Tensor B)? twins)
+    public StackedLayer(AdapterSpec spec, double scaling, Trained a, Trained b, Trained? router, (Tensor A, Tensor B)? twins)
     {
         (_spec, _scaling, _a, _b, _router) = (spec, scaling, a, b, router);
-        _taskHeads = spec.Routing == Routing.ByTask ? taskHeads : null;
         if (twins is not { } twin) return;
         _twinA = twin.A;
-        _twinUp = (router is not null ? SideBySide(twin.B) : _taskHeads is null ? twin.B.sum([1]) : Chosen(twin.B)).neg();
+        _twinUp = (router is not null ? SideBySide(twin.B) : twin.B.sum([1])).neg();
     }
 
     /// <summary>What the heads of several layers see of one input, before masks: a single product of the input.</summary>
@@ -84,13 +81,13 @@ internal sealed class StackedLayer
         return y;
     }
 
-    private int Heads => _taskHeads is null ? _spec.Heads : 1;
+    private int Heads => _spec.Heads;
 
     private long Rank => _b.Value.shape[3];
 
     private long HeadsWidth => Heads * Rank;
 
-    private double Share => _spec.Routing == Routing.Mean ? _scaling / _spec.Heads : _scaling;
+    private double Share => _spec.Routing is Routing.Mean ? _scaling / _spec.Heads : _scaling;
 
     // What the heads see, [G, m, K]: their r-wide inputs side by side, then those of the twins.
     private Tensor Inner(Tape tape, Tensor x, Packing packing, IReadOnlyList<LayerMasks>? masks, Tensor? down)
@@ -174,15 +171,12 @@ internal sealed class StackedLayer
     }
 
     // [G, K, D_out]: the heads one below the other, then the twins' with a minus. As long rows, the small products take a third of the time.
-    private Tensor Up() => Beside(_taskHeads is null ? SideBySide(_b.Value) : Chosen(_b.Value), _twinUp).transpose(1, 2).contiguous();
+    private Tensor Up() => Beside(SideBySide(_b.Value), _twinUp).transpose(1, 2).contiguous();
 
     // [G, N R, D_out].
     private void AddToHeads(Tensor gradient)
     {
-        var target = _b.Gradient!;
-        if (_taskHeads is null) target.add_(gradient.view(gradient.shape[0], Heads, Rank, gradient.shape[2]).transpose(2, 3));
-        else if (target.shape[1] == 1) target.select(1, 0).add_(gradient.transpose(1, 2));
-        else for (var member = 0; member < _taskHeads.Count; member++) target.select(0, member).select(0, _taskHeads[member]).add_(gradient[member].t());
+        _b.Gradient!.add_(gradient.view(gradient.shape[0], Heads, Rank, gradient.shape[2]).transpose(2, 3));
     }
 
     private static void AddToRows(List<Trained> parts, Tensor gradient)
@@ -224,10 +218,6 @@ internal sealed class StackedLayer
 
     // [G, N, D_out, R] -> [G, D_out, N R].
     private static Tensor SideBySide(Tensor heads) => heads.shape[1] == 1 ? heads.select(1, 0) : heads.permute(0, 2, 1, 3).flatten(2);
-
-    private Tensor Chosen(Tensor heads) => heads.shape[1] == 1
-        ? heads.select(1, 0)
-        : stack(_taskHeads!.Select((head, member) => heads.select(0, member).select(0, head)));
 
     /// <summary>A factor of all members and where its gradient goes; null where it does not train.</summary>
     internal sealed record Trained(Tensor Value, Tensor? Gradient);

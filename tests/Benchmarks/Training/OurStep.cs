@@ -40,7 +40,7 @@ internal sealed class OurStep : IDisposable
         var layout = AdapterLayout.For(adapter, model.AdaptableLayers, new AdapterStart(null, () => model));
         var shared = layout.Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Job);
         StackMember[] stacked = [.. clients.Select(client => new StackMember(
-            AdapterFactory.Values(plan, layout, client, shared, head: null), AdapterFactory.Twins(plan, layout, client), AdapterFactory.TaskHead(plan, client)))];
+            AdapterFactory.Values(plan, layout, client, shared, head: null), AdapterFactory.Twins(plan, layout, client)))];
         _masks = adapter.Dropout.P == 0 ? [] : [.. clients.Select(client => LayerMasks.Of(layout, plan.Seed, 1, client.Id))];
         _stack = new AdapterStack(layout, stacked, _masks.Count == 0 ? null : _masks, model.Device, model);
         _optimizer = new AdamW(_stack, training, [.. clients.Select(static _ => AdapterState.Empty)]);

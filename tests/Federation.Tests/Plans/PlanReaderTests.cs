@@ -108,10 +108,11 @@ public sealed class PlanReaderTests
         Assert.Equal(
             new AdapterSpec
             {
-                Method = "r-lora", Rank = 4, Alpha = 32, Scaling = Scaling.AlphaOverRank, Heads = 2, Routing = Routing.Mean, InitA = Init.KaimingUniform,
-                InitB = Init.Gaussian(0.02), InitRouter = Init.Gaussian(1e-3), SeedB = SeedPolicy.PerTask, Start = Start.Anchored,
-                Dropout = Dropout.Input(MaskSharing.AllHeads, 0.1), ScopeRouter = Scope.Job, Weighting = Weighting.Samples,
-            },
+                Method = "r-lora", Rank = 4, Alpha = 32, Scaling = Scaling.AlphaOverRank, Heads = 2, Routing = new Routing.Mean(),
+                Start = Start.Anchored, Dropout = Dropout.Input(MaskSharing.AllHeads, 0.1), Weighting = Weighting.Samples,
+            }
+                .With("B", static heads => heads with { Init = Init.Gaussian(0.02), Seed = SeedPolicy.PerTask })
+                .With("router", static router => router with { Init = Init.Gaussian(1e-3), Scope = Scope.Job }),
             plan.Adapter with { TargetModules = new AdapterSpec().TargetModules });
         Assert.Equal(
             new TrainingSpec
@@ -468,7 +469,7 @@ public sealed class PlanReaderTests
         PlanText.RequireValues(plan, "runs/a", new EngineFingerprint("lib", "avx2", 2).Text); // not recorded
         foreach (var other in new[]
         {
-            plan with { Training = plan.Training with { LearningRate = 2e-4 } }, plan with { Adapter = plan.Adapter with { InitB = Init.Stable(64) } },
+            plan with { Training = plan.Training with { LearningRate = 2e-4 } }, plan with { Adapter = plan.Adapter.With("B", static heads => heads with { Init = Init.Stable(64) }) },
         })
         {
             var refused = Assert.Throws<BadInputException>(() => PlanText.RequireValues(plan, "runs/a", Engine(other)));

@@ -67,7 +67,7 @@ public sealed class CatalogueTests : IDisposable
         using (var stream = File.Create(folder.File("adapter_model.safetensors"))) SafetensorsCodec.Write(exported.Tensors, new Dictionary<string, string>(), stream);
         var peft = PeftAdapter.Read(folder.Root);
         var layout = peft.On(_model.AdaptableLayers);
-        var plain = LowRankAdapter.Create(layout, peft.Tensors, null, 0, CPU, _model);
+        var plain = LowRankAdapter.Create(layout, peft.Tensors, null, CPU, _model);
         Close.Assert(Logits(AdapterPass.Evaluating(adapter)), Logits(AdapterPass.Evaluating(plain)), method, 1e-5, 1e-5);
         Assert.Equal(_model.Linears, layout.Targets.Select(static target => target.Layer));
     }
@@ -93,8 +93,8 @@ public sealed class CatalogueTests : IDisposable
         var spec = TinyFederation.TinyCatalogue(method) with { Heads = 1, Dropout = Dropout.Hidden(MaskSharing.PerHead, 0.5) };
         var shape = new LinearShape("layer", 12, 7);
         var (a, b) = (randn(4, 12).requires_grad_(), randn(1, 7, 4));
-        var router = spec.HasRouter ? randn(1, 12) : null;
-        var layer = new LowRankLayer(spec, shape, a, b, router, 0, (randn(4, 12), randn(1, 7, 4)));
+        var router = !spec.Routing.IsStatic ? randn(1, 12) : null;
+        var layer = new LowRankLayer(spec, shape, a, b, router, (randn(4, 12), randn(1, 7, 4)));
         using var masks = new LayerMasks(spec, "layer", 3, 1, "one");
         using var same = new LayerMasks(spec, "layer", 3, 1, "one");
         var mask = LowRankAdapter.Values(Assert.Single(same.Draw([1, 4], CPU)));

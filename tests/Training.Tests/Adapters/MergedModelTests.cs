@@ -35,7 +35,7 @@ public sealed class MergedModelTests : IDisposable
         using var before = Load("model");
         using var after = Load("merged");
         var peft = PeftAdapter.Read(_folder.File("adapter"));
-        using var pass = AdapterPass.Evaluating(LowRankAdapter.Create(peft.On(before.AdaptableLayers), peft.Tensors, null, 0, CPU));
+        using var pass = AdapterPass.Evaluating(LowRankAdapter.Create(peft.On(before.AdaptableLayers), peft.Tensors, null, CPU));
         var expected = LowRankAdapter.Values(before.LogitsOf(before.Hidden(_ids, null, pass), pass));
         Close.Assert(expected, LowRankAdapter.Values(after.LogitsOf(after.Hidden(_ids, null, null), null)), targets, 1e-5, 1e-5);
         Assert.NotEqual(expected, LowRankAdapter.Values(before.LogitsOf(before.Hidden(_ids, null, null), null)));
@@ -209,8 +209,8 @@ public sealed class MergedModelTests : IDisposable
         File.WriteAllText(_folder.File("adapter/adapter_config.json"), PeftConfig.Write(layout, "model", given: null));
         Write("adapter/adapter_model.safetensors", layout.Tensors.Select(tensor =>
         {
-            var shape = tensor.Factor == Factor.B ? [.. tensor.Shape.Skip(1)] : tensor.Shape;
-            return KeyValuePair.Create(PeftNames.Of(tensor.Target, tensor.Factor), new NamedArray(shape, Draw(shape)));
+            var shape = tensor.Role.Name == Roles.B ? [.. tensor.Shape.Skip(1)] : tensor.Shape;
+            return KeyValuePair.Create(PeftNames.Of(tensor.Target, tensor.Role.Name), new NamedArray(shape, Draw(shape)));
         }));
     }
 

@@ -26,7 +26,7 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
         var (file, spec) = Open(place);
         using var closes = file;
         var (layout, values) = Given(file, spec, "param.");
-        var stack = new AdapterStack(layout, [new(values, null, 0)], masks: null, CPU, model: null);
+        var stack = new AdapterStack(layout, [new(values, null)], masks: null, CPU, model: null);
         var adapter = stack.Members[0];
         var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, [AdapterState.Empty]);
         var input = Read(file, "input").requires_grad_();
@@ -35,9 +35,9 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
         Compare(file, "output", y);
         (y * Read(file, "output_cotangent")).sum().backward();
         Compare(file, "input_grad", input.grad!);
-        foreach (var parameter in adapter.Parameters) Compare(Reference(file, parameter.Info.Factor, "grad."), parameter.Value.grad!, "gradient of " + parameter.Info.Name);
+        foreach (var parameter in adapter.Parameters) Compare(Reference(file, parameter.Info.Role.Name, "grad."), parameter.Value.grad!, "gradient of " + parameter.Info.Name);
         optimizer.Step([0.01]);
-        foreach (var parameter in adapter.Parameters) Compare(Reference(file, parameter.Info.Factor, "after_adamw_step."), parameter.Value, parameter.Info.Name + " after the step");
+        foreach (var parameter in adapter.Parameters) Compare(Reference(file, parameter.Info.Role.Name, "after_adamw_step."), parameter.Value, parameter.Info.Name + " after the step");
         Compare(file, "output_after_step", Forward(adapter, file, input, "param.weight"));
     }
 
@@ -50,9 +50,9 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
         var input = Read(file, "input");
 
         // With live heads at zero, an anchored mean of the heads is the frozen layer after the authors' subtraction.
-        var anchored = spec with { Routing = Routing.Mean, Start = Start.Anchored };
-        var (a, b) = (Read(file, "param.lora_A.weight"), Reference(file, Factor.B, "param."));
-        var layer = new LowRankLayer(anchored, Shape(file, "weight_before"), a, zeros_like(b), null, 0, (a, b));
+        var anchored = spec with { Routing = new Routing.Mean(), Start = Start.Anchored };
+        var (a, b) = (Read(file, "param.lora_A.weight"), Reference(file, Roles.B, "param."));
+        var layer = new LowRankLayer(anchored, Shape(file, "weight_before"), a, zeros_like(b), null, (a, b));
         var frozen = nn.functional.linear(input, Read(file, "weight_before"));
         Compare(nn.functional.linear(input, Read(file, "weight_after")), layer.Forward(input, frozen, null), "frozen layer with twins");
 
@@ -68,7 +68,7 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
         var spec = new AdapterSpec
         {
             Rank = settings.GetProperty("r").GetInt32(), Heads = settings.GetProperty("heads").GetInt32(), Alpha = settings.GetProperty("lora_alpha").GetDouble(),
-            Scaling = overRoot ? Scaling.AlphaOverSqrtRank : Scaling.AlphaOverRank, Routing = Routing.Softmax, Dropout = Dropout.None,
+            Scaling = overRoot ? Scaling.AlphaOverSqrtRank : Scaling.AlphaOverRank, Routing = new Routing.Softmax(), Dropout = Dropout.None,
         };
         Assert.Equal(settings.GetProperty("scaling").GetDouble(), spec.ScalingFactor, 12);
         return (SafetensorsFile.Open(SharedFolder.Of(folder, name + ".safetensors")), spec);
@@ -77,14 +77,14 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
     private static LowRankAdapter Adapter(SafetensorsFile file, AdapterSpec spec, string prefix)
     {
         var (layout, values) = Given(file, spec, prefix);
-        return LowRankAdapter.Create(layout, values, null, 0, CPU);
+        return LowRankAdapter.Create(layout, values, null, CPU);
     }
 
     private static (AdapterLayout Layout, AdapterState Values) Given(SafetensorsFile file, AdapterSpec spec, string prefix)
     {
         var layout = AdapterLayout.For(spec, [Shape(file, prefix + (file.Header.Tensors.ContainsKey("param.weight") ? "weight" : "lora_B0.weight"))]);
         return (layout, new AdapterState(layout.Tensors.Select(info =>
-            KeyValuePair.Create(info.Name, new NamedArray(info.Shape, LowRankAdapter.Values(Reference(file, info.Factor, prefix)))))));
+            KeyValuePair.Create(info.Name, new NamedArray(info.Shape, LowRankAdapter.Values(Reference(file, info.Role.Name, prefix)))))));
     }
 
     private static LinearShape Shape(SafetensorsFile file, string weight) =>
@@ -95,10 +95,10 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
 
     private static Tensor Read(SafetensorsFile file, string name) => tensor(file.ReadFloat32(name), [.. file.Describe(name).Shape]);
 
-    private static Tensor Reference(SafetensorsFile file, Factor factor, string prefix) => factor switch
+    private static Tensor Reference(SafetensorsFile file, string role, string prefix) => role switch
     {
-        Factor.A => Read(file, prefix + "lora_A.weight"),
-        Factor.B => stack([.. file.Header.Tensors.Keys.Where(key => key.StartsWith(prefix + "lora_B", StringComparison.Ordinal)).Order(StringComparer.Ordinal).Select(key => Read(file, key))]),
+        Roles.A => Read(file, prefix + "lora_A.weight"),
+        Roles.B => stack([.. file.Header.Tensors.Keys.Where(key => key.StartsWith(prefix + "lora_B", StringComparison.Ordinal)).Order(StringComparer.Ordinal).Select(key => Read(file, key))]),
         _ => Read(file, prefix + "lora_route.weight"),
     };
 

@@ -23,7 +23,7 @@ public sealed class PeftLayerTests
         var layer = new LinearShape(Module, numbers.Config.GetProperty("in").GetInt32(), numbers.Config.GetProperty("out").GetInt32());
         var layout = AdapterLayout.For(SpecOf(numbers), [layer]);
         using var model = FrozenLayer(numbers, layer);
-        var stack = new AdapterStack(layout, [new(Start(numbers, layout), null, 0)], masks: null, CPU, model);
+        var stack = new AdapterStack(layout, [new(Start(numbers, layout), null)], masks: null, CPU, model);
         var adapter = stack.Members[0];
         var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, [AdapterState.Empty]);
         var (input, cotangent) = (numbers.Tensor("input").requires_grad_(), numbers.Tensor("output_cotangent"));
@@ -77,26 +77,26 @@ public sealed class PeftLayerTests
     }
 
     private static AdapterState Start(MethodNumbers numbers, AdapterLayout layout) => new(layout.Tensors.Select(info =>
-        KeyValuePair.Create(info.Name, numbers.Array("param." + Saved(info.Factor)) with { Shape = info.Shape })));
+        KeyValuePair.Create(info.Name, numbers.Array("param." + Saved(info.Role.Name)) with { Shape = info.Shape })));
 
     private static Tensor Merged(AdapterLayout layout, LowRankAdapter adapter, CausalLanguageModel model, LinearShape layer)
     {
         using var inference = no_grad();
-        Tensor Value(Factor factor) => adapter.Parameters.Single(parameter => parameter.Info.Factor == factor).Value;
-        var moved = model.WeightOf(layer) + new LowRankLayer(layout.Spec, layer, Value(Factor.A), Value(Factor.B), null, 0, null).Delta();
-        return layout.Spec.Decomposed ? DecomposedLayer.Merged(moved, Value(Factor.Magnitude)) : moved;
+        Tensor Value(string role) => adapter.Parameters.Single(parameter => parameter.Info.Role.Name == role).Value;
+        var moved = model.WeightOf(layer) + new LowRankLayer(layout.Spec, layer, Value(Roles.A), Value(Roles.B), null, null).Delta();
+        return layout.Spec.Decomposed ? DecomposedLayer.Merged(moved, Value(Roles.Magnitude)) : moved;
     }
 
-    private static string Saved(AdapterParameter parameter) => Saved(parameter.Info.Factor);
+    private static string Saved(AdapterParameter parameter) => Saved(parameter.Info.Role.Name);
 
-    private static string Saved(Factor factor)
+    private static string Saved(string role)
     {
-        var name = factor switch
+        var name = role switch
         {
-            Factor.A => "lora_A",
-            Factor.B => "lora_B",
-            Factor.Magnitude => "lora_magnitude_vector",
-            _ => throw new ArgumentOutOfRangeException(nameof(factor)),
+            Roles.A => "lora_A",
+            Roles.B => "lora_B",
+            Roles.Magnitude => "lora_magnitude_vector",
+            _ => throw new ArgumentOutOfRangeException(nameof(role)),
         };
         return $"lin.{name}.default.weight";
     }

@@ -175,6 +175,6 @@ public sealed class GenerationTests
             using var drawn = randn([.. tensor.Shape], ScalarType.Float32, CPU, generator: generator);
             return KeyValuePair.Create(tensor.Name, new NamedArray(tensor.Shape, [.. drawn.data<float>().Select(static value => 0.1f * value)]));
         }));
-        return AdapterPass.Evaluating(LowRankAdapter.Create(layout, tensors, null, 0, CPU));
+        return AdapterPass.Evaluating(LowRankAdapter.Create(layout, tensors, null, CPU));
     }
 }

@@ -95,16 +95,16 @@ public sealed class PackedLossTests : IDisposable
     }
 
     [Theory]
-    [InlineData(Routing.Sum, DropoutSite.Hidden)]
-    [InlineData(Routing.Mean, DropoutSite.Input)]
-    [InlineData(Routing.Softmax, DropoutSite.Input)]
-    [InlineData(Routing.ByTask, DropoutSite.Input)]
-    [InlineData(Routing.ByTask, DropoutSite.Hidden)]
-    public void Every_mix_of_heads_with_every_dropout_and_twins(Routing routing, DropoutSite site)
+    [InlineData("sum", DropoutSite.Hidden)]
+    [InlineData("mean", DropoutSite.Input)]
+    [InlineData("softmax", DropoutSite.Input)]
+    [InlineData("byTask", DropoutSite.Input)]
+    [InlineData("byTask", DropoutSite.Hidden)]
+    public void Every_mix_of_heads_with_every_dropout_and_twins(string routing, DropoutSite site)
     {
         foreach (var masks in Enum.GetValues<MaskSharing>())
         {
-            var spec = TinyFederation.TinyCatalogue("r-lora") with { Routing = routing, Dropout = new(site, masks, 0.3) };
+            var spec = TinyFederation.Routed(TinyFederation.TinyCatalogue("r-lora"), routing) with { Dropout = new(site, masks, 0.3) };
             AssertSame(TinyLlama.Config, spec, ScalarType.Float64, 1e-10);
             AssertSame(TinyLlama.Config, spec with { Start = Start.Exact }, ScalarType.Float64, 1e-10);
         }
@@ -117,7 +117,8 @@ public sealed class PackedLossTests : IDisposable
     [InlineData("lora", false)]
     public void Heads_that_all_members_have_in_common(string method, bool trainsB)
     {
-        var spec = TinyFederation.TinyCatalogue(method) with { SeedB = SeedPolicy.Common, TrainsB = trainsB, InitB = Init.Gaussian(0.3) };
+        var spec = TinyFederation.TinyCatalogue(method)
+            .With("B", heads => heads with { Seed = SeedPolicy.Common, Trains = trainsB, Init = Init.Gaussian(0.3) });
         AssertSame(TinyLlama.Config, spec, ScalarType.Float64, 1e-10);
     }
 
@@ -198,7 +199,7 @@ public sealed class PackedLossTests : IDisposable
         var clients = Enumerable.Range(0, members).Select(static member => TinyFederation.Client($"{Prompt}{member}")).ToList();
         masks = [.. clients.Select(client => LayerMasks.Of(layout, 5, 1, client.Id))];
         return new AdapterStack(layout, [.. clients.Select((client, member) => new StackMember(
-            Moved(layout, client, member), spec.Start == Start.Anchored ? layout.Initial(5, client, static tensor => tensor.Factor is Factor.A or Factor.B) : null, member % spec.Heads))], masks, CPU, model, dtype);
+            Moved(layout, client, member), spec.Start == Start.Anchored ? layout.Initial(5, client, static tensor => tensor.Role.Name is Roles.A or Roles.B) : null))], masks, CPU, model, dtype);
     }
 
     private static AdapterState Moved(AdapterLayout layout, ClientSpec client, int member)

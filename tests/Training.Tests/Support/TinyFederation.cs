@@ -39,6 +39,15 @@ internal sealed class TinyFederation : IDisposable
     /// <summary>A method at a rank that the tiny model can hold.</summary>
     public static AdapterSpec TinyCatalogue(string method) => AdapterCatalog.Methods[method].Spec with { Rank = 4, Alpha = 6 };
 
+    /// <summary>A method with another routing, by the plan's name for it; one head where that is what it routes.</summary>
+    public static AdapterSpec Routed(AdapterSpec spec, string routing) => routing switch
+    {
+        "mean" => spec with { Routing = new Routing.Mean() },
+        "sum" => spec with { Routing = new Routing.Sum() },
+        "softmax" => spec with { Routing = new Routing.Softmax() },
+        _ => spec with { Routing = new Routing.ByTask(), Heads = 1 },
+    };
+
     public static ClientSpec Client(string id) => new() { Id = id, Task = id, Data = new() { Train = $"{id}.train.jsonl", Test = $"{id}.test.jsonl" } };
 
     public LocalTrainer Trainer() => new(new LocalTrainerOptions { Root = Root });

@@ -107,7 +107,7 @@ public sealed class AdamWTests
 
     private static AdapterLayout TwoOfAScope { get; } = AdapterLayout.For(new AdapterSpec { Rank = 2 }, [new LinearShape("layer", 5, 3), new LinearShape("other", 5, 3)]);
 
-    private static AdapterStack Stack(params AdapterState[] members) => new(Layout, [.. members.Select(static values => new StackMember(values, null, 0))], masks: null, CPU, model: null);
+    private static AdapterStack Stack(params AdapterState[] members) => new(Layout, [.. members.Select(static values => new StackMember(values, null))], masks: null, CPU, model: null);
 
     private static void AssertSame(AdapterState expected, LowRankAdapter adapter)
     {

@@ -109,7 +109,7 @@ public sealed class LocalTrainerTests : IDisposable
 
         Assert.Null(result.Failure);
         Assert.Equal(group.Shared.Keys, result.Update.Keys);
-        Assert.Equal(plan.Adapter.ScopeB == Scope.Client, result.Head.Keys.Any(static name => name.EndsWith(".B", StringComparison.Ordinal)));
+        Assert.Equal(plan.Adapter.Tensor("B").Scope == Scope.Client, result.Head.Keys.Any(static name => name.EndsWith(".B", StringComparison.Ordinal)));
         Assert.DoesNotContain(result.Head.Keys, result.Update.ContainsKey);
         Assert.Contains(result.Update.Values, static array => array.Data.Any(static value => value != 0));
         Assert.Equal((12, 4), (result.Samples, result.Steps));

@@ -39,7 +39,7 @@ public sealed class ScoredOnceTests : IDisposable
         using var trainer = _tiny.Trainer();
         var plan = Plan("r-lora-federated");
         // An anchored start is the base, up to rounding.
-        plan = plan with { Adapter = plan.Adapter with { Start = Start.Exact, InitB = Init.Gaussian(0.3) } };
+        plan = plan with { Adapter = (plan.Adapter with { Start = Start.Exact }).With("B", static heads => heads with { Init = Init.Gaussian(0.3) }) };
         var group = await GroupAsync(trainer, plan, "one", "two");
 
         var results = await trainer.EvaluateAsync(group);
@@ -95,7 +95,7 @@ public sealed class ScoredOnceTests : IDisposable
     public async Task The_untouched_base_is_scored_once_for_shared_and_unshared_clients_in_every_round()
     {
         var plan = Plan("fedsa-lora");
-        plan = plan with { Adapter = plan.Adapter with { SeedA = SeedPolicy.PerClient } };
+        plan = plan with { Adapter = plan.Adapter.With("A", static a => a with { Seed = SeedPolicy.PerClient }) };
         var alone = plan with { Sharing = Sharing.None, Adapter = plan.Adapter.Unshared() };
         using var trainer = _tiny.Trainer();
         TrainingGroup[] groups =
@@ -176,7 +176,8 @@ public sealed class ScoredOnceTests : IDisposable
             With(group, static plan => plan with { Model = plan.Model with { Storage = WeightStorage.Bfloat16 } }),
         ["alpha"] = static (_, group) => Adapted(group, static adapter => adapter with { Alpha = 7 }),
         ["alpha of a layer"] = static (_, group) => Adapted(group, static adapter => adapter with { AlphaPattern = [new("q_proj", 9)] }),
-        ["start"] = static (_, group) => Adapted(group, static adapter => adapter with { Start = Start.Anchored, InitB = Init.Gaussian(0.1) }),
+        ["start"] = static (_, group) => Adapted(group, static adapter => (adapter with { Start = Start.Anchored })
+            .With("B", static heads => heads with { Init = Init.Gaussian(0.1) })),
         ["weights of the model"] = static (tiny, group) => Exchanged(tiny, group, "model.safetensors", static bytes => bytes[^1] ^= 0x80),
         ["tokenizer of the model"] = static (tiny, group) =>
             Replaced(tiny, group, "tokenizer_config.json", "\"eos_token\":\"</s>\"", "\"eos_token\":\"?\""),

@@ -7,7 +7,7 @@ internal static class TrainingChecks
 
     private static IEnumerable<PlanConflict> WarmHeads(FederationPlan plan)
     {
-        var (training, adapter) = (plan.Training, plan.Adapter);
+        var training = plan.Training;
         if (training.WarmHeadSteps > training.Steps)
         {
             yield return new(
@@ -25,13 +25,15 @@ internal static class TrainingChecks
             }
         }
 
-        var ownsTrained = (adapter.TrainsA && adapter.ScopeA == Scope.Client) || (adapter.TrainsB && adapter.ScopeB == Scope.Client)
-            || (adapter.HasRouter && adapter.ScopeRouter == Scope.Client) || (adapter.Decomposed && adapter.ScopeMagnitude == Scope.Client);
+        var ownsTrained = plan.Adapter.Tensors.Values.Any(static tensor => tensor.Trains && tensor.Scope == Scope.Client);
         if (training.WarmHeadSteps > 0 && !ownsTrained)
         {
             yield return new(
                 "no trained tensor stays with its client, so there is no head to warm; give warmHeadSteps: 0, or scopeB: client.",
-                "training.warmHeadSteps", "adapter.scopeA", "adapter.scopeB", "adapter.scopeRouter", "adapter.method");
+                [
+                    "training.warmHeadSteps", .. AdapterParts.Roles.SelectMany(static role => AdapterChecks.PathsOf(role.Name, "scope")),
+                    "adapter.method",
+                ]);
         }
     }
 

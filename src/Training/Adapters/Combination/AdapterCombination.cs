@@ -116,7 +116,7 @@ public static class AdapterCombination
             _ when options.Method.EndsWith("svd", StringComparison.Ordinal) => Product(parts, options),
             _ => Factors(parts, options),
         };
-        return (layer, (int)a.shape[0], [new(PeftNames.Of(layer, Factor.A), new(a.shape, LowRankAdapter.Values(a))), new(PeftNames.Of(layer, Factor.B), new(b.shape, LowRankAdapter.Values(b)))]);
+        return (layer, (int)a.shape[0], [new(PeftNames.Of(layer, Roles.A), new(a.shape, LowRankAdapter.Values(a))), new(PeftNames.Of(layer, Roles.B), new(b.shape, LowRankAdapter.Values(b)))]);
     }
 
     private static (Tensor A, Tensor B) Factors(IReadOnlyList<Part> parts, CombinationOptions options)
@@ -127,10 +127,10 @@ public static class AdapterCombination
 
         // A sign on one side, so that the product has it once.
         var signed = weights.Select((weight, i) => Math.CopySign(weight, parts[i].Weight)).ToList();
-        Tensor Of(Factor factor, IReadOnlyList<double> weights, Func<Part, Tensor> tensor) =>
+        Tensor Of(string role, IReadOnlyList<double> weights, Func<Part, Tensor> tensor) =>
             CombinationRules.ByName[options.Method](
-                [.. parts.Select(tensor)], weights, options.Density, i => SeedOf(options, parts[i], i, factor.ToString()));
-        return (Of(Factor.A, signed, static part => part.A), Of(Factor.B, weights, static part => part.B));
+                [.. parts.Select(tensor)], weights, options.Density, i => SeedOf(options, parts[i], i, role));
+        return (Of(Roles.A, signed, static part => part.A), Of(Roles.B, weights, static part => part.B));
     }
 
     private static (Tensor A, Tensor B) Product(IReadOnlyList<Part> parts, CombinationOptions options)
@@ -151,8 +151,8 @@ public static class AdapterCombination
 
     private sealed record Part(PeftAdapter Adapter, AdapterTarget Target, double Weight)
     {
-        public Tensor A => LowRankAdapter.OnDevice(Adapter.Tensors[AdapterTensor.NameOf(Target.Module, Factor.A)], CPU);
+        public Tensor A => LowRankAdapter.OnDevice(Adapter.Tensors[AdapterTensor.NameOf(Target.Module, Roles.A)], CPU);
 
-        public Tensor B => LowRankAdapter.OnDevice(Adapter.Tensors[AdapterTensor.NameOf(Target.Module, Factor.B)], CPU).squeeze(0);
+        public Tensor B => LowRankAdapter.OnDevice(Adapter.Tensors[AdapterTensor.NameOf(Target.Module, Roles.B)], CPU).squeeze(0);
     }
 }

@@ -38,15 +38,14 @@ public sealed class PeftExporter(string root) : IAdapterExporter
         {
             if (!form.Nearest)
                 throw new BadInputException($"export: {plan.Adapter.Method} mixes {plan.Adapter.Heads} heads by a router that depends on the input, so it has no static LoRA form; train with routing mean, sum or byTask, or ask for the nearest static form, which weighs the heads equally (--nearest)");
-            plan = plan with { Adapter = plan.Adapter with { Routing = Routing.Mean } };
+            plan = plan with { Adapter = plan.Adapter with { Routing = new Routing.Mean() } };
             (shared, head) = (WithoutRouters(shared), head is null ? null : WithoutRouters(head));
         }
 
         var layout = layoutOf(plan.Adapter);
         var values = AdapterFactory.Values(plan, layout, client, shared, head);
         var twins = AdapterFactory.Twins(plan, layout, client);
-        var taskHead = AdapterFactory.TaskHead(plan, client);
-        var tensors = new AdapterState(layout.Targets.SelectMany(target => Tensors(layout.Spec, target, taskHead, values, twins)));
+        var tensors = new AdapterState(layout.Targets.SelectMany(target => Tensors(layout.Spec, target, values, twins)));
         var exported = new ExportedAdapter(
             PeftConfig.Write(twins is null ? layout : WithTwins(layout), form.BaseModel ?? plan.Model.Path, given?.ConfigJson), tensors);
         return form.Vllm ? VllmForm.Of(exported, layout, form) : given is null ? exported : exported with { Tensors = new([.. tensors, .. given.BaseTensors]) };
@@ -68,28 +67,28 @@ public sealed class PeftExporter(string root) : IAdapterExporter
         }, [.. layout.Targets.Select(static target => target.Layer)]);
     }
 
-    private static IEnumerable<KeyValuePair<string, NamedArray>> Tensors(AdapterSpec spec, AdapterTarget target, int taskHead, AdapterState values, AdapterState? twins)
+    private static IEnumerable<KeyValuePair<string, NamedArray>> Tensors(AdapterSpec spec, AdapterTarget target, AdapterState values, AdapterState? twins)
     {
-        var (nameA, nameB) = (AdapterTensor.NameOf(target.Module, Factor.A), AdapterTensor.NameOf(target.Module, Factor.B));
-        var (a, b) = (values[nameA].Data, Merged(spec, taskHead, values[nameB]));
+        var (nameA, nameB) = (AdapterTensor.NameOf(target.Module, Roles.A), AdapterTensor.NameOf(target.Module, Roles.B));
+        var (a, b) = (values[nameA].Data, Merged(spec, values[nameB]));
         if (twins is not null)
         {
             a = [.. a, .. twins[nameA].Data];
-            b = SideBySide(b, Merged(spec, taskHead, twins[nameB]), target.Rank);
+            b = SideBySide(b, Merged(spec, twins[nameB]), target.Rank);
         }
 
         var rank = twins is null ? target.Rank : 2 * target.Rank;
-        yield return new(PeftNames.Of(target.Layer, Factor.A), new([rank, target.Layer.InWidth], a));
-        yield return new(PeftNames.Of(target.Layer, Factor.B), new([target.Layer.OutWidth, rank], b));
-        if (spec.Decomposed) yield return new(PeftNames.Of(target.Layer, Factor.Magnitude), values[AdapterTensor.NameOf(target.Module, Factor.Magnitude)]);
+        yield return new(PeftNames.Of(target.Layer, Roles.A), new([rank, target.Layer.InWidth], a));
+        yield return new(PeftNames.Of(target.Layer, Roles.B), new([target.Layer.OutWidth, rank], b));
+        if (spec.Decomposed) yield return new(PeftNames.Of(target.Layer, Roles.Magnitude), values[AdapterTensor.NameOf(target.Module, Roles.Magnitude)]);
     }
 
     // [N, D_out, R] -> [D_out, R].
-    private static float[] Merged(AdapterSpec spec, int taskHead, NamedArray heads)
+    private static float[] Merged(AdapterSpec spec, NamedArray heads)
     {
         var length = heads.Data.Length / spec.Heads;
-        if (spec.Heads == 1 || spec.Routing == Routing.ByTask) return heads.Data[(taskHead * length)..((taskHead + 1) * length)];
-        var share = spec.Routing == Routing.Mean ? 1.0 / spec.Heads : 1;
+        if (spec.Heads == 1) return heads.Data;
+        var share = spec.Routing is Routing.Mean ? 1.0 / spec.Heads : 1;
         return [.. Enumerable.Range(0, length).Select(i => (float)(share * Enumerable.Range(0, spec.Heads).Sum(head => (double)heads.Data[head * length + i])))];
     }
 

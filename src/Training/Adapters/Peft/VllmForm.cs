@@ -41,11 +41,11 @@ internal static class VllmForm
         return new(config.ToJsonString(new() { WriteIndented = true }), new AdapterState(layout.Targets.SelectMany(target => Tensors(adapter, target, rank, (float)(target.Scaling / scaling)))));
     }
 
-    private static int RankOf(ExportedAdapter adapter, AdapterTarget target) => (int)adapter.Tensors[PeftNames.Of(target.Layer, Factor.A)].Shape[0];
+    private static int RankOf(ExportedAdapter adapter, AdapterTarget target) => (int)adapter.Tensors[PeftNames.Of(target.Layer, Roles.A)].Shape[0];
 
     private static IEnumerable<KeyValuePair<string, NamedArray>> Tensors(ExportedAdapter adapter, AdapterTarget target, int rank, float ratio)
     {
-        var (nameA, nameB) = (PeftNames.Of(target.Layer, Factor.A), PeftNames.Of(target.Layer, Factor.B));
+        var (nameA, nameB) = (PeftNames.Of(target.Layer, Roles.A), PeftNames.Of(target.Layer, Roles.B));
         var (own, inWidth, outWidth) = (RankOf(adapter, target), target.Layer.InWidth, target.Layer.OutWidth);
         var a = new float[(long)rank * inWidth];
         adapter.Tensors[nameA].Data.CopyTo(a, 0);

@@ -30,7 +30,7 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         using var expected = SafetensorsFile.Open(SharedFolder.Of(folder, "io.safetensors"));
         var peft = PeftAdapter.Read(SharedFolder.Of(folder));
         peft.CheckBase(model);
-        var stack = new AdapterStack(peft.On(model.AdaptableLayers), [new(peft.Tensors, null, 0)], masks: null, CPU, model);
+        var stack = new AdapterStack(peft.On(model.AdaptableLayers), [new(peft.Tensors, null)], masks: null, CPU, model);
         var adapter = stack.Members[0];
         using var pass = AdapterPass.Evaluating(adapter);
         using var workspace = new Workspace(CPU, ScalarType.Float32);
@@ -82,7 +82,7 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         At().backward();
         using var inference = no_grad();
         // The norm of a decomposed weight carries no gradient, so only its magnitudes have the slope.
-        foreach (var (info, value) in adapter.Parameters.Where(parameter => !adapter.Spec.Decomposed || parameter.Info.Factor == Factor.Magnitude))
+        foreach (var (info, value) in adapter.Parameters.Where(parameter => !adapter.Spec.Decomposed || parameter.Info.Role.Name == Roles.Magnitude))
         {
             // Along the gradient itself the slope is its norm.
             var (gradient, moved) = (value.grad!, value.detach());
@@ -148,7 +148,7 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
     {
         var peft = PeftAdapter.Read(SharedFolder.Of(folder));
         peft.CheckBase(model);
-        var adapter = LowRankAdapter.Create(peft.On(model.AdaptableLayers), peft.Tensors, null, 0, CPU, model);
+        var adapter = LowRankAdapter.Create(peft.On(model.AdaptableLayers), peft.Tensors, null, CPU, model);
         return (adapter, AdapterPass.Evaluating(adapter));
     }
 
@@ -175,7 +175,7 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
     private static Tensor Loss(Tensor logits, Tensor labels) => nn.functional.cross_entropy(
         logits.narrow(1, 0, logits.shape[1] - 1).reshape(-1, logits.shape[2]), labels.narrow(1, 1, logits.shape[1] - 1).reshape(-1));
 
-    private static string Saved(AdapterParameter parameter) => PeftNames.Of(parameter.Info.Target, parameter.Info.Factor);
+    private static string Saved(AdapterParameter parameter) => PeftNames.Of(parameter.Info.Target, parameter.Info.Role.Name);
 
     private static IEnumerable<string> Names(SafetensorsFile file, string prefix) =>
         file.Header.Tensors.Keys.Where(key => key.StartsWith(prefix, StringComparison.Ordinal)).Select(key => key[prefix.Length..]).Order(StringComparer.Ordinal);

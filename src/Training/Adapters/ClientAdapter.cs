@@ -12,8 +12,7 @@ namespace FedRLora.Training.Adapters;
 /// <param name="Layout">The tensors and where they go.</param>
 /// <param name="Values">The value of each.</param>
 /// <param name="Twins">Initial A and B where the start is anchored.</param>
-/// <param name="TaskHead">The head in use under <see cref="Routing.ByTask"/>.</param>
-internal sealed record AdapterParts(AdapterLayout Layout, AdapterState Values, AdapterState? Twins, int TaskHead)
+internal sealed record ClientAdapter(AdapterLayout Layout, AdapterState Values, AdapterState? Twins)
 {
     // So far from what float32 holds that A x is finite too.
     private const float MostOfA = 1e6f;
@@ -29,8 +28,8 @@ internal sealed record AdapterParts(AdapterLayout Layout, AdapterState Values, A
     {
         if (Layout.Targets.All(AddsZero)) return null;
         using var hash = new ContentHash();
-        var spec = Layout.Spec with { ScopeA = default, ScopeB = default, ScopeRouter = default, ScopeMagnitude = default };
-        hash.Add(JsonSerializer.Serialize(spec, Options)).Add(TaskHead);
+        var spec = Layout.Spec.WithEach(static tensor => tensor with { Scope = default });
+        hash.Add(JsonSerializer.Serialize(spec, Options));
         foreach (var target in Layout.Targets)
             hash.Add(string.Create(CultureInfo.InvariantCulture, $"{target.Layer} {target.Rank} {target.Scaling:R}"));
         foreach (var tensor in Layout.Tensors) hash.Add(tensor.Name).Add(DigestOf(Values[tensor.Name]));
@@ -45,9 +44,9 @@ internal sealed record AdapterParts(AdapterLayout Layout, AdapterState Values, A
         }
     }
 
-    private bool AddsZero(AdapterTarget target) => Twins is null && Layout.Spec is { Decomposed: false, HasRouter: false }
-        && !Of(target, Factor.B).AsSpan().ContainsAnyExcept(0f)
-        && Array.TrueForAll(Of(target, Factor.A), static value => MathF.Abs(value) < MostOfA);
+    private bool AddsZero(AdapterTarget target) => Twins is null && Layout.Spec is { Decomposed: false, IsStatic: true }
+        && !Of(target, Roles.B).AsSpan().ContainsAnyExcept(0f)
+        && Array.TrueForAll(Of(target, Roles.A), static value => MathF.Abs(value) < MostOfA);
 
-    private float[] Of(AdapterTarget target, Factor factor) => Values[AdapterTensor.NameOf(target.Module, factor)].Data;
+    private float[] Of(AdapterTarget target, string role) => Values[AdapterTensor.NameOf(target.Module, role)].Data;
 }
