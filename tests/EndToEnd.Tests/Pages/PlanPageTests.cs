@@ -92,7 +92,8 @@ public sealed partial class PlanPageTests
         return lines.Index().Where(static line => line.Item == Header)
             .SelectMany(table => lines[(table.Index + 2)..].TakeWhile(static line => line.StartsWith('|')))
             .Select(static line => line.Trim('|', ' ').Split(" | "))
-            .Select(cells => new Row(section.Length == 0 ? cells[0].Trim('`') : $"{section}.{cells[0].Trim('`')}", cells[1], cells[2]));
+            .SelectMany(cells => cells[0].Split(", ").Select(static key => key.Trim('`'))
+                .Select(key => new Row(section.Length == 0 ? key : $"{section}.{key}", cells[1], cells[2])));
     }
 
     private sealed record Row(string Path, string Value, string Default);
