@@ -1,6 +1,8 @@
 namespace FedRLora.Abstractions.Plans;
 
-/// <summary>The whole job as one immutable record. It is read from YAML by <c>PlanReader</c> and checked as a whole by <c>PlanValidator</c>.</summary>
+/// <summary>
+/// The whole job as one immutable record. It is read from YAML by <c>PlanReader</c> and checked as a whole by <c>PlanValidator</c>.
+/// </summary>
 public sealed record FederationPlan
 {
     /// <summary>What the run is called; letters, digits, dot, dash and underscore.</summary>

@@ -8,7 +8,9 @@ public interface IAggregationRule
     /// <summary>An empty accumulator for updates of these names and shapes.</summary>
     IAccumulator Begin(AdapterShapes shapes);
 
-    /// <summary>Whether accumulators hold on to the updates they are given, as a median must; then every update has arrays of its own.</summary>
+    /// <summary>
+    /// Whether accumulators hold on to the updates they are given, as a median must; then every update has arrays of its own.
+    /// </summary>
     bool KeepsUpdates => false;
 
     /// <summary>Whether accumulators of two sites can become one; not where the rule has to see every update.</summary>
@@ -51,6 +53,8 @@ public interface IAccumulator
 /// no update has a length.</param>
 public sealed record AggregateUpdate(AdapterState Update, double? Coherence)
 {
-    /// <summary>Updates that the rule left out or shortened, and why in a few words; by their place in the order in which they were added.</summary>
+    /// <summary>
+    /// Updates that the rule left out or shortened, and why in a few words; by their place in the order in which they were added.
+    /// </summary>
     public IReadOnlyDictionary<int, string> Curbed { get; init; } = new Dictionary<int, string>();
 }

@@ -15,7 +15,8 @@ internal sealed class PerTask(IAggregationRule rule, IReadOnlyList<string> tasks
     public bool CanMerge => false;   // the order of the tasks is that of the whole cohort
 
     public string? TooFew(int updates) => tasks.CountBy(static task => task).OrderBy(static task => task.Key, StringComparer.Ordinal)
-        .Select(task => rule.TooFew(task.Value) is { } reason ? $"Task {task.Key}: {reason}" : null).FirstOrDefault(static reason => reason is not null);
+        .Select(task => rule.TooFew(task.Value) is { } reason ? $"Task {task.Key}: {reason}" : null)
+        .FirstOrDefault(static reason => reason is not null);
 
     public IAccumulator Begin(AdapterShapes shapes) => new Accumulator(shapes, rule, tasks);
 
@@ -33,7 +34,8 @@ internal sealed class PerTask(IAggregationRule rule, IReadOnlyList<string> tasks
             _weightedLength += weight * length;
         }
 
-        public void Merge(IAccumulator other) => throw new NotSupportedException("A rule per task knows the order of the whole cohort, so parts of it cannot be merged.");
+        public void Merge(IAccumulator other) =>
+            throw new NotSupportedException("A rule per task knows the order of the whole cohort, so parts of it cannot be merged.");
 
         public AggregateUpdate Finish()
         {

@@ -20,7 +20,8 @@ internal sealed class Sgd(double learningRate) : IServerOptimizer
             var length = Math.Min(Block, after.Length - start);
             TensorPrimitives.ConvertTruncating<float, double>(update.Data.AsSpan(start, length), wide);
             TensorPrimitives.ConvertTruncating<float, double>(before.Data.AsSpan(start, length), sum);
-            TensorPrimitives.MultiplyAdd(wide.AsSpan(0, length), learningRate, sum.AsSpan(0, length), sum);   // not fused: the same bits on every processor
+            // Not fused: the same bits on every processor.
+            TensorPrimitives.MultiplyAdd(wide.AsSpan(0, length), learningRate, sum.AsSpan(0, length), sum);
             TensorPrimitives.ConvertTruncating<double, float>(sum.AsSpan(0, length), after.AsSpan(start, length));
         }
         return new NamedArray(before.Shape, after);

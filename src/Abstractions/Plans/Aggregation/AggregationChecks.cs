@@ -2,7 +2,9 @@ using System.Globalization;
 
 namespace FedRLora.Abstractions.Plans;
 
-/// <summary>Whether an aggregation rule has what it needs: its own parameters and no others, and enough updates in the smallest round.</summary>
+/// <summary>
+/// Whether an aggregation rule has what it needs: its own parameters and no others, and enough updates in the smallest round.
+/// </summary>
 internal static class AggregationChecks
 {
     private const string Section = "strategy.aggregation";

@@ -29,7 +29,9 @@ public sealed record AggregationSpec
     /// <summary>How many updates <c>multiKrum</c> averages; K - f - 2, the most it may, where it is not given.</summary>
     public int? Keep { get; init; }
 
-    /// <summary>The length above which <c>normBound</c> shortens an update; the median length of the cohort where it is not given.</summary>
+    /// <summary>
+    /// The length above which <c>normBound</c> shortens an update; the median length of the cohort where it is not given.
+    /// </summary>
     public double? MaxNorm { get; init; }
 
     /// <summary>The most steps of <c>geometricMedian</c>.</summary>
@@ -47,7 +49,9 @@ public sealed record AggregationSpec
     /// </summary>
     public int Fewest => Terms.Fewest(this);
 
-    /// <summary>Why the rule needs <see cref="Fewest"/> updates, for example <c>krum with byzantine: 2 needs at least 7 updates</c>.</summary>
+    /// <summary>
+    /// Why the rule needs <see cref="Fewest"/> updates, for example <c>krum with byzantine: 2 needs at least 7 updates</c>.
+    /// </summary>
     public string Need => string.Create(CultureInfo.InvariantCulture, $"{Named} needs at least {Fewest} updates{Terms.Why}");
 
     internal AggregationTerms Terms => StrategyNames.Aggregations.GetValueOrDefault(Rule, NoTerms);

@@ -9,6 +9,9 @@ public sealed record CheckpointSpec
     /// <summary>Committed rounds that keep their shared state, counted from the last; at least two are kept. Null: all.</summary>
     public int? KeepLast { get; init; }
 
-    /// <summary>Every round whose number this divides keeps its shared state and its heads, whatever <see cref="KeepLast"/> says; null: none for that reason.</summary>
+    /// <summary>
+    /// Every round whose number this divides keeps its shared state and its heads, whatever <see cref="KeepLast"/> says; null: none for
+    /// that reason.
+    /// </summary>
     public int? KeepEvery { get; init; }
 }

@@ -14,7 +14,8 @@ internal static class ClientChecks
             if (clients[i].Id.Length > 0 && !seen.TryAdd(clients[i].Id, i))
             {
                 yield return new(
-                    $"\"{clients[i].Id}\" is the id of clients[{seen[clients[i].Id]}] already; ids differ in more than the case of letters.",
+                    $"\"{clients[i].Id}\" is the id of clients[{seen[clients[i].Id]}] already; ids differ in more than the case of "
+                        + "letters.",
                     Path(i, "id"));
             }
         }

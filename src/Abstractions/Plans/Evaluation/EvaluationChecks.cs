@@ -11,6 +11,7 @@ internal static class EvaluationChecks
         if (plan.Evaluation.Metric != Metric.Auto)
             yield return new("no client has test rows to score; give at least one client data.test.", ["evaluation.metric", .. tests]);
         if (plan.Evaluation.LocalOnly)
-            yield return new("no client has test rows to compare by; give at least one client data.test.", ["evaluation.localOnly", .. tests]);
+            yield return new(
+                "no client has test rows to compare by; give at least one client data.test.", ["evaluation.localOnly", .. tests]);
     }
 }

@@ -27,7 +27,9 @@ internal static class FaultChecks
         }
 
         if (fault.Kind == FaultKind.Silent && plan.Strategy.Deadline is null)
-            yield return new("a round would wait for a silent client for ever; give strategy.deadline, or kind: fail.", [.. common, "strategy.deadline"]);
+            yield return new(
+                "a round would wait for a silent client for ever; give strategy.deadline, or kind: fail.",
+                [.. common, "strategy.deadline"]);
         if (fault.Kind == FaultKind.Delay && fault.Delay is null)
             yield return new("a delay has to be given; give delay: 30s.", [.. common, $"{path}.delay"]);
         if (fault.Kind != FaultKind.Delay && fault.Delay is not null)

@@ -3,7 +3,9 @@ namespace FedRLora.Abstractions.Plans;
 /// <summary>How long a client may take, learned from its own past rounds.</summary>
 public sealed record TimeBudgetSpec
 {
-    /// <summary>Multiple of its usual time, from 1, after which a round no longer waits for a client, if the quorum holds without it.</summary>
+    /// <summary>
+    /// Multiple of its usual time, from 1, after which a round no longer waits for a client, if the quorum holds without it.
+    /// </summary>
     public double Factor { get; init; } = 3.0;
 
     /// <summary>The shortest budget.</summary>

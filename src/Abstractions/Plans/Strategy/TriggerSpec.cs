@@ -25,6 +25,8 @@ public enum TriggerRule
     /// <summary>The cohort has reported, or the deadline passed with the quorum reached.</summary>
     Synchronous,
 
-    /// <summary>A buffer of updates is full; clients go on from the state they started from, however old (FedBuff, arXiv 2106.06639).</summary>
+    /// <summary>
+    /// A buffer of updates is full; clients go on from the state they started from, however old (FedBuff, arXiv 2106.06639).
+    /// </summary>
     Buffered,
 }

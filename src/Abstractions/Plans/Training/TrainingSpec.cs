@@ -62,7 +62,9 @@ public sealed record TrainingSpec
     /// </summary>
     public int PassMemoryMb { get; init; } = 4096;
 
-    /// <summary>Keeps only the input of each layer and computes the layer again in the backward pass: less memory, a third more time.</summary>
+    /// <summary>
+    /// Keeps only the input of each layer and computes the layer again in the backward pass: less memory, a third more time.
+    /// </summary>
     public bool ActivationCheckpointing { get; init; }
 
     /// <summary>
