@@ -5,6 +5,9 @@ namespace FedRLora.Abstractions.Plans;
 /// <summary>How the updates of a closed cohort become one. A parameter that is null was not given, and the rule's default holds.</summary>
 public sealed record AggregationSpec
 {
+    // Of a rule that no registry has, which is refused when it is looked for.
+    private static readonly AggregationTerms NoTerms = new();
+
     /// <summary>What <c>trimmedMean</c> drops at each end by default, as in Flower.</summary>
     public const double DefaultTrim = 0.2;
 
@@ -13,9 +16,6 @@ public sealed record AggregationSpec
     /// their weight over that of the others, so a bound of five would let an update a million times too long through.
     /// </summary>
     public const int DefaultIterations = 100;
-
-    // Of a rule that no registry has, which is refused when it is looked for.
-    private static readonly AggregationTerms NoTerms = new();
 
     /// <summary>Name of the rule in the strategy registry; one of <see cref="StrategyNames.Aggregations"/>.</summary>
     public string Rule { get; init; } = "mean";
