@@ -15,23 +15,14 @@ namespace FedRLora.Benchmarks;
 internal static class ByzantineTable
 {
     private const int Clients = 8;
+    private const int HostileClients = 2;
     private static readonly string[] Attacks = ["none", "nan", "huge", "zero", "signFlip", "wrongShape"];
-    private static readonly Dictionary<string, (string Yaml, AggregationSpec Spec)> Reducers = new()
-    {
-        ["mean"] = ("mean", new()),
-        ["median"] = ("median", new() { Rule = "median" }),
-        ["trimmedMean"] = ("{rule: trimmedMean, trim: 0.25}", new() { Rule = "trimmedMean", Trim = 0.25 }),
-        ["krum"] = ("{rule: krum, byzantine: 2}", new() { Rule = "krum", Byzantine = 2 }),
-        ["multiKrum"] = ("{rule: multiKrum, byzantine: 2}", new() { Rule = "multiKrum", Byzantine = 2 }),
-        ["geometricMedian"] = ("geometricMedian", new() { Rule = "geometricMedian" }),
-        ["normBound"] = ("normBound", new() { Rule = "normBound" }),
-    };
 
     /// <param name="args"><c>--attacks a,b</c>, <c>--reducers x,y</c> and <c>--rounds N</c> for a part of it.</param>
     public static async Task RunAsync(string[] args)
     {
         var attacks = Chosen(args, "--attacks", Attacks);
-        var reducers = Chosen(args, "--reducers", [.. Reducers.Keys]);
+        var reducers = Chosen(args, "--reducers", [.. StrategyNames.Aggregations.Keys]);
         var rounds = Option(args, "--rounds") is { } text ? int.Parse(text, CultureInfo.InvariantCulture) : 8;
         var samples = Path.Combine(Root(), "samples");
         Console.WriteLine($"| attack | {string.Join(" | ", reducers)} |\n| --- |{string.Concat(reducers.Select(static _ => " ---: |"))}");
@@ -90,7 +81,14 @@ internal static class ByzantineTable
 
     private static string Plan(string samples, string attack, string reducer, int rounds)
     {
-        var (aggregation, spec) = Reducers[reducer];
+        var terms = StrategyNames.Aggregations[reducer];
+        var spec = new AggregationSpec
+        {
+            Rule = reducer,
+            Byzantine = terms.Parameters.Contains("byzantine") ? HostileClients : null,
+            Trim = terms.Parameters.Contains("trim") ? HostileClients / (double)Clients : null,
+        };
+        var aggregation = terms.Values(spec) is { Length: > 0 } values ? $"{{rule: {reducer}, {values}}}" : reducer;
         var quorum = Math.Max(0.5, spec.Fewest / (double)Clients);
         var yaml = File.ReadAllText(Path.Combine(samples, "demo.yaml"));
         Replace("model: model", $"model: {samples}/model");

@@ -158,7 +158,10 @@ public sealed record RoundManifest
     /// <summary>The server optimizer's state of this round; null where the rule remembers nothing.</summary>
     [Id(4)] public BlobDigest? ServerOptimizer { get; init; }
 
-    /// <summary>Cosine agreement of the clients' updates: length of the weighted mean over the weighted mean length (METHODS-CORE 7.4, trap 4); null where nothing was aggregated.</summary>
+    /// <summary>
+    /// How far the clients' updates x_k agree: |sum p_k x_k| / sum p_k |x_k|, the length of the weighted mean over the weighted mean
+    /// length; null where nothing was aggregated.
+    /// </summary>
     [Id(5)] public double? Coherence { get; init; }
 
     /// <summary>The engine of the coordinator's silo: what the bits depend on besides the plan.</summary>

@@ -1,6 +1,5 @@
 using System.Buffers;
 using FedRLora.Abstractions.Plans.Reading;
-using static FedRLora.Abstractions.Plans.Reading.Interval;
 
 namespace FedRLora.Abstractions.Plans;
 
@@ -10,13 +9,7 @@ namespace FedRLora.Abstractions.Plans;
 /// </summary>
 public static class PlanReader
 {
-    /// <summary>Longest plan name, client id and site.</summary>
-    public const int MaxIdentifierLength = Identifiers.MaxLength;
-
     private const int MaxLength = 64 << 20;
-    private const int MaxPathLength = 1024;
-    private const int Many = 1_000_000;
-    private const string NotYet = "not available in this version; remove it.";
 
     // The parser would skip them, or end there: control characters, but for tab, line feed, carriage return and next line.
     private static readonly SearchValues<char> NoText =
@@ -64,8 +57,8 @@ public static class PlanReader
                 break;
             case MapNode map:
                 plan = Plan(new(map, "", problems));
-                foreach (var fault in PlanValidator.Faults(plan))
-                    problems.Add(fault);
+                foreach (var conflict in PlanValidator.Conflicts(plan))
+                    problems.Add(conflict);
                 if (plan.Sharing == Sharing.None)
                     plan = plan with { Adapter = plan.Adapter.Unshared() };
                 break;
@@ -87,324 +80,24 @@ public static class PlanReader
 
     private static FederationPlan Plan(PlanSection plan)
     {
-        plan.Refuse(NotYet, "privacy", "telemetry");
+        plan.RefuseYet("privacy", "telemetry");
         var result = new FederationPlan
         {
             Name = plan.RequiredIdentifier("name", "the run's name"),
             Seed = plan.Unsigned("seed", 0),
             Sharing = plan.Choice("sharing", Sharing.Method),
-            Model = Model(plan),
+            Model = ModelReader.Read(plan),
             Adapter = AdapterReader.Read(plan.Section("adapter", shorthand: "method")),
-            Training = Training(plan.Section("training")),
-            Strategy = Strategy(plan.Section("strategy")),
-            Tasks = Tasks(plan.Section("tasks")),
-            Clients = Clients(plan),
-            Evaluation = Evaluation(plan.Section("evaluation")),
-            Checkpoints = Checkpoints(plan.Section("checkpoints")),
-            Store = Store(plan.Section("store")),
-            Faults = Faults(plan),
+            Training = TrainingReader.Read(plan),
+            Strategy = StrategyReader.Read(plan),
+            Tasks = TaskReader.Read(plan),
+            Clients = ClientReader.Read(plan),
+            Evaluation = EvaluationReader.Read(plan),
+            Checkpoints = CheckpointReader.Read(plan),
+            Store = StoreReader.Read(plan),
+            Faults = FaultReader.Read(plan),
         };
         plan.Close();
         return result;
-    }
-
-    private static ModelSpec Model(PlanSection plan)
-    {
-        const string What = "the folder of the base model";
-        if (plan.Require("model", What) is ScalarNode { IsNull: true } empty)
-            return plan.Wrong(empty, "model", $"an empty value stands here; give {What}.", new ModelSpec { Path = "" });
-        if (plan.Section("model", shorthand: "path") is not { } model)
-            return new() { Path = "" };
-        var result = new ModelSpec { Path = model.RequiredText("path", What, MaxPathLength), Storage = model.Choice("storage", WeightStorage.Float32) };
-        model.Close();
-        return result;
-    }
-
-    private static TrainingSpec Training(PlanSection? training)
-    {
-        var spec = new TrainingSpec();
-        if (training is null)
-            return spec;
-        spec = new()
-        {
-            Steps = training.Integer("steps", spec.Steps, 1, 100_000),
-            BatchSize = training.Integer("batchSize", spec.BatchSize, 1, 65_536),
-            MaxTokens = training.Integer("maxTokens", spec.MaxTokens, 2, 131_072),
-            LearningRate = training.Number("learningRate", spec.LearningRate, Above(0, 10)),
-            WarmupSteps = training.OptionalInteger("warmupSteps", 0, Many),
-            Schedule = training.Choice("schedule", spec.Schedule),
-            WeightDecay = training.Number("weightDecay", spec.WeightDecay, Closed(0, 10)),
-            Beta1 = training.Number("beta1", spec.Beta1, Below(0, 1)),
-            Beta2 = training.Number("beta2", spec.Beta2, Below(0, 1)),
-            Epsilon = training.Number("epsilon", spec.Epsilon, Above(0, 1)),
-            ClipNorm = training.Number("clipNorm", spec.ClipNorm, Closed(0, Many)),
-            WarmHeadSteps = training.Integer("warmHeadSteps", spec.WarmHeadSteps, 0, 100_000),
-            Moments = training.Choice("moments", spec.Moments),
-            GroupSize = training.IntegerOrAuto("groupSize", 1, 1024),
-            PassMemoryMb = training.Integer("passMemoryMb", spec.PassMemoryMb, 1, int.MaxValue),
-            ActivationCheckpointing = training.Flag("activationCheckpointing", spec.ActivationCheckpointing),
-            Threads = training.Integer("threads", spec.Threads, 0, 1024),
-        };
-        training.Close();
-        return spec;
-    }
-
-    private static StrategySpec Strategy(PlanSection? strategy)
-    {
-        var spec = new StrategySpec();
-        if (strategy is null)
-            return spec;
-        strategy.Refuse(NotYet, "updateTransforms", "transforms", "secureAggregation");
-        spec = new()
-        {
-            Rounds = strategy.Integer("rounds", spec.Rounds, 1, 100_000),
-            Selection = Selection(strategy.Section("selection", shorthand: "rule")),
-            Aggregation = Aggregation(strategy.Section("aggregation", shorthand: "rule")),
-            ServerOptimizer = ServerOptimizer(strategy.Section("serverOptimizer", shorthand: "rule")),
-            Deadline = strategy.Duration("deadline", TimeSpan.FromDays(30)),
-            Quorum = strategy.Number("quorum", spec.Quorum, Above(0, 1)),
-            MaxAttempts = strategy.Integer("maxAttempts", spec.MaxAttempts, 1, 100),
-            SiteLoss = strategy.Choice("siteLoss", spec.SiteLoss),
-            Trigger = Trigger(strategy.Section("trigger", shorthand: "rule")),
-            TimeBudget = TimeBudget(strategy.Section("timeBudget", shorthand: "factor")),
-            Quarantine = Quarantine(strategy.Section("quarantine", shorthand: "after")),
-            ClientRetries = strategy.Integer("clientRetries", spec.ClientRetries, 0, 10),
-        };
-        strategy.Close();
-        return spec;
-    }
-
-    private static SelectionSpec Selection(PlanSection? selection)
-    {
-        var spec = new SelectionSpec();
-        if (selection is null)
-            return spec;
-        spec = new() { Rule = selection.Choice("rule", spec.Rule), Fraction = selection.Number("fraction", spec.Fraction, Above(0, 1)), Overselect = selection.Number("overselect", spec.Overselect, Closed(1, 10)) };
-        selection.Close();
-        return spec;
-    }
-
-    private static TriggerSpec Trigger(PlanSection? trigger)
-    {
-        var spec = new TriggerSpec();
-        if (trigger is null)
-            return spec;
-        spec = new()
-        {
-            Rule = trigger.Choice("rule", spec.Rule),
-            BufferSize = trigger.Integer("bufferSize", spec.BufferSize, 1, 100_000),
-            Concurrency = trigger.OptionalInteger("concurrency", 1, 100_000),
-            StalenessExponent = trigger.Number("stalenessExponent", spec.StalenessExponent, Closed(0, 10)),
-            MaxStaleness = trigger.OptionalInteger("maxStaleness", 0, 100_000),
-        };
-        trigger.Close();
-        return spec;
-    }
-
-    private static TimeBudgetSpec? TimeBudget(PlanSection? budget)
-    {
-        if (budget is null)
-            return null;
-        var spec = new TimeBudgetSpec();
-        spec = new() { Factor = budget.Number("factor", spec.Factor, Closed(1, 1000)), AtLeast = budget.Duration("atLeast", TimeSpan.FromDays(30)) ?? spec.AtLeast };
-        budget.Close();
-        return spec;
-    }
-
-    private static QuarantineSpec? Quarantine(PlanSection? quarantine)
-    {
-        if (quarantine is null)
-            return null;
-        var spec = new QuarantineSpec();
-        spec = new() { After = quarantine.Integer("after", spec.After, 1, 1000), Rounds = quarantine.OptionalInteger("rounds", 1, 100_000) };
-        quarantine.Close();
-        return spec;
-    }
-
-    private static AggregationSpec Aggregation(PlanSection? aggregation)
-    {
-        var spec = new AggregationSpec();
-        if (aggregation is null)
-            return spec;
-        spec = new()
-        {
-            Rule = aggregation.Name("rule", spec.Rule, StrategyNames.Aggregations),
-            Trim = aggregation.OptionalNumber("trim", Between(0, 0.5)),
-            Byzantine = aggregation.OptionalInteger("byzantine", 0, Many),
-            Keep = aggregation.OptionalInteger("keep", 1, Many),
-            MaxNorm = aggregation.OptionalNumber("maxNorm", Above(0, Many)),
-            Iterations = aggregation.OptionalInteger("iterations", 1, 10_000),
-            PerTask = aggregation.Flag("perTask", spec.PerTask),
-        };
-        aggregation.Close();
-        if (aggregation.IsUnreadable("rule"))
-            aggregation.MarkUnreadable();
-        return spec;
-    }
-
-    private static ServerOptimizerSpec ServerOptimizer(PlanSection? optimizer)
-    {
-        var spec = new ServerOptimizerSpec();
-        if (optimizer is null)
-            return spec;
-        spec = new() { Rule = optimizer.Name("rule", spec.Rule, StrategyNames.ServerOptimizers), LearningRate = optimizer.Number("learningRate", spec.LearningRate, Above(0, 100)) };
-        optimizer.Close();
-        return spec;
-    }
-
-    private static Dictionary<string, TaskSpec> Tasks(PlanSection? tasks)
-    {
-        var specs = new Dictionary<string, TaskSpec>(StringComparer.Ordinal);
-        foreach (var name in tasks?.Keys ?? [])
-        {
-            if (tasks!.Section(name) is not { } task) continue;
-            specs.Add(name, new TaskSpec { Labels = task.Labels("labels") });
-            task.Close();
-        }
-
-        return specs;
-    }
-
-    private static List<ClientSpec> Clients(PlanSection plan)
-    {
-        const string Example = "a list of clients, each with id, task and data";
-        plan.Require("clients", Example);
-        var clients = new List<ClientSpec>();
-        var items = plan.List("clients", Example);
-        for (var i = 0; i < items.Count; i++)
-        {
-            var key = ProblemList.Item("clients", i);
-            clients.Add(items[i] is MapNode map
-                ? Client(plan.Item(map, key))
-                : plan.Wrong(items[i], key, $"{PlanSection.Shown(items[i])} is not a client; give id, task and data.", new ClientSpec { Id = "", Task = "", Data = new() { Train = "" } }));
-        }
-
-        return clients;
-    }
-
-    private static ClientSpec Client(PlanSection client)
-    {
-        client.Refuse(NotYet, "rank");
-        var result = new ClientSpec
-        {
-            Id = client.RequiredIdentifier("id", "the client's id"),
-            Task = client.RequiredText("task", "the client's task", MaxIdentifierLength),
-            Site = client.Identifier("site", "local"),
-            Data = Data(client),
-            Steps = client.OptionalInteger("steps", 1, 100_000),
-            LearningRate = client.OptionalNumber("learningRate", Above(0, 10)),
-            Weight = client.Number("weight", 1, Above(0, Many)),
-        };
-        client.Close();
-        return result;
-    }
-
-    private static DataSpec Data(PlanSection client)
-    {
-        const string What = "the client's rows: {train: file, test: file}";
-        if (client.Require("data", What) is ScalarNode { IsNull: true } empty)
-            return client.Wrong(empty, "data", $"an empty value stands here; give {What}.", new DataSpec { Train = "" });
-        if (client.Section("data") is not { } data)
-            return new() { Train = "" };
-        var result = new DataSpec
-        {
-            Train = data.RequiredText("train", "a JSON Lines file with training rows", MaxPathLength),
-            Test = data.OptionalText("test", MaxPathLength),
-            Offset = data.Integer("offset", 0, 0, int.MaxValue),
-            Rows = data.OptionalInteger("rows", 1, int.MaxValue),
-            ShuffleLabels = data.Flag("shuffleLabels", false),
-        };
-        data.Close();
-        return result;
-    }
-
-    private static EvaluationSpec Evaluation(PlanSection? evaluation)
-    {
-        var spec = new EvaluationSpec();
-        if (evaluation is null)
-            return spec;
-        spec = new()
-        {
-            EveryRounds = evaluation.Integer("everyRounds", spec.EveryRounds, 1, 100_000),
-            Metric = evaluation.Choice("metric", spec.Metric),
-            MaxRows = evaluation.OptionalInteger("maxRows", 1, int.MaxValue),
-            MaxNewTokens = evaluation.OptionalInteger("maxNewTokens", 1, 4096),
-            LocalOnly = evaluation.Flag("localOnly", spec.LocalOnly),
-        };
-        evaluation.Close();
-        return spec;
-    }
-
-    private static CheckpointSpec Checkpoints(PlanSection? checkpoints)
-    {
-        var spec = new CheckpointSpec();
-        if (checkpoints is null)
-            return spec;
-        spec = new()
-        {
-            Export = checkpoints.Flag("export", spec.Export),
-            KeepLast = checkpoints.OptionalInteger("keepLast", 1, int.MaxValue),
-            KeepEvery = checkpoints.OptionalInteger("keepEvery", 1, int.MaxValue),
-        };
-        checkpoints.Close();
-        return spec;
-    }
-
-    private static StoreSpec Store(PlanSection? store)
-    {
-        if (store is null)
-            return new();
-        var (mode, durability) = (store.Name("mode", "", StoreSpec.Modes), store.Name("durability", "", StoreSpec.Durabilities));
-        store.Close();
-        return StoreSpec.Of(mode, durability);
-    }
-
-    private static List<FaultSpec> Faults(PlanSection plan)
-    {
-        var faults = new List<FaultSpec>();
-        var items = plan.List("faults", "a list of faults, each with kind and clients or share");
-        for (var i = 0; i < items.Count; i++)
-        {
-            var key = ProblemList.Item("faults", i);
-            faults.Add(items[i] is MapNode map
-                ? Fault(plan.Item(map, key))
-                : plan.Wrong(items[i], key, $"{PlanSection.Shown(items[i])} is not a fault; give kind and clients or share.", new FaultSpec { Kind = FaultKind.Fail }));
-        }
-
-        return faults;
-    }
-
-    private static FaultSpec Fault(PlanSection fault)
-    {
-        fault.Require("kind", "what goes wrong");
-        var result = new FaultSpec
-        {
-            Kind = fault.Choice("kind", FaultKind.Fail),
-            Clients = fault.Names("clients", "a client").Names ?? [],
-            Share = fault.OptionalNumber("share", Above(0, 1)),
-            Probability = fault.Number("probability", 1, Above(0, 1)),
-            Rounds = FaultRounds(fault.Section("rounds")),
-            Delay = fault.Duration("delay", TimeSpan.FromDays(30)),
-            Scale = fault.OptionalNumber("scale", Above(0, 1e30)),
-        };
-        fault.Close();
-        return result;
-    }
-
-    private static FaultRounds FaultRounds(PlanSection? rounds)
-    {
-        var spec = new FaultRounds();
-        if (rounds is null)
-            return spec;
-        const int MostRounds = 100_000;
-        spec = new()
-        {
-            From = rounds.Integer("from", spec.From, 1, MostRounds),
-            To = rounds.OptionalInteger("to", 1, MostRounds),
-            Every = rounds.OptionalInteger("every", 1, MostRounds),
-            Lasting = rounds.OptionalInteger("lasting", 1, MostRounds),
-        };
-        rounds.Close();
-        return spec;
     }
 }

@@ -5,9 +5,9 @@ namespace FedRLora.Abstractions.Plans;
 /// <summary>Which values of an adapter go together.</summary>
 internal static class AdapterChecks
 {
-    public static IEnumerable<PlanFault> Of(AdapterSpec adapter) =>
+    public static IEnumerable<PlanConflict> Of(AdapterSpec adapter) =>
     [
-        .. adapter.From is null ? DrawnStart(adapter) : GivenStart(adapter), .. adapter.Parts.SelectMany(part => part.Faults(adapter)),
+        .. adapter.From is null ? DrawnStart(adapter) : GivenStart(adapter), .. adapter.Parts.SelectMany(part => part.Conflicts(adapter)),
         .. Dropout(adapter), .. adapter.Roles.SelectMany(role => Sharing(role, adapter.Tensor(role.Name))),
     ];
 
@@ -15,7 +15,7 @@ internal static class AdapterChecks
     public static string[] PathsOf(string role, string key) =>
         [$"adapter.{key}{AdapterParts.Role(role).KeyEnd}", $"adapter.tensors.{role}.{key}"];
 
-    private static IEnumerable<PlanFault> GivenStart(AdapterSpec adapter)
+    private static IEnumerable<PlanConflict> GivenStart(AdapterSpec adapter)
     {
         if (adapter.Heads > 1)
         {
@@ -28,10 +28,10 @@ internal static class AdapterChecks
             yield return NothingTrains;
     }
 
-    private static PlanFault NothingTrains =>
+    private static PlanConflict NothingTrains =>
         new("neither A nor B trains; set trainsA or trainsB to true.", [.. PathsOf(B, "trains"), .. PathsOf(A, "trains")]);
 
-    private static IEnumerable<PlanFault> DrawnStart(AdapterSpec adapter)
+    private static IEnumerable<PlanConflict> DrawnStart(AdapterSpec adapter)
     {
         var (a, b) = (adapter.Tensor(A), adapter.Tensor(B));
         var (zeroA, zeroB) = (a.Init.Law == InitLaw.Zero, b.Init.Law == InitLaw.Zero);
@@ -75,7 +75,7 @@ internal static class AdapterChecks
         }
     }
 
-    private static IEnumerable<PlanFault> Dropout(AdapterSpec adapter)
+    private static IEnumerable<PlanConflict> Dropout(AdapterSpec adapter)
     {
         if (adapter.Dropout is { Site: DropoutSite.None, P: > 0 })
         {
@@ -84,7 +84,7 @@ internal static class AdapterChecks
         }
     }
 
-    private static IEnumerable<PlanFault> Sharing(TensorRole role, TensorPolicy tensor)
+    private static IEnumerable<PlanConflict> Sharing(TensorRole role, TensorPolicy tensor)
     {
         if (!role.IsDrawn) yield break; // what is computed from the weight has checks of its own
         var (name, end) = (role.Name, role.KeyEnd);

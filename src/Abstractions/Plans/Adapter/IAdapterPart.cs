@@ -14,7 +14,7 @@ public interface IAdapterPart
     string? KeepsOffEmbeddings => null;
 
     /// <summary>What does not go together with it.</summary>
-    IEnumerable<PlanFault> Faults(AdapterSpec spec) => [];
+    IEnumerable<PlanConflict> Conflicts(AdapterSpec spec) => [];
 }
 
 /// <summary>The two factors of every low rank: A before the bottleneck, the heads B after it.</summary>
@@ -60,7 +60,7 @@ public sealed record Decomposition : IAdapterPart
     public string? KeepsOffEmbeddings => "a decomposed weight";
 
     /// <inheritdoc/>
-    public IEnumerable<PlanFault> Faults(AdapterSpec spec)
+    public IEnumerable<PlanConflict> Conflicts(AdapterSpec spec)
     {
         if (!spec.IsStatic)
         {

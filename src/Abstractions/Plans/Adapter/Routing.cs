@@ -21,13 +21,13 @@ public abstract record Routing : IAdapterPart
     public virtual bool IsStatic => true;
 
     /// <inheritdoc/>
-    public virtual IEnumerable<PlanFault> Faults(AdapterSpec spec) => [];
+    public virtual IEnumerable<PlanConflict> Conflicts(AdapterSpec spec) => [];
 
     /// <summary>The head of the client's own task. A client has one task, so this is one head: plain LoRA.</summary>
     public sealed record ByTask : Routing
     {
         /// <inheritdoc/>
-        public override IEnumerable<PlanFault> Faults(AdapterSpec spec)
+        public override IEnumerable<PlanConflict> Conflicts(AdapterSpec spec)
         {
             if (spec.Heads > 1)
             {
@@ -63,7 +63,7 @@ public abstract record Routing : IAdapterPart
         public override bool IsStatic => false;
 
         /// <inheritdoc/>
-        public override IEnumerable<PlanFault> Faults(AdapterSpec spec)
+        public override IEnumerable<PlanConflict> Conflicts(AdapterSpec spec)
         {
             if (spec.Heads == 1)
             {

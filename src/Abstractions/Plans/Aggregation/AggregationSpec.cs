@@ -5,6 +5,9 @@ namespace FedRLora.Abstractions.Plans;
 /// <summary>How the updates of a closed cohort become one. A parameter that is null was not given, and the rule's default holds.</summary>
 public sealed record AggregationSpec
 {
+    // Of a rule that no registry has, which is refused when it is looked for.
+    private static readonly AggregationTerms NoTerms = new();
+
     /// <summary>What <c>trimmedMean</c> drops at each end by default, as in Flower.</summary>
     public const double DefaultTrim = 0.2;
 
@@ -26,7 +29,9 @@ public sealed record AggregationSpec
     /// <summary>How many updates <c>multiKrum</c> averages; K - f - 2, the most it may, where it is not given.</summary>
     public int? Keep { get; init; }
 
-    /// <summary>The length above which <c>normBound</c> shortens an update; the median length of the cohort where it is not given.</summary>
+    /// <summary>
+    /// The length above which <c>normBound</c> shortens an update; the median length of the cohort where it is not given.
+    /// </summary>
     public double? MaxNorm { get; init; }
 
     /// <summary>The most steps of <c>geometricMedian</c>.</summary>
@@ -34,7 +39,7 @@ public sealed record AggregationSpec
 
     /// <summary>
     /// Whether the rule works among the clients of each task, and the weighted mean over tasks follows: across tasks a robust rule
-    /// takes an honest minority task for an attacker (METHODS-CORE 5.2).
+    /// takes an honest minority task for an attacker, because its updates lie far from those of the majority.
     /// </summary>
     public bool PerTask { get; init; }
 
@@ -42,22 +47,14 @@ public sealed record AggregationSpec
     /// The fewest updates for which the rule keeps its promise: 2 f + 3 for Krum (Blanchard et al., NeurIPS 2017), for multi-Krum
     /// also m + f + 2, for the trimmed mean the fewest of which it drops one at each end.
     /// </summary>
-    public int Fewest => Rule switch
-    {
-        "trimmedMean" => (int)Math.Ceiling((1 / (Trim ?? DefaultTrim)) - 1e-9),
-        "krum" => (2 * (Byzantine ?? 0)) + 3,
-        "multiKrum" => Math.Max((2 * (Byzantine ?? 0)) + 3, (Keep ?? 1) + (Byzantine ?? 0) + 2),
-        _ => 1,
-    };
+    public int Fewest => Terms.Fewest(this);
 
-    /// <summary>Why the rule needs <see cref="Fewest"/> updates, for example <c>krum with byzantine: 2 needs at least 7 updates</c>.</summary>
-    public string Need => string.Create(CultureInfo.InvariantCulture, $"{Named} needs at least {Fewest} updates{(Rule == "trimmedMean" ? " to drop one at each end" : "")}");
+    /// <summary>
+    /// Why the rule needs <see cref="Fewest"/> updates, for example <c>krum with byzantine: 2 needs at least 7 updates</c>.
+    /// </summary>
+    public string Need => string.Create(CultureInfo.InvariantCulture, $"{Named} needs at least {Fewest} updates{Terms.Why}");
 
-    private string Named => Rule switch
-    {
-        "trimmedMean" => string.Create(CultureInfo.InvariantCulture, $"trimmedMean with trim: {Trim ?? DefaultTrim}"),
-        "multiKrum" when Keep is not null => string.Create(CultureInfo.InvariantCulture, $"multiKrum with byzantine: {Byzantine ?? 0} and keep: {Keep}"),
-        "krum" or "multiKrum" => string.Create(CultureInfo.InvariantCulture, $"{Rule} with byzantine: {Byzantine ?? 0}"),
-        _ => Rule,
-    };
+    internal AggregationTerms Terms => StrategyNames.Aggregations.GetValueOrDefault(Rule, NoTerms);
+
+    private string Named => Terms.Values(this) is { Length: > 0 } values ? $"{Rule} with {values}" : Rule;
 }

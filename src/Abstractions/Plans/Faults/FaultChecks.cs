@@ -1,9 +1,9 @@
-namespace FedRLora.Abstractions.Plans.Checks;
+namespace FedRLora.Abstractions.Plans;
 
 /// <summary>Whether each fault names clients that exist, and only what its kind uses.</summary>
 internal static class FaultChecks
 {
-    public static IEnumerable<PlanFault> Of(FederationPlan plan)
+    public static IEnumerable<PlanConflict> Of(FederationPlan plan)
     {
         if (plan.Faults.Count == 0)
             return [];
@@ -11,7 +11,7 @@ internal static class FaultChecks
         return plan.Faults.SelectMany((fault, index) => Of(plan, fault, $"faults[{index}]", ids));
     }
 
-    private static IEnumerable<PlanFault> Of(FederationPlan plan, FaultSpec fault, string path, HashSet<string> ids)
+    private static IEnumerable<PlanConflict> Of(FederationPlan plan, FaultSpec fault, string path, HashSet<string> ids)
     {
         var kind = char.ToLowerInvariant(fault.Kind.ToString()[0]) + fault.Kind.ToString()[1..];
         string[] common = [$"{path}.kind", path];
@@ -27,7 +27,9 @@ internal static class FaultChecks
         }
 
         if (fault.Kind == FaultKind.Silent && plan.Strategy.Deadline is null)
-            yield return new("a round would wait for a silent client for ever; give strategy.deadline, or kind: fail.", [.. common, "strategy.deadline"]);
+            yield return new(
+                "a round would wait for a silent client for ever; give strategy.deadline, or kind: fail.",
+                [.. common, "strategy.deadline"]);
         if (fault.Kind == FaultKind.Delay && fault.Delay is null)
             yield return new("a delay has to be given; give delay: 30s.", [.. common, $"{path}.delay"]);
         if (fault.Kind != FaultKind.Delay && fault.Delay is not null)
@@ -38,7 +40,7 @@ internal static class FaultChecks
             yield return wrong;
     }
 
-    private static IEnumerable<PlanFault> Rounds(FederationPlan plan, FaultRounds rounds, string path)
+    private static IEnumerable<PlanConflict> Rounds(FederationPlan plan, FaultRounds rounds, string path)
     {
         if (rounds.From > plan.Strategy.Rounds)
             yield return new($"{rounds.From} is after the last of {plan.Strategy.Rounds} rounds.", $"{path}.from", "strategy.rounds");

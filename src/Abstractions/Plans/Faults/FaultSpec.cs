@@ -43,7 +43,9 @@ public sealed record FaultSpec
     /// <summary>Ids of the clients it happens to; empty where <see cref="Share"/> is given.</summary>
     public IReadOnlyList<string> Clients { get; init; } = [];
 
-    /// <summary>Share of the plan's clients, in (0, 1], rounded to the nearest number and at least one; they are drawn once for the whole run.</summary>
+    /// <summary>
+    /// Share of the plan's clients, in (0, 1], rounded to the nearest number and at least one; they are drawn once for the whole run.
+    /// </summary>
     public double? Share { get; init; }
 
     /// <summary>Chance that it happens to such a client in such a round, in (0, 1].</summary>
@@ -75,5 +77,6 @@ public sealed record FaultRounds
     public int? Lasting { get; init; }
 
     /// <summary>Whether it may happen in <paramref name="round"/>.</summary>
-    public bool Hold(int round) => round >= From && round <= (To ?? int.MaxValue) && (Every is not { } every || (round - From) % every < (Lasting ?? 1));
+    public bool Hold(int round) =>
+        round >= From && round <= (To ?? int.MaxValue) && (Every is not { } every || (round - From) % every < (Lasting ?? 1));
 }

@@ -1,16 +1,16 @@
-namespace FedRLora.Abstractions.Plans.Checks;
+namespace FedRLora.Abstractions.Plans;
 
 /// <summary>Whether each declared task has clients, and labels that can be told apart.</summary>
 internal static class TaskChecks
 {
-    public static IEnumerable<PlanFault> Of(FederationPlan plan)
+    public static IEnumerable<PlanConflict> Of(FederationPlan plan)
     {
         if (plan.Tasks.Count == 0) return [];
         var known = plan.Clients.Select(static client => client.Task).ToHashSet(StringComparer.Ordinal);
         return plan.Tasks.SelectMany(task => Of(task.Key, task.Value, known));
     }
 
-    private static IEnumerable<PlanFault> Of(string task, TaskSpec spec, HashSet<string> known)
+    private static IEnumerable<PlanConflict> Of(string task, TaskSpec spec, HashSet<string> known)
     {
         var path = $"tasks.{task}";
         if (!known.Contains(task) && !known.Contains("")) // a task that could not be read may be the one that is meant
