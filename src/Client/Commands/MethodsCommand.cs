@@ -18,7 +18,9 @@ internal static class MethodsCommand
             var methods = AdapterCatalog.Methods.OrderBy(static pair => pair.Key, StringComparer.Ordinal);
             if (parsed.GetValue(json))
             {
-                output.WriteLine(JsonSerializer.Serialize(methods.Select(static pair => new { Name = pair.Key, pair.Value.Summary, pair.Value.Source, Adapter = pair.Value.Spec }), Json.Indented));
+                output.WriteLine(JsonSerializer.Serialize(methods.Select(
+                    static pair => new { Name = pair.Key, pair.Value.Summary, pair.Value.Source, Adapter = pair.Value.Spec }),
+                    Json.Indented));
                 return;
             }
 

@@ -70,7 +70,8 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     }
 
     /// <inheritdoc/>
-    public async Task<WrittenBlob> WriteAsync(string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default)
+    public async Task<WrittenBlob> WriteAsync(
+        string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default)
     {
         var path = PathOf(key);
         var temporary = NewTemporary();
@@ -82,7 +83,8 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
             await using var stream = new HashingStream(file, hash, _faults);
             await content(stream, cancellationToken).ConfigureAwait(false); // what it throws is not this folder's
             var written = new BlobRef(key, Convert.ToHexStringLower(hash.GetHashAndReset()), stream.Written);
-            var version = await _faults.WatchAsync(() => PlaceAsync(file, temporary, path, written, condition, cancellationToken)).ConfigureAwait(false);
+            var version = await _faults.WatchAsync(
+                () => PlaceAsync(file, temporary, path, written, condition, cancellationToken)).ConfigureAwait(false);
             placed = true;
             return new WrittenBlob(written, version);
         }
@@ -252,8 +254,11 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         if (condition != WriteCondition.Any && _durability == Durability.Full) file.Flush();
         var version = IsHashed(written.SizeBytes) ? written.Sha256 : ETagOf(written.SizeBytes, file.LastWriteTimeUtc);
         file.Dispose();
-        await using var held = condition == WriteCondition.Any ? null : await LockAsync(written.Key, cancellationToken).ConfigureAwait(false);
-        if ((condition.IfNoneMatch && File.Exists(path)) || (condition.IfMatch is { } etag && etag != ETagOf(path))) throw new BlobConflictException(written.Key);
+        await using var held = condition == WriteCondition.Any
+            ? null
+            : await LockAsync(written.Key, cancellationToken).ConfigureAwait(false);
+        if ((condition.IfNoneMatch && File.Exists(path)) || (condition.IfMatch is { } etag && etag != ETagOf(path)))
+            throw new BlobConflictException(written.Key);
         Place(temporary, path);
         return version;
     }
@@ -316,13 +321,15 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         return Convert.ToHexStringLower(SHA256.HashData(bytes.AsSpan(0, RandomAccess.Read(file, bytes, 0))));
     }
 
-    private static string ETagOf(long sizeBytes, DateTime written) => string.Create(CultureInfo.InvariantCulture, $"{sizeBytes}-{written.Ticks}");
+    private static string ETagOf(long sizeBytes, DateTime written) =>
+        string.Create(CultureInfo.InvariantCulture, $"{sizeBytes}-{written.Ticks}");
 
     private static bool IsHashed(long sizeBytes) => sizeBytes <= HashedETagBytes;
 
     private async Task<FileStream> LockAsync(string key, CancellationToken cancellationToken)
     {
-        var name = Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(key)).AsSpan(0, 1)); // 256 locks, however many keys
+        // 256 locks, however many keys
+        var name = Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(key)).AsSpan(0, 1));
         for (var waited = 0; ; waited++)
         {
             try
@@ -338,7 +345,8 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
             }
             catch (IOException e) when (e.HResult is Busy && waited < LockWaits)
             {
-                await Task.Delay(5, cancellationToken).ConfigureAwait(false); // the holder is another writer; the system frees a dead one's lock
+                // the holder is another writer; the system frees a dead one's lock
+                await Task.Delay(5, cancellationToken).ConfigureAwait(false);
             }
         }
     }
@@ -396,7 +404,8 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
             }
         }
 
-        public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+        public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+            WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
         public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
         {

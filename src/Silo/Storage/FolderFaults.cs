@@ -57,5 +57,6 @@ internal sealed class FolderFaults(string root, string marker)
         _ => null,
     };
 
-    private StoreUnavailableException Away(Exception? exception) => new($"Store {root}: the folder is not there or no store; mount it or put it back, then try again.", exception);
+    private StoreUnavailableException Away(Exception? exception) =>
+        new($"Store {root}: the folder is not there or no store; mount it or put it back, then try again.", exception);
 }

@@ -10,18 +10,22 @@ using Xunit.Abstractions;
 
 namespace FedRLora.EndToEnd.Tests.Federation;
 
-/// <summary>kill -9 at seeded moments after the first and before the last commit; FEDRLORA_KILLS asks for more than the sample of every run.</summary>
+/// <summary>
+/// kill -9 at seeded moments after the first and before the last commit; FEDRLORA_KILLS asks for more than the sample of every run.
+/// </summary>
 public sealed class KilledRunTests(ITestOutputHelper log)
 {
     private const int Rounds = 12;
 
-    private static int Kills => int.TryParse(Environment.GetEnvironmentVariable("FEDRLORA_KILLS"), CultureInfo.InvariantCulture, out var kills) ? kills : 3;
+    private static int Kills =>
+        int.TryParse(Environment.GetEnvironmentVariable("FEDRLORA_KILLS"), CultureInfo.InvariantCulture, out var kills) ? kills : 3;
 
     [Fact]
     public async Task A_killed_and_resumed_run_has_the_digest_of_an_undisturbed_one()
     {
         using var tiny = new TinyFederation();
-        var plan = TinyPlan.Write(tiny, Rounds, string.Join('\n', Enumerable.Range(0, 6).Select(static i => TinyPlan.Client($"c{i}", i % 2 == 0 ? "one" : "two"))));
+        var plan = TinyPlan.Write(tiny, Rounds,
+            string.Join('\n', Enumerable.Range(0, 6).Select(static i => TinyPlan.Client($"c{i}", i % 2 == 0 ? "one" : "two"))));
         await RunningProgram.RunAsync(tiny.Root, "simulate", plan, "--out", "undisturbed");
         var expected = Digest(Path.Combine(tiny.Root, "undisturbed"));
         var random = new SplitMix64(Seed.For(7, 0, "", "kills"));
@@ -35,7 +39,9 @@ public sealed class KilledRunTests(ITestOutputHelper log)
             var (folder, round) = (Path.Combine(tiny.Root, $"killed-{i}"), 2 + random.Next(Rounds / 2));
             await using (var program = RunningProgram.Start(tiny.Root, "simulate", plan, "--out", folder))
             {
-                await program.UntilAsync(() => Notes(folder) is { } notes && (notes.Round > round || (notes.Round == round && notes.Phase == target)), $"{target} of round {round}");
+                await program.UntilAsync(
+                    () => Notes(folder) is { } notes && (notes.Round > round || (notes.Round == round && notes.Phase == target)),
+                    $"{target} of round {round}");
                 if (target == Phase.Training) await Task.Delay(random.Next(30));
                 program.Kill();
                 await program.ExitAsync();
@@ -59,7 +65,8 @@ public sealed class KilledRunTests(ITestOutputHelper log)
     {
         try
         {
-            return JsonSerializer.Deserialize<JobNotes>(File.ReadAllBytes(Path.Combine(folder, "store", "grains", "job", "tiny.json")))!.State;
+            return JsonSerializer.Deserialize<JobNotes>(
+                File.ReadAllBytes(Path.Combine(folder, "store", "grains", "job", "tiny.json")))!.State;
         }
         catch (IOException)
         {
@@ -71,5 +78,6 @@ public sealed class KilledRunTests(ITestOutputHelper log)
 
     private static string Digest(string folder) => Current(folder).ManifestSha256;
 
-    private static CurrentRound Current(string folder) => CurrentRound.Parse(File.ReadAllBytes(Path.Combine(folder, "store", Keys.Current("tiny"))), folder);
+    private static CurrentRound Current(string folder) =>
+        CurrentRound.Parse(File.ReadAllBytes(Path.Combine(folder, "store", Keys.Current("tiny"))), folder);
 }

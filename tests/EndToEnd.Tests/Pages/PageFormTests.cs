@@ -172,7 +172,8 @@ public sealed partial class PageFormTests
     private static string Whole(string yaml) => yaml.StartsWith("name:", StringComparison.Ordinal)
         ? yaml
         : yaml + "name: part\nmodel: model\nclients:\n"
-            + string.Concat(Enumerable.Range(1, 100).Select(i => $"  - {{id: c{i}, task: {TaskOf(yaml, i)}, data: {{train: rows.jsonl}}}}\n"));
+            + string.Concat(Enumerable.Range(1, 100)
+                .Select(i => $"  - {{id: c{i}, task: {TaskOf(yaml, i)}, data: {{train: rows.jsonl}}}}\n"));
 
     private static string TaskOf(string yaml, int client)
     {
