@@ -103,12 +103,12 @@ internal static class Cli
         AggregateException { InnerExceptions: [var only] } => Explain(only, cancellationToken),
         OperationCanceledException when cancellationToken.IsCancellationRequested => (ExitCode.Interrupted, "Interrupted."),
         BadInputException =>
-            (DiskFaults.IsOfTheDisk(exception.InnerException) ? ExitCode.Environment : ExitCode.BadInput, exception.Message),
+            (DiskErrors.IsOfTheDisk(exception.InnerException) ? ExitCode.Environment : ExitCode.BadInput, exception.Message),
         _ when CorruptBlobException.OrBadInputIn(exception) is { } refusal => (ExitCode.BadInput, refusal.Message),
         EnvironmentException or UnansweredException or ClusterUnavailableException => (ExitCode.Environment, exception.Message),
         _ when StoreUnavailableException.In(exception) is { } away => (ExitCode.Environment, away.Message),
-        _ when DiskFaults.In(exception) is { } fault =>
-            (ExitCode.Environment, $"{OneLine(exception)}; {fault[(fault.IndexOf(';', StringComparison.Ordinal) + 2)..]}, then try again."),
+        _ when DiskErrors.In(exception) is { } error =>
+            (ExitCode.Environment, $"{OneLine(exception)}; {error[(error.IndexOf(';', StringComparison.Ordinal) + 2)..]}, then try again."),
         _ when Missing(exception) is { } missing =>
             (ExitCode.Environment, $"This machine lacks something that the program needs: {OneLine(missing)}"),
         _ => (ExitCode.Failed, $"{exception.GetType().Name}: {OneLine(exception)} (set {TraceVariable}=1 for the stack trace)"),

@@ -209,7 +209,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
                 }
                 catch (BadInputException)
                 {
-                    // The client's own score says what is wrong with rows; a base that overflows is no fault of a client.
+                    // The client's own score says what is wrong with rows; a base that overflows is not the doing of a client.
                     return new BaseScore(null);
                 }
             },

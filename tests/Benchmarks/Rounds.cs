@@ -39,7 +39,7 @@ internal static class RoundBenchmark
         var durability = args.Contains("fast") ? Durability.Fast : Durability.Full;
         bool[] ways = args.Contains("memory") ? [false] : args.Contains("sockets") ? [true] : [false, true];
         Console.WriteLine("| clients | update | silos | round s (lowest to highest) | processor s | / memory copy | / plain files | "
-            + "managed peak, MB | notes, kB a client | digest |\n| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+            + "managed peak, MB | state, kB a client | digest |\n| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
         foreach (var (clients, bytes) in shapes.Length > 0 ? shapes : Shapes)
         {
             var folder = Directory.CreateTempSubdirectory("fedrlora-bench-").FullName;
@@ -52,12 +52,12 @@ internal static class RoundBenchmark
                 var copy = Median([.. Enumerable.Range(0, 5).Select(_ => Copy(clients, bytes))]);
                 var plain = Median([.. Enumerable.Range(0, clients * (long)bytes > 500_000_000 ? 3 : 5)
                     .Select(number => PlainFiles(Path.Combine(folder, $"plain-{number}"), clients, bytes))]);
-                foreach (var (sockets, (seconds, processor, peak, notes, digest)) in results)
+                foreach (var (sockets, (seconds, processor, peak, state, digest)) in results)
                 {
                     Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
                         $"| {clients:N0} | {bytes / 1e6:0.#} MB | {(sockets ? "two, loopback" : "one")} | {Median(seconds):F3} "
                             + $"({seconds.Min():F3} to {seconds.Max():F3}) | {processor:F3} | {Median(seconds) / copy:F1} | "
-                            + $"{Median(seconds) / plain:F2} | {peak:F0} | {notes / 1000.0 / clients:F2} | {digest[..8]} |"));
+                            + $"{Median(seconds) / plain:F2} | {peak:F0} | {state / 1000.0 / clients:F2} | {digest[..8]} |"));
                 }
 
                 Console.WriteLine(
@@ -70,7 +70,7 @@ internal static class RoundBenchmark
         }
     }
 
-    private sealed record Result(double[] Seconds, double ProcessorSeconds, double PeakMegabytes, long NotesBytes, string Digest);
+    private sealed record Result(double[] Seconds, double ProcessorSeconds, double PeakMegabytes, long StateBytes, string Digest);
 
     private static async Task<Result> RunAsync(string folder, int clients, int bytes, bool sockets, Durability durability)
     {
@@ -112,7 +112,7 @@ internal static class RoundBenchmark
             await Task.Delay(50);
         }
 
-        var notes = new FileInfo(Path.Combine(store, "grains", "job", "bench.json")).Length;
+        var state = new FileInfo(Path.Combine(store, "grains", "job", "bench.json")).Length;
         var current = CurrentRound.Parse(await File.ReadAllBytesAsync(Path.Combine(store, "jobs", "bench", "current.json")),
             "current.json");
         var manifest = new DirectoryInfo(Path.Combine(store, "jobs", "bench", "rounds", "1")).GetFiles("manifest-*.json")
@@ -123,7 +123,7 @@ internal static class RoundBenchmark
             .Skip(WarmUps).ToArray();
         Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"processor seconds taken by others: {Others() - others:F1}"));
         var processor = (commits[^1].Processor - commits[WarmUps].Processor).TotalSeconds / (rounds - WarmUps);
-        return new Result(seconds, processor, peak, Math.Max(notes, manifest), current.ManifestSha256);
+        return new Result(seconds, processor, peak, Math.Max(state, manifest), current.ManifestSha256);
     }
 
     private static SiloOptions BesideHub(SiloOptions hub, string folder)

@@ -135,10 +135,10 @@ public sealed class VerifyTests : IDisposable
     public async Task A_run_whose_notes_were_changed_is_not_resumed()
     {
         await SimulateAsync();
-        var notes = Path.Combine(Store, Keys.Notes("tiny"));
-        var bytes = await File.ReadAllBytesAsync(notes);
+        var state = Path.Combine(Store, Keys.Notes("tiny"));
+        var bytes = await File.ReadAllBytesAsync(state);
         bytes[20] ^= 1;
-        await File.WriteAllBytesAsync(notes, bytes);
+        await File.WriteAllBytesAsync(state, bytes);
 
         var refused = await CommandLine.RunAsync("resume", Run);
 

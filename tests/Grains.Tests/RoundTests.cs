@@ -59,11 +59,11 @@ public sealed class RoundTests
 
         await federation.RunAsync("job", TestFederation.Plan(clients: 3, rounds: 1, strategy: "  quorum: 0.5\n  timeBudget: 3"), InTime);
 
-        var notes = JsonNode.Parse((await federation.Store.ReadBytesAsync(Keys.Notes("job", "job"), InTime))!)!["State"]!;
+        var state = JsonNode.Parse((await federation.Store.ReadBytesAsync(Keys.Notes("job", "job"), InTime))!)!["State"]!;
         Assert.All((string[])["c00000", "c00001", "c00002"], client =>
         {
-            Assert.Equal(0, notes["UsualSeconds"]![client]!.GetValue<double>()); // all that it took was waiting
-            Assert.InRange(notes["UsualWaits"]![client]!.GetValue<double>(), double.Epsilon, 60);
+            Assert.Equal(0, state["UsualSeconds"]![client]!.GetValue<double>()); // all that it took was waiting
+            Assert.InRange(state["UsualWaits"]![client]!.GetValue<double>(), double.Epsilon, 60);
         });
     }
 

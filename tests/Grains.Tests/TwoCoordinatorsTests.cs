@@ -76,11 +76,11 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
         for (var order = 0; order < Orders; order++)
         {
             var turns = new TurnTaking();
-            var notes = await PrepareAsync(turns.Store);
+            var reports = await PrepareAsync(turns.Store);
             var digests = new string?[2];
             await turns.RunAsync(
                 [.. new[] { first, second }.Select((closed, id) =>
-                    (Func<IBlobStore, Task>)(async store => digests[id] = await WinAsync(() => CoordinateAsync(store, notes, closed))))],
+                    (Func<IBlobStore, Task>)(async store => digests[id] = await WinAsync(() => CoordinateAsync(store, reports, closed))))],
                 random.Next, () => { operations++; AssertPointed(turns); });
             AssertOneWon(turns, digests, same: first.Length == second.Length);
         }
@@ -127,22 +127,22 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
         await store.WriteBytesAsync(Keys.Plan(Job), Encoding.UTF8.GetBytes(Yaml), WriteCondition.Any, default);
         await job.ReadCommittedAsync(null, default);
         await CommitAsync(job, RoundState.Initial with { Attempt = 1 }, []);
-        var notes = ImmutableDictionary.CreateBuilder<string, ClientNote>();
+        var reports = ImmutableDictionary.CreateBuilder<string, ClientNote>();
         foreach (var (client, i) in Plan.Plan.Clients.Select(static (client, i) => (client.Id, i)))
         {
             var update = await store.WriteStateAsync(Keys.Update(Job, 1, 1, client),
                 new AdapterState([new("A", new NamedArray([4], [i, 1, 2, 3]))]), new Dictionary<string, string>(), default);
-            notes[client] = new ClientNote
+            reports[client] = new ClientNote
             {
                 Update = update.Digest(), Head = new BlobDigest("head", 1), Optimizer = new BlobDigest("optimizer", 1), Samples = 1,
                 Steps = 1,
             };
         }
 
-        return notes.ToImmutable();
+        return reports.ToImmutable();
     }
 
-    private static async Task<string> CoordinateAsync(IBlobStore store, ImmutableDictionary<string, ClientNote> notes, string[] closed)
+    private static async Task<string> CoordinateAsync(IBlobStore store, ImmutableDictionary<string, ClientNote> reports, string[] closed)
     {
         var job = Open(store);
         await job.ReadCommittedAsync(null, default);
@@ -150,7 +150,7 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
         var state = new RoundState
         {
             Committed = 0, CommittedSha256 = job.CommittedSha256, Round = 1, Attempt = 1,
-            Cohort = [.. notes.Keys.Order(StringComparer.Ordinal)], Reports = notes,
+            Cohort = [.. reports.Keys.Order(StringComparer.Ordinal)], Reports = reports,
         };
         var digest = await CommitAsync(job, state, closed);
         await job.ForgetUpdatesAsync(state, default);

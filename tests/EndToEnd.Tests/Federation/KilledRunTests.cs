@@ -40,17 +40,17 @@ public sealed class KilledRunTests(ITestOutputHelper log)
             await using (var program = RunningProgram.Start(tiny.Root, "simulate", plan, "--out", folder))
             {
                 await program.UntilAsync(
-                    () => Notes(folder) is { } notes && (notes.Round > round || (notes.Round == round && notes.Phase == target)),
+                    () => Stored(folder) is { } state && (state.Round > round || (state.Round == round && state.Phase == target)),
                     $"{target} of round {round}");
                 if (target == Phase.Training) await Task.Delay(random.Next(30));
                 program.Kill();
                 await program.ExitAsync();
             }
 
-            var (left, committed) = (Notes(folder)!, Committed(folder));
+            var (left, committed) = (Stored(folder)!, Committed(folder));
             if (committed == Rounds) continue; // a fast machine had finished before the kill came
             kills++;
-            var during = left.Round == committed + 1 ? left.Phase : Phase.Committing; // the pointer moved, its notes did not
+            var during = left.Round == committed + 1 ? left.Phase : Phase.Committing; // the pointer moved, its state did not
             hit[during] = hit.GetValueOrDefault(during) + 1;
             await RunningProgram.RunAsync(tiny.Root, "resume", folder);
             log.WriteLine($"kill {kills}: in {during} of round {left.Round}, {committed} committed; digest {Digest(folder)}");
@@ -61,7 +61,7 @@ public sealed class KilledRunTests(ITestOutputHelper log)
         Assert.All(targets.Take(3), target => Assert.True(hit.ContainsKey(target), $"no kill hit {target}"));
     }
 
-    private static RoundState? Notes(string folder)
+    private static RoundState? Stored(string folder)
     {
         try
         {

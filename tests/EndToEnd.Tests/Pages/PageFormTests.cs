@@ -17,7 +17,7 @@ public sealed partial class PageFormTests
 
     [Theory]
     [MemberData(nameof(Pages))]
-    public void Commands_and_options_of_a_page_are_those_of_the_program(string name) => None(Faults(Of(name)));
+    public void Commands_and_options_of_a_page_are_those_of_the_program(string name) => None(Problems(Of(name)));
 
     [Fact]
     public void Pages_are_found()
@@ -33,15 +33,15 @@ public sealed partial class PageFormTests
             Assert.Contains(Commands, command => command.Text.StartsWith(entry.Start, StringComparison.Ordinal)));
 
     [Fact]
-    public void The_table_of_commands_has_every_command_with_options_that_it_takes() => None(TableFaults(Of("README.md")));
+    public void The_table_of_commands_has_every_command_with_options_that_it_takes() => None(TableProblems(Of("README.md")));
 
     [Theory]
     [InlineData("simulate plan.yaml", "`--sneed`", "simulate: no such option --sneed")]
     [InlineData("extend runs/NAME-N", "", "'--rounds' is required")]
     [InlineData("doctor", "", "is not in the table: simulate")]
-    public void A_fault_of_the_table_of_commands_is_found(string command, string does, string fault) =>
-        Assert.Contains(TableFaults(new Page("page.md", $"| command | does |\n| --- | --- |\n| `{command}` | {does} |\n")),
-            found => found.Contains(fault, StringComparison.Ordinal));
+    public void A_problem_of_the_table_of_commands_is_found(string command, string does, string problem) =>
+        Assert.Contains(TableProblems(new Page("page.md", $"| command | does |\n| --- | --- |\n| `{command}` | {does} |\n")),
+            found => found.Contains(problem, StringComparison.Ordinal));
 
     [Fact]
     public void What_is_not_run_is_there_all_the_same()
@@ -76,7 +76,7 @@ public sealed partial class PageFormTests
 
     [Theory]
     [MemberData(nameof(Pages))]
-    public void Plans_and_parts_of_plans_in_a_page_are_valid(string name) => None(PlanFaults(Of(name)));
+    public void Plans_and_parts_of_plans_in_a_page_are_valid(string name) => None(PlanProblems(Of(name)));
 
     [Fact]
     public void Values_that_the_plan_of_the_README_has_as_comments_are_keys_of_a_plan()
@@ -99,37 +99,37 @@ public sealed partial class PageFormTests
     [InlineData("```text\n./fedrlora doctor\n```", "outside of a block that says sh")]
     [InlineData("```sh\n./fedrlora doctor\n", "without an end")]
     [InlineData("text\n\n    ./fedrlora doctor", "an indented block")]
-    public void A_fault_of_a_page_is_found(string text, string fault) =>
-        Assert.Contains(Faults(new Page("page.md", text)), found => found.Contains(fault, StringComparison.Ordinal));
+    public void A_problem_of_a_page_is_found(string text, string problem) =>
+        Assert.Contains(Problems(new Page("page.md", text)), found => found.Contains(problem, StringComparison.Ordinal));
 
     [Fact]
-    public void Faults_of_plans_in_a_page_are_found()
+    public void Problems_of_plans_in_a_page_are_found()
     {
         var part = new Page("page.md", "```yaml\nstrategy: {quorums: 1}\n```");
         var whole = new Page("page.md", "```yaml\nname: x\nmodel: m\nclients: []\n```");
 
-        Assert.Contains(PlanFaults(part), static fault => fault.Contains("quorums", StringComparison.Ordinal));
-        Assert.Contains(PlanFaults(whole), static fault => fault.Contains("clients", StringComparison.Ordinal));
+        Assert.Contains(PlanProblems(part), static problem => problem.Contains("quorums", StringComparison.Ordinal));
+        Assert.Contains(PlanProblems(whole), static problem => problem.Contains("clients", StringComparison.Ordinal));
     }
 
     private static Page Of(string name) => Page.All.Single(page => page.Name == name);
 
-    private static List<string> Faults(Page page) =>
+    private static List<string> Problems(Page page) =>
     [
         .. page.Problems,
         .. page.Commands.Where(static command => command.Text.StartsWith("./fedrlora ", StringComparison.Ordinal))
-            .SelectMany(static command => FaultOf($"{command}", command.Text.Split(" & ")[0])),
-        .. page.Spans.SelectMany(static span => FaultOf($"{span}", span.Text)),
+            .SelectMany(static command => ProblemOf($"{command}", command.Text.Split(" & ")[0])),
+        .. page.Spans.SelectMany(static span => ProblemOf($"{span}", span.Text)),
         .. page.Spans.Where(static span => span.Text.StartsWith("--", StringComparison.Ordinal))
             .SelectMany(static span => ProgramShape.OptionsIn(span.Text)
             .Where(static option => !ProgramShape.Options.Contains(option) && !OfBenchmarks.Contains(option))
             .Select(option => $"{span}: no command has the option {option}")),
     ];
 
-    private static string[] FaultOf(string place, string text) =>
-        ProgramShape.Words(text) is { } words && ProgramShape.Fault(words) is { } fault ? [$"{place}: {fault}"] : [];
+    private static string[] ProblemOf(string place, string text) =>
+        ProgramShape.Words(text) is { } words && ProgramShape.Problem(words) is { } problem ? [$"{place}: {problem}"] : [];
 
-    private static List<string> TableFaults(Page page)
+    private static List<string> TableProblems(Page page)
     {
         var rows = Rows(page);
         var named = rows.SelectMany(static row => row.Commands).ToList();
@@ -137,9 +137,10 @@ public sealed partial class PageFormTests
         [
             .. ProgramShape.Commands.Keys.Except(named.Select(static words => words[0]))
                 .Select(static command => $"is not in the table: {command}"),
-            .. named.Select(static words => words.Length > 1 ? ProgramShape.ParseFault(words) : ProgramShape.Fault(words)).OfType<string>(),
+            .. named.Select(static words => words.Length > 1 ? ProgramShape.ParseProblem(words) : ProgramShape.Problem(words))
+                .OfType<string>(),
             .. rows.SelectMany(static row => row.Options
-                .Where(option => !row.Commands.Exists(words => ProgramShape.Fault([words[0], option]) is null))
+                .Where(option => !row.Commands.Exists(words => ProgramShape.Problem([words[0], option]) is null))
                 .Select(option => $"{string.Join(", ", row.Commands.Select(static words => words[0]))}: no such option {option}")),
         ];
     }
@@ -157,12 +158,12 @@ public sealed partial class PageFormTests
         ];
     }
 
-    private static void None(List<string> faults) => Assert.True(faults.Count == 0, string.Join('\n', faults));
+    private static void None(List<string> problems) => Assert.True(problems.Count == 0, string.Join('\n', problems));
 
     private static IEnumerable<string> CodeIn(string cell) => Code().Matches(cell).Select(static span => span.Groups[1].Value);
 
     /// <summary>A block is a plan, or sections of one that are put into a plan of a hundred clients, of the tasks that it names.</summary>
-    private static List<string> PlanFaults(Page page) =>
+    private static List<string> PlanProblems(Page page) =>
     [
         .. page.Blocks.Where(static block => block.Language == "yaml")
             .SelectMany(static block => PlanReader.Read(Whole(block.Text), block.ToString()).Problems)

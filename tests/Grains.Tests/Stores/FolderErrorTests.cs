@@ -6,9 +6,9 @@ using static FedRLora.Grains.Tests.Stores.StoreContent;
 
 namespace FedRLora.Grains.Tests.Stores;
 
-public sealed class FolderFaultTests : IDisposable
+public sealed class FolderErrorTests : IDisposable
 {
-    private readonly string _folder = Directory.CreateTempSubdirectory("fedrlora-faults-").FullName;
+    private readonly string _folder = Directory.CreateTempSubdirectory("fedrlora-errors-").FullName;
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
