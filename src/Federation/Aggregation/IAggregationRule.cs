@@ -47,8 +47,7 @@ public interface IAccumulator
 /// <summary>An aggregate.</summary>
 /// <param name="Update">The aggregate update.</param>
 /// <param name="Coherence">Length of the aggregate over the weighted mean length of the updates, all tensors as one vector. For a
-/// mean: 1 where all clients agree, 1/sqrt(K) where K directions are unrelated (METHODS-CORE 7.4, trap 4). Null where no update has
-/// a length.</param>
+/// mean: 1 where all clients agree, 1/sqrt(K) where K directions are unrelated. Null where no update has a length.</param>
 public sealed record AggregateUpdate(AdapterState Update, double? Coherence)
 {
     /// <summary>Updates that the rule left out or shortened, and why in a few words; by their place in the order in which they were added.</summary>

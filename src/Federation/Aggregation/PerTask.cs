@@ -4,7 +4,7 @@ namespace FedRLora.Federation.Aggregation;
 
 /// <summary>
 /// A rule among the clients of each task, then the mean over tasks, each with the sum of its clients' weights. Across tasks a robust
-/// rule takes an honest minority task for an attacker (METHODS-CORE 5.2).
+/// rule takes an honest minority task for an attacker.
 /// </summary>
 /// <param name="rule">The rule.</param>
 /// <param name="tasks">The task of each update, in the order in which they are added.</param>

@@ -3,7 +3,7 @@ using FedRLora.Abstractions.Tensors;
 
 namespace FedRLora.Federation.ServerOptimizers;
 
-/// <summary>x + lr D: with lr 1, FedAvg (METHODS-CORE 5.1).</summary>
+/// <summary>x + lr D: with lr 1, FedAvg (McMahan et al., arXiv 1602.05629).</summary>
 internal sealed class Sgd(double learningRate) : IServerOptimizer
 {
     private const int Block = 4096;
