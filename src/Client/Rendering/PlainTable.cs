@@ -12,18 +12,19 @@ internal static class PlainTable
     public static string Of(IReadOnlyList<string> header, IReadOnlyList<string[]> rows, int? width = null)
     {
         var table = Aligned(header, rows);
-        return width is { } most && table.Split('\n').Any(line => line.Length > most) ? Listed(header, rows) : table;
+        return width is { } most && table.Split('\n').Any(line => line.Length > most) ? Listed(header, rows, most) : table;
     }
 
     // The first cell names the row.
-    private static string Listed(IReadOnlyList<string> header, IReadOnlyList<string[]> rows)
+    private static string Listed(IReadOnlyList<string> header, IReadOnlyList<string[]> rows, int width)
     {
         var text = new StringBuilder();
         foreach (var row in rows)
         {
             text.Append(row[0]).Append('\n');
             foreach (var (title, cell) in header.Zip(row).Skip(1).Where(static pair => pair.Second.Length > 0))
-                text.Append("  ").Append(title).Append(' ').Append(cell).Append('\n');
+                text.Append("  ").Append(Words.Wrapped($"{title} {cell}", width - 4).Replace("\n", "\n    ", StringComparison.Ordinal))
+                    .Append('\n');
         }
 
         return text.ToString();
