@@ -57,7 +57,7 @@ public class ArchitectureTests
     private static IEnumerable<string> References(string project, string kind) =>
         Projects[project].Descendants(kind).Select(reference => reference.Attribute("Include")!.Value);
 
-    private static string Root()
+    internal static string Root()
     {
         var folder = new DirectoryInfo(AppContext.BaseDirectory);
         while (!File.Exists(Path.Combine(folder.FullName, "FedRLora.sln")))

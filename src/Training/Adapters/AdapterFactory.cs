@@ -15,7 +15,8 @@ internal static class AdapterFactory
     {
         layout.Check(shared, Scope.Job, "shared state");
         if (head is not null) layout.Check(head, Scope.Client, $"head of client {client.Id}");
-        var redrawn = layout.Initial(plan.Seed, client, tensor => tensor.Scope == Scope.Seed || (head is null && tensor.Scope == Scope.Client));
+        var redrawn = layout.Initial(plan.Seed, client,
+            tensor => tensor.Scope == Scope.Seed || (head is null && tensor.Scope == Scope.Client));
         return new AdapterState([.. shared, .. head ?? AdapterState.Empty, .. redrawn]);
     }
 

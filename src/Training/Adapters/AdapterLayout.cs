@@ -46,7 +46,9 @@ internal sealed class AdapterLayout
     public IReadOnlyList<AdapterTensor> Tensors { get; }
 
     /// <summary>The layout on a model's layers.</summary>
-    /// <exception cref="BadInputException">A target that the model does not have or the method cannot be on, or a rank that a target cannot hold.</exception>
+    /// <exception cref="BadInputException">
+    /// A target that the model does not have or the method cannot be on, or a rank that a target cannot hold.
+    /// </exception>
     public static AdapterLayout For(AdapterSpec spec, IReadOnlyList<LinearShape> layers, AdapterStart? start = null)
     {
         var layout = Unbounded(spec, layers, start);
@@ -54,14 +56,16 @@ internal sealed class AdapterLayout
         foreach (var key in spec.RankPattern.Select(static entry => entry.Key).Concat(spec.AlphaPattern.Select(static entry => entry.Key)))
         {
             if (!layout.Targets.Any(target => ModuleRules.FitsPattern(key, target.Module)))
-                throw new BadInputException($"rankPattern, alphaPattern: {key} fits no adapted layer; they are {NamesOf([.. layout.Targets.Select(static target => target.Layer)])}");
+                throw new BadInputException($"rankPattern, alphaPattern: {key} fits no adapted layer; "
+                    + $"they are {NamesOf([.. layout.Targets.Select(static target => target.Layer)])}");
         }
 
         foreach (var (target, rank, _) in layout.Targets)
         {
             var bound = Math.Min(target.InWidth, target.OutWidth);
             if (rank < 1 || rank > bound)
-                throw new BadInputException($"rank: {rank} is outside 1 to {bound}, the smaller side of {target.Module} ({target.InWidth} -> {target.OutWidth})");
+                throw new BadInputException(
+                    $"rank: {rank} is outside 1 to {bound}, the smaller side of {target.Module} ({target.InWidth} -> {target.OutWidth})");
         }
 
         return layout;
@@ -98,7 +102,8 @@ internal sealed class AdapterLayout
                 throw new BadInputException($"targetModules: the model has no linear layer {suffix}; its layers are {NamesOf(layers)}");
         }
 
-        if (targets.Count == 0) throw new BadInputException($"targetModules: no layer of the model is chosen; its layers are {NamesOf(layers)}");
+        if (targets.Count == 0)
+            throw new BadInputException($"targetModules: no layer of the model is chosen; its layers are {NamesOf(layers)}");
         if (targets.FirstOrDefault(static target => target.Layer.Kind == LayerKind.Embedding) is { } embedding
             && spec.Parts.Select(static part => part.KeepsOffEmbeddings).OfType<string>().FirstOrDefault() is { } part)
         {
@@ -118,9 +123,12 @@ internal sealed class AdapterLayout
     /// <summary>The last component of a module's name.</summary>
     public static string LastPart(string module) => module[(module.LastIndexOf('.') + 1)..];
 
-    /// <summary>The initial values of the tensors that <paramref name="which"/> takes, for a client; null for what is common to all.</summary>
+    /// <summary>
+    /// The initial values of the tensors that <paramref name="which"/> takes, for a client; null for what is common to all.
+    /// </summary>
     public AdapterState Initial(ulong seed, ClientSpec? client, Func<AdapterTensor, bool> which) => new(Tensors.Where(which)
-        .Select(tensor => KeyValuePair.Create(tensor.Name, _start.ValueOf(tensor, Method) ?? Initializers.Draw(tensor, seed, OwnerOf(tensor, client)))));
+        .Select(tensor => KeyValuePair.Create(tensor.Name,
+            _start.ValueOf(tensor, Method) ?? Initializers.Draw(tensor, seed, OwnerOf(tensor, client)))));
 
     /// <summary>Refuses a state that does not have exactly the tensors of a scope, in their shapes.</summary>
     /// <exception cref="BadInputException">A tensor is missing, unknown, or has another shape.</exception>
@@ -131,7 +139,8 @@ internal sealed class AdapterLayout
         {
             if (!state.TryGetValue(name, out var array)) throw new BadInputException($"{what}: tensor {name} is missing");
             if (!array.Shape.SequenceEqual(tensor.Shape))
-                throw new BadInputException($"{what}: tensor {name} has shape [{string.Join(", ", array.Shape)}], the plan asks for [{string.Join(", ", tensor.Shape)}]");
+                throw new BadInputException($"{what}: tensor {name} has shape [{string.Join(", ", array.Shape)}], "
+                    + $"the plan asks for [{string.Join(", ", tensor.Shape)}]");
         }
 
         if (state.Keys.FirstOrDefault(name => !expected.ContainsKey(name)) is { } unknown)
@@ -145,11 +154,13 @@ internal sealed class AdapterLayout
         return tensor.Policy.Seed switch { SeedPolicy.PerClient => client.Id, SeedPolicy.PerTask => client.Task, _ => "" };
     }
 
-    private static string NamesOf(IReadOnlyList<LinearShape> layers) => string.Join(", ", layers.Select(static layer => LastPart(layer.Module)).Distinct());
+    private static string NamesOf(IReadOnlyList<LinearShape> layers) =>
+        string.Join(", ", layers.Select(static layer => LastPart(layer.Module)).Distinct());
 
     private static IEnumerable<AdapterTensor> TensorsOf(AdapterSpec spec, AdapterTarget target)
     {
-        var shapes = AdapterMethods.Of(spec).Shapes(target).ToDictionary(static tensor => tensor.Role, static tensor => tensor.Shape, StringComparer.Ordinal);
+        var shapes = AdapterMethods.Of(spec).Shapes(target)
+            .ToDictionary(static tensor => tensor.Role, static tensor => tensor.Shape, StringComparer.Ordinal);
         return spec.Roles.Select(role => new AdapterTensor(target.Layer, role, shapes[role.Name], spec.Tensor(role.Name)));
     }
 }

@@ -5,7 +5,9 @@ using static TorchSharp.torch;
 
 namespace FedRLora.Training.Adapters;
 
-/// <summary>An adapter beside the layers of a model, in operations that libtorch's autograd can record: the frame with one member.</summary>
+/// <summary>
+/// An adapter beside the layers of a model, in operations that libtorch's autograd can record: the frame with one member.
+/// </summary>
 internal sealed class AdapterPass : ILayerAdapters, IDisposable
 {
     private readonly PlacedAdapter _adapter;
@@ -46,7 +48,8 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
         var (method, tensors, spec) = (_adapter.Layout.Method, _adapter.Of(target), _adapter.Layout.Spec);
         var masks = spec.Dropout.P == 0 ? null : _masks?[target.Module];
         var shape = y.shape;
-        var sequences = MemberRows.Whole(x.dim() < 3 ? 1 : (int)x.shape[..^2].Aggregate(1L, static (a, b) => a * b), x.dim() < 2 ? 1 : (int)x.shape[^2]);
+        var sequences = MemberRows.Whole(x.dim() < 3 ? 1 : (int)x.shape[..^2].Aggregate(1L, static (a, b) => a * b),
+            x.dim() < 2 ? 1 : (int)x.shape[^2]);
         var hidden = masks is null || spec.Dropout.Site != DropoutSite.Hidden ? (Func<long, Tensor>?)null
             : width => stack([.. masks.Draw([rows.Count, width], y.device)], 1).unsqueeze(0);
         var context = new MixContext(target.Scaling, sequences, hidden);
@@ -102,7 +105,8 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
         if (_frozen.TryGetValue(target.Module, out var known)) return known;
         using var scope = NewDisposeScope();
         using var inference = no_grad();
-        var layer = (_model ?? throw new InvalidOperationException($"{target.Module}: no model for the norms of its weight")).Frozen(target.Layer);
+        var layer = (_model ?? throw new InvalidOperationException($"{target.Module}: no model for the norms of its weight"))
+            .Frozen(target.Layer);
         var squares = layer.Rows(dtype).square().sum([1]).DetachFromDisposeScope();
         return _frozen[target.Module] = (layer, squares);
     }

@@ -5,7 +5,9 @@ using static TorchSharp.torch;
 
 namespace FedRLora.Training.Adapters;
 
-/// <summary>The laws by which tensors are drawn. Drawn in float64 and rounded once, so that the numbers do not depend on the CPU's vector width.</summary>
+/// <summary>
+/// The laws by which tensors are drawn. Drawn in float64 and rounded once, so that the numbers do not depend on the CPU's vector width.
+/// </summary>
 internal static class Initializers
 {
     /// <summary>The initial value of a tensor; each head of B comes from a seed of its own.</summary>
@@ -25,9 +27,13 @@ internal static class Initializers
         return new NamedArray(tensor.Shape, result);
     }
 
-    /// <summary>Standard deviation of <see cref="InitLaw.Stable"/>: d_out^(1/4) / sqrt(gamma fan), fan = d_in before the bottleneck and d_out after it.</summary>
+    /// <summary>
+    /// Standard deviation of <see cref="InitLaw.Stable"/>: d_out^(1/4) / sqrt(gamma fan), fan = d_in before the bottleneck and d_out after
+    /// it.
+    /// </summary>
     public static double StableDeviation(double gamma, AdapterTensor tensor) =>
-        Math.Pow(tensor.Target.OutWidth, 0.25) / Math.Sqrt(gamma * (tensor.Role.Side == Side.Out ? tensor.Target.OutWidth : tensor.Target.InWidth));
+        Math.Pow(tensor.Target.OutWidth, 0.25)
+        / Math.Sqrt(gamma * (tensor.Role.Side == Side.Out ? tensor.Target.OutWidth : tensor.Target.InWidth));
 
     private static void Fill(Init init, AdapterTensor tensor, ulong seed, Span<float> result)
     {

@@ -17,7 +17,8 @@ internal sealed class PlacedAdapter
     private PlacedAdapter(AdapterLayout layout, IReadOnlyList<AdapterParameter> parameters, Func<string, Tensor>? start)
     {
         (Layout, Parameters, _start) = (layout, parameters, start);
-        _values = parameters.ToDictionary(static parameter => parameter.Info.Name, static parameter => parameter.Value, StringComparer.Ordinal);
+        _values = parameters.ToDictionary(static parameter => parameter.Info.Name, static parameter => parameter.Value,
+            StringComparer.Ordinal);
     }
 
     public AdapterLayout Layout { get; }

@@ -97,9 +97,11 @@ internal sealed class Gpt2 : CausalLanguageModel
     private static ModelConfig ReadConfig(ConfigReader reader)
     {
         reader.OneOf("activation_function", "gelu_new", "gelu_pytorch_tanh");
-        foreach (var key in (string[])["scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "add_cross_attention"]) reader.Off(key);
+        foreach (var key in (string[])["scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "add_cross_attention"])
+            reader.Off(key);
         reader.On("scale_attn_weights");
-        reader.Ignore("n_ctx", "n_special", "output_past", "predict_special_tokens", "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj");
+        reader.Ignore("n_ctx", "n_special", "output_past", "predict_special_tokens", "summary_activation", "summary_first_dropout",
+            "summary_proj_to_labels", "summary_type", "summary_use_proj");
         var (hidden, heads) = (reader.Size("n_embd"), reader.Size("n_head"));
         return new ModelConfig
         {

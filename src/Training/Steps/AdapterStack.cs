@@ -68,7 +68,9 @@ internal sealed class AdapterStack
     public PlacedAdapter Member(int member) => PlacedAdapter.Over(
         Layout, info => TensorOf(info.Name, member, 1).Value[0], _start.Count == 0 ? null : name => Rows(_start[name], member, 1)[0]);
 
-    /// <summary>The gradient of a member's tensor, a view of the stack's in the caller's dispose scope; null where it does not train.</summary>
+    /// <summary>
+    /// The gradient of a member's tensor, a view of the stack's in the caller's dispose scope; null where it does not train.
+    /// </summary>
     public Tensor? GradientOf(int member, string name) => TensorOf(name, member, 1).Gradient?[0];
 
     /// <summary>Some members that lie next to each other: views in the caller's dispose scope.</summary>
@@ -76,7 +78,8 @@ internal sealed class AdapterStack
     {
         using var inference = no_grad();
         return new(
-            _targets.ToDictionary(static target => target.Target.Module, target => target.Slice(this, first, count), StringComparer.Ordinal),
+            _targets.ToDictionary(static target => target.Target.Module, target => target.Slice(this, first, count),
+                StringComparer.Ordinal),
             _masks is null ? null : [.. _masks.Skip(first).Take(count)]);
     }
 
@@ -102,7 +105,9 @@ internal sealed class AdapterStack
         Factors factors;
         using (enable_grad()) factors = Layout.Method.Factors(new LayerTensors(Leaf, StartOf(target, 0, _members)));
         var method = Layout.Method;
-        var norms = method.HasColumns ? NormsOf(target, model ?? throw new ArgumentNullException(nameof(model))) : ((FrozenLinear, Tensor)?)null;
+        var norms = method.HasColumns
+            ? NormsOf(target, model ?? throw new ArgumentNullException(nameof(model)))
+            : ((FrozenLinear, Tensor)?)null;
         return new(
             target, norms,
             [.. factors.Down.Select(slot => new DownSource(slot.Name, slot.IsDropped, Source(slot.Rows)))],
@@ -121,7 +126,8 @@ internal sealed class AdapterStack
         return (layer, layer.Rows(Blocks[0].Value.dtype).square().sum([1]).MoveToOuterDisposeScope());
     }
 
-    private Func<string, Trained> Everyone(AdapterTarget target) => role => TensorOf(AdapterTensor.NameOf(target.Module, role), 0, _members);
+    private Func<string, Trained> Everyone(AdapterTarget target) =>
+        role => TensorOf(AdapterTensor.NameOf(target.Module, role), 0, _members);
 
     private Func<string, Tensor?> StartOf(AdapterTarget target, int first, int count) => role =>
         _start.GetValueOrDefault(AdapterTensor.NameOf(target.Module, role)) is { } start ? Rows(start, first, count) : null;
@@ -148,7 +154,8 @@ internal sealed class AdapterStack
         {
             // All of them now, in the pass's scope: a layer's own is over before its backward.
             var tensors = stack.Layout.Spec.Roles.ToDictionary(
-                static role => role.Name, role => stack.TensorOf(AdapterTensor.NameOf(Target.Module, role.Name), first, count), StringComparer.Ordinal);
+                static role => role.Name, role => stack.TensorOf(AdapterTensor.NameOf(Target.Module, role.Name), first, count),
+                StringComparer.Ordinal);
             Wide Of(WideSource source) => source switch
             {
                 { Role: { } role } => new(tensors[role].Value, tensors[role].Gradient),
@@ -157,12 +164,14 @@ internal sealed class AdapterStack
             };
             return new(
                 stack.Layout.Method, Target, stack.Layout.Spec.Dropout.P == 0 ? DropoutSite.None : stack.Layout.Spec.Dropout.Site,
-                new([.. Down.Select(side => new DownSide(side.Slot, side.IsDropped, Of(side.Rows)))], [.. Up.Select(Of)]), role => tensors[role],
-                stack.StartOf(Target, first, count), Norms);
+                new([.. Down.Select(side => new DownSide(side.Slot, side.IsDropped, Of(side.Rows)))], [.. Up.Select(Of)]),
+                role => tensors[role], stack.StartOf(Target, first, count), Norms);
         }
     }
 
-    /// <summary>Where a wide side comes from: a tensor that is handed on, one that was made once, or neither: it is made in each pass.</summary>
+    /// <summary>
+    /// Where a wide side comes from: a tensor that is handed on, one that was made once, or neither: it is made in each pass.
+    /// </summary>
     private sealed record WideSource(string? Role, Tensor? Fixed, long[] Shape);
 
     private sealed record DownSource(string Slot, bool IsDropped, WideSource Rows);

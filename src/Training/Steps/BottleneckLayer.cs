@@ -28,7 +28,9 @@ internal sealed record LayerSides(IReadOnlyList<DownSide> Down, IReadOnlyList<Wi
 /// <param name="sides">The wide sides; those that are computed of what trains are computed in each pass.</param>
 /// <param name="tensorOf">The members' tensors by role.</param>
 /// <param name="startOf">Their kept start by role; null where there is none.</param>
-/// <param name="frozen">Whose outputs' norms the method asks for, and their squares for the weight alone; null where it asks for none.</param>
+/// <param name="frozen">
+/// Whose outputs' norms the method asks for, and their squares for the weight alone; null where it asks for none.
+/// </param>
 internal sealed class BottleneckLayer(
     AdapterMethod method, AdapterTarget target, DropoutSite site, LayerSides sides, Func<string, Trained> tensorOf,
     Func<string, Tensor?> startOf, (FrozenLinear Layer, Tensor Squares)? frozen)
@@ -55,7 +57,8 @@ internal sealed class BottleneckLayer(
 
     /// <summary>What comes down from one input for several layers, before masks: a single product of the input.</summary>
     /// <returns>For each layer <c>[G, m, its rows]</c>; null where a layer hides a part of the input.</returns>
-    public static IReadOnlyList<Tensor>? DownTogether(Tape tape, LayerInput input, IReadOnlyList<(BottleneckLayer Layer, LayerSides Sides)> layers)
+    public static IReadOnlyList<Tensor>? DownTogether(
+        Tape tape, LayerInput input, IReadOnlyList<(BottleneckLayer Layer, LayerSides Sides)> layers)
     {
         if (layers.Any(static layer => layer.Layer.HidesInput)) return null;
         var all = Down(tape, input, null, [.. layers.SelectMany(static layer => layer.Sides.Down).Select(static slot => slot.Rows)]);

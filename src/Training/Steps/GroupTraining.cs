@@ -52,7 +52,8 @@ internal sealed class GroupTraining : IDisposable
     /// <param name="cancellationToken">Looked at between steps.</param>
     /// <returns>By client id. A member whose state does not fit or whose training diverged has a failure.</returns>
     public static IReadOnlyDictionary<string, TrainingResult> Run(
-        FrozenBase model, TrainingGroup group, AdapterLayout layout, IReadOnlyList<(GroupMember Member, TrainingRows Rows)> rows, Device device, CancellationToken cancellationToken)
+        FrozenBase model, TrainingGroup group, AdapterLayout layout, IReadOnlyList<(GroupMember Member, TrainingRows Rows)> rows,
+        Device device, CancellationToken cancellationToken)
     {
         var (members, failed) = (new List<Member>(), new Dictionary<string, TrainingResult>(StringComparer.Ordinal));
         foreach (var (member, training) in rows)
@@ -90,7 +91,8 @@ internal sealed class GroupTraining : IDisposable
             Telemetry.Tokens.Add(member.Tokens, task);
         }
 
-        return _members.Index().ToDictionary(static entry => entry.Item.Client.Id, entry => ResultOf(entry.Index, TensorData.Values(losses[entry.Index])), StringComparer.Ordinal);
+        return _members.Index().ToDictionary(static entry => entry.Item.Client.Id,
+            entry => ResultOf(entry.Index, TensorData.Values(losses[entry.Index])), StringComparer.Ordinal);
     }
 
     public void Dispose()
@@ -110,10 +112,12 @@ internal sealed class GroupTraining : IDisposable
         for (var first = 0; first < active.Count;)
         {
             using var pass = NewDisposeScope();
-            // What a row takes is measured by the first pass, which is one member's; it follows from the shapes, so every machine cuts alike.
+            // What a row takes is measured by the first pass, which is one member's; it follows from the shapes, so every machine cuts
+            // alike.
             var count = Together(batches, first, _bytesPerRow == 0 ? 0 : plan.Training.PassMemoryMb * 1e6 / _bytesPerRow);
             var packing = Packing.Of(batches.GetRange(first, count), _base.Model.Device);
-            var passLosses = PackedLoss.Gradients(_base.Model, packing, _stack.Slice(first, count), _workspace, plan.Training.ActivationCheckpointing);
+            var passLosses = PackedLoss.Gradients(_base.Model, packing, _stack.Slice(first, count), _workspace,
+                plan.Training.ActivationCheckpointing);
             _bytesPerRow = Math.Max(_bytesPerRow, (double)_workspace.MostBytes / (packing.Members * packing.RowsPerMember));
             for (var i = 0; i < count; i++) losses[first + i][step].copy_(passLosses[i]);
             first += count;
@@ -159,7 +163,8 @@ internal sealed class GroupTraining : IDisposable
         return new TrainingResult
         {
             ClientId = member.Client.Id,
-            Update = new AdapterState(after.Select(entry => KeyValuePair.Create(entry.Key, Difference(entry.Value, _group.Shared[entry.Key])))),
+            Update = new AdapterState(
+                after.Select(entry => KeyValuePair.Create(entry.Key, Difference(entry.Value, _group.Shared[entry.Key])))),
             Head = head,
             Optimizer = _optimizer.Export(index),
             Samples = member.Rows.Rows.Count,
@@ -180,7 +185,8 @@ internal sealed class GroupTraining : IDisposable
         return new NamedArray(after.Shape, result);
     }
 
-    private sealed class Member(ClientSpec client, TrainingRows rows, int steps, BatchOrder order, ClientAdapter adapter, AdapterState optimizer)
+    private sealed class Member(
+        ClientSpec client, TrainingRows rows, int steps, BatchOrder order, ClientAdapter adapter, AdapterState optimizer)
     {
         private ClientAdapter? _adapter = adapter;
 
@@ -208,7 +214,8 @@ internal sealed class GroupTraining : IDisposable
             var adapter = AdapterFactory.Of(plan, layout, client, group.Shared, given.Head);
             var optimizer = AdamW.AtRoundStart(given.Optimizer ?? AdapterState.Empty, layout, plan.Training.Moments);
             AdamW.Check(optimizer, layout);
-            return new(client, rows, steps, new BatchOrder(rows.Rows.Count, plan.Training.BatchSize, steps, plan.Seed, client.Id), adapter, optimizer);
+            return new(client, rows, steps, new BatchOrder(rows.Rows.Count, plan.Training.BatchSize, steps, plan.Seed, client.Id),
+                adapter, optimizer);
         }
 
         public List<int> LossTokens { get; } = [];

@@ -21,7 +21,8 @@ internal static class PackedLoss
     /// <param name="workspace">Memory for what the pass keeps.</param>
     /// <param name="checkpoints">Keeps the input of each layer alone and computes the layer again in the backward pass.</param>
     /// <returns>float32 <c>[G]</c>: each member's loss, on the device.</returns>
-    public static Tensor Gradients(CausalLanguageModel model, Packing packing, StackSlice adapters, Workspace workspace, bool checkpoints = false)
+    public static Tensor Gradients(
+        CausalLanguageModel model, Packing packing, StackSlice adapters, Workspace workspace, bool checkpoints = false)
     {
         using var scope = NewDisposeScope();
         using var inference = no_grad();
@@ -29,7 +30,8 @@ internal static class PackedLoss
         using var tape = new Tape(workspace);
         var pass = new TapedPass(model, tape, workspace, packing, adapters, checkpoints);
         var hidden = model.FinalNorm(pass.Rows(model.BeforeFinalNorm(pass), packing.LossRows), pass);
-        var weights = tensor(packing.LossCounts.SelectMany(static count => Enumerable.Repeat(1.0 / count, count)).ToArray(), hidden.dtype, hidden.device);
+        var weights = tensor(packing.LossCounts.SelectMany(static count => Enumerable.Repeat(1.0 / count, count)).ToArray(), hidden.dtype,
+            hidden.device);
         var head = model.Frozen(model.LmHead).In(hidden.dtype);
         Tensor losses;
         if (adapters.Layer(head.Module) is not null)
@@ -51,11 +53,14 @@ internal static class PackedLoss
         var (losses, rows) = (packing.Losses, packing.Losses.Count);
         var isPadded = losses.Real.Any(real => real != rows);
         var places = isPadded
-            ? tensor(losses.Real.SelectMany((real, member) => Enumerable.Range(member * rows, real).Select(static place => (long)place)).ToArray(), ScalarType.Int64, hidden.device)
+            ? tensor(losses.Real.SelectMany((real, member) => Enumerable.Range(member * rows, real).Select(static place => (long)place))
+                .ToArray(), ScalarType.Int64, hidden.device)
             : null;
-        Tensor Padded(Tensor values) => places is null ? values : zeros([(long)losses.Real.Count * rows], values.dtype, values.device).index_copy_(0, places, values);
+        Tensor Padded(Tensor values) =>
+            places is null ? values : zeros([(long)losses.Real.Count * rows], values.dtype, values.device).index_copy_(0, places, values);
         var logits = pass.AdaptedLogits(head, hidden, places);
-        var (each, factors) = (empty([logits.shape[0]], hidden.dtype, hidden.device), empty([logits.shape[0]], hidden.dtype, hidden.device));
+        var (each, factors) = (empty([logits.shape[0]], hidden.dtype, hidden.device),
+            empty([logits.shape[0]], hidden.dtype, hidden.device));
         StepKernels.For(hidden.device, hidden.dtype).CrossEntropy(logits, Padded(packing.Targets), each, factors);
         // Nobody reads them any more: their memory has become the gradient's.
         tape.Backward(logits, logits.mul_(factors.mul_(Padded(weights)).unsqueeze(1)));

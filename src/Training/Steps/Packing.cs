@@ -124,17 +124,23 @@ internal sealed class Packing
     /// <summary>Sequences that attention takes together.</summary>
     /// <param name="Sequences">S.</param>
     /// <param name="Length">T: the longest.</param>
-    /// <param name="Rows">Row of the pass at each place of the <c>[S T]</c> block, int64; at padding any row. Null where the block is the pass.</param>
+    /// <param name="Rows">
+    /// Row of the pass at each place of the <c>[S T]</c> block, int64; at padding any row. Null where the block is the pass.
+    /// </param>
     /// <param name="Places">Place in the block of each real token, int64.</param>
     /// <param name="Tokens">Row of the pass of each real token, int64.</param>
     internal sealed record Bucket(int Sequences, int Length, Tensor? Rows, Tensor? Places, Tensor? Tokens)
     {
         public static Bucket Of(List<(int Start, int Length)> sequences, int length, int rows, Device device)
         {
-            var block = sequences.SelectMany(sequence => Enumerable.Range(0, length).Select(i => (long)sequence.Start + Math.Min(i, sequence.Length - 1))).ToArray();
-            if (block.Length == rows && block.Index().All(static place => place.Item == place.Index)) return new(sequences.Count, length, null, null, null);
-            var places = sequences.SelectMany((sequence, number) => Enumerable.Range(number * length, sequence.Length).Select(static place => (long)place)).ToArray();
-            return new(sequences.Count, length, Indexes(block, device), Indexes(places, device), Indexes([.. places.Select(place => block[place])], device));
+            var block = sequences.SelectMany(
+                sequence => Enumerable.Range(0, length).Select(i => (long)sequence.Start + Math.Min(i, sequence.Length - 1))).ToArray();
+            if (block.Length == rows && block.Index().All(static place => place.Item == place.Index))
+                return new(sequences.Count, length, null, null, null);
+            var places = sequences.SelectMany(
+                (sequence, number) => Enumerable.Range(number * length, sequence.Length).Select(static place => (long)place)).ToArray();
+            return new(sequences.Count, length, Indexes(block, device), Indexes(places, device),
+                Indexes([.. places.Select(place => block[place])], device));
         }
     }
 }

@@ -10,7 +10,8 @@ namespace FedRLora.Training.Steps;
 /// <summary>The tensors of one scope that train, of all members: <c>[G, P]</c>.</summary>
 internal sealed class StackBlock
 {
-    public StackBlock(Scope scope, IReadOnlyList<AdapterTensor> tensors, IReadOnlyList<AdapterState> members, Device device, ScalarType dtype)
+    public StackBlock(
+        Scope scope, IReadOnlyList<AdapterTensor> tensors, IReadOnlyList<AdapterState> members, Device device, ScalarType dtype)
     {
         // Those of one role next to each other.
         var roles = tensors.Select(static tensor => tensor.Role.Name).Distinct(StringComparer.Ordinal).ToList();

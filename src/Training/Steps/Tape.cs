@@ -38,7 +38,9 @@ internal sealed class Tape(Workspace workspace) : IDisposable
     /// <summary>Adds an operation.</summary>
     /// <param name="outputs">Its results, which are then tracked.</param>
     /// <param name="saved">What its backward needs; may be disposed by the caller.</param>
-    /// <param name="backward">Gets the saved tensors and the gradient of each output, null where none arrived; calls <see cref="Add"/>.</param>
+    /// <param name="backward">
+    /// Gets the saved tensors and the gradient of each output, null where none arrived; calls <see cref="Add"/>.
+    /// </param>
     public void Record(Tensor[] outputs, Tensor?[] saved, Action<Tensor?[], Tensor?[]> backward) =>
         Keep(outputs, () => new(outputs, [.. saved.Select(static tensor => tensor?.detach().DetachFromDisposeScope())], backward));
 
@@ -231,7 +233,8 @@ internal sealed class Tape(Workspace workspace) : IDisposable
             _entries.RemoveAt(_entries.Count - 1);
             using var scope = NewDisposeScope();
             var gradients = entry.Outputs.Select(Collect).ToArray();
-            if (gradients.Length == 0 || Array.Exists(gradients, static gradient => gradient is not null)) entry.Backward(entry.Saved, gradients);
+            if (gradients.Length == 0 || Array.Exists(gradients, static gradient => gradient is not null))
+                entry.Backward(entry.Saved, gradients);
             foreach (var taken in gradients) taken?.Dispose();
             entry.Dispose();
         }
@@ -246,7 +249,9 @@ internal sealed class Tape(Workspace workspace) : IDisposable
         _tracked.Clear();
     }
 
-    /// <summary>The same memory with a version count of its own: libtorch counts writes for a whole chunk, and the next layer's look like ours.</summary>
+    /// <summary>
+    /// The same memory with a version count of its own: libtorch counts writes for a whole chunk, and the next layer's look like ours.
+    /// </summary>
     internal static Tensor Alias(Tensor x)
     {
         using var inference = no_grad();

@@ -29,7 +29,8 @@ internal sealed class TapedPass : ForwardPass
     /// <param name="packing">The tokens.</param>
     /// <param name="adapters">The members' adapters, in the packing's order.</param>
     /// <param name="checkpoints">Keeps the input of each layer alone and computes the layer again in the backward pass.</param>
-    public TapedPass(CausalLanguageModel model, Tape tape, Workspace workspace, Packing packing, StackSlice adapters, bool checkpoints = false)
+    public TapedPass(
+        CausalLanguageModel model, Tape tape, Workspace workspace, Packing packing, StackSlice adapters, bool checkpoints = false)
     {
         _checkpoints = checkpoints;
         (_config, _tape, _workspace, _packing, _adapters, _dtype) = (model.Config, tape, workspace, packing, adapters, model.Dtype);
@@ -44,7 +45,8 @@ internal sealed class TapedPass : ForwardPass
     {
         var rows = table.index_select(0, _packing.Ids).to(_dtype);
         return _adapters.Layer(layer.Module) is { } adapter
-            ? adapter.Apply(_tape, new OneHotInput(_packing.Ids, _packing.Rows), null, rows, adapter.Sides(_tape), _adapters.MasksFor(layer.Module), null)
+            ? adapter.Apply(_tape, new OneHotInput(_packing.Ids, _packing.Rows), null, rows, adapter.Sides(_tape),
+                _adapters.MasksFor(layer.Module), null)
             : rows;
     }
 
@@ -100,11 +102,13 @@ internal sealed class TapedPass : ForwardPass
     public override Tensor LayerNorm(Tensor x, Tensor weight, Tensor bias, double epsilon) => _tape.Local([x], inputs =>
         [nn.functional.layer_norm(inputs[0], [x.shape[^1]], weight.to(x.dtype), bias.to(x.dtype), epsilon)])[0];
 
-    public override Tensor Activate(Tensor x, Activation activation) => _tape.Local([x], inputs => [Blocks.Activate(inputs[0], activation)])[0];
+    public override Tensor Activate(Tensor x, Activation activation) =>
+        _tape.Local([x], inputs => [Blocks.Activate(inputs[0], activation)])[0];
 
     public override Tensor Gate(Tensor gate, Tensor up, Activation activation)
     {
-        if (activation != Activation.Silu) return _tape.Local([gate, up], inputs => [Blocks.Activate(inputs[0], activation) * inputs[1]])[0];
+        if (activation != Activation.Silu)
+            return _tape.Local([gate, up], inputs => [Blocks.Activate(inputs[0], activation) * inputs[1]])[0];
         var y = _tape.Room(gate);
         _kernels.Gate(gate, up, y);
         if (_tape.Tracks(gate) || _tape.Tracks(up))
@@ -215,7 +219,8 @@ internal sealed class TapedPass : ForwardPass
         if (places is not null)
         {
             x = Scattered(hidden, places, (long)_packing.Losses.Real.Count * _packing.Losses.Count);
-            if (_tape.Tracks(hidden)) _tape.Record([x], [places], (saved, gradients) => _tape.Add(hidden, gradients[0]!.index_select(0, saved[0]!)));
+            if (_tape.Tracks(hidden))
+                _tape.Record([x], [places], (saved, gradients) => _tape.Add(hidden, gradients[0]!.index_select(0, saved[0]!)));
         }
 
         return Linear(new DenseInput(x, _packing.Losses), [head])[0];
@@ -223,7 +228,8 @@ internal sealed class TapedPass : ForwardPass
 
     private Tensor[] Linear(DenseInput input, FrozenLinear[] layers)
     {
-        var adapters = layers.Select(layer => _adapters.Layer(layer.Module) is { } adapter ? (Layer: adapter, Sides: adapter.Sides(_tape)) : default).ToList();
+        var adapters = layers.Select(
+            layer => _adapters.Layer(layer.Module) is { } adapter ? (Layer: adapter, Sides: adapter.Sides(_tape)) : default).ToList();
         var together = layers.Length > 1 && adapters.TrueForAll(static adapter => adapter.Layer is not null)
             ? BottleneckLayer.DownTogether(_tape, input, adapters)
             : null;
@@ -304,7 +310,9 @@ internal sealed class TapedPass : ForwardPass
     private Tensor Gathered(Tensor x, Packing.Bucket bucket)
     {
         var (y, count) = (x.index_select(0, bucket.Rows!), x.shape[0]);
-        if (_tape.Tracks(x)) _tape.Record([y], [], (_, gradients) => _tape.Add(x, Scattered(gradients[0]!.index_select(0, bucket.Places!), bucket.Tokens!, count)));
+        if (_tape.Tracks(x))
+            _tape.Record([y], [],
+                (_, gradients) => _tape.Add(x, Scattered(gradients[0]!.index_select(0, bucket.Places!), bucket.Tokens!, count)));
         return y;
     }
 
@@ -319,7 +327,8 @@ internal sealed class TapedPass : ForwardPass
             _tape.Record([y], [], (_, gradients) =>
             {
                 foreach (var (block, bucket) in blocks.Zip(_packing.Buckets))
-                    _tape.Add(block, Scattered(gradients[0]!.index_select(0, bucket.Tokens!), bucket.Places!, (long)bucket.Sequences * bucket.Length));
+                    _tape.Add(block,
+                        Scattered(gradients[0]!.index_select(0, bucket.Tokens!), bucket.Places!, (long)bucket.Sequences * bucket.Length));
             });
         }
 

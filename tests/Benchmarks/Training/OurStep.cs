@@ -30,12 +30,18 @@ internal sealed class OurStep : IDisposable
     {
     }
 
-    private OurStep(CausalLanguageModel model, AdapterSpec adapter, TrainingSpec training, int members, Workspace workspace, bool ownsWorkspace)
+    private OurStep(
+        CausalLanguageModel model, AdapterSpec adapter, TrainingSpec training, int members, Workspace workspace, bool ownsWorkspace)
     {
         (_model, _workspace, _ownsWorkspace) = (model, workspace, ownsWorkspace);
         _rates = [.. Enumerable.Repeat(training.LearningRate, members)];
-        ClientSpec[] clients = [.. Enumerable.Range(0, members).Select(static member => new ClientSpec { Id = $"c{member}", Task = "one", Data = new() { Train = "" } })];
-        var plan = new FederationPlan { Name = "training", Seed = 1, Model = new() { Path = "" }, Clients = clients, Adapter = adapter, Training = training, Strategy = new() };
+        ClientSpec[] clients = [.. Enumerable.Range(0, members)
+            .Select(static member => new ClientSpec { Id = $"c{member}", Task = "one", Data = new() { Train = "" } })];
+        var plan = new FederationPlan
+        {
+            Name = "training", Seed = 1, Model = new() { Path = "" }, Clients = clients, Adapter = adapter, Training = training,
+            Strategy = new(),
+        };
         using var scope = NewDisposeScope();
         var layout = AdapterLayout.For(adapter, model.AdaptableLayers, new AdapterStart(null, () => model));
         var shared = layout.Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Job);
@@ -55,7 +61,8 @@ internal sealed class OurStep : IDisposable
     public long ParametersPerMember => _stack.Blocks.Sum(static block => block.Value.shape[1]);
 
     /// <summary>A step for each of several groups; like groups that train in turn, they use the same working memory.</summary>
-    public static IReadOnlyList<OurStep> InTurn(CausalLanguageModel model, AdapterSpec adapter, TrainingSpec training, IReadOnlyList<int> members)
+    public static IReadOnlyList<OurStep> InTurn(
+        CausalLanguageModel model, AdapterSpec adapter, TrainingSpec training, IReadOnlyList<int> members)
     {
         var workspace = new Workspace(model.Device, model.Dtype);
         return [.. members.Select((count, group) => new OurStep(model, adapter, training, count, workspace, ownsWorkspace: group == 0))];
@@ -70,7 +77,8 @@ internal sealed class OurStep : IDisposable
         for (var first = 0; first < batches.Count;)
         {
             var count = GroupTraining.Together(batches, first, double.MaxValue);
-            PackedLoss.Gradients(_model, Packing.Of([.. batches.Skip(first).Take(count)], _model.Device), _stack.Slice(first, count), _workspace);
+            PackedLoss.Gradients(_model, Packing.Of([.. batches.Skip(first).Take(count)], _model.Device),
+                _stack.Slice(first, count), _workspace);
             first += count;
         }
 

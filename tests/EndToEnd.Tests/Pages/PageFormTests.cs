@@ -108,8 +108,8 @@ public sealed partial class PageFormTests
         var part = new Page("page.md", "```yaml\nstrategy: {quorums: 1}\n```");
         var whole = new Page("page.md", "```yaml\nname: x\nmodel: m\nclients: []\n```");
 
-        Assert.Contains(PlanProblems(part), static fault => fault.Contains("quorums", StringComparison.Ordinal));
-        Assert.Contains(PlanProblems(whole), static fault => fault.Contains("clients", StringComparison.Ordinal));
+        Assert.Contains(PlanProblems(part), static problem => problem.Contains("quorums", StringComparison.Ordinal));
+        Assert.Contains(PlanProblems(whole), static problem => problem.Contains("clients", StringComparison.Ordinal));
     }
 
     private static Page Of(string name) => Page.All.Single(page => page.Name == name);
@@ -172,7 +172,8 @@ public sealed partial class PageFormTests
     private static string Whole(string yaml) => yaml.StartsWith("name:", StringComparison.Ordinal)
         ? yaml
         : yaml + "name: part\nmodel: model\nclients:\n"
-            + string.Concat(Enumerable.Range(1, 100).Select(i => $"  - {{id: c{i}, task: {TaskOf(yaml, i)}, data: {{train: rows.jsonl}}}}\n"));
+            + string.Concat(Enumerable.Range(1, 100)
+                .Select(i => $"  - {{id: c{i}, task: {TaskOf(yaml, i)}, data: {{train: rows.jsonl}}}}\n"));
 
     private static string TaskOf(string yaml, int client)
     {

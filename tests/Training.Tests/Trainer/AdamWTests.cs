@@ -65,7 +65,8 @@ public sealed class AdamWTests
         AssertSame(Run(values, state, 3, 4).Values, stack.Member(0));
         AssertSame(Run(Initial(), AdapterState.Empty, 0, 1, 0.02).Values, stack.Member(1));
         AssertSame(Initial(), stack.Member(2));
-        Assert.Equal((4, 1, 0), ((int)optimizer.Export(0)["layer.A.step"].Data[0], (int)optimizer.Export(1)["layer.A.step"].Data[0], (int)optimizer.Export(2)["layer.A.step"].Data[0]));
+        Assert.Equal((4, 1, 0), ((int)optimizer.Export(0)["layer.A.step"].Data[0], (int)optimizer.Export(1)["layer.A.step"].Data[0],
+            (int)optimizer.Export(2)["layer.A.step"].Data[0]));
     }
 
     [Fact]
@@ -73,18 +74,21 @@ public sealed class AdamWTests
     {
         var (_, state) = Run(Initial(), AdapterState.Empty, 0, 2);
         AdamW.Check(state, Layout);
-        Assert.Contains("layer.A.m", Refused(state.Where(static entry => entry.Key != "layer.A.m").Append(new("layer.A.m", new([1], [0])))), StringComparison.Ordinal);
+        Assert.Contains("layer.A.m", Refused(state.Where(static entry => entry.Key != "layer.A.m").Append(new("layer.A.m", new([1], [0])))),
+            StringComparison.Ordinal);
         Assert.Contains("2 and 1 steps", Refused(state, TwoOfAScope), StringComparison.Ordinal);
 
         string Refused(IEnumerable<KeyValuePair<string, NamedArray>> entries, AdapterLayout? layout = null) =>
-            Assert.Throws<BadInputException>(() => AdamW.Check(new AdapterState(entries.Concat(layout is null ? [] : [new("other.A.step", new([], [1]))])), layout ?? Layout)).Message;
+            Assert.Throws<BadInputException>(() => AdamW.Check(
+                new AdapterState(entries.Concat(layout is null ? [] : [new("other.A.step", new([], [1]))])), layout ?? Layout)).Message;
     }
 
     [Fact]
     public void The_learning_rate_warms_up_and_runs_out()
     {
         var spec = new TrainingSpec { LearningRate = 1, WarmupSteps = 4 };
-        double[] Rates(Schedule schedule) => [.. new long[] { 0, 3, 4, 7, 9 }.Select(step => Math.Round(LearningRate.At(spec with { Schedule = schedule }, step, steps: 5, rounds: 2), 4))];
+        double[] Rates(Schedule schedule) => [.. new long[] { 0, 3, 4, 7, 9 }.Select(
+            step => Math.Round(LearningRate.At(spec with { Schedule = schedule }, step, steps: 5, rounds: 2), 4))];
         Assert.Equal([0.25, 1, 1, 1, 1], Rates(Schedule.Constant));
         Assert.Equal([0.25, 1, 1, 0.5, 0.1667], Rates(Schedule.Linear));
         Assert.Equal([0.25, 1, 1, 0.5, 0.067], Rates(Schedule.Cosine));
@@ -95,7 +99,8 @@ public sealed class AdamWTests
     [InlineData(2, 1)]
     [InlineData(8, 4)]
     [InlineData(400, 20)]
-    public void Without_a_number_the_rate_is_full_after_half_of_the_first_round_and_at_most_twenty_steps_however_many_rounds_there_are(int steps, int full)
+    public void Without_a_number_the_rate_is_full_after_half_of_the_first_round_and_at_most_twenty_steps_however_many_rounds_there_are(
+        int steps, int full)
     {
         var spec = new TrainingSpec { LearningRate = 1, Schedule = Schedule.Constant };
         double[] Rates(int rounds) => [.. Enumerable.Range(0, steps).Select(step => LearningRate.At(spec, step, steps, rounds))];
@@ -105,7 +110,8 @@ public sealed class AdamWTests
 
     private static AdapterState Initial() => Layout.Initial(1, null, static _ => true);
 
-    private static AdapterLayout TwoOfAScope { get; } = AdapterLayout.For(new AdapterSpec { Rank = 2 }, [new LinearShape("layer", 5, 3), new LinearShape("other", 5, 3)]);
+    private static AdapterLayout TwoOfAScope { get; } = AdapterLayout.For(new AdapterSpec { Rank = 2 },
+        [new LinearShape("layer", 5, 3), new LinearShape("other", 5, 3)]);
 
     private static AdapterStack Stack(params AdapterState[] members) => 
         new([.. members.Select(static values => new ClientAdapter(Layout, values, null))], masks: null, CPU, model: null);
@@ -118,10 +124,12 @@ public sealed class AdamWTests
 
     private static void Fill(PlacedAdapter adapter, int step)
     {
-        foreach (var parameter in adapter.Parameters) parameter.Value.grad!.copy_(arange(parameter.Value.numel()).reshape(parameter.Value.shape) * 0.01f - 0.02f * step);
+        foreach (var parameter in adapter.Parameters)
+            parameter.Value.grad!.copy_(arange(parameter.Value.numel()).reshape(parameter.Value.shape) * 0.01f - 0.02f * step);
     }
 
-    private static (AdapterState Values, AdapterState State) Run(AdapterState values, AdapterState state, int from, int to, double rate = 0.01)
+    private static (AdapterState Values, AdapterState State) Run(
+        AdapterState values, AdapterState state, int from, int to, double rate = 0.01)
     {
         using var scope = NewDisposeScope();
         var stack = Stack(values);

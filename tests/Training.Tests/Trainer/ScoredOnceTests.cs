@@ -39,7 +39,10 @@ public sealed class ScoredOnceTests : IDisposable
         using var trainer = _tiny.Trainer();
         var plan = Plan("r-lora-federated");
         // An anchored start is the base, up to rounding.
-        plan = plan with { Adapter = (plan.Adapter with { Start = Start.Exact }).With("B", static heads => heads with { Init = Init.Gaussian(0.3) }) };
+        plan = plan with
+        {
+            Adapter = (plan.Adapter with { Start = Start.Exact }).With("B", static heads => heads with { Init = Init.Gaussian(0.3) }),
+        };
         var group = await GroupAsync(trainer, plan, "one", "two");
 
         var results = await trainer.EvaluateAsync(group);
@@ -116,7 +119,11 @@ public sealed class ScoredOnceTests : IDisposable
     [Theory, InlineData(WeightStorage.Float32), InlineData(WeightStorage.Bfloat16)]
     public async Task Heads_that_are_zero_leave_the_base_as_it_is_to_the_last_bit(WeightStorage storage)
     {
-        var plan = Plan("fedsa-lora") with { Model = new() { Path = "model", Storage = storage }, Evaluation = new() { Metric = Metric.Perplexity } };
+        var plan = Plan("fedsa-lora") with
+        {
+            Model = new() { Path = "model", Storage = storage },
+            Evaluation = new() { Metric = Metric.Perplexity },
+        };
         using var trainer = _tiny.Trainer();
         var untouched = await GroupAsync(trainer, plan, "one");
         var almost = await TrainedAsync(trainer, plan);
@@ -149,7 +156,10 @@ public sealed class ScoredOnceTests : IDisposable
     }
 
     // What the base does not depend on.
-    private static string[] OfAdapter { get; } = ["head", "shared state", "an array that was written into", "alpha", "alpha of a layer", "start"];
+    private static string[] OfAdapter { get; } =
+    [
+        "head", "shared state", "an array that was written into", "alpha", "alpha of a layer", "start",
+    ];
 
     private static Dictionary<string, Func<TinyFederation, TrainingGroup, TrainingGroup>> Changes { get; } = new()
     {
@@ -164,7 +174,8 @@ public sealed class ScoredOnceTests : IDisposable
         ["a prompt"] = static (tiny, group) => Written(tiny, group, Rows("up", "down", prompt: "x:")),
         ["the order of rows"] = static (tiny, group) => Written(tiny, group, Rows("up", "down").Reverse()),
         ["a row less"] = static (tiny, group) => Written(tiny, group, Rows("up", "down").Skip(1)),
-        ["declared labels"] = static (_, group) => With(group, static plan => plan with { Tasks = Labels(new("up", []), new("down", []), new("left", [])) }),
+        ["declared labels"] = static (_, group) => With(group,
+            static plan => plan with { Tasks = Labels(new("up", []), new("down", []), new("left", [])) }),
         ["answers of a label"] = static (_, group) =>
             With(group, static plan => plan with { Tasks = Labels(new("up", ["up", "u"]), new LabelSpec("down", [])) }),
         ["maxRows"] = static (_, group) => Scored(group, static evaluation => evaluation with { MaxRows = 4 }),
@@ -269,7 +280,8 @@ public sealed class ScoredOnceTests : IDisposable
     private FederationPlan Plan(string method) =>
         _tiny.Plan(TinyFederation.TinyCatalogue(method)) with { Clients = [Client("one"), Client("two")] };
 
-    private static ClientSpec Client(string id) => new() { Id = id, Task = "one", Data = new() { Train = $"{id}.train.jsonl", Test = "test.jsonl" } };
+    private static ClientSpec Client(string id) =>
+        new() { Id = id, Task = "one", Data = new() { Train = $"{id}.train.jsonl", Test = "test.jsonl" } };
 
     private static async Task<TrainingGroup> GroupAsync(LocalTrainer trainer, FederationPlan plan, params string[] clients) => new()
     {
@@ -316,7 +328,11 @@ public sealed class ScoredOnceTests : IDisposable
     private static TrainingGroup Of(TrainingGroup group, Func<DataSpec, DataSpec> change)
     {
         var client = group.Members[0].Client with { Data = change(group.Members[0].Client.Data) };
-        return group with { Plan = group.Plan with { Clients = [client, group.Plan.Clients[1]] }, Members = [group.Members[0] with { Client = client }] };
+        return group with
+        {
+            Plan = group.Plan with { Clients = [client, group.Plan.Clients[1]] },
+            Members = [group.Members[0] with { Client = client }],
+        };
     }
 
     private static TrainingGroup Written(TinyFederation tiny, TrainingGroup group, IEnumerable<string> rows)

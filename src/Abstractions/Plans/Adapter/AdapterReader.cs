@@ -90,7 +90,8 @@ internal static class AdapterReader
             if (section?.Has(role.Name) == true && !MayHave(spec, role))
             {
                 section.Wrong<string>(
-                    section.Node(role.Name)!, role.Name, $"the method has no {role.Name} as it stands; remove it, or give {role.ComesWith}.");
+                    section.Node(role.Name)!, role.Name,
+                    $"the method has no {role.Name} as it stands; remove it, or give {role.ComesWith}.");
             }
 
             var policy = spec.Tensor(role.Name);
@@ -99,7 +100,8 @@ internal static class AdapterReader
                 var shortKey = key + role.KeyEnd;
                 var (isBelow, isShort) = (below?.Has(key) == true, adapter.Has(shortKey));
                 if (isBelow && isShort)
-                    adapter.Wrong<string>(adapter.Node(shortKey)!, shortKey, $"stands below tensors.{role.Name} too; remove one of the two.");
+                    adapter.Wrong<string>(adapter.Node(shortKey)!, shortKey,
+                        $"stands below tensors.{role.Name} too; remove one of the two.");
                 policy = Policy(below, key, key, policy, isRead: isBelow);
                 policy = Policy(adapter, key, shortKey, policy, isRead: isShort && !isBelow);
             }
@@ -137,7 +139,8 @@ internal static class AdapterReader
     /// <summary>An adapter that is given brings its own shape and is its own start.</summary>
     private static AdapterSpec Given(PlanSection adapter, AdapterSpec spec)
     {
-        RefuseGiven(adapter, [.. GivenByAdapter, .. AdapterParts.Roles.SelectMany(static role => Drawn.Select(key => key + role.KeyEnd)), "start"]);
+        RefuseGiven(adapter,
+            [.. GivenByAdapter, .. AdapterParts.Roles.SelectMany(static role => Drawn.Select(key => key + role.KeyEnd)), "start"]);
         foreach (var role in AdapterParts.Roles)
         {
             if (adapter.Node("tensors") is MapNode && adapter.Section("tensors")?.Section(role.Name) is { } below)

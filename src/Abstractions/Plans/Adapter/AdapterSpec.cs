@@ -34,7 +34,9 @@ public enum Weighting
     /// <summary>The same for every task, divided evenly among the task's clients in the cohort.</summary>
     UniformPerTask,
 
-    /// <summary>The Frobenius norm of the client's product s (B A - B^0 A^0), summed over layers in quadrature (HetLoRA, arXiv 2401.06432).</summary>
+    /// <summary>
+    /// The Frobenius norm of the client's product s (B A - B^0 A^0), summed over layers in quadrature (HetLoRA, arXiv 2401.06432).
+    /// </summary>
     ProductNorm,
 
     /// <summary>1 / sqrt(1 + staleness), staleness in rounds since the client's base version (FedBuff, arXiv 2106.06639).</summary>
@@ -73,7 +75,9 @@ public sealed record AdapterSpec
     /// <summary>Suffixes of the adapted layers, for example <c>q_proj</c>; empty means every linear layer but the LM head.</summary>
     public IReadOnlyList<string> TargetModules { get; init; } = [];
 
-    /// <summary>A regular expression that the whole name of an adapted layer matches; stands in the place of <see cref="TargetModules"/>.</summary>
+    /// <summary>
+    /// A regular expression that the whole name of an adapted layer matches; stands in the place of <see cref="TargetModules"/>.
+    /// </summary>
     public string? TargetPattern { get; init; }
 
     /// <summary>Suffixes of layers that are left out again.</summary>
@@ -90,7 +94,9 @@ public sealed record AdapterSpec
     /// <summary>Names that may stand before the layer's number in a module's name; empty for any.</summary>
     public IReadOnlyList<string> LayersPattern { get; init; } = [];
 
-    /// <summary>Ranks that differ, by a name's suffix or a regular expression for its end; the first that matches counts (PEFT's rank_pattern).</summary>
+    /// <summary>
+    /// Ranks that differ, by a name's suffix or a regular expression for its end; the first that matches counts (PEFT's rank_pattern).
+    /// </summary>
     public IReadOnlyList<KeyValuePair<string, int>> RankPattern { get; init; } = [];
 
     /// <summary>Alphas that differ, likewise.</summary>
@@ -152,7 +158,9 @@ public sealed record AdapterSpec
     /// <summary>s: alpha/r or alpha/sqrt(r).</summary>
     public double ScalingOf(int rank, double alpha) => Scaling == Scaling.AlphaOverRank ? alpha / rank : alpha / Math.Sqrt(rank);
 
-    /// <summary>Whether the mix of heads does not depend on the input, so that the adapter is a static low rank and exports exactly.</summary>
+    /// <summary>
+    /// Whether the mix of heads does not depend on the input, so that the adapter is a static low rank and exports exactly.
+    /// </summary>
     public bool IsStatic => Routing.IsStatic || Heads == 1;
 
     /// <summary>Whether anything is aggregated; a plan without it is local training in rounds.</summary>

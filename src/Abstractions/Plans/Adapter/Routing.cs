@@ -1,15 +1,15 @@
+using System.Text.Json;
 using System.Text.Json.Serialization;
 
 namespace FedRLora.Abstractions.Plans;
 
-/// <summary>How the heads of a layer are mixed.</summary>
-[JsonPolymorphic(TypeDiscriminatorPropertyName = "rule")]
-[JsonDerivedType(typeof(ByTask), "byTask")]
-[JsonDerivedType(typeof(Mean), "mean")]
-[JsonDerivedType(typeof(Sum), "sum")]
-[JsonDerivedType(typeof(Softmax), "softmax")]
+/// <summary>How the heads of a layer are mixed; in JSON its rule's name.</summary>
+[JsonConverter(typeof(RuleName))]
 public abstract record Routing : IAdapterPart
 {
+    /// <summary>The rule's name in a plan.</summary>
+    public abstract string Rule { get; }
+
     /// <inheritdoc/>
     public virtual IReadOnlyList<TensorRole> Roles => [];
 
@@ -17,7 +17,6 @@ public abstract record Routing : IAdapterPart
     public virtual string? KeepsOffEmbeddings => null;
 
     /// <summary>Whether the mix is the same for every input, so that the adapter merges and exports exactly.</summary>
-    [JsonIgnore]
     public virtual bool IsStatic => true;
 
     /// <inheritdoc/>
@@ -26,6 +25,9 @@ public abstract record Routing : IAdapterPart
     /// <summary>The head of the client's own task. A client has one task, so this is one head: plain LoRA.</summary>
     public sealed record ByTask : Routing
     {
+        /// <inheritdoc/>
+        public override string Rule => "byTask";
+
         /// <inheritdoc/>
         public override IEnumerable<PlanConflict> Conflicts(AdapterSpec spec)
         {
@@ -39,10 +41,18 @@ public abstract record Routing : IAdapterPart
     }
 
     /// <summary>The mean of all heads.</summary>
-    public sealed record Mean : Routing;
+    public sealed record Mean : Routing
+    {
+        /// <inheritdoc/>
+        public override string Rule => "mean";
+    }
 
     /// <summary>The sum of all heads.</summary>
-    public sealed record Sum : Routing;
+    public sealed record Sum : Routing
+    {
+        /// <inheritdoc/>
+        public override string Rule => "sum";
+    }
 
     /// <summary>Dense softmax over a linear router of the layer input, per token (R-LoRA, HydraLoRA).</summary>
     public sealed record Softmax : Routing
@@ -52,6 +62,9 @@ public abstract record Routing : IAdapterPart
 
         private static readonly TensorRole[] Tensors =
             [new(Router, new()) { Summary = "the router's weights", ComesWith = "routing: softmax" }];
+
+        /// <inheritdoc/>
+        public override string Rule => "softmax";
 
         /// <inheritdoc/>
         public override IReadOnlyList<TensorRole> Roles => Tensors;
@@ -71,5 +84,13 @@ public abstract record Routing : IAdapterPart
                     "softmax over one head is constant; give heads: 2 or more, or routing: byTask.", "adapter.routing", "adapter.heads");
             }
         }
+    }
+
+    private sealed class RuleName : JsonConverter<Routing>
+    {
+        public override Routing Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
+            throw new NotSupportedException("a routing is read from a plan");
+
+        public override void Write(Utf8JsonWriter writer, Routing value, JsonSerializerOptions options) => writer.WriteStringValue(value.Rule);
     }
 }

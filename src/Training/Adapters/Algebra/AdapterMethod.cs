@@ -42,12 +42,14 @@ internal abstract class AdapterMethod
     /// <param name="tensors">Its tensors.</param>
     /// <param name="norms">Norm of each row of the weight with what the method adds, without a gradient; <c>[G, D_out]</c>.</param>
     /// <returns><c>[G, D_out]</c>.</returns>
-    public virtual Tensor Columns(LayerTensors tensors, Tensor norms) => throw new NotSupportedException($"{GetType().Name} scales no outputs.");
+    public virtual Tensor Columns(LayerTensors tensors, Tensor norms) =>
+        throw new NotSupportedException($"{GetType().Name} scales no outputs.");
 
     /// <summary>The initial value of a tensor that no law draws.</summary>
     /// <param name="role">Which.</param>
     /// <param name="weight">The frozen weight, <c>[D_out, D_in]</c>.</param>
-    public virtual Tensor FromWeight(string role, Tensor weight) => throw new NotSupportedException($"{role} is not computed from a weight.");
+    public virtual Tensor FromWeight(string role, Tensor weight) =>
+        throw new NotSupportedException($"{role} is not computed from a weight.");
 }
 
 /// <summary>The wide sides of a method on a layer.</summary>

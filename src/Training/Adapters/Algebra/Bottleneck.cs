@@ -17,7 +17,8 @@ internal static class Bottleneck
     public static (Tensor A, Tensor B) Factors(AdapterMethod method, LayerTensors tensors, double scaling)
     {
         var factors = method.Factors(tensors);
-        return (Laid([.. factors.Down.Where(static slot => slot.IsContent).Select(static slot => slot.Rows)]), Up(method, tensors, factors, scaling));
+        return (Laid([.. factors.Down.Where(static slot => slot.IsContent).Select(static slot => slot.Rows)]),
+            Up(method, tensors, factors, scaling));
     }
 
     /// <summary>dW, <c>[G, D_out, D_in]</c>.</summary>

@@ -4,7 +4,9 @@ using static TorchSharp.torch;
 
 namespace FedRLora.Training.Adapters.Algebra;
 
-/// <summary>One down-projection, heads, and a gate that mixes them: s sum_i g_i(x) B_i D_i(A x). LoRA (arXiv 2106.09685) has one head.</summary>
+/// <summary>
+/// One down-projection, heads, and a gate that mixes them: s sum_i g_i(x) B_i D_i(A x). LoRA (arXiv 2106.09685) has one head.
+/// </summary>
 internal sealed class LowRank(int heads, IGate gate) : AdapterMethod
 {
     public override IEnumerable<(string Role, long[] Shape)> Shapes(AdapterTarget target) =>

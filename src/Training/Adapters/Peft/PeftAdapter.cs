@@ -23,10 +23,12 @@ internal sealed class PeftAdapter
         CheckTying(raw.Keys);
         var onEmbeddings = raw.Keys.Where(static name => name.Contains(".lora_embedding_A", StringComparison.Ordinal));
         _embeddings = [.. onEmbeddings.Select(name => Parse(name).Module)];
-        var tensors = raw.Where(static entry => PeftNames.BaseParameter(entry.Key) is null).Select(entry => (Name: Parse(entry.Key), entry.Value)).ToList();
+        var tensors = raw.Where(static entry => PeftNames.BaseParameter(entry.Key) is null)
+            .Select(entry => (Name: Parse(entry.Key), entry.Value)).ToList();
         BaseTensors = new(raw.Where(static entry => PeftNames.BaseParameter(entry.Key) is not null));
         if (raw.FirstOrDefault(static entry => Array.Exists(entry.Value.Data, static value => !float.IsFinite(value))).Key is { } broken)
-            throw new BadInputException($"{PathOfTensors}: tensor {broken} has a value that is not finite; save the adapter again, or from an earlier checkpoint");
+            throw new BadInputException(
+                $"{PathOfTensors}: tensor {broken} has a value that is not finite; save the adapter again, or from an earlier checkpoint");
         List<string> adapters = [.. raw.Keys.Select(PeftNames.AdapterIn).OfType<string>().Distinct(StringComparer.Ordinal)];
         if (adapters.Count > 1)
             throw new BadInputException(
@@ -77,7 +79,8 @@ internal sealed class PeftAdapter
             var config = File.ReadAllBytes(configPath);
             var text = Utf8Text.Check(config, configPath);
             var settings = PeftConfig.Parse(text, configPath);
-            if (!File.Exists(tensorPath)) throw new BadInputException($"{tensorPath}: not found; save the adapter with safe_serialization=True");
+            if (!File.Exists(tensorPath))
+                throw new BadInputException($"{tensorPath}: not found; save the adapter with safe_serialization=True");
             using var stream = File.OpenRead(tensorPath);
             var digest = SHA256.HashData([.. SHA256.HashData(config), .. SHA256.HashData(stream)]);
             stream.Position = 0;
@@ -95,7 +98,8 @@ internal sealed class PeftAdapter
 
     /// <summary>Its layers where no model is at hand, shaped as its tensors are.</summary>
     /// <exception cref="BadInputException">Configuration and tensors do not go together.</exception>
-    public IReadOnlyList<AdapterTarget> Targets => On([.. Tensors.Keys.Where(static name => name.EndsWith(".A", StringComparison.Ordinal)).Select(name => LayerOf(name[..^2]))]).Targets;
+    public IReadOnlyList<AdapterTarget> Targets => On(
+        [.. Tensors.Keys.Where(static name => name.EndsWith(".A", StringComparison.Ordinal)).Select(name => LayerOf(name[..^2]))]).Targets;
 
     /// <summary>The layout on a model's layers.</summary>
     /// <param name="layers">All that can be adapted.</param>
@@ -124,9 +128,12 @@ internal sealed class PeftAdapter
         foreach (var (name, tensor) in expected)
         {
             if (!Tensors.TryGetValue(name, out var found))
-                throw new BadInputException($"{PathOfTensors}: tensor {PeftNames.Of(tensor.Target, tensor.Role.Name)} is missing, {PeftConfig.FileName} asks for it");
+                throw new BadInputException($"{PathOfTensors}: tensor {PeftNames.Of(tensor.Target, tensor.Role.Name)} is missing, "
+                    + $"{PeftConfig.FileName} asks for it");
             if (!found.Shape.SequenceEqual(tensor.Shape))
-                throw new BadInputException($"{PathOfTensors}: tensor {PeftNames.Of(tensor.Target, tensor.Role.Name)} has shape [{Shape(found, tensor.Role.Name)}], expected [{Shape(new(tensor.Shape, []), tensor.Role.Name)}] of the model and {PeftConfig.FileName}");
+                throw new BadInputException($"{PathOfTensors}: "
+                    + $"tensor {PeftNames.Of(tensor.Target, tensor.Role.Name)} has shape [{Shape(found, tensor.Role.Name)}], expected "
+                    + $"[{Shape(new(tensor.Shape, []), tensor.Role.Name)}] of the model and {PeftConfig.FileName}");
         }
 
         if (!Spec.Decomposed && Tensors.Keys.FirstOrDefault(IsMagnitude) is { } magnitude)
@@ -233,8 +240,9 @@ internal sealed class PeftAdapter
 
     private AdapterSpec ShapedLike(AdapterSpec method) => method with
     {
-        Rank = Spec.Rank, Alpha = Spec.Alpha, Scaling = Spec.Scaling, TargetModules = Spec.TargetModules, TargetPattern = Spec.TargetPattern,
-        ExcludeModules = Spec.ExcludeModules, ExcludePattern = Spec.ExcludePattern, LayersToTransform = Spec.LayersToTransform,
+        Rank = Spec.Rank, Alpha = Spec.Alpha, Scaling = Spec.Scaling, TargetModules = Spec.TargetModules,
+        TargetPattern = Spec.TargetPattern, ExcludeModules = Spec.ExcludeModules, ExcludePattern = Spec.ExcludePattern,
+        LayersToTransform = Spec.LayersToTransform,
         LayersPattern = Spec.LayersPattern,
         RankPattern = Spec.RankPattern, AlphaPattern = Spec.AlphaPattern, Decomposed = Spec.Decomposed,
     };

@@ -24,7 +24,8 @@ public sealed class PeftExporter(string root) : IAdapterExporter
         var folder = Path.GetFullPath(plan.Model.Path, Path.GetFullPath(root));
         form = (form ?? new()) with { BaseModel = form?.BaseModel ?? folder };
         using var model = new LazyModel(folder);
-        return Export(plan, adapter => _source.LayoutOf(plan with { Adapter = adapter }, FrozenBase.LayersOf(folder), model.Load), _source.Given(plan), client, shared, head, form);
+        return Export(plan, adapter => _source.LayoutOf(plan with { Adapter = adapter }, FrozenBase.LayersOf(folder), model.Load),
+            _source.Given(plan), client, shared, head, form);
     }
 
     /// <inheritdoc/>
@@ -32,24 +33,30 @@ public sealed class PeftExporter(string root) : IAdapterExporter
 
     /// <summary>The same where the layout is known.</summary>
     internal static ExportedAdapter Export(
-        FederationPlan plan, Func<AdapterSpec, AdapterLayout> layoutOf, PeftAdapter? given, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null)
+        FederationPlan plan, Func<AdapterSpec, AdapterLayout> layoutOf, PeftAdapter? given, ClientSpec client, AdapterState shared,
+        AdapterState? head, ExportForm? form = null)
     {
         form ??= new();
         if (!plan.Adapter.IsStatic)
         {
             if (!form.Nearest)
-                throw new BadInputException($"export: {plan.Adapter.Method} mixes {plan.Adapter.Heads} heads by a router that depends on the input, so it has no static LoRA form; train with routing mean, sum or byTask, or ask for the nearest static form, which weighs the heads equally (--nearest)");
+                throw new BadInputException($"export: {plan.Adapter.Method} mixes {plan.Adapter.Heads} heads by a router that depends on "
+                    + "the input, so it has no static LoRA form; train with routing mean, sum or byTask, or ask for the nearest static "
+                    + "form, which weighs the heads equally (--nearest)");
         }
 
         var layout = layoutOf(plan.Adapter);
         using var scope = NewDisposeScope();
         using var inference = no_grad();
         var adapter = PlacedAdapter.Create(AdapterFactory.Of(plan, layout, client, shared, head), CPU);
-        var factors = layout.Targets.ToDictionary(static target => target.Module, target => FactorsOf(adapter, target), StringComparer.Ordinal);
+        var factors = layout.Targets.ToDictionary(static target => target.Module, target => FactorsOf(adapter, target),
+            StringComparer.Ordinal);
         var tensors = new AdapterState(layout.Targets.SelectMany(target => Tensors(adapter, target, factors[target.Module])));
         var exported = new ExportedAdapter(
             PeftConfig.Write(WithRanks(layout, factors), form.BaseModel ?? plan.Model.Path, given?.ConfigJson), tensors);
-        return form.Vllm ? VllmForm.Of(exported, layout, form) : given is null ? exported : exported with { Tensors = new([.. tensors, .. given.BaseTensors]) };
+        return form.Vllm ? VllmForm.Of(exported, layout, form)
+            : given is null ? exported
+            : exported with { Tensors = new([.. tensors, .. given.BaseTensors]) };
     }
 
     // What PEFT multiplies by its own scaling; in float64, so that a sum of heads is rounded once.
@@ -67,7 +74,8 @@ public sealed class PeftExporter(string root) : IAdapterExporter
         foreach (var parameter in adapter.Parameters.Where(parameter => parameter.Info.Target == target.Layer))
         {
             if (parameter.Info.Role.Name == Roles.Magnitude)
-                yield return new(PeftNames.Of(target.Layer, Roles.Magnitude), new(parameter.Info.Shape, TensorData.Values(parameter.Value)));
+                yield return new(PeftNames.Of(target.Layer, Roles.Magnitude),
+                    new(parameter.Info.Shape, TensorData.Values(parameter.Value)));
         }
     }
 
@@ -84,7 +92,8 @@ public sealed class PeftExporter(string root) : IAdapterExporter
             Rank = rank,
             Alpha = alpha,
             Scaling = Scaling.AlphaOverRank,
-            RankPattern = [.. layout.Targets.Where(target => RankOf(target) != rank).Select(target => KeyValuePair.Create(target.Module, RankOf(target)))],
+            RankPattern = [.. layout.Targets.Where(target => RankOf(target) != rank)
+                .Select(target => KeyValuePair.Create(target.Module, RankOf(target)))],
             AlphaPattern =
             [
                 .. layout.Targets.Where(target => target.Scaling * RankOf(target) != alpha)

@@ -5,7 +5,7 @@ namespace FedRLora.Silo.Storage;
 /// <summary>Turns what keeps a store's folder from being used for a while into a trouble of the store.</summary>
 /// <param name="root">The folder.</param>
 /// <param name="marker">What every store makes in it: missing, the folder is another one or not mounted.</param>
-internal sealed class FolderFaults(string root, string marker)
+internal sealed class FolderErrors(string root, string marker)
 {
     /// <summary>Does something with the folder.</summary>
     /// <exception cref="StoreUnavailableException">The folder cannot be used now.</exception>
@@ -52,10 +52,11 @@ internal sealed class FolderFaults(string root, string marker)
     public StoreUnavailableException? Translate(Exception exception) => exception switch
     {
         StoreUnavailableException => null,
-        _ when DiskFaults.Of(exception) is { } fault => new($"Store {root}: {fault}, then try again.", exception),
+        _ when DiskErrors.Of(exception) is { } error => new($"Store {root}: {error}, then try again.", exception),
         FileNotFoundException or DirectoryNotFoundException when !Directory.Exists(marker) => Away(exception),
         _ => null,
     };
 
-    private StoreUnavailableException Away(Exception? exception) => new($"Store {root}: the folder is not there or no store; mount it or put it back, then try again.", exception);
+    private StoreUnavailableException Away(Exception? exception) =>
+        new($"Store {root}: the folder is not there or no store; mount it or put it back, then try again.", exception);
 }

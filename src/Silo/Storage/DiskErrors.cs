@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 namespace FedRLora.Silo.Storage;
 
 /// <summary>What may keep a disk from being used for a while: no room, no permission, broken or away.</summary>
-public static class DiskFaults
+public static class DiskErrors
 {
     // The system's numbers, which .NET hands on, and what to do.
     private static readonly Dictionary<int, string> Passing = new()

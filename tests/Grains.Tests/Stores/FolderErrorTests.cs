@@ -6,9 +6,9 @@ using static FedRLora.Grains.Tests.Stores.StoreContent;
 
 namespace FedRLora.Grains.Tests.Stores;
 
-public sealed class FolderFaultTests : IDisposable
+public sealed class FolderErrorTests : IDisposable
 {
-    private readonly string _folder = Directory.CreateTempSubdirectory("fedrlora-faults-").FullName;
+    private readonly string _folder = Directory.CreateTempSubdirectory("fedrlora-errors-").FullName;
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
@@ -16,7 +16,8 @@ public sealed class FolderFaultTests : IDisposable
     public async Task A_full_disk_is_named_and_the_same_write_succeeds_when_there_is_room()
     {
         var room = int.MaxValue;
-        using var store = new DirectoryBlobStore(_folder, StoreMode.Private, Durability.Full, (root, mode) => new SmallDisk(LocalDisk.Open(root, mode), () => room));
+        using var store = new DirectoryBlobStore(_folder, StoreMode.Private, Durability.Full,
+            (root, mode) => new SmallDisk(LocalDisk.Open(root, mode), () => room));
         await store.WriteAsync("a", "old", WriteCondition.Any);
         room = 200_000;
 
@@ -41,7 +42,8 @@ public sealed class FolderFaultTests : IDisposable
 
             foreach (var condition in new[] { WriteCondition.Any, WriteCondition.Absent })
             {
-                var refused = await Assert.ThrowsAsync<StoreUnavailableException>(() => store.WriteAsync("y/b", Bytes(600_000, seed: 3), condition));
+                var refused = await Assert.ThrowsAsync<StoreUnavailableException>(
+                    () => store.WriteAsync("y/b", Bytes(600_000, seed: 3), condition));
                 Assert.Contains("No space left on device", refused.Message, StringComparison.Ordinal);
             }
 
@@ -98,9 +100,11 @@ public sealed class FolderFaultTests : IDisposable
     [Fact]
     public void A_folder_that_may_not_be_made_is_named()
     {
-        var refused = Assert.Throws<StoreUnavailableException>(static () => new DirectoryBlobStore("/sys/fedrlora")); // nobody may, the root neither
+        // nobody may, the root neither
+        var refused = Assert.Throws<StoreUnavailableException>(static () => new DirectoryBlobStore("/sys/fedrlora"));
 
-        Assert.Matches("^Store /sys/fedrlora: (Operation not permitted|Permission denied|Read-only file system); .*, then try again\\.$", refused.Message);
+        Assert.Matches("^Store /sys/fedrlora: (Operation not permitted|Permission denied|Read-only file system); .*, then try again\\.$",
+            refused.Message);
     }
 
     [Fact]
@@ -108,7 +112,8 @@ public sealed class FolderFaultTests : IDisposable
     {
         using var store = new DirectoryBlobStore(_folder);
 
-        await Assert.ThrowsAsync<FileNotFoundException>(() => store.WriteAsync("a", static (_, _) => throw new FileNotFoundException("no model"), WriteCondition.Any));
+        await Assert.ThrowsAsync<FileNotFoundException>(
+            () => store.WriteAsync("a", static (_, _) => throw new FileNotFoundException("no model"), WriteCondition.Any));
 
         Assert.Empty(Leftovers());
     }
