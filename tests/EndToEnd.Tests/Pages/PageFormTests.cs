@@ -127,7 +127,7 @@ public sealed partial class PageFormTests
     ];
 
     private static string[] FaultOf(string place, string text) =>
-        ProgramShape.Words(text) is { } words && ProgramShape.Fault(words) is { } fault ? [$"{place}: {fault}"] : [];
+        ProgramShape.Words(text) is { } words && ProgramShape.Problem(words) is { } fault ? [$"{place}: {fault}"] : [];
 
     private static List<string> TableFaults(Page page)
     {
@@ -137,9 +137,9 @@ public sealed partial class PageFormTests
         [
             .. ProgramShape.Commands.Keys.Except(named.Select(static words => words[0]))
                 .Select(static command => $"is not in the table: {command}"),
-            .. named.Select(static words => words.Length > 1 ? ProgramShape.ParseFault(words) : ProgramShape.Fault(words)).OfType<string>(),
+            .. named.Select(static words => words.Length > 1 ? ProgramShape.ParseProblem(words) : ProgramShape.Problem(words)).OfType<string>(),
             .. rows.SelectMany(static row => row.Options
-                .Where(option => !row.Commands.Exists(words => ProgramShape.Fault([words[0], option]) is null))
+                .Where(option => !row.Commands.Exists(words => ProgramShape.Problem([words[0], option]) is null))
                 .Select(option => $"{string.Join(", ", row.Commands.Select(static words => words[0]))}: no such option {option}")),
         ];
     }
