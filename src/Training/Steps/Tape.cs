@@ -125,13 +125,14 @@ internal sealed class Tape(Workspace workspace) : IDisposable
     {
         long[] shape = y.shape, byMember = [factor.shape[0], -1, factor.shape[1]];
         var result = Room(y);
-        using (NewDisposeScope()) result.view(byMember).copy_(y.view(byMember) * factor.unsqueeze(1));
+        using (NewDisposeScope()) result.view(byMember).copy_(y.view(byMember)).mul_(factor.unsqueeze(1));
         if (!Tracks(y) && !Tracks(factor)) return result;
         Record([result], [Tracks(factor) ? y : null, factor], (saved, gradients) =>
         {
+            // Nobody reads y any more: its memory takes a product. The gradient may be another value's too.
             var gradient = gradients[0]!.reshape(byMember);
-            if (saved[0] is { } given) Add(factor, (gradient * given.view(byMember)).sum([1]));
-            if (Tracks(y)) Add(y, (gradient * saved[1]!.unsqueeze(1)).view(shape));
+            if (saved[0] is { } given) Add(factor, given.view(byMember).mul_(gradient).sum([1]));
+            if (Tracks(y)) Add(y, Copy(gradient).mul_(saved[1]!.unsqueeze(1)).view(shape));
         });
         return result;
     }

@@ -44,6 +44,18 @@ internal static class TrainingBenchmark
             return;
         }
 
+        if (parts is ["serve"])
+        {
+            Against.Serve(settings);
+            return;
+        }
+
+        if (parts is ["against", var other, ..])
+        {
+            Against.Run(other, parts.ElementAtOrDefault(2) ?? "", ["--threads", $"{settings.Threads}", "--device", $"{settings.Device}"], settings.Runs);
+            return;
+        }
+
         if (parts.Except(Parts, StringComparer.Ordinal).FirstOrDefault() is { } unknown)
             throw new ArgumentException($"{unknown} is none of {string.Join(", ", Parts)}");
         Console.WriteLine($"{settings.Device}, {settings.Threads} threads, medians of {settings.Runs} paired runs; width 288, 6 layers, "
