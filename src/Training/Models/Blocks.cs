@@ -25,7 +25,7 @@ internal static class Blocks
     /// <summary>Gemma's form of it: the stored weight is the distance from 1, and the product too is in float32 or wider.</summary>
     /// <inheritdoc cref="RmsNorm" path="/param"/>
     public static Tensor OffsetRmsNorm(Tensor x, Tensor weight, double epsilon) =>
-        (Normed(Wide(x), epsilon) * (1 + Wide(weight))).to(x.dtype);
+        (Normed(Wide(x), epsilon) * (Living.Of(1) + Wide(weight))).to(x.dtype);
 
     /// <summary>Cosine and sine of the rotary angles of consecutive positions, each <c>[count, dim]</c>.</summary>
     /// <param name="first">Position of the first token.</param>
@@ -35,7 +35,7 @@ internal static class Blocks
     /// <param name="dtype">Of the result; angles are float32 whatever it is, as in the reference implementation.</param>
     public static (Tensor Cos, Tensor Sin) RotaryTable(long first, long count, ModelConfig config, Device device, ScalarType dtype)
     {
-        var exponents = arange(Living.Of(0), Living.Of(config.RotaryDim), Living.Of(2), ScalarType.Float32, device) / config.RotaryDim;
+        var exponents = arange(Living.Of(0), Living.Of(config.RotaryDim), Living.Of(2), ScalarType.Float32, device) / Living.Of(config.RotaryDim);
         var frequencies = full_like(exponents, Living.Of(config.RopeTheta)).pow(exponents).reciprocal();
         frequencies = config.RopeScaling?.Apply(frequencies) ?? frequencies;
         var angles = arange(Living.Of(first), Living.Of(first + count), ScalarType.Float32, device).unsqueeze(1) * frequencies.unsqueeze(0);
@@ -58,7 +58,11 @@ internal static class Blocks
     }
 
     /// <summary>GELU in its tanh form, which configurations call gelu_new or gelu_pytorch_tanh.</summary>
-    public static Tensor GeluTanh(Tensor x) => 0.5 * x * (1 + (Math.Sqrt(2 / Math.PI) * (x + 0.044715 * x.pow(Living.Of(3)))).tanh());
+    public static Tensor GeluTanh(Tensor x)
+    {
+        var inner = Living.Of(Math.Sqrt(2 / Math.PI)) * (x + Living.Of(0.044715) * x.pow(Living.Of(3)));
+        return Living.Of(0.5) * x * (Living.Of(1) + inner.tanh());
+    }
 
     /// <summary>A nonlinearity.</summary>
     public static Tensor Activate(Tensor x, Activation activation) => activation switch
@@ -109,12 +113,12 @@ internal static class Blocks
         var query = arange(Living.Of(first), Living.Of(first + count), ScalarType.Int64, device).unsqueeze(1);
         var key = arange(Living.Of(first + count), ScalarType.Int64, device).unsqueeze(0);
         var causal = key.le(query);
-        return beyond ? causal.logical_and(key.gt(query - window!.Value)) : causal;
+        return beyond ? causal.logical_and(key.gt(query - Living.Of(window!.Value))) : causal;
     }
 
     private static Tensor Wide(Tensor x) => x.dtype is ScalarType.Float16 or ScalarType.BFloat16 ? x.to(ScalarType.Float32) : x;
 
-    private static Tensor Normed(Tensor x, double epsilon) => x * (x.square().mean([-1], keepdim: true) + epsilon).rsqrt();
+    private static Tensor Normed(Tensor x, double epsilon) => x * (x.square().mean([-1], keepdim: true) + Living.Of(epsilon)).rsqrt();
 
     private static Tensor Repeat(Tensor x, long groups) => groups == 1
         ? x

@@ -55,11 +55,12 @@ public sealed record RopeScaling
     /// <summary>The scaled frequencies, <c>[dim / 2]</c>.</summary>
     internal Tensor Apply(Tensor frequencies)
     {
-        var slowed = frequencies / Factor;
+        var slowed = frequencies / Living.Of(Factor);
         if (Bands is not { } bands) return slowed;
-        var turns = bands.OriginalMaxPositions / (2 * Math.PI / frequencies); // within the first training's length
-        var share = ((turns - bands.LowFrequency) / (bands.HighFrequency - bands.LowFrequency)).clamp(Living.Of(0), Living.Of(1));
-        return (1 - share) * slowed + share * frequencies;
+        var turns = Living.Of(bands.OriginalMaxPositions) / (Living.Of(2 * Math.PI) / frequencies); // within the first training's length
+        var share = ((turns - Living.Of(bands.LowFrequency)) / Living.Of(bands.HighFrequency - bands.LowFrequency))
+            .clamp(Living.Of(0), Living.Of(1));
+        return (Living.Of(1) - share) * slowed + share * frequencies;
     }
 
     /// <summary>Refuses what is not a number to compute with.</summary>

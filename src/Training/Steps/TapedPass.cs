@@ -82,7 +82,7 @@ internal sealed class TapedPass : ForwardPass
     {
         var (shape, width) = (x.shape, x.shape[^1] / parts);
         var rows = x.reshape(-1, width);
-        var factor = isOffset ? 1 + weight.to(x.dtype) : weight.to(x.dtype);
+        var factor = isOffset ? Living.Of(1) + weight.to(x.dtype) : weight.to(x.dtype);
         var (inverse, normed) = (_tape.Take(rows.shape[0], 1), _tape.Take(rows.shape[0], width));
         _kernels.RmsNorm(rows, factor, epsilon, inverse, normed);
         var y = normed.view(shape);

@@ -127,7 +127,7 @@ public static class AdapterCombination
                 + $"{layer.InWidth} -> {layer.OutWidth}; they are not of one model");
         var (a, b) = options.Method switch
         {
-            "cat" => (cat([.. parts.Select(static part => part.A * (float)(part.Weight * part.Target.Scaling))], 0),
+            "cat" => (cat([.. parts.Select(static part => part.A * Living.Of((float)(part.Weight * part.Target.Scaling)))], 0),
                 cat([.. parts.Select(static part => part.B)], 1)),
             _ when options.Method.EndsWith("svd", StringComparison.Ordinal) => Product(parts, options),
             _ => Factors(parts, options),
@@ -154,7 +154,7 @@ public static class AdapterCombination
     private static (Tensor A, Tensor B) Product(IReadOnlyList<Part> parts, CombinationOptions options)
     {
         var rule = options.Method == "svd" ? "linear" : options.Method[..^"_svd".Length];
-        var products = parts.Select(static part => part.B.mm(part.A) * (float)part.Target.Scaling).ToList();
+        var products = parts.Select(static part => part.B.mm(part.A) * Living.Of((float)part.Target.Scaling)).ToList();
         double[] weights = [.. parts.Select(static part => part.Weight)];
         var mixed = CombinationRules.ByName[rule](products, weights, options.Density, i => SeedOf(options, parts[i], i, "product"));
         var layer = parts[0].Target.Layer;

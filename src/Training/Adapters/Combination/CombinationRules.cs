@@ -35,7 +35,7 @@ internal static class CombinationRules
     public static bool TakesDensity(string name) => name is not ("linear" or "cat" or "svd");
 
     private static Tensor Sum(IReadOnlyList<Tensor> tensors, IReadOnlyList<double> weights) =>
-        tensors.Select((tensor, i) => tensor * (float)weights[i]).Aggregate(static (sum, tensor) => sum + tensor);
+        tensors.Select((tensor, i) => tensor * Living.Of((float)weights[i])).Aggregate(static (sum, tensor) => sum + tensor);
 
     // The elements of largest magnitude.
     private static Tensor Largest(Tensor tensor, double density)
@@ -50,16 +50,16 @@ internal static class CombinationRules
     private static Tensor Drawn(Tensor tensor, double density, ulong seed)
     {
         using var generator = new Generator(seed, CPU);
-        return tensor * empty(tensor.shape, ScalarType.Float32, CPU).bernoulli_(density, generator).to(tensor.device) / (float)density;
+        return tensor * empty(tensor.shape, ScalarType.Float32, CPU).bernoulli_(density, generator).to(tensor.device) / Living.Of((float)density);
     }
 
     // Of each element the tensors whose sign is that of the sum, averaged.
     private static Tensor Elected(IReadOnlyList<Tensor> tensors, IReadOnlyList<double> weights)
     {
         var all = stack([.. tensors]);
-        var positive = all.sum([0]).ge(Living.Of(0)).to(ScalarType.Float32) * 2 - 1;
+        var positive = all.sum([0]).ge(Living.Of(0)).to(ScalarType.Float32) * Living.Of(2) - Living.Of(1);
         var agrees = all.sign().eq(positive).to(ScalarType.Float32);
-        var weighed = stack([.. tensors.Select((tensor, i) => tensor * (float)weights[i])]);
+        var weighed = stack([.. tensors.Select((tensor, i) => tensor * Living.Of((float)weights[i]))]);
         return (weighed * agrees).sum([0]) / agrees.sum([0]).clamp_min(Living.Of(1));
     }
 }
