@@ -61,7 +61,7 @@ public abstract record Routing : IAdapterPart
         public const string Router = "router";
 
         private static readonly TensorRole[] Tensors =
-            [new(Router, new()) { Summary = "the router's weights", ComesWith = "routing: softmax" }];
+            [new(Router, new()) { Summary = "the router's weights", Shape = "[heads, inputs]", ComesWith = "routing: softmax" }];
 
         /// <inheritdoc/>
         public override string Rule => "softmax";
