@@ -1,4 +1,5 @@
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Coordination;
 using FedRLora.Grains.Inputs;
 using FedRLora.Grains.Placement;
 using Microsoft.Extensions.DependencyInjection;
@@ -18,6 +19,7 @@ public static class FederationSiloBuilderExtensions
     public static ISiloBuilder AddFederation(this ISiloBuilder silo, SiloIdentity identity, GrainSettings settings)
     {
         silo.Services.AddSingleton(identity).AddSingleton(settings).AddSingleton<SiloCache>().AddSingleton<DurableSite>();
+        silo.Services.AddSingleton<CoordinatorServices>();
         silo.Services.AddHostedService<JobRevival>();
         silo.Services.AddSingleton<SiteWatch>().AddHostedService(static services => services.GetRequiredService<SiteWatch>());
         silo.Services.AddSingleton(static services =>

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Coordination;
 
 namespace FedRLora.Grains;
 
@@ -25,11 +26,11 @@ public static class CommitTraces
     }
 
     /// <summary>The notes in a blob; null where it was changed.</summary>
-    internal static JobNotes? NotesOf(byte[] bytes)
+    internal static JobMemory? NotesOf(byte[] bytes)
     {
         try
         {
-            return SealedJson.Check(bytes) is null ? JsonSerializer.Deserialize<JobNotes>(bytes) : null;
+            return SealedJson.Check(bytes) is null ? JsonSerializer.Deserialize<JobMemory>(bytes) : null;
         }
         catch (JsonException)
         {

@@ -5,6 +5,7 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Federation.Rounds;
+using FedRLora.Grains.Coordination;
 using FedRLora.Grains.Inputs;
 
 namespace FedRLora.Grains;
@@ -92,7 +93,7 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
         private readonly List<string> _steps = [];
         private readonly List<string> _unresolved = [];
         private readonly List<Repair.Change> _changes = [];
-        private JobNotes? _notes;
+        private JobMemory? _notes;
 
         public async Task<Repair?> RunAsync(CancellationToken cancellationToken)
         {

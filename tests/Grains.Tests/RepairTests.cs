@@ -2,6 +2,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Coordination;
 using FedRLora.Silo.Storage;
 
 namespace FedRLora.Grains.Tests;
@@ -264,7 +265,7 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
         await store.DeleteAllAsync(Keys.Rounds(Other), InTime);
         await store.DeleteAsync(Keys.Current(Other), InTime);
         await store.WriteBytesAsync(Keys.Notes(Other), SealedJson.Seal(System.Text.Json.JsonSerializer.SerializeToUtf8Bytes(
-            new JobNotes { OriginSha256 = finished.Digest })), WriteCondition.Any, InTime);
+            new JobMemory { OriginSha256 = finished.Digest })), WriteCondition.Any, InTime);
         await store.DeleteAllAsync(Keys.Origins(Other), InTime);
         await using var again = await TestFederation.StartAsync(folder: _folder, store: store);
 

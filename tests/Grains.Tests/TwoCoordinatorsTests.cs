@@ -6,6 +6,8 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Federation.Rounds;
+using FedRLora.Grains.Coordination;
+using Microsoft.Extensions.Logging.Abstractions;
 using Xunit.Abstractions;
 
 namespace FedRLora.Grains.Tests;
@@ -131,7 +133,9 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
         if (job.Committed!.Round > 0) throw new CommitConflictException("Came too late.");
         var state = new RoundState { Committed = 0, CommittedSha256 = job.CommittedSha256, Round = 1, Attempt = 1, Cohort = [.. notes.Keys.Order(StringComparer.Ordinal)], Reports = notes };
         var digest = await CommitAsync(job, state, closed);
-        await job.ForgetUpdatesAsync(state, default);
+        var cleaner = new UpdateCleaner(store, job, NullLogger<CoordinatorGrain>.Instance, default);
+        await cleaner.CleanAsync(state);
+        await cleaner.Cleaning;
         return digest;
     }
 

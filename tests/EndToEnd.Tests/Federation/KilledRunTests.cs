@@ -5,6 +5,7 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Federation.Numerics;
 using FedRLora.Federation.Rounds;
 using FedRLora.Grains;
+using FedRLora.Grains.Coordination;
 using FedRLora.Training.Tests;
 using Xunit.Abstractions;
 
@@ -59,7 +60,7 @@ public sealed class KilledRunTests(ITestOutputHelper log)
     {
         try
         {
-            return JsonSerializer.Deserialize<JobNotes>(File.ReadAllBytes(Path.Combine(folder, "store", "grains", "job", "tiny.json")))!.State;
+            return JsonSerializer.Deserialize<JobMemory>(File.ReadAllBytes(Path.Combine(folder, "store", "grains", "job", "tiny.json")))!.State;
         }
         catch (IOException)
         {

@@ -8,16 +8,55 @@ using FedRLora.Federation.Aggregation;
 using FedRLora.Federation.Rounds;
 using FedRLora.Grains.Inputs;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Coordination;
 
-/// <summary>A job as a coordinator holds it in memory: the plan, the machine, and what is committed. Its methods do the I/O of the effects.</summary>
-internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IBlobStore store, SiloCache cache, ITrainer trainer, EngineFingerprint engine)
+/// <summary>
+/// A job as a coordinator holds it in memory: the plan, the machine, where the open round stands, and what is committed. Its methods do
+/// the I/O of the effects. All of it is read again on the next activation.
+/// </summary>
+internal sealed class OpenJob(
+    string job, IndexedPlan plan, BlobRef planBlob, IBlobStore store, SiloCache cache, ITrainer trainer, EngineFingerprint engine)
 {
     private const int MostShared = 256;
     private readonly SortedDictionary<int, BlobRef> _shared = []; // by the round that committed it
-    private readonly string[] _scorers = [.. plan.Plan.Clients.Where(static client => client.Data.Test is not null).Select(static client => client.Id).Order(StringComparer.Ordinal)];
+    private readonly string[] _scorers =
+    [
+        .. plan.Plan.Clients.Where(static client => client.Data.Test is not null).Select(static client => client.Id)
+            .Order(StringComparer.Ordinal),
+    ];
 
     private Dictionary<string, int> _headsBefore = []; // by client: the round of the head in the manifest before the last
+
+    /// <summary>The job id.</summary>
+    public string Id => job;
+
+    /// <summary>Where the open round stands.</summary>
+    public RoundState State { get; set; } = RoundState.Initial;
+
+    /// <summary>What is said of <see cref="State"/>: the same, but while the effects that belong to it are still performed.</summary>
+    public RoundState Shown { get; set; } = RoundState.Initial;
+
+    /// <summary>Whether events reach the machine.</summary>
+    public Gate Gate { get; set; } = Gate.Open;
+
+    /// <summary>Whether it runs or why it ended, as far as the round says it.</summary>
+    public JobStatus Status => StatusOf(State.Phase);
+
+    /// <summary><see cref="Status"/> as people read it.</summary>
+    public string StatusName => Status.ToString().ToLowerInvariant();
+
+    /// <summary>Whether it has to be resumed before it goes on, or is over.</summary>
+    public bool IsStopped => Gate.IsClosed || Status != JobStatus.Running;
+
+    /// <summary>What a phase means for the job.</summary>
+    public static JobStatus StatusOf(Phase phase) => phase switch
+    {
+        Phase.Finished => JobStatus.Finished,
+        Phase.Failed => JobStatus.Failed,
+        Phase.Cancelled => JobStatus.Cancelled,
+        Phase.Paused => JobStatus.Paused,
+        _ => JobStatus.Running,
+    };
 
     public FederationPlan Plan => plan.Plan;
 
@@ -41,7 +80,8 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     public string? CommittedSha256 { get; private set; }
 
     /// <summary>Every site of the plan, in site-id order.</summary>
-    public IReadOnlyList<string> Sites { get; } = [.. plan.Plan.Clients.Select(static client => client.Site).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)];
+    public IReadOnlyList<string> Sites { get; } =
+        [.. plan.Plan.Clients.Select(static client => client.Site).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)];
 
     /// <summary>Reads what current.json names, and that it is there.</summary>
     /// <param name="originSha256">Of a fork: the digest of the manifest it starts from.</param>
@@ -55,28 +95,35 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         foreach (var blob in Committed is { } known ? Retention.SharedOf(job, known) : [])
             await store.RequireAsync(blob, cancellationToken);
         CommittedSha256 = current?.ManifestSha256;
-        if (Committed is { } committed && committed.PlanSha256 != planBlob.Sha256) await StoredPlans.FindAsync(store, job, committed.PlanSha256, cancellationToken); // the plan before an extension
+        if (Committed is { } committed && committed.PlanSha256 != planBlob.Sha256) // the plan before an extension
+            await StoredPlans.FindAsync(store, job, committed.PlanSha256, cancellationToken);
         _headsBefore = Committed is { Round: > 0 and var last }
             ? HeadsOf(await Log.ManifestAsync(last - 1, Committed.Previous!, cancellationToken))
             : [];
     }
 
     /// <summary>The work of a phase for each site that has someone to ask: its whole part of the cohort, and who of it is silent.</summary>
-    public async Task<IReadOnlyList<(string Site, SiteAssignment Assignment)>> AssignmentsAsync(RoundState state, RoundPhase phase, IReadOnlySet<string> asked, CancellationToken cancellationToken)
+    public async Task<IReadOnlyList<(string Site, SiteAssignment Assignment)>> AssignmentsAsync(
+        RoundPhase phase, IReadOnlySet<string> asked, CancellationToken cancellationToken)
     {
+        var state = State;
         var everyone = phase == RoundPhase.Train ? state.Cohort : _scorers;
         if (phase == RoundPhase.Train)
         {
-            foreach (var round in state.Carried.Values.Select(static work => work.Round - 1).Distinct()) await KnowSharedAsync(round, cancellationToken);
+            foreach (var round in state.Carried.Values.Select(static work => work.Round - 1).Distinct())
+                await KnowSharedAsync(round, cancellationToken);
         }
 
-        var assignments = AssignmentBuilder.Build(Plan, job, planBlob, Committed ?? Origin?.Manifest, round => _shared[round], state, new RoundEffect.SendAssignments(phase, everyone));
+        var assignments = AssignmentBuilder.Build(
+            Plan, job, planBlob, Committed ?? Origin?.Manifest, round => _shared[round], state,
+            new RoundEffect.SendAssignments(phase, everyone));
         return [.. assignments.Select(one => (one.Site, Assignment: one.Assignment with
         {
             Inputs = Inputs?.Blob,
             GroupSize = Engine.GroupSize ?? Plan.Training.GroupSize ?? 1, // one is what versions before the record had
             Pending = one.Assignment.Members.Select(static member => member.ClientId).Where(asked.Contains).ToArray(),
-            Members = one.Assignment.Members.Select(member => member with { HeadBefore = _headsBefore.GetValueOrDefault(member.ClientId) }).ToArray(),
+            Members = one.Assignment.Members
+                .Select(member => member with { HeadBefore = _headsBefore.GetValueOrDefault(member.ClientId) }).ToArray(),
         })).Where(static one => one.Assignment.Pending!.Count > 0)];
     }
 
@@ -101,18 +148,24 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
     public IEnumerable<(string Site, SiteAssignment Committed)> CommittedBySite()
     {
         var committed = Committed ?? throw new InvalidOperationException($"Nothing of job {job} is committed.");
-        return committed.Clients.GroupBy(client => plan.Client(client.Id).Site, StringComparer.Ordinal).OrderBy(static site => site.Key, StringComparer.Ordinal)
+        return committed.Clients.GroupBy(client => plan.Client(client.Id).Site, StringComparer.Ordinal)
+            .OrderBy(static site => site.Key, StringComparer.Ordinal)
             .Select(site => (site.Key, new SiteAssignment
             {
                 JobId = job, Round = committed.Round, Attempt = 0, Phase = RoundPhase.Evaluate, Plan = planBlob, Inputs = Inputs?.Blob,
                 Engine = committed.Engine,
                 Shared = committed.SharedOf(job),
-                Members = site.Select(client => new MemberWork { ClientId = client.Id, Head = client.Head?.At(Keys.Head(job, site.Key, client.Id, client.HeadRound)) }).ToArray(),
+                Members = site.Select(client => new MemberWork
+                {
+                    ClientId = client.Id,
+                    Head = client.Head?.At(Keys.Head(job, site.Key, client.Id, client.HeadRound)),
+                }).ToArray(),
             }));
     }
 
     /// <summary>Makes the candidate of the open round from the closed cohort's updates, read one at a time in client-id order.</summary>
-    public Task<RoundEvent> AggregateAsync(RoundState state, IReadOnlyList<string> closed, CancellationToken cancellationToken) => Task.Run<RoundEvent>(async () =>
+    public Task<RoundEvent> AggregateAsync(
+        RoundState state, IReadOnlyList<string> closed, CancellationToken cancellationToken) => Task.Run<RoundEvent>(async () =>
     {
         AdapterState shared, optimizer = AdapterState.Empty;
         double? coherence = null;
@@ -131,11 +184,13 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         {
             var before = await cache.SharedAsync(Committed!.SharedOf(job), cancellationToken);
             var remembered = Committed!.ServerOptimizerOf(job) is { } kept ? await store.ReadStateAsync(kept, cancellationToken) : null;
-            var aggregate = await CohortAggregator.RunAsync(Plan, before, remembered, closed, state.Reports, (client, last, token) => ReadUpdateAsync(state, client, last, token),
+            var aggregate = await CohortAggregator.RunAsync(
+                Plan, before, remembered, closed, state.Reports, (client, last, token) => ReadUpdateAsync(state, client, last, token),
                 Weights.Staleness(state, closed), cancellationToken);
             if (aggregate.TooFew is { } reason) return new RoundEvent.AggregationImpossible(state.Round, state.Attempt, reason);
             if (aggregate.Refused.Count > 0) return new RoundEvent.AggregationRefused(state.Round, state.Attempt, aggregate.Refused);
-            (shared, optimizer, coherence, curbed) = (aggregate.Shared!, aggregate.ServerOptimizer ?? AdapterState.Empty, aggregate.Coherence, aggregate.Curbed.ToImmutableDictionary(StringComparer.Ordinal));
+            (shared, optimizer) = (aggregate.Shared!, aggregate.ServerOptimizer ?? AdapterState.Empty);
+            (coherence, curbed) = (aggregate.Coherence, aggregate.Curbed.ToImmutableDictionary(StringComparer.Ordinal));
         }
 
         var written = await store.WriteStateAsync(sha256 => Keys.Shared(job, state.Round, sha256), shared, cancellationToken);
@@ -164,78 +219,21 @@ internal sealed class OpenJob(string job, IndexedPlan plan, BlobRef planBlob, IB
         return CommittedSha256;
     }
 
-    /// <summary>
-    /// Deletes the updates of a round that was just committed from <paramref name="state"/>, and the states of the one that the plan no
-    /// longer keeps.
-    /// </summary>
-    public Task ForgetUpdatesAsync(RoundState state, CancellationToken cancellationToken) => Task.Run(async () =>
-    {
-        if (Retention.LeftBy(Plan.Checkpoints, state.Round) is { } left) await ForgetStatesAsync(left, cancellationToken);
-        if (IsBuffered)
-        {
-            foreach (var client in state.Reports.Keys) await store.DeleteAsync(UpdateOf(state, client), cancellationToken); // others are at work beside them
-            return;
-        }
-
-        for (var attempt = 1; attempt <= state.Attempt; attempt++) await store.DeleteAllAsync(Keys.Attempt(job, state.Round, attempt), cancellationToken);
-    }, cancellationToken);
-
-    /// <summary>Deletes every update of a job that is over.</summary>
-    public async Task ForgetAllUpdatesAsync(CancellationToken cancellationToken)
-    {
-        if (Committed is not { Round: var last }) return;
-        for (var round = 1; round <= last; round++) await ForgetAttemptsAsync(round, cancellationToken);
-    }
-
-    /// <summary>
-    /// Deletes what is left of the updates of the last two committed rounds: later ones may still be asked for, earlier ones were
-    /// deleted. In buffered rounds any may be asked for until the job is over.
-    /// </summary>
-    public Task ForgetLeftUpdatesAsync(CancellationToken cancellationToken) => Task.Run(async () =>
-    {
-        if (Committed is not { Round: var last }) return;
-        for (var round = Math.Max(1, last - 1); round <= last; round++)
-        {
-            if (!IsBuffered) await ForgetAttemptsAsync(round, cancellationToken);
-            if (Retention.LeftBy(Plan.Checkpoints, round) is { } states) await ForgetStatesAsync(states, cancellationToken);
-        }
-    }, cancellationToken);
-
     /// <summary>Whether clients go on from one round into the next.</summary>
     public bool IsBuffered => Plan.Strategy.Trigger.Rule == TriggerRule.Buffered;
 
-    private async Task ForgetAttemptsAsync(int round, CancellationToken cancellationToken)
-    {
-        var prefix = Keys.Round(job, round);
-        var left = new SortedSet<int>();
-        await foreach (var key in store.ListAsync(prefix, cancellationToken))
-        {
-            if (Keys.RoundOf(key, prefix) is { } attempt) left.Add(attempt); // PREFIX, the attempt, the rest
-        }
-
-        foreach (var attempt in left) await store.DeleteAllAsync(Keys.Attempt(job, round, attempt), cancellationToken);
-    }
-
-    private string UpdateOf(RoundState state, string client)
+    /// <summary>The key of a client's update in the open round.</summary>
+    public string UpdateOf(RoundState state, string client)
     {
         var work = state.WorkOf(client);
         return Keys.Update(job, work.Round, work.Attempt, client);
     }
 
-    private static Dictionary<string, int> HeadsOf(RoundManifest manifest) => manifest.Clients.ToDictionary(static client => client.Id, static client => client.HeadRound, StringComparer.Ordinal);
+    private static Dictionary<string, int> HeadsOf(RoundManifest manifest) =>
+        manifest.Clients.ToDictionary(static client => client.Id, static client => client.HeadRound, StringComparer.Ordinal);
 
-    private async Task ForgetStatesAsync(int round, CancellationToken cancellationToken)
-    {
-        var states = new List<string>();
-        await foreach (var key in store.ListAsync(Keys.Round(job, round), cancellationToken))
-        {
-            if (Keys.IsState(key, job, round)) states.Add(key);
-        }
-
-        foreach (var key in states) await store.DeleteAsync(key, cancellationToken);
-    }
-
-    private async Task<AdapterState> ReadUpdateAsync(RoundState state, string client, AdapterState? last, CancellationToken cancellationToken)
+    private async Task<AdapterState> ReadUpdateAsync(
+        RoundState state, string client, AdapterState? last, CancellationToken cancellationToken)
     {
         try
         {
