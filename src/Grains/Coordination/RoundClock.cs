@@ -75,7 +75,7 @@ internal sealed class RoundClock(IGrainBase grain, EventQueue events, GrainSetti
 
     /// <summary>Arms a time budget beside what is armed.</summary>
     public void Arm(RoundEffect.ArmBudget budget) =>
-        PostAfter(budget.After, new RoundEvent.BudgetPassed(budget.Round, budget.Attempt, budget.Seconds));
+        PostAfter(budget.After, new RoundEvent.BudgetPassed(budget.Round, budget.Attempt, budget.Seconds, budget.Confirmation));
 
     /// <summary>Forgets what is armed.</summary>
     public void Disarm()
