@@ -180,10 +180,11 @@ internal sealed partial class ClientGrain(
         var results = group.Members.Count == 0 ? [] : await trainer.TrainAsync(group, stopped);
         refused = await RefusedAsync(assignment, stopped, refused);
         // A learned time budget is of work, not of what the device had to do before it.
-        var queued = results.Count == 0 ? TimeSpan.Zero : results.Max(static result => result.Waited);
+        var queued = results.Count == 0 ? 0 : results.Max(static result => result.Numbers.WaitedSeconds);
         var job = new KeyValuePair<string, object?>("job", assignment.JobId);
-        Telemetry.TrainingDuration.Record((Stopwatch.GetElapsedTime(started) - queued).TotalSeconds, job);
-        Telemetry.TrainingWait.Record((waited + queued).TotalSeconds, job);
+        Telemetry.TrainingDuration.Record(Stopwatch.GetElapsedTime(started).TotalSeconds - queued, job);
+        var waitedSeconds = waited.TotalSeconds + queued; // a failed one waited as long
+        Telemetry.TrainingWait.Record(waitedSeconds, job);
         var reports = refused.Select(client => Failed(assignment, client.Key, client.Value)).ToList();
         foreach (var result in results.Where(result => !result.Silent && !refused.ContainsKey(result.ClientId)))
         {
@@ -193,7 +194,7 @@ internal sealed partial class ClientGrain(
         }
 
         await ForgetOldHeadsAsync(assignment, stopped);
-        return [.. reports.Select(report => report with { WaitedSeconds = (waited + queued).TotalSeconds })]; // a failed one waited as long
+        return [.. reports.Select(report => report with { Numbers = (report.Numbers ?? new()) with { WaitedSeconds = waitedSeconds } })];
     }
 
     private async Task<IReadOnlyList<ClientReport>> EvaluateAsync(SiteAssignment assignment, CancellationToken stopped)
@@ -263,7 +264,7 @@ internal sealed partial class ClientGrain(
         var report = Report(assignment, client) with
         {
             Head = head, Optimizer = optimizer,
-            Samples = result.Samples, Steps = result.Steps, MeanLoss = result.MeanLoss, ProductNorm = result.ProductNorm,
+            Numbers = result.Numbers.For(Audience.Coordinator),
             Notes = OrNull(result.Notes),
         };
         var metadata = await Task.Run(() => ReportMetadata.Write(report, assignment, result.Update), stopped);

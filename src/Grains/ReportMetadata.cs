@@ -30,8 +30,8 @@ internal static class ReportMetadata
         ["numbers"] = DigestOf(update),
         ["plan"] = assignment.Plan.Sha256, ["round"] = Text(assignment.Round), ["client"] = report.ClientId, ["shared"] = assignment.Shared.Sha256,
         ["head"] = Text(report.Head!), ["optimizer"] = Text(report.Optimizer!), // keys follow from job, site, client and round
-        ["samples"] = Text(report.Samples), ["steps"] = Text(report.Steps),
-        ["meanLoss"] = Text(report.MeanLoss), ["productNorm"] = Text(report.ProductNorm),
+        ["samples"] = Text(report.Numbers!.Samples), ["steps"] = Text(report.Numbers.Steps),
+        ["meanLoss"] = Text(report.Numbers.MeanLoss), ["productNorm"] = Text(report.Numbers.ProductNorm),
     };
 
     /// <summary>The report; null where the file is not the whole update of this work: a power cut can leave anything at its key.</summary>
@@ -47,8 +47,13 @@ internal static class ReportMetadata
             return report with
             {
                 Head = Blob(metadata["head"], headKey), Optimizer = Blob(metadata["optimizer"], optimizerKey),
-                Samples = int.Parse(metadata["samples"], CultureInfo.InvariantCulture), Steps = int.Parse(metadata["steps"], CultureInfo.InvariantCulture),
-                MeanLoss = double.Parse(metadata["meanLoss"], CultureInfo.InvariantCulture), ProductNorm = double.Parse(metadata["productNorm"], CultureInfo.InvariantCulture),
+                Numbers = new TrainingNumbers
+                {
+                    Samples = int.Parse(metadata["samples"], CultureInfo.InvariantCulture),
+                    Steps = int.Parse(metadata["steps"], CultureInfo.InvariantCulture),
+                    MeanLoss = double.Parse(metadata["meanLoss"], CultureInfo.InvariantCulture),
+                    ProductNorm = double.Parse(metadata["productNorm"], CultureInfo.InvariantCulture),
+                },
                 Notes = metadata.TryGetValue("notes", out var notes) ? JsonSerializer.Deserialize<DataNote[]>(notes) : null,
                 Update = new BlobRef(key, RoundManifest.Digest(file), file.Length),
             };

@@ -262,7 +262,7 @@ public class RoundMachineTests
     [Fact]
     public void A_report_without_finite_numbers_is_a_failure()
     {
-        var run = InRound1(Timed).On(new RoundEvent.ClientReported(Trained(1, "a") with { MeanLoss = double.NaN }));
+        var run = InRound1(Timed).On(new RoundEvent.ClientReported(Trained(1, "a").With(static numbers => numbers with { MeanLoss = double.NaN })));
         Assert.Equal("Its mean loss is NaN.", run.State.Reports["a"].Failure);
     }
 

@@ -52,9 +52,9 @@ public sealed class RoundTests
     public async Task What_a_failed_clients_work_waited_for_the_device_is_not_learned_as_its_work()
     {
         await using var federation = await TestFederation.StartAsync();
-        var waited = TimeSpan.FromHours(1);
+        var waited = new TrainingNumbers { WaitedSeconds = 3600 };
         federation.Trainer.Afterwards = (_, result) => result.ClientId == "c00001"
-            ? new() { ClientId = result.ClientId, Failure = "b.jsonl:7: not JSON", Waited = waited } : result with { Waited = waited };
+            ? new() { ClientId = result.ClientId, Failure = "b.jsonl:7: not JSON", Numbers = waited } : result with { Numbers = waited };
 
         await federation.RunAsync("job", TestFederation.Plan(clients: 3, rounds: 1, strategy: "  quorum: 0.5\n  timeBudget: 3"), InTime);
 

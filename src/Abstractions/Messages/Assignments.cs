@@ -99,17 +99,10 @@ public sealed record ClientReport
     /// <summary>Its new optimizer state in the site's store.</summary>
     [Id(7)] public BlobRef? Optimizer { get; init; }
 
-    /// <summary>Training rows.</summary>
-    [Id(8)] public int Samples { get; init; }
+    // 8 to 11 and 15 were numbers of the training, one by one.
 
-    /// <summary>Steps taken.</summary>
-    [Id(9)] public int Steps { get; init; }
-
-    /// <summary>Mean training loss per completion token in the round.</summary>
-    [Id(10)] public double MeanLoss { get; init; }
-
-    /// <summary>Frobenius norm of s (B A - B^0 A^0).</summary>
-    [Id(11)] public double ProductNorm { get; init; }
+    /// <summary>What its training gave; of a failed one, how long it waited. Null in a scoring.</summary>
+    [Id(16)] public TrainingNumbers? Numbers { get; init; }
 
     /// <summary>The scoring; null where the client has no test rows.</summary>
     [Id(12)] public ClientScore? Score { get; init; }
@@ -119,9 +112,6 @@ public sealed record ClientReport
 
     /// <summary>What has to be known of its training rows; null for nothing.</summary>
     [Id(14)] public IReadOnlyList<DataNote>? Notes { get; init; }
-
-    /// <summary>Seconds that its work waited at its site for a place and for the device; a time, so part of no manifest.</summary>
-    [Id(15)] public double WaitedSeconds { get; init; }
 }
 
 /// <summary>Asks a site whether all is there, and durable, that its clients reported: 1,000 clients are some 250 kB.</summary>

@@ -23,10 +23,10 @@ public static class Weights
 
         var shares = clients.Select((client, index) => client.Weight * (plan.Adapter.Weighting switch
         {
-            Weighting.Samples => reports[client.Id].Samples,
+            Weighting.Samples => reports[client.Id].Numbers.Samples,
             Weighting.Uniform => 1.0,
             Weighting.UniformPerTask => 1.0 / perTask[client.Task],
-            Weighting.ProductNorm => reports[client.Id].ProductNorm,
+            Weighting.ProductNorm => reports[client.Id].Numbers.ProductNorm,
             Weighting.Staleness => 1.0 / Math.Sqrt(1 + (staleness?[index] ?? 0)),
             _ => throw new ArgumentException($"{plan.Adapter.Weighting} is no weighting.", nameof(plan)),
         })).ToArray();

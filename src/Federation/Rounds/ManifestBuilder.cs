@@ -63,10 +63,7 @@ public static class ManifestBuilder
         if (!state.Reports.TryGetValue(id, out var note))
             return isLate && state.Lost.TryGetValue(id, out var lost) ? kept with { Reason = lost.What } : kept;
 
-        var reported = kept with
-        {
-            Samples = note.Samples, Steps = note.Steps, MeanLoss = note.MeanLoss, ProductNorm = note.ProductNorm, Notes = note.Rows,
-        };
+        var reported = kept with { Numbers = note.Numbers, Notes = note.Rows };
         if (!weights.TryGetValue(id, out var weight))
             return reported with { Outcome = note.Refused ? ClientOutcome.Refused : ClientOutcome.Failed, Reason = note.Failure };
         return reported with

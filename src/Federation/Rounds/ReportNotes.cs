@@ -10,20 +10,19 @@ internal static class ReportNotes
     /// <summary>A manifest holds finite numbers, so a report without them is a failed one.</summary>
     public static ClientNote Trained(ClientReport report)
     {
+        var numbers = report.Numbers ?? new TrainingNumbers();
         var note = new ClientNote
         {
             Update = Digest(report.Update),
             Head = Digest(report.Head),
             Optimizer = Digest(report.Optimizer),
-            Samples = report.Samples,
-            Steps = report.Steps,
-            MeanLoss = report.MeanLoss,
-            ProductNorm = report.ProductNorm,
+            Numbers = numbers.For(Audience.Everyone),
             Rows = report.Notes,
         };
         var failure = report.Failure
-            ?? (double.IsFinite(report.MeanLoss) ? null : Invariant($"Its mean loss is {report.MeanLoss}."))
-            ?? (double.IsFinite(report.ProductNorm) ? null : Invariant($"Its product norm is {report.ProductNorm}."));
+            ?? (report.Numbers is null ? "Its report holds no numbers of the training: is its silo of another version?" : null)
+            ?? (double.IsFinite(numbers.MeanLoss) ? null : Invariant($"Its mean loss is {numbers.MeanLoss}."))
+            ?? (double.IsFinite(numbers.ProductNorm) ? null : Invariant($"Its product norm is {numbers.ProductNorm}."));
         return failure is null ? note : Failed(note, failure) with { Refused = report.Failure is null };
     }
 
@@ -37,10 +36,7 @@ internal static class ReportNotes
     private static ClientNote Failed(ClientNote note, string failure) => new()
     {
         Failure = Short(failure),
-        Samples = note.Samples,
-        Steps = note.Steps,
-        MeanLoss = double.IsFinite(note.MeanLoss) ? note.MeanLoss : 0,
-        ProductNorm = double.IsFinite(note.ProductNorm) ? note.ProductNorm : 0,
+        Numbers = note.Numbers.Finite(),
         Rows = note.Rows,
     };
 

@@ -85,7 +85,7 @@ public sealed partial class RoundMachine
             case (RoundPhase.Train, Phase.Training) when Contains(state.Cohort, client.Id) && !state.Reports.ContainsKey(client.Id):
                 if (report.StoreTrouble is { } trouble)
                     return Pause(state, $"{client.Id}: {trouble}");
-                var learned = Learned(state, client.Id, seconds, report.WaitedSeconds);
+                var learned = Learned(state, client.Id, seconds, report.Numbers?.WaitedSeconds ?? 0);
                 return Settle(WithoutSlow(WithReport(learned, client.Id, ReportNotes.Trained(report))), resend: false);
             case (RoundPhase.Evaluate, Phase.Evaluating) when client.HasTestRows && !state.Scores.ContainsKey(client.Id):
                 return report.StoreTrouble is { } away ? Pause(state, $"{client.Id}: {away}") : Settle(state with { Scores = state.Scores.Add(client.Id, ReportNotes.Scored(report)) }, resend: false);

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Text.Json.Serialization;
 using FedRLora.Abstractions.Messages;
 using Orleans;
 
@@ -186,6 +187,8 @@ public sealed record ClientStanding([property: Id(0)] int Refusals, [property: I
 [GenerateSerializer, Immutable, Alias("fedrlora.client-note")]
 public sealed record ClientNote
 {
+    private static readonly TrainingNumbers Untrained = new();
+
     /// <summary>Why there is no usable update; null when there is one.</summary>
     [Id(0)] public string? Failure { get; init; }
 
@@ -198,17 +201,22 @@ public sealed record ClientNote
     /// <summary>Its new optimizer state.</summary>
     [Id(3)] public BlobDigest? Optimizer { get; init; }
 
-    /// <summary>Training rows.</summary>
-    [Id(4)] public int Samples { get; init; }
+    // 4 to 7 were numbers of the training, one by one.
 
-    /// <summary>Steps taken.</summary>
-    [Id(5)] public int Steps { get; init; }
+    /// <summary>What its training gave, as everyone may see it.</summary>
+    [Id(10), JsonIgnore] public TrainingNumbers Numbers { get; init; } = Untrained;
 
-    /// <summary>Mean training loss per completion token.</summary>
-    [Id(6)] public double MeanLoss { get; init; }
+    /// <summary>Of <see cref="Numbers"/>: a document holds each beside the report's other values.</summary>
+    public int Samples { get => Numbers.Samples; init => Numbers = Numbers with { Samples = value }; }
 
-    /// <summary>Frobenius norm of s (B A - B^0 A^0).</summary>
-    [Id(7)] public double ProductNorm { get; init; }
+    /// <inheritdoc cref="Samples"/>
+    public int Steps { get => Numbers.Steps; init => Numbers = Numbers with { Steps = value }; }
+
+    /// <inheritdoc cref="Samples"/>
+    public double MeanLoss { get => Numbers.MeanLoss; init => Numbers = Numbers with { MeanLoss = value }; }
+
+    /// <inheritdoc cref="Samples"/>
+    public double ProductNorm { get => Numbers.ProductNorm; init => Numbers = Numbers with { ProductNorm = value }; }
 
     /// <summary>Whether the failure is an update that was refused.</summary>
     [Id(8)] public bool Refused { get; init; }

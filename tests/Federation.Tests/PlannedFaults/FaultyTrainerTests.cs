@@ -164,7 +164,7 @@ public sealed class FaultyTrainerTests
         public List<string[]> Trained { get; } = [];
 
         public IReadOnlyList<TrainingResult> Results(TrainingGroup group) =>
-            _results ??= [.. group.Members.Select(member => new TrainingResult { ClientId = member.Client.Id, Update = Update, Failure = Failure, Samples = 10, Steps = 2, MeanLoss = 1, ProductNorm = 3 })];
+            _results ??= [.. group.Members.Select(member => new TrainingResult { ClientId = member.Client.Id, Update = Update, Failure = Failure, Numbers = new() { Samples = 10, Steps = 2, MeanLoss = 1, ProductNorm = 3 } })];
 
         public Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default)
         {
