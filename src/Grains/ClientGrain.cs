@@ -23,6 +23,7 @@ internal sealed partial class ClientGrain(
     ILogger<ClientGrain> logger) : Grain, IClientGrain, IDisposable
 {
     private const int MostRoundsForgotten = 8;
+    private static readonly TimeSpan FirstPause = TimeSpan.FromSeconds(0.25);
     private readonly ConcurrentDictionary<string, int> _forgotten = new(StringComparer.Ordinal); // by client: the round before which nothing is left
     private readonly Dictionary<RoundPhase, Work> _work = []; // the latest of each phase
 
@@ -145,28 +146,25 @@ internal sealed partial class ClientGrain(
     /// <summary>Does the work, and again by itself as often as the plan says where it failed for a reason that may pass.</summary>
     private async Task<IReadOnlyList<ClientReport>> TryAsync(SiteAssignment assignment, TimeSpan waited, CancellationToken stopped)
     {
-        var retries = (await cache.PlanAsync(assignment.Plan, stopped)).Plan.Strategy.ClientRetries;
-        for (var retry = 1; ; retry++)
-        {
-            try
-            {
-                return await (assignment.Phase == RoundPhase.Train
-                    ? TrainAsync(assignment, waited, stopped)
-                    : EvaluateAsync(assignment, stopped));
-            }
-            catch (Exception e) when (retry <= retries && e is not (OperationCanceledException or StoreUnavailableException or BadInputException or CorruptBlobException))
-            {
-                LogTriesAgain(assignment.Members[0].ClientId, assignment.Round, retry, e.Message);
-                await Task.Delay(Backoff(assignment, retry), time, stopped);
-            }
-        }
+        var retry = new Retry<IReadOnlyList<ClientReport>>(
+            time,
+            static e => e is not (OperationCanceledException or StoreUnavailableException or BadInputException or CorruptBlobException),
+            (retry, _) => Backoff(assignment, retry),
+            most: (await cache.PlanAsync(assignment.Plan, stopped)).Plan.Strategy.ClientRetries);
+        return await retry.RunAsync(
+            (_, token) => assignment.Phase == RoundPhase.Train
+                ? TrainAsync(assignment, waited, token)
+                : EvaluateAsync(assignment, token),
+            stopped,
+            (retry, e) => LogTriesAgain(assignment.Members[0].ClientId, assignment.Round, retry, e!.Message));
     }
 
     /// <summary>A quarter of a second, doubled each time, and up to as much again so that clients do not come back together.</summary>
     private static TimeSpan Backoff(SiteAssignment assignment, int retry)
     {
-        var jitter = Seed.For(0, assignment.Round, assignment.Members[0].ClientId, string.Create(CultureInfo.InvariantCulture, $"retry/{retry}")) / (double)ulong.MaxValue;
-        return TimeSpan.FromSeconds(0.25 * (1 << (retry - 1)) * (1 + jitter));
+        var purpose = string.Create(CultureInfo.InvariantCulture, $"retry/{retry}");
+        var jitter = Seed.For(0, assignment.Round, assignment.Members[0].ClientId, purpose) / (double)ulong.MaxValue;
+        return Pauses.Doubled(FirstPause, retry, TimeSpan.MaxValue) * (1 + jitter);
     }
 
     private async Task<IReadOnlyList<ClientReport>> TrainAsync(SiteAssignment assignment, TimeSpan waited, CancellationToken stopped)

@@ -11,10 +11,14 @@ namespace FedRLora.Grains;
 /// then for whatever those missed. Asking a coordinator activates it, and an activated coordinator goes on by itself.
 /// </summary>
 internal sealed partial class JobRevival(
-    IGrainFactory grains, IClusterMembershipService membership, ILocalSiloDetails self, IHostApplicationLifetime lifetime, GrainSettings settings, TimeProvider time, ILogger<JobRevival> logger) : BackgroundService
+    IGrainFactory grains, IClusterMembershipService membership, ILocalSiloDetails self, IHostApplicationLifetime lifetime,
+    GrainSettings settings, TimeProvider time, ILogger<JobRevival> logger) : BackgroundService
 {
     private const int MostQuestions = 15;
     private static readonly TimeSpan AskAgainAfter = TimeSpan.FromSeconds(1);
+
+    private readonly Retry<bool> _patience = new(
+        time, after: static _ => false, pause: static (_, _) => AskAgainAfter, most: MostQuestions - 1, enough: static heard => heard);
 
     private IJobsGrain Jobs => grains.GetGrain<IJobsGrain>(Keys.Jobs);
 
@@ -48,7 +52,7 @@ internal sealed partial class JobRevival(
             before = now;
             // One silo speaks for all; should it be lost in its turn, that is news to the next one.
             if (!lost || !self.SiloAddress.Equals(now.Keys.Min())) continue;
-            for (var i = 0; i < MostQuestions && !await TryAsync(static (jobs, token) => jobs.AskAgainAsync(token), stopping); i++) await Task.Delay(AskAgainAfter, time, stopping);
+            await _patience.RunAsync((_, token) => TryAsync(static (jobs, token) => jobs.AskAgainAsync(token), token), stopping);
         }
     }
 

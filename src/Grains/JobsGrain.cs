@@ -9,13 +9,19 @@ using Orleans.Runtime;
 namespace FedRLora.Grains;
 
 /// <summary>The jobs of a store. It remembers nothing: asking a coordinator activates it, and an activated coordinator goes on by itself.</summary>
-internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settings, ILogger<JobsGrain> logger) : Grain, IJobsGrain, IRemindable
+internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settings, TimeProvider time, ILogger<JobsGrain> logger)
+    : Grain, IJobsGrain, IRemindable
 {
     private const string Revival = "revive";
     private const int AtOnce = 32;
     private const int MostQuestions = 5;
     private static readonly TimeSpan AskAgainAfter = TimeSpan.FromMilliseconds(500);
     private static readonly TimeSpan RemindEvery = TimeSpan.FromMinutes(1); // the shortest period there is
+
+    // The silo of a coordinator is gone, and another takes over.
+    private readonly Retry<JobProgress?> _patience = new(
+        time, static e => e is OrleansException && CorruptBlobException.OrBadInputIn(e) is null, static (_, _) => AskAgainAfter,
+        most: MostQuestions - 1);
 
     public async Task<IReadOnlyList<JobProgress>> ListAsync(CancellationToken cancellationToken = default)
     {
@@ -39,11 +45,12 @@ internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settin
     public Task ReceiveReminder(string reminderName, TickStatus status) => ReviveAsync();
 
     // A job whose blobs were changed keeps nobody from the others.
-    private async Task<JobProgress?> AskAsync(string job, CancellationToken cancellationToken, int questions = 1)
+    private async Task<JobProgress?> AskAsync(string job, CancellationToken cancellationToken)
     {
         try
         {
-            return await Coordinator(Keys.IndexOf(job)).GetProgressAsync(int.MaxValue - 1, cancellationToken);
+            return await _patience.RunAsync(
+                (_, token) => Coordinator(Keys.IndexOf(job)).GetProgressAsync(int.MaxValue - 1, token), cancellationToken);
         }
         catch (Exception e) when (CorruptBlobException.OrBadInputIn(e) is not null)
         {
@@ -55,11 +62,6 @@ internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settin
                 Rounds = 0, Round = 0, Attempt = 0, Phase = "idle", Reported = 0, Cohort = 0, NewRounds = [],
                 Hold = new Hold { Kind = HoldKind.Failed, Lines = [refusal.Message] },
             };
-        }
-        catch (Exception e) when (e is OrleansException && questions < MostQuestions)
-        {
-            await Task.Delay(AskAgainAfter, cancellationToken); // the silo of its coordinator is gone, and another takes over
-            return await AskAsync(job, cancellationToken, questions + 1);
         }
     }
 

@@ -20,6 +20,8 @@ internal sealed partial class SiteGrain(
 {
     private const int FanOut = 128;
     private static readonly TimeSpan BundleFor = TimeSpan.FromMilliseconds(50);
+    private static readonly TimeSpan FirstPause = TimeSpan.FromSeconds(0.5);
+    private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(5);
     private readonly List<ClientReport> _bundle = [];
     private readonly HashSet<string> _leaders = new(StringComparer.Ordinal); // who was sent work since the last cancellation
     private SiteAssignment? _current;
@@ -165,7 +167,7 @@ internal sealed partial class SiteGrain(
 
         if (_bundle.Count == 0) return;
         if (_silent <= 0 && _failures == 0) _ = FlushAsync();
-        else FlushAfter(_failures == 0 ? BundleFor : TimeSpan.FromSeconds(Math.Min(5, 0.25 * (1 << Math.Min(_failures, 5)))));
+        else FlushAfter(_failures == 0 ? BundleFor : Pauses.Doubled(FirstPause, _failures, LongestPause));
     }
 
     private void FlushAfter(TimeSpan delay) =>

@@ -25,6 +25,6 @@ internal static class JobFollowing
         }
 
         Task<JobProgress?> AskAsync() =>
-            PatientQuestion.AskAsync(token => coordinator.GetProgressAsync(lastRound(), token), patience, unanswered, cancellationToken);
+            PatientQuestion.AskAsync(token => coordinator.GetProgressAsync(lastRound(), token), patience, unanswered, cancellationToken: cancellationToken);
     }
 }

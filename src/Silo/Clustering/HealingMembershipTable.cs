@@ -1,3 +1,4 @@
+using FedRLora.Grains;
 using Orleans;
 using Orleans.Runtime;
 
@@ -48,13 +49,13 @@ internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress
     /// <param name="cancellationToken">The caller's token.</param>
     public async Task RaiseAsync(long past, CancellationToken cancellationToken)
     {
-        while (true)
+        var conflicts = new Retry<bool>(time, after: static _ => false, pause: static (_, _) => AfterConflict, enough: static done => done);
+        await conflicts.RunAsync(async (_, token) =>
         {
-            var table = await ReadAllAsync(cancellationToken);
-            if (table.Version.Version > past || table.TryGet(self) is not { } own) return;
-            if (!await inner.UpdateRowAsync(own.Item1, own.Item2, table.Version.Next(), cancellationToken))
-                await Task.Delay(AfterConflict, time, cancellationToken);
-        }
+            var table = await ReadAllAsync(token);
+            if (table.Version.Version > past || table.TryGet(self) is not { } own) return true;
+            return await inner.UpdateRowAsync(own.Item1, own.Item2, table.Version.Next(), token);
+        }, cancellationToken);
     }
 
     /// <inheritdoc/>
