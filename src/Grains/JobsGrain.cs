@@ -8,7 +8,9 @@ using Orleans.Runtime;
 
 namespace FedRLora.Grains;
 
-/// <summary>The jobs of a store. It remembers nothing: asking a coordinator activates it, and an activated coordinator goes on by itself.</summary>
+/// <summary>
+/// The jobs of a store. It remembers nothing: asking a coordinator activates it, and an activated coordinator goes on by itself.
+/// </summary>
 internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settings, TimeProvider time, ILogger<JobsGrain> logger)
     : Grain, IJobsGrain, IRemindable
 {
@@ -36,11 +38,12 @@ internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settin
     public async Task ReviveAsync(CancellationToken cancellationToken = default)
     {
         await RemindAsync();
-        await ForEachRunningAsync(static (coordinator, token) => coordinator.GetProgressAsync(int.MaxValue - 1, token), cancellationToken);
+        await ForEachRunningAsync((job, token) => ControlOf(job).GetProgressAsync(int.MaxValue - 1, token), cancellationToken);
     }
 
     public Task AskAgainAsync(CancellationToken cancellationToken = default) =>
-        ForEachRunningAsync(static (coordinator, token) => coordinator.AskAgainAsync(token), cancellationToken);
+        ForEachRunningAsync(
+            (job, token) => GrainFactory.GetGrain<IRunReportingGrain>(job).AskAgainAsync(token), cancellationToken);
 
     public Task ReceiveReminder(string reminderName, TickStatus status) => ReviveAsync();
 
@@ -50,7 +53,7 @@ internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settin
         try
         {
             return await _patience.RunAsync(
-                (_, token) => Coordinator(Keys.IndexOf(job)).GetProgressAsync(int.MaxValue - 1, token), cancellationToken);
+                (_, token) => ControlOf(job).GetProgressAsync(int.MaxValue - 1, token), cancellationToken);
         }
         catch (Exception e) when (CorruptBlobException.OrBadInputIn(e) is not null)
         {
@@ -71,17 +74,18 @@ internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settin
     /// <inheritdoc cref="Running"/>
     internal static ReadOnlySpan<byte> Over => "over"u8;
 
-    private ICoordinatorGrain Coordinator(string key) => GrainFactory.GetGrain<ICoordinatorGrain>(key[Keys.Index.Length..]);
+    private IRunControlGrain ControlOf(string job) => GrainFactory.GetGrain<IRunControlGrain>(job);
 
-    private async Task ForEachRunningAsync(Func<ICoordinatorGrain, CancellationToken, Task> ask, CancellationToken cancellationToken)
+    private async Task ForEachRunningAsync(Func<string, CancellationToken, Task> ask, CancellationToken cancellationToken)
     {
         Exception? unheard = null;
         await foreach (var key in stores.Job.ListAsync(Keys.Index, cancellationToken))
         {
-            if (await stores.Job.ReadBytesAsync(key, cancellationToken) is not { } mark || mark.AsSpan().SequenceEqual(Over)) continue; // a changed entry: the job's own blobs say better what it is
+            var mark = await stores.Job.ReadBytesAsync(key, cancellationToken);
+            if (mark is null || mark.AsSpan().SequenceEqual(Over)) continue; // a changed entry: the job's own blobs say better what it is
             try
             {
-                await ask(Coordinator(key), cancellationToken);
+                await ask(key[Keys.Index.Length..], cancellationToken);
             }
             catch (Exception e) when (e is OrleansException or TimeoutException && CorruptBlobException.OrBadInputIn(e) is null)
             {

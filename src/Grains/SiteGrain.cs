@@ -152,7 +152,7 @@ internal sealed partial class SiteGrain(
         var sent = _bundle.ToArray();
         try
         {
-            await GrainFactory.GetGrain<ICoordinatorGrain>(job).ReportAsync(new SiteReport { Site = site, Clients = sent });
+            await GrainFactory.GetGrain<IRunReportingGrain>(job).ReportAsync(new SiteReport { Site = site, Clients = sent });
             _failures = 0;
             if (_bundle.Count >= sent.Length && ReferenceEquals(_bundle[0], sent[0])) _bundle.RemoveRange(0, sent.Length); // a newer assignment may have emptied it
         }

@@ -213,7 +213,7 @@ public sealed class InputChangeTests : IDisposable
         await using (var first = await HangingInRoundTwoAsync()) await UntilRoundAsync(first, 1);
         await using var second = await TestFederation.StartAsync(folder: _folder, inputs: new FakeInputs { ["tokenizer.json"] = "other" });
         var held = await second.FinishAsync("job", InTime);
-        await second.Coordinator("job").AskAgainAsync(InTime);
+        await second.Reporting("job").AskAgainAsync(InTime);
 
         Assert.Contains("tokenizer.json of none", held.Reason, StringComparison.Ordinal);
         Assert.Contains("--allow-data-change", held.Reason, StringComparison.Ordinal);

@@ -174,7 +174,7 @@ public sealed class RoundTests
         var held = await second.FinishAsync("job", InTime);
         Assert.Equal(JobStatus.Failed, held.Status);
         Assert.Contains("--allow-engine-change", held.Reason, StringComparison.Ordinal);
-        await second.Coordinator("job").AskAgainAsync(InTime); // as the membership does when a silo is lost
+        await second.Reporting("job").AskAgainAsync(InTime); // as the membership does when a silo is lost
         await Task.Delay(TimeSpan.FromSeconds(1.2), InTime); // and the tick that asks the silent, twice
         Assert.Empty(trainer.Trained);
         await Assert.ThrowsAsync<BadInputException>(() => second.Coordinator("job")

@@ -23,7 +23,9 @@ public sealed record MemberWork
     /// <summary>Its optimizer state in the site's store; null before its first round.</summary>
     [Id(2)] public BlobRef? Optimizer { get; init; }
 
-    /// <summary>The round of the head that it owned in the manifest before the last: an older one is asked for by nobody. 0 where there is none.</summary>
+    /// <summary>
+    /// The round of the head that it owned in the manifest before the last: an older one is asked for by nobody. 0 where there is none.
+    /// </summary>
     [Id(3)] public int HeadBefore { get; init; }
 }
 
@@ -49,7 +51,9 @@ public sealed record SiteAssignment
     /// <summary>Shared state in the job's store.</summary>
     [Id(5)] public required BlobRef Shared { get; init; }
 
-    /// <summary>The site's whole part of the cohort in client-id order: groups are cut from it, so that they are the same when sent again.</summary>
+    /// <summary>
+    /// The site's whole part of the cohort in client-id order: groups are cut from it, so that they are the same when sent again.
+    /// </summary>
     [Id(6)] public required IReadOnlyList<MemberWork> Members { get; init; }
 
     /// <summary>Those that have not reported yet; null for all.</summary>

@@ -86,7 +86,9 @@ public sealed record ManifestClient
     /// <summary>Why it could not be scored in a round that was.</summary>
     [Id(13)] public string? ScoreReason { get; init; }
 
-    /// <summary>Rounds between the state its update started from and the one before this; null for none, as in synchronous rounds.</summary>
+    /// <summary>
+    /// Rounds between the state its update started from and the one before this; null for none, as in synchronous rounds.
+    /// </summary>
     [Id(14)] public int? Staleness { get; init; }
 
     /// <summary>Updates refused in a row, up to this round; null for none.</summary>
@@ -165,7 +167,10 @@ public sealed record RoundManifest
     /// <summary>The server optimizer's state of this round; null where the rule remembers nothing.</summary>
     [Id(4)] public BlobDigest? ServerOptimizer { get; init; }
 
-    /// <summary>Cosine agreement of the clients' updates: length of the weighted mean over the weighted mean length (METHODS-CORE 7.4, trap 4); null where nothing was aggregated.</summary>
+    /// <summary>
+    /// Cosine agreement of the clients' updates: length of the weighted mean over the weighted mean length (METHODS-CORE 7.4, trap 4);
+    /// null where nothing was aggregated.
+    /// </summary>
     [Id(5)] public double? Coherence { get; init; }
 
     /// <summary>The engine of the coordinator's silo: what the bits depend on besides the plan.</summary>
@@ -186,7 +191,8 @@ public sealed record RoundManifest
     {
         try
         {
-            return JsonSerializer.Deserialize(bytes, ManifestJson.Default.RoundManifest) ?? throw new BadInputException($"{name}: not a round manifest.");
+            return JsonSerializer.Deserialize(bytes, ManifestJson.Default.RoundManifest)
+                ?? throw new BadInputException($"{name}: not a round manifest.");
         }
         catch (JsonException e)
         {
@@ -217,7 +223,8 @@ public sealed record CurrentRound
         if (SealedJson.Check(bytes) is { } problem) throw new BadInputException($"{name} {problem}.");
         try
         {
-            return JsonSerializer.Deserialize(bytes, ManifestJson.Default.CurrentRound) ?? throw new BadInputException($"{name}: not a commit pointer.");
+            return JsonSerializer.Deserialize(bytes, ManifestJson.Default.CurrentRound)
+                ?? throw new BadInputException($"{name}: not a commit pointer.");
         }
         catch (JsonException e)
         {
@@ -226,7 +233,8 @@ public sealed record CurrentRound
     }
 }
 
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", UseStringEnumConverter = true,
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", UseStringEnumConverter = true,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(RoundManifest))]
 [JsonSerializable(typeof(CurrentRound))]

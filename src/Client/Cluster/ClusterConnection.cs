@@ -23,7 +23,7 @@ internal sealed class ClusterConnection : IAsyncDisposable
 
     private ClusterConnection(IHost host) => _host = host;
 
-    public ICoordinatorGrain Coordinator(string run) => Grains.GetGrain<ICoordinatorGrain>(run);
+    public IRunControlGrain Coordinator(string run) => Grains.GetGrain<IRunControlGrain>(run);
 
     public IJobsGrain Jobs => Grains.GetGrain<IJobsGrain>(Keys.Jobs);
 

@@ -89,7 +89,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, int? lanes = nul
 
         async Task<JobStatus> FollowAsync(EmbeddedSilo silo, string job, string yaml, RoundReporter reporter)
         {
-            var coordinator = silo.Grains.GetGrain<ICoordinatorGrain>(job);
+            var coordinator = silo.Grains.GetGrain<IRunControlGrain>(job);
             if (resume && await coordinator.GetPlanAsync(cancellationToken) is { } stored)
             {
                 if (stored != yaml) await coordinator.ExtendAsync(yaml, cancellationToken: cancellationToken);

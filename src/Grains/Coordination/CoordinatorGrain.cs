@@ -13,7 +13,7 @@ namespace FedRLora.Grains.Coordination;
 /// Runs one job. Calls put events into a queue and return; one loop takes them through <see cref="RoundMachine"/> and has the effects
 /// performed in their order. <see cref="Submission"/> is how a job begins, <see cref="JobOpening"/> how an activation takes it up.
 /// </summary>
-internal sealed class CoordinatorGrain : Grain, ICoordinatorGrain, IDisposable
+internal sealed class CoordinatorGrain : Grain, IRunControlGrain, IRunReportingGrain, IDisposable
 {
     private readonly CoordinatorServices _services;
     private readonly IPersistentState<JobMemory> _memory;

@@ -1,4 +1,3 @@
-using FedRLora.Grains;
 using Orleans;
 using Orleans.Runtime;
 
@@ -49,13 +48,13 @@ internal sealed class HealingMembershipTable(IMembershipTable inner, SiloAddress
     /// <param name="cancellationToken">The caller's token.</param>
     public async Task RaiseAsync(long past, CancellationToken cancellationToken)
     {
-        var conflicts = new Retry<bool>(time, after: static _ => false, pause: static (_, _) => AfterConflict, enough: static done => done);
-        await conflicts.RunAsync(async (_, token) =>
+        while (true)
         {
-            var table = await ReadAllAsync(token);
-            if (table.Version.Version > past || table.TryGet(self) is not { } own) return true;
-            return await inner.UpdateRowAsync(own.Item1, own.Item2, table.Version.Next(), token);
-        }, cancellationToken);
+            var table = await ReadAllAsync(cancellationToken);
+            if (table.Version.Version > past || table.TryGet(self) is not { } own) return;
+            if (!await inner.UpdateRowAsync(own.Item1, own.Item2, table.Version.Next(), cancellationToken))
+                await Task.Delay(AfterConflict, time, cancellationToken);
+        }
     }
 
     /// <inheritdoc/>

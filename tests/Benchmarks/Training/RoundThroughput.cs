@@ -70,7 +70,7 @@ internal static class RoundThroughput
             new SiloOptions { Name = "bench", Sites = ["*"], Root = folder, Store = Path.Combine(folder, job), SiloPort = siloPort, GatewayPort = gatewayPort, ResendAfter = TimeSpan.FromMinutes(5) },
             builder => builder.Services.RemoveAll<ITrainer>().AddSingleton<ITrainer>(trainer));
         await host.StartAsync();
-        var coordinator = host.Services.GetRequiredService<IGrainFactory>().GetGrain<ICoordinatorGrain>("bench");
+        var coordinator = host.Services.GetRequiredService<IGrainFactory>().GetGrain<IRunControlGrain>("bench");
         await coordinator.SubmitAsync(Plan());
         var seconds = new List<double>();
         while (true)
