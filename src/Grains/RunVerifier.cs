@@ -4,6 +4,7 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Exports;
 
 namespace FedRLora.Grains;
 

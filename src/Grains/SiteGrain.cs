@@ -2,6 +2,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Exports;
 using FedRLora.Grains.Inputs;
 using FedRLora.Grains.Placement;
 using Microsoft.Extensions.Logging;
@@ -99,21 +100,20 @@ internal sealed partial class SiteGrain(
 
     public async Task<IReadOnlyDictionary<string, string>> ExportAsync(SiteAssignment committed, CancellationToken cancellationToken = default)
     {
-        var site = Keys.SiteOf(this.GetPrimaryKeyString());
-        var plan = await cache.PlanAsync(committed.Plan, cancellationToken);
-        ExportChecks.Require(exporter, plan.Plan, committed.Engine);
-        await guard.RequireExportBaseAsync(committed.JobId, committed.Inputs, committed.Round, plan.Plan, cancellationToken);
-        var shared = await cache.SharedAsync(committed.Shared, cancellationToken);
-        var written = new SortedDictionary<string, string>(StringComparer.Ordinal);
-        foreach (var member in committed.Members)
+        var heads = committed.Members.ToDictionary(static member => member.ClientId, static member => member.Head, StringComparer.Ordinal);
+        var round = new ExportedRound
         {
-            var head = member.Head is { } blob ? await stores.Site.ReadStateAsync(blob, cancellationToken) : null;
-            var adapter = await Task.Run(() => exporter.Export(plan.Plan, plan.Client(member.ClientId), shared, head), cancellationToken);
-            var prefix = Keys.Export(committed.JobId, site, member.ClientId);
-            await stores.Site.WriteExportAsync(prefix, adapter, cancellationToken);
-            written[member.ClientId] = prefix;
-        }
-
+            Job = committed.JobId,
+            Plan = await cache.PlanAsync(committed.Plan, cancellationToken),
+            Round = committed.Round,
+            Engine = committed.Engine,
+            Inputs = _ => Task.FromResult(committed.Inputs),
+            Shared = token => cache.SharedAsync(committed.Shared, token),
+            Clients = [.. committed.Members.Select(static member => member.ClientId)],
+            Head = async (client, token) => heads[client] is { } head ? await stores.Site.ReadStateAsync(head, token) : null,
+        };
+        var target = new StoredExports(stores.Site, committed.JobId, Keys.SiteOf(this.GetPrimaryKeyString()));
+        var written = await new AdapterExport(exporter, guard).WriteAsync(round, target, form: null, cancellationToken);
         await durable.MakeDurableAsync(cancellationToken); // before the job is marked as over, after which nobody makes them again
         return written;
     }

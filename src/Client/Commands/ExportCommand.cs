@@ -13,10 +13,16 @@ internal static class ExportCommand
     public static Command Create()
     {
         var folder = new Argument<string>("run") { Description = "A folder that fedrlora simulate made" };
-        var target = new Option<string?>("--out") { Description = "Where the adapters go, one folder per client; by default RUN/adapters, with --vllm RUN/adapters-vllm" };
+        var target = new Option<string?>("--out")
+        {
+            Description = "Where the adapters go, one folder per client; by default RUN/adapters, with --vllm RUN/adapters-vllm",
+        };
         var vllm = new Option<bool>("--vllm") { Description = "As vLLM loads it: one rank that it accepts, plain LoRA on linear layers" };
         var pad = new Option<bool>("--pad-rank") { Description = "With --vllm: pad ranks with zeros to the next that vLLM accepts" };
-        var nearest = new Option<bool>("--nearest") { Description = "Where heads are mixed by a router: the nearest static form, all heads weighed equally" };
+        var nearest = new Option<bool>("--nearest")
+        {
+            Description = "Where heads are mixed by a router: the nearest static form, all heads weighed equally",
+        };
         var relative = new Option<bool>("--relative-base")
         {
             Description = "Name the base model by its path from the adapter's folder, for a tree that moves as a whole; "
@@ -28,14 +34,16 @@ internal static class ExportCommand
         };
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            if (parsed.GetValue(pad) && !parsed.GetValue(vllm)) throw new BadInputException("--pad-rank: only vLLM asks for certain ranks; give --vllm too");
+            if (parsed.GetValue(pad) && !parsed.GetValue(vllm))
+                throw new BadInputException("--pad-rank: only vLLM asks for certain ranks; give --vllm too");
             var run = RunDirectory.Open(parsed.GetRequiredValue(folder));
-            var adapters = parsed.GetValue(target) ?? (parsed.GetValue(vllm) ? run.Adapters + "-vllm" : run.Adapters);
-            var committed = await CommittedRun.OpenAsync(run, cancellationToken);
             var form = new ExportForm { Vllm = parsed.GetValue(vllm), PadRank = parsed.GetValue(pad), Nearest = parsed.GetValue(nearest) };
+            var adapters = parsed.GetValue(target) ?? run.AdaptersOf(form);
+            var committed = await CommittedRun.OpenAsync(run, cancellationToken);
             var written = await committed.ExportAsync(adapters, form, parsed.GetValue(relative), cancellationToken);
-            await parsed.InvocationConfiguration.Output.WriteLineAsync(string.Create(
-                CultureInfo.InvariantCulture, $"{Words.Count(written, "adapter")} of round {committed.Manifest.Round}/{committed.Plan.Strategy.Rounds}: {adapters}/CLIENT, in {(parsed.GetValue(vllm) ? "the form that vLLM loads" : "PEFT's layout")}"));
+            var round = string.Create(CultureInfo.InvariantCulture, $"{committed.Manifest.Round}/{committed.Plan.Strategy.Rounds}");
+            await parsed.InvocationConfiguration.Output.WriteLineAsync(
+                $"{Words.Count(written, "adapter")} of round {round}: {adapters}/CLIENT, in {form.Text}");
             return ExitCode.Done;
         });
         return command;

@@ -164,9 +164,10 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, int? lanes = nul
         if (!plan.Checkpoints.Export) return $"not asked for; {OwnCommand.Line("export", run.Path)} writes them";
         try
         {
+            var form = new ExportForm();
             await (await CommittedRun.OpenAsync(run, cancellationToken))
-                .ExportAsync(run.Adapters, form: null, relativeBase: false, cancellationToken);
-            return $"{run.Adapters}/CLIENT, in PEFT's layout";
+                .ExportAsync(run.AdaptersOf(form), form, relativeBase: false, cancellationToken);
+            return $"{run.AdaptersOf(form)}/CLIENT, in {form.Text}";
         }
         catch (BadInputException e)
         {

@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
 using FedRLora.Client.RunFolder;
 using FedRLora.Silo.Storage;
 using FedRLora.Training.Inputs;
@@ -56,8 +57,8 @@ internal sealed class RunDirectory : IDisposable
     /// <summary>Its jobs: the run, and the local-only reference where it has one.</summary>
     public IReadOnlyList<string> Jobs => Record.LocalOnly ? [Record.Plan, LocalRun.LocalOnlyJob(Record.Plan)] : [Record.Plan];
 
-    /// <summary>Where adapters go unless another folder is asked for.</summary>
-    public string Adapters => System.IO.Path.Combine(Path, "adapters");
+    /// <summary>Where adapters of a form go unless another folder is asked for.</summary>
+    public string AdaptersOf(ExportForm form) => System.IO.Path.Combine(Path, form.FolderName);
 
     public string PlanPath => System.IO.Path.Combine(Path, PlanFileName);
 
