@@ -11,7 +11,8 @@ foreach (var line in File.ReadLines(Path.Combine(folder, "UnicodeData.txt")))
     var (code, combining, mapping) = (Hex(fields[0]), fields[3], fields[5]);
     if (combining != "0")
     {
-        if (classes.Count > 0 && classes[^1] is var last && last.Last == code - 1 && last.Class == combining) classes[^1] = last with { Last = code };
+        if (classes.Count > 0 && classes[^1] is var last && last.Last == code - 1 && last.Class == combining)
+            classes[^1] = last with { Last = code };
         else classes.Add((code, code, combining));
     }
 
@@ -20,8 +21,10 @@ foreach (var line in File.ReadLines(Path.Combine(folder, "UnicodeData.txt")))
     else mappings.Add($"{(excluded.Contains(code) ? 'X' : 'D')} {fields[0]} {mapping}");
 }
 
-Console.WriteLine($"# Combining classes and decompositions of {Version(Path.Combine(folder, "DerivedNormalizationProps.txt"))}: a modified extract of UnicodeData.txt and");
-Console.WriteLine("# DerivedNormalizationProps.txt, made by eng/NormalizationTable.cs. Copyright (c) 1991-2022 Unicode, Inc.; permission: UnicodeTable.NOTICE.txt.");
+Console.WriteLine($"# Combining classes and decompositions of {Version(Path.Combine(folder, "DerivedNormalizationProps.txt"))}: "
+    + "a modified extract of UnicodeData.txt and");
+Console.WriteLine("# DerivedNormalizationProps.txt, made by eng/NormalizationTable.cs. Copyright (c) 1991-2022 Unicode, Inc.; "
+    + "permission: UnicodeTable.NOTICE.txt.");
 Console.WriteLine("# C first last class; D code mapping: canonical, composes again; X: canonical, never composes; K: compatibility.");
 foreach (var (first, last, combining) in classes) Console.WriteLine($"C {first:X4} {last:X4} {combining}");
 foreach (var mapping in mappings) Console.WriteLine(mapping);
@@ -29,7 +32,8 @@ foreach (var mapping in mappings) Console.WriteLine(mapping);
 static HashSet<int> Excluded(string path) => [.. File.ReadLines(path)
     .Select(static line => line.Split('#')[0].Split(';', StringSplitOptions.TrimEntries))
     .Where(static fields => fields.Length > 1 && fields[1] == "Full_Composition_Exclusion")
-    .SelectMany(static fields => fields[0].Split("..") is [var first, var last] ? Enumerable.Range(Hex(first), Hex(last) - Hex(first) + 1) : [Hex(fields[0])])];
+    .SelectMany(static fields => fields[0].Split("..") is [var first, var last]
+        ? Enumerable.Range(Hex(first), Hex(last) - Hex(first) + 1) : [Hex(fields[0])])];
 
 // "# DerivedNormalizationProps-15.0.0.txt"
 static string Version(string path) => "Unicode " + File.ReadLines(path).First().Split('-')[1].Replace(".txt", "", StringComparison.Ordinal);

@@ -56,7 +56,8 @@ public static class ElfVersionNeeds
     /// <exception cref="InvalidDataException">The image is not a 64-bit little-endian ELF file.</exception>
     public static bool Weaken(byte[] image, string tag)
     {
-        if (image.Length < 64 || image[0] != 0x7f || image[1] != 'E' || image[2] != 'L' || image[3] != 'F' || image[4] != 2 || image[5] != 1)
+        if (image.Length < 64 || image[0] != 0x7f || image[1] != 'E' || image[2] != 'L' || image[3] != 'F' || image[4] != 2
+            || image[5] != 1)
             throw new InvalidDataException("not a 64-bit little-endian ELF file");
         long sections = BitConverter.ToInt64(image, 0x28);
         int sectionSize = BitConverter.ToUInt16(image, 0x3a), count = BitConverter.ToUInt16(image, 0x3c);
@@ -66,7 +67,8 @@ public static class ElfVersionNeeds
             int section = checked((int)(sections + (long)i * sectionSize));
             if (BitConverter.ToUInt32(image, section + 4) != VersionNeedsSection) continue;
             int names = checked((int)(sections + BitConverter.ToUInt32(image, section + 0x28) * (long)sectionSize));
-            changed |= WeakenIn(image, checked((int)BitConverter.ToInt64(image, section + 0x18)), checked((int)BitConverter.ToInt64(image, names + 0x18)), tag);
+            changed |= WeakenIn(image, checked((int)BitConverter.ToInt64(image, section + 0x18)),
+                checked((int)BitConverter.ToInt64(image, names + 0x18)), tag);
         }
 
         return changed;

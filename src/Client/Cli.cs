@@ -23,7 +23,9 @@ internal static class Cli
     /// <summary>Options whose value is a text, in which blanks count; they say themselves what is wrong with an empty one.</summary>
     private static readonly string[] TakesAnyText = ["--prompt", "--stop"];
 
-    public static async Task<int> RunAsync(IReadOnlyList<string> args, IReadOnlyList<Func<Command>> commands, TextWriter output, TextWriter error, CancellationToken cancellationToken = default)
+    public static async Task<int> RunAsync(
+        IReadOnlyList<string> args, IReadOnlyList<Func<Command>> commands, TextWriter output, TextWriter error,
+        CancellationToken cancellationToken = default)
     {
         var root = new RootCommand("Federated low-rank adaptation of one frozen language model over many sites.");
         foreach (var create in commands)
@@ -51,7 +53,10 @@ internal static class Cli
         try
         {
             return await parsed.InvokeAsync(
-                new InvocationConfiguration { Output = output, Error = error, EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null },
+                new InvocationConfiguration
+                {
+                    Output = output, Error = error, EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null,
+                },
                 cancellationToken);
         }
 #pragma warning disable CA1031 // The last line of defence: everything becomes an exit code.
@@ -98,13 +103,14 @@ internal static class Cli
         AggregateException { InnerExceptions: [var only] } => Explain(only, cancellationToken),
         OperationCanceledException when cancellationToken.IsCancellationRequested => (ExitCode.Interrupted, "Interrupted."),
         BadInputException =>
-            (DiskFaults.IsOfTheDisk(exception.InnerException) ? ExitCode.Environment : ExitCode.BadInput, exception.Message),
+            (DiskErrors.IsOfTheDisk(exception.InnerException) ? ExitCode.Environment : ExitCode.BadInput, exception.Message),
         _ when CorruptBlobException.OrBadInputIn(exception) is { } refusal => (ExitCode.BadInput, refusal.Message),
         EnvironmentException or UnansweredException or ClusterUnavailableException => (ExitCode.Environment, exception.Message),
         _ when StoreUnavailableException.In(exception) is { } away => (ExitCode.Environment, away.Message),
-        _ when DiskFaults.In(exception) is { } fault =>
-            (ExitCode.Environment, $"{OneLine(exception)}; {fault[(fault.IndexOf(';', StringComparison.Ordinal) + 2)..]}, then try again."),
-        _ when Missing(exception) is { } missing => (ExitCode.Environment, $"This machine lacks something that the program needs: {OneLine(missing)}"),
+        _ when DiskErrors.In(exception) is { } error =>
+            (ExitCode.Environment, $"{OneLine(exception)}; {error[(error.IndexOf(';', StringComparison.Ordinal) + 2)..]}, then try again."),
+        _ when Missing(exception) is { } missing =>
+            (ExitCode.Environment, $"This machine lacks something that the program needs: {OneLine(missing)}"),
         _ => (ExitCode.Failed, $"{exception.GetType().Name}: {OneLine(exception)} (set {TraceVariable}=1 for the stack trace)"),
     };
 
@@ -124,5 +130,6 @@ internal static class Cli
 
     private static string OneLine(Exception exception) => OneLine(exception.Message);
 
-    private static string OneLine(string message) => string.Join(' ', message.Split(['\r', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
+    private static string OneLine(string message) =>
+        string.Join(' ', message.Split(['\r', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
 }

@@ -8,13 +8,17 @@ namespace FedRLora.Client;
 /// <summary>Sets one value in a plan's text and leaves everything else, comments too, as it was.</summary>
 internal static class PlanEdit
 {
-    /// <summary>The text with <paramref name="path"/>, such as <c>seed</c> or <c>strategy.rounds</c>, set to a scalar; null where its layout does not let it.</summary>
+    /// <summary>
+    /// The text with <paramref name="path"/>, such as <c>seed</c> or <c>strategy.rounds</c>, set to a scalar;
+    /// null where its layout does not let it.
+    /// </summary>
     public static string? Set(string yaml, string path, string value)
     {
         var keys = path.Split('.');
         if (Root(yaml) is not { } root) return null;
         var edited = Edit(yaml, root, keys, value);
-        return edited is not null && Root(edited) is { } after && Find(after, keys) is YamlScalarNode found && found.Value == Scalar(value) ? edited : null;
+        return edited is not null && Root(edited) is { } after && Find(after, keys) is YamlScalarNode found && found.Value == Scalar(value)
+            ? edited : null;
     }
 
     private static string? Edit(string yaml, YamlMappingNode map, ReadOnlySpan<string> keys, string value)
@@ -25,7 +29,8 @@ internal static class PlanEdit
         return (child, keys.Length) switch
         {
             (YamlMappingNode inner, > 1) => Edit(yaml, inner, keys[1..], value),
-            (YamlScalarNode scalar, 1) => string.Concat(yaml.AsSpan(0, (int)scalar.Start.Index), scalar.Start.Index == scalar.End.Index ? " " + value : value, yaml.AsSpan((int)scalar.End.Index)),
+            (YamlScalarNode scalar, 1) => string.Concat(yaml.AsSpan(0, (int)scalar.Start.Index),
+                scalar.Start.Index == scalar.End.Index ? " " + value : value, yaml.AsSpan((int)scalar.End.Index)),
             _ => null, // a shorthand such as "adapter: lora" has no place for more
         };
     }
@@ -54,7 +59,9 @@ internal static class PlanEdit
         : node is YamlMappingNode map && map.Children.TryGetValue(new YamlScalarNode(keys[0]), out var child) ? Find(child, keys[1..])
         : null;
 
-    private static string? Scalar(string value) => Root(string.Create(CultureInfo.InvariantCulture, $"value: {value}")) is { } map && Find(map, ["value"]) is YamlScalarNode scalar ? scalar.Value : null;
+    private static string? Scalar(string value) =>
+        Root(string.Create(CultureInfo.InvariantCulture, $"value: {value}")) is { } map && Find(map, ["value"]) is YamlScalarNode scalar
+            ? scalar.Value : null;
 
     private static YamlMappingNode? Root(string yaml)
     {

@@ -21,8 +21,8 @@ internal sealed class StandardStreams
             Console.OutputEncoding = Encoding.GetEncoding(charset.CodePage, new EscapeFallback(), DecoderFallback.ReplacementFallback);
         if (Console.IsErrorRedirected) Console.SetError(Writer(new Sink(Console.OpenStandardError, static _ => { })));
         if (!Console.IsOutputRedirected && !json) return new(output: null);
-        var output = new Sink(Console.OpenStandardOutput, static fault =>
-            Console.Error.WriteLine($"standard output cannot be written: {fault}; the command goes on without it"));
+        var output = new Sink(Console.OpenStandardOutput, static error =>
+            Console.Error.WriteLine($"standard output cannot be written: {error}; the command goes on without it"));
         Console.SetOut(Writer(output));
         return new(output);
     }

@@ -6,33 +6,36 @@ using FedRLora.Federation.ServerOptimizers;
 
 namespace FedRLora.Federation;
 
-/// <summary>Every part of a strategy by its name in the plan.</summary>
+/// <summary>The mathematics of every part of a strategy, by the names that <see cref="StrategyNames"/> gives a plan.</summary>
 public static class StrategyRegistry
 {
     /// <summary>Selections.</summary>
-    public static IReadOnlyDictionary<SelectionRule, Func<SelectionSpec, IClientSelector>> Selections { get; } = new Dictionary<SelectionRule, Func<SelectionSpec, IClientSelector>>
-    {
-        [SelectionRule.All] = static _ => new AllClients(),
-        [SelectionRule.Uniform] = static spec => new UniformClients(spec.Fraction),
-    };
+    public static IReadOnlyDictionary<SelectionRule, Func<SelectionSpec, IClientSelector>> Selections { get; } =
+        new Dictionary<SelectionRule, Func<SelectionSpec, IClientSelector>>
+        {
+            [SelectionRule.All] = static _ => new AllClients(),
+            [SelectionRule.Uniform] = static spec => new UniformClients(spec.Fraction),
+        };
 
     /// <summary>Aggregation rules.</summary>
-    public static IReadOnlyDictionary<string, Func<AggregationSpec, IAggregationRule>> Aggregations { get; } = new SortedDictionary<string, Func<AggregationSpec, IAggregationRule>>(StringComparer.Ordinal)
-    {
-        ["geometricMedian"] = static spec => new GeometricMedian(spec.Iterations ?? AggregationSpec.DefaultIterations),
-        ["krum"] = static spec => new Krum(spec),
-        ["mean"] = static _ => new Mean(),
-        ["median"] = static _ => new Median(),
-        ["multiKrum"] = static spec => new MultiKrum(spec),
-        ["normBound"] = static spec => new NormBound(spec.MaxNorm),
-        ["trimmedMean"] = static spec => new TrimmedMean(spec),
-    };
+    public static IReadOnlyDictionary<string, Func<AggregationSpec, IAggregationRule>> Aggregations { get; } =
+        new SortedDictionary<string, Func<AggregationSpec, IAggregationRule>>(StringComparer.Ordinal)
+        {
+            ["geometricMedian"] = static spec => new GeometricMedian(spec.Iterations ?? AggregationSpec.DefaultIterations),
+            ["krum"] = static spec => new Krum(spec),
+            ["mean"] = static _ => new Mean(),
+            ["median"] = static _ => new Median(),
+            ["multiKrum"] = static spec => new MultiKrum(spec),
+            ["normBound"] = static spec => new NormBound(spec.MaxNorm),
+            ["trimmedMean"] = static spec => new TrimmedMean(spec),
+        };
 
     /// <summary>Server optimizers.</summary>
-    public static IReadOnlyDictionary<string, Func<ServerOptimizerSpec, IServerOptimizer>> ServerOptimizers { get; } = new SortedDictionary<string, Func<ServerOptimizerSpec, IServerOptimizer>>(StringComparer.Ordinal)
-    {
-        ["sgd"] = static spec => new Sgd(spec.LearningRate),
-    };
+    public static IReadOnlyDictionary<string, Func<ServerOptimizerSpec, IServerOptimizer>> ServerOptimizers { get; } =
+        new SortedDictionary<string, Func<ServerOptimizerSpec, IServerOptimizer>>(StringComparer.Ordinal)
+        {
+            ["sgd"] = static spec => new Sgd(spec.LearningRate),
+        };
 
     /// <summary>The plan's selection.</summary>
     public static IClientSelector Selector(FederationPlan plan) => Selections[plan.Strategy.Selection.Rule](plan.Strategy.Selection);
@@ -56,5 +59,7 @@ public static class StrategyRegistry
         Find(ServerOptimizers, plan.Strategy.ServerOptimizer.Rule, "server optimizer")(plan.Strategy.ServerOptimizer);
 
     private static T Find<T>(IReadOnlyDictionary<string, T> registry, string name, string kind) =>
-        registry.TryGetValue(name, out var found) ? found : throw new BadInputException($"There is no {kind} {name}; there are: {string.Join(", ", registry.Keys)}.");
+        registry.TryGetValue(name, out var found)
+            ? found
+            : throw new BadInputException($"There is no {kind} {name}; there are: {string.Join(", ", registry.Keys)}.");
 }

@@ -19,7 +19,9 @@ public static class ClusteringBuilderExtensions
     {
         silo.Configure<ClusterMembershipOptions>(membership => Tune(membership, options.ProbeEvery));
         if (options.Cluster is not ClusterLocation.Redis redis)
-            return silo.UseLocalhostClustering(options.SiloPort, options.GatewayPort, options.PrimaryPort is { } primary ? new IPEndPoint(IPAddress.Loopback, primary) : null, options.ClusterId, options.ClusterId);
+            return silo.UseLocalhostClustering(options.SiloPort, options.GatewayPort,
+                options.PrimaryPort is { } primary ? new IPEndPoint(IPAddress.Loopback, primary) : null, options.ClusterId,
+                options.ClusterId);
         return silo
             .ConfigureEndpoints(IPAddress.Loopback, options.SiloPort, options.GatewayPort)
             .Configure<ClusterOptions>(cluster => Name(cluster, options.ClusterId))
@@ -33,9 +35,11 @@ public static class ClusteringBuilderExtensions
     }
 
     /// <summary>Finds silos by membership; with <see cref="ClusterLocation.Localhost"/> by their gateways on this machine.</summary>
-    public static IClientBuilder AddClustering(this IClientBuilder client, ClusterLocation cluster, string clusterId, int[] gateways) => cluster is ClusterLocation.Redis redis
-        ? client.Configure<ClusterOptions>(options => Name(options, clusterId)).UseRedisClustering(membership => membership.ConfigurationOptions = RedisMembership.Configuration(redis))
-        : client.UseLocalhostClustering(gateways, clusterId, clusterId);
+    public static IClientBuilder AddClustering(this IClientBuilder client, ClusterLocation cluster, string clusterId, int[] gateways) =>
+        cluster is ClusterLocation.Redis redis
+            ? client.Configure<ClusterOptions>(options => Name(options, clusterId))
+                .UseRedisClustering(membership => membership.ConfigurationOptions = RedisMembership.Configuration(redis))
+            : client.UseLocalhostClustering(gateways, clusterId, clusterId);
 
     // Around whatever table was registered last; the silo's own memory, as on localhost, cannot come back empty while the silo lives.
     private static ISiloBuilder AddHealing(this ISiloBuilder silo)
@@ -61,10 +65,12 @@ public static class ClusteringBuilderExtensions
         // never more than half of those that are up: one that reaches nobody else cannot remove the others
         membership.NumVotesForDeathDeclaration = 2;
         membership.TableRefreshTimeout = probeEvery * 5;
-        // Who joins asks every member first. Where all were killed at once, nobody is left to probe their rows but the one that joins, and only once they are stale.
+        // Who joins asks every member first. Where all were killed at once, nobody is left to probe their rows but the one that joins, and
+        // only once they are stale.
         membership.IAmAliveTablePublishTimeout = probeEvery * 2;
         membership.MaxJoinAttemptTime = TimeSpan.FromMinutes(2);
-        // Rows of silos that come and go every few seconds must not pile up; those of the last minutes tell a slow joiner that it was given up.
+        // Rows of silos that come and go every few seconds must not pile up;
+        // those of the last minutes tell a slow joiner that it was given up.
         membership.DefunctSiloMinimumRetention = TimeSpan.FromMinutes(5);
         membership.DefunctSiloExpiration = TimeSpan.FromMinutes(10);
         membership.DefunctSiloCleanupPeriod = TimeSpan.FromMinutes(1);

@@ -19,7 +19,8 @@ internal static class StorageBuilderExtensions
         var site = options.SiteStore is { } location ? StoreLocation.Parse(StoreRole.Site, location) : null;
         var stores = BlobStores.Open(job, site, options);
         builder.Services.AddSingleton<IBlobStores>(_ => stores); // made by a function: disposed with the host
-        builder.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName, static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
+        builder.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName,
+            static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
     }
 
     private sealed class BlobStores(IBlobStore job, IBlobStore site) : IBlobStores, IDisposable

@@ -23,7 +23,8 @@ internal static partial class TrainingBuilderExtensions
             var note = services.GetService<NoteSink>() ?? (line => LogNote(logger, line));
             return new LocalTrainer(new LocalTrainerOptions { Root = options.Root, Lanes = options.Lanes, Note = note });
         });
-        builder.Services.AddSingleton<ITrainer>(static services => new FaultyTrainer(services.GetRequiredService<LocalTrainer>(), services.GetRequiredService<TimeProvider>()));
+        builder.Services.AddSingleton<ITrainer>(
+            static services => new FaultyTrainer(services.GetRequiredService<LocalTrainer>(), services.GetRequiredService<TimeProvider>()));
         builder.Services.AddSingleton<IRunInputs>(_ => new LocalInputs(options.Root));
         builder.Services.AddSingleton<IAdapterExporter>(_ => new PeftExporter(options.Root));
     }

@@ -30,7 +30,8 @@ public abstract record ClusterLocation
     public sealed record Redis(string Host, int Port, int Database) : ClusterLocation
     {
         /// <inheritdoc/>
-        public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"redis://{Host}:{Port}") + (Database == 0 ? "" : string.Create(CultureInfo.InvariantCulture, $"/{Database}"));
+        public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"redis://{Host}:{Port}")
+            + (Database == 0 ? "" : string.Create(CultureInfo.InvariantCulture, $"/{Database}"));
     }
 
     /// <summary>Reads <see cref="Forms"/>.</summary>
@@ -39,15 +40,20 @@ public abstract record ClusterLocation
     {
         if (text == "localhost") return new Localhost();
         if (text.Contains('@', StringComparison.Ordinal))
-            throw new BadInputException($"--cluster takes no user and no password, which others on this machine could read: put the password in {RedisMembership.PasswordVariable}");
-        if (!Uri.TryCreate(text, UriKind.Absolute, out var uri) || uri.Scheme != "redis" || uri.Host.Length == 0 || uri.Query.Length > 0 || uri.Fragment.Length > 0)
+            throw new BadInputException("--cluster takes no user and no password, which others on this machine could read: "
+                + $"put the password in {RedisMembership.PasswordVariable}");
+        if (!Uri.TryCreate(text, UriKind.Absolute, out var uri) || uri.Scheme != "redis" || uri.Host.Length == 0 || uri.Query.Length > 0
+            || uri.Fragment.Length > 0)
             throw new BadInputException($"--cluster: '{Shown(text)}' is not {Forms}");
         var path = uri.AbsolutePath.Trim('/');
         var database = 0;
-        if (path.Length > 0 && (!int.TryParse(path, NumberStyles.None, CultureInfo.InvariantCulture, out database) || database > LastDatabase))
+        if (path.Length > 0
+            && (!int.TryParse(path, NumberStyles.None, CultureInfo.InvariantCulture, out database) || database > LastDatabase))
             throw new BadInputException($"--cluster: the database of '{text}' is not a whole number from 0 to {LastDatabase}");
         var port = uri.Port < 0 ? RedisPort : uri.Port;
-        return port > 0 ? new Redis(uri.Host, port, database) : throw new BadInputException($"--cluster: the port of '{text}' is not from 1 to {ushort.MaxValue}");
+        return port > 0
+            ? new Redis(uri.Host, port, database)
+            : throw new BadInputException($"--cluster: the port of '{text}' is not from 1 to {ushort.MaxValue}");
     }
 
     // A connection string's password would stand behind one of these.

@@ -32,12 +32,14 @@ public static class RedisMembership
     {
         try
         {
-            await using var connection = await ConnectionMultiplexer.ConnectAsync(Configuration(redis)).WaitAsync(Patience * 2, cancellationToken);
+            await using var connection = await ConnectionMultiplexer.ConnectAsync(Configuration(redis))
+                .WaitAsync(Patience * 2, cancellationToken);
             await connection.GetDatabase().KeyExistsAsync(SiloHost.ServiceId).WaitAsync(Patience, cancellationToken);
         }
         catch (Exception e) when (IsRefusal(e))
         {
-            throw new ClusterUnavailableException($"Redis at {redis} refuses the password or the database; the password is read from {PasswordVariable}", e);
+            throw new ClusterUnavailableException(
+                $"Redis at {redis} refuses the password or the database; the password is read from {PasswordVariable}", e);
         }
         catch (Exception e) when (e is RedisException or TimeoutException)
         {
@@ -70,7 +72,8 @@ public static class RedisMembership
     {
         for (var e = exception; e is not null; e = e.InnerException)
         {
-            if (e is RedisServerException or RedisConnectionException { FailureType: ConnectionFailureType.AuthenticationFailure }) return true;
+            if (e is RedisServerException or RedisConnectionException { FailureType: ConnectionFailureType.AuthenticationFailure })
+                return true;
         }
 
         return false;

@@ -14,10 +14,15 @@ public sealed record SiloOptions
     /// <summary>The folder that relative model and data paths of plans start from.</summary>
     public required string Root { get; init; }
 
-    /// <summary>The job's blobs: a folder, or a container's URL (<see cref="Storage.StoreLocation"/>). May hold a signature: show <see cref="Storage.StoreLocation.Name"/>.</summary>
+    /// <summary>
+    /// The job's blobs: a folder, or a container's URL (<see cref="Storage.StoreLocation"/>). May hold a signature: show
+    /// <see cref="Storage.StoreLocation.Name"/>.
+    /// </summary>
     public required string Store { get; init; }
 
-    /// <summary>The site's own blobs, heads and optimizer states: a folder or a container's URL; null keeps them beside the job's.</summary>
+    /// <summary>
+    /// The site's own blobs, heads and optimizer states: a folder or a container's URL; null keeps them beside the job's.
+    /// </summary>
     public string? SiteStore { get; init; }
 
     /// <summary>Who may read and write what lies in folders.</summary>
@@ -41,7 +46,9 @@ public sealed record SiloOptions
     /// <summary>Which cluster it is of several that share a place; as an identifier.</summary>
     public string ClusterId { get; init; } = SiloHost.ServiceId;
 
-    /// <summary>With <see cref="ClusterLocation.Localhost"/>, silo port of the process that keeps the membership table; null: this one.</summary>
+    /// <summary>
+    /// With <see cref="ClusterLocation.Localhost"/>, silo port of the process that keeps the membership table; null: this one.
+    /// </summary>
     public int? PrimaryPort { get; init; }
 
     /// <summary>

@@ -13,7 +13,10 @@ using static TorchSharp.torch;
 
 namespace FedRLora.Training;
 
-/// <summary>A model folder, with an adapter folder where one is given, in one person's hands: scored and continued by the code that a federation runs.</summary>
+/// <summary>
+/// A model folder, with an adapter folder where one is given, in one person's hands:
+/// scored and continued by the code that a federation runs.
+/// </summary>
 public sealed class AdaptedModel : IDisposable
 {
     private readonly DeviceLanes _lanes;
@@ -54,7 +57,8 @@ public sealed class AdaptedModel : IDisposable
     /// <param name="maxTokens">As <see cref="TrainingSpec.MaxTokens"/>.</param>
     /// <param name="cancellationToken">Looked at between batches.</param>
     /// <exception cref="BadInputException">A line is not valid, or the metric does not suit the rows.</exception>
-    public async Task<EvaluationResult> ScoreAsync(string data, EvaluationSpec evaluation, int maxTokens, CancellationToken cancellationToken = default)
+    public async Task<EvaluationResult> ScoreAsync(
+        string data, EvaluationSpec evaluation, int maxTokens, CancellationToken cancellationToken = default)
     {
         var encoder = _base.Encoder(maxTokens);
         var rows = await Task.Run(
@@ -76,8 +80,10 @@ public sealed class AdaptedModel : IDisposable
     /// <exception cref="BadInputException">The folder has no template, or the message leaves no room.</exception>
     public Task AnswerAsync(string message, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken = default)
     {
-        var template = _base.Chat ?? throw new BadInputException("--chat: the model folder has no chat template; add chat_template.jinja, or tokenizer_config.json with chat_template");
-        return GoOnAsync(_base.Tokenizer.Encode(template.Render(Conversation.Of(("user", message)), addGenerationPrompt: true).Text, addSpecialTokens: false), sampling, write, cancellationToken);
+        var template = _base.Chat ?? throw new BadInputException(
+            "--chat: the model folder has no chat template; add chat_template.jinja, or tokenizer_config.json with chat_template");
+        return GoOnAsync(_base.Tokenizer.Encode(template.Render(Conversation.Of(("user", message)), addGenerationPrompt: true).Text,
+            addSpecialTokens: false), sampling, write, cancellationToken);
     }
 
     /// <summary>Continues a prompt, up to an end token of the model or a stop text.</summary>
@@ -86,7 +92,8 @@ public sealed class AdaptedModel : IDisposable
     /// <param name="write">Gets the text piece by piece, on another thread; the pieces together are the continuation.</param>
     /// <param name="cancellationToken">Looked at before each token.</param>
     /// <exception cref="BadInputException">The prompt is empty or leaves no room.</exception>
-    public Task ContinueAsync(string prompt, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken = default) =>
+    public Task ContinueAsync(
+        string prompt, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken = default) =>
         GoOnAsync(_base.Tokenizer.EncodePrompt(prompt), sampling, write, cancellationToken);
 
     /// <summary>Ends the work in flight and frees the model.</summary>
@@ -100,8 +107,10 @@ public sealed class AdaptedModel : IDisposable
     private async Task GoOnAsync(int[] promptIds, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken)
     {
         var (tokenizer, bound) = (_base.Tokenizer, _base.Model.Config.MaxPositions);
-        if (promptIds.Length == 0) throw new BadInputException("prompt: no token in it, and this tokenizer adds none; give a text to go on from");
-        if (promptIds.Length >= bound) throw new BadInputException($"prompt: {promptIds.Length} tokens leave no room, the model takes {bound} in all");
+        if (promptIds.Length == 0)
+            throw new BadInputException("prompt: no token in it, and this tokenizer adds none; give a text to go on from");
+        if (promptIds.Length >= bound)
+            throw new BadInputException($"prompt: {promptIds.Length} tokens leave no room, the model takes {bound} in all");
         var options = sampling with { EndIds = [.. _base.EndIds, .. sampling.EndIds] };
         await _lanes.RunAsync(AllCores, stopped => WithAdapter(adapters =>
         {
@@ -129,7 +138,7 @@ public sealed class AdaptedModel : IDisposable
         if (_adapter is null) return work(null);
         var layout = _adapter.On(_base.Model.AdaptableLayers);
         using var pass = AdapterPass.Evaluating(
-            LowRankAdapter.Create(layout, _adapter.Tensors, twins: null, taskHead: 0, _lanes.Device, _base.Model));
+            PlacedAdapter.Create(new(layout, _adapter.Tensors, Start: null), _lanes.Device), _base.Model);
         return work(pass);
     }
 

@@ -38,8 +38,11 @@ internal static class Engine
     // The rule by which libtorch and its BLAS pick kernels is not to be asked through TorchSharp; this names what it decides by.
     private static string CpuKernels()
     {
-        if (Environment.GetEnvironmentVariable("ATEN_CPU_CAPABILITY") is { Length: > 0 } forced) return $"{RuntimeInformation.OSArchitecture} {forced}";
-        var set = Avx512F.IsSupported && Avx512BW.IsSupported && Avx512DQ.IsSupported && Avx512F.VL.IsSupported ? "avx512" : Avx2.IsSupported && Fma.IsSupported ? "avx2" : "default";
+        if (Environment.GetEnvironmentVariable("ATEN_CPU_CAPABILITY") is { Length: > 0 } forced)
+            return $"{RuntimeInformation.OSArchitecture} {forced}";
+        var set = Avx512F.IsSupported && Avx512BW.IsSupported && Avx512DQ.IsSupported && Avx512F.VL.IsSupported ? "avx512"
+            : Avx2.IsSupported && Fma.IsSupported ? "avx2"
+            : "default";
         return $"{RuntimeInformation.OSArchitecture} {set}";
     }
 }

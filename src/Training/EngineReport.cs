@@ -174,7 +174,8 @@ public sealed record EngineReport
     private static unsafe string? MklVersion()
     {
         using var process = Process.GetCurrentProcess();
-        var library = process.Modules.Cast<ProcessModule>().FirstOrDefault(static module => module.ModuleName.Contains("torch_cpu", StringComparison.Ordinal));
+        var library = process.Modules.Cast<ProcessModule>()
+            .FirstOrDefault(static module => module.ModuleName.Contains("torch_cpu", StringComparison.Ordinal));
         if (library?.FileName is not { } path || !NativeLibrary.TryLoad(path, out var handle)) return null;
         if (!NativeLibrary.TryGetExport(handle, "MKL_Get_Version_String", out var export)) return null;
         var text = stackalloc byte[256];

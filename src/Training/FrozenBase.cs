@@ -59,7 +59,8 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer,
         _ = GenerationEndIds(folder);
         return tokenizer.VocabularySize <= config.VocabularySize
             ? tokenizer
-            : throw new BadInputException($"{folder}: the tokenizer has ids up to {tokenizer.VocabularySize - 1}, the model's vocabulary ends at {config.VocabularySize - 1}; they do not belong together");
+            : throw new BadInputException($"{folder}: the tokenizer has ids up to {tokenizer.VocabularySize - 1}, "
+                + $"the model's vocabulary ends at {config.VocabularySize - 1}; they do not belong together");
     }
 
     /// <summary>Rows to token ids, within what the model takes.</summary>
@@ -71,7 +72,8 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer,
     {
         using var scope = NewDisposeScope();
         var config = ModelConfig.Load(folder);
-        var shapes = ModelRegistry.ExpectedParameters(config).ToDictionary(static parameter => parameter.Name, static parameter => empty(parameter.Shape, device: META), StringComparer.Ordinal);
+        var shapes = ModelRegistry.ExpectedParameters(config).ToDictionary(static parameter => parameter.Name,
+            static parameter => empty(parameter.Shape, device: META), StringComparer.Ordinal);
         return ModelRegistry.Create(config, shapes).AdaptableLayers;
     }
 
@@ -80,6 +82,7 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer,
     private static IReadOnlyList<int> GenerationEndIds(string folder)
     {
         var path = Path.Combine(folder, "generation_config.json");
-        return File.Exists(path) ? ConfigReader.Read(ConfigReader.TextOf(path), path, static reader => reader.Integers("eos_token_id")) : [];
+        return File.Exists(path)
+            ? ConfigReader.Read(ConfigReader.TextOf(path), path, static reader => reader.Integers("eos_token_id")) : [];
     }
 }

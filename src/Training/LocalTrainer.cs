@@ -98,7 +98,8 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     public async Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default)
     {
         var folder = PathOf(plan.Model.Path);
-        await Task.Run(() => FrozenBase.Check(folder), cancellationToken); // what training would stumble over is said before the first round
+        // what training would stumble over is said before the first round
+        await Task.Run(() => FrozenBase.Check(folder), cancellationToken);
         var given = await Task.Run(() => _adapters.Given(plan), cancellationToken);
         var looksAtWeights = plan.Adapter.Decomposed || given is { Spec.Decomposed: true } || given?.BaseTensors.Count > 0;
         var model = looksAtWeights ? await BaseAsync(plan, cancellationToken) : null;
@@ -161,7 +162,8 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     }
 
     private IReadOnlyDictionary<string, TrainingResult> Train(
-        TrainingGroup group, List<(GroupMember Member, TrainingRows Rows)> members, FrozenBase model, AdapterLayout layout, CancellationToken cancellationToken)
+        TrainingGroup group, List<(GroupMember Member, TrainingRows Rows)> members, FrozenBase model, AdapterLayout layout,
+        CancellationToken cancellationToken)
     {
         using var scope = NewDisposeScope();
         return GroupTraining.Run(model, group, layout, members, _lanes.Device, cancellationToken);
@@ -174,7 +176,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         if (member.Client.Data.Test is not { } path) return new EvaluationResult { ClientId = member.Client.Id };
         var rows = await TestRowsAsync(group, member.Client, path, model, cancellationToken);
         var (adapter, _) = await _lanes.RunAsync(
-            DemandOf(group, bytes: 0), _ => AdapterFactory.Parts(group.Plan, layout, member.Client, group.Shared, member.Head),
+            DemandOf(group, bytes: 0), _ => AdapterFactory.Of(group.Plan, layout, member.Client, group.Shared, member.Head),
             cancellationToken);
         var digest = await Task.Run(() => adapter.Digest(digests), cancellationToken);
         var score = await ScoreAsync(group, model, digest is null ? null : adapter, digest, rows, cancellationToken);
@@ -184,7 +186,8 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     }
 
     private Task<EvaluationResult> ScoreAsync(
-        TrainingGroup group, FrozenBase model, AdapterParts? adapter, string? digest, TestRows test, CancellationToken cancellationToken) =>
+        TrainingGroup group, FrozenBase model, ClientAdapter? adapter, string? digest, TestRows test,
+        CancellationToken cancellationToken) =>
         _scores.GetAsync(
             ScoreKey(group.Plan, model, test, digest),
             async () => (await _lanes.RunAsync(
@@ -206,7 +209,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
                 }
                 catch (BadInputException)
                 {
-                    // The client's own score says what is wrong with rows; a base that overflows is no fault of a client.
+                    // The client's own score says what is wrong with rows; a base that overflows is not the doing of a client.
                     return new BaseScore(null);
                 }
             },
@@ -218,11 +221,11 @@ public sealed class LocalTrainer : ITrainer, IDisposable
 
     // Null scores the frozen base.
     private EvaluationResult Score(
-        FederationPlan plan, FrozenBase model, AdapterParts? adapter, TestRows test, CancellationToken cancellationToken)
+        FederationPlan plan, FrozenBase model, ClientAdapter? adapter, TestRows test, CancellationToken cancellationToken)
     {
         Interlocked.Increment(ref _scorings);
         using var scope = NewDisposeScope();
-        using var pass = adapter is null ? null : AdapterPass.Evaluating(AdapterFactory.Create(adapter, _lanes.Device, model.Model));
+        using var pass = adapter is null ? null : AdapterPass.Evaluating(PlacedAdapter.Create(adapter, _lanes.Device), model.Model);
         return Scoring.Of(new ScoredRows(model, pass, EncoderOf(plan, model), test, plan.Evaluation), cancellationToken);
     }
 
@@ -251,7 +254,8 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private static LaneDemand DemandOf(TrainingGroup group, long bytes) =>
         new(group.Run ?? group.Plan.Name, LaneDemand.ThreadsOf(group.Plan.Training.Threads), bytes);
 
-    private Task<TrainingRows> TrainingRowsAsync(FederationPlan plan, ClientSpec client, FrozenBase model, CancellationToken cancellationToken)
+    private Task<TrainingRows> TrainingRowsAsync(
+        FederationPlan plan, ClientSpec client, FrozenBase model, CancellationToken cancellationToken)
     {
         var path = PathOf(client.Data.Train);
         var shuffled = client.Data.ShuffleLabels ? $"{plan.Seed} {client.Id}" : "";

@@ -17,7 +17,8 @@ internal static partial class NativeThreads
 
     // Read once, when libtorch is loaded: before that is only here. The runtime's own SetEnvironmentVariable does not reach native code.
     [ModuleInitializer]
-    [SuppressMessage("Usage", "CA2255", Justification = "Nothing later comes before the first tensor in every program that uses this library.")]
+    [SuppressMessage("Usage", "CA2255",
+        Justification = "Nothing later comes before the first tensor in every program that uses this library.")]
     internal static void Decide()
     {
         if (!OperatingSystem.IsLinux()) return;

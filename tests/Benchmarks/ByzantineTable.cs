@@ -15,23 +15,14 @@ namespace FedRLora.Benchmarks;
 internal static class ByzantineTable
 {
     private const int Clients = 8;
+    private const int HostileClients = 2;
     private static readonly string[] Attacks = ["none", "nan", "huge", "zero", "signFlip", "wrongShape"];
-    private static readonly Dictionary<string, (string Yaml, AggregationSpec Spec)> Reducers = new()
-    {
-        ["mean"] = ("mean", new()),
-        ["median"] = ("median", new() { Rule = "median" }),
-        ["trimmedMean"] = ("{rule: trimmedMean, trim: 0.25}", new() { Rule = "trimmedMean", Trim = 0.25 }),
-        ["krum"] = ("{rule: krum, byzantine: 2}", new() { Rule = "krum", Byzantine = 2 }),
-        ["multiKrum"] = ("{rule: multiKrum, byzantine: 2}", new() { Rule = "multiKrum", Byzantine = 2 }),
-        ["geometricMedian"] = ("geometricMedian", new() { Rule = "geometricMedian" }),
-        ["normBound"] = ("normBound", new() { Rule = "normBound" }),
-    };
 
     /// <param name="args"><c>--attacks a,b</c>, <c>--reducers x,y</c> and <c>--rounds N</c> for a part of it.</param>
     public static async Task RunAsync(string[] args)
     {
         var attacks = Chosen(args, "--attacks", Attacks);
-        var reducers = Chosen(args, "--reducers", [.. Reducers.Keys]);
+        var reducers = Chosen(args, "--reducers", [.. StrategyNames.Aggregations.Keys]);
         var rounds = Option(args, "--rounds") is { } text ? int.Parse(text, CultureInfo.InvariantCulture) : 8;
         var samples = Path.Combine(Root(), "samples");
         Console.WriteLine($"| attack | {string.Join(" | ", reducers)} |\n| --- |{string.Concat(reducers.Select(static _ => " ---: |"))}");
@@ -43,7 +34,8 @@ internal static class ByzantineTable
             Console.WriteLine();
         }
 
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"<!-- {rounds} rounds, {attacks.Length * reducers.Length} runs in {clock.Elapsed.TotalSeconds:F0} s -->"));
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+            $"<!-- {rounds} rounds, {attacks.Length * reducers.Length} runs in {clock.Elapsed.TotalSeconds:F0} s -->"));
     }
 
     private static async Task<string> CellAsync(string samples, string attack, string reducer, int rounds)
@@ -56,7 +48,8 @@ internal static class ByzantineTable
             await File.WriteAllTextAsync(plan, yaml);
             using var output = new StringWriter();
             using var error = new StringWriter();
-            var code = await Cli.RunAsync(["simulate", plan, "--json", "--out", Path.Combine(folder, "run")], Client.Program.Commands, output, error);
+            var code = await Cli.RunAsync(["simulate", plan, "--json", "--out", Path.Combine(folder, "run")], Client.Program.Commands,
+                output, error);
             return code switch
             {
                 ExitCode.Done => Cell(Hostile(samples, rounds), output.ToString()),
@@ -72,10 +65,13 @@ internal static class ByzantineTable
 
     private static string Cell(HashSet<string> hostile, string output)
     {
-        var lines = output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(static line => JsonDocument.Parse(line).RootElement).ToList();
-        var refused = lines.Where(static line => line.TryGetProperty("round", out _)).SelectMany(static line => line.GetProperty("clients").EnumerateArray())
+        var lines = output.Split('\n', StringSplitOptions.RemoveEmptyEntries)
+            .Select(static line => JsonDocument.Parse(line).RootElement).ToList();
+        var refused = lines.Where(static line => line.TryGetProperty("round", out _))
+            .SelectMany(static line => line.GetProperty("clients").EnumerateArray())
             .Count(static client => client.GetProperty("outcome").GetString() == "failed");
-        var score = lines[^1].GetProperty("final").EnumerateArray().Where(client => !hostile.Contains(client.GetProperty("client").GetString()!))
+        var score = lines[^1].GetProperty("final").EnumerateArray()
+            .Where(client => !hostile.Contains(client.GetProperty("client").GetString()!))
             .Average(static client => client.GetProperty("federated").GetDouble());
         return string.Create(CultureInfo.InvariantCulture, $"{score:F3}{(refused > 0 ? $" ({refused} refused)" : "")}");
     }
@@ -85,19 +81,29 @@ internal static class ByzantineTable
     {
         var plan = PlanReader.Require(Plan(samples, "zero", "mean", rounds), "plan.yaml");
         var schedule = new FaultSchedule(plan);
-        return plan.Clients.Select(static client => client.Id).Where(client => schedule.Of(client, 1).Any()).ToHashSet(StringComparer.Ordinal);
+        return plan.Clients.Select(static client => client.Id).Where(client => schedule.Of(client, 1).Any())
+            .ToHashSet(StringComparer.Ordinal);
     }
 
     private static string Plan(string samples, string attack, string reducer, int rounds)
     {
-        var (aggregation, spec) = Reducers[reducer];
+        var terms = StrategyNames.Aggregations[reducer];
+        var spec = new AggregationSpec
+        {
+            Rule = reducer,
+            Byzantine = terms.Parameters.Contains("byzantine") ? HostileClients : null,
+            Trim = terms.Parameters.Contains("trim") ? HostileClients / (double)Clients : null,
+        };
+        var aggregation = terms.Values(spec) is { Length: > 0 } values ? $"{{rule: {reducer}, {values}}}" : reducer;
         var quorum = Math.Max(0.5, spec.Fewest / (double)Clients);
         var yaml = File.ReadAllText(Path.Combine(samples, "demo.yaml"));
         Replace("model: model", $"model: {samples}/model");
-        Replace("rounds: 8", string.Create(CultureInfo.InvariantCulture, $"rounds: {rounds}\n  aggregation: {aggregation}\n  quorum: {quorum}\n  maxAttempts: 1"));
+        Replace("rounds: 8", string.Create(CultureInfo.InvariantCulture,
+            $"rounds: {rounds}\n  aggregation: {aggregation}\n  quorum: {quorum}\n  maxAttempts: 1"));
         Replace("everyRounds: 4", "everyRounds: 100000");
         Replace("localOnly: true", "localOnly: false");
-        return yaml.Replace("tasks/", $"{samples}/tasks/", StringComparison.Ordinal) + "checkpoints: {export: false}\n" + (attack == "none" ? "" : $"faults: [{{kind: {attack}, share: 0.3}}]\n");
+        return yaml.Replace("tasks/", $"{samples}/tasks/", StringComparison.Ordinal) + "checkpoints: {export: false}\n"
+            + (attack == "none" ? "" : $"faults: [{{kind: {attack}, share: 0.3}}]\n");
 
         void Replace(string what, string by)
         {
@@ -109,10 +115,12 @@ internal static class ByzantineTable
     private static string[] Chosen(string[] args, string option, string[] all)
     {
         var chosen = Option(args, option)?.Split(',') ?? all;
-        return chosen.FirstOrDefault(name => !all.Contains(name)) is { } unknown ? throw new ArgumentException($"{option}: {unknown} is none of {string.Join(", ", all)}") : chosen;
+        return chosen.FirstOrDefault(name => !all.Contains(name)) is { } unknown
+            ? throw new ArgumentException($"{option}: {unknown} is none of {string.Join(", ", all)}") : chosen;
     }
 
-    private static string? Option(string[] args, string option) => Array.IndexOf(args, option) is var at and >= 0 && at + 1 < args.Length ? args[at + 1] : null;
+    private static string? Option(string[] args, string option) =>
+        Array.IndexOf(args, option) is var at and >= 0 && at + 1 < args.Length ? args[at + 1] : null;
 
     private static string Root()
     {

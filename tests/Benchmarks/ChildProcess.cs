@@ -13,7 +13,8 @@ internal static class ChildProcess
     /// <summary>As <see cref="RunAsync(string[])"/>, with other variables of the environment; null takes one away.</summary>
     public static async Task<double[]> RunAsync(IReadOnlyDictionary<string, string?> environment, params string[] args)
     {
-        string[] program = Path.GetFileNameWithoutExtension(Environment.ProcessPath) == "dotnet" ? [typeof(ChildProcess).Assembly.Location] : [];
+        string[] program = Path.GetFileNameWithoutExtension(Environment.ProcessPath) == "dotnet"
+            ? [typeof(ChildProcess).Assembly.Location] : [];
         var start = new ProcessStartInfo(Environment.ProcessPath!, [.. program, .. args]) { RedirectStandardOutput = true };
         foreach (var (variable, value) in environment) start.Environment[variable] = value;
         using var child = Process.Start(start)!;

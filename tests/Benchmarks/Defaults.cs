@@ -30,11 +30,13 @@ internal static class Defaults
             return;
         }
 
-        var given = args.Index().Where(item => item.Item == "--arm" && item.Index + 1 < args.Length).Select(item => args[item.Index + 1].Split(':', 2)).ToArray();
+        var given = args.Index().Where(item => item.Item == "--arm" && item.Index + 1 < args.Length)
+            .Select(item => args[item.Index + 1].Split(':', 2)).ToArray();
         (string Name, string Values)[] arms = given.Length == 0 ? Usual : [.. given.Select(static arm => (arm[0], arm[1].Trim()))];
         var evaluation = $"{{metric: {Option(args, "--metric", "auto")}, maxRows: {Option(args, "--rows", "1000")}}}";
         using var trainer = new LocalTrainer(new() { Root = root });
-        Console.WriteLine("| task | steps | values | loss | accuracy | loss minus the first's |\n| --- | ---: | --- | ---: | ---: | ---: |");
+        Console.WriteLine(
+            "| task | steps | values | loss | accuracy | loss minus the first's |\n| --- | ---: | --- | ---: | ---: | ---: |");
         foreach (var task in Option(args, "--tasks", "trec,sst2,e2e_nlg").Split(','))
         {
             foreach (var steps in Numbers(args, "--steps", "120,400"))
@@ -45,11 +47,13 @@ internal static class Defaults
                     foreach (var (arm, own) in arms.Zip(results))
                     {
                         own.Add(await SoloRun.ScoreAsync(trainer, SoloRun.Plan(arm.Values, task, steps, seed, evaluation)));
-                        Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{task} {steps} seed {seed} {arm.Name}: loss {own[^1].Loss:F4}, {own[^1].Metric} {own[^1].Score:F3}"));
+                        Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                            $"{task} {steps} seed {seed} {arm.Name}: loss {own[^1].Loss:F4}, {own[^1].Metric} {own[^1].Score:F3}"));
                     }
                 }
 
-                foreach (var (arm, own) in arms.Zip(results)) Console.WriteLine($"| {task} | {steps} | {arm.Name} | {Cells(own, results[0])} |");
+                foreach (var (arm, own) in arms.Zip(results))
+                    Console.WriteLine($"| {task} | {steps} | {arm.Name} | {Cells(own, results[0])} |");
             }
         }
     }
@@ -64,7 +68,8 @@ internal static class Defaults
     private static string Text(IEnumerable<double> values, int digits)
     {
         var sample = Sample.Of([.. values]);
-        return $"{sample.Mean.ToString($"F{digits}", CultureInfo.InvariantCulture)} ± {sample.Error.ToString($"F{digits}", CultureInfo.InvariantCulture)}";
+        return $"{sample.Mean.ToString($"F{digits}", CultureInfo.InvariantCulture)} ± "
+            + $"{sample.Error.ToString($"F{digits}", CultureInfo.InvariantCulture)}";
     }
 
     private static int[] Numbers(string[] args, string option, string all) =>

@@ -41,7 +41,8 @@ internal static class Loading
         Console.WriteLine("stored  LoRA on     tokens  seconds  peak MB  of a tiny model  difference / weights  beyond weights MB");
         foreach (var stored in (string[])["F32", "BF16"])
         {
-            var (folder, small) = (Directory.CreateTempSubdirectory("fedrlora-loading-").FullName, Directory.CreateTempSubdirectory("fedrlora-loading-").FullName);
+            var (folder, small) = (Directory.CreateTempSubdirectory("fedrlora-loading-").FullName,
+                Directory.CreateTempSubdirectory("fedrlora-loading-").FullName);
             try
             {
                 Write(folder, Config, stored);
@@ -49,9 +50,11 @@ internal static class Loading
                 foreach (var targets in Targets)
                     foreach (var tokens in Lengths)
                     {
-                        var ((seconds, peak), (_, floor)) = (await ChildAsync(folder, tokens, targets), await ChildAsync(small, Lengths[0], targets));
+                        var ((seconds, peak), (_, floor)) = (await ChildAsync(folder, tokens, targets),
+                            await ChildAsync(small, Lengths[0], targets));
                         Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                            $"{stored,6}  {(targets.Length == 0 ? "all linear" : "q and v"),-10}  {tokens,6}  {seconds,7:F1}  {peak,7:F0}  {floor,15:F0}  {(peak - floor) / weights,20:F3}  {peak - floor - weights,17:F0}"));
+                            $"{stored,6}  {(targets.Length == 0 ? "all linear" : "q and v"),-10}  {tokens,6}  {seconds,7:F1}  {peak,7:F0}  "
+                                + $"{floor,15:F0}  {(peak - floor) / weights,20:F3}  {peak - floor - weights,17:F0}"));
                     }
             }
             finally
@@ -64,7 +67,8 @@ internal static class Loading
 
     private static async Task<(double Seconds, double PeakMegabytes)> ChildAsync(string folder, int tokens, string[] targets)
     {
-        var numbers = await ChildProcess.RunAsync(["loading", "measure", folder, tokens.ToString(CultureInfo.InvariantCulture), .. targets]);
+        var numbers = await ChildProcess.RunAsync(
+            ["loading", "measure", folder, tokens.ToString(CultureInfo.InvariantCulture), .. targets]);
         return (numbers[0], numbers[1]);
     }
 
@@ -75,19 +79,25 @@ internal static class Loading
         var client = new ClientSpec { Id = "one", Task = "one", Data = new() { Train = $"{tokens}.jsonl" } };
         var plan = new FederationPlan
         {
-            Name = "loading", Seed = 1, Model = new() { Path = "." }, Clients = [client], Adapter = AdapterCatalog.Methods["lora"].Spec with { Rank = 8, TargetModules = targets },
-            Training = new() { Steps = 1, BatchSize = 1, MaxTokens = tokens, Threads = Environment.ProcessorCount }, Strategy = new() { Rounds = 1 },
+            Name = "loading", Seed = 1, Model = new() { Path = "." }, Clients = [client],
+            Adapter = AdapterCatalog.Methods["lora"].Spec with { Rank = 8, TargetModules = targets },
+            Training = new() { Steps = 1, BatchSize = 1, MaxTokens = tokens, Threads = Environment.ProcessorCount },
+            Strategy = new() { Rounds = 1 },
         };
         var shared = await trainer.InitialSharedAsync(plan);
         var started = Stopwatch.GetTimestamp();
-        var result = (await trainer.TrainAsync(new TrainingGroup { Plan = plan, Round = 1, Shared = shared, Members = [new GroupMember { Client = client }] })).Single();
+        var result = (await trainer.TrainAsync(
+            new TrainingGroup { Plan = plan, Round = 1, Shared = shared, Members = [new GroupMember { Client = client }] })).Single();
         if (result.Failure is { } failure) throw new InvalidOperationException(failure);
-        Console.Write(string.Create(CultureInfo.InvariantCulture, $"{Stopwatch.GetElapsedTime(started).TotalSeconds} {ChildProcess.PeakMegabytes()}"));
+        Console.Write(string.Create(CultureInfo.InvariantCulture,
+            $"{Stopwatch.GetElapsedTime(started).TotalSeconds} {ChildProcess.PeakMegabytes()}"));
     }
 
     private static void Write(string folder, ModelConfig config, string stored)
     {
         ModelFolder.Write(folder, config, stored, Shards);
-        foreach (var tokens in Lengths) File.WriteAllText(Path.Combine(folder, $"{tokens}.jsonl"), JsonSerializer.Serialize(new { prompt = "a", completion = new string('b', tokens - 3) }) + "\n");
+        foreach (var tokens in Lengths)
+            File.WriteAllText(Path.Combine(folder, $"{tokens}.jsonl"),
+                JsonSerializer.Serialize(new { prompt = "a", completion = new string('b', tokens - 3) }) + "\n");
     }
 }

@@ -4,7 +4,9 @@ using FedRLora.Training.Models;
 
 namespace FedRLora.Benchmarks;
 
-/// <summary>A model drawn at random and written as a Hugging Face folder without ever being held, with a tokenizer of single letters.</summary>
+/// <summary>
+/// A model drawn at random and written as a Hugging Face folder without ever being held, with a tokenizer of single letters.
+/// </summary>
 internal static class ModelFolder
 {
     /// <summary>Writes configuration, tokenizer and weights.</summary>
@@ -15,8 +17,10 @@ internal static class ModelFolder
     public static void Write(string folder, ModelConfig config, string stored, int shards)
     {
         File.WriteAllText(Path.Combine(folder, "config.json"), config.ToJson());
-        var letters = new[] { "</s>" }.Concat(Enumerable.Range('a', 26).Select(static letter => $"{(char)letter}")).Append(" ").Select(static (letter, id) => (letter, id)).ToDictionary();
-        File.WriteAllText(Path.Combine(folder, "tokenizer.json"), JsonSerializer.Serialize(new { model = new { type = "BPE", vocab = letters, merges = Array.Empty<string>(), unk_token = "</s>" } }));
+        var letters = new[] { "</s>" }.Concat(Enumerable.Range('a', 26).Select(static letter => $"{(char)letter}")).Append(" ")
+            .Select(static (letter, id) => (letter, id)).ToDictionary();
+        File.WriteAllText(Path.Combine(folder, "tokenizer.json"), JsonSerializer.Serialize(
+            new { model = new { type = "BPE", vocab = letters, merges = Array.Empty<string>(), unk_token = "</s>" } }));
         File.WriteAllText(Path.Combine(folder, "tokenizer_config.json"), """{"eos_token":"</s>"}""");
 
         var parameters = ModelRegistry.ExpectedParameters(config);

@@ -25,6 +25,7 @@ switch (args.FirstOrDefault())
         await TrainingBenchmark.RunAsync(args[1..]);
         break;
     default:
-        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | population | training | byzantine | defaults");
+        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | population | training | "
+            + "byzantine | defaults");
         break;
 }

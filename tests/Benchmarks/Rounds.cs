@@ -29,30 +29,39 @@ internal static class RoundBenchmark
     private const int MeasuredLong = 5; // of a gigabyte or more
     private static readonly (int Clients, int Bytes)[] Shapes = [(1_000, 100_000), (100, 1_000_000), (20, 10_000_000), (10_000, 100_000)];
 
-    /// <param name="args">Shapes such as <c>100x1000000</c>; <c>memory</c> or <c>sockets</c> for one way only; <c>fast</c> waits for no disk.</param>
+    /// <param name="args">
+    /// Shapes such as <c>100x1000000</c>; <c>memory</c> or <c>sockets</c> for one way only; <c>fast</c> waits for no disk.
+    /// </param>
     public static async Task RunAsync(string[] args)
     {
         var shapes = args.Where(static text => char.IsAsciiDigit(text[0])).Select(static text => text.Split('x'))
             .Select(static parts => (Clients: Number(parts[0]), Bytes: Number(parts[1]))).ToArray();
         var durability = args.Contains("fast") ? Durability.Fast : Durability.Full;
         bool[] ways = args.Contains("memory") ? [false] : args.Contains("sockets") ? [true] : [false, true];
-        Console.WriteLine("| clients | update | silos | round s (lowest to highest) | processor s | / memory copy | / plain files | managed peak, MB | notes, kB a client | digest |\n| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+        Console.WriteLine("| clients | update | silos | round s (lowest to highest) | processor s | / memory copy | / plain files | "
+            + "managed peak, MB | state, kB a client | digest |\n| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
         foreach (var (clients, bytes) in shapes.Length > 0 ? shapes : Shapes)
         {
             var folder = Directory.CreateTempSubdirectory("fedrlora-bench-").FullName;
             try
             {
                 List<(bool Sockets, Result Result)> results = [];
-                foreach (var sockets in ways) results.Add((sockets, await RunAsync(Path.Combine(folder, sockets ? "sockets" : "memory"), clients, bytes, sockets, durability)));
+                foreach (var sockets in ways)
+                    results.Add((sockets,
+                        await RunAsync(Path.Combine(folder, sockets ? "sockets" : "memory"), clients, bytes, sockets, durability)));
                 var copy = Median([.. Enumerable.Range(0, 5).Select(_ => Copy(clients, bytes))]);
-                var plain = Median([.. Enumerable.Range(0, clients * (long)bytes > 500_000_000 ? 3 : 5).Select(number => PlainFiles(Path.Combine(folder, $"plain-{number}"), clients, bytes))]);
-                foreach (var (sockets, (seconds, processor, peak, notes, digest)) in results)
+                var plain = Median([.. Enumerable.Range(0, clients * (long)bytes > 500_000_000 ? 3 : 5)
+                    .Select(number => PlainFiles(Path.Combine(folder, $"plain-{number}"), clients, bytes))]);
+                foreach (var (sockets, (seconds, processor, peak, state, digest)) in results)
                 {
                     Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                        $"| {clients:N0} | {bytes / 1e6:0.#} MB | {(sockets ? "two, loopback" : "one")} | {Median(seconds):F3} ({seconds.Min():F3} to {seconds.Max():F3}) | {processor:F3} | {Median(seconds) / copy:F1} | {Median(seconds) / plain:F2} | {peak:F0} | {notes / 1000.0 / clients:F2} | {digest[..8]} |"));
+                        $"| {clients:N0} | {bytes / 1e6:0.#} MB | {(sockets ? "two, loopback" : "one")} | {Median(seconds):F3} "
+                            + $"({seconds.Min():F3} to {seconds.Max():F3}) | {processor:F3} | {Median(seconds) / copy:F1} | "
+                            + $"{Median(seconds) / plain:F2} | {peak:F0} | {state / 1000.0 / clients:F2} | {digest[..8]} |"));
                 }
 
-                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"<!-- memory copy {copy:F4} s, plain files {plain:F3} s -->"));
+                Console.WriteLine(
+                    string.Create(CultureInfo.InvariantCulture, $"<!-- memory copy {copy:F4} s, plain files {plain:F3} s -->"));
             }
             finally
             {
@@ -61,14 +70,18 @@ internal static class RoundBenchmark
         }
     }
 
-    private sealed record Result(double[] Seconds, double ProcessorSeconds, double PeakMegabytes, long NotesBytes, string Digest);
+    private sealed record Result(double[] Seconds, double ProcessorSeconds, double PeakMegabytes, long StateBytes, string Digest);
 
     private static async Task<Result> RunAsync(string folder, int clients, int bytes, bool sockets, Durability durability)
     {
         var trainer = new FakeTrainer(bytes / sizeof(float));
         var store = Path.Combine(folder, "store");
         var (siloPort, gatewayPort) = SiloPorts.Free();
-        var hub = new SiloOptions { Name = "hub", Sites = [sockets ? "hub" : "*"], Root = folder, Store = store, SiloPort = siloPort, GatewayPort = gatewayPort, ResendAfter = TimeSpan.FromMinutes(5), Durability = durability };
+        var hub = new SiloOptions
+        {
+            Name = "hub", Sites = [sockets ? "hub" : "*"], Root = folder, Store = store, SiloPort = siloPort, GatewayPort = gatewayPort,
+            ResendAfter = TimeSpan.FromMinutes(5), Durability = durability,
+        };
         var others = Others();
         using var host = Host(hub, trainer);
         await host.StartAsync();
@@ -99,21 +112,28 @@ internal static class RoundBenchmark
             await Task.Delay(50);
         }
 
-        var notes = new FileInfo(Path.Combine(store, "grains", "job", "bench.json")).Length;
-        var current = CurrentRound.Parse(await File.ReadAllBytesAsync(Path.Combine(store, "jobs", "bench", "current.json")), "current.json");
-        var manifest = new DirectoryInfo(Path.Combine(store, "jobs", "bench", "rounds", "1")).GetFiles("manifest-*.json").Max(static file => file.Length);
+        var state = new FileInfo(Path.Combine(store, "grains", "job", "bench.json")).Length;
+        var current = CurrentRound.Parse(await File.ReadAllBytesAsync(Path.Combine(store, "jobs", "bench", "current.json")),
+            "current.json");
+        var manifest = new DirectoryInfo(Path.Combine(store, "jobs", "bench", "rounds", "1")).GetFiles("manifest-*.json")
+            .Max(static file => file.Length);
         if (other is not null) await other.StopAsync();
         await host.StopAsync();
-        var seconds = commits.Zip(commits.Skip(1), static (before, after) => Stopwatch.GetElapsedTime(before.At, after.At).TotalSeconds).Skip(WarmUps).ToArray();
+        var seconds = commits.Zip(commits.Skip(1), static (before, after) => Stopwatch.GetElapsedTime(before.At, after.At).TotalSeconds)
+            .Skip(WarmUps).ToArray();
         Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"processor seconds taken by others: {Others() - others:F1}"));
         var processor = (commits[^1].Processor - commits[WarmUps].Processor).TotalSeconds / (rounds - WarmUps);
-        return new Result(seconds, processor, peak, Math.Max(notes, manifest), current.ManifestSha256);
+        return new Result(seconds, processor, peak, Math.Max(state, manifest), current.ManifestSha256);
     }
 
     private static SiloOptions BesideHub(SiloOptions hub, string folder)
     {
         var (siloPort, gatewayPort) = SiloPorts.Free();
-        return hub with { Name = "edge", Sites = ["edge"], SiteStore = Path.Combine(folder, "edge"), SiloPort = siloPort, GatewayPort = gatewayPort, PrimaryPort = hub.SiloPort };
+        return hub with
+        {
+            Name = "edge", Sites = ["edge"], SiteStore = Path.Combine(folder, "edge"), SiloPort = siloPort, GatewayPort = gatewayPort,
+            PrimaryPort = hub.SiloPort,
+        };
     }
 
     private static IHost Host(SiloOptions options, FakeTrainer trainer) => SiloHost.Create(options, builder =>
@@ -126,7 +146,8 @@ internal static class RoundBenchmark
     // What the rest of the machine has used so far: figures of a busy machine are of no use.
     private static double Others()
     {
-        var ticks = File.ReadLines("/proc/stat").First().Split(' ', StringSplitOptions.RemoveEmptyEntries)[1..].Select(static text => long.Parse(text, CultureInfo.InvariantCulture)).ToArray();
+        var ticks = File.ReadLines("/proc/stat").First().Split(' ', StringSplitOptions.RemoveEmptyEntries)[1..]
+            .Select(static text => long.Parse(text, CultureInfo.InvariantCulture)).ToArray();
         return (ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6]) / 100.0 - Environment.CpuUsage.TotalTime.TotalSeconds;
     }
 
@@ -137,7 +158,8 @@ internal static class RoundBenchmark
         Array.Fill(from, (byte)1);
         Array.Fill(to, (byte)2);
         var started = Stopwatch.GetTimestamp();
-        for (var (i, offset) = (0, 0); i < clients; i++, offset = offset + 2 * bytes > from.Length ? 0 : offset + bytes) from.AsSpan(offset, bytes).CopyTo(to.AsSpan(offset, bytes));
+        for (var (i, offset) = (0, 0); i < clients; i++, offset = offset + 2 * bytes > from.Length ? 0 : offset + bytes)
+            from.AsSpan(offset, bytes).CopyTo(to.AsSpan(offset, bytes));
         return Stopwatch.GetElapsedTime(started).TotalSeconds;
     }
 
@@ -153,8 +175,10 @@ internal static class RoundBenchmark
 
     private static string Plan(int clients, int rounds, string site)
     {
-        var yaml = new StringBuilder(string.Create(CultureInfo.InvariantCulture, $"name: bench\nmodel: none\nadapter: fedsa-lora\nstrategy: {{rounds: {rounds}}}\nevaluation: {{everyRounds: {rounds}}}\ncheckpoints: {{export: false}}\nclients:\n"));
-        for (var i = 0; i < clients; i++) yaml.Append(CultureInfo.InvariantCulture, $"  - {{id: c{i:D5}, task: t{i % 4}, site: {site}, data: {{train: none}}}}\n");
+        var yaml = new StringBuilder(string.Create(CultureInfo.InvariantCulture, $"name: bench\nmodel: none\nadapter: fedsa-lora\n"
+            + $"strategy: {{rounds: {rounds}}}\nevaluation: {{everyRounds: {rounds}}}\ncheckpoints: {{export: false}}\nclients:\n"));
+        for (var i = 0; i < clients; i++)
+            yaml.Append(CultureInfo.InvariantCulture, $"  - {{id: c{i:D5}, task: t{i % 4}, site: {site}, data: {{train: none}}}}\n");
         return yaml.ToString();
     }
 

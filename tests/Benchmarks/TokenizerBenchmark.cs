@@ -22,7 +22,8 @@ internal static class TokenizerBenchmark
         var texts = new (string Name, string[] Rows)[] { ("rows", SampleRows(root)), ("sources", Sources(root)) };
         foreach (var (name, rows) in texts)
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{name}: {rows.Length} texts, {Megabytes(rows):F2} MB"));
-        Console.WriteLine("\n| tokenizer | texts | MB/s | npm MB/s | ratio (median of pairs, lowest to highest) | ids |\n| --- | --- | --- | --- | --- | --- |");
+        Console.WriteLine("\n| tokenizer | texts | MB/s | npm MB/s | ratio (median of pairs, "
+            + "lowest to highest) | ids |\n| --- | --- | --- | --- | --- | --- |");
         foreach (var folder in TokenizerFolders(root))
         {
             foreach (var (name, rows) in texts) Console.WriteLine(Measure(root, packages, folder, name, rows));
@@ -35,11 +36,14 @@ internal static class TokenizerBenchmark
         using var other = new NodeTokenizer(Path.Combine(root, "tests", "Benchmarks", "tokenizers.mjs"), packages, folder, rows);
         var (ours, theirs) = (0u, 0u);
         for (var warmUp = 0; warmUp < WarmUps; warmUp++) (ours, theirs) = (Encode(tokenizer, rows).Sum, other.Encode().Sum);
-        var pairs = Enumerable.Range(0, Repetitions).Select(_ => (Ours: Encode(tokenizer, rows).Seconds, Theirs: other.Encode().Seconds)).ToArray();
+        var pairs = Enumerable.Range(0, Repetitions)
+            .Select(_ => (Ours: Encode(tokenizer, rows).Seconds, Theirs: other.Encode().Seconds)).ToArray();
         var size = Megabytes(rows);
         var ratios = pairs.Select(static pair => pair.Theirs / pair.Ours).Order().ToArray();
         return string.Create(CultureInfo.InvariantCulture,
-            $"| {Path.GetFileName(folder)} | {name} | {size / Median(pairs.Select(static pair => pair.Ours)):F1} | {size / Median(pairs.Select(static pair => pair.Theirs)):F1} | {ratios[Repetitions / 2]:F1} ({ratios[0]:F1} to {ratios[^1]:F1}) | {(ours == theirs ? "equal" : "different")} |");
+            $"| {Path.GetFileName(folder)} | {name} | {size / Median(pairs.Select(static pair => pair.Ours)):F1} | "
+                + $"{size / Median(pairs.Select(static pair => pair.Theirs)):F1} | {ratios[Repetitions / 2]:F1} ({ratios[0]:F1} to "
+                + $"{ratios[^1]:F1}) | {(ours == theirs ? "equal" : "different")} |");
     }
 
     private static (double Seconds, uint Sum) Encode(Tokenizer tokenizer, string[] rows)
@@ -54,22 +58,28 @@ internal static class TokenizerBenchmark
         return (Stopwatch.GetElapsedTime(started).TotalSeconds, sum);
     }
 
-    private static string[] SampleRows(string root) => [.. Directory.GetFiles(Path.Combine(root, "samples", "tasks"), "*.jsonl", SearchOption.AllDirectories).Order(StringComparer.Ordinal)
-        .SelectMany(File.ReadLines).Select(static line =>
-        {
-            using var row = JsonDocument.Parse(line);
-            return row.RootElement.GetProperty("prompt").GetString() + " " + row.RootElement.GetProperty("completion").GetString();
-        })];
+    private static string[] SampleRows(string root) =>
+        [.. Directory.GetFiles(Path.Combine(root, "samples", "tasks"), "*.jsonl", SearchOption.AllDirectories).Order(StringComparer.Ordinal)
+            .SelectMany(File.ReadLines).Select(static line =>
+            {
+                using var row = JsonDocument.Parse(line);
+                return row.RootElement.GetProperty("prompt").GetString() + " " + row.RootElement.GetProperty("completion").GetString();
+            })];
 
     // Fewer words that come again, more marks and digits.
     private static string[] Sources(string root) => [.. Directory.GetFiles(Path.Combine(root, "src"), "*.cs", SearchOption.AllDirectories)
-        .Where(static path => !path.Contains($"{Path.DirectorySeparatorChar}obj{Path.DirectorySeparatorChar}", StringComparison.Ordinal)).Order(StringComparer.Ordinal).Select(File.ReadAllText)];
+        .Where(static path => !path.Contains($"{Path.DirectorySeparatorChar}obj{Path.DirectorySeparatorChar}", StringComparison.Ordinal))
+        .Order(StringComparer.Ordinal).Select(File.ReadAllText)];
 
     private static IEnumerable<string> TokenizerFolders(string root)
     {
-        var shared = Environment.GetEnvironmentVariable("FEDRLORA_SHARED") is { Length: > 0 } given ? given : Path.Combine(root, "..", "shared");
+        var shared = Environment.GetEnvironmentVariable("FEDRLORA_SHARED") is { Length: > 0 } given
+            ? given
+            : Path.Combine(root, "..", "shared");
         var folder = Path.Combine(shared, "tokenizers");
-        return Directory.Exists(folder) ? Directory.GetDirectories(folder).Order(StringComparer.Ordinal).Append(Path.Combine(shared, "models", "stories260k")) : [Path.Combine(root, "samples", "model")];
+        return Directory.Exists(folder)
+            ? Directory.GetDirectories(folder).Order(StringComparer.Ordinal).Append(Path.Combine(shared, "models", "stories260k"))
+            : [Path.Combine(root, "samples", "model")];
     }
 
     private static string Install(string folder)
@@ -105,14 +115,19 @@ internal sealed class NodeTokenizer : IDisposable
     public NodeTokenizer(string script, string packages, string folder, string[] rows)
     {
         File.WriteAllText(_texts, JsonSerializer.Serialize(rows));
-        _node = Process.Start(new ProcessStartInfo("node", [script, packages, folder, _texts]) { RedirectStandardInput = true, RedirectStandardOutput = true })!;
+        _node = Process.Start(new ProcessStartInfo("node", [script, packages, folder, _texts])
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+        })!;
     }
 
     public (double Seconds, uint Sum) Encode()
     {
         _node.StandardInput.WriteLine();
         _node.StandardInput.Flush();
-        var answer = (_node.StandardOutput.ReadLine() ?? throw new InvalidOperationException("node has ended; its error is above")).Split(' ');
+        var answer = (_node.StandardOutput.ReadLine() ?? throw new InvalidOperationException("node has ended; its error is above"))
+            .Split(' ');
         return (double.Parse(answer[0], CultureInfo.InvariantCulture), uint.Parse(answer[1], CultureInfo.InvariantCulture));
     }
 

@@ -53,7 +53,10 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
 
         Assert.Equal((0, ""), (result.Code, result.Error));
         Assert.StartsWith("2 adapters of round 2/2", result.Output, StringComparison.Ordinal);
-        foreach (var file in new[] { "one/adapter_config.json", "one/adapter_model.safetensors", "two/adapter_config.json", "two/adapter_model.safetensors" })
+        foreach (var file in new[]
+        {
+            "one/adapter_config.json", "one/adapter_model.safetensors", "two/adapter_config.json", "two/adapter_model.safetensors",
+        })
             Assert.Equal(File.ReadAllBytes(Path.Combine(run.Path, "adapters", file)), File.ReadAllBytes(_folder.File(file)));
     }
 
@@ -79,7 +82,8 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
         Assert.Equal((0, ""), (result.Code, result.Error));
         Assert.Contains("in the form that vLLM loads", result.Output, StringComparison.Ordinal);
         using var config = JsonDocument.Parse(File.ReadAllText(_folder.File("vllm/one/adapter_config.json")));
-        Assert.Equal((16, false), (config.RootElement.GetProperty("r").GetInt32(), config.RootElement.GetProperty("use_rslora").GetBoolean()));
+        Assert.Equal((16, false),
+            (config.RootElement.GetProperty("r").GetInt32(), config.RootElement.GetProperty("use_rslora").GetBoolean()));
         Assert.Equal(2, (await CommandLine.RunAsync("export", run.Path, "--pad-rank")).Code);
     }
 
@@ -94,7 +98,8 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
 
         Assert.Equal(apart, together, 1e-4);
         Assert.NotEqual(await LossAsync(run.Model, null), together, 1e-3);
-        Assert.Equal(2, (await CommandLine.RunAsync("merge", "--model", run.Model, "--adapter", adapter, "--out", _folder.File("merged"))).Code);
+        Assert.Equal(2,
+            (await CommandLine.RunAsync("merge", "--model", run.Model, "--adapter", adapter, "--out", _folder.File("merged"))).Code);
     }
 
     [Fact]
@@ -114,13 +119,17 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
     public async Task A_message_is_answered_through_the_chat_template()
     {
         var none = await CommandLine.RunAsync("generate", "--model", run.Model, "--prompt", "one a", "--chat", "--max-new-tokens", "4");
-        Assert.Equal((2, true), (none.Code, Assert.Single(none.ErrorLines).Contains("the model folder has no chat template", StringComparison.Ordinal)));
+        Assert.Equal((2, true),
+            (none.Code, Assert.Single(none.ErrorLines).Contains("the model folder has no chat template", StringComparison.Ordinal)));
 
         foreach (var file in Directory.GetFiles(run.Model)) File.Copy(file, _folder.File(Path.GetFileName(file)));
         var tokenizer = File.ReadAllText(_folder.File("tokenizer.json"));
-        File.WriteAllText(_folder.File("tokenizer.json"), """{"added_tokens": [{"id": 1, "content": "<s>", "special": true}],""" + tokenizer.TrimStart()[1..]);
-        File.WriteAllText(_folder.File("chat_template.jinja"), "{{ bos_token }}{% for message in messages %}{{ message.content }}:{% endfor %}");
-        var answer = await CommandLine.RunAsync("generate", "--model", _folder.Root, "--prompt", "one a", "--chat", "--max-new-tokens", "4");
+        File.WriteAllText(_folder.File("tokenizer.json"),
+            """{"added_tokens": [{"id": 1, "content": "<s>", "special": true}],""" + tokenizer.TrimStart()[1..]);
+        File.WriteAllText(_folder.File("chat_template.jinja"),
+            "{{ bos_token }}{% for message in messages %}{{ message.content }}:{% endfor %}");
+        var answer = await CommandLine.RunAsync("generate", "--model", _folder.Root, "--prompt", "one a", "--chat",
+            "--max-new-tokens", "4");
         var same = await CommandLine.RunAsync("generate", "--model", _folder.Root, "--prompt", "one a:", "--max-new-tokens", "4");
 
         Assert.Equal((0, same.Output), (answer.Code, answer.Output));
@@ -130,7 +139,8 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
     public async Task Combined_adapters_are_an_adapter()
     {
         var adapters = new[] { "one", "two" }.Select(client => Path.Combine(run.Path, "adapters", client)).ToList();
-        var combined = await CommandLine.RunAsync("combine", "--adapter", $"{adapters[0]}=1", "--adapter", $"{adapters[1]}=0", "--method", "cat", "--out", _folder.File("both"));
+        var combined = await CommandLine.RunAsync("combine", "--adapter", $"{adapters[0]}=1", "--adapter", $"{adapters[1]}=0", "--method",
+            "cat", "--out", _folder.File("both"));
         Assert.Equal((0, ""), (combined.Code, combined.Error));
 
         Assert.Equal(await LossAsync(run.Model, adapters[0]), await LossAsync(run.Model, _folder.File("both")), 1e-4);
@@ -143,12 +153,16 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
     {
         using var next = new TinyFederation();
         var plan = next.WritePlan();
-        File.WriteAllText(plan, Regex.Replace(File.ReadAllText(plan), @"(?m)^adapter:.*(\n .*)*$", $"adapter: {{ method: fedsa-lora, from: {Path.Combine(run.Path, "adapters", "one")} }}"));
+        File.WriteAllText(plan, Regex.Replace(File.ReadAllText(plan), @"(?m)^adapter:.*(\n .*)*$",
+            $"adapter: {{ method: fedsa-lora, from: {Path.Combine(run.Path, "adapters", "one")} }}"));
 
         var result = await CommandLine.RunAsync("simulate", plan, "--out", _folder.File("next"));
 
         Assert.Equal((0, ""), (result.Code, result.Error));
-        Assert.Contains("adapter ", RoundManifest.Parse(File.ReadAllBytes(_folder.File("next/store/" + StoredRounds.Manifest(_folder.File("next/store"), "tiny", 2))), "manifest").Engine, StringComparison.Ordinal);
+        Assert.Contains("adapter ", RoundManifest.Parse(
+            File.ReadAllBytes(_folder.File("next/store/" + StoredRounds.Manifest(_folder.File("next/store"), "tiny", 2))),
+            "manifest").Engine,
+            StringComparison.Ordinal);
         using var config = JsonDocument.Parse(File.ReadAllText(_folder.File("next/adapters/one/adapter_config.json")));
         using var given = JsonDocument.Parse(File.ReadAllText(Path.Combine(run.Path, "adapters", "one", "adapter_config.json")));
         Assert.True(JsonElement.DeepEquals(given.RootElement, config.RootElement));
@@ -159,7 +173,8 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
     {
         using var next = new TinyFederation();
         var given = Directory.CreateDirectory(Path.Combine(next.Root, "given")).FullName;
-        foreach (var file in Directory.GetFiles(Path.Combine(run.Path, "adapters", "one"))) File.Copy(file, Path.Combine(given, Path.GetFileName(file)));
+        foreach (var file in Directory.GetFiles(Path.Combine(run.Path, "adapters", "one")))
+            File.Copy(file, Path.Combine(given, Path.GetFileName(file)));
         var plan = next.WritePlan();
         File.WriteAllText(plan, Regex.Replace(File.ReadAllText(plan), "(?m)^adapter:.*$", "adapter: {method: fedsa-lora, from: given}"));
         Assert.Equal(0, (await CommandLine.RunAsync("simulate", plan, "--out", _folder.File("next"))).Code);
@@ -188,7 +203,8 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
         Assert.Equal((0, ""), (result.Code, result.Error));
         Assert.StartsWith("2 adapters of round 1/2", result.Output, StringComparison.Ordinal);
         Assert.Equal(digest, CurrentRound.Parse(File.ReadAllBytes(current), current).ManifestSha256);
-        Assert.NotEqual(File.ReadAllBytes(Path.Combine(run.Path, "adapters/one/adapter_model.safetensors")), File.ReadAllBytes(_folder.File("out/one/adapter_model.safetensors")));
+        Assert.NotEqual(File.ReadAllBytes(Path.Combine(run.Path, "adapters/one/adapter_model.safetensors")),
+            File.ReadAllBytes(_folder.File("out/one/adapter_model.safetensors")));
     }
 
     [Fact]
@@ -229,11 +245,13 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
         var result = await CommandLine.RunAsync("eval", "--run", run.Path, "--json");
 
         Assert.Equal((0, ""), (result.Code, result.Error));
-        var lines = result.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(static line => JsonDocument.Parse(line).RootElement).ToList();
+        var lines = result.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries)
+            .Select(static line => JsonDocument.Parse(line).RootElement).ToList();
         foreach (var (line, client) in lines.Zip(run.Manifest(2).Clients))
         {
             Assert.Equal(client.Id, line.GetProperty("client").GetString());
-            Assert.Equal((client.Score!.Value, client.Score.Loss), (line.GetProperty("value").GetDouble(), line.GetProperty("loss").GetDouble()));
+            Assert.Equal((client.Score!.Value, client.Score.Loss),
+                (line.GetProperty("value").GetDouble(), line.GetProperty("loss").GetDouble()));
         }
 
         Assert.Equal(2, lines.Count);
@@ -252,7 +270,8 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
     [Fact]
     public async Task Eval_of_an_exported_adapter_gives_the_score_of_its_client()
     {
-        var result = await CommandLine.RunAsync("eval", "--model", run.Model, "--adapter", Path.Combine(run.Path, "adapters", "one"), "--data", run.TestRows("one"), "--max-tokens", "20", "--json");
+        var result = await CommandLine.RunAsync("eval", "--model", run.Model, "--adapter", Path.Combine(run.Path, "adapters", "one"),
+            "--data", run.TestRows("one"), "--max-tokens", "20", "--json");
 
         Assert.Equal((0, ""), (result.Code, result.Error));
         var score = JsonDocument.Parse(result.Output).RootElement;
@@ -269,7 +288,8 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
     [InlineData("accuracy")]
     public async Task Eval_scores_the_base_by_the_metric_asked_for(string metric)
     {
-        var result = await CommandLine.RunAsync("eval", "--model", run.Model, "--data", run.TestRows("one"), "--metric", metric, "--rows", "3");
+        var result = await CommandLine.RunAsync("eval", "--model", run.Model, "--data", run.TestRows("one"), "--metric", metric,
+            "--rows", "3");
 
         Assert.Equal((0, ""), (result.Code, result.Error));
         Assert.StartsWith("metric", result.Output, StringComparison.Ordinal);
@@ -288,7 +308,10 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
         var result = await CommandLine.RunAsync("eval", "--model", model, "--adapter", adapter, "--data", run.TestRows("one"));
 
         Assert.Equal(2, result.Code);
-        Assert.Matches(@"adapter_model\.safetensors: tensor base_model\.model\.model\.layers\.0\.mlp\.\w+\.lora_[AB]\.weight has shape \[\d+, \d+\], expected \[\d+, \d+\]", Assert.Single(result.ErrorLines));
+        Assert.Matches(
+            @"adapter_model\.safetensors: tensor base_model\.model\.model\.layers\.0\.mlp\.\w+\.lora_[AB]\.weight has shape "
+                + @"\[\d+, \d+\], expected \[\d+, \d+\]",
+            Assert.Single(result.ErrorLines));
     }
 
     [Theory]
@@ -313,15 +336,18 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
         Assert.Equal((0, ""), (result.Code, result.Error));
         using var model = FrozenBase.Load(run.Model, CPU);
         var prompt = model.Tokenizer.Encode("one a:", addSpecialTokens: true);
-        var whole = model.Tokenizer.Decode([.. prompt, .. Generation.Greedy(model.Model, null, prompt, 6, model.Tokenizer.EndId)], skipSpecialTokens: true);
+        var whole = model.Tokenizer.Decode([.. prompt, .. Generation.Greedy(model.Model, null, prompt, 6, model.Tokenizer.EndId)],
+            skipSpecialTokens: true);
         Assert.Equal(whole, model.Tokenizer.Decode(prompt, skipSpecialTokens: true) + result.Output.TrimEnd('\n'));
     }
 
     [Fact]
     public async Task Generate_draws_by_its_seed_and_ends_before_a_stop_text()
     {
-        string[] drawn = ["generate", "--model", run.Model, "--prompt", "one a:", "--max-new-tokens", "12", "--temperature", "2", "--top-p", "0.95", "--seed"];
-        var (first, again, other) = (await CommandLine.RunAsync([.. drawn, "1"]), await CommandLine.RunAsync([.. drawn, "1"]), await CommandLine.RunAsync([.. drawn, "2"]));
+        string[] drawn = ["generate", "--model", run.Model, "--prompt", "one a:", "--max-new-tokens", "12", "--temperature", "2", "--top-p",
+            "0.95", "--seed"];
+        var (first, again, other) = (await CommandLine.RunAsync([.. drawn, "1"]), await CommandLine.RunAsync([.. drawn, "1"]),
+            await CommandLine.RunAsync([.. drawn, "2"]));
         Assert.Equal((0, ""), (first.Code, first.Error));
         Assert.Equal(first.Output, again.Output);
         Assert.NotEqual(first.Output, other.Output);
@@ -358,7 +384,8 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
         var config = Training.Tests.Models.TinyLlama.Config with { IntermediateSize = 32 };
         File.WriteAllText(Path.Combine(folder, "config.json"), config.ToJson());
         using var stream = File.Create(Path.Combine(folder, "model.safetensors"));
-        Abstractions.Tensors.SafetensorsCodec.Write(Training.Tests.Models.TinyLlama.Arrays(config), new Dictionary<string, string>(), stream);
+        Abstractions.Tensors.SafetensorsCodec.Write(Training.Tests.Models.TinyLlama.Arrays(config),
+            new Dictionary<string, string>(), stream);
     }
 
     private async Task<double> LossAsync(string model, string? adapter)

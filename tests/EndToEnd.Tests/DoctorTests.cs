@@ -19,7 +19,8 @@ public class DoctorTests
         Assert.Equal(Environment.ProcessorCount, found.GetProperty("engine").GetProperty("lanes").GetInt32());
         Assert.Equal(1, found.GetProperty("engine").GetProperty("laneThreads").GetInt32());
         Assert.True(found.GetProperty("engine").GetProperty("gflopsAllLanes").GetDouble() > 0);
-        Assert.Contains("cpu", found.GetProperty("engine").GetProperty("devices").EnumerateArray().Select(static device => device.GetString()));
+        Assert.Contains("cpu",
+            found.GetProperty("engine").GetProperty("devices").EnumerateArray().Select(static device => device.GetString()));
         Assert.Empty(Directory.EnumerateFileSystemEntries(folder));
         Directory.Delete(folder);
     }

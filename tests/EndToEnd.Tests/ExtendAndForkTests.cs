@@ -17,7 +17,8 @@ public sealed class ExtendAndForkTests : IDisposable
     private async Task<string> SimulateAsync(string folder, int rounds, string schedule = "constant")
     {
         var plan = _tiny.WritePlan(strategy: $"rounds: {rounds}");
-        await File.WriteAllTextAsync(plan, (await File.ReadAllTextAsync(plan)).Replace("threads: 1", $"threads: 1, schedule: {schedule}", StringComparison.Ordinal));
+        await File.WriteAllTextAsync(plan,
+            (await File.ReadAllTextAsync(plan)).Replace("threads: 1", $"threads: 1, schedule: {schedule}", StringComparison.Ordinal));
         var result = await CommandLine.RunAsync("simulate", plan, "--out", Folder(folder));
         Assert.Equal((0, ""), (result.Code, result.Error));
         return Folder(folder);
@@ -39,9 +40,11 @@ public sealed class ExtendAndForkTests : IDisposable
         Assert.Equal((0, ""), (extended.Code, extended.Error));
         Assert.Contains("round 3/3", extended.Output, StringComparison.Ordinal);
         Assert.Equal(Manifest(longer, 3).Shared, Manifest(run, 3).Shared);
-        Assert.Equal(Manifest(longer, 3).Clients.Select(static client => (client.Head, client.Score)), Manifest(run, 3).Clients.Select(static client => (client.Head, client.Score)));
+        Assert.Equal(Manifest(longer, 3).Clients.Select(static client => (client.Head, client.Score)),
+            Manifest(run, 3).Clients.Select(static client => (client.Head, client.Score)));
         Assert.Equal(0, (await CommandLine.RunAsync("export", run, "--out", Folder("adapters"))).Code); // under the plan of its last round
-        Assert.Contains("has 3 rounds already", Assert.Single((await CommandLine.RunAsync("extend", run, "--rounds", "3")).ErrorLines), StringComparison.Ordinal);
+        Assert.Contains("has 3 rounds already", Assert.Single((await CommandLine.RunAsync("extend", run, "--rounds", "3")).ErrorLines),
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -49,13 +52,16 @@ public sealed class ExtendAndForkTests : IDisposable
     {
         var run = await SimulateAsync("run", 2);
 
-        var forked = await CommandLine.RunAsync("fork", run, "--round", "2", "--set", "training.learningRate=5e-3", "--set", "strategy.rounds=1", "--out", Folder("fork"), "--json");
+        var forked = await CommandLine.RunAsync("fork", run, "--round", "2", "--set", "training.learningRate=5e-3", "--set",
+            "strategy.rounds=1", "--out", Folder("fork"), "--json");
 
         Assert.Equal((0, ""), (forked.Code, forked.Error));
         Assert.Equal(RoundManifest.Digest(Manifest(run, 2).ToBytes()), Manifest(Folder("fork"), 0).Previous);
-        Assert.Equal(Manifest(run, 2).Clients.Select(static client => client.Score), Manifest(Folder("fork"), 0).Clients.Select(static client => client.Score));
+        Assert.Equal(Manifest(run, 2).Clients.Select(static client => client.Score),
+            Manifest(Folder("fork"), 0).Clients.Select(static client => client.Score));
         Assert.Equal(3, forked.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Length); // rounds 0 and 1, and the table
-        Assert.Contains("learningRate: 5e-3", await File.ReadAllTextAsync(Path.Combine(Folder("fork"), "plan.yaml")), StringComparison.Ordinal);
+        Assert.Contains("learningRate: 5e-3", await File.ReadAllTextAsync(Path.Combine(Folder("fork"), "plan.yaml")),
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -81,14 +87,16 @@ public sealed class ExtendAndForkTests : IDisposable
     [Theory]
     [InlineData("seed: 1\nname: a\n", "seed", "7", "seed: 7\nname: a\n")]
     [InlineData("name: a # mine\n", "seed", "7", "seed: 7\nname: a # mine\n")]
-    [InlineData("strategy:\n  # so long\n  rounds: 2 # two\nname: a\n", "strategy.rounds", "30", "strategy:\n  # so long\n  rounds: 30 # two\nname: a\n")]
+    [InlineData("strategy:\n  # so long\n  rounds: 2 # two\nname: a\n", "strategy.rounds", "30",
+        "strategy:\n  # so long\n  rounds: 30 # two\nname: a\n")]
     [InlineData("strategy:\n  quorum: 1\nname: a\n", "strategy.rounds", "3", "strategy:\n  rounds: 3\n  quorum: 1\nname: a\n")]
     [InlineData("strategy: {rounds: 2, quorum: 1}\n", "strategy.rounds", "3", "strategy: {rounds: 3, quorum: 1}\n")]
     [InlineData("strategy: {quorum: 1}\n", "strategy.rounds", "3", "strategy: {rounds: 3, quorum: 1}\n")]
     [InlineData("name: a\n", "strategy.rounds", "3", "strategy: {rounds: 3}\nname: a\n")]
     [InlineData("rounds: \"2\"\n", "rounds", "3", "rounds: 3\n")]
     [InlineData("training: {<<: {steps: 2}}\n", "training.steps", "3", "training: {steps: 3, <<: {steps: 2}}\n")]
-    public void A_value_is_set_in_place(string yaml, string path, string value, string expected) => Assert.Equal(expected, PlanEdit.Set(yaml, path, value));
+    public void A_value_is_set_in_place(string yaml, string path, string value, string expected) =>
+        Assert.Equal(expected, PlanEdit.Set(yaml, path, value));
 
     [Theory]
     [InlineData("adapter: lora\n", "adapter.rank", "3")]
@@ -96,5 +104,6 @@ public sealed class ExtendAndForkTests : IDisposable
     [InlineData("a: 1\n", "a", "{b: 1}")]
     [InlineData("a: [1\n", "a", "1")]
     [InlineData("<<: {strategy: {rounds: 2, quorum: 1}}\n", "strategy.rounds", "3")]
-    public void Where_a_value_has_no_place_nothing_is_changed(string yaml, string path, string value) => Assert.Null(PlanEdit.Set(yaml, path, value));
+    public void Where_a_value_has_no_place_nothing_is_changed(string yaml, string path, string value) =>
+        Assert.Null(PlanEdit.Set(yaml, path, value));
 }

@@ -34,7 +34,9 @@ public sealed class ForeignOptionTests(FinishedRun run) : IClassFixture<Finished
         var result = await ReadAsync(reader, adapter);
 
         Assert.Equal(2, result.Code);
-        Assert.Equal($"{adapter}/adapter_config.json: use_bdlora is true, expected null, false or nothing in it: only LoRA and DoRA are implemented", Assert.Single(result.ErrorLines));
+        Assert.Equal(
+            $"{adapter}/adapter_config.json: use_bdlora is true, expected null, false or nothing in it: only LoRA and DoRA are implemented",
+            Assert.Single(result.ErrorLines));
     }
 
     [Fact]

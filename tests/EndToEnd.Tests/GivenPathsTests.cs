@@ -4,7 +4,9 @@ using FedRLora.Training.Tests;
 
 namespace FedRLora.EndToEnd.Tests;
 
-/// <summary>Files and folders that are whole but something else than what was asked for: the line says what they are and what is wanted.</summary>
+/// <summary>
+/// Files and folders that are whole but something else than what was asked for: the line says what they are and what is wanted.
+/// </summary>
 public sealed class GivenPathsTests : IDisposable
 {
     private const string Row = """{"prompt":"one a:","completion":"up","label":"up"}""";
@@ -75,22 +77,31 @@ public sealed class GivenPathsTests : IDisposable
         var (adapters, adapter) = (Path.Combine(run, "adapters"), Path.Combine(run, "adapters", "one"));
         string[] onRows = ["--data", rows];
 
-        AssertOneLine($"{adapter}: is an adapter and no model; give the folder of the base model", await CommandLine.RunAsync(["eval", "--model", adapter, .. onRows]));
-        AssertOneLine($"{adapter}: is an adapter and no model", await CommandLine.RunAsync("generate", "--model", adapter, "--prompt", "a"));
-        AssertOneLine($"{adapter}: is an adapter and no model", await CommandLine.RunAsync("merge", "--model", adapter, "--adapter", adapter, "--out", run + "-2"));
+        AssertOneLine($"{adapter}: is an adapter and no model; give the folder of the base model",
+            await CommandLine.RunAsync(["eval", "--model", adapter, .. onRows]));
+        AssertOneLine($"{adapter}: is an adapter and no model",
+            await CommandLine.RunAsync("generate", "--model", adapter, "--prompt", "a"));
+        AssertOneLine($"{adapter}: is an adapter and no model",
+            await CommandLine.RunAsync("merge", "--model", adapter, "--adapter", adapter, "--out", run + "-2"));
         AssertOneLine($"{run}: is a run and no model", await CommandLine.RunAsync(["eval", "--model", run, .. onRows]));
         AssertOneLine($"{adapters}: is a folder of adapters (", await CommandLine.RunAsync(["eval", "--model", adapters, .. onRows]));
         AssertOneLine($"{rows}: is a file and no model", await CommandLine.RunAsync(["eval", "--model", rows, .. onRows]));
-        AssertOneLine($"{Model}: is a model and no adapter", await CommandLine.RunAsync(["eval", "--model", Model, "--adapter", Model, .. onRows]));
-        AssertOneLine($"{Model}: is a model and no adapter", await CommandLine.RunAsync("combine", "--adapter", Model, "--out", run + "-2"));
-        AssertOneLine($"{run}: is a run and no adapter; give {adapters}/CLIENT", await CommandLine.RunAsync(["eval", "--model", Model, "--adapter", run, .. onRows]));
-        AssertOneLine($"{adapters}: is a folder of adapters (", await CommandLine.RunAsync("merge", "--model", Model, "--adapter", adapters, "--out", run + "-2"));
-        AssertOneLine($"{rows}: is a file and no adapter", await CommandLine.RunAsync(["eval", "--model", Model, "--adapter", rows, .. onRows]));
+        AssertOneLine($"{Model}: is a model and no adapter",
+            await CommandLine.RunAsync(["eval", "--model", Model, "--adapter", Model, .. onRows]));
+        AssertOneLine($"{Model}: is a model and no adapter",
+            await CommandLine.RunAsync("combine", "--adapter", Model, "--out", run + "-2"));
+        AssertOneLine($"{run}: is a run and no adapter; give {adapters}/CLIENT",
+            await CommandLine.RunAsync(["eval", "--model", Model, "--adapter", run, .. onRows]));
+        AssertOneLine($"{adapters}: is a folder of adapters (",
+            await CommandLine.RunAsync("merge", "--model", Model, "--adapter", adapters, "--out", run + "-2"));
+        AssertOneLine($"{rows}: is a file and no adapter",
+            await CommandLine.RunAsync(["eval", "--model", Model, "--adapter", rows, .. onRows]));
         AssertOneLine($"{adapter}: is an adapter and not a run folder", await CommandLine.RunAsync("eval", "--run", adapter));
         AssertOneLine($"{Model}: is a model and not a run folder", await CommandLine.RunAsync("export", Model));
         AssertOneLine($"{_tiny.Root}: is a folder of runs ({run}) and not a run folder", await CommandLine.RunAsync("resume", _tiny.Root));
         AssertOneLine($"{rows}: is a file and not a run folder", await CommandLine.RunAsync("verify", rows));
-        AssertOneLine($"{run}: is a run; give the plan file in it, {Path.Combine(run, "plan.yaml")}", await CommandLine.RunAsync("validate", run));
+        AssertOneLine($"{run}: is a run; give the plan file in it, {Path.Combine(run, "plan.yaml")}",
+            await CommandLine.RunAsync("validate", run));
     }
 
     [Theory]
@@ -105,7 +116,8 @@ public sealed class GivenPathsTests : IDisposable
         AssertOneLine($"{kind}; give a folder for the run", await CommandLine.RunAsync("simulate", _tiny.WritePlan(), "--out", link));
         AssertOneLine($"{kind} and not a run folder", await CommandLine.RunAsync("verify", link));
         AssertOneLine($"{kind} and no model", await CommandLine.RunAsync("eval", "--model", link, "--data", rows));
-        AssertOneLine($"{kind} and no adapter", await CommandLine.RunAsync("merge", "--model", Model, "--adapter", link, "--out", link + "-2"));
+        AssertOneLine($"{kind} and no adapter",
+            await CommandLine.RunAsync("merge", "--model", Model, "--adapter", link, "--out", link + "-2"));
         Assert.Equal(Path.Combine(_tiny.Root, target), new FileInfo(link).LinkTarget);
     }
 
@@ -116,7 +128,8 @@ public sealed class GivenPathsTests : IDisposable
         File.Delete(Path.Combine(Model, "config.json"));
         File.Delete(Path.Combine(Model, "model.safetensors"));
 
-        AssertOneLine("model: is an adapter and no model", await CommandLine.RunAsync("simulate", _tiny.WritePlan(), "--out", Path.Combine(_tiny.Root, "run")));
+        AssertOneLine("model: is an adapter and no model",
+            await CommandLine.RunAsync("simulate", _tiny.WritePlan(), "--out", Path.Combine(_tiny.Root, "run")));
     }
 
     [Theory]
@@ -133,7 +146,8 @@ public sealed class GivenPathsTests : IDisposable
         File.Delete(path);
         using (var made = Process.Start("mkfifo", [path])) await made.WaitForExitAsync();
 
-        var result = await CommandLine.RunAsync("simulate", plan, "--out", Path.Combine(_tiny.Root, "run")).WaitAsync(TimeSpan.FromMinutes(2));
+        var result = await CommandLine.RunAsync("simulate", plan, "--out", Path.Combine(_tiny.Root, "run"))
+            .WaitAsync(TimeSpan.FromMinutes(2));
 
         Assert.Contains($"{name}: is a pipe and no plain file; ", result.Output + result.Error, StringComparison.Ordinal);
     }
@@ -141,7 +155,8 @@ public sealed class GivenPathsTests : IDisposable
     [Fact]
     public async Task A_device_in_the_place_of_rows_is_refused()
     {
-        AssertOneLine("/dev/zero: is a device and no plain file", await CommandLine.RunAsync("eval", "--model", Model, "--data", "/dev/zero"));
+        AssertOneLine("/dev/zero: is a device and no plain file",
+            await CommandLine.RunAsync("eval", "--model", Model, "--data", "/dev/zero"));
         AssertOneLine("/dev/zero: is a device and no plain file", await CommandLine.RunAsync("validate", "/dev/zero"));
     }
 
@@ -158,7 +173,8 @@ public sealed class GivenPathsTests : IDisposable
         AssertOneLine(expected, await CommandLine.RunAsync("eval", "--model", Model, "--data", rows));
         _tiny.WritePlan();
         File.Copy(rows, Path.Combine(_tiny.Root, "one.train.jsonl"), overwrite: true);
-        AssertOneLine(expected, await CommandLine.RunAsync("simulate", Path.Combine(_tiny.Root, "plan.yaml"), "--out", Path.Combine(_tiny.Root, "run")));
+        AssertOneLine(expected,
+            await CommandLine.RunAsync("simulate", Path.Combine(_tiny.Root, "plan.yaml"), "--out", Path.Combine(_tiny.Root, "run")));
     }
 
     private static void AssertOneLine(string expected, CommandResult result)

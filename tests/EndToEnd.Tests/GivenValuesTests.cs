@@ -2,7 +2,9 @@ using FedRLora.Training.Tests;
 
 namespace FedRLora.EndToEnd.Tests;
 
-/// <summary>Values of options as a shell hands them over: none of them means anything but itself, and an empty one is said to be empty.</summary>
+/// <summary>
+/// Values of options as a shell hands them over: none of them means anything but itself, and an empty one is said to be empty.
+/// </summary>
 public sealed class GivenValuesTests : IDisposable
 {
     private readonly TinyFederation _tiny = new();
@@ -95,14 +97,17 @@ public sealed class GivenValuesTests : IDisposable
     {
         var result = await CommandLine.RunAsync("silo", "--site", "here", "--port", "31234", "--gateway", "31234");
 
-        Assert.Equal((2, "--port and --gateway are both 31234; a silo listens on two ports, give another --gateway\n"), (result.Code, result.Error));
+        Assert.Equal((2, "--port and --gateway are both 31234; a silo listens on two ports, give another --gateway\n"),
+            (result.Code, result.Error));
         result = await CommandLine.RunAsync("silo", "--site", "here", "--port", "31234", "--join", "31234");
-        Assert.Equal((2, "--port and --join are both 31234; --join is the port of another silo, give another --port\n"), (result.Code, result.Error));
+        Assert.Equal((2, "--port and --join are both 31234; --join is the port of another silo, give another --port\n"),
+            (result.Code, result.Error));
     }
 
     private static async Task<CommandResult> ProgramIn(string folder, params string[] arguments)
     {
-        var start = new System.Diagnostics.ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "fedrlora.dll"), .. arguments])
+        var start = new System.Diagnostics.ProcessStartInfo("dotnet",
+            [Path.Combine(AppContext.BaseDirectory, "fedrlora.dll"), .. arguments])
         {
             WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true,
         };

@@ -77,7 +77,8 @@ public sealed class HostileInputTests : IDisposable
     {
         SpoilLine7(bad, "one.test.jsonl");
 
-        AssertNames("one.test.jsonl:7", await CommandLine.RunAsync("eval", "--model", Model, "--data", Path.Combine(_tiny.Root, "one.test.jsonl")));
+        AssertNames("one.test.jsonl:7",
+            await CommandLine.RunAsync("eval", "--model", Model, "--data", Path.Combine(_tiny.Root, "one.test.jsonl")));
     }
 
     [Fact]
@@ -110,7 +111,8 @@ public sealed class HostileInputTests : IDisposable
         var adapter = Path.Combine(Run, "adapters", "one");
         Truncate(Path.Combine(adapter, file));
 
-        AssertNames(file, await CommandLine.RunAsync("eval", "--model", Model, "--adapter", adapter, "--data", Path.Combine(_tiny.Root, "one.test.jsonl")));
+        AssertNames(file, await CommandLine.RunAsync("eval", "--model", Model, "--adapter", adapter, "--data",
+            Path.Combine(_tiny.Root, "one.test.jsonl")));
     }
 
     private static void AssertNames(string file, CommandResult result)
@@ -128,7 +130,10 @@ public sealed class HostileInputTests : IDisposable
         {
             case "truncated": Truncate(Weights); break;
             case "oversized header": WriteHeaderLength(1L << 40); break;
-            case "overlapping offsets": RewriteHeader(static header => header["model.norm.weight"]!["data_offsets"] = header["model.layers.0.input_layernorm.weight"]!["data_offsets"]!.DeepClone()); break;
+            case "overlapping offsets":
+                RewriteHeader(static header => header["model.norm.weight"]!["data_offsets"] =
+                    header["model.layers.0.input_layernorm.weight"]!["data_offsets"]!.DeepClone());
+                break;
             case "missing tensor": RewriteHeader(static header => Rename(header, "model.norm.weight", "model.norm.other")); break;
             case "empty weights": File.WriteAllBytes(Weights, []); break;
             case "config is no JSON": File.WriteAllText(Path.Combine(Model, "config.json"), "{"); break;

@@ -25,7 +25,8 @@ public sealed class HostilePlanTests : IDisposable
     [Fact]
     public async Task Ninety_nine_problems_are_all_shown()
     {
-        var result = await ValidateAsync(Head + "clients: [{id: a, task: t, data: {train: d}}]\n" + string.Concat(Enumerable.Range(0, 99).Select(static key => $"key{key}: 1\n")));
+        var result = await ValidateAsync(Head + "clients: [{id: a, task: t, data: {train: d}}]\n"
+            + string.Concat(Enumerable.Range(0, 99).Select(static key => $"key{key}: 1\n")));
 
         Assert.Equal((2, 99), (result.Code, result.ErrorLines.Count));
         Assert.DoesNotContain("at least", result.Error, StringComparison.Ordinal);
@@ -76,7 +77,8 @@ public sealed class HostilePlanTests : IDisposable
     [Fact]
     public async Task A_key_of_a_mebibyte_and_of_two_lines_is_shown_in_part_and_in_one()
     {
-        var result = await ValidateAsync(Head + "clients: [{id: a, task: t, data: {train: d}}]\n? \"one\\ntwo" + new string('k', 1 << 20) + "\"\n: 1\n");
+        var result = await ValidateAsync(
+            Head + "clients: [{id: a, task: t, data: {train: d}}]\n? \"one\\ntwo" + new string('k', 1 << 20) + "\"\n: 1\n");
 
         Assert.Equal(2, result.Code);
         Assert.InRange(Assert.Single(result.ErrorLines).Length, 1, 800);
@@ -86,7 +88,8 @@ public sealed class HostilePlanTests : IDisposable
     public async Task Merge_keys_that_multiply_are_read_in_moments()
     {
         var began = Stopwatch.GetTimestamp();
-        var maps = Enumerable.Range(1, 12).Select(static i => $"  - &a{i} {{<<: [{string.Join(", ", Enumerable.Repeat($"*a{i - 1}", 10))}], id: a{i}}}\n");
+        var maps = Enumerable.Range(1, 12)
+            .Select(static i => $"  - &a{i} {{<<: [{string.Join(", ", Enumerable.Repeat($"*a{i - 1}", 10))}], id: a{i}}}\n");
 
         var result = await ValidateAsync(Head + "clients:\n  - &a0 {id: a, task: t, data: {train: d}}\n" + string.Concat(maps));
 
@@ -98,7 +101,9 @@ public sealed class HostilePlanTests : IDisposable
     public async Task A_federation_of_a_hundred_thousand_clients_is_valid()
     {
         var plan = new StringBuilder(Head).Append("clients:\n");
-        for (var client = 0; client < 100_000; client++) plan.Append($"  - {{id: c{client}, task: t, site: s{client % 10}, steps: 3, data: {{train: train.jsonl, test: test.jsonl, offset: {client}, rows: 1}}}}\n");
+        for (var client = 0; client < 100_000; client++)
+            plan.Append($"  - {{id: c{client}, task: t, site: s{client % 10}, steps: 3, "
+                + $"data: {{train: train.jsonl, test: test.jsonl, offset: {client}, rows: 1}}}}\n");
 
         var result = await ValidateAsync(plan.ToString());
 

@@ -107,12 +107,17 @@ public sealed class InputChangeTests : IDisposable
         Change("one.train.jsonl");
         var before = Content(run);
 
-        foreach (var args in new[] { new[] { "resume", run }, ["extend", run, "--rounds", "4"], ["fork", run, "--round", "2", "--out", Folder("fork")] })
+        foreach (var args in new[]
+        {
+            new[] { "resume", run }, ["extend", run, "--rounds", "4"], ["fork", run, "--round", "2", "--out", Folder("fork")],
+        })
         {
             var refused = await CommandLine.RunAsync(args);
 
             Assert.Equal((2, ""), (refused.Code, refused.Output));
-            Assert.StartsWith($"{key} is missing, so it cannot be told whether the rows of client one are those that run tiny was made with", Assert.Single(refused.ErrorLines), StringComparison.Ordinal);
+            Assert.StartsWith(
+                $"{key} is missing, so it cannot be told whether the rows of client one are those that run tiny was made with",
+                Assert.Single(refused.ErrorLines), StringComparison.Ordinal);
             Assert.Equal(before, Content(run));
         }
 

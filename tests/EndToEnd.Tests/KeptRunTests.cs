@@ -26,7 +26,8 @@ public sealed class KeptRunTests : IDisposable
         Assert.Equal(0, (await CommandLine.RunAsync("extend", Run, "--rounds", "2")).Code);
 
         var made = Path.GetDirectoryName(Run)!;
-        Assert.Equal([folders], Directory.EnumerateDirectories(made, "*", SearchOption.AllDirectories).Append(made).Select(ModeOf).Distinct());
+        Assert.Equal([folders],
+            Directory.EnumerateDirectories(made, "*", SearchOption.AllDirectories).Append(made).Select(ModeOf).Distinct());
         Assert.Equal([files], Directory.EnumerateFiles(made, "*", SearchOption.AllDirectories).Select(ModeOf).Distinct());
     }
 
@@ -56,7 +57,8 @@ public sealed class KeptRunTests : IDisposable
             var refused = await CommandLine.RunAsync(["silo", "--site", "here", "--store-mode", asked, .. stores]);
 
             Assert.Equal(2, refused.Code);
-            Assert.StartsWith($"--store-mode: the store {site} was made {was}, not {asked};", Assert.Single(refused.ErrorLines), StringComparison.Ordinal);
+            Assert.StartsWith($"--store-mode: the store {site} was made {was}, not {asked};", Assert.Single(refused.ErrorLines),
+                StringComparison.Ordinal);
         }
 
         Assert.False(Directory.Exists(job));
@@ -147,7 +149,8 @@ public sealed class KeptRunTests : IDisposable
             Assert.Equal(0, resumed.Code);
             Assert.Equal(Digest(await CommandLine.RunAsync("verify", Run)), Digest(await CommandLine.RunAsync("verify", run)));
             Assert.Equal((3, 3), (readOnly.Code, another.Code));
-            Assert.All([readOnly, another], static refused => Assert.Contains("Read-only file system", Assert.Single(refused.ErrorLines), StringComparison.Ordinal));
+            Assert.All([readOnly, another],
+                static refused => Assert.Contains("Read-only file system", Assert.Single(refused.ErrorLines), StringComparison.Ordinal));
         }
         finally
         {
@@ -167,7 +170,9 @@ public sealed class KeptRunTests : IDisposable
     private static string ModeOf(string path) => Convert.ToString((int)File.GetUnixFileMode(path) & 0x1FF, 8);
 
     // Locks hold nothing, and who uses a store makes more of them.
-    private static SortedDictionary<string, string> Content(string folder) => new(Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
-        .Where(static file => !file.Contains("/.locks/", StringComparison.Ordinal))
-        .ToDictionary(file => Path.GetRelativePath(folder, file), static file => RoundManifest.Digest(File.ReadAllBytes(file))), StringComparer.Ordinal);
+    private static SortedDictionary<string, string> Content(string folder) =>
+        new(Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
+            .Where(static file => !file.Contains("/.locks/", StringComparison.Ordinal))
+            .ToDictionary(file => Path.GetRelativePath(folder, file), static file => RoundManifest.Digest(File.ReadAllBytes(file))),
+            StringComparer.Ordinal);
 }

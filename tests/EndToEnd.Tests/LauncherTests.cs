@@ -15,7 +15,10 @@ public sealed class LauncherTests
     public async Task The_launcher_hands_on_a_name_by_which_it_can_be_called_again(string call, string expected)
     {
         using var folder = new TemporaryFolder();
-        foreach (var file in new[] { "Directory.Build.props", "Directory.Packages.props", "src/Client/bin/Release/net10.0/fedrlora.dll", "tools/dotnet" })
+        foreach (var file in new[]
+        {
+            "Directory.Build.props", "Directory.Packages.props", "src/Client/bin/Release/net10.0/fedrlora.dll", "tools/dotnet",
+        })
         {
             Directory.CreateDirectory(Path.GetDirectoryName(folder.File(file))!);
             await File.WriteAllTextAsync(folder.File(file), "#!/bin/sh\necho \"$FEDRLORA_STARTED_AS|$2\"\n");

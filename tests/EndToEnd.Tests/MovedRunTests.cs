@@ -23,7 +23,8 @@ public sealed class MovedRunTests : IDisposable
         Assert.Equal((0, ""), Outcome(await CommandLine.RunAsync("eval", "--run", run)));
         Assert.Equal((0, ""), Outcome(await CommandLine.RunAsync("export", run)));
         Assert.Equal((0, ""), Outcome(await CommandLine.RunAsync("extend", run, "--rounds", "3")));
-        Assert.Equal((0, ""), Outcome(await CommandLine.RunAsync("fork", run, "--round", "1", "--set", "training.learningRate=2e-2", "--out", Path.Combine(After, "fork"))));
+        Assert.Equal((0, ""), Outcome(await CommandLine.RunAsync("fork", run, "--round", "1", "--set", "training.learningRate=2e-2",
+            "--out", Path.Combine(After, "fork"))));
         Assert.Equal((0, ""), Outcome(await CommandLine.RunAsync("verify", run)));
     }
 
@@ -45,13 +46,15 @@ public sealed class MovedRunTests : IDisposable
         Directory.Move(Path.Combine(Before, "runs", "t-1"), After);
         Directory.Move(Before, Path.Combine(_tiny.Root, "deep", "er", "plan"));
         var plan = await File.ReadAllTextAsync(Path.Combine(After, "plan.yaml"));
-        string[][] commands = [["eval", "--run", After], ["export", After], ["resume", After], ["extend", After, "--rounds", "3"], ["fork", After, "--round", "1"]];
+        string[][] commands = [["eval", "--run", After], ["export", After], ["resume", After], ["extend", After, "--rounds", "3"],
+            ["fork", After, "--round", "1"]];
 
         foreach (var command in commands)
         {
             var result = await CommandLine.RunAsync(command);
             Assert.Equal(
-                (2, $"{Path.Combine(After, "run.json")}: root: {Before}, from which the plan's paths start, is not there; write there where that folder is now.\n"),
+                (2, $"{Path.Combine(After, "run.json")}: root: {Before}, from which the plan's paths start, is not there; "
+                    + "write there where that folder is now.\n"),
                 (result.Code, result.Error));
         }
 
@@ -64,7 +67,8 @@ public sealed class MovedRunTests : IDisposable
         var entries = Directory.GetFileSystemEntries(_tiny.Root);
         Directory.CreateDirectory(Before);
         foreach (var entry in entries) Directory.Move(entry, Path.Combine(Before, Path.GetFileName(entry)));
-        Assert.Equal(0, (await CommandLine.RunAsync("simulate", Path.Combine(Before, "plan.yaml"), "--out", Path.Combine(Before, "runs", "t-1"))).Code);
+        Assert.Equal(0,
+            (await CommandLine.RunAsync("simulate", Path.Combine(Before, "plan.yaml"), "--out", Path.Combine(Before, "runs", "t-1"))).Code);
     }
 
     private static (int Code, string Error) Outcome(CommandResult result) => (result.Code, result.Error);

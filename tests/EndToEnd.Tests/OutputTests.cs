@@ -65,7 +65,8 @@ public sealed class OutputTests : IDisposable
 
         Assert.Equal((3, $"standard output cannot be written: {reason}; the command goes on without it\n"), (code, error));
         Assert.True(File.Exists(Path.Combine(Run, "report.html")));
-        Assert.Equal(["one", "two"], Directory.GetDirectories(Path.Combine(Run, "adapters")).Select(static folder => Path.GetFileName(folder)).Order(StringComparer.Ordinal));
+        Assert.Equal(["one", "two"], Directory.GetDirectories(Path.Combine(Run, "adapters"))
+            .Select(static folder => Path.GetFileName(folder)).Order(StringComparer.Ordinal));
     }
 
     [Theory]

@@ -111,7 +111,8 @@ public sealed class RepairTests(DamagedRuns runs) : IClassFixture<DamagedRuns>
         }
 
         Assert.Equal((0, "", 0, ""), (dry.Code, dry.Error, repaired.Code, repaired.Error));
-        Assert.Contains(damage == "pointer to nothing" ? "current.json named round 3" : file.Split('/')[^1], repaired.Output, StringComparison.Ordinal);
+        Assert.Contains(damage == "pointer to nothing" ? "current.json named round 3" : file.Split('/')[^1], repaired.Output,
+            StringComparison.Ordinal);
         Assert.Equal("tiny: nothing to repair\n", (await CommandLine.RunAsync("repair", run)).Output);
         var verified = await CommandLine.RunAsync("verify", run);
         Assert.Equal((0, ""), (verified.Code, verified.Error));
@@ -132,12 +133,15 @@ public sealed class RepairTests(DamagedRuns runs) : IClassFixture<DamagedRuns>
         var run = runs.Copy();
         Damage(run, "pointer missing");
         var before = Snapshot(run);
-        string[] args = more is ["--run"] ? [command, "--run", run] : [command, run, .. more.Select(word => word == "OUT" ? run + ".fork" : word)];
+        string[] args = more is ["--run"]
+            ? [command, "--run", run]
+            : [command, run, .. more.Select(word => word == "OUT" ? run + ".fork" : word)];
 
         var refused = await CommandLine.RunAsync(args);
 
         Assert.Equal(2, refused.Code);
-        Assert.Matches("^jobs/tiny/current.json is missing, but .* shows that rounds were committed; .*fedrlora repair", Assert.Single(refused.ErrorLines));
+        Assert.Matches("^jobs/tiny/current.json is missing, but .* shows that rounds were committed; .*fedrlora repair",
+            Assert.Single(refused.ErrorLines));
         Assert.Equal(before, Snapshot(run));
         Assert.False(Directory.Exists(run + ".fork"));
     }
@@ -167,7 +171,9 @@ public sealed class RepairTests(DamagedRuns runs) : IClassFixture<DamagedRuns>
         Assert.Equal(0, repaired.Code); // round 0 has no heads
         Assert.Matches("tiny: round 3 is dropped: jobs/tiny/rounds/3/manifest-[0-9a-f]{64}.json is missing\n", repaired.Output);
         Assert.Matches("tiny: round 2 is dropped: jobs/tiny/rounds/2/shared-[0-9a-f]{64}.safetensors is missing\n", repaired.Output);
-        Assert.Contains("tiny: round 1 is dropped: sites/local/jobs/tiny/clients/one/1/head.safetensors is missing: heads of client one were collected; the plan's checkpoints.keepEvery keeps those of every n-th round\n", repaired.Output, StringComparison.Ordinal);
+        Assert.Contains("tiny: round 1 is dropped: sites/local/jobs/tiny/clients/one/1/head.safetensors is missing: "
+            + "heads of client one were collected; the plan's checkpoints.keepEvery keeps those of every n-th round\n",
+            repaired.Output, StringComparison.Ordinal);
         Assert.Contains($"Go on with: fedrlora resume {run}\n", repaired.Output, StringComparison.Ordinal);
     }
 
@@ -192,7 +198,8 @@ public sealed class RepairTests(DamagedRuns runs) : IClassFixture<DamagedRuns>
         Assert.Equal(0, (await CommandLine.RunAsync("verify", run)).Code);
         var resumed = await CommandLine.RunAsync("resume", run);
         Assert.Equal((0, ""), (resumed.Code, resumed.Error));
-        Assert.Contains(whole.Output.Split('\n').Single(static line => line.StartsWith("digest: ", StringComparison.Ordinal)), resumed.Output, StringComparison.Ordinal);
+        Assert.Contains(whole.Output.Split('\n').Single(static line => line.StartsWith("digest: ", StringComparison.Ordinal)),
+            resumed.Output, StringComparison.Ordinal);
         Assert.Equal(0, (await CommandLine.RunAsync("verify", run)).Code);
     }
 
@@ -217,7 +224,8 @@ public sealed class RepairTests(DamagedRuns runs) : IClassFixture<DamagedRuns>
         Damage(run, "pointer missing");
         using var held = new FileStream(Path.Combine(run, ".lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
 
-        Assert.Equal((2, $"{run} is in use by another process\n"), (await CommandLine.RunAsync("repair", run)) is var refused ? (refused.Code, refused.Error) : default);
+        Assert.Equal((2, $"{run} is in use by another process\n"),
+            (await CommandLine.RunAsync("repair", run)) is var refused ? (refused.Code, refused.Error) : default);
     }
 
     [Theory]
@@ -256,7 +264,8 @@ public sealed class RepairTests(DamagedRuns runs) : IClassFixture<DamagedRuns>
         var refused = await CommandLine.RunAsync("resume", run);
 
         Assert.Equal((2, ""), (refused.Code, refused.Output));
-        Assert.Contains(damage.StartsWith("no job", StringComparison.Ordinal) ? "tiny" : named, Assert.Single(refused.ErrorLines), StringComparison.Ordinal);
+        Assert.Contains(damage.StartsWith("no job", StringComparison.Ordinal) ? "tiny" : named, Assert.Single(refused.ErrorLines),
+            StringComparison.Ordinal);
         Assert.Equal(before, Snapshot(run));
     }
 
@@ -267,11 +276,15 @@ public sealed class RepairTests(DamagedRuns runs) : IClassFixture<DamagedRuns>
     public async Task A_fork_that_was_not_copied_whole_is_no_run_without_an_origin(string damage, string named)
     {
         var fork = runs.Copy() + ".fork";
-        Assert.Equal(0, (await CommandLine.RunAsync("fork", runs.Copy(), "--round", "3", "--set", "strategy.rounds=1", "--out", fork)).Code);
+        Assert.Equal(0,
+            (await CommandLine.RunAsync("fork", runs.Copy(), "--round", "3", "--set", "strategy.rounds=1", "--out", fork)).Code);
         var store = Path.Combine(fork, "store");
         var origin = Path.Combine(store, Keys.OriginManifest("tiny"));
-        foreach (var folder in new[] { "jobs/tiny/rounds", "grains", "index" }) Directory.Delete(Path.Combine(store, folder), recursive: true); // as it was before its first round
-        foreach (var file in new[] { Keys.Current("tiny"), Keys.Plan("tiny"), Keys.Fingerprint("tiny") }) File.Delete(Path.Combine(store, file));
+        // as it was before its first round
+        foreach (var folder in new[] { "jobs/tiny/rounds", "grains", "index" })
+            Directory.Delete(Path.Combine(store, folder), recursive: true);
+        foreach (var file in new[] { Keys.Current("tiny"), Keys.Plan("tiny"), Keys.Fingerprint("tiny") })
+            File.Delete(Path.Combine(store, file));
         foreach (var result in new[] { "metrics.csv", "metrics.jsonl", "report.html" }) File.Delete(Path.Combine(fork, result));
         if (damage == "manifest missing") File.Delete(origin);
         else if (damage == "manifest truncated") File.WriteAllBytes(origin, File.ReadAllBytes(origin)[..100]);
@@ -324,7 +337,9 @@ public sealed class RepairTests(DamagedRuns runs) : IClassFixture<DamagedRuns>
             case "optimizer missing": File.Delete(Stored(Keys.Optimizer("tiny", "local", "two", 3))); break;
             case "fingerprint missing": File.Delete(Stored(Keys.Fingerprint("tiny"))); break;
             case "fingerprint truncated": Truncate(Stored(Keys.Fingerprint("tiny"))); break;
-            case "fingerprint of another version": File.WriteAllBytes(Stored(Keys.Fingerprint("tiny")), SealedJson.Seal("{\n  \"version\": 2\n}"u8)); break;
+            case "fingerprint of another version":
+                File.WriteAllBytes(Stored(Keys.Fingerprint("tiny")), SealedJson.Seal("{\n  \"version\": 2\n}"u8));
+                break;
             case "notes truncated": Truncate(Stored(Keys.Notes("tiny"))); break;
             case "inputs missing": File.Delete(Stored(Keys.Inputs("tiny"))); break;
             case "inputs truncated": Truncate(Stored(Keys.Inputs("tiny"))); break;
@@ -333,7 +348,10 @@ public sealed class RepairTests(DamagedRuns runs) : IClassFixture<DamagedRuns>
             case "stored plan truncated": Truncate(Stored(Keys.Plan("tiny"))); break;
             case "plan missing": File.Delete(Path.Combine(run, "plan.yaml")); break;
             case "plan truncated": Truncate(Path.Combine(run, "plan.yaml")); break;
-            case "plan edited": File.WriteAllText(Path.Combine(run, "plan.yaml"), File.ReadAllText(Path.Combine(run, "plan.yaml")).Replace("steps: ", "steps: 1", StringComparison.Ordinal)); break;
+            case "plan edited":
+                File.WriteAllText(Path.Combine(run, "plan.yaml"),
+                    File.ReadAllText(Path.Combine(run, "plan.yaml")).Replace("steps: ", "steps: 1", StringComparison.Ordinal));
+                break;
             default: throw new ArgumentOutOfRangeException(nameof(damage), damage, null);
         }
     }
@@ -355,7 +373,8 @@ public sealed class RepairTests(DamagedRuns runs) : IClassFixture<DamagedRuns>
     }
 
     private static void WritePointer(string pointer, int round) =>
-        File.WriteAllBytes(pointer, SealedJson.Seal(Encoding.UTF8.GetBytes($"{{\n  \"round\": {round},\n  \"manifestSha256\": \"{new string('0', 64)}\"\n}}")));
+        File.WriteAllBytes(pointer,
+            SealedJson.Seal(Encoding.UTF8.GetBytes($"{{\n  \"round\": {round},\n  \"manifestSha256\": \"{new string('0', 64)}\"\n}}")));
 
     private static void Truncate(string file)
     {

@@ -67,7 +67,8 @@ public sealed class RunFolderTests : IDisposable
     public async Task A_seed_that_cannot_be_set_is_said_before_anything_starts()
     {
         var plan = _tiny.WritePlan();
-        await File.WriteAllTextAsync(plan, (await File.ReadAllTextAsync(plan)).Replace("seed: 7", "seed: &s 7", StringComparison.Ordinal).Replace("rounds: 2", "rounds: *s", StringComparison.Ordinal));
+        await File.WriteAllTextAsync(plan, (await File.ReadAllTextAsync(plan)).Replace("seed: 7", "seed: &s 7", StringComparison.Ordinal)
+            .Replace("rounds: 2", "rounds: *s", StringComparison.Ordinal));
 
         var result = await CommandLine.RunAsync("simulate", plan, "--seed", "8", "--out", Run);
 
@@ -86,7 +87,8 @@ public sealed class RunFolderTests : IDisposable
 
         Assert.Equal((0, ""), (result.Code, result.Error));
         Assert.Contains("seed 9", result.Output, StringComparison.Ordinal);
-        foreach (var file in new[] { "metrics.csv", "report.html", "local-only/metrics.csv", "adapters/one/adapter_config.json" }) Assert.True(File.Exists(Path.Combine(Run, file)), file);
+        foreach (var file in new[] { "metrics.csv", "report.html", "local-only/metrics.csv", "adapters/one/adapter_config.json" })
+            Assert.True(File.Exists(Path.Combine(Run, file)), file);
     }
 
     // A plan as one flow mapping, which is valid YAML.
@@ -94,7 +96,8 @@ public sealed class RunFolderTests : IDisposable
     {
         _tiny.Write("plan.json",
         [
-            """{"name": "tiny", "model": "model", "adapter": {"method": "r-lora-federated", "rank": 4, "alpha": 6}, "evaluation": {"localOnly": true},""",
+            """{"name": "tiny", "model": "model", "adapter": {"method": "r-lora-federated", "rank": 4, "alpha": 6},"""
+                + """ "evaluation": {"localOnly": true},""",
             """ "training": {"steps": 4, "batchSize": 3, "maxTokens": 20, "threads": 1}, "strategy": {"rounds": 1},""",
             """ "clients": [{"id": "one", "task": "one", "data": {"train": "one.train.jsonl", "test": "one.test.jsonl"}}]}""",
         ]);

@@ -15,7 +15,8 @@ public sealed class SampleTests
     [InlineData("demo-shuffled.yaml")]
     [InlineData("stories.yaml")]
     [InlineData("hostile.yaml")]
-    public void A_sample_plan_is_valid(string file) => Assert.Empty(PlanReader.Read(File.ReadAllText(Path.Combine(Samples, file)), file).Problems);
+    public void A_sample_plan_is_valid(string file) =>
+        Assert.Empty(PlanReader.Read(File.ReadAllText(Path.Combine(Samples, file)), file).Problems);
 
     [Fact]
     public void The_control_is_the_demo_with_shuffled_labels()
@@ -23,7 +24,8 @@ public sealed class SampleTests
         var (demo, control) = (Read("demo.yaml"), Read("demo-shuffled.yaml"));
 
         Assert.All(control.Clients, static client => Assert.True(client.Data.ShuffleLabels));
-        Assert.Equal(demo.Clients, control.Clients.Select(static client => client with { Data = client.Data with { ShuffleLabels = false } }));
+        Assert.Equal(demo.Clients,
+            control.Clients.Select(static client => client with { Data = client.Data with { ShuffleLabels = false } }));
         Assert.Equal(demo.Training, control.Training);
     }
 
@@ -52,21 +54,26 @@ public sealed class SampleTests
             var (train, test) = (Rows(task, "train"), Rows(task, "test"));
             var chance = 1.0 / test.Select(static row => row.Label).Distinct().Count();
             var words = train.SelectMany(static row => row.Prompt.Split(' ')).Distinct(StringComparer.Ordinal);
-            var best = words.Select(word => (Func<(string Prompt, string Label), int>)(row => row.Prompt.Split(' ').Contains(word) ? 1 : 0)).MaxBy(feature => Accuracy(train, train, feature))!;
+            var best = words.Select(word => (Func<(string Prompt, string Label), int>)(row => row.Prompt.Split(' ').Contains(word) ? 1 : 0))
+                .MaxBy(feature => Accuracy(train, train, feature))!;
             Assert.True(Accuracy(train, test, best) <= chance + 0.15, $"{task}: a word reaches {Accuracy(train, test, best)}");
             Assert.True(Accuracy(train, test, static row => row.Prompt.Length) <= chance + 0.15, task);
         }
     }
 
-    private static double Accuracy(List<(string Prompt, string Label)> train, List<(string Prompt, string Label)> test, Func<(string Prompt, string Label), int> feature)
+    private static double Accuracy(
+        List<(string Prompt, string Label)> train, List<(string Prompt, string Label)> test,
+        Func<(string Prompt, string Label), int> feature)
     {
-        var answers = train.GroupBy(feature).ToDictionary(static group => group.Key, static group => group.GroupBy(static row => row.Label).MaxBy(static label => label.Count())!.Key);
+        var answers = train.GroupBy(feature).ToDictionary(static group => group.Key,
+            static group => group.GroupBy(static row => row.Label).MaxBy(static label => label.Count())!.Key);
         return test.Average(row => answers.GetValueOrDefault(feature(row)) == row.Label ? 1.0 : 0);
     }
 
     private static FederationPlan Read(string file) => PlanReader.Require(File.ReadAllText(Path.Combine(Samples, file)), file);
 
     private static List<(string Prompt, string Label)> Rows(string task, string split) =>
-        [.. File.ReadLines(Path.Combine(Samples, "tasks", task, $"{split}.jsonl")).Select(static line => JsonDocument.Parse(line).RootElement)
+        [.. File.ReadLines(Path.Combine(Samples, "tasks", task, $"{split}.jsonl"))
+            .Select(static line => JsonDocument.Parse(line).RootElement)
             .Select(static row => (row.GetProperty("prompt").GetString()!, row.GetProperty("label").GetString()!))];
 }

@@ -4,7 +4,9 @@ using FedRLora.Training.Tests;
 
 namespace FedRLora.EndToEnd.Tests;
 
-/// <summary>What lies around the program and is not for it: files of the working directory, variables of other programs, the machine's habits.</summary>
+/// <summary>
+/// What lies around the program and is not for it: files of the working directory, variables of other programs, the machine's habits.
+/// </summary>
 public sealed class SurroundingsTests : IDisposable
 {
     private readonly TinyFederation _tiny = new();
@@ -17,7 +19,8 @@ public sealed class SurroundingsTests : IDisposable
         var plan = _tiny.WritePlan();
         var expected = await RunningProgram.RunAsync(_tiny.Root, "simulate", plan, "--out", "alone");
         File.WriteAllText(Path.Combine(_tiny.Root, "appsettings.json"), """
-            { "Logging": { "LogLevel": { "Default": "Trace" } }, "Orleans": { "ClusterId": "other" }, "OTEL_EXPORTER_OTLP_ENDPOINT": "nowhere" }
+            { "Logging": { "LogLevel": { "Default": "Trace" } }, "Orleans": { "ClusterId": "other" },
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "nowhere" }
             """);
 
         await using var program = RunningProgram.StartWith(
@@ -51,5 +54,6 @@ public sealed class SurroundingsTests : IDisposable
     }
 
     // Without the folder's name and what a clock measured.
-    private static string Bare(string output, string folder) => Regex.Replace(output.Replace(folder, "run", StringComparison.Ordinal), @"  \d+\.\d s", "");
+    private static string Bare(string output, string folder) =>
+        Regex.Replace(output.Replace(folder, "run", StringComparison.Ordinal), @"  \d+\.\d s", "");
 }

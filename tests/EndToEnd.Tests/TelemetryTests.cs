@@ -6,7 +6,9 @@ using FedRLora.Training.Tests;
 
 namespace FedRLora.EndToEnd.Tests;
 
-/// <summary>OpenTelemetry's variables: each has the effect that it asks for, or is named; and telemetry that does not arrive is named.</summary>
+/// <summary>
+/// OpenTelemetry's variables: each has the effect that it asks for, or is named; and telemetry that does not arrive is named.
+/// </summary>
 public sealed class TelemetryTests : IDisposable
 {
     private readonly TinyFederation _tiny = new();
@@ -17,7 +19,8 @@ public sealed class TelemetryTests : IDisposable
     [InlineData("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317", "is no address; write it with its scheme, as http://localhost:4317")]
     [InlineData("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1", "is no address; write it with its scheme, as http://localhost:4317")]
     [InlineData("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://", "is no address; write it with its scheme, as http://localhost:4317")]
-    [InlineData("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "grpc://localhost:4317", "is no address; write it with its scheme, as http://localhost:4317")]
+    [InlineData("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "grpc://localhost:4317",
+        "is no address; write it with its scheme, as http://localhost:4317")]
     [InlineData("OTEL_EXPORTER_OTLP_PROTOCOL", "grpcc", "is no protocol; give grpc or http/protobuf")]
     [InlineData("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "is no protocol; give grpc or http/protobuf")]
     [InlineData("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "is no time; give milliseconds, as 10000")]
@@ -25,14 +28,17 @@ public sealed class TelemetryTests : IDisposable
     [InlineData("OTEL_BSP_SCHEDULE_DELAY", "-1", "is no time; give milliseconds, as 10000")]
     [InlineData("OTEL_BSP_MAX_QUEUE_SIZE", "0", "is no number of things; give a whole number above 0")]
     [InlineData("OTEL_RESOURCE_ATTRIBUTES", "region=north,team", "is no list of key=value pairs with commas between them")]
-    [InlineData("OTEL_TRACES_SAMPLER", "sometimes", "is no sampler; give always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or parentbased_traceidratio")]
+    [InlineData("OTEL_TRACES_SAMPLER", "sometimes", "is no sampler; give always_on, always_off, traceidratio, parentbased_always_on, "
+        + "parentbased_always_off or parentbased_traceidratio")]
     [InlineData("OTEL_TRACES_SAMPLER_ARG", "0,5", "is no share; give a number from 0 to 1")]
     [InlineData("OTEL_SDK_DISABLED", "1", "is no choice; give true or false")]
     [InlineData("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "zstd", "is no compression; give gzip or none")]
     [InlineData("OTEL_EXPORTER_OTLP_CERTIFICATE", "missing.pem", "is no certificate that can be read; give a file in PEM form")]
     [InlineData("OTEL_TRACES_EXPORTER", "zipkin", "is not what this program exports by; give otlp or none")]
-    [InlineData("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://localhost:4318/v1/logs", "asks for the export of logs, which go to the console alone; give none, or unset it")]
-    public async Task A_variable_with_which_nothing_would_be_sent_is_refused_before_the_first_round(string variable, string value, string expected)
+    [InlineData("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://localhost:4318/v1/logs",
+        "asks for the export of logs, which go to the console alone; give none, or unset it")]
+    public async Task A_variable_with_which_nothing_would_be_sent_is_refused_before_the_first_round(
+        string variable, string value, string expected)
     {
         var run = Path.Combine(_tiny.Root, "run");
         await using var program = RunningProgram.StartWith((variable, value), _tiny.Root, "simulate", _tiny.WritePlan(), "--out", run);
@@ -47,7 +53,8 @@ public sealed class TelemetryTests : IDisposable
     public async Task A_silo_refuses_such_a_variable_too()
     {
         var ports = FreePorts.Take(2);
-        await using var program = RunningProgram.StartWith(("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"), _tiny.Root, "silo", "--site", "local", "--port", $"{ports[0]}", "--gateway", $"{ports[1]}");
+        await using var program = RunningProgram.StartWith(("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"), _tiny.Root, "silo", "--site",
+            "local", "--port", $"{ports[0]}", "--gateway", $"{ports[1]}");
 
         Assert.Equal(2, await program.ExitAsync());
         Assert.Contains("OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4317' is no address", program.Output, StringComparison.Ordinal);
@@ -56,10 +63,12 @@ public sealed class TelemetryTests : IDisposable
     [Fact]
     public async Task What_headers_carry_is_not_shown()
     {
-        await using var program = RunningProgram.StartWith(("OTEL_EXPORTER_OTLP_HEADERS", "secret"), _tiny.Root, "simulate", _tiny.WritePlan());
+        await using var program = RunningProgram.StartWith(("OTEL_EXPORTER_OTLP_HEADERS", "secret"), _tiny.Root, "simulate",
+            _tiny.WritePlan());
 
         Assert.Equal(2, await program.ExitAsync());
-        Assert.Contains("OTEL_EXPORTER_OTLP_HEADERS: the value is no list of key=value pairs with commas between them", program.Output, StringComparison.Ordinal);
+        Assert.Contains("OTEL_EXPORTER_OTLP_HEADERS: the value is no list of key=value pairs with commas between them", program.Output,
+            StringComparison.Ordinal);
         Assert.DoesNotContain("secret", program.Output, StringComparison.Ordinal);
     }
 
@@ -71,8 +80,9 @@ public sealed class TelemetryTests : IDisposable
     {
         using var collector = new Collector();
 
-        var output = await SimulateAsync(($"OTEL_EXPORTER_OTLP_{signal}ENDPOINT", collector.Address + path), ($"OTEL_EXPORTER_OTLP_{signal}PROTOCOL", "http/protobuf"),
-            ("OTEL_SERVICE_NAME", "the-north"), ("OTEL_RESOURCE_ATTRIBUTES", "region=polar"));
+        var output = await SimulateAsync(($"OTEL_EXPORTER_OTLP_{signal}ENDPOINT", collector.Address + path),
+            ($"OTEL_EXPORTER_OTLP_{signal}PROTOCOL", "http/protobuf"), ("OTEL_SERVICE_NAME", "the-north"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "region=polar"));
 
         Assert.Equal(expected, string.Join(' ', collector.Posts.Select(static post => post.Path).Distinct().Order(StringComparer.Ordinal)));
         Assert.All(collector.Posts, static post => Assert.Contains("the-north", post.Body, StringComparison.Ordinal));
@@ -88,7 +98,8 @@ public sealed class TelemetryTests : IDisposable
     {
         using var collector = new Collector();
 
-        await SimulateAsync(("OTEL_EXPORTER_OTLP_ENDPOINT", collector.Address), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"), (variable, value));
+        await SimulateAsync(("OTEL_EXPORTER_OTLP_ENDPOINT", collector.Address), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            (variable, value));
 
         Assert.Equal(expected, string.Join(' ', collector.Posts.Select(static post => post.Path).Distinct()));
     }
@@ -102,7 +113,8 @@ public sealed class TelemetryTests : IDisposable
         var collector = new Collector { Status = status ?? 200 };
         if (status is null) collector.Dispose(); // nobody listens any more
 
-        var output = await SimulateAsync(("OTEL_EXPORTER_OTLP_ENDPOINT", collector.Address), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol), ("OTEL_BSP_SCHEDULE_DELAY", "50"));
+        var output = await SimulateAsync(("OTEL_EXPORTER_OTLP_ENDPOINT", collector.Address), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ("OTEL_BSP_SCHEDULE_DELAY", "50"));
 
         Assert.Single(output.Split("Telemetry is lost, and the work goes on without it: " + collector.Address + reason)[1..]);
         collector.Dispose();

@@ -25,7 +25,8 @@ public sealed class UncertaintyTests : IDisposable
             Assert.InRange(own, 1e-9, 1e9);
             Assert.InRange(paired, 1e-9, own); // the same rows are hard for both
             Assert.Equal(5, row.GetProperty("rows").GetInt32());
-            Assert.Equal(row.GetProperty("federated").GetDouble() - row.GetProperty("localOnly").GetDouble(), row.GetProperty("difference").GetDouble(), 9);
+            Assert.Equal(row.GetProperty("federated").GetDouble() - row.GetProperty("localOnly").GetDouble(),
+                row.GetProperty("difference").GetDouble(), 9);
         });
         Assert.NotEmpty(Directory.GetFiles(Folder("run"), "row-scores.json", SearchOption.AllDirectories));
         Assert.Empty(Directory.GetFiles(Path.Combine(Folder("run"), "store", "jobs"), "row-scores.json", SearchOption.AllDirectories));
@@ -40,9 +41,11 @@ public sealed class UncertaintyTests : IDisposable
         var fork = await CommandLine.RunAsync("fork", run, "--round", "2", "--set", "strategy.rounds=1", "--out", Folder("fork"));
 
         Assert.Contains($"forked from: {run}, round 2; base is the frozen base", fork.Output, StringComparison.Ordinal);
-        Assert.Contains($"<dd>{Markup.Escape(run)}, round 2</dd>", await File.ReadAllTextAsync(Path.Combine(Folder("fork"), "report.html")), StringComparison.Ordinal);
+        Assert.Contains($"<dd>{Markup.Escape(run)}, round 2</dd>", await File.ReadAllTextAsync(Path.Combine(Folder("fork"), "report.html")),
+            StringComparison.Ordinal);
         var rounds = await File.ReadAllLinesAsync(Path.Combine(Folder("fork"), "metrics.jsonl"));
-        foreach (var (row, client) in before.EnumerateArray().Zip(JsonDocument.Parse(rounds[0]).RootElement.GetProperty("clients").EnumerateArray()))
+        foreach (var (row, client) in before.EnumerateArray()
+            .Zip(JsonDocument.Parse(rounds[0]).RootElement.GetProperty("clients").EnumerateArray()))
         {
             Assert.Equal("scored", client.GetProperty("outcome").GetString());
             Assert.Equal(row.GetProperty("base").GetDouble(), client.GetProperty("base").GetProperty("reference").GetDouble());
@@ -63,5 +66,6 @@ public sealed class UncertaintyTests : IDisposable
     private string Folder(string name) => Path.Combine(_tiny.Root, name);
 
     private static JsonElement Final(CommandResult result) => JsonDocument.Parse(
-        result.Output.Split('\n').Single(static line => line.StartsWith("{\"final\"", StringComparison.Ordinal))).RootElement.GetProperty("final");
+        result.Output.Split('\n').Single(static line => line.StartsWith("{\"final\"", StringComparison.Ordinal))).RootElement
+        .GetProperty("final");
 }

@@ -20,7 +20,11 @@ public sealed class UnfinishedTextTests : IDisposable
     {
         string[] vocabulary = ["<unk>", "a", "<0xC3>", "<0xA9>", "<0xE2>", "<0x82>", "<0xF0>"];
         var ids = string.Join(',', vocabulary.Select(static (token, id) => $"\"{token}\":{id}"));
-        var json = $$$"""{"decoder":{"type":"ByteFallback"},"model":{"type":"BPE","vocab":{{{{ids}}}},"merges":[],"unk_token":"<unk>","byte_fallback":true}}""";
+        var json =
+            $$$"""
+            {"decoder":{"type":"ByteFallback"},"model":{"type":"BPE","vocab":{{{{ids}}}},"merges":[],"unk_token":"<unk>",
+            "byte_fallback":true}}
+            """;
         File.WriteAllText(Path.Combine(_tiny.Root, "model", "tokenizer.json"), json);
         File.Delete(Path.Combine(_tiny.Root, "model", "tokenizer_config.json"));
         var text = new StreamedText(Tokenizer.Load(Path.Combine(_tiny.Root, "model")), []);

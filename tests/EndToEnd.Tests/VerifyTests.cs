@@ -22,10 +22,13 @@ public sealed class VerifyTests : IDisposable
         await SimulateAsync();
         var intact = await CommandLine.RunAsync("verify", Run);
         Assert.Equal((0, ""), (intact.Code, intact.Error));
-        var digest = JsonDocument.Parse((await CommandLine.RunAsync("verify", Run, "--json")).Output.Split('\n')[0]).RootElement.GetProperty("digest").GetString();
-        Assert.Matches($"^tiny: 2 rounds, [0-9]+ blobs, digest {digest}\ntiny.local-only: 2 rounds, [0-9]+ blobs, digest [0-9a-f]{{64}}\n$", intact.Output);
+        var digest = JsonDocument.Parse((await CommandLine.RunAsync("verify", Run, "--json")).Output.Split('\n')[0]).RootElement
+            .GetProperty("digest").GetString();
+        Assert.Matches($"^tiny: 2 rounds, [0-9]+ blobs, digest {digest}\ntiny.local-only: 2 rounds, [0-9]+ blobs, digest [0-9a-f]{{64}}\n$",
+            intact.Output);
 
-        var blobs = Directory.GetFiles(Store, "*", SearchOption.AllDirectories).Select(file => Path.GetRelativePath(Store, file)).Where(static key => key[0] != '.').Order(StringComparer.Ordinal).ToArray();
+        var blobs = Directory.GetFiles(Store, "*", SearchOption.AllDirectories).Select(file => Path.GetRelativePath(Store, file))
+            .Where(static key => key[0] != '.').Order(StringComparer.Ordinal).ToArray();
         Assert.True(blobs.Length > 40, $"{blobs.Length} blobs");
         foreach (var blob in blobs)
         {
@@ -73,11 +76,13 @@ public sealed class VerifyTests : IDisposable
 
         var dry = await CommandLine.RunAsync("gc", Run, "--dry-run");
         Assert.Equal((0, ""), (dry.Code, dry.Error));
-        Assert.Contains($"{Keys.Update("tiny", 1, 1, "one")}  1.0 kB\ntiny: would remove 1 blob, 1.0 kB\n", dry.Output, StringComparison.Ordinal);
+        Assert.Contains($"{Keys.Update("tiny", 1, 1, "one")}  1.0 kB\ntiny: would remove 1 blob, 1.0 kB\n", dry.Output,
+            StringComparison.Ordinal);
         Assert.True(File.Exists(left));
 
         using (new FileStream(Path.Combine(Run, ".lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None))
-            Assert.Equal((2, $"{Run} is in use by another process\n"), (await CommandLine.RunAsync("gc", Run)) is var refused ? (refused.Code, refused.Error) : default);
+            Assert.Equal((2, $"{Run} is in use by another process\n"),
+                (await CommandLine.RunAsync("gc", Run)) is var refused ? (refused.Code, refused.Error) : default);
         Assert.Contains("tiny: removed 1 blob, 1.0 kB\n", (await CommandLine.RunAsync("gc", Run)).Output, StringComparison.Ordinal);
 
         Assert.False(File.Exists(left) || File.Exists(torn));
@@ -93,7 +98,8 @@ public sealed class VerifyTests : IDisposable
         var plan = _tiny.WritePlan(strategy: "rounds: 5");
         File.AppendAllText(plan, "checkpoints: {keepEvery: 2}\n");
         Assert.Equal(0, (await CommandLine.RunAsync("simulate", plan, "--out", Run)).Code);
-        const string Said = "tiny: after this the run can be forked from rounds 0, 2 and 4-5, from round 3 no more; checkpoints.keepEvery of the plan keeps every n-th\n";
+        const string Said = "tiny: after this the run can be forked from rounds 0, 2 and 4-5, from round 3 no more; "
+            + "checkpoints.keepEvery of the plan keeps every n-th\n";
         Assert.Equal(0, (await ForkAsync(3)).Code);
 
         Assert.Contains(Said, (await CommandLine.RunAsync("gc", Run, "--dry-run")).Output, StringComparison.Ordinal);
@@ -102,9 +108,11 @@ public sealed class VerifyTests : IDisposable
         Assert.Contains(Said, (await CommandLine.RunAsync("gc", Run)).Output, StringComparison.Ordinal);
         Assert.DoesNotContain("forked", (await CommandLine.RunAsync("gc", Run)).Output, StringComparison.Ordinal);
 
-        foreach (var (round, code) in new[] { (0, 0), (1, 2), (2, 0), (3, 2), (4, 0), (5, 0) }) Assert.Equal((round, code), (round, (await ForkAsync(round)).Code));
+        foreach (var (round, code) in new[] { (0, 0), (1, 2), (2, 0), (3, 2), (4, 0), (5, 0) })
+            Assert.Equal((round, code), (round, (await ForkAsync(round)).Code));
 
-        Task<CommandResult> ForkAsync(int round) => CommandLine.RunAsync("fork", Run, "--round", $"{round}", "--set", "strategy.rounds=1", "--out", Path.Combine(_tiny.Root, Guid.NewGuid().ToString("N")));
+        Task<CommandResult> ForkAsync(int round) => CommandLine.RunAsync("fork", Run, "--round", $"{round}", "--set", "strategy.rounds=1",
+            "--out", Path.Combine(_tiny.Root, Guid.NewGuid().ToString("N")));
     }
 
     [Fact]
@@ -112,7 +120,8 @@ public sealed class VerifyTests : IDisposable
     {
         await SimulateAsync("{keepLast: 1}");
         var manifest = Path.Combine(Store, StoredRounds.Manifest(Store, "tiny", 1));
-        await File.WriteAllTextAsync(manifest, (await File.ReadAllTextAsync(manifest)).Replace("\"round\": 1", "\"round\": 2", StringComparison.Ordinal));
+        await File.WriteAllTextAsync(manifest,
+            (await File.ReadAllTextAsync(manifest)).Replace("\"round\": 1", "\"round\": 2", StringComparison.Ordinal));
         var before = Directory.GetFiles(Store, "*", SearchOption.AllDirectories).Length;
 
         var refused = await CommandLine.RunAsync("gc", Run);
@@ -126,15 +135,16 @@ public sealed class VerifyTests : IDisposable
     public async Task A_run_whose_notes_were_changed_is_not_resumed()
     {
         await SimulateAsync();
-        var notes = Path.Combine(Store, Keys.Notes("tiny"));
-        var bytes = await File.ReadAllBytesAsync(notes);
+        var state = Path.Combine(Store, Keys.Notes("tiny"));
+        var bytes = await File.ReadAllBytesAsync(state);
         bytes[20] ^= 1;
-        await File.WriteAllBytesAsync(notes, bytes);
+        await File.WriteAllBytesAsync(state, bytes);
 
         var refused = await CommandLine.RunAsync("resume", Run);
 
         Assert.Equal(2, refused.Code);
-        Assert.Matches($"^{Keys.Notes("tiny")} has digest [0-9a-f]{{64}}, expected [0-9a-f]{{64}}; fedrlora repair removes it, and the open round begins again.$", Assert.Single(refused.ErrorLines));
+        Assert.Matches($"^{Keys.Notes("tiny")} has digest [0-9a-f]{{64}}, expected [0-9a-f]{{64}}; fedrlora repair removes it, "
+            + "and the open round begins again.$", Assert.Single(refused.ErrorLines));
     }
 
     private async Task SimulateAsync(string? checkpoints = null)

@@ -20,44 +20,50 @@ public class AggregationTests
         var forward = Aggregate(rule, clients);
         var backward = Aggregate(rule, clients.Reverse());
         for (var i = 0; i < 5; i++)
-            Assert.Equal(forward.Update["a"].Data[i], backward.Update["a"].Data[i], 1e-5f * clients.Max(client => MathF.Abs(client.Item1[i])) + 1e-12f);
+            Assert.Equal(
+                forward.Update["a"].Data[i], backward.Update["a"].Data[i],
+                1e-5f * clients.Max(client => MathF.Abs(client.Item1[i])) + 1e-12f);
     });
 
     [Theory, MemberData(nameof(Rules))]
-    public void Equal_updates_are_a_fixed_point(string rule) => Gen.Select(Vector, Gen.Double[0.1, 5].Array[Fewest(rule), 8]).Sample((update, weights) =>
-        Assert.Equal(update, Aggregate(rule, weights.Select(weight => (update, weight))).Update["a"].Data));
+    public void Equal_updates_are_a_fixed_point(string rule) =>
+        Gen.Select(Vector, Gen.Double[0.1, 5].Array[Fewest(rule), 8]).Sample((update, weights) =>
+            Assert.Equal(update, Aggregate(rule, weights.Select(weight => (update, weight))).Update["a"].Data));
 
     [Theory, MemberData(nameof(Rules))]
-    public void The_fewest_clients_move_the_state_by_what_they_agree_on(string rule) => Gen.Select(Vector, Vector).Sample((before, update) =>
-    {
-        var mean = Aggregate(rule, Enumerable.Repeat((update, 1.0), Fewest(rule))).Update;
-        var (after, _) = StrategyRegistry.ServerOptimizers["sgd"](new()).Step(State(("a", before)), mean, null);
-        Assert.Equal(before.Zip(update, (x, d) => (float)((double)x + d)), after["a"].Data);
-    });
-
-    [Theory, MemberData(nameof(Rules))]
-    public void Two_sites_merge_to_what_one_gives_or_the_rule_says_that_they_cannot(string name) => Gen.Select(Vector, Gen.Double[0.1, 5]).Array[5, 8].Sample(clients =>
-    {
-        var rule = StrategyRegistry.Aggregations[name](name == "normBound" ? new() { Rule = name, MaxNorm = 8 } : new() { Rule = name });
-        var (first, second, one) = (rule.Begin(Shapes), rule.Begin(Shapes), rule.Begin(Shapes));
-        for (var i = 0; i < clients.Length; i++)
+    public void The_fewest_clients_move_the_state_by_what_they_agree_on(string rule) =>
+        Gen.Select(Vector, Vector).Sample((before, update) =>
         {
-            (i < clients.Length / 2 ? first : second).Add(State(("a", clients[i].Item1)), clients[i].Item2);
-            one.Add(State(("a", clients[i].Item1)), clients[i].Item2);
-        }
+            var mean = Aggregate(rule, Enumerable.Repeat((update, 1.0), Fewest(rule))).Update;
+            var (after, _) = StrategyRegistry.ServerOptimizers["sgd"](new()).Step(State(("a", before)), mean, null);
+            Assert.Equal(before.Zip(update, (x, d) => (float)((double)x + d)), after["a"].Data);
+        });
 
-        if (!rule.CanMerge)
+    [Theory, MemberData(nameof(Rules))]
+    public void Two_sites_merge_to_what_one_gives_or_the_rule_says_that_they_cannot(string name) =>
+        Gen.Select(Vector, Gen.Double[0.1, 5]).Array[5, 8].Sample(clients =>
         {
-            Assert.Throws<NotSupportedException>(() => first.Merge(second));
-            return;
-        }
+            var rule = StrategyRegistry.Aggregations[name](
+                name == "normBound" ? new() { Rule = name, MaxNorm = 8 } : new() { Rule = name });
+            var (first, second, one) = (rule.Begin(Shapes), rule.Begin(Shapes), rule.Begin(Shapes));
+            for (var i = 0; i < clients.Length; i++)
+            {
+                (i < clients.Length / 2 ? first : second).Add(State(("a", clients[i].Item1)), clients[i].Item2);
+                one.Add(State(("a", clients[i].Item1)), clients[i].Item2);
+            }
 
-        first.Merge(second);
-        var (merged, whole) = (first.Finish(), one.Finish());
-        for (var i = 0; i < 5; i++)
-            Assert.Equal(whole.Update["a"].Data[i], merged.Update["a"].Data[i], 1e-5f);
-        Assert.Equal(whole.Curbed, merged.Curbed);
-    });
+            if (!rule.CanMerge)
+            {
+                Assert.Throws<NotSupportedException>(() => first.Merge(second));
+                return;
+            }
+
+            first.Merge(second);
+            var (merged, whole) = (first.Finish(), one.Finish());
+            for (var i = 0; i < 5; i++)
+                Assert.Equal(whole.Update["a"].Data[i], merged.Update["a"].Data[i], 1e-5f);
+            Assert.Equal(whole.Curbed, merged.Curbed);
+        });
 
     [Fact]
     public void The_mean_weighs_its_clients() =>
@@ -65,7 +71,9 @@ public class AggregationTests
 
     [Fact]
     public void The_mean_is_rounded_only_once() =>
-        Assert.Equal([1f / 3, 0, 0, 0, 0], Aggregate("mean", [([1e8f, 0, 0, 0, 0], 1.0), ([1, 0, 0, 0, 0], 1.0), ([-1e8f, 0, 0, 0, 0], 1.0)]).Update["a"].Data);
+        Assert.Equal(
+            [1f / 3, 0, 0, 0, 0],
+            Aggregate("mean", [([1e8f, 0, 0, 0, 0], 1.0), ([1, 0, 0, 0, 0], 1.0), ([-1e8f, 0, 0, 0, 0], 1.0)]).Update["a"].Data);
 
     [Theory, MemberData(nameof(Rules))]
     public void The_aggregate_of_nothing_is_an_error(string rule) =>
@@ -76,7 +84,9 @@ public class AggregationTests
     {
         string[] clients = ["a", "b", "c", "d", "e"];
         var plan = Of(clients).With(strategy => strategy with { Aggregation = new() { Rule = rule } });
-        var aggregate = await CohortAggregator.RunAsync(plan, AdapterState.Empty, null, clients, clients.ToDictionary(client => client, _ => new ClientNote()), (_, _, _) => Task.FromResult(AdapterState.Empty));
+        var aggregate = await CohortAggregator.RunAsync(
+            plan, AdapterState.Empty, null, clients, clients.ToDictionary(client => client, _ => new ClientNote()),
+            (_, _, _) => Task.FromResult(AdapterState.Empty));
 
         Assert.Empty(aggregate.Shared!);
         Assert.Null(aggregate.Coherence);
@@ -133,7 +143,8 @@ public class AggregationTests
 
     [Fact]
     public void An_update_with_a_tensor_too_many_is_named() =>
-        Assert.Equal("The update has tensor b, which is not shared.", UpdateCheck.Find(Shapes, State(("a", new float[5]), ("b", new float[1]))));
+        Assert.Equal(
+            "The update has tensor b, which is not shared.", UpdateCheck.Find(Shapes, State(("a", new float[5]), ("b", new float[1]))));
 
     [Fact]
     public async Task A_cohort_moves_the_shared_state_by_its_mean()
@@ -146,8 +157,11 @@ public class AggregationTests
     [Fact]
     public async Task Every_unusable_update_of_a_cohort_is_refused_by_name()
     {
-        var aggregate = await Run(State(("a", [1, 1])), client => client == "x" ? State(("a", [float.NaN, 0])) : throw new BadInputException("The blob is missing."));
-        Assert.Equal(["x: a holds NaN at element 0.", "y: The blob is missing."], aggregate.Refused.Select(pair => $"{pair.Key}: {pair.Value}"));
+        var aggregate = await Run(
+            State(("a", [1, 1])),
+            client => client == "x" ? State(("a", [float.NaN, 0])) : throw new BadInputException("The blob is missing."));
+        Assert.Equal(
+            ["x: a holds NaN at element 0.", "y: The blob is missing."], aggregate.Refused.Select(pair => $"{pair.Key}: {pair.Value}"));
         Assert.Null(aggregate.Shared);
     }
 
@@ -155,7 +169,8 @@ public class AggregationTests
     public void The_length_of_an_update_is_the_sum_of_its_blocks_in_order()
     {
         var random = new Random(3);
-        float[] Values(int count) => [.. Enumerable.Range(0, count).Select(_ => (float)Math.ScaleB(random.NextDouble() - 0.5, random.Next(-20, 20)))];
+        float[] Values(int count) =>
+            [.. Enumerable.Range(0, count).Select(_ => (float)Math.ScaleB(random.NextDouble() - 0.5, random.Next(-20, 20)))];
         var update = State(("a", Values((9 * 4096) + 17)), ("b", Values(5)), ("c", Values(4 * 4096)));
 
         var squares = 0.0;
@@ -179,11 +194,13 @@ public class AggregationTests
         foreach (var client in clients.SkipLast(1).Reverse().Index())
             _ = Task.Delay(5 * client.Index).ContinueWith(_ => open[client.Item].SetResult(), TaskScheduler.Default);
 
-        var aggregate = await CohortAggregator.RunAsync(Of(clients).With(strategy => strategy with { Aggregation = new() { Rule = rule } }), State(("a", new float[5])), null, clients, clients.ToDictionary(client => client, _ => new ClientNote()), async (client, _, _) =>
-        {
-            await open[client].Task;
-            return State(("a", [.. Enumerable.Repeat(values[Array.IndexOf(clients, client)], 5)]));
-        });
+        var plan = Of(clients).With(strategy => strategy with { Aggregation = new() { Rule = rule } });
+        var aggregate = await CohortAggregator.RunAsync(
+            plan, State(("a", new float[5])), null, clients, Notes(clients), async (client, _, _) =>
+            {
+                await open[client].Task;
+                return State(("a", [.. Enumerable.Repeat(values[Array.IndexOf(clients, client)], 5)]));
+            });
 
         Assert.Equal(expected.Update["a"].Data, aggregate.Shared!["a"].Data);
         Assert.Equal(expected.Coherence, aggregate.Coherence);
@@ -195,14 +212,15 @@ public class AggregationTests
         string[] clients = [.. Enumerable.Range(0, 50).Select(index => $"c{index:D2}")];
         var made = 0;
 
-        var aggregate = await CohortAggregator.RunAsync(Of(clients), State(("a", new float[5])), null, clients, clients.ToDictionary(client => client, _ => new ClientNote()), async (client, last, _) =>
-        {
-            await Task.Yield();
-            if (last is null) Interlocked.Increment(ref made);
-            last ??= State(("a", new float[5]));
-            last["a"].Data.AsSpan().Fill(int.Parse(client.AsSpan(1), System.Globalization.CultureInfo.InvariantCulture));
-            return last;
-        });
+        var aggregate = await CohortAggregator.RunAsync(
+            Of(clients), State(("a", new float[5])), null, clients, Notes(clients), async (client, last, _) =>
+            {
+                await Task.Yield();
+                if (last is null) Interlocked.Increment(ref made);
+                last ??= State(("a", new float[5]));
+                last["a"].Data.AsSpan().Fill(int.Parse(client.AsSpan(1), System.Globalization.CultureInfo.InvariantCulture));
+                return last;
+            });
 
         Assert.InRange(made, 1, 4);
         Assert.All(aggregate.Shared!["a"].Data, value => Assert.Equal(24.5f, value));
@@ -214,12 +232,13 @@ public class AggregationTests
         string[] clients = [.. Enumerable.Range(0, 20).Select(index => $"c{index:D2}")];
         var rule = new KeepingRule();
 
-        await CohortAggregator.RunAsync(rule, Of(clients), State(("a", new float[5])), null, clients, clients.ToDictionary(client => client, _ => new ClientNote()), (client, last, _) => Task.Run(() =>
-        {
-            last ??= State(("a", new float[5]));
-            last["a"].Data.AsSpan().Fill(int.Parse(client.AsSpan(1), System.Globalization.CultureInfo.InvariantCulture));
-            return last;
-        }));
+        await CohortAggregator.RunAsync(
+            rule, Of(clients), State(("a", new float[5])), null, clients, Notes(clients), (client, last, _) => Task.Run(() =>
+            {
+                last ??= State(("a", new float[5]));
+                last["a"].Data.AsSpan().Fill(int.Parse(client.AsSpan(1), System.Globalization.CultureInfo.InvariantCulture));
+                return last;
+            }));
 
         Assert.Equal(Enumerable.Range(0, 20).Select(static index => (float)index), rule.Kept.Select(static update => update["a"].Data[0]));
     }
@@ -229,9 +248,17 @@ public class AggregationTests
         await Assert.ThrowsAsync<InvalidOperationException>(() => Run(State(("a", [float.MaxValue])), _ => State(("a", [float.MaxValue]))));
 
     [Fact]
-    public void An_unknown_rule_is_refused_with_the_known_ones() =>
-        Assert.Equal("There is no aggregation rule magic; there are: geometricMedian, krum, mean, median, multiKrum, normBound, trimmedMean.",
-            Assert.Throws<BadInputException>(() => StrategyRegistry.Aggregation(Of("x").With(strategy => strategy with { Aggregation = new() { Rule = "magic" } }), ["x"])).Message);
+    public void An_unknown_rule_is_refused_with_the_known_ones()
+    {
+        var plan = Of("x").With(strategy => strategy with { Aggregation = new() { Rule = "magic" } });
+
+        Assert.Equal(
+            "There is no aggregation rule magic; there are: geometricMedian, krum, mean, median, multiKrum, normBound, trimmedMean.",
+            Assert.Throws<BadInputException>(() => StrategyRegistry.Aggregation(plan, ["x"])).Message);
+    }
+
+    private static Dictionary<string, ClientNote> Notes(string[] clients) =>
+        clients.ToDictionary(client => client, _ => new ClientNote());
 
     private static int Fewest(string rule) => new Abstractions.Plans.AggregationSpec { Rule = rule }.Fewest;
 
@@ -264,5 +291,6 @@ public class AggregationTests
         public AggregateUpdate Finish() => new(Kept[^1], null);
     }
 
-    private static AdapterState Matrix(long rows, long columns) => new([KeyValuePair.Create("w", new NamedArray([rows, columns], new float[rows * columns]))]);
+    private static AdapterState Matrix(long rows, long columns) =>
+        new([KeyValuePair.Create("w", new NamedArray([rows, columns], new float[rows * columns]))]);
 }

@@ -18,7 +18,10 @@ public class ArchitectureTests
     [InlineData("Silo", "Abstractions", "Federation", "Grains", "Training")]
     [InlineData("Client", "Abstractions", "Silo")]
     public void A_project_references_only_what_the_design_allows(string project, params string[] allowed) =>
-        Assert.Equal(allowed, References(project, "ProjectReference").Select(path => Path.GetFileNameWithoutExtension(path.Replace('\\', '/'))).Order(StringComparer.Ordinal));
+        Assert.Equal(
+            allowed,
+            References(project, "ProjectReference").Select(path => Path.GetFileNameWithoutExtension(path.Replace('\\', '/')))
+                .Order(StringComparer.Ordinal));
 
     [Fact]
     public void Every_project_is_covered() =>
@@ -29,14 +32,17 @@ public class ArchitectureTests
     [InlineData("Federation")]
     [InlineData("Grains")]
     public void A_project_without_tensors_has_no_TorchSharp(string project) =>
-        Assert.DoesNotContain(References(project, "PackageReference"), package => package.Contains("torch", StringComparison.OrdinalIgnoreCase));
+        Assert.DoesNotContain(
+            References(project, "PackageReference"), package => package.Contains("torch", StringComparison.OrdinalIgnoreCase));
 
     [Theory]
     [InlineData("Abstractions")]
     [InlineData("Federation")]
     [InlineData("Training")]
     public void A_project_that_runs_in_a_console_has_no_Orleans_server(string project) =>
-        Assert.DoesNotContain(References(project, "PackageReference"), package => package.StartsWith("Microsoft.Orleans", StringComparison.Ordinal) && package != "Microsoft.Orleans.Sdk");
+        Assert.DoesNotContain(
+            References(project, "PackageReference"),
+            package => package.StartsWith("Microsoft.Orleans", StringComparison.Ordinal) && package != "Microsoft.Orleans.Sdk");
 
     [Fact]
     public void No_two_events_of_a_class_have_one_number()
@@ -51,7 +57,7 @@ public class ArchitectureTests
     private static IEnumerable<string> References(string project, string kind) =>
         Projects[project].Descendants(kind).Select(reference => reference.Attribute("Include")!.Value);
 
-    private static string Root()
+    internal static string Root()
     {
         var folder = new DirectoryInfo(AppContext.BaseDirectory);
         while (!File.Exists(Path.Combine(folder.FullName, "FedRLora.sln")))

@@ -8,7 +8,11 @@ namespace FedRLora.Federation.Tests;
 /// <summary>Between the last report and the aggregation: is all of it there?</summary>
 public class ConfirmationTests
 {
-    private static readonly FederationPlan Plan = Of([Client("a", "east", test: false), Client("b", "east", test: false), Client("c", "west", test: false), Client("d", "west", test: false)])
+    private static readonly FederationPlan Plan = Of(
+        [
+            Client("a", "east", test: false), Client("b", "east", test: false), Client("c", "west", test: false),
+            Client("d", "west", test: false),
+        ])
         .With(strategy => strategy with { Rounds = 5 });
 
     private static readonly FederationPlan Half = Plan.With(strategy => strategy with { Quorum = 0.5 });
@@ -32,7 +36,8 @@ public class ConfirmationTests
     }
 
     [Fact]
-    public void Round_0_has_nothing_to_confirm() => Assert.Equal(["persist", "aggregate"], new Run(Plan).On(new RoundEvent.Started(-1, null, [])).Effects);
+    public void Round_0_has_nothing_to_confirm() =>
+        Assert.Equal(["persist", "aggregate"], new Run(Plan).On(new RoundEvent.Started(-1, null, [])).Effects);
 
     [Fact]
     public void Progress_counts_the_confirmed()
@@ -78,7 +83,9 @@ public class ConfirmationTests
     [Fact]
     public void Where_more_were_asked_than_are_needed_another_report_takes_the_place_of_what_is_gone()
     {
-        var run = InRound1(Plan.With(strategy => strategy with { Selection = new() { Rule = SelectionRule.Uniform, Fraction = 0.5, Overselect = 2 } })).Train(1, "a", "c");
+        var run = InRound1(
+            Plan.With(strategy => strategy with { Selection = new() { Rule = SelectionRule.Uniform, Fraction = 0.5, Overselect = 2 } }))
+            .Train(1, "a", "c");
         run.Confirm("east").On(run => run.Confirmed("west", "c"));
         Assert.Equal(["persist", "send Train b c d"], run.Effects);
 
@@ -89,8 +96,11 @@ public class ConfirmationTests
     [Fact]
     public void The_reason_of_a_failed_job_names_what_was_missing()
     {
-        var run = Reported(Timed.With(strategy => strategy with { Quorum = 1, MaxAttempts = 1 })).On(Deadline).On(run => run.Confirmed("west", "c")).Confirm("east");
-        Assert.Equal("Round 1 had 3 usable of 4 updates in try 1 of 1, the quorum is 4; 1 silent. c: c/head.safetensors is missing.", run.State.Reason);
+        var run = Reported(Timed.With(strategy => strategy with { Quorum = 1, MaxAttempts = 1 })).On(Deadline)
+            .On(run => run.Confirmed("west", "c")).Confirm("east");
+        Assert.Equal(
+            "Round 1 had 3 usable of 4 updates in try 1 of 1, the quorum is 4; 1 silent. c: c/head.safetensors is missing.",
+            run.State.Reason);
     }
 
     // Answers that change nothing.
@@ -235,14 +245,17 @@ public class ConfirmationTests
     {
         var run = Reported(Timed).Confirm("east").On(run => run.Confirmed("west", "c"));
         Assert.Equal(["persist", "send Train c"], run.Effects);
-        Assert.Equal(["persist", "confirm east west", "deadline Train 1/1 00:05:00"], run.On(Deadline).On(new RoundEvent.Started(0, "zero", [])).Effects);
+        Assert.Equal(
+            ["persist", "confirm east west", "deadline Train 1/1 00:05:00"],
+            run.On(Deadline).On(new RoundEvent.Started(0, "zero", [])).Effects);
     }
 
     [Fact]
     public void A_client_that_is_not_confirmed_within_its_time_budget_leaves_if_the_quorum_holds()
     {
         var budgeted = Half.With(strategy => strategy with { TimeBudget = new() { Factor = 3, AtLeast = TimeSpan.FromSeconds(4) } });
-        var run = InRound1(budgeted).Took(1, "a").Took(1, "b").Took(2, "c").Took(2, "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
+        var run = InRound1(budgeted).Took(1, "a").Took(1, "b").Took(2, "c").Took(2, "d").Confirm()
+            .On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
         run.Took(1, "a").Took(1, "b").Took(2, "c").Took(2, "d");
         Assert.Equal(["persist", "confirm east west", "budget 2/1 in 4 at 4 to confirm"], run.Effects);
 
@@ -291,7 +304,8 @@ public class ConfirmationTests
     [Fact]
     public void A_report_at_a_site_that_had_confirmed_before_a_pause_is_confirmed_too()
     {
-        var run = Reported(Plan).Confirm("east").On(run => run.Confirmed("west", "c")).On(new RoundEvent.Paused(), new RoundEvent.Started(0, "zero", [], Resume: true)).Train(1, "c");
+        var run = Reported(Plan).Confirm("east").On(run => run.Confirmed("west", "c"))
+            .On(new RoundEvent.Paused(), new RoundEvent.Started(0, "zero", [], Resume: true)).Train(1, "c");
         Assert.Equal(["persist", "confirm east west"], run.Effects);
     }
 
@@ -301,12 +315,14 @@ public class ConfirmationTests
     public void What_a_buffer_holds_is_confirmed_under_the_round_it_was_begun_in()
     {
         var plan = Plan.With(strategy => strategy with { Trigger = new() { Rule = TriggerRule.Buffered, BufferSize = 2 } });
-        var run = InRound1(plan).Train(1, "d", "b").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
+        var run = InRound1(plan).Train(1, "d", "b").Confirm()
+            .On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
 
         run.Train(1, "a").On(new RoundEvent.ClientReported(Trained(2, "b")));
 
         Assert.Equal(["persist", "confirm east"], run.Effects);
-        var (site, question) = Assert.Single(ConfirmationBuilder.Build(plan, run.State, new RoundMachine(plan).Waiting(run.State), ["east"]));
+        var (site, question) = Assert.Single(
+            ConfirmationBuilder.Build(plan, run.State, new RoundMachine(plan).Waiting(run.State), ["east"]));
         Assert.Equal(("east", 2, 1), (site, question.Round, question.Attempt));
         Assert.Equal([("a", 1, 1), ("b", 2, 1)], question.Clients.Select(static client => (client.ClientId, client.Round, client.Attempt)));
     }
@@ -315,7 +331,8 @@ public class ConfirmationTests
     public void A_buffered_client_whose_files_are_gone_does_the_same_work_again()
     {
         var plan = Plan.With(strategy => strategy with { Trigger = new() { Rule = TriggerRule.Buffered, BufferSize = 2 } });
-        var run = InRound1(plan).Train(1, "d", "b").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"))
+        var run = InRound1(plan).Train(1, "d", "b").Confirm()
+            .On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"))
             .Train(1, "a").On(new RoundEvent.ClientReported(Trained(2, "b"))).On(run => run.Confirmed("east", "a"));
 
         Assert.Equal(["persist", "send Train a c d"], run.Effects);

@@ -16,7 +16,9 @@ public class ManifestBuilderTests
     {
         var manifest = Round0();
         Assert.Equal(["a", "b", "c", "d"], manifest.Clients.Select(client => client.Id));
-        Assert.All(manifest.Clients, client => Assert.Equal((ClientOutcome.NotSelected, 0, null), (client.Outcome, client.HeadRound, client.Head)));
+        Assert.All(
+            manifest.Clients,
+            client => Assert.Equal((ClientOutcome.NotSelected, 0, null), (client.Outcome, client.HeadRound, client.Head)));
         Assert.All(manifest.Clients, client => Assert.NotNull(client.Score));
         Assert.Null(manifest.Previous);
     }
@@ -36,7 +38,8 @@ public class ManifestBuilderTests
         var first = Round1("a", "b", "c", "d");
         var machine = new RoundMachine(Plan);
         var state = Play(machine, Started(first),
-            new RoundEvent.ClientReported(Trained(2, "a")), new RoundEvent.ClientReported(Trained(2, "b", failure: "out of memory")), new RoundEvent.ClientReported(Trained(2, "c")),
+            new RoundEvent.ClientReported(Trained(2, "a")), new RoundEvent.ClientReported(Trained(2, "b", failure: "out of memory")),
+            new RoundEvent.ClientReported(Trained(2, "c")),
             new RoundEvent.DeadlinePassed(2, 1, RoundPhase.Train),
             new RoundEvent.AggregationRefused(2, 1, new Dictionary<string, string> { ["c"] = "NaN" }),
             new RoundEvent.Aggregated(2, 1, Candidate(2)),
@@ -44,9 +47,13 @@ public class ManifestBuilderTests
 
         var second = ManifestBuilder.Build(Plan, PlanSha256, first, state);
 
-        Assert.Equal(["Trained ", "Failed out of memory", "Refused NaN", "Late "], second.Clients.Select(client => $"{client.Outcome} {client.Reason}"));
+        Assert.Equal(
+            ["Trained ", "Failed out of memory", "Refused NaN", "Late "],
+            second.Clients.Select(client => $"{client.Outcome} {client.Reason}"));
         Assert.Equal([2, 1, 1, 1], second.Clients.Select(client => client.HeadRound));
-        Assert.Equal(first.Clients.Skip(1).Select(client => (client.Head, client.Optimizer)), second.Clients.Skip(1).Select(client => (client.Head, client.Optimizer)));
+        Assert.Equal(
+            first.Clients.Skip(1).Select(client => (client.Head, client.Optimizer)),
+            second.Clients.Skip(1).Select(client => (client.Head, client.Optimizer)));
         Assert.Equal([1.0, 0, 0, 0], second.Clients.Select(client => client.Weight));
         Assert.Equal(Digest(first), second.Previous);
     }
@@ -55,7 +62,9 @@ public class ManifestBuilderTests
     public void A_manifest_does_not_depend_on_the_attempt_or_on_the_order_of_reports()
     {
         var reports = new[] { "a", "b", "c", "d" };
-        var retried = Play(new RoundMachine(Plan), [Started(Round0()), new RoundEvent.DeadlinePassed(1, 1, RoundPhase.Train), .. Work(1, 2, [.. reports.Reverse()])]);
+        var retried = Play(
+            new RoundMachine(Plan),
+            [Started(Round0()), new RoundEvent.DeadlinePassed(1, 1, RoundPhase.Train), .. Work(1, 2, [.. reports.Reverse()])]);
         Assert.Equal(2, retried.Attempt);
         var manifest = ManifestBuilder.Build(Plan, PlanSha256, Round0(), retried);
         Assert.Equal(
@@ -65,14 +74,19 @@ public class ManifestBuilderTests
 
     [Fact]
     public void A_manifest_needs_the_one_before() =>
-        Assert.Throws<InvalidOperationException>(() => ManifestBuilder.Build(Plan, PlanSha256, null, Play(new RoundMachine(Plan), [Started(Round0()), .. Work(1, 1, "a", "b", "c", "d")])));
+        Assert.Throws<InvalidOperationException>(() =>
+            ManifestBuilder.Build(
+                Plan, PlanSha256, null, Play(new RoundMachine(Plan), [Started(Round0()), .. Work(1, 1, "a", "b", "c", "d")])));
 
     [Fact]
     public void A_training_assignment_names_the_committed_state_and_head()
     {
         var first = Round1("a", "b", "d");
         var state = Play(new RoundMachine(Plan), Started(first));
-        var sites = AssignmentBuilder.Build(Plan, "job", Blob("plan"), first, round => first.Shared is var shared ? new BlobRef(Keys.Shared("job", round, "a"), shared.Sha256, shared.SizeBytes) : null!, state, new RoundEffect.SendAssignments(RoundPhase.Train, ["a", "b", "c"]));
+        var sites = AssignmentBuilder.Build(
+            Plan, "job", Blob("plan"), first,
+            round => first.Shared is var shared ? new BlobRef(Keys.Shared("job", round, "a"), shared.Sha256, shared.SizeBytes) : null!,
+            state, new RoundEffect.SendAssignments(RoundPhase.Train, ["a", "b", "c"]));
 
         Assert.Equal(["local", "west"], sites.Select(site => site.Site));
         Assert.Equal(Keys.Shared("job", 1, "a"), sites[0].Assignment.Shared.Key);
@@ -89,7 +103,10 @@ public class ManifestBuilderTests
         var first = Round1("a", "b", "d");
         var state = Play(new RoundMachine(Plan), Started(first), new RoundEvent.ClientReported(Trained(2, "b")),
             new RoundEvent.DeadlinePassed(2, 1, RoundPhase.Train), new RoundEvent.Aggregated(2, 1, Candidate(2)));
-        var sites = AssignmentBuilder.Build(Plan, "job", Blob("plan"), first, round => first.Shared is var shared ? new BlobRef(Keys.Shared("job", round, "a"), shared.Sha256, shared.SizeBytes) : null!, state, new RoundEffect.SendAssignments(RoundPhase.Evaluate, ["a", "b"]));
+        var sites = AssignmentBuilder.Build(
+            Plan, "job", Blob("plan"), first,
+            round => first.Shared is var shared ? new BlobRef(Keys.Shared("job", round, "a"), shared.Sha256, shared.SizeBytes) : null!,
+            state, new RoundEffect.SendAssignments(RoundPhase.Evaluate, ["a", "b"]));
 
         Assert.Equal(Candidate(2).Shared, sites[0].Assignment.Shared);
         Assert.Equal(Keys.Head("job", "local", "a", 1), sites[0].Assignment.Members[0].Head!.Key);
@@ -110,18 +127,21 @@ public class ManifestBuilderTests
         .. Scores(round, attempt),
     ];
 
-    private static IEnumerable<RoundEvent> Scores(int round, int attempt) => Plan.Clients.Select(client => new RoundEvent.ClientReported(Scored(round, client.Id, attempt)));
+    private static IEnumerable<RoundEvent> Scores(int round, int attempt) =>
+        Plan.Clients.Select(client => new RoundEvent.ClientReported(Scored(round, client.Id, attempt)));
 
     private static RoundEvent.Started Started(RoundManifest committed) => new(committed.Round, Digest(committed), []);
 
     private static string Digest(RoundManifest manifest) => RoundManifest.Digest(manifest.ToBytes());
 
     // Every site that is asked has all that its clients reported.
-    private static RoundState Play(RoundMachine machine, params RoundEvent[] events) => events.Aggregate(RoundState.Initial, (before, happened) =>
-    {
-        var (state, effects) = machine.Next(before, happened);
-        var asked = effects.OfType<RoundEffect.ConfirmSites>().SelectMany(static effect => effect.Sites);
-        return asked.Aggregate(state, (known, site) =>
-            machine.Next(known, new RoundEvent.SiteConfirmed(site, known.Round, known.Attempt, known.Confirmation, new Dictionary<string, string>())).State);
-    });
+    private static RoundState Play(RoundMachine machine, params RoundEvent[] events) =>
+        events.Aggregate(RoundState.Initial, (before, happened) =>
+        {
+            var (state, effects) = machine.Next(before, happened);
+            var asked = effects.OfType<RoundEffect.ConfirmSites>().SelectMany(static effect => effect.Sites);
+            return asked.Aggregate(state, (known, site) =>
+                machine.Next(known, new RoundEvent.SiteConfirmed(
+                    site, known.Round, known.Attempt, known.Confirmation, new Dictionary<string, string>())).State);
+        });
 }

@@ -8,7 +8,8 @@ namespace FedRLora.Federation.Tests;
 public class RoundMachineTests
 {
     private static readonly FederationPlan Plan = Of("a", "b", "c", "d");
-    private static readonly FederationPlan Timed = Plan.With(strategy => strategy with { Quorum = 0.5, Deadline = TimeSpan.FromMinutes(5) });
+    private static readonly FederationPlan Timed = Plan.With(strategy =>
+        strategy with { Quorum = 0.5, Deadline = TimeSpan.FromMinutes(5) });
 
     // Round 0.
 
@@ -66,28 +67,32 @@ public class RoundMachineTests
     [Fact]
     public void A_job_of_no_rounds_finishes_after_its_start_is_scored()
     {
-        var run = new Run(Plan.With(strategy => strategy with { Rounds = 0 })).On(Fresh).ToCommit(0).On(new RoundEvent.Committed(0, "zero"));
+        var run = new Run(Plan.With(strategy => strategy with { Rounds = 0 })).On(Fresh).ToCommit(0)
+            .On(new RoundEvent.Committed(0, "zero"));
         Assert.Equal(Phase.Finished, run.State.Phase);
     }
 
     [Fact]
     public void Only_every_nth_round_and_the_last_are_scored()
     {
-        var machine = new RoundMachine(Plan.With(strategy => strategy with { Rounds = 7 }) with { Evaluation = new EvaluationSpec { EveryRounds = 3 } });
+        var machine = new RoundMachine(
+            Plan.With(strategy => strategy with { Rounds = 7 }) with { Evaluation = new EvaluationSpec { EveryRounds = 3 } });
         Assert.Equal([0, 3, 6, 7], Enumerable.Range(0, 8).Where(machine.IsScored));
     }
 
     [Fact]
     public void A_round_that_is_not_scored_commits_after_its_aggregation()
     {
-        var run = InRound1(Plan with { Evaluation = new EvaluationSpec { EveryRounds = 2 } }).Train(1, "a", "b", "c", "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)));
+        var run = InRound1(Plan with { Evaluation = new EvaluationSpec { EveryRounds = 2 } }).Train(1, "a", "b", "c", "d").Confirm()
+            .On(new RoundEvent.Aggregated(1, 1, Candidate(1)));
         Assert.Equal(["persist", "commit"], run.Effects);
     }
 
     [Fact]
     public void The_attempt_enters_the_draw_of_the_cohort()
     {
-        var many = Of([.. Enumerable.Range(0, 40).Select(i => Client($"c{i}"))]).With(strategy => strategy with { Selection = new SelectionSpec { Rule = SelectionRule.Uniform, Fraction = 0.5 } });
+        var many = Of([.. Enumerable.Range(0, 40).Select(i => Client($"c{i}"))])
+            .With(strategy => strategy with { Selection = new SelectionSpec { Rule = SelectionRule.Uniform, Fraction = 0.5 } });
         var run = InRound1(many);
         var first = run.State.Cohort;
         run.Fail(1, first[0], "because");
@@ -159,7 +164,8 @@ public class RoundMachineTests
     [Fact]
     public void A_training_report_during_scoring_changes_nothing()
     {
-        var run = InRound1(Timed).Train(1, "a", "b").On(Deadline(1)).Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1))).Train(1, "c");
+        var run = InRound1(Timed).Train(1, "a", "b").On(Deadline(1)).Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)))
+            .Train(1, "c");
         Assert.Empty(run.Effects);
         Assert.Empty(run.State.Scores);
     }
@@ -256,7 +262,8 @@ public class RoundMachineTests
     public void The_reason_of_a_failed_job_names_the_failed_clients()
     {
         var run = InRound1(Plan.With(strategy => strategy with { MaxAttempts = 1 })).Fail(1, "b", "out of memory");
-        Assert.Equal("Round 1 had 0 usable of 4 updates in try 1 of 1, the quorum is 4; 3 still at work. b: out of memory", run.State.Reason);
+        Assert.Equal(
+            "Round 1 had 0 usable of 4 updates in try 1 of 1, the quorum is 4; 3 still at work. b: out of memory", run.State.Reason);
     }
 
     [Fact]
@@ -269,7 +276,8 @@ public class RoundMachineTests
     [Fact]
     public void A_failed_scoring_is_data()
     {
-        var run = InRound1(Plan).Train(1, "a", "b", "c", "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1))).Score(1, "a", "b", "c")
+        var run = InRound1(Plan).Train(1, "a", "b", "c", "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)))
+            .Score(1, "a", "b", "c")
             .On(new RoundEvent.ClientReported(Scored(1, "d", failure: "no rows")));
         Assert.Contains("commit", run.Effects);
         Assert.Equal(new ScoreNote(null, "no rows"), run.State.Scores["d"]);
@@ -278,7 +286,10 @@ public class RoundMachineTests
     [Fact]
     public void A_score_that_is_not_finite_is_a_failed_scoring()
     {
-        var endless = Scored(0, "a") with { Score = new ClientScore { Metric = "perplexity", Value = double.PositiveInfinity, Loss = 800, Rows = 1 } };
+        var endless = Scored(0, "a") with
+        {
+            Score = new ClientScore { Metric = "perplexity", Value = double.PositiveInfinity, Loss = 800, Rows = 1 },
+        };
         var run = new Run(Plan).On(Fresh, new RoundEvent.Aggregated(0, 1, Candidate(0)), new RoundEvent.ClientReported(endless));
         Assert.Equal(new ScoreNote(null, "Its perplexity is Infinity, its loss 800."), run.State.Scores["a"]);
     }
@@ -340,7 +351,8 @@ public class RoundMachineTests
     [Fact]
     public void A_lost_site_is_waited_for_if_the_quorum_needs_it()
     {
-        var run = InRound1(TwoSites(SiteLoss.Continue).With(strategy => strategy with { Quorum = 1 })).Train(1, "a", "b").On(new RoundEvent.SiteLost("west"));
+        var run = InRound1(TwoSites(SiteLoss.Continue).With(strategy => strategy with { Quorum = 1 })).Train(1, "a", "b")
+            .On(new RoundEvent.SiteLost("west"));
         Assert.Equal(Phase.Training, run.State.Phase);
         Assert.Contains("aggregate a b c d", run.On(new RoundEvent.SiteReturned("west")).Train(1, "c", "d").Confirm().Effects);
     }
@@ -348,7 +360,8 @@ public class RoundMachineTests
     [Fact]
     public void A_lost_site_rejoins_at_the_next_round()
     {
-        var run = InRound1(TwoSites(SiteLoss.Continue)).On(new RoundEvent.SiteLost("west")).Train(1, "a", "b").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)));
+        var run = InRound1(TwoSites(SiteLoss.Continue)).On(new RoundEvent.SiteLost("west")).Train(1, "a", "b").Confirm()
+            .On(new RoundEvent.Aggregated(1, 1, Candidate(1)));
         run.Score(1, "a", "b").On(new RoundEvent.SiteReturned("west"), new RoundEvent.Committed(1, "one"));
         Assert.Equal(["a", "b", "c", "d"], run.State.Cohort);
     }
@@ -356,7 +369,8 @@ public class RoundMachineTests
     [Fact]
     public void A_site_that_is_still_lost_is_not_selected()
     {
-        var run = InRound1(TwoSites(SiteLoss.Continue)).On(new RoundEvent.SiteLost("west")).Train(1, "a", "b").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)));
+        var run = InRound1(TwoSites(SiteLoss.Continue)).On(new RoundEvent.SiteLost("west")).Train(1, "a", "b").Confirm()
+            .On(new RoundEvent.Aggregated(1, 1, Candidate(1)));
         run.Score(1, "a", "b").On(new RoundEvent.Committed(1, "one"));
         Assert.Equal(["a", "b"], run.State.Cohort);
     }
@@ -364,7 +378,8 @@ public class RoundMachineTests
     [Fact]
     public void Scoring_does_not_wait_for_a_lost_site()
     {
-        var run = InRound1(TwoSites(SiteLoss.Continue)).Train(1, "a", "b", "c", "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1))).Score(1, "a", "b");
+        var run = InRound1(TwoSites(SiteLoss.Continue)).Train(1, "a", "b", "c", "d").Confirm()
+            .On(new RoundEvent.Aggregated(1, 1, Candidate(1))).Score(1, "a", "b");
         Assert.Contains("commit", run.On(new RoundEvent.SiteLost("west")).Effects);
     }
 
@@ -417,7 +432,8 @@ public class RoundMachineTests
     [Fact]
     public void A_failed_job_resumes_with_an_attempt_that_was_never_used()
     {
-        var run = InRound1(Plan.With(strategy => strategy with { MaxAttempts = 1 })).Fail(1, "a", "because").On(new RoundEvent.Started(0, "zero", [], Resume: true));
+        var run = InRound1(Plan.With(strategy => strategy with { MaxAttempts = 1 })).Fail(1, "a", "because")
+            .On(new RoundEvent.Started(0, "zero", [], Resume: true));
         Assert.Equal((Phase.Training, 2, 1), (run.State.Phase, run.State.Attempt, run.State.Tries));
         Assert.Null(run.State.Reason);
     }
@@ -446,7 +462,8 @@ public class RoundMachineTests
     [Fact]
     public void A_crash_in_scoring_asks_the_silent_again()
     {
-        var run = InRound1(Plan).Train(1, "a", "b", "c", "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1))).Score(1, "a", "b", "c").On(new RoundEvent.Started(0, "zero", []));
+        var run = InRound1(Plan).Train(1, "a", "b", "c", "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)))
+            .Score(1, "a", "b", "c").On(new RoundEvent.Started(0, "zero", []));
         Assert.Equal(["persist", "send Evaluate d"], run.Effects);
     }
 
@@ -490,7 +507,8 @@ public class RoundMachineTests
     [Fact]
     public void Several_events_are_written_once_and_first()
     {
-        var (state, effects) = new RoundMachine(Plan).Next(InRound1(Plan).State, new[] { "a", "b", "c", "d" }.Select(client => new RoundEvent.ClientReported(Trained(1, client))));
+        var (state, effects) = new RoundMachine(Plan)
+            .Next(InRound1(Plan).State, new[] { "a", "b", "c", "d" }.Select(client => new RoundEvent.ClientReported(Trained(1, client))));
         Assert.Equal(Phase.Confirming, state.Phase);
         Assert.Equal(["persist", "confirm local"], effects.Select(Run.Describe));
     }
@@ -503,8 +521,10 @@ public class RoundMachineTests
 
     private static RoundEvent.DeadlinePassed Deadline(int round, int attempt = 1) => new(round, attempt, RoundPhase.Train);
 
-    private static RoundEvent.AggregationRefused Refused(params string[] clients) => new(1, 1, clients.ToDictionary(client => client, _ => "NaN"));
+    private static RoundEvent.AggregationRefused Refused(params string[] clients) =>
+        new(1, 1, clients.ToDictionary(client => client, _ => "NaN"));
 
-    private static FederationPlan TwoSites(SiteLoss loss) => Of([Client("a", "east"), Client("b", "east"), Client("c", "west"), Client("d", "west")])
+    private static FederationPlan TwoSites(SiteLoss loss) =>
+        Of([Client("a", "east"), Client("b", "east"), Client("c", "west"), Client("d", "west")])
         .With(strategy => strategy with { Quorum = 0.5, SiteLoss = loss });
 }

@@ -8,14 +8,16 @@ namespace FedRLora.Federation.Tests;
 public class RoundPolicyTests
 {
     private static readonly FederationPlan Ten = Of([.. Enumerable.Range(0, 10).Select(i => Client($"c{i}", test: false))]);
-    private static readonly FederationPlan Plan = Of([.. "abcd".Select(id => Client($"{id}", test: false))]).With(strategy => strategy with { Rounds = 5 });
+    private static readonly FederationPlan Plan = Of([.. "abcd".Select(id => Client($"{id}", test: false))])
+        .With(strategy => strategy with { Rounds = 5 });
 
     // Over-selection.
 
     [Fact]
     public void More_are_asked_than_needed_and_the_first_close_the_round()
     {
-        var run = InRound1(Ten.With(strategy => strategy with { Selection = new() { Rule = SelectionRule.Uniform, Fraction = 0.5, Overselect = 1.4 } }));
+        var run = InRound1(
+            Ten.With(strategy => strategy with { Selection = new() { Rule = SelectionRule.Uniform, Fraction = 0.5, Overselect = 1.4 } }));
         Assert.Equal((7, 5), (run.State.Cohort.Count, run.State.Wanted));
 
         run.Train(1, [.. run.State.Cohort.Reverse().Take(4)]);
@@ -29,7 +31,11 @@ public class RoundPolicyTests
     [Fact]
     public void The_quorum_counts_what_is_needed_not_who_was_asked()
     {
-        var run = InRound1(Ten.With(strategy => strategy with { Quorum = 0.5, MaxAttempts = 1, Selection = new() { Rule = SelectionRule.Uniform, Fraction = 0.4, Overselect = 2 } }));
+        var run = InRound1(
+            Ten.With(strategy => strategy with
+            {
+                Quorum = 0.5, MaxAttempts = 1, Selection = new() { Rule = SelectionRule.Uniform, Fraction = 0.4, Overselect = 2 },
+            }));
         foreach (var client in run.State.Cohort.Take(6)) run.Fail(1, client, "because");
         Assert.Equal(Phase.Training, run.State.Phase);   // 2 of 4 may still come
 
@@ -41,7 +47,10 @@ public class RoundPolicyTests
     // Buffered rounds.
 
     private static FederationPlan Buffered(int size, int? concurrency = null, int? maxStaleness = null) =>
-        Plan.With(strategy => strategy with { Trigger = new() { Rule = TriggerRule.Buffered, BufferSize = size, Concurrency = concurrency, MaxStaleness = maxStaleness } });
+        Plan.With(strategy => strategy with
+        {
+            Trigger = new() { Rule = TriggerRule.Buffered, BufferSize = size, Concurrency = concurrency, MaxStaleness = maxStaleness },
+        });
 
     [Fact]
     public void A_full_buffer_closes_the_round_and_the_others_go_on()
@@ -52,13 +61,16 @@ public class RoundPolicyTests
         run.On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
 
         Assert.Equal(["persist", "send Train a b c d"], run.Effects);
-        Assert.Equal([("a", new CarriedWork(1, 1)), ("b", new CarriedWork(2, 1)), ("c", new CarriedWork(1, 1)), ("d", new CarriedWork(2, 1))], run.State.Cohort.Select(client => (client, run.State.WorkOf(client))));
+        Assert.Equal(
+            [("a", new CarriedWork(1, 1)), ("b", new CarriedWork(2, 1)), ("c", new CarriedWork(1, 1)), ("d", new CarriedWork(2, 1))],
+            run.State.Cohort.Select(client => (client, run.State.WorkOf(client))));
     }
 
     [Fact]
     public void Work_from_an_earlier_round_is_aggregated_with_its_staleness()
     {
-        var run = InRound1(Buffered(2)).Train(1, "d", "b").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
+        var run = InRound1(Buffered(2)).Train(1, "d", "b").Confirm()
+            .On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
 
         run.Train(1, "a").On(new RoundEvent.ClientReported(Trained(2, "b")));
 
@@ -69,7 +81,8 @@ public class RoundPolicyTests
     [Fact]
     public void A_report_of_another_round_than_its_work_changes_nothing()
     {
-        var run = InRound1(Buffered(2)).Train(1, "d", "b").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
+        var run = InRound1(Buffered(2)).Train(1, "d", "b").Confirm()
+            .On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
         var before = run.State;
 
         run.On(new RoundEvent.ClientReported(Trained(2, "a")), new RoundEvent.ClientReported(Trained(1, "b")));
@@ -82,7 +95,8 @@ public class RoundPolicyTests
     {
         var run = InRound1(Buffered(1, maxStaleness: 1));
         foreach (var round in new[] { 1, 2 })
-            run.On(new RoundEvent.ClientReported(Trained(round, "b"))).Confirm().On(new RoundEvent.Aggregated(round, 1, Candidate(round)), new RoundEvent.Committed(round, $"{round}"));
+            run.On(new RoundEvent.ClientReported(Trained(round, "b"))).Confirm()
+                .On(new RoundEvent.Aggregated(round, 1, Candidate(round)), new RoundEvent.Committed(round, $"{round}"));
 
         Assert.Equal(new CarriedWork(3, 1), run.State.WorkOf("a"));   // from round 1 it would be of staleness 2
     }
@@ -115,13 +129,15 @@ public class RoundPolicyTests
     [Fact]
     public void A_crash_after_the_commit_keeps_the_work_that_goes_on()
     {
-        var run = InRound1(Buffered(2)).Train(1, "d", "b").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Started(1, "one", []));
+        var run = InRound1(Buffered(2)).Train(1, "d", "b").Confirm()
+            .On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Started(1, "one", []));
         Assert.Equal(["a", "c"], run.State.Carried.Keys.Order());
     }
 
     // Time budgets.
 
-    private static readonly FederationPlan Budgeted = Plan.With(strategy => strategy with { Quorum = 0.5, TimeBudget = new() { Factor = 3, AtLeast = TimeSpan.FromSeconds(4) } });
+    private static readonly FederationPlan Budgeted = Plan.With(strategy =>
+        strategy with { Quorum = 0.5, TimeBudget = new() { Factor = 3, AtLeast = TimeSpan.FromSeconds(4) } });
 
     [Fact]
     public void Nobody_is_hurried_before_its_time_is_known()
@@ -133,7 +149,8 @@ public class RoundPolicyTests
     [Fact]
     public void A_budget_is_a_multiple_of_the_usual_time_and_never_too_short()
     {
-        var run = InRound1(Budgeted).Took(1, "a").Took(2, "b").Took(10, "c").Took(20, "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
+        var run = InRound1(Budgeted).Took(1, "a").Took(2, "b").Took(10, "c").Took(20, "d").Confirm()
+            .On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
         Assert.Equal(["persist", "send Train a b c d", "budget 2/1 in 4 at 4"], run.Effects);
 
         run.On(new RoundEvent.BudgetPassed(2, 1, 4));   // a leaves
@@ -170,7 +187,8 @@ public class RoundPolicyTests
     [Fact]
     public void Who_had_to_be_waited_for_leaves_when_another_report_makes_the_quorum()
     {
-        var run = InRound1(Budgeted.With(strategy => strategy with { Quorum = 0.75 })).Took(1, "a").Took(1, "b").Took(1, "c").Took(1, "d").Confirm()
+        var run = InRound1(Budgeted.With(strategy => strategy with { Quorum = 0.75 })).Took(1, "a").Took(1, "b").Took(1, "c").Took(1, "d")
+            .Confirm()
             .On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"))
             .Took(1, "c").Took(1, "d").On(new RoundEvent.BudgetPassed(2, 1, 4));
         Assert.Equal(["a"], run.State.Dropped);   // one can be done without, the other is needed
@@ -198,7 +216,8 @@ public class RoundPolicyTests
     [Fact]
     public void The_last_straggler_that_leaves_closes_the_round_and_gets_more_time_next_time()
     {
-        var run = InRound1(Budgeted).Took(2, "a").Took(2, "b").Took(2, "c").Took(2, "d").Confirm().On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"))
+        var run = InRound1(Budgeted).Took(2, "a").Took(2, "b").Took(2, "c").Took(2, "d").Confirm()
+            .On(new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"))
             .Took(2, "a").Took(2, "b").Took(2, "c").On(new RoundEvent.BudgetPassed(2, 1, 6));
 
         Assert.Equal(["persist", "aggregate a b c"], run.Confirm().Effects);
@@ -207,7 +226,8 @@ public class RoundPolicyTests
 
     // Quarantine.
 
-    private static FederationPlan Strict(int after, int? rounds = null) => Plan.With(strategy => strategy with { Quorum = 0.5, Quarantine = new() { After = after, Rounds = rounds } });
+    private static FederationPlan Strict(int after, int? rounds = null) =>
+        Plan.With(strategy => strategy with { Quorum = 0.5, Quarantine = new() { After = after, Rounds = rounds } });
 
     [Fact]
     public void Refused_updates_in_a_row_put_a_client_into_quarantine()
@@ -216,7 +236,10 @@ public class RoundPolicyTests
         for (var round = 1; round <= 2; round++)
         {
             Assert.Contains("a", run.State.Cohort);
-            run.Train(round, "a", "b", "c", "d").Confirm().On(Refused(round, "a"), new RoundEvent.Aggregated(round, 1, Candidate(round)), new RoundEvent.Committed(round, $"{round}"));
+            run.Train(round, "a", "b", "c", "d").Confirm()
+                .On(
+                    Refused(round, "a"), new RoundEvent.Aggregated(round, 1, Candidate(round)),
+                    new RoundEvent.Committed(round, $"{round}"));
         }
         Assert.Equal(["b", "c", "d"], run.State.Cohort);
         Assert.Equal(ClientOutcome.Quarantined, Manifest(run.ToCommit(3), Strict(2)).Clients[0].Outcome);
@@ -225,8 +248,10 @@ public class RoundPolicyTests
     [Fact]
     public void An_update_that_is_used_ends_the_count()
     {
-        var run = InRound1(Strict(after: 2)).Train(1, "a", "b", "c", "d").Confirm().On(Refused(1, "a"), new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"))
-            .Commit(2).Train(3, "a", "b", "c", "d").Confirm().On(Refused(3, "a"), new RoundEvent.Aggregated(3, 1, Candidate(3)), new RoundEvent.Committed(3, "three"));
+        var run = InRound1(Strict(after: 2)).Train(1, "a", "b", "c", "d").Confirm()
+            .On(Refused(1, "a"), new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"))
+            .Commit(2).Train(3, "a", "b", "c", "d").Confirm()
+            .On(Refused(3, "a"), new RoundEvent.Aggregated(3, 1, Candidate(3)), new RoundEvent.Committed(3, "three"));
 
         Assert.Contains("a", run.State.Cohort);
     }
@@ -234,7 +259,8 @@ public class RoundPolicyTests
     [Fact]
     public void A_quarantine_of_so_many_rounds_ends()
     {
-        var run = InRound1(Strict(after: 1, rounds: 2)).Train(1, "a", "b", "c", "d").Confirm().On(Refused(1, "a"), new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
+        var run = InRound1(Strict(after: 1, rounds: 2)).Train(1, "a", "b", "c", "d").Confirm()
+            .On(Refused(1, "a"), new RoundEvent.Aggregated(1, 1, Candidate(1)), new RoundEvent.Committed(1, "one"));
         Assert.DoesNotContain("a", run.State.Cohort);
         Assert.DoesNotContain("a", run.Commit(2).State.Cohort);
         Assert.Contains("a", run.Commit(3).State.Cohort);
@@ -258,7 +284,8 @@ public class RoundPolicyTests
     {
         var plan = Strict(after: 1).With(strategy => strategy with { MaxAttempts = 9 });
         var run = InRound1(plan).Train(1, "a", "b", "c", "d").Confirm().On(Refused(1, "a", "b", "c", "d"));
-        Assert.Equal((Phase.Failed, "Round 1 has nobody to select: every client is absent or in quarantine."), (run.State.Phase, run.State.Reason));
+        Assert.Equal(
+            (Phase.Failed, "Round 1 has nobody to select: every client is absent or in quarantine."), (run.State.Phase, run.State.Reason));
 
         run.On(new RoundEvent.Started(0, "zero", [], Resume: true));
 
@@ -288,7 +315,8 @@ public class RoundPolicyTests
     }
 
     [Fact]
-    public void A_paused_job_can_be_cancelled() => Assert.Equal(Phase.Cancelled, InRound1(Plan).On(new RoundEvent.Paused(), new RoundEvent.Cancelled()).State.Phase);
+    public void A_paused_job_can_be_cancelled() =>
+        Assert.Equal(Phase.Cancelled, InRound1(Plan).On(new RoundEvent.Paused(), new RoundEvent.Cancelled()).State.Phase);
 
     [Fact]
     public void A_finished_job_that_was_extended_goes_on_with_the_next_round()
@@ -315,7 +343,8 @@ public class RoundPolicyTests
 
     private static Run InRound1(FederationPlan plan) => new Run(plan).On(new RoundEvent.Started(0, "zero", []));
 
-    private static RoundEvent.AggregationRefused Refused(int round, params string[] clients) => new(round, 1, clients.ToDictionary(client => client, _ => "NaN"));
+    private static RoundEvent.AggregationRefused Refused(int round, params string[] clients) =>
+        new(round, 1, clients.ToDictionary(client => client, _ => "NaN"));
 
     private static RoundManifest Manifest(Run run, FederationPlan plan)
     {

@@ -44,7 +44,8 @@ public class RoundStateTests
 
     [Fact]
     public void A_state_survives_json() =>
-        Assert.All(States(), state => Assert.Equal(Text(state), Text(JsonSerializer.Deserialize<RoundState>(JsonSerializer.Serialize(state))!)));
+        Assert.All(
+            States(), state => Assert.Equal(Text(state), Text(JsonSerializer.Deserialize<RoundState>(JsonSerializer.Serialize(state))!)));
 
     /// <summary>Every state of a job of two rounds with a failure.</summary>
     private static List<RoundState> States()
@@ -63,6 +64,8 @@ public class RoundStateTests
         return states;
     }
 
-    private static string Text(RoundState state) => JsonSerializer.Serialize(state with { Reports = state.Reports.Clear(), Scores = state.Scores.Clear() })
-        + string.Join('\n', state.Reports.OrderBy(pair => pair.Key).Select(pair => $"{pair}")) + string.Join('\n', state.Scores.OrderBy(pair => pair.Key).Select(pair => $"{pair}"));
+    private static string Text(RoundState state) =>
+        JsonSerializer.Serialize(state with { Reports = state.Reports.Clear(), Scores = state.Scores.Clear() })
+        + string.Join('\n', state.Reports.OrderBy(pair => pair.Key).Select(pair => $"{pair}"))
+        + string.Join('\n', state.Scores.OrderBy(pair => pair.Key).Select(pair => $"{pair}"));
 }

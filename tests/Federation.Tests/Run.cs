@@ -1,3 +1,4 @@
+using System.Globalization;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Federation.Rounds;
@@ -30,24 +31,29 @@ internal sealed class Run(FederationPlan plan)
     public Hold? Hold(HoldFacts? facts = null) => _machine.HoldOf(State, facts ?? new HoldFacts());
 
     /// <summary>These clients trained, in this order.</summary>
-    public Run Train(int round, params string[] clients) => On([.. clients.Select(client => new RoundEvent.ClientReported(Trained(round, client, State.Attempt)))]);
+    public Run Train(int round, params string[] clients) =>
+        On([.. clients.Select(client => new RoundEvent.ClientReported(Trained(round, client, State.Attempt)))]);
 
     /// <summary>This client trained and took so long.</summary>
     public Run Took(double seconds, string client, double waited = 0) =>
         On(new RoundEvent.ClientReported(Trained(State.Round, client, State.Attempt).With(numbers => numbers with { WaitedSeconds = waited }), seconds));
 
     /// <summary>This client failed.</summary>
-    public Run Fail(int round, string client, string reason) => On(new RoundEvent.ClientReported(Trained(round, client, State.Attempt, reason)));
+    public Run Fail(int round, string client, string reason) =>
+        On(new RoundEvent.ClientReported(Trained(round, client, State.Attempt, reason)));
 
     /// <summary>These clients scored the candidate, in this order.</summary>
-    public Run Score(int round, params string[] clients) => On([.. clients.Select(client => new RoundEvent.ClientReported(Scored(round, client, State.Attempt)))]);
+    public Run Score(int round, params string[] clients) =>
+        On([.. clients.Select(client => new RoundEvent.ClientReported(Scored(round, client, State.Attempt)))]);
 
     /// <summary>These sites have all of it, in this order; every site that is asked where none is named.</summary>
     public Run Confirm(params string[] sites) => On([.. (sites.Length > 0 ? sites : Asked).Select(site => Confirmed(site))]);
 
     /// <summary>A site's answer to the question that is open.</summary>
     public RoundEvent.SiteConfirmed Confirmed(string site, params string[] missing) =>
-        new(site, State.Round, State.Attempt, State.Confirmation, missing.ToDictionary(static client => client, static client => $"{client}/head.safetensors is missing."));
+        new(
+            site, State.Round, State.Attempt, State.Confirmation,
+            missing.ToDictionary(static client => client, static client => $"{client}/head.safetensors is missing."));
 
     /// <summary>Everybody does what is asked and the round is committed.</summary>
     public Run Commit(int round) => ToCommit(round).On(new RoundEvent.Committed(round, $"digest {round}"));
@@ -57,7 +63,11 @@ internal sealed class Run(FederationPlan plan)
         .On(new RoundEvent.Aggregated(round, State.Attempt, Candidate(round)))
         .Score(round, [.. _machine.Waiting(State)]);
 
-    private string[] Asked => [.. _machine.Waiting(State).Select(client => plan.Clients.First(one => one.Id == client).Site).Distinct().Order(StringComparer.Ordinal)];
+    private string[] Asked =>
+        [
+            .. _machine.Waiting(State).Select(client => plan.Clients.First(one => one.Id == client).Site).Distinct()
+                .Order(StringComparer.Ordinal),
+        ];
 
     /// <summary>An effect in a few words.</summary>
     public static string Describe(RoundEffect effect) => effect switch
@@ -65,7 +75,9 @@ internal sealed class Run(FederationPlan plan)
         RoundEffect.Persist persist => persist.CanWait ? "persist later" : "persist",
         RoundEffect.SendAssignments send => $"send {send.Phase} {string.Join(' ', send.Clients)}",
         RoundEffect.ArmDeadline arm => $"deadline {arm.Phase} {arm.Round}/{arm.Attempt} {arm.After}",
-        RoundEffect.ArmBudget arm => FormattableString.Invariant($"budget {arm.Round}/{arm.Attempt} in {arm.After.TotalSeconds} at {arm.Seconds}{(arm.Confirmation > 0 ? " to confirm" : "")}"),
+        RoundEffect.ArmBudget arm => string.Create(
+            CultureInfo.InvariantCulture,
+            $"budget {arm.Round}/{arm.Attempt} in {arm.After.TotalSeconds} at {arm.Seconds}{(arm.Confirmation > 0 ? " to confirm" : "")}"),
         RoundEffect.ConfirmSites confirm => $"confirm {string.Join(' ', confirm.Sites)}",
         RoundEffect.CloseAndAggregate close => $"aggregate {string.Join(' ', close.Closed)}".TrimEnd(),
         RoundEffect.CommitRound => "commit",

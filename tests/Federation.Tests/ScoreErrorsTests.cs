@@ -68,7 +68,9 @@ public sealed class ScoreErrorsTests
         }
     }
 
-    private static double Spread(double[] values) => Math.Sqrt(values.Sum(value => Math.Pow(value - values.Average(), 2)) / (values.Length - 1));
+    private static double Spread(double[] values) =>
+        Math.Sqrt(values.Sum(value => Math.Pow(value - values.Average(), 2)) / (values.Length - 1));
 
-    private static RowScore[] Bits(int count, Func<int, bool> right) => [.. Enumerable.Range(0, count).Select(row => new RowScore(right(row) ? 1 : 0, 1))];
+    private static RowScore[] Bits(int count, Func<int, bool> right) =>
+        [.. Enumerable.Range(0, count).Select(row => new RowScore(right(row) ? 1 : 0, 1))];
 }

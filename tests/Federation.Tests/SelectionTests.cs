@@ -11,7 +11,8 @@ public class SelectionTests
     public static TheoryData<SelectionRule> Rules => [.. StrategyRegistry.Selections.Keys];
 
     [Fact]
-    public void Every_rule_of_the_plan_is_registered() => Assert.Equal(Enum.GetValues<SelectionRule>(), StrategyRegistry.Selections.Keys.Order());
+    public void Every_rule_of_the_plan_is_registered() =>
+        Assert.Equal(Enum.GetValues<SelectionRule>(), StrategyRegistry.Selections.Keys.Order());
 
     [Theory, MemberData(nameof(Rules))]
     public void A_cohort_is_in_ordinal_order_without_repeats(SelectionRule rule)
@@ -42,7 +43,8 @@ public class SelectionTests
     [Fact]
     public void Uniform_draws_everybody_equally_often()
     {
-        var drawn = Enumerable.Range(0, 4_000).SelectMany(seed => Select(SelectionRule.Uniform, 0.25, Clients, (ulong)seed)).CountBy(id => id);
+        var drawn = Enumerable.Range(0, 4_000).SelectMany(seed => Select(SelectionRule.Uniform, 0.25, Clients, (ulong)seed))
+            .CountBy(id => id);
         Assert.All(drawn, count => Assert.InRange(count.Value, 870, 1130));   // 1000 expected, standard deviation 27
     }
 
@@ -54,5 +56,7 @@ public class SelectionTests
     }
 
     private static IReadOnlyList<string> Select(SelectionRule rule, double fraction, ClientInfo[] available, ulong seed) =>
-        StrategyRegistry.Selections[rule](new SelectionSpec { Rule = rule, Fraction = fraction }) is var selector ? selector.Select(available, selector.Wanted(available.Length), new SplitMix64(seed)) : [];
+        StrategyRegistry.Selections[rule](new SelectionSpec { Rule = rule, Fraction = fraction }) is var selector
+            ? selector.Select(available, selector.Wanted(available.Length), new SplitMix64(seed))
+            : [];
 }

@@ -21,7 +21,8 @@ internal static class TestPlans
         Clients = clients,
     };
 
-    public static FederationPlan With(this FederationPlan plan, Func<StrategySpec, StrategySpec> change) => plan with { Strategy = change(plan.Strategy) };
+    public static FederationPlan With(this FederationPlan plan, Func<StrategySpec, StrategySpec> change) =>
+        plan with { Strategy = change(plan.Strategy) };
 
     public static ClientSpec Client(string id, string site = "local", string task = "task", bool test = true, double weight = 1) => new()
     {
@@ -58,7 +59,8 @@ internal static class TestPlans
         Score = failure is null ? new ClientScore { Metric = "accuracy", Value = 0.5, Loss = 1, Rows = 8 } : null,
     };
 
-    public static Candidate Candidate(int round, double? coherence = 1) => new() { Shared = Blob($"shared {round}"), Coherence = coherence };
+    public static Candidate Candidate(int round, double? coherence = 1) =>
+        new() { Shared = Blob($"shared {round}"), Coherence = coherence };
 
     public static BlobRef Blob(string name) => new(name, RoundManifest.Digest(System.Text.Encoding.UTF8.GetBytes(name)), 8);
 

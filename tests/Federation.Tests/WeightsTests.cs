@@ -26,7 +26,8 @@ public class WeightsTests
     public void Uniform_per_task_divides_a_tasks_share_among_its_clients() => Assert.Equal([0.25, 0.25, 0.5], Of(Weighting.UniformPerTask));
 
     [Fact]
-    public void Uniform_per_task_counts_only_the_closed_cohort() => Assert.Equal([0.5, 0.5], Weights.Of(Plan(Weighting.UniformPerTask), ["a", "c"], Reports));
+    public void Uniform_per_task_counts_only_the_closed_cohort() =>
+        Assert.Equal([0.5, 0.5], Weights.Of(Plan(Weighting.UniformPerTask), ["a", "c"], Reports));
 
     [Fact]
     public void Product_norm_shares_by_norm() => Assert.Equal([0.375, 0.125, 0.5], Of(Weighting.ProductNorm));
@@ -47,7 +48,9 @@ public class WeightsTests
 
     [Fact]
     public void Clients_without_any_share_are_all_the_same() =>
-        Assert.Equal([0.5, 0.5], Weights.Of(Plan(Weighting.ProductNorm), ["a", "b"], new Dictionary<string, ClientNote> { ["a"] = new(), ["b"] = new() }));
+        Assert.Equal(
+            [0.5, 0.5],
+            Weights.Of(Plan(Weighting.ProductNorm), ["a", "b"], new Dictionary<string, ClientNote> { ["a"] = new(), ["b"] = new() }));
 
     [Theory, MemberData(nameof(All))]
     public void A_client_alone_has_exactly_one(Weighting weighting) => Assert.Equal([1.0], Weights.Of(Plan(weighting), ["b"], Reports));
@@ -58,5 +61,8 @@ public class WeightsTests
     private static double[] Of(Weighting weighting) => Weights.Of(Plan(weighting), ["a", "b", "c"], Reports);
 
     private static FederationPlan Plan(Weighting weighting) =>
-        TestPlans.Of([Client("a", task: "one"), Client("b", task: "one"), Client("c", task: "two")]) with { Adapter = new AdapterSpec { Weighting = weighting } };
+        TestPlans.Of([Client("a", task: "one"), Client("b", task: "one"), Client("c", task: "two")]) with
+        {
+            Adapter = new AdapterSpec { Weighting = weighting },
+        };
 }

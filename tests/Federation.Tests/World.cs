@@ -40,9 +40,12 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
     private readonly List<RoundEvent> _inside = [];
     private readonly HashSet<string> _lost = [];
     private readonly HashSet<string> _counted = [];
-    private readonly Dictionary<(string Client, CarriedWork Work), int> _files = []; // how often they were lost; negative where they are there
-    private readonly Dictionary<(string Client, int Round, int Attempt), int> _found = []; // the last confirmation in which a site found all of it
-    private readonly Dictionary<(string Client, int Round, int Attempt), int> _missed = []; // the last confirmation after which its report was dropped
+    // How often they were lost; negative where they are there.
+    private readonly Dictionary<(string Client, CarriedWork Work), int> _files = [];
+    // The last confirmation in which a site found all of it.
+    private readonly Dictionary<(string Client, int Round, int Attempt), int> _found = [];
+    // The last confirmation after which its report was dropped.
+    private readonly Dictionary<(string Client, int Round, int Attempt), int> _missed = [];
     private RoundEvent.DeadlinePassed? _timer;
     private RoundEvent.BudgetPassed? _budget;
     private RoundState _persisted = RoundState.Initial;
@@ -56,7 +59,10 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
 
     private int LastRound => Committed.Count - 1;
 
-    public void Start(bool resume = false) => Happen(new RoundEvent.Started(LastRound, Committed.LastOrDefault().Sha256, [.. _lost], resume, ClientStanding.Of(Committed.LastOrDefault().Manifest)));
+    public void Start(bool resume = false) =>
+        Happen(
+            new RoundEvent.Started(
+                LastRound, Committed.LastOrDefault().Sha256, [.. _lost], resume, ClientStanding.Of(Committed.LastOrDefault().Manifest)));
 
     /// <summary>One thing happens: a fault, a delivery, a resend or a deadline.</summary>
     public void Step()
@@ -109,10 +115,13 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
         Check(before, effects);
         if (happened is RoundEvent.SiteConfirmed answer)
         {
-            foreach (var client in answer.Missing.Keys.Where(client => before.Reports.ContainsKey(client) && !State.Reports.ContainsKey(client)))
+            foreach (var client in answer.Missing.Keys.Where(client => before.Reports.ContainsKey(client)))
             {
+                if (State.Reports.ContainsKey(client)) continue;
                 _missed[(client, before.Round, before.Attempt)] = before.Confirmation;
-                _network.RemoveAll(message => message is RoundEvent.ClientReported { Report: { Phase: RoundPhase.Train } report } && report.ClientId == client);   // a copy of it would be a third loss
+                // A copy of it would be a third loss.
+                _network.RemoveAll(message =>
+                    message is RoundEvent.ClientReported { Report: { Phase: RoundPhase.Train } report } && report.ClientId == client);
             }
         }
         foreach (var effect in effects)
@@ -144,7 +153,9 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
                 _persisted = State;
                 break;
             case RoundEffect.SendAssignments send:
-                _inside.AddRange(send.Clients.Select(Site).Distinct().Where(site => _lost.Contains(site) && !State.LostSites.Contains(site)).Select(static site => new RoundEvent.SiteLost(site)));
+                _inside.AddRange(
+                    send.Clients.Select(Site).Distinct().Where(site => _lost.Contains(site) && !State.LostSites.Contains(site))
+                        .Select(static site => new RoundEvent.SiteLost(site)));
                 foreach (var client in send.Clients.Where(client => !_lost.Contains(Site(client)) && !Chance(Faults.Drop)))
                     _network.Add(new RoundEvent.ClientReported(Answer(send.Phase, client), 1 + _random.Next(100)));
                 break;
@@ -156,8 +167,12 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
                 _budget = new(arm.Round, arm.Attempt, arm.Seconds);
                 break;
             case RoundEffect.ConfirmSites confirm:
-                Assert.Equal((State.Round, State.Attempt, State.Confirmation), (_persisted.Round, _persisted.Attempt, _persisted.Confirmation));   // an answer of before a crash is none to a question after it
-                _inside.AddRange(confirm.Sites.Where(site => _lost.Contains(site) && !State.LostSites.Contains(site)).Select(static site => new RoundEvent.SiteLost(site)));
+                // An answer of before a crash is none to a question after it.
+                Assert.Equal(
+                    (State.Round, State.Attempt, State.Confirmation), (_persisted.Round, _persisted.Attempt, _persisted.Confirmation));
+                _inside.AddRange(
+                    confirm.Sites.Where(site => _lost.Contains(site) && !State.LostSites.Contains(site))
+                        .Select(static site => new RoundEvent.SiteLost(site)));
                 _network.AddRange(confirm.Sites.Where(site => !_lost.Contains(site) && !Chance(Faults.Drop)).Select(Look));
                 break;
             case RoundEffect.CloseAndAggregate close:
@@ -166,8 +181,13 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
             case RoundEffect.CommitRound:
                 var manifest = ManifestBuilder.Build(plan, TestPlans.PlanSha256, Committed.LastOrDefault().Manifest, State);
                 Assert.Equal(Committed.Count, manifest.Round);   // no round twice, none left out, none taken back
-                Assert.All(manifest.Clients.Where(static client => client.Update is not null), client => Assert.True(_counted.Add($"{client.Id} {client.Update!.Sha256}")));   // nor an update, in any round
-                Assert.All(manifest.Clients.Where(static client => client.QuarantinedUntil is not null), client => Assert.NotEqual(ClientOutcome.Trained, client.Outcome));
+                // Nor an update, in any round.
+                Assert.All(
+                    manifest.Clients.Where(static client => client.Update is not null),
+                    client => Assert.True(_counted.Add($"{client.Id} {client.Update!.Sha256}")));
+                Assert.All(
+                    manifest.Clients.Where(static client => client.QuarantinedUntil is not null),
+                    client => Assert.NotEqual(ClientOutcome.Trained, client.Outcome));
                 Committed.Add((manifest, RoundManifest.Digest(manifest.ToBytes())));
                 _inside.Add(new RoundEvent.Committed(manifest.Round, Committed[^1].Sha256));
                 break;
@@ -195,20 +215,26 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
         var missing = asked.Where(client => _files[(client, State.WorkOf(client))] >= 0).ToArray();
         foreach (var client in asked.Except(missing))
             _found[(client, State.Round, State.Attempt)] = State.Confirmation;
-        return new(site, State.Round, State.Attempt, State.Confirmation, missing.ToDictionary(static client => client, static client => $"{client}/head.safetensors is missing."));
+        return new(
+            site, State.Round, State.Attempt, State.Confirmation,
+            missing.ToDictionary(static client => client, static client => $"{client}/head.safetensors is missing."));
     }
 
-    /// <summary>Files of somebody who was asked for them are gone; twice at most, since a client whose files never stay has failed.</summary>
+    /// <summary>
+    /// Files of somebody who was asked for them are gone; twice at most, since a client whose files never stay has failed.
+    /// </summary>
     private void Vanish()
     {
-        var there = _files.Where(static one => one.Value < 0).Select(static one => one.Key).Where(one => Losses(one.Client, one.Work) < 2).OrderBy(static one => (one.Client, one.Work.Round, one.Work.Attempt)).ToArray();
+        var there = _files.Where(static one => one.Value < 0).Select(static one => one.Key).Where(one => Losses(one.Client, one.Work) < 2)
+            .OrderBy(static one => (one.Client, one.Work.Round, one.Work.Attempt)).ToArray();
         if (there.Length == 0)
             return;
         var gone = there[_random.Next(there.Length)];
         _files[gone] = Losses(gone.Client, gone.Work) + 1;
     }
 
-    private int Losses(string client, CarriedWork work) => !_files.TryGetValue((client, work), out var losses) ? 0 : losses < 0 ? ~losses : losses;
+    private int Losses(string client, CarriedWork work) =>
+        !_files.TryGetValue((client, work), out var losses) ? 0 : losses < 0 ? ~losses : losses;
 
     private RoundEvent Aggregate(IReadOnlyList<string> closed)
     {
@@ -216,12 +242,19 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
         Assert.Equal(closed.Distinct().Order(StringComparer.Ordinal), closed);   // nobody counts twice
         Assert.True(State.Round == 0 || closed.Count >= _machine.Quorum(State.Wanted));
         Assert.True(State.Round == 0 || closed.Count <= State.Wanted);
-        Assert.All(closed, client => Assert.True(_found[(client, State.Round, State.Attempt)] > _missed.GetValueOrDefault((client, State.Round, State.Attempt))));   // its site has seen it since it was last missing
-        Assert.All(closed, client => Assert.Equal(TestPlans.Trained(State.WorkOf(client).Round, client, State.WorkOf(client).Attempt).Update!.Sha256, State.Reports[client].Update!.Sha256));
-        var refused = closed.Where(client => misbehaviour(State.WorkOf(client).Round, State.WorkOf(client).Attempt, client) == "NaN").ToDictionary(client => client, _ => "NaN");
+        // Its site has seen it since it was last missing.
+        Assert.All(closed, client => Assert.True(
+            _found[(client, State.Round, State.Attempt)] > _missed.GetValueOrDefault((client, State.Round, State.Attempt))));
+        Assert.All(closed, client => Assert.Equal(
+            TestPlans.Trained(State.WorkOf(client).Round, client, State.WorkOf(client).Attempt).Update!.Sha256,
+            State.Reports[client].Update!.Sha256));
+        var refused = closed.Where(client => misbehaviour(State.WorkOf(client).Round, State.WorkOf(client).Attempt, client) == "NaN")
+            .ToDictionary(client => client, _ => "NaN");
         return refused.Count > 0
             ? new RoundEvent.AggregationRefused(State.Round, State.Attempt, refused)
-            : new RoundEvent.Aggregated(State.Round, State.Attempt, TestPlans.Candidate(State.Round) with { Shared = TestPlans.Blob($"shared {State.Round} {string.Join(' ', closed)}") });
+            : new RoundEvent.Aggregated(
+                State.Round, State.Attempt,
+                TestPlans.Candidate(State.Round) with { Shared = TestPlans.Blob($"shared {State.Round} {string.Join(' ', closed)}") });
     }
 
     private void Check(RoundState before, IReadOnlyList<RoundEffect> effects)
@@ -247,7 +280,9 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
     {
         var sites = plan.Clients.Select(client => client.Site).Distinct().ToArray();
         var site = sites[_random.Next(sites.Length)];
-        Happen(_lost.Remove(site) ? new RoundEvent.SiteReturned(site) : _lost.Add(site) ? new RoundEvent.SiteLost(site) : throw new InvalidOperationException());
+        Happen(_lost.Remove(site)
+            ? new RoundEvent.SiteReturned(site)
+            : _lost.Add(site) ? new RoundEvent.SiteLost(site) : throw new InvalidOperationException());
     }
 
     private string Site(string client) => plan.Clients.First(one => one.Id == client).Site;

@@ -41,7 +41,8 @@ public sealed class CommitLogTests : IDisposable
     {
         var log = new CommitLog(_store, "job");
         await CommitAsync(log, Manifest(0, "plan"));
-        await _store.WriteBytesAsync(Keys.Manifest("job", 1, RoundManifest.Digest(Manifest(1, "left").ToBytes())), Manifest(1, "left").ToBytes(), Abstractions.Ports.WriteCondition.Any, default);
+        await _store.WriteBytesAsync(Keys.Manifest("job", 1, RoundManifest.Digest(Manifest(1, "left").ToBytes())),
+            Manifest(1, "left").ToBytes(), Abstractions.Ports.WriteCondition.Any, default);
 
         var committed = await CommitAsync(log, Manifest(1, "new"));
 
@@ -66,5 +67,6 @@ public sealed class CommitLogTests : IDisposable
 
     private static Task<string> CommitAsync(CommitLog log, RoundManifest manifest) => log.CommitAsync(manifest, default);
 
-    private static RoundManifest Manifest(int round, string plan) => new() { Round = round, PlanSha256 = plan, Shared = new BlobDigest("00", 1), Clients = [] };
+    private static RoundManifest Manifest(int round, string plan) =>
+        new() { Round = round, PlanSha256 = plan, Shared = new BlobDigest("00", 1), Clients = [] };
 }

@@ -21,7 +21,8 @@ public sealed class ConfirmationTests : IDisposable
 
     private static string Site(int i) => i < 2 ? "north" : "south";
 
-    private static string Plan(int rounds = 3, string strategy = "") => TestFederation.Plan(clients: 4, rounds: rounds, more: Groups, strategy: strategy, site: Site);
+    private static string Plan(int rounds = 3, string strategy = "") =>
+        TestFederation.Plan(clients: 4, rounds: rounds, more: Groups, strategy: strategy, site: Site);
 
     private static readonly Lazy<Task<string>> Undisturbed = new(static async () =>
     {
@@ -35,14 +36,17 @@ public sealed class ConfirmationTests : IDisposable
         var store = new WatchedStore(_folder);
         await using var federation = await TestFederation.StartAsync(["north", "south"], store: store);
 
-        await federation.RunAsync(Job, Plan(rounds: 2).Replace("strategy:", "checkpoints: {export: false}\nstrategy:", StringComparison.Ordinal), InTime);
+        await federation.RunAsync(Job,
+            Plan(rounds: 2).Replace("strategy:", "checkpoints: {export: false}\nstrategy:", StringComparison.Ordinal), InTime);
 
         // In each round after the start: updates, the two sites, states and manifest, the coordinator, the pointer.
         var done = store.Operations.ToList();
         for (var round = 1; round <= 2; round++)
         {
-            var reported = done.FindLastIndex(operation => operation.StartsWith($"write jobs/{Job}/rounds/{round}/1/updates/", StringComparison.Ordinal));
-            var aggregated = done.FindIndex(operation => operation.StartsWith($"write jobs/{Job}/rounds/{round}/shared", StringComparison.Ordinal));
+            var reported = done.FindLastIndex(
+                operation => operation.StartsWith($"write jobs/{Job}/rounds/{round}/1/updates/", StringComparison.Ordinal));
+            var aggregated = done.FindIndex(
+                operation => operation.StartsWith($"write jobs/{Job}/rounds/{round}/shared", StringComparison.Ordinal));
             var pointed = done.FindIndex(aggregated, operation => operation == $"write {Keys.Current(Job)}");
             Assert.Equal(2, done[reported..aggregated].Count(static operation => operation == "durable"));
             Assert.Equal("durable", done[pointed - 1]);
@@ -57,7 +61,8 @@ public sealed class ConfirmationTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Losses))]
-    public async Task A_client_of_which_a_file_was_lost_after_its_report_trains_again_with_its_group_to_the_same_digest(string file, string how)
+    public async Task A_client_of_which_a_file_was_lost_after_its_report_trains_again_with_its_group_to_the_same_digest(
+        string file, string how)
     {
         var expected = await Undisturbed.Value;
         var store = new WatchedStore(_folder);
@@ -72,20 +77,25 @@ public sealed class ConfirmationTests : IDisposable
                 return;
             }
 
-            await LoseAsync(store, file == "update" ? Keys.Update(Job, 2, 1, "c00002") : $"{Keys.Owned(Job, "south", "c00002")}2/{file}", how);
+            await LoseAsync(store,
+                file == "update" ? Keys.Update(Job, 2, 1, "c00002") : $"{Keys.Owned(Job, "south", "c00002")}2/{file}", how);
             lost.TrySetResult();
         };
         var (missing, held) = (new TaskCompletionSource<JobProgress>(), 0);
         federation.Trainer.BeforeTraining = async (_, _) =>
         {
-            if (lost.Task.IsCompleted && Interlocked.Exchange(ref held, 1) == 0) missing.SetResult((await federation.Coordinator(Job).GetProgressAsync(-1, InTime))!);
+            if (lost.Task.IsCompleted && Interlocked.Exchange(ref held, 1) == 0)
+                missing.SetResult((await federation.Coordinator(Job).GetProgressAsync(-1, InTime))!);
         };
 
         Assert.Equal(expected, await federation.RunAsync(Job, Plan(), InTime));
 
         var shown = Assert.Single((await missing.Task.WaitAsync(InTime)).Missing);
-        Assert.Matches(how == "is gone" ? $"^c00002: .*/{Path.GetFileNameWithoutExtension(file)}.* is missing" : "^c00002: .* has [0-9]+ bytes, expected [0-9]+", shown);
-        Assert.Equal([1, 1, 2, 2], federation.Trainer.Trained.Where(static work => work.Round == 2).CountBy(static work => work.Client).OrderBy(static work => work.Key).Select(static work => work.Value));
+        Assert.Matches(how == "is gone"
+            ? $"^c00002: .*/{Path.GetFileNameWithoutExtension(file)}.* is missing"
+            : "^c00002: .* has [0-9]+ bytes, expected [0-9]+", shown);
+        Assert.Equal([1, 1, 2, 2], federation.Trainer.Trained.Where(static work => work.Round == 2).CountBy(static work => work.Client)
+            .OrderBy(static work => work.Key).Select(static work => work.Value));
     }
 
     [Fact]
@@ -96,7 +106,8 @@ public sealed class ConfirmationTests : IDisposable
         var lost = 0;
         store.BeforeDurable = async () =>
         {
-            if (federation.Trainer.Trained.Count(static work => work.Round == 2) >= 4 && Interlocked.Exchange(ref lost, 1) == 0) await store.DeleteAllAsync("sites/south/", CancellationToken.None);
+            if (federation.Trainer.Trained.Count(static work => work.Round == 2) >= 4 && Interlocked.Exchange(ref lost, 1) == 0)
+                await store.DeleteAllAsync("sites/south/", CancellationToken.None);
         };
 
         await federation.Coordinator(Job).SubmitAsync(Plan(), InTime);
@@ -179,7 +190,8 @@ public sealed class ConfirmationTests : IDisposable
         var over = await second.FinishAsync(Job, InTime);
 
         Assert.Equal((JobStatus.Finished, expected), (over.Status, over.NewRounds[^1].ManifestSha256));
-        Assert.Equal(4, second.Trainer.Trained.Count(static work => work.Round == 2)); // both groups: one had not finished, the other not wholly
+        // both groups: one had not finished, the other not wholly
+        Assert.Equal(4, second.Trainer.Trained.Count(static work => work.Round == 2));
     }
 
     [Fact]
@@ -253,8 +265,10 @@ public sealed class ConfirmationTests : IDisposable
 
         Assert.True(over.Status == JobStatus.Finished, over.Reason);
         var round = over.NewRounds[2].Manifest;
-        Assert.Equal([ClientOutcome.Trained, ClientOutcome.Trained, ClientOutcome.Late, ClientOutcome.Late], round.Clients.Select(static client => client.Outcome));
-        Assert.Equal(over.NewRounds[1].Manifest.Clients.Skip(2).Select(static client => client.Head), round.Clients.Skip(2).Select(static client => client.Head));
+        Assert.Equal([ClientOutcome.Trained, ClientOutcome.Trained, ClientOutcome.Late, ClientOutcome.Late],
+            round.Clients.Select(static client => client.Outcome));
+        Assert.Equal(over.NewRounds[1].Manifest.Clients.Skip(2).Select(static client => client.Head),
+            round.Clients.Skip(2).Select(static client => client.Head));
     }
 
     // The coordinator is at the north; of round 2 both sites' reports are in, and neither has confirmed.
@@ -262,14 +276,16 @@ public sealed class ConfirmationTests : IDisposable
     {
         var store = new WatchedStore(_folder);
         var federation = await TestFederation.StartAsync(["north", "south"], store: store);
-        var (reached, killed, asked) = (new TaskCompletionSource(), new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously), 0);
+        var (reached, killed, asked) = (new TaskCompletionSource(),
+            new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously), 0);
         store.BeforeDurable = async () =>
         {
             if (killed.Task.IsCompleted || federation.Trainer.Trained.Count(static work => work.Round == 2) < 4) return;
             if (Interlocked.Increment(ref asked) == 2) reached.TrySetResult();
             await killed.Task;
         };
-        RequestContext.Set(IPlacementDirector.PlacementHintKey, federation.Cluster.Silos.Single(silo => federation.SiteOf[silo.Name] == "north").SiloAddress);
+        RequestContext.Set(IPlacementDirector.PlacementHintKey,
+            federation.Cluster.Silos.Single(silo => federation.SiteOf[silo.Name] == "north").SiloAddress);
         await federation.Coordinator(Job).SubmitAsync(plan, InTime);
         RequestContext.Clear();
         return (federation, reached.Task, killed);
@@ -313,14 +329,17 @@ public sealed class ConfirmationTests : IDisposable
             foreach (var client in (string[])["c00000", "c00001", "c00002", "c00003"])
             {
                 var key = Keys.Head(Job, client is "c00000" or "c00001" ? "north" : "south", client, 2);
-                if (Volatile.Read(ref lost) == 0 && await store.ReadBytesAsync(key, InTime) is not null && Interlocked.Exchange(ref lost, 1) == 0) await store.DeleteAsync(key, InTime);
+                if (Volatile.Read(ref lost) == 0 && await store.ReadBytesAsync(key, InTime) is not null
+                    && Interlocked.Exchange(ref lost, 1) == 0) await store.DeleteAsync(key, InTime);
             }
         };
 
-        await federation.RunAsync(Job, TestFederation.Plan(clients: 4, rounds: 6, strategy: "  trigger: {rule: buffered, bufferSize: 2}", site: Site), InTime);
+        await federation.RunAsync(Job,
+            TestFederation.Plan(clients: 4, rounds: 6, strategy: "  trigger: {rule: buffered, bufferSize: 2}", site: Site), InTime);
 
         Assert.Equal(1, lost);
-        var updates = (await federation.FinishAsync(Job, InTime)).NewRounds.SelectMany(static round => round.Manifest.Clients).Where(static client => client.Update is not null).Select(static client => (client.Id, client.HeadRound));
+        var updates = (await federation.FinishAsync(Job, InTime)).NewRounds.SelectMany(static round => round.Manifest.Clients)
+            .Where(static client => client.Update is not null).Select(static client => (client.Id, client.HeadRound));
         Assert.Equal(updates.Distinct().Count(), updates.Count());
         using var reader = new DirectoryBlobStore(_folder);
         var report = await new RunVerifier(reader, reader, Job).VerifyAsync(InTime);
@@ -340,7 +359,9 @@ public sealed class ConfirmationTests : IDisposable
         var done = store.Operations.ToList();
         foreach (var site in (string[])["north", "south"])
         {
-            var copied = done.FindLastIndex(operation => operation.StartsWith($"write sites/{site}/jobs/fork/clients/", StringComparison.Ordinal) && operation.Contains("/0/", StringComparison.Ordinal));
+            var copied = done.FindLastIndex(
+                operation => operation.StartsWith($"write sites/{site}/jobs/fork/clients/", StringComparison.Ordinal)
+                    && operation.Contains("/0/", StringComparison.Ordinal));
             Assert.Equal("durable", done[copied + 1]); // before the next site, and before the job has a start
         }
 
@@ -371,19 +392,24 @@ public sealed class ConfirmationTests : IDisposable
 
         public Func<Task> BeforeDurable { get; set; } = static () => Task.CompletedTask;
 
-        public Task<WrittenBlob> WriteAsync(string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default)
+        public Task<WrittenBlob> WriteAsync(
+            string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition,
+            CancellationToken cancellationToken = default)
         {
             Operations.Enqueue($"write {key}");
             return inner.WriteAsync(key, content, condition, cancellationToken);
         }
 
-        public Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default) => inner.OpenAsync(key, cancellationToken);
+        public Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default) =>
+            inner.OpenAsync(key, cancellationToken);
 
-        public IAsyncEnumerable<string> ListAsync(string prefix, CancellationToken cancellationToken = default) => inner.ListAsync(prefix, cancellationToken);
+        public IAsyncEnumerable<string> ListAsync(string prefix, CancellationToken cancellationToken = default) =>
+            inner.ListAsync(prefix, cancellationToken);
 
         public Task DeleteAsync(string key, CancellationToken cancellationToken = default) => inner.DeleteAsync(key, cancellationToken);
 
-        public Task DeleteAllAsync(string prefix, CancellationToken cancellationToken = default) => inner.DeleteAllAsync(prefix, cancellationToken);
+        public Task DeleteAllAsync(string prefix, CancellationToken cancellationToken = default) =>
+            inner.DeleteAllAsync(prefix, cancellationToken);
 
         public async Task MakeDurableAsync(CancellationToken cancellationToken = default)
         {

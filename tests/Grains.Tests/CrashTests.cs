@@ -15,7 +15,8 @@ public sealed class CrashTests(ITestOutputHelper output) : IDisposable
 {
     private const string Job = "job";
     private const int Sampled = 24;
-    private static readonly string Plan = TestFederation.Plan(clients: 4, rounds: 5, more: "training: {groupSize: 1}\ncheckpoints: {keepLast: 2, keepEvery: 3}",
+    private static readonly string Plan = TestFederation.Plan(clients: 4, rounds: 5,
+        more: "training: {groupSize: 1}\ncheckpoints: {keepLast: 2, keepEvery: 3}",
         site: static i => i < 2 ? "north" : "south");
 
     private readonly string _root = Directory.CreateTempSubdirectory("fedrlora-crash-").FullName;
@@ -31,7 +32,8 @@ public sealed class CrashTests(ITestOutputHelper output) : IDisposable
     {
         var watch = Stopwatch.StartNew();
         var (expected, operations) = await UndisturbedAsync();
-        var points = Enum.GetValues<CrashMode>().SelectMany(mode => Enumerable.Range(1, operations).Select(operation => (Operation: operation, Mode: mode))).ToArray();
+        var points = Enum.GetValues<CrashMode>()
+            .SelectMany(mode => Enumerable.Range(1, operations).Select(operation => (Operation: operation, Mode: mode))).ToArray();
         if (!Soak) new Random(1).Shuffle(points);
         var (tried, missed, wrong) = (0, 0, new List<string>());
         foreach (var (operation, mode) in Soak ? points : points.Take(Sampled))
@@ -42,7 +44,8 @@ public sealed class CrashTests(ITestOutputHelper output) : IDisposable
             tried++;
         }
 
-        output.WriteLine($"{tried} of {points.Length} points ({operations} operations, {missed} not reached) in {watch.Elapsed.TotalSeconds:0.0} s");
+        output.WriteLine(
+            $"{tried} of {points.Length} points ({operations} operations, {missed} not reached) in {watch.Elapsed.TotalSeconds:0.0} s");
         Assert.True(wrong.Count == 0, string.Join('\n', wrong));
         Assert.InRange(missed, 0, tried / 4); // operations run in parallel: the last numbers may not come up
     }
@@ -70,14 +73,17 @@ public sealed class CrashTests(ITestOutputHelper output) : IDisposable
         await using (var federation = await TestFederation.StartAsync(folder: _root, store: directory))
         {
             var coordinator = federation.Coordinator(Job);
-            if (await coordinator.GetProgressAsync(int.MaxValue - 1, InTime) is null) await coordinator.SubmitAsync(Plan, InTime); // as its user would
+            // as its user would
+            if (await coordinator.GetProgressAsync(int.MaxValue - 1, InTime) is null) await coordinator.SubmitAsync(Plan, InTime);
             var over = await federation.FinishAsync(Job, InTime);
             if (over.Status != JobStatus.Finished) return $"{over.Status}: {over.Reason}";
             if (over.NewRounds[^1].ManifestSha256 is var digest && digest != expected) return $"digest {digest}, expected {expected}";
         }
 
         var report = await new RunVerifier(directory, directory, Job).VerifyAsync(InTime);
-        return report is { Broken.Count: 0, Unchecked.Count: 0, LastRound: 5 } ? null : $"not verified: {string.Join("; ", report?.Broken ?? [])}";
+        return report is { Broken.Count: 0, Unchecked.Count: 0, LastRound: 5 }
+            ? null
+            : $"not verified: {string.Join("; ", report?.Broken ?? [])}";
     }
 
     // The operation in which it died; null where the run ended without it.

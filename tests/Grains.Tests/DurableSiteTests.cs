@@ -56,11 +56,14 @@ public sealed class DurableSiteTests
             if (Trouble is { } trouble) throw trouble;
         }
 
-        public Task<WrittenBlob> WriteAsync(string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default) => throw new NotSupportedException();
+        public Task<WrittenBlob> WriteAsync(
+            string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition,
+            CancellationToken cancellationToken = default) => throw new NotSupportedException();
 
         public Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default) => throw new NotSupportedException();
 
-        public IAsyncEnumerable<string> ListAsync(string prefix, CancellationToken cancellationToken = default) => throw new NotSupportedException();
+        public IAsyncEnumerable<string> ListAsync(string prefix, CancellationToken cancellationToken = default) =>
+            throw new NotSupportedException();
 
         public Task DeleteAsync(string key, CancellationToken cancellationToken = default) => throw new NotSupportedException();
 

@@ -21,12 +21,14 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
     /// <summary>What the engine says it is.</summary>
     public EngineFingerprint Engine { get; set; } = new("fake", "none", 1);
 
-    public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.FromResult(Engine);
+    public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
+        Task.FromResult(Engine);
 
     public Task<int> GroupSizeAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
         Task.FromResult(plan.Training.GroupSize ?? 1);
 
-    public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.FromResult(Filled("A", 0));
+    public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
+        Task.FromResult(Filled("A", 0));
 
     public async Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default)
     {
@@ -38,12 +40,16 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
     public ISet<string> Unscorable { get; } = new HashSet<string>();
 
     public Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default) =>
-        Task.FromResult<IReadOnlyList<EvaluationResult>>([.. group.Members.Select(member => Unscorable.Contains(member.Client.Id) ? new() { ClientId = member.Client.Id, Failure = "b.jsonl: no such file" } : new EvaluationResult
-        {
-            ClientId = member.Client.Id, Rows = 10, Metric = "accuracy", Loss = 1, Score = group.Shared["A"].Data[0] + (member.Head?["B"].Data[0] ?? 0), MajorityShare = 0.5,
-        })]);
+        Task.FromResult<IReadOnlyList<EvaluationResult>>([.. group.Members.Select(member => Unscorable.Contains(member.Client.Id)
+            ? new() { ClientId = member.Client.Id, Failure = "b.jsonl: no such file" }
+            : new EvaluationResult
+            {
+                ClientId = member.Client.Id, Rows = 10, Metric = "accuracy", Loss = 1,
+                Score = group.Shared["A"].Data[0] + (member.Head?["B"].Data[0] ?? 0), MajorityShare = 0.5,
+            })]);
 
-    public ExportedAdapter Export(FederationPlan plan, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null) => new("{}", shared);
+    public ExportedAdapter Export(
+        FederationPlan plan, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null) => new("{}", shared);
 
     /// <summary>What the adapter that plans start from is; null where they start from a seed.</summary>
     public string? Given { get; set; }

@@ -15,7 +15,9 @@ internal enum CrashMode
     /// <summary>The operation takes effect; its caller never hears of it.</summary>
     After,
 
-    /// <summary>Half of a write's content is handed over; half of the keys under a prefix are deleted. A read dies as in <see cref="Before"/>.</summary>
+    /// <summary>
+    /// Half of a write's content is handed over; half of the keys under a prefix are deleted. A read dies as in <see cref="Before"/>.
+    /// </summary>
     Torn,
 }
 
@@ -41,10 +43,13 @@ internal sealed class FaultInjectingStore(IBlobStore inner) : IBlobStore
     public Task<string> Crashed => _crashed.Task;
 
     /// <inheritdoc/>
-    public async Task<WrittenBlob> WriteAsync(string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default)
+    public async Task<WrittenBlob> WriteAsync(
+        string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default)
     {
         var mode = Begin($"write {key}");
-        var written = mode == CrashMode.Torn ? await inner.WriteAsync(key, HalfAsync, condition, cancellationToken) : await inner.WriteAsync(key, content, condition, cancellationToken);
+        var written = mode == CrashMode.Torn
+            ? await inner.WriteAsync(key, HalfAsync, condition, cancellationToken)
+            : await inner.WriteAsync(key, content, condition, cancellationToken);
         End(mode, $"write {key}");
         return written;
 
@@ -115,7 +120,8 @@ internal sealed class FaultInjectingStore(IBlobStore inner) : IBlobStore
     {
         if (Crashed.IsCompleted) throw new CrashException(operation);
         var number = Interlocked.Increment(ref _operations);
-        if (number >= Unavailable.Start.Value && number < Unavailable.End.Value) throw new StoreUnavailableException($"The store of this test is away: {operation}.");
+        if (number >= Unavailable.Start.Value && number < Unavailable.End.Value)
+            throw new StoreUnavailableException($"The store of this test is away: {operation}.");
         if (Crash is not { } crash || number != crash.Operation) return null;
         if (crash.Mode == CrashMode.Before) throw Die(operation);
         return crash.Mode;

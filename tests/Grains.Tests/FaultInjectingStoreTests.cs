@@ -45,7 +45,8 @@ public sealed class FaultInjectingStoreTests : IDisposable
         Assert.Equal(written ? ["a", "b"] : ["a"], await KeysAsync());
     }
 
-    private static Task<WrittenBlob> WriteAsync(FaultInjectingStore store, string key) => store.WriteBytesAsync(key, "content"u8.ToArray(), WriteCondition.Any, default);
+    private static Task<WrittenBlob> WriteAsync(FaultInjectingStore store, string key) =>
+        store.WriteBytesAsync(key, "content"u8.ToArray(), WriteCondition.Any, default);
 
     private async Task<List<string>> KeysAsync()
     {

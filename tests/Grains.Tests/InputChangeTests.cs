@@ -392,7 +392,8 @@ public sealed class InputChangeTests : IDisposable
         else await store.WriteBytesAsync(key, (await store.ReadBytesAsync(key, InTime))!.AsMemory(0, 100), WriteCondition.Any, InTime);
         await using var again = await TestFederation.StartAsync(folder: _folder);
 
-        var refused = await Assert.ThrowsAsync<BadInputException>(() => again.Coordinator("job").ExtendAsync(Plan(3), cancellationToken: InTime));
+        var refused = await Assert.ThrowsAsync<BadInputException>(
+            () => again.Coordinator("job").ExtendAsync(Plan(3), cancellationToken: InTime));
         Assert.StartsWith(key, refused.Message, StringComparison.Ordinal);
         Assert.Contains("--allow-data-change", refused.Message, StringComparison.Ordinal);
         Assert.Contains((await new RunVerifier(store, store, "job").VerifyAsync(InTime))!.Broken, finding => finding.Key == key);
@@ -478,7 +479,8 @@ public sealed class InputChangeTests : IDisposable
     }
 
     // Work of round 2 that was begun before the pause may end after it.
-    private static IEnumerable<string> Committed(IEnumerable<string> keys) => keys.Where(static key => !key.Contains("/2/", StringComparison.Ordinal));
+    private static IEnumerable<string> Committed(IEnumerable<string> keys) =>
+        keys.Where(static key => !key.Contains("/2/", StringComparison.Ordinal));
 
     private static async Task<IReadOnlyList<string>> KeysAsync(IBlobStore store)
     {

@@ -70,7 +70,8 @@ public sealed class LifecycleTests
         Assert.Equal((JobStatus.Finished, 5), (over.Status, over.NewRounds.Count));
         var straight = (await longer.FinishAsync("job", InTime)).NewRounds;
         Assert.Equal(straight.Select(static round => round.Manifest.Shared), over.NewRounds.Select(static round => round.Manifest.Shared));
-        Assert.Equal(straight[^1].Manifest.Clients.Select(static client => client.Head), over.NewRounds[^1].Manifest.Clients.Select(static client => client.Head));
+        Assert.Equal(straight[^1].Manifest.Clients.Select(static client => client.Head),
+            over.NewRounds[^1].Manifest.Clients.Select(static client => client.Head));
         Assert.Equal(over.NewRounds[2].ManifestSha256, over.NewRounds[3].Manifest.Previous); // one chain, under two plans
         Assert.NotEqual(over.NewRounds[2].Manifest.PlanSha256, over.NewRounds[3].Manifest.PlanSha256);
     }
@@ -102,8 +103,10 @@ public sealed class LifecycleTests
         await using var federation = await TestFederation.StartAsync();
         await federation.RunAsync("job", TestFederation.Plan(clients: 2, rounds: 2), InTime);
 
-        var fewer = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job").ExtendAsync(TestFederation.Plan(clients: 2, rounds: 2), cancellationToken: InTime));
-        var other = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job").ExtendAsync(TestFederation.Plan(clients: 3, rounds: 4), cancellationToken: InTime));
+        var fewer = await Assert.ThrowsAsync<BadInputException>(
+            () => federation.Coordinator("job").ExtendAsync(TestFederation.Plan(clients: 2, rounds: 2), cancellationToken: InTime));
+        var other = await Assert.ThrowsAsync<BadInputException>(
+            () => federation.Coordinator("job").ExtendAsync(TestFederation.Plan(clients: 3, rounds: 4), cancellationToken: InTime));
 
         Assert.Contains("has 2 rounds already", fewer.Message, StringComparison.Ordinal);
         Assert.Contains("strategy.rounds alone", other.Message, StringComparison.Ordinal);
@@ -126,7 +129,8 @@ public sealed class LifecycleTests
         Assert.Equal(2, fork.Count);
         Assert.Equal(source[3].ManifestSha256, fork[0].Manifest.Previous); // the chain leads into the other run
         Assert.Equal(source[3].Manifest.Shared, fork[0].Manifest.Shared);
-        Assert.Equal(source[3].Manifest.Clients.Select(static client => (client.Head, client.Optimizer, client.Score)), fork[0].Manifest.Clients.Select(static client => (client.Head, client.Optimizer, client.Score)));
+        Assert.Equal(source[3].Manifest.Clients.Select(static client => (client.Head, client.Optimizer, client.Score)),
+            fork[0].Manifest.Clients.Select(static client => (client.Head, client.Optimizer, client.Score)));
         Assert.All(fork[1].Manifest.Clients, static client => Assert.Equal(ClientOutcome.Trained, client.Outcome));
         Assert.NotEqual(digest, source[3].ManifestSha256);
     }
@@ -149,7 +153,8 @@ public sealed class LifecycleTests
         Assert.Null(await federation.Coordinator("fork").GetProgressAsync(-1, InTime));
 
         async Task<string> Refused(int round, string plan) =>
-            (await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("fork").ForkAsync("source", round, plan, cancellationToken: InTime))).Message;
+            (await Assert.ThrowsAsync<BadInputException>(
+                () => federation.Coordinator("fork").ForkAsync("source", round, plan, cancellationToken: InTime))).Message;
     }
 
     [Fact]
@@ -189,7 +194,8 @@ public sealed class LifecycleTests
     {
         await using var federation = await TestFederation.StartAsync(["north", "south"]);
         federation.Trainer.BeforeTraining = static (_, token) => Task.Delay(100, token);
-        var plan = TestFederation.Plan(clients: 4, rounds: 60, site: static i => i < 3 ? "north" : "south", strategy: "  quorum: 0.5\n  siteLoss: continue");
+        var plan = TestFederation.Plan(clients: 4, rounds: 60, site: static i => i < 3 ? "north" : "south",
+            strategy: "  quorum: 0.5\n  siteLoss: continue");
         var south = federation.Cluster.Silos.Single(silo => federation.SiteOf[silo.Name] == "south");
         await federation.Coordinator("job").SubmitAsync(plan, InTime);
         while ((await ProgressAsync()).NewRounds.Count < 3) await Task.Delay(20, InTime);
@@ -234,14 +240,18 @@ public sealed class LifecycleTests
         var over = await federation.FinishAsync("job", InTime);
 
         Assert.Equal(JobStatus.Finished, over.Status);
-        Assert.All(over.NewRounds.Skip(1), static round => Assert.Equal(2, round.Manifest.Clients.Count(static client => client.Outcome == ClientOutcome.Trained)));
+        Assert.All(over.NewRounds.Skip(1),
+            static round => Assert.Equal(2, round.Manifest.Clients.Count(static client => client.Outcome == ClientOutcome.Trained)));
         Assert.DoesNotContain(over.NewRounds.Take(3), static round => round.Manifest.Clients[0].Outcome == ClientOutcome.Trained);
         var work = federation.Trainer.Trained.CountBy(static work => work).ToList();
         Assert.All(work, static one => Assert.Equal(1, one.Value)); // nobody trains the same round twice
         var taken = over.NewRounds.FirstOrDefault(static round => round.Manifest.Clients[0].Outcome == ClientOutcome.Trained);
-        if (taken is not null) Assert.Equal((1, taken.Manifest.Round - 1), (taken.Manifest.Clients[0].HeadRound, taken.Manifest.Clients[0].Staleness));
-        var left = Directory.EnumerateFiles(federation.Folder, "*", SearchOption.AllDirectories).Where(static path => path.Contains("/updates/", StringComparison.Ordinal) && !path.Contains("/.", StringComparison.Ordinal));
-        Assert.DoesNotContain(left, static path => !path.EndsWith("c00000.safetensors", StringComparison.Ordinal)); // which may have been at its last write when the run ended
+        if (taken is not null)
+            Assert.Equal((1, taken.Manifest.Round - 1), (taken.Manifest.Clients[0].HeadRound, taken.Manifest.Clients[0].Staleness));
+        var left = Directory.EnumerateFiles(federation.Folder, "*", SearchOption.AllDirectories)
+            .Where(static path => path.Contains("/updates/", StringComparison.Ordinal) && !path.Contains("/.", StringComparison.Ordinal));
+        // which may have been at its last write when the run ended
+        Assert.DoesNotContain(left, static path => !path.EndsWith("c00000.safetensors", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -249,9 +259,11 @@ public sealed class LifecycleTests
     {
         await using var federation = await TestFederation.StartAsync();
         var stumbles = 0;
-        federation.Trainer.BeforeTraining = (group, _) => group.Members[0].Client.Id == "c00001" && Interlocked.Increment(ref stumbles) <= 2 ? throw new IOException("the disk hiccuped") : Task.CompletedTask;
+        federation.Trainer.BeforeTraining = (group, _) => group.Members[0].Client.Id == "c00001" && Interlocked.Increment(ref stumbles) <= 2
+            ? throw new IOException("the disk hiccuped") : Task.CompletedTask;
 
-        await federation.RunAsync("job", TestFederation.Plan(clients: 2, rounds: 1, strategy: "  maxAttempts: 1\n  clientRetries: 2"), InTime);
+        await federation.RunAsync("job",
+            TestFederation.Plan(clients: 2, rounds: 1, strategy: "  maxAttempts: 1\n  clientRetries: 2"), InTime);
 
         Assert.Equal(3, stumbles);
     }
@@ -260,10 +272,12 @@ public sealed class LifecycleTests
     public async Task A_client_that_sends_poison_is_put_into_quarantine_and_the_manifest_says_so()
     {
         var trainer = new FakeTrainer();
-        trainer.Afterwards = (_, result) => result.ClientId != "c00002" ? result : result with { Update = new([new("A", new([4], [float.NaN, 0, 0, 0]))]) };
+        trainer.Afterwards = (_, result) =>
+            result.ClientId != "c00002" ? result : result with { Update = new([new("A", new([4], [float.NaN, 0, 0, 0]))]) };
         await using var federation = await TestFederation.StartAsync(trainer: trainer);
 
-        await federation.RunAsync("job", TestFederation.Plan(clients: 4, rounds: 4, strategy: "  quorum: 0.5\n  quarantine: {after: 2}"), InTime);
+        await federation.RunAsync("job",
+            TestFederation.Plan(clients: 4, rounds: 4, strategy: "  quorum: 0.5\n  quarantine: {after: 2}"), InTime);
 
         var rounds = (await federation.FinishAsync("job", InTime)).NewRounds;
         Assert.Equal(

@@ -25,7 +25,8 @@ public sealed class LostSilosTests(ITestOutputHelper log)
         var (expected, calm, _) = await Undisturbed.Value;
         var (digest, stormy, kills) = await RunAsync(new SplitMix64(Seed.For((ulong)seed, 0, "", "kills")));
 
-        log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"seed {seed}: {kills} kills in {stormy.TotalSeconds:F1} s, undisturbed {calm.TotalSeconds:F1} s; digest {digest}"));
+        log.WriteLine(string.Create(CultureInfo.InvariantCulture,
+            $"seed {seed}: {kills} kills in {stormy.TotalSeconds:F1} s, undisturbed {calm.TotalSeconds:F1} s; digest {digest}"));
         Assert.Equal(expected, digest);
         Assert.True(kills >= 3, $"{kills} kills");
     }
@@ -41,7 +42,8 @@ public sealed class LostSilosTests(ITestOutputHelper log)
         var (kills, nextKill) = (0, KillEvery);
         while (true)
         {
-            if (await CommittedAsync(federation, patience.Token) is { Round: Rounds } last) return (last.ManifestSha256, Stopwatch.GetElapsedTime(started), kills);
+            if (await CommittedAsync(federation, patience.Token) is { Round: Rounds } last)
+                return (last.ManifestSha256, Stopwatch.GetElapsedTime(started), kills);
             if (killing is not null && Stopwatch.GetElapsedTime(started) > nextKill)
             {
                 await federation.Cluster.KillSiloAsync(federation.Cluster.Silos[killing.Next(federation.Cluster.Silos.Count)]);
@@ -55,5 +57,6 @@ public sealed class LostSilosTests(ITestOutputHelper log)
     }
 
     private static async Task<CurrentRound?> CommittedAsync(TestFederation federation, CancellationToken cancellationToken) =>
-        await federation.Store.ReadBytesAsync(Keys.Current("job"), cancellationToken) is { } bytes ? CurrentRound.Parse(bytes, "job") : null;
+        await federation.Store.ReadBytesAsync(Keys.Current("job"), cancellationToken) is { } bytes
+            ? CurrentRound.Parse(bytes, "job") : null;
 }

@@ -16,10 +16,12 @@ public sealed class PlannedFaultTests
     {
         await using var federation = await StartAsync();
 
-        await federation.RunAsync("job", TestFederation.Plan(clients: 10, rounds: 2, strategy: "  quorum: 0.7", more: $"faults: [{{kind: {kind}, share: 0.3, rounds: {{to: 1}}}}]"), InTime);
+        await federation.RunAsync("job", TestFederation.Plan(clients: 10, rounds: 2, strategy: "  quorum: 0.7",
+            more: $"faults: [{{kind: {kind}, share: 0.3, rounds: {{to: 1}}}}]"), InTime);
 
         var rounds = (await federation.FinishAsync("job", InTime)).NewRounds;
-        var refused = rounds[1].Manifest.Clients.Where(client => client.Outcome == (kind == "fail" ? ClientOutcome.Failed : ClientOutcome.Refused)).ToList();
+        var refused = rounds[1].Manifest.Clients
+            .Where(client => client.Outcome == (kind == "fail" ? ClientOutcome.Failed : ClientOutcome.Refused)).ToList();
         Assert.Equal(Enumerable.Repeat(reason, 3), refused.Select(static client => client.Reason));
         Assert.Equal(7, rounds[1].Manifest.Clients.Count(static client => client.Outcome == ClientOutcome.Trained));
         Assert.All(refused, static client => Assert.Null(client.Head));
@@ -31,7 +33,9 @@ public sealed class PlannedFaultTests
     {
         await using var federation = await StartAsync();
 
-        await federation.RunAsync("job", TestFederation.Plan(clients: 6, rounds: 1, strategy: "  aggregation: {rule: multiKrum, byzantine: 1, keep: 3}", more: "faults: [{kind: huge, clients: [c00003]}]"), InTime);
+        await federation.RunAsync(
+            "job", TestFederation.Plan(clients: 6, rounds: 1, strategy: "  aggregation: {rule: multiKrum, byzantine: 1, keep: 3}",
+                more: "faults: [{kind: huge, clients: [c00003]}]"), InTime);
 
         var clients = (await federation.FinishAsync("job", InTime)).NewRounds[1].Manifest.Clients;
         Assert.Equal(3, clients.Count(static client => client.Curbed is null));
@@ -44,7 +48,8 @@ public sealed class PlannedFaultTests
     {
         await using var federation = await StartAsync();
 
-        await federation.Coordinator("job").SubmitAsync(TestFederation.Plan(clients: 10, rounds: 2, strategy: "  quorum: 0.8", more: "faults: [{kind: nan, share: 0.3, rounds: {from: 2}}]"), InTime);
+        await federation.Coordinator("job").SubmitAsync(TestFederation.Plan(clients: 10, rounds: 2, strategy: "  quorum: 0.8",
+            more: "faults: [{kind: nan, share: 0.3, rounds: {from: 2}}]"), InTime);
         var over = await federation.FinishAsync("job", InTime);
 
         Assert.Equal(JobStatus.Failed, over.Status);
@@ -58,10 +63,12 @@ public sealed class PlannedFaultTests
     {
         await using var federation = await StartAsync();
 
-        await federation.RunAsync("job", TestFederation.Plan(clients: 4, rounds: 1, strategy: "  quorum: 0.5\n  deadline: 2s", more: "training: {groupSize: 2}\nfaults: [{kind: silent, clients: [c00001]}]"), InTime);
+        await federation.RunAsync("job", TestFederation.Plan(clients: 4, rounds: 1, strategy: "  quorum: 0.5\n  deadline: 2s",
+            more: "training: {groupSize: 2}\nfaults: [{kind: silent, clients: [c00001]}]"), InTime);
 
         var clients = (await federation.FinishAsync("job", InTime)).NewRounds[1].Manifest.Clients;
-        Assert.Equal([ClientOutcome.Trained, ClientOutcome.Late, ClientOutcome.Trained, ClientOutcome.Trained], clients.Select(static client => client.Outcome));
+        Assert.Equal([ClientOutcome.Trained, ClientOutcome.Late, ClientOutcome.Trained, ClientOutcome.Trained],
+            clients.Select(static client => client.Outcome));
     }
 
     [Fact]
@@ -69,16 +76,19 @@ public sealed class PlannedFaultTests
     {
         await using var federation = await StartAsync();
 
-        await federation.RunAsync("job", TestFederation.Plan(clients: 4, rounds: 1, strategy: "  quorum: 0.5\n  deadline: 2s", more: "training: {groupSize: 2}\nfaults: [{kind: silent, clients: [c00002, c00003]}]"), InTime);
+        await federation.RunAsync("job", TestFederation.Plan(clients: 4, rounds: 1, strategy: "  quorum: 0.5\n  deadline: 2s",
+            more: "training: {groupSize: 2}\nfaults: [{kind: silent, clients: [c00002, c00003]}]"), InTime);
 
         var clients = (await federation.FinishAsync("job", InTime)).NewRounds[1].Manifest.Clients;
-        Assert.Equal([ClientOutcome.Trained, ClientOutcome.Trained, ClientOutcome.Late, ClientOutcome.Late], clients.Select(static client => client.Outcome));
+        Assert.Equal([ClientOutcome.Trained, ClientOutcome.Trained, ClientOutcome.Late, ClientOutcome.Late],
+            clients.Select(static client => client.Outcome));
     }
 
     [Fact]
     public async Task The_same_faults_give_the_same_digest_on_one_silo_and_on_three()
     {
-        var plan = TestFederation.Plan(clients: 6, rounds: 4, strategy: "  quorum: 0.3\n  aggregation: median", more: "faults: [{kind: signFlip, share: 0.4, probability: 0.5}, {kind: nan, share: 0.4, probability: 0.5}]");
+        var plan = TestFederation.Plan(clients: 6, rounds: 4, strategy: "  quorum: 0.3\n  aggregation: median",
+            more: "faults: [{kind: signFlip, share: 0.4, probability: 0.5}, {kind: nan, share: 0.4, probability: 0.5}]");
         await using var one = await StartAsync("*");
         await using var three = await StartAsync("*", "*", "*");
 
@@ -101,7 +111,8 @@ public sealed class PlannedFaultTests
         await using var federation = await StartAsync();
 
         await federation.Coordinator("job").SubmitAsync(
-            TestFederation.Plan(clients: 10, rounds: 2, strategy: "  quorum: 0.5\n  maxAttempts: 2\n  aggregation: {rule: krum, byzantine: 1, perTask: true}", more: "faults: [{kind: fail, clients: [c00002], rounds: {from: 2}}]"), InTime);
+            TestFederation.Plan(clients: 10, rounds: 2, strategy: "  quorum: 0.5\n  maxAttempts: 2\n  aggregation: {rule: krum, byzantine: "
+                + "1, perTask: true}", more: "faults: [{kind: fail, clients: [c00002], rounds: {from: 2}}]"), InTime);
         var over = await federation.FinishAsync("job", InTime);
 
         Assert.Equal(JobStatus.Failed, over.Status);
@@ -110,5 +121,6 @@ public sealed class PlannedFaultTests
     }
 
     private static Task<TestFederation> StartAsync(params string[] sites) =>
-        TestFederation.StartAsync(sites.Length == 0 ? null : sites, around: static trainer => new FaultyTrainer(trainer, TimeProvider.System));
+        TestFederation.StartAsync(sites.Length == 0 ? null : sites,
+            around: static trainer => new FaultyTrainer(trainer, TimeProvider.System));
 }

@@ -21,7 +21,8 @@ public sealed class ReminderTests
         var jobs = federation.Cluster.Client.GetGrain<IJobsGrain>(Keys.Jobs).GetGrainId();
         await federation.Cluster.Client.GetGrain<IRemindable>(jobs).ReceiveReminder("revive", default);
 
-        while (await CommittedAsync(federation, inTime) is not { Round: 3 }) await Task.Delay(20, inTime); // asking the job itself would revive it
+        // asking the job itself would revive it
+        while (await CommittedAsync(federation, inTime) is not { Round: 3 }) await Task.Delay(20, inTime);
     }
 
     [Fact]
@@ -43,7 +44,8 @@ public sealed class ReminderTests
     {
         var federation = await TestFederation.StartAsync(reviveEvery: TimeSpan.FromHours(1));
         var (client, jobs) = (federation.Cluster.Client, federation.Cluster.Client.GetGrain<IJobsGrain>(Keys.Jobs));
-        while ((await client.GetGrain<IManagementGrain>(0).GetDetailedGrainStatistics(null, null, cancellationToken)).All(grain => grain.GrainId != jobs.GetGrainId())) await Task.Delay(5, cancellationToken);
+        while ((await client.GetGrain<IManagementGrain>(0).GetDetailedGrainStatistics(null, null, cancellationToken))
+            .All(grain => grain.GrainId != jobs.GetGrainId())) await Task.Delay(5, cancellationToken);
         Assert.Empty(await jobs.ListAsync(cancellationToken)); // calls are taken one by one: after the question that made the grain
         return federation;
     }
@@ -51,10 +53,12 @@ public sealed class ReminderTests
     // As a submission leaves it when every silo dies before round 0.
     private static async Task LeaveAsync(TestFederation federation, string job, CancellationToken cancellationToken)
     {
-        await federation.Store.WriteBytesAsync(Keys.Plan(job), Encoding.UTF8.GetBytes(TestFederation.Plan()), WriteCondition.Any, cancellationToken);
+        await federation.Store.WriteBytesAsync(Keys.Plan(job), Encoding.UTF8.GetBytes(TestFederation.Plan()), WriteCondition.Any,
+            cancellationToken);
         await federation.Store.WriteBytesAsync(Keys.IndexOf(job), JobsGrain.Running.ToArray(), WriteCondition.Any, cancellationToken);
     }
 
     private static async Task<CurrentRound?> CommittedAsync(TestFederation federation, CancellationToken cancellationToken) =>
-        await federation.Store.ReadBytesAsync(Keys.Current("left"), cancellationToken) is { } bytes ? CurrentRound.Parse(bytes, "left") : null;
+        await federation.Store.ReadBytesAsync(Keys.Current("left"), cancellationToken) is { } bytes
+            ? CurrentRound.Parse(bytes, "left") : null;
 }

@@ -32,24 +32,30 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
 
     [Theory]
     [MemberData(nameof(Damages))]
-    public async Task A_damaged_job_is_refused_by_every_call_keeps_nobody_from_the_others_and_goes_on_when_repaired(string damage, string named, int round)
+    public async Task A_damaged_job_is_refused_by_every_call_keeps_nobody_from_the_others_and_goes_on_when_repaired(
+        string damage, string named, int round)
     {
         finished.CopyTo(_folder);
         Damage(damage);
         using var store = new DirectoryBlobStore(_folder);
-        await store.WriteBytesAsync(Keys.IndexOf(Job), JobsGrain.Running.ToArray(), WriteCondition.Any, InTime); // as if all silos were lost
+        // as if all silos were lost
+        await store.WriteBytesAsync(Keys.IndexOf(Job), JobsGrain.Running.ToArray(), WriteCondition.Any, InTime);
         var trainer = new FakeTrainer();
         await using var federation = await TestFederation.StartAsync(folder: _folder, store: store, trainer: trainer);
         await federation.RunAsync("other", TestFederation.Plan(clients: 1, rounds: 1), InTime);
-        var (before, coordinator, jobs) = (Snapshot(), federation.Coordinator(Job), federation.Cluster.Client.GetGrain<IJobsGrain>(Keys.Jobs));
+        var (before, coordinator, jobs) = (Snapshot(), federation.Coordinator(Job),
+            federation.Cluster.Client.GetGrain<IJobsGrain>(Keys.Jobs));
 
         await jobs.ReviveAsync(InTime);
         await jobs.AskAgainAsync(InTime);
         foreach (var call in new Func<Task>[]
         {
-            () => coordinator.SubmitAsync(Plan, InTime), () => coordinator.ResumeAsync(allowEngineChange: true, cancellationToken: InTime), () => coordinator.GetProgressAsync(-1, InTime), () => coordinator.GetPlanAsync(InTime),
-            () => coordinator.ExtendAsync(TestFederation.Plan(clients: 4, rounds: 4), cancellationToken: InTime), () => coordinator.ExportAsync(InTime), () => coordinator.PauseAsync(InTime), () => coordinator.CancelAsync(InTime),
-            () => federation.Coordinator("fork").ForkAsync(Job, 3, TestFederation.Plan(clients: 4, rounds: 1, site: static i => i < 2 ? "north" : "south"), cancellationToken: InTime),
+            () => coordinator.SubmitAsync(Plan, InTime), () => coordinator.ResumeAsync(allowEngineChange: true, cancellationToken: InTime),
+            () => coordinator.GetProgressAsync(-1, InTime), () => coordinator.GetPlanAsync(InTime),
+            () => coordinator.ExtendAsync(TestFederation.Plan(clients: 4, rounds: 4), cancellationToken: InTime),
+            () => coordinator.ExportAsync(InTime), () => coordinator.PauseAsync(InTime), () => coordinator.CancelAsync(InTime),
+            () => federation.Coordinator("fork").ForkAsync(Job, 3,
+                TestFederation.Plan(clients: 4, rounds: 1, site: static i => i < 2 ? "north" : "south"), cancellationToken: InTime),
         })
         {
             var refused = await Record.ExceptionAsync(call);
@@ -64,7 +70,8 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
         Assert.Contains(named, own.Reason, StringComparison.Ordinal);
         Assert.Equal(before, Snapshot());
         var forked = damage == "notes truncated"; // and at work by now, with all four clients
-        Assert.All(trainer.Trained, trained => Assert.True(trained.Round == 1 && (forked || trained.Client == "c00000"))); // of the other job
+        // of the other job
+        Assert.All(trainer.Trained, trained => Assert.True(trained.Round == 1 && (forked || trained.Client == "c00000")));
 
         var repairer = new RunRepair(store, store, Job);
         var repair = (await repairer.FindAsync(InTime))!;
@@ -108,7 +115,8 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
 
         var refused = await Record.ExceptionAsync(() => federation.Coordinator(Job).SubmitAsync(Plan, InTime));
 
-        Assert.StartsWith($"{Keys.Current(Job)} is missing, but {(trace == "timing" ? Keys.Timing(Job, 0) : Keys.Notes(Job))} shows", CorruptBlobException.OrBadInputIn(refused)!.Message, StringComparison.Ordinal);
+        Assert.StartsWith($"{Keys.Current(Job)} is missing, but {(trace == "timing" ? Keys.Timing(Job, 0) : Keys.Notes(Job))} shows",
+            CorruptBlobException.OrBadInputIn(refused)!.Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -152,7 +160,8 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
 
         var refused = await Record.ExceptionAsync(() => federation.Coordinator(Job).SubmitAsync(Plan, InTime));
 
-        Assert.Matches("^jobs/job/plan.yaml is missing, but .* shows that rounds were committed; put it back", CorruptBlobException.OrBadInputIn(refused)!.Message);
+        Assert.Matches("^jobs/job/plan.yaml is missing, but .* shows that rounds were committed; put it back",
+            CorruptBlobException.OrBadInputIn(refused)!.Message);
         using var store = new DirectoryBlobStore(_folder);
         Assert.True((await new RunRepair(store, store, Job).FindAsync(InTime))!.IsHopeless);
         var given = new RunRepair(store, store, Job, [Plan]);
@@ -168,11 +177,13 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
         using var store = new DirectoryBlobStore(_folder);
         await using (var federation = await TestFederation.StartAsync(folder: _folder, store: store))
         {
-            await federation.Coordinator(Job).ExtendAsync(TestFederation.Plan(clients: 4, rounds: 4, site: static i => i < 2 ? "north" : "south"), cancellationToken: InTime);
+            await federation.Coordinator(Job).ExtendAsync(
+                TestFederation.Plan(clients: 4, rounds: 4, site: static i => i < 2 ? "north" : "south"), cancellationToken: InTime);
             var held = await federation.Coordinator(Job).GetProgressAsync(-1, InTime);
             Assert.Equal(JobStatus.Failed, held!.Status);
             Assert.StartsWith("jobs/job/fingerprint.json is missing", held.Reason, StringComparison.Ordinal);
-            await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator(Job).ResumeAsync(allowEngineChange: false, cancellationToken: InTime));
+            await Assert.ThrowsAsync<BadInputException>(
+                () => federation.Coordinator(Job).ResumeAsync(allowEngineChange: false, cancellationToken: InTime));
         }
 
         var repairer = new RunRepair(store, store, Job);
@@ -183,8 +194,10 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
         var other = new FakeTrainer { Engine = new EngineFingerprint("another", "none", 1) };
         await again.DisposeAsync();
         await using var elsewhere = await TestFederation.StartAsync(folder: _folder, store: store, trainer: other);
-        await elsewhere.Coordinator(Job).ExtendAsync(TestFederation.Plan(clients: 4, rounds: 5, site: static i => i < 2 ? "north" : "south"), cancellationToken: InTime);
-        Assert.Contains("was made with fake; none; threads 1", (await elsewhere.Coordinator(Job).GetProgressAsync(-1, InTime))!.Reason, StringComparison.Ordinal);
+        await elsewhere.Coordinator(Job).ExtendAsync(
+            TestFederation.Plan(clients: 4, rounds: 5, site: static i => i < 2 ? "north" : "south"), cancellationToken: InTime);
+        Assert.Contains("was made with fake; none; threads 1", (await elsewhere.Coordinator(Job).GetProgressAsync(-1, InTime))!.Reason,
+            StringComparison.Ordinal);
     }
 
     [Theory]
@@ -201,7 +214,8 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
         await later.Coordinator(Job).ExtendAsync(TestFederation.Plan(clients: 2, rounds: 2), cancellationToken: InTime);
 
         Assert.Contains(said, (await later.Coordinator(Job).GetProgressAsync(-1, InTime))!.Reason, StringComparison.Ordinal);
-        await Assert.ThrowsAsync<BadInputException>(() => later.Coordinator(Job).ResumeAsync(allowEngineChange: false, cancellationToken: InTime));
+        await Assert.ThrowsAsync<BadInputException>(
+            () => later.Coordinator(Job).ResumeAsync(allowEngineChange: false, cancellationToken: InTime));
         await later.Coordinator(Job).ResumeAsync(allowEngineChange: true, cancellationToken: InTime);
         Assert.Equal(JobStatus.Finished, (await later.FinishAsync(Job, InTime)).Status);
     }
@@ -245,7 +259,8 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
 
         await federation.Coordinator(Job).GetProgressAsync(-1, InTime);
 
-        Assert.Equal([Job], (await federation.Cluster.Client.GetGrain<IJobsGrain>(Keys.Jobs).ListAsync(InTime)).Select(static job => job.JobId));
+        Assert.Equal([Job], (await federation.Cluster.Client.GetGrain<IJobsGrain>(Keys.Jobs).ListAsync(InTime))
+            .Select(static job => job.JobId));
     }
 
     [Fact]
@@ -257,7 +272,8 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
         const string Other = "fork";
         await using (var federation = await TestFederation.StartAsync(folder: _folder, store: store, trainer: trainer))
         {
-            await federation.Coordinator(Other).ForkAsync(Job, 3, TestFederation.Plan(clients: 4, rounds: 1, site: static i => i < 2 ? "north" : "south"), cancellationToken: InTime);
+            await federation.Coordinator(Other).ForkAsync(Job, 3,
+                TestFederation.Plan(clients: 4, rounds: 1, site: static i => i < 2 ? "north" : "south"), cancellationToken: InTime);
             await federation.FinishAsync(Other, InTime);
         }
 
@@ -271,7 +287,8 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
 
         var refused = await Record.ExceptionAsync(() => again.Coordinator(Other).GetProgressAsync(-1, InTime));
 
-        Assert.StartsWith("jobs/fork/origin/manifest.json is missing", CorruptBlobException.OrBadInputIn(refused)!.Message, StringComparison.Ordinal);
+        Assert.StartsWith("jobs/fork/origin/manifest.json is missing", CorruptBlobException.OrBadInputIn(refused)!.Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -279,7 +296,8 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
     {
         finished.CopyTo(_folder);
         using var store = new DirectoryBlobStore(_folder);
-        var manifest = RoundManifest.Parse(await File.ReadAllBytesAsync(Path.Combine(_folder, StoredRounds.Manifest(_folder, Job, 3))), "manifest");
+        var manifest = RoundManifest.Parse(
+            await File.ReadAllBytesAsync(Path.Combine(_folder, StoredRounds.Manifest(_folder, Job, 3))), "manifest");
         var rival = (manifest with { Coherence = 0.125 }).ToBytes();
         await store.WriteBytesAsync(Keys.Manifest(Job, 3, RoundManifest.Digest(rival)), rival, WriteCondition.Any, InTime);
         await store.DeleteAsync(Keys.Current(Job), InTime);
@@ -289,7 +307,8 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
         await store.DeleteAsync(Keys.Notes(Job), InTime);
         var repair = (await new RunRepair(store, store, Job).FindAsync(InTime))!;
         Assert.Equal((2, manifest.Previous), (repair.After!.Round, repair.After.ManifestSha256));
-        Assert.Equal(new PassedRound(3, "jobs/job/rounds/3/ has 2 manifests, and nothing says which of them was committed"), Assert.Single(repair.Passed));
+        Assert.Equal(new PassedRound(3, "jobs/job/rounds/3/ has 2 manifests, and nothing says which of them was committed"),
+            Assert.Single(repair.Passed));
     }
 
     [Fact]
@@ -303,7 +322,8 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
         using var north = new DirectoryBlobStore(site);
         Damage("last manifest missing");
 
-        Assert.Contains("nothing of site north is in this store", (await new RunRepair(store, store, Job).FindAsync(InTime))!.Passed[1].Reason, StringComparison.Ordinal);
+        Assert.Contains("nothing of site north is in this store",
+            (await new RunRepair(store, store, Job).FindAsync(InTime))!.Passed[1].Reason, StringComparison.Ordinal);
         var repair = (await new RunRepair(store, north, Job).FindAsync(InTime))!;
         Assert.Equal(2, repair.After!.Round);
         Assert.Equal(["south"], repair.OtherSites);
@@ -324,6 +344,8 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
 
     // What is stored of the job.
     private List<string> Snapshot() => [.. Directory.GetFiles(_folder, "*", SearchOption.AllDirectories)
-        .Where(file => Path.GetRelativePath(_folder, file).Split('/').Any(static part => part is Job or Job + ".json") && !file.Contains("/other", StringComparison.Ordinal) && !file.Contains("/.", StringComparison.Ordinal) && !file.EndsWith("grains/job/fork.json", StringComparison.Ordinal))
+        .Where(file => Path.GetRelativePath(_folder, file).Split('/').Any(static part => part is Job or Job + ".json")
+            && !file.Contains("/other", StringComparison.Ordinal) && !file.Contains("/.", StringComparison.Ordinal)
+            && !file.EndsWith("grains/job/fork.json", StringComparison.Ordinal))
         .Select(static file => $"{file} {RoundManifest.Digest(File.ReadAllBytes(file))}").Order(StringComparer.Ordinal)];
 }

@@ -9,7 +9,8 @@ namespace FedRLora.Grains.Tests;
 public sealed class RetentionTests
 {
     private const string Job = "job";
-    private static readonly string[] Documents = [Keys.Plan(Job), Keys.Fingerprint(Job), Keys.Current(Job), Keys.IndexOf(Job), Keys.Notes(Job), Keys.Export(Job, "s0", "c0") + "adapter_config.json", "jobs/job/rounds/notes.txt", "jobs/job/other"];
+    private static readonly string[] Documents = [Keys.Plan(Job), Keys.Fingerprint(Job), Keys.Current(Job), Keys.IndexOf(Job),
+        Keys.Notes(Job), Keys.Export(Job, "s0", "c0") + "adapter_config.json", "jobs/job/rounds/notes.txt", "jobs/job/other"];
 
     private static readonly Gen<CheckpointSpec> Specs =
         from last in Gen.Int[0, 6]
@@ -44,7 +45,8 @@ public sealed class RetentionTests
     public void Documents_manifests_and_timings_stay_and_so_does_the_open_round_of_a_run_that_goes_on() => Runs.Sample(run =>
     {
         var open = run.Rounds.Count;
-        string[] kept = [.. Documents, .. run.Rounds.SelectMany(static link => new[] { Keys.Manifest(Job, link.Manifest.Round, link.Sha256), Keys.Timing(Job, link.Manifest.Round) })];
+        string[] kept = [.. Documents, .. run.Rounds.SelectMany(
+            static link => new[] { Keys.Manifest(Job, link.Manifest.Round, link.Sha256), Keys.Timing(Job, link.Manifest.Round) })];
         if (!run.Finished) kept = [.. kept, Keys.Shared(Job, open, "a"), Keys.Update(Job, open, 1, "c0"), Keys.Head(Job, "s0", "c0", open)];
 
         Assert.Empty(Retention.Removable(run, Everything(run)).Intersect(kept));
@@ -56,8 +58,10 @@ public sealed class RetentionTests
         var last = run.Rounds.Count - 1;
         var removed = Retention.Removable(run, Everything(run)).ToHashSet(StringComparer.Ordinal);
         for (var round = 0; round <= last; round++) Assert.Contains(Keys.Update(Job, round, 1, "c0"), removed);
-        var named = run.Rounds.Where(link => Retention.KeepsHeads(run.Checkpoints, link.Manifest.Round, last)).Select(static link => link.Manifest.Clients[0].HeadRound).ToHashSet();
-        Assert.All(Enumerable.Range(1, last), round => Assert.Equal(!named.Contains(round), removed.Contains(Keys.Head(Job, "s0", "c0", round))));
+        var named = run.Rounds.Where(link => Retention.KeepsHeads(run.Checkpoints, link.Manifest.Round, last))
+            .Select(static link => link.Manifest.Clients[0].HeadRound).ToHashSet();
+        Assert.All(Enumerable.Range(1, last),
+            round => Assert.Equal(!named.Contains(round), removed.Contains(Keys.Head(Job, "s0", "c0", round))));
     });
 
     [Fact]
@@ -76,7 +80,8 @@ public sealed class RetentionTests
             heads.Add(round); // trained, committed or not
             var needed = round < 2 ? 0 : run.Rounds[round - 2].Manifest.Clients[0].HeadRound;
             heads.RemoveWhere(head => head < needed && !Retention.KeepsHead(run.Checkpoints, head, needed));
-            foreach (var manifest in run.Rounds.Take(round).Select(static link => link.Manifest).Where(manifest => Retention.KeepsHeads(run.Checkpoints, manifest.Round, round - 1) && manifest.Clients[0].Head is not null))
+            foreach (var manifest in run.Rounds.Take(round).Select(static link => link.Manifest).Where(
+                manifest => Retention.KeepsHeads(run.Checkpoints, manifest.Round, round - 1) && manifest.Clients[0].Head is not null))
                 Assert.Contains(manifest.Clients[0].HeadRound, heads);
         }
     });
@@ -87,7 +92,8 @@ public sealed class RetentionTests
         var inTime = new CancellationTokenSource(TimeSpan.FromSeconds(60)).Token;
         await using var federation = await TestFederation.StartAsync();
 
-        await federation.RunAsync(Job, TestFederation.Plan(clients: 2, rounds: 7, more: "checkpoints: {keepLast: 2, keepEvery: 3}"), inTime);
+        await federation.RunAsync(Job,
+            TestFederation.Plan(clients: 2, rounds: 7, more: "checkpoints: {keepLast: 2, keepEvery: 3}"), inTime);
 
         Assert.Equal([0, 3, 6, 7], Enumerable.Range(0, 10).Where(round => StoredRounds.HasShared(federation.Folder, Job, round)));
         Assert.Equal([3, 5, 6, 7], await RoundsAsync(federation.Store, static round => Keys.Head(Job, "local", "c00001", round)));
@@ -102,7 +108,8 @@ public sealed class RetentionTests
         Assert.Equal(4, unneeded.Single(blob => blob.Key == Keys.Update(Job, 2, 1, "c00000")).SizeBytes);
         Assert.Equal([3, 6, 7], await RoundsAsync(federation.Store, static round => Keys.Head(Job, "local", "c00001", round)));
         Assert.Empty(await collector.FindAsync(inTime));
-        Assert.True(await new RunVerifier(federation.Store, federation.Store, Job).VerifyAsync(inTime) is { Broken: [], Unchecked: [], Leftovers: [] });
+        Assert.True(await new RunVerifier(federation.Store, federation.Store, Job)
+            .VerifyAsync(inTime) is { Broken: [], Unchecked: [], Leftovers: [] });
     }
 
     [Fact]
@@ -123,7 +130,8 @@ public sealed class RetentionTests
         await reached.Task.WaitAsync(inTime);
         while (await federation.Store.OpenAsync(Keys.Update(Job, 3, 1, "c00000"), inTime) is not { } update) await Task.Delay(10, inTime);
 
-        Assert.DoesNotContain(await new RunCollector(federation.Store, federation.Store, Job).FindAsync(inTime), static blob => blob.Key.Contains("/3/", StringComparison.Ordinal));
+        Assert.DoesNotContain(await new RunCollector(federation.Store, federation.Store, Job).FindAsync(inTime),
+            static blob => blob.Key.Contains("/3/", StringComparison.Ordinal));
     }
 
     private static async Task<IEnumerable<int>> RoundsAsync(IBlobStore store, Func<int, string> key)
@@ -147,11 +155,16 @@ public sealed class RetentionTests
             rounds.Add((new RoundManifest
             {
                 Round = round, PlanSha256 = "", Shared = new BlobDigest("a", 1), ServerOptimizer = new BlobDigest("b", 1),
-                Clients = [.. heads.Select(static (head, i) => new ManifestClient { Id = $"c{i}", Outcome = ClientOutcome.Trained, HeadRound = head, Head = head == 0 ? null : new BlobDigest("c", 1), Optimizer = head == 0 ? null : new BlobDigest("d", 1) })],
+                Clients = [.. heads.Select(static (head, i) => new ManifestClient
+                {
+                    Id = $"c{i}", Outcome = ClientOutcome.Trained, HeadRound = head, Head = head == 0 ? null : new BlobDigest("c", 1),
+                    Optimizer = head == 0 ? null : new BlobDigest("d", 1),
+                })],
             }, Sha256Of(round)));
         }
 
-        return new CommittedRounds(Job, spec, rounds, Enumerable.Range(0, clients).ToDictionary(static i => $"c{i}", static i => $"s{i}"), finished);
+        return new CommittedRounds(Job, spec, rounds,
+            Enumerable.Range(0, clients).ToDictionary(static i => $"c{i}", static i => $"s{i}"), finished);
     }
 
     private static string Sha256Of(int round) => $"{round:d64}";
@@ -162,7 +175,8 @@ public sealed class RetentionTests
         foreach (var document in Documents) yield return document;
         for (var round = 0; round <= run.Rounds.Count; round++)
         {
-            string[] ofRound = [Keys.Manifest(Job, round, Sha256Of(round)), Keys.Timing(Job, round), Keys.Shared(Job, round, "a"), Keys.ServerOptimizer(Job, round, "b")];
+            string[] ofRound = [Keys.Manifest(Job, round, Sha256Of(round)), Keys.Timing(Job, round), Keys.Shared(Job, round, "a"),
+                Keys.ServerOptimizer(Job, round, "b")];
             foreach (var key in ofRound) yield return key;
             foreach (var (client, site) in run.SiteOf)
             {

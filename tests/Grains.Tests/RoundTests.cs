@@ -38,7 +38,8 @@ public sealed class RoundTests
     public async Task A_failed_client_is_named_in_the_manifest_and_keeps_its_head()
     {
         await using var federation = await TestFederation.StartAsync();
-        federation.Trainer.Afterwards = static (group, result) => group.Round == 2 && result.ClientId == "c00001" ? new() { ClientId = result.ClientId, Failure = "b.jsonl:7: not JSON" } : result;
+        federation.Trainer.Afterwards = static (group, result) => group.Round == 2 && result.ClientId == "c00001"
+            ? new() { ClientId = result.ClientId, Failure = "b.jsonl:7: not JSON" } : result;
 
         await federation.RunAsync("job", TestFederation.Plan(clients: 3, rounds: 2, strategy: "  quorum: 0.5"), InTime);
 
@@ -58,11 +59,11 @@ public sealed class RoundTests
 
         await federation.RunAsync("job", TestFederation.Plan(clients: 3, rounds: 1, strategy: "  quorum: 0.5\n  timeBudget: 3"), InTime);
 
-        var notes = JsonNode.Parse((await federation.Store.ReadBytesAsync(Keys.Notes("job", "job"), InTime))!)!["State"]!;
+        var state = JsonNode.Parse((await federation.Store.ReadBytesAsync(Keys.Notes("job", "job"), InTime))!)!["State"]!;
         Assert.All((string[])["c00000", "c00001", "c00002"], client =>
         {
-            Assert.Equal(0, notes["UsualSeconds"]![client]!.GetValue<double>()); // all that it took was waiting
-            Assert.InRange(notes["UsualWaits"]![client]!.GetValue<double>(), double.Epsilon, 60);
+            Assert.Equal(0, state["UsualSeconds"]![client]!.GetValue<double>()); // all that it took was waiting
+            Assert.InRange(state["UsualWaits"]![client]!.GetValue<double>(), double.Epsilon, 60);
         });
     }
 
@@ -84,7 +85,8 @@ public sealed class RoundTests
     public async Task Too_few_reports_for_the_quorum_stop_the_job_and_keep_what_is_committed()
     {
         await using var federation = await TestFederation.StartAsync();
-        federation.Trainer.Afterwards = static (group, result) => group.Round == 2 ? new() { ClientId = result.ClientId, Failure = "out of memory" } : result;
+        federation.Trainer.Afterwards = static (group, result) => group.Round == 2
+            ? new() { ClientId = result.ClientId, Failure = "out of memory" } : result;
 
         await federation.Coordinator("job").SubmitAsync(TestFederation.Plan(clients: 2, rounds: 3, strategy: "  maxAttempts: 2"), InTime);
         var over = await federation.FinishAsync("job", InTime);
@@ -184,7 +186,8 @@ public sealed class RoundTests
         var over = await second.FinishAsync("job", InTime);
 
         Assert.Equal(JobStatus.Finished, over.Status);
-        Assert.Equal(["none", "none", "other kernels", "other kernels"], over.NewRounds.Select(static round => round.Manifest.Engine!.Split("; ")[1]));
+        Assert.Equal(["none", "none", "other kernels", "other kernels"],
+            over.NewRounds.Select(static round => round.Manifest.Engine!.Split("; ")[1]));
         Directory.Delete(folder, recursive: true);
     }
 
@@ -208,7 +211,8 @@ public sealed class RoundTests
     {
         var folder = Directory.CreateTempSubdirectory("fedrlora-").FullName;
         var trainer = new FakeTrainer();
-        await using (var first = await TestFederation.StartAsync(trainer: trainer, folder: folder, store: new UndeletingStore(new DirectoryBlobStore(folder))))
+        await using (var first = await TestFederation.StartAsync(trainer: trainer, folder: folder,
+            store: new UndeletingStore(new DirectoryBlobStore(folder))))
         {
             await first.RunAsync("job", TestFederation.Plan(clients: 2, rounds: 2), InTime);
             Assert.Equal(4, (await UpdatesAsync(first.Store)).Count);
@@ -240,7 +244,8 @@ public sealed class RoundTests
         var expected = await federation.RunAsync("undisturbed", plan, InTime);
         await federation.Store.WriteBytesAsync(Keys.Update("job", 1, 1, "c00001"), other, WriteCondition.Any, InTime); // another client's
         await federation.Store.WriteBytesAsync(Keys.Update("job", 2, 1, "c00000"), other, WriteCondition.Any, InTime); // another round's
-        await federation.Store.WriteBytesAsync(Keys.Update("job", 2, 1, "c00001"), other.AsMemory(0, other!.Length / 2), WriteCondition.Any, InTime);
+        await federation.Store.WriteBytesAsync(Keys.Update("job", 2, 1, "c00001"), other.AsMemory(0, other!.Length / 2),
+            WriteCondition.Any, InTime);
 
         Assert.Equal(expected, await federation.RunAsync("job", plan, InTime));
     }
@@ -251,7 +256,8 @@ public sealed class RoundTests
         await using var federation = await TestFederation.StartAsync();
         await federation.RunAsync("job", TestFederation.Plan(rounds: 1), InTime);
 
-        var refused = await Assert.ThrowsAsync<BadInputException>(() => federation.Coordinator("job").SubmitAsync(TestFederation.Plan(rounds: 2), InTime));
+        var refused = await Assert.ThrowsAsync<BadInputException>(
+            () => federation.Coordinator("job").SubmitAsync(TestFederation.Plan(rounds: 2), InTime));
 
         Assert.Contains("another plan", refused.Message, StringComparison.Ordinal);
     }
@@ -269,16 +275,22 @@ public sealed class RoundTests
 
     private sealed class UndeletingStore(IBlobStore inner) : IBlobStore
     {
-        public Task<WrittenBlob> WriteAsync(string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default) => inner.WriteAsync(key, content, condition, cancellationToken);
+        public Task<WrittenBlob> WriteAsync(
+            string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition,
+            CancellationToken cancellationToken = default) => inner.WriteAsync(key, content, condition, cancellationToken);
 
-        public Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default) => inner.OpenAsync(key, cancellationToken);
+        public Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default) =>
+            inner.OpenAsync(key, cancellationToken);
 
-        public IAsyncEnumerable<string> ListAsync(string prefix, CancellationToken cancellationToken = default) => inner.ListAsync(prefix, cancellationToken);
+        public IAsyncEnumerable<string> ListAsync(string prefix, CancellationToken cancellationToken = default) =>
+            inner.ListAsync(prefix, cancellationToken);
 
         public Task DeleteAsync(string key, CancellationToken cancellationToken = default) => inner.DeleteAsync(key, cancellationToken);
 
         public Task DeleteAllAsync(string prefix, CancellationToken cancellationToken = default) =>
-            prefix.StartsWith("jobs/", StringComparison.Ordinal) ? throw new IOException("The disk is read-only.") : inner.DeleteAllAsync(prefix, cancellationToken);
+            prefix.StartsWith("jobs/", StringComparison.Ordinal)
+                ? throw new IOException("The disk is read-only.")
+                : inner.DeleteAllAsync(prefix, cancellationToken);
 
         public Task MakeDurableAsync(CancellationToken cancellationToken = default) => inner.MakeDurableAsync(cancellationToken);
     }

@@ -20,7 +20,8 @@ public sealed class FinishedRun : IAsyncLifetime
     public async Task InitializeAsync()
     {
         await using var federation = await TestFederation.StartAsync(folder: _folder);
-        Digest = await federation.RunAsync(Job, TestFederation.Plan(clients: 4, rounds: 3, site: static i => i < 2 ? "north" : "south"), new CancellationTokenSource(TimeSpan.FromSeconds(60)).Token);
+        Digest = await federation.RunAsync(Job, TestFederation.Plan(clients: 4, rounds: 3, site: static i => i < 2 ? "north" : "south"),
+            new CancellationTokenSource(TimeSpan.FromSeconds(60)).Token);
     }
 
     public Task DisposeAsync()
@@ -31,7 +32,8 @@ public sealed class FinishedRun : IAsyncLifetime
 
     internal string CopyTo(string folder)
     {
-        foreach (var file in Directory.EnumerateFiles(_folder, "*", SearchOption.AllDirectories).Where(file => !Path.GetRelativePath(_folder, file).StartsWith('.')))
+        foreach (var file in Directory.EnumerateFiles(_folder, "*", SearchOption.AllDirectories)
+            .Where(file => !Path.GetRelativePath(_folder, file).StartsWith('.')))
         {
             var copy = Path.Combine(folder, Path.GetRelativePath(_folder, file));
             Directory.CreateDirectory(Path.GetDirectoryName(copy)!);
@@ -128,7 +130,9 @@ public sealed class RunVerifierTests : IClassFixture<FinishedRun>, IDisposable
         var verifier = new RunVerifier(store, store, Job);
         var clean = (await verifier.VerifyAsync(InTime))!;
         Assert.Empty(clean.Broken.Select(static one => one.Key).Concat(clean.Unchecked).Concat(clean.Leftovers));
-        var keys = Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories).Select(path => Path.GetRelativePath(folder, path)).Where(static key => key[0] != '.' && key.Split('/').Any(static part => part is Job or Job + ".json") && !key.Contains("source", StringComparison.Ordinal)).ToList();
+        var keys = Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories).Select(path => Path.GetRelativePath(folder, path))
+            .Where(static key => key[0] != '.' && key.Split('/').Any(static part => part is Job or Job + ".json")
+                && !key.Contains("source", StringComparison.Ordinal)).ToList();
         Assert.Equal(clean.Intact, keys.Count);
         foreach (var path in keys.Select(key => Path.Combine(folder, key)))
         {
@@ -155,7 +159,9 @@ public sealed class RunVerifierTests : IClassFixture<FinishedRun>, IDisposable
     [InlineData("notes")]
     public async Task The_program_itself_refuses_a_changed_document_by_name(string document)
     {
-        var key = document == "notes" ? Keys.Notes(Job) : document.StartsWith("manifest ", StringComparison.Ordinal) ? Manifest(document[^1] - '0') : Keys.Job(Job) + document;
+        var key = document == "notes" ? Keys.Notes(Job)
+            : document.StartsWith("manifest ", StringComparison.Ordinal) ? Manifest(document[^1] - '0')
+            : Keys.Job(Job) + document;
         await FlipAsync(key, document == "plan.yaml" ? 7 : 12); // a letter of the plan's name: still a plan
         await using var federation = await TestFederation.StartAsync(folder: _folder);
 
@@ -246,17 +252,20 @@ public sealed class RunVerifierTests : IClassFixture<FinishedRun>, IDisposable
         Assert.Empty(report!.Broken);
         Assert.Equal(["south"], report.OtherSites);
         File.Delete(Path.Combine(site, Keys.Head(Job, "north", "c00000", 3)));
-        Assert.Equal(Keys.Head(Job, "north", "c00000", 3), Assert.Single((await new RunVerifier(_store, north, Job).VerifyAsync(InTime))!.Broken).Key);
+        Assert.Equal(Keys.Head(Job, "north", "c00000", 3),
+            Assert.Single((await new RunVerifier(_store, north, Job).VerifyAsync(InTime))!.Broken).Key);
     }
 
     [Fact]
-    public async Task There_is_no_report_of_a_run_that_is_not_there() => Assert.Null(await new RunVerifier(_store, _store, "another").VerifyAsync(InTime));
+    public async Task There_is_no_report_of_a_run_that_is_not_there() =>
+        Assert.Null(await new RunVerifier(_store, _store, "another").VerifyAsync(InTime));
 
     private string Manifest(int round) => StoredRounds.Manifest(_folder, Job, round);
 
     private string Shared(int round) => StoredRounds.Shared(_folder, Job, round);
 
-    private async Task<RunReport> VerifyAsync() => await new RunVerifier(_store, _store, Job).VerifyAsync(InTime) ?? throw new InvalidOperationException("There is no run.");
+    private async Task<RunReport> VerifyAsync() =>
+        await new RunVerifier(_store, _store, Job).VerifyAsync(InTime) ?? throw new InvalidOperationException("There is no run.");
 
     private async Task FlipAsync(string key, int place)
     {

@@ -53,12 +53,14 @@ public sealed class SiloLossTests
     public async Task A_site_without_a_silo_is_waited_for_and_left_out_when_the_plan_says_so()
     {
         await using var federation = await TestFederation.StartAsync(["north"]);
-        var plan = TestFederation.Plan(clients: 4, rounds: 2, site: static i => i < 3 ? "north" : "south", strategy: "  quorum: 0.5\n  siteLoss: continue");
+        var plan = TestFederation.Plan(clients: 4, rounds: 2, site: static i => i < 3 ? "north" : "south",
+            strategy: "  quorum: 0.5\n  siteLoss: continue");
 
         await federation.RunAsync("job", plan, InTime);
 
         var last = (await federation.FinishAsync("job", InTime)).NewRounds[^1].Manifest;
-        Assert.Equal([ClientOutcome.Trained, ClientOutcome.Trained, ClientOutcome.Trained], last.Clients.Take(3).Select(static client => client.Outcome));
+        Assert.Equal([ClientOutcome.Trained, ClientOutcome.Trained, ClientOutcome.Trained],
+            last.Clients.Take(3).Select(static client => client.Outcome));
         Assert.NotEqual(ClientOutcome.Trained, last.Clients[3].Outcome);
     }
 
@@ -75,8 +77,10 @@ public sealed class SiloLossTests
 
         await federation.RunAsync("job", TestFederation.Plan(clients: 3, rounds: 1), InTime);
 
-        Assert.Equal(["c00000", "c00001", "c00002"], federation.Trainer.Trained.Select(static work => work.Client).Order(StringComparer.Ordinal));
-        Assert.All((await federation.FinishAsync("job", InTime)).NewRounds[1].Manifest.Clients, static client => Assert.Equal(1.0 / 3, client.Weight, 0.2));
+        Assert.Equal(["c00000", "c00001", "c00002"],
+            federation.Trainer.Trained.Select(static work => work.Client).Order(StringComparer.Ordinal));
+        Assert.All((await federation.FinishAsync("job", InTime)).NewRounds[1].Manifest.Clients,
+            static client => Assert.Equal(1.0 / 3, client.Weight, 0.2));
     }
 
     [Fact]

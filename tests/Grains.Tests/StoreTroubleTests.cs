@@ -6,7 +6,9 @@ using Xunit.Abstractions;
 
 namespace FedRLora.Grains.Tests;
 
-/// <summary>A store that cannot be used from some operation on: the run waits, and a resume ends it with the digest it would have had.</summary>
+/// <summary>
+/// A store that cannot be used from some operation on: the run waits, and a resume ends it with the digest it would have had.
+/// </summary>
 public sealed class StoreTroubleTests(ITestOutputHelper output)
 {
     private const int Sample = 14;
@@ -52,7 +54,8 @@ public sealed class StoreTroubleTests(ITestOutputHelper output)
         {
             try
             {
-                if (await federation.Coordinator("job").GetProgressAsync(-1, InTime) is null) await federation.Coordinator("job").SubmitAsync(plan, InTime);
+                if (await federation.Coordinator("job").GetProgressAsync(-1, InTime) is null)
+                    await federation.Coordinator("job").SubmitAsync(plan, InTime);
                 var over = await federation.FinishAsync("job", InTime);
                 if (over.Status == JobStatus.Paused)
                 {

@@ -11,7 +11,8 @@ internal static class StoredRounds
 
     public static bool HasShared(string store, string job, int round) => Find(store, job, round, "shared-*.safetensors").Length > 0;
 
-    private static string Only(string store, string job, int round, string name) => Path.GetRelativePath(store, Assert.Single(Find(store, job, round, name)));
+    private static string Only(string store, string job, int round, string name) =>
+        Path.GetRelativePath(store, Assert.Single(Find(store, job, round, name)));
 
     private static string[] Find(string store, string job, int round, string name) =>
         Path.Combine(store, Keys.Round(job, round)) is var folder && Directory.Exists(folder) ? Directory.GetFiles(folder, name) : [];

@@ -33,14 +33,16 @@ public sealed class TelemetryTests
         ActivitySource.AddActivityListener(traces);
         await using var federation = await TestFederation.StartAsync();
 
-        await federation.RunAsync(job, TestFederation.Plan(clients: 3, rounds: 2), new CancellationTokenSource(TimeSpan.FromSeconds(60)).Token);
+        await federation.RunAsync(job, TestFederation.Plan(clients: 3, rounds: 2),
+            new CancellationTokenSource(TimeSpan.FromSeconds(60)).Token);
 
         Assert.Equal(3, sums["fedrlora.rounds"]); // the start and two rounds
         Assert.Equal(3, sums["fedrlora.round.duration"]);
         Assert.Equal(15, sums["fedrlora.client.reports"]); // three scorings of three clients, two trainings
         Assert.Equal(6, sums["fedrlora.training.duration"]);
         Assert.True(sums["fedrlora.client.sent"] > 6 * 16 && sums["fedrlora.client.received"] > 0);
-        Assert.Equal(["fedrlora.aggregate", "fedrlora.commit", "fedrlora.confirm", "fedrlora.evaluate", "fedrlora.round", "fedrlora.train"], activities.Distinct().Order(StringComparer.Ordinal));
+        Assert.Equal(["fedrlora.aggregate", "fedrlora.commit", "fedrlora.confirm", "fedrlora.evaluate", "fedrlora.round", "fedrlora.train"],
+            activities.Distinct().Order(StringComparer.Ordinal));
 
         void Add(Instrument instrument, double value, ReadOnlySpan<KeyValuePair<string, object?>> tags)
         {

@@ -18,7 +18,9 @@ internal sealed class TestFederation : IAsyncDisposable
 {
     private readonly bool _ownsFolder;
 
-    private TestFederation(string folder, bool ownsFolder, FakeTrainer trainer, FakeInputs inputs, InProcessTestCluster cluster, IBlobStore store, IReadOnlyDictionary<string, string> siteOf)
+    private TestFederation(
+        string folder, bool ownsFolder, FakeTrainer trainer, FakeInputs inputs, InProcessTestCluster cluster, IBlobStore store,
+        IReadOnlyDictionary<string, string> siteOf)
     {
         (Folder, _ownsFolder, Trainer, Inputs, Cluster, Store, SiteOf) = (folder, ownsFolder, trainer, inputs, cluster, store, siteOf);
     }
@@ -37,9 +39,14 @@ internal sealed class TestFederation : IAsyncDisposable
     /// <summary>The site of a silo by its name.</summary>
     public IReadOnlyDictionary<string, string> SiteOf { get; }
 
-    /// <summary>Silo i serves <paramref name="sites"/>[i]; its trainer is <paramref name="around"/> the fake one, its base and rows are those of its site where <paramref name="inputsOf"/> has some.</summary>
-    public static async Task<TestFederation> StartAsync(string[]? sites = null, FakeTrainer? trainer = null, string? folder = null, TimeSpan? resendAfter = null, IBlobStore? store = null, Func<FakeTrainer, ITrainer>? around = null, TimeSpan? reviveEvery = null,
-        FakeInputs? inputs = null, Func<string, FakeInputs?>? inputsOf = null, IBlobStore? siteStore = null)
+    /// <summary>
+    /// Silo i serves <paramref name="sites"/>[i]; its trainer is <paramref name="around"/> the fake one, its base and rows are those of its
+    /// site where <paramref name="inputsOf"/> has some.
+    /// </summary>
+    public static async Task<TestFederation> StartAsync(
+        string[]? sites = null, FakeTrainer? trainer = null, string? folder = null, TimeSpan? resendAfter = null, IBlobStore? store = null,
+        Func<FakeTrainer, ITrainer>? around = null, TimeSpan? reviveEvery = null, FakeInputs? inputs = null,
+        Func<string, FakeInputs?>? inputsOf = null, IBlobStore? siteStore = null)
     {
         sites ??= ["*"];
         trainer ??= new FakeTrainer();
@@ -51,16 +58,22 @@ internal sealed class TestFederation : IAsyncDisposable
         builder.ConfigureSilo((options, silo) =>
         {
             var site = siteOf.GetOrAdd(options.SiloName, _ => sites[Interlocked.Increment(ref next) % sites.Length]);
-            silo.Services.AddSingleton(around?.Invoke(trainer) ?? trainer).AddSingleton<IAdapterExporter>(trainer).AddSingleton<IBlobStores>(new TestStores(store, siteStore ?? store));
+            silo.Services.AddSingleton(around?.Invoke(trainer) ?? trainer).AddSingleton<IAdapterExporter>(trainer)
+                .AddSingleton<IBlobStores>(new TestStores(store, siteStore ?? store));
             silo.Services.AddSingleton<IRunInputs>(inputsOf?.Invoke(site) ?? inputs);
-            silo.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName, static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
+            silo.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName,
+                static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
             silo.Configure<ClusterMembershipOptions>(static membership =>
             {
                 membership.ProbeTimeout = TimeSpan.FromMilliseconds(500);
                 membership.NumMissedProbesLimit = 1;
                 membership.NumVotesForDeathDeclaration = 1;
             });
-            silo.AddFederation(new SiloIdentity(options.SiloName, [site]), new GrainSettings { ResendAfter = resendAfter ?? TimeSpan.FromMilliseconds(500), ReviveEvery = reviveEvery ?? TimeSpan.FromSeconds(15) });
+            silo.AddFederation(new SiloIdentity(options.SiloName, [site]), new GrainSettings
+            {
+                ResendAfter = resendAfter ?? TimeSpan.FromMilliseconds(500),
+                ReviveEvery = reviveEvery ?? TimeSpan.FromSeconds(15),
+            });
         });
         var cluster = builder.Build();
         await cluster.DeployAsync();
@@ -92,9 +105,11 @@ internal sealed class TestFederation : IAsyncDisposable
 
     public static string Plan(int clients = 4, int rounds = 3, string more = "", string strategy = "", Func<int, string>? site = null)
     {
-        var yaml = new StringBuilder(string.Create(CultureInfo.InvariantCulture, $"name: test\nseed: 7\nmodel: {{path: none}}\nadapter: fedsa-lora\n{more}\nstrategy:\n  rounds: {rounds}\n{strategy}\nclients:\n"));
+        var yaml = new StringBuilder(string.Create(CultureInfo.InvariantCulture, $"name: test\nseed: 7\nmodel: {{path: none}}\n"
+            + $"adapter: fedsa-lora\n{more}\nstrategy:\n  rounds: {rounds}\n{strategy}\nclients:\n"));
         for (var i = 0; i < clients; i++)
-            yaml.Append(CultureInfo.InvariantCulture, $"  - {{id: c{i:D5}, task: t{i % 2}, site: {site?.Invoke(i) ?? "local"}, data: {{train: a.jsonl, test: b.jsonl}}}}\n");
+            yaml.Append(CultureInfo.InvariantCulture,
+                $"  - {{id: c{i:D5}, task: t{i % 2}, site: {site?.Invoke(i) ?? "local"}, data: {{train: a.jsonl, test: b.jsonl}}}}\n");
         return yaml.ToString();
     }
 

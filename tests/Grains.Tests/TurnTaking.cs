@@ -71,27 +71,34 @@ internal sealed class TurnTaking
 
     private sealed class View(TurnTaking turns, int? id) : IBlobStore
     {
-        public async Task<WrittenBlob> WriteAsync(string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default)
+        public async Task<WrittenBlob> WriteAsync(
+            string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition,
+            CancellationToken cancellationToken = default)
         {
             using var bytes = new MemoryStream();
             await content(bytes, cancellationToken);
             await turns.TurnAsync(id);
             var version = turns._blobs.TryGetValue(key, out var there) ? $"{there.Version}" : null;
-            if ((condition.IfNoneMatch && version is not null) || (condition.IfMatch is { } etag && etag != version)) throw new BlobConflictException(key);
+            if ((condition.IfNoneMatch && version is not null) || (condition.IfMatch is { } etag && etag != version))
+                throw new BlobConflictException(key);
             turns._blobs[key] = (bytes.ToArray(), ++turns._version);
-            return new WrittenBlob(new BlobRef(key, Convert.ToHexStringLower(SHA256.HashData(bytes.ToArray())), bytes.Length), $"{turns._version}");
+            return new WrittenBlob(new BlobRef(key, Convert.ToHexStringLower(SHA256.HashData(bytes.ToArray())), bytes.Length),
+                $"{turns._version}");
         }
 
         public async Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default)
         {
             if (!key.Contains("/updates/", StringComparison.Ordinal)) await turns.TurnAsync(id); // those a coordinator reads side by side
-            return turns._blobs.TryGetValue(key, out var blob) ? new OpenedBlob(new MemoryStream(blob.Bytes), () => $"{blob.Version}", blob.Bytes.Length) : null;
+            return turns._blobs.TryGetValue(key, out var blob)
+                ? new OpenedBlob(new MemoryStream(blob.Bytes), () => $"{blob.Version}", blob.Bytes.Length) : null;
         }
 
-        public async IAsyncEnumerable<string> ListAsync(string prefix, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+        public async IAsyncEnumerable<string> ListAsync(
+            string prefix, [EnumeratorCancellation] CancellationToken cancellationToken = default)
         {
             await turns.TurnAsync(id);
-            foreach (var key in turns._blobs.Keys.Where(key => key.StartsWith(prefix, StringComparison.Ordinal)).Order(StringComparer.Ordinal)) yield return key;
+            foreach (var key in turns._blobs.Keys.Where(key => key.StartsWith(prefix, StringComparison.Ordinal))
+                .Order(StringComparer.Ordinal)) yield return key;
         }
 
         public async Task DeleteAsync(string key, CancellationToken cancellationToken = default)
@@ -103,14 +110,17 @@ internal sealed class TurnTaking
         public async Task DeleteAllAsync(string prefix, CancellationToken cancellationToken = default)
         {
             await turns.TurnAsync(id);
-            foreach (var key in turns._blobs.Keys.Where(key => key.StartsWith(prefix, StringComparison.Ordinal))) turns._blobs.TryRemove(key, out _);
+            foreach (var key in turns._blobs.Keys.Where(key => key.StartsWith(prefix, StringComparison.Ordinal)))
+                turns._blobs.TryRemove(key, out _);
         }
 
         public Task MakeDurableAsync(CancellationToken cancellationToken = default) => turns.TurnAsync(id);
     }
 }
 
-/// <summary>Every sequence of choices, one after the other: each run answers <see cref="Choose"/>, then asks for the <see cref="Next"/>.</summary>
+/// <summary>
+/// Every sequence of choices, one after the other: each run answers <see cref="Choose"/>, then asks for the <see cref="Next"/>.
+/// </summary>
 internal sealed class EveryChoice
 {
     private readonly List<(int Chosen, int Of)> _path = [];

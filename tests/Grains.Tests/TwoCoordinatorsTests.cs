@@ -12,7 +12,10 @@ using Xunit.Abstractions;
 
 namespace FedRLora.Grains.Tests;
 
-/// <summary>Two coordinators of one job at once, as after a partition: whatever the order of their store operations, the pointer names what is there.</summary>
+/// <summary>
+/// Two coordinators of one job at once, as after a partition:
+/// whatever the order of their store operations, the pointer names what is there.
+/// </summary>
 public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
 {
     private const string Job = "job";
@@ -32,7 +35,8 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
             var zero = await CommitAsync(turns.Store, 0, null, 0);
             var digests = new string?[2];
             await turns.RunAsync(
-                [.. new[] { first, second }.Select((value, id) => (Func<IBlobStore, Task>)(async store => digests[id] = await WinAsync(() => CommitAsync(store, 1, zero, value))))],
+                [.. new[] { first, second }.Select((value, id) =>
+                    (Func<IBlobStore, Task>)(async store => digests[id] = await WinAsync(() => CommitAsync(store, 1, zero, value))))],
                 every.Choose, () => AssertPointed(turns));
             AssertOneWon(turns, digests, same: first == second);
             orders++;
@@ -50,7 +54,8 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
         {
             var (turns, digests) = (new TurnTaking(), new string?[2]);
             await turns.RunAsync(
-                [.. new[] { 1f, 2f }.Select((value, id) => (Func<IBlobStore, Task>)(async store => digests[id] = await WinAsync(() => CommitAsync(store, 0, null, value))))],
+                [.. new[] { 1f, 2f }.Select((value, id) =>
+                    (Func<IBlobStore, Task>)(async store => digests[id] = await WinAsync(() => CommitAsync(store, 0, null, value))))],
                 every.Choose, () => AssertPointed(turns));
             AssertOneWon(turns, digests, same: false);
             orders++;
@@ -59,7 +64,9 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
         output.WriteLine($"{orders} orders");
     }
 
-    /// <summary>The coordinator's own steps, from opening the job to letting the updates go; a seeded sample, since all would be millions.</summary>
+    /// <summary>
+    /// The coordinator's own steps, from opening the job to letting the updates go; a seeded sample, since all would be millions.
+    /// </summary>
     [Theory]
     [InlineData(new[] { "c00000", "c00001", "c00002" }, new[] { "c00000", "c00001", "c00002" })]
     [InlineData(new[] { "c00000", "c00001", "c00002" }, new[] { "c00000", "c00001" })]
@@ -71,10 +78,11 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
         for (var order = 0; order < Orders; order++)
         {
             var turns = new TurnTaking();
-            var notes = await PrepareAsync(turns.Store);
+            var reports = await PrepareAsync(turns.Store);
             var digests = new string?[2];
             await turns.RunAsync(
-                [.. new[] { first, second }.Select((closed, id) => (Func<IBlobStore, Task>)(async store => digests[id] = await WinAsync(() => CoordinateAsync(store, notes, closed))))],
+                [.. new[] { first, second }.Select((closed, id) =>
+                    (Func<IBlobStore, Task>)(async store => digests[id] = await WinAsync(() => CoordinateAsync(store, reports, closed))))],
                 random.Next, () => { operations++; AssertPointed(turns); });
             AssertOneWon(turns, digests, same: first.Length == second.Length);
         }
@@ -89,7 +97,11 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
         var state = new AdapterState([new("A", new NamedArray([1], [value]))]);
         var shared = await store.WriteStateAsync(sha256 => Keys.Shared(Job, round, sha256), state, default);
         var optimizer = round == 0 ? null : await store.WriteStateAsync(sha256 => Keys.ServerOptimizer(Job, round, sha256), state, default);
-        return await log.CommitAsync(new RoundManifest { Round = round, PlanSha256 = "plan", Previous = previous, Shared = shared.Digest(), ServerOptimizer = optimizer?.Digest(), Clients = [] }, default);
+        return await log.CommitAsync(new RoundManifest
+        {
+            Round = round, PlanSha256 = "plan", Previous = previous, Shared = shared.Digest(), ServerOptimizer = optimizer?.Digest(),
+            Clients = [],
+        }, default);
     }
 
     private static async Task<string?> WinAsync(Func<Task<string>> commit)
@@ -107,7 +119,8 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
     private static OpenJob Open(IBlobStore store)
     {
         var trainer = new FakeTrainer();
-        return new OpenJob(Job, Plan, new BlobRef(Keys.Plan(Job), RoundManifest.Digest(Encoding.UTF8.GetBytes(Yaml)), Yaml.Length), store, new SiloCache(new OneStore(store)), trainer, trainer.Engine);
+        return new OpenJob(Job, Plan, new BlobRef(Keys.Plan(Job), RoundManifest.Digest(Encoding.UTF8.GetBytes(Yaml)), Yaml.Length), store,
+            new SiloCache(new OneStore(store)), trainer, trainer.Engine);
     }
 
     private static async Task<ImmutableDictionary<string, ClientNote>> PrepareAsync(IBlobStore store)
@@ -116,22 +129,31 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
         await store.WriteBytesAsync(Keys.Plan(Job), Encoding.UTF8.GetBytes(Yaml), WriteCondition.Any, default);
         await job.ReadCommittedAsync(null, default);
         await CommitAsync(job, RoundState.Initial with { Attempt = 1 }, []);
-        var notes = ImmutableDictionary.CreateBuilder<string, ClientNote>();
+        var reports = ImmutableDictionary.CreateBuilder<string, ClientNote>();
         foreach (var (client, i) in Plan.Plan.Clients.Select(static (client, i) => (client.Id, i)))
         {
-            var update = await store.WriteStateAsync(Keys.Update(Job, 1, 1, client), new AdapterState([new("A", new NamedArray([4], [i, 1, 2, 3]))]), new Dictionary<string, string>(), default);
-            notes[client] = new ClientNote { Update = update.Digest(), Head = new BlobDigest("head", 1), Optimizer = new BlobDigest("optimizer", 1), Samples = 1, Steps = 1 };
+            var update = await store.WriteStateAsync(Keys.Update(Job, 1, 1, client),
+                new AdapterState([new("A", new NamedArray([4], [i, 1, 2, 3]))]), new Dictionary<string, string>(), default);
+            reports[client] = new ClientNote
+            {
+                Update = update.Digest(), Head = new BlobDigest("head", 1), Optimizer = new BlobDigest("optimizer", 1), Samples = 1,
+                Steps = 1,
+            };
         }
 
-        return notes.ToImmutable();
+        return reports.ToImmutable();
     }
 
-    private static async Task<string> CoordinateAsync(IBlobStore store, ImmutableDictionary<string, ClientNote> notes, string[] closed)
+    private static async Task<string> CoordinateAsync(IBlobStore store, ImmutableDictionary<string, ClientNote> reports, string[] closed)
     {
         var job = Open(store);
         await job.ReadCommittedAsync(null, default);
         if (job.Committed!.Round > 0) throw new CommitConflictException("Came too late.");
-        var state = new RoundState { Committed = 0, CommittedSha256 = job.CommittedSha256, Round = 1, Attempt = 1, Cohort = [.. notes.Keys.Order(StringComparer.Ordinal)], Reports = notes };
+        var state = new RoundState
+        {
+            Committed = 0, CommittedSha256 = job.CommittedSha256, Round = 1, Attempt = 1,
+            Cohort = [.. reports.Keys.Order(StringComparer.Ordinal)], Reports = reports,
+        };
         var digest = await CommitAsync(job, state, closed);
         var cleaner = new UpdateCleaner(store, job, NullLogger<CoordinatorGrain>.Instance, default);
         await cleaner.CleanAsync(state);
@@ -141,8 +163,10 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
 
     private static async Task<string> CommitAsync(OpenJob job, RoundState state, string[] closed)
     {
-        if (await job.AggregateAsync(state, closed, default) is not RoundEvent.Aggregated aggregated) throw new CommitConflictException("The other let the updates go.");
-        var digest = await job.CommitAsync(state with { Closed = closed, Candidate = aggregated.Candidate, Phase = Phase.Committing }, default);
+        if (await job.AggregateAsync(state, closed, default) is not RoundEvent.Aggregated aggregated)
+            throw new CommitConflictException("The other let the updates go.");
+        var digest = await job.CommitAsync(
+            state with { Closed = closed, Candidate = aggregated.Candidate, Phase = Phase.Committing }, default);
         await job.Log.NoteSecondsAsync(state.Round, 1, default);
         return digest;
     }
@@ -151,7 +175,8 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
     {
         if (turns.Blob(Keys.Current(Job)) is not { } pointer) return null;
         var current = CurrentRound.Parse(pointer, "current.json");
-        var manifest = RoundManifest.Parse(AssertThere(turns, Keys.Manifest(Job, current.Round, current.ManifestSha256), current.ManifestSha256), "manifest");
+        var manifest = RoundManifest.Parse(
+            AssertThere(turns, Keys.Manifest(Job, current.Round, current.ManifestSha256), current.ManifestSha256), "manifest");
         AssertThere(turns, manifest.SharedOf(Job).Key, manifest.Shared.Sha256);
         AssertThere(turns, manifest.ServerOptimizerOf(Job)?.Key, manifest.ServerOptimizer?.Sha256);
         return current;

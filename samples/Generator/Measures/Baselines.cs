@@ -36,11 +36,14 @@ internal sealed record Baselines(double Majority, double BestWord, string Word, 
         {
             var b = Of(TaskFiles.Read(folder, task.Name, "train"), TaskFiles.Read(folder, task.Name, "test"));
             output.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                $"| {task.Name} | {b.Majority:F3} | {b.BestWord:F3} ({b.Word}) | {b.BestLength:F3} | {b.NaiveBayes:F3} | {b.BestPosition:F3} |"));
+                $"| {task.Name} | {b.Majority:F3} | {b.BestWord:F3} ({b.Word}) | {b.BestLength:F3} | {b.NaiveBayes:F3} | "
+                    + $"{b.BestPosition:F3} |"));
         }
     }
 
-    /// <summary>Learns the majority completion for each value of <paramref name="feature"/> on train; unseen values get the overall majority.</summary>
+    /// <summary>
+    /// Learns the majority completion for each value of <paramref name="feature"/> on train; unseen values get the overall majority.
+    /// </summary>
     private static double Score<T>(IReadOnlyList<Row> train, Func<Row, T> feature, IReadOnlyList<Row> test) where T : notnull
     {
         var overall = MajorityOf(train);
@@ -58,7 +61,8 @@ internal sealed record Baselines(double Majority, double BestWord, string Word, 
         {
             var counts = rows.SelectMany(WordsOf).GroupBy(w => w).ToDictionary(g => g.Key, g => g.Count());
             var total = counts.Values.Sum() + vocabulary;
-            return (Completion: rows.Key, Prior: Math.Log((double)rows.Count() / train.Count), Log: (Func<string, double>)(w => Math.Log((counts.GetValueOrDefault(w) + 1.0) / total)));
+            return (Completion: rows.Key, Prior: Math.Log((double)rows.Count() / train.Count),
+                Log: (Func<string, double>)(w => Math.Log((counts.GetValueOrDefault(w) + 1.0) / total)));
         }).OrderBy(c => c.Completion, StringComparer.Ordinal).ToArray();
         return row => classes.MaxBy(c => c.Prior + WordsOf(row).Sum(c.Log)).Completion;
     }

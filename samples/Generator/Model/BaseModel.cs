@@ -31,7 +31,9 @@ internal static class BaseModel
         PadId = tokenizer.PadId,
     };
 
-    /// <summary>Norms at one; matrices normal with standard deviation 1/sqrt(inputs), those that write to the residual stream at zero.</summary>
+    /// <summary>
+    /// Norms at one; matrices normal with standard deviation 1/sqrt(inputs), those that write to the residual stream at zero.
+    /// </summary>
     public static Dictionary<string, Tensor> InitialParameters(ModelConfig config)
     {
         using var generator = new torch.Generator(Seed.For(Dice.SampleSeed, 0, "", "pretraining/initialization") >> 1);
@@ -41,7 +43,8 @@ internal static class BaseModel
     public static void Save(string folder, ModelConfig config, IReadOnlyDictionary<string, Tensor> parameters)
     {
         File.WriteAllText(Path.Combine(folder, "config.json"), config.ToJson() + "\n");
-        var arrays = parameters.Select(p => KeyValuePair.Create(p.Key, SafetensorsArray.Of(p.Value.shape, p.Value.detach().data<float>().ToArray())));
+        var arrays = parameters.Select(
+            p => KeyValuePair.Create(p.Key, SafetensorsArray.Of(p.Value.shape, p.Value.detach().data<float>().ToArray())));
         using var file = File.Create(Path.Combine(folder, "model.safetensors"));
         SafetensorsWriter.Write(arrays, new Dictionary<string, string> { ["format"] = "pt" }, file);
     }
@@ -50,7 +53,8 @@ internal static class BaseModel
     {
         if (parameter.Shape.Length == 1)
             return ones(parameter.Shape, ScalarType.Float32, CPU);
-        if (parameter.Name.EndsWith("o_proj.weight", StringComparison.Ordinal) || parameter.Name.EndsWith("down_proj.weight", StringComparison.Ordinal))
+        if (parameter.Name.EndsWith("o_proj.weight", StringComparison.Ordinal)
+            || parameter.Name.EndsWith("down_proj.weight", StringComparison.Ordinal))
             return zeros(parameter.Shape, ScalarType.Float32, CPU);
         var deviation = 1 / Math.Sqrt(parameter.Shape[1]);
         return empty(parameter.Shape, ScalarType.Float32, CPU).normal_(0, deviation, generator);

@@ -10,6 +10,11 @@ internal static class ModelCard
     public static void Write(string folder, ModelConfig config, IReadOnlyList<LossPoint> curve)
     {
         var count = ModelRegistry.ExpectedParameters(config).Sum(p => p.Shape.Aggregate(1L, (product, size) => product * size));
+        var sizes = $"{config.Layers} layers, width {config.HiddenSize}, MLP {config.IntermediateSize}, "
+            + $"{config.AttentionHeads} attention heads";
+        var batches = $"{Pretraining.Steps} steps of {Pretraining.BatchSize} stories";
+        var rate = string.Create(CultureInfo.InvariantCulture, $"peak rate {Pretraining.LearningRate}, warm-up then cosine");
+        var news = string.Create(CultureInfo.InvariantCulture, $"{StoryBatch.NewsWeight} on news, which nothing could predict");
         var text = new StringBuilder();
         text.AppendLine(CultureInfo.InvariantCulture, $"""
             # The samples' base model
@@ -19,12 +24,12 @@ internal static class ModelCard
 
             | | |
             | --- | --- |
-            | architecture | `LlamaForCausalLM`, {config.Layers} layers, width {config.HiddenSize}, MLP {config.IntermediateSize}, {config.AttentionHeads} attention heads, tied embeddings, context {config.MaxPositions} |
+            | architecture | `LlamaForCausalLM`, {sizes}, tied embeddings, context {config.MaxPositions} |
             | parameters | {count:N0}, float32 |
             | tokenizer | byte-level BPE, {config.VocabularySize} tokens: 3 special, 256 bytes, merges learned from the same text |
             | data | {Pretraining.Steps * Pretraining.BatchSize:N0} generated stories, none seen twice by design |
-            | training | AdamW, {Pretraining.Steps} steps of {Pretraining.BatchSize} stories, peak rate {Pretraining.LearningRate}, warm-up then cosine, gradient norm clipped at 1, one thread |
-            | loss | next token; weight 1 on words that follow from what was told, {StoryBatch.NewsWeight} on news, which nothing could predict |
+            | training | AdamW, {batches}, {rate}, gradient norm clipped at 1, one thread |
+            | loss | next token; weight 1 on words that follow from what was told, {news} |
             | seed | {Text.Dice.SampleSeed}; the same engine gives the same bits |
 
             ## What it has seen

@@ -10,7 +10,9 @@ namespace FedRLora.Generator.Model;
 /// <summary>Loss of one batch in nats per token.</summary>
 internal sealed record LossPoint(int Step, double Inferences, double News);
 
-/// <summary>AdamW on endless stories, on one thread: reductions split by thread, and the model is to be the same bits on any machine of a kind.</summary>
+/// <summary>
+/// AdamW on endless stories, on one thread: reductions split by thread, and the model is to be the same bits on any machine of a kind.
+/// </summary>
 internal static class Pretraining
 {
     public const int Steps = 2500;
@@ -41,18 +43,21 @@ internal static class Pretraining
                 continue;
             curve.Add(new(step, inferences, news));
             BaseModel.Save(folder, config, model.Parameters);
-            log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"step {step} of {Steps}: inferences {inferences:F3}, news {news:F3}"));
+            log.WriteLine(
+                string.Create(CultureInfo.InvariantCulture, $"step {step} of {Steps}: inferences {inferences:F3}, news {news:F3}"));
         }
         ModelCard.Write(folder, config, curve);
     }
 
     private static (double Inferences, double News)? Step(
-        CausalLanguageModel model, TorchSharp.Modules.Parameter[] parameters, optim.Optimizer optimizer, Corpus corpus, Tokenizer tokenizer, bool measure)
+        CausalLanguageModel model, TorchSharp.Modules.Parameter[] parameters, optim.Optimizer optimizer, Corpus corpus,
+        Tokenizer tokenizer, bool measure)
     {
         using var scope = NewDisposeScope();
         var batch = StoryBatch.Draw(corpus, tokenizer, BatchSize);
         var logits = model.LogitsOf(model.Hidden(batch.Inputs, attentionMask: null, adapters: null), adapters: null);
-        var losses = nn.functional.cross_entropy(logits.reshape(-1, model.Config.VocabularySize), batch.Targets, reduction: nn.Reduction.None);
+        var losses = nn.functional.cross_entropy(logits.reshape(-1, model.Config.VocabularySize), batch.Targets,
+            reduction: nn.Reduction.None);
         optimizer.zero_grad();
         ((losses * batch.Weights).sum() / batch.Weights.sum()).backward();
         nn.utils.clip_grad_norm_(parameters, ClipNorm);

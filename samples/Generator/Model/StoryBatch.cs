@@ -8,7 +8,9 @@ namespace FedRLora.Generator.Model;
 /// <summary>Stories as rows, padded on the right.</summary>
 /// <param name="Inputs">int64 <c>[Bsz, T]</c>.</param>
 /// <param name="Targets">int64 <c>[Bsz * T]</c>, the next tokens.</param>
-/// <param name="Weights">float32 <c>[Bsz * T]</c>: 1 where the target follows from what was told, <see cref="NewsWeight"/> where it is news, 0 at padding.</param>
+/// <param name="Weights">
+/// float32 <c>[Bsz * T]</c>: 1 where the target follows from what was told, <see cref="NewsWeight"/> where it is news, 0 at padding.
+/// </param>
 internal sealed record StoryBatch(Tensor Inputs, Tensor Targets, Tensor Weights)
 {
     public const float NewsWeight = 0.1f;

@@ -9,7 +9,8 @@ internal sealed class CompareTask : SampleTask
     private static readonly string[] Hearsay = ["they say that", "we know that", "all agree that", "it seems that"];
 
     public override string Name => "compare";
-    public override string Description => "Name of the person at the asked end of a comparison: direction of the comparison x end asked for.";
+    public override string Description =>
+        "Name of the person at the asked end of a comparison: direction of the comparison x end asked for.";
     public override IReadOnlyList<string> Labels { get; } = [];
     public override IReadOnlyList<string> FrameWords { get; } = ["Facts", "Who", "Answer"];
 

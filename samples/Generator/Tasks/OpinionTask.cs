@@ -9,12 +9,14 @@ internal sealed class OpinionTask : SampleTask
     private static readonly string[] Upset = ["was upset", "frowned"];
 
     public override string Name => "opinion";
-    public override string Description => "Overall opinion of a review with two opposite clauses: adjective x negation x connective (but, though).";
+    public override string Description =>
+        "Overall opinion of a review with two opposite clauses: adjective x negation x connective (but, though).";
     public override IReadOnlyList<string> Labels { get; } = ["negative", "positive"];
     public override IReadOnlyList<string> FrameWords { get; } = ["Review", "Opinion", "negative", "positive"];
 
     public override Question Ask(Dice dice, int label) =>
-        new($"Review: {Sentence(Contrast(dice, dice.Draw(Words.Reviewed, 2), label == 1, Even, out _))} Opinion:", Labels[label], Labels[label]);
+        new($"Review: {Sentence(Contrast(dice, dice.Draw(Words.Reviewed, 2), label == 1, Even, out _))} Opinion:", Labels[label],
+            Labels[label]);
 
     public override Story Tell(Dice dice)
     {
@@ -26,7 +28,8 @@ internal sealed class OpinionTask : SampleTask
         return dice.Below(5) switch
         {
             0 => new($"{scene} {Sentence(Clause(dice, things[0], pleased, Plain))}", $" It was {Verdict(pleased)}. {outcome}"),
-            1 => new($"{scene} {Sentence(Contrast(dice, things, pleased, Plain, out var praised))}", $" The {things[0]} was {Verdict(things[0] == praised)} and the {things[1]} was {Verdict(things[1] == praised)}. {outcome}"),
+            1 => new($"{scene} {Sentence(Contrast(dice, things, pleased, Plain, out var praised))}",
+                $" The {things[0]} was {Verdict(things[0] == praised)} and the {things[1]} was {Verdict(things[1] == praised)}. {outcome}"),
             _ => new($"{scene} {Sentence(Contrast(dice, things, pleased, Plain, out _))}", $" {outcome}"),
         };
     }

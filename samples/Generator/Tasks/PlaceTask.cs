@@ -9,7 +9,8 @@ internal sealed class PlaceTask : SampleTask
     private static readonly string[] Stages = ["started", "rested", "ended"];
 
     public override string Name => "place";
-    public override string Description => "Where a way through three places started, passed or ended; the places are named in any order: preposition x stage asked for.";
+    public override string Description =>
+        "Where a way through three places started, passed or ended; the places are named in any order: preposition x stage asked for.";
     public override IReadOnlyList<string> Labels { get; } = [];
     public override IReadOnlyList<string> FrameWords { get; } = ["Log", "place", "where", "Answer"];
 

@@ -55,7 +55,11 @@ internal static class TaskFiles
             var question = task.Ask(dice, label);
             while (!asked.Add(question.Prompt))
                 question = task.Ask(dice, label);
-            yield return new() { Id = $"{task.Name}-{split}-{i}", Task = task.Name, Prompt = question.Prompt, Completion = question.Completion, Label = question.Label };
+            yield return new()
+            {
+                Id = $"{task.Name}-{split}-{i}", Task = task.Name, Prompt = question.Prompt, Completion = question.Completion,
+                Label = question.Label,
+            };
         }
     }
 

@@ -6,7 +6,8 @@ namespace FedRLora.Generator.Tasks;
 internal sealed class TimeTask : SampleTask
 {
     public override string Name => "time";
-    public override string Description => "Whether somebody came early or late, not when they hoped to: before/after x negation x order of wish and deed.";
+    public override string Description =>
+        "Whether somebody came early or late, not when they hoped to: before/after x negation x order of wish and deed.";
     public override IReadOnlyList<string> Labels { get; } = ["early", "late"];
     public override IReadOnlyList<string> FrameWords { get; } = ["Diary", "Arrival", "early", "late"];
 

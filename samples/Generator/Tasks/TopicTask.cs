@@ -15,7 +15,8 @@ internal sealed class TopicTask : SampleTask
     ];
 
     public override string Name => "topic";
-    public override string Description => "What the talk was about; the text names two things of different subjects and denies one: order x negation x subject.";
+    public override string Description =>
+        "What the talk was about; the text names two things of different subjects and denies one: order x negation x subject.";
     public override IReadOnlyList<string> Labels { get; } = ["food", "music", "sport", "weather"];
     public override IReadOnlyList<string> FrameWords { get; } = ["Message", "Topic", "food", "music", "sport", "weather"];
 

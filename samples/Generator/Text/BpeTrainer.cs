@@ -10,14 +10,22 @@ internal static partial class BpeTrainer
 {
     private static readonly string[] SpecialTokens = ["<s>", "</s>", "<pad>"];
     private static readonly char[] ByteSymbols = SymbolsOfBytes();
-    private static readonly JsonSerializerOptions Json = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonSerializerOptions Json = new()
+    {
+        WriteIndented = true,
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
 
-    /// <summary>Merges until no pair of symbols occurs twice or <paramref name="maxMerges"/> is reached; ties go to the smaller pair in ordinal order.</summary>
+    /// <summary>
+    /// Merges until no pair of symbols occurs twice or <paramref name="maxMerges"/> is reached; ties go to the smaller pair in ordinal
+    /// order.
+    /// </summary>
     public static IReadOnlyList<(string Left, string Right)> Train(IEnumerable<string> texts, int maxMerges)
     {
         var words = texts.SelectMany(text => Pieces().Matches(text).Select(piece => piece.Value))
             .GroupBy(piece => piece)
-            .Select(group => (Symbols: Encoding.UTF8.GetBytes(group.Key).Select(b => ByteSymbols[b].ToString()).ToList(), Count: group.Count()))
+            .Select(
+                group => (Symbols: Encoding.UTF8.GetBytes(group.Key).Select(b => ByteSymbols[b].ToString()).ToList(), Count: group.Count()))
             .ToList();
         var merges = new List<(string, string)>();
         while (merges.Count < maxMerges)
@@ -30,7 +38,8 @@ internal static partial class BpeTrainer
             }
             if (pairs.Count == 0)
                 break;
-            var best = pairs.OrderByDescending(p => p.Value).ThenBy(p => p.Key.Left, StringComparer.Ordinal).ThenBy(p => p.Key.Right, StringComparer.Ordinal).First();
+            var best = pairs.OrderByDescending(p => p.Value).ThenBy(p => p.Key.Left, StringComparer.Ordinal)
+                .ThenBy(p => p.Key.Right, StringComparer.Ordinal).First();
             if (best.Value < 2)
                 break;
             merges.Add(best.Key);
@@ -43,7 +52,8 @@ internal static partial class BpeTrainer
     /// <summary>Writes tokenizer.json and tokenizer_config.json. Ids: special tokens, bytes, merges.</summary>
     public static void Write(string folder, IReadOnlyList<(string Left, string Right)> merges, int contextLength)
     {
-        var vocabulary = SpecialTokens.Concat(ByteSymbols.Select(c => c.ToString()).Order(StringComparer.Ordinal)).Concat(merges.Select(m => m.Left + m.Right))
+        var vocabulary = SpecialTokens.Concat(ByteSymbols.Select(c => c.ToString()).Order(StringComparer.Ordinal))
+            .Concat(merges.Select(m => m.Left + m.Right))
             .Distinct().Select((token, id) => (token, id)).ToDictionary(p => p.token, p => p.id);
         var byteLevel = new { type = "ByteLevel", add_prefix_space = false, trim_offsets = true, use_regex = true };
         WriteJson(Path.Combine(folder, "tokenizer.json"), new
@@ -51,7 +61,8 @@ internal static partial class BpeTrainer
             version = "1.0",
             truncation = (object?)null,
             padding = (object?)null,
-            added_tokens = SpecialTokens.Select((content, id) => new { id, content, single_word = false, lstrip = false, rstrip = false, normalized = false, special = true }),
+            added_tokens = SpecialTokens.Select((content, id) =>
+                new { id, content, single_word = false, lstrip = false, rstrip = false, normalized = false, special = true }),
             normalizer = (object?)null,
             pre_tokenizer = byteLevel,
             post_processor = byteLevel,
@@ -97,7 +108,8 @@ internal static partial class BpeTrainer
     private static char[] SymbolsOfBytes()
     {
         var next = 256;
-        return [.. Enumerable.Range(0, 256).Select(b => b is (>= '!' and <= '~') or (>= 0xA1 and <= 0xAC) or (>= 0xAE and <= 0xFF) ? (char)b : (char)next++)];
+        return [.. Enumerable.Range(0, 256)
+            .Select(b => b is (>= '!' and <= '~') or (>= 0xA1 and <= 0xAC) or (>= 0xAE and <= 0xFF) ? (char)b : (char)next++)];
     }
 
     private static void WriteJson(string path, object content) =>

@@ -1,6 +1,8 @@
 namespace FedRLora.Generator.Text;
 
-/// <summary>Sentences in which the words of the task frames are merely words, so that the base model knows them but not their use.</summary>
+/// <summary>
+/// Sentences in which the words of the task frames are merely words, so that the base model knows them but not their use.
+/// </summary>
 internal static class Chatter
 {
     private static readonly string[] Marks = [",", ":", "?", "."];
@@ -12,8 +14,10 @@ internal static class Chatter
         return dice.Below(3) switch
         {
             0 => new($"{one}, wrote {person} in the book, and then {two}{dice.Pick(Marks)}", $" That was all, said {person}."),
-            1 => new($"{dice.Pick(Words.Openers)} {person} wrote the word {one}{dice.Pick(Marks)}", $" Then {person} wrote the word {two}{dice.Pick(Marks)}"),
-            _ => new($"{dice.Pick(Words.Openers)} {person} saw {one}{dice.Pick(Marks)} {two}{dice.Pick(Marks)} on the wall.", $" Then {person} saw the {dice.Pick(Words.Objects)}."),
+            1 => new($"{dice.Pick(Words.Openers)} {person} wrote the word {one}{dice.Pick(Marks)}",
+                $" Then {person} wrote the word {two}{dice.Pick(Marks)}"),
+            _ => new($"{dice.Pick(Words.Openers)} {person} saw {one}{dice.Pick(Marks)} {two}{dice.Pick(Marks)} on the wall.",
+                $" Then {person} saw the {dice.Pick(Words.Objects)}."),
         };
     }
 }

@@ -14,7 +14,8 @@ internal sealed record Story(string Marked)
     }
 
     /// <summary>A story that ends with <paramref name="count"/> of the sentences, in random order.</summary>
-    public static Story Of(Dice dice, string facts, int count, params string[] conclusions) => new(facts, " " + string.Join(" ", dice.Draw(conclusions, count)));
+    public static Story Of(Dice dice, string facts, int count, params string[] conclusions) =>
+        new(facts, " " + string.Join(" ", dice.Draw(conclusions, count)));
 
     /// <summary>The text cut where brackets are. The space before a word belongs to the word, as in the tokenizer.</summary>
     public IEnumerable<(string Text, bool Follows)> Pieces()

@@ -168,8 +168,8 @@ public sealed record RoundManifest
     [Id(4)] public BlobDigest? ServerOptimizer { get; init; }
 
     /// <summary>
-    /// Cosine agreement of the clients' updates: length of the weighted mean over the weighted mean length (METHODS-CORE 7.4, trap 4);
-    /// null where nothing was aggregated.
+    /// How far the clients' updates x_k agree: |sum p_k x_k| / sum p_k |x_k|, the length of the weighted mean over the weighted mean
+    /// length; null where nothing was aggregated.
     /// </summary>
     [Id(5)] public double? Coherence { get; init; }
 

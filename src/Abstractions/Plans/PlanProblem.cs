@@ -8,7 +8,8 @@ namespace FedRLora.Abstractions.Plans;
 /// <param name="Column">Column of the value or key, from 1.</param>
 /// <param name="Message">What is wrong, the value, and what to give instead; begins with the value's path.</param>
 [GenerateSerializer, Immutable, Alias("fedrlora.plan-problem")]
-public sealed record PlanProblem([property: Id(0)] string File, [property: Id(1)] int Line, [property: Id(2)] int Column, [property: Id(3)] string Message)
+public sealed record PlanProblem(
+    [property: Id(0)] string File, [property: Id(1)] int Line, [property: Id(2)] int Column, [property: Id(3)] string Message)
 {
     /// <summary><c>demo.yaml:12:7: training.steps: "ten" is not an integer; give a number from 1 to 100000.</c></summary>
     public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{File}:{Line}:{Column}: {Message}");

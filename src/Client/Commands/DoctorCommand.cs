@@ -12,7 +12,11 @@ internal static class DoctorCommand
 {
     public static Command Create()
     {
-        var runs = new Option<string>("--out") { Description = "The folder that runs are to go to", DefaultValueFactory = static _ => "runs" };
+        var runs = new Option<string>("--out")
+        {
+            Description = "The folder that runs are to go to",
+            DefaultValueFactory = static _ => "runs",
+        };
         var json = SharedOptions.Json();
         var command = new Command("doctor", "Say what this machine is and what keeps a run from working on it") { runs, json };
         command.SetAction(async (parsed, cancellationToken) =>
@@ -49,7 +53,8 @@ internal static class DoctorCommand
             ("runs go to", found.Runs),
         };
         var width = lines.Max(static line => line.Name.Length);
-        return string.Concat(lines.Where(static line => line.Value is not null).Select(line => $"{line.Name.PadRight(width)}  {line.Value}\n"));
+        return string.Concat(
+            lines.Where(static line => line.Value is not null).Select(line => $"{line.Name.PadRight(width)}  {line.Value}\n"));
     }
 
     private static string Lanes(EngineReport engine) =>

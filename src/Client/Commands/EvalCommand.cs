@@ -25,32 +25,42 @@ internal static class EvalCommand
         var metric = new Option<Metric>("--metric") { Description = "By default accuracy where rows carry labels, else perplexity" };
         metric.AcceptOnlyFromAmong("auto", "accuracy", "macroF1", "matthews", "exactMatch", "perplexity");
         var rows = SharedOptions.Count("--rows", "Rows scored, drawn over the whole file; by default all");
-        var tokens = SharedOptions.Count("--max-tokens", $"Tokens of prompt and completion, longer rows lose the front of their prompt; by default {new TrainingSpec().MaxTokens}");
+        var tokens = SharedOptions.Count("--max-tokens",
+            $"Tokens of prompt and completion, longer rows lose the front of their prompt; by default {new TrainingSpec().MaxTokens}");
         var newTokens = SharedOptions.Count("--max-new-tokens",
             "Bound on the continuation that exactMatch compares; by default what the completion needs");
         var run = new Option<string?>("--run") { Description = "Instead of a model and data: a folder that fedrlora simulate made" };
         var client = new Option<string?>("--client") { Description = "With --run: this client alone" };
         var json = SharedOptions.Json();
-        var command = new Command("eval", "Score a model, an adapter or a run on rows of data") { model, data, adapter, metric, rows, tokens, newTokens, run, client, json };
+        var command = new Command("eval", "Score a model, an adapter or a run on rows of data")
+        {
+            model, data, adapter, metric, rows, tokens, newTokens, run, client, json,
+        };
         command.Validators.Add(result =>
         {
             Option[] ofModel = [model, data, adapter, metric, rows, tokens, newTokens];
-            var (asksModel, asksRun) = (ofModel.Any(option => result.GetResult(option) is { Implicit: false }), result.GetResult(run) is not null || result.GetResult(client) is not null);
+            var (asksModel, asksRun) = (ofModel.Any(option => result.GetResult(option) is { Implicit: false }),
+                result.GetResult(run) is not null || result.GetResult(client) is not null);
             var missing = asksRun ? result.GetResult(run) is null : result.GetResult(model) is null || result.GetResult(data) is null;
-            if (missing || (asksModel && asksRun)) result.AddError("Give --model and --data (and what goes with them), or --run (and --client).");
+            if (missing || (asksModel && asksRun))
+                result.AddError("Give --model and --data (and what goes with them), or --run (and --client).");
         });
         command.SetAction((parsed, cancellationToken) =>
         {
             var screen = Screen.Of(parsed, parsed.GetValue(json));
-            if (parsed.GetValue(run) is { } folder) return ScoreRunAsync(RunDirectory.Open(folder), parsed.GetValue(client), screen, cancellationToken);
+            if (parsed.GetValue(run) is { } folder)
+                return ScoreRunAsync(RunDirectory.Open(folder), parsed.GetValue(client), screen, cancellationToken);
             var evaluation = new EvaluationSpec { Metric = parsed.GetValue(metric), MaxRows = parsed.GetValue(rows) };
             if (parsed.GetValue(newTokens) is { } bound) evaluation = evaluation with { MaxNewTokens = bound };
-            return ScoreAsync(parsed.GetValue(model)!, parsed.GetValue(adapter), parsed.GetValue(data)!, evaluation, parsed.GetValue(tokens) ?? new TrainingSpec().MaxTokens, screen, cancellationToken);
+            return ScoreAsync(parsed.GetValue(model)!, parsed.GetValue(adapter), parsed.GetValue(data)!, evaluation,
+                parsed.GetValue(tokens) ?? new TrainingSpec().MaxTokens, screen, cancellationToken);
         });
         return command;
     }
 
-    private static async Task<int> ScoreAsync(string model, string? adapter, string data, EvaluationSpec evaluation, int maxTokens, Screen screen, CancellationToken cancellationToken)
+    private static async Task<int> ScoreAsync(
+        string model, string? adapter, string data, EvaluationSpec evaluation, int maxTokens, Screen screen,
+        CancellationToken cancellationToken)
     {
         using var adapted = await AdaptedModel.LoadAsync(model, adapter, cancellationToken);
         screen.Warn(adapted.Notes);
@@ -77,7 +87,9 @@ internal static class EvalCommand
     {
         var committed = await CommittedRun.OpenAsync(run, cancellationToken);
         var asked = committed.Manifest.Clients.Where(client => only is null || client.Id == only).ToList();
-        if (asked.Count == 0) throw new BadInputException($"--client: {run.Path} has no client {only}; its clients are {string.Join(", ", committed.Manifest.Clients.Select(static client => client.Id))}.");
+        if (asked.Count == 0)
+            throw new BadInputException($"--client: {run.Path} has no client {only}; "
+                + $"its clients are {string.Join(", ", committed.Manifest.Clients.Select(static client => client.Id))}.");
 
         foreach (var change in await committed.InputChangesAsync(cancellationToken))
             await screen.Error.WriteLineAsync($"{run.Path}: {change}");
@@ -85,7 +97,11 @@ internal static class EvalCommand
         var scores = new List<RunScore>();
         foreach (var client in asked)
         {
-            var group = new TrainingGroup { Plan = committed.Plan, Round = committed.Manifest.Round, Shared = committed.Shared, Members = [await committed.MemberAsync(client, cancellationToken)] };
+            var group = new TrainingGroup
+            {
+                Plan = committed.Plan, Round = committed.Manifest.Round, Shared = committed.Shared,
+                Members = [await committed.MemberAsync(client, cancellationToken)],
+            };
             var score = (await trainer.EvaluateAsync(group, cancellationToken))[0];
             if (score.Failure is { } failure) throw new BadInputException($"{client.Id}: {failure}");
             scores.Add(new RunScore(committed.Client(client.Id).Task, score, client.Score));
@@ -107,7 +123,9 @@ internal static class EvalCommand
     private sealed record RunScore(string Task, EvaluationResult Now, ClientScore? Manifest)
     {
         /// <summary>Bit for bit; null where there is nothing to compare.</summary>
-        public bool? Equal => Manifest is null || Now.Rows == 0 ? null : (Now.Metric, Now.Score, Now.Loss, Now.Rows) == (Manifest.Metric, Manifest.Value, Manifest.Loss, Manifest.Rows);
+        public bool? Equal => Manifest is null || Now.Rows == 0
+            ? null
+            : (Now.Metric, Now.Score, Now.Loss, Now.Rows) == (Manifest.Metric, Manifest.Value, Manifest.Loss, Manifest.Rows);
     }
 
     private static void Show(int round, List<RunScore> scores, Screen screen)
@@ -117,19 +135,23 @@ internal static class EvalCommand
             foreach (var (task, now, manifest) in scores)
                 screen.Output.WriteLine(JsonSerializer.Serialize(new
                 {
-                    round, Client = now.ClientId, task, now.Metric, Value = now.Rows == 0 ? (double?)null : now.Score, Loss = now.Rows == 0 ? (double?)null : now.Loss, now.Rows, now.MajorityShare,
-                    ManifestValue = manifest?.Value, ManifestLoss = manifest?.Loss,
+                    round, Client = now.ClientId, task, now.Metric, Value = now.Rows == 0 ? (double?)null : now.Score,
+                    Loss = now.Rows == 0 ? (double?)null : now.Loss, now.Rows, now.MajorityShare, ManifestValue = manifest?.Value,
+                    ManifestLoss = manifest?.Loss,
                 }, Json.Lines));
             return;
         }
 
         screen.Output.WriteLine($"round {Number(round)}");
-        screen.Output.Write(PlainTable.Of(["client", "task", "metric", "value", "manifest", "loss/token", "manifest", "rows", "majority", "equal"], [.. scores.Select(static score => new[]
-        {
-            score.Now.ClientId, score.Task, score.Now.Rows == 0 ? Words.None : score.Now.Metric,
-            Words.Score(score.Now.Rows == 0 ? null : score.Now.Score), Words.Score(score.Manifest?.Value), Words.Loss(score.Now.Rows == 0 ? null : score.Now.Loss), Words.Loss(score.Manifest?.Loss),
-            Number(score.Now.Rows), Words.Score(score.Now.MajorityShare), score.Equal switch { true => "yes", false => "no", null => Words.None },
-        })], screen.Width));
+        screen.Output.Write(PlainTable.Of(
+            ["client", "task", "metric", "value", "manifest", "loss/token", "manifest", "rows", "majority", "equal"],
+            [.. scores.Select(static score => new[]
+            {
+                score.Now.ClientId, score.Task, score.Now.Rows == 0 ? Words.None : score.Now.Metric,
+                Words.Score(score.Now.Rows == 0 ? null : score.Now.Score), Words.Score(score.Manifest?.Value),
+                Words.Loss(score.Now.Rows == 0 ? null : score.Now.Loss), Words.Loss(score.Manifest?.Loss), Number(score.Now.Rows),
+                Words.Score(score.Now.MajorityShare), score.Equal switch { true => "yes", false => "no", null => Words.None },
+            })], screen.Width));
     }
 
     private static string Number(int value) => value.ToString(CultureInfo.InvariantCulture);

@@ -6,12 +6,17 @@ using FedRLora.Client.Rendering;
 
 namespace FedRLora.Client.Commands;
 
-/// <summary><c>fedrlora extend runs/NAME-N --rounds 20</c>, or a run's id with <c>--gateway</c> or <c>--cluster</c>: more rounds for a run.</summary>
+/// <summary>
+/// <c>fedrlora extend runs/NAME-N --rounds 20</c>, or a run's id with <c>--gateway</c> or <c>--cluster</c>: more rounds for a run.
+/// </summary>
 internal static class ExtendCommand
 {
     public static Command Create()
     {
-        var run = new Argument<string>("run") { Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos" };
+        var run = new Argument<string>("run")
+        {
+            Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos",
+        };
         var rounds = SharedOptions.Number("--rounds", "Rounds of the whole run, more than it has", 1, 100_000);
         rounds.Required = true;
         var dataChange = SharedOptions.AllowDataChange();

@@ -7,14 +7,17 @@ using FedRLora.Client.Rendering;
 namespace FedRLora.Client.Commands;
 
 /// <summary>
-/// <c>fedrlora fork runs/NAME-N --round 4 --set training.learningRate=1e-3</c>, or a run's id with <c>--gateway</c> or <c>--cluster</c>: a new run that
-/// begins where a round of another ended.
+/// <c>fedrlora fork runs/NAME-N --round 4 --set training.learningRate=1e-3</c>, or a run's id with <c>--gateway</c> or <c>--cluster</c>: a
+/// new run that begins where a round of another ended.
 /// </summary>
 internal static class ForkCommand
 {
     public static Command Create()
     {
-        var run = new Argument<string>("run") { Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos" };
+        var run = new Argument<string>("run")
+        {
+            Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos",
+        };
         var round = SharedOptions.Number("--round", "The committed round to begin from", 0, 100_000);
         round.Required = true;
         var plan = new Option<string?>("--plan")
@@ -37,15 +40,18 @@ internal static class ForkCommand
             var (name, from) = (parsed.GetRequiredValue(run), parsed.GetValue(round)!.Value);
             if (!cluster.IsNamed(parsed))
             {
-                if (parsed.GetValue(id) is not null) throw new BadInputException("--run goes with --gateway or --cluster; a new folder is named with --out.");
+                if (parsed.GetValue(id) is not null)
+                    throw new BadInputException("--run goes with --gateway or --cluster; a new folder is named with --out.");
                 var source = RunDirectory.Open(name);
                 if (parsed.GetValue(plan) is null) source.RequireRoot();
-                var file = Changed(parsed.GetValue(plan) is { } given ? PlanFile.Open(given) : PlanFile.Open(source.PlanPath), parsed.GetValue(set));
+                var file = Changed(parsed.GetValue(plan) is { } given ? PlanFile.Open(given) : PlanFile.Open(source.PlanPath),
+                    parsed.GetValue(set));
                 var root = parsed.GetValue(plan) is null ? source.Record.Root : file.Folder;
                 using var fork = await LocalFork.CreateAsync(
                     source, from, file, root, parsed.GetValue(folder), parsed.GetValue(dataChange), cancellationToken);
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
-                if (screen.Mode != ScreenMode.Json) await screen.Output.WriteLineAsync($"{fork.Record.Plan}: from round {from} of {name}, in {fork.Path}");
+                if (screen.Mode != ScreenMode.Json)
+                    await screen.Output.WriteLineAsync($"{fork.Record.Plan}: from round {from} of {name}, in {fork.Path}");
                 if (file.Require().Evaluation.LocalOnly)
                     screen.Warn(["a fork runs no local-only reference; its differences are to the base"]);
                 var local = new LocalRun(fork, screen, parsed.GetValue(lanes));

@@ -44,7 +44,8 @@ internal static class GcCommand
                 }
 
                 foreach (var blob in only ? unneeded : []) await output.WriteLineAsync($"{blob.Key}  {Words.Bytes(blob.SizeBytes)}");
-                await output.WriteLineAsync($"{id}: {(only ? "would remove" : "removed")} {Words.Count(unneeded.Count, "blob")}, {Words.Bytes(sizeBytes)}");
+                await output.WriteLineAsync(
+                    $"{id}: {(only ? "would remove" : "removed")} {Words.Count(unneeded.Count, "blob")}, {Words.Bytes(sizeBytes)}");
                 if (before.Count > after.Count)
                 {
                     await output.WriteLineAsync($"{id}: after this the run can be forked from {Words.Rounds(after)}, "
@@ -53,7 +54,8 @@ internal static class GcCommand
             }
 
             var halfWritten = jobs.Job.Leftovers(remove: !only) + OutputFile.Leftovers(run.Path, remove: !only);
-            if (halfWritten > 0 && !parsed.GetValue(json)) await output.WriteLineAsync($"half-written files: {(only ? "would remove" : "removed")} {Words.Bytes(halfWritten)}");
+            if (halfWritten > 0 && !parsed.GetValue(json))
+                await output.WriteLineAsync($"half-written files: {(only ? "would remove" : "removed")} {Words.Bytes(halfWritten)}");
             return ExitCode.Done;
         });
         return command;

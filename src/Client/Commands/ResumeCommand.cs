@@ -6,13 +6,21 @@ using FedRLora.Client.Rendering;
 
 namespace FedRLora.Client.Commands;
 
-/// <summary><c>fedrlora resume runs/NAME-N</c>, or a run's id with <c>--gateway</c> or <c>--cluster</c>: goes on after the last committed round.</summary>
+/// <summary>
+/// <c>fedrlora resume runs/NAME-N</c>, or a run's id with <c>--gateway</c> or <c>--cluster</c>: goes on after the last committed round.
+/// </summary>
 internal static class ResumeCommand
 {
     public static Command Create()
     {
-        var run = new Argument<string>("run") { Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos" };
-        var change = new Option<bool>("--allow-engine-change") { Description = "Go on although library, processor or threads differ; the same bits are then not promised" };
+        var run = new Argument<string>("run")
+        {
+            Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos",
+        };
+        var change = new Option<bool>("--allow-engine-change")
+        {
+            Description = "Go on although library, processor or threads differ; the same bits are then not promised",
+        };
         var dataChange = SharedOptions.AllowDataChange();
         var lanes = SharedOptions.Lanes();
         var json = SharedOptions.Json();

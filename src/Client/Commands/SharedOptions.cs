@@ -31,7 +31,8 @@ internal static class SharedOptions
 
     public static Option<string?> Model() => new("--model") { Description = "A Hugging Face model folder" };
 
-    public static Option<string?> Adapter() => new("--adapter") { Description = "An adapter folder in PEFT's layout; without it the base alone" };
+    public static Option<string?> Adapter() =>
+        new("--adapter") { Description = "An adapter folder in PEFT's layout; without it the base alone" };
 
     /// <summary>A whole number of at least 1.</summary>
     public static Option<int?> Count(string name, string description) => Number(name, description, 1, int.MaxValue);
@@ -48,13 +49,15 @@ internal static class SharedOptions
 
     /// <summary>A number within bounds.</summary>
     public static Option<T?> Number<T>(string name, string description, T min, T max)
-        where T : struct, INumber<T> => new(name) { Description = description, CustomParser = result => Parse(result, name, result.Tokens[0].Value, min, max) };
+        where T : struct, INumber<T> =>
+        new(name) { Description = description, CustomParser = result => Parse(result, name, result.Tokens[0].Value, min, max) };
 
     private static T? Parse<T>(ArgumentResult result, string name, string text, T min, T max)
         where T : struct, INumber<T>
     {
         if (T.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var value) && value >= min && value <= max) return value;
-        result.AddError(string.Create(CultureInfo.InvariantCulture, $"{name}: '{text}' is not {(typeof(T) == typeof(double) ? "a number" : "a whole number")} from {min} to {max}"));
+        result.AddError(string.Create(CultureInfo.InvariantCulture,
+            $"{name}: '{text}' is not {(typeof(T) == typeof(double) ? "a number" : "a whole number")} from {min} to {max}"));
         return null;
     }
 }

@@ -20,21 +20,49 @@ internal static class SiloCommand
 
     public static Command Create()
     {
-        var site = new Option<string[]>("--site") { Description = "The site whose clients may run here; repeat it for more", Required = true };
+        var site = new Option<string[]>("--site")
+        {
+            Description = "The site whose clients may run here; repeat it for more",
+            Required = true,
+        };
         var name = new Option<string?>("--name") { Description = "The silo's name; by default SITE-PORT" };
-        var root = new Option<string>("--root") { Description = "Where relative model and data paths of plans start from", DefaultValueFactory = static _ => "." };
-        var store = new Option<string>("--store") { Description = "The job's blobs, the same for all silos: a folder, or https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]", DefaultValueFactory = static _ => Path.Combine("runs", "cluster") };
-        var siteStore = new Option<string?>("--site-store") { Description = "This site's heads and optimizer states: a folder or a container's URL; by default the job's store" };
-        var mode = new Option<string>("--store-mode") { Description = "Who may use the folders of the stores: private, its owner alone (default), or shared-group, for silos under different users of one group", DefaultValueFactory = static _ => StoreSpec.Modes[0] };
+        var root = new Option<string>("--root")
+        {
+            Description = "Where relative model and data paths of plans start from",
+            DefaultValueFactory = static _ => ".",
+        };
+        var store = new Option<string>("--store")
+        {
+            Description = "The job's blobs, the same for all silos: a folder, or https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX]",
+            DefaultValueFactory = static _ => Path.Combine("runs", "cluster"),
+        };
+        var siteStore = new Option<string?>("--site-store")
+        {
+            Description = "This site's heads and optimizer states: a folder or a container's URL; by default the job's store",
+        };
+        var mode = new Option<string>("--store-mode")
+        {
+            Description = "Who may use the folders of the stores: private, its owner alone (default), or shared-group, "
+                + "for silos under different users of one group",
+            DefaultValueFactory = static _ => StoreSpec.Modes[0],
+        };
         mode.AcceptOnlyFromAmong([.. StoreSpec.Modes]);
-        var durability = new Option<string>("--durability") { Description = "What a power cut may take of the folders of the stores: full, nothing that is committed (default), or fast", DefaultValueFactory = static _ => StoreSpec.Durabilities[0] };
+        var durability = new Option<string>("--durability")
+        {
+            Description = "What a power cut may take of the folders of the stores: full, nothing that is committed (default), or fast",
+            DefaultValueFactory = static _ => StoreSpec.Durabilities[0],
+        };
         durability.AcceptOnlyFromAmong([.. StoreSpec.Durabilities]);
         var cluster = ClusterTarget.Location();
         var clusterId = ClusterTarget.Id();
-        var join = SharedOptions.Port("--join", "Silo port of the first silo, which keeps the membership where no --cluster does; without it this is the first silo");
-        var port = SharedOptions.Port("--port", $"Silo port; by default {SiloPorts.Silo} for the first silo and a free one for others and with --cluster redis://");
-        var gateway = SharedOptions.Port("--gateway", $"Gateway port; by default {SiloPorts.Gateway} for the first silo and a free one for others and with --cluster redis://");
-        var resend = SharedOptions.Number("--resend-after", "Seconds of silence after which work is sent again; by default 10", 0.1, 86_400);
+        var join = SharedOptions.Port("--join",
+            "Silo port of the first silo, which keeps the membership where no --cluster does; without it this is the first silo");
+        var port = SharedOptions.Port("--port",
+            $"Silo port; by default {SiloPorts.Silo} for the first silo and a free one for others and with --cluster redis://");
+        var gateway = SharedOptions.Port("--gateway",
+            $"Gateway port; by default {SiloPorts.Gateway} for the first silo and a free one for others and with --cluster redis://");
+        var resend = SharedOptions.Number("--resend-after",
+            "Seconds of silence after which work is sent again; by default 10", 0.1, 86_400);
         var lanes = SharedOptions.Lanes();
         var command = new Command("silo", "Run one silo of a federation over processes, on loopback")
         {
@@ -46,16 +74,19 @@ internal static class SiloCommand
             foreach (var named in sites.Where(static named => named != "*")) Identifiers.Check("--site", named);
             var (freeSilo, freeGateway) = SiloPorts.Free();
             var location = parsed.GetValue(cluster) ?? new ClusterLocation.Localhost();
-            if (location is ClusterLocation.Redis && parsed.GetValue(join) is not null) throw new BadInputException($"--join and --cluster {location} exclude each other: with a membership kept outside there is no first silo");
+            if (location is ClusterLocation.Redis && parsed.GetValue(join) is not null)
+                throw new BadInputException(
+                    $"--join and --cluster {location} exclude each other: with a membership kept outside there is no first silo");
             var first = location is ClusterLocation.Localhost && parsed.GetValue(join) is null;
             var options = new SiloOptions
             {
                 SiloPort = parsed.GetValue(port) ?? (first ? SiloPorts.Silo : freeSilo),
                 GatewayPort = parsed.GetValue(gateway) ?? (first ? SiloPorts.Gateway : freeGateway),
-                PrimaryPort = parsed.GetValue(join), Cluster = location, ClusterId = Identifiers.Check("--cluster-id", parsed.GetRequiredValue(clusterId)),
-                Name = "", Sites = sites,
-                Root = Path.GetFullPath(parsed.GetRequiredValue(root)), Store = parsed.GetRequiredValue(store), SiteStore = parsed.GetValue(siteStore),
-                ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend) ?? 10), Leased = true, Lanes = parsed.GetValue(lanes),
+                PrimaryPort = parsed.GetValue(join), Cluster = location,
+                ClusterId = Identifiers.Check("--cluster-id", parsed.GetRequiredValue(clusterId)), Name = "", Sites = sites,
+                Root = Path.GetFullPath(parsed.GetRequiredValue(root)), Store = parsed.GetRequiredValue(store),
+                SiteStore = parsed.GetValue(siteStore), ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend) ?? 10), Leased = true,
+                Lanes = parsed.GetValue(lanes),
             };
             var kept = StoreSpec.Of(parsed.GetRequiredValue(mode), parsed.GetRequiredValue(durability));
             options = options with { StoreMode = kept.Mode!.Value, Durability = kept.Durability!.Value };
@@ -66,7 +97,8 @@ internal static class SiloCommand
             await host.Services.GetRequiredService<LeaseKeeper>().EnterAsync(cancellationToken);
             await StartAsync(host, options, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
-                $"silo {options.Name} serves {string.Join(", ", options.Sites)}: silo port {options.SiloPort}, gateway {options.GatewayPort}, store {StoreLocation.Parse(StoreRole.Job, options.Store).Name}");
+                $"silo {options.Name} serves {string.Join(", ", options.Sites)}: silo port {options.SiloPort}, "
+                + $"gateway {options.GatewayPort}, store {StoreLocation.Parse(StoreRole.Job, options.Store).Name}");
             try
             {
                 var reason = await host.Services.GetRequiredService<SiloEnding>().Reason.WaitAsync(cancellationToken);
@@ -101,11 +133,14 @@ internal static class SiloCommand
         foreach (var location in new[] { job, site }.Where(static location => location.IsFolder))
             CheckMode(location.Name, options.StoreMode);
         if (options.SiloPort == options.GatewayPort)
-            throw new BadInputException($"--port and --gateway are both {options.SiloPort}; a silo listens on two ports, give another --gateway");
+            throw new BadInputException(
+                $"--port and --gateway are both {options.SiloPort}; a silo listens on two ports, give another --gateway");
         if (options.SiloPort == options.PrimaryPort)
-            throw new BadInputException($"--port and --join are both {options.SiloPort}; --join is the port of another silo, give another --port");
+            throw new BadInputException(
+                $"--port and --join are both {options.SiloPort}; --join is the port of another silo, give another --port");
         var first = options.Cluster is ClusterLocation.Localhost && options.PrimaryPort is null;
-        Loopback.RequireFree(options.SiloPort, first ? $"join that silo with --join {options.SiloPort}, or give --port and --gateway" : "give another --port");
+        Loopback.RequireFree(options.SiloPort,
+            first ? $"join that silo with --join {options.SiloPort}, or give --port and --gateway" : "give another --port");
         Loopback.RequireFree(options.GatewayPort, "give another --gateway");
         if (options.Cluster is ClusterLocation.Redis redis) await RedisMembership.RequireAsync(redis, cancellationToken);
         if (options.PrimaryPort is { } primary) await Loopback.RequireListenerAsync(primary, JoinPatience, cancellationToken);
@@ -124,7 +159,8 @@ internal static class SiloCommand
         }
         catch (TimeoutException e)
         {
-            throw new EnvironmentException($"silo {options.Name} could not join the cluster {options.ClusterId} at {options.Cluster} within {StartPatience.TotalSeconds:F0} s: a member that the membership names does not answer", e);
+            throw new EnvironmentException($"silo {options.Name} could not join the cluster {options.ClusterId} at {options.Cluster} "
+                + $"within {StartPatience.TotalSeconds:F0} s: a member that the membership names does not answer", e);
         }
     }
 }

@@ -15,7 +15,10 @@ internal static class SimulateCommand
         var plan = new Argument<string>("plan") { Description = "The plan file (YAML)" };
         var folder = new Option<string?>("--out") { Description = "The run folder; by default the next free runs/NAME-N" };
         var seed = SharedOptions.Number("--seed", "A seed instead of the plan's", ulong.MinValue, ulong.MaxValue);
-        var federatedOnly = new Option<bool>("--no-local-only") { Description = "Leave out the local-only reference run that the plan asks for" };
+        var federatedOnly = new Option<bool>("--no-local-only")
+        {
+            Description = "Leave out the local-only reference run that the plan asks for",
+        };
         var lanes = SharedOptions.Lanes();
         var json = SharedOptions.Json();
         var command = new Command("simulate", "Run a whole federation on this machine") { plan, folder, seed, federatedOnly, lanes, json };
@@ -30,7 +33,8 @@ internal static class SimulateCommand
             await RequireDataAsync(read, file.Folder, cancellationToken);
             using var run = RunDirectory.Create(parsed.GetValue(folder), file, read, localOnly);
             if (screen.Mode != ScreenMode.Json)
-                await screen.Output.WriteLineAsync($"{read.Name}: {read.Adapter.Method}, {Words.Count(read.Clients.Count, "client")}, {Words.Count(read.Strategy.Rounds, "round")}, seed {read.Seed}, in {run.Path}");
+                await screen.Output.WriteLineAsync($"{read.Name}: {read.Adapter.Method}, {Words.Count(read.Clients.Count, "client")}, "
+                    + $"{Words.Count(read.Strategy.Rounds, "round")}, seed {read.Seed}, in {run.Path}");
             screen.Warn([.. PlanNotes.Of(read)]);
             var local = new LocalRun(run, screen, parsed.GetValue(lanes));
             try
@@ -52,7 +56,8 @@ internal static class SimulateCommand
     {
         _ = file.WithNothingShared();
         if (!Identifiers.IsValid(LocalRun.LocalOnlyJob(plan.Name)))
-            throw new BadInputException($"{file.Path}: name: {plan.Name} is too long for a run with evaluation.localOnly; give at most {Identifiers.MaxLength - LocalRun.LocalOnlyJob("").Length} characters.");
+            throw new BadInputException($"{file.Path}: name: {plan.Name} is too long for a run with evaluation.localOnly; "
+                + $"give at most {Identifiers.MaxLength - LocalRun.LocalOnlyJob("").Length} characters.");
     }
 
     // Where every client is needed, a file that one of them cannot use is known before anything starts; else it is that client's failure.

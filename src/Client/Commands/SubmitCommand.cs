@@ -10,7 +10,10 @@ internal static class SubmitCommand
 {
     public static Command Create()
     {
-        var plan = new Argument<string>("plan") { Description = "The plan file (YAML); its model and data paths start from each silo's --root" };
+        var plan = new Argument<string>("plan")
+        {
+            Description = "The plan file (YAML); its model and data paths start from each silo's --root",
+        };
         var run = new Option<string?>("--run") { Description = "The run's id; by default the plan's name" };
         var command = new Command("submit", "Begin a run on running silos") { plan, run };
         var cluster = ClusterTarget.AddTo(command);

@@ -39,8 +39,9 @@ internal static class ValidateCommand
     }
 
     private static string Describe(FederationPlan plan) =>
-        $"{plan.Adapter.Method} on {plan.Model.Path}: {Words.Count(plan.Clients.Count, "client")}, {Words.Count(plan.Clients.DistinctBy(static c => c.Task).Count(), "task")}, " +
-        $"{Words.Count(plan.Clients.DistinctBy(static c => c.Site).Count(), "site")}, {Words.Count(plan.Strategy.Rounds, "round")}.";
+        $"{plan.Adapter.Method} on {plan.Model.Path}: {Words.Count(plan.Clients.Count, "client")}, "
+        + $"{Words.Count(plan.Clients.DistinctBy(static c => c.Task).Count(), "task")}, "
+        + $"{Words.Count(plan.Clients.DistinctBy(static c => c.Site).Count(), "site")}, {Words.Count(plan.Strategy.Rounds, "round")}.";
 
     // How the clients of each site are cut where all take part.
     private static (int? Size, string Text) Groups(FederationPlan plan, string folder)

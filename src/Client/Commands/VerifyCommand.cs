@@ -8,7 +8,9 @@ using FedRLora.Grains;
 
 namespace FedRLora.Client.Commands;
 
-/// <summary><c>fedrlora verify runs/NAME-N</c>, or <c>--store FOLDER --job ID</c>: every digest of a run, from round 0 to what is committed.</summary>
+/// <summary>
+/// <c>fedrlora verify runs/NAME-N</c>, or <c>--store FOLDER --job ID</c>: every digest of a run, from round 0 to what is committed.
+/// </summary>
 internal static class VerifyCommand
 {
     public static Command Create()
@@ -19,12 +21,14 @@ internal static class VerifyCommand
         command.SetAction(async (parsed, cancellationToken) =>
         {
             using var jobs = stored.FolderOf(parsed) is { } run ? StoredJobs.Of(RunDirectory.Open(run)) : stored.OpenStore(parsed);
-            return await RunAsync(jobs, parsed.GetValue(json), parsed.InvocationConfiguration.Output, parsed.InvocationConfiguration.Error, cancellationToken);
+            return await RunAsync(jobs, parsed.GetValue(json), parsed.InvocationConfiguration.Output, parsed.InvocationConfiguration.Error,
+                cancellationToken);
         });
         return command;
     }
 
-    private static async Task<int> RunAsync(StoredJobs jobs, bool json, TextWriter output, TextWriter error, CancellationToken cancellationToken)
+    private static async Task<int> RunAsync(
+        StoredJobs jobs, bool json, TextWriter output, TextWriter error, CancellationToken cancellationToken)
     {
         var code = ExitCode.Done;
         foreach (var id in jobs.Ids)
@@ -52,12 +56,14 @@ internal static class VerifyCommand
 
     private static async Task ShowAsync(string id, RunReport report, TextWriter output, TextWriter error)
     {
-        var blobs = string.Create(CultureInfo.InvariantCulture, $"{Words.Count(Math.Max(0, report.LastRound), "round")}, {Words.Count(report.Intact, "blob")}");
+        var blobs = string.Create(CultureInfo.InvariantCulture,
+            $"{Words.Count(Math.Max(0, report.LastRound), "round")}, {Words.Count(report.Intact, "blob")}");
         if (report.Broken.Count > 0)
         {
             var others = report.Broken.Skip(1).Select(static other => other.Key).ToArray();
             await error.WriteLineAsync($"{id}: broken: {report.Broken[0]}");
-            if (others.Length > 0) await error.WriteLineAsync($"{id}: {Words.Count(others.Length, "more blob")} broken: {string.Join(", ", others)}");
+            if (others.Length > 0)
+                await error.WriteLineAsync($"{id}: {Words.Count(others.Length, "more blob")} broken: {string.Join(", ", others)}");
             await error.WriteLineAsync($"{id}: {blobs} intact");
         }
         else
@@ -66,9 +72,14 @@ internal static class VerifyCommand
         }
 
         var to = report.Broken.Count > 0 ? error : output;
-        if (report.Unchecked.Count > 0) await to.WriteLineAsync($"{id}: {Words.Count(report.Unchecked.Count, "blob")} not checked, because what names them is broken or not yet there");
+        if (report.Unchecked.Count > 0)
+            await to.WriteLineAsync(
+                $"{id}: {Words.Count(report.Unchecked.Count, "blob")} not checked, because what names them is broken or not yet there");
         foreach (var change in report.Changes) await to.WriteLineAsync($"{id}: {change}");
-        if (report.Leftovers.Count > 0) await to.WriteLineAsync($"{id}: {Words.Count(report.Leftovers.Count, "blob")} not named by any manifest: of the open round, or left by a stop");
-        if (report.OtherSites.Count > 0) await to.WriteLineAsync($"{id}: not looked at: heads of {string.Join(", ", report.OtherSites)}, which are in another store");
+        if (report.Leftovers.Count > 0)
+            await to.WriteLineAsync(
+                $"{id}: {Words.Count(report.Leftovers.Count, "blob")} not named by any manifest: of the open round, or left by a stop");
+        if (report.OtherSites.Count > 0)
+            await to.WriteLineAsync($"{id}: not looked at: heads of {string.Join(", ", report.OtherSites)}, which are in another store");
     }
 }

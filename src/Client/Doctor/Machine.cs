@@ -17,7 +17,9 @@ internal static class Machine
 
     /// <summary>Memory that nobody uses; null where the system does not say.</summary>
     public static long? FreeMemoryBytes() =>
-        ValueOf("/proc/meminfo", "MemAvailable") is { } text && long.TryParse(text.Split(' ')[0], CultureInfo.InvariantCulture, out var kibibytes) ? kibibytes << 10 : null;
+        ValueOf("/proc/meminfo", "MemAvailable") is { } text
+            && long.TryParse(text.Split(' ')[0], CultureInfo.InvariantCulture, out var kibibytes)
+            ? kibibytes << 10 : null;
 
     /// <summary>Which C++ runtime the engine runs on; null where that is no question. Ask when the engine is loaded.</summary>
     public static string? CppRuntime()
@@ -58,7 +60,8 @@ internal static class Machine
         while (!Directory.Exists(existing) && Path.GetDirectoryName(existing) is { } parent) existing = parent;
         try
         {
-            using var file = new FileStream(Path.Combine(existing, $".fedrlora-{Guid.NewGuid():n}"), FileMode.CreateNew, FileAccess.Write, FileShare.None, 1, FileOptions.DeleteOnClose);
+            using var file = new FileStream(Path.Combine(existing, $".fedrlora-{Guid.NewGuid():n}"), FileMode.CreateNew, FileAccess.Write,
+                FileShare.None, 1, FileOptions.DeleteOnClose);
             file.WriteByte(0);
             return null;
         }

@@ -121,7 +121,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, int? lanes = nul
 
     // Of the store, or of the disk that the run's other files are on.
     private string? TroubleOf(Exception exception) =>
-        StoreUnavailableException.In(exception)?.Message ?? (DiskFaults.In(exception) is { } fault ? $"{run.Path}: {fault}." : null);
+        StoreUnavailableException.In(exception)?.Message ?? (DiskErrors.In(exception) is { } error ? $"{run.Path}: {error}." : null);
 
     private string Stopped => $"Stopped; what is committed is kept. Continue with: {OwnCommand.Line("resume", run.Path)}";
 

@@ -134,7 +134,8 @@ internal sealed record FinalTable
         static ILookup<string, ClientRow> Rows(IEnumerable<RoundView> rounds) =>
             rounds.SelectMany(static round => round.Clients).ToLookup(static row => row.Client, StringComparer.Ordinal);
 
-        double? Mean(Func<FinalRow, double?> column) => comparable && scored.All(row => column(row) is not null) ? scored.Average(column) : null;
+        double? Mean(Func<FinalRow, double?> column) =>
+            comparable && scored.All(row => column(row) is not null) ? scored.Average(column) : null;
 
         double? MeanError(Func<FinalRow, double?> column)
         {

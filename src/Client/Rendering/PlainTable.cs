@@ -12,18 +12,19 @@ internal static class PlainTable
     public static string Of(IReadOnlyList<string> header, IReadOnlyList<string[]> rows, int? width = null)
     {
         var table = Aligned(header, rows);
-        return width is { } most && table.Split('\n').Any(line => line.Length > most) ? Listed(header, rows) : table;
+        return width is { } most && table.Split('\n').Any(line => line.Length > most) ? Listed(header, rows, most) : table;
     }
 
     // The first cell names the row.
-    private static string Listed(IReadOnlyList<string> header, IReadOnlyList<string[]> rows)
+    private static string Listed(IReadOnlyList<string> header, IReadOnlyList<string[]> rows, int width)
     {
         var text = new StringBuilder();
         foreach (var row in rows)
         {
             text.Append(row[0]).Append('\n');
             foreach (var (title, cell) in header.Zip(row).Skip(1).Where(static pair => pair.Second.Length > 0))
-                text.Append("  ").Append(title).Append(' ').Append(cell).Append('\n');
+                text.Append("  ").Append(Words.Wrapped($"{title} {cell}", width - 4).Replace("\n", "\n    ", StringComparison.Ordinal))
+                    .Append('\n');
         }
 
         return text.ToString();
@@ -41,8 +42,11 @@ internal static class PlainTable
         return text.ToString();
 
         void Append(string[] cells) =>
-            text.Append(string.Join("  ", cells.Select((cell, column) => right[column] ? cell.PadLeft(widths[column]) : cell.PadRight(widths[column]))).TrimEnd()).Append('\n');
+            text.Append(string
+                .Join("  ", cells.Select((cell, column) => right[column] ? cell.PadLeft(widths[column]) : cell.PadRight(widths[column])))
+                .TrimEnd()).Append('\n');
     }
 
-    private static bool IsNumber(string cell) => cell.Length == 0 || cell == Words.None || char.IsAsciiDigit(cell[0]) || (cell.Length > 1 && cell[0] is '+' or '-' && char.IsAsciiDigit(cell[1]));
+    private static bool IsNumber(string cell) => cell.Length == 0 || cell == Words.None || char.IsAsciiDigit(cell[0])
+        || (cell.Length > 1 && cell[0] is '+' or '-' && char.IsAsciiDigit(cell[1]));
 }

@@ -61,7 +61,13 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
             }
         }
 
-        var end = last?.Status switch { JobStatus.Failed => "failed", JobStatus.Cancelled => "was cancelled", JobStatus.Paused => "is paused", _ => null };
+        var end = last?.Status switch
+        {
+            JobStatus.Failed => "failed",
+            JobStatus.Cancelled => "was cancelled",
+            JobStatus.Paused => "is paused",
+            _ => null,
+        };
         if (end is not null)
         {
             var reason = last!.Reason is { } why ? $": {why}" : ".";
@@ -76,7 +82,8 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
     internal static string Line(RoundView round, int rounds)
     {
         var width = rounds.ToString(CultureInfo.InvariantCulture).Length;
-        var line = new StringBuilder("round ").Append(round.Round.ToString(CultureInfo.InvariantCulture).PadLeft(width)).Append('/').Append(rounds);
+        var line = new StringBuilder("round ").Append(round.Round.ToString(CultureInfo.InvariantCulture).PadLeft(width)).Append('/')
+            .Append(rounds);
         if (round.MeanLoss is not null)
             line.Append("  loss ").Append(Words.Loss(round.MeanLoss));
         var scored = round.Tasks.Where(static task => task.Score is not null).ToList();
@@ -117,7 +124,8 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
     /// <summary>Rounds that were not seen before, in order.</summary>
     private List<RoundView> Take(JobProgress progress)
     {
-        var news = progress.NewRounds.Where(round => round.Manifest.Round > LastRound).OrderBy(static round => round.Manifest.Round).ToList();
+        var news = progress.NewRounds.Where(round => round.Manifest.Round > LastRound)
+            .OrderBy(static round => round.Manifest.Round).ToList();
         List<RoundView> views = [.. news.Select(round => RoundView.Of(round, plan))];
         _rounds.AddRange(news);
         _views.AddRange(views);
@@ -126,11 +134,14 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
 
     private Rows Picture(JobProgress progress)
     {
-        var tasks = _views.SelectMany(static view => view.Tasks).Where(static task => task.Score is not null).Select(static task => task.Task).Distinct().Take(ShownTasks).ToList();
-        var table = new Table().Border(TableBorder.Rounded).AddColumn(new TableColumn("round").RightAligned()).AddColumn(new TableColumn("loss").RightAligned());
+        var tasks = _views.SelectMany(static view => view.Tasks).Where(static task => task.Score is not null)
+            .Select(static task => task.Task).Distinct().Take(ShownTasks).ToList();
+        var table = new Table().Border(TableBorder.Rounded).AddColumn(new TableColumn("round").RightAligned())
+            .AddColumn(new TableColumn("loss").RightAligned());
         foreach (var task in tasks)
             table.AddColumn(new TableColumn(Markup.Escape(task)).RightAligned());
-        table.AddColumn(new TableColumn("mean").RightAligned()).AddColumn(new TableColumn("sent").RightAligned()).AddColumn(new TableColumn("time").RightAligned()).AddColumn("missing");
+        table.AddColumn(new TableColumn("mean").RightAligned()).AddColumn(new TableColumn("sent").RightAligned())
+            .AddColumn(new TableColumn("time").RightAligned()).AddColumn("missing");
         foreach (var view in _views.TakeLast(Math.Max(4, screen.Console.Profile.Height - 8)))
         {
             string[] cells =
@@ -138,7 +149,8 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
                 view.Round.ToString(CultureInfo.InvariantCulture), Words.Loss(view.MeanLoss),
                 .. tasks.Select(task => Words.Score(view.Tasks.FirstOrDefault(t => t.Task == task)?.Score)),
                 Words.Score(view.MeanScore), Words.Bytes(view.UpdateBytes), Words.Seconds(view.Seconds),
-                string.Join(", ", view.Clients.Where(static c => c.Trouble is not null || c.ScoreReason is not null).Select(static c => c.Client)),
+                string.Join(", ", view.Clients.Where(static c => c.Trouble is not null || c.ScoreReason is not null)
+                    .Select(static c => c.Client)),
             ];
             table.AddRow(cells.Select(static cell => (IRenderable)new Text(cell)));
         }
@@ -169,7 +181,8 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
         var filled = (int)Math.Clamp(width * (done + (progress.Phase == "train" ? inRound : 0)) / Math.Max(1, progress.Rounds), 0, width);
         var state = progress.Status switch
         {
-            JobStatus.Running => $"{progress.Phase} {progress.Reported}/{progress.Cohort} clients{(progress.Attempt > 1 ? $", attempt {progress.Attempt}" : "")}",
+            JobStatus.Running => $"{progress.Phase} {progress.Reported}/{progress.Cohort} "
+                + $"clients{(progress.Attempt > 1 ? $", attempt {progress.Attempt}" : "")}",
             var other => other.ToString().ToLowerInvariant(),
         };
         return $"{Markup.Escape(progress.Name)}  [green]{new string('━', filled)}[/][grey]{new string('━', width - filled)}[/]"

@@ -52,7 +52,8 @@ internal sealed record ClientRow
     [System.Text.Json.Serialization.JsonIgnore]
     public string? Trouble => Outcome switch
     {
-        ClientOutcome.Late => "late", ClientOutcome.Failed => "failed", ClientOutcome.Refused => "refused", ClientOutcome.Quarantined => "in quarantine", _ => null,
+        ClientOutcome.Late => "late", ClientOutcome.Failed => "failed", ClientOutcome.Refused => "refused",
+        ClientOutcome.Quarantined => "in quarantine", _ => null,
     };
 
     /// <summary>Why it could not be scored; JSON and lines say so, the CSV leaves its score empty.</summary>
@@ -104,8 +105,10 @@ internal sealed record RoundView
     public static RoundView Of(RoundSummary round, FederationPlan? plan)
     {
         var tasks = plan?.Clients.ToDictionary(static client => client.Id, static client => client.Task, StringComparer.Ordinal) ?? [];
-        var clients = round.Manifest.Clients.Select(client => Row(round.Manifest.Round, client, tasks.GetValueOrDefault(client.Id, client.Id))).ToList();
-        var order = plan?.Clients.Select(static client => client.Task).Distinct().Select(static (task, index) => (task, index)).ToDictionary(static pair => pair.task, static pair => pair.index) ?? [];
+        var clients = round.Manifest.Clients
+            .Select(client => Row(round.Manifest.Round, client, tasks.GetValueOrDefault(client.Id, client.Id))).ToList();
+        var order = plan?.Clients.Select(static client => client.Task).Distinct().Select(static (task, index) => (task, index))
+            .ToDictionary(static pair => pair.task, static pair => pair.index) ?? [];
         return new()
         {
             Round = round.Manifest.Round,

@@ -36,7 +36,9 @@ internal sealed record Screen(ScreenMode Mode, TextWriter Output, TextWriter Err
     public static Screen Of(ParseResult parsed, bool json)
     {
         var (output, error) = (parsed.InvocationConfiguration.Output, parsed.InvocationConfiguration.Error);
-        var mode = json ? ScreenMode.Json : ReferenceEquals(output, System.Console.Out) && !System.Console.IsOutputRedirected ? ScreenMode.Terminal : ScreenMode.Plain;
+        var mode = json ? ScreenMode.Json
+            : ReferenceEquals(output, System.Console.Out) && !System.Console.IsOutputRedirected ? ScreenMode.Terminal
+            : ScreenMode.Plain;
         return new(mode, output, error);
     }
 

@@ -48,7 +48,8 @@ internal sealed record Axis(double Min, double Max, double Step)
     public double Share(double value) => (value - Min) / (Max - Min);
 
     /// <summary>A tick with as many decimals as the step needs.</summary>
-    public string Label(double tick) => tick.ToString("F" + Math.Clamp((int)Math.Ceiling(-Math.Log10(Step) - 1e-9), 0, 9), CultureInfo.InvariantCulture);
+    public string Label(double tick) =>
+        tick.ToString("F" + Math.Clamp((int)Math.Ceiling(-Math.Log10(Step) - 1e-9), 0, 9), CultureInfo.InvariantCulture);
 
     private static double RoundStep(double raw)
     {

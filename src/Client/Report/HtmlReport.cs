@@ -65,7 +65,8 @@ internal static class HtmlReport
     private static string Lead(FederationPlan plan, List<RoundView> rounds)
     {
         var sites = plan.Clients.Select(static client => client.Site).Distinct().Count();
-        return $"{Markup.Escape(plan.Adapter.Method)} on {Markup.Escape(plan.Model.Path)}: {Words.Count(plan.Clients.Count, "client")} at {Words.Count(sites, "site")}, " +
+        return $"{Markup.Escape(plan.Adapter.Method)} on {Markup.Escape(plan.Model.Path)}: "
+            + $"{Words.Count(plan.Clients.Count, "client")} at {Words.Count(sites, "site")}, " +
             $"{rounds.Count(static round => round.Round > 0)} of {Words.Count(plan.Strategy.Rounds, "round")} committed.";
     }
 
@@ -102,14 +103,19 @@ internal static class HtmlReport
                 ("digest of the plan", federated[^1].Manifest.PlanSha256, "code"),
             ],
         ];
-        return $"<dl>\n{string.Concat(facts.Select(static fact => $"<div{(fact.Style is null ? "" : " class=\"wide\"")}><dt>{Markup.Escape(fact.Term)}</dt><dd{(fact.Style is null ? "" : $" class=\"{fact.Style}\"")}>{Markup.Escape(fact.Text)}</dd></div>\n"))}</dl>";
+        return $"<dl>\n{string.Concat(facts.Select(static fact =>
+        {
+            var (wide, style) = fact.Style is null ? ("", "") : (" class=\"wide\"", $" class=\"{fact.Style}\"");
+            return $"<div{wide}><dt>{Markup.Escape(fact.Term)}</dt><dd{style}>{Markup.Escape(fact.Text)}</dd></div>\n";
+        }))}</dl>";
     }
 
     private static string Outcome(FinalTable table)
     {
         var html = new StringBuilder($"<h2>{Markup.Escape(table.Title)}</h2>\n<div class=\"scroll\">\n<table>\n<thead><tr>");
         for (var i = 0; i < table.Header.Count; i++)
-            html.Append(CultureInfo.InvariantCulture, $"<th{(i < table.TextColumns ? " class=\"text\"" : "")}>{Markup.Escape(table.Header[i])}</th>");
+            html.Append(CultureInfo.InvariantCulture,
+                $"<th{(i < table.TextColumns ? " class=\"text\"" : "")}>{Markup.Escape(table.Header[i])}</th>");
         html.Append("</tr></thead>\n<tbody>\n");
         foreach (var row in table.Clients)
             html.Append(Row(row));
@@ -124,7 +130,8 @@ internal static class HtmlReport
         return html.Append("majority: what the best constant answer would score. sent: bytes of the client's updates in the whole run.</p>")
             .Append(Notes(table.Notes)).ToString();
 
-        string Row(FinalRow row) => $"<tr>{string.Concat(table.Cells(row).Select((cell, i) => $"<td{Class(row, i)}>{Markup.Escape(cell)}</td>"))}</tr>\n";
+        string Row(FinalRow row) =>
+            $"<tr>{string.Concat(table.Cells(row).Select((cell, i) => $"<td{Class(row, i)}>{Markup.Escape(cell)}</td>"))}</tr>\n";
 
         string Class(FinalRow row, int column)
         {
@@ -151,21 +158,36 @@ internal static class HtmlReport
     private static List<LineChart> Overview(List<RoundView> rounds)
     {
         var tasks = TaskNames(rounds);
-        var charts = new List<LineChart> { new("Held-out loss per token, by task", [.. tasks.Select(task => Points(task, rounds, static view => view.TestLoss))]) };
-        foreach (var metric in rounds.SelectMany(static round => round.Tasks).Select(static task => task.Metric).OfType<string>().Distinct())
+        var charts = new List<LineChart>
         {
-            Series[] series = [.. tasks.Select(task => Points(task, rounds, view => view.Metric == metric ? view.Score : null) with { Baseline = Majority(task, rounds, metric) }).Where(static s => s.Points.Count > 0)];
-            charts.Add(new($"Score ({metric}), by task", series) { BaselineName = series.Any(static s => s.Baseline is not null) ? "majority class" : null });
+            new("Held-out loss per token, by task", [.. tasks.Select(task => Points(task, rounds, static view => view.TestLoss))]),
+        };
+        foreach (var metric in rounds.SelectMany(static round => round.Tasks).Select(static task => task.Metric)
+            .OfType<string>().Distinct())
+        {
+            Series[] series = [.. tasks.Select(task => Points(task, rounds, view => view.Metric == metric ? view.Score : null) with
+            {
+                Baseline = Majority(task, rounds, metric),
+            }).Where(static s => s.Points.Count > 0)];
+            charts.Add(new($"Score ({metric}), by task", series)
+            {
+                BaselineName = series.Any(static s => s.Baseline is not null) ? "majority class" : null,
+            });
         }
 
         charts.Add(new("Training loss per token, by task", [.. tasks.Select(task => Points(task, rounds, static view => view.MeanLoss))]));
-        charts.Add(new("Bytes sent by clients, per round", [new("bytes", [.. rounds.Where(static round => round.Round > 0).Select(static round => (round.Round, (double)round.UpdateBytes))])])
+        charts.Add(new("Bytes sent by clients, per round", [new("bytes",
+            [.. rounds.Where(static round => round.Round > 0).Select(static round => (round.Round, (double)round.UpdateBytes))])])
         {
             FromZero = true,
             Format = static bytes => Words.Bytes((long)bytes),
         });
         if (rounds.Any(static round => round.Coherence is not null))
-            charts.Add(new("Agreement of the clients' updates (1: all in one direction)", [new("agreement", [.. rounds.Where(static round => round.Coherence is not null).Select(static round => (round.Round, round.Coherence!.Value))])]) { FromZero = true });
+            charts.Add(new("Agreement of the clients' updates (1: all in one direction)", [new("agreement", [.. rounds.Where(
+                static round => round.Coherence is not null).Select(static round => (round.Round, round.Coherence!.Value))])])
+                {
+                    FromZero = true,
+                });
         return charts;
     }
 
@@ -173,7 +195,8 @@ internal static class HtmlReport
     [
         .. TaskNames(rounds).Select(task =>
         {
-            var metric = rounds.SelectMany(static round => round.Tasks).FirstOrDefault(view => view.Task == task && view.Metric is not null)?.Metric ?? "";
+            var metric = rounds.SelectMany(static round => round.Tasks)
+                .FirstOrDefault(view => view.Task == task && view.Metric is not null)?.Metric ?? "";
             var majority = Majority(task, rounds, metric);
             return new LineChart($"{task} ({metric})",
             [
@@ -185,17 +208,28 @@ internal static class HtmlReport
 
     private static string Rounds(FederationPlan plan, List<RoundView> rounds)
     {
-        var html = new StringBuilder("<h2>Rounds</h2>\n<div class=\"scroll\">\n<table>\n<thead><tr><th>round</th><th>trained</th><th>late</th><th>failed</th><th>refused</th><th>training loss</th><th>mean score</th><th>agreement</th><th>sent</th><th>time</th><th class=\"text\">manifest</th></tr></thead>\n<tbody>\n");
+        string[] heads =
+            ["round", "trained", "late", "failed", "refused", "training loss", "mean score", "agreement", "sent", "time"];
+        var html = new StringBuilder("<h2>Rounds</h2>\n<div class=\"scroll\">\n<table>\n<thead><tr>")
+            .AppendJoin("", heads.Select(static head => $"<th>{head}</th>"))
+            .Append("<th class=\"text\">manifest</th></tr></thead>\n<tbody>\n");
         foreach (var round in rounds)
         {
-            var selected = round.Clients.Count(static client => client.Outcome is not (ClientOutcome.NotSelected or ClientOutcome.Quarantined));
+            var selected = round.Clients.Count(
+                static client => client.Outcome is not (ClientOutcome.NotSelected or ClientOutcome.Quarantined));
             string[] cells =
             [
-                Invariant(round.Round), round.Round == 0 ? Words.None : Invariant($"{Outcomes(round, ClientOutcome.Trained)} of {(selected == 0 ? plan.Clients.Count : selected)}"), Invariant(Outcomes(round, ClientOutcome.Late)),
-                Invariant(Outcomes(round, ClientOutcome.Failed)), Invariant(Outcomes(round, ClientOutcome.Refused)), Words.Loss(round.MeanLoss), Words.Score(round.MeanScore), Words.Number(round.Coherence, "0.000"), Words.Bytes(round.UpdateBytes), Words.Seconds(round.Seconds),
+                Invariant(round.Round), round.Round == 0
+                    ? Words.None
+                    : Invariant($"{Outcomes(round, ClientOutcome.Trained)} of {(selected == 0 ? plan.Clients.Count : selected)}"),
+                Invariant(Outcomes(round, ClientOutcome.Late)), Invariant(Outcomes(round, ClientOutcome.Failed)),
+                Invariant(Outcomes(round, ClientOutcome.Refused)), Words.Loss(round.MeanLoss), Words.Score(round.MeanScore),
+                Words.Number(round.Coherence, "0.000"), Words.Bytes(round.UpdateBytes), Words.Seconds(round.Seconds),
             ];
+            var digest = Markup.Escape(round.Sha256);
             html.Append("<tr>").AppendJoin("", cells.Select(static cell => $"<td>{Markup.Escape(cell)}</td>"))
-                .Append(CultureInfo.InvariantCulture, $"<td class=\"text\"><code title=\"{Markup.Escape(round.Sha256)}\">{Markup.Escape(round.Sha256.Length > 12 ? round.Sha256[..12] : round.Sha256)}</code></td></tr>\n");
+                .Append(CultureInfo.InvariantCulture, $"<td class=\"text\"><code title=\"{digest}\">")
+                .Append(digest.Length > 12 ? digest[..12] : digest).Append("</code></td></tr>\n");
         }
 
         return html.Append("</tbody>\n</table>\n</div>").ToString();
@@ -205,34 +239,37 @@ internal static class HtmlReport
     {
         var items = rounds.SelectMany(static round => round.Clients)
             .Where(static client => client.Trouble is not null)
-            .Select(static client => $"<li>round {client.Round}, {Markup.Escape(client.Client)}: {client.Trouble}{(client.Reason is null ? "" : $", {Markup.Escape(client.Reason)}")}</li>\n")
+            .Select(static client => $"<li>round {client.Round}, {Markup.Escape(client.Client)}: "
+                + $"{client.Trouble}{(client.Reason is null ? "" : $", {Markup.Escape(client.Reason)}")}</li>\n")
             .ToList();
-        return items.Count == 0 ? "" : $"<h2>Clients that were late, failed, refused or in quarantine</h2>\n<ul>\n{string.Concat(items)}</ul>";
+        return items.Count == 0
+            ? ""
+            : $"<h2>Clients that were late, failed, refused or in quarantine</h2>\n<ul>\n{string.Concat(items)}</ul>";
     }
 
-    private static List<string> TaskNames(List<RoundView> rounds) => [.. rounds.SelectMany(static round => round.Tasks).Select(static task => task.Task).Distinct()];
+    private static List<string> TaskNames(List<RoundView> rounds) =>
+        [.. rounds.SelectMany(static round => round.Tasks).Select(static task => task.Task).Distinct()];
 
     private static Series Points(string task, List<RoundView> rounds, Func<TaskView, double?> value) => new(task,
     [
-        .. rounds.SelectMany(round => round.Tasks.Where(view => view.Task == task).Select(view => (round.Round, Value: value(view)))).Where(static point => point.Value is not null).Select(static point => (point.Round, point.Value!.Value)),
+        .. rounds.SelectMany(round => round.Tasks.Where(view => view.Task == task).Select(view => (round.Round, Value: value(view))))
+            .Where(static point => point.Value is not null).Select(static point => (point.Round, point.Value!.Value)),
     ]);
 
     /// <summary>Only an accuracy or an exact match can be compared with a constant answer.</summary>
     private static double? Majority(string task, List<RoundView> rounds, string metric) =>
-        metric == "perplexity" ? null : rounds.SelectMany(static round => round.Tasks).LastOrDefault(view => view.Task == task && view.MajorityShare is not null)?.MajorityShare;
+        metric == "perplexity" ? null : rounds.SelectMany(static round => round.Tasks)
+            .LastOrDefault(view => view.Task == task && view.MajorityShare is not null)?.MajorityShare;
 
     private static string Shared(AdapterSpec adapter)
     {
-        var shared = string.Join(" and ", new[]
-        {
-            adapter.ScopeA == Scope.Job ? "A" : null, adapter.ScopeB == Scope.Job ? "B" : null,
-            adapter.HasRouter && adapter.ScopeRouter == Scope.Job ? "router" : null,
-            adapter.Decomposed && adapter.ScopeMagnitude == Scope.Job ? "magnitudes" : null,
-        }.OfType<string>());
+        var shared = string.Join(" and ",
+            adapter.Tensors.Where(static tensor => tensor.Value.Scope == Scope.Job).Select(static tensor => tensor.Key));
         return shared.Length == 0 ? "nothing" : shared;
     }
 
-    private static int Outcomes(RoundView round, ClientOutcome outcome) => round.Round == 0 ? 0 : round.Clients.Count(client => client.Outcome == outcome);
+    private static int Outcomes(RoundView round, ClientOutcome outcome) =>
+        round.Round == 0 ? 0 : round.Clients.Count(client => client.Outcome == outcome);
 
     private static string Name(Enum value) => System.Text.Json.JsonNamingPolicy.CamelCase.ConvertName(value.ToString());
 

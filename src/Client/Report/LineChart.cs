@@ -40,7 +40,8 @@ internal sealed record LineChart(string Title, IReadOnlyList<Series> Series)
     /// <summary>A <c>figure</c> element; empty where there is nothing to draw.</summary>
     public string ToHtml()
     {
-        var values = Series.SelectMany(static s => s.Points.Select(static p => p.Value).Concat(s.Baseline is { } baseline && s.Points.Count > 0 ? [baseline] : [])).ToList();
+        var values = Series.SelectMany(static s => s.Points.Select(static p => p.Value)
+            .Concat(s.Baseline is { } baseline && s.Points.Count > 0 ? [baseline] : [])).ToList();
         if (values.Count > 0 && Baseline is { } common)
             values.Add(common);
         var rounds = Series.SelectMany(static s => s.Points.Select(static p => p.Round)).ToList();
@@ -48,7 +49,8 @@ internal sealed record LineChart(string Title, IReadOnlyList<Series> Series)
             return "";
         var (x, y) = (Axis.Whole(0, rounds.Max()), Axis.Over(values, FromZero));
 
-        var html = new StringBuilder($"<figure>\n<h3>{Markup.Escape(Title)}</h3>\n<svg viewBox=\"0 0 {Width} {Height}\" role=\"img\" aria-label=\"{Markup.Escape(Title)}\">\n");
+        var html = new StringBuilder($"<figure>\n<h3>{Markup.Escape(Title)}</h3>\n<svg viewBox=\"0 0 {Width} {Height}\" role=\"img\" "
+            + $"aria-label=\"{Markup.Escape(Title)}\">\n");
         foreach (var tick in y.Ticks)
         {
             html.Append(Line("grid", Left, Y(tick), Width - Right, Y(tick)));
@@ -81,11 +83,14 @@ internal sealed record LineChart(string Title, IReadOnlyList<Series> Series)
             return;
         if (series.Baseline is { } baseline)
             html.Append(Line($"baseline {Colour(index)}", Left, y(baseline), Width - Right, y(baseline)));
-        html.Append(CultureInfo.InvariantCulture, $"<polyline class=\"{LineClass(index)}\" points=\"{string.Join(' ', series.Points.Select(p => $"{N(x(p.Round))},{N(y(p.Value))}"))}\" />\n");
+        html.Append(CultureInfo.InvariantCulture, $"<polyline class=\"{LineClass(index)}\" "
+            + $"points=\"{string.Join(' ', series.Points.Select(p => $"{N(x(p.Round))},{N(y(p.Value))}"))}\" />\n");
         if (series.Points.Count > MostPoints)
             return;
         foreach (var (round, value) in series.Points)
-            html.Append(CultureInfo.InvariantCulture, $"<circle class=\"point {Colour(index)}\" cx=\"{N(x(round))}\" cy=\"{N(y(value))}\" r=\"3.2\"><title>{Markup.Escape(series.Name)}, round {round}: {Markup.Escape(Format?.Invoke(value) ?? Words.Number(value, "0.0000"))}</title></circle>\n");
+            html.Append(CultureInfo.InvariantCulture, $"<circle class=\"point {Colour(index)}\" cx=\"{N(x(round))}\" cy=\"{N(y(value))}\" "
+                + $"r=\"3.2\"><title>{Markup.Escape(series.Name)}, round {round}: "
+                + $"{Markup.Escape(Format?.Invoke(value) ?? Words.Number(value, "0.0000"))}</title></circle>\n");
     }
 
     private void AppendLegend(StringBuilder html)
@@ -94,19 +99,24 @@ internal sealed record LineChart(string Title, IReadOnlyList<Series> Series)
             return;
         html.Append("<ul class=\"legend\">\n");
         for (var i = 0; i < Series.Count; i++)
-            html.Append(CultureInfo.InvariantCulture, $"<li><svg viewBox=\"0 0 26 10\" aria-hidden=\"true\"><line class=\"{LineClass(i)}\" x1=\"1\" y1=\"5\" x2=\"25\" y2=\"5\" /></svg>{Markup.Escape(Series[i].Name)}</li>\n");
+            html.Append(CultureInfo.InvariantCulture, $"<li><svg viewBox=\"0 0 26 10\" aria-hidden=\"true\"><line class=\"{LineClass(i)}\" "
+                + $"x1=\"1\" y1=\"5\" x2=\"25\" y2=\"5\" /></svg>{Markup.Escape(Series[i].Name)}</li>\n");
         if (BaselineName is not null)
-            html.Append(CultureInfo.InvariantCulture, $"<li><svg viewBox=\"0 0 26 10\" aria-hidden=\"true\"><line class=\"baseline s7\" x1=\"1\" y1=\"5\" x2=\"25\" y2=\"5\" /></svg>{Markup.Escape(BaselineName)}</li>\n");
+            html.Append(CultureInfo.InvariantCulture, $"<li><svg viewBox=\"0 0 26 10\" aria-hidden=\"true\"><line class=\"baseline s7\" "
+                + $"x1=\"1\" y1=\"5\" x2=\"25\" y2=\"5\" /></svg>{Markup.Escape(BaselineName)}</li>\n");
         html.Append("</ul>\n");
     }
 
-    private static string LineClass(int index) => $"line {Colour(index)}{(index / Colours % 3) switch { 1 => " dashed", 2 => " dotted", _ => "" }}";
+    private static string LineClass(int index) =>
+        $"line {Colour(index)}{(index / Colours % 3) switch { 1 => " dashed", 2 => " dotted", _ => "" }}";
 
     private static string Colour(int index) => $"s{index % Colours}";
 
-    private static string Line(string style, double x1, double y1, double x2, double y2) => $"<line class=\"{style}\" x1=\"{N(x1)}\" y1=\"{N(y1)}\" x2=\"{N(x2)}\" y2=\"{N(y2)}\" />\n";
+    private static string Line(string style, double x1, double y1, double x2, double y2) =>
+        $"<line class=\"{style}\" x1=\"{N(x1)}\" y1=\"{N(y1)}\" x2=\"{N(x2)}\" y2=\"{N(y2)}\" />\n";
 
-    private static string Text(double x, double y, string anchor, string text) => $"<text x=\"{N(x)}\" y=\"{N(y)}\" text-anchor=\"{anchor}\">{Markup.Escape(text)}</text>\n";
+    private static string Text(double x, double y, string anchor, string text) =>
+        $"<text x=\"{N(x)}\" y=\"{N(y)}\" text-anchor=\"{anchor}\">{Markup.Escape(text)}</text>\n";
 
     private static string N(double value) => value.ToString("0.##", CultureInfo.InvariantCulture);
 }

@@ -13,8 +13,11 @@ internal static class Markup
             for (var i = 0; i < span.Length; i++)
             {
                 var c = source[i];
-                var paired = (char.IsHighSurrogate(c) && i + 1 < source.Length && char.IsLowSurrogate(source[i + 1])) || (char.IsLowSurrogate(c) && i > 0 && char.IsHighSurrogate(source[i - 1]));
-                span[i] = (char.IsControl(c) && c is not ('\n' or '\t' or '\r')) || c is '\uFFFE' or '\uFFFF' || (char.IsSurrogate(c) && !paired) ? '\uFFFD' : c;
+                var paired = (char.IsHighSurrogate(c) && i + 1 < source.Length && char.IsLowSurrogate(source[i + 1]))
+                    || (char.IsLowSurrogate(c) && i > 0 && char.IsHighSurrogate(source[i - 1]));
+                span[i] = (char.IsControl(c) && c is not ('\n' or '\t' or '\r')) || c is '\uFFFE' or '\uFFFF'
+                    || (char.IsSurrogate(c) && !paired)
+                    ? '\uFFFD' : c;
             }
         });
         return WebUtility.HtmlEncode(clean);

@@ -38,9 +38,10 @@ internal static partial class MetricsFiles
             {
                 object?[] fields =
                 [
-                    client.Round, client.Client, client.Task, JsonNamingPolicy.CamelCase.ConvertName(client.Outcome.ToString()), client.Weight, client.Samples, client.Steps,
-                    client.MeanLoss, client.Metric, client.Score, client.TestLoss, client.Rows, client.MajorityShare, client.UpdateBytes, client.ProductNorm,
-                    round.Seconds > 0 ? round.Seconds : null, client.StandardError, client.Base?.Reference, client.Base?.StandardError,
+                    client.Round, client.Client, client.Task, JsonNamingPolicy.CamelCase.ConvertName(client.Outcome.ToString()),
+                    client.Weight, client.Samples, client.Steps, client.MeanLoss, client.Metric, client.Score, client.TestLoss, client.Rows,
+                    client.MajorityShare, client.UpdateBytes, client.ProductNorm, round.Seconds > 0 ? round.Seconds : null,
+                    client.StandardError, client.Base?.Reference, client.Base?.StandardError,
                 ];
                 text.AppendJoin(',', fields.Select(Field)).Append("\r\n");
             }
@@ -67,7 +68,8 @@ internal static partial class MetricsFiles
     private static string Field(object? value)
     {
         var text = value is string name ? Formula().Replace(name, "$1'") : Convert.ToString(value, CultureInfo.InvariantCulture) ?? "";
-        return text.AsSpan().ContainsAny(",\"\r\n") || text.StartsWith(' ') || text.EndsWith(' ') ? $"\"{text.Replace("\"", "\"\"", StringComparison.Ordinal)}\"" : text;
+        return text.AsSpan().ContainsAny(",\"\r\n") || text.StartsWith(' ') || text.EndsWith(' ')
+            ? $"\"{text.Replace("\"", "\"\"", StringComparison.Ordinal)}\"" : text;
     }
 
     // Where a cell begins, in whatever of the usual separators the spreadsheet cuts by; wide forms of the signs count as they do.

@@ -5,13 +5,17 @@ using FedRLora.Federation.ServerOptimizers;
 
 namespace FedRLora.Federation.Aggregation;
 
-/// <summary>What became of a closed cohort: a new shared state, the updates that cannot be used, or that there are too few of them.</summary>
+/// <summary>
+/// What became of a closed cohort: a new shared state, the updates that cannot be used, or that there are too few of them.
+/// </summary>
 public sealed record CohortAggregate
 {
     /// <summary>Why updates were refused, by client; where there are any, there is nothing else.</summary>
     public required IReadOnlyDictionary<string, string> Refused { get; init; }
 
-    /// <summary>Why the rule cannot work with so few updates, in one line; where it is given, nothing was read and there is nothing else.</summary>
+    /// <summary>
+    /// Why the rule cannot work with so few updates, in one line; where it is given, nothing was read and there is nothing else.
+    /// </summary>
     public string? TooFew { get; init; }
 
     /// <summary>The new shared state; null where updates were refused or are too few.</summary>
@@ -42,20 +46,28 @@ public static class CohortAggregator
     /// <param name="serverOptimizer">The server optimizer's state; null at the start.</param>
     /// <param name="closed">The closed cohort in ordinal order.</param>
     /// <param name="reports">Reports of the cohort.</param>
-    /// <param name="read">Reads a client's update, into the arrays of one that nobody uses any more if there is one; a <see cref="Abstractions.BadInputException"/> refuses it.</param>
+    /// <param name="read">Reads a client's update, into the arrays of one that nobody uses any more if there is one; a
+    /// <see cref="Abstractions.BadInputException"/> refuses it.</param>
     /// <param name="staleness">Rounds since each client's base version, in the order of <paramref name="closed"/>; null for none.</param>
     /// <param name="cancellationToken">The caller's token.</param>
     /// <exception cref="InvalidOperationException">The new shared state is not finite.</exception>
     public static Task<CohortAggregate> RunAsync(
-        FederationPlan plan, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed, IReadOnlyDictionary<string, ClientNote> reports,
-        Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, IReadOnlyList<int>? staleness = null, CancellationToken cancellationToken = default) =>
-        RunAsync(StrategyRegistry.Aggregation(plan, closed), plan, global, serverOptimizer, closed, reports, read, staleness, cancellationToken);
+        FederationPlan plan, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed,
+        IReadOnlyDictionary<string, ClientNote> reports,
+        Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, IReadOnlyList<int>? staleness = null,
+        CancellationToken cancellationToken = default) =>
+        RunAsync(
+            StrategyRegistry.Aggregation(plan, closed), plan, global, serverOptimizer, closed, reports, read, staleness, cancellationToken);
 
     /// <summary>The same by <paramref name="rule"/>, which may be another than the plan's.</summary>
-    /// <inheritdoc cref="RunAsync(FederationPlan, AdapterState, AdapterState, IReadOnlyList{string}, IReadOnlyDictionary{string, ClientNote}, Func{string, AdapterState, CancellationToken, Task{AdapterState}}, IReadOnlyList{int}, CancellationToken)"/>
+    /// <inheritdoc cref="RunAsync(FederationPlan, AdapterState, AdapterState, IReadOnlyList{string},
+    /// IReadOnlyDictionary{string, ClientNote}, Func{string, AdapterState, CancellationToken, Task{AdapterState}}, IReadOnlyList{int},
+    /// CancellationToken)"/>
     public static async Task<CohortAggregate> RunAsync(
-        IAggregationRule rule, FederationPlan plan, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed, IReadOnlyDictionary<string, ClientNote> reports,
-        Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, IReadOnlyList<int>? staleness = null, CancellationToken cancellationToken = default)
+        IAggregationRule rule, FederationPlan plan, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed,
+        IReadOnlyDictionary<string, ClientNote> reports,
+        Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, IReadOnlyList<int>? staleness = null,
+        CancellationToken cancellationToken = default)
     {
         if (rule.TooFew(closed.Count) is { } tooFew)
             return new CohortAggregate { Refused = new Dictionary<string, string>(), TooFew = tooFew };
@@ -66,7 +78,9 @@ public static class CohortAggregator
         var refused = new SortedDictionary<string, string>(StringComparer.Ordinal);
 
         var turns = new Turns(closed.Count);
-        var readers = Math.Min(closed.Count, Math.Clamp((int)(MostBytes / Math.Max(1, global.SizeBytes)), 1, Math.Min(MostReaders, Environment.ProcessorCount)));
+        var readers = Math.Min(
+            closed.Count,
+            Math.Clamp((int)(MostBytes / Math.Max(1, global.SizeBytes)), 1, Math.Min(MostReaders, Environment.ProcessorCount)));
         await Task.WhenAll(Enumerable.Range(0, readers).Select(_ => Task.Run(ReadSomeAsync, cancellationToken)));
         if (refused.Count > 0)
             return new CohortAggregate { Refused = refused };
@@ -81,7 +95,8 @@ public static class CohortAggregator
             Shared = shared,
             ServerOptimizer = state,
             Coherence = aggregate.Coherence,
-            Curbed = new SortedDictionary<string, string>(aggregate.Curbed.ToDictionary(curbed => closed[curbed.Key], static curbed => curbed.Value), StringComparer.Ordinal),
+            Curbed = new SortedDictionary<string, string>(
+                aggregate.Curbed.ToDictionary(curbed => closed[curbed.Key], static curbed => curbed.Value), StringComparer.Ordinal),
         };
 
         async Task ReadSomeAsync()
@@ -109,7 +124,8 @@ public static class CohortAggregator
     }
 
     private static async Task<(AdapterState Update, string? Problem)> ReadAsync(
-        AdapterShapes shapes, string client, AdapterState? last, Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, CancellationToken cancellationToken)
+        AdapterShapes shapes, string client, AdapterState? last, Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read,
+        CancellationToken cancellationToken)
     {
         try
         {

@@ -9,7 +9,10 @@ internal static class Distances
 {
     private const int Block = 4096;
 
-    /// <summary>Squared L2 distance in float64: blocks of 4,096 elements, added in the order of names and blocks. The same bits on any vector width.</summary>
+    /// <summary>
+    /// Squared L2 distance in float64: blocks of 4,096 elements, added in the order of names and blocks. The same bits on any vector
+    /// width.
+    /// </summary>
     public static double Squared(AdapterState first, AdapterState second)
     {
         var squares = 0.0;

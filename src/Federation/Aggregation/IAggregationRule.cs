@@ -8,7 +8,9 @@ public interface IAggregationRule
     /// <summary>An empty accumulator for updates of these names and shapes.</summary>
     IAccumulator Begin(AdapterShapes shapes);
 
-    /// <summary>Whether accumulators hold on to the updates they are given, as a median must; then every update has arrays of its own.</summary>
+    /// <summary>
+    /// Whether accumulators hold on to the updates they are given, as a median must; then every update has arrays of its own.
+    /// </summary>
     bool KeepsUpdates => false;
 
     /// <summary>Whether accumulators of two sites can become one; not where the rule has to see every update.</summary>
@@ -47,10 +49,12 @@ public interface IAccumulator
 /// <summary>An aggregate.</summary>
 /// <param name="Update">The aggregate update.</param>
 /// <param name="Coherence">Length of the aggregate over the weighted mean length of the updates, all tensors as one vector. For a
-/// mean: 1 where all clients agree, 1/sqrt(K) where K directions are unrelated (METHODS-CORE 7.4, trap 4). Null where no update has
-/// a length.</param>
+/// mean: |sum p_k x_k| / sum p_k |x_k|, which is 1 where all clients agree and 1/sqrt(K) where K directions are unrelated. Null where
+/// no update has a length.</param>
 public sealed record AggregateUpdate(AdapterState Update, double? Coherence)
 {
-    /// <summary>Updates that the rule left out or shortened, and why in a few words; by their place in the order in which they were added.</summary>
+    /// <summary>
+    /// Updates that the rule left out or shortened, and why in a few words; by their place in the order in which they were added.
+    /// </summary>
     public IReadOnlyDictionary<int, string> Curbed { get; init; } = new Dictionary<int, string>();
 }

@@ -18,7 +18,8 @@ internal sealed class KeptUpdates(AdapterShapes shapes, Func<AdapterShapes, IRea
 
     public void Add(AdapterState update, double weight, double length) => _kept.Add(new(update, weight, length));
 
-    public void Merge(IAccumulator other) => throw new NotSupportedException("The rule has to see every update, so a site's part of them cannot be merged.");
+    public void Merge(IAccumulator other) =>
+        throw new NotSupportedException("The rule has to see every update, so a site's part of them cannot be merged.");
 
     public AggregateUpdate Finish()
     {
@@ -32,6 +33,9 @@ internal sealed class KeptUpdates(AdapterShapes shapes, Func<AdapterShapes, IRea
         foreach (var kept in _kept)
             (weight, weightedLength) = (weight + kept.Weight, weightedLength + (kept.Weight * kept.Length));
         var mean = weightedLength / weight;
-        return new AggregateUpdate(reduced.Update, mean > 0 ? UpdateCheck.Length(reduced.Update) / mean : null) { Curbed = reduced.Curbed ?? new Dictionary<int, string>() };
+        return new AggregateUpdate(reduced.Update, mean > 0 ? UpdateCheck.Length(reduced.Update) / mean : null)
+        {
+            Curbed = reduced.Curbed ?? new Dictionary<int, string>(),
+        };
     }
 }

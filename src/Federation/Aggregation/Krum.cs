@@ -26,12 +26,16 @@ internal sealed class Krum(AggregationSpec spec) : IAggregationRule
         var distances = Distances.Between(updates);
         var nearest = updates.Count - byzantine - 2;
         return [.. Enumerable.Range(0, updates.Count)
-            .Select(i => (Index: i, Score: Enumerable.Range(0, updates.Count).Where(j => j != i).Select(j => distances[i, j]).Order().Take(nearest).Sum()))
+            .Select(i => (Index: i, Score: Nearest(i)))
             .OrderBy(static update => update.Score).ThenBy(static update => update.Index)];
+
+        double Nearest(int i) =>
+            Enumerable.Range(0, updates.Count).Where(j => j != i).Select(j => distances[i, j]).Order().Take(nearest).Sum();
     }
 
     /// <summary>Why all but the first <paramref name="kept"/> do not count.</summary>
     internal static Dictionary<int, string> LeftOut(IReadOnlyList<(int Index, double Score)> ranked, int kept) =>
         ranked.Skip(kept).ToDictionary(static update => update.Index, update => string.Create(CultureInfo.InvariantCulture,
-            $"left out: its squared distance to its neighbours is {update.Score:G3}, {(kept == 1 ? "that of the update taken" : "the most among those taken")} {ranked[kept - 1].Score:G3}"));
+            $"left out: its squared distance to its neighbours is {update.Score:G3}, "
+            + $"{(kept == 1 ? "that of the update taken" : "the most among those taken")} {ranked[kept - 1].Score:G3}"));
 }

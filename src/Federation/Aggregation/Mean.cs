@@ -22,7 +22,9 @@ internal sealed class Mean : IAggregationRule
         private const int Block = 4096;
 
         private readonly SortedDictionary<string, double[]> _sums = new(
-            shapes.ToDictionary(static shape => shape.Key, static shape => new double[NamedArray.Count(shape.Value)], StringComparer.Ordinal), StringComparer.Ordinal);
+            shapes.ToDictionary(
+                static shape => shape.Key, static shape => new double[NamedArray.Count(shape.Value)], StringComparer.Ordinal),
+            StringComparer.Ordinal);
         private readonly double[] _block = new double[Block];
         private double _weight;
         private double _weightedLength;

@@ -12,14 +12,15 @@ internal sealed class NormBound(double? maxNorm) : IAggregationRule
 {
     public bool KeepsUpdates => maxNorm is null;
 
-    public IAccumulator Begin(AdapterShapes shapes) => maxNorm is { } bound ? new Accumulator(shapes, bound) : new KeptUpdates(shapes, static (shapes, updates) =>
-    {
-        var bounded = new Accumulator(shapes, MedianLength(updates));
-        foreach (var kept in updates)
-            bounded.Add(kept.Update, kept.Weight, kept.Length);
-        var aggregate = bounded.Finish();
-        return new Reduced(aggregate.Update, aggregate.Curbed);
-    });
+    public IAccumulator Begin(AdapterShapes shapes) =>
+        maxNorm is { } bound ? new Accumulator(shapes, bound) : new KeptUpdates(shapes, static (shapes, updates) =>
+        {
+            var bounded = new Accumulator(shapes, MedianLength(updates));
+            foreach (var kept in updates)
+                bounded.Add(kept.Update, kept.Weight, kept.Length);
+            var aggregate = bounded.Finish();
+            return new Reduced(aggregate.Update, aggregate.Curbed);
+        });
 
     private static double MedianLength(IReadOnlyList<KeptUpdate> updates)
     {

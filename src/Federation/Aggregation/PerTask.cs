@@ -4,7 +4,7 @@ namespace FedRLora.Federation.Aggregation;
 
 /// <summary>
 /// A rule among the clients of each task, then the mean over tasks, each with the sum of its clients' weights. Across tasks a robust
-/// rule takes an honest minority task for an attacker (METHODS-CORE 5.2).
+/// rule takes an honest minority task for an attacker, because its updates lie far from those of the majority.
 /// </summary>
 /// <param name="rule">The rule.</param>
 /// <param name="tasks">The task of each update, in the order in which they are added.</param>
@@ -15,7 +15,8 @@ internal sealed class PerTask(IAggregationRule rule, IReadOnlyList<string> tasks
     public bool CanMerge => false;   // the order of the tasks is that of the whole cohort
 
     public string? TooFew(int updates) => tasks.CountBy(static task => task).OrderBy(static task => task.Key, StringComparer.Ordinal)
-        .Select(task => rule.TooFew(task.Value) is { } reason ? $"Task {task.Key}: {reason}" : null).FirstOrDefault(static reason => reason is not null);
+        .Select(task => rule.TooFew(task.Value) is { } reason ? $"Task {task.Key}: {reason}" : null)
+        .FirstOrDefault(static reason => reason is not null);
 
     public IAccumulator Begin(AdapterShapes shapes) => new Accumulator(shapes, rule, tasks);
 
@@ -33,7 +34,8 @@ internal sealed class PerTask(IAggregationRule rule, IReadOnlyList<string> tasks
             _weightedLength += weight * length;
         }
 
-        public void Merge(IAccumulator other) => throw new NotSupportedException("A rule per task knows the order of the whole cohort, so parts of it cannot be merged.");
+        public void Merge(IAccumulator other) =>
+            throw new NotSupportedException("A rule per task knows the order of the whole cohort, so parts of it cannot be merged.");
 
         public AggregateUpdate Finish()
         {

@@ -3,7 +3,9 @@ using FedRLora.Federation.Numerics;
 
 namespace FedRLora.Federation.Aggregation;
 
-/// <summary>Reduces each coordinate of the updates by itself, given its values in order: what medians and trimmed means have in common.</summary>
+/// <summary>
+/// Reduces each coordinate of the updates by itself, given its values in order: what medians and trimmed means have in common.
+/// </summary>
 internal static class SortedCoordinates
 {
     private const int WidestBlock = 1024;
@@ -13,7 +15,9 @@ internal static class SortedCoordinates
     /// <summary>Reduces a block: row k holds the k-th smallest value of each column.</summary>
     public delegate void Reduction(float[][] sorted, Span<float> result);
 
-    /// <summary>The state whose blocks <paramref name="reduce"/> has written. Blocks are independent, so their order and threads change no bit.</summary>
+    /// <summary>
+    /// The state whose blocks <paramref name="reduce"/> has written. Blocks are independent, so their order and threads change no bit.
+    /// </summary>
     public static AdapterState Reduce(AdapterShapes shapes, IReadOnlyList<KeptUpdate> updates, Reduction reduce)
     {
         var network = new SortingNetwork(updates.Count);

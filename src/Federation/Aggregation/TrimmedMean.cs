@@ -18,8 +18,11 @@ internal sealed class TrimmedMean(AggregationSpec spec) : IAggregationRule
     public IAccumulator Begin(AdapterShapes shapes) => new KeptUpdates(shapes, (shapes, updates) =>
     {
         TooFewUpdates.Throw(spec, updates.Count);
-        var dropped = Math.Min((updates.Count - 1) / 2, (int)Math.Floor((_trim * updates.Count) + 1e-9));   // 0.29 times 100 is less than 29 in binary
-        return new Reduced(SortedCoordinates.Reduce(shapes, updates, (sorted, result) => Average(sorted.AsSpan(dropped, sorted.Length - (2 * dropped)), result)));
+        // 0.29 times 100 is less than 29 in binary.
+        var dropped = Math.Min((updates.Count - 1) / 2, (int)Math.Floor((_trim * updates.Count) + 1e-9));
+        return new Reduced(
+            SortedCoordinates.Reduce(
+                shapes, updates, (sorted, result) => Average(sorted.AsSpan(dropped, sorted.Length - (2 * dropped)), result)));
     });
 
     // Added from the smallest to the largest, so that the order of the clients changes no bit.

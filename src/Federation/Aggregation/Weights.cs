@@ -14,8 +14,11 @@ public static class Weights
     /// <param name="plan">The plan.</param>
     /// <param name="closed">The closed cohort in ordinal order.</param>
     /// <param name="reports">Reports of the cohort.</param>
-    /// <param name="staleness">Rounds since each client's base version, in the order of <paramref name="closed"/>; null means none, as in synchronous rounds.</param>
-    public static double[] Of(FederationPlan plan, IReadOnlyList<string> closed, IReadOnlyDictionary<string, ClientNote> reports, IReadOnlyList<int>? staleness = null)
+    /// <param name="staleness">Rounds since each client's base version, in the order of <paramref name="closed"/>; null means none, as in
+    /// synchronous rounds.</param>
+    public static double[] Of(
+        FederationPlan plan, IReadOnlyList<string> closed, IReadOnlyDictionary<string, ClientNote> reports,
+        IReadOnlyList<int>? staleness = null)
     {
         var byId = plan.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
         var clients = closed.Select(id => byId[id]).ToArray();
@@ -36,7 +39,8 @@ public static class Weights
     }
 
     /// <summary>Rounds since each client's base version, in the order of <paramref name="closed"/>.</summary>
-    public static int[] Staleness(RoundState state, IReadOnlyList<string> closed) => [.. closed.Select(client => state.Round - state.WorkOf(client).Round)];
+    public static int[] Staleness(RoundState state, IReadOnlyList<string> closed) =>
+        [.. closed.Select(client => state.Round - state.WorkOf(client).Round)];
 
     /// <summary>
     /// What remains of each share in a buffered round: (1 + t)^-a for staleness t (FedBuff, arXiv 2106.06639, section 5). The
@@ -44,5 +48,7 @@ public static class Weights
     /// plan's <see cref="Weighting.Staleness"/> has discounted the shares already.
     /// </summary>
     public static double Discount(FederationPlan plan, int staleness) =>
-        plan.Strategy.Trigger.Rule == TriggerRule.Buffered && plan.Adapter.Weighting != Weighting.Staleness ? Math.Pow(1 + staleness, -plan.Strategy.Trigger.StalenessExponent) : 1;
+        plan.Strategy.Trigger.Rule == TriggerRule.Buffered && plan.Adapter.Weighting != Weighting.Staleness
+            ? Math.Pow(1 + staleness, -plan.Strategy.Trigger.StalenessExponent)
+            : 1;
 }

@@ -56,9 +56,12 @@ public sealed class FaultSchedule
     };
 
     private static IReadOnlyList<string> Drawn(UniformClients share, FederationPlan plan, int index) =>
-        share.Select([.. plan.Clients.Select(ClientInfo.Of)], share.Wanted(plan.Clients.Count), new SplitMix64(Seed.For(plan.Seed, 0, "", Purpose(index))));
+        share.Select(
+            [.. plan.Clients.Select(ClientInfo.Of)], share.Wanted(plan.Clients.Count),
+            new SplitMix64(Seed.For(plan.Seed, 0, "", Purpose(index))));
 
-    private double Draw(string client, int round, int index) => new SplitMix64(Seed.For(_plan.Seed, round, client, Purpose(index))).NextUnit();
+    private double Draw(string client, int round, int index) =>
+        new SplitMix64(Seed.For(_plan.Seed, round, client, Purpose(index))).NextUnit();
 
     private static string Purpose(int index) => string.Create(CultureInfo.InvariantCulture, $"faults/{index}");
 }

@@ -17,21 +17,24 @@ public sealed class FaultyTrainer(ITrainer inner, TimeProvider time) : ITrainer
     private readonly ConditionalWeakTable<FederationPlan, FaultSchedule> _schedules = [];
 
     /// <inheritdoc/>
-    public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => inner.FingerprintAsync(plan, cancellationToken);
+    public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
+        inner.FingerprintAsync(plan, cancellationToken);
 
     /// <inheritdoc/>
     public Task<int> GroupSizeAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
         inner.GroupSizeAsync(plan, cancellationToken);
 
     /// <inheritdoc/>
-    public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) => inner.InitialSharedAsync(plan, cancellationToken);
+    public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
+        inner.InitialSharedAsync(plan, cancellationToken);
 
     /// <inheritdoc/>
     public Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default) =>
         group.Plan.Faults.Count == 0 ? inner.TrainAsync(group, cancellationToken) : TrainBadlyAsync(group, cancellationToken);
 
     /// <inheritdoc/>
-    public Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default) => inner.EvaluateAsync(group, cancellationToken);
+    public Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default) =>
+        inner.EvaluateAsync(group, cancellationToken);
 
     private async Task<IReadOnlyList<TrainingResult>> TrainBadlyAsync(TrainingGroup group, CancellationToken cancellationToken)
     {
@@ -53,10 +56,20 @@ public sealed class FaultyTrainer(ITrainer inner, TimeProvider time) : ITrainer
         if (Has(FaultKind.Silent))
             return new TrainingResult { ClientId = client, Silent = true };
         if (Has(FaultKind.Absent))
-            return new TrainingResult { ClientId = client, Failure = FormattableString.Invariant($"Absent in round {round}, as the plan's faults say.") };
-        return Has(FaultKind.Fail) ? new TrainingResult { ClientId = client, Failure = FormattableString.Invariant($"Failed in round {round}, as the plan's faults say.") } : null;
+            return new TrainingResult
+            {
+                ClientId = client, Failure = FormattableString.Invariant($"Absent in round {round}, as the plan's faults say."),
+            };
+        return Has(FaultKind.Fail)
+            ? new TrainingResult
+            {
+                ClientId = client, Failure = FormattableString.Invariant($"Failed in round {round}, as the plan's faults say."),
+            }
+            : null;
     }
 
     private static TrainingResult Attacked(TrainingResult result, FaultSpec[] faults) =>
-        result.Failure is null && faults.Length > 0 ? result with { Update = faults.Aggregate(result.Update, static (update, fault) => UpdateAttack.Apply(fault, update)) } : result;
+        result.Failure is null && faults.Length > 0
+            ? result with { Update = faults.Aggregate(result.Update, static (update, fault) => UpdateAttack.Apply(fault, update)) }
+            : result;
 }

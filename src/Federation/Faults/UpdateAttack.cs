@@ -20,7 +20,8 @@ internal static class UpdateAttack
         _ => update,
     };
 
-    private static AdapterState Times(AdapterState update, float factor) => Changed(update, (data, result) => TensorPrimitives.Multiply(data, factor, result));
+    private static AdapterState Times(AdapterState update, float factor) =>
+        Changed(update, (data, result) => TensorPrimitives.Multiply(data, factor, result));
 
     private delegate void Change(ReadOnlySpan<float> data, Span<float> result);
 
@@ -38,7 +39,9 @@ internal static class UpdateAttack
             return update;
         var (name, array) = update.First();
         return new AdapterState(update.Skip(1).Prepend(array.Shape is [> 1, ..]
-            ? KeyValuePair.Create(name, new NamedArray([array.Shape[0] - 1, .. array.Shape.Skip(1)], array.Data[..^(array.Data.Length / (int)array.Shape[0])]))
+            ? KeyValuePair.Create(
+                name,
+                new NamedArray([array.Shape[0] - 1, .. array.Shape.Skip(1)], array.Data[..^(array.Data.Length / (int)array.Shape[0])]))
             : KeyValuePair.Create(name + ".wrong", array)));
     }
 }

@@ -1,6 +1,8 @@
 namespace FedRLora.Federation.Numerics;
 
-/// <summary>SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): a small generator whose sequence is fixed by its definition, not by a library version.</summary>
+/// <summary>
+/// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): a small generator whose sequence is fixed by its definition, not by a library version.
+/// </summary>
 public sealed class SplitMix64(ulong seed)
 {
     private ulong _state = seed;

@@ -15,19 +15,23 @@ public static class AssignmentBuilder
     /// <param name="job">The job id.</param>
     /// <param name="planBlob">The plan in the job's store.</param>
     /// <param name="owned">The manifest that says which heads clients own; null where they own none.</param>
-    /// <param name="shared">The shared state committed in a round, for every round that work of <paramref name="state"/> began after.</param>
+    /// <param name="shared">The shared state committed in a round, for every round that work of <paramref name="state"/> began
+    /// after.</param>
     /// <param name="state">The state that came with the effect.</param>
     /// <param name="send">The effect.</param>
     public static IReadOnlyList<(string Site, SiteAssignment Assignment)> Build(
-        FederationPlan plan, string job, BlobRef planBlob, RoundManifest? owned, Func<int, BlobRef> shared, RoundState state, RoundEffect.SendAssignments send)
+        FederationPlan plan, string job, BlobRef planBlob, RoundManifest? owned, Func<int, BlobRef> shared, RoundState state,
+        RoundEffect.SendAssignments send)
     {
         var clients = plan.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
         var heads = owned?.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
         var isTraining = send.Phase == RoundPhase.Train;
         var trained = isTraining ? [] : state.Closed!.ToHashSet(StringComparer.Ordinal);
 
-        return send.Clients.GroupBy(id => (clients[id].Site, Work: isTraining ? state.WorkOf(id) : new CarriedWork(state.Round, state.Attempt)))
-            .OrderBy(static group => group.Key.Site, StringComparer.Ordinal).ThenBy(static group => group.Key.Work.Round).ThenBy(static group => group.Key.Work.Attempt)
+        return send.Clients.GroupBy(id =>
+            (clients[id].Site, Work: isTraining ? state.WorkOf(id) : new CarriedWork(state.Round, state.Attempt)))
+            .OrderBy(static group => group.Key.Site, StringComparer.Ordinal).ThenBy(static group => group.Key.Work.Round)
+            .ThenBy(static group => group.Key.Work.Attempt)
             .Select(group => (group.Key.Site, new SiteAssignment
             {
                 JobId = job,
@@ -43,7 +47,8 @@ public static class AssignmentBuilder
             })).ToArray();
     }
 
-    private static MemberWork Member(string job, string site, string id, ManifestClient? owned) => Member(job, site, id, owned?.HeadRound ?? 0, owned?.Head, owned?.Optimizer);
+    private static MemberWork Member(string job, string site, string id, ManifestClient? owned) =>
+        Member(job, site, id, owned?.HeadRound ?? 0, owned?.Head, owned?.Optimizer);
 
     private static MemberWork Member(string job, string site, string id, int round, BlobDigest? head, BlobDigest? optimizer) => new()
     {

@@ -17,14 +17,17 @@ public static class ManifestBuilder
     /// <param name="state">A state in <see cref="Phase.Committing"/>.</param>
     /// <param name="origin">For round 0 of a fork: the manifest it starts from and its digest, its heads already those of round 0.</param>
     /// <exception cref="InvalidOperationException">The state has no candidate, or the manifest before is missing.</exception>
-    public static RoundManifest Build(FederationPlan plan, string planSha256, RoundManifest? previous, RoundState state, Origin? origin = null)
+    public static RoundManifest Build(
+        FederationPlan plan, string planSha256, RoundManifest? previous, RoundState state, Origin? origin = null)
     {
         if (state.Candidate is not { } candidate || state.Closed is not { } closed)
             throw new InvalidOperationException($"Round {state.Round} has no candidate to commit.");
         if ((previous?.Round ?? -1) != state.Committed)
-            throw new InvalidOperationException($"Round {state.Round} follows round {state.Committed}; the manifest given is of round {previous?.Round ?? -1}.");
+            throw new InvalidOperationException(
+                $"Round {state.Round} follows round {state.Committed}; the manifest given is of round {previous?.Round ?? -1}.");
 
-        var weights = closed.Zip(Weights.Of(plan, closed, state.Reports, Weights.Staleness(state, closed))).ToDictionary(static pair => pair.First, static pair => pair.Second, StringComparer.Ordinal);
+        var weights = closed.Zip(Weights.Of(plan, closed, state.Reports, Weights.Staleness(state, closed)))
+            .ToDictionary(static pair => pair.First, static pair => pair.Second, StringComparer.Ordinal);
         var cohort = state.Cohort.ToHashSet(StringComparer.Ordinal);
         var owned = (previous ?? origin?.Manifest)?.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
         return new RoundManifest
@@ -40,7 +43,8 @@ public static class ManifestBuilder
         };
     }
 
-    private static ManifestClient Client(string id, RoundState state, HashSet<string> cohort, Dictionary<string, double> weights, ManifestClient? before)
+    private static ManifestClient Client(
+        string id, RoundState state, HashSet<string> cohort, Dictionary<string, double> weights, ManifestClient? before)
     {
         var standing = state.Standings.GetValueOrDefault(id);
         var work = state.WorkOf(id);

@@ -9,5 +9,7 @@ public sealed record Origin(RoundManifest Manifest, string Sha256)
 {
     /// <summary>The origin that a manifest of another job is.</summary>
     public static Origin Of(RoundManifest manifest, string sha256) =>
-        new(manifest with { Round = 0, Clients = manifest.Clients.Select(static client => client with { HeadRound = 0 }).ToArray() }, sha256);
+        new(
+            manifest with { Round = 0, Clients = manifest.Clients.Select(static client => client with { HeadRound = 0 }).ToArray() },
+            sha256);
 }

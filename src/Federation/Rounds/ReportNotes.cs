@@ -44,7 +44,8 @@ internal static class ReportNotes
     public static ScoreNote Scored(ClientReport report) => report switch
     {
         { Failure: { } failure } => new(null, Short(failure)),
-        { Score: { } score } when !double.IsFinite(score.Value) || !double.IsFinite(score.Loss) => new(null, Invariant($"Its {score.Metric} is {score.Value}, its loss {score.Loss}.")),
+        { Score: { } score } when !double.IsFinite(score.Value) || !double.IsFinite(score.Loss) =>
+            new(null, Invariant($"Its {score.Metric} is {score.Value}, its loss {score.Loss}.")),
         _ => new(report.Score, null),
     };
 

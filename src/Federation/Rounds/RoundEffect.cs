@@ -37,7 +37,10 @@ public abstract record RoundEffect
     /// </summary>
     public sealed record CloseAndAggregate(IReadOnlyList<string> Closed) : RoundEffect;
 
-    /// <summary>Write the manifest, then <c>current.json</c>, and report <see cref="RoundEvent.Committed"/> or <see cref="RoundEvent.CommitConflict"/>.</summary>
+    /// <summary>
+    /// Write the manifest, then <c>current.json</c>, and report <see cref="RoundEvent.Committed"/> or
+    /// <see cref="RoundEvent.CommitConflict"/>.
+    /// </summary>
     public sealed record CommitRound : RoundEffect;
 
     /// <summary>Every round is committed: export and end.</summary>

@@ -17,7 +17,8 @@ public abstract record RoundEvent
     /// <param name="Resume">Whether a failed, cancelled or paused job goes on; without it such a job stays as it is.</param>
     /// <param name="Standings">What the last committed manifest says of refused clients; null for nothing.</param>
     public sealed record Started(
-        int LastRound, string? LastSha256, IReadOnlyList<string> LostSites, bool Resume = false, ImmutableDictionary<string, ClientStanding>? Standings = null) : RoundEvent;
+        int LastRound, string? LastSha256, IReadOnlyList<string> LostSites, bool Resume = false,
+        ImmutableDictionary<string, ClientStanding>? Standings = null) : RoundEvent;
 
     /// <summary>A client reported training or scoring, or its failure.</summary>
     /// <param name="Report">The report.</param>

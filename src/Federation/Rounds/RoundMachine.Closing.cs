@@ -1,5 +1,7 @@
 using FedRLora.Abstractions.Plans;
-using Step = (FedRLora.Federation.Rounds.RoundState State, System.Collections.Generic.IReadOnlyList<FedRLora.Federation.Rounds.RoundEffect> Effects);
+using Step = (
+    FedRLora.Federation.Rounds.RoundState State,
+    System.Collections.Generic.IReadOnlyList<FedRLora.Federation.Rounds.RoundEffect> Effects);
 
 namespace FedRLora.Federation.Rounds;
 
@@ -7,7 +9,9 @@ namespace FedRLora.Federation.Rounds;
 public sealed partial class RoundMachine
 {
     private static Step Close(RoundState state, string[] closed) =>
-        Then(state with { Phase = Phase.Aggregating, Closed = closed, Dropped = Array.Empty<string>() }, new RoundEffect.CloseAndAggregate(closed));
+        Then(
+            state with { Phase = Phase.Aggregating, Closed = closed, Dropped = Array.Empty<string>() },
+            new RoundEffect.CloseAndAggregate(closed));
 
     private Step Refuse(RoundState state, RoundEvent.AggregationRefused refused)
     {
@@ -19,7 +23,10 @@ public sealed partial class RoundMachine
 
         var reports = state.Reports.SetItems(state.Closed.Except(rest).Select(client =>
             KeyValuePair.Create(client, ReportNotes.Refused(state.Reports[client], refused.Reasons[client]))));
-        var known = WithRefusals(state, state.Closed.Except(rest)) with { Reports = reports, Failures = state.Failures + state.Closed.Count - rest.Length };
+        var known = WithRefusals(state, state.Closed.Except(rest)) with
+        {
+            Reports = reports, Failures = state.Failures + state.Closed.Count - rest.Length,
+        };
         return rest.Length >= Needed(state) ? Close(known, rest) : TryAgain(known, rest.Length);
     }
 
@@ -28,7 +35,9 @@ public sealed partial class RoundMachine
     {
         if (state.Phase != Phase.Aggregating || impossible.Round != state.Round || impossible.Attempt != state.Attempt)
             return Nothing(state);
-        return state.Tries < _plan.Strategy.MaxAttempts ? OpenAttempt(state) : Fail(WithoutNotes(state), $"Round {state.Round}: {impossible.Reason}");
+        return state.Tries < _plan.Strategy.MaxAttempts
+            ? OpenAttempt(state)
+            : Fail(WithoutNotes(state), $"Round {state.Round}: {impossible.Reason}");
     }
 
     private Step Evaluate(RoundState state, RoundEvent.Aggregated aggregated)
@@ -42,7 +51,8 @@ public sealed partial class RoundMachine
     /// <summary>A start that nobody can score is a mistake in the plan, not a round without scores.</summary>
     private Step ToCommit(RoundState state)
     {
-        if (state.Round == 0 && _scorers.Length > 0 && state.Scores.Count == _scorers.Length && state.Scores.Values.All(static note => note.Failure is not null))
+        if (state.Round == 0 && _scorers.Length > 0 && state.Scores.Count == _scorers.Length
+            && state.Scores.Values.All(static note => note.Failure is not null))
             return Fail(state, $"No client could be scored: {state.Scores[_scorers[0]].Failure}");
         return Committing(state);
     }
@@ -51,7 +61,10 @@ public sealed partial class RoundMachine
     private static Step Committing(RoundState state) => Then(state with
     {
         Phase = Phase.Committing,
-        Standings = state.Standings.RemoveRange(state.Closed!.Concat(state.Standings.Where(one => one.Value.Refusals == 0 && one.Value.QuarantinedUntil < state.Round).Select(static one => one.Key))),
+        Standings = state.Standings.RemoveRange(
+            state.Closed!.Concat(
+                state.Standings.Where(one => one.Value.Refusals == 0 && one.Value.QuarantinedUntil < state.Round)
+                    .Select(static one => one.Key))),
     }, new RoundEffect.CommitRound());
 
     /// <summary>What is committed is committed, also where the job was stopped meanwhile.</summary>
@@ -65,7 +78,8 @@ public sealed partial class RoundMachine
         return IsOver(next) ? Then(next) : OpenAttempt(next);
     }
 
-    private Step Finish(RoundState state) => Then(state with { Phase = Phase.Finished, Round = _plan.Strategy.Rounds, Reason = null }, new RoundEffect.FinishJob());
+    private Step Finish(RoundState state) =>
+        Then(state with { Phase = Phase.Finished, Round = _plan.Strategy.Rounds, Reason = null }, new RoundEffect.FinishJob());
 
     private static Step Fail(RoundState state, string reason) =>
         Then(state with { Phase = Phase.Failed, Reason = reason }, new RoundEffect.StopWork(), new RoundEffect.FailJob(reason));
@@ -75,7 +89,8 @@ public sealed partial class RoundMachine
 
     // Refused updates.
 
-    private static bool IsQuarantined(RoundState state, string client) => state.Standings.TryGetValue(client, out var standing) && standing.QuarantinedUntil >= state.Round;
+    private static bool IsQuarantined(RoundState state, string client) =>
+        state.Standings.TryGetValue(client, out var standing) && standing.QuarantinedUntil >= state.Round;
 
     private RoundState WithRefusals(RoundState state, IEnumerable<string> clients) => state with
     {

@@ -1,5 +1,7 @@
 using FedRLora.Abstractions.Plans;
-using Step = (FedRLora.Federation.Rounds.RoundState State, System.Collections.Generic.IReadOnlyList<FedRLora.Federation.Rounds.RoundEffect> Effects);
+using Step = (
+    FedRLora.Federation.Rounds.RoundState State,
+    System.Collections.Generic.IReadOnlyList<FedRLora.Federation.Rounds.RoundEffect> Effects);
 
 namespace FedRLora.Federation.Rounds;
 
@@ -45,7 +47,9 @@ public sealed partial class RoundMachine
     {
         var (resent, ask) = Resend(state, Waiting(state).Where(client => _clients[client].Site == site).ToArray());
         return Contains(state.LostSites, site)
-            ? (resent with { LostSites = state.LostSites.Where(lost => lost != site).ToArray() }, [new RoundEffect.Persist(CanWait: true), .. ask])
+            ? (
+                resent with { LostSites = state.LostSites.Where(lost => lost != site).ToArray() },
+                [new RoundEffect.Persist(CanWait: true), .. ask])
             : (resent, ask);
     }
 }

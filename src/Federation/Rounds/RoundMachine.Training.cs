@@ -5,7 +5,9 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Federation.Numerics;
 using FedRLora.Federation.Selection;
-using Step = (FedRLora.Federation.Rounds.RoundState State, System.Collections.Generic.IReadOnlyList<FedRLora.Federation.Rounds.RoundEffect> Effects);
+using Step = (
+    FedRLora.Federation.Rounds.RoundState State,
+    System.Collections.Generic.IReadOnlyList<FedRLora.Federation.Rounds.RoundEffect> Effects);
 
 namespace FedRLora.Federation.Rounds;
 
@@ -22,7 +24,8 @@ public sealed partial class RoundMachine
         var available = Available(open);
         if (available.Length == 0)
             return Fail(open, $"Round {open.Round} has nobody to select: every client is absent or in quarantine.");
-        var random = new SplitMix64(Seed.For(_plan.Seed, open.Round, "", string.Create(CultureInfo.InvariantCulture, $"selection/{open.Attempt}")));
+        var random = new SplitMix64(
+            Seed.For(_plan.Seed, open.Round, "", string.Create(CultureInfo.InvariantCulture, $"selection/{open.Attempt}")));
         return Settle(IsBuffered ? WithCarried(open, available, random) : Selected(open, available, random), resend: true);
     }
 
@@ -32,8 +35,12 @@ public sealed partial class RoundMachine
         if (!IsBuffered || state.Attempt == 0)
             return WithoutNotes(state) with { Carried = state.Attempt == 0 ? state.Carried : NothingCarried };
         var usable = state.Reports.Where(static report => report.Value.Failure is null).ToImmutableDictionary(StringComparer.Ordinal);
-        var atWork = state.Cohort.Where(client => usable.ContainsKey(client) || (!state.Reports.ContainsKey(client) && !Contains(state.Dropped, client)));
-        return WithoutNotes(state) with { Carried = atWork.ToImmutableDictionary(static client => client, state.WorkOf, StringComparer.Ordinal), Reports = usable };
+        var atWork = state.Cohort.Where(client =>
+            usable.ContainsKey(client) || (!state.Reports.ContainsKey(client) && !Contains(state.Dropped, client)));
+        return WithoutNotes(state) with
+        {
+            Carried = atWork.ToImmutableDictionary(static client => client, state.WorkOf, StringComparer.Ordinal), Reports = usable,
+        };
     }
 
     private RoundState Selected(RoundState state, ClientInfo[] available, SplitMix64 random)
@@ -60,14 +67,20 @@ public sealed partial class RoundMachine
             return NothingCarried;
         var oldest = _plan.Strategy.Trigger.MaxStaleness is { } most ? committed + 1 - most : 0;
         return state.Cohort
-            .Where(client => !state.Reports.ContainsKey(client) && state.WorkOf(client).Round >= oldest && !Contains(state.LostSites, _clients[client].Site))
+            .Where(client =>
+                !state.Reports.ContainsKey(client) && state.WorkOf(client).Round >= oldest
+                    && !Contains(state.LostSites, _clients[client].Site))
             .ToImmutableDictionary(static client => client, state.WorkOf, StringComparer.Ordinal);
     }
 
-    /// <summary>Clients that are there and not left out, of living sites; of all sites where none lives, since then there is nothing to do but wait.</summary>
+    /// <summary>
+    /// Clients that are there and not left out, of living sites; of all sites where none lives, since then there is nothing to do but
+    /// wait.
+    /// </summary>
     private ClientInfo[] Available(RoundState state)
     {
-        var admitted = _clients.Values.Where(client => !IsQuarantined(state, client.Id) && !_faults.IsAbsent(client.Id, state.Round)).ToArray();
+        var admitted = _clients.Values.Where(client => !IsQuarantined(state, client.Id) && !_faults.IsAbsent(client.Id, state.Round))
+            .ToArray();
         var alive = admitted.Where(client => !Contains(state.LostSites, client.Site)).ToArray();
         return alive.Length > 0 ? alive : admitted;
     }
@@ -88,7 +101,9 @@ public sealed partial class RoundMachine
                 var learned = Learned(state, client.Id, seconds, report.Numbers?.WaitedSeconds ?? 0);
                 return Settle(WithoutSlow(WithReport(learned, client.Id, ReportNotes.Trained(report))), resend: false);
             case (RoundPhase.Evaluate, Phase.Evaluating) when client.HasTestRows && !state.Scores.ContainsKey(client.Id):
-                return report.StoreTrouble is { } away ? Pause(state, $"{client.Id}: {away}") : Settle(state with { Scores = state.Scores.Add(client.Id, ReportNotes.Scored(report)) }, resend: false);
+                return report.StoreTrouble is { } away
+                    ? Pause(state, $"{client.Id}: {away}")
+                    : Settle(state with { Scores = state.Scores.Add(client.Id, ReportNotes.Scored(report)) }, resend: false);
             default:
                 return Nothing(state);
         }
@@ -175,7 +190,8 @@ public sealed partial class RoundMachine
     // Time budgets.
 
     // From when its work was sent: what it may take, and beside that what it usually waits for the device, which is no slowness of its own.
-    private double? BudgetOf(RoundState state, string client) => _plan.Strategy.TimeBudget is { } budget && state.UsualSeconds.TryGetValue(client, out var usual)
+    private double? BudgetOf(RoundState state, string client) =>
+        _plan.Strategy.TimeBudget is { } budget && state.UsualSeconds.TryGetValue(client, out var usual)
         ? Math.Max(budget.AtLeast.TotalSeconds, budget.Factor * usual) + state.UsualWaits.GetValueOrDefault(client)
         : null;
 
@@ -188,7 +204,9 @@ public sealed partial class RoundMachine
         if (state.Phase != Phase.Training || passed.Seconds <= state.PassedSeconds)
             return Nothing(state);
         var (settled, effects) = Settle(WithoutSlow(state with { PassedSeconds = passed.Seconds }), resend: false);
-        return settled.Phase == Phase.Training && settled.Attempt == state.Attempt ? (settled, [.. effects, .. NextBudget(settled, passed.Seconds)]) : (settled, effects);
+        return settled.Phase == Phase.Training && settled.Attempt == state.Attempt
+            ? (settled, [.. effects, .. NextBudget(settled, passed.Seconds)])
+            : (settled, effects);
     }
 
     /// <summary>

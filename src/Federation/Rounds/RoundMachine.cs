@@ -6,7 +6,9 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Federation.Faults;
 using FedRLora.Federation.Numerics;
 using FedRLora.Federation.Selection;
-using Step = (FedRLora.Federation.Rounds.RoundState State, System.Collections.Generic.IReadOnlyList<FedRLora.Federation.Rounds.RoundEffect> Effects);
+using Step = (
+    FedRLora.Federation.Rounds.RoundState State,
+    System.Collections.Generic.IReadOnlyList<FedRLora.Federation.Rounds.RoundEffect> Effects);
 
 namespace FedRLora.Federation.Rounds;
 
@@ -41,7 +43,8 @@ public sealed partial class RoundMachine
         var sites = _clients.Values.GroupBy(static client => client.Site, StringComparer.Ordinal).ToDictionary(
             static site => site.Key, static site => Sorted(site.Select(static client => client.Id)), StringComparer.Ordinal);
         _sites = new(sites, StringComparer.Ordinal);
-        _scorers = plan.Clients.Where(static client => client.Data.Test is not null).Select(static client => client.Id).Order(StringComparer.Ordinal).ToArray();
+        _scorers = plan.Clients.Where(static client => client.Data.Test is not null).Select(static client => client.Id)
+            .Order(StringComparer.Ordinal).ToArray();
     }
 
     /// <summary>What follows from an event.</summary>
@@ -61,7 +64,10 @@ public sealed partial class RoundMachine
         RoundEvent.Committed committed => Commit(state, committed),
         RoundEvent.CommitConflict => (RoundState.Initial, [new RoundEffect.Deactivate()]),
         RoundEvent.Broken broken => IsOver(state) ? Nothing(state) : Fail(state, broken.Reason),
-        RoundEvent.Cancelled => IsOver(state) && state.Phase != Phase.Paused ? Nothing(state) : Then(state with { Phase = Phase.Cancelled, Reason = null }, new RoundEffect.StopWork()),
+        RoundEvent.Cancelled =>
+            IsOver(state) && state.Phase != Phase.Paused
+                ? Nothing(state)
+                : Then(state with { Phase = Phase.Cancelled, Reason = null }, new RoundEffect.StopWork()),
         RoundEvent.Paused paused => Pause(state, paused.Reason),
         _ => throw new ArgumentException($"{happened.GetType().Name} is no event of a round.", nameof(happened)),
     };
@@ -110,7 +116,8 @@ public sealed partial class RoundMachine
     };
 
     /// <summary>Whether a round is scored: the start, every <c>EveryRounds</c>-th and the last.</summary>
-    public bool IsScored(int round) => round == 0 || round == _plan.Strategy.Rounds || round % Math.Max(1, _plan.Evaluation.EveryRounds) == 0;
+    public bool IsScored(int round) =>
+        round == 0 || round == _plan.Strategy.Rounds || round % Math.Max(1, _plan.Evaluation.EveryRounds) == 0;
 
     /// <summary>Usable updates that are needed where so many are wanted.</summary>
     public int Quorum(int wanted) => Math.Max(1, (int)Math.Ceiling((_plan.Strategy.Quorum * wanted) - 1e-9));
@@ -123,7 +130,8 @@ public sealed partial class RoundMachine
         if (known.Committed >= _plan.Strategy.Rounds)
             return Finish(known);
         if (started.Resume && known.Phase == Phase.Failed)
-            known = known with { Standings = NoStandings, Scores = ImmutableDictionary<string, ScoreNote>.Empty };   // whoever resumes a failed job gives everyone another chance
+            // Whoever resumes a failed job gives everyone another chance.
+            known = known with { Standings = NoStandings, Scores = ImmutableDictionary<string, ScoreNote>.Empty };
         if (!started.Resume && known.Phase == Phase.Failed)
             return Then(known, new RoundEffect.StopWork(), new RoundEffect.FailJob(known.Reason ?? ""));
         if (!started.Resume && known.Phase is Phase.Cancelled or Phase.Paused)
@@ -145,7 +153,9 @@ public sealed partial class RoundMachine
         var lost = _plan.Strategy.SiteLoss == SiteLoss.Continue ? Sorted(started.LostSites) : Array.Empty<string>();
         var isNext = state.Round == started.LastRound + 1 && state.Committed == started.LastRound
             && string.Equals(state.CommittedSha256, started.LastSha256, StringComparison.Ordinal);
-        var open = isNext ? state : Opened(state, started.LastRound, started.LastSha256) with { Standings = started.Standings ?? state.Standings };
+        var open = isNext
+            ? state
+            : Opened(state, started.LastRound, started.LastSha256) with { Standings = started.Standings ?? state.Standings };
         return open with { LostSites = lost };
     }
 
@@ -232,7 +242,8 @@ public sealed partial class RoundMachine
 
     private static int UsableCount(RoundState state) => state.Reports.Count - state.Failures;
 
-    private RoundState WithReport(RoundState state, string client, ClientNote note) => (note.Refused ? WithRefusals(state, [client]) : state) with
+    private RoundState WithReport(RoundState state, string client, ClientNote note) =>
+        (note.Refused ? WithRefusals(state, [client]) : state) with
     {
         Reports = state.Reports.Add(client, note),
         Failures = state.Failures + (note.Failure is null ? 0 : 1),
@@ -246,7 +257,8 @@ public sealed partial class RoundMachine
     /// <summary>Usable updates without which the round does not count.</summary>
     private int Needed(RoundState state) => Quorum(Wanted(state));
 
-    private static string[] Sorted(IEnumerable<string> names) => names.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).ToArray();
+    private static string[] Sorted(IEnumerable<string> names) =>
+        names.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).ToArray();
 
     private static bool Contains(IReadOnlyList<string> sorted, string name)
     {

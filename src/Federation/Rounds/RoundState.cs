@@ -101,7 +101,8 @@ public sealed record RoundState
     [Id(16)] public ImmutableDictionary<string, CarriedWork> Carried { get; init; } = ImmutableDictionary<string, CarriedWork>.Empty;
 
     /// <summary>Clients whose last updates were refused.</summary>
-    [Id(17)] public ImmutableDictionary<string, ClientStanding> Standings { get; init; } = ImmutableDictionary<string, ClientStanding>.Empty;
+    [Id(17)] public ImmutableDictionary<string, ClientStanding> Standings { get; init; } =
+        ImmutableDictionary<string, ClientStanding>.Empty;
 
     /// <summary>
     /// Seconds that a client usually takes, learned where the plan sets time budgets; without those that its work waits for the device.
@@ -180,7 +181,9 @@ public sealed record ClientStanding([property: Id(0)] int Refusals, [property: I
     /// <summary>The standings that a manifest holds.</summary>
     public static ImmutableDictionary<string, ClientStanding> Of(RoundManifest? manifest) => (manifest?.Clients ?? [])
         .Where(static client => client.Refusals is not null || client.QuarantinedUntil is not null)
-        .ToImmutableDictionary(static client => client.Id, static client => new ClientStanding(client.Refusals ?? 0, client.QuarantinedUntil ?? -1), StringComparer.Ordinal);
+        .ToImmutableDictionary(
+            static client => client.Id, static client => new ClientStanding(client.Refusals ?? 0, client.QuarantinedUntil ?? -1),
+            StringComparer.Ordinal);
 }
 
 /// <summary>What is kept of a training report: digests only, since every key follows from job, round, attempt and client.</summary>

@@ -2,10 +2,14 @@ using FedRLora.Federation.Numerics;
 
 namespace FedRLora.Federation.Selection;
 
-/// <summary>A uniform draw without replacement; a round needs the nearest whole number to <paramref name="fraction"/> of the clients, at least one.</summary>
+/// <summary>
+/// A uniform draw without replacement; a round needs the nearest whole number to <paramref name="fraction"/> of the clients, at least
+/// one.
+/// </summary>
 internal sealed class UniformClients(double fraction) : IClientSelector
 {
-    public int Wanted(int available) => Math.Min(available, Math.Max(1, (int)Math.Round(fraction * available, MidpointRounding.AwayFromZero)));
+    public int Wanted(int available) =>
+        Math.Min(available, Math.Max(1, (int)Math.Round(fraction * available, MidpointRounding.AwayFromZero)));
 
     public IReadOnlyList<string> Select(IReadOnlyList<ClientInfo> available, int count, SplitMix64 random)
     {

@@ -3,7 +3,7 @@ using FedRLora.Abstractions.Tensors;
 
 namespace FedRLora.Federation.ServerOptimizers;
 
-/// <summary>x + lr D: with lr 1, FedAvg (METHODS-CORE 5.1).</summary>
+/// <summary>x + lr D: with lr 1, FedAvg (McMahan et al., AISTATS 2017, arXiv 1602.05629).</summary>
 internal sealed class Sgd(double learningRate) : IServerOptimizer
 {
     private const int Block = 4096;
@@ -20,7 +20,8 @@ internal sealed class Sgd(double learningRate) : IServerOptimizer
             var length = Math.Min(Block, after.Length - start);
             TensorPrimitives.ConvertTruncating<float, double>(update.Data.AsSpan(start, length), wide);
             TensorPrimitives.ConvertTruncating<float, double>(before.Data.AsSpan(start, length), sum);
-            TensorPrimitives.MultiplyAdd(wide.AsSpan(0, length), learningRate, sum.AsSpan(0, length), sum);   // not fused: the same bits on every processor
+            // Not fused: the same bits on every processor.
+            TensorPrimitives.MultiplyAdd(wide.AsSpan(0, length), learningRate, sum.AsSpan(0, length), sum);
             TensorPrimitives.ConvertTruncating<double, float>(sum.AsSpan(0, length), after.AsSpan(start, length));
         }
         return new NamedArray(before.Shape, after);

@@ -28,7 +28,9 @@ public sealed class AzureBlobStore : IBlobStore
     /// <param name="credentials">What opens the store, as messages name it: a variable, an identity.</param>
     /// <param name="open">Makes the container's client from options that carry the retries.</param>
     /// <param name="options">Times and sizes.</param>
-    public AzureBlobStore(string name, string prefix, string credentials, Func<BlobClientOptions, BlobContainerClient> open, AzureStoreOptions? options = null)
+    public AzureBlobStore(
+        string name, string prefix, string credentials, Func<BlobClientOptions, BlobContainerClient> open,
+        AzureStoreOptions? options = null)
     {
         _prefix = prefix;
         _options = options ?? new AzureStoreOptions();
@@ -37,7 +39,8 @@ public sealed class AzureBlobStore : IBlobStore
     }
 
     /// <inheritdoc/>
-    public async Task<WrittenBlob> WriteAsync(string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default)
+    public async Task<WrittenBlob> WriteAsync(
+        string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default)
     {
         var blob = BlobOf(key);
         await MakeContainerAsync(cancellationToken).ConfigureAwait(false);
@@ -64,7 +67,8 @@ public sealed class AzureBlobStore : IBlobStore
         do
         {
             var from = next;
-            var page = await _requests.RunAsync(async token => await _container.GetBlobsAsync(options, token).AsPages(from, _options.KeysPerPage).FirstAsync(token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+            var page = await _requests.RunAsync(async token => await _container.GetBlobsAsync(options, token)
+                .AsPages(from, _options.KeysPerPage).FirstAsync(token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
             foreach (var blob in page.Values) yield return blob.Name[_prefix.Length..]; // the service lists in ordinal order
             next = page.ContinuationToken;
         }
@@ -84,7 +88,8 @@ public sealed class AzureBlobStore : IBlobStore
     {
         var folder = BlobKeys.Check(prefix.TrimEnd('/')) + "/";
         var parallel = new ParallelOptions { MaxDegreeOfParallelism = Deletions, CancellationToken = cancellationToken };
-        await Parallel.ForEachAsync(ListAsync(folder, cancellationToken), parallel, async (key, token) => await DeleteAsync(key, token).ConfigureAwait(false)).ConfigureAwait(false);
+        await Parallel.ForEachAsync(ListAsync(folder, cancellationToken), parallel,
+            async (key, token) => await DeleteAsync(key, token).ConfigureAwait(false)).ConfigureAwait(false);
     }
 
     /// <summary>Nothing: what Azure has answered is on its disks.</summary>

@@ -18,7 +18,9 @@ public sealed class BlobGrainStorage(IBlobStore store) : IGrainStorage
     {
         var key = KeyOf(stateName, grainId);
         await using var blob = await store.OpenAsync(key);
-        var state = blob is null ? default : JsonSerializer.Deserialize<T>(BlobStates.RequireSealed(await blob.ReadAsync(CancellationToken.None), key));
+        var state = blob is null
+            ? default
+            : JsonSerializer.Deserialize<T>(BlobStates.RequireSealed(await blob.ReadAsync(CancellationToken.None), key));
         grainState.RecordExists = blob is not null;
         grainState.ETag = blob?.ETag;
         grainState.State = state ?? Activator.CreateInstance<T>();
@@ -31,7 +33,8 @@ public sealed class BlobGrainStorage(IBlobStore store) : IGrainStorage
         var condition = grainState.ETag is { } etag ? WriteCondition.Match(etag) : WriteCondition.Absent;
         try
         {
-            var written = await store.WriteBytesAsync(key, SealedJson.Seal(JsonSerializer.SerializeToUtf8Bytes(grainState.State)), condition, CancellationToken.None);
+            var written = await store.WriteBytesAsync(key, SealedJson.Seal(JsonSerializer.SerializeToUtf8Bytes(grainState.State)),
+                condition, CancellationToken.None);
             grainState.ETag = written.ETag;
             grainState.RecordExists = true;
         }

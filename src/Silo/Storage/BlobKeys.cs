@@ -12,13 +12,16 @@ internal static class BlobKeys
     public static string CheckPrefix(string prefix)
     {
         var folder = prefix.LastIndexOf('/');
-        return (folder < 0 || IsKey(prefix[..folder])) && (folder == prefix.Length - 1 || IsSegment(prefix[(folder + 1)..])) ? prefix : throw NotOne(prefix, nameof(prefix));
+        return (folder < 0 || IsKey(prefix[..folder])) && (folder == prefix.Length - 1 || IsSegment(prefix[(folder + 1)..]))
+            ? prefix
+            : throw NotOne(prefix, nameof(prefix));
     }
 
     /// <summary>Whether a text is a key.</summary>
     public static bool IsKey(string key) => key.Split('/').All(IsSegment);
 
-    private static bool IsSegment(string segment) => segment is [not '.', ..] && segment.All(static c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_');
+    private static bool IsSegment(string segment) =>
+        segment is [not '.', ..] && segment.All(static c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_');
 
     private static ArgumentException NotOne(string key, string parameter) =>
         new($"\"{key}\" is no blob key: segments are letters, digits, dot, dash and underscore, and do not begin with a dot.", parameter);

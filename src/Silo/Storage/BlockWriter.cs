@@ -13,7 +13,9 @@ namespace FedRLora.Silo.Storage;
 /// One write of a blob: a stream that stages a block whenever its buffer is full, and a commit. Nothing is visible before the
 /// commit; blocks that are never committed are dropped by the service.
 /// </summary>
-internal sealed class BlockWriter(string key, BlockBlobClient blob, WriteCondition condition, StoreRequests requests, int blockBytes, CancellationToken cancellationToken) : Stream
+internal sealed class BlockWriter(
+    string key, BlockBlobClient blob, WriteCondition condition, StoreRequests requests, int blockBytes,
+    CancellationToken cancellationToken) : Stream
 {
     // Marks the version as this write's: an answer that is lost makes the retry of a conditional write conflict with itself.
     private const string WriteId = "fedrlora_write";
@@ -46,7 +48,8 @@ internal sealed class BlockWriter(string key, BlockBlobClient blob, WriteConditi
         }
     }
 
-    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+        WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
     public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -66,7 +69,8 @@ internal sealed class BlockWriter(string key, BlockBlobClient blob, WriteConditi
         try
         {
             if (_blocks.Count > 0 && _buffered > 0) await StageAsync(cancellationToken).ConfigureAwait(false);
-            var answer = await requests.RunAsync<Response<BlobContentInfo>>(_blocks.Count > 0 ? CommitBlocksAsync : PutAsync, cancellationToken).ConfigureAwait(false);
+            var answer = await requests.RunAsync<Response<BlobContentInfo>>(_blocks.Count > 0 ? CommitBlocksAsync : PutAsync,
+                cancellationToken).ConfigureAwait(false);
             return new WrittenBlob(written, answer.Value.ETag.ToString());
         }
         catch (RequestFailedException e) when (e.IsConflict() || e.HasLostBlocks())
@@ -97,7 +101,8 @@ internal sealed class BlockWriter(string key, BlockBlobClient blob, WriteConditi
     {
         if (there is not null && there.Metadata.TryGetValue(WriteId, out var id) && id == _id) return there.ETag.ToString();
         if (refused.IsConflict()) throw new BlobConflictException(key);
-        if (there?.ETag.ToString() == _before) throw requests.Unavailable($"it has lost blocks of {key}, whose old content is untouched; write it again.", refused);
+        if (there?.ETag.ToString() == _before)
+            throw requests.Unavailable($"it has lost blocks of {key}, whose old content is untouched; write it again.", refused);
         return condition == WriteCondition.Any ? WrittenOver : throw new BlobConflictException(key);
     }
 
@@ -107,7 +112,8 @@ internal sealed class BlockWriter(string key, BlockBlobClient blob, WriteConditi
     private Task<Response<BlobContentInfo>> CommitBlocksAsync(CancellationToken token) =>
         blob.CommitBlockListAsync(_blocks, new CommitBlockListOptions { Conditions = Conditions, Metadata = Metadata }, token);
 
-    private BlobRequestConditions Conditions => new() { IfMatch = condition.IfMatch is { } etag ? new ETag(etag) : null, IfNoneMatch = condition.IfNoneMatch ? ETag.All : null };
+    private BlobRequestConditions Conditions =>
+        new() { IfMatch = condition.IfMatch is { } etag ? new ETag(etag) : null, IfNoneMatch = condition.IfNoneMatch ? ETag.All : null };
 
     private Dictionary<string, string> Metadata => new() { [WriteId] = _id };
 
@@ -154,7 +160,8 @@ internal sealed class BlockWriter(string key, BlockBlobClient blob, WriteConditi
     // Of one length for all writers of a blob, as the service asks.
     private string NextBlock()
     {
-        _blocks.Add(Convert.ToBase64String(Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{_id}-{_blocks.Count:D6}"))));
+        _blocks.Add(
+            Convert.ToBase64String(Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{_id}-{_blocks.Count:D6}"))));
         return _blocks[^1];
     }
 
@@ -164,7 +171,8 @@ internal sealed class BlockWriter(string key, BlockBlobClient blob, WriteConditi
     private int Take(ReadOnlySpan<byte> bytes)
     {
         var taken = Math.Min(bytes.Length, blockBytes - _buffered);
-        if (_buffered + taken > _buffer.Length) Array.Resize(ref _buffer, Math.Min(blockBytes, Math.Max(_buffered + taken, Math.Max(FirstBufferBytes, 2 * _buffer.Length))));
+        if (_buffered + taken > _buffer.Length)
+            Array.Resize(ref _buffer, Math.Min(blockBytes, Math.Max(_buffered + taken, Math.Max(FirstBufferBytes, 2 * _buffer.Length))));
         bytes[..taken].CopyTo(_buffer.AsSpan(_buffered));
         _hash.AppendData(bytes[..taken]);
         _buffered += taken;

@@ -22,7 +22,8 @@ internal sealed record ContainerUrl(string Account, string Container, string Pre
     {
         var shown = BadInputException.Shown(location.Split('?')[0]);
         BadInputException Bad(string why) => new($"{role.Option}: \"{shown}\" {why}.");
-        if (!Uri.TryCreate(location, UriKind.Absolute, out var url) || (url.Scheme != Uri.UriSchemeHttps && url.Scheme != Uri.UriSchemeHttp) || url.Host.Length == 0)
+        if (!Uri.TryCreate(location, UriKind.Absolute, out var url) || (url.Scheme != Uri.UriSchemeHttps && url.Scheme != Uri.UriSchemeHttp)
+            || url.Host.Length == 0)
             throw Bad($"is not a location; {forms}");
         if (url.UserInfo.Length > 0)
         {
@@ -36,18 +37,25 @@ internal sealed record ContainerUrl(string Account, string Container, string Pre
         // An account is the first part of a host's name or, as Azurite has it, of the path.
         var segments = url.AbsolutePath.Trim('/').Split('/', StringSplitOptions.None);
         var account = url.IsLoopback ? 1 : 0;
-        if (segments.Length <= account || segments.Any(static segment => segment.Length == 0)) throw Bad($"names no container; {(account == 1 ? "use http://127.0.0.1:PORT/ACCOUNT/CONTAINER[/PREFIX]" : forms)}");
+        if (segments.Length <= account || segments.Any(static segment => segment.Length == 0))
+            throw Bad($"names no container; {(account == 1 ? "use http://127.0.0.1:PORT/ACCOUNT/CONTAINER[/PREFIX]" : forms)}");
         var container = segments[account];
-        if (!IsContainer(container)) throw Bad($"names the container \"{BadInputException.Shown(container)}\"; use {ShortestName} to {LongestName} small letters, digits and single dashes");
+        if (!IsContainer(container))
+            throw Bad($"names the container \"{BadInputException.Shown(container)}\"; use {ShortestName} to {LongestName} small letters, "
+                + "digits and single dashes");
         var prefix = string.Join('/', segments[(account + 1)..]);
-        if (prefix.Length > 0 && !BlobKeys.IsKey(prefix)) throw Bad("has a prefix that is none; use letters, digits, dot, dash and underscore, and no dot first");
+        if (prefix.Length > 0 && !BlobKeys.IsKey(prefix))
+            throw Bad("has a prefix that is none; use letters, digits, dot, dash and underscore, and no dot first");
 
-        var host = url.Host == "localhost" ? url.Authority.Replace("localhost", "127.0.0.1", StringComparison.Ordinal) : url.Authority; // a name's first part would be an account
-        return new ContainerUrl($"{url.Scheme}://{host}{(account == 1 ? "/" + segments[0] : "")}", container, prefix.Length == 0 ? "" : prefix + "/", SasOf(url.Query, Bad));
+        // a name's first part would be an account
+        var host = url.Host == "localhost" ? url.Authority.Replace("localhost", "127.0.0.1", StringComparison.Ordinal) : url.Authority;
+        return new ContainerUrl($"{url.Scheme}://{host}{(account == 1 ? "/" + segments[0] : "")}", container,
+            prefix.Length == 0 ? "" : prefix + "/", SasOf(url.Query, Bad));
     }
 
     /// <summary>Whether a text looks like a shared access signature.</summary>
-    public static bool IsSas(string text) => text.TrimStart('?').Split('&').Any(static part => part.StartsWith("sig=", StringComparison.Ordinal) && part.Length > 4);
+    public static bool IsSas(string text) =>
+        text.TrimStart('?').Split('&').Any(static part => part.StartsWith("sig=", StringComparison.Ordinal) && part.Length > 4);
 
     private static string? SasOf(string query, Func<string, BadInputException> bad) => query switch
     {
@@ -57,6 +65,7 @@ internal sealed record ContainerUrl(string Account, string Container, string Pre
     };
 
     private static bool IsContainer(string name) =>
-        name.Length is >= ShortestName and <= LongestName && name.All(static c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c == '-')
+        name.Length is >= ShortestName and <= LongestName
+        && name.All(static c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c == '-')
         && name[0] != '-' && name[^1] != '-' && !name.Contains("--", StringComparison.Ordinal);
 }

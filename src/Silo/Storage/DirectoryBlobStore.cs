@@ -40,7 +40,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     private readonly StoreMode _mode;
     private readonly Durability _durability;
     private readonly IDisk _disk;
-    private readonly FolderFaults _faults;
+    private readonly FolderErrors _errors;
 
     /// <param name="root">The folder, or a link to it; made when it is not there.</param>
     /// <param name="mode">Who may read and write what is stored.</param>
@@ -62,8 +62,8 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         _temporary = Path.Combine(_root, Temporary);
         _locks = Path.Combine(_root, ".locks");
         (_mode, _durability) = (mode, durability);
-        _faults = new FolderFaults(_root, _temporary);
-        _disk = _faults.Watch(() =>
+        _errors = new FolderErrors(_root, _temporary);
+        _disk = _errors.Watch(() =>
         {
             StorePermissions.MakeFolders(_root, mode);
             foreach (var own in new[] { _temporary, _locks })
@@ -77,26 +77,28 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     }
 
     /// <inheritdoc/>
-    public async Task<WrittenBlob> WriteAsync(string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default)
+    public async Task<WrittenBlob> WriteAsync(
+        string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default)
     {
         var path = PathOf(key);
         var temporary = NewTemporary();
-        var file = _faults.Watch(() => _disk.Create(temporary));
+        var file = _errors.Watch(() => _disk.Create(temporary));
         var placed = false;
         try
         {
             using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-            await using var stream = new HashingStream(file, hash, _faults);
+            await using var stream = new HashingStream(file, hash, _errors);
             await content(stream, cancellationToken).ConfigureAwait(false); // what it throws is not this folder's
             var written = new BlobRef(key, Convert.ToHexStringLower(hash.GetHashAndReset()), stream.Written);
-            var version = await _faults.WatchAsync(() => PlaceAsync(file, temporary, path, written, condition, cancellationToken)).ConfigureAwait(false);
+            var version = await _errors.WatchAsync(
+                () => PlaceAsync(file, temporary, path, written, condition, cancellationToken)).ConfigureAwait(false);
             placed = true;
             return new WrittenBlob(written, version);
         }
         finally
         {
             file.Dispose();
-            if (!placed) _faults.Watch(() => _disk.Delete(temporary));
+            if (!placed) _errors.Watch(() => _disk.Delete(temporary));
         }
     }
 
@@ -104,10 +106,10 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     public Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default)
     {
         var path = PathOf(key);
-        return Task.FromResult(_faults.Watch(() =>
+        return Task.FromResult(_errors.Watch(() =>
         {
             if (Open(path) is { } file) return new OpenedBlob(file, () => ETagOf(file.SafeFileHandle), file.Length);
-            _faults.CheckPresent();
+            _errors.CheckPresent();
             return null;
         }));
     }
@@ -116,7 +118,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     public async IAsyncEnumerable<string> ListAsync(string prefix, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         await Task.CompletedTask.ConfigureAwait(false);
-        foreach (var key in _faults.Watch(() => Listed(BlobKeys.CheckPrefix(prefix))))
+        foreach (var key in _errors.Watch(() => Listed(BlobKeys.CheckPrefix(prefix))))
         {
             cancellationToken.ThrowIfCancellationRequested();
             yield return key;
@@ -127,9 +129,9 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     public Task DeleteAsync(string key, CancellationToken cancellationToken = default)
     {
         var path = PathOf(key);
-        _faults.Watch(() =>
+        _errors.Watch(() =>
         {
-            _faults.CheckPresent();
+            _errors.CheckPresent();
             StoreLinks.Check(_root, path);
             _disk.Delete(path);
             DeleteEmpty(Path.GetDirectoryName(path)!);
@@ -141,9 +143,9 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     public Task DeleteAllAsync(string prefix, CancellationToken cancellationToken = default)
     {
         var path = PathOf(prefix.TrimEnd('/'));
-        _faults.Watch(() =>
+        _errors.Watch(() =>
         {
-            _faults.CheckPresent();
+            _errors.CheckPresent();
             StoreLinks.Check(_root, path);
             if (StoreLinks.IsLink(path)) _disk.Delete(path);
             else if (Directory.Exists(path)) DeleteFolder(path);
@@ -156,9 +158,9 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     public Task MakeDurableAsync(CancellationToken cancellationToken = default)
     {
         if (_durability == Durability.Fast) return Task.CompletedTask;
-        return Task.Run(() => _faults.Watch(() =>
+        return Task.Run(() => _errors.Watch(() =>
         {
-            _faults.CheckPresent();
+            _errors.CheckPresent();
             _disk.Flush();
         }), cancellationToken);
     }
@@ -166,7 +168,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     private string[] Listed(string prefix)
     {
         var folder = Path.Combine(_root, prefix[..(prefix.LastIndexOf('/') + 1)]);
-        _faults.CheckPresent();
+        _errors.CheckPresent();
         if (!Directory.Exists(folder)) return [];
         return [.. Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
             .Select(path => Path.GetRelativePath(_root, path))
@@ -215,7 +217,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
 
     private void DeleteContent(string folder)
     {
-        for (var attempt = 1; ; attempt++)
+        for (var tries = 1; ; tries++)
         {
             foreach (var entry in new DirectoryInfo(folder).EnumerateFileSystemInfos())
             {
@@ -228,7 +230,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
                 _disk.DeleteFolder(folder);
                 return;
             }
-            catch (IOException e) when (attempt < MostTries && e.HResult == NotEmpty)
+            catch (IOException e) when (tries < MostTries && e.HResult == NotEmpty)
             {
                 // a writer had its hand in it when it was moved
             }
@@ -255,12 +257,15 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     private async Task<string> PlaceAsync(
         IDiskFile file, string temporary, string path, BlobRef written, WriteCondition condition, CancellationToken cancellationToken)
     {
-        _faults.CheckPresent();
+        _errors.CheckPresent();
         if (condition != WriteCondition.Any && _durability == Durability.Full) file.Flush();
         var version = IsHashed(written.SizeBytes) ? written.Sha256 : ETagOf(written.SizeBytes, file.LastWriteTimeUtc);
         file.Dispose();
-        await using var held = condition == WriteCondition.Any ? null : await LockAsync(written.Key, cancellationToken).ConfigureAwait(false);
-        if ((condition.IfNoneMatch && File.Exists(path)) || (condition.IfMatch is { } etag && etag != ETagOf(path))) throw new BlobConflictException(written.Key);
+        await using var held = condition == WriteCondition.Any
+            ? null
+            : await LockAsync(written.Key, cancellationToken).ConfigureAwait(false);
+        if ((condition.IfNoneMatch && File.Exists(path)) || (condition.IfMatch is { } etag && etag != ETagOf(path)))
+            throw new BlobConflictException(written.Key);
         Place(temporary, path);
         return version;
     }
@@ -269,7 +274,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     private void Place(string temporary, string path)
     {
         var folder = Path.GetDirectoryName(path)!;
-        for (var attempt = 1; ; attempt++)
+        for (var tries = 1; ; tries++)
         {
             try
             {
@@ -278,7 +283,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
                 _disk.Rename(temporary, path);
                 return;
             }
-            catch (IOException e) when (attempt < MostTries && (e is DirectoryNotFoundException || e.HResult == Exists
+            catch (IOException e) when (tries < MostTries && (e is DirectoryNotFoundException || e.HResult == Exists
                 || (e is FileNotFoundException && File.Exists(temporary))))
             {
                 // made again; where somebody else has made it meanwhile, the framework takes its absence for the file's
@@ -323,7 +328,8 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
         return Convert.ToHexStringLower(SHA256.HashData(bytes.AsSpan(0, RandomAccess.Read(file, bytes, 0))));
     }
 
-    private static string ETagOf(long sizeBytes, DateTime written) => string.Create(CultureInfo.InvariantCulture, $"{sizeBytes}-{written.Ticks}");
+    private static string ETagOf(long sizeBytes, DateTime written) =>
+        string.Create(CultureInfo.InvariantCulture, $"{sizeBytes}-{written.Ticks}");
 
     private static bool IsHashed(long sizeBytes) => sizeBytes <= HashedETagBytes;
 
@@ -361,7 +367,7 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     }
 
     // By pieces that are written while the processor's cache still holds them from being hashed.
-    private sealed class HashingStream(IDiskFile file, IncrementalHash hash, FolderFaults faults) : Stream
+    private sealed class HashingStream(IDiskFile file, IncrementalHash hash, FolderErrors errors) : Stream
     {
         private const int Piece = 1 << 17;
 
@@ -392,13 +398,14 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
             {
                 file.Write(piece, Written);
             }
-            catch (Exception e) when (faults.Translate(e) is { } unavailable)
+            catch (Exception e) when (errors.Translate(e) is { } unavailable)
             {
                 throw unavailable;
             }
         }
 
-        public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+        public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+            WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
         public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
         {

@@ -33,13 +33,15 @@ internal sealed class RangeReader : Stream
     public override long Position { get => _begin + _taken; set => throw new NotSupportedException(); }
 
     /// <summary>Opens a blob with its first range, which for small ones is all and one request; null where there is none.</summary>
-    public static async Task<RangeReader?> OpenAsync(string key, BlockBlobClient blob, StoreRequests requests, int rangeBytes, CancellationToken cancellationToken)
+    public static async Task<RangeReader?> OpenAsync(
+        string key, BlockBlobClient blob, StoreRequests requests, int rangeBytes, CancellationToken cancellationToken)
     {
         try
         {
             return await requests.RunAsync(async token =>
             {
-                using var answer = (await blob.DownloadStreamingAsync(new BlobDownloadOptions { Range = new HttpRange(0, rangeBytes) }, token).ConfigureAwait(false)).Value;
+                using var answer = (await blob.DownloadStreamingAsync(
+                    new BlobDownloadOptions { Range = new HttpRange(0, rangeBytes) }, token).ConfigureAwait(false)).Value;
                 var length = LengthOf(answer.Details);
                 var first = new byte[Math.Min(length, rangeBytes)];
                 await answer.Content.ReadExactlyAsync(first, token).ConfigureAwait(false);
@@ -64,7 +66,8 @@ internal sealed class RangeReader : Stream
         return Give(buffer);
     }
 
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -82,11 +85,13 @@ internal sealed class RangeReader : Stream
     public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     // A range of an empty blob is refused, without its version.
-    private static async Task<RangeReader?> OpenEmptyAsync(string key, BlockBlobClient blob, StoreRequests requests, int rangeBytes, CancellationToken cancellationToken)
+    private static async Task<RangeReader?> OpenEmptyAsync(
+        string key, BlockBlobClient blob, StoreRequests requests, int rangeBytes, CancellationToken cancellationToken)
     {
         try
         {
-            var found = (await requests.RunAsync(token => blob.GetPropertiesAsync(cancellationToken: token), cancellationToken).ConfigureAwait(false)).Value;
+            var found = (await requests.RunAsync(token => blob.GetPropertiesAsync(cancellationToken: token),
+                cancellationToken).ConfigureAwait(false)).Value;
             return found.ContentLength == 0
                 ? new RangeReader(key, blob, requests, found.ETag, 0, [])
                 : await OpenAsync(key, blob, requests, rangeBytes, cancellationToken).ConfigureAwait(false); // filled in this instant
@@ -98,7 +103,8 @@ internal sealed class RangeReader : Stream
     }
 
     private static long LengthOf(BlobDownloadDetails details) =>
-        string.IsNullOrEmpty(details.ContentRange) ? details.ContentLength : long.Parse(details.ContentRange.AsSpan(details.ContentRange.LastIndexOf('/') + 1), System.Globalization.CultureInfo.InvariantCulture);
+        string.IsNullOrEmpty(details.ContentRange) ? details.ContentLength : long.Parse(
+            details.ContentRange.AsSpan(details.ContentRange.LastIndexOf('/') + 1), System.Globalization.CultureInfo.InvariantCulture);
 
     private bool IsUsed => _taken == _filled && Position < Length;
 
@@ -153,7 +159,11 @@ internal sealed class RangeReader : Stream
     private BlobDownloadOptions Next(out int bytes)
     {
         bytes = (int)Math.Min(_range.Length, Length - Position);
-        return new BlobDownloadOptions { Range = new HttpRange(Position, bytes), Conditions = new BlobRequestConditions { IfMatch = _etag } };
+        return new BlobDownloadOptions
+        {
+            Range = new HttpRange(Position, bytes),
+            Conditions = new BlobRequestConditions { IfMatch = _etag },
+        };
     }
 
     private void Filled(int bytes) => (_begin, _filled, _taken) = (Position, bytes, 0);

@@ -63,7 +63,10 @@ public static class StorePermissions
     /// <summary>Makes a file where nothing is, open for writing and locked until it is closed.</summary>
     public static SafeFileHandle Create(string path, StoreMode mode)
     {
-        var file = new FileStream(path, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, Share = FileShare.None, BufferSize = 0, UnixCreateMode = OfFile(mode) });
+        var file = new FileStream(path, new FileStreamOptions
+        {
+            Mode = FileMode.CreateNew, Access = FileAccess.Write, Share = FileShare.None, BufferSize = 0, UnixCreateMode = OfFile(mode),
+        });
         var handle = file.SafeFileHandle;
         if (mode == StoreMode.SharedGroup) File.SetUnixFileMode(handle, OfFile(mode)); // the umask may have taken the group's rights
         return handle;

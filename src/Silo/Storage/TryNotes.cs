@@ -63,14 +63,17 @@ internal sealed class TryNotes
 
         private static void Answered(TryNotes? notes, HttpMessage message)
         {
-            if (notes is not null) notes.LastFailure = message.Response.IsError ? string.Create(CultureInfo.InvariantCulture, $"{message.Response.Status} {message.Response.ReasonPhrase}") : null;
+            if (notes is not null)
+                notes.LastFailure = message.Response.IsError
+                    ? string.Create(CultureInfo.InvariantCulture, $"{message.Response.Status} {message.Response.ReasonPhrase}") : null;
         }
 
         private static void Failed(TryNotes? notes, HttpMessage message, Exception exception)
         {
             if (notes is null) return;
             if (exception is not OperationCanceledException) notes.LastFailure = exception.Message;
-            else if (!message.CancellationToken.IsCancellationRequested || notes.LastFailure is null) notes.LastFailure = "the connection hangs";
+            else if (!message.CancellationToken.IsCancellationRequested || notes.LastFailure is null)
+                notes.LastFailure = "the connection hangs";
         }
     }
 }

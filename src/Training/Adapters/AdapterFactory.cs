@@ -15,37 +15,18 @@ internal static class AdapterFactory
     {
         layout.Check(shared, Scope.Job, "shared state");
         if (head is not null) layout.Check(head, Scope.Client, $"head of client {client.Id}");
-        var redrawn = layout.Initial(plan.Seed, client, tensor => tensor.Scope == Scope.Seed || (head is null && tensor.Scope == Scope.Client));
+        var redrawn = layout.Initial(plan.Seed, client,
+            tensor => tensor.Scope == Scope.Seed || (head is null && tensor.Scope == Scope.Client));
         return new AdapterState([.. shared, .. head ?? AdapterState.Empty, .. redrawn]);
     }
 
-    /// <summary>Initial A and B of a client where the start is anchored, else null.</summary>
-    public static AdapterState? Twins(FederationPlan plan, AdapterLayout layout, ClientSpec client) =>
-        layout.Spec.Start == Start.Anchored ? layout.Initial(plan.Seed, client, static tensor => tensor.Factor is Factor.A or Factor.B) : null;
-
-    /// <summary>The adapter on a device, in the caller's dispose scope.</summary>
-    /// <inheritdoc cref="Values" path="/exception"/>
-    public static LowRankAdapter Create(FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState shared, AdapterState? head, Device device, CausalLanguageModel? model = null) =>
-        Create(Parts(plan, layout, client, shared, head), device, model);
-
-    /// <summary>The adapter on a device, in the caller's dispose scope.</summary>
-    public static LowRankAdapter Create(AdapterParts parts, Device device, CausalLanguageModel? model) =>
-        LowRankAdapter.Create(parts.Layout, parts.Values, parts.Twins, parts.TaskHead, device, model);
+    /// <summary>The frozen start of a client where it is anchored, else null.</summary>
+    public static AdapterState? Start(FederationPlan plan, AdapterLayout layout, ClientSpec client) =>
+        layout.Spec.Start == Abstractions.Plans.Start.Anchored ? layout.Initial(plan.Seed, client, layout.HasStart) : null;
 
     /// <summary>What a client's adapter is made of.</summary>
     /// <inheritdoc cref="Values" path="/exception"/>
-    public static AdapterParts Parts(
+    public static ClientAdapter Of(
         FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState shared, AdapterState? head) =>
-        new(layout, Values(plan, layout, client, shared, head), Twins(plan, layout, client), TaskHead(plan, client));
-
-    /// <summary>The head of the client's task under <see cref="Routing.ByTask"/>: the place of the task among the plan's, in ordinal order.</summary>
-    /// <exception cref="BadInputException">Fewer heads than tasks.</exception>
-    public static int TaskHead(FederationPlan plan, ClientSpec client)
-    {
-        if (plan.Adapter.Routing != Routing.ByTask || plan.Adapter.Heads == 1) return 0;
-        var tasks = plan.Clients.Select(static other => other.Task).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).ToList();
-        return tasks.Count <= plan.Adapter.Heads
-            ? tasks.IndexOf(client.Task)
-            : throw new BadInputException($"heads: {plan.Adapter.Heads} heads routed byTask cannot serve {tasks.Count} tasks; use one head, or one for each task");
-    }
+        new(layout, Values(plan, layout, client, shared, head), Start(plan, layout, client));
 }

@@ -1,33 +1,29 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Models;
 
 namespace FedRLora.Training.Adapters;
 
-/// <summary>What a tensor is in the layer equation.</summary>
-internal enum Factor
-{
-    /// <summary>The down-projection, <c>[R, D_in]</c>.</summary>
-    A,
-
-    /// <summary>The heads, <c>[N, D_out, R]</c>.</summary>
-    B,
-
-    /// <summary>The router, <c>[N, D_in]</c>.</summary>
-    Router,
-
-    /// <summary>The norm of each output row of a decomposed weight, <c>[D_out]</c>.</summary>
-    Magnitude,
-}
-
 /// <summary>One tensor of an adapter.</summary>
-internal sealed record AdapterTensor(LinearShape Target, Factor Factor, IReadOnlyList<long> Shape, Scope Scope, bool Trains)
+/// <param name="Target">The layer that it is on.</param>
+/// <param name="Role">What it is there.</param>
+/// <param name="Shape">Its shape.</param>
+/// <param name="Policy">How it begins, whether it moves, and who has it.</param>
+internal sealed record AdapterTensor(LinearShape Target, TensorRole Role, IReadOnlyList<long> Shape, TensorPolicy Policy)
 {
-    /// <summary><c>{module}.A</c>, <c>{module}.B</c>, <c>{module}.router</c> or <c>{module}.magnitude</c>.</summary>
-    public string Name { get; } = NameOf(Target.Module, Factor);
+    /// <summary><c>{module}.{role}</c>.</summary>
+    public string Name { get; } = NameOf(Target.Module, Role.Name);
 
-    public static string NameOf(string module, Factor factor) => $"{module}.{factor switch { Factor.Router => "router", Factor.Magnitude => "magnitude", _ => factor.ToString() }}";
+    /// <summary>Who owns it.</summary>
+    public Scope Scope => Policy.Scope;
+
+    /// <summary>Whether it is trained; what is redrawn from the seed never is.</summary>
+    public bool Trains => Policy is { Trains: true, Scope: not Scope.Seed };
+
+    /// <summary>The name of a tensor in a state.</summary>
+    public static string NameOf(string module, string role) => $"{module}.{role}";
 }
 
 /// <summary>Which tensors a spec has on the linears of a model, who owns each, and how each begins.</summary>
@@ -36,9 +32,13 @@ internal sealed class AdapterLayout
     private readonly AdapterStart _start;
 
     private AdapterLayout(AdapterSpec spec, IReadOnlyList<AdapterTarget> targets, AdapterStart start) =>
-        (Spec, Targets, Tensors, _start) = (spec, targets, [.. targets.SelectMany(target => TensorsOf(spec, target))], start);
+        (Spec, Method, Targets, Tensors, _start) =
+            (spec, AdapterMethods.Of(spec), targets, [.. targets.SelectMany(target => TensorsOf(spec, target))], start);
 
     public AdapterSpec Spec { get; }
+
+    /// <summary>The algebra of the method.</summary>
+    public AdapterMethod Method { get; }
 
     /// <summary>The adapted layers, in the model's order.</summary>
     public IReadOnlyList<AdapterTarget> Targets { get; }
@@ -46,7 +46,9 @@ internal sealed class AdapterLayout
     public IReadOnlyList<AdapterTensor> Tensors { get; }
 
     /// <summary>The layout on a model's layers.</summary>
-    /// <exception cref="BadInputException">A target that the model does not have or the method cannot be on, or a rank that a target cannot hold.</exception>
+    /// <exception cref="BadInputException">
+    /// A target that the model does not have or the method cannot be on, or a rank that a target cannot hold.
+    /// </exception>
     public static AdapterLayout For(AdapterSpec spec, IReadOnlyList<LinearShape> layers, AdapterStart? start = null)
     {
         var layout = Unbounded(spec, layers, start);
@@ -54,14 +56,16 @@ internal sealed class AdapterLayout
         foreach (var key in spec.RankPattern.Select(static entry => entry.Key).Concat(spec.AlphaPattern.Select(static entry => entry.Key)))
         {
             if (!layout.Targets.Any(target => ModuleRules.FitsPattern(key, target.Module)))
-                throw new BadInputException($"rankPattern, alphaPattern: {key} fits no adapted layer; they are {NamesOf([.. layout.Targets.Select(static target => target.Layer)])}");
+                throw new BadInputException($"rankPattern, alphaPattern: {key} fits no adapted layer; "
+                    + $"they are {NamesOf([.. layout.Targets.Select(static target => target.Layer)])}");
         }
 
         foreach (var (target, rank, _) in layout.Targets)
         {
             var bound = Math.Min(target.InWidth, target.OutWidth);
             if (rank < 1 || rank > bound)
-                throw new BadInputException($"rank: {rank} is outside 1 to {bound}, the smaller side of {target.Module} ({target.InWidth} -> {target.OutWidth})");
+                throw new BadInputException(
+                    $"rank: {rank} is outside 1 to {bound}, the smaller side of {target.Module} ({target.InWidth} -> {target.OutWidth})");
         }
 
         return layout;
@@ -98,18 +102,33 @@ internal sealed class AdapterLayout
                 throw new BadInputException($"targetModules: the model has no linear layer {suffix}; its layers are {NamesOf(layers)}");
         }
 
-        if (targets.Count == 0) throw new BadInputException($"targetModules: no layer of the model is chosen; its layers are {NamesOf(layers)}");
-        if (targets.FirstOrDefault(static target => target.Layer.Kind == LayerKind.Embedding) is { } embedding && (spec.HasRouter || spec.Decomposed))
-            throw new BadInputException($"targetModules: {embedding.Module} is an embedding, which a {(spec.HasRouter ? "router" : "decomposed weight")} cannot be on; leave it out");
+        if (targets.Count == 0)
+            throw new BadInputException($"targetModules: no layer of the model is chosen; its layers are {NamesOf(layers)}");
+        if (targets.FirstOrDefault(static target => target.Layer.Kind == LayerKind.Embedding) is { } embedding
+            && spec.Parts.Select(static part => part.KeepsOffEmbeddings).OfType<string>().FirstOrDefault() is { } part)
+        {
+            throw new BadInputException($"targetModules: {embedding.Module} is an embedding, which {part} cannot be on; leave it out");
+        }
+
         return new(spec, targets, start ?? AdapterStart.Drawn);
     }
+
+    /// <summary>Whether a tensor's frozen start is subtracted: of an anchored start all that a law draws, but for the gate's.</summary>
+    public bool HasStart(AdapterTensor tensor) => HasStart(tensor.Role.Name);
+
+    /// <inheritdoc cref="HasStart(AdapterTensor)"/>
+    public bool HasStart(string role) =>
+        Spec.Start == Start.Anchored && AdapterParts.Role(role).IsDrawn && !Spec.Routing.Roles.Any(own => own.Name == role);
 
     /// <summary>The last component of a module's name.</summary>
     public static string LastPart(string module) => module[(module.LastIndexOf('.') + 1)..];
 
-    /// <summary>The initial values of the tensors that <paramref name="which"/> takes, for a client; null for what is common to all.</summary>
+    /// <summary>
+    /// The initial values of the tensors that <paramref name="which"/> takes, for a client; null for what is common to all.
+    /// </summary>
     public AdapterState Initial(ulong seed, ClientSpec? client, Func<AdapterTensor, bool> which) => new(Tensors.Where(which)
-        .Select(tensor => KeyValuePair.Create(tensor.Name, _start.ValueOf(tensor) ?? Initializers.Draw(LawOf(tensor.Factor), tensor, seed, OwnerOf(tensor, client)))));
+        .Select(tensor => KeyValuePair.Create(tensor.Name,
+            _start.ValueOf(tensor, Method) ?? Initializers.Draw(tensor, seed, OwnerOf(tensor, client)))));
 
     /// <summary>Refuses a state that does not have exactly the tensors of a scope, in their shapes.</summary>
     /// <exception cref="BadInputException">A tensor is missing, unknown, or has another shape.</exception>
@@ -120,36 +139,28 @@ internal sealed class AdapterLayout
         {
             if (!state.TryGetValue(name, out var array)) throw new BadInputException($"{what}: tensor {name} is missing");
             if (!array.Shape.SequenceEqual(tensor.Shape))
-                throw new BadInputException($"{what}: tensor {name} has shape [{string.Join(", ", array.Shape)}], the plan asks for [{string.Join(", ", tensor.Shape)}]");
+                throw new BadInputException($"{what}: tensor {name} has shape [{string.Join(", ", array.Shape)}], "
+                    + $"the plan asks for [{string.Join(", ", tensor.Shape)}]");
         }
 
         if (state.Keys.FirstOrDefault(name => !expected.ContainsKey(name)) is { } unknown)
             throw new BadInputException($"{what}: tensor {unknown} does not belong to scope {scope} of this plan");
     }
 
-    private Init LawOf(Factor factor) => factor switch
-    {
-        Factor.A => Spec.InitA,
-        Factor.B => Spec.InitB,
-        _ => Spec.InitRouter,
-    };
-
     // What is aggregated has one initial value, whatever the policy says.
-    private string OwnerOf(AdapterTensor tensor, ClientSpec? client)
+    private static string OwnerOf(AdapterTensor tensor, ClientSpec? client)
     {
         if (tensor.Scope == Scope.Job || client is null) return "";
-        var policy = tensor.Factor switch { Factor.A => Spec.SeedA, Factor.B => Spec.SeedB, _ => SeedPolicy.Common };
-        return policy switch { SeedPolicy.PerClient => client.Id, SeedPolicy.PerTask => client.Task, _ => "" };
+        return tensor.Policy.Seed switch { SeedPolicy.PerClient => client.Id, SeedPolicy.PerTask => client.Task, _ => "" };
     }
 
-    private static string NamesOf(IReadOnlyList<LinearShape> layers) => string.Join(", ", layers.Select(static layer => LastPart(layer.Module)).Distinct());
+    private static string NamesOf(IReadOnlyList<LinearShape> layers) =>
+        string.Join(", ", layers.Select(static layer => LastPart(layer.Module)).Distinct());
 
     private static IEnumerable<AdapterTensor> TensorsOf(AdapterSpec spec, AdapterTarget target)
     {
-        var layer = target.Layer;
-        yield return new(layer, Factor.A, [target.Rank, layer.InWidth], spec.ScopeA, spec.TrainsA && spec.ScopeA != Scope.Seed);
-        yield return new(layer, Factor.B, [spec.Heads, layer.OutWidth, target.Rank], spec.ScopeB, spec.TrainsB && spec.ScopeB != Scope.Seed);
-        if (spec.HasRouter) yield return new(layer, Factor.Router, [spec.Heads, layer.InWidth], spec.ScopeRouter, spec.ScopeRouter != Scope.Seed);
-        if (spec.Decomposed) yield return new(layer, Factor.Magnitude, [layer.OutWidth], spec.ScopeMagnitude, true);
+        var shapes = AdapterMethods.Of(spec).Shapes(target)
+            .ToDictionary(static tensor => tensor.Role, static tensor => tensor.Shape, StringComparer.Ordinal);
+        return spec.Roles.Select(role => new AdapterTensor(target.Layer, role, shapes[role.Name], spec.Tensor(role.Name)));
     }
 }

@@ -5,28 +5,35 @@ using static TorchSharp.torch;
 
 namespace FedRLora.Training.Adapters;
 
-/// <summary>The laws of METHODS-CORE 1.2. Drawn in float64 and rounded once, so that the numbers do not depend on the CPU's vector width.</summary>
+/// <summary>
+/// The laws by which tensors are drawn. Drawn in float64 and rounded once, so that the numbers do not depend on the CPU's vector width.
+/// </summary>
 internal static class Initializers
 {
     /// <summary>The initial value of a tensor; each head of B comes from a seed of its own.</summary>
-    public static NamedArray Draw(Init init, AdapterTensor tensor, ulong planSeed, string owner)
+    public static NamedArray Draw(AdapterTensor tensor, ulong planSeed, string owner)
     {
+        var init = tensor.Policy.Init;
         var result = new float[NamedArray.Count(tensor.Shape)];
         if (init.Law == InitLaw.Zero) return new NamedArray(tensor.Shape, result);
-        var parts = tensor.Factor == Factor.B ? (int)tensor.Shape[0] : 1;
+        var parts = tensor.Role.IsByHead ? (int)tensor.Shape[0] : 1;
         var length = result.Length / parts;
         for (var part = 0; part < parts; part++)
         {
-            var purpose = tensor.Factor == Factor.B ? $"init/{tensor.Name}/head{part}" : $"init/{tensor.Name}";
+            var purpose = tensor.Role.IsByHead ? $"init/{tensor.Name}/head{part}" : $"init/{tensor.Name}";
             Fill(init, tensor, Seed.For(planSeed, 0, owner, purpose), result.AsSpan(part * length, length));
         }
 
         return new NamedArray(tensor.Shape, result);
     }
 
-    /// <summary>Standard deviation of <see cref="InitLaw.Stable"/>: d_out^(1/4) / sqrt(gamma fan), fan = d_in before the bottleneck and d_out after it.</summary>
+    /// <summary>
+    /// Standard deviation of <see cref="InitLaw.Stable"/>: d_out^(1/4) / sqrt(gamma fan), fan = d_in before the bottleneck and d_out after
+    /// it.
+    /// </summary>
     public static double StableDeviation(double gamma, AdapterTensor tensor) =>
-        Math.Pow(tensor.Target.OutWidth, 0.25) / Math.Sqrt(gamma * (tensor.Factor == Factor.B ? tensor.Target.OutWidth : tensor.Target.InWidth));
+        Math.Pow(tensor.Target.OutWidth, 0.25)
+        / Math.Sqrt(gamma * (tensor.Role.Side == Side.Out ? tensor.Target.OutWidth : tensor.Target.InWidth));
 
     private static void Fill(Init init, AdapterTensor tensor, ulong seed, Span<float> result)
     {

@@ -16,14 +16,15 @@ internal sealed class LayerMasks : IDisposable
     public LayerMasks(AdapterSpec spec, string module, ulong planSeed, int round, string client)
     {
         _keep = 1 - spec.Dropout.P;
-        // One-hot routing uses one head of the stack.
-        var masks = spec.Dropout.Masks == MaskSharing.PerHead && spec.Routing != Routing.ByTask ? spec.Heads : 1;
-        _generators = [.. Enumerable.Range(0, masks).Select(head => new Generator(Seed.For(planSeed, round, client, $"dropout/{module}/head{head}"), CPU))];
+        var masks = spec.Dropout.Masks == MaskSharing.PerHead ? spec.Heads : 1;
+        _generators = [.. Enumerable.Range(0, masks)
+            .Select(head => new Generator(Seed.For(planSeed, round, client, $"dropout/{module}/head{head}"), CPU))];
     }
 
     /// <summary>The masks of every adapted layer for a client's round; each is disposed by the caller.</summary>
     public static Dictionary<string, LayerMasks> Of(AdapterLayout layout, ulong planSeed, int round, string client) => layout.Targets
-        .ToDictionary(static target => target.Module, target => new LayerMasks(layout.Spec, target.Module, planSeed, round, client), StringComparer.Ordinal);
+        .ToDictionary(static target => target.Module, target => new LayerMasks(layout.Spec, target.Module, planSeed, round, client),
+            StringComparer.Ordinal);
 
     /// <summary>The next mask of each head, or one for all: 0 with probability p, else 1/(1-p).</summary>
     public IEnumerable<Tensor> Draw(long[] shape, Device device) => _generators

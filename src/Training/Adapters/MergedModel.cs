@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Inputs;
 using FedRLora.Training.Models;
@@ -23,6 +24,7 @@ public sealed class MergedModel
     private readonly string _folder;
     private readonly ModelConfig _config;
     private readonly PeftAdapter _adapter;
+    private readonly AdapterLayout _layout;
     private readonly Dictionary<string, AdapterTarget> _targets;
     private readonly IReadOnlyList<LinearShape> _layers;
 
@@ -30,7 +32,8 @@ public sealed class MergedModel
     {
         (_folder, _config, _adapter) = (folder, config, adapter);
         _layers = FrozenBase.LayersOf(folder);
-        _targets = adapter.On(_layers).Targets.ToDictionary(static target => target.Module + ".weight", StringComparer.Ordinal);
+        _layout = adapter.On(_layers);
+        _targets = _layout.Targets.ToDictionary(static target => target.Module + ".weight", StringComparer.Ordinal);
     }
 
     /// <summary>Writes the merged model; the folder is there whole, or not at all.</summary>
@@ -43,7 +46,8 @@ public sealed class MergedModel
     public static (int Changed, IReadOnlyList<string> Notes) Write(
         string model, string adapter, string target, CancellationToken cancellationToken = default)
     {
-        if (Directory.Exists(target) || File.Exists(target)) throw new BadInputException($"{target}: exists already; give the name of a new folder");
+        if (Directory.Exists(target) || File.Exists(target))
+            throw new BadInputException($"{target}: exists already; give the name of a new folder");
         GivenPath.RequireModel(model);
         var merged = new MergedModel(model, ModelRegistry.Check(model), PeftAdapter.Read(adapter));
         var partial = $"{Path.TrimEndingDirectorySeparator(Path.GetFullPath(target))}.{Path.GetRandomFileName()}"; // a name that nobody has
@@ -57,7 +61,8 @@ public sealed class MergedModel
         catch (Exception exception)
         {
             if (Directory.Exists(partial)) Directory.Delete(partial, recursive: true);
-            if (exception is IOException or UnauthorizedAccessException) throw new BadInputException($"{target}: cannot be written: {exception.Message}", exception);
+            if (exception is IOException or UnauthorizedAccessException)
+                throw new BadInputException($"{target}: cannot be written: {exception.Message}", exception);
             throw;
         }
     }
@@ -67,7 +72,8 @@ public sealed class MergedModel
     private string LmHeadName => NameOf(LayerKind.LmHead);
 
     // An embedding and an LM head that were one tensor are two as soon as an adapter is on either.
-    private bool Unties => _config.TieWordEmbeddings && _targets.Values.Any(static target => target.Layer.Kind is LayerKind.Embedding or LayerKind.LmHead);
+    private bool Unties =>
+        _config.TieWordEmbeddings && _targets.Values.Any(static target => target.Layer.Kind is LayerKind.Embedding or LayerKind.LmHead);
 
     private void WriteTo(string target, CancellationToken cancellationToken)
     {
@@ -96,7 +102,9 @@ public sealed class MergedModel
             foreach (var (tensor, _) in arrays) fileOf[tensor] = name;
         }
 
-        if (weights.IsSharded) File.WriteAllText(Path.Combine(target, ModelWeights.IndexFile), new JsonObject { ["metadata"] = new JsonObject(), ["weight_map"] = fileOf }.ToJsonString(new() { WriteIndented = true }));
+        if (weights.IsSharded)
+            File.WriteAllText(Path.Combine(target, ModelWeights.IndexFile),
+                new JsonObject { ["metadata"] = new JsonObject(), ["weight_map"] = fileOf }.ToJsonString(new() { WriteIndented = true }));
     }
 
     // Of sub-folders too, such as additional_chat_templates; not of those that hold weights, which are models and adapters of their own.
@@ -110,11 +118,13 @@ public sealed class MergedModel
         return own.Concat(below.SelectMany(static child => FilesToCopy(child.FullName)));
     }
 
-    private List<KeyValuePair<string, SafetensorsArray>> ArraysOf(SafetensorsFile file, Dictionary<string, string> nameOf, CancellationToken cancellationToken)
+    private List<KeyValuePair<string, SafetensorsArray>> ArraysOf(
+        SafetensorsFile file, Dictionary<string, string> nameOf, CancellationToken cancellationToken)
     {
         var kept = file.Header.Tensors.Keys.Where(stored => !(Unties && nameOf[stored] == LmHeadName));
         var arrays = kept.Select(stored => KeyValuePair.Create(stored, ArrayOf(file, stored, nameOf[stored], cancellationToken))).ToList();
-        if (Unties && file.Header.Tensors.Keys.FirstOrDefault(stored => nameOf[stored] == EmbeddingName) is { } embedding) arrays.Add(new(LmHeadName, ArrayOf(file, embedding, LmHeadName, cancellationToken)));
+        if (Unties && file.Header.Tensors.Keys.FirstOrDefault(stored => nameOf[stored] == EmbeddingName) is { } embedding)
+            arrays.Add(new(LmHeadName, ArrayOf(file, embedding, LmHeadName, cancellationToken)));
         return arrays;
     }
 
@@ -143,9 +153,12 @@ public sealed class MergedModel
     /// <summary>W0 + dW, stored as the layer's kind says, in float32.</summary>
     private Tensor Merged(AdapterTarget target, Tensor weight)
     {
-        Tensor Of(Factor factor) => LowRankAdapter.OnDevice(_adapter.Tensors[AdapterTensor.NameOf(target.Module, factor)], CPU);
-        var moved = DecomposedLayer.Rows(weight, target.Layer) + new LowRankLayer(_adapter.Spec, target.Layer, Of(Factor.A), Of(Factor.B), null, 0, null, target.Scaling).Delta();
-        var rows = _adapter.Spec.Decomposed ? DecomposedLayer.Merged(moved, Of(Factor.Magnitude)) : moved;
+        var (method, adapter) = (_layout.Method, _adapter.Tensors);
+        var tensors = new LayerTensors(
+            role => TensorData.OnDevice(adapter[AdapterTensor.NameOf(target.Module, role)], CPU).unsqueeze(0), static _ => null);
+        var rows = new FrozenLinear(target.Layer, weight, bias: null).Rows(ScalarType.Float32)
+            + Bottleneck.Delta(method, tensors, target.Scaling)[0];
+        if (method.HasColumns) rows *= method.Columns(tensors, Decomposed.Norms(rows))[0].unsqueeze(1);
         return target.Layer.Kind is LayerKind.Linear or LayerKind.LmHead ? rows : rows.t();
     }
 
@@ -157,7 +170,8 @@ public sealed class MergedModel
         {
             var parameter = PeftNames.BaseParameter(name)!;
             var stored = storedOf.GetValueOrDefault(_config.TieWordEmbeddings && parameter == LmHeadName ? EmbeddingName : parameter);
-            _adapter.CheckBase(name, stored is null ? null : weights.Files.First(file => file.Header.Tensors.ContainsKey(stored)).ReadFloat32(stored));
+            _adapter.CheckBase(name,
+                stored is null ? null : weights.Files.First(file => file.Header.Tensors.ContainsKey(stored)).ReadFloat32(stored));
         }
     }
 
@@ -175,7 +189,8 @@ public sealed class MergedModel
         const int Block = 1 << 26;
         var size = file.Describe(name).SizeBytes;
         var source = file.PointerTo(name);
-        for (var start = 0L; start < size; start += Block) stream.Write(new ReadOnlySpan<byte>(source + start, (int)Math.Min(Block, size - start)));
+        for (var start = 0L; start < size; start += Block)
+            stream.Write(new ReadOnlySpan<byte>(source + start, (int)Math.Min(Block, size - start)));
     }
 
     private static void WriteBytes(Tensor tensor, Stream stream)

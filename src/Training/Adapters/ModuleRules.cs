@@ -14,6 +14,10 @@ namespace FedRLora.Training.Adapters;
 internal sealed record AdapterTarget(LinearShape Layer, int Rank, double Scaling)
 {
     public string Module => Layer.Module;
+
+    public int InWidth => Layer.InWidth;
+
+    public int OutWidth => Layer.OutWidth;
 }
 
 /// <summary>
@@ -27,11 +31,12 @@ internal static class ModuleRules
 
     /// <summary>The targets, in the model's order.</summary>
     /// <exception cref="BadInputException">A regular expression is not valid or takes too long.</exception>
-    public static IReadOnlyList<AdapterTarget> Targets(AdapterSpec spec, IReadOnlyList<LinearShape> layers) => [.. layers.Where(layer => IsTarget(spec, layer)).Select(layer =>
-    {
-        var rank = First(spec.RankPattern, layer.Module) ?? spec.Rank;
-        return new AdapterTarget(layer, rank, spec.ScalingOf(rank, First(spec.AlphaPattern, layer.Module) ?? spec.Alpha));
-    })];
+    public static IReadOnlyList<AdapterTarget> Targets(AdapterSpec spec, IReadOnlyList<LinearShape> layers) =>
+        [.. layers.Where(layer => IsTarget(spec, layer)).Select(layer =>
+        {
+            var rank = First(spec.RankPattern, layer.Module) ?? spec.Rank;
+            return new AdapterTarget(layer, rank, spec.ScalingOf(rank, First(spec.AlphaPattern, layer.Module) ?? spec.Alpha));
+        })];
 
     /// <summary>Whether a name is <paramref name="suffix"/> or ends in it after a dot.</summary>
     public static bool EndsIn(string module, string suffix) =>
@@ -48,8 +53,10 @@ internal static class ModuleRules
             return true; // a whole name, whatever its layer's number
         var named = spec.TargetPattern is { } pattern
             ? IsMatch($"^(?:{pattern})$", layer.Module)
-            : spec.TargetModules.Count == 0 ? layer.Kind is LayerKind.Linear or LayerKind.Conv1D : spec.TargetModules.Any(suffix => EndsIn(layer.Module, suffix));
-        return named && (spec.LayersToTransform.Count == 0 || (LayerOf(spec, layer.Module) is { } number && spec.LayersToTransform.Contains(number)));
+            : spec.TargetModules.Count == 0 ? layer.Kind is LayerKind.Linear or LayerKind.Conv1D
+            : spec.TargetModules.Any(suffix => EndsIn(layer.Module, suffix));
+        return named && (spec.LayersToTransform.Count == 0
+            || (LayerOf(spec, layer.Module) is { } number && spec.LayersToTransform.Contains(number)));
     }
 
     /// <summary>The number of the layer that a module is in, as <see cref="AdapterSpec.LayersPattern"/> finds it; null for none.</summary>
@@ -57,7 +64,8 @@ internal static class ModuleRules
     {
         foreach (var name in spec.LayersPattern.DefaultIfEmpty("[^.]*"))
         {
-            if (Match($@"^(?:.*\.)?(?:{name})\.(\d+)\.", module) is { Success: true } found && int.TryParse(found.Groups[^1].ValueSpan, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
+            if (Match($@"^(?:.*\.)?(?:{name})\.(\d+)\.", module) is { Success: true } found
+                && int.TryParse(found.Groups[^1].ValueSpan, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
                 return number;
         }
 
@@ -104,7 +112,8 @@ internal static class ModuleRules
         }
         catch (ArgumentException exception)
         {
-            throw new BadInputException($"the pattern {pattern} is not a valid regular expression: {exception.Message.ReplaceLineEndings(" ")}", exception);
+            throw new BadInputException(
+                $"the pattern {pattern} is not a valid regular expression: {exception.Message.ReplaceLineEndings(" ")}", exception);
         }
     }
 }

@@ -5,7 +5,9 @@ internal sealed record LossSpan(int From, int To);
 
 /// <summary>A row as token ids, and where the loss is.</summary>
 /// <param name="Ids">Prompt and completion, or a whole conversation.</param>
-/// <param name="Spans">In order, none empty, none with a text's first token, which nothing predicts. The last is the completion that evaluation asks for.</param>
+/// <param name="Spans">
+/// In order, none empty, none with a text's first token, which nothing predicts. The last is the completion that evaluation asks for.
+/// </param>
 internal sealed record EncodedRow(int[] Ids, IReadOnlyList<LossSpan> Spans)
 {
     /// <summary>A row with its loss from <paramref name="start"/> to the end.</summary>

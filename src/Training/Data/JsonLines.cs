@@ -15,7 +15,9 @@ namespace FedRLora.Training.Data;
 /// <param name="Line">Its line in the file, from 1.</param>
 internal sealed record Example(string Prompt, string Completion, string? Label, int Line)
 {
-    /// <summary>Where the row is a conversation: the prompt is empty then, and the completion is the last message that is learned.</summary>
+    /// <summary>
+    /// Where the row is a conversation: the prompt is empty then, and the completion is the last message that is learned.
+    /// </summary>
     public Conversation? Chat { get; init; }
 
     /// <summary>Whether the text gets two blanks where the completion begins: one is put between prompt and completion.</summary>
@@ -33,7 +35,9 @@ internal static class JsonLines
     private const string Expected = "expected one object with \"prompt\" and \"completion\", \"text\" and \"label\", or \"messages\"";
 
     /// <summary>Reads rows from <paramref name="offset"/> on; lines after the last one taken are not looked at.</summary>
-    /// <exception cref="BadInputException">The file cannot be read, has too few rows, or a line is not valid; file and line are named.</exception>
+    /// <exception cref="BadInputException">
+    /// The file cannot be read, has too few rows, or a line is not valid; file and line are named.
+    /// </exception>
     public static async Task<List<Example>> ReadAsync(string path, int offset, int? rows, CancellationToken cancellationToken)
     {
         var result = new List<Example>();
@@ -83,7 +87,8 @@ internal static class JsonLines
         {
             using var document = JsonDocument.Parse(text);
             var root = document.RootElement;
-            if (root.ValueKind != JsonValueKind.Object) throw new BadInputException($"{path}:{line}: found {Name(root.ValueKind)}; {Expected}");
+            if (root.ValueKind != JsonValueKind.Object)
+                throw new BadInputException($"{path}:{line}: found {Name(root.ValueKind)}; {Expected}");
             var label = Label(root, path, line);
             var (prompt, completion) = (Text(root, "prompt", path, line), Text(root, "completion", path, line));
             if (prompt is not null && completion is not null) return new(prompt, completion, label, line);
@@ -93,7 +98,8 @@ internal static class JsonLines
             if (prompt is not null) throw Missing("prompt", "completion", path, line);
             if (content is not null) throw Missing("text", "label", path, line);
             var keys = string.Join(", ", root.EnumerateObject().Select(static property => BadInputException.Shown(property.Name)).Take(5));
-            throw new BadInputException($"{path}:{line}: found an object with {(keys.Length == 0 ? "no keys" : $"the keys {keys}")}; {Expected}");
+            throw new BadInputException(
+                $"{path}:{line}: found an object with {(keys.Length == 0 ? "no keys" : $"the keys {keys}")}; {Expected}");
         }
         catch (JinjaException exception)
         {
@@ -147,7 +153,9 @@ internal static class JsonLines
     private static string? Text(JsonElement root, string key, string path, int line)
     {
         if (Find(root, key) is not { } value) return null;
-        return value.ValueKind == JsonValueKind.String ? value.GetString() : throw new BadInputException($"{path}:{line}: \"{key}\" is {Name(value.ValueKind)}; make it a string");
+        return value.ValueKind == JsonValueKind.String
+            ? value.GetString()
+            : throw new BadInputException($"{path}:{line}: \"{key}\" is {Name(value.ValueKind)}; make it a string");
     }
 
     private static string? Label(JsonElement root, string path, int line)

@@ -11,7 +11,8 @@ public static class PlanData
     /// <param name="root">What its relative paths start from.</param>
     /// <param name="cancellationToken">The caller's token.</param>
     /// <returns>One line for each file that cannot be used: the file, the line, what was found and what was expected.</returns>
-    public static async Task<IReadOnlyList<string>> ProblemsAsync(FederationPlan plan, string root, CancellationToken cancellationToken = default)
+    public static async Task<IReadOnlyList<string>> ProblemsAsync(
+        FederationPlan plan, string root, CancellationToken cancellationToken = default)
     {
         var slices = plan.Clients.SelectMany(static client => client.Data.Test is { } test
             ? new[] { (Path: client.Data.Train, client.Data.Offset, client.Data.Rows), (Path: test, Offset: 0, Rows: null) }

@@ -76,7 +76,8 @@ internal sealed class RowEncoder(Tokenizer tokenizer, int maxTokens, Func<ChatTe
     {
         if (example.Chat is { } conversation)
         {
-            var template = chat?.Invoke() ?? throw new BadInputException($"{place}: the row has \"messages\" and the model no chat template; put the model's chat_template.jinja into its folder, or write rows with \"prompt\" and \"completion\"");
+            var template = chat?.Invoke() ?? throw new BadInputException($"{place}: the row has \"messages\" and the model no chat "
+                + "template; put the model's chat_template.jinja into its folder, or write rows with \"prompt\" and \"completion\"");
             return new ChatRows(tokenizer, template).Encode(conversation.WithAnswer(example.Completion), place);
         }
 

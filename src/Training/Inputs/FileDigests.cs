@@ -38,7 +38,7 @@ internal sealed class FileDigests(DigestCache cache, TimeProvider time)
         {
             lock (_reading.GetOrAdd(path, static _ => new Lock())) // who comes second finds what the first learned
             {
-                for (var attempt = 1; attempt <= Tries; attempt++)
+                for (var tries = 1; tries <= Tries; tries++)
                 {
                     var begun = time.GetUtcNow();
                     var before = FileStamp.Of(path);

@@ -27,7 +27,9 @@ internal static class LogLikelihood
     private const long LogitsPerPiece = 1 << 24;
 
     /// <summary>The sum of each slot.</summary>
-    public static double[] Sums(CausalLanguageModel model, ILayerAdapters? adapters, IEnumerable<ScoredSequence> sequences, int slots, CancellationToken cancellationToken)
+    public static double[] Sums(
+        CausalLanguageModel model, ILayerAdapters? adapters, IEnumerable<ScoredSequence> sequences, int slots,
+        CancellationToken cancellationToken)
     {
         using var inference = no_grad();
         var sums = new double[slots];
@@ -116,7 +118,8 @@ internal static class LogLikelihood
 
         var hidden = model.Hidden(tensor(ids, [batch.Count, length], ScalarType.Int64, model.Device), null, adapters);
         var flat = hidden.reshape(-1, hidden.shape[^1]);
-        var wanted = batch.SelectMany((sequence, i) => sequence.Tokens.Select(token => (Row: (long)i * length + token.Place, token.Token, token.Slot)));
+        var wanted = batch.SelectMany(
+            (sequence, i) => sequence.Tokens.Select(token => (Row: (long)i * length + token.Place, token.Token, token.Slot)));
         Add(model, adapters, flat, wanted, 1, sums);
     }
 
@@ -146,6 +149,7 @@ internal static class LogLikelihood
         var likelihoods = model.LogitsOf(taken, adapters).to(ScalarType.Float32).log_softmax(-1);
         var places = rows.SelectMany((row, i) => row.Select(token => i * likelihoods.shape[1] + token.Token)).ToArray();
         var values = likelihoods.reshape(-1).index_select(0, tensor(places, ScalarType.Int64, hidden.device)).cpu().data<float>().ToArray();
-        foreach (var (value, slot) in values.Zip(rows.SelectMany(static row => row.Select(static token => token.Slot)))) sums[slot] += value;
+        foreach (var (value, slot) in values.Zip(rows.SelectMany(static row => row.Select(static token => token.Slot))))
+            sums[slot] += value;
     }
 }

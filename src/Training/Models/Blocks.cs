@@ -24,7 +24,8 @@ internal static class Blocks
 
     /// <summary>Gemma's form of it: the stored weight is the distance from 1, and the product too is in float32 or wider.</summary>
     /// <inheritdoc cref="RmsNorm" path="/param"/>
-    public static Tensor OffsetRmsNorm(Tensor x, Tensor weight, double epsilon) => (Normed(Wide(x), epsilon) * (1 + Wide(weight))).to(x.dtype);
+    public static Tensor OffsetRmsNorm(Tensor x, Tensor weight, double epsilon) =>
+        (Normed(Wide(x), epsilon) * (1 + Wide(weight))).to(x.dtype);
 
     /// <summary>Cosine and sine of the rotary angles of consecutive positions, each <c>[count, dim]</c>.</summary>
     /// <param name="first">Position of the first token.</param>
@@ -90,7 +91,8 @@ internal static class Blocks
     {
         var (batch, heads, tokens, headDim) = (query.shape[0], query.shape[1], query.shape[2], query.shape[3]);
         var groups = heads / key.shape[1];
-        var mixed = nn.functional.scaled_dot_product_attention(query, Repeat(key, groups), Repeat(value, groups), mask, is_casual: mask is null && tokens > 1);
+        var mixed = nn.functional.scaled_dot_product_attention(query, Repeat(key, groups), Repeat(value, groups), mask,
+            is_casual: mask is null && tokens > 1);
         return mixed.transpose(1, 2).reshape(batch, tokens, heads * headDim);
     }
 
@@ -116,5 +118,6 @@ internal static class Blocks
 
     private static Tensor Repeat(Tensor x, long groups) => groups == 1
         ? x
-        : x.unsqueeze(2).expand(x.shape[0], x.shape[1], groups, x.shape[2], x.shape[3]).reshape(x.shape[0], x.shape[1] * groups, x.shape[2], x.shape[3]);
+        : x.unsqueeze(2).expand(x.shape[0], x.shape[1], groups, x.shape[2], x.shape[3])
+            .reshape(x.shape[0], x.shape[1] * groups, x.shape[2], x.shape[3]);
 }

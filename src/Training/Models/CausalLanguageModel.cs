@@ -51,6 +51,8 @@ public sealed record LinearShape(string Module, int InWidth, int OutWidth, Layer
 /// </summary>
 public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionary<string, Tensor> parameters) : IDisposable
 {
+    private Dictionary<string, FrozenLinear>? _frozen;
+
     /// <summary>Sizes and settings.</summary>
     public ModelConfig Config { get; } = config;
 
@@ -73,7 +75,8 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     public Device Device => Parameters.Values.First().device;
 
     /// <summary>What is computed with: the type of the parameters, float32 where they are stored in half precision.</summary>
-    internal ScalarType Dtype { get; } = parameters.Values.First().dtype is var stored && stored is ScalarType.Float16 or ScalarType.BFloat16 ? ScalarType.Float32 : stored;
+    internal ScalarType Dtype { get; } =
+        parameters.Values.First().dtype is var stored && stored is ScalarType.Float16 or ScalarType.BFloat16 ? ScalarType.Float32 : stored;
 
     /// <summary>Hidden states after the final norm.</summary>
     /// <param name="inputIds">int64 <c>[Bsz, T]</c>; with the cache's tokens at most <see cref="ModelConfig.MaxPositions"/>.</param>
@@ -87,7 +90,8 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     /// </param>
     /// <param name="cache">The tokens before these, which it then includes; null where these are the first. Not for training.</param>
     /// <returns><c>[Bsz, T, D]</c>, in the caller's dispose scope.</returns>
-    public Tensor Hidden(Tensor inputIds, Tensor? attentionMask, ILayerAdapters? adapters, List<Tensor>? hiddenStates = null, KeyValueCache? cache = null)
+    public Tensor Hidden(
+        Tensor inputIds, Tensor? attentionMask, ILayerAdapters? adapters, List<Tensor>? hiddenStates = null, KeyValueCache? cache = null)
     {
         var first = cache?.Length ?? 0;
         CheckInput(inputIds, attentionMask, first);
@@ -144,7 +148,7 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     /// <returns><c>[.., V]</c>.</returns>
     public Tensor LogitsOf(Tensor hidden, ILayerAdapters? adapters)
     {
-        var logits = nn.functional.linear(hidden, WeightOf(LmHead).to(hidden.dtype), BiasOf(LmHead)?.to(hidden.dtype));
+        var logits = Frozen(LmHead).Multiply(hidden);
         return adapters?.Adapt(LmHead.Module, hidden, logits) ?? logits;
     }
 
@@ -179,8 +183,11 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     private protected abstract Tensor Layer(int layer, Tensor x, ForwardPass pass);
 
     /// <summary>A frozen linear layer of the model.</summary>
-    private protected FrozenLinear Frozen(string module, LayerKind kind = LayerKind.Linear) =>
-        new(module, Parameters[module + ".weight"], Parameters.GetValueOrDefault(module + ".bias"), kind);
+    internal FrozenLinear Frozen(LinearShape layer) => new(layer, WeightOf(layer), BiasOf(layer));
+
+    /// <summary>A frozen linear layer of the model, by its name.</summary>
+    private protected FrozenLinear Frozen(string module) => LazyInitializer.EnsureInitialized(
+        ref _frozen, () => Linears.ToDictionary(static layer => layer.Module, Frozen, StringComparer.Ordinal))[module];
 
     /// <summary>Layer norm over D with the module's weight and bias.</summary>
     private protected Tensor LayerNorm(string module, Tensor x, ForwardPass pass) =>
@@ -189,7 +196,9 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     private Tensor LayerOf(int layer, Tensor x, ForwardPass pass) => pass.Layer(layer, x, input => Layer(layer, input, pass));
 
     /// <summary>Checks what would otherwise end in native code.</summary>
-    /// <exception cref="ArgumentException">Wrong shape or type, too long, an id outside the vocabulary, or padding before a real token.</exception>
+    /// <exception cref="ArgumentException">
+    /// Wrong shape or type, too long, an id outside the vocabulary, or padding before a real token.
+    /// </exception>
     private void CheckInput(Tensor inputIds, Tensor? attentionMask, long first)
     {
         if (inputIds.dtype != ScalarType.Int64 || inputIds.dim() != 2)
@@ -197,7 +206,8 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
         if (inputIds.shape[1] > Config.MaxPositions - first)
             throw new ArgumentException($"The sequence has {first + inputIds.shape[1]} tokens, the model takes {Config.MaxPositions}.");
         if (attentionMask is not null && !attentionMask.shape.AsSpan().SequenceEqual(inputIds.shape))
-            throw new ArgumentException($"The attention mask is [{string.Join(", ", attentionMask.shape)}], the input [{string.Join(", ", inputIds.shape)}].");
+            throw new ArgumentException(
+                $"The attention mask is [{string.Join(", ", attentionMask.shape)}], the input [{string.Join(", ", inputIds.shape)}].");
 
         // On another device, looking at values would stall it.
         if (inputIds.device_type == DeviceType.CPU) CheckIds(inputIds);
@@ -208,7 +218,8 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     {
         foreach (var id in inputIds.data<long>())
         {
-            if (id < 0 || id >= Config.VocabularySize) throw new ArgumentException($"Token id {id} is outside the model's vocabulary of {Config.VocabularySize}.");
+            if (id < 0 || id >= Config.VocabularySize)
+                throw new ArgumentException($"Token id {id} is outside the model's vocabulary of {Config.VocabularySize}.");
         }
     }
 
@@ -217,6 +228,7 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
         using var scope = NewDisposeScope();
         var real = attentionMask.to(ScalarType.Int8);
         var rises = real.narrow(1, 1, real.shape[1] - 1).gt(real.narrow(1, 0, real.shape[1] - 1));
-        if (rises.any().item<bool>()) throw new ArgumentException("The attention mask has padding before a real token; padding belongs on the right.");
+        if (rises.any().item<bool>())
+            throw new ArgumentException("The attention mask has padding before a real token; padding belongs on the right.");
     }
 }

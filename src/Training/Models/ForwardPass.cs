@@ -2,21 +2,6 @@ using static TorchSharp.torch;
 
 namespace FedRLora.Training.Models;
 
-/// <summary>A frozen linear layer.</summary>
-/// <param name="Module">Its name in the model.</param>
-/// <param name="Weight"><c>[OutWidth, InWidth]</c>, or turned as <paramref name="Kind"/> says; stored in any float type.</param>
-/// <param name="Bias"><c>[OutWidth]</c>; null where it has none.</param>
-/// <param name="Kind">How the weight is stored.</param>
-internal sealed record FrozenLinear(string Module, Tensor Weight, Tensor? Bias, LayerKind Kind = LayerKind.Linear)
-{
-    /// <summary>The weight as <c>[InWidth, OutWidth]</c> in a type to compute with: a view where it is stored so.</summary>
-    public Tensor Down(ScalarType dtype)
-    {
-        var weight = Weight.dtype == dtype ? Weight : Weight.to(dtype);
-        return Kind == LayerKind.Conv1D ? weight : weight.t();
-    }
-}
-
 /// <summary>The nonlinearity of an MLP.</summary>
 internal enum Activation
 {

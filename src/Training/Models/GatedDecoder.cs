@@ -13,7 +13,9 @@ internal sealed record GatedTraits
     /// <summary>Each attention head's queries and keys go through an RMS norm before they turn.</summary>
     public bool QueryKeyNorm { get; init; }
 
-    /// <summary>Gemma: norms store the distance from 1, embeddings are scaled by sqrt(D), and the gate is a GELU (tanh form), not SiLU.</summary>
+    /// <summary>
+    /// Gemma: norms store the distance from 1, embeddings are scaled by sqrt(D), and the gate is a GELU (tanh form), not SiLU.
+    /// </summary>
     public bool IsGemma { get; init; }
 }
 
@@ -46,25 +48,27 @@ internal sealed class GatedDecoder : CausalLanguageModel
     /// <param name="traits">What it does differently.</param>
     /// <param name="read">Takes the keys that not all relatives have; gets what <see cref="ReadConfig"/> found.</param>
     /// <param name="write">The reverse.</param>
-    public static ModelFamily Family(GatedTraits traits, Func<ConfigReader, ModelConfig, ModelConfig> read, Action<ModelConfig, JsonObject> write) => new()
-    {
-        Prefix = "model.",
-        ReadConfig = reader => read(reader, ReadConfig(reader)),
-        WriteConfig = (config, json) =>
+    public static ModelFamily Family(
+        GatedTraits traits, Func<ConfigReader, ModelConfig, ModelConfig> read, Action<ModelConfig, JsonObject> write) => new()
         {
-            WriteConfig(config, json);
-            write(config, json);
-        },
-        Parameters = config => ParametersOf(config, traits),
-        Create = (config, parameters) => new GatedDecoder(config, parameters, traits),
-    };
+            Prefix = "model.",
+            ReadConfig = reader => read(reader, ReadConfig(reader)),
+            WriteConfig = (config, json) =>
+            {
+                WriteConfig(config, json);
+                write(config, json);
+            },
+            Parameters = config => ParametersOf(config, traits),
+            Create = (config, parameters) => new GatedDecoder(config, parameters, traits),
+        };
 
     internal override Tensor FinalNorm(Tensor x, ForwardPass pass) => Norm("model.norm.weight", x, pass);
 
     private protected override Tensor Embed(ForwardPass pass)
     {
         var x = base.Embed(pass);
-        return _traits.IsGemma ? pass.Scale(x, tensor(Math.Sqrt(Config.HiddenSize), x.dtype, x.device)) : x; // the factor is rounded to the dtype, as in the reference
+        // the factor is rounded to the dtype, as in the reference
+        return _traits.IsGemma ? pass.Scale(x, tensor(Math.Sqrt(Config.HiddenSize), x.dtype, x.device)) : x;
     }
 
     private protected override Tensor Layer(int layer, Tensor x, ForwardPass pass)
@@ -90,7 +94,8 @@ internal sealed class GatedDecoder : CausalLanguageModel
     private Tensor Mlp(string name, Tensor x, ForwardPass pass)
     {
         var parts = pass.Linear(x, [Frozen(name + "gate_proj"), Frozen(name + "up_proj")]);
-        return pass.Linear(pass.Gate(parts[0], parts[1], _traits.IsGemma ? Activation.GeluTanh : Activation.Silu), Frozen(name + "down_proj"));
+        return pass.Linear(pass.Gate(parts[0], parts[1], _traits.IsGemma ? Activation.GeluTanh : Activation.Silu),
+            Frozen(name + "down_proj"));
     }
 
     private Tensor Norm(string parameter, Tensor x, ForwardPass pass, int parts = 1) =>

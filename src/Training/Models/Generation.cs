@@ -15,8 +15,10 @@ public static class Generation
     /// <param name="cancellationToken">Looked at before each token.</param>
     /// <returns>The new tokens, without the prompt.</returns>
     public static IReadOnlyList<int> Greedy(
-        CausalLanguageModel model, ILayerAdapters? adapters, IReadOnlyList<int> promptIds, int maxNewTokens, int? endId, CancellationToken cancellationToken = default) =>
-        [.. Tokens(model, adapters, promptIds, new() { MaxNewTokens = maxNewTokens, EndIds = endId is { } id ? [id] : [] }, cancellationToken)];
+        CausalLanguageModel model, ILayerAdapters? adapters, IReadOnlyList<int> promptIds, int maxNewTokens, int? endId,
+        CancellationToken cancellationToken = default) =>
+        [.. Tokens(model, adapters, promptIds, new() { MaxNewTokens = maxNewTokens, EndIds = endId is { } id ? [id] : [] },
+            cancellationToken)];
 
     /// <summary>A continuation, each token as soon as it is there; enumerate on the thread that the model's tensors are used on.</summary>
     /// <param name="model">The frozen model.</param>
@@ -27,14 +29,16 @@ public static class Generation
     /// <returns>The new tokens, without the prompt; an end token is the last.</returns>
     /// <exception cref="ArgumentException">No token to begin with, or an option out of range.</exception>
     public static IEnumerable<int> Tokens(
-        CausalLanguageModel model, ILayerAdapters? adapters, IReadOnlyList<int> promptIds, SamplingOptions options, CancellationToken cancellationToken = default)
+        CausalLanguageModel model, ILayerAdapters? adapters, IReadOnlyList<int> promptIds, SamplingOptions options,
+        CancellationToken cancellationToken = default)
     {
         if (promptIds.Count == 0) throw new ArgumentException("The prompt is empty; begin with the begin token.", nameof(promptIds));
         return Continue(model, adapters, [.. promptIds.Select(static id => (long)id)], new Sampler(options), options, cancellationToken);
     }
 
     private static IEnumerable<int> Continue(
-        CausalLanguageModel model, ILayerAdapters? adapters, long[] ids, Sampler chosen, SamplingOptions options, CancellationToken cancellationToken)
+        CausalLanguageModel model, ILayerAdapters? adapters, long[] ids, Sampler chosen, SamplingOptions options,
+        CancellationToken cancellationToken)
     {
         using var sampler = chosen;
         using var cache = new KeyValueCache();

@@ -53,12 +53,12 @@ internal sealed class Gpt2 : CausalLanguageModel
 
     private Tensor Attention(int layer, string name, Tensor x, ForwardPass pass)
     {
-        var (query, key, value) = pass.SplitFused(pass.Linear(x, Frozen(name + "c_attn", LayerKind.Conv1D)), Config.AttentionHeads, isByHead: false);
-        return pass.Linear(pass.Attention(layer, query, key, value), Frozen(name + "c_proj", LayerKind.Conv1D));
+        var (query, key, value) = pass.SplitFused(pass.Linear(x, Frozen(name + "c_attn")), Config.AttentionHeads, isByHead: false);
+        return pass.Linear(pass.Attention(layer, query, key, value), Frozen(name + "c_proj"));
     }
 
     private Tensor Mlp(string name, Tensor x, ForwardPass pass) => pass.Linear(
-        pass.Activate(pass.Linear(x, Frozen(name + "c_fc", LayerKind.Conv1D)), Activation.GeluTanh), Frozen(name + "c_proj", LayerKind.Conv1D));
+        pass.Activate(pass.Linear(x, Frozen(name + "c_fc")), Activation.GeluTanh), Frozen(name + "c_proj"));
 
     private static IEnumerable<LinearShape> LinearsOf(ModelConfig config, string layer)
     {
@@ -97,9 +97,11 @@ internal sealed class Gpt2 : CausalLanguageModel
     private static ModelConfig ReadConfig(ConfigReader reader)
     {
         reader.OneOf("activation_function", "gelu_new", "gelu_pytorch_tanh");
-        foreach (var key in (string[])["scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "add_cross_attention"]) reader.Off(key);
+        foreach (var key in (string[])["scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "add_cross_attention"])
+            reader.Off(key);
         reader.On("scale_attn_weights");
-        reader.Ignore("n_ctx", "n_special", "output_past", "predict_special_tokens", "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj");
+        reader.Ignore("n_ctx", "n_special", "output_past", "predict_special_tokens", "summary_activation", "summary_first_dropout",
+            "summary_proj_to_labels", "summary_type", "summary_use_proj");
         var (hidden, heads) = (reader.Size("n_embd"), reader.Size("n_head"));
         return new ModelConfig
         {

@@ -45,7 +45,8 @@ internal sealed class GptNeoX : CausalLanguageModel
     {
         var name = _layerNames[layer];
         var attended = pass.Add(x, Attention(layer, name + "attention.", LayerNorm(name + "input_layernorm", x, pass), pass));
-        return pass.Add(attended, Mlp(name + "mlp.", LayerNorm(name + "post_attention_layernorm", Config.ParallelResidual ? x : attended, pass), pass));
+        return pass.Add(attended,
+            Mlp(name + "mlp.", LayerNorm(name + "post_attention_layernorm", Config.ParallelResidual ? x : attended, pass), pass));
     }
 
     private Tensor Attention(int layer, string name, Tensor x, ForwardPass pass)
@@ -81,7 +82,8 @@ internal sealed class GptNeoX : CausalLanguageModel
             foreach (var linear in LinearsOf(config, layer))
             {
                 yield return new(linear.Module + ".weight", [linear.OutWidth, linear.InWidth]);
-                if (config.AttentionBias || linear.Module.Contains(".mlp.", StringComparison.Ordinal)) yield return new(linear.Module + ".bias", [linear.OutWidth]);
+                if (config.AttentionBias || linear.Module.Contains(".mlp.", StringComparison.Ordinal))
+                    yield return new(linear.Module + ".bias", [linear.OutWidth]);
             }
         }
 

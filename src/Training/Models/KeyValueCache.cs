@@ -36,7 +36,8 @@ public sealed class KeyValueCache : IDisposable
     {
         var length = Length + keys.shape[2];
         if (layer == _layers.Count) _layers.Add((Buffer(keys, length), Buffer(values, length)));
-        else if (_layers[layer].Keys.shape[2] < length) _layers[layer] = (Grown(_layers[layer].Keys, length), Grown(_layers[layer].Values, length));
+        else if (_layers[layer].Keys.shape[2] < length)
+            _layers[layer] = (Grown(_layers[layer].Keys, length), Grown(_layers[layer].Values, length));
         return (Put(_layers[layer].Keys, keys), Put(_layers[layer].Values, values));
     }
 

@@ -2,7 +2,9 @@ using System.Text.Json.Nodes;
 
 namespace FedRLora.Training.Models;
 
-/// <summary>Mistral: Llama with a sliding window over the keys. Reference: <c>modeling_mistral.py</c> of Hugging Face transformers.</summary>
+/// <summary>
+/// Mistral: Llama with a sliding window over the keys. Reference: <c>modeling_mistral.py</c> of Hugging Face transformers.
+/// </summary>
 internal static class Mistral
 {
     /// <summary>The family's line in <see cref="ModelRegistry"/>.</summary>

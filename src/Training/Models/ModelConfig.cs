@@ -78,7 +78,9 @@ public sealed record ModelConfig
     internal int RotaryDim => (int)(HeadDim * RotaryFraction);
 
     /// <summary>Reads <c>config.json</c> of a folder.</summary>
-    /// <exception cref="BadInputException">Missing, not valid, or it asks for something the code does not implement; the key is named.</exception>
+    /// <exception cref="BadInputException">
+    /// Missing, not valid, or it asks for something the code does not implement; the key is named.
+    /// </exception>
     public static ModelConfig Load(string folder)
     {
         var path = Path.Combine(folder, "config.json");
@@ -106,7 +108,9 @@ public sealed record ModelConfig
             ["vocab_size"] = VocabularySize,
             ["tie_word_embeddings"] = TieWordEmbeddings,
             ["bos_token_id"] = BeginId,
-            ["eos_token_id"] = EndIds.Count == 1 ? EndIds[0] : EndIds.Count == 0 ? null : new JsonArray([.. EndIds.Select(static id => JsonValue.Create(id))]),
+            ["eos_token_id"] = EndIds.Count == 1 ? EndIds[0]
+                : EndIds.Count == 0 ? null
+                : new JsonArray([.. EndIds.Select(static id => JsonValue.Create(id))]),
             ["pad_token_id"] = PadId,
         };
         ModelRegistry.FamilyOf(ModelType, nameof(ModelConfig)).WriteConfig(this, json);
@@ -141,16 +145,20 @@ public sealed record ModelConfig
         Narrow("num_attention_heads times head_dim", (long)AttentionHeads * HeadDim);
         if (Layers > MaxLayers) throw new BadInputException($"{name}: num_hidden_layers is {Layers}, expected at most {MaxLayers}");
         if (AttentionHeads % KeyValueHeads != 0)
-            throw new BadInputException($"{name}: num_key_value_heads is {KeyValueHeads}, expected a divisor of num_attention_heads {AttentionHeads}");
+            throw new BadInputException(
+                $"{name}: num_key_value_heads is {KeyValueHeads}, expected a divisor of num_attention_heads {AttentionHeads}");
         if (HeadDim % 2 != 0) throw new BadInputException($"{name}: head_dim is {HeadDim}, expected an even number");
         if (!(RotaryFraction is > 0 and <= 1) || RotaryDim == 0 || RotaryDim % 2 != 0)
-            throw new BadInputException(string.Create(CultureInfo.InvariantCulture, $"{name}: {RotaryFraction} of a head of {HeadDim} dimensions is rotary, expected an even number of them"));
+            throw new BadInputException(string.Create(CultureInfo.InvariantCulture,
+                $"{name}: {RotaryFraction} of a head of {HeadDim} dimensions is rotary, expected an even number of them"));
         if (SlidingWindow <= 0) throw new BadInputException($"{name}: sliding_window is {SlidingWindow}, expected at least 1");
         RopeScaling?.Validate(name);
         if (!(NormEpsilon >= 0 && double.IsFinite(NormEpsilon)))
-            throw new BadInputException(string.Create(CultureInfo.InvariantCulture, $"{name}: the norm's epsilon is {NormEpsilon}, expected a finite number of at least 0"));
+            throw new BadInputException(string.Create(CultureInfo.InvariantCulture,
+                $"{name}: the norm's epsilon is {NormEpsilon}, expected a finite number of at least 0"));
         if (!(RopeTheta > 0 && double.IsFinite(RopeTheta)))
-            throw new BadInputException(string.Create(CultureInfo.InvariantCulture, $"{name}: rope_theta is {RopeTheta}, expected a positive finite number"));
+            throw new BadInputException(
+                string.Create(CultureInfo.InvariantCulture, $"{name}: rope_theta is {RopeTheta}, expected a positive finite number"));
     }
 }
 
@@ -165,9 +173,9 @@ internal sealed class ConfigReader
     [
         "architectures", "transformers_version", "torch_dtype", "dtype", "use_cache", "initializer_range", "model_type",
         "pretraining_tp", "output_attentions", "output_hidden_states", "return_dict", "auto_map", "id2label", "label2id",
-        "task_specific_params", "problem_type", "tokenizer_class", "prefix", "sep_token_id", "chunk_size_feed_forward", "transformers.js_config",
-        "finetuning_task", "torchscript", "use_bfloat16", "license", "model_name", "model_max_length", "tokenizer_model_max_length",
-        "tokenizer_padding_side", "bos_token", "eos_token", "pad_token", "unk_token",
+        "task_specific_params", "problem_type", "tokenizer_class", "prefix", "sep_token_id", "chunk_size_feed_forward",
+        "transformers.js_config", "finetuning_task", "torchscript", "use_bfloat16", "license", "model_name", "model_max_length",
+        "tokenizer_model_max_length", "tokenizer_padding_side", "bos_token", "eos_token", "pad_token", "unk_token",
 
         // How a program trains, or by which kernels it computes the same.
         "gradient_checkpointing", "gradient_checkpointing_kwargs", "use_gradient_checkpointing", "unsloth_fixed", "unsloth_version",
@@ -195,7 +203,8 @@ internal sealed class ConfigReader
         if (root.ValueKind != JsonValueKind.Object) throw new BadInputException($"{name}: {root.ValueKind}, expected an object");
         foreach (var entry in root.EnumerateObject())
         {
-            if (!_values.TryAdd(entry.Name, entry.Value)) throw new BadInputException($"{name}: {BadInputException.Shown(entry.Name)} occurs twice");
+            if (!_values.TryAdd(entry.Name, entry.Value))
+                throw new BadInputException($"{name}: {BadInputException.Shown(entry.Name)} occurs twice");
         }
     }
 
@@ -229,7 +238,8 @@ internal sealed class ConfigReader
         }
     }
 
-    public string Text(string key) => Find(key) is { ValueKind: JsonValueKind.String } value ? value.GetString()! : throw Bad(key, "a string");
+    public string Text(string key) =>
+        Find(key) is { ValueKind: JsonValueKind.String } value ? value.GetString()! : throw Bad(key, "a string");
 
     /// <summary>One of some texts.</summary>
     public string OneOf(string key, params string[] expected) => Text(key) is var text && expected.Contains(text)
@@ -251,10 +261,12 @@ internal sealed class ConfigReader
     public int? OptionalSize(string key) => OptionalInteger(key) is not <= 0 and var size ? size : throw Bad(key, "at least 1");
 
     /// <summary>A size that is a multiple of another: the width of one of its parts.</summary>
-    public int Share(string key, string ofKey) => Size(ofKey) % Size(key) == 0 ? Size(ofKey) / Size(key) : throw Bad(key, $"a divisor of {ofKey} {Size(ofKey)}");
+    public int Share(string key, string ofKey) =>
+        Size(ofKey) % Size(key) == 0 ? Size(ofKey) / Size(key) : throw Bad(key, $"a divisor of {ofKey} {Size(ofKey)}");
 
     /// <summary>A size times a factor.</summary>
-    public int Multiple(string key, int factor) => Size(key) <= int.MaxValue / factor ? Size(key) * factor : throw Bad(key, $"at most {int.MaxValue / factor}");
+    public int Multiple(string key, int factor) =>
+        Size(key) <= int.MaxValue / factor ? Size(key) * factor : throw Bad(key, $"at most {int.MaxValue / factor}");
 
     public int Integer(string key) => OptionalInteger(key) ?? throw Bad(key, "an integer");
 
@@ -270,7 +282,9 @@ internal sealed class ConfigReader
     {
         null => [],
         { ValueKind: JsonValueKind.Array } list => [.. list.EnumerateArray().Select(item =>
-            item.ValueKind == JsonValueKind.Number && item.TryGetInt32(out var number) ? number : throw Bad(key, "an integer or a list of integers"))],
+            item.ValueKind == JsonValueKind.Number && item.TryGetInt32(out var number)
+                ? number
+                : throw Bad(key, "an integer or a list of integers"))],
         _ => [Integer(key)],
     };
 
@@ -292,7 +306,8 @@ internal sealed class ConfigReader
     /// <summary>A setting that has one value in every layer, as a list; may be absent.</summary>
     public void Every(string key, string expected)
     {
-        if (Find(key) is { } list && !(list.ValueKind == JsonValueKind.Array && list.EnumerateArray().All(item => item.ValueKind == JsonValueKind.String && item.GetString() == expected)))
+        if (Find(key) is { } list && !(list.ValueKind == JsonValueKind.Array
+            && list.EnumerateArray().All(item => item.ValueKind == JsonValueKind.String && item.GetString() == expected)))
             throw Bad(key, $"a list of \"{expected}\" alone; no other is implemented for this family");
     }
 
@@ -321,12 +336,14 @@ internal sealed class ConfigReader
         foreach (var (key, value) in _values)
         {
             if (!_read.Contains(key) && !key.StartsWith('_') && !IsOff(value))
-                throw new BadInputException($"{_name}: {BadInputException.Shown(key)} is {Shorten(value)}, a setting that is not implemented for this family");
+                throw new BadInputException(
+                    $"{_name}: {BadInputException.Shown(key)} is {Shorten(value)}, a setting that is not implemented for this family");
         }
     }
 
     private static bool IsOff(JsonElement value) =>
-        value.ValueKind is JsonValueKind.Null or JsonValueKind.False || value is { ValueKind: JsonValueKind.Number } && value.TryGetDouble(out var number) && number == 0;
+        value.ValueKind is JsonValueKind.Null or JsonValueKind.False
+        || value is { ValueKind: JsonValueKind.Number } && value.TryGetDouble(out var number) && number == 0;
 
     private static string Shorten(JsonElement value) => BadInputException.Shown(value.GetRawText());
 

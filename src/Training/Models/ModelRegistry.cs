@@ -27,7 +27,9 @@ public static class ModelRegistry
     /// <summary>Every <c>model_type</c> that can be loaded.</summary>
     public static IReadOnlyCollection<string> ModelTypes => Families.Keys;
 
-    /// <summary>Loads a Hugging Face folder as a frozen model; the files of its weights stay mapped where they need no conversion.</summary>
+    /// <summary>
+    /// Loads a Hugging Face folder as a frozen model; the files of its weights stay mapped where they need no conversion.
+    /// </summary>
     /// <param name="folder">With <c>config.json</c> and safetensors weights.</param>
     /// <param name="device">Where the model lives.</param>
     /// <param name="dtype">Element type of parameters and arithmetic.</param>
@@ -42,7 +44,8 @@ public static class ModelRegistry
         var parameters = new Dictionary<string, Tensor>(expected.Count, StringComparer.Ordinal);
         try
         {
-            foreach (var (name, shape) in expected) parameters.Add(name, weights.Read(stored[name], shape, device, dtype).DetachFromDisposeScope());
+            foreach (var (name, shape) in expected)
+                parameters.Add(name, weights.Read(stored[name], shape, device, dtype).DetachFromDisposeScope());
             return Families[config.ModelType].Create(config, parameters);
         }
         catch
@@ -70,13 +73,18 @@ public static class ModelRegistry
         var expected = ExpectedParameters(config);
         foreach (var (name, shape) in expected)
         {
-            if (!parameters.TryGetValue(name, out var parameter)) throw new ArgumentException($"The parameter {name} is missing.", nameof(parameters));
+            if (!parameters.TryGetValue(name, out var parameter))
+                throw new ArgumentException($"The parameter {name} is missing.", nameof(parameters));
             if (!parameter.shape.AsSpan().SequenceEqual(shape))
-                throw new ArgumentException($"The parameter {name} has shape [{string.Join(", ", parameter.shape)}], expected [{string.Join(", ", shape)}].", nameof(parameters));
+                throw new ArgumentException(
+                    $"The parameter {name} has shape [{string.Join(", ", parameter.shape)}], expected [{string.Join(", ", shape)}].",
+                    nameof(parameters));
         }
 
-        var unexpected = parameters.Keys.Except(expected.Select(static parameter => parameter.Name), StringComparer.Ordinal).FirstOrDefault();
-        if (unexpected is not null) throw new ArgumentException($"The parameter {unexpected} does not belong to this model.", nameof(parameters));
+        var unexpected = parameters.Keys.Except(expected.Select(static parameter => parameter.Name), StringComparer.Ordinal)
+            .FirstOrDefault();
+        if (unexpected is not null)
+            throw new ArgumentException($"The parameter {unexpected} does not belong to this model.", nameof(parameters));
         return Families[config.ModelType].Create(config, parameters);
     }
 
@@ -92,7 +100,9 @@ public static class ModelRegistry
         }
         catch (OverflowException exception)
         {
-            throw new BadInputException($"{nameof(ModelConfig)}: {config.AttentionHeads} attention heads of width {config.HeadDim} do not fit any model", exception);
+            throw new BadInputException(
+                $"{nameof(ModelConfig)}: {config.AttentionHeads} attention heads of width {config.HeadDim} do not fit any model",
+                exception);
         }
     }
 
@@ -114,24 +124,33 @@ public static class ModelRegistry
 
     internal static ModelFamily FamilyOf(string modelType, string name) => Families.TryGetValue(modelType, out var family)
         ? family
-        : throw new BadInputException($"{name}: model_type is \"{BadInputException.Shown(modelType)}\", expected one of {string.Join(", ", Families.Keys.Order(StringComparer.Ordinal))}");
+        : throw new BadInputException($"{name}: model_type is \"{BadInputException.Shown(modelType)}\", "
+            + $"expected one of {string.Join(", ", Families.Keys.Order(StringComparer.Ordinal))}");
 
     private static Dictionary<string, string> Check(ModelWeights weights, ModelConfig config, IReadOnlyList<ParameterShape> expected)
     {
         var family = Families[config.ModelType];
         var stored = StoredNames(weights, family);
         foreach (var (name, shape) in expected) weights.Check(stored.GetValueOrDefault(name, name), shape);
-        var unexpected = stored.Keys.Except(expected.Select(static parameter => parameter.Name), StringComparer.Ordinal).FirstOrDefault(name => !family.IsDerived(config, name));
-        return unexpected is null ? stored : throw new BadInputException($"{weights.Folder}: tensor {BadInputException.Shown(stored[unexpected])} does not belong to a {config.ModelType} model of this config.json");
+        var unexpected = stored.Keys.Except(expected.Select(static parameter => parameter.Name), StringComparer.Ordinal)
+            .FirstOrDefault(name => !family.IsDerived(config, name));
+        return unexpected is null ? stored : throw new BadInputException($"{weights.Folder}: "
+            + $"tensor {BadInputException.Shown(stored[unexpected])} does not belong to a {config.ModelType} model of this config.json");
     }
 
-    /// <summary>Stored names by the model's: some checkpoints were saved from the model without its LM head, and their names lack the first component.</summary>
-    internal static IReadOnlyDictionary<string, string> StoredNames(ModelWeights weights, ModelConfig config) => StoredNames(weights, Families[config.ModelType]);
+    /// <summary>
+    /// Stored names by the model's: some checkpoints were saved from the model without its LM head,
+    /// and their names lack the first component.
+    /// </summary>
+    internal static IReadOnlyDictionary<string, string> StoredNames(ModelWeights weights, ModelConfig config) =>
+        StoredNames(weights, Families[config.ModelType]);
 
     private static Dictionary<string, string> StoredNames(ModelWeights weights, ModelFamily family)
     {
         var isBare = !weights.Names.Any(name => name.StartsWith(family.Prefix, StringComparison.Ordinal));
-        return weights.Names.ToDictionary(name => isBare && !name.StartsWith(family.LmHead + '.', StringComparison.Ordinal) ? family.Prefix + name : name, StringComparer.Ordinal);
+        return weights.Names.ToDictionary(
+            name => isBare && !name.StartsWith(family.LmHead + '.', StringComparison.Ordinal) ? family.Prefix + name : name,
+            StringComparer.Ordinal);
     }
 }
 

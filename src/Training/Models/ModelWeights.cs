@@ -48,7 +48,9 @@ public sealed class ModelWeights : IDisposable
         {
             if (File.Exists(Path.Combine(folder, SingleFile))) weights.AddSingleFile(Path.Combine(folder, SingleFile));
             else if (File.Exists(Path.Combine(folder, IndexFile))) weights.AddShards(Path.Combine(folder, IndexFile));
-            else throw new BadInputException($"{folder}: neither {SingleFile} nor {IndexFile}; weights in another format must be saved as safetensors first");
+            else
+                throw new BadInputException(
+                    $"{folder}: neither {SingleFile} nor {IndexFile}; weights in another format must be saved as safetensors first");
             return weights;
         }
         catch
@@ -143,9 +145,11 @@ public sealed class ModelWeights : IDisposable
     {
         var stored = file.Describe(name);
         if (!stored.Shape.SequenceEqual(shape))
-            throw new BadInputException($"{file.Path}: tensor {BadInputException.Shown(name)}: shape [{string.Join(", ", stored.Shape)}], expected [{string.Join(", ", shape)}]");
+            throw new BadInputException($"{file.Path}: tensor {BadInputException.Shown(name)}: shape [{string.Join(", ", stored.Shape)}], "
+                + $"expected [{string.Join(", ", shape)}]");
         if (DtypeOf(stored.Dtype) is null)
-            throw new BadInputException($"{file.Path}: tensor {BadInputException.Shown(name)}: dtype {stored.Dtype}, expected F64, F32, F16 or BF16");
+            throw new BadInputException(
+                $"{file.Path}: tensor {BadInputException.Shown(name)}: dtype {stored.Dtype}, expected F64, F32, F16 or BF16");
         return stored;
     }
 
@@ -173,7 +177,9 @@ public sealed class ModelWeights : IDisposable
         }
         catch (ExternalException exception)
         {
-            throw new BadInputException($"{file.Path}: cannot be mapped, or was shortened while it was read: {BadInputException.Shown(exception.Message)}", exception);
+            throw new BadInputException(
+                $"{file.Path}: cannot be mapped, or was shortened while it was read: {BadInputException.Shown(exception.Message)}",
+                exception);
         }
     }
 
@@ -181,7 +187,8 @@ public sealed class ModelWeights : IDisposable
         map.narrow(0, PlaceOf(file, stored) / SafetensorsHeader.SizeOf(stored.Dtype), stored.Count).reshape([.. stored.Shape]);
 
     // Writers pad the header to 8 bytes, mostly.
-    private static bool IsAligned(SafetensorsFile file, SafetensorsTensor stored) => PlaceOf(file, stored) % SafetensorsHeader.SizeOf(stored.Dtype) == 0;
+    private static bool IsAligned(SafetensorsFile file, SafetensorsTensor stored) =>
+        PlaceOf(file, stored) % SafetensorsHeader.SizeOf(stored.Dtype) == 0;
 
     private static long PlaceOf(SafetensorsFile file, SafetensorsTensor stored) => file.Header.DataOffset + stored.Begin;
 
@@ -210,7 +217,8 @@ public sealed class ModelWeights : IDisposable
 
     private SafetensorsFile FileOf(string name) => _fileOf.TryGetValue(name, out var file)
         ? file
-        : throw new BadInputException($"{(_files.Count == 1 ? _files[0].Path : Path.Combine(Folder, IndexFile))}: tensor {BadInputException.Shown(name)} is missing; {_fileOf.Count} others were found");
+        : throw new BadInputException($"{(_files.Count == 1 ? _files[0].Path : Path.Combine(Folder, IndexFile))}: "
+            + $"tensor {BadInputException.Shown(name)} is missing; {_fileOf.Count} others were found");
 
     private void AddSingleFile(string path)
     {
@@ -227,20 +235,24 @@ public sealed class ModelWeights : IDisposable
             if (!shards.TryGetValue(shard, out var file))
             {
                 if (!IsShard(shard))
-                    throw new BadInputException($"{indexPath}: tensor {BadInputException.Shown(tensor)} is in '{BadInputException.Shown(shard)}', expected the name of a .safetensors file in the same folder");
+                    throw new BadInputException($"{indexPath}: tensor {BadInputException.Shown(tensor)} is in "
+                        + $"'{BadInputException.Shown(shard)}', expected the name of a .safetensors file in the same folder");
                 file = SafetensorsFile.Open(Path.Combine(Folder, shard));
                 shards.Add(shard, file);
                 _files.Add(file);
             }
 
             file.Describe(tensor);
-            if (!_fileOf.TryAdd(tensor, file)) throw new BadInputException($"{indexPath}: tensor {BadInputException.Shown(tensor)} occurs twice in weight_map");
+            if (!_fileOf.TryAdd(tensor, file))
+                throw new BadInputException($"{indexPath}: tensor {BadInputException.Shown(tensor)} occurs twice in weight_map");
         }
 
         foreach (var file in _files)
         {
             var stray = file.Header.Tensors.Keys.FirstOrDefault(name => !_fileOf.TryGetValue(name, out var owner) || owner != file);
-            if (stray is not null) throw new BadInputException($"{file.Path}: tensor {BadInputException.Shown(stray)} is not assigned to this file by {IndexFile}");
+            if (stray is not null)
+                throw new BadInputException(
+                    $"{file.Path}: tensor {BadInputException.Shown(stray)} is not assigned to this file by {IndexFile}");
         }
     }
 
@@ -253,13 +265,16 @@ public sealed class ModelWeights : IDisposable
         try
         {
             using var document = JsonDocument.Parse(Utf8Text.ReadBytes(path));
-            if (document.RootElement.ValueKind != JsonValueKind.Object || !document.RootElement.TryGetProperty("weight_map", out var map) || map.ValueKind != JsonValueKind.Object)
+            if (document.RootElement.ValueKind != JsonValueKind.Object || !document.RootElement.TryGetProperty("weight_map", out var map)
+                || map.ValueKind != JsonValueKind.Object)
                 throw new BadInputException($"{path}: expected an object with weight_map");
             return [.. map.EnumerateObject().Select(entry => (entry.Name, entry.Value.ValueKind == JsonValueKind.String
                 ? entry.Value.GetString()!
-                : throw new BadInputException($"{path}: weight_map {BadInputException.Shown(entry.Name)} is {entry.Value.ValueKind}, expected a file name")))];
+                : throw new BadInputException(
+                    $"{path}: weight_map {BadInputException.Shown(entry.Name)} is {entry.Value.ValueKind}, expected a file name")))];
         }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
+        catch (Exception exception)
+            when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
         {
             throw new BadInputException($"{path}: cannot be read: {BadInputException.Shown(exception.Message)}", exception);
         }

@@ -50,7 +50,7 @@ internal class PlainPass : ForwardPass
 
     public override Tensor[] Linear(Tensor x, FrozenLinear[] layers) => [.. layers.Select(layer =>
     {
-        var y = nn.functional.linear(x, layer.Down(x.dtype).t(), layer.Bias?.to(x.dtype));
+        var y = layer.Multiply(x);
         return _adapters?.Adapt(layer.Module, x, y) ?? y;
     })];
 

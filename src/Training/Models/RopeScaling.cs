@@ -25,7 +25,8 @@ public sealed record RopeScaling
     /// <param name="thetaKey">The family's key for the base outside <c>rope_parameters</c>.</param>
     /// <param name="fractionKey">The same for the share of a head's width that turns; null where all of it does.</param>
     /// <param name="fraction">That share where neither says.</param>
-    internal static (double Theta, RopeScaling? Scaling, double Fraction) Read(ConfigReader reader, string thetaKey = "rope_theta", string? fractionKey = null, double fraction = 1)
+    internal static (double Theta, RopeScaling? Scaling, double Fraction) Read(
+        ConfigReader reader, string thetaKey = "rope_theta", string? fractionKey = null, double fraction = 1)
     {
         var (scaling, together) = (reader.Section("rope_scaling"), reader.Section("rope_parameters"));
         var theta = Number(reader, thetaKey, together, "rope_theta", absent: 10000);
@@ -65,11 +66,15 @@ public sealed record RopeScaling
     /// <exception cref="BadInputException">A value is out of range; it is named with its bound.</exception>
     internal void Validate(string name)
     {
-        if (!(Factor > 0 && double.IsFinite(Factor))) throw new BadInputException(FormattableString.Invariant($"{name}: the rotary factor is {Factor}, expected a positive finite number"));
+        if (!(Factor > 0 && double.IsFinite(Factor)))
+            throw new BadInputException(
+                FormattableString.Invariant($"{name}: the rotary factor is {Factor}, expected a positive finite number"));
         if (Bands is not { } bands) return;
-        if (bands.OriginalMaxPositions < 1) throw new BadInputException($"{name}: original_max_position_embeddings is {bands.OriginalMaxPositions}, expected at least 1");
+        if (bands.OriginalMaxPositions < 1)
+            throw new BadInputException($"{name}: original_max_position_embeddings is {bands.OriginalMaxPositions}, expected at least 1");
         if (!(bands.LowFrequency > 0 && bands.HighFrequency > bands.LowFrequency && double.IsFinite(bands.HighFrequency)))
-            throw new BadInputException(FormattableString.Invariant($"{name}: low_freq_factor is {bands.LowFrequency} and high_freq_factor is {bands.HighFrequency}, expected 0 < low < high"));
+            throw new BadInputException(FormattableString.Invariant(
+                $"{name}: low_freq_factor is {bands.LowFrequency} and high_freq_factor is {bands.HighFrequency}, expected 0 < low < high"));
     }
 
     // What is said twice has to be the same.
@@ -93,14 +98,17 @@ public sealed record RopeScaling
         var scaling = type == "default" ? null : new RopeScaling
         {
             Factor = section.Number("factor"),
-            Bands = type == "linear" ? null : new(section.Number("low_freq_factor"), section.Number("high_freq_factor"), section.Size("original_max_position_embeddings")),
+            Bands = type == "linear" ? null : new(section.Number("low_freq_factor"), section.Number("high_freq_factor"),
+                section.Size("original_max_position_embeddings")),
         };
         section.RefuseUnread();
         return scaling;
     }
 }
 
-/// <summary>"llama3": frequencies that turn often enough within the original length stay, slow ones are divided, those between are mixed.</summary>
+/// <summary>
+/// "llama3": frequencies that turn often enough within the original length stay, slow ones are divided, those between are mixed.
+/// </summary>
 /// <param name="LowFrequency">Up to so many turns a frequency is divided.</param>
 /// <param name="HighFrequency">From so many turns on it stays.</param>
 /// <param name="OriginalMaxPositions">Length that the model was first trained on.</param>

@@ -10,7 +10,9 @@ public sealed record SamplingOptions
     /// <summary>0 takes the most likely token; otherwise logits are divided by it and a token is drawn.</summary>
     public double Temperature { get; init; }
 
-    /// <summary>Draw from the smallest set of most likely tokens whose probabilities reach this sum; 0 excluded, 1 for all tokens.</summary>
+    /// <summary>
+    /// Draw from the smallest set of most likely tokens whose probabilities reach this sum; 0 excluded, 1 for all tokens.
+    /// </summary>
     public double TopP { get; init; } = 1;
 
     /// <summary>Draw from so many most likely tokens, before <see cref="TopP"/>; 0 for all.</summary>
@@ -37,8 +39,11 @@ internal sealed class Sampler : IDisposable
 
     public Sampler(SamplingOptions options)
     {
-        if (!(options.Temperature >= 0 && double.IsFinite(options.Temperature))) throw new ArgumentException($"The temperature is {options.Temperature}, expected a finite number of at least 0.", nameof(options));
-        if (!(options.TopP is > 0 and <= 1)) throw new ArgumentException($"Top-p is {options.TopP}, expected more than 0 and at most 1.", nameof(options));
+        if (!(options.Temperature >= 0 && double.IsFinite(options.Temperature)))
+            throw new ArgumentException($"The temperature is {options.Temperature}, expected a finite number of at least 0.",
+                nameof(options));
+        if (!(options.TopP is > 0 and <= 1))
+            throw new ArgumentException($"Top-p is {options.TopP}, expected more than 0 and at most 1.", nameof(options));
         if (options.TopK < 0) throw new ArgumentException($"Top-k is {options.TopK}, expected at least 0.", nameof(options));
         (_options, _generator) = (options, new Generator(Seed.For(options.Seed, 0, "", "generation"), CPU));
     }

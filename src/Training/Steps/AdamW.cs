@@ -21,18 +21,22 @@ internal sealed class AdamW
     /// <param name="stack">Whose tensors are stepped.</param>
     /// <param name="spec">Betas, epsilon, decay and clip norm.</param>
     /// <param name="states">Each member's moments and step counts to go on from, checked; a scope that is absent starts afresh.</param>
-    public AdamW(AdapterStack stack, TrainingSpec spec, IReadOnlyList<AdapterState> states) => (_spec, _moments) = (spec, [.. stack.Blocks.Select(block => new ScopeMoments(block, states))]);
+    public AdamW(AdapterStack stack, TrainingSpec spec, IReadOnlyList<AdapterState> states) =>
+        (_spec, _moments) = (spec, [.. stack.Blocks.Select(block => new ScopeMoments(block, states))]);
 
     /// <summary>What is left of the exported state at the start of the next round.</summary>
     public static AdapterState AtRoundStart(AdapterState state, AdapterLayout layout, Moments moments)
     {
         if (moments == Moments.Reset) return AdapterState.Empty;
-        var kept = layout.Tensors.Where(static tensor => tensor.Scope == Scope.Client).SelectMany(static tensor => NamesOf(tensor.Name)).ToHashSet(StringComparer.Ordinal);
+        var kept = layout.Tensors.Where(static tensor => tensor.Scope == Scope.Client).SelectMany(static tensor => NamesOf(tensor.Name))
+            .ToHashSet(StringComparer.Ordinal);
         return new AdapterState(state.Where(entry => kept.Contains(entry.Key)));
     }
 
     /// <summary>Refuses a state that <see cref="AdamW"/> cannot go on from.</summary>
-    /// <exception cref="BadInputException">A moment does not have its tensor's shape, or tensors of one scope have taken different numbers of steps.</exception>
+    /// <exception cref="BadInputException">
+    /// A moment does not have its tensor's shape, or tensors of one scope have taken different numbers of steps.
+    /// </exception>
     public static void Check(AdapterState state, AdapterLayout layout)
     {
         foreach (var info in layout.Tensors)
@@ -40,14 +44,17 @@ internal sealed class AdamW
             foreach (var name in (string[])[info.Name + ".m", info.Name + ".v"])
             {
                 if (state.TryGetValue(name, out var array) && !array.Shape.SequenceEqual(info.Shape))
-                    throw new BadInputException($"optimizer state: {name} has shape [{string.Join(", ", array.Shape)}], its tensor [{string.Join(", ", info.Shape)}]");
+                    throw new BadInputException($"optimizer state: {name} has shape [{string.Join(", ", array.Shape)}], "
+                        + $"its tensor [{string.Join(", ", info.Shape)}]");
             }
         }
 
         foreach (var scope in layout.Tensors.Where(static info => info.Trains).GroupBy(static info => info.Scope))
         {
             var counts = scope.Select(info => StepsOf(state, info)).Distinct().ToList();
-            if (counts.Count > 1) throw new BadInputException($"optimizer state: tensors of scope {scope.Key} have taken {string.Join(" and ", counts)} steps; they step together");
+            if (counts.Count > 1)
+                throw new BadInputException(
+                    $"optimizer state: tensors of scope {scope.Key} have taken {string.Join(" and ", counts)} steps; they step together");
         }
     }
 
@@ -71,9 +78,11 @@ internal sealed class AdamW
 
     // Each member's over all that steps, [members].
     private static Tensor Norms(List<ScopeMoments> stepping, int members) => stack([.. stepping.Select(moments =>
-        stack([.. Enumerable.Range(0, members).Select(member => moments.Gradient[member].dot(moments.Gradient[member]))]))]).sum([0]).sqrt();
+        stack([.. Enumerable.Range(0, members).Select(member => moments.Gradient[member].dot(moments.Gradient[member]))]))])
+        .sum([0]).sqrt();
 
-    private static long StepsOf(AdapterState state, AdapterTensor info) => state.TryGetValue(info.Name + ".step", out var steps) ? (long)steps.Data[0] : 0;
+    private static long StepsOf(AdapterState state, AdapterTensor info) =>
+        state.TryGetValue(info.Name + ".step", out var steps) ? (long)steps.Data[0] : 0;
 
     private static IEnumerable<string> NamesOf(string name) => [name + ".m", name + ".v", name + ".step"];
 

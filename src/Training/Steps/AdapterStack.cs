@@ -1,19 +1,13 @@
-using System.Runtime.InteropServices;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
+using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Models;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace FedRLora.Training.Steps;
-
-/// <summary>What a member brings to a stack.</summary>
-/// <param name="Values">Every tensor of its adapter.</param>
-/// <param name="Twins">Its initial A and B where the start is anchored.</param>
-/// <param name="TaskHead">Its head under <see cref="Routing.ByTask"/>.</param>
-internal sealed record StackMember(AdapterState Values, AdapterState? Twins, int TaskHead);
 
 /// <summary>
 /// The adapters of a group side by side: a row for each member, so that one operation on a buffer serves all members and all
@@ -24,23 +18,29 @@ internal sealed class AdapterStack
 {
     private readonly Dictionary<string, Column> _columns = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Tensor> _frozen = new(StringComparer.Ordinal);
-    private readonly Dictionary<string, Tensor>? _twins;
-    private readonly IReadOnlyList<int> _taskHeads;
+    private readonly Dictionary<string, Tensor> _start = new(StringComparer.Ordinal);
     private readonly IReadOnlyList<IReadOnlyDictionary<string, LayerMasks>>? _masks;
+    private readonly List<StackedTarget> _targets = [];
+    private readonly int _members;
 
-    /// <param name="layout">Of every member.</param>
-    /// <param name="members">At least one.</param>
+    /// <param name="members">The values that each begins with; at least one, all of one layout.</param>
     /// <param name="masks">Each member's by module; null without dropout.</param>
     /// <param name="device">Where the tensors go.</param>
-    /// <param name="model">Whose weights a decomposed adapter brings to unit norm; else not looked at.</param>
+    /// <param name="model">Asked for the weights of a method that looks at them; else not looked at.</param>
     /// <param name="dtype">Of the tensors.</param>
     /// <exception cref="BadInputException">Nothing trains.</exception>
     public AdapterStack(
-        AdapterLayout layout, IReadOnlyList<StackMember> members, IReadOnlyList<IReadOnlyDictionary<string, LayerMasks>>? masks, Device device, CausalLanguageModel? model, ScalarType dtype = ScalarType.Float32)
+        IReadOnlyList<ClientAdapter> members, IReadOnlyList<IReadOnlyDictionary<string, LayerMasks>>? masks, Device device,
+        CausalLanguageModel? model, ScalarType dtype = ScalarType.Float32)
     {
-        (Layout, _taskHeads, _masks) = (layout, [.. members.Select(static member => member.TaskHead)], masks);
-        Blocks = [.. layout.Tensors.Where(static tensor => tensor.Trains).GroupBy(static tensor => tensor.Scope).Select(group => new StackBlock(group.Key, [.. group], members, device, dtype))];
-        if (Blocks.Count == 0) throw new BadInputException($"adapter: no tensor of {layout.Spec.Method} trains; set trainsA or trainsB");
+        (Layout, _masks, _members) = (members[0].Layout, masks, members.Count);
+        Blocks =
+        [
+            .. Layout.Tensors.Where(static tensor => tensor.Trains).GroupBy(static tensor => tensor.Scope)
+                .Select(group => new StackBlock(group.Key, [.. group], [.. members.Select(static member => member.Values)], device, dtype)),
+        ];
+        if (Blocks.Count == 0)
+            throw new BadInputException($"adapter: no tensor of {Layout.Spec.Method} trains; set trainsA or trainsB");
         foreach (var block in Blocks)
         {
             var offset = 0L;
@@ -51,38 +51,36 @@ internal sealed class AdapterStack
             }
         }
 
-        foreach (var info in layout.Tensors.Where(static tensor => !tensor.Trains))
+        foreach (var info in Layout.Tensors.Where(info => !_columns.ContainsKey(info.Name)))
             _frozen.Add(info.Name, Stacked([.. members.Select(member => member.Values[info.Name])], device, dtype));
-        if (members[0].Twins is { } twins)
-        {
-            _twins = new(StringComparer.Ordinal);
-            foreach (var name in twins.Keys) _twins.Add(name, Stacked([.. members.Select(member => member.Twins![name])], device, dtype));
-        }
-
-        Members = [.. Enumerable.Range(0, members.Count).Select(member => LowRankAdapter.Over(
-            layout, info => OfMember(info, member), _twins is null ? null : name => Row(_twins[name], member), members[member].TaskHead, model))];
-        // Hundreds of views for each member; what is only on the way to one is let go.
-        using var scope = NewDisposeScope();
-        foreach (var (member, adapter) in Members.Index())
-        {
-            foreach (var (info, value) in adapter.Parameters.Where(static parameter => parameter.Info.Trains)) value.grad = _columns[info.Name].Gradient(member, 1)[0];
-        }
+        foreach (var info in Layout.Tensors.Where(Layout.HasStart))
+            _start.Add(info.Name, Stacked([.. members.Select(member => member.Start![info.Name])], device, dtype));
+        foreach (var target in Layout.Targets) _targets.Add(TargetOf(target, model));
     }
 
     /// <summary>The tensors and their places.</summary>
     public AdapterLayout Layout { get; }
 
-    /// <summary>The members' adapters, over the same memory; their parameters' gradients are the stack's.</summary>
-    public IReadOnlyList<LowRankAdapter> Members { get; }
-
     /// <summary>What trains, by scope.</summary>
     public IReadOnlyList<StackBlock> Blocks { get; }
+
+    /// <summary>A member's adapter over the stack's memory; views in the caller's dispose scope.</summary>
+    public PlacedAdapter Member(int member) => PlacedAdapter.Over(
+        Layout, info => TensorOf(info.Name, member, 1).Value[0], _start.Count == 0 ? null : name => Rows(_start[name], member, 1)[0]);
+
+    /// <summary>
+    /// The gradient of a member's tensor, a view of the stack's in the caller's dispose scope; null where it does not train.
+    /// </summary>
+    public Tensor? GradientOf(int member, string name) => TensorOf(name, member, 1).Gradient?[0];
 
     /// <summary>Some members that lie next to each other: views in the caller's dispose scope.</summary>
     public StackSlice Slice(int first, int count)
     {
         using var inference = no_grad();
-        return new(this, first, count, LayersOf(first, count));
+        return new(
+            _targets.ToDictionary(static target => target.Target.Module, target => target.Slice(this, first, count),
+                StringComparer.Ordinal),
+            _masks is null ? null : [.. _masks.Skip(first).Take(count)]);
     }
 
     /// <summary>Clears the gradients before a step; backward passes add to them.</summary>
@@ -91,45 +89,92 @@ internal sealed class AdapterStack
         foreach (var block in Blocks) block.Gradient.zero_();
     }
 
-    internal IReadOnlyDictionary<string, LayerMasks>? MasksOf(int member) => _masks?[member];
-
-    // A decomposed layer and an embedding are not a low rank beside a product.
-    private Dictionary<string, StackedLayer> LayersOf(int first, int count) => Layout.Targets
-        .Where(target => !Layout.Spec.Decomposed && target.Layer.Kind is LayerKind.Linear or LayerKind.Conv1D)
-        .ToDictionary(static target => target.Module, target =>
-        {
-            StackedLayer.Trained? Of(Factor factor)
-            {
-                var name = AdapterTensor.NameOf(target.Module, factor);
-                if (_columns.TryGetValue(name, out var column)) return new(column.Value(first, count), column.Gradient(first, count));
-                return _frozen.TryGetValue(name, out var value) ? new(Rows(value, first, count, factor), null) : null;
-            }
-
-            Tensor Twin(Factor factor) => Rows(_twins![AdapterTensor.NameOf(target.Module, factor)], first, count, factor);
-            (Tensor, Tensor)? twins = _twins is null ? null : (Twin(Factor.A), Twin(Factor.B));
-            return new StackedLayer(Layout.Spec, target.Scaling, [.. _taskHeads.Skip(first).Take(count)], Of(Factor.A)!, Of(Factor.B)!, Of(Factor.Router), twins);
-        }, StringComparer.Ordinal);
-
-    private Tensor OfMember(AdapterTensor info, int member)
+    // What the method makes of all members' tensors. What it hands on as it is stays a view of them; what it computes of tensors that do
+    // not train is computed here, once.
+    private StackedTarget TargetOf(AdapterTarget target, CausalLanguageModel? model)
     {
-        if (!_columns.TryGetValue(info.Name, out var column)) return Row(_frozen[info.Name], member);
         using var scope = NewDisposeScope();
-        return column.Value(member, 1)[0].detach().MoveToOuterDisposeScope();
+        var (tensors, leaves) = (Everyone(target), new Dictionary<string, Tensor>(StringComparer.Ordinal));
+        Tensor Leaf(string role)
+        {
+            if (leaves.TryGetValue(role, out var known)) return known;
+            var (value, gradient) = tensors(role);
+            return leaves[role] = gradient is null ? value : Tape.Alias(value).requires_grad_();
+        }
+
+        Factors factors;
+        using (enable_grad()) factors = Layout.Method.Factors(new LayerTensors(Leaf, StartOf(target, 0, _members)));
+        var method = Layout.Method;
+        var norms = method.HasColumns
+            ? NormsOf(target, model ?? throw new ArgumentNullException(nameof(model)))
+            : ((FrozenLinear, Tensor)?)null;
+        return new(
+            target, norms,
+            [.. factors.Down.Select(slot => new DownSource(slot.Name, slot.IsDropped, Source(slot.Rows)))],
+            [.. factors.Up.Select(Source)]);
+
+        WideSource Source(Tensor made) => leaves.FirstOrDefault(leaf => ReferenceEquals(leaf.Value, made)).Key is { } role
+            ? new(role, null, made.shape)
+            : new(null, made.requires_grad ? null : made.detach().MoveToOuterDisposeScope(), made.shape);
     }
 
-    private static Tensor Row(Tensor stacked, int member) => stacked[stacked.shape[0] == 1 ? 0 : member];
+    // Squared norms of the weight's rows, once.
+    private (FrozenLinear Layer, Tensor Squares) NormsOf(AdapterTarget target, CausalLanguageModel model)
+    {
+        using var inference = no_grad();
+        var layer = model.Frozen(target.Layer);
+        return (layer, layer.Rows(Blocks[0].Value.dtype).square().sum([1]).MoveToOuterDisposeScope());
+    }
 
-    // A that all have in common is one product for all; heads that they have in common still see each member's own rows.
-    private static Tensor Rows(Tensor stacked, int first, int count, Factor factor) => stacked.shape[0] > 1
-        ? stacked.narrow(0, first, count)
-        : factor == Factor.B ? stacked.expand(count, -1, -1, -1) : stacked;
+    private Func<string, Trained> Everyone(AdapterTarget target) =>
+        role => TensorOf(AdapterTensor.NameOf(target.Module, role), 0, _members);
+
+    private Func<string, Tensor?> StartOf(AdapterTarget target, int first, int count) => role =>
+        _start.GetValueOrDefault(AdapterTensor.NameOf(target.Module, role)) is { } start ? Rows(start, first, count) : null;
+
+    private Trained TensorOf(string name, int first, int count) => _columns.TryGetValue(name, out var column)
+        ? new(column.Value(first, count), column.Gradient(first, count))
+        : new(Rows(_frozen[name], first, count), null);
 
     // What all members have in common lies there once.
+    private static Tensor Rows(Tensor stacked, int first, int count) => stacked.shape[0] == 1 ? stacked : stacked.narrow(0, first, count);
+
     private static Tensor Stacked(IReadOnlyList<NamedArray> arrays, Device device, ScalarType dtype)
     {
         var distinct = arrays.All(array => array.Data.AsSpan().SequenceEqual(arrays[0].Data)) ? arrays.Take(1) : arrays;
-        return stack([.. distinct.Select(array => LowRankAdapter.OnDevice(array, device).to(dtype))]);
+        return stack([.. distinct.Select(array => TensorData.OnDevice(array, device).to(dtype))]);
     }
+
+    /// <summary>A layer's wide sides for all members.</summary>
+    private sealed record StackedTarget(
+        AdapterTarget Target, (FrozenLinear Layer, Tensor Squares)? Norms, IReadOnlyList<DownSource> Down,
+        IReadOnlyList<WideSource> Up)
+    {
+        public BottleneckLayer Slice(AdapterStack stack, int first, int count)
+        {
+            // All of them now, in the pass's scope: a layer's own is over before its backward.
+            var tensors = stack.Layout.Spec.Roles.ToDictionary(
+                static role => role.Name, role => stack.TensorOf(AdapterTensor.NameOf(Target.Module, role.Name), first, count),
+                StringComparer.Ordinal);
+            Wide Of(WideSource source) => source switch
+            {
+                { Role: { } role } => new(tensors[role].Value, tensors[role].Gradient),
+                { Fixed: { } made } => new(Rows(made, first, count), null),
+                _ => new(empty(source.Shape, device: META), null, IsOnTape: true), // known by its shape until a pass computes it
+            };
+            return new(
+                stack.Layout.Method, Target, stack.Layout.Spec.Dropout.P == 0 ? DropoutSite.None : stack.Layout.Spec.Dropout.Site,
+                new([.. Down.Select(side => new DownSide(side.Slot, side.IsDropped, Of(side.Rows)))], [.. Up.Select(Of)]),
+                role => tensors[role], stack.StartOf(Target, first, count), Norms);
+        }
+    }
+
+    /// <summary>
+    /// Where a wide side comes from: a tensor that is handed on, one that was made once, or neither: it is made in each pass.
+    /// </summary>
+    private sealed record WideSource(string? Role, Tensor? Fixed, long[] Shape);
+
+    private sealed record DownSource(string Slot, bool IsDropped, WideSource Rows);
 
     private sealed record Column(StackBlock Block, long Offset, AdapterTensor Info)
     {
@@ -144,98 +189,4 @@ internal sealed class AdapterStack
                 .MoveToOuterDisposeScope();
         }
     }
-}
-
-/// <summary>The tensors of one scope that train, of all members: <c>[G, P]</c>.</summary>
-internal sealed class StackBlock
-{
-    public StackBlock(Scope scope, IReadOnlyList<AdapterTensor> tensors, IReadOnlyList<StackMember> members, Device device, ScalarType dtype)
-    {
-        // Factors of one kind next to each other.
-        (Scope, Tensors) = (scope, [.. tensors.OrderBy(static tensor => tensor.Factor)]);
-        Value = Flat([.. members.Select(static member => member.Values)], "", device, dtype);
-        Gradient = zeros_like(Value);
-    }
-
-    public Scope Scope { get; }
-
-    public IReadOnlyList<AdapterTensor> Tensors { get; }
-
-    /// <summary><c>[G, P]</c>.</summary>
-    public Tensor Value { get; }
-
-    /// <summary>As <see cref="Value"/>.</summary>
-    public Tensor Gradient { get; }
-
-    /// <summary>A row for each state: its tensors in the block's order, 0 where a state lacks one.</summary>
-    /// <param name="states">One for each member, shapes already checked.</param>
-    /// <param name="suffix">After each tensor's name.</param>
-    /// <param name="device">Of the result.</param>
-    /// <param name="dtype">Of the result.</param>
-    /// <returns><c>[G, P]</c>.</returns>
-    public Tensor Flat(IReadOnlyList<AdapterState> states, string suffix, Device device, ScalarType dtype)
-    {
-        using var scope = NewDisposeScope();
-        var flat = zeros([states.Count, Tensors.Sum(static tensor => NamedArray.Count(tensor.Shape))], ScalarType.Float32, CPU);
-        foreach (var (member, state) in states.Index())
-        {
-            var row = MemoryMarshal.Cast<byte, float>(flat[member].bytes);
-            foreach (var info in Tensors)
-            {
-                if (state.TryGetValue(info.Name + suffix, out var array)) array.Data.CopyTo(row);
-                row = row[(int)NamedArray.Count(info.Shape)..];
-            }
-        }
-
-        return flat.to(dtype).to(device).MoveToOuterDisposeScope();
-    }
-
-    /// <summary>A member's row of a buffer as the tensors in it, by name and <paramref name="suffix"/>.</summary>
-    public IEnumerable<KeyValuePair<string, NamedArray>> Cut(Tensor buffer, int member, string suffix)
-    {
-        var values = LowRankAdapter.Values(buffer[member].to(ScalarType.Float32));
-        var offset = 0;
-        foreach (var info in Tensors)
-        {
-            var length = (int)NamedArray.Count(info.Shape);
-            yield return new(info.Name + suffix, new(info.Shape, values[offset..(offset + length)]));
-            offset += length;
-        }
-    }
-}
-
-/// <summary>Some members of a stack, as a pass over the base sees them.</summary>
-internal sealed class StackSlice(AdapterStack stack, int first, int count, IReadOnlyDictionary<string, StackedLayer> layers)
-{
-    private List<(LayerMasks Masks, Tensor[] States)>? _masksBefore;
-
-    /// <summary>Whether a module has an adapter.</summary>
-    public bool IsAdapted(string module) => stack.Members[0].Layers.ContainsKey(module);
-
-    /// <summary>The batched adapter of a module; null where it has none, or one that is no low rank beside a product.</summary>
-    public StackedLayer? Low(string module) => layers.GetValueOrDefault(module);
-
-    /// <summary>One member's adapter of a module.</summary>
-    public IAdaptedLayer Layer(int member, string module) => stack.Members[first + member].Layers[module];
-
-    /// <summary>One member's masks of a module, from which some will be drawn now; null without dropout.</summary>
-    public LayerMasks? MasksFor(int member, string module)
-    {
-        if (stack.MasksOf(first + member)?[module] is not { } masks) return null;
-        _masksBefore?.Add((masks, masks.States()));
-        return masks;
-    }
-
-    /// <summary>Runs a layer and says which masks it drew from, and their states before; those are the caller's to dispose.</summary>
-    public IReadOnlyList<(LayerMasks Masks, Tensor[] States)> DrawnBy(Action layer)
-    {
-        _masksBefore = [];
-        layer();
-        var drawn = _masksBefore;
-        _masksBefore = null;
-        return drawn;
-    }
-
-    /// <summary>Every member's masks of a module; null without dropout.</summary>
-    public IReadOnlyList<LayerMasks>? MasksFor(string module) => stack.MasksOf(first) is null ? null : [.. Enumerable.Range(0, count).Select(member => MasksFor(member, module)!)];
 }

@@ -39,7 +39,7 @@ internal sealed class GroupTraining : IDisposable
             .ThenBy(static member => member.Client.Id, StringComparer.Ordinal)];
         var hasDropout = layout.Spec.Dropout is { P: > 0, Site: not DropoutSite.None };
         _masks = hasDropout ? [.. _members.Select(member => LayerMasks.Of(layout, group.Plan.Seed, group.Round, member.Client.Id))] : null;
-        _stack = new AdapterStack(layout, [.. _members.Select(static member => member.TakeAdapter())], _masks, device, model.Model);
+        _stack = new AdapterStack([.. _members.Select(static member => member.TakeAdapter())], _masks, device, model.Model);
         _workspace = new Workspace(device, model.Model.Dtype);
         _optimizer = new AdamW(_stack, group.Plan.Training, [.. _members.Select(static member => member.Optimizer)]);
     }
@@ -53,7 +53,8 @@ internal sealed class GroupTraining : IDisposable
     /// <param name="cancellationToken">Looked at between steps.</param>
     /// <returns>By client id. A member whose state does not fit or whose training diverged has a failure.</returns>
     public static IReadOnlyDictionary<string, TrainingResult> Run(
-        FrozenBase model, TrainingGroup group, AdapterLayout layout, IReadOnlyList<(GroupMember Member, TrainingRows Rows)> rows, Device device, CancellationToken cancellationToken)
+        FrozenBase model, TrainingGroup group, AdapterLayout layout, IReadOnlyList<(GroupMember Member, TrainingRows Rows)> rows,
+        Device device, CancellationToken cancellationToken)
     {
         var (members, failed) = (new List<Member>(), new Dictionary<string, TrainingResult>(StringComparer.Ordinal));
         foreach (var (member, training) in rows)
@@ -91,7 +92,8 @@ internal sealed class GroupTraining : IDisposable
             Telemetry.Tokens.Add(member.Tokens, task);
         }
 
-        return _members.Index().ToDictionary(static entry => entry.Item.Client.Id, entry => ResultOf(entry.Index, LowRankAdapter.Values(losses[entry.Index])), StringComparer.Ordinal);
+        return _members.Index().ToDictionary(static entry => entry.Item.Client.Id,
+            entry => ResultOf(entry.Index, TensorData.Values(losses[entry.Index])), StringComparer.Ordinal);
     }
 
     public void Dispose()
@@ -111,10 +113,12 @@ internal sealed class GroupTraining : IDisposable
         for (var first = 0; first < active.Count;)
         {
             using var pass = NewDisposeScope();
-            // What a row takes is measured by the first pass, which is one member's; it follows from the shapes, so every machine cuts alike.
+            // What a row takes is measured by the first pass, which is one member's; it follows from the shapes, so every machine cuts
+            // alike.
             var count = Together(batches, first, _bytesPerRow == 0 ? 0 : plan.Training.PassMemoryMb * 1e6 / _bytesPerRow);
             var packing = Packing.Of(batches.GetRange(first, count), _base.Model.Device);
-            var passLosses = PackedLoss.Gradients(_base.Model, packing, _stack.Slice(first, count), _workspace, plan.Training.ActivationCheckpointing);
+            var passLosses = PackedLoss.Gradients(_base.Model, packing, _stack.Slice(first, count), _workspace,
+                plan.Training.ActivationCheckpointing);
             _bytesPerRow = Math.Max(_bytesPerRow, (double)_workspace.MostBytes / (packing.Members * packing.RowsPerMember));
             for (var i = 0; i < count; i++) losses[first + i][step].copy_(passLosses[i]);
             first += count;
@@ -146,7 +150,8 @@ internal sealed class GroupTraining : IDisposable
 
     private TrainingResult ResultOf(int index, float[] losses)
     {
-        var (member, adapter) = (_members[index], _stack.Members[index]);
+        using var scope = NewDisposeScope();
+        var (member, adapter) = (_members[index], _stack.Member(index));
         var failed = Array.FindIndex(losses, static loss => !float.IsFinite(loss));
         if (failed >= 0) return Failed($"round {_group.Round}, step {failed + 1}: the loss is {losses[failed]}; lower the learning rate");
         var (after, head) = (adapter.State(Scope.Job), adapter.State(Scope.Client));
@@ -159,7 +164,8 @@ internal sealed class GroupTraining : IDisposable
         return new TrainingResult
         {
             ClientId = member.Client.Id,
-            Update = new AdapterState(after.Select(entry => KeyValuePair.Create(entry.Key, Difference(entry.Value, _group.Shared[entry.Key])))),
+            Update = new AdapterState(
+                after.Select(entry => KeyValuePair.Create(entry.Key, Difference(entry.Value, _group.Shared[entry.Key])))),
             Head = head,
             Optimizer = _optimizer.Export(index),
             Numbers = new TrainingNumbers
@@ -183,9 +189,10 @@ internal sealed class GroupTraining : IDisposable
         return new NamedArray(after.Shape, result);
     }
 
-    private sealed class Member(ClientSpec client, TrainingRows rows, int steps, BatchOrder order, StackMember adapter, AdapterState optimizer)
+    private sealed class Member(
+        ClientSpec client, TrainingRows rows, int steps, BatchOrder order, ClientAdapter adapter, AdapterState optimizer)
     {
-        private StackMember? _adapter = adapter;
+        private ClientAdapter? _adapter = adapter;
 
         public ClientSpec Client => client;
 
@@ -194,7 +201,7 @@ internal sealed class GroupTraining : IDisposable
         public int Steps => steps;
 
         /// <summary>The values to begin with; once, so that they do not lie beside the stack until the end.</summary>
-        public StackMember TakeAdapter()
+        public ClientAdapter TakeAdapter()
         {
             var taken = _adapter ?? throw new InvalidOperationException("the adapter was taken before");
             _adapter = null;
@@ -208,11 +215,11 @@ internal sealed class GroupTraining : IDisposable
         {
             var (plan, client) = (group.Plan, given.Client);
             var steps = client.Steps ?? plan.Training.Steps;
-            var adapter = new StackMember(
-                AdapterFactory.Values(plan, layout, client, group.Shared, given.Head), AdapterFactory.Twins(plan, layout, client), AdapterFactory.TaskHead(plan, client));
+            var adapter = AdapterFactory.Of(plan, layout, client, group.Shared, given.Head);
             var optimizer = AdamW.AtRoundStart(given.Optimizer ?? AdapterState.Empty, layout, plan.Training.Moments);
             AdamW.Check(optimizer, layout);
-            return new(client, rows, steps, new BatchOrder(rows.Rows.Count, plan.Training.BatchSize, steps, plan.Seed, client.Id), adapter, optimizer);
+            return new(client, rows, steps, new BatchOrder(rows.Rows.Count, plan.Training.BatchSize, steps, plan.Seed, client.Id),
+                adapter, optimizer);
         }
 
         public List<int> LossTokens { get; } = [];

@@ -21,7 +21,8 @@ internal static class PackedLoss
     /// <param name="workspace">Memory for what the pass keeps.</param>
     /// <param name="checkpoints">Keeps the input of each layer alone and computes the layer again in the backward pass.</param>
     /// <returns>float32 <c>[G]</c>: each member's loss, on the device.</returns>
-    public static Tensor Gradients(CausalLanguageModel model, Packing packing, StackSlice adapters, Workspace workspace, bool checkpoints = false)
+    public static Tensor Gradients(
+        CausalLanguageModel model, Packing packing, StackSlice adapters, Workspace workspace, bool checkpoints = false)
     {
         using var scope = NewDisposeScope();
         using var inference = no_grad();
@@ -29,29 +30,49 @@ internal static class PackedLoss
         using var tape = new Tape(workspace);
         var pass = new TapedPass(model, tape, workspace, packing, adapters, checkpoints);
         var hidden = model.FinalNorm(pass.Rows(model.BeforeFinalNorm(pass), packing.LossRows), pass);
-        var weights = tensor(packing.LossCounts.SelectMany(static count => Enumerable.Repeat(1.0 / count, count)).ToArray(), hidden.dtype, hidden.device);
+        var weights = tensor(packing.LossCounts.SelectMany(static count => Enumerable.Repeat(1.0 / count, count)).ToArray(), hidden.dtype,
+            hidden.device);
+        var head = model.Frozen(model.LmHead).In(hidden.dtype);
         Tensor losses;
-        if (adapters.IsAdapted(model.LmHead.Module))
+        if (adapters.Layer(head.Module) is not null)
         {
-            losses = pass.AdaptedHead(model, hidden);
-            tape.Backward(losses, weights);
+            losses = UnderAdapters(pass, tape, head, hidden, packing, weights);
         }
         else
         {
-            (losses, var gradient) = InPieces(model, hidden, packing.Targets, weights, tape.Tracks(hidden), workspace);
+            (losses, var gradient) = InPieces(head, hidden, packing.Targets, weights, tape.Tracks(hidden), workspace);
             if (gradient is not null) tape.Backward(hidden, gradient);
         }
 
         return ByMember(losses.mul(weights), packing).MoveToOuterDisposeScope();
     }
 
-    // The gradient of row i is w_i (softmax(logits_i) - onehot(target_i)) W.
-    private static (Tensor Losses, Tensor? Gradient) InPieces(CausalLanguageModel model, Tensor hidden, Tensor targets, Tensor weights, bool isTracked, Workspace workspace)
+    // All logits at once, since their adapter is one layer of the pass. Padding has no weight.
+    private static Tensor UnderAdapters(TapedPass pass, Tape tape, FrozenLinear head, Tensor hidden, Packing packing, Tensor weights)
     {
-        var weight = model.WeightOf(model.LmHead).to(hidden.dtype);
-        var bias = model.BiasOf(model.LmHead);
-        var (rows, vocabulary) = (hidden.shape[0], weight.shape[0]);
-        var logits = workspace.Scratch(Math.Min(rows, Math.Max(LeastRows, LogitsPerPiece / vocabulary)), vocabulary);
+        var (losses, rows) = (packing.Losses, packing.Losses.Count);
+        var isPadded = losses.Real.Any(real => real != rows);
+        var places = isPadded
+            ? tensor(losses.Real.SelectMany((real, member) => Enumerable.Range(member * rows, real).Select(static place => (long)place))
+                .ToArray(), ScalarType.Int64, hidden.device)
+            : null;
+        Tensor Padded(Tensor values) =>
+            places is null ? values : zeros([(long)losses.Real.Count * rows], values.dtype, values.device).index_copy_(0, places, values);
+        var logits = pass.AdaptedLogits(head, hidden, places);
+        var (each, factors) = (empty([logits.shape[0]], hidden.dtype, hidden.device),
+            empty([logits.shape[0]], hidden.dtype, hidden.device));
+        StepKernels.For(hidden.device, hidden.dtype).CrossEntropy(logits, Padded(packing.Targets), each, factors);
+        // Nobody reads them any more: their memory has become the gradient's.
+        tape.Backward(logits, logits.mul_(factors.mul_(Padded(weights)).unsqueeze(1)));
+        return places is null ? each : each.index_select(0, places);
+    }
+
+    // The gradient of row i is w_i (softmax(logits_i) - onehot(target_i)) W.
+    private static (Tensor Losses, Tensor? Gradient) InPieces(
+        FrozenLinear head, Tensor hidden, Tensor targets, Tensor weights, bool isTracked, Workspace workspace)
+    {
+        var rows = hidden.shape[0];
+        var logits = workspace.Scratch(Math.Min(rows, Math.Max(LeastRows, LogitsPerPiece / head.OutWidth)), head.OutWidth);
         var kernels = StepKernels.For(hidden.device, hidden.dtype);
         var (losses, factors) = (empty([rows], hidden.dtype, hidden.device), empty([rows], hidden.dtype, hidden.device));
         var gradient = isTracked ? empty_like(hidden) : null;
@@ -59,10 +80,11 @@ internal static class PackedLoss
         {
             using var scope = NewDisposeScope();
             var count = Math.Min(logits.shape[0], rows - first);
-            var part = logits.narrow(0, 0, count).addmm_(hidden.narrow(0, first, count), weight.t(), 0, 1);
-            if (bias is not null) part.add_(bias);
+            var part = logits.narrow(0, 0, count);
+            head.MultiplyInto(part, hidden.narrow(0, first, count));
+            if (head.Bias is not null) part.add_(head.Bias);
             kernels.CrossEntropy(part, targets.narrow(0, first, count), losses.narrow(0, first, count), factors.narrow(0, first, count));
-            gradient?.narrow(0, first, count).addmm_(part, weight, 0, 1);
+            if (gradient is not null) head.MultiplyBackInto(gradient.narrow(0, first, count), part, keeps: false);
         }
 
         return (losses, gradient?.mul_(factors.mul_(weights).unsqueeze(1)));

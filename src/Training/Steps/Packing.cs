@@ -1,3 +1,4 @@
+using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Data;
 using static TorchSharp.torch;
 
@@ -20,8 +21,8 @@ internal sealed class Packing
     /// <summary>m: tokens of a member, padding included.</summary>
     public int RowsPerMember { get; }
 
-    /// <summary>Real tokens of each member.</summary>
-    public required IReadOnlyList<int> Tokens { get; init; }
+    /// <summary>Real tokens of each member, and its sequences.</summary>
+    public required MemberRows Rows { get; init; }
 
     /// <summary>int64 <c>[G m]</c>.</summary>
     public required Tensor Ids { get; init; }
@@ -41,8 +42,11 @@ internal sealed class Packing
     /// <summary>Those next tokens, int64 <c>[L]</c>.</summary>
     public required Tensor Targets { get; init; }
 
+    /// <summary>The loss rows of each member, as if they were padded to one number, and those of each of its sequences.</summary>
+    public required MemberRows Losses { get; init; }
+
     /// <summary>How many of the loss rows each member has.</summary>
-    public required IReadOnlyList<int> LossCounts { get; init; }
+    public IReadOnlyList<int> LossCounts => Losses.Real;
 
     /// <summary>Puts the batches of members together.</summary>
     /// <param name="batches">One for each member, in their order; none empty.</param>
@@ -71,19 +75,37 @@ internal sealed class Packing
 
         return new(batches.Count, width)
         {
-            Tokens = [.. batches.Select(TokensOf)],
+            Rows = RowsOf(batches, static row => row.Ids.Length),
             Ids = Indexes(ids, device),
             Positions = Indexes(positions, device),
             MaxLength = sequences.Max(static sequence => sequence.Length),
             Buckets = [.. Bucketed(sequences, ids.Length, device)],
             LossRows = Indexes([.. lossRows], device),
             Targets = Indexes([.. targets], device),
-            LossCounts = [.. batches.Select(static rows => rows.Sum(static row => row.LossTokens))],
+            Losses = RowsOf(batches, static row => row.LossTokens),
         };
     }
 
     /// <summary>Tokens of a member's batch.</summary>
     public static int TokensOf(IReadOnlyList<EncodedRow> rows) => rows.Sum(static row => row.Ids.Length);
+
+    private static MemberRows RowsOf(IReadOnlyList<IReadOnlyList<EncodedRow>> batches, Func<EncodedRow, int> lengthOf)
+    {
+        int[] real = [.. batches.Select(rows => rows.Sum(lengthOf))];
+        return new(real.Max(), real, [.. batches.Select(rows => Placed(rows.Select(lengthOf)))]);
+    }
+
+    private static List<(int Start, int Length)> Placed(IEnumerable<int> lengths)
+    {
+        var (places, start) = (new List<(int Start, int Length)>(), 0);
+        foreach (var length in lengths)
+        {
+            places.Add((start, length));
+            start += length;
+        }
+
+        return places;
+    }
 
     private static Tensor Indexes(long[] values, Device device) => tensor(values, ScalarType.Int64, device);
 
@@ -102,17 +124,23 @@ internal sealed class Packing
     /// <summary>Sequences that attention takes together.</summary>
     /// <param name="Sequences">S.</param>
     /// <param name="Length">T: the longest.</param>
-    /// <param name="Rows">Row of the pass at each place of the <c>[S T]</c> block, int64; at padding any row. Null where the block is the pass.</param>
+    /// <param name="Rows">
+    /// Row of the pass at each place of the <c>[S T]</c> block, int64; at padding any row. Null where the block is the pass.
+    /// </param>
     /// <param name="Places">Place in the block of each real token, int64.</param>
     /// <param name="Tokens">Row of the pass of each real token, int64.</param>
     internal sealed record Bucket(int Sequences, int Length, Tensor? Rows, Tensor? Places, Tensor? Tokens)
     {
         public static Bucket Of(List<(int Start, int Length)> sequences, int length, int rows, Device device)
         {
-            var block = sequences.SelectMany(sequence => Enumerable.Range(0, length).Select(i => (long)sequence.Start + Math.Min(i, sequence.Length - 1))).ToArray();
-            if (block.Length == rows && block.Index().All(static place => place.Item == place.Index)) return new(sequences.Count, length, null, null, null);
-            var places = sequences.SelectMany((sequence, number) => Enumerable.Range(number * length, sequence.Length).Select(static place => (long)place)).ToArray();
-            return new(sequences.Count, length, Indexes(block, device), Indexes(places, device), Indexes([.. places.Select(place => block[place])], device));
+            var block = sequences.SelectMany(
+                sequence => Enumerable.Range(0, length).Select(i => (long)sequence.Start + Math.Min(i, sequence.Length - 1))).ToArray();
+            if (block.Length == rows && block.Index().All(static place => place.Item == place.Index))
+                return new(sequences.Count, length, null, null, null);
+            var places = sequences.SelectMany(
+                (sequence, number) => Enumerable.Range(number * length, sequence.Length).Select(static place => (long)place)).ToArray();
+            return new(sequences.Count, length, Indexes(block, device), Indexes(places, device),
+                Indexes([.. places.Select(place => block[place])], device));
         }
     }
 }

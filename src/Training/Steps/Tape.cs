@@ -38,9 +38,19 @@ internal sealed class Tape(Workspace workspace) : IDisposable
     /// <summary>Adds an operation.</summary>
     /// <param name="outputs">Its results, which are then tracked.</param>
     /// <param name="saved">What its backward needs; may be disposed by the caller.</param>
-    /// <param name="backward">Gets the saved tensors and the gradient of each output, null where none arrived; calls <see cref="Add"/>.</param>
+    /// <param name="backward">
+    /// Gets the saved tensors and the gradient of each output, null where none arrived; calls <see cref="Add"/>.
+    /// </param>
     public void Record(Tensor[] outputs, Tensor?[] saved, Action<Tensor?[], Tensor?[]> backward) =>
         Keep(outputs, () => new(outputs, [.. saved.Select(static tensor => tensor?.detach().DetachFromDisposeScope())], backward));
+
+    /// <summary>Keeps values until the backward of all that is recorded from now on has run.</summary>
+    public void Hold(IReadOnlyList<Tensor> values)
+    {
+        if (IsDry) return;
+        foreach (var value in values) value.DetachFromDisposeScope();
+        _entries.Add(new([], [.. values], static (_, _) => { }));
+    }
 
     /// <summary>A gradient is wanted at a value that no operation of this tape gave.</summary>
     public void Watch(Tensor value) => _tracked.Add(value);
@@ -62,30 +72,35 @@ internal sealed class Tape(Workspace workspace) : IDisposable
         foreach (var (value, gradient) in values.Zip(carried)) Put(value, gradient, isShared: false);
     });
 
-    /// <summary>
-    /// An operation whose backward libtorch's autograd computes, over a graph of its own. Leaves among the tensors that
-    /// <paramref name="work"/> closes over accumulate into their <c>grad</c>.
-    /// </summary>
+    /// <summary>An operation whose backward libtorch's autograd computes, over a graph of its own.</summary>
     /// <param name="inputs">Values of the tape.</param>
-    /// <param name="hasLeaves">Whether <paramref name="work"/> closes over leaves that train.</param>
-    /// <param name="work">From detached inputs to outputs.</param>
-    public Tensor[] Local(Tensor[] inputs, bool hasLeaves, Func<Tensor[], Tensor[]> work)
+    /// <param name="work">From detached inputs to outputs; it may hand an input on, or give one tensor twice.</param>
+    public Tensor[] Local(Tensor[] inputs, Func<Tensor[], Tensor[]> work) =>
+        inputs.Any(Tracks) ? Derive(inputs, null, (values, _) => work(values)) : Separate(work(inputs), inputs);
+
+    /// <summary>The same with tensors that train, to whose gradients is added.</summary>
+    /// <param name="inputs">Values of the tape; may be none.</param>
+    /// <param name="trained">Gives a tensor by its role; null where none can be asked for.</param>
+    /// <param name="work">From detached inputs and leaves to outputs.</param>
+    public Tensor[] Derive(Tensor[] inputs, Func<string, Trained>? trained, Func<Tensor[], Leaves, Tensor[]> work)
     {
-        if (!hasLeaves && !inputs.Any(Tracks)) return work(inputs);
+        var own = new Leaves(trained, isGraph: !IsDry);
         if (IsDry)
         {
-            var dry = work(inputs);
-            Keep(dry, static () => throw new InvalidOperationException("a dry tape keeps nothing"));
+            var dry = Separate(work(inputs, own), inputs);
+            if (inputs.Any(Tracks) || own.Train.Count > 0)
+                Keep(dry, static () => throw new InvalidOperationException("a dry tape keeps nothing"));
             return dry;
         }
 
         using var recording = enable_grad();
         Tensor[] leaves = [.. inputs.Select(input => Alias(input).requires_grad_(Tracks(input)))];
-        var graph = work(leaves);
-        Tensor[] outputs = [.. graph.Select(static output => output.detach())];
+        var graph = work(leaves, own);
+        Tensor[] outputs = Separate([.. graph.Select(static output => output.detach())], leaves);
+        if (!graph.Any(static output => output.requires_grad)) return outputs;
         // The graph must outlive the layer's scope, and a detached copy would not carry it.
-        foreach (var tensor in graph.Concat(leaves)) tensor.DetachFromDisposeScope();
-        Keep(outputs, () => new(outputs, [.. graph, .. leaves], (saved, gradients) =>
+        foreach (var tensor in graph.Concat(leaves).Concat(own.Train.Select(static leaf => leaf.Leaf))) tensor.DetachFromDisposeScope();
+        Keep(outputs, () => new(outputs, [.. graph, .. leaves, .. own.Train.Select(static leaf => leaf.Leaf)], (saved, gradients) =>
         {
             var reached = Enumerable.Range(0, graph.Length).Where(i => gradients[i] is not null && saved[i]!.requires_grad).ToList();
             if (reached.Count == 0) return;
@@ -94,8 +109,31 @@ internal sealed class Tape(Workspace workspace) : IDisposable
             {
                 if (leaf!.requires_grad && leaf.grad is { } gradient) Add(input, gradient.detach());
             }
+
+            foreach (var (leaf, of) in own.Train)
+            {
+                if (leaf.grad is { } gradient) of.Gradient!.add_(gradient);
+            }
         }));
         return outputs;
+    }
+
+    /// <summary>A number for each column of each member's rows: y f.</summary>
+    /// <param name="y"><c>[G m, D]</c>.</param>
+    /// <param name="factor"><c>[G, D]</c>.</param>
+    public Tensor Columns(Tensor y, Tensor factor)
+    {
+        long[] shape = y.shape, byMember = [factor.shape[0], -1, factor.shape[1]];
+        var result = Room(y);
+        using (NewDisposeScope()) result.view(byMember).copy_(y.view(byMember) * factor.unsqueeze(1));
+        if (!Tracks(y) && !Tracks(factor)) return result;
+        Record([result], [Tracks(factor) ? y : null, factor], (saved, gradients) =>
+        {
+            var gradient = gradients[0]!.reshape(byMember);
+            if (saved[0] is { } given) Add(factor, (gradient * given.view(byMember)).sum([1]));
+            if (Tracks(y)) Add(y, (gradient * saved[1]!.unsqueeze(1)).view(shape));
+        });
+        return result;
     }
 
     /// <summary>Adds to the gradient of a value; nothing where none is wanted.</summary>
@@ -133,13 +171,21 @@ internal sealed class Tape(Workspace workspace) : IDisposable
     /// <param name="value"><c>[G m, D]</c>.</param>
     /// <param name="left"><c>[G m, K]</c>.</param>
     /// <param name="right"><c>[K, D]</c>, or <c>[G, K, D]</c> for the rows of each member.</param>
-    public void AddProduct(Tensor value, Tensor left, Tensor right)
+    public void AddProduct(Tensor value, Tensor left, Tensor right) =>
+        AddInto(value, left.shape[0], right.shape[^1], (target, keeps) => MultiplyInto(target, left, right, keeps));
+
+    /// <summary>Adds to the gradient of a value by an operation that writes, or adds to what is there.</summary>
+    /// <param name="value"><c>[rows, width]</c>.</param>
+    /// <param name="rows">Of the value, which may be disposed.</param>
+    /// <param name="width">Likewise.</param>
+    /// <param name="work">Gets where the sum goes, and whether something is there to add to.</param>
+    public void AddInto(Tensor value, long rows, long width, Action<Tensor, bool> work)
     {
         if (!Tracks(value)) return;
         var isFirst = !_gradients.TryGetValue(value, out var sum);
-        if (isFirst) Put(value, Take(left.shape[0], right.shape[^1]), isShared: false);
+        if (isFirst) Put(value, Take(rows, width), isShared: false);
         else if (sum!.IsShared) Put(value, Copy(sum.Value), isShared: false);
-        MultiplyInto(_gradients[value].Value, left, right, keeps: !isFirst);
+        work(_gradients[value].Value, !isFirst);
     }
 
     /// <summary>target = left right, or plus that.</summary>
@@ -187,7 +233,8 @@ internal sealed class Tape(Workspace workspace) : IDisposable
             _entries.RemoveAt(_entries.Count - 1);
             using var scope = NewDisposeScope();
             var gradients = entry.Outputs.Select(Collect).ToArray();
-            if (gradients.Length == 0 || Array.Exists(gradients, static gradient => gradient is not null)) entry.Backward(entry.Saved, gradients);
+            if (gradients.Length == 0 || Array.Exists(gradients, static gradient => gradient is not null))
+                entry.Backward(entry.Saved, gradients);
             foreach (var taken in gradients) taken?.Dispose();
             entry.Dispose();
         }
@@ -202,11 +249,32 @@ internal sealed class Tape(Workspace workspace) : IDisposable
         _tracked.Clear();
     }
 
-    // The same memory with a version count of its own: libtorch counts writes for a whole chunk, and the next layer's look like ours.
-    private static Tensor Alias(Tensor x)
+    /// <summary>
+    /// The same memory with a version count of its own: libtorch counts writes for a whole chunk, and the next layer's look like ours.
+    /// </summary>
+    internal static Tensor Alias(Tensor x)
     {
         using var inference = no_grad();
         return empty([0], x.dtype, x.device).set_(x);
+    }
+
+    // Values are known by their objects and written in place, so a result is neither an input nor another result, nor a part of one.
+    private static Tensor[] Separate(Tensor[] results, Tensor[] inputs)
+    {
+        var taken = inputs.Select(MemoryOf).ToHashSet();
+        return [.. results.Select(result => taken.Add(MemoryOf(result)) ? result : result.clone())];
+    }
+
+    private static IntPtr MemoryOf(Tensor x)
+    {
+        if (x.dtype == ScalarType.Float64)
+        {
+            using var doubles = x.storage<double>();
+            return doubles.data_ptr();
+        }
+
+        using var floats = x.storage<float>();
+        return floats.data_ptr();
     }
 
     private void Put(Tensor value, Tensor gradient, bool isShared)

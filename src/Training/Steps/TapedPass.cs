@@ -29,7 +29,8 @@ internal sealed class TapedPass : ForwardPass
     /// <param name="packing">The tokens.</param>
     /// <param name="adapters">The members' adapters, in the packing's order.</param>
     /// <param name="checkpoints">Keeps the input of each layer alone and computes the layer again in the backward pass.</param>
-    public TapedPass(CausalLanguageModel model, Tape tape, Workspace workspace, Packing packing, StackSlice adapters, bool checkpoints = false)
+    public TapedPass(
+        CausalLanguageModel model, Tape tape, Workspace workspace, Packing packing, StackSlice adapters, bool checkpoints = false)
     {
         _checkpoints = checkpoints;
         (_config, _tape, _workspace, _packing, _adapters, _dtype) = (model.Config, tape, workspace, packing, adapters, model.Dtype);
@@ -43,7 +44,10 @@ internal sealed class TapedPass : ForwardPass
     public override Tensor Embedding(LinearShape layer, Tensor table)
     {
         var rows = table.index_select(0, _packing.Ids).to(_dtype);
-        return _adapters.IsAdapted(layer.Module) ? ByMember(layer.Module, [rows], _packing.Ids) : rows;
+        return _adapters.Layer(layer.Module) is { } adapter
+            ? adapter.Apply(_tape, new OneHotInput(_packing.Ids, _packing.Rows), null, rows, adapter.Sides(_tape),
+                _adapters.MasksFor(layer.Module), null)
+            : rows;
     }
 
     public override Tensor AddPositions(Tensor x, Tensor table) => Add(x, table.index_select(0, _packing.Positions).to(_dtype));
@@ -55,14 +59,7 @@ internal sealed class TapedPass : ForwardPass
         return y;
     }
 
-    public override Tensor[] Linear(Tensor x, FrozenLinear[] layers)
-    {
-        var lows = layers.Select(layer => _adapters.Low(layer.Module)).OfType<StackedLayer>().ToList();
-        var down = layers.Length > 1 && lows.Count == layers.Length ? StackedLayer.DownTogether(_tape, x, _packing, lows) : null;
-        return [.. layers.Select((layer, number) => _adapters.Low(layer.Module) is { } low
-            ? low.Apply(_tape, x, layer, _packing, _adapters.MasksFor(layer.Module), down?[number])
-            : _adapters.IsAdapted(layer.Module) ? ByMember(layer.Module, [x, Frozen(x, layer)]) : Frozen(x, layer))];
-    }
+    public override Tensor[] Linear(Tensor x, FrozenLinear[] layers) => Linear(new DenseInput(x, _packing.Rows), layers);
 
     public override Tensor Add(Tensor x, Tensor branch)
     {
@@ -102,14 +99,16 @@ internal sealed class TapedPass : ForwardPass
         return y;
     }
 
-    public override Tensor LayerNorm(Tensor x, Tensor weight, Tensor bias, double epsilon) => _tape.Local([x], false, inputs =>
+    public override Tensor LayerNorm(Tensor x, Tensor weight, Tensor bias, double epsilon) => _tape.Local([x], inputs =>
         [nn.functional.layer_norm(inputs[0], [x.shape[^1]], weight.to(x.dtype), bias.to(x.dtype), epsilon)])[0];
 
-    public override Tensor Activate(Tensor x, Activation activation) => _tape.Local([x], false, inputs => [Blocks.Activate(inputs[0], activation)])[0];
+    public override Tensor Activate(Tensor x, Activation activation) =>
+        _tape.Local([x], inputs => [Blocks.Activate(inputs[0], activation)])[0];
 
     public override Tensor Gate(Tensor gate, Tensor up, Activation activation)
     {
-        if (activation != Activation.Silu) return _tape.Local([gate, up], false, inputs => [Blocks.Activate(inputs[0], activation) * inputs[1]])[0];
+        if (activation != Activation.Silu)
+            return _tape.Local([gate, up], inputs => [Blocks.Activate(inputs[0], activation) * inputs[1]])[0];
         var y = _tape.Room(gate);
         _kernels.Gate(gate, up, y);
         if (_tape.Tracks(gate) || _tape.Tracks(up))
@@ -129,7 +128,7 @@ internal sealed class TapedPass : ForwardPass
 
     public override (Tensor Query, Tensor Key, Tensor Value) SplitFused(Tensor x, int heads, bool isByHead)
     {
-        var parts = _tape.Local([x], false, inputs => Blocks.SplitFused(inputs[0], heads, isByHead));
+        var parts = _tape.Local([x], inputs => Blocks.SplitFused(inputs[0], heads, isByHead));
         return (parts[0], parts[1], parts[2]);
     }
 
@@ -210,48 +209,47 @@ internal sealed class TapedPass : ForwardPass
         return y;
     }
 
-    /// <summary>What the members' own adapters make of a layer, each from its real tokens; by libtorch's autograd.</summary>
-    /// <param name="module">The layer.</param>
-    /// <param name="inputs">The frozen layer's input, or nothing where that is ids, and its output.</param>
-    /// <param name="ids">The input of an embedding.</param>
-    private Tensor ByMember(string module, Tensor[] inputs, Tensor? ids = null) => _tape.Local(inputs, hasLeaves: true, values =>
-    {
-        var (x, y) = (ids ?? values[0], values[^1]);
-        var parts = new List<Tensor>();
-        for (var member = 0; member < _packing.Members; member++)
-        {
-            var (start, tokens) = ((long)member * _packing.RowsPerMember, _packing.Tokens[member]);
-            parts.Add(_adapters.Layer(member, module).Forward(x.narrow(0, start, tokens), y.narrow(0, start, tokens), _adapters.MasksFor(member, module)));
-            if (tokens < _packing.RowsPerMember) parts.Add(y.narrow(0, start + tokens, _packing.RowsPerMember - tokens));
-        }
-
-        return [parts.Count == 1 ? parts[0] : cat(parts, 0)];
-    })[0];
-
-    /// <summary>Cross-entropy of each loss row under an adapted LM head, <c>[L]</c>; its logits exist as a whole.</summary>
-    /// <param name="model">Whose LM head.</param>
+    /// <summary>Logits of the loss rows under an adapted LM head, members padded to one number of rows: <c>[G m, V]</c>.</summary>
+    /// <param name="head">The frozen LM head.</param>
     /// <param name="hidden">The loss rows after the final norm, <c>[L, D]</c>.</param>
-    public Tensor AdaptedHead(CausalLanguageModel model, Tensor hidden) => _tape.Local([hidden], hasLeaves: true, values =>
+    /// <param name="places">Where each of them is among the padded; null where none is padded.</param>
+    public Tensor AdaptedLogits(FrozenLinear head, Tensor hidden, Tensor? places)
     {
-        var (logits, parts, start) = (model.LogitsOf(values[0], adapters: null), new List<Tensor>(), 0L);
-        for (var member = 0; member < _packing.Members; member++)
+        var x = hidden;
+        if (places is not null)
         {
-            var count = _packing.LossCounts[member];
-            parts.Add(_adapters.Layer(member, model.LmHead.Module).Forward(values[0].narrow(0, start, count), logits.narrow(0, start, count), _adapters.MasksFor(member, model.LmHead.Module)));
-            start += count;
+            x = Scattered(hidden, places, (long)_packing.Losses.Real.Count * _packing.Losses.Count);
+            if (_tape.Tracks(hidden))
+                _tape.Record([x], [places], (saved, gradients) => _tape.Add(hidden, gradients[0]!.index_select(0, saved[0]!)));
         }
 
-        return [nn.functional.cross_entropy(cat(parts, 0), _packing.Targets, reduction: nn.Reduction.None)];
-    })[0];
+        return Linear(new DenseInput(x, _packing.Losses), [head])[0];
+    }
+
+    private Tensor[] Linear(DenseInput input, FrozenLinear[] layers)
+    {
+        var adapters = layers.Select(
+            layer => _adapters.Layer(layer.Module) is { } adapter ? (Layer: adapter, Sides: adapter.Sides(_tape)) : default).ToList();
+        var together = layers.Length > 1 && adapters.TrueForAll(static adapter => adapter.Layer is not null)
+            ? BottleneckLayer.DownTogether(_tape, input, adapters)
+            : null;
+        return [.. layers.Zip(adapters).Select((pair, number) => pair.Second.Layer is { } adapter
+            ? adapter.Apply(_tape, input, pair.First, null, pair.Second.Sides, _adapters.MasksFor(pair.First.Module), together?[number])
+            : Frozen(input.Value, pair.First))];
+    }
 
     // A frozen layer alone keeps nothing.
     private Tensor Frozen(Tensor x, FrozenLinear layer)
     {
-        var dtype = x.dtype;
-        var weight = layer.Down(dtype);
-        var y = _tape.Take(x.shape[0], weight.shape[1]).addmm_(x, weight, 0, 1);
+        var (y, rows, width) = (_tape.Take(x.shape[0], layer.OutWidth), x.shape[0], x.shape[1]);
+        layer.MultiplyInto(y, x);
         if (layer.Bias is not null) y.add_(layer.Bias);
-        if (_tape.Tracks(x)) _tape.Record([y], [], (_, gradients) => _tape.AddProduct(x, gradients[0]!, layer.Down(dtype).t()));
+        if (_tape.Tracks(x))
+        {
+            _tape.Record([y], [], (_, gradients) => _tape.AddInto(
+                x, rows, width, (sum, keeps) => layer.MultiplyBackInto(sum, gradients[0]!, keeps)));
+        }
+
         return y;
     }
 
@@ -282,7 +280,7 @@ internal sealed class TapedPass : ForwardPass
         if (_kernels.Attention is { } attention && shape.FitsCache) return Attention(attention, query, key, value, shape);
         Tensor Split(Tensor x, int count) => x.view(bucket.Sequences, bucket.Length, count, -1).transpose(1, 2);
         var mask = Blocks.CausalMask(0, bucket.Length, _config.SlidingWindow, query.device);
-        return _tape.Local([query, key, value], false, inputs =>
+        return _tape.Local([query, key, value], inputs =>
         {
             var mixed = Blocks.Attention(Split(inputs[0], heads), Split(inputs[1], keyHeads), Split(inputs[2], keyHeads), mask);
             return [mixed.reshape(query.shape[0], -1)];
@@ -312,7 +310,9 @@ internal sealed class TapedPass : ForwardPass
     private Tensor Gathered(Tensor x, Packing.Bucket bucket)
     {
         var (y, count) = (x.index_select(0, bucket.Rows!), x.shape[0]);
-        if (_tape.Tracks(x)) _tape.Record([y], [], (_, gradients) => _tape.Add(x, Scattered(gradients[0]!.index_select(0, bucket.Places!), bucket.Tokens!, count)));
+        if (_tape.Tracks(x))
+            _tape.Record([y], [],
+                (_, gradients) => _tape.Add(x, Scattered(gradients[0]!.index_select(0, bucket.Places!), bucket.Tokens!, count)));
         return y;
     }
 
@@ -327,7 +327,8 @@ internal sealed class TapedPass : ForwardPass
             _tape.Record([y], [], (_, gradients) =>
             {
                 foreach (var (block, bucket) in blocks.Zip(_packing.Buckets))
-                    _tape.Add(block, Scattered(gradients[0]!.index_select(0, bucket.Tokens!), bucket.Places!, (long)bucket.Sequences * bucket.Length));
+                    _tape.Add(block,
+                        Scattered(gradients[0]!.index_select(0, bucket.Tokens!), bucket.Places!, (long)bucket.Sequences * bucket.Length));
             });
         }
 

@@ -43,7 +43,9 @@ internal sealed class Workspace(Device device, ScalarType dtype) : IDisposable
     /// <summary>Gives back what this direction took since the mark.</summary>
     public void Release(Mark mark) => Current.Top = mark;
 
-    /// <summary>A layer's backward is through: what its forward took since the mark is given back, and all its gradients but some.</summary>
+    /// <summary>
+    /// A layer's backward is through: what its forward took since the mark is given back, and all its gradients but some.
+    /// </summary>
     /// <param name="mark">Where the memory of the forward pass ended before the layer.</param>
     /// <param name="needed">Gradients that the layer below reads.</param>
     /// <returns>Those, elsewhere.</returns>

@@ -15,14 +15,16 @@ internal static class Batches
     public static IReadOnlyList<EncodedRow[]> Even(int clients, int rows, int tokens, double labelled, int? vocabulary = null)
     {
         var random = new Random(1);
-        return [.. Enumerable.Range(0, clients).Select(_ => Enumerable.Range(0, rows).Select(_ => Row(random, tokens, labelled, vocabulary)).ToArray())];
+        return [.. Enumerable.Range(0, clients)
+            .Select(_ => Enumerable.Range(0, rows).Select(_ => Row(random, tokens, labelled, vocabulary)).ToArray())];
     }
 
     /// <summary>As <see cref="Even"/>, with every row's length drawn between two bounds.</summary>
     public static IReadOnlyList<EncodedRow[]> Ragged(int clients, int rows, int shortest, int longest, double labelled)
     {
         var random = new Random(1);
-        return [.. Enumerable.Range(0, clients).Select(_ => Enumerable.Range(0, rows).Select(_ => Row(random, random.Next(shortest, longest + 1), labelled)).ToArray())];
+        return [.. Enumerable.Range(0, clients)
+            .Select(_ => Enumerable.Range(0, rows).Select(_ => Row(random, random.Next(shortest, longest + 1), labelled)).ToArray())];
     }
 
     /// <summary>A batch as the eager reference takes it: padded on the right, labels -100 where there is no loss.</summary>
@@ -42,5 +44,6 @@ internal static class Batches
     }
 
     private static EncodedRow Row(Random random, int tokens, double labelled, int? vocabulary = null) =>
-        new([.. Enumerable.Range(0, tokens).Select(_ => random.Next(vocabulary ?? BenchmarkModel.Config.VocabularySize))], Math.Max(1, tokens - (int)(tokens * labelled)));
+        new([.. Enumerable.Range(0, tokens).Select(_ => random.Next(vocabulary ?? BenchmarkModel.Config.VocabularySize))],
+            Math.Max(1, tokens - (int)(tokens * labelled)));
 }

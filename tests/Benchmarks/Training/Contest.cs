@@ -21,7 +21,8 @@ internal sealed class Contest(Device device, int runs)
             for (var warmUp = 0; warmUp < WarmUps; warmUp++) (seconds, _) = Time(contender.Step, 1);
             return Math.Clamp((int)Math.Ceiling(LeastSeconds / seconds), 1, MostSteps);
         }).ToArray();
-        var taken = contenders.ToDictionary(static contender => contender.Name, _ => new Times(new double[runs], new double[runs]), StringComparer.Ordinal);
+        var taken = contenders.ToDictionary(static contender => contender.Name, _ => new Times(new double[runs], new double[runs]),
+            StringComparer.Ordinal);
         for (var run = 0; run < runs; run++)
         {
             for (var turn = 0; turn < contenders.Count; turn++)
@@ -66,11 +67,13 @@ internal static class Pairs
     public static string Head(string unit) => Line(Names(unit)) + "\n" + Line(Marks);
 
     /// <summary>Medians of both, the median of the ratios of the pairs, and the lowest and highest of those.</summary>
-    public static string Row(string name, string ours, string reference, double[] ourValues, double[] referenceValues, string format = "F1") =>
+    public static string Row(
+        string name, string ours, string reference, double[] ourValues, double[] referenceValues, string format = "F1") =>
         Line(Cells(name, ours, reference, ourValues, referenceValues, format));
 
     /// <summary>The head of a table whose rows are <see cref="TimeRow"/>s.</summary>
-    public static string TimeHead => Line([.. Names("ms"), "ours, processor ms", "reference, processor ms", "ours / reference"]) + "\n" + Line([.. Marks, "---:", "---:", "---:"]);
+    public static string TimeHead => Line([.. Names("ms"), "ours, processor ms", "reference, processor ms", "ours / reference"]) + "\n"
+        + Line([.. Marks, "---:", "---:", "---:"]);
 
     /// <summary>As <see cref="Row"/> in milliseconds, and the same of processor time.</summary>
     public static string TimeRow(string name, string ours, string reference, Times our, Times other)
@@ -82,13 +85,15 @@ internal static class Pairs
 
     private static readonly string[] Marks = ["---", "---", "---", "---:", "---:", "---:", "---:"];
 
-    private static string[] Names(string unit) => ["case", "ours", "reference", $"ours, {unit}", $"reference, {unit}", "ours / reference", "lowest to highest"];
+    private static string[] Names(string unit) =>
+        ["case", "ours", "reference", $"ours, {unit}", $"reference, {unit}", "ours / reference", "lowest to highest"];
 
     private static string[] Cells(string name, string ours, string reference, double[] ourValues, double[] referenceValues, string format)
     {
         double[] ratios = [.. ourValues.Zip(referenceValues, static (our, other) => our / other).Order()];
         string Text(double value, string how) => value.ToString(how, CultureInfo.InvariantCulture);
-        return [name, ours, reference, Text(Median(ourValues), format), Text(Median(referenceValues), format), Text(Median(ratios), "F3"), $"{Text(ratios[0], "F3")} to {Text(ratios[^1], "F3")}"];
+        return [name, ours, reference, Text(Median(ourValues), format), Text(Median(referenceValues), format), Text(Median(ratios), "F3"),
+            $"{Text(ratios[0], "F3")} to {Text(ratios[^1], "F3")}"];
     }
 
     private static string Line(string[] cells)

@@ -13,7 +13,10 @@ namespace FedRLora.Benchmarks.Training;
 /// </summary>
 internal sealed class EagerReference : IDisposable
 {
-    private static readonly string[] Projections = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
+    private static readonly string[] Projections =
+    [
+        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
+    ];
 
     private readonly CausalLanguageModel _model;
     private readonly Dictionary<string, (Parameter A, Parameter B)> _adapters = [];
@@ -114,7 +117,8 @@ internal sealed class EagerReference : IDisposable
     private (Tensor Cos, Tensor Sin) Rotary(long tokens)
     {
         var config = _model.Config;
-        var frequencies = 1.0 / pow((float)config.RopeTheta, arange(0, config.HeadDim, 2, ScalarType.Float32, _model.Device) / config.HeadDim);
+        var frequencies = 1.0
+            / pow((float)config.RopeTheta, arange(0, config.HeadDim, 2, ScalarType.Float32, _model.Device) / config.HeadDim);
         var angles = arange(tokens, ScalarType.Float32, _model.Device).unsqueeze(1) * frequencies.unsqueeze(0);
         var both = cat([angles, angles], -1);
         return (both.cos(), both.sin());

@@ -13,9 +13,11 @@ internal static class GroupSizes
     public static void Run(Settings settings)
     {
         var contest = new Contest(settings.Device, settings.Runs);
-        Console.WriteLine($"processor ms of one client's step in a group of {string.Join(", ", Sizes)}, and the lowest and highest ratio to a group of one");
+        Console.WriteLine($"processor ms of one client's step in a group of {string.Join(", ", Sizes)}, "
+            + "and the lowest and highest ratio to a group of one");
         var ratios = Sizes.Skip(1).Select(static size => $"{size} / 1");
-        Console.WriteLine($"| model width, layers, vocabulary | client | labelled | {string.Join(" | ", Sizes)} | {string.Join(" | ", ratios)} |");
+        Console.WriteLine(
+            $"| model width, layers, vocabulary | client | labelled | {string.Join(" | ", Sizes)} | {string.Join(" | ", ratios)} |");
         Console.WriteLine($"| --- | --- | --- |{string.Concat(Enumerable.Repeat(" ---: |", Sizes.Length * 2 - 1))}");
         foreach (var config in (ModelConfig[])[BenchmarkModel.Config, BenchmarkModel.Small])
         {
@@ -23,7 +25,8 @@ internal static class GroupSizes
             var few = ShapesOfFewLabels.Select(static shape => (shape.Rows, shape.Tokens, 0.25));
             foreach (var (rows, tokens, share) in Shapes.Select(static shape => (shape.Rows, shape.Tokens, 1.0)).Concat(few))
             {
-                var groups = Sizes.Select(size => (Size: size, Step: new OurStep(model, TrainingBenchmark.Adapter, TrainingBenchmark.Training, size))).ToList();
+                var groups = Sizes.Select(
+                    size => (Size: size, Step: new OurStep(model, TrainingBenchmark.Adapter, TrainingBenchmark.Training, size))).ToList();
                 var taken = contest.Measure([.. groups.Select(group =>
                 {
                     var batches = Batches.Even(group.Size, rows, tokens, share, config.VocabularySize);
@@ -39,7 +42,8 @@ internal static class GroupSizes
                 }
 
                 var milliseconds = Sizes.Select(size => Pairs.Median(Each(size)).ToString("F2", CultureInfo.InvariantCulture));
-                string[] cells = [$"{config.HiddenSize}, {config.Layers}, {config.VocabularySize}", $"{rows} x {tokens}", $"{share * 100:0} %"];
+                string[] cells = [$"{config.HiddenSize}, {config.Layers}, {config.VocabularySize}", $"{rows} x {tokens}",
+                    $"{share * 100:0} %"];
                 Console.WriteLine($"| {string.Join(" | ", cells.Concat(milliseconds).Concat(Sizes.Skip(1).Select(Ratio)))} |");
             }
         }

@@ -29,7 +29,8 @@ internal static class Lanes
         Console.WriteLine(Pairs.TimeHead);
         foreach (var (rows, tokens) in ((int, int)[])[(1, 32), (4, 64)])
             foreach (var (labelled, share) in TrainingBenchmark.Labelled)
-                Compare($"{Clients} clients, {rows} x {tokens}, {labelled} labelled", model, settings, lanes, Batches.Even(Clients, rows, tokens, share));
+                Compare($"{Clients} clients, {rows} x {tokens}, {labelled} labelled", model, settings, lanes,
+                    Batches.Even(Clients, rows, tokens, share));
         lanes.ForEach(static lane => lane.Dispose());
     }
 
@@ -44,7 +45,8 @@ internal static class Lanes
         {
             var each = batches.Chunk((Clients + count - 1) / count).ToList();
             for (var size = each[0].Length; size > 0; size /= 2)
-                shares.Add(($"{count} of 1 thread, groups of {size}", [.. each.Select((own, lane) => new Share(lanes[lane], model, own, size))]));
+                shares.Add(
+                    ($"{count} of 1 thread, groups of {size}", [.. each.Select((own, lane) => new Share(lanes[lane], model, own, size))]));
         }
 
         var wideName = $"1 of {settings.Threads} threads, group of {Clients}";

@@ -30,19 +30,24 @@ internal sealed class OurStep : IDisposable
     {
     }
 
-    private OurStep(CausalLanguageModel model, AdapterSpec adapter, TrainingSpec training, int members, Workspace workspace, bool ownsWorkspace)
+    private OurStep(
+        CausalLanguageModel model, AdapterSpec adapter, TrainingSpec training, int members, Workspace workspace, bool ownsWorkspace)
     {
         (_model, _workspace, _ownsWorkspace) = (model, workspace, ownsWorkspace);
         _rates = [.. Enumerable.Repeat(training.LearningRate, members)];
-        ClientSpec[] clients = [.. Enumerable.Range(0, members).Select(static member => new ClientSpec { Id = $"c{member}", Task = "one", Data = new() { Train = "" } })];
-        var plan = new FederationPlan { Name = "training", Seed = 1, Model = new() { Path = "" }, Clients = clients, Adapter = adapter, Training = training, Strategy = new() };
+        ClientSpec[] clients = [.. Enumerable.Range(0, members)
+            .Select(static member => new ClientSpec { Id = $"c{member}", Task = "one", Data = new() { Train = "" } })];
+        var plan = new FederationPlan
+        {
+            Name = "training", Seed = 1, Model = new() { Path = "" }, Clients = clients, Adapter = adapter, Training = training,
+            Strategy = new(),
+        };
         using var scope = NewDisposeScope();
         var layout = AdapterLayout.For(adapter, model.AdaptableLayers, new AdapterStart(null, () => model));
         var shared = layout.Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Job);
-        StackMember[] stacked = [.. clients.Select(client => new StackMember(
-            AdapterFactory.Values(plan, layout, client, shared, head: null), AdapterFactory.Twins(plan, layout, client), AdapterFactory.TaskHead(plan, client)))];
+        ClientAdapter[] stacked = [.. clients.Select(client => AdapterFactory.Of(plan, layout, client, shared, head: null))];
         _masks = adapter.Dropout.P == 0 ? [] : [.. clients.Select(client => LayerMasks.Of(layout, plan.Seed, 1, client.Id))];
-        _stack = new AdapterStack(layout, stacked, _masks.Count == 0 ? null : _masks, model.Device, model);
+        _stack = new AdapterStack(stacked, _masks.Count == 0 ? null : _masks, model.Device, model);
         _optimizer = new AdamW(_stack, training, [.. clients.Select(static _ => AdapterState.Empty)]);
         Initial = stacked[0].Values;
         _tensors.AddRange(scope.DisposablesView);
@@ -56,7 +61,8 @@ internal sealed class OurStep : IDisposable
     public long ParametersPerMember => _stack.Blocks.Sum(static block => block.Value.shape[1]);
 
     /// <summary>A step for each of several groups; like groups that train in turn, they use the same working memory.</summary>
-    public static IReadOnlyList<OurStep> InTurn(CausalLanguageModel model, AdapterSpec adapter, TrainingSpec training, IReadOnlyList<int> members)
+    public static IReadOnlyList<OurStep> InTurn(
+        CausalLanguageModel model, AdapterSpec adapter, TrainingSpec training, IReadOnlyList<int> members)
     {
         var workspace = new Workspace(model.Device, model.Dtype);
         return [.. members.Select((count, group) => new OurStep(model, adapter, training, count, workspace, ownsWorkspace: group == 0))];
@@ -71,7 +77,8 @@ internal sealed class OurStep : IDisposable
         for (var first = 0; first < batches.Count;)
         {
             var count = GroupTraining.Together(batches, first, double.MaxValue);
-            PackedLoss.Gradients(_model, Packing.Of([.. batches.Skip(first).Take(count)], _model.Device), _stack.Slice(first, count), _workspace);
+            PackedLoss.Gradients(_model, Packing.Of([.. batches.Skip(first).Take(count)], _model.Device),
+                _stack.Slice(first, count), _workspace);
             first += count;
         }
 

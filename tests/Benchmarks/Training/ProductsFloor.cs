@@ -29,22 +29,26 @@ internal sealed class ProductsFloor : IDisposable
         Tensor Buffer(string use, long height, long width)
         {
             if (!buffers.TryGetValue((use, height, width), out var buffer))
-                buffers.Add((use, height, width), buffer = empty([height, width], ScalarType.Float32).normal_(0, 1, generator).to(model.Device));
+                buffers.Add((use, height, width),
+                    buffer = empty([height, width], ScalarType.Float32).normal_(0, 1, generator).to(model.Device));
             return buffer;
         }
 
         foreach (var linear in model.Linears)
         {
             // The input of the first layer's attention has nothing that trains below it.
-            var isLowest = linear.Module.StartsWith("model.layers.0.self_attn.", StringComparison.Ordinal) && !linear.Module.EndsWith("o_proj", StringComparison.Ordinal);
+            var isLowest = linear.Module.StartsWith("model.layers.0.self_attn.", StringComparison.Ordinal)
+                && !linear.Module.EndsWith("o_proj", StringComparison.Ordinal);
             _layers.Add(new(
                 model.WeightOf(linear), Buffer("adapter", rank, linear.InWidth), Buffer("adapter", linear.OutWidth, rank), !isLowest,
-                Buffer("input", rows, linear.InWidth), Buffer("output", rows, linear.OutWidth), Buffer("given", rows, linear.OutWidth), Buffer("passed", rows, linear.InWidth),
-                Buffer("narrow", rows, rank), Buffer("narrow gradient", rows, rank), Buffer("gradient", rank, linear.InWidth), Buffer("gradient", linear.OutWidth, rank)));
+                Buffer("input", rows, linear.InWidth), Buffer("output", rows, linear.OutWidth), Buffer("given", rows, linear.OutWidth),
+                Buffer("passed", rows, linear.InWidth), Buffer("narrow", rows, rank), Buffer("narrow gradient", rows, rank),
+                Buffer("gradient", rank, linear.InWidth), Buffer("gradient", linear.OutWidth, rank)));
         }
 
         _head = model.WeightOf(model.LmHead);
-        (_hidden, _hiddenGradient, _logits) = (Buffer("input", lossRows, _head.shape[1]), Buffer("passed", lossRows, _head.shape[1]), Buffer("logits", lossRows, _head.shape[0]));
+        (_hidden, _hiddenGradient, _logits) = (Buffer("input", lossRows, _head.shape[1]), Buffer("passed", lossRows, _head.shape[1]),
+            Buffer("logits", lossRows, _head.shape[0]));
         _tensors = [.. buffers.Values];
         scope.Detach(_tensors);
     }
@@ -65,7 +69,8 @@ internal sealed class ProductsFloor : IDisposable
     private static void Into(Tensor target, Tensor left, Tensor right, bool keeps = false) => target.addmm_(left, right, keeps ? 1 : 0, 1);
 
     private sealed record Layer(
-        Tensor Weight, Tensor A, Tensor B, bool PassesGradient, Tensor X, Tensor Y, Tensor Given, Tensor Passed, Tensor Narrow, Tensor NarrowGradient, Tensor GradientA, Tensor GradientB)
+        Tensor Weight, Tensor A, Tensor B, bool PassesGradient, Tensor X, Tensor Y, Tensor Given, Tensor Passed, Tensor Narrow,
+        Tensor NarrowGradient, Tensor GradientA, Tensor GradientB)
     {
         public void Forward()
         {

@@ -35,22 +35,28 @@ internal static class RoundThroughput
         {
             ModelFolder.Write(folder, BenchmarkModel.Config, "F32", shards: 1);
             // Letters are tokens: prompt, a space, completion and the end token.
-            var row = JsonSerializer.Serialize(new { prompt = new string('a', Tokens - Learned), completion = new string('b', Learned - 2) });
+            var row = JsonSerializer.Serialize(
+                new { prompt = new string('a', Tokens - Learned), completion = new string('b', Learned - 2) });
             File.WriteAllLines(Path.Combine(folder, "rows.jsonl"), Enumerable.Repeat(row, Rows));
             await MeasureAsync(folder, "warm-up", collector.Endpoint, settings);
             var (off, on, one) = (new double[settings.Runs], new double[settings.Runs], new double[settings.Runs]);
             for (var run = 0; run < settings.Runs; run++)
             {
                 foreach (var exports in (bool[])[run % 2 == 0, run % 2 != 0])
-                    (exports ? on : off)[run] = await MeasureAsync(folder, $"{run}-{(exports ? "on" : "off")}", exports ? collector.Endpoint : null, settings);
+                    (exports ? on : off)[run] = await MeasureAsync(folder, $"{run}-{(exports ? "on" : "off")}",
+                        exports ? collector.Endpoint : null, settings);
                 one[run] = await MeasureAsync(folder, $"{run}-one", endpoint: null, settings, lanes: 1);
             }
 
             Console.WriteLine(Pairs.Head("tokens/s"));
-            Console.WriteLine(Pairs.Row($"{Clients} clients, {Steps} steps of {Rows} x {Tokens}", "OTLP export every second", "no telemetry", on, off, "F0"));
+            Console.WriteLine(Pairs.Row($"{Clients} clients, {Steps} steps of {Rows} x {Tokens}", "OTLP export every second",
+                "no telemetry", on, off, "F0"));
             var lanes = Environment.ProcessorCount;
-            Console.WriteLine(Pairs.Row($"{Clients} clients, {Steps} steps of {Rows} x {Tokens}", $"{lanes} lanes", "1 lane", off, one, "F0"));
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"a whole round in a silo: select, train, store, aggregate, commit; {Rounds - 1} rounds a run, the median; the endpoint received {collector.Requests} requests, {collector.Bytes / 1e3:F0} kB"));
+            Console.WriteLine(
+                Pairs.Row($"{Clients} clients, {Steps} steps of {Rows} x {Tokens}", $"{lanes} lanes", "1 lane", off, one, "F0"));
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"a whole round in a silo: select, train, store, aggregate, "
+                + $"commit; {Rounds - 1} rounds a run, the median; the endpoint received {collector.Requests} requests, "
+                + $"{collector.Bytes / 1e3:F0} kB"));
         }
         finally
         {
@@ -67,7 +73,11 @@ internal static class RoundThroughput
         var (siloPort, gatewayPort) = SiloPorts.Free();
         using var trainer = new LocalTrainer(new LocalTrainerOptions { Root = folder, Device = settings.Device.ToString(), Lanes = lanes });
         using var host = SiloHost.Create(
-            new SiloOptions { Name = "bench", Sites = ["*"], Root = folder, Store = Path.Combine(folder, job), SiloPort = siloPort, GatewayPort = gatewayPort, ResendAfter = TimeSpan.FromMinutes(5) },
+            new SiloOptions
+            {
+                Name = "bench", Sites = ["*"], Root = folder, Store = Path.Combine(folder, job), SiloPort = siloPort,
+                GatewayPort = gatewayPort, ResendAfter = TimeSpan.FromMinutes(5),
+            },
             builder => builder.Services.RemoveAll<ITrainer>().AddSingleton<ITrainer>(trainer));
         await host.StartAsync();
         var coordinator = host.Services.GetRequiredService<IGrainFactory>().GetGrain<IRunControlGrain>("bench");
@@ -87,8 +97,11 @@ internal static class RoundThroughput
     }
 
     private static string Plan() => string.Create(CultureInfo.InvariantCulture,
-        $"name: bench\nseed: 1\nmodel: .\nadapter: {{method: lora, rank: {TrainingBenchmark.Rank}, targetModules: []}}\ntraining: {{steps: {Steps}, batchSize: {Rows}, maxTokens: {Tokens}, groupSize: {GroupSize}, threads: 1}}\nstrategy: {{rounds: {Rounds}}}\nevaluation: {{everyRounds: {Rounds}}}\ncheckpoints: {{export: false}}\nclients:\n")
-        + string.Concat(Enumerable.Range(0, Clients).Select(static client => string.Create(CultureInfo.InvariantCulture, $"  - {{id: c{client}, task: one, data: {{train: rows.jsonl}}}}\n")));
+        $"name: bench\nseed: 1\nmodel: .\nadapter: {{method: lora, rank: {TrainingBenchmark.Rank}, targetModules: []}}\n"
+            + $"training: {{steps: {Steps}, batchSize: {Rows}, maxTokens: {Tokens}, groupSize: {GroupSize}, threads: 1}}\n"
+            + $"strategy: {{rounds: {Rounds}}}\nevaluation: {{everyRounds: {Rounds}}}\ncheckpoints: {{export: false}}\nclients:\n")
+        + string.Concat(Enumerable.Range(0, Clients).Select(static client => string.Create(CultureInfo.InvariantCulture,
+            $"  - {{id: c{client}, task: one, data: {{train: rows.jsonl}}}}\n")));
 
     /// <summary>An OTLP endpoint that reads what it is sent and says yes.</summary>
     private sealed class Collector : IDisposable

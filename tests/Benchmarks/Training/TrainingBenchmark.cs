@@ -8,18 +8,26 @@ using static TorchSharp.torch;
 
 namespace FedRLora.Benchmarks.Training;
 
-/// <summary>The training step beside its references: an eager step as PEFT takes it, its matrix products alone, and itself without grouping.</summary>
+/// <summary>
+/// The training step beside its references: an eager step as PEFT takes it, its matrix products alone, and itself without grouping.
+/// </summary>
 internal static class TrainingBenchmark
 {
     public const int Rank = 8;
 
     /// <summary>LoRA on all seven projections, without dropout: what the eager reference computes.</summary>
-    public static readonly AdapterSpec Adapter = AdapterCatalog.Methods["lora"].Spec with { Rank = Rank, Alpha = 2 * Rank, TargetModules = [], Dropout = Dropout.None };
+    public static readonly AdapterSpec Adapter = AdapterCatalog.Methods["lora"].Spec with
+    {
+        Rank = Rank, Alpha = 2 * Rank, TargetModules = [], Dropout = Dropout.None,
+    };
 
     /// <summary>The eager reference's settings.</summary>
     public static readonly TrainingSpec Training = new() { LearningRate = 1e-3, WeightDecay = 0.01, ClipNorm = 1 };
 
-    private static readonly string[] Parts = ["steps", "groups", "lanes", "group-size", "ragged", "methods", "waiting", "memory", "round", "peft"];
+    private static readonly string[] Parts =
+    [
+        "steps", "groups", "lanes", "group-size", "ragged", "methods", "waiting", "memory", "round", "peft",
+    ];
     public static readonly (string Name, double Share)[] Labelled = [("all", 1), ("25 %", 0.25)];
 
     /// <summary>Runs the parts that are named, or all, and prints a table for each.</summary>
@@ -36,12 +44,15 @@ internal static class TrainingBenchmark
             return;
         }
 
-        if (parts.Except(Parts, StringComparer.Ordinal).FirstOrDefault() is { } unknown) throw new ArgumentException($"{unknown} is none of {string.Join(", ", Parts)}");
-        Console.WriteLine($"{settings.Device}, {settings.Threads} threads, medians of {settings.Runs} paired runs; width 288, 6 layers, hidden 768, vocabulary 32,000, rank {Rank} on all projections");
+        if (parts.Except(Parts, StringComparer.Ordinal).FirstOrDefault() is { } unknown)
+            throw new ArgumentException($"{unknown} is none of {string.Join(", ", Parts)}");
+        Console.WriteLine($"{settings.Device}, {settings.Threads} threads, medians of {settings.Runs} paired runs; width 288, 6 layers, "
+            + $"hidden 768, vocabulary 32,000, rank {Rank} on all projections");
         foreach (var part in parts.Length == 0 ? Parts : parts)
         {
             Console.WriteLine($"\n{part}");
-            _ = get_num_threads(); // a thread's first question or product takes the count that any thread set last, so it comes before its own
+            // a thread's first question or product takes the count that any thread set last, so it comes before its own
+            _ = get_num_threads();
             set_num_threads(settings.Threads);
             if (part == "memory") await TrainingMemory.RunAsync(settings);
             else if (part == "round") await RoundThroughput.RunAsync(settings);
@@ -69,7 +80,8 @@ internal static class TrainingBenchmark
             foreach (var threads in ((int[])[1, settings.Threads]).Distinct())
             {
                 set_num_threads(threads);
-                foreach (var (name, share) in Labelled) OneClient($"1 client, 4 x 128, {name}, threads {threads}", model, contest, Batches.Even(1, 4, 128, share));
+                foreach (var (name, share) in Labelled)
+                    OneClient($"1 client, 4 x 128, {name}, threads {threads}", model, contest, Batches.Even(1, 4, 128, share));
             }
 
             return;
@@ -88,7 +100,8 @@ internal static class TrainingBenchmark
     {
         using var ours = new OurStep(model, Adapter, Training, 1);
         using var eager = new EagerGroup(model, Rank, batches);
-        using var floor = new ProductsFloor(model, Rank, batches[0].Sum(static row => row.Ids.Length), batches[0].Sum(static row => row.LossTokens));
+        using var floor = new ProductsFloor(model, Rank, batches[0].Sum(static row => row.Ids.Length),
+            batches[0].Sum(static row => row.LossTokens));
         Compare(ours, eager, batches);
         var taken = contest.Measure([("eager", eager.Step), ("ours", () => ours.Step(batches)), ("floor", floor.Step)]);
         Print(name, "step", "eager", taken["ours"], taken["eager"]);
@@ -141,10 +154,12 @@ internal static class TrainingBenchmark
         }
 
         var (our, other) = (ours.Loss(batches[0]), eager.Loss());
-        if (!(Math.Abs(our - other) < Tolerance)) throw new InvalidOperationException($"after {Steps} steps our loss is {our}, that of the eager reference {other}");
+        if (!(Math.Abs(our - other) < Tolerance))
+            throw new InvalidOperationException($"after {Steps} steps our loss is {our}, that of the eager reference {other}");
     }
 
-    private static void Print(string name, string ours, string reference, Times our, Times other) => Console.WriteLine(Pairs.TimeRow(name, ours, reference, our, other));
+    private static void Print(string name, string ours, string reference, Times our, Times other) =>
+        Console.WriteLine(Pairs.TimeRow(name, ours, reference, our, other));
 }
 
 /// <summary>What the command line says.</summary>
@@ -191,7 +206,8 @@ internal sealed record Settings
         return (settings, [.. others]);
     }
 
-    private static int Count(string text, int least) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var count) && count >= least
-        ? count
-        : throw new ArgumentException($"{text} is not a number of at least {least}");
+    private static int Count(string text, int least) =>
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var count) && count >= least
+            ? count
+            : throw new ArgumentException($"{text} is not a number of at least {least}");
 }

@@ -4,7 +4,9 @@ using TorchSharp;
 
 namespace FedRLora.Benchmarks.Training;
 
-/// <summary>Peaks of processes that train, each alone in its process, above one that has loaded the model and taken a step of four tokens.</summary>
+/// <summary>
+/// Peaks of processes that train, each alone in its process, above one that has loaded the model and taken a step of four tokens.
+/// </summary>
 internal static class TrainingMemory
 {
     private const int Steps = 5;
@@ -24,20 +26,26 @@ internal static class TrainingMemory
         }
 
         var peaks = new Dictionary<(string What, int Clients), double[]>();
-        foreach (var kind in ((string, int)[])[(Tiny, 1), (Eager, 1), (Ours, 1), .. Groups.Select(static clients => (Group, clients))]) peaks.Add(kind, new double[settings.Runs]);
+        foreach (var kind in ((string, int)[])[(Tiny, 1), (Eager, 1), (Ours, 1), .. Groups.Select(static clients => (Group, clients))])
+            peaks.Add(kind, new double[settings.Runs]);
         for (var run = 0; run < settings.Runs; run++)
             foreach (var ((what, clients), values) in peaks)
                 values[run] = await PeakAsync(what, clients, settings);
         double[] Above((string, int) kind) => [.. peaks[kind].Zip(peaks[(Tiny, 1)], static (peak, tiny) => peak - tiny)];
 
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"a process that loads the model and takes one of our steps of 1 x 4 tokens: {Pairs.Median(peaks[(Tiny, 1)]):F0} MB; below is what lies above it"));
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"a process that loads the model and takes one of our steps of 1 x 4 "
+            + $"tokens: {Pairs.Median(peaks[(Tiny, 1)]):F0} MB; below is what lies above it"));
         Console.WriteLine(Pairs.Head("MB"));
-        Console.WriteLine(Pairs.Row("5 steps of 1 client, 4 x 128", "peak above the tiny step", "eager", Above((Ours, 1)), Above((Eager, 1))));
+        Console.WriteLine(
+            Pairs.Row("5 steps of 1 client, 4 x 128", "peak above the tiny step", "eager", Above((Ours, 1)), Above((Eager, 1))));
 
         var (state, activations) = (StateMegabytes(), ActivationMegabytes(Tokens));
         Console.WriteLine();
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"groups of clients of 1 x {Tokens} tokens on one base; adapter, gradients and both moments of a client are {state:F2} MB, the activations that its backward pass needs {activations:F2} MB"));
-        Console.WriteLine("| clients | above the tiny step, MB | per added client, MB | computed per client, MB | beyond it, MB per added client | lowest to highest |");
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"groups of clients of 1 x {Tokens} tokens on one base; adapter, "
+            + $"gradients and both moments of a client are {state:F2} MB, the activations that its backward pass needs "
+            + $"{activations:F2} MB"));
+        Console.WriteLine("| clients | above the tiny step, MB | per added client, MB | computed per client, MB | beyond it, "
+            + "MB per added client | lowest to highest |");
         Console.WriteLine("| ---: | ---: | ---: | ---: | ---: | ---: |");
         foreach (var clients in Groups)
         {
@@ -45,7 +53,8 @@ internal static class TrainingMemory
             double[] added = clients == Groups[0] ? above : [.. above.Zip(first, (peak, one) => (peak - one) / (clients - 1))];
             var beyond = added.Select(value => value - state - activations).Order().ToArray();
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                $"| {clients,2} | {Pairs.Median(above):F1} | {Pairs.Median(added):F2} | {state + activations:F2} | {Pairs.Median(beyond):F2} | {beyond[0]:F2} to {beyond[^1]:F2} |"));
+                $"| {clients,2} | {Pairs.Median(above):F1} | {Pairs.Median(added):F2} | {state + activations:F2} | "
+                    + $"{Pairs.Median(beyond):F2} | {beyond[0]:F2} to {beyond[^1]:F2} |"));
         }
     }
 
@@ -76,14 +85,16 @@ internal static class TrainingMemory
     private const int Tokens = 32;
 
     private static async Task<double> PeakAsync(string what, int clients, Settings settings) => (await ChildProcess.RunAsync(
-        "training", "measure", what, clients.ToString(CultureInfo.InvariantCulture), "--threads", settings.Threads.ToString(CultureInfo.InvariantCulture)))[0];
+        "training", "measure", what, clients.ToString(CultureInfo.InvariantCulture), "--threads",
+        settings.Threads.ToString(CultureInfo.InvariantCulture)))[0];
 
     // Values, gradients and two moments, float32.
     private static double StateMegabytes()
     {
         const int Copies = 4;
         using var model = BenchmarkModel.Create(TorchSharp.torch.CPU);
-        return model.Linears.Sum(static linear => (long)(linear.InWidth + linear.OutWidth) * TrainingBenchmark.Rank) * Copies * sizeof(float) / 1e6;
+        return model.Linears.Sum(static linear => (long)(linear.InWidth + linear.OutWidth) * TrainingBenchmark.Rank) * Copies
+            * sizeof(float) / 1e6;
     }
 
     // What the backward pass of a layer reads, each value once: its input, two norms, queries, keys, values, their mixture, the sum
@@ -93,6 +104,7 @@ internal static class TrainingMemory
         const int Wide = 8;
         const int Hidden = 3;
         var config = BenchmarkModel.Config;
-        return tokens * ((long)config.Layers * (Wide * config.HiddenSize + Hidden * config.IntermediateSize) + 2L * config.HiddenSize) * sizeof(float) / 1e6;
+        return tokens * ((long)config.Layers * (Wide * config.HiddenSize + Hidden * config.IntermediateSize) + 2L * config.HiddenSize)
+            * sizeof(float) / 1e6;
     }
 }

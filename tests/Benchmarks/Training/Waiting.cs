@@ -37,18 +37,22 @@ internal static class Waiting
             }
         }
 
-        Console.WriteLine($"{Clients} clients, 1 x {Tokens}, all labelled, in one step; medians of {settings.Runs} processes, lowest to highest");
+        Console.WriteLine(
+            $"{Clients} clients, 1 x {Tokens}, all labelled, in one step; medians of {settings.Runs} processes, lowest to highest");
         Console.WriteLine("| spin count | alone, ms | processor, ms | two processes at once, ms | processor, ms |");
         Console.WriteLine("| ---: | ---: | ---: | ---: | ---: |");
         foreach (var count in Counts)
         {
             var cells = Processes.SelectMany(
-                static _ => Enumerable.Range(0, 2), (processes, column) => Cell([.. taken[(count, processes)].Select(values => values[column]).Order()]));
+                static _ => Enumerable.Range(0, 2),
+                (processes, column) => Cell([.. taken[(count, processes)].Select(values => values[column]).Order()]));
             Console.WriteLine($"| {count.ToString("N0", CultureInfo.InvariantCulture)} | {string.Join(" | ", cells)} |");
         }
     }
 
-    /// <summary>In a process of its own: takes steps for some seconds and prints milliseconds of one on the clock, and on the processor.</summary>
+    /// <summary>
+    /// In a process of its own: takes steps for some seconds and prints milliseconds of one on the clock, and on the processor.
+    /// </summary>
     public static void Measure(Settings settings)
     {
         using var model = BenchmarkModel.Create(settings.Device);
@@ -58,7 +62,8 @@ internal static class Waiting
         var (started, used, steps) = (Stopwatch.GetTimestamp(), Environment.CpuUsage.TotalTime, 0);
         for (; Stopwatch.GetElapsedTime(started).TotalSeconds < Seconds; steps++) ours.Step(batches);
         var (wall, processor) = (Stopwatch.GetElapsedTime(started), Environment.CpuUsage.TotalTime - used);
-        Console.Write(string.Create(CultureInfo.InvariantCulture, $"{wall.TotalMilliseconds / steps} {processor.TotalMilliseconds / steps}"));
+        Console.Write(
+            string.Create(CultureInfo.InvariantCulture, $"{wall.TotalMilliseconds / steps} {processor.TotalMilliseconds / steps}"));
     }
 
     private static string Name(int number) => number.ToString(CultureInfo.InvariantCulture);

@@ -18,7 +18,9 @@ public sealed class CliTests : IDisposable
         var (code, output, error) = await RunAsync("validate", Plan(SampleRun.Yaml));
 
         Assert.Equal((0, ""), (code, error));
-        Assert.Equal($"{Path.Combine(_folder, "plan.yaml")}: valid. r-lora-federated on models/tiny: 3 clients, 2 tasks, 2 sites, 3 rounds.", output.Split('\n')[0]);
+        Assert.Equal(
+            $"{Path.Combine(_folder, "plan.yaml")}: valid. r-lora-federated on models/tiny: 3 clients, 2 tasks, 2 sites, 3 rounds.",
+            output.Split('\n')[0]);
         Assert.StartsWith("Groups: ", output.Split('\n')[1], StringComparison.Ordinal);
     }
 
@@ -30,7 +32,8 @@ public sealed class CliTests : IDisposable
 
         Assert.Equal((2, ""), (code, output));
         Assert.Equal(
-            [$"{path}:3:10: clients: the list is empty; give at least one client.", $"{path}:4:7: seed: \"-1\" is not an integer from 0 to 18446744073709551615."],
+            [$"{path}:3:10: clients: the list is empty; give at least one client.",
+                $"{path}:4:7: seed: \"-1\" is not an integer from 0 to 18446744073709551615."],
             error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
     }
 
@@ -86,9 +89,12 @@ public sealed class CliTests : IDisposable
     [InlineData("unknown command 'bogus'; see fedrlora --help", "bogus", "--json", "--other")]
     [InlineData("unknown option '--jsonn'; see fedrlora methods --help", "methods", "--jsonn")]
     [InlineData("unknown argument 'more'; see fedrlora methods --help", "methods", "more")]
-    [InlineData("--seed: '-1' is not a whole number from 0 to 18446744073709551615; see fedrlora simulate --help", "simulate", "plan.yaml", "--seed", "-1")]
-    [InlineData("--gateway: 'x' is not a whole number from 1 to 65535; see fedrlora runs --help", "runs", "--gateway", "30000", "--gateway", "x")]
-    [InlineData("--join: '99999' is not a whole number from 1 to 65535; see fedrlora silo --help", "silo", "--site", "here", "--join", "99999")]
+    [InlineData("--seed: '-1' is not a whole number from 0 to 18446744073709551615; see fedrlora simulate --help", "simulate", "plan.yaml",
+        "--seed", "-1")]
+    [InlineData("--gateway: 'x' is not a whole number from 1 to 65535; see fedrlora runs --help", "runs", "--gateway", "30000",
+        "--gateway", "x")]
+    [InlineData("--join: '99999' is not a whole number from 1 to 65535; see fedrlora silo --help", "silo", "--site", "here",
+        "--join", "99999")]
     public async Task A_command_line_that_cannot_be_parsed_is_bad_input(string expected, params string[] args)
     {
         var (code, output, error) = await RunAsync(args);
@@ -110,7 +116,8 @@ public sealed class CliTests : IDisposable
         var (code, _, error) = await RunAsync([.. args.Select(arg => arg == "PLAN" ? plan : arg)]);
 
         Assert.Equal(2, code);
-        Assert.EndsWith("is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.\n", error, StringComparison.Ordinal);
+        Assert.EndsWith("is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.\n", error,
+            StringComparison.Ordinal);
         Assert.Single(error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
     }
 
@@ -183,7 +190,8 @@ public sealed class CliTests : IDisposable
         using var source = new CancellationTokenSource();
         await source.CancelAsync();
 
-        Assert.Equal(130, await Cli.RunAsync(["fail"], [() => Throwing(new OperationCanceledException(source.Token))], TextWriter.Null, TextWriter.Null, source.Token));
+        Assert.Equal(130, await Cli.RunAsync(["fail"], [() => Throwing(new OperationCanceledException(source.Token))], TextWriter.Null,
+            TextWriter.Null, source.Token));
     }
 
     private static System.CommandLine.Command Throwing(Exception exception)

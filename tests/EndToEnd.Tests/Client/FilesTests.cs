@@ -13,7 +13,8 @@ public sealed class FilesTests : IDisposable
 
     private readonly string _folder = Directory.CreateTempSubdirectory("fedrlora-files-").FullName;
 
-    private static ReportFacts Facts { get; } = new(new DateTimeOffset(2026, 3, 4, 5, 6, 7, TimeSpan.Zero), "0.1.0", Hosts: 1, "runs/a-1, round 4");
+    private static ReportFacts Facts { get; } = new(new DateTimeOffset(2026, 3, 4, 5, 6, 7, TimeSpan.Zero), "0.1.0", Hosts: 1,
+        "runs/a-1, round 4");
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
@@ -23,8 +24,9 @@ public sealed class FilesTests : IDisposable
         MetricsFiles.Write(_folder, StoreMode.Private, SampleRun.Plan, SampleRun.Rounds());
 
         var csv = File.ReadAllText(Path.Combine(_folder, "metrics.csv")).Split("\r\n");
-        Assert.Equal("round,client,task,outcome,weight,samples,steps,mean_loss,metric,score,test_loss,rows,majority_share,update_bytes,product_norm,seconds,"
-            + "standard_error,base_score,difference_error", csv[0]);
+        Assert.Equal(
+            "round,client,task,outcome,weight,samples,steps,mean_loss,metric,score,test_loss,rows,majority_share,"
+                + "update_bytes,product_norm,seconds,standard_error,base_score,difference_error", csv[0]);
         Assert.Equal("0,a,sst2,scored,,,,,accuracy,0.5,0.75,40,0.5,,,,0.06,,", csv[1]);
         Assert.Equal("1,c,trec,trained,0.25,100,20,1.5,accuracy,0.30000000000000004,0.85,40,0.22,2048,0.125,2.08,0.06,,", csv[6]);
         Assert.Equal(1 + 4 * 3 + 1, csv.Length);
@@ -53,25 +55,34 @@ public sealed class FilesTests : IDisposable
     {
         var plan = SampleRun.Plan with { Clients = [.. SampleRun.Plan.Clients.Select(client => client with { Task = task })] };
 
-        Assert.Contains($"\r\n0,a,{expected},scored,", MetricsFiles.Csv([RoundView.Of(SampleRun.Round(0), plan)]), StringComparison.Ordinal);
+        Assert.Contains($"\r\n0,a,{expected},scored,", MetricsFiles.Csv([RoundView.Of(SampleRun.Round(0), plan)]),
+            StringComparison.Ordinal);
     }
 
     [Fact]
     public void A_number_below_zero_stays_a_number()
     {
         var round = SampleRun.Round(1);
-        round = round with { Manifest = round.Manifest with { Clients = [round.Manifest.Clients[0] with { MeanLoss = -0.5, Score = null }] } };
+        round = round with
+        {
+            Manifest = round.Manifest with { Clients = [round.Manifest.Clients[0] with { MeanLoss = -0.5, Score = null }] },
+        };
 
-        Assert.Contains("1,a,sst2,trained,0.25,100,20,-0.5,", MetricsFiles.Csv([RoundView.Of(round, SampleRun.Plan)]), StringComparison.Ordinal);
+        Assert.Contains("1,a,sst2,trained,0.25,100,20,-0.5,", MetricsFiles.Csv([RoundView.Of(round, SampleRun.Plan)]),
+            StringComparison.Ordinal);
     }
 
     [Fact]
     public void Numbers_that_are_none_leave_their_field_empty()
     {
         var round = SampleRun.Round(1);
-        round = round with { Manifest = round.Manifest with { Clients = [round.Manifest.Clients[0] with { MeanLoss = double.NaN, Score = null }] } };
+        round = round with
+        {
+            Manifest = round.Manifest with { Clients = [round.Manifest.Clients[0] with { MeanLoss = double.NaN, Score = null }] },
+        };
 
-        Assert.Contains("1,a,sst2,trained,0.25,100,20,,,,,,,2048,0.125,2.08", MetricsFiles.Csv([RoundView.Of(round, SampleRun.Plan)]), StringComparison.Ordinal);
+        Assert.Contains("1,a,sst2,trained,0.25,100,20,,,,,,,2048,0.125,2.08", MetricsFiles.Csv([RoundView.Of(round, SampleRun.Plan)]),
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -87,17 +98,29 @@ public sealed class FilesTests : IDisposable
         Assert.DoesNotContain("http:", html, StringComparison.Ordinal);
         Assert.DoesNotContain("https:", html, StringComparison.Ordinal);
         var facts = document.Descendants("div").Select(static fact => (fact.Element("dt")?.Value, fact.Element("dd")?.Value)).ToHashSet();
-        Assert.Superset(new HashSet<(string?, string?)> { ("written", "2026-03-04 05:06 UTC"), ("version", "0.1.0"), ("hosts", "1"), ("forked from", "runs/a-1, round 4") }, facts);
+        Assert.Superset(new HashSet<(string?, string?)>
+        {
+            ("written", "2026-03-04 05:06 UTC"), ("version", "0.1.0"), ("hosts", "1"), ("forked from", "runs/a-1, round 4"),
+        }, facts);
         Assert.Equal(5 + 2, document.Descendants("figure").Count());
-        Assert.Equal(4, document.Descendants("figure").First().Descendants("circle").Count(static c => c.Attribute("class")!.Value == "point s0"));
+        Assert.Equal(4, document.Descendants("figure").First().Descendants("circle")
+            .Count(static c => c.Attribute("class")!.Value == "point s0"));
     }
 
     [Fact]
     public void The_report_escapes_hostile_names()
     {
-        var plan = SampleRun.Plan with { Name = Hostile, Model = new() { Path = Hostile }, Clients = [.. SampleRun.Plan.Clients.Select(static client => client with { Task = Hostile })] };
+        var plan = SampleRun.Plan with
+        {
+            Name = Hostile,
+            Model = new() { Path = Hostile },
+            Clients = [.. SampleRun.Plan.Clients.Select(static client => client with { Task = Hostile })],
+        };
         var failed = SampleRun.Round(1);
-        failed = failed with { Manifest = failed.Manifest with { Clients = [failed.Manifest.Clients[0] with { Outcome = ClientOutcome.Failed, Reason = Hostile }] } };
+        failed = failed with { Manifest = failed.Manifest with
+        {
+            Clients = [failed.Manifest.Clients[0] with { Outcome = ClientOutcome.Failed, Reason = Hostile }],
+        } };
 
         var html = HtmlReport.Render(plan, [SampleRun.Round(0), failed], [SampleRun.Round(0), failed], Hostile, Facts);
 
@@ -110,7 +133,10 @@ public sealed class FilesTests : IDisposable
     public void A_report_of_a_run_without_rounds_or_scores_still_stands()
     {
         XDocument.Parse(HtmlReport.Render(SampleRun.Plan, [], null, "", Facts));
-        var bare = SampleRun.Rounds().Select(static round => round with { Manifest = round.Manifest with { Clients = [.. round.Manifest.Clients.Select(static c => c with { Score = null, Update = null })] } });
+        var bare = SampleRun.Rounds().Select(static round => round with { Manifest = round.Manifest with
+        {
+            Clients = [.. round.Manifest.Clients.Select(static c => c with { Score = null, Update = null })],
+        } });
         XDocument.Parse(HtmlReport.Render(SampleRun.Plan, [.. bare], null, "", Facts));
     }
 

@@ -8,7 +8,8 @@ public sealed class HoldNewsTests
     private static readonly DateTimeOffset Noon = new(2026, 5, 4, 12, 0, 0, TimeSpan.Zero);
     private static readonly Hold NoSouth = new()
     {
-        Kind = HoldKind.LostSite, Phase = "train", Sites = [new AbsentSite("south", "south-1", TimeSpan.FromSeconds(2))], ClientCount = 1, Clients = ["b"],
+        Kind = HoldKind.LostSite, Phase = "train", Sites = [new AbsentSite("south", "south-1", TimeSpan.FromSeconds(2))], ClientCount = 1,
+        Clients = ["b"],
     };
 
     private readonly ManualTime _time = new(Noon);
@@ -24,8 +25,11 @@ public sealed class HoldNewsTests
             return news.Next(Waiting(NoSouth));
         }).OfType<string>().ToArray();
 
-        Assert.Equal(["2026-05-04T12:00:00Z", "2026-05-04T12:01:00Z", "2026-05-04T12:02:00Z"], said.Select(static line => line.Split(' ')[0]));
-        Assert.All(said, static line => Assert.EndsWith(" round 1 waits: site south has had no silo for 2 s (the last was south-1); 1 client is waited for there", line, StringComparison.Ordinal));
+        Assert.Equal(["2026-05-04T12:00:00Z", "2026-05-04T12:01:00Z", "2026-05-04T12:02:00Z"],
+            said.Select(static line => line.Split(' ')[0]));
+        Assert.All(said, static line => Assert.EndsWith(
+            " round 1 waits: site south has had no silo for 2 s (the last was south-1); 1 client is waited for there", line,
+            StringComparison.Ordinal));
     }
 
     [Fact]
@@ -35,7 +39,9 @@ public sealed class HoldNewsTests
         var working = new Hold { Kind = HoldKind.AtWork, Phase = "train", Have = 1, Of = 2 };
 
         Assert.NotNull(news.Next(Waiting(NoSouth)));
-        Assert.Contains("west", news.Next(Waiting(NoSouth with { Kind = HoldKind.UnservedSite, Sites = [new AbsentSite("west", null, null)] })), StringComparison.Ordinal);
+        Assert.Contains("west",
+            news.Next(Waiting(NoSouth with { Kind = HoldKind.UnservedSite, Sites = [new AbsentSite("west", null, null)] })),
+            StringComparison.Ordinal);
         Assert.Equal("2026-05-04T12:00:00Z round 1 goes on", news.Next(Waiting(working)));
         Assert.Null(news.Next(Waiting(working)));
     }

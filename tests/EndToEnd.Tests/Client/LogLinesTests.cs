@@ -45,7 +45,8 @@ public sealed class LogLinesTests
     private string Write(string text, string category = "grains", Exception? exception = null)
     {
         using var writer = new StringWriter();
-        _lines.Write(new LogEntry<string>(LogLevel.Warning, category, new EventId(7), text, exception, static (state, _) => state), scopeProvider: null, writer);
+        _lines.Write(new LogEntry<string>(LogLevel.Warning, category, new EventId(7), text, exception, static (state, _) => state),
+            scopeProvider: null, writer);
         return writer.ToString();
     }
 }

@@ -36,7 +36,8 @@ public sealed class RenderingTests
         {
             Manifest = round.Manifest with
             {
-                Clients = [round.Manifest.Clients[0], round.Manifest.Clients[1] with { Outcome = ClientOutcome.Late }, round.Manifest.Clients[2] with { Outcome = ClientOutcome.Failed, Reason = "update has NaN" }],
+                Clients = [round.Manifest.Clients[0], round.Manifest.Clients[1] with { Outcome = ClientOutcome.Late },
+                    round.Manifest.Clients[2] with { Outcome = ClientOutcome.Failed, Reason = "update has NaN" }],
             },
         };
         var (output, error) = await FollowAsync(ScreenMode.Plain, SampleRun.Progress(JobStatus.Failed, "the quorum was missed", round));
@@ -48,9 +49,14 @@ public sealed class RenderingTests
     [Fact]
     public async Task What_sites_did_not_find_is_said_once_and_beside_the_rounds()
     {
-        var missing = SampleRun.Progress(JobStatus.Running, null, SampleRun.Round(0)) with { Round = 1, Missing = ["b: sites/north/jobs/demo-1/clients/b/1/head.safetensors is missing; it should hold 00."] };
+        var missing = SampleRun.Progress(JobStatus.Running, null, SampleRun.Round(0)) with
+        {
+            Round = 1,
+            Missing = ["b: sites/north/jobs/demo-1/clients/b/1/head.safetensors is missing; it should hold 00."],
+        };
 
-        var (output, error) = await FollowAsync(ScreenMode.Plain, missing, missing, SampleRun.Progress(JobStatus.Finished, null, SampleRun.Rounds()));
+        var (output, error) = await FollowAsync(ScreenMode.Plain, missing, missing,
+            SampleRun.Progress(JobStatus.Finished, null, SampleRun.Rounds()));
 
         Assert.Equal("round 1: b: sites/north/jobs/demo-1/clients/b/1/head.safetensors is missing; it should hold 00.", error.TrimEnd());
         Assert.Equal(4, output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Length);
@@ -72,7 +78,10 @@ public sealed class RenderingTests
     [Fact]
     public async Task On_a_terminal_hostile_names_are_text_not_markup()
     {
-        var plan = SampleRun.Plan with { Clients = [.. SampleRun.Plan.Clients.Select(static client => client with { Task = "[red]" + client.Task })] };
+        var plan = SampleRun.Plan with
+        {
+            Clients = [.. SampleRun.Plan.Clients.Select(static client => client with { Task = "[red]" + client.Task })],
+        };
         using var output = new StringWriter();
         var reporter = new RoundReporter(new Screen(ScreenMode.Terminal, output, TextWriter.Null), plan);
 
@@ -93,7 +102,8 @@ public sealed class RenderingTests
         var screen = new Screen(ScreenMode.Terminal, output, TextWriter.Null);
         (screen.Console.Profile.Width, screen.Console.Profile.Height) = (width, 60);
 
-        await new RoundReporter(screen, SampleRun.Plan).FollowAsync(Stream(SampleRun.Progress(JobStatus.Finished, null, SampleRun.Rounds())));
+        await new RoundReporter(screen, SampleRun.Plan).FollowAsync(
+            Stream(SampleRun.Progress(JobStatus.Finished, null, SampleRun.Rounds())));
 
         var words = output.ToString().Split((char[])[' ', '\n', '\r', '│', '\e'], StringSplitOptions.RemoveEmptyEntries);
         Assert.All(["1.500", "0.750", "0.660", "0.607", "sst2", "trec"], word => Assert.Contains(word, words));
@@ -110,7 +120,8 @@ public sealed class RenderingTests
 
         screen.Show(FinalTable.Of(SampleRun.Plan, SampleRun.Rounds(gain: 0.1), SampleRun.Rounds(gain: 0.05), Versus), "runs/t-1");
 
-        Assert.Contains("\na\n  task sst2\n  base 0.500\n  local 0.650\n  federated 0.800\n  s.e. 0.060\n  vs local +0.150\n  s.e. 0.040\n  majority 0.500\n  rows 40\n  sent 6.1 kB\nb\n", output.ToString(), StringComparison.Ordinal);
+        Assert.Contains("\na\n  task sst2\n  base 0.500\n  local 0.650\n  federated 0.800\n  s.e. 0.060\n  vs local +0.150\n  s.e. "
+            + "0.040\n  majority 0.500\n  rows 40\n  sent 6.1 kB\nb\n", output.ToString(), StringComparison.Ordinal);
         Assert.Contains("\nmean\n  base 0.407\n", output.ToString(), StringComparison.Ordinal);
         Assert.EndsWith("Results: runs/t-1", output.ToString().TrimEnd(), StringComparison.Ordinal);
         Assert.All(output.ToString().Split('\n'), line => Assert.InRange(line.Length, 0, width));
@@ -150,7 +161,8 @@ public sealed class RenderingTests
     [Fact]
     public void The_base_is_the_frozen_base_wherever_a_run_began()
     {
-        var rounds = SampleRun.Rounds().Select(static round => Scored(round, static client => client with { Base = new() { Reference = 0.1, StandardError = 0.02 } }));
+        var rounds = SampleRun.Rounds()
+            .Select(static round => Scored(round, static client => client with { Base = new() { Reference = 0.1, StandardError = 0.02 } }));
 
         var row = FinalTable.Of(SampleRun.Plan, [.. rounds], null).Clients[0];
 
@@ -165,7 +177,8 @@ public sealed class RenderingTests
     [Fact]
     public void A_client_that_always_answers_one_label_is_named()
     {
-        var rounds = SampleRun.Rounds().Select(static round => Scored(round, static client => client with { Always = client.MajorityShare == 0.5 ? null : "what" }));
+        var rounds = SampleRun.Rounds()
+            .Select(static round => Scored(round, static client => client with { Always = client.MajorityShare == 0.5 ? null : "what" }));
 
         Assert.Equal("trec: always answers \"what\"", Assert.Single(FinalTable.Of(SampleRun.Plan, [.. rounds], null).Notes));
     }
@@ -179,7 +192,11 @@ public sealed class RenderingTests
     {
         var rounds = SampleRun.Rounds().Select(static round => round with
         {
-            Manifest = round.Manifest with { Clients = [.. round.Manifest.Clients.Select(static client => client.Id == "c" ? client with { Score = client.Score! with { Metric = "perplexity" } } : client)] },
+            Manifest = round.Manifest with
+            {
+                Clients = [.. round.Manifest.Clients.Select(
+                    static client => client.Id == "c" ? client with { Score = client.Score! with { Metric = "perplexity" } } : client)],
+            },
         }).ToList();
 
         var table = FinalTable.Of(SampleRun.Plan, rounds, null);
@@ -195,13 +212,17 @@ public sealed class RenderingTests
         var one = round.Manifest.Clients[0];
         var clients = Enumerable.Range(0, 300).Select(number => one with
         {
-            Id = $"c{number}", Outcome = ClientOutcome.Failed, Reason = number < 200 ? "no such file" : $"reason {number}", ScoreReason = "no labels",
+            Id = $"c{number}", Outcome = ClientOutcome.Failed, Reason = number < 200 ? "no such file" : $"reason {number}",
+            ScoreReason = "no labels",
         });
 
-        var line = RoundReporter.Line(RoundView.Of(round with { Manifest = round.Manifest with { Clients = [.. clients] } }, plan: null), 3);
+        var line = RoundReporter.Line(
+            RoundView.Of(round with { Manifest = round.Manifest with { Clients = [.. clients] } }, plan: null), 3);
 
-        Assert.Contains("  failed: c0, c1, c2, c3, c4 and 195 more (no such file)  failed: c200 (reason 200)", line, StringComparison.Ordinal);
-        Assert.Contains("  96 more clients with other reasons  not scored: c0, c1, c2, c3, c4 and 295 more (no labels)", line, StringComparison.Ordinal);
+        Assert.Contains("  failed: c0, c1, c2, c3, c4 and 195 more (no such file)  failed: c200 (reason 200)", line,
+            StringComparison.Ordinal);
+        Assert.Contains("  96 more clients with other reasons  not scored: c0, c1, c2, c3, c4 and 295 more (no labels)", line,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -209,7 +230,8 @@ public sealed class RenderingTests
     {
         var round = SampleRun.Round(3);
         var one = round.Manifest.Clients[0];
-        var clients = Enumerable.Range(0, 300).Select(number => one with { Id = $"c{number}", Score = one.Score! with { Always = $"label {number}" } });
+        var clients = Enumerable.Range(0, 300)
+            .Select(number => one with { Id = $"c{number}", Score = one.Score! with { Always = $"label {number}" } });
 
         var notes = NoteLines.Of([RoundView.Of(round with { Manifest = round.Manifest with { Clients = [.. clients] } }, plan: null)]);
 
@@ -221,17 +243,22 @@ public sealed class RenderingTests
     {
         List<RoundSummary> rounds = [.. SampleRun.Rounds().Select(static round => round.Manifest.Round < 3 ? round : round with
         {
-            Manifest = round.Manifest with { Clients = [.. round.Manifest.Clients.Select(static client => client.Id == "b" ? client with { Score = null } : client)] },
+            Manifest = round.Manifest with
+            {
+                Clients = [.. round.Manifest.Clients.Select(static client => client.Id == "b" ? client with { Score = null } : client)],
+            },
         })];
 
-        Assert.Equal("the last score is of round 2, of others of round 3 (b)", Assert.Single(FinalTable.Of(SampleRun.Plan, rounds, null).Notes));
+        Assert.Equal("the last score is of round 2, of others of round 3 (b)",
+            Assert.Single(FinalTable.Of(SampleRun.Plan, rounds, null).Notes));
     }
 
     [Fact]
     public void A_task_whose_clients_have_different_metrics_has_no_mean()
     {
         var round = SampleRun.Round(3);
-        var clients = round.Manifest.Clients.Select(static client => client.Id == "a" ? client with { Score = client.Score! with { Metric = "perplexity" } } : client);
+        var clients = round.Manifest.Clients.Select(
+            static client => client.Id == "a" ? client with { Score = client.Score! with { Metric = "perplexity" } } : client);
 
         var view = RoundView.Of(round with { Manifest = round.Manifest with { Clients = [.. clients] } }, SampleRun.Plan);
 
@@ -266,16 +293,18 @@ public sealed class RenderingTests
 
         Assert.Equal(
             "sst2: its clients choose among different labels (a), so their scores cannot be compared; name the labels in the plan (tasks)",
-            Assert.Single(NoteLines.Of(RoundView.Of(round with { Manifest = round.Manifest with { Clients = [.. clients] } }, SampleRun.Plan))));
+            Assert.Single(
+                NoteLines.Of(RoundView.Of(round with { Manifest = round.Manifest with { Clients = [.. clients] } }, SampleRun.Plan))));
     }
 
     [Fact]
     public void A_client_with_nothing_to_choose_stays_out_of_the_mean()
     {
-        var rounds = SampleRun.Rounds().Select(static round => Scored(round, static client => client.MajorityShare == 0.5 ? client : client with
-        {
-            Metric = "perplexity", Value = 900, Notes = [new() { Kind = DataNoteKind.AutoOneLabel, Count = 40, Of = 40 }],
-        })).ToList();
+        var rounds = SampleRun.Rounds()
+            .Select(static round => Scored(round, static client => client.MajorityShare == 0.5 ? client : client with
+            {
+                Metric = "perplexity", Value = 900, Notes = [new() { Kind = DataNoteKind.AutoOneLabel, Count = 40, Of = 40 }],
+            })).ToList();
 
         var table = FinalTable.Of(SampleRun.Plan, rounds, null);
 
@@ -295,11 +324,15 @@ public sealed class RenderingTests
     [Fact]
     public void Json_is_valid_for_every_number() => Assert.Equal(
         """{"a":0.1,"b":null,"c":[null,1]}""",
-        System.Text.Json.JsonSerializer.Serialize(new { A = 0.1, B = double.NaN, C = (double?[])[double.PositiveInfinity, 1] }, Json.Lines));
+        System.Text.Json.JsonSerializer.Serialize(
+            new { A = 0.1, B = double.NaN, C = (double?[])[double.PositiveInfinity, 1] }, Json.Lines));
 
     private static RoundSummary Scored(RoundSummary round, Func<ClientScore, ClientScore> change) => round with
     {
-        Manifest = round.Manifest with { Clients = [.. round.Manifest.Clients.Select(client => client with { Score = change(client.Score!) })] },
+        Manifest = round.Manifest with
+        {
+            Clients = [.. round.Manifest.Clients.Select(client => client with { Score = change(client.Score!) })],
+        },
     };
 
     [Theory]

@@ -46,11 +46,16 @@ internal static class SampleRun
         MeanLoss = round == 0 ? 0 : 1.5 / round,
         ProductNorm = round == 0 ? 0 : 0.125,
         Update = round == 0 ? null : new(new string('f', 64), 2048),
-        Score = new() { Metric = "accuracy", Value = score, Loss = 1.0 - score / 2, Rows = 40, MajorityShare = id == "c" ? 0.22 : 0.5, StandardError = 0.06 },
+        Score = new()
+        {
+            Metric = "accuracy", Value = score, Loss = 1.0 - score / 2, Rows = 40, MajorityShare = id == "c" ? 0.22 : 0.5,
+            StandardError = 0.06,
+        },
     };
 
     public static JobProgress Progress(JobStatus status, string? reason, params IReadOnlyList<RoundSummary> news) => new()
     {
-        JobId = "demo-1", Name = "demo", Status = status, Reason = reason, Rounds = 3, Round = 3, Attempt = 1, Phase = "train", Reported = 1, Cohort = 3, NewRounds = news,
+        JobId = "demo-1", Name = "demo", Status = status, Reason = reason, Rounds = 3, Round = 3, Attempt = 1, Phase = "train",
+        Reported = 1, Cohort = 3, NewRounds = news,
     };
 }

@@ -25,7 +25,8 @@ public class ClusterTests
     [InlineData("rediss://host")]
     [InlineData("host:6379")]
     [InlineData("")]
-    public void What_is_no_place_is_refused(string text) => Assert.Contains("--cluster", Assert.Throws<BadInputException>(() => ClusterLocation.Parse(text)).Message, StringComparison.Ordinal);
+    public void What_is_no_place_is_refused(string text) =>
+        Assert.Contains("--cluster", Assert.Throws<BadInputException>(() => ClusterLocation.Parse(text)).Message, StringComparison.Ordinal);
 
     [Theory]
     [InlineData("redis://:sesame@127.0.0.1")]
@@ -45,8 +46,11 @@ public class ClusterTests
         var silo = await CommandLine.RunAsync("silo", "--site", "here", "--cluster", "redis://127.0.0.1", "--join", "11111");
         var runs = await CommandLine.RunAsync("runs", "--cluster", "redis://127.0.0.1", "--gateway", "30000");
 
-        Assert.Equal((2, "--join and --cluster redis://127.0.0.1:6379 exclude each other: with a membership kept outside there is no first silo\n"), (silo.Code, silo.Error));
-        Assert.Equal((2, "--gateway and --cluster redis://127.0.0.1:6379 exclude each other: the membership names the gateways\n"), (runs.Code, runs.Error));
+        Assert.Equal(
+            (2, "--join and --cluster redis://127.0.0.1:6379 exclude each other: with a membership kept outside there is no first silo\n"),
+            (silo.Code, silo.Error));
+        Assert.Equal((2, "--gateway and --cluster redis://127.0.0.1:6379 exclude each other: the membership names the gateways\n"),
+            (runs.Code, runs.Error));
     }
 
     [Fact]
@@ -71,8 +75,10 @@ public class ClusterTests
         await using var redis = await RedisServer.StartAsync("--requirepass", "sesame");
 
         await using var none = RunningProgram.Start(tiny.Root, "runs", "--cluster", $"{redis.Location}");
-        await using var wrong = RunningProgram.StartWith((RedisMembership.PasswordVariable, "tapioca"), tiny.Root, "runs", "--cluster", $"{redis.Location}");
-        await using var right = RunningProgram.StartWith((RedisMembership.PasswordVariable, "sesame"), tiny.Root, "silo", "--site", "here", "--cluster", $"{redis.Location}");
+        await using var wrong = RunningProgram.StartWith((RedisMembership.PasswordVariable, "tapioca"), tiny.Root, "runs", "--cluster",
+            $"{redis.Location}");
+        await using var right = RunningProgram.StartWith((RedisMembership.PasswordVariable, "sesame"), tiny.Root, "silo", "--site", "here",
+            "--cluster", $"{redis.Location}");
         await right.UntilAsync(() => right.Output.Contains("serves here", StringComparison.Ordinal), "the silo");
 
         Assert.Equal((3, 3), (await none.ExitAsync(), await wrong.ExitAsync()));
@@ -86,7 +92,8 @@ public class ClusterTests
     {
         using var tiny = new TinyFederation();
         await using var redis = await RedisServer.StartAsync();
-        await using var silo = RunningProgram.Start(tiny.Root, "silo", "--site", "here", "--cluster", $"{redis.Location}", "--cluster-id", "one");
+        await using var silo = RunningProgram.Start(tiny.Root, "silo", "--site", "here", "--cluster", $"{redis.Location}",
+            "--cluster-id", "one");
         await silo.UntilAsync(() => silo.Output.Contains("serves here", StringComparison.Ordinal), "the silo");
 
         await RunningProgram.RunAsync(tiny.Root, "runs", "--cluster", $"{redis.Location}", "--cluster-id", "one");

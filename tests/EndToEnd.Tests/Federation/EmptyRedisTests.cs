@@ -71,7 +71,8 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
         await RunningProgram.RunAsync(tiny.Root, "watch", "stormy", "--cluster", cluster);
 
         Assert.True(await calm.ExitAsync() == 0, calm.Output);
-        var expected = CurrentRound.Parse(await File.ReadAllBytesAsync(Path.Combine(tiny.Root, "calm", "store", Keys.Current("tiny"))), "calm");
+        var expected = CurrentRound.Parse(
+            await File.ReadAllBytesAsync(Path.Combine(tiny.Root, "calm", "store", Keys.Current("tiny"))), "calm");
         log.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
             $"all killed after round {kept}: four silos serve {joined.TotalSeconds:F1} s later, at first {first.TotalSeconds:F1} s"));
@@ -86,7 +87,8 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
     private static async Task<TimeSpan> AnswersWithAFifthSiloAsync(TinyFederation tiny, string cluster, FourSilos silos)
     {
         await using var fifth = RunningProgram.Start(
-            tiny.Root, "silo", "--site", "east", "--name", "fifth", "--store", "cluster", "--site-store", "store-east", "--cluster", cluster);
+            tiny.Root, "silo", "--site", "east", "--name", "fifth", "--store", "cluster", "--site-store", "store-east",
+            "--cluster", cluster);
         var took = await AnswersAsync(tiny, cluster);
         await fifth.UntilAsync(() => fifth.Output.Contains("serves east", StringComparison.Ordinal), "the fifth silo");
         var serving = Stopwatch.GetTimestamp();

@@ -32,7 +32,8 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         log.WriteLine(submit + runs + watch.Output);
         Assert.Contains($"tiny waits: {Held}; 1 client of the plan belongs there", submit, StringComparison.Ordinal);
         Assert.Contains($"{Held}; 1 client is waited for there", runs, StringComparison.Ordinal);
-        Assert.Matches($@"(?m)^\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ round 0 waits: {Regex.Escape(Held)}; 1 client is waited for there$", watch.Output);
+        Assert.Matches($@"(?m)^\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ round 0 waits: {Regex.Escape(Held)}; 1 client is waited for there$",
+            watch.Output);
         Assert.Matches(@"(?m)^\S+Z round 0 goes on$", watch.Output);
         Assert.Matches(@"(?m)^round 2/2  loss", watch.Output);
     }
@@ -62,11 +63,16 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         await using var replaced = north.Join("south", "--name", "south-b");
         await watch.UntilAsync(() => watch.Output.Contains("goes on", StringComparison.Ordinal), "the end of the wait");
 
-        log.WriteLine(Invariant($"after the kill: watch {inWatch.TotalSeconds:F1} s, runs {inRuns.TotalSeconds:F1} s; before it runs took {calm.TotalSeconds:F1} s"));
-        log.WriteLine(runs + string.Join('\n', watch.Output.Split('\n').Where(static line => !line.StartsWith("round ", StringComparison.Ordinal))));
-        log.WriteLine(string.Join('\n', north.Program.Output.Split('\n').Where(static line => line.Contains("warn", StringComparison.Ordinal))));
-        Assert.True(inWatch < Soon + (2 * calm) && inRuns < Soon + (2 * calm), Invariant($"watch {inWatch.TotalSeconds:F1} s, runs {inRuns.TotalSeconds:F1} s"));
-        Assert.Matches(@"site south has (had no silo for \d[\d.]* s|no silo any more) \(the last was south-a\); 1 client is waited for there", runs);
+        log.WriteLine(Invariant($"after the kill: watch {inWatch.TotalSeconds:F1} s, runs {inRuns.TotalSeconds:F1} s; ")
+            + Invariant($"before it runs took {calm.TotalSeconds:F1} s"));
+        log.WriteLine(
+            runs + string.Join('\n', watch.Output.Split('\n').Where(static line => !line.StartsWith("round ", StringComparison.Ordinal))));
+        log.WriteLine(
+            string.Join('\n', north.Program.Output.Split('\n').Where(static line => line.Contains("warn", StringComparison.Ordinal))));
+        Assert.True(inWatch < Soon + (2 * calm) && inRuns < Soon + (2 * calm),
+            Invariant($"watch {inWatch.TotalSeconds:F1} s, runs {inRuns.TotalSeconds:F1} s"));
+        Assert.Matches(
+            @"site south has (had no silo for \d[\d.]* s|no silo any more) \(the last was south-a\); 1 client is waited for there", runs);
         Assert.Single(Lines(watch.Output, "site south has"));
         Assert.Single(Lines(north.Program.Output, "site south cannot be reached"));
         Assert.All(Lines(north.Program.Output, "warn: "), static line => Assert.Matches(@"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ warn: ", line));
@@ -80,13 +86,17 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         await using var silo = await FirstSilo.StartAsync(tiny, "local");
 
         var strict = await FailAsync(tiny, silo, plan, "strict");
-        await File.WriteAllTextAsync(plan, (await File.ReadAllTextAsync(plan)).Replace("rounds: 2", "rounds: 2, quorum: 0.5", StringComparison.Ordinal));
+        await File.WriteAllTextAsync(plan,
+            (await File.ReadAllTextAsync(plan)).Replace("rounds: 2", "rounds: 2, quorum: 0.5", StringComparison.Ordinal));
         await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--run", "lenient", "--gateway", silo.Gateway);
         var lenient = await RunningProgram.RunAsync(tiny.Root, "watch", "lenient", "--gateway", silo.Gateway);
         var runs = await RunsAsync(silo.Gateway);
 
         log.WriteLine(strict + lenient + runs);
-        Assert.Matches(@"strict failed in round 1: Round 1 had [01] usable of 2 updates in try 3 of 3, the quorum is 2[^\n]*\. ill: [^\n]*gone\.train\.jsonl", strict);
+        Assert.Matches(
+            @"strict failed in round 1: Round 1 had [01] usable of 2 updates in try 3 of 3, the quorum is 2[^\n]*\. "
+                + @"ill: [^\n]*gone\.train\.jsonl",
+            strict);
         Assert.Matches(@"round 2/2  [^\n]*failed: ill \([^\n]*gone\.train\.jsonl", lenient);
         Assert.Matches(@"strict  [^\n]*ill: [^\n]*gone\.train\.jsonl", runs);
         Assert.All([strict, lenient, runs], static text => Assert.DoesNotMatch("silent|late: |well: ", text));
@@ -114,19 +124,25 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
     public async Task A_missed_quorum_says_who_was_silent_while_the_next_try_lasts()
     {
         using var tiny = new TinyFederation();
-        var plan = TinyPlan.Write(tiny, 2, string.Join('\n', [TinyPlan.Client("quick", "one"), TinyPlan.Client("mute", "two")]), "faults: [{kind: silent, clients: [mute]}]");
-        await File.WriteAllTextAsync(plan, (await File.ReadAllTextAsync(plan)).Replace("rounds: 2", "rounds: 2, deadline: 4s", StringComparison.Ordinal));
+        var plan = TinyPlan.Write(tiny, 2, string.Join('\n', [TinyPlan.Client("quick", "one"), TinyPlan.Client("mute", "two")]),
+            "faults: [{kind: silent, clients: [mute]}]");
+        await File.WriteAllTextAsync(plan,
+            (await File.ReadAllTextAsync(plan)).Replace("rounds: 2", "rounds: 2, deadline: 4s", StringComparison.Ordinal));
         await using var silo = await FirstSilo.StartAsync(tiny, "local");
         await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--gateway", silo.Gateway);
         await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--gateway", silo.Gateway);
 
-        var runs = await UntilRunsAsync(silo.Gateway, static row => row.Contains("the quorum is 2; try 2 of 3 is at work", StringComparison.Ordinal));
+        var runs = await UntilRunsAsync(silo.Gateway,
+            static row => row.Contains("the quorum is 2; try 2 of 3 is at work", StringComparison.Ordinal));
         await watch.ExitAsync();
 
         log.WriteLine(runs + watch.Output);
-        Assert.Contains("the try before had 1 usable of 2 updates, the quorum is 2; try 2 of 3 is at work (silent at the deadline before: mute); the deadline is in", runs, StringComparison.Ordinal);
-        Assert.Contains("round 1 waits: the try before had 1 usable of 2 updates, the quorum is 2; try 2 of 3 is at work (silent at the deadline before: mute)", watch.Output, StringComparison.Ordinal);
-        Assert.Contains("tiny failed in round 1: Round 1 had 1 usable of 2 updates in try 3 of 3, the quorum is 2; 1 silent.", watch.Output, StringComparison.Ordinal);
+        Assert.Contains("the try before had 1 usable of 2 updates, the quorum is 2; try 2 of 3 is at work (silent at the deadline before: "
+            + "mute); the deadline is in", runs, StringComparison.Ordinal);
+        Assert.Contains("round 1 waits: the try before had 1 usable of 2 updates, the quorum is 2; "
+            + "try 2 of 3 is at work (silent at the deadline before: mute)", watch.Output, StringComparison.Ordinal);
+        Assert.Contains("tiny failed in round 1: Round 1 had 1 usable of 2 updates in try 3 of 3, the quorum is 2; 1 silent.", watch.Output,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -134,8 +150,10 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
     {
         using var tiny = new TinyFederation();
         var clients = new[] { "brisk", "quick", "slow", "tardy" }.Select(static (id, i) => TinyPlan.Client(id, i % 2 == 0 ? "one" : "two"));
-        var plan = TinyPlan.Write(tiny, 3, string.Join('\n', clients), "faults: [{kind: delay, clients: [slow, tardy], delay: 9s, rounds: {from: 3}}]");
-        await File.WriteAllTextAsync(plan, (await File.ReadAllTextAsync(plan)).Replace("rounds: 3}", "rounds: 3, quorum: 0.75, timeBudget: {factor: 2, atLeast: 1s}}", StringComparison.Ordinal));
+        var plan = TinyPlan.Write(tiny, 3, string.Join('\n', clients),
+            "faults: [{kind: delay, clients: [slow, tardy], delay: 9s, rounds: {from: 3}}]");
+        await File.WriteAllTextAsync(plan, (await File.ReadAllTextAsync(plan))
+            .Replace("rounds: 3}", "rounds: 3, quorum: 0.75, timeBudget: {factor: 2, atLeast: 1s}}", StringComparison.Ordinal));
         await using var silo = await FirstSilo.StartAsync(tiny, "local");
         await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--gateway", silo.Gateway);
         await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--gateway", silo.Gateway);
@@ -161,7 +179,9 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--gateway", hub.Gateway);
         await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--gateway", hub.Gateway);
         await using var other = RunningProgram.Start(tiny.Root, "watch", "tiny", "--gateway", hub.Gateway);
-        await watch.UntilAsync(() => watch.Output.Contains("round", StringComparison.Ordinal) && other.Output.Contains("round", StringComparison.Ordinal), "a round");
+        await watch.UntilAsync(
+            () => watch.Output.Contains("round", StringComparison.Ordinal) && other.Output.Contains("round", StringComparison.Ordinal),
+            "a round");
 
         watch.Interrupt();
         var interrupted = await watch.ExitAsync();
@@ -175,14 +195,17 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         await other.ExitAsync();
 
         log.WriteLine(Invariant($"watch after {told.TotalSeconds:F1} s"));
-        log.WriteLine(runs.Error + string.Join('\n', other.Output.Split('\n').Where(static line => !line.StartsWith("round ", StringComparison.Ordinal))));
+        log.WriteLine(runs.Error
+            + string.Join('\n', other.Output.Split('\n').Where(static line => !line.StartsWith("round ", StringComparison.Ordinal))));
         log.WriteLine(string.Join('\n', north.Output.Split('\n').Where(static line => !line.Contains("info: ", StringComparison.Ordinal))));
         Assert.Equal(130, interrupted);
-        Assert.EndsWith($"\nStopped watching; run tiny goes on. Follow it again with: fedrlora watch tiny --gateway {hub.Gateway}", watch.Output.TrimEnd(), StringComparison.Ordinal);
+        Assert.EndsWith($"\nStopped watching; run tiny goes on. Follow it again with: fedrlora watch tiny --gateway {hub.Gateway}",
+            watch.Output.TrimEnd(), StringComparison.Ordinal);
         Assert.DoesNotContain("committed is kept", watch.Output, StringComparison.Ordinal);
         Assert.Equal((3, 1), (runs.Code, runs.ErrorLines.Count));
         Assert.Single(Lines(other.Output, "no silo answers"));
-        var warnings = Lines(north.Output, "warn: ").Select(static line => line[(line.IndexOf(' ', StringComparison.Ordinal) + 1)..]).ToArray();
+        var warnings = Lines(north.Output, "warn: ")
+            .Select(static line => line[(line.IndexOf(' ', StringComparison.Ordinal) + 1)..]).ToArray();
         Assert.Equal(warnings.Distinct(), warnings);
         Assert.Empty(Lines(north.Output, "fail: "));
         Assert.Contains("Stopped watching; run tiny goes on", other.Output, StringComparison.Ordinal);
@@ -192,7 +215,8 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
     public async Task Watch_shows_tasks_in_the_order_of_the_plan_and_the_record_that_simulate_keeps()
     {
         using var tiny = new TinyFederation();
-        string[] clients = ["  - {id: a, task: zebra, data: {train: one.train.jsonl, test: one.test.jsonl}}", "  - {id: b, task: ant, data: {train: two.train.jsonl, test: two.test.jsonl}}"];
+        string[] clients = ["  - {id: a, task: zebra, data: {train: one.train.jsonl, test: one.test.jsonl}}",
+            "  - {id: b, task: ant, data: {train: two.train.jsonl, test: two.test.jsonl}}"];
         var plan = TinyPlan.Write(tiny, 2, string.Join('\n', clients));
         await RunningProgram.RunAsync(tiny.Root, "simulate", plan, "--out", "alone");
         await using var silo = await FirstSilo.StartAsync(tiny, "local");
@@ -203,12 +227,14 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         await watch.ExitAsync();
 
         Assert.Matches(@"round 0/2  zebra \S+  ant \S+  mean", lines);
-        Assert.Equal(Records(await File.ReadAllTextAsync(Path.Combine(tiny.Root, "alone", "metrics.jsonl"))), Records(watch.StandardOutput));
+        Assert.Equal(Records(await File.ReadAllTextAsync(Path.Combine(tiny.Root, "alone", "metrics.jsonl"))),
+            Records(watch.StandardOutput));
     }
 
     // All but how long it took.
     private static IReadOnlyList<string> Records(string lines) =>
-        [.. lines.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).Select(static line => Seconds().Replace(JsonDocument.Parse(line).RootElement.GetRawText(), ""))];
+        [.. lines.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+            .Select(static line => Seconds().Replace(JsonDocument.Parse(line).RootElement.GetRawText(), ""))];
 
     private static async Task<string> FailAsync(TinyFederation tiny, FirstSilo silo, string plan, string run)
     {
@@ -218,7 +244,8 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         return watch.Output;
     }
 
-    private static string[] Lines(string output, string with) => [.. output.Split('\n').Where(line => line.Contains(with, StringComparison.Ordinal))];
+    private static string[] Lines(string output, string with) =>
+        [.. output.Split('\n').Where(line => line.Contains(with, StringComparison.Ordinal))];
 
     private static async Task<string> RunsAsync(string gateway)
     {
@@ -271,6 +298,7 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
 
         public ValueTask DisposeAsync() => Program.DisposeAsync();
 
-        private RunningProgram Start(string site, params string[] more) => RunningProgram.Start(_tiny.Root, ["silo", "--site", site, "--store", "cluster", .. more]);
+        private RunningProgram Start(string site, params string[] more) =>
+            RunningProgram.Start(_tiny.Root, ["silo", "--site", site, "--store", "cluster", .. more]);
     }
 }

@@ -20,7 +20,8 @@ public sealed class InterruptedRunTests : IDisposable
         {
             var folder = Path.Combine(_tiny.Root, $"run-{i}");
             await using var program = RunningProgram.Start(_tiny.Root, "simulate", plan, "--out", folder);
-            await program.UntilAsync(() => program.Output.Contains($"round {2 + i}/", StringComparison.Ordinal) || program.Output.Contains($"   {2 + i}/", StringComparison.Ordinal), "some rounds");
+            await program.UntilAsync(() => program.Output.Contains($"round {2 + i}/", StringComparison.Ordinal)
+                || program.Output.Contains($"   {2 + i}/", StringComparison.Ordinal), "some rounds");
             program.Interrupt();
 
             Assert.True(await program.ExitAsync() == 130, program.Output);
@@ -64,7 +65,8 @@ public sealed class InterruptedRunTests : IDisposable
     public async Task Who_terminates_or_hangs_up_waits_for_no_step_and_can_resume(bool hangsUp)
     {
         var plan = TinyPlan.Write(_tiny, 3, TinyPlan.Client("only", "one"));
-        File.WriteAllText(plan, File.ReadAllText(plan).Replace("steps: 4, batchSize: 3", "steps: 100000, batchSize: 2000", StringComparison.Ordinal));
+        File.WriteAllText(plan,
+            File.ReadAllText(plan).Replace("steps: 4, batchSize: 3", "steps: 100000, batchSize: 2000", StringComparison.Ordinal));
         await using var program = RunningProgram.Start(_tiny.Root, "simulate", plan, "--out", "run");
         await program.UntilAsync(() => program.Output.Contains("round 0/3", StringComparison.Ordinal), "round 0");
 
@@ -74,7 +76,8 @@ public sealed class InterruptedRunTests : IDisposable
 
         Assert.True(await program.ExitAsync() == 130, program.Output);
         Assert.InRange(Stopwatch.GetElapsedTime(began), TimeSpan.Zero, TimeSpan.FromSeconds(5)); // 2, and what a machine at its limit adds
-        Assert.EndsWith("Stopped; what is committed is kept. Continue with: fedrlora resume run", program.Output.TrimEnd(), StringComparison.Ordinal);
+        Assert.EndsWith("Stopped; what is committed is kept. Continue with: fedrlora resume run", program.Output.TrimEnd(),
+            StringComparison.Ordinal);
         await RunningProgram.RunAsync(_tiny.Root, "verify", "run");
     }
 
@@ -89,7 +92,8 @@ public sealed class InterruptedRunTests : IDisposable
         Assert.True(await program.ExitAsync() == 130, program.Output);
         var lines = program.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
         Assert.DoesNotContain(lines, static line => line.StartsWith("fail:", StringComparison.Ordinal));
-        Assert.True(lines[^1] is "Interrupted." != Directory.Exists(Path.Combine(_tiny.Root, "run")), program.Output); // nothing is left, or the way on is named
+        // nothing is left, or the way on is named
+        Assert.True(lines[^1] is "Interrupted." != Directory.Exists(Path.Combine(_tiny.Root, "run")), program.Output);
         if (lines[^1] != "Interrupted.") await RunningProgram.RunAsync(_tiny.Root, "resume", "run");
     }
 

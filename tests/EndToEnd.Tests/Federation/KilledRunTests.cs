@@ -11,18 +11,22 @@ using Xunit.Abstractions;
 
 namespace FedRLora.EndToEnd.Tests.Federation;
 
-/// <summary>kill -9 at seeded moments after the first and before the last commit; FEDRLORA_KILLS asks for more than the sample of every run.</summary>
+/// <summary>
+/// kill -9 at seeded moments after the first and before the last commit; FEDRLORA_KILLS asks for more than the sample of every run.
+/// </summary>
 public sealed class KilledRunTests(ITestOutputHelper log)
 {
     private const int Rounds = 12;
 
-    private static int Kills => int.TryParse(Environment.GetEnvironmentVariable("FEDRLORA_KILLS"), CultureInfo.InvariantCulture, out var kills) ? kills : 3;
+    private static int Kills =>
+        int.TryParse(Environment.GetEnvironmentVariable("FEDRLORA_KILLS"), CultureInfo.InvariantCulture, out var kills) ? kills : 3;
 
     [Fact]
     public async Task A_killed_and_resumed_run_has_the_digest_of_an_undisturbed_one()
     {
         using var tiny = new TinyFederation();
-        var plan = TinyPlan.Write(tiny, Rounds, string.Join('\n', Enumerable.Range(0, 6).Select(static i => TinyPlan.Client($"c{i}", i % 2 == 0 ? "one" : "two"))));
+        var plan = TinyPlan.Write(tiny, Rounds,
+            string.Join('\n', Enumerable.Range(0, 6).Select(static i => TinyPlan.Client($"c{i}", i % 2 == 0 ? "one" : "two"))));
         await RunningProgram.RunAsync(tiny.Root, "simulate", plan, "--out", "undisturbed");
         var expected = Digest(Path.Combine(tiny.Root, "undisturbed"));
         var random = new SplitMix64(Seed.For(7, 0, "", "kills"));
@@ -36,16 +40,18 @@ public sealed class KilledRunTests(ITestOutputHelper log)
             var (folder, round) = (Path.Combine(tiny.Root, $"killed-{i}"), 2 + random.Next(Rounds / 2));
             await using (var program = RunningProgram.Start(tiny.Root, "simulate", plan, "--out", folder))
             {
-                await program.UntilAsync(() => Notes(folder) is { } notes && (notes.Round > round || (notes.Round == round && notes.Phase == target)), $"{target} of round {round}");
+                await program.UntilAsync(
+                    () => Stored(folder) is { } state && (state.Round > round || (state.Round == round && state.Phase == target)),
+                    $"{target} of round {round}");
                 if (target == Phase.Training) await Task.Delay(random.Next(30));
                 program.Kill();
                 await program.ExitAsync();
             }
 
-            var (left, committed) = (Notes(folder)!, Committed(folder));
+            var (left, committed) = (Stored(folder)!, Committed(folder));
             if (committed == Rounds) continue; // a fast machine had finished before the kill came
             kills++;
-            var during = left.Round == committed + 1 ? left.Phase : Phase.Committing; // the pointer moved, its notes did not
+            var during = left.Round == committed + 1 ? left.Phase : Phase.Committing; // the pointer moved, its state did not
             hit[during] = hit.GetValueOrDefault(during) + 1;
             await RunningProgram.RunAsync(tiny.Root, "resume", folder);
             log.WriteLine($"kill {kills}: in {during} of round {left.Round}, {committed} committed; digest {Digest(folder)}");
@@ -56,11 +62,12 @@ public sealed class KilledRunTests(ITestOutputHelper log)
         Assert.All(targets.Take(3), target => Assert.True(hit.ContainsKey(target), $"no kill hit {target}"));
     }
 
-    private static RoundState? Notes(string folder)
+    private static RoundState? Stored(string folder)
     {
         try
         {
-            return JsonSerializer.Deserialize<JobMemory>(File.ReadAllBytes(Path.Combine(folder, "store", "grains", "job", "tiny.json")))!.State;
+            return JsonSerializer.Deserialize<JobMemory>(
+                File.ReadAllBytes(Path.Combine(folder, "store", "grains", "job", "tiny.json")))!.State;
         }
         catch (IOException)
         {
@@ -72,5 +79,6 @@ public sealed class KilledRunTests(ITestOutputHelper log)
 
     private static string Digest(string folder) => Current(folder).ManifestSha256;
 
-    private static CurrentRound Current(string folder) => CurrentRound.Parse(File.ReadAllBytes(Path.Combine(folder, "store", Keys.Current("tiny"))), folder);
+    private static CurrentRound Current(string folder) =>
+        CurrentRound.Parse(File.ReadAllBytes(Path.Combine(folder, "store", Keys.Current("tiny"))), folder);
 }

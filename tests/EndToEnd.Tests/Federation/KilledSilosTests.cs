@@ -9,7 +9,10 @@ using Xunit.Abstractions;
 
 namespace FedRLora.EndToEnd.Tests.Federation;
 
-/// <summary>kill -9 of silos while a run lasts: after each of the first rounds; with FEDRLORA_SOAK=1 every three seconds of a longer run, or as soon as the one before is replaced.</summary>
+/// <summary>
+/// kill -9 of silos while a run lasts: after each of the first rounds; with FEDRLORA_SOAK=1 every three seconds of a longer run, or as soon
+/// as the one before is replaced.
+/// </summary>
 public sealed class KilledSilosTests(ITestOutputHelper log)
 {
     private static readonly bool Soak = Environment.GetEnvironmentVariable("FEDRLORA_SOAK") == "1";
@@ -23,13 +26,16 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
     public async Task Six_silos_of_three_sites_killed_in_turn_change_no_bit()
     {
         using var tiny = new TinyFederation();
-        var plan = TinyPlan.Write(tiny, Rounds, string.Join('\n', Sites.SelectMany(static site => new[] { TinyPlan.Client($"{site}-1", "one", site), TinyPlan.Client($"{site}-2", "two", site) })));
-        await File.WriteAllTextAsync(plan, (await File.ReadAllTextAsync(plan)).Replace("steps: 4,", $"steps: {Steps},", StringComparison.Ordinal));
+        var plan = TinyPlan.Write(tiny, Rounds, string.Join('\n', Sites.SelectMany(
+            static site => new[] { TinyPlan.Client($"{site}-1", "one", site), TinyPlan.Client($"{site}-2", "two", site) })));
+        await File.WriteAllTextAsync(plan,
+            (await File.ReadAllTextAsync(plan)).Replace("steps: 4,", $"steps: {Steps},", StringComparison.Ordinal));
         await using var redis = await RedisServer.StartAsync();
         var started = Stopwatch.GetTimestamp();
         await using var silos = new KillableSilos(tiny.Root, redis.Location, [.. Sites, .. Sites]);
         await silos.ReadyAsync();
-        log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"six silos after {Stopwatch.GetElapsedTime(started).TotalSeconds:F1} s"));
+        log.WriteLine(
+            string.Create(CultureInfo.InvariantCulture, $"six silos after {Stopwatch.GetElapsedTime(started).TotalSeconds:F1} s"));
 
         var calm = await RunAsync(tiny, redis, plan, "calm", disturb: null);
         var random = new SplitMix64(Seed.For(7, 0, "", "silo kills"));
@@ -37,19 +43,22 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
         (string Digest, TimeSpan Took) stormy;
         try
         {
-            stormy = await RunAsync(tiny, redis, plan, "stormy", round => silos.IsDue(round) ? silos.KillOneAsync(random) : Task.CompletedTask);
+            stormy = await RunAsync(tiny, redis, plan, "stormy",
+                round => silos.IsDue(round) ? silos.KillOneAsync(random) : Task.CompletedTask);
         }
         finally
         {
             log.WriteLine(silos.Output);
         }
 
-        log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{Rounds} rounds: {calm.Took.TotalSeconds:F1} s undisturbed, {stormy.Took.TotalSeconds:F1} s with {silos.Kills} kills; digests {calm.Digest}, {stormy.Digest}"));
+        log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{Rounds} rounds: {calm.Took.TotalSeconds:F1} s undisturbed, "
+            + $"{stormy.Took.TotalSeconds:F1} s with {silos.Kills} kills; digests {calm.Digest}, {stormy.Digest}"));
         Assert.Equal(calm.Digest, stormy.Digest);
         Assert.True(silos.Kills >= KillsInASample, $"{silos.Kills} kills");
     }
 
-    private static async Task<(string Digest, TimeSpan Took)> RunAsync(TinyFederation tiny, RedisServer redis, string plan, string run, Func<int, Task>? disturb)
+    private static async Task<(string Digest, TimeSpan Took)> RunAsync(
+        TinyFederation tiny, RedisServer redis, string plan, string run, Func<int, Task>? disturb)
     {
         await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--run", run, "--cluster", $"{redis.Location}");
         var started = Stopwatch.GetTimestamp();
@@ -85,8 +94,8 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
                 var (port, gateway) = (ports[2 * i], ports[(2 * i) + 1]);
                 string[] arguments =
                 [
-                    "silo", "--site", site, "--name", $"{site}-{i}", "--cluster", $"{cluster}", "--port", $"{port}", "--gateway", $"{gateway}",
-                    "--store", "cluster", "--site-store", $"store-{site}",
+                    "silo", "--site", site, "--name", $"{site}-{i}", "--cluster", $"{cluster}", "--port", $"{port}",
+                    "--gateway", $"{gateway}", "--store", "cluster", "--site-store", $"store-{site}",
                 ];
                 return (arguments, RunningProgram.Start(folder, arguments));
             })];
@@ -99,11 +108,14 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
 
         public async Task ReadyAsync()
         {
-            foreach (var (_, program) in _silos) await program.UntilAsync(() => program.Output.Contains("serves", StringComparison.Ordinal), "a silo");
+            foreach (var (_, program) in _silos)
+                await program.UntilAsync(() => program.Output.Contains("serves", StringComparison.Ordinal), "a silo");
         }
 
         /// <summary>Whether the next one is to be killed when so many rounds are committed.</summary>
-        public bool IsDue(int round) => Soak ? Stopwatch.GetElapsedTime(_lastKill) > KillEvery && Serving().Count == _silos.Length : Kills < Math.Min(round, KillsInASample);
+        public bool IsDue(int round) => Soak
+            ? Stopwatch.GetElapsedTime(_lastKill) > KillEvery && Serving().Count == _silos.Length
+            : Kills < Math.Min(round, KillsInASample);
 
         /// <summary>Kills one of the silos whose site has another, if there is one, and starts whatever is not there.</summary>
         public async Task KillOneAsync(SplitMix64 random)
@@ -133,6 +145,7 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
         }
 
         private HashSet<int> Serving() =>
-            [.. Enumerable.Range(0, _silos.Length).Where(i => !_silos[i].Program.HasExited && _silos[i].Program.Output.Contains("serves", StringComparison.Ordinal))];
+            [.. Enumerable.Range(0, _silos.Length)
+                .Where(i => !_silos[i].Program.HasExited && _silos[i].Program.Output.Contains("serves", StringComparison.Ordinal))];
     }
 }

@@ -81,7 +81,8 @@ public sealed class LanesTests : IDisposable
         File.WriteAllText(plan, File.ReadAllText(plan).Replace("steps: 4", "steps: 100", StringComparison.Ordinal));
         await using (var program = RunningProgram.Start(_tiny.Root, "simulate", plan, "--lanes", "4", "--out", "run"))
         {
-            await program.UntilAsync(() => program.Output.Contains("round 1/3", StringComparison.Ordinal) || Committed("run") >= 1, "round 1");
+            await program.UntilAsync(
+                () => program.Output.Contains("round 1/3", StringComparison.Ordinal) || Committed("run") >= 1, "round 1");
             program.Interrupt();
             Assert.True(await program.ExitAsync() == 130, program.Output);
         }
@@ -111,7 +112,8 @@ public sealed class LanesTests : IDisposable
         Directory.Delete(Path.Combine(_tiny.Root, "model"), recursive: true);
         var elsewhere = await CommandLine.RunAsync("validate", Plan(rounds: 1, "groupSize: auto"));
         Assert.Equal(0, elsewhere.Code);
-        Assert.Contains("Groups: chosen when the run begins, from the model's shapes, which cannot be read here", elsewhere.Output, StringComparison.Ordinal);
+        Assert.Contains("Groups: chosen when the run begins, from the model's shapes, which cannot be read here", elsewhere.Output,
+            StringComparison.Ordinal);
         var wrong = await CommandLine.RunAsync("validate", Plan(rounds: 1, "groupSize: all"));
         Assert.Equal(2, wrong.Code);
         Assert.Contains("\"all\" is not auto or a number from 1 to 1024", wrong.Error, StringComparison.Ordinal);
@@ -120,7 +122,8 @@ public sealed class LanesTests : IDisposable
     private string Plan(int rounds, string training)
     {
         var plan = TinyPlan.Write(
-            _tiny, rounds, string.Join('\n', Enumerable.Range(0, Clients).Select(static i => TinyPlan.Client($"c{i}", i % 2 == 0 ? "one" : "two"))));
+            _tiny, rounds,
+            string.Join('\n', Enumerable.Range(0, Clients).Select(static i => TinyPlan.Client($"c{i}", i % 2 == 0 ? "one" : "two"))));
         File.WriteAllText(plan, File.ReadAllText(plan).Replace("threads: 1, groupSize: 1", training, StringComparison.Ordinal));
         return plan;
     }

@@ -22,8 +22,8 @@ public sealed class LeaseTests
 
         Assert.Equal(3, await second.ExitAsync());
         Assert.Matches(
-            $@"^the store \S+cluster is in use by the cluster of silos 127\.0\.0\.1:{port} \(fedrlora at .+, term 1, until \d\d:\d\d:\d\dZ\); " +
-            @"join that one, stop it, or name another --store\s*$", second.Output);
+            $@"^the store \S+cluster is in use by the cluster of silos 127\.0\.0\.1:{port} "
+            + @"\(fedrlora at .+, term 1, until \d\d:\d\d:\d\dZ\); join that one, stop it, or name another --store\s*$", second.Output);
         Assert.False(first.HasExited, first.Output);
 
         first.Interrupt();
@@ -82,7 +82,8 @@ public sealed class LeaseTests
 
         Assert.Equal(3, await silo.ExitAsync());
         Assert.Matches(
-            $@"silo here-\d+ ends: its row has vanished from the membership at {redis.Location} and cannot be written again: NOPERM", silo.Output);
+            $@"silo here-\d+ ends: its row has vanished from the membership at {redis.Location} and cannot be written again: NOPERM",
+            silo.Output);
     }
 
     private static RunningProgram Silo(TinyFederation tiny, params string[] more)

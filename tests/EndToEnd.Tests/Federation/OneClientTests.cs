@@ -52,9 +52,11 @@ public sealed class OneClientTests(ITestOutputHelper log)
         var before = await trainer.InitialSharedAsync(PlanReader.Require(yaml, "tiny.yaml"));
 
         // With nothing shared every tensor is the client's own and no update is formed: the absolute values after training.
-        var after = await TrainAsync(trainer, PlanReader.Require(yaml + "\nsharing: none\n", "tiny.yaml"), 1, AdapterState.Empty, null, null);
+        var after = await TrainAsync(trainer, PlanReader.Require(yaml + "\nsharing: none\n", "tiny.yaml"), 1,
+            AdapterState.Empty, null, null);
 
-        var (ulps, relative) = Worst(after.Head, Committed(tiny, StoredRounds.Shared(Path.Combine(tiny.Root, "federated", "store"), "tiny", 1)), before);
+        var (ulps, relative) = Worst(after.Head,
+            Committed(tiny, StoredRounds.Shared(Path.Combine(tiny.Root, "federated", "store"), "tiny", 1)), before);
         log.WriteLine($"at most {ulps:F2} ulp of the larger of before and after, {relative:E1} relative to the tensor's largest");
         Assert.True(ulps <= 1, $"{ulps} ulp");
     }
@@ -68,16 +70,19 @@ public sealed class OneClientTests(ITestOutputHelper log)
         return yaml;
     }
 
-    private static async Task<TrainingResult> TrainAsync(LocalTrainer trainer, FederationPlan plan, int round, AdapterState shared, AdapterState? head, AdapterState? optimizer)
+    private static async Task<TrainingResult> TrainAsync(
+        LocalTrainer trainer, FederationPlan plan, int round, AdapterState shared, AdapterState? head, AdapterState? optimizer)
     {
         var member = new GroupMember { Client = plan.Clients[0], Head = head, Optimizer = optimizer };
-        var result = Assert.Single(await trainer.TrainAsync(new TrainingGroup { Plan = plan, Round = round, Shared = shared, Members = [member] }));
+        var result = Assert.Single(
+            await trainer.TrainAsync(new TrainingGroup { Plan = plan, Round = round, Shared = shared, Members = [member] }));
         Assert.Null(result.Failure);
         return result;
     }
 
     private static AdapterState Sum(AdapterState shared, AdapterState update) => new(shared.Select(entry =>
-        KeyValuePair.Create(entry.Key, entry.Value with { Data = [.. entry.Value.Data.Zip(update[entry.Key].Data, static (before, change) => before + change)] })));
+        KeyValuePair.Create(entry.Key,
+            entry.Value with { Data = [.. entry.Value.Data.Zip(update[entry.Key].Data, static (before, change) => before + change)] })));
 
     private static AdapterState Committed(TinyFederation tiny, string key)
     {

@@ -18,7 +18,8 @@ public class PortTests
         var silo = await CommandLine.RunAsync("silo", "--site", "here", "--port", $"{port}", "--gateway", $"{free}");
         var gateway = await CommandLine.RunAsync("silo", "--site", "here", "--port", $"{free}", "--gateway", $"{port}");
 
-        Assert.Equal((3, $"port {port} is in use on 127.0.0.1; join that silo with --join {port}, or give --port and --gateway\n"), (silo.Code, silo.Error));
+        Assert.Equal((3, $"port {port} is in use on 127.0.0.1; join that silo with --join {port}, or give --port and --gateway\n"),
+            (silo.Code, silo.Error));
         Assert.Equal((3, $"port {port} is in use on 127.0.0.1; give another --gateway\n"), (gateway.Code, gateway.Error));
     }
 
@@ -29,6 +30,7 @@ public class PortTests
 
         var result = await CommandLine.RunAsync("silo", "--site", "here", "--join", $"{port}");
 
-        Assert.Equal((3, $"no silo answers on 127.0.0.1:{port}; start the first silo, or give its port to --join\n"), (result.Code, result.Error));
+        Assert.Equal((3, $"no silo answers on 127.0.0.1:{port}; start the first silo, or give its port to --join\n"),
+            (result.Code, result.Error));
     }
 }

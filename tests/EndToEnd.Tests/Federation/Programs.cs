@@ -13,11 +13,18 @@ internal sealed class RunningProgram : IAsyncDisposable
     private readonly StringBuilder _output = new();
     private readonly StringBuilder _standardOutput = new();
 
-    private RunningProgram(string folder, string[] arguments, string interrupts, params ReadOnlySpan<(string Name, string Value)> environment)
+    private RunningProgram(
+        string folder, string[] arguments, string interrupts, params ReadOnlySpan<(string Name, string Value)> environment)
     {
-        // env becomes the program. Without it a test host that a script started in the background would hand on that interrupts are ignored.
+        // env becomes the program. Without it a test host that a script started in the background would hand on
+        // that interrupts are ignored.
         string[] command = [$"--{interrupts}-signal=INT", "dotnet", Path.Combine(AppContext.BaseDirectory, "fedrlora.dll"), .. arguments];
-        var start = new ProcessStartInfo("env", command) { WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo("env", command)
+        {
+            WorkingDirectory = folder,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
         foreach (var (name, value) in environment) start.Environment[name] = value;
         _process = Process.Start(start) ?? throw new InvalidOperationException("dotnet did not start");
         _process.OutputDataReceived += Keep;
@@ -30,10 +37,12 @@ internal sealed class RunningProgram : IAsyncDisposable
     public static RunningProgram Start(string folder, params string[] arguments) => new(folder, arguments, "default");
 
     /// <summary>With a variable in its environment.</summary>
-    public static RunningProgram StartWith((string Name, string Value) variable, string folder, params string[] arguments) => new(folder, arguments, "default", variable);
+    public static RunningProgram StartWith((string Name, string Value) variable, string folder, params string[] arguments) =>
+        new(folder, arguments, "default", variable);
 
     /// <summary>With several variables in its environment.</summary>
-    public static RunningProgram StartWith((string Name, string Value)[] variables, string folder, params string[] arguments) => new(folder, arguments, "default", variables);
+    public static RunningProgram StartWith((string Name, string Value)[] variables, string folder, params string[] arguments) =>
+        new(folder, arguments, "default", variables);
 
     /// <summary>As a script starts what it puts into the background: interrupts are ignored.</summary>
     public static RunningProgram StartInBackground(string folder, params string[] arguments) => new(folder, arguments, "ignore");
@@ -91,7 +100,8 @@ internal sealed class RunningProgram : IAsyncDisposable
         var started = Stopwatch.GetTimestamp();
         while (!holds())
         {
-            Assert.True(!_process.HasExited && Stopwatch.GetElapsedTime(started) < TimeSpan.FromMinutes(2), $"waited in vain for {what}:\n{Output}");
+            Assert.True(!_process.HasExited && Stopwatch.GetElapsedTime(started) < TimeSpan.FromMinutes(2),
+                $"waited in vain for {what}:\n{Output}");
             await Task.Delay(1);
         }
     }
@@ -147,5 +157,6 @@ internal static class TinyPlan
         return File.Exists(file) ? CurrentRound.Parse(File.ReadAllBytes(file), file) : null;
     }
 
-    public static string Client(string id, string data, string site = "local") => $"  - {{id: {id}, task: {data}, site: {site}, data: {{train: {data}.train.jsonl, test: {data}.test.jsonl}}}}";
+    public static string Client(string id, string data, string site = "local") =>
+        $"  - {{id: {id}, task: {data}, site: {site}, data: {{train: {data}.train.jsonl, test: {data}.test.jsonl}}}}";
 }

@@ -17,7 +17,8 @@ public sealed partial class SilosTests(ITestOutputHelper log)
     {
         using var tiny = new TinyFederation();
         string[] clients = ["north-1", "north-2", "north-3", "north-4", "south-1", "south-2"];
-        var plan = TinyPlan.Write(tiny, Rounds, string.Join('\n', clients.Select(static (id, i) => TinyPlan.Client(id, i % 2 == 0 ? "one" : "two", id[..5]))));
+        var plan = TinyPlan.Write(tiny, Rounds,
+            string.Join('\n', clients.Select(static (id, i) => TinyPlan.Client(id, i % 2 == 0 ? "one" : "two", id[..5]))));
         await RunningProgram.RunAsync(tiny.Root, "simulate", plan, "--out", "undisturbed");
         var expected = Current(Path.Combine(tiny.Root, "undisturbed", "store"), "tiny").ManifestSha256;
 
@@ -26,11 +27,13 @@ public sealed partial class SilosTests(ITestOutputHelper log)
         await south.UntilAsync(() => south.Output.Contains("serves", StringComparison.Ordinal), "the first silo");
         await using var northOne = Silo(tiny, "north", "--join", $"{port}", "--name", "north-a");
         await using var northTwo = Silo(tiny, "north", "--join", $"{port}", "--name", "north-b");
-        await northOne.UntilAsync(() => northOne.Output.Contains("serves", StringComparison.Ordinal) && northTwo.Output.Contains("serves", StringComparison.Ordinal), "the other silos");
+        await northOne.UntilAsync(() => northOne.Output.Contains("serves", StringComparison.Ordinal)
+            && northTwo.Output.Contains("serves", StringComparison.Ordinal), "the other silos");
         await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--gateway", $"{gateway}");
         await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--gateway", $"{gateway}");
         var store = Path.Combine(tiny.Root, "cluster");
-        await south.UntilAsync(() => File.Exists(Path.Combine(store, Keys.Current("tiny"))) && Current(store, "tiny").Round >= 2, "round 2");
+        await south.UntilAsync(
+            () => File.Exists(Path.Combine(store, Keys.Current("tiny"))) && Current(store, "tiny").Round >= 2, "round 2");
         var victim = Ran(northOne).Count > 0 ? northOne : northTwo;
         Assert.True(Current(store, "tiny").Round < Rounds, "the run was over before the kill");
         victim.Kill();
@@ -39,7 +42,8 @@ public sealed partial class SilosTests(ITestOutputHelper log)
         var runs = await RunningProgram.RunAsync(tiny.Root, "runs", "--gateway", $"{gateway}");
 
         log.WriteLine(watch.Output + runs);
-        log.WriteLine($"south ran {string.Join(", ", Ran(south))}; north-a {string.Join(", ", Ran(northOne))}; north-b {string.Join(", ", Ran(northTwo))}");
+        log.WriteLine($"south ran {string.Join(", ", Ran(south))}; north-a {string.Join(", ", Ran(northOne))}; "
+            + $"north-b {string.Join(", ", Ran(northTwo))}");
         Assert.Contains("finished", runs, StringComparison.Ordinal);
         Assert.Equal(expected, Current(store, "tiny").ManifestSha256);
         Assert.All(Ran(south), static client => Assert.StartsWith("south", client, StringComparison.Ordinal));
@@ -98,7 +102,8 @@ public sealed partial class SilosTests(ITestOutputHelper log)
     private static IReadOnlyList<string> Ran(RunningProgram silo) =>
         [.. Began().Matches(silo.Output).Select(static match => match.Groups[1].Value).Distinct().Order(StringComparer.Ordinal)];
 
-    private static CurrentRound Current(string store, string job) => CurrentRound.Parse(File.ReadAllBytes(Path.Combine(store, Keys.Current(job))), store);
+    private static CurrentRound Current(string store, string job) =>
+        CurrentRound.Parse(File.ReadAllBytes(Path.Combine(store, Keys.Current(job))), store);
 
     [GeneratedRegex(@"client (\S+) on silo")]
     private static partial Regex Began();

@@ -30,7 +30,7 @@ internal sealed partial class Page
 
     /// <summary>Programs of others that a code span starts when operands follow. Our own commands are held to the parser.</summary>
     private static readonly string[] Programs =
-            [
+    [
         "./fedrlora", "make", "dotnet", "npm", "npx", "node", "apt-get", "az", "cp", "chgrp", "chmod", "kill", "redis-server", "git",
         "docker", "kubectl", "pip", "python", "python3", "curl", "export",
     ];

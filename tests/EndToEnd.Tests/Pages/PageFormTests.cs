@@ -76,7 +76,7 @@ public sealed partial class PageFormTests
 
     [Theory]
     [MemberData(nameof(Pages))]
-    public void Plans_and_parts_of_plans_in_a_page_are_valid(string name) => None(PlanFaults(Of(name)));
+    public void Plans_and_parts_of_plans_in_a_page_are_valid(string name) => None(PlanProblems(Of(name)));
 
     [Fact]
     public void Values_that_the_plan_of_the_README_has_as_comments_are_keys_of_a_plan()
@@ -108,8 +108,8 @@ public sealed partial class PageFormTests
         var part = new Page("page.md", "```yaml\nstrategy: {quorums: 1}\n```");
         var whole = new Page("page.md", "```yaml\nname: x\nmodel: m\nclients: []\n```");
 
-        Assert.Contains(PlanFaults(part), static fault => fault.Contains("quorums", StringComparison.Ordinal));
-        Assert.Contains(PlanFaults(whole), static fault => fault.Contains("clients", StringComparison.Ordinal));
+        Assert.Contains(PlanProblems(part), static problem => problem.Contains("quorums", StringComparison.Ordinal));
+        Assert.Contains(PlanProblems(whole), static problem => problem.Contains("clients", StringComparison.Ordinal));
     }
 
     private static Page Of(string name) => Page.All.Single(page => page.Name == name);
@@ -127,7 +127,7 @@ public sealed partial class PageFormTests
     ];
 
     private static string[] FaultOf(string place, string text) =>
-        ProgramShape.Words(text) is { } words && ProgramShape.Fault(words) is { } fault ? [$"{place}: {fault}"] : [];
+        ProgramShape.Words(text) is { } words && ProgramShape.Problem(words) is { } fault ? [$"{place}: {fault}"] : [];
 
     private static List<string> TableFaults(Page page)
     {
@@ -137,9 +137,9 @@ public sealed partial class PageFormTests
         [
             .. ProgramShape.Commands.Keys.Except(named.Select(static words => words[0]))
                 .Select(static command => $"is not in the table: {command}"),
-            .. named.Select(static words => words.Length > 1 ? ProgramShape.ParseFault(words) : ProgramShape.Fault(words)).OfType<string>(),
+            .. named.Select(static words => words.Length > 1 ? ProgramShape.ParseProblem(words) : ProgramShape.Problem(words)).OfType<string>(),
             .. rows.SelectMany(static row => row.Options
-                .Where(option => !row.Commands.Exists(words => ProgramShape.Fault([words[0], option]) is null))
+                .Where(option => !row.Commands.Exists(words => ProgramShape.Problem([words[0], option]) is null))
                 .Select(option => $"{string.Join(", ", row.Commands.Select(static words => words[0]))}: no such option {option}")),
         ];
     }
@@ -162,7 +162,7 @@ public sealed partial class PageFormTests
     private static IEnumerable<string> CodeIn(string cell) => Code().Matches(cell).Select(static span => span.Groups[1].Value);
 
     /// <summary>A block is a plan, or sections of one that are put into a plan of a hundred clients, of the tasks that it names.</summary>
-    private static List<string> PlanFaults(Page page) =>
+    private static List<string> PlanProblems(Page page) =>
     [
         .. page.Blocks.Where(static block => block.Language == "yaml")
             .SelectMany(static block => PlanReader.Read(Whole(block.Text), block.ToString()).Problems)
@@ -172,7 +172,8 @@ public sealed partial class PageFormTests
     private static string Whole(string yaml) => yaml.StartsWith("name:", StringComparison.Ordinal)
         ? yaml
         : yaml + "name: part\nmodel: model\nclients:\n"
-            + string.Concat(Enumerable.Range(1, 100).Select(i => $"  - {{id: c{i}, task: {TaskOf(yaml, i)}, data: {{train: rows.jsonl}}}}\n"));
+            + string.Concat(Enumerable.Range(1, 100)
+                .Select(i => $"  - {{id: c{i}, task: {TaskOf(yaml, i)}, data: {{train: rows.jsonl}}}}\n"));
 
     private static string TaskOf(string yaml, int client)
     {

@@ -37,13 +37,13 @@ public sealed class PageRunTests(ITestOutputHelper log)
     [InlineData("./fedrlora methods", "prints the same digest", "the digest is missing")]
     [InlineData("./fedrlora silo --site x --store notes.yaml", "", "does not serve")]
     [InlineData("no-such-program", "", "ended with 127")]
-    public async Task A_command_that_does_not_do_what_its_page_says_is_found(string text, string comment, string fault)
+    public async Task A_command_that_does_not_do_what_its_page_says_is_found(string text, string comment, string problem)
     {
         await using var session = new PageSession();
 
         await session.RunAsync(new PageCommand("page.md", 1, text, comment));
 
-        Assert.Contains(fault, Assert.Single(session.Outcomes).Fault, StringComparison.Ordinal);
+        Assert.Contains(problem, Assert.Single(session.Outcomes).Problem, StringComparison.Ordinal);
     }
 
     private static bool NeedsRedis(PageCommand command) => command.Page == Clusters;
@@ -59,15 +59,15 @@ public sealed class PageRunTests(ITestOutputHelper log)
             else await session.RunAsync(command);
         }
 
-        var faults = await session.EndServersAsync();
-        foreach (var (command, fault, seconds) in session.Outcomes)
-            log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{command}: {seconds:F1} s{(fault is null ? "" : ", FAILED")}"));
+        var problems = await session.EndServersAsync();
+        foreach (var (command, problem, seconds) in session.Outcomes)
+            log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{command}: {seconds:F1} s{(problem is null ? "" : ", FAILED")}"));
         Assert.NotEmpty(session.Outcomes);
         string[] failed =
         [
-            .. session.Outcomes.Where(static outcome => outcome.Fault is not null)
-                .Select(static outcome => $"{outcome.Command}: {outcome.Fault}"),
-            .. faults,
+            .. session.Outcomes.Where(static outcome => outcome.Problem is not null)
+                .Select(static outcome => $"{outcome.Command}: {outcome.Problem}"),
+            .. problems,
         ];
         Assert.True(failed.Length == 0, string.Join('\n', failed));
     }

@@ -5,8 +5,8 @@ using FedRLora.Silo;
 
 namespace FedRLora.EndToEnd.Tests.Pages;
 
-/// <summary>What became of a command; <paramref name="Fault"/> is null where it did what the page says.</summary>
-internal sealed record PageOutcome(PageCommand Command, string? Fault, double Seconds);
+/// <summary>What became of a command; <paramref name="Problem"/> is null where it did what the page says.</summary>
+internal sealed record PageOutcome(PageCommand Command, string? Problem, double Seconds);
 
 /// <summary>
 /// A reader with a shell in the repository's folder who types the commands of pages, one after the other. A server gets a terminal of
@@ -36,8 +36,8 @@ internal sealed partial class PageSession : IAsyncDisposable
     public async Task RunAsync(PageCommand command)
     {
         var started = Stopwatch.GetTimestamp();
-        var fault = await FaultAsync(command);
-        Outcomes.Add(new(command, fault, Stopwatch.GetElapsedTime(started).TotalSeconds));
+        var problem = await ProblemAsync(command);
+        Outcomes.Add(new(command, problem, Stopwatch.GetElapsedTime(started).TotalSeconds));
     }
 
     /// <summary>Ends the servers as Ctrl-C does, and says which silo did not end with 0.</summary>
@@ -45,14 +45,14 @@ internal sealed partial class PageSession : IAsyncDisposable
     {
         var silos = _servers.Where(static server => server.Line.Contains("fedrlora silo", StringComparison.Ordinal)).ToList();
         foreach (var silo in silos) silo.Interrupt();
-        var faults = new List<string>();
+        var problems = new List<string>();
         foreach (var silo in silos)
         {
             if (await silo.ExitAsync(Patience) is var code && code != 0)
-                faults.Add($"{silo.Line} ended with {(code is null ? "nothing" : $"{code}")} at Ctrl-C:\n{silo.Output}");
+                problems.Add($"{silo.Line} ended with {(code is null ? "nothing" : $"{code}")} at Ctrl-C:\n{silo.Output}");
         }
 
-        return faults;
+        return problems;
     }
 
     public async ValueTask DisposeAsync()
@@ -61,7 +61,7 @@ internal sealed partial class PageSession : IAsyncDisposable
         _scratch.Dispose();
     }
 
-    private async Task<string?> FaultAsync(PageCommand command)
+    private async Task<string?> ProblemAsync(PageCommand command)
     {
         var line = OfThisSession(command.Text);
         if (line.StartsWith("export ", StringComparison.Ordinal)) _exports.Add(line);

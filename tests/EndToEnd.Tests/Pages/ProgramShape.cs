@@ -23,7 +23,7 @@ internal static partial class ProgramShape
     }
 
     /// <summary>What is wrong with a command as a page names it; null for nothing. Operands may be left out.</summary>
-    public static string? Fault(string[] words)
+    public static string? Problem(string[] words)
     {
         if (!Commands.TryGetValue(words[0], out var command)) return $"there is no command {words[0]}";
         var known = OptionsOf(command).Append("--help").ToList();
@@ -32,9 +32,9 @@ internal static partial class ProgramShape
     }
 
     /// <summary>What the parser says of a command line whose values may be placeholders in capitals; null for nothing.</summary>
-    public static string? ParseFault(string[] words)
+    public static string? ParseProblem(string[] words)
     {
-        if (Fault(words) is { } fault) return fault;
+        if (Problem(words) is { } problem) return problem;
         var root = new RootCommand { Commands[words[0]] };
         var filled = words.Select(static word =>
             word == "PORT" ? "1" : word.Replace("HOST:PORT", "127.0.0.1:6379", StringComparison.Ordinal));

@@ -21,7 +21,9 @@ internal sealed class RedisServer : IAsyncDisposable
 
     /// <summary>Why tests that need one are skipped; null where it is installed.</summary>
     public static string? Missing { get; } =
-        Environment.GetEnvironmentVariable("PATH")!.Split(':').Any(static folder => File.Exists(Path.Combine(folder, Program))) ? null : $"{Program} is not installed (apt-get install {Program})";
+        Environment.GetEnvironmentVariable("PATH")!.Split(':').Any(static folder => File.Exists(Path.Combine(folder, Program)))
+            ? null
+            : $"{Program} is not installed (apt-get install {Program})";
 
     /// <summary>Where it is.</summary>
     public ClusterLocation.Redis Location { get; }
@@ -69,7 +71,8 @@ internal sealed class RedisServer : IAsyncDisposable
         string[] script =
         [
             "-c", "\"$@\" < /dev/null > /dev/null 2>&1 & server=$!; cat > /dev/null; kill -9 $server; wait", "sh",
-            Program, "--port", $"{Location.Port}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", _folder.FullName, .. _more,
+            Program, "--port", $"{Location.Port}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir",
+            _folder.FullName, .. _more,
         ];
         return Process.Start(new ProcessStartInfo("sh", script) { RedirectStandardInput = true })!;
     }

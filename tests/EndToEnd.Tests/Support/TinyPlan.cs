@@ -5,7 +5,9 @@ namespace FedRLora.EndToEnd.Tests;
 /// <summary>The tiny federation's plan as a file.</summary>
 internal static class TinyPlan
 {
-    /// <summary>Writes the plan beside the data and returns its path. Rank 8 makes the exported rank, 16, exceed the smaller side of a layer.</summary>
+    /// <summary>
+    /// Writes the plan beside the data and returns its path. Rank 8 makes the exported rank, 16, exceed the smaller side of a layer.
+    /// </summary>
     public static string WritePlan(this TinyFederation tiny, string method = "r-lora-federated", string strategy = "rounds: 2")
     {
         tiny.Write("plan.yaml",

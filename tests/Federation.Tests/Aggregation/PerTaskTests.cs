@@ -9,7 +9,10 @@ namespace FedRLora.Federation.Tests.Aggregation;
 public sealed class PerTaskTests
 {
     // Five clients of one task pull along the first coordinate, three of another along the second.
-    private static readonly ClientSpec[] Clients = [.. Enumerable.Range(0, 8).Select(static i => Client($"c{i}", task: i % 3 == 2 || i == 7 ? "few" : "many"))];
+    private static readonly ClientSpec[] Clients =
+    [
+        .. Enumerable.Range(0, 8).Select(static i => Client($"c{i}", task: i % 3 == 2 || i == 7 ? "few" : "many")),
+    ];
 
     [Theory]
     [InlineData("median", 0f)]
@@ -59,7 +62,8 @@ public sealed class PerTaskTests
     [Fact]
     public async Task Too_few_for_the_rule_is_said_before_anything_is_read()
     {
-        var aggregate = await RunAsync(new() { Rule = "krum", Byzantine = 3 }, read: static _ => throw new InvalidOperationException("Nothing is to be read."));
+        var aggregate = await RunAsync(
+            new() { Rule = "krum", Byzantine = 3 }, read: static _ => throw new InvalidOperationException("Nothing is to be read."));
 
         Assert.Equal("krum with byzantine: 3 needs at least 9 updates, there are 8.", aggregate.TooFew);
         Assert.Null(aggregate.Shared);
@@ -67,7 +71,9 @@ public sealed class PerTaskTests
 
     [Fact]
     public async Task Too_few_of_a_task_names_the_task() =>
-        Assert.Equal("Task few: krum with byzantine: 1 needs at least 5 updates, there are 3.", (await RunAsync(new() { Rule = "krum", Byzantine = 1, PerTask = true })).TooFew);
+        Assert.Equal(
+            "Task few: krum with byzantine: 1 needs at least 5 updates, there are 3.",
+            (await RunAsync(new() { Rule = "krum", Byzantine = 1, PerTask = true })).TooFew);
 
     [Fact]
     public void Parts_of_a_cohort_cannot_be_merged_per_task()
@@ -79,12 +85,16 @@ public sealed class PerTaskTests
         Assert.Throws<NotSupportedException>(() => rule.Begin(shapes).Merge(rule.Begin(shapes)));
     }
 
-    private static Task<CohortAggregate> RunAsync(AggregationSpec aggregation, Weighting weighting = Weighting.UniformPerTask, string? hostile = null, Func<string, float[]>? read = null)
+    private static Task<CohortAggregate> RunAsync(
+        AggregationSpec aggregation, Weighting weighting = Weighting.UniformPerTask, string? hostile = null,
+        Func<string, float[]>? read = null)
     {
         var plan = Of(Clients).With(strategy => strategy with { Aggregation = aggregation });
         read ??= client => [.. Update(client).Select(value => client == hostile ? 1000 * value : value)];
         string[] ids = [.. Clients.Select(static client => client.Id)];
-        return CohortAggregator.RunAsync(plan with { Adapter = plan.Adapter with { Weighting = weighting } }, State(("a", new float[2])), null, ids, ids.ToDictionary(static id => id, static _ => new ClientNote()),
+        return CohortAggregator.RunAsync(
+            plan with { Adapter = plan.Adapter with { Weighting = weighting } }, State(("a", new float[2])), null, ids,
+            ids.ToDictionary(static id => id, static _ => new ClientNote()),
             (client, _, _) => Task.FromResult(State(("a", read(client)))));
     }
 

@@ -32,7 +32,8 @@ public sealed class FaultScheduleTests
     [Fact]
     public void The_clients_of_a_share_are_the_same_in_every_round_and_others_under_another_seed()
     {
-        string[] Drawn(ulong seed, int round) => [.. Ten.Where(client => Schedule(Ten, seed, new FaultSpec { Kind = FaultKind.Nan, Share = 0.3 }).Of(client, round).Any())];
+        string[] Drawn(ulong seed, int round) =>
+            [.. Ten.Where(client => Schedule(Ten, seed, new FaultSpec { Kind = FaultKind.Nan, Share = 0.3 }).Of(client, round).Any())];
 
         Assert.All(Enumerable.Range(2, 20), round => Assert.Equal(Drawn(7, 1), Drawn(7, round)));
         Assert.True(Enumerable.Range(1, 20).Select(seed => string.Join(' ', Drawn((ulong)seed, 1))).Distinct().Count() > 10);
@@ -41,7 +42,9 @@ public sealed class FaultScheduleTests
     [Fact]
     public void Two_shares_are_drawn_independently()
     {
-        var schedule = Schedule([.. Enumerable.Range(0, 100).Select(static i => $"c{i}")], new FaultSpec { Kind = FaultKind.Nan, Share = 0.5 }, new FaultSpec { Kind = FaultKind.Zero, Share = 0.5 });
+        var schedule = Schedule(
+            [.. Enumerable.Range(0, 100).Select(static i => $"c{i}")], new FaultSpec { Kind = FaultKind.Nan, Share = 0.5 },
+            new FaultSpec { Kind = FaultKind.Zero, Share = 0.5 });
 
         Assert.InRange(Enumerable.Range(0, 100).Count(i => schedule.Of($"c{i}", 1).Count() == 2), 10, 40);
     }
@@ -51,7 +54,8 @@ public sealed class FaultScheduleTests
     {
         var first = Schedule(Ten, new FaultSpec { Kind = FaultKind.Fail, Clients = Ten, Probability = 0.25 });
         var second = Schedule(Ten, new FaultSpec { Kind = FaultKind.Fail, Clients = Ten, Probability = 0.25 });
-        bool[] Happened(FaultSchedule schedule) => [.. from client in Ten from round in Enumerable.Range(1, 400) select schedule.Of(client, round).Any()];
+        bool[] Happened(FaultSchedule schedule) =>
+            [.. from client in Ten from round in Enumerable.Range(1, 400) select schedule.Of(client, round).Any()];
 
         Assert.Equal(Happened(first), Happened(second));
         Assert.InRange(Happened(first).Count(static happened => happened), 900, 1100);   // 1,000 of 4,000, within 3.6 standard deviations
@@ -65,7 +69,12 @@ public sealed class FaultScheduleTests
     [InlineData(2, null, 5, null, new[] { 2, 7, 12 })]
     public void Rounds_are_a_range_and_a_period_in_it(int from, int? to, int? every, int? lasting, int[] expected)
     {
-        var schedule = Schedule(Ten, new FaultSpec { Kind = FaultKind.Fail, Clients = ["c0"], Rounds = new() { From = from, To = to, Every = every, Lasting = lasting } });
+        var schedule = Schedule(
+            Ten,
+            new FaultSpec
+            {
+                Kind = FaultKind.Fail, Clients = ["c0"], Rounds = new() { From = from, To = to, Every = every, Lasting = lasting },
+            });
 
         Assert.Equal(expected, Enumerable.Range(0, 13).Where(round => schedule.Of("c0", round).Any()));
     }
@@ -73,7 +82,8 @@ public sealed class FaultScheduleTests
     [Fact]
     public void Faults_of_one_client_come_in_the_plans_order()
     {
-        var schedule = Schedule(Ten, new FaultSpec { Kind = FaultKind.Zero, Clients = ["c1"] }, new FaultSpec { Kind = FaultKind.Nan, Share = 1 });
+        var schedule = Schedule(
+            Ten, new FaultSpec { Kind = FaultKind.Zero, Clients = ["c1"] }, new FaultSpec { Kind = FaultKind.Nan, Share = 1 });
 
         Assert.Equal([FaultKind.Zero, FaultKind.Nan], schedule.Of("c1", 1).Select(static fault => fault.Kind));
     }
@@ -81,15 +91,19 @@ public sealed class FaultScheduleTests
     [Fact]
     public void Only_absence_makes_absent()
     {
-        var schedule = Schedule(Ten, new FaultSpec { Kind = FaultKind.Absent, Clients = ["c1"], Rounds = new() { From = 2 } }, new FaultSpec { Kind = FaultKind.Fail, Clients = ["c2"] });
+        var schedule = Schedule(
+            Ten, new FaultSpec { Kind = FaultKind.Absent, Clients = ["c1"], Rounds = new() { From = 2 } },
+            new FaultSpec { Kind = FaultKind.Fail, Clients = ["c2"] });
 
         Assert.Equal([false, true, false], [schedule.IsAbsent("c1", 1), schedule.IsAbsent("c1", 2), schedule.IsAbsent("c2", 2)]);
     }
 
     [Fact]
-    public void Whoever_is_not_in_the_plan_has_no_fault() => Assert.Empty(Schedule(Ten, new FaultSpec { Kind = FaultKind.Fail, Share = 1 }).Of("nobody", 1));
+    public void Whoever_is_not_in_the_plan_has_no_fault() =>
+        Assert.Empty(Schedule(Ten, new FaultSpec { Kind = FaultKind.Fail, Share = 1 }).Of("nobody", 1));
 
     private static FaultSchedule Schedule(string[] clients, params FaultSpec[] faults) => Schedule(clients, 7, faults);
 
-    private static FaultSchedule Schedule(string[] clients, ulong seed, params FaultSpec[] faults) => new(Of(clients) with { Seed = seed, Faults = faults });
+    private static FaultSchedule Schedule(string[] clients, ulong seed, params FaultSpec[] faults) =>
+        new(Of(clients) with { Seed = seed, Faults = faults });
 }

@@ -66,14 +66,18 @@ public sealed class FaultyTrainerTests
     {
         _honest.Update = AdapterState.Empty;
 
-        Assert.All(Enum.GetValues<FaultKind>().Where(static kind => kind >= FaultKind.Nan), kind => Assert.Empty(UpdateAttack.Apply(new FaultSpec { Kind = kind }, _honest.Update)));
+        Assert.All(
+            Enum.GetValues<FaultKind>().Where(static kind => kind >= FaultKind.Nan),
+            kind => Assert.Empty(UpdateAttack.Apply(new FaultSpec { Kind = kind }, _honest.Update)));
         Assert.Null((await TrainAsync(["a"], new FaultSpec { Kind = FaultKind.WrongShape, Clients = ["a"] }))[0].Failure);
     }
 
     [Fact]
     public async Task Attacks_on_one_update_follow_each_other()
     {
-        var results = await TrainAsync(["a"], new FaultSpec { Kind = FaultKind.Huge, Clients = ["a"], Scale = 2 }, new FaultSpec { Kind = FaultKind.SignFlip, Clients = ["a"] });
+        var results = await TrainAsync(
+            ["a"], new FaultSpec { Kind = FaultKind.Huge, Clients = ["a"], Scale = 2 },
+            new FaultSpec { Kind = FaultKind.SignFlip, Clients = ["a"] });
 
         Assert.Equal([-2f, -4, -6, -8, -10, -12], results[0].Update["w"].Data);
     }
@@ -91,7 +95,9 @@ public sealed class FaultyTrainerTests
     [Fact]
     public async Task A_group_that_reports_no_training_does_not_train()
     {
-        var results = await TrainAsync(["a", "b"], new FaultSpec { Kind = FaultKind.Silent, Clients = ["a"] }, new FaultSpec { Kind = FaultKind.Fail, Clients = ["b"] });
+        var results = await TrainAsync(
+            ["a", "b"], new FaultSpec { Kind = FaultKind.Silent, Clients = ["a"] },
+            new FaultSpec { Kind = FaultKind.Fail, Clients = ["b"] });
 
         Assert.Empty(_honest.Trained);
         Assert.Equal(["a", "b"], results.Select(static result => result.ClientId));
@@ -108,7 +114,8 @@ public sealed class FaultyTrainerTests
     {
         _honest.Failure = "a.jsonl:7: not JSON";
 
-        Assert.Same(_honest.Results(Group(["a"]))[0], (await TrainAsync(["a"], new FaultSpec { Kind = FaultKind.Nan, Clients = ["a"] }))[0]);
+        Assert.Same(
+            _honest.Results(Group(["a"]))[0], (await TrainAsync(["a"], new FaultSpec { Kind = FaultKind.Nan, Clients = ["a"] }))[0]);
     }
 
     [Fact]
@@ -122,7 +129,9 @@ public sealed class FaultyTrainerTests
     [Fact]
     public async Task A_group_is_as_late_as_its_latest_member()
     {
-        var training = TrainAsync(["a", "b"], new FaultSpec { Kind = FaultKind.Delay, Clients = ["a"], Delay = TimeSpan.FromSeconds(5) }, new FaultSpec { Kind = FaultKind.Delay, Clients = ["b"], Delay = TimeSpan.FromSeconds(30) });
+        var training = TrainAsync(
+            ["a", "b"], new FaultSpec { Kind = FaultKind.Delay, Clients = ["a"], Delay = TimeSpan.FromSeconds(5) },
+            new FaultSpec { Kind = FaultKind.Delay, Clients = ["b"], Delay = TimeSpan.FromSeconds(30) });
 
         Assert.Equal(TimeSpan.FromSeconds(30), await _time.Asked);
         Assert.False(training.IsCompleted);
@@ -134,7 +143,8 @@ public sealed class FaultyTrainerTests
     public async Task A_delay_ends_when_the_work_is_stopped()
     {
         using var stop = new CancellationTokenSource();
-        var training = TrainAsync(["a"], stop.Token, new FaultSpec { Kind = FaultKind.Delay, Clients = ["a"], Delay = TimeSpan.FromSeconds(5) });
+        var training = TrainAsync(
+            ["a"], stop.Token, new FaultSpec { Kind = FaultKind.Delay, Clients = ["a"], Delay = TimeSpan.FromSeconds(5) });
         await _time.Asked;
 
         await stop.CancelAsync();
@@ -142,15 +152,21 @@ public sealed class FaultyTrainerTests
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => training);
     }
 
-    private Task<IReadOnlyList<TrainingResult>> TrainAsync(string[] members, params FaultSpec[] faults) => TrainAsync(members, default, faults);
+    private Task<IReadOnlyList<TrainingResult>> TrainAsync(string[] members, params FaultSpec[] faults) =>
+        TrainAsync(members, default, faults);
 
-    private Task<IReadOnlyList<TrainingResult>> TrainAsync(string[] members, CancellationToken cancellationToken, params FaultSpec[] faults) =>
+    private Task<IReadOnlyList<TrainingResult>> TrainAsync(
+        string[] members, CancellationToken cancellationToken, params FaultSpec[] faults) =>
         new FaultyTrainer(_honest, _time).TrainAsync(Group(members, faults), cancellationToken);
 
     private static TrainingGroup Group(string[] members, params FaultSpec[] faults)
     {
         var plan = Of(members) with { Faults = faults };
-        return new TrainingGroup { Plan = plan, Round = 3, Shared = AdapterState.Empty, Members = [.. plan.Clients.Select(static client => new GroupMember { Client = client })] };
+        return new TrainingGroup
+        {
+            Plan = plan, Round = 3, Shared = AdapterState.Empty,
+            Members = [.. plan.Clients.Select(static client => new GroupMember { Client = client })],
+        };
     }
 
     private sealed class HonestTrainer : ITrainer
@@ -164,7 +180,14 @@ public sealed class FaultyTrainerTests
         public List<string[]> Trained { get; } = [];
 
         public IReadOnlyList<TrainingResult> Results(TrainingGroup group) =>
-            _results ??= [.. group.Members.Select(member => new TrainingResult { ClientId = member.Client.Id, Update = Update, Failure = Failure, Numbers = new() { Samples = 10, Steps = 2, MeanLoss = 1, ProductNorm = 3 } })];
+            _results ??=
+            [
+                .. group.Members.Select(member => new TrainingResult
+                {
+                    ClientId = member.Client.Id, Update = Update, Failure = Failure,
+                    Numbers = new() { Samples = 10, Steps = 2, MeanLoss = 1, ProductNorm = 3 },
+                }),
+            ];
 
         public Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default)
         {
@@ -172,14 +195,17 @@ public sealed class FaultyTrainerTests
             return Task.FromResult(Results(group));
         }
 
-        public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => throw new NotSupportedException();
+        public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
+            throw new NotSupportedException();
 
         public Task<int> GroupSizeAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
             Task.FromResult(plan.Training.GroupSize ?? 1);
 
-        public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) => throw new NotSupportedException();
+        public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
+            throw new NotSupportedException();
 
-        public Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default) => throw new NotSupportedException();
+        public Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default) =>
+            throw new NotSupportedException();
     }
 
     /// <summary>A clock with one timer, which rings when the test says so.</summary>

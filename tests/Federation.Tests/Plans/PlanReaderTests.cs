@@ -108,22 +108,26 @@ public sealed class PlanReaderTests
         Assert.Equal(
             new AdapterSpec
             {
-                Method = "r-lora", Rank = 4, Alpha = 32, Scaling = Scaling.AlphaOverRank, Heads = 2, Routing = Routing.Mean, InitA = Init.KaimingUniform,
-                InitB = Init.Gaussian(0.02), InitRouter = Init.Gaussian(1e-3), SeedB = SeedPolicy.PerTask, Start = Start.Anchored,
-                Dropout = Dropout.Input(MaskSharing.AllHeads, 0.1), ScopeRouter = Scope.Job, Weighting = Weighting.Samples,
-            },
+                Method = "r-lora", Rank = 4, Alpha = 32, Scaling = Scaling.AlphaOverRank, Heads = 2, Routing = new Routing.Mean(),
+                Start = Start.Anchored, Dropout = Dropout.Input(MaskSharing.AllHeads, 0.1), Weighting = Weighting.Samples,
+            }
+                .With("B", static heads => heads with { Init = Init.Gaussian(0.02), Seed = SeedPolicy.PerTask })
+                .With("router", static router => router with { Init = Init.Gaussian(1e-3), Scope = Scope.Job }),
             plan.Adapter with { TargetModules = new AdapterSpec().TargetModules });
         Assert.Equal(
             new TrainingSpec
             {
-                Steps = 7, BatchSize = 3, MaxTokens = 64, LearningRate = 1e-3, WarmupSteps = 5, Schedule = Schedule.Linear, WeightDecay = 0.01, Beta1 = 0.8,
-                Beta2 = 0.95, Epsilon = 1e-6, ClipNorm = 0, WarmHeadSteps = 2, Moments = Moments.Reset, GroupSize = 4, PassMemoryMb = 100, ActivationCheckpointing = true, Threads = 2,
+                Steps = 7, BatchSize = 3, MaxTokens = 64, LearningRate = 1e-3, WarmupSteps = 5, Schedule = Schedule.Linear,
+                WeightDecay = 0.01, Beta1 = 0.8,
+                Beta2 = 0.95, Epsilon = 1e-6, ClipNorm = 0, WarmHeadSteps = 2, Moments = Moments.Reset, GroupSize = 4, PassMemoryMb = 100,
+                ActivationCheckpointing = true, Threads = 2,
             },
             plan.Training);
         Assert.Equal(
             new StrategySpec
             {
-                Rounds = 3, Selection = new() { Rule = SelectionRule.Uniform, Fraction = 0.5 }, Aggregation = new() { Rule = "normBound", MaxNorm = 2.5, PerTask = true }, ServerOptimizer = new() { LearningRate = 0.5 },
+                Rounds = 3, Selection = new() { Rule = SelectionRule.Uniform, Fraction = 0.5 },
+                Aggregation = new() { Rule = "normBound", MaxNorm = 2.5, PerTask = true }, ServerOptimizer = new() { LearningRate = 0.5 },
                 Deadline = TimeSpan.FromMinutes(5), Quorum = 0.5, MaxAttempts = 2, SiteLoss = SiteLoss.Continue,
             },
             plan.Strategy);
@@ -134,10 +138,16 @@ public sealed class PlanReaderTests
                 Data = new() { Train = "a.jsonl", Test = "b.jsonl", Offset = 10, Rows = 100, ShuffleLabels = true },
             },
             plan.Clients[0]);
-        Assert.Equal(new EvaluationSpec { EveryRounds = 2, Metric = Metric.Accuracy, MaxRows = 50, MaxNewTokens = 8, LocalOnly = true }, plan.Evaluation);
+        Assert.Equal(
+            new EvaluationSpec { EveryRounds = 2, Metric = Metric.Accuracy, MaxRows = 50, MaxNewTokens = 8, LocalOnly = true },
+            plan.Evaluation);
         Assert.Equal(new CheckpointSpec { Export = false, KeepLast = 5, KeepEvery = 10 }, plan.Checkpoints);
         Assert.Equal(
-            new FaultSpec { Kind = FaultKind.SignFlip, Clients = plan.Faults[0].Clients, Share = 0.3, Probability = 0.5, Scale = 4, Rounds = new() { From = 2, To = 3, Every = 2, Lasting = 1 } },
+            new FaultSpec
+            {
+                Kind = FaultKind.SignFlip, Clients = plan.Faults[0].Clients, Share = 0.3, Probability = 0.5, Scale = 4,
+                Rounds = new() { From = 2, To = 3, Every = 2, Lasting = 1 },
+            },
             plan.Faults[0]);
         Assert.Equal(["a"], plan.Faults[1].Clients);
         Assert.Equal(TimeSpan.FromSeconds(30), plan.Faults[1].Delay);
@@ -149,12 +159,15 @@ public sealed class PlanReaderTests
     [InlineData("{rule: krum, byzantine: 0}", "krum", null, 0, null, null)]
     [InlineData("{rule: multiKrum, byzantine: 0, keep: 1}", "multiKrum", null, 0, 1, null)]
     [InlineData("{rule: geometricMedian, iterations: 7}", "geometricMedian", null, null, null, 7)]
-    public void An_aggregation_is_a_name_or_a_rule_with_its_parameters(string aggregation, string rule, double? trim, int? byzantine, int? keep, int? iterations)
+    public void An_aggregation_is_a_name_or_a_rule_with_its_parameters(
+        string aggregation, string rule, double? trim, int? byzantine, int? keep, int? iterations)
     {
         var clients = string.Join(", ", Enumerable.Range(0, 4).Select(static i => $"{{id: c{i}, task: t, data: {{train: t}}}}"));
         var read = PlanReader.Require($"name: n\nmodel: m\nclients: [{clients}]\nstrategy: {{aggregation: {aggregation}}}\n", "p.yaml");
 
-        Assert.Equal(new AggregationSpec { Rule = rule, Trim = trim, Byzantine = byzantine, Keep = keep, Iterations = iterations }, read.Strategy.Aggregation);
+        Assert.Equal(
+            new AggregationSpec { Rule = rule, Trim = trim, Byzantine = byzantine, Keep = keep, Iterations = iterations },
+            read.Strategy.Aggregation);
     }
 
     [Fact]
@@ -182,10 +195,12 @@ public sealed class PlanReaderTests
         Assert.Null(result.Plan);
         Assert.Equal(
             [
-                "demo.yaml:1:7: name: \"my run\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.",
+                "demo.yaml:1:7: name: \"my run\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the "
+                    + "first no dot.",
                 "demo.yaml:5:3: adapter.rnak: unknown key; did you mean rank?",
                 "demo.yaml:6:12: adapter.routing: \"softmx\" is not known; did you mean softmax? Give one of byTask, mean, sum, softmax.",
-                "demo.yaml:7:10: adapter.initA: initA and initB are both zero, a saddle that training never leaves; give one of them kaimingUniform, gaussian or stable.",
+                "demo.yaml:7:10: adapter.initA: initA and initB are both zero, a saddle that training never leaves; give one of "
+                    + "them kaimingUniform, gaussian or stable.",
                 "demo.yaml:9:10: training.steps: \"ten\" is not an integer; give a number from 1 to 100000.",
                 "demo.yaml:10:14: training.batchSize: 0 is out of range; give a number from 1 to 65536.",
                 "demo.yaml:11:3: training.steps: given twice; the first is on line 9. Remove one.",
@@ -215,7 +230,17 @@ public sealed class PlanReaderTests
     [Fact]
     public void An_adapter_chooses_layers_and_ranks_as_PEFT_does()
     {
-        var adapter = PlanReader.Read(Minimal + "\nadapter: {targetModules: '.*\\.(q|v)_proj', excludeModules: [lm_head], layersToTransform: [1, 3], layersPattern: [layers], rankPattern: {q_proj: 4, v_proj: 2}, alphaPattern: {q_proj: 0.5}, decomposed: true}", "plan.yaml").Plan!.Adapter;
+        var adapter = PlanReader.Read($$"""
+            {{Minimal}}
+            adapter:
+              targetModules: '.*\.(q|v)_proj'
+              excludeModules: [lm_head]
+              layersToTransform: [1, 3]
+              layersPattern: [layers]
+              rankPattern: {q_proj: 4, v_proj: 2}
+              alphaPattern: {q_proj: 0.5}
+              decomposed: true
+            """, "plan.yaml").Plan!.Adapter;
 
         Assert.Equal(".*\\.(q|v)_proj", adapter.TargetPattern);
         Assert.Equal(["lm_head"], adapter.ExcludeModules);
@@ -264,33 +289,53 @@ public sealed class PlanReaderTests
 
     [Fact]
     public void A_deeply_nested_file_is_refused_not_overflowed() =>
-        Assert.Contains("nested deeper", Assert.Single(PlanReader.Read("name: " + new string('[', 20_000), "p.yaml").Problems).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "nested deeper", Assert.Single(PlanReader.Read("name: " + new string('[', 20_000), "p.yaml").Problems).Message,
+            StringComparison.Ordinal);
 
     [Theory]
     [InlineData("privacy: {epsilon: 1}", "privacy: not available in this version; remove it.")]
     [InlineData("telemetry: {}", "telemetry: not available in this version; remove it.")]
     [InlineData("strategy: {trigger: fifo}", "strategy.trigger.rule: \"fifo\" is not known; give one of synchronous, buffered.")]
     [InlineData("adapter: {core: full}", "adapter.core: not available in this version; remove it.")]
-    [InlineData("adapter: qlora", "adapter.method: \"qlora\" is not known; did you mean lora? Give one of dora, fedsa-lora, ffa-lora, hydra-lora, lora, m-lora, r-lora, r-lora-federated, rslora.")]
+    [InlineData(
+        "adapter: qlora",
+        "adapter.method: \"qlora\" is not known; did you mean lora? Give one of dora, fedsa-lora, ffa-lora, hydra-lora, lora, "
+            + "m-lora, r-lora, r-lora-federated, rslora.")]
     [InlineData("adapter: {r: 4}", "adapter.r: unknown key; did you mean rank?")]
     [InlineData("adapter: {lora_alpha: 4}", "adapter.lora_alpha: unknown key; did you mean alpha?")]
     [InlineData("adapter: {target_modules: [q]}", "adapter.target_modules: unknown key; did you mean targetModules?")]
-    [InlineData("adapter: {targetModules: q_proj}", "adapter.targetModules: \"q_proj\" is not a list and not a regular expression; give [q_proj, v_proj], all-linear or a regular expression.")]
-    [InlineData("adapter: {targetModules: 'q_(proj'}", "adapter.targetModules: \"q_(proj\" is not a list and not a regular expression; give [q_proj, v_proj], all-linear or a regular expression.")]
-    [InlineData("adapter: {layersToTransform: [0, x]}", "adapter.layersToTransform[1]: \"x\" stands here; give an integer from 0 to 10000.")]
-    [InlineData("adapter: {rankPattern: {q_proj: 2.5}}", "adapter.rankPattern.q_proj: \"2.5\" is not an integer; give a number from 1 to 4096.")]
-    [InlineData("adapter: {rankPattern: {'q(': 2}}", "adapter.rankPattern.q(: q( is not a valid regular expression; give the end of a layer's name, such as down_proj.")]
-    [InlineData("adapter: {alphaPattern: {q_proj: 0}}", "adapter.alphaPattern.q_proj: 0 is out of range; give a number above 0 and at most 1000000.")]
+    [InlineData(
+        "adapter: {targetModules: q_proj}",
+        "adapter.targetModules: \"q_proj\" is not a list and not a regular expression; give [q_proj, v_proj], all-linear or a "
+            + "regular expression.")]
+    [InlineData(
+        "adapter: {targetModules: 'q_(proj'}",
+        "adapter.targetModules: \"q_(proj\" is not a list and not a regular expression; give [q_proj, v_proj], all-linear or a "
+            + "regular expression.")]
+    [InlineData(
+        "adapter: {layersToTransform: [0, x]}", "adapter.layersToTransform[1]: \"x\" stands here; give an integer from 0 to 10000.")]
+    [InlineData(
+        "adapter: {rankPattern: {q_proj: 2.5}}", "adapter.rankPattern.q_proj: \"2.5\" is not an integer; give a number from 1 to 4096.")]
+    [InlineData(
+        "adapter: {rankPattern: {'q(': 2}}",
+        "adapter.rankPattern.q(: q( is not a valid regular expression; give the end of a layer's name, such as down_proj.")]
+    [InlineData(
+        "adapter: {alphaPattern: {q_proj: 0}}",
+        "adapter.alphaPattern.q_proj: 0 is out of range; give a number above 0 and at most 1000000.")]
     [InlineData("adapter: {alphaPattern: [q_proj]}", "adapter.alphaPattern: a list stands here; give a mapping such as {down_proj: 4}.")]
     [InlineData("adapter: {from: given, rank: 4}", "adapter.rank: comes from the adapter that from names; remove it.")]
     [InlineData("adapter: {from: given, start: anchored}", "adapter.start: comes from the adapter that from names; remove it.")]
     [InlineData("adapter: {targetModules: [q, q]}", "adapter.targetModules[1]: q is in the list already; remove it.")]
     [InlineData("adapter: {initA: stable}", "adapter.initA: stable needs a value; give stable: 64.")]
-    [InlineData("adapter: {initA: svd}", "adapter.initA: \"svd\" is not known; give one of zero, kaimingUniform, gaussian: 0.02, stable: 64.")]
+    [InlineData(
+        "adapter: {initA: svd}", "adapter.initA: \"svd\" is not known; give one of zero, kaimingUniform, gaussian: 0.02, stable: 64.")]
     [InlineData("adapter: {initA: {stable: 0}}", "adapter.initA.stable: 0 is out of range; give a number above 0 and at most 1000000.")]
     [InlineData("adapter: {initA: {law: stable}}", "adapter.initA.value: missing; give gamma, such as 64.")]
     [InlineData("adapter: {initA: {law: kaimingUniform, value: 3}}", "adapter.initA.value: unknown key; known here: law.")]
-    [InlineData("adapter: {initA: {stable: 1, gaussian: 1}}", "adapter.initA: a mapping stands here; give one of zero, kaimingUniform, gaussian: 0.02, stable: 64.")]
+    [InlineData(
+        "adapter: {initA: {stable: 1, gaussian: 1}}",
+        "adapter.initA: a mapping stands here; give one of zero, kaimingUniform, gaussian: 0.02, stable: 64.")]
     [InlineData("checkpoints: {keepLast: 0}", "checkpoints.keepLast: 0 is out of range; give a number from 1 to 2147483647.")]
     [InlineData("adapter: {dropout: {p: 1}}", "adapter.dropout.p: 1 is out of range; give a number at least 0 and below 1.")]
     [InlineData("adapter: {dropout: 0.1}", "adapter.dropout: \"0.1\" is not a section; give keys with values below it.")]
@@ -303,27 +348,53 @@ public sealed class PlanReaderTests
     [InlineData("training: {lr: 1}", "training.lr: unknown key; did you mean learningRate?")]
     [InlineData("strategy: {rounds: 0}", "strategy.rounds: 0 is out of range; give a number from 1 to 100000.")]
     [InlineData("strategy: {num_rounds: 3}", "strategy.num_rounds: unknown key; did you mean rounds?")]
-    [InlineData("strategy: {deadline: 0s}", "strategy.deadline: 0s is out of range; give a time such as 30s, 5m, 2h or 00:05:00, above 0 and at most 30 days.")]
+    [InlineData(
+        "strategy: {deadline: 0s}",
+        "strategy.deadline: 0s is out of range; give a time such as 30s, 5m, 2h or 00:05:00, above 0 and at most 30 days.")]
     [InlineData("strategy: {deadline: 90}", "strategy.deadline: \"90\" is not a time; give a time such as 30s, 5m, 2h or 00:05:00.")]
-    [InlineData("strategy: {aggregation: medain}", "strategy.aggregation.rule: \"medain\" is not known; did you mean median? Give one of geometricMedian, krum, mean, median, multiKrum, normBound, trimmedMean.")]
-    [InlineData("strategy: {aggregation: {rule: trimmedMean, trim: 0.5}}", "strategy.aggregation.trim: 0.5 is out of range; give a number between 0 and 0.5.")]
-    [InlineData("strategy: {aggregation: {rule: krum, byzantine: -1}}", "strategy.aggregation.byzantine: -1 is out of range; give a number from 0 to 1000000.")]
-    [InlineData("strategy: {aggregation: {rule: normBound, maxNorm: 0}}", "strategy.aggregation.maxNorm: 0 is out of range; give a number above 0 and at most 1000000.")]
+    [InlineData(
+        "strategy: {aggregation: medain}",
+        "strategy.aggregation.rule: \"medain\" is not known; did you mean median? Give one of geometricMedian, krum, mean, median, "
+            + "multiKrum, normBound, trimmedMean.")]
+    [InlineData(
+        "strategy: {aggregation: {rule: trimmedMean, trim: 0.5}}",
+        "strategy.aggregation.trim: 0.5 is out of range; give a number between 0 and 0.5.")]
+    [InlineData(
+        "strategy: {aggregation: {rule: krum, byzantine: -1}}",
+        "strategy.aggregation.byzantine: -1 is out of range; give a number from 0 to 1000000.")]
+    [InlineData(
+        "strategy: {aggregation: {rule: normBound, maxNorm: 0}}",
+        "strategy.aggregation.maxNorm: 0 is out of range; give a number above 0 and at most 1000000.")]
     [InlineData("strategy: {aggregation: [mean]}", "strategy.aggregation: a list is not a section; give keys with values below it.")]
     [InlineData("faults: nan", "faults: \"nan\" is not a list; give a list of faults, each with kind and clients or share.")]
     [InlineData("faults: [nan]", "faults[0]: \"nan\" is not a fault; give kind and clients or share.")]
     [InlineData("faults: [{share: 0.3}]", "faults[0].kind: missing; give what goes wrong.")]
-    [InlineData("faults: [{kind: signflop, share: 0.3}]", "faults[0].kind: \"signflop\" is not known; did you mean signFlip? Give one of absent, silent, delay, fail, nan, huge, zero, signFlip, wrongShape.")]
+    [InlineData(
+        "faults: [{kind: signflop, share: 0.3}]",
+        "faults[0].kind: \"signflop\" is not known; did you mean signFlip? Give one of absent, silent, delay, fail, nan, huge, "
+            + "zero, signFlip, wrongShape.")]
     [InlineData("faults: [{kind: nan, share: 1.5}]", "faults[0].share: 1.5 is out of range; give a number above 0 and at most 1.")]
-    [InlineData("faults: [{kind: nan, share: 0.5, probability: 0}]", "faults[0].probability: 0 is out of range; give a number above 0 and at most 1.")]
-    [InlineData("faults: [{kind: nan, share: 0.5, rounds: {from: 0}}]", "faults[0].rounds.from: 0 is out of range; give a number from 1 to 100000.")]
-    [InlineData("faults: [{kind: delay, share: 0.5, delay: 3}]", "faults[0].delay: \"3\" is not a time; give a time such as 30s, 5m, 2h or 00:05:00.")]
-    [InlineData("faults: [{kind: nan, share: 0.5, who: a}]", "faults[0].who: unknown key; known here: kind, clients, share, probability, rounds, delay, scale.")]
+    [InlineData(
+        "faults: [{kind: nan, share: 0.5, probability: 0}]",
+        "faults[0].probability: 0 is out of range; give a number above 0 and at most 1.")]
+    [InlineData(
+        "faults: [{kind: nan, share: 0.5, rounds: {from: 0}}]",
+        "faults[0].rounds.from: 0 is out of range; give a number from 1 to 100000.")]
+    [InlineData(
+        "faults: [{kind: delay, share: 0.5, delay: 3}]",
+        "faults[0].delay: \"3\" is not a time; give a time such as 30s, 5m, 2h or 00:05:00.")]
+    [InlineData(
+        "faults: [{kind: nan, share: 0.5, who: a}]",
+        "faults[0].who: unknown key; known here: kind, clients, share, probability, rounds, delay, scale.")]
     [InlineData("strategy: {serverOptimizer: adam}", "strategy.serverOptimizer.rule: \"adam\" is not known; give sgd.")]
-    [InlineData("strategy: {selection: {fraction: 0}}", "strategy.selection.fraction: 0 is out of range; give a number above 0 and at most 1.")]
+    [InlineData(
+        "strategy: {selection: {fraction: 0}}", "strategy.selection.fraction: 0 is out of range; give a number above 0 and at most 1.")]
     [InlineData("evaluation: {everyRounds: 0}", "evaluation.everyRounds: 0 is out of range; give a number from 1 to 100000.")]
     [InlineData("evaluation: !!python/object {}", "evaluation: the tag tag:yaml.org,2002:python/object is not supported; remove it.")]
-    [InlineData("wandb: true", "wandb: unknown key; known here: name, seed, sharing, model, adapter, training, strategy, tasks, clients, evaluation, checkpoints, store, faults.")]
+    [InlineData(
+        "wandb: true",
+        "wandb: unknown key; known here: name, seed, sharing, model, adapter, training, strategy, tasks, clients, evaluation, "
+            + "checkpoints, store, faults.")]
     [InlineData("[a]: b", "a key is a word, not a list or a mapping.")]
     public void A_wrong_value_is_one_problem(string line, string expected)
     {
@@ -334,15 +405,27 @@ public sealed class PlanReaderTests
     }
 
     [Theory]
-    [InlineData("{id: ., task: t, data: {train: t}}", "clients[0].id: \".\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.")]
-    [InlineData("{id: .hidden, task: t, data: {train: t}}", "clients[0].id: \".hidden\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.")]
-    [InlineData("{id: a/b, task: t, data: {train: t}}", "clients[0].id: \"a/b\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.")]
-    [InlineData("{id: a, task: t, site: .., data: {train: t}}", "clients[0].site: \"..\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.")]
-    [InlineData("{id: a, task: \"x\\n\", data: {train: t}}", "clients[0].task: \"x\\u000a\" cannot be used; give 1 to 64 characters on one line.")]
+    [InlineData(
+        "{id: ., task: t, data: {train: t}}",
+        "clients[0].id: \".\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.")]
+    [InlineData(
+        "{id: .hidden, task: t, data: {train: t}}",
+        "clients[0].id: \".hidden\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.")]
+    [InlineData(
+        "{id: a/b, task: t, data: {train: t}}",
+        "clients[0].id: \"a/b\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.")]
+    [InlineData(
+        "{id: a, task: t, site: .., data: {train: t}}",
+        "clients[0].site: \"..\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the first no dot.")]
+    [InlineData(
+        "{id: a, task: \"x\\n\", data: {train: t}}", "clients[0].task: \"x\\u000a\" cannot be used; give 1 to 64 characters on one line.")]
     [InlineData("{id: a, task: t, data: t.jsonl}", "clients[0].data: \"t.jsonl\" is not a section; give keys with values below it.")]
-    [InlineData("{id: a, task: t, data: }", "clients[0].data: an empty value stands here; give the client's rows: {train: file, test: file}.")]
+    [InlineData(
+        "{id: a, task: t, data: }", "clients[0].data: an empty value stands here; give the client's rows: {train: file, test: file}.")]
     [InlineData("{id: a, task: t, data: {tran: t}}", "clients[0].data.tran: unknown key; did you mean train?")]
-    [InlineData("{id: a, task: t, data: {train: t}, weight: 0}", "clients[0].weight: 0 is out of range; give a number above 0 and at most 1000000.")]
+    [InlineData(
+        "{id: a, task: t, data: {train: t}, weight: 0}",
+        "clients[0].weight: 0 is out of range; give a number above 0 and at most 1000000.")]
     [InlineData("{id: a, task: t, data: {train: t}, rank: 4}", "clients[0].rank: not available in this version; remove it.")]
     [InlineData("a", "clients[0]: \"a\" is not a client; give id, task and data.")]
     public void A_wrong_client_is_one_problem(string client, string expected)
@@ -369,7 +452,8 @@ public sealed class PlanReaderTests
     [InlineData("00:05:00", 300)]
     [InlineData("1.00:00:01", 86401)]
     public void A_deadline_is_a_number_with_a_unit_or_a_clock(string text, double seconds) =>
-        Assert.Equal(TimeSpan.FromSeconds(seconds), PlanReader.Require($"{Minimal}\nstrategy: {{deadline: {text}}}", "p").Strategy.Deadline);
+        Assert.Equal(
+            TimeSpan.FromSeconds(seconds), PlanReader.Require($"{Minimal}\nstrategy: {{deadline: {text}}}", "p").Strategy.Deadline);
 
     [Fact]
     public void Empty_optional_values_are_absent()
@@ -400,13 +484,15 @@ public sealed class PlanReaderTests
     [InlineData("- &a {id: a, task: t, site: n, data: {train: t.jsonl}}", "- {id: b, <<: *a}")]
     [InlineData("- &a {id: a, task: t, site: n, data: {train: t.jsonl}}", "- <<: [*a]\n    id: b")]
     [InlineData("- {id: a, task: t, site: n, data: &d {train: t.jsonl}}", "- {id: b, task: t, site: n, data: {<<: *d}}")]
-    [InlineData("- &a {id: a, task: t, site: n, data: &d {train: t.jsonl, rows: 3}}", "- {id: b, <<: [{site: n, data: {train: t.jsonl}}, *a]}")]
+    [InlineData(
+        "- &a {id: a, task: t, site: n, data: &d {train: t.jsonl, rows: 3}}", "- {id: b, <<: [{site: n, data: {train: t.jsonl}}, *a]}")]
     [InlineData("- &a {id: a, <<: &c {task: t, site: n}, data: {train: t.jsonl}}", "- {id: b, <<: [*c, *a]}")]
     public void A_merge_key_fills_in_what_a_mapping_does_not_say(string first, string second)
     {
         var clients = PlanReader.Require($"name: n\nmodel: m\nclients:\n  {first}\n  {second}", "p").Clients;
 
-        Assert.Equal(("b", "t", "n", new DataSpec { Train = "t.jsonl" }), (clients[1].Id, clients[1].Task, clients[1].Site, clients[1].Data));
+        Assert.Equal(
+            ("b", "t", "n", new DataSpec { Train = "t.jsonl" }), (clients[1].Id, clients[1].Task, clients[1].Site, clients[1].Data));
         Assert.Equal("a", clients[0].Id);
     }
 
@@ -418,7 +504,8 @@ public sealed class PlanReaderTests
     [InlineData("- {<<: {colour: red}, id: b, task: t, data: {train: t.jsonl}}", "clients[1].colour: unknown key")]
     public void What_cannot_be_merged_is_a_problem(string second, string problem) =>
         Assert.StartsWith(problem, Assert.Single(PlanReader.Read(
-            $"name: n\nmodel: m\nclients:\n  - &a {{id: a, task: t, data: {{train: t.jsonl}}}}\n  {second}", "p").Problems).Message, StringComparison.Ordinal);
+            $"name: n\nmodel: m\nclients:\n  - &a {{id: a, task: t, data: {{train: t.jsonl}}}}\n  {second}", "p").Problems).Message,
+            StringComparison.Ordinal);
 
     [Fact]
     public void Merged_keys_count_towards_the_bound_of_a_plan()
@@ -468,7 +555,8 @@ public sealed class PlanReaderTests
         PlanText.RequireValues(plan, "runs/a", new EngineFingerprint("lib", "avx2", 2).Text); // not recorded
         foreach (var other in new[]
         {
-            plan with { Training = plan.Training with { LearningRate = 2e-4 } }, plan with { Adapter = plan.Adapter with { InitB = Init.Stable(64) } },
+            plan with { Training = plan.Training with { LearningRate = 2e-4 } },
+            plan with { Adapter = plan.Adapter.With("B", static heads => heads with { Init = Init.Stable(64) }) },
         })
         {
             var refused = Assert.Throws<BadInputException>(() => PlanText.RequireValues(plan, "runs/a", Engine(other)));
@@ -491,7 +579,10 @@ public sealed class PlanReaderTests
 
     [Fact]
     public void A_misspelt_method_raises_no_second_problem_about_its_fields() =>
-        Assert.Equal("adapter.method", Assert.Single(PlanReader.Read($"{Minimal}\nadapter: {{method: ffa-lra, initB: zero, heads: 3}}", "p").Problems).Message.Split(':')[0]);
+        Assert.Equal(
+            "adapter.method",
+            Assert.Single(
+                PlanReader.Read($"{Minimal}\nadapter: {{method: ffa-lra, initB: zero, heads: 3}}", "p").Problems).Message.Split(':')[0]);
 
     public static TheoryData<string> Methods => [.. AdapterCatalog.Methods.Keys];
 

@@ -15,19 +15,27 @@ public sealed class PlanValidatorTests
     [InlineData("adapter: {method: fedsa-lora, trainsB: false}", "adapter.trainsB", "B is zero and does not train")]
     [InlineData("adapter: {method: ffa-lora, initA: zero, initB: kaimingUniform}", "adapter.initA", "A is zero and does not train")]
     // Heads
-    [InlineData("adapter: {method: lora, heads: 3}", "adapter.heads", "byTask gives a client one head, the plan asks for 3; give heads: 1, or routing: mean, sum or softmax")]
+    [InlineData(
+        "adapter: {method: lora, heads: 3}", "adapter.heads",
+        "byTask gives a client one head, the plan asks for 3; give heads: 1, or routing: mean, sum or softmax")]
     [InlineData("adapter: {method: r-lora, heads: 1}", "adapter.heads", "softmax over one head is constant")]
     [InlineData("adapter: {method: lora, dropout: {site: none, p: 0.1}}", "adapter.dropout.p", "p has no effect where site is none")]
     [InlineData("adapter: {method: r-lora, decomposed: true}", "adapter.decomposed", "a decomposed weight has one norm for all inputs")]
     [InlineData("adapter: {method: dora, scopeMagnitude: seed}", "adapter.scopeMagnitude", "scope seed redraws the magnitudes")]
     // Given
-    [InlineData("adapter: {method: lora, heads: 3, routing: mean, from: given}", "adapter.heads", "the adapter that from names has one head, the plan asks for 3")]
-    [InlineData("adapter: {method: lora, from: given, trainsA: false, scopeA: seed, trainsB: false, scopeB: seed}", "adapter.trainsB", "neither A nor B trains")]
+    [InlineData(
+        "adapter: {method: lora, heads: 3, routing: mean, from: given}", "adapter.heads",
+        "the adapter that from names has one head, the plan asks for 3")]
+    [InlineData(
+        "adapter: {method: lora, from: given, trainsA: false, scopeA: seed, trainsB: false, scopeB: seed}", "adapter.trainsB",
+        "neither A nor B trains")]
     // Sharing
     [InlineData("adapter: {method: lora, scopeA: seed}", "adapter.scopeA", "scope seed redraws A")]
     [InlineData("adapter: {method: lora, scopeB: seed}", "adapter.scopeB", "scope seed redraws B")]
     [InlineData("adapter: {method: lora, trainsA: false}", "adapter.trainsA", "A does not train, so there is nothing to aggregate")]
-    [InlineData("adapter: {method: r-lora, trainsB: false, scopeB: job, seedB: common}", "adapter.scopeB", "B does not train, so there is nothing to aggregate")]
+    [InlineData(
+        "adapter: {method: r-lora, trainsB: false, scopeB: job, seedB: common}", "adapter.scopeB",
+        "B does not train, so there is nothing to aggregate")]
     [InlineData("adapter: {method: fedsa-lora, seedA: perClient}", "adapter.seedA", "clients that aggregate A start from one value")]
     [InlineData("adapter: {method: fedsa-lora, seedA: perTask}", "adapter.seedA", "clients that aggregate A start from one value")]
     [InlineData("adapter: {method: r-lora-federated, scopeB: job}", "adapter.scopeB", "clients that aggregate B start from one value")]
@@ -43,7 +51,8 @@ public sealed class PlanValidatorTests
     [InlineData("evaluation: {localOnly: true}", "evaluation.localOnly", "no client has test rows to compare by")]
     public void Values_that_do_not_go_together_are_one_problem_at_a_value_that_was_given(string lines, string path, string message)
     {
-        var problem = Assert.Single(PlanReader.Read($"name: n\nmodel: m\nclients: [{{id: a, task: t, data: {{train: t}}}}]\n{lines}\n", "p.yaml").Problems);
+        var problem = Assert.Single(
+            PlanReader.Read($"name: n\nmodel: m\nclients: [{{id: a, task: t, data: {{train: t}}}}]\n{lines}\n", "p.yaml").Problems);
 
         Assert.StartsWith($"{path}: {message}", problem.Message, StringComparison.Ordinal);
         Assert.InRange(problem.Line, 4, 5);
@@ -60,30 +69,55 @@ public sealed class PlanValidatorTests
     [InlineData("training: {steps: 5, warmHeadSteps: 5, warmupSteps: 50}")]
     [InlineData("strategy: {siteLoss: continue, quorum: 0.9, selection: {rule: uniform, fraction: 0.5}}")]
     public void Values_that_go_together_are_no_problem(string lines) =>
-        Assert.Empty(PlanReader.Read($"name: n\nmodel: m\nclients: [{{id: a, task: t, data: {{train: t}}}}]\n{lines}\n", "p.yaml").Problems);
+        Assert.Empty(
+            PlanReader.Read($"name: n\nmodel: m\nclients: [{{id: a, task: t, data: {{train: t}}}}]\n{lines}\n", "p.yaml").Problems);
 
     [Theory]
     [InlineData("[]", "clients: the list is empty")]
-    [InlineData("[{id: a, task: t, data: {train: t}}, {id: A, task: u, data: {train: u}}]", "clients[1].id: \"A\" is the id of clients[0] already")]
-    [InlineData("[{id: a, task: t, steps: 2, data: {train: t}}]\ntraining: {warmHeadSteps: 3}", "clients[0].steps: 2 steps are fewer than the 3 of training.warmHeadSteps")]
+    [InlineData(
+        "[{id: a, task: t, data: {train: t}}, {id: A, task: u, data: {train: u}}]", "clients[1].id: \"A\" is the id of clients[0] already")]
+    [InlineData(
+        "[{id: a, task: t, steps: 2, data: {train: t}}]\ntraining: {warmHeadSteps: 3}",
+        "clients[0].steps: 2 steps are fewer than the 3 of training.warmHeadSteps")]
     public void Clients_are_checked_together(string clients, string message) =>
-        Assert.StartsWith(message, Assert.Single(PlanReader.Read($"name: n\nmodel: m\nclients: {clients}\n", "p.yaml").Problems).Message, StringComparison.Ordinal);
+        Assert.StartsWith(
+            message, Assert.Single(PlanReader.Read($"name: n\nmodel: m\nclients: {clients}\n", "p.yaml").Problems).Message,
+            StringComparison.Ordinal);
 
     [Theory]
     // Eight clients of two tasks, five and three.
     [InlineData("aggregation: {rule: median, trim: 0.1}", "trim", "median does not use it; remove it.")]
     [InlineData("aggregation: {rule: krum, byzantine: 1, keep: 2}", "keep", "krum does not use it; remove it.")]
-    [InlineData("aggregation: {rule: mean, perTask: true}", "perTask", "a mean of means changes nothing; remove it, or give a robust rule.")]
+    [InlineData(
+        "aggregation: {rule: mean, perTask: true}", "perTask", "a mean of means changes nothing; remove it, or give a robust rule.")]
     [InlineData("aggregation: krum", "rule", "krum has to know how many clients may be hostile; give byzantine: 1 or more.")]
-    [InlineData("aggregation: {rule: krum, byzantine: 3}", "byzantine", "krum with byzantine: 3 needs at least 9 updates, a round has 8; give more clients, a smaller byzantine, or a rule without a bound, such as median.")]
-    [InlineData("aggregation: {rule: krum, byzantine: 2}, quorum: 0.5", "byzantine", "krum with byzantine: 2 needs at least 7 updates, a round of 8 may close with 4 at a quorum of 0.5; give quorum: 0.875 or more, or a smaller byzantine.")]
-    [InlineData("aggregation: {rule: krum, byzantine: 1}, selection: {rule: uniform, fraction: 0.5}", "byzantine", "krum with byzantine: 1 needs at least 5 updates, a round has 4; give more clients, a smaller byzantine, or a rule without a bound, such as median.")]
-    [InlineData("aggregation: {rule: multiKrum, byzantine: 2, keep: 5}", "byzantine", "multiKrum with byzantine: 2 and keep: 5 needs at least 9 updates, a round has 8; give more clients, a smaller byzantine or keep, or a rule without a bound, such as median.")]
-    [InlineData("aggregation: trimmedMean, quorum: 0.5", "rule", "trimmedMean with trim: 0.2 needs at least 5 updates to drop one at each end, a round of 8 may close with 4 at a quorum of 0.5; give quorum: 0.625 or more, or a larger trim.")]
-    [InlineData("aggregation: {rule: krum, byzantine: 1, perTask: true}", "byzantine", "krum with byzantine: 1 needs at least 5 updates of each task, few has 3; give a smaller byzantine, or remove perTask.")]
+    [InlineData(
+        "aggregation: {rule: krum, byzantine: 3}", "byzantine",
+        "krum with byzantine: 3 needs at least 9 updates, a round has 8; give more clients, a smaller byzantine, or a rule without "
+            + "a bound, such as median.")]
+    [InlineData(
+        "aggregation: {rule: krum, byzantine: 2}, quorum: 0.5", "byzantine",
+        "krum with byzantine: 2 needs at least 7 updates, a round of 8 may close with 4 at a quorum of 0.5; give quorum: 0.875 or "
+            + "more, or a smaller byzantine.")]
+    [InlineData(
+        "aggregation: {rule: krum, byzantine: 1}, selection: {rule: uniform, fraction: 0.5}", "byzantine",
+        "krum with byzantine: 1 needs at least 5 updates, a round has 4; give more clients, a smaller byzantine, or a rule without "
+            + "a bound, such as median.")]
+    [InlineData(
+        "aggregation: {rule: multiKrum, byzantine: 2, keep: 5}", "byzantine",
+        "multiKrum with byzantine: 2 and keep: 5 needs at least 9 updates, a round has 8; give more clients, a smaller byzantine "
+            + "or keep, or a rule without a bound, such as median.")]
+    [InlineData(
+        "aggregation: trimmedMean, quorum: 0.5", "rule",
+        "trimmedMean with trim: 0.2 needs at least 5 updates to drop one at each end, a round of 8 may close with 4 at a quorum of "
+            + "0.5; give quorum: 0.625 or more, or a larger trim.")]
+    [InlineData(
+        "aggregation: {rule: krum, byzantine: 1, perTask: true}", "byzantine",
+        "krum with byzantine: 1 needs at least 5 updates of each task, few has 3; give a smaller byzantine, or remove perTask.")]
     public void An_aggregation_that_cannot_keep_its_promise_is_a_problem(string strategy, string key, string message)
     {
-        var problem = Assert.Single(PlanReader.Read($"name: n\nmodel: m\nclients: [{Eight}]\nstrategy: {{{strategy}}}\n", "p.yaml").Problems);
+        var problem = Assert.Single(
+            PlanReader.Read($"name: n\nmodel: m\nclients: [{Eight}]\nstrategy: {{{strategy}}}\n", "p.yaml").Problems);
 
         Assert.Equal($"strategy.aggregation.{key}: {message}", problem.Message);
         Assert.Equal(4, problem.Line);
@@ -106,11 +140,20 @@ public sealed class PlanValidatorTests
     public void The_smallest_round_is_the_one_that_the_machine_closes(double fraction, double quorum)
     {
         var selected = Math.Max(1, (int)Math.Round(fraction * 8, MidpointRounding.AwayFromZero));
-        var plan = PlanReader.Require($"name: n\nmodel: m\nclients: [{Eight}]\nstrategy: {{selection: {{rule: uniform, fraction: {Text(fraction)}}}, quorum: {Text(quorum)}}}\n", "p.yaml");
+        var plan = PlanReader.Require(
+            $"name: n\nmodel: m\nclients: [{Eight}]\nstrategy: {{selection: {{rule: uniform, fraction: {Text(fraction)}}}, quorum: "
+                + $"{Text(quorum)}}}\n",
+            "p.yaml");
         var smallest = new FedRLora.Federation.Rounds.RoundMachine(plan).Quorum(selected);
 
-        string Problem(int keep) => PlanReader.Read($"name: n\nmodel: m\nclients: [{Eight}]\nstrategy: {{selection: {{rule: uniform, fraction: {Text(fraction)}}}, quorum: {Text(quorum)}, aggregation: {{rule: multiKrum, byzantine: 0, keep: {keep}}}}}\n", "p.yaml").Problems.SingleOrDefault()?.Message ?? "";
-        Assert.Contains(smallest == selected ? $"a round has {smallest}" : $"may close with {smallest} ", Problem(8), StringComparison.Ordinal);
+        string Problem(int keep) =>
+            PlanReader.Read(
+                $"name: n\nmodel: m\nclients: [{Eight}]\nstrategy: {{selection: {{rule: uniform, fraction: {Text(fraction)}}}, "
+                    + $"quorum: {Text(quorum)}, aggregation: {{rule: multiKrum, byzantine: 0, keep: {keep}}}}}\n",
+                "p.yaml").Problems.SingleOrDefault()?.Message
+                ?? "";
+        Assert.Contains(
+            smallest == selected ? $"a round has {smallest}" : $"may close with {smallest} ", Problem(8), StringComparison.Ordinal);
 
         static string Text(double value) => value.ToString(System.Globalization.CultureInfo.InvariantCulture);
     }
@@ -119,13 +162,18 @@ public sealed class PlanValidatorTests
     [InlineData("{kind: nan}", "faults[0]: it happens to nobody; give clients: [ID, ...] or share: 0.3.")]
     [InlineData("{kind: nan, clients: [c0], share: 0.3}", "faults[0].share: clients are named already; remove one of share and clients.")]
     [InlineData("{kind: nan, clients: [c0, nobody]}", "faults[0].clients[1]: \"nobody\" is the id of no client of this plan.")]
-    [InlineData("{kind: silent, share: 0.3}", "faults[0].kind: a round would wait for a silent client for ever; give strategy.deadline, or kind: fail.")]
+    [InlineData(
+        "{kind: silent, share: 0.3}",
+        "faults[0].kind: a round would wait for a silent client for ever; give strategy.deadline, or kind: fail.")]
     [InlineData("{kind: delay, share: 0.3}", "faults[0].kind: a delay has to be given; give delay: 30s.")]
     [InlineData("{kind: fail, share: 0.3, delay: 30s}", "faults[0].delay: fail does not use it; remove it, or give kind: delay.")]
-    [InlineData("{kind: wrongShape, share: 0.3, scale: 3}", "faults[0].scale: wrongShape does not use it; remove it, or give kind: huge or signFlip.")]
+    [InlineData(
+        "{kind: wrongShape, share: 0.3, scale: 3}",
+        "faults[0].scale: wrongShape does not use it; remove it, or give kind: huge or signFlip.")]
     [InlineData("{kind: nan, share: 0.3, rounds: {from: 11}}", "faults[0].rounds.from: 11 is after the last of 10 rounds.")]
     [InlineData("{kind: nan, share: 0.3, rounds: {from: 3, to: 2}}", "faults[0].rounds.to: 2 is before the first round, 3.")]
-    [InlineData("{kind: nan, share: 0.3, rounds: {lasting: 2}}", "faults[0].rounds.lasting: it is a part of a period; give every, or remove it.")]
+    [InlineData(
+        "{kind: nan, share: 0.3, rounds: {lasting: 2}}", "faults[0].rounds.lasting: it is a part of a period; give every, or remove it.")]
     [InlineData("{kind: nan, share: 0.3, rounds: {every: 2, lasting: 3}}", "faults[0].rounds.lasting: 3 rounds exceed the period of 2.")]
     public void A_fault_that_cannot_happen_is_a_problem(string fault, string message)
     {
@@ -135,5 +183,6 @@ public sealed class PlanValidatorTests
         Assert.Equal(4, problem.Line);
     }
 
-    private static string Eight { get; } = string.Join(", ", Enumerable.Range(0, 8).Select(static i => $"{{id: c{i}, task: {(i < 5 ? "many" : "few")}, data: {{train: t}}}}"));
+    private static string Eight { get; } = string.Join(
+        ", ", Enumerable.Range(0, 8).Select(static i => $"{{id: c{i}, task: {(i < 5 ? "many" : "few")}, data: {{train: t}}}}"));
 }

@@ -41,7 +41,9 @@ internal sealed class DiskState
         }
     }
 
-    /// <summary>The files after a cut that keeps the first <paramref name="kept"/> changes of names; a file that was not flushed is empty.</summary>
+    /// <summary>
+    /// The files after a cut that keeps the first <paramref name="kept"/> changes of names; a file that was not flushed is empty.
+    /// </summary>
     public IReadOnlyDictionary<string, byte[]> Cut(int kept)
     {
         var names = _names.Copy();

@@ -8,15 +8,20 @@ namespace FedRLora.Grains.Tests.PowerCuts;
 internal sealed class HeldStore(IReadOnlyDictionary<string, byte[]> files) : IBlobStore
 {
     public Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default) => Task.FromResult(
-        files.TryGetValue(key, out var bytes) ? new OpenedBlob(new MemoryStream(bytes, writable: false), () => Convert.ToHexStringLower(SHA256.HashData(bytes)), bytes.Length) : null);
+        files.TryGetValue(key, out var bytes)
+            ? new OpenedBlob(new MemoryStream(bytes, writable: false), () => Convert.ToHexStringLower(SHA256.HashData(bytes)), bytes.Length)
+            : null);
 
     public async IAsyncEnumerable<string> ListAsync(string prefix, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         await Task.CompletedTask;
-        foreach (var key in files.Keys.Where(key => key[0] != '.' && key.StartsWith(prefix, StringComparison.Ordinal)).Order(StringComparer.Ordinal)) yield return key;
+        foreach (var key in files.Keys.Where(key => key[0] != '.' && key.StartsWith(prefix, StringComparison.Ordinal))
+            .Order(StringComparer.Ordinal)) yield return key;
     }
 
-    public Task<WrittenBlob> WriteAsync(string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default) =>
+    public Task<WrittenBlob> WriteAsync(
+        string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition,
+        CancellationToken cancellationToken = default) =>
         throw new NotSupportedException();
 
     public Task DeleteAsync(string key, CancellationToken cancellationToken = default) => throw new NotSupportedException();

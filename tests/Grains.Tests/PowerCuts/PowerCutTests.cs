@@ -22,7 +22,8 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
     private const int Rounds = 5;
     private const int Sampled = 24;
     private static readonly string[] Disks = ["job", "site"];
-    private static readonly string Plan = TestFederation.Plan(clients: 3, rounds: Rounds, more: "training: {groupSize: 2}\ncheckpoints: {keepLast: 2}");
+    private static readonly string Plan = TestFederation.Plan(clients: 3, rounds: Rounds,
+        more: "training: {groupSize: 2}\ncheckpoints: {keepLast: 2}");
     private readonly string _root = Directory.CreateTempSubdirectory("fedrlora-power-").FullName;
     private int _laidOut;
 
@@ -51,7 +52,8 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
             if (await GoOnAsync(cut, expected) is { } problem) wrong.Add($"{cut}, going on: {problem}");
         }
 
-        output.WriteLine($"{steps.Count} steps, {cuts.Length} cuts checked, {(Soak ? states.Length : Math.Min(Sampled, states.Length))} of {states.Length} different states gone on from, {watch.Elapsed.TotalSeconds:0.0} s");
+        output.WriteLine($"{steps.Count} steps, {cuts.Length} cuts checked, {(Soak ? states.Length : Math.Min(Sampled, states.Length))} of "
+            + $"{states.Length} different states gone on from, {watch.Elapsed.TotalSeconds:0.0} s");
         Assert.True(wrong.Count == 0, $"{wrong.Count}:\n{string.Join('\n', wrong.Take(20))}");
     }
 
@@ -94,7 +96,9 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
 
     private static string Name(IReadOnlyList<(string Disk, DiskStep Step)> steps, int flush)
     {
-        var what = steps[flush].Step is DiskStep.FlushFile file ? $"the file that becomes {steps.Skip(flush).Select(static step => step.Step).OfType<DiskStep.Rename>().First(rename => rename.From == file.Path).To}" : "everything";
+        var what = steps[flush].Step is DiskStep.FlushFile file ? "the file that becomes "
+            + $"{steps.Skip(flush).Select(static step => step.Step).OfType<DiskStep.Rename>().First(rename => rename.From == file.Path).To}"
+            : "everything";
         return $"step {flush}, disk {steps[flush].Disk}, {what}";
     }
 
@@ -105,7 +109,8 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
         using var site = Recorded("site");
         var trainer = new FakeTrainer { BeforeTraining = (group, _) => { trace.See(group.Round - 1); return Task.CompletedTask; } };
         var accepted = new TaskCompletionSource();
-        await using var federation = await TestFederation.StartAsync(folder: _root, trainer: trainer, store: job, siteStore: site, around: fake => new AcceptedFirst(fake, accepted.Task));
+        await using var federation = await TestFederation.StartAsync(folder: _root, trainer: trainer, store: job, siteStore: site,
+            around: fake => new AcceptedFirst(fake, accepted.Task));
         await federation.Coordinator(Job).SubmitAsync(Plan, InTime);
         trace.See(-1);
         accepted.SetResult();
@@ -115,7 +120,8 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
         return (trace.Steps, over.NewRounds[^1].ManifestSha256);
 
         DirectoryBlobStore Recorded(string name) =>
-            new(Path.Combine(_root, $"recorded-{name}"), StoreMode.Private, Durability.Full, (root, mode) => new RecordingDisk(LocalDisk.Open(root, mode), root, name, trace));
+            new(Path.Combine(_root, $"recorded-{name}"), StoreMode.Private, Durability.Full,
+                (root, mode) => new RecordingDisk(LocalDisk.Open(root, mode), root, name, trace));
     }
 
     // After each step the disks that lose power, with no change of names since the last flush, all, and some first part of them.
@@ -133,14 +139,16 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
                 var most = lost.Max(name => states[name].Unflushed);
                 foreach (var part in new[] { 0.0, 1.0, random.NextDouble() }.Take(most > 1 ? 3 : most + 1))
                 {
-                    var held = Disks.ToDictionary(static name => name, name => lost.Contains(name) ? states[name].Cut((int)(part * states[name].Unflushed)) : states[name].Whole());
+                    var held = Disks.ToDictionary(static name => name,
+                        name => lost.Contains(name) ? states[name].Cut((int)(part * states[name].Unflushed)) : states[name].Whole());
                     yield return new Cut(after, lost, part, seen, held);
                 }
             }
         }
     }
 
-    private static Task<string?> ProblemAsync(Cut cut) => ProblemAsync(new HeldStore(cut.Held["job"]), new HeldStore(cut.Held["site"]), cut.Seen);
+    private static Task<string?> ProblemAsync(Cut cut) =>
+        ProblemAsync(new HeldStore(cut.Held["job"]), new HeldStore(cut.Held["site"]), cut.Seen);
 
     // Lays out what the disks hold and goes on from it.
     private async Task<string?> GoOnAsync(Cut cut, string expected)
@@ -176,7 +184,9 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
             if (await job.ReadBytesAsync(Keys.IndexOf(Job), InTime) is not { Length: > 0 }) return "the run is in no list";
             if (await new RunVerifier(job, site, Job).VerifyAsync(InTime) is not { } report) return "the run is gone";
             // A job that is not over writes its adapters again.
-            if (report.Broken.FirstOrDefault(finding => seen == Rounds || !finding.Key.Contains("/export/", StringComparison.Ordinal)) is { } finding) return $"broken: {finding}";
+            if (report.Broken.FirstOrDefault(
+                finding => seen == Rounds || !finding.Key.Contains("/export/", StringComparison.Ordinal)) is { } finding)
+                return $"broken: {finding}";
             return report.LastRound < seen ? $"round {seen} was seen, round {report.LastRound} is committed" : null;
         }
         catch (Exception e) when (e is BadInputException or CorruptBlobException)
@@ -205,7 +215,8 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
 
             return await ProblemAsync(job, site, Rounds);
         }
-        catch (Exception e) when (e is BadInputException or CorruptBlobException or OperationCanceledException || e.InnerException is CorruptBlobException)
+        catch (Exception e) when (e is BadInputException or CorruptBlobException or OperationCanceledException
+            || e.InnerException is CorruptBlobException)
         {
             return $"{e.GetType().Name}: {e.Message.Split('\n')[0]}";
         }
@@ -216,7 +227,8 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
     {
         private int _asked;
 
-        public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => inner.FingerprintAsync(plan, cancellationToken);
+        public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
+            inner.FingerprintAsync(plan, cancellationToken);
 
         public Task<int> GroupSizeAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
             inner.GroupSizeAsync(plan, cancellationToken);
@@ -228,9 +240,11 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
             return await inner.InitialSharedAsync(plan, cancellationToken);
         }
 
-        public Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default) => inner.TrainAsync(group, cancellationToken);
+        public Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default) =>
+            inner.TrainAsync(group, cancellationToken);
 
-        public Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default) => inner.EvaluateAsync(group, cancellationToken);
+        public Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default) =>
+            inner.EvaluateAsync(group, cancellationToken);
     }
 
     /// <summary>A power cut, and what each disk holds after it.</summary>

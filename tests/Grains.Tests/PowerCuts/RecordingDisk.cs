@@ -13,9 +13,11 @@ internal sealed class RecordingDisk(IDisk inner, string root, string name, DiskT
         return new RecordingFile(trace.Take(name, () => base.Create(path), _ => new DiskStep.Create(In(path), file)), file, this, In(path));
     }
 
-    public override void Rename(string from, string to) => trace.Take(name, () => base.Rename(from, to), new DiskStep.Rename(In(from), In(to)));
+    public override void Rename(string from, string to) =>
+        trace.Take(name, () => base.Rename(from, to), new DiskStep.Rename(In(from), In(to)));
 
-    public override void RenameFolder(string from, string to) => trace.Take(name, () => base.RenameFolder(from, to), new DiskStep.RenameFolder(In(from), In(to)));
+    public override void RenameFolder(string from, string to) =>
+        trace.Take(name, () => base.RenameFolder(from, to), new DiskStep.RenameFolder(In(from), In(to)));
 
     public override void Delete(string path) => trace.Take(name, () => base.Delete(path), new DiskStep.Delete(In(path)));
 

@@ -97,7 +97,8 @@ public sealed class AzureBlobStoreTests(AzuriteServer azurite)
     {
         var store = azurite.NewStore(new AzureStoreOptions { KeysPerPage = 10 });
         var keys = Enumerable.Range(0, 95).Select(static i => $"x/{i:D5}").ToArray();
-        await Parallel.ForEachAsync(keys, new ParallelOptions { MaxDegreeOfParallelism = 16 }, async (key, token) => await store.WriteAsync(key, [1], cancellationToken: token));
+        await Parallel.ForEachAsync(keys, new ParallelOptions { MaxDegreeOfParallelism = 16 },
+            async (key, token) => await store.WriteAsync(key, [1], cancellationToken: token));
 
         Assert.Equal(keys, await store.ListAsync("x/").ToArrayAsync());
         await store.DeleteAllAsync("x/");

@@ -10,7 +10,8 @@ namespace FedRLora.Grains.Tests.Stores;
 public sealed class AzureCredentialTests(AzuriteServer azurite)
 {
     private const BlobContainerSasPermissions Everything =
-        BlobContainerSasPermissions.Read | BlobContainerSasPermissions.Write | BlobContainerSasPermissions.Create | BlobContainerSasPermissions.List | BlobContainerSasPermissions.Delete;
+        BlobContainerSasPermissions.Read | BlobContainerSasPermissions.Write | BlobContainerSasPermissions.Create
+        | BlobContainerSasPermissions.List | BlobContainerSasPermissions.Delete;
 
     [AzuriteFact]
     public async Task A_signature_opens_its_container_from_the_URL_and_from_the_environment()
@@ -20,7 +21,8 @@ public sealed class AzureCredentialTests(AzuriteServer azurite)
         var url = $"{azurite.Endpoint}/{container}/north";
 
         var fromUrl = StoreLocation.Parse(StoreRole.Job, $"{url}?{sas}", static _ => null);
-        var fromEnvironment = StoreLocation.Parse(StoreRole.Site, url, variable => variable == "FEDRLORA_SITE_STORE_SAS" ? "?" + sas : null);
+        var fromEnvironment = StoreLocation.Parse(StoreRole.Site, url,
+            variable => variable == "FEDRLORA_SITE_STORE_SAS" ? "?" + sas : null);
 
         Assert.Equal((url, url), (fromUrl.Name, $"{fromEnvironment}"));
         await fromUrl.Open().WriteAsync("a/b", "hello", WriteCondition.Absent);
@@ -41,14 +43,16 @@ public sealed class AzureCredentialTests(AzuriteServer azurite)
             var location = StoreLocation.Parse(StoreRole.Job, $"{azurite.Endpoint}/{container}?{sas}", static _ => null);
             var since = Stopwatch.GetTimestamp();
 
-            var refused = await Assert.ThrowsAsync<StoreUnavailableException>(() => location.Open().WriteAsync("a", "a", WriteCondition.Any));
+            var refused = await Assert.ThrowsAsync<StoreUnavailableException>(
+                () => location.Open().WriteAsync("a", "a", WriteCondition.Any));
 
             Assert.True(Stopwatch.GetElapsedTime(since) < TimeSpan.FromSeconds(10));
             Assert.Contains($"{azurite.Endpoint}/{container}", refused.Message, StringComparison.Ordinal);
             Assert.Contains("403", refused.Message, StringComparison.Ordinal);
             Assert.Contains("check the shared access signature of --store", refused.Message, StringComparison.Ordinal);
             Assert.DoesNotContain('\n', refused.Message);
-            Assert.DoesNotContain(Uri.UnescapeDataString(sas.Split("sig=")[1].Split('&')[0]), Uri.UnescapeDataString(refused.ToString()), StringComparison.Ordinal);
+            Assert.DoesNotContain(Uri.UnescapeDataString(sas.Split("sig=")[1].Split('&')[0]), Uri.UnescapeDataString(refused.ToString()),
+                StringComparison.Ordinal);
         }
     }
 
@@ -67,7 +71,8 @@ public sealed class AzureCredentialTests(AzuriteServer azurite)
     public async Task A_connection_string_with_another_key_is_refused_and_the_key_is_in_no_message()
     {
         var key = Convert.ToBase64String(StoreContent.Bytes(64, seed: 1));
-        var location = StoreLocation.Parse(StoreRole.Job, $"{azurite.Endpoint}/container", _ => azurite.ConnectionString.Replace(AzuriteServer.AccountKey, key, StringComparison.Ordinal));
+        var location = StoreLocation.Parse(StoreRole.Job, $"{azurite.Endpoint}/container",
+            _ => azurite.ConnectionString.Replace(AzuriteServer.AccountKey, key, StringComparison.Ordinal));
 
         var refused = await Assert.ThrowsAsync<StoreUnavailableException>(() => location.Open().OpenAsync("a"));
 

@@ -22,7 +22,8 @@ internal sealed class LostAnswer : HttpPipelineSynchronousPolicy
     {
         await ProcessNextAsync(message, pipeline);
         var query = message.Request.Uri.Query;
-        var makesBlob = message.Request.Method == RequestMethod.Put && !query.Contains("comp=block&", StringComparison.Ordinal) && !query.Contains("restype=", StringComparison.Ordinal);
+        var makesBlob = message.Request.Method == RequestMethod.Put && !query.Contains("comp=block&", StringComparison.Ordinal)
+            && !query.Contains("restype=", StringComparison.Ordinal);
         if (!makesBlob || Interlocked.Exchange(ref _left, 0) == 0) return;
         await Meanwhile();
         throw new IOException("The connection was reset.");

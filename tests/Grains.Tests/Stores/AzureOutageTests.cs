@@ -10,7 +10,11 @@ namespace FedRLora.Grains.Tests.Stores;
 public sealed class AzureOutageTests(AzuriteServer azurite)
 {
     private const int LargeBytes = 9_500_000; // three blocks
-    private static readonly AzureStoreOptions Impatient = new() { Budget = TimeSpan.FromSeconds(2), NetworkTimeout = TimeSpan.FromSeconds(0.5) };
+    private static readonly AzureStoreOptions Impatient = new()
+    {
+        Budget = TimeSpan.FromSeconds(2),
+        NetworkTimeout = TimeSpan.FromSeconds(0.5),
+    };
 
     /// <summary>Some seconds, or twenty where there is time for the long form.</summary>
     internal static TimeSpan Outage { get; } = TimeSpan.FromSeconds(Environment.GetEnvironmentVariable("FEDRLORA_SOAK") is null ? 3 : 20);
@@ -43,7 +47,8 @@ public sealed class AzureOutageTests(AzuriteServer azurite)
         using var source = new CancellationTokenSource(TimeSpan.FromMilliseconds(300));
         var since = Stopwatch.GetTimestamp();
 
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => At(silent.Port).Open().WriteAsync("a", [1], cancellationToken: source.Token));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(
+            () => At(silent.Port).Open().WriteAsync("a", [1], cancellationToken: source.Token));
 
         Assert.True(Stopwatch.GetElapsedTime(since) < TimeSpan.FromSeconds(10));
     }
@@ -142,7 +147,9 @@ public sealed class AzureOutageTests(AzuriteServer azurite)
     private static StoreLocation At(int port)
     {
         var endpoint = string.Create(CultureInfo.InvariantCulture, $"http://127.0.0.1:{port}/{AzuriteServer.Account}");
-        return StoreLocation.Parse(StoreRole.Job, $"{endpoint}/container", _ => $"DefaultEndpointsProtocol=http;AccountName={AzuriteServer.Account};AccountKey={AzuriteServer.AccountKey};BlobEndpoint={endpoint};");
+        return StoreLocation.Parse(StoreRole.Job, $"{endpoint}/container",
+            _ => $"DefaultEndpointsProtocol=http;AccountName={AzuriteServer.Account};AccountKey={AzuriteServer.AccountKey};"
+                + $"BlobEndpoint={endpoint};");
     }
 
     private static async Task<StoreUnavailableException> RefusedInTimeAsync(int port)

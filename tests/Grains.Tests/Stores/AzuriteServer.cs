@@ -35,12 +35,14 @@ public sealed class AzuriteServer : IAsyncLifetime
     private int _server;
 
     /// <summary>Why tests that need it are skipped; null: they are not.</summary>
-    public static string? Absent { get; } = Program is null ? "azurite is not installed: run npm ci in tests/azurite (Node.js is needed)" : null;
+    public static string? Absent { get; } = Program is null
+        ? "azurite is not installed: run npm ci in tests/azurite (Node.js is needed)" : null;
 
     /// <summary>The endpoint of its account.</summary>
     public string Endpoint => string.Create(CultureInfo.InvariantCulture, $"http://127.0.0.1:{_port}/{Account}");
 
-    public string ConnectionString => $"DefaultEndpointsProtocol=http;AccountName={Account};AccountKey={AccountKey};BlobEndpoint={Endpoint};";
+    public string ConnectionString =>
+        $"DefaultEndpointsProtocol=http;AccountName={Account};AccountKey={AccountKey};BlobEndpoint={Endpoint};";
 
     public async Task InitializeAsync()
     {
@@ -48,10 +50,12 @@ public sealed class AzuriteServer : IAsyncLifetime
     }
 
     /// <summary>A store in a container of its own, opened as a silo would.</summary>
-    public IBlobStore NewStore(AzureStoreOptions? options = null, string prefix = "") => Location($"{Endpoint}/c{Guid.NewGuid():n}/{prefix}".TrimEnd('/')).Open(options: options);
+    public IBlobStore NewStore(AzureStoreOptions? options = null, string prefix = "") =>
+        Location($"{Endpoint}/c{Guid.NewGuid():n}/{prefix}".TrimEnd('/')).Open(options: options);
 
     /// <summary>A location of this server with the account's connection string.</summary>
-    public StoreLocation Location(string url) => StoreLocation.Parse(StoreRole.Job, url, variable => variable == StoreRole.Job.ConnectionStringVariable ? ConnectionString : null);
+    public StoreLocation Location(string url) =>
+        StoreLocation.Parse(StoreRole.Job, url, variable => variable == StoreRole.Job.ConnectionStringVariable ? ConnectionString : null);
 
     /// <summary>A signature for what is in one container, valid for an hour.</summary>
     public string SasOf(string container, BlobContainerSasPermissions permissions)
@@ -66,8 +70,9 @@ public sealed class AzuriteServer : IAsyncLifetime
         var start = new ProcessStartInfo("sh") { RedirectStandardInput = true, RedirectStandardOutput = true, WorkingDirectory = _folder };
         foreach (var argument in new[]
         {
-            "-c", Watched, "azurite", "node", Program!, "--blobHost", "127.0.0.1", "--blobPort", _port.ToString(CultureInfo.InvariantCulture), "--blobKeepAliveTimeout", "60",
-            "--skipApiVersionCheck", "--silent", "--disableTelemetry", "--location", _folder,
+            "-c", Watched, "azurite", "node", Program!, "--blobHost", "127.0.0.1", "--blobPort",
+            _port.ToString(CultureInfo.InvariantCulture), "--blobKeepAliveTimeout", "60", "--skipApiVersionCheck", "--silent",
+            "--disableTelemetry", "--location", _folder,
         })
             start.ArgumentList.Add(argument);
         _shell = Process.Start(start)!;
@@ -75,7 +80,8 @@ public sealed class AzuriteServer : IAsyncLifetime
         using var patience = new CancellationTokenSource(Patience);
         while (!await AnswersAsync(patience.Token))
         {
-            if (_shell.HasExited || patience.IsCancellationRequested) throw new InvalidOperationException($"azurite did not start: {await LogAsync()}");
+            if (_shell.HasExited || patience.IsCancellationRequested)
+                throw new InvalidOperationException($"azurite did not start: {await LogAsync()}");
             await Task.Delay(50);
         }
     }
@@ -83,9 +89,11 @@ public sealed class AzuriteServer : IAsyncLifetime
     /// <summary>Stops it as an operator would: what it has acknowledged is on its disk.</summary>
     public async Task StopAsync()
     {
-        using (var terminate = Process.Start("sh", ["-c", string.Create(CultureInfo.InvariantCulture, $"kill -TERM {_server}")])) await terminate.WaitForExitAsync();
+        using (var terminate = Process.Start("sh", ["-c", string.Create(CultureInfo.InvariantCulture, $"kill -TERM {_server}")]))
+            await terminate.WaitForExitAsync();
         using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(5));
-        while (!(await LogAsync()).Contains(Closed, StringComparison.Ordinal) && !patience.IsCancellationRequested) await Task.Delay(20); // a request that hangs must not hold it up
+        // a request that hangs must not hold it up
+        while (!(await LogAsync()).Contains(Closed, StringComparison.Ordinal) && !patience.IsCancellationRequested) await Task.Delay(20);
         await KillAsync();
     }
 
@@ -133,8 +141,11 @@ public sealed class AzuriteServer : IAsyncLifetime
     {
         var root = new DirectoryInfo(AppContext.BaseDirectory);
         while (root is not null && !File.Exists(Path.Combine(root.FullName, "FedRLora.sln"))) root = root.Parent;
-        var program = root is null ? null : Path.Combine(root.FullName, "tests", "azurite", "node_modules", "azurite", "dist", "src", "blob", "main.js");
-        var hasNode = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Any(static folder => File.Exists(Path.Combine(folder, "node")));
+        var program = root is null
+            ? null
+            : Path.Combine(root.FullName, "tests", "azurite", "node_modules", "azurite", "dist", "src", "blob", "main.js");
+        var hasNode = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator)
+            .Any(static folder => File.Exists(Path.Combine(folder, "node")));
         return hasNode && File.Exists(program) ? program : null;
     }
 }

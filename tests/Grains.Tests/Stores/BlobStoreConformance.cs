@@ -20,7 +20,8 @@ public abstract class BlobStoreConformance
         var written = await Store.WriteAsync("a/b.txt", "hello", WriteCondition.Any);
 
         Assert.Equal("hello", await Store.ReadAsync("a/b.txt"));
-        Assert.Equal(("a/b.txt", "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", 5L), (written.Ref.Key, written.Ref.Sha256, written.Ref.SizeBytes));
+        Assert.Equal(("a/b.txt", "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", 5L),
+            (written.Ref.Key, written.Ref.Sha256, written.Ref.SizeBytes));
     }
 
     [StoreFact]
@@ -80,7 +81,8 @@ public abstract class BlobStoreConformance
         var second = await Store.WriteAsync("a", "second", WriteCondition.Match(first.ETag));
 
         await Assert.ThrowsAsync<BlobConflictException>(() => Store.WriteAsync("a", "third", WriteCondition.Match(first.ETag)));
-        await Assert.ThrowsAsync<BlobConflictException>(() => Store.WriteAsync("a", Bytes(LargeBytes, seed: 3), WriteCondition.Match(first.ETag)));
+        await Assert.ThrowsAsync<BlobConflictException>(
+            () => Store.WriteAsync("a", Bytes(LargeBytes, seed: 3), WriteCondition.Match(first.ETag)));
         await Assert.ThrowsAsync<BlobConflictException>(() => Store.WriteAsync("b", "third", WriteCondition.Match(first.ETag)));
         Assert.NotEqual(first.ETag, second.ETag);
         Assert.Equal("second", await Store.ReadAsync("a"));
@@ -152,7 +154,8 @@ public abstract class BlobStoreConformance
             }
         })).ToArray();
 
-        for (var version = 0; version < 200; version++) await Store.WriteAsync("current", new string((char)('a' + (version % 26)), 1_000 * ((version % 26) + 1)), WriteCondition.Any);
+        for (var version = 0; version < 200; version++)
+            await Store.WriteAsync("current", new string((char)('a' + (version % 26)), 1_000 * ((version % 26) + 1)), WriteCondition.Any);
         await over.CancelAsync();
 
         await Task.WhenAll(readers);
@@ -162,7 +165,8 @@ public abstract class BlobStoreConformance
     [StoreFact]
     public async Task Keys_are_listed_by_prefix_in_ordinal_order_and_deleted_ones_are_gone()
     {
-        foreach (var key in new[] { "x/b", "x/a/c", "x/B", "y/a", "xx", "x/a-c", "x/a.c", "x/10", "x/9" }) await Store.WriteAsync(key, key, WriteCondition.Any);
+        foreach (var key in new[] { "x/b", "x/a/c", "x/B", "y/a", "xx", "x/a-c", "x/a.c", "x/10", "x/9" })
+            await Store.WriteAsync(key, key, WriteCondition.Any);
 
         await Store.DeleteAsync("x/a/c");
         await Store.DeleteAsync("x/a/c");

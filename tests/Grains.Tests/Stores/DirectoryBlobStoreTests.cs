@@ -63,7 +63,8 @@ public sealed class DirectoryBlobStoreTests : IDisposable
             }
         }
 
-        Assert.Equal(["c1/4/head", "c1/4/optimizer", "c2/4/head", "c2/4/optimizer", "c3/4/head", "c3/4/optimizer"], await _store.ListAsync("").ToArrayAsync());
+        Assert.Equal(["c1/4/head", "c1/4/optimizer", "c2/4/head", "c2/4/optimizer", "c3/4/head", "c3/4/optimizer"],
+            await _store.ListAsync("").ToArrayAsync());
         Assert.Equal((new string('x', 96), "c2 4"), (await ReadAsync("c2/4/head"), await ReadAsync("c2/4/optimizer")));
     }
 
@@ -84,7 +85,8 @@ public sealed class DirectoryBlobStoreTests : IDisposable
     public async Task A_reader_never_finds_another_blobs_bytes()
     {
         string[] keys = ["x/a", "y/b", "z/c"];
-        string Content(int key) => new((char)('a' + key), 1_000 + key); // of different lengths: two files of one length and moment look the same
+        // of different lengths: two files of one length and moment look the same
+        string Content(int key) => new((char)('a' + key), 1_000 + key);
         using var over = new CancellationTokenSource();
         var readers = keys.Select((key, index) => Task.Run(async () =>
         {
@@ -120,7 +122,8 @@ public sealed class DirectoryBlobStoreTests : IDisposable
         });
         var makers = Enumerable.Range(0, 3).Select(maker => Task.Run(async () =>
         {
-            for (var i = 0; !enough.IsCancellationRequested; i++) await _store.WriteBytesAsync($"round/updates/{maker}-{i % 8}", "x"u8.ToArray(), WriteCondition.Any, default);
+            for (var i = 0; !enough.IsCancellationRequested; i++)
+                await _store.WriteBytesAsync($"round/updates/{maker}-{i % 8}", "x"u8.ToArray(), WriteCondition.Any, default);
         })).ToArray();
 
         await Task.WhenAll([deleting, .. makers]);

@@ -21,7 +21,8 @@ internal sealed class MountFactAttribute : FactAttribute
         var folder = Directory.CreateTempSubdirectory("fedrlora-mount-").FullName;
         try
         {
-            return Environment.UserName == "root" && Run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder) && Run("umount", folder);
+            return Environment.UserName == "root" && Run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder)
+                && Run("umount", folder);
         }
         finally
         {

@@ -7,12 +7,16 @@ namespace FedRLora.Grains.Tests.Stores;
 /// <summary>Short ways to write and read blobs in tests.</summary>
 internal static class StoreContent
 {
-    public static Task<WrittenBlob> WriteAsync(this IBlobStore store, string key, string text, WriteCondition condition) => store.WriteAsync(key, Text(text), condition);
+    public static Task<WrittenBlob> WriteAsync(this IBlobStore store, string key, string text, WriteCondition condition) =>
+        store.WriteAsync(key, Text(text), condition);
 
-    public static Task<WrittenBlob> WriteAsync(this IBlobStore store, string key, byte[] bytes, WriteCondition? condition = null, CancellationToken cancellationToken = default) =>
-        store.WriteAsync(key, (stream, token) => stream.WriteAsync(bytes, token).AsTask(), condition ?? WriteCondition.Any, cancellationToken);
+    public static Task<WrittenBlob> WriteAsync(
+        this IBlobStore store, string key, byte[] bytes, WriteCondition? condition = null, CancellationToken cancellationToken = default) =>
+        store.WriteAsync(key, (stream, token) => stream.WriteAsync(bytes, token).AsTask(), condition ?? WriteCondition.Any,
+            cancellationToken);
 
-    public static Func<Stream, CancellationToken, Task> Text(string text) => (stream, token) => stream.WriteAsync(Encoding.UTF8.GetBytes(text), token).AsTask();
+    public static Func<Stream, CancellationToken, Task> Text(string text) =>
+        (stream, token) => stream.WriteAsync(Encoding.UTF8.GetBytes(text), token).AsTask();
 
     public static async Task<string> ReadAsync(this IBlobStore store, string key) => Encoding.UTF8.GetString(await store.ReadAllAsync(key));
 

@@ -21,8 +21,10 @@ public sealed class StoreFactAttribute : FactAttribute;
 public sealed class StoreFactDiscoverer(IMessageSink messages) : IXunitTestCaseDiscoverer
 {
     /// <inheritdoc/>
-    public IEnumerable<IXunitTestCase> Discover(ITestFrameworkDiscoveryOptions discoveryOptions, ITestMethod testMethod, IAttributeInfo factAttribute) =>
-        [new StoreTestCase(messages, discoveryOptions.MethodDisplayOrDefault(), discoveryOptions.MethodDisplayOptionsOrDefault(), testMethod)];
+    public IEnumerable<IXunitTestCase> Discover(
+        ITestFrameworkDiscoveryOptions discoveryOptions, ITestMethod testMethod, IAttributeInfo factAttribute) =>
+        [new StoreTestCase(messages, discoveryOptions.MethodDisplayOrDefault(),
+            discoveryOptions.MethodDisplayOptionsOrDefault(), testMethod)];
 }
 
 /// <inheritdoc/>
@@ -41,5 +43,7 @@ public sealed class StoreTestCase : XunitTestCase
 
     /// <inheritdoc/>
     protected override string GetSkipReason(IAttributeInfo factAttribute) =>
-        TestMethod.TestClass.Class.GetCustomAttributes(typeof(NeedsAzuriteAttribute)).Any() ? AzuriteServer.Absent! : base.GetSkipReason(factAttribute);
+        TestMethod.TestClass.Class.GetCustomAttributes(typeof(NeedsAzuriteAttribute)).Any()
+            ? AzuriteServer.Absent!
+            : base.GetSkipReason(factAttribute);
 }

@@ -47,10 +47,12 @@ public sealed class StoreLinkTests : IDisposable
 
         async Task WriteRoundAsync(int round)
         {
-            foreach (var client in new[] { "a", "b" }) await _store.WriteAsync($"rounds/{round}/updates/{client}", $"{client}{round}", WriteCondition.Any);
+            foreach (var client in new[] { "a", "b" })
+                await _store.WriteAsync($"rounds/{round}/updates/{client}", $"{client}{round}", WriteCondition.Any);
             await _store.WriteAsync($"heads/{round}", $"head {round}", WriteCondition.Any);
             await _store.WriteAsync("current", $"{round}", WriteCondition.Any);
-            await _store.WriteAsync("pointer", $"{round}", round == 0 ? WriteCondition.Absent : WriteCondition.Match((await _store.OpenAsync("pointer"))!.ETag));
+            await _store.WriteAsync("pointer", $"{round}",
+                round == 0 ? WriteCondition.Absent : WriteCondition.Match((await _store.OpenAsync("pointer"))!.ETag));
         }
     }
 
@@ -72,7 +74,8 @@ public sealed class StoreLinkTests : IDisposable
     [Fact]
     public async Task A_blob_that_is_a_link_is_deleted_or_replaced_and_not_what_it_names()
     {
-        foreach (var key in new[] { "deleted", "replaced", "conditional" }) File.CreateSymbolicLink(Path.Combine(Store, key), Path.Combine(_outside, "kept"));
+        foreach (var key in new[] { "deleted", "replaced", "conditional" })
+            File.CreateSymbolicLink(Path.Combine(Store, key), Path.Combine(_outside, "kept"));
 
         await _store.DeleteAsync("deleted");
         await _store.WriteAsync("replaced", "new", WriteCondition.Any);
@@ -156,6 +159,8 @@ public sealed class StoreLinkTests : IDisposable
         Assert.Null(await _store.OpenAsync("x/a"));
     }
 
-    private static SortedDictionary<string, string> Content(string folder) => new(Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
-        .Where(static file => !file.Contains("/.locks/", StringComparison.Ordinal)).ToDictionary(file => Path.GetRelativePath(folder, file), File.ReadAllText), StringComparer.Ordinal);
+    private static SortedDictionary<string, string> Content(string folder) =>
+        new(Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
+            .Where(static file => !file.Contains("/.locks/", StringComparison.Ordinal))
+            .ToDictionary(file => Path.GetRelativePath(folder, file), File.ReadAllText), StringComparer.Ordinal);
 }

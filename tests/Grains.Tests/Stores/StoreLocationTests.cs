@@ -6,7 +6,8 @@ namespace FedRLora.Grains.Tests.Stores;
 public sealed class StoreLocationTests
 {
     private const string Secret = "c2VjcmV0";
-    private const string Connection = $"DefaultEndpointsProtocol=https;AccountName=north;AccountKey={Secret};EndpointSuffix=core.windows.net";
+    private const string Connection =
+        $"DefaultEndpointsProtocol=https;AccountName=north;AccountKey={Secret};EndpointSuffix=core.windows.net";
 
     [Theory]
     [InlineData("runs/cluster")]
@@ -39,7 +40,8 @@ public sealed class StoreLocationTests
 
     [Fact]
     public void A_connection_string_goes_before_a_signature() =>
-        Assert.IsType<AzureBlobStore>(Parse($"https://north.blob.core.windows.net/runs?sig={Secret}", ("FEDRLORA_STORE_CONNECTION_STRING", Connection)).Open());
+        Assert.IsType<AzureBlobStore>(
+            Parse($"https://north.blob.core.windows.net/runs?sig={Secret}", ("FEDRLORA_STORE_CONNECTION_STRING", Connection)).Open());
 
     [Fact]
     public void A_site_has_variables_of_its_own()
@@ -68,7 +70,8 @@ public sealed class StoreLocationTests
     [InlineData("https://north.blob.core.windows.net/runs#a", "has a fragment")]
     [InlineData("https://north.blob.core.windows.net/runs?a=b", "it should contain sig=")]
     [InlineData("https://user:c2VjcmV0@north.blob.core.windows.net/runs", "carries a user name")]
-    [InlineData("http://127.0.0.1:10000/devstoreaccount1/runs", "needs credentials; set FEDRLORA_STORE_CONNECTION_STRING or FEDRLORA_STORE_SAS")]
+    [InlineData("http://127.0.0.1:10000/devstoreaccount1/runs",
+        "needs credentials; set FEDRLORA_STORE_CONNECTION_STRING or FEDRLORA_STORE_SAS")]
     public void A_location_that_is_none_is_refused_in_one_line(string location, string expected)
     {
         var refused = Assert.Throws<BadInputException>(() => Parse(location));
@@ -81,7 +84,8 @@ public sealed class StoreLocationTests
 
     [Theory]
     [InlineData("FEDRLORA_STORE_CONNECTION_STRING", $"nonsense {Secret}", "not a connection string")]
-    [InlineData("FEDRLORA_STORE_CONNECTION_STRING", Connection, "is for https://north.blob.core.windows.net, but --store names https://south.blob.core.windows.net")]
+    [InlineData("FEDRLORA_STORE_CONNECTION_STRING", Connection,
+        "is for https://north.blob.core.windows.net, but --store names https://south.blob.core.windows.net")]
     [InlineData("FEDRLORA_STORE_SAS", Secret, "not a shared access signature")]
     public void Credentials_that_cannot_fit_are_refused_without_being_shown(string variable, string value, string expected)
     {

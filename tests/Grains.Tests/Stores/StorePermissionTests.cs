@@ -18,7 +18,8 @@ public sealed class StorePermissionTests : IDisposable
         var folder = Path.Combine(_root, "a", "store");
         using (var store = new DirectoryBlobStore(folder, mode))
         {
-            foreach (var condition in new[] { WriteCondition.Any, WriteCondition.Absent }) await store.WriteAsync($"x/y/{condition.IfNoneMatch}", "x", condition);
+            foreach (var condition in new[] { WriteCondition.Any, WriteCondition.Absent })
+                await store.WriteAsync($"x/y/{condition.IfNoneMatch}", "x", condition);
             await store.WriteAsync("x/y/True", "y", WriteCondition.Match((await store.OpenAsync("x/y/True"))!.ETag));
         }
 

@@ -38,7 +38,7 @@ public sealed class CatalogueTests : IDisposable
         var plan = _tiny.Plan(TinyFederation.TinyCatalogue(method));
         var adapter = Fresh(plan);
 
-        Close.Assert(Logits(null), Logits(AdapterPass.Evaluating(adapter)), method, 1e-5, 0);
+        Close.Assert(Logits(null), Logits(AdapterPass.Evaluating(adapter, _model)), method, 1e-5, 0);
     }
 
     [Theory, MemberData(nameof(Methods))]
@@ -48,10 +48,10 @@ public sealed class CatalogueTests : IDisposable
         var adapter = Moved(plan);
         var (shared, head) = (Saved(adapter.State(Scope.Job)), Saved(adapter.State(Scope.Client)));
 
-        var loaded = AdapterFactory.Create(plan, Layout(plan.Adapter), plan.Clients[0], shared, head, CPU, _model);
+        var loaded = PlacedAdapter.Create(AdapterFactory.Of(plan, Layout(plan.Adapter), plan.Clients[0], shared, head), CPU);
 
-        Assert.Equal(Logits(AdapterPass.Evaluating(adapter)), Logits(AdapterPass.Evaluating(loaded)));
-        Assert.NotEqual(Logits(null), Logits(AdapterPass.Evaluating(loaded)));
+        Assert.Equal(Logits(AdapterPass.Evaluating(adapter, _model)), Logits(AdapterPass.Evaluating(loaded, _model)));
+        Assert.NotEqual(Logits(null), Logits(AdapterPass.Evaluating(loaded, _model)));
     }
 
     [Theory, MemberData(nameof(StaticMethods))]
@@ -67,8 +67,8 @@ public sealed class CatalogueTests : IDisposable
         using (var stream = File.Create(folder.File("adapter_model.safetensors"))) SafetensorsCodec.Write(exported.Tensors, new Dictionary<string, string>(), stream);
         var peft = PeftAdapter.Read(folder.Root);
         var layout = peft.On(_model.AdaptableLayers);
-        var plain = LowRankAdapter.Create(layout, peft.Tensors, null, 0, CPU, _model);
-        Close.Assert(Logits(AdapterPass.Evaluating(adapter)), Logits(AdapterPass.Evaluating(plain)), method, 1e-5, 1e-5);
+        var plain = PlacedAdapter.Create(new(layout, peft.Tensors, null), CPU);
+        Close.Assert(Logits(AdapterPass.Evaluating(adapter, _model)), Logits(AdapterPass.Evaluating(plain, _model)), method, 1e-5, 1e-5);
         Assert.Equal(_model.Linears, layout.Targets.Select(static target => target.Layer));
     }
 
@@ -76,7 +76,7 @@ public sealed class CatalogueTests : IDisposable
     public void Heads_draw_independent_masks(string method)
     {
         using var masks = new LayerMasks(TinyFederation.TinyCatalogue(method), "layer", 1, 1, "one");
-        var drawn = masks.Draw([1000, 4], CPU).Select(LowRankAdapter.Values).ToList();
+        var drawn = masks.Draw([1000, 4], CPU).Select(TensorData.Values).ToList();
         var keep = 1 - AdapterCatalog.Methods[method].Spec.Dropout.P;
 
         Assert.Equal(AdapterCatalog.Methods[method].Spec.Heads, drawn.Count);
@@ -91,31 +91,30 @@ public sealed class CatalogueTests : IDisposable
     public void A_masked_slot_gives_no_gradient_to_its_row_of_A_through_that_head(string method)
     {
         var spec = TinyFederation.TinyCatalogue(method) with { Heads = 1, Dropout = Dropout.Hidden(MaskSharing.PerHead, 0.5) };
-        var shape = new LinearShape("layer", 12, 7);
-        var (a, b) = (randn(4, 12).requires_grad_(), randn(1, 7, 4));
-        var router = spec.HasRouter ? randn(1, 12) : null;
-        var layer = new LowRankLayer(spec, shape, a, b, router, 0, (randn(4, 12), randn(1, 7, 4)));
         using var masks = new LayerMasks(spec, "layer", 3, 1, "one");
         using var same = new LayerMasks(spec, "layer", 3, 1, "one");
-        var mask = LowRankAdapter.Values(Assert.Single(same.Draw([1, 4], CPU)));
+        var mask = TensorData.Values(Assert.Single(same.Draw([1, 4], CPU)));
+        var layer = new OneLayer(spec, new("layer", 12, 7), role => randn([.. OneLayer.ShapeOf(spec, new("layer", 12, 7), role)]));
+        var a = layer["A"].requires_grad_();
 
         layer.Forward(randn(1, 12), zeros(1, 7), masks).square().sum().backward();
 
-        var rows = LowRankAdapter.Values(a.grad!.abs().sum([1]));
+        var rows = TensorData.Values(a.grad!.abs().sum([1]));
         Assert.Contains(0f, mask);
         Assert.Equal(mask.Select(static value => value == 0), rows.Select(static value => value == 0));
     }
 
-    private LowRankAdapter Fresh(FederationPlan plan)
+    private PlacedAdapter Fresh(FederationPlan plan)
     {
         var layout = Layout(plan.Adapter);
-        return AdapterFactory.Create(plan, layout, plan.Clients[0], layout.Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Job), null, CPU, _model);
+        return PlacedAdapter.Create(
+            AdapterFactory.Of(plan, layout, plan.Clients[0], layout.Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Job), null), CPU);
     }
 
     private AdapterLayout Layout(AdapterSpec spec) => AdapterLayout.For(spec, _model.AdaptableLayers, new AdapterStart(null, () => _model));
 
     // Every tensor that trains, some way from its start.
-    private LowRankAdapter Moved(FederationPlan plan)
+    private PlacedAdapter Moved(FederationPlan plan)
     {
         var adapter = Fresh(plan);
         using var generator = new Generator(11, CPU);
@@ -134,6 +133,6 @@ public sealed class CatalogueTests : IDisposable
     private float[] Logits(ILayerAdapters? adapters)
     {
         using var inference = no_grad();
-        return LowRankAdapter.Values(_model.LogitsOf(_model.Hidden(_ids, null, adapters), adapters));
+        return TensorData.Values(_model.LogitsOf(_model.Hidden(_ids, null, adapters), adapters));
     }
 }

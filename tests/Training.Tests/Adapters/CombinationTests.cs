@@ -185,7 +185,7 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
     private string Adapter(string name, int rank, int alpha, ulong seed)
     {
         using var generator = new Generator(seed, CPU);
-        float[] Draw(int count) => FedRLora.Training.Adapters.LowRankAdapter.Values(empty(count).normal_(0, 1, generator));
+        float[] Draw(int count) => FedRLora.Training.Adapters.TensorData.Values(empty(count).normal_(0, 1, generator));
         return Save(new(Config(rank, alpha, "q_proj"), new AdapterState(
         [
             new($"base_model.model.{Module}.lora_A.weight", new([rank, 12], Draw(rank * 12))),
@@ -217,5 +217,5 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
         return Product(tensors[Module + ".A"], tensors[Module + ".B"] with { Shape = [.. tensors[Module + ".B"].Shape.Skip(1)] });
     }
 
-    private static float[] Product(NamedArray a, NamedArray b) => FedRLora.Training.Adapters.LowRankAdapter.Values(tensor(b.Data, [.. b.Shape]).mm(tensor(a.Data, [.. a.Shape])));
+    private static float[] Product(NamedArray a, NamedArray b) => FedRLora.Training.Adapters.TensorData.Values(tensor(b.Data, [.. b.Shape]).mm(tensor(a.Data, [.. a.Shape])));
 }

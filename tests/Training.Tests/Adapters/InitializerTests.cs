@@ -19,7 +19,7 @@ public sealed class InitializerTests
     public void Draws_have_the_law_s_moments(string law, double deviationA, double deviationB)
     {
         var init = law switch { "kaiming" => Init.KaimingUniform, "gaussian" => Init.Gaussian(0.02), _ => Init.Stable(64) };
-        var layout = AdapterLayout.For(new AdapterSpec { Rank = 64, Heads = 3, InitA = init, InitB = init }, [Wide]);
+        var layout = AdapterLayout.For(new AdapterSpec { Rank = 64, Heads = 3 }.WithEach(tensor => tensor with { Init = init }), [Wide]);
 
         var state = layout.Initial(1, null, static _ => true);
 
@@ -35,7 +35,9 @@ public sealed class InitializerTests
     [Fact]
     public void Heads_and_modules_are_drawn_independently_and_the_policy_says_who_shares()
     {
-        var spec = new AdapterSpec { Rank = 8, Heads = 2, InitB = Init.Stable(64), SeedA = SeedPolicy.PerTask, SeedB = SeedPolicy.PerClient, ScopeA = Scope.Client };
+        var spec = new AdapterSpec { Rank = 8, Heads = 2 }
+            .With("A", static a => a with { Seed = SeedPolicy.PerTask, Scope = Scope.Client })
+            .With("B", static heads => heads with { Init = Init.Stable(64), Seed = SeedPolicy.PerClient });
         var layout = AdapterLayout.For(spec, [new("one", 40, 30), new("two", 40, 30)]);
         float[] Of(string name, string client, string task) => layout.Initial(3, new() { Id = client, Task = task, Data = new() { Train = "x" } }, static _ => true)[name].Data;
 

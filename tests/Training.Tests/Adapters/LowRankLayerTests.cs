@@ -19,67 +19,67 @@ public sealed class LowRankLayerTests : IDisposable
         _generator.Dispose();
     }
 
-    [Theory, InlineData(Routing.ByTask), InlineData(Routing.Mean), InlineData(Routing.Sum), InlineData(Routing.Softmax)]
-    public void One_head_without_dropout_is_LoRA_bit_for_bit(Routing routing)
+    [Theory, InlineData("byTask"), InlineData("mean"), InlineData("sum"), InlineData("softmax")]
+    public void One_head_without_dropout_is_LoRA_bit_for_bit(string routing)
     {
-        var spec = new AdapterSpec { Rank = 4, Alpha = 8, Routing = routing, Dropout = Dropout.None };
+        var spec = TinyFederation.Routed(new() { Rank = 4, Alpha = 8, Dropout = Dropout.None }, routing);
         var (x, y, a, b) = (Draw(2, 5, 20), Draw(2, 5, 14), Draw(4, 20), Draw(1, 14, 4));
-        var layer = new LowRankLayer(spec, Shape, a, b, spec.HasRouter ? Draw(1, 20) : null, 0, null);
+        var layer = Layer(spec, a, b, !spec.Routing.IsStatic ? Draw(1, 20) : null, null);
 
         var lora = y + nn.functional.linear(nn.functional.linear(x, a), b[0]) * 2;
 
-        Assert.Equal(LowRankAdapter.Values(lora), LowRankAdapter.Values(layer.Forward(x, y, null)));
-        var zero = new LowRankLayer(spec, Shape, a, zeros_like(b), spec.HasRouter ? Draw(1, 20) : null, 0, null);
-        Assert.Equal(LowRankAdapter.Values(y), LowRankAdapter.Values(zero.Forward(x, y, null)));
+        Assert.Equal(TensorData.Values(lora), TensorData.Values(layer.Forward(x, y, null)));
+        var zero = Layer(spec, a, zeros_like(b), !spec.Routing.IsStatic ? Draw(1, 20) : null, null);
+        Assert.Equal(TensorData.Values(y), TensorData.Values(zero.Forward(x, y, null)));
     }
 
     [Theory]
-    [InlineData(Routing.ByTask, DropoutSite.None, false), InlineData(Routing.ByTask, DropoutSite.Hidden, true), InlineData(Routing.ByTask, DropoutSite.Input, false)]
-    [InlineData(Routing.Mean, DropoutSite.Hidden, true), InlineData(Routing.Mean, DropoutSite.Input, false), InlineData(Routing.Sum, DropoutSite.Hidden, true)]
-    [InlineData(Routing.Softmax, DropoutSite.Hidden, true), InlineData(Routing.Softmax, DropoutSite.Input, true), InlineData(Routing.Softmax, DropoutSite.Input, false)]
-    public void The_layer_computes_its_equation(Routing routing, DropoutSite site, bool anchored)
+    [InlineData("byTask", DropoutSite.None, false), InlineData("byTask", DropoutSite.Hidden, true), InlineData("byTask", DropoutSite.Input, false)]
+    [InlineData("mean", DropoutSite.Hidden, true), InlineData("mean", DropoutSite.Input, false), InlineData("sum", DropoutSite.Hidden, true)]
+    [InlineData("softmax", DropoutSite.Hidden, true), InlineData("softmax", DropoutSite.Input, true), InlineData("softmax", DropoutSite.Input, false)]
+    public void The_layer_computes_its_equation(string routing, DropoutSite site, bool anchored)
     {
         foreach (var sharing in (MaskSharing[])[MaskSharing.AllHeads, MaskSharing.PerHead])
         {
-            var spec = new AdapterSpec { Rank = 4, Heads = 3, Alpha = 6, Routing = routing, Dropout = new(site, sharing, 0.3) };
-            var (x, y, a, b) = (Draw(9, 20), Draw(9, 14), Draw(4, 20), Draw(3, 14, 4));
-            var router = spec.HasRouter ? Draw(3, 20) : null;
-            var twins = anchored ? (Draw(4, 20), Draw(3, 14, 4)) : ((Tensor, Tensor)?)null;
+            var spec = TinyFederation.Routed(new() { Rank = 4, Heads = 3, Alpha = 6, Dropout = new(site, sharing, 0.3) }, routing);
+            var (x, y, a, b) = (Draw(9, 20), Draw(9, 14), Draw(4, 20), Draw(spec.Heads, 14, 4));
+            var router = !spec.IsStatic ? Draw(3, 20) : null;
+            var twins = anchored ? (Draw(4, 20), Draw(spec.Heads, 14, 4)) : ((Tensor, Tensor)?)null;
             using var masks = new LayerMasks(spec, "layer", 1, 1, "one");
             using var same = new LayerMasks(spec, "layer", 1, 1, "one");
 
-            var actual = new LowRankLayer(spec, Shape, a, b, router, 1, twins).Forward(x, y, masks);
+            var actual = Layer(spec, a, b, router, twins).Forward(x, y, masks);
 
-            Close.Assert(LowRankAdapter.Values(Equation(spec, x, y, a, b, router, twins, same)), LowRankAdapter.Values(actual), $"{routing} {site} {sharing}", 1e-4, 1e-5);
+            Close.Assert(TensorData.Values(Equation(spec, x, y, a, b, router, twins, same)), TensorData.Values(actual), $"{routing} {site} {sharing}", 1e-4, 1e-5);
         }
     }
 
     [Fact]
     public void A_half_precision_base_keeps_its_type_and_the_adapter_stays_in_float32()
     {
-        var layer = new LowRankLayer(new AdapterSpec { Rank = 4 }, Shape, Draw(4, 20), Draw(1, 14, 4), null, 0, null);
+        var layer = Layer(new AdapterSpec { Rank = 4 }, Draw(4, 20), Draw(1, 14, 4), null, null);
         Assert.Equal(ScalarType.BFloat16, layer.Forward(Draw(3, 20).to(ScalarType.BFloat16), Draw(3, 14).to(ScalarType.BFloat16), null).dtype);
     }
 
-    [Theory, InlineData(Routing.ByTask), InlineData(Routing.Mean), InlineData(Routing.Sum)]
-    public void The_product_norm_is_that_of_the_scaled_product(Routing routing)
+    [Theory, InlineData("byTask"), InlineData("mean"), InlineData("sum")]
+    public void The_product_norm_is_that_of_the_scaled_product(string routing)
     {
-        var spec = new AdapterSpec { Rank = 4, Heads = 3, Alpha = 6, Routing = routing };
-        var (a, b) = (Draw(4, 20), Draw(3, 14, 4));
-        var head = routing switch { Routing.ByTask => b[2], Routing.Mean => b.mean([0]), _ => b.sum([0]) };
+        var spec = TinyFederation.Routed(new() { Rank = 4, Heads = 3, Alpha = 6 }, routing);
+        var (a, b) = (Draw(4, 20), Draw(spec.Heads, 14, 4));
+        var head = routing == "sum" ? b.sum([0]) : b.mean([0]);
         var expected = (1.5f * head.mm(a)).norm().item<float>();
-        Close.AssertRelative(expected, Math.Sqrt(new LowRankLayer(spec, Shape, a, b, null, 2, null).SquaredProductNorm()), "norm", 1e-5);
+        Close.AssertRelative(expected, Layer(spec, a, b, null, null).ProductNorm(), "norm", 1e-5);
     }
 
-    [Theory, InlineData(Routing.ByTask), InlineData(Routing.Mean)]
-    public void The_product_norm_of_an_anchored_start_is_that_of_what_changed(Routing routing)
+    [Theory, InlineData("byTask"), InlineData("mean")]
+    public void The_product_norm_of_an_anchored_start_is_that_of_what_changed(string routing)
     {
-        var spec = new AdapterSpec { Rank = 4, Heads = 3, Alpha = 6, Routing = routing, Start = Start.Anchored };
-        var (a, b, change) = (Draw(4, 20), Draw(3, 14, 4), Draw(4, 20));
-        var head = routing == Routing.ByTask ? b[2] : b.mean([0]);
-        Assert.Equal(0, new LowRankLayer(spec, Shape, a, b, null, 2, (a, b)).SquaredProductNorm(), 1e-8);
+        var spec = TinyFederation.Routed(new() { Rank = 4, Heads = 3, Alpha = 6, Start = Start.Anchored }, routing);
+        var (a, b, change) = (Draw(4, 20), Draw(spec.Heads, 14, 4), Draw(4, 20));
+        var head = b.mean([0]);
+        Assert.Equal(0, Layer(spec, a, b, null, (a, b)).ProductNorm(), 1e-8);
         var expected = (1.5f * head.mm(change)).norm().item<float>();
-        Close.AssertRelative(expected, Math.Sqrt(new LowRankLayer(spec, Shape, a + change, b, null, 2, (a, b)).SquaredProductNorm()), "norm", 1e-5);
+        Close.AssertRelative(expected, Layer(spec, a + change, b, null, (a, b)).ProductNorm(), "norm", 1e-5);
     }
 
     [Fact]
@@ -93,7 +93,7 @@ public sealed class LowRankLayerTests : IDisposable
         Assert.Equal("rank: 15 is outside 1 to 14, the smaller side of model.layers.0.self_attn.q_proj (20 -> 14)", message);
     }
 
-    // METHODS-CORE 7.1 and 1.9, head by head.
+    // The equation of AdapterSpec, head by head.
     private static Tensor Equation(AdapterSpec spec, Tensor x, Tensor y, Tensor a, Tensor b, Tensor? router, (Tensor A, Tensor B)? twins, LayerMasks masks)
     {
         var drawn = spec.Dropout.Site switch
@@ -103,9 +103,8 @@ public sealed class LowRankLayerTests : IDisposable
             _ => [],
         };
         var weights = router is null ? null : nn.functional.linear(x, router).softmax(-1);
-        for (var head = 0; head < 3; head++)
+        for (var head = 0; head < spec.Heads; head++)
         {
-            if (spec.Routing == Routing.ByTask && head != 1) continue;
             var mask = drawn.Count == 0 ? null : drawn[Math.Min(head, drawn.Count - 1)];
             var down = spec.Dropout.Site switch
             {
@@ -115,12 +114,16 @@ public sealed class LowRankLayerTests : IDisposable
             };
             var part = nn.functional.linear(down, b[head]);
             if (twins is { } twin) part -= nn.functional.linear(nn.functional.linear(x, twin.A), twin.B[head]);
-            var weight = weights?.narrow(1, head, 1) ?? full(1, spec.Routing == Routing.Mean ? 1f / 3 : 1f);
+            var weight = weights?.narrow(1, head, 1) ?? full(1, spec.Routing is Routing.Mean ? 1f / 3 : 1f);
             y += (float)spec.ScalingFactor * weight * part;
         }
 
         return y;
     }
+
+    private static OneLayer Layer(AdapterSpec spec, Tensor a, Tensor b, Tensor? router, (Tensor A, Tensor B)? start) => new(
+        start is null ? spec with { Start = Start.Exact } : spec with { Start = Start.Anchored }, Shape,
+        role => role switch { "A" => a, "B" => b, _ => router! }, role => role == "A" ? start!.Value.A : start!.Value.B);
 
     private Tensor Draw(params long[] shape) => empty(shape).normal_(0, 1, _generator);
 }

@@ -35,10 +35,10 @@ public sealed class MergedModelTests : IDisposable
         using var before = Load("model");
         using var after = Load("merged");
         var peft = PeftAdapter.Read(_folder.File("adapter"));
-        using var pass = AdapterPass.Evaluating(LowRankAdapter.Create(peft.On(before.AdaptableLayers), peft.Tensors, null, 0, CPU));
-        var expected = LowRankAdapter.Values(before.LogitsOf(before.Hidden(_ids, null, pass), pass));
-        Close.Assert(expected, LowRankAdapter.Values(after.LogitsOf(after.Hidden(_ids, null, null), null)), targets, 1e-5, 1e-5);
-        Assert.NotEqual(expected, LowRankAdapter.Values(before.LogitsOf(before.Hidden(_ids, null, null), null)));
+        using var pass = AdapterPass.Evaluating(PlacedAdapter.Create(new(peft.On(before.AdaptableLayers), peft.Tensors, null), CPU), before);
+        var expected = TensorData.Values(before.LogitsOf(before.Hidden(_ids, null, pass), pass));
+        Close.Assert(expected, TensorData.Values(after.LogitsOf(after.Hidden(_ids, null, null), null)), targets, 1e-5, 1e-5);
+        Assert.NotEqual(expected, TensorData.Values(before.LogitsOf(before.Hidden(_ids, null, null), null)));
         Assert.Equal(targets == "q_proj", after.Config.TieWordEmbeddings);
     }
 
@@ -70,7 +70,7 @@ public sealed class MergedModelTests : IDisposable
 
         using var full = Load("full");
         using var bare = Load("merged");
-        Assert.Equal(LowRankAdapter.Values(full.Hidden(_ids, null, null)), LowRankAdapter.Values(bare.Hidden(_ids, null, null)));
+        Assert.Equal(TensorData.Values(full.Hidden(_ids, null, null)), TensorData.Values(bare.Hidden(_ids, null, null)));
         using var stored = SafetensorsFile.Open(_folder.File("merged/model.safetensors"));
         Assert.Contains("layers.0.self_attn.q_proj.weight", stored.Header.Tensors.Keys);
     }
@@ -204,13 +204,13 @@ public sealed class MergedModelTests : IDisposable
         var shapes = ModelRegistry.ExpectedParameters(config).ToDictionary(static parameter => parameter.Name, static parameter => zeros(parameter.Shape), StringComparer.Ordinal);
         using var model = ModelRegistry.Create(config, shapes);
         var layout = AdapterLayout.Unbounded(new() { Rank = 2, Alpha = 3, TargetModules = targets }, model.AdaptableLayers);
-        float[] Draw(IReadOnlyList<long> shape) => LowRankAdapter.Values(empty([.. shape]).normal_(0, 0.5, generator));
+        float[] Draw(IReadOnlyList<long> shape) => TensorData.Values(empty([.. shape]).normal_(0, 0.5, generator));
         Directory.CreateDirectory(_folder.File("adapter"));
         File.WriteAllText(_folder.File("adapter/adapter_config.json"), PeftConfig.Write(layout, "model", given: null));
         Write("adapter/adapter_model.safetensors", layout.Tensors.Select(tensor =>
         {
-            var shape = tensor.Factor == Factor.B ? [.. tensor.Shape.Skip(1)] : tensor.Shape;
-            return KeyValuePair.Create(PeftNames.Of(tensor.Target, tensor.Factor), new NamedArray(shape, Draw(shape)));
+            var shape = tensor.Role.Name == Roles.B ? [.. tensor.Shape.Skip(1)] : tensor.Shape;
+            return KeyValuePair.Create(PeftNames.Of(tensor.Target, tensor.Role.Name), new NamedArray(shape, Draw(shape)));
         }));
     }
 

@@ -20,25 +20,30 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
     public static TheoryData<string> DrawnAgain => Fixtures.Of("layer/drawn-again");
 
     [SharedTheory, MemberData(nameof(Routed))]
-    public void Output_gradients_and_a_step_match_the_reference(string place)
+    public void Output_gradients_and_a_step_of_members_side_by_side_match_the_reference(string place)
     {
         using var scope = NewDisposeScope();
         var (file, spec) = Open(place);
         using var closes = file;
         var (layout, values) = Given(file, spec, "param.");
-        var stack = new AdapterStack(layout, [new(values, null, 0)], masks: null, CPU, model: null);
-        var adapter = stack.Members[0];
-        var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, [AdapterState.Empty]);
-        var input = Read(file, "input").requires_grad_();
+        using var frame = new FramedLayer(Enumerable.Repeat(new ClientAdapter(layout, values, null), Members).ToList(), Frozen(file, layout, "param.weight"));
+        var optimizer = new AdamW(frame.Stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, Enumerable.Repeat(AdapterState.Empty, Members).ToList());
 
-        var y = Forward(adapter, file, input, "param.weight");
-        Compare(file, "output", y);
-        (y * Read(file, "output_cotangent")).sum().backward();
-        Compare(file, "input_grad", input.grad!);
-        foreach (var parameter in adapter.Parameters) Compare(Reference(file, parameter.Info.Factor, "grad."), parameter.Value.grad!, "gradient of " + parameter.Info.Name);
-        optimizer.Step([0.01]);
-        foreach (var parameter in adapter.Parameters) Compare(Reference(file, parameter.Info.Factor, "after_adamw_step."), parameter.Value, parameter.Info.Name + " after the step");
-        Compare(file, "output_after_step", Forward(adapter, file, input, "param.weight"));
+        var trained = frame.Run(Ragged(file, "input"), Ragged(file, "output_cotangent"));
+
+        AssertRows(file, "output", [.. trained.Select(static member => member.Output)]);
+        AssertRows(file, "input_grad", [.. trained.Select(static member => member.InputGradient)]);
+        foreach (var info in layout.Tensors) AssertEach(member => Compare(Reference(file, info.Role.Name, "grad."), frame.Stack.GradientOf(member, info.Name)!, "gradient of " + info.Name));
+        optimizer.Step([.. Enumerable.Repeat(0.01, Members)]);
+        foreach (var info in layout.Tensors)
+        {
+            AssertEach(member => Compare(
+                Reference(file, info.Role.Name, "after_adamw_step."),
+                frame.Stack.Member(member).Parameters.Single(parameter => parameter.Info == info).Value, info.Name + " after the step"));
+        }
+
+        var after = frame.Run(Ragged(file, "input"), Ragged(file, "output_cotangent"));
+        AssertEach(member => Compare(Ragged(file, "output_after_step")[member], after[member].Output, "output_after_step"));
     }
 
     [SharedTheory, MemberData(nameof(DrawnAgain))]
@@ -50,15 +55,40 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
         var input = Read(file, "input");
 
         // With live heads at zero, an anchored mean of the heads is the frozen layer after the authors' subtraction.
-        var anchored = spec with { Routing = Routing.Mean, Start = Start.Anchored };
-        var (a, b) = (Read(file, "param.lora_A.weight"), Reference(file, Factor.B, "param."));
-        var layer = new LowRankLayer(anchored, Shape(file, "weight_before"), a, zeros_like(b), null, 0, (a, b));
+        var anchored = spec with { Routing = new Routing.Mean(), Start = Start.Anchored };
+        var (a, b) = (Read(file, "param.lora_A.weight"), Reference(file, Roles.B, "param."));
+        var shape = Shape(file, "weight_before");
+        var layer = new OneLayer(anchored, shape, role => role == Roles.A ? a : zeros_like(b), role => role == Roles.A ? a : b);
         var frozen = nn.functional.linear(input, Read(file, "weight_before"));
         Compare(nn.functional.linear(input, Read(file, "weight_after")), layer.Forward(input, frozen, null), "frozen layer with twins");
 
-        var y = Adapter(file, spec, "param.").Layers[Module].Forward(input, nn.functional.linear(input, Read(file, "weight_after")), null);
-        Compare(file, "output_after", y);
+        var routed = new OneLayer(spec, shape, role => Reference(file, role, "param."));
+        Compare(file, "output_after", routed.Forward(input, nn.functional.linear(input, Read(file, "weight_after")), null));
     }
+
+    // Two members have all rows, one has the first half of them.
+    private const int Members = 3;
+
+    private static List<Tensor> Ragged(SafetensorsFile file, string name)
+    {
+        var all = Read(file, name);
+        all = all.reshape(-1, all.shape[^1]);
+        return [all, all.narrow(0, 0, all.shape[0] / 2), all];
+    }
+
+    private static void AssertEach(Action<int> whole)
+    {
+        whole(0);
+        whole(2);
+    }
+
+    private void AssertRows(SafetensorsFile file, string name, IReadOnlyList<Tensor> members)
+    {
+        foreach (var (expected, actual) in Ragged(file, name).Zip(members)) Compare(expected, actual, name);
+    }
+
+    private static FrozenLinear Frozen(SafetensorsFile file, AdapterLayout layout, string weight) =>
+        new(layout.Targets[0].Layer, Read(file, weight), Read(file, "param.bias"));
 
     private static (SafetensorsFile File, AdapterSpec Spec) Open(string place)
     {
@@ -68,37 +98,28 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
         var spec = new AdapterSpec
         {
             Rank = settings.GetProperty("r").GetInt32(), Heads = settings.GetProperty("heads").GetInt32(), Alpha = settings.GetProperty("lora_alpha").GetDouble(),
-            Scaling = overRoot ? Scaling.AlphaOverSqrtRank : Scaling.AlphaOverRank, Routing = Routing.Softmax, Dropout = Dropout.None,
+            Scaling = overRoot ? Scaling.AlphaOverSqrtRank : Scaling.AlphaOverRank, Routing = new Routing.Softmax(), Dropout = Dropout.None,
         };
         Assert.Equal(settings.GetProperty("scaling").GetDouble(), spec.ScalingFactor, 12);
         return (SafetensorsFile.Open(SharedFolder.Of(folder, name + ".safetensors")), spec);
-    }
-
-    private static LowRankAdapter Adapter(SafetensorsFile file, AdapterSpec spec, string prefix)
-    {
-        var (layout, values) = Given(file, spec, prefix);
-        return LowRankAdapter.Create(layout, values, null, 0, CPU);
     }
 
     private static (AdapterLayout Layout, AdapterState Values) Given(SafetensorsFile file, AdapterSpec spec, string prefix)
     {
         var layout = AdapterLayout.For(spec, [Shape(file, prefix + (file.Header.Tensors.ContainsKey("param.weight") ? "weight" : "lora_B0.weight"))]);
         return (layout, new AdapterState(layout.Tensors.Select(info =>
-            KeyValuePair.Create(info.Name, new NamedArray(info.Shape, LowRankAdapter.Values(Reference(file, info.Factor, prefix)))))));
+            KeyValuePair.Create(info.Name, new NamedArray(info.Shape, TensorData.Values(Reference(file, info.Role.Name, prefix)))))));
     }
 
     private static LinearShape Shape(SafetensorsFile file, string weight) =>
         new(Module, (int)file.Describe("param.lora_A.weight").Shape[1], (int)file.Describe(weight).Shape[0]);
 
-    private static Tensor Forward(LowRankAdapter adapter, SafetensorsFile file, Tensor input, string weight) =>
-        adapter.Layers[Module].Forward(input, nn.functional.linear(input, Read(file, weight), Read(file, "param.bias")), null);
-
     private static Tensor Read(SafetensorsFile file, string name) => tensor(file.ReadFloat32(name), [.. file.Describe(name).Shape]);
 
-    private static Tensor Reference(SafetensorsFile file, Factor factor, string prefix) => factor switch
+    private static Tensor Reference(SafetensorsFile file, string role, string prefix) => role switch
     {
-        Factor.A => Read(file, prefix + "lora_A.weight"),
-        Factor.B => stack([.. file.Header.Tensors.Keys.Where(key => key.StartsWith(prefix + "lora_B", StringComparison.Ordinal)).Order(StringComparer.Ordinal).Select(key => Read(file, key))]),
+        Roles.A => Read(file, prefix + "lora_A.weight"),
+        Roles.B => stack([.. file.Header.Tensors.Keys.Where(key => key.StartsWith(prefix + "lora_B", StringComparison.Ordinal)).Order(StringComparer.Ordinal).Select(key => Read(file, key))]),
         _ => Read(file, prefix + "lora_route.weight"),
     };
 
@@ -107,8 +128,8 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
     // 1e-5 of the tensor's largest element: an element that cancels to near zero has no relative accuracy of its own.
     private void Compare(Tensor reference, Tensor actual, string what)
     {
-        var expected = LowRankAdapter.Values(reference);
+        var expected = TensorData.Values(reference);
         var largest = expected.Max(Math.Abs);
-        output.WriteLine($"{what}: {Close.Assert(expected, LowRankAdapter.Values(actual), what, 1e-5 * largest, 0) / largest:E2}");
+        output.WriteLine($"{what}: {Close.Assert(expected, TensorData.Values(actual), what, 1e-5 * largest, 0) / largest:E2}");
     }
 }

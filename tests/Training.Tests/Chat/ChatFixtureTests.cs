@@ -23,17 +23,20 @@ public sealed class ChatFixtureTests
         foreach (var (number, expected) in Cases(folder))
         {
             var ids = expected.GetProperty("ids").EnumerateArray().Select(static id => id.GetInt32());
-            Assert.Equal($"{number}: {string.Join(' ', ids)}", $"{number}: {string.Join(' ', tokenizer.Encode(Rendered(template, expected), addSpecialTokens: false))}");
+            Assert.Equal($"{number}: {string.Join(' ', ids)}",
+                $"{number}: {string.Join(' ', tokenizer.Encode(Rendered(template, expected), addSpecialTokens: false))}");
         }
     }
 
     private static string ModelOf(string folder) => Fixtures.TokenizerOf(folder);
 
     private static IEnumerable<(int Number, JsonElement Case)> Cases(string folder) =>
-        File.ReadLines(SharedFolder.Of(folder, "chat_cases.jsonl")).Select(static (line, number) => (number + 1, JsonDocument.Parse(line).RootElement));
+        File.ReadLines(SharedFolder.Of(folder, "chat_cases.jsonl"))
+            .Select(static (line, number) => (number + 1, JsonDocument.Parse(line).RootElement));
 
     private static string Text(JsonElement expected) => expected.GetProperty("text").GetString()!;
 
     private static string Rendered(ChatTemplate template, JsonElement of) =>
-        template.Render(Conversation.Read(of.GetProperty("messages"), of.GetProperty("tools")), of.GetProperty("add_generation_prompt").GetBoolean()).Text;
+        template.Render(Conversation.Read(of.GetProperty("messages"), of.GetProperty("tools")),
+            of.GetProperty("add_generation_prompt").GetBoolean()).Text;
 }

@@ -9,8 +9,10 @@ namespace FedRLora.Training.Tests.Chat;
 
 public sealed class ChatRowTests
 {
-    private const string Marked = "{% for m in messages %}{{ m.role[0] }}:{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{{ eos_token }}{% else %}{{ m.content }}{% endif %}{% endfor %}";
-    private const string Conversation = """{"messages":[{"role":"user","content":"ab"},{"role":"assistant","content":"cd"},{"role":"user","content":"e"},{"role":"assistant","content":"f"}]}""";
+    private const string Marked = "{% for m in messages %}{{ m.role[0] }}:{% if m.role == 'assistant' %}{% generation %}{{ m.content }}"
+        + "{% endgeneration %}{{ eos_token }}{% else %}{{ m.content }}{% endif %}{% endfor %}";
+    private const string Conversation = """{"messages":[{"role":"user","content":"ab"},{"role":"assistant","content":"cd"},"""
+        + """{"role":"user","content":"e"},{"role":"assistant","content":"f"}]}""";
 
     [Fact]
     public async Task Loss_is_on_every_turn_of_the_assistant_and_on_the_token_that_ends_it()
@@ -43,12 +45,15 @@ public sealed class ChatRowTests
     [InlineData(TinyChat.Template, new[] { 20, 21 })]
     [InlineData(Marked, new[] { 14 })]
     public async Task A_turn_of_weight_0_carries_no_loss(string template, int[] places) =>
-        Assert.Equal(places, (await EncodeAsync(template, Conversation.Replace("\"cd\"", "\"cd\",\"weight\":0", StringComparison.Ordinal))).LossPlaces);
+        Assert.Equal(places,
+            (await EncodeAsync(template, Conversation.Replace("\"cd\"", "\"cd\",\"weight\":0", StringComparison.Ordinal))).LossPlaces);
 
     [Fact]
     public async Task Whitespace_after_the_end_token_carries_no_loss()
     {
-        var row = await EncodeAsync("{% for m in messages %}{{ m.role[0] }}:{{ m.content }}{{ eos_token }} {% endfor %}{% if add_generation_prompt %}a:{% endif %}", Conversation);
+        var row = await EncodeAsync(
+            "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}{{ eos_token }} {% endfor %}{% if add_generation_prompt %}a:{% endif %}",
+            Conversation);
         Assert.Equal([23, 30, 3, 4, 2, 29, 3, 30, 5, 6, 2, 29, 23, 30, 7, 2, 29, 3, 30, 8, 2, 29], row.Ids);
         Assert.Equal([8, 9, 10, 19, 20], row.LossPlaces);
     }
@@ -56,19 +61,26 @@ public sealed class ChatRowTests
     [Fact]
     public async Task What_a_template_writes_after_the_last_message_alone_closes_the_last_turn_alone()
     {
-        var row = await EncodeAsync("{% for m in messages %}{{ m.role[0] }}:{{ m.content }}?{% endfor %}{% if add_generation_prompt %}a:{% else %}{{ eos_token }}{% endif %}", Conversation);
+        var row = await EncodeAsync("{% for m in messages %}{{ m.role[0] }}:{{ m.content }}?{% endfor %}{% if add_generation_prompt %}"
+            + "a:{% else %}{{ eos_token }}{% endif %}", Conversation);
         Assert.Equal([7, 8, 9, 16, 17, 18], row.LossPlaces);
         Assert.Equal([31, 2], row.Ids[^2..]);
     }
 
     [Theory]
-    [InlineData("{% for m in messages %}{{ m.role[0] }}:{% if loop.last or m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}{% if add_generation_prompt %}a:{% endif %}",
-        "data.jsonl:1: the chat template writes what stands before or in message 2 in another way once more follows, so the assistant's text cannot be found in the whole; mark it with {% generation %} in a chat_template.jinja, or set \"weight\": 0")]
-    [InlineData("{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}", "data.jsonl:1: the chat template writes what stands before or in message 2 in another way")]
-    [InlineData("{% if messages | length > 2 %}{{ raise_exception('too long') }}{% endif %}", "data.jsonl:1: the chat template cannot write the messages: ")]
-    [InlineData(null, "data.jsonl:1: the row has \"messages\" and the model no chat template; put the model's chat_template.jinja into its folder, or write rows with \"prompt\" and \"completion\"")]
+    [InlineData("{% for m in messages %}{{ m.role[0] }}:{% if loop.last or m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
+        + "{% if add_generation_prompt %}a:{% endif %}",
+        "data.jsonl:1: the chat template writes what stands before or in message 2 in another way once more follows, so the assistant's "
+            + "text cannot be found in the whole; mark it with {% generation %} in a chat_template.jinja, or set \"weight\": 0")]
+    [InlineData("{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}",
+        "data.jsonl:1: the chat template writes what stands before or in message 2 in another way")]
+    [InlineData("{% if messages | length > 2 %}{{ raise_exception('too long') }}{% endif %}",
+        "data.jsonl:1: the chat template cannot write the messages: ")]
+    [InlineData(null, "data.jsonl:1: the row has \"messages\" and the model no chat template; "
+        + "put the model's chat_template.jinja into its folder, or write rows with \"prompt\" and \"completion\"")]
     public async Task A_template_that_cannot_be_learned_from_is_refused_by_line(string? template, string message) =>
-        Assert.StartsWith(message, (await Assert.ThrowsAsync<BadInputException>(() => EncodeAsync(template, Conversation))).Message, StringComparison.Ordinal);
+        Assert.StartsWith(message, (await Assert.ThrowsAsync<BadInputException>(() => EncodeAsync(template, Conversation))).Message,
+            StringComparison.Ordinal);
 
     [Theory]
     [InlineData(22, new[] { 1, 23, 30, 3, 4, 2, 1, 3, 30, 5, 6, 2, 1, 23, 30, 7, 2, 1, 3, 30, 8, 2 }, new[] { 9, 10, 11, 20, 21 })]
@@ -84,7 +96,8 @@ public sealed class ChatRowTests
     [Fact]
     public async Task What_follows_the_last_turn_goes_before_anything_else()
     {
-        var row = await EncodeAsync(TinyChat.Template, """{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}]}""", 10);
+        var row = await EncodeAsync(TinyChat.Template,
+            """{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}]}""", 10);
         Assert.Equal([1, 23, 30, 3, 2, 1, 3, 30, 4, 2], row.Ids);
         Assert.Equal([8, 9], row.LossPlaces);
     }
@@ -108,7 +121,8 @@ public sealed class ChatRowTests
     [InlineData("""{"messages":[{"role":"assistant"}]}""", "message 1 has no \"content\"")]
     [InlineData("""{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":null}]}""", "message 2 has no \"content\"")]
     [InlineData("""{"messages":[{"role":"user","content":"a"}]}""", "\"messages\" has no message of the assistant to learn")]
-    [InlineData("""{"messages":[{"role":"assistant","content":"a","weight":0}]}""", "\"messages\" has no message of the assistant to learn")]
+    [InlineData("""{"messages":[{"role":"assistant","content":"a","weight":0}]}""",
+        "\"messages\" has no message of the assistant to learn")]
     [InlineData("""{"messages":[{"role":"assistant","content":"a","weight":2}]}""", "message 1 has a \"weight\"")]
     [InlineData("""{"messages":[{"role":"assistant","content":"a"}],"tools":{}}""", "\"tools\" is no list")]
     [InlineData("""{"messages":[{"role":"assistant","content":123456789012345678901}]}""", "an integer has more than 64 bits")]
@@ -127,7 +141,8 @@ public sealed class ChatRowTests
         return Encoder(chat, maxTokens).Encode(await ReadAsync(chat, line), "data.jsonl");
     }
 
-    private static RowEncoder Encoder(TinyChat chat, int maxTokens) => new(Tokenizer.Load(chat.Model), maxTokens, () => ChatTemplate.Find(chat.Model));
+    private static RowEncoder Encoder(TinyChat chat, int maxTokens) =>
+        new(Tokenizer.Load(chat.Model), maxTokens, () => ChatTemplate.Find(chat.Model));
 
     private static async Task<Example> ReadAsync(TinyChat chat, string line)
     {

@@ -28,7 +28,8 @@ public sealed class ChatTrainingTests : IDisposable
         var before = await trainer.EvaluateAsync(group);
         var trained = await trainer.TrainAsync(group);
         Assert.All(trained, static result => Assert.Null(result.Failure));
-        var after = await trainer.EvaluateAsync(group with { Members = [.. group.Members.Zip(trained, static (member, result) => member with { Head = result.Head })] });
+        var after = await trainer.EvaluateAsync(
+            group with { Members = [.. group.Members.Zip(trained, static (member, result) => member with { Head = result.Head })] });
         Assert.All(before.Zip(after), static pair =>
         {
             Assert.Equal(("accuracy", 6), (pair.First.Metric, pair.First.Rows));
@@ -66,8 +67,10 @@ public sealed class ChatTrainingTests : IDisposable
         File.Delete(Path.Combine(_chat.Model, "chat_template.jinja"));
         using var trainer = _chat.Federation.Trainer();
         var result = Assert.Single(await trainer.TrainAsync(await TinyFederation.GroupAsync(trainer, _chat.Plan(), "one")));
-        Assert.Contains("one.train.jsonl:1: the row has \"messages\" and the model no chat template; put the model's chat_template.jinja into its folder", result.Failure, StringComparison.Ordinal);
+        Assert.Contains("one.train.jsonl:1: the row has \"messages\" and the model no chat template; "
+            + "put the model's chat_template.jinja into its folder", result.Failure, StringComparison.Ordinal);
     }
 
-    private static string Row(int row) => TinyChat.Row(row % 2 == 0 ? "up" : "down", $"{(char)('a' + row)}", "ok", "which?", row % 2 == 0 ? "up" : "down");
+    private static string Row(int row) =>
+        TinyChat.Row(row % 2 == 0 ? "up" : "down", $"{(char)('a' + row)}", "ok", "which?", row % 2 == 0 ? "up" : "down");
 }

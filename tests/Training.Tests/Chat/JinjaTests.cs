@@ -11,9 +11,11 @@ namespace FedRLora.Training.Tests.Chat;
 public sealed class JinjaTests
 {
     internal const string Variables = """
-        {"xs": [1, 2, 3], "words": ["b", "a", "C"], "d": {"one": 1, "two": [2, null, true, 1.5], "s": "it's \"é\" 😀\n"}, "text": " Hello, World 😀 ",
+        {"xs": [1, 2, 3], "words": ["b", "a", "C"], "d": {"one": 1, "two": [2, null, true, 1.5], "s": "it's \"é\" 😀\n"},
+         "text": " Hello, World 😀 ",
          "none": null, "n": 7, "f": 2.5,
-         "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}, {"role": "user", "content": "x", "tags": []}]}
+         "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"},
+         {"role": "user", "content": "x", "tags": []}]}
         """;
 
     [Fact]
@@ -23,7 +25,8 @@ public sealed class JinjaTests
         foreach (var line in File.ReadLines(Path.Combine(AppContext.BaseDirectory, "Golden", "jinja-cases.jsonl")))
         {
             using var document = JsonDocument.Parse(line);
-            var (template, expected) = (document.RootElement.GetProperty("template").GetString()!, document.RootElement.GetProperty("text").GetString());
+            var (template, expected) = (document.RootElement.GetProperty("template").GetString()!,
+                document.RootElement.GetProperty("text").GetString());
             string? text;
             try
             {
@@ -41,7 +44,8 @@ public sealed class JinjaTests
     }
 
     [Theory]
-    [InlineData("{% if true %}\n{{ 1 }}\n{{ a.b }}\n{% endif %}", "t.jinja:3: the attribute b is asked of a, which is not defined; test it with 'is defined' first")]
+    [InlineData("{% if true %}\n{{ 1 }}\n{{ a.b }}\n{% endif %}",
+        "t.jinja:3: the attribute b is asked of a, which is not defined; test it with 'is defined' first")]
     [InlineData("a\n\n{{ 'x' + 1 }}", "t.jinja:3: '+' has no meaning for a string and a number; join with ~ to turn both into strings")]
     [InlineData("a\n{% for x in xs %}\nb", "t.jinja:3: the block that begins in line 2 is not closed; end it with {% endfor %}")]
     [InlineData("\n\n{# a", "t.jinja:3: a comment is not closed; end it with #}")]
@@ -56,7 +60,8 @@ public sealed class JinjaTests
     [Fact]
     public void The_generation_tag_marks_what_the_assistant_says()
     {
-        const string Template = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}!{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}";
+        const string Template = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}"
+            + "!{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}";
         var (text, generated) = Run(Template);
         Assert.Equal("<user>hi<assistant>ho!<user>x", text);
         Assert.Equal("ho!", Assert.Single(generated.Select(span => text[span.From..span.To])));
@@ -73,7 +78,9 @@ public sealed class JinjaTests
     private static (string Text, IReadOnlyList<(int From, int To)> Generated) Run(string template)
     {
         using var document = JsonDocument.Parse(Variables);
-        var variables = ((DictValue)JsonText.Read(document.RootElement)).Entries.Select(static entry => KeyValuePair.Create(((TextValue)entry.Key).Value, entry.Value));
-        return JinjaTemplate.Parse(template, static line => $"t.jinja:{line}").Run(variables, Variables.Length, new(2024, 7, 26, 9, 0, 0, TimeSpan.Zero));
+        var variables = ((DictValue)JsonText.Read(document.RootElement)).Entries
+            .Select(static entry => KeyValuePair.Create(((TextValue)entry.Key).Value, entry.Value));
+        return JinjaTemplate.Parse(template, static line => $"t.jinja:{line}")
+            .Run(variables, Variables.Length, new(2024, 7, 26, 9, 0, 0, TimeSpan.Zero));
     }
 }

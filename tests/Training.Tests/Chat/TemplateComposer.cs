@@ -5,28 +5,37 @@ internal sealed class TemplateComposer(Random random)
 {
     private static readonly string[] Atoms =
     [
-        "messages", "messages[0]", "messages[-1].content", "tools", "none", "true", "0", "1", "-3", "7", "2.5", "1e300", "9223372036854775807", "''", "'abc'", "'é😀 x'", "' a,b '", "[]", "[1, 'a', none]",
-        "(1, 2)", "{}", "{'a': 1, 'content': [2]}", "{1: 2, none: 3}", "zzz", "a", "b", "ns", "ns.x", "loop", "loop.index", "range(5)", "range", "namespace(x=[1])", "dict(a=2)", "m", "'😀' * 3", "namespace",
+        "messages", "messages[0]", "messages[-1].content", "tools", "none", "true", "0", "1", "-3", "7", "2.5", "1e300",
+        "9223372036854775807", "''", "'abc'", "'é😀 x'", "' a,b '", "[]", "[1, 'a', none]", "(1, 2)", "{}", "{'a': 1, 'content': [2]}",
+        "{1: 2, none: 3}", "zzz", "a", "b", "ns", "ns.x", "loop", "loop.index", "range(5)", "range", "namespace(x=[1])", "dict(a=2)", "m",
+        "'😀' * 3", "namespace",
     ];
 
-    private static readonly string[] Operators = ["+", "-", "*", "/", "//", "%", "**", "~", "==", "!=", "<", ">=", "in", "not in", "and", "or"];
+    private static readonly string[] Operators =
+    [
+        "+", "-", "*", "/", "//", "%", "**", "~", "==", "!=", "<", ">=", "in", "not in", "and", "or",
+    ];
 
     private static readonly string[] Filters =
     [
-        "trim", "upper", "lower", "capitalize", "title", "string", "safe", "indent", "e", "tojson", "length", "first", "last", "list", "items", "dictsort", "join", "reverse", "sort", "unique", "sum", "min", "max", "abs", "int", "float", "round", "d",
-        "select", "reject", "count",
+        "trim", "upper", "lower", "capitalize", "title", "string", "safe", "indent", "e", "tojson", "length", "first", "last", "list",
+        "items", "dictsort", "join", "reverse", "sort", "unique", "sum", "min", "max", "abs", "int", "float", "round", "d", "select",
+        "reject", "count",
     ];
 
     private static readonly string[] FiltersWithArguments =
     [
-        "trim", "indent", "tojson", "default", "join", "sort", "map", "select", "selectattr", "rejectattr", "replace", "round", "int", "attr", "dictsort", "unique", "sum", "max", "nope",
+        "trim", "indent", "tojson", "default", "join", "sort", "map", "select", "selectattr", "rejectattr", "replace", "round", "int",
+        "attr", "dictsort", "unique", "sum", "max", "nope",
     ];
 
-    private static readonly string[] Tests = ["defined", "none", "string", "mapping", "sequence", "number", "odd", "even", "lower", "true", "callable", "iterable", "eq", "in", "divisibleby", "sameas", "nope"];
+    private static readonly string[] Tests = ["defined", "none", "string", "mapping", "sequence", "number", "odd", "even", "lower", "true",
+        "callable", "iterable", "eq", "in", "divisibleby", "sameas", "nope"];
 
     private static readonly string[] Members =
     [
-        "strip", "lstrip", "split", "rsplit", "splitlines", "startswith", "endswith", "replace", "title", "find", "rfind", "index", "count", "join", "get", "items", "keys", "values", "isdigit", "removeprefix", "append", "content", "x", "__class__", "cycle",
+        "strip", "lstrip", "split", "rsplit", "splitlines", "startswith", "endswith", "replace", "title", "find", "rfind", "index", "count",
+        "join", "get", "items", "keys", "values", "isdigit", "removeprefix", "append", "content", "x", "__class__", "cycle",
     ];
 
     private int _left = 60;
@@ -63,7 +72,9 @@ internal sealed class TemplateComposer(Random random)
         _ => Pick(Atoms),
     };
 
-    private string Arguments(int depth) => string.Join(", ", Enumerable.Range(0, random.Next(4)).Select(_ => Pick("'role'", "'upper'", "'eq'", "attribute='content'", "2", Value(depth + 2))).OrderBy(static argument => argument.StartsWith("attribute=", StringComparison.Ordinal)));
+    private string Arguments(int depth) => string.Join(", ", Enumerable.Range(0, random.Next(4))
+        .Select(_ => Pick("'role'", "'upper'", "'eq'", "attribute='content'", "2", Value(depth + 2)))
+        .OrderBy(static argument => argument.StartsWith("attribute=", StringComparison.Ordinal)));
 
     private string Pick(params ReadOnlySpan<string> choices) => choices[random.Next(choices.Length)];
 }

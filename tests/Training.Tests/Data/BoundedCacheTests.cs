@@ -87,12 +87,13 @@ public sealed class BoundedCacheTests
         Assert.Equal(2, _loads);
     }
 
-    private Task<string> GetAsync(string key, Func<Task<string>> load, long size = 1, CancellationToken cancellationToken = default) => _cache.GetAsync(
-        key,
-        () =>
-        {
-            _loads++;
-            return load();
-        },
-        _ => size, cancellationToken);
+    private Task<string> GetAsync(string key, Func<Task<string>> load, long size = 1, CancellationToken cancellationToken = default) =>
+        _cache.GetAsync(
+            key,
+            () =>
+            {
+                _loads++;
+                return load();
+            },
+            _ => size, cancellationToken);
 }

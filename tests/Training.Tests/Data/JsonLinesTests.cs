@@ -13,7 +13,8 @@ public sealed class JsonLinesTests : IDisposable
     [Fact]
     public async Task Both_forms_are_read_and_trailing_blank_lines_are_fine()
     {
-        var rows = await ReadAsync("""{"id":"x","prompt":"p","completion":"c","label":3}""", """{"text":"t","label":"l"}""", """{"prompt":"","completion":"only"}""", "", " ");
+        var rows = await ReadAsync("""{"id":"x","prompt":"p","completion":"c","label":3}""", """{"text":"t","label":"l"}""",
+            """{"prompt":"","completion":"only"}""", "", " ");
         Assert.Equal([new Example("p", "c", "3", 1), new Example("t", "l", "l", 2), new Example("", "only", null, 3)], rows);
     }
 
@@ -65,10 +66,16 @@ public sealed class JsonLinesTests : IDisposable
     public async Task A_blank_line_between_rows_too_few_rows_and_a_missing_file_are_named()
     {
         const string Row = """{"prompt":"a","completion":"b"}""";
-        Assert.Contains(":2: the line is blank", (await Assert.ThrowsAsync<BadInputException>(() => ReadAsync(Row, "", Row))).Message, StringComparison.Ordinal);
-        Assert.Contains("the file has 3", (await Assert.ThrowsAsync<BadInputException>(() => JsonLines.ReadAsync(Written(Row, Row, Row), 1, 3, default))).Message, StringComparison.Ordinal);
-        Assert.Contains("offset is 3", (await Assert.ThrowsAsync<BadInputException>(() => JsonLines.ReadAsync(Written(Row, Row, Row), 3, null, default))).Message, StringComparison.Ordinal);
-        Assert.Contains("absent.jsonl: no such file", (await Assert.ThrowsAsync<BadInputException>(() => JsonLines.ReadAsync(_folder.File("absent.jsonl"), 0, null, default))).Message, StringComparison.Ordinal);
+        Assert.Contains(":2: the line is blank", (await Assert.ThrowsAsync<BadInputException>(() => ReadAsync(Row, "", Row))).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("the file has 3",
+            (await Assert.ThrowsAsync<BadInputException>(() => JsonLines.ReadAsync(Written(Row, Row, Row), 1, 3, default))).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("offset is 3",
+            (await Assert.ThrowsAsync<BadInputException>(() => JsonLines.ReadAsync(Written(Row, Row, Row), 3, null, default))).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("absent.jsonl: no such file", (await Assert.ThrowsAsync<BadInputException>(
+            () => JsonLines.ReadAsync(_folder.File("absent.jsonl"), 0, null, default))).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -78,7 +85,8 @@ public sealed class JsonLinesTests : IDisposable
             """{"prompt":null,"completion":null,"messages":null,"tools":null,"text":"t","label":"l"}""",
             """{"prompt":"p","completion":null,"text":"t","label":"l"}""",
             """{"prompt":"p","completion":"c","messages":null,"text":null,"label":null}""",
-            """{"prompt":null,"completion":"c","tools":null,"messages":[{"role":"user","content":"u","weight":null},{"role":"assistant","content":"a","tool_calls":null}]}""");
+            """{"prompt":null,"completion":"c","tools":null,"messages":[{"role":"user","content":"u","weight":null},"""
+                + """{"role":"assistant","content":"a","tool_calls":null}]}""");
 
         Assert.Equal([new Example("t", "l", "l", 1), new Example("t", "l", "l", 2), new Example("p", "c", null, 3)], rows.Take(3));
         Assert.Equal(("a", 2), (rows[3].Completion, rows[3].Chat!.Count));
@@ -110,7 +118,8 @@ public sealed class JsonLinesTests : IDisposable
     [Fact]
     public async Task A_mark_at_the_start_of_the_file_is_no_part_of_its_first_row()
     {
-        await File.WriteAllTextAsync(_folder.File("data.jsonl"), """{"prompt":"p","completion":"ß"}""", new UTF8Encoding(encoderShouldEmitUTF8Identifier: true));
+        await File.WriteAllTextAsync(_folder.File("data.jsonl"), """{"prompt":"p","completion":"ß"}""",
+            new UTF8Encoding(encoderShouldEmitUTF8Identifier: true));
         Assert.Equal("ß", Assert.Single(await JsonLines.ReadAsync(_folder.File("data.jsonl"), 0, null, default)).Completion);
     }
 

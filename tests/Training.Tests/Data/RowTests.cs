@@ -15,7 +15,8 @@ public sealed class RowTests : IDisposable
     [InlineData("", "ab", 20, new[] { 1, 3, 4, 2 }, 1)]
     [InlineData("abcdef", "ab", 7, new[] { 1, 7, 8, 29, 3, 4, 2 }, 3)]
     [InlineData("abcdef", "abcdef", 5, new[] { 1, 29, 3, 4, 5 }, 1)]
-    public void Loss_is_on_the_completion_and_long_rows_lose_the_front_of_the_prompt(string prompt, string completion, int maxTokens, int[] ids, int start)
+    public void Loss_is_on_the_completion_and_long_rows_lose_the_front_of_the_prompt(
+        string prompt, string completion, int maxTokens, int[] ids, int start)
     {
         var row = Encoder(maxTokens).Encode(new Example(prompt, completion, null, 1), "data.jsonl");
         Assert.Equal(ids, row.Ids);
@@ -35,7 +36,8 @@ public sealed class RowTests : IDisposable
     [Fact]
     public void Epochs_run_on_over_the_rounds_and_take_every_row_once()
     {
-        int[] Take(BatchOrder order, int from, int to) => [.. Enumerable.Range(from, to - from).SelectMany(step => order.Take(step / 5 + 1, step % 5))];
+        int[] Take(BatchOrder order, int from, int to) =>
+            [.. Enumerable.Range(from, to - from).SelectMany(step => order.Take(step / 5 + 1, step % 5))];
         var order = new BatchOrder(10, 2, 5, 1, "one");
         var epochs = Take(order, 0, 15);
         Assert.Equal(Enumerable.Range(0, 10), epochs[..10].Order());

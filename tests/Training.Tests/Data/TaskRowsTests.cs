@@ -15,7 +15,8 @@ public sealed class TaskRowsTests : IDisposable
     public async Task Labels_are_those_of_whole_files_of_all_clients_of_the_task_at_the_site()
     {
         var plan = Plan(
-            Client("a", Write("a", ("p", "yes"), ("q", "no")), test: null, rows: 1), Client("b", Write("b", ("p", "maybe")), Write("bt", ("p", "never"))),
+            Client("a", Write("a", ("p", "yes"), ("q", "no")), test: null, rows: 1),
+            Client("b", Write("b", ("p", "maybe")), Write("bt", ("p", "never"))),
             Client("far", Write("far", ("p", "far")), test: null) with { Site = "other" },
             Client("else", Write("else", ("p", "else")), test: null) with { Task = "other" });
 
@@ -38,7 +39,8 @@ public sealed class TaskRowsTests : IDisposable
 
     [Fact]
     public async Task A_file_that_cannot_be_read_counts_for_nothing() =>
-        Assert.Equal(["yes"], (await RowsAsync(Plan(Client("a", Write("a", ("p", "yes")), test: null), Client("b", "gone.jsonl", test: null)))).Labels.Names);
+        Assert.Equal(["yes"],
+            (await RowsAsync(Plan(Client("a", Write("a", ("p", "yes")), test: null), Client("b", "gone.jsonl", test: null)))).Labels.Names);
 
     [Fact]
     public async Task Labels_of_one_client_alone_are_counted()
@@ -67,7 +69,8 @@ public sealed class TaskRowsTests : IDisposable
     private async Task<TaskRows> RowsAsync(FederationPlan plan) =>
         await TaskRows.OfAsync(plan, plan.Clients[0], _folder.File, static path => FileRows.ReadAsync(path, default));
 
-    private static FederationPlan Plan(params IReadOnlyList<ClientSpec> clients) => new() { Name = "n", Model = new() { Path = "m" }, Clients = clients };
+    private static FederationPlan Plan(params IReadOnlyList<ClientSpec> clients) =>
+        new() { Name = "n", Model = new() { Path = "m" }, Clients = clients };
 
     private static ClientSpec Client(string id, string train, string? test, int? rows = null) =>
         new() { Id = id, Task = "t", Data = new() { Train = train, Test = test, Rows = rows } };
@@ -75,7 +78,8 @@ public sealed class TaskRowsTests : IDisposable
     private string Write(string name, params IEnumerable<(string Prompt, string Label)> rows)
     {
         var path = _folder.File($"{name}.jsonl");
-        File.WriteAllLines(path, rows.Select(static row => $$"""{"prompt": "{{row.Prompt}}", "completion": "{{row.Label}}.", "label": "{{row.Label}}"}"""));
+        File.WriteAllLines(path,
+            rows.Select(static row => $$"""{"prompt": "{{row.Prompt}}", "completion": "{{row.Label}}.", "label": "{{row.Label}}"}"""));
         return path;
     }
 }

@@ -22,7 +22,7 @@ public sealed class MergeRulesTests
         var drawn = tasks.Select((task, i) => task * Mask(i) / (float)density).ToList();
         ulong NoDraw(int task) => throw new InvalidOperationException("a draw");
         void Compare(string name, string rule, List<Tensor> tensors, double kept) =>
-            numbers.CompareOutput(name, LowRankAdapter.Values(CombinationRules.ByName[rule](tensors, weights, kept, NoDraw)));
+            numbers.CompareOutput(name, TensorData.Values(CombinationRules.ByName[rule](tensors, weights, kept, NoDraw)));
 
         Compare("task_arithmetic", "linear", tasks, 1);
         Compare("magnitude_prune", "magnitude_prune", tasks, density);

@@ -25,7 +25,7 @@ internal sealed class MethodNumbers : IDisposable
     public void Dispose() => _file.Dispose();
 
     /// <summary>As <see cref="Array"/>, in torch.</summary>
-    public Tensor Tensor(string name) => LowRankAdapter.OnDevice(Array(name), CPU);
+    public Tensor Tensor(string name) => TensorData.OnDevice(Array(name), CPU);
 
     /// <summary>A tensor; one of doubles is rounded.</summary>
     public NamedArray Array(string name)
@@ -50,14 +50,14 @@ internal sealed class MethodNumbers : IDisposable
     public void CompareGradient(string name, Tensor actual)
     {
         var reference = Array(name).Data;
-        Close.Assert(reference, LowRankAdapter.Values(actual), name, 1e-6 + 1e-5 * reference.Max(Math.Abs), 0);
+        Close.Assert(reference, TensorData.Values(actual), name, 1e-6 + 1e-5 * reference.Max(Math.Abs), 0);
     }
 
     /// <summary>Stepped parameters: 2e-6 for 99.9 % of the entries, as first steps of Adam are sign-like, never beyond 0.02.</summary>
     public void CompareStepped(string name, Tensor actual)
     {
         var reference = Array(name).Data;
-        var values = LowRankAdapter.Values(actual);
+        var values = TensorData.Values(actual);
         Close.Assert(reference, values, name, 0.02, 0);
         var within = reference.Zip(values).Count(static pair => Math.Abs(pair.First - pair.Second) <= 2e-6) / (double)reference.Length;
         Assert.True(within >= 0.999, $"{name}: only {within:P2} of the entries are within 2e-6");

@@ -1,6 +1,7 @@
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
+using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Models;
 using FedRLora.Training.Steps;
 using FedRLora.Training.Tests.Models;
@@ -23,36 +24,47 @@ public sealed class PeftLayerTests
         var layer = new LinearShape(Module, numbers.Config.GetProperty("in").GetInt32(), numbers.Config.GetProperty("out").GetInt32());
         var layout = AdapterLayout.For(SpecOf(numbers), [layer]);
         using var model = FrozenLayer(numbers, layer);
-        var stack = new AdapterStack(layout, [new(Start(numbers, layout), null, 0)], masks: null, CPU, model);
-        var adapter = stack.Members[0];
-        var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, [AdapterState.Empty]);
-        var (input, cotangent) = (numbers.Tensor("input").requires_grad_(), numbers.Tensor("output_cotangent"));
-        var losses = numbers.Expected.GetProperty("losses_before_step_1_2_3");
-        Tensor Frozen() => nn.functional.linear(input, model.WeightOf(layer), model.BiasOf(layer));
-        Tensor Output() => adapter.Layers[Module].Forward(input, Frozen(), null);
+        var start = new ClientAdapter(layout, Start(numbers, layout), null);
+        using var frame = new FramedLayer([start, start, start], model.Frozen(layer), model);
+        var optimizer = new AdamW(
+            frame.Stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, [AdapterState.Empty, AdapterState.Empty, AdapterState.Empty]);
         var trainable = numbers.Expected.GetProperty("trainable").EnumerateArray().Select(static name => name.GetString());
-        Assert.Equal(trainable, adapter.Parameters.Select(Saved).Order(StringComparer.Ordinal));
+        Assert.Equal(trainable, layout.Tensors.Select(static info => Saved(info.Role.Name)).Order(StringComparer.Ordinal));
+        // Two members have all rows, one has the first half of them.
+        List<Tensor> Ragged(string name)
+        {
+            var all = numbers.Tensor(name);
+            all = all.reshape(-1, all.shape[^1]);
+            return [all, all.narrow(0, 0, all.shape[0] / 2), all];
+        }
 
-        numbers.CompareOutput("merged_weight", LowRankAdapter.Values(Merged(layout, adapter, model, layer)));
+        numbers.CompareOutput("merged_weight", TensorData.Values(Merged(frame.Stack.Member(0), model, layer)));
+        var losses = numbers.Expected.GetProperty("losses_before_step_1_2_3");
         for (var step = 1; step <= 3; step++)
         {
-            stack.ZeroGradients();
-            var output = Output();
-            var loss = (output * cotangent).sum();
-            var expected = losses[step - 1].GetDouble();
-            Assert.Equal(expected, loss.item<float>(), 1e-5 + 1e-5 * Math.Abs(expected));
-            loss.backward();
-            if (step == 1)
+            frame.Stack.ZeroGradients();
+            var trained = frame.Run(Ragged("input"), Ragged("output_cotangent"));
+            foreach (var member in (int[])[0, 2])
             {
-                numbers.CompareOutput("output", LowRankAdapter.Values(output));
-                numbers.CompareGradient("input_grad", input.grad!);
-                foreach (var parameter in adapter.Parameters) numbers.CompareGradient("grad." + Saved(parameter), parameter.Value.grad!);
+                var (output, inputGradient) = trained[member];
+                var expected = losses[step - 1].GetDouble();
+                Assert.Equal(expected, (output * Ragged("output_cotangent")[member]).sum().item<float>(), 1e-5 + 1e-5 * Math.Abs(expected));
+                if (step > 1) continue;
+                numbers.CompareOutput("output", TensorData.Values(output));
+                numbers.CompareGradient("input_grad", inputGradient);
+                foreach (var info in layout.Tensors)
+                    numbers.CompareGradient("grad." + Saved(info.Role.Name), frame.Stack.GradientOf(member, info.Name)!);
             }
 
-            optimizer.Step([0.01]);
+            optimizer.Step([0.01, 0.01, 0.01]);
             if (step == 2) continue;
-            foreach (var parameter in adapter.Parameters) numbers.CompareStepped($"after_step_{step}.{Saved(parameter)}", parameter.Value);
-            numbers.CompareOutput($"output_after_step_{step}", LowRankAdapter.Values(Output()));
+            var after = frame.Run(Ragged("input"), Ragged("output_cotangent"));
+            foreach (var member in (int[])[0, 2])
+            {
+                foreach (var parameter in frame.Stack.Member(member).Parameters)
+                    numbers.CompareStepped($"after_step_{step}.{Saved(parameter.Info.Role.Name)}", parameter.Value);
+                numbers.CompareOutput($"output_after_step_{step}", TensorData.Values(after[member].Output));
+            }
         }
     }
 
@@ -70,33 +82,31 @@ public sealed class PeftLayerTests
     {
         var config = TinyLlama.Config with { HiddenSize = layer.InWidth, IntermediateSize = layer.OutWidth, MlpBias = true };
         var drawn = TinyLlama.Arrays(config);
-        var parameters = drawn.ToDictionary(static entry => entry.Key, static entry => LowRankAdapter.OnDevice(entry.Value, CPU));
+        var parameters = drawn.ToDictionary(static entry => entry.Key, static entry => TensorData.OnDevice(entry.Value, CPU));
         parameters[Module + ".weight"] = numbers.Tensor("param.lin.base_layer.weight");
         parameters[Module + ".bias"] = numbers.Tensor("param.lin.base_layer.bias");
         return ModelRegistry.Create(config, parameters);
     }
 
     private static AdapterState Start(MethodNumbers numbers, AdapterLayout layout) => new(layout.Tensors.Select(info =>
-        KeyValuePair.Create(info.Name, numbers.Array("param." + Saved(info.Factor)) with { Shape = info.Shape })));
+        KeyValuePair.Create(info.Name, numbers.Array("param." + Saved(info.Role.Name)) with { Shape = info.Shape })));
 
-    private static Tensor Merged(AdapterLayout layout, LowRankAdapter adapter, CausalLanguageModel model, LinearShape layer)
+    private static Tensor Merged(PlacedAdapter adapter, CausalLanguageModel model, LinearShape layer)
     {
         using var inference = no_grad();
-        Tensor Value(Factor factor) => adapter.Parameters.Single(parameter => parameter.Info.Factor == factor).Value;
-        var moved = model.WeightOf(layer) + new LowRankLayer(layout.Spec, layer, Value(Factor.A), Value(Factor.B), null, 0, null).Delta();
-        return layout.Spec.Decomposed ? DecomposedLayer.Merged(moved, Value(Factor.Magnitude)) : moved;
+        var (method, target) = (adapter.Layout.Method, adapter.Layout.Targets[0]);
+        var moved = model.WeightOf(layer) + Bottleneck.Delta(method, adapter.Of(target), target.Scaling)[0];
+        return method.HasColumns ? moved * method.Columns(adapter.Of(target), Decomposed.Norms(moved))[0].unsqueeze(1) : moved;
     }
 
-    private static string Saved(AdapterParameter parameter) => Saved(parameter.Info.Factor);
-
-    private static string Saved(Factor factor)
+    private static string Saved(string role)
     {
-        var name = factor switch
+        var name = role switch
         {
-            Factor.A => "lora_A",
-            Factor.B => "lora_B",
-            Factor.Magnitude => "lora_magnitude_vector",
-            _ => throw new ArgumentOutOfRangeException(nameof(factor)),
+            Roles.A => "lora_A",
+            Roles.B => "lora_B",
+            Roles.Magnitude => "lora_magnitude_vector",
+            _ => throw new ArgumentOutOfRangeException(nameof(role)),
         };
         return $"lin.{name}.default.weight";
     }

@@ -15,15 +15,18 @@ public sealed class SituationTests : IDisposable
 {
     private static readonly Dictionary<string, Func<SituationTests, string, Task>> Checks = new(StringComparer.Ordinal)
     {
-        ["01-pissa-adapter"] = static (test, folder) => test.RefusesAsync(["init_lora_weights", "path_initial_model_for_weight_conversion"], adapter: folder),
-        ["02-rows-not-utf8"] = static (test, folder) => test.RefusesAsync(["cp1252.jsonl:1: byte 0xF6 is not UTF-8"], rows: Path.Combine(folder, "cp1252.jsonl")),
+        ["01-pissa-adapter"] = static (test, folder) => test.RefusesAsync(["init_lora_weights", "path_initial_model_for_weight_conversion"],
+            adapter: folder),
+        ["02-rows-not-utf8"] = static (test, folder) => test.RefusesAsync(["cp1252.jsonl:1: byte 0xF6 is not UTF-8"],
+            rows: Path.Combine(folder, "cp1252.jsonl")),
         ["03-labels-of-answers-without-text"] = static async (test, folder) =>
         {
             var model = test.With(("chat_template.jinja", Path.Combine(folder, "chat_template.jinja")));
             var parts = await ScoreAsync(model, null, Path.Combine(folder, "parts.jsonl"), Metric.Accuracy);
             var plain = await ScoreAsync(model, null, Path.Combine(folder, "plain.jsonl"), Metric.Accuracy);
             var mixed = test.Lines(
-                [.. File.ReadLines(Path.Combine(folder, "parts.jsonl")).Take(1), .. File.ReadLines(Path.Combine(folder, "plain.jsonl")).Skip(1)]);
+                [.. File.ReadLines(Path.Combine(folder, "parts.jsonl")).Take(1),
+                    .. File.ReadLines(Path.Combine(folder, "plain.jsonl")).Skip(1)]);
             Assert.Equal((0.5, 0.5), (plain.Score, plain.MajorityShare)); // neither answer is likelier for one animal than for the other
             Assert.All([parts, await ScoreAsync(model, null, mixed, Metric.Accuracy)], score =>
                 Assert.Equal((plain.Score, plain.Loss, plain.MajorityShare), (score.Score, score.Loss, score.MajorityShare)));
@@ -32,14 +35,17 @@ public sealed class SituationTests : IDisposable
         },
         ["04-rope-type-twice"] = static async (test, folder) => Assert.True(double.IsFinite((await ScoreAsync(
             test.With(("config.json", Path.Combine(folder, "config-rope-both-linear.json"))), null, test.Rows())).Loss)),
-        ["05-null-columns"] = static async (_, folder) => Assert.Equal(2, (await ScoreAsync(Stories, null, Path.Combine(folder, "columns.jsonl"))).Rows),
-        ["06-tied-head-that-differs"] = static (test, _) => test.RefusesAsync(["lm_head.weight", "model.embed_tokens.weight"], test.Changed(static tensors =>
-        {
-            var embedding = tensors["model.embed_tokens.weight"];
-            tensors["lm_head.weight"] = embedding with { Data = new float[embedding.Data.Length] };
-        })),
+        ["05-null-columns"] = static async (_, folder) => Assert.Equal(2,
+            (await ScoreAsync(Stories, null, Path.Combine(folder, "columns.jsonl"))).Rows),
+        ["06-tied-head-that-differs"] = static (test, _) => test.RefusesAsync(["lm_head.weight", "model.embed_tokens.weight"],
+            test.Changed(static tensors =>
+            {
+                var embedding = tensors["model.embed_tokens.weight"];
+                tensors["lm_head.weight"] = embedding with { Data = new float[embedding.Data.Length] };
+            })),
         ["07-end-token-unknown"] = static (test, folder) => test.RefusesAsync(["eos_token is <|im_end|>"], test.With(
-            ("tokenizer_config.json", Path.Combine(folder, "tokenizer_config.json")), ("config.json", Path.Combine(folder, "config-without-eos.json")))),
+            ("tokenizer_config.json", Path.Combine(folder, "tokenizer_config.json")),
+            ("config.json", Path.Combine(folder, "config-without-eos.json")))),
         ["08-added-tokens-elsewhere"] = static (test, folder) => test.RefusesAsync(
             ["<|im_end|>"], test.With(("tokenizer_config.json", Path.Combine(folder, "tokenizer_config.json")))),
         ["10-config-keys-without-influence"] = static async (test, folder) =>
@@ -50,7 +56,8 @@ public sealed class SituationTests : IDisposable
         },
         ["13-adapter-named-default"] = static async (test, folder) =>
         {
-            var expected = (await ScoreAsync(Stories, test.Renamed(folder, static name => name.Replace(".default", "", StringComparison.Ordinal)), test.Rows())).Loss;
+            var expected = (await ScoreAsync(Stories,
+                test.Renamed(folder, static name => name.Replace(".default", "", StringComparison.Ordinal)), test.Rows())).Loss;
             var bare = test.Renamed(folder, static name => name.Replace("base_model.model.", "", StringComparison.Ordinal));
             Assert.NotEqual(expected, (await ScoreAsync(Stories, null, test.Rows())).Loss);
             Assert.Equal(expected, (await ScoreAsync(Stories, folder, test.Rows())).Loss);
@@ -76,7 +83,8 @@ public sealed class SituationTests : IDisposable
             var b = Assert.Single(await EvaluatedAsync(folder, alone with { Clients = [alone.Clients[1]] }));
             Assert.StartsWith("accuracy: \"yes\" is the only label of the task", b.Failure, StringComparison.Ordinal);
             var declared = new Dictionary<string, TaskSpec> { ["x"] = new() { Labels = [new("yes", []), new("no", [])] } };
-            Assert.Equal("accuracy", Assert.Single(await EvaluatedAsync(folder, alone with { Clients = [alone.Clients[1]], Tasks = declared })).Metric);
+            Assert.Equal("accuracy",
+                Assert.Single(await EvaluatedAsync(folder, alone with { Clients = [alone.Clients[1]], Tasks = declared })).Metric);
         },
         ["20-base-not-finite"] = static async (test, folder) =>
         {
@@ -85,7 +93,8 @@ public sealed class SituationTests : IDisposable
                 var model = test.Changed(tensors => tensors["model.layers.2.mlp.down_proj.weight"].Data[0] = value);
                 string[] named = ["model.layers.2.mlp.down_proj.weight", "[0, 0]"];
                 await test.RefusesAsync(named, model, rows: Path.Combine(folder, "rows.jsonl"));
-                var refused = Assert.Throws<BadInputException>(() => MergedModel.Write(model, Path.Combine(folder, "zero"), Path.Combine(model, "merged")));
+                var refused = Assert.Throws<BadInputException>(
+                    () => MergedModel.Write(model, Path.Combine(folder, "zero"), Path.Combine(model, "merged")));
                 Assert.All(named, name => Assert.Contains(name, refused.Message, StringComparison.Ordinal));
             }
         },
@@ -119,13 +128,15 @@ public sealed class SituationTests : IDisposable
         {
             Assert.Equal("accuracy", (await ScoreAsync(Stories, null, Numbers(256), Metric.Auto)).Metric);
             var many = await ScoreAsync(Stories, null, Numbers(257), Metric.Auto);
-            Assert.Equal(("perplexity", new() { Kind = DataNoteKind.AutoManyLabels, Count = 257, Of = 256 }), (many.Metric, Assert.Single(many.Notes)));
+            Assert.Equal(("perplexity", new() { Kind = DataNoteKind.AutoManyLabels, Count = 257, Of = 256 }),
+                (many.Metric, Assert.Single(many.Notes)));
 
             string Numbers(int labels) =>
                 test.Lines(Enumerable.Range(0, labels).Select(static row => $$"""{"text": "The number is", "label": "n{{row}}"}"""));
         },
         ["26-perplexity-beyond-numbers"] = static (test, folder) => test.RefusesAsync(
-            ["perplexity: the test loss is 2305.418 per token"], rows: Path.Combine(folder, "rows.jsonl"), model: test.Changed(static tensors =>
+            ["perplexity: the test loss is 2305.418 per token"], rows: Path.Combine(folder, "rows.jsonl"),
+            model: test.Changed(static tensors =>
             {
                 var norm = tensors["model.norm.weight"];
                 tensors["model.norm.weight"] = norm with { Data = [.. norm.Data.Select(static value => 1000 * value)] };
@@ -134,22 +145,26 @@ public sealed class SituationTests : IDisposable
         {
             var model = test.Changed(static tensors => tensors["model.layers.2.mlp.down_proj.weight"].Data[0] = 70000);
             var refused = Assert.Throws<BadInputException>(() => FrozenBase.Load(model, torch.CPU, WeightStorage.Float16));
-            Assert.Contains("model.layers.2.mlp.down_proj.weight has 70000 at [0, 0], which float16 cannot hold", refused.Message, StringComparison.Ordinal);
+            Assert.Contains("model.layers.2.mlp.down_proj.weight has 70000 at [0, 0], which float16 cannot hold", refused.Message,
+                StringComparison.Ordinal);
             return Task.CompletedTask;
         },
         ["28-warm-up-of-a-client"] = static (_, folder) =>
         {
             Assert.Contains("training.warmupSteps", Problem("plan-refused.yaml"), StringComparison.Ordinal);
             Assert.StartsWith(
-                "clients[1].steps: 1 steps in 2 rounds are fewer than the 4 of training.warmupSteps", Problem("plan.yaml"), StringComparison.Ordinal);
+                "clients[1].steps: 1 steps in 2 rounds are fewer than the 4 of training.warmupSteps", Problem("plan.yaml"),
+                StringComparison.Ordinal);
             return Task.CompletedTask;
 
-            string Problem(string plan) => Assert.Single(PlanReader.Read(File.ReadAllText(Path.Combine(folder, plan)), plan).Problems).Message;
+            string Problem(string plan) =>
+                Assert.Single(PlanReader.Read(File.ReadAllText(Path.Combine(folder, plan)), plan).Problems).Message;
         },
         ["29-layers-that-do-not-exist"] = static async (_, folder) =>
         {
             using var trainer = new LocalTrainer(new() { Root = folder });
-            foreach (var (plan, named) in ((string, string)[])[("plan-layers.yaml", "layersToTransform: no target is in layer 99"), ("plan-exclude.yaml", "dwon_proj")])
+            foreach (var (plan, named) in ((string, string)[])[("plan-layers.yaml", "layersToTransform: no target is in layer 99"),
+                ("plan-exclude.yaml", "dwon_proj")])
             {
                 var read = PlanReader.Require(File.ReadAllText(Path.Combine(folder, plan)), plan);
                 var refused = await Assert.ThrowsAsync<BadInputException>(() => trainer.InitialSharedAsync(read));
@@ -247,7 +262,8 @@ public sealed class SituationTests : IDisposable
 
     private static async Task<TrainingGroup> GroupAsync(LocalTrainer trainer, FederationPlan plan) => new()
     {
-        Plan = plan, Round = 1, Shared = await trainer.InitialSharedAsync(plan), Members = [.. plan.Clients.Select(static client => new GroupMember { Client = client })],
+        Plan = plan, Round = 1, Shared = await trainer.InitialSharedAsync(plan),
+        Members = [.. plan.Clients.Select(static client => new GroupMember { Client = client })],
     };
 
     private string Lines(IEnumerable<string> lines)
@@ -284,7 +300,8 @@ public sealed class SituationTests : IDisposable
     // The model with other weights.
     private string Changed(Action<Dictionary<string, NamedArray>> change)
     {
-        var tensors = SafetensorsCodec.Read(File.ReadAllBytes(Path.Combine(Stories, "model.safetensors")), Stories).ToDictionary(static entry => entry.Key, static entry => entry.Value);
+        var tensors = SafetensorsCodec.Read(File.ReadAllBytes(Path.Combine(Stories, "model.safetensors")), Stories)
+            .ToDictionary(static entry => entry.Key, static entry => entry.Value);
         change(tensors);
         var model = With();
         File.Delete(Path.Combine(model, "model.safetensors"));

@@ -25,7 +25,8 @@ public sealed class LocalInputsTests : IDisposable
         Copy("model", "elsewhere/copy");
         Directory.CreateSymbolicLink(File("link"), File("model"));
         Directory.CreateDirectory(File("snapshot"));
-        foreach (var file in Directory.GetFiles(File("model"))) System.IO.File.CreateSymbolicLink(File($"snapshot/{Path.GetFileName(file)}"), file);
+        foreach (var file in Directory.GetFiles(File("model")))
+            System.IO.File.CreateSymbolicLink(File($"snapshot/{Path.GetFileName(file)}"), file);
 
         var expected = await BaseAsync();
 
@@ -81,7 +82,8 @@ public sealed class LocalInputsTests : IDisposable
 
         Assert.Contains(now.Files, static file => file.Name == "additional_chat_templates/tool_use.jinja");
         Assert.DoesNotContain(now.Files, static file => file.Name == "chat_template.json");
-        Assert.Equal("additional_chat_templates/tool_use.jinja of model was not there when run r was made (sha256 2d711642b726), nor chat_template.jinja, chat_template.json", before.Change(now, "model", "r"));
+        Assert.Equal("additional_chat_templates/tool_use.jinja of model was not there when run r was made (sha256 2d711642b726), "
+            + "nor chat_template.jinja, chat_template.json", before.Change(now, "model", "r"));
     }
 
     [Fact]
@@ -89,7 +91,8 @@ public sealed class LocalInputsTests : IDisposable
     {
         Directory.CreateDirectory(File("sharded"));
         foreach (var shard in new[] { "a", "b" }) await System.IO.File.WriteAllTextAsync(File($"sharded/{shard}.safetensors"), shard);
-        await System.IO.File.WriteAllTextAsync(File("sharded/model.safetensors.index.json"), """{"weight_map":{"x":"a.safetensors","y":"b.safetensors","z":"a.safetensors","bad":"../model/model.safetensors"}}""");
+        await System.IO.File.WriteAllTextAsync(File("sharded/model.safetensors.index.json"),
+            """{"weight_map":{"x":"a.safetensors","y":"b.safetensors","z":"a.safetensors","bad":"../model/model.safetensors"}}""");
         var before = await BaseAsync("sharded");
         await System.IO.File.WriteAllTextAsync(File("sharded/b.safetensors"), "c");
 

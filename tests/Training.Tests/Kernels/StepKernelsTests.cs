@@ -208,7 +208,10 @@ public sealed class StepKernelsTests : IDisposable
             Tensor stepped = x.clone(), slope = gradient.clone(), mean = up.clone(), square = up.square();
             kernels.AdamW(stepped, slope, mean, square, step);
             var (mixed, slopes) = Ours(kernels.Attention!, query, key, value, atMixed, new(2, 70, 4, 2, 40, null));
-            Tensor[] results = [inverse, normed, atNorm, gated, atGate, atUp, turned, logits, losses, factors, stepped, slope, mean, square];
+            Tensor[] results =
+            [
+                inverse, normed, atNorm, gated, atGate, atUp, turned, logits, losses, factors, stepped, slope, mean, square,
+            ];
             return [.. results.Append(mixed).Concat(slopes).Select(Bits)];
         }
 

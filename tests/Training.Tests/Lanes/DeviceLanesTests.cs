@@ -26,7 +26,8 @@ public sealed class DeviceLanesTests
         Assert.Equal(1, most);
 
         Task Meeting(DeviceLanes lanes) => lanes.RunAsync(
-            new("run", 1, 0), stopped => both.SignalAndWait(InTime, stopped) ? true : throw new TimeoutException("alone"), CancellationToken.None);
+            new("run", 1, 0), stopped => both.SignalAndWait(InTime, stopped) ? true : throw new TimeoutException("alone"),
+            CancellationToken.None);
     }
 
     [Fact]

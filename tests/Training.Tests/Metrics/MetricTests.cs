@@ -37,14 +37,16 @@ public sealed class MetricTests : IDisposable
     {
         // "u" begins where "up" and "upset" go on; "a b" has a space inside.
         string[] labels = ["a b", "u", "up", "upset"];
-        var rows = Rows([.. Enumerable.Range(0, 24).Select(row => new Example($"{(char)('a' + row)}?", labels[row % 4], labels[row % 4], row + 1))]);
+        var rows = Rows(
+            [.. Enumerable.Range(0, 24).Select(row => new Example($"{(char)('a' + row)}?", labels[row % 4], labels[row % 4], row + 1))]);
 
         var score = MetricRegistry.Metrics[Metric.Accuracy].Score(rows, default);
 
         var right = rows.Test.Examples.Count(example => labels.MaxBy(label => Likelihood(example.Prompt, label)) == example.Completion);
         Assert.Equal(right / 24.0, score.Score);
         var tokens = rows.Test.Rows.Sum(static row => row.LossTokens);
-        Close.AssertRelative(-rows.Test.Examples.Sum(example => Likelihood(example.Prompt, example.Completion)) / tokens, score.Loss, "loss", 1e-5);
+        Close.AssertRelative(-rows.Test.Examples.Sum(example => Likelihood(example.Prompt, example.Completion)) / tokens, score.Loss,
+            "loss", 1e-5);
         Close.AssertRelative(score.Loss, new Perplexity().Score(rows, default).Loss, "loss of perplexity", 1e-5);
     }
 
@@ -127,7 +129,8 @@ public sealed class MetricTests : IDisposable
         var score = MetricRegistry.Metrics[Metric.Accuracy].Score(rows, default);
 
         string[] answers = ["w", "x", "y", "z "];
-        var right = rows.Test.Examples.Count(example => (answers.MaxBy(answer => Likelihood(example.Prompt, answer)) == "w") == (example.Label == "n"));
+        var right = rows.Test.Examples.Count(
+            example => (answers.MaxBy(answer => Likelihood(example.Prompt, answer)) == "w") == (example.Label == "n"));
         Assert.Equal((2, right / 4.0, 0.75), (rows.Test.Labels.Names.Count, score.Score, score.Constant));
         Assert.Equal(score.Score, score.Rows.Average(static row => row.Value));
     }
@@ -139,7 +142,9 @@ public sealed class MetricTests : IDisposable
 
         var refused = Refusal(Rows(examples, maxTokens: 8));
 
-        Assert.StartsWith("accuracy: the labels \"aaaaaaaaab\" and \"aaaaaaaaac\" begin alike and are cut to the same tokens; give maxTokens: ", refused, StringComparison.Ordinal);
+        Assert.StartsWith(
+            "accuracy: the labels \"aaaaaaaaab\" and \"aaaaaaaaac\" begin alike and are cut to the same tokens; give maxTokens: ", refused,
+            StringComparison.Ordinal);
         var needed = int.Parse(refused.Split("maxTokens: ")[1].Split(' ')[0], System.Globalization.CultureInfo.InvariantCulture);
         Assert.NotNull(MetricRegistry.Metrics[Metric.Accuracy].Score(Rows(examples, needed), default));
         Assert.Contains("cut to the same tokens", Refusal(Rows(examples, needed - 2)), StringComparison.Ordinal);
@@ -154,7 +159,8 @@ public sealed class MetricTests : IDisposable
         File.WriteAllText(Path.Combine(_tiny.Root, "model", "tokenizer_config.json"), """{"bos_token":"<s>"}""");
         var endless = new RowEncoder(Tokenizer.Load(Path.Combine(_tiny.Root, "model")), 20);
 
-        Assert.StartsWith("accuracy: the model has no end token and the label \"u\" begins \"up\"", Refusal(Rows(examples, encoder: endless)), StringComparison.Ordinal);
+        Assert.StartsWith("accuracy: the model has no end token and the label \"u\" begins \"up\"",
+            Refusal(Rows(examples, encoder: endless)), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -165,7 +171,8 @@ public sealed class MetricTests : IDisposable
         var rows = Rows([new("ab:", new string('u', 30), null, 1), new("ab:", "zzz", null, 2)], maxTokens: 64) with { Base = longer };
 
         Assert.Null(new ExactMatch().Score(rows with { Spec = new() }, default).Note);
-        Assert.Equal(new() { Kind = DataNoteKind.AnswerTooLong, Count = 1, Of = 2, Longest = 31 }, new ExactMatch().Score(rows, default).Note);
+        Assert.Equal(new() { Kind = DataNoteKind.AnswerTooLong, Count = 1, Of = 2, Longest = 31 },
+            new ExactMatch().Score(rows, default).Note);
     }
 
     [Fact]
@@ -193,7 +200,8 @@ public sealed class MetricTests : IDisposable
         using var large = FrozenBase.Load(Path.Combine(_tiny.Root, "model"), CPU);
         var rows = Rows([new("a", "x", null, 1), new("b", "y", null, 2)]) with { Base = large };
 
-        Assert.StartsWith("perplexity: the test loss is ", Assert.Throws<BadInputException>(() => new Perplexity().Score(rows, default)).Message, StringComparison.Ordinal);
+        Assert.StartsWith("perplexity: the test loss is ",
+            Assert.Throws<BadInputException>(() => new Perplexity().Score(rows, default)).Message, StringComparison.Ordinal);
     }
 
     private void WithConfig(string key, string value)
@@ -203,7 +211,8 @@ public sealed class MetricTests : IDisposable
     }
 
     private static IReadOnlyList<Example> Numbered(int labels) =>
-        [.. Enumerable.Range(0, labels).Select(static row => new Example("a", $"{(char)('a' + row / 20)}{(char)('a' + row % 20)}", $"{row}", row + 1))];
+        [.. Enumerable.Range(0, labels)
+            .Select(static row => new Example("a", $"{(char)('a' + row / 20)}{(char)('a' + row % 20)}", $"{row}", row + 1))];
 
     private static string Refusal(ScoredRows rows) =>
         Assert.Throws<BadInputException>(() => MetricRegistry.Metrics[Metric.Accuracy].Score(rows, default)).Message;
@@ -211,7 +220,8 @@ public sealed class MetricTests : IDisposable
     private ScoredRows Rows(IReadOnlyList<Example> examples, int maxTokens = 20, RowEncoder? encoder = null)
     {
         encoder ??= new RowEncoder(_base.Tokenizer, maxTokens);
-        var labelled = examples.Where(static example => example.Label is not null).Select(static example => (example.Label!, example.Completion));
+        var labelled = examples.Where(static example => example.Label is not null)
+            .Select(static example => (example.Label!, example.Completion));
         var test = new TestRows(examples, [.. examples.Select(example => encoder.Encode(example, "test"))], TaskLabels.Of(labelled));
         return new(_base, null, encoder, test, new EvaluationSpec { MaxNewTokens = 4 });
     }

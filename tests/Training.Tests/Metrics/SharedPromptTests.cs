@@ -241,9 +241,8 @@ public sealed class SharedPromptTests
             float[] values = [.. drawn.data<float>().Select(static value => 0.2f * value)];
             return KeyValuePair.Create(tensor.Name, new NamedArray(tensor.Shape, [.. values]));
         }));
-        var starts = layout.Tensors.Where(static tensor => tensor.Factor is Factor.A or Factor.B);
-        var twins = spec.Start == Start.Anchored ? Draw(starts) : null;
-        return AdapterPass.Evaluating(LowRankAdapter.Create(layout, Draw(layout.Tensors), twins, 0, CPU, model));
+        var start = spec.Start == Start.Anchored ? Draw(layout.Tensors.Where(layout.HasStart)) : null;
+        return AdapterPass.Evaluating(PlacedAdapter.Create(new(layout, Draw(layout.Tensors), start), CPU), model);
     }
 
     /// <summary>Changes nothing and counts the tokens that are embedded.</summary>

@@ -15,7 +15,8 @@ public sealed class FamilyTests
     [Theory, MemberData(nameof(Families))]
     public void The_parameters_are_those_of_the_approved_list(string family)
     {
-        var actual = ModelRegistry.ExpectedParameters(TinyModels.Configs[family]).Select(static parameter => $"{parameter.Name} [{string.Join(", ", parameter.Shape)}]");
+        var actual = ModelRegistry.ExpectedParameters(TinyModels.Configs[family])
+            .Select(static parameter => $"{parameter.Name} [{string.Join(", ", parameter.Shape)}]");
         var approved = Path.Combine(AppContext.BaseDirectory, "Golden", $"{family}.parameters.txt");
         Assert.Equal(File.Exists(approved) ? File.ReadAllLines(approved) : [], actual);
     }
@@ -38,8 +39,11 @@ public sealed class FamilyTests
 
         model.LogitsOf(model.Hidden(TinyLlama.Ids(1, 5, 7), null, seen), seen);
 
-        Assert.Equal([model.Embedding, .. model.Linears, model.LmHead], seen.Shapes.Select(seen => seen with { Kind = KindOf(model, seen.Module) }));
-        Assert.All(model.Linears, layer => Assert.Equal(layer.Kind == LayerKind.Conv1D ? [layer.InWidth, layer.OutWidth] : [layer.OutWidth, layer.InWidth], model.WeightOf(layer).shape));
+        Assert.Equal([model.Embedding, .. model.Linears, model.LmHead],
+            seen.Shapes.Select(seen => seen with { Kind = KindOf(model, seen.Module) }));
+        Assert.All(model.Linears, layer => Assert.Equal(
+            layer.Kind == LayerKind.Conv1D ? [layer.InWidth, layer.OutWidth] : [layer.OutWidth, layer.InWidth],
+            model.WeightOf(layer).shape));
     }
 
     [Theory, MemberData(nameof(Families))]
@@ -49,7 +53,8 @@ public sealed class FamilyTests
         using var scope = NewDisposeScope();
         using var inference = no_grad();
         var alone = model.Hidden(TinyLlama.Ids(1, 5, 7, 9, 3, 4, 6), null, null);
-        var padded = model.Hidden(TinyLlama.Ids(1, 5, 7, 9, 3, 4, 6, 0, 0), tensor(new long[] { 1, 1, 1, 1, 1, 1, 1, 0, 0 }, [1, 9]), null).narrow(1, 0, 7);
+        var padded = model.Hidden(TinyLlama.Ids(1, 5, 7, 9, 3, 4, 6, 0, 0), tensor(new long[] { 1, 1, 1, 1, 1, 1, 1, 0, 0 }, [1, 9]), null)
+            .narrow(1, 0, 7);
 
         Assert.True((alone - padded).abs().max().item<double>() < 1e-12);
     }
@@ -71,12 +76,16 @@ public sealed class FamilyTests
         var arrays = TinyLlama.Arrays(TinyModels.Configs[family]);
         File.WriteAllText(folder.File("config.json"), TinyModels.Configs[family].ToJson());
         using (var stream = File.Create(folder.File("model.safetensors")))
-            SafetensorsCodec.Write(new AdapterState(arrays.Select(static entry => KeyValuePair.Create(Bare(entry.Key), entry.Value))), new Dictionary<string, string>(), stream);
+            SafetensorsCodec.Write(new AdapterState(arrays.Select(static entry => KeyValuePair.Create(Bare(entry.Key), entry.Value))),
+                new Dictionary<string, string>(), stream);
 
         using var model = ModelRegistry.Load(folder.Root, CPU, ScalarType.Float32);
 
         Assert.All(arrays, entry => Assert.Equal(entry.Value.Data, model.Parameters[entry.Key].data<float>().ToArray()));
-        static string Bare(string name) => name.StartsWith("lm_head", StringComparison.Ordinal) || name.StartsWith("embed_out", StringComparison.Ordinal) ? name : name[(name.IndexOf('.') + 1)..];
+        static string Bare(string name) =>
+            name.StartsWith("lm_head", StringComparison.Ordinal) || name.StartsWith("embed_out", StringComparison.Ordinal)
+                ? name
+                : name[(name.IndexOf('.') + 1)..];
     }
 
     [Theory]
@@ -105,7 +114,9 @@ public sealed class FamilyTests
     {
         var json = JsonNode.Parse(TinyModels.Configs[family].ToJson())!;
         json[key] = JsonNode.Parse(value);
-        Assert.StartsWith("config.json: ", Assert.Throws<BadInputException>(() => ModelConfig.Parse(json.ToJsonString(), "config.json")).Message, StringComparison.Ordinal);
+        Assert.StartsWith("config.json: ",
+            Assert.Throws<BadInputException>(() => ModelConfig.Parse(json.ToJsonString(), "config.json")).Message,
+            StringComparison.Ordinal);
     }
 
     [Theory]
@@ -117,7 +128,8 @@ public sealed class FamilyTests
     public void Rotary_settings_in_the_newer_form_are_read(string family, string settings)
     {
         var json = JsonNode.Parse(TinyModels.Configs[family].ToJson())!.AsObject();
-        foreach (var key in (string[])["rope_theta", "rotary_emb_base", "partial_rotary_factor", "rotary_pct", "rope_scaling"]) json.Remove(key);
+        foreach (var key in (string[])["rope_theta", "rotary_emb_base", "partial_rotary_factor", "rotary_pct", "rope_scaling"])
+            json.Remove(key);
         json["rope_parameters"] = JsonNode.Parse(settings);
         json["dtype"] = "bfloat16";
 
@@ -132,7 +144,8 @@ public sealed class FamilyTests
     {
         var json = JsonNode.Parse(TinyLlama.Config.ToJson())!;
         json["rope_scaling"] = JsonNode.Parse("""{"factor":8.0}""");
-        Assert.Contains("factor", Assert.Throws<BadInputException>(() => ModelConfig.Parse(json.ToJsonString(), "config.json")).Message, StringComparison.Ordinal);
+        Assert.Contains("factor", Assert.Throws<BadInputException>(() => ModelConfig.Parse(json.ToJsonString(), "config.json")).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]

@@ -22,7 +22,8 @@ public sealed class ForeignFolderTests : IDisposable
 
     [Theory]
     [InlineData("rope_scaling", """{"type": "linear", "rope_type": "default", "factor": 2.0}""", "rope_type is default and type is linear")]
-    [InlineData("rope_parameters", """{"rope_type": "default", "rope_theta": 5000}""", "rope_theta is 10000 and rope_parameters.rope_theta is 5000")]
+    [InlineData("rope_parameters", """{"rope_type": "default", "rope_theta": 5000}""",
+        "rope_theta is 10000 and rope_parameters.rope_theta is 5000")]
     public void Names_that_mean_the_same_and_say_something_else_are_refused_with_both(string key, string value, string expected) =>
         Assert.Contains(expected, Assert.Throws<BadInputException>(() => Parse(key, value)).Message, StringComparison.Ordinal);
 
@@ -75,7 +76,8 @@ public sealed class ForeignFolderTests : IDisposable
         const string Name = "model.layers.0.mlp.up_proj.weight";
         Write(TinyLlama.Config, static arrays => arrays[Name].Data[16 + 1] = -70000);
 
-        Assert.Contains($"tensor {Name} has -70000 at [1, 1], which float16 cannot hold; use bfloat16 or float32", Refused(ScalarType.Float16), StringComparison.Ordinal);
+        Assert.Contains($"tensor {Name} has -70000 at [1, 1], which float16 cannot hold; use bfloat16 or float32",
+            Refused(ScalarType.Float16), StringComparison.Ordinal);
 
         ModelRegistry.Load(_folder.Root, CPU, ScalarType.BFloat16).Dispose();
         ModelRegistry.Load(_folder.Root, CPU, ScalarType.Float32).Dispose();
@@ -98,7 +100,8 @@ public sealed class ForeignFolderTests : IDisposable
         head![5] += 1;
         Write(config, static _ => { }, WithHead);
         var message = Refused(ScalarType.Float32);
-        Assert.Contains("tie_word_embeddings is true, and tensor lm_head.weight differs from model.embed_tokens.weight", message, StringComparison.Ordinal);
+        Assert.Contains("tie_word_embeddings is true, and tensor lm_head.weight differs from model.embed_tokens.weight", message,
+            StringComparison.Ordinal);
     }
 
     [Theory]
@@ -122,13 +125,16 @@ public sealed class ForeignFolderTests : IDisposable
         return ModelConfig.Parse(json.ToJsonString(), "config.json");
     }
 
-    private string Refused(ScalarType dtype) => Assert.Throws<BadInputException>(() => ModelRegistry.Load(_folder.Root, CPU, dtype)).Message;
+    private string Refused(ScalarType dtype) =>
+        Assert.Throws<BadInputException>(() => ModelRegistry.Load(_folder.Root, CPU, dtype)).Message;
 
-    private void Write(ModelConfig config, Action<AdapterState> change, Action<AdapterState, SortedDictionary<string, NamedArray>>? more = null)
+    private void Write(
+        ModelConfig config, Action<AdapterState> change, Action<AdapterState, SortedDictionary<string, NamedArray>>? more = null)
     {
         var arrays = TinyLlama.Arrays(config);
         change(arrays);
-        var all = new SortedDictionary<string, NamedArray>(arrays.ToDictionary(static entry => entry.Key, static entry => entry.Value), StringComparer.Ordinal);
+        var all = new SortedDictionary<string, NamedArray>(arrays.ToDictionary(static entry => entry.Key, static entry => entry.Value),
+            StringComparer.Ordinal);
         more?.Invoke(arrays, all);
         File.WriteAllText(_folder.File("config.json"), config.ToJson());
         using var stream = File.Create(_folder.File("model.safetensors"));

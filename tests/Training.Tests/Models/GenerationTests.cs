@@ -44,7 +44,9 @@ public sealed class GenerationTests
         }
 
         Assert.Equal(12, cache.Length);
-        Assert.Contains("21 tokens", Assert.Throws<ArgumentException>(() => model.Hidden(zeros([1, 9], ScalarType.Int64), null, null, cache: cache)).Message, StringComparison.Ordinal);
+        Assert.Contains("21 tokens",
+            Assert.Throws<ArgumentException>(() => model.Hidden(zeros([1, 9], ScalarType.Int64), null, null, cache: cache)).Message,
+            StringComparison.Ordinal);
     }
 
     [SharedTheory, MemberData(nameof(Folders))]
@@ -73,7 +75,8 @@ public sealed class GenerationTests
     public void A_temperature_towards_zero_is_greedy()
     {
         using var model = TinyLlama.Create();
-        Assert.Equal(Generation.Greedy(model, null, Prompt, 12, null), Sampled(model, new() { Temperature = 1e-6, Seed = 3, MaxNewTokens = 12 }));
+        Assert.Equal(Generation.Greedy(model, null, Prompt, 12, null),
+            Sampled(model, new() { Temperature = 1e-6, Seed = 3, MaxNewTokens = 12 }));
     }
 
     [Fact]
@@ -95,7 +98,8 @@ public sealed class GenerationTests
     [InlineData(1.0, 3, new[] { 1, 3, 0 })]
     [InlineData(0.52, 2, new[] { 1 })] // of the two that are left, the first has 0.625
     public void Top_p_keeps_the_smallest_set_whose_mass_reaches_it(double topP, int topK, int[] expected) =>
-        Assert.Equal(expected, Sampler.Candidates(Known, new() { Temperature = 1, TopP = topP, TopK = topK }).Select(static candidate => candidate.Id));
+        Assert.Equal(expected,
+            Sampler.Candidates(Known, new() { Temperature = 1, TopP = topP, TopK = topK }).Select(static candidate => candidate.Id));
 
     [Fact]
     public void Draws_have_the_frequencies_of_their_probabilities()
@@ -126,14 +130,16 @@ public sealed class GenerationTests
         using (var model = FrozenBase.Load(folder, CPU)) Assert.Equal([2, 4, 9, 11], model.EndIds.Order());
 
         File.WriteAllText(Path.Combine(folder, "generation_config.json"), """{"eos_token_id":"</s>"}""");
-        Assert.Contains("generation_config.json: eos_token_id", Assert.Throws<BadInputException>(() => FrozenBase.Check(folder)).Message, StringComparison.Ordinal);
+        Assert.Contains("generation_config.json: eos_token_id", Assert.Throws<BadInputException>(() => FrozenBase.Check(folder)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
     public void Options_out_of_range_are_refused()
     {
         using var model = TinyLlama.Create();
-        foreach (var options in (SamplingOptions[])[new() { Temperature = -1 }, new() { Temperature = double.NaN }, new() { TopP = 0 }, new() { TopP = 1.1 }, new() { TopK = -1 }])
+        foreach (var options in (SamplingOptions[])[new() { Temperature = -1 }, new() { Temperature = double.NaN }, new() { TopP = 0 },
+            new() { TopP = 1.1 }, new() { TopK = -1 }])
             Assert.Throws<ArgumentException>(() => Generation.Tokens(model, null, Prompt, options));
     }
 
@@ -164,7 +170,8 @@ public sealed class GenerationTests
         return ids[prompt.Length..];
     }
 
-    private static IReadOnlyList<int> Sampled(CausalLanguageModel model, SamplingOptions options) => [.. Generation.Tokens(model, null, Prompt, options)];
+    private static IReadOnlyList<int> Sampled(CausalLanguageModel model, SamplingOptions options) =>
+        [.. Generation.Tokens(model, null, Prompt, options)];
 
     private static AdapterPass Adapted(CausalLanguageModel model)
     {
@@ -173,8 +180,9 @@ public sealed class GenerationTests
         var tensors = new AdapterState(layout.Tensors.Select(tensor =>
         {
             using var drawn = randn([.. tensor.Shape], ScalarType.Float32, CPU, generator: generator);
-            return KeyValuePair.Create(tensor.Name, new NamedArray(tensor.Shape, [.. drawn.data<float>().Select(static value => 0.1f * value)]));
+            return KeyValuePair.Create(tensor.Name,
+                new NamedArray(tensor.Shape, [.. drawn.data<float>().Select(static value => 0.1f * value)]));
         }));
-        return AdapterPass.Evaluating(LowRankAdapter.Create(layout, tensors, null, 0, CPU));
+        return AdapterPass.Evaluating(PlacedAdapter.Create(new(layout, tensors, null), CPU), model);
     }
 }

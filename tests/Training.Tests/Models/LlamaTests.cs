@@ -9,7 +9,8 @@ public sealed class LlamaTests
     [Fact]
     public void A_tied_model_has_no_head_of_its_own()
     {
-        var names = ModelRegistry.ExpectedParameters(TinyLlama.Config with { TieWordEmbeddings = true }).Select(static parameter => parameter.Name);
+        var names = ModelRegistry.ExpectedParameters(TinyLlama.Config with { TieWordEmbeddings = true })
+            .Select(static parameter => parameter.Name);
         Assert.DoesNotContain("lm_head.weight", names);
     }
 
@@ -20,7 +21,8 @@ public sealed class LlamaTests
         using var scope = NewDisposeScope();
         using var offset = zeros(16).requires_grad_(true);
 
-        model.LogitsOf(model.Hidden(TinyLlama.Ids(1, 5, 7), null, new Offset("model.layers.0.self_attn.o_proj", offset)), null).sum().backward();
+        model.LogitsOf(model.Hidden(TinyLlama.Ids(1, 5, 7), null, new Offset("model.layers.0.self_attn.o_proj", offset)), null)
+            .sum().backward();
 
         Assert.True(offset.grad!.abs().sum().item<float>() > 0);
         Assert.All(model.Parameters.Values, static parameter => Assert.Null(parameter.grad));
@@ -46,10 +48,16 @@ public sealed class LlamaTests
         using var scope = NewDisposeScope();
         var ids = TinyLlama.Ids(1, 5, 7);
 
-        Assert.Contains("32", Assert.Throws<ArgumentException>(() => model.Hidden(TinyLlama.Ids(1, 32), null, null)).Message, StringComparison.Ordinal);
-        Assert.Contains("-1", Assert.Throws<ArgumentException>(() => model.Hidden(TinyLlama.Ids(-1), null, null)).Message, StringComparison.Ordinal);
-        Assert.Contains("21 tokens", Assert.Throws<ArgumentException>(() => model.Hidden(zeros([1, 21], ScalarType.Int64), null, null)).Message, StringComparison.Ordinal);
-        Assert.Contains("right", Assert.Throws<ArgumentException>(() => model.Hidden(ids, tensor(new long[] { 0, 1, 1 }, [1, 3]), null)).Message, StringComparison.Ordinal);
+        Assert.Contains("32", Assert.Throws<ArgumentException>(() => model.Hidden(TinyLlama.Ids(1, 32), null, null)).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("-1", Assert.Throws<ArgumentException>(() => model.Hidden(TinyLlama.Ids(-1), null, null)).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("21 tokens",
+            Assert.Throws<ArgumentException>(() => model.Hidden(zeros([1, 21], ScalarType.Int64), null, null)).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("right",
+            Assert.Throws<ArgumentException>(() => model.Hidden(ids, tensor(new long[] { 0, 1, 1 }, [1, 3]), null)).Message,
+            StringComparison.Ordinal);
         Assert.Throws<ArgumentException>(() => model.Hidden(ids, ones([1, 2], ScalarType.Int64), null));
         Assert.Throws<ArgumentException>(() => model.Hidden(ids.to(ScalarType.Int32), null, null));
     }
@@ -58,14 +66,19 @@ public sealed class LlamaTests
     public void A_model_is_not_created_over_parameters_that_do_not_fit()
     {
         using var scope = NewDisposeScope();
-        Dictionary<string, Tensor> Fitting() => ModelRegistry.ExpectedParameters(TinyLlama.Config).ToDictionary(static parameter => parameter.Name, static parameter => zeros(parameter.Shape));
+        Dictionary<string, Tensor> Fitting() => ModelRegistry.ExpectedParameters(TinyLlama.Config)
+            .ToDictionary(static parameter => parameter.Name, static parameter => zeros(parameter.Shape));
         var (missing, wrong, extra) = (Fitting(), Fitting(), Fitting());
         missing.Remove("model.norm.weight");
         wrong["model.norm.weight"] = zeros(3);
         extra["other"] = zeros(1);
 
-        foreach (var parameters in (Dictionary<string, Tensor>[])[missing, wrong]) Assert.Contains("model.norm.weight", Assert.Throws<ArgumentException>(() => ModelRegistry.Create(TinyLlama.Config, parameters)).Message, StringComparison.Ordinal);
-        Assert.Contains("other", Assert.Throws<ArgumentException>(() => ModelRegistry.Create(TinyLlama.Config, extra)).Message, StringComparison.Ordinal);
+        foreach (var parameters in (Dictionary<string, Tensor>[])[missing, wrong])
+            Assert.Contains(
+                "model.norm.weight", Assert.Throws<ArgumentException>(() => ModelRegistry.Create(TinyLlama.Config, parameters)).Message,
+                StringComparison.Ordinal);
+        Assert.Contains("other", Assert.Throws<ArgumentException>(() => ModelRegistry.Create(TinyLlama.Config, extra)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -77,7 +90,8 @@ public sealed class LlamaTests
         Assert.Equal(4, free.Count);
         Assert.Equal(free.TakeWhile(id => id != free[1]).Append(free[1]), Generation.Greedy(model, null, [1, 5], 4, endId: free[1]));
         Assert.Equal(18, Generation.Greedy(model, null, [1, 5], 100, endId: null).Count);
-        Assert.Throws<OperationCanceledException>(() => Generation.Greedy(model, null, [1], 4, null, new CancellationToken(canceled: true)));
+        Assert.Throws<OperationCanceledException>(
+            () => Generation.Greedy(model, null, [1], 4, null, new CancellationToken(canceled: true)));
     }
 
     private sealed class Offset(string target, Tensor offset) : ILayerAdapters

@@ -44,7 +44,8 @@ public sealed class ModelFixtureTests(ITestOutputHelper output)
         for (var row = 0; row < lengths.Length; row++)
         {
             var alone = model.LogitsOf(model.Hidden(ids.narrow(0, row, 1).narrow(1, 0, lengths[row]).contiguous(), null, null), null);
-            Close.Assert(reference[row].narrow(0, 0, lengths[row]).contiguous().data<float>().ToArray(), alone.contiguous().data<float>().ToArray(), $"logits of row {row}");
+            Close.Assert(reference[row].narrow(0, 0, lengths[row]).contiguous().data<float>().ToArray(),
+                alone.contiguous().data<float>().ToArray(), $"logits of row {row}");
         }
 
         Assert.Contains(lengths, length => length < ids.shape[1]);
@@ -75,19 +76,23 @@ public sealed class ModelFixtureTests(ITestOutputHelper output)
 
         Assert.Equal(ScalarType.Float64, logits.dtype);
         var (expected, loss) = (Expected(folder), Loss(logits, Int64(io, "labels")));
-        if (expected.GetProperty("loss_float64") is { ValueKind: JsonValueKind.Number } wide) Close.AssertRelative(wide.GetDouble(), loss, "loss", 1e-6);
+        if (expected.GetProperty("loss_float64") is { ValueKind: JsonValueKind.Number } wide)
+            Close.AssertRelative(wide.GetDouble(), loss, "loss", 1e-6);
         else Close.AssertRelative(expected.GetProperty("loss").GetDouble(), loss, "loss"); // the reference's GPT-NeoX has no float64 run
     }
 
-    internal static Tensor Int64(SafetensorsFile file, string name) => tensor(file.ReadInt64(name), [.. file.Describe(name).Shape], ScalarType.Int64);
+    internal static Tensor Int64(SafetensorsFile file, string name) =>
+        tensor(file.ReadInt64(name), [.. file.Describe(name).Shape], ScalarType.Int64);
 
     internal static double Loss(Tensor logits, Tensor labels)
     {
         var (tokens, width) = (logits.shape[1], logits.shape[2]);
-        return nn.functional.cross_entropy(logits.narrow(1, 0, tokens - 1).reshape(-1, width), labels.narrow(1, 1, tokens - 1).reshape(-1)).to(ScalarType.Float64).item<double>();
+        return nn.functional.cross_entropy(logits.narrow(1, 0, tokens - 1).reshape(-1, width), labels.narrow(1, 1, tokens - 1).reshape(-1))
+            .to(ScalarType.Float64).item<double>();
     }
 
-    private static JsonElement Expected(string folder) => JsonDocument.Parse(File.ReadAllText(SharedFolder.Of(folder, "expected.json"))).RootElement;
+    private static JsonElement Expected(string folder) =>
+        JsonDocument.Parse(File.ReadAllText(SharedFolder.Of(folder, "expected.json"))).RootElement;
 
     private void Compare(SafetensorsFile io, string name, Tensor actual, Tensor mask)
     {

@@ -31,7 +31,8 @@ public sealed class ModelFolderTests : IDisposable
         Write("model.safetensors", arrays);
         var whole = LoadedValues();
         File.Delete(_folder.File("model.safetensors"));
-        WriteShards(arrays, name => name.Contains("layers.0", StringComparison.Ordinal) ? "model-00001-of-00002.safetensors" : "model-00002-of-00002.safetensors");
+        WriteShards(arrays, name =>
+            name.Contains("layers.0", StringComparison.Ordinal) ? "model-00001-of-00002.safetensors" : "model-00002-of-00002.safetensors");
 
         var sharded = LoadedValues();
 
@@ -44,7 +45,8 @@ public sealed class ModelFolderTests : IDisposable
     {
         var state = TinyLlama.Arrays(TinyLlama.Config);
         using var stream = new MemoryStream();
-        SafetensorsWriter.Write(state.Select(static entry => KeyValuePair.Create(entry.Key, SafetensorsArray.Of(entry.Value.Shape, [.. entry.Value.Data.Select(static value => (double)value)]))), Metadata, stream);
+        SafetensorsWriter.Write(state.Select(static entry => KeyValuePair.Create(entry.Key,
+            SafetensorsArray.Of(entry.Value.Shape, [.. entry.Value.Data.Select(static value => (double)value)]))), Metadata, stream);
         File.WriteAllBytes(_folder.File("model.safetensors"), stream.ToArray());
 
         Assert.Equal(state[Norm].Data, LoadedValues()[Norm]);
@@ -53,7 +55,8 @@ public sealed class ModelFolderTests : IDisposable
     [Fact]
     public void Half_precision_weights_are_converted_to_the_type_that_is_asked_for()
     {
-        const string Header = """{"bf":{"dtype":"BF16","shape":[2,1],"data_offsets":[0,4]},"h":{"dtype":"F16","shape":[1],"data_offsets":[4,6]}}""";
+        const string Header =
+            """{"bf":{"dtype":"BF16","shape":[2,1],"data_offsets":[0,4]},"h":{"dtype":"F16","shape":[1],"data_offsets":[4,6]}}""";
         File.WriteAllBytes(_folder.File("model.safetensors"), Tensors.SafetensorsTests.Raw(Header, [0x80, 0x3f, 0x20, 0xc0, 0x00, 0x3e]));
         using var weights = ModelWeights.Open(_folder.Root);
         using var bf = weights.Read("bf", [2, 1], CPU, ScalarType.Float32);
@@ -70,7 +73,8 @@ public sealed class ModelFolderTests : IDisposable
         if (!OperatingSystem.IsLinux()) return;
         Write("model.safetensors", TinyLlama.Arrays(TinyLlama.Config));
         var before = File.ReadAllBytes(_folder.File("model.safetensors"));
-        int Maps() => File.ReadLines("/proc/self/maps").Count(line => line.EndsWith(_folder.File("model.safetensors"), StringComparison.Ordinal));
+        int Maps() =>
+            File.ReadLines("/proc/self/maps").Count(line => line.EndsWith(_folder.File("model.safetensors"), StringComparison.Ordinal));
 
         using (var model = ModelRegistry.Load(_folder.Root, CPU, ScalarType.Float32))
         {
@@ -90,13 +94,15 @@ public sealed class ModelFolderTests : IDisposable
         using var weights = ModelWeights.Open(_folder.Root);
         File.Move(_folder.File("model.safetensors"), _folder.File("elsewhere"));
         File.WriteAllBytes(_folder.File("model.safetensors"), [1, 2, 3]);
-        Assert.Contains("model.safetensors: cannot be mapped", Assert.Throws<BadInputException>(() => weights.Read(Norm, [16], CPU, ScalarType.Float32)).Message, StringComparison.Ordinal);
+        Assert.Contains("model.safetensors: cannot be mapped",
+            Assert.Throws<BadInputException>(() => weights.Read(Norm, [16], CPU, ScalarType.Float32)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void Tensors_of_a_file_whose_header_is_not_padded_are_copied()
     {
-        const string Header = """{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[2,1],"data_offsets":[4,12]} }""";
+        const string Header =
+            """{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[2,1],"data_offsets":[4,12]} }""";
         byte[] data = [0, 0, 0x80, 0x3f, 0, 0, 0x20, 0xc0, 0, 0, 0, 0x3e];
         foreach (var padding in (string[])["", " ", "  ", "   "])
         {
@@ -112,7 +118,8 @@ public sealed class ModelFolderTests : IDisposable
     [Fact]
     public void A_missing_tensor_a_wrong_shape_a_wrong_type_and_a_stray_tensor_are_named()
     {
-        var arrays = TinyLlama.Arrays(TinyLlama.Config).ToDictionary(static entry => entry.Key, static entry => SafetensorsArray.Of(entry.Value));
+        var arrays = TinyLlama.Arrays(TinyLlama.Config)
+            .ToDictionary(static entry => entry.Key, static entry => SafetensorsArray.Of(entry.Value));
         void Refused(Action<Dictionary<string, SafetensorsArray>> change, params string[] expected)
         {
             var changed = new Dictionary<string, SafetensorsArray>(arrays);
@@ -122,8 +129,10 @@ public sealed class ModelFolderTests : IDisposable
         }
 
         Refused(static changed => changed.Remove(Norm), "model.safetensors", Norm, "missing");
-        Refused(static changed => changed[Norm] = SafetensorsArray.Of([4, 4], new float[16]), "model.safetensors", Norm, "[4, 4]", "expected [16]");
-        Refused(static changed => changed[Norm] = SafetensorsArray.Of([16], new long[16]), "model.safetensors", Norm, "dtype I64", "expected");
+        Refused(static changed => changed[Norm] = SafetensorsArray.Of([4, 4], new float[16]), "model.safetensors", Norm, "[4, 4]",
+            "expected [16]");
+        Refused(static changed => changed[Norm] = SafetensorsArray.Of([16], new long[16]), "model.safetensors", Norm,
+            "dtype I64", "expected");
         Refused(static changed => changed["model.extra"] = SafetensorsArray.Of([1], new float[1]), _folder.Root, "model.extra");
     }
 
@@ -146,7 +155,8 @@ public sealed class ModelFolderTests : IDisposable
     [InlineData("")]
     public void A_shard_outside_the_folder_is_refused(string shard)
     {
-        File.WriteAllText(_folder.File("model.safetensors.index.json"), System.Text.Json.JsonSerializer.Serialize(new { weight_map = new Dictionary<string, string> { [Norm] = shard } }));
+        File.WriteAllText(_folder.File("model.safetensors.index.json"),
+            System.Text.Json.JsonSerializer.Serialize(new { weight_map = new Dictionary<string, string> { [Norm] = shard } }));
         AssertRefused("index.json", Norm, $"'{shard}'");
     }
 
@@ -208,7 +218,8 @@ public sealed class ModelFolderTests : IDisposable
     [InlineData("""{"model_type":"llama","model_type":"llama"}""")]
     [InlineData("""{"hidden_size":64}""")]
     public void A_configuration_that_is_not_one_is_refused(string json) =>
-        Assert.StartsWith("config.json: ", Assert.Throws<BadInputException>(() => ModelConfig.Parse(json, "config.json")).Message, StringComparison.Ordinal);
+        Assert.StartsWith("config.json: ", Assert.Throws<BadInputException>(() => ModelConfig.Parse(json, "config.json")).Message,
+            StringComparison.Ordinal);
 
     [Fact]
     public void Settings_that_do_not_change_the_network_and_unknown_ones_that_are_off_are_accepted()
@@ -231,7 +242,10 @@ public sealed class ModelFolderTests : IDisposable
     private void WriteShards(AdapterState arrays, Func<string, string> shardOf)
     {
         foreach (var shard in arrays.GroupBy(entry => shardOf(entry.Key))) Write(shard.Key, new AdapterState(shard));
-        var index = new { metadata = new { total_size = arrays.SizeBytes }, weight_map = arrays.Keys.ToDictionary(static name => name, shardOf) };
+        var index = new
+        {
+            metadata = new { total_size = arrays.SizeBytes }, weight_map = arrays.Keys.ToDictionary(static name => name, shardOf),
+        };
         File.WriteAllText(_folder.File("model.safetensors.index.json"), System.Text.Json.JsonSerializer.Serialize(index));
     }
 

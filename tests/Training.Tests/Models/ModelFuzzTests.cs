@@ -24,16 +24,20 @@ public sealed class ModelFuzzTests(ITestOutputHelper output) : IDisposable
     {
         var scaled = TinyLlama.Config with { RopeScaling = new() { Factor = 8, Bands = new(1, 4, 32) }, AttentionBias = true };
         var samples = TinyModels.Configs.Values.Append(scaled).Select(static config => Encoding.UTF8.GetBytes(config.ToJson())).ToList();
-        samples.Add(Encoding.UTF8.GetBytes(TinyLlama.Config.ToJson().Replace("\"rope_scaling\": null", "\"rope_parameters\": {\"rope_type\": \"linear\", \"rope_theta\": 500.0, \"factor\": 2.0}", StringComparison.Ordinal)));
-        Report(Fuzz.Run(samples, static mutant => ModelRegistry.ExpectedParameters(ModelConfig.Parse(Encoding.UTF8.GetString(mutant), "config.json"))));
+        samples.Add(Encoding.UTF8.GetBytes(TinyLlama.Config.ToJson().Replace("\"rope_scaling\": null",
+            "\"rope_parameters\": {\"rope_type\": \"linear\", \"rope_theta\": 500.0, \"factor\": 2.0}", StringComparison.Ordinal)));
+        Report(Fuzz.Run(samples,
+            static mutant => ModelRegistry.ExpectedParameters(ModelConfig.Parse(Encoding.UTF8.GetString(mutant), "config.json"))));
     }
 
     [Theory, MemberData(nameof(Families))]
     public void Any_key_of_a_configuration_with_any_value(string family)
     {
-        string[] values = ["0", "-1", "1", "3", "7", "0.5", "1e999", "2147483647", "2147483648", "null", "true", "false", "\"\"", "\"\\ud800\"", "[]", "[1]", "[null]", "{}", """{"rope_type":"llama3"}""", """{"a\nb":1}"""];
+        string[] values = ["0", "-1", "1", "3", "7", "0.5", "1e999", "2147483647", "2147483648", "null", "true", "false", "\"\"",
+            "\"\\ud800\"", "[]", "[1]", "[null]", "{}", """{"rope_type":"llama3"}""", """{"a\nb":1}"""];
         var config = JsonNode.Parse(TinyModels.Configs[family].ToJson())!.AsObject();
-        foreach (var key in config.Select(static entry => entry.Key).Concat(["rope_parameters", "layer_types", "sliding_window", "a\nb"]).ToList())
+        foreach (var key in config.Select(static entry => entry.Key)
+            .Concat(["rope_parameters", "layer_types", "sliding_window", "a\nb"]).ToList())
             foreach (var value in values)
             {
                 var text = config.DeepClone().AsObject();
@@ -59,14 +63,19 @@ public sealed class ModelFuzzTests(ITestOutputHelper output) : IDisposable
 
     [Fact]
     public void A_damaged_file_of_tensors_in_memory() =>
-        Report(Fuzz.Run([Shard(["a", "b"]), Shard(["long name \u00e9", "c"])], static mutant => SafetensorsCodec.Read(mutant, "adapter.safetensors")));
+        Report(Fuzz.Run([Shard(["a", "b"]), Shard(["long name \u00e9", "c"])],
+            static mutant => SafetensorsCodec.Read(mutant, "adapter.safetensors")));
 
     [Fact]
     public void A_damaged_index_of_shards()
     {
         File.WriteAllBytes(_folder.File("model-1.safetensors"), Shard(["a", "b"]));
         File.WriteAllBytes(_folder.File("model-2.safetensors"), Shard(["c", "d"]));
-        var index = """{"metadata":{"total_size":96},"weight_map":{"a":"model-1.safetensors","b":"model-1.safetensors","c":"model-2.safetensors","d":"model-2.safetensors"}}""";
+        var index =
+            """
+            {"metadata":{"total_size":96},"weight_map":{"a":"model-1.safetensors","b":"model-1.safetensors","c":"model-2.safetensors",
+            "d":"model-2.safetensors"}}
+            """;
         Report(Fuzz.Run([Encoding.UTF8.GetBytes(index)], mutant =>
         {
             File.WriteAllBytes(_folder.File("model.safetensors.index.json"), mutant);
@@ -77,7 +86,8 @@ public sealed class ModelFuzzTests(ITestOutputHelper output) : IDisposable
     private static byte[] Shard(string[] names)
     {
         using var stream = new MemoryStream();
-        var arrays = names.Select(static (name, i) => KeyValuePair.Create(name, i == 0 ? SafetensorsArray.Of([2, 3], new float[6]) : SafetensorsArray.Of([3], new double[3])));
+        var arrays = names.Select(static (name, i) => KeyValuePair.Create(name,
+            i == 0 ? SafetensorsArray.Of([2, 3], new float[6]) : SafetensorsArray.Of([3], new double[3])));
         SafetensorsWriter.Write(arrays, new Dictionary<string, string> { ["format"] = "pt" }, stream);
         return stream.ToArray();
     }
@@ -87,7 +97,8 @@ public sealed class ModelFuzzTests(ITestOutputHelper output) : IDisposable
         using var scope = NewDisposeScope();
         using var weights = ModelWeights.Open(_folder.Root);
         foreach (var name in weights.Names)
-            foreach (var dtype in (ScalarType[])[ScalarType.Float32, ScalarType.Float64]) _ = weights.Read(name, weights.Describe(name).Shape, CPU, dtype).sum().to(ScalarType.Float64).item<double>();
+            foreach (var dtype in (ScalarType[])[ScalarType.Float32, ScalarType.Float64])
+                _ = weights.Read(name, weights.Describe(name).Shape, CPU, dtype).sum().to(ScalarType.Float64).item<double>();
     }
 
     private void Report((int Read, int Refused) counts) => output.WriteLine($"{counts.Read} read, {counts.Refused} refused");

@@ -45,9 +45,11 @@ public sealed class StoriesModelTests(ITestOutputHelper output)
         Assert.Equal(expected[1..], actual);
     }
 
-    private static CausalLanguageModel Load(string folder) => ModelRegistry.Load(SharedFolder.Of(Expected(folder).GetProperty("model").GetString()!), CPU, ScalarType.Float32);
+    private static CausalLanguageModel Load(string folder) =>
+        ModelRegistry.Load(SharedFolder.Of(Expected(folder).GetProperty("model").GetString()!), CPU, ScalarType.Float32);
 
     private static SafetensorsFile OpenFixture(string folder) => SafetensorsFile.Open(SharedFolder.Of(folder, "io.safetensors"));
 
-    private static JsonElement Expected(string folder) => JsonDocument.Parse(File.ReadAllText(SharedFolder.Of(folder, "expected.json"))).RootElement;
+    private static JsonElement Expected(string folder) =>
+        JsonDocument.Parse(File.ReadAllText(SharedFolder.Of(folder, "expected.json"))).RootElement;
 }

@@ -35,14 +35,16 @@ public sealed class TextFilesTests : IDisposable
     public async Task A_pointer_in_the_place_of_a_file_is_named_as_what_it_is(string name)
     {
         File.WriteAllText(_folder.File("tokenizer.json"), """{"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}""");
-        File.WriteAllText(_folder.File(PeftConfig.FileName), """{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"]}""");
+        File.WriteAllText(_folder.File(PeftConfig.FileName),
+            """{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"]}""");
         File.WriteAllText(_folder.File(name), "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n");
 
         var refused = await Assert.ThrowsAsync<BadInputException>(async () => _ = name == "rows.jsonl"
             ? await JsonLines.ReadAsync(_folder.File(name), 0, null, default)
             : Read(name));
 
-        Assert.StartsWith($"{_folder.File(name)}: is a Git LFS pointer, not the file itself; fetch it with git lfs pull", refused.Message, StringComparison.Ordinal);
+        Assert.StartsWith($"{_folder.File(name)}: is a Git LFS pointer, not the file itself; fetch it with git lfs pull", refused.Message,
+            StringComparison.Ordinal);
     }
 
     private object? Read(string name) => name switch

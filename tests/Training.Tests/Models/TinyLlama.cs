@@ -25,7 +25,8 @@ internal static class TinyLlama
         return new AdapterState(ModelRegistry.ExpectedParameters(config).Select(parameter =>
         {
             using var drawn = randn(parameter.Shape, ScalarType.Float32, CPU, generator: generator);
-            return KeyValuePair.Create(parameter.Name, new NamedArray(parameter.Shape, [.. drawn.data<float>().Select(static value => 0.3f * value)]));
+            return KeyValuePair.Create(parameter.Name,
+                new NamedArray(parameter.Shape, [.. drawn.data<float>().Select(static value => 0.3f * value)]));
         }));
     }
 

@@ -17,7 +17,7 @@ public sealed class PackingTests
         Assert.Equal([0, 1, 2, 3, 4, 5, 0, 1, 2, 0, 1, 2, 0, 0, 0, 0, 0, 0], packing.Positions.data<long>());
         Assert.Equal([2, 3, 4, 6, 7, 10], packing.LossRows.data<long>());
         Assert.Equal([29, 5, 2, 3, 2, 8], packing.Targets.data<long>());
-        Assert.Equal([9, 3], packing.Tokens);
+        Assert.Equal([9, 3], packing.Rows.Real);
         Assert.Equal([5, 1], packing.LossCounts);
     }
 

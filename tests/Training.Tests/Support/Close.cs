@@ -3,8 +3,12 @@ namespace FedRLora.Training.Tests;
 /// <summary>Comparison with reference numbers within a tolerance.</summary>
 public static class Close
 {
-    /// <summary>Every |difference| is at most <paramref name="absolute"/> + <paramref name="relative"/> * |reference|; returns the largest difference.</summary>
-    public static double Assert(ReadOnlySpan<float> reference, ReadOnlySpan<float> actual, string what, double absolute = 1e-4, double relative = 1e-4)
+    /// <summary>
+    /// Every |difference| is at most <paramref name="absolute"/> + <paramref name="relative"/> * |reference|;
+    /// returns the largest difference.
+    /// </summary>
+    public static double Assert(
+        ReadOnlySpan<float> reference, ReadOnlySpan<float> actual, string what, double absolute = 1e-4, double relative = 1e-4)
     {
         Xunit.Assert.Equal(reference.Length, actual.Length);
         var largest = 0.0;
@@ -21,5 +25,6 @@ public static class Close
 
     /// <summary>The difference is at most <paramref name="tolerance"/> * |reference|.</summary>
     public static void AssertRelative(double reference, double actual, string what, double tolerance = 1e-5) =>
-        Xunit.Assert.True(Math.Abs(actual - reference) <= tolerance * Math.Abs(reference), $"{what} is {actual}, the reference has {reference}");
+        Xunit.Assert.True(Math.Abs(actual - reference) <= tolerance * Math.Abs(reference),
+            $"{what} is {actual}, the reference has {reference}");
 }

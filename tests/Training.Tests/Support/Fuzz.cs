@@ -18,12 +18,14 @@ public static class Fuzz
     // What breaks readers: sizes, signs, nesting, other types, wrong Unicode.
     private static readonly string[] Fragments =
     [
-        "0", "-1", "1e999", "NaN", "4294967296", "9223372036854775807", "18446744073709551616", "0.5", "null", "true", "false", "[]", "{}", "\"\"",
-        "\"\\ud800\"", "\"\\u0000\"", "\"..\"", "[[[[[[[[", "{\"a\":", "]]]]", "}}}}", ",", ":", "\"", "\\", "(((((((((", "a{1,99999}", "[^", "(?<=", "{{", "}}", "{%", "%}", "{#",
+        "0", "-1", "1e999", "NaN", "4294967296", "9223372036854775807", "18446744073709551616", "0.5", "null", "true", "false",
+        "[]", "{}", "\"\"", "\"\\ud800\"", "\"\\u0000\"", "\"..\"", "[[[[[[[[", "{\"a\":", "]]]]", "}}}}", ",", ":", "\"", "\\",
+        "(((((((((", "a{1,99999}", "[^", "(?<=", "{{", "}}", "{%", "%}", "{#",
     ];
 
     /// <summary>How many mutations a run makes.</summary>
-    public static int Count => int.TryParse(Environment.GetEnvironmentVariable("FEDRLORA_FUZZ"), CultureInfo.InvariantCulture, out var count) ? count : Sample;
+    public static int Count =>
+        int.TryParse(Environment.GetEnvironmentVariable("FEDRLORA_FUZZ"), CultureInfo.InvariantCulture, out var count) ? count : Sample;
 
     /// <summary>Feeds mutations of the samples to a reader, in turn.</summary>
     /// <param name="samples">Valid inputs.</param>
@@ -45,7 +47,8 @@ public static class Fuzz
             }
             catch (BadInputException problem)
             {
-                Assert.False(string.IsNullOrWhiteSpace(problem.Message) || problem.Message.Contains('\n'), $"mutation {i}: the message is not one line: {problem.Message}");
+                Assert.False(string.IsNullOrWhiteSpace(problem.Message) || problem.Message.Contains('\n'),
+                    $"mutation {i}: the message is not one line: {problem.Message}");
                 refused++;
             }
             catch (Exception exception)
@@ -54,7 +57,8 @@ public static class Fuzz
             }
 
             allocated = GC.GetAllocatedBytesForCurrentThread() - allocated;
-            Assert.True(allocated <= AllocatedBytes + 20L * mutant.Length, $"mutation {i} of {mutant.Length} bytes allocated {allocated >> 20} MiB\n{Show(mutant)}");
+            Assert.True(allocated <= AllocatedBytes + 20L * mutant.Length,
+                $"mutation {i} of {mutant.Length} bytes allocated {allocated >> 20} MiB\n{Show(mutant)}");
             Assert.True(clock.Elapsed < Longest, $"mutation {i} took {clock.Elapsed}\n{Show(mutant)}");
         }
 
@@ -94,7 +98,8 @@ public static class Fuzz
                     Replace(bytes, at, static value => char.IsAsciiDigit((char)value), random);
                     break;
                 case 7:
-                    Replace(bytes, at, static value => value is not ((byte)',' or (byte)':' or (byte)'{' or (byte)'}' or (byte)'[' or (byte)']'), random);
+                    Replace(bytes, at,
+                        static value => value is not ((byte)',' or (byte)':' or (byte)'{' or (byte)'}' or (byte)'[' or (byte)']'), random);
                     break;
                 default:
                     Swap(bytes, at, random.Next(bytes.Count), random.Next(1, 30));

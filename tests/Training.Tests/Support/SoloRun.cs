@@ -21,8 +21,10 @@ internal static class SoloRun
     /// <param name="evaluation">The section, in flow style.</param>
     public static FederationPlan Plan(string values, string task, int steps, int seed, string evaluation) => PlanReader.Require(
         $$$"""
-        {name: solo, seed: {{{seed}}}, model: models/stories260k, {{{(values.Length == 0 ? "" : $"{values}, ")}}}strategy: {rounds: 1}, evaluation: {{{evaluation}}},
-        clients: [{id: one, task: {{{task}}}, steps: {{{steps}}}, data: {train: data/{{{task}}}/train.jsonl, test: data/{{{task}}}/test.jsonl}}]}
+        {name: solo, seed: {{{seed}}}, model: models/stories260k, {{{(values.Length == 0 ? "" : $"{values}, ")}}}strategy: {rounds: 1},
+        evaluation: {{{evaluation}}},
+        clients: [{id: one, task: {{{task}}}, steps: {{{steps}}}, data: {train: data/{{{task}}}/train.jsonl,
+        test: data/{{{task}}}/test.jsonl}}]}
         """, "plan.yaml");
 
     /// <summary>Trains and scores.</summary>
@@ -33,13 +35,15 @@ internal static class SoloRun
         var trained = (await trainer.TrainAsync(new() { Plan = plan, Round = 1, Shared = shared, Members = [member] }))[0];
         if (trained.Failure is not null) throw new InvalidOperationException(trained.Failure);
         member = member with { Head = trained.Head };
-        var result = (await trainer.EvaluateAsync(new() { Plan = plan, Round = 1, Shared = Sum(shared, trained.Update), Members = [member] }))[0];
+        var result = (await trainer.EvaluateAsync(
+            new() { Plan = plan, Round = 1, Shared = Sum(shared, trained.Update), Members = [member] }))[0];
         return result.Failure is null ? result : throw new InvalidOperationException(result.Failure);
     }
 
     /// <summary>State plus update.</summary>
     public static AdapterState Sum(AdapterState state, AdapterState update) => new(state.Select(entry =>
-        KeyValuePair.Create(entry.Key, entry.Value with { Data = [.. entry.Value.Data.Zip(update[entry.Key].Data, static (value, change) => value + change)] })));
+        KeyValuePair.Create(entry.Key,
+            entry.Value with { Data = [.. entry.Value.Data.Zip(update[entry.Key].Data, static (value, change) => value + change)] })));
 }
 
 /// <summary>Mean and standard error of values that were measured once each.</summary>

@@ -60,7 +60,12 @@ public sealed class SafetensorsTests
         using (var stream = File.Create(folder.File("x.safetensors")))
         {
             SafetensorsWriter.Write(
-                new Dictionary<string, SafetensorsArray> { ["f"] = SafetensorsArray.Of([2], [1f, 2f]), ["d"] = SafetensorsArray.Of([1], [0.1]), ["i"] = SafetensorsArray.Of([2], [3L, -4L]) },
+                new Dictionary<string, SafetensorsArray>
+                {
+                    ["f"] = SafetensorsArray.Of([2], [1f, 2f]),
+                    ["d"] = SafetensorsArray.Of([1], [0.1]),
+                    ["i"] = SafetensorsArray.Of([2], [3L, -4L]),
+                },
                 Metadata, stream);
         }
 
@@ -87,7 +92,8 @@ public sealed class SafetensorsTests
     [Fact]
     public void Half_precision_becomes_float32()
     {
-        var file = Raw("""{"bf":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]},"h":{"dtype":"F16","shape":[1],"data_offsets":[4,6]}}""", [0x80, 0x3f, 0x20, 0xc0, 0x00, 0x3e]);
+        var file = Raw("""{"bf":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]},"h":{"dtype":"F16","shape":[1],"data_offsets":[4,6]}}""",
+            [0x80, 0x3f, 0x20, 0xc0, 0x00, 0x3e]);
 
         var state = SafetensorsCodec.Read(file, "file");
 
@@ -99,7 +105,8 @@ public sealed class SafetensorsTests
     public void A_float64_file_reads_back_unrounded()
     {
         using var stream = new MemoryStream();
-        SafetensorsWriter.Write(new Dictionary<string, SafetensorsArray> { ["sum"] = SafetensorsArray.Of([2], [0.1, 1.0 / 3]) }, Metadata, stream);
+        SafetensorsWriter.Write(new Dictionary<string, SafetensorsArray> { ["sum"] = SafetensorsArray.Of([2], [0.1, 1.0 / 3]) },
+            Metadata, stream);
         stream.Position = 0;
 
         var (arrays, _) = SafetensorsCodec.ReadFloat64(stream, stream.Length, "partial");
@@ -111,7 +118,8 @@ public sealed class SafetensorsTests
     public void Every_truncation_is_refused()
     {
         var whole = Bytes(State(("a", [2], [1, 2])));
-        for (var length = 0; length < whole.Length; length++) AssertRefused(() => SafetensorsCodec.Read(whole[..length], "cut.safetensors"), "cut.safetensors");
+        for (var length = 0; length < whole.Length; length++)
+            AssertRefused(() => SafetensorsCodec.Read(whole[..length], "cut.safetensors"), "cut.safetensors");
     }
 
     [Fact]
@@ -124,11 +132,15 @@ public sealed class SafetensorsTests
     }
 
     [Theory]
-    [InlineData("""{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}""", 6, "tensor b", "overlaps")]
-    [InlineData("""{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}""", 4, "overlaps")]
-    [InlineData("""{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}""", 12, "tensor b", "gap", "begin at 4")]
+    [InlineData("""{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}""", 6,
+        "tensor b", "overlaps")]
+    [InlineData("""{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}""",
+        4, "overlaps")]
+    [InlineData("""{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}""", 12,
+        "tensor b", "gap", "begin at 4")]
     [InlineData("""{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}""", 8, "8 bytes of data", "describes 4")]
-    [InlineData("""{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}""", 8, "tensor a occurs twice")]
+    [InlineData("""{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}""", 8,
+        "tensor a occurs twice")]
     [InlineData("""{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}""", 8, "tensor a", "8 bytes, expected 12 for F32 [3]")]
     [InlineData("""{"a":{"dtype":"F31","shape":[2],"data_offsets":[0,8]}}""", 8, "tensor a", "dtype F31")]
     [InlineData("""{"a":{"dtype":"f32","shape":[2],"data_offsets":[0,8]}}""", 8, "dtype f32")]
@@ -154,7 +166,8 @@ public sealed class SafetensorsTests
     [Fact]
     public void A_header_of_hostile_length_is_refused_before_anything_is_allocated()
     {
-        foreach (var length in (ulong[])[ulong.MaxValue, long.MaxValue, SafetensorsHeader.MaxHeaderBytes + 1, SafetensorsHeader.MaxHeaderBytes, 9])
+        foreach (var length in (ulong[])[ulong.MaxValue, long.MaxValue, SafetensorsHeader.MaxHeaderBytes + 1,
+            SafetensorsHeader.MaxHeaderBytes, 9])
         {
             var file = new byte[16];
             BinaryPrimitives.WriteUInt64LittleEndian(file, length);

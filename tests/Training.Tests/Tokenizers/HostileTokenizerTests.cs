@@ -4,7 +4,9 @@ using FedRLora.Abstractions;
 
 namespace FedRLora.Training.Tests.Tokenizers;
 
-/// <summary>A tokenizer.json comes with a downloaded model: whatever it holds, it is read or refused, and never hangs or fills the memory.</summary>
+/// <summary>
+/// A tokenizer.json comes with a downloaded model: whatever it holds, it is read or refused, and never hangs or fills the memory.
+/// </summary>
 public sealed class HostileTokenizerTests
 {
     private const string Text = "Héllo  wörld! 12 ab aba [MASK] <|end|> x\ud835\udc9c\ud83d 你好 한국 a\r\n\0\u0301é AAxxy";
@@ -28,8 +30,10 @@ public sealed class HostileTokenizerTests
     [InlineData("decoder", "decoders")]
     public void Thousands_of_nested_sequences_are_refused(string section, string steps)
     {
-        var nested = string.Concat(Enumerable.Repeat($$"""{"type":"Sequence","{{steps}}":[""", 5000)) + string.Concat(Enumerable.Repeat("]}", 5000));
-        Assert.Throws<BadInputException>(() => SmallTokenizers.Load($$$"""{"{{{section}}}":{{{nested}}},"model":{"type":"BPE","vocab":{},"merges":[]}}"""));
+        var nested = string.Concat(Enumerable.Repeat($$"""{"type":"Sequence","{{steps}}":[""", 5000))
+            + string.Concat(Enumerable.Repeat("]}", 5000));
+        Assert.Throws<BadInputException>(
+            () => SmallTokenizers.Load($$$"""{"{{{section}}}":{{{nested}}},"model":{"type":"BPE","vocab":{},"merges":[]}}"""));
     }
 
     [Theory]
@@ -43,7 +47,12 @@ public sealed class HostileTokenizerTests
         var clock = Stopwatch.StartNew();
         try
         {
-            SmallTokenizers.Load($$$"""{"pre_tokenizer":{"type":"Split","pattern":{"Regex":"{{{pattern}}}"},"behavior":"Isolated"},"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}""").Encode(new string('a', 40), true);
+            SmallTokenizers.Load(
+                $$$"""
+                {"pre_tokenizer":{"type":"Split","pattern":{"Regex":"{{{pattern}}}"},"behavior":"Isolated"},
+                "model":{"type":"BPE","vocab":{"a":0},"merges":[]}}
+                """)
+                .Encode(new string('a', 40), true);
         }
         catch (BadInputException problem)
         {
@@ -58,25 +67,31 @@ public sealed class HostileTokenizerTests
     {
         var step = """{"type":"Replace","pattern":{"String":"a"},"content":"aaaaaaaaaaaaaaaa"}""";
         var steps = string.Join(',', Enumerable.Repeat(step, 20));
-        var encoder = SmallTokenizers.Load($$$"""{"normalizer":{"type":"Sequence","normalizers":[{{{steps}}}]},"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}""");
-        var decoder = SmallTokenizers.Load($$$"""{"decoder":{"type":"Sequence","decoders":[{{{steps}}}]},"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}""");
+        var encoder = SmallTokenizers.Load(
+            $$$"""{"normalizer":{"type":"Sequence","normalizers":[{{{steps}}}]},"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}""");
+        var decoder = SmallTokenizers.Load(
+            $$$"""{"decoder":{"type":"Sequence","decoders":[{{{steps}}}]},"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}""");
 
-        Assert.Contains("makes a text of", Assert.Throws<BadInputException>(() => encoder.Encode("aaaa", true)).Message, StringComparison.Ordinal);
-        Assert.Contains("makes a text of", Assert.Throws<BadInputException>(() => decoder.Decode([0, 0, 0], true)).Message, StringComparison.Ordinal);
+        Assert.Contains("makes a text of", Assert.Throws<BadInputException>(() => encoder.Encode("aaaa", true)).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("makes a text of", Assert.Throws<BadInputException>(() => decoder.Decode([0, 0, 0], true)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
     public void Merges_in_a_circle_end()
     {
         // Joining the empty token gives back what was there.
-        var tokenizer = SmallTokenizers.Load("""{"model":{"type":"BPE","vocab":{"":0,"a":1,"aa":2},"merges":[["a","a"],["a",""],["","a"],["",""]]}}""");
+        var tokenizer = SmallTokenizers.Load(
+            """{"model":{"type":"BPE","vocab":{"":0,"a":1,"aa":2},"merges":[["a","a"],["a",""],["","a"],["",""]]}}""");
         Assert.Equal([2, 2, 1], tokenizer.Encode("aaaaa", true));
     }
 
     [Fact]
     public void Ids_with_holes_cost_no_memory()
     {
-        var tokenizer = SmallTokenizers.Load("""{"added_tokens":[{"id":2147483645,"content":"<x>"}],"model":{"type":"BPE","vocab":{"a":0,"b":2147483646},"merges":[]}}""");
+        var tokenizer = SmallTokenizers.Load(
+            """{"added_tokens":[{"id":2147483645,"content":"<x>"}],"model":{"type":"BPE","vocab":{"a":0,"b":2147483646},"merges":[]}}""");
         Assert.Equal([0, 2147483645, 2147483646], tokenizer.Encode("a<x>b", true));
         Assert.Equal(int.MaxValue, tokenizer.VocabularySize);
     }
@@ -84,12 +99,17 @@ public sealed class HostileTokenizerTests
     [Fact]
     public void An_absurd_map_of_characters_is_refused()
     {
-        static void Load(string map) => SmallTokenizers.Load($$$"""{"normalizer":{"type":"Precompiled","precompiled_charsmap":"{{{map}}}"},"model":{"type":"BPE","vocab":{},"merges":[]}}""");
+        static void Load(string map) => SmallTokenizers.Load(
+            $$$"""
+            {"normalizer":{"type":"Precompiled","precompiled_charsmap":"{{{map}}}"},"model":{"type":"BPE","vocab":{},"merges":[]}}
+            """);
         Load(SmallTokenizers.CharactersMap());
         Assert.Throws<BadInputException>(() => Load("not base64"));
         Assert.Throws<BadInputException>(() => Load(""));
         Assert.Throws<BadInputException>(() => Load(Convert.ToBase64String([255, 255, 255, 255, 1, 2, 3, 4])));
-        Assert.Contains("replacement", Assert.Throws<BadInputException>(() => Load(SmallTokenizers.CharactersMap(new string('b', 5000) + "\0"))).Message, StringComparison.Ordinal);
+        Assert.Contains("replacement",
+            Assert.Throws<BadInputException>(() => Load(SmallTokenizers.CharactersMap(new string('b', 5000) + "\0"))).Message,
+            StringComparison.Ordinal);
         Assert.Throws<BadInputException>(() => Load(SmallTokenizers.CharactersMap("no end")));
     }
 

@@ -21,15 +21,20 @@ public sealed class TokenizerFolderTests : IDisposable
     }
 
     [Theory]
-    [InlineData("tokenizer_config.json", """{"added_tokens_decoder": {"9": {"content": "<x>", "special": true}}}""", "<x> with id 9, tokenizer.json does not add it")]
-    [InlineData("tokenizer_config.json", """{"added_tokens_decoder": {"9": {"content": "</s>"}}}""", "</s> with id 9, tokenizer.json gives it id 2")]
-    [InlineData("tokenizer_config.json", """{"added_tokens_decoder": {"3": {"content": "a"}}}""", "a with id 3, tokenizer.json does not add it")]
+    [InlineData("tokenizer_config.json", """{"added_tokens_decoder": {"9": {"content": "<x>", "special": true}}}""",
+        "<x> with id 9, tokenizer.json does not add it")]
+    [InlineData("tokenizer_config.json", """{"added_tokens_decoder": {"9": {"content": "</s>"}}}""",
+        "</s> with id 9, tokenizer.json gives it id 2")]
+    [InlineData("tokenizer_config.json", """{"added_tokens_decoder": {"3": {"content": "a"}}}""",
+        "a with id 3, tokenizer.json does not add it")]
     [InlineData("added_tokens.json", """{"<x>": 9}""", "<x> with id 9, tokenizer.json does not add it")]
     [InlineData("special_tokens_map.json", """{"additional_special_tokens": ["<x>"]}""", "<x>, tokenizer.json does not add it")]
     [InlineData("tokenizer_config.json", """{"additional_special_tokens": [{"content": "<x>"}]}""", "<x>, tokenizer.json does not add it")]
     [InlineData("tokenizer_config.json", """{"extra_special_tokens": {"image_token": "<x>"}}""", "<x>, tokenizer.json does not add it")]
-    [InlineData("tokenizer_config.json", """{"add_bos_token": false, "bos_token": "<s>"}""", "add_bos_token is false, and the post-processor of tokenizer.json adds")]
-    [InlineData("tokenizer_config.json", """{"add_eos_token": true, "eos_token": "</s>"}""", "add_eos_token is true, and the post-processor of tokenizer.json does not add")]
+    [InlineData("tokenizer_config.json", """{"add_bos_token": false, "bos_token": "<s>"}""",
+        "add_bos_token is false, and the post-processor of tokenizer.json adds")]
+    [InlineData("tokenizer_config.json", """{"add_eos_token": true, "eos_token": "</s>"}""",
+        "add_eos_token is true, and the post-processor of tokenizer.json does not add")]
     public void Files_that_disagree_about_tokens_are_refused(string file, string text, string expected)
     {
         var message = Refused((file, text));
@@ -41,7 +46,9 @@ public sealed class TokenizerFolderTests : IDisposable
     public void Files_that_agree_are_read()
     {
         Write(
-            ("tokenizer_config.json", """{"add_bos_token": true, "add_eos_token": false, "bos_token": "<s>", "eos_token": "</s>", "pad_token": null, "added_tokens_decoder": {"1": {"content": "<s>"}}, "additional_special_tokens": ["</s>"]}"""),
+            ("tokenizer_config.json", """{"add_bos_token": true, "add_eos_token": """
+                + """false, "bos_token": "<s>", "eos_token": "</s>", "pad_token": null, "added_tokens_decoder": {"1": """
+                + """{"content": "<s>"}}, "additional_special_tokens": ["</s>"]}"""),
             ("added_tokens.json", """{"</s>": 2}"""));
 
         var tokenizer = Tokenizer.Load(_folder.Root);
@@ -54,7 +61,8 @@ public sealed class TokenizerFolderTests : IDisposable
     {
         Write();
         File.WriteAllText(_folder.File("tokenizer.json"), Json.Replace(
-            """{"Sequence":{"id":"A","type_id":0}}""", """{"Sequence":{"id":"A","type_id":0}},{"SpecialToken":{"id":"</s>","type_id":0}}""", StringComparison.Ordinal));
+            """{"Sequence":{"id":"A","type_id":0}}""", """{"Sequence":{"id":"A","type_id":0}},{"SpecialToken":{"id":"</s>","type_id":0}}""",
+            StringComparison.Ordinal));
 
         var tokenizer = Tokenizer.Load(_folder.Root);
 
@@ -64,7 +72,8 @@ public sealed class TokenizerFolderTests : IDisposable
 
     private const string Json = """
         {"added_tokens":[{"id":1,"content":"<s>","special":true},{"id":2,"content":"</s>","special":true}],
-         "post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],"pair":[],
+         "post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>","type_id":0}},
+         {"Sequence":{"id":"A","type_id":0}}],"pair":[],
           "special_tokens":{"<s>":{"id":"<s>","ids":[1],"tokens":["<s>"]},"</s>":{"id":"</s>","ids":[2],"tokens":["</s>"]}}},
          "model":{"type":"BPE","vocab":{"<unk>":0,"<s>":1,"</s>":2,"a":3},"merges":[],"unk_token":"<unk>"}}
         """;

@@ -35,7 +35,9 @@ public sealed class TokenizerPartTests
     [InlineData("Removed", true, "-|-|-")]
     [InlineData("MergedWithPrevious", true, "a|-|-b|-c")]
     public void A_split_leaves_its_matches_as_the_behavior_says(string behavior, bool invert, string expected) =>
-        Assert.Equal(expected.Split('|'), Words($$"""{"type":"Split","pattern":{"String":"-"},"behavior":"{{behavior}}","invert":{{(invert ? "true" : "false")}}}""", "a--b-c"));
+        Assert.Equal(expected.Split('|'), Words(
+            $$"""{"type":"Split","pattern":{"String":"-"},"behavior":"{{behavior}}","invert":{{(invert ? "true" : "false")}}}""",
+            "a--b-c"));
 
     [Theory]
     [InlineData("""{"type":"Whitespace"}""", "Hé_1 a!? 你", "Hé_1|a|!?|你")]
@@ -50,12 +52,17 @@ public sealed class TokenizerPartTests
     [InlineData("""{"type":"Metaspace","prepend_scheme":"never"}""", "a b", "a|▁b")]
     [InlineData("""{"type":"Metaspace","prepend_scheme":"always","split":false}""", "a b", "▁a▁b")]
     [InlineData("""{"type":"ByteLevel","add_prefix_space":true}""", "a é", "Ġa|ĠÃ©")]
-    public void A_pre_tokenizer_cuts_words(string preTokenizer, string text, string expected) => Assert.Equal(expected.Split('|'), Words(preTokenizer, text));
+    public void A_pre_tokenizer_cuts_words(string preTokenizer, string text, string expected) =>
+        Assert.Equal(expected.Split('|'), Words(preTokenizer, text));
 
     [Fact]
     public void A_prefix_for_the_first_word_does_not_follow_an_added_token()
     {
-        var tokenizer = SmallTokenizers.Load("""{"added_tokens":[{"id":9,"content":"<x>"}],"pre_tokenizer":{"type":"Metaspace","prepend_scheme":"first"},"model":{"type":"WordLevel","unk_token":"?","vocab":{"?":0,"a":1,"▁a":2}}}""");
+        var tokenizer = SmallTokenizers.Load(
+            """
+            {"added_tokens":[{"id":9,"content":"<x>"}],"pre_tokenizer":{"type":"Metaspace","prepend_scheme":"first"},
+            "model":{"type":"WordLevel","unk_token":"?","vocab":{"?":0,"a":1,"▁a":2}}}
+            """);
         Assert.Equal([2, 9, 1], tokenizer.Encode("a<x>a", true));
         Assert.Equal([9, 1], tokenizer.Encode("<x>a", true));
     }
@@ -74,7 +81,8 @@ public sealed class TokenizerPartTests
     [InlineData(@"\x{4f60}|[a-z-]", "你-", "你|-")]
     public void Oniguruma_syntax_keeps_its_sense(string pattern, string text, string expected)
     {
-        var json = System.Text.Json.JsonSerializer.Serialize(new { type = "Split", pattern = new { Regex = pattern }, behavior = "Isolated" });
+        var json = System.Text.Json.JsonSerializer.Serialize(
+            new { type = "Split", pattern = new { Regex = pattern }, behavior = "Isolated" });
         Assert.Equal(expected.Split('|'), Words(json, text));
     }
 
@@ -92,14 +100,16 @@ public sealed class TokenizerPartTests
     [InlineData("\U0001F600")]
     public void Syntax_without_an_equal_is_refused(string pattern)
     {
-        var json = System.Text.Json.JsonSerializer.Serialize(new { type = "Split", pattern = new { Regex = pattern }, behavior = "Isolated" });
+        var json = System.Text.Json.JsonSerializer.Serialize(
+            new { type = "Split", pattern = new { Regex = pattern }, behavior = "Isolated" });
         Assert.Contains("is not implemented", Assert.Throws<BadInputException>(() => Words(json, "a")).Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void Unigram_takes_the_spelling_with_the_highest_sum_and_joins_unknown_neighbours()
     {
-        var tokenizer = SmallTokenizers.Load("""{"model":{"unk_id":0,"vocab":[["<unk>",0],["a",-1],["b",-1],["ab",-1.5],["bc",-9],["c",-5]]}}""");
+        var tokenizer = SmallTokenizers.Load(
+            """{"model":{"unk_id":0,"vocab":[["<unk>",0],["a",-1],["b",-1],["ab",-1.5],["bc",-9],["c",-5]]}}""");
         Assert.Equal([3, 5, 0, 1], tokenizer.Encode("abcxya", true));
         Assert.Equal(["ab", "c", "xy", "a"], tokenizer.Tokens("abcxya"));
     }
@@ -107,7 +117,8 @@ public sealed class TokenizerPartTests
     [Fact]
     public void Unigram_spells_unknown_text_by_its_bytes_where_the_vocabulary_has_them()
     {
-        var tokenizer = SmallTokenizers.Load("""{"model":{"type":"Unigram","unk_id":0,"byte_fallback":true,"vocab":[["<unk>",0],["a",-1],["<0xC3>",-9],["<0xA9>",-9]]},"decoder":{"type":"ByteFallback"}}""");
+        var tokenizer = SmallTokenizers.Load("""{"model":{"type":"Unigram","unk_id":0,"byte_fallback":true,"vocab":[["<unk>",0],["a",-1],"""
+            + """["<0xC3>",-9],["<0xA9>",-9]]},"decoder":{"type":"ByteFallback"}}""");
         Assert.Equal([1, 2, 3], tokenizer.Encode("aé", true));
         Assert.Equal([1, 0], tokenizer.Encode("aéx", true)); // of the run, one byte is missing
         Assert.Equal("aé", tokenizer.Decode([1, 2, 3], true));
@@ -116,7 +127,11 @@ public sealed class TokenizerPartTests
     [Fact]
     public void WordPiece_takes_the_longest_piece_and_gives_up_whole_words()
     {
-        var tokenizer = SmallTokenizers.Load("""{"pre_tokenizer":{"type":"WhitespaceSplit"},"model":{"type":"WordPiece","max_input_chars_per_word":5,"vocab":{"[UNK]":0,"a":1,"ab":2,"##c":3,"##cd":4}},"decoder":{"type":"WordPiece"}}""");
+        var tokenizer = SmallTokenizers.Load(
+            """
+            {"pre_tokenizer":{"type":"WhitespaceSplit"},"model":{"type":"WordPiece","max_input_chars_per_word":5,
+            "vocab":{"[UNK]":0,"a":1,"ab":2,"##c":3,"##cd":4}},"decoder":{"type":"WordPiece"}}
+            """);
         Assert.Equal([2, 4, 2, 3, 3, 0, 0], tokenizer.Encode("abcd abcc abx acccccc", true));
         Assert.Equal("abcd a ab", tokenizer.Decode([2, 4, 1, 2], true));
     }
@@ -134,12 +149,20 @@ public sealed class TokenizerPartTests
 
     [Theory]
     [InlineData("""{"type":"BertProcessing","cls":["a",1],"sep":["b",2]}""", new[] { 1, 3, 2 })]
-    [InlineData("""{"type":"RobertaProcessing","cls":["a",1],"sep":["b",2],"trim_offsets":true,"add_prefix_space":true}""", new[] { 1, 3, 2 })]
-    [InlineData("""{"type":"Sequence","processors":[{"type":"ByteLevel"},{"type":"BertProcessing","cls":["a",1],"sep":["b",2]},{"type":"BertProcessing","cls":["b",2],"sep":["a",1]}]}""", new[] { 2, 1, 3, 2, 1 })]
+    [InlineData("""{"type":"RobertaProcessing","cls":["a",1],"sep":["b",2],"trim_offsets":true,"add_prefix_space":true}""",
+        new[] { 1, 3, 2 })]
+    [InlineData("""{"type":"Sequence","processors":[{"type":"ByteLevel"},{"type":"BertProcessing","cls":["a",1],"sep":["b",2]},"""
+        + """{"type":"BertProcessing","cls":["b",2],"sep":["a",1]}]}""", new[] { 2, 1, 3, 2, 1 })]
     public void A_post_processor_puts_tokens_around_the_text(string processor, int[] expected) =>
-        Assert.Equal(expected, SmallTokenizers.Load($$$"""{"post_processor":{{{processor}}},"model":{"type":"BPE","vocab":{"a":1,"b":2,"c":3},"merges":[]}}""").Encode("c", addSpecialTokens: true));
+        Assert.Equal(expected, SmallTokenizers
+            .Load($$$"""{"post_processor":{{{processor}}},"model":{"type":"BPE","vocab":{"a":1,"b":2,"c":3},"merges":[]}}""")
+            .Encode("c", addSpecialTokens: true));
 
     // A model that knows no word shows all of them: each word is a run that no piece covers.
     private static IReadOnlyList<string> Words(string preTokenizer, string text, string normalizer = "null") => SmallTokenizers
-        .Load($$$"""{"normalizer":{{{normalizer}}},"pre_tokenizer":{{{preTokenizer}}},"model":{"type":"Unigram","unk_id":0,"vocab":[["<unk>",0]]}}""").Tokens(text);
+        .Load(
+            $$$"""
+            {"normalizer":{{{normalizer}}},"pre_tokenizer":{{{preTokenizer}}},"model":{"type":"Unigram","unk_id":0,"vocab":[["<unk>",0]]}}
+            """)
+        .Tokens(text);
 }

@@ -30,8 +30,10 @@ public sealed class TokenizerTests
     [Fact]
     public void Unknown_characters_are_fused_or_not_as_the_file_says()
     {
-        Assert.Equal([1, 0, 2], Load($$$"""{"model":{"vocab":{{{Vocabulary}}},"merges":[],"unk_token":"<unk>","fuse_unk":true}}""").Encode("axyb", true));
-        Assert.Equal([1, 0, 0, 2], Load($$$"""{"model":{"vocab":{{{Vocabulary}}},"merges":[],"unk_token":"<unk>"}}""").Encode("axyb", true));
+        Assert.Equal([1, 0, 2],
+            Load($$$"""{"model":{"vocab":{{{Vocabulary}}},"merges":[],"unk_token":"<unk>","fuse_unk":true}}""").Encode("axyb", true));
+        Assert.Equal([1, 0, 0, 2],
+            Load($$$"""{"model":{"vocab":{{{Vocabulary}}},"merges":[],"unk_token":"<unk>"}}""").Encode("axyb", true));
         Assert.Equal([1, 2], Load($$$"""{"model":{"vocab":{{{Vocabulary}}},"merges":[]}}""").Encode("axyb", true));
     }
 
@@ -53,7 +55,8 @@ public sealed class TokenizerTests
     public void Roles_come_from_the_tokenizer_configuration_and_else_from_the_model_configuration()
     {
         using var folder = new TemporaryFolder();
-        File.WriteAllText(folder.File("tokenizer_config.json"), """{"bos_token":{"content":"a","lstrip":false},"eos_token":"b","pad_token":null}""");
+        File.WriteAllText(folder.File("tokenizer_config.json"),
+            """{"bos_token":{"content":"a","lstrip":false},"eos_token":"b","pad_token":null}""");
         File.WriteAllText(folder.File("config.json"), """{"bos_token_id":3,"eos_token_id":[3,2],"pad_token_id":3}""");
 
         var tokenizer = Load($$$"""{"model":{"vocab":{{{Vocabulary}}},"merges":[]}}""", folder);
@@ -83,7 +86,8 @@ public sealed class TokenizerTests
     [InlineData("""{"model":{"type":"Other","vocab":{}}}""", "model Other is not implemented")]
     [InlineData("""{"model":{"type":"BPE","vocab":{"a":0},"merges":[],"dropout":0.1}}""", "dropout 0.1")]
     [InlineData("""{"model":{"type":"BPE","vocab":{"a":0},"merges":["a b"]}}""", "merges[0]")]
-    [InlineData("""{"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"],"continuing_subword_prefix":"#"}}""", "expected it to begin with \"#\"")]
+    [InlineData("""{"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"],"continuing_subword_prefix":"#"}}""",
+        "expected it to begin with \"#\"")]
     [InlineData("""{"model":{"type":"BPE","vocab":{"a":0,"a":1},"merges":[]}}""", "\"a\" twice")]
     [InlineData("""{"model":{"type":"BPE","vocab":{"a":0,"b":0},"merges":[]}}""", "id 0 twice")]
     [InlineData("""{"model":{"type":"BPE","vocab":{"a":-1},"merges":[]}}""", "-1")]
@@ -95,16 +99,31 @@ public sealed class TokenizerTests
     [InlineData("""{"model":{"unk_id":1,"vocab":[["a",-1]]}}""", "unk_id is 1")]
     [InlineData("""{"model":{"unk_id":0,"vocab":[["a",1e999]]}}""", "vocab[0]")]
     [InlineData("""{"normalizer":{"type":"Other"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "normalizer Other is not implemented")]
-    [InlineData("""{"normalizer":{"type":"Replace","pattern":"x","content":""},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "pattern")]
-    [InlineData("""{"normalizer":{"type":"Replace","pattern":{"String":""},"content":"y"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "empty pattern")]
-    [InlineData("""{"normalizer":{"type":"Precompiled","precompiled_charsmap":"////fw=="},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "precompiled_charsmap of 4 bytes")]
-    [InlineData("""{"pre_tokenizer":{"type":"UnicodeScripts"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "pre_tokenizer UnicodeScripts is not implemented")]
-    [InlineData("""{"pre_tokenizer":{"type":"Split","pattern":{"Regex":"\\p{Han}"},"behavior":"Removed"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "property Han")]
-    [InlineData("""{"pre_tokenizer":{"type":"Split","pattern":{"Regex":"a{2,1}"},"behavior":"Removed"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "a{2,1}")]
-    [InlineData("""{"pre_tokenizer":{"type":"Metaspace","replacement":"ab"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "one character")]
+    [InlineData(
+        """{"normalizer":{"type":"Replace","pattern":"x","content":""},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "pattern")]
+    [InlineData("""{"normalizer":{"type":"Replace","pattern":{"String":""},"content":"y"},"model":{"type":"BPE","vocab":{},"merges":[]}}""",
+        "empty pattern")]
+    [InlineData("""{"normalizer":{"type":"Precompiled","precompiled_charsmap":"////fw=="},"model":{"type":"BPE","vocab":{},"merges":[]}}""",
+        "precompiled_charsmap of 4 bytes")]
+    [InlineData("""{"pre_tokenizer":{"type":"UnicodeScripts"},"model":{"type":"BPE","vocab":{},"merges":[]}}""",
+        "pre_tokenizer UnicodeScripts is not implemented")]
+    [InlineData(
+        """
+        {"pre_tokenizer":{"type":"Split","pattern":{"Regex":"\\p{Han}"},"behavior":"Removed"},"model":{"type":"BPE","vocab":{},"merges":[]}}
+        """,
+        "property Han")]
+    [InlineData(
+        """
+        {"pre_tokenizer":{"type":"Split","pattern":{"Regex":"a{2,1}"},"behavior":"Removed"},"model":{"type":"BPE","vocab":{},"merges":[]}}
+        """,
+        "a{2,1}")]
+    [InlineData("""{"pre_tokenizer":{"type":"Metaspace","replacement":"ab"},"model":{"type":"BPE","vocab":{},"merges":[]}}""",
+        "one character")]
     [InlineData("""{"decoder":{"type":"CTC"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "decoder CTC is not implemented")]
     [InlineData("""{"post_processor":{"type":"BertProcessing"},"model":{"type":"BPE","vocab":{},"merges":[]}}""", "cls")]
-    [InlineData("""{"post_processor":{"type":"BertProcessing","cls":["c",7],"sep":["s",0]},"model":{"type":"BPE","vocab":{"s":0},"merges":[]}}""", "token id 7, which is not in the vocabulary")]
+    [InlineData(
+        """{"post_processor":{"type":"BertProcessing","cls":["c",7],"sep":["s",0]},"model":{"type":"BPE","vocab":{"s":0},"merges":[]}}""",
+        "token id 7, which is not in the vocabulary")]
     [InlineData("""{"model":null}""", "model is missing")]
     [InlineData("""[]""", "expected an object")]
     [InlineData("""{"model":""", "cannot be read")]

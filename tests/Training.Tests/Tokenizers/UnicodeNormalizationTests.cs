@@ -19,7 +19,8 @@ public sealed class UnicodeNormalizationTests
         { "AC00", "AC00", "1100 1161", "AC00", "1100 1161" }, // Hangul, by arithmetic
         { "AC01", "AC01", "1100 1161 11A8", "AC01", "1100 1161 11A8" },
         { "1100 1161 11A8 11A8", "AC01 11A8", "1100 1161 11A8 11A8", "AC01 11A8", "1100 1161 11A8 11A8" },
-        { "FDFA", "FDFA", "FDFA", "635 644 649 20 627 644 644 647 20 639 644 64A 647 20 648 633 644 645", "635 644 649 20 627 644 644 647 20 639 644 64A 647 20 648 633 644 645" },
+        { "FDFA", "FDFA", "FDFA", "635 644 649 20 627 644 644 647 20 639 644 64A 647 20 648 633 644 645",
+            "635 644 649 20 627 644 644 647 20 639 644 64A 647 20 648 633 644 645" },
         { "1D15E", "1D157 1D165", "1D157 1D165", "1D157 1D165", "1D157 1D165" }, // beyond the basic plane
         { "1D400", "1D400", "1D400", "41", "41" },
         { "F900 2F800", "8C48 4E3D", "8C48 4E3D", "8C48 4E3D", "8C48 4E3D" },
@@ -30,7 +31,8 @@ public sealed class UnicodeNormalizationTests
     [Theory, MemberData(nameof(Cases))]
     public void Each_form_is_what_the_standard_says(string source, string nfc, string nfd, string nfkc, string nfkd)
     {
-        foreach (var (expected, compatible, composed) in ((string, bool, bool)[])[(nfc, false, true), (nfd, false, false), (nfkc, true, true), (nfkd, true, false)])
+        foreach (var (expected, compatible, composed) in ((string, bool, bool)[])[(nfc, false, true), (nfd, false, false),
+            (nfkc, true, true), (nfkd, true, false)])
         {
             var form = UnicodeNormalization.Form(compatible, composed);
             Assert.Equal(expected, Show(form(Text(source))));
@@ -53,11 +55,14 @@ public sealed class UnicodeNormalizationTests
 
     [Fact]
     public void A_hundred_thousand_marks_in_the_wrong_order_take_no_quadratic_time() =>
-        Assert.Equal(200_001, UnicodeNormalization.Form(compatible: false, composed: true)("a" + string.Concat(Enumerable.Repeat("\u0315\u0323", 100_000))).Length + 1);
+        Assert.Equal(200_001, UnicodeNormalization.Form(compatible: false, composed: true)("a"
+            + string.Concat(Enumerable.Repeat("\u0315\u0323", 100_000))).Length + 1);
 
     private static string Plain(string codes) => string.Join(' ', codes.Split(' ').Select(static code => code.TrimStart('0')));
 
-    private static string Text(string codes) => string.Concat(codes.Split(' ').Select(static code => char.ConvertFromUtf32(int.Parse(code, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture))));
+    private static string Text(string codes) => string.Concat(codes.Split(' ')
+        .Select(static code => char.ConvertFromUtf32(int.Parse(code, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture))));
 
-    private static string Show(string text) => string.Join(' ', text.EnumerateRunes().Select(static rune => rune.Value.ToString("X", CultureInfo.InvariantCulture)));
+    private static string Show(string text) =>
+        string.Join(' ', text.EnumerateRunes().Select(static rune => rune.Value.ToString("X", CultureInfo.InvariantCulture)));
 }

@@ -38,7 +38,7 @@ public sealed class AdamWTests
     {
         using var scope = NewDisposeScope();
         var stack = Stack(Initial());
-        var adapter = stack.Members[0];
+        var adapter = StackLeaves.Of(stack, 0);
         var optimizer = new AdamW(stack, new TrainingSpec { ClipNorm = 0.5 }, [AdapterState.Empty]);
         foreach (var parameter in adapter.Parameters) parameter.Value.grad!.fill_(3);
         optimizer.Step([0.1]);
@@ -58,14 +58,15 @@ public sealed class AdamWTests
         var (values, state) = Run(Initial(), AdapterState.Empty, 0, 3);
         var stack = Stack(values, Initial(), Initial());
         var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.1 }, [state, AdapterState.Empty, AdapterState.Empty]);
-        for (var member = 0; member < 3; member++) Fill(stack.Members[member], step: 3 * (1 - member));
+        for (var member = 0; member < 3; member++) Fill(StackLeaves.Of(stack, member), step: 3 * (1 - member));
 
         optimizer.Step([0.01, 0.02]);
 
-        AssertSame(Run(values, state, 3, 4).Values, stack.Members[0]);
-        AssertSame(Run(Initial(), AdapterState.Empty, 0, 1, 0.02).Values, stack.Members[1]);
-        AssertSame(Initial(), stack.Members[2]);
-        Assert.Equal((4, 1, 0), ((int)optimizer.Export(0)["layer.A.step"].Data[0], (int)optimizer.Export(1)["layer.A.step"].Data[0], (int)optimizer.Export(2)["layer.A.step"].Data[0]));
+        AssertSame(Run(values, state, 3, 4).Values, stack.Member(0));
+        AssertSame(Run(Initial(), AdapterState.Empty, 0, 1, 0.02).Values, stack.Member(1));
+        AssertSame(Initial(), stack.Member(2));
+        Assert.Equal((4, 1, 0), ((int)optimizer.Export(0)["layer.A.step"].Data[0], (int)optimizer.Export(1)["layer.A.step"].Data[0],
+            (int)optimizer.Export(2)["layer.A.step"].Data[0]));
     }
 
     [Fact]
@@ -73,18 +74,21 @@ public sealed class AdamWTests
     {
         var (_, state) = Run(Initial(), AdapterState.Empty, 0, 2);
         AdamW.Check(state, Layout);
-        Assert.Contains("layer.A.m", Refused(state.Where(static entry => entry.Key != "layer.A.m").Append(new("layer.A.m", new([1], [0])))), StringComparison.Ordinal);
+        Assert.Contains("layer.A.m", Refused(state.Where(static entry => entry.Key != "layer.A.m").Append(new("layer.A.m", new([1], [0])))),
+            StringComparison.Ordinal);
         Assert.Contains("2 and 1 steps", Refused(state, TwoOfAScope), StringComparison.Ordinal);
 
         string Refused(IEnumerable<KeyValuePair<string, NamedArray>> entries, AdapterLayout? layout = null) =>
-            Assert.Throws<BadInputException>(() => AdamW.Check(new AdapterState(entries.Concat(layout is null ? [] : [new("other.A.step", new([], [1]))])), layout ?? Layout)).Message;
+            Assert.Throws<BadInputException>(() => AdamW.Check(
+                new AdapterState(entries.Concat(layout is null ? [] : [new("other.A.step", new([], [1]))])), layout ?? Layout)).Message;
     }
 
     [Fact]
     public void The_learning_rate_warms_up_and_runs_out()
     {
         var spec = new TrainingSpec { LearningRate = 1, WarmupSteps = 4 };
-        double[] Rates(Schedule schedule) => [.. new long[] { 0, 3, 4, 7, 9 }.Select(step => Math.Round(LearningRate.At(spec with { Schedule = schedule }, step, steps: 5, rounds: 2), 4))];
+        double[] Rates(Schedule schedule) => [.. new long[] { 0, 3, 4, 7, 9 }.Select(
+            step => Math.Round(LearningRate.At(spec with { Schedule = schedule }, step, steps: 5, rounds: 2), 4))];
         Assert.Equal([0.25, 1, 1, 1, 1], Rates(Schedule.Constant));
         Assert.Equal([0.25, 1, 1, 0.5, 0.1667], Rates(Schedule.Linear));
         Assert.Equal([0.25, 1, 1, 0.5, 0.067], Rates(Schedule.Cosine));
@@ -95,7 +99,8 @@ public sealed class AdamWTests
     [InlineData(2, 1)]
     [InlineData(8, 4)]
     [InlineData(400, 20)]
-    public void Without_a_number_the_rate_is_full_after_half_of_the_first_round_and_at_most_twenty_steps_however_many_rounds_there_are(int steps, int full)
+    public void Without_a_number_the_rate_is_full_after_half_of_the_first_round_and_at_most_twenty_steps_however_many_rounds_there_are(
+        int steps, int full)
     {
         var spec = new TrainingSpec { LearningRate = 1, Schedule = Schedule.Constant };
         double[] Rates(int rounds) => [.. Enumerable.Range(0, steps).Select(step => LearningRate.At(spec, step, steps, rounds))];
@@ -105,32 +110,37 @@ public sealed class AdamWTests
 
     private static AdapterState Initial() => Layout.Initial(1, null, static _ => true);
 
-    private static AdapterLayout TwoOfAScope { get; } = AdapterLayout.For(new AdapterSpec { Rank = 2 }, [new LinearShape("layer", 5, 3), new LinearShape("other", 5, 3)]);
+    private static AdapterLayout TwoOfAScope { get; } = AdapterLayout.For(new AdapterSpec { Rank = 2 },
+        [new LinearShape("layer", 5, 3), new LinearShape("other", 5, 3)]);
 
-    private static AdapterStack Stack(params AdapterState[] members) => new(Layout, [.. members.Select(static values => new StackMember(values, null, 0))], masks: null, CPU, model: null);
+    private static AdapterStack Stack(params AdapterState[] members) => 
+        new([.. members.Select(static values => new ClientAdapter(Layout, values, null))], masks: null, CPU, model: null);
 
-    private static void AssertSame(AdapterState expected, LowRankAdapter adapter)
+    private static void AssertSame(AdapterState expected, PlacedAdapter adapter)
     {
         var actual = new AdapterState([.. adapter.State(Scope.Job), .. adapter.State(Scope.Client)]);
         Assert.All(expected, entry => Assert.Equal(entry.Value.Data, actual[entry.Key].Data));
     }
 
-    private static void Fill(LowRankAdapter adapter, int step)
+    private static void Fill(PlacedAdapter adapter, int step)
     {
-        foreach (var parameter in adapter.Parameters) parameter.Value.grad!.copy_(arange(parameter.Value.numel()).reshape(parameter.Value.shape) * 0.01f - 0.02f * step);
+        foreach (var parameter in adapter.Parameters)
+            parameter.Value.grad!.copy_(arange(parameter.Value.numel()).reshape(parameter.Value.shape) * 0.01f - 0.02f * step);
     }
 
-    private static (AdapterState Values, AdapterState State) Run(AdapterState values, AdapterState state, int from, int to, double rate = 0.01)
+    private static (AdapterState Values, AdapterState State) Run(
+        AdapterState values, AdapterState state, int from, int to, double rate = 0.01)
     {
         using var scope = NewDisposeScope();
         var stack = Stack(values);
         var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.1 }, [state]);
         for (var step = from; step < to; step++)
         {
-            Fill(stack.Members[0], step);
+            Fill(StackLeaves.Of(stack, 0), step);
             optimizer.Step([rate]);
         }
 
-        return (new AdapterState([.. stack.Members[0].State(Scope.Job), .. stack.Members[0].State(Scope.Client)]), optimizer.Export(0));
+        var trained = stack.Member(0);
+        return (new AdapterState([.. trained.State(Scope.Job), .. trained.State(Scope.Client)]), optimizer.Export(0));
     }
 }

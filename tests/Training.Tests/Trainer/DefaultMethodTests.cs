@@ -5,8 +5,8 @@ using Xunit.Abstractions;
 namespace FedRLora.Training.Tests.Trainer;
 
 /// <summary>
-/// Five seeds on real tasks: plain LoRA beside PEFT, and the method of a plan that names none beside plain LoRA, with the same rate. Minutes,
-/// so only with FEDRLORA_SOAK set. <c>make bench-defaults</c> prints the whole table.
+/// Five seeds on real tasks: plain LoRA beside PEFT, and the method of a plan that names none beside plain LoRA, with the same rate.
+/// Minutes, so only with FEDRLORA_SOAK set. <c>make bench-defaults</c> prints the whole table.
 /// </summary>
 public sealed class DefaultMethodTests(ITestOutputHelper output)
 {
@@ -37,7 +37,8 @@ public sealed class DefaultMethodTests(ITestOutputHelper output)
         var beyond = Sample.Of([.. own.Zip(lora, static (one, other) => one - other)]);
         output.WriteLine($"{task}, {steps} steps: lora {Sample.Of(lora)}, default {Sample.Of(own)}, difference {beyond}");
 
-        Assert.True(beyond.Mean <= 2 * beyond.Error, $"the default method's loss is {beyond.Mean:F4} above plain LoRA's, standard error {beyond.Error:F4}");
+        Assert.True(beyond.Mean <= 2 * beyond.Error,
+            $"the default method's loss is {beyond.Mean:F4} above plain LoRA's, standard error {beyond.Error:F4}");
     }
 
     private static async Task<List<double>> LossesAsync(string values, string task, int steps, int? maxRows)
@@ -45,13 +46,15 @@ public sealed class DefaultMethodTests(ITestOutputHelper output)
         using var trainer = new LocalTrainer(new LocalTrainerOptions { Root = SharedFolder.Root! });
         var evaluation = maxRows is null ? "{metric: perplexity}" : $"{{metric: perplexity, maxRows: {maxRows}}}";
         var losses = new List<double>();
-        foreach (var seed in Seeds) losses.Add((await SoloRun.ScoreAsync(trainer, SoloRun.Plan(values, task, steps, seed, evaluation))).Loss);
+        foreach (var seed in Seeds)
+            losses.Add((await SoloRun.ScoreAsync(trainer, SoloRun.Plan(values, task, steps, seed, evaluation))).Loss);
         return losses;
     }
 
     private static List<double> Reference(string task, int steps)
     {
-        using var document = JsonDocument.Parse(File.ReadAllBytes(SharedFolder.Of("models", "stories260k", "reference-training-seeds.json")));
+        using var document = JsonDocument.Parse(
+            File.ReadAllBytes(SharedFolder.Of("models", "stories260k", "reference-training-seeds.json")));
         return [.. document.RootElement.GetProperty("runs").EnumerateArray()
             .Where(run => run.GetProperty("task").GetString() == task && run.GetProperty("steps").GetInt32() == steps)
             .Select(static run => run.GetProperty("loss").GetDouble())];

@@ -152,7 +152,8 @@ public sealed class LaneTests(ITestOutputHelper log) : IDisposable
         var scored = await four.EvaluateAsync(group);
 
         Assert.Equal(Ids, scored.Select(static result => result.ClientId));
-        Assert.Equal(expected.Select(static result => (result.Score, result.Loss)), scored.Select(static result => (result.Score, result.Loss)));
+        Assert.Equal(expected.Select(static result => (result.Score, result.Loss)),
+            scored.Select(static result => (result.Score, result.Loss)));
         Assert.All(expected.Zip(scored), static pair => Assert.Equal(pair.First.RowScores, pair.Second.RowScores));
         Assert.Equal(one.Scorings, four.Scorings); // what is equal is scored once in lanes too
     }
@@ -194,7 +195,8 @@ public sealed class LaneTests(ITestOutputHelper log) : IDisposable
         {
             Assert.Null(result.Failure);
             bytes.Write(BitConverter.GetBytes(result.Numbers.MeanLoss));
-            foreach (var (_, array) in ((IEnumerable<KeyValuePair<string, NamedArray>>)[.. result.Update, .. result.Head, .. result.Optimizer])
+            foreach (var (_, array) in ((IEnumerable<KeyValuePair<string, NamedArray>>)[.. result.Update, .. result.Head,
+                .. result.Optimizer])
                 .OrderBy(static entry => entry.Key, StringComparer.Ordinal))
                 bytes.Write(System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(array.Data));
         }

@@ -29,7 +29,8 @@ public sealed class LeakTests(ITestOutputHelper log) : IDisposable
             GC.Collect();
             GC.WaitForPendingFinalizers();
             counts.Add(torch.Tensor.TotalCount);
-            log.WriteLine($"{method}, {steps} steps: {counts[^1]} tensors live after, {peaks[^1]} at most, {Environment.WorkingSet / 1e6:F0} MB resident");
+            log.WriteLine($"{method}, {steps} steps: {counts[^1]} tensors live after, {peaks[^1]} at most, "
+                + $"{Environment.WorkingSet / 1e6:F0} MB resident");
         }
 
         // The first run loads the model, and tests before it may still have been letting go of theirs.

@@ -30,7 +30,8 @@ public sealed class LocalTrainerTests : IDisposable
         AssertSame(first[1], again[0]);
         Close.AssertRelative(first[1].Numbers.MeanLoss, alone[0].Numbers.MeanLoss, "loss", 1e-5);
         Assert.All(first[1].Update.Concat(first[1].Head), entry => Close.Assert(
-            entry.Value.Data, (alone[0].Update.TryGetValue(entry.Key, out var update) ? update : alone[0].Head[entry.Key]).Data, entry.Key, 1e-4, 1e-3));
+            entry.Value.Data, (alone[0].Update.TryGetValue(entry.Key, out var update) ? update : alone[0].Head[entry.Key]).Data,
+            entry.Key, 1e-4, 1e-3));
         Assert.NotEqual(first[0].Numbers.MeanLoss, first[1].Numbers.MeanLoss);
     }
 
@@ -38,12 +39,15 @@ public sealed class LocalTrainerTests : IDisposable
     public async Task Members_take_their_own_number_of_steps_and_rows_of_any_length()
     {
         var plan = _tiny.Plan(TinyFederation.TinyCatalogue("fedsa-lora"));
-        _tiny.Write("long.jsonl", Enumerable.Range(0, 5).Select(static row => $$"""{"prompt":"{{new string('c', 3 * row)}}","completion":"ab"}"""));
+        _tiny.Write("long.jsonl",
+            Enumerable.Range(0, 5).Select(static row => $$"""{"prompt":"{{new string('c', 3 * row)}}","completion":"ab"}"""));
         using var trainer = _tiny.Trainer();
         var group = await TinyFederation.GroupAsync(trainer, plan, "one", "two");
-        ClientSpec[] clients = [group.Members[0].Client with { Steps = 2 }, TinyFederation.Client("three") with { Data = new() { Train = "long.jsonl" } }, group.Members[1].Client];
+        ClientSpec[] clients = [group.Members[0].Client with { Steps = 2 },
+            TinyFederation.Client("three") with { Data = new() { Train = "long.jsonl" } }, group.Members[1].Client];
 
-        var together = await trainer.TrainAsync(group with { Members = [.. clients.Select(static client => new GroupMember { Client = client })] });
+        var together = await trainer.TrainAsync(
+            group with { Members = [.. clients.Select(static client => new GroupMember { Client = client })] });
 
         Assert.Equal([2, 4, 4], together.Select(static result => result.Numbers.Steps));
         foreach (var (client, result) in clients.Zip(together))
@@ -60,7 +64,10 @@ public sealed class LocalTrainerTests : IDisposable
         var plan = _tiny.Plan(TinyFederation.TinyCatalogue("fedsa-lora"));
         using var trainer = _tiny.Trainer();
         var group = await TinyFederation.GroupAsync(trainer, plan, "one", "two");
-        var slow = group with { Members = [new() { Client = TinyFederation.Client("one") with { LearningRate = 1e-9 } }, group.Members[1]] };
+        var slow = group with
+        {
+            Members = [new() { Client = TinyFederation.Client("one") with { LearningRate = 1e-9 } }, group.Members[1]],
+        };
 
         var (usual, changed) = (await trainer.TrainAsync(group), await trainer.TrainAsync(slow));
 
@@ -95,7 +102,8 @@ public sealed class LocalTrainerTests : IDisposable
         var (full, stored) = (Assert.Single(await trainer.TrainAsync(group)), Assert.Single(await trainer.TrainAsync(half)));
         Close.AssertRelative(full.Numbers.MeanLoss, stored.Numbers.MeanLoss, "training loss", tolerance);
         Assert.NotEqual(full.Numbers.MeanLoss, stored.Numbers.MeanLoss);
-        Close.AssertRelative(Assert.Single(await trainer.EvaluateAsync(group)).Loss, Assert.Single(await trainer.EvaluateAsync(half)).Loss, "test loss", tolerance);
+        Close.AssertRelative(Assert.Single(await trainer.EvaluateAsync(group)).Loss, Assert.Single(await trainer.EvaluateAsync(half)).Loss,
+            "test loss", tolerance);
     }
 
     [Theory, MemberData(nameof(Methods))]
@@ -109,7 +117,8 @@ public sealed class LocalTrainerTests : IDisposable
 
         Assert.Null(result.Failure);
         Assert.Equal(group.Shared.Keys, result.Update.Keys);
-        Assert.Equal(plan.Adapter.ScopeB == Scope.Client, result.Head.Keys.Any(static name => name.EndsWith(".B", StringComparison.Ordinal)));
+        Assert.Equal(plan.Adapter.Tensor("B").Scope == Scope.Client,
+            result.Head.Keys.Any(static name => name.EndsWith(".B", StringComparison.Ordinal)));
         Assert.DoesNotContain(result.Head.Keys, result.Update.ContainsKey);
         Assert.Contains(result.Update.Values, static array => array.Data.Any(static value => value != 0));
         Assert.Equal((12, 4), (result.Numbers.Samples, result.Numbers.Steps));
@@ -119,7 +128,11 @@ public sealed class LocalTrainerTests : IDisposable
     [Fact]
     public async Task Rounds_learn_the_rows()
     {
-        var plan = _tiny.Plan() with { Training = _tiny.Plan().Training with { Steps = 40, LearningRate = 5e-2 }, Evaluation = new() { Metric = Metric.Accuracy } };
+        var plan = _tiny.Plan() with
+        {
+            Training = _tiny.Plan().Training with { Steps = 40, LearningRate = 5e-2 },
+            Evaluation = new() { Metric = Metric.Accuracy },
+        };
         using var trainer = _tiny.Trainer();
         var group = await TinyFederation.GroupAsync(trainer, plan, "one");
         var client = TinyFederation.Client("one");
@@ -130,7 +143,11 @@ public sealed class LocalTrainerTests : IDisposable
         {
             var result = Assert.Single(await trainer.TrainAsync(group with { Round = round }));
             Assert.Null(result.Failure);
-            group = group with { Shared = Add(group.Shared, result.Update), Members = [group.Members[0] with { Head = result.Head, Optimizer = result.Optimizer }] };
+            group = group with
+            {
+                Shared = Add(group.Shared, result.Update),
+                Members = [group.Members[0] with { Head = result.Head, Optimizer = result.Optimizer }],
+            };
         }
 
         // The tiny frozen head cannot give a token much more than even odds, so the loss has a floor.
@@ -147,7 +164,12 @@ public sealed class LocalTrainerTests : IDisposable
         using var fresh = _tiny.Trainer();
         var group = await TinyFederation.GroupAsync(trainer, plan, "one");
         var first = Assert.Single(await trainer.TrainAsync(group));
-        var next = group with { Round = 2, Shared = Add(group.Shared, first.Update), Members = [group.Members[0] with { Head = first.Head, Optimizer = first.Optimizer }] };
+        var next = group with
+        {
+            Round = 2,
+            Shared = Add(group.Shared, first.Update),
+            Members = [group.Members[0] with { Head = first.Head, Optimizer = first.Optimizer }],
+        };
 
         AssertSame(Assert.Single(await trainer.TrainAsync(next)), Assert.Single(await fresh.TrainAsync(next)));
     }
@@ -155,12 +177,14 @@ public sealed class LocalTrainerTests : IDisposable
     [Fact]
     public async Task A_bad_line_fails_its_client_alone_and_names_file_and_line()
     {
-        _tiny.Write("one.train.jsonl", [.. Enumerable.Repeat("""{"prompt":"a","completion":"b"}""", 6), """{"prompt":"a","answer":"b"}""", """{"prompt":"a","completion":"b"}"""]);
+        _tiny.Write("one.train.jsonl", [.. Enumerable.Repeat("""{"prompt":"a","completion":"b"}""", 6), """{"prompt":"a","answer":"b"}""",
+            """{"prompt":"a","completion":"b"}"""]);
         using var trainer = _tiny.Trainer();
 
         var results = await trainer.TrainAsync(await TinyFederation.GroupAsync(trainer, _tiny.Plan(), "one", "two"));
 
-        Assert.Equal($"{Path.Combine(_tiny.Root, "one.train.jsonl")}:7: found \"prompt\" without \"completion\"; expected one object with \"prompt\" and \"completion\", \"text\" and \"label\", or \"messages\"", results[0].Failure);
+        Assert.Equal($"{Path.Combine(_tiny.Root, "one.train.jsonl")}:7: found \"prompt\" without \"completion\"; "
+            + "expected one object with \"prompt\" and \"completion\", \"text\" and \"label\", or \"messages\"", results[0].Failure);
         Assert.Null(results[1].Failure);
     }
 
@@ -170,8 +194,11 @@ public sealed class LocalTrainerTests : IDisposable
         using var trainer = _tiny.Trainer();
         var group = await TinyFederation.GroupAsync(trainer, _tiny.Plan(), "one");
         File.Delete(Path.Combine(_tiny.Root, "model", "tokenizer.json"));
-        Assert.Contains("tokenizer.json", (await Assert.ThrowsAsync<BadInputException>(() => trainer.InitialSharedAsync(_tiny.Plan()))).Message, StringComparison.Ordinal);
-        Assert.Contains("tokenizer.json", (await Assert.ThrowsAsync<BadInputException>(() => trainer.TrainAsync(group))).Message, StringComparison.Ordinal);
+        Assert.Contains("tokenizer.json",
+            (await Assert.ThrowsAsync<BadInputException>(() => trainer.InitialSharedAsync(_tiny.Plan()))).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("tokenizer.json", (await Assert.ThrowsAsync<BadInputException>(() => trainer.TrainAsync(group))).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -188,7 +215,8 @@ public sealed class LocalTrainerTests : IDisposable
     {
         using var trainer = _tiny.Trainer();
         var group = await TinyFederation.GroupAsync(trainer, _tiny.Plan(), "one");
-        var failure = Assert.Single(await trainer.TrainAsync(group with { Members = [group.Members[0] with { Head = AdapterState.Empty }] })).Failure;
+        var failure = Assert.Single(
+            await trainer.TrainAsync(group with { Members = [group.Members[0] with { Head = AdapterState.Empty }] })).Failure;
         Assert.Equal("head of client one: tensor model.layers.0.self_attn.q_proj.B is missing", failure);
     }
 
@@ -196,7 +224,8 @@ public sealed class LocalTrainerTests : IDisposable
     public async Task Cancellation_ends_training_between_steps()
     {
         using var trainer = _tiny.Trainer();
-        var group = await TinyFederation.GroupAsync(trainer, _tiny.Plan() with { Training = _tiny.Plan().Training with { Steps = 1_000_000 } }, "one");
+        var group = await TinyFederation.GroupAsync(trainer,
+            _tiny.Plan() with { Training = _tiny.Plan().Training with { Steps = 1_000_000 } }, "one");
         using var source = new CancellationTokenSource(TimeSpan.FromMilliseconds(200));
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => trainer.TrainAsync(group, source.Token));
     }
@@ -208,21 +237,28 @@ public sealed class LocalTrainerTests : IDisposable
         var encoder = new RowEncoder(Tokenizer.Load(Path.Combine(_tiny.Root, "model")), 20);
         var client = TinyFederation.Client("one");
         var plain = await ClientData.TrainingAsync(path, client, 7, encoder, default);
-        var shuffled = await ClientData.TrainingAsync(path, client with { Data = client.Data with { ShuffleLabels = true } }, 7, encoder, default);
+        var shuffled = await ClientData.TrainingAsync(path, client with { Data = client.Data with { ShuffleLabels = true } }, 7,
+            encoder, default);
 
-        Assert.Equal(plain.Rows.Select(static row => string.Join(' ', row.Ids[row.Start..])).Order(), shuffled.Rows.Select(static row => string.Join(' ', row.Ids[row.Start..])).Order());
-        Assert.Equal(plain.Rows.Select(static row => string.Join(' ', row.Ids[..row.Start])), shuffled.Rows.Select(static row => string.Join(' ', row.Ids[..row.Start])));
+        Assert.Equal(plain.Rows.Select(static row => string.Join(' ', row.Ids[row.Start..])).Order(),
+            shuffled.Rows.Select(static row => string.Join(' ', row.Ids[row.Start..])).Order());
+        Assert.Equal(plain.Rows.Select(static row => string.Join(' ', row.Ids[..row.Start])),
+            shuffled.Rows.Select(static row => string.Join(' ', row.Ids[..row.Start])));
         Assert.Contains(plain.Rows.Zip(shuffled.Rows), static pair => !pair.First.Ids.SequenceEqual(pair.Second.Ids));
     }
 
     internal static AdapterState Add(AdapterState state, AdapterState update) => new(state.Select(entry =>
-        KeyValuePair.Create(entry.Key, entry.Value with { Data = [.. entry.Value.Data.Zip(update[entry.Key].Data, static (value, change) => value + change)] })));
+        KeyValuePair.Create(entry.Key,
+            entry.Value with { Data = [.. entry.Value.Data.Zip(update[entry.Key].Data, static (value, change) => value + change)] })));
 
     private static void AssertSame(TrainingResult expected, TrainingResult actual)
     {
         Assert.Null(expected.Failure);
         Assert.Equal(expected.Numbers with { WaitedSeconds = 0 }, actual.Numbers with { WaitedSeconds = 0 });
-        foreach (var (states, others) in new[] { (expected.Update, actual.Update), (expected.Head, actual.Head), (expected.Optimizer, actual.Optimizer) })
+        foreach (var (states, others) in new[]
+        {
+            (expected.Update, actual.Update), (expected.Head, actual.Head), (expected.Optimizer, actual.Optimizer),
+        })
         {
             Assert.Equal(states.Keys, others.Keys);
             foreach (var (name, array) in states) Assert.Equal(array.Data, others[name].Data);

@@ -39,7 +39,10 @@ public sealed class ScoredOnceTests : IDisposable
         using var trainer = _tiny.Trainer();
         var plan = Plan("r-lora-federated");
         // An anchored start is the base, up to rounding.
-        plan = plan with { Adapter = plan.Adapter with { Start = Start.Exact, InitB = Init.Gaussian(0.3) } };
+        plan = plan with
+        {
+            Adapter = (plan.Adapter with { Start = Start.Exact }).With("B", static heads => heads with { Init = Init.Gaussian(0.3) }),
+        };
         var group = await GroupAsync(trainer, plan, "one", "two");
 
         var results = await trainer.EvaluateAsync(group);
@@ -95,7 +98,7 @@ public sealed class ScoredOnceTests : IDisposable
     public async Task The_untouched_base_is_scored_once_for_shared_and_unshared_clients_in_every_round()
     {
         var plan = Plan("fedsa-lora");
-        plan = plan with { Adapter = plan.Adapter with { SeedA = SeedPolicy.PerClient } };
+        plan = plan with { Adapter = plan.Adapter.With("A", static a => a with { Seed = SeedPolicy.PerClient }) };
         var alone = plan with { Sharing = Sharing.None, Adapter = plan.Adapter.Unshared() };
         using var trainer = _tiny.Trainer();
         TrainingGroup[] groups =
@@ -116,7 +119,11 @@ public sealed class ScoredOnceTests : IDisposable
     [Theory, InlineData(WeightStorage.Float32), InlineData(WeightStorage.Bfloat16)]
     public async Task Heads_that_are_zero_leave_the_base_as_it_is_to_the_last_bit(WeightStorage storage)
     {
-        var plan = Plan("fedsa-lora") with { Model = new() { Path = "model", Storage = storage }, Evaluation = new() { Metric = Metric.Perplexity } };
+        var plan = Plan("fedsa-lora") with
+        {
+            Model = new() { Path = "model", Storage = storage },
+            Evaluation = new() { Metric = Metric.Perplexity },
+        };
         using var trainer = _tiny.Trainer();
         var untouched = await GroupAsync(trainer, plan, "one");
         var almost = await TrainedAsync(trainer, plan);
@@ -149,7 +156,10 @@ public sealed class ScoredOnceTests : IDisposable
     }
 
     // What the base does not depend on.
-    private static string[] OfAdapter { get; } = ["head", "shared state", "an array that was written into", "alpha", "alpha of a layer", "start"];
+    private static string[] OfAdapter { get; } =
+    [
+        "head", "shared state", "an array that was written into", "alpha", "alpha of a layer", "start",
+    ];
 
     private static Dictionary<string, Func<TinyFederation, TrainingGroup, TrainingGroup>> Changes { get; } = new()
     {
@@ -164,7 +174,8 @@ public sealed class ScoredOnceTests : IDisposable
         ["a prompt"] = static (tiny, group) => Written(tiny, group, Rows("up", "down", prompt: "x:")),
         ["the order of rows"] = static (tiny, group) => Written(tiny, group, Rows("up", "down").Reverse()),
         ["a row less"] = static (tiny, group) => Written(tiny, group, Rows("up", "down").Skip(1)),
-        ["declared labels"] = static (_, group) => With(group, static plan => plan with { Tasks = Labels(new("up", []), new("down", []), new("left", [])) }),
+        ["declared labels"] = static (_, group) => With(group,
+            static plan => plan with { Tasks = Labels(new("up", []), new("down", []), new("left", [])) }),
         ["answers of a label"] = static (_, group) =>
             With(group, static plan => plan with { Tasks = Labels(new("up", ["up", "u"]), new LabelSpec("down", [])) }),
         ["maxRows"] = static (_, group) => Scored(group, static evaluation => evaluation with { MaxRows = 4 }),
@@ -176,7 +187,8 @@ public sealed class ScoredOnceTests : IDisposable
             With(group, static plan => plan with { Model = plan.Model with { Storage = WeightStorage.Bfloat16 } }),
         ["alpha"] = static (_, group) => Adapted(group, static adapter => adapter with { Alpha = 7 }),
         ["alpha of a layer"] = static (_, group) => Adapted(group, static adapter => adapter with { AlphaPattern = [new("q_proj", 9)] }),
-        ["start"] = static (_, group) => Adapted(group, static adapter => adapter with { Start = Start.Anchored, InitB = Init.Gaussian(0.1) }),
+        ["start"] = static (_, group) => Adapted(group, static adapter => (adapter with { Start = Start.Anchored })
+            .With("B", static heads => heads with { Init = Init.Gaussian(0.1) })),
         ["weights of the model"] = static (tiny, group) => Exchanged(tiny, group, "model.safetensors", static bytes => bytes[^1] ^= 0x80),
         ["tokenizer of the model"] = static (tiny, group) =>
             Replaced(tiny, group, "tokenizer_config.json", "\"eos_token\":\"</s>\"", "\"eos_token\":\"?\""),
@@ -268,7 +280,8 @@ public sealed class ScoredOnceTests : IDisposable
     private FederationPlan Plan(string method) =>
         _tiny.Plan(TinyFederation.TinyCatalogue(method)) with { Clients = [Client("one"), Client("two")] };
 
-    private static ClientSpec Client(string id) => new() { Id = id, Task = "one", Data = new() { Train = $"{id}.train.jsonl", Test = "test.jsonl" } };
+    private static ClientSpec Client(string id) =>
+        new() { Id = id, Task = "one", Data = new() { Train = $"{id}.train.jsonl", Test = "test.jsonl" } };
 
     private static async Task<TrainingGroup> GroupAsync(LocalTrainer trainer, FederationPlan plan, params string[] clients) => new()
     {
@@ -315,7 +328,11 @@ public sealed class ScoredOnceTests : IDisposable
     private static TrainingGroup Of(TrainingGroup group, Func<DataSpec, DataSpec> change)
     {
         var client = group.Members[0].Client with { Data = change(group.Members[0].Client.Data) };
-        return group with { Plan = group.Plan with { Clients = [client, group.Plan.Clients[1]] }, Members = [group.Members[0] with { Client = client }] };
+        return group with
+        {
+            Plan = group.Plan with { Clients = [client, group.Plan.Clients[1]] },
+            Members = [group.Members[0] with { Client = client }],
+        };
     }
 
     private static TrainingGroup Written(TinyFederation tiny, TrainingGroup group, IEnumerable<string> rows)

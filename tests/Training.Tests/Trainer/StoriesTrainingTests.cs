@@ -13,7 +13,12 @@ public sealed class StoriesTrainingTests(ITestOutputHelper output)
     public async Task A_client_learns_its_task_over_two_rounds_and_the_memory_stays_flat()
     {
         using var trainer = new LocalTrainer(new LocalTrainerOptions { Root = SharedFolder.Root! });
-        var client = new ClientSpec { Id = "sst2", Task = "sst2", Data = new() { Train = "data/sst2/train.jsonl", Test = "data/sst2/test.jsonl" } };
+        var client = new ClientSpec
+        {
+            Id = "sst2",
+            Task = "sst2",
+            Data = new() { Train = "data/sst2/train.jsonl", Test = "data/sst2/test.jsonl" },
+        };
         var plan = new FederationPlan
         {
             Name = "stories", Seed = 1, Model = new() { Path = "models/stories260k" }, Clients = [client],
@@ -29,7 +34,8 @@ public sealed class StoriesTrainingTests(ITestOutputHelper output)
             var clock = Stopwatch.StartNew();
             var result = Assert.Single(await trainer.TrainAsync(new() { Plan = plan, Round = round, Shared = shared, Members = [member] }));
             Assert.Null(result.Failure);
-            output.WriteLine($"round {round}: {clock.Elapsed.TotalMilliseconds / result.Numbers.Steps:F1} ms/step, loss {result.Numbers.MeanLoss:F4} last {result.Numbers.LastLoss:F4}, norm {result.Numbers.ProductNorm:F3}, live tensors {torch.Tensor.TotalCount}");
+            output.WriteLine($"round {round}: {clock.Elapsed.TotalMilliseconds / result.Numbers.Steps:F1} ms/step, loss {result.Numbers.MeanLoss:F4} last "
+                + $"{result.Numbers.LastLoss:F4}, norm {result.Numbers.ProductNorm:F3}, live tensors {torch.Tensor.TotalCount}");
             shared = SoloRun.Sum(shared, result.Update);
             member = member with { Head = result.Head, Optimizer = result.Optimizer };
         }

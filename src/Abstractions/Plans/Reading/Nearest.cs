@@ -4,7 +4,10 @@ namespace FedRLora.Abstractions.Plans.Reading;
 internal static class Nearest
 {
     /// <summary>What other tools call it.</summary>
-    private static readonly Dictionary<string, string> Synonyms = new(StringComparer.Ordinal) { ["r"] = "rank", ["lr"] = "learningRate", ["epochs"] = "steps", ["optimizer"] = "serverOptimizer", ["base_model"] = "model" };
+    private static readonly Dictionary<string, string> Synonyms = new(StringComparer.Ordinal)
+    {
+        ["r"] = "rank", ["lr"] = "learningRate", ["epochs"] = "steps", ["optimizer"] = "serverOptimizer", ["base_model"] = "model",
+    };
 
     /// <summary>The nearest of <paramref name="known"/>; null if none is near.</summary>
     public static string? Of(string given, IEnumerable<string> known)
@@ -13,13 +16,16 @@ internal static class Nearest
         if (Synonyms.TryGetValue(given, out var synonym) && names.Contains(synonym))
             return synonym;
         var plain = Plain(given);
-        var best = names.Select(name => (Name: name, Distance: Distance(plain, Plain(name)))).OrderBy(static pair => pair.Distance).FirstOrDefault();
+        var best = names.Select(name => (Name: name, Distance: Distance(plain, Plain(name)))).OrderBy(static pair => pair.Distance)
+            .FirstOrDefault();
         if (best.Name is not null && best.Distance <= Math.Min(3, Math.Max(1, plain.Length / 3)))
             return best.Name;
-        return names.Where(name => name.Length > 3 && plain.Contains(Plain(name), StringComparison.Ordinal)).MaxBy(static name => name.Length);
+        return names.Where(name => name.Length > 3 && plain.Contains(Plain(name), StringComparison.Ordinal))
+            .MaxBy(static name => name.Length);
     }
 
-    private static string Plain(string name) => name.Replace("_", "", StringComparison.Ordinal).Replace("-", "", StringComparison.Ordinal).ToUpperInvariant();
+    private static string Plain(string name) =>
+        name.Replace("_", "", StringComparison.Ordinal).Replace("-", "", StringComparison.Ordinal).ToUpperInvariant();
 
     /// <summary>Letters to insert, delete, replace or swap with their neighbour.</summary>
     private static int Distance(string a, string b)

@@ -62,19 +62,25 @@ internal sealed class PlanNodeReader(ProblemList problems)
         catch (YamlException e)
         {
             // A scalar that a tab cuts short begins on an earlier line; the tab is what the user has to find.
-            problems.Add(Place.Of(e.Message.Contains("tab character", StringComparison.Ordinal) ? e.End : e.Start), "", $"not valid YAML: {Sentence(e.Message)}");
+            problems.Add(
+                Place.Of(e.Message.Contains("tab character", StringComparison.Ordinal) ? e.End : e.Start), "",
+                $"not valid YAML: {Sentence(e.Message)}");
             return null;
         }
         catch (InvalidOperationException)
         {
             // The scanner gives up like this where a key follows an open bracket.
-            problems.Add(parser.Current is { } last ? Place.Of(last.End) : Place.Start, "", "not valid YAML: a list or mapping that begins here is not closed.");
+            problems.Add(
+                parser.Current is { } last ? Place.Of(last.End) : Place.Start, "",
+                "not valid YAML: a list or mapping that begins here is not closed.");
             return null;
         }
         catch (ArgumentException)
         {
             // A tag that is not even the name of one; the parser stands before it.
-            problems.Add(parser.Current is { } last ? Place.Of(last.End) : Place.Start, "", "not valid YAML: a tag (!) that follows here has no valid name; plans use no tags.");
+            problems.Add(
+                parser.Current is { } last ? Place.Of(last.End) : Place.Start, "",
+                "not valid YAML: a tag (!) that follows here has no valid name; plans use no tags.");
             return null;
         }
     }
@@ -86,7 +92,9 @@ internal sealed class PlanNodeReader(ProblemList problems)
         if (depth > MaxDepth)
             throw new YamlException(parsed.Start, parsed.End, $"nested deeper than {MaxDepth} levels");
         if (parsed is AnchorAlias alias)
-            return _anchors.TryGetValue(alias.Value, out var target) ? target : throw new YamlException(alias.Start, alias.End, $"the alias *{alias.Value} has no anchor before it");
+            return _anchors.TryGetValue(alias.Value, out var target)
+                ? target
+                : throw new YamlException(alias.Start, alias.End, $"the alias *{alias.Value} has no anchor before it");
         if (parsed is not NodeEvent node)
             throw new YamlException(parsed.Start, parsed.End, "a value is missing");
         if (!node.Tag.IsEmpty && !node.Tag.IsNonSpecific)

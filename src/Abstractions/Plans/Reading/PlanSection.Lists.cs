@@ -27,7 +27,8 @@ internal sealed partial class PlanSection
             case ListNode list:
                 return (NamesOf(list, key, what), null);
             case var other:
-                return Wrong<(IReadOnlyList<string>?, string?)>(other, key, $"{Shown(other)} stands here; give {forms ?? $"a list, each item the name of {what}"}.");
+                return Wrong<(IReadOnlyList<string>?, string?)>(
+                    other, key, $"{Shown(other)} stands here; give {forms ?? $"a list, each item the name of {what}"}.");
         }
     }
 
@@ -87,7 +88,9 @@ internal sealed partial class PlanSection
         for (var i = 0; i < items.Count; i++)
         {
             var item = ProblemList.Item(key, i);
-            if (items[i] is not ScalarNode { IsNull: false, Quoted: false } scalar || !int.TryParse(scalar.Value, NumberStyles.None, CultureInfo.InvariantCulture, out var number) || number < min || number > max)
+            if (items[i] is not ScalarNode { IsNull: false, Quoted: false } scalar
+                || !int.TryParse(scalar.Value, NumberStyles.None, CultureInfo.InvariantCulture, out var number) || number < min
+                || number > max)
                 Wrong<int>(items[i], item, $"{Shown(items[i])} stands here; give an integer {Interval.Closed(min, max)}.");
             else if (numbers.Contains(number))
                 Wrong<int>(scalar, item, $"{number} is in the list already; remove it.");
@@ -104,13 +107,15 @@ internal sealed partial class PlanSection
         if (Node(key) is not { } node)
             return null;
         if (node is not MapNode map)
-            return Wrong<IReadOnlyList<KeyValuePair<string, T>>?>(node, key, $"{Shown(node)} stands here; give a mapping such as {{down_proj: 4}}.");
+            return Wrong<IReadOnlyList<KeyValuePair<string, T>>?>(
+                node, key, $"{Shown(node)} stands here; give a mapping such as {{down_proj: 4}}.");
         var pairs = new List<KeyValuePair<string, T>>();
         foreach (var (name, place, value) in map.Entries)
         {
             var path = ProblemList.Join(PathOf(key), name);
             if (!IsPattern(name))
-                _problems.AddUnreadable(place, path, $"{name} is not a valid regular expression; give the end of a layer's name, such as down_proj.");
+                _problems.AddUnreadable(
+                    place, path, $"{name} is not a valid regular expression; give the end of a layer's name, such as down_proj.");
             else if (value is not ScalarNode { IsNull: false } scalar)
                 _problems.AddUnreadable(value.Place, path, $"{Shown(value)} stands here; give a number {bound}.");
             else if (NumberIn(scalar, path, bound) is { } number)

@@ -47,6 +47,9 @@ internal sealed partial class PlanSection
         return node;
     }
 
+    /// <summary>Keys that a later version may have.</summary>
+    public void RefuseYet(params ReadOnlySpan<string> keys) => Refuse("not available in this version; remove it.", keys);
+
     /// <summary>A key that exists elsewhere but not in this version.</summary>
     public void Refuse(string why, params ReadOnlySpan<string> keys)
     {
@@ -84,7 +87,9 @@ internal sealed partial class PlanSection
         var want = $"an integer from 0 to {ulong.MaxValue}";
         if (Scalar(key, want) is not { } scalar)
             return fallback;
-        return !scalar.Quoted && ulong.TryParse(scalar.Value, NumberStyles.None, CultureInfo.InvariantCulture, out var value) ? value : Wrong(scalar, key, $"{Shown(scalar)} is not {want}.", fallback);
+        return !scalar.Quoted && ulong.TryParse(scalar.Value, NumberStyles.None, CultureInfo.InvariantCulture, out var value)
+            ? value
+            : Wrong(scalar, key, $"{Shown(scalar)} is not {want}.", fallback);
     }
 
     public double Number(string key, double fallback, Interval bound) =>
@@ -143,10 +148,14 @@ internal sealed partial class PlanSection
     {
         if (Scalar(key, "a name") is not { } scalar)
             return fallback;
-        return Identifiers.IsValid(scalar.Value) ? scalar.Value : Wrong(scalar, key, $"{Shown(scalar)} is not a name; use {Identifiers.Rule}.", fallback);
+        return Identifiers.IsValid(scalar.Value)
+            ? scalar.Value
+            : Wrong(scalar, key, $"{Shown(scalar)} is not a name; use {Identifiers.Rule}.", fallback);
     }
 
-    /// <summary>A time above zero, such as <c>30s</c>, <c>5m</c>, <c>2h</c> or <c>00:05:00</c>; null if the key is absent or its value is empty.</summary>
+    /// <summary>
+    /// A time above zero, such as <c>30s</c>, <c>5m</c>, <c>2h</c> or <c>00:05:00</c>; null if the key is absent or its value is empty.
+    /// </summary>
     public TimeSpan? Duration(string key, TimeSpan max)
     {
         const string Examples = "give a time such as 30s, 5m, 2h or 00:05:00";
@@ -154,7 +163,9 @@ internal sealed partial class PlanSection
             return null;
         if (ParseDuration(scalar.Value) is not { } value)
             return Wrong<TimeSpan?>(scalar, key, $"{Shown(scalar)} is not a time; {Examples}.");
-        return value > TimeSpan.Zero && value <= max ? value : Wrong<TimeSpan?>(scalar, key, $"{scalar.Value} is out of range; {Examples}, above 0 and at most {max.TotalDays:0} days.");
+        return value > TimeSpan.Zero && value <= max
+            ? value
+            : Wrong<TimeSpan?>(scalar, key, $"{scalar.Value} is out of range; {Examples}, above 0 and at most {max.TotalDays:0} days.");
     }
 
     /// <summary>A section; null if the key is absent or its value is empty.</summary>
@@ -171,6 +182,33 @@ internal sealed partial class PlanSection
             case var other:
                 return Wrong<PlanSection?>(other, key, $"{Shown(other)} is not a section; give keys with values below it.");
         }
+    }
+
+    /// <summary>
+    /// What <paramref name="read"/> makes of a section, which is then closed; <paramref name="absent"/> if the key is absent, its value is
+    /// empty or no section.
+    /// </summary>
+    public T Section<T>(string key, T absent, Func<PlanSection, T> read, string? shorthand = null) =>
+        Section(key, shorthand) is { } section ? Closed(section, read) : absent;
+
+    /// <summary>What <paramref name="read"/> makes of each item of a list, <paramref name="none"/> of one that is no section.</summary>
+    /// <param name="key">The list's key.</param>
+    /// <param name="example">What the list should be.</param>
+    /// <param name="wrong">What an item is not, and what to give instead.</param>
+    /// <param name="none">Stands for an item that is reported.</param>
+    /// <param name="read">Reads a section.</param>
+    public IReadOnlyList<T> Items<T>(string key, string example, string wrong, T none, Func<PlanSection, T> read) =>
+    [
+        .. List(key, example).Select((item, i) => item is MapNode map
+            ? Closed(Item(map, ProblemList.Item(key, i)), read)
+            : Wrong(item, ProblemList.Item(key, i), $"{Shown(item)} {wrong}", none)),
+    ];
+
+    private static T Closed<T>(PlanSection section, Func<PlanSection, T> read)
+    {
+        var result = read(section);
+        section.Close();
+        return result;
     }
 
     /// <summary>A section that is an item of a list.</summary>
@@ -204,7 +242,9 @@ internal sealed partial class PlanSection
             }
 
             var nearest = Nearest.Of(entry.Key, _known.Where(key => !Has(key)));
-            _problems.Add(entry.KeyPlace, PathOf(entry.Key), nearest is null ? $"unknown key; known here: {string.Join(", ", _known)}." : $"unknown key; did you mean {nearest}?");
+            _problems.Add(
+                entry.KeyPlace, PathOf(entry.Key),
+                nearest is null ? $"unknown key; known here: {string.Join(", ", _known)}." : $"unknown key; did you mean {nearest}?");
             if (nearest is not null)
             {
                 _missing.Remove(nearest);
@@ -231,7 +271,8 @@ internal sealed partial class PlanSection
     /// <summary>A finite number within <paramref name="bound"/>; null, and reported, otherwise.</summary>
     public double? NumberIn(ScalarNode scalar, string path, Interval bound)
     {
-        if (scalar.Quoted || !double.TryParse(scalar.Value, NumberStyles.Float, CultureInfo.InvariantCulture, out var value) || !double.IsFinite(value))
+        if (scalar.Quoted || !double.TryParse(scalar.Value, NumberStyles.Float, CultureInfo.InvariantCulture, out var value)
+            || !double.IsFinite(value))
             _problems.AddUnreadable(scalar.Place, path, $"{Shown(scalar)} is not a number; give a number {bound}.");
         else if (!bound.Contains(value))
             _problems.AddUnreadable(scalar.Place, path, $"{scalar.Value} is out of range; give a number {bound}.");
@@ -243,7 +284,8 @@ internal sealed partial class PlanSection
     /// <summary>Text on one line; null, and reported, otherwise.</summary>
     public string? TextOf(ScalarNode scalar, string path, int maxLength)
     {
-        if (scalar.Value.Length > 0 && scalar.Value.Length <= maxLength && !string.IsNullOrWhiteSpace(scalar.Value) && !scalar.Value.Any(char.IsControl))
+        if (scalar.Value.Length > 0 && scalar.Value.Length <= maxLength && !string.IsNullOrWhiteSpace(scalar.Value)
+            && !scalar.Value.Any(char.IsControl))
             return scalar.Value;
         _problems.AddUnreadable(scalar.Place, path, $"{Shown(scalar)} cannot be used; give 1 to {maxLength} characters on one line.");
         return null;
@@ -252,21 +294,26 @@ internal sealed partial class PlanSection
     public static string Unknown(ScalarNode given, IReadOnlyList<string> names)
     {
         var nearest = names.Count == 1 ? null : Nearest.Of(given.Value, names);
-        return $"{Shown(given)} is not known; {(nearest is null ? "" : $"did you mean {nearest}? ")}{(nearest is null ? "give" : "Give")} {(names.Count == 1 ? names[0] : $"one of {string.Join(", ", names)}")}.";
+        var known = names.Count == 1 ? names[0] : $"one of {string.Join(", ", names)}";
+        return $"{Shown(given)} is not known; {(nearest is null ? "give" : $"did you mean {nearest}? Give")} {known}.";
     }
 
     public static string Shown(PlanNode node) => node switch
     {
         ScalarNode { IsNull: true } => "an empty value",
         ScalarNode { Value.Length: > 60 } scalar => $"\"{Visible(scalar.Value[..57])}...\"",
-        ScalarNode scalar => $"\"{Visible(scalar.Value)}\"{(scalar.Quoted && double.TryParse(scalar.Value, CultureInfo.InvariantCulture, out _) ? " in quotes" : "")}",
+        ScalarNode { Quoted: true } scalar when double.TryParse(scalar.Value, CultureInfo.InvariantCulture, out _) =>
+            $"\"{Visible(scalar.Value)}\" in quotes",
+        ScalarNode scalar => $"\"{Visible(scalar.Value)}\"",
         ListNode => "a list",
         _ => "a mapping",
     };
 
-    private static string Visible(string text) => string.Concat(text.Select(static c => char.IsControl(c) ? $"\\u{(int)c:x4}" : c.ToString()));
+    private static string Visible(string text) =>
+        string.Concat(text.Select(static c => char.IsControl(c) ? $"\\u{(int)c:x4}" : c.ToString()));
 
-    private static List<string> Choices<T>() where T : struct, Enum => [.. Enum.GetNames<T>().Select(static name => char.ToLowerInvariant(name[0]) + name[1..])];
+    private static List<string> Choices<T>() where T : struct, Enum =>
+        [.. Enum.GetNames<T>().Select(static name => char.ToLowerInvariant(name[0]) + name[1..])];
 
     private ScalarNode? Scalar(string key, string want, bool optional = false)
     {
@@ -288,7 +335,9 @@ internal sealed partial class PlanSection
             return TimeSpan.TryParseExact(text, ["c", @"h\:mm\:ss"], CultureInfo.InvariantCulture, out var span) ? span : null;
         var digits = text.TrimEnd("dhms".ToCharArray());
         double seconds = text[digits.Length..] switch { "ms" => 0.001, "s" => 1, "m" => 60, "h" => 3600, "d" => 86400, _ => double.NaN };
-        return double.TryParse(digits, NumberStyles.AllowDecimalPoint | NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var count) && Math.Abs(count * seconds) < 1e9
+        return double.TryParse(
+            digits, NumberStyles.AllowDecimalPoint | NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var count)
+            && Math.Abs(count * seconds) < 1e9
             ? TimeSpan.FromSeconds(count * seconds)
             : null;
     }

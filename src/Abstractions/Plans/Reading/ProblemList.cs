@@ -32,13 +32,13 @@ internal sealed class ProblemList(string file)
         Add(place, path, message);
     }
 
-    /// <summary>Adds a fault of the whole, unless it rests on a value that could not be read.</summary>
-    public void Add(PlanFault fault)
+    /// <summary>Adds a conflict, unless it rests on a value that could not be read.</summary>
+    public void Add(PlanConflict conflict)
     {
-        if (fault.Paths.Any(IsUnreadable))
+        if (conflict.Paths.Any(IsUnreadable))
             return;
-        var path = fault.Paths.FirstOrDefault(_places.ContainsKey) ?? fault.Paths[0];
-        Add(PlaceOf(path), path, fault.Message);
+        var path = conflict.Paths.FirstOrDefault(_places.ContainsKey) ?? conflict.Paths[0];
+        Add(PlaceOf(path), path, conflict.Message);
     }
 
     /// <summary>Keeps the combination rules away from a value whose problem is reported elsewhere.</summary>

@@ -35,7 +35,8 @@ public static class AdapterCombination
 {
     /// <summary>Every method, by PEFT's names.</summary>
     public static IReadOnlyList<string> Methods { get; } =
-        [.. CombinationRules.ByName.Keys.Concat(["cat", "svd"]).Concat(CombinationRules.ByName.Keys.Where(static name => name != "linear").Select(static name => name + "_svd")).Order(StringComparer.Ordinal)];
+        [.. CombinationRules.ByName.Keys.Concat(["cat", "svd"]).Concat(CombinationRules.ByName.Keys.Where(static name => name != "linear")
+            .Select(static name => name + "_svd")).Order(StringComparer.Ordinal)];
 
     /// <summary>Whether a method keeps a share of the elements only.</summary>
     public static bool TakesDensity(string method) => CombinationRules.TakesDensity(method);
@@ -56,10 +57,13 @@ public static class AdapterCombination
     internal static ExportedAdapter Combine(IReadOnlyList<(PeftAdapter Adapter, double Weight)> adapters, CombinationOptions options)
     {
         Check(adapters, options);
-        var parts = adapters.SelectMany(entry => entry.Adapter.Targets.Select(target => (target.Layer.Module, Part: new Part(entry.Adapter, target, entry.Weight))))
-            .GroupBy(static entry => entry.Module, static entry => entry.Part, StringComparer.Ordinal).OrderBy(static group => group.Key, StringComparer.Ordinal).ToList();
+        var parts = adapters.SelectMany(
+            entry => entry.Adapter.Targets.Select(target => (target.Layer.Module, Part: new Part(entry.Adapter, target, entry.Weight))))
+            .GroupBy(static entry => entry.Module, static entry => entry.Part, StringComparer.Ordinal)
+            .OrderBy(static group => group.Key, StringComparer.Ordinal).ToList();
         var combined = parts.Select(group => Combine([.. group], options)).ToList();
-        var rank = combined.GroupBy(static entry => entry.Rank).OrderByDescending(static group => group.Count()).ThenByDescending(static group => group.Key).First().Key;
+        var rank = combined.GroupBy(static entry => entry.Rank).OrderByDescending(static group => group.Count())
+            .ThenByDescending(static group => group.Key).First().Key;
         var others = combined.Where(entry => entry.Rank != rank).ToList();
         var spec = new AdapterSpec
         {
@@ -91,46 +95,60 @@ public static class AdapterCombination
     private static void Check(IReadOnlyList<(PeftAdapter Adapter, double Weight)> adapters, CombinationOptions options)
     {
         if (adapters.Count == 0) throw new BadInputException("combine: no adapter; give at least one folder");
-        if (!Methods.Contains(options.Method)) throw new BadInputException($"combine: the method {options.Method} is not known; give one of {string.Join(", ", Methods)}");
-        if (!(options.Density is > 0 and <= 1)) throw new BadInputException(string.Create(CultureInfo.InvariantCulture, $"combine: density is {options.Density}; give a number above 0 and at most 1"));
+        if (!Methods.Contains(options.Method))
+            throw new BadInputException($"combine: the method {options.Method} is not known; give one of {string.Join(", ", Methods)}");
+        if (!(options.Density is > 0 and <= 1))
+            throw new BadInputException(
+                string.Create(CultureInfo.InvariantCulture, $"combine: density is {options.Density}; give a number above 0 and at most 1"));
         var onProducts = options.Method.EndsWith("svd", StringComparison.Ordinal);
-        if (options.Rank is { } rank && (!onProducts || rank < 1)) throw new BadInputException($"combine: a rank of {rank} is given, {(onProducts ? "give at least 1" : $"the ranks of {options.Method} follow from the adapters; leave it out")}");
+        if (options.Rank is { } rank && (!onProducts || rank < 1))
+            throw new BadInputException($"combine: a rank of {rank} is given, "
+                + $"{(onProducts ? "give at least 1" : $"the ranks of {options.Method} follow from the adapters; leave it out")}");
         foreach (var (adapter, weight) in adapters)
         {
-            if (adapter.Spec.Decomposed) throw new BadInputException($"{adapter.Folder}: a decomposed adapter (use_dora) does not combine; merge it into the model instead");
-            if (!double.IsFinite(weight)) throw new BadInputException($"{adapter.Folder}: the weight is not a finite number; give one such as 0.5");
+            if (adapter.Spec.Decomposed)
+                throw new BadInputException(
+                    $"{adapter.Folder}: a decomposed adapter (use_dora) does not combine; merge it into the model instead");
+            if (!double.IsFinite(weight))
+                throw new BadInputException($"{adapter.Folder}: the weight is not a finite number; give one such as 0.5");
             adapter.RefuseBiases();
         }
     }
 
-    private static (LinearShape Layer, int Rank, IReadOnlyList<KeyValuePair<string, NamedArray>> Tensors) Combine(IReadOnlyList<Part> parts, CombinationOptions options)
+    private static (LinearShape Layer, int Rank, IReadOnlyList<KeyValuePair<string, NamedArray>> Tensors) Combine(
+        IReadOnlyList<Part> parts, CombinationOptions options)
     {
         using var scope = NewDisposeScope();
         using var inference = no_grad();
         var layer = parts[0].Target.Layer;
         if (parts.FirstOrDefault(part => part.Target.Layer != layer) is { } other)
-            throw new BadInputException($"{other.Adapter.Folder}: {layer.Module} is {other.Target.Layer.InWidth} -> {other.Target.Layer.OutWidth}, in {parts[0].Adapter.Folder} it is {layer.InWidth} -> {layer.OutWidth}; they are not of one model");
+            throw new BadInputException($"{other.Adapter.Folder}: "
+                + $"{layer.Module} is {other.Target.Layer.InWidth} -> {other.Target.Layer.OutWidth}, in {parts[0].Adapter.Folder} it is "
+                + $"{layer.InWidth} -> {layer.OutWidth}; they are not of one model");
         var (a, b) = options.Method switch
         {
-            "cat" => (cat([.. parts.Select(static part => part.A * (float)(part.Weight * part.Target.Scaling))], 0), cat([.. parts.Select(static part => part.B)], 1)),
+            "cat" => (cat([.. parts.Select(static part => part.A * (float)(part.Weight * part.Target.Scaling))], 0),
+                cat([.. parts.Select(static part => part.B)], 1)),
             _ when options.Method.EndsWith("svd", StringComparison.Ordinal) => Product(parts, options),
             _ => Factors(parts, options),
         };
-        return (layer, (int)a.shape[0], [new(PeftNames.Of(layer, Factor.A), new(a.shape, LowRankAdapter.Values(a))), new(PeftNames.Of(layer, Factor.B), new(b.shape, LowRankAdapter.Values(b)))]);
+        return (layer, (int)a.shape[0], [new(PeftNames.Of(layer, Roles.A), new(a.shape, TensorData.Values(a))),
+            new(PeftNames.Of(layer, Roles.B), new(b.shape, TensorData.Values(b)))]);
     }
 
     private static (Tensor A, Tensor B) Factors(IReadOnlyList<Part> parts, CombinationOptions options)
     {
         if (parts.FirstOrDefault(part => part.Target.Rank != parts[0].Target.Rank) is { } other)
-            throw new BadInputException($"{other.Adapter.Folder}: {other.Target.Module} has rank {other.Target.Rank}, in {parts[0].Adapter.Folder} it is {parts[0].Target.Rank}; {options.Method} needs equal ranks, cat and svd do not");
+            throw new BadInputException($"{other.Adapter.Folder}: {other.Target.Module} has rank {other.Target.Rank}, "
+                + $"in {parts[0].Adapter.Folder} it is {parts[0].Target.Rank}; {options.Method} needs equal ranks, cat and svd do not");
         var weights = parts.Select(static part => Math.Sqrt(Math.Abs(part.Weight) * part.Target.Scaling)).ToList();
 
         // A sign on one side, so that the product has it once.
         var signed = weights.Select((weight, i) => Math.CopySign(weight, parts[i].Weight)).ToList();
-        Tensor Of(Factor factor, IReadOnlyList<double> weights, Func<Part, Tensor> tensor) =>
+        Tensor Of(string role, IReadOnlyList<double> weights, Func<Part, Tensor> tensor) =>
             CombinationRules.ByName[options.Method](
-                [.. parts.Select(tensor)], weights, options.Density, i => SeedOf(options, parts[i], i, factor.ToString()));
-        return (Of(Factor.A, signed, static part => part.A), Of(Factor.B, weights, static part => part.B));
+                [.. parts.Select(tensor)], weights, options.Density, i => SeedOf(options, parts[i], i, role));
+        return (Of(Roles.A, signed, static part => part.A), Of(Roles.B, weights, static part => part.B));
     }
 
     private static (Tensor A, Tensor B) Product(IReadOnlyList<Part> parts, CombinationOptions options)
@@ -142,17 +160,19 @@ public static class AdapterCombination
         var layer = parts[0].Target.Layer;
         var rank = options.Rank ?? parts.Max(static part => part.Target.Rank);
         if (rank > Math.Min(layer.InWidth, layer.OutWidth))
-            throw new BadInputException($"combine: rank {rank} exceeds {Math.Min(layer.InWidth, layer.OutWidth)}, the smaller side of {layer.Module} ({layer.InWidth} -> {layer.OutWidth})");
+            throw new BadInputException($"combine: rank {rank} exceeds {Math.Min(layer.InWidth, layer.OutWidth)}, "
+                + $"the smaller side of {layer.Module} ({layer.InWidth} -> {layer.OutWidth})");
         var (u, s, v) = linalg.svd(mixed.to(ScalarType.Float64), fullMatrices: false);
         return (v.narrow(0, 0, rank).to(ScalarType.Float32), (u.narrow(1, 0, rank) * s.narrow(0, 0, rank)).to(ScalarType.Float32));
     }
 
-    private static ulong SeedOf(CombinationOptions options, Part part, int index, string what) => Abstractions.Seed.For(options.Seed, 0, "", $"dare/{part.Target.Module}/{index}/{what}");
+    private static ulong SeedOf(CombinationOptions options, Part part, int index, string what) =>
+        Abstractions.Seed.For(options.Seed, 0, "", $"dare/{part.Target.Module}/{index}/{what}");
 
     private sealed record Part(PeftAdapter Adapter, AdapterTarget Target, double Weight)
     {
-        public Tensor A => LowRankAdapter.OnDevice(Adapter.Tensors[AdapterTensor.NameOf(Target.Module, Factor.A)], CPU);
+        public Tensor A => TensorData.OnDevice(Adapter.Tensors[AdapterTensor.NameOf(Target.Module, Roles.A)], CPU);
 
-        public Tensor B => LowRankAdapter.OnDevice(Adapter.Tensors[AdapterTensor.NameOf(Target.Module, Factor.B)], CPU).squeeze(0);
+        public Tensor B => TensorData.OnDevice(Adapter.Tensors[AdapterTensor.NameOf(Target.Module, Roles.B)], CPU).squeeze(0);
     }
 }

@@ -8,7 +8,8 @@ namespace FedRLora.Training.Adapters.Combination;
 /// <param name="weights">One for each.</param>
 /// <param name="density">Share of elements that a pruning rule keeps.</param>
 /// <param name="seed">Seeds what is drawn for each tensor.</param>
-internal delegate Tensor CombinationRule(IReadOnlyList<Tensor> tensors, IReadOnlyList<double> weights, double density, Func<int, ulong> seed);
+internal delegate Tensor CombinationRule(
+    IReadOnlyList<Tensor> tensors, IReadOnlyList<double> weights, double density, Func<int, ulong> seed);
 
 /// <summary>
 /// The rules of PEFT's <c>add_weighted_adapter</c>: task arithmetic (arXiv 2212.04089), TIES (arXiv 2306.01708), DARE (arXiv
@@ -17,13 +18,17 @@ internal delegate Tensor CombinationRule(IReadOnlyList<Tensor> tensors, IReadOnl
 internal static class CombinationRules
 {
     /// <summary>By PEFT's names. <c>cat</c> and the forms that end in <c>svd</c> are built around them.</summary>
-    public static IReadOnlyDictionary<string, CombinationRule> ByName { get; } = new Dictionary<string, CombinationRule>(StringComparer.Ordinal)
+    public static IReadOnlyDictionary<string, CombinationRule> ByName { get; } = new Dictionary<string, CombinationRule>(
+        StringComparer.Ordinal)
     {
         ["linear"] = static (tensors, weights, _, _) => Sum(tensors, weights),
-        ["magnitude_prune"] = static (tensors, weights, density, _) => Sum([.. tensors.Select(tensor => Largest(tensor, density))], weights),
+        ["magnitude_prune"] = static (tensors, weights, density, _) => Sum(
+            [.. tensors.Select(tensor => Largest(tensor, density))], weights),
         ["ties"] = static (tensors, weights, density, _) => Elected([.. tensors.Select(tensor => Largest(tensor, density))], weights),
-        ["dare_linear"] = static (tensors, weights, density, seed) => Sum([.. tensors.Select((tensor, i) => Drawn(tensor, density, seed(i)))], weights),
-        ["dare_ties"] = static (tensors, weights, density, seed) => Elected([.. tensors.Select((tensor, i) => Drawn(tensor, density, seed(i)))], weights),
+        ["dare_linear"] = static (tensors, weights, density, seed) => Sum(
+            [.. tensors.Select((tensor, i) => Drawn(tensor, density, seed(i)))], weights),
+        ["dare_ties"] = static (tensors, weights, density, seed) => Elected(
+            [.. tensors.Select((tensor, i) => Drawn(tensor, density, seed(i)))], weights),
     };
 
     /// <summary>Whether the rule keeps a share of the elements only.</summary>

@@ -19,9 +19,10 @@ internal sealed class AdapterSource(string root, NoteSink? note = null)
     /// <param name="layers">All that can be adapted.</param>
     /// <param name="model">The frozen model, asked for only where a decomposed weight begins.</param>
     /// <exception cref="BadInputException">The adapter does not fit the model, or the given folder is not usable.</exception>
-    public AdapterLayout LayoutOf(FederationPlan plan, IReadOnlyList<LinearShape> layers, Func<CausalLanguageModel> model) => Given(plan) is { } given
-        ? given.On(layers, plan.Adapter, new AdapterStart(given.Tensors, model))
-        : AdapterLayout.For(plan.Adapter, layers, new AdapterStart(null, model));
+    public AdapterLayout LayoutOf(FederationPlan plan, IReadOnlyList<LinearShape> layers, Func<CausalLanguageModel> model) =>
+        Given(plan) is { } given
+            ? given.On(layers, plan.Adapter, new AdapterStart(given.Tensors, model))
+            : AdapterLayout.For(plan.Adapter, layers, new AdapterStart(null, model));
 
     /// <summary>The adapter that the plan starts from; null where it starts from a seed.</summary>
     /// <exception cref="BadInputException">The folder is not usable.</exception>
@@ -29,7 +30,8 @@ internal sealed class AdapterSource(string root, NoteSink? note = null)
     {
         if (plan.Adapter.From is not { } from) return null;
         var folder = Path.GetFullPath(from, Path.GetFullPath(root));
-        var files = new[] { PeftConfig.FileName, PeftAdapter.TensorFile }.Select(name => new FileInfo(Path.Combine(folder, name))).Where(static file => file.Exists);
+        var files = new[] { PeftConfig.FileName, PeftAdapter.TensorFile }.Select(name => new FileInfo(Path.Combine(folder, name)))
+            .Where(static file => file.Exists);
         var version = string.Join(' ',
             files.Select(static file => FileStamp.Of(file.FullName)?.ToString() ?? $"{file.Length}/{file.LastWriteTimeUtc.Ticks}"));
         if (_read.TryGetValue(folder, out var known) && known.Version == version) return known.Adapter;

@@ -23,20 +23,22 @@ internal sealed class PeftAdapter
         CheckTying(raw.Keys);
         var onEmbeddings = raw.Keys.Where(static name => name.Contains(".lora_embedding_A", StringComparison.Ordinal));
         _embeddings = [.. onEmbeddings.Select(name => Parse(name).Module)];
-        var tensors = raw.Where(static entry => PeftNames.BaseParameter(entry.Key) is null).Select(entry => (Name: Parse(entry.Key), entry.Value)).ToList();
+        var tensors = raw.Where(static entry => PeftNames.BaseParameter(entry.Key) is null)
+            .Select(entry => (Name: Parse(entry.Key), entry.Value)).ToList();
         BaseTensors = new(raw.Where(static entry => PeftNames.BaseParameter(entry.Key) is not null));
         if (raw.FirstOrDefault(static entry => Array.Exists(entry.Value.Data, static value => !float.IsFinite(value))).Key is { } broken)
-            throw new BadInputException($"{PathOfTensors}: tensor {broken} has a value that is not finite; save the adapter again, or from an earlier checkpoint");
+            throw new BadInputException(
+                $"{PathOfTensors}: tensor {broken} has a value that is not finite; save the adapter again, or from an earlier checkpoint");
         List<string> adapters = [.. raw.Keys.Select(PeftNames.AdapterIn).OfType<string>().Distinct(StringComparer.Ordinal)];
         if (adapters.Count > 1)
             throw new BadInputException(
                 $"{PathOfTensors}: holds several adapters, {string.Join(" and ", adapters.Take(2))}; save one of them alone");
         if (tensors.Count == 0) throw new BadInputException($"{PathOfTensors}: no tensor of an adapter");
         if (tensors.GroupBy(static entry => entry.Name).FirstOrDefault(static group => group.Count() > 1) is { } twice)
-            throw new BadInputException($"{PathOfTensors}: {twice.Key.Module} has {twice.Key.Factor} twice");
+            throw new BadInputException($"{PathOfTensors}: {twice.Key.Module} has {twice.Key.Role} twice");
         Tensors = new AdapterState(tensors.Select(static entry => KeyValuePair.Create(
-            AdapterTensor.NameOf(entry.Name.Module, entry.Name.Factor),
-            entry.Name.Factor == Factor.B ? entry.Value with { Shape = [1, .. entry.Value.Shape] } : entry.Value)));
+            AdapterTensor.NameOf(entry.Name.Module, entry.Name.Role),
+            entry.Name.Role == Roles.B ? entry.Value with { Shape = [1, .. entry.Value.Shape] } : entry.Value)));
     }
 
     /// <summary>The folder.</summary>
@@ -77,7 +79,8 @@ internal sealed class PeftAdapter
             var config = File.ReadAllBytes(configPath);
             var text = Utf8Text.Check(config, configPath);
             var settings = PeftConfig.Parse(text, configPath);
-            if (!File.Exists(tensorPath)) throw new BadInputException($"{tensorPath}: not found; save the adapter with safe_serialization=True");
+            if (!File.Exists(tensorPath))
+                throw new BadInputException($"{tensorPath}: not found; save the adapter with safe_serialization=True");
             using var stream = File.OpenRead(tensorPath);
             var digest = SHA256.HashData([.. SHA256.HashData(config), .. SHA256.HashData(stream)]);
             stream.Position = 0;
@@ -95,7 +98,8 @@ internal sealed class PeftAdapter
 
     /// <summary>Its layers where no model is at hand, shaped as its tensors are.</summary>
     /// <exception cref="BadInputException">Configuration and tensors do not go together.</exception>
-    public IReadOnlyList<AdapterTarget> Targets => On([.. Tensors.Keys.Where(static name => name.EndsWith(".A", StringComparison.Ordinal)).Select(name => LayerOf(name[..^2]))]).Targets;
+    public IReadOnlyList<AdapterTarget> Targets => On(
+        [.. Tensors.Keys.Where(static name => name.EndsWith(".A", StringComparison.Ordinal)).Select(name => LayerOf(name[..^2]))]).Targets;
 
     /// <summary>The layout on a model's layers.</summary>
     /// <param name="layers">All that can be adapted.</param>
@@ -124,9 +128,12 @@ internal sealed class PeftAdapter
         foreach (var (name, tensor) in expected)
         {
             if (!Tensors.TryGetValue(name, out var found))
-                throw new BadInputException($"{PathOfTensors}: tensor {PeftNames.Of(tensor.Target, tensor.Factor)} is missing, {PeftConfig.FileName} asks for it");
+                throw new BadInputException($"{PathOfTensors}: tensor {PeftNames.Of(tensor.Target, tensor.Role.Name)} is missing, "
+                    + $"{PeftConfig.FileName} asks for it");
             if (!found.Shape.SequenceEqual(tensor.Shape))
-                throw new BadInputException($"{PathOfTensors}: tensor {PeftNames.Of(tensor.Target, tensor.Factor)} has shape [{Shape(found, tensor.Factor)}], expected [{Shape(new(tensor.Shape, []), tensor.Factor)}] of the model and {PeftConfig.FileName}");
+                throw new BadInputException($"{PathOfTensors}: "
+                    + $"tensor {PeftNames.Of(tensor.Target, tensor.Role.Name)} has shape [{Shape(found, tensor.Role.Name)}], expected "
+                    + $"[{Shape(new(tensor.Shape, []), tensor.Role.Name)}] of the model and {PeftConfig.FileName}");
         }
 
         if (!Spec.Decomposed && Tensors.Keys.FirstOrDefault(IsMagnitude) is { } magnitude)
@@ -148,7 +155,7 @@ internal sealed class PeftAdapter
             var parameter = PeftNames.BaseParameter(name)!;
             var layer = model.AdaptableLayers.FirstOrDefault(layer => layer.Module + ".weight" == parameter);
             var own = layer is null ? model.Parameters.GetValueOrDefault(parameter) : model.WeightOf(layer);
-            CheckBase(name, own is null ? null : LowRankAdapter.Values(own.to(ScalarType.Float32)), own?.dtype ?? ScalarType.Float32);
+            CheckBase(name, own is null ? null : TensorData.Values(own.to(ScalarType.Float32)), own?.dtype ?? ScalarType.Float32);
         }
     }
 
@@ -179,7 +186,7 @@ internal sealed class PeftAdapter
         if (!HasBiases) return;
         var saved = BaseTensors.Keys.Select(PeftNames.BaseParameter).ToHashSet(StringComparer.Ordinal);
         var trained = ModelRegistry.ExpectedParameters(model).Select(static parameter => parameter.Name).Where(IsBias)
-            .Where(name => _settings.Bias == "all" || Tensors.ContainsKey(AdapterTensor.NameOf(name[..^".bias".Length], Factor.A)));
+            .Where(name => _settings.Bias == "all" || Tensors.ContainsKey(AdapterTensor.NameOf(name[..^".bias".Length], Roles.A)));
         if (trained.FirstOrDefault(name => !saved.Contains(name)) is { } missing)
             throw new BadInputException(
                 $"{PathOfConfig}: bias is \"{_settings.Bias}\", and the trained {missing} is not in {TensorFile}; train with bias none");
@@ -200,14 +207,14 @@ internal sealed class PeftAdapter
     {
         if (type == ScalarType.Float32) return values;
         using var scope = NewDisposeScope();
-        return LowRankAdapter.Values(tensor(values).to(type).to(ScalarType.Float32));
+        return TensorData.Values(tensor(values).to(type).to(ScalarType.Float32));
     }
 
     private bool HasBiases => _settings.Bias != "none";
 
     private static bool IsBias(string parameter) => parameter.EndsWith(".bias", StringComparison.Ordinal);
 
-    private static bool IsMagnitude(string tensor) => tensor.EndsWith(AdapterTensor.NameOf("", Factor.Magnitude), StringComparison.Ordinal);
+    private static bool IsMagnitude(string tensor) => tensor.EndsWith(AdapterTensor.NameOf("", Roles.Magnitude), StringComparison.Ordinal);
 
     // The option puts an adapter on the LM head where one is on the embedding, and the other way round.
     private void CheckTying(IEnumerable<string> tensors)
@@ -221,10 +228,10 @@ internal sealed class PeftAdapter
 
     private LinearShape LayerOf(string module)
     {
-        if (!Tensors.TryGetValue(AdapterTensor.NameOf(module, Factor.B), out var b) || b.Shape.Count != 3)
+        if (!Tensors.TryGetValue(AdapterTensor.NameOf(module, Roles.B), out var b) || b.Shape.Count != 3)
             throw new BadInputException($"{PathOfTensors}: {module} has A without a matrix B");
         var kind = _embeddings.Contains(module) ? LayerKind.Embedding : _settings.IsConv1D ? LayerKind.Conv1D : LayerKind.Linear;
-        return new(module, checked((int)Tensors[AdapterTensor.NameOf(module, Factor.A)].Shape[^1]), checked((int)b.Shape[1]), kind);
+        return new(module, checked((int)Tensors[AdapterTensor.NameOf(module, Roles.A)].Shape[^1]), checked((int)b.Shape[1]), kind);
     }
 
     private string PathOfConfig => Path.Combine(Folder, PeftConfig.FileName);
@@ -233,16 +240,17 @@ internal sealed class PeftAdapter
 
     private AdapterSpec ShapedLike(AdapterSpec method) => method with
     {
-        Rank = Spec.Rank, Alpha = Spec.Alpha, Scaling = Spec.Scaling, TargetModules = Spec.TargetModules, TargetPattern = Spec.TargetPattern,
-        ExcludeModules = Spec.ExcludeModules, ExcludePattern = Spec.ExcludePattern, LayersToTransform = Spec.LayersToTransform,
+        Rank = Spec.Rank, Alpha = Spec.Alpha, Scaling = Spec.Scaling, TargetModules = Spec.TargetModules,
+        TargetPattern = Spec.TargetPattern, ExcludeModules = Spec.ExcludeModules, ExcludePattern = Spec.ExcludePattern,
+        LayersToTransform = Spec.LayersToTransform,
         LayersPattern = Spec.LayersPattern,
         RankPattern = Spec.RankPattern, AlphaPattern = Spec.AlphaPattern, Decomposed = Spec.Decomposed,
     };
 
-    private (string Module, Factor Factor) Parse(string name) =>
+    private (string Module, string Role) Parse(string name) =>
         PeftNames.Parse(name) ?? throw new BadInputException(
             $"{PathOfTensors}: tensor {BadInputException.Shown(name)} is no part of LoRA or DoRA"
             + $"{(PeftOptions.Behind(name) is { } option ? $" but of {option}" : "")}; only those are implemented");
 
-    private static string Shape(NamedArray array, Factor factor) => string.Join(", ", factor == Factor.B ? array.Shape.Skip(1) : array.Shape);
+    private static string Shape(NamedArray array, string role) => string.Join(", ", role == Roles.B ? array.Shape.Skip(1) : array.Shape);
 }

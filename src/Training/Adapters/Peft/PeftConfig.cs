@@ -148,10 +148,14 @@ internal static class PeftConfig
             config["target_modules"] = Targets(layout);
             config[PeftOptions.ExcludeModules] = spec.ExcludePattern is { } excluded ? JsonValue.Create(excluded)
                 : spec.ExcludeModules.Count == 0 ? null : Words(spec.ExcludeModules);
-            config["layers_to_transform"] = spec.LayersToTransform.Count == 0 ? null : new JsonArray([.. spec.LayersToTransform.Select(static layer => JsonValue.Create(layer))]);
+            config["layers_to_transform"] = spec.LayersToTransform.Count == 0
+                ? null
+                : new JsonArray([.. spec.LayersToTransform.Select(static layer => JsonValue.Create(layer))]);
             config["layers_pattern"] = spec.LayersPattern.Count == 0 ? null : Words(spec.LayersPattern);
-            config["rank_pattern"] = new JsonObject(spec.RankPattern.Select(static entry => KeyValuePair.Create(entry.Key, (JsonNode?)JsonValue.Create(entry.Value))));
-            config["alpha_pattern"] = new JsonObject(spec.AlphaPattern.Select(static entry => KeyValuePair.Create(entry.Key, (JsonNode?)Number(entry.Value))));
+            config["rank_pattern"] = new JsonObject(
+                spec.RankPattern.Select(static entry => KeyValuePair.Create(entry.Key, (JsonNode?)JsonValue.Create(entry.Value))));
+            config["alpha_pattern"] = new JsonObject(
+                spec.AlphaPattern.Select(static entry => KeyValuePair.Create(entry.Key, (JsonNode?)Number(entry.Value))));
             config["fan_in_fan_out"] = layout.Targets.Any(static target => target.Layer.Kind == LayerKind.Conv1D);
         }
 
@@ -179,16 +183,20 @@ internal static class PeftConfig
     // An adapter that came in goes out as it was: a key that says the same stays as it is, an absent flag that is off stays absent.
     private static void Set(JsonObject config, string key, JsonValue value)
     {
-        if (config.TryGetPropertyValue(key, out var now) ? !JsonNode.DeepEquals(now, value) : value.GetValueKind() != JsonValueKind.False) config[key] = value;
+        if (config.TryGetPropertyValue(key, out var now) ? !JsonNode.DeepEquals(now, value) : value.GetValueKind() != JsonValueKind.False)
+            config[key] = value;
     }
 
-    private static JsonValue Number(double value) => Math.Round(value) == value && Math.Abs(value) < 1e15 ? JsonValue.Create((long)value) : JsonValue.Create(value);
+    private static JsonValue Number(double value) =>
+        Math.Round(value) == value && Math.Abs(value) < 1e15 ? JsonValue.Create((long)value) : JsonValue.Create(value);
 
     // By the last part of their names where that says the same, so that the file stays short.
     private static JsonNode Targets(AdapterLayout layout)
     {
         if (layout.Spec.TargetPattern is { } pattern) return JsonValue.Create(pattern);
-        return Words(layout.Spec.TargetModules.Count > 0 ? layout.Spec.TargetModules : layout.Targets.Select(static target => AdapterLayout.LastPart(target.Module)));
+        return Words(layout.Spec.TargetModules.Count > 0
+            ? layout.Spec.TargetModules
+            : layout.Targets.Select(static target => AdapterLayout.LastPart(target.Module)));
     }
 
     private static JsonArray Words(IEnumerable<string> words) =>

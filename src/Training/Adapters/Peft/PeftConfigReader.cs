@@ -60,7 +60,8 @@ internal sealed class PeftConfigReader
         return words.Contains(found) ? found : throw Bad(key, string.Join(" or ", words.Select(static word => $"\"{word}\"")));
     }
 
-    public string? Text(string key) => Find(key) is { } value ? value.ValueKind == JsonValueKind.String ? value.GetString() : throw Bad(key, "a string") : null;
+    public string? Text(string key) =>
+        Find(key) is { } value ? value.ValueKind == JsonValueKind.String ? value.GetString() : throw Bad(key, "a string") : null;
 
     public bool Flag(string key) => Find(key) switch
     {
@@ -87,7 +88,8 @@ internal sealed class PeftConfigReader
     {
         null => [],
         { ValueKind: JsonValueKind.String } word => [word.GetString()!],
-        { ValueKind: JsonValueKind.Array } list => [.. list.EnumerateArray().Select(item => item.ValueKind == JsonValueKind.String ? item.GetString()! : throw Bad(key, "names"))],
+        { ValueKind: JsonValueKind.Array } list =>
+            [.. list.EnumerateArray().Select(item => item.ValueKind == JsonValueKind.String ? item.GetString()! : throw Bad(key, "names"))],
         _ => throw Bad(key, "a name or a list of names"),
     };
 
@@ -129,14 +131,19 @@ internal sealed class PeftConfigReader
     }
 
     private int IntegerOf(JsonElement value, string key) =>
-        value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number >= 0 ? number : throw Bad(key, "numbers of layers, from 0");
+        value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) && number >= 0
+            ? number
+            : throw Bad(key, "numbers of layers, from 0");
 
-    private int RankOf(JsonElement value, string key) => value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number) && number == Math.Floor(number) && number is >= 1 and <= MaxRank
+    private int RankOf(JsonElement value, string key) => value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number)
+        && number == Math.Floor(number) && number is >= 1 and <= MaxRank
         ? (int)number
         : throw Bad(key, $"a whole number from 1 to {MaxRank}");
 
     private double AlphaOf(JsonElement value, string key) =>
-        value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number) && number > 0 && double.IsFinite(number) ? number : throw Bad(key, "a finite number above 0");
+        value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number) && number > 0 && double.IsFinite(number)
+            ? number
+            : throw Bad(key, "a finite number above 0");
 
     private static bool IsOff(JsonElement value) => value.ValueKind switch
     {
@@ -152,7 +159,8 @@ internal sealed class PeftConfigReader
         _values.TryGetValue(key, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
 
     private BadInputException Bad(string key, string expected) =>
-        new($"{_path}: {key} is {(_values.TryGetValue(key, out var value) ? Shorten(value.GetRawText()) : "missing")}, expected {expected}");
+        new($"{_path}: {key} is {(_values.TryGetValue(key, out var value) ? Shorten(value.GetRawText()) : "missing")}, "
+            + $"expected {expected}");
 
     private static string Shorten(string text)
     {

@@ -2,6 +2,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Models;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -23,7 +24,8 @@ public sealed class PeftExporter(string root) : IAdapterExporter
         var folder = Path.GetFullPath(plan.Model.Path, Path.GetFullPath(root));
         form = (form ?? new()) with { BaseModel = form?.BaseModel ?? folder };
         using var model = new LazyModel(folder);
-        return Export(plan, adapter => _source.LayoutOf(plan with { Adapter = adapter }, FrozenBase.LayersOf(folder), model.Load), _source.Given(plan), client, shared, head, form);
+        return Export(plan, adapter => _source.LayoutOf(plan with { Adapter = adapter }, FrozenBase.LayersOf(folder), model.Load),
+            _source.Given(plan), client, shared, head, form);
     }
 
     /// <inheritdoc/>
@@ -31,85 +33,74 @@ public sealed class PeftExporter(string root) : IAdapterExporter
 
     /// <summary>The same where the layout is known.</summary>
     internal static ExportedAdapter Export(
-        FederationPlan plan, Func<AdapterSpec, AdapterLayout> layoutOf, PeftAdapter? given, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null)
+        FederationPlan plan, Func<AdapterSpec, AdapterLayout> layoutOf, PeftAdapter? given, ClientSpec client, AdapterState shared,
+        AdapterState? head, ExportForm? form = null)
     {
         form ??= new();
         if (!plan.Adapter.IsStatic)
         {
             if (!form.Nearest)
-                throw new BadInputException($"export: {plan.Adapter.Method} mixes {plan.Adapter.Heads} heads by a router that depends on the input, so it has no static LoRA form; train with routing mean, sum or byTask, or ask for the nearest static form, which weighs the heads equally (--nearest)");
-            plan = plan with { Adapter = plan.Adapter with { Routing = Routing.Mean } };
-            (shared, head) = (WithoutRouters(shared), head is null ? null : WithoutRouters(head));
+                throw new BadInputException($"export: {plan.Adapter.Method} mixes {plan.Adapter.Heads} heads by a router that depends on "
+                    + "the input, so it has no static LoRA form; train with routing mean, sum or byTask, or ask for the nearest static "
+                    + "form, which weighs the heads equally (--nearest)");
         }
 
         var layout = layoutOf(plan.Adapter);
-        var values = AdapterFactory.Values(plan, layout, client, shared, head);
-        var twins = AdapterFactory.Twins(plan, layout, client);
-        var taskHead = AdapterFactory.TaskHead(plan, client);
-        var tensors = new AdapterState(layout.Targets.SelectMany(target => Tensors(layout.Spec, target, taskHead, values, twins)));
+        using var scope = NewDisposeScope();
+        using var inference = no_grad();
+        var adapter = PlacedAdapter.Create(AdapterFactory.Of(plan, layout, client, shared, head), CPU);
+        var factors = layout.Targets.ToDictionary(static target => target.Module, target => FactorsOf(adapter, target),
+            StringComparer.Ordinal);
+        var tensors = new AdapterState(layout.Targets.SelectMany(target => Tensors(adapter, target, factors[target.Module])));
         var exported = new ExportedAdapter(
-            PeftConfig.Write(twins is null ? layout : WithTwins(layout), form.BaseModel ?? plan.Model.Path, given?.ConfigJson), tensors);
-        return form.Vllm ? VllmForm.Of(exported, layout, form) : given is null ? exported : exported with { Tensors = new([.. tensors, .. given.BaseTensors]) };
+            PeftConfig.Write(WithRanks(layout, factors), form.BaseModel ?? plan.Model.Path, given?.ConfigJson), tensors);
+        return form.Vllm ? VllmForm.Of(exported, layout, form)
+            : given is null ? exported
+            : exported with { Tensors = new([.. tensors, .. given.BaseTensors]) };
     }
 
-    // Ranks double; every scaling stays what it was.
-    private static AdapterLayout WithTwins(AdapterLayout layout)
+    // What PEFT multiplies by its own scaling; in float64, so that a sum of heads is rounded once.
+    private static (NamedArray A, NamedArray B) FactorsOf(PlacedAdapter adapter, AdapterTarget target)
     {
+        var (a, b) = Bottleneck.Factors(adapter.Layout.Method, adapter.Of(target, ScalarType.Float64), scaling: 1);
+        return (new(a[0].shape, TensorData.Values(a)), new(b[0].shape, TensorData.Values(b)));
+    }
+
+    private static IEnumerable<KeyValuePair<string, NamedArray>> Tensors(
+        PlacedAdapter adapter, AdapterTarget target, (NamedArray A, NamedArray B) factors)
+    {
+        yield return new(PeftNames.Of(target.Layer, Roles.A), factors.A);
+        yield return new(PeftNames.Of(target.Layer, Roles.B), factors.B);
+        foreach (var parameter in adapter.Parameters.Where(parameter => parameter.Info.Target == target.Layer))
+        {
+            if (parameter.Info.Role.Name == Roles.Magnitude)
+                yield return new(PeftNames.Of(target.Layer, Roles.Magnitude),
+                    new(parameter.Info.Shape, TensorData.Values(parameter.Value)));
+        }
+    }
+
+    // A frozen start is rank beyond the trained; every scaling stays what it was.
+    private static AdapterLayout WithRanks(AdapterLayout layout, Dictionary<string, (NamedArray A, NamedArray B)> factors)
+    {
+        int RankOf(AdapterTarget target) => (int)factors[target.Module].A.Shape[0];
+        if (layout.Targets.All(target => RankOf(target) == target.Rank)) return layout;
         var spec = layout.Spec;
-        var rank = 2 * spec.Rank;
+        var rank = spec.Rank * RankOf(layout.Targets[0]) / layout.Targets[0].Rank;
         var alpha = spec.ScalingFactor * rank;
         return AdapterLayout.Unbounded(spec with
         {
             Rank = rank,
             Alpha = alpha,
             Scaling = Scaling.AlphaOverRank,
-            RankPattern = [.. layout.Targets.Where(target => target.Rank != spec.Rank).Select(static target => KeyValuePair.Create(target.Module, 2 * target.Rank))],
-            AlphaPattern = [.. layout.Targets.Where(target => target.Scaling * 2 * target.Rank != alpha).Select(static target => KeyValuePair.Create(target.Module, target.Scaling * 2 * target.Rank))],
+            RankPattern = [.. layout.Targets.Where(target => RankOf(target) != rank)
+                .Select(target => KeyValuePair.Create(target.Module, RankOf(target)))],
+            AlphaPattern =
+            [
+                .. layout.Targets.Where(target => target.Scaling * RankOf(target) != alpha)
+                    .Select(target => KeyValuePair.Create(target.Module, target.Scaling * RankOf(target))),
+            ],
         }, [.. layout.Targets.Select(static target => target.Layer)]);
     }
-
-    private static IEnumerable<KeyValuePair<string, NamedArray>> Tensors(AdapterSpec spec, AdapterTarget target, int taskHead, AdapterState values, AdapterState? twins)
-    {
-        var (nameA, nameB) = (AdapterTensor.NameOf(target.Module, Factor.A), AdapterTensor.NameOf(target.Module, Factor.B));
-        var (a, b) = (values[nameA].Data, Merged(spec, taskHead, values[nameB]));
-        if (twins is not null)
-        {
-            a = [.. a, .. twins[nameA].Data];
-            b = SideBySide(b, Merged(spec, taskHead, twins[nameB]), target.Rank);
-        }
-
-        var rank = twins is null ? target.Rank : 2 * target.Rank;
-        yield return new(PeftNames.Of(target.Layer, Factor.A), new([rank, target.Layer.InWidth], a));
-        yield return new(PeftNames.Of(target.Layer, Factor.B), new([target.Layer.OutWidth, rank], b));
-        if (spec.Decomposed) yield return new(PeftNames.Of(target.Layer, Factor.Magnitude), values[AdapterTensor.NameOf(target.Module, Factor.Magnitude)]);
-    }
-
-    // [N, D_out, R] -> [D_out, R].
-    private static float[] Merged(AdapterSpec spec, int taskHead, NamedArray heads)
-    {
-        var length = heads.Data.Length / spec.Heads;
-        if (spec.Heads == 1 || spec.Routing == Routing.ByTask) return heads.Data[(taskHead * length)..((taskHead + 1) * length)];
-        var share = spec.Routing == Routing.Mean ? 1.0 / spec.Heads : 1;
-        return [.. Enumerable.Range(0, length).Select(i => (float)(share * Enumerable.Range(0, spec.Heads).Sum(head => (double)heads.Data[head * length + i])))];
-    }
-
-    // [B, -B^0] row by row.
-    private static float[] SideBySide(float[] b, float[] twin, int rank)
-    {
-        var result = new float[2 * b.Length];
-        for (var row = 0; row < b.Length / rank; row++)
-        {
-            for (var i = 0; i < rank; i++)
-            {
-                result[2 * row * rank + i] = b[row * rank + i];
-                result[(2 * row + 1) * rank + i] = -twin[row * rank + i];
-            }
-        }
-
-        return result;
-    }
-
-    private static AdapterState WithoutRouters(AdapterState state) => new(state.Where(static entry => !entry.Key.EndsWith(".router", StringComparison.Ordinal)));
 
     // Needed only for magnitudes of a client that has not trained yet.
     private sealed class LazyModel(string folder) : IDisposable

@@ -9,22 +9,22 @@ internal static partial class PeftNames
     private const string Prefix = "base_model.model.";
 
     /// <summary>The name of a tensor of a layer; a router has none.</summary>
-    public static string Of(LinearShape layer, Factor factor) => Prefix + layer.Module + (factor, layer.Kind) switch
+    public static string Of(LinearShape layer, string role) => Prefix + layer.Module + (role, layer.Kind) switch
     {
-        (Factor.A, LayerKind.Embedding) => ".lora_embedding_A",
-        (Factor.B, LayerKind.Embedding) => ".lora_embedding_B",
-        (Factor.A, _) => ".lora_A.weight",
-        (Factor.B, _) => ".lora_B.weight",
-        (Factor.Magnitude, _) => ".lora_magnitude_vector",
-        _ => throw new ArgumentOutOfRangeException(nameof(factor), factor, "PEFT has no such tensor."),
+        (Roles.A, LayerKind.Embedding) => ".lora_embedding_A",
+        (Roles.B, LayerKind.Embedding) => ".lora_embedding_B",
+        (Roles.A, _) => ".lora_A.weight",
+        (Roles.B, _) => ".lora_B.weight",
+        (Roles.Magnitude, _) => ".lora_magnitude_vector",
+        _ => throw new ArgumentOutOfRangeException(nameof(role), role, "PEFT has no such tensor."),
     };
 
     /// <summary>
     /// The module and the factor of a name; null for a name of another form. A state dict that was saved as it is in memory has the
     /// adapter's own name in each, and one that was taken from the base lacks PEFT's prefix.
     /// </summary>
-    public static (string Module, Factor Factor)? Parse(string name) => Form().Match(name) is { Success: true } form
-        ? (form.Groups["module"].Value, form.Groups["factor"].Value switch { "A" => Factor.A, "B" => Factor.B, _ => Factor.Magnitude })
+    public static (string Module, string Role)? Parse(string name) => Form().Match(name) is { Success: true } form
+        ? (form.Groups["module"].Value, form.Groups["factor"].Value switch { "A" => Roles.A, "B" => Roles.B, _ => Roles.Magnitude })
         : null;
 
     /// <summary>The adapter's own name in a tensor's; null where it has none.</summary>

@@ -21,15 +21,19 @@ internal static class VllmForm
     public static ExportedAdapter Of(ExportedAdapter adapter, AdapterLayout layout, ExportForm form)
     {
         if (layout.Spec.Decomposed)
-            throw new BadInputException("export: vLLM loads no DoRA (use_dora); merge the adapter into the model with fedrlora merge and load that");
+            throw new BadInputException(
+                "export: vLLM loads no DoRA (use_dora); merge the adapter into the model with fedrlora merge and load that");
         if (layout.Targets.FirstOrDefault(static target => target.Layer.Kind == LayerKind.Embedding) is { } embedding)
-            throw new BadInputException($"export: vLLM takes lora_A and lora_B on linear layers, this adapter is on the embedding {embedding.Module}; merge it with fedrlora merge and load that");
+            throw new BadInputException("export: vLLM takes lora_A and lora_B on linear layers, "
+                + $"this adapter is on the embedding {embedding.Module}; merge it with fedrlora merge and load that");
         var largest = layout.Targets.Max(target => RankOf(adapter, target));
         var rank = Ranks.FirstOrDefault(accepted => accepted >= largest);
         if (rank == 0)
-            throw new BadInputException($"export: rank {largest} is above {Ranks[^1]}, the largest that vLLM accepts; train with a lower rank");
+            throw new BadInputException(
+                $"export: rank {largest} is above {Ranks[^1]}, the largest that vLLM accepts; train with a lower rank");
         if (!form.PadRank && layout.Targets.FirstOrDefault(target => RankOf(adapter, target) != rank) is { } other)
-            throw new BadInputException($"export: {other.Module} has rank {RankOf(adapter, other)}, vLLM accepts one of {string.Join(", ", Ranks)}, the same for all layers; ask for padding to {rank} with zeros (--pad-rank)");
+            throw new BadInputException($"export: {other.Module} has rank {RankOf(adapter, other)}, vLLM accepts one of "
+                + $"{string.Join(", ", Ranks)}, the same for all layers; ask for padding to {rank} with zeros (--pad-rank)");
 
         var scaling = layout.Targets[0].Scaling;
         var config = JsonNode.Parse(adapter.ConfigJson)!.AsObject();
@@ -38,14 +42,17 @@ internal static class VllmForm
         config["use_rslora"] = false;
         config["rank_pattern"] = new JsonObject();
         config["alpha_pattern"] = new JsonObject();
-        return new(config.ToJsonString(new() { WriteIndented = true }), new AdapterState(layout.Targets.SelectMany(target => Tensors(adapter, target, rank, (float)(target.Scaling / scaling)))));
+        return new(config.ToJsonString(new() { WriteIndented = true }),
+            new AdapterState(layout.Targets.SelectMany(target => Tensors(adapter, target, rank, (float)(target.Scaling / scaling)))));
     }
 
-    private static int RankOf(ExportedAdapter adapter, AdapterTarget target) => (int)adapter.Tensors[PeftNames.Of(target.Layer, Factor.A)].Shape[0];
+    private static int RankOf(ExportedAdapter adapter, AdapterTarget target) =>
+        (int)adapter.Tensors[PeftNames.Of(target.Layer, Roles.A)].Shape[0];
 
-    private static IEnumerable<KeyValuePair<string, NamedArray>> Tensors(ExportedAdapter adapter, AdapterTarget target, int rank, float ratio)
+    private static IEnumerable<KeyValuePair<string, NamedArray>> Tensors(
+        ExportedAdapter adapter, AdapterTarget target, int rank, float ratio)
     {
-        var (nameA, nameB) = (PeftNames.Of(target.Layer, Factor.A), PeftNames.Of(target.Layer, Factor.B));
+        var (nameA, nameB) = (PeftNames.Of(target.Layer, Roles.A), PeftNames.Of(target.Layer, Roles.B));
         var (own, inWidth, outWidth) = (RankOf(adapter, target), target.Layer.InWidth, target.Layer.OutWidth);
         var a = new float[(long)rank * inWidth];
         adapter.Tensors[nameA].Data.CopyTo(a, 0);

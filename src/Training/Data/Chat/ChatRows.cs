@@ -21,7 +21,8 @@ internal sealed class ChatRows(Tokenizer tokenizer, ChatTemplate template)
         var whole = Render(conversation, addGenerationPrompt: false, place);
         var ids = tokenizer.Encode(whole.Text, addSpecialTokens: false);
         IEnumerable<LossSpan> spans = whole.Generated.Count > 0
-            ? Marked(conversation, whole, place).Select(mark => new LossSpan(TokensOf(whole.Text[..mark.From], ids), TokensOf(whole.Text[..mark.To], ids)))
+            ? Marked(conversation, whole, place).Select(
+                mark => new LossSpan(TokensOf(whole.Text[..mark.From], ids), TokensOf(whole.Text[..mark.To], ids)))
             : conversation.LearnedTurns.Select(turn => Turn(conversation, turn, whole.Text, ids, place));
         return (ids, [.. spans]);
     }
@@ -31,7 +32,8 @@ internal sealed class ChatRows(Tokenizer tokenizer, ChatTemplate template)
         var (turns, learned) = (conversation.AssistantTurns.ToList(), conversation.LearnedTurns.ToHashSet());
         if (learned.Count == turns.Count) return whole.Generated;
         if (turns.Count != whole.Generated.Count)
-            throw new BadInputException($"{place}: the template marks {whole.Generated.Count} texts of the assistant, the row has {turns.Count} turns of it, so \"weight\" cannot be followed; mark each turn once");
+            throw new BadInputException($"{place}: the template marks {whole.Generated.Count} texts of the assistant, "
+                + $"the row has {turns.Count} turns of it, so \"weight\" cannot be followed; mark each turn once");
         return whole.Generated.Zip(turns).Where(pair => learned.Contains(pair.Second)).Select(static pair => pair.First);
     }
 
@@ -60,7 +62,8 @@ internal sealed class ChatRows(Tokenizer tokenizer, ChatTemplate template)
         return last >= 0 && string.IsNullOrWhiteSpace(tokenizer.Decode(ids[(last + 1)..to], skipSpecialTokens: false)) ? last + 1 : to;
     }
 
-    private bool IsSpecial(int id) => tokenizer.Decode([id], skipSpecialTokens: true).Length == 0 && tokenizer.Decode([id], skipSpecialTokens: false).Length > 0;
+    private bool IsSpecial(int id) =>
+        tokenizer.Decode([id], skipSpecialTokens: true).Length == 0 && tokenizer.Decode([id], skipSpecialTokens: false).Length > 0;
 
     private int TokensOf(string prefix, int[] ids) => tokenizer.Encode(prefix, addSpecialTokens: false).AsSpan().CommonPrefixLength(ids);
 
@@ -72,11 +75,13 @@ internal sealed class ChatRows(Tokenizer tokenizer, ChatTemplate template)
         }
         catch (BadInputException problem)
         {
-            throw new BadInputException($"{place}: the chat template cannot write {(addGenerationPrompt ? $"the first {conversation.Count} messages" : "the messages")}: {problem.Message}", problem);
+            throw new BadInputException($"{place}: the chat template cannot write "
+                + $"{(addGenerationPrompt ? $"the first {conversation.Count} messages" : "the messages")}: {problem.Message}", problem);
         }
     }
 
     private static BadInputException NoPrefix(int turn, string place) => new(
-        $"{place}: the chat template writes what stands before or in message {turn + 1} in another way once more follows, so the assistant's text cannot be found in the whole; "
+        $"{place}: the chat template writes what stands before or in message {turn + 1} in another way once more follows, "
+        + "so the assistant's text cannot be found in the whole; "
         + "mark it with {% generation %} in a chat_template.jinja, or set \"weight\": 0 on the assistant's messages before the last");
 }

@@ -11,7 +11,9 @@ public sealed record RenderedChat(string Text, IReadOnlyList<(int From, int To)>
 /// <summary>How a model writes a conversation: the chat template of its folder. Safe to share between threads.</summary>
 public sealed class ChatTemplate
 {
-    /// <summary>The day that a template writes where it asks for one and the caller names none: training must not depend on the day it runs.</summary>
+    /// <summary>
+    /// The day that a template writes where it asks for one and the caller names none: training must not depend on the day it runs.
+    /// </summary>
     public static readonly DateTimeOffset PinnedDay = new(2024, 7, 26, 12, 0, 0, TimeSpan.Zero);
 
     private readonly JinjaTemplate _default;
@@ -33,7 +35,9 @@ public sealed class ChatTemplate
     /// <param name="conversation">Messages and tools.</param>
     /// <param name="addGenerationPrompt">Whether the text ends where the assistant begins to speak.</param>
     /// <param name="now">The day that the template may write; <see cref="PinnedDay"/> where it is not given.</param>
-    /// <exception cref="BadInputException">The template cannot write it, or refuses to; file and line of the template are named.</exception>
+    /// <exception cref="BadInputException">
+    /// The template cannot write it, or refuses to; file and line of the template are named.
+    /// </exception>
     public RenderedChat Render(Conversation conversation, bool addGenerationPrompt, DateTimeOffset? now = null)
     {
         var variables = conversation.Variables.Append(new("add_generation_prompt", Value.Of(addGenerationPrompt)))

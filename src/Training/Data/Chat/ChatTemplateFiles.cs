@@ -31,7 +31,8 @@ internal static class ChatTemplateFiles
         return null;
     }
 
-    private static ChatTemplate Template(string folder, JinjaTemplate standard, JinjaTemplate? withTools) => new(standard, withTools, SpecialTokens.Spellings(folder));
+    private static ChatTemplate Template(string folder, JinjaTemplate standard, JinjaTemplate? withTools) =>
+        new(standard, withTools, SpecialTokens.Spellings(folder));
 
     private static JinjaTemplate? FromFileOrNull(string path) => File.Exists(path) ? FromFile(path) : null;
 
@@ -42,12 +43,17 @@ internal static class ChatTemplateFiles
         try
         {
             using var document = JsonDocument.Parse(TextOf(path));
-            if (document.RootElement.ValueKind != JsonValueKind.Object || !document.RootElement.TryGetProperty(Key, out var value) || value.ValueKind == JsonValueKind.Null) return null;
+            if (document.RootElement.ValueKind != JsonValueKind.Object || !document.RootElement.TryGetProperty(Key, out var value)
+                || value.ValueKind == JsonValueKind.Null) return null;
             if (value.ValueKind == JsonValueKind.String) return (Parse(value.GetString()!, Key), null);
-            if (value.ValueKind != JsonValueKind.Array) throw new BadInputException($"{path}: {Key} is {value.ValueKind}; make it a template, or a list of objects with name and template");
+            if (value.ValueKind != JsonValueKind.Array)
+                throw new BadInputException(
+                    $"{path}: {Key} is {value.ValueKind}; make it a template, or a list of objects with name and template");
             var named = Named(value, path);
-            return named.TryGetValue("default", out var standard) || (named.Count == 1 && named.Values.Single() is var only && (standard = only) is not null)
-                ? (Parse(standard, "the default " + Key), named.TryGetValue(ToolUse, out var tools) ? Parse(tools, $"the {ToolUse} {Key}") : null)
+            return named.TryGetValue("default", out var standard)
+                || (named.Count == 1 && named.Values.Single() is var only && (standard = only) is not null)
+                ? (Parse(standard, "the default " + Key), named.TryGetValue(ToolUse, out var tools)
+                    ? Parse(tools, $"the {ToolUse} {Key}") : null)
                 : throw new BadInputException($"{path}: {Key} has {named.Count} templates and none is named default; name one so");
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException)
@@ -63,9 +69,11 @@ internal static class ChatTemplateFiles
         var named = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var item in list.EnumerateArray())
         {
-            var isPair = item.ValueKind == JsonValueKind.Object && item.TryGetProperty("name", out var name) && name.ValueKind == JsonValueKind.String
+            var isPair = item.ValueKind == JsonValueKind.Object && item.TryGetProperty("name", out var name)
+                && name.ValueKind == JsonValueKind.String
                 && item.TryGetProperty("template", out var template) && template.ValueKind == JsonValueKind.String;
-            if (!isPair) throw new BadInputException($"{path}: item {named.Count + 1} of {Key} has no name and template; give it both as strings");
+            if (!isPair)
+                throw new BadInputException($"{path}: item {named.Count + 1} of {Key} has no name and template; give it both as strings");
             named[item.GetProperty("name").GetString()!] = item.GetProperty("template").GetString()!;
         }
 

@@ -9,7 +9,8 @@ public sealed class Conversation
     private readonly IReadOnlyList<DictValue> _messages;
     private readonly Value _tools;
 
-    private Conversation(IReadOnlyList<DictValue> messages, Value tools, long length) => (_messages, _tools, Length) = (messages, tools, length);
+    private Conversation(IReadOnlyList<DictValue> messages, Value tools, long length) =>
+        (_messages, _tools, Length) = (messages, tools, length);
 
     /// <summary>Characters of its JSON, about.</summary>
     public long Length { get; }
@@ -18,10 +19,12 @@ public sealed class Conversation
     public int Count => _messages.Count;
 
     /// <summary>Places of the assistant's messages.</summary>
-    internal IEnumerable<int> AssistantTurns => Enumerable.Range(0, Count).Where(place => _messages[place]["role"] is TextValue { Value: "assistant" });
+    internal IEnumerable<int> AssistantTurns =>
+        Enumerable.Range(0, Count).Where(place => _messages[place]["role"] is TextValue { Value: "assistant" });
 
     /// <summary>Those that loss is on: their <c>weight</c> is not 0.</summary>
-    internal IEnumerable<int> LearnedTurns => AssistantTurns.Where(place => _messages[place]["weight"] is not (IntValue { Value: 0 } or FloatValue { Value: 0 }));
+    internal IEnumerable<int> LearnedTurns =>
+        AssistantTurns.Where(place => _messages[place]["weight"] is not (IntValue { Value: 0 } or FloatValue { Value: 0 }));
 
     /// <summary>
     /// The last learned message as text, whatever form its content has: what evaluation asks for. Empty where it only calls tools.
@@ -43,7 +46,8 @@ public sealed class Conversation
     /// <summary>Messages of plain text, for a program that talks.</summary>
     public static Conversation Of(params IEnumerable<(string Role, string Content)> messages)
     {
-        var list = messages.Select(static message => Message(("role", Value.Of(message.Role)), ("content", Value.Of(message.Content)))).ToList();
+        var list = messages.Select(
+            static message => Message(("role", Value.Of(message.Role)), ("content", Value.Of(message.Content)))).ToList();
         return new(list, Value.None, list.Sum(static message => 32L + ((TextValue)message["content"]!).Value.Length));
     }
 
@@ -51,16 +55,20 @@ public sealed class Conversation
     /// <exception cref="JinjaException">What is wrong with them.</exception>
     internal static Conversation Read(JsonElement messages, JsonElement? tools)
     {
-        if (messages.ValueKind != JsonValueKind.Array || messages.GetArrayLength() == 0) throw new JinjaException("\"messages\" has no messages; make it a list of objects with \"role\" and \"content\"");
+        if (messages.ValueKind != JsonValueKind.Array || messages.GetArrayLength() == 0)
+            throw new JinjaException("\"messages\" has no messages; make it a list of objects with \"role\" and \"content\"");
         var list = new List<DictValue>();
         foreach (var element in messages.EnumerateArray())
         {
             var name = $"message {list.Count + 1}";
             if (WithoutNulls(JsonText.Read(element)) is not DictValue message)
                 throw new JinjaException($"{name} is no object; make it {{\"role\": ..., \"content\": ...}}");
-            if (message["role"] is not TextValue { Value.Length: > 0 }) throw new JinjaException($"{name} has no \"role\"; give it one, for example \"user\" or \"assistant\"");
-            if (message["content"] is null or NoneValue && message["tool_calls"] is null or NoneValue) throw new JinjaException($"{name} has no \"content\"; give it one");
-            if (message["weight"] is { } weight and not (IntValue { Value: 0 or 1 } or FloatValue { Value: 0 or 1 })) throw new JinjaException($"{name} has a \"weight\" that is {weight.Kind}; make it 0 (no loss on it) or 1");
+            if (message["role"] is not TextValue { Value.Length: > 0 })
+                throw new JinjaException($"{name} has no \"role\"; give it one, for example \"user\" or \"assistant\"");
+            if (message["content"] is null or NoneValue && message["tool_calls"] is null or NoneValue)
+                throw new JinjaException($"{name} has no \"content\"; give it one");
+            if (message["weight"] is { } weight and not (IntValue { Value: 0 or 1 } or FloatValue { Value: 0 or 1 }))
+                throw new JinjaException($"{name} has a \"weight\" that is {weight.Kind}; make it 0 (no loss on it) or 1");
             list.Add(message);
         }
 

@@ -60,7 +60,8 @@ internal sealed class AddedTokens
         && !(Rune.DecodeFromUtf16(text.AsSpan(end), out var after, out _) == OperationStatus.Done && IsWord(after));
 
     private static bool IsWord(Rune rune) => Rune.IsLetterOrDigit(rune) || Rune.GetUnicodeCategory(rune)
-        is UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.EnclosingMark or UnicodeCategory.ConnectorPunctuation;
+        is UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.EnclosingMark
+            or UnicodeCategory.ConnectorPunctuation;
 
     private static int StripLeft(string text, int at, int bound)
     {
@@ -84,11 +85,14 @@ internal sealed class AddedTokens
         {
             var spelled = patterns.Where(static entry => entry.Pattern.Length > 0).ToArray();
             _byFirst = spelled.GroupBy(static entry => entry.Pattern[0])
-                .ToDictionary(static group => group.Key, static group => group.OrderByDescending(static entry => entry.Pattern.Length).ToArray());
-            if (spelled.Length > 0) _any = SearchValues.Create([.. spelled.Select(static entry => entry.Pattern)], StringComparison.Ordinal);
+                .ToDictionary(static group => group.Key,
+                    static group => group.OrderByDescending(static entry => entry.Pattern.Length).ToArray());
+            if (spelled.Length > 0)
+                _any = SearchValues.Create([.. spelled.Select(static entry => entry.Pattern)], StringComparison.Ordinal);
         }
 
-        public int Next(string text, int from) => _any is null || from >= text.Length || text.AsSpan(from).IndexOfAny(_any) is not (>= 0 and var next) ? -1 : from + next;
+        public int Next(string text, int from) =>
+            _any is null || from >= text.Length || text.AsSpan(from).IndexOfAny(_any) is not (>= 0 and var next) ? -1 : from + next;
 
         public (AddedToken Token, string Pattern)? At(string text, int at)
         {

@@ -19,7 +19,8 @@ internal static class DecoderReader
             foreach (var step in steps)
             {
                 tokens = step(tokens);
-                if (Length(tokens) > limit) throw decoder.Bad($"makes a text of {Length(tokens)} characters, expected at most {limit}; check its replacements");
+                if (Length(tokens) > limit)
+                    throw decoder.Bad($"makes a text of {Length(tokens)} characters, expected at most {limit}; check its replacements");
             }
 
             return tokens;
@@ -29,7 +30,9 @@ internal static class DecoderReader
     private static IEnumerable<Func<IReadOnlyList<string>, IReadOnlyList<string>>> Steps(Setting decoder)
     {
         var type = decoder.Type;
-        return type == "Sequence" ? decoder.Only("type", "decoders").Steps("decoders", "decoder").SelectMany(Steps) : [Step(decoder.Named(type), type)];
+        return type == "Sequence"
+            ? decoder.Only("type", "decoders").Steps("decoders", "decoder").SelectMany(Steps)
+            : [Step(decoder.Named(type), type)];
     }
 
     private static Func<IReadOnlyList<string>, IReadOnlyList<string>> Step(Setting step, string type)

@@ -46,11 +46,12 @@ internal static class Decoders
     })];
 
     /// <summary>Joins pieces of words: those with the prefix to the word before them, the others after a space.</summary>
-    public static IReadOnlyList<string> WordPiece(IReadOnlyList<string> tokens, string prefix, bool cleanup) => [.. tokens.Select((token, index) =>
-    {
-        var text = index == 0 ? token : token.StartsWith(prefix, StringComparison.Ordinal) ? token[prefix.Length..] : " " + token;
-        return cleanup ? CleanUp(text) : text;
-    })];
+    public static IReadOnlyList<string> WordPiece(IReadOnlyList<string> tokens, string prefix, bool cleanup) =>
+        [.. tokens.Select((token, index) =>
+        {
+            var text = index == 0 ? token : token.StartsWith(prefix, StringComparison.Ordinal) ? token[prefix.Length..] : " " + token;
+            return cleanup ? CleanUp(text) : text;
+        })];
 
     /// <summary>The mark of a word's end becomes a space, in the last token nothing.</summary>
     public static IReadOnlyList<string> EndOfWord(IReadOnlyList<string> tokens, string suffix) =>
@@ -58,12 +59,17 @@ internal static class Decoders
 
     // English punctuation and contractions lose the space before them.
     private static string CleanUp(string text) => !text.Contains(' ') ? text : text
-        .Replace(" .", ".", StringComparison.Ordinal).Replace(" ?", "?", StringComparison.Ordinal).Replace(" !", "!", StringComparison.Ordinal).Replace(" ,", ",", StringComparison.Ordinal)
-        .Replace(" ' ", "'", StringComparison.Ordinal).Replace(" n't", "n't", StringComparison.Ordinal).Replace(" 'm", "'m", StringComparison.Ordinal)
-        .Replace(" do not", " don't", StringComparison.Ordinal).Replace(" 's", "'s", StringComparison.Ordinal).Replace(" 've", "'ve", StringComparison.Ordinal).Replace(" 're", "'re", StringComparison.Ordinal);
+        .Replace(" .", ".", StringComparison.Ordinal).Replace(" ?", "?", StringComparison.Ordinal)
+        .Replace(" !", "!", StringComparison.Ordinal).Replace(" ,", ",", StringComparison.Ordinal)
+        .Replace(" ' ", "'", StringComparison.Ordinal).Replace(" n't", "n't", StringComparison.Ordinal)
+        .Replace(" 'm", "'m", StringComparison.Ordinal)
+        .Replace(" do not", " don't", StringComparison.Ordinal).Replace(" 's", "'s", StringComparison.Ordinal)
+        .Replace(" 've", "'ve", StringComparison.Ordinal).Replace(" 're", "'re", StringComparison.Ordinal);
 
     private static byte? AsByte(string token) =>
-        token is ['<', '0', 'x', _, _, '>'] && byte.TryParse(token.AsSpan(3, 2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var value) ? value : null;
+        token is ['<', '0', 'x', _, _, '>']
+            && byte.TryParse(token.AsSpan(3, 2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var value)
+            ? value : null;
 
     private static string Text(byte[] bytes)
     {

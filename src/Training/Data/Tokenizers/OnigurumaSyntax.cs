@@ -15,9 +15,10 @@ internal sealed class OnigurumaSyntax
 
     private static readonly Dictionary<string, string> Categories = new(StringComparer.OrdinalIgnoreCase)
     {
-        ["Letter"] = "L", ["Uppercase_Letter"] = "Lu", ["Lowercase_Letter"] = "Ll", ["Titlecase_Letter"] = "Lt", ["Modifier_Letter"] = "Lm", ["Other_Letter"] = "Lo",
-        ["Mark"] = "M", ["Nonspacing_Mark"] = "Mn", ["Spacing_Mark"] = "Mc", ["Enclosing_Mark"] = "Me", ["Number"] = "N", ["Decimal_Number"] = "Nd", ["Letter_Number"] = "Nl",
-        ["Other_Number"] = "No", ["Punctuation"] = "P", ["Punct"] = "P", ["Symbol"] = "S", ["Separator"] = "Z", ["Space_Separator"] = "Zs", ["Other"] = "C", ["Control"] = "Cc",
+        ["Letter"] = "L", ["Uppercase_Letter"] = "Lu", ["Lowercase_Letter"] = "Ll", ["Titlecase_Letter"] = "Lt", ["Modifier_Letter"] = "Lm",
+        ["Other_Letter"] = "Lo", ["Mark"] = "M", ["Nonspacing_Mark"] = "Mn", ["Spacing_Mark"] = "Mc", ["Enclosing_Mark"] = "Me",
+        ["Number"] = "N", ["Decimal_Number"] = "Nd", ["Letter_Number"] = "Nl", ["Other_Number"] = "No", ["Punctuation"] = "P",
+        ["Punct"] = "P", ["Symbol"] = "S", ["Separator"] = "Z", ["Space_Separator"] = "Zs", ["Other"] = "C", ["Control"] = "Cc",
     };
 
     private readonly string _source;
@@ -100,7 +101,8 @@ internal sealed class OnigurumaSyntax
 
         var colon = _at + 2;
         while (colon < _source.Length && _source[colon] is 'i' or 'm' or '-') colon++;
-        if (colon == _at + 2 || colon == _source.Length || _source[colon] is not (':' or ')')) throw new FormatException($"group {Excerpt(_at)}");
+        if (colon == _at + 2 || colon == _source.Length || _source[colon] is not (':' or ')'))
+            throw new FormatException($"group {Excerpt(_at)}");
         _result.Append(_source[_at..(colon + 1)].Replace('m', 's')); // Ruby's m lets the dot match a line's end
         if (_source[colon] == ')') _groups.Pop();
         (_at, _atom) = (colon + 1, -1);
@@ -129,7 +131,8 @@ internal sealed class OnigurumaSyntax
             _at++;
         }
 
-        if (_at < _source.Length && (_source[_at] is '*' or '+' or '?')) throw new FormatException($"quantifier {Excerpt(start)} on a quantifier");
+        if (_at < _source.Length && (_source[_at] is '*' or '+' or '?'))
+            throw new FormatException($"quantifier {Excerpt(start)} on a quantifier");
     }
 
     // {n}, {n,}, {n,m} and {,m}; null where the brace is a plain one.
@@ -139,7 +142,8 @@ internal sealed class OnigurumaSyntax
         var end = _source.IndexOf('}', _at);
         if (end < 0) return null;
         var bounds = _source[(_at + 1)..end];
-        if (bounds.Length == 0 || bounds == "," || bounds.Count(',') > 1 || bounds.Any(static digit => !char.IsAsciiDigit(digit) && digit != ',')) return null;
+        if (bounds.Length == 0 || bounds == "," || bounds.Count(',') > 1
+            || bounds.Any(static digit => !char.IsAsciiDigit(digit) && digit != ',')) return null;
         _at = end + 1;
         return bounds[0] == ',' ? $"{{0{bounds}}}" : $"{{{bounds}}}";
     }
@@ -185,17 +189,22 @@ internal sealed class OnigurumaSyntax
                 return Unit(_source.AsSpan(_at, Math.Min(4, _source.Length - _at)), 4, start);
             case 'x' when Follows("{"):
                 var close = _source.IndexOf('}', _at);
-                return close < 0 ? throw new FormatException($"escape {Excerpt(start)}") : Unit(_source.AsSpan(_at + 1, close - _at - 1), close - _at + 1, start);
+                return close < 0
+                    ? throw new FormatException($"escape {Excerpt(start)}")
+                    : Unit(_source.AsSpan(_at + 1, close - _at - 1), close - _at + 1, start);
             case 'x':
                 return Unit(_source.AsSpan(_at, Math.Min(2, _source.Length - _at)), 2, start);
             default:
-                return char.IsAsciiLetterOrDigit(kind) ? throw new FormatException($"escape {Excerpt(start)}") : char.IsAscii(kind) ? $"\\{kind}" : kind.ToString();
+                return char.IsAsciiLetterOrDigit(kind) ? throw new FormatException($"escape {Excerpt(start)}")
+                    : char.IsAscii(kind) ? $"\\{kind}"
+                    : kind.ToString();
         }
     }
 
     private string Unit(ReadOnlySpan<char> digits, int length, int start)
     {
-        if (!int.TryParse(digits, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var code) || code is < 0 or > 0xffff || char.IsSurrogate((char)code)) throw new FormatException($"escape {Excerpt(start)}");
+        if (!int.TryParse(digits, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var code) || code is < 0 or > 0xffff
+            || char.IsSurrogate((char)code)) throw new FormatException($"escape {Excerpt(start)}");
         _at += length;
         return string.Create(CultureInfo.InvariantCulture, $"\\u{code:X4}");
     }
@@ -225,7 +234,9 @@ internal sealed class OnigurumaSyntax
             {
                 case ']' when !first:
                     _at++;
-                    return depth == 0 ? $"[{(negated ? "^" : "")}{members}]" : negated ? throw new FormatException("a negated class within a class") : members.ToString();
+                    return depth == 0 ? $"[{(negated ? "^" : "")}{members}]"
+                        : negated ? throw new FormatException("a negated class within a class")
+                        : members.ToString();
                 case '[' when Follows("[:"):
                     throw new FormatException($"class {Excerpt(_at)}");
                 case '[':

@@ -23,8 +23,10 @@ internal sealed class Pattern
     /// <summary>The setting's <c>pattern</c>: <c>{"String": text}</c> or <c>{"Regex": expression}</c>.</summary>
     public static Pattern Read(Setting setting)
     {
-        var pattern = setting.Child("pattern") is { Value.ValueKind: JsonValueKind.Object } child ? child : throw setting.Bad($"has pattern {Setting.Shorten(setting.Get("pattern"))}, expected {{\"String\": text}} or {{\"Regex\": expression}}");
-        if (pattern.OptionalText("String") is { } plain) return plain.Length > 0 ? new Pattern(setting, plain, null) : throw setting.Bad("has an empty pattern");
+        var pattern = setting.Child("pattern") is { Value.ValueKind: JsonValueKind.Object } child ? child : throw setting.Bad(
+            $"has pattern {Setting.Shorten(setting.Get("pattern"))}, expected {{\"String\": text}} or {{\"Regex\": expression}}");
+        if (pattern.OptionalText("String") is { } plain)
+            return plain.Length > 0 ? new Pattern(setting, plain, null) : throw setting.Bad("has an empty pattern");
         var source = pattern.Text("Regex");
         return source.Length > 0 ? new Pattern(setting, null, Compile(setting, source)) : throw setting.Bad("has an empty pattern");
     }
@@ -35,7 +37,8 @@ internal sealed class Pattern
     {
         if (_regex is null)
         {
-            for (var at = 0; text[at..].IndexOf(_plain) is >= 0 and var next; at += next + _plain!.Length) matches.Add((at + next, _plain!.Length));
+            for (var at = 0; text[at..].IndexOf(_plain) is >= 0 and var next; at += next + _plain!.Length)
+                matches.Add((at + next, _plain!.Length));
             return;
         }
 
@@ -45,7 +48,8 @@ internal sealed class Pattern
         }
         catch (RegexMatchTimeoutException)
         {
-            throw _setting.Bad($"has a pattern that needs more than {Longest.TotalSeconds} s for one match: {Setting.Shorten(_regex.ToString())}");
+            throw _setting.Bad(
+                $"has a pattern that needs more than {Longest.TotalSeconds} s for one match: {Setting.Shorten(_regex.ToString())}");
         }
     }
 
@@ -56,7 +60,8 @@ internal sealed class Pattern
         var matches = new List<(int Start, int Length)>();
         Match(text, matches);
         if (matches.Count == 0) return text;
-        if (text.Length + (long)matches.Count * content.Length > limit + text.Length) throw _setting.Bad($"makes a text of more than {limit} characters; check its content");
+        if (text.Length + (long)matches.Count * content.Length > limit + text.Length)
+            throw _setting.Bad($"makes a text of more than {limit} characters; check its content");
         var (result, at) = (new StringBuilder(text.Length), 0);
         foreach (var (start, length) in matches)
         {
@@ -83,9 +88,11 @@ internal sealed class Pattern
                 return new Regex(translated, Options | RegexOptions.Compiled, Longest);
             }
         }
-        catch (Exception exception) when (exception is ArgumentException or FormatException or InsufficientExecutionStackException or OverflowException)
+        catch (Exception exception)
+            when (exception is ArgumentException or FormatException or InsufficientExecutionStackException or OverflowException)
         {
-            throw setting.Bad(string.Create(CultureInfo.InvariantCulture, $"has pattern {Setting.Shorten(source)}, which is not implemented: {Setting.Shorten(exception.Message)}"));
+            throw setting.Bad(string.Create(CultureInfo.InvariantCulture,
+                $"has pattern {Setting.Shorten(source)}, which is not implemented: {Setting.Shorten(exception.Message)}"));
         }
     }
 }

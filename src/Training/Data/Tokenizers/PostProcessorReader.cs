@@ -66,13 +66,18 @@ internal static class PostProcessorReader
         {
             if (!seen && item.Child("Sequence") is { } sequence && sequence.Text("id") == "A") seen = true;
             else if (item.Child("SpecialToken") is { } token && special.Child(token.Text("id")) is { } entry)
-                (seen ? after : before).AddRange((entry with { Name = step.Name }).List("ids").Select(id => Known(step, id, "special_tokens", known)));
-            else throw step.Bad($"has {Setting.Shorten(item.Value)} in single, expected sequence A once and special tokens that special_tokens has");
+                (seen ? after : before).AddRange(
+                    (entry with { Name = step.Name }).List("ids").Select(id => Known(step, id, "special_tokens", known)));
+            else
+                throw step.Bad(
+                    $"has {Setting.Shorten(item.Value)} in single, expected sequence A once and special tokens that special_tokens has");
         }
 
         return seen ? new SpecialIds(before, after) : throw step.Bad("has no sequence A in single");
     }
 
     private static int Known(Setting step, JsonElement value, string key, IReadOnlySet<int> known) =>
-        step.TokenId(value, key) is var id && known.Contains(id) ? id : throw step.Bad($"{key} names token id {id}, which is not in the vocabulary");
+        step.TokenId(value, key) is var id && known.Contains(id)
+            ? id
+            : throw step.Bad($"{key} names token id {id}, which is not in the vocabulary");
 }

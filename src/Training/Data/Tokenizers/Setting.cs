@@ -22,12 +22,14 @@ internal sealed record Setting(string Path, string Name, JsonElement Value)
     }
 
     /// <summary>The object under a key, or null.</summary>
-    public Setting? Child(string key) => Get(key) is { ValueKind: not JsonValueKind.Undefined } found ? new Setting(Path, key, found) : null;
+    public Setting? Child(string key) =>
+        Get(key) is { ValueKind: not JsonValueKind.Undefined } found ? new Setting(Path, key, found) : null;
 
     /// <summary>The objects of a list, each called as this one's steps are.</summary>
     public IEnumerable<Setting> Steps(string key, string name) => List(key).Select(step => new Setting(Path, name, step));
 
-    public JsonElement.ArrayEnumerator List(string key) => Get(key) is { ValueKind: JsonValueKind.Array } list ? list.EnumerateArray() : throw Bad($"{key} is missing or not an array");
+    public JsonElement.ArrayEnumerator List(string key) =>
+        Get(key) is { ValueKind: JsonValueKind.Array } list ? list.EnumerateArray() : throw Bad($"{key} is missing or not an array");
 
     public string Text(string key) => OptionalText(key) ?? throw Bad($"has no {key}");
 
@@ -91,7 +93,8 @@ internal sealed record Setting(string Path, string Name, JsonElement Value)
 
     public static string Shorten(string text)
     {
-        text = new string([.. text.Take(81).Select(static character => char.IsControl(character) || char.IsSurrogate(character) || character is '\u2028' or '\u2029' ? ' ' : character)]);
+        text = new string([.. text.Take(81).Select(static character =>
+            char.IsControl(character) || char.IsSurrogate(character) || character is '\u2028' or '\u2029' ? ' ' : character)]);
         return text.Length > 80 ? text[..80] + "..." : text;
     }
 }

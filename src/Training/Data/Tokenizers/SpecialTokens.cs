@@ -6,7 +6,9 @@ namespace FedRLora.Training.Data.Tokenizers;
 /// <summary>A token with a role: its spelling, or its id where only the model's configuration names it.</summary>
 internal sealed record SpecialToken(string? Spelling, int? Id);
 
-/// <summary>The tokens with a role, from <c>tokenizer_config.json</c>, else <c>special_tokens_map.json</c>, else <c>config.json</c>.</summary>
+/// <summary>
+/// The tokens with a role, from <c>tokenizer_config.json</c>, else <c>special_tokens_map.json</c>, else <c>config.json</c>.
+/// </summary>
 internal sealed record SpecialTokens(SpecialToken Begin, SpecialToken End, SpecialToken Pad)
 {
     private static readonly string[] Keys = ["bos_token", "eos_token", "pad_token"];
@@ -16,18 +18,23 @@ internal sealed record SpecialTokens(SpecialToken Begin, SpecialToken End, Speci
 
     public static SpecialTokens Load(string folder)
     {
-        var (first, second) = (Read(Path.Combine(folder, "tokenizer_config.json"), Keys), Read(Path.Combine(folder, "special_tokens_map.json"), Keys));
+        var (first, second) = (Read(Path.Combine(folder, "tokenizer_config.json"), Keys),
+            Read(Path.Combine(folder, "special_tokens_map.json"), Keys));
         var ids = ReadIds(Path.Combine(folder, "config.json"));
-        SpecialToken Token(string key) => new(first.GetValueOrDefault(key) ?? second.GetValueOrDefault(key), ids.TryGetValue(key, out var id) ? id : null);
+        SpecialToken Token(string key) =>
+            new(first.GetValueOrDefault(key) ?? second.GetValueOrDefault(key), ids.TryGetValue(key, out var id) ? id : null);
         return new SpecialTokens(Token("bos_token"), Token("eos_token"), Token("pad_token"));
     }
 
-    /// <summary>Every token with a role by its key, <c>bos_token</c> and so on, as spelled in the same files but <c>config.json</c>.</summary>
+    /// <summary>
+    /// Every token with a role by its key, <c>bos_token</c> and so on, as spelled in the same files but <c>config.json</c>.
+    /// </summary>
     /// <exception cref="BadInputException">A file is not valid.</exception>
     public static IReadOnlyDictionary<string, string> Spellings(string folder)
     {
         var spellings = Read(Path.Combine(folder, "special_tokens_map.json"), [.. Keys, .. OtherKeys]);
-        foreach (var (key, spelling) in Read(Path.Combine(folder, "tokenizer_config.json"), [.. Keys, .. OtherKeys])) spellings[key] = spelling;
+        foreach (var (key, spelling) in Read(Path.Combine(folder, "tokenizer_config.json"), [.. Keys, .. OtherKeys]))
+            spellings[key] = spelling;
         return spellings;
     }
 
@@ -44,12 +51,14 @@ internal sealed record SpecialTokens(SpecialToken Begin, SpecialToken End, Speci
                 // Either the spelling, or a whole added token with its spelling as content.
                 if (value.ValueKind == JsonValueKind.Object && value.TryGetProperty("content", out var content)) value = content;
                 if (value.ValueKind == JsonValueKind.String) spellings.Add(key, value.GetString()!);
-                else if (value.ValueKind != JsonValueKind.Null) throw new BadInputException($"{path}: {key} is {value.ValueKind}, expected a token");
+                else if (value.ValueKind != JsonValueKind.Null)
+                    throw new BadInputException($"{path}: {key} is {value.ValueKind}, expected a token");
             }
 
             return spellings;
         }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
+        catch (Exception exception)
+            when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
         {
             throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
         }
@@ -65,13 +74,15 @@ internal sealed record SpecialTokens(SpecialToken Begin, SpecialToken End, Speci
             foreach (var key in Keys)
             {
                 if (!document.RootElement.TryGetProperty(key + "_id", out var value)) continue;
-                if (value.ValueKind == JsonValueKind.Array && value.GetArrayLength() > 0) value = value[0]; // several end tokens: the first is the tokenizer's
+                // several end tokens: the first is the tokenizer's
+                if (value.ValueKind == JsonValueKind.Array && value.GetArrayLength() > 0) value = value[0];
                 if (value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var id)) ids.Add(key, id);
             }
 
             return ids;
         }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
+        catch (Exception exception)
+            when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
         {
             throw new BadInputException($"{path}: cannot be read: {exception.Message.ReplaceLineEndings(" ")}", exception);
         }

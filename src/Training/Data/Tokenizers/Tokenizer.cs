@@ -31,7 +31,9 @@ public sealed class Tokenizer
     /// <summary>Highest token id plus one: what an embedding must at least hold.</summary>
     public int VocabularySize { get; }
 
-    /// <summary>Token that begins a text, from <c>tokenizer_config.json</c>, <c>special_tokens_map.json</c> or <c>config.json</c>.</summary>
+    /// <summary>
+    /// Token that begins a text, from <c>tokenizer_config.json</c>, <c>special_tokens_map.json</c> or <c>config.json</c>.
+    /// </summary>
     public int? BeginId { get; }
 
     /// <summary>Token that ends a text.</summary>
@@ -47,13 +49,16 @@ public sealed class Tokenizer
         var path = Path.Combine(folder, "tokenizer.json");
         return File.Exists(path)
             ? new Tokenizer(folder, TokenizerJson.Read(path), SpecialTokens.Load(folder))
-            : throw new BadInputException($"{folder}: no tokenizer.json; put the model's there, or write one with save_pretrained of its fast tokenizer");
+            : throw new BadInputException(
+                $"{folder}: no tokenizer.json; put the model's there, or write one with save_pretrained of its fast tokenizer");
     }
 
     /// <summary>Token ids of a text.</summary>
     /// <param name="text">Any text; an added token in it becomes that token, a lone surrogate U+FFFD.</param>
     /// <param name="addSpecialTokens">Whether the post-processor adds its tokens, such as the begin token.</param>
-    /// <exception cref="BadInputException">A pattern of the file takes too long on this text, or its replacements make it grow without bound.</exception>
+    /// <exception cref="BadInputException">
+    /// A pattern of the file takes too long on this text, or its replacements make it grow without bound.
+    /// </exception>
     public int[] Encode(string text, bool addSpecialTokens)
     {
         var ids = new List<int>(text.Length / 3 + 8);
@@ -67,7 +72,9 @@ public sealed class Tokenizer
     /// <inheritdoc cref="Encode(string, bool)" path="/exception"/>
     public int[] EncodePrompt(string text) => [.. _parts.Around.Before, .. Encode(text, addSpecialTokens: false)];
 
-    /// <summary>Tokens of a text, one for each id: the vocabulary's spelling, but for a unigram model's unknown token the text it stands for.</summary>
+    /// <summary>
+    /// Tokens of a text, one for each id: the vocabulary's spelling, but for a unigram model's unknown token the text it stands for.
+    /// </summary>
     /// <exception cref="BadInputException">As <see cref="Encode(string, bool)"/>.</exception>
     public IReadOnlyList<string> Tokens(string text)
     {
@@ -93,7 +100,9 @@ public sealed class Tokenizer
     /// <summary>The vocabulary's spelling of each id.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The tokenizer has no such id.</exception>
     public IReadOnlyList<string> Tokens(IReadOnlyList<int> ids) => [.. ids.Select(id =>
-        _tokenOf.TryGetValue(id, out var token) ? token : throw new ArgumentOutOfRangeException(nameof(ids), id, "The tokenizer has no such id."))];
+        _tokenOf.TryGetValue(id, out var token)
+            ? token
+            : throw new ArgumentOutOfRangeException(nameof(ids), id, "The tokenizer has no such id."))];
 
     /// <summary>Id of a token by the vocabulary's spelling, or null.</summary>
     public int? IdOf(string? token) => token switch
@@ -127,7 +136,8 @@ public sealed class Tokenizer
             if (piece.Id is { } id) Add(id, ids, spelled);
             else
             {
-                foreach (var word in _parts.PreTokenizer([new Piece(piece.Text, 0, piece.Text.Length, begins)])) Add(word.Span, ids, spelled);
+                foreach (var word in _parts.PreTokenizer([new Piece(piece.Text, 0, piece.Text.Length, begins)]))
+                    Add(word.Span, ids, spelled);
             }
 
             begins = false;

@@ -21,7 +21,8 @@ internal static class TokenizerJson
             using var document = JsonDocument.Parse(Utf8Text.ReadBytes(path));
             return Parts(new Setting(path, "tokenizer.json", document.RootElement));
         }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
+        catch (Exception exception)
+            when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
         {
             throw new BadInputException($"{path}: cannot be read: {exception.Message.ReplaceLineEndings(" ")}", exception);
         }

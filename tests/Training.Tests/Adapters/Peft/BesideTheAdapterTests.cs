@@ -148,7 +148,7 @@ public sealed class BesideTheAdapterTests : IDisposable
     {
         var values = model.Parameters[parameter];
         var module = parameter[..parameter.LastIndexOf('.')];
-        return ("base_model.model." + module + suffix, new(values.shape, LowRankAdapter.Values(values)));
+        return ("base_model.model." + module + suffix, new(values.shape, TensorData.Values(values)));
     }
 
     // On q_proj of the first layer.

@@ -71,7 +71,7 @@ public sealed class GivenAdapterTests : IDisposable
 
     private static AdapterSpec Method(string name) => TinyFederation.TinyCatalogue(name) with { Dropout = Dropout.None };
 
-    private static float[] Array(PeftAdapter adapter, string name) => adapter.Tensors[FedRLora.Training.Adapters.AdapterTensor.NameOf(PeftNames.Parse(name)!.Value.Module, PeftNames.Parse(name)!.Value.Factor)].Data;
+    private static float[] Array(PeftAdapter adapter, string name) => adapter.Tensors[FedRLora.Training.Adapters.AdapterTensor.NameOf(PeftNames.Parse(name)!.Value.Module, PeftNames.Parse(name)!.Value.Role)].Data;
 
     private async Task<(AdapterState Shared, TrainingResult Result)> TrainAsync(FederationPlan plan)
     {

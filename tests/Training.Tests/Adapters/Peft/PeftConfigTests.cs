@@ -129,17 +129,17 @@ public sealed class PeftConfigTests
     }
 
     [Theory]
-    [InlineData("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", "model.layers.0.self_attn.q_proj", Factor.A, null)]
-    [InlineData("base_model.model.model.layers.0.self_attn.q_proj.lora_B.default.weight", "model.layers.0.self_attn.q_proj", Factor.B, "default")]
-    [InlineData("model.layers.0.self_attn.q_proj.lora_B.weight", "model.layers.0.self_attn.q_proj", Factor.B, null)]
-    [InlineData("base_model.model.model.embed_tokens.lora_embedding_A.mine", "model.embed_tokens", Factor.A, "mine")]
-    [InlineData("base_model.model.lm_head.lora_magnitude_vector", "lm_head", Factor.Magnitude, null)]
-    [InlineData("base_model.model.lm_head.lora_magnitude_vector.weight", "lm_head", Factor.Magnitude, null)]
-    [InlineData("base_model.model.lm_head.lora_magnitude_vector.mine.weight", "lm_head", Factor.Magnitude, "mine")]
-    [InlineData("base_model.model.lm_head.lora_magnitude_vector.mine", "lm_head", Factor.Magnitude, "mine")]
-    internal void A_name_may_have_the_adapters_own_and_may_lack_the_prefix(string name, string module, Factor factor, string? adapter)
+    [InlineData("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", "model.layers.0.self_attn.q_proj", Roles.A, null)]
+    [InlineData("base_model.model.model.layers.0.self_attn.q_proj.lora_B.default.weight", "model.layers.0.self_attn.q_proj", Roles.B, "default")]
+    [InlineData("model.layers.0.self_attn.q_proj.lora_B.weight", "model.layers.0.self_attn.q_proj", Roles.B, null)]
+    [InlineData("base_model.model.model.embed_tokens.lora_embedding_A.mine", "model.embed_tokens", Roles.A, "mine")]
+    [InlineData("base_model.model.lm_head.lora_magnitude_vector", "lm_head", Roles.Magnitude, null)]
+    [InlineData("base_model.model.lm_head.lora_magnitude_vector.weight", "lm_head", Roles.Magnitude, null)]
+    [InlineData("base_model.model.lm_head.lora_magnitude_vector.mine.weight", "lm_head", Roles.Magnitude, "mine")]
+    [InlineData("base_model.model.lm_head.lora_magnitude_vector.mine", "lm_head", Roles.Magnitude, "mine")]
+    internal void A_name_may_have_the_adapters_own_and_may_lack_the_prefix(string name, string module, string role, string? adapter)
     {
-        Assert.Equal((module, factor), PeftNames.Parse(name));
+        Assert.Equal((module, role), PeftNames.Parse(name));
         Assert.Equal(adapter, PeftNames.AdapterIn(name));
     }
 
@@ -168,7 +168,7 @@ public sealed class PeftConfigTests
         // Its base model is not here; the shapes of its layers are those of its tensors.
         var layers = adapter.Tensors.Keys.Where(static name => name.EndsWith(".A", StringComparison.Ordinal)).Select(name => name[..^2]).Select(module => new LinearShape(
             module, (int)adapter.Tensors[module + ".A"].Shape[1], (int)adapter.Tensors[module + ".B"].Shape[1], LayerKind.Conv1D)).ToList();
-        var plan = new FederationPlan { Name = "real", Model = new() { Path = "gpt2" }, Adapter = new() { From = folder, ScopeB = Scope.Job }, Clients = [TinyFederation.Client("one")] };
+        var plan = new FederationPlan { Name = "real", Model = new() { Path = "gpt2" }, Adapter = new AdapterSpec { From = folder }.With("B", static heads => heads with { Scope = Scope.Job }), Clients = [TinyFederation.Client("one")] };
 
         var exported = PeftExporter.Export(plan, spec => adapter.On(layers, spec, new AdapterStart(adapter.Tensors, null)), adapter, plan.Clients[0], adapter.Tensors, head: null);
 

@@ -30,9 +30,9 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         using var expected = SafetensorsFile.Open(SharedFolder.Of(folder, "io.safetensors"));
         var peft = PeftAdapter.Read(SharedFolder.Of(folder));
         peft.CheckBase(model);
-        var stack = new AdapterStack(peft.On(model.AdaptableLayers), [new(peft.Tensors, null, 0)], masks: null, CPU, model);
-        var adapter = stack.Members[0];
-        using var pass = AdapterPass.Evaluating(adapter);
+        var stack = new AdapterStack([new(peft.On(model.AdaptableLayers), peft.Tensors, null)], masks: null, CPU, model);
+        var adapter = StackLeaves.Of(stack, 0);
+        using var pass = AdapterPass.Evaluating(adapter, model);
         using var workspace = new Workspace(CPU, ScalarType.Float32);
         var (ids, mask, labels) = (ModelFixtureTests.Int64(io, "input_ids"), ModelFixtureTests.Int64(io, "attention_mask"), ModelFixtureTests.Int64(io, "labels"));
         var losses = SettingsOf(folder, expected).GetProperty("losses_before_step_1_2_3_and_after").EnumerateArray().Select(static loss => loss.GetDouble()).ToList();
@@ -82,7 +82,7 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         At().backward();
         using var inference = no_grad();
         // The norm of a decomposed weight carries no gradient, so only its magnitudes have the slope.
-        foreach (var (info, value) in adapter.Parameters.Where(parameter => !adapter.Spec.Decomposed || parameter.Info.Factor == Factor.Magnitude))
+        foreach (var (info, value) in adapter.Parameters.Where(parameter => !adapter.Layout.Spec.Decomposed || parameter.Info.Role.Name == Roles.Magnitude))
         {
             // Along the gradient itself the slope is its norm.
             var (gradient, moved) = (value.grad!, value.detach());
@@ -144,12 +144,13 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         Assert.True(JsonNode.DeepEquals(JsonNode.Parse(File.ReadAllText(SharedFolder.Of(folder, "adapter_config.json"))), JsonNode.Parse(exported.ConfigJson)));
     }
 
-    internal static (LowRankAdapter Adapter, AdapterPass Pass) Load(string folder, CausalLanguageModel model)
+    internal static (PlacedAdapter Adapter, AdapterPass Pass) Load(string folder, CausalLanguageModel model)
     {
         var peft = PeftAdapter.Read(SharedFolder.Of(folder));
         peft.CheckBase(model);
-        var adapter = LowRankAdapter.Create(peft.On(model.AdaptableLayers), peft.Tensors, null, 0, CPU, model);
-        return (adapter, AdapterPass.Evaluating(adapter));
+        var adapter = PlacedAdapter.Create(new(peft.On(model.AdaptableLayers), peft.Tensors, null), CPU);
+        foreach (var parameter in adapter.Parameters) parameter.Value.requires_grad_();
+        return (adapter, AdapterPass.Evaluating(adapter, model));
     }
 
     // What the model's expected.json says of the adapter: by the folder's name, and under another by the largest gradient.
@@ -170,12 +171,12 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
             [.. Enumerable.Range(1, length - 1).Where(place => learned[place] != -100).Select(static place => new LossSpan(place, place + 1))]);
     })];
 
-    private static float[] Real(Tensor values, Tensor mask) => LowRankAdapter.Values(values.detach().reshape(-1, values.shape[^1])[mask.to(ScalarType.Bool).reshape(-1)]);
+    private static float[] Real(Tensor values, Tensor mask) => TensorData.Values(values.detach().reshape(-1, values.shape[^1])[mask.to(ScalarType.Bool).reshape(-1)]);
 
     private static Tensor Loss(Tensor logits, Tensor labels) => nn.functional.cross_entropy(
         logits.narrow(1, 0, logits.shape[1] - 1).reshape(-1, logits.shape[2]), labels.narrow(1, 1, logits.shape[1] - 1).reshape(-1));
 
-    private static string Saved(AdapterParameter parameter) => PeftNames.Of(parameter.Info.Target, parameter.Info.Factor);
+    private static string Saved(AdapterParameter parameter) => PeftNames.Of(parameter.Info.Target, parameter.Info.Role.Name);
 
     private static IEnumerable<string> Names(SafetensorsFile file, string prefix) =>
         file.Header.Tensors.Keys.Where(key => key.StartsWith(prefix, StringComparison.Ordinal)).Select(key => key[prefix.Length..]).Order(StringComparer.Ordinal);
@@ -184,14 +185,14 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
     {
         var reference = expected.ReadFloat32("grad." + Saved(parameter));
         var largest = reference.Max(Math.Abs);
-        return Close.Assert(reference, LowRankAdapter.Values(parameter.Value.grad!), "gradient of " + parameter.Info.Name, 1e-4 * largest, 0) / largest;
+        return Close.Assert(reference, TensorData.Values(parameter.Value.grad!), "gradient of " + parameter.Info.Name, 1e-4 * largest, 0) / largest;
     }
 
     // Early Adam steps are sign-like: an element with a gradient near 0 may move the other way.
-    private static string After(SafetensorsFile expected, LowRankAdapter adapter, int step) => string.Create(CultureInfo.InvariantCulture, $"{adapter.Parameters.Max(parameter =>
+    private static string After(SafetensorsFile expected, PlacedAdapter adapter, int step) => string.Create(CultureInfo.InvariantCulture, $"{adapter.Parameters.Max(parameter =>
     {
         var name = $"after_step_{step}.{Saved(parameter)}";
-        var differences = expected.ReadFloat32(name).Zip(LowRankAdapter.Values(parameter.Value), static (reference, value) => Math.Abs(reference - value)).Order().ToList();
+        var differences = expected.ReadFloat32(name).Zip(TensorData.Values(parameter.Value), static (reference, value) => Math.Abs(reference - value)).Order().ToList();
         var within = (double)differences.Count(static difference => difference <= 5e-4) / differences.Count;
         Assert.True(within >= 0.999, $"{name}: only {within:P2} of the elements are within 5e-4");
         return differences[^1];

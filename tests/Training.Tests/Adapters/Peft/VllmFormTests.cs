@@ -16,7 +16,7 @@ public sealed class VllmFormTests : IDisposable
     [Fact]
     public async Task Ranks_and_scalings_of_single_layers_go_into_the_tensors()
     {
-        var plan = _tiny.Plan(new() { Rank = 4, Alpha = 6, InitB = Init.Gaussian(0.5), Start = Start.Exact, TargetModules = ["q_proj", "up_proj"], RankPattern = [new("up_proj", 2)], Scaling = Scaling.AlphaOverSqrtRank });
+        var plan = _tiny.Plan(new AdapterSpec { Rank = 4, Alpha = 6, Start = Start.Exact, TargetModules = ["q_proj", "up_proj"], RankPattern = [new("up_proj", 2)], Scaling = Scaling.AlphaOverSqrtRank }.With("B", static heads => heads with { Init = Init.Gaussian(0.5) }));
         var exact = await ExportAsync(plan, new());
         var padded = await ExportAsync(plan, new() { Vllm = true, PadRank = true });
 
@@ -49,7 +49,7 @@ public sealed class VllmFormTests : IDisposable
     public async Task The_nearest_static_form_of_a_router_is_the_mean_of_its_heads()
     {
         var plan = _tiny.Plan(TinyFederation.TinyCatalogue("r-lora"));
-        var mean = _tiny.Plan(TinyFederation.TinyCatalogue("r-lora") with { Routing = Routing.Mean });
+        var mean = _tiny.Plan(TinyFederation.TinyCatalogue("r-lora") with { Routing = new Routing.Mean() });
 
         Assert.Contains("ask for the nearest static form", (await Assert.ThrowsAsync<BadInputException>(() => ExportAsync(plan, new()))).Message, StringComparison.Ordinal);
         var (nearest, exact) = (await ExportAsync(plan, new() { Nearest = true }), await ExportAsync(mean, new()));

@@ -10,7 +10,9 @@ internal sealed record Arguments(IReadOnlyList<Value> Positional, IReadOnlyDicti
 
     public Value Need(int place, string name) => Get(place, name) ?? throw new JinjaException($"the argument {name} is missing");
 
-    public string Text(int place, string name) => Need(place, name) is TextValue text ? text.Value : throw new JinjaException($"the argument {name} is {Need(place, name).Kind}; make it a string");
+    public string Text(int place, string name) => Need(place, name) is TextValue text
+        ? text.Value
+        : throw new JinjaException($"the argument {name} is {Need(place, name).Kind}; make it a string");
 
     public string? TextOrNull(int place, string name) => Get(place, name) is null or NoneValue ? null : Text(place, name);
 

@@ -16,7 +16,9 @@ internal sealed class Budget(long sizeBytes)
     /// <exception cref="JinjaException">The budget is spent.</exception>
     public void Spend(long size)
     {
-        if (size > _left) throw new JinjaException("the template does more than any conversation of this size needs; bound its loops and what it repeats");
+        if (size > _left)
+            throw new JinjaException(
+                "the template does more than any conversation of this size needs; bound its loops and what it repeats");
         _left -= size;
     }
 
@@ -32,7 +34,8 @@ internal sealed class Budget(long sizeBytes)
     /// <summary>One level of nesting more; paired with <see cref="Leave"/> unless the run ends.</summary>
     public void Enter()
     {
-        if (++_depth > MaxDepth || !RuntimeHelpers.TryEnsureSufficientExecutionStack()) throw new JinjaException("the template nests too deep; look for a macro that calls itself without end");
+        if (++_depth > MaxDepth || !RuntimeHelpers.TryEnsureSufficientExecutionStack())
+            throw new JinjaException("the template nests too deep; look for a macro that calls itself without end");
     }
 
     public void Leave() => _depth--;

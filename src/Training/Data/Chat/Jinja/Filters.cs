@@ -13,10 +13,12 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
         ["upper"] = static (self, value, _) => self.OnText(value, static text => text.ToUpperInvariant()),
         ["lower"] = static (self, value, _) => self.OnText(value, static text => text.ToLowerInvariant()),
         ["capitalize"] = static (self, value, _) => self.OnText(value, Methods.Capitalize),
-        ["title"] = static (self, value, _) => self.OnText(value, static text => Methods.Title(text, static before => char.IsWhiteSpace(before) || "-({[<".Contains(before))),
+        ["title"] = static (self, value, _) => self.OnText(value,
+            static text => Methods.Title(text, static before => char.IsWhiteSpace(before) || "-({[<".Contains(before))),
         ["string"] = static (self, value, _) => self.OnText(value, static text => text),
         ["safe"] = static (_, value, _) => value,
-        ["replace"] = static (self, value, arguments) => Value.Of(Methods.Replace(self.Text(value), arguments.Text(0, "old"), arguments.Text(1, "new"), arguments.IntOrNull(2, "count") ?? -1, self.Budget)),
+        ["replace"] = static (self, value, arguments) => Value.Of(Methods.Replace(self.Text(value), arguments.Text(0, "old"),
+            arguments.Text(1, "new"), arguments.IntOrNull(2, "count") ?? -1, self.Budget)),
         ["indent"] = static (self, value, arguments) => self.Indent(value, arguments),
         ["escape"] = static (self, value, _) => self.Escape(value),
         ["e"] = static (self, value, _) => self.Escape(value),
@@ -31,10 +33,12 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
         ["items"] = static (self, value, _) => self.Pairs(value),
         ["dictsort"] = static (self, value, arguments) => self.DictSort(value, arguments),
         ["join"] = static (self, value, arguments) => self.Join(value, arguments),
-        ["reverse"] = static (self, value, _) => self.Operations.Slice(value is TextValue ? value : Value.List(self.Items(value)), null, null, -1),
+        ["reverse"] = static (self, value, _) => self.Operations.Slice(value is TextValue ? value : Value.List(self.Items(value)),
+            null, null, -1),
         ["sort"] = static (self, value, arguments) => self.Sort(value, arguments),
         ["unique"] = static (self, value, arguments) => self.Unique(value, arguments),
-        ["sum"] = static (self, value, arguments) => self.Items(value).Select(self.Selector(arguments.Get(0, "attribute"))).Aggregate(arguments.Get(1, "start") ?? Value.Of(0), (one, two) => self.Operations.Binary("+", one, two)),
+        ["sum"] = static (self, value, arguments) => self.Items(value).Select(self.Selector(arguments.Get(0, "attribute")))
+            .Aggregate(arguments.Get(1, "start") ?? Value.Of(0), (one, two) => self.Operations.Binary("+", one, two)),
         ["min"] = static (self, value, arguments) => self.Extreme(value, arguments, -1),
         ["max"] = static (self, value, arguments) => self.Extreme(value, arguments, 1),
         ["map"] = static (self, value, arguments) => self.Map(value, arguments),
@@ -42,7 +46,8 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
         ["reject"] = static (self, value, arguments) => self.Select(value, arguments, byAttribute: false, keep: false),
         ["selectattr"] = static (self, value, arguments) => self.Select(value, arguments, byAttribute: true, keep: true),
         ["rejectattr"] = static (self, value, arguments) => self.Select(value, arguments, byAttribute: true, keep: false),
-        ["attr"] = static (self, value, arguments) => Methods.Attribute(value, arguments.Text(0, "name"), self.Operations, self.Budget) ?? new UndefinedValue($"the attribute {arguments.Text(0, "name")}"),
+        ["attr"] = static (self, value, arguments) => Methods.Attribute(value, arguments.Text(0, "name"), self.Operations, self.Budget)
+            ?? new UndefinedValue($"the attribute {arguments.Text(0, "name")}"),
         ["abs"] = static (_, value, _) => Operations.Number(value) < 0 ? Operations.Negative(value) : Numeric(value, "abs"),
         ["int"] = static (_, value, arguments) => Int(value, arguments),
         ["float"] = static (_, value, arguments) => Float(value, arguments),
@@ -74,7 +79,9 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
         return Methods.Strip(text, characters, true, true);
     });
 
-    private static Value Default(Value value, Arguments arguments) => value is UndefinedValue || (arguments.Flag(1, "boolean") && !value.IsTrue) ? arguments.Get(0, "default_value") ?? Value.Of("") : value;
+    private static Value Default(Value value, Arguments arguments) =>
+        value is UndefinedValue || (arguments.Flag(1, "boolean") && !value.IsTrue)
+            ? arguments.Get(0, "default_value") ?? Value.Of("") : value;
 
     private Value Length(Value value) => Value.Of(value switch
     {
@@ -95,26 +102,34 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
     {
         var text = Text(value);
         budget.SpendText(6L * text.Length);
-        return Value.Of(text.Replace("&", "&amp;", StringComparison.Ordinal).Replace("<", "&lt;", StringComparison.Ordinal).Replace(">", "&gt;", StringComparison.Ordinal)
+        return Value.Of(text.Replace("&", "&amp;", StringComparison.Ordinal).Replace("<", "&lt;", StringComparison.Ordinal)
+            .Replace(">", "&gt;", StringComparison.Ordinal)
             .Replace("\"", "&#34;", StringComparison.Ordinal).Replace("'", "&#39;", StringComparison.Ordinal));
     }
 
     // Lines after the first, unless told otherwise; blank ones stay blank.
     private Value Indent(Value value, Arguments arguments)
     {
-        var by = arguments.Get(0, "width") switch { null => "    ", TextValue width => width.Value, _ => new string(' ', (int)Math.Clamp(arguments.Int(0, "width"), 0, 64)) };
+        var by = arguments.Get(0, "width") switch
+        {
+            null => "    ",
+            TextValue width => width.Value,
+            _ => new string(' ', (int)Math.Clamp(arguments.Int(0, "width"), 0, 64)),
+        };
         var (first, blank) = (arguments.Flag(1, "first"), arguments.Flag(2, "blank"));
         var text = Text(value);
         budget.Spend(32L * text.Length);
         var lines = text.Split('\n');
         budget.SpendText(lines.Sum(line => 32L + 2 * (line.Length + by.Length)));
-        return Value.Of(string.Join('\n', lines.Select((line, i) => i == 0 ? (first ? by + line : line) : line.Length > 0 || blank ? by + line : line)));
+        return Value.Of(string.Join('\n',
+            lines.Select((line, i) => i == 0 ? (first ? by + line : line) : line.Length > 0 || blank ? by + line : line)));
     }
 
     private Value Join(Value value, Arguments arguments)
     {
         var separator = arguments.Get(0, "d") is { } given ? Text(given) : "";
-        return Value.Of(Methods.Join(separator, [.. Items(value).Select(Selector(arguments.Get(1, "attribute"))).Select(item => Value.Of(Text(item)))], budget));
+        return Value.Of(Methods.Join(separator,
+            [.. Items(value).Select(Selector(arguments.Get(1, "attribute"))).Select(item => Value.Of(Text(item)))], budget));
     }
 
     private Value Pairs(Value value) => value switch
@@ -133,10 +148,12 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
     private Value DictSort(Value value, Arguments arguments)
     {
         var place = arguments.TextOrNull(1, "by") == "value" ? 1 : 0;
-        return Value.List(Sorted(((ListValue)Pairs(value)).Items, pair => ((ListValue)pair).Items[place], arguments.Flag(2, "reverse"), arguments.Flag(0, "case_sensitive")));
+        return Value.List(Sorted(((ListValue)Pairs(value)).Items, pair => ((ListValue)pair).Items[place], arguments.Flag(2, "reverse"),
+            arguments.Flag(0, "case_sensitive")));
     }
 
-    private Value Sort(Value value, Arguments arguments) => Value.List(Sorted(Items(value), Selector(arguments.Get(2, "attribute")), arguments.Flag(0, "reverse"), arguments.Flag(1, "case_sensitive")));
+    private Value Sort(Value value, Arguments arguments) => Value.List(
+        Sorted(Items(value), Selector(arguments.Get(2, "attribute")), arguments.Flag(0, "reverse"), arguments.Flag(1, "case_sensitive")));
 
     private List<Value> Sorted(IReadOnlyList<Value> items, Func<Value, Value> key, bool descending, bool caseSensitive)
     {
@@ -145,7 +162,9 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
         var comparer = Comparer<Value>.Create(operations.Order);
         try
         {
-            return [.. (descending ? keyed.OrderByDescending(static pair => pair.Key, comparer) : keyed.OrderBy(static pair => pair.Key, comparer)).Select(static pair => pair.Item)];
+            return [.. (descending
+                ? keyed.OrderByDescending(static pair => pair.Key, comparer)
+                : keyed.OrderBy(static pair => pair.Key, comparer)).Select(static pair => pair.Item)];
         }
         catch (InvalidOperationException exception) when (exception.InnerException is JinjaException problem)
         {
@@ -153,7 +172,8 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
         }
     }
 
-    private Value Folded(Value key, bool caseSensitive) => key is TextValue && !caseSensitive ? OnText(key, static text => text.ToLowerInvariant()) : key;
+    private Value Folded(Value key, bool caseSensitive) =>
+        key is TextValue && !caseSensitive ? OnText(key, static text => text.ToLowerInvariant()) : key;
 
     private Value Unique(Value value, Arguments arguments)
     {
@@ -175,7 +195,8 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
         var key = Selector(arguments.Get(1, "attribute"));
         Value? best = null;
         foreach (var item in Items(value))
-            if (best is null || operations.Order(Folded(key(item), arguments.Flag(0, "case_sensitive")), Folded(key(best), arguments.Flag(0, "case_sensitive"))) * sign > 0) best = item;
+            if (best is null || operations.Order(Folded(key(item), arguments.Flag(0, "case_sensitive")),
+                Folded(key(best), arguments.Flag(0, "case_sensitive"))) * sign > 0) best = item;
         return best ?? new UndefinedValue("the extreme of no items");
     }
 
@@ -186,7 +207,8 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
         if (arguments.Named.GetValueOrDefault("attribute") is { } attribute)
         {
             var (selector, missing) = (Selector(attribute), arguments.Named.GetValueOrDefault("default"));
-            return Value.List([.. items.Select(item => selector(item) is UndefinedValue undefined ? missing ?? undefined : selector(item))]);
+            return Value.List(
+                [.. items.Select(item => selector(item) is UndefinedValue undefined ? missing ?? undefined : selector(item))]);
         }
 
         var (name, rest) = (arguments.Text(0, "filter"), arguments.Skip(1));
@@ -212,7 +234,8 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
     {
         if (attribute is null or NoneValue) return static item => item;
         Value[] path = attribute is TextValue text
-            ? [.. text.Value.Split('.').Select(static part => long.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var place) ? Value.Of(place) : Value.Of(part))]
+            ? [.. text.Value.Split('.').Select(static part =>
+                long.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var place) ? Value.Of(place) : Value.Of(part))]
             : [attribute];
         return item => path.Aggregate(item, (of, key) =>
         {
@@ -221,7 +244,8 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
         });
     }
 
-    private static Value Numeric(Value value, string filter) => Operations.Number(value) is not null ? value : throw new JinjaException($"{filter} was given {value.Kind}; give a number");
+    private static Value Numeric(Value value, string filter) =>
+        Operations.Number(value) is not null ? value : throw new JinjaException($"{filter} was given {value.Kind}; give a number");
 
     private static Value Int(Value value, Arguments arguments)
     {
@@ -229,7 +253,9 @@ internal sealed class Filters(Operations operations, Tests tests, Budget budget)
         var number = value is TextValue text
             ? double.TryParse(text.Value.Trim(), NumberStyles.Float, CultureInfo.InvariantCulture, out var parsed) ? parsed : null
             : Operations.Number(value);
-        if (value is TextValue digits && long.TryParse(digits.Value.Trim(), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var exact)) return Value.Of(exact);
+        if (value is TextValue digits
+            && long.TryParse(digits.Value.Trim(), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var exact))
+            return Value.Of(exact);
         return number is > long.MinValue and < long.MaxValue ? Value.Of((long)number) : arguments.Get(0, "default") ?? Value.Of(0);
     }
 

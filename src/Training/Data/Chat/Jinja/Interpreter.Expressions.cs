@@ -20,7 +20,9 @@ internal sealed partial class Interpreter
             Binary binary => _operations.Binary(binary.Operator, Evaluate(binary.Left), Evaluate(binary.Right)),
             Comparison comparison => Compared(comparison),
             Concatenation concatenation => Concatenated(concatenation),
-            Conditional choice => Evaluate(choice.Condition).IsTrue ? Evaluate(choice.Then) : choice.Else is null ? new UndefinedValue("the missing else of a condition") : Evaluate(choice.Else),
+            Conditional choice => Evaluate(choice.Condition).IsTrue ? Evaluate(choice.Then)
+                : choice.Else is null ? new UndefinedValue("the missing else of a condition")
+                : Evaluate(choice.Else),
             Attribute attribute => _operations.Attribute(Evaluate(attribute.Of), attribute.Id),
             Item item => _operations.Item(Evaluate(item.Of), Evaluate(item.Key)),
             Slice slice => _operations.Slice(Evaluate(slice.Of), Bound(slice.Start), Bound(slice.Stop), Bound(slice.Step)),
@@ -96,7 +98,12 @@ internal sealed partial class Interpreter
     private Value Filtered(Filter filter, Value? body)
     {
         _budget.Enter();
-        var value = filter.Of switch { null => body ?? throw new InvalidOperationException("a filter of nothing"), Filter inner => Filtered(inner, body), var of => Evaluate(of) };
+        var value = filter.Of switch
+        {
+            null => body ?? throw new InvalidOperationException("a filter of nothing"),
+            Filter inner => Filtered(inner, body),
+            var of => Evaluate(of),
+        };
         var arguments = Arguments(filter.Arguments);
         Line = filter.Line;
         var result = _filters.Apply(filter.Id, value, arguments);

@@ -44,7 +44,8 @@ internal sealed partial class Interpreter
     public int Line { get; private set; } = 1;
 
     /// <summary>The text, and the places in it that <c>generation</c> blocks wrote.</summary>
-    public (string Text, IReadOnlyList<(int From, int To)> Generated) Run(IReadOnlyList<Statement> statements, IEnumerable<KeyValuePair<string, Value>> variables)
+    public (string Text, IReadOnlyList<(int From, int To)> Generated) Run(
+        IReadOnlyList<Statement> statements, IEnumerable<KeyValuePair<string, Value>> variables)
     {
         foreach (var (name, value) in variables) _scope.Set(name, value);
         _scope = new(_scope);
@@ -99,7 +100,8 @@ internal sealed partial class Interpreter
                 _scope.Set(macro.Id, Defined(macro, _scope));
                 break;
             case Generation generation:
-                if (_output != _text) throw new JinjaException("{% generation %} stands inside a macro, a set or a filter block; put it around them");
+                if (_output != _text)
+                    throw new JinjaException("{% generation %} stands inside a macro, a set or a filter block; put it around them");
                 var from = _text.Length;
                 flow = Within(new(_scope), generation.Body);
                 _generated.Add((from, _text.Length));
@@ -122,7 +124,8 @@ internal sealed partial class Interpreter
     private Flow Loop(For loop)
     {
         var source = Evaluate(loop.Items);
-        var items = source is LoopValue ? throw new JinjaException("a loop cannot go through loop itself") : _operations.Items(source is NoneValue ? throw new JinjaException($"a loop goes through none; test it first, or give it a default") : source);
+        var items = source is LoopValue ? throw new JinjaException("a loop cannot go through loop itself") : _operations.Items(
+            source is NoneValue ? throw new JinjaException($"a loop goes through none; test it first, or give it a default") : source);
         if (loop.Condition is { } condition) items = Chosen(items, loop.Target, condition);
         var state = new LoopValue(items);
         for (; state.Index < items.Count; state.Index++)
@@ -159,7 +162,9 @@ internal sealed partial class Interpreter
     {
         if (target is not Attribute attribute) Unpack(target, value);
         else if (Evaluate(attribute.Of) is NamespaceValue space) space.Attributes[attribute.Id] = value;
-        else throw new JinjaException($"{attribute.Id} is set on what is no namespace; begin with {{% set {((Name)attribute.Of).Id} = namespace() %}}");
+        else
+            throw new JinjaException(
+                $"{attribute.Id} is set on what is no namespace; begin with {{% set {((Name)attribute.Of).Id} = namespace() %}}");
     }
 
     private void Unpack(Expression target, Value value)
@@ -172,14 +177,17 @@ internal sealed partial class Interpreter
         }
 
         var items = _operations.Items(value);
-        if (items.Count != names.Items.Count) throw new JinjaException($"{items.Count} items cannot be unpacked into {names.Items.Count} names");
+        if (items.Count != names.Items.Count)
+            throw new JinjaException($"{items.Count} items cannot be unpacked into {names.Items.Count} names");
         for (var i = 0; i < items.Count; i++) Unpack(names.Items[i], items[i]);
     }
 
     private CallableValue Defined(Macro macro, Scope definedIn) => new($"the macro {macro.Id}", arguments =>
     {
         _budget.Spend(IterationBytes);
-        if (arguments.Positional.Count > macro.Parameters.Count) throw new JinjaException($"the macro {macro.Id} has {macro.Parameters.Count} parameters and was given {arguments.Positional.Count} arguments");
+        if (arguments.Positional.Count > macro.Parameters.Count)
+            throw new JinjaException(
+                $"the macro {macro.Id} has {macro.Parameters.Count} parameters and was given {arguments.Positional.Count} arguments");
         if (arguments.Named.Keys.FirstOrDefault(name => macro.Parameters.All(parameter => parameter.Name != name)) is { } unknown)
             throw new JinjaException($"the macro {macro.Id} has no parameter {unknown}");
         var scope = new Scope(definedIn);
@@ -187,7 +195,8 @@ internal sealed partial class Interpreter
         for (var i = 0; i < macro.Parameters.Count; i++)
         {
             var (name, standard) = macro.Parameters[i];
-            scope.Set(name, arguments.Get(i, name) ?? (standard is null ? new UndefinedValue($"the parameter {name}") : Evaluate(standard)));
+            scope.Set(name, arguments.Get(i, name)
+                ?? (standard is null ? new UndefinedValue($"the parameter {name}") : Evaluate(standard)));
         }
 
         _scope = outer;

@@ -23,7 +23,9 @@ internal sealed class JinjaTemplate
     /// <exception cref="BadInputException">It is not valid; file and line are named.</exception>
     public static JinjaTemplate Parse(string text, Func<int, string> place)
     {
-        if (text.Length > MaxLength) throw new BadInputException($"{place(1)}: the template has {text.Length} characters, at most {MaxLength} are read; make it shorter");
+        if (text.Length > MaxLength)
+            throw new BadInputException(
+                $"{place(1)}: the template has {text.Length} characters, at most {MaxLength} are read; make it shorter");
         var line = 1;
         Parser? parser = null;
         try
@@ -43,7 +45,8 @@ internal sealed class JinjaTemplate
     /// <param name="now">The time that it may write.</param>
     /// <returns>The text, and the places in it that <c>generation</c> blocks wrote.</returns>
     /// <exception cref="BadInputException">It cannot be run with these variables; file and line are named.</exception>
-    public (string Text, IReadOnlyList<(int From, int To)> Generated) Run(IEnumerable<KeyValuePair<string, Value>> variables, long inputLength, DateTimeOffset now)
+    public (string Text, IReadOnlyList<(int From, int To)> Generated) Run(
+        IEnumerable<KeyValuePair<string, Value>> variables, long inputLength, DateTimeOffset now)
     {
         var budget = new Budget(BaseBudgetBytes + BudgetBytesPerInputCharacter * inputLength);
         var interpreter = new Interpreter(budget);

@@ -4,7 +4,9 @@ using System.Text.Json;
 
 namespace FedRLora.Training.Data.Chat.Jinja;
 
-/// <summary>JSON to values, and the filter <c>tojson</c>: JSON as Python's <c>json.dumps</c> writes it, characters beyond ASCII as they are.</summary>
+/// <summary>
+/// JSON to values, and the filter <c>tojson</c>: JSON as Python's <c>json.dumps</c> writes it, characters beyond ASCII as they are.
+/// </summary>
 internal sealed class JsonText
 {
     private readonly StringBuilder _to = new();
@@ -39,7 +41,9 @@ internal sealed class JsonText
             TextValue text => text.Value,
             _ => new string(' ', (int)Math.Clamp(arguments.Int(1, "indent"), 0, 64)),
         };
-        var separators = arguments.Get(2, "separators") is ListValue { Items: [TextValue item, TextValue key] } ? (item.Value, key.Value) : (indent is null ? ", " : ",", ": ");
+        var separators = arguments.Get(2, "separators") is ListValue { Items: [TextValue item, TextValue key] }
+            ? (item.Value, key.Value)
+            : (indent is null ? ", " : ",", ": ");
         var writer = new JsonText(budget, indent, separators, arguments.Flag(0, "ensure_ascii"), arguments.Flag(3, "sort_keys"));
         writer.Write(value, 0);
         return Value.Of(writer._to.ToString());
@@ -69,12 +73,13 @@ internal sealed class JsonText
                 break;
             case DictValue dict:
                 var entries = dict.Entries.Select(static entry => (Key: KeyOf(entry.Key), entry.Value));
-                WriteAll('{', '}', [.. _sorted ? entries.OrderBy(static entry => entry.Key, StringComparer.Ordinal) : entries], level, entry =>
-                {
-                    WriteString(entry.Key);
-                    _to.Append(_separators.Key);
-                    Write(entry.Value, level + 1);
-                });
+                WriteAll('{', '}', [.. _sorted ? entries.OrderBy(static entry => entry.Key, StringComparer.Ordinal) : entries],
+                    level, entry =>
+                    {
+                        WriteString(entry.Key);
+                        _to.Append(_separators.Key);
+                        Write(entry.Value, level + 1);
+                    });
                 break;
             default:
                 _to.Append(Scalar(value));
@@ -112,7 +117,17 @@ internal sealed class JsonText
         _to.Append('"');
         foreach (var character in text)
         {
-            var escaped = character switch { '"' => "\\\"", '\\' => "\\\\", '\n' => "\\n", '\r' => "\\r", '\t' => "\\t", '\b' => "\\b", '\f' => "\\f", _ => null };
+            var escaped = character switch
+            {
+                '"' => "\\\"",
+                '\\' => "\\\\",
+                '\n' => "\\n",
+                '\r' => "\\r",
+                '\t' => "\\t",
+                '\b' => "\\b",
+                '\f' => "\\f",
+                _ => null,
+            };
             if (escaped is not null) _to.Append(escaped);
             else if (character < 32 || (_ascii && character > 126)) _to.Append(CultureInfo.InvariantCulture, $"\\u{(int)character:x4}");
             else _to.Append(character);
@@ -128,7 +143,9 @@ internal sealed class JsonText
         NoneValue => "null",
         BoolValue flag => flag.Value ? "true" : "false",
         IntValue number => number.Value.ToString(CultureInfo.InvariantCulture),
-        FloatValue number => double.IsNaN(number.Value) ? "NaN" : double.IsInfinity(number.Value) ? number.Value > 0 ? "Infinity" : "-Infinity" : PythonText.Of(number.Value),
+        FloatValue number => double.IsNaN(number.Value) ? "NaN"
+            : double.IsInfinity(number.Value) ? number.Value > 0 ? "Infinity" : "-Infinity"
+            : PythonText.Of(number.Value),
         _ => throw new JinjaException($"tojson cannot write {value.Kind}; give it numbers, strings, lists and dicts"),
     };
 }

@@ -32,7 +32,8 @@ internal sealed record Token(TokenKind Kind, string Text, int Line)
 /// </summary>
 internal sealed class Lexer
 {
-    private static readonly string[] Operators = ["**", "//", "==", "!=", ">=", "<=", "+", "-", "*", "/", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=", ".", ":", "|", ",", ";"];
+    private static readonly string[] Operators = ["**", "//", "==", "!=", ">=", "<=", "+", "-", "*", "/", "%", "~", "[", "]", "(", ")", "{",
+        "}", ">", "<", "=", ".", ":", "|", ",", ";"];
     private readonly List<Token> _tokens = [];
     private readonly string _text;
     private int _at;
@@ -115,7 +116,8 @@ internal sealed class Lexer
     private bool IsRaw()
     {
         var at = SkipSpace(_at);
-        return string.CompareOrdinal(_text, at, "raw", 0, 3) == 0 && (at = SkipSpace(at + 3)) < _text.Length && (Starts("%}", at) || Starts("-%}", at));
+        return string.CompareOrdinal(_text, at, "raw", 0, 3) == 0 && (at = SkipSpace(at + 3)) < _text.Length
+            && (Starts("%}", at) || Starts("-%}", at));
     }
 
     private void Raw()
@@ -180,9 +182,11 @@ internal sealed class Lexer
         else if (char.IsLetter(first) || first == '_') Take(TokenKind.Name, static c => char.IsLetterOrDigit(c) || c == '_');
         else
         {
-            var symbol = Array.Find(Operators, symbol => Starts(symbol)) ?? throw new JinjaException($"the character '{Shown(first)}' has no meaning in an expression; put texts in quotes");
+            var symbol = Array.Find(Operators, symbol => Starts(symbol))
+                ?? throw new JinjaException($"the character '{Shown(first)}' has no meaning in an expression; put texts in quotes");
             if (symbol is "(" or "[" or "{") brackets.Push(symbol[0]);
-            if (symbol is ")" or "]" or "}" && (!brackets.TryPop(out var open) || (open, symbol[0]) is not (('(', ')') or ('[', ']') or ('{', '}'))))
+            if (symbol is ")" or "]" or "}"
+                && (!brackets.TryPop(out var open) || (open, symbol[0]) is not (('(', ')') or ('[', ']') or ('{', '}'))))
                 throw new JinjaException($"'{symbol}' closes nothing; look for the bracket that is missing before it");
             Add(TokenKind.Operator, symbol);
             Move(_at + symbol.Length);
@@ -214,7 +218,8 @@ internal sealed class Lexer
             Digits();
         }
 
-        if (end < _text.Length && _text[end] is 'e' or 'E' && (DigitAt(end + 1) || (end + 1 < _text.Length && _text[end + 1] is '+' or '-' && DigitAt(end + 2))))
+        if (end < _text.Length && _text[end] is 'e' or 'E'
+            && (DigitAt(end + 1) || (end + 1 < _text.Length && _text[end + 1] is '+' or '-' && DigitAt(end + 2))))
         {
             end += 2;
             Digits();
@@ -245,7 +250,9 @@ internal sealed class Lexer
         var digits = letter switch { 'x' => 2, 'u' => 4, 'U' => 8, _ => 0 };
         if (digits > 0)
         {
-            if (at + digits >= _text.Length || !int.TryParse(_text.AsSpan(at + 1, digits), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var code) || code is < 0 or > 0x10FFFF)
+            if (at + digits >= _text.Length
+                || !int.TryParse(_text.AsSpan(at + 1, digits), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var code)
+                || code is < 0 or > 0x10FFFF)
                 throw new JinjaException($"\\{Shown(letter)} in a string needs {digits} hexadecimal digits of a character");
             if (code > char.MaxValue) text.Append(char.ConvertFromUtf32(code));
             else text.Append((char)code);
@@ -260,7 +267,21 @@ internal sealed class Lexer
             return end - 1;
         }
 
-        var plain = letter switch { 'n' => "\n", 't' => "\t", 'r' => "\r", 'b' => "\b", 'f' => "\f", 'v' => "\v", 'a' => "\a", '\\' => "\\", '\'' => "'", '"' => "\"", '\n' => "", _ => null };
+        var plain = letter switch
+        {
+            'n' => "\n",
+            't' => "\t",
+            'r' => "\r",
+            'b' => "\b",
+            'f' => "\f",
+            'v' => "\v",
+            'a' => "\a",
+            '\\' => "\\",
+            '\'' => "'",
+            '"' => "\"",
+            '\n' => "",
+            _ => null,
+        };
         text.Append(plain ?? $"\\{letter}");
         return at;
     }
@@ -283,5 +304,6 @@ internal sealed class Lexer
         _at = to;
     }
 
-    private static string Shown(char character) => char.IsControl(character) || char.IsSurrogate(character) ? $"U+{(int)character:X4}" : $"{character}";
+    private static string Shown(char character) =>
+        char.IsControl(character) || char.IsSurrogate(character) ? $"U+{(int)character:X4}" : $"{character}";
 }

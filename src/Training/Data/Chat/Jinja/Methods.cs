@@ -18,19 +18,21 @@ internal static class Methods
 
     private static Func<Arguments, Value>? OfDict(DictValue dict, string name, Operations operations, Budget budget) => name switch
     {
-        "get" => arguments => dict.Entries.GetValueOrDefault(operations.PayKey(arguments.Need(0, "key"))) ?? arguments.Get(1, "default") ?? Value.None,
+        "get" => arguments => dict.Entries.GetValueOrDefault(operations.PayKey(arguments.Need(0, "key"))) ?? arguments.Get(1, "default")
+            ?? Value.None,
         "keys" => _ => Paid(dict, budget, static entry => entry.Key),
         "values" => _ => Paid(dict, budget, static entry => entry.Value),
         "items" => _ => Paid(dict, budget, static entry => Value.Tuple(entry.Key, entry.Value)),
         _ => null,
     };
 
-    private static Func<Arguments, Value>? Paid(string text, Func<Arguments, Value>? method, Budget budget) => method is null ? null : arguments =>
-    {
-        if (arguments.Get(0, "") is TextValue part) budget.SpendSearch(text, part.Value);
-        else budget.SpendLook(text);
-        return method(arguments);
-    };
+    private static Func<Arguments, Value>? Paid(string text, Func<Arguments, Value>? method, Budget budget) =>
+        method is null ? null : arguments =>
+        {
+            if (arguments.Get(0, "") is TextValue part) budget.SpendSearch(text, part.Value);
+            else budget.SpendLook(text);
+            return method(arguments);
+        };
 
     private static Value Paid(DictValue dict, Budget budget, Func<KeyValuePair<Value, Value>, Value> of)
     {
@@ -42,7 +44,8 @@ internal static class Methods
     {
         "index" => arguments => Value.Of(IndexOf(list, arguments.Need(0, "value"), operations)),
         "count" => arguments => Value.Of(list.Items.Count(item => operations.AreEqual(item, arguments.Need(0, "value")))),
-        "append" or "extend" or "insert" or "pop" or "remove" or "clear" or "sort" or "reverse" => _ => throw new JinjaException($"a list cannot be changed by {name}; set a new one, for example ns.items = ns.items + [x]"),
+        "append" or "extend" or "insert" or "pop" or "remove" or "clear" or "sort" or "reverse" =>
+            _ => throw new JinjaException($"a list cannot be changed by {name}; set a new one, for example ns.items = ns.items + [x]"),
         _ => null,
     };
 
@@ -55,7 +58,8 @@ internal static class Methods
 
     private static Func<Arguments, Value>? OfText(string text, string name, Operations operations, Budget budget)
     {
-        // What a method gives is at most as long as the text, times three where case changes lengthen; replace and join count for themselves.
+        // What a method gives is at most as long as the text, times three where case changes lengthen;
+        // replace and join count for themselves.
         Func<Arguments, Value> Text(Func<Arguments, string> method) => arguments =>
         {
             budget.SpendText(text.Length);
@@ -72,10 +76,14 @@ internal static class Methods
             "lower" => Text(_ => text.ToLowerInvariant()),
             "title" => Text(_ => Title(text)),
             "capitalize" => Text(_ => Capitalize(text)),
-            "swapcase" => Text(_ => string.Concat(text.Select(static c => char.IsUpper(c) ? char.ToLowerInvariant(c) : char.ToUpperInvariant(c)))),
-            "removeprefix" => Text(arguments => text.StartsWith(arguments.Text(0, "prefix"), StringComparison.Ordinal) ? text[arguments.Text(0, "prefix").Length..] : text),
-            "removesuffix" => Text(arguments => text.EndsWith(arguments.Text(0, "suffix"), StringComparison.Ordinal) ? text[..^arguments.Text(0, "suffix").Length] : text),
-            "replace" => arguments => Value.Of(Replace(text, arguments.Text(0, "old"), arguments.Text(1, "new"), arguments.IntOrNull(2, "count") ?? -1, budget)),
+            "swapcase" =>
+                Text(_ => string.Concat(text.Select(static c => char.IsUpper(c) ? char.ToLowerInvariant(c) : char.ToUpperInvariant(c)))),
+            "removeprefix" => Text(arguments => text.StartsWith(arguments.Text(0, "prefix"), StringComparison.Ordinal)
+                ? text[arguments.Text(0, "prefix").Length..] : text),
+            "removesuffix" => Text(arguments => text.EndsWith(arguments.Text(0, "suffix"), StringComparison.Ordinal)
+                ? text[..^arguments.Text(0, "suffix").Length] : text),
+            "replace" => arguments => Value.Of(
+                Replace(text, arguments.Text(0, "old"), arguments.Text(1, "new"), arguments.IntOrNull(2, "count") ?? -1, budget)),
             "startswith" => Flag(arguments => AnyOf(arguments.Need(0, "prefix"), part => text.StartsWith(part, StringComparison.Ordinal))),
             "endswith" => Flag(arguments => AnyOf(arguments.Need(0, "suffix"), part => text.EndsWith(part, StringComparison.Ordinal))),
             "split" => arguments => Split(text, arguments.TextOrNull(0, "sep"), arguments.IntOrNull(1, "maxsplit") ?? -1, budget),
@@ -84,7 +92,9 @@ internal static class Methods
             "join" => arguments => Value.Of(Join(text, operations.Items(arguments.Need(0, "items")), budget)),
             "find" => arguments => Value.Of(Place(text, text.IndexOf(arguments.Text(0, "sub"), StringComparison.Ordinal))),
             "rfind" => arguments => Value.Of(Place(text, text.LastIndexOf(arguments.Text(0, "sub"), StringComparison.Ordinal))),
-            "index" => arguments => text.IndexOf(arguments.Text(0, "sub"), StringComparison.Ordinal) is >= 0 and var at ? Value.Of(Place(text, at)) : throw new JinjaException("index finds no such text; use find"),
+            "index" => arguments => text.IndexOf(arguments.Text(0, "sub"), StringComparison.Ordinal) is >= 0 and var at
+                ? Value.Of(Place(text, at))
+                : throw new JinjaException("index finds no such text; use find"),
             "count" => arguments => Value.Of(Occurrences(text, arguments.Text(0, "sub"), budget)),
             "isdigit" or "isnumeric" or "isdecimal" => All(char.IsDigit),
             "isalpha" => All(char.IsLetter),
@@ -114,12 +124,15 @@ internal static class Methods
     /// <param name="begins">Whether a word begins after a character: the method and the filter differ in it.</param>
     public static string Title(string text, Func<char, bool> begins) => string.Create(text.Length, (text, begins), static (to, from) =>
     {
-        for (var i = 0; i < to.Length; i++) to[i] = i == 0 || from.begins(from.text[i - 1]) ? char.ToUpperInvariant(from.text[i]) : char.ToLowerInvariant(from.text[i]);
+        for (var i = 0; i < to.Length; i++)
+            to[i] = i == 0 || from.begins(from.text[i - 1]) ? char.ToUpperInvariant(from.text[i]) : char.ToLowerInvariant(from.text[i]);
     });
 
     public static string Join(string separator, IReadOnlyList<Value> items, Budget budget)
     {
-        var texts = items.Select(item => item is TextValue text ? text.Value : throw new JinjaException($"join was given {item.Kind} among its items; map them to strings first")).ToList();
+        var texts = items.Select(item => item is TextValue text
+            ? text.Value
+            : throw new JinjaException($"join was given {item.Kind} among its items; map them to strings first")).ToList();
         budget.SpendText(texts.Sum(static text => (long)text.Length) + (long)separator.Length * texts.Count);
         return string.Join(separator, texts);
     }
@@ -184,7 +197,8 @@ internal static class Methods
             return Value.List(parts);
         }
 
-        for (int next; (max < 0 || parts.Count < max) && (next = text.IndexOf(separator, at, StringComparison.Ordinal)) >= 0; at = next + separator.Length)
+        for (int next; (max < 0 || parts.Count < max)
+            && (next = text.IndexOf(separator, at, StringComparison.Ordinal)) >= 0; at = next + separator.Length)
         {
             budget.Spend(64);
             parts.Add(Value.Of(text[at..next]));

@@ -18,7 +18,8 @@ internal sealed class Operations(Budget budget)
     public Value Binary(string sign, Value left, Value right)
     {
         if (left is UndefinedValue or NoneValue || right is UndefinedValue or NoneValue)
-            throw new JinjaException($"'{sign}' was given {(left is UndefinedValue or NoneValue ? left : right).Kind}; test it with 'is defined' or give it a default");
+            throw new JinjaException($"'{sign}' was given {(left is UndefinedValue or NoneValue ? left : right).Kind}; "
+                + "test it with 'is defined' or give it a default");
         return (sign, left, right) switch
         {
             ("+", TextValue one, TextValue two) => Concat(one.Value, two.Value),
@@ -28,7 +29,8 @@ internal sealed class Operations(Budget budget)
             ("*", ListValue list, IntValue count) => Repeated(list, count.Value),
             _ when Whole(left) is { } one && Whole(right) is { } two => Whole(sign, one, two),
             _ when Number(left) is { } one && Number(right) is { } two => Real(sign, one, two),
-            _ => throw new JinjaException($"'{sign}' has no meaning for {left.Kind} and {right.Kind}{(sign == "+" && (left is TextValue || right is TextValue) ? "; join with ~ to turn both into strings" : "")}"),
+            _ => throw new JinjaException($"'{sign}' has no meaning for {left.Kind} and {right.Kind}"
+                + (sign == "+" && (left is TextValue || right is TextValue) ? "; join with ~ to turn both into strings" : "")),
         };
     }
 
@@ -78,7 +80,8 @@ internal sealed class Operations(Budget budget)
             (TextValue one, TextValue two) => string.CompareOrdinal(one.Value, two.Value),
             (ListValue one, ListValue two) => Order(one.Items, two.Items),
             _ when Number(left) is { } one && Number(right) is { } two => one.CompareTo(two),
-            _ => throw new JinjaException($"{left.Kind} and {right.Kind} have no order; compare numbers with numbers and strings with strings"),
+            _ => throw new JinjaException(
+                $"{left.Kind} and {right.Kind} have no order; compare numbers with numbers and strings with strings"),
         };
         budget.Leave();
         return order;
@@ -125,19 +128,25 @@ internal sealed class Operations(Budget budget)
                 break;
             case ListValue list when Whole(key) is { } index:
                 if (index < 0) index += list.Items.Count;
-                return index >= 0 && index < list.Items.Count ? list.Items[(int)index] : new UndefinedValue($"item {index} of {list.Items.Count}");
+                return index >= 0 && index < list.Items.Count
+                    ? list.Items[(int)index]
+                    : new UndefinedValue($"item {index} of {list.Items.Count}");
             case TextValue text when Whole(key) is { } place:
                 return At(text.Value, place);
         }
 
-        return key is TextValue name && Methods.Attribute(of, name.Value, this, budget) is { } attribute ? attribute : new UndefinedValue($"{Shown(key)}, which {of.Kind} does not have");
+        return key is TextValue name && Methods.Attribute(of, name.Value, this, budget) is { } attribute
+            ? attribute
+            : new UndefinedValue($"{Shown(key)}, which {of.Kind} does not have");
     }
 
     /// <summary><c>a.b</c>: a method or attribute, else the key of a dict.</summary>
     public Value Attribute(Value of, string name)
     {
-        if (of is UndefinedValue missing) throw new JinjaException($"the attribute {name} is asked of {missing.What}; test it with 'is defined' first");
-        return Methods.Attribute(of, name, this, budget) ?? (of as DictValue)?[name] ?? new UndefinedValue($"\"{name}\", which {of.Kind} does not have");
+        if (of is UndefinedValue missing)
+            throw new JinjaException($"the attribute {name} is asked of {missing.What}; test it with 'is defined' first");
+        return Methods.Attribute(of, name, this, budget) ?? (of as DictValue)?[name]
+            ?? new UndefinedValue($"\"{name}\", which {of.Kind} does not have");
     }
 
     public Value Slice(Value of, long? start, long? stop, long? step)
@@ -199,7 +208,10 @@ internal sealed class Operations(Budget budget)
         return one.Count.CompareTo(two.Count);
     }
 
-    private static string Shown(Value key) => key is TextValue text ? $"\"{(text.Value.Length > 40 ? text.Value[..40] : text.Value).ReplaceLineEndings(" ")}\"" : Number(key) is { } number ? number.ToString(CultureInfo.InvariantCulture) : key.Kind;
+    private static string Shown(Value key) => key is TextValue text
+        ? $"\"{(text.Value.Length > 40 ? text.Value[..40] : text.Value).ReplaceLineEndings(" ")}\""
+        : Number(key) is { } number ? number.ToString(CultureInfo.InvariantCulture)
+        : key.Kind;
 
     private static IEnumerable<int> Places(int count, long? start, long? stop, long step)
     {
@@ -221,7 +233,9 @@ internal sealed class Operations(Budget budget)
         budget.Spend(32L * text.Length);
         var points = CodePoints.Of(text);
         if (index < 0) index += points.Count;
-        return index >= 0 && index < points.Count ? Value.Of(points[(int)index]) : new UndefinedValue($"character {index} of {points.Count}");
+        return index >= 0 && index < points.Count
+            ? Value.Of(points[(int)index])
+            : new UndefinedValue($"character {index} of {points.Count}");
     }
 
     private bool Find(string text, string part)
@@ -239,7 +253,8 @@ internal sealed class Operations(Budget budget)
     private Value Repeated(string text, long count)
     {
         count = Math.Max(0, count);
-        if (text.Length > 0 && count > int.MaxValue / text.Length) throw new JinjaException($"a string of {text.Length} characters times {count} is too long");
+        if (text.Length > 0 && count > int.MaxValue / text.Length)
+            throw new JinjaException($"a string of {text.Length} characters times {count} is too long");
         budget.SpendText(text.Length * count);
         return Value.Of(string.Concat(Enumerable.Repeat(text, text.Length == 0 ? 0 : (int)count)));
     }
@@ -247,9 +262,11 @@ internal sealed class Operations(Budget budget)
     private ListValue Repeated(ListValue list, long count)
     {
         count = Math.Max(0, count);
-        if (list.Items.Count > 0 && count > int.MaxValue / list.Items.Count) throw new JinjaException($"a list of {list.Items.Count} items times {count} is too long");
+        if (list.Items.Count > 0 && count > int.MaxValue / list.Items.Count)
+            throw new JinjaException($"a list of {list.Items.Count} items times {count} is too long");
         budget.Spend(16 * list.Items.Count * count);
-        return new([.. Enumerable.Repeat(list.Items, list.Items.Count == 0 ? 0 : (int)count).SelectMany(static items => items)], list.IsTuple);
+        return new([.. Enumerable.Repeat(list.Items, list.Items.Count == 0 ? 0 : (int)count).SelectMany(static items => items)],
+            list.IsTuple);
     }
 
     private static Value Whole(string sign, long one, long two)
@@ -263,7 +280,8 @@ internal sealed class Operations(Budget budget)
                 "*" => Value.Of(checked(one * two)),
                 "/" => new FloatValue((double)one / NotZero(two)),
                 "//" => Value.Of(checked(one / NotZero(two)) - (one % two != 0 && (one < 0) != (two < 0) ? 1 : 0)),
-                "%" => Value.Of(two == -1 ? 0 : one % NotZero(two) is var rest && rest != 0 && (rest < 0) != (two < 0) ? rest + two : one % two),
+                "%" => Value.Of(
+                    two == -1 ? 0 : one % NotZero(two) is var rest && rest != 0 && (rest < 0) != (two < 0) ? rest + two : one % two),
                 _ when two < 0 => new FloatValue(Math.Pow(NotZero(one), two)),
                 _ => Value.Of(Power(one, two)),
             };

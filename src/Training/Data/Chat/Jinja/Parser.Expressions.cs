@@ -17,7 +17,8 @@ internal sealed partial class Parser
         return new ListLiteral(line, items, IsTuple: true);
     }
 
-    private bool BeginsExpression() => Current.Kind is TokenKind.Name or TokenKind.String or TokenKind.Int or TokenKind.Float || Current.Is("(") || Current.Is("[") || Current.Is("{") || Current.Is("-") || Current.Is("+");
+    private bool BeginsExpression() => Current.Kind is TokenKind.Name or TokenKind.String or TokenKind.Int or TokenKind.Float
+        || Current.Is("(") || Current.Is("[") || Current.Is("{") || Current.Is("-") || Current.Is("+");
 
     private Expression ParseExpression()
     {
@@ -206,7 +207,8 @@ internal sealed partial class Parser
                 value = token.Kind switch
                 {
                     TokenKind.Name => new Attribute(line, value, token.Text),
-                    TokenKind.Int when long.TryParse(token.Text, NumberStyles.None, CultureInfo.InvariantCulture, out var index) => new Item(line, value, new Literal(line, Value.Of(index))),
+                    TokenKind.Int when long.TryParse(token.Text, NumberStyles.None, CultureInfo.InvariantCulture, out var index) =>
+                        new Item(line, value, new Literal(line, Value.Of(index))),
                     _ => throw new JinjaException($"found {Shown(token)} after '.', expected the name of an attribute"),
                 };
             }
@@ -255,7 +257,8 @@ internal sealed partial class Parser
         var negated = TakeName("not");
         var name = Expect(TokenKind.Name, "the name of a test").Text;
         if (Current.Is("(")) return new(line, value, name, ParseArguments(), negated);
-        var hasArgument = Current.Kind is TokenKind.Name ? Current.Text is not ("else" or "or" or "and" or "is" or "if" or "in" or "not" or "recursive")
+        var hasArgument = Current.Kind is TokenKind.Name
+            ? Current.Text is not ("else" or "or" or "and" or "is" or "if" or "in" or "not" or "recursive")
             : Current.Kind is TokenKind.String or TokenKind.Int or TokenKind.Float || Current.Is("[") || Current.Is("{");
         return new(line, value, name, hasArgument ? new([Postfix(Primary())], []) : ArgumentList.Empty, negated);
     }

@@ -39,7 +39,8 @@ internal sealed partial class Parser(IReadOnlyList<Token> tokens)
                     body.Add(Block());
                     break;
                 default:
-                    if (until.Length > 0) throw new JinjaException($"the block that begins in line {opened} is not closed; end it with {{% {until[^1]} %}}");
+                    if (until.Length > 0)
+                        throw new JinjaException($"the block that begins in line {opened} is not closed; end it with {{% {until[^1]} %}}");
                     _depth--;
                     return body;
             }
@@ -72,7 +73,8 @@ internal sealed partial class Parser(IReadOnlyList<Token> tokens)
             case "break" or "continue":
                 throw new JinjaException($"{tag.Text} is outside of a loop; put it inside {{% for %}}");
             default:
-                throw new JinjaException($"the statement {tag.Text} is not one of if, for, set, macro, with, filter, generation, break, continue, raw; chat templates can do without it");
+                throw new JinjaException($"the statement {tag.Text} is not one of if, for, set, macro, with, filter, generation, break, "
+                    + "continue, raw; chat templates can do without it");
         }
     }
 
@@ -160,7 +162,9 @@ internal sealed partial class Parser(IReadOnlyList<Token> tokens)
         {
             if (items.Count > 0 && Current.Kind != TokenKind.Name) break;
             var name = Expect(TokenKind.Name, "the name of a variable").Text;
-            items.Add(Take(".") ? new Attribute(line, new Name(line, name), Expect(TokenKind.Name, "the name of an attribute").Text) : new Name(line, name));
+            items.Add(Take(".")
+                ? new Attribute(line, new Name(line, name), Expect(TokenKind.Name, "the name of an attribute").Text)
+                : new Name(line, name));
         }
         while (Take(",") && (isTuple = true));
         if (brackets && !Take(")")) throw Unexpected("')'");

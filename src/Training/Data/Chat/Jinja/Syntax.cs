@@ -50,9 +50,13 @@ internal sealed record RawText(int Line, string Text) : Statement(Line);
 
 internal sealed record Print(int Line, Expression Value) : Statement(Line);
 
-internal sealed record If(int Line, IReadOnlyList<(Expression Condition, IReadOnlyList<Statement> Body)> Branches, IReadOnlyList<Statement> Else) : Statement(Line);
+internal sealed record If(
+    int Line, IReadOnlyList<(Expression Condition, IReadOnlyList<Statement> Body)> Branches,
+    IReadOnlyList<Statement> Else) : Statement(Line);
 
-internal sealed record For(int Line, Expression Target, Expression Items, Expression? Condition, IReadOnlyList<Statement> Body, IReadOnlyList<Statement> Else) : Statement(Line);
+internal sealed record For(
+    int Line, Expression Target, Expression Items, Expression? Condition, IReadOnlyList<Statement> Body,
+    IReadOnlyList<Statement> Else) : Statement(Line);
 
 internal sealed record Set(int Line, Expression Target, Expression Value) : Statement(Line);
 
@@ -60,9 +64,11 @@ internal sealed record SetBlock(int Line, Expression Target, Filter? Filters, IR
 
 internal sealed record FilterBlock(int Line, Filter Filters, IReadOnlyList<Statement> Body) : Statement(Line);
 
-internal sealed record With(int Line, IReadOnlyList<(Expression Target, Expression Value)> Values, IReadOnlyList<Statement> Body) : Statement(Line);
+internal sealed record With(int Line, IReadOnlyList<(Expression Target, Expression Value)> Values, IReadOnlyList<Statement> Body)
+    : Statement(Line);
 
-internal sealed record Macro(int Line, string Id, IReadOnlyList<(string Name, Expression? Default)> Parameters, IReadOnlyList<Statement> Body) : Statement(Line);
+internal sealed record Macro(
+    int Line, string Id, IReadOnlyList<(string Name, Expression? Default)> Parameters, IReadOnlyList<Statement> Body) : Statement(Line);
 
 /// <summary>What the assistant says.</summary>
 internal sealed record Generation(int Line, IReadOnlyList<Statement> Body) : Statement(Line);

@@ -121,7 +121,9 @@ internal sealed class LoopValue(IReadOnlyList<Value> items) : Value
         "length" => Of(items.Count),
         "previtem" => Index > 0 ? items[Index - 1] : new UndefinedValue("loop.previtem of the first item"),
         "nextitem" => Index < items.Count - 1 ? items[Index + 1] : new UndefinedValue("loop.nextitem of the last item"),
-        "cycle" => new CallableValue("loop.cycle", arguments => arguments.Positional.Count > 0 ? arguments.Positional[Index % arguments.Positional.Count] : throw new JinjaException("loop.cycle needs an argument")),
+        "cycle" => new CallableValue("loop.cycle", arguments => arguments.Positional.Count > 0
+            ? arguments.Positional[Index % arguments.Positional.Count]
+            : throw new JinjaException("loop.cycle needs an argument")),
         _ => null,
     };
 }

@@ -23,7 +23,8 @@ internal sealed class BytePairEncoding : ITokenModel
     /// <param name="vocabulary">Id by spelling.</param>
     /// <param name="merges">Rank and result by the ids of a pair.</param>
     /// <param name="settings">What happens to characters outside the vocabulary, and how pieces are spelled.</param>
-    public BytePairEncoding(Dictionary<string, int> vocabulary, Dictionary<(int Left, int Right), (int Rank, int Joined)> merges, BytePairSettings settings)
+    public BytePairEncoding(
+        Dictionary<string, int> vocabulary, Dictionary<(int Left, int Right), (int Rank, int Joined)> merges, BytePairSettings settings)
     {
         (_vocabulary, _merges, _settings) = (vocabulary, merges, settings);
         _lookup = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
@@ -123,7 +124,8 @@ internal sealed class BytePairEncoding : ITokenModel
         return count;
     }
 
-    private (int Rank, int Joined) Merge(int left, int right) => _merges.TryGetValue((left, right), out var merge) ? merge : (int.MaxValue, 0);
+    private (int Rank, int Joined) Merge(int left, int right) =>
+        _merges.TryGetValue((left, right), out var merge) ? merge : (int.MaxValue, 0);
 
     private int JoinLong(Span<int> symbols)
     {
@@ -159,7 +161,8 @@ internal sealed class BytePairEncoding : ITokenModel
 
         void Propose(int left, int right)
         {
-            if (_merges.TryGetValue((ids[left], ids[right]), out var merge)) queue.Enqueue((left, ids[left], ids[right], merge.Joined), (merge.Rank, left));
+            if (_merges.TryGetValue((ids[left], ids[right]), out var merge))
+                queue.Enqueue((left, ids[left], ids[right], merge.Joined), (merge.Rank, left));
         }
     }
 }

@@ -16,11 +16,13 @@ internal static class ModelReader
 
     // Old files do not name the type; what they hold says it.
     private static string TypeOf(Setting model) =>
-        model.OptionalText("type") ?? (model.Has("merges") ? "BPE" : model.Get("vocab").ValueKind == JsonValueKind.Array ? "Unigram" : model.Type);
+        model.OptionalText("type")
+        ?? (model.Has("merges") ? "BPE" : model.Get("vocab").ValueKind == JsonValueKind.Array ? "Unigram" : model.Type);
 
     private static BytePairEncoding BytePairEncoding(Setting model)
     {
-        model.Only("type", "vocab", "merges", "unk_token", "fuse_unk", "byte_fallback", "ignore_merges", "continuing_subword_prefix", "end_of_word_suffix");
+        model.Only("type", "vocab", "merges", "unk_token", "fuse_unk", "byte_fallback", "ignore_merges", "continuing_subword_prefix",
+            "end_of_word_suffix");
         var vocabulary = Vocabulary(model);
         var settings = new BytePairSettings
         {
@@ -40,13 +42,16 @@ internal static class ModelReader
         var pieces = new List<(string, double)>();
         foreach (var entry in model.List("vocab"))
         {
-            var valid = entry.ValueKind == JsonValueKind.Array && entry.GetArrayLength() == 2 && entry[0].ValueKind == JsonValueKind.String && entry[1].ValueKind == JsonValueKind.Number;
-            if (!valid || !entry[1].TryGetDouble(out var score) || !double.IsFinite(score) || Math.Abs(score) > 1e30) throw model.Bad($"vocab[{pieces.Count}] is {Setting.Shorten(entry)}, expected [piece, finite score]");
+            var valid = entry.ValueKind == JsonValueKind.Array && entry.GetArrayLength() == 2 && entry[0].ValueKind == JsonValueKind.String
+                && entry[1].ValueKind == JsonValueKind.Number;
+            if (!valid || !entry[1].TryGetDouble(out var score) || !double.IsFinite(score) || Math.Abs(score) > 1e30)
+                throw model.Bad($"vocab[{pieces.Count}] is {Setting.Shorten(entry)}, expected [piece, finite score]");
             pieces.Add((entry[0].GetString()!, score));
         }
 
         // Without one, text outside the vocabulary could not be encoded at all.
-        var unknown = model.Get("unk_id").ValueKind == JsonValueKind.Undefined ? throw model.Bad("has no unk_id, expected the index of the unknown token in vocab") : model.TokenId("unk_id");
+        var unknown = model.Get("unk_id").ValueKind == JsonValueKind.Undefined
+            ? throw model.Bad("has no unk_id, expected the index of the unknown token in vocab") : model.TokenId("unk_id");
         return unknown < pieces.Count
             ? new Unigram(pieces, unknown, model.Flag("byte_fallback"))
             : throw model.Bad($"unk_id is {unknown}, expected less than the {pieces.Count} entries of vocab");
@@ -57,7 +62,8 @@ internal static class ModelReader
         model.Only("type", "vocab", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word");
         var vocabulary = Vocabulary(model);
         var unknown = IdOf(model, vocabulary, "unk_token", model.OptionalText("unk_token") ?? "[UNK]");
-        return new WordPiece(vocabulary, unknown, model.OptionalText("continuing_subword_prefix") ?? "##", model.Count("max_input_chars_per_word", absent: 100));
+        return new WordPiece(vocabulary, unknown, model.OptionalText("continuing_subword_prefix") ?? "##",
+            model.Count("max_input_chars_per_word", absent: 100));
     }
 
     private static WordLevel WordLevel(Setting model)
@@ -93,9 +99,13 @@ internal static class ModelReader
         {
             var (left, right) = Pair(model, entry, rank);
             // A joined piece carries the continuing prefix once, at its front.
-            var rest = right.StartsWith(prefix, StringComparison.Ordinal) ? right[prefix.Length..] : throw model.Bad($"merges[{rank}] has \"{Setting.Shorten(right)}\" on its right, expected it to begin with \"{prefix}\"");
-            if (!vocabulary.TryGetValue(left, out var first) || !vocabulary.TryGetValue(right, out var second) || !vocabulary.TryGetValue(left + rest, out var joined))
-                throw model.Bad($"merges[{rank}] joins \"{Setting.Shorten(left)}\" and \"{Setting.Shorten(right)}\", expected both and the result in the vocabulary");
+            var rest = right.StartsWith(prefix, StringComparison.Ordinal)
+                ? right[prefix.Length..]
+                : throw model.Bad($"merges[{rank}] has \"{Setting.Shorten(right)}\" on its right, expected it to begin with \"{prefix}\"");
+            if (!vocabulary.TryGetValue(left, out var first) || !vocabulary.TryGetValue(right, out var second)
+                || !vocabulary.TryGetValue(left + rest, out var joined))
+                throw model.Bad($"merges[{rank}] joins \"{Setting.Shorten(left)}\" and \"{Setting.Shorten(right)}\", "
+                    + "expected both and the result in the vocabulary");
             merges[(first, second)] = (rank++, joined);
         }
 
@@ -104,7 +114,8 @@ internal static class ModelReader
 
     private static (string Left, string Right) Pair(Setting model, JsonElement entry, int rank)
     {
-        if (entry.ValueKind == JsonValueKind.Array && entry.GetArrayLength() == 2 && entry[0].ValueKind == JsonValueKind.String && entry[1].ValueKind == JsonValueKind.String)
+        if (entry.ValueKind == JsonValueKind.Array && entry.GetArrayLength() == 2 && entry[0].ValueKind == JsonValueKind.String
+            && entry[1].ValueKind == JsonValueKind.String)
             return (entry[0].GetString()!, entry[1].GetString()!);
         return entry.ValueKind == JsonValueKind.String && entry.GetString()!.Split(' ', 3) is [var left, var right]
             ? (left, right)

@@ -48,7 +48,8 @@ internal sealed class Unigram : ITokenModel
         var spelled = new List<string>();
         foreach (var (start, end, id) in BestPath(word))
         {
-            if (id == _unknownId && _bytes is not null && _bytes.TryAppend(word[start..end], [])) spelled.AddRange(ByteTokens.Spell(word[start..end]));
+            if (id == _unknownId && _bytes is not null && _bytes.TryAppend(word[start..end], []))
+                spelled.AddRange(ByteTokens.Spell(word[start..end]));
             else spelled.Add(word[start..end].ToString());
         }
 

@@ -20,7 +20,8 @@ internal sealed class WordPiece : ITokenModel
         (_vocabulary, _unknownId, _maxCharacters) = (vocabulary, unknownId, maxCharacters);
         _first = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
         _continuing = vocabulary.Where(entry => entry.Key.StartsWith(prefix, StringComparison.Ordinal))
-            .ToDictionary(entry => entry.Key[prefix.Length..], static entry => entry.Value, StringComparer.Ordinal).GetAlternateLookup<ReadOnlySpan<char>>();
+            .ToDictionary(entry => entry.Key[prefix.Length..], static entry => entry.Value, StringComparer.Ordinal)
+            .GetAlternateLookup<ReadOnlySpan<char>>();
         _longest = vocabulary.Count == 0 ? 0 : vocabulary.Keys.Max(static token => token.Length);
     }
 

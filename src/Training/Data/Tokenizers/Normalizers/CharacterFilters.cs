@@ -23,7 +23,8 @@ internal static class CharacterFilters
     /// <summary>Without the category Mark.</summary>
     public static string StripMarks(string text) => Rewrite(text, AllAscii, static (rune, result) =>
     {
-        if (Rune.GetUnicodeCategory(rune) is not (UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.EnclosingMark)) result.Append(rune);
+        if (Rune.GetUnicodeCategory(rune) is not (UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark
+            or UnicodeCategory.EnclosingMark)) result.Append(rune);
     });
 
     /// <summary>Without the category Nonspacing Mark.</summary>
@@ -82,11 +83,14 @@ internal static class CharacterFilters
         return result.ToString();
     }
 
-    private static SearchValues<char> Ascii(Func<char, bool> belongs) => SearchValues.Create([.. Enumerable.Range(0, 0x80).Select(static code => (char)code).Where(belongs)]);
+    private static SearchValues<char> Ascii(Func<char, bool> belongs) =>
+        SearchValues.Create([.. Enumerable.Range(0, 0x80).Select(static code => (char)code).Where(belongs)]);
 
     private static bool IsOther(Rune rune) => Rune.GetUnicodeCategory(rune)
-        is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.PrivateUse or UnicodeCategory.Surrogate or UnicodeCategory.OtherNotAssigned;
+        is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.PrivateUse or UnicodeCategory.Surrogate
+            or UnicodeCategory.OtherNotAssigned;
 
-    private static bool IsIdeograph(int code) => code is (>= 0x4e00 and <= 0x9fff) or (>= 0x3400 and <= 0x4dbf) or (>= 0x20000 and <= 0x2a6df) or (>= 0x2a700 and <= 0x2b73f)
-        or (>= 0x2b740 and <= 0x2b81f) or (>= 0x2b820 and <= 0x2ceaf) or (>= 0xf900 and <= 0xfaff) or (>= 0x2f800 and <= 0x2fa1f);
+    private static bool IsIdeograph(int code) =>
+        code is (>= 0x4e00 and <= 0x9fff) or (>= 0x3400 and <= 0x4dbf) or (>= 0x20000 and <= 0x2a6df) or (>= 0x2a700 and <= 0x2b73f)
+            or (>= 0x2b740 and <= 0x2b81f) or (>= 0x2b820 and <= 0x2ceaf) or (>= 0xf900 and <= 0xfaff) or (>= 0x2f800 and <= 0x2fa1f);
 }

@@ -19,7 +19,8 @@ internal static class NormalizerReader
             foreach (var step in steps)
             {
                 text = step(text);
-                if (text.Length > limit) throw normalizer.Bad($"makes a text of {text.Length} characters, expected at most {limit}; check its replacements");
+                if (text.Length > limit)
+                    throw normalizer.Bad($"makes a text of {text.Length} characters, expected at most {limit}; check its replacements");
             }
 
             return text;
@@ -29,7 +30,9 @@ internal static class NormalizerReader
     private static IEnumerable<Func<string, string>> Steps(Setting normalizer)
     {
         var type = normalizer.Type;
-        return type == "Sequence" ? normalizer.Only("type", "normalizers").Steps("normalizers", "normalizer").SelectMany(Steps) : [Step(normalizer.Named(type), type)];
+        return type == "Sequence"
+            ? normalizer.Only("type", "normalizers").Steps("normalizers", "normalizer").SelectMany(Steps)
+            : [Step(normalizer.Named(type), type)];
     }
 
     private static Func<string, string> Step(Setting step, string type)
@@ -45,7 +48,8 @@ internal static class NormalizerReader
             case "Strip":
                 step.Only("type", "strip_left", "strip_right");
                 var (left, right) = (step.Flag("strip_left", absent: true), step.Flag("strip_right", absent: true));
-                return text => (left ? text.AsSpan().TrimStart() : text) is var trimmed && right ? trimmed.TrimEnd().ToString() : trimmed.ToString();
+                return text => (left ? text.AsSpan().TrimStart() : text) is var trimmed && right
+                    ? trimmed.TrimEnd().ToString() : trimmed.ToString();
             case "StripAccents":
                 step.Only("type");
                 return CharacterFilters.StripMarks;

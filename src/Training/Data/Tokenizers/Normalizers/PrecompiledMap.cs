@@ -26,18 +26,23 @@ internal sealed class PrecompiledMap
 
     public static PrecompiledMap Read(Setting step)
     {
-        var bytes = step.Get("precompiled_charsmap") is { ValueKind: System.Text.Json.JsonValueKind.String } text && text.TryGetBytesFromBase64(out var decoded)
+        var bytes = step.Get("precompiled_charsmap") is { ValueKind: System.Text.Json.JsonValueKind.String } text
+            && text.TryGetBytesFromBase64(out var decoded)
             ? decoded
             : throw step.Bad("precompiled_charsmap is missing or not base64");
         var size = bytes.Length >= 4 ? BinaryPrimitives.ReadUInt32LittleEndian(bytes) : 0;
-        if (size == 0 || size % 4 != 0 || size > bytes.Length - 4) throw step.Bad($"precompiled_charsmap of {bytes.Length} bytes says that its trie has {size}, expected a multiple of four that fits");
+        if (size == 0 || size % 4 != 0 || size > bytes.Length - 4)
+            throw step.Bad(
+                $"precompiled_charsmap of {bytes.Length} bytes says that its trie has {size}, expected a multiple of four that fits");
         var units = new uint[size / 4];
         for (var i = 0; i < units.Length; i++) units[i] = BinaryPrimitives.ReadUInt32LittleEndian(bytes.AsSpan(4 + 4 * i));
         var replacements = bytes[(4 + (int)size)..];
         for (var rest = replacements.AsSpan(); !rest.IsEmpty;)
         {
             var end = rest.IndexOf((byte)0);
-            if (end is < 0 or > LongestReplacement) throw step.Bad($"precompiled_charsmap has a replacement of {(end < 0 ? rest.Length : end)} bytes, expected at most {LongestReplacement} and a zero byte after them");
+            if (end is < 0 or > LongestReplacement)
+                throw step.Bad($"precompiled_charsmap has a replacement of {(end < 0 ? rest.Length : end)} bytes, "
+                    + $"expected at most {LongestReplacement} and a zero byte after them");
             rest = rest[(end + 1)..];
         }
 

@@ -13,7 +13,8 @@ internal sealed class UnicodeNormalization
     private const int SyllableBase = 0xac00, LeadBase = 0x1100, VowelBase = 0x1161, TailBase = 0x11a7;
     private const int Leads = 19, Vowels = 21, Tails = 28, Syllables = Leads * Vowels * Tails;
 
-    private static readonly Lazy<UnicodeNormalization>[] Forms = [.. Enumerable.Range(0, 4).Select(static form => new Lazy<UnicodeNormalization>(() => new UnicodeNormalization(form >= 2, form % 2 == 1)))];
+    private static readonly Lazy<UnicodeNormalization>[] Forms = [.. Enumerable.Range(0, 4)
+        .Select(static form => new Lazy<UnicodeNormalization>(() => new UnicodeNormalization(form >= 2, form % 2 == 1)))];
 
     private readonly bool _compatible;
     private readonly bool _composed;
@@ -90,7 +91,8 @@ internal sealed class UnicodeNormalization
         {
             var (code, combining) = (codes[i], table.ClassOf(codes[i]));
             var adjacent = starter >= 0 && starter == written - 1;
-            if (starter >= 0 && (adjacent || (combining > lastClass && lastClass > 0)) && TryJoin(table, codes[starter], code, out var joined))
+            if (starter >= 0 && (adjacent || (combining > lastClass && lastClass > 0))
+                && TryJoin(table, codes[starter], code, out var joined))
             {
                 codes[starter] = joined;
                 continue;
@@ -112,7 +114,8 @@ internal sealed class UnicodeNormalization
             return true;
         }
 
-        if (first - SyllableBase is >= 0 and < Syllables and var syllable && syllable % Tails == 0 && second - TailBase is > 0 and < Tails and var tail)
+        if (first - SyllableBase is >= 0 and < Syllables and var syllable && syllable % Tails == 0
+            && second - TailBase is > 0 and < Tails and var tail)
         {
             joined = first + tail;
             return true;

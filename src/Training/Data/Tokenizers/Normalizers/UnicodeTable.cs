@@ -3,7 +3,9 @@ using System.Globalization;
 
 namespace FedRLora.Training.Data.Tokenizers.Normalizers;
 
-/// <summary>What normalization needs of the Unicode Character Database, from <c>UnicodeTable.txt</c> (see <c>eng/NormalizationTable.cs</c>).</summary>
+/// <summary>
+/// What normalization needs of the Unicode Character Database, from <c>UnicodeTable.txt</c> (see <c>eng/NormalizationTable.cs</c>).
+/// </summary>
 internal sealed class UnicodeTable
 {
     private static readonly Lazy<UnicodeTable> Shared = new(static () => new UnicodeTable());
@@ -22,7 +24,8 @@ internal sealed class UnicodeTable
             var fields = line.Split(' ');
             if (fields[0] == "C")
             {
-                for (var code = Hex(fields[1]); code <= Hex(fields[2]); code++) _classes[code] = byte.Parse(fields[3], CultureInfo.InvariantCulture);
+                for (var code = Hex(fields[1]); code <= Hex(fields[2]); code++)
+                    _classes[code] = byte.Parse(fields[3], CultureInfo.InvariantCulture);
             }
             else if (fields[0] is "D" or "X" or "K")
             {
@@ -53,7 +56,8 @@ internal sealed class UnicodeTable
         foreach (var (code, mapping) in compatible ? _compatible : _canonical)
         {
             // A decomposition that composes again is undone; what follows may still join it, but that is then not inert itself.
-            if (code < 0x10000 && !(composed && _canonical.TryGetValue(code, out var canonical) && canonical.AsSpan().SequenceEqual(mapping) && Recomposes(canonical, code))) inert[code] = false;
+            if (code < 0x10000 && !(composed && _canonical.TryGetValue(code, out var canonical) && canonical.AsSpan().SequenceEqual(mapping)
+                && Recomposes(canonical, code))) inert[code] = false;
         }
 
         if (composed)
@@ -82,7 +86,8 @@ internal sealed class UnicodeTable
     }
 
     private static int[] Expand(int code, Dictionary<int, int[]> canonical, Dictionary<int, int[]> compatible) =>
-        canonical.TryGetValue(code, out var mapping) || compatible.TryGetValue(code, out mapping) ? [.. mapping.SelectMany(part => Expand(part, canonical, compatible))] : [code];
+        canonical.TryGetValue(code, out var mapping) || compatible.TryGetValue(code, out mapping)
+            ? [.. mapping.SelectMany(part => Expand(part, canonical, compatible))] : [code];
 
     private static int Hex(string text) => int.Parse(text, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
 }

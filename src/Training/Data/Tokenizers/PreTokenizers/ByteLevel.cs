@@ -19,8 +19,12 @@ internal static partial class ByteLevel
     /// <param name="useRegex">Cuts by GPT-2's pattern; otherwise a piece is one word.</param>
     public static List<Piece> Words(List<Piece> pieces, bool addPrefixSpace, bool useRegex)
     {
-        if (addPrefixSpace) pieces = [.. pieces.Select(static piece => piece.Span.StartsWith(' ') ? piece : new Piece(string.Concat(" ", piece.Span), 0, piece.Length + 1, piece.Begins))];
-        if (useRegex) pieces = Splitter.Split(pieces, static (text, matches) => CodePointRegex.Match(Gpt2(), text, matches), SplitBehavior.Isolated, invert: false);
+        if (addPrefixSpace)
+            pieces = [.. pieces.Select(static piece =>
+                piece.Span.StartsWith(' ') ? piece : new Piece(string.Concat(" ", piece.Span), 0, piece.Length + 1, piece.Begins))];
+        if (useRegex)
+            pieces = Splitter.Split(pieces, static (text, matches) => CodePointRegex.Match(Gpt2(), text, matches), SplitBehavior.Isolated,
+                invert: false);
         return Show(pieces);
     }
 
@@ -33,7 +37,8 @@ internal static partial class ByteLevel
         var bytes = new List<byte>();
         foreach (var token in tokens)
         {
-            if (token.All(static character => character < ByteOf.Length && ByteOf[character] >= 0)) bytes.AddRange(token.Select(static character => (byte)ByteOf[character]));
+            if (token.All(static character => character < ByteOf.Length && ByteOf[character] >= 0))
+                bytes.AddRange(token.Select(static character => (byte)ByteOf[character]));
             else bytes.AddRange(Encoding.UTF8.GetBytes(token));
         }
 
@@ -95,7 +100,8 @@ internal static partial class ByteLevel
         var alphabet = new char[256];
         var shifted = 0x100;
         for (var value = 0; value < 256; value++)
-            alphabet[value] = value is (>= '!' and <= '~') or (>= 0xa1 and <= 0xac) or (>= 0xae and <= 0xff) ? (char)value : (char)shifted++;
+            alphabet[value] = value is (>= '!' and <= '~') or (>= 0xa1 and <= 0xac) or (>= 0xae and <= 0xff)
+                ? (char)value : (char)shifted++;
         return alphabet;
     }
 

@@ -6,7 +6,8 @@ namespace FedRLora.Training.Data.Tokenizers.PreTokenizers;
 /// <summary>Matches of one code point each, by class.</summary>
 internal static class CharacterMatches
 {
-    private static readonly bool[] AsciiMarks = [.. Enumerable.Range(0, 0x80).Select(static code => char.IsPunctuation((char)code) || char.IsSymbol((char)code))];
+    private static readonly bool[] AsciiMarks = [.. Enumerable.Range(0, 0x80)
+        .Select(static code => char.IsPunctuation((char)code) || char.IsSymbol((char)code))];
     private static readonly bool[] AsciiDigits = [.. Enumerable.Range(0, 0x80).Select(static code => char.IsAsciiDigit((char)code))];
 
     public static void Whitespace(ReadOnlySpan<char> text, List<(int Start, int Length)> matches)
@@ -18,10 +19,12 @@ internal static class CharacterMatches
     }
 
     /// <summary>The category Punctuation, and the symbols of ASCII.</summary>
-    public static void Punctuation(ReadOnlySpan<char> text, List<(int Start, int Length)> matches) => Each(text, matches, AsciiMarks, Rune.IsPunctuation);
+    public static void Punctuation(ReadOnlySpan<char> text, List<(int Start, int Length)> matches) =>
+        Each(text, matches, AsciiMarks, Rune.IsPunctuation);
 
     /// <summary>The category Number.</summary>
-    public static void Digits(ReadOnlySpan<char> text, List<(int Start, int Length)> matches) => Each(text, matches, AsciiDigits, Rune.IsNumber);
+    public static void Digits(ReadOnlySpan<char> text, List<(int Start, int Length)> matches) =>
+        Each(text, matches, AsciiDigits, Rune.IsNumber);
 
     /// <summary>Runs of letters, marks, decimal digits and connectors, and runs of what else is not whitespace.</summary>
     public static void Words(ReadOnlySpan<char> text, List<(int Start, int Length)> matches)
@@ -60,8 +63,11 @@ internal static class CharacterMatches
         }
     }
 
-    private static bool IsWord(Rune rune) => rune.IsAscii ? char.IsAsciiLetterOrDigit((char)rune.Value) || rune.Value == '_' : Rune.GetUnicodeCategory(rune)
-        is UnicodeCategory.UppercaseLetter or UnicodeCategory.LowercaseLetter or UnicodeCategory.TitlecaseLetter or UnicodeCategory.ModifierLetter or UnicodeCategory.OtherLetter
-        or UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.EnclosingMark
-        or UnicodeCategory.DecimalDigitNumber or UnicodeCategory.LetterNumber or UnicodeCategory.ConnectorPunctuation;
+    private static bool IsWord(Rune rune) =>
+        rune.IsAscii
+            ? char.IsAsciiLetterOrDigit((char)rune.Value) || rune.Value == '_'
+            : Rune.GetUnicodeCategory(rune) is UnicodeCategory.UppercaseLetter or UnicodeCategory.LowercaseLetter
+                or UnicodeCategory.TitlecaseLetter or UnicodeCategory.ModifierLetter or UnicodeCategory.OtherLetter
+                or UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.EnclosingMark
+                or UnicodeCategory.DecimalDigitNumber or UnicodeCategory.LetterNumber or UnicodeCategory.ConnectorPunctuation;
 }

@@ -47,13 +47,15 @@ internal sealed record Metaspace(char Mark, Metaspace.Prepend Scheme, bool Split
         }
 
         var whole = text.ToString();
-        List<Piece> shown = [.. pieces.Select((piece, i) => new Piece(whole, i == 0 ? 0 : ends[i - 1], i == 0 ? ends[0] : ends[i] - ends[i - 1], piece.Begins))];
+        List<Piece> shown = [.. pieces.Select(
+            (piece, i) => new Piece(whole, i == 0 ? 0 : ends[i - 1], i == 0 ? ends[0] : ends[i] - ends[i - 1], piece.Begins))];
         return Split ? Splitter.Split(shown, Marks, SplitBehavior.MergedWithNext, invert: false) : shown;
     }
 
     /// <summary>The text of tokens: marks become spaces, and the one that was put before the text goes.</summary>
     public IReadOnlyList<string> Decode(IReadOnlyList<string> tokens) =>
-        [.. tokens.Select((token, index) => (index == 0 && Scheme != Prepend.Never && token.StartsWith(Mark) ? token[1..] : token).Replace(Mark, ' '))];
+        [.. tokens.Select(
+            (token, index) => (index == 0 && Scheme != Prepend.Never && token.StartsWith(Mark) ? token[1..] : token).Replace(Mark, ' '))];
 
     private void Marks(ReadOnlySpan<char> text, List<(int Start, int Length)> matches)
     {

@@ -17,7 +17,9 @@ internal static class PreTokenizerReader
     private static IEnumerable<Func<List<Piece>, List<Piece>>> Steps(Setting preTokenizer)
     {
         var type = preTokenizer.Type;
-        return type == "Sequence" ? preTokenizer.Only("type", "pretokenizers").Steps("pretokenizers", "pre_tokenizer").SelectMany(Steps) : [Step(preTokenizer.Named(type), type)];
+        return type == "Sequence"
+            ? preTokenizer.Only("type", "pretokenizers").Steps("pretokenizers", "pre_tokenizer").SelectMany(Steps)
+            : [Step(preTokenizer.Named(type), type)];
     }
 
     private static Func<List<Piece>, List<Piece>> Step(Setting step, string type)
@@ -41,7 +43,8 @@ internal static class PreTokenizerReader
                 return Cut(CharacterMatches.Whitespace, SplitBehavior.Removed);
             case "BertPreTokenizer":
                 step.Only("type");
-                var (spaces, marks) = (Cut(CharacterMatches.Whitespace, SplitBehavior.Removed), Cut(CharacterMatches.Punctuation, SplitBehavior.Isolated));
+                var (spaces, marks) = (Cut(CharacterMatches.Whitespace, SplitBehavior.Removed),
+                    Cut(CharacterMatches.Punctuation, SplitBehavior.Isolated));
                 return pieces => marks(spaces(pieces));
             case "Punctuation":
                 step.Only("type", "behavior");
@@ -65,6 +68,7 @@ internal static class PreTokenizerReader
         "MergedWithPrevious" => SplitBehavior.MergedWithPrevious,
         "MergedWithNext" => SplitBehavior.MergedWithNext,
         "Contiguous" => SplitBehavior.Contiguous,
-        var other => throw step.Bad($"behavior is \"{Setting.Shorten(other)}\", expected Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous"),
+        var other => throw step.Bad(
+            $"behavior is \"{Setting.Shorten(other)}\", expected Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous"),
     };
 }

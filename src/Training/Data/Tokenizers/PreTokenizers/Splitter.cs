@@ -48,7 +48,8 @@ internal static class Splitter
         return result;
     }
 
-    private static void Append(Piece piece, List<(int Start, int Length, bool IsMatch)> segments, SplitBehavior behavior, List<Piece> result)
+    private static void Append(
+        Piece piece, List<(int Start, int Length, bool IsMatch)> segments, SplitBehavior behavior, List<Piece> result)
     {
         for (var i = 0; i < segments.Count; i++)
         {

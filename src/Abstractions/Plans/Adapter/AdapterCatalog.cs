@@ -1,0 +1,61 @@
+using static FedRLora.Abstractions.Plans.LowRankFactors;
+using static FedRLora.Abstractions.Plans.MaskSharing;
+
+namespace FedRLora.Abstractions.Plans;
+
+/// <summary>One named method: its values, what it is, and where it comes from.</summary>
+/// <param name="Spec">The values.</param>
+/// <param name="Summary">One line.</param>
+/// <param name="Source">The paper.</param>
+public sealed record CatalogEntry(AdapterSpec Spec, string Summary, string Source);
+
+/// <summary>The zoo on one page: every named method is one line of values (only the differences from the default).</summary>
+public static class AdapterCatalog
+{
+    /// <summary>All methods by name.</summary>
+    public static IReadOnlyDictionary<string, CatalogEntry> Methods { get; } =
+        new SortedDictionary<string, CatalogEntry>(StringComparer.Ordinal)
+        {
+            ["fedsa-lora"] = Entry(new(),
+                "Shared A is aggregated, every client keeps its own B", "FedSA-LoRA, arXiv 2410.01463"),
+            ["lora"] = Entry(Averaged(new()),
+                "FedIT: A and B are both averaged, weighted by training rows", "FedIT, arXiv 2305.05644; LoRA, arXiv 2106.09685"),
+            ["rslora"] = Entry(Averaged(new() { Scaling = Scaling.AlphaOverSqrtRank }),
+                "LoRA with scaling alpha/sqrt(r), A and B averaged", "rsLoRA, arXiv 2312.03732"),
+            ["dora"] = Entry(Averaged(new() { Decomposed = true }),
+                "A, B and the magnitudes of the decomposed weight are averaged", "DoRA, arXiv 2402.09353"),
+            ["ffa-lora"] = Entry(Averaged(new()).With(A, static a => a with { Trains = false, Scope = Scope.Seed }),
+                "A is frozen at its seed, only B trains and is averaged: the mean is exact", "FFA-LoRA, arXiv 2403.12313"),
+            ["hydra-lora"] = Entry(
+                new AdapterSpec { Heads = 3, Routing = new Routing.Softmax(), Dropout = Dropout.Input(PerHead, 0.05) }
+                    .With(Routing.Softmax.Router, static router => router with { Init = Init.KaimingUniform }),
+                "One A, N heads mixed by a router, dropout on the input of each head", "HydraLoRA, arXiv 2404.19245"),
+            ["r-lora"] = Entry(RandomHeads(new Routing.Softmax()),
+                "Multi-head random initialization and multi-head dropout, heads mixed by a router", "R-LoRA, arXiv 2502.15455"),
+            ["m-lora"] = Entry(RandomHeads(new Routing.Mean()),
+                "R-LoRA without the router: the mean of the heads, exact to merge", "Align-LoRA, arXiv 2508.05078"),
+            ["r-lora-federated"] = Entry(
+                // Not the paper's values: these learn as plain LoRA does, at its rate (docs/decisions/0018-default-method.md).
+                OwnHeads(new() { Start = Start.Anchored, Dropout = Dropout.Hidden(PerHead, 0) }, Init.Stable(100_000)),
+                "One R-LoRA head per client on a shared A: anchored random start, small enough to learn at plain LoRA's rate",
+                "R-LoRA, arXiv 2502.15455; FedSA-LoRA, arXiv 2410.01463"),
+        }.ToDictionary(static pair => pair.Key, static pair => pair.Value with { Spec = pair.Value.Spec with { Method = pair.Key } },
+            StringComparer.Ordinal);
+
+    // FedIT: every tensor is averaged, by training rows.
+    private static AdapterSpec Averaged(AdapterSpec spec) =>
+        (spec with { Weighting = Weighting.Samples }).WithEach(static tensor => tensor with { Scope = Scope.Job });
+
+    private static AdapterSpec OwnHeads(AdapterSpec spec, Init init) =>
+        spec.With(B, heads => heads with { Init = init, Seed = SeedPolicy.PerClient });
+
+    private static AdapterSpec RandomHeads(Routing routing) => OwnHeads(
+        new()
+        {
+            Heads = 3, Routing = routing, Start = Start.Anchored, Dropout = Dropout.Hidden(PerHead, 0.2),
+            Scaling = Scaling.AlphaOverSqrtRank,
+        },
+        Init.Stable(64)).With(A, static a => a with { Init = Init.Stable(64) });
+
+    private static CatalogEntry Entry(AdapterSpec spec, string summary, string source) => new(spec, summary, source);
+}

@@ -1,0 +1,77 @@
+namespace FedRLora.Abstractions.Plans;
+
+/// <summary>Who owns a tensor.</summary>
+public enum Scope
+{
+    /// <summary>Redrawn from the plan's seed wherever it is needed; never trained, never travels.</summary>
+    Seed,
+
+    /// <summary>Aggregated by the coordinator; the same on all clients at the start of a round.</summary>
+    Job,
+
+    /// <summary>Stays with its client.</summary>
+    Client,
+}
+
+/// <summary>Whether all clients draw the same initial tensor.</summary>
+public enum SeedPolicy
+{
+    /// <summary>One draw for all clients.</summary>
+    Common,
+
+    /// <summary>Each client draws its own.</summary>
+    PerClient,
+
+    /// <summary>Clients of one task draw the same.</summary>
+    PerTask,
+}
+
+/// <summary>How a tensor begins, whether it moves, and who has it: the same questions for every tensor of every method.</summary>
+public sealed record TensorPolicy
+{
+    /// <summary>The law of its initial value; not looked at where <see cref="TensorRole.IsDrawn"/> is false.</summary>
+    public Init Init { get; init; } = Init.Zero;
+
+    /// <summary>Who shares the draw.</summary>
+    public SeedPolicy Seed { get; init; } = SeedPolicy.Common;
+
+    /// <summary>Whether it is trained.</summary>
+    public bool Trains { get; init; } = true;
+
+    /// <summary>Who owns it.</summary>
+    public Scope Scope { get; init; } = Scope.Client;
+}
+
+/// <summary>The side of a layer that a tensor is on.</summary>
+public enum Side
+{
+    /// <summary>It is multiplied with the layer's input.</summary>
+    In,
+
+    /// <summary>It gives the layer's output.</summary>
+    Out,
+}
+
+/// <summary>A kind of tensor that a part of a method has on every layer.</summary>
+/// <param name="Name">Its key in the plan, and the end of its name in a state.</param>
+/// <param name="Default">Its policy where neither the method nor the plan says another.</param>
+public sealed record TensorRole(string Name, TensorPolicy Default)
+{
+    /// <summary>What it is, in a few words.</summary>
+    public required string Summary { get; init; }
+
+    /// <summary>Which width of the layer the laws that know one count by.</summary>
+    public Side Side { get; init; } = Side.In;
+
+    /// <summary>Its first dimension is heads, each drawn from a seed of its own.</summary>
+    public bool IsByHead { get; init; }
+
+    /// <summary>Its initial value follows a law; else it is computed from the frozen weight.</summary>
+    public bool IsDrawn { get; init; } = true;
+
+    /// <summary>What in a plan brings it; null where every method has it.</summary>
+    public string? ComesWith { get; init; }
+
+    /// <summary>The end of the plan's short keys: <c>scopeRouter</c> stands for <c>tensors: {router: {scope: ..}}</c>.</summary>
+    public string KeyEnd => char.ToUpperInvariant(Name[0]) + Name[1..];
+}

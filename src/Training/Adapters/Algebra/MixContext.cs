@@ -1,0 +1,45 @@
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Adapters.Algebra;
+
+/// <summary>The rows of members that lie side by side, padded at the end to one number.</summary>
+/// <param name="Count">m: rows of a member, padding included.</param>
+/// <param name="Real">How many of each member's rows are real; the others must not be seen by what counts, averages or penalizes.</param>
+/// <param name="Sequences">Where each member's sequences begin and how long they are, in its own rows.</param>
+internal sealed record MemberRows(int Count, IReadOnlyList<int> Real, IReadOnlyList<IReadOnlyList<(int Start, int Length)>> Sequences)
+{
+    /// <summary>Whole sequences of one member, one after another.</summary>
+    public static MemberRows Whole(int sequences, int length) =>
+        new(sequences * length, [sequences * length], [[.. Enumerable.Range(0, sequences).Select(number => (number * length, length))]]);
+
+    /// <summary>1 at real rows, else 0: <c>[G, m]</c>.</summary>
+    public Tensor Mask(ScalarType dtype, Device device) => stack([.. Real.Select(real =>
+        real == Count ? ones([Count], dtype, device) : cat([ones([real], dtype, device), zeros([Count - real], dtype, device)]))]);
+}
+
+/// <summary>What a mix may know beside numbers.</summary>
+/// <param name="scaling">s of the layer.</param>
+/// <param name="rows">Which rows there are.</param>
+/// <param name="draw">The next hidden masks, <c>[G, m, 1 or N, k]</c> for a width k; null where nothing is dropped there.</param>
+internal sealed class MixContext(double scaling, MemberRows rows, Func<long, Tensor>? draw = null)
+{
+    /// <summary>s of the layer.</summary>
+    public double Scaling => scaling;
+
+    /// <summary>Which rows are real, and where sequences begin and end.</summary>
+    public MemberRows Rows => rows;
+
+    /// <summary>The nearest static form is asked for: heads count alike, whatever the input.</summary>
+    public bool IsUniform { get; init; }
+
+    /// <summary>The same where nothing is dropped.</summary>
+    public MixContext Undropped => new(scaling, rows) { IsUniform = IsUniform };
+
+    /// <summary>Dropout between the factors.</summary>
+    /// <param name="z"><c>[G, m, 1 or N, k]</c>.</param>
+    /// <returns>The same, with a mask for each head where the plan has one for each.</returns>
+    public Tensor Drop(Tensor z) => draw is null ? z : z * draw(z.shape[^1]).to(z.dtype);
+
+    /// <summary>For a method without a token.</summary>
+    public static MixContext WithoutTokens(double scaling, int rows) => new(scaling, MemberRows.Whole(1, rows)) { IsUniform = true };
+}
