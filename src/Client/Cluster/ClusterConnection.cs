@@ -44,7 +44,8 @@ internal sealed class ClusterConnection : IAsyncDisposable
 
     /// <exception cref="EnvironmentException">No silo answers.</exception>
     /// <exception cref="ClusterUnavailableException">What keeps the membership does not answer.</exception>
-    public static async Task<ClusterConnection> OpenAsync(ClusterLocation cluster, string clusterId, int[] gateways, CancellationToken cancellationToken)
+    public static async Task<ClusterConnection> OpenAsync(
+        ClusterLocation cluster, string clusterId, int[] gateways, CancellationToken cancellationToken)
     {
         if (cluster is ClusterLocation.Redis redis) await RedisMembership.RequireAsync(redis, cancellationToken);
         var builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });

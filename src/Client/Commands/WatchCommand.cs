@@ -60,7 +60,8 @@ internal static class WatchCommand
             WhenPaused = $"Continue it with: {cluster.LineNamingSilos(parsed, "resume", run)}",
         };
         var last = await reporter.FollowAsync(
-            coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, Patience, SayUnanswered, cancellationToken: cancellationToken), cancellationToken);
+            coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, Patience, SayUnanswered, cancellationToken: cancellationToken),
+            cancellationToken);
         if (screen.Mode != ScreenMode.Json && reporter.Rounds.Count > 0)
             await screen.Output.WriteLineAsync($"digest: {reporter.Rounds[^1].ManifestSha256}");
         return last;

@@ -62,7 +62,9 @@ internal sealed class RunDirectory : IDisposable
 
     public string PlanPath => System.IO.Path.Combine(Path, PlanFileName);
 
-    /// <summary>Makes a new folder, the one asked for or the next free <c>runs/NAME-N</c>, and keeps other processes from running in it.</summary>
+    /// <summary>
+    /// Makes a new folder, the one asked for or the next free <c>runs/NAME-N</c>, and keeps other processes from running in it.
+    /// </summary>
     /// <exception cref="BadInputException">The folder asked for holds something, or cannot be made.</exception>
     /// <param name="asked">The folder asked for; null for the next free one.</param>
     /// <param name="file">The plan.</param>
@@ -99,7 +101,8 @@ internal sealed class RunDirectory : IDisposable
         catch (Exception e)
         {
             run.Dispose();
-            if (e is IOException or UnauthorizedAccessException or ArgumentException) throw new BadInputException($"{path}: cannot be written: {e.Message}", e);
+            if (e is IOException or UnauthorizedAccessException or ArgumentException)
+                throw new BadInputException($"{path}: cannot be written: {e.Message}", e);
             throw;
         }
     }

@@ -25,6 +25,7 @@ internal static class JobFollowing
         }
 
         Task<JobProgress?> AskAsync() =>
-            PatientQuestion.AskAsync(token => coordinator.GetProgressAsync(lastRound(), token), patience, unanswered, cancellationToken: cancellationToken);
+            PatientQuestion.AskAsync(
+                token => coordinator.GetProgressAsync(lastRound(), token), patience, unanswered, cancellationToken: cancellationToken);
     }
 }
