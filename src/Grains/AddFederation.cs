@@ -1,7 +1,10 @@
 using FedRLora.Abstractions.Ports;
 using FedRLora.Grains.Coordination;
 using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Jobs;
 using FedRLora.Grains.Placement;
+using FedRLora.Grains.Sites;
+using FedRLora.Grains.Store;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Configuration;
 using Orleans.Hosting;

@@ -16,7 +16,9 @@ public sealed class Retry<T>
 
     /// <param name="time">The time.</param>
     /// <param name="after">Whether what the work has thrown may pass.</param>
-    /// <param name="pause">The pause before a retry by its number, from 1, and by what was thrown; nothing was thrown where a result is not enough.</param>
+    /// <param name="pause">
+    /// The pause before a retry by its number, from 1, and by what was thrown; nothing was thrown where a result is not enough.
+    /// </param>
     /// <param name="most">How often the work is done again.</param>
     /// <param name="within">After this time it is not done again; null for no such bound.</param>
     /// <param name="enough">Whether what the work gives ends it; null where any result does.</param>

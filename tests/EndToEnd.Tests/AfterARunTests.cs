@@ -70,7 +70,8 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
                 .Select(site => Path.Combine(site, "jobs", "tiny", "clients", client, "export")).Single(Directory.Exists);
             var files = Directory.GetFiles(folder).Select(Path.GetFileName).Order(StringComparer.Ordinal);
             Assert.Equal(files.Append("digests.json"), Directory.GetFiles(stored).Select(Path.GetFileName).Order(StringComparer.Ordinal));
-            Assert.All(files, file => Assert.Equal(File.ReadAllBytes(Path.Combine(folder, file!)), File.ReadAllBytes(Path.Combine(stored, file!))));
+            Assert.All(files, file => Assert.Equal(
+                File.ReadAllBytes(Path.Combine(folder, file!)), File.ReadAllBytes(Path.Combine(stored, file!))));
         }
     }
 

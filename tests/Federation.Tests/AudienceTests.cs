@@ -60,7 +60,7 @@ public sealed class AudienceTests
         string[] expected = [.. typeof(TrainingNumbers).GetProperties()
             .Where(static property => property.GetCustomAttribute<GoesToAttribute>()!.Audience == Audience.Everyone)
             .Select(static property => property.Name)];
-        foreach (var document in new[] { typeof(ManifestClient), typeof(ClientNote) })
+        foreach (var document in new[] { typeof(ManifestClient), typeof(KeptReport) })
             Assert.All(expected, name => Assert.NotNull(document.GetProperty(name)));
     }
 
@@ -76,10 +76,10 @@ public sealed class AudienceTests
     [Fact]
     public void Reports_that_a_coordinator_of_earlier_versions_kept_are_read()
     {
-        var kept = JsonSerializer.Deserialize<ClientNote>(
+        var kept = JsonSerializer.Deserialize<KeptReport>(
             """{"Failure":null,"Samples":1,"Steps":2,"MeanLoss":3,"ProductNorm":4,"Refused":false,"Rows":null}""")!;
         Assert.Equal(Numbers.For(Audience.Everyone), kept.Numbers);
-        Assert.Equal(kept, JsonSerializer.Deserialize<ClientNote>(JsonSerializer.Serialize(kept)));
+        Assert.Equal(kept, JsonSerializer.Deserialize<KeptReport>(JsonSerializer.Serialize(kept)));
     }
 
     [Fact]

@@ -2,6 +2,8 @@ using System.Collections.Concurrent;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Store;
+using FedRLora.Grains.Upkeep;
 using FedRLora.Silo.Storage;
 using Orleans.Runtime;
 using Orleans.Runtime.Placement;

@@ -3,6 +3,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Grains.Store;
 using FedRLora.Silo.Storage;
 
 namespace FedRLora.Grains.Tests;
@@ -59,7 +60,7 @@ public sealed class RoundTests
 
         await federation.RunAsync("job", TestFederation.Plan(clients: 3, rounds: 1, strategy: "  quorum: 0.5\n  timeBudget: 3"), InTime);
 
-        var state = JsonNode.Parse((await federation.Store.ReadBytesAsync(Keys.Notes("job", "job"), InTime))!)!["State"]!;
+        var state = JsonNode.Parse((await federation.Store.ReadBytesAsync(Keys.Memory("job"), InTime))!)!["State"]!;
         Assert.All((string[])["c00000", "c00001", "c00002"], client =>
         {
             Assert.Equal(0, state["UsualSeconds"]![client]!.GetValue<double>()); // all that it took was waiting

@@ -39,7 +39,7 @@ public sealed record SiteAssignment
     /// <summary>The round.</summary>
     [Id(1)] public required int Round { get; init; }
 
-    /// <summary>The try at the round.</summary>
+    /// <summary>The attempt at the round.</summary>
     [Id(2)] public required int Attempt { get; init; }
 
     /// <summary>Train or evaluate.</summary>
@@ -82,7 +82,7 @@ public sealed record ClientReport
     /// <summary>The round.</summary>
     [Id(0)] public required int Round { get; init; }
 
-    /// <summary>The try at the round.</summary>
+    /// <summary>The attempt at the round.</summary>
     [Id(1)] public required int Attempt { get; init; }
 
     /// <summary>Train or evaluate.</summary>
@@ -125,7 +125,7 @@ public sealed record SiteConfirmation
     /// <summary>The round that is about to be closed.</summary>
     [Id(0)] public required int Round { get; init; }
 
-    /// <summary>The try at the round.</summary>
+    /// <summary>The attempt at the round.</summary>
     [Id(1)] public required int Attempt { get; init; }
 
     /// <summary>The clients in ordinal order.</summary>
@@ -142,7 +142,7 @@ public sealed record ClientFiles
     /// <summary>The round its work began in; an earlier one than the site's in buffered rounds.</summary>
     [Id(1)] public required int Round { get; init; }
 
-    /// <summary>The try that its work began in.</summary>
+    /// <summary>The attempt that its work began in.</summary>
     [Id(2)] public required int Attempt { get; init; }
 
     /// <summary>Its update, in the job's store.</summary>

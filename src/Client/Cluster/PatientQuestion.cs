@@ -1,5 +1,6 @@
 using FedRLora.Abstractions;
 using FedRLora.Grains;
+using FedRLora.Grains.Store;
 using Orleans.Runtime;
 
 namespace FedRLora.Client.Cluster;

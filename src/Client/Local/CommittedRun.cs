@@ -4,9 +4,10 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
-using FedRLora.Grains;
 using FedRLora.Grains.Exports;
 using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 using FedRLora.Silo.Storage;
 using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Inputs;
@@ -46,7 +47,7 @@ internal sealed class CommittedRun
         run.RequireRoot();
         var store = run.OpenStore();
         var log = new CommitLog(store, run.Record.Plan);
-        for (var attempt = 1; ; attempt++)
+        for (var tries = 1; ; tries++)
         {
             var current = await log.ReadAsync(cancellationToken)
                 ?? throw new BadInputException($"{run.Path}: nothing is committed yet; go on with: {OwnCommand.Line("resume", run.Path)}");
@@ -55,7 +56,7 @@ internal sealed class CommittedRun
                 var manifest = await log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken);
                 return await ReadAsync(run, store, manifest, cancellationToken);
             }
-            catch (CorruptBlobException) when (attempt < Tries)
+            catch (CorruptBlobException) when (tries < Tries)
             {
                 // Of a run that is going on: the next round was committed meanwhile, and this one's blobs are gone.
                 if (await log.ReadAsync(cancellationToken) == current) throw;

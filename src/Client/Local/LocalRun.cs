@@ -7,7 +7,9 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Client.Rendering;
 using FedRLora.Client.Report;
 using FedRLora.Client.RunFolder;
-using FedRLora.Grains;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
+using FedRLora.Grains.Upkeep;
 using FedRLora.Silo.Storage;
 
 namespace FedRLora.Client.Local;
@@ -48,7 +50,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, int? lanes = nul
             var adapters = await ExportAsync(plan, cancellationToken);
             if (localOnly is not null)
             {
-                if (screen.Mode != ScreenMode.Json) await screen.Output.WriteLineAsync("The same clients with the same budget and nothing shared:");
+                if (screen.Mode != ScreenMode.Json)
+                    await screen.Output.WriteLineAsync("The same clients with the same budget and nothing shared:");
                 status = await FollowAsync(silo, LocalOnlyJob(plan.Name), localOnlyFile!.Yaml, localOnly);
                 await WriteResultsAsync(status);
             }
@@ -98,7 +101,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, int? lanes = nul
             else if (await IsForkAsync(job, cancellationToken)) await coordinator.BeginForkAsync(yaml, cancellationToken);
             else await coordinator.SubmitAsync(yaml, cancellationToken);
             HasBegun = true;
-            var last = await reporter.FollowAsync(coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, cancellationToken: cancellationToken), cancellationToken);
+            var snapshots = coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, cancellationToken: cancellationToken);
+            var last = await reporter.FollowAsync(snapshots, cancellationToken);
             return last?.Status ?? JobStatus.Failed;
         }
     }

@@ -17,7 +17,7 @@ public static class Weights
     /// <param name="staleness">Rounds since each client's base version, in the order of <paramref name="closed"/>; null means none, as in
     /// synchronous rounds.</param>
     public static double[] Of(
-        FederationPlan plan, IReadOnlyList<string> closed, IReadOnlyDictionary<string, ClientNote> reports,
+        FederationPlan plan, IReadOnlyList<string> closed, IReadOnlyDictionary<string, KeptReport> reports,
         IReadOnlyList<int>? staleness = null)
     {
         var byId = plan.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);

@@ -3,15 +3,15 @@ using FedRLora.Abstractions.Messages;
 namespace FedRLora.Federation.Rounds;
 
 /// <summary>What a round keeps of a report.</summary>
-internal static class ReportNotes
+internal static class KeptReports
 {
     private const int ReasonLength = 200;
 
     /// <summary>A manifest holds finite numbers, so a report without them is a failed one.</summary>
-    public static ClientNote Trained(ClientReport report)
+    public static KeptReport Trained(ClientReport report)
     {
         var numbers = report.Numbers ?? new TrainingNumbers();
-        var note = new ClientNote
+        var kept = new KeptReport
         {
             Update = Digest(report.Update),
             Head = Digest(report.Head),
@@ -23,25 +23,25 @@ internal static class ReportNotes
             ?? (report.Numbers is null ? "Its report holds no numbers of the training: is its silo of another version?" : null)
             ?? (double.IsFinite(numbers.MeanLoss) ? null : Invariant($"Its mean loss is {numbers.MeanLoss}."))
             ?? (double.IsFinite(numbers.ProductNorm) ? null : Invariant($"Its product norm is {numbers.ProductNorm}."));
-        return failure is null ? note : Failed(note, failure) with { Refused = report.Failure is null };
+        return failure is null ? kept : Failed(kept, failure) with { Refused = report.Failure is null };
     }
 
-    /// <summary>The note of an update that cannot be aggregated.</summary>
-    public static ClientNote Refused(ClientNote note, string reason) => Failed(note, reason) with { Refused = true };
+    /// <summary>What is kept of an update that cannot be aggregated.</summary>
+    public static KeptReport Refused(KeptReport kept, string reason) => Failed(kept, reason) with { Refused = true };
 
-    /// <summary>The note of a client whose files do not stay.</summary>
-    public static ClientNote Lost(ClientNote note, LostFiles lost) =>
-        Failed(note, Invariant($"{lost.What} (it was gone {lost.Times} times)"));
+    /// <summary>What is kept of a client whose files do not stay.</summary>
+    public static KeptReport Lost(KeptReport kept, LostFiles lost) =>
+        Failed(kept, Invariant($"{lost.What} (it was gone {lost.Times} times)"));
 
-    private static ClientNote Failed(ClientNote note, string failure) => new()
+    private static KeptReport Failed(KeptReport kept, string failure) => new()
     {
         Failure = Short(failure),
-        Numbers = note.Numbers.Finite(),
-        Rows = note.Rows,
+        Numbers = kept.Numbers.Finite(),
+        Rows = kept.Rows,
     };
 
-    /// <summary>The note of a scoring.</summary>
-    public static ScoreNote Scored(ClientReport report) => report switch
+    /// <summary>What is kept of a scoring.</summary>
+    public static KeptScore Scored(ClientReport report) => report switch
     {
         { Failure: { } failure } => new(null, Short(failure)),
         { Score: { } score } when !double.IsFinite(score.Value) || !double.IsFinite(score.Loss) =>

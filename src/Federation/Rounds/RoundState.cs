@@ -58,7 +58,7 @@ public sealed record RoundState
     /// <summary>The open round: <see cref="Committed"/> + 1; the last one when the job is finished.</summary>
     [Id(2)] public int Round { get; init; }
 
-    /// <summary>The try at the round, from 1; it never repeats within a round, also not after a resume.</summary>
+    /// <summary>The attempt at the round, from 1; it never repeats within a round, also not after a resume.</summary>
     [Id(3)] public int Attempt { get; init; }
 
     /// <summary>Tries since the round was opened or the job resumed; bounded by the plan's <c>MaxAttempts</c>.</summary>
@@ -71,7 +71,7 @@ public sealed record RoundState
     [Id(6)] public IReadOnlyList<string> Cohort { get; init; } = Array.Empty<string>();
 
     /// <summary>Who has reported training in this attempt, failures too.</summary>
-    [Id(7)] public ImmutableDictionary<string, ClientNote> Reports { get; init; } = ImmutableDictionary<string, ClientNote>.Empty;
+    [Id(7)] public ImmutableDictionary<string, KeptReport> Reports { get; init; } = ImmutableDictionary<string, KeptReport>.Empty;
 
     /// <summary>How many of <see cref="Reports"/> are failures.</summary>
     [Id(14)] public int Failures { get; init; }
@@ -83,7 +83,7 @@ public sealed record RoundState
     [Id(9)] public Candidate? Candidate { get; init; }
 
     /// <summary>Who has reported a scoring of the candidate, failures too.</summary>
-    [Id(10)] public ImmutableDictionary<string, ScoreNote> Scores { get; init; } = ImmutableDictionary<string, ScoreNote>.Empty;
+    [Id(10)] public ImmutableDictionary<string, KeptScore> Scores { get; init; } = ImmutableDictionary<string, KeptScore>.Empty;
 
     /// <summary>Clients that left the current phase with their site, in ordinal order.</summary>
     [Id(11)] public IReadOnlyList<string> Dropped { get; init; } = Array.Empty<string>();
@@ -187,8 +187,8 @@ public sealed record ClientStanding([property: Id(0)] int Refusals, [property: I
 }
 
 /// <summary>What is kept of a training report: digests only, since every key follows from job, round, attempt and client.</summary>
-[GenerateSerializer, Immutable, Alias("fedrlora.client-note")]
-public sealed record ClientNote
+[GenerateSerializer, Immutable, Alias("fedrlora.kept-report")]
+public sealed record KeptReport
 {
     private static readonly TrainingNumbers Untrained = new();
 
@@ -229,8 +229,8 @@ public sealed record ClientNote
 }
 
 /// <summary>What is kept of a scoring report; both are null where the client had no test rows.</summary>
-[GenerateSerializer, Immutable, Alias("fedrlora.score-note")]
-public sealed record ScoreNote([property: Id(0)] ClientScore? Score, [property: Id(1)] string? Failure);
+[GenerateSerializer, Immutable, Alias("fedrlora.kept-score")]
+public sealed record KeptScore([property: Id(0)] ClientScore? Score, [property: Id(1)] string? Failure);
 
 /// <summary>What an aggregation gave: scored, then committed.</summary>
 [GenerateSerializer, Immutable, Alias("fedrlora.candidate")]

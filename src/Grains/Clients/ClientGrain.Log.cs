@@ -1,7 +1,7 @@
 using FedRLora.Abstractions.Messages;
 using Microsoft.Extensions.Logging;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Clients;
 
 internal sealed partial class ClientGrain
 {
@@ -11,7 +11,8 @@ internal sealed partial class ClientGrain
     [LoggerMessage(302, LogLevel.Warning, "Client {Client} failed in round {Round}")]
     private partial void LogFailed(string client, int round, Exception exception);
 
-    [LoggerMessage(303, LogLevel.Warning, "The report of client {Client} for round {Round} was not delivered; it is sent again when asked for")]
+    [LoggerMessage(303, LogLevel.Warning,
+        "The report of client {Client} for round {Round} was not delivered; it is sent again when asked for")]
     private partial void LogReportLost(string client, int round, Exception exception);
 
     [LoggerMessage(304, LogLevel.Warning, "Client {Client} tries round {Round} again ({Retry}): {Reason}")]

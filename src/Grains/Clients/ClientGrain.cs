@@ -8,9 +8,11 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Grains.Inputs;
 using FedRLora.Grains.Placement;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 using Microsoft.Extensions.Logging;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Clients;
 
 /// <summary>
 /// A task client. As the first member of a group it has the group trained on its silo, writes each member's head, optimizer
@@ -24,17 +26,20 @@ internal sealed partial class ClientGrain(
 {
     private const int MostRoundsForgotten = 8;
     private static readonly TimeSpan FirstPause = TimeSpan.FromSeconds(0.25);
-    private readonly ConcurrentDictionary<string, int> _forgotten = new(StringComparer.Ordinal); // by client: the round before which nothing is left
+    // By client: the round before which nothing is left.
+    private readonly ConcurrentDictionary<string, int> _forgotten = new(StringComparer.Ordinal);
     private readonly Dictionary<RoundPhase, Work> _work = []; // the latest of each phase
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
         var site = Keys.SiteOf(this.GetPrimaryKeyString());
-        if (!silo.Serves(site)) throw new InvalidOperationException($"Client {this.GetPrimaryKeyString()} was placed on silo {silo.Name}, which does not serve site {site}.");
-        return Task.CompletedTask;
+        if (silo.Serves(site)) return Task.CompletedTask;
+        throw new InvalidOperationException(
+            $"Client {this.GetPrimaryKeyString()} was placed on silo {silo.Name}, which does not serve site {site}.");
     }
 
-    public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken) => CancelAsync(cancellationToken);
+    public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken) =>
+        CancelAsync(cancellationToken);
 
     public void Dispose() => StopAll();
 
@@ -102,7 +107,9 @@ internal sealed partial class ClientGrain(
         {
             again = true; // no failure of the client: the job waits until the store is there again
             LogStoreAway(assignment.Members[0].ClientId, assignment.Round, e.Message);
-            reports = assignment.Members.Select(member => Report(assignment, member.ClientId) with { StoreTrouble = e.Message.ReplaceLineEndings(" ") }).ToArray();
+            var trouble = e.Message.ReplaceLineEndings(" ");
+            reports = assignment.Members
+                .Select(member => Report(assignment, member.ClientId) with { StoreTrouble = trouble }).ToArray();
         }
         catch (Exception e)
         {
@@ -243,12 +250,15 @@ internal sealed partial class ClientGrain(
             {
                 Client = plan.Client(work.ClientId),
                 Head = work.Head is { } head ? await stores.Site.ReadStateAsync(head, stopped) : null,
-                Optimizer = work.Optimizer is { } optimizer && assignment.Phase == RoundPhase.Train ? await stores.Site.ReadStateAsync(optimizer, stopped) : null,
+                Optimizer = work.Optimizer is { } optimizer && assignment.Phase == RoundPhase.Train
+                    ? await stores.Site.ReadStateAsync(optimizer, stopped)
+                    : null,
             });
         }
 
         var shared = await cache.SharedAsync(assignment.Shared, stopped);
-        Telemetry.BytesReceived.Add(assignment.Shared.SizeBytes * members.Count, new KeyValuePair<string, object?>("job", assignment.JobId));
+        var received = assignment.Shared.SizeBytes * members.Count;
+        Telemetry.BytesReceived.Add(received, new KeyValuePair<string, object?>("job", assignment.JobId));
         return new TrainingGroup { Plan = plan.Plan, Round = assignment.Round, Shared = shared, Members = members, Run = assignment.JobId };
     }
 
@@ -280,8 +290,10 @@ internal sealed partial class ClientGrain(
         {
             var key = Keys.Update(assignment.JobId, assignment.Round, assignment.Attempt, member.ClientId);
             if (await stores.Job.ReadBytesAsync(key, stopped) is not { } bytes) return null;
-            var (head, optimizer) = (Keys.Head(assignment.JobId, site, member.ClientId, assignment.Round), Keys.Optimizer(assignment.JobId, site, member.ClientId, assignment.Round));
-            if (ReportMetadata.Read(bytes, Report(assignment, member.ClientId), assignment, key, head, optimizer) is not { } report) return null;
+            var head = Keys.Head(assignment.JobId, site, member.ClientId, assignment.Round);
+            var optimizer = Keys.Optimizer(assignment.JobId, site, member.ClientId, assignment.Round);
+            var begun = Report(assignment, member.ClientId);
+            if (ReportMetadata.Read(bytes, begun, assignment, key, head, optimizer) is not { } report) return null;
             var wrong = await stores.Site.WrongAsync(report.Head!, stopped) ?? await stores.Site.WrongAsync(report.Optimizer!, stopped);
             if (wrong is { } what)
             {
@@ -300,14 +312,16 @@ internal sealed partial class ClientGrain(
     {
         var site = Keys.SiteOf(this.GetPrimaryKeyString());
         var checkpoints = (await cache.PlanAsync(assignment.Plan, stopped)).Plan.Checkpoints;
-        if (assignment.Concurrent && checkpoints.KeepEvery is not null) return; // a head is named by rounds after the one it began in: gc knows by which
+        // A head is named by rounds after the one it began in: gc knows by which.
+        if (assignment.Concurrent && checkpoints.KeepEvery is not null) return;
         foreach (var member in assignment.Members)
         {
             if (member.HeadBefore is not (> 0 and var needed)) continue;
             var owned = Keys.Owned(assignment.JobId, site, member.ClientId);
             foreach (var round in await OldAsync(member.ClientId, owned, needed, stopped))
             {
-                if (!Retention.KeepsHead(checkpoints, round, needed)) await stores.Site.DeleteAllAsync(string.Create(CultureInfo.InvariantCulture, $"{owned}{round}/"), stopped);
+                if (Retention.KeepsHead(checkpoints, round, needed)) continue;
+                await stores.Site.DeleteAllAsync(string.Create(CultureInfo.InvariantCulture, $"{owned}{round}/"), stopped);
             }
 
             _forgotten[member.ClientId] = needed;
@@ -316,7 +330,8 @@ internal sealed partial class ClientGrain(
 
     private async Task<IEnumerable<int>> OldAsync(string client, string owned, int needed, CancellationToken stopped)
     {
-        if (_forgotten.TryGetValue(client, out var since) && since <= needed && needed - since <= MostRoundsForgotten) return Enumerable.Range(since, needed - since);
+        if (_forgotten.TryGetValue(client, out var since) && since <= needed && needed - since <= MostRoundsForgotten)
+            return Enumerable.Range(since, needed - since);
         var old = new SortedSet<int>();
         await foreach (var key in stores.Site.ListAsync(owned, stopped))
         {

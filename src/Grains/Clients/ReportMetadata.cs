@@ -6,7 +6,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Tensors;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Clients;
 
 /// <summary>
 /// A training report as the metadata of the update it belongs to, with what it was made from: plan, round, client and the shared
@@ -28,21 +28,24 @@ internal static class ReportMetadata
         ClientReport report, SiteAssignment assignment, AdapterState update) => new(StringComparer.Ordinal)
     {
         ["numbers"] = DigestOf(update),
-        ["plan"] = assignment.Plan.Sha256, ["round"] = Text(assignment.Round), ["client"] = report.ClientId, ["shared"] = assignment.Shared.Sha256,
+        ["plan"] = assignment.Plan.Sha256, ["round"] = Text(assignment.Round), ["client"] = report.ClientId,
+        ["shared"] = assignment.Shared.Sha256,
         ["head"] = Text(report.Head!), ["optimizer"] = Text(report.Optimizer!), // keys follow from job, site, client and round
         ["samples"] = Text(report.Numbers!.Samples), ["steps"] = Text(report.Numbers.Steps),
         ["meanLoss"] = Text(report.Numbers.MeanLoss), ["productNorm"] = Text(report.Numbers.ProductNorm),
     };
 
     /// <summary>The report; null where the file is not the whole update of this work: a power cut can leave anything at its key.</summary>
-    public static ClientReport? Read(byte[] file, ClientReport report, SiteAssignment assignment, string key, string headKey, string optimizerKey)
+    public static ClientReport? Read(
+        byte[] file, ClientReport report, SiteAssignment assignment, string key, string headKey, string optimizerKey)
     {
         try
         {
             var header = SafetensorsHeader.Parse(file, key);
             var metadata = header.Metadata;
             if (metadata["numbers"] != RoundManifest.Digest(file.AsSpan((int)header.DataOffset))) return null;
-            var made = (metadata["plan"], int.Parse(metadata["round"], CultureInfo.InvariantCulture), metadata["client"], metadata["shared"]);
+            var round = int.Parse(metadata["round"], CultureInfo.InvariantCulture);
+            var made = (metadata["plan"], round, metadata["client"], metadata["shared"]);
             if (made != (assignment.Plan.Sha256, assignment.Round, report.ClientId, assignment.Shared.Sha256)) return null;
             return report with
             {

@@ -1,8 +1,9 @@
 using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Store;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Clients;
 
 /// <summary>
 /// What a client's last scoring said of each row, in its site's store and nowhere else: for comparisons of runs at the site. Nothing

@@ -2,8 +2,9 @@ using System.Collections.Concurrent;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Store;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Clients;
 
 /// <summary>The three files of a client's training. One that is there says nothing about the others.</summary>
 internal static class WrittenFiles

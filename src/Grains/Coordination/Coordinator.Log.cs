@@ -21,7 +21,7 @@ internal static partial class CoordinatorLog
     [LoggerMessage(105, LogLevel.Warning, "Job {Job}: site {Site} cannot be reached: {Reason}")]
     public static partial void LogSiteUnreachable(this ILogger<CoordinatorGrain> logger, string job, string site, string reason);
 
-    [LoggerMessage(106, LogLevel.Warning, "Job {Job}: another activation wrote its notes; this one steps back")]
+    [LoggerMessage(106, LogLevel.Warning, "Job {Job}: another activation wrote its state; this one steps back")]
     public static partial void LogReplaced(this ILogger<CoordinatorGrain> logger, string job, Exception exception);
 
     [LoggerMessage(107, LogLevel.Warning, "Job {Job}: the coordinator begins again after an error")]

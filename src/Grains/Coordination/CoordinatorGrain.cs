@@ -4,6 +4,8 @@ using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Federation.Rounds;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 using Orleans.Concurrency;
 using Orleans.Runtime;
 

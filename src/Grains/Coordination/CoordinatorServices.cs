@@ -1,5 +1,7 @@
 using FedRLora.Abstractions.Ports;
 using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Sites;
+using FedRLora.Grains.Store;
 using Microsoft.Extensions.Logging;
 
 namespace FedRLora.Grains.Coordination;

@@ -3,6 +3,8 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Federation.Rounds;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 using Orleans.Runtime;
 
 namespace FedRLora.Grains.Coordination;
@@ -91,7 +93,7 @@ internal sealed class EffectPerformer(
         {
             var sha256 = await job.CommitAsync(state, stopping);
             var (startedAt, seconds) = clock.EndRound();
-            await job.Log.NoteSecondsAsync(round, seconds, stopping);
+            await job.Log.RecordSecondsAsync(round, seconds, stopping);
             using var whole = Telemetry.Source.StartActivity(
                 "fedrlora.round", ActivityKind.Internal, parentContext: default, [new("job", job.Id), new("round", round)],
                 startTime: startedAt);

@@ -2,6 +2,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Federation.Rounds;
+using FedRLora.Grains.Store;
 using Orleans.Runtime;
 using Orleans.Storage;
 

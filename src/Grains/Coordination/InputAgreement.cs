@@ -4,6 +4,8 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Federation.Rounds;
 using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 using Orleans.Runtime;
 
 namespace FedRLora.Grains.Coordination;

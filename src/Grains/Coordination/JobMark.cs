@@ -1,5 +1,7 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Jobs;
+using FedRLora.Grains.Store;
 
 namespace FedRLora.Grains.Coordination;
 

@@ -4,6 +4,8 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Federation.Rounds;
 using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 using Orleans.Runtime;
 
 namespace FedRLora.Grains.Coordination;
@@ -68,7 +70,7 @@ internal sealed class JobOpening(
         var isDone = last >= job.Plan.Strategy.Rounds;
         if (!memory.RecordExists && last >= 0 && !isDone && isStopped)
         {
-            var reason = $"{Keys.Notes(name)} is missing, which said why the run was stopped; " +
+            var reason = $"{Keys.Memory(name)} is missing, which said why the run was stopped; " +
                 $"resume it, and round {last + 1} begins again";
             known.State = RoundState.Initial with { Phase = Phase.Paused, Reason = reason };
         }

@@ -7,6 +7,8 @@ using FedRLora.Abstractions.Tensors;
 using FedRLora.Federation.Aggregation;
 using FedRLora.Federation.Rounds;
 using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 
 namespace FedRLora.Grains.Coordination;
 
@@ -198,7 +200,7 @@ internal sealed class OpenJob(
         var remembering = optimizer.Count == 0
             ? null
             : await store.WriteStateAsync(sha256 => Keys.ServerOptimizer(job, state.Round, sha256), optimizer, cancellationToken);
-        await store.MakeDurableAsync(cancellationToken); // before the notes say that there is a candidate
+        await store.MakeDurableAsync(cancellationToken); // before anybody remembers that there is a candidate
         return new RoundEvent.Aggregated(state.Round, state.Attempt, new Candidate
         {
             Shared = written,

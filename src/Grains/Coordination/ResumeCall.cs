@@ -3,6 +3,8 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Federation.Rounds;
 using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 using Orleans.Runtime;
 
 namespace FedRLora.Grains.Coordination;

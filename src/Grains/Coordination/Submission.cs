@@ -5,6 +5,8 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Federation.Rounds;
 using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 using Orleans.Runtime;
 
 namespace FedRLora.Grains.Coordination;

@@ -1,6 +1,7 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Federation.Rounds;
+using FedRLora.Grains.Runs;
 using Microsoft.Extensions.Logging;
 
 namespace FedRLora.Grains.Coordination;

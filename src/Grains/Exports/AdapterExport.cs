@@ -4,6 +4,7 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Store;
 
 namespace FedRLora.Grains.Exports;
 

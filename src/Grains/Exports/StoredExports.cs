@@ -3,6 +3,7 @@ using System.Text.Json.Serialization;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Store;
 
 namespace FedRLora.Grains.Exports;
 

@@ -4,7 +4,7 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Orleans.Runtime;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Jobs;
 
 /// <summary>
 /// Brings back what a lost silo took with it: at once when the membership says that a silo is gone, at start-up, and now and
@@ -27,7 +27,8 @@ internal sealed partial class JobRevival(
         var active = new TaskCompletionSource();
         using var started = lifetime.ApplicationStarted.Register(active.SetResult); // no grain can be placed before the silo is active
         await active.Task.WaitAsync(stoppingToken);
-        await await Task.WhenAny(AskNowAndThenAsync(stoppingToken), AskAfterLossesAsync(stoppingToken)); // neither ends but by an error, which is the host's to hear
+        // Neither ends but by an error, which is the host's to hear.
+        await await Task.WhenAny(AskNowAndThenAsync(stoppingToken), AskAfterLossesAsync(stoppingToken));
     }
 
     private async Task AskNowAndThenAsync(CancellationToken stopping)
@@ -57,7 +58,8 @@ internal sealed partial class JobRevival(
     }
 
     private static Dictionary<SiloAddress, ClusterMember> Active(ClusterMembershipSnapshot snapshot) =>
-        snapshot.Members.Values.Where(static member => member.Status == SiloStatus.Active).ToDictionary(static member => member.SiloAddress);
+        snapshot.Members.Values.Where(static member => member.Status == SiloStatus.Active)
+            .ToDictionary(static member => member.SiloAddress);
 
     private async Task<bool> TryAsync(Func<IJobsGrain, CancellationToken, Task> ask, CancellationToken stopping)
     {

@@ -3,10 +3,11 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Store;
 using Microsoft.Extensions.Logging;
 using Orleans.Runtime;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Jobs;
 
 /// <summary>
 /// The jobs of a store. It remembers nothing: asking a coordinator activates it, and an activated coordinator goes on by itself.

@@ -4,8 +4,9 @@ using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Store;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Runs;
 
 /// <summary>Somebody else committed this round with other content.</summary>
 public sealed class CommitConflictException(string message) : Exception(message);
@@ -49,7 +50,8 @@ public sealed class CommitLog(IBlobStore store, string job)
     /// <param name="committed">What is committed: <paramref name="last"/> or a later round.</param>
     /// <param name="cancellationToken">The caller's token.</param>
     /// <exception cref="CorruptBlobException">One is missing, or not what the next one names.</exception>
-    public async Task<IReadOnlyList<(RoundManifest Manifest, string Sha256)>> ManifestsAsync(int first, int last, CurrentRound committed, CancellationToken cancellationToken)
+    public async Task<IReadOnlyList<(RoundManifest Manifest, string Sha256)>> ManifestsAsync(
+        int first, int last, CurrentRound committed, CancellationToken cancellationToken)
     {
         var links = new List<(RoundManifest, string)>();
         var sha256 = await NamedAsync(last, committed, cancellationToken);
@@ -88,15 +90,17 @@ public sealed class CommitLog(IBlobStore store, string job)
         return digest;
     }
 
-    /// <summary>Seconds a committed round took; 0 where it was not noted.</summary>
-    /// <exception cref="CorruptBlobException">The note was changed.</exception>
+    /// <summary>Seconds a committed round took; 0 where nobody wrote that down.</summary>
+    /// <exception cref="CorruptBlobException">What was written down was changed.</exception>
     public async Task<double> SecondsAsync(int round, CancellationToken cancellationToken) =>
-        await store.ReadBytesAsync(Keys.Timing(job, round), cancellationToken) is { } bytes && JsonDocument.Parse(BlobStates.RequireSealed(bytes, Keys.Timing(job, round))).RootElement.TryGetProperty("seconds", out var seconds)
+        await store.ReadBytesAsync(Keys.Timing(job, round), cancellationToken) is { } bytes
+        && JsonDocument.Parse(BlobStates.RequireSealed(bytes, Keys.Timing(job, round))).RootElement
+            .TryGetProperty("seconds", out var seconds)
             ? seconds.GetDouble()
             : 0;
 
-    /// <summary>Notes how long a round took; no part of any manifest.</summary>
-    public Task NoteSecondsAsync(int round, double seconds, CancellationToken cancellationToken)
+    /// <summary>Writes down how long a round took; no part of any manifest.</summary>
+    public Task RecordSecondsAsync(int round, double seconds, CancellationToken cancellationToken)
     {
         var json = string.Create(CultureInfo.InvariantCulture, $"{{\n  \"seconds\": {seconds:R}\n}}");
         return store.WriteDocumentAsync(Keys.Timing(job, round), SealedJson.Seal(Encoding.UTF8.GetBytes(json)), cancellationToken);

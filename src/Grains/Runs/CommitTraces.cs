@@ -2,8 +2,9 @@ using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Grains.Coordination;
+using FedRLora.Grains.Store;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Runs;
 
 /// <summary>
 /// What tells a job whose current.json is lost from one that has committed nothing. A process that dies just before the first write
@@ -21,12 +22,12 @@ public static class CommitTraces
             if (!isUpdate && !Keys.IsAggregated(key, job, 0)) return key;
         }
 
-        var notes = Keys.Notes(job);
-        return await store.ReadBytesAsync(notes, cancellationToken) is { } bytes && NotesOf(bytes)?.State.Committed >= 0 ? notes : null;
+        var memory = Keys.Memory(job);
+        return await store.ReadBytesAsync(memory, cancellationToken) is { } bytes && MemoryOf(bytes)?.State.Committed >= 0 ? memory : null;
     }
 
-    /// <summary>The notes in a blob; null where it was changed.</summary>
-    internal static JobMemory? NotesOf(byte[] bytes)
+    /// <summary>What a coordinator remembered, in a blob; null where it was changed.</summary>
+    internal static JobMemory? MemoryOf(byte[] bytes)
     {
         try
         {

@@ -2,8 +2,9 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Store;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Runs;
 
 /// <summary>fingerprint.json, sealed.</summary>
 internal static class EngineFingerprints

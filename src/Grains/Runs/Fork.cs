@@ -4,8 +4,9 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Federation.Rounds;
+using FedRLora.Grains.Store;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Runs;
 
 /// <summary>
 /// Makes the start of a fork: copies of what a committed round of another job names, under the new job's keys. The copy of the
@@ -52,20 +53,28 @@ public static class Fork
 
     /// <summary>Whether a plan can go on from a round of a run.</summary>
     /// <exception cref="BadInputException">It cannot; the message says why.</exception>
-    public static async Task<RoundManifest> CheckAsync(IBlobStore from, string source, int round, FederationPlan plan, CancellationToken cancellationToken)
+    public static async Task<RoundManifest> CheckAsync(
+        IBlobStore from, string source, int round, FederationPlan plan, CancellationToken cancellationToken)
     {
         var log = new CommitLog(from, source);
-        var current = await log.ReadAsync(cancellationToken) ?? throw new BadInputException($"Run {source} has committed nothing; there is no round to fork from.");
-        if (round < 0 || round > current.Round) throw new BadInputException($"Run {source} has committed rounds 0 to {current.Round}, not {round}.");
+        var current = await log.ReadAsync(cancellationToken)
+            ?? throw new BadInputException($"Run {source} has committed nothing; there is no round to fork from.");
+        if (round < 0 || round > current.Round)
+            throw new BadInputException($"Run {source} has committed rounds 0 to {current.Round}, not {round}.");
         var (manifest, _) = (await log.ManifestsAsync(round, round, current, cancellationToken))[0];
-        var before = PlanReader.Require(System.Text.Encoding.UTF8.GetString(await StoredPlans.FindAsync(from, source, manifest.PlanSha256, cancellationToken)), Keys.Plan(source));
+        var yaml = await StoredPlans.FindAsync(from, source, manifest.PlanSha256, cancellationToken);
+        var before = PlanReader.Require(System.Text.Encoding.UTF8.GetString(yaml), Keys.Plan(source));
         PlanText.RequireValues(before, source, manifest.Engine);
         if (before.Model.Path != plan.Model.Path && manifest.Base is null) // else its content is compared, wherever it lies
             throw new BadInputException($"A fork keeps the base model: {source} has {before.Model.Path}, the plan {plan.Model.Path}.");
-        if (PlanText.Of(before.Adapter) != PlanText.Of(plan.Adapter) || before.Sharing != plan.Sharing) throw new BadInputException($"A fork keeps the adapter of {source}; the plan's adapter section differs.");
+        if (PlanText.Of(before.Adapter) != PlanText.Of(plan.Adapter) || before.Sharing != plan.Sharing)
+            throw new BadInputException($"A fork keeps the adapter of {source}; the plan's adapter section differs.");
         var sites = before.Clients.ToDictionary(static client => client.Id, static client => client.Site, StringComparer.Ordinal);
         if (plan.Clients.FirstOrDefault(client => sites.TryGetValue(client.Id, out var site) && site != client.Site) is { } moved)
-            throw new BadInputException($"Client {moved.Id} has its head at site {sites[moved.Id]}, from which it does not go to {moved.Site}; give that client another id.");
+        {
+            throw new BadInputException($"Client {moved.Id} has its head at site {sites[moved.Id]}, "
+                + $"from which it does not go to {moved.Site}; give that client another id.");
+        }
         return manifest;
     }
 
@@ -109,13 +118,23 @@ public static class Fork
     }
 
     /// <summary>Copies what clients of a site owned, from and to the site's own stores.</summary>
-    public static async Task CopyOwnedAsync(IBlobStore from, string source, IEnumerable<ManifestClient> owners, IBlobStore to, string job, string site, CancellationToken cancellationToken)
+    public static async Task CopyOwnedAsync(
+        IBlobStore from, string source, IEnumerable<ManifestClient> owners, IBlobStore to, string job, string site,
+        CancellationToken cancellationToken)
     {
         foreach (var owner in owners)
         {
-            if (owner.Head is { } head) await CopyAsync(from, head.At(Keys.Head(source, site, owner.Id, owner.HeadRound)), to, Keys.Head(job, site, owner.Id, 0), cancellationToken);
+            if (owner.Head is { } head)
+            {
+                var owned = head.At(Keys.Head(source, site, owner.Id, owner.HeadRound));
+                await CopyAsync(from, owned, to, Keys.Head(job, site, owner.Id, 0), cancellationToken);
+            }
+
             if (owner.Optimizer is { } optimizer)
-                await CopyAsync(from, optimizer.At(Keys.Optimizer(source, site, owner.Id, owner.HeadRound)), to, Keys.Optimizer(job, site, owner.Id, 0), cancellationToken);
+            {
+                var owned = optimizer.At(Keys.Optimizer(source, site, owner.Id, owner.HeadRound));
+                await CopyAsync(from, owned, to, Keys.Optimizer(job, site, owner.Id, 0), cancellationToken);
+            }
         }
     }
 
@@ -129,8 +148,10 @@ public static class Fork
     private static async Task CopyAsync(IBlobStore from, BlobRef blob, IBlobStore to, string key, CancellationToken cancellationToken)
     {
         await using var opened = await from.OpenAsync(blob.Key, cancellationToken)
-            ?? throw new BadInputException($"{blob.Key} is not kept any more; fork from a later round, or keep more of them with checkpoints.keepEvery.");
-        var written = await to.WriteAsync(key, (stream, token) => opened.Content.CopyToAsync(stream, token), WriteCondition.Any, cancellationToken);
+            ?? throw new BadInputException(
+                $"{blob.Key} is not kept any more; fork from a later round, or keep more of them with checkpoints.keepEvery.");
+        var written = await to.WriteAsync(
+            key, (stream, token) => opened.Content.CopyToAsync(stream, token), WriteCondition.Any, cancellationToken);
         if (written.Ref.Sha256 == blob.Sha256) return;
         await to.DeleteAsync(key, cancellationToken);
         throw new CorruptBlobException($"{blob.Key} has digest {written.Ref.Sha256}, expected {blob.Sha256}.");

@@ -1,8 +1,10 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Store;
+using FedRLora.Grains.Upkeep;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Runs;
 
 /// <summary>
 /// A run's manifests followed back from current.json to round 0, past broken ones: the manifest before a broken one is taken as it

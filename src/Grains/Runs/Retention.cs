@@ -1,8 +1,9 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Grains.Store;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Runs;
 
 /// <summary>A run's committed rounds and who owns what, for deciding which blobs it still needs.</summary>
 /// <param name="Job">The job.</param>
@@ -32,8 +33,12 @@ public static class Retention
     /// <inheritdoc cref="KeepsShared" path="/param"/>
     public static bool KeepsHeads(CheckpointSpec spec, int round, int last) => round >= last - 1 || IsEvery(spec, round);
 
-    /// <summary>Whether a superseded head may be named by an every-n-th manifest: by one from its own round to the one before <paramref name="until"/>.</summary>
-    public static bool KeepsHead(CheckpointSpec spec, int headRound, int until) => spec.KeepEvery is { } every && (until - 1) / every * every >= headRound;
+    /// <summary>
+    /// Whether a superseded head may be named by an every-n-th manifest: by one from its own round to the one before
+    /// <paramref name="until"/>.
+    /// </summary>
+    public static bool KeepsHead(CheckpointSpec spec, int headRound, int until) =>
+        spec.KeepEvery is { } every && (until - 1) / every * every >= headRound;
 
     /// <summary>The one round that loses its shared state by the commit of <paramref name="last"/>; null where none does.</summary>
     public static int? LeftBy(CheckpointSpec spec, int last) =>
@@ -51,8 +56,10 @@ public static class Retention
         {
             needed.Add(Keys.Manifest(run.Job, manifest.Round, sha256));
             needed.Add(Keys.Timing(run.Job, manifest.Round));
-            if (KeepsShared(run.Checkpoints, manifest.Round, last)) needed.UnionWith(SharedOf(run.Job, manifest).Select(static blob => blob.Key));
-            if (KeepsHeads(run.Checkpoints, manifest.Round, last)) needed.UnionWith(OwnedOf(run.Job, manifest, client => run.SiteOf[client]).Select(static blob => blob.Key));
+            if (KeepsShared(run.Checkpoints, manifest.Round, last))
+                needed.UnionWith(SharedOf(run.Job, manifest).Select(static blob => blob.Key));
+            if (KeepsHeads(run.Checkpoints, manifest.Round, last))
+                needed.UnionWith(OwnedOf(run.Job, manifest, client => run.SiteOf[client]).Select(static blob => blob.Key));
         }
 
         return [.. keys.Where(key => RoundOf(run.Job, key) is { } round && (round <= last || run.Finished) && !needed.Contains(key))];
@@ -71,7 +78,8 @@ public static class Retention
         foreach (var client in manifest.Clients)
         {
             if (client.Head is { } head) yield return head.At(Keys.Head(job, siteOf(client.Id), client.Id, client.HeadRound));
-            if (client.Optimizer is { } optimizer) yield return optimizer.At(Keys.Optimizer(job, siteOf(client.Id), client.Id, client.HeadRound));
+            if (client.Optimizer is { } optimizer)
+                yield return optimizer.At(Keys.Optimizer(job, siteOf(client.Id), client.Id, client.HeadRound));
         }
     }
 

@@ -2,8 +2,9 @@ using System.Globalization;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Store;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Runs;
 
 /// <summary>The plans of a job: <c>plan.yaml</c>, then one for each extension. None is ever written over.</summary>
 public static class StoredPlans
@@ -15,7 +16,8 @@ public static class StoredPlans
         var prefix = Keys.Extensions(job);
         await foreach (var key in store.ListAsync(prefix, cancellationToken))
         {
-            if (int.TryParse(Path.GetFileNameWithoutExtension(key[prefix.Length..]), NumberStyles.None, CultureInfo.InvariantCulture, out var number)) extensions.Add(number);
+            var name = Path.GetFileNameWithoutExtension(key[prefix.Length..]);
+            if (int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out var number)) extensions.Add(number);
         }
 
         // Also one that is missing between others.
@@ -23,7 +25,8 @@ public static class StoredPlans
     }
 
     /// <summary>The plan that the job runs under, and how often it was extended; null where there is no such job.</summary>
-    public static async Task<(BlobRef Blob, byte[] Yaml, int Extensions)?> NewestAsync(IBlobStore store, string job, CancellationToken cancellationToken)
+    public static async Task<(BlobRef Blob, byte[] Yaml, int Extensions)?> NewestAsync(
+        IBlobStore store, string job, CancellationToken cancellationToken)
     {
         var keys = await KeysAsync(store, job, cancellationToken);
         foreach (var key in keys.SkipLast(1))
@@ -32,7 +35,9 @@ public static class StoredPlans
             if (opened is null) throw new CorruptBlobException($"{key} is missing, but {keys[^1]} is there; {WayOut.Of(key)}.");
         }
 
-        return await store.ReadBytesAsync(keys[^1], cancellationToken) is { } yaml ? (new BlobRef(keys[^1], RoundManifest.Digest(yaml), yaml.Length), yaml, keys.Count - 1) : null;
+        return await store.ReadBytesAsync(keys[^1], cancellationToken) is { } yaml
+            ? (new BlobRef(keys[^1], RoundManifest.Digest(yaml), yaml.Length), yaml, keys.Count - 1)
+            : null;
     }
 
     /// <summary>A job with committed rounds has lost its plan.</summary>

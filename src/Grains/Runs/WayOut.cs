@@ -1,6 +1,6 @@
 using FedRLora.Abstractions;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Runs;
 
 /// <summary>What helps where a document of a run is missing or was changed: the end of every such error.</summary>
 internal static class WayOut

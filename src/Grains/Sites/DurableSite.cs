@@ -1,6 +1,6 @@
 using FedRLora.Abstractions.Ports;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Sites;
 
 /// <summary>
 /// Makes a silo's site store durable, for all sites that are in this process. Whoever asks during a flush shares the next one with all

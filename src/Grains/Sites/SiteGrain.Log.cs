@@ -1,6 +1,6 @@
 using Microsoft.Extensions.Logging;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Sites;
 
 internal sealed partial class SiteGrain
 {

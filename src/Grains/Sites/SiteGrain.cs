@@ -2,12 +2,15 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Clients;
 using FedRLora.Grains.Exports;
 using FedRLora.Grains.Inputs;
 using FedRLora.Grains.Placement;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 using Microsoft.Extensions.Logging;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Sites;
 
 /// <summary>
 /// A site's part of one job: cuts the site's cohort into groups, hands each to its leading client, and bundles reports so that
@@ -52,7 +55,8 @@ internal sealed partial class SiteGrain(
     {
         foreach (var report in reports)
         {
-            if (_current is { Concurrent: false } current && (report.Round, report.Attempt, report.Phase) != current.Order) continue; // of work that was replaced
+            // Of work that was replaced.
+            if (_current is { Concurrent: false } current && (report.Round, report.Attempt, report.Phase) != current.Order) continue;
             _bundle.Add(report);
             _silent--;
         }
@@ -81,7 +85,8 @@ internal sealed partial class SiteGrain(
         _bundle.Clear();
         var leaders = _leaders.ToArray();
         _leaders.Clear();
-        foreach (var some in leaders.Chunk(FanOut)) await Task.WhenAll(some.Select(leader => ClientOf(leader).CancelAsync(cancellationToken)));
+        foreach (var some in leaders.Chunk(FanOut))
+            await Task.WhenAll(some.Select(leader => ClientOf(leader).CancelAsync(cancellationToken)));
     }
 
     public async Task AdoptAsync(string source, IReadOnlyList<ManifestClient> owners, CancellationToken cancellationToken = default)
@@ -98,7 +103,8 @@ internal sealed partial class SiteGrain(
             cancellationToken);
     }
 
-    public async Task<IReadOnlyDictionary<string, string>> ExportAsync(SiteAssignment committed, CancellationToken cancellationToken = default)
+    public async Task<IReadOnlyDictionary<string, string>> ExportAsync(
+        SiteAssignment committed, CancellationToken cancellationToken = default)
     {
         var heads = committed.Members.ToDictionary(static member => member.ClientId, static member => member.Head, StringComparer.Ordinal);
         var round = new ExportedRound
@@ -130,17 +136,20 @@ internal sealed partial class SiteGrain(
             {
                 if (!assignment.Concurrent && !ReferenceEquals(_current, assignment)) return; // replaced meanwhile
                 _leaders.UnionWith(some.Select(static group => group[0].ClientId));
-                await Task.WhenAll(some.Select(group => ClientOf(group[0].ClientId).AcceptAsync(assignment with { Members = group, Pending = null })));
+                await Task.WhenAll(some.Select(group =>
+                    ClientOf(group[0].ClientId).AcceptAsync(assignment with { Members = group, Pending = null })));
             }
         }
         catch (Exception e)
         {
-            LogDispatchFailed(assignment.JobId, Keys.SiteOf(this.GetPrimaryKeyString()), assignment.Round, e); // the coordinator sends again
+            // The coordinator sends again.
+            LogDispatchFailed(assignment.JobId, Keys.SiteOf(this.GetPrimaryKeyString()), assignment.Round, e);
         }
     }
 
     private IClientGrain ClientOf(string leader) =>
-        GrainFactory.GetGrain<IClientGrain>(Keys.Client(Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString()), leader));
+        GrainFactory.GetGrain<IClientGrain>(
+            Keys.Client(Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString()), leader));
 
     private async Task FlushAsync()
     {
@@ -148,13 +157,15 @@ internal sealed partial class SiteGrain(
         _flush = null;
         if (_sending || _bundle.Count == 0) return;
         _sending = true;
-        var (job, site) = (Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString())); // also where this activation has seen no assignment
+        // Also where this activation has seen no assignment.
+        var (job, site) = (Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString()));
         var sent = _bundle.ToArray();
         try
         {
             await GrainFactory.GetGrain<IRunReportingGrain>(job).ReportAsync(new SiteReport { Site = site, Clients = sent });
             _failures = 0;
-            if (_bundle.Count >= sent.Length && ReferenceEquals(_bundle[0], sent[0])) _bundle.RemoveRange(0, sent.Length); // a newer assignment may have emptied it
+            // A newer assignment may have emptied it.
+            if (_bundle.Count >= sent.Length && ReferenceEquals(_bundle[0], sent[0])) _bundle.RemoveRange(0, sent.Length);
         }
         catch (Exception e) when (e is OrleansException or TimeoutException)
         {
@@ -171,5 +182,7 @@ internal sealed partial class SiteGrain(
     }
 
     private void FlushAfter(TimeSpan delay) =>
-        _flush ??= this.RegisterGrainTimer(static (site, _) => site.FlushAsync(), this, new GrainTimerCreationOptions(delay, Timeout.InfiniteTimeSpan) { KeepAlive = true });
+        _flush ??= this.RegisterGrainTimer(
+            static (site, _) => site.FlushAsync(), this,
+            new GrainTimerCreationOptions(delay, Timeout.InfiniteTimeSpan) { KeepAlive = true });
 }

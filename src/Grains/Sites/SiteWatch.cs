@@ -3,7 +3,7 @@ using FedRLora.Abstractions.Messages;
 using Microsoft.Extensions.Hosting;
 using Orleans.Runtime;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Sites;
 
 /// <summary>Which sites have a live silo, as the membership tells this silo, and since when a site has none.</summary>
 internal sealed class SiteWatch(IClusterMembershipService membership, TimeProvider time) : BackgroundService

@@ -4,8 +4,9 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Grains.Runs;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Store;
 
 /// <summary>A blob is missing or its content is not what was named.</summary>
 [GenerateSerializer, Alias("fedrlora.corrupt-blob")]
@@ -23,9 +24,12 @@ public static class BlobStates
 {
     /// <summary>Writes a state as safetensors.</summary>
     public static async Task<BlobRef> WriteStateAsync(
-        this IBlobStore store, string key, AdapterState state, IReadOnlyDictionary<string, string> metadata, CancellationToken cancellationToken)
+        this IBlobStore store, string key, AdapterState state, IReadOnlyDictionary<string, string> metadata,
+        CancellationToken cancellationToken)
     {
-        var written = await store.WriteAsync(key, (stream, token) => Task.Run(() => SafetensorsCodec.Write(state, metadata, stream), token), WriteCondition.Any, cancellationToken);
+        var written = await store.WriteAsync(
+            key, (stream, token) => Task.Run(() => SafetensorsCodec.Write(state, metadata, stream), token), WriteCondition.Any,
+            cancellationToken);
         return written.Ref;
     }
 
@@ -45,9 +49,11 @@ public static class BlobStates
     /// <param name="cancellationToken">The caller's token.</param>
     /// <param name="reuse">A state that nobody uses any more, whose arrays are filled again where they fit.</param>
     /// <exception cref="CorruptBlobException">The blob is missing or has another digest.</exception>
-    public static async Task<AdapterState> ReadStateAsync(this IBlobStore store, BlobRef blob, CancellationToken cancellationToken, AdapterState? reuse = null)
+    public static async Task<AdapterState> ReadStateAsync(
+        this IBlobStore store, BlobRef blob, CancellationToken cancellationToken, AdapterState? reuse = null)
     {
-        await using var opened = await store.OpenAsync(blob.Key, cancellationToken) ?? throw new CorruptBlobException($"{blob.Key} is missing; it should hold {blob.Sha256}.");
+        await using var opened = await store.OpenAsync(blob.Key, cancellationToken)
+            ?? throw new CorruptBlobException($"{blob.Key} is missing; it should hold {blob.Sha256}.");
         return await Task.Run(() => Decode(opened, blob, reuse), cancellationToken);
     }
 
@@ -79,7 +85,8 @@ public static class BlobStates
     /// <exception cref="CorruptBlobException">The blob is missing or has another digest.</exception>
     public static async Task<byte[]> ReadBytesAsync(this IBlobStore store, BlobRef blob, CancellationToken cancellationToken)
     {
-        var bytes = await store.ReadBytesAsync(blob.Key, cancellationToken) ?? throw new CorruptBlobException($"{blob.Key} is missing; it should hold {blob.Sha256}.");
+        var bytes = await store.ReadBytesAsync(blob.Key, cancellationToken)
+            ?? throw new CorruptBlobException($"{blob.Key} is missing; it should hold {blob.Sha256}.");
         var found = RoundManifest.Digest(bytes);
         return found == blob.Sha256 ? bytes : throw Mismatch(blob, found);
     }
@@ -116,7 +123,8 @@ public static class BlobStates
     }
 
     /// <summary>Writes a small blob.</summary>
-    public static Task<WrittenBlob> WriteBytesAsync(this IBlobStore store, string key, ReadOnlyMemory<byte> bytes, WriteCondition condition, CancellationToken cancellationToken) =>
+    public static Task<WrittenBlob> WriteBytesAsync(
+        this IBlobStore store, string key, ReadOnlyMemory<byte> bytes, WriteCondition condition, CancellationToken cancellationToken) =>
         store.WriteAsync(key, (stream, token) => stream.WriteAsync(bytes, token).AsTask(), condition, cancellationToken);
 
     /// <summary>Writes a small document over whatever is there; a power cut leaves the old one or the new one.</summary>

@@ -5,12 +5,13 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Store;
 
 /// <summary>A plan with its clients by id.</summary>
 public sealed class IndexedPlan(FederationPlan plan)
 {
-    private readonly FrozenDictionary<string, ClientSpec> _clients = plan.Clients.ToFrozenDictionary(static client => client.Id, StringComparer.Ordinal);
+    private readonly FrozenDictionary<string, ClientSpec> _clients =
+        plan.Clients.ToFrozenDictionary(static client => client.Id, StringComparer.Ordinal);
 
     /// <summary>The plan.</summary>
     public FederationPlan Plan => plan;
@@ -19,7 +20,9 @@ public sealed class IndexedPlan(FederationPlan plan)
     public ClientSpec Client(string id) => _clients[id];
 }
 
-/// <summary>What every client of a silo reads in a round: the plan and the shared state, each read once and kept while it is recent.</summary>
+/// <summary>
+/// What every client of a silo reads in a round: the plan and the shared state, each read once and kept while it is recent.
+/// </summary>
 /// <param name="stores">Where they lie.</param>
 /// <param name="settings">The silo's; null for those of a silo that was told nothing.</param>
 public sealed class SiloCache(IBlobStores stores, GrainSettings? settings = null) : IDisposable
@@ -112,7 +115,8 @@ public sealed class SiloCache(IBlobStores stores, GrainSettings? settings = null
         public void Dispose() => Interlocked.Exchange(ref _leave, null)?.Invoke();
     }
 
-    private async Task<T> GetAsync<T>(List<(string Sha256, Task<T> Value)> kept, BlobRef blob, Func<Task<T>> read, CancellationToken cancellationToken)
+    private async Task<T> GetAsync<T>(
+        List<(string Sha256, Task<T> Value)> kept, BlobRef blob, Func<Task<T>> read, CancellationToken cancellationToken)
     {
         Task<T> value;
         lock (_gate)

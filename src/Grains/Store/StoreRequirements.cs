@@ -2,7 +2,7 @@ using System.Globalization;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Store;
 
 /// <summary>What a plan asks of the stores, which on silos were opened before there was a plan.</summary>
 internal static class StoreRequirements

@@ -4,8 +4,10 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Upkeep;
 
 /// <summary>
 /// Looks, before anything goes on, whether all is there that a stopped run goes on from: documents and the chain by their digests,
@@ -23,8 +25,8 @@ public static class RunCheck
     public static async Task RequireAsync(
         IBlobStore jobStore, IBlobStore siteStore, string job, bool anyEngine, CancellationToken cancellationToken = default)
     {
-        var (notes, fingerprint) = (Keys.Notes(job), Keys.Fingerprint(job));
-        if (await jobStore.ReadBytesAsync(notes, cancellationToken) is { } noted) BlobStates.RequireSealed(noted, notes);
+        var (memory, fingerprint) = (Keys.Memory(job), Keys.Fingerprint(job));
+        if (await jobStore.ReadBytesAsync(memory, cancellationToken) is { } bytes) BlobStates.RequireSealed(bytes, memory);
         var engine = EngineFingerprints.Read(await jobStore.ReadBytesAsync(fingerprint, cancellationToken), fingerprint);
         var log = new CommitLog(jobStore, job);
         var current = await log.ReadAsync(cancellationToken);

@@ -3,8 +3,10 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Upkeep;
 
 /// <summary>A blob that nobody needs.</summary>
 /// <param name="Key">Its key.</param>
@@ -25,8 +27,13 @@ public sealed class RunCollector(IBlobStore jobStore, IBlobStore siteStore, stri
     public async Task<IReadOnlyList<UnneededBlob>> FindAsync(CancellationToken cancellationToken = default)
     {
         if (await ReadAsync(cancellationToken) is not var (run, plan)) return [];
-        if (plan.Strategy.Trigger.Rule == TriggerRule.Buffered && !run.Finished) return []; // work from any round before may go on when the run is resumed
-        return [.. await UnneededAsync(jobStore, Keys.Rounds(job), run, cancellationToken), .. await UnneededAsync(siteStore, Keys.Sites, run, cancellationToken)];
+        // Work from any round before may go on when the run is resumed.
+        if (plan.Strategy.Trigger.Rule == TriggerRule.Buffered && !run.Finished) return [];
+        return
+        [
+            .. await UnneededAsync(jobStore, Keys.Rounds(job), run, cancellationToken),
+            .. await UnneededAsync(siteStore, Keys.Sites, run, cancellationToken),
+        ];
     }
 
     /// <summary>The committed rounds from which the whole run can be forked: their states and all their heads are there.</summary>
@@ -48,7 +55,11 @@ public sealed class RunCollector(IBlobStore jobStore, IBlobStore siteStore, stri
     /// <summary>Deletes what <see cref="FindAsync"/> found.</summary>
     public async Task RemoveAsync(IEnumerable<UnneededBlob> unneeded, CancellationToken cancellationToken = default)
     {
-        foreach (var blob in unneeded) await (blob.Key.StartsWith(Keys.Sites, StringComparison.Ordinal) ? siteStore : jobStore).DeleteAsync(blob.Key, cancellationToken);
+        foreach (var blob in unneeded)
+        {
+            var store = blob.Key.StartsWith(Keys.Sites, StringComparison.Ordinal) ? siteStore : jobStore;
+            await store.DeleteAsync(blob.Key, cancellationToken);
+        }
     }
 
     private async Task<(CommittedRounds Run, FederationPlan Plan)?> ReadAsync(CancellationToken cancellationToken)
@@ -63,7 +74,8 @@ public sealed class RunCollector(IBlobStore jobStore, IBlobStore siteStore, stri
         return (new CommittedRounds(job, plan.Checkpoints, manifests, siteOf, Finished: current.Round >= plan.Strategy.Rounds), plan);
     }
 
-    private static async Task<List<UnneededBlob>> UnneededAsync(IBlobStore store, string prefix, CommittedRounds run, CancellationToken cancellationToken)
+    private static async Task<List<UnneededBlob>> UnneededAsync(
+        IBlobStore store, string prefix, CommittedRounds run, CancellationToken cancellationToken)
     {
         var keys = new List<string>();
         await foreach (var key in store.ListAsync(prefix, cancellationToken)) keys.Add(key);

@@ -7,8 +7,11 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Federation.Rounds;
 using FedRLora.Grains.Coordination;
 using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Jobs;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Upkeep;
 
 /// <summary>A round that the pointer is not put on.</summary>
 /// <param name="Round">The round.</param>
@@ -93,15 +96,15 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
         private readonly List<string> _steps = [];
         private readonly List<string> _unresolved = [];
         private readonly List<Repair.Change> _changes = [];
-        private JobMemory? _notes;
+        private JobMemory? _memory;
 
         public async Task<Repair?> RunAsync(CancellationToken cancellationToken)
         {
             await ListAsync(cancellationToken);
-            var notes = await jobStore.ReadBytesAsync(Keys.Notes(job), cancellationToken);
-            if (_jobKeys.Count == 0 && notes is null && _sitesHere.Count == 0) return null;
-            _notes = notes is null ? null : CommitTraces.NotesOf(notes);
-            if (notes is not null && _notes is null) Remove(Keys.Notes(job), "was changed; the open round begins again");
+            var memory = await jobStore.ReadBytesAsync(Keys.Memory(job), cancellationToken);
+            if (_jobKeys.Count == 0 && memory is null && _sitesHere.Count == 0) return null;
+            _memory = memory is null ? null : CommitTraces.MemoryOf(memory);
+            if (memory is not null && _memory is null) Remove(Keys.Memory(job), "was changed; the open round begins again");
             await ReadManifestsAsync(cancellationToken);
             var stored = await ReadPlansAsync(cancellationToken);
             var (pointer, problem, condition) = await PointerAsync(cancellationToken);
@@ -209,7 +212,7 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             }
         }
 
-        // From the newest round down. Where a round has two manifests, the one counts that a later round, the pointer or the notes name.
+        // From the newest round down. Where a round has two manifests, the one counts that a later round, the pointer or the memory name.
         private async Task<CurrentRound?> ChooseAsync(CurrentRound? pointer, CancellationToken cancellationToken)
         {
             var spoilt = _spoilt.Keys.Select(key => Keys.ManifestOf(key, job)!.Value.Round);
@@ -217,7 +220,7 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             var (from, named) = pointer is null ? (newest, null) : (pointer.Round, pointer.ManifestSha256);
             for (var round = from; round >= 0; round--)
             {
-                if (named is null && _notes?.State.Committed == round) named = _notes.State.CommittedSha256;
+                if (named is null && _memory?.State.Committed == round) named = _memory.State.CommittedSha256;
                 var isLost = named is not null && !_manifests.ContainsKey((round, named));
                 if ((named is null || isLost) && _manifestsOf.GetValueOrDefault(round) is [var only]) named = only;
                 var reason = named is null
@@ -446,7 +449,7 @@ public sealed class RunRepair(IBlobStore jobStore, IBlobStore siteStore, string 
             var mark = await jobStore.ReadBytesAsync(key, cancellationToken);
             if (mark is not null && (mark.AsSpan().SequenceEqual(JobsGrain.Over) || mark.AsSpan().SequenceEqual(JobsGrain.Running))) return;
             if (mark is null && current is null) return; // written when the run begins
-            var isOver = _notes?.State.Phase is null or Phase.Finished or Phase.Failed or Phase.Cancelled or Phase.Paused;
+            var isOver = _memory?.State.Phase is null or Phase.Finished or Phase.Failed or Phase.Cancelled or Phase.Paused;
             var standing = isOver ? "was stopped" : "goes on";
             _steps.Add($"{key} was missing or changed; the run is put into the list of runs again, as one that {standing}");
             _changes.Add(new Repair.Change(key, (isOver ? JobsGrain.Over : JobsGrain.Running).ToArray()));

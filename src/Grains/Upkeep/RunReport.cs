@@ -1,4 +1,5 @@
-namespace FedRLora.Grains;
+
+namespace FedRLora.Grains.Upkeep;
 
 /// <summary>A blob that is not what it should be.</summary>
 /// <param name="Key">The blob.</param>
@@ -10,7 +11,9 @@ public sealed record Finding(string Key, string? Expected, string? Found, string
     /// <inheritdoc/>
     public override string ToString()
     {
-        var what = Found is null ? "is missing" : Found == Expected ? $"names digest {Expected}, which its content has, but is not written as it was sealed" : $"has digest {Found}";
+        var what = Found is null ? "is missing"
+            : Found == Expected ? $"names digest {Expected}, which its content has, but is not written as it was sealed"
+            : $"has digest {Found}";
         return $"{Key} {what}{(Expected is null || Expected == Found ? "" : $", expected {Expected}")}; {Meaning}";
     }
 }
@@ -29,7 +32,7 @@ public sealed record RunReport
 
     /// <summary>
     /// What is broken, in the order plan, fingerprint, inputs, commit pointer, manifests from the oldest, start of a fork, states, heads,
-    /// rows, exports, notes, timings, list of runs.
+    /// rows, exports, memory, timings, list of runs.
     /// </summary>
     public required IReadOnlyList<Finding> Broken { get; init; }
 

@@ -3,10 +3,13 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
-using FedRLora.Grains.Inputs;
 using FedRLora.Grains.Exports;
+using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Jobs;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 
-namespace FedRLora.Grains;
+namespace FedRLora.Grains.Upkeep;
 
 /// <summary>
 /// Checks every blob of a job against the digest that names it: the chain of manifests from current.json back to round 0, what each
@@ -58,8 +61,9 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             var others = await HeadsAsync(chain, plan, cancellationToken);
             await RowsAsync(chain, cancellationToken);
             await ExportsAsync(cancellationToken);
-            await SealedAsync(Keys.Notes(job), "delete it: the open round then begins again", cancellationToken);
-            for (var round = 0; round <= chain.Last; round++) await SealedAsync(Keys.Timing(job, round), "delete it: how long the round took is then not known", cancellationToken);
+            await SealedAsync(Keys.Memory(job), "delete it: the open round then begins again", cancellationToken);
+            for (var round = 0; round <= chain.Last; round++)
+                await SealedAsync(Keys.Timing(job, round), "delete it: how long the round took is then not known", cancellationToken);
             await IndexAsync(chain, cancellationToken);
             LeaveUnchecked(chain);
             return new RunReport
@@ -79,7 +83,8 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
 
             _newest = _unaccounted.Select(key => Keys.RoundOf(key, Keys.Rounds(job)) is { } round
                 && (key == Keys.Timing(job, round) || Keys.ManifestOf(key, job) is not null) ? round : -1).DefaultIfEmpty(-1).Max();
-            if (await jobStore.ReadBytesAsync(Keys.Notes(job), cancellationToken) is { } notes && CommitTraces.NotesOf(notes) is { } known)
+            var memory = await jobStore.ReadBytesAsync(Keys.Memory(job), cancellationToken);
+            if (memory is not null && CommitTraces.MemoryOf(memory) is { } known)
                 _newest = Math.Max(_newest, known.State.Committed);
             _unaccounted.UnionWith(_siteKeys);
         }
@@ -212,7 +217,8 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             foreach (var manifest in chain.Rounds.Values)
             {
                 var required = manifest.Round == chain.Last || Retention.KeepsShared(checkpoints, manifest.Round, newest);
-                foreach (var blob in Retention.SharedOf(job, manifest)) await NamedAsync(jobStore, blob, required, $"a state of round {manifest.Round} is lost", cancellationToken);
+                foreach (var blob in Retention.SharedOf(job, manifest))
+                    await NamedAsync(jobStore, blob, required, $"a state of round {manifest.Round} is lost", cancellationToken);
             }
         }
 
@@ -227,13 +233,18 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
 
             var here = siteOf.Values.ToHashSet(StringComparer.Ordinal);
             foreach (var client in plan?.Clients ?? []) siteOf[client.Id] = client.Site;
-            var others = ReferenceEquals(jobStore, siteStore) ? [] : siteOf.Values.Distinct(StringComparer.Ordinal).Where(site => !here.Contains(site)).Order(StringComparer.Ordinal).ToArray();
+            var others = ReferenceEquals(jobStore, siteStore)
+                ? []
+                : siteOf.Values.Distinct(StringComparer.Ordinal).Where(site => !here.Contains(site))
+                    .Order(StringComparer.Ordinal).ToArray();
             foreach (var manifest in chain.Rounds.Values.Reverse())
             {
                 foreach (var blob in Retention.OwnedOf(job, manifest, client => siteOf.GetValueOrDefault(client, "unknown")))
                 {
                     if (Keys.OwnerOf(blob.Key, job) is var (site, client) && !others.Contains(site))
-                        await NamedAsync(siteStore, blob, required: manifest.Round == chain.Last, $"client {client} cannot go on from round {manifest.Round}, nor be exported", cancellationToken);
+                        await NamedAsync(
+                            siteStore, blob, required: manifest.Round == chain.Last,
+                            $"client {client} cannot go on from round {manifest.Round}, nor be exported", cancellationToken);
                 }
             }
 
@@ -267,8 +278,9 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
                     continue;
                 }
 
-                var digests = StoredExports.Read(await siteStore.ReadBytesAsync(key, cancellationToken) ?? throw new CorruptBlobException($"{key} is missing."), key);
-                foreach (var (file, digest) in digests) await NamedAsync(siteStore, digest.At(prefix + file), required: true, Again, cancellationToken);
+                var bytes = await siteStore.ReadBytesAsync(key, cancellationToken) ?? throw new CorruptBlobException($"{key} is missing.");
+                foreach (var (file, digest) in StoredExports.Read(bytes, key))
+                    await NamedAsync(siteStore, digest.At(prefix + file), required: true, Again, cancellationToken);
             }
         }
 
@@ -287,7 +299,9 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             }
 
             if (mark.AsSpan().SequenceEqual(JobsGrain.Running) || mark.AsSpan().SequenceEqual(JobsGrain.Over)) _intact++;
-            else _broken.Add(new Finding(key, $"{RoundManifest.Digest(JobsGrain.Over)} or {RoundManifest.Digest(JobsGrain.Running)}", RoundManifest.Digest(mark), "it says neither \"over\" nor \"running\""));
+            else _broken.Add(new Finding(
+                key, $"{RoundManifest.Digest(JobsGrain.Over)} or {RoundManifest.Digest(JobsGrain.Running)}", RoundManifest.Digest(mark),
+                "it says neither \"over\" nor \"running\""));
         }
 
         private async Task<bool> SealedAsync(string key, string meaning, CancellationToken cancellationToken, IBlobStore? store = null)
@@ -327,7 +341,8 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             if (broken.Count == 0) return;
             foreach (var key in _unaccounted.ToArray())
             {
-                if (_siteKeys.Contains(key) || (Keys.RoundOf(key, Keys.Rounds(job)) is { } round && broken.Contains(round))) LeaveUnchecked(key);
+                if (_siteKeys.Contains(key) || (Keys.RoundOf(key, Keys.Rounds(job)) is { } round && broken.Contains(round)))
+                    LeaveUnchecked(key);
             }
         }
 

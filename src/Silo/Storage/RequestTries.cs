@@ -8,9 +8,9 @@ namespace FedRLora.Silo.Storage;
 /// What the tries of one request have met: when its time is over, the pipeline says no more than that it was cancelled. HEAD
 /// answers carry no text, so a status is noted with its reason phrase.
 /// </summary>
-internal sealed class TryNotes
+internal sealed class RequestTries
 {
-    /// <summary>Where a message carries its notes.</summary>
+    /// <summary>Where a message carries them.</summary>
     public const string Property = "FedRLora.Tries";
 
     /// <summary>How often the request was sent.</summary>
@@ -19,21 +19,21 @@ internal sealed class TryNotes
     /// <summary>Why the last try failed; null: it did not.</summary>
     public string? LastFailure { get; private set; }
 
-    /// <summary>Fills the notes; belongs after the retry policy.</summary>
+    /// <summary>Fills them; belongs after the retry policy.</summary>
     public sealed class Policy : HttpPipelinePolicy
     {
         /// <inheritdoc/>
         public override async ValueTask ProcessAsync(HttpMessage message, ReadOnlyMemory<HttpPipelinePolicy> pipeline)
         {
-            var notes = Begin(message);
+            var tries = Begin(message);
             try
             {
                 await ProcessNextAsync(message, pipeline).ConfigureAwait(false);
-                Answered(notes, message);
+                Answered(tries, message);
             }
             catch (Exception e)
             {
-                Failed(notes, message, e);
+                Failed(tries, message, e);
                 throw;
             }
         }
@@ -41,39 +41,39 @@ internal sealed class TryNotes
         /// <inheritdoc/>
         public override void Process(HttpMessage message, ReadOnlyMemory<HttpPipelinePolicy> pipeline)
         {
-            var notes = Begin(message);
+            var tries = Begin(message);
             try
             {
                 ProcessNext(message, pipeline);
-                Answered(notes, message);
+                Answered(tries, message);
             }
             catch (Exception e)
             {
-                Failed(notes, message, e);
+                Failed(tries, message, e);
                 throw;
             }
         }
 
-        private static TryNotes? Begin(HttpMessage message)
+        private static RequestTries? Begin(HttpMessage message)
         {
-            var notes = message.TryGetProperty(Property, out var found) ? found as TryNotes : null;
-            if (notes is not null) notes.Tries++;
-            return notes;
+            var tries = message.TryGetProperty(Property, out var found) ? found as RequestTries : null;
+            if (tries is not null) tries.Tries++;
+            return tries;
         }
 
-        private static void Answered(TryNotes? notes, HttpMessage message)
+        private static void Answered(RequestTries? tries, HttpMessage message)
         {
-            if (notes is not null)
-                notes.LastFailure = message.Response.IsError
+            if (tries is not null)
+                tries.LastFailure = message.Response.IsError
                     ? string.Create(CultureInfo.InvariantCulture, $"{message.Response.Status} {message.Response.ReasonPhrase}") : null;
         }
 
-        private static void Failed(TryNotes? notes, HttpMessage message, Exception exception)
+        private static void Failed(RequestTries? tries, HttpMessage message, Exception exception)
         {
-            if (notes is null) return;
-            if (exception is not OperationCanceledException) notes.LastFailure = exception.Message;
-            else if (!message.CancellationToken.IsCancellationRequested || notes.LastFailure is null)
-                notes.LastFailure = "the connection hangs";
+            if (tries is null) return;
+            if (exception is not OperationCanceledException) tries.LastFailure = exception.Message;
+            else if (!message.CancellationToken.IsCancellationRequested || tries.LastFailure is null)
+                tries.LastFailure = "the connection hangs";
         }
     }
 }

@@ -4,7 +4,6 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Federation.Numerics;
 using FedRLora.Federation.Rounds;
-using FedRLora.Grains;
 using FedRLora.Grains.Coordination;
 using FedRLora.Training.Tests;
 using Xunit.Abstractions;
