@@ -64,7 +64,7 @@ internal sealed class EffectPerformer(
 
     private async Task PersistAsync(CancellationToken stopping)
     {
-        clock.Know(isStopped: job.Status != JobStatus.Running);
+        clock.UpdateStop(isStopped: job.Status != JobStatus.Running);
         memory.State.State = job.State;
         memory.State.StoppedAt = clock.StoppedAt;
         await memory.WriteStateAsync(stopping);

@@ -95,7 +95,7 @@ internal sealed class RoundClock(IGrainBase grain, EventQueue events, GrainSetti
     }
 
     /// <summary>Whether the job is stopped from now on, where it was not before.</summary>
-    public void Know(bool isStopped) => StoppedAt = isStopped ? StoppedAt ?? time.GetUtcNow() : null;
+    public void UpdateStop(bool isStopped) => StoppedAt = isStopped ? StoppedAt ?? time.GetUtcNow() : null;
 
     /// <summary>The job is stopped from now on, whatever was before.</summary>
     public void StoppedNow() => StoppedAt = time.GetUtcNow();
