@@ -36,7 +36,9 @@ internal static class MethodPage
     {
         var shared = spec.Roles.Where(role => spec.Tensor(role.Name).Scope == Scope.Job).ToList();
         if (shared.Count == 0) return "Leaves the site: no tensor.";
-        var bytes = sizes is null ? "" : $": {Bytes(shared.Sum(role => sizes.Elements[role.Name]))} a client and round, and as much comes back";
+        var bytes = sizes is null
+            ? ""
+            : $": {Bytes(shared.Sum(role => sizes.Elements[role.Name]))} a client and round, and as much comes back";
         return $"Leaves the site: what training changed in {string.Join(", ", shared.Select(static role => role.Name))}{bytes}.";
     }
 
@@ -65,7 +67,8 @@ internal static class MethodPage
 
     private static string[] Row(TensorRole role, TensorPolicy policy, AdapterSizes? sizes) =>
     [
-        role.Name, role.Shape, Begins(role, policy), policy is { Trains: true, Scope: not Scope.Seed } ? "yes" : "no", ReceivedBy(policy.Scope),
+        role.Name, role.Shape, Begins(role, policy), policy is { Trains: true, Scope: not Scope.Seed } ? "yes" : "no",
+        ReceivedBy(policy.Scope),
         sizes is null ? Words.None : Bytes(sizes.Elements[role.Name]),
     ];
 

@@ -120,7 +120,8 @@ public sealed class CliTests : IDisposable
     {
         var (code, _, error) = await RunAsync("methods", "r-lorra");
         Assert.Equal(2, code);
-        Assert.Contains("methods: r-lorra is not known; name one of dora, ", Assert.Single(error.TrimEnd().Split('\n')), StringComparison.Ordinal);
+        Assert.Contains("methods: r-lorra is not known; name one of dora, ", Assert.Single(error.TrimEnd().Split('\n')),
+            StringComparison.Ordinal);
         Assert.Equal(2, (await RunAsync("methods", "--model", "somewhere")).Code);
     }
 

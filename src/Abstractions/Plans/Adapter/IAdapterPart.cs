@@ -47,7 +47,8 @@ public sealed record Decomposition : IAdapterPart
     [
         new(Magnitude, new())
         {
-            Summary = "the norms of the weight's output rows", Shape = "[outputs]", Side = Side.Out, IsDrawn = false, ComesWith = "decomposed: true",
+            Summary = "the norms of the weight's output rows", Shape = "[outputs]", Side = Side.Out, IsDrawn = false,
+            ComesWith = "decomposed: true",
         },
     ];
 
