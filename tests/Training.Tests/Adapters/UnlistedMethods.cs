@@ -17,6 +17,9 @@ internal static class UnlistedMethods
         {
             ["composed"] = (spec, model) => Of(new Composed(), spec, Composed.Roles, model),
             ["composed, one factor frozen"] = (spec, model) => Of(new Composed(), spec, Frozen(Composed.Roles, "V"), model),
+            ["composed, one factor in common"] = (spec, model) => Of(new Composed(), spec, Common(Composed.Roles, "V"), model),
+            ["composed, one side frozen"] = (spec, model) => Of(new Composed(), spec, Frozen(Composed.Roles, "U", "V"), model),
+            ["composed, one side in common"] = (spec, model) => Of(new Composed(), spec, Common(Composed.Roles, "Q", "P"), model),
             ["per sequence"] = (spec, model) => Of(
                 new LowRank(3, new PerSequenceGate(3)), spec with { Heads = 3, Routing = new PerSequence() },
                 [Role("A"), Role("B", isByHead: true), .. new PerSequence().Roles], model),
@@ -36,6 +39,9 @@ internal static class UnlistedMethods
 
     private static TensorRole[] Frozen(IReadOnlyList<TensorRole> roles, params string[] names) => [.. roles.Select(role =>
         names.Contains(role.Name) ? role with { Default = role.Default with { Trains = false, Scope = Scope.Seed } } : role)];
+
+    private static TensorRole[] Common(IReadOnlyList<TensorRole> roles, params string[] names) => [.. Frozen(roles, names).Select(role =>
+        names.Contains(role.Name) ? role with { Default = role.Default with { Seed = SeedPolicy.Common } } : role)];
 
     /// <summary>
     /// Wide sides that are computed of other tensors, beside some that are handed on: s (C Q + (U V) D(tanh P)) with C the heads of Q.

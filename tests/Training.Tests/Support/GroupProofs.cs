@@ -18,17 +18,25 @@ internal static class GroupProofs
     private static IReadOnlyList<IReadOnlyList<EncodedRow>> Batches =>
         [.. Autograd.Ragged, [StackedMembers.Row(3), StackedMembers.Row(8)]];
 
-    /// <summary>A member's gradients in every one of three steps, and what it is after them, are those that it has alone.</summary>
+    /// <summary>
+    /// A member's gradients in every one of three steps, and what it is after them, are those that it has alone: in one pass with all
+    /// others, or where a group takes several.
+    /// </summary>
     public static void AssertAlone(CausalLanguageModel model, AdapterLayout layout, ScalarType dtype, double tolerance)
     {
         var batches = Batches;
-        var together = Train(model, layout, dtype, [.. Enumerable.Range(0, batches.Count)], batches);
-        for (var member = 0; member < batches.Count; member++)
+        int[] everyone = [.. Enumerable.Range(0, batches.Count)];
+        var together = Train(model, layout, dtype, everyone, batches, [batches.Count]);
+        var inPasses = Train(model, layout, dtype, everyone, batches, [1, 2, 1]);
+        foreach (var member in everyone)
         {
-            var alone = Train(model, layout, dtype, [member], [batches[member]])[0];
-            Assert.Equal(alone.Keys, together[member].Keys);
-            foreach (var (name, expected) in alone)
-                Autograd.AssertClose(expected, together[member][name], $"{name} of member {member}", tolerance);
+            var alone = Train(model, layout, dtype, [member], batches, [1])[0];
+            foreach (var (how, group) in ((string, List<Dictionary<string, Tensor>>)[])[("one pass", together), ("three passes", inPasses)])
+            {
+                Assert.Equal(alone.Keys, group[member].Keys);
+                foreach (var (name, expected) in alone)
+                    Autograd.AssertClose(expected, group[member][name], $"{name} of member {member} in {how}", tolerance);
+            }
         }
     }
 
@@ -80,16 +88,24 @@ internal static class GroupProofs
     ];
 
     private static List<Dictionary<string, Tensor>> Train(
-        CausalLanguageModel model, AdapterLayout layout, ScalarType dtype, int[] numbers, IReadOnlyList<IReadOnlyList<EncodedRow>> batches)
+        CausalLanguageModel model, AdapterLayout layout, ScalarType dtype, int[] numbers, IReadOnlyList<IReadOnlyList<EncodedRow>> batches,
+        int[] passes)
     {
         using var members = new StackedMembers(layout, model, numbers, dtype);
         using var workspace = new Workspace(CPU, dtype);
-        var (packing, optimizer) = (Packing.Of(batches, CPU), Optimizer(members.Stack, numbers.Length, decay: 0.01));
+        var optimizer = Optimizer(members.Stack, numbers.Length, decay: 0.01);
         var results = numbers.Select(static _ => new Dictionary<string, Tensor>(StringComparer.Ordinal)).ToList();
         for (var step = 1; step <= 3; step++)
         {
             members.Stack.ZeroGradients();
-            PackedLoss.Gradients(model, packing, members.Stack.Slice(0, numbers.Length), workspace);
+            var first = 0;
+            foreach (var count in passes)
+            {
+                var packing = Packing.Of([.. numbers[first..(first + count)].Select(number => batches[number])], CPU);
+                PackedLoss.Gradients(model, packing, members.Stack.Slice(first, count), workspace);
+                first += count;
+            }
+
             foreach (var (member, result) in results.Index())
             {
                 foreach (var info in layout.Tensors.Where(static info => info.Trains))
