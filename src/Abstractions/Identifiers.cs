@@ -11,7 +11,8 @@ public static class Identifiers
 
     /// <summary>Whether a text may be a name.</summary>
     public static bool IsValid(string value) =>
-        value is [not '.', ..] && value.Length <= MaxLength && value.All(static c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_');
+        value is [not '.', ..] && value.Length <= MaxLength
+        && value.All(static c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_');
 
     /// <summary>Returns a name that may be one.</summary>
     /// <param name="kind">What the message calls it, for example <c>run</c>.</param>

@@ -38,7 +38,8 @@ public static class Keys
     public static string Plan(string job) => $"jobs/{job}/plan.yaml";
 
     /// <summary>The plan's text after an extension, the first of which is 1.</summary>
-    public static string Extension(string job, int extension) => string.Create(CultureInfo.InvariantCulture, $"jobs/{job}/extensions/{extension}.yaml");
+    public static string Extension(string job, int extension) =>
+        string.Create(CultureInfo.InvariantCulture, $"jobs/{job}/extensions/{extension}.yaml");
 
     /// <summary>Prefix of the extended plans.</summary>
     public static string Extensions(string job) => $"jobs/{job}/extensions/";
@@ -71,10 +72,10 @@ public static class Keys
     public static string Current(string job) => $"jobs/{job}/current.json";
 
     /// <summary>What a grain remembers under a name.</summary>
-    public static string Notes(string name, string grain) => $"grains/{name}/{grain}.json";
+    public static string GrainState(string name, string grain) => $"grains/{name}/{grain}.json";
 
     /// <summary>What a coordinator remembers of a job's open round.</summary>
-    public static string Notes(string job) => Notes("job", job);
+    public static string Memory(string job) => GrainState("job", job);
 
     /// <summary>Blob prefix of a job's rounds.</summary>
     public static string Rounds(string job) => $"jobs/{job}/rounds/";
@@ -99,16 +100,20 @@ public static class Keys
     public static string UndigestedManifest(string job, int round) => Round(job, round, "manifest.json");
 
     /// <summary>Prefix of what an attempt wrote; deleted after the commit, beside the next round.</summary>
-    public static string Attempt(string job, int round, int attempt) => Round(job, round, string.Create(CultureInfo.InvariantCulture, $"{attempt}/"));
+    public static string Attempt(string job, int round, int attempt) =>
+        Round(job, round, string.Create(CultureInfo.InvariantCulture, $"{attempt}/"));
 
     /// <summary>A client's update.</summary>
-    public static string Update(string job, int round, int attempt, string client) => Round(job, round, string.Create(CultureInfo.InvariantCulture, $"{attempt}/updates/{client}.safetensors"));
+    public static string Update(string job, int round, int attempt, string client) =>
+        Round(job, round, string.Create(CultureInfo.InvariantCulture, $"{attempt}/updates/{client}.safetensors"));
 
     /// <summary>A client's head after a round, in its site's store.</summary>
-    public static string Head(string job, string site, string client, int round) => Owned(job, site, client, string.Create(CultureInfo.InvariantCulture, $"{round}/head.safetensors"));
+    public static string Head(string job, string site, string client, int round) =>
+        Owned(job, site, client, string.Create(CultureInfo.InvariantCulture, $"{round}/head.safetensors"));
 
     /// <summary>A client's optimizer state after a round, in its site's store.</summary>
-    public static string Optimizer(string job, string site, string client, int round) => Owned(job, site, client, string.Create(CultureInfo.InvariantCulture, $"{round}/optimizer.safetensors"));
+    public static string Optimizer(string job, string site, string client, int round) =>
+        Owned(job, site, client, string.Create(CultureInfo.InvariantCulture, $"{round}/optimizer.safetensors"));
 
     /// <summary>Prefix of a client's exported adapter, in its site's store.</summary>
     public static string Export(string job, string site, string client) => Owned(job, site, client, "export/");
@@ -130,7 +135,9 @@ public static class Keys
     /// </summary>
     public static int? RoundOf(string key, string prefix) =>
         key.StartsWith(prefix, StringComparison.Ordinal) && key.IndexOf('/', prefix.Length) is var end and >= 0
-        && int.TryParse(key.AsSpan(prefix.Length, end - prefix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var round) ? round : null;
+        && int.TryParse(key.AsSpan(prefix.Length, end - prefix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var round)
+            ? round
+            : null;
 
     /// <summary>The round and the digest of a manifest's key; null where the key is none of the job's manifests.</summary>
     public static (int Round, string Sha256)? ManifestOf(string key, string job)
@@ -157,5 +164,6 @@ public static class Keys
     public static (string Site, string Client)? OwnerOf(string key, string job) =>
         key.Split('/', 7) is ["sites", var site, "jobs", var of, "clients", var client, _] && of == job ? (site, client) : null;
 
-    private static string Round(string job, int round, string rest) => string.Create(CultureInfo.InvariantCulture, $"jobs/{job}/rounds/{round}/{rest}");
+    private static string Round(string job, int round, string rest) =>
+        string.Create(CultureInfo.InvariantCulture, $"jobs/{job}/rounds/{round}/{rest}");
 }

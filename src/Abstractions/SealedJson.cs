@@ -32,7 +32,8 @@ public static class SealedJson
         if (tail.SequenceEqual(expected)) return null;
         var start = expected.AsSpan().IndexOf(Encoding.ASCII.GetBytes(found));
         // What is no digit any more is not for a terminal.
-        return new SealProblem(string.Concat(tail.Slice(start, DigestLength).ToArray().Select(static b => char.IsAsciiHexDigitLower((char)b) ? (char)b : '?')), found);
+        var shown = tail.Slice(start, DigestLength).ToArray().Select(static b => char.IsAsciiHexDigitLower((char)b) ? (char)b : '?');
+        return new SealProblem(string.Concat(shown), found);
     }
 
     private static string DigestOf(ReadOnlySpan<byte> bytes) => Convert.ToHexStringLower(SHA256.HashData(bytes));
@@ -48,5 +49,6 @@ public sealed record SealProblem(string? Expected, string Found)
     /// <summary>As an error says it.</summary>
     public override string ToString() => Expected is null
         ? $"has digest {Found} and does not say what it should be"
-        : Expected == Found ? $"names digest {Expected}, which its content has, but is not written as it was sealed" : $"has digest {Found}, expected {Expected}";
+        : Expected == Found ? $"names digest {Expected}, which its content has, but is not written as it was sealed"
+        : $"has digest {Found}, expected {Expected}";
 }

@@ -4,7 +4,7 @@ using System.CommandLine.Parsing;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Client.Cluster;
-using FedRLora.Grains;
+using FedRLora.Grains.Store;
 using FedRLora.Silo;
 using FedRLora.Silo.Storage;
 using FedRLora.Training;
@@ -38,7 +38,7 @@ internal static class Cli
             return ExitCode.BadInput;
         }
 
-        if (parsed.Action is ParseErrorAction)
+        if (parsed.Action is ParseErrorAction || UnknownOption(parsed) is not null)
         {
             await error.WriteLineAsync(Misspelt(parsed));
             return ExitCode.BadInput;
@@ -88,11 +88,17 @@ internal static class Cli
         return null;
     }
 
+    /// <summary>An option that no command knows would be taken for an argument; one may begin so behind <c>--</c>.</summary>
+    private static string? UnknownOption(ParseResult parsed) => parsed.Tokens.Any(static token => token.Type == TokenType.DoubleDash)
+        ? null
+        : parsed.CommandResult.Children.OfType<ArgumentResult>().SelectMany(static argument => argument.Tokens)
+            .Select(static token => token.Value).FirstOrDefault(static value => value.StartsWith("--", StringComparison.Ordinal));
+
     /// <summary>What is wrong with a command line, in one line: for an unknown word nothing but that.</summary>
     private static string Misspelt(ParseResult parsed)
     {
         var (command, isRoot) = (parsed.CommandResult.Command, parsed.CommandResult.Command is RootCommand);
-        var problem = parsed.UnmatchedTokens is [var word, ..]
+        var problem = (UnknownOption(parsed) ?? (parsed.UnmatchedTokens is [var first, ..] ? first : null)) is { } word
             ? $"unknown {(word.StartsWith('-') ? "option" : isRoot ? "command" : "argument")} '{word}'"
             : string.Join("; ", parsed.Errors.Select(static found => OneLine(found.Message).TrimEnd('.')).Distinct());
         return $"{problem}; see {OwnCommand.Name} {(isRoot ? "" : command.Name + " ")}--help";

@@ -1,6 +1,10 @@
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Coordination;
 using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Jobs;
 using FedRLora.Grains.Placement;
+using FedRLora.Grains.Sites;
+using FedRLora.Grains.Store;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Configuration;
 using Orleans.Hosting;
@@ -18,6 +22,7 @@ public static class FederationSiloBuilderExtensions
     public static ISiloBuilder AddFederation(this ISiloBuilder silo, SiloIdentity identity, GrainSettings settings)
     {
         silo.Services.AddSingleton(identity).AddSingleton(settings).AddSingleton<SiloCache>().AddSingleton<DurableSite>();
+        silo.Services.AddSingleton<CoordinatorServices>();
         silo.Services.AddHostedService<JobRevival>();
         silo.Services.AddSingleton<SiteWatch>().AddHostedService(static services => services.GetRequiredService<SiteWatch>());
         silo.Services.AddSingleton(static services =>

@@ -8,7 +8,9 @@ public sealed record GrainSettings
     /// <summary>How long a cohort may be silent before the work is sent again.</summary>
     public TimeSpan ResendAfter { get; init; } = TimeSpan.FromSeconds(10);
 
-    /// <summary>How often a silo asks for jobs that should run, whatever happened; a loss that the membership sees is acted on at once.</summary>
+    /// <summary>
+    /// How often a silo asks for jobs that should run, whatever happened; a loss that the membership sees is acted on at once.
+    /// </summary>
     public TimeSpan ReviveEvery { get; init; } = TimeSpan.FromSeconds(15);
 
     /// <summary>Groups that the silo trains side by side; null for as many as there are processors.</summary>

@@ -136,7 +136,8 @@ public sealed class LocalTrainer : ITrainer, IDisposable
             var bytes = WorkMemory.OfTraining(group.Plan, layout, model.Model, [.. rows.Select(static member => member.Rows)]);
             var (trained, waited) = await _lanes.RunAsync(
                 DemandOf(group, bytes), stopped => Train(group, rows, model, layout, stopped), cancellationToken);
-            foreach (var (id, result) in trained) results.Add(id, result with { Waited = waited });
+            foreach (var (id, result) in trained)
+                results.Add(id, result with { Numbers = result.Numbers with { WaitedSeconds = waited.TotalSeconds } });
         }
 
         return [.. group.Members.Select(member => results[member.Client.Id])];

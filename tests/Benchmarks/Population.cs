@@ -60,7 +60,7 @@ internal static class PopulationBenchmark
         });
         await host.StartAsync();
         var before = ChildProcess.PeakMegabytes();
-        var coordinator = host.Services.GetRequiredService<IGrainFactory>().GetGrain<ICoordinatorGrain>("population");
+        var coordinator = host.Services.GetRequiredService<IGrainFactory>().GetGrain<IRunControlGrain>("population");
         var started = Stopwatch.GetTimestamp();
         await coordinator.SubmitAsync(Plan(clients, rounds, scored));
         JobProgress progress;
@@ -101,7 +101,7 @@ internal static class PopulationBenchmark
         public Task Invoke(IIncomingGrainCallContext context)
         {
             if (context.InterfaceMethod?.DeclaringType is { Namespace: "FedRLora.Abstractions.Grains" } actor
-                && context.MethodName != nameof(ICoordinatorGrain.GetProgressAsync))
+                && context.MethodName != nameof(IRunControlGrain.GetProgressAsync))
                 Counts.AddOrUpdate($"{actor.Name[1..^5].ToLowerInvariant()} {context.MethodName[..^5].ToLowerInvariant()}", 1,
                     static (_, count) => count + 1);
             return context.Invoke();

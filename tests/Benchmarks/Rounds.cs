@@ -99,7 +99,7 @@ internal static class RoundBenchmark
 
         // The coordinator stays at the hub: every assignment and report then crosses the sockets.
         RequestContext.Set(IPlacementDirector.PlacementHintKey, host.Services.GetRequiredService<ILocalSiloDetails>().SiloAddress);
-        var coordinator = host.Services.GetRequiredService<IGrainFactory>().GetGrain<ICoordinatorGrain>("bench");
+        var coordinator = host.Services.GetRequiredService<IGrainFactory>().GetGrain<IRunControlGrain>("bench");
         var rounds = WarmUps + (clients * (long)bytes >= 1_000_000_000 ? MeasuredLong : Measured);
         await coordinator.SubmitAsync(Plan(clients, rounds, sockets ? "edge" : "local"));
         var peak = 0.0;

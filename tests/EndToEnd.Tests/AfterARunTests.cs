@@ -61,6 +61,21 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
     }
 
     [Fact]
+    public void A_site_writes_into_its_store_what_export_writes_into_a_folder()
+    {
+        foreach (var client in new[] { "one", "two" })
+        {
+            var folder = Path.Combine(run.Path, "adapters", client);
+            var stored = Directory.GetDirectories(Path.Combine(run.Path, "store", "sites"))
+                .Select(site => Path.Combine(site, "jobs", "tiny", "clients", client, "export")).Single(Directory.Exists);
+            var files = Directory.GetFiles(folder).Select(Path.GetFileName).Order(StringComparer.Ordinal);
+            Assert.Equal(files.Append("digests.json"), Directory.GetFiles(stored).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+            Assert.All(files, file => Assert.Equal(
+                File.ReadAllBytes(Path.Combine(folder, file!)), File.ReadAllBytes(Path.Combine(stored, file!))));
+        }
+    }
+
+    [Fact]
     public async Task Export_for_vLLM_writes_one_rank_and_one_scaling()
     {
         var result = await CommandLine.RunAsync("export", run.Path, "--vllm", "--out", _folder.File("vllm"));

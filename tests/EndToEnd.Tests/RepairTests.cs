@@ -340,7 +340,7 @@ public sealed class RepairTests(DamagedRuns runs) : IClassFixture<DamagedRuns>
             case "fingerprint of another version":
                 File.WriteAllBytes(Stored(Keys.Fingerprint("tiny")), SealedJson.Seal("{\n  \"version\": 2\n}"u8));
                 break;
-            case "notes truncated": Truncate(Stored(Keys.Notes("tiny"))); break;
+            case "notes truncated": Truncate(Stored(Keys.Memory("tiny"))); break;
             case "inputs missing": File.Delete(Stored(Keys.Inputs("tiny"))); break;
             case "inputs truncated": Truncate(Stored(Keys.Inputs("tiny"))); break;
             case "timing truncated": Truncate(Stored(Keys.Timing("tiny", 2))); break;

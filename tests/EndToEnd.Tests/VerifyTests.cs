@@ -135,7 +135,7 @@ public sealed class VerifyTests : IDisposable
     public async Task A_run_whose_notes_were_changed_is_not_resumed()
     {
         await SimulateAsync();
-        var state = Path.Combine(Store, Keys.Notes("tiny"));
+        var state = Path.Combine(Store, Keys.Memory("tiny"));
         var bytes = await File.ReadAllBytesAsync(state);
         bytes[20] ^= 1;
         await File.WriteAllBytesAsync(state, bytes);
@@ -143,7 +143,7 @@ public sealed class VerifyTests : IDisposable
         var refused = await CommandLine.RunAsync("resume", Run);
 
         Assert.Equal(2, refused.Code);
-        Assert.Matches($"^{Keys.Notes("tiny")} has digest [0-9a-f]{{64}}, expected [0-9a-f]{{64}}; fedrlora repair removes it, "
+        Assert.Matches($"^{Keys.Memory("tiny")} has digest [0-9a-f]{{64}}, expected [0-9a-f]{{64}}; fedrlora repair removes it, "
             + "and the open round begins again.$", Assert.Single(refused.ErrorLines));
     }
 

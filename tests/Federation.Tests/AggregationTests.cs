@@ -85,7 +85,7 @@ public class AggregationTests
         string[] clients = ["a", "b", "c", "d", "e"];
         var plan = Of(clients).With(strategy => strategy with { Aggregation = new() { Rule = rule } });
         var aggregate = await CohortAggregator.RunAsync(
-            plan, AdapterState.Empty, null, clients, clients.ToDictionary(client => client, _ => new ClientNote()),
+            plan, AdapterState.Empty, null, clients, clients.ToDictionary(client => client, _ => new KeptReport()),
             (_, _, _) => Task.FromResult(AdapterState.Empty));
 
         Assert.Empty(aggregate.Shared!);
@@ -257,8 +257,8 @@ public class AggregationTests
             Assert.Throws<BadInputException>(() => StrategyRegistry.Aggregation(plan, ["x"])).Message);
     }
 
-    private static Dictionary<string, ClientNote> Notes(string[] clients) =>
-        clients.ToDictionary(client => client, _ => new ClientNote());
+    private static Dictionary<string, KeptReport> Notes(string[] clients) =>
+        clients.ToDictionary(client => client, _ => new KeptReport());
 
     private static int Fewest(string rule) => new Abstractions.Plans.AggregationSpec { Rule = rule }.Fewest;
 
@@ -272,7 +272,7 @@ public class AggregationTests
 
     private static Task<CohortAggregate> Run(AdapterState global, Func<string, AdapterState> read)
     {
-        var reports = new Dictionary<string, ClientNote> { ["x"] = new(), ["y"] = new() };
+        var reports = new Dictionary<string, KeptReport> { ["x"] = new(), ["y"] = new() };
         return CohortAggregator.RunAsync(Of("x", "y"), global, null, ["x", "y"], reports, (client, _, _) => Task.Run(() => read(client)));
     }
 

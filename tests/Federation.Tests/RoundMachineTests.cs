@@ -269,7 +269,8 @@ public class RoundMachineTests
     [Fact]
     public void A_report_without_finite_numbers_is_a_failure()
     {
-        var run = InRound1(Timed).On(new RoundEvent.ClientReported(Trained(1, "a") with { MeanLoss = double.NaN }));
+        var report = Trained(1, "a").With(static numbers => numbers with { MeanLoss = double.NaN });
+        var run = InRound1(Timed).On(new RoundEvent.ClientReported(report));
         Assert.Equal("Its mean loss is NaN.", run.State.Reports["a"].Failure);
     }
 
@@ -280,7 +281,7 @@ public class RoundMachineTests
             .Score(1, "a", "b", "c")
             .On(new RoundEvent.ClientReported(Scored(1, "d", failure: "no rows")));
         Assert.Contains("commit", run.Effects);
-        Assert.Equal(new ScoreNote(null, "no rows"), run.State.Scores["d"]);
+        Assert.Equal(new KeptScore(null, "no rows"), run.State.Scores["d"]);
     }
 
     [Fact]
@@ -291,7 +292,7 @@ public class RoundMachineTests
             Score = new ClientScore { Metric = "perplexity", Value = double.PositiveInfinity, Loss = 800, Rows = 1 },
         };
         var run = new Run(Plan).On(Fresh, new RoundEvent.Aggregated(0, 1, Candidate(0)), new RoundEvent.ClientReported(endless));
-        Assert.Equal(new ScoreNote(null, "Its perplexity is Infinity, its loss 800."), run.State.Scores["a"]);
+        Assert.Equal(new KeptScore(null, "Its perplexity is Infinity, its loss 800."), run.State.Scores["a"]);
     }
 
     [Fact]

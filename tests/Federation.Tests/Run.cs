@@ -36,7 +36,8 @@ internal sealed class Run(FederationPlan plan)
 
     /// <summary>This client trained and took so long.</summary>
     public Run Took(double seconds, string client, double waited = 0) =>
-        On(new RoundEvent.ClientReported(Trained(State.Round, client, State.Attempt) with { WaitedSeconds = waited }, seconds));
+        On(new RoundEvent.ClientReported(
+            Trained(State.Round, client, State.Attempt).With(numbers => numbers with { WaitedSeconds = waited }), seconds));
 
     /// <summary>This client failed.</summary>
     public Run Fail(int round, string client, string reason) =>

@@ -43,11 +43,11 @@ internal static class TestPlans
         Update = failure is null ? Blob($"update {round} {attempt} {client}") : null,
         Head = failure is null ? Blob($"head {round} {client}") : null,
         Optimizer = failure is null ? Blob($"optimizer {round} {client}") : null,
-        Samples = 10,
-        Steps = 5,
-        MeanLoss = 1.5,
-        ProductNorm = 0.25,
+        Numbers = new() { Samples = 10, Steps = 5, MeanLoss = 1.5, ProductNorm = 0.25 },
     };
+
+    public static ClientReport With(this ClientReport report, Func<TrainingNumbers, TrainingNumbers> change) =>
+        report with { Numbers = change(report.Numbers!) };
 
     public static ClientReport Scored(int round, string client, int attempt = 1, string? failure = null) => new()
     {

@@ -7,7 +7,7 @@ namespace FedRLora.Federation.Tests;
 
 public class WeightsTests
 {
-    private static readonly Dictionary<string, ClientNote> Reports = new()
+    private static readonly Dictionary<string, KeptReport> Reports = new()
     {
         ["a"] = new() { Samples = 100, ProductNorm = 3 },
         ["b"] = new() { Samples = 300, ProductNorm = 1 },
@@ -50,7 +50,7 @@ public class WeightsTests
     public void Clients_without_any_share_are_all_the_same() =>
         Assert.Equal(
             [0.5, 0.5],
-            Weights.Of(Plan(Weighting.ProductNorm), ["a", "b"], new Dictionary<string, ClientNote> { ["a"] = new(), ["b"] = new() }));
+            Weights.Of(Plan(Weighting.ProductNorm), ["a", "b"], new Dictionary<string, KeptReport> { ["a"] = new(), ["b"] = new() }));
 
     [Theory, MemberData(nameof(All))]
     public void A_client_alone_has_exactly_one(Weighting weighting) => Assert.Equal([1.0], Weights.Of(Plan(weighting), ["b"], Reports));

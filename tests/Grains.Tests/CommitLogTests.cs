@@ -1,5 +1,7 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 using FedRLora.Silo.Storage;
 
 namespace FedRLora.Grains.Tests;

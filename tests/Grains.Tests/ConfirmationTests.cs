@@ -2,6 +2,8 @@ using System.Collections.Concurrent;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Store;
+using FedRLora.Grains.Upkeep;
 using FedRLora.Silo.Storage;
 using Orleans.Runtime;
 using Orleans.Runtime.Placement;
@@ -129,6 +131,33 @@ public sealed class ConfirmationTests : IDisposable
         var failed = (await federation.FinishAsync(Job, InTime)).NewRounds[2].Manifest.Clients[2];
         Assert.Equal((ClientOutcome.Failed, 1), (failed.Outcome, failed.HeadRound));
         Assert.Contains($"{Keys.Head(Job, "south", "c00002", 2)} is missing", failed.Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_site_that_does_not_confirm_within_the_time_budgets_of_its_clients_is_not_in_the_round()
+    {
+        var store = new WatchedStore(_folder);
+        var (hanging, hung) = (new TaskCompletionSource(), 0);
+        await using var federation = await TestFederation.StartAsync(["north", "south"], store: store);
+        store.BeforeDurable = () =>
+        {
+            var trained = federation.Trainer.Trained.Count(static work => work.Round == 2) == 4;
+            return trained && Interlocked.Exchange(ref hung, 1) == 0 ? hanging.Task : Task.CompletedTask; // the first site that is asked
+        };
+        try
+        {
+            var plan = Plan(rounds: 2, strategy: "  quorum: 0.5\n  timeBudget: {factor: 1, atLeast: 1s}")
+                .Replace("strategy:", "checkpoints: {export: false}\nstrategy:", StringComparison.Ordinal);
+            await federation.RunAsync(Job, plan, InTime);
+        }
+        finally
+        {
+            hanging.SetResult();
+        }
+
+        var clients = (await federation.FinishAsync(Job, InTime)).NewRounds[2].Manifest.Clients;
+        Assert.Equal([2, 2], clients.CountBy(static client => client.Outcome).Select(static outcome => outcome.Value));
+        Assert.Equal(2, clients.Count(static client => client.Outcome == ClientOutcome.Trained));
     }
 
     [Theory]

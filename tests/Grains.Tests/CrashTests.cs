@@ -2,6 +2,7 @@ using System.Diagnostics;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Upkeep;
 using FedRLora.Silo.Storage;
 using Xunit.Abstractions;
 

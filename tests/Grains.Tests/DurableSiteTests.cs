@@ -1,4 +1,5 @@
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Sites;
 
 namespace FedRLora.Grains.Tests;
 

@@ -62,7 +62,8 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
         var drawn = Seed.For(group.Plan.Seed, group.Round, member.Client.Id, "fake") / (float)ulong.MaxValue;
         return new TrainingResult
         {
-            ClientId = member.Client.Id, Samples = 10, Steps = 1, MeanLoss = drawn, LastLoss = drawn, ProductNorm = 1,
+            ClientId = member.Client.Id,
+            Numbers = new() { Samples = 10, Steps = 1, MeanLoss = drawn, LastLoss = drawn, ProductNorm = 1 },
             Update = Filled("A", 0.1f * (drawn - group.Shared["A"].Data[0])),
             Head = Single("B", (member.Head?["B"].Data[0] ?? 0) + drawn), Optimizer = Single("m", drawn),
         };

@@ -2,6 +2,9 @@ using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
+using FedRLora.Grains.Upkeep;
 using FedRLora.Silo.Storage;
 
 namespace FedRLora.Grains.Tests;
@@ -213,7 +216,7 @@ public sealed class InputChangeTests : IDisposable
         await using (var first = await HangingInRoundTwoAsync()) await UntilRoundAsync(first, 1);
         await using var second = await TestFederation.StartAsync(folder: _folder, inputs: new FakeInputs { ["tokenizer.json"] = "other" });
         var held = await second.FinishAsync("job", InTime);
-        await second.Coordinator("job").AskAgainAsync(InTime);
+        await second.Reporting("job").AskAgainAsync(InTime);
 
         Assert.Contains("tokenizer.json of none", held.Reason, StringComparison.Ordinal);
         Assert.Contains("--allow-data-change", held.Reason, StringComparison.Ordinal);

@@ -1,5 +1,6 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Grains.Runs;
 
 namespace FedRLora.Grains.Tests;
 

@@ -3,6 +3,7 @@ using System.Globalization;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Federation.Numerics;
+using FedRLora.Grains.Store;
 using Xunit.Abstractions;
 
 namespace FedRLora.Grains.Tests;

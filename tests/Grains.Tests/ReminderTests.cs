@@ -3,6 +3,8 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Jobs;
+using FedRLora.Grains.Store;
 using Orleans.Runtime;
 
 namespace FedRLora.Grains.Tests;

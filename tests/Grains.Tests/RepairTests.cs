@@ -2,6 +2,10 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Coordination;
+using FedRLora.Grains.Jobs;
+using FedRLora.Grains.Store;
+using FedRLora.Grains.Upkeep;
 using FedRLora.Silo.Storage;
 
 namespace FedRLora.Grains.Tests;
@@ -114,7 +118,7 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
 
         var refused = await Record.ExceptionAsync(() => federation.Coordinator(Job).SubmitAsync(Plan, InTime));
 
-        Assert.StartsWith($"{Keys.Current(Job)} is missing, but {(trace == "timing" ? Keys.Timing(Job, 0) : Keys.Notes(Job))} shows",
+        Assert.StartsWith($"{Keys.Current(Job)} is missing, but {(trace == "timing" ? Keys.Timing(Job, 0) : Keys.Memory(Job))} shows",
             CorruptBlobException.OrBadInputIn(refused)!.Message, StringComparison.Ordinal);
     }
 
@@ -239,12 +243,12 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
             await federation.FinishAsync(Job, InTime);
         }
 
-        await store.DeleteAsync(Keys.Notes(Job), InTime);
+        await store.DeleteAsync(Keys.Memory(Job), InTime);
         await using var again = await TestFederation.StartAsync(folder: _folder, store: store);
 
         var stopped = await again.FinishAsync(Job, InTime);
         Assert.Equal((JobStatus.Paused, 1), (stopped.Status, stopped.NewRounds[^1].Manifest.Round));
-        Assert.StartsWith($"{Keys.Notes(Job)} is missing", stopped.Reason, StringComparison.Ordinal);
+        Assert.StartsWith($"{Keys.Memory(Job)} is missing", stopped.Reason, StringComparison.Ordinal);
         await again.Coordinator(Job).ResumeAsync(allowEngineChange: false, cancellationToken: InTime);
         Assert.Equal(finished.Digest, (await again.FinishAsync(Job, InTime)).NewRounds[^1].ManifestSha256);
     }
@@ -279,8 +283,8 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
         // As if it had died before its first commit.
         await store.DeleteAllAsync(Keys.Rounds(Other), InTime);
         await store.DeleteAsync(Keys.Current(Other), InTime);
-        await store.WriteBytesAsync(Keys.Notes(Other), SealedJson.Seal(System.Text.Json.JsonSerializer.SerializeToUtf8Bytes(
-            new JobNotes { OriginSha256 = finished.Digest })), WriteCondition.Any, InTime);
+        await store.WriteBytesAsync(Keys.Memory(Other), SealedJson.Seal(System.Text.Json.JsonSerializer.SerializeToUtf8Bytes(
+            new JobMemory { OriginSha256 = finished.Digest })), WriteCondition.Any, InTime);
         await store.DeleteAllAsync(Keys.Origins(Other), InTime);
         await using var again = await TestFederation.StartAsync(folder: _folder, store: store);
 
@@ -303,7 +307,7 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
 
         Assert.Equal(finished.Digest, (await new RunRepair(store, store, Job).FindAsync(InTime))!.After!.ManifestSha256);
 
-        await store.DeleteAsync(Keys.Notes(Job), InTime);
+        await store.DeleteAsync(Keys.Memory(Job), InTime);
         var repair = (await new RunRepair(store, store, Job).FindAsync(InTime))!;
         Assert.Equal((2, manifest.Previous), (repair.After!.Round, repair.After.ManifestSha256));
         Assert.Equal(new PassedRound(3, "jobs/job/rounds/3/ has 2 manifests, and nothing says which of them was committed"),
@@ -333,7 +337,7 @@ public sealed class RepairTests(FinishedRun finished) : IClassFixture<FinishedRu
         var file = Path.Combine(_folder, damage.Split(' ')[0] switch
         {
             "pointer" => Keys.Current(Job),
-            "notes" => Keys.Notes(Job),
+            "notes" => Keys.Memory(Job),
             "shared" => StoredRounds.Shared(_folder, Job, 3),
             _ => StoredRounds.Manifest(_folder, Job, 3),
         });

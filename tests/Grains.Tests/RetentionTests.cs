@@ -3,6 +3,9 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
+using FedRLora.Grains.Upkeep;
 
 namespace FedRLora.Grains.Tests;
 
@@ -10,7 +13,7 @@ public sealed class RetentionTests
 {
     private const string Job = "job";
     private static readonly string[] Documents = [Keys.Plan(Job), Keys.Fingerprint(Job), Keys.Current(Job), Keys.IndexOf(Job),
-        Keys.Notes(Job), Keys.Export(Job, "s0", "c0") + "adapter_config.json", "jobs/job/rounds/notes.txt", "jobs/job/other"];
+        Keys.Memory(Job), Keys.Export(Job, "s0", "c0") + "adapter_config.json", "jobs/job/rounds/notes.txt", "jobs/job/other"];
 
     private static readonly Gen<CheckpointSpec> Specs =
         from last in Gen.Int[0, 6]

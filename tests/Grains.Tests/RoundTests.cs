@@ -3,6 +3,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Grains.Store;
 using FedRLora.Silo.Storage;
 
 namespace FedRLora.Grains.Tests;
@@ -53,13 +54,13 @@ public sealed class RoundTests
     public async Task What_a_failed_clients_work_waited_for_the_device_is_not_learned_as_its_work()
     {
         await using var federation = await TestFederation.StartAsync();
-        var waited = TimeSpan.FromHours(1);
+        var waited = new TrainingNumbers { WaitedSeconds = 3600 };
         federation.Trainer.Afterwards = (_, result) => result.ClientId == "c00001"
-            ? new() { ClientId = result.ClientId, Failure = "b.jsonl:7: not JSON", Waited = waited } : result with { Waited = waited };
+            ? new() { ClientId = result.ClientId, Failure = "b.jsonl:7: not JSON", Numbers = waited } : result with { Numbers = waited };
 
         await federation.RunAsync("job", TestFederation.Plan(clients: 3, rounds: 1, strategy: "  quorum: 0.5\n  timeBudget: 3"), InTime);
 
-        var state = JsonNode.Parse((await federation.Store.ReadBytesAsync(Keys.Notes("job", "job"), InTime))!)!["State"]!;
+        var state = JsonNode.Parse((await federation.Store.ReadBytesAsync(Keys.Memory("job"), InTime))!)!["State"]!;
         Assert.All((string[])["c00000", "c00001", "c00002"], client =>
         {
             Assert.Equal(0, state["UsualSeconds"]![client]!.GetValue<double>()); // all that it took was waiting
@@ -176,7 +177,7 @@ public sealed class RoundTests
         var held = await second.FinishAsync("job", InTime);
         Assert.Equal(JobStatus.Failed, held.Status);
         Assert.Contains("--allow-engine-change", held.Reason, StringComparison.Ordinal);
-        await second.Coordinator("job").AskAgainAsync(InTime); // as the membership does when a silo is lost
+        await second.Reporting("job").AskAgainAsync(InTime); // as the membership does when a silo is lost
         await Task.Delay(TimeSpan.FromSeconds(1.2), InTime); // and the tick that asks the silent, twice
         Assert.Empty(trainer.Trained);
         await Assert.ThrowsAsync<BadInputException>(() => second.Coordinator("job")

@@ -2,6 +2,9 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Jobs;
+using FedRLora.Grains.Store;
+using FedRLora.Grains.Upkeep;
 using FedRLora.Silo.Storage;
 using Xunit.Abstractions;
 
@@ -159,7 +162,7 @@ public sealed class RunVerifierTests : IClassFixture<FinishedRun>, IDisposable
     [InlineData("notes")]
     public async Task The_program_itself_refuses_a_changed_document_by_name(string document)
     {
-        var key = document == "notes" ? Keys.Notes(Job)
+        var key = document == "notes" ? Keys.Memory(Job)
             : document.StartsWith("manifest ", StringComparison.Ordinal) ? Manifest(document[^1] - '0')
             : Keys.Job(Job) + document;
         await FlipAsync(key, document == "plan.yaml" ? 7 : 12); // a letter of the plan's name: still a plan
@@ -179,7 +182,7 @@ public sealed class RunVerifierTests : IClassFixture<FinishedRun>, IDisposable
     [InlineData("notes")]
     public async Task A_run_that_is_refused_keeps_nobody_from_the_others(string document)
     {
-        var key = document == "notes" ? Keys.Notes(Job) : Keys.Job(Job) + document;
+        var key = document == "notes" ? Keys.Memory(Job) : Keys.Job(Job) + document;
         await FlipAsync(key, 12);
         await using var federation = await TestFederation.StartAsync(folder: _folder);
         await federation.RunAsync("later", TestFederation.Plan(clients: 1, rounds: 1), InTime);

@@ -1,6 +1,7 @@
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Grains.Store;
 
 namespace FedRLora.Grains.Tests;
 

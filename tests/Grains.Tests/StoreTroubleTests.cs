@@ -33,6 +33,42 @@ public sealed class StoreTroubleTests(ITestOutputHelper output)
         Assert.True(paused > tried / 2, $"{paused} of {tried} points paused the run");
     }
 
+    [Fact]
+    public async Task A_run_of_another_engine_that_could_not_be_cancelled_for_its_store_goes_on_when_it_is_resumed()
+    {
+        var (folder, plan) = (Directory.CreateTempSubdirectory("fedrlora-trouble-").FullName, TestFederation.Plan(clients: 3, rounds: 2));
+        var reached = new TaskCompletionSource();
+        await using (var before = await TestFederation.StartAsync(folder: folder))
+        {
+            before.Trainer.BeforeTraining = async (group, token) =>
+            {
+                if (group.Round < 2) return;
+                reached.TrySetResult();
+                await Task.Delay(Timeout.Infinite, token);
+            };
+            await before.Coordinator("job").SubmitAsync(plan, InTime);
+            await reached.Task.WaitAsync(InTime);
+        }
+
+        using var files = new DirectoryBlobStore(folder);
+        var store = new FaultInjectingStore(files);
+        var other = new FakeTrainer { Engine = new("fake", "others", 1) };
+        await using var federation = await TestFederation.StartAsync(folder: folder, store: store, trainer: other);
+        var coordinator = federation.Coordinator("job");
+        Assert.Equal(HoldKind.Changed, (await coordinator.GetProgressAsync(-1, InTime))!.Hold!.Kind);
+
+        var tried = store.Operations;
+        store.Unavailable = 0..int.MaxValue;
+        await coordinator.CancelAsync(InTime);
+        while (store.Operations == tried) await Task.Delay(10, InTime);
+        store.Unavailable = default;
+
+        Assert.Equal(HoldKind.Changed, (await coordinator.GetProgressAsync(-1, InTime))!.Hold!.Kind);
+        await coordinator.ResumeAsync(allowEngineChange: true, cancellationToken: InTime);
+        var over = await federation.FinishAsync("job", InTime);
+        Assert.True(over.Status == JobStatus.Finished, over.Reason);
+    }
+
     private static async Task<(string Digest, int Operations)> UndisturbedAsync(string plan)
     {
         var folder = Directory.CreateTempSubdirectory("fedrlora-trouble-").FullName;

@@ -80,7 +80,9 @@ internal sealed class TestFederation : IAsyncDisposable
         return new TestFederation(root, folder is null, trainer, inputs, cluster, store, siteOf);
     }
 
-    public ICoordinatorGrain Coordinator(string job) => Cluster.Client.GetGrain<ICoordinatorGrain>(job);
+    public IRunControlGrain Coordinator(string job) => Cluster.Client.GetGrain<IRunControlGrain>(job);
+
+    public IRunReportingGrain Reporting(string job) => Cluster.Client.GetGrain<IRunReportingGrain>(job);
 
     /// <summary>Waits until a job is no longer running.</summary>
     public async Task<JobProgress> FinishAsync(string job, CancellationToken cancellationToken)

@@ -6,6 +6,10 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Federation.Rounds;
+using FedRLora.Grains.Coordination;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
+using Microsoft.Extensions.Logging.Abstractions;
 using Xunit.Abstractions;
 
 namespace FedRLora.Grains.Tests;
@@ -121,18 +125,18 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
             new SiloCache(new OneStore(store)), trainer, trainer.Engine);
     }
 
-    private static async Task<ImmutableDictionary<string, ClientNote>> PrepareAsync(IBlobStore store)
+    private static async Task<ImmutableDictionary<string, KeptReport>> PrepareAsync(IBlobStore store)
     {
         var job = Open(store);
         await store.WriteBytesAsync(Keys.Plan(Job), Encoding.UTF8.GetBytes(Yaml), WriteCondition.Any, default);
         await job.ReadCommittedAsync(null, default);
         await CommitAsync(job, RoundState.Initial with { Attempt = 1 }, []);
-        var reports = ImmutableDictionary.CreateBuilder<string, ClientNote>();
+        var reports = ImmutableDictionary.CreateBuilder<string, KeptReport>();
         foreach (var (client, i) in Plan.Plan.Clients.Select(static (client, i) => (client.Id, i)))
         {
             var update = await store.WriteStateAsync(Keys.Update(Job, 1, 1, client),
                 new AdapterState([new("A", new NamedArray([4], [i, 1, 2, 3]))]), new Dictionary<string, string>(), default);
-            reports[client] = new ClientNote
+            reports[client] = new KeptReport
             {
                 Update = update.Digest(), Head = new BlobDigest("head", 1), Optimizer = new BlobDigest("optimizer", 1), Samples = 1,
                 Steps = 1,
@@ -142,7 +146,7 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
         return reports.ToImmutable();
     }
 
-    private static async Task<string> CoordinateAsync(IBlobStore store, ImmutableDictionary<string, ClientNote> reports, string[] closed)
+    private static async Task<string> CoordinateAsync(IBlobStore store, ImmutableDictionary<string, KeptReport> reports, string[] closed)
     {
         var job = Open(store);
         await job.ReadCommittedAsync(null, default);
@@ -153,7 +157,9 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
             Cohort = [.. reports.Keys.Order(StringComparer.Ordinal)], Reports = reports,
         };
         var digest = await CommitAsync(job, state, closed);
-        await job.ForgetUpdatesAsync(state, default);
+        var cleaner = new UpdateCleaner(store, job, NullLogger<CoordinatorGrain>.Instance, default);
+        await cleaner.CleanAsync(state);
+        await cleaner.Cleaning;
         return digest;
     }
 
@@ -163,7 +169,7 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
             throw new CommitConflictException("The other let the updates go.");
         var digest = await job.CommitAsync(
             state with { Closed = closed, Candidate = aggregated.Candidate, Phase = Phase.Committing }, default);
-        await job.Log.NoteSecondsAsync(state.Round, 1, default);
+        await job.Log.RecordSecondsAsync(state.Round, 1, default);
         return digest;
     }
 

@@ -23,7 +23,9 @@ public sealed record MemberWork
     /// <summary>Its optimizer state in the site's store; null before its first round.</summary>
     [Id(2)] public BlobRef? Optimizer { get; init; }
 
-    /// <summary>The round of the head that it owned in the manifest before the last: an older one is asked for by nobody. 0 where there is none.</summary>
+    /// <summary>
+    /// The round of the head that it owned in the manifest before the last: an older one is asked for by nobody. 0 where there is none.
+    /// </summary>
     [Id(3)] public int HeadBefore { get; init; }
 }
 
@@ -37,7 +39,7 @@ public sealed record SiteAssignment
     /// <summary>The round.</summary>
     [Id(1)] public required int Round { get; init; }
 
-    /// <summary>The try at the round.</summary>
+    /// <summary>The attempt at the round.</summary>
     [Id(2)] public required int Attempt { get; init; }
 
     /// <summary>Train or evaluate.</summary>
@@ -49,7 +51,9 @@ public sealed record SiteAssignment
     /// <summary>Shared state in the job's store.</summary>
     [Id(5)] public required BlobRef Shared { get; init; }
 
-    /// <summary>The site's whole part of the cohort in client-id order: groups are cut from it, so that they are the same when sent again.</summary>
+    /// <summary>
+    /// The site's whole part of the cohort in client-id order: groups are cut from it, so that they are the same when sent again.
+    /// </summary>
     [Id(6)] public required IReadOnlyList<MemberWork> Members { get; init; }
 
     /// <summary>Those that have not reported yet; null for all.</summary>
@@ -78,7 +82,7 @@ public sealed record ClientReport
     /// <summary>The round.</summary>
     [Id(0)] public required int Round { get; init; }
 
-    /// <summary>The try at the round.</summary>
+    /// <summary>The attempt at the round.</summary>
     [Id(1)] public required int Attempt { get; init; }
 
     /// <summary>Train or evaluate.</summary>
@@ -99,17 +103,10 @@ public sealed record ClientReport
     /// <summary>Its new optimizer state in the site's store.</summary>
     [Id(7)] public BlobRef? Optimizer { get; init; }
 
-    /// <summary>Training rows.</summary>
-    [Id(8)] public int Samples { get; init; }
+    // 8 to 11 and 15 were numbers of the training, one by one.
 
-    /// <summary>Steps taken.</summary>
-    [Id(9)] public int Steps { get; init; }
-
-    /// <summary>Mean training loss per completion token in the round.</summary>
-    [Id(10)] public double MeanLoss { get; init; }
-
-    /// <summary>Frobenius norm of s (B A - B^0 A^0).</summary>
-    [Id(11)] public double ProductNorm { get; init; }
+    /// <summary>What its training gave; of a failed one, how long it waited. Null in a scoring.</summary>
+    [Id(16)] public TrainingNumbers? Numbers { get; init; }
 
     /// <summary>The scoring; null where the client has no test rows.</summary>
     [Id(12)] public ClientScore? Score { get; init; }
@@ -119,9 +116,6 @@ public sealed record ClientReport
 
     /// <summary>What has to be known of its training rows; null for nothing.</summary>
     [Id(14)] public IReadOnlyList<DataNote>? Notes { get; init; }
-
-    /// <summary>Seconds that its work waited at its site for a place and for the device; a time, so part of no manifest.</summary>
-    [Id(15)] public double WaitedSeconds { get; init; }
 }
 
 /// <summary>Asks a site whether all is there, and durable, that its clients reported: 1,000 clients are some 250 kB.</summary>
@@ -131,7 +125,7 @@ public sealed record SiteConfirmation
     /// <summary>The round that is about to be closed.</summary>
     [Id(0)] public required int Round { get; init; }
 
-    /// <summary>The try at the round.</summary>
+    /// <summary>The attempt at the round.</summary>
     [Id(1)] public required int Attempt { get; init; }
 
     /// <summary>The clients in ordinal order.</summary>
@@ -148,7 +142,7 @@ public sealed record ClientFiles
     /// <summary>The round its work began in; an earlier one than the site's in buffered rounds.</summary>
     [Id(1)] public required int Round { get; init; }
 
-    /// <summary>The try that its work began in.</summary>
+    /// <summary>The attempt that its work began in.</summary>
     [Id(2)] public required int Attempt { get; init; }
 
     /// <summary>Its update, in the job's store.</summary>

@@ -55,7 +55,7 @@ public sealed record JobProgress
     /// <summary>The open round; the last one when the job is over.</summary>
     [Id(5)] public required int Round { get; init; }
 
-    /// <summary>The try at the open round.</summary>
+    /// <summary>The attempt at the open round.</summary>
     [Id(6)] public required int Attempt { get; init; }
 
     /// <summary>train, confirm, evaluate, aggregate, commit or idle.</summary>

@@ -37,6 +37,8 @@ public enum ClientOutcome
 [GenerateSerializer, Immutable, Alias("fedrlora.manifest-client")]
 public sealed record ManifestClient
 {
+    private static readonly TrainingNumbers Untrained = new();
+
     /// <summary>Its id.</summary>
     [Id(0)] public required string Id { get; init; }
 
@@ -61,17 +63,22 @@ public sealed record ManifestClient
     /// <summary>Its optimizer state; null before its first round.</summary>
     [Id(7)] public BlobDigest? Optimizer { get; init; }
 
-    /// <summary>Training rows.</summary>
-    [Id(8)] public int Samples { get; init; }
+    // 8 to 11 were numbers of the training, one by one.
 
-    /// <summary>Steps taken.</summary>
-    [Id(9)] public int Steps { get; init; }
+    /// <summary>What its training gave, as everyone may see it.</summary>
+    [Id(20), JsonIgnore] public TrainingNumbers Numbers { get; init; } = Untrained;
 
-    /// <summary>Mean training loss per completion token in the round.</summary>
-    [Id(10)] public double MeanLoss { get; init; }
+    /// <summary>Of <see cref="Numbers"/>: a document holds each beside the client's other values.</summary>
+    public int Samples { get => Numbers.Samples; init => Numbers = Numbers with { Samples = value }; }
 
-    /// <summary>Frobenius norm of s (B A - B^0 A^0).</summary>
-    [Id(11)] public double ProductNorm { get; init; }
+    /// <inheritdoc cref="Samples"/>
+    public int Steps { get => Numbers.Steps; init => Numbers = Numbers with { Steps = value }; }
+
+    /// <inheritdoc cref="Samples"/>
+    public double MeanLoss { get => Numbers.MeanLoss; init => Numbers = Numbers with { MeanLoss = value }; }
+
+    /// <inheritdoc cref="Samples"/>
+    public double ProductNorm { get => Numbers.ProductNorm; init => Numbers = Numbers with { ProductNorm = value }; }
 
     /// <summary>The scoring of this round; null in a round that was not scored.</summary>
     [Id(12)] public ClientScore? Score { get; init; }
@@ -79,7 +86,9 @@ public sealed record ManifestClient
     /// <summary>Why it could not be scored in a round that was.</summary>
     [Id(13)] public string? ScoreReason { get; init; }
 
-    /// <summary>Rounds between the state its update started from and the one before this; null for none, as in synchronous rounds.</summary>
+    /// <summary>
+    /// Rounds between the state its update started from and the one before this; null for none, as in synchronous rounds.
+    /// </summary>
     [Id(14)] public int? Staleness { get; init; }
 
     /// <summary>Updates refused in a row, up to this round; null for none.</summary>
@@ -182,7 +191,8 @@ public sealed record RoundManifest
     {
         try
         {
-            return JsonSerializer.Deserialize(bytes, ManifestJson.Default.RoundManifest) ?? throw new BadInputException($"{name}: not a round manifest.");
+            return JsonSerializer.Deserialize(bytes, ManifestJson.Default.RoundManifest)
+                ?? throw new BadInputException($"{name}: not a round manifest.");
         }
         catch (JsonException e)
         {
@@ -213,7 +223,8 @@ public sealed record CurrentRound
         if (SealedJson.Check(bytes) is { } problem) throw new BadInputException($"{name} {problem}.");
         try
         {
-            return JsonSerializer.Deserialize(bytes, ManifestJson.Default.CurrentRound) ?? throw new BadInputException($"{name}: not a commit pointer.");
+            return JsonSerializer.Deserialize(bytes, ManifestJson.Default.CurrentRound)
+                ?? throw new BadInputException($"{name}: not a commit pointer.");
         }
         catch (JsonException e)
         {
@@ -222,7 +233,8 @@ public sealed record CurrentRound
     }
 }
 
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", UseStringEnumConverter = true,
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n", UseStringEnumConverter = true,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(RoundManifest))]
 [JsonSerializable(typeof(CurrentRound))]

@@ -5,7 +5,10 @@ namespace FedRLora.Abstractions.Ports;
 
 /// <summary>An adapter in PEFT's layout.</summary>
 /// <param name="ConfigJson">adapter_config.json.</param>
-/// <param name="Tensors">adapter_model.safetensors: <c>base_model.model.{module}.lora_A.weight</c> [R, D_in] and <c>.lora_B.weight</c> [D_out, R]; lora_embedding_A and lora_embedding_B on an embedding; lora_magnitude_vector [D_out] where the weight is decomposed.</param>
+/// <param name="Tensors">
+/// adapter_model.safetensors: <c>base_model.model.{module}.lora_A.weight</c> [R, D_in] and <c>.lora_B.weight</c> [D_out, R];
+/// lora_embedding_A and lora_embedding_B on an embedding; lora_magnitude_vector [D_out] where the weight is decomposed.
+/// </param>
 public sealed record ExportedAdapter(string ConfigJson, AdapterState Tensors);
 
 /// <summary>Which of the forms that load elsewhere is wanted; by default the exact one in PEFT's layout.</summary>
@@ -24,6 +27,12 @@ public sealed record ExportForm
     /// What the adapter names as its base model; null for the whole path of the plan's. One that a run started from keeps its own.
     /// </summary>
     public string? BaseModel { get; init; }
+
+    /// <summary>The folder of a run that adapters of this form go to unless another is asked for.</summary>
+    public string FolderName => Vllm ? "adapters-vllm" : "adapters";
+
+    /// <summary>As people read it.</summary>
+    public string Text => Vllm ? "the form that vLLM loads" : "PEFT's layout";
 }
 
 /// <summary>Turns a client's adapter into PEFT's layout.</summary>

@@ -38,7 +38,8 @@ public sealed class StoreUnavailableException : IOException
     }
 
     /// <summary>The trouble of a store behind an exception, or behind what it wraps; null where it has another cause.</summary>
-    public static StoreUnavailableException? In(Exception? exception) => exception is null or StoreUnavailableException ? (StoreUnavailableException?)exception : In(exception.InnerException);
+    public static StoreUnavailableException? In(Exception? exception) =>
+        exception is null or StoreUnavailableException ? (StoreUnavailableException?)exception : In(exception.InnerException);
 }
 
 /// <summary>What a write left behind.</summary>
@@ -67,7 +68,9 @@ public interface IBlobStore
 {
     /// <summary>Writes a blob: <paramref name="content"/> is called once with the stream to fill.</summary>
     /// <exception cref="BlobConflictException">The condition does not hold.</exception>
-    Task<WrittenBlob> WriteAsync(string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default);
+    Task<WrittenBlob> WriteAsync(
+        string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition,
+        CancellationToken cancellationToken = default);
 
     /// <summary>
     /// Opens a blob; null where there is none. Where a blob is deleted and its key written again at the same moment, a store may

@@ -105,87 +105,93 @@ public sealed record GroupMember
 public sealed record TrainingResult
 {
     /// <summary>Its client.</summary>
+    [GoesTo(Audience.Everyone)]
     public required string ClientId { get; init; }
 
     /// <summary>Why it failed, in one line; null when it did not, and only then the states are there.</summary>
+    [GoesTo(Audience.Everyone)]
     public string? Failure { get; init; }
 
     /// <summary>Whether nothing is reported for this member, as if it had died at its work.</summary>
+    [GoesTo(Audience.Site)]
     public bool Silent { get; init; }
 
     /// <summary>After minus before of every tensor of scope Job.</summary>
+    [GoesTo(Audience.Coordinator)]
     public AdapterState Update { get; init; } = AdapterState.Empty;
 
     /// <summary>Absolute values of its tensors of scope Client.</summary>
+    [GoesTo(Audience.Site)]
     public AdapterState Head { get; init; } = AdapterState.Empty;
 
     /// <summary>AdamW moments and step counts.</summary>
+    [GoesTo(Audience.Site)]
     public AdapterState Optimizer { get; init; } = AdapterState.Empty;
 
-    /// <summary>Its training rows.</summary>
-    public int Samples { get; init; }
-
-    /// <summary>Steps taken.</summary>
-    public int Steps { get; init; }
-
-    /// <summary>Mean completion loss per token over the round's batches.</summary>
-    public double MeanLoss { get; init; }
-
-    /// <summary>Completion loss per token of the last batch.</summary>
-    public double LastLoss { get; init; }
-
-    /// <summary>Frobenius norm of s (B A - B^0 A^0), summed over layers in quadrature; B^0 A^0 only where the start is anchored.</summary>
-    public double ProductNorm { get; init; }
+    /// <summary>What it gave in numbers, each with its own audience; of a failed one, how long its group waited for the device.</summary>
+    [GoesTo(Audience.Everyone)]
+    public TrainingNumbers Numbers { get; init; } = new();
 
     /// <summary>What has to be known of its training rows.</summary>
+    [GoesTo(Audience.Everyone)]
     public IReadOnlyList<DataNote> Notes { get; init; } = [];
-
-    /// <summary>How long its group waited for the device.</summary>
-    public TimeSpan Waited { get; init; }
 }
 
 /// <summary>What a member's scoring gave.</summary>
 public sealed record EvaluationResult
 {
     /// <summary>Its client.</summary>
+    [GoesTo(Audience.Everyone)]
     public required string ClientId { get; init; }
 
     /// <summary>Why it failed, in one line; null when it did not.</summary>
+    [GoesTo(Audience.Everyone)]
     public string? Failure { get; init; }
 
     /// <summary>Rows scored; 0 where the client has no test rows.</summary>
+    [GoesTo(Audience.Everyone)]
     public int Rows { get; init; }
 
     /// <summary>Mean completion loss per token of the test rows.</summary>
+    [GoesTo(Audience.Everyone)]
     public double Loss { get; init; }
 
     /// <summary>Name of the metric, as a plan writes it.</summary>
+    [GoesTo(Audience.Everyone)]
     public string Metric { get; init; } = "";
 
     /// <summary>Its value.</summary>
+    [GoesTo(Audience.Everyone)]
     public double Score { get; init; }
 
     /// <summary>What the best constant answer scores on the same rows, by the same rule; null where none can be compared.</summary>
+    [GoesTo(Audience.Everyone)]
     public double? MajorityShare { get; init; }
 
     /// <summary>
     /// The labels that were told apart, by a digest: clients of a task with equal ones are scored alike; null without labels.
     /// </summary>
+    [GoesTo(Audience.Everyone)]
     public string? Frame { get; init; }
 
     /// <summary>What has to be known of its test rows.</summary>
+    [GoesTo(Audience.Everyone)]
     public IReadOnlyList<DataNote> Notes { get; init; } = [];
 
     /// <summary>Standard error of the score over the rows; null where it cannot be told.</summary>
+    [GoesTo(Audience.Everyone)]
     public double? StandardError { get; init; }
 
     /// <summary>The frozen base on the same rows; null where it could not be scored.</summary>
+    [GoesTo(Audience.Everyone)]
     public ScoreComparison? Base { get; init; }
 
     /// <summary>The label that makes up 95 % of the answers or more; null where there is none.</summary>
+    [GoesTo(Audience.Everyone)]
     public string? Always { get; init; }
 
     /// <summary>Each row by itself, for comparisons at its site: these do not leave it.</summary>
+    [GoesTo(Audience.Site)]
     public IReadOnlyList<RowScore> RowScores { get; init; } = [];
 }
 

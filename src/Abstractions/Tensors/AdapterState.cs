@@ -29,7 +29,10 @@ public sealed class AdapterState : IReadOnlyDictionary<string, NamedArray>
         foreach (var (name, array) in arrays)
         {
             if (NamedArray.Count(array.Shape) != array.Data.LongLength)
-                throw new ArgumentException($"{name} has {array.Data.LongLength} elements, its shape [{string.Join(", ", array.Shape)}] asks for {NamedArray.Count(array.Shape)}.");
+            {
+                throw new ArgumentException($"{name} has {array.Data.LongLength} elements, "
+                    + $"its shape [{string.Join(", ", array.Shape)}] asks for {NamedArray.Count(array.Shape)}.");
+            }
             _arrays.Add(name, array);
         }
     }
@@ -53,7 +56,8 @@ public sealed class AdapterState : IReadOnlyDictionary<string, NamedArray>
     public bool ContainsKey(string key) => _arrays.ContainsKey(key);
 
     /// <inheritdoc/>
-    public bool TryGetValue(string key, [System.Diagnostics.CodeAnalysis.MaybeNullWhen(false)] out NamedArray value) => _arrays.TryGetValue(key, out value);
+    public bool TryGetValue(string key, [System.Diagnostics.CodeAnalysis.MaybeNullWhen(false)] out NamedArray value) =>
+        _arrays.TryGetValue(key, out value);
 
     /// <inheritdoc/>
     public IEnumerator<KeyValuePair<string, NamedArray>> GetEnumerator() => _arrays.GetEnumerator();

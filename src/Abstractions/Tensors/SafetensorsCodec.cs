@@ -7,7 +7,8 @@ public static class SafetensorsCodec
 {
     /// <summary>Writes a state as F32 tensors; equal content gives equal bytes.</summary>
     public static void Write(AdapterState state, IReadOnlyDictionary<string, string> metadata, Stream stream) =>
-        SafetensorsWriter.Write(state.Select(static entry => KeyValuePair.Create(entry.Key, SafetensorsArray.Of(entry.Value))), metadata, stream);
+        SafetensorsWriter.Write(
+            state.Select(static entry => KeyValuePair.Create(entry.Key, SafetensorsArray.Of(entry.Value))), metadata, stream);
 
     /// <summary>Reads a state from a file in memory.</summary>
     /// <inheritdoc cref="Read(Stream, long, string, AdapterState)"/>
@@ -23,13 +24,16 @@ public static class SafetensorsCodec
     /// <param name="name">What messages call the file.</param>
     /// <param name="reuse">A state that nobody uses any more: arrays that fit by name and length are filled again.</param>
     /// <exception cref="BadInputException">Not a valid safetensors file of that size, or a tensor does not hold floats.</exception>
-    public static (AdapterState State, IReadOnlyDictionary<string, string> Metadata) Read(Stream stream, long sizeBytes, string name, AdapterState? reuse = null)
+    public static (AdapterState State, IReadOnlyDictionary<string, string> Metadata) Read(
+        Stream stream, long sizeBytes, string name, AdapterState? reuse = null)
     {
         var header = SafetensorsHeader.Parse(stream, sizeBytes, name);
         var arrays = new Dictionary<string, NamedArray>(header.Tensors.Count, StringComparer.Ordinal);
         foreach (var tensor in InFileOrder(header))
         {
-            var data = reuse is not null && reuse.TryGetValue(tensor.Name, out var old) && old.Data.LongLength == tensor.Count ? old.Data : GC.AllocateUninitializedArray<float>(checked((int)tensor.Count));
+            var data = reuse is not null && reuse.TryGetValue(tensor.Name, out var old) && old.Data.LongLength == tensor.Count
+                ? old.Data
+                : GC.AllocateUninitializedArray<float>(checked((int)tensor.Count));
             if (tensor.Dtype == SafetensorsDtype.F32)
             {
                 Fill(stream, MemoryMarshal.AsBytes(data.AsSpan()), tensor, name);
@@ -51,14 +55,16 @@ public static class SafetensorsCodec
 
     /// <summary>Reads every tensor of an F64 file, such as a partial sum.</summary>
     /// <inheritdoc cref="Read(Stream, long, string, AdapterState)"/>
-    public static (IReadOnlyDictionary<string, (IReadOnlyList<long> Shape, double[] Data)> Arrays, IReadOnlyDictionary<string, string> Metadata) ReadFloat64(
+    public static (IReadOnlyDictionary<string, (IReadOnlyList<long> Shape, double[] Data)> Arrays,
+        IReadOnlyDictionary<string, string> Metadata) ReadFloat64(
         Stream stream, long sizeBytes, string name)
     {
         var header = SafetensorsHeader.Parse(stream, sizeBytes, name);
         var arrays = new Dictionary<string, (IReadOnlyList<long>, double[])>(header.Tensors.Count, StringComparer.Ordinal);
         foreach (var tensor in InFileOrder(header))
         {
-            if (tensor.Dtype != SafetensorsDtype.F64) throw new BadInputException($"{name}: tensor {tensor.Name}: dtype {tensor.Dtype}, expected F64");
+            if (tensor.Dtype != SafetensorsDtype.F64)
+                throw new BadInputException($"{name}: tensor {tensor.Name}: dtype {tensor.Dtype}, expected F64");
             var data = new double[tensor.Count];
             Fill(stream, MemoryMarshal.AsBytes(data.AsSpan()), tensor, name);
             arrays.Add(tensor.Name, (tensor.Shape, data));
@@ -97,7 +103,8 @@ public static class SafetensorsCodec
         }
     }
 
-    private static bool IsFloat(SafetensorsDtype dtype) => dtype is SafetensorsDtype.F64 or SafetensorsDtype.F32 or SafetensorsDtype.F16 or SafetensorsDtype.BF16;
+    private static bool IsFloat(SafetensorsDtype dtype) =>
+        dtype is SafetensorsDtype.F64 or SafetensorsDtype.F32 or SafetensorsDtype.F16 or SafetensorsDtype.BF16;
 
     private static BadInputException NotFloat(SafetensorsTensor tensor, string file) =>
         new($"{file}: tensor {tensor.Name}: dtype {tensor.Dtype}, expected F64, F32, F16 or BF16");
@@ -108,7 +115,8 @@ public static class SafetensorsCodec
     private static void Fill(Stream stream, Span<byte> target, SafetensorsTensor tensor, string name)
     {
         var read = stream.ReadAtLeast(target, target.Length, throwOnEndOfStream: false);
-        if (read < target.Length) throw new BadInputException($"{name}: tensor {tensor.Name}: the file ended after {read} of its {target.Length} bytes");
+        if (read < target.Length)
+            throw new BadInputException($"{name}: tensor {tensor.Name}: the file ended after {read} of its {target.Length} bytes");
     }
 
     private static void ExpectEnd(Stream stream, long sizeBytes, string name)

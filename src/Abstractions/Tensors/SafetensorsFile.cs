@@ -39,14 +39,16 @@ public sealed unsafe class SafetensorsFile : IDisposable
             stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
             var sizeBytes = stream.Length;
             var header = SafetensorsHeader.Parse(stream, sizeBytes, path);
-            map = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
+            map = MemoryMappedFile.CreateFromFile(
+                stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
             return new SafetensorsFile(path, header, sizeBytes, map);
         }
         catch (Exception exception)
         {
             map?.Dispose();
             stream?.Dispose();
-            if (exception is IOException or UnauthorizedAccessException) throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
+            if (exception is IOException or UnauthorizedAccessException)
+                throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
             throw;
         }
     }
@@ -55,7 +57,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
     /// <exception cref="BadInputException">The file has no tensor of that name.</exception>
     public SafetensorsTensor Describe(string name) => Header.Tensors.TryGetValue(name, out var tensor)
         ? tensor
-        : throw new BadInputException($"{Path}: tensor {BadInputException.Shown(name)} is missing; the file has {Header.Tensors.Count} others");
+        : throw new BadInputException(
+            $"{Path}: tensor {BadInputException.Shown(name)} is missing; the file has {Header.Tensors.Count} others");
 
     /// <summary>Address of a tensor's first byte, valid until the file is disposed; not aligned.</summary>
     /// <inheritdoc cref="Describe" path="/exception"/>

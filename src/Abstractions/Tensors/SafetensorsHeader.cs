@@ -60,9 +60,11 @@ public sealed class SafetensorsHeader
 
     private const string MetadataKey = "__metadata__";
 
-    private static readonly Dictionary<string, SafetensorsDtype> Dtypes = Enum.GetValues<SafetensorsDtype>().ToDictionary(static dtype => dtype.ToString(), StringComparer.Ordinal);
+    private static readonly Dictionary<string, SafetensorsDtype> Dtypes =
+        Enum.GetValues<SafetensorsDtype>().ToDictionary(static dtype => dtype.ToString(), StringComparer.Ordinal);
 
-    private SafetensorsHeader(long dataOffset, IReadOnlyDictionary<string, SafetensorsTensor> tensors, IReadOnlyDictionary<string, string> metadata) =>
+    private SafetensorsHeader(
+        long dataOffset, IReadOnlyDictionary<string, SafetensorsTensor> tensors, IReadOnlyDictionary<string, string> metadata) =>
         (DataOffset, Tensors, Metadata) = (dataOffset, tensors, metadata);
 
     /// <summary>Where the data begins in the file.</summary>
@@ -158,12 +160,16 @@ public sealed class SafetensorsHeader
 
     private static Dictionary<string, string> ReadMetadata(JsonElement value, string name)
     {
-        if (value.ValueKind != JsonValueKind.Object) throw new BadInputException($"{name}: {MetadataKey} is {value.ValueKind}, expected an object of strings");
+        if (value.ValueKind != JsonValueKind.Object)
+            throw new BadInputException($"{name}: {MetadataKey} is {value.ValueKind}, expected an object of strings");
         var metadata = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (var entry in value.EnumerateObject())
         {
             if (entry.Value.ValueKind != JsonValueKind.String)
-                throw new BadInputException($"{name}: {MetadataKey} {BadInputException.Shown(entry.Name)} is {entry.Value.ValueKind}, expected a string");
+            {
+                throw new BadInputException(
+                    $"{name}: {MetadataKey} {BadInputException.Shown(entry.Name)} is {entry.Value.ValueKind}, expected a string");
+            }
             if (!metadata.TryAdd(entry.Name, entry.Value.GetString()!))
                 throw new BadInputException($"{name}: {MetadataKey} {BadInputException.Shown(entry.Name)} occurs twice");
         }
@@ -184,13 +190,15 @@ public sealed class SafetensorsHeader
                 case "dtype" when dtype is null: dtype = ReadDtype(field.Value, Bad); break;
                 case "shape" when shape is null: shape = ReadSizes(field, Bad); break;
                 case "data_offsets" when offsets is null: offsets = ReadSizes(field, Bad); break;
-                default: throw Bad($"unexpected or repeated {BadInputException.Shown(field.Name)}, expected dtype, shape and data_offsets once each");
+                default: throw Bad($"unexpected or repeated {BadInputException.Shown(field.Name)}, "
+                    + "expected dtype, shape and data_offsets once each");
             }
         }
 
         if (dtype is not { } type || shape is null || offsets is null) throw Bad("expected dtype, shape and data_offsets");
         if (offsets is not [var begin, var end]) throw Bad($"data_offsets has {offsets.Length} entries, expected 2");
-        if (begin > end || end > dataBytes) throw Bad($"data_offsets [{begin}, {end}], expected an ordered range within {dataBytes} bytes of data");
+        if (begin > end || end > dataBytes)
+            throw Bad($"data_offsets [{begin}, {end}], expected an ordered range within {dataBytes} bytes of data");
         if (SizeOf(shape, type) is not { } size) throw Bad($"shape [{string.Join(", ", shape)}] does not fit any file");
         if (size != end - begin) throw Bad($"{end - begin} bytes, expected {size} for {type} [{string.Join(", ", shape)}]");
         return new SafetensorsTensor(entry.Name, type, shape, begin, end);
@@ -199,7 +207,9 @@ public sealed class SafetensorsHeader
     private static SafetensorsDtype ReadDtype(JsonElement value, Func<string, BadInputException> bad)
     {
         var text = value.ValueKind == JsonValueKind.String ? value.GetString()! : value.ValueKind.ToString();
-        return Dtypes.TryGetValue(text, out var dtype) ? dtype : throw bad($"dtype {BadInputException.Shown(text)}, expected one of {string.Join(", ", Dtypes.Keys)}");
+        return Dtypes.TryGetValue(text, out var dtype)
+            ? dtype
+            : throw bad($"dtype {BadInputException.Shown(text)}, expected one of {string.Join(", ", Dtypes.Keys)}");
     }
 
     private static long[] ReadSizes(JsonProperty field, Func<string, BadInputException> bad)
@@ -236,7 +246,8 @@ public sealed class SafetensorsHeader
             if (tensor.Begin != position)
             {
                 var what = tensor.Begin < position ? "overlaps the tensor before it" : "leaves a gap before it";
-                throw new BadInputException($"{name}: tensor {BadInputException.Shown(tensor.Name)}: data_offsets [{tensor.Begin}, {tensor.End}] {what}, expected to begin at {position}");
+                throw new BadInputException($"{name}: tensor {BadInputException.Shown(tensor.Name)}: "
+                    + $"data_offsets [{tensor.Begin}, {tensor.End}] {what}, expected to begin at {position}");
             }
 
             position = tensor.End;

@@ -11,7 +11,8 @@ public sealed class SafetensorsArray
 {
     private readonly Action<Stream> _write;
 
-    private SafetensorsArray(SafetensorsDtype dtype, IReadOnlyList<long> shape, Action<Stream> write) => (Dtype, Shape, _write) = (dtype, shape, write);
+    private SafetensorsArray(SafetensorsDtype dtype, IReadOnlyList<long> shape, Action<Stream> write) =>
+        (Dtype, Shape, _write) = (dtype, shape, write);
 
     /// <summary>Element type.</summary>
     public SafetensorsDtype Dtype { get; }
@@ -40,13 +41,16 @@ public sealed class SafetensorsArray
     /// <param name="dtype">Element type.</param>
     /// <param name="shape">Sizes, outermost first.</param>
     /// <param name="write">Writes exactly the bytes that type and shape ask for, little endian.</param>
-    public static SafetensorsArray Streamed(SafetensorsDtype dtype, IReadOnlyList<long> shape, Action<Stream> write) => new(dtype, shape, write);
+    public static SafetensorsArray Streamed(SafetensorsDtype dtype, IReadOnlyList<long> shape, Action<Stream> write) =>
+        new(dtype, shape, write);
 
     internal void WriteTo(Stream stream) => _write(stream);
 
-    private static SafetensorsArray InMemory<T>(SafetensorsDtype dtype, IReadOnlyList<long> shape, T[] data) where T : unmanaged => NamedArray.Count(shape) == data.LongLength
+    private static SafetensorsArray InMemory<T>(SafetensorsDtype dtype, IReadOnlyList<long> shape, T[] data)
+        where T : unmanaged => NamedArray.Count(shape) == data.LongLength
         ? new(dtype, shape, stream => WriteBlocks(data, stream))
-        : throw new ArgumentException($"{data.LongLength} elements, the shape [{string.Join(", ", shape)}] asks for {NamedArray.Count(shape)}.");
+        : throw new ArgumentException(
+            $"{data.LongLength} elements, the shape [{string.Join(", ", shape)}] asks for {NamedArray.Count(shape)}.");
 
     // By blocks: the bytes of a large array exceed what a span can hold.
     private static void WriteBlocks<T>(T[] data, Stream stream) where T : unmanaged
@@ -67,9 +71,11 @@ public static class SafetensorsWriter
 
     /// <summary>Writes all arrays; the stream need not be seekable and stays open.</summary>
     /// <exception cref="ArgumentException">A name occurs twice.</exception>
-    public static void Write(IEnumerable<KeyValuePair<string, SafetensorsArray>> arrays, IReadOnlyDictionary<string, string> metadata, Stream stream)
+    public static void Write(
+        IEnumerable<KeyValuePair<string, SafetensorsArray>> arrays, IReadOnlyDictionary<string, string> metadata, Stream stream)
     {
-        var ordered = arrays.OrderByDescending(static entry => SafetensorsHeader.SizeOf(entry.Value.Dtype)).ThenBy(static entry => entry.Key, StringComparer.Ordinal).ToList();
+        var ordered = arrays.OrderByDescending(static entry => SafetensorsHeader.SizeOf(entry.Value.Dtype))
+            .ThenBy(static entry => entry.Key, StringComparer.Ordinal).ToList();
         var names = new HashSet<string>(StringComparer.Ordinal);
         foreach (var (name, _) in ordered)
         {
@@ -80,7 +86,8 @@ public static class SafetensorsWriter
         foreach (var (_, array) in ordered) array.WriteTo(stream);
     }
 
-    private static ReadOnlySpan<byte> Header(List<KeyValuePair<string, SafetensorsArray>> arrays, IReadOnlyDictionary<string, string> metadata)
+    private static ReadOnlySpan<byte> Header(
+        List<KeyValuePair<string, SafetensorsArray>> arrays, IReadOnlyDictionary<string, string> metadata)
     {
         var buffer = new ArrayBufferWriter<byte>();
         buffer.Write(stackalloc byte[sizeof(ulong)]); // the length, known at the end

@@ -23,7 +23,7 @@ internal sealed class ClusterConnection : IAsyncDisposable
 
     private ClusterConnection(IHost host) => _host = host;
 
-    public ICoordinatorGrain Coordinator(string run) => Grains.GetGrain<ICoordinatorGrain>(run);
+    public IRunControlGrain Coordinator(string run) => Grains.GetGrain<IRunControlGrain>(run);
 
     public IJobsGrain Jobs => Grains.GetGrain<IJobsGrain>(Keys.Jobs);
 
@@ -44,7 +44,8 @@ internal sealed class ClusterConnection : IAsyncDisposable
 
     /// <exception cref="EnvironmentException">No silo answers.</exception>
     /// <exception cref="ClusterUnavailableException">What keeps the membership does not answer.</exception>
-    public static async Task<ClusterConnection> OpenAsync(ClusterLocation cluster, string clusterId, int[] gateways, CancellationToken cancellationToken)
+    public static async Task<ClusterConnection> OpenAsync(
+        ClusterLocation cluster, string clusterId, int[] gateways, CancellationToken cancellationToken)
     {
         if (cluster is ClusterLocation.Redis redis) await RedisMembership.RequireAsync(redis, cancellationToken);
         var builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });

@@ -9,7 +9,8 @@ namespace FedRLora.Client.Cluster;
 /// <summary>The options that say which silos a command talks to.</summary>
 internal sealed class ClusterTarget
 {
-    private readonly Option<int[]> _gateways = SharedOptions.Ports("--gateway", $"Gateway port of a silo on this machine, by default {SiloPorts.Gateway}; repeat it to survive the loss of one");
+    private readonly Option<int[]> _gateways = SharedOptions.Ports(
+        "--gateway", $"Gateway port of a silo on this machine, by default {SiloPorts.Gateway}; repeat it to survive the loss of one");
     private readonly Option<ClusterLocation?> _cluster = Location();
     private readonly Option<string> _id = Id();
 
@@ -26,7 +27,8 @@ internal sealed class ClusterTarget
     /// <summary><c>--cluster</c>.</summary>
     public static Option<ClusterLocation?> Location() => new("--cluster")
     {
-        Description = $"Where silos find one another: {ClusterLocation.Forms}; the password of Redis is read from {RedisMembership.PasswordVariable}",
+        Description = $"Where silos find one another: {ClusterLocation.Forms}; "
+            + $"the password of Redis is read from {RedisMembership.PasswordVariable}",
         CustomParser = static result =>
         {
             try
@@ -42,7 +44,11 @@ internal sealed class ClusterTarget
     };
 
     /// <summary><c>--cluster-id</c>.</summary>
-    public static Option<string> Id() => new("--cluster-id") { Description = "Which cluster, where several share one Redis", DefaultValueFactory = static _ => SiloHost.ServiceId };
+    public static Option<string> Id() => new("--cluster-id")
+    {
+        Description = "Which cluster, where several share one Redis",
+        DefaultValueFactory = static _ => SiloHost.ServiceId,
+    };
 
     /// <summary>Whether silos were named at all.</summary>
     public bool IsNamed(ParseResult parsed) => parsed.GetValue(_gateways) is { Length: > 0 } || parsed.GetValue(_cluster) is not null;
@@ -76,10 +82,12 @@ internal sealed class ClusterTarget
         var gateways = parsed.GetValue(_gateways) ?? [];
         if (parsed.GetValue(_cluster) is ClusterLocation.Redis redis)
         {
-            if (gateways.Length > 0) throw new BadInputException($"--gateway and --cluster {redis} exclude each other: the membership names the gateways");
+            if (gateways.Length > 0)
+                throw new BadInputException($"--gateway and --cluster {redis} exclude each other: the membership names the gateways");
             return await ClusterConnection.OpenAsync(redis, id, [], cancellationToken);
         }
 
-        return await ClusterConnection.OpenAsync(new ClusterLocation.Localhost(), id, gateways.Length > 0 ? gateways : [SiloPorts.Gateway], cancellationToken);
+        return await ClusterConnection.OpenAsync(
+            new ClusterLocation.Localhost(), id, gateways.Length > 0 ? gateways : [SiloPorts.Gateway], cancellationToken);
     }
 }

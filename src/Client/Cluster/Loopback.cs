@@ -40,7 +40,8 @@ internal static class Loopback
     }
 
     /// <summary>What is said when a silo cannot be joined.</summary>
-    public static EnvironmentException NoSilo(int port) => new($"no silo answers on 127.0.0.1:{port}; start the first silo, or give its port to --join");
+    public static EnvironmentException NoSilo(int port) =>
+        new($"no silo answers on 127.0.0.1:{port}; start the first silo, or give its port to --join");
 
     private static async Task<bool> AnswersAsync(int port, CancellationToken cancellationToken)
     {

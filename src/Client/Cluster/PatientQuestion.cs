@@ -1,6 +1,6 @@
-using System.Diagnostics;
 using FedRLora.Abstractions;
 using FedRLora.Grains;
+using FedRLora.Grains.Store;
 using Orleans.Runtime;
 
 namespace FedRLora.Client.Cluster;
@@ -19,29 +19,37 @@ internal static class PatientQuestion
     /// <param name="ask">The question; it changes nothing, however often it is put.</param>
     /// <param name="patience">How long it is put again; zero asks once, and takes the time it takes.</param>
     /// <param name="unanswered">Called once, when there was no answer to the first questions.</param>
+    /// <param name="time">The time; the system's where there is no other.</param>
     /// <param name="cancellationToken">The caller's token.</param>
     /// <exception cref="UnansweredException">Nobody answered, however patient.</exception>
     public static async Task<T> AskAsync<T>(
-        Func<CancellationToken, Task<T>> ask, TimeSpan patience, Action? unanswered = null, CancellationToken cancellationToken = default)
+        Func<CancellationToken, Task<T>> ask, TimeSpan patience, Action? unanswered = null, TimeProvider? time = null,
+        CancellationToken cancellationToken = default)
     {
         if (patience <= TimeSpan.Zero) return await ask(cancellationToken);
-        var started = Stopwatch.GetTimestamp();
-        for (var wait = FirstWait; ; wait = wait < LongestWait ? 2 * wait : LongestWait)
+        time ??= TimeProvider.System;
+        var started = time.GetTimestamp();
+        var again = new Retry<T>(time, IsUnanswered, static (_, _) => Pause, within: patience);
+        try
         {
-            try
-            {
-                return await ask(cancellationToken).WaitAsync(wait, cancellationToken);
-            }
-            catch (Exception e) when (e is OrleansException or TimeoutException && CorruptBlobException.OrBadInputIn(e) is null)
-            {
-                var asked = Stopwatch.GetElapsedTime(started);
-                if (asked >= patience) throw new UnansweredException($"No silo has answered for {asked.TotalSeconds:F0} s", e);
-                if (asked >= FirstWait) unanswered?.Invoke();
-                if (asked >= FirstWait) unanswered = null;
-                await Task.Delay(Pause, cancellationToken);
-            }
+            return await again.RunAsync(
+                (retry, token) => ask(token).WaitAsync(Pauses.Doubled(FirstWait, retry + 1, LongestWait), time, token), cancellationToken,
+                (_, _) =>
+                {
+                    if (time.GetElapsedTime(started) < FirstWait) return;
+                    unanswered?.Invoke();
+                    unanswered = null;
+                });
+        }
+        catch (Exception e) when (IsUnanswered(e))
+        {
+            var asked = time.GetElapsedTime(started);
+            throw new UnansweredException($"No silo has answered for {asked.TotalSeconds:F0} s", e);
         }
     }
+
+    private static bool IsUnanswered(Exception e) =>
+        e is OrleansException or TimeoutException && CorruptBlobException.OrBadInputIn(e) is null;
 }
 
 /// <summary>Silos that were there do not answer any more: exit code 3.</summary>

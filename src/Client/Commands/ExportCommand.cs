@@ -37,13 +37,13 @@ internal static class ExportCommand
             if (parsed.GetValue(pad) && !parsed.GetValue(vllm))
                 throw new BadInputException("--pad-rank: only vLLM asks for certain ranks; give --vllm too");
             var run = RunDirectory.Open(parsed.GetRequiredValue(folder));
-            var adapters = parsed.GetValue(target) ?? (parsed.GetValue(vllm) ? run.Adapters + "-vllm" : run.Adapters);
-            var committed = await CommittedRun.OpenAsync(run, cancellationToken);
             var form = new ExportForm { Vllm = parsed.GetValue(vllm), PadRank = parsed.GetValue(pad), Nearest = parsed.GetValue(nearest) };
+            var adapters = parsed.GetValue(target) ?? run.AdaptersOf(form);
+            var committed = await CommittedRun.OpenAsync(run, cancellationToken);
             var written = await committed.ExportAsync(adapters, form, parsed.GetValue(relative), cancellationToken);
-            await parsed.InvocationConfiguration.Output.WriteLineAsync(string.Create(CultureInfo.InvariantCulture,
-                $"{Words.Count(written, "adapter")} of round {committed.Manifest.Round}/{committed.Plan.Strategy.Rounds}: {adapters}/CLIENT"
-                + $", in {(parsed.GetValue(vllm) ? "the form that vLLM loads" : "PEFT's layout")}"));
+            var round = string.Create(CultureInfo.InvariantCulture, $"{committed.Manifest.Round}/{committed.Plan.Strategy.Rounds}");
+            await parsed.InvocationConfiguration.Output.WriteLineAsync(
+                $"{Words.Count(written, "adapter")} of round {round}: {adapters}/CLIENT, in {form.Text}");
             return ExitCode.Done;
         });
         return command;

@@ -3,7 +3,7 @@ using System.Text.Json;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
 using FedRLora.Client.RunFolder;
-using FedRLora.Grains;
+using FedRLora.Grains.Upkeep;
 
 namespace FedRLora.Client.Commands;
 

@@ -1,7 +1,9 @@
 using System.CommandLine;
 using System.Text.Json;
+using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Rendering;
+using FedRLora.Training.Adapters;
 
 namespace FedRLora.Client.Commands;
 
@@ -11,10 +13,25 @@ internal static class MethodsCommand
     public static Command Create()
     {
         var json = SharedOptions.Json();
-        var command = new Command("methods", "List the named adapter methods that a plan can start from") { json };
+        var name = new Argument<string?>("name")
+        {
+            Description = "A method, of which all is said; by default every one is listed", Arity = ArgumentArity.ZeroOrOne,
+        };
+        var model = new Option<string?>("--model") { Description = "With a method: a model folder, for sizes on it" };
+        var command = new Command("methods", "List the named adapter methods that a plan can start from, or tell all of one")
+        {
+            name, model, json,
+        };
         command.SetAction(parsed =>
         {
             var output = parsed.InvocationConfiguration.Output;
+            if (parsed.GetValue(name) is { } asked)
+            {
+                Tell(asked, parsed.GetValue(model), parsed, parsed.GetValue(json));
+                return;
+            }
+
+            if (parsed.GetValue(model) is not null) throw new BadInputException("--model: sizes are those of one method; name it");
             if (parsed.GetValue(json))
             {
                 output.WriteLine(JsonSerializer.Serialize(Methods.Select(
@@ -26,6 +43,32 @@ internal static class MethodsCommand
             output.Write(Catalogue(Screen.Of(parsed, json: false).Width));
         });
         return command;
+    }
+
+    private static void Tell(string name, string? model, ParseResult parsed, bool asJson)
+    {
+        if (!AdapterCatalog.Methods.TryGetValue(name, out var entry))
+        {
+            throw new BadInputException($"methods: {BadInputException.Shown(name)} is not known; "
+                + $"name one of {string.Join(", ", Methods.Select(static pair => pair.Key))}");
+        }
+
+        var (output, spec) = (parsed.InvocationConfiguration.Output, entry.Spec);
+        var sizes = model is null ? null : AdapterSizes.On(spec, model);
+        if (!asJson)
+        {
+            output.Write(MethodPage.Of(name, entry, sizes, Screen.Of(parsed, json: false).Width));
+            return;
+        }
+
+        output.WriteLine(JsonSerializer.Serialize(
+            new
+            {
+                Name = name, entry.Summary, entry.Source, Adapter = spec, sizes?.Layers, sizes?.Elements,
+                LeavesTheSite = spec.Tensors.Where(static tensor => tensor.Value.Scope == Scope.Job).Select(static tensor => tensor.Key),
+                ExportsExactly = spec.IsStatic,
+            },
+            Json.Indented));
     }
 
     /// <summary>A table; where it is wider than a terminal, what a method is stands beside its name and the paper below that.</summary>

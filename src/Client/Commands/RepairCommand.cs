@@ -6,7 +6,8 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
-using FedRLora.Grains;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Upkeep;
 
 namespace FedRLora.Client.Commands;
 

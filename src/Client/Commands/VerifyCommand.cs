@@ -4,7 +4,7 @@ using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
-using FedRLora.Grains;
+using FedRLora.Grains.Upkeep;
 
 namespace FedRLora.Client.Commands;
 

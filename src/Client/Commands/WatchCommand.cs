@@ -53,14 +53,15 @@ internal static class WatchCommand
         ClusterConnection silos, string run, Screen screen, ClusterTarget cluster, ParseResult parsed, CancellationToken cancellationToken)
     {
         var coordinator = silos.Coordinator(run);
-        var yaml = await PatientQuestion.AskAsync(coordinator.GetPlanAsync, Patience, SayUnanswered, cancellationToken)
+        var yaml = await PatientQuestion.AskAsync(coordinator.GetPlanAsync, Patience, SayUnanswered, cancellationToken: cancellationToken)
             ?? throw new BadInputException($"There is no run {run}; {cluster.Line(parsed, "runs")} lists them.");
         var reporter = new RoundReporter(screen, PlanReader.Require(yaml, run))
         {
             WhenPaused = $"Continue it with: {cluster.LineNamingSilos(parsed, "resume", run)}",
         };
         var last = await reporter.FollowAsync(
-            coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, Patience, SayUnanswered, cancellationToken), cancellationToken);
+            coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, Patience, SayUnanswered, cancellationToken: cancellationToken),
+            cancellationToken);
         if (screen.Mode != ScreenMode.Json && reporter.Rounds.Count > 0)
             await screen.Output.WriteLineAsync($"digest: {reporter.Rounds[^1].ManifestSha256}");
         return last;

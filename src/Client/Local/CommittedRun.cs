@@ -4,8 +4,10 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
-using FedRLora.Grains;
+using FedRLora.Grains.Exports;
 using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 using FedRLora.Silo.Storage;
 using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Inputs;
@@ -45,7 +47,7 @@ internal sealed class CommittedRun
         run.RequireRoot();
         var store = run.OpenStore();
         var log = new CommitLog(store, run.Record.Plan);
-        for (var attempt = 1; ; attempt++)
+        for (var tries = 1; ; tries++)
         {
             var current = await log.ReadAsync(cancellationToken)
                 ?? throw new BadInputException($"{run.Path}: nothing is committed yet; go on with: {OwnCommand.Line("resume", run.Path)}");
@@ -54,7 +56,7 @@ internal sealed class CommittedRun
                 var manifest = await log.ManifestAsync(current.Round, current.ManifestSha256, cancellationToken);
                 return await ReadAsync(run, store, manifest, cancellationToken);
             }
-            catch (CorruptBlobException) when (attempt < Tries)
+            catch (CorruptBlobException) when (tries < Tries)
             {
                 // Of a run that is going on: the next round was committed meanwhile, and this one's blobs are gone.
                 if (await log.ReadAsync(cancellationToken) == current) throw;
@@ -115,24 +117,25 @@ internal sealed class CommittedRun
     /// <exception cref="BadInputException">The method has no static form; nothing was written.</exception>
     public async Task<int> ExportAsync(string folder, ExportForm? form, bool relativeBase, CancellationToken cancellationToken)
     {
-        var exporter = new PeftExporter(_run.Record.Root);
         var ofRun = Path.GetFullPath(_run.Path) + Path.DirectorySeparatorChar;
         var isOwn = Path.GetFullPath(folder).StartsWith(ofRun, StringComparison.Ordinal);
         var model = Path.GetFullPath(Plan.Model.Path, Path.GetFullPath(_run.Record.Root));
-        StoreMode? mode = isOwn ? _run.Record.Mode : null; // what is written elsewhere is handed on
-        ExportChecks.Require(exporter, Plan, Manifest.Engine);
-        var inputs = await MadeWith.RequireForAsync(_store, _run.Record.Plan, Manifest, cancellationToken);
-        await Guard.RequireExportBaseAsync(_run.Record.Plan, inputs?.Blob, Manifest.Round, Plan, cancellationToken);
-        foreach (var client in Manifest.Clients)
+        var clients = Manifest.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
+        var round = new ExportedRound
         {
-            var member = await MemberAsync(client, cancellationToken);
-            var own = Path.Combine(folder, client.Id);
-            var named = relativeBase ? (form ?? new()) with { BaseModel = Path.GetRelativePath(own, model) } : form;
-            var adapter = await Task.Run(() => exporter.Export(Plan, member.Client, Shared, member.Head, named), cancellationToken);
-            AdapterFolder.Write(own, adapter, mode);
-        }
-
-        return Manifest.Clients.Count;
+            Job = _run.Record.Plan,
+            Plan = _plan,
+            Round = Manifest.Round,
+            Engine = Manifest.Engine,
+            Inputs = async token => (await MadeWith.RequireForAsync(_store, _run.Record.Plan, Manifest, token))?.Blob,
+            Shared = _ => Task.FromResult(Shared),
+            Clients = [.. Manifest.Clients.Select(static client => client.Id)],
+            Head = async (client, token) => (await MemberAsync(clients[client], token)).Head,
+        };
+        // What is written elsewhere is handed on.
+        var target = new AdapterFolder(folder, isOwn ? _run.Record.Mode : null, relativeBase ? model : null);
+        var export = new AdapterExport(new PeftExporter(_run.Record.Root), Guard);
+        return (await export.WriteAsync(round, target, form, cancellationToken)).Count;
     }
 
     /// <summary>What of base and rows is not what the last committed round was made with, in one line each.</summary>

@@ -1,8 +1,9 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
-using FedRLora.Grains;
 using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 using FedRLora.Silo.Storage;
 using FedRLora.Training.Inputs;
 
@@ -33,7 +34,8 @@ internal static class LocalFork
             var owners = manifest.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
             foreach (var client in plan.Clients)
             {
-                if (owners.TryGetValue(client.Id, out var owner)) await Fork.CopyOwnedAsync(from, source.Record.Plan, [owner], to, plan.Name, client.Site, cancellationToken);
+                if (owners.TryGetValue(client.Id, out var owner))
+                    await Fork.CopyOwnedAsync(from, source.Record.Plan, [owner], to, plan.Name, client.Site, cancellationToken);
             }
 
             await made.WriteAsync(to, Keys.Inputs(plan.Name), cancellationToken);

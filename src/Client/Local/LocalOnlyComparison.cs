@@ -1,7 +1,7 @@
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
-using FedRLora.Grains;
+using FedRLora.Grains.Clients;
 
 namespace FedRLora.Client.Local;
 

@@ -7,7 +7,9 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Client.Rendering;
 using FedRLora.Client.Report;
 using FedRLora.Client.RunFolder;
-using FedRLora.Grains;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
+using FedRLora.Grains.Upkeep;
 using FedRLora.Silo.Storage;
 
 namespace FedRLora.Client.Local;
@@ -48,7 +50,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, int? lanes = nul
             var adapters = await ExportAsync(plan, cancellationToken);
             if (localOnly is not null)
             {
-                if (screen.Mode != ScreenMode.Json) await screen.Output.WriteLineAsync("The same clients with the same budget and nothing shared:");
+                if (screen.Mode != ScreenMode.Json)
+                    await screen.Output.WriteLineAsync("The same clients with the same budget and nothing shared:");
                 status = await FollowAsync(silo, LocalOnlyJob(plan.Name), localOnlyFile!.Yaml, localOnly);
                 await WriteResultsAsync(status);
             }
@@ -89,7 +92,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, int? lanes = nul
 
         async Task<JobStatus> FollowAsync(EmbeddedSilo silo, string job, string yaml, RoundReporter reporter)
         {
-            var coordinator = silo.Grains.GetGrain<ICoordinatorGrain>(job);
+            var coordinator = silo.Grains.GetGrain<IRunControlGrain>(job);
             if (resume && await coordinator.GetPlanAsync(cancellationToken) is { } stored)
             {
                 if (stored != yaml) await coordinator.ExtendAsync(yaml, cancellationToken: cancellationToken);
@@ -98,7 +101,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, int? lanes = nul
             else if (await IsForkAsync(job, cancellationToken)) await coordinator.BeginForkAsync(yaml, cancellationToken);
             else await coordinator.SubmitAsync(yaml, cancellationToken);
             HasBegun = true;
-            var last = await reporter.FollowAsync(coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, cancellationToken: cancellationToken), cancellationToken);
+            var snapshots = coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, cancellationToken: cancellationToken);
+            var last = await reporter.FollowAsync(snapshots, cancellationToken);
             return last?.Status ?? JobStatus.Failed;
         }
     }
@@ -164,9 +168,10 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, int? lanes = nul
         if (!plan.Checkpoints.Export) return $"not asked for; {OwnCommand.Line("export", run.Path)} writes them";
         try
         {
+            var form = new ExportForm();
             await (await CommittedRun.OpenAsync(run, cancellationToken))
-                .ExportAsync(run.Adapters, form: null, relativeBase: false, cancellationToken);
-            return $"{run.Adapters}/CLIENT, in PEFT's layout";
+                .ExportAsync(run.AdaptersOf(form), form, relativeBase: false, cancellationToken);
+            return $"{run.AdaptersOf(form)}/CLIENT, in {form.Text}";
         }
         catch (BadInputException e)
         {

@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
 using FedRLora.Client.RunFolder;
 using FedRLora.Silo.Storage;
 using FedRLora.Training.Inputs;
@@ -56,12 +57,14 @@ internal sealed class RunDirectory : IDisposable
     /// <summary>Its jobs: the run, and the local-only reference where it has one.</summary>
     public IReadOnlyList<string> Jobs => Record.LocalOnly ? [Record.Plan, LocalRun.LocalOnlyJob(Record.Plan)] : [Record.Plan];
 
-    /// <summary>Where adapters go unless another folder is asked for.</summary>
-    public string Adapters => System.IO.Path.Combine(Path, "adapters");
+    /// <summary>Where adapters of a form go unless another folder is asked for.</summary>
+    public string AdaptersOf(ExportForm form) => System.IO.Path.Combine(Path, form.FolderName);
 
     public string PlanPath => System.IO.Path.Combine(Path, PlanFileName);
 
-    /// <summary>Makes a new folder, the one asked for or the next free <c>runs/NAME-N</c>, and keeps other processes from running in it.</summary>
+    /// <summary>
+    /// Makes a new folder, the one asked for or the next free <c>runs/NAME-N</c>, and keeps other processes from running in it.
+    /// </summary>
     /// <exception cref="BadInputException">The folder asked for holds something, or cannot be made.</exception>
     /// <param name="asked">The folder asked for; null for the next free one.</param>
     /// <param name="file">The plan.</param>
@@ -98,7 +101,8 @@ internal sealed class RunDirectory : IDisposable
         catch (Exception e)
         {
             run.Dispose();
-            if (e is IOException or UnauthorizedAccessException or ArgumentException) throw new BadInputException($"{path}: cannot be written: {e.Message}", e);
+            if (e is IOException or UnauthorizedAccessException or ArgumentException)
+                throw new BadInputException($"{path}: cannot be written: {e.Message}", e);
             throw;
         }
     }

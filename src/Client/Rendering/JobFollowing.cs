@@ -13,7 +13,7 @@ internal static class JobFollowing
     /// answers while the job's silo is lost and another takes over: that is endured for <paramref name="patience"/>.
     /// </summary>
     public static async IAsyncEnumerable<JobProgress> SnapshotsAsync(
-        this ICoordinatorGrain coordinator, Func<int> lastRound, TimeSpan every, TimeSpan patience = default, Action? unanswered = null,
+        this IRunControlGrain coordinator, Func<int> lastRound, TimeSpan every, TimeSpan patience = default, Action? unanswered = null,
         [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         while (await AskAsync() is { } progress)
@@ -25,6 +25,7 @@ internal static class JobFollowing
         }
 
         Task<JobProgress?> AskAsync() =>
-            PatientQuestion.AskAsync(token => coordinator.GetProgressAsync(lastRound(), token), patience, unanswered, cancellationToken);
+            PatientQuestion.AskAsync(
+                token => coordinator.GetProgressAsync(lastRound(), token), patience, unanswered, cancellationToken: cancellationToken);
     }
 }

@@ -12,16 +12,16 @@ internal sealed record ClientRow
     public required ClientOutcome Outcome { get; init; }
     public string? Reason { get; init; }
     public double? Weight { get; init; }
-    public int? Samples { get; init; }
-    public int? Steps { get; init; }
-    public double? MeanLoss { get; init; }
+    public int? Samples => Numbers?.Samples;
+    public int? Steps => Numbers?.Steps;
+    public double? MeanLoss => Finite(Numbers?.MeanLoss);
     public string? Metric { get; init; }
     public double? Score { get; init; }
     public double? TestLoss { get; init; }
     public int? Rows { get; init; }
     public double? MajorityShare { get; init; }
     public long? UpdateBytes { get; init; }
-    public double? ProductNorm { get; init; }
+    public double? ProductNorm => Finite(Numbers?.ProductNorm);
 
     /// <summary>Rounds since the state that its update started from; null in synchronous rounds.</summary>
     public int? Staleness { get; init; }
@@ -58,6 +58,13 @@ internal sealed record ClientRow
 
     /// <summary>Why it could not be scored; JSON and lines say so, the CSV leaves its score empty.</summary>
     public string? ScoreReason { get; init; }
+
+    /// <summary>What its training gave; null where it is in no aggregate.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public TrainingNumbers? Numbers { get; init; }
+
+    /// <summary>A number that was measured.</summary>
+    public static double? Finite(double? value) => value is { } number && double.IsFinite(number) ? number : null;
 }
 
 /// <summary>The mean over the clients of a task; of scores none where metrics differ.</summary>
@@ -106,7 +113,7 @@ internal sealed record RoundView
         {
             Round = round.Manifest.Round,
             Seconds = round.Seconds,
-            Coherence = Finite(round.Manifest.Coherence),
+            Coherence = ClientRow.Finite(round.Manifest.Coherence),
             Sha256 = round.ManifestSha256,
             Clients = clients,
             Tasks = [.. clients.GroupBy(static client => client.Task).OrderBy(group => order.GetValueOrDefault(group.Key, int.MaxValue))
@@ -150,27 +157,22 @@ internal sealed record RoundView
             Task = task,
             Outcome = round == 0 && client.Score is not null ? ClientOutcome.Scored : client.Outcome,
             Reason = client.Reason,
-            Weight = trained ? Finite(client.Weight) : null,
-            Samples = trained ? client.Samples : null,
-            Steps = trained ? client.Steps : null,
-            MeanLoss = trained ? Finite(client.MeanLoss) : null,
+            Weight = trained ? ClientRow.Finite(client.Weight) : null,
+            Numbers = trained ? client.Numbers : null,
             Metric = client.Score?.Metric,
-            Score = Finite(client.Score?.Value),
-            TestLoss = Finite(client.Score?.Loss),
+            Score = ClientRow.Finite(client.Score?.Value),
+            TestLoss = ClientRow.Finite(client.Score?.Loss),
             Rows = client.Score?.Rows,
-            MajorityShare = Finite(client.Score?.MajorityShare),
+            MajorityShare = ClientRow.Finite(client.Score?.MajorityShare),
             UpdateBytes = client.Update?.SizeBytes,
-            ProductNorm = trained ? Finite(client.ProductNorm) : null,
             ScoreReason = client.ScoreReason,
             Staleness = client.Staleness,
             Curbed = client.Curbed,
-            StandardError = Finite(client.Score?.StandardError),
+            StandardError = ClientRow.Finite(client.Score?.StandardError),
             Base = client.Score?.Base,
             Always = client.Score?.Always,
             Frame = client.Score?.Frame,
             Notes = [.. client.Notes ?? [], .. client.Score?.Notes ?? []],
         };
     }
-
-    private static double? Finite(double? value) => value is { } number && double.IsFinite(number) ? number : null;
 }

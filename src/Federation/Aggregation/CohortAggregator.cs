@@ -53,7 +53,7 @@ public static class CohortAggregator
     /// <exception cref="InvalidOperationException">The new shared state is not finite.</exception>
     public static Task<CohortAggregate> RunAsync(
         FederationPlan plan, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed,
-        IReadOnlyDictionary<string, ClientNote> reports,
+        IReadOnlyDictionary<string, KeptReport> reports,
         Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, IReadOnlyList<int>? staleness = null,
         CancellationToken cancellationToken = default) =>
         RunAsync(
@@ -61,11 +61,11 @@ public static class CohortAggregator
 
     /// <summary>The same by <paramref name="rule"/>, which may be another than the plan's.</summary>
     /// <inheritdoc cref="RunAsync(FederationPlan, AdapterState, AdapterState, IReadOnlyList{string},
-    /// IReadOnlyDictionary{string, ClientNote}, Func{string, AdapterState, CancellationToken, Task{AdapterState}}, IReadOnlyList{int},
+    /// IReadOnlyDictionary{string, KeptReport}, Func{string, AdapterState, CancellationToken, Task{AdapterState}}, IReadOnlyList{int},
     /// CancellationToken)"/>
     public static async Task<CohortAggregate> RunAsync(
         IAggregationRule rule, FederationPlan plan, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed,
-        IReadOnlyDictionary<string, ClientNote> reports,
+        IReadOnlyDictionary<string, KeptReport> reports,
         Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, IReadOnlyList<int>? staleness = null,
         CancellationToken cancellationToken = default)
     {

@@ -17,7 +17,7 @@ public static class Weights
     /// <param name="staleness">Rounds since each client's base version, in the order of <paramref name="closed"/>; null means none, as in
     /// synchronous rounds.</param>
     public static double[] Of(
-        FederationPlan plan, IReadOnlyList<string> closed, IReadOnlyDictionary<string, ClientNote> reports,
+        FederationPlan plan, IReadOnlyList<string> closed, IReadOnlyDictionary<string, KeptReport> reports,
         IReadOnlyList<int>? staleness = null)
     {
         var byId = plan.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
@@ -26,10 +26,10 @@ public static class Weights
 
         var shares = clients.Select((client, index) => client.Weight * (plan.Adapter.Weighting switch
         {
-            Weighting.Samples => reports[client.Id].Samples,
+            Weighting.Samples => reports[client.Id].Numbers.Samples,
             Weighting.Uniform => 1.0,
             Weighting.UniformPerTask => 1.0 / perTask[client.Task],
-            Weighting.ProductNorm => reports[client.Id].ProductNorm,
+            Weighting.ProductNorm => reports[client.Id].Numbers.ProductNorm,
             Weighting.Staleness => 1.0 / Math.Sqrt(1 + (staleness?[index] ?? 0)),
             _ => throw new ArgumentException($"{plan.Adapter.Weighting} is no weighting.", nameof(plan)),
         })).ToArray();

@@ -33,15 +33,15 @@ public static class ConfirmationBuilder
 
     private static ClientFiles FilesOf(RoundState state, string client)
     {
-        var (note, work) = (state.Reports[client], state.WorkOf(client));
+        var (report, work) = (state.Reports[client], state.WorkOf(client));
         return new ClientFiles
         {
             ClientId = client,
             Round = work.Round,
             Attempt = work.Attempt,
-            Update = note.Update!,
-            Head = note.Head!,
-            Optimizer = note.Optimizer!,
+            Update = report.Update!,
+            Head = report.Head!,
+            Optimizer = report.Optimizer!,
         };
     }
 }

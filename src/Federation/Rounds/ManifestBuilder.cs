@@ -64,25 +64,22 @@ public static class ManifestBuilder
             Score = state.Scores.GetValueOrDefault(id)?.Score,
             ScoreReason = state.Scores.GetValueOrDefault(id)?.Failure,
         };
-        if (!state.Reports.TryGetValue(id, out var note))
+        if (!state.Reports.TryGetValue(id, out var report))
             return isLate && state.Lost.TryGetValue(id, out var lost) ? kept with { Reason = lost.What } : kept;
 
-        var reported = kept with
-        {
-            Samples = note.Samples, Steps = note.Steps, MeanLoss = note.MeanLoss, ProductNorm = note.ProductNorm, Notes = note.Rows,
-        };
+        var reported = kept with { Numbers = report.Numbers, Notes = report.Rows };
         if (!weights.TryGetValue(id, out var weight))
-            return reported with { Outcome = note.Refused ? ClientOutcome.Refused : ClientOutcome.Failed, Reason = note.Failure };
+            return reported with { Outcome = report.Refused ? ClientOutcome.Refused : ClientOutcome.Failed, Reason = report.Failure };
         return reported with
         {
             Outcome = ClientOutcome.Trained,
             Weight = weight,
-            Update = note.Update,
+            Update = report.Update,
             Curbed = state.Candidate!.Curbed.GetValueOrDefault(id),
             HeadRound = work.Round,
             Staleness = state.Round - work.Round is > 0 and var staleness ? staleness : null,
-            Head = note.Head,
-            Optimizer = note.Optimizer,
+            Head = report.Head,
+            Optimizer = report.Optimizer,
         };
     }
 

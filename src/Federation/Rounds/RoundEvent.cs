@@ -27,7 +27,7 @@ public abstract record RoundEvent
 
     /// <summary>An armed time budget passed.</summary>
     /// <param name="Round">The round.</param>
-    /// <param name="Attempt">The try.</param>
+    /// <param name="Attempt">The attempt.</param>
     /// <param name="Seconds">The budget that passed, counted from when the cohort's work was sent.</param>
     /// <param name="Confirmation">
     /// Where it was armed for a confirmation, which one, and it counts from its begin; 0 where it was armed for training.
@@ -40,7 +40,7 @@ public abstract record RoundEvent
     /// <summary>A site looked for what its clients reported.</summary>
     /// <param name="Site">The site.</param>
     /// <param name="Round">The round.</param>
-    /// <param name="Attempt">The try.</param>
+    /// <param name="Attempt">The attempt.</param>
     /// <param name="Confirmation">The <see cref="RoundState.Confirmation"/> it was asked in.</param>
     /// <param name="Missing">What is not there, in one line, by client; whoever is not named has all of it, and it is durable.</param>
     /// <param name="StoreTrouble">Why a store of the site could not be used, so that nothing is known; null otherwise.</param>
@@ -62,13 +62,13 @@ public abstract record RoundEvent
 
     /// <summary>Updates of the closed cohort cannot be used.</summary>
     /// <param name="Round">The round.</param>
-    /// <param name="Attempt">The try.</param>
+    /// <param name="Attempt">The attempt.</param>
     /// <param name="Reasons">Why, in one line, by client.</param>
     public sealed record AggregationRefused(int Round, int Attempt, IReadOnlyDictionary<string, string> Reasons) : RoundEvent;
 
     /// <summary>The rule cannot aggregate a cohort of this size, whoever is in it.</summary>
     /// <param name="Round">The round.</param>
-    /// <param name="Attempt">The try.</param>
+    /// <param name="Attempt">The attempt.</param>
     /// <param name="Reason">Why, in one line.</param>
     public sealed record AggregationImpossible(int Round, int Attempt, string Reason) : RoundEvent;
 

@@ -22,7 +22,7 @@ public sealed partial class RoundMachine
             return Nothing(state);
 
         var reports = state.Reports.SetItems(state.Closed.Except(rest).Select(client =>
-            KeyValuePair.Create(client, ReportNotes.Refused(state.Reports[client], refused.Reasons[client]))));
+            KeyValuePair.Create(client, KeptReports.Refused(state.Reports[client], refused.Reasons[client]))));
         var known = WithRefusals(state, state.Closed.Except(rest)) with
         {
             Reports = reports, Failures = state.Failures + state.Closed.Count - rest.Length,
@@ -37,7 +37,7 @@ public sealed partial class RoundMachine
             return Nothing(state);
         return state.Tries < _plan.Strategy.MaxAttempts
             ? OpenAttempt(state)
-            : Fail(WithoutNotes(state), $"Round {state.Round}: {impossible.Reason}");
+            : Fail(Emptied(state), $"Round {state.Round}: {impossible.Reason}");
     }
 
     private Step Evaluate(RoundState state, RoundEvent.Aggregated aggregated)
@@ -52,7 +52,7 @@ public sealed partial class RoundMachine
     private Step ToCommit(RoundState state)
     {
         if (state.Round == 0 && _scorers.Length > 0 && state.Scores.Count == _scorers.Length
-            && state.Scores.Values.All(static note => note.Failure is not null))
+            && state.Scores.Values.All(static report => report.Failure is not null))
             return Fail(state, $"No client could be scored: {state.Scores[_scorers[0]].Failure}");
         return Committing(state);
     }

@@ -45,11 +45,11 @@ public sealed partial class RoundMachine
     /// <summary>Its report is forgotten, so that it is asked again; a client whose files never stay has failed.</summary>
     private static RoundState WithoutFiles(RoundState state, string client, string what)
     {
-        var lost = new LostFiles((state.Lost.TryGetValue(client, out var before) ? before.Times : 0) + 1, ReportNotes.Short(what));
+        var lost = new LostFiles((state.Lost.TryGetValue(client, out var before) ? before.Times : 0) + 1, KeptReports.Short(what));
         var known = state with { Lost = state.Lost.SetItem(client, lost) };
         if (lost.Times < MostLosses)
             return known with { Reports = known.Reports.Remove(client) };
-        var failed = ReportNotes.Lost(known.Reports[client], lost);
+        var failed = KeptReports.Lost(known.Reports[client], lost);
         return known with { Reports = known.Reports.SetItem(client, failed), Failures = known.Failures + 1 };
     }
 

@@ -33,11 +33,11 @@ public sealed partial class RoundMachine
     private RoundState Kept(RoundState state)
     {
         if (!IsBuffered || state.Attempt == 0)
-            return WithoutNotes(state) with { Carried = state.Attempt == 0 ? state.Carried : NothingCarried };
+            return Emptied(state) with { Carried = state.Attempt == 0 ? state.Carried : NothingCarried };
         var usable = state.Reports.Where(static report => report.Value.Failure is null).ToImmutableDictionary(StringComparer.Ordinal);
         var atWork = state.Cohort.Where(client =>
             usable.ContainsKey(client) || (!state.Reports.ContainsKey(client) && !Contains(state.Dropped, client)));
-        return WithoutNotes(state) with
+        return Emptied(state) with
         {
             Carried = atWork.ToImmutableDictionary(static client => client, state.WorkOf, StringComparer.Ordinal), Reports = usable,
         };
@@ -98,12 +98,12 @@ public sealed partial class RoundMachine
             case (RoundPhase.Train, Phase.Training) when Contains(state.Cohort, client.Id) && !state.Reports.ContainsKey(client.Id):
                 if (report.StoreTrouble is { } trouble)
                     return Pause(state, $"{client.Id}: {trouble}");
-                var learned = Learned(state, client.Id, seconds, report.WaitedSeconds);
-                return Settle(WithoutSlow(WithReport(learned, client.Id, ReportNotes.Trained(report))), resend: false);
+                var learned = Learned(state, client.Id, seconds, report.Numbers?.WaitedSeconds ?? 0);
+                return Settle(WithoutSlow(WithReport(learned, client.Id, KeptReports.Trained(report))), resend: false);
             case (RoundPhase.Evaluate, Phase.Evaluating) when client.HasTestRows && !state.Scores.ContainsKey(client.Id):
                 return report.StoreTrouble is { } away
                     ? Pause(state, $"{client.Id}: {away}")
-                    : Settle(state with { Scores = state.Scores.Add(client.Id, ReportNotes.Scored(report)) }, resend: false);
+                    : Settle(state with { Scores = state.Scores.Add(client.Id, KeptReports.Scored(report)) }, resend: false);
             default:
                 return Nothing(state);
         }
@@ -161,7 +161,7 @@ public sealed partial class RoundMachine
         var reason = string.Create(CultureInfo.InvariantCulture,
             $"Round {state.Round} had {usable} usable of {missed.Of} updates in try {state.Tries} of {_plan.Strategy.MaxAttempts}, "
             + $"the quorum is {missed.Needed}{rest}. {string.Join("; ", missed.Failures)}");
-        return Fail(WithoutNotes(state) with { Missed = missed }, reason.TrimEnd());
+        return Fail(Emptied(state) with { Missed = missed }, reason.TrimEnd());
     }
 
     /// <summary>Nobody is silent who had no deadline to miss: where others fail, the rest are at work.</summary>

@@ -92,7 +92,7 @@ public sealed partial class RoundMachine
     }
 
     /// <summary>What remains of a state where the plan was extended: the open round begins again, under the next attempt.</summary>
-    public static RoundState Reopened(RoundState state) => WithoutNotes(state) with
+    public static RoundState Reopened(RoundState state) => Emptied(state) with
     {
         Missed = null,
         Phase = state.Phase is Phase.Failed or Phase.Cancelled or Phase.Paused ? state.Phase : Phase.Idle,
@@ -131,7 +131,7 @@ public sealed partial class RoundMachine
             return Finish(known);
         if (started.Resume && known.Phase == Phase.Failed)
             // Whoever resumes a failed job gives everyone another chance.
-            known = known with { Standings = NoStandings, Scores = ImmutableDictionary<string, ScoreNote>.Empty };
+            known = known with { Standings = NoStandings, Scores = ImmutableDictionary<string, KeptScore>.Empty };
         if (!started.Resume && known.Phase == Phase.Failed)
             return Then(known, new RoundEffect.StopWork(), new RoundEffect.FailJob(known.Reason ?? ""));
         if (!started.Resume && known.Phase is Phase.Cancelled or Phase.Paused)
@@ -147,7 +147,7 @@ public sealed partial class RoundMachine
         });
     }
 
-    /// <summary>current.json is the truth; notes of a round that is not the next one are dropped.</summary>
+    /// <summary>current.json is the truth; what is remembered of a round that is not the next one is dropped.</summary>
     private RoundState Adopt(RoundState state, RoundEvent.Started started)
     {
         var lost = _plan.Strategy.SiteLoss == SiteLoss.Continue ? Sorted(started.LostSites) : Array.Empty<string>();
@@ -159,7 +159,7 @@ public sealed partial class RoundMachine
         return open with { LostSites = lost };
     }
 
-    private RoundState Opened(RoundState state, int committed, string? sha256) => WithoutNotes(state) with
+    private RoundState Opened(RoundState state, int committed, string? sha256) => Emptied(state) with
     {
         Carried = CarriedAfter(state, committed),
         Committed = committed,
@@ -171,16 +171,16 @@ public sealed partial class RoundMachine
         Phase = state.Phase is Phase.Failed or Phase.Cancelled or Phase.Paused ? state.Phase : Phase.Idle,
     };
 
-    private static RoundState WithoutNotes(RoundState state) => state with
+    private static RoundState Emptied(RoundState state) => state with
     {
         Cohort = Array.Empty<string>(),
         Wanted = 0,
         PassedSeconds = 0,
-        Reports = ImmutableDictionary<string, ClientNote>.Empty,
+        Reports = ImmutableDictionary<string, KeptReport>.Empty,
         Failures = 0,
         Closed = null,
         Candidate = null,
-        Scores = ImmutableDictionary<string, ScoreNote>.Empty,
+        Scores = ImmutableDictionary<string, KeptScore>.Empty,
         Dropped = Array.Empty<string>(),
         Confirmation = 0,
         Confirmed = Array.Empty<string>(),
@@ -188,7 +188,7 @@ public sealed partial class RoundMachine
         Overdue = false,
     };
 
-    /// <summary>A cancelled, failed or paused job goes on where its notes end.</summary>
+    /// <summary>A cancelled, failed or paused job goes on where it was stopped.</summary>
     private Phase OpenPhase(RoundState state) => state switch
     {
         { Phase: Phase.Training or Phase.Confirming or Phase.Aggregating or Phase.Evaluating or Phase.Committing } => state.Phase,
@@ -238,15 +238,15 @@ public sealed partial class RoundMachine
     private static string[] Usable(RoundState state) => state.Cohort.Where(client => IsUsable(state, client)).ToArray();
 
     private static bool IsUsable(RoundState state, string client) =>
-        state.Reports.TryGetValue(client, out var note) && note.Failure is null;
+        state.Reports.TryGetValue(client, out var report) && report.Failure is null;
 
     private static int UsableCount(RoundState state) => state.Reports.Count - state.Failures;
 
-    private RoundState WithReport(RoundState state, string client, ClientNote note) =>
-        (note.Refused ? WithRefusals(state, [client]) : state) with
+    private RoundState WithReport(RoundState state, string client, KeptReport report) =>
+        (report.Refused ? WithRefusals(state, [client]) : state) with
     {
-        Reports = state.Reports.Add(client, note),
-        Failures = state.Failures + (note.Failure is null ? 0 : 1),
+        Reports = state.Reports.Add(client, report),
+        Failures = state.Failures + (report.Failure is null ? 0 : 1),
     };
 
     private bool IsBuffered => _plan.Strategy.Trigger.Rule == TriggerRule.Buffered;

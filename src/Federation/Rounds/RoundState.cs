@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Text.Json.Serialization;
 using FedRLora.Abstractions.Messages;
 using Orleans;
 
@@ -57,7 +58,7 @@ public sealed record RoundState
     /// <summary>The open round: <see cref="Committed"/> + 1; the last one when the job is finished.</summary>
     [Id(2)] public int Round { get; init; }
 
-    /// <summary>The try at the round, from 1; it never repeats within a round, also not after a resume.</summary>
+    /// <summary>The attempt at the round, from 1; it never repeats within a round, also not after a resume.</summary>
     [Id(3)] public int Attempt { get; init; }
 
     /// <summary>Tries since the round was opened or the job resumed; bounded by the plan's <c>MaxAttempts</c>.</summary>
@@ -70,7 +71,7 @@ public sealed record RoundState
     [Id(6)] public IReadOnlyList<string> Cohort { get; init; } = Array.Empty<string>();
 
     /// <summary>Who has reported training in this attempt, failures too.</summary>
-    [Id(7)] public ImmutableDictionary<string, ClientNote> Reports { get; init; } = ImmutableDictionary<string, ClientNote>.Empty;
+    [Id(7)] public ImmutableDictionary<string, KeptReport> Reports { get; init; } = ImmutableDictionary<string, KeptReport>.Empty;
 
     /// <summary>How many of <see cref="Reports"/> are failures.</summary>
     [Id(14)] public int Failures { get; init; }
@@ -82,7 +83,7 @@ public sealed record RoundState
     [Id(9)] public Candidate? Candidate { get; init; }
 
     /// <summary>Who has reported a scoring of the candidate, failures too.</summary>
-    [Id(10)] public ImmutableDictionary<string, ScoreNote> Scores { get; init; } = ImmutableDictionary<string, ScoreNote>.Empty;
+    [Id(10)] public ImmutableDictionary<string, KeptScore> Scores { get; init; } = ImmutableDictionary<string, KeptScore>.Empty;
 
     /// <summary>Clients that left the current phase with their site, in ordinal order.</summary>
     [Id(11)] public IReadOnlyList<string> Dropped { get; init; } = Array.Empty<string>();
@@ -186,9 +187,11 @@ public sealed record ClientStanding([property: Id(0)] int Refusals, [property: I
 }
 
 /// <summary>What is kept of a training report: digests only, since every key follows from job, round, attempt and client.</summary>
-[GenerateSerializer, Immutable, Alias("fedrlora.client-note")]
-public sealed record ClientNote
+[GenerateSerializer, Immutable, Alias("fedrlora.kept-report")]
+public sealed record KeptReport
 {
+    private static readonly TrainingNumbers Untrained = new();
+
     /// <summary>Why there is no usable update; null when there is one.</summary>
     [Id(0)] public string? Failure { get; init; }
 
@@ -201,17 +204,22 @@ public sealed record ClientNote
     /// <summary>Its new optimizer state.</summary>
     [Id(3)] public BlobDigest? Optimizer { get; init; }
 
-    /// <summary>Training rows.</summary>
-    [Id(4)] public int Samples { get; init; }
+    // 4 to 7 were numbers of the training, one by one.
 
-    /// <summary>Steps taken.</summary>
-    [Id(5)] public int Steps { get; init; }
+    /// <summary>What its training gave, as everyone may see it.</summary>
+    [Id(10), JsonIgnore] public TrainingNumbers Numbers { get; init; } = Untrained;
 
-    /// <summary>Mean training loss per completion token.</summary>
-    [Id(6)] public double MeanLoss { get; init; }
+    /// <summary>Of <see cref="Numbers"/>: a document holds each beside the report's other values.</summary>
+    public int Samples { get => Numbers.Samples; init => Numbers = Numbers with { Samples = value }; }
 
-    /// <summary>Frobenius norm of s (B A - B^0 A^0).</summary>
-    [Id(7)] public double ProductNorm { get; init; }
+    /// <inheritdoc cref="Samples"/>
+    public int Steps { get => Numbers.Steps; init => Numbers = Numbers with { Steps = value }; }
+
+    /// <inheritdoc cref="Samples"/>
+    public double MeanLoss { get => Numbers.MeanLoss; init => Numbers = Numbers with { MeanLoss = value }; }
+
+    /// <inheritdoc cref="Samples"/>
+    public double ProductNorm { get => Numbers.ProductNorm; init => Numbers = Numbers with { ProductNorm = value }; }
 
     /// <summary>Whether the failure is an update that was refused.</summary>
     [Id(8)] public bool Refused { get; init; }
@@ -221,8 +229,8 @@ public sealed record ClientNote
 }
 
 /// <summary>What is kept of a scoring report; both are null where the client had no test rows.</summary>
-[GenerateSerializer, Immutable, Alias("fedrlora.score-note")]
-public sealed record ScoreNote([property: Id(0)] ClientScore? Score, [property: Id(1)] string? Failure);
+[GenerateSerializer, Immutable, Alias("fedrlora.kept-score")]
+public sealed record KeptScore([property: Id(0)] ClientScore? Score, [property: Id(1)] string? Failure);
 
 /// <summary>What an aggregation gave: scored, then committed.</summary>
 [GenerateSerializer, Immutable, Alias("fedrlora.candidate")]

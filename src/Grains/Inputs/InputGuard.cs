@@ -3,6 +3,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Store;
 
 namespace FedRLora.Grains.Inputs;
 

@@ -5,6 +5,8 @@ using System.Text.Json.Serialization.Metadata;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
 
 namespace FedRLora.Grains.Inputs;
 

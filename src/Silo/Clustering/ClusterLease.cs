@@ -2,7 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using FedRLora.Abstractions;
-using FedRLora.Grains;
+using FedRLora.Grains.Store;
 
 namespace FedRLora.Silo.Clustering;
 

@@ -1,6 +1,6 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
-using FedRLora.Grains;
+using FedRLora.Grains.Store;
 
 namespace FedRLora.Silo.Clustering;
 

@@ -126,7 +126,7 @@ public sealed class AzureBlobStore : IBlobStore
         client.Retry.MaxRetries = int.MaxValue; // the budget ends them
         client.Retry.NetworkTimeout = options.NetworkTimeout;
         client.Diagnostics.IsTelemetryEnabled = false; // no word of this machine in a header
-        client.AddPolicy(new TryNotes.Policy(), HttpPipelinePosition.PerRetry);
+        client.AddPolicy(new RequestTries.Policy(), HttpPipelinePosition.PerRetry);
         return client;
     }
 }

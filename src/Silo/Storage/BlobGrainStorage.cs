@@ -1,7 +1,7 @@
 using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
-using FedRLora.Grains;
+using FedRLora.Grains.Store;
 using Orleans.Runtime;
 using Orleans.Storage;
 
@@ -53,5 +53,5 @@ public sealed class BlobGrainStorage(IBlobStore store) : IGrainStorage
         grainState.RecordExists = false;
     }
 
-    private static string KeyOf(string stateName, GrainId grainId) => Keys.Notes(stateName, grainId.Key.ToString()!);
+    private static string KeyOf(string stateName, GrainId grainId) => Keys.GrainState(stateName, grainId.Key.ToString()!);
 }

@@ -4,6 +4,7 @@ using System.Security.Cryptography;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains;
 using Microsoft.Win32.SafeHandles;
 
 namespace FedRLora.Silo.Storage;
@@ -26,7 +27,13 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     private const int Exists = 17; // EEXIST: made by somebody else, and gone before it was looked at
     private const int NotEmpty = 39; // ENOTEMPTY
     private const int MostTries = 1_000;
-    private const int LockWaits = 6_000; // half a minute
+    private static readonly TimeSpan LockWait = TimeSpan.FromMilliseconds(5);
+
+    // Half a minute. The holder is another writer, of another process or thread, and the system frees a dead one's lock.
+    private static readonly Retry<FileStream> LockWaits = new(
+        TimeProvider.System, static e => IsGone(e) || e is IOException { HResult: Busy },
+        static (_, e) => IsGone(e) ? TimeSpan.Zero : LockWait, most: 6_000);
+
     private readonly string _root;
     private readonly string _temporary;
     private readonly string _locks;
@@ -330,26 +337,19 @@ public sealed class DirectoryBlobStore : IBlobStore, IDisposable
     {
         // 256 locks, however many keys
         var name = Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(key)).AsSpan(0, 1));
-        for (var waited = 0; ; waited++)
+        return await LockWaits.RunAsync((_, _) =>
         {
-            try
-            {
-                var path = Path.Combine(_locks, name);
-                if (StoreLinks.IsLink(path)) throw StoreLinks.Refusal(_root, path);
-                if (!File.Exists(path)) MakeLock(path);
-                return new FileStream(path, FileMode.Open, FileAccess.ReadWrite, FileShare.None);
-            }
-            catch (Exception e) when (e is DirectoryNotFoundException or FileNotFoundException && waited < LockWaits)
-            {
-                StorePermissions.MakeFolder(_locks, _mode);
-            }
-            catch (IOException e) when (e.HResult is Busy && waited < LockWaits)
-            {
-                // the holder is another writer; the system frees a dead one's lock
-                await Task.Delay(5, cancellationToken).ConfigureAwait(false);
-            }
-        }
+            var path = Path.Combine(_locks, name);
+            if (StoreLinks.IsLink(path)) throw StoreLinks.Refusal(_root, path);
+            if (!File.Exists(path)) MakeLock(path);
+            return Task.FromResult(new FileStream(path, FileMode.Open, FileAccess.ReadWrite, FileShare.None));
+        }, cancellationToken, (_, e) =>
+        {
+            if (IsGone(e)) StorePermissions.MakeFolder(_locks, _mode);
+        }).ConfigureAwait(false);
     }
+
+    private static bool IsGone(Exception? e) => e is DirectoryNotFoundException or FileNotFoundException;
 
     // With its permissions before another user's process can find it.
     private void MakeLock(string path)

@@ -35,7 +35,8 @@ internal static class Blocks
     /// <param name="dtype">Of the result; angles are float32 whatever it is, as in the reference implementation.</param>
     public static (Tensor Cos, Tensor Sin) RotaryTable(long first, long count, ModelConfig config, Device device, ScalarType dtype)
     {
-        var exponents = arange(Living.Of(0), Living.Of(config.RotaryDim), Living.Of(2), ScalarType.Float32, device) / Living.Of(config.RotaryDim);
+        var exponents = arange(Living.Of(0), Living.Of(config.RotaryDim), Living.Of(2), ScalarType.Float32, device)
+            / Living.Of(config.RotaryDim);
         var frequencies = full_like(exponents, Living.Of(config.RopeTheta)).pow(exponents).reciprocal();
         frequencies = config.RopeScaling?.Apply(frequencies) ?? frequencies;
         var angles = arange(Living.Of(first), Living.Of(first + count), ScalarType.Float32, device).unsqueeze(1) * frequencies.unsqueeze(0);

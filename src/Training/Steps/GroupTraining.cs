@@ -1,4 +1,5 @@
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
@@ -167,11 +168,14 @@ internal sealed class GroupTraining : IDisposable
                 after.Select(entry => KeyValuePair.Create(entry.Key, Difference(entry.Value, _group.Shared[entry.Key])))),
             Head = head,
             Optimizer = _optimizer.Export(index),
-            Samples = member.Rows.Rows.Count,
-            Steps = member.Steps,
-            MeanLoss = losses.Zip(member.LossTokens, static (loss, tokens) => (double)loss * tokens).Sum() / member.LossTokens.Sum(),
-            LastLoss = losses[^1],
-            ProductNorm = adapter.ProductNorm(),
+            Numbers = new TrainingNumbers
+            {
+                Samples = member.Rows.Rows.Count,
+                Steps = member.Steps,
+                MeanLoss = losses.Zip(member.LossTokens, static (loss, tokens) => (double)loss * tokens).Sum() / member.LossTokens.Sum(),
+                LastLoss = losses[^1],
+                ProductNorm = adapter.ProductNorm(),
+            },
             Notes = member.Rows.Notes,
         };
 

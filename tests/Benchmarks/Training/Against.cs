@@ -14,11 +14,13 @@ internal static class Against
     // Two-sided 95 % of Student's t, by degrees of freedom from 1; beyond the table it is the normal distribution's.
     private static readonly double[] Quantiles =
     [
-        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093,
-        2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
+        2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
     ];
 
-    /// <summary>Takes the name of a case from each line of the input, runs it some times, and answers with seconds of the processor.</summary>
+    /// <summary>
+    /// Takes the name of a case from each line of the input, runs it some times, and answers with seconds of the processor.
+    /// </summary>
     public static void Serve(Settings settings)
     {
         using var model = BenchmarkModel.Create(settings.Device);
@@ -84,7 +86,8 @@ internal static class Against
         }
 
         foreach (var target in (string[])["embed_tokens", "lm_head"])
-            yield return new($"methods, lora on {target} too", () => Step(TrainingBenchmark.Adapter with { TargetModules = ["q_proj", target] }, batches));
+            yield return new($"methods, lora on {target} too",
+                () => Step(TrainingBenchmark.Adapter with { TargetModules = ["q_proj", target] }, batches));
         foreach (var (label, share) in TrainingBenchmark.Labelled)
         {
             foreach (var (rows, tokens) in ((int, int)[])[(1, 32), (4, 64)])
@@ -119,12 +122,17 @@ internal static class Against
     }
 
     private static Process Start(string host, string assembly, string[] args) => Process.Start(
-        new ProcessStartInfo(host, [assembly, "training", "serve", .. args]) { RedirectStandardInput = true, RedirectStandardOutput = true })!;
+        new ProcessStartInfo(host, [assembly, "training", "serve", .. args])
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+        })!;
 
     private static double Ask(Process build, string name)
     {
         build.StandardInput.WriteLine(name);
         build.StandardInput.Flush();
-        return double.Parse(build.StandardOutput.ReadLine() ?? throw new InvalidOperationException("a build has ended"), CultureInfo.InvariantCulture);
+        return double.Parse(build.StandardOutput.ReadLine() ?? throw new InvalidOperationException("a build has ended"),
+            CultureInfo.InvariantCulture);
     }
 }

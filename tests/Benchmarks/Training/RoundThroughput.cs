@@ -80,7 +80,7 @@ internal static class RoundThroughput
             },
             builder => builder.Services.RemoveAll<ITrainer>().AddSingleton<ITrainer>(trainer));
         await host.StartAsync();
-        var coordinator = host.Services.GetRequiredService<IGrainFactory>().GetGrain<ICoordinatorGrain>("bench");
+        var coordinator = host.Services.GetRequiredService<IGrainFactory>().GetGrain<IRunControlGrain>("bench");
         await coordinator.SubmitAsync(Plan());
         var seconds = new List<double>();
         while (true)

@@ -52,7 +52,8 @@ internal static class TrainingBenchmark
 
         if (parts is ["against", var other, ..])
         {
-            Against.Run(other, parts.ElementAtOrDefault(2) ?? "", ["--threads", $"{settings.Threads}", "--device", $"{settings.Device}"], settings.Runs);
+            Against.Run(other, parts.ElementAtOrDefault(2) ?? "", ["--threads", $"{settings.Threads}", "--device", $"{settings.Device}"],
+                settings.Runs);
             return;
         }
 

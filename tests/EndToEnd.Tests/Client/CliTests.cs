@@ -2,6 +2,7 @@ using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client;
+using FedRLora.Client.Rendering;
 using FedRLora.Silo;
 
 namespace FedRLora.EndToEnd.Tests.Client;
@@ -83,12 +84,54 @@ public sealed class CliTests : IDisposable
         Assert.Equal("softmax", hydra.GetProperty("adapter").GetProperty("routing").GetString());
     }
 
+    public static TheoryData<string> MethodNames => [.. AdapterCatalog.Methods.Keys];
+
+    [Theory, MemberData(nameof(MethodNames))]
+    public async Task A_method_is_told_with_its_tensors_who_receives_them_and_their_size_on_a_model(string method)
+    {
+        var (entry, model) = (AdapterCatalog.Methods[method], Directory.CreateDirectory(Path.Combine(_folder, "model")).FullName);
+        await File.WriteAllTextAsync(Path.Combine(model, "config.json"), """
+            {
+              "model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+              "num_key_value_heads": 2, "vocab_size": 64, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+              "hidden_act": "silu"
+            }
+            """);
+        var (code, output, _) = await RunAsync("methods", method, "--model", model);
+        Assert.Equal(0, code);
+        Assert.Contains(entry.Source, output, StringComparison.Ordinal);
+        Assert.Contains(entry.Spec.IsStatic ? "Export: exact" : "no exact PEFT form", output, StringComparison.Ordinal);
+        Assert.All(entry.Spec.Roles, role => Assert.Contains($"\n{role.Name} ", output, StringComparison.Ordinal));
+        Assert.All(MethodPage.Of(method, entry, null, width: 80).Split('\n'), static line => Assert.True(line.Length <= 80, line));
+
+        (_, output, _) = await RunAsync("methods", method, "--model", model, "--json");
+        using var json = JsonDocument.Parse(output);
+        var elements = json.RootElement.GetProperty("elements");
+        // A layer's seven linears have 32 inputs, but for down_proj with 48.
+        Assert.Equal(2 * 8 * (6 * 32 + 48), elements.GetProperty("A").GetInt64());
+        Assert.Equal(2 * entry.Spec.Heads * 8 * (32 + 16 + 16 + 32 + 48 + 48 + 32), elements.GetProperty("B").GetInt64());
+        Assert.Equal(
+            entry.Spec.Tensors.Where(static tensor => tensor.Value.Scope == Scope.Job).Select(static tensor => tensor.Key),
+            json.RootElement.GetProperty("leavesTheSite").EnumerateArray().Select(static role => role.GetString()));
+    }
+
+    [Fact]
+    public async Task A_method_that_is_not_known_is_named_with_those_that_are()
+    {
+        var (code, _, error) = await RunAsync("methods", "r-lorra");
+        Assert.Equal(2, code);
+        Assert.Contains("methods: r-lorra is not known; name one of dora, ", Assert.Single(error.TrimEnd().Split('\n')),
+            StringComparison.Ordinal);
+        Assert.Equal(2, (await RunAsync("methods", "--model", "somewhere")).Code);
+    }
+
     [Theory]
     [InlineData("Required argument missing for command: 'validate'; see fedrlora validate --help", "validate")]
     [InlineData("unknown command 'simulat'; see fedrlora --help", "simulat", "plan.yaml")]
     [InlineData("unknown command 'bogus'; see fedrlora --help", "bogus", "--json", "--other")]
     [InlineData("unknown option '--jsonn'; see fedrlora methods --help", "methods", "--jsonn")]
-    [InlineData("unknown argument 'more'; see fedrlora methods --help", "methods", "more")]
+    [InlineData("unknown option '--sit'; see fedrlora submit --help", "submit", "--sit", "plan.yaml")]
+    [InlineData("unknown argument 'more'; see fedrlora methods --help", "methods", "r-lora", "more")]
     [InlineData("--seed: '-1' is not a whole number from 0 to 18446744073709551615; see fedrlora simulate --help", "simulate", "plan.yaml",
         "--seed", "-1")]
     [InlineData("--gateway: 'x' is not a whole number from 1 to 65535; see fedrlora runs --help", "runs", "--gateway", "30000",

@@ -145,7 +145,7 @@ public class LeaseRulesTests
         var bytes = Current.ToBytes();
         bytes[20] ^= 1;
 
-        var refusal = Assert.Throws<Grains.CorruptBlobException>(() => ClusterLease.Parse(bytes));
+        var refusal = Assert.Throws<Grains.Store.CorruptBlobException>(() => ClusterLease.Parse(bytes));
         Assert.StartsWith("cluster/lease.json has digest", refusal.Message, StringComparison.Ordinal);
     }
 }

@@ -4,7 +4,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Federation.Numerics;
 using FedRLora.Federation.Rounds;
-using FedRLora.Grains;
+using FedRLora.Grains.Coordination;
 using FedRLora.Training.Tests;
 using Xunit.Abstractions;
 
@@ -65,7 +65,7 @@ public sealed class KilledRunTests(ITestOutputHelper log)
     {
         try
         {
-            return JsonSerializer.Deserialize<JobNotes>(
+            return JsonSerializer.Deserialize<JobMemory>(
                 File.ReadAllBytes(Path.Combine(folder, "store", "grains", "job", "tiny.json")))!.State;
         }
         catch (IOException)

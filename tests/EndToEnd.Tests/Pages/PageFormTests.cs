@@ -137,7 +137,8 @@ public sealed partial class PageFormTests
         [
             .. ProgramShape.Commands.Keys.Except(named.Select(static words => words[0]))
                 .Select(static command => $"is not in the table: {command}"),
-            .. named.Select(static words => words.Length > 1 ? ProgramShape.ParseProblem(words) : ProgramShape.Problem(words)).OfType<string>(),
+            .. named.Select(static words => words.Length > 1 ? ProgramShape.ParseProblem(words) : ProgramShape.Problem(words))
+                .OfType<string>(),
             .. rows.SelectMany(static row => row.Options
                 .Where(option => !row.Commands.Exists(words => ProgramShape.Problem([words[0], option]) is null))
                 .Select(option => $"{string.Join(", ", row.Commands.Select(static words => words[0]))}: no such option {option}")),

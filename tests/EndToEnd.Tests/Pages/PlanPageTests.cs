@@ -53,7 +53,8 @@ public sealed partial class PlanPageTests
     {
         var text = Page.All.Single(static page => page.Name == "docs/strategies.md").Text;
         var rows = text.Split('\n').Select(static line => RuleRow().Match(line)).Where(static row => row.Success)
-            .Select(static row => Shown(row.Groups[1].Value, Code().Matches(row.Groups[2].Value).Select(static span => span.Groups[1].Value)));
+            .Select(
+                static row => Shown(row.Groups[1].Value, Code().Matches(row.Groups[2].Value).Select(static span => span.Groups[1].Value)));
 
         // perTask is explained below the table, for all rules but the mean.
         Assert.Equal(

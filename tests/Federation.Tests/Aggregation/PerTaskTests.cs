@@ -94,7 +94,7 @@ public sealed class PerTaskTests
         string[] ids = [.. Clients.Select(static client => client.Id)];
         return CohortAggregator.RunAsync(
             plan with { Adapter = plan.Adapter with { Weighting = weighting } }, State(("a", new float[2])), null, ids,
-            ids.ToDictionary(static id => id, static _ => new ClientNote()),
+            ids.ToDictionary(static id => id, static _ => new KeptReport()),
             (client, _, _) => Task.FromResult(State(("a", read(client)))));
     }
 

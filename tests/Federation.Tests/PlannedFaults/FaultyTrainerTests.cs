@@ -184,7 +184,8 @@ public sealed class FaultyTrainerTests
             [
                 .. group.Members.Select(member => new TrainingResult
                 {
-                    ClientId = member.Client.Id, Update = Update, Failure = Failure, Samples = 10, Steps = 2, MeanLoss = 1, ProductNorm = 3,
+                    ClientId = member.Client.Id, Update = Update, Failure = Failure,
+                    Numbers = new() { Samples = 10, Steps = 2, MeanLoss = 1, ProductNorm = 3 },
                 }),
             ];
 

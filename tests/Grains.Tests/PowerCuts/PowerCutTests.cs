@@ -6,6 +6,8 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Grains.Store;
+using FedRLora.Grains.Upkeep;
 using FedRLora.Silo.Storage;
 using Xunit.Abstractions;
 

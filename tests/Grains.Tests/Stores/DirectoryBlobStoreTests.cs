@@ -1,4 +1,5 @@
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Store;
 using FedRLora.Silo.Storage;
 
 namespace FedRLora.Grains.Tests.Stores;

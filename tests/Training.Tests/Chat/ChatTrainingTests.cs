@@ -58,7 +58,7 @@ public sealed class ChatTrainingTests : IDisposable
             return await trainer.TrainAsync(await TinyFederation.GroupAsync(trainer, _chat.Plan(), "one"));
         }
 
-        Assert.Equal((await TrainAsync())[0].MeanLoss, (await TrainAsync())[0].MeanLoss);
+        Assert.Equal((await TrainAsync())[0].Numbers.MeanLoss, (await TrainAsync())[0].Numbers.MeanLoss);
     }
 
     [Fact]

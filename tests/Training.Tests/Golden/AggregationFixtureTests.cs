@@ -152,7 +152,7 @@ public sealed class AggregationFixtureTests
     {
         var plan = Plan(strategy, samples is null ? Weighting.Uniform : Weighting.Samples, updates.Count);
         var clients = plan.Clients.Select(static client => client.Id).ToList();
-        ClientNote Report(string client) => new() { Samples = samples?[clients.IndexOf(client)] ?? 1 };
+        KeptReport Report(string client) => new() { Samples = samples?[clients.IndexOf(client)] ?? 1 };
         // An update may be overwritten once it was added, so each is a copy.
         Task<AdapterState> Read(string client) => Task.FromResult(Map(updates[clients.IndexOf(client)], static (_, _, value) => value));
         var reports = clients.ToDictionary(static client => client, Report);

@@ -31,7 +31,7 @@ public sealed class SituationTests : IDisposable
             Assert.All([parts, await ScoreAsync(model, null, mixed, Metric.Accuracy)], score =>
                 Assert.Equal((plain.Score, plain.Loss, plain.MajorityShare), (score.Score, score.Loss, score.MajorityShare)));
             var shuffled = await TrainedAsync(folder, "plan-shuffle-true.yaml", model);
-            Assert.NotEqual(shuffled.MeanLoss, (await TrainedAsync(folder, "plan-shuffle-false.yaml", model)).MeanLoss);
+            Assert.NotEqual(shuffled.Numbers.MeanLoss, (await TrainedAsync(folder, "plan-shuffle-false.yaml", model)).Numbers.MeanLoss);
         },
         ["04-rope-type-twice"] = static async (test, folder) => Assert.True(double.IsFinite((await ScoreAsync(
             test.With(("config.json", Path.Combine(folder, "config-rope-both-linear.json"))), null, test.Rows())).Loss)),

@@ -194,7 +194,7 @@ public sealed class LaneTests(ITestOutputHelper log) : IDisposable
         foreach (var result in results.SelectMany(static group => group).OrderBy(static result => result.ClientId, StringComparer.Ordinal))
         {
             Assert.Null(result.Failure);
-            bytes.Write(BitConverter.GetBytes(result.MeanLoss));
+            bytes.Write(BitConverter.GetBytes(result.Numbers.MeanLoss));
             foreach (var (_, array) in ((IEnumerable<KeyValuePair<string, NamedArray>>)[.. result.Update, .. result.Head,
                 .. result.Optimizer])
                 .OrderBy(static entry => entry.Key, StringComparer.Ordinal))

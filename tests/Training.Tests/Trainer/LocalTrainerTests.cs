@@ -28,11 +28,11 @@ public sealed class LocalTrainerTests : IDisposable
 
         AssertSame(first[0], again[1]);
         AssertSame(first[1], again[0]);
-        Close.AssertRelative(first[1].MeanLoss, alone[0].MeanLoss, "loss", 1e-5);
+        Close.AssertRelative(first[1].Numbers.MeanLoss, alone[0].Numbers.MeanLoss, "loss", 1e-5);
         Assert.All(first[1].Update.Concat(first[1].Head), entry => Close.Assert(
             entry.Value.Data, (alone[0].Update.TryGetValue(entry.Key, out var update) ? update : alone[0].Head[entry.Key]).Data,
             entry.Key, 1e-4, 1e-3));
-        Assert.NotEqual(first[0].MeanLoss, first[1].MeanLoss);
+        Assert.NotEqual(first[0].Numbers.MeanLoss, first[1].Numbers.MeanLoss);
     }
 
     [Fact]
@@ -49,11 +49,11 @@ public sealed class LocalTrainerTests : IDisposable
         var together = await trainer.TrainAsync(
             group with { Members = [.. clients.Select(static client => new GroupMember { Client = client })] });
 
-        Assert.Equal([2, 4, 4], together.Select(static result => result.Steps));
+        Assert.Equal([2, 4, 4], together.Select(static result => result.Numbers.Steps));
         foreach (var (client, result) in clients.Zip(together))
         {
             var alone = Assert.Single(await trainer.TrainAsync(group with { Members = [new GroupMember { Client = client }] }));
-            Close.AssertRelative(alone.LastLoss, result.LastLoss, client.Id, 1e-5);
+            Close.AssertRelative(alone.Numbers.LastLoss!.Value, result.Numbers.LastLoss!.Value, client.Id, 1e-5);
             Assert.All(alone.Head, entry => Close.Assert(entry.Value.Data, result.Head[entry.Key].Data, entry.Key, 1e-4, 1e-3));
         }
     }
@@ -88,7 +88,7 @@ public sealed class LocalTrainerTests : IDisposable
         var alone = await trainer.TrainAsync(group with { Members = [group.Members[1]] });
 
         AssertSame(cut[1], alone[0]); // a pass of its own
-        Close.AssertRelative(whole[1].LastLoss, cut[1].LastLoss, "loss", 1e-5);
+        Close.AssertRelative(whole[1].Numbers.LastLoss!.Value, cut[1].Numbers.LastLoss!.Value, "loss", 1e-5);
     }
 
     [Theory, InlineData(WeightStorage.Bfloat16, 2e-2), InlineData(WeightStorage.Float16, 2e-3)]
@@ -100,8 +100,8 @@ public sealed class LocalTrainerTests : IDisposable
         var half = group with { Plan = plan with { Model = plan.Model with { Storage = storage } } };
 
         var (full, stored) = (Assert.Single(await trainer.TrainAsync(group)), Assert.Single(await trainer.TrainAsync(half)));
-        Close.AssertRelative(full.MeanLoss, stored.MeanLoss, "training loss", tolerance);
-        Assert.NotEqual(full.MeanLoss, stored.MeanLoss);
+        Close.AssertRelative(full.Numbers.MeanLoss, stored.Numbers.MeanLoss, "training loss", tolerance);
+        Assert.NotEqual(full.Numbers.MeanLoss, stored.Numbers.MeanLoss);
         Close.AssertRelative(Assert.Single(await trainer.EvaluateAsync(group)).Loss, Assert.Single(await trainer.EvaluateAsync(half)).Loss,
             "test loss", tolerance);
     }
@@ -121,8 +121,8 @@ public sealed class LocalTrainerTests : IDisposable
             result.Head.Keys.Any(static name => name.EndsWith(".B", StringComparison.Ordinal)));
         Assert.DoesNotContain(result.Head.Keys, result.Update.ContainsKey);
         Assert.Contains(result.Update.Values, static array => array.Data.Any(static value => value != 0));
-        Assert.Equal((12, 4), (result.Samples, result.Steps));
-        Assert.True(result.ProductNorm > 0);
+        Assert.Equal((12, 4), (result.Numbers.Samples, result.Numbers.Steps));
+        Assert.True(result.Numbers.ProductNorm > 0);
     }
 
     [Fact]
@@ -254,7 +254,7 @@ public sealed class LocalTrainerTests : IDisposable
     private static void AssertSame(TrainingResult expected, TrainingResult actual)
     {
         Assert.Null(expected.Failure);
-        Assert.Equal((expected.MeanLoss, expected.LastLoss, expected.ProductNorm), (actual.MeanLoss, actual.LastLoss, actual.ProductNorm));
+        Assert.Equal(expected.Numbers with { WaitedSeconds = 0 }, actual.Numbers with { WaitedSeconds = 0 });
         foreach (var (states, others) in new[]
         {
             (expected.Update, actual.Update), (expected.Head, actual.Head), (expected.Optimizer, actual.Optimizer),

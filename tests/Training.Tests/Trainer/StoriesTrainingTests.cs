@@ -34,8 +34,9 @@ public sealed class StoriesTrainingTests(ITestOutputHelper output)
             var clock = Stopwatch.StartNew();
             var result = Assert.Single(await trainer.TrainAsync(new() { Plan = plan, Round = round, Shared = shared, Members = [member] }));
             Assert.Null(result.Failure);
-            output.WriteLine($"round {round}: {clock.Elapsed.TotalMilliseconds / result.Steps:F1} ms/step, loss {result.MeanLoss:F4} last "
-                + $"{result.LastLoss:F4}, norm {result.ProductNorm:F3}, live tensors {torch.Tensor.TotalCount}");
+            output.WriteLine($"round {round}: {clock.Elapsed.TotalMilliseconds / result.Numbers.Steps:F1} ms/step, "
+                + $"loss {result.Numbers.MeanLoss:F4} last "
+                + $"{result.Numbers.LastLoss:F4}, norm {result.Numbers.ProductNorm:F3}, live tensors {torch.Tensor.TotalCount}");
             shared = SoloRun.Sum(shared, result.Update);
             member = member with { Head = result.Head, Optimizer = result.Optimizer };
         }

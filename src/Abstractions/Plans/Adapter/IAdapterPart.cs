@@ -26,8 +26,8 @@ public sealed record LowRankFactors : IAdapterPart
 
     private static readonly TensorRole[] Tensors =
     [
-        new(A, new() { Init = Init.KaimingUniform, Scope = Scope.Job }) { Summary = "the down-projection" },
-        new(B, new()) { Summary = "the heads", Side = Side.Out, IsByHead = true },
+        new(A, new() { Init = Init.KaimingUniform, Scope = Scope.Job }) { Summary = "the down-projection", Shape = "[r, inputs]" },
+        new(B, new()) { Summary = "the heads", Shape = "[heads, outputs, r]", Side = Side.Out, IsByHead = true },
     ];
 
     /// <inheritdoc/>
@@ -47,7 +47,8 @@ public sealed record Decomposition : IAdapterPart
     [
         new(Magnitude, new())
         {
-            Summary = "the norms of the weight's output rows", Side = Side.Out, IsDrawn = false, ComesWith = "decomposed: true",
+            Summary = "the norms of the weight's output rows", Shape = "[outputs]", Side = Side.Out, IsDrawn = false,
+            ComesWith = "decomposed: true",
         },
     ];
 

@@ -61,7 +61,7 @@ public abstract record Routing : IAdapterPart
         public const string Router = "router";
 
         private static readonly TensorRole[] Tensors =
-            [new(Router, new()) { Summary = "the router's weights", ComesWith = "routing: softmax" }];
+            [new(Router, new()) { Summary = "the router's weights", Shape = "[heads, inputs]", ComesWith = "routing: softmax" }];
 
         /// <inheritdoc/>
         public override string Rule => "softmax";
@@ -91,6 +91,7 @@ public abstract record Routing : IAdapterPart
         public override Routing Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
             throw new NotSupportedException("a routing is read from a plan");
 
-        public override void Write(Utf8JsonWriter writer, Routing value, JsonSerializerOptions options) => writer.WriteStringValue(value.Rule);
+        public override void Write(Utf8JsonWriter writer, Routing value, JsonSerializerOptions options) =>
+            writer.WriteStringValue(value.Rule);
     }
 }

@@ -60,6 +60,9 @@ public sealed record TensorRole(string Name, TensorPolicy Default)
     /// <summary>What it is, in a few words.</summary>
     public required string Summary { get; init; }
 
+    /// <summary>Its shape in words: r the rank, heads, and the widths of the layer.</summary>
+    public required string Shape { get; init; }
+
     /// <summary>Which width of the layer the laws that know one count by.</summary>
     public Side Side { get; init; } = Side.In;
 

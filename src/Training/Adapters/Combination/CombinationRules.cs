@@ -50,7 +50,8 @@ internal static class CombinationRules
     private static Tensor Drawn(Tensor tensor, double density, ulong seed)
     {
         using var generator = new Generator(seed, CPU);
-        return tensor * empty(tensor.shape, ScalarType.Float32, CPU).bernoulli_(density, generator).to(tensor.device) / Living.Of((float)density);
+        return tensor * empty(tensor.shape, ScalarType.Float32, CPU).bernoulli_(density, generator).to(tensor.device)
+            / Living.Of((float)density);
     }
 
     // Of each element the tensors whose sign is that of the sum, averaged.

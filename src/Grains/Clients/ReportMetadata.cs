@@ -1,0 +1,93 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text.Json;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Tensors;
+
+namespace FedRLora.Grains.Clients;
+
+/// <summary>
+/// A training report as the metadata of the update it belongs to, with what it was made from: plan, round, client and the shared
+/// state it began at. It names the digests of the head, of the optimizer state and of the update's own numbers: whoever finds an
+/// update knows by them whether all of it is there. No job, time, host or attempt, so equal work gives equal bytes.
+/// </summary>
+internal static class ReportMetadata
+{
+    private const int Block = 1 << 20;
+
+    public static Dictionary<string, string> Write(ClientReport report, SiteAssignment assignment, AdapterState update)
+    {
+        var numbers = Numbers(report, assignment, update);
+        if (report.Notes is { } notes) numbers.Add("notes", JsonSerializer.Serialize(notes));
+        return numbers;
+    }
+
+    private static Dictionary<string, string> Numbers(
+        ClientReport report, SiteAssignment assignment, AdapterState update) => new(StringComparer.Ordinal)
+    {
+        ["numbers"] = DigestOf(update),
+        ["plan"] = assignment.Plan.Sha256, ["round"] = Text(assignment.Round), ["client"] = report.ClientId,
+        ["shared"] = assignment.Shared.Sha256,
+        ["head"] = Text(report.Head!), ["optimizer"] = Text(report.Optimizer!), // keys follow from job, site, client and round
+        ["samples"] = Text(report.Numbers!.Samples), ["steps"] = Text(report.Numbers.Steps),
+        ["meanLoss"] = Text(report.Numbers.MeanLoss), ["productNorm"] = Text(report.Numbers.ProductNorm),
+    };
+
+    /// <summary>The report; null where the file is not the whole update of this work: a power cut can leave anything at its key.</summary>
+    public static ClientReport? Read(
+        byte[] file, ClientReport report, SiteAssignment assignment, string key, string headKey, string optimizerKey)
+    {
+        try
+        {
+            var header = SafetensorsHeader.Parse(file, key);
+            var metadata = header.Metadata;
+            if (metadata["numbers"] != RoundManifest.Digest(file.AsSpan((int)header.DataOffset))) return null;
+            var round = int.Parse(metadata["round"], CultureInfo.InvariantCulture);
+            var made = (metadata["plan"], round, metadata["client"], metadata["shared"]);
+            if (made != (assignment.Plan.Sha256, assignment.Round, report.ClientId, assignment.Shared.Sha256)) return null;
+            return report with
+            {
+                Head = Blob(metadata["head"], headKey), Optimizer = Blob(metadata["optimizer"], optimizerKey),
+                Numbers = new TrainingNumbers
+                {
+                    Samples = int.Parse(metadata["samples"], CultureInfo.InvariantCulture),
+                    Steps = int.Parse(metadata["steps"], CultureInfo.InvariantCulture),
+                    MeanLoss = double.Parse(metadata["meanLoss"], CultureInfo.InvariantCulture),
+                    ProductNorm = double.Parse(metadata["productNorm"], CultureInfo.InvariantCulture),
+                },
+                Notes = metadata.TryGetValue("notes", out var notes) ? JsonSerializer.Deserialize<DataNote[]>(notes) : null,
+                Update = new BlobRef(key, RoundManifest.Digest(file), file.Length),
+            };
+        }
+        catch (Exception e) when (e is BadInputException or KeyNotFoundException or FormatException or OverflowException or JsonException)
+        {
+            return null;
+        }
+    }
+
+    // In ordinal order of names, as the file holds them: all are of one type. By blocks, since the bytes of a large array exceed a span.
+    private static string DigestOf(AdapterState state)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (var (_, array) in state)
+        {
+            for (var start = 0; start < array.Data.Length; start += Block)
+            {
+                var block = array.Data.AsSpan(start, Math.Min(Block, array.Data.Length - start));
+                hash.AppendData(MemoryMarshal.AsBytes(block));
+            }
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    private static string Text(BlobRef blob) => string.Create(CultureInfo.InvariantCulture, $"{blob.Sha256} {blob.SizeBytes}");
+
+    private static string Text(IFormattable value) => value.ToString(value is double ? "R" : null, CultureInfo.InvariantCulture);
+
+    private static BlobRef Blob(string text, string key) => text.Split(' ') is [var sha256, var size]
+        ? new BlobRef(key, sha256, long.Parse(size, CultureInfo.InvariantCulture))
+        : throw new FormatException($"\"{text}\" is no digest and size for {key}.");
+}

@@ -1,0 +1,122 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Grains;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Federation.Rounds;
+using Orleans.Runtime;
+
+namespace FedRLora.Grains.Coordination;
+
+/// <summary>Gives the open round's cohort its work, asks sites to confirm, and asks again whoever is silent.</summary>
+internal sealed class CohortCalls(CoordinatorServices services, OpenJob job, EventQueue events, RoundClock clock, SiteCalls sites)
+{
+    private static readonly Dictionary<string, string> NobodyMissing = [];
+    private readonly HashSet<(string Site, int Round, int Attempt, int Confirmation)> _asking = []; // sites that have not answered yet
+    private int _heard;
+    private int _heardAtLastTick;
+
+    /// <summary>Takes the reports of a site.</summary>
+    public void Hear(SiteReport report)
+    {
+        var seconds = clock.SinceSent(job.State)?.TotalSeconds;
+        foreach (var client in report.Clients)
+        {
+            _heard++;
+            var outcome = client.Failure is null ? "ok" : "failed";
+            Telemetry.Reports.Add(1, new("job", job.Id), new("phase", client.Phase.ToString()), new("outcome", outcome));
+            events.Post(new RoundEvent.ClientReported(client, seconds));
+        }
+    }
+
+    /// <summary>Whoever was silent since the last tick is asked again, and so is a site that the round went on without.</summary>
+    public void Tick()
+    {
+        if (job.Gate.Changed is not null) return;
+        if (_heard == _heardAtLastTick && job.Machine.Waiting(job.State).Count > 0) events.Post(new RoundEvent.ResendDue());
+        _heardAtLastTick = _heard;
+        foreach (var site in job.State.LostSites) _ = AskLostAsync(site);
+    }
+
+    /// <summary>Sends the work of a phase to those of its clients that are still waited for.</summary>
+    public async Task SendAsync(RoundEffect.SendAssignments send, CancellationToken stopping)
+    {
+        clock.Sending(job.State, send.Phase);
+        // An effect of a batch may have been overtaken by a later one: only who is still waited for is asked.
+        var asked = job.Machine.Waiting(job.State).Intersect(send.Clients, StringComparer.Ordinal).ToHashSet(StringComparer.Ordinal);
+        var failed = false;
+        foreach (var (site, assignment) in await job.AssignmentsAsync(send.Phase, asked, stopping))
+        {
+            var reached = await sites.TryAsync(site, grain => grain.AcceptAsync(assignment, stopping));
+            if (!reached) events.Post(new RoundEvent.SiteLost(site));
+            else if (job.State.LostSites.Contains(site)) events.Post(new RoundEvent.SiteReturned(site));
+            failed |= !reached;
+        }
+
+        if (failed) clock.AskAgainSoon();
+    }
+
+    /// <summary>
+    /// Asks sites whether all is there. Not awaited: a site answers when its disk has, and a deadline counts meanwhile. It is asked
+    /// once, however often it is to be asked again.
+    /// </summary>
+    public void Confirm(RoundEffect.ConfirmSites confirm, CancellationToken stopping)
+    {
+        var state = job.State;
+        if (state.Phase != Phase.Confirming) return; // a later event of the batch has ended it
+        foreach (var (site, question) in ConfirmationBuilder.Build(job.Plan, state, job.Machine.Waiting(state), confirm.Sites))
+        {
+            if (_asking.Add((site, state.Round, state.Attempt, state.Confirmation)))
+                _ = ConfirmAsync(site, state.Confirmation, question, stopping);
+        }
+    }
+
+    private async Task ConfirmAsync(string site, int number, SiteConfirmation question, CancellationToken stopping)
+    {
+        RoundEvent.SiteConfirmed Answer(IReadOnlyDictionary<string, string> missing, string? trouble = null) =>
+            new(site, question.Round, question.Attempt, number, missing, trouble);
+
+        try
+        {
+            events.Post(Answer(await sites.Of(site).ConfirmAsync(question, stopping)));
+        }
+        catch (OperationCanceledException) when (stopping.IsCancellationRequested)
+        {
+            // The activation is going away; the next one asks again.
+        }
+        catch (Exception e) when (StoreUnavailableException.In(e) is { } trouble)
+        {
+            events.Post(Answer(NobodyMissing, trouble.Message.ReplaceLineEndings(" ")));
+        }
+        catch (Exception e) when (e is OrleansException or TimeoutException)
+        {
+            var isTakenOver = await sites.TryAsync(site, grain => grain.PingAsync(stopping)); // by another silo of the site
+            if (isTakenOver) services.Logger.LogSiteUnreachable(job.Id, site, e.GetType().Name);
+            else events.Post(new RoundEvent.SiteLost(site));
+            clock.AskAgainSoon();
+        }
+        catch (Exception e)
+        {
+            services.Logger.LogBroken(job.Id, e);
+            events.Post(new RoundEvent.Broken(
+                $"Site {site} cannot confirm: {e.GetType().Name}: {e.Message.ReplaceLineEndings(" ")}"));
+        }
+        finally
+        {
+            _asking.Remove((site, question.Round, question.Attempt, number));
+        }
+    }
+
+    // A site that a round went on without is in the next one if it has a silo again.
+    private async Task AskLostAsync(string site)
+    {
+        try
+        {
+            await sites.Of(site).PingAsync();
+            events.Post(new RoundEvent.SiteReturned(site));
+        }
+        catch (Exception e) when (e is OrleansException or TimeoutException)
+        {
+            // still lost; the next tick asks again
+        }
+    }
+}

@@ -1,0 +1,159 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Tensors;
+using FedRLora.Federation.Rounds;
+using FedRLora.Grains.Store;
+
+namespace FedRLora.Grains.Runs;
+
+/// <summary>
+/// Makes the start of a fork: copies of what a committed round of another job names, under the new job's keys. The copy of the
+/// manifest is written last and is what makes the job a fork.
+/// </summary>
+public static class Fork
+{
+    /// <summary>What a job starts from; null where it is no fork.</summary>
+    public static async Task<Origin?> OriginAsync(IBlobStore store, string job, CancellationToken cancellationToken)
+    {
+        var key = Keys.OriginManifest(job);
+        if (await store.ReadBytesAsync(key, cancellationToken) is not { } bytes) return null;
+        try
+        {
+            return Origin.Of(RoundManifest.Parse(bytes, key), RoundManifest.Digest(bytes));
+        }
+        catch (BadInputException e)
+        {
+            throw new CorruptBlobException($"{e.Message.TrimEnd('.')}; put it back, or fork again under another name.");
+        }
+    }
+
+    /// <summary>What a job that has committed nothing starts from; null where it is no fork.</summary>
+    /// <param name="store">The job's store.</param>
+    /// <param name="job">The job.</param>
+    /// <param name="sha256">The digest of the manifest that it was begun from; null where none is noted.</param>
+    /// <param name="cancellationToken">The caller's token.</param>
+    /// <exception cref="CorruptBlobException">The start, or a part of it, is missing or was changed.</exception>
+    public static async Task<Origin?> OriginAsync(IBlobStore store, string job, string? sha256, CancellationToken cancellationToken)
+    {
+        var key = Keys.OriginManifest(job);
+        const string Again = "put it back, or fork again under another name";
+        var origin = await OriginAsync(store, job, cancellationToken);
+        if (origin is null
+            && (sha256 is not null || await store.ListAsync(Keys.Origins(job), cancellationToken).AnyAsync(cancellationToken)))
+            throw new CorruptBlobException($"{key} is missing, so the fork was not copied whole or its start is lost; {Again}.");
+        if (sha256 is not null && origin!.Sha256 != sha256)
+            throw new CorruptBlobException($"{key} has digest {origin.Sha256}, expected {sha256}; {Again}.");
+        if (origin is null) return null;
+        await store.RequireAsync(origin.Manifest.OriginSharedOf(job), cancellationToken);
+        if (origin.Manifest.OriginServerOptimizerOf(job) is { } optimizer) await store.RequireAsync(optimizer, cancellationToken);
+        return origin;
+    }
+
+    /// <summary>Whether a plan can go on from a round of a run.</summary>
+    /// <exception cref="BadInputException">It cannot; the message says why.</exception>
+    public static async Task<RoundManifest> CheckAsync(
+        IBlobStore from, string source, int round, FederationPlan plan, CancellationToken cancellationToken)
+    {
+        var log = new CommitLog(from, source);
+        var current = await log.ReadAsync(cancellationToken)
+            ?? throw new BadInputException($"Run {source} has committed nothing; there is no round to fork from.");
+        if (round < 0 || round > current.Round)
+            throw new BadInputException($"Run {source} has committed rounds 0 to {current.Round}, not {round}.");
+        var (manifest, _) = (await log.ManifestsAsync(round, round, current, cancellationToken))[0];
+        var yaml = await StoredPlans.FindAsync(from, source, manifest.PlanSha256, cancellationToken);
+        var before = PlanReader.Require(System.Text.Encoding.UTF8.GetString(yaml), Keys.Plan(source));
+        PlanText.RequireValues(before, source, manifest.Engine);
+        if (before.Model.Path != plan.Model.Path && manifest.Base is null) // else its content is compared, wherever it lies
+            throw new BadInputException($"A fork keeps the base model: {source} has {before.Model.Path}, the plan {plan.Model.Path}.");
+        if (PlanText.Of(before.Adapter) != PlanText.Of(plan.Adapter) || before.Sharing != plan.Sharing)
+            throw new BadInputException($"A fork keeps the adapter of {source}; the plan's adapter section differs.");
+        var sites = before.Clients.ToDictionary(static client => client.Id, static client => client.Site, StringComparer.Ordinal);
+        if (plan.Clients.FirstOrDefault(client => sites.TryGetValue(client.Id, out var site) && site != client.Site) is { } moved)
+        {
+            throw new BadInputException($"Client {moved.Id} has its head at site {sites[moved.Id]}, "
+                + $"from which it does not go to {moved.Site}; give that client another id.");
+        }
+        return manifest;
+    }
+
+    /// <summary>Whether a base takes a shared state that another one gave.</summary>
+    /// <exception cref="BadInputException">Its layers have other sizes or names.</exception>
+    public static void RequireFits(AdapterState initial, AdapterState shared, string model, string source)
+    {
+        const string Help = "give a base with the same layers";
+        foreach (var (name, array) in shared)
+        {
+            if (!initial.TryGetValue(name, out var own))
+                throw new BadInputException($"{model}: has no layer for {name}, which run {source} trained; {Help}.");
+            if (own.Shape.SequenceEqual(array.Shape)) continue;
+            var (here, there) = (string.Join(", ", own.Shape), string.Join(", ", array.Shape));
+            throw new BadInputException($"{model}: {name} would have shape [{here}], in run {source} it has [{there}]; {Help}.");
+        }
+    }
+
+    /// <summary>
+    /// Copies the shared state, the server optimizer's state and, when all in the store is durable, the manifest; returns its digest.
+    /// </summary>
+    /// <exception cref="BadInputException">Somebody else is making a fork of that name.</exception>
+    public static async Task<string> CopySharedAsync(
+        IBlobStore from, string source, RoundManifest manifest, IBlobStore to, string job, CancellationToken cancellationToken)
+    {
+        var key = Keys.OriginManifest(job);
+        string? etag; // of what an earlier fork of that name, which came to nothing, left
+        await using (var left = await to.OpenAsync(key, cancellationToken)) etag = left?.ETag;
+        await CopyAsync(from, manifest.SharedOf(source), to, Keys.OriginShared(job, manifest.Shared.Sha256), cancellationToken);
+        if (manifest.ServerOptimizerOf(source) is { } optimizer)
+            await CopyAsync(from, optimizer, to, Keys.OriginServerOptimizer(job, optimizer.Sha256), cancellationToken);
+        await to.MakeDurableAsync(cancellationToken);
+        try
+        {
+            return (await to.WriteBytesAsync(key, manifest.ToBytes(), WriteCondition.Unchanged(etag), cancellationToken)).Ref.Sha256;
+        }
+        catch (BlobConflictException e)
+        {
+            throw new BadInputException($"Somebody else is making a fork {job}; fork under another name.", e);
+        }
+    }
+
+    /// <summary>Copies what clients of a site owned, from and to the site's own stores.</summary>
+    public static async Task CopyOwnedAsync(
+        IBlobStore from, string source, IEnumerable<ManifestClient> owners, IBlobStore to, string job, string site,
+        CancellationToken cancellationToken)
+    {
+        foreach (var owner in owners)
+        {
+            if (owner.Head is { } head)
+            {
+                var owned = head.At(Keys.Head(source, site, owner.Id, owner.HeadRound));
+                await CopyAsync(from, owned, to, Keys.Head(job, site, owner.Id, 0), cancellationToken);
+            }
+
+            if (owner.Optimizer is { } optimizer)
+            {
+                var owned = optimizer.At(Keys.Optimizer(source, site, owner.Id, owner.HeadRound));
+                await CopyAsync(from, owned, to, Keys.Optimizer(job, site, owner.Id, 0), cancellationToken);
+            }
+        }
+    }
+
+    /// <summary>Deletes the start of a fork that came to nothing.</summary>
+    public static async Task ForgetAsync(IBlobStore store, string job, CancellationToken cancellationToken)
+    {
+        var left = await store.ListAsync(Keys.Origins(job), cancellationToken).ToListAsync(cancellationToken);
+        foreach (var key in left) await store.DeleteAsync(key, cancellationToken);
+    }
+
+    private static async Task CopyAsync(IBlobStore from, BlobRef blob, IBlobStore to, string key, CancellationToken cancellationToken)
+    {
+        await using var opened = await from.OpenAsync(blob.Key, cancellationToken)
+            ?? throw new BadInputException(
+                $"{blob.Key} is not kept any more; fork from a later round, or keep more of them with checkpoints.keepEvery.");
+        var written = await to.WriteAsync(
+            key, (stream, token) => opened.Content.CopyToAsync(stream, token), WriteCondition.Any, cancellationToken);
+        if (written.Ref.Sha256 == blob.Sha256) return;
+        await to.DeleteAsync(key, cancellationToken);
+        throw new CorruptBlobException($"{blob.Key} has digest {written.Ref.Sha256}, expected {blob.Sha256}.");
+    }
+}

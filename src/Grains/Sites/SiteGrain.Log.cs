@@ -1,0 +1,15 @@
+using Microsoft.Extensions.Logging;
+
+namespace FedRLora.Grains.Sites;
+
+internal sealed partial class SiteGrain
+{
+    [LoggerMessage(201, LogLevel.Warning, "Job {Job}, site {Site}: round {Round} did not reach all clients; it is sent again")]
+    private partial void LogDispatchFailed(string job, string site, int round, Exception exception);
+
+    [LoggerMessage(202, LogLevel.Warning, "Job {Job}, site {Site}: {Count} reports were not delivered ({Reason}); they are sent again")]
+    private partial void LogReportLost(string job, string site, int count, string reason);
+
+    [LoggerMessage(203, LogLevel.Warning, "Job {Job}, site {Site}, round {Round} attempt {Attempt}: {What} Its client is asked again")]
+    private partial void LogMissing(string job, string site, int round, int attempt, string what);
+}

@@ -1,0 +1,188 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Grains;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Clients;
+using FedRLora.Grains.Exports;
+using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Placement;
+using FedRLora.Grains.Runs;
+using FedRLora.Grains.Store;
+using Microsoft.Extensions.Logging;
+
+namespace FedRLora.Grains.Sites;
+
+/// <summary>
+/// A site's part of one job: cuts the site's cohort into groups, hands each to its leading client, and bundles reports so that
+/// the coordinator hears sites. Before a round is committed it says which of the reported files are missing. It remembers nothing that
+/// the coordinator does not ask for again.
+/// </summary>
+[OnItsSite]
+internal sealed partial class SiteGrain(
+    IBlobStores stores, DurableSite durable, SiloCache cache, IAdapterExporter exporter, InputGuard guard, SiloIdentity silo,
+    ILogger<SiteGrain> logger) : Grain, ISiteGrain
+{
+    private const int FanOut = 128;
+    private static readonly TimeSpan BundleFor = TimeSpan.FromMilliseconds(50);
+    private static readonly TimeSpan FirstPause = TimeSpan.FromSeconds(0.5);
+    private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(5);
+    private readonly List<ClientReport> _bundle = [];
+    private readonly HashSet<string> _leaders = new(StringComparer.Ordinal); // who was sent work since the last cancellation
+    private SiteAssignment? _current;
+    private IGrainTimer? _flush;
+    private int _silent;
+    private bool _sending;
+    private int _failures; // to send, in a row
+
+    public Task PingAsync(CancellationToken cancellationToken = default) => Task.CompletedTask;
+
+    public Task AcceptAsync(SiteAssignment assignment, CancellationToken cancellationToken = default)
+    {
+        if (!assignment.Concurrent)
+        {
+            var order = _current is { } current ? assignment.Order.CompareTo(current.Order) : 1;
+            if (order < 0) return Task.CompletedTask;
+            if (order > 0) _bundle.Clear();
+            _silent = assignment.Pending?.Count ?? assignment.Members.Count;
+        }
+
+        _current = assignment;
+        _ = DispatchAsync(assignment);
+        return Task.CompletedTask;
+    }
+
+    public Task ReportAsync(IReadOnlyList<ClientReport> reports, CancellationToken cancellationToken = default)
+    {
+        foreach (var report in reports)
+        {
+            // Of work that was replaced.
+            if (_current is { Concurrent: false } current && (report.Round, report.Attempt, report.Phase) != current.Order) continue;
+            _bundle.Add(report);
+            _silent--;
+        }
+
+        if (_silent <= 0) _ = FlushAsync();
+        else FlushAfter(BundleFor);
+        return Task.CompletedTask;
+    }
+
+    public async Task<IReadOnlyDictionary<string, string>> ConfirmAsync(
+        SiteConfirmation confirmation, CancellationToken cancellationToken = default)
+    {
+        var (job, site) = (Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString()));
+        using var activity = Telemetry.Source.StartActivity("fedrlora.confirm");
+        activity?.SetTag("job", job).SetTag("round", confirmation.Round).SetTag("clients", confirmation.Clients.Count);
+        await durable.MakeDurableAsync(cancellationToken);
+        var missing = await Task.Run(
+            () => WrittenFiles.MissingAsync(stores, job, site, confirmation.Clients, cancellationToken), cancellationToken);
+        foreach (var (_, what) in missing) LogMissing(job, site, confirmation.Round, confirmation.Attempt, what);
+        return missing;
+    }
+
+    public async Task CancelAsync(CancellationToken cancellationToken = default)
+    {
+        _current = null; // the same work may be asked for again, and what still comes is of nobody's interest
+        _bundle.Clear();
+        var leaders = _leaders.ToArray();
+        _leaders.Clear();
+        foreach (var some in leaders.Chunk(FanOut))
+            await Task.WhenAll(some.Select(leader => ClientOf(leader).CancelAsync(cancellationToken)));
+    }
+
+    public async Task AdoptAsync(string source, IReadOnlyList<ManifestClient> owners, CancellationToken cancellationToken = default)
+    {
+        var key = this.GetPrimaryKeyString();
+        await Fork.CopyOwnedAsync(stores.Site, source, owners, stores.Site, Keys.JobOf(key), Keys.SiteOf(key), cancellationToken);
+        await durable.MakeDurableAsync(cancellationToken);
+    }
+
+    public async Task<InputsFound> CheckInputsAsync(InputsCheck check, CancellationToken cancellationToken = default)
+    {
+        var (key, plan) = (this.GetPrimaryKeyString(), await cache.PlanAsync(check.Plan, cancellationToken));
+        return await Task.Run(() => guard.CheckAsync(Keys.JobOf(key), Keys.SiteOf(key), silo.Name, check, plan, cancellationToken),
+            cancellationToken);
+    }
+
+    public async Task<IReadOnlyDictionary<string, string>> ExportAsync(
+        SiteAssignment committed, CancellationToken cancellationToken = default)
+    {
+        var heads = committed.Members.ToDictionary(static member => member.ClientId, static member => member.Head, StringComparer.Ordinal);
+        var round = new ExportedRound
+        {
+            Job = committed.JobId,
+            Plan = await cache.PlanAsync(committed.Plan, cancellationToken),
+            Round = committed.Round,
+            Engine = committed.Engine,
+            Inputs = _ => Task.FromResult(committed.Inputs),
+            Shared = token => cache.SharedAsync(committed.Shared, token),
+            Clients = [.. committed.Members.Select(static member => member.ClientId)],
+            Head = async (client, token) => heads[client] is { } head ? await stores.Site.ReadStateAsync(head, token) : null,
+        };
+        var target = new StoredExports(stores.Site, committed.JobId, Keys.SiteOf(this.GetPrimaryKeyString()));
+        var written = await new AdapterExport(exporter, guard).WriteAsync(round, target, form: null, cancellationToken);
+        await durable.MakeDurableAsync(cancellationToken); // before the job is marked as over, after which nobody makes them again
+        return written;
+    }
+
+    private async Task DispatchAsync(SiteAssignment assignment)
+    {
+        try
+        {
+            var pending = assignment.Pending?.ToHashSet(StringComparer.Ordinal);
+            // Cut from the whole sorted cohort by a value of the run, so that a group sent again is the same group.
+            var groups = assignment.Members.Chunk(Math.Max(1, assignment.GroupSize))
+                .Where(group => pending is null || group.Any(member => pending.Contains(member.ClientId)));
+            foreach (var some in groups.Chunk(FanOut))
+            {
+                if (!assignment.Concurrent && !ReferenceEquals(_current, assignment)) return; // replaced meanwhile
+                _leaders.UnionWith(some.Select(static group => group[0].ClientId));
+                await Task.WhenAll(some.Select(group =>
+                    ClientOf(group[0].ClientId).AcceptAsync(assignment with { Members = group, Pending = null })));
+            }
+        }
+        catch (Exception e)
+        {
+            // The coordinator sends again.
+            LogDispatchFailed(assignment.JobId, Keys.SiteOf(this.GetPrimaryKeyString()), assignment.Round, e);
+        }
+    }
+
+    private IClientGrain ClientOf(string leader) =>
+        GrainFactory.GetGrain<IClientGrain>(
+            Keys.Client(Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString()), leader));
+
+    private async Task FlushAsync()
+    {
+        _flush?.Dispose();
+        _flush = null;
+        if (_sending || _bundle.Count == 0) return;
+        _sending = true;
+        // Also where this activation has seen no assignment.
+        var (job, site) = (Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString()));
+        var sent = _bundle.ToArray();
+        try
+        {
+            await GrainFactory.GetGrain<IRunReportingGrain>(job).ReportAsync(new SiteReport { Site = site, Clients = sent });
+            _failures = 0;
+            // A newer assignment may have emptied it.
+            if (_bundle.Count >= sent.Length && ReferenceEquals(_bundle[0], sent[0])) _bundle.RemoveRange(0, sent.Length);
+        }
+        catch (Exception e) when (e is OrleansException or TimeoutException)
+        {
+            if (_failures++ == 0) LogReportLost(job, site, sent.Length, e.GetType().Name);
+        }
+        finally
+        {
+            _sending = false;
+        }
+
+        if (_bundle.Count == 0) return;
+        if (_silent <= 0 && _failures == 0) _ = FlushAsync();
+        else FlushAfter(_failures == 0 ? BundleFor : Pauses.Doubled(FirstPause, _failures, LongestPause));
+    }
+
+    private void FlushAfter(TimeSpan delay) =>
+        _flush ??= this.RegisterGrainTimer(
+            static (site, _) => site.FlushAsync(), this,
+            new GrainTimerCreationOptions(delay, Timeout.InfiniteTimeSpan) { KeepAlive = true });
+}

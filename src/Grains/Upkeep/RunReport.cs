@@ -1,0 +1,50 @@
+
+namespace FedRLora.Grains.Upkeep;
+
+/// <summary>A blob that is not what it should be.</summary>
+/// <param name="Key">The blob.</param>
+/// <param name="Expected">The digest that names it; null where none does.</param>
+/// <param name="Found">The digest of what is there; null where nothing is.</param>
+/// <param name="Meaning">What can no longer be relied on, and what helps.</param>
+public sealed record Finding(string Key, string? Expected, string? Found, string Meaning)
+{
+    /// <inheritdoc/>
+    public override string ToString()
+    {
+        var what = Found is null ? "is missing"
+            : Found == Expected ? $"names digest {Expected}, which its content has, but is not written as it was sealed"
+            : $"has digest {Found}";
+        return $"{Key} {what}{(Expected is null || Expected == Found ? "" : $", expected {Expected}")}; {Meaning}";
+    }
+}
+
+/// <summary>What <see cref="RunVerifier"/> found.</summary>
+public sealed record RunReport
+{
+    /// <summary>The last committed round; -1 where none is.</summary>
+    public required int LastRound { get; init; }
+
+    /// <summary>The digest of the run: of its last manifest; null where that cannot be told.</summary>
+    public required string? Digest { get; init; }
+
+    /// <summary>Blobs that are what they should be.</summary>
+    public required int Intact { get; init; }
+
+    /// <summary>
+    /// What is broken, in the order plan, fingerprint, inputs, commit pointer, manifests from the oldest, start of a fork, states, heads,
+    /// rows, exports, memory, timings, list of runs.
+    /// </summary>
+    public required IReadOnlyList<Finding> Broken { get; init; }
+
+    /// <summary>Keys that could not be checked because what names them is broken.</summary>
+    public required IReadOnlyList<string> Unchecked { get; init; }
+
+    /// <summary>Keys that no manifest names: of the open round, or left by a stop. No failure.</summary>
+    public required IReadOnlyList<string> Leftovers { get; init; }
+
+    /// <summary>Rounds from which on the run was allowed to go on with another base or other rows, in one line each. No failure.</summary>
+    public required IReadOnlyList<string> Changes { get; init; }
+
+    /// <summary>Sites that keep their heads in another store than the one looked at.</summary>
+    public required IReadOnlyList<string> OtherSites { get; init; }
+}
