@@ -31,14 +31,19 @@ internal sealed class AdapterLayout
 {
     private readonly AdapterStart _start;
 
-    private AdapterLayout(AdapterSpec spec, IReadOnlyList<AdapterTarget> targets, AdapterStart start) =>
-        (Spec, Method, Targets, Tensors, _start) =
-            (spec, AdapterMethods.Of(spec), targets, [.. targets.SelectMany(target => TensorsOf(spec, target))], start);
+    private AdapterLayout(
+        AdapterSpec spec, AdapterMethod method, IReadOnlyList<(TensorRole Role, TensorPolicy Policy)> roles,
+        IReadOnlyList<AdapterTarget> targets, AdapterStart start) =>
+        (Spec, Method, Roles, Targets, Tensors, _start) =
+            (spec, method, [.. roles.Select(static tensor => tensor.Role)], targets, [.. TensorsOf(method, roles, targets)], start);
 
     public AdapterSpec Spec { get; }
 
     /// <summary>The algebra of the method.</summary>
     public AdapterMethod Method { get; }
+
+    /// <summary>What the method has on each layer.</summary>
+    public IReadOnlyList<TensorRole> Roles { get; }
 
     /// <summary>The adapted layers, in the model's order.</summary>
     public IReadOnlyList<AdapterTarget> Targets { get; }
@@ -110,7 +115,22 @@ internal sealed class AdapterLayout
             throw new BadInputException($"targetModules: {embedding.Module} is an embedding, which {part} cannot be on; leave it out");
         }
 
-        return new(spec, targets, start ?? AdapterStart.Drawn);
+        var roles = spec.Roles.Select(role => (role, spec.Tensor(role.Name))).ToList();
+        return new(spec, AdapterMethods.Of(spec), roles, targets, start ?? AdapterStart.Drawn);
+    }
+
+    /// <summary>The layout of a method that no spec can name yet.</summary>
+    /// <param name="method">The method, decorated.</param>
+    /// <param name="spec">Layers, ranks, dropout and start.</param>
+    /// <param name="roles">What the method has on each layer, under the policies of the roles.</param>
+    /// <param name="layers">Of the model.</param>
+    /// <param name="start">As for <see cref="For"/>.</param>
+    public static AdapterLayout Of(
+        AdapterMethod method, AdapterSpec spec, IReadOnlyList<TensorRole> roles, IReadOnlyList<LinearShape> layers,
+        AdapterStart? start = null)
+    {
+        var targets = ModuleRules.Targets(spec, layers);
+        return new(spec, method, [.. roles.Select(static role => (role, role.Default))], targets, start ?? AdapterStart.Drawn);
     }
 
     /// <summary>Whether a tensor's frozen start is subtracted: of an anchored start all that a law draws, but for the gate's.</summary>
@@ -118,7 +138,8 @@ internal sealed class AdapterLayout
 
     /// <inheritdoc cref="HasStart(AdapterTensor)"/>
     public bool HasStart(string role) =>
-        Spec.Start == Start.Anchored && AdapterParts.Role(role).IsDrawn && !Spec.Routing.Roles.Any(own => own.Name == role);
+        Spec.Start == Start.Anchored && Roles.Any(own => own.Name == role && own.IsDrawn)
+        && !Spec.Routing.Roles.Any(own => own.Name == role);
 
     /// <summary>The last component of a module's name.</summary>
     public static string LastPart(string module) => module[(module.LastIndexOf('.') + 1)..];
@@ -157,10 +178,14 @@ internal sealed class AdapterLayout
     private static string NamesOf(IReadOnlyList<LinearShape> layers) =>
         string.Join(", ", layers.Select(static layer => LastPart(layer.Module)).Distinct());
 
-    private static IEnumerable<AdapterTensor> TensorsOf(AdapterSpec spec, AdapterTarget target)
+    private static IEnumerable<AdapterTensor> TensorsOf(
+        AdapterMethod method, IReadOnlyList<(TensorRole Role, TensorPolicy Policy)> roles, IReadOnlyList<AdapterTarget> targets)
     {
-        var shapes = AdapterMethods.Of(spec).Shapes(target)
-            .ToDictionary(static tensor => tensor.Role, static tensor => tensor.Shape, StringComparer.Ordinal);
-        return spec.Roles.Select(role => new AdapterTensor(target.Layer, role, shapes[role.Name], spec.Tensor(role.Name)));
+        foreach (var target in targets)
+        {
+            var shapes = method.Shapes(target)
+                .ToDictionary(static tensor => tensor.Role, static tensor => tensor.Shape, StringComparer.Ordinal);
+            foreach (var (role, policy) in roles) yield return new(target.Layer, role, shapes[role.Name], policy);
+        }
     }
 }

@@ -79,10 +79,9 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
         if (masks is null || !rows.CanBeDropped) return new([.. Parts(slots, rows.Times(LaidRows(slots)).unsqueeze(1))]);
         Slot[] dropped = [.. slots.Where(static slot => slot.IsDropped)], whole = [.. slots.Where(static slot => !slot.IsDropped)];
         var down = stack([.. masks.Draw(rows.Shape, slots[0].Rows.device).Select(mask => rows.Times(LaidRows(dropped), mask))], 1);
-        return new(
-        [
-            .. Parts(dropped, down), .. whole.Length == 0 ? [] : Parts(whole, rows.Times(LaidRows(whole)).unsqueeze(1)),
-        ]);
+        IEnumerable<KeyValuePair<string, Tensor>> rest = whole.Length == 0 ? [] : Parts(whole, rows.Times(LaidRows(whole)).unsqueeze(1));
+        var parts = Parts(dropped, down).Concat(rest).ToDictionary(StringComparer.Ordinal);
+        return new([.. slots.Select(slot => KeyValuePair.Create(slot.Name, parts[slot.Name]))]);
     }
 
     private static Tensor LaidRows(IReadOnlyList<Slot> slots) => Bottleneck.Laid([.. slots.Select(static slot => slot.Rows)])[0];

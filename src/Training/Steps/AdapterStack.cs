@@ -153,7 +153,7 @@ internal sealed class AdapterStack
         public BottleneckLayer Slice(AdapterStack stack, int first, int count)
         {
             // All of them now, in the pass's scope: a layer's own is over before its backward.
-            var tensors = stack.Layout.Spec.Roles.ToDictionary(
+            var tensors = stack.Layout.Roles.ToDictionary(
                 static role => role.Name, role => stack.TensorOf(AdapterTensor.NameOf(Target.Module, role.Name), first, count),
                 StringComparer.Ordinal);
             Wide Of(WideSource source) => source switch

@@ -87,7 +87,7 @@ internal sealed class Tape(Workspace workspace) : IDisposable
         var own = new Leaves(trained, isGraph: !IsDry);
         if (IsDry)
         {
-            var dry = Separate(work(inputs, own), inputs);
+            var dry = Separate(work(inputs, own), [.. inputs, .. own.Asked]);
             if (inputs.Any(Tracks) || own.Train.Count > 0)
                 Keep(dry, static () => throw new InvalidOperationException("a dry tape keeps nothing"));
             return dry;
@@ -96,7 +96,7 @@ internal sealed class Tape(Workspace workspace) : IDisposable
         using var recording = enable_grad();
         Tensor[] leaves = [.. inputs.Select(input => Alias(input).requires_grad_(Tracks(input)))];
         var graph = work(leaves, own);
-        Tensor[] outputs = Separate([.. graph.Select(static output => output.detach())], leaves);
+        Tensor[] outputs = Separate([.. graph.Select(static output => output.detach())], [.. leaves, .. own.Asked]);
         if (!graph.Any(static output => output.requires_grad)) return outputs;
         // The graph must outlive the layer's scope, and a detached copy would not carry it.
         foreach (var tensor in graph.Concat(leaves).Concat(own.Train.Select(static leaf => leaf.Leaf))) tensor.DetachFromDisposeScope();
@@ -259,7 +259,8 @@ internal sealed class Tape(Workspace workspace) : IDisposable
         return empty([0], x.dtype, x.device).set_(x);
     }
 
-    // Values are known by their objects and written in place, so a result is neither an input nor another result, nor a part of one.
+    // Values are known by their objects and written in place, so a result is neither an input, a tensor that was asked for, nor another
+    // result, nor a part of one.
     private static Tensor[] Separate(Tensor[] results, Tensor[] inputs)
     {
         var taken = inputs.Select(MemoryOf).ToHashSet();

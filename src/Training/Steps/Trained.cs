@@ -35,7 +35,10 @@ internal sealed class Leaves(Func<string, Trained>? trained, bool isGraph)
     private readonly Dictionary<string, Tensor> _asked = new(StringComparer.Ordinal);
     private readonly List<(Tensor Leaf, Trained Of)> _train = [];
 
-    /// <summary>Those that were asked for and train.</summary>
+    /// <summary>Those that were asked for.</summary>
+    public IEnumerable<Tensor> Asked => _asked.Values;
+
+    /// <summary>Those of them that train.</summary>
     public IReadOnlyList<(Tensor Leaf, Trained Of)> Train => _train;
 
     public Tensor this[string role]

@@ -26,13 +26,16 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
         using var scope = NewDisposeScope();
         using var file = SafetensorsFile.Open(SharedFolder.Of(folder, "tensors.safetensors"));
         var fixture = JsonDocument.Parse(File.ReadAllText(SharedFolder.Of(folder, "expected.json"))).RootElement;
-        Assert.All(fixture.GetProperty("combinations").EnumerateObject(), entry => Compare(file, fixture.GetProperty("adapters"), entry.Name, entry.Value));
+        Assert.All(
+            fixture.GetProperty("combinations").EnumerateObject(),
+            entry => Compare(file, fixture.GetProperty("adapters"), entry.Name, entry.Value));
     }
 
     private void Compare(SafetensorsFile file, JsonElement given, string name, JsonElement entry)
     {
         var weights = entry.GetProperty("weights").EnumerateArray().Select(static weight => weight.GetDouble());
-        var adapters = entry.GetProperty("adapters").EnumerateArray().Select(adapter => FromFixture(file, adapter.GetString()!, given)).Zip(weights).ToList();
+        var adapters = entry.GetProperty("adapters").EnumerateArray()
+            .Select(adapter => FromFixture(file, adapter.GetString()!, given)).Zip(weights).ToList();
 
         var combined = Combine(adapters, new()
         {
@@ -41,20 +44,27 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
             Rank = entry.TryGetProperty("svd_rank", out var rank) ? rank.GetInt32() : null,
         });
 
-        var deltas = file.Header.Tensors.Keys.Where(key => key.StartsWith(name + ".", StringComparison.Ordinal) && key.EndsWith(".delta", StringComparison.Ordinal)).ToList();
+        var deltas = file.Header.Tensors.Keys
+            .Where(key => key.StartsWith(name + ".", StringComparison.Ordinal) && key.EndsWith(".delta", StringComparison.Ordinal))
+            .ToList();
         Assert.NotEmpty(deltas);
         Assert.Equal(2 * deltas.Count, combined.Tensors.Count);
         foreach (var delta in deltas)
         {
             var module = delta[(name.Length + 1)..^".delta".Length];
             Compare(file, delta, LowRank(combined, module));
-            foreach (var factor in new[] { "lora_A", "lora_B" }.Where(factor => file.Header.Tensors.ContainsKey($"{name}.{module}.{factor}")))
-                Compare(file, $"{name}.{module}.{factor}", combined.Tensors[$"base_model.model.{module}.{factor}.weight"].Data);
+            foreach (var factor in (string[])["lora_A", "lora_B"])
+            {
+                if (file.Header.Tensors.ContainsKey($"{name}.{module}.{factor}"))
+                    Compare(file, $"{name}.{module}.{factor}", combined.Tensors[$"base_model.model.{module}.{factor}.weight"].Data);
+            }
         }
 
         using var config = JsonDocument.Parse(combined.ConfigJson);
         Assert.Equal(entry.GetProperty("r").GetInt32(), config.RootElement.GetProperty("r").GetInt32());
-        Assert.Equal(entry.GetProperty("r").GetDouble() * entry.GetProperty("scaling").GetDouble(), config.RootElement.GetProperty("lora_alpha").GetDouble());
+        Assert.Equal(
+            entry.GetProperty("r").GetDouble() * entry.GetProperty("scaling").GetDouble(),
+            config.RootElement.GetProperty("lora_alpha").GetDouble());
     }
 
     [Theory, MemberData(nameof(Methods))]
@@ -77,7 +87,8 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
 
         var combined = Combine([(one, 0.25), (two, -1)], new() { Method = "cat" });
 
-        Close.Assert([.. LowRankOf(one).Zip(LowRankOf(two), static (a, b) => 0.5f * a - 2.5f * b)], LowRank(combined, Module), "cat", 1e-5, 1e-5);
+        Close.Assert(
+            [.. LowRankOf(one).Zip(LowRankOf(two), static (a, b) => 0.5f * a - 2.5f * b)], LowRank(combined, Module), "cat", 1e-5, 1e-5);
     }
 
     [Theory, MemberData(nameof(Methods))]
@@ -99,8 +110,8 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
 
         var combined = Combine([(one, 0.5), (two, -0.25)], new() { Method = "linear" });
 
-        float[] Of(string factor, float sign) =>
-            [.. PeftAdapter.Read(one).Tensors[$"{Module}.{factor}"].Data.Zip(PeftAdapter.Read(two).Tensors[$"{Module}.{factor}"].Data, (a, b) => a + (sign * b))];
+        float[] Data(string folder, string factor) => PeftAdapter.Read(folder).Tensors[$"{Module}.{factor}"].Data;
+        float[] Of(string factor, float sign) => [.. Data(one, factor).Zip(Data(two, factor), (a, b) => a + (sign * b))];
         Close.Assert(Of("A", -1), combined.Tensors[$"base_model.model.{Module}.lora_A.weight"].Data, "A", 1e-6, 1e-6);
         Close.Assert(Of("B", 1), combined.Tensors[$"base_model.model.{Module}.lora_B.weight"].Data, "B", 1e-6, 1e-6);
     }
@@ -125,7 +136,9 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
         {
             var folder = Adapter(name, 3, 6, 1);
             var tensors = SafetensorsCodec.Read(File.ReadAllBytes(Path.Combine(folder, "adapter_model.safetensors")), name);
-            return Save(new(File.ReadAllText(Path.Combine(folder, "adapter_config.json")), new([.. tensors, new(Head, new([2], [1, value]))])), name);
+            return Save(
+                new(File.ReadAllText(Path.Combine(folder, "adapter_config.json")), new([.. tensors, new(Head, new([2], [1, value]))])),
+                name);
         }
 
         var combined = Combine([(WithHead("one", 2), 1), (WithHead("two", 2), 1)], new());
@@ -140,11 +153,14 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
     {
         using var scope = NewDisposeScope();
         var one = Adapter("one", 3, 6, 1);
-        float[] Combined(ulong seed) => Combine([(one, 1)], new() { Method = "dare_linear", Density = 0.5, Seed = seed }).Tensors[$"base_model.model.{Module}.lora_A.weight"].Data;
+        float[] Combined(ulong seed) =>
+            Combine([(one, 1)], new() { Method = "dare_linear", Density = 0.5, Seed = seed })
+                .Tensors[$"base_model.model.{Module}.lora_A.weight"].Data;
 
         Assert.Equal(Combined(1), Combined(1));
         Assert.NotEqual(Combined(1), Combined(2));
-        var ratios = Combined(1).Zip(PeftAdapter.Read(one).Tensors[Module + ".A"].Data, static (now, before) => now / before / Math.Sqrt(2)).ToList();
+        var ratios = Combined(1)
+            .Zip(PeftAdapter.Read(one).Tensors[Module + ".A"].Data, static (now, before) => now / before / Math.Sqrt(2)).ToList();
         Assert.All(ratios, static ratio => Assert.True(Math.Abs(ratio) < 1e-6 || Math.Abs(ratio - 2) < 1e-5, $"{ratio}"));
         Assert.Contains(ratios, static ratio => ratio == 0);
     }
@@ -155,9 +171,12 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
         using var scope = NewDisposeScope();
         var (one, two) = (Adapter("one", 3, 6, 1), Adapter("two", 2, 5, 2));
         string Refused(string method, double weight = 1, int? rank = null, double density = 0.5) =>
-            Assert.Throws<BadInputException>(() => Combine([(one, 1), (two, weight)], new() { Method = method, Rank = rank, Density = density })).Message;
+            Assert.Throws<BadInputException>(
+                () => Combine([(one, 1), (two, weight)], new() { Method = method, Rank = rank, Density = density })).Message;
 
-        Assert.Contains($"{Module} has rank 2, in {one} it is 3; linear needs equal ranks, cat and svd do not", Refused("linear"), StringComparison.Ordinal);
+        Assert.Contains(
+            $"{Module} has rank 2, in {one} it is 3; linear needs equal ranks, cat and svd do not", Refused("linear"),
+            StringComparison.Ordinal);
         Assert.Contains("the weight is not a finite number", Refused("svd", double.NaN), StringComparison.Ordinal);
         Assert.Contains("rank 100 exceeds 10, the smaller side", Refused("svd", rank: 100), StringComparison.Ordinal);
         Assert.Contains("the ranks of cat follow from the adapters", Refused("cat", rank: 4), StringComparison.Ordinal);
@@ -177,9 +196,12 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
     {
         var settings = given.GetProperty(name);
         var tensors = file.Header.Tensors.Keys.Where(key => key.StartsWith(name + ".", StringComparison.Ordinal))
-            .Select(key => KeyValuePair.Create($"base_model.model.{key[(name.Length + 1)..]}.weight", new NamedArray(file.Describe(key).Shape, file.ReadFloat32(key))));
-        var targets = file.Header.Tensors.Keys.Where(key => key.StartsWith(name + ".", StringComparison.Ordinal)).Select(static key => key.Split('.')[^2]).Distinct();
-        return Save(new(Config(settings.GetProperty("r").GetInt32(), settings.GetProperty("lora_alpha").GetInt32(), [.. targets]), new AdapterState(tensors)), name);
+            .Select(key => KeyValuePair.Create(
+                $"base_model.model.{key[(name.Length + 1)..]}.weight", new NamedArray(file.Describe(key).Shape, file.ReadFloat32(key))));
+        var targets = file.Header.Tensors.Keys.Where(key => key.StartsWith(name + ".", StringComparison.Ordinal))
+            .Select(static key => key.Split('.')[^2]).Distinct();
+        var config = Config(settings.GetProperty("r").GetInt32(), settings.GetProperty("lora_alpha").GetInt32(), [.. targets]);
+        return Save(new(config, new AdapterState(tensors)), name);
     }
 
     private string Adapter(string name, int rank, int alpha, ulong seed)
@@ -194,7 +216,8 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
     }
 
     private static string Config(int rank, int alpha, params string[] targets) =>
-        JsonSerializer.Serialize(new Dictionary<string, object> { ["peft_type"] = "LORA", ["r"] = rank, ["lora_alpha"] = alpha, ["target_modules"] = targets });
+        JsonSerializer.Serialize(
+            new Dictionary<string, object> { ["peft_type"] = "LORA", ["r"] = rank, ["lora_alpha"] = alpha, ["target_modules"] = targets });
 
     private string Save(ExportedAdapter adapter, string name = "saved")
     {
@@ -217,5 +240,6 @@ public sealed class CombinationTests(ITestOutputHelper output) : IDisposable
         return Product(tensors[Module + ".A"], tensors[Module + ".B"] with { Shape = [.. tensors[Module + ".B"].Shape.Skip(1)] });
     }
 
-    private static float[] Product(NamedArray a, NamedArray b) => FedRLora.Training.Adapters.TensorData.Values(tensor(b.Data, [.. b.Shape]).mm(tensor(a.Data, [.. a.Shape])));
+    private static float[] Product(NamedArray a, NamedArray b) =>
+        FedRLora.Training.Adapters.TensorData.Values(tensor(b.Data, [.. b.Shape]).mm(tensor(a.Data, [.. a.Shape])));
 }

@@ -39,7 +39,8 @@ public sealed class InitializerTests
             .With("A", static a => a with { Seed = SeedPolicy.PerTask, Scope = Scope.Client })
             .With("B", static heads => heads with { Init = Init.Stable(64), Seed = SeedPolicy.PerClient });
         var layout = AdapterLayout.For(spec, [new("one", 40, 30), new("two", 40, 30)]);
-        float[] Of(string name, string client, string task) => layout.Initial(3, new() { Id = client, Task = task, Data = new() { Train = "x" } }, static _ => true)[name].Data;
+        float[] Of(string name, string client, string task) =>
+            layout.Initial(3, new() { Id = client, Task = task, Data = new() { Train = "x" } }, static _ => true)[name].Data;
 
         var heads = Of("one.B", "c", "t");
         Assert.NotEqual(heads[..240], heads[240..]);

@@ -34,9 +34,15 @@ public sealed class LowRankLayerTests : IDisposable
     }
 
     [Theory]
-    [InlineData("byTask", DropoutSite.None, false), InlineData("byTask", DropoutSite.Hidden, true), InlineData("byTask", DropoutSite.Input, false)]
-    [InlineData("mean", DropoutSite.Hidden, true), InlineData("mean", DropoutSite.Input, false), InlineData("sum", DropoutSite.Hidden, true)]
-    [InlineData("softmax", DropoutSite.Hidden, true), InlineData("softmax", DropoutSite.Input, true), InlineData("softmax", DropoutSite.Input, false)]
+    [InlineData("byTask", DropoutSite.None, false)]
+    [InlineData("byTask", DropoutSite.Hidden, true)]
+    [InlineData("byTask", DropoutSite.Input, false)]
+    [InlineData("mean", DropoutSite.Hidden, true)]
+    [InlineData("mean", DropoutSite.Input, false)]
+    [InlineData("sum", DropoutSite.Hidden, true)]
+    [InlineData("softmax", DropoutSite.Hidden, true)]
+    [InlineData("softmax", DropoutSite.Input, true)]
+    [InlineData("softmax", DropoutSite.Input, false)]
     public void The_layer_computes_its_equation(string routing, DropoutSite site, bool anchored)
     {
         foreach (var sharing in (MaskSharing[])[MaskSharing.AllHeads, MaskSharing.PerHead])
@@ -50,7 +56,9 @@ public sealed class LowRankLayerTests : IDisposable
 
             var actual = Layer(spec, a, b, router, twins).Forward(x, y, masks);
 
-            Close.Assert(TensorData.Values(Equation(spec, x, y, a, b, router, twins, same)), TensorData.Values(actual), $"{routing} {site} {sharing}", 1e-4, 1e-5);
+            Close.Assert(
+                TensorData.Values(Equation(spec, x, y, a, b, router, twins, same)), TensorData.Values(actual),
+                $"{routing} {site} {sharing}", 1e-4, 1e-5);
         }
     }
 
@@ -58,7 +66,8 @@ public sealed class LowRankLayerTests : IDisposable
     public void A_half_precision_base_keeps_its_type_and_the_adapter_stays_in_float32()
     {
         var layer = Layer(new AdapterSpec { Rank = 4 }, Draw(4, 20), Draw(1, 14, 4), null, null);
-        Assert.Equal(ScalarType.BFloat16, layer.Forward(Draw(3, 20).to(ScalarType.BFloat16), Draw(3, 14).to(ScalarType.BFloat16), null).dtype);
+        Assert.Equal(
+            ScalarType.BFloat16, layer.Forward(Draw(3, 20).to(ScalarType.BFloat16), Draw(3, 14).to(ScalarType.BFloat16), null).dtype);
     }
 
     [Theory, InlineData("byTask"), InlineData("mean"), InlineData("sum")]
@@ -86,15 +95,24 @@ public sealed class LowRankLayerTests : IDisposable
     public void A_target_or_a_rank_that_does_not_fit_is_refused_by_name()
     {
         LinearShape[] linears = [new("model.layers.0.self_attn.q_proj", 20, 14), new("model.layers.0.mlp.up_proj", 20, 30)];
-        Assert.Equal(["model.layers.0.mlp.up_proj"], AdapterLayout.For(new() { TargetModules = ["mlp.up_proj"] }, linears).Targets.Select(static target => target.Module));
-        Assert.Contains("no linear layer proj; its layers are q_proj, up_proj", Assert.Throws<BadInputException>(() => AdapterLayout.For(new() { TargetModules = ["proj"] }, linears)).Message, StringComparison.Ordinal);
-        Assert.Contains("down_proj fits no adapted layer", Assert.Throws<BadInputException>(() => AdapterLayout.For(new() { RankPattern = [new("down_proj", 2)] }, linears)).Message, StringComparison.Ordinal);
+        Assert.Equal(
+            ["model.layers.0.mlp.up_proj"],
+            AdapterLayout.For(new() { TargetModules = ["mlp.up_proj"] }, linears).Targets.Select(static target => target.Module));
+        Assert.Contains(
+            "no linear layer proj; its layers are q_proj, up_proj",
+            Assert.Throws<BadInputException>(() => AdapterLayout.For(new() { TargetModules = ["proj"] }, linears)).Message,
+            StringComparison.Ordinal);
+        Assert.Contains(
+            "down_proj fits no adapted layer",
+            Assert.Throws<BadInputException>(() => AdapterLayout.For(new() { RankPattern = [new("down_proj", 2)] }, linears)).Message,
+            StringComparison.Ordinal);
         var message = Assert.Throws<BadInputException>(() => AdapterLayout.For(new() { Rank = 15 }, linears)).Message;
         Assert.Equal("rank: 15 is outside 1 to 14, the smaller side of model.layers.0.self_attn.q_proj (20 -> 14)", message);
     }
 
     // The equation of AdapterSpec, head by head.
-    private static Tensor Equation(AdapterSpec spec, Tensor x, Tensor y, Tensor a, Tensor b, Tensor? router, (Tensor A, Tensor B)? twins, LayerMasks masks)
+    private static Tensor Equation(
+        AdapterSpec spec, Tensor x, Tensor y, Tensor a, Tensor b, Tensor? router, (Tensor A, Tensor B)? twins, LayerMasks masks)
     {
         var drawn = spec.Dropout.Site switch
         {

@@ -35,7 +35,8 @@ public sealed class MergedModelTests : IDisposable
         using var before = Load("model");
         using var after = Load("merged");
         var peft = PeftAdapter.Read(_folder.File("adapter"));
-        using var pass = AdapterPass.Evaluating(PlacedAdapter.Create(new(peft.On(before.AdaptableLayers), peft.Tensors, null), CPU), before);
+        using var pass = AdapterPass.Evaluating(
+            PlacedAdapter.Create(new(peft.On(before.AdaptableLayers), peft.Tensors, null), CPU), before);
         var expected = TensorData.Values(before.LogitsOf(before.Hidden(_ids, null, pass), pass));
         Close.Assert(expected, TensorData.Values(after.LogitsOf(after.Hidden(_ids, null, null), null)), targets, 1e-5, 1e-5);
         Assert.NotEqual(expected, TensorData.Values(before.LogitsOf(before.Hidden(_ids, null, null), null)));
@@ -52,9 +53,13 @@ public sealed class MergedModelTests : IDisposable
         tensors.Values.First().Data[1] = float.NaN;
         Write("adapter/adapter_model.safetensors", tensors);
 
-        Assert.Contains($"tensor {tensors.Keys.First()} has a value that is not finite", Assert.Throws<BadInputException>(Merge).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            $"tensor {tensors.Keys.First()} has a value that is not finite", Assert.Throws<BadInputException>(Merge).Message,
+            StringComparison.Ordinal);
 
-        Assert.Equal(["adapter", "merged.partial", "model"], Directory.GetDirectories(_folder.Root).Select(static path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
+        Assert.Equal(
+            ["adapter", "merged.partial", "model"],
+            Directory.GetDirectories(_folder.Root).Select(static path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
     }
 
     [Fact]
@@ -64,7 +69,10 @@ public sealed class MergedModelTests : IDisposable
         Adapter(TinyLlama.Config, ["q_proj"]);
         Merge();
         Directory.Move(_folder.File("merged"), _folder.File("full"));
-        Write("model/model.safetensors", TinyLlama.Arrays(TinyLlama.Config).Select(static entry => KeyValuePair.Create(entry.Key.Replace("model.", "", StringComparison.Ordinal), entry.Value)));
+        Write(
+            "model/model.safetensors",
+            TinyLlama.Arrays(TinyLlama.Config)
+                .Select(static entry => KeyValuePair.Create(entry.Key.Replace("model.", "", StringComparison.Ordinal), entry.Value)));
 
         Merge();
 
@@ -102,7 +110,11 @@ public sealed class MergedModelTests : IDisposable
     {
         Model(TinyLlama.Config);
         Adapter(TinyLlama.Config, ["q_proj"]);
-        foreach (var file in (string[])["additional_chat_templates/tool_use.jinja", "a/b/c.json", "other/config.json", "other/adapter_model.safetensors", ".git/x.json"])
+        string[] files =
+        [
+            "additional_chat_templates/tool_use.jinja", "a/b/c.json", "other/config.json", "other/adapter_model.safetensors", ".git/x.json",
+        ];
+        foreach (var file in files)
         {
             Directory.CreateDirectory(Path.GetDirectoryName(_folder.File("model/" + file))!);
             File.WriteAllText(_folder.File("model/" + file), file);
@@ -123,7 +135,9 @@ public sealed class MergedModelTests : IDisposable
         void Refused(string expected)
         {
             Assert.Contains(expected, Assert.Throws<BadInputException>(Merge).Message, StringComparison.Ordinal);
-            Assert.Equal(["adapter", "model"], Directory.GetDirectories(_folder.Root).Select(static path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
+            Assert.Equal(
+                ["adapter", "model"],
+                Directory.GetDirectories(_folder.Root).Select(static path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
         }
 
         var tied = TinyLlama.Config with { TieWordEmbeddings = true };
@@ -152,13 +166,15 @@ public sealed class MergedModelTests : IDisposable
         using (var stream = File.Create(_folder.File("model/model.safetensors")))
         {
             var halves = TinyLlama.Arrays(TinyLlama.Config).Select(static entry => KeyValuePair.Create(entry.Key, SafetensorsArray.Streamed(
-                SafetensorsDtype.F16, entry.Value.Shape, to => to.Write(MemoryMarshal.AsBytes<Half>(entry.Value.Data.Select(static value => (Half)value).ToArray())))));
+                SafetensorsDtype.F16, entry.Value.Shape, to => to.Write(
+                    MemoryMarshal.AsBytes<Half>(entry.Value.Data.Select(static value => (Half)value).ToArray())))));
             SafetensorsWriter.Write([.. halves], new Dictionary<string, string>(), stream);
         }
 
         var message = Assert.Throws<BadInputException>(Merge).Message;
 
-        Assert.Contains("model.safetensors with the adapter: tensor model.layers.0.self_attn.q_proj.weight has 3", message, StringComparison.Ordinal);
+        Assert.Contains(
+            "model.safetensors with the adapter: tensor model.layers.0.self_attn.q_proj.weight has 3", message, StringComparison.Ordinal);
         Assert.EndsWith("at [0, 0], which float16 cannot hold; use bfloat16 or float32", message, StringComparison.Ordinal);
         Assert.False(Directory.Exists(_folder.File("merged")));
     }
@@ -173,8 +189,12 @@ public sealed class MergedModelTests : IDisposable
 
         Directory.Delete(_folder.File("merged"));
         Adapter(TinyLlama.Config with { HiddenSize = 20, HeadDim = 6 }, ["q_proj"]);
-        Assert.Contains("tensor base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight has shape", Assert.Throws<BadInputException>(Merge).Message, StringComparison.Ordinal);
-        Assert.Equal(["adapter", "model"], Directory.GetDirectories(_folder.Root).Select(static path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
+        Assert.Contains(
+            "tensor base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight has shape",
+            Assert.Throws<BadInputException>(Merge).Message, StringComparison.Ordinal);
+        Assert.Equal(
+            ["adapter", "model"],
+            Directory.GetDirectories(_folder.Root).Select(static path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
     }
 
     private void Merge() => MergedModel.Write(_folder.File("model"), _folder.File("adapter"), _folder.File("merged"));
@@ -194,14 +214,16 @@ public sealed class MergedModelTests : IDisposable
 
         Write("model/model-1.safetensors", arrays.Where(static (_, i) => i % 2 == 0));
         Write("model/model-2.safetensors", arrays.Where(static (_, i) => i % 2 == 1));
-        var map = new JsonObject(arrays.Select(static (entry, i) => KeyValuePair.Create(entry.Key, (JsonNode?)JsonValue.Create($"model-{1 + i % 2}.safetensors"))));
+        var map = new JsonObject(arrays.Select(
+            static (entry, i) => KeyValuePair.Create(entry.Key, (JsonNode?)JsonValue.Create($"model-{1 + i % 2}.safetensors"))));
         File.WriteAllText(_folder.File("model/model.safetensors.index.json"), new JsonObject { ["weight_map"] = map }.ToJsonString());
     }
 
     private void Adapter(ModelConfig config, string[] targets)
     {
         using var generator = new Generator(3, CPU);
-        var shapes = ModelRegistry.ExpectedParameters(config).ToDictionary(static parameter => parameter.Name, static parameter => zeros(parameter.Shape), StringComparer.Ordinal);
+        var shapes = ModelRegistry.ExpectedParameters(config)
+            .ToDictionary(static parameter => parameter.Name, static parameter => zeros(parameter.Shape), StringComparer.Ordinal);
         using var model = ModelRegistry.Create(config, shapes);
         var layout = AdapterLayout.Unbounded(new() { Rank = 2, Alpha = 3, TargetModules = targets }, model.AdaptableLayers);
         float[] Draw(IReadOnlyList<long> shape) => TensorData.Values(empty([.. shape]).normal_(0, 0.5, generator));

@@ -19,13 +19,15 @@ public sealed class ModuleRulesTests
     public void Every_linear_layer_is_neither_the_embedding_nor_the_LM_head() => Assert.Equal([1, 2, 3, 4], Chosen(new()));
 
     [Fact]
-    public void Embedding_and_LM_head_are_adapted_where_they_are_named() => Assert.Equal([0, 5], Chosen(new() { TargetModules = ["embed_tokens", "lm_head"] }));
+    public void Embedding_and_LM_head_are_adapted_where_they_are_named() =>
+        Assert.Equal([0, 5], Chosen(new() { TargetModules = ["embed_tokens", "lm_head"] }));
 
     [Theory]
     [InlineData(@".*\.1\..*_proj", "3 4")]
     [InlineData("q_proj", "")]
     [InlineData(@".*(?P<part>self_attn)\.q_proj", "1 3")]
-    public void A_regular_expression_matches_the_whole_name(string pattern, string expected) => Assert.Equal(expected, string.Join(' ', Chosen(new() { TargetPattern = pattern })));
+    public void A_regular_expression_matches_the_whole_name(string pattern, string expected) =>
+        Assert.Equal(expected, string.Join(' ', Chosen(new() { TargetPattern = pattern })));
 
     [Theory]
     [InlineData(@".*layers\.[13]\..*", "1 2")]
@@ -45,18 +47,26 @@ public sealed class ModuleRulesTests
 
     [Fact]
     public void A_whole_name_is_chosen_whatever_its_layers_number() =>
-        Assert.Equal([1, 4, 5], Chosen(new() { LayersToTransform = [1], TargetModules = ["model.layers.0.self_attn.q_proj", "up_proj", "lm_head"] }));
+        Assert.Equal(
+            [1, 4, 5],
+            Chosen(new() { LayersToTransform = [1], TargetModules = ["model.layers.0.self_attn.q_proj", "up_proj", "lm_head"] }));
 
     [Fact]
     public void An_entry_of_a_list_that_fits_nothing_is_refused_by_name()
     {
         void Refused(AdapterSpec spec, string expected) =>
-            Assert.StartsWith(expected, Assert.Throws<BadInputException>(() => AdapterLayout.For(spec with { Rank = 2, Alpha = 2 }, Layers)).Message, StringComparison.Ordinal);
+            Assert.StartsWith(
+                expected, Assert.Throws<BadInputException>(() => AdapterLayout.For(spec with { Rank = 2, Alpha = 2 }, Layers)).Message,
+                StringComparison.Ordinal);
 
         Refused(new() { ExcludeModules = ["up_proj", "dwon_proj"] }, "excludeModules: the model has no linear layer dwon_proj");
         Refused(new() { LayersToTransform = [0, 99] }, "layersToTransform: no target is in layer 99; they are in 0, 1");
-        Refused(new() { LayersToTransform = [1], LayersPattern = ["layers", "blocks"] }, "layersPattern: no layer's name has blocks before a number");
-        Assert.Single(AdapterLayout.For(new() { Rank = 2, Alpha = 2, ExcludeModules = ["up_proj", "lm_head"], LayersToTransform = [1] }, Layers).Targets);
+        Refused(
+            new() { LayersToTransform = [1], LayersPattern = ["layers", "blocks"] },
+            "layersPattern: no layer's name has blocks before a number");
+        Assert.Single(
+            AdapterLayout.For(
+                new() { Rank = 2, Alpha = 2, ExcludeModules = ["up_proj", "lm_head"], LayersToTransform = [1] }, Layers).Targets);
     }
 
     [Fact]
@@ -67,19 +77,28 @@ public sealed class ModuleRulesTests
     {
         var spec = new AdapterSpec
         {
-            Rank = 8, Alpha = 16, RankPattern = [new("layers.0.mlp.up_proj", 2), new("up_proj", 4)], AlphaPattern = [new(@"model\.layers\.\d+\.self_attn\.q_proj", 32)],
+            Rank = 8, Alpha = 16, RankPattern = [new("layers.0.mlp.up_proj", 2), new("up_proj", 4)],
+            AlphaPattern = [new(@"model\.layers\.\d+\.self_attn\.q_proj", 32)],
         };
 
-        Assert.Equal([(8, 4.0), (2, 8.0), (8, 4.0), (4, 4.0)], ModuleRules.Targets(spec, Layers).Select(static target => (target.Rank, target.Scaling)));
+        Assert.Equal(
+            [(8, 4.0), (2, 8.0), (8, 4.0), (4, 4.0)],
+            ModuleRules.Targets(spec, Layers).Select(static target => (target.Rank, target.Scaling)));
         Assert.Equal(32 / Math.Sqrt(8), ModuleRules.Targets(spec with { Scaling = Scaling.AlphaOverSqrtRank }, Layers)[0].Scaling);
     }
 
     [Fact]
     public void A_pattern_that_is_not_valid_or_does_not_end_is_refused_by_name()
     {
-        Assert.Contains("the pattern ^(?:q()$ is not a valid regular expression", Assert.Throws<BadInputException>(() => Chosen(new() { TargetPattern = "q(" })).Message, StringComparison.Ordinal);
-        Assert.Contains("takes longer than 1 s", Assert.Throws<BadInputException>(() => Chosen(new() { TargetPattern = @"(([a-z_.0-9]+)+)+!" })).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "the pattern ^(?:q()$ is not a valid regular expression",
+            Assert.Throws<BadInputException>(() => Chosen(new() { TargetPattern = "q(" })).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "takes longer than 1 s",
+            Assert.Throws<BadInputException>(() => Chosen(new() { TargetPattern = @"(([a-z_.0-9]+)+)+!" })).Message,
+            StringComparison.Ordinal);
     }
 
-    private static IEnumerable<int> Chosen(AdapterSpec spec) => ModuleRules.Targets(spec, Layers).Select(static target => Array.IndexOf(Layers, target.Layer));
+    private static IEnumerable<int> Chosen(AdapterSpec spec) =>
+        ModuleRules.Targets(spec, Layers).Select(static target => Array.IndexOf(Layers, target.Layer));
 }

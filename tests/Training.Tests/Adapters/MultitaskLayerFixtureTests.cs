@@ -26,14 +26,18 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
         var (file, spec) = Open(place);
         using var closes = file;
         var (layout, values) = Given(file, spec, "param.");
-        using var frame = new FramedLayer(Enumerable.Repeat(new ClientAdapter(layout, values, null), Members).ToList(), Frozen(file, layout, "param.weight"));
-        var optimizer = new AdamW(frame.Stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, Enumerable.Repeat(AdapterState.Empty, Members).ToList());
+        using var frame = new FramedLayer(
+            Enumerable.Repeat(new ClientAdapter(layout, values, null), Members).ToList(), Frozen(file, layout, "param.weight"));
+        var optimizer = new AdamW(
+            frame.Stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, Enumerable.Repeat(AdapterState.Empty, Members).ToList());
 
         var trained = frame.Run(Ragged(file, "input"), Ragged(file, "output_cotangent"));
 
         AssertRows(file, "output", [.. trained.Select(static member => member.Output)]);
         AssertRows(file, "input_grad", [.. trained.Select(static member => member.InputGradient)]);
-        foreach (var info in layout.Tensors) AssertEach(member => Compare(Reference(file, info.Role.Name, "grad."), frame.Stack.GradientOf(member, info.Name)!, "gradient of " + info.Name));
+        foreach (var info in layout.Tensors) AssertEach(
+            member => Compare(
+                Reference(file, info.Role.Name, "grad."), frame.Stack.GradientOf(member, info.Name)!, "gradient of " + info.Name));
         optimizer.Step([.. Enumerable.Repeat(0.01, Members)]);
         foreach (var info in layout.Tensors)
         {
@@ -97,7 +101,8 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
         var overRoot = settings.TryGetProperty("config", out var config) && config.GetProperty("rank_stablization").GetBoolean();
         var spec = new AdapterSpec
         {
-            Rank = settings.GetProperty("r").GetInt32(), Heads = settings.GetProperty("heads").GetInt32(), Alpha = settings.GetProperty("lora_alpha").GetDouble(),
+            Rank = settings.GetProperty("r")
+                .GetInt32(), Heads = settings.GetProperty("heads").GetInt32(), Alpha = settings.GetProperty("lora_alpha").GetDouble(),
             Scaling = overRoot ? Scaling.AlphaOverSqrtRank : Scaling.AlphaOverRank, Routing = new Routing.Softmax(), Dropout = Dropout.None,
         };
         Assert.Equal(settings.GetProperty("scaling").GetDouble(), spec.ScalingFactor, 12);
@@ -106,7 +111,8 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
 
     private static (AdapterLayout Layout, AdapterState Values) Given(SafetensorsFile file, AdapterSpec spec, string prefix)
     {
-        var layout = AdapterLayout.For(spec, [Shape(file, prefix + (file.Header.Tensors.ContainsKey("param.weight") ? "weight" : "lora_B0.weight"))]);
+        var layout = AdapterLayout.For(
+            spec, [Shape(file, prefix + (file.Header.Tensors.ContainsKey("param.weight") ? "weight" : "lora_B0.weight"))]);
         return (layout, new AdapterState(layout.Tensors.Select(info =>
             KeyValuePair.Create(info.Name, new NamedArray(info.Shape, TensorData.Values(Reference(file, info.Role.Name, prefix)))))));
     }
@@ -119,7 +125,11 @@ public sealed class MultitaskLayerFixtureTests(ITestOutputHelper output)
     private static Tensor Reference(SafetensorsFile file, string role, string prefix) => role switch
     {
         Roles.A => Read(file, prefix + "lora_A.weight"),
-        Roles.B => stack([.. file.Header.Tensors.Keys.Where(key => key.StartsWith(prefix + "lora_B", StringComparison.Ordinal)).Order(StringComparer.Ordinal).Select(key => Read(file, key))]),
+        Roles.B => stack(
+            [
+                .. file.Header.Tensors.Keys.Where(key => key.StartsWith(prefix + "lora_B", StringComparison.Ordinal))
+                    .Order(StringComparer.Ordinal).Select(key => Read(file, key)),
+            ]),
         _ => Read(file, prefix + "lora_route.weight"),
     };
 

@@ -13,8 +13,6 @@ namespace FedRLora.Training.Tests.Steps;
 /// <summary>The hand-written backward passes beside libtorch's autograd over the plain operations, one member at a time.</summary>
 public sealed class PackedLossTests : IDisposable
 {
-    private const string Prompt = "gradient";
-    private readonly TinyFederation _tiny = new();
     private readonly DisposeScope _scope = NewDisposeScope();
 
     public static TheoryData<string, string> FamiliesAndMethods
@@ -30,11 +28,7 @@ public sealed class PackedLossTests : IDisposable
 
     public static TheoryData<string> Families => TinyModels.Families;
 
-    public void Dispose()
-    {
-        _scope.Dispose();
-        _tiny.Dispose();
-    }
+    public void Dispose() => _scope.Dispose();
 
     [Theory, MemberData(nameof(FamiliesAndMethods))]
     public void Every_family_and_method_in_float32_and_float64(string family, string method)
@@ -50,8 +44,9 @@ public sealed class PackedLossTests : IDisposable
         using var scope = NewDisposeScope();
         using var model = TinyLlama.Create(TinyModels.Configs[family]);
         var spec = TinyFederation.TinyCatalogue(method);
-        var plain = Stack(model, spec, ScalarType.Float32, 2, out _);
-        var checkpointed = Stack(model, spec, ScalarType.Float32, 2, out _);
+        using var plainMembers = Members(model, spec, 2);
+        using var checkpointedMembers = Members(model, spec, 2);
+        var (plain, checkpointed) = (plainMembers.Stack, checkpointedMembers.Stack);
         using var workspace = new Workspace(CPU, ScalarType.Float32);
         var packing = Packing.Of([[Row(6), Row(6)], [Row(9)]], CPU);
         for (var step = 0; step < 2; step++) // the second step's masks come after the first's, whatever was computed twice
@@ -60,7 +55,7 @@ public sealed class PackedLossTests : IDisposable
             var most = workspace.MostBytes;
             var again = PackedLoss.Gradients(model, packing, checkpointed.Slice(0, 2), workspace, checkpoints: true);
             Assert.Equal(losses.data<float>(), again.data<float>());
-            Assert.All(plain.Blocks.Zip(checkpointed.Blocks), static pair => Assert.Equal(pair.First.Gradient.data<float>(), pair.Second.Gradient.data<float>()));
+            AssertSameGradients(plain, checkpointed);
             Assert.True(workspace.MostBytes < most, $"{workspace.MostBytes} bytes with checkpoints, {most} without");
         }
     }
@@ -73,16 +68,20 @@ public sealed class PackedLossTests : IDisposable
         foreach (var dtype in (ScalarType[])[ScalarType.BFloat16, ScalarType.Float16])
         {
             using var half = TinyLlama.Create(config, dtype);
-            using var rounded = ModelRegistry.Create(config, half.Parameters.ToDictionary(static entry => entry.Key, static entry => entry.Value.to(ScalarType.Float32).DetachFromDisposeScope(), StringComparer.Ordinal));
+            using var rounded = ModelRegistry.Create(config, half.Parameters.ToDictionary(
+                static entry => entry.Key, static entry => entry.Value.to(ScalarType.Float32).DetachFromDisposeScope(),
+                StringComparer.Ordinal));
             using var workspace = new Workspace(CPU, ScalarType.Float32);
-            var (stored, full) = (Stack(half, spec, ScalarType.Float32, 2, out _), Stack(rounded, spec, ScalarType.Float32, 2, out _));
+            using var storedMembers = Members(half, spec, 2);
+            using var fullMembers = Members(rounded, spec, 2);
+            var (stored, full) = (storedMembers.Stack, fullMembers.Stack);
             var packing = Packing.Of([[Row(6), Row(6)], [Row(9)]], CPU);
             foreach (var checkpoints in (bool[])[false, true])
             {
                 Assert.Equal(
                     PackedLoss.Gradients(rounded, packing, full.Slice(0, 2), workspace, checkpoints).data<float>(),
                     PackedLoss.Gradients(half, packing, stored.Slice(0, 2), workspace, checkpoints).data<float>());
-                Assert.All(full.Blocks.Zip(stored.Blocks), static pair => Assert.Equal(pair.First.Gradient.data<float>(), pair.Second.Gradient.data<float>()));
+                AssertSameGradients(full, stored);
             }
         }
     }
@@ -126,12 +125,14 @@ public sealed class PackedLossTests : IDisposable
     [InlineData("lm_head", "q_proj")]
     [InlineData("embed_tokens", "down_proj")]
     [InlineData("lm_head", "embed_tokens")]
-    public void Adapters_on_the_embedding_and_the_LM_head(string first, string second) =>
-        AssertSame(TinyLlama.Config, TinyFederation.TinyCatalogue("lora") with { TargetModules = [first, second], Dropout = Dropout.None }, ScalarType.Float64, 1e-10);
+    public void Adapters_on_the_embedding_and_the_LM_head(string first, string second) => AssertSame(
+        TinyLlama.Config, TinyFederation.TinyCatalogue("lora") with { TargetModules = [first, second], Dropout = Dropout.None },
+        ScalarType.Float64, 1e-10);
 
     [Fact]
-    public void The_gradient_goes_through_layers_without_adapters() =>
-        AssertSame(TinyLlama.Config with { Layers = 4 }, TinyFederation.TinyCatalogue("lora") with { LayersToTransform = [1], TargetModules = ["k_proj"] }, ScalarType.Float64, 1e-10);
+    public void The_gradient_goes_through_layers_without_adapters() => AssertSame(
+        TinyLlama.Config with { Layers = 4 },
+        TinyFederation.TinyCatalogue("lora") with { LayersToTransform = [1], TargetModules = ["k_proj"] }, ScalarType.Float64, 1e-10);
 
     [Fact]
     public void Nothing_is_kept_below_the_first_adapter()
@@ -143,79 +144,29 @@ public sealed class PackedLossTests : IDisposable
         using var inference = no_grad();
         using var workspace = new Workspace(CPU, ScalarType.Float32);
         using var tape = new Tape(workspace);
-        var stack = Stack(model, spec, ScalarType.Float32, 1, out _);
-        var pass = new TapedPass(model, tape, workspace, Packing.Of([[Row(5)]], CPU), stack.Slice(0, 1));
+        using var members = Members(model, spec, 1);
+        var pass = new TapedPass(model, tape, workspace, Packing.Of([[Row(5)]], CPU), members.Stack.Slice(0, 1));
         var x = model.BeforeFinalNorm(pass);
         Assert.True(tape.Tracks(x));
-        // A frame for each layer, and in the second: head, attention, o, sum and its frame, norm, gate, up, product, down, sum and its frame.
+        // A frame for each layer, and in the second: head, attention, o, sum and its frame, norm, gate, up, product, down, sum and its
+        // frame.
         Assert.Equal(2 + 12, tape.Count);
     }
 
-    private void AssertSame(ModelConfig config, AdapterSpec spec, ScalarType dtype, double tolerance, IReadOnlyList<IReadOnlyList<EncodedRow>>? batches = null)
+    private static void AssertSame(
+        ModelConfig config, AdapterSpec spec, ScalarType dtype, double tolerance, IReadOnlyList<IReadOnlyList<EncodedRow>>? batches = null)
     {
         using var scope = NewDisposeScope();
         using var model = TinyLlama.Create(config, dtype);
-        batches ??= [[Row(6), Row(6)], [Row(9)], [Row(4), Row(4), Row(4)]];
-        var stack = Stack(model, spec, dtype, batches.Count, out var masks);
-        var again = Stack(model, spec, dtype, batches.Count, out var same);
-        using var workspace = new Workspace(CPU, dtype);
-        var losses = PackedLoss.Gradients(model, Packing.Of(batches, CPU), stack.Slice(0, batches.Count), workspace);
-
-        for (var member = 0; member < batches.Count; member++)
-        {
-            var reference = StackLeaves.Of(again, member);
-            using var pass = AdapterPass.Training(reference, model, same[member]);
-            var loss = Loss(model, batches[member], pass);
-            loss.backward();
-            Close.AssertRelative(loss.to(ScalarType.Float64).item<double>(), losses[member].item<float>(), $"loss of member {member}", 1e-6);
-            foreach (var info in stack.Layout.Tensors.Where(static info => info.Trains))
-            {
-                var (expected, gradient) = (again.GradientOf(member, info.Name)!, stack.GradientOf(member, info.Name)!);
-                var (difference, norm) = ((gradient - expected).norm().to(ScalarType.Float64).item<double>(), expected.norm().to(ScalarType.Float64).item<double>());
-                Assert.True(difference <= tolerance * norm, $"{spec.Method}, {info.Name} of member {member}: off by {difference / norm:E2} of {norm:E2}");
-            }
-        }
-
-        foreach (var mask in masks.SelectMany(static masks => masks.Values)) mask.Dispose();
+        Autograd.AssertSame(model, StackedMembers.LayoutOf(spec, model), dtype, tolerance, batches);
     }
 
-    // The rows of one length at once; else one after the other, for the plain operations hold a padded block.
-    private static Tensor Loss(CausalLanguageModel model, IReadOnlyList<EncodedRow> rows, AdapterPass pass)
-    {
-        var losses = new List<Tensor>();
-        foreach (var group in rows.GroupBy(static row => row.Ids.Length))
-        {
-            var ids = tensor(group.SelectMany(static row => row.Ids.Select(static id => (long)id)).ToArray(), [group.Count(), group.Key]);
-            var likelihoods = model.LogitsOf(model.Hidden(ids, null, pass), pass).log_softmax(-1);
-            losses.AddRange(group.SelectMany((row, number) => row.LossPlaces.Select(place => -likelihoods[number, place - 1, row.Ids[place]])));
-        }
+    private static void AssertSameGradients(AdapterStack expected, AdapterStack actual) => Assert.All(
+        expected.Blocks.Zip(actual.Blocks),
+        static pair => Assert.Equal(pair.First.Gradient.data<float>(), pair.Second.Gradient.data<float>()));
 
-        return stack(losses).mean();
-    }
+    private static StackedMembers Members(CausalLanguageModel model, AdapterSpec spec, int members) =>
+        new(StackedMembers.LayoutOf(spec, model), model, [.. Enumerable.Range(0, members)]);
 
-    // Members with tensors of their own, some way from their start.
-    private static AdapterStack Stack(CausalLanguageModel model, AdapterSpec spec, ScalarType dtype, int members, out List<Dictionary<string, LayerMasks>> masks)
-    {
-        var layout = AdapterLayout.For(spec, model.AdaptableLayers, new AdapterStart(null, () => model));
-        var clients = Enumerable.Range(0, members).Select(static member => TinyFederation.Client($"{Prompt}{member}")).ToList();
-        masks = [.. clients.Select(client => LayerMasks.Of(layout, 5, 1, client.Id))];
-        return new AdapterStack(
-            [.. clients.Select((client, member) => new ClientAdapter(
-                layout, Moved(layout, client, member), spec.Start == Start.Anchored ? layout.Initial(5, client, layout.HasStart) : null))],
-            masks, CPU, model, dtype);
-    }
-
-    private static AdapterState Moved(AdapterLayout layout, ClientSpec client, int member)
-    {
-        using var generator = new Generator((ulong)(member + 1), CPU);
-        var trains = layout.Tensors.ToDictionary(static tensor => tensor.Name, static tensor => tensor.Trains, StringComparer.Ordinal);
-        return new AdapterState(layout.Initial(5, client, static _ => true).Select(entry =>
-        {
-            using var drawn = randn([.. entry.Value.Shape], ScalarType.Float32, CPU, generator: generator);
-            var moves = trains[entry.Key] ? drawn.data<float>().ToArray() : new float[entry.Value.Data.Length];
-            return KeyValuePair.Create(entry.Key, new NamedArray(entry.Value.Shape, [.. entry.Value.Data.Zip(moves, static (value, move) => value + 0.2f * move)]));
-        }));
-    }
-
-    private static EncodedRow Row(int length) => new([.. Enumerable.Range(0, length).Select(place => (place * place + 3 * length) % 32)], Math.Max(1, length / 2));
+    private static EncodedRow Row(int length) => StackedMembers.Row(length);
 }

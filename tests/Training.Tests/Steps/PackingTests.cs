@@ -40,7 +40,8 @@ public sealed class PackingTests
     {
         EncodedRow[][] batches = [[Row(100)], [Row(90)], [Row(50)], [Row(60)], [Row(140)]];
         int Together(int first, double mostRows) => GroupTraining.Together(batches, first, mostRows);
-        Assert.Equal((2, 2, 1), (Together(0, 1e9), Together(2, 1e9), Together(4, 1e9))); // 50 beside 100, and 60 beside 140, would be mostly padding
+        // 50 beside 100, and 60 beside 140, would be mostly padding.
+        Assert.Equal((2, 2, 1), (Together(0, 1e9), Together(2, 1e9), Together(4, 1e9)));
         Assert.Equal((1, 2), (Together(0, 150), Together(2, 150)));
         Assert.Equal(1, Together(0, 0)); // a pass has a member, whatever it takes
     }

@@ -43,7 +43,10 @@ public class ThreadWaitingTests
     public void Whoever_started_this_process_is_not_beside_it()
     {
         SeenProcess[] started =
-            [new(1, 0, false, ["init"]), new(10, 1, false, ["bash", "./fedrlora", "silo"]), new(Self, 10, false, ["dotnet", "fedrlora.dll", "silo"])];
+        [
+            new(1, 0, false, ["init"]), new(10, 1, false, ["bash", "./fedrlora", "silo"]),
+            new(Self, 10, false, ["dotnet", "fedrlora.dll", "silo"]),
+        ];
 
         Assert.Equal(ThreadWaiting.Long, Choose(started).SpinCount);
     }

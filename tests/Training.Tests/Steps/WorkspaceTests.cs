@@ -16,7 +16,8 @@ public sealed class WorkspaceTests
         var (first, mark) = (workspace.Take(3, 5).fill_(1), workspace.Top);
         var second = workspace.Take(2, 7).fill_(2);
         var large = workspace.Take(1, Large).fill_(3);
-        Assert.Equal((15, 28, 3f * Large), (first.sum().item<float>(), second.sum().item<float>(), large.sum(ScalarType.Float64).item<double>()));
+        Assert.Equal(
+            (15, 28, 3f * Large), (first.sum().item<float>(), second.sum().item<float>(), large.sum(ScalarType.Float64).item<double>()));
 
         workspace.Release(mark);
         Assert.Equal(Address(second), Address(workspace.Take(2, 7)));

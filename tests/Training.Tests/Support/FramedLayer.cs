@@ -30,16 +30,18 @@ internal sealed class FramedLayer : IDisposable
     public void Dispose() => _workspace.Dispose();
 
     /// <summary>Forward and back; gradients are added to the stack's.</summary>
-    /// <param name="inputs">Of each member <c>[m, D_in]</c>, of unequal lengths; padded with numbers that nothing may depend on.</param>
+    /// <param name="inputs">Of each member <c>[m, D_in]</c>, of unequal lengths.</param>
     /// <param name="cotangents">Of each member's output, <c>[m, D_out]</c>.</param>
+    /// <param name="padding">What stands in padded rows, on which nothing may depend.</param>
     /// <returns>Each member's output and the gradient of its input.</returns>
-    public IReadOnlyList<(Tensor Output, Tensor InputGradient)> Run(IReadOnlyList<Tensor> inputs, IReadOnlyList<Tensor> cotangents)
+    public IReadOnlyList<(Tensor Output, Tensor InputGradient)> Run(
+        IReadOnlyList<Tensor> inputs, IReadOnlyList<Tensor> cotangents, double padding = 3)
     {
         using var inference = no_grad();
         _workspace.Reset();
         int[] real = [.. inputs.Select(static input => (int)input.shape[0])];
         var rows = new MemberRows(real.Max(), real, [.. real.Select(static count => (IReadOnlyList<(int, int)>)[(0, count)])]);
-        var x = cat([.. inputs.Select(input => Padded(input, rows.Count, 3))], 0);
+        var x = cat([.. inputs.Select(input => Padded(input, rows.Count, padding))], 0);
         using var tape = new Tape(_workspace);
         tape.Watch(x);
         var layer = Stack.Slice(0, real.Length).Layer(_frozen.Module)!;

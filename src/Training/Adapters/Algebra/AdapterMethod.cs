@@ -64,7 +64,7 @@ internal sealed record Factors(IReadOnlyList<Slot> Down, IReadOnlyList<Tensor> U
 /// <param name="IsContent">Goes up; else it decides about what goes up.</param>
 internal sealed record Slot(string Name, Tensor Rows, bool IsDropped = false, bool IsContent = true);
 
-/// <summary>What came down: by slot <c>[G, m, 1 or masks, k]</c>.</summary>
+/// <summary>What came down: by slot <c>[G, m, 1 or masks, k]</c>, in the order of the factors' slots.</summary>
 internal sealed class Narrow(IReadOnlyList<KeyValuePair<string, Tensor>> parts)
 {
     public Tensor this[string slot] => Find(slot) ?? throw new KeyNotFoundException($"no slot {slot} came down");

@@ -12,7 +12,9 @@ using static TorchSharp.torch;
 
 namespace FedRLora.Training.Tests.Adapters.Peft;
 
-/// <summary>What a folder holds beside A and B: the model's own parameters are compared, what options leave there is refused by their names.</summary>
+/// <summary>
+/// What a folder holds beside A and B: the model's own parameters are compared, what options leave there is refused by their names.
+/// </summary>
 public sealed class BesideTheAdapterTests : IDisposable
 {
     private const string QProj = "model.layers.0.self_attn.q_proj";
@@ -29,11 +31,15 @@ public sealed class BesideTheAdapterTests : IDisposable
     [Theory]
     [InlineData("all", false, false, null)]
     [InlineData("lora_only", false, false, null)]
-    [InlineData("all", true, false, $"bias is \"all\", and the trained {QProj}.bias is not in adapter_model.safetensors; train with bias none")]
-    [InlineData("lora_only", true, false, $"bias is \"lora_only\", and the trained {QProj}.bias is not in adapter_model.safetensors; train with bias none")]
+    [InlineData(
+        "all", true, false, $"bias is \"all\", and the trained {QProj}.bias is not in adapter_model.safetensors; train with bias none")]
+    [InlineData(
+        "lora_only", true, false,
+        $"bias is \"lora_only\", and the trained {QProj}.bias is not in adapter_model.safetensors; train with bias none")]
     [InlineData("lora_only", true, true, null)]
     [InlineData("none", true, true, null)]
-    public void Biases_have_no_influence_where_the_model_has_none_or_the_file_has_its_own(string bias, bool hasBiases, bool saved, string? refusal)
+    public void Biases_have_no_influence_where_the_model_has_none_or_the_file_has_its_own(
+        string bias, bool hasBiases, bool saved, string? refusal)
     {
         using var model = Model(hasBiases);
         var adapter = Adapter(new() { ["bias"] = bias }, saved ? [Saved(model, QProj + ".bias", ".base_layer.bias")] : []);
@@ -83,7 +89,9 @@ public sealed class BesideTheAdapterTests : IDisposable
         Adapter([], [(name, own)]).CheckBase(model);
         own.Data[3] += 1;
 
-        Assert.Contains($"tensor {name} differs from the model's {module}.weight", Refusal(() => Adapter([], [(name, own)]).CheckBase(model)), StringComparison.Ordinal);
+        Assert.Contains(
+            $"tensor {name} differs from the model's {module}.weight", Refusal(() => Adapter([], [(name, own)]).CheckBase(model)),
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -96,7 +104,9 @@ public sealed class BesideTheAdapterTests : IDisposable
         Adapter([], [(name, own)]).CheckBase(rounded);
         own.Data[3] += 1;
 
-        Assert.Contains("differs from the model's lm_head.weight", Refusal(() => Adapter([], [(name, own)]).CheckBase(rounded)), StringComparison.Ordinal);
+        Assert.Contains(
+            "differs from the model's lm_head.weight", Refusal(() => Adapter([], [(name, own)]).CheckBase(rounded)),
+            StringComparison.Ordinal);
     }
 
     [Theory]
@@ -122,7 +132,9 @@ public sealed class BesideTheAdapterTests : IDisposable
     [InlineData($"base_model.model.{QProj}.lora_B.bias", "lora_bias")]
     [InlineData("base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", "trainable_token_indices")]
     public void A_tensor_of_an_option_that_the_configuration_does_not_name_is_refused_by_that(string tensor, string option) =>
-        Assert.Contains($"tensor {tensor} is no part of LoRA or DoRA but of {option}", Refusal(() => Adapter([], [(tensor, new([1], [1]))])), StringComparison.Ordinal);
+        Assert.Contains(
+            $"tensor {tensor} is no part of LoRA or DoRA but of {option}", Refusal(() => Adapter([], [(tensor, new([1], [1]))])),
+            StringComparison.Ordinal);
 
     [Fact]
     public void Magnitudes_without_their_option_are_refused_by_it()
@@ -155,7 +167,11 @@ public sealed class BesideTheAdapterTests : IDisposable
     private PeftAdapter Adapter(JsonObject entries, IReadOnlyList<(string Name, NamedArray Values)> beside)
     {
         var folder = Directory.CreateDirectory(_folder.File(Path.GetRandomFileName())).FullName;
-        var config = new JsonObject { ["peft_type"] = "LORA", ["r"] = 2, ["lora_alpha"] = 4, ["target_modules"] = new JsonArray("q_proj"), ["layers_to_transform"] = new JsonArray(0) };
+        var config = new JsonObject
+        {
+            ["peft_type"] = "LORA", ["r"] = 2, ["lora_alpha"] = 4, ["target_modules"] = new JsonArray("q_proj"),
+            ["layers_to_transform"] = new JsonArray(0),
+        };
         if (entries.ContainsKey("exclude_modules")) config.Remove("layers_to_transform");
         foreach (var (key, value) in entries) config[key] = value?.DeepClone();
         File.WriteAllText(Path.Combine(folder, "adapter_config.json"), config.ToJsonString(), Encoding.UTF8);

@@ -8,7 +8,9 @@ using FedRLora.Training.Adapters.Peft;
 
 namespace FedRLora.Training.Tests.Adapters.Peft;
 
-/// <summary>Adapters that a recent PEFT saved with its own options: scored on a real model as by PEFT, or refused by name, by whatever reads them.</summary>
+/// <summary>
+/// Adapters that a recent PEFT saved with its own options: scored on a real model as by PEFT, or refused by name, by whatever reads them.
+/// </summary>
 public sealed class ForeignAdapterTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
@@ -50,7 +52,8 @@ public sealed class ForeignAdapterTests : IDisposable
             Evaluation = new() { Metric = Metric.Perplexity },
         };
         var shared = await trainer.InitialSharedAsync(plan);
-        var result = Assert.Single(await trainer.EvaluateAsync(new() { Plan = plan, Round = 0, Shared = shared, Members = [new() { Client = client }] }));
+        var result = Assert.Single(
+            await trainer.EvaluateAsync(new() { Plan = plan, Round = 0, Shared = shared, Members = [new() { Client = client }] }));
         Assert.Null(result.Failure);
         return result.Loss;
     });

@@ -24,7 +24,12 @@ public sealed class GivenAdapterTests : IDisposable
     [Theory, InlineData("lora"), InlineData("fedsa-lora"), InlineData("ffa-lora"), InlineData("dora")]
     public async Task Training_goes_on_from_the_given_tensors(string method)
     {
-        var first = _tiny.Plan(Method(method) with { Rank = 3, Alpha = 5, Scaling = Scaling.AlphaOverSqrtRank, TargetModules = ["q_proj", "up_proj"], RankPattern = [new("up_proj", 2)] });
+        var first = _tiny.Plan(
+            Method(method) with
+            {
+                Rank = 3, Alpha = 5, Scaling = Scaling.AlphaOverSqrtRank, TargetModules = ["q_proj", "up_proj"],
+                RankPattern = [new("up_proj", 2)],
+            });
         var trained = await TrainAsync(first);
         Save(first, trained.Shared, trained.Result.Head, "given");
 
@@ -43,9 +48,13 @@ public sealed class GivenAdapterTests : IDisposable
     {
         await SaveWithAsync("q_proj", "v_proj");
 
-        var message = (await Assert.ThrowsAsync<BadInputException>(() => _trainer.InitialSharedAsync(_tiny.Plan(new() { From = "given" })))).Message;
+        var plan = _tiny.Plan(new() { From = "given" });
+        var message = (await Assert.ThrowsAsync<BadInputException>(() => _trainer.InitialSharedAsync(plan))).Message;
 
-        Assert.EndsWith("given/adapter_model.safetensors: tensor base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight is missing, adapter_config.json asks for it", message, StringComparison.Ordinal);
+        Assert.EndsWith(
+            "given/adapter_model.safetensors: tensor base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight is missing, "
+                + "adapter_config.json asks for it",
+            message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -65,20 +74,25 @@ public sealed class GivenAdapterTests : IDisposable
     [Fact]
     public async Task A_missing_folder_is_one_line()
     {
-        var message = (await Assert.ThrowsAsync<BadInputException>(() => _trainer.InitialSharedAsync(_tiny.Plan(new() { From = "nowhere" })))).Message;
+        var plan = _tiny.Plan(new() { From = "nowhere" });
+        var message = (await Assert.ThrowsAsync<BadInputException>(() => _trainer.InitialSharedAsync(plan))).Message;
         Assert.Contains("nowhere: no such folder; give an adapter folder", message, StringComparison.Ordinal);
     }
 
     private static AdapterSpec Method(string name) => TinyFederation.TinyCatalogue(name) with { Dropout = Dropout.None };
 
-    private static float[] Array(PeftAdapter adapter, string name) => adapter.Tensors[FedRLora.Training.Adapters.AdapterTensor.NameOf(PeftNames.Parse(name)!.Value.Module, PeftNames.Parse(name)!.Value.Role)].Data;
+    private static float[] Array(PeftAdapter adapter, string name)
+    {
+        var parsed = PeftNames.Parse(name)!.Value;
+        return adapter.Tensors[FedRLora.Training.Adapters.AdapterTensor.NameOf(parsed.Module, parsed.Role)].Data;
+    }
 
     private async Task<(AdapterState Shared, TrainingResult Result)> TrainAsync(FederationPlan plan)
     {
         var group = await TinyFederation.GroupAsync(_trainer, plan, "one");
         var result = Assert.Single(await _trainer.TrainAsync(group));
         Assert.Null(result.Failure);
-        return (new(group.Shared.Select(entry => KeyValuePair.Create(entry.Key, new NamedArray(entry.Value.Shape, [.. entry.Value.Data.Zip(result.Update[entry.Key].Data, static (before, change) => before + change)])))), result);
+        return (SoloRun.Sum(group.Shared, result.Update), result);
     }
 
     // An adapter on q_proj in the folder given, with a change of its configuration, whose path is returned.

@@ -12,9 +12,10 @@ namespace FedRLora.Training.Tests.Adapters.Peft;
 public sealed class PeftConfigTests
 {
     private const string Valid = """
-        {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "tiny", "r": 8, "lora_alpha": 16, "use_rslora": false, "use_dora": false, "bias": "none",
-         "target_modules": ["q_proj", "v_proj"], "exclude_modules": null, "layers_to_transform": [0, 1], "layers_pattern": "layers", "rank_pattern": {"q_proj": 4},
-         "alpha_pattern": {"model.layers.0.self_attn.q_proj": 2.5}, "fan_in_fan_out": false, "lora_dropout": 0.05, "modules_to_save": null, "loftq_config": {}, "unknown": []}
+        {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "tiny", "r": 8, "lora_alpha": 16, "use_rslora": false,
+         "use_dora": false, "bias": "none", "target_modules": ["q_proj", "v_proj"], "exclude_modules": null, "layers_to_transform": [0, 1],
+         "layers_pattern": "layers", "rank_pattern": {"q_proj": 4}, "alpha_pattern": {"model.layers.0.self_attn.q_proj": 2.5},
+         "fan_in_fan_out": false, "lora_dropout": 0.05, "modules_to_save": null, "loftq_config": {}, "unknown": []}
         """;
 
     [Fact]
@@ -45,8 +46,12 @@ public sealed class PeftConfigTests
     [InlineData("\"r\": 8", "\"r\": 1e99", "r is 1e99, expected a whole number from 1 to 1048576")]
     [InlineData("\"lora_alpha\": 16", "\"lora_alpha\": -1", "lora_alpha is -1, expected a finite number above 0")]
     [InlineData("\"bias\": \"none\"", "\"bias\": \"some\"", "bias is \"some\", expected \"none\" or \"all\" or \"lora_only\"")]
-    [InlineData("\"exclude_modules\": null", "\"exclude_modules\": \"q(\"", "exclude_modules: the pattern q( is not a valid regular expression: Invalid pattern 'q(' at offset 2. Not enough )'s.")]
-    [InlineData("\"modules_to_save\": null", "\"modules_to_save\": [\"score\"]", "modules_to_save is [\"score\"], expected null, false or nothing in it: only LoRA and DoRA are implemented")]
+    [InlineData(
+        "\"exclude_modules\": null", "\"exclude_modules\": \"q(\"",
+        "exclude_modules: the pattern q( is not a valid regular expression: Invalid pattern 'q(' at offset 2. Not enough )'s.")]
+    [InlineData(
+        "\"modules_to_save\": null", "\"modules_to_save\": [\"score\"]",
+        "modules_to_save is [\"score\"], expected null, false or nothing in it: only LoRA and DoRA are implemented")]
     [InlineData("[\"q_proj\", \"v_proj\"]", "null", "target_modules names nothing; name the adapted modules")]
     [InlineData("\"use_dora\": false", "\"use_dora\": 1", "use_dora is 1, expected true or false")]
     [InlineData("{\"q_proj\": 4}", "{\"q_proj\": \"4\"}", "rank_pattern is \"4\"", true)]
@@ -66,7 +71,8 @@ public sealed class PeftConfigTests
     [InlineData("corda_config", "{\"cache_file\": \"c\"}")]
     public void A_setting_that_is_on_and_not_known_is_refused_by_name(string key, string value)
     {
-        var message = Assert.Throws<BadInputException>(() => Parse(Valid.Replace("\"unknown\": []", $"\"{key}\": {value}", StringComparison.Ordinal))).Message;
+        var message = Assert.Throws<BadInputException>(
+            () => Parse(Valid.Replace("\"unknown\": []", $"\"{key}\": {value}", StringComparison.Ordinal))).Message;
         Assert.StartsWith($"adapter_config.json: {key} is {value}, ", message, StringComparison.Ordinal);
     }
 
@@ -91,7 +97,8 @@ public sealed class PeftConfigTests
     public void A_start_that_changes_the_base_is_refused_with_the_way_to_convert(string start, string way)
     {
         var json = Valid.Replace("\"unknown\": []", $"\"init_lora_weights\": {start}", StringComparison.Ordinal);
-        var message = Assert.Throws<BadInputException>(() => Parse(json.Replace("\"loftq_config\": {}, ", "", StringComparison.Ordinal))).Message;
+        var message = Assert.Throws<BadInputException>(
+            () => Parse(json.Replace("\"loftq_config\": {}, ", "", StringComparison.Ordinal))).Message;
         Assert.StartsWith("adapter_config.json: init_lora_weights is ", message, StringComparison.Ordinal);
         Assert.Contains(way, message, StringComparison.Ordinal);
     }
@@ -124,13 +131,15 @@ public sealed class PeftConfigTests
     [Fact]
     public void A_regular_expression_may_exclude_layers()
     {
-        var (spec, _) = Parse(Valid.Replace("\"exclude_modules\": null", "\"exclude_modules\": \".*layers\\\\.[13]\\\\..*\"", StringComparison.Ordinal));
+        var (spec, _) = Parse(
+            Valid.Replace("\"exclude_modules\": null", "\"exclude_modules\": \".*layers\\\\.[13]\\\\..*\"", StringComparison.Ordinal));
         Assert.Equal((@".*layers\.[13]\..*", 0), (spec.ExcludePattern, spec.ExcludeModules.Count));
     }
 
     [Theory]
     [InlineData("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", "model.layers.0.self_attn.q_proj", Roles.A, null)]
-    [InlineData("base_model.model.model.layers.0.self_attn.q_proj.lora_B.default.weight", "model.layers.0.self_attn.q_proj", Roles.B, "default")]
+    [InlineData(
+        "base_model.model.model.layers.0.self_attn.q_proj.lora_B.default.weight", "model.layers.0.self_attn.q_proj", Roles.B, "default")]
     [InlineData("model.layers.0.self_attn.q_proj.lora_B.weight", "model.layers.0.self_attn.q_proj", Roles.B, null)]
     [InlineData("base_model.model.model.embed_tokens.lora_embedding_A.mine", "model.embed_tokens", Roles.A, "mine")]
     [InlineData("base_model.model.lm_head.lora_magnitude_vector", "lm_head", Roles.Magnitude, null)]
@@ -166,17 +175,26 @@ public sealed class PeftConfigTests
         var folder = SharedFolder.Of("adapters", "gpt2-tigrinya-lora");
         var adapter = PeftAdapter.Read(folder);
         // Its base model is not here; the shapes of its layers are those of its tensors.
-        var layers = adapter.Tensors.Keys.Where(static name => name.EndsWith(".A", StringComparison.Ordinal)).Select(name => name[..^2]).Select(module => new LinearShape(
+        var layers = adapter.Tensors.Keys.Where(static name => name.EndsWith(".A", StringComparison.Ordinal))
+            .Select(name => name[..^2]).Select(module => new LinearShape(
             module, (int)adapter.Tensors[module + ".A"].Shape[1], (int)adapter.Tensors[module + ".B"].Shape[1], LayerKind.Conv1D)).ToList();
-        var plan = new FederationPlan { Name = "real", Model = new() { Path = "gpt2" }, Adapter = new AdapterSpec { From = folder }.With("B", static heads => heads with { Scope = Scope.Job }), Clients = [TinyFederation.Client("one")] };
+        var plan = new FederationPlan
+        {
+            Name = "real", Model = new() { Path = "gpt2" }, Clients = [TinyFederation.Client("one")],
+            Adapter = new AdapterSpec { From = folder }.With("B", static heads => heads with { Scope = Scope.Job }),
+        };
 
-        var exported = PeftExporter.Export(plan, spec => adapter.On(layers, spec, new AdapterStart(adapter.Tensors, null)), adapter, plan.Clients[0], adapter.Tensors, head: null);
+        var exported = PeftExporter.Export(
+            plan, spec => adapter.On(layers, spec, new AdapterStart(adapter.Tensors, null)), adapter, plan.Clients[0], adapter.Tensors,
+            head: null);
 
         Assert.Equal(36, layers.Count);
         using var original = SafetensorsFile.Open(Path.Combine(folder, "adapter_model.safetensors"));
         Assert.Equal(original.Header.Tensors.Keys.Order(StringComparer.Ordinal), exported.Tensors.Keys);
         Assert.All(exported.Tensors, entry => Assert.Equal(original.ReadFloat32(entry.Key), entry.Value.Data));
-        Assert.True(JsonNode.DeepEquals(JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "adapter_config.json"))), JsonNode.Parse(exported.ConfigJson)));
+        Assert.True(
+            JsonNode.DeepEquals(
+                JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "adapter_config.json"))), JsonNode.Parse(exported.ConfigJson)));
     }
 
     private static PeftSettings Parse(string json) => PeftConfig.Parse(Encoding.UTF8.GetBytes(json), "adapter_config.json");

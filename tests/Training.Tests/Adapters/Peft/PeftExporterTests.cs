@@ -17,11 +17,17 @@ public sealed class PeftExporterTests : IDisposable
         var exported = await ExportAsync(TinyFederation.TinyCatalogue("m-lora") with { TargetModules = ["v_proj"] });
         using var config = JsonDocument.Parse(exported.ConfigJson);
         var root = config.RootElement;
+        string? Text(string name) => root.GetProperty(name).GetString();
 
         // s = 6 / sqrt(4) = 3 at rank 2 * 4.
         Assert.Equal((8, 24), (root.GetProperty("r").GetInt32(), root.GetProperty("lora_alpha").GetInt32()));
-        Assert.Equal(("LORA", "CAUSAL_LM", "none", Path.Combine(_tiny.Root, "model")), (root.GetProperty("peft_type").GetString(), root.GetProperty("task_type").GetString(), root.GetProperty("bias").GetString(), root.GetProperty("base_model_name_or_path").GetString()));
-        Assert.Equal("[\"v_proj\"]", root.GetProperty("target_modules").GetRawText().Replace("\n", "", StringComparison.Ordinal).Replace(" ", "", StringComparison.Ordinal));
+        Assert.Equal(
+            ("LORA", "CAUSAL_LM", "none", Path.Combine(_tiny.Root, "model")),
+            (Text("peft_type"), Text("task_type"), Text("bias"), Text("base_model_name_or_path")));
+        Assert.Equal(
+            "[\"v_proj\"]",
+            root.GetProperty("target_modules").GetRawText()
+                .Replace("\n", "", StringComparison.Ordinal).Replace(" ", "", StringComparison.Ordinal));
         Assert.Equal("0.21.2", root.GetProperty("peft_version").GetString());
         Assert.False(root.GetProperty("use_rslora").GetBoolean());
         Assert.Equal(4, exported.Tensors.Count);
@@ -32,7 +38,8 @@ public sealed class PeftExporterTests : IDisposable
     [Fact]
     public async Task A_scaling_that_is_no_whole_number_survives()
     {
-        using var config = JsonDocument.Parse((await ExportAsync(TinyFederation.TinyCatalogue("m-lora") with { Rank = 3, Alpha = 5 })).ConfigJson);
+        using var config = JsonDocument.Parse(
+            (await ExportAsync(TinyFederation.TinyCatalogue("m-lora") with { Rank = 3, Alpha = 5 })).ConfigJson);
         Assert.Equal(5 / Math.Sqrt(3), config.RootElement.GetProperty("lora_alpha").GetDouble() / 6, 1e-15);
     }
 

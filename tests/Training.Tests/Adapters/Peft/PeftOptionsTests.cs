@@ -31,7 +31,8 @@ public sealed partial class PeftOptionsTests
         ["rank_pattern"] = ["[]", "4", "{\"q_proj\": \"4\"}", "{\"q_proj\": 0}", "{\"q_proj\": null}", "{\"(\": 4}"],
         ["alpha_pattern"] = ["[]", "\"q_proj\"", "{\"q_proj\": \"4\"}", "{\"q_proj\": 0}", "{\"q_proj\": true}", "{\"[\": 4}"],
         ["fan_in_fan_out"] = ["\"true\"", "1", "[]"],
-        ["init_lora_weights"] = ["3", "[]", "{}", "\"\"", "\"True\"", "\"pissa\"", "\"pissa_niter_4\"", "\"olora\"", "\"corda\"", "\"loftq\""],
+        ["init_lora_weights"] =
+            ["3", "[]", "{}", "\"\"", "\"True\"", "\"pissa\"", "\"pissa_niter_4\"", "\"olora\"", "\"corda\"", "\"loftq\""],
         ["bias"] = ["true", "1", "\"None\"", "\"\"", "[]", "[\"none\"]"],
         ["ensure_weight_tying"] = ["\"true\"", "1", "[]"],
         ["base_model_name_or_path"] = ["1", "[]"],
@@ -76,7 +77,9 @@ public sealed partial class PeftOptionsTests
 
     [Fact]
     public void A_key_without_influence_that_is_read_has_its_type_too() =>
-        Assert.All(Wrong[PeftOptions.BaseModel], value => Assert.Contains("base_model_name_or_path", RefusalOf(PeftOptions.BaseModel, value), StringComparison.Ordinal));
+        Assert.All(
+            Wrong[PeftOptions.BaseModel],
+            value => Assert.Contains("base_model_name_or_path", RefusalOf(PeftOptions.BaseModel, value), StringComparison.Ordinal));
 
     [Theory]
     [InlineData("base_model.model.a.lora_diag", "kasa_config")]
@@ -95,8 +98,10 @@ public sealed partial class PeftOptionsTests
     [Fact]
     public void The_table_of_the_documentation_has_every_key_with_its_meaning()
     {
-        var rows = File.ReadLines(Path.Combine(RepositoryRoot(), "docs", "adapters.md")).Select(static line => Row().Match(line)).Where(static row => row.Success);
-        var said = rows.SelectMany(static row => Key().Matches(row.Groups["keys"].Value).Select(key => (Key: key.Groups[1].Value, Meaning: row.Groups["meaning"].Value)));
+        var rows = File.ReadLines(Path.Combine(RepositoryRoot(), "docs", "adapters.md"))
+            .Select(static line => Row().Match(line)).Where(static row => row.Success);
+        var said = rows.SelectMany(static row =>
+            Key().Matches(row.Groups["keys"].Value).Select(key => (Key: key.Groups[1].Value, Meaning: row.Groups["meaning"].Value)));
 
         Assert.Equal(
             PeftOptions.Known.Select(static entry => (entry.Key, Words(entry.Value))).Order(),
@@ -106,13 +111,17 @@ public sealed partial class PeftOptionsTests
     private static TheoryData<string> Of(PeftMeaning meaning) =>
         [.. PeftOptions.Known.Where(entry => entry.Value == meaning).Select(static entry => entry.Key).Order(StringComparer.Ordinal)];
 
-    private static string Words(PeftMeaning meaning) => meaning == PeftMeaning.WithoutInfluence ? "without influence" : meaning.ToString().ToLowerInvariant();
+    private static string Words(PeftMeaning meaning) =>
+        meaning == PeftMeaning.WithoutInfluence ? "without influence" : meaning.ToString().ToLowerInvariant();
 
     private static string RefusalOf(string key, string value) => Assert.Throws<BadInputException>(() => Parse(key, value)).Message;
 
     private static PeftSettings Parse(string key, string value)
     {
-        var config = new JsonObject { ["peft_type"] = "LORA", ["r"] = 4, ["lora_alpha"] = 8, ["target_modules"] = new JsonArray("q_proj"), [key] = "?" };
+        var config = new JsonObject
+        {
+            ["peft_type"] = "LORA", ["r"] = 4, ["lora_alpha"] = 8, ["target_modules"] = new JsonArray("q_proj"), [key] = "?",
+        };
         return PeftConfig.Parse(Encoding.UTF8.GetBytes(config.ToJsonString().Replace("\"?\"", value, StringComparison.Ordinal)), "c");
     }
 

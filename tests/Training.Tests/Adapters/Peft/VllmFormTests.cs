@@ -16,7 +16,12 @@ public sealed class VllmFormTests : IDisposable
     [Fact]
     public async Task Ranks_and_scalings_of_single_layers_go_into_the_tensors()
     {
-        var plan = _tiny.Plan(new AdapterSpec { Rank = 4, Alpha = 6, Start = Start.Exact, TargetModules = ["q_proj", "up_proj"], RankPattern = [new("up_proj", 2)], Scaling = Scaling.AlphaOverSqrtRank }.With("B", static heads => heads with { Init = Init.Gaussian(0.5) }));
+        var plan = _tiny.Plan(
+            new AdapterSpec
+            {
+                Rank = 4, Alpha = 6, Start = Start.Exact, TargetModules = ["q_proj", "up_proj"], RankPattern = [new("up_proj", 2)],
+                Scaling = Scaling.AlphaOverSqrtRank,
+            }.With("B", static heads => heads with { Init = Init.Gaussian(0.5) }));
         var exact = await ExportAsync(plan, new());
         var padded = await ExportAsync(plan, new() { Vllm = true, PadRank = true });
 
@@ -35,12 +40,15 @@ public sealed class VllmFormTests : IDisposable
     }
 
     [Theory]
-    [InlineData("lora", 4, "", false, "has rank 4, vLLM accepts one of 8, 16, 32, 64, 128, 256, 320, 512, the same for all layers; ask for padding to 8 with zeros")]
+    [InlineData(
+        "lora", 4, "", false,
+        "has rank 4, vLLM accepts one of 8, 16, 32, 64, 128, 256, 320, 512, the same for all layers; ask for padding to 8 with zeros")]
     [InlineData("dora", 4, "", true, "vLLM loads no DoRA (use_dora); merge the adapter into the model with fedrlora merge")]
     [InlineData("lora", 8, "embed_tokens", true, "this adapter is on the embedding model.embed_tokens; merge it with fedrlora merge")]
     public async Task What_vLLM_does_not_load_is_refused_with_the_reason(string method, int rank, string target, bool pad, string expected)
     {
-        var plan = _tiny.Plan(AdapterCatalog.Methods[method].Spec with { Rank = rank, TargetModules = target.Length == 0 ? ["q_proj"] : [target] });
+        var plan = _tiny.Plan(
+            AdapterCatalog.Methods[method].Spec with { Rank = rank, TargetModules = target.Length == 0 ? ["q_proj"] : [target] });
         var message = (await Assert.ThrowsAsync<BadInputException>(() => ExportAsync(plan, new() { Vllm = true, PadRank = pad }))).Message;
         Assert.Contains(expected, message, StringComparison.Ordinal);
     }
@@ -51,7 +59,9 @@ public sealed class VllmFormTests : IDisposable
         var plan = _tiny.Plan(TinyFederation.TinyCatalogue("r-lora"));
         var mean = _tiny.Plan(TinyFederation.TinyCatalogue("r-lora") with { Routing = new Routing.Mean() });
 
-        Assert.Contains("ask for the nearest static form", (await Assert.ThrowsAsync<BadInputException>(() => ExportAsync(plan, new()))).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "ask for the nearest static form", (await Assert.ThrowsAsync<BadInputException>(() => ExportAsync(plan, new()))).Message,
+            StringComparison.Ordinal);
         var (nearest, exact) = (await ExportAsync(plan, new() { Nearest = true }), await ExportAsync(mean, new()));
 
         Assert.Equal(exact.Tensors.Keys, nearest.Tensors.Keys);
@@ -68,6 +78,8 @@ public sealed class VllmFormTests : IDisposable
     {
         var (a, b) = (adapter.Tensors[name + "A.weight"], adapter.Tensors[name + "B.weight"]);
         var (inWidth, outWidth) = ((int)a.Shape[1], (int)b.Shape[0]);
-        return [.. Enumerable.Range(0, outWidth * inWidth).Select(i => (float)(scaling * Enumerable.Range(0, rank).Sum(k => (double)b.Data[i / inWidth * rank + k] * a.Data[k * inWidth + i % inWidth])))];
+        double Element(int row, int column) =>
+            Enumerable.Range(0, rank).Sum(k => (double)b.Data[row * rank + k] * a.Data[k * inWidth + column]);
+        return [.. Enumerable.Range(0, outWidth * inWidth).Select(i => (float)(scaling * Element(i / inWidth, i % inWidth)))];
     }
 }

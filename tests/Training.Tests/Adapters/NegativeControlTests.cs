@@ -1,0 +1,181 @@
+using FedRLora.Abstractions.Plans;
+using FedRLora.Training.Adapters;
+using FedRLora.Training.Models;
+using FedRLora.Training.Steps;
+using FedRLora.Training.Tests.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Tests.Adapters;
+
+/// <summary>
+/// A method's own values do something: each of them set back changes numbers. A method that is added to the catalogue needs a line in
+/// the table.
+/// </summary>
+public sealed class NegativeControlTests : IDisposable
+{
+    private static readonly Dictionary<string, Control[]> Table = new(StringComparer.Ordinal)
+    {
+        ["fedsa-lora"] = [new("B is averaged", Numbers.Shared, static spec => Averages(spec, "B"))],
+        ["lora"] = [new("B stays with its client", Numbers.Shared, static spec => Keeps(spec, "B"))],
+        ["rslora"] = [new("scaling alpha/r", Numbers.Logits | Numbers.Gradients, static spec => OverRank(spec))],
+        ["dora"] =
+        [
+            new("not decomposed", Numbers.Logits | Numbers.Gradients | Numbers.Shared, static spec => spec with { Decomposed = false }),
+            new("magnitudes stay with their client", Numbers.Shared, static spec => Keeps(spec, Decomposition.Magnitude)),
+        ],
+        ["ffa-lora"] =
+        [
+            new("A trains and is averaged", Numbers.Gradients | Numbers.Shared,
+                static spec => spec.With("A", static a => a with { Trains = true, Scope = Scope.Job })),
+        ],
+        ["hydra-lora"] =
+        [
+            new("one head", Numbers.Logits, static spec => spec with { Heads = 1, Routing = new Routing.ByTask() }),
+            new("the mean of the heads", Numbers.Logits, static spec => spec with { Routing = new Routing.Mean() }),
+            new("a router that begins at zero", Numbers.Logits,
+                static spec => spec.With(Routing.Softmax.Router, static router => router with { Init = Init.Zero })),
+            new("dropout between the factors", Numbers.Gradients, static spec => At(spec, DropoutSite.Hidden)),
+            new("one mask for all heads", Numbers.Gradients, static spec => OneMask(spec)),
+        ],
+        ["r-lora"] =
+        [
+            .. RandomHeads,
+            new("the mean of the heads", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Mean() }),
+        ],
+        ["m-lora"] =
+        [
+            .. RandomHeads,
+            new("the sum of the heads", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Sum() }),
+            new("a router", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Softmax() }),
+        ],
+        ["r-lora-federated"] =
+        [
+            new("an exact start", Numbers.Logits | Numbers.Gradients, static spec => FromZero(spec)),
+            new("the paper's deviation", Numbers.Logits | Numbers.Gradients,
+                static spec => spec.With("B", static heads => heads with { Init = Init.Stable(64) })),
+            new("one draw of B for all clients", Numbers.Logits, static spec => OneDraw(spec)),
+            new("B is averaged", Numbers.Shared, static spec => Averages(OneDraw(spec), "B")),
+        ],
+    };
+
+    // What R-LoRA's two forms have in common.
+    private static Control[] RandomHeads =>
+    [
+        new("an exact start", Numbers.Logits | Numbers.Gradients, static spec => FromZero(spec)),
+        new("A as in LoRA", Numbers.Logits, static spec => spec.With("A", static a => a with { Init = Init.KaimingUniform })),
+        new("one draw of B for all clients", Numbers.Logits, static spec => OneDraw(spec)),
+        new("dropout in front of A", Numbers.Gradients, static spec => At(spec, DropoutSite.Input)),
+        new("one mask for all heads", Numbers.Gradients, static spec => OneMask(spec)),
+        new("no dropout", Numbers.Gradients, static spec => spec with { Dropout = Dropout.None }),
+        new("scaling alpha/r", Numbers.Logits | Numbers.Gradients, static spec => OverRank(spec)),
+    ];
+
+    private readonly DisposeScope _scope = NewDisposeScope();
+    private readonly CausalLanguageModel _model = TinyLlama.Create();
+
+    public static TheoryData<string, string> Controls
+    {
+        get
+        {
+            var all = new TheoryData<string, string>();
+            foreach (var (method, controls) in Table)
+                foreach (var control in controls) all.Add(method, control.Name);
+            return all;
+        }
+    }
+
+    public void Dispose()
+    {
+        _model.Dispose();
+        _scope.Dispose();
+    }
+
+    [Fact]
+    public void Every_method_of_the_catalogue_has_a_control() => Assert.Equal(
+        AdapterCatalog.Methods.Keys.Order(StringComparer.Ordinal),
+        Table.Where(static line => line.Value.Length > 0).Select(static line => line.Key).Order(StringComparer.Ordinal));
+
+    [Theory, MemberData(nameof(Controls))]
+    public void A_value_of_a_method_set_back_changes_numbers(string method, string name)
+    {
+        var control = Table[method].Single(control => control.Name == name);
+        var spec = TinyFederation.TinyCatalogue(method);
+
+        var (before, after) = (Measured(spec), Measured(control.Back(spec)));
+
+        foreach (var kind in Enum.GetValues<Numbers>().Where(kind => control.Changes.HasFlag(kind)))
+            Assert.True(Differ(before[kind], after[kind]), $"{method}, {name}: {kind} are what they were");
+        Assert.False(Differ(before[Numbers.Logits], Measured(spec)[Numbers.Logits]), "the same values give other logits");
+    }
+
+    private static AdapterSpec Averages(AdapterSpec spec, string role) =>
+        spec.With(role, static tensor => tensor with { Scope = Scope.Job });
+
+    private static AdapterSpec Keeps(AdapterSpec spec, string role) =>
+        spec.With(role, static tensor => tensor with { Scope = Scope.Client });
+
+    private static AdapterSpec OverRank(AdapterSpec spec) => spec with { Scaling = Scaling.AlphaOverRank };
+
+    private static AdapterSpec At(AdapterSpec spec, DropoutSite site) => spec with { Dropout = spec.Dropout with { Site = site } };
+
+    private static AdapterSpec OneMask(AdapterSpec spec) =>
+        spec with { Dropout = spec.Dropout with { Masks = MaskSharing.AllHeads } };
+
+    private static AdapterSpec OneDraw(AdapterSpec spec) => spec.With("B", static heads => heads with { Seed = SeedPolicy.Common });
+
+    private static AdapterSpec FromZero(AdapterSpec spec) =>
+        (spec with { Start = Start.Exact }).With("B", static heads => heads with { Init = Init.Zero });
+
+    // Of a member some way from its start.
+    private Dictionary<Numbers, Dictionary<string, float[]>> Measured(AdapterSpec spec)
+    {
+        var layout = StackedMembers.LayoutOf(spec, _model);
+        using var members = new StackedMembers(layout, _model, [0, 1]);
+        using var workspace = new Workspace(CPU, ScalarType.Float32);
+        PackedLoss.Gradients(
+            _model, Packing.Of([[StackedMembers.Row(6)], [StackedMembers.Row(9)]], CPU), members.Stack.Slice(0, 2), workspace);
+        var trained = layout.Tensors.Where(static info => info.Trains).ToList();
+        using var inference = no_grad();
+        using var pass = AdapterPass.Evaluating(members.Stack.Member(0), _model);
+        var logits = _model.LogitsOf(_model.Hidden(TinyLlama.Ids(1, 5, 9, 30, 17, 4, 4, 28), null, pass), pass);
+        return new()
+        {
+            [Numbers.Logits] = new() { ["logits"] = TensorData.Values(logits) },
+            [Numbers.Gradients] = trained.ToDictionary(
+                static info => info.Name, info => TensorData.Values(members.Stack.GradientOf(0, info.Name)!), StringComparer.Ordinal),
+            [Numbers.Shared] = layout.Tensors.Where(static info => info.Scope == Scope.Job)
+                .ToDictionary(static info => info.Name, static _ => Array.Empty<float>(), StringComparer.Ordinal),
+        };
+    }
+
+    // By more than rounding.
+    private static bool Differ(Dictionary<string, float[]> one, Dictionary<string, float[]> other) =>
+        !one.Keys.Order(StringComparer.Ordinal).SequenceEqual(other.Keys.Order(StringComparer.Ordinal)) || one.Any(entry =>
+        {
+            var (expected, actual) = (entry.Value, other[entry.Key]);
+            if (expected.Length != actual.Length) return true;
+            var difference = Math.Sqrt(expected.Zip(actual, static (a, b) => ((double)a - b) * ((double)a - b)).Sum());
+            return difference > 1e-3 * Math.Sqrt(expected.Sum(static value => (double)value * value));
+        });
+
+    /// <summary>What a control looks at.</summary>
+    [Flags]
+    private enum Numbers
+    {
+        /// <summary>In evaluation.</summary>
+        Logits = 1,
+
+        /// <summary>Of what trains, and which tensors that are.</summary>
+        Gradients = 2,
+
+        /// <summary>Which tensors are averaged.</summary>
+        Shared = 4,
+    }
+
+    /// <summary>A value of a method set back.</summary>
+    /// <param name="Name">To what.</param>
+    /// <param name="Changes">What must not be as it was.</param>
+    /// <param name="Back">The method without its value.</param>
+    private sealed record Control(string Name, Numbers Changes, Func<AdapterSpec, AdapterSpec> Back);
+}

@@ -1,0 +1,71 @@
+using FedRLora.Training.Adapters;
+using FedRLora.Training.Data;
+using FedRLora.Training.Models;
+using FedRLora.Training.Steps;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Tests;
+
+/// <summary>The hand-written backward passes beside libtorch's autograd over the plain operations, one member at a time.</summary>
+internal static class Autograd
+{
+    /// <summary>Members of one, two and three sequences, padded to one number of tokens.</summary>
+    public static IReadOnlyList<IReadOnlyList<EncodedRow>> Ragged =>
+    [
+        [StackedMembers.Row(6), StackedMembers.Row(6)], [StackedMembers.Row(9)],
+        [StackedMembers.Row(4), StackedMembers.Row(4), StackedMembers.Row(4)],
+    ];
+
+    /// <summary>Losses and gradients of all members are those of autograd.</summary>
+    public static void AssertSame(
+        CausalLanguageModel model, AdapterLayout layout, ScalarType dtype, double tolerance,
+        IReadOnlyList<IReadOnlyList<EncodedRow>>? batches = null)
+    {
+        batches ??= Ragged;
+        int[] numbers = [.. Enumerable.Range(0, batches.Count)];
+        using var members = new StackedMembers(layout, model, numbers, dtype);
+        using var again = new StackedMembers(layout, model, numbers, dtype);
+        using var workspace = new Workspace(CPU, dtype);
+        var losses = PackedLoss.Gradients(model, Packing.Of(batches, CPU), members.Stack.Slice(0, batches.Count), workspace);
+
+        for (var member = 0; member < batches.Count; member++)
+        {
+            var reference = StackLeaves.Of(again.Stack, member);
+            using var pass = AdapterPass.Training(reference, model, again.Masks[member]);
+            var loss = Loss(model, batches[member], pass);
+            loss.backward();
+            Close.AssertRelative(
+                loss.to(ScalarType.Float64).item<double>(), losses[member].item<float>(), $"loss of member {member}", 1e-6);
+            foreach (var info in layout.Tensors.Where(static info => info.Trains))
+            {
+                AssertClose(
+                    again.Stack.GradientOf(member, info.Name)!, members.Stack.GradientOf(member, info.Name)!,
+                    $"{layout.Spec.Method}, {info.Name} of member {member}", tolerance);
+            }
+        }
+    }
+
+    /// <summary>The norm of the difference is at most that of the expected times the tolerance.</summary>
+    public static void AssertClose(Tensor expected, Tensor actual, string what, double tolerance)
+    {
+        double NormOf(Tensor value) => value.norm().to(ScalarType.Float64).item<double>();
+        var (difference, norm) = (NormOf(actual - expected), NormOf(expected));
+        Assert.True(difference <= tolerance * norm, $"{what}: off by {difference:E2} of {norm:E2}");
+    }
+
+    // The rows of one length at once; else one after the other, for the plain operations hold a padded block.
+    private static Tensor Loss(CausalLanguageModel model, IReadOnlyList<EncodedRow> rows, AdapterPass pass)
+    {
+        var losses = new List<Tensor>();
+        foreach (var group in rows.GroupBy(static row => row.Ids.Length))
+        {
+            var ids = tensor(group.SelectMany(static row => row.Ids.Select(static id => (long)id)).ToArray(), [group.Count(), group.Key]);
+            var likelihoods = model.LogitsOf(model.Hidden(ids, null, pass), pass).log_softmax(-1);
+            losses.AddRange(group.SelectMany((row, number) =>
+                row.LossPlaces.Select(place => -likelihoods[number, place - 1, row.Ids[place]])));
+        }
+
+        return stack(losses).mean();
+    }
+}
