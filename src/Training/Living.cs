@@ -1,4 +1,5 @@
 using TorchSharp;
+using static TorchSharp.torch;
 
 namespace FedRLora.Training;
 
@@ -17,6 +18,9 @@ internal static class Living
     [ThreadStatic]
     private static int _next;
 
+    /// <summary>The number that TorchSharp would make for itself in a sum, <c>a.add(b)</c>, and let go of at once.</summary>
+    public static Scalar One { get; } = 1.ToScalar();
+
     /// <summary>A number of the same type.</summary>
     public static Scalar Of(double value) => Keep(value.ToScalar());
 
@@ -28,6 +32,19 @@ internal static class Living
 
     /// <inheritdoc cref="Of(double)"/>
     public static Scalar Of(long value) => Keep(value.ToScalar());
+
+    /// <summary>a + b; TorchSharp's own operator lets go of the 1 that it multiplies b by.</summary>
+    public static Tensor Plus(this Tensor a, Tensor b) => a.add(b, One);
+
+    /// <inheritdoc cref="Plus(Tensor, Tensor)"/>
+    public static Tensor Plus(this Tensor a, Scalar b) => a.add(b, One);
+
+    /// <summary>a a; TorchSharp's own square lets go of its exponent.</summary>
+    public static Tensor Squared(this Tensor a) => a * a;
+
+    /// <summary>Whole numbers from one to before another, int64 or as asked; shorter forms of TorchSharp let go of their first and step.</summary>
+    public static Tensor Range(long first, long end, Device device, ScalarType dtype = ScalarType.Int64) =>
+        arange(Of(first), Of(end), One, dtype, device);
 
     private static Scalar Keep(Scalar scalar)
     {

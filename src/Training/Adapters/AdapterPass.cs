@@ -68,7 +68,7 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
         var flat = y.reshape(-1, target.OutWidth);
         if (!method.HasColumns)
         {
-            return (flat.dtype == dtype ? flat.addmm(u, up, 1, 1) : flat + u.mm(up).to(flat.dtype)).reshape(shape);
+            return (flat.dtype == dtype ? flat.addmm(u, up, 1, 1) : flat.Plus(u.mm(up).to(flat.dtype))).reshape(shape);
         }
 
         var (layer, squares) = FrozenOf(target, dtype);
@@ -77,7 +77,7 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
         var bias = layer.Bias?.to(dtype);
         var direction = (bias is null ? flat.to(dtype) : flat.to(dtype) - bias).addmm(u, up, 1, 1);
         var scaled = direction * method.Columns(tensors, norms);
-        return (bias is null ? scaled : scaled + bias).to(y.dtype).reshape(shape);
+        return (bias is null ? scaled : scaled.Plus(bias)).to(y.dtype).reshape(shape);
     }
 
     // What is multiplied with the input, [K, D_in], and what gives the output, [L, D_out]. Where no gradient is wanted, no value moves in
@@ -126,7 +126,7 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
         using var inference = no_grad();
         var layer = (_model ?? throw new InvalidOperationException($"{target.Module}: no model for the norms of its weight"))
             .Frozen(target.Layer);
-        var squares = layer.Rows(dtype).square().sum([1]).DetachFromDisposeScope();
+        var squares = layer.Rows(dtype).Squared().sum([1]).DetachFromDisposeScope();
         return _frozen[target.Module] = (layer, squares);
     }
 

@@ -157,7 +157,7 @@ public sealed class MergedModel
         var tensors = new LayerTensors(
             role => TensorData.OnDevice(adapter[AdapterTensor.NameOf(target.Module, role)], CPU).unsqueeze(0), static _ => null);
         var rows = new FrozenLinear(target.Layer, weight, bias: null).Rows(ScalarType.Float32)
-            + Bottleneck.Delta(method, tensors, target.Scaling)[0];
+            .Plus(Bottleneck.Delta(method, tensors, target.Scaling)[0]);
         if (method.HasColumns) rows *= method.Columns(tensors, Decomposed.Norms(rows))[0].unsqueeze(1);
         return target.Layer.Kind is LayerKind.Linear or LayerKind.LmHead ? rows : rows.t();
     }

@@ -16,7 +16,7 @@ internal sealed class LibtorchKernels : IStepKernels
     public void RmsNorm(Tensor x, Tensor factor, double epsilon, Tensor inverse, Tensor y)
     {
         using var scope = NewDisposeScope();
-        inverse.copy_(x.norm(1, keepdim: true, p: 2)).pow_(Living.Of(2)).div_(Living.Of(x.shape[1])).add_(Living.Of(epsilon)).rsqrt_();
+        inverse.copy_(x.norm(1, keepdim: true, p: 2)).pow_(Living.Of(2)).div_(Living.Of(x.shape[1])).add_(Living.Of(epsilon), Living.One).rsqrt_();
         y.copy_(x).mul_(inverse).mul_(factor);
     }
 
@@ -27,8 +27,8 @@ internal sealed class LibtorchKernels : IStepKernels
         var mean = (inner * x).sum([1], keepdim: true).mul_(inverse.pow(Living.Of(3))).div_(Living.Of(x.shape[1]));
         inner.mul_(inverse).addcmul_(x, mean, Living.Of(-1));
         if (sum is null) result.copy_(inner);
-        else if (ReferenceEquals(sum, result)) result.add_(inner);
-        else result.copy_(sum).add_(inner);
+        else if (ReferenceEquals(sum, result)) result.add_(inner, Living.One);
+        else result.copy_(sum).add_(inner, Living.One);
     }
 
     public void Gate(Tensor gate, Tensor up, Tensor y)
@@ -43,7 +43,7 @@ internal sealed class LibtorchKernels : IStepKernels
         using var scope = NewDisposeScope();
         var sigmoid = gate.sigmoid();
         var silu = gate * sigmoid;
-        gateGradient.copy_(sigmoid).neg_().add_(Living.Of(1)).mul_(silu).add_(sigmoid).mul_(up).mul_(gradient);
+        gateGradient.copy_(sigmoid).neg_().add_(Living.One, Living.One).mul_(silu).add_(sigmoid, Living.One).mul_(up).mul_(gradient);
         upGradient.copy_(silu.mul_(gradient));
     }
 
@@ -92,9 +92,9 @@ internal sealed class LibtorchKernels : IStepKernels
             if (step.Clipping is not null) g.mul_(step.Clipping);
             m.mul_(Living.Of(step.Beta1)).add_(g, alpha: Living.Of(1 - step.Beta1));
             v.mul_(Living.Of(step.Beta2)).addcmul_(g, g, Living.Of(1 - step.Beta2));
-            var denominator = v.sqrt().div_(roots).add_(Living.Of(step.Epsilon));
+            var denominator = v.sqrt().div_(roots).add_(Living.Of(step.Epsilon), Living.One);
             if (kept is not null) x.mul_(kept);
-            x.add_(m.mul(lengths).div_(denominator));
+            x.add_(m.mul(lengths).div_(denominator), Living.One);
         }
     }
 }

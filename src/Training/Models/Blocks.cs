@@ -25,7 +25,7 @@ internal static class Blocks
     /// <summary>Gemma's form of it: the stored weight is the distance from 1, and the product too is in float32 or wider.</summary>
     /// <inheritdoc cref="RmsNorm" path="/param"/>
     public static Tensor OffsetRmsNorm(Tensor x, Tensor weight, double epsilon) =>
-        (Normed(Wide(x), epsilon) * (Living.Of(1) + Wide(weight))).to(x.dtype);
+        (Normed(Wide(x), epsilon) * Wide(weight).Plus(Living.One)).to(x.dtype);
 
     /// <summary>Cosine and sine of the rotary angles of consecutive positions, each <c>[count, dim]</c>.</summary>
     /// <param name="first">Position of the first token.</param>
@@ -39,7 +39,7 @@ internal static class Blocks
             / Living.Of(config.RotaryDim);
         var frequencies = full_like(exponents, Living.Of(config.RopeTheta)).pow(exponents).reciprocal();
         frequencies = config.RopeScaling?.Apply(frequencies) ?? frequencies;
-        var angles = arange(Living.Of(first), Living.Of(first + count), ScalarType.Float32, device).unsqueeze(1) * frequencies.unsqueeze(0);
+        var angles = Living.Range(first, first + count, device, ScalarType.Float32).unsqueeze(1) * frequencies.unsqueeze(0);
         var both = cat([angles, angles], 1);
         return (both.cos().to(dtype), both.sin().to(dtype));
     }
@@ -55,14 +55,14 @@ internal static class Blocks
         var (dim, rest) = (table.Cos.shape[1], x.shape[^1] - table.Cos.shape[1]);
         if (rest > 0) return cat([Rotate(x.narrow(-1, 0, dim), table), x.narrow(-1, dim, rest)], -1);
         var turned = cat([-x.narrow(-1, dim / 2, dim / 2), x.narrow(-1, 0, dim / 2)], -1);
-        return x * table.Cos + turned * table.Sin;
+        return (x * table.Cos).Plus(turned * table.Sin);
     }
 
     /// <summary>GELU in its tanh form, which configurations call gelu_new or gelu_pytorch_tanh.</summary>
     public static Tensor GeluTanh(Tensor x)
     {
-        var inner = Living.Of(Math.Sqrt(2 / Math.PI)) * (x + Living.Of(0.044715) * x.pow(Living.Of(3)));
-        return Living.Of(0.5) * x * (Living.Of(1) + inner.tanh());
+        var inner = Living.Of(Math.Sqrt(2 / Math.PI)) * x.Plus(Living.Of(0.044715) * x.pow(Living.Of(3)));
+        return Living.Of(0.5) * x * inner.tanh().Plus(Living.One);
     }
 
     /// <summary>A nonlinearity.</summary>
@@ -111,15 +111,16 @@ internal static class Blocks
     {
         var beyond = first + count > window;
         if (!beyond && (first == 0 || count == 1)) return null;
-        var query = arange(Living.Of(first), Living.Of(first + count), ScalarType.Int64, device).unsqueeze(1);
-        var key = arange(Living.Of(first + count), ScalarType.Int64, device).unsqueeze(0);
+        var query = Living.Range(first, first + count, device).unsqueeze(1);
+        var key = Living.Range(0, first + count, device).unsqueeze(0);
         var causal = key.le(query);
         return beyond ? causal.logical_and(key.gt(query - Living.Of(window!.Value))) : causal;
     }
 
     private static Tensor Wide(Tensor x) => x.dtype is ScalarType.Float16 or ScalarType.BFloat16 ? x.to(ScalarType.Float32) : x;
 
-    private static Tensor Normed(Tensor x, double epsilon) => x * (x.square().mean([-1], keepdim: true) + Living.Of(epsilon)).rsqrt();
+    private static Tensor Normed(Tensor x, double epsilon) => 
+        x * x.Squared().mean([-1], keepdim: true).Plus(Living.Of(epsilon)).rsqrt();
 
     private static Tensor Repeat(Tensor x, long groups) => groups == 1
         ? x

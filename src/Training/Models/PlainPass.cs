@@ -44,7 +44,7 @@ internal class PlainPass : ForwardPass
         return _adapters?.AdaptEmbedding(layer.Module, _inputIds, rows) ?? rows;
     }
 
-    public override Tensor AddPositions(Tensor x, Tensor table) => x + table.narrow(0, _first, x.shape[1]);
+    public override Tensor AddPositions(Tensor x, Tensor table) => x.Plus(table.narrow(0, _first, x.shape[1]));
 
     public override Tensor Scale(Tensor x, Tensor factor) => x * factor;
 
@@ -54,7 +54,7 @@ internal class PlainPass : ForwardPass
         return _adapters?.Adapt(layer.Module, x, y) ?? y;
     })];
 
-    public override Tensor Add(Tensor x, Tensor branch) => x + branch;
+    public override Tensor Add(Tensor x, Tensor branch) => x.Plus(branch);
 
     public override Tensor RmsNorm(Tensor x, Tensor weight, double epsilon, bool isOffset, int parts = 1)
     {

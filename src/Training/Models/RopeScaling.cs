@@ -60,7 +60,7 @@ public sealed record RopeScaling
         var turns = Living.Of(bands.OriginalMaxPositions) / (Living.Of(2 * Math.PI) / frequencies); // within the first training's length
         var share = ((turns - Living.Of(bands.LowFrequency)) / Living.Of(bands.HighFrequency - bands.LowFrequency))
             .clamp(Living.Of(0), Living.Of(1));
-        return (Living.Of(1) - share) * slowed + share * frequencies;
+        return (share.neg().Plus(Living.One) * slowed).Plus(share * frequencies);
     }
 
     /// <summary>Refuses what is not a number to compute with.</summary>

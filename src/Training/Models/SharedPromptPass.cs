@@ -22,7 +22,8 @@ internal sealed class SharedPromptPass : PlainPass
         _rotary = (cos.index_select(0, prompts.Positions), sin.index_select(0, prompts.Positions));
     }
 
-    public override Tensor AddPositions(Tensor x, Tensor table) => x + table.index_select(0, _prompts.Positions);
+    public override Tensor AddPositions(Tensor x, Tensor table) =>
+        x.Plus(table.index_select(0, _prompts.Positions));
 
     public override Tensor Attention(int layer, Tensor query, Tensor key, Tensor value)
     {

@@ -144,8 +144,8 @@ internal sealed class SharedPrompts
         if (queries == keyLength && part.All(static sequence => sequence.First == 0)) return Blocks.CausalMask(0, queries, window, device);
         using var scope = NewDisposeScope();
         var first = Indexes([.. part.Select(static sequence => (long)sequence.First)], device).reshape(-1, 1, 1, 1);
-        var query = first + arange(Living.Of(queries), ScalarType.Int64, device).unsqueeze(1);
-        var key = arange(Living.Of(keyLength), ScalarType.Int64, device);
+        var query = first.Plus(Living.Range(0, queries, device).unsqueeze(1));
+        var key = Living.Range(0, keyLength, device);
         var mask = key.le(query);
         return (keyLength > window ? mask.logical_and(key.gt(query - Living.Of(window.Value))) : mask).MoveToOuterDisposeScope();
     }

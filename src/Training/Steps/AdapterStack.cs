@@ -123,7 +123,7 @@ internal sealed class AdapterStack
     {
         using var inference = no_grad();
         var layer = model.Frozen(target.Layer);
-        return (layer, layer.Rows(Blocks[0].Value.dtype).square().sum([1]).MoveToOuterDisposeScope());
+        return (layer, layer.Rows(Blocks[0].Value.dtype).Squared().sum([1]).MoveToOuterDisposeScope());
     }
 
     private Func<string, Trained> Everyone(AdapterTarget target) =>

@@ -112,7 +112,7 @@ internal sealed class BottleneckLayer(
         }
 
         if (method.HasColumns) y = tape.Columns(y, Factor(tape));
-        return layer?.Bias is { } bias ? y.add_(bias) : y;
+        return layer?.Bias is { } bias ? y.add_(bias, Living.One) : y;
     }
 
     private bool HidesInput => site == DropoutSite.Input;

@@ -82,7 +82,7 @@ internal static class PackedLoss
             var count = Math.Min(logits.shape[0], rows - first);
             var part = logits.narrow(0, 0, count);
             head.MultiplyInto(part, hidden.narrow(0, first, count));
-            if (head.Bias is not null) part.add_(head.Bias);
+            if (head.Bias is not null) part.add_(head.Bias, Living.One);
             kernels.CrossEntropy(part, targets.narrow(0, first, count), losses.narrow(0, first, count), factors.narrow(0, first, count));
             if (gradient is not null) head.MultiplyBackInto(gradient.narrow(0, first, count), part, keeps: false);
         }

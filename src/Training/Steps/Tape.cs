@@ -112,7 +112,7 @@ internal sealed class Tape(Workspace workspace) : IDisposable
 
             foreach (var (leaf, of) in own.Train)
             {
-                if (leaf.grad is { } gradient) of.Gradient!.add_(gradient);
+                if (leaf.grad is { } gradient) of.Gradient!.add_(gradient, Living.One);
             }
         }));
         return outputs;
@@ -145,8 +145,8 @@ internal sealed class Tape(Workspace workspace) : IDisposable
     {
         if (!Tracks(value)) return;
         if (!_gradients.TryGetValue(value, out var sum)) Put(value, gradient.detach(), isShared);
-        else if (sum.IsShared) Put(value, Copy(sum.Value).add_(gradient), isShared: false);
-        else sum.Value.add_(gradient);
+        else if (sum.IsShared) Put(value, Copy(sum.Value).add_(gradient, Living.One), isShared: false);
+        else sum.Value.add_(gradient, Living.One);
     }
 
     /// <summary>Adds to the gradient of a value by an operation that adds as it computes.</summary>
@@ -209,7 +209,7 @@ internal sealed class Tape(Workspace workspace) : IDisposable
                 using var scope = NewDisposeScope();
                 var count = Math.Min(step, members - first);
                 var product = lefts.narrow(0, first, count).bmm(right.narrow(0, first, count));
-                if (keeps) targets.narrow(0, first, count).add_(product);
+                if (keeps) targets.narrow(0, first, count).add_(product, Living.One);
                 else targets.narrow(0, first, count).copy_(product);
             }
 

@@ -64,7 +64,7 @@ internal sealed class TapedPass : ForwardPass
     public override Tensor Add(Tensor x, Tensor branch)
     {
         // A branch's result is kept by nobody, so its memory takes the sum.
-        var y = branch.add_(x).detach();
+        var y = branch.add_(x, Living.One).detach();
         if (_tape.Tracks(x) || _tape.Tracks(branch))
         {
             _tape.Record([y], [], (_, gradients) =>
@@ -82,7 +82,7 @@ internal sealed class TapedPass : ForwardPass
     {
         var (shape, width) = (x.shape, x.shape[^1] / parts);
         var rows = x.reshape(-1, width);
-        var factor = isOffset ? Living.Of(1) + weight.to(x.dtype) : weight.to(x.dtype);
+        var factor = isOffset ? weight.to(x.dtype).Plus(Living.One) : weight.to(x.dtype);
         var (inverse, normed) = (_tape.Take(rows.shape[0], 1), _tape.Take(rows.shape[0], width));
         _kernels.RmsNorm(rows, factor, epsilon, inverse, normed);
         var y = normed.view(shape);
@@ -243,7 +243,7 @@ internal sealed class TapedPass : ForwardPass
     {
         var (y, rows, width) = (_tape.Take(x.shape[0], layer.OutWidth), x.shape[0], x.shape[1]);
         layer.MultiplyInto(y, x);
-        if (layer.Bias is not null) y.add_(layer.Bias);
+        if (layer.Bias is not null) y.add_(layer.Bias, Living.One);
         if (_tape.Tracks(x))
         {
             _tape.Record([y], [], (_, gradients) => _tape.AddInto(

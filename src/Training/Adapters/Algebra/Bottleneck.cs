@@ -49,8 +49,8 @@ internal static class Bottleneck
         var onWeight = empty([a.shape[0] * rank, layer.OutWidth], a.dtype, a.device);
         layer.MultiplyInto(onWeight, a.reshape(-1, a.shape[2]));
         var (across, gram) = (onWeight.view(-1, rank, layer.OutWidth).transpose(1, 2), a.bmm(a.transpose(1, 2)));
-        var moved = b * (across.mul(Living.Of(2)) + b.expand(members, -1, -1).bmm(gram.expand(members, -1, -1)));
-        return (squares + moved.sum([2])).clamp_min(Living.Of(0)).sqrt();
+        var moved = b * across.mul(Living.Of(2)).Plus(b.expand(members, -1, -1).bmm(gram.expand(members, -1, -1)));
+        return squares.Plus(moved.sum([2])).clamp_min(Living.Of(0)).sqrt();
     }
 
     /// <summary>M^T over the heads, <c>[G, D_out, K]</c>.</summary>

@@ -29,5 +29,5 @@ internal sealed class Decomposed(AdapterMethod inner) : AdapterMethod
     public override Tensor FromWeight(string role, Tensor weight) => Norms(weight);
 
     /// <summary>The norm of each row.</summary>
-    public static Tensor Norms(Tensor rows) => rows.square().sum([-1]).sqrt();
+    public static Tensor Norms(Tensor rows) => rows.Squared().sum([-1]).sqrt();
 }

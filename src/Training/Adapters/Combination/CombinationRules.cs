@@ -35,7 +35,7 @@ internal static class CombinationRules
     public static bool TakesDensity(string name) => name is not ("linear" or "cat" or "svd");
 
     private static Tensor Sum(IReadOnlyList<Tensor> tensors, IReadOnlyList<double> weights) =>
-        tensors.Select((tensor, i) => tensor * Living.Of((float)weights[i])).Aggregate(static (sum, tensor) => sum + tensor);
+        tensors.Select((tensor, i) => tensor * Living.Of((float)weights[i])).Aggregate(static (sum, tensor) => sum.Plus(tensor));
 
     // The elements of largest magnitude.
     private static Tensor Largest(Tensor tensor, double density)
