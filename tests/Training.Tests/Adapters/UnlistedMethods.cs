@@ -35,7 +35,8 @@ internal static class UnlistedMethods
         return AdapterLayout.Of(method, spec, roles, model.AdaptableLayers, new AdapterStart(null, () => model));
     }
 
-    private static TensorRole Role(string name, bool isByHead = false) => new(name, Drawn) { Summary = name, IsByHead = isByHead };
+    private static TensorRole Role(string name, bool isByHead = false) =>
+        new(name, Drawn) { Summary = name, Shape = name, IsByHead = isByHead };
 
     private static TensorRole[] Frozen(IReadOnlyList<TensorRole> roles, params string[] names) => [.. roles.Select(role =>
         names.Contains(role.Name) ? role with { Default = role.Default with { Trains = false, Scope = Scope.Seed } } : role)];

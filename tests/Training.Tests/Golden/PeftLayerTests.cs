@@ -27,7 +27,8 @@ public sealed class PeftLayerTests
         var start = new ClientAdapter(layout, Start(numbers, layout), null);
         using var frame = new FramedLayer([start, start, start], model.Frozen(layer), model);
         var optimizer = new AdamW(
-            frame.Stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, [AdapterState.Empty, AdapterState.Empty, AdapterState.Empty]);
+            frame.Stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 },
+            [AdapterState.Empty, AdapterState.Empty, AdapterState.Empty]);
         var trainable = numbers.Expected.GetProperty("trainable").EnumerateArray().Select(static name => name.GetString());
         Assert.Equal(trainable, layout.Tensors.Select(static info => Saved(info.Role.Name)).Order(StringComparer.Ordinal));
         // Two members have all rows, one has the first half of them.
