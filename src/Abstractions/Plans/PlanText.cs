@@ -21,8 +21,11 @@ public static class PlanText
     /// A short digest of every value that trained tensors depend on, also of those that the plan leaves to the version: another version
     /// may read the same plan otherwise.
     /// </summary>
-    public static string ValuesOf(FederationPlan plan) =>
-        Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"{Of(plan.Adapter)}\n{Of(plan.Training)}")))[..16];
+    public static string ValuesOf(FederationPlan plan)
+    {
+        var values = $"{Of(RecordedValues.Of(plan.Adapter))}\n{Of(plan.Training)}";
+        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(values)))[..16];
+    }
 
     /// <summary>Holds what this version reads in a plan against a committed round, whose engine names what was read then.</summary>
     /// <param name="plan">The plan that the round was made with, as this version reads it.</param>
