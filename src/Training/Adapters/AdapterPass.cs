@@ -16,6 +16,8 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
     private readonly Dictionary<string, LayerMasks>? _masks;
     private readonly Dictionary<string, (FrozenLinear Layer, Tensor Squares)> _frozen = new(StringComparer.Ordinal);
 
+    private readonly Dictionary<string, (IReadOnlyList<Slot> Slots, Tensor Down, Tensor Up)> _sides = new(StringComparer.Ordinal);
+
     private AdapterPass(PlacedAdapter adapter, CausalLanguageModel? model, Dictionary<string, LayerMasks>? masks)
     {
         (_adapter, _model, _masks) = (adapter, model, masks);
@@ -41,6 +43,12 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
     {
         foreach (var masks in _masks?.Values ?? Enumerable.Empty<LayerMasks>()) masks.Dispose();
         foreach (var (_, squares) in _frozen.Values) squares.Dispose();
+        foreach (var (slots, down, up) in _sides.Values)
+        {
+            foreach (var slot in slots) slot.Rows.Dispose();
+            down.Dispose();
+            up.Dispose();
+        }
     }
 
     private Tensor Adapt(AdapterTarget target, Tensor x, Tensor y, IWideRows rows)
@@ -53,10 +61,9 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
         var hidden = masks is null || spec.Dropout.Site != DropoutSite.Hidden ? (Func<long, Tensor>?)null
             : width => stack([.. masks.Draw([rows.Count, width], y.device)], 1).unsqueeze(0);
         var context = new MixContext(target.Scaling, sequences, hidden);
-        var factors = method.Factors(tensors);
-        var dtype = factors.Up[0].dtype;
-        var z = Down(factors.Down, rows.To(dtype), spec.Dropout.Site == DropoutSite.Input ? masks : null);
-        var up = Bottleneck.LaidHeads(factors.Up)[0];
+        var (slots, down, up) = SidesOf(target, tensors);
+        var dtype = up.dtype;
+        var z = Down(slots, down, rows.To(dtype), spec.Dropout.Site == DropoutSite.Input ? masks : null);
         var u = method.Mix(tensors, z, context)[0];
         var flat = y.reshape(-1, target.OutWidth);
         if (!method.HasColumns)
@@ -73,10 +80,23 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
         return (bias is null ? scaled : scaled + bias).to(y.dtype).reshape(shape);
     }
 
-    // One product for all slots, or one for each mask and one for what is not dropped.
-    private static Narrow Down(IReadOnlyList<Slot> slots, IWideRows rows, LayerMasks? masks)
+    // What is multiplied with the input, [K, D_in], and what gives the output, [L, D_out]. Where no gradient is wanted, no value moves in
+    // a pass, so that they are laid out once.
+    private (IReadOnlyList<Slot> Slots, Tensor Down, Tensor Up) SidesOf(AdapterTarget target, LayerTensors tensors)
     {
-        if (masks is null || !rows.CanBeDropped) return new([.. Parts(slots, rows.Times(LaidRows(slots)).unsqueeze(1))]);
+        if (_sides.TryGetValue(target.Module, out var known)) return known;
+        var factors = _adapter.Layout.Method.Factors(tensors);
+        var sides = (factors.Down, LaidRows(factors.Down), Bottleneck.LaidHeads(factors.Up)[0]);
+        if (is_grad_enabled()) return sides;
+        foreach (var tensor in (Tensor[])[.. factors.Down.Select(static slot => slot.Rows), sides.Item2, sides.Item3])
+            tensor.DetachFromDisposeScope();
+        return _sides[target.Module] = sides;
+    }
+
+    // One product for all slots, or one for each mask and one for what is not dropped.
+    private static Narrow Down(IReadOnlyList<Slot> slots, Tensor laid, IWideRows rows, LayerMasks? masks)
+    {
+        if (masks is null || !rows.CanBeDropped) return new([.. Parts(slots, rows.Times(laid).unsqueeze(1))]);
         Slot[] dropped = [.. slots.Where(static slot => slot.IsDropped)], whole = [.. slots.Where(static slot => !slot.IsDropped)];
         var down = stack([.. masks.Draw(rows.Shape, slots[0].Rows.device).Select(mask => rows.Times(LaidRows(dropped), mask))], 1);
         IEnumerable<KeyValuePair<string, Tensor>> rest = whole.Length == 0 ? [] : Parts(whole, rows.Times(LaidRows(whole)).unsqueeze(1));

@@ -36,7 +36,7 @@ internal static class UnlistedMethods
     }
 
     private static TensorRole Role(string name, bool isByHead = false) =>
-        new(name, Drawn) { Summary = name, Shape = name, IsByHead = isByHead };
+        new(name, Drawn) { Summary = name, Shape = "as the method says", IsByHead = isByHead };
 
     private static TensorRole[] Frozen(IReadOnlyList<TensorRole> roles, params string[] names) => [.. roles.Select(role =>
         names.Contains(role.Name) ? role with { Default = role.Default with { Trains = false, Scope = Scope.Seed } } : role)];
