@@ -79,7 +79,21 @@ public sealed class CliTests : IDisposable
 
         (_, output, _) = await RunAsync("methods", "--json");
         using var json = JsonDocument.Parse(output);
-        Assert.Equal(AdapterCatalog.Methods.Count, json.RootElement.GetArrayLength());
+        Assert.Equal(
+            AdapterCatalog.Methods.Keys.Order(StringComparer.Ordinal),
+            json.RootElement.EnumerateArray().Select(static method => method.GetProperty("name").GetString()));
+        foreach (var method in json.RootElement.EnumerateArray())
+        {
+            var spec = AdapterCatalog.Methods[method.GetProperty("name").GetString()!].Spec;
+            var tensors = method.GetProperty("adapter").GetProperty("tensors");
+            Assert.Equal(spec.Tensors.Keys, tensors.EnumerateObject().Select(static tensor => tensor.Name));
+            foreach (var (role, policy) in spec.Tensors)
+            {
+                var scope = tensors.GetProperty(role).GetProperty("scope").GetString();
+                Assert.Equal(policy.Scope.ToString(), scope, ignoreCase: true);
+            }
+        }
+
         var hydra = json.RootElement.EnumerateArray().Single(static method => method.GetProperty("name").GetString() == "hydra-lora");
         Assert.Equal("softmax", hydra.GetProperty("adapter").GetProperty("routing").GetString());
     }

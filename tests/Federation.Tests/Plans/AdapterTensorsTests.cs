@@ -159,7 +159,6 @@ public sealed class AdapterTensorsTests
             values.Remove(JsonNamingPolicy.CamelCase.ConvertName(computed.Name));
         foreach (var (key, _) in values.Where(static entry => entry.Value is null or JsonArray { Count: 0 }).ToList())
             values.Remove(key);
-        values["routing"] = values["routing"]!["rule"]!.DeepClone();
         var tensors = values["tensors"]!.AsObject();
         foreach (var (role, policy) in tensors)
         {

@@ -201,6 +201,18 @@ public sealed class ConformanceTests : IDisposable
     }
 
     [Theory, MemberData(nameof(Methods))]
+    public void A_mix_is_what_it_says_of_itself(string method)
+    {
+        using var model = TinyLlama.Create(TinyLlama.Config, ScalarType.Float64);
+        var layout = StackedMembers.LayoutOf(TinyFederation.TinyCatalogue(method), model);
+        using var members = new StackedMembers(layout, model, [0, 1], ScalarType.Float64);
+        LayerTensors Of(int member) => members.Stack.Member(member).Of(layout.Targets[0]);
+
+        GroupProofs.AssertMixIsWhatItSays(layout, Of(0), Of(1), layout.Targets[0]);
+        Assert.Equal(layout.Spec.IsStatic, layout.Method.IsStatic);
+    }
+
+    [Theory, MemberData(nameof(Methods))]
     public void An_adapter_saved_and_loaded_gives_the_same_bits(string method)
     {
         var plan = _tiny.Plan(TinyFederation.TinyCatalogue(method));

@@ -127,6 +127,17 @@ public sealed class UnlistedMethodTests : IDisposable
         GroupProofs.AssertStaticForms(layout, tensors, target, model);
     }
 
+    [Theory, MemberData(nameof(SomeVariants))]
+    public void A_mix_is_what_it_says_of_itself(string name, Start start, bool isDecomposed, DropoutSite site)
+    {
+        using var model = TinyLlama.Create(TinyLlama.Config, ScalarType.Float64);
+        var layout = UnlistedMethods.All[name](Spec(start, isDecomposed, site), model);
+        using var members = new StackedMembers(layout, model, [0, 1], ScalarType.Float64);
+        LayerTensors Of(int member) => members.Stack.Member(member).Of(layout.Targets[0]);
+
+        GroupProofs.AssertMixIsWhatItSays(layout, Of(0), Of(1), layout.Targets[0]);
+    }
+
     [Fact]
     public void Sides_that_are_computed_are_those_of_the_formula_in_the_batched_frame()
     {

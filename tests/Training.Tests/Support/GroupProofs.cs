@@ -64,6 +64,38 @@ internal static class GroupProofs
             delta.square().sum(), Bottleneck.SquaredNorm(method, tensors, target.Scaling)[0], "squared norm", 1e-12);
     }
 
+    /// <summary>Plain, fixed and static is what a mix says of itself, and what whoever passes it over relies on.</summary>
+    /// <param name="layout">Of the method.</param>
+    /// <param name="tensors">A member's on a layer, in float64.</param>
+    /// <param name="others">Another member's on it.</param>
+    /// <param name="target">The layer.</param>
+    public static void AssertMixIsWhatItSays(AdapterLayout layout, LayerTensors tensors, LayerTensors others, AdapterTarget target)
+    {
+        const int Rows = 6;
+        using var generator = new Generator(9, CPU);
+        using var inference = no_grad();
+        var (method, slots) = (layout.Method, layout.Method.Factors(tensors).Down);
+        Tensor[] Draw() =>
+            [.. slots.Select(slot => empty([1, Rows, 1, slot.Rows.shape[1]], ScalarType.Float64).normal_(0, 1, generator))];
+        Tensor Mix(LayerTensors of, Tensor[] z) => method.Mix(
+            of, new([.. slots.Zip(z, static (slot, rows) => KeyValuePair.Create(slot.Name, rows))]),
+            new MixContext(target.Scaling, MemberRows.Whole(2, Rows / 2)));
+        var (one, two) = (Draw(), Draw());
+
+        if (method.IsPlain)
+        {
+            Assert.All(slots, static slot => Assert.True(slot.IsContent));
+            var content = cat([.. one.Select(static rows => rows.flatten(2))], -1);
+            Autograd.AssertClose(content * target.Scaling, Mix(tensors, one), "a plain mix", 1e-14);
+        }
+
+        if (method.IsFixed) Autograd.AssertClose(Mix(tensors, one), Mix(others, one), "a fixed mix of other tensors", 1e-14);
+        Assert.Equal((true, true), (!method.IsPlain || method.IsFixed, !method.IsFixed || method.IsStatic));
+        var (sum, ofSum) = (Mix(tensors, one) + Mix(tensors, two), Mix(tensors, [.. one.Zip(two, static (a, b) => a + b)]));
+        var apart = (ofSum - sum).norm().item<double>() / sum.norm().item<double>();
+        Assert.True(method.IsStatic ? apart < 1e-13 : apart > 1e-3, $"a mix that is {(method.IsStatic ? "" : "not ")}static: {apart:E1}");
+    }
+
     /// <summary>Inputs of three members with unequal rows, and gradients of their outputs.</summary>
     public static (IReadOnlyList<Tensor> Inputs, IReadOnlyList<Tensor> Cotangents) RaggedRows(AdapterTarget target, ScalarType dtype)
     {
