@@ -22,6 +22,10 @@ public sealed class PlanValidatorTests
     [InlineData("adapter: {method: lora, dropout: {site: none, p: 0.1}}", "adapter.dropout.p", "p has no effect where site is none")]
     [InlineData("adapter: {method: r-lora, decomposed: true}", "adapter.decomposed", "a decomposed weight has one norm for all inputs")]
     [InlineData("adapter: {method: dora, scopeMagnitude: seed}", "adapter.scopeMagnitude", "scope seed redraws the magnitudes")]
+    [InlineData("adapter: {method: dora, trainsMagnitude: false}", "adapter.trainsMagnitude",
+        "magnitude does not train, so there is nothing to aggregate; set scopeMagnitude: client, or trainsMagnitude: true.")]
+    [InlineData("adapter: {method: dora, tensors: {magnitude: {scope: client, seed: perClient}}}", "adapter.tensors.magnitude.seed",
+        "magnitude begins as in the weight, the same for every client; set seedMagnitude: common.")]
     // Given
     [InlineData(
         "adapter: {method: lora, heads: 3, routing: mean, from: given}", "adapter.heads",

@@ -86,10 +86,9 @@ internal static class AdapterChecks
 
     private static IEnumerable<PlanConflict> Sharing(TensorRole role, TensorPolicy tensor)
     {
-        if (!role.IsDrawn) yield break; // what is computed from the weight has checks of its own
         var (name, end) = (role.Name, role.KeyEnd);
         var (trains, scope, seed) = (PathsOf(name, "trains"), PathsOf(name, "scope"), PathsOf(name, "seed"));
-        if (tensor is { Scope: Scope.Seed, Trains: true })
+        if (role.IsDrawn && tensor is { Scope: Scope.Seed, Trains: true })
         {
             yield return new(
                 $"scope seed redraws {name} and would lose its training; set trains{end}: false, or scope{end}: job or client.",
@@ -98,12 +97,17 @@ internal static class AdapterChecks
 
         if (tensor is { Scope: Scope.Job, Trains: false })
         {
+            // What is computed from the weight is not redrawn from a seed.
             yield return new(
-                $"{name} does not train, so there is nothing to aggregate; set scope{end}: seed, or trains{end}: true.",
+                $"{name} does not train, so there is nothing to aggregate; "
+                + $"set scope{end}: {(role.IsDrawn ? "seed" : "client")}, or trains{end}: true.",
                 [.. scope, .. trains]);
         }
 
-        if (tensor.Scope == Scope.Job && tensor.Seed != SeedPolicy.Common)
+        if (tensor.Seed == SeedPolicy.Common) yield break;
+        if (!role.IsDrawn)
+            yield return new($"{name} begins as in the weight, the same for every client; set seed{end}: common.", seed);
+        else if (tensor.Scope == Scope.Job)
         {
             yield return new(
                 $"clients that aggregate {name} start from one value; set seed{end}: common, or scope{end}: client.", [.. seed, .. scope]);
