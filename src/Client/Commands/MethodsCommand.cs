@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Rendering;
@@ -35,7 +36,7 @@ internal static class MethodsCommand
             if (parsed.GetValue(json))
             {
                 output.WriteLine(JsonSerializer.Serialize(Methods.Select(
-                    static pair => new { Name = pair.Key, pair.Value.Summary, pair.Value.Source, Adapter = pair.Value.Spec }),
+                    static pair => new { Name = pair.Key, pair.Value.Summary, pair.Value.Source, Adapter = Values(pair.Value.Spec) }),
                     Json.Indented));
                 return;
             }
@@ -64,11 +65,19 @@ internal static class MethodsCommand
         output.WriteLine(JsonSerializer.Serialize(
             new
             {
-                Name = name, entry.Summary, entry.Source, Adapter = spec, sizes?.Layers, sizes?.Elements,
+                Name = name, entry.Summary, entry.Source, Adapter = Values(spec), sizes?.Layers, sizes?.Elements,
                 LeavesTheSite = spec.Tensors.Where(static tensor => tensor.Value.Scope == Scope.Job).Select(static tensor => tensor.Key),
                 ExportsExactly = spec.IsStatic,
             },
             Json.Indented));
+    }
+
+    // What is computed from the weight begins by no law.
+    private static JsonNode Values(AdapterSpec spec)
+    {
+        var values = JsonSerializer.SerializeToNode(spec, Json.Indented)!;
+        foreach (var role in spec.Roles.Where(static role => !role.IsDrawn)) values["tensors"]![role.Name]!.AsObject().Remove("init");
+        return values;
     }
 
     /// <summary>A table; where it is wider than a terminal, what a method is stands beside its name and the paper below that.</summary>

@@ -94,6 +94,12 @@ public sealed class CliTests : IDisposable
             }
         }
 
+        // What is computed from the weight begins by no law.
+        Assert.All(AdapterParts.Roles, role => Assert.All(
+            json.RootElement.EnumerateArray().Select(static method => method.GetProperty("adapter").GetProperty("tensors"))
+                .Where(tensors => tensors.TryGetProperty(role.Name, out _)),
+            tensors => Assert.Equal(role.IsDrawn, tensors.GetProperty(role.Name).TryGetProperty("init", out _))));
+
         var hydra = json.RootElement.EnumerateArray().Single(static method => method.GetProperty("name").GetString() == "hydra-lora");
         Assert.Equal("softmax", hydra.GetProperty("adapter").GetProperty("routing").GetString());
     }
@@ -120,6 +126,8 @@ public sealed class CliTests : IDisposable
 
         (_, output, _) = await RunAsync("methods", method, "--model", model, "--json");
         using var json = JsonDocument.Parse(output);
+        Assert.All(entry.Spec.Roles, role => Assert.Equal(role.IsDrawn, json.RootElement.GetProperty("adapter").GetProperty("tensors")
+            .GetProperty(role.Name).TryGetProperty("init", out _)));
         var elements = json.RootElement.GetProperty("elements");
         // A layer's seven linears have 32 inputs, but for down_proj with 48.
         Assert.Equal(2 * 8 * (6 * 32 + 48), elements.GetProperty("A").GetInt64());
