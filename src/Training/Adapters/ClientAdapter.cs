@@ -44,7 +44,9 @@ internal sealed record ClientAdapter(AdapterLayout Layout, AdapterState Values, 
         }
     }
 
-    private bool AddsZero(AdapterTarget target) => Start is null && Layout.Spec is { Decomposed: false, IsStatic: true }
+    // Of a method that has more than the two factors, nothing is known here.
+    private bool AddsZero(AdapterTarget target) => Start is null
+        && Layout.Roles.Select(static role => role.Name).SequenceEqual([Roles.A, Roles.B])
         && !Of(target, Roles.B).AsSpan().ContainsAnyExcept(0f)
         && Array.TrueForAll(Of(target, Roles.A), static value => MathF.Abs(value) < MostOfA);
 
