@@ -96,7 +96,7 @@ internal sealed class AdapterLayout
             throw new BadInputException($"layersToTransform: no target is in layer {number}; they are in {string.Join(", ", numbers)}");
     }
 
-    /// <summary>Without the bound on ranks: an exported adapter holds its frozen twins as rank beyond it.</summary>
+    /// <summary>Without the bound on ranks: an exported adapter holds its frozen start as rank beyond it.</summary>
     /// <exception cref="BadInputException">A target that the model does not have or the method cannot be on.</exception>
     public static AdapterLayout Unbounded(AdapterSpec spec, IReadOnlyList<LinearShape> layers, AdapterStart? start = null)
     {
