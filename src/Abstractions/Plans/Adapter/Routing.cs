@@ -1,9 +1,10 @@
+using System.Reflection;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 
 namespace FedRLora.Abstractions.Plans;
 
-/// <summary>How the heads of a layer are mixed; in JSON its rule's name.</summary>
+/// <summary>How the heads of a layer are mixed; in JSON its rule's name, with the values of a rule that has some.</summary>
 [JsonConverter(typeof(RuleName))]
 public abstract record Routing : IAdapterPart
 {
@@ -91,7 +92,27 @@ public abstract record Routing : IAdapterPart
         public override Routing Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
             throw new NotSupportedException("a routing is read from a plan");
 
-        public override void Write(Utf8JsonWriter writer, Routing value, JsonSerializerOptions options) =>
-            writer.WriteStringValue(value.Rule);
+        public override void Write(Utf8JsonWriter writer, Routing value, JsonSerializerOptions options)
+        {
+            // What a rule declares itself; what it overrides is no value.
+            var own = value.GetType().GetProperties(BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly)
+                .Where(static property => property.GetMethod is { } get && get == get.GetBaseDefinition()).ToList();
+            if (own.Count == 0)
+            {
+                writer.WriteStringValue(value.Rule);
+                return;
+            }
+
+            writer.WriteStartObject();
+            string Named(string name) => options.PropertyNamingPolicy?.ConvertName(name) ?? name;
+            writer.WriteString(Named(nameof(Rule)), value.Rule);
+            foreach (var property in own)
+            {
+                writer.WritePropertyName(Named(property.Name));
+                JsonSerializer.Serialize(writer, property.GetValue(value), property.PropertyType, options);
+            }
+
+            writer.WriteEndObject();
+        }
     }
 }
