@@ -23,6 +23,14 @@ public abstract record Routing : IAdapterPart
     /// <inheritdoc/>
     public virtual IEnumerable<PlanConflict> Conflicts(AdapterSpec spec) => [];
 
+    /// <summary>Whether it has values beside its name.</summary>
+    internal bool HasValues => Values.Any();
+
+    // What a rule declares itself; what it overrides is no value.
+    private IEnumerable<PropertyInfo> Values => GetType()
+        .GetProperties(BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly)
+        .Where(static property => property.GetMethod is { } get && get == get.GetBaseDefinition());
+
     /// <summary>The head of the client's own task. A client has one task, so this is one head: plain LoRA.</summary>
     public sealed record ByTask : Routing
     {
@@ -94,24 +102,22 @@ public abstract record Routing : IAdapterPart
 
         public override void Write(Utf8JsonWriter writer, Routing value, JsonSerializerOptions options)
         {
-            // What a rule declares itself; what it overrides is no value.
-            var own = value.GetType().GetProperties(BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly)
-                .Where(static property => property.GetMethod is { } get && get == get.GetBaseDefinition()).ToList();
-            if (own.Count == 0)
+            var values = value.Values.ToList();
+            if (values.Count == 0)
             {
                 writer.WriteStringValue(value.Rule);
                 return;
             }
 
             writer.WriteStartObject();
-            string Named(string name) => options.PropertyNamingPolicy?.ConvertName(name) ?? name;
-            writer.WriteString(Named(nameof(Rule)), value.Rule);
-            foreach (var property in own)
+            writer.WriteStartObject(value.Rule);
+            foreach (var property in values)
             {
-                writer.WritePropertyName(Named(property.Name));
+                writer.WritePropertyName(JsonNamingPolicy.CamelCase.ConvertName(property.Name));
                 JsonSerializer.Serialize(writer, property.GetValue(value), property.PropertyType, options);
             }
 
+            writer.WriteEndObject();
             writer.WriteEndObject();
         }
     }
