@@ -23,7 +23,8 @@ internal sealed record ClientAdapter(AdapterLayout Layout, AdapterState Values, 
 
     /// <summary>
     /// A digest of what the adapter computes in evaluation, by the content of its tensors; who owns a tensor is no part of it. Null where
-    /// it computes what the frozen base does: a layer whose wide output is multiplied by zeros adds zero whatever comes down, to the last bit.
+    /// it computes what the frozen base does: a layer whose wide output is multiplied by zeros adds zero whatever comes down, to the last
+    /// bit.
     /// </summary>
     /// <param name="known">Digests of arrays that were looked at before, while nobody writes into them.</param>
     public string? Digest(ConcurrentDictionary<NamedArray, string> known)
@@ -53,7 +54,7 @@ internal sealed record ClientAdapter(AdapterLayout Layout, AdapterState Values, 
         using var inference = no_grad();
         var tensors = new LayerTensors(role => TensorData.OnDevice(Of(target, role), CPU).unsqueeze(0), static _ => null);
         return Layout.Method.Factors(tensors).Up.All(static heads => heads.count_nonzero().item<long>() == 0)
-            && Layout.Spec.Roles.All(role => Array.TrueForAll(Of(target, role.Name).Data, static value => MathF.Abs(value) < MostFinite));
+            && Layout.Roles.All(role => Array.TrueForAll(Of(target, role.Name).Data, static value => MathF.Abs(value) < MostFinite));
     }
 
     private NamedArray Of(AdapterTarget target, string role) => Values[AdapterTensor.NameOf(target.Module, role)];
