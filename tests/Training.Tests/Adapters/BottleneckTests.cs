@@ -17,7 +17,7 @@ public sealed class BottleneckTests
 
         for (var member = 0; member < 3; member++)
         {
-            var expected = up[0][0].mm(core[member]).mm(down[0]).mul(2);
+            var expected = up[0][0].mm(core[member]).mm(down[0]).mul(Living.Of(2));
             Close.Assert(TensorData.Values(expected), TensorData.Values(delta[member]), "delta", 1e-6, 1e-6);
         }
     }
