@@ -42,7 +42,9 @@ internal static class Living
     /// <summary>a a; TorchSharp's own square lets go of its exponent.</summary>
     public static Tensor Squared(this Tensor a) => a * a;
 
-    /// <summary>Whole numbers from one to before another, int64 or as asked; shorter forms of TorchSharp let go of their first and step.</summary>
+    /// <summary>
+    /// Whole numbers from one to before another, int64 or as asked; shorter forms of TorchSharp let go of their first and step.
+    /// </summary>
     public static Tensor Range(long first, long end, Device device, ScalarType dtype = ScalarType.Int64) =>
         arange(Of(first), Of(end), One, dtype, device);
 

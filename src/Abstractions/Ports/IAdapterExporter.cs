@@ -38,7 +38,7 @@ public sealed record ExportForm
 /// <summary>Turns a client's adapter into PEFT's layout.</summary>
 public interface IAdapterExporter
 {
-    /// <summary>The static low rank of a client: heads merged, a frozen start as extra rank.</summary>
+    /// <summary>The static low rank of a client: heads merged, a frozen start folded into extra rank.</summary>
     /// <param name="plan">The plan.</param>
     /// <param name="client">The client.</param>
     /// <param name="shared">Committed tensors of scope Job.</param>

@@ -33,9 +33,12 @@ internal sealed class AdapterLayout
 
     private AdapterLayout(
         AdapterSpec spec, AdapterMethod method, IReadOnlyList<(TensorRole Role, TensorPolicy Policy)> roles,
-        IReadOnlyList<AdapterTarget> targets, AdapterStart start) =>
+        IReadOnlyList<AdapterTarget> targets, AdapterStart start)
+    {
         (Spec, Method, Roles, Targets, Tensors, _start) =
             (spec, method, [.. roles.Select(static tensor => tensor.Role)], targets, [.. TensorsOf(method, roles, targets)], start);
+        start.RequireFits(Tensors);
+    }
 
     public AdapterSpec Spec { get; }
 

@@ -1,3 +1,4 @@
+using FedRLora.Abstractions;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Models;
@@ -12,6 +13,29 @@ internal sealed class AdapterStart(AdapterState? given, Func<CausalLanguageModel
 {
     /// <summary>Every tensor is drawn.</summary>
     public static AdapterStart Drawn { get; } = new(null, null);
+
+    /// <summary>Refuses a given adapter that would be no start of the method: on a layer of both, both have the same factors.</summary>
+    /// <exception cref="BadInputException">The method has other tensors than the adapter.</exception>
+    public void RequireFits(IReadOnlyList<AdapterTensor> tensors)
+    {
+        if (given is null) return;
+        static string ModuleOf(string name) => name[..name.LastIndexOf('.')];
+        var (names, adapted) = (tensors.Select(static tensor => tensor.Name).ToHashSet(StringComparer.Ordinal),
+            tensors.Select(static tensor => tensor.Target.Module).ToHashSet(StringComparer.Ordinal));
+        var modules = given.Keys.Select(ModuleOf).Where(adapted.Contains).ToHashSet(StringComparer.Ordinal);
+        // Layers that only one of the two has are refused where the adapter meets the model.
+        if (given.Keys.FirstOrDefault(name => !names.Contains(name) && modules.Contains(ModuleOf(name))) is { } unknown)
+        {
+            throw new BadInputException(
+                $"from: the adapter has a tensor {unknown}, for which the method has no place; name a method of A and B");
+        }
+
+        if (tensors.FirstOrDefault(Lacks) is { } missing)
+            throw new BadInputException($"from: the adapter has no tensor {missing.Name}, which the method has; name a method of A and B");
+
+        bool Lacks(AdapterTensor tensor) =>
+            tensor.Role.IsFactor && modules.Contains(tensor.Target.Module) && !given.ContainsKey(tensor.Name);
+    }
 
     /// <summary>The initial value of a tensor; null where its law draws it.</summary>
     /// <exception cref="InvalidOperationException">A tensor begins from the weight, and there is no model.</exception>

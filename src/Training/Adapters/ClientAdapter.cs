@@ -4,7 +4,9 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Inputs;
+using static TorchSharp.torch;
 
 namespace FedRLora.Training.Adapters;
 
@@ -14,14 +16,15 @@ namespace FedRLora.Training.Adapters;
 /// <param name="Start">The frozen start where that is anchored.</param>
 internal sealed record ClientAdapter(AdapterLayout Layout, AdapterState Values, AdapterState? Start)
 {
-    // So far from what float32 holds that A x is finite too.
-    private const float MostOfA = 1e6f;
+    // So far from what float32 holds that what goes up is finite too.
+    private const float MostFinite = 1e6f;
 
     private static readonly JsonSerializerOptions Options = new() { NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals };
 
     /// <summary>
     /// A digest of what the adapter computes in evaluation, by the content of its tensors; who owns a tensor is no part of it. Null where
-    /// it computes what the frozen base does: a layer whose heads are all zero adds zero whatever its A is, to the last bit.
+    /// it computes what the frozen base does: a layer whose wide output is multiplied by zeros adds zero whatever comes down, to the last
+    /// bit.
     /// </summary>
     /// <param name="known">Digests of arrays that were looked at before, while nobody writes into them.</param>
     public string? Digest(ConcurrentDictionary<NamedArray, string> known)
@@ -44,9 +47,15 @@ internal sealed record ClientAdapter(AdapterLayout Layout, AdapterState Values, 
         }
     }
 
-    private bool AddsZero(AdapterTarget target) => Start is null && Layout.Spec is { Decomposed: false, IsStatic: true }
-        && !Of(target, Roles.B).AsSpan().ContainsAnyExcept(0f)
-        && Array.TrueForAll(Of(target, Roles.A), static value => MathF.Abs(value) < MostOfA);
+    private bool AddsZero(AdapterTarget target)
+    {
+        if (Start is not null || Layout.Method.HasColumns || !Layout.Method.IsStatic) return false;
+        using var scope = NewDisposeScope();
+        using var inference = no_grad();
+        var tensors = new LayerTensors(role => TensorData.OnDevice(Of(target, role), CPU).unsqueeze(0), static _ => null);
+        return Layout.Method.Factors(tensors).Up.All(static heads => heads.count_nonzero().item<long>() == 0)
+            && Layout.Roles.All(role => Array.TrueForAll(Of(target, role.Name).Data, static value => MathF.Abs(value) < MostFinite));
+    }
 
-    private float[] Of(AdapterTarget target, string role) => Values[AdapterTensor.NameOf(target.Module, role)].Data;
+    private NamedArray Of(AdapterTarget target, string role) => Values[AdapterTensor.NameOf(target.Module, role)];
 }

@@ -15,5 +15,11 @@ internal static class TensorData
     }
 
     /// <summary>A float32 tensor on a device, in the caller's dispose scope.</summary>
-    public static Tensor OnDevice(NamedArray array, Device device) => tensor(array.Data, [.. array.Shape], ScalarType.Float32, device);
+    public static Tensor OnDevice(NamedArray array, Device device)
+    {
+        // A tensor over a managed array begins wherever that lies, which differs from run to run, and with it the order in which MKL adds
+        // up a product with a vector. libtorch's own memory begins at a multiple of 64 bytes.
+        using var managed = tensor(array.Data, [.. array.Shape], ScalarType.Float32, CPU);
+        return managed.to(device, copy: true);
+    }
 }

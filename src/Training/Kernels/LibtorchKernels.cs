@@ -16,7 +16,8 @@ internal sealed class LibtorchKernels : IStepKernels
     public void RmsNorm(Tensor x, Tensor factor, double epsilon, Tensor inverse, Tensor y)
     {
         using var scope = NewDisposeScope();
-        inverse.copy_(x.norm(1, keepdim: true, p: 2)).pow_(Living.Of(2)).div_(Living.Of(x.shape[1])).add_(Living.Of(epsilon), Living.One).rsqrt_();
+        inverse.copy_(x.norm(1, keepdim: true, p: 2)).pow_(Living.Of(2)).div_(Living.Of(x.shape[1]))
+            .add_(Living.Of(epsilon), Living.One).rsqrt_();
         y.copy_(x).mul_(inverse).mul_(factor);
     }
 

@@ -68,7 +68,8 @@ internal sealed class AdamW
         var stepping = _moments.Where(moments => !clientScopeOnly || moments.Scope == Scope.Client).ToList();
         if (stepping.Count == 0) return;
         var factors = _spec.ClipNorm > 0
-            ? (Living.Of(_spec.ClipNorm) / Norms(stepping, learningRates.Count).Plus(Living.Of(1e-6))).clamp_max(Living.Of(1.0)).unsqueeze(1)
+            ? (Living.Of(_spec.ClipNorm) / Norms(stepping, learningRates.Count).Plus(Living.Of(1e-6)))
+                .clamp_max(Living.Of(1.0)).unsqueeze(1)
             : null;
         foreach (var moments in stepping) moments.Step(_spec, learningRates, factors);
     }

@@ -157,7 +157,7 @@ public sealed class ConformanceTests : IDisposable
             spec, new("layer", 12, 7), role => Draw([.. OneLayer.ShapeOf(spec, new("layer", 12, 7), role)]));
         var a = layer["A"].requires_grad_();
 
-        layer.Forward(Draw(1, 12), zeros(1, 7), masks).square().sum().backward();
+        layer.Forward(Draw(1, 12), zeros(1, 7), masks).Squared().sum().backward();
 
         var rows = TensorData.Values(a.grad!.abs().sum([1]));
         Assert.Contains(0f, mask);
@@ -175,7 +175,7 @@ public sealed class ConformanceTests : IDisposable
         foreach (var target in adapter.Layout.Targets)
         {
             var tensors = adapter.Of(target);
-            var moved = weights[target.Module + ".weight"] + Bottleneck.Delta(adapter.Layout.Method, tensors, target.Scaling)[0];
+            var moved = weights[target.Module + ".weight"].Plus(Bottleneck.Delta(adapter.Layout.Method, tensors, target.Scaling)[0]);
             weights[target.Module + ".weight"] = adapter.Layout.Method.HasColumns
                 ? moved * adapter.Layout.Method.Columns(tensors, Decomposed.Norms(moved))[0].unsqueeze(1)
                 : moved;
@@ -385,7 +385,7 @@ public sealed class ConformanceTests : IDisposable
         var adapter = Fresh(plan);
         using var generator = new Generator(11, CPU);
         foreach (var parameter in adapter.Parameters.Where(static parameter => parameter.Info.Trains))
-            parameter.Value.detach().add_(empty(parameter.Value.shape).normal_(0, 0.3, generator));
+            parameter.Value.detach().add_(empty(parameter.Value.shape).normal_(0, 0.3, generator), Living.One);
         return adapter;
     }
 

@@ -26,7 +26,7 @@ public sealed class LowRankLayerTests : IDisposable
         var (x, y, a, b) = (Draw(2, 5, 20), Draw(2, 5, 14), Draw(4, 20), Draw(1, 14, 4));
         var layer = Layer(spec, a, b, !spec.Routing.IsStatic ? Draw(1, 20) : null, null);
 
-        var lora = y + nn.functional.linear(nn.functional.linear(x, a), b[0]) * 2;
+        var lora = y.Plus(nn.functional.linear(nn.functional.linear(x, a), b[0]) * Living.Of(2));
 
         Assert.Equal(TensorData.Values(lora), TensorData.Values(layer.Forward(x, y, null)));
         var zero = Layer(spec, a, zeros_like(b), !spec.Routing.IsStatic ? Draw(1, 20) : null, null);
@@ -76,7 +76,7 @@ public sealed class LowRankLayerTests : IDisposable
         var spec = TinyFederation.Routed(new() { Rank = 4, Heads = 3, Alpha = 6 }, routing);
         var (a, b) = (Draw(4, 20), Draw(spec.Heads, 14, 4));
         var head = routing == "sum" ? b.sum([0]) : b.mean([0]);
-        var expected = (1.5f * head.mm(a)).norm().item<float>();
+        var expected = (Living.Of(1.5f) * head.mm(a)).norm().item<float>();
         Close.AssertRelative(expected, Layer(spec, a, b, null, null).ProductNorm(), "norm", 1e-5);
     }
 
@@ -87,8 +87,8 @@ public sealed class LowRankLayerTests : IDisposable
         var (a, b, change) = (Draw(4, 20), Draw(spec.Heads, 14, 4), Draw(4, 20));
         var head = b.mean([0]);
         Assert.Equal(0, Layer(spec, a, b, null, (a, b)).ProductNorm(), 1e-8);
-        var expected = (1.5f * head.mm(change)).norm().item<float>();
-        Close.AssertRelative(expected, Layer(spec, a + change, b, null, (a, b)).ProductNorm(), "norm", 1e-5);
+        var expected = (Living.Of(1.5f) * head.mm(change)).norm().item<float>();
+        Close.AssertRelative(expected, Layer(spec, a.Plus(change), b, null, (a, b)).ProductNorm(), "norm", 1e-5);
     }
 
     [Fact]
@@ -132,8 +132,8 @@ public sealed class LowRankLayerTests : IDisposable
             };
             var part = nn.functional.linear(down, b[head]);
             if (twins is { } twin) part -= nn.functional.linear(nn.functional.linear(x, twin.A), twin.B[head]);
-            var weight = weights?.narrow(1, head, 1) ?? full(1, spec.Routing is Routing.Mean ? 1f / 3 : 1f);
-            y += (float)spec.ScalingFactor * weight * part;
+            var weight = weights?.narrow(1, head, 1) ?? full(1, Living.Of(spec.Routing is Routing.Mean ? 1f / 3 : 1f));
+            y = y.Plus(Living.Of((float)spec.ScalingFactor) * weight * part);
         }
 
         return y;

@@ -121,7 +121,7 @@ public sealed class UnlistedMethodTests : IDisposable
 
         var expected = Formula(name, tensors);
         if (isAnchored) expected -= Formula(name, tensors.AtStart());
-        expected *= target.Scaling;
+        expected *= Living.Of(target.Scaling);
 
         Autograd.AssertClose(expected, Bottleneck.Delta(layout.Method, tensors, target.Scaling)[0], "delta", 1e-12);
         GroupProofs.AssertStaticForms(layout, tensors, target, model);
@@ -159,7 +159,7 @@ public sealed class UnlistedMethodTests : IDisposable
             var x = inputs[member].clone().requires_grad_();
             var delta = Formula(Composed, new(role => now[role], static _ => null))
                 - Formula(Composed, adapter.Of(layout.Targets[0]).AtStart());
-            var y = x.mm((model.WeightOf(layout.Targets[0].Layer) + delta * layout.Targets[0].Scaling).t());
+            var y = x.mm(model.WeightOf(layout.Targets[0].Layer).Plus(delta * Living.Of(layout.Targets[0].Scaling)).t());
             (y * cotangents[member]).sum().backward();
             Autograd.AssertClose(y.detach(), trained[member].Output, "output", 1e-12);
             Autograd.AssertClose(x.grad!, trained[member].InputGradient, "input", 1e-12);
@@ -212,8 +212,8 @@ public sealed class UnlistedMethodTests : IDisposable
     private static Tensor Formula(string name, LayerTensors tensors)
     {
         Tensor Of(string role) => tensors[role][0];
-        if (name == Composed) return Of("C")[0].mm(Of("Q")) + Of("U").mm(Of("V")).mm(Of("P").tanh());
-        return Of("B")[0].mm(Of("core")[0]).mm(Of("A")) + Of("B")[1].mm(Of("core")[1]).mm(Of("A"));
+        if (name == Composed) return Of("C")[0].mm(Of("Q")).Plus(Of("U").mm(Of("V")).mm(Of("P").tanh()));
+        return Of("B")[0].mm(Of("core")[0]).mm(Of("A")).Plus(Of("B")[1].mm(Of("core")[1]).mm(Of("A")));
     }
 
     private static AdapterSpec Spec(Start start, bool isDecomposed, DropoutSite site) => new()

@@ -19,7 +19,7 @@ public sealed class MergeRulesTests
         var tasks = Enumerable.Range(0, count).Select(task => numbers.Tensor($"task.{task}")).ToList();
         // Masks are the reference's draws, so what follows the draw is compared.
         Tensor Mask(int task) => tensor(numbers.Bytes($"mask.{task}").ToArray(), tasks[task].shape, ScalarType.Byte);
-        var drawn = tasks.Select((task, i) => task * Mask(i) / (float)density).ToList();
+        var drawn = tasks.Select((task, i) => task * Mask(i) / Living.Of((float)density)).ToList();
         ulong NoDraw(int task) => throw new InvalidOperationException("a draw");
         void Compare(string name, string rule, List<Tensor> tensors, double kept) =>
             numbers.CompareOutput(name, TensorData.Values(CombinationRules.ByName[rule](tensors, weights, kept, NoDraw)));

@@ -96,7 +96,7 @@ public sealed class PeftLayerTests
     {
         using var inference = no_grad();
         var (method, target) = (adapter.Layout.Method, adapter.Layout.Targets[0]);
-        var moved = model.WeightOf(layer) + Bottleneck.Delta(method, adapter.Of(target), target.Scaling)[0];
+        var moved = model.WeightOf(layer).Plus(Bottleneck.Delta(method, adapter.Of(target), target.Scaling)[0]);
         return method.HasColumns ? moved * method.Columns(adapter.Of(target), Decomposed.Norms(moved))[0].unsqueeze(1) : moved;
     }
 

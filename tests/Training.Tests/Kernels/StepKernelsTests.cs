@@ -48,7 +48,7 @@ public sealed class StepKernelsTests : IDisposable
 
             Near(expected, y);
             Near(leaf.grad!, first, slack: width == 1 ? 1 : 0); // of one number the norm is its sign, and the gradient nearly nothing
-            Near(before.to(ScalarType.Float64) + leaf.grad!, added, slack: 1);
+            Near(before.to(ScalarType.Float64).Plus(leaf.grad!), added, slack: 1);
             Assert.Equal(Bits(added), Bits(inPlace));
         }
     }
@@ -58,7 +58,7 @@ public sealed class StepKernelsTests : IDisposable
     {
         foreach (var (rows, width) in Sizes)
         {
-            Tensor gate = Drawn(rows, width) * 20, up = Drawn(rows, width), gradient = Drawn(rows, width);
+            Tensor gate = Drawn(rows, width) * Living.Of(20), up = Drawn(rows, width), gradient = Drawn(rows, width);
             Tensor gateLeaf = Leaf(gate), upLeaf = Leaf(up);
             var expected = nn.functional.silu(gateLeaf) * upLeaf;
             expected.backward([gradient.to(ScalarType.Float64)]);
@@ -96,7 +96,7 @@ public sealed class StepKernelsTests : IDisposable
     {
         foreach (var (rows, width) in Sizes)
         {
-            Tensor logits = Drawn(rows, width) * 8, targets = randint(width, [rows], ScalarType.Int64, generator: _generator);
+            Tensor logits = Drawn(rows, width) * Living.Of(8), targets = randint(width, [rows], ScalarType.Int64, generator: _generator);
             var leaf = Leaf(logits);
             var expected = nn.functional.cross_entropy(leaf, targets, reduction: nn.Reduction.None);
             expected.sum().backward();
@@ -125,16 +125,17 @@ public sealed class StepKernelsTests : IDisposable
             foreach (var isPlain in (bool[])[true, false])
             {
                 Tensor value = Drawn(members, width), gradient = Drawn(members, width), mean = Drawn(members, width);
-                var square = Drawn(members, width).square();
+                var square = Drawn(members, width).Squared();
                 double[] Each(double from) => [.. Enumerable.Range(0, members).Select(member => from / (member + 2))];
                 var (kept, clipping) = isPlain ? (null, null) : (Each(1.9), Drawn(members, 1).abs());
                 var step = new AdamWStep(0.9, 0.999, 1e-8, Each(-0.1), Each(0.3), kept, clipping);
                 Tensor Double(Tensor x) => x.to(ScalarType.Float64);
                 Tensor Column(double[] numbers) => tensor(numbers, ScalarType.Float64).unsqueeze(1);
                 var slope = clipping is null ? Double(gradient) : Double(gradient) * Double(clipping);
-                var (first, second) = (Double(mean) * 0.9 + slope * 0.1, Double(square) * 0.999 + slope.square() * 0.001);
+                var first = (Double(mean) * Living.Of(0.9)).Plus(slope * Living.Of(0.1));
+                var second = (Double(square) * Living.Of(0.999)).Plus(slope.Squared() * Living.Of(0.001));
                 var left = kept is null ? Double(value) : Double(value) * Column(kept);
-                var expected = left + first * Column(step.Lengths) / (second.sqrt() / Column(step.Roots) + 1e-8);
+                var expected = left.Plus(first * Column(step.Lengths) / (second.sqrt() / Column(step.Roots)).Plus(Living.Of(1e-8)));
 
                 Kernels[name].AdamW(value, gradient, mean, square, step);
 
@@ -205,7 +206,7 @@ public sealed class StepKernelsTests : IDisposable
             Tensor turned = x.clone(), logits = x.clone(), losses = empty(Rows), factors = empty(Rows);
             kernels.Turn(turned, 1, angles.cos(), angles.sin(), isBack: true);
             kernels.CrossEntropy(logits, targets, losses, factors);
-            Tensor stepped = x.clone(), slope = gradient.clone(), mean = up.clone(), square = up.square();
+            Tensor stepped = x.clone(), slope = gradient.clone(), mean = up.clone(), square = up.Squared();
             kernels.AdamW(stepped, slope, mean, square, step);
             var (mixed, slopes) = Ours(kernels.Attention!, query, key, value, atMixed, new(2, 70, 4, 2, 40, null));
             Tensor[] results =
@@ -338,10 +339,10 @@ public sealed class StepKernelsTests : IDisposable
         HostAttention attention, Tensor query, Tensor key, Tensor value, Tensor gradient, AttentionShape shape)
     {
         Tensor mixed = empty_like(query), norms = empty(query.shape[0], 2 * shape.Heads);
-        var scratch = full([shape.ScratchElements], float.NaN); // what lies there is nobody's
+        var scratch = full([shape.ScratchElements], Living.Of(float.NaN)); // what lies there is nobody's
         Tensor[] slopes = [empty_like(query), empty_like(key), empty_like(value)];
         attention.Forward(query, key, value, shape, scratch, mixed, norms);
-        scratch.fill_(float.NaN);
+        scratch.fill_(Living.Of(float.NaN));
         attention.Backward(query, key, value, norms, gradient, shape, scratch, slopes[0], slopes[1], slopes[2]);
         return (mixed, slopes);
     }

@@ -273,7 +273,7 @@ public sealed class SharedPromptTests
             Tensor Drawn(params long[] shape) => randn(shape, ScalarType.Float32, CPU, generator: generator);
             var (x, weight) = (Drawn(112, 24), Drawn(16, 24));
             var (q, k, v) = (Drawn(1, 2, 64, 8), Drawn(1, 2, 64, 8), Drawn(1, 2, 64, 8));
-            var mask = arange(Living.Of(64), ScalarType.Int64).le(arange(Living.Of(48), Living.Of(64), ScalarType.Int64).unsqueeze(1));
+            var mask = Living.Range(0, 64, CPU).le(Living.Range(48, 64, CPU).unsqueeze(1));
             return Equal(nn.functional.linear(x, weight).narrow(0, 0, 16), nn.functional.linear(x.narrow(0, 0, 16), weight))
                 && Equal(Blocks.Attention(q, k, v, null).narrow(1, 48, 16), Blocks.Attention(q.narrow(2, 48, 16), k, v, mask));
         }

@@ -36,7 +36,7 @@ public sealed class LlamaTests
         using var scope = NewDisposeScope();
         foreach (var parameter in model.Parameters.Values) parameter.requires_grad_(true);
 
-        model.LogitsOf(model.Hidden(TinyLlama.Ids(1, 5, 7), null, null), null).square().sum().backward();
+        model.LogitsOf(model.Hidden(TinyLlama.Ids(1, 5, 7), null, null), null).Squared().sum().backward();
 
         Assert.All(model.Parameters, static parameter => Assert.True(parameter.Value.grad!.abs().sum().item<float>() > 0, parameter.Key));
     }
@@ -96,7 +96,7 @@ public sealed class LlamaTests
 
     private sealed class Offset(string target, Tensor offset) : ILayerAdapters
     {
-        public Tensor Adapt(string module, Tensor x, Tensor y) => module == target ? y + offset : y;
+        public Tensor Adapt(string module, Tensor x, Tensor y) => module == target ? y.Plus(offset) : y;
 
         public Tensor AdaptEmbedding(string module, Tensor ids, Tensor y) => y;
     }

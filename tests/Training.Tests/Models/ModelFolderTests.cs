@@ -79,7 +79,7 @@ public sealed class ModelFolderTests : IDisposable
         using (var model = ModelRegistry.Load(_folder.Root, CPU, ScalarType.Float32))
         {
             Assert.Equal(1, Maps());
-            model.Parameters[Norm].fill_(7); // what nothing does reaches the process's own pages alone
+            model.Parameters[Norm].fill_(Living.Of(7)); // what nothing does reaches the process's own pages alone
         }
 
         Assert.Equal(0, Maps());

@@ -38,7 +38,7 @@ public sealed class LayerInputTests : IDisposable
         using var tape = new Tape(_workspace);
         var (gradient, first, second) = (Draw(2, 5, 6), Draw(2, 4, Vocabulary), Draw(2, 2, Vocabulary));
         Wide[] Sides() => [.. ((Tensor[])[first, second]).Select(value =>
-            isComputed ? new Wide(value, null, IsOnTape: true) : new Wide(value, full_like(value, 1.0)))];
+            isComputed ? new Wide(value, null, IsOnTape: true) : new Wide(value, full_like(value, Living.Of(1.0))))];
         var (dense, picked) = (Sides(), Sides());
 
         var expected = Gradients(new DenseInput(OneHot(), Rows), OneHot(), dense);
@@ -46,7 +46,7 @@ public sealed class LayerInputTests : IDisposable
 
         foreach (var (one, other) in expected.Zip(actual)) Autograd.AssertClose(one, other, "rows", 1e-13);
         // Token 3 is there three times.
-        var third = gradient[0, 0, 0] + gradient[0, 2, 0] + gradient[0, 3, 0] + (isComputed ? 0 : 1);
+        var third = gradient[0, 0, 0].Plus(gradient[0, 2, 0]).Plus(gradient[0, 3, 0]).Plus(Living.Of(isComputed ? 0 : 1));
         Assert.Equal(third.item<double>(), actual[0][0, 0, 3].item<double>(), 1e-13);
 
         Tensor[] Gradients(LayerInput input, Tensor value, Wide[] sides)

@@ -27,12 +27,12 @@ public sealed class TapeTests : IDisposable
         ["once as it is and once doubled"] = static x => [x, x.mul(Living.Of(2.0))],
         ["a result twice"] = static x =>
         {
-            var y = x.square();
+            var y = x.Squared();
             return [y, y];
         },
         ["a result and a part of it"] = static x =>
         {
-            var y = x.square();
+            var y = x.Squared();
             return [y, y.narrow(0, 1, 1)];
         },
         ["in the reverse order"] = static x => [x.mul(Living.Of(3.0)), x],
@@ -106,7 +106,7 @@ public sealed class TapeTests : IDisposable
             using (no_grad())
             {
                 outputs = tape.Derive([], _ => new(value, gradient), static (_, leaves) => [leaves["any"], leaves["any"].narrow(0, 1, 2)]);
-                foreach (var output in outputs) output.add_(Living.Of(5.0));
+                foreach (var output in outputs) output.add_(Living.Of(5.0), Living.One);
             }
 
             Assert.Equal(Numbers(Given()), Numbers(value));
@@ -130,8 +130,8 @@ public sealed class TapeTests : IDisposable
             tape.Backward(y, ones_like(y));
         }
 
-        Autograd.AssertClose(x * value * 2, gradient, "the tensor", 1e-13);
-        Autograd.AssertClose(value.square(), tape.GradientOf(x)!, "the input", 1e-13);
+        Autograd.AssertClose(x * value * Living.Of(2), gradient, "the tensor", 1e-13);
+        Autograd.AssertClose(value.Squared(), tape.GradientOf(x)!, "the input", 1e-13);
     }
 
     [Fact]
@@ -158,7 +158,7 @@ public sealed class TapeTests : IDisposable
         Autograd.AssertClose(times.grad!, tape.GradientOf(factor)!, "factors", 1e-13);
     }
 
-    private static Tensor Given() => arange(1.0, 13.0, 1.0, ScalarType.Float64).view(3, 4).contiguous();
+    private static Tensor Given() => arange(Living.Of(1.0), Living.Of(13.0), Living.Of(1.0), ScalarType.Float64).view(3, 4).contiguous();
 
     private static Tensor[] Run(Tape tape, Tensor x, Func<Tensor, Tensor[]> work)
     {
@@ -170,8 +170,9 @@ public sealed class TapeTests : IDisposable
     private static Tensor Weighed(Tensor[] values) => stack([.. values.Select(static (value, number) =>
     {
         var count = value.numel();
-        var weights = arange(1.0, count + 1.0, 1.0, ScalarType.Float64).mul(Living.Of(1.0 + number)).view(value.shape);
-        return (value.square() * weights).sum();
+        var weights = arange(Living.Of(1.0), Living.Of(count + 1.0), Living.Of(1.0), ScalarType.Float64)
+            .mul(Living.Of(1.0 + number)).view(value.shape);
+        return (value.Squared() * weights).sum();
     })]).sum().unsqueeze(0);
 
     private static void Backward(Tape tape, Tensor[] outputs)

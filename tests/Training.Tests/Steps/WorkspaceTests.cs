@@ -13,9 +13,9 @@ public sealed class WorkspaceTests
     {
         using var scope = NewDisposeScope();
         using var workspace = new Workspace(CPU, ScalarType.Float32);
-        var (first, mark) = (workspace.Take(3, 5).fill_(1), workspace.Top);
-        var second = workspace.Take(2, 7).fill_(2);
-        var large = workspace.Take(1, Large).fill_(3);
+        var (first, mark) = (workspace.Take(3, 5).fill_(Living.Of(1)), workspace.Top);
+        var second = workspace.Take(2, 7).fill_(Living.Of(2));
+        var large = workspace.Take(1, Large).fill_(Living.Of(3));
         Assert.Equal(
             (15, 28, 3f * Large), (first.sum().item<float>(), second.sum().item<float>(), large.sum(ScalarType.Float64).item<double>()));
 
@@ -51,20 +51,20 @@ public sealed class WorkspaceTests
         using var scope = NewDisposeScope();
         using var workspace = new Workspace(CPU, ScalarType.Float32);
         var mark = workspace.Top;
-        var kept = workspace.Take(2, 50).fill_(5);
+        var kept = workspace.Take(2, 50).fill_(Living.Of(5));
         workspace.IsBackward = true;
-        workspace.Take(2, 50).fill_(1);
-        var needed = workspace.Take(2, 50).fill_(2);
+        workspace.Take(2, 50).fill_(Living.Of(1));
+        var needed = workspace.Take(2, 50).fill_(Living.Of(2));
 
         var carried = Assert.Single(workspace.EndLayer(mark, [needed]));
-        workspace.Take(2, 50).fill_(3);
-        workspace.Take(2, 50).fill_(4);
+        workspace.Take(2, 50).fill_(Living.Of(3));
+        workspace.Take(2, 50).fill_(Living.Of(4));
         Assert.Equal((200, 400), (carried.sum().item<float>(), needed.sum().item<float>()));
 
-        var next = Assert.Single(workspace.EndLayer(mark, [carried.add(1)]));
+        var next = Assert.Single(workspace.EndLayer(mark, [carried.Plus(Living.Of(1))]));
         Assert.Equal((200, 300), (carried.sum().item<float>(), next.sum().item<float>()));
         workspace.IsBackward = false;
-        workspace.Take(2, 50).fill_(6);
+        workspace.Take(2, 50).fill_(Living.Of(6));
         Assert.Equal(600, kept.sum().item<float>()); // the layer's forward memory is free
     }
 }

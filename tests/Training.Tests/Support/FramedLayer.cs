@@ -59,5 +59,5 @@ internal sealed class FramedLayer : IDisposable
 
     private static Tensor Padded(Tensor rows, int count, double with) => rows.shape[0] == count
         ? rows
-        : cat([rows, full([count - rows.shape[0], rows.shape[1]], with, rows.dtype)], 0);
+        : cat([rows, full([count - rows.shape[0], rows.shape[1]], Living.Of(with), rows.dtype)], 0);
 }

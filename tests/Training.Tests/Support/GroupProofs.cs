@@ -57,11 +57,11 @@ internal static class GroupProofs
         using var inference = no_grad();
         var (delta, weight) = (Bottleneck.Delta(method, tensors, target.Scaling)[0], layer.Rows(ScalarType.Float64));
 
-        var norms = Bottleneck.Norms(method, tensors, target.Scaling, layer, weight.square().sum([1]));
+        var norms = Bottleneck.Norms(method, tensors, target.Scaling, layer, weight.Squared().sum([1]));
 
-        Autograd.AssertClose((weight + delta).square().sum([1]).sqrt(), norms[0], "norms of rows", 1e-12);
+        Autograd.AssertClose(weight.Plus(delta).Squared().sum([1]).sqrt(), norms[0], "norms of rows", 1e-12);
         Autograd.AssertClose(
-            delta.square().sum(), Bottleneck.SquaredNorm(method, tensors, target.Scaling)[0], "squared norm", 1e-12);
+            delta.Squared().sum(), Bottleneck.SquaredNorm(method, tensors, target.Scaling)[0], "squared norm", 1e-12);
     }
 
     /// <summary>Plain, fixed and static is what a mix says of itself, and what whoever passes it over relies on.</summary>
@@ -86,12 +86,12 @@ internal static class GroupProofs
         {
             Assert.All(slots, static slot => Assert.True(slot.IsContent));
             var content = cat([.. one.Select(static rows => rows.flatten(2))], -1);
-            Autograd.AssertClose(content * target.Scaling, Mix(tensors, one), "a plain mix", 1e-14);
+            Autograd.AssertClose(content * Living.Of(target.Scaling), Mix(tensors, one), "a plain mix", 1e-14);
         }
 
         if (method.IsFixed) Autograd.AssertClose(Mix(tensors, one), Mix(others, one), "a fixed mix of other tensors", 1e-14);
         Assert.Equal((true, true), (!method.IsPlain || method.IsFixed, !method.IsFixed || method.IsStatic));
-        var (sum, ofSum) = (Mix(tensors, one) + Mix(tensors, two), Mix(tensors, [.. one.Zip(two, static (a, b) => a + b)]));
+        var (sum, ofSum) = (Mix(tensors, one).Plus(Mix(tensors, two)), Mix(tensors, [.. one.Zip(two, static (a, b) => a.Plus(b))]));
         var apart = (ofSum - sum).norm().item<double>() / sum.norm().item<double>();
         Assert.True(method.IsStatic ? apart < 1e-13 : apart > 1e-3, $"a mix that is {(method.IsStatic ? "" : "not ")}static: {apart:E1}");
     }

@@ -40,9 +40,9 @@ public sealed class AdamWTests
         var stack = Stack(Initial());
         var adapter = StackLeaves.Of(stack, 0);
         var optimizer = new AdamW(stack, new TrainingSpec { ClipNorm = 0.5 }, [AdapterState.Empty]);
-        foreach (var parameter in adapter.Parameters) parameter.Value.grad!.fill_(3);
+        foreach (var parameter in adapter.Parameters) parameter.Value.grad!.fill_(Living.Of(3));
         optimizer.Step([0.1]);
-        var norm = Math.Sqrt(adapter.Parameters.Sum(static parameter => parameter.Value.grad!.square().sum().item<float>()));
+        var norm = Math.Sqrt(adapter.Parameters.Sum(static parameter => parameter.Value.grad!.Squared().sum().item<float>()));
         Assert.Equal(0.5, norm, 1e-4);
 
         var before = adapter.State(Scope.Job)["layer.A"].Data;
@@ -125,7 +125,10 @@ public sealed class AdamWTests
     private static void Fill(PlacedAdapter adapter, int step)
     {
         foreach (var parameter in adapter.Parameters)
-            parameter.Value.grad!.copy_(arange(parameter.Value.numel()).reshape(parameter.Value.shape) * 0.01f - 0.02f * step);
+        {
+            var numbers = Living.Range(0, parameter.Value.numel(), CPU).reshape(parameter.Value.shape);
+            parameter.Value.grad!.copy_(numbers * Living.Of(0.01f) - Living.Of(0.02f * step));
+        }
     }
 
     private static (AdapterState Values, AdapterState State) Run(

@@ -1,5 +1,3 @@
-using static FedRLora.Abstractions.Plans.LowRankFactors;
-
 namespace FedRLora.Abstractions.Plans;
 
 /// <summary>Which values of an adapter go together.</summary>
@@ -24,56 +22,70 @@ internal static class AdapterChecks
                 "adapter.from");
         }
 
-        if (!adapter.Tensor(A).Trains && !adapter.Tensor(B).Trains)
-            yield return NothingTrains;
+        if (NothingTrains(adapter) is { } conflict)
+            yield return conflict;
     }
 
-    private static PlanConflict NothingTrains =>
-        new("neither A nor B trains; set trainsA or trainsB to true.", [.. PathsOf(B, "trains"), .. PathsOf(A, "trains")]);
+    private static PlanConflict? NothingTrains(AdapterSpec adapter)
+    {
+        var factors = Factors(adapter);
+        if (factors.Any(role => adapter.Tensor(role.Name).Trains))
+            return null;
+        return new(
+            $"neither {Listed(factors, "nor", static role => role.Name)} trains; set "
+            + $"{Listed(factors, "or", static role => "trains" + role.KeyEnd)} to true.",
+            PathsOf(factors.Reverse(), "trains"));
+    }
 
+    // What is added is the product of these, so that it is zero where one of them is.
     private static IEnumerable<PlanConflict> DrawnStart(AdapterSpec adapter)
     {
-        var (a, b) = (adapter.Tensor(A), adapter.Tensor(B));
-        var (zeroA, zeroB) = (a.Init.Law == InitLaw.Zero, b.Init.Law == InitLaw.Zero);
-        var (initA, initB) = (PathsOf(A, "init"), PathsOf(B, "init"));
-        if (adapter.Start == Start.Anchored && (zeroA || zeroB))
+        var factors = Factors(adapter);
+        var zero = factors.Where(role => adapter.Tensor(role.Name).Init.Law == InitLaw.Zero).ToList();
+        static string Init(TensorRole role) => "init" + role.KeyEnd;
+        if (adapter.Start == Start.Anchored && zero is [.., var one])
         {
             yield return new(
-                "an anchored start needs initA and initB that are not zero; give stable: 64, or start: exact.",
-                [.. zeroB ? initB : initA, "adapter.start"]);
+                $"an anchored start needs {Listed(factors, "and", Init)} that are not zero; give stable: 64, or start: exact.",
+                [.. PathsOf(one.Name, "init"), "adapter.start"]);
         }
 
-        if (adapter.Start == Start.Exact && !zeroA && !zeroB)
+        if (adapter.Start == Start.Exact && zero.Count == 0)
         {
             yield return new(
-                "an exact start needs initA or initB zero, or the fresh adapter changes the model; give initB: zero, or start: anchored.",
-                ["adapter.start", .. initB, .. initA]);
+                $"an exact start needs {Listed(factors, "or", Init)} zero, or the fresh adapter changes the model; "
+                + $"give {Init(factors[^1])}: zero, or start: anchored.",
+                ["adapter.start", .. PathsOf(factors.Reverse(), "init")]);
         }
 
-        if (adapter.Start == Start.Exact && zeroA && zeroB)
+        if (adapter.Start == Start.Exact && zero.Count > 1)
         {
             yield return new(
-                "initA and initB are both zero, a saddle that training never leaves; give one of them kaimingUniform, gaussian or stable.",
-                [.. initA, .. initB, "adapter.start"]);
+                $"{Listed(zero, "and", Init)} are {(zero.Count == 2 ? "both" : "all")} zero, a saddle that training never leaves; "
+                + $"give one of them kaimingUniform, gaussian or stable.",
+                [.. PathsOf(zero, "init"), "adapter.start"]);
         }
 
-        if (!a.Trains && !b.Trains)
+        if (NothingTrains(adapter) is { } conflict)
         {
-            yield return NothingTrains;
+            yield return conflict;
         }
-        else if (!b.Trains && zeroB && !zeroA)
+        else if (zero is [var only] && !adapter.Tensor(only.Name).Trains)
         {
             yield return new(
-                "B is zero and does not train, so the adapter stays zero; set trainsB: true, or give initB another law.",
-                [.. PathsOf(B, "trains"), .. initB, .. initA]);
-        }
-        else if (!a.Trains && zeroA && !zeroB)
-        {
-            yield return new(
-                "A is zero and does not train, so the adapter stays zero; set trainsA: true, or give initA another law.",
-                [.. PathsOf(A, "trains"), .. initA, .. initB]);
+                $"{only.Name} is zero and does not train, so the adapter stays zero; set trains{only.KeyEnd}: true, "
+                + $"or give {Init(only)} another law.",
+                [.. PathsOf(only.Name, "trains"), .. PathsOf([only, .. factors.Where(role => role != only)], "init")]);
         }
     }
+
+    private static IReadOnlyList<TensorRole> Factors(AdapterSpec adapter) => [.. adapter.Roles.Where(static role => role.IsFactor)];
+
+    private static string[] PathsOf(IEnumerable<TensorRole> roles, string key) => [.. roles.SelectMany(role => PathsOf(role.Name, key))];
+
+    // A and B; A, B and C.
+    private static string Listed(IReadOnlyList<TensorRole> roles, string last, Func<TensorRole, string> name) =>
+        $"{string.Join(", ", roles.SkipLast(1).Select(name))} {last} {name(roles[^1])}";
 
     private static IEnumerable<PlanConflict> Dropout(AdapterSpec adapter)
     {

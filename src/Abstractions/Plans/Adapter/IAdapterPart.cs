@@ -26,8 +26,11 @@ public sealed record LowRankFactors : IAdapterPart
 
     private static readonly TensorRole[] Tensors =
     [
-        new(A, new() { Init = Init.KaimingUniform, Scope = Scope.Job }) { Summary = "the down-projection", Shape = "[r, inputs]" },
-        new(B, new()) { Summary = "the heads", Shape = "[heads, outputs, r]", Side = Side.Out, IsByHead = true },
+        new(A, new() { Init = Init.KaimingUniform, Scope = Scope.Job })
+        {
+            Summary = "the down-projection", Shape = "[r, inputs]", IsFactor = true,
+        },
+        new(B, new()) { Summary = "the heads", Shape = "[heads, outputs, r]", Side = Side.Out, IsByHead = true, IsFactor = true },
     ];
 
     /// <inheritdoc/>

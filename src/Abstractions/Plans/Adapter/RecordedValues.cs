@@ -29,9 +29,18 @@ internal static class RecordedValues
             ["Weighting"] = spec.Weighting, ["ScalingFactor"] = spec.ScalingFactor, ["HasRouter"] = spec.Has(Routing.Softmax.Router),
             ["IsStatic"] = spec.IsStatic, ["SharesAnything"] = spec.SharesAnything,
         };
+        if (spec.Routing.HasValues) form["RoutingValues"] = spec.Routing;
         if (router.Seed != SeedPolicy.Common || !router.Trains) form["Router"] = router;
         if (magnitude.Seed != SeedPolicy.Common || !magnitude.Trains) form["Magnitude"] = magnitude;
         foreach (var (role, policy) in spec.Tensors.Where(static tensor => !Named.Contains(tensor.Key))) form[role] = policy;
+        // Values that came after the form was made, where they are not what every method had before.
+        var before = new AdapterSpec();
+        foreach (var property in typeof(AdapterSpec).GetProperties().Where(static property => property.CanWrite))
+        {
+            var value = property.GetValue(spec);
+            if (!form.ContainsKey(property.Name) && !Equals(value, property.GetValue(before))) form[property.Name] = value;
+        }
+
         return form;
     }
 }

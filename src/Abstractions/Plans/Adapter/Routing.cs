@@ -1,9 +1,10 @@
+using System.Reflection;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 
 namespace FedRLora.Abstractions.Plans;
 
-/// <summary>How the heads of a layer are mixed; in JSON its rule's name.</summary>
+/// <summary>How the heads of a layer are mixed; in JSON its rule's name, with the values of a rule that has some.</summary>
 [JsonConverter(typeof(RuleName))]
 public abstract record Routing : IAdapterPart
 {
@@ -21,6 +22,14 @@ public abstract record Routing : IAdapterPart
 
     /// <inheritdoc/>
     public virtual IEnumerable<PlanConflict> Conflicts(AdapterSpec spec) => [];
+
+    /// <summary>Whether it has values beside its name.</summary>
+    internal bool HasValues => Values.Any();
+
+    // What a rule declares itself; what it overrides is no value.
+    private IEnumerable<PropertyInfo> Values => GetType()
+        .GetProperties(BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly)
+        .Where(static property => property.GetMethod is { } get && get == get.GetBaseDefinition());
 
     /// <summary>The head of the client's own task. A client has one task, so this is one head: plain LoRA.</summary>
     public sealed record ByTask : Routing
@@ -91,7 +100,25 @@ public abstract record Routing : IAdapterPart
         public override Routing Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
             throw new NotSupportedException("a routing is read from a plan");
 
-        public override void Write(Utf8JsonWriter writer, Routing value, JsonSerializerOptions options) =>
-            writer.WriteStringValue(value.Rule);
+        public override void Write(Utf8JsonWriter writer, Routing value, JsonSerializerOptions options)
+        {
+            var values = value.Values.ToList();
+            if (values.Count == 0)
+            {
+                writer.WriteStringValue(value.Rule);
+                return;
+            }
+
+            writer.WriteStartObject();
+            writer.WriteStartObject(value.Rule);
+            foreach (var property in values)
+            {
+                writer.WritePropertyName(JsonNamingPolicy.CamelCase.ConvertName(property.Name));
+                JsonSerializer.Serialize(writer, property.GetValue(value), property.PropertyType, options);
+            }
+
+            writer.WriteEndObject();
+            writer.WriteEndObject();
+        }
     }
 }

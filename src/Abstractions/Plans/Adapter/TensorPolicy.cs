@@ -69,6 +69,9 @@ public sealed record TensorRole(string Name, TensorPolicy Default)
     /// <summary>Its first dimension is heads, each drawn from a seed of its own.</summary>
     public bool IsByHead { get; init; }
 
+    /// <summary>What the method adds is a product with it: where it is zero, nothing is added.</summary>
+    public bool IsFactor { get; init; }
+
     /// <summary>Its initial value follows a law; else it is computed from the frozen weight.</summary>
     public bool IsDrawn { get; init; } = true;
 

@@ -36,6 +36,9 @@ internal sealed class Anchored(AdapterMethod inner) : AdapterMethod
     public override bool IsStatic => inner.IsStatic;
 
     // What came down by the rows of the start, scaled: the mix lies in its heads.
-    private static Tensor StartOf(Narrow z, MixContext context) =>
-        cat([.. z.Starts.Select(static rows => rows.flatten(2))], -1).mul(Living.Of(context.Scaling));
+    private static Tensor StartOf(Narrow z, MixContext context)
+    {
+        Tensor[] starts = [.. z.Starts.Select(static rows => rows.flatten(2))];
+        return (starts is [var only] ? only : cat(starts, -1)).mul(Living.Of(context.Scaling));
+    }
 }

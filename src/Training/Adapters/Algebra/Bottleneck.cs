@@ -25,7 +25,7 @@ internal static class Bottleneck
     public static Tensor Delta(AdapterMethod method, LayerTensors tensors, double scaling)
     {
         var (a, b) = Factors(method, tensors, scaling);
-        return b.bmm(a);
+        return Times(b, a);
     }
 
     /// <summary>Squared Frobenius norm of dW for each member, <c>[G]</c>, by Gram matrices of K x K.</summary>
@@ -44,12 +44,12 @@ internal static class Bottleneck
     public static Tensor Norms(AdapterMethod method, LayerTensors tensors, double scaling, FrozenLinear layer, Tensor squares)
     {
         var (a, b) = Factors(method, tensors, scaling);
-        var (members, rank) = (Math.Max(a.shape[0], b.shape[0]), a.shape[1]);
+        var rank = a.shape[1];
         // |w + b A|^2 = |w|^2 + 2 b (A w) + b A A^T b^T for each row.
         var onWeight = empty([a.shape[0] * rank, layer.OutWidth], a.dtype, a.device);
         layer.MultiplyInto(onWeight, a.reshape(-1, a.shape[2]));
         var (across, gram) = (onWeight.view(-1, rank, layer.OutWidth).transpose(1, 2), a.bmm(a.transpose(1, 2)));
-        var moved = b * across.mul(Living.Of(2)).Plus(b.expand(members, -1, -1).bmm(gram.expand(members, -1, -1)));
+        var moved = b * across.mul(Living.Of(2)).Plus(Times(b, gram));
         return squares.Plus(moved.sum([2])).clamp_min(Living.Of(0)).sqrt();
     }
 
@@ -62,7 +62,7 @@ internal static class Bottleneck
         var (identity, offset) = (eye(rows, rows, up.dtype, up.device), 0L);
         var z = new Narrow([.. factors.Down.Select(slot => KeyValuePair.Create(slot.Name, Given(slot)))]);
         var mix = method.Mix(tensors, z, MixContext.WithoutTokens(scaling, (int)rows)); // [G, K, L]
-        return mix.expand(up.shape[0], -1, -1).bmm(up).transpose(1, 2);
+        return Times(mix, up).transpose(1, 2);
 
         Tensor Given(Slot slot)
         {
@@ -71,6 +71,13 @@ internal static class Bottleneck
             offset += width;
             return identity.narrow(1, offset - width, width).reshape(1, rows, 1, width);
         }
+    }
+
+    // Either may be what all members have in common.
+    private static Tensor Times(Tensor left, Tensor right)
+    {
+        var members = Math.Max(left.shape[0], right.shape[0]);
+        return left.expand(members, -1, -1).bmm(right.expand(members, -1, -1));
     }
 
     /// <summary>Rows below each other, for all members: <c>[G or 1, sum of k, D]</c>.</summary>

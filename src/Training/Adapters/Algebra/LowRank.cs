@@ -22,7 +22,8 @@ internal sealed class LowRank(int heads, IGate gate) : AdapterMethod
     {
         var down = context.Drop(z[LowRankFactors.A]); // [G, m, 1 or N, R]: one A, a mask for each head
         if (gate.Weight is { } weight) return down.mul(Living.Of(weight * context.Scaling)).expand(-1, -1, heads, -1).flatten(2);
-        return (down * gate.Weights(tensors, z, context).mul(Living.Of(context.Scaling)).unsqueeze(-1)).flatten(2);
+        var weights = context.Common("gate", () => gate.Weights(tensors, z, context).mul(Living.Of(context.Scaling)).unsqueeze(-1));
+        return (down * weights).flatten(2);
     }
 
     public override bool IsPlain => heads == 1 && gate.Weight is 1;

@@ -23,6 +23,8 @@ internal sealed record MemberRows(int Count, IReadOnlyList<int> Real, IReadOnlyL
 /// <param name="draw">The next hidden masks, <c>[G, m, 1 or N, k]</c> for a width k; null where nothing is dropped there.</param>
 internal sealed class MixContext(double scaling, MemberRows rows, Func<long, Tensor>? draw = null)
 {
+    private Dictionary<string, Tensor> _common = new(StringComparer.Ordinal);
+
     /// <summary>s of the layer.</summary>
     public double Scaling => scaling;
 
@@ -33,7 +35,11 @@ internal sealed class MixContext(double scaling, MemberRows rows, Func<long, Ten
     public bool IsUniform { get; init; }
 
     /// <summary>The same where nothing is dropped.</summary>
-    public MixContext Undropped => new(scaling, rows) { IsUniform = IsUniform };
+    public MixContext Undropped => new(scaling, rows) { IsUniform = IsUniform, _common = _common };
+
+    /// <summary>What a mix and that of its frozen start have in common, computed once: a gate's weights.</summary>
+    public Tensor Common(string what, Func<Tensor> compute) =>
+        _common.TryGetValue(what, out var known) ? known : _common[what] = compute();
 
     /// <summary>Dropout between the factors.</summary>
     /// <param name="z"><c>[G, m, 1 or N, k]</c>.</param>

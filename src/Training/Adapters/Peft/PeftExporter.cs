@@ -10,8 +10,8 @@ using static TorchSharp.torch;
 namespace FedRLora.Training.Adapters.Peft;
 
 /// <summary>
-/// A client's adapter as plain LoRA, or DoRA where its weight is decomposed. Heads are merged; the frozen start, where it is anchored,
-/// becomes extra rank, A' = [A; A^0] and B' = [B, -B^0], with lora_alpha s times the exported rank, so that PEFT computes the same s.
+/// A client's adapter as plain LoRA, or DoRA where its weight is decomposed. Heads are merged; the frozen tensors of an anchored start
+/// become extra rank, A' = [A; A^0] and B' = [B, -B^0], with lora_alpha s times the exported rank, so that PEFT computes the same s.
 /// </summary>
 /// <param name="root">What a plan's paths are relative to.</param>
 public sealed class PeftExporter(string root) : IAdapterExporter

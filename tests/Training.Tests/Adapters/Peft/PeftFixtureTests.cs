@@ -96,12 +96,12 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
             var (gradient, moved) = (value.grad!, value.detach());
             var norm = gradient.norm().item<float>();
             var length = Math.Min(0.01f, 0.02f / norm); // short where the loss bends
-            var step = gradient * (length / norm);
-            moved.add_(step);
+            var step = gradient * Living.Of(length / norm);
+            moved.add_(step, Living.One);
             var high = At().item<float>();
             moved.sub_(step).sub_(step);
             var low = At().item<float>();
-            moved.add_(step);
+            moved.add_(step, Living.One);
             Close.AssertRelative((high - low) / (2 * length), norm, info.Name, 5e-3);
         }
     }
