@@ -21,7 +21,10 @@ public sealed class PlanValidatorTests
     [InlineData("adapter: {method: r-lora, heads: 1}", "adapter.heads", "softmax over one head is constant")]
     [InlineData("adapter: {method: lora, dropout: {site: none, p: 0.1}}", "adapter.dropout.p", "p has no effect where site is none")]
     [InlineData("adapter: {method: r-lora, decomposed: true}", "adapter.decomposed", "a decomposed weight has one norm for all inputs")]
-    [InlineData("adapter: {method: dora, scopeMagnitude: seed}", "adapter.scopeMagnitude", "scope seed redraws the magnitudes")]
+    [InlineData("adapter: {method: dora, scopeMagnitude: seed}", "adapter.scopeMagnitude",
+        "scope seed redraws the magnitudes, which come from the weight and not from a seed; give scopeMagnitude: job or client.")]
+    [InlineData("adapter: {method: dora, tensors: {magnitude: {trains: false, scope: seed}}}", "adapter.tensors.magnitude.scope",
+        "scope seed redraws the magnitudes, which come from the weight and not from a seed; give scopeMagnitude: client.")]
     [InlineData("adapter: {method: dora, trainsMagnitude: false}", "adapter.trainsMagnitude",
         "magnitude does not train, so there is nothing to aggregate; set scopeMagnitude: client, or trainsMagnitude: true.")]
     [InlineData("adapter: {method: dora, tensors: {magnitude: {scope: client, seed: perClient}}}", "adapter.tensors.magnitude.seed",

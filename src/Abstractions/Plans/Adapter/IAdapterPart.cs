@@ -74,7 +74,8 @@ public sealed record Decomposition : IAdapterPart
         if (spec.Tensor(Magnitude).Scope == Scope.Seed)
         {
             yield return new(
-                "scope seed redraws the magnitudes and would lose their training; give scopeMagnitude: job or client.",
+                "scope seed redraws the magnitudes, which come from the weight and not from a seed; "
+                + $"give scopeMagnitude: {(spec.Tensor(Magnitude).Trains ? "job or client" : "client")}.",
                 [.. AdapterChecks.PathsOf(Magnitude, "scope"), "adapter.decomposed"]);
         }
     }
