@@ -113,7 +113,7 @@ internal static class EvalCommand
         var differing = scores.Where(static score => score.Equal == false).Select(static score => score.Now.ClientId).ToList();
         if (differing.Count == 0) return ExitCode.Done;
         await screen.Error.WriteLineAsync($"{run.Path}: not what the manifest of round {Number(committed.Manifest.Round)} says: "
-            + $"{string.Join(", ", differing)}; base, data or engine (library, processor, threads) is another.");
+            + $"{string.Join(", ", differing)}; base, data or engine (kernels, library, processor, threads) is another.");
         return ExitCode.Failed;
     }
 
