@@ -44,10 +44,13 @@ internal sealed class DenseInput(Tensor x, MemberRows rows) : LayerInput(x, rows
 
     public override void AddToRows(Tape tape, Tensor value, Tensor? mask, Tensor gradient, IReadOnlyList<Wide> sides)
     {
-        var given = mask is null ? value : value * mask;
-        var all = gradient.transpose(1, 2).bmm(given.view(Members, Rows.Count, -1));
+        // Of what lies behind the last rows that train, a frozen start or a router, no gradient is asked for.
+        var last = sides.Index().Last(static side => side.Item.Trains).Index;
+        var (asked, given) = (sides.Take(last + 1).ToList(), mask is null ? value : value * mask);
+        var all = gradient.narrow(2, 0, asked.Sum(static side => side.Value.shape[1])).transpose(1, 2)
+            .bmm(given.view(Members, Rows.Count, -1));
         var offset = 0L;
-        foreach (var side in sides)
+        foreach (var side in asked)
         {
             var count = side.Value.shape[1];
             if (side.Trains) side.Add(tape, all.narrow(1, offset, count));

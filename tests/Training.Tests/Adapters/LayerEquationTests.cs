@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 
 namespace FedRLora.Training.Tests.Adapters;
 
-public sealed class LowRankLayerTests : IDisposable
+public sealed class LayerEquationTests : IDisposable
 {
     private static readonly LinearShape Shape = new("layer", 20, 14);
     private readonly DisposeScope _scope = NewDisposeScope();
