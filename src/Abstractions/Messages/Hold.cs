@@ -85,7 +85,7 @@ public sealed record Hold
     /// <summary>The time budget of the first of <see cref="Clients"/>.</summary>
     [Id(11)] public TimeSpan? Budget { get; init; }
 
-    /// <summary>The open try and how many there may be, as in <c>try 2 of 3</c>; null for the first.</summary>
+    /// <summary>The open attempt and how many there may be, as in <c>try 2 of 3</c>; null for the first.</summary>
     [Id(12)] public string? Try { get; init; }
 
     /// <summary>Equal as long as it is the same that holds, whatever the clock says and whoever reports meanwhile.</summary>

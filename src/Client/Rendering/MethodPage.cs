@@ -46,8 +46,8 @@ internal static class MethodPage
     public static string Export(AdapterSpec spec)
     {
         if (!spec.IsStatic) return "Export: no exact PEFT form, for its heads are mixed by the input; --nearest weighs them equally.";
-        var rank = spec.Start == Start.Anchored ? $"of rank {2 * spec.Rank}, the frozen start being rank too" : $"of rank {spec.Rank}";
-        return $"Export: exact, {(spec.Decomposed ? "DoRA" : "LoRA")} in PEFT's layout {rank}.";
+        var why = spec.Start == Start.Anchored ? ", the frozen start being rank too" : "";
+        return $"Export: exact, {(spec.Decomposed ? "DoRA" : "LoRA")} in PEFT's layout of rank {AdapterSizes.ExportedRank(spec)}{why}.";
     }
 
     private static string[][] Values(AdapterSpec spec)

@@ -16,7 +16,7 @@ public sealed record HoldFacts
     /// <summary>How long the job has been stopped; null where it is not, or nobody wrote down since when.</summary>
     public TimeSpan? Stopped { get; init; }
 
-    /// <summary>How long ago the open try's work was first sent; null where that is not known.</summary>
+    /// <summary>How long ago the open attempt's work was first sent; null where that is not known.</summary>
     public TimeSpan? Sent { get; init; }
 
     /// <summary>How long until the deadline; null without one.</summary>

@@ -4,7 +4,7 @@ using FedRLora.Federation.Rounds;
 namespace FedRLora.Grains.Coordination;
 
 /// <summary>
-/// All that a coordinator knows of time: what is armed, when the open try's work was sent, how long a round took, since when a job is
+/// All that a coordinator knows of time: what is armed, when the open attempt's work was sent, how long a round took, since when a job is
 /// stopped. It counts within one activation, but for the time of a stop, which is persisted.
 /// </summary>
 internal sealed class RoundClock(IGrainBase grain, EventQueue events, GrainSettings settings, TimeProvider time)
@@ -52,7 +52,7 @@ internal sealed class RoundClock(IGrainBase grain, EventQueue events, GrainSetti
         if (phase == RoundPhase.Train && _sent != open && _inherited != open) (_sent, _sentAt) = (open, time.GetTimestamp());
     }
 
-    /// <summary>How long ago the open try's training was first sent; null where that is not known.</summary>
+    /// <summary>How long ago the open attempt's training was first sent; null where that is not known.</summary>
     public TimeSpan? SinceSent(RoundState state) => _sent == (state.Round, state.Attempt) ? time.GetElapsedTime(_sentAt) : null;
 
     /// <summary>When the open round began and how long it took; zero and now where no work of it was sent.</summary>

@@ -1,7 +1,10 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Inputs;
+using FedRLora.Training.Models;
+using static TorchSharp.torch;
 
 namespace FedRLora.Training.Adapters;
 
@@ -12,6 +15,18 @@ public sealed record AdapterSizes(int Layers, IReadOnlyDictionary<string, long> 
 {
     /// <summary>Bytes of a number in an update, a head or an export.</summary>
     public const int BytesPerElement = sizeof(float);
+
+    /// <summary>The rank of a static method's exported factors, on a layer that no pattern gives another rank.</summary>
+    public static int ExportedRank(AdapterSpec spec)
+    {
+        using var scope = NewDisposeScope();
+        var layer = new LinearShape("layer", spec.Rank, spec.Rank);
+        var layout = AdapterLayout.Unbounded(spec with { TargetModules = [layer.Module] }, [layer]);
+        var shapes = layout.Tensors.ToDictionary(static tensor => tensor.Role.Name, static tensor => tensor.Shape, StringComparer.Ordinal);
+        Tensor Zeros(string role) => zeros([1, .. shapes[role]]);
+        var factors = layout.Method.Factors(new LayerTensors(Zeros, role => layout.HasStart(role) ? Zeros(role) : null));
+        return factors.Down.Where(static slot => slot.IsContent).Sum(static slot => (int)slot.Rows.shape[1]);
+    }
 
     /// <summary>The sizes of a method.</summary>
     /// <param name="spec">The method.</param>

@@ -120,7 +120,9 @@ public sealed class CliTests : IDisposable
         var (code, output, _) = await RunAsync("methods", method, "--model", model);
         Assert.Equal(0, code);
         Assert.Contains(entry.Source, output, StringComparison.Ordinal);
-        Assert.Contains(entry.Spec.IsStatic ? "Export: exact" : "no exact PEFT form", output, StringComparison.Ordinal);
+        var rank = entry.Spec.Start == Start.Anchored ? 16 : 8;
+        var export = entry.Spec.IsStatic ? $"in PEFT's layout of rank {rank}" : "no exact PEFT form";
+        Assert.Contains(export, output, StringComparison.Ordinal);
         Assert.All(entry.Spec.Roles, role => Assert.Contains($"\n{role.Name} ", output, StringComparison.Ordinal));
         Assert.All(MethodPage.Of(method, entry, null, width: 80).Split('\n'), static line => Assert.True(line.Length <= 80, line));
 

@@ -7,9 +7,6 @@ namespace FedRLora.Abstractions.Plans;
 internal static class AdapterReader
 {
     private const string DefaultMethod = "r-lora-federated";
-    private const int MaxPathLength = 1024;
-    private const int Many = 1_000_000;
-    private const string NotYet = "not available in this version; remove it.";
 
     // What an adapter given by from decides, beside laws and seeds.
     private static readonly string[] GivenByAdapter =
@@ -26,8 +23,8 @@ internal static class AdapterReader
     {
         if (adapter is null)
             return AdapterCatalog.Methods[DefaultMethod].Spec;
-        adapter.Refuse(
-            NotYet, "branches", "core", "downs", "headScale", "headMask", "scopeCore", "scopeHeadScale", "lifecycle", "objective", "space",
+        adapter.RefuseYet(
+            "branches", "core", "downs", "headScale", "headMask", "scopeCore", "scopeHeadScale", "lifecycle", "objective", "space",
             "reducer");
         string[] methods = [.. AdapterCatalog.Methods.Keys.Order(StringComparer.Ordinal)];
         var spec = AdapterCatalog.Methods[adapter.Name("method", DefaultMethod, methods)].Spec;
@@ -35,9 +32,9 @@ internal static class AdapterReader
             "targetModules", "a layer, such as q_proj", "all-linear", "[q_proj, v_proj], all-linear or a regular expression");
         spec = spec with
         {
-            From = adapter.OptionalText("from", MaxPathLength),
+            From = adapter.OptionalText("from", Bounds.PathLength),
             Rank = adapter.Integer("rank", spec.Rank, 1, 4096),
-            Alpha = adapter.Number("alpha", spec.Alpha, Above(0, Many)),
+            Alpha = adapter.Number("alpha", spec.Alpha, Above(0, Bounds.Many)),
             Scaling = adapter.Choice("scaling", spec.Scaling),
             TargetModules = layers.Names ?? spec.TargetModules,
             TargetPattern = layers.Pattern,
@@ -45,7 +42,7 @@ internal static class AdapterReader
             LayersToTransform = adapter.Integers("layersToTransform", 0, 10_000) ?? spec.LayersToTransform,
             LayersPattern = adapter.Names("layersPattern", "the list of layers, such as layers").Names ?? spec.LayersPattern,
             RankPattern = adapter.Pairs("rankPattern", Closed(1, 4096), whole: true, static value => (int)value) ?? spec.RankPattern,
-            AlphaPattern = adapter.Pairs("alphaPattern", Above(0, Many), whole: false, static value => value) ?? spec.AlphaPattern,
+            AlphaPattern = adapter.Pairs("alphaPattern", Above(0, Bounds.Many), whole: false, static value => value) ?? spec.AlphaPattern,
             Decomposed = adapter.Flag("decomposed", spec.Decomposed),
             Heads = adapter.Integer("heads", spec.Heads, 1, 64),
             Routing = Routing(adapter, spec.Routing),
@@ -177,7 +174,7 @@ internal static class AdapterReader
                 return LawAndValue(adapter.Section(key)!, fallback);
             case MapNode { Entries: [{ Key: "stable" or "gaussian" } only] }:
                 var law = adapter.Section(key)!;
-                var value = law.Number(only.Key, 0, Above(0, Many));
+                var value = law.Number(only.Key, 0, Above(0, Bounds.Many));
                 return only.Key == "stable" ? Plans.Init.Stable(value) : Plans.Init.Gaussian(value);
             case var other:
                 return adapter.Wrong(
@@ -192,7 +189,7 @@ internal static class AdapterReader
         var takesValue = law is InitLaw.Gaussian or InitLaw.Stable || !init.Has("law") || init.IsUnreadable("law");
         if (takesValue)
             init.Require("value", law is InitLaw.Stable ? "gamma, such as 64" : "a standard deviation, such as 0.02");
-        var result = new Init(law, takesValue ? init.Number("value", 1, Above(0, Many)) : 0);
+        var result = new Init(law, takesValue ? init.Number("value", 1, Above(0, Bounds.Many)) : 0);
         init.Close();
         return result;
     }
