@@ -95,7 +95,15 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         Task.Run(() => GroupSizing.Of(plan, PathOf(plan.Model.Path)), cancellationToken);
 
     /// <inheritdoc/>
-    public async Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default)
+    public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
+        InitialAsync(plan, Scope.Job, task: null, cancellationToken);
+
+    /// <inheritdoc/>
+    public async Task<AdapterState> InitialOfTaskAsync(
+        FederationPlan plan, string task, CancellationToken cancellationToken = default) =>
+        plan.Adapter.Has(Scope.Task) ? await InitialAsync(plan, Scope.Task, task, cancellationToken) : AdapterState.Empty;
+
+    private async Task<AdapterState> InitialAsync(FederationPlan plan, Scope scope, string? task, CancellationToken cancellationToken)
     {
         var folder = PathOf(plan.Model.Path);
         // what training would stumble over is said before the first round
@@ -108,7 +116,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         {
             if (model is not null) given?.CheckBase(model.Model);
             var layout = _adapters.LayoutOf(plan, FrozenBase.LayersOf(folder), () => model!.Model);
-            return layout.Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Job);
+            return layout.Initial(plan.Seed, client: null, tensor => tensor.Scope == scope, task);
         }, cancellationToken);
         return initial;
     }

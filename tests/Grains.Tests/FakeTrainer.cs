@@ -30,6 +30,9 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
     public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
         Task.FromResult(Filled("A", 0));
 
+    public Task<AdapterState> InitialOfTaskAsync(FederationPlan plan, string task, CancellationToken cancellationToken = default) =>
+        Task.FromResult(HasTaskHead(plan) ? Filled("B", 0) : AdapterState.Empty);
+
     public async Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default)
     {
         await BeforeTraining(group, cancellationToken);
@@ -45,7 +48,7 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
             : new EvaluationResult
             {
                 ClientId = member.Client.Id, Rows = 10, Metric = "accuracy", Loss = 1,
-                Score = group.Shared["A"].Data[0] + (member.Head?["B"].Data[0] ?? 0), MajorityShare = 0.5,
+                Score = group.Shared["A"].Data[0] + HeadOf(group, member), MajorityShare = 0.5,
             })]);
 
     public ExportedAdapter Export(
@@ -60,14 +63,22 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
     {
         Trained.Enqueue((group.Round, member.Client.Id));
         var drawn = Seed.For(group.Plan.Seed, group.Round, member.Client.Id, "fake") / (float)ulong.MaxValue;
+        var update = Filled("A", 0.1f * (drawn - group.Shared["A"].Data[0]));
+        var head = HeadOf(group, member);
         return new TrainingResult
         {
             ClientId = member.Client.Id,
             Numbers = new() { Samples = 10, Steps = 1, MeanLoss = drawn, LastLoss = drawn, ProductNorm = 1 },
-            Update = Filled("A", 0.1f * (drawn - group.Shared["A"].Data[0])),
-            Head = Single("B", (member.Head?["B"].Data[0] ?? 0) + drawn), Optimizer = Single("m", drawn),
+            Update = HasTaskHead(group.Plan) ? new([.. update, .. Filled("B", drawn)]) : update,
+            Head = HasTaskHead(group.Plan) ? AdapterState.Empty : Single("B", head + drawn), Optimizer = Single("m", drawn),
         };
     }
+
+    // Of scope task where the plan says so, else the client's own.
+    private static float HeadOf(TrainingGroup group, GroupMember member) =>
+        (HasTaskHead(group.Plan) ? member.OfTask : member.Head)?["B"].Data[0] ?? 0;
+
+    private static bool HasTaskHead(FederationPlan plan) => plan.Adapter.Tensor("B").Scope == Scope.Task;
 
     private AdapterState Filled(string name, float value)
     {

@@ -41,7 +41,7 @@ public interface IAdapterExporter
     /// <summary>The static low rank of a client: heads merged, a frozen start folded into extra rank.</summary>
     /// <param name="plan">The plan.</param>
     /// <param name="client">The client.</param>
-    /// <param name="shared">Committed tensors of scope Job.</param>
+    /// <param name="shared">Committed tensors of scope Job, and those of scope Task as the client's task has them.</param>
     /// <param name="head">The committed head; null before the client's first round.</param>
     /// <param name="form">The form; null for the exact one in PEFT's layout.</param>
     /// <exception cref="BadInputException">The adapter does not have that form; the reason is said.</exception>

@@ -25,6 +25,10 @@ public interface ITrainer
     /// <exception cref="BadInputException">The model folder is not usable, or the adapter does not fit it.</exception>
     Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default);
 
+    /// <summary>The initial values of every tensor of scope Task for a task of the plan; empty where the method has none.</summary>
+    /// <exception cref="BadInputException">The model folder is not usable, or the adapter does not fit it.</exception>
+    Task<AdapterState> InitialOfTaskAsync(FederationPlan plan, string task, CancellationToken cancellationToken = default);
+
     /// <summary>Trains a group for one round. The results are in the members' order; a member's failure is in its result.</summary>
     Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default);
 
@@ -94,6 +98,9 @@ public sealed record GroupMember
     /// <summary>Its client.</summary>
     public required ClientSpec Client { get; init; }
 
+    /// <summary>Absolute values of every tensor of scope Task, as the clients of its task have them; empty where there is none.</summary>
+    public AdapterState OfTask { get; init; } = AdapterState.Empty;
+
     /// <summary>Absolute values of its tensors of scope Client; null before its first round.</summary>
     public AdapterState? Head { get; init; }
 
@@ -116,7 +123,7 @@ public sealed record TrainingResult
     [GoesTo(Audience.Site)]
     public bool Silent { get; init; }
 
-    /// <summary>After minus before of every tensor of scope Job.</summary>
+    /// <summary>After minus before of every tensor of scope Job or Task.</summary>
     [GoesTo(Audience.Coordinator)]
     public AdapterState Update { get; init; } = AdapterState.Empty;
 

@@ -29,6 +29,10 @@ public sealed class FaultyTrainer(ITrainer inner, TimeProvider time) : ITrainer
         inner.InitialSharedAsync(plan, cancellationToken);
 
     /// <inheritdoc/>
+    public Task<AdapterState> InitialOfTaskAsync(FederationPlan plan, string task, CancellationToken cancellationToken = default) =>
+        inner.InitialOfTaskAsync(plan, task, cancellationToken);
+
+    /// <inheritdoc/>
     public Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default) =>
         group.Plan.Faults.Count == 0 ? inner.TrainAsync(group, cancellationToken) : TrainBadlyAsync(group, cancellationToken);
 

@@ -148,11 +148,12 @@ internal sealed class AdapterLayout
     public static string LastPart(string module) => module[(module.LastIndexOf('.') + 1)..];
 
     /// <summary>
-    /// The initial values of the tensors that <paramref name="which"/> takes, for a client; null for what is common to all.
+    /// The initial values of the tensors that <paramref name="which"/> takes, for a client; without one for what is common to all, or to
+    /// the clients of a task.
     /// </summary>
-    public AdapterState Initial(ulong seed, ClientSpec? client, Func<AdapterTensor, bool> which) => new(Tensors.Where(which)
-        .Select(tensor => KeyValuePair.Create(tensor.Name,
-            _start.ValueOf(tensor, Method) ?? Initializers.Draw(tensor, seed, OwnerOf(tensor, client)))));
+    public AdapterState Initial(ulong seed, ClientSpec? client, Func<AdapterTensor, bool> which, string? task = null) =>
+        new(Tensors.Where(which).Select(tensor => KeyValuePair.Create(tensor.Name,
+            _start.ValueOf(tensor, Method) ?? Initializers.Draw(tensor, seed, OwnerOf(tensor, client?.Id, client?.Task ?? task)))));
 
     /// <summary>Refuses a state that does not have exactly the tensors of a scope, in their shapes.</summary>
     /// <exception cref="BadInputException">A tensor is missing, unknown, or has another shape.</exception>
@@ -172,10 +173,10 @@ internal sealed class AdapterLayout
     }
 
     // What is aggregated has one initial value, whatever the policy says.
-    private static string OwnerOf(AdapterTensor tensor, ClientSpec? client)
+    private static string OwnerOf(AdapterTensor tensor, string? client, string? task)
     {
-        if (tensor.Scope == Scope.Job || client is null) return "";
-        return tensor.Policy.Seed switch { SeedPolicy.PerClient => client.Id, SeedPolicy.PerTask => client.Task, _ => "" };
+        if (tensor.Scope == Scope.Job) return "";
+        return tensor.Policy.Seed switch { SeedPolicy.PerClient => client, SeedPolicy.PerTask => task, _ => null } ?? "";
     }
 
     private static string NamesOf(IReadOnlyList<LinearShape> layers) =>

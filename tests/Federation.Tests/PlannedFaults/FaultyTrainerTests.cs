@@ -204,6 +204,9 @@ public sealed class FaultyTrainerTests
         public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
             throw new NotSupportedException();
 
+        public Task<AdapterState> InitialOfTaskAsync(
+            FederationPlan plan, string task, CancellationToken cancellationToken = default) => throw new NotSupportedException();
+
         public Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default) =>
             throw new NotSupportedException();
     }

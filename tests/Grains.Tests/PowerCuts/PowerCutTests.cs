@@ -236,6 +236,10 @@ public sealed class PowerCutTests(ITestOutputHelper output) : IDisposable
             inner.GroupSizeAsync(plan, cancellationToken);
 
         // Asked first to see whether the plan can be run, then for round 0.
+        public Task<AdapterState> InitialOfTaskAsync(
+            FederationPlan plan, string task, CancellationToken cancellationToken = default) =>
+            inner.InitialOfTaskAsync(plan, task, cancellationToken);
+
         public async Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default)
         {
             if (Interlocked.Increment(ref _asked) > 1) await accepted.WaitAsync(cancellationToken);

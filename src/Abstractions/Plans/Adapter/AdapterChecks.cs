@@ -107,7 +107,7 @@ internal static class AdapterChecks
                 [.. scope, .. trains]);
         }
 
-        if (tensor is { Scope: Scope.Job, Trains: false })
+        if (tensor is { IsAggregated: true, Trains: false })
         {
             // What is computed from the weight is not redrawn from a seed.
             yield return new(
@@ -123,6 +123,13 @@ internal static class AdapterChecks
         {
             yield return new(
                 $"clients that aggregate {name} start from one value; set seed{end}: common, or scope{end}: client.", [.. seed, .. scope]);
+        }
+        else if (tensor is { Scope: Scope.Task, Seed: SeedPolicy.PerClient })
+        {
+            yield return new(
+                $"clients of a task, which aggregate {name}, start from one value; set seed{end}: perTask or common, "
+                + $"or scope{end}: client.",
+                [.. seed, .. scope]);
         }
     }
 }

@@ -148,9 +148,9 @@ public sealed record AdapterSpec
     public AdapterSpec WithEach(Func<TensorPolicy, TensorPolicy> change) =>
         Roles.Aggregate(this, (spec, role) => spec.With(role.Name, change));
 
-    /// <summary>The same method with nothing aggregated: tensors of scope Job stay with their client.</summary>
+    /// <summary>The same method with nothing aggregated: tensors of scope Job or Task stay with their client.</summary>
     public AdapterSpec Unshared() =>
-        WithEach(static tensor => tensor.Scope == Scope.Job ? tensor with { Scope = Scope.Client } : tensor);
+        WithEach(static tensor => tensor.IsAggregated ? tensor with { Scope = Scope.Client } : tensor);
 
     /// <summary>s where no pattern changes it.</summary>
     public double ScalingFactor => ScalingOf(Rank, Alpha);
@@ -164,5 +164,8 @@ public sealed record AdapterSpec
     public bool IsStatic => Routing.IsStatic || Heads == 1;
 
     /// <summary>Whether anything is aggregated; a plan without it is local training in rounds.</summary>
-    public bool SharesAnything => Tensors.Values.Any(static tensor => tensor.Scope == Scope.Job);
+    public bool SharesAnything => Tensors.Values.Any(static tensor => tensor.IsAggregated);
+
+    /// <summary>Whether it has a tensor of a scope.</summary>
+    public bool Has(Scope scope) => Tensors.Values.Any(tensor => tensor.Scope == scope);
 }

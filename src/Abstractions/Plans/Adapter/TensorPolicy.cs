@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace FedRLora.Abstractions.Plans;
 
 /// <summary>Who owns a tensor.</summary>
@@ -8,6 +10,12 @@ public enum Scope
 
     /// <summary>Aggregated by the coordinator; the same on all clients at the start of a round.</summary>
     Job,
+
+    /// <summary>
+    /// Aggregated by the coordinator over the clients of one task; the same on all of them at the start of a round, and received by no
+    /// client of another task.
+    /// </summary>
+    Task,
 
     /// <summary>Stays with its client.</summary>
     Client,
@@ -40,6 +48,10 @@ public sealed record TensorPolicy
 
     /// <summary>Who owns it.</summary>
     public Scope Scope { get; init; } = Scope.Client;
+
+    /// <summary>Whether the coordinator aggregates it, so that what training changed leaves the site.</summary>
+    [JsonIgnore]
+    public bool IsAggregated => Scope is Scope.Job or Scope.Task;
 }
 
 /// <summary>The side of a layer that a tensor is on.</summary>
