@@ -185,8 +185,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         if (member.Client.Data.Test is not { } path) return new EvaluationResult { ClientId = member.Client.Id };
         var rows = await TestRowsAsync(group, member.Client, path, model, cancellationToken);
         var (adapter, _) = await _lanes.RunAsync(
-            DemandOf(group, bytes: 0), _ => AdapterFactory.Of(group.Plan, layout, member.Client, group.Shared, member.Head),
-            cancellationToken);
+            DemandOf(group, bytes: 0), _ => AdapterFactory.Of(group, layout, member), cancellationToken);
         var digest = await Task.Run(() => adapter.Digest(digests), cancellationToken);
         var score = await ScoreAsync(group, model, digest is null ? null : adapter, digest, rows, cancellationToken);
         var result = Scoring.For(member.Client.Id, rows, score);
