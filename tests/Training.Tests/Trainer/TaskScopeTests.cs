@@ -189,6 +189,50 @@ public sealed class TaskScopeTests : IDisposable
         Assert.Equal($"shared state: tensor {group.Members[0].OfTask.Keys.First()} does not belong to scope Job of this plan", message);
     }
 
+    [Fact]
+    public async Task Tasks_begin_alike_or_each_with_a_draw_of_its_own_as_the_policy_says()
+    {
+        using var trainer = _tiny.Trainer();
+        var spec = HeadsOf(TinyFederation.TinyCatalogue("r-lora-federated"), Scope.Task);
+        Task<AdapterState> Of(AdapterSpec spec, string task) => trainer.InitialOfTaskAsync(Plan(spec, 3, static id => id), task);
+        var common = spec.With("B", static heads => heads with { Seed = SeedPolicy.Common });
+
+        AssertSame(await Of(common, "one"), await Of(common, "two"));
+        AssertSame(await Of(spec, "one"), await Of(spec, "one"));
+        foreach (var (name, array) in await Of(spec, "one")) Assert.NotEqual(array.Data, (await Of(spec, "two"))[name].Data);
+        AssertSame(
+            await trainer.InitialSharedAsync(Plan(AllOf(common, Scope.Job), 3, static id => id)),
+            new([.. await trainer.InitialSharedAsync(Plan(common, 3, static id => id)), .. await Of(common, "two")]));
+    }
+
+    [Fact]
+    public async Task What_begins_as_in_the_weight_begins_so_for_every_task()
+    {
+        using var trainer = _tiny.Trainer();
+        var dora = TinyFederation.TinyCatalogue("dora");
+        var job = await trainer.InitialSharedAsync(Plan(dora, 3, static id => id));
+        foreach (var task in (string[])["one", "two"])
+        {
+            AssertSame(
+                new(job.Where(static entry => RoleOf(entry.Key) == Decomposition.Magnitude)),
+                await trainer.InitialOfTaskAsync(Plan(Only(dora, Decomposition.Magnitude, Scope.Task), 3, static id => id), task));
+        }
+    }
+
+    [Fact]
+    public async Task A_method_without_a_tensor_of_a_task_has_no_state_of_one()
+    {
+        using var trainer = _tiny.Trainer();
+        Assert.Empty(await trainer.InitialOfTaskAsync(_tiny.Plan(), "one"));
+    }
+
+    private static void AssertSame(AdapterState expected, AdapterState actual)
+    {
+        Assert.NotEmpty(expected);
+        Assert.Equal(expected.Keys, actual.Keys);
+        foreach (var (name, array) in expected) Assert.Equal(array.Data, actual[name].Data);
+    }
+
     private FederationPlan Plan(AdapterSpec spec, int groupSize, Func<string, string> taskOf)
     {
         var plan = _tiny.Plan(spec);
@@ -210,11 +254,7 @@ public sealed class TaskScopeTests : IDisposable
         foreach (var spec in others)
         {
             var actual = await RunAsync(plan with { Adapter = spec });
-            foreach (var (client, state) in expected)
-            {
-                Assert.Equal(state.Keys, actual[client].Keys);
-                foreach (var (name, array) in state) Assert.Equal(array.Data, actual[client][name].Data);
-            }
+            foreach (var (client, state) in expected) AssertSame(state, actual[client]);
         }
 
         return expected;
