@@ -16,8 +16,16 @@ public sealed class NegativeControlTests : IDisposable
 {
     private static readonly Dictionary<string, Control[]> Table = new(StringComparer.Ordinal)
     {
-        ["fedsa-lora"] = [new("B is averaged", Numbers.Shared, static spec => Averages(spec, "B"))],
-        ["lora"] = [new("B stays with its client", Numbers.Shared, static spec => Keeps(spec, "B"))],
+        ["fedsa-lora"] =
+        [
+            new("B is averaged", Numbers.Shared, static spec => Averages(spec, "B")),
+            new("B is averaged over its task", Numbers.Shared, TinyFederation.OfTasks),
+        ],
+        ["lora"] =
+        [
+            new("B stays with its client", Numbers.Shared, static spec => Keeps(spec, "B")),
+            new("B is averaged over its task", Numbers.Shared, static spec => TinyFederation.OfTasks(Keeps(spec, "B"))),
+        ],
         ["rslora"] = [new("scaling alpha/r", Numbers.Logits | Numbers.Gradients, static spec => OverRank(spec))],
         ["dora"] =
         [
@@ -56,6 +64,7 @@ public sealed class NegativeControlTests : IDisposable
                 static spec => spec.With("B", static heads => heads with { Init = Init.Stable(64) })),
             new("one draw of B for all clients", Numbers.Logits, static spec => OneDraw(spec)),
             new("B is averaged", Numbers.Shared, static spec => Averages(OneDraw(spec), "B")),
+            new("B is averaged over its task", Numbers.Shared, TinyFederation.OfTasks),
         ],
     };
 
@@ -144,8 +153,8 @@ public sealed class NegativeControlTests : IDisposable
             [Numbers.Logits] = new() { ["logits"] = TensorData.Values(logits) },
             [Numbers.Gradients] = trained.ToDictionary(
                 static info => info.Name, info => TensorData.Values(members.Stack.GradientOf(0, info.Name)!), StringComparer.Ordinal),
-            [Numbers.Shared] = layout.Tensors.Where(static info => info.Scope == Scope.Job)
-                .ToDictionary(static info => info.Name, static _ => Array.Empty<float>(), StringComparer.Ordinal),
+            [Numbers.Shared] = layout.Tensors.Where(static info => info.Policy.IsAggregated)
+                .ToDictionary(static info => $"{info.Scope} {info.Name}", static _ => Array.Empty<float>(), StringComparer.Ordinal),
         };
     }
 
@@ -169,7 +178,7 @@ public sealed class NegativeControlTests : IDisposable
         /// <summary>Of what trains, and which tensors that are.</summary>
         Gradients = 2,
 
-        /// <summary>Which tensors are averaged.</summary>
+        /// <summary>Which tensors are averaged, and over whom.</summary>
         Shared = 4,
     }
 
