@@ -54,9 +54,10 @@ internal sealed record Screen(ScreenMode Mode, TextWriter Output, TextWriter Err
         switch (Mode)
         {
             case ScreenMode.Terminal:
-                if (table.ToTable() is var picture && Fits(picture))
+                Table[] pictures = [table.ToTable(), .. table.Tasks is { } tasks ? [tasks.ToTable()] : (Table[])[]];
+                if (pictures.All(Fits))
                 {
-                    Console.Write(picture);
+                    foreach (var picture in pictures) Console.Write(picture);
                     Output.Write(table.NoteText(Width));
                 }
                 else Output.Write('\n' + table.ToPlainText(Width));
@@ -68,7 +69,7 @@ internal sealed record Screen(ScreenMode Mode, TextWriter Output, TextWriter Err
                 break;
             case ScreenMode.Json:
                 Output.WriteLine(System.Text.Json.JsonSerializer.Serialize(
-                    new { Final = table.Clients, table.Mean, table.Notes, Folder = folder }, Json.Lines));
+                    new { Final = table.Clients, table.Mean, Tasks = table.Tasks?.Rows, table.Notes, Folder = folder }, Json.Lines));
                 break;
         }
     }
