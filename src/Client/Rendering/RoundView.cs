@@ -102,7 +102,7 @@ internal sealed record TaskView
 
     /// <summary>Its clients.</summary>
     [System.Text.Json.Serialization.JsonIgnore]
-    public required IReadOnlyList<ClientRow> Members { get; init; }
+    public IReadOnlyList<ClientRow> Members { get; init; } = [];
 
     /// <summary>Those whose scores make the mean.</summary>
     [System.Text.Json.Serialization.JsonIgnore]

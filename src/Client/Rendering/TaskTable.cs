@@ -48,8 +48,7 @@ internal sealed record TaskRow
 internal sealed record TaskTable
 {
     /// <summary>What means and errors are.</summary>
-    public const string Caption = "by task: means over its clients, each counting alike; their s.e. is at most so much, "
-        + "since clients of one task may be scored on the same rows";
+    public const string Caption = "by task: the mean over its clients, each counting alike; s.e. at most, as if all had the same test rows";
 
     public required IReadOnlyList<TaskRow> Rows { get; init; }
 

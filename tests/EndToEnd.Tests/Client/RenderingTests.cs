@@ -154,7 +154,7 @@ public sealed class RenderingTests
             sst2        2  0.510  0.660      0.810  0.060   +0.300     -    +0.150  0.060     0.500
             trec        1  0.200  0.500      0.800  0.060   +0.600     -  +0.300 ~  0.160     0.220
 
-            by task: means over its clients, each counting alike; their s.e. is at most so much, since clients of one task may be scored on the same rows
+            by task: the mean over its clients, each counting alike; s.e. at most, as if all had the same test rows
             ~ inside two standard errors (s.e., over test rows): other rows might as well show no difference
 
             """.ReplaceLineEndings("\n"),
