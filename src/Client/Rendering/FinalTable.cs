@@ -94,7 +94,8 @@ internal sealed record FinalTable
             var own = federatedRows[client.Id].ToList();
             var last = own.LastOrDefault(static row => row is { Round: > 0, Score: not null });
             var start = own.FirstOrDefault(static row => row is { Round: 0, Score: not null });
-            var alone = localRows[client.Id].LastOrDefault(static row => row is { Round: > 0, Score: not null });
+            // Of the same round: a reference that was stopped before had a smaller budget.
+            var alone = localRows[client.Id].LastOrDefault(row => row is { Round: > 0, Score: not null } && row.Round == last?.Round);
             var frozen = (last ?? start)?.Base is { } reference ? reference.Reference : start?.Score;
             var baseError = last?.Base?.StandardError;
             var localError = last is null || alone is null ? null : versusLocal?.GetValueOrDefault(client.Id)?.StandardError;
@@ -204,15 +205,25 @@ internal sealed record FinalTable
     /// <summary>For a terminal.</summary>
     public Table ToTable()
     {
-        var table = new Table().Border(TableBorder.Horizontal).Title(Title);
-        foreach (var (title, index) in Header.Select(static (title, index) => (title, index)))
-        {
-            var align = index < TextColumns ? Justify.Left : Justify.Right;
-            table.AddColumn(new TableColumn(title) { Alignment = align, NoWrap = index >= TextColumns, Padding = new Padding(0, 0, 1, 0) });
-        }
-
+        var table = Empty(Title, Header, TextColumns);
         foreach (var row in Clients) table.AddRow([.. Texts(row, Decoration.None)]);
         if (Clients.Count > 1) table.AddEmptyRow().AddRow([.. Texts(Mean, Decoration.Bold)]);
+        return table;
+    }
+
+    /// <summary>A table for a terminal without rows.</summary>
+    public static Table Empty(string title, IReadOnlyList<string> header, int textColumns)
+    {
+        var table = new Table().Border(TableBorder.Horizontal).Title(title);
+        foreach (var (column, index) in header.Select(static (column, index) => (column, index)))
+        {
+            var isText = index < textColumns;
+            table.AddColumn(new TableColumn(column)
+            {
+                Alignment = isText ? Justify.Left : Justify.Right, NoWrap = !isText, Padding = new Padding(0, 0, 1, 0),
+            });
+        }
+
         return table;
     }
 

@@ -129,13 +129,7 @@ internal sealed record TaskTable
     /// <summary>For a terminal.</summary>
     public Table ToTable()
     {
-        var table = new Table().Border(TableBorder.Horizontal).Title(Title);
-        foreach (var (title, index) in Header.Select(static (title, index) => (title, index)))
-        {
-            var align = index < TextColumns ? Justify.Left : Justify.Right;
-            table.AddColumn(new TableColumn(title) { Alignment = align, NoWrap = index >= TextColumns, Padding = new Padding(0, 0, 1, 0) });
-        }
-
+        var table = FinalTable.Empty(Title, Header, TextColumns);
         foreach (var row in Rows)
         {
             table.AddRow(Cells(row).Select((cell, column) =>

@@ -218,7 +218,7 @@ internal static class HtmlReport
             .Where(static task => task.Max(static view => view.Clients) > 1).Select(static task => ByClient(task.Key, [.. task]))];
         return charts.Count == 0
             ? ""
-            : $"<details>\n<summary>Client by client</summary>\n<div class=\"charts\">\n"
+            : "<details>\n<summary>Client by client</summary>\n<div class=\"charts\">\n"
                 + $"{string.Concat(charts.Select(static chart => chart.ToHtml()))}</div>\n</details>";
     }
 

@@ -178,6 +178,15 @@ public sealed class RenderingTests
     }
 
     [Fact]
+    public void A_local_only_run_that_was_stopped_before_is_not_compared_with()
+    {
+        var table = FinalTable.Of(SampleRun.Plan, SampleRun.Rounds(gain: 0.1), SampleRun.Rounds(gain: 0.05).SkipLast(1).ToList(), Versus);
+
+        Assert.All(table.Clients, static row => Assert.Equal((null, null, null), (row.LocalOnly, row.Difference, row.DifferenceError)));
+        Assert.All(table.Tasks!.Rows, static row => Assert.Equal((null, null), (row.LocalOnlyDifference, row.LocalOnlyError)));
+    }
+
+    [Fact]
     public void A_task_with_a_client_whose_error_is_not_known_has_none()
     {
         var table = FinalTable.Of(SampleRun.Plan, SampleRun.Rounds(gain: 0.1), SampleRun.Rounds(gain: 0.05),
