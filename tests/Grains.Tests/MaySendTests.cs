@@ -63,11 +63,11 @@ public sealed class MaySendTests : IDisposable
     public async Task A_site_that_comes_later_and_refuses_pauses_the_run_before_its_first_round()
     {
         var plan = TestFederation.Plan(clients: 2, site: static i => i == 0 ? "here" : "later");
-        await using (var alone = await TestFederation.StartAsync(["here"], folder: _folder, maySend: SendingLimits.Parse(["later=nothing"])))
+        var words = SendingLimits.Parse(["later=nothing"]);
+        await using (var alone = await TestFederation.StartAsync(["here"], folder: _folder, maySend: words))
             await alone.Coordinator("job").SubmitAsync(plan, InTime); // nobody speaks for the other site
 
-        await using var both = await TestFederation.StartAsync(
-            ["here", "later"], folder: _folder, maySend: SendingLimits.Parse(["later=nothing"]));
+        await using var both = await TestFederation.StartAsync(["here", "later"], folder: _folder, maySend: words);
 
         var stopped = await both.FinishAsync("job", InTime);
         Assert.Equal(JobStatus.Paused, stopped.Status);

@@ -100,7 +100,8 @@ internal static class SiloCommand
             await StartAsync(host, options, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
                 $"silo {options.Name} serves {string.Join(", ", options.Sites)}: silo port {options.SiloPort}, "
-                + $"gateway {options.GatewayPort}, store {StoreLocation.Parse(StoreRole.Job, options.Store).Name}");
+                + $"gateway {options.GatewayPort}, store {StoreLocation.Parse(StoreRole.Job, options.Store).Name}"
+                + (parsed.GetValue(maySend) is { Length: > 0 } words ? $", may send {string.Join("; ", words)}" : ""));
             try
             {
                 var reason = await host.Services.GetRequiredService<SiloEnding>().Reason.WaitAsync(cancellationToken);
