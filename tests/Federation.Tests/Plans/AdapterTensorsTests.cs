@@ -81,9 +81,10 @@ public sealed class AdapterTensorsTests
     [InlineData("tensors: {A: {scopeA: job}}", "15: adapter.tensors.A.scopeA: unknown key; did you mean scope?")]
     [InlineData("tensors: {A: {inits: zero}}", "15: adapter.tensors.A.inits: unknown key; did you mean init?")]
     [InlineData("tensors: {A: {width: 3}}", "15: adapter.tensors.A.width: unknown key; known here: init, seed, trains, scope.")]
-    [InlineData("tensors: {A: {scope: server}}", "22: adapter.tensors.A.scope: \"server\" is not known; give one of seed, job, client.")]
-    [InlineData("tensors: {A: {scope: [job]}}", "22: adapter.tensors.A.scope: a list stands here; give one of seed, job, client.")]
-    [InlineData("tensors: {A: {scope: }}", "22: adapter.tensors.A.scope: an empty value stands here; give one of seed, job, client.")]
+    [InlineData("tensors: {A: {scope: server}}",
+        "22: adapter.tensors.A.scope: \"server\" is not known; give one of seed, job, task, client.")]
+    [InlineData("tensors: {A: {scope: [job]}}", "22: adapter.tensors.A.scope: a list stands here; give one of seed, job, task, client.")]
+    [InlineData("tensors: {A: {scope: }}", "22: adapter.tensors.A.scope: an empty value stands here; give one of seed, job, task, client.")]
     [InlineData("tensors: {A: {trains: yes}}", "23: adapter.tensors.A.trains: \"yes\" is not a flag; give true or false.")]
     [InlineData(
         "tensors: {A: {seed: perTsk}}",
