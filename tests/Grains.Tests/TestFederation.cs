@@ -5,6 +5,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Sending;
 using FedRLora.Silo.Storage;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Configuration;
@@ -41,13 +42,13 @@ internal sealed class TestFederation : IAsyncDisposable
 
     /// <summary>
     /// Silo i serves <paramref name="sites"/>[i]; its trainer is <paramref name="around"/> the fake one, its base and rows are those of its
-    /// site where <paramref name="inputsOf"/> has some.
+    /// site where <paramref name="inputsOf"/> has some. All are started with the words <paramref name="maySend"/>.
     /// </summary>
     public static async Task<TestFederation> StartAsync(
         string[]? sites = null, FakeTrainer? trainer = null, string? folder = null, TimeSpan? resendAfter = null, IBlobStore? store = null,
         Func<FakeTrainer, ITrainer>? around = null, TimeSpan? reviveEvery = null, FakeInputs? inputs = null,
-        Func<string, FakeInputs?>? inputsOf = null, IBlobStore? siteStore = null, Func<string, IBlobStore>? jobStoreOf = null,
-        Action<string, object?>? heard = null)
+        Func<string, FakeInputs?>? inputsOf = null, IBlobStore? siteStore = null, SendingLimits? maySend = null,
+        Func<string, IBlobStore>? jobStoreOf = null, Action<string, object?>? heard = null)
     {
         sites ??= ["*"];
         trainer ??= new FakeTrainer();
@@ -79,7 +80,7 @@ internal sealed class TestFederation : IAsyncDisposable
                 membership.NumMissedProbesLimit = 1;
                 membership.NumVotesForDeathDeclaration = 1;
             });
-            silo.AddFederation(new SiloIdentity(options.SiloName, [site]), new GrainSettings
+            silo.AddFederation(new SiloIdentity(options.SiloName, [site]) { MaySend = maySend ?? SendingLimits.None }, new GrainSettings
             {
                 ResendAfter = resendAfter ?? TimeSpan.FromMilliseconds(500),
                 ReviveEvery = reviveEvery ?? TimeSpan.FromSeconds(15),
