@@ -53,7 +53,8 @@ internal sealed class AdamW
             }
         }
 
-        foreach (var role in layout.Tensors.Where(static info => info.Trains).GroupBy(static info => info.Role.Name, StringComparer.Ordinal))
+        foreach (var role in layout.Tensors.Where(static info => info.Trains)
+            .GroupBy(static info => info.Role.Name, StringComparer.Ordinal))
         {
             var counts = role.Select(info => StepsOf(state, info)).Distinct().ToList();
             if (counts.Count > 1)

@@ -215,7 +215,8 @@ public sealed class ConformanceTests : IDisposable
     [Theory, MemberData(nameof(Methods))]
     public void An_adapter_saved_and_loaded_gives_the_same_bits(string method)
     {
-        foreach (var spec in (AdapterSpec[])[TinyFederation.TinyCatalogue(method), TinyFederation.OfTasks(TinyFederation.TinyCatalogue(method))])
+        foreach (var spec in (AdapterSpec[])[TinyFederation.TinyCatalogue(method),
+            TinyFederation.OfTasks(TinyFederation.TinyCatalogue(method))])
         {
             var plan = _tiny.Plan(spec);
             var adapter = Moved(plan);
@@ -232,7 +233,8 @@ public sealed class ConformanceTests : IDisposable
     [Theory, MemberData(nameof(StaticMethods))]
     public void The_exported_adapter_gives_the_same_logits(string method)
     {
-        foreach (var spec in (AdapterSpec[])[TinyFederation.TinyCatalogue(method), TinyFederation.OfTasks(TinyFederation.TinyCatalogue(method))])
+        foreach (var spec in (AdapterSpec[])[TinyFederation.TinyCatalogue(method),
+            TinyFederation.OfTasks(TinyFederation.TinyCatalogue(method))])
         {
             var plan = _tiny.Plan(spec);
             var adapter = Moved(plan);
