@@ -27,16 +27,13 @@ internal sealed record ScopeArm(string Name, string Sharing, string ScopeB)
 internal sealed record ScopeCase(string Name, string Title, string Model, string Data, string[] Tasks, int ClientsOfTask)
 {
     /// <summary>Training rows of a client.</summary>
-    public required int Rows { get; init; }
+    public const int Rows = 50;
 
-    /// <summary>Those of them, in a hundred, that are from its own half of the labels, where its task has other clients.</summary>
-    public const int Skew = 86;
-
-    /// <summary>Test rows scored.</summary>
-    public required int TestRows { get; init; }
+    /// <summary>Those of them that are from its own half of the labels, where its task has other clients.</summary>
+    public const int RowsOfOwnHalf = 43;
 
     /// <summary>Rounds of a run.</summary>
-    public required int Rounds { get; init; }
+    public const int Rounds = 6;
 
     /// <summary>Steps of a client in a round.</summary>
     public required int Steps { get; init; }
@@ -49,7 +46,7 @@ internal sealed record ScopeCase(string Name, string Title, string Model, string
         foreach (var task in Tasks)
         {
             var source = Path.Combine(Data, task);
-            var rows = SkewedRows.Draw(Path.Combine(source, "train.jsonl"), task, seed, ClientsOfTask, Rows, Rows * Skew / 100);
+            var rows = SkewedRows.Draw(Path.Combine(source, "train.jsonl"), task, seed, ClientsOfTask, Rows, RowsOfOwnHalf);
             foreach (var (index, own) in rows.Index())
             {
                 var id = string.Create(CultureInfo.InvariantCulture, $"{task}-{index + 1}");
@@ -78,7 +75,7 @@ internal sealed record ScopeCase(string Name, string Title, string Model, string
         training:
           {steps: {{Steps}}, batchSize: 8, maxTokens: 256, learningRate: 5e-3, warmupSteps: {{Steps}}, schedule: cosine, moments: reset}
         strategy: {rounds: {{Rounds}}}
-        evaluation: {everyRounds: 100000, metric: accuracy, maxRows: {{TestRows}}}
+        evaluation: {everyRounds: 100000, metric: accuracy, maxRows: 500}
         checkpoints: {export: false}
         {{clients}}
         """);

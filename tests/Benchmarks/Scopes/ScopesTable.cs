@@ -21,7 +21,7 @@ internal static class ScopesTable
 
     /// <param name="args">
     /// The folder with <c>models/stories260k</c> and <c>data</c>; then for a part of the tables <c>--cases a,b</c>, <c>--arms a,b</c>,
-    /// <c>--seeds 1,2</c>, and for another budget <c>--rounds N</c> and <c>--steps N</c>.
+    /// <c>--seeds 1,2</c>, and <c>--steps N</c> of a round instead of the case's own.
     /// </param>
     public static async Task RunAsync(string[] args)
     {
@@ -34,7 +34,8 @@ internal static class ScopesTable
         foreach (var name in CommandLine.Chosen(args, "--cases", [.. cases.Keys]))
         {
             var one = cases[name];
-            one = one with { Rounds = Number(args, "--rounds", one.Rounds), Steps = Number(args, "--steps", one.Steps), Rows = Number(args, "--rows", one.Rows) };
+            if (CommandLine.Option(args, "--steps") is { } steps)
+                one = one with { Steps = int.Parse(steps, CultureInfo.InvariantCulture) };
             if (!Directory.Exists(one.Model) || !Directory.Exists(one.Data))
             {
                 Console.WriteLine($"{name}: skipped, the folder given first has no models/stories260k and data\n");
@@ -58,11 +59,11 @@ internal static class ScopesTable
             Sample("one-task", "One task, four clients", ["topic"], 4),
             Sample("four-tasks", "Four tasks, one client of each", tasks, 1),
             new("public", "Four public tasks, two clients of each", Path.Combine(shared, "models", "stories260k"),
-                Path.Combine(shared, "data"), ["trec", "ag_news", "sst2", "cola"], 2) { Rows = 200, TestRows = 300, Rounds = 6, Steps = 30 },
+                Path.Combine(shared, "data"), ["trec", "ag_news", "sst2", "cola"], 2) { Steps = 40 },
         ];
 
         ScopeCase Sample(string name, string title, string[] own, int clients) =>
-            new(name, title, model, data, own, clients) { Rows = 50, TestRows = 500, Rounds = 6, Steps = 5 };
+            new(name, title, model, data, own, clients) { Steps = 5 };
     }
 
     private static async Task<List<ScopeScore>> MeasureAsync(ScopeCase one, ScopeArm[] arms, ulong[] seeds)
@@ -99,7 +100,7 @@ internal static class ScopesTable
     private static void Print(ScopeCase one, ScopeArm[] arms, ulong[] seeds, List<ScopeScore> scores)
     {
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"### {one.Title}: {one.Rows} rows a client, {one.Rounds} rounds of {one.Steps} steps, seeds {string.Join(", ", seeds)}\n"));
+            $"### {one.Title}: {ScopeCase.Rounds} rounds of {one.Steps} steps, seeds {string.Join(", ", seeds)}\n"));
         Measure("accuracy", 3, static score => score.Accuracy);
         Measure("loss", 4, static score => score.Loss);
 
@@ -138,7 +139,4 @@ internal static class ScopesTable
 
         static void Row(IEnumerable<string> cells) => Console.WriteLine($"| {string.Join(" | ", cells)} |");
     }
-
-    private static int Number(string[] args, string option, int otherwise) =>
-        CommandLine.Option(args, option) is { } text ? int.Parse(text, CultureInfo.InvariantCulture) : otherwise;
 }
