@@ -15,8 +15,8 @@ internal static class ScopesTable
 {
     private static readonly (ScopeArm One, ScopeArm Other)[] Differences =
     [
-        (ScopeArm.Local, ScopeArm.ByClient), (ScopeArm.ByTask, ScopeArm.ByClient), (ScopeArm.All, ScopeArm.ByClient),
-        (ScopeArm.Local, ScopeArm.All), (ScopeArm.ByTask, ScopeArm.All),
+        (ScopeArm.ByTask, ScopeArm.Local), (ScopeArm.ByTask, ScopeArm.ByClient), (ScopeArm.ByTask, ScopeArm.All),
+        (ScopeArm.Local, ScopeArm.ByClient), (ScopeArm.Local, ScopeArm.All), (ScopeArm.All, ScopeArm.ByClient),
     ];
 
     /// <param name="args">
@@ -100,41 +100,46 @@ internal static class ScopesTable
     private static void Print(ScopeCase one, ScopeArm[] arms, ulong[] seeds, List<ScopeScore> scores)
     {
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"### {one.Title}: {ScopeCase.Rounds} rounds of {one.Steps} steps, seeds {string.Join(", ", seeds)}\n"));
-        Measure("accuracy", 3, static score => score.Accuracy);
-        Measure("loss", 4, static score => score.Loss);
-
-        void Measure(string name, int digits, Func<ScopeScore, double> value)
+            $"### {one.Title}: {ScopeCase.Rounds} rounds of {one.Steps} steps, seeds {string.Join(", ", seeds)}"));
+        (string Name, int Digits, Func<ScopeScore, double> Value)[] measures =
+            [("accuracy", 3, static score => score.Accuracy), ("loss", 4, static score => score.Loss)];
+        var differences = Differences.Where(pair => arms.Contains(pair.One) && arms.Contains(pair.Other)).ToArray();
+        string[] tasks = one.Tasks.Length == 1 ? one.Tasks : [.. one.Tasks, "mean"];
+        foreach (var (name, digits, value) in measures)
         {
-            var differences = Differences.Where(pair => arms.Contains(pair.One) && arms.Contains(pair.Other)).ToArray();
-            string[] head =
-            [
-                name, .. name == "accuracy" ? ["majority", "base"] : Array.Empty<string>(), .. arms.Select(static arm => arm.Name),
-                .. differences.Select(static pair => $"{pair.One.Name} minus {pair.Other.Name}"),
-            ];
-            Row(head);
-            Console.WriteLine($"| --- |{string.Concat(head.Skip(1).Select(static _ => " ---: |"))}");
-            string[] rows = one.Tasks.Length == 1 ? one.Tasks : [.. one.Tasks, "mean"];
-            foreach (var task in rows)
+            Head([name, .. Frame("majority", "base"), .. arms.Select(static arm => arm.Name)]);
+            foreach (var task in tasks)
             {
-                var own = scores.Where(score => task == "mean" || score.Task == task).ToList();
-                Row(
-                [
-                    task,
-                    .. name == "accuracy"
-                        ? [Text(own.Average(static score => score.Majority)), Text(own.Average(static score => score.Base))]
-                        : Array.Empty<string>(),
-                    .. arms.Select(arm => Text(own.Where(score => score.Arm == arm).Average(value))),
-                    .. differences.Select(pair => WithError(ScopeScore.Differences(own, pair.One, pair.Other, value))),
-                ]);
+                var own = Of(task);
+                Row([task,
+                    .. Frame(Text(own.Average(static score => score.Majority)), Text(own.Average(static score => score.Base))),
+                    .. arms.Select(arm => Text(own.Where(score => score.Arm == arm).Average(value)))]);
+            }
+
+            if (differences.Length > 0)
+            {
+                Head([$"{name}: one minus other", .. differences.Select(static pair => $"{pair.One.Name} - {pair.Other.Name}")]);
+                foreach (var task in tasks)
+                    Row([task, .. differences.Select(pair => WithError(ScopeScore.Differences(Of(task), pair.One, pair.Other, value)))]);
             }
 
             Console.WriteLine();
+
+            string[] Frame(params string[] cells) => name == "accuracy" ? cells : [];
 
             string Text(double number) => number.ToString($"F{digits}", CultureInfo.InvariantCulture);
 
             string WithError(double[] bySeed) => bySeed.Length == 1
                 ? Text(bySeed[0]) : $"{Text(Sample.Of(bySeed).Mean)} ± {Text(Sample.Of(bySeed).Error)}";
+        }
+
+        List<ScopeScore> Of(string task) => [.. scores.Where(score => task == "mean" || score.Task == task)];
+
+        static void Head(string[] cells)
+        {
+            Console.WriteLine();
+            Row(cells);
+            Console.WriteLine($"| --- |{string.Concat(cells.Skip(1).Select(static _ => " ---: |"))}");
         }
 
         static void Row(IEnumerable<string> cells) => Console.WriteLine($"| {string.Join(" | ", cells)} |");
