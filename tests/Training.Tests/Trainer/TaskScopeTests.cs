@@ -39,7 +39,8 @@ public sealed class TaskScopeTests : IDisposable
     public void Dispose() => _tiny.Dispose();
 
     [Theory, MemberData(nameof(MethodsInGroups))]
-    public async Task Where_all_clients_have_one_task_what_belongs_to_it_has_the_bits_of_what_belongs_to_the_job(string method, int groupSize)
+    public async Task Where_all_clients_have_one_task_what_belongs_to_it_has_the_bits_of_what_belongs_to_the_job(
+        string method, int groupSize)
     {
         var spec = AllOf(TinyFederation.TinyCatalogue(method), Scope.Job)
             .WithEach(static tensor => tensor with { Seed = SeedPolicy.Common });
@@ -286,8 +287,8 @@ public sealed class TaskScopeTests : IDisposable
         ? tensor
         : tensor with { Scope = scope, Seed = tensor.Seed == SeedPolicy.PerClient ? SeedPolicy.PerTask : tensor.Seed };
 
-    private static AdapterState Nudged(AdapterState state, float by) => new(state.Select((entry, i) =>
-        KeyValuePair.Create(entry.Key, entry.Value with { Data = [.. entry.Value.Data.Select((value, j) => value + by * (1 + (i + j) % 3))] })));
+    private static AdapterState Nudged(AdapterState state, float by) => new(state.Select((entry, i) => KeyValuePair.Create(
+        entry.Key, entry.Value with { Data = [.. entry.Value.Data.Select((value, j) => value + by * (1 + (i + j) % 3))] })));
 
     private static string RoleOf(string name) => name[(name.LastIndexOf('.') + 1)..];
 }

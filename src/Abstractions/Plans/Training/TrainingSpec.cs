@@ -42,8 +42,8 @@ public sealed record TrainingSpec
     public double ClipNorm { get; init; } = 1.0;
 
     /// <summary>
-    /// Steps at the start of a round that train only tensors of scope Client or Task, so that they adapt to an aggregated A that they have not
-    /// seen before they move it; part of <see cref="Steps"/>.
+    /// Steps at the start of a round that train only tensors of scope Client or Task, so that they adapt to an aggregated A that they have
+    /// not seen before they move it; part of <see cref="Steps"/>.
     /// </summary>
     public int WarmHeadSteps { get; init; }
 
