@@ -4,6 +4,7 @@ using System.CommandLine.Parsing;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Client.Cluster;
+using FedRLora.Client.Commands;
 using FedRLora.Grains.Store;
 using FedRLora.Silo;
 using FedRLora.Silo.Storage;
@@ -31,7 +32,7 @@ internal static class Cli
         foreach (var create in commands)
             root.Add(create());
 
-        var parsed = root.Parse(args.Count == 0 ? ["--help"] : args, Parsing);
+        var parsed = root.Parse(args.Count == 0 ? ["--help"] : MaySend.Joined(args), Parsing);
         if (WithoutValue(parsed) is { } empty)
         {
             await error.WriteLineAsync($"{empty}: the value is empty; see {OwnCommand.Name} {parsed.CommandResult.Command.Name} --help");

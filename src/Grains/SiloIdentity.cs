@@ -1,3 +1,5 @@
+using FedRLora.Abstractions.Sending;
+
 namespace FedRLora.Grains;
 
 /// <summary>Who this silo is.</summary>
@@ -7,6 +9,9 @@ public sealed record SiloIdentity(string Name, IReadOnlyList<string> Sites)
 {
     /// <summary>Stands for all sites.</summary>
     public const string EverySite = "*";
+
+    /// <summary>What the administrators of its sites let leave them.</summary>
+    public SendingLimits MaySend { get; init; } = SendingLimits.None;
 
     /// <summary>
     /// What the membership calls this silo: its name and its sites. Whoever knows that a silo is there then knows what may run on

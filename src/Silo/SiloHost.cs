@@ -48,7 +48,7 @@ public static class SiloHost
         builder.UseOrleans(silo => silo
             .AddClustering(options)
             .Configure<SiloMessagingOptions>(static messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(30))
-            .AddFederation(new SiloIdentity(options.Name, options.Sites), new GrainSettings
+            .AddFederation(new SiloIdentity(options.Name, options.Sites) { MaySend = options.MaySend }, new GrainSettings
             {
                 ResendAfter = options.ResendAfter, Reminders = options.Cluster is ClusterLocation.Redis, Lanes = options.Lanes,
                 Store = StoreLocation.Parse(StoreRole.Job, options.Store).IsFolder

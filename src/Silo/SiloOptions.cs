@@ -1,4 +1,5 @@
 using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Sending;
 
 namespace FedRLora.Silo;
 
@@ -30,6 +31,9 @@ public sealed record SiloOptions
 
     /// <summary>What a power cut may take of what lies in folders.</summary>
     public Durability Durability { get; init; }
+
+    /// <summary>What the administrators of its sites let leave them.</summary>
+    public SendingLimits MaySend { get; init; } = SendingLimits.None;
 
     /// <summary>Groups that train side by side; null for as many as there are processors, one on a GPU.</summary>
     public int? Lanes { get; init; }

@@ -1,4 +1,5 @@
 using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Sending;
 using Orleans.Concurrency;
 
 namespace FedRLora.Abstractions.Grains;
@@ -11,7 +12,12 @@ public interface ISiteGrain : IGrainWithStringKey
     [Alias("ping")]
     Task PingAsync(CancellationToken cancellationToken = default);
 
+    /// <summary>Why the site does not let updates of these tensors leave and what to do, in one line; null where it does.</summary>
+    [Alias("refuses"), AlwaysInterleave]
+    Task<string?> RefusesAsync(IReadOnlyList<SentTensor> sent, CancellationToken cancellationToken = default);
+
     /// <summary>Begins a phase at this site, or sends it again to those that are silent.</summary>
+    /// <exception cref="BadInputException">The plan would send what the site does not let leave.</exception>
     [Alias("accept")]
     Task AcceptAsync(SiteAssignment assignment, CancellationToken cancellationToken = default);
 

@@ -20,12 +20,13 @@ internal static class ExtendCommand
         var rounds = SharedOptions.Number("--rounds", "Rounds of the whole run, more than it has", 1, 100_000);
         rounds.Required = true;
         var dataChange = SharedOptions.AllowDataChange();
+        var maySend = MaySend.Create();
         var lanes = SharedOptions.Lanes();
         var json = SharedOptions.Json();
         var command = new Command("extend",
             "Give a run more rounds and continue it; a learning rate schedule is stretched over all of them")
         {
-            run, rounds, dataChange, lanes, json,
+            run, rounds, dataChange, maySend, lanes, json,
         };
         var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -36,14 +37,17 @@ internal static class ExtendCommand
                 using var folder = RunDirectory.OpenToRun(name);
                 folder.RequireFewer(count);
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
-                var local = new LocalRun(folder, screen, parsed.GetValue(lanes));
-                await local.RequireWholeAsync(folder.RequirePlan(), anyEngine: false, cancellationToken);
+                var file = folder.RequirePlan();
+                var limits = MaySend.Require(parsed, maySend, file.Require());
+                var local = new LocalRun(folder, screen, limits, parsed.GetValue(lanes));
+                await local.RequireWholeAsync(file, anyEngine: false, cancellationToken);
                 await LocalInputsCheck.RequireAsync(folder, count, parsed.GetValue(dataChange), screen, cancellationToken);
                 folder.Extend(count);
                 return await local.RunAsync(resume: true, allowEngineChange: false, cancellationToken);
             }
 
             SharedOptions.RefuseLanes(parsed, lanes);
+            MaySend.Refuse(parsed, maySend);
             Identifiers.Check("run", name);
             await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
             var coordinator = silos.Coordinator(name);

@@ -28,11 +28,12 @@ internal static class ForkCommand
         var folder = new Option<string?>("--out") { Description = "The new run's folder; by default the next free runs/NAME-N" };
         var id = new Option<string?>("--run") { Description = "With --gateway or --cluster: the new run's id" };
         var dataChange = SharedOptions.AllowDataChange();
+        var maySend = MaySend.Create();
         var lanes = SharedOptions.Lanes();
         var json = SharedOptions.Json();
         var command = new Command("fork", "Begin a new run, with changed values, where a round of another ended")
         {
-            run, round, plan, set, folder, id, dataChange, lanes, json,
+            run, round, plan, set, folder, id, dataChange, maySend, lanes, json,
         };
         var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -47,6 +48,7 @@ internal static class ForkCommand
                 var file = Changed(parsed.GetValue(plan) is { } given ? PlanFile.Open(given) : PlanFile.Open(source.PlanPath),
                     parsed.GetValue(set));
                 var root = parsed.GetValue(plan) is null ? source.Record.Root : file.Folder;
+                var limits = MaySend.Require(parsed, maySend, file.Require());
                 using var fork = await LocalFork.CreateAsync(
                     source, from, file, root, parsed.GetValue(folder), parsed.GetValue(dataChange), cancellationToken);
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
@@ -54,7 +56,7 @@ internal static class ForkCommand
                     await screen.Output.WriteLineAsync($"{fork.Record.Plan}: from round {from} of {name}, in {fork.Path}");
                 if (file.Require().Evaluation.LocalOnly)
                     screen.Warn(["a fork runs no local-only reference; its differences are to the base"]);
-                var local = new LocalRun(fork, screen, parsed.GetValue(lanes));
+                var local = new LocalRun(fork, screen, limits, parsed.GetValue(lanes));
                 try
                 {
                     return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);
@@ -67,6 +69,7 @@ internal static class ForkCommand
             }
 
             SharedOptions.RefuseLanes(parsed, lanes);
+            MaySend.Refuse(parsed, maySend);
             Identifiers.Check("run", name);
             var target = Identifiers.Check("--run", parsed.GetValue(id) ?? throw new BadInputException("--run: name the new run."));
             await using var silos = await cluster.OpenAsync(parsed, cancellationToken);

@@ -22,11 +22,12 @@ internal static class ResumeCommand
             Description = "Go on although library, processor or threads differ; the same bits are then not promised",
         };
         var dataChange = SharedOptions.AllowDataChange();
+        var maySend = MaySend.Create();
         var lanes = SharedOptions.Lanes();
         var json = SharedOptions.Json();
         var command = new Command("resume", "Continue a run that was stopped, cancelled or killed")
         {
-            run, change, dataChange, lanes, json,
+            run, change, dataChange, maySend, lanes, json,
         };
         var cluster = ClusterTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -36,13 +37,16 @@ internal static class ResumeCommand
             {
                 using var folder = RunDirectory.OpenToRun(name);
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
-                var local = new LocalRun(folder, screen, parsed.GetValue(lanes));
-                await local.RequireWholeAsync(folder.RequirePlan(), allow, cancellationToken);
+                var file = folder.RequirePlan();
+                var limits = MaySend.Require(parsed, maySend, file.Require());
+                var local = new LocalRun(folder, screen, limits, parsed.GetValue(lanes));
+                await local.RequireWholeAsync(file, allow, cancellationToken);
                 await LocalInputsCheck.RequireAsync(folder, rounds: null, parsed.GetValue(dataChange), screen, cancellationToken);
                 return await local.RunAsync(resume: true, allow, cancellationToken);
             }
 
             SharedOptions.RefuseLanes(parsed, lanes);
+            MaySend.Refuse(parsed, maySend);
             Identifiers.Check("run", name);
             await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
             await silos.Coordinator(name).ResumeAsync(allow, parsed.GetValue(dataChange), cancellationToken);

@@ -63,10 +63,12 @@ internal static class SiloCommand
             $"Gateway port; by default {SiloPorts.Gateway} for the first silo and a free one for others and with --cluster redis://");
         var resend = SharedOptions.Number("--resend-after",
             "Seconds of silence after which work is sent again; by default 10", 0.1, 86_400);
+        var maySend = MaySend.Create();
         var lanes = SharedOptions.Lanes();
         var command = new Command("silo", "Run one silo of a federation over processes, on loopback")
         {
-            site, name, root, store, siteStore, mode, durability, cluster, clusterId, join, port, gateway, resend, lanes,
+            site, name, root, store, siteStore, mode, durability, cluster, clusterId, join, port, gateway, resend, maySend,
+            lanes,
         };
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -86,7 +88,7 @@ internal static class SiloCommand
                 ClusterId = Identifiers.Check("--cluster-id", parsed.GetRequiredValue(clusterId)), Name = "", Sites = sites,
                 Root = Path.GetFullPath(parsed.GetRequiredValue(root)), Store = parsed.GetRequiredValue(store),
                 SiteStore = parsed.GetValue(siteStore), ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend) ?? 10), Leased = true,
-                Lanes = parsed.GetValue(lanes),
+                MaySend = MaySend.Read(parsed, maySend, sites), Lanes = parsed.GetValue(lanes),
             };
             var kept = StoreSpec.Of(parsed.GetRequiredValue(mode), parsed.GetRequiredValue(durability));
             options = options with { StoreMode = kept.Mode!.Value, Durability = kept.Durability!.Value };
@@ -98,7 +100,8 @@ internal static class SiloCommand
             await StartAsync(host, options, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
                 $"silo {options.Name} serves {string.Join(", ", options.Sites)}: silo port {options.SiloPort}, "
-                + $"gateway {options.GatewayPort}, store {StoreLocation.Parse(StoreRole.Job, options.Store).Name}");
+                + $"gateway {options.GatewayPort}, store {StoreLocation.Parse(StoreRole.Job, options.Store).Name}"
+                + (parsed.GetValue(maySend) is { Length: > 0 } words ? $", may send {string.Join("; ", words)}" : ""));
             try
             {
                 var reason = await host.Services.GetRequiredService<SiloEnding>().Reason.WaitAsync(cancellationToken);

@@ -19,9 +19,13 @@ internal static class SimulateCommand
         {
             Description = "Leave out the local-only reference run that the plan asks for",
         };
+        var maySend = MaySend.Create();
         var lanes = SharedOptions.Lanes();
         var json = SharedOptions.Json();
-        var command = new Command("simulate", "Run a whole federation on this machine") { plan, folder, seed, federatedOnly, lanes, json };
+        var command = new Command("simulate", "Run a whole federation on this machine")
+        {
+            plan, folder, seed, federatedOnly, maySend, lanes, json,
+        };
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var screen = Screen.Of(parsed, parsed.GetValue(json));
@@ -30,13 +34,14 @@ internal static class SimulateCommand
             if (parsed.GetValue(seed) is { } other) read = (file = file.WithSeed(other)).Require();
             var localOnly = read.Evaluation.LocalOnly && read.Sharing == Sharing.Method && !parsed.GetValue(federatedOnly);
             if (localOnly) RequireLocalOnly(file, read);
+            var limits = MaySend.Require(parsed, maySend, read);
             await RequireDataAsync(read, file.Folder, cancellationToken);
             using var run = RunDirectory.Create(parsed.GetValue(folder), file, read, localOnly);
             if (screen.Mode != ScreenMode.Json)
                 await screen.Output.WriteLineAsync($"{read.Name}: {read.Adapter.Method}, {Words.Count(read.Clients.Count, "client")}, "
                     + $"{Words.Count(read.Strategy.Rounds, "round")}, seed {read.Seed}, in {run.Path}");
             screen.Warn([.. PlanNotes.Of(read)]);
-            var local = new LocalRun(run, screen, parsed.GetValue(lanes));
+            var local = new LocalRun(run, screen, limits, parsed.GetValue(lanes));
             try
             {
                 return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);

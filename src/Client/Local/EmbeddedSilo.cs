@@ -1,3 +1,4 @@
+using FedRLora.Abstractions.Sending;
 using FedRLora.Client.Rendering;
 using FedRLora.Silo;
 using FedRLora.Training;
@@ -17,17 +18,19 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
     public IGrainFactory Grains => _host.Services.GetRequiredService<IGrainFactory>();
 
     /// <param name="run">The run that it is for.</param>
+    /// <param name="maySend">What the sites let leave them.</param>
     /// <param name="lanes">Groups that train side by side; null for as many as there are processors.</param>
     /// <param name="note">Gets what is to be known of the run's inputs.</param>
     /// <param name="cancellationToken">The caller's token.</param>
-    public static async Task<EmbeddedSilo> StartAsync(RunDirectory run, int? lanes, NoteSink note, CancellationToken cancellationToken)
+    public static async Task<EmbeddedSilo> StartAsync(
+        RunDirectory run, SendingLimits maySend, int? lanes, NoteSink note, CancellationToken cancellationToken)
     {
         var (silo, gateway) = SiloPorts.Free();
         var host = SiloHost.Create(
             new SiloOptions
             {
                 Name = "embedded", Sites = ["*"], Root = run.Record.Root, Store = run.Store, StoreMode = run.Record.Mode,
-                Durability = run.Record.Durability, SiloPort = silo, GatewayPort = gateway, Lanes = lanes,
+                Durability = run.Record.Durability, SiloPort = silo, GatewayPort = gateway, Lanes = lanes, MaySend = maySend,
             },
             builder =>
             {

@@ -4,6 +4,7 @@ using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Sending;
 using FedRLora.Client.Rendering;
 using FedRLora.Client.Report;
 using FedRLora.Client.RunFolder;
@@ -17,8 +18,9 @@ namespace FedRLora.Client.Local;
 /// <summary>Runs, or continues, the jobs of a run folder on an embedded silo and writes what a reader wants to see.</summary>
 /// <param name="run">The folder.</param>
 /// <param name="screen">Where progress goes.</param>
+/// <param name="maySend">What the sites let leave them; the plan is held to it.</param>
 /// <param name="lanes">Groups that train side by side; null for as many as there are processors.</param>
-internal sealed class LocalRun(RunDirectory run, Screen screen, int? lanes = null)
+internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits maySend, int? lanes = null)
 {
     private static readonly TimeSpan PollEvery = TimeSpan.FromMilliseconds(100);
 
@@ -41,7 +43,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, int? lanes = nul
         var localOnly = localOnlyFile is null ? null : new RoundReporter(screen, localOnlyFile.Require()) { WhenPaused = WayOn };
         IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null;
         Interruption.LastWord = Stopped; // also of a run that has not begun: left in mid-step, its folder is there to go on with
-        await using var silo = await EmbeddedSilo.StartAsync(run, lanes, note => screen.Warn([note]), cancellationToken);
+        await using var silo = await EmbeddedSilo.StartAsync(run, maySend, lanes, note => screen.Warn([note]), cancellationToken);
         try
         {
             var status = await FollowAsync(silo, plan.Name, file.Yaml, federated);

@@ -27,7 +27,7 @@ internal sealed record RunRecord(
 
 /// <summary>
 /// A run on one machine: <c>plan.yaml</c>, <c>run.json</c>, <c>store/</c> with every committed round, <c>metrics.csv</c>,
-/// <c>metrics.jsonl</c>, <c>report.html</c> and <c>adapters/</c>.
+/// <c>metrics-by-task.csv</c>, <c>metrics.jsonl</c>, <c>report.html</c> and <c>adapters/</c>.
 /// </summary>
 internal sealed class RunDirectory : IDisposable
 {
@@ -59,6 +59,9 @@ internal sealed class RunDirectory : IDisposable
 
     /// <summary>Where adapters of a form go unless another folder is asked for.</summary>
     public string AdaptersOf(ExportForm form) => System.IO.Path.Combine(Path, form.FolderName);
+
+    /// <summary>Where adapters of tasks go unless another folder is asked for.</summary>
+    public string TaskAdaptersOf(ExportForm form) => System.IO.Path.Combine(Path, $"task-{form.FolderName}");
 
     public string PlanPath => System.IO.Path.Combine(Path, PlanFileName);
 

@@ -6,6 +6,7 @@ using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Sending;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Grains.Inputs;
 using FedRLora.Grains.Placement;
@@ -177,6 +178,8 @@ internal sealed partial class ClientGrain(
 
     private async Task<IReadOnlyList<ClientReport>> TrainAsync(SiteAssignment assignment, TimeSpan waited, CancellationToken stopped)
     {
+        var adapter = (await cache.PlanAsync(assignment.Plan, stopped)).Plan.Adapter;
+        if (Withheld(SentTensor.Of(adapter)) is { } withheld) throw new BadInputException(withheld);
         if (await FindFinishedAsync(assignment, stopped) is { } finished) return finished;
         using var activity = Telemetry.Source.StartActivity("fedrlora.train");
         activity?.SetTag("job", assignment.JobId).SetTag("round", assignment.Round).SetTag("clients", assignment.Members.Count);
@@ -194,7 +197,8 @@ internal sealed partial class ClientGrain(
         var reports = refused.Select(client => Failed(assignment, client.Key, client.Value)).ToList();
         foreach (var result in results.Where(result => !result.Silent && !refused.ContainsKey(result.ClientId)))
         {
-            reports.Add(result.Failure is { } failure
+            // Whatever the plan says: what is in the update decides.
+            reports.Add((result.Failure ?? Withheld(SentTensor.Of(result.Update.Keys, adapter))) is { } failure
                 ? Failed(assignment, result.ClientId, failure)
                 : await StoreAsync(assignment, result, stopped));
         }
@@ -236,6 +240,10 @@ internal sealed partial class ClientGrain(
         var now = await guard.RefusedAsync(Without(assignment, before), plan, Keys.SiteOf(this.GetPrimaryKeyString()), silo.Name, stopped);
         return before is null or { Count: 0 } ? now : now.Concat(before).ToDictionary(StringComparer.Ordinal);
     }
+
+    // Why the site does not let these leave; whoever sent the work may not have asked.
+    private string? Withheld(IReadOnlyList<SentTensor> sent) =>
+        silo.MaySend.Refuses(Keys.SiteOf(this.GetPrimaryKeyString()), sent);
 
     private static SiteAssignment Without(SiteAssignment assignment, IReadOnlyDictionary<string, string>? refused) =>
         refused is null or { Count: 0 } ? assignment

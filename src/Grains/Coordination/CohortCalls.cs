@@ -46,7 +46,17 @@ internal sealed class CohortCalls(CoordinatorServices services, OpenJob job, Eve
         var failed = false;
         foreach (var (site, assignment) in await job.AssignmentsAsync(send.Phase, asked, stopping))
         {
-            var reached = await sites.TryAsync(site, grain => grain.AcceptAsync(assignment, stopping));
+            bool reached;
+            try
+            {
+                reached = await sites.TryAsync(site, grain => grain.AcceptAsync(assignment, stopping));
+            }
+            catch (BadInputException e)
+            {
+                events.Post(new RoundEvent.Paused(e.Message)); // it refuses the plan: somebody changes the site's word, or gives up
+                return;
+            }
+
             if (!reached) events.Post(new RoundEvent.SiteLost(site));
             else if (job.State.LostSites.Contains(site)) events.Post(new RoundEvent.SiteReturned(site));
             failed |= !reached;

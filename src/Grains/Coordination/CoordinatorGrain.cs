@@ -89,7 +89,8 @@ internal sealed class CoordinatorGrain : Grain, IRunControlGrain, IRunReportingG
     }
 
     public Task ResumeAsync(bool allowEngineChange, bool allowDataChange = false, CancellationToken cancellationToken = default) =>
-        new ResumeCall(_services, _memory, Require(), _inputs, _mark).ResumeAsync(allowEngineChange, allowDataChange, cancellationToken);
+        new ResumeCall(_services, _memory, Require(), _inputs, _sites, _mark)
+            .ResumeAsync(allowEngineChange, allowDataChange, cancellationToken);
 
     public Task CancelAsync(CancellationToken cancellationToken = default) => PostAsync(Require(), new RoundEvent.Cancelled());
 

@@ -11,14 +11,18 @@ namespace FedRLora.Grains.Coordination;
 
 /// <summary>Somebody asks for a job to go on: says at once what must not be gone on with, and leaves the rest to the loop.</summary>
 internal sealed class ResumeCall(
-    CoordinatorServices services, IPersistentState<JobMemory> memory, ActiveJob active, InputAgreement inputs, JobMark mark)
+    CoordinatorServices services, IPersistentState<JobMemory> memory, ActiveJob active, InputAgreement inputs, SiteCalls sites,
+    JobMark mark)
 {
     /// <summary>Goes on, or says why not.</summary>
-    /// <exception cref="BadInputException">Engine, base or rows have changed, and that was not allowed.</exception>
+    /// <exception cref="BadInputException">
+    /// Engine, base or rows have changed, and that was not allowed, or a site refuses the plan.
+    /// </exception>
     public async Task ResumeAsync(bool allowEngineChange, bool allowDataChange, CancellationToken cancellationToken)
     {
         var job = active.Job;
         if (job.Gate is Gate.OtherEngine { Reason: var reason } && !allowEngineChange) throw new BadInputException(reason);
+        if (job.State.Phase != Phase.Finished) await sites.RequireWillingAsync(job.Plan, cancellationToken);
         var changes = await FindChangesAsync(job, allowDataChange, cancellationToken);
         if (job.Gate is Gate.OtherEngine)
         {

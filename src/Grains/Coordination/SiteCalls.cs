@@ -1,6 +1,8 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Sending;
 using Orleans.Runtime;
 
 namespace FedRLora.Grains.Coordination;
@@ -8,6 +10,7 @@ namespace FedRLora.Grains.Coordination;
 /// <summary>Calls the sites of one job, and says once that one cannot be reached.</summary>
 internal sealed class SiteCalls(CoordinatorServices services, string job)
 {
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(5); // for a word that a live silo has at hand
     private readonly HashSet<string> _unreachable = new(StringComparer.Ordinal); // of which that was logged
 
     /// <summary>The site's part of the job.</summary>
@@ -28,6 +31,25 @@ internal sealed class SiteCalls(CoordinatorServices services, string job)
             if (_unreachable.Add(site)) services.Logger.LogSiteUnreachable(job, site, e.GetType().Name);
             return false;
         }
+    }
+
+    /// <summary>
+    /// Asks every site of a plan that can be reached whether what the plan sends may leave it. One that cannot be reached, or whose silo
+    /// is of a version that does not know the question, says so when it is given work.
+    /// </summary>
+    /// <exception cref="BadInputException">Sites refuse the plan; a line for each.</exception>
+    public async Task RequireWillingAsync(FederationPlan plan, CancellationToken cancellationToken)
+    {
+        var sent = SentTensor.Of(plan.Adapter);
+        if (sent.Count == 0) return;
+        var refusals = new SortedDictionary<string, string>(StringComparer.Ordinal);
+        await Task.WhenAll(plan.Clients.Select(static client => client.Site).Distinct(StringComparer.Ordinal)
+            .Select(site => TryAsync(site, async grain =>
+            {
+                if (await grain.RefusesAsync(sent, cancellationToken).WaitAsync(Patience, cancellationToken) is { } refusal)
+                    refusals.Add(site, refusal);
+            })));
+        if (refusals.Count > 0) throw new BadInputException(string.Join('\n', refusals.Values));
     }
 
     /// <summary>Stops what runs at these sites, as far as they can be reached.</summary>

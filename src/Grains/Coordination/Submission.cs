@@ -27,6 +27,7 @@ internal sealed class Submission(
         Identifiers.Check("run", name);
         if (await IsThereAsync(there, planYaml, cancellationToken)) return null;
         var plan = PlanReader.Require(planYaml, "plan.yaml");
+        await sites.RequireWillingAsync(plan, cancellationToken);
         await Fork.ForgetAsync(Store, name, cancellationToken); // one of this name may have failed half way
         return await WriteAsync(planYaml, plan, origin: null, made: null, cancellationToken);
     }
@@ -39,6 +40,7 @@ internal sealed class Submission(
         Identifiers.Check("run", source);
         if (await IsThereAsync(there, planYaml, cancellationToken)) return null;
         var plan = PlanReader.Require(planYaml, "plan.yaml");
+        await sites.RequireWillingAsync(plan, cancellationToken);
         var manifest = await Fork.CheckAsync(Store, source, round, plan, cancellationToken);
         var changedRows = await inputs.CheckForkAsync(source, manifest, plan, allowDataChange, cancellationToken);
         var owners = manifest.Clients.Where(static client => client.Head is not null)
@@ -62,6 +64,7 @@ internal sealed class Submission(
         var prepared = await MadeWith.ReadAsync(Store, Keys.Inputs(name), cancellationToken); // checked by who copied the start
         if (prepared is null) inputs.RequireInputsOf(origin);
         var plan = PlanReader.Require(planYaml, "plan.yaml");
+        await sites.RequireWillingAsync(plan, cancellationToken);
         return await WriteAsync(planYaml, plan, origin.Sha256, prepared?.Document, cancellationToken);
     }
 
@@ -77,6 +80,7 @@ internal sealed class Submission(
         if (rounds <= before) throw new BadInputException($"Run {name} has {before} rounds already; extend it to more.");
         if (PlanText.Of(plan with { Strategy = plan.Strategy with { Rounds = before } }) != PlanText.Of(job.Plan))
             throw new BadInputException($"An extension changes strategy.rounds alone; fork run {name} to change more.");
+        await sites.RequireWillingAsync(plan, cancellationToken);
         var changes = await inputs.FindChangesAsync(job, cancellationToken);
         changes.Require(allowDataChange);
         if (changes.ChangesRun) await inputs.RequireUsableAsync(job, cancellationToken);

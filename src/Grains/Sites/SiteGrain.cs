@@ -2,6 +2,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Sending;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Grains.Clients;
 using FedRLora.Grains.Exports;
@@ -37,19 +38,29 @@ internal sealed partial class SiteGrain(
 
     public Task PingAsync(CancellationToken cancellationToken = default) => Task.CompletedTask;
 
-    public Task AcceptAsync(SiteAssignment assignment, CancellationToken cancellationToken = default)
+    public Task<string?> RefusesAsync(IReadOnlyList<SentTensor> sent, CancellationToken cancellationToken = default) =>
+        Task.FromResult(silo.MaySend.Refuses(Keys.SiteOf(this.GetPrimaryKeyString()), sent));
+
+    public async Task AcceptAsync(SiteAssignment assignment, CancellationToken cancellationToken = default)
     {
+        // Whoever sends it may be of a version that asks nobody, and this silo may have been started with a narrower word meanwhile.
+        var site = Keys.SiteOf(this.GetPrimaryKeyString());
+        if (!silo.MaySend.IsOpen(site))
+        {
+            var plan = (await cache.PlanAsync(assignment.Plan, cancellationToken)).Plan;
+            if (silo.MaySend.Refuses(site, SentTensor.Of(plan.Adapter)) is { } refusal) throw new BadInputException(refusal);
+        }
+
         if (!assignment.Concurrent)
         {
             var order = _current is { } current ? assignment.Order.CompareTo(current.Order) : 1;
-            if (order < 0) return Task.CompletedTask;
+            if (order < 0) return;
             if (order > 0) _bundle.Clear();
             _silent = assignment.Pending?.Count ?? assignment.Members.Count;
         }
 
         _current = assignment;
         _ = DispatchAsync(assignment);
-        return Task.CompletedTask;
     }
 
     public Task ReportAsync(IReadOnlyList<ClientReport> reports, CancellationToken cancellationToken = default)

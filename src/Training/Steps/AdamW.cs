@@ -53,12 +53,13 @@ internal sealed class AdamW
             }
         }
 
-        foreach (var tensors in layout.Tensors.Where(static info => info.Trains).GroupBy(static info => info.Role.Name))
+        foreach (var role in layout.Tensors.Where(static info => info.Trains)
+            .GroupBy(static info => info.Role.Name, StringComparer.Ordinal))
         {
-            var counts = tensors.Select(info => StepsOf(state, info)).Distinct().ToList();
+            var counts = role.Select(info => StepsOf(state, info)).Distinct().ToList();
             if (counts.Count > 1)
                 throw new BadInputException(
-                    $"optimizer state: tensors {tensors.Key} have taken {string.Join(" and ", counts)} steps; they step together");
+                    $"optimizer state: tensors {role.Key} have taken {string.Join(" and ", counts)} steps; they step together");
         }
     }
 

@@ -135,7 +135,7 @@ public sealed class CliTests : IDisposable
         Assert.Equal(2 * 8 * (6 * 32 + 48), elements.GetProperty("A").GetInt64());
         Assert.Equal(2 * entry.Spec.Heads * 8 * (32 + 16 + 16 + 32 + 48 + 48 + 32), elements.GetProperty("B").GetInt64());
         Assert.Equal(
-            entry.Spec.Tensors.Where(static tensor => tensor.Value.Scope == Scope.Job).Select(static tensor => tensor.Key),
+            entry.Spec.Tensors.Where(static tensor => tensor.Value.IsAggregated).Select(static tensor => tensor.Key),
             json.RootElement.GetProperty("leavesTheSite").EnumerateArray().Select(static role => role.GetString()));
     }
 

@@ -300,8 +300,8 @@ public sealed class PlanReaderTests
     [InlineData("adapter: {core: full}", "adapter.core: not available in this version; remove it.")]
     [InlineData(
         "adapter: qlora",
-        "adapter.method: \"qlora\" is not known; did you mean lora? Give one of dora, fedsa-lora, ffa-lora, hydra-lora, lora, "
-            + "m-lora, r-lora, r-lora-federated, rslora.")]
+        "adapter.method: \"qlora\" is not known; did you mean lora? Give one of dora, fedsa-lora, fedsa-lora-task-heads, "
+            + "ffa-lora, hydra-lora, lora, m-lora, r-lora, r-lora-federated, r-lora-federated-task-heads, rslora.")]
     [InlineData("adapter: {r: 4}", "adapter.r: unknown key; did you mean rank?")]
     [InlineData("adapter: {lora_alpha: 4}", "adapter.lora_alpha: unknown key; did you mean alpha?")]
     [InlineData("adapter: {target_modules: [q]}", "adapter.target_modules: unknown key; did you mean targetModules?")]

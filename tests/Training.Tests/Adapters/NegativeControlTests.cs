@@ -32,6 +32,7 @@ public sealed class NegativeControlTests : IDisposable
             new("not decomposed", Numbers.Logits | Numbers.Gradients | Numbers.Shared, static spec => spec with { Decomposed = false }),
             new("magnitudes stay with their client", Numbers.Shared, static spec => Keeps(spec, Decomposition.Magnitude)),
         ],
+        ["fedsa-lora-task-heads"] = HeadsByTask,
         ["ffa-lora"] =
         [
             new("A trains and is averaged", Numbers.Gradients | Numbers.Shared,
@@ -57,6 +58,12 @@ public sealed class NegativeControlTests : IDisposable
             new("the sum of the heads", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Sum() }),
             new("a router", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Softmax() }),
         ],
+        ["r-lora-federated-task-heads"] =
+        [
+            .. HeadsByTask,
+            new("an exact start", Numbers.Logits | Numbers.Gradients, static spec => FromZero(spec)),
+            new("one draw of B for all tasks", Numbers.Logits, static spec => OneDraw(spec)),
+        ],
         ["r-lora-federated"] =
         [
             new("an exact start", Numbers.Logits | Numbers.Gradients, static spec => FromZero(spec)),
@@ -78,6 +85,12 @@ public sealed class NegativeControlTests : IDisposable
         new("one mask for all heads", Numbers.Gradients, static spec => OneMask(spec)),
         new("no dropout", Numbers.Gradients, static spec => spec with { Dropout = Dropout.None }),
         new("scaling alpha/r", Numbers.Logits | Numbers.Gradients, static spec => OverRank(spec)),
+    ];
+
+    private static Control[] HeadsByTask =>
+    [
+        new("B stays with its client", Numbers.Shared, static spec => Keeps(spec, "B")),
+        new("B is averaged over all clients", Numbers.Shared, static spec => Averages(OneDraw(spec), "B")),
     ];
 
     private readonly DisposeScope _scope = NewDisposeScope();

@@ -18,6 +18,8 @@ public static class AdapterCatalog
         {
             ["fedsa-lora"] = Entry(new(),
                 "Shared A is aggregated, every client keeps its own B", "FedSA-LoRA, arXiv 2410.01463"),
+            ["fedsa-lora-task-heads"] = Entry(HeadsByTask(new()),
+                "A is aggregated over all clients, B over the clients of each task", "FedSA-LoRA, arXiv 2410.01463"),
             ["lora"] = Entry(Averaged(new()),
                 "FedIT: A and B are both averaged, weighted by training rows", "FedIT, arXiv 2305.05644; LoRA, arXiv 2106.09685"),
             ["rslora"] = Entry(Averaged(new() { Scaling = Scaling.AlphaOverSqrtRank }),
@@ -34,13 +36,24 @@ public static class AdapterCatalog
                 "Multi-head random initialization and multi-head dropout, heads mixed by a router", "R-LoRA, arXiv 2502.15455"),
             ["m-lora"] = Entry(RandomHeads(new Routing.Mean()),
                 "R-LoRA without the router: the mean of the heads, exact to merge", "Align-LoRA, arXiv 2508.05078"),
-            ["r-lora-federated"] = Entry(
-                // Not the paper's values: these learn as plain LoRA does, at its rate (docs/decisions/0018-default-method.md).
-                OwnHeads(new() { Start = Start.Anchored, Dropout = Dropout.Hidden(PerHead, 0) }, Init.Stable(100_000)),
+            ["r-lora-federated"] = Entry(SmallHeads,
                 "One R-LoRA head per client on a shared A: anchored random start, small enough to learn at plain LoRA's rate",
+                "R-LoRA, arXiv 2502.15455; FedSA-LoRA, arXiv 2410.01463"),
+            ["r-lora-federated-task-heads"] = Entry(HeadsByTask(SmallHeads),
+                "r-lora-federated with one head per task, drawn for it and aggregated over its clients",
                 "R-LoRA, arXiv 2502.15455; FedSA-LoRA, arXiv 2410.01463"),
         }.ToDictionary(static pair => pair.Key, static pair => pair.Value with { Spec = pair.Value.Spec with { Method = pair.Key } },
             StringComparer.Ordinal);
+
+    // Not the paper's values: these learn as plain LoRA does, at its rate (docs/decisions/0018-default-method.md).
+    private static AdapterSpec SmallHeads =>
+        OwnHeads(new() { Start = Start.Anchored, Dropout = Dropout.Hidden(PerHead, 0) }, Init.Stable(100_000));
+
+    // Heads that each client drew are drawn for each task: clients that aggregate one start from one value.
+    private static AdapterSpec HeadsByTask(AdapterSpec spec) => spec.With(B, static heads => heads with
+    {
+        Scope = Scope.Task, Seed = heads.Seed == SeedPolicy.PerClient ? SeedPolicy.PerTask : heads.Seed,
+    });
 
     // FedIT: every tensor is averaged, by training rows.
     private static AdapterSpec Averaged(AdapterSpec spec) =>

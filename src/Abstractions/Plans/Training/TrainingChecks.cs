@@ -1,6 +1,8 @@
 namespace FedRLora.Abstractions.Plans;
 
-/// <summary>Whether warm-up steps are a part of the steps that there are, and warm a head, which a client or a task owns.</summary>
+/// <summary>
+/// Whether warm-up steps are a part of the steps that there are, and warm a head, which belongs to its client or its task.
+/// </summary>
 internal static class TrainingChecks
 {
     public static IEnumerable<PlanConflict> Of(FederationPlan plan) => [.. WarmHeads(plan), .. Warmup(plan)];

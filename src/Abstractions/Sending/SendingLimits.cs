@@ -1,0 +1,64 @@
+using FedRLora.Abstractions.Plans;
+
+namespace FedRLora.Abstractions.Sending;
+
+/// <summary>The words of the administrators of all sites that a silo serves.</summary>
+public sealed class SendingLimits
+{
+    private readonly SendingLimit _forAll;
+    private readonly Dictionary<string, SendingLimit> _bySite;
+
+    private SendingLimits(SendingLimit forAll, Dictionary<string, SendingLimit> bySite) => (_forAll, _bySite) = (forAll, bySite);
+
+    /// <summary>Nothing is held back at any site.</summary>
+    public static SendingLimits None { get; } = new(SendingLimit.None, []);
+
+    /// <summary>Reads words: <c>job</c> for all sites, <c>north=job</c> for one, which then counts there alone.</summary>
+    /// <exception cref="BadInputException">A word is none, or two say different things of the same sites.</exception>
+    public static SendingLimits Parse(IEnumerable<string> words)
+    {
+        SendingLimit? forAll = null;
+        var bySite = new Dictionary<string, SendingLimit>(StringComparer.Ordinal);
+        foreach (var given in words)
+        {
+            var (site, word) = given.Split('=', 2) is [var named, var rest] ? (named.Trim(), rest) : (null, given);
+            var limit = SendingLimit.Parse(word);
+            if (site is null) forAll = Together(forAll, limit, "all sites");
+            else bySite[site] = Together(bySite.GetValueOrDefault(Identifiers.Check("site", site)), limit, $"site {site}");
+        }
+
+        return new(forAll ?? SendingLimit.None, bySite);
+    }
+
+    /// <summary>The sites that have a word of their own.</summary>
+    public IReadOnlyCollection<string> Sites => _bySite.Keys;
+
+    /// <summary>Whether nothing is held back at a site.</summary>
+    public bool IsOpen(string site) => Of(site) == SendingLimit.None;
+
+    /// <summary>Why a site does not let these tensors leave and what to do, in one line; null where it does.</summary>
+    public string? Refuses(string site, IReadOnlyList<SentTensor> sent)
+    {
+        var limit = Of(site);
+        var refused = sent.Where(tensor => !limit.Allows(tensor)).ToList();
+        if (refused.Count == 0) return null;
+        var tensors = string.Join(" and ", refused.Select(static tensor => $"{tensor.Name} (scope {tensor.Scope})"));
+        var kept = refused.Count == sent.Count ? "sharing: none" : string.Join(" and ", refused.Select(static tensor =>
+            $"adapter.tensors.{tensor.Name}.scope: client"));
+        return $"Site {site} refuses the plan, which would send updates of {tensors}: its administrator lets {limit.Text} leave the site "
+            + $"(--may-send {limit.Word}). Give the plan {kept}, or have a silo of the site started with a wider word.";
+    }
+
+    /// <summary>Why sites do not let a plan send what it would, a line for each in site-id order.</summary>
+    public IReadOnlyList<string> Refuses(FederationPlan plan)
+    {
+        var sent = SentTensor.Of(plan.Adapter);
+        return [.. plan.Clients.Select(static client => client.Site).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)
+            .Select(site => Refuses(site, sent)).OfType<string>()];
+    }
+
+    private SendingLimit Of(string site) => _bySite.GetValueOrDefault(site, _forAll);
+
+    private static SendingLimit Together(SendingLimit? before, SendingLimit limit, string of) => before is null ? limit : before.And(limit)
+        ?? throw new BadInputException($"{before.Word} and {limit.Word} are both given for {of}; give one of them.");
+}

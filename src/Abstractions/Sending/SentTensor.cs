@@ -1,0 +1,32 @@
+using FedRLora.Abstractions.Plans;
+
+namespace FedRLora.Abstractions.Sending;
+
+/// <summary>A kind of tensor whose updates leave a site, as a plan has it.</summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.sent-tensor")]
+public sealed record SentTensor
+{
+    /// <summary>Its role: A, B, router, magnitude.</summary>
+    [Id(0)] public required string Name { get; init; }
+
+    /// <summary>Its scope as a plan writes it: a silo that does not know one lets no tensor of it leave.</summary>
+    [Id(1)] public required string Scope { get; init; }
+
+    /// <summary>What the updates of a method hold.</summary>
+    public static IReadOnlyList<SentTensor> Of(AdapterSpec adapter) =>
+    [
+        .. adapter.Roles.Select(role => (role.Name, Policy: adapter.Tensor(role.Name))).Where(static tensor => tensor.Policy.IsAggregated)
+            .Select(static tensor => new SentTensor { Name = tensor.Name, Scope = Named(tensor.Policy.Scope) }),
+    ];
+
+    /// <summary>What an update holds: the kinds of its tensors by the ends of their names.</summary>
+    /// <param name="names">The tensors' whole names.</param>
+    /// <param name="adapter">The method; a kind that it does not have is of no scope that anybody allows.</param>
+    public static IReadOnlyList<SentTensor> Of(IEnumerable<string> names, AdapterSpec adapter) =>
+    [
+        .. names.Select(static name => name[(name.LastIndexOf('.') + 1)..]).Distinct(StringComparer.Ordinal)
+            .Select(name => new SentTensor { Name = name, Scope = adapter.Has(name) ? Named(adapter.Tensor(name).Scope) : "unknown" }),
+    ];
+
+    private static string Named(Scope scope) => scope.ToString().ToLowerInvariant();
+}
