@@ -142,7 +142,10 @@ public sealed class TaskScopeTests : IDisposable
                 spec.Tensors.Where(static tensor => tensor.Value.Scope == Scope.Client).Select(static tensor => tensor.Key)
                     .Order(StringComparer.Ordinal),
                 result.Head.Keys.Select(RoleOf).Distinct().Order(StringComparer.Ordinal));
-            Assert.Equal([role], member.OfTask.Keys.Select(RoleOf).Distinct());
+            Assert.Equal(
+                spec.Tensors.Where(static tensor => tensor.Value.Scope == Scope.Task).Select(static tensor => tensor.Key)
+                    .Order(StringComparer.Ordinal),
+                member.OfTask.Keys.Select(RoleOf).Distinct().Order(StringComparer.Ordinal));
             Assert.DoesNotContain(result.Head.Keys, result.Update.ContainsKey);
         }
     }
