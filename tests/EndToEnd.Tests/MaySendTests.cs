@@ -36,6 +36,9 @@ public sealed class MaySendTests
         var (plan, folder) = (tiny.WritePlan("fedsa-lora"), Out(tiny));
         var run = await CommandLine.RunAsync("simulate", plan, "--out", folder, "--may-send", "job", "--no-local-only");
         Assert.True(run.Code == 0, run.Error);
+        var report = await File.ReadAllTextAsync(Path.Combine(folder, "report.html"));
+        Assert.Contains("A: all clients; B: nobody", report, StringComparison.Ordinal);
+        Assert.Matches(@"what training changed in A \(scope job\): [0-9.]+ k?B a client and round, and as much comes back", report);
         var before = Directory.GetFiles(folder, "*", SearchOption.AllDirectories);
 
         string[][] commands =
