@@ -40,18 +40,10 @@ public static class StrategyRegistry
     /// <summary>The plan's selection.</summary>
     public static IClientSelector Selector(FederationPlan plan) => Selections[plan.Strategy.Selection.Rule](plan.Strategy.Selection);
 
-    /// <summary>The plan's aggregation rule for a closed cohort.</summary>
-    /// <param name="plan">The plan.</param>
-    /// <param name="closed">The cohort in the order in which its updates will be added.</param>
+    /// <summary>The plan's aggregation rule.</summary>
     /// <exception cref="BadInputException">There is no such rule.</exception>
-    public static IAggregationRule Aggregation(FederationPlan plan, IReadOnlyList<string> closed)
-    {
-        var rule = Find(Aggregations, plan.Strategy.Aggregation.Rule, "aggregation rule")(plan.Strategy.Aggregation);
-        if (!plan.Strategy.Aggregation.PerTask)
-            return rule;
-        var tasks = plan.Clients.ToDictionary(static client => client.Id, static client => client.Task, StringComparer.Ordinal);
-        return new PerTask(rule, [.. closed.Select(client => tasks[client])]);
-    }
+    public static IAggregationRule Aggregation(FederationPlan plan) =>
+        Find(Aggregations, plan.Strategy.Aggregation.Rule, "aggregation rule")(plan.Strategy.Aggregation);
 
     /// <summary>The plan's server optimizer.</summary>
     /// <exception cref="BadInputException">There is no such rule.</exception>

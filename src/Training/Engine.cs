@@ -26,7 +26,7 @@ internal static class Engine
         var library = $"TorchSharp {TorchSharpVersion}, libtorch {__version__}";
         var kernels = device.type == DeviceType.CPU ? CpuKernels() : device.ToString();
         var steps = StepKernels.For(device, ScalarType.Float32).Mark;
-        string[] marks = [kernels, .. steps is null ? [] : (string[])[steps], .. Choosing.Select(Setting).OfType<string>()];
+        string[] marks = [kernels, steps, .. Choosing.Select(Setting).OfType<string>()];
         return new(library, string.Join(' ', marks), threads);
     }
 

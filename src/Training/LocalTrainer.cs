@@ -95,31 +95,17 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         Task.Run(() => GroupSizing.Of(plan, PathOf(plan.Model.Path)), cancellationToken);
 
     /// <inheritdoc/>
-    public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
-        InitialAsync(plan, Scope.Job, task: null, cancellationToken);
+    public async Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default)
+    {
+        // What training would stumble over is said before the first round, once for all tasks.
+        await Task.Run(() => FrozenBase.Check(PathOf(plan.Model.Path)), cancellationToken);
+        return await InitialAsync(plan, Scope.Job, task: null, cancellationToken);
+    }
 
     /// <inheritdoc/>
     public async Task<AdapterState> InitialOfTaskAsync(
         FederationPlan plan, string task, CancellationToken cancellationToken = default) =>
         plan.Adapter.Has(Scope.Task) ? await InitialAsync(plan, Scope.Task, task, cancellationToken) : AdapterState.Empty;
-
-    private async Task<AdapterState> InitialAsync(FederationPlan plan, Scope scope, string? task, CancellationToken cancellationToken)
-    {
-        var folder = PathOf(plan.Model.Path);
-        // what training would stumble over is said before the first round
-        await Task.Run(() => FrozenBase.Check(folder), cancellationToken);
-        var given = await Task.Run(() => _adapters.Given(plan), cancellationToken);
-        var looksAtWeights = plan.Adapter.Decomposed || given is { Spec.Decomposed: true } || given?.BaseTensors.Count > 0;
-        var model = looksAtWeights ? await BaseAsync(plan, cancellationToken) : null;
-        if (given is not null) await Task.Run(() => given.CheckBiases(ModelConfig.Load(folder)), cancellationToken);
-        var (initial, _) = await _lanes.RunAsync(new(plan.Name, LaneDemand.ThreadsOf(plan.Training.Threads), Bytes: 0), _ =>
-        {
-            if (model is not null) given?.CheckBase(model.Model);
-            var layout = _adapters.LayoutOf(plan, FrozenBase.LayersOf(folder), () => model!.Model);
-            return layout.Initial(plan.Seed, client: null, tensor => tensor.Scope == scope, task);
-        }, cancellationToken);
-        return initial;
-    }
 
     /// <inheritdoc/>
     public async Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default)
@@ -170,6 +156,22 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         _lanes.Dispose();
     }
 
+    private async Task<AdapterState> InitialAsync(FederationPlan plan, Scope scope, string? task, CancellationToken cancellationToken)
+    {
+        var folder = PathOf(plan.Model.Path);
+        var given = await Task.Run(() => _adapters.Given(plan), cancellationToken);
+        var looksAtWeights = plan.Adapter.Decomposed || given is { Spec.Decomposed: true } || given?.BaseTensors.Count > 0;
+        var model = looksAtWeights ? await BaseAsync(plan, cancellationToken) : null;
+        if (given is not null) await Task.Run(() => given.CheckBiases(ModelConfig.Load(folder)), cancellationToken);
+        var (initial, _) = await _lanes.RunAsync(new(plan.Name, LaneDemand.ThreadsOf(plan.Training.Threads), Bytes: 0), _ =>
+        {
+            if (model is not null) given?.CheckBase(model.Model);
+            var layout = _adapters.LayoutOf(plan, FrozenBase.LayersOf(folder), () => model!.Model);
+            return layout.Initial(plan.Seed, client: null, tensor => tensor.Scope == scope, task);
+        }, cancellationToken);
+        return initial;
+    }
+
     private IReadOnlyDictionary<string, TrainingResult> Train(
         TrainingGroup group, List<(GroupMember Member, TrainingRows Rows)> members, FrozenBase model, AdapterLayout layout,
         CancellationToken cancellationToken)
@@ -185,8 +187,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         if (member.Client.Data.Test is not { } path) return new EvaluationResult { ClientId = member.Client.Id };
         var rows = await TestRowsAsync(group, member.Client, path, model, cancellationToken);
         var (adapter, _) = await _lanes.RunAsync(
-            DemandOf(group, bytes: 0), _ => AdapterFactory.Of(group.Plan, layout, member.Client, group.Shared, member.Head),
-            cancellationToken);
+            DemandOf(group, bytes: 0), _ => AdapterFactory.Of(group, layout, member), cancellationToken);
         var digest = await Task.Run(() => adapter.Digest(digests), cancellationToken);
         var score = await ScoreAsync(group, model, digest is null ? null : adapter, digest, rows, cancellationToken);
         var result = Scoring.For(member.Client.Id, rows, score);

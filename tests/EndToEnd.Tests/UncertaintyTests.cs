@@ -1,4 +1,5 @@
 using System.Text.Json;
+using FedRLora.Abstractions;
 using FedRLora.Client.Report;
 using FedRLora.Training.Tests;
 
@@ -63,9 +64,65 @@ public sealed class UncertaintyTests : IDisposable
         Assert.Contains("unshared", result.Output, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task A_task_of_two_clients_has_errors_that_its_rows_together_do_not_exceed()
+    {
+        var samples = Path.Combine(Repository.Root, "samples");
+        _tiny.Write("tasks.yaml",
+        [
+            "name: tasks", "seed: 3", $"model: {samples}/model", "adapter: {method: r-lora-federated, rank: 4}",
+            "training: {steps: 6, batchSize: 4, maxTokens: 96, threads: 1}", "strategy: {rounds: 1}",
+            "evaluation: {localOnly: true, maxRows: 60}", "clients:",
+            Client("few", "opinion", 16), Client("many", "opinion", 200), Client("topic", "topic", 50),
+        ]);
+
+        var result = await CommandLine.RunAsync("simulate", Folder("tasks.yaml"), "--json", "--out", Folder("run"));
+
+        var final = Line(result);
+        var tasks = final.GetProperty("tasks").EnumerateArray().ToList();
+        Assert.Equal(["opinion", "topic"], tasks.Select(static task => task.GetProperty("task").GetString()));
+        var (run, alone) = (await BitsAsync("tasks"), await BitsAsync("tasks.local-only"));
+        double[] score = [.. run["few"].Zip(run["many"], static (few, many) => (few + many) / 2)];
+        double[] difference = [.. score.Select((value, row) => value - (alone["few"][row] + alone["many"][row]) / 2)];
+        Assert.Equal(score.Average(), Value(tasks[0], "federated"), 9);
+        Assert.Equal(difference.Average(), Value(tasks[0], "localOnlyDifference"), 9);
+        Assert.Equal(Value(tasks[0], "federated") - Value(tasks[0], "base"), Value(tasks[0], "baseDifference"), 9);
+        Assert.InRange(Value(tasks[0], "standardError"), Error(score) - 1e-12, Math.Sqrt(2) * Error(score));
+        Assert.InRange(Value(tasks[0], "localOnlyError"), Error(difference) - 1e-12, Math.Sqrt(2) * Error(difference) + 1e-12);
+        Assert.True(Value(tasks[0], "baseError") > 0);
+        Assert.Equal(Error(run["topic"]), Value(tasks[1], "standardError"), 9); // of one client it is the client's
+
+        Assert.Contains("\n1,opinion,2,2,2,accuracy,", await File.ReadAllTextAsync(Path.Combine(Folder("run"), "metrics-by-task.csv")),
+            StringComparison.Ordinal);
+        Assert.Contains("By task (accuracy)", await File.ReadAllTextAsync(Path.Combine(Folder("run"), "report.html")),
+            StringComparison.Ordinal);
+
+        string Client(string id, string task, int rows) => $"  - {{id: {id}, task: {task}, data: "
+            + $"{{train: {samples}/tasks/{task}/train.jsonl, test: {samples}/tasks/{task}/test.jsonl, rows: {rows}}}}}";
+
+        static double Value(JsonElement task, string name) => task.GetProperty(name).GetDouble();
+
+        static double Error(double[] rows) => Math.Sqrt(
+            rows.Sum(value => Math.Pow(value - rows.Average(), 2)) / (rows.Length - 1) / rows.Length);
+
+        async Task<Dictionary<string, double[]>> BitsAsync(string job)
+        {
+            var bits = new Dictionary<string, double[]>();
+            foreach (var client in new[] { "few", "many", "topic" })
+            {
+                var file = Path.Combine(Folder("run"), "store", Keys.RowScores(job, "local", client));
+                var right = JsonDocument.Parse(await File.ReadAllTextAsync(file)).RootElement.GetProperty("Right").GetString()!;
+                bits.Add(client, [.. right.Select(static bit => (double)(bit - '0'))]);
+            }
+
+            return bits;
+        }
+    }
+
     private string Folder(string name) => Path.Combine(_tiny.Root, name);
 
-    private static JsonElement Final(CommandResult result) => JsonDocument.Parse(
-        result.Output.Split('\n').Single(static line => line.StartsWith("{\"final\"", StringComparison.Ordinal))).RootElement
-        .GetProperty("final");
+    private static JsonElement Final(CommandResult result) => Line(result).GetProperty("final");
+
+    private static JsonElement Line(CommandResult result) => JsonDocument.Parse(
+        result.Output.Split('\n').Single(static line => line.StartsWith("{\"final\"", StringComparison.Ordinal))).RootElement;
 }

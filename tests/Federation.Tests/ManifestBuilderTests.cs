@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
@@ -85,7 +86,7 @@ public class ManifestBuilderTests
         var state = Play(new RoundMachine(Plan), Started(first));
         var sites = AssignmentBuilder.Build(
             Plan, "job", Blob("plan"), first,
-            round => first.Shared is var shared ? new BlobRef(Keys.Shared("job", round, "a"), shared.Sha256, shared.SizeBytes) : null!,
+            round => States(new(Keys.Shared("job", round, "a"), first.Shared.Sha256, first.Shared.SizeBytes)),
             state, new RoundEffect.SendAssignments(RoundPhase.Train, ["a", "b", "c"]));
 
         Assert.Equal(["local", "west"], sites.Select(site => site.Site));
@@ -105,13 +106,15 @@ public class ManifestBuilderTests
             new RoundEvent.DeadlinePassed(2, 1, RoundPhase.Train), new RoundEvent.Aggregated(2, 1, Candidate(2)));
         var sites = AssignmentBuilder.Build(
             Plan, "job", Blob("plan"), first,
-            round => first.Shared is var shared ? new BlobRef(Keys.Shared("job", round, "a"), shared.Sha256, shared.SizeBytes) : null!,
+            round => States(new(Keys.Shared("job", round, "a"), first.Shared.Sha256, first.Shared.SizeBytes)),
             state, new RoundEffect.SendAssignments(RoundPhase.Evaluate, ["a", "b"]));
 
         Assert.Equal(Candidate(2).Shared, sites[0].Assignment.Shared);
         Assert.Equal(Keys.Head("job", "local", "a", 1), sites[0].Assignment.Members[0].Head!.Key);
         Assert.Equal(new BlobRef(Keys.Head("job", "west", "b", 2), Blob("head 2 b").Sha256, 8), sites[1].Assignment.Members[0].Head);
     }
+
+    private static SharedStates States(BlobRef job) => new(job, ImmutableSortedDictionary<string, BlobRef>.Empty);
 
     private static RoundManifest Round0() => ManifestBuilder.Build(Plan, PlanSha256, null, Play(new RoundMachine(Plan),
         [new RoundEvent.Started(-1, null, []), new RoundEvent.Aggregated(0, 1, Candidate(0)), .. Scores(0, 1)]));

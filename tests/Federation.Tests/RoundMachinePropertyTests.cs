@@ -30,8 +30,12 @@ public class RoundMachinePropertyTests
         from buffer in Gen.Int[1, 6]
         from concurrency in Pick<int?>(null, 1, 3)
         from stale in Pick<int?>(null, 0, 2)
-        select Of([.. Enumerable.Range(0, clients).Select(i => Client($"c{i}", $"s{i % sites}", test: i >= untested))]) with
+        from tasks in Gen.Int[1, 3]
+        from heads in Pick(Scope.Job, Scope.Task)
+        select Of([.. Enumerable.Range(0, clients).Select(i => Client($"c{i}", $"s{i % sites}", $"t{i * i % tasks}", test: i >= untested))])
+            with
         {
+            Adapter = AdapterCatalog.Methods["lora"].Spec.With("B", head => head with { Scope = heads }),
             Evaluation = new EvaluationSpec { EveryRounds = every },
             Strategy = new StrategySpec
             {

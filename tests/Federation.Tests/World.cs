@@ -1,5 +1,7 @@
+using System.Collections.Immutable;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Federation.Aggregation;
 using FedRLora.Federation.Numerics;
 using FedRLora.Federation.Rounds;
 
@@ -62,7 +64,9 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
     public void Start(bool resume = false) =>
         Happen(
             new RoundEvent.Started(
-                LastRound, Committed.LastOrDefault().Sha256, [.. _lost], resume, ClientStanding.Of(Committed.LastOrDefault().Manifest)));
+                LastRound, Committed.LastOrDefault().Sha256, [.. _lost], resume, ClientStanding.Of(Committed.LastOrDefault().Manifest),
+                Committed.LastOrDefault().Manifest?.Tasks?.ToImmutableDictionary(
+                    static task => task.Task, static task => task.Version)));
 
     /// <summary>One thing happens: a fault, a delivery, a resend or a deadline.</summary>
     public void Step()
@@ -181,6 +185,7 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
             case RoundEffect.CommitRound:
                 var manifest = ManifestBuilder.Build(plan, TestPlans.PlanSha256, Committed.LastOrDefault().Manifest, State);
                 Assert.Equal(Committed.Count, manifest.Round);   // no round twice, none left out, none taken back
+                CheckTasks(manifest);
                 // Nor an update, in any round.
                 Assert.All(
                     manifest.Clients.Where(static client => client.Update is not null),
@@ -201,7 +206,7 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
     {
         if (phase == RoundPhase.Evaluate)
             return TestPlans.Scored(State.Round, client, State.Attempt);
-        var work = State.WorkOf(client);
+        var work = Work(client);
         var failure = misbehaviour(work.Round, work.Attempt, client) is { } reason && reason != "NaN" ? reason : null;
         if (failure is null)
             _files[(client, work)] = ~Losses(client, work);
@@ -212,7 +217,7 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
     private RoundEvent.SiteConfirmed Look(string site)
     {
         var asked = _machine.Waiting(State).Where(client => Site(client) == site).ToArray();
-        var missing = asked.Where(client => _files[(client, State.WorkOf(client))] >= 0).ToArray();
+        var missing = asked.Where(client => _files[(client, Work(client))] >= 0).ToArray();
         foreach (var client in asked.Except(missing))
             _found[(client, State.Round, State.Attempt)] = State.Confirmation;
         return new(
@@ -241,7 +246,7 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
         Assert.Equal(closed, _persisted.Closed);   // written before it is aggregated
         Assert.Equal(closed.Distinct().Order(StringComparer.Ordinal), closed);   // nobody counts twice
         Assert.True(State.Round == 0 || closed.Count >= _machine.Quorum(State.Wanted));
-        Assert.True(State.Round == 0 || closed.Count <= State.Wanted);
+        Assert.True(State.Round == 0 || closed.Count <= State.Wanted || _machine.Groups.Members.Count > 0);
         // Its site has seen it since it was last missing.
         Assert.All(closed, client => Assert.True(
             _found[(client, State.Round, State.Attempt)] > _missed.GetValueOrDefault((client, State.Round, State.Attempt))));
@@ -254,8 +259,43 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
             ? new RoundEvent.AggregationRefused(State.Round, State.Attempt, refused)
             : new RoundEvent.Aggregated(
                 State.Round, State.Attempt,
-                TestPlans.Candidate(State.Round) with { Shared = TestPlans.Blob($"shared {State.Round} {string.Join(' ', closed)}") });
+                TestPlans.Candidate(State.Round) with
+                {
+                    Shared = TestPlans.Blob($"shared {State.Round} {string.Join(' ', closed)}"), Tasks = TasksOf(closed),
+                });
     }
+
+    // The state of a task moves where enough of its clients are in; its staleness is how often it has since they began.
+    private ImmutableDictionary<string, TaskCandidate> TasksOf(IReadOnlyList<string> closed) =>
+        _machine.Groups.Members.ToImmutableDictionary(static task => task.Key, task =>
+        {
+            string[] members = [.. closed.Where(task.Value.Contains)];
+            foreach (var (client, staleness) in Weights.StalenessIn(State, task.Key, members))
+                Assert.Equal(Moves(task.Key, State.WorkOf(client).Round - 1, State.Round - 1), staleness);
+            Assert.True(State.WantedOf.GetValueOrDefault(task.Key) <= task.Value.Count(State.Cohort.Contains));
+            return State.Round == 0 || members.Length >= _machine.QuorumOf(State, task.Key)
+                ? new TaskCandidate { Shared = TestPlans.Blob($"{task.Key} {State.Round} {string.Join(' ', members)}") }
+                : new TaskCandidate { Kept = "none of its clients is in the round" };
+        });
+
+    private int Moves(string task, int after, int last) =>
+        Committed.Count(round => round.Manifest.Round > Math.Max(0, after) && round.Manifest.Round <= last
+            && round.Manifest.Tasks!.Single(one => one.Task == task) is { Kept: null });
+
+    private void CheckTasks(RoundManifest manifest)
+    {
+        Assert.Equal(_machine.Groups.Members.Keys, (manifest.Tasks ?? []).Select(static task => task.Task));
+        foreach (var task in manifest.Tasks ?? [])
+        {
+            Assert.Equal(Moves(task.Task, 0, manifest.Round - 1) + (task.Kept is null && manifest.Round > 0 ? 1 : 0), task.Version);
+            Assert.Equal(task.Kept is null, task.Round == manifest.Round);
+            var shares = manifest.Clients.Where(client => _machine.Groups.Of(client.Id) == task.Task)
+                .Sum(static client => client.TaskWeight);
+            Assert.Equal(task.Kept is null && manifest.Round > 0 ? 1 : 0, shares!.Value, 1e-9);
+        }
+    }
+
+    private CarriedWork Work(string client) => State.WorkOf(client) with { Version = 0 };
 
     private void Check(RoundState before, IReadOnlyList<RoundEffect> effects)
     {

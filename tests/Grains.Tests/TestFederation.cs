@@ -47,7 +47,8 @@ internal sealed class TestFederation : IAsyncDisposable
     public static async Task<TestFederation> StartAsync(
         string[]? sites = null, FakeTrainer? trainer = null, string? folder = null, TimeSpan? resendAfter = null, IBlobStore? store = null,
         Func<FakeTrainer, ITrainer>? around = null, TimeSpan? reviveEvery = null, FakeInputs? inputs = null,
-        Func<string, FakeInputs?>? inputsOf = null, IBlobStore? siteStore = null, SendingLimits? maySend = null)
+        Func<string, FakeInputs?>? inputsOf = null, IBlobStore? siteStore = null, SendingLimits? maySend = null,
+        Func<string, IBlobStore>? jobStoreOf = null, Action<string, object?>? heard = null)
     {
         sites ??= ["*"];
         trainer ??= new FakeTrainer();
@@ -60,10 +61,19 @@ internal sealed class TestFederation : IAsyncDisposable
         {
             var site = siteOf.GetOrAdd(options.SiloName, _ => sites[Interlocked.Increment(ref next) % sites.Length]);
             silo.Services.AddSingleton(around?.Invoke(trainer) ?? trainer).AddSingleton<IAdapterExporter>(trainer)
-                .AddSingleton<IBlobStores>(new TestStores(store, siteStore ?? store));
+                .AddSingleton<IBlobStores>(new TestStores(jobStoreOf?.Invoke(site) ?? store, siteStore ?? store));
             silo.Services.AddSingleton<IRunInputs>(inputsOf?.Invoke(site) ?? inputs);
             silo.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName,
                 static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
+            if (heard is not null)
+            {
+                silo.AddIncomingGrainCallFilter(call =>
+                {
+                    for (var i = 0; i < call.Request.GetArgumentCount(); i++) heard(site, call.Request.GetArgument(i));
+                    return call.Invoke();
+                });
+            }
+
             silo.Configure<ClusterMembershipOptions>(static membership =>
             {
                 membership.ProbeTimeout = TimeSpan.FromMilliseconds(500);
@@ -104,10 +114,15 @@ internal sealed class TestFederation : IAsyncDisposable
         return over.NewRounds[^1].ManifestSha256;
     }
 
-    public static string Plan(int clients = 4, int rounds = 3, string more = "", string strategy = "", Func<int, string>? site = null)
+    /// <summary>Clients of a task share a head.</summary>
+    public const string TaskHeads = "{method: fedsa-lora, scopeB: task}";
+
+    public static string Plan(
+        int clients = 4, int rounds = 3, string more = "", string strategy = "", Func<int, string>? site = null,
+        string adapter = "fedsa-lora")
     {
         var yaml = new StringBuilder(string.Create(CultureInfo.InvariantCulture, $"name: test\nseed: 7\nmodel: {{path: none}}\n"
-            + $"adapter: fedsa-lora\n{more}\nstrategy:\n  rounds: {rounds}\n{strategy}\nclients:\n"));
+            + $"adapter: {adapter}\n{more}\nstrategy:\n  rounds: {rounds}\n{strategy}\nclients:\n"));
         for (var i = 0; i < clients; i++)
             yaml.Append(CultureInfo.InvariantCulture,
                 $"  - {{id: c{i:D5}, task: t{i % 2}, site: {site?.Invoke(i) ?? "local"}, data: {{train: a.jsonl, test: b.jsonl}}}}\n");

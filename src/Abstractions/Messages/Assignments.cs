@@ -1,3 +1,5 @@
+using System.Collections.Immutable;
+
 namespace FedRLora.Abstractions.Messages;
 
 /// <summary>What is asked of a client.</summary>
@@ -70,6 +72,9 @@ public sealed record SiteAssignment
 
     /// <summary>Clients that train together.</summary>
     [Id(11)] public int GroupSize { get; init; } = 1;
+
+    /// <summary>What the clients of each task share, by task, in the job's store: of the tasks of <see cref="Members"/> alone.</summary>
+    [Id(12)] public IReadOnlyDictionary<string, BlobRef> Tasks { get; init; } = ImmutableDictionary<string, BlobRef>.Empty;
 
     /// <summary>Unless it is <see cref="Concurrent"/>, later work replaces earlier work of the same job.</summary>
     public (int Round, int Attempt, RoundPhase Phase) Order => (Round, Attempt, Phase);

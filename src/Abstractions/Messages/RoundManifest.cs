@@ -108,6 +108,37 @@ public sealed record ManifestClient
 
     /// <summary>What has to be known of its training rows; null for nothing.</summary>
     [Id(19)] public IReadOnlyList<DataNote>? Notes { get; init; }
+
+    /// <summary>Its normalized share in the mean over the clients of its task; null where it has none.</summary>
+    [Id(21)] public double? TaskWeight { get; init; }
+}
+
+/// <summary>What the clients of a task share in a committed round: their tensors of scope Task.</summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.manifest-task")]
+public sealed record ManifestTask
+{
+    /// <summary>The task.</summary>
+    [Id(0)] public required string Task { get; init; }
+
+    /// <summary>The round that its state was made in, which names the blob; an earlier one where it was kept.</summary>
+    [Id(1)] public required int Round { get; init; }
+
+    /// <summary>In how many rounds the state has moved: the staleness of work within a task is counted in them.</summary>
+    [Id(2)] public required int Version { get; init; }
+
+    /// <summary>Its state.</summary>
+    [Id(3)] public required BlobDigest Shared { get; init; }
+
+    /// <summary>The server optimizer's state for it; null where the rule remembers nothing.</summary>
+    [Id(4)] public BlobDigest? ServerOptimizer { get; init; }
+
+    /// <summary>
+    /// As <see cref="RoundManifest.Coherence"/>, of the updates of the task's clients; null where nothing was aggregated.
+    /// </summary>
+    [Id(5)] public double? Coherence { get; init; }
+
+    /// <summary>Why the state stayed as it was in this round; null where it moved, and in round 0.</summary>
+    [Id(6)] public string? Kept { get; init; }
 }
 
 /// <summary>The scoring of committed shared state with the committed head.</summary>
@@ -178,6 +209,9 @@ public sealed record RoundManifest
 
     /// <summary>The frozen base that the round was made with; null in rounds of versions that did not record it.</summary>
     [Id(8)] public BaseParts? Base { get; init; }
+
+    /// <summary>Every task of the plan, in ordinal order; null where no tensor has scope Task.</summary>
+    [Id(9)] public IReadOnlyList<ManifestTask>? Tasks { get; init; }
 
     /// <summary>Every client of the plan, in client-id order.</summary>
     [Id(6)] public required IReadOnlyList<ManifestClient> Clients { get; init; }

@@ -58,6 +58,20 @@ public static class ScoreErrors
         };
     }
 
+    /// <summary>
+    /// Upper bound of the standard error of a mean of scores, or of differences, of which those of one group may rest on the same rows and
+    /// those of different groups do not: the root of the summed squares of each group's sum of errors, over their number. In a group it is
+    /// the triangle inequality for standard deviations (Minkowski's), and what the error is where all of the group move together.
+    /// </summary>
+    /// <param name="errors">Of each score its group and its error.</param>
+    /// <returns>Null where an error is not known, or where there is none.</returns>
+    public static double? OfMean(IReadOnlyCollection<(string Group, double? Error)> errors)
+    {
+        if (errors.Count == 0 || errors.Any(static one => one.Error is null)) return null;
+        var groups = errors.GroupBy(static one => one.Group, static one => one.Error!.Value, StringComparer.Ordinal);
+        return Math.Sqrt(groups.Sum(static group => Math.Pow(group.Sum(), 2))) / errors.Count;
+    }
+
     private static bool IsMean(string metric) => metric is "accuracy" or "exactMatch" or Perplexity;
 
     private static double[] Influences(IReadOnlyList<RowScore> rows, bool exponential)

@@ -55,15 +55,17 @@ internal static class WatchCommand
         var coordinator = silos.Coordinator(run);
         var yaml = await PatientQuestion.AskAsync(coordinator.GetPlanAsync, Patience, SayUnanswered, cancellationToken: cancellationToken)
             ?? throw new BadInputException($"There is no run {run}; {cluster.Line(parsed, "runs")} lists them.");
-        var reporter = new RoundReporter(screen, PlanReader.Require(yaml, run))
+        var plan = PlanReader.Require(yaml, run);
+        var reporter = new RoundReporter(screen, plan)
         {
             WhenPaused = $"Continue it with: {cluster.LineNamingSilos(parsed, "resume", run)}",
         };
         var last = await reporter.FollowAsync(
             coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, Patience, SayUnanswered, cancellationToken: cancellationToken),
             cancellationToken);
-        if (screen.Mode != ScreenMode.Json && reporter.Rounds.Count > 0)
-            await screen.Output.WriteLineAsync($"digest: {reporter.Rounds[^1].ManifestSha256}");
+        if (screen.Mode == ScreenMode.Json || reporter.Rounds.Count == 0) return last; // a program has all of it in the rounds
+        if (last is { Status: JobStatus.Finished }) screen.Show(FinalTable.Of(plan, reporter.Rounds, localOnly: null), folder: null);
+        await screen.Output.WriteLineAsync($"digest: {reporter.Rounds[^1].ManifestSha256}");
         return last;
 
         void SayUnanswered() => screen.Error.WriteLine($"no silo answers for run {run}; asking again for {Patience.TotalSeconds:F0} s");

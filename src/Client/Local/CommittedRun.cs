@@ -27,6 +27,7 @@ internal sealed class CommittedRun
     private readonly DirectoryBlobStore _store;
     private readonly IndexedPlan _plan;
     private readonly Dictionary<string, AdapterState> _heads = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, AdapterState> _tasks = new(StringComparer.Ordinal);
 
     private CommittedRun(RunDirectory run, DirectoryBlobStore store, IndexedPlan plan, RoundManifest manifest, AdapterState shared) =>
         (_run, _store, _plan, Manifest, Shared) = (run, store, plan, manifest, shared);
@@ -73,6 +74,8 @@ internal sealed class CommittedRun
         PlanText.RequireValues(plan.Plan, run.Path, manifest.Engine);
         var shared = await store.ReadStateAsync(manifest.SharedOf(job), cancellationToken);
         var committed = new CommittedRun(run, store, plan, manifest, shared);
+        foreach (var task in manifest.Tasks ?? [])
+            committed._tasks.Add(task.Task, await store.ReadStateAsync(task.SharedOf(job), cancellationToken));
         if (manifest.Clients.Sum(static client => client.Head?.SizeBytes ?? 0) > MostHeadBytes) return committed;
         foreach (var client in manifest.Clients)
         {
@@ -85,15 +88,19 @@ internal sealed class CommittedRun
     /// <summary>The client of the plan.</summary>
     public ClientSpec Client(string id) => _plan.Client(id);
 
+    /// <summary>What the clients of a task share; empty where no tensor has scope Task.</summary>
+    public AdapterState OfTask(string task) => _tasks.GetValueOrDefault(task, AdapterState.Empty);
+
     /// <summary>A client with its committed head.</summary>
     public async Task<GroupMember> MemberAsync(ManifestClient client, CancellationToken cancellationToken)
     {
-        var head = HeadOf(client);
-        if (head is null) return new GroupMember { Client = _plan.Client(client.Id) };
-        if (_heads.TryGetValue(client.Id, out var read)) return new GroupMember { Client = _plan.Client(client.Id), Head = read };
+        var (head, spec) = (HeadOf(client), _plan.Client(client.Id));
+        var member = new GroupMember { Client = spec, OfTask = OfTask(spec.Task) };
+        if (head is null) return member;
+        if (_heads.TryGetValue(client.Id, out var read)) return member with { Head = read };
         try
         {
-            return new GroupMember { Client = _plan.Client(client.Id), Head = await _store.ReadStateAsync(head, cancellationToken) };
+            return member with { Head = await _store.ReadStateAsync(head, cancellationToken) };
         }
         catch (CorruptBlobException)
         {
@@ -129,6 +136,7 @@ internal sealed class CommittedRun
             Engine = Manifest.Engine,
             Inputs = async token => (await MadeWith.RequireForAsync(_store, _run.Record.Plan, Manifest, token))?.Blob,
             Shared = _ => Task.FromResult(Shared),
+            OfTask = (task, _) => Task.FromResult(OfTask(task)),
             Clients = [.. Manifest.Clients.Select(static client => client.Id)],
             Head = async (client, token) => (await MemberAsync(clients[client], token)).Head,
         };

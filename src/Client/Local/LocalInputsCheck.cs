@@ -65,9 +65,7 @@ internal static class LocalInputsCheck
         RoundManifest manifest, CancellationToken cancellationToken)
     {
         using var trainer = new LocalTrainer(new LocalTrainerOptions { Root = root });
-        var initial = await trainer.InitialSharedAsync(plan, cancellationToken);
-        Fork.RequireFits(initial, await store.ReadStateAsync(manifest.SharedOf(run), cancellationToken),
-            plan.Model.Path, run);
+        await Fork.RequireFitsAsync(trainer, plan, store, run, manifest, cancellationToken);
     }
 
     private static async Task<InputsFound?> AskAsync(

@@ -27,7 +27,7 @@ internal sealed record RunRecord(
 
 /// <summary>
 /// A run on one machine: <c>plan.yaml</c>, <c>run.json</c>, <c>store/</c> with every committed round, <c>metrics.csv</c>,
-/// <c>metrics.jsonl</c>, <c>report.html</c> and <c>adapters/</c>.
+/// <c>metrics-by-task.csv</c>, <c>metrics.jsonl</c>, <c>report.html</c> and <c>adapters/</c>.
 /// </summary>
 internal sealed class RunDirectory : IDisposable
 {

@@ -28,10 +28,16 @@ internal sealed record FinalRow
     public double? Difference { get; init; }
 
     /// <summary>
-    /// Standard error of the difference, paired row by row; of the mean, as if differences on one test file moved together and those on
-    /// different files did not.
+    /// Standard error of the difference, paired row by row; of the mean, as if differences on one test file or of one task moved together
+    /// and others did not.
     /// </summary>
     public double? DifferenceError { get; init; }
+
+    /// <summary>Standard error of <see cref="Federated"/> minus <see cref="Base"/>, paired row by row.</summary>
+    public double? BaseError { get; init; }
+
+    /// <summary>Standard error of <see cref="Federated"/> minus <see cref="LocalOnly"/>, paired row by row.</summary>
+    public double? LocalOnlyError { get; init; }
 
     public double? MajorityShare { get; init; }
 
@@ -42,7 +48,10 @@ internal sealed record FinalRow
     public long SentBytes { get; init; }
 
     /// <summary>Whether the difference is inside two standard errors: other rows might as well have given none.</summary>
-    public bool IsNoise => Difference is { } difference && DifferenceError is { } error && Math.Abs(difference) <= 2 * error;
+    public bool IsNoise => Difference is { } difference && IsInside(difference, DifferenceError);
+
+    /// <summary>Whether a difference is inside two of its standard errors; not where the error is not known.</summary>
+    public static bool IsInside(double difference, double? error) => error is { } one && Math.Abs(difference) <= 2 * one;
 }
 
 /// <summary>The outcome of a run, client by client, with the mean over clients.</summary>
@@ -55,6 +64,9 @@ internal sealed record FinalTable
 
     /// <summary>The mean of each column in which every scored client has a value; without scores where metrics differ.</summary>
     public required FinalRow Mean { get; init; }
+
+    /// <summary>The outcome of each task; null where no task has several clients, whose rows say it all.</summary>
+    public TaskTable? Tasks { get; init; }
 
     /// <summary>Whether the difference is to the local-only run; else it is to the base.</summary>
     public required bool ComparesToLocal { get; init; }
@@ -82,9 +94,11 @@ internal sealed record FinalTable
             var own = federatedRows[client.Id].ToList();
             var last = own.LastOrDefault(static row => row is { Round: > 0, Score: not null });
             var start = own.FirstOrDefault(static row => row is { Round: 0, Score: not null });
-            var alone = localRows[client.Id].LastOrDefault(static row => row is { Round: > 0, Score: not null });
+            // Of the same round: a reference that was stopped before had a smaller budget.
+            var alone = localRows[client.Id].LastOrDefault(row => row is { Round: > 0, Score: not null } && row.Round == last?.Round);
             var frozen = (last ?? start)?.Base is { } reference ? reference.Reference : start?.Score;
-            var paired = comparesToLocal ? versusLocal?.GetValueOrDefault(client.Id) : last?.Base;
+            var baseError = last?.Base?.StandardError;
+            var localError = last is null || alone is null ? null : versusLocal?.GetValueOrDefault(client.Id)?.StandardError;
             return new FinalRow
             {
                 Client = client.Id,
@@ -95,7 +109,9 @@ internal sealed record FinalTable
                 Federated = last?.Score,
                 StandardError = last?.StandardError,
                 Difference = last?.Score - (comparesToLocal ? alone?.Score : frozen),
-                DifferenceError = last is null ? null : paired?.StandardError,
+                DifferenceError = comparesToLocal ? localError : baseError,
+                BaseError = baseError,
+                LocalOnlyError = localError,
                 MajorityShare = (last ?? start)?.MajorityShare,
                 Rows = (last ?? start)?.Rows,
                 SentBytes = own.Sum(static row => row.UpdateBytes ?? 0),
@@ -104,45 +120,51 @@ internal sealed record FinalTable
 
         var aside = views.SelectMany(static round => round.Clients)
             .Where(static row => row.StaysAside).Select(static row => row.Client).ToHashSet();
-        var scored = clients.Where(static row => row.Metric is not null).ToList();
-        if (scored.Any(row => !aside.Contains(row.Client))) scored.RemoveAll(row => aside.Contains(row.Client));
-        var comparable = scored.Select(static row => row.Metric).Distinct().Count() == 1;
-        var test = plan.Clients.ToDictionary(
-            static client => client.Id, static client => Path.GetFullPath(client.Data.Test ?? "", "/"), StringComparer.Ordinal);
+        var all = new MeanOverClients(clients, aside);
+        var together = Together(plan);
         return new()
         {
             Clients = clients,
             ComparesToLocal = comparesToLocal,
             SharesNothing = plan.Sharing == Sharing.None,
             Notes = [.. NoteLines.Of(views), .. NoteLines.Stale(views)],
+            Tasks = TaskTable.Of(plan, clients, aside, comparesToLocal),
             Mean = new()
             {
                 Client = "mean",
                 Task = "",
-                Metric = comparable ? scored[0].Metric : null,
-                Base = Mean(static row => row.Base),
-                LocalOnly = Mean(static row => row.LocalOnly),
-                Federated = Mean(static row => row.Federated),
-                StandardError = MeanError(static row => row.StandardError),
-                Difference = Mean(static row => row.Difference),
-                DifferenceError = MeanError(static row => row.DifferenceError),
-                MajorityShare = Mean(static row => row.MajorityShare),
+                Metric = all.Metric,
+                Base = all.Of(static row => row.Base),
+                LocalOnly = all.Of(static row => row.LocalOnly),
+                Federated = all.Of(static row => row.Federated),
+                StandardError = all.ErrorOf(static row => row.StandardError, together),
+                Difference = all.Of(static row => row.Difference),
+                DifferenceError = all.ErrorOf(static row => row.DifferenceError, together),
+                BaseError = all.ErrorOf(static row => row.BaseError, together),
+                LocalOnlyError = all.ErrorOf(static row => row.LocalOnlyError, together),
+                MajorityShare = all.Of(static row => row.MajorityShare),
                 SentBytes = clients.Count == 0 ? 0 : clients.Sum(static row => row.SentBytes) / clients.Count,
             },
         };
 
         static ILookup<string, ClientRow> Rows(IEnumerable<RoundView> rounds) =>
             rounds.SelectMany(static round => round.Clients).ToLookup(static row => row.Client, StringComparer.Ordinal);
+    }
 
-        double? Mean(Func<FinalRow, double?> column) =>
-            comparable && scored.All(row => column(row) is not null) ? scored.Average(column) : null;
-
-        double? MeanError(Func<FinalRow, double?> column)
+    // Clients of one task may be scored on the same rows, whatever their files are called, and so may those of tasks that share a file.
+    private static Func<FinalRow, string> Together(FederationPlan plan)
+    {
+        var groups = plan.Clients.Select(static client => client.Task).Distinct()
+            .ToDictionary(static task => task, static task => task, StringComparer.Ordinal);
+        foreach (var file in plan.Clients.Where(static client => client.Data.Test is not null)
+            .GroupBy(static client => Path.GetFullPath(client.Data.Test!, "/"), StringComparer.Ordinal))
         {
-            if (!comparable || scored.Any(row => column(row) is null)) return null;
-            var files = scored.GroupBy(row => test[row.Client], row => column(row)!.Value, StringComparer.Ordinal);
-            return Math.Sqrt(files.Sum(static file => Math.Pow(file.Sum(), 2))) / scored.Count;
+            var joined = file.Select(client => groups[client.Task]).ToHashSet(StringComparer.Ordinal);
+            if (joined.Count == 1) continue;
+            foreach (var task in groups.Keys.Where(task => joined.Contains(groups[task])).ToList()) groups[task] = joined.Min()!;
         }
+
+        return row => groups[row.Task];
     }
 
     /// <summary>For example <c>Outcome (accuracy)</c>; without the metric where clients differ, which then have a column for it.</summary>
@@ -173,7 +195,8 @@ internal sealed record FinalTable
 
     /// <summary>Aligned ASCII columns below the title; as <see cref="PlainTable.Of"/> where they are wider than a terminal.</summary>
     public string ToPlainText(int? width = null) =>
-        Title + "\n\n" + PlainTable.Of(Header, [.. AllRows.Select(Cells)], width) + NoteText(width);
+        Title + "\n\n" + PlainTable.Of(Header, [.. AllRows.Select(Cells)], width)
+        + (Tasks is { } tasks ? $"\n{tasks.ToPlainText(width)}\n" : "") + NoteText(width);
 
     /// <summary>The lines that stand below the table, broken between words where they are wider than a terminal.</summary>
     public string NoteText(int? width) =>
@@ -182,15 +205,25 @@ internal sealed record FinalTable
     /// <summary>For a terminal.</summary>
     public Table ToTable()
     {
-        var table = new Table().Border(TableBorder.Horizontal).Title(Title);
-        foreach (var (title, index) in Header.Select(static (title, index) => (title, index)))
-        {
-            var align = index < TextColumns ? Justify.Left : Justify.Right;
-            table.AddColumn(new TableColumn(title) { Alignment = align, NoWrap = index >= TextColumns, Padding = new Padding(0, 0, 1, 0) });
-        }
-
+        var table = Empty(Title, Header, TextColumns);
         foreach (var row in Clients) table.AddRow([.. Texts(row, Decoration.None)]);
         if (Clients.Count > 1) table.AddEmptyRow().AddRow([.. Texts(Mean, Decoration.Bold)]);
+        return table;
+    }
+
+    /// <summary>A table for a terminal without rows.</summary>
+    public static Table Empty(string title, IReadOnlyList<string> header, int textColumns)
+    {
+        var table = new Table().Border(TableBorder.Horizontal).Title(title);
+        foreach (var (column, index) in header.Select(static (column, index) => (column, index)))
+        {
+            var isText = index < textColumns;
+            table.AddColumn(new TableColumn(column)
+            {
+                Alignment = isText ? Justify.Left : Justify.Right, NoWrap = !isText, Padding = new Padding(0, 0, 1, 0),
+            });
+        }
+
         return table;
     }
 
@@ -199,7 +232,8 @@ internal sealed record FinalTable
 
     private IEnumerable<string> Lines =>
     [
-        .. AllRows.Any(static row => row.IsNoise)
+        .. Tasks is null ? [] : (string[])[TaskTable.Caption],
+        .. AllRows.Any(static row => row.IsNoise) || Tasks?.HasNoise == true
             ? (string[])[$"{Noise} inside two standard errors (s.e., over test rows): other rows might as well show no difference"]
             : [],
         .. Notes.Select(static note => $"note: {note}"),

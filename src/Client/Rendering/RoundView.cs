@@ -67,8 +67,47 @@ internal sealed record ClientRow
     public static double? Finite(double? value) => value is { } number && double.IsFinite(number) ? number : null;
 }
 
-/// <summary>The mean over the clients of a task; of scores none where metrics differ.</summary>
-internal sealed record TaskView(string Task, string? Metric, double? Score, double? TestLoss, double? MeanLoss, double? MajorityShare);
+/// <summary>The mean over the clients of a task, each counting alike; of scores none where metrics differ.</summary>
+internal sealed record TaskView
+{
+    public required string Task { get; init; }
+
+    /// <summary>Its clients in the plan.</summary>
+    public int Clients => Members.Count;
+
+    /// <summary>Clients of which the aggregate has an update.</summary>
+    public int Trained => Members.Count(static client => client is { Round: > 0, Outcome: ClientOutcome.Trained });
+
+    /// <summary>Clients that the mean score is of.</summary>
+    public int Scored => Metric is null ? 0 : Compared.Count(static client => client.Score is not null);
+
+    public string? Metric { get; init; }
+    public double? Score { get; init; }
+
+    /// <summary>Standard error of the score at most: what it is if all clients are scored on the same rows.</summary>
+    public double? StandardError { get; init; }
+
+    /// <summary>The frozen base, where it is known on the rows of all whose scores are in the mean.</summary>
+    public double? BaseScore { get; init; }
+
+    /// <summary>Standard error of score minus base at most, each client's paired row by row.</summary>
+    public double? DifferenceError { get; init; }
+
+    public double? TestLoss { get; init; }
+    public double? MeanLoss { get; init; }
+    public double? MajorityShare { get; init; }
+
+    /// <summary>Bytes of its clients' updates.</summary>
+    public long UpdateBytes => Members.Sum(static client => client.UpdateBytes ?? 0);
+
+    /// <summary>Its clients.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public IReadOnlyList<ClientRow> Members { get; init; } = [];
+
+    /// <summary>Those whose scores make the mean.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public IReadOnlyList<ClientRow> Compared => RoundView.Compared(Members);
+}
 
 /// <summary>A committed round as it is shown: the one reading of a manifest that lines, tables, files and plots share.</summary>
 internal sealed record RoundView
@@ -83,6 +122,9 @@ internal sealed record RoundView
 
     /// <summary>In the order of the plan.</summary>
     public required IReadOnlyList<TaskView> Tasks { get; init; }
+
+    /// <summary>Whether a task has several clients, so that its numbers are not those of its client.</summary>
+    public bool HasTasks => Tasks.Count < Clients.Count;
 
     /// <summary>Mean training loss of the clients that trained.</summary>
     public double? MeanLoss => Mean(Clients.Select(static client => client.MeanLoss));
@@ -134,13 +176,22 @@ internal sealed record RoundView
     {
         var compared = Compared(clients);
         var metric = SharedMetric(compared);
-        return new(
-            task,
-            metric,
-            metric is null ? null : Mean(compared.Select(static client => client.Score)),
-            Mean(clients.Select(static client => client.TestLoss)),
-            Mean(clients.Select(static client => client.MeanLoss)),
-            metric is null ? null : Mean(compared.Select(static client => client.MajorityShare)));
+        List<ClientRow> scored = metric is null ? [] : [.. compared.Where(static client => client.Score is not null)];
+        return new()
+        {
+            Task = task,
+            Members = clients,
+            Metric = metric,
+            Score = Mean(scored.Select(static client => client.Score)),
+            StandardError = ScoreErrors.OfMean([.. scored.Select(client => (task, client.StandardError))]),
+            BaseScore = scored.All(static client => client.Base is not null)
+                ? Mean(scored.Select(static client => ClientRow.Finite(client.Base?.Reference)))
+                : null,
+            DifferenceError = ScoreErrors.OfMean([.. scored.Select(client => (task, ClientRow.Finite(client.Base?.StandardError)))]),
+            TestLoss = Mean(clients.Select(static client => client.TestLoss)),
+            MeanLoss = Mean(clients.Select(static client => client.MeanLoss)),
+            MajorityShare = metric is null ? null : Mean(compared.Select(static client => client.MajorityShare)),
+        };
     }
 
     // Null where metrics differ.

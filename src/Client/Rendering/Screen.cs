@@ -48,27 +48,30 @@ internal sealed record Screen(ScreenMode Mode, TextWriter Output, TextWriter Err
         foreach (var note in notes) Error.WriteLine($"warning: {note}");
     }
 
-    /// <summary>The final table and where the results lie.</summary>
-    public void Show(FinalTable table, string folder)
+    /// <summary>The final table.</summary>
+    /// <param name="table">The table.</param>
+    /// <param name="folder">Where the results lie; null where none are written.</param>
+    public void Show(FinalTable table, string? folder)
     {
         switch (Mode)
         {
             case ScreenMode.Terminal:
-                if (table.ToTable() is var picture && Fits(picture))
+                Table[] pictures = [table.ToTable(), .. table.Tasks is { } tasks ? [tasks.ToTable()] : (Table[])[]];
+                if (pictures.All(Fits))
                 {
-                    Console.Write(picture);
+                    foreach (var picture in pictures) Console.Write(picture);
                     Output.Write(table.NoteText(Width));
                 }
                 else Output.Write('\n' + table.ToPlainText(Width));
-                Output.WriteLine($"Results: {folder}");
+                if (folder is not null) Output.WriteLine($"Results: {folder}");
                 break;
             case ScreenMode.Plain:
                 Output.Write('\n' + table.ToPlainText());
-                Output.WriteLine($"\nresults: {folder}");
+                Output.WriteLine(folder is null ? "" : $"\nresults: {folder}");
                 break;
             case ScreenMode.Json:
                 Output.WriteLine(System.Text.Json.JsonSerializer.Serialize(
-                    new { Final = table.Clients, table.Mean, table.Notes, Folder = folder }, Json.Lines));
+                    new { Final = table.Clients, table.Mean, Tasks = table.Tasks?.Rows, table.Notes, Folder = folder }, Json.Lines));
                 break;
         }
     }

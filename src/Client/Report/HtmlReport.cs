@@ -50,6 +50,7 @@ internal static class HtmlReport
             {Outcome(FinalTable.Of(plan, federated, localOnly, versusLocal))}
             {Charts("Over the rounds", Overview(rounds))}
             {Charts("Task by task: federated and local only", local.Count == 0 ? [] : TaskByTask(rounds, local))}
+            {ClientByClient(rounds)}
             {Rounds(plan, rounds)}
             {Troubles(rounds)}
             <details open="open">
@@ -114,17 +115,13 @@ internal static class HtmlReport
 
     private static string Outcome(FinalTable table)
     {
-        var html = new StringBuilder($"<h2>{Markup.Escape(table.Title)}</h2>\n<div class=\"scroll\">\n<table>\n<thead><tr>");
-        for (var i = 0; i < table.Header.Count; i++)
-            html.Append(CultureInfo.InvariantCulture,
-                $"<th{(i < table.TextColumns ? " class=\"text\"" : "")}>{Markup.Escape(table.Header[i])}</th>");
-        html.Append("</tr></thead>\n<tbody>\n");
+        var html = new StringBuilder(Head(table.Title, table.Header, table.TextColumns));
         foreach (var row in table.Clients)
             html.Append(Row(row));
         html.Append("</tbody>\n");
         if (table.Clients.Count > 1)
             html.Append("<tfoot>\n").Append(Row(table.Mean)).Append("</tfoot>\n");
-        html.Append("</table>\n</div>\n<p class=\"note\">base: the frozen model without an adapter. "
+        html.Append("</table>\n</div>\n").Append(ByTask(table.Tasks)).Append("<p class=\"note\">base: the frozen model without an adapter. "
             + "s.e.: standard error over the test rows, of a difference paired row by row; "
             + $"{FinalTable.Noise} and grey: inside two of them, so that other rows might as well show no difference. ");
         if (table.ComparesToLocal)
@@ -132,18 +129,34 @@ internal static class HtmlReport
         return html.Append("majority: what the best constant answer would score. sent: bytes of the client's updates in the whole run.</p>")
             .Append(Notes(table.Notes)).ToString();
 
-        string Row(FinalRow row) =>
-            $"<tr>{string.Concat(table.Cells(row).Select((cell, i) => $"<td{Class(row, i)}>{Markup.Escape(cell)}</td>"))}</tr>\n";
+        string Row(FinalRow row) => Cells(table.Cells(row), table.TextColumns,
+            column => column == table.DifferenceColumn && row.Difference is { } difference ? (difference, row.IsNoise) : null, row.Metric);
+    }
 
-        string Class(FinalRow row, int column)
+    private static string ByTask(TaskTable? tasks) => tasks is null
+        ? ""
+        : Head(tasks.Title, tasks.Header, tasks.TextColumns)
+            + string.Concat(tasks.Rows.Select(
+                row => Cells(tasks.Cells(row), tasks.TextColumns, column => tasks.DifferenceAt(row, column), row.Metric)))
+            + $"</tbody>\n</table>\n</div>\n<p class=\"note\">{Markup.Escape(TaskTable.Caption)}.</p>\n";
+
+    private static string Head(string title, IReadOnlyList<string> header, int textColumns) =>
+        $"<h2>{Markup.Escape(title)}</h2>\n<div class=\"scroll\">\n<table>\n<thead><tr>"
+        + string.Concat(header.Select((text, i) => $"<th{(i < textColumns ? " class=\"text\"" : "")}>{Markup.Escape(text)}</th>"))
+        + "</tr></thead>\n<tbody>\n";
+
+    // A row, with its differences in the colour of what they say.
+    private static string Cells(
+        IEnumerable<string> cells, int textColumns, Func<int, (double Value, bool IsNoise)?> differenceAt, string? metric)
+    {
+        return $"<tr>{string.Concat(cells.Select((cell, column) => $"<td{Class(column)}>{Markup.Escape(cell)}</td>"))}</tr>\n";
+
+        string Class(int column)
         {
-            if (column < table.TextColumns)
-                return " class=\"text\"";
-            if (column != table.DifferenceColumn || row.Difference is not { } difference || Math.Abs(difference) < 5e-4)
-                return "";
-            if (row.IsNoise)
-                return " class=\"noise\"";
-            return difference > 0 == (row.Metric != "perplexity") ? " class=\"good\"" : " class=\"bad\"";
+            if (column < textColumns) return " class=\"text\"";
+            if (differenceAt(column) is not { } difference || Math.Abs(difference.Value) < 5e-4) return "";
+            if (difference.IsNoise) return " class=\"noise\"";
+            return difference.Value > 0 == (metric != "perplexity") ? " class=\"good\"" : " class=\"bad\"";
         }
     }
 
@@ -162,22 +175,26 @@ internal static class HtmlReport
         var tasks = TaskNames(rounds);
         var charts = new List<LineChart>
         {
-            new("Held-out loss per token, by task", [.. tasks.Select(task => Points(task, rounds, static view => view.TestLoss))]),
+            TaskChart("Held-out loss per token, by task", tasks.Select(task => Points(
+                task, rounds, static view => view.TestLoss, static view => view.Members.Select(static client => client.TestLoss)))),
         };
         foreach (var metric in rounds.SelectMany(static round => round.Tasks).Select(static task => task.Metric)
             .OfType<string>().Distinct())
         {
-            Series[] series = [.. tasks.Select(task => Points(task, rounds, view => view.Metric == metric ? view.Score : null) with
+            Series[] series = [.. tasks.Select(task => Points(
+                task, rounds, view => view.Metric == metric ? view.Score : null,
+                static view => view.Compared.Select(static client => client.Score)) with
             {
                 Baseline = Majority(task, rounds, metric),
             }).Where(static s => s.Points.Count > 0)];
-            charts.Add(new($"Score ({metric}), by task", series)
+            charts.Add(TaskChart($"Score ({metric}), by task", series) with
             {
                 BaselineName = series.Any(static s => s.Baseline is not null) ? "majority class" : null,
             });
         }
 
-        charts.Add(new("Training loss per token, by task", [.. tasks.Select(task => Points(task, rounds, static view => view.MeanLoss))]));
+        charts.Add(TaskChart("Training loss per token, by task", tasks.Select(task => Points(
+            task, rounds, static view => view.MeanLoss, static view => view.Members.Select(static client => client.MeanLoss)))));
         charts.Add(new("Bytes sent by clients, per round", [new("bytes",
             [.. rounds.Where(static round => round.Round > 0).Select(static round => (round.Round, (double)round.UpdateBytes))])])
         {
@@ -191,6 +208,33 @@ internal static class HtmlReport
                     FromZero = true,
                 });
         return charts;
+    }
+
+    private static LineChart TaskChart(string title, IEnumerable<Series> tasks) =>
+        new(title, [.. tasks]) { BandName = "from the lowest to the highest of a task's clients; lines are their means" };
+
+    // Of tasks with several clients: their means are above.
+    private static string ClientByClient(List<RoundView> rounds)
+    {
+        List<LineChart> charts = [.. rounds.SelectMany(static round => round.Tasks).GroupBy(static view => view.Task)
+            .Where(static task => task.Max(static view => view.Clients) > 1).Select(static task => ByClient(task.Key, [.. task]))];
+        return charts.Count == 0
+            ? ""
+            : "<details>\n<summary>Client by client</summary>\n<div class=\"charts\">\n"
+                + $"{string.Concat(charts.Select(static chart => chart.ToHtml()))}</div>\n</details>";
+    }
+
+    private static LineChart ByClient(string task, List<TaskView> rounds)
+    {
+        var rows = rounds.SelectMany(static view => view.Members).ToList();
+        var metrics = rows.Select(static client => client.Metric).OfType<string>().Distinct().Take(2).ToList();
+        Func<ClientRow, double?> value = metrics.Count == 1 ? static client => client.Score : static client => client.TestLoss;
+        var clients = rows.GroupBy(static client => client.Client, StringComparer.Ordinal)
+            .Select(client => new Series(client.Key, Known(client.Select(row => (row.Round, value(row))))))
+            .Where(static series => series.Points.Count > 0).ToList();
+        var some = clients.Count > LineChart.MostTold ? $", the first {LineChart.MostTold} of {clients.Count} clients" : "";
+        var title = $"{task} ({(metrics.Count == 1 ? metrics[0] : "held-out loss per token")}){some}";
+        return new(title, [.. clients.Take(LineChart.MostTold)]);
     }
 
     private static List<LineChart> TaskByTask(List<RoundView> rounds, List<RoundView> local) =>
@@ -252,11 +296,25 @@ internal static class HtmlReport
     private static List<string> TaskNames(List<RoundView> rounds) =>
         [.. rounds.SelectMany(static round => round.Tasks).Select(static task => task.Task).Distinct()];
 
-    private static Series Points(string task, List<RoundView> rounds, Func<TaskView, double?> value) => new(task,
-    [
-        .. rounds.SelectMany(round => round.Tasks.Where(view => view.Task == task).Select(view => (round.Round, Value: value(view))))
-            .Where(static point => point.Value is not null).Select(static point => (point.Round, point.Value!.Value)),
-    ]);
+    private static Series Points(
+        string task, List<RoundView> rounds, Func<TaskView, double?> value, Func<TaskView, IEnumerable<double?>>? ofClients = null)
+    {
+        var views = rounds.SelectMany(round => round.Tasks.Where(view => view.Task == task).Select(view => (round.Round, View: view)))
+            .ToList();
+        return new(task, Known(views.Select(point => (point.Round, value(point.View)))))
+        {
+            Band = ofClients is null || views.All(static point => point.View.Clients < 2) ? [] :
+            [
+                .. views.Where(point => value(point.View) is not null)
+                    .Select(point => (point.Round, Values: ofClients(point.View).OfType<double>().ToList()))
+                    .Where(static point => point.Values.Count > 0)
+                    .Select(static point => (point.Round, point.Values.Min(), point.Values.Max())),
+            ],
+        };
+    }
+
+    private static List<(int Round, double Value)> Known(IEnumerable<(int Round, double? Value)> points) =>
+        [.. points.Where(static point => point.Value is not null).Select(static point => (point.Round, point.Value!.Value))];
 
     /// <summary>Only an accuracy or an exact match can be compared with a constant answer.</summary>
     private static double? Majority(string task, List<RoundView> rounds, string metric) =>

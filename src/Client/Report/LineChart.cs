@@ -11,11 +11,17 @@ internal sealed record Series(string Name, IReadOnlyList<(int Round, double Valu
 {
     /// <summary>A level to compare with, drawn dotted in the series' colour.</summary>
     public double? Baseline { get; init; }
+
+    /// <summary>Lowest and highest of what the line is the mean of, in the order of rounds; drawn behind the lines.</summary>
+    public IReadOnlyList<(int Round, double Low, double High)> Band { get; init; } = [];
 }
 
 /// <summary>Values over rounds as SVG: axes, ticks, a legend, a tip on every point.</summary>
 internal sealed record LineChart(string Title, IReadOnlyList<Series> Series)
 {
+    /// <summary>Lines that colours and dashes tell apart.</summary>
+    public const int MostTold = 3 * Colours;
+
     private const int Width = 480;
     private const int Height = 270;
     private const int Left = 70;
@@ -37,10 +43,14 @@ internal sealed record LineChart(string Title, IReadOnlyList<Series> Series)
     /// <summary>What the dotted lines are; null where there are none.</summary>
     public string? BaselineName { get; init; }
 
+    /// <summary>What the bands are, where there are any.</summary>
+    public string? BandName { get; init; }
+
     /// <summary>A <c>figure</c> element; empty where there is nothing to draw.</summary>
     public string ToHtml()
     {
         var values = Series.SelectMany(static s => s.Points.Select(static p => p.Value)
+            .Concat(s.Band.SelectMany(static p => new[] { p.Low, p.High }))
             .Concat(s.Baseline is { } baseline && s.Points.Count > 0 ? [baseline] : [])).ToList();
         if (values.Count > 0 && Baseline is { } common)
             values.Add(common);
@@ -68,6 +78,8 @@ internal sealed record LineChart(string Title, IReadOnlyList<Series> Series)
         if (Baseline is { } level)
             html.Append(Line("baseline s7", Left, Y(level), Width - Right, Y(level)));
         for (var i = 0; i < Series.Count; i++)
+            DrawBand(html, Series[i], i, X, Y);
+        for (var i = 0; i < Series.Count; i++)
             Draw(html, Series[i], i, X, Y);
         html.Append("</svg>\n");
         AppendLegend(html);
@@ -75,6 +87,14 @@ internal sealed record LineChart(string Title, IReadOnlyList<Series> Series)
 
         double X(double round) => Left + 4 + x.Share(round) * (Width - Left - Right - 8);
         double Y(double value) => Height - Bottom - y.Share(value) * (Height - Top - Bottom);
+    }
+
+    private static void DrawBand(StringBuilder html, Series series, int index, Func<double, double> x, Func<double, double> y)
+    {
+        if (series.Band.Count == 0) return;
+        var outline = series.Band.Select(p => (p.Round, p.High)).Concat(series.Band.Reverse().Select(p => (p.Round, High: p.Low)));
+        html.Append(CultureInfo.InvariantCulture, $"<polygon class=\"band {Colour(index)}\" "
+            + $"points=\"{string.Join(' ', outline.Select(p => $"{N(x(p.Round))},{N(y(p.High))}"))}\" />\n");
     }
 
     private void Draw(StringBuilder html, Series series, int index, Func<double, double> x, Func<double, double> y)
@@ -95,7 +115,8 @@ internal sealed record LineChart(string Title, IReadOnlyList<Series> Series)
 
     private void AppendLegend(StringBuilder html)
     {
-        if (Series.Count < 2 && BaselineName is null)
+        var bands = BandName is not null && Series.Any(static s => s.Band.Count > 0);
+        if (Series.Count < 2 && BaselineName is null && !bands)
             return;
         html.Append("<ul class=\"legend\">\n");
         for (var i = 0; i < Series.Count; i++)
@@ -104,6 +125,9 @@ internal sealed record LineChart(string Title, IReadOnlyList<Series> Series)
         if (BaselineName is not null)
             html.Append(CultureInfo.InvariantCulture, $"<li><svg viewBox=\"0 0 26 10\" aria-hidden=\"true\"><line class=\"baseline s7\" "
                 + $"x1=\"1\" y1=\"5\" x2=\"25\" y2=\"5\" /></svg>{Markup.Escape(BaselineName)}</li>\n");
+        if (bands)
+            html.Append(CultureInfo.InvariantCulture, $"<li><svg viewBox=\"0 0 26 10\" aria-hidden=\"true\"><rect class=\"band s7\" "
+                + $"x=\"1\" y=\"0\" width=\"24\" height=\"10\" /></svg>{Markup.Escape(BandName!)}</li>\n");
         html.Append("</ul>\n");
     }
 

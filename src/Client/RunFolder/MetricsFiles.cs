@@ -9,19 +9,26 @@ using FedRLora.Silo.Storage;
 
 namespace FedRLora.Client.RunFolder;
 
-/// <summary><c>metrics.csv</c>, one row per round and client, and <c>metrics.jsonl</c>, one object per round.</summary>
+/// <summary>
+/// <c>metrics.csv</c>, one row per round and client, <c>metrics-by-task.csv</c>, one per round and task, and <c>metrics.jsonl</c>, one
+/// object per round.
+/// </summary>
 internal static partial class MetricsFiles
 {
     private const string Header = "round,client,task,outcome,weight,samples,steps,mean_loss,metric,score,"
         + "test_loss,rows,majority_share,update_bytes,product_norm,seconds,"
         + "standard_error,base_score,difference_error";
 
-    /// <summary>Writes both files; what was there is replaced.</summary>
+    private const string TaskHeader = "round,task,clients,trained,scored,metric,score,standard_error,base_score,difference_error,"
+        + "test_loss,majority_share,mean_loss,update_bytes";
+
+    /// <summary>Writes the files; what was there is replaced.</summary>
     public static void Write(string folder, StoreMode mode, FederationPlan plan, IReadOnlyList<RoundSummary> rounds)
     {
         StorePermissions.MakeFolder(folder, mode);
         var views = rounds.Select(round => RoundView.Of(round, plan)).ToList();
         OutputFile.Replace(Path.Combine(folder, "metrics.csv"), mode, Csv(views));
+        OutputFile.Replace(Path.Combine(folder, "metrics-by-task.csv"), mode, TaskCsv(views));
         OutputFile.Replace(Path.Combine(folder, "metrics.jsonl"), mode, string.Concat(views.Select(static view => JsonLine(view) + "\n")));
     }
 
@@ -29,26 +36,22 @@ internal static partial class MetricsFiles
     /// RFC 4180: CRLF line ends, quotes where a field needs them, an empty field where nothing was measured. A name that a spreadsheet
     /// would compute gets an apostrophe before its first sign.
     /// </summary>
-    internal static string Csv(IEnumerable<RoundView> rounds)
-    {
-        var text = new StringBuilder(Header).Append("\r\n");
-        foreach (var round in rounds)
+    internal static string Csv(IEnumerable<RoundView> rounds) => Csv(Header, rounds.SelectMany(static round => round.Clients.Select(
+        client => new object?[]
         {
-            foreach (var client in round.Clients)
-            {
-                object?[] fields =
-                [
-                    client.Round, client.Client, client.Task, JsonNamingPolicy.CamelCase.ConvertName(client.Outcome.ToString()),
-                    client.Weight, client.Samples, client.Steps, client.MeanLoss, client.Metric, client.Score, client.TestLoss, client.Rows,
-                    client.MajorityShare, client.UpdateBytes, client.ProductNorm, round.Seconds > 0 ? round.Seconds : null,
-                    client.StandardError, client.Base?.Reference, client.Base?.StandardError,
-                ];
-                text.AppendJoin(',', fields.Select(Field)).Append("\r\n");
-            }
-        }
+            client.Round, client.Client, client.Task, JsonNamingPolicy.CamelCase.ConvertName(client.Outcome.ToString()),
+            client.Weight, client.Samples, client.Steps, client.MeanLoss, client.Metric, client.Score, client.TestLoss, client.Rows,
+            client.MajorityShare, client.UpdateBytes, client.ProductNorm, round.Seconds > 0 ? round.Seconds : null,
+            client.StandardError, client.Base?.Reference, client.Base?.StandardError,
+        })));
 
-        return text.ToString();
-    }
+    /// <inheritdoc cref="Csv(IEnumerable{RoundView})"/>
+    internal static string TaskCsv(IEnumerable<RoundView> rounds) => Csv(TaskHeader, rounds.SelectMany(static round => round.Tasks.Select(
+        task => new object?[]
+        {
+            round.Round, task.Task, task.Clients, task.Trained, task.Scored, task.Metric, task.Score, task.StandardError, task.BaseScore,
+            task.DifferenceError, task.TestLoss, task.MajorityShare, task.MeanLoss, task.UpdateBytes,
+        })));
 
     /// <summary>A round as one line of JSON.</summary>
     internal static string JsonLine(RoundView round) => JsonSerializer.Serialize(
@@ -62,8 +65,13 @@ internal static partial class MetricsFiles
             round.Coherence,
             round.UpdateBytes,
             round.Clients,
+            Tasks = round.HasTasks ? round.Tasks : null,
         },
         Json.Lines);
+
+    private static string Csv(string header, IEnumerable<object?[]> rows) => rows
+        .Aggregate(new StringBuilder(header).Append("\r\n"), static (text, row) => text.AppendJoin(',', row.Select(Field)).Append("\r\n"))
+        .ToString();
 
     private static string Field(object? value)
     {

@@ -1,35 +1,8 @@
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Federation.Rounds;
-using FedRLora.Federation.ServerOptimizers;
 
 namespace FedRLora.Federation.Aggregation;
-
-/// <summary>
-/// What became of a closed cohort: a new shared state, the updates that cannot be used, or that there are too few of them.
-/// </summary>
-public sealed record CohortAggregate
-{
-    /// <summary>Why updates were refused, by client; where there are any, there is nothing else.</summary>
-    public required IReadOnlyDictionary<string, string> Refused { get; init; }
-
-    /// <summary>
-    /// Why the rule cannot work with so few updates, in one line; where it is given, nothing was read and there is nothing else.
-    /// </summary>
-    public string? TooFew { get; init; }
-
-    /// <summary>The new shared state; null where updates were refused or are too few.</summary>
-    public AdapterState? Shared { get; init; }
-
-    /// <summary>The server optimizer's new state; null where the rule remembers nothing.</summary>
-    public AdapterState? ServerOptimizer { get; init; }
-
-    /// <summary>Agreement of the updates; null where nothing has a length.</summary>
-    public double? Coherence { get; init; }
-
-    /// <summary>Clients whose updates the rule left out or shortened, and why in a few words.</summary>
-    public IReadOnlyDictionary<string, string> Curbed { get; init; } = new SortedDictionary<string, string>(StringComparer.Ordinal);
-}
 
 /// <summary>From updates to the next shared state: a few are read at the same time, each is added in its turn.</summary>
 public static class CohortAggregator
@@ -49,55 +22,62 @@ public static class CohortAggregator
     /// <param name="read">Reads a client's update, into the arrays of one that nobody uses any more if there is one; a
     /// <see cref="Abstractions.BadInputException"/> refuses it.</param>
     /// <param name="staleness">Rounds since each client's base version, in the order of <paramref name="closed"/>; null for none.</param>
+    /// <param name="tasks">What the clients of each task started from; null where no tensor has scope Task.</param>
     /// <param name="cancellationToken">The caller's token.</param>
     /// <exception cref="InvalidOperationException">The new shared state is not finite.</exception>
     public static Task<CohortAggregate> RunAsync(
         FederationPlan plan, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed,
         IReadOnlyDictionary<string, KeptReport> reports,
         Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, IReadOnlyList<int>? staleness = null,
-        CancellationToken cancellationToken = default) =>
+        IReadOnlyDictionary<string, TaskStart>? tasks = null, CancellationToken cancellationToken = default) =>
         RunAsync(
-            StrategyRegistry.Aggregation(plan, closed), plan, global, serverOptimizer, closed, reports, read, staleness, cancellationToken);
+            StrategyRegistry.Aggregation(plan), plan, global, serverOptimizer, closed, reports, read, staleness, tasks, cancellationToken);
 
     /// <summary>The same by <paramref name="rule"/>, which may be another than the plan's.</summary>
     /// <inheritdoc cref="RunAsync(FederationPlan, AdapterState, AdapterState, IReadOnlyList{string},
     /// IReadOnlyDictionary{string, KeptReport}, Func{string, AdapterState, CancellationToken, Task{AdapterState}}, IReadOnlyList{int},
-    /// CancellationToken)"/>
+    /// IReadOnlyDictionary{string, TaskStart}, CancellationToken)"/>
     public static async Task<CohortAggregate> RunAsync(
         IAggregationRule rule, FederationPlan plan, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed,
         IReadOnlyDictionary<string, KeptReport> reports,
         Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, IReadOnlyList<int>? staleness = null,
-        CancellationToken cancellationToken = default)
+        IReadOnlyDictionary<string, TaskStart>? tasks = null, CancellationToken cancellationToken = default)
     {
-        if (rule.TooFew(closed.Count) is { } tooFew)
+        tasks ??= new Dictionary<string, TaskStart>();
+        var parts = new CohortParts(plan, rule, global, tasks, closed, reports, staleness);
+        if (parts.TooFew is { } tooFew)
             return new CohortAggregate { Refused = new Dictionary<string, string>(), TooFew = tooFew };
 
-        var shapes = AdapterShapes.Of(global);
-        var sum = rule.Begin(shapes);
-        var weights = Weights.Of(plan, closed, reports, staleness);
         var refused = new SortedDictionary<string, string>(StringComparer.Ordinal);
-
         var turns = new Turns(closed.Count);
+        var size = global.SizeBytes + tasks.Values.Select(static task => task.Shared.SizeBytes).DefaultIfEmpty().Max();
         var readers = Math.Min(
-            closed.Count,
-            Math.Clamp((int)(MostBytes / Math.Max(1, global.SizeBytes)), 1, Math.Min(MostReaders, Environment.ProcessorCount)));
+            closed.Count, Math.Clamp((int)(MostBytes / Math.Max(1, size)), 1, Math.Min(MostReaders, Environment.ProcessorCount)));
         await Task.WhenAll(Enumerable.Range(0, readers).Select(_ => Task.Run(ReadSomeAsync, cancellationToken)));
         if (refused.Count > 0)
             return new CohortAggregate { Refused = refused };
 
-        var aggregate = sum.Finish();
-        var (shared, state) = StrategyRegistry.ServerOptimizer(plan).Step(global, aggregate.Update, serverOptimizer);
-        if (UpdateCheck.Find(shapes, shared) is { } broken)
-            throw new InvalidOperationException($"The new shared state is not usable: {broken}");
+        var finished = parts.Finish();
+        var (shared, state) = Stepped(plan, global, finished.Job, serverOptimizer);
         return new CohortAggregate
         {
             Refused = refused,
             Shared = shared,
             ServerOptimizer = state,
-            Coherence = aggregate.Coherence,
+            Coherence = finished.Job.Coherence,
             Curbed = new SortedDictionary<string, string>(
-                aggregate.Curbed.ToDictionary(curbed => closed[curbed.Key], static curbed => curbed.Value), StringComparer.Ordinal),
+                finished.Curbed.ToDictionary(curbed => closed[curbed.Key], static curbed => curbed.Value), StringComparer.Ordinal),
+            Tasks = new SortedDictionary<string, TaskAggregate>(
+                tasks.ToDictionary(static task => task.Key, task => OfTask(task.Key, task.Value), StringComparer.Ordinal),
+                StringComparer.Ordinal),
         };
+
+        TaskAggregate OfTask(string task, TaskStart start)
+        {
+            if (finished.Kept.TryGetValue(task, out var reason)) return new(null, null, null, reason);
+            var (moved, remembered) = Stepped(plan, start.Shared, finished.Tasks[task], start.ServerOptimizer);
+            return new(moved, remembered, finished.Tasks[task].Coherence, null);
+        }
 
         async Task ReadSomeAsync()
         {
@@ -108,19 +88,27 @@ public static class CohortAggregator
                 {
                     cancellationToken.ThrowIfCancellationRequested();
                     var client = closed[turn.Number];
-                    var (update, problem) = await ReadAsync(shapes, client, last, read, cancellationToken);
-                    if (problem is null && Weights.Discount(plan, staleness?[turn.Number] ?? 0) is < 1 and var discount)
-                        Scale(update, (float)discount);
-                    var length = problem is null ? UpdateCheck.Length(update) : 0;
+                    var (update, problem) = await ReadAsync(parts.ShapesOf(turn.Number), client, last, read, cancellationToken);
+                    if (problem is null) parts.Discount(turn.Number, client, update, staleness?[turn.Number] ?? 0);
+                    var addition = problem is null ? parts.Cut(turn.Number, update) : null;
                     await turn.Before.WaitAsync(cancellationToken);
                     if (problem is not null)
                         refused.Add(client, problem);
                     else if (refused.Count == 0)
-                        sum.Add(update, weights[turn.Number], length);
+                        parts.Add(addition!);
                     last = rule.KeepsUpdates ? null : update;
                 }
             }
         }
+    }
+
+    private static (AdapterState State, AdapterState? Remembered) Stepped(
+        FederationPlan plan, AdapterState before, AggregateUpdate aggregate, AdapterState? remembered)
+    {
+        var (after, state) = StrategyRegistry.ServerOptimizer(plan).Step(before, aggregate.Update, remembered);
+        return UpdateCheck.Find(AdapterShapes.Of(before), after) is { } broken
+            ? throw new InvalidOperationException($"The new shared state is not usable: {broken}")
+            : (after, state);
     }
 
     private static async Task<(AdapterState Update, string? Problem)> ReadAsync(
@@ -136,12 +124,6 @@ public static class CohortAggregator
         {
             return (AdapterState.Empty, e.Message);
         }
-    }
-
-    private static void Scale(AdapterState update, float factor)
-    {
-        foreach (var (_, array) in update)
-            System.Numerics.Tensors.TensorPrimitives.Multiply(array.Data, factor, array.Data);
     }
 
     /// <summary>Hands out numbers in order; a turn knows when the one before it is over, however that ended.</summary>

@@ -42,6 +42,13 @@ public static class Weights
     public static int[] Staleness(RoundState state, IReadOnlyList<string> closed) =>
         [.. closed.Select(client => state.Round - state.WorkOf(client).Round)];
 
+    /// <summary>How often the state of a task has moved since the base version of each of some of its clients.</summary>
+    public static IReadOnlyDictionary<string, int> StalenessIn(RoundState state, string task, IEnumerable<string> clients) =>
+        clients.ToDictionary(
+            static client => client,
+            client => state.Carried.TryGetValue(client, out var work) ? state.Versions.GetValueOrDefault(task) - work.Version : 0,
+            StringComparer.Ordinal);
+
     /// <summary>
     /// What remains of each share in a buffered round: (1 + t)^-a for staleness t (FedBuff, arXiv 2106.06639, section 5). The
     /// discounted shares do not add up to one: a stale buffer moves the shared state less. 1 in synchronous rounds, and where the

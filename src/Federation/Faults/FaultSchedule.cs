@@ -56,9 +56,10 @@ public sealed class FaultSchedule
     };
 
     private static IReadOnlyList<string> Drawn(UniformClients share, FederationPlan plan, int index) =>
-        share.Select(
-            [.. plan.Clients.Select(ClientInfo.Of)], share.Wanted(plan.Clients.Count),
-            new SplitMix64(Seed.For(plan.Seed, 0, "", Purpose(index))));
+        [
+            .. share.Draw([.. plan.Clients.Select(ClientInfo.Of)], new SplitMix64(Seed.For(plan.Seed, 0, "", Purpose(index))))
+                .Take(share.Wanted(plan.Clients.Count)),
+        ];
 
     private double Draw(string client, int round, int index) =>
         new SplitMix64(Seed.For(_plan.Seed, round, client, Purpose(index))).NextUnit();

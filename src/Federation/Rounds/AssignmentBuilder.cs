@@ -15,21 +15,22 @@ public static class AssignmentBuilder
     /// <param name="job">The job id.</param>
     /// <param name="planBlob">The plan in the job's store.</param>
     /// <param name="owned">The manifest that says which heads clients own; null where they own none.</param>
-    /// <param name="shared">The shared state committed in a round, for every round that work of <paramref name="state"/> began
+    /// <param name="shared">What is shared as committed in a round, for every round that work of <paramref name="state"/> began
     /// after.</param>
     /// <param name="state">The state that came with the effect.</param>
     /// <param name="send">The effect.</param>
     public static IReadOnlyList<(string Site, SiteAssignment Assignment)> Build(
-        FederationPlan plan, string job, BlobRef planBlob, RoundManifest? owned, Func<int, BlobRef> shared, RoundState state,
+        FederationPlan plan, string job, BlobRef planBlob, RoundManifest? owned, Func<int, SharedStates> shared, RoundState state,
         RoundEffect.SendAssignments send)
     {
         var clients = plan.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
         var heads = owned?.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
         var isTraining = send.Phase == RoundPhase.Train;
+        var candidate = isTraining ? null : SharedStates.Of(state.Candidate!, state.Committed < 0 ? null : shared(state.Committed));
         var trained = isTraining ? [] : state.Closed!.ToHashSet(StringComparer.Ordinal);
 
         return send.Clients.GroupBy(id =>
-            (clients[id].Site, Work: isTraining ? state.WorkOf(id) : new CarriedWork(state.Round, state.Attempt)))
+            (clients[id].Site, Work: isTraining ? Begun(state, id) : (state.Round, state.Attempt)))
             .OrderBy(static group => group.Key.Site, StringComparer.Ordinal).ThenBy(static group => group.Key.Work.Round)
             .ThenBy(static group => group.Key.Work.Attempt)
             .Select(group => (group.Key.Site, new SiteAssignment
@@ -39,12 +40,19 @@ public static class AssignmentBuilder
                 Attempt = group.Key.Work.Attempt,
                 Phase = send.Phase,
                 Plan = planBlob,
-                Shared = isTraining ? shared(group.Key.Work.Round - 1) : state.Candidate!.Shared,
+                Shared = (isTraining ? shared(group.Key.Work.Round - 1) : candidate!).Job,
+                Tasks = (isTraining ? shared(group.Key.Work.Round - 1) : candidate!).For(group.Select(id => clients[id].Task)),
                 Concurrent = plan.Strategy.Trigger.Rule == TriggerRule.Buffered,
                 Members = group.Select(id => trained.Contains(id)
                     ? Member(job, group.Key.Site, id, state.WorkOf(id).Round, state.Reports[id].Head, state.Reports[id].Optimizer)
                     : Member(job, group.Key.Site, id, heads?.GetValueOrDefault(id))).ToArray(),
             })).ToArray();
+    }
+
+    private static (int Round, int Attempt) Begun(RoundState state, string client)
+    {
+        var (round, attempt, _) = state.WorkOf(client);
+        return (round, attempt);
     }
 
     private static MemberWork Member(string job, string site, string id, ManifestClient? owned) =>

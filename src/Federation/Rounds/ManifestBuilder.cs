@@ -28,6 +28,7 @@ public static class ManifestBuilder
 
         var weights = closed.Zip(Weights.Of(plan, closed, state.Reports, Weights.Staleness(state, closed)))
             .ToDictionary(static pair => pair.First, static pair => pair.Second, StringComparer.Ordinal);
+        var inTask = TaskWeights(plan, closed, state);
         var cohort = state.Cohort.ToHashSet(StringComparer.Ordinal);
         var owned = (previous ?? origin?.Manifest)?.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
         return new RoundManifest
@@ -38,9 +39,47 @@ public static class ManifestBuilder
             Shared = Digest(candidate.Shared),
             ServerOptimizer = candidate.ServerOptimizer is { } optimizer ? Digest(optimizer) : null,
             Coherence = candidate.Coherence,
+            Tasks = Tasks(state, previous),
             Clients = plan.Clients.Select(static client => client.Id).Order(StringComparer.Ordinal)
-                .Select(id => Client(id, state, cohort, weights, owned?.GetValueOrDefault(id))).ToArray(),
+                .Select(id => Client(id, state, cohort, weights, owned?.GetValueOrDefault(id)) with
+                {
+                    TaskWeight = inTask.TryGetValue(id, out var share) ? share : null,
+                }).ToArray(),
         };
+    }
+
+    private static ManifestTask[]? Tasks(RoundState state, RoundManifest? previous)
+    {
+        if (state.Candidate!.Tasks.IsEmpty) return null;
+        var before = previous?.Tasks?.ToDictionary(static task => task.Task, StringComparer.Ordinal);
+        return
+        [
+            .. state.Candidate.Tasks.OrderBy(static task => task.Key, StringComparer.Ordinal).Select(task => task.Value.Shared is { } shared
+                ? new ManifestTask
+                {
+                    Task = task.Key, Round = state.Round, Version = state.Round == 0 ? 0 : state.Versions.GetValueOrDefault(task.Key) + 1,
+                    Shared = Digest(shared), Coherence = task.Value.Coherence,
+                    ServerOptimizer = task.Value.ServerOptimizer is { } optimizer ? Digest(optimizer) : null,
+                }
+                : before![task.Key] with { Coherence = null, Kept = task.Value.Kept }),
+        ];
+    }
+
+    // Of clients whose task's state moves.
+    private static Dictionary<string, double> TaskWeights(FederationPlan plan, IReadOnlyList<string> closed, RoundState state)
+    {
+        var shares = new Dictionary<string, double>(StringComparer.Ordinal);
+        var trained = closed.ToHashSet(StringComparer.Ordinal);
+        foreach (var (task, members) in TaskGroups.Of(plan).Members)
+        {
+            if (state.Candidate!.Tasks.GetValueOrDefault(task)?.Shared is null) continue;
+            string[] clients = [.. members.Where(trained.Contains)];
+            var staleness = Weights.StalenessIn(state, task, clients);
+            foreach (var (client, share) in clients.Zip(Weights.Of(plan, clients, state.Reports, [.. clients.Select(id => staleness[id])])))
+                shares.Add(client, share);
+        }
+
+        return shares;
     }
 
     private static ManifestClient Client(

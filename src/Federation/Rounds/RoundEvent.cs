@@ -16,9 +16,10 @@ public abstract record RoundEvent
     /// <param name="LostSites">Sites known to have no live silo.</param>
     /// <param name="Resume">Whether a failed, cancelled or paused job goes on; without it such a job stays as it is.</param>
     /// <param name="Standings">What the last committed manifest says of refused clients; null for nothing.</param>
+    /// <param name="Versions">What it says of the states of tasks; null for nothing.</param>
     public sealed record Started(
         int LastRound, string? LastSha256, IReadOnlyList<string> LostSites, bool Resume = false,
-        ImmutableDictionary<string, ClientStanding>? Standings = null) : RoundEvent;
+        ImmutableDictionary<string, ClientStanding>? Standings = null, ImmutableDictionary<string, int>? Versions = null) : RoundEvent;
 
     /// <summary>A client reported training or scoring, or its failure.</summary>
     /// <param name="Report">The report.</param>

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using FedRLora.Abstractions.Plans;
 using Step = (
     FedRLora.Federation.Rounds.RoundState State,
@@ -72,11 +73,16 @@ public sealed partial class RoundMachine
     {
         if (committed.Round != state.Committed + 1 || committed.Round != state.Round)
             return Nothing(state);
-        var next = Opened(state, committed.Round, committed.Sha256);
+        var next = Opened(state, committed.Round, committed.Sha256) with { Versions = VersionsAfter(state) };
         if (next.Committed >= _plan.Strategy.Rounds)
             return Finish(next);
         return IsOver(next) ? Then(next) : OpenAttempt(next);
     }
+
+    private static ImmutableDictionary<string, int> VersionsAfter(RoundState state) => state.Versions.SetItems(
+        (state.Candidate?.Tasks ?? ImmutableDictionary<string, TaskCandidate>.Empty)
+            .Where(task => task.Value.Kept is null && state.Round > 0)
+            .Select(task => KeyValuePair.Create(task.Key, state.Versions.GetValueOrDefault(task.Key) + 1)));
 
     private Step Finish(RoundState state) =>
         Then(state with { Phase = Phase.Finished, Round = _plan.Strategy.Rounds, Reason = null }, new RoundEffect.FinishJob());

@@ -68,7 +68,7 @@ public sealed partial class RoundMachine
             return Then(state, [new RoundEffect.ConfirmSites(asked), .. timers, .. NextBudget(state, 0)]);
         if (unconfirmed.Any())
             return (state, [new RoundEffect.Persist(CanWait: true)]);
-        return usable == Attainable(state) || usable >= Wanted(state) ? Close(state, Usable(state)) : TrainOn(state);
+        return usable == Attainable(state) || HasWanted(state) ? Close(state, Usable(state)) : TrainOn(state);
     }
 
     /// <summary>

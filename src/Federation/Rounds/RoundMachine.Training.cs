@@ -39,23 +39,39 @@ public sealed partial class RoundMachine
             usable.ContainsKey(client) || (!state.Reports.ContainsKey(client) && !Contains(state.Dropped, client)));
         return Emptied(state) with
         {
-            Carried = atWork.ToImmutableDictionary(static client => client, state.WorkOf, StringComparer.Ordinal), Reports = usable,
+            Carried = atWork.ToImmutableDictionary(static client => client, client => WorkOf(state, client), StringComparer.Ordinal),
+            Reports = usable,
         };
     }
 
+    /// <summary>
+    /// As many as are wanted, in the order of the draw; then as many more as each group of them may have, from the same group.
+    /// </summary>
     private RoundState Selected(RoundState state, ClientInfo[] available, SplitMix64 random)
     {
-        var wanted = _selector.Wanted(available.Length);
-        var asked = (int)Math.Ceiling((wanted * _plan.Strategy.Selection.Overselect) - 1e-9);
-        return state with { Cohort = _selector.Select(available, asked, random), Wanted = wanted };
+        const string Everyone = "";
+        var (order, wanted) = (_selector.Draw(available, random), _selector.Wanted(available.Length));
+        var counts = order.Take(wanted).CountBy(client => Groups.Of(client) ?? Everyone).ToDictionary(StringComparer.Ordinal);
+        var spare = counts.ToDictionary(static group => group.Key, group => Asked(group.Value) - group.Value, StringComparer.Ordinal);
+        var more = order.Skip(wanted).Where(client => spare.ContainsKey(Groups.Of(client) ?? Everyone)
+            && spare[Groups.Of(client) ?? Everyone]-- > 0);
+        counts.Remove(Everyone);
+        return state with
+        {
+            Cohort = Sorted(order.Take(wanted).Concat(more)), Wanted = wanted,
+            WantedOf = counts.ToImmutableDictionary(StringComparer.Ordinal),
+        };
     }
+
+    private int Asked(int wanted) => (int)Math.Ceiling((wanted * _plan.Strategy.Selection.Overselect) - 1e-9);
 
     /// <summary>Who is at work stays, idle clients are drawn beside them.</summary>
     private RoundState WithCarried(RoundState state, ClientInfo[] available, SplitMix64 random)
     {
         var trigger = _plan.Strategy.Trigger;
         var idle = available.Where(client => !state.Carried.ContainsKey(client.Id)).ToArray();
-        var drawn = new UniformClients(1).Select(idle, Math.Max(0, (trigger.Concurrency ?? _clients.Count) - state.Carried.Count), random);
+        var places = Math.Max(0, (trigger.Concurrency ?? _clients.Count) - state.Carried.Count);
+        var drawn = new UniformClients(1).Draw(idle, random).Take(places);
         var cohort = Sorted(state.Carried.Keys.Concat(drawn));
         return state with { Cohort = cohort, Wanted = Math.Min(trigger.BufferSize, cohort.Length) };
     }
@@ -70,8 +86,12 @@ public sealed partial class RoundMachine
             .Where(client =>
                 !state.Reports.ContainsKey(client) && state.WorkOf(client).Round >= oldest
                     && !Contains(state.LostSites, _clients[client].Site))
-            .ToImmutableDictionary(static client => client, state.WorkOf, StringComparer.Ordinal);
+            .ToImmutableDictionary(static client => client, client => WorkOf(state, client), StringComparer.Ordinal);
     }
+
+    // With the version of its task's state that it began from, before that moves.
+    private CarriedWork WorkOf(RoundState state, string client) => state.Carried.GetValueOrDefault(client)
+        ?? new(state.Round, state.Attempt, Groups.Of(client) is { } task ? state.Versions.GetValueOrDefault(task) : 0);
 
     /// <summary>
     /// Clients that are there and not left out, of living sites; of all sites where none lives, since then there is nothing to do but
@@ -119,7 +139,7 @@ public sealed partial class RoundMachine
         var silent = state.Cohort.Count - state.Reports.Count - state.Dropped.Count;
         if (usable + silent < Needed(state))
             return TryAgain(state, usable);
-        return silent == 0 || usable >= Wanted(state) ? Confirm(state, timed: !resend) : Wait(state, resend);
+        return silent == 0 || HasWanted(state) ? Confirm(state, timed: !resend) : Wait(state, resend);
     }
 
     private Step Wait(RoundState state, bool resend) => resend
@@ -226,9 +246,20 @@ public sealed partial class RoundMachine
         };
     }
 
-    private (string Client, double? Budget)[] Slow(RoundState state, double passed, int most) =>
-        Waiting(state).Select(client => (Client: client, Budget: BudgetOf(state, client))).Where(one => one.Budget <= passed)
-            .OrderBy(static one => one.Budget).ThenBy(static one => one.Client, StringComparer.Ordinal).Take(Math.Max(0, most)).ToArray();
+    private (string Client, double? Budget)[] Slow(RoundState state, double passed, int most)
+    {
+        // Nor more of a task than its own quorum can do without: a slow site's task would never move.
+        var spare = state.WantedOf.Keys.ToDictionary(
+            static task => task, task => AttainableOf(state, task) - QuorumOf(state, task), StringComparer.Ordinal);
+        return Waiting(state).Select(client => (Client: client, Budget: BudgetOf(state, client))).Where(one => one.Budget <= passed)
+            .OrderBy(static one => one.Budget).ThenBy(static one => one.Client, StringComparer.Ordinal)
+            .Where(one => Groups.Of(one.Client) is not { } task || spare[task]-- > 0)
+            .Take(Math.Max(0, most)).ToArray();
+    }
+
+    private int AttainableOf(RoundState state, string task) => Groups.Members[task].Count(client => Contains(state.Cohort, client)
+        && (IsUsable(state, client)
+            || (!state.Overdue && !state.Reports.ContainsKey(client) && !Contains(state.Dropped, client))));
 
     private RoundEffect[] NextBudget(RoundState state, double passed)
     {

@@ -21,6 +21,8 @@ public sealed partial class RoundMachine
 {
     private static readonly ImmutableDictionary<string, CarriedWork> NothingCarried = ImmutableDictionary<string, CarriedWork>.Empty;
 
+    private static readonly ImmutableDictionary<string, int> NoCounts = ImmutableDictionary<string, int>.Empty;
+
     private static readonly ImmutableDictionary<string, LostFiles> NothingLost = ImmutableDictionary<string, LostFiles>.Empty;
 
     private static readonly ImmutableDictionary<string, ClientStanding> NoStandings = ImmutableDictionary<string, ClientStanding>.Empty;
@@ -39,6 +41,7 @@ public sealed partial class RoundMachine
         _plan = plan;
         _selector = StrategyRegistry.Selector(plan);
         _faults = new FaultSchedule(plan);
+        Groups = TaskGroups.Of(plan);
         _clients = plan.Clients.ToDictionary(static client => client.Id, ClientInfo.Of, StringComparer.Ordinal);
         var sites = _clients.Values.GroupBy(static client => client.Site, StringComparer.Ordinal).ToDictionary(
             static site => site.Key, static site => Sorted(site.Select(static client => client.Id)), StringComparer.Ordinal);
@@ -46,6 +49,9 @@ public sealed partial class RoundMachine
         _scorers = plan.Clients.Where(static client => client.Data.Test is not null).Select(static client => client.Id)
             .Order(StringComparer.Ordinal).ToArray();
     }
+
+    /// <summary>The clients that aggregate some tensors among themselves.</summary>
+    public TaskGroups Groups { get; }
 
     /// <summary>What follows from an event.</summary>
     public Step Next(RoundState state, RoundEvent happened) => happened switch
@@ -122,6 +128,11 @@ public sealed partial class RoundMachine
     /// <summary>Usable updates that are needed where so many are wanted.</summary>
     public int Quorum(int wanted) => Math.Max(1, (int)Math.Ceiling((_plan.Strategy.Quorum * wanted) - 1e-9));
 
+    /// <summary>
+    /// Usable updates of a task's clients without which its state stays as it was; one in buffered rounds, which close with what has come.
+    /// </summary>
+    public int QuorumOf(RoundState state, string task) => state.WantedOf.TryGetValue(task, out var wanted) ? Quorum(wanted) : 1;
+
     // Start, crash, resume.
 
     private Step Start(RoundState state, RoundEvent.Started started)
@@ -156,7 +167,7 @@ public sealed partial class RoundMachine
         var open = isNext
             ? state
             : Opened(state, started.LastRound, started.LastSha256) with { Standings = started.Standings ?? state.Standings };
-        return open with { LostSites = lost };
+        return open with { LostSites = lost, Versions = started.Versions ?? open.Versions };
     }
 
     private RoundState Opened(RoundState state, int committed, string? sha256) => Emptied(state) with
@@ -175,6 +186,7 @@ public sealed partial class RoundMachine
     {
         Cohort = Array.Empty<string>(),
         Wanted = 0,
+        WantedOf = NoCounts,
         PassedSeconds = 0,
         Reports = ImmutableDictionary<string, KeptReport>.Empty,
         Failures = 0,
@@ -253,6 +265,11 @@ public sealed partial class RoundMachine
 
     /// <summary>Usable updates that close the round at once.</summary>
     private static int Wanted(RoundState state) => state.Wanted > 0 ? state.Wanted : state.Cohort.Count;
+
+    /// <summary>Whether there are as many usable updates as the selection asked for, also of each task.</summary>
+    private bool HasWanted(RoundState state) =>
+        UsableCount(state) >= Wanted(state)
+        && state.WantedOf.All(task => Groups.Members[task.Key].Count(client => IsUsable(state, client)) >= task.Value);
 
     /// <summary>Usable updates without which the round does not count.</summary>
     private int Needed(RoundState state) => Quorum(Wanted(state));

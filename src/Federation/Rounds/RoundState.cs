@@ -130,13 +130,25 @@ public sealed record RoundState
     /// <summary>Seconds that a client's work usually waits for its device, learned beside <see cref="UsualSeconds"/>.</summary>
     [Id(25)] public ImmutableDictionary<string, double> UsualWaits { get; init; } = ImmutableDictionary<string, double>.Empty;
 
+    /// <summary>
+    /// By task, how many of its clients in the cohort the selection asked for; of plans with tensors of scope Task, in synchronous rounds.
+    /// </summary>
+    [Id(26)] public ImmutableDictionary<string, int> WantedOf { get; init; } = ImmutableDictionary<string, int>.Empty;
+
+    /// <summary>By task, in how many committed rounds its state has moved; empty where no tensor has scope Task.</summary>
+    [Id(27)] public ImmutableDictionary<string, int> Versions { get; init; } = ImmutableDictionary<string, int>.Empty;
+
     /// <summary>The round and the attempt of the work that a client of the cohort does, which name its blobs.</summary>
     public CarriedWork WorkOf(string client) => Carried.TryGetValue(client, out var carried) ? carried : new CarriedWork(Round, Attempt);
 }
 
 /// <summary>Work by the round and the attempt that it began in.</summary>
+/// <param name="Round">The round.</param>
+/// <param name="Attempt">The attempt.</param>
+/// <param name="Version">Of the state of its client's task that it began from; 0 where no tensor has scope Task.</param>
 [GenerateSerializer, Immutable, Alias("fedrlora.carried-work")]
-public sealed record CarriedWork([property: Id(0)] int Round, [property: Id(1)] int Attempt);
+public sealed record CarriedWork(
+    [property: Id(0)] int Round, [property: Id(1)] int Attempt, [property: Id(2)] int Version = 0);
 
 /// <summary>A try at a round that had too few usable updates.</summary>
 [GenerateSerializer, Immutable, Alias("fedrlora.missed-try")]
@@ -247,4 +259,24 @@ public sealed record Candidate
 
     /// <summary>Why a robust rule did not use an update as it came, by client.</summary>
     [Id(3)] public ImmutableDictionary<string, string> Curbed { get; init; } = ImmutableDictionary<string, string>.Empty;
+
+    /// <summary>What became of the state of each task; empty where no tensor has scope Task.</summary>
+    [Id(4)] public ImmutableDictionary<string, TaskCandidate> Tasks { get; init; } = ImmutableDictionary<string, TaskCandidate>.Empty;
+}
+
+/// <summary>What an aggregation gave for a task: a state, or why the one before stays.</summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.task-candidate")]
+public sealed record TaskCandidate
+{
+    /// <summary>Its state, written under <c>Keys.TaskShared</c>; null where the one before stays.</summary>
+    [Id(0)] public BlobRef? Shared { get; init; }
+
+    /// <summary>The server optimizer's state for it; null where the rule remembers nothing, or the one before stays.</summary>
+    [Id(1)] public BlobRef? ServerOptimizer { get; init; }
+
+    /// <summary>Agreement of the updates; null where nothing was aggregated.</summary>
+    [Id(2)] public double? Coherence { get; init; }
+
+    /// <summary>Why the state before stays; null where there is a new one.</summary>
+    [Id(3)] public string? Kept { get; init; }
 }

@@ -7,6 +7,6 @@ internal sealed class AllClients : IClientSelector
 {
     public int Wanted(int available) => available;
 
-    public IReadOnlyList<string> Select(IReadOnlyList<ClientInfo> available, int count, SplitMix64 random) =>
+    public IReadOnlyList<string> Draw(IReadOnlyList<ClientInfo> available, SplitMix64 random) =>
         available.Select(static client => client.Id).Order(StringComparer.Ordinal).ToArray();
 }

@@ -20,9 +20,11 @@ public interface IClientSelector
     /// <summary>How many clients a round needs of so many available ones.</summary>
     int Wanted(int available);
 
-    /// <summary>The cohort in ordinal order: a function of the available clients, whatever their order, and of the generator.</summary>
+    /// <summary>
+    /// The available clients in the order in which they are drawn: a function of who is available, whatever their order, and of the
+    /// generator. A round takes as many as it needs from its front.
+    /// </summary>
     /// <param name="available">Who can be drawn.</param>
-    /// <param name="count">How many; everyone where there are fewer.</param>
     /// <param name="random">The draw's generator.</param>
-    IReadOnlyList<string> Select(IReadOnlyList<ClientInfo> available, int count, SplitMix64 random);
+    IReadOnlyList<string> Draw(IReadOnlyList<ClientInfo> available, SplitMix64 random);
 }

@@ -11,15 +11,14 @@ internal sealed class UniformClients(double fraction) : IClientSelector
     public int Wanted(int available) =>
         Math.Min(available, Math.Max(1, (int)Math.Round(fraction * available, MidpointRounding.AwayFromZero)));
 
-    public IReadOnlyList<string> Select(IReadOnlyList<ClientInfo> available, int count, SplitMix64 random)
+    public IReadOnlyList<string> Draw(IReadOnlyList<ClientInfo> available, SplitMix64 random)
     {
         var ids = available.Select(static client => client.Id).Order(StringComparer.Ordinal).ToArray();
-        var drawn = Math.Min(ids.Length, count);
-        for (var next = 0; next < drawn; next++)
+        for (var next = 0; next < ids.Length; next++)
         {
             var other = next + random.Next(ids.Length - next);
             (ids[next], ids[other]) = (ids[other], ids[next]);
         }
-        return ids.Take(drawn).Order(StringComparer.Ordinal).ToArray();
+        return ids;
     }
 }

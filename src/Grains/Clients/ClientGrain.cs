@@ -7,6 +7,7 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Sending;
+using FedRLora.Abstractions.Tensors;
 using FedRLora.Grains.Inputs;
 using FedRLora.Grains.Placement;
 using FedRLora.Grains.Runs;
@@ -251,12 +252,14 @@ internal sealed partial class ClientGrain(
     private async Task<TrainingGroup> LoadAsync(SiteAssignment assignment, CancellationToken stopped)
     {
         var plan = await cache.PlanAsync(assignment.Plan, stopped);
+        var states = new TaskStates(plan, assignment);
         var members = new List<GroupMember>(assignment.Members.Count);
         foreach (var work in assignment.Members)
         {
             members.Add(new GroupMember
             {
                 Client = plan.Client(work.ClientId),
+                OfTask = states.Of(work.ClientId) is { } state ? await cache.OfTaskAsync(state, stopped) : AdapterState.Empty,
                 Head = work.Head is { } head ? await stores.Site.ReadStateAsync(head, stopped) : null,
                 Optimizer = work.Optimizer is { } optimizer && assignment.Phase == RoundPhase.Train
                     ? await stores.Site.ReadStateAsync(optimizer, stopped)
@@ -283,7 +286,8 @@ internal sealed partial class ClientGrain(
             Numbers = result.Numbers.For(Audience.Coordinator),
             Notes = OrNull(result.Notes),
         };
-        var metadata = await Task.Run(() => ReportMetadata.Write(report, assignment, result.Update), stopped);
+        var plan = await cache.PlanAsync(assignment.Plan, stopped);
+        var metadata = await Task.Run(() => ReportMetadata.Write(report, assignment, result.Update, plan), stopped);
         var key = Keys.Update(job, round, assignment.Attempt, client);
         var update = await stores.Job.WriteStateAsync(key, result.Update, metadata, stopped);
         Telemetry.BytesSent.Add(update.SizeBytes, new("job", job), new("client", client));
@@ -292,7 +296,7 @@ internal sealed partial class ClientGrain(
 
     private async Task<IReadOnlyList<ClientReport>?> FindFinishedAsync(SiteAssignment assignment, CancellationToken stopped)
     {
-        var site = Keys.SiteOf(this.GetPrimaryKeyString());
+        var (site, plan) = (Keys.SiteOf(this.GetPrimaryKeyString()), await cache.PlanAsync(assignment.Plan, stopped));
         var reports = new List<ClientReport>(assignment.Members.Count);
         foreach (var member in assignment.Members)
         {
@@ -301,7 +305,8 @@ internal sealed partial class ClientGrain(
             var head = Keys.Head(assignment.JobId, site, member.ClientId, assignment.Round);
             var optimizer = Keys.Optimizer(assignment.JobId, site, member.ClientId, assignment.Round);
             var begun = Report(assignment, member.ClientId);
-            if (ReportMetadata.Read(bytes, begun, assignment, key, head, optimizer) is not { } report) return null;
+            var task = plan.Client(member.ClientId).Task;
+            if (ReportMetadata.Read(bytes, begun, assignment, task, key, head, optimizer) is not { } report) return null;
             var wrong = await stores.Site.WrongAsync(report.Head!, stopped) ?? await stores.Site.WrongAsync(report.Optimizer!, stopped);
             if (wrong is { } what)
             {

@@ -4,7 +4,9 @@ using System.Security.Cryptography;
 using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Grains.Store;
 
 namespace FedRLora.Grains.Clients;
 
@@ -17,10 +19,28 @@ internal static class ReportMetadata
 {
     private const int Block = 1 << 20;
 
-    public static Dictionary<string, string> Write(ClientReport report, SiteAssignment assignment, AdapterState update)
+    /// <summary>The metadata of an update.</summary>
+    /// <param name="report">The report.</param>
+    /// <param name="assignment">The work.</param>
+    /// <param name="update">The update.</param>
+    /// <param name="plan">The plan of the work.</param>
+    public static Dictionary<string, string> Write(ClientReport report, SiteAssignment assignment, AdapterState update, IndexedPlan plan)
     {
         var numbers = Numbers(report, assignment, update);
         if (report.Notes is { } notes) numbers.Add("notes", JsonSerializer.Serialize(notes));
+        var task = plan.Client(report.ClientId).Task;
+        if (assignment.Tasks.TryGetValue(task, out var state))
+        {
+            var adapter = plan.Plan.Adapter;
+            numbers.Add("task", task);
+            numbers.Add("sharedOfTask", state.Sha256);
+            foreach (var scope in (Scope[])[Scope.Job, Scope.Task])
+            {
+                var tensors = adapter.Roles.Select(static role => role.Name).Where(name => adapter.Tensor(name).Scope == scope);
+                numbers.Add(scope == Scope.Job ? "scope job" : "scope task", string.Join(' ', tensors));
+            }
+        }
+
         return numbers;
     }
 
@@ -37,7 +57,7 @@ internal static class ReportMetadata
 
     /// <summary>The report; null where the file is not the whole update of this work: a power cut can leave anything at its key.</summary>
     public static ClientReport? Read(
-        byte[] file, ClientReport report, SiteAssignment assignment, string key, string headKey, string optimizerKey)
+        byte[] file, ClientReport report, SiteAssignment assignment, string task, string key, string headKey, string optimizerKey)
     {
         try
         {
@@ -47,6 +67,7 @@ internal static class ReportMetadata
             var round = int.Parse(metadata["round"], CultureInfo.InvariantCulture);
             var made = (metadata["plan"], round, metadata["client"], metadata["shared"]);
             if (made != (assignment.Plan.Sha256, assignment.Round, report.ClientId, assignment.Shared.Sha256)) return null;
+            if (metadata.GetValueOrDefault("sharedOfTask") != assignment.Tasks.GetValueOrDefault(task)?.Sha256) return null;
             return report with
             {
                 Head = Blob(metadata["head"], headKey), Optimizer = Blob(metadata["optimizer"], optimizerKey),

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
@@ -25,7 +26,8 @@ internal sealed class EventLoop(
     public RoundEvent.Started Started(bool resume)
     {
         cleaner.CleanLeft(); // an earlier activation may have died over it
-        return new(job.Committed?.Round ?? -1, job.CommittedSha256, [], resume, ClientStanding.Of(job.Committed));
+        return new(job.Committed?.Round ?? -1, job.CommittedSha256, [], resume, ClientStanding.Of(job.Committed),
+            job.Committed?.Tasks?.ToImmutableDictionary(static task => task.Task, static task => task.Version, StringComparer.Ordinal));
     }
 
     /// <summary>What was reported in the open round was made with what counted before: the round begins again.</summary>

@@ -85,10 +85,9 @@ internal sealed class InputAgreement(CoordinatorServices services, string name, 
     /// <exception cref="BadInputException">The base has other layers, or is no base.</exception>
     public async Task RequireUsableAsync(OpenJob job, CancellationToken cancellationToken)
     {
-        var initial = await services.Trainer.InitialSharedAsync(job.Plan, cancellationToken);
         if (job.Committed is { } committed)
-            Fork.RequireFits(initial, await services.Cache.SharedAsync(committed.SharedOf(name), cancellationToken),
-                job.Plan.Model.Path, name);
+            await Fork.RequireFitsAsync(services.Trainer, job.Plan, services.Store, name, committed, cancellationToken);
+        else await services.Trainer.InitialSharedAsync(job.Plan, cancellationToken);
     }
 
     /// <summary>
@@ -119,9 +118,8 @@ internal sealed class InputAgreement(CoordinatorServices services, string name, 
             async (site, clients) => await new SiteCalls(services, source).Of(site)
                 .CheckInputsAsync(from.Check(clients), cancellationToken));
         changes.Require(allowed);
-        var initial = await services.Trainer.InitialSharedAsync(plan, cancellationToken); // before anything is copied
-        Fork.RequireFits(initial, await services.Cache.SharedAsync(manifest.SharedOf(source), cancellationToken),
-            plan.Model.Path, source);
+        // before anything is copied
+        await Fork.RequireFitsAsync(services.Trainer, plan, services.Store, source, manifest, cancellationToken);
         return [.. changes.Rows.Keys];
     }
 }

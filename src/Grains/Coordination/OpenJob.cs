@@ -20,7 +20,7 @@ internal sealed class OpenJob(
     string job, IndexedPlan plan, BlobRef planBlob, IBlobStore store, SiloCache cache, ITrainer trainer, EngineFingerprint engine)
 {
     private const int MostShared = 256;
-    private readonly SortedDictionary<int, BlobRef> _shared = []; // by the round that committed it
+    private readonly SortedDictionary<int, SharedStates> _shared = []; // by the round that committed them
     private readonly string[] _scorers =
     [
         .. plan.Plan.Clients.Where(static client => client.Data.Test is not null).Select(static client => client.Id)
@@ -129,20 +129,27 @@ internal sealed class OpenJob(
         })).Where(static one => one.Assignment.Pending!.Count > 0)];
     }
 
+    /// <summary>The manifests of some committed rounds, oldest first.</summary>
+    public async Task<IReadOnlyList<RoundManifest>> ManifestsAsync(int first, int last, CancellationToken cancellationToken)
+    {
+        var current = new CurrentRound { Round = Committed!.Round, ManifestSha256 = CommittedSha256! };
+        return [.. (await Log.ManifestsAsync(first, last, current, cancellationToken)).Select(static one => one.Manifest)];
+    }
+
     // Shared states that clients at work began from; a buffered round needs those of some rounds before.
     private async Task KnowSharedAsync(int round, CancellationToken cancellationToken)
     {
         for (var manifest = Committed!; !_shared.ContainsKey(round);)
         {
             manifest = await Log.ManifestAsync(manifest.Round - 1, manifest.Previous!, cancellationToken);
-            _shared.TryAdd(manifest.Round, manifest.SharedOf(job));
+            _shared.TryAdd(manifest.Round, manifest.StatesOf(job));
         }
     }
 
     private void Know(RoundManifest? committed)
     {
         Committed = committed;
-        if (committed is not null) _shared[committed.Round] = committed.SharedOf(job);
+        if (committed is not null) _shared[committed.Round] = committed.StatesOf(job);
         while (_shared.Count > MostShared) _shared.Remove(_shared.Keys.First());
     }
 
@@ -150,13 +157,15 @@ internal sealed class OpenJob(
     public IEnumerable<(string Site, SiteAssignment Committed)> CommittedBySite()
     {
         var committed = Committed ?? throw new InvalidOperationException($"Nothing of job {job} is committed.");
+        var states = committed.StatesOf(job);
         return committed.Clients.GroupBy(client => plan.Client(client.Id).Site, StringComparer.Ordinal)
             .OrderBy(static site => site.Key, StringComparer.Ordinal)
             .Select(site => (site.Key, new SiteAssignment
             {
                 JobId = job, Round = committed.Round, Attempt = 0, Phase = RoundPhase.Evaluate, Plan = planBlob, Inputs = Inputs?.Blob,
                 Engine = committed.Engine,
-                Shared = committed.SharedOf(job),
+                Shared = states.Job,
+                Tasks = states.For(site.Select(client => plan.Client(client.Id).Task)),
                 Members = site.Select(client => new MemberWork
                 {
                     ClientId = client.Id,
@@ -169,46 +178,97 @@ internal sealed class OpenJob(
     public Task<RoundEvent> AggregateAsync(
         RoundState state, IReadOnlyList<string> closed, CancellationToken cancellationToken) => Task.Run<RoundEvent>(async () =>
     {
-        AdapterState shared, optimizer = AdapterState.Empty;
-        double? coherence = null;
-        var curbed = ImmutableDictionary<string, string>.Empty;
-        if (state.Round == 0 && Origin is { } origin)
+        if (state.Round == 0) return Made(state, await StartAsync(cancellationToken));
+        var before = await cache.SharedAsync(Committed!.SharedOf(job), cancellationToken);
+        var remembered = await RememberedAsync(Committed!.ServerOptimizerOf(job), cancellationToken);
+        var aggregate = await CohortAggregator.RunAsync(
+            Plan, before, remembered, closed, state.Reports, (client, last, token) => ReadUpdateAsync(state, client, last, token),
+            Weights.Staleness(state, closed), await TaskStartsAsync(state, closed, cancellationToken), cancellationToken);
+        if (aggregate.TooFew is { } reason) return new RoundEvent.AggregationImpossible(state.Round, state.Attempt, reason);
+        if (aggregate.Refused.Count > 0) return new RoundEvent.AggregationRefused(state.Round, state.Attempt, aggregate.Refused);
+        return Made(state, await WriteAsync(state.Round, aggregate, cancellationToken));
+    }, cancellationToken);
+
+    private static RoundEvent.Aggregated Made(RoundState state, Candidate candidate) => new(state.Round, state.Attempt, candidate);
+
+    // Of a fork what it copied; a task that the other run did not have begins as in any run.
+    private async Task<Candidate> StartAsync(CancellationToken cancellationToken)
+    {
+        var origin = Origin?.Manifest;
+        var started = (origin?.Tasks ?? []).ToDictionary(static task => task.Task, StringComparer.Ordinal);
+        var tasks = new SortedDictionary<string, TaskAggregate>(StringComparer.Ordinal);
+        foreach (var task in Machine.Groups.Members.Keys)
         {
-            shared = await store.ReadStateAsync(origin.Manifest.OriginSharedOf(job), cancellationToken);
-            if (origin.Manifest.OriginServerOptimizerOf(job) is { } copied)
-                optimizer = await store.ReadStateAsync(copied, cancellationToken);
-        }
-        else if (state.Round == 0)
-        {
-            shared = await trainer.InitialSharedAsync(Plan, cancellationToken);
-        }
-        else
-        {
-            var before = await cache.SharedAsync(Committed!.SharedOf(job), cancellationToken);
-            var remembered = Committed!.ServerOptimizerOf(job) is { } kept ? await store.ReadStateAsync(kept, cancellationToken) : null;
-            var aggregate = await CohortAggregator.RunAsync(
-                Plan, before, remembered, closed, state.Reports, (client, last, token) => ReadUpdateAsync(state, client, last, token),
-                Weights.Staleness(state, closed), cancellationToken);
-            if (aggregate.TooFew is { } reason) return new RoundEvent.AggregationImpossible(state.Round, state.Attempt, reason);
-            if (aggregate.Refused.Count > 0) return new RoundEvent.AggregationRefused(state.Round, state.Attempt, aggregate.Refused);
-            (shared, optimizer) = (aggregate.Shared!, aggregate.ServerOptimizer ?? AdapterState.Empty);
-            (coherence, curbed) = (aggregate.Coherence, aggregate.Curbed.ToImmutableDictionary(StringComparer.Ordinal));
+            var copied = started.GetValueOrDefault(task);
+            var shared = copied is null
+                ? await trainer.InitialOfTaskAsync(Plan, task, cancellationToken)
+                : await store.ReadStateAsync(copied.OriginSharedOf(job), cancellationToken);
+            var remembered = await RememberedAsync(copied?.OriginServerOptimizerOf(job), cancellationToken);
+            tasks.Add(task, new(shared, remembered, Coherence: null, Kept: null));
         }
 
-        var written = await store.WriteStateAsync(sha256 => Keys.Shared(job, state.Round, sha256), shared, cancellationToken);
-        cache.Keep(written, shared);
-        var remembering = optimizer.Count == 0
-            ? null
-            : await store.WriteStateAsync(sha256 => Keys.ServerOptimizer(job, state.Round, sha256), optimizer, cancellationToken);
-        await store.MakeDurableAsync(cancellationToken); // before anybody remembers that there is a candidate
-        return new RoundEvent.Aggregated(state.Round, state.Attempt, new Candidate
+        return await WriteAsync(0, new()
         {
-            Shared = written,
-            ServerOptimizer = remembering,
-            Coherence = coherence,
-            Curbed = curbed,
-        });
-    }, cancellationToken);
+            Refused = new Dictionary<string, string>(),
+            Shared = origin is null
+                ? await trainer.InitialSharedAsync(Plan, cancellationToken)
+                : await store.ReadStateAsync(origin.OriginSharedOf(job), cancellationToken),
+            ServerOptimizer = await RememberedAsync(origin?.OriginServerOptimizerOf(job), cancellationToken),
+            Tasks = tasks,
+        }, cancellationToken);
+    }
+
+    private async Task<IReadOnlyDictionary<string, TaskStart>> TaskStartsAsync(
+        RoundState state, IReadOnlyList<string> closed, CancellationToken cancellationToken)
+    {
+        var starts = new Dictionary<string, TaskStart>(StringComparer.Ordinal);
+        foreach (var task in Committed!.Tasks ?? [])
+        {
+            var members = Machine.Groups.Members[task.Task];
+            var shared = await cache.OfTaskAsync(task.SharedOf(job), cancellationToken);
+            starts.Add(task.Task, new(shared, await RememberedAsync(task.ServerOptimizerOf(job), cancellationToken))
+            {
+                Quorum = Machine.QuorumOf(state, task.Task), Staleness = Weights.StalenessIn(state, task.Task, members),
+            });
+        }
+
+        return starts;
+    }
+
+    private async Task<AdapterState?> RememberedAsync(BlobRef? state, CancellationToken cancellationToken) =>
+        state is null ? null : await store.ReadStateAsync(state, cancellationToken);
+
+    private async Task<Candidate> WriteAsync(int round, CohortAggregate aggregate, CancellationToken cancellationToken)
+    {
+        var shared = await store.WriteStateAsync(sha256 => Keys.Shared(job, round, sha256), aggregate.Shared!, cancellationToken);
+        cache.Keep(shared, aggregate.Shared!);
+        var tasks = ImmutableDictionary.CreateBuilder<string, TaskCandidate>(StringComparer.Ordinal);
+        foreach (var (task, made) in aggregate.Tasks)
+        {
+            tasks.Add(task, made.Shared is null ? new() { Kept = made.Kept } : new()
+            {
+                Shared = await store.WriteStateAsync(sha256 => Keys.TaskShared(job, round, task, sha256), made.Shared, cancellationToken),
+                ServerOptimizer = await RememberAsync(
+                    sha256 => Keys.TaskServerOptimizer(job, round, task, sha256), made.ServerOptimizer, cancellationToken),
+                Coherence = made.Coherence,
+            });
+        }
+
+        var optimizer = await RememberAsync(
+            sha256 => Keys.ServerOptimizer(job, round, sha256), aggregate.ServerOptimizer, cancellationToken);
+        await store.MakeDurableAsync(cancellationToken); // before anybody remembers that there is a candidate
+        return new Candidate
+        {
+            Shared = shared,
+            ServerOptimizer = optimizer,
+            Coherence = aggregate.Coherence,
+            Curbed = aggregate.Curbed.ToImmutableDictionary(StringComparer.Ordinal),
+            Tasks = tasks.ToImmutable(),
+        };
+    }
+
+    private async Task<BlobRef?> RememberAsync(Func<string, string> key, AdapterState? state, CancellationToken cancellationToken) =>
+        state is null or { Count: 0 } ? null : await store.WriteStateAsync(key, state, cancellationToken);
 
     /// <summary>Writes the manifest and commits it; its blobs are written.</summary>
     public async Task<string> CommitAsync(RoundState state, CancellationToken cancellationToken)

@@ -93,10 +93,20 @@ internal sealed class UpdateCleaner(IBlobStore store, OpenJob job, ILogger<Coord
 
     private async Task DeleteStatesAsync(int round)
     {
-        var states = new List<string>();
+        var states = new HashSet<string>(StringComparer.Ordinal);
         await foreach (var key in store.ListAsync(Keys.Round(job.Id, round), stopping))
         {
             if (Keys.IsState(key, job.Id, round)) states.Add(key);
+        }
+
+        if (job.Committed is { Tasks: not null, Round: var last } && states.Count > 0)
+        {
+            // The state of a task that was kept belongs to several rounds: to this one from before, to later ones from this.
+            var around = await job.ManifestsAsync(round, Math.Min(last, round + 1), stopping);
+            states.UnionWith(Retention.SharedOf(job.Id, around[0]).Select(static blob => blob.Key));
+            states.ExceptWith(around.Skip(1).SelectMany(next => Retention.SharedOf(job.Id, next)).Select(static blob => blob.Key));
+            states.RemoveWhere(key => Retention.RoundOf(job.Id, key) is { } made
+                && Enumerable.Range(made, round - made).Any(kept => Retention.KeepsShared(job.Plan.Checkpoints, kept, last)));
         }
 
         foreach (var key in states) await store.DeleteAsync(key, stopping);

@@ -38,7 +38,9 @@ public sealed class AdapterExport(IAdapterExporter exporter, InputGuard guard)
         {
             var head = await round.Head(client, cancellationToken);
             var own = target.FormOf(client, form);
-            var adapter = await Task.Run(() => exporter.Export(plan.Plan, plan.Client(client), shared, head, own), cancellationToken);
+            var spec = plan.Client(client);
+            AdapterState aggregated = new([.. shared, .. await round.OfTask(spec.Task, cancellationToken)]);
+            var adapter = await Task.Run(() => exporter.Export(plan.Plan, spec, aggregated, head, own), cancellationToken);
             written[client] = await target.WriteAsync(client, adapter, cancellationToken);
         }
 
@@ -75,6 +77,9 @@ public sealed record ExportedRound
 
     /// <summary>Reads its shared state.</summary>
     public required Func<CancellationToken, Task<AdapterState>> Shared { get; init; }
+
+    /// <summary>Reads the state of a task; empty where no tensor has scope Task.</summary>
+    public required Func<string, CancellationToken, Task<AdapterState>> OfTask { get; init; }
 
     /// <summary>The clients.</summary>
     public required IReadOnlyList<string> Clients { get; init; }

@@ -46,8 +46,7 @@ public static class Fork
         if (sha256 is not null && origin!.Sha256 != sha256)
             throw new CorruptBlobException($"{key} has digest {origin.Sha256}, expected {sha256}; {Again}.");
         if (origin is null) return null;
-        await store.RequireAsync(origin.Manifest.OriginSharedOf(job), cancellationToken);
-        if (origin.Manifest.OriginServerOptimizerOf(job) is { } optimizer) await store.RequireAsync(optimizer, cancellationToken);
+        foreach (var blob in origin.Manifest.OriginStatesOf(job)) await store.RequireAsync(blob, cancellationToken);
         return origin;
     }
 
@@ -78,9 +77,19 @@ public static class Fork
         return manifest;
     }
 
-    /// <summary>Whether a base takes a shared state that another one gave.</summary>
-    /// <exception cref="BadInputException">Its layers have other sizes or names.</exception>
-    public static void RequireFits(AdapterState initial, AdapterState shared, string model, string source)
+    /// <summary>Whether the base of a plan takes what the clients of a run share after a round.</summary>
+    /// <exception cref="BadInputException">Its layers have other sizes or names, or it is not usable.</exception>
+    public static async Task RequireFitsAsync(
+        ITrainer trainer, FederationPlan plan, IBlobStore store, string source, RoundManifest manifest, CancellationToken cancellationToken)
+    {
+        var initial = await trainer.InitialSharedAsync(plan, cancellationToken);
+        RequireFits(initial, await store.ReadStateAsync(manifest.SharedOf(source), cancellationToken), plan.Model.Path, source);
+        if (manifest.Tasks is not [var first, ..]) return;
+        initial = await trainer.InitialOfTaskAsync(plan, first.Task, cancellationToken); // those of all tasks have the same shapes
+        RequireFits(initial, await store.ReadStateAsync(first.SharedOf(source), cancellationToken), plan.Model.Path, source);
+    }
+
+    private static void RequireFits(AdapterState initial, AdapterState shared, string model, string source)
     {
         const string Help = "give a base with the same layers";
         foreach (var (name, array) in shared)
@@ -103,9 +112,8 @@ public static class Fork
         var key = Keys.OriginManifest(job);
         string? etag; // of what an earlier fork of that name, which came to nothing, left
         await using (var left = await to.OpenAsync(key, cancellationToken)) etag = left?.ETag;
-        await CopyAsync(from, manifest.SharedOf(source), to, Keys.OriginShared(job, manifest.Shared.Sha256), cancellationToken);
-        if (manifest.ServerOptimizerOf(source) is { } optimizer)
-            await CopyAsync(from, optimizer, to, Keys.OriginServerOptimizer(job, optimizer.Sha256), cancellationToken);
+        foreach (var (blob, copy) in Retention.SharedOf(source, manifest).Zip(manifest.OriginStatesOf(job)))
+            await CopyAsync(from, blob, to, copy.Key, cancellationToken);
         await to.MakeDurableAsync(cancellationToken);
         try
         {

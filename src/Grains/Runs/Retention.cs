@@ -65,11 +65,19 @@ public static class Retention
         return [.. keys.Where(key => RoundOf(run.Job, key) is { } round && (round <= last || run.Finished) && !needed.Contains(key))];
     }
 
-    /// <summary>The blobs of a round in the job's store that its manifest names, without the updates.</summary>
+    /// <summary>
+    /// The blobs in the job's store that a round's manifest names, without the updates; the state of a task that was kept lies with an
+    /// earlier round.
+    /// </summary>
     public static IEnumerable<BlobRef> SharedOf(string job, RoundManifest manifest)
     {
         yield return manifest.SharedOf(job);
         if (manifest.ServerOptimizerOf(job) is { } optimizer) yield return optimizer;
+        foreach (var task in manifest.Tasks ?? [])
+        {
+            yield return task.SharedOf(job);
+            if (task.ServerOptimizerOf(job) is { } remembered) yield return remembered;
+        }
     }
 
     /// <summary>The heads and optimizer states that a manifest names, in the sites' stores.</summary>

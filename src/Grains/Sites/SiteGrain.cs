@@ -3,6 +3,7 @@ using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Sending;
+using FedRLora.Abstractions.Tensors;
 using FedRLora.Grains.Clients;
 using FedRLora.Grains.Exports;
 using FedRLora.Grains.Inputs;
@@ -126,6 +127,9 @@ internal sealed partial class SiteGrain(
             Engine = committed.Engine,
             Inputs = _ => Task.FromResult(committed.Inputs),
             Shared = token => cache.SharedAsync(committed.Shared, token),
+            OfTask = (task, token) => committed.Tasks.TryGetValue(task, out var state)
+                ? cache.OfTaskAsync(state, token)
+                : Task.FromResult(AdapterState.Empty),
             Clients = [.. committed.Members.Select(static member => member.ClientId)],
             Head = async (client, token) => heads[client] is { } head ? await stores.Site.ReadStateAsync(head, token) : null,
         };
@@ -139,6 +143,7 @@ internal sealed partial class SiteGrain(
     {
         try
         {
+            var plan = await cache.PlanAsync(assignment.Plan, CancellationToken.None);
             var pending = assignment.Pending?.ToHashSet(StringComparer.Ordinal);
             // Cut from the whole sorted cohort by a value of the run, so that a group sent again is the same group.
             var groups = assignment.Members.Chunk(Math.Max(1, assignment.GroupSize))
@@ -148,7 +153,7 @@ internal sealed partial class SiteGrain(
                 if (!assignment.Concurrent && !ReferenceEquals(_current, assignment)) return; // replaced meanwhile
                 _leaders.UnionWith(some.Select(static group => group[0].ClientId));
                 await Task.WhenAll(some.Select(group =>
-                    ClientOf(group[0].ClientId).AcceptAsync(assignment with { Members = group, Pending = null })));
+                    ClientOf(group[0].ClientId).AcceptAsync(TaskStates.For(group, assignment, plan) with { Pending = null })));
             }
         }
         catch (Exception e)

@@ -1,9 +1,11 @@
+using System.Collections.Immutable;
 using System.Globalization;
 using System.Security.Cryptography;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Federation.Rounds;
 using FedRLora.Grains.Runs;
 
 namespace FedRLora.Grains.Store;
@@ -159,6 +161,35 @@ public static class BlobStates
     /// <summary>The server optimizer's state that a manifest of a job names; null where it names none.</summary>
     public static BlobRef? ServerOptimizerOf(this RoundManifest manifest, string job) =>
         manifest.ServerOptimizer is { } state ? state.At(Keys.ServerOptimizer(job, manifest.Round, state.Sha256)) : null;
+
+    /// <summary>The state of a task that a manifest of a job names.</summary>
+    public static BlobRef SharedOf(this ManifestTask task, string job) =>
+        task.Shared.At(Keys.TaskShared(job, task.Round, task.Task, task.Shared.Sha256));
+
+    /// <summary>The server optimizer's state for a task that a manifest of a job names; null where it names none.</summary>
+    public static BlobRef? ServerOptimizerOf(this ManifestTask task, string job) => task.ServerOptimizer is { } state
+        ? state.At(Keys.TaskServerOptimizer(job, task.Round, task.Task, state.Sha256))
+        : null;
+
+    /// <summary>All that clients share as a manifest of a job has it.</summary>
+    public static SharedStates StatesOf(this RoundManifest manifest, string job) => new(
+        manifest.SharedOf(job),
+        (manifest.Tasks ?? []).ToImmutableSortedDictionary(
+            static task => task.Task, task => task.SharedOf(job), StringComparer.Ordinal));
+
+    /// <summary>The copy that a fork has of the state of a task of the manifest it starts from.</summary>
+    internal static BlobRef OriginSharedOf(this ManifestTask task, string job) =>
+        task.Shared.At(Keys.OriginTaskShared(job, task.Task, task.Shared.Sha256));
+
+    /// <summary>The same of the server optimizer's state for it; null where the manifest names none.</summary>
+    internal static BlobRef? OriginServerOptimizerOf(this ManifestTask task, string job) =>
+        task.ServerOptimizer is { } state ? state.At(Keys.OriginTaskServerOptimizer(job, task.Task, state.Sha256)) : null;
+
+    /// <summary>Every blob that a fork copies of the round it starts from, in the job's store.</summary>
+    internal static IEnumerable<BlobRef> OriginStatesOf(this RoundManifest origin, string job) =>
+        new[] { origin.OriginSharedOf(job), origin.OriginServerOptimizerOf(job) }
+            .Concat((origin.Tasks ?? []).SelectMany(task => new[] { task.OriginSharedOf(job), task.OriginServerOptimizerOf(job) }))
+            .OfType<BlobRef>();
 
     /// <summary>The copy that a fork has of the shared state of the manifest it starts from.</summary>
     internal static BlobRef OriginSharedOf(this RoundManifest origin, string job) =>

@@ -28,6 +28,7 @@ public sealed class IndexedPlan(FederationPlan plan)
 public sealed class SiloCache(IBlobStores stores, GrainSettings? settings = null) : IDisposable
 {
     private const int Kept = 4;
+    private const int KeptOfTasks = 64; // a silo may have clients of many tasks at work
 
     // Of a job: twice as many as a device trains side by side, so that the next ones load meanwhile.
     private readonly int _places = Math.Max(16, 2 * (settings?.Lanes ?? Environment.ProcessorCount));
@@ -36,6 +37,7 @@ public sealed class SiloCache(IBlobStores stores, GrainSettings? settings = null
     private readonly Lock _gate = new();
     private readonly List<(string Sha256, Task<IndexedPlan> Value)> _plans = [];
     private readonly List<(string Sha256, Task<AdapterState> Value)> _states = [];
+    private readonly List<(string Sha256, Task<AdapterState> Value)> _ofTasks = [];
 
     /// <summary>The plan at a reference.</summary>
     public Task<IndexedPlan> PlanAsync(BlobRef blob, CancellationToken cancellationToken) =>
@@ -48,6 +50,10 @@ public sealed class SiloCache(IBlobStores stores, GrainSettings? settings = null
     /// <summary>The shared state at a reference.</summary>
     public Task<AdapterState> SharedAsync(BlobRef blob, CancellationToken cancellationToken) =>
         GetAsync(_states, blob, () => stores.Job.ReadStateAsync(blob, CancellationToken.None), cancellationToken);
+
+    /// <summary>The state of a task at a reference.</summary>
+    public Task<AdapterState> OfTaskAsync(BlobRef blob, CancellationToken cancellationToken) =>
+        GetAsync(_ofTasks, blob, () => stores.Job.ReadStateAsync(blob, CancellationToken.None), cancellationToken, KeptOfTasks);
 
     /// <summary>Keeps a shared state that was just written as <paramref name="blob"/>, so that this silo need not read it.</summary>
     public void Keep(BlobRef blob, AdapterState state)
@@ -116,7 +122,8 @@ public sealed class SiloCache(IBlobStores stores, GrainSettings? settings = null
     }
 
     private async Task<T> GetAsync<T>(
-        List<(string Sha256, Task<T> Value)> kept, BlobRef blob, Func<Task<T>> read, CancellationToken cancellationToken)
+        List<(string Sha256, Task<T> Value)> kept, BlobRef blob, Func<Task<T>> read, CancellationToken cancellationToken,
+        int most = Kept)
     {
         Task<T> value;
         lock (_gate)
@@ -124,15 +131,15 @@ public sealed class SiloCache(IBlobStores stores, GrainSettings? settings = null
             kept.RemoveAll(static entry => entry.Value.IsFaulted || entry.Value.IsCanceled);
             var found = kept.FindIndex(entry => entry.Sha256 == blob.Sha256);
             value = found >= 0 ? kept[found].Value : Task.Run(read, CancellationToken.None);
-            if (found < 0) Add(kept, blob, value);
+            if (found < 0) Add(kept, blob, value, most);
         }
 
         return await value.WaitAsync(cancellationToken);
     }
 
-    private static void Add<T>(List<(string Sha256, Task<T> Value)> kept, BlobRef blob, Task<T> value)
+    private static void Add<T>(List<(string Sha256, Task<T> Value)> kept, BlobRef blob, Task<T> value, int most = Kept)
     {
         kept.Add((blob.Sha256, value));
-        if (kept.Count > Kept) kept.RemoveAt(0);
+        if (kept.Count > most) kept.RemoveAt(0);
     }
 }

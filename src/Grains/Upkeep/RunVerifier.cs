@@ -42,6 +42,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
         private readonly SortedSet<string> _unaccounted = new(StringComparer.Ordinal);
         private readonly SortedSet<string> _unchecked = new(StringComparer.Ordinal);
         private readonly HashSet<string> _siteKeys = new(StringComparer.Ordinal);
+        private readonly HashSet<BlobRef> _checked = []; // a state may be named by several rounds
         private int _newest = -1; // that was ever committed, as far as it shows
         private int _intact;
         private BaseParts? _originBase; // of the round that a fork began from
@@ -189,9 +190,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             var manifest = RoundManifest.Parse(bytes, key);
             _originBase = manifest.Base;
             const string Lost = "a state that the run began from is lost";
-            await NamedAsync(jobStore, manifest.OriginSharedOf(job), required: true, Lost, cancellationToken);
-            if (manifest.OriginServerOptimizerOf(job) is { } optimizer)
-                await NamedAsync(jobStore, optimizer, required: true, Lost, cancellationToken);
+            foreach (var blob in manifest.OriginStatesOf(job)) await NamedAsync(jobStore, blob, required: true, Lost, cancellationToken);
         }
 
         private void Manifests(ManifestChain chain)
@@ -322,6 +321,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
         {
             var listed = _unaccounted.Remove(blob.Key);
             if (!listed && !required) return; // let go, or checked for a later round
+            if (!_checked.Add(blob)) return;
             await using var opened = await store.OpenAsync(blob.Key, cancellationToken);
             if (opened is null)
             {

@@ -1,5 +1,6 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Models;
 using static TorchSharp.torch;
@@ -10,10 +11,18 @@ namespace FedRLora.Training.Adapters;
 internal static class AdapterFactory
 {
     /// <summary>The value of every tensor of a client's adapter.</summary>
+    /// <param name="plan">The plan.</param>
+    /// <param name="layout">Of its adapter.</param>
+    /// <param name="client">The client.</param>
+    /// <param name="shared">Tensors of scope Job, and those of scope Task as the client's task has them.</param>
+    /// <param name="head">Tensors of scope Client; null before its first round.</param>
     /// <exception cref="BadInputException">A state does not fit the plan.</exception>
     public static AdapterState Values(FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState shared, AdapterState? head)
     {
-        layout.Check(shared, Scope.Job, "shared state");
+        var ofTask = layout.Tensors.Where(static tensor => tensor.Scope == Scope.Task).Select(static tensor => tensor.Name)
+            .ToHashSet(StringComparer.Ordinal);
+        layout.Check(new AdapterState(shared.Where(entry => !ofTask.Contains(entry.Key))), Scope.Job, "shared state");
+        CheckOfTask(layout, client, new AdapterState(shared.Where(entry => ofTask.Contains(entry.Key))));
         if (head is not null) layout.Check(head, Scope.Client, $"head of client {client.Id}");
         var redrawn = layout.Initial(plan.Seed, client,
             tensor => tensor.Scope == Scope.Seed || (head is null && tensor.Scope == Scope.Client));
@@ -25,8 +34,19 @@ internal static class AdapterFactory
         layout.Spec.Start == Abstractions.Plans.Start.Anchored ? layout.Initial(plan.Seed, client, layout.HasStart) : null;
 
     /// <summary>What a client's adapter is made of.</summary>
-    /// <inheritdoc cref="Values" path="/exception"/>
+    /// <inheritdoc cref="Values" path="/*[not(self::summary)]"/>
     public static ClientAdapter Of(
         FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState shared, AdapterState? head) =>
         new(layout, Values(plan, layout, client, shared, head), Start(plan, layout, client));
+
+    /// <summary>What the adapter of a group's member is made of.</summary>
+    /// <inheritdoc cref="Values" path="/exception"/>
+    public static ClientAdapter Of(TrainingGroup group, AdapterLayout layout, GroupMember member)
+    {
+        CheckOfTask(layout, member.Client, member.OfTask);
+        return Of(group.Plan, layout, member.Client, new AdapterState([.. group.Shared, .. member.OfTask]), member.Head);
+    }
+
+    private static void CheckOfTask(AdapterLayout layout, ClientSpec client, AdapterState state) =>
+        layout.Check(state, Scope.Task, $"state of task {client.Task}");
 }

@@ -27,7 +27,7 @@ internal sealed unsafe class HostKernels<T> : IStepKernels
     private const int Width = 16;
     private const long Columns = 1 << 14;
 
-    public string Mark => "steps-2";
+    public string Mark => "steps-3";
 
     public HostAttention? Attention { get; } = new HostAttention<T>();
 

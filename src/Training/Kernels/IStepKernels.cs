@@ -9,8 +9,8 @@ namespace FedRLora.Training.Kernels;
 /// </summary>
 internal interface IStepKernels
 {
-    /// <summary>What the engine's fingerprint says of them; null where they are the library's. Another number for other bits.</summary>
-    string? Mark { get; }
+    /// <summary>What the engine's fingerprint says of them. Another number for other bits of a step, its optimizer's included.</summary>
+    string Mark { get; }
 
     /// <summary>Attention and its backward pass; null where libtorch's autograd computes them.</summary>
     HostAttention? Attention { get; }

@@ -9,7 +9,7 @@ internal sealed class LibtorchKernels : IStepKernels
     private const long LogitsPerCacheful = 1 << 19;
     private const long ElementsPerCacheful = 1 << 15;
 
-    public string? Mark => null;
+    public string Mark => "libtorch-steps-3";
 
     public HostAttention? Attention => null;
 

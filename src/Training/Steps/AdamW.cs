@@ -16,26 +16,30 @@ namespace FedRLora.Training.Steps;
 internal sealed class AdamW
 {
     private readonly TrainingSpec _spec;
-    private readonly List<ScopeMoments> _moments;
+    private readonly List<RoleMoments> _moments;
 
     /// <param name="stack">Whose tensors are stepped.</param>
     /// <param name="spec">Betas, epsilon, decay and clip norm.</param>
-    /// <param name="states">Each member's moments and step counts to go on from, checked; a scope that is absent starts afresh.</param>
+    /// <param name="states">Each member's moments and step counts to go on from, checked; a role that is absent starts afresh.</param>
     public AdamW(AdapterStack stack, TrainingSpec spec, IReadOnlyList<AdapterState> states) =>
-        (_spec, _moments) = (spec, [.. stack.Blocks.Select(block => new ScopeMoments(block, states))]);
+        (_spec, _moments) = (spec, [.. stack.Blocks.Select(block => new RoleMoments(block, states))]);
 
     /// <summary>What is left of the exported state at the start of the next round.</summary>
-    public static AdapterState AtRoundStart(AdapterState state, AdapterLayout layout, Moments moments)
+    /// <param name="state">A client's.</param>
+    /// <param name="layout">Of its adapter.</param>
+    /// <param name="moments">The plan's.</param>
+    /// <param name="isAlone">Its task has no other client, so that nobody else moves what belongs to the task.</param>
+    public static AdapterState AtRoundStart(AdapterState state, AdapterLayout layout, Moments moments, bool isAlone)
     {
         if (moments == Moments.Reset) return AdapterState.Empty;
-        var kept = layout.Tensors.Where(static tensor => tensor.Scope == Scope.Client).SelectMany(static tensor => NamesOf(tensor.Name))
-            .ToHashSet(StringComparer.Ordinal);
+        var kept = layout.Tensors.Where(tensor => tensor.Scope == Scope.Client || (isAlone && tensor.Scope == Scope.Task))
+            .SelectMany(static tensor => NamesOf(tensor.Name)).ToHashSet(StringComparer.Ordinal);
         return new AdapterState(state.Where(entry => kept.Contains(entry.Key)));
     }
 
     /// <summary>Refuses a state that <see cref="AdamW"/> cannot go on from.</summary>
     /// <exception cref="BadInputException">
-    /// A moment does not have its tensor's shape, or tensors of one scope have taken different numbers of steps.
+    /// A moment does not have its tensor's shape, or tensors of one role have taken different numbers of steps.
     /// </exception>
     public static void Check(AdapterState state, AdapterLayout layout)
     {
@@ -49,23 +53,24 @@ internal sealed class AdamW
             }
         }
 
-        foreach (var scope in layout.Tensors.Where(static info => info.Trains).GroupBy(static info => info.Scope))
+        foreach (var role in layout.Tensors.Where(static info => info.Trains)
+            .GroupBy(static info => info.Role.Name, StringComparer.Ordinal))
         {
-            var counts = scope.Select(info => StepsOf(state, info)).Distinct().ToList();
+            var counts = role.Select(info => StepsOf(state, info)).Distinct().ToList();
             if (counts.Count > 1)
                 throw new BadInputException(
-                    $"optimizer state: tensors of scope {scope.Key} have taken {string.Join(" and ", counts)} steps; they step together");
+                    $"optimizer state: tensors {role.Key} have taken {string.Join(" and ", counts)} steps; they step together");
         }
     }
 
     /// <summary>Clips each member's joint norm and takes a step; nothing is read back from the device.</summary>
     /// <param name="learningRates">Of this step, for the first members of the stack; the others stay as they are.</param>
-    /// <param name="clientScopeOnly">Leaves tensors of scope Job as they are, and out of the norm.</param>
-    public void Step(IReadOnlyList<double> learningRates, bool clientScopeOnly = false)
+    /// <param name="headsOnly">Leaves tensors of scope Job as they are, and out of the norm.</param>
+    public void Step(IReadOnlyList<double> learningRates, bool headsOnly = false)
     {
         using var scope = NewDisposeScope();
         using var inference = no_grad();
-        var stepping = _moments.Where(moments => !clientScopeOnly || moments.Scope == Scope.Client).ToList();
+        var stepping = _moments.Where(moments => !headsOnly || moments.IsHead).ToList();
         if (stepping.Count == 0) return;
         var factors = _spec.ClipNorm > 0
             ? (Living.Of(_spec.ClipNorm) / Norms(stepping, learningRates.Count).Plus(Living.Of(1e-6)))
@@ -77,25 +82,25 @@ internal sealed class AdamW
     /// <summary><c>{name}.m</c>, <c>{name}.v</c> and <c>{name}.step</c> (a scalar) of every tensor of a member.</summary>
     public AdapterState Export(int member) => new(_moments.SelectMany(moments => moments.Export(member)));
 
-    // Each member's over all that steps, [members].
-    private static Tensor Norms(List<ScopeMoments> stepping, int members) => stack([.. stepping.Select(moments =>
-        stack([.. Enumerable.Range(0, members).Select(member => moments.Gradient[member].dot(moments.Gradient[member]))]))])
-        .sum([0]).sqrt();
+    // Each member's over all that steps, [members]; role by role, so that neither owners nor neighbours change the order of a sum.
+    private static Tensor Norms(List<RoleMoments> stepping, int members) => stepping.Select(moments =>
+        stack([.. Enumerable.Range(0, members).Select(member => moments.Gradient[member].dot(moments.Gradient[member]))]))
+        .Aggregate(static (sum, next) => sum.Plus(next)).sqrt();
 
     private static long StepsOf(AdapterState state, AdapterTensor info) =>
         state.TryGetValue(info.Name + ".step", out var steps) ? (long)steps.Data[0] : 0;
 
     private static IEnumerable<string> NamesOf(string name) => [name + ".m", name + ".v", name + ".step"];
 
-    /// <summary>Of the tensors of one scope.</summary>
-    private sealed class ScopeMoments
+    /// <summary>Of the tensors of one role.</summary>
+    private sealed class RoleMoments
     {
         private readonly StackBlock _block;
         private readonly Tensor _mean;
         private readonly Tensor _square;
         private readonly long[] _steps;
 
-        public ScopeMoments(StackBlock block, IReadOnlyList<AdapterState> states)
+        public RoleMoments(StackBlock block, IReadOnlyList<AdapterState> states)
         {
             _block = block;
             Tensor From(string suffix) => block.Flat(states, suffix, block.Value.device, block.Value.dtype);
@@ -103,7 +108,7 @@ internal sealed class AdamW
             _steps = [.. states.Select(state => StepsOf(state, block.Tensors[0]))];
         }
 
-        public Scope Scope => _block.Scope;
+        public bool IsHead => _block.Policy.IsHead;
 
         public Tensor Gradient => _block.Gradient;
 

@@ -11,8 +11,8 @@ namespace FedRLora.Training.Steps;
 
 /// <summary>
 /// The adapters of a group side by side: a row for each member, so that one operation on a buffer serves all members and all
-/// tensors. Tensors that train lie in one buffer for each scope, with a gradient buffer beside it. Its tensors live in the dispose
-/// scope in which it is made.
+/// tensors. Tensors that train lie in one buffer for each role, with a gradient buffer beside it; who owns a role changes no place in
+/// them, and so no bit. Its tensors live in the dispose scope in which it is made.
 /// </summary>
 internal sealed class AdapterStack
 {
@@ -36,8 +36,8 @@ internal sealed class AdapterStack
         (Layout, _masks, _members) = (members[0].Layout, masks, members.Count);
         Blocks =
         [
-            .. Layout.Tensors.Where(static tensor => tensor.Trains).GroupBy(static tensor => tensor.Scope)
-                .Select(group => new StackBlock(group.Key, [.. group], [.. members.Select(static member => member.Values)], device, dtype)),
+            .. Layout.Tensors.Where(static tensor => tensor.Trains).GroupBy(static tensor => tensor.Role.Name, StringComparer.Ordinal)
+                .Select(role => new StackBlock([.. role], [.. members.Select(static member => member.Values)], device, dtype)),
         ];
         if (Blocks.Count == 0)
             throw new BadInputException($"adapter: no tensor of {Layout.Spec.Method} trains; set trainsA or trainsB");
@@ -61,7 +61,7 @@ internal sealed class AdapterStack
     /// <summary>The tensors and their places.</summary>
     public AdapterLayout Layout { get; }
 
-    /// <summary>What trains, by scope.</summary>
+    /// <summary>What trains, by role, in the method's order.</summary>
     public IReadOnlyList<StackBlock> Blocks { get; }
 
     /// <summary>A member's adapter over the stack's memory; views in the caller's dispose scope.</summary>

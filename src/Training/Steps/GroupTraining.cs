@@ -46,7 +46,7 @@ internal sealed class GroupTraining : IDisposable
 
     /// <summary>Trains the members of a group for its round; on the lane, within a dispose scope of the caller.</summary>
     /// <param name="model">The frozen base.</param>
-    /// <param name="group">Plan, round and shared state.</param>
+    /// <param name="group">Plan, round and shared state, which is checked.</param>
     /// <param name="layout">Of the plan's adapter.</param>
     /// <param name="rows">The members that train, with their rows.</param>
     /// <param name="device">The lane's.</param>
@@ -57,11 +57,13 @@ internal sealed class GroupTraining : IDisposable
         Device device, CancellationToken cancellationToken)
     {
         var (members, failed) = (new List<Member>(), new Dictionary<string, TrainingResult>(StringComparer.Ordinal));
+        var clientsOf = !layout.Spec.Has(Scope.Task) ? []
+            : group.Plan.Clients.CountBy(static client => client.Task).ToDictionary(StringComparer.Ordinal);
         foreach (var (member, training) in rows)
         {
             try
             {
-                members.Add(Member.Of(group, layout, member, training));
+                members.Add(Member.Of(group, layout, member, training, clientsOf.GetValueOrDefault(member.Client.Task) <= 1));
             }
             catch (BadInputException exception)
             {
@@ -127,7 +129,7 @@ internal sealed class GroupTraining : IDisposable
         var rates = active.Select(member => LearningRate.At(
             plan.Training with { LearningRate = member.Client.LearningRate ?? plan.Training.LearningRate },
             (_group.Round - 1L) * member.Steps + step, member.Steps, plan.Strategy.Rounds)).ToList();
-        _optimizer.Step(rates, clientScopeOnly: step < plan.Training.WarmHeadSteps);
+        _optimizer.Step(rates, headsOnly: step < plan.Training.WarmHeadSteps);
     }
 
     /// <summary>How many members from the first one on share a pass.</summary>
@@ -154,8 +156,13 @@ internal sealed class GroupTraining : IDisposable
         var (member, adapter) = (_members[index], _stack.Member(index));
         var failed = Array.FindIndex(losses, static loss => !float.IsFinite(loss));
         if (failed >= 0) return Failed($"round {_group.Round}, step {failed + 1}: the loss is {losses[failed]}; lower the learning rate");
-        var (after, head) = (adapter.State(Scope.Job), adapter.State(Scope.Client));
-        foreach (var (name, array) in after.Concat(head))
+        KeyValuePair<string, NamedArray> Update(KeyValuePair<string, NamedArray> after) =>
+            new(after.Key, Difference(after.Value, member.Before[after.Key]));
+        KeyValuePair<string, NamedArray> Moved(KeyValuePair<string, NamedArray> after) =>
+            member.Before.TryGetValue(after.Key, out var before) ? new(after.Key, Sum(before, Difference(after.Value, before))) : after;
+        var update = new AdapterState(adapter.State(Scope.Job).Concat(adapter.State(Scope.Task)).Select(Update));
+        var head = new AdapterState(adapter.State(Scope.Client).Select(Moved));
+        foreach (var (name, array) in update.Concat(head))
         {
             if (Array.Exists(array.Data, static value => !float.IsFinite(value)))
                 return Failed($"round {_group.Round}: tensor {name} is not finite after {losses.Length} steps; lower the learning rate");
@@ -164,8 +171,7 @@ internal sealed class GroupTraining : IDisposable
         return new TrainingResult
         {
             ClientId = member.Client.Id,
-            Update = new AdapterState(
-                after.Select(entry => KeyValuePair.Create(entry.Key, Difference(entry.Value, _group.Shared[entry.Key])))),
+            Update = update,
             Head = head,
             Optimizer = _optimizer.Export(index),
             Numbers = new TrainingNumbers
@@ -189,6 +195,14 @@ internal sealed class GroupTraining : IDisposable
         return new NamedArray(after.Shape, result);
     }
 
+    // As the coordinator adds an update of one client: what stays with a client moves by the bits of what is aggregated.
+    private static NamedArray Sum(NamedArray before, NamedArray update)
+    {
+        var result = new float[before.Data.Length];
+        for (var i = 0; i < result.Length; i++) result[i] = (float)((double)before.Data[i] + update.Data[i]);
+        return new NamedArray(before.Shape, result);
+    }
+
     private sealed class Member(
         ClientSpec client, TrainingRows rows, int steps, BatchOrder order, ClientAdapter adapter, AdapterState optimizer)
     {
@@ -199,6 +213,10 @@ internal sealed class GroupTraining : IDisposable
         public TrainingRows Rows => rows;
 
         public int Steps => steps;
+
+        /// <summary>What trains, as it was before the round.</summary>
+        public AdapterState Before { get; } = new(adapter.Layout.Tensors.Where(static tensor => tensor.Trains)
+            .Select(tensor => KeyValuePair.Create(tensor.Name, adapter.Values[tensor.Name])));
 
         /// <summary>The values to begin with; once, so that they do not lie beside the stack until the end.</summary>
         public ClientAdapter TakeAdapter()
@@ -211,12 +229,12 @@ internal sealed class GroupTraining : IDisposable
         public AdapterState Optimizer => optimizer;
 
         /// <exception cref="BadInputException">A state does not fit the plan.</exception>
-        public static Member Of(TrainingGroup group, AdapterLayout layout, GroupMember given, TrainingRows rows)
+        public static Member Of(TrainingGroup group, AdapterLayout layout, GroupMember given, TrainingRows rows, bool isAlone)
         {
             var (plan, client) = (group.Plan, given.Client);
             var steps = client.Steps ?? plan.Training.Steps;
-            var adapter = AdapterFactory.Of(plan, layout, client, group.Shared, given.Head);
-            var optimizer = AdamW.AtRoundStart(given.Optimizer ?? AdapterState.Empty, layout, plan.Training.Moments);
+            var adapter = AdapterFactory.Of(group, layout, given);
+            var optimizer = AdamW.AtRoundStart(given.Optimizer ?? AdapterState.Empty, layout, plan.Training.Moments, isAlone);
             AdamW.Check(optimizer, layout);
             return new(client, rows, steps, new BatchOrder(rows.Rows.Count, plan.Training.BatchSize, steps, plan.Seed, client.Id),
                 adapter, optimizer);

@@ -7,20 +7,18 @@ using static TorchSharp.torch;
 
 namespace FedRLora.Training.Steps;
 
-/// <summary>The tensors of one scope that train, of all members: <c>[G, P]</c>.</summary>
+/// <summary>The tensors of one role, which train, of all members: <c>[G, P]</c>.</summary>
 internal sealed class StackBlock
 {
-    public StackBlock(
-        Scope scope, IReadOnlyList<AdapterTensor> tensors, IReadOnlyList<AdapterState> members, Device device, ScalarType dtype)
+    public StackBlock(IReadOnlyList<AdapterTensor> tensors, IReadOnlyList<AdapterState> members, Device device, ScalarType dtype)
     {
-        // Those of one role next to each other.
-        var roles = tensors.Select(static tensor => tensor.Role.Name).Distinct(StringComparer.Ordinal).ToList();
-        (Scope, Tensors) = (scope, [.. tensors.OrderBy(tensor => roles.IndexOf(tensor.Role.Name))]);
+        Tensors = tensors;
         Value = Flat(members, "", device, dtype);
         Gradient = zeros_like(Value);
     }
 
-    public Scope Scope { get; }
+    /// <summary>Of all tensors of the role.</summary>
+    public TensorPolicy Policy => Tensors[0].Policy;
 
     public IReadOnlyList<AdapterTensor> Tensors { get; }
 

@@ -31,7 +31,27 @@ public sealed class FilesTests : IDisposable
         Assert.Equal("1,c,trec,trained,0.25,100,20,1.5,accuracy,0.30000000000000004,0.85,40,0.22,2048,0.125,2.08,0.06,,", csv[6]);
         Assert.Equal(1 + 4 * 3 + 1, csv.Length);
         Assert.Equal(4, File.ReadAllLines(Path.Combine(_folder, "metrics.jsonl")).Length);
-        Assert.Equal(2, Directory.GetFiles(_folder).Length);
+        Assert.Equal(3, Directory.GetFiles(_folder).Length);
+    }
+
+    [Fact]
+    public void Metrics_by_task_are_means_over_its_clients_with_the_error_at_most()
+    {
+        var round = SampleRun.Round(1);
+        var clients = round.Manifest.Clients.Select(static client => client with
+        {
+            Score = client.Score! with { Base = new() { Reference = 0.25, StandardError = client.Id == "a" ? 0.125 : 0.375 } },
+        });
+
+        MetricsFiles.Write(_folder, StoreMode.Private, SampleRun.Plan,
+            [SampleRun.Round(0), round with { Manifest = round.Manifest with { Clients = [.. clients] } }]);
+
+        var csv = File.ReadAllText(Path.Combine(_folder, "metrics-by-task.csv")).Split("\r\n");
+        Assert.Equal("round,task,clients,trained,scored,metric,score,standard_error,base_score,difference_error,"
+            + "test_loss,majority_share,mean_loss,update_bytes", csv[0]);
+        Assert.Equal("0,sst2,2,0,2,accuracy,0.51,0.06,,,0.745,0.5,,0", csv[1]);
+        Assert.Equal("1,sst2,2,2,2,accuracy,0.56,0.06,0.25,0.25,0.72,0.5,1.5,4096", csv[3]);
+        Assert.StartsWith("1,trec,1,1,1,accuracy,0.3", csv[4], StringComparison.Ordinal);
     }
 
     [Theory]
@@ -102,9 +122,41 @@ public sealed class FilesTests : IDisposable
         {
             ("written", "2026-03-04 05:06 UTC"), ("version", "0.1.0"), ("hosts", "1"), ("forked from", "runs/a-1, round 4"),
         }, facts);
-        Assert.Equal(5 + 2, document.Descendants("figure").Count());
+        Assert.Equal(5 + 2 + 1, document.Descendants("figure").Count());
         Assert.Equal(4, document.Descendants("figure").First().Descendants("circle")
             .Count(static c => c.Attribute("class")!.Value == "point s0"));
+    }
+
+    [Fact]
+    public void The_report_has_a_band_over_the_clients_of_a_task_and_each_client_by_itself()
+    {
+        var document = XDocument.Parse(HtmlReport.Render(SampleRun.Plan, SampleRun.Rounds(), null, SampleRun.Yaml, Facts));
+
+        var scores = Figure("Score (accuracy), by task");
+        var band = Assert.Single(scores.Descendants("polygon")); // of sst2; trec has one client
+        Assert.Equal(2 * 4, band.Attribute("points")!.Value.Split(' ').Length);
+        Assert.Contains("from the lowest to the highest of a task's clients; lines are their means",
+            scores.Descendants("li").Select(static item => item.Value));
+        Assert.Equal(["a", "b"], Figure("sst2 (accuracy)").Descendants("li").Select(static item => item.Value));
+        Assert.Equal(["By task (accuracy)"], document.Descendants("h2").Select(static title => title.Value)
+            .Where(static title => title.StartsWith("By task", StringComparison.Ordinal)));
+
+        XElement Figure(string title) => document.Descendants("figure").Single(figure => figure.Element("h3")!.Value == title);
+    }
+
+    [Fact]
+    public void A_task_of_very_many_clients_shows_as_many_of_them_as_can_be_told_apart()
+    {
+        var ids = Enumerable.Range(0, 30).Select(static number => $"c{number}").ToList();
+        var plan = SampleRun.Plan with { Clients = [.. ids.Select(static id => SampleRun.Plan.Clients[0] with { Id = id })] };
+        var round = SampleRun.Round(1);
+        round = round with { Manifest = round.Manifest with { Clients = [.. ids.Select(id => SampleRun.Client(id, 1, 0.5))] } };
+
+        var document = XDocument.Parse(HtmlReport.Render(plan, [round], null, "", Facts));
+
+        var figure = document.Descendants("details").First().Descendants("figure").Single();
+        Assert.Equal("sst2 (accuracy), the first 24 of 30 clients", figure.Element("h3")!.Value);
+        Assert.Equal(24, figure.Descendants("polyline").Count());
     }
 
     [Fact]

@@ -73,6 +73,9 @@ public sealed class RenderingTests
         Assert.Equal(3, last.RootElement.GetProperty("round").GetInt32());
         Assert.Equal("trained", last.RootElement.GetProperty("clients")[0].GetProperty("outcome").GetString());
         Assert.Equal("sst2", last.RootElement.GetProperty("clients")[0].GetProperty("task").GetString());
+        var task = last.RootElement.GetProperty("tasks")[0];
+        Assert.Equal(("sst2", 2, 0.66), (task.GetProperty("task").GetString(), task.GetProperty("clients").GetInt32(),
+            Math.Round(task.GetProperty("score").GetDouble(), 9)));
     }
 
     [Fact]
@@ -143,10 +146,118 @@ public sealed class RenderingTests
             b       sst2  0.520  0.670      0.820  0.060  +0.150 ~  0.080     0.500    40  6.1 kB
             c       trec  0.200  0.500      0.800  0.060  +0.300 ~  0.160     0.220    40  6.1 kB
             mean          0.407  0.607      0.807  0.045    +0.200  0.067     0.407        6.1 kB
+
+            By task (accuracy)
+
+            task  clients   base  local  federated   s.e.  vs base  s.e.  vs local   s.e.  majority
+            ----  -------  -----  -----  ---------  -----  -------  ----  --------  -----  --------
+            sst2        2  0.510  0.660      0.810  0.060   +0.300     -    +0.150  0.060     0.500
+            trec        1  0.200  0.500      0.800  0.060   +0.600     -  +0.300 ~  0.160     0.220
+
+            by task: the mean over its clients, each counting alike; s.e. at most, as if all had the same test rows
             ~ inside two standard errors (s.e., over test rows): other rows might as well show no difference
 
             """.ReplaceLineEndings("\n"),
             table.ToPlainText());
+    }
+
+    [Fact]
+    public void A_task_has_paired_errors_against_the_base_and_the_local_only_run()
+    {
+        var rounds = SampleRun.Rounds(gain: 0.1).Select(static round => Scored(round, static client =>
+            client with { Base = new() { Reference = 0.5, StandardError = client.Value < 0.81 ? 0.01 : 0.03 } })).ToList();
+
+        var task = FinalTable.Of(SampleRun.Plan, rounds, SampleRun.Rounds(gain: 0.05), Versus).Tasks!.Rows[0];
+
+        // a: 0.80 +- 0.01 from 0.5, 0.65 +- 0.04; b: 0.82 +- 0.03 from 0.5, 0.67 +- 0.08.
+        Assert.Equal(("sst2", 2, 2, "accuracy"), (task.Task, task.Clients, task.Scored, task.Metric));
+        Assert.Equal([0.81, 0.06, 0.31, 0.02, 0.15, 0.06], new[]
+        {
+            task.Federated, task.StandardError, task.BaseDifference, task.BaseError, task.LocalOnlyDifference, task.LocalOnlyError,
+        }.Select(static value => Math.Round(value!.Value, 9)));
+    }
+
+    [Fact]
+    public void A_local_only_run_that_was_stopped_before_is_not_compared_with()
+    {
+        var table = FinalTable.Of(SampleRun.Plan, SampleRun.Rounds(gain: 0.1), SampleRun.Rounds(gain: 0.05).SkipLast(1).ToList(), Versus);
+
+        Assert.All(table.Clients, static row => Assert.Equal((null, null, null), (row.LocalOnly, row.Difference, row.DifferenceError)));
+        Assert.All(table.Tasks!.Rows, static row => Assert.Equal((null, null), (row.LocalOnlyDifference, row.LocalOnlyError)));
+    }
+
+    [Fact]
+    public void A_task_with_a_client_whose_error_is_not_known_has_none()
+    {
+        var table = FinalTable.Of(SampleRun.Plan, SampleRun.Rounds(gain: 0.1), SampleRun.Rounds(gain: 0.05),
+            Versus.Where(static pair => pair.Key != "b").ToDictionary()).Tasks!;
+
+        Assert.Equal(0.15, table.Rows[0].LocalOnlyDifference!.Value, 9);
+        Assert.Equal((null, 0.16), (table.Rows[0].LocalOnlyError, table.Rows[1].LocalOnlyError));
+    }
+
+    [Fact]
+    public void Tasks_say_how_many_of_their_clients_are_scored_and_what_they_are_scored_by()
+    {
+        var rounds = SampleRun.Rounds().Select(static round => round with
+        {
+            Manifest = round.Manifest with
+            {
+                Clients = [.. round.Manifest.Clients.Select(static client => client.Id switch
+                {
+                    "b" => client with { Score = null },
+                    "c" => client with { Score = client.Score! with { Metric = "matthews", StandardError = null } },
+                    _ => client,
+                })],
+            },
+        }).ToList();
+
+        Assert.Equal(
+            """
+            By task
+
+            task  metric    clients   base  federated   s.e.  vs base  s.e.  majority
+            ----  --------  -------  -----  ---------  -----  -------  ----  --------
+            sst2  accuracy   1 of 2  0.500      0.650  0.060   +0.150     -     0.500
+            trec  matthews        1  0.200      0.500      -   +0.300     -     0.220
+
+            """.ReplaceLineEndings("\n"),
+            FinalTable.Of(SampleRun.Plan, rounds, null).Tasks!.ToPlainText());
+    }
+
+    [Fact]
+    public void Clients_of_one_task_are_taken_to_be_scored_on_the_same_rows_whatever_their_files_are_called()
+    {
+        var plan = SampleRun.Plan with
+        {
+            Clients = [.. SampleRun.Plan.Clients.Select(static client => client with
+            {
+                Data = client.Data with { Test = $"{client.Id}.test.jsonl" },
+            })],
+        };
+
+        // As if a and b had one file.
+        Assert.Equal(Math.Sqrt(0.12 * 0.12 + 0.06 * 0.06) / 3, FinalTable.Of(plan, SampleRun.Rounds(), null).Mean.StandardError!.Value, 9);
+    }
+
+    [Fact]
+    public void Tasks_that_share_a_test_file_are_taken_to_move_together()
+    {
+        var plan = SampleRun.Plan with
+        {
+            Clients = [.. SampleRun.Plan.Clients.Select(static client => client with { Data = client.Data with { Test = "t.jsonl" } })],
+        };
+
+        Assert.Equal(0.06, FinalTable.Of(plan, SampleRun.Rounds(), null).Mean.StandardError!.Value, 9);
+    }
+
+    [Fact]
+    public void Where_every_task_has_one_client_there_is_no_table_by_task()
+    {
+        var plan = SampleRun.Plan with { Clients = [.. SampleRun.Plan.Clients.Select(static client => client with { Task = client.Id })] };
+
+        Assert.Null(FinalTable.Of(plan, SampleRun.Rounds(), null).Tasks);
+        Assert.DoesNotContain("by task", FinalTable.Of(plan, SampleRun.Rounds(), null).ToPlainText(), StringComparison.OrdinalIgnoreCase);
     }
 
     [Fact]

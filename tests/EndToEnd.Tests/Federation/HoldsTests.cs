@@ -212,13 +212,14 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
     }
 
     [Fact]
-    public async Task Watch_shows_tasks_in_the_order_of_the_plan_and_the_record_that_simulate_keeps()
+    public async Task Watch_shows_tasks_in_the_order_of_the_plan_the_outcome_and_the_record_that_simulate_keeps()
     {
         using var tiny = new TinyFederation();
         string[] clients = ["  - {id: a, task: zebra, data: {train: one.train.jsonl, test: one.test.jsonl}}",
-            "  - {id: b, task: ant, data: {train: two.train.jsonl, test: two.test.jsonl}}"];
+            "  - {id: b, task: ant, data: {train: two.train.jsonl, test: two.test.jsonl}}",
+            "  - {id: c, task: zebra, data: {train: two.train.jsonl, test: one.test.jsonl}}"];
         var plan = TinyPlan.Write(tiny, 2, string.Join('\n', clients));
-        await RunningProgram.RunAsync(tiny.Root, "simulate", plan, "--out", "alone");
+        var simulated = await RunningProgram.RunAsync(tiny.Root, "simulate", plan, "--out", "alone");
         await using var silo = await FirstSilo.StartAsync(tiny, "local");
         await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--run", "far", "--gateway", silo.Gateway);
 
@@ -227,9 +228,16 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         await watch.ExitAsync();
 
         Assert.Matches(@"round 0/2  zebra \S+  ant \S+  mean", lines);
+        Assert.Matches(@"By task \(accuracy\)\n\n.*\n.*\nzebra +2 .*\nant +1 ", lines);
+        Assert.Equal(Outcome(simulated), Outcome(lines));
         Assert.Equal(Records(await File.ReadAllTextAsync(Path.Combine(tiny.Root, "alone", "metrics.jsonl"))),
             Records(watch.StandardOutput));
     }
+
+    // From the table of clients to the notes below that of tasks.
+    private static string Outcome(string output) =>
+        output[output.IndexOf("Outcome (", StringComparison.Ordinal)..output.IndexOf("\n\n", output.IndexOf("\nby task:",
+            StringComparison.Ordinal), StringComparison.Ordinal)];
 
     // All but how long it took.
     private static IReadOnlyList<string> Records(string lines) =>

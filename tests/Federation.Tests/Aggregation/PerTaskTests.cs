@@ -75,16 +75,6 @@ public sealed class PerTaskTests
             "Task few: krum with byzantine: 1 needs at least 5 updates, there are 3.",
             (await RunAsync(new() { Rule = "krum", Byzantine = 1, PerTask = true })).TooFew);
 
-    [Fact]
-    public void Parts_of_a_cohort_cannot_be_merged_per_task()
-    {
-        var rule = new PerTask(new Mean(), ["few", "many"]);
-        var shapes = AdapterShapes.Of(State(("a", new float[2])));
-
-        Assert.False(rule.CanMerge);
-        Assert.Throws<NotSupportedException>(() => rule.Begin(shapes).Merge(rule.Begin(shapes)));
-    }
-
     private static Task<CohortAggregate> RunAsync(
         AggregationSpec aggregation, Weighting weighting = Weighting.UniformPerTask, string? hostile = null,
         Func<string, float[]>? read = null)

@@ -46,6 +46,9 @@ public sealed class PlanValidatorTests
     [InlineData("adapter: {method: fedsa-lora, seedA: perClient}", "adapter.seedA", "clients that aggregate A start from one value")]
     [InlineData("adapter: {method: fedsa-lora, seedA: perTask}", "adapter.seedA", "clients that aggregate A start from one value")]
     [InlineData("adapter: {method: r-lora-federated, scopeB: job}", "adapter.scopeB", "clients that aggregate B start from one value")]
+    [InlineData(
+        "adapter: {method: r-lora-federated, scopeB: task}", "adapter.scopeB",
+        "clients of a task, which aggregate B, start from one value; set seedB: perTask or common")]
     // Training
     [InlineData("training: {steps: 5, warmHeadSteps: 6}", "training.warmHeadSteps", "6 exceeds the 5 steps of a round")]
     [InlineData("adapter: lora\ntraining: {warmHeadSteps: 1}", "training.warmHeadSteps", "no trained tensor stays with its client")]
@@ -72,6 +75,7 @@ public sealed class PlanValidatorTests
     [InlineData("adapter: {method: fedsa-lora, scopeA: client, seedA: perClient}")]
     [InlineData("adapter: {method: fedsa-lora, trainsA: false, scopeA: seed, seedA: perTask}")]
     [InlineData("adapter: {method: hydra-lora, scopeB: job}\ntraining: {warmHeadSteps: 1}")]
+    [InlineData("adapter: {method: lora, scopeB: task}\ntraining: {warmHeadSteps: 1}")]
     [InlineData("adapter: {method: lora, dropout: {site: none}}")]
     [InlineData("training: {steps: 5, warmHeadSteps: 5, warmupSteps: 50}")]
     [InlineData("strategy: {siteLoss: continue, quorum: 0.9, selection: {rule: uniform, fraction: 0.5}}")]

@@ -215,30 +215,38 @@ public sealed class ConformanceTests : IDisposable
     [Theory, MemberData(nameof(Methods))]
     public void An_adapter_saved_and_loaded_gives_the_same_bits(string method)
     {
-        var plan = _tiny.Plan(TinyFederation.TinyCatalogue(method));
-        var adapter = Moved(plan);
-        var (shared, head) = (Saved(adapter.State(Scope.Job)), Saved(adapter.State(Scope.Client)));
+        foreach (var spec in (AdapterSpec[])[TinyFederation.TinyCatalogue(method),
+            TinyFederation.OfTasks(TinyFederation.TinyCatalogue(method))])
+        {
+            var plan = _tiny.Plan(spec);
+            var adapter = Moved(plan);
+            var (shared, head) = (Saved(Aggregated(adapter)), Saved(adapter.State(Scope.Client)));
 
-        var loaded = PlacedAdapter.Create(AdapterFactory.Of(plan, Layout(plan.Adapter), plan.Clients[0], shared, head), CPU);
+            var loaded = PlacedAdapter.Create(AdapterFactory.Of(plan, Layout(plan.Adapter), plan.Clients[0], shared, head), CPU);
 
-        var logits = Logits(_model, AdapterPass.Evaluating(loaded, _model));
-        Assert.Equal(Logits(_model, AdapterPass.Evaluating(adapter, _model)), logits);
-        Assert.NotEqual(Logits(_model, null), logits);
+            var logits = Logits(_model, AdapterPass.Evaluating(loaded, _model));
+            Assert.Equal(Logits(_model, AdapterPass.Evaluating(adapter, _model)), logits);
+            Assert.NotEqual(Logits(_model, null), logits);
+        }
     }
 
     [Theory, MemberData(nameof(StaticMethods))]
     public void The_exported_adapter_gives_the_same_logits(string method)
     {
-        var plan = _tiny.Plan(TinyFederation.TinyCatalogue(method));
-        var adapter = Moved(plan);
+        foreach (var spec in (AdapterSpec[])[TinyFederation.TinyCatalogue(method),
+            TinyFederation.OfTasks(TinyFederation.TinyCatalogue(method))])
+        {
+            var plan = _tiny.Plan(spec);
+            var adapter = Moved(plan);
 
-        var peft = PeftAdapter.Read(Exported(plan, adapter));
+            var peft = PeftAdapter.Read(Exported(plan, adapter));
 
-        var layout = peft.On(_model.AdaptableLayers);
-        var plain = PlacedAdapter.Create(new(layout, peft.Tensors, null), CPU);
-        var expected = Logits(_model, AdapterPass.Evaluating(adapter, _model));
-        Close.Assert(expected, Logits(_model, AdapterPass.Evaluating(plain, _model)), method, 1e-5, 1e-5);
-        Assert.Equal(_model.Linears, layout.Targets.Select(static target => target.Layer));
+            var layout = peft.On(_model.AdaptableLayers);
+            var plain = PlacedAdapter.Create(new(layout, peft.Tensors, null), CPU);
+            var expected = Logits(_model, AdapterPass.Evaluating(adapter, _model));
+            Close.Assert(expected, Logits(_model, AdapterPass.Evaluating(plain, _model)), method, 1e-5, 1e-5);
+            Assert.Equal(_model.Linears, layout.Targets.Select(static target => target.Layer));
+        }
     }
 
     [Theory, MemberData(nameof(PlainMethods))]
@@ -373,7 +381,7 @@ public sealed class ConformanceTests : IDisposable
     private PlacedAdapter Fresh(FederationPlan plan)
     {
         var layout = Layout(plan.Adapter);
-        var shared = layout.Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Job);
+        var shared = layout.Initial(plan.Seed, client: null, static tensor => tensor.Policy.IsAggregated, plan.Clients[0].Task);
         return PlacedAdapter.Create(AdapterFactory.Of(plan, layout, plan.Clients[0], shared, null), CPU);
     }
 
@@ -389,9 +397,11 @@ public sealed class ConformanceTests : IDisposable
         return adapter;
     }
 
+    private static AdapterState Aggregated(PlacedAdapter adapter) => new([.. adapter.State(Scope.Job), .. adapter.State(Scope.Task)]);
+
     private string Exported(FederationPlan plan, PlacedAdapter adapter) => Save(
         PeftExporter.Export(
-            plan, Layout, given: null, plan.Clients[0], adapter.State(Scope.Job), adapter.State(Scope.Client), new() { Nearest = true }),
+            plan, Layout, given: null, plan.Clients[0], Aggregated(adapter), adapter.State(Scope.Client), new() { Nearest = true }),
         "exported");
 
     private string Save(ExportedAdapter adapter, string name)

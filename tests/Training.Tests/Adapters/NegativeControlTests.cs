@@ -16,8 +16,16 @@ public sealed class NegativeControlTests : IDisposable
 {
     private static readonly Dictionary<string, Control[]> Table = new(StringComparer.Ordinal)
     {
-        ["fedsa-lora"] = [new("B is averaged", Numbers.Shared, static spec => Averages(spec, "B"))],
-        ["lora"] = [new("B stays with its client", Numbers.Shared, static spec => Keeps(spec, "B"))],
+        ["fedsa-lora"] =
+        [
+            new("B is averaged", Numbers.Shared, static spec => Averages(spec, "B")),
+            new("B is averaged over its task", Numbers.Shared, TinyFederation.OfTasks),
+        ],
+        ["lora"] =
+        [
+            new("B stays with its client", Numbers.Shared, static spec => Keeps(spec, "B")),
+            new("B is averaged over its task", Numbers.Shared, static spec => TinyFederation.OfTasks(Keeps(spec, "B"))),
+        ],
         ["rslora"] = [new("scaling alpha/r", Numbers.Logits | Numbers.Gradients, static spec => OverRank(spec))],
         ["dora"] =
         [
@@ -63,6 +71,7 @@ public sealed class NegativeControlTests : IDisposable
                 static spec => spec.With("B", static heads => heads with { Init = Init.Stable(64) })),
             new("one draw of B for all clients", Numbers.Logits, static spec => OneDraw(spec)),
             new("B is averaged", Numbers.Shared, static spec => Averages(OneDraw(spec), "B")),
+            new("B is averaged over its task", Numbers.Shared, TinyFederation.OfTasks),
         ],
     };
 

@@ -47,6 +47,11 @@ internal sealed class TinyFederation : IDisposable
     /// <summary>A method at a rank that the tiny model can hold.</summary>
     public static AdapterSpec TinyCatalogue(string method) => AdapterCatalog.Methods[method].Spec with { Rank = 4, Alpha = 6 };
 
+    /// <summary>A method all of whose tensors that stay with a client belong to its task.</summary>
+    public static AdapterSpec OfTasks(AdapterSpec spec) => spec.WithEach(static tensor => tensor.Scope == Scope.Client
+        ? tensor with { Scope = Scope.Task, Seed = tensor.Seed == SeedPolicy.PerClient ? SeedPolicy.PerTask : tensor.Seed }
+        : tensor);
+
     /// <summary>A method with another routing, by the plan's name for it; one head where that is what it routes.</summary>
     public static AdapterSpec Routed(AdapterSpec spec, string routing) => routing switch
     {

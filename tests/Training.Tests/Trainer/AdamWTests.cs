@@ -29,8 +29,75 @@ public sealed class AdamWTests
     public void A_round_keeps_the_moments_of_heads_and_resets_what_is_aggregated()
     {
         var (_, state) = Run(Initial(), AdapterState.Empty, 0, 2);
-        Assert.Equal(["layer.B.m", "layer.B.step", "layer.B.v"], AdamW.AtRoundStart(state, Layout, Moments.KeepHeads).Keys);
-        Assert.Empty(AdamW.AtRoundStart(state, Layout, Moments.Reset));
+        foreach (var isAlone in (bool[])[true, false])
+        {
+            Assert.Equal(
+                ["layer.B.m", "layer.B.step", "layer.B.v"], AdamW.AtRoundStart(state, Layout, Moments.KeepHeads, isAlone).Keys);
+            Assert.Empty(AdamW.AtRoundStart(state, Layout, Moments.Reset, isAlone));
+        }
+    }
+
+    [Fact]
+    public void Moments_of_a_tensor_of_a_task_are_kept_where_nobody_else_moves_it()
+    {
+        var (_, state) = Run(Initial(), AdapterState.Empty, 0, 2);
+        var layout = LayoutOf(Scope.Job, Scope.Task);
+        Assert.Equal(["layer.B.m", "layer.B.step", "layer.B.v"], AdamW.AtRoundStart(state, layout, Moments.KeepHeads, isAlone: true).Keys);
+        Assert.Empty(AdamW.AtRoundStart(state, layout, Moments.KeepHeads, isAlone: false));
+        Assert.Empty(AdamW.AtRoundStart(state, layout, Moments.Reset, isAlone: true));
+    }
+
+    public static TheoryData<Scope, Scope> Owners
+    {
+        get
+        {
+            var all = new TheoryData<Scope, Scope>();
+            Scope[] scopes = [Scope.Job, Scope.Task, Scope.Client];
+            foreach (var a in scopes)
+                foreach (var b in scopes) all.Add(a, b);
+            return all;
+        }
+    }
+
+    [Theory, MemberData(nameof(Owners))]
+    public void Clipped_steps_have_the_same_bits_whoever_owns_the_tensors(Scope a, Scope b)
+    {
+        var expected = Clipped(LayoutOf(Scope.Job, Scope.Job));
+        var actual = Clipped(LayoutOf(a, b));
+        Assert.Equal(expected.Keys, actual.Keys);
+        foreach (var (name, array) in expected) Assert.Equal(array.Data, actual[name].Data);
+
+        AdapterState Clipped(AdapterLayout layout)
+        {
+            using var scope = NewDisposeScope();
+            var values = layout.Initial(1, null, static _ => true);
+            var stack = new AdapterStack([.. Enumerable.Repeat(new ClientAdapter(layout, values, null), 3)], masks: null, CPU, model: null);
+            var optimizer = new AdamW(stack, new TrainingSpec { ClipNorm = 0.03 }, [.. Enumerable.Repeat(AdapterState.Empty, 3)]);
+            for (var step = 1; step <= 3; step++)
+            {
+                for (var member = 0; member < 3; member++) Fill(StackLeaves.Of(stack, member), step + member);
+                optimizer.Step([0.1, 0.2, 0.3]);
+            }
+
+            return new AdapterState(Enumerable.Range(0, 3).SelectMany(member => optimizer.Export(member)
+                .Concat(Everything(stack.Member(member))).Select(entry => KeyValuePair.Create($"{member} {entry.Key}", entry.Value))));
+        }
+    }
+
+    [Theory, InlineData(Scope.Client), InlineData(Scope.Task)]
+    public void Warm_head_steps_move_what_belongs_to_a_client_or_a_task(Scope heads)
+    {
+        using var scope = NewDisposeScope();
+        var layout = LayoutOf(Scope.Job, heads);
+        var values = layout.Initial(1, null, static _ => true);
+        var stack = new AdapterStack([new ClientAdapter(layout, values, null)], masks: null, CPU, model: null);
+        var optimizer = new AdamW(stack, new TrainingSpec(), [AdapterState.Empty]);
+        Fill(StackLeaves.Of(stack, 0), 1);
+
+        optimizer.Step([0.1], headsOnly: true);
+
+        Assert.Equal(values["layer.A"].Data, stack.Member(0).State(Scope.Job)["layer.A"].Data);
+        Assert.NotEqual(values["layer.B"].Data, stack.Member(0).State(heads)["layer.B"].Data);
     }
 
     [Fact]
@@ -46,7 +113,7 @@ public sealed class AdamWTests
         Assert.Equal(0.5, norm, 1e-4);
 
         var before = adapter.State(Scope.Job)["layer.A"].Data;
-        optimizer.Step([0.1], clientScopeOnly: true);
+        optimizer.Step([0.1], headsOnly: true);
         Assert.Equal(before, adapter.State(Scope.Job)["layer.A"].Data);
         Assert.Equal((1, 2), ((int)optimizer.Export(0)["layer.A.step"].Data[0], (int)optimizer.Export(0)["layer.B.step"].Data[0]));
     }
@@ -76,7 +143,7 @@ public sealed class AdamWTests
         AdamW.Check(state, Layout);
         Assert.Contains("layer.A.m", Refused(state.Where(static entry => entry.Key != "layer.A.m").Append(new("layer.A.m", new([1], [0])))),
             StringComparison.Ordinal);
-        Assert.Contains("2 and 1 steps", Refused(state, TwoOfAScope), StringComparison.Ordinal);
+        Assert.Contains("tensors A have taken 2 and 1 steps", Refused(state, TwoLayers), StringComparison.Ordinal);
 
         string Refused(IEnumerable<KeyValuePair<string, NamedArray>> entries, AdapterLayout? layout = null) =>
             Assert.Throws<BadInputException>(() => AdamW.Check(
@@ -110,7 +177,14 @@ public sealed class AdamWTests
 
     private static AdapterState Initial() => Layout.Initial(1, null, static _ => true);
 
-    private static AdapterLayout TwoOfAScope { get; } = AdapterLayout.For(new AdapterSpec { Rank = 2 },
+    private static AdapterLayout LayoutOf(Scope a, Scope b) => AdapterLayout.For(
+        new AdapterSpec { Rank = 2 }.With("A", tensor => tensor with { Scope = a }).With("B", tensor => tensor with { Scope = b }),
+        [new LinearShape("layer", 5, 3)]);
+
+    private static AdapterState Everything(PlacedAdapter adapter) =>
+        new([.. adapter.State(Scope.Job), .. adapter.State(Scope.Task), .. adapter.State(Scope.Client)]);
+
+    private static AdapterLayout TwoLayers { get; } = AdapterLayout.For(new AdapterSpec { Rank = 2 },
         [new LinearShape("layer", 5, 3), new LinearShape("other", 5, 3)]);
 
     private static AdapterStack Stack(params AdapterState[] members) => 
@@ -118,7 +192,7 @@ public sealed class AdamWTests
 
     private static void AssertSame(AdapterState expected, PlacedAdapter adapter)
     {
-        var actual = new AdapterState([.. adapter.State(Scope.Job), .. adapter.State(Scope.Client)]);
+        var actual = Everything(adapter);
         Assert.All(expected, entry => Assert.Equal(entry.Value.Data, actual[entry.Key].Data));
     }
 
@@ -143,7 +217,6 @@ public sealed class AdamWTests
             optimizer.Step([rate]);
         }
 
-        var trained = stack.Member(0);
-        return (new AdapterState([.. trained.State(Scope.Job), .. trained.State(Scope.Client)]), optimizer.Export(0));
+        return (Everything(stack.Member(0)), optimizer.Export(0));
     }
 }

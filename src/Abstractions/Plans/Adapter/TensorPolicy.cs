@@ -52,6 +52,10 @@ public sealed record TensorPolicy
     /// <summary>Whether the coordinator aggregates it, so that what training changed leaves the site.</summary>
     [JsonIgnore]
     public bool IsAggregated => Scope is Scope.Job or Scope.Task;
+
+    /// <summary>Whether it belongs to a client or to the clients of a task, as heads do, and not to all clients.</summary>
+    [JsonIgnore]
+    public bool IsHead => Scope is Scope.Client or Scope.Task;
 }
 
 /// <summary>The side of a layer that a tensor is on.</summary>

@@ -32,7 +32,7 @@ internal static class AggregationChecks
         }
         else if (plan.Clients.Count > 0)
         {
-            foreach (var conflict in spec.PerTask ? TooSmallTasks(plan) : TooSmallRounds(plan))
+            foreach (var conflict in spec.PerTask ? TooSmallTasks(plan) : [.. TooSmallRounds(plan), .. TooSmallGroups(plan)])
                 yield return conflict;
         }
     }
@@ -73,6 +73,27 @@ internal static class AggregationChecks
         var counts = string.Join(", ", small.Select(static task => Invariant($"{task.Key} has {task.Value}")));
         yield return new(
             $"{spec.Need} of each task, {counts}; give {spec.Terms.Milder(spec)}, or remove perTask.", [.. Paths(spec), "clients"]);
+    }
+
+    // A tensor of scope task is aggregated over the clients of a task, of whom a round of all closes with their quorum at the least.
+    private static IEnumerable<PlanConflict> TooSmallGroups(FederationPlan plan)
+    {
+        var (spec, strategy) = (plan.Strategy.Aggregation, plan.Strategy);
+        var tensors = plan.Adapter.Roles.Where(role => plan.Adapter.Tensor(role.Name).Scope == Scope.Task).ToList();
+        var sizes = plan.Clients.CountBy(static client => client.Task).OrderBy(static task => task.Key, StringComparer.Ordinal).ToList();
+        if (tensors.Count == 0 || sizes.Count < 2) yield break; // of one task the check of the round says it
+        var takesAll = strategy is { Selection.Rule: SelectionRule.All, Trigger.Rule: TriggerRule.Synchronous };
+        int Smallest(int clients) => takesAll ? Math.Max(1, (int)Math.Ceiling((strategy.Quorum * clients) - 1e-9)) : clients;
+        var small = sizes.Where(task => Smallest(task.Value) < spec.Fewest).ToList();
+        if (small.Count == 0) yield break;
+        var counts = string.Join(", ", small.Select(task => Smallest(task.Value) == task.Value
+            ? Invariant($"{task.Key} has {task.Value}")
+            : Invariant($"{task.Key} has {task.Value} and may close with {Smallest(task.Value)} at a quorum of {strategy.Quorum}")));
+        var names = string.Join(" and ", tensors.Select(static role => role.Name));
+        yield return new(
+            $"{spec.Need} of each task for {names} of scope task, {counts}; give {spec.Terms.Milder(spec)}, "
+            + $"or {string.Join(", ", tensors.Select(static role => $"scope{role.KeyEnd}: client"))}.",
+            [.. Paths(spec), .. tensors.SelectMany(static role => AdapterChecks.PathsOf(role.Name, "scope")), "clients"]);
     }
 
     private static IEnumerable<string> Paths(AggregationSpec spec) =>

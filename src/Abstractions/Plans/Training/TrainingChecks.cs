@@ -1,6 +1,8 @@
 namespace FedRLora.Abstractions.Plans;
 
-/// <summary>Whether warm-up steps are a part of the steps that there are, and warm a head that stays with its client.</summary>
+/// <summary>
+/// Whether warm-up steps are a part of the steps that there are, and warm a head, which belongs to its client or its task.
+/// </summary>
 internal static class TrainingChecks
 {
     public static IEnumerable<PlanConflict> Of(FederationPlan plan) => [.. WarmHeads(plan), .. Warmup(plan)];
@@ -25,11 +27,12 @@ internal static class TrainingChecks
             }
         }
 
-        var ownsTrained = plan.Adapter.Tensors.Values.Any(static tensor => tensor.Trains && tensor.Scope == Scope.Client);
-        if (training.WarmHeadSteps > 0 && !ownsTrained)
+        var trainsHead = plan.Adapter.Tensors.Values.Any(static tensor => tensor is { Trains: true, IsHead: true });
+        if (training.WarmHeadSteps > 0 && !trainsHead)
         {
             yield return new(
-                "no trained tensor stays with its client, so there is no head to warm; give warmHeadSteps: 0, or scopeB: client.",
+                "no trained tensor stays with its client or its task, so there is no head to warm; "
+                + "give warmHeadSteps: 0, or scopeB: client or task.",
                 [
                     "training.warmHeadSteps", .. AdapterParts.Roles.SelectMany(static role => AdapterChecks.PathsOf(role.Name, "scope")),
                     "adapter.method",

@@ -42,8 +42,8 @@ public sealed record TrainingSpec
     public double ClipNorm { get; init; } = 1.0;
 
     /// <summary>
-    /// Steps at the start of a round that train only tensors of scope Client, so that they adapt to an aggregated A that they have not
-    /// seen before they move it; part of <see cref="Steps"/>.
+    /// Steps at the start of a round that train only tensors of scope Client or Task, so that they adapt to an aggregated A that they have
+    /// not seen before they move it; part of <see cref="Steps"/>.
     /// </summary>
     public int WarmHeadSteps { get; init; }
 
@@ -91,8 +91,8 @@ public enum Schedule
 public enum Moments
 {
     /// <summary>
-    /// Moments of tensors that stay with the client are kept, those of aggregated tensors are reset: they belong to values that the
-    /// aggregate has replaced.
+    /// Moments of tensors that no other client moves are kept: those that stay with the client, and those of its task where it is the
+    /// task's one client. Those of aggregated tensors are reset: they belong to values that the aggregate has replaced.
     /// </summary>
     KeepHeads,
 

@@ -45,6 +45,22 @@ public sealed class GivenAdapterTests : IDisposable
     }
 
     [Fact]
+    public async Task Every_task_begins_with_the_given_tensors()
+    {
+        var first = _tiny.Plan(Method("lora"));
+        var trained = await TrainAsync(first);
+        Save(first, trained.Shared, trained.Result.Head, "given");
+        var plan = _tiny.Plan(TinyFederation.OfTasks(AdapterCatalog.Methods["fedsa-lora"].Spec) with { From = "given" });
+
+        foreach (var task in (string[])["one", "two"])
+        {
+            var state = await _trainer.InitialOfTaskAsync(plan, task);
+            Assert.Equal(trained.Shared.Keys.Where(static name => name.EndsWith(".B", StringComparison.Ordinal)), state.Keys);
+            foreach (var (name, array) in state) Assert.Equal(trained.Shared[name].Data, array.Data);
+        }
+    }
+
+    [Fact]
     public async Task An_adapter_of_another_model_is_refused_by_name()
     {
         await SaveWithAsync("q_proj", "v_proj");

@@ -1,7 +1,10 @@
 using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters.Peft;
+using FedRLora.Training.Models;
+using TorchSharp;
 
 namespace FedRLora.Training.Tests.Adapters.Peft;
 
@@ -48,6 +51,39 @@ public sealed class PeftExporterTests : IDisposable
     {
         var message = (await Assert.ThrowsAsync<BadInputException>(() => ExportAsync(TinyFederation.TinyCatalogue("r-lora")))).Message;
         Assert.Contains("router that depends on the input", message, StringComparison.Ordinal);
+    }
+
+    public static TheoryData<string> StaticMethods =>
+        [.. AdapterCatalog.Methods.Where(static entry => entry.Value.Spec.IsStatic).Select(static entry => entry.Key)];
+
+    [Theory, MemberData(nameof(StaticMethods))]
+    public void Equal_values_export_the_same_bytes_whoever_owns_the_tensors(string method)
+    {
+        // A task of the client's name, so that draws for each client and each task are the same.
+        var ofTask = TinyFederation.TinyCatalogue(method).WithEach(static tensor => tensor.Scope == Scope.Seed ? tensor
+            : tensor with { Scope = Scope.Task, Seed = tensor.Seed == SeedPolicy.PerClient ? SeedPolicy.PerTask : tensor.Seed });
+        var own = ofTask.WithEach(static tensor => tensor.Scope == Scope.Seed ? tensor : tensor with { Scope = Scope.Client });
+        var (plan, exporter) = (_tiny.Plan(ofTask), new PeftExporter(_tiny.Root));
+        using var model = ModelRegistry.Load(Path.Combine(_tiny.Root, "model"), torch.CPU, torch.ScalarType.Float32);
+        var values = StackedMembers.LayoutOf(ofTask, model).Initial(11, plan.Clients[0], static tensor => tensor.Scope == Scope.Task);
+
+        var expected = exporter.Export(_tiny.Plan(own), plan.Clients[0], AdapterState.Empty, values);
+        var actual = exporter.Export(plan, plan.Clients[0], values, AdapterState.Empty);
+
+        Assert.Equal(expected.ConfigJson, actual.ConfigJson);
+        Assert.Equal(Bytes(expected.Tensors), Bytes(actual.Tensors));
+        Assert.StartsWith("state of task one: tensor ", Refused(AdapterState.Empty), StringComparison.Ordinal);
+        Assert.StartsWith("state of task one: tensor ", Refused(new(values.Skip(1))), StringComparison.Ordinal);
+
+        string Refused(AdapterState shared) =>
+            Assert.Throws<BadInputException>(() => exporter.Export(plan, plan.Clients[0], shared, AdapterState.Empty)).Message;
+
+        static byte[] Bytes(AdapterState state)
+        {
+            using var stream = new MemoryStream();
+            SafetensorsCodec.Write(state, new Dictionary<string, string>(), stream);
+            return stream.ToArray();
+        }
     }
 
     private async Task<Abstractions.Ports.ExportedAdapter> ExportAsync(AdapterSpec spec)

@@ -1,0 +1,222 @@
+using System.Globalization;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Tensors;
+using FedRLora.Federation.Rounds;
+
+namespace FedRLora.Federation.Aggregation;
+
+/// <summary>
+/// How a closed cohort is cut for its rule: tensors that are aggregated over the same clients are one vector to it. Those of scope Job go
+/// over the whole cohort, those of scope Task over the clients of each task. Where the plan has one task, or the rule works per task, both
+/// go over the clients of a task, and the mean over tasks, each with the sum of its clients' weights, gives what all share: across tasks a
+/// robust rule takes an honest minority task for an attacker, because its updates lie far from those of the majority.
+/// </summary>
+internal sealed class CohortParts
+{
+    private readonly FederationPlan _plan;
+    private readonly IAggregationRule _rule;
+    private readonly IReadOnlyDictionary<string, TaskStart> _tasks;
+    private readonly AdapterShapes _job;
+    private readonly string[] _taskOf; // by the client's place in the cohort
+    private readonly SortedDictionary<string, int[]> _members; // of each task in the cohort
+    private readonly SortedDictionary<string, string> _kept = new(StringComparer.Ordinal); // why a task's state stays
+    private readonly Part[] _parts;
+    private readonly Dictionary<string, AdapterShapes> _shapes;
+    private double _weightedLength;
+
+    public CohortParts(
+        FederationPlan plan, IAggregationRule rule, AdapterState job, IReadOnlyDictionary<string, TaskStart> tasks,
+        IReadOnlyList<string> closed, IReadOnlyDictionary<string, KeptReport> reports, IReadOnlyList<int>? staleness)
+    {
+        (_plan, _rule, _tasks, _job) = (plan, rule, tasks, AdapterShapes.Of(job));
+        var taskOf = plan.Clients.ToDictionary(static client => client.Id, static client => client.Task, StringComparer.Ordinal);
+        _taskOf = [.. closed.Select(client => taskOf[client])];
+        _members = new(
+            _taskOf.Index().GroupBy(static client => client.Item, static client => client.Index, StringComparer.Ordinal)
+                .ToDictionary(static task => task.Key, static task => task.ToArray(), StringComparer.Ordinal),
+            StringComparer.Ordinal);
+        _shapes = tasks.ToDictionary(
+            static task => task.Key, task => AdapterShapes.Of(new([.. job, .. task.Value.Shared])), StringComparer.Ordinal);
+        foreach (var (task, start) in tasks)
+        {
+            if (WhyKept(_members.GetValueOrDefault(task)?.Length ?? 0, start.Quorum) is { } reason) _kept.Add(task, reason);
+        }
+
+        var weights = Weights.Of(plan, closed, reports, staleness);
+        _parts = AreWhole ? [.. _members.Select(Whole)] : [Of(null, [.. Enumerable.Range(0, closed.Count)], _job, weights), .. Apart()];
+
+        Part Whole(KeyValuePair<string, int[]> task) =>
+            Of(task.Key, task.Value, ShapesOf(task.Value[0]), [.. task.Value.Select(client => weights[client])]);
+
+        IEnumerable<Part> Apart()
+        {
+            foreach (var (task, members) in _members)
+            {
+                if (!tasks.TryGetValue(task, out var start) || _kept.ContainsKey(task)) continue;
+                if (rule.TooFew(members.Length) is { } reason)
+                {
+                    _kept.Add(task, reason);
+                    continue;
+                }
+
+                string[] clients = [.. members.Select(client => closed[client])];
+                int[] behind = [.. clients.Select(client => StalenessIn(start, client))];
+                yield return Of(task, members, AdapterShapes.Of(start.Shared), Weights.Of(plan, clients, reports, behind));
+            }
+        }
+    }
+
+    /// <summary>Why the rule cannot work with so few updates, in one line; null where it can.</summary>
+    public string? TooFew => !IsPerTask
+        ? _rule.TooFew(_taskOf.Length)
+        : _members.Select(task => _rule.TooFew(task.Value.Length) is { } reason ? $"Task {task.Key}: {reason}" : null)
+            .FirstOrDefault(static reason => reason is not null);
+
+    /// <summary>The shapes that an update of the cohort must have.</summary>
+    /// <param name="client">The client's place in the cohort.</param>
+    public AdapterShapes ShapesOf(int client) => _shapes.GetValueOrDefault(_taskOf[client], _job);
+
+    /// <summary>
+    /// Takes from an update what its staleness costs it: in rounds what all share, in versions of its state what its task does.
+    /// </summary>
+    /// <param name="client">The client's place in the cohort.</param>
+    /// <param name="id">The client.</param>
+    /// <param name="update">The update, which is changed.</param>
+    /// <param name="staleness">Rounds since the client's base version.</param>
+    public void Discount(int client, string id, AdapterState update, int staleness)
+    {
+        var job = (float)Weights.Discount(_plan, staleness);
+        var start = _tasks.GetValueOrDefault(_taskOf[client]);
+        var task = start is null ? job : (float)Weights.Discount(_plan, StalenessIn(start, id));
+        foreach (var (name, array) in update)
+        {
+            var factor = start?.Shared.ContainsKey(name) == true ? task : job;
+            if (factor < 1) System.Numerics.Tensors.TensorPrimitives.Multiply(array.Data, factor, array.Data);
+        }
+    }
+
+    /// <summary>What an update adds to each part, with its length there; it need not wait for the client's turn.</summary>
+    /// <param name="client">The client's place in the cohort.</param>
+    /// <param name="update">An update that has been checked.</param>
+    public Addition Cut(int client, AdapterState update)
+    {
+        var ofTask = Array.Find(_parts, part => part.Task == _taskOf[client]);
+        Part?[] parts = AreWhole ? [ofTask] : [_parts[0], ofTask];
+        (Part, AdapterState, double)[] views =
+            [.. parts.OfType<Part>().Select(part => (part, part.View(update)))
+                .Select(static one => (one.part, one.Item2, UpdateCheck.Length(one.Item2)))];
+        var shared = !IsPerTask ? 0
+            : ShapesOf(client).Count == _job.Count ? views[0].Item3 : UpdateCheck.Length(Only(_job, update));
+        return new(views, shared);
+    }
+
+    /// <summary>Adds an update; in the order of the cohort.</summary>
+    public void Add(Addition addition)
+    {
+        foreach (var (part, view, length) in addition.Views)
+        {
+            if (IsPerTask) _weightedLength += part.NextWeight * addition.SharedLength;
+            part.Add(view, length);
+        }
+    }
+
+    /// <summary>What came of it.</summary>
+    public PartAggregates Finish()
+    {
+        var finished = _parts.Select(static part => (Part: part, Aggregate: part.Finish())).ToList();
+        AggregateUpdate job;
+        if (!AreWhole) job = finished[0].Aggregate;
+        else if (!IsPerTask) job = finished[0].Aggregate with { Update = Only(_job, finished[0].Aggregate.Update) };
+        else
+        {
+            var update = Mean.Of(_job, finished.Select(task => (Only(_job, task.Aggregate.Update), task.Part.Weight)));
+            var length = _weightedLength / finished.Sum(static task => task.Part.Weight);
+            job = new(update, length > 0 ? UpdateCheck.Length(update) / length : null);
+        }
+
+        var tasks = finished.Where(part => part.Part.Task is { } task && _tasks.ContainsKey(task) && !_kept.ContainsKey(task))
+            .ToDictionary(
+                static part => part.Part.Task!,
+                part => part.Aggregate with { Update = Only(AdapterShapes.Of(_tasks[part.Part.Task!].Shared), part.Aggregate.Update) },
+                StringComparer.Ordinal);
+        return new(job, tasks, _kept, Curbed(finished));
+    }
+
+    private bool IsPerTask => _plan.Strategy.Aggregation.PerTask;
+
+    private bool AreWhole => IsPerTask || (_tasks.Count == 1 && _members.Count == 1);
+
+    private Part Of(string? task, int[] members, AdapterShapes shapes, double[] weights) => new(task, members, shapes, weights, _rule);
+
+    private Dictionary<int, string> Curbed(IEnumerable<(Part Part, AggregateUpdate Aggregate)> finished)
+    {
+        var curbed = new Dictionary<int, string>();
+        foreach (var (part, aggregate) in finished)
+        {
+            foreach (var (place, reason) in aggregate.Curbed)
+            {
+                var (client, what) = (part.Members[place], AreWhole || part.Task is null ? reason : $"in its task {reason}");
+                curbed[client] = curbed.TryGetValue(client, out var before) ? $"{before}; {what}" : what;
+            }
+        }
+
+        return curbed;
+    }
+
+    private static int StalenessIn(TaskStart start, string client) => start.Staleness?.GetValueOrDefault(client) ?? 0;
+
+    private static AdapterState Only(AdapterShapes shapes, AdapterState state) =>
+        state.Count == shapes.Count ? state : new(state.Where(array => shapes.ContainsKey(array.Key)));
+
+    private static string? WhyKept(int updates, int quorum) => updates switch
+    {
+        0 => "none of its clients is in the round",
+        _ when updates < quorum => string.Create(CultureInfo.InvariantCulture,
+            $"{updates} usable {(updates == 1 ? "update" : "updates")} of its clients, its quorum is {quorum}"),
+        _ => null,
+    };
+
+    /// <summary>What an update adds.</summary>
+    /// <param name="Views">To each of its parts, with its length there.</param>
+    /// <param name="SharedLength">The length of what all share, where the rule works per task.</param>
+    internal sealed record Addition(IReadOnlyList<(Part Part, AdapterState View, double Length)> Views, double SharedLength);
+
+    /// <summary>What came of the parts.</summary>
+    /// <param name="Job">Of what all share.</param>
+    /// <param name="Tasks">Of what the clients of a task share, where that moves.</param>
+    /// <param name="Kept">Why the state of a task stays.</param>
+    /// <param name="Curbed">Updates that the rule left out or shortened, by the client's place in the cohort.</param>
+    internal sealed record PartAggregates(
+        AggregateUpdate Job, IReadOnlyDictionary<string, AggregateUpdate> Tasks, IReadOnlyDictionary<string, string> Kept,
+        IReadOnlyDictionary<int, string> Curbed);
+
+    /// <summary>Some tensors of some clients, to the rule a cohort of their own.</summary>
+    internal sealed class Part(string? task, int[] members, AdapterShapes shapes, double[] weights, IAggregationRule rule)
+    {
+        private readonly IAccumulator _sum = rule.Begin(shapes);
+        private int _added;
+
+        /// <summary>Whose clients they are; null for all.</summary>
+        public string? Task => task;
+
+        /// <summary>Their places in the cohort.</summary>
+        public int[] Members => members;
+
+        /// <summary>The sum of their shares.</summary>
+        public double Weight { get; private set; }
+
+        /// <summary>The share of the update that is added next.</summary>
+        public double NextWeight => weights[_added];
+
+        /// <summary>The part's tensors of an update.</summary>
+        public AdapterState View(AdapterState update) => Only(shapes, update);
+
+        public void Add(AdapterState view, double length)
+        {
+            Weight += weights[_added];
+            _sum.Add(view, weights[_added++], length);
+        }
+
+        public AggregateUpdate Finish() => _sum.Finish();
+    }
+}
