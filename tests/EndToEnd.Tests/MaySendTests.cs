@@ -57,6 +57,19 @@ public sealed class MaySendTests
         Assert.False(Directory.Exists(folder + "-fork"));
     }
 
+    [Theory]
+    [InlineData("fedsa-lora-task-heads", "task")]
+    [InlineData("r-lora-federated-task-heads", "nothing-but A,B")]
+    public async Task Heads_by_task_run_where_the_word_lets_them_leave(string method, string word)
+    {
+        using var tiny = new TinyFederation();
+        var run = await CommandLine.RunAsync("simulate", tiny.WritePlan(method), "--out", Out(tiny), "--may-send", word);
+
+        Assert.True(run.Code == 0, run.Error);
+        Assert.Contains("A: all clients; B: clients of its task", await File.ReadAllTextAsync(Path.Combine(Out(tiny), "report.html")),
+            StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task A_plan_that_shares_nothing_runs_at_a_site_that_lets_nothing_leave()
     {
