@@ -142,7 +142,8 @@ public sealed class TaskScopeTests : IDisposable
                 spec.Tensors.Where(static tensor => tensor.Value.Scope == Scope.Client).Select(static tensor => tensor.Key)
                     .Order(StringComparer.Ordinal),
                 result.Head.Keys.Select(RoleOf).Distinct().Order(StringComparer.Ordinal));
-            Assert.Equal([role], member.OfTask.Keys.Select(RoleOf).Distinct());
+            Assert.Contains(role, member.OfTask.Keys.Select(RoleOf));
+            Assert.All(member.OfTask.Keys, name => Assert.Equal(Scope.Task, spec.Tensor(RoleOf(name)).Scope));
             Assert.DoesNotContain(result.Head.Keys, result.Update.ContainsKey);
         }
     }
