@@ -1,3 +1,6 @@
+using System.Security.Cryptography;
+using System.Text;
+
 namespace FedRLora.Abstractions;
 
 /// <summary>Names of plans, runs, clients and sites: they stand in keys of blobs and grains, so in file names.</summary>
@@ -13,6 +16,11 @@ public static class Identifiers
     public static bool IsValid(string value) =>
         value is [not '.', ..] && value.Length <= MaxLength
         && value.All(static c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_');
+
+    /// <summary>A text as a name: itself where it may be one, else the first 16 digits of its SHA-256.</summary>
+    public static string Of(string text) => IsValid(text)
+        ? text
+        : Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)))[..16];
 
     /// <summary>Returns a name that may be one.</summary>
     /// <param name="kind">What the message calls it, for example <c>run</c>.</param>

@@ -1,6 +1,4 @@
 using System.Globalization;
-using System.Security.Cryptography;
-using System.Text;
 
 namespace FedRLora.Abstractions;
 
@@ -60,11 +58,11 @@ public static class Keys
 
     /// <summary>A copy of the state of a task that a fork starts from.</summary>
     public static string OriginTaskShared(string job, string task, string sha256) =>
-        $"{Origins(job)}shared-of-{InKey(task)}-{sha256}.safetensors";
+        $"{Origins(job)}shared-of-{Identifiers.Of(task)}-{sha256}.safetensors";
 
     /// <summary>A copy of the server optimizer state of a task that a fork starts from.</summary>
     public static string OriginTaskServerOptimizer(string job, string task, string sha256) =>
-        $"{Origins(job)}server-optimizer-of-{InKey(task)}-{sha256}.safetensors";
+        $"{Origins(job)}server-optimizer-of-{Identifiers.Of(task)}-{sha256}.safetensors";
 
     /// <summary>The engine fingerprint.</summary>
     public static string Fingerprint(string job) => $"jobs/{job}/fingerprint.json";
@@ -108,11 +106,11 @@ public static class Keys
 
     /// <summary>What the clients of a task share after a round, with its digest.</summary>
     public static string TaskShared(string job, int round, string task, string sha256) =>
-        Round(job, round, $"shared-of-{InKey(task)}-{sha256}.safetensors");
+        Round(job, round, $"shared-of-{Identifiers.Of(task)}-{sha256}.safetensors");
 
     /// <summary>The server optimizer state of a task after a round, with its digest.</summary>
     public static string TaskServerOptimizer(string job, int round, string task, string sha256) =>
-        Round(job, round, $"server-optimizer-of-{InKey(task)}-{sha256}.safetensors");
+        Round(job, round, $"server-optimizer-of-{Identifiers.Of(task)}-{sha256}.safetensors");
 
     /// <summary>A round's manifest as versions before 0.1 named it, which this one does not read.</summary>
     public static string UndigestedManifest(string job, int round) => Round(job, round, "manifest.json");
@@ -181,11 +179,6 @@ public static class Keys
     /// <summary>The site and the client that own a key of a job in a site's store; null where the key is none.</summary>
     public static (string Site, string Client)? OwnerOf(string key, string job) =>
         key.Split('/', 7) is ["sites", var site, "jobs", var of, "clients", var client, _] && of == job ? (site, client) : null;
-
-    // A task is called anything; digests keep apart what looks alike.
-    private static string InKey(string task) => Identifiers.IsValid(task)
-        ? task
-        : Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(task)))[..16];
 
     private static string Round(string job, int round, string rest) =>
         string.Create(CultureInfo.InvariantCulture, $"jobs/{job}/rounds/{round}/{rest}");

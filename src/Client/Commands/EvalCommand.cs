@@ -31,25 +31,27 @@ internal static class EvalCommand
             "Bound on the continuation that exactMatch compares; by default what the completion needs");
         var run = new Option<string?>("--run") { Description = "Instead of a model and data: a folder that fedrlora simulate made" };
         var client = new Option<string?>("--client") { Description = "With --run: this client alone" };
+        var task = new Option<string?>("--task") { Description = "With --run: the clients of this task alone" };
         var json = SharedOptions.Json();
         var command = new Command("eval", "Score a model, an adapter or a run on rows of data")
         {
-            model, data, adapter, metric, rows, tokens, newTokens, run, client, json,
+            model, data, adapter, metric, rows, tokens, newTokens, run, client, task, json,
         };
         command.Validators.Add(result =>
         {
             Option[] ofModel = [model, data, adapter, metric, rows, tokens, newTokens];
             var (asksModel, asksRun) = (ofModel.Any(option => result.GetResult(option) is { Implicit: false }),
-                result.GetResult(run) is not null || result.GetResult(client) is not null);
+                new Option[] { run, client, task }.Any(option => result.GetResult(option) is not null));
             var missing = asksRun ? result.GetResult(run) is null : result.GetResult(model) is null || result.GetResult(data) is null;
             if (missing || (asksModel && asksRun))
-                result.AddError("Give --model and --data (and what goes with them), or --run (and --client).");
+                result.AddError("Give --model and --data (and what goes with them), or --run (and --client or --task).");
         });
         command.SetAction((parsed, cancellationToken) =>
         {
             var screen = Screen.Of(parsed, parsed.GetValue(json));
             if (parsed.GetValue(run) is { } folder)
-                return ScoreRunAsync(RunDirectory.Open(folder), parsed.GetValue(client), screen, cancellationToken);
+                return ScoreRunAsync(
+                    RunDirectory.Open(folder), parsed.GetValue(client), parsed.GetValue(task), screen, cancellationToken);
             var evaluation = new EvaluationSpec { Metric = parsed.GetValue(metric), MaxRows = parsed.GetValue(rows) };
             if (parsed.GetValue(newTokens) is { } bound) evaluation = evaluation with { MaxNewTokens = bound };
             return ScoreAsync(parsed.GetValue(model)!, parsed.GetValue(adapter), parsed.GetValue(data)!, evaluation,
@@ -83,10 +85,14 @@ internal static class EvalCommand
         return ExitCode.Done;
     }
 
-    private static async Task<int> ScoreRunAsync(RunDirectory run, string? only, Screen screen, CancellationToken cancellationToken)
+    private static async Task<int> ScoreRunAsync(RunDirectory run, string? only, string? task, Screen screen, CancellationToken cancellationToken)
     {
         var committed = await CommittedRun.OpenAsync(run, cancellationToken);
-        var asked = committed.Manifest.Clients.Where(client => only is null || client.Id == only).ToList();
+        var ofTask = task is null ? null : committed.ClientsOf(task);
+        var asked = committed.Manifest.Clients.Where(client => only is null || client.Id == only)
+            .Where(client => ofTask is null || ofTask.Contains(client.Id)).ToList();
+        if (asked.Count == 0 && ofTask is not null)
+            throw new BadInputException($"--client: {only} is no client of task {task}; they are {string.Join(", ", ofTask)}.");
         if (asked.Count == 0)
             throw new BadInputException($"--client: {run.Path} has no client {only}; "
                 + $"its clients are {string.Join(", ", committed.Manifest.Clients.Select(static client => client.Id))}.");

@@ -15,7 +15,13 @@ internal static class ExportCommand
         var folder = new Argument<string>("run") { Description = "A folder that fedrlora simulate made" };
         var target = new Option<string?>("--out")
         {
-            Description = "Where the adapters go, one folder per client; by default RUN/adapters, with --vllm RUN/adapters-vllm",
+            Description = "Where the adapters go, one folder per client; by default RUN/adapters, with --vllm RUN/adapters-vllm, "
+                + "and with --task RUN/task-adapters, RUN/task-adapters-vllm",
+        };
+        var task = new Option<string[]>("--task")
+        {
+            Description = "One adapter for a task, whose clients share all of it, instead of one for each client, in a folder of the task's "
+                + "name; may be repeated",
         };
         var vllm = new Option<bool>("--vllm") { Description = "As vLLM loads it: one rank that it accepts, plain LoRA on linear layers" };
         var pad = new Option<bool>("--pad-rank") { Description = "With --vllm: pad ranks with zeros to the next that vLLM accepts" };
@@ -30,7 +36,7 @@ internal static class ExportCommand
         };
         var command = new Command("export", "Write every client's adapter of the last committed round in PEFT's layout")
         {
-            folder, target, vllm, pad, nearest, relative,
+            folder, target, task, vllm, pad, nearest, relative,
         };
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -38,12 +44,16 @@ internal static class ExportCommand
                 throw new BadInputException("--pad-rank: only vLLM asks for certain ranks; give --vllm too");
             var run = RunDirectory.Open(parsed.GetRequiredValue(folder));
             var form = new ExportForm { Vllm = parsed.GetValue(vllm), PadRank = parsed.GetValue(pad), Nearest = parsed.GetValue(nearest) };
-            var adapters = parsed.GetValue(target) ?? run.AdaptersOf(form);
+            var tasks = parsed.GetValue(task) ?? [];
+            var adapters = parsed.GetValue(target) ?? (tasks.Length == 0 ? run.AdaptersOf(form) : run.TaskAdaptersOf(form));
             var committed = await CommittedRun.OpenAsync(run, cancellationToken);
-            var written = await committed.ExportAsync(adapters, form, parsed.GetValue(relative), cancellationToken);
+            var written = tasks.Length == 0
+                ? await committed.ExportAsync(adapters, form, parsed.GetValue(relative), cancellationToken)
+                : await committed.ExportTasksAsync(adapters, tasks, form, parsed.GetValue(relative), cancellationToken);
             var round = string.Create(CultureInfo.InvariantCulture, $"{committed.Manifest.Round}/{committed.Plan.Strategy.Rounds}");
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
-                $"{Words.Count(written, "adapter")} of round {round}: {adapters}/CLIENT, in {form.Text}");
+                $"{Words.Count(written, "adapter")} of round {round}: {adapters}/{(tasks.Length == 0 ? "CLIENT" : "TASK")}, "
+                + $"in {form.Text}");
             return ExitCode.Done;
         });
         return command;

@@ -7,13 +7,14 @@ using FedRLora.Silo.Storage;
 
 namespace FedRLora.Client.Local;
 
-/// <summary>Exported adapters in a folder, each in a folder of its client's name.</summary>
+/// <summary>Exported adapters in a folder, each in a folder of its client's name, or of its task's.</summary>
 /// <param name="folder">The folder; made where it is not there.</param>
 /// <param name="mode">Who may read it; null, for what is handed on: whoever may read what this user makes.</param>
 /// <param name="relativeBase">
 /// The base model, to be named by its path from the adapter's folder; null where it is named by its whole path.
 /// </param>
-internal sealed class AdapterFolder(string folder, StoreMode? mode, string? relativeBase) : IExportTarget
+/// <param name="nameOf">The name of the folder for a client's adapter.</param>
+internal sealed class AdapterFolder(string folder, StoreMode? mode, string? relativeBase, Func<string, string> nameOf) : IExportTarget
 {
     public ExportForm? FormOf(string client, ExportForm? form) => relativeBase is null
         ? form
@@ -44,5 +45,5 @@ internal sealed class AdapterFolder(string folder, StoreMode? mode, string? rela
         }
     }
 
-    private string PlaceOf(string client) => Path.Combine(folder, client);
+    private string PlaceOf(string client) => Path.Combine(folder, nameOf(client));
 }

@@ -115,14 +115,55 @@ internal sealed class CommittedRun
         client.Head?.At(Keys.Head(_run.Record.Plan, _plan.Client(client.Id).Site, client.Id, client.HeadRound));
 
     /// <summary>Writes every client's adapter in PEFT's layout to a folder of its name; returns how many.</summary>
+    /// <inheritdoc cref="ExportAsync(string, IReadOnlyDictionary{string, string}, ExportForm, bool, CancellationToken)"/>
+    public Task<int> ExportAsync(string folder, ExportForm? form, bool relativeBase, CancellationToken cancellationToken) => ExportAsync(
+        folder, Manifest.Clients.ToDictionary(static client => client.Id, static client => client.Id, StringComparer.Ordinal), form,
+        relativeBase, cancellationToken);
+
+    /// <summary>Writes the one adapter of each of these tasks to a folder of its name; returns how many.</summary>
+    /// <exception cref="BadInputException">
+    /// There is no such task, or its clients have tensors of their own; nothing was written.
+    /// </exception>
+    /// <inheritdoc cref="ExportAsync(string, IReadOnlyDictionary{string, string}, ExportForm, bool, CancellationToken)"/>
+    public Task<int> ExportTasksAsync(
+        string folder, IReadOnlyList<string> tasks, ExportForm? form, bool relativeBase, CancellationToken cancellationToken) =>
+        ExportAsync(
+            folder, tasks.Distinct(StringComparer.Ordinal).ToDictionary(ClientFor, Identifiers.Of, StringComparer.Ordinal), form,
+            relativeBase, cancellationToken);
+
+    /// <summary>The ids of a task's clients.</summary>
+    /// <exception cref="BadInputException">There is no such task.</exception>
+    public IReadOnlyList<string> ClientsOf(string task)
+    {
+        string[] clients =
+        [
+            .. Plan.Clients.Where(client => client.Task == task).Select(static client => client.Id).Order(StringComparer.Ordinal),
+        ];
+        return clients.Length > 0 ? clients : throw new BadInputException($"--task: {_run.Path} has no task {task}; its tasks are "
+            + $"{string.Join(", ", Plan.Clients.Select(static client => client.Task).Distinct().Order(StringComparer.Ordinal))}.");
+    }
+
+    // Any of a task's clients, which have one adapter.
+    private string ClientFor(string task)
+    {
+        var clients = ClientsOf(task);
+        if (clients.Count == 1 || Plan.Adapter.OfClients is not [var own, ..]) return clients[0];
+        throw new BadInputException($"--task: the {clients.Count} clients of {task} have no adapter in common, since each has its own "
+            + $"{own.Name} (scope{own.KeyEnd}: {Plan.Adapter.Tensor(own.Name).Scope.ToString().ToLowerInvariant()}); export them client by "
+            + $"client, without --task, or train with scope{own.KeyEnd}: task.");
+    }
+
     /// <param name="folder">Where the folders go.</param>
+    /// <param name="folders">The name of the folder for each client's adapter.</param>
     /// <param name="form">As <see cref="IAdapterExporter.Export"/> takes it.</param>
     /// <param name="relativeBase">
     /// Whether the base model is named by its path from the adapter's folder; by default by its whole path.
     /// </param>
     /// <param name="cancellationToken">The caller's token.</param>
     /// <exception cref="BadInputException">The method has no static form; nothing was written.</exception>
-    public async Task<int> ExportAsync(string folder, ExportForm? form, bool relativeBase, CancellationToken cancellationToken)
+    private async Task<int> ExportAsync(
+        string folder, IReadOnlyDictionary<string, string> folders, ExportForm? form, bool relativeBase,
+        CancellationToken cancellationToken)
     {
         var ofRun = Path.GetFullPath(_run.Path) + Path.DirectorySeparatorChar;
         var isOwn = Path.GetFullPath(folder).StartsWith(ofRun, StringComparison.Ordinal);
@@ -137,11 +178,11 @@ internal sealed class CommittedRun
             Inputs = async token => (await MadeWith.RequireForAsync(_store, _run.Record.Plan, Manifest, token))?.Blob,
             Shared = _ => Task.FromResult(Shared),
             OfTask = (task, _) => Task.FromResult(OfTask(task)),
-            Clients = [.. Manifest.Clients.Select(static client => client.Id)],
+            Clients = [.. folders.Keys.Order(StringComparer.Ordinal)],
             Head = async (client, token) => (await MemberAsync(clients[client], token)).Head,
         };
         // What is written elsewhere is handed on.
-        var target = new AdapterFolder(folder, isOwn ? _run.Record.Mode : null, relativeBase ? model : null);
+        var target = new AdapterFolder(folder, isOwn ? _run.Record.Mode : null, relativeBase ? model : null, client => folders[client]);
         var export = new AdapterExport(new PeftExporter(_run.Record.Root), Guard);
         return (await export.WriteAsync(round, target, form, cancellationToken)).Count;
     }

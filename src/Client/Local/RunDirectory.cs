@@ -60,6 +60,9 @@ internal sealed class RunDirectory : IDisposable
     /// <summary>Where adapters of a form go unless another folder is asked for.</summary>
     public string AdaptersOf(ExportForm form) => System.IO.Path.Combine(Path, form.FolderName);
 
+    /// <summary>Where adapters of tasks go unless another folder is asked for.</summary>
+    public string TaskAdaptersOf(ExportForm form) => System.IO.Path.Combine(Path, $"task-{form.FolderName}");
+
     public string PlanPath => System.IO.Path.Combine(Path, PlanFileName);
 
     /// <summary>

@@ -166,6 +166,13 @@ public sealed record AdapterSpec
     /// <summary>Whether anything is aggregated; a plan without it is local training in rounds.</summary>
     public bool SharesAnything => Tensors.Values.Any(static tensor => tensor.IsAggregated);
 
+    /// <summary>
+    /// The tensors that may differ between clients of a task: those that stay with their client, and those that each client draws.
+    /// </summary>
+    [JsonIgnore]
+    public IReadOnlyList<TensorRole> OfClients => [.. Roles.Where(role => Tensor(role.Name) is
+        { Scope: Scope.Client, Trains: true } or { Scope: Scope.Client or Scope.Seed, Seed: SeedPolicy.PerClient })];
+
     /// <summary>Whether it has a tensor of a scope.</summary>
     public bool Has(Scope scope) => Tensors.Values.Any(tensor => tensor.Scope == scope);
 }
