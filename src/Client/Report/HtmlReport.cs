@@ -74,8 +74,9 @@ internal static class HtmlReport
 
     private static string Facts(FederationPlan plan, IReadOnlyList<RoundSummary> federated, List<RoundView> rounds, ReportFacts report)
     {
-        var adapter = plan.Adapter;
-        var dropout = adapter.Dropout.Site == DropoutSite.None ? "none" : $"{Name(adapter.Dropout.Site)} {Invariant(adapter.Dropout.P)}";
+        var (adapter, tensors) = (plan.Adapter, TensorUse.Of(plan.Adapter, report.Sizes));
+        var dropout = adapter.Dropout.Site == DropoutSite.None ? "none"
+            : $"{Words.Named(adapter.Dropout.Site)} {Invariant(adapter.Dropout.P)}";
         (string Term, string Text, string? Style)[] facts =
         [
             ("method", adapter.Method, null),
@@ -85,8 +86,9 @@ internal static class HtmlReport
             ("tasks", plan.Clients.Select(static client => client.Task).Distinct().Count().ToString(CultureInfo.InvariantCulture), null),
             ("rounds", plan.Strategy.Rounds.ToString(CultureInfo.InvariantCulture), null),
             ("rank, heads", Invariant($"{adapter.Rank}, {adapter.Heads}"), null),
-            ("alpha, scaling", Invariant($"{adapter.Alpha}, {Name(adapter.Scaling)}"), null),
-            ("shared", Shared(adapter), null),
+            ("alpha, scaling", Invariant($"{adapter.Alpha}, {Words.Named(adapter.Scaling)}"), null),
+            ("received by", string.Join("; ", tensors.Select(static tensor => $"{tensor.Tensor}: {tensor.ReceivedBy}")), null),
+            ("leaves the site", TensorUse.Leaves(tensors), null),
             ("dropout", dropout, null),
             ("local steps, batch", Invariant($"{plan.Training.Steps}, {plan.Training.BatchSize}"), null),
             ("learning rate", Invariant(plan.Training.LearningRate), null),
@@ -330,17 +332,8 @@ internal static class HtmlReport
         metric == "perplexity" ? null : rounds.SelectMany(static round => round.Tasks)
             .LastOrDefault(view => view.Task == task && view.MajorityShare is not null)?.MajorityShare;
 
-    private static string Shared(AdapterSpec adapter)
-    {
-        var shared = string.Join(" and ",
-            adapter.Tensors.Where(static tensor => tensor.Value.Scope == Scope.Job).Select(static tensor => tensor.Key));
-        return shared.Length == 0 ? "nothing" : shared;
-    }
-
     private static int Outcomes(RoundView round, ClientOutcome outcome) =>
         round.Round == 0 ? 0 : round.Clients.Count(client => client.Outcome == outcome);
-
-    private static string Name(Enum value) => System.Text.Json.JsonNamingPolicy.CamelCase.ConvertName(value.ToString());
 
     private static string Invariant(FormattableString text) => FormattableString.Invariant(text);
 
