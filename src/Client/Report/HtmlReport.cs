@@ -53,6 +53,7 @@ internal static class HtmlReport
             {ClientByClient(rounds)}
             {Rounds(plan, rounds)}
             {Troubles(rounds)}
+            {Kept(rounds)}
             <details open="open">
             <summary>Plan</summary>
             <pre><code>{Markup.Escape(planYaml)}</code></pre>
@@ -291,6 +292,16 @@ internal static class HtmlReport
         return items.Count == 0
             ? ""
             : $"<h2>Clients that were late, failed, refused or in quarantine</h2>\n<ul>\n{string.Concat(items)}</ul>";
+    }
+
+    private static string Kept(List<RoundView> rounds)
+    {
+        var items = rounds.SelectMany(static round => round.Kept.Select(task => (round.Round, Task: task.Key, Why: task.Value)))
+            .GroupBy(static one => (one.Task, one.Why)).OrderBy(static one => one.Key.Task, StringComparer.Ordinal)
+            .Select(static one => $"<li>{Markup.Escape(one.Key.Task)}, {(one.Count() == 1 ? "round" : "rounds")} "
+                + $"{string.Join(", ", one.Select(static round => round.Round))}: {Markup.Escape(one.Key.Why)}</li>\n")
+            .ToList();
+        return items.Count == 0 ? "" : $"<h2>Tasks whose state stayed as it was</h2>\n<ul>\n{string.Concat(items)}</ul>";
     }
 
     private static List<string> TaskNames(List<RoundView> rounds) =>
