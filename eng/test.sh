@@ -66,6 +66,11 @@ for project in tests/*.Tests/*.csproj; do
 done
 
 total=$(count total "$results"/*.trx) passed=$(count passed "$results"/*.trx) failed=$(count failed "$results"/*.trx)
+failures=$(awk '
+  /<UnitTestResult .*outcome="Failed"/ { sub(/.* testName="/, ""); sub(/".*/, ""); print "  " $0; inside = 1; next }
+  inside && /<Message>/ { sub(/.*<Message>/, ""); sub(/<\/Message>.*/, ""); print "      " $0; inside = 0 }
+  /<\/UnitTestResult>/ { inside = 0 }' "$results"/*.trx 2>/dev/null)
+[ "$failures" ] && printf 'failed:\n%s\n' "$failures"
 reasons=$(grep -hs -A6 'outcome="NotExecuted"' "$results"/*.trx | grep -o '<Message>[^<]*' | sed 's/<Message>//' | sort | uniq -c)
 [ "$reasons" ] && printf 'skipped, with the reason:\n%s\n' "$reasons"
 [ "$passed" -gt 0 ] || echo "no test ran"

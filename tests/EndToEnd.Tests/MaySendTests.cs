@@ -36,6 +36,9 @@ public sealed class MaySendTests
         var (plan, folder) = (tiny.WritePlan("fedsa-lora"), Out(tiny));
         var run = await CommandLine.RunAsync("simulate", plan, "--out", folder, "--may-send", "job", "--no-local-only");
         Assert.True(run.Code == 0, run.Error);
+        var report = await File.ReadAllTextAsync(Path.Combine(folder, "report.html"));
+        Assert.Contains("A: all clients; B: nobody", report, StringComparison.Ordinal);
+        Assert.Matches(@"what training changed in A \(scope job\): [0-9.]+ k?B a client and round, and as much comes back", report);
         var before = Directory.GetFiles(folder, "*", SearchOption.AllDirectories);
 
         string[][] commands =
@@ -52,6 +55,19 @@ public sealed class MaySendTests
 
         Assert.Equal(before, Directory.GetFiles(folder, "*", SearchOption.AllDirectories));
         Assert.False(Directory.Exists(folder + "-fork"));
+    }
+
+    [Theory]
+    [InlineData("fedsa-lora-task-heads", "task")]
+    [InlineData("r-lora-federated-task-heads", "nothing-but A,B")]
+    public async Task Heads_by_task_run_where_the_word_lets_them_leave(string method, string word)
+    {
+        using var tiny = new TinyFederation();
+        var run = await CommandLine.RunAsync("simulate", tiny.WritePlan(method), "--out", Out(tiny), "--may-send", word);
+
+        Assert.True(run.Code == 0, run.Error);
+        Assert.Contains("A: all clients; B: clients of its task", await File.ReadAllTextAsync(Path.Combine(Out(tiny), "report.html")),
+            StringComparison.Ordinal);
     }
 
     [Fact]

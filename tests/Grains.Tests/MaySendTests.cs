@@ -39,12 +39,15 @@ public sealed class MaySendTests : IDisposable
         Assert.Empty(federation.Trainer.Trained);
     }
 
-    [Fact]
-    public async Task A_plan_within_the_word_runs()
+    [Theory]
+    [InlineData("job", "fedsa-lora")]
+    [InlineData("task", "{method: fedsa-lora, scopeB: task}")]
+    [InlineData("nothing-but B,A", "{method: fedsa-lora, scopeB: task}")]
+    public async Task A_plan_within_the_word_runs(string word, string adapter)
     {
-        await using var federation = await TestFederation.StartAsync(maySend: SendingLimits.Parse(["job"]));
+        await using var federation = await TestFederation.StartAsync(maySend: SendingLimits.Parse([word]));
 
-        await federation.RunAsync("job", Plan("fedsa-lora"), InTime);
+        await federation.RunAsync("job", Plan(adapter), InTime);
     }
 
     [Fact]

@@ -85,7 +85,8 @@ internal static class EvalCommand
         return ExitCode.Done;
     }
 
-    private static async Task<int> ScoreRunAsync(RunDirectory run, string? only, string? task, Screen screen, CancellationToken cancellationToken)
+    private static async Task<int> ScoreRunAsync(
+        RunDirectory run, string? only, string? task, Screen screen, CancellationToken cancellationToken)
     {
         var committed = await CommittedRun.OpenAsync(run, cancellationToken);
         var ofTask = task is null ? null : committed.ClientsOf(task);

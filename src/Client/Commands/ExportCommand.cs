@@ -20,7 +20,8 @@ internal static class ExportCommand
         };
         var task = new Option<string[]>("--task")
         {
-            Description = "One adapter for a task, whose clients share all of it, instead of one for each client, in a folder of the task's "
+            Description = "One adapter for a task, whose clients share all of it, instead of one for each client, "
+                + "in a folder of the task's "
                 + "name; may be repeated",
         };
         var vllm = new Option<bool>("--vllm") { Description = "As vLLM loads it: one rank that it accepts, plain LoRA on linear layers" };

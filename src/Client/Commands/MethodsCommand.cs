@@ -62,11 +62,13 @@ internal static class MethodsCommand
             return;
         }
 
+        var tensors = TensorUse.Of(spec, sizes);
         output.WriteLine(JsonSerializer.Serialize(
             new
             {
                 Name = name, entry.Summary, entry.Source, Adapter = Values(spec), sizes?.Layers, sizes?.Elements,
-                LeavesTheSite = spec.Tensors.Where(static tensor => tensor.Value.Scope == Scope.Job).Select(static tensor => tensor.Key),
+                LeavesTheSite = tensors.Where(static tensor => tensor.LeavesTheSite).Select(static tensor => tensor.Tensor),
+                Tensors = tensors, BytesEachWay = TensorUse.ByScope(tensors),
                 ExportsExactly = spec.IsStatic,
             },
             Json.Indented));

@@ -94,6 +94,12 @@ internal static class SiloCommand
             options = options with { StoreMode = kept.Mode!.Value, Durability = kept.Durability!.Value };
             options = options with { Name = parsed.GetValue(name) ?? $"{options.Sites[0]}-{options.SiloPort}" };
             await CheckAsync(options, cancellationToken);
+            if (options.SiteStore is null && parsed.GetResult(maySend) is not null)
+            {
+                await parsed.InvocationConfiguration.Error.WriteLineAsync("warning: --may-send is about updates; without --site-store "
+                    + "the heads and optimizer states of the site's clients lie in the job's store");
+            }
+
             using var host = SiloHost.Create(options, static builder => builder.Logging.AddStandardError());
             // before it listens, or the other new silos would take it for an old one
             await host.Services.GetRequiredService<LeaseKeeper>().EnterAsync(cancellationToken);

@@ -1,7 +1,9 @@
 using System.CommandLine;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
 using FedRLora.Training;
 
@@ -12,6 +14,8 @@ namespace FedRLora.Client.Commands;
 /// </summary>
 internal static class ValidateCommand
 {
+    private const int MostTasks = 8;
+
     public static Command Create()
     {
         var plan = new Argument<string>("plan") { Description = "The plan file (YAML)" };
@@ -21,18 +25,20 @@ internal static class ValidateCommand
             PlanFile.Open(parsed.GetRequiredValue(plan)),
             parsed.GetValue(json),
             parsed.InvocationConfiguration.Output,
-            parsed.InvocationConfiguration.Error));
+            parsed.InvocationConfiguration.Error,
+            Screen.Of(parsed, parsed.GetValue(json)).Width));
         return command;
     }
 
-    private static int Run(PlanFile file, bool json, TextWriter output, TextWriter error)
+    private static int Run(PlanFile file, bool json, TextWriter output, TextWriter error, int? width)
     {
         var result = file.Read();
         if (json)
             output.WriteLine(ToJson(file, result).ToJsonString(Json.Indented));
         else if (result.Plan is { } plan)
             output.WriteLine(string.Join(
-                '\n', [$"{file.Path}: valid. {Describe(plan)}", Groups(plan, file.Folder).Text, .. PlanNotes.Of(plan)]));
+                '\n', [$"{file.Path}: valid. {Describe(plan)}", Groups(plan, file.Folder).Text, .. Tensors(plan, file.Folder, width),
+                    .. PlanNotes.Of(plan)]));
         else
             error.WriteLine(string.Join('\n', result.Problems));
         return result.Plan is null ? ExitCode.BadInput : ExitCode.Done;
@@ -42,6 +48,44 @@ internal static class ValidateCommand
         $"{plan.Adapter.Method} on {plan.Model.Path}: {Words.Count(plan.Clients.Count, "client")}, "
         + $"{Words.Count(plan.Clients.DistinctBy(static c => c.Task).Count(), "task")}, "
         + $"{Words.Count(plan.Clients.DistinctBy(static c => c.Site).Count(), "site")}, {Words.Count(plan.Strategy.Rounds, "round")}.";
+
+    // Who receives each tensor, and what of it leaves a client.
+    private static IEnumerable<string> Tensors(FederationPlan plan, string folder, int? width)
+    {
+        var (sizes, why) = PlanSizes.Of(plan, folder);
+        var tensors = TensorUse.Of(plan.Adapter, sizes);
+        yield return "";
+        yield return PlainTable.Of(["tensor", "scope", "received by", "clients", "a client"],
+        [
+            .. tensors.Select(tensor => (string[])
+            [
+                tensor.Tensor, Words.Named(tensor.Scope), tensor.ReceivedBy, SharedOver(plan, tensor.Scope),
+                tensor.Bytes is { } bytes ? Words.Bytes(bytes) : Words.None,
+            ]),
+        ], width);
+        if (tensors.Any(static tensor => tensor.Scope == Scope.Task)) yield return ByTask(plan);
+        yield return TensorUse.Leaves(tensors);
+        if (sizes is null) yield return $"Sizes follow from the model: {why}";
+    }
+
+    // How many clients aggregate one tensor of a scope.
+    private static string SharedOver(FederationPlan plan, Scope scope)
+    {
+        if (scope == Scope.Job) return $"{plan.Clients.Count}";
+        if (scope != Scope.Task) return Words.None;
+        var sizes = ClientsByTask(plan).Values;
+        return sizes.Min() == sizes.Max() ? $"{sizes.Min()}" : $"{sizes.Min()} to {sizes.Max()}";
+    }
+
+    private static string ByTask(FederationPlan plan)
+    {
+        var tasks = ClientsByTask(plan);
+        var more = tasks.Count > MostTasks ? $" and {tasks.Count - MostTasks} more (--json has all)" : "";
+        return $"Clients of a task: {string.Join(", ", tasks.Take(MostTasks).Select(static task => $"{task.Key} {task.Value}"))}{more}.";
+    }
+
+    private static SortedDictionary<string, int> ClientsByTask(FederationPlan plan) =>
+        new(plan.Clients.CountBy(static client => client.Task).ToDictionary(StringComparer.Ordinal), StringComparer.Ordinal);
 
     // How the clients of each site are cut where all take part.
     private static (int? Size, string Text) Groups(FederationPlan plan, string folder)
@@ -69,15 +113,22 @@ internal static class ValidateCommand
             + $"{Words.Count(groups, "group")} in all.");
     }
 
-    private static JsonObject ToJson(PlanFile file, PlanReadResult result) => new()
+    private static JsonObject ToJson(PlanFile file, PlanReadResult result)
     {
-        ["file"] = file.Path,
-        ["valid"] = result.Plan is not null,
-        ["sha256"] = file.Sha256,
-        ["groupSize"] = result.Plan is { } plan ? Groups(plan, file.Folder).Size : null,
-        ["problems"] = new JsonArray([.. result.Problems.Select(static problem => new JsonObject
+        var tensors = result.Plan is { } read ? TensorUse.Of(read.Adapter, PlanSizes.Of(read, file.Folder).Sizes) : null;
+        return new()
         {
-            ["line"] = problem.Line, ["column"] = problem.Column, ["message"] = problem.Message,
-        })]),
-    };
+            ["file"] = file.Path,
+            ["valid"] = result.Plan is not null,
+            ["sha256"] = file.Sha256,
+            ["groupSize"] = result.Plan is { } plan ? Groups(plan, file.Folder).Size : null,
+            ["tensors"] = JsonSerializer.SerializeToNode(tensors, Json.Indented),
+            ["bytesEachWay"] = tensors is null ? null : JsonSerializer.SerializeToNode(TensorUse.ByScope(tensors), Json.Indented),
+            ["clientsByTask"] = result.Plan is { } some ? JsonSerializer.SerializeToNode(ClientsByTask(some), Json.Indented) : null,
+            ["problems"] = new JsonArray([.. result.Problems.Select(static problem => new JsonObject
+            {
+                ["line"] = problem.Line, ["column"] = problem.Column, ["message"] = problem.Message,
+            })]),
+        };
+    }
 }

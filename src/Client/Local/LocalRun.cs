@@ -133,8 +133,9 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
 
     private string WayOn => $"What is committed is kept; continue with: {OwnCommand.Line("resume", run.Path)}";
 
-    private ReportFacts Facts =>
-        new(TimeProvider.System.GetUtcNow(), ReportFacts.VersionOf(typeof(Program)), Hosts: 1, run.Record.ForkedFrom);
+    private ReportFacts FactsOf(FederationPlan plan) => new(
+        TimeProvider.System.GetUtcNow(), ReportFacts.VersionOf(typeof(Program)), Hosts: 1, run.Record.ForkedFrom,
+        PlanSizes.Of(plan, run.Record.Root).Sizes);
 
     // In one process nobody pauses a run but a store that cannot be used.
     private static int Ended(JobStatus status) => status == JobStatus.Paused ? ExitCode.Environment : ExitCode.Failed;
@@ -190,7 +191,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
         var (mode, reference) = (run.Record.Mode, localOnly is { Rounds.Count: > 0 } ? localOnly.Rounds : null);
         MetricsFiles.Write(run.Path, mode, plan, federated.Rounds);
         if (reference is not null) MetricsFiles.Write(Path.Combine(run.Path, "local-only"), mode, plan, reference);
-        HtmlReport.Write(Path.Combine(run.Path, "report.html"), mode, plan, federated.Rounds, reference, yaml, Facts, versusLocal);
+        HtmlReport.Write(Path.Combine(run.Path, "report.html"), mode, plan, federated.Rounds, reference, yaml, FactsOf(plan), versusLocal);
     }
 
     private void Summarize(

@@ -16,30 +16,20 @@ internal static class MethodPage
     public static string Of(string name, CatalogEntry entry, AdapterSizes? sizes, int? width)
     {
         var (spec, text) = (entry.Spec, new StringBuilder());
+        var tensors = TensorUse.Of(spec, sizes);
         void Line(string line) => text.Append(width is { } most ? Words.Wrapped(line, most) : line).Append('\n');
         Line($"{name}: {entry.Summary}");
         Line(entry.Source);
         text.Append('\n').Append(PlainTable.Of(["value", "is"], Values(spec), width));
         text.Append('\n').Append(PlainTable.Of(
             ["tensor", "shape on a layer", "begins", "trains", "received by", sizes is null ? "size" : "a client"],
-            [.. spec.Roles.Select(role => Row(role, spec.Tensor(role.Name), sizes))], width));
+            [.. spec.Roles.Zip(tensors, (role, use) => Row(role, spec.Tensor(role.Name), use))], width));
         text.Append('\n');
         if (sizes is null) Line("Sizes follow from the model: give --model FOLDER.");
         else Line($"The model has {Words.Count(sizes.Layers, "layer")} that it is on.");
-        Line(Leaves(spec, sizes));
+        Line(TensorUse.Leaves(tensors));
         Line(Export(spec));
         return text.ToString();
-    }
-
-    /// <summary>What of it leaves a site.</summary>
-    public static string Leaves(AdapterSpec spec, AdapterSizes? sizes)
-    {
-        var shared = spec.Roles.Where(role => spec.Tensor(role.Name).Scope == Scope.Job).ToList();
-        if (shared.Count == 0) return "Leaves the site: no tensor.";
-        var bytes = sizes is null
-            ? ""
-            : $": {Bytes(shared.Sum(role => sizes.Elements[role.Name]))} a client and round, and as much comes back";
-        return $"Leaves the site: what training changed in {string.Join(", ", shared.Select(static role => role.Name))}{bytes}.";
     }
 
     /// <summary>Whether it exports exactly.</summary>
@@ -58,37 +48,25 @@ internal static class MethodPage
         return
         [
             ["rank", $"{spec.Rank}"], ["alpha", Number(spec.Alpha)],
-            ["scaling", $"{Named(spec.Scaling)}, s = {Number(Math.Round(spec.ScalingFactor, 4))}"], ["heads", $"{spec.Heads}"],
-            ["routing", spec.Routing.Rule], ["start", Named(spec.Start)],
+            ["scaling", $"{Words.Named(spec.Scaling)}, s = {Number(Math.Round(spec.ScalingFactor, 4))}"], ["heads", $"{spec.Heads}"],
+            ["routing", spec.Routing.Rule], ["start", Words.Named(spec.Start)],
             ["dropout", dropout.P == 0 || dropout.Site == DropoutSite.None ? "none" : $"{Number(dropout.P)} {where}{masks}"],
-            ["decomposed", spec.Decomposed ? "true" : "false"], ["weighting", Named(spec.Weighting)],
+            ["decomposed", spec.Decomposed ? "true" : "false"], ["weighting", Words.Named(spec.Weighting)],
         ];
     }
 
-    private static string[] Row(TensorRole role, TensorPolicy policy, AdapterSizes? sizes) =>
+    private static string[] Row(TensorRole role, TensorPolicy policy, TensorUse use) =>
     [
         role.Name, role.Shape, Begins(role, policy), policy is { Trains: true, Scope: not Scope.Seed } ? "yes" : "no",
-        ReceivedBy(policy.Scope),
-        sizes is null ? Words.None : Bytes(sizes.Elements[role.Name]),
+        use.ReceivedBy, use.Bytes is { } bytes ? Words.Bytes(bytes) : Words.None,
     ];
 
     private static string Begins(TensorRole role, TensorPolicy policy)
     {
         if (!role.IsDrawn) return "as in the weight";
         var law = policy.Init.Law is InitLaw.Gaussian or InitLaw.Stable
-            ? string.Create(CultureInfo.InvariantCulture, $"{Named(policy.Init.Law)}: {policy.Init.Value:R}")
-            : Named(policy.Init.Law);
-        return policy.Init.Law == InitLaw.Zero || policy.Seed == SeedPolicy.Common ? law : $"{law}, {Named(policy.Seed)}";
+            ? string.Create(CultureInfo.InvariantCulture, $"{Words.Named(policy.Init.Law)}: {policy.Init.Value:R}")
+            : Words.Named(policy.Init.Law);
+        return policy.Init.Law == InitLaw.Zero || policy.Seed == SeedPolicy.Common ? law : $"{law}, {Words.Named(policy.Seed)}";
     }
-
-    private static string ReceivedBy(Scope scope) => scope switch
-    {
-        Scope.Job => "all clients",
-        Scope.Client => "nobody",
-        _ => "nobody: redrawn",
-    };
-
-    private static string Bytes(long elements) => Words.Bytes(elements * AdapterSizes.BytesPerElement);
-
-    private static string Named(Enum value) => System.Text.Json.JsonNamingPolicy.CamelCase.ConvertName(value.ToString());
 }

@@ -99,6 +99,12 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
             .GroupBy(static client => (client.Trouble!, client.Reason)));
         Append(line, round.Clients.Where(static client => client.ScoreReason is not null)
             .GroupBy(static client => ("not scored", client.ScoreReason)));
+        foreach (var reason in round.Kept.GroupBy(static task => task.Value, static task => task.Key).Take(ShownTroubles))
+        {
+            line.Append("  state kept of ").AppendJoin(", ", reason.Order(StringComparer.Ordinal).Take(ShownTasks))
+                .Append(reason.Count() > ShownTasks ? $" and {reason.Count() - ShownTasks} more tasks" : "").Append($" ({reason.Key})");
+        }
+
         return line.ToString();
     }
 

@@ -97,6 +97,12 @@ internal sealed record TaskView
     public double? MeanLoss { get; init; }
     public double? MajorityShare { get; init; }
 
+    /// <summary>Agreement of its clients' updates, where it has a state of its own that moved.</summary>
+    public double? Coherence { get; init; }
+
+    /// <summary>Why its state stayed as it was; null where it moved, or no tensor has scope task.</summary>
+    public string? Kept { get; init; }
+
     /// <summary>Bytes of its clients' updates.</summary>
     public long UpdateBytes => Members.Sum(static client => client.UpdateBytes ?? 0);
 
@@ -122,6 +128,9 @@ internal sealed record RoundView
 
     /// <summary>In the order of the plan.</summary>
     public required IReadOnlyList<TaskView> Tasks { get; init; }
+
+    /// <summary>Why the states of tasks stayed as they were; empty where all moved, or no tensor has scope task.</summary>
+    public IReadOnlyDictionary<string, string> Kept { get; init; } = new Dictionary<string, string>();
 
     /// <summary>Whether a task has several clients, so that its numbers are not those of its client.</summary>
     public bool HasTasks => Tasks.Count < Clients.Count;
@@ -151,6 +160,7 @@ internal sealed record RoundView
             .Select(client => Row(round.Manifest.Round, client, tasks.GetValueOrDefault(client.Id, client.Id))).ToList();
         var order = plan?.Clients.Select(static client => client.Task).Distinct().Select(static (task, index) => (task, index))
             .ToDictionary(static pair => pair.task, static pair => pair.index) ?? [];
+        var states = (round.Manifest.Tasks ?? []).ToDictionary(static task => task.Task, StringComparer.Ordinal);
         return new()
         {
             Round = round.Manifest.Round,
@@ -158,8 +168,10 @@ internal sealed record RoundView
             Coherence = ClientRow.Finite(round.Manifest.Coherence),
             Sha256 = round.ManifestSha256,
             Clients = clients,
+            Kept = (round.Manifest.Tasks ?? []).Where(static task => task.Kept is not null)
+                .ToDictionary(static task => task.Task, static task => task.Kept!, StringComparer.Ordinal),
             Tasks = [.. clients.GroupBy(static client => client.Task).OrderBy(group => order.GetValueOrDefault(group.Key, int.MaxValue))
-                .Select(static group => TaskOf(group.Key, [.. group]))],
+                .Select(group => TaskOf(group.Key, [.. group], states.GetValueOrDefault(group.Key)))],
         };
     }
 
@@ -172,7 +184,7 @@ internal sealed record RoundView
     /// <summary>The mean of what was measured; null where nothing was.</summary>
     public static double? Mean(IEnumerable<double?> values) => values.Average();
 
-    private static TaskView TaskOf(string task, IReadOnlyList<ClientRow> clients)
+    private static TaskView TaskOf(string task, IReadOnlyList<ClientRow> clients, ManifestTask? state)
     {
         var compared = Compared(clients);
         var metric = SharedMetric(compared);
@@ -181,6 +193,8 @@ internal sealed record RoundView
         {
             Task = task,
             Members = clients,
+            Coherence = ClientRow.Finite(state?.Coherence),
+            Kept = state?.Kept,
             Metric = metric,
             Score = Mean(scored.Select(static client => client.Score)),
             StandardError = ScoreErrors.OfMean([.. scored.Select(client => (task, client.StandardError))]),

@@ -7,6 +7,9 @@ internal static class Words
 {
     public const string None = "-";
 
+    /// <summary>A value as plans write it.</summary>
+    public static string Named(Enum value) => System.Text.Json.JsonNamingPolicy.CamelCase.ConvertName(value.ToString());
+
     public static string Count(int count, string noun) =>
         string.Create(CultureInfo.InvariantCulture, $"{count} {noun}{(count == 1 ? "" : "s")}");
 

@@ -53,6 +53,7 @@ internal static class HtmlReport
             {ClientByClient(rounds)}
             {Rounds(plan, rounds)}
             {Troubles(rounds)}
+            {Kept(rounds)}
             <details open="open">
             <summary>Plan</summary>
             <pre><code>{Markup.Escape(planYaml)}</code></pre>
@@ -73,8 +74,9 @@ internal static class HtmlReport
 
     private static string Facts(FederationPlan plan, IReadOnlyList<RoundSummary> federated, List<RoundView> rounds, ReportFacts report)
     {
-        var adapter = plan.Adapter;
-        var dropout = adapter.Dropout.Site == DropoutSite.None ? "none" : $"{Name(adapter.Dropout.Site)} {Invariant(adapter.Dropout.P)}";
+        var (adapter, tensors) = (plan.Adapter, TensorUse.Of(plan.Adapter, report.Sizes));
+        var dropout = adapter.Dropout.Site == DropoutSite.None ? "none"
+            : $"{Words.Named(adapter.Dropout.Site)} {Invariant(adapter.Dropout.P)}";
         (string Term, string Text, string? Style)[] facts =
         [
             ("method", adapter.Method, null),
@@ -84,8 +86,9 @@ internal static class HtmlReport
             ("tasks", plan.Clients.Select(static client => client.Task).Distinct().Count().ToString(CultureInfo.InvariantCulture), null),
             ("rounds", plan.Strategy.Rounds.ToString(CultureInfo.InvariantCulture), null),
             ("rank, heads", Invariant($"{adapter.Rank}, {adapter.Heads}"), null),
-            ("alpha, scaling", Invariant($"{adapter.Alpha}, {Name(adapter.Scaling)}"), null),
-            ("shared", Shared(adapter), null),
+            ("alpha, scaling", Invariant($"{adapter.Alpha}, {Words.Named(adapter.Scaling)}"), null),
+            ("received by", string.Join("; ", tensors.Select(static tensor => $"{tensor.Tensor}: {tensor.ReceivedBy}")), null),
+            ("leaves the site", TensorUse.Leaves(tensors), null),
             ("dropout", dropout, null),
             ("local steps, batch", Invariant($"{plan.Training.Steps}, {plan.Training.BatchSize}"), null),
             ("learning rate", Invariant(plan.Training.LearningRate), null),
@@ -291,6 +294,16 @@ internal static class HtmlReport
             : $"<h2>Clients that were late, failed, refused or in quarantine</h2>\n<ul>\n{string.Concat(items)}</ul>";
     }
 
+    private static string Kept(List<RoundView> rounds)
+    {
+        var items = rounds.SelectMany(static round => round.Kept.Select(task => (round.Round, Task: task.Key, Why: task.Value)))
+            .GroupBy(static one => (one.Task, one.Why)).OrderBy(static one => one.Key.Task, StringComparer.Ordinal)
+            .Select(static one => $"<li>{Markup.Escape(one.Key.Task)}, {(one.Count() == 1 ? "round" : "rounds")} "
+                + $"{string.Join(", ", one.Select(static round => round.Round))}: {Markup.Escape(one.Key.Why)}</li>\n")
+            .ToList();
+        return items.Count == 0 ? "" : $"<h2>Tasks whose state stayed as it was</h2>\n<ul>\n{string.Concat(items)}</ul>";
+    }
+
     private static List<string> TaskNames(List<RoundView> rounds) =>
         [.. rounds.SelectMany(static round => round.Tasks).Select(static task => task.Task).Distinct()];
 
@@ -319,17 +332,8 @@ internal static class HtmlReport
         metric == "perplexity" ? null : rounds.SelectMany(static round => round.Tasks)
             .LastOrDefault(view => view.Task == task && view.MajorityShare is not null)?.MajorityShare;
 
-    private static string Shared(AdapterSpec adapter)
-    {
-        var shared = string.Join(" and ",
-            adapter.Tensors.Where(static tensor => tensor.Value.Scope == Scope.Job).Select(static tensor => tensor.Key));
-        return shared.Length == 0 ? "nothing" : shared;
-    }
-
     private static int Outcomes(RoundView round, ClientOutcome outcome) =>
         round.Round == 0 ? 0 : round.Clients.Count(client => client.Outcome == outcome);
-
-    private static string Name(Enum value) => System.Text.Json.JsonNamingPolicy.CamelCase.ConvertName(value.ToString());
 
     private static string Invariant(FormattableString text) => FormattableString.Invariant(text);
 

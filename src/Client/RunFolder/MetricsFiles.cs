@@ -20,7 +20,7 @@ internal static partial class MetricsFiles
         + "standard_error,base_score,difference_error";
 
     private const string TaskHeader = "round,task,clients,trained,scored,metric,score,standard_error,base_score,difference_error,"
-        + "test_loss,majority_share,mean_loss,update_bytes";
+        + "test_loss,majority_share,mean_loss,update_bytes,coherence,kept";
 
     /// <summary>Writes the files; what was there is replaced.</summary>
     public static void Write(string folder, StoreMode mode, FederationPlan plan, IReadOnlyList<RoundSummary> rounds)
@@ -50,7 +50,7 @@ internal static partial class MetricsFiles
         task => new object?[]
         {
             round.Round, task.Task, task.Clients, task.Trained, task.Scored, task.Metric, task.Score, task.StandardError, task.BaseScore,
-            task.DifferenceError, task.TestLoss, task.MajorityShare, task.MeanLoss, task.UpdateBytes,
+            task.DifferenceError, task.TestLoss, task.MajorityShare, task.MeanLoss, task.UpdateBytes, task.Coherence, task.Kept,
         })));
 
     /// <summary>A round as one line of JSON.</summary>
@@ -65,7 +65,7 @@ internal static partial class MetricsFiles
             round.Coherence,
             round.UpdateBytes,
             round.Clients,
-            Tasks = round.HasTasks ? round.Tasks : null,
+            Tasks = round.HasTasks || round.Kept.Count > 0 ? round.Tasks : null,
         },
         Json.Lines);
 

@@ -43,10 +43,17 @@ internal sealed class CohortParts
         }
 
         var weights = Weights.Of(plan, closed, reports, staleness);
-        _parts = AreWhole ? [.. _members.Select(Whole)] : [Of(null, [.. Enumerable.Range(0, closed.Count)], _job, weights), .. Apart()];
+        _parts = AreWhole
+            ? [.. _members.Select(Whole)]
+            : [new(null, [.. Enumerable.Range(0, closed.Count)], _job, weights, weights, rule), .. Apart()];
 
-        Part Whole(KeyValuePair<string, int[]> task) =>
-            Of(task.Key, task.Value, ShapesOf(task.Value[0]), [.. task.Value.Select(client => weights[client])]);
+        Part Whole(KeyValuePair<string, int[]> task)
+        {
+            double[] shares = [.. task.Value.Select(client => weights[client])];
+            // A task without any share moves nothing that all have; among its clients all count alike then.
+            double[] inside = shares.Any(static share => share > 0) ? shares : [.. shares.Select(static _ => 1.0)];
+            return new(task.Key, task.Value, ShapesOf(task.Value[0]), inside, shares, rule);
+        }
 
         IEnumerable<Part> Apart()
         {
@@ -61,7 +68,8 @@ internal sealed class CohortParts
 
                 string[] clients = [.. members.Select(client => closed[client])];
                 int[] behind = [.. clients.Select(client => StalenessIn(start, client))];
-                yield return Of(task, members, AdapterShapes.Of(start.Shared), Weights.Of(plan, clients, reports, behind));
+                var shares = Weights.Of(plan, clients, reports, behind);
+                yield return new(task, members, AdapterShapes.Of(start.Shared), shares, shares, rule);
             }
         }
     }
@@ -115,7 +123,7 @@ internal sealed class CohortParts
     {
         foreach (var (part, view, length) in addition.Views)
         {
-            if (IsPerTask) _weightedLength += part.NextWeight * addition.SharedLength;
+            if (IsPerTask) _weightedLength += part.NextShare * addition.SharedLength;
             part.Add(view, length);
         }
     }
@@ -129,8 +137,8 @@ internal sealed class CohortParts
         else if (!IsPerTask) job = finished[0].Aggregate with { Update = Only(_job, finished[0].Aggregate.Update) };
         else
         {
-            var update = Mean.Of(_job, finished.Select(task => (Only(_job, task.Aggregate.Update), task.Part.Weight)));
-            var length = _weightedLength / finished.Sum(static task => task.Part.Weight);
+            var update = Mean.Of(_job, finished.Select(task => (Only(_job, task.Aggregate.Update), task.Part.Share)));
+            var length = _weightedLength / finished.Sum(static task => task.Part.Share);
             job = new(update, length > 0 ? UpdateCheck.Length(update) / length : null);
         }
 
@@ -145,8 +153,6 @@ internal sealed class CohortParts
     private bool IsPerTask => _plan.Strategy.Aggregation.PerTask;
 
     private bool AreWhole => IsPerTask || (_tasks.Count == 1 && _members.Count == 1);
-
-    private Part Of(string? task, int[] members, AdapterShapes shapes, double[] weights) => new(task, members, shapes, weights, _rule);
 
     private Dictionary<int, string> Curbed(IEnumerable<(Part Part, AggregateUpdate Aggregate)> finished)
     {
@@ -191,7 +197,14 @@ internal sealed class CohortParts
         IReadOnlyDictionary<int, string> Curbed);
 
     /// <summary>Some tensors of some clients, to the rule a cohort of their own.</summary>
-    internal sealed class Part(string? task, int[] members, AdapterShapes shapes, double[] weights, IAggregationRule rule)
+    /// <param name="task">Whose clients they are; null for all.</param>
+    /// <param name="members">Their places in the cohort.</param>
+    /// <param name="shapes">The tensors.</param>
+    /// <param name="weights">Of each in the rule, of which one is positive.</param>
+    /// <param name="shares">Of each in what all aggregate.</param>
+    /// <param name="rule">The rule.</param>
+    internal sealed class Part(
+        string? task, int[] members, AdapterShapes shapes, double[] weights, double[] shares, IAggregationRule rule)
     {
         private readonly IAccumulator _sum = rule.Begin(shapes);
         private int _added;
@@ -202,18 +215,18 @@ internal sealed class CohortParts
         /// <summary>Their places in the cohort.</summary>
         public int[] Members => members;
 
-        /// <summary>The sum of their shares.</summary>
-        public double Weight { get; private set; }
+        /// <summary>The sum of their shares in what all aggregate.</summary>
+        public double Share { get; private set; }
 
-        /// <summary>The share of the update that is added next.</summary>
-        public double NextWeight => weights[_added];
+        /// <summary>That of the update that is added next.</summary>
+        public double NextShare => shares[_added];
 
         /// <summary>The part's tensors of an update.</summary>
         public AdapterState View(AdapterState update) => Only(shapes, update);
 
         public void Add(AdapterState view, double length)
         {
-            Weight += weights[_added];
+            Share += shares[_added];
             _sum.Add(view, weights[_added++], length);
         }
 

@@ -44,12 +44,21 @@ internal sealed class SiteCalls(CoordinatorServices services, string job)
         if (sent.Count == 0) return;
         var refusals = new SortedDictionary<string, string>(StringComparer.Ordinal);
         await Task.WhenAll(plan.Clients.Select(static client => client.Site).Distinct(StringComparer.Ordinal)
-            .Select(site => TryAsync(site, async grain =>
-            {
-                if (await grain.RefusesAsync(sent, cancellationToken).WaitAsync(Patience, cancellationToken) is { } refusal)
-                    refusals.Add(site, refusal);
-            })));
+            .Select(AskAsync));
         if (refusals.Count > 0) throw new BadInputException(string.Join('\n', refusals.Values));
+
+        async Task AskAsync(string site)
+        {
+            try
+            {
+                if (await Of(site).RefusesAsync(sent, cancellationToken).WaitAsync(Patience, cancellationToken) is { } refusal)
+                    refusals.Add(site, refusal);
+            }
+            catch (Exception e) when (e is not OperationCanceledException) // whatever a version makes of a call that it does not know
+            {
+                if (_unreachable.Add(site)) services.Logger.LogSiteUnreachable(job, site, e.GetType().Name);
+            }
+        }
     }
 
     /// <summary>Stops what runs at these sites, as far as they can be reached.</summary>

@@ -46,7 +46,7 @@ internal sealed class GroupTraining : IDisposable
 
     /// <summary>Trains the members of a group for its round; on the lane, within a dispose scope of the caller.</summary>
     /// <param name="model">The frozen base.</param>
-    /// <param name="group">Plan, round and shared state, which is checked.</param>
+    /// <param name="group">Plan, round and shared state.</param>
     /// <param name="layout">Of the plan's adapter.</param>
     /// <param name="rows">The members that train, with their rows.</param>
     /// <param name="device">The lane's.</param>

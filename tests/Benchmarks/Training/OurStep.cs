@@ -44,8 +44,8 @@ internal sealed class OurStep : IDisposable
         };
         using var scope = NewDisposeScope();
         var layout = AdapterLayout.For(adapter, model.AdaptableLayers, new AdapterStart(null, () => model));
-        var shared = layout.Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Job);
-        ClientAdapter[] stacked = [.. clients.Select(client => AdapterFactory.Of(plan, layout, client, shared, head: null))];
+        ClientAdapter[] stacked = [.. clients.Select(client => AdapterFactory.Of(plan, layout, client,
+            layout.Initial(plan.Seed, null, static tensor => tensor.Policy.IsAggregated, client.Task), head: null))];
         _masks = adapter.Dropout.P == 0 ? [] : [.. clients.Select(client => LayerMasks.Of(layout, plan.Seed, 1, client.Id))];
         _stack = new AdapterStack(stacked, _masks.Count == 0 ? null : _masks, model.Device, model);
         _optimizer = new AdamW(_stack, training, [.. clients.Select(static _ => AdapterState.Empty)]);

@@ -137,6 +137,68 @@ public sealed class CliTests : IDisposable
         Assert.Equal(
             entry.Spec.Tensors.Where(static tensor => tensor.Value.IsAggregated).Select(static tensor => tensor.Key),
             json.RootElement.GetProperty("leavesTheSite").EnumerateArray().Select(static role => role.GetString()));
+        Assert.All(json.RootElement.GetProperty("tensors").EnumerateArray(), tensor =>
+        {
+            var policy = entry.Spec.Tensor(tensor.GetProperty("tensor").GetString()!);
+            var bytes = 4 * elements.GetProperty(tensor.GetProperty("tensor").GetString()!).GetInt64();
+            Assert.Equal(policy.Scope.ToString(), tensor.GetProperty("scope").GetString(), ignoreCase: true);
+            Assert.Equal(policy.IsAggregated ? bytes : 0, tensor.GetProperty("bytesEachWay").GetInt64());
+        });
+        Assert.Equal(
+            entry.Spec.Tensors.Where(static tensor => tensor.Value.IsAggregated)
+                .Sum(tensor => 4 * elements.GetProperty(tensor.Key).GetInt64()),
+            json.RootElement.GetProperty("bytesEachWay").EnumerateObject().Sum(static scope => scope.Value.GetInt64()));
+    }
+
+    [Theory]
+    [InlineData("fedsa-lora", "Leaves the site: what training changed in A (scope job).")]
+    [InlineData("lora", "Leaves the site: what training changed in A and B (scope job).")]
+    [InlineData("fedsa-lora-task-heads", "Leaves the site: what training changed in A (scope job) and B (scope task).")]
+    public async Task A_method_says_what_leaves_a_site_by_scope(string method, string expected) =>
+        Assert.Contains(expected, (await RunAsync("methods", method)).Output, StringComparison.Ordinal);
+
+    [Fact]
+    public async Task Validate_says_who_receives_each_tensor_and_how_much_leaves_a_client()
+    {
+        await File.WriteAllTextAsync(Path.Combine(Directory.CreateDirectory(Path.Combine(_folder, "m")).FullName, "config.json"), """
+            {
+              "model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+              "num_key_value_heads": 2, "vocab_size": 64, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "hidden_act": "silu"
+            }
+            """);
+        var plan = Plan("name: x\nmodel: m\nadapter: {method: r-lora-federated-task-heads, targetModules: [q_proj]}\nclients:\n"
+            + string.Concat(Enumerable.Range(0, 5).Select(static i => $"  - {{id: c{i}, task: t{i / 3}, data: {{train: a.jsonl}}}}\n")));
+        var (code, output, _) = await RunAsync("validate", plan);
+
+        Assert.Equal(0, code);
+        Assert.Equal(
+        [
+            "tensor  scope  received by          clients  a client",
+            "------  -----  -------------------  -------  --------",
+            "A       job    all clients                5    2.0 kB",
+            "B       task   clients of its task   2 to 3    2.0 kB",
+            "",
+            "Clients of a task: t0 3, t1 2.",
+            "Leaves the site: what training changed in A (scope job, 2.0 kB) and B (scope task, 2.0 kB): 4.1 kB a client and round, "
+                + "and as much comes back.",
+        ], output.Split('\n')[3..10]);
+
+        (_, output, _) = await RunAsync("validate", plan, "--json");
+        using var json = JsonDocument.Parse(output);
+        Assert.Equal((2048, 2048), (json.RootElement.GetProperty("bytesEachWay").GetProperty("job").GetInt64(),
+            json.RootElement.GetProperty("bytesEachWay").GetProperty("task").GetInt64()));
+        Assert.Equal("clients of its task", json.RootElement.GetProperty("tensors")[1].GetProperty("receivedBy").GetString());
+        Assert.Equal(3, json.RootElement.GetProperty("clientsByTask").GetProperty("t0").GetInt32());
+    }
+
+    [Fact]
+    public async Task Validate_of_a_plan_that_shares_nothing_says_that_nobody_receives_a_tensor()
+    {
+        var (_, output, _) = await RunAsync("validate", Plan($"sharing: none\n{SampleRun.Yaml}"));
+
+        Assert.Contains("A       client  nobody", output, StringComparison.Ordinal);
+        Assert.Contains("Leaves the site: no tensor.", output, StringComparison.Ordinal);
+        Assert.Contains("Sizes follow from the model: ", output, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -20,12 +20,22 @@ public sealed class KilledRunTests(ITestOutputHelper log)
     private static int Kills =>
         int.TryParse(Environment.GetEnvironmentVariable("FEDRLORA_KILLS"), CultureInfo.InvariantCulture, out var kills) ? kills : 3;
 
-    [Fact]
-    public async Task A_killed_and_resumed_run_has_the_digest_of_an_undisturbed_one()
+    /// <summary>With own heads, and with heads of tasks, one of which is absent for some rounds.</summary>
+    public static TheoryData<string, string> Plans => new()
+    {
+        { TinyPlan.Adapter, "" },
+        {
+            "{method: fedsa-lora, rank: 4, alpha: 6, scopeB: task}",
+            "faults: [{kind: absent, clients: [c1, c3, c5], rounds: {from: 4, to: 6}}]"
+        },
+    };
+
+    [Theory, MemberData(nameof(Plans))]
+    public async Task A_killed_and_resumed_run_has_the_digest_of_an_undisturbed_one(string adapter, string faults)
     {
         using var tiny = new TinyFederation();
-        var plan = TinyPlan.Write(tiny, Rounds,
-            string.Join('\n', Enumerable.Range(0, 6).Select(static i => TinyPlan.Client($"c{i}", i % 2 == 0 ? "one" : "two"))));
+        var clients = Enumerable.Range(0, 6).Select(static i => TinyPlan.Client($"c{i}", i % 2 == 0 ? "one" : "two"));
+        var plan = TinyPlan.Write(tiny, Rounds, string.Join('\n', clients), faults, adapter);
         await RunningProgram.RunAsync(tiny.Root, "simulate", plan, "--out", "undisturbed");
         var expected = Digest(Path.Combine(tiny.Root, "undisturbed"));
         var random = new SplitMix64(Seed.For(7, 0, "", "kills"));

@@ -133,16 +133,20 @@ internal sealed class RunningProgram : IAsyncDisposable
 /// <summary>A tiny plan on disk.</summary>
 internal static class TinyPlan
 {
-    public static string Write(TinyFederation tiny, int rounds, string clients, string more = "")
+    public const string Adapter = "{method: r-lora-federated, rank: 4, alpha: 6}";
+
+    public static string Write(
+        TinyFederation tiny, int rounds, string clients, string more = "", string adapter = Adapter, string strategy = "",
+        string name = "tiny")
     {
-        var path = Path.Combine(tiny.Root, "tiny.yaml");
+        var path = Path.Combine(tiny.Root, $"{name}.yaml");
         File.WriteAllText(path, $$"""
-            name: tiny
+            name: {{name}}
             seed: 7
             model: model
-            adapter: {method: r-lora-federated, rank: 4, alpha: 6}
+            adapter: {{adapter}}
             training: {steps: 4, batchSize: 3, maxTokens: 20, learningRate: 1e-2, threads: 1, groupSize: 1}
-            strategy: {rounds: {{rounds}}}
+            strategy: {rounds: {{rounds}}{{strategy}}}
             {{more}}
             clients:
             {{clients}}
@@ -157,6 +161,6 @@ internal static class TinyPlan
         return File.Exists(file) ? CurrentRound.Parse(File.ReadAllBytes(file), file) : null;
     }
 
-    public static string Client(string id, string data, string site = "local") =>
-        $"  - {{id: {id}, task: {data}, site: {site}, data: {{train: {data}.train.jsonl, test: {data}.test.jsonl}}}}";
+    public static string Client(string id, string data, string site = "local", string? task = null) =>
+        $"  - {{id: {id}, task: {task ?? data}, site: {site}, data: {{train: {data}.train.jsonl, test: {data}.test.jsonl}}}}";
 }

@@ -41,6 +41,15 @@ public sealed class PerTaskTests
         Assert.Equal(3 / 8f, aggregate.Shared["a"].Data[1], 1e-6f);
     }
 
+    /// <summary>Of heads that are still zero, for example.</summary>
+    [Fact]
+    public async Task A_task_without_weight_moves_nothing_and_stops_nothing()
+    {
+        var aggregate = await RunAsync(new() { Rule = "normBound", MaxNorm = 9, PerTask = true }, Weighting.ProductNorm, norm: "many");
+
+        Assert.Equal([1f, 0f], aggregate.Shared!["a"].Data);
+    }
+
     [Fact]
     public async Task What_a_rule_left_out_of_a_task_is_named_by_client()
     {
@@ -77,14 +86,16 @@ public sealed class PerTaskTests
 
     private static Task<CohortAggregate> RunAsync(
         AggregationSpec aggregation, Weighting weighting = Weighting.UniformPerTask, string? hostile = null,
-        Func<string, float[]>? read = null)
+        Func<string, float[]>? read = null, string? norm = null)
     {
         var plan = Of(Clients).With(strategy => strategy with { Aggregation = aggregation });
         read ??= client => [.. Update(client).Select(value => client == hostile ? 1000 * value : value)];
         string[] ids = [.. Clients.Select(static client => client.Id)];
         return CohortAggregator.RunAsync(
             plan with { Adapter = plan.Adapter with { Weighting = weighting } }, State(("a", new float[2])), null, ids,
-            ids.ToDictionary(static id => id, static _ => new KeptReport()),
+            Clients.ToDictionary(
+                static client => client.Id,
+                client => new KeptReport { Numbers = new() { ProductNorm = client.Task == norm ? 1 : 0 } }),
             (client, _, _) => Task.FromResult(State(("a", read(client)))));
     }
 

@@ -46,7 +46,7 @@ public sealed class AzureCredentialTests(AzuriteServer azurite)
             var refused = await Assert.ThrowsAsync<StoreUnavailableException>(
                 () => location.Open().WriteAsync("a", "a", WriteCondition.Any));
 
-            Assert.True(Stopwatch.GetElapsedTime(since) < TimeSpan.FromSeconds(10));
+            Assert.True(Stopwatch.GetElapsedTime(since) < TimeSpan.FromMinutes(1));
             Assert.Contains($"{azurite.Endpoint}/{container}", refused.Message, StringComparison.Ordinal);
             Assert.Contains("403", refused.Message, StringComparison.Ordinal);
             Assert.Contains("check the shared access signature of --store", refused.Message, StringComparison.Ordinal);

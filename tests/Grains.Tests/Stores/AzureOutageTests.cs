@@ -50,7 +50,7 @@ public sealed class AzureOutageTests(AzuriteServer azurite)
         await Assert.ThrowsAnyAsync<OperationCanceledException>(
             () => At(silent.Port).Open().WriteAsync("a", [1], cancellationToken: source.Token));
 
-        Assert.True(Stopwatch.GetElapsedTime(since) < TimeSpan.FromSeconds(10));
+        Assert.True(Stopwatch.GetElapsedTime(since) < TimeSpan.FromMinutes(1));
     }
 
     [AzuriteFact]
@@ -159,7 +159,7 @@ public sealed class AzureOutageTests(AzuriteServer azurite)
 
         var refused = await Assert.ThrowsAsync<StoreUnavailableException>(() => location.Open(options: Impatient).OpenAsync("a"));
 
-        Assert.InRange(Stopwatch.GetElapsedTime(since).TotalSeconds, 1.9, 8); // two seconds; a busy machine may be late to notice
+        Assert.InRange(Stopwatch.GetElapsedTime(since).TotalSeconds, 1.9, 30); // two seconds; a busy machine may be late to notice
         Assert.StartsWith($"Store {location.Name}: not reached within 2 s in ", refused.Message, StringComparison.Ordinal);
         Assert.DoesNotContain(" in 1 tries", refused.Message, StringComparison.Ordinal);
         return refused;

@@ -215,8 +215,7 @@ public sealed class ConformanceTests : IDisposable
     [Theory, MemberData(nameof(Methods))]
     public void An_adapter_saved_and_loaded_gives_the_same_bits(string method)
     {
-        foreach (var spec in (AdapterSpec[])[TinyFederation.TinyCatalogue(method),
-            TinyFederation.OfTasks(TinyFederation.TinyCatalogue(method))])
+        foreach (var spec in Owned(method))
         {
             var plan = _tiny.Plan(spec);
             var adapter = Moved(plan);
@@ -233,8 +232,7 @@ public sealed class ConformanceTests : IDisposable
     [Theory, MemberData(nameof(StaticMethods))]
     public void The_exported_adapter_gives_the_same_logits(string method)
     {
-        foreach (var spec in (AdapterSpec[])[TinyFederation.TinyCatalogue(method),
-            TinyFederation.OfTasks(TinyFederation.TinyCatalogue(method))])
+        foreach (var spec in Owned(method))
         {
             var plan = _tiny.Plan(spec);
             var adapter = Moved(plan);
@@ -396,6 +394,10 @@ public sealed class ConformanceTests : IDisposable
             parameter.Value.detach().add_(empty(parameter.Value.shape).normal_(0, 0.3, generator), Living.One);
         return adapter;
     }
+
+    // With heads that stay with their client, and with heads of its task.
+    private static AdapterSpec[] Owned(string method) =>
+        [TinyFederation.TinyCatalogue(method), TinyFederation.OfTasks(TinyFederation.TinyCatalogue(method))];
 
     private static AdapterState Aggregated(PlacedAdapter adapter) => new([.. adapter.State(Scope.Job), .. adapter.State(Scope.Task)]);
 

@@ -165,7 +165,7 @@ public sealed class HostileTemplateTests
 
         allocated = GC.GetAllocatedBytesForCurrentThread() - allocated;
         Assert.True(allocated <= AllocatedBytes, $"{allocated >> 20} MiB");
-        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(5), $"{clock.Elapsed}");
+        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(30), $"{clock.Elapsed}");
     }
 
     private static string Render(string template)

@@ -30,8 +30,8 @@ internal sealed class SimulatedRounds(LocalTrainer trainer, FederationPlan plan)
     private async Task RoundAsync(int round)
     {
         var results = new List<(ClientSpec Client, TrainingResult Result)>();
-        foreach (var clients in plan.Clients.OrderBy(static client => client.Id, StringComparer.Ordinal)
-            .Chunk(plan.Training.GroupSize!.Value))
+        var sorted = plan.Clients.OrderBy(static client => client.Id, StringComparer.Ordinal);
+        foreach (var clients in sorted.Chunk(plan.Training.GroupSize!.Value))
         {
             var group = new TrainingGroup { Plan = plan, Round = round, Shared = _shared, Members = [.. clients.Select(MemberOf)] };
             results.AddRange(clients.Zip(await trainer.TrainAsync(group)));

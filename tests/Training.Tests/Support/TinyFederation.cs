@@ -69,7 +69,8 @@ internal sealed class TinyFederation : IDisposable
     public static async Task<TrainingGroup> GroupAsync(LocalTrainer trainer, FederationPlan plan, params string[] clients) => new()
     {
         Plan = plan, Round = 1, Shared = await trainer.InitialSharedAsync(plan),
-        Members = [.. clients.Select(static id => new GroupMember { Client = Client(id) })],
+        Members = await Task.WhenAll(clients.Select(Client).Select(async client =>
+            new GroupMember { Client = client, OfTask = await trainer.InitialOfTaskAsync(plan, client.Task) })),
     };
 
     public void Write(string file, IEnumerable<string> lines) => File.WriteAllLines(_folder.File(file), lines);

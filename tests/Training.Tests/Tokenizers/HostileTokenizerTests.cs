@@ -59,7 +59,7 @@ public sealed class HostileTokenizerTests
             Assert.Contains(pattern[..8], problem.Message, StringComparison.Ordinal);
         }
 
-        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(8), $"{clock.Elapsed}");
+        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(40), $"{clock.Elapsed}");
     }
 
     [Fact]

@@ -116,7 +116,7 @@ public sealed class LocalTrainerTests : IDisposable
         var result = Assert.Single(await trainer.TrainAsync(group));
 
         Assert.Null(result.Failure);
-        Assert.Equal(group.Shared.Keys, result.Update.Keys);
+        Assert.Equal(group.Shared.Keys.Concat(group.Members[0].OfTask.Keys).Order(StringComparer.Ordinal), result.Update.Keys);
         Assert.Equal(plan.Adapter.Tensor("B").Scope == Scope.Client,
             result.Head.Keys.Any(static name => name.EndsWith(".B", StringComparison.Ordinal)));
         Assert.DoesNotContain(result.Head.Keys, result.Update.ContainsKey);

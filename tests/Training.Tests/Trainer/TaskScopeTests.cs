@@ -142,7 +142,10 @@ public sealed class TaskScopeTests : IDisposable
                 spec.Tensors.Where(static tensor => tensor.Value.Scope == Scope.Client).Select(static tensor => tensor.Key)
                     .Order(StringComparer.Ordinal),
                 result.Head.Keys.Select(RoleOf).Distinct().Order(StringComparer.Ordinal));
-            Assert.Equal([role], member.OfTask.Keys.Select(RoleOf).Distinct());
+            Assert.Equal(
+                spec.Tensors.Where(static tensor => tensor.Value.Scope == Scope.Task).Select(static tensor => tensor.Key)
+                    .Order(StringComparer.Ordinal),
+                member.OfTask.Keys.Select(RoleOf).Distinct().Order(StringComparer.Ordinal));
             Assert.DoesNotContain(result.Head.Keys, result.Update.ContainsKey);
         }
     }
@@ -287,9 +290,8 @@ public sealed class TaskScopeTests : IDisposable
         ? tensor
         : tensor with { Scope = scope, Seed = tensor.Seed == SeedPolicy.PerClient ? SeedPolicy.PerTask : tensor.Seed };
 
-    private static AdapterState Nudged(AdapterState state, float by) => new(state.Select((entry, i) =>
-        KeyValuePair.Create(entry.Key,
-            entry.Value with { Data = [.. entry.Value.Data.Select((value, j) => value + by * (1 + (i + j) % 3))] })));
+    private static AdapterState Nudged(AdapterState state, float by) => new(state.Select((entry, i) => KeyValuePair.Create(
+        entry.Key, entry.Value with { Data = [.. entry.Value.Data.Select((value, j) => value + by * (1 + (i + j) % 3))] })));
 
     private static string RoleOf(string name) => name[(name.LastIndexOf('.') + 1)..];
 }

@@ -1,0 +1,52 @@
+using FedRLora.Abstractions.Plans;
+using FedRLora.Training.Adapters;
+
+namespace FedRLora.Client.Rendering;
+
+/// <summary>Of a tensor of a method: who owns it, who receives it, and how large it is.</summary>
+/// <param name="Tensor">Its role.</param>
+/// <param name="Scope">Who owns it.</param>
+/// <param name="ReceivedBy">Who receives it, in words.</param>
+/// <param name="Bytes">Of one client's; null where no model says it.</param>
+/// <param name="BytesEachWay">Of it, what leaves a client in a round, and as much comes back; null where no model says it.</param>
+internal sealed record TensorUse(string Tensor, Scope Scope, string ReceivedBy, long? Bytes, long? BytesEachWay)
+{
+    /// <summary>Whether the coordinator aggregates it.</summary>
+    public bool LeavesTheSite => new TensorPolicy { Scope = Scope }.IsAggregated;
+
+    /// <summary>Every tensor of a method.</summary>
+    /// <param name="spec">The method.</param>
+    /// <param name="sizes">On a model; null where none is known.</param>
+    public static IReadOnlyList<TensorUse> Of(AdapterSpec spec, AdapterSizes? sizes) => [.. spec.Roles.Select(role =>
+    {
+        var (policy, bytes) = (spec.Tensor(role.Name), sizes?.Elements[role.Name] * AdapterSizes.BytesPerElement);
+        return new TensorUse(role.Name, policy.Scope, ReceivedByOf(policy.Scope), bytes, bytes is null || policy.IsAggregated ? bytes : 0);
+    })];
+
+    /// <summary>Bytes that leave a client in a round, and as many come back, by the scope of their tensors; null without sizes.</summary>
+    public static IReadOnlyDictionary<string, long>? ByScope(IReadOnlyList<TensorUse> tensors) =>
+        tensors.All(static tensor => tensor.Bytes is null) ? null
+        : tensors.Where(static tensor => tensor.LeavesTheSite).GroupBy(static tensor => Words.Named(tensor.Scope)).ToDictionary(
+            static scope => scope.Key, static scope => scope.Sum(static tensor => tensor.BytesEachWay!.Value));
+
+    /// <summary>What leaves a site and comes back, in a sentence.</summary>
+    public static string Leaves(IReadOnlyList<TensorUse> tensors)
+    {
+        var (sent, bytes) = (tensors.Where(static tensor => tensor.LeavesTheSite).ToList(), ByScope(tensors));
+        if (sent.Count == 0) return "Leaves the site: no tensor.";
+        var scopes = sent.GroupBy(static tensor => Words.Named(tensor.Scope)).ToList();
+        var each = string.Join(" and ", scopes.Select(scope => $"{string.Join(" and ", scope.Select(static tensor => tensor.Tensor))} "
+            + $"(scope {scope.Key}{(bytes is null || scopes.Count == 1 ? "" : $", {Words.Bytes(bytes[scope.Key])}")})"));
+        var all = bytes is null ? "" : $": {Words.Bytes(bytes.Values.Sum())} a client and round, and as much comes back";
+        return $"Leaves the site: what training changed in {each}{all}.";
+    }
+
+    private static string ReceivedByOf(Scope scope) => scope switch
+    {
+        Scope.Job => "all clients",
+        Scope.Task => "clients of its task",
+        Scope.Client => "nobody",
+        Scope.Seed => "nobody: redrawn",
+        _ => throw new ArgumentOutOfRangeException(nameof(scope), scope, "no scope of a tensor"),
+    };
+}
