@@ -38,6 +38,12 @@ internal sealed record ScopeCase(string Name, string Title, string Model, string
     /// <summary>Steps of a client in a round.</summary>
     public required int Steps { get; init; }
 
+    /// <summary>
+    /// What becomes of AdamW's moments between rounds, in all arms the same: the plan's own default keeps those of heads where they stay
+    /// and resets them where they are aggregated, so that arms would differ in more than who owns the heads.
+    /// </summary>
+    public string Moments { get; init; } = "reset";
+
     /// <summary>Writes the training rows of all clients; the plan of each arm begins from the same files.</summary>
     /// <returns>The plan's section <c>clients</c>.</returns>
     public string WriteClients(string folder, ulong seed)
@@ -60,10 +66,7 @@ internal sealed record ScopeCase(string Name, string Title, string Model, string
         return section.ToString();
     }
 
-    /// <summary>
-    /// Every value that an arm could get another default for is written out. Moments are reset in all arms: otherwise those of heads
-    /// would be kept where they stay and reset where they are aggregated.
-    /// </summary>
+    /// <summary>The plan of an arm; what an arm could get another default for is written out.</summary>
     public string Plan(ScopeArm arm, ulong seed, string clients) => string.Create(CultureInfo.InvariantCulture, $$"""
         name: scopes
         seed: {{seed}}
@@ -73,7 +76,7 @@ internal sealed record ScopeCase(string Name, string Title, string Model, string
           {method: fedsa-lora, rank: 8, alpha: 16, scaling: alphaOverRank, dropout: {site: none}, weighting: uniform,
           scopeA: job, scopeB: {{arm.ScopeB}}}
         training:
-          {steps: {{Steps}}, batchSize: 8, maxTokens: 256, learningRate: 5e-3, warmupSteps: {{Steps}}, schedule: cosine, moments: reset}
+          {steps: {{Steps}}, batchSize: 8, maxTokens: 256, learningRate: 5e-3, warmupSteps: {{Steps}}, schedule: cosine, moments: {{Moments}}}
         strategy: {rounds: {{Rounds}}}
         evaluation: {everyRounds: 100000, metric: accuracy, maxRows: 500}
         checkpoints: {export: false}

@@ -21,7 +21,7 @@ internal static class ScopesTable
 
     /// <param name="args">
     /// The folder with <c>models/stories260k</c> and <c>data</c>; then for a part of the tables <c>--cases a,b</c>, <c>--arms a,b</c>,
-    /// <c>--seeds 1,2</c>, and <c>--steps N</c> of a round instead of the case's own.
+    /// <c>--seeds 1,2</c>, and for another budget <c>--steps N</c> of a round and <c>--moments keepHeads</c>.
     /// </param>
     public static async Task RunAsync(string[] args)
     {
@@ -34,6 +34,7 @@ internal static class ScopesTable
         foreach (var name in CommandLine.Chosen(args, "--cases", [.. cases.Keys]))
         {
             var one = cases[name];
+            one = one with { Moments = CommandLine.Option(args, "--moments") ?? one.Moments };
             if (CommandLine.Option(args, "--steps") is { } steps)
                 one = one with { Steps = int.Parse(steps, CultureInfo.InvariantCulture) };
             if (!Directory.Exists(one.Model) || !Directory.Exists(one.Data))
