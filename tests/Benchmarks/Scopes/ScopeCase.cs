@@ -76,7 +76,8 @@ internal sealed record ScopeCase(string Name, string Title, string Model, string
           {method: fedsa-lora, rank: 8, alpha: 16, scaling: alphaOverRank, dropout: {site: none}, weighting: uniform,
           scopeA: job, scopeB: {{arm.ScopeB}}}
         training:
-          {steps: {{Steps}}, batchSize: 8, maxTokens: 256, learningRate: 5e-3, warmupSteps: {{Steps}}, schedule: cosine, moments: {{Moments}}}
+          {steps: {{Steps}}, batchSize: 8, maxTokens: 256, learningRate: 5e-3, warmupSteps: {{Steps}}, schedule: cosine,
+          moments: {{Moments}}}
         strategy: {rounds: {{Rounds}}}
         evaluation: {everyRounds: 100000, metric: accuracy, maxRows: 500}
         checkpoints: {export: false}

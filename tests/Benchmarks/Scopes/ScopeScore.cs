@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 
 namespace FedRLora.Benchmarks.Scopes;
@@ -14,6 +15,9 @@ namespace FedRLora.Benchmarks.Scopes;
 internal sealed record ScopeScore(
     ScopeArm Arm, ulong Seed, string Client, string Task, double Accuracy, double Loss, double Base, double Majority)
 {
+    /// <summary>The client with its accuracy and, in parentheses, its loss.</summary>
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{Client} {Accuracy:F3} ({Loss:F4})");
+
     /// <summary>The scores of a run, from the line of its last round.</summary>
     /// <exception cref="InvalidOperationException">A client did not train in some round, so that arms would not be alike.</exception>
     public static IEnumerable<ScopeScore> Of(ScopeArm arm, ulong seed, IReadOnlyList<JsonElement> lines)
@@ -31,7 +35,9 @@ internal sealed record ScopeScore(
             client.GetProperty("base").GetProperty("reference").GetDouble(), client.GetProperty("majorityShare").GetDouble()));
     }
 
-    /// <summary>One number for each seed: the mean over clients of what the same client reached more in the one arm than in the other.</summary>
+    /// <summary>
+    /// One number for each seed: the mean over clients of what a client reached more in the one arm than in the other.
+    /// </summary>
     public static double[] Differences(IReadOnlyList<ScopeScore> scores, ScopeArm one, ScopeArm other, Func<ScopeScore, double> value)
     {
         var others = scores.Where(score => score.Arm == other).ToDictionary(static score => (score.Seed, score.Client));

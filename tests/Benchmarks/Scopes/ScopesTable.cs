@@ -85,8 +85,7 @@ internal static class ScopesTable
                     if (own.Count != one.Tasks.Length * one.ClientsOfTask)
                         throw new InvalidOperationException($"{one.Name}, {arm.Name}, seed {seed}: {own.Count} clients have a score");
                     scores.AddRange(own);
-                    Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                        $"{one.Name} seed {seed} {arm.Name}: {string.Join(", ", own.Select(static score => $"{score.Client} {score.Accuracy:F3} ({score.Loss:F4})"))}"));
+                    Console.Error.WriteLine($"{one.Name} seed {seed} {arm.Name}: {string.Join(", ", own)}");
                 }
             }
             finally
