@@ -123,8 +123,6 @@ internal static class ScopesTable
                     Row([task, .. differences.Select(pair => WithError(ScopeScore.Differences(Of(task), pair.One, pair.Other, value)))]);
             }
 
-            Console.WriteLine();
-
             string[] Frame(params string[] cells) => name == "accuracy" ? cells : [];
 
             string Text(double number) => number.ToString($"F{digits}", CultureInfo.InvariantCulture);
@@ -132,6 +130,8 @@ internal static class ScopesTable
             string WithError(double[] bySeed) => bySeed.Length == 1
                 ? Text(bySeed[0]) : $"{Text(Sample.Of(bySeed).Mean)} ± {Text(Sample.Of(bySeed).Error)}";
         }
+
+        Console.WriteLine();
 
         List<ScopeScore> Of(string task) => [.. scores.Where(score => task == "mean" || score.Task == task)];
 
