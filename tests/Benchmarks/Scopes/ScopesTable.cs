@@ -100,7 +100,7 @@ internal static class ScopesTable
     private static void Print(ScopeCase one, ScopeArm[] arms, ulong[] seeds, List<ScopeScore> scores)
     {
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"### {one.Title}: {ScopeCase.Rounds} rounds of {one.Steps} steps, seeds {string.Join(", ", seeds)}"));
+            $"### {one.Title}: {ScopeCase.Rounds} rounds of {one.Steps} steps, moments {one.Moments}, seeds {string.Join(", ", seeds)}"));
         (string Name, int Digits, Func<ScopeScore, double> Value)[] measures =
             [("accuracy", 3, static score => score.Accuracy), ("loss", 4, static score => score.Loss)];
         var differences = Differences.Where(pair => arms.Contains(pair.One) && arms.Contains(pair.Other)).ToArray();
