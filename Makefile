@@ -41,8 +41,8 @@ SHARED ?= ../shared
 bench-defaults:
 	dotnet run -c Release --project tests/Benchmarks -- defaults $(SHARED) $(ARGS)
 
-# Heads that belong to a client, to a task or to all, and nothing shared, on the sample tasks and on public ones (half an hour, of which the
-# public tasks take two thirds and are skipped without SHARED); a part by name, as ARGS="--cases mixed,one-task --seeds 1,2".
+# Heads that belong to a client, to a task or to all, and nothing shared, on the sample tasks and on public ones (half an hour of processor
+# time, three quarters of it the public tasks', which are skipped without SHARED); a part by name, as ARGS="--cases mixed,one-task --seeds 1,2".
 bench-scopes:
 	dotnet run -c Release --project tests/Benchmarks -- scopes $(SHARED) $(ARGS)
 
