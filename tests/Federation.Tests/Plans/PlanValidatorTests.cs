@@ -22,7 +22,7 @@ public sealed class PlanValidatorTests
     [InlineData("adapter: {method: lora, dropout: {site: none, p: 0.1}}", "adapter.dropout.p", "p has no effect where site is none")]
     [InlineData("adapter: {method: r-lora, decomposed: true}", "adapter.decomposed", "a decomposed weight has one norm for all inputs")]
     [InlineData("adapter: {method: dora, scopeMagnitude: seed}", "adapter.scopeMagnitude",
-        "scope seed redraws the magnitudes, which come from the weight and not from a seed; give scopeMagnitude: job or client.")]
+        "scope seed redraws the magnitudes, which come from the weight and not from a seed; give scopeMagnitude: job, task or client.")]
     [InlineData("adapter: {method: dora, tensors: {magnitude: {trains: false, scope: seed}}}", "adapter.tensors.magnitude.scope",
         "scope seed redraws the magnitudes, which come from the weight and not from a seed; give scopeMagnitude: client.")]
     [InlineData("adapter: {method: dora, trainsMagnitude: false}", "adapter.trainsMagnitude",
