@@ -160,6 +160,52 @@ public sealed class TaskHeadTests : IDisposable
         Assert.Equal(digest, (await again.FinishAsync(Job, InTime)).NewRounds[^1].ManifestSha256);
     }
 
+    /// <summary>The second client's work is three rounds old when it comes, its task's head as old as when it began.</summary>
+    [Fact]
+    public async Task In_buffered_rounds_a_head_that_is_its_task_s_alone_moves_as_a_head_of_its_client_does()
+    {
+        const string Buffered = "  trigger: {rule: buffered, bufferSize: 1, concurrency: 2}\n";
+        var own = await RunAsync("own", TestFederation.Plan(clients: 2, rounds: 5, strategy: Buffered));
+        var byTask = await RunAsync("by-task", Plan(clients: 2, rounds: 5, strategy: Buffered));
+
+        var heads = own.Manifest.Clients.Select(client => client.Head!.At(Keys.Head("own", "local", client.Id, client.HeadRound)));
+        var states = byTask.Manifest.Tasks!.Select(static task => task.SharedOf("by-task"));
+        Assert.Equal([4, 1], byTask.Manifest.Tasks!.Select(static task => task.Version));
+        Assert.Equal((1, 3), (own.Clients[0].Staleness ?? 0, own.Stale));
+        Assert.Equal((1, 3), (byTask.Clients[0].Staleness ?? 0, byTask.Stale));
+        using var store = new DirectoryBlobStore(_folder);
+        foreach (var (head, state) in heads.Zip(states))
+        {
+            var expected = (await store.ReadStateAsync(head, InTime))["B"].Data[0];
+            Assert.Equal(expected, (await store.ReadStateAsync(state, InTime))["B"].Data[0]);
+        }
+
+        Assert.Equal(
+            (await store.ReadStateAsync(own.Manifest.SharedOf("own"), InTime))["A"].Data,
+            (await store.ReadStateAsync(byTask.Manifest.SharedOf("by-task"), InTime))["A"].Data);
+
+        async Task<(RoundManifest Manifest, IReadOnlyList<ManifestClient> Clients, int Stale)> RunAsync(string job, string plan)
+        {
+            using var store = new DirectoryBlobStore(_folder);
+            await using var federation = await TestFederation.StartAsync(folder: _folder, store: store);
+            // Of each round one client is let through, once the round before is committed.
+            string[] order = ["c00000", "c00000", "c00000", "c00001", "c00000"];
+            federation.Trainer.BeforeTraining = async (group, token) =>
+            {
+                while (true)
+                {
+                    var bytes = await store.ReadBytesAsync(Keys.Current(job), token);
+                    var committed = bytes is null ? 0 : CurrentRound.Parse(bytes, job).Round;
+                    if (committed < order.Length && order[committed] == group.Members[0].Client.Id) return;
+                    await Task.Delay(20, token);
+                }
+            };
+            await federation.Coordinator(job).SubmitAsync(plan, InTime);
+            var rounds = (await federation.FinishAsync(job, InTime)).NewRounds;
+            return (rounds[^1].Manifest, rounds[^1].Manifest.Clients, rounds[4].Manifest.Clients[1].Staleness!.Value);
+        }
+    }
+
     [Fact]
     public async Task A_silo_reads_and_is_sent_the_heads_of_its_own_tasks_alone()
     {
