@@ -83,11 +83,7 @@ public sealed class TaskHeadTests : IDisposable
         // What a kept round names is kept wherever it lies, and nothing else.
         Assert.Null(await federation.Store.OpenAsync(states[0].SharedOf(Job).Key, InTime));
         Assert.NotNull(await federation.Store.OpenAsync(states[3].SharedOf(Job).Key, InTime));
-        Assert.True(await new RunVerifier(federation.Store, federation.Store, Job).VerifyAsync(InTime)
-            is { Broken: [], Unchecked: [], Leftovers: [] });
-        Assert.DoesNotContain(
-            await new RunCollector(federation.Store, federation.Store, Job).FindAsync(InTime),
-            static blob => blob.Key.StartsWith("jobs/", StringComparison.Ordinal));
+        await IsWholeAsync(federation);
     }
 
     [Fact]
@@ -100,11 +96,7 @@ public sealed class TaskHeadTests : IDisposable
             .Select(path => Path.GetRelativePath(federation.Folder, path).Split('/')[3]).Order(StringComparer.Ordinal)];
         Assert.Equal(["0", "3", "6", "7"], KeysOf("t0"));
         Assert.Equal(["0", "1", "6", "7"], KeysOf("t1")); // round 3 names that of round 1
-        Assert.True(await new RunVerifier(federation.Store, federation.Store, Job).VerifyAsync(InTime)
-            is { Broken: [], Unchecked: [], Leftovers: [] });
-        Assert.DoesNotContain(
-            await new RunCollector(federation.Store, federation.Store, Job).FindAsync(InTime),
-            static blob => blob.Key.StartsWith("jobs/", StringComparison.Ordinal));
+        await IsWholeAsync(federation);
     }
 
     [Fact]
@@ -131,8 +123,7 @@ public sealed class TaskHeadTests : IDisposable
         Assert.Equal(0, heads["other"]);
         Assert.Equal(["another / t2", "t0", "t1"], rounds[0].Manifest.Tasks!.Select(static task => task.Task));
         Assert.Equal(source.Tasks![0].Shared, rounds[0].Manifest.Tasks![1].Shared);
-        Assert.True(await new RunVerifier(federation.Store, federation.Store, Job).VerifyAsync(InTime)
-            is { Broken: [], Unchecked: [], Leftovers: [] });
+        await IsWholeAsync(federation);
     }
 
     [Fact]
@@ -235,6 +226,15 @@ public sealed class TaskHeadTests : IDisposable
             Assert.NotEmpty(states);
             Assert.All(states, one => Assert.Contains($"shared-of-t{site}-", one.Key, StringComparison.Ordinal));
         }
+    }
+
+    // All that is named is there, and nothing in the job's store that is not.
+    private static async Task IsWholeAsync(TestFederation federation)
+    {
+        var report = await new RunVerifier(federation.Store, federation.Store, Job).VerifyAsync(InTime);
+        Assert.True(report is { Broken: [], Unchecked: [], Leftovers: [] });
+        var unneeded = await new RunCollector(federation.Store, federation.Store, Job).FindAsync(InTime);
+        Assert.DoesNotContain(unneeded, static blob => blob.Key.StartsWith("jobs/", StringComparison.Ordinal));
     }
 
     private sealed class ReadingStore(IBlobStore inner, Action<string> reads) : IBlobStore
