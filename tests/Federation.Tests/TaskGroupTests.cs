@@ -137,14 +137,14 @@ public class TaskGroupTests
         next = next with { Phase = Phase.Aggregating, Closed = ["a", "b"], Reports = next.Reports.AddRange([Kept("a"), Kept("b")]) };
         next = Play(next, new RoundEvent.Aggregated(1, 1, Candidate(1) with
         {
-            Tasks = Moved("many").Add("few", new() { Kept = "none of its clients is in the round" }),
+            Tasks = Moved("many").Add("few", new() { Kept = "no update of its clients is in the round" }),
         }));
         var one = ManifestBuilder.Build(Plan, PlanSha256, zero, next);
 
         Assert.Equal([("few", 0, 0), ("many", 0, 0)], zero.Tasks!.Select(static task => (task.Task, task.Round, task.Version)));
         Assert.Equal([("few", 0, 0), ("many", 1, 1)], one.Tasks!.Select(static task => (task.Task, task.Round, task.Version)));
         Assert.Equal(zero.Tasks![0].Shared, one.Tasks![0].Shared);
-        Assert.Equal("none of its clients is in the round", one.Tasks[0].Kept);
+        Assert.Equal("no update of its clients is in the round", one.Tasks[0].Kept);
         Assert.Equal([0.5, 0.5], one.Clients.Take(2).Select(static client => client.TaskWeight!.Value));
         Assert.Equal(one.ToBytes(), RoundManifest.Parse(one.ToBytes(), "one").ToBytes());
     }

@@ -176,7 +176,7 @@ internal sealed class CohortParts
 
     private static string? WhyKept(int updates, int quorum) => updates switch
     {
-        0 => "none of its clients is in the round",
+        0 => "no update of its clients is in the round",
         _ when updates < quorum => string.Create(CultureInfo.InvariantCulture,
             $"{updates} usable {(updates == 1 ? "update" : "updates")} of its clients, its quorum is {quorum}"),
         _ => null,

@@ -128,7 +128,7 @@ public sealed class TaskScopeTests
         var own = await RunAsync(Plan(rule, false, clients), StartA, ids, Updates(ids, 2), tasks: tasks);
 
         Assert.Equal(new(null, null, null, reason), own.Tasks["few"]);
-        Assert.Equal(new(null, null, null, "none of its clients is in the round"), own.Tasks["absent"]);
+        Assert.Equal(new(null, null, null, "no update of its clients is in the round"), own.Tasks["absent"]);
         Assert.Null(own.Tasks["many"].Kept);
     }
 
