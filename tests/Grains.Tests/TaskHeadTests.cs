@@ -76,18 +76,14 @@ public sealed class TaskHeadTests : IDisposable
         var states = rounds.Select(static round => round.Manifest.Tasks!.Single(static task => task.Task == "t1")).ToList();
         Assert.Equal([0, 1, 1, 1, 4], states.Select(static state => state.Round));
         Assert.Equal([0, 1, 1, 1, 2], states.Select(static state => state.Version));
-        Assert.Equal([null, null, "none of its clients is in the round", "none of its clients is in the round", null],
+        Assert.Equal([null, null, "none of its clients is in the round", "no update of its clients is in the round", null],
             states.Select(static state => state.Kept));
         Assert.Equal([1, 1, 4, 4], seen.Select(static one => one.Round).Order());
         Assert.All(seen.Where(static one => one.Round == 4), static one => Assert.NotEqual(0, one.Head));
         // What a kept round names is kept wherever it lies, and nothing else.
         Assert.Null(await federation.Store.OpenAsync(states[0].SharedOf(Job).Key, InTime));
         Assert.NotNull(await federation.Store.OpenAsync(states[3].SharedOf(Job).Key, InTime));
-        Assert.True(await new RunVerifier(federation.Store, federation.Store, Job).VerifyAsync(InTime)
-            is { Broken: [], Unchecked: [], Leftovers: [] });
-        Assert.DoesNotContain(
-            await new RunCollector(federation.Store, federation.Store, Job).FindAsync(InTime),
-            static blob => blob.Key.StartsWith("jobs/", StringComparison.Ordinal));
+        await IsWholeAsync(federation);
     }
 
     [Fact]
@@ -100,11 +96,31 @@ public sealed class TaskHeadTests : IDisposable
             .Select(path => Path.GetRelativePath(federation.Folder, path).Split('/')[3]).Order(StringComparer.Ordinal)];
         Assert.Equal(["0", "3", "6", "7"], KeysOf("t0"));
         Assert.Equal(["0", "1", "6", "7"], KeysOf("t1")); // round 3 names that of round 1
-        Assert.True(await new RunVerifier(federation.Store, federation.Store, Job).VerifyAsync(InTime)
-            is { Broken: [], Unchecked: [], Leftovers: [] });
-        Assert.DoesNotContain(
-            await new RunCollector(federation.Store, federation.Store, Job).FindAsync(InTime),
-            static blob => blob.Key.StartsWith("jobs/", StringComparison.Ordinal));
+        await IsWholeAsync(federation);
+    }
+
+    [Fact]
+    public async Task What_is_left_of_states_that_were_let_go_half_goes_when_the_job_starts_again()
+    {
+        var cut = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var store = new ReadingStore(new DirectoryBlobStore(_folder), static _ => { }, key =>
+        {
+            if (!key.Contains("/1/shared-of-t1-", StringComparison.Ordinal)) return;
+            cut.TrySetResult();
+            throw new IOException("The disk is read-only.");
+        });
+        await using (var first = await TestFederation.StartAsync(folder: _folder, store: store))
+        {
+            // The last round lets round 3 go, which names the state of round 1.
+            await first.RunAsync(Job, Plan(rounds: 5, more: $"{Absent}\ncheckpoints: {{keepLast: 2}}"), InTime);
+            await cut.Task.WaitAsync(InTime);
+        }
+
+        await using var again = await TestFederation.StartAsync(folder: _folder);
+        await again.FinishAsync(Job, InTime);
+        var inTime = InTime;
+        bool IsLeft(int round) => Directory.EnumerateFiles(Path.Combine(_folder, Keys.Round(Job, round)), "shared-*").Any();
+        while (IsLeft(1) || IsLeft(3)) await Task.Delay(20, inTime);
     }
 
     [Fact]
@@ -131,8 +147,7 @@ public sealed class TaskHeadTests : IDisposable
         Assert.Equal(0, heads["other"]);
         Assert.Equal(["another / t2", "t0", "t1"], rounds[0].Manifest.Tasks!.Select(static task => task.Task));
         Assert.Equal(source.Tasks![0].Shared, rounds[0].Manifest.Tasks![1].Shared);
-        Assert.True(await new RunVerifier(federation.Store, federation.Store, Job).VerifyAsync(InTime)
-            is { Broken: [], Unchecked: [], Leftovers: [] });
+        await IsWholeAsync(federation);
     }
 
     [Fact]
@@ -158,6 +173,52 @@ public sealed class TaskHeadTests : IDisposable
         await store.WriteBytesAsync(Keys.IndexOf(Job), Jobs.JobsGrain.Running.ToArray(), WriteCondition.Any, InTime);
         await again.Coordinator(Job).ResumeAsync(false, cancellationToken: InTime);
         Assert.Equal(digest, (await again.FinishAsync(Job, InTime)).NewRounds[^1].ManifestSha256);
+    }
+
+    /// <summary>The second client's work is three rounds old when it comes, its task's head as old as when it began.</summary>
+    [Fact]
+    public async Task In_buffered_rounds_a_head_that_is_its_task_s_alone_moves_as_a_head_of_its_client_does()
+    {
+        const string Buffered = "  trigger: {rule: buffered, bufferSize: 1, concurrency: 2}\n";
+        var own = await RunAsync("own", TestFederation.Plan(clients: 2, rounds: 5, strategy: Buffered));
+        var byTask = await RunAsync("by-task", Plan(clients: 2, rounds: 5, strategy: Buffered));
+
+        var heads = own.Manifest.Clients.Select(client => client.Head!.At(Keys.Head("own", "local", client.Id, client.HeadRound)));
+        var states = byTask.Manifest.Tasks!.Select(static task => task.SharedOf("by-task"));
+        Assert.Equal([4, 1], byTask.Manifest.Tasks!.Select(static task => task.Version));
+        Assert.Equal((1, 3), (own.Clients[0].Staleness ?? 0, own.Stale));
+        Assert.Equal((1, 3), (byTask.Clients[0].Staleness ?? 0, byTask.Stale));
+        using var store = new DirectoryBlobStore(_folder);
+        foreach (var (head, state) in heads.Zip(states))
+        {
+            var expected = (await store.ReadStateAsync(head, InTime))["B"].Data[0];
+            Assert.Equal(expected, (await store.ReadStateAsync(state, InTime))["B"].Data[0]);
+        }
+
+        Assert.Equal(
+            (await store.ReadStateAsync(own.Manifest.SharedOf("own"), InTime))["A"].Data,
+            (await store.ReadStateAsync(byTask.Manifest.SharedOf("by-task"), InTime))["A"].Data);
+
+        async Task<(RoundManifest Manifest, IReadOnlyList<ManifestClient> Clients, int Stale)> RunAsync(string job, string plan)
+        {
+            using var store = new DirectoryBlobStore(_folder);
+            await using var federation = await TestFederation.StartAsync(folder: _folder, store: store);
+            // Of each round one client is let through, once the round before is committed.
+            string[] order = ["c00000", "c00000", "c00000", "c00001", "c00000"];
+            federation.Trainer.BeforeTraining = async (group, token) =>
+            {
+                while (true)
+                {
+                    var bytes = await store.ReadBytesAsync(Keys.Current(job), token);
+                    var committed = bytes is null ? 0 : CurrentRound.Parse(bytes, job).Round;
+                    if (committed < order.Length && order[committed] == group.Members[0].Client.Id) return;
+                    await Task.Delay(20, token);
+                }
+            };
+            await federation.Coordinator(job).SubmitAsync(plan, InTime);
+            var rounds = (await federation.FinishAsync(job, InTime)).NewRounds;
+            return (rounds[^1].Manifest, rounds[^1].Manifest.Clients, rounds[4].Manifest.Clients[1].Staleness!.Value);
+        }
     }
 
     [Fact]
@@ -191,7 +252,16 @@ public sealed class TaskHeadTests : IDisposable
         }
     }
 
-    private sealed class ReadingStore(IBlobStore inner, Action<string> reads) : IBlobStore
+    // All that is named is there, and nothing in the job's store that is not.
+    private static async Task IsWholeAsync(TestFederation federation)
+    {
+        var report = await new RunVerifier(federation.Store, federation.Store, Job).VerifyAsync(InTime);
+        Assert.True(report is { Broken: [], Unchecked: [], Leftovers: [] });
+        var unneeded = await new RunCollector(federation.Store, federation.Store, Job).FindAsync(InTime);
+        Assert.DoesNotContain(unneeded, static blob => blob.Key.StartsWith("jobs/", StringComparison.Ordinal));
+    }
+
+    private sealed class ReadingStore(IBlobStore inner, Action<string> reads, Action<string>? deletes = null) : IBlobStore
     {
         public Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default)
         {
@@ -206,7 +276,11 @@ public sealed class TaskHeadTests : IDisposable
         public IAsyncEnumerable<string> ListAsync(string prefix, CancellationToken cancellationToken = default) =>
             inner.ListAsync(prefix, cancellationToken);
 
-        public Task DeleteAsync(string key, CancellationToken cancellationToken = default) => inner.DeleteAsync(key, cancellationToken);
+        public Task DeleteAsync(string key, CancellationToken cancellationToken = default)
+        {
+            deletes?.Invoke(key);
+            return inner.DeleteAsync(key, cancellationToken);
+        }
 
         public Task DeleteAllAsync(string prefix, CancellationToken cancellationToken = default) =>
             inner.DeleteAllAsync(prefix, cancellationToken);

@@ -27,6 +27,12 @@ public abstract record SendingLimit
     /// <summary>Whether updates may hold a tensor.</summary>
     public abstract bool Allows(SentTensor tensor);
 
+    /// <summary>The word that lets leave what this one does and all of these tensors besides.</summary>
+    internal string Widened(IReadOnlyList<SentTensor> sent) => this is Tensors { Names.Count: > 0 }
+        || sent.Any(static tensor => !Scopes.Contains(tensor.Scope, StringComparer.Ordinal))
+        ? $"{Only} {string.Join(',', sent.Select(static tensor => tensor.Name).Union(this is Tensors only ? only.Names : []))}"
+        : Scopes[sent.Max(static tensor => Array.IndexOf(Scopes, tensor.Scope))];
+
     /// <summary>Reads a word: <c>job</c>, <c>task</c>, <c>nothing</c>, or <c>nothing-but</c> and names of tensors.</summary>
     /// <exception cref="BadInputException">It is none of these, or a name is no tensor's.</exception>
     public static SendingLimit Parse(string text)

@@ -46,7 +46,7 @@ public sealed class SendingLimits
         var kept = refused.Count == sent.Count ? "sharing: none" : string.Join(" and ", refused.Select(static tensor =>
             $"adapter.tensors.{tensor.Name}.scope: client"));
         return $"Site {site} refuses the plan, which would send updates of {tensors}: its administrator lets {limit.Text} leave the site "
-            + $"(--may-send {limit.Word}). Give the plan {kept}, or have a silo of the site started with a wider word.";
+            + $"(--may-send {limit.Word}). Give the plan {kept}, or give a wider word: --may-send {limit.Widened(sent)}.";
     }
 
     /// <summary>Why sites do not let a plan send what it would, a line for each in site-id order.</summary>

@@ -151,7 +151,7 @@ internal static class EvalCommand
 
         screen.Output.WriteLine($"round {Number(round)}");
         screen.Output.Write(PlainTable.Of(
-            ["client", "task", "metric", "value", "manifest", "loss/token", "manifest", "rows", "majority", "equal"],
+            ["client", "task", "metric", "value", "recorded", "loss/token", "recorded", "rows", "majority", "equal"],
             [.. scores.Select(static score => new[]
             {
                 score.Now.ClientId, score.Task, score.Now.Rows == 0 ? Words.None : score.Now.Metric,

@@ -37,11 +37,13 @@ internal static class ValidateCommand
             output.WriteLine(ToJson(file, result).ToJsonString(Json.Indented));
         else if (result.Plan is { } plan)
             output.WriteLine(string.Join(
-                '\n', [$"{file.Path}: valid. {Describe(plan)}", Groups(plan, file.Folder).Text, .. Tensors(plan, file.Folder, width),
-                    .. PlanNotes.Of(plan)]));
+                '\n', [Line($"{file.Path}: valid. {Describe(plan)}"), Line(Groups(plan, file.Folder).Text),
+                    .. Tensors(plan, file.Folder, width), .. PlanNotes.Of(plan).Select(Line)]));
         else
             error.WriteLine(string.Join('\n', result.Problems));
         return result.Plan is null ? ExitCode.BadInput : ExitCode.Done;
+
+        string Line(string text) => Words.Broken(text, width);
     }
 
     private static string Describe(FederationPlan plan) =>
@@ -63,9 +65,9 @@ internal static class ValidateCommand
                 tensor.Bytes is { } bytes ? Words.Bytes(bytes) : Words.None,
             ]),
         ], width);
-        if (tensors.Any(static tensor => tensor.Scope == Scope.Task)) yield return ByTask(plan);
-        yield return TensorUse.Leaves(tensors);
-        if (sizes is null) yield return $"Sizes follow from the model: {why}";
+        if (tensors.Any(static tensor => tensor.Scope == Scope.Task)) yield return Words.Broken(ByTask(plan), width);
+        yield return Words.Broken(TensorUse.Leaves(tensors), width);
+        if (sizes is null) yield return Words.Broken($"Sizes follow from the model: {why}", width);
     }
 
     // How many clients aggregate one tensor of a scope.

@@ -17,12 +17,12 @@ internal static class MethodPage
     {
         var (spec, text) = (entry.Spec, new StringBuilder());
         var tensors = TensorUse.Of(spec, sizes);
-        void Line(string line) => text.Append(width is { } most ? Words.Wrapped(line, most) : line).Append('\n');
+        void Line(string line) => text.Append(Words.Broken(line, width)).Append('\n');
         Line($"{name}: {entry.Summary}");
         Line(entry.Source);
         text.Append('\n').Append(PlainTable.Of(["value", "is"], Values(spec), width));
         text.Append('\n').Append(PlainTable.Of(
-            ["tensor", "shape on a layer", "begins", "trains", "received by", sizes is null ? "size" : "a client"],
+            ["tensor", "shape on a layer", "begins", "trains", "scope", "received by", .. sizes is null ? [] : (string[])["a client"]],
             [.. spec.Roles.Zip(tensors, (role, use) => Row(role, spec.Tensor(role.Name), use))], width));
         text.Append('\n');
         if (sizes is null) Line("Sizes follow from the model: give --model FOLDER.");
@@ -58,7 +58,7 @@ internal static class MethodPage
     private static string[] Row(TensorRole role, TensorPolicy policy, TensorUse use) =>
     [
         role.Name, role.Shape, Begins(role, policy), policy is { Trains: true, Scope: not Scope.Seed } ? "yes" : "no",
-        use.ReceivedBy, use.Bytes is { } bytes ? Words.Bytes(bytes) : Words.None,
+        Words.Named(use.Scope), use.ReceivedBy, .. use.Bytes is { } bytes ? [Words.Bytes(bytes)] : (string[])[],
     ];
 
     private static string Begins(TensorRole role, TensorPolicy policy)

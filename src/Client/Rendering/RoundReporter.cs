@@ -99,11 +99,16 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
             .GroupBy(static client => (client.Trouble!, client.Reason)));
         Append(line, round.Clients.Where(static client => client.ScoreReason is not null)
             .GroupBy(static client => ("not scored", client.ScoreReason)));
-        foreach (var reason in round.Kept.GroupBy(static task => task.Value, static task => task.Key).Take(ShownTroubles))
+        var kept = round.Kept.GroupBy(static task => task.Value, static task => task.Key).ToList();
+        foreach (var reason in kept.Take(ShownTroubles))
         {
             line.Append("  state kept of ").AppendJoin(", ", reason.Order(StringComparer.Ordinal).Take(ShownTasks))
-                .Append(reason.Count() > ShownTasks ? $" and {reason.Count() - ShownTasks} more tasks" : "").Append($" ({reason.Key})");
+                .Append(reason.Count() > ShownTasks ? $" and {Words.Count(reason.Count() - ShownTasks, "more task")}" : "")
+                .Append($" ({reason.Key})");
         }
+
+        if (kept.Count > ShownTroubles)
+            line.Append("  and of ").Append(Words.Count(kept.Skip(ShownTroubles).Sum(static reason => reason.Count()), "more task"));
 
         return line.ToString();
     }

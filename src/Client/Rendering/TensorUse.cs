@@ -30,15 +30,18 @@ internal sealed record TensorUse(string Tensor, Scope Scope, string ReceivedBy, 
             static scope => scope.Key, static scope => scope.Sum(static tensor => tensor.BytesEachWay!.Value));
 
     /// <summary>What leaves a site and comes back, in a sentence.</summary>
-    public static string Leaves(IReadOnlyList<TensorUse> tensors)
+    public static string Leaves(IReadOnlyList<TensorUse> tensors) => $"Leaves the site: {Leaving(tensors)}.";
+
+    /// <summary>What leaves a site and comes back, beside a title that says so.</summary>
+    public static string Leaving(IReadOnlyList<TensorUse> tensors)
     {
         var (sent, bytes) = (tensors.Where(static tensor => tensor.LeavesTheSite).ToList(), ByScope(tensors));
-        if (sent.Count == 0) return "Leaves the site: no tensor.";
+        if (sent.Count == 0) return "no tensor";
         var scopes = sent.GroupBy(static tensor => Words.Named(tensor.Scope)).ToList();
         var each = string.Join(" and ", scopes.Select(scope => $"{string.Join(" and ", scope.Select(static tensor => tensor.Tensor))} "
             + $"(scope {scope.Key}{(bytes is null || scopes.Count == 1 ? "" : $", {Words.Bytes(bytes[scope.Key])}")})"));
         var all = bytes is null ? "" : $": {Words.Bytes(bytes.Values.Sum())} a client and round, and as much comes back";
-        return $"Leaves the site: what training changed in {each}{all}.";
+        return $"what training changed in {each}{all}";
     }
 
     private static string ReceivedByOf(Scope scope) => scope switch

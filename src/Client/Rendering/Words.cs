@@ -31,6 +31,9 @@ internal static class Words
         return string.Join('\n', [.. lines, line]);
     }
 
+    /// <summary>A line for a reader: broken between words at the terminal's width, whole where nothing breaks lines.</summary>
+    public static string Broken(string text, int? width) => width is { } most ? Wrapped(text, most) : text;
+
     /// <summary>For example <c>rounds 0, 4 and 8-10</c>; the rounds are in order.</summary>
     public static string Rounds(IReadOnlyList<int> rounds)
     {

@@ -28,7 +28,7 @@ public sealed class IndexedPlan(FederationPlan plan)
 public sealed class SiloCache(IBlobStores stores, GrainSettings? settings = null) : IDisposable
 {
     private const int Kept = 4;
-    private const int KeptOfTasks = 64; // a silo may have clients of many tasks at work
+    private const int KeptOfTasks = 16; // a silo may have clients of several tasks at work
 
     // Of a job: twice as many as a device trains side by side, so that the next ones load meanwhile.
     private readonly int _places = Math.Max(16, 2 * (settings?.Lanes ?? Environment.ProcessorCount));

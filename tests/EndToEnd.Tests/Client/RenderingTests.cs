@@ -337,6 +337,19 @@ public sealed class RenderingTests
     }
 
     [Fact]
+    public void Tasks_that_are_kept_for_many_reasons_are_counted_where_they_are_not_named()
+    {
+        var kept = Enumerable.Range(0, 14)
+            .ToDictionary(static task => $"t{task:00}", static task => task < 7 ? "one" : $"reason {task:00}");
+
+        var line = RoundReporter.Line(RoundView.Of(SampleRun.Round(3), plan: null) with { Kept = kept }, 3);
+
+        Assert.Contains("  state kept of t00, t01, t02, t03, t04, t05 and 1 more task (one)  state kept of t07 (reason 07)", line,
+            StringComparison.Ordinal);
+        Assert.EndsWith("  state kept of t10 (reason 10)  and of 3 more tasks", line, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Notes_of_very_many_tasks_end_with_how_many_there_are_more()
     {
         var round = SampleRun.Round(3);

@@ -133,6 +133,16 @@ public sealed class TaskScopeTests
     }
 
     [Fact]
+    public async Task A_task_whose_clients_were_asked_in_vain_does_not_say_that_they_were_not_in_the_round()
+    {
+        ClientSpec[] clients = [Client("a", task: "one"), Client("b", task: "two")];
+        var tasks = Tasks("one", "two").ToDictionary(static task => task.Key, static task => task.Value with { Asked = 1 });
+        var own = await RunAsync(Plan("mean", false, clients), StartA, ["a"], Updates(["a"], 1), tasks: tasks);
+
+        Assert.Equal("no usable update of its clients", own.Tasks["two"].Kept);
+    }
+
+    [Fact]
     public async Task Staleness_counts_in_versions_of_the_state_of_the_task()
     {
         ClientSpec[] clients = [Client("a", task: "one"), Client("b", task: "two")];

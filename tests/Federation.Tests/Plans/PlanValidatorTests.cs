@@ -22,7 +22,7 @@ public sealed class PlanValidatorTests
     [InlineData("adapter: {method: lora, dropout: {site: none, p: 0.1}}", "adapter.dropout.p", "p has no effect where site is none")]
     [InlineData("adapter: {method: r-lora, decomposed: true}", "adapter.decomposed", "a decomposed weight has one norm for all inputs")]
     [InlineData("adapter: {method: dora, scopeMagnitude: seed}", "adapter.scopeMagnitude",
-        "scope seed redraws the magnitudes, which come from the weight and not from a seed; give scopeMagnitude: job or client.")]
+        "scope seed redraws the magnitudes, which come from the weight and not from a seed; give scopeMagnitude: job, task or client.")]
     [InlineData("adapter: {method: dora, tensors: {magnitude: {trains: false, scope: seed}}}", "adapter.tensors.magnitude.scope",
         "scope seed redraws the magnitudes, which come from the weight and not from a seed; give scopeMagnitude: client.")]
     [InlineData("adapter: {method: dora, trainsMagnitude: false}", "adapter.trainsMagnitude",
@@ -133,6 +133,37 @@ public sealed class PlanValidatorTests
         Assert.Equal($"strategy.aggregation.{key}: {message}", problem.Message);
         Assert.Equal(4, problem.Line);
     }
+
+    [Theory]
+    // Where a tensor is aggregated over the clients of a task, of whom there are five and three.
+    [InlineData(
+        "aggregation: {rule: krum, byzantine: 1}", "byzantine",
+        "krum with byzantine: 1 needs at least 5 updates of each task for B of scope task, few has 3; give a smaller byzantine, a rule "
+            + "without a bound, such as median, or scopeB: client.")]
+    [InlineData(
+        "aggregation: {rule: krum, byzantine: 0}, quorum: 0.5", "byzantine",
+        "krum with byzantine: 0 needs at least 3 updates of each task for B of scope task, few has 3 and may close with 2 at a quorum of "
+            + "0.5; give a smaller byzantine, a rule without a bound, such as median, or scopeB: client.")]
+    [InlineData(
+        "aggregation: trimmedMean", "rule",
+        "trimmedMean with trim: 0.2 needs at least 5 updates to drop one at each end of each task for B of scope task, few has 3; give a "
+            + "larger trim, a rule without a bound, such as median, or scopeB: client.")]
+    public void A_rule_that_a_task_is_too_small_for_is_a_problem(string strategy, string key, string message)
+    {
+        var problem = Assert.Single(PlanReader.Read(
+            $"name: n\nmodel: m\nclients: [{Eight}]\nstrategy: {{{strategy}}}\nadapter: {{method: fedsa-lora, scopeB: task}}\n",
+            "p.yaml").Problems);
+
+        Assert.Equal($"strategy.aggregation.{key}: {message}", problem.Message);
+    }
+
+    [Theory]
+    [InlineData("aggregation: {rule: krum, byzantine: 0}")]
+    [InlineData("aggregation: {rule: trimmedMean, trim: 0.4}, quorum: 0.9")]
+    [InlineData("aggregation: median, quorum: 0.1")]
+    public void A_rule_that_every_task_is_large_enough_for_is_no_problem(string strategy) => Assert.Empty(PlanReader.Read(
+        $"name: n\nmodel: m\nclients: [{Eight}]\nstrategy: {{{strategy}}}\nadapter: {{method: fedsa-lora, scopeB: task}}\n",
+        "p.yaml").Problems);
 
     [Theory]
     [InlineData("aggregation: {rule: krum, byzantine: 2}, quorum: 0.875")]

@@ -44,13 +44,24 @@ public sealed class SendingLimitsTests
     [Fact]
     public void A_refusal_names_site_tensors_scopes_the_word_and_the_ways_out() => Assert.Equal(
         "Site north refuses the plan, which would send updates of B (scope task): its administrator lets tensors of scope job alone leave "
-        + "the site (--may-send job). Give the plan adapter.tensors.B.scope: client, or have a silo of the site started with a wider word.",
+        + "the site (--may-send job). Give the plan adapter.tensors.B.scope: client, or give a wider word: --may-send task.",
         Refusal("job", TaskHeads));
+
+    [Theory]
+    [InlineData("job", "fedsa-lora-task-heads", "task")]
+    [InlineData("nothing", "fedsa-lora", "job")]
+    [InlineData("nothing-but A", "fedsa-lora-task-heads", "nothing-but A,B")]
+    [InlineData("nothing-but magnitude", "lora", "nothing-but A,B,magnitude")]
+    public void A_refusal_names_the_word_that_would_let_the_plan_pass(string word, string method, string wider)
+    {
+        Assert.EndsWith($"or give a wider word: --may-send {wider}.", Refusal(word, Method(method)), StringComparison.Ordinal);
+        Assert.Null(Refusal(wider, Method(method)));
+    }
 
     [Fact]
     public void Where_nothing_of_a_method_may_leave_the_way_out_is_to_share_nothing() => Assert.Equal(
         "Site north refuses the plan, which would send updates of A (scope job) and B (scope job): its administrator lets no tensor leave "
-        + "the site (--may-send nothing). Give the plan sharing: none, or have a silo of the site started with a wider word.",
+        + "the site (--may-send nothing). Give the plan sharing: none, or give a wider word: --may-send job.",
         Refusal("nothing", Method("lora")));
 
     [Fact]

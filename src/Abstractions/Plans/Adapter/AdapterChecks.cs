@@ -103,7 +103,7 @@ internal static class AdapterChecks
         if (role.IsDrawn && tensor is { Scope: Scope.Seed, Trains: true })
         {
             yield return new(
-                $"scope seed redraws {name} and would lose its training; set trains{end}: false, or scope{end}: job or client.",
+                $"scope seed redraws {name} and would lose its training; set trains{end}: false, or scope{end}: job, task or client.",
                 [.. scope, .. trains]);
         }
 

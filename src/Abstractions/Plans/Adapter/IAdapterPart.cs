@@ -75,7 +75,7 @@ public sealed record Decomposition : IAdapterPart
         {
             yield return new(
                 "scope seed redraws the magnitudes, which come from the weight and not from a seed; "
-                + $"give scopeMagnitude: {(spec.Tensor(Magnitude).Trains ? "job or client" : "client")}.",
+                + $"give scopeMagnitude: {(spec.Tensor(Magnitude).Trains ? "job, task or client" : "client")}.",
                 [.. AdapterChecks.PathsOf(Magnitude, "scope"), "adapter.decomposed"]);
         }
     }
