@@ -68,6 +68,20 @@ public class TaskGroupTests
     }
 
     [Fact]
+    public void A_round_waits_for_nobody_on_behalf_of_a_task_that_can_have_no_more_updates()
+    {
+        var run = InRound1(Drawn with { Seed = 1 });
+        string[] many = [.. run.State.Cohort.Except(["d", "h"])], few = [.. run.State.Cohort.Intersect(["d", "h"])];
+
+        run.Train(1, many[..run.State.Wanted]);
+        Assert.Equal(Phase.Training, run.State.Phase); // a client of few may still give its own
+        foreach (var client in few) run.Fail(1, client, "out of memory");
+
+        Assert.Equal(Phase.Confirming, run.State.Phase); // one of many is still at work
+        Assert.Equal(many.Length - 1, run.State.Wanted);
+    }
+
+    [Fact]
     public void A_round_goes_on_without_a_task_that_misses_its_quorum()
     {
         var run = InRound1(Plan.With(static strategy => strategy with { Quorum = 0.75, Deadline = TimeSpan.FromMinutes(1) }))

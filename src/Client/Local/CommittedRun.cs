@@ -148,9 +148,10 @@ internal sealed class CommittedRun
     {
         var clients = ClientsOf(task);
         if (clients.Count == 1 || Plan.Adapter.OfClients is not [var own, ..]) return clients[0];
+        var other = Plan.Sharing == Sharing.None ? "without sharing: none" : $"with scope{own.KeyEnd}: task";
         throw new BadInputException($"--task: the {clients.Count} clients of {task} have no adapter in common, since each has its own "
             + $"{own.Name} (scope{own.KeyEnd}: {Plan.Adapter.Tensor(own.Name).Scope.ToString().ToLowerInvariant()}); export them client by "
-            + $"client, without --task, or train with scope{own.KeyEnd}: task.");
+            + $"client, without --task, or train {other}.");
     }
 
     /// <param name="folder">Where the folders go.</param>

@@ -266,10 +266,13 @@ public sealed partial class RoundMachine
     /// <summary>Usable updates that close the round at once.</summary>
     private static int Wanted(RoundState state) => state.Wanted > 0 ? state.Wanted : state.Cohort.Count;
 
-    /// <summary>Whether there are as many usable updates as the selection asked for, also of each task.</summary>
+    /// <summary>
+    /// Whether there are as many usable updates as the selection asked for, also of each task, or all that it can still have.
+    /// </summary>
     private bool HasWanted(RoundState state) =>
         UsableCount(state) >= Wanted(state)
-        && state.WantedOf.All(task => Groups.Members[task.Key].Count(client => IsUsable(state, client)) >= task.Value);
+        && state.WantedOf.All(task => Groups.Members[task.Key].Count(client => IsUsable(state, client))
+            >= Math.Min(task.Value, AttainableOf(state, task.Key)));
 
     /// <summary>Usable updates without which the round does not count.</summary>
     private int Needed(RoundState state) => Quorum(Wanted(state));
