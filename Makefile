@@ -1,5 +1,5 @@
 # What a user runs. Needs the .NET 10 SDK; packages restore by name on first use.
-.PHONY: build demo test soak bench bench-training bench-byzantine bench-defaults bench-tokenizers samples clean
+.PHONY: build demo test soak bench bench-training bench-byzantine bench-defaults bench-scopes bench-tokenizers samples clean
 
 build:
 	dotnet build FedRLora.sln -c Release -v quiet
@@ -40,6 +40,11 @@ bench-byzantine:
 SHARED ?= ../shared
 bench-defaults:
 	dotnet run -c Release --project tests/Benchmarks -- defaults $(SHARED) $(ARGS)
+
+# Heads that belong to a client, to a task or to all, and nothing shared, on the sample tasks and on public ones (half an hour, of which the
+# public tasks take two thirds and are skipped without SHARED); a part by name, as ARGS="--cases mixed,one-task --seeds 1,2".
+bench-scopes:
+	dotnet run -c Release --project tests/Benchmarks -- scopes $(SHARED) $(ARGS)
 
 # Tokenizers beside the npm package @huggingface/tokenizers.
 bench-tokenizers:

@@ -9,6 +9,8 @@ public static class Identifiers
     /// <summary>Longest name.</summary>
     public const int MaxLength = 64;
 
+    private const int DigestLength = 16;
+
     /// <summary>What a name is made of.</summary>
     public static readonly string Rule = $"1 to {MaxLength} letters, digits, dots, dashes and underscores, the first no dot";
 
@@ -17,10 +19,13 @@ public static class Identifiers
         value is [not '.', ..] && value.Length <= MaxLength
         && value.All(static c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_');
 
-    /// <summary>A text as a name: itself where it may be one, else the first 16 digits of its SHA-256.</summary>
-    public static string Of(string text) => IsValid(text)
+    /// <summary>
+    /// A text as a name: itself where it may be one, else the first digits of its SHA-256; and these too where it looks like such digits,
+    /// so that no two texts have one name.
+    /// </summary>
+    public static string Of(string text) => IsValid(text) && !(text.Length == DigestLength && text.All(char.IsAsciiHexDigitLower))
         ? text
-        : Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)))[..16];
+        : Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)))[..DigestLength];
 
     /// <summary>Returns a name that may be one.</summary>
     /// <param name="kind">What the message calls it, for example <c>run</c>.</param>

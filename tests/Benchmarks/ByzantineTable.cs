@@ -21,10 +21,10 @@ internal static class ByzantineTable
     /// <param name="args"><c>--attacks a,b</c>, <c>--reducers x,y</c> and <c>--rounds N</c> for a part of it.</param>
     public static async Task RunAsync(string[] args)
     {
-        var attacks = Chosen(args, "--attacks", Attacks);
-        var reducers = Chosen(args, "--reducers", [.. StrategyNames.Aggregations.Keys]);
-        var rounds = Option(args, "--rounds") is { } text ? int.Parse(text, CultureInfo.InvariantCulture) : 8;
-        var samples = Path.Combine(Root(), "samples");
+        var attacks = CommandLine.Chosen(args, "--attacks", Attacks);
+        var reducers = CommandLine.Chosen(args, "--reducers", [.. StrategyNames.Aggregations.Keys]);
+        var rounds = CommandLine.Option(args, "--rounds") is { } text ? int.Parse(text, CultureInfo.InvariantCulture) : 8;
+        var samples = Path.Combine(CommandLine.Root(), "samples");
         Console.WriteLine($"| attack | {string.Join(" | ", reducers)} |\n| --- |{string.Concat(reducers.Select(static _ => " ---: |"))}");
         var clock = Stopwatch.StartNew();
         foreach (var attack in attacks)
@@ -40,33 +40,17 @@ internal static class ByzantineTable
 
     private static async Task<string> CellAsync(string samples, string attack, string reducer, int rounds)
     {
-        var yaml = Plan(samples, attack, reducer, rounds);
-        var folder = Directory.CreateTempSubdirectory("fedrlora-bench-").FullName;
-        try
+        var run = await Simulation.RunAsync(Plan(samples, attack, reducer, rounds));
+        return run.Code switch
         {
-            var plan = Path.Combine(folder, "plan.yaml");
-            await File.WriteAllTextAsync(plan, yaml);
-            using var output = new StringWriter();
-            using var error = new StringWriter();
-            var code = await Cli.RunAsync(["simulate", plan, "--json", "--out", Path.Combine(folder, "run")], Client.Program.Commands,
-                output, error);
-            return code switch
-            {
-                ExitCode.Done => Cell(Hostile(samples, rounds), output.ToString()),
-                ExitCode.Failed when error.ToString().Contains("usable of", StringComparison.Ordinal) => "stopped",
-                _ => throw new InvalidOperationException($"{attack} against {reducer} ended with {code}: {error}"),
-            };
-        }
-        finally
-        {
-            Directory.Delete(folder, recursive: true);
-        }
+            ExitCode.Done => Cell(Hostile(samples, rounds), run.Lines),
+            ExitCode.Failed when run.Error.Contains("usable of", StringComparison.Ordinal) => "stopped",
+            _ => throw new InvalidOperationException($"{attack} against {reducer} ended with {run.Code}: {run.Error}"),
+        };
     }
 
-    private static string Cell(HashSet<string> hostile, string output)
+    private static string Cell(HashSet<string> hostile, IReadOnlyList<JsonElement> lines)
     {
-        var lines = output.Split('\n', StringSplitOptions.RemoveEmptyEntries)
-            .Select(static line => JsonDocument.Parse(line).RootElement).ToList();
         var refused = lines.Where(static line => line.TryGetProperty("round", out _))
             .SelectMany(static line => line.GetProperty("clients").EnumerateArray())
             .Count(static client => client.GetProperty("outcome").GetString() == "failed");
@@ -110,23 +94,5 @@ internal static class ByzantineTable
             if (yaml.Split(what).Length != 2) throw new InvalidOperationException($"samples/demo.yaml no longer has one line with {what}");
             yaml = yaml.Replace(what, by, StringComparison.Ordinal);
         }
-    }
-
-    private static string[] Chosen(string[] args, string option, string[] all)
-    {
-        var chosen = Option(args, option)?.Split(',') ?? all;
-        return chosen.FirstOrDefault(name => !all.Contains(name)) is { } unknown
-            ? throw new ArgumentException($"{option}: {unknown} is none of {string.Join(", ", all)}") : chosen;
-    }
-
-    private static string? Option(string[] args, string option) =>
-        Array.IndexOf(args, option) is var at and >= 0 && at + 1 < args.Length ? args[at + 1] : null;
-
-    private static string Root()
-    {
-        var folder = new DirectoryInfo(AppContext.BaseDirectory);
-        while (!File.Exists(Path.Combine(folder.FullName, "FedRLora.sln")))
-            folder = folder.Parent ?? throw new InvalidOperationException("FedRLora.sln is in no folder above this program.");
-        return folder.FullName;
     }
 }

@@ -76,5 +76,5 @@ internal static class Defaults
         [.. Option(args, option, all).Split(',').Select(static number => int.Parse(number, CultureInfo.InvariantCulture))];
 
     private static string Option(string[] args, string option, string otherwise) =>
-        Array.IndexOf(args, option) is var at and >= 0 && at + 1 < args.Length ? args[at + 1] : otherwise;
+        CommandLine.Option(args, option) ?? otherwise;
 }

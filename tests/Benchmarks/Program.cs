@@ -1,4 +1,5 @@
 using FedRLora.Benchmarks;
+using FedRLora.Benchmarks.Scopes;
 using FedRLora.Benchmarks.Training;
 
 switch (args.FirstOrDefault())
@@ -21,11 +22,14 @@ switch (args.FirstOrDefault())
     case "defaults":
         await Defaults.RunAsync(args[1..]);
         break;
+    case "scopes":
+        await ScopesTable.RunAsync(args[1..]);
+        break;
     case "training":
         await TrainingBenchmark.RunAsync(args[1..]);
         break;
     default:
         Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | population | training | "
-            + "byzantine | defaults");
+            + "byzantine | defaults | scopes");
         break;
 }

@@ -17,7 +17,7 @@ internal static class TokenizerBenchmark
 
     public static void Run()
     {
-        var root = RepositoryRoot();
+        var root = CommandLine.Root();
         var packages = Install(Path.Combine(root, "artifacts", "npm"));
         var texts = new (string Name, string[] Rows)[] { ("rows", SampleRows(root)), ("sources", Sources(root)) };
         foreach (var (name, rows) in texts)
@@ -92,13 +92,6 @@ internal static class TokenizerBenchmark
         }
 
         return folder;
-    }
-
-    private static string RepositoryRoot()
-    {
-        var folder = new DirectoryInfo(AppContext.BaseDirectory);
-        while (folder is not null && !File.Exists(Path.Combine(folder.FullName, "FedRLora.sln"))) folder = folder.Parent;
-        return folder?.FullName ?? throw new InvalidOperationException("run this from the repository");
     }
 
     private static double Megabytes(string[] rows) => rows.Sum(static row => (long)System.Text.Encoding.UTF8.GetByteCount(row)) / 1e6;

@@ -137,16 +137,40 @@ public class TaskGroupTests
         next = next with { Phase = Phase.Aggregating, Closed = ["a", "b"], Reports = next.Reports.AddRange([Kept("a"), Kept("b")]) };
         next = Play(next, new RoundEvent.Aggregated(1, 1, Candidate(1) with
         {
-            Tasks = Moved("many").Add("few", new() { Kept = "no update of its clients is in the round" }),
+            Tasks = Moved("many").Add("few", new() { Kept = "none of its clients is in the round" }),
         }));
         var one = ManifestBuilder.Build(Plan, PlanSha256, zero, next);
 
         Assert.Equal([("few", 0, 0), ("many", 0, 0)], zero.Tasks!.Select(static task => (task.Task, task.Round, task.Version)));
         Assert.Equal([("few", 0, 0), ("many", 1, 1)], one.Tasks!.Select(static task => (task.Task, task.Round, task.Version)));
         Assert.Equal(zero.Tasks![0].Shared, one.Tasks![0].Shared);
-        Assert.Equal("no update of its clients is in the round", one.Tasks[0].Kept);
+        Assert.Equal("none of its clients is in the round", one.Tasks[0].Kept);
         Assert.Equal([0.5, 0.5], one.Clients.Take(2).Select(static client => client.TaskWeight!.Value));
         Assert.Equal(one.ToBytes(), RoundManifest.Parse(one.ToBytes(), "one").ToBytes());
+    }
+
+    // A rule per task has one weight for all tensors of an update.
+    [Theory]
+    [InlineData(false, 0.5)]
+    [InlineData(true, 1 / 3.0)]
+    public void A_share_in_a_task_is_the_one_that_its_rule_counts_with(bool perTask, double share)
+    {
+        var plan = Plan.With(strategy => strategy with
+        {
+            Trigger = new() { Rule = TriggerRule.Buffered }, Aggregation = new() { Rule = "geometricMedian", PerTask = perTask },
+        });
+        plan = plan with { Adapter = plan.Adapter with { Weighting = Weighting.Staleness } };
+        var state = RoundState.Initial with
+        {
+            Round = 4, Attempt = 1, Closed = ["a", "b"], Cohort = ["a", "b"], Candidate = Candidate(4) with { Tasks = Moved("many") },
+            Reports = ImmutableDictionary.CreateRange([Kept("a"), Kept("b")]),
+            Carried = ImmutableDictionary<string, CarriedWork>.Empty.Add("a", new(1, 1, Version: 1)), // three rounds ago
+            Versions = ImmutableDictionary<string, int>.Empty.Add("many", 1), // which did not move its task
+        };
+        var weights = ManifestBuilder.Build(plan, PlanSha256, null, state).Clients.ToDictionary(static client => client.Id);
+
+        Assert.Equal(share, weights["a"].TaskWeight!.Value, 12);
+        Assert.Equal(1 / 3.0, weights["a"].Weight, 12);
     }
 
     private static KeyValuePair<string, KeptReport> Kept(string client) => new(client, new() { Numbers = new() { Samples = 10 } });

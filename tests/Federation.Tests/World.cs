@@ -275,7 +275,7 @@ internal sealed class World(FederationPlan plan, ulong seed, Func<int, int, stri
             Assert.True(State.WantedOf.GetValueOrDefault(task.Key) <= task.Value.Count(State.Cohort.Contains));
             return State.Round == 0 || members.Length >= _machine.QuorumOf(State, task.Key)
                 ? new TaskCandidate { Shared = TestPlans.Blob($"{task.Key} {State.Round} {string.Join(' ', members)}") }
-                : new TaskCandidate { Kept = "no update of its clients is in the round" };
+                : new TaskCandidate { Kept = "none of its clients is in the round" };
         });
 
     private int Moves(string task, int after, int last) =>

@@ -57,7 +57,7 @@ public sealed class CrashTests(ITestOutputHelper output) : IDisposable
         output.WriteLine(
             $"{tried} of {points.Length} points ({operations} operations, {missed} not reached) in {watch.Elapsed.TotalSeconds:0.0} s");
         Assert.True(wrong.Count == 0, string.Join('\n', wrong));
-        Assert.InRange(missed, 0, tried / 3); // operations run in parallel: the last numbers may not come up
+        Assert.InRange(missed, 0, tried / 2); // operations run in parallel: the last numbers may not come up
     }
 
     private async Task<(string Digest, int Operations)> UndisturbedAsync()

@@ -76,7 +76,7 @@ public sealed class TaskHeadTests : IDisposable
         var states = rounds.Select(static round => round.Manifest.Tasks!.Single(static task => task.Task == "t1")).ToList();
         Assert.Equal([0, 1, 1, 1, 4], states.Select(static state => state.Round));
         Assert.Equal([0, 1, 1, 1, 2], states.Select(static state => state.Version));
-        Assert.Equal([null, null, "no update of its clients is in the round", "no update of its clients is in the round", null],
+        Assert.Equal([null, null, "none of its clients is in the round", "no update of its clients is in the round", null],
             states.Select(static state => state.Kept));
         Assert.Equal([1, 1, 4, 4], seen.Select(static one => one.Round).Order());
         Assert.All(seen.Where(static one => one.Round == 4), static one => Assert.NotEqual(0, one.Head));
@@ -97,6 +97,30 @@ public sealed class TaskHeadTests : IDisposable
         Assert.Equal(["0", "3", "6", "7"], KeysOf("t0"));
         Assert.Equal(["0", "1", "6", "7"], KeysOf("t1")); // round 3 names that of round 1
         await IsWholeAsync(federation);
+    }
+
+    [Fact]
+    public async Task What_is_left_of_states_that_were_let_go_half_goes_when_the_job_starts_again()
+    {
+        var cut = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var store = new ReadingStore(new DirectoryBlobStore(_folder), static _ => { }, key =>
+        {
+            if (!key.Contains("/1/shared-of-t1-", StringComparison.Ordinal)) return;
+            cut.TrySetResult();
+            throw new IOException("The disk is read-only.");
+        });
+        await using (var first = await TestFederation.StartAsync(folder: _folder, store: store))
+        {
+            // The last round lets round 3 go, which names the state of round 1.
+            await first.RunAsync(Job, Plan(rounds: 5, more: $"{Absent}\ncheckpoints: {{keepLast: 2}}"), InTime);
+            await cut.Task.WaitAsync(InTime);
+        }
+
+        await using var again = await TestFederation.StartAsync(folder: _folder);
+        await again.FinishAsync(Job, InTime);
+        var inTime = InTime;
+        bool IsLeft(int round) => Directory.EnumerateFiles(Path.Combine(_folder, Keys.Round(Job, round)), "shared-*").Any();
+        while (IsLeft(1) || IsLeft(3)) await Task.Delay(20, inTime);
     }
 
     [Fact]
@@ -237,7 +261,7 @@ public sealed class TaskHeadTests : IDisposable
         Assert.DoesNotContain(unneeded, static blob => blob.Key.StartsWith("jobs/", StringComparison.Ordinal));
     }
 
-    private sealed class ReadingStore(IBlobStore inner, Action<string> reads) : IBlobStore
+    private sealed class ReadingStore(IBlobStore inner, Action<string> reads, Action<string>? deletes = null) : IBlobStore
     {
         public Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default)
         {
@@ -252,7 +276,11 @@ public sealed class TaskHeadTests : IDisposable
         public IAsyncEnumerable<string> ListAsync(string prefix, CancellationToken cancellationToken = default) =>
             inner.ListAsync(prefix, cancellationToken);
 
-        public Task DeleteAsync(string key, CancellationToken cancellationToken = default) => inner.DeleteAsync(key, cancellationToken);
+        public Task DeleteAsync(string key, CancellationToken cancellationToken = default)
+        {
+            deletes?.Invoke(key);
+            return inner.DeleteAsync(key, cancellationToken);
+        }
 
         public Task DeleteAllAsync(string prefix, CancellationToken cancellationToken = default) =>
             inner.DeleteAllAsync(prefix, cancellationToken);

@@ -21,8 +21,7 @@ internal static class ExportCommand
         var task = new Option<string[]>("--task")
         {
             Description = "One adapter for a task, whose clients share all of it, instead of one for each client, "
-                + "in a folder of the task's "
-                + "name; may be repeated",
+                + "in a folder of the task's name, or of a digest of it where that cannot be one; may be repeated",
         };
         var vllm = new Option<bool>("--vllm") { Description = "As vLLM loads it: one rank that it accepts, plain LoRA on linear layers" };
         var pad = new Option<bool>("--pad-rank") { Description = "With --vllm: pad ranks with zeros to the next that vLLM accepts" };
@@ -55,6 +54,8 @@ internal static class ExportCommand
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
                 $"{Words.Count(written, "adapter")} of round {round}: {adapters}/{(tasks.Length == 0 ? "CLIENT" : "TASK")}, "
                 + $"in {form.Text}");
+            foreach (var name in tasks.Distinct(StringComparer.Ordinal).Where(static name => Identifiers.Of(name) != name))
+                await parsed.InvocationConfiguration.Output.WriteLineAsync($"{name}: {adapters}/{Identifiers.Of(name)}");
             return ExitCode.Done;
         });
         return command;

@@ -47,6 +47,9 @@ public sealed record TaskStart(AdapterState Shared, AdapterState? ServerOptimize
     /// <summary>The updates without which the state stays as it is.</summary>
     public int Quorum { get; init; } = 1;
 
+    /// <summary>Clients that the round asked for an update, whatever became of it.</summary>
+    public int Asked { get; init; }
+
     /// <summary>How often the state has moved since each client's base version; null for not at all.</summary>
     public IReadOnlyDictionary<string, int>? Staleness { get; init; }
 }

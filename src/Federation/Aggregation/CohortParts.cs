@@ -39,7 +39,7 @@ internal sealed class CohortParts
             static task => task.Key, task => AdapterShapes.Of(new([.. job, .. task.Value.Shared])), StringComparer.Ordinal);
         foreach (var (task, start) in tasks)
         {
-            if (WhyKept(_members.GetValueOrDefault(task)?.Length ?? 0, start.Quorum) is { } reason) _kept.Add(task, reason);
+            if (WhyKept(_members.GetValueOrDefault(task)?.Length ?? 0, start) is { } reason) _kept.Add(task, reason);
         }
 
         var weights = Weights.Of(plan, closed, reports, staleness);
@@ -174,11 +174,11 @@ internal sealed class CohortParts
     private static AdapterState Only(AdapterShapes shapes, AdapterState state) =>
         state.Count == shapes.Count ? state : new(state.Where(array => shapes.ContainsKey(array.Key)));
 
-    private static string? WhyKept(int updates, int quorum) => updates switch
+    private static string? WhyKept(int updates, TaskStart start) => updates switch
     {
-        0 => "no update of its clients is in the round",
-        _ when updates < quorum => string.Create(CultureInfo.InvariantCulture,
-            $"{updates} usable {(updates == 1 ? "update" : "updates")} of its clients, its quorum is {quorum}"),
+        0 => start.Asked == 0 ? "none of its clients is in the round" : "no usable update of its clients",
+        _ when updates < start.Quorum => string.Create(CultureInfo.InvariantCulture,
+            $"{updates} usable {(updates == 1 ? "update" : "updates")} of its clients, its quorum is {start.Quorum}"),
         _ => null,
     };
 

@@ -74,8 +74,11 @@ public static class ManifestBuilder
         {
             if (state.Candidate!.Tasks.GetValueOrDefault(task)?.Shared is null) continue;
             string[] clients = [.. members.Where(trained.Contains)];
-            var staleness = Weights.StalenessIn(state, task, clients);
-            foreach (var (client, share) in clients.Zip(Weights.Of(plan, clients, state.Reports, [.. clients.Select(id => staleness[id])])))
+            // A rule per task weighs all tensors of an update alike: by rounds, as what all share.
+            var versions = Weights.StalenessIn(state, task, clients);
+            var staleness = plan.Strategy.Aggregation.PerTask
+                ? Weights.Staleness(state, clients) : [.. clients.Select(id => versions[id])];
+            foreach (var (client, share) in clients.Zip(Weights.Of(plan, clients, state.Reports, staleness)))
                 shares.Add(client, share);
         }
 

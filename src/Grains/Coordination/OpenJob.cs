@@ -222,13 +222,15 @@ internal sealed class OpenJob(
         RoundState state, IReadOnlyList<string> closed, CancellationToken cancellationToken)
     {
         var starts = new Dictionary<string, TaskStart>(StringComparer.Ordinal);
+        var asked = state.Cohort.ToHashSet(StringComparer.Ordinal);
         foreach (var task in Committed!.Tasks ?? [])
         {
             var members = Machine.Groups.Members[task.Task];
             var shared = await cache.OfTaskAsync(task.SharedOf(job), cancellationToken);
             starts.Add(task.Task, new(shared, await RememberedAsync(task.ServerOptimizerOf(job), cancellationToken))
             {
-                Quorum = Machine.QuorumOf(state, task.Task), Staleness = Weights.StalenessIn(state, task.Task, members),
+                Quorum = Machine.QuorumOf(state, task.Task), Asked = members.Count(asked.Contains),
+                Staleness = Weights.StalenessIn(state, task.Task, members),
             });
         }
 

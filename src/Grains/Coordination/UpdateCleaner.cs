@@ -109,6 +109,7 @@ internal sealed class UpdateCleaner(IBlobStore store, OpenJob job, ILogger<Coord
                 && Enumerable.Range(made, round - made).Any(kept => Retention.KeepsShared(job.Plan.Checkpoints, kept, last)));
         }
 
-        foreach (var key in states) await store.DeleteAsync(key, stopping);
+        // Those of rounds before first: who dies on the way finds this round's own still there, and does the rest.
+        foreach (var key in states.OrderBy(key => Retention.RoundOf(job.Id, key))) await store.DeleteAsync(key, stopping);
     }
 }

@@ -128,8 +128,18 @@ public sealed class TaskScopeTests
         var own = await RunAsync(Plan(rule, false, clients), StartA, ids, Updates(ids, 2), tasks: tasks);
 
         Assert.Equal(new(null, null, null, reason), own.Tasks["few"]);
-        Assert.Equal(new(null, null, null, "no update of its clients is in the round"), own.Tasks["absent"]);
+        Assert.Equal(new(null, null, null, "none of its clients is in the round"), own.Tasks["absent"]);
         Assert.Null(own.Tasks["many"].Kept);
+    }
+
+    [Fact]
+    public async Task A_task_whose_clients_were_asked_in_vain_does_not_say_that_they_were_not_in_the_round()
+    {
+        ClientSpec[] clients = [Client("a", task: "one"), Client("b", task: "two")];
+        var tasks = Tasks("one", "two").ToDictionary(static task => task.Key, static task => task.Value with { Asked = 1 });
+        var own = await RunAsync(Plan("mean", false, clients), StartA, ["a"], Updates(["a"], 1), tasks: tasks);
+
+        Assert.Equal("no usable update of its clients", own.Tasks["two"].Kept);
     }
 
     [Fact]

@@ -111,7 +111,8 @@ public sealed class AdapterTensorsTests
         "56: adapter.tensors.B.trains: neither A nor B trains; set trainsA or trainsB to true.")]
     [InlineData(
         "tensors: {B: {scope: seed}}",
-        "22: adapter.tensors.B.scope: scope seed redraws B and would lose its training; set trainsB: false, or scopeB: job, task or client.")]
+        "22: adapter.tensors.B.scope: scope seed redraws B and would lose its training; set trainsB: false, or scopeB: job, "
+            + "task or client.")]
     [InlineData(
         "from: given, tensors: {A: {init: {stable: 64}}}",
         "34: adapter.tensors.A.init: comes from the adapter that from names; remove it.")]

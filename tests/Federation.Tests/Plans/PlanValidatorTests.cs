@@ -135,6 +135,37 @@ public sealed class PlanValidatorTests
     }
 
     [Theory]
+    // Where a tensor is aggregated over the clients of a task, of whom there are five and three.
+    [InlineData(
+        "aggregation: {rule: krum, byzantine: 1}", "byzantine",
+        "krum with byzantine: 1 needs at least 5 updates of each task for B of scope task, few has 3; give a smaller byzantine, a rule "
+            + "without a bound, such as median, or scopeB: client.")]
+    [InlineData(
+        "aggregation: {rule: krum, byzantine: 0}, quorum: 0.5", "byzantine",
+        "krum with byzantine: 0 needs at least 3 updates of each task for B of scope task, few has 3 and may close with 2 at a quorum of "
+            + "0.5; give a smaller byzantine, a rule without a bound, such as median, or scopeB: client.")]
+    [InlineData(
+        "aggregation: trimmedMean", "rule",
+        "trimmedMean with trim: 0.2 needs at least 5 updates to drop one at each end of each task for B of scope task, few has 3; give a "
+            + "larger trim, a rule without a bound, such as median, or scopeB: client.")]
+    public void A_rule_that_a_task_is_too_small_for_is_a_problem(string strategy, string key, string message)
+    {
+        var problem = Assert.Single(PlanReader.Read(
+            $"name: n\nmodel: m\nclients: [{Eight}]\nstrategy: {{{strategy}}}\nadapter: {{method: fedsa-lora, scopeB: task}}\n",
+            "p.yaml").Problems);
+
+        Assert.Equal($"strategy.aggregation.{key}: {message}", problem.Message);
+    }
+
+    [Theory]
+    [InlineData("aggregation: {rule: krum, byzantine: 0}")]
+    [InlineData("aggregation: {rule: trimmedMean, trim: 0.4}, quorum: 0.9")]
+    [InlineData("aggregation: median, quorum: 0.1")]
+    public void A_rule_that_every_task_is_large_enough_for_is_no_problem(string strategy) => Assert.Empty(PlanReader.Read(
+        $"name: n\nmodel: m\nclients: [{Eight}]\nstrategy: {{{strategy}}}\nadapter: {{method: fedsa-lora, scopeB: task}}\n",
+        "p.yaml").Problems);
+
+    [Theory]
     [InlineData("aggregation: {rule: krum, byzantine: 2}, quorum: 0.875")]
     [InlineData("aggregation: {rule: multiKrum, byzantine: 2, keep: 4}")]
     [InlineData("aggregation: {rule: trimmedMean, trim: 0.25}, quorum: 0.5")]

@@ -92,6 +92,7 @@ internal static class AggregationChecks
         var names = string.Join(" and ", tensors.Select(static role => role.Name));
         yield return new(
             $"{spec.Need} of each task for {names} of scope task, {counts}; give {spec.Terms.Milder(spec)}, "
+            + "a rule without a bound, such as median, "
             + $"or {string.Join(", ", tensors.Select(static role => $"scope{role.KeyEnd}: client"))}.",
             [.. Paths(spec), .. tensors.SelectMany(static role => AdapterChecks.PathsOf(role.Name, "scope")), "clients"]);
     }
