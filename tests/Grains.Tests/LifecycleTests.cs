@@ -146,11 +146,15 @@ public sealed class LifecycleTests
         var forgotten = await Refused(1, TestFederation.Plan(clients: 2));
         var moved = await Refused(5, TestFederation.Plan(clients: 2, site: static _ => "elsewhere"));
         var other = await Refused(5, TestFederation.Plan(clients: 2).Replace("fedsa-lora", "ffa-lora", StringComparison.Ordinal));
+        var scoped = await Refused(5, TestFederation.Plan(clients: 2, adapter: TestFederation.TaskHeads));
+        var alone = await Refused(5, TestFederation.Plan(clients: 2) + "\nsharing: none\n");
 
         Assert.Contains("rounds 0 to 5, not 7", later, StringComparison.Ordinal);
         Assert.Contains("not kept any more", forgotten, StringComparison.Ordinal);
         Assert.Contains("c00000", moved, StringComparison.Ordinal);
-        Assert.Contains("adapter", other, StringComparison.Ordinal);
+        Assert.Contains("the adapter of source, which is fedsa-lora and the plan's ffa-lora: ", other, StringComparison.Ordinal);
+        Assert.Contains("the adapter of source, whose B has scope client and the plan's task: ", scoped, StringComparison.Ordinal);
+        Assert.Contains("give the plan sharing: method, or begin", alone, StringComparison.Ordinal);
         Assert.Null(await federation.Coordinator("fork").GetProgressAsync(-1, InTime));
 
         async Task<string> Refused(int round, string plan) =>

@@ -76,7 +76,7 @@ public sealed class TaskHeadTests : IDisposable
         var states = rounds.Select(static round => round.Manifest.Tasks!.Single(static task => task.Task == "t1")).ToList();
         Assert.Equal([0, 1, 1, 1, 4], states.Select(static state => state.Round));
         Assert.Equal([0, 1, 1, 1, 2], states.Select(static state => state.Version));
-        Assert.Equal([null, null, "none of its clients is in the round", "no update of its clients is in the round", null],
+        Assert.Equal([null, null, "none of its clients is in the round", "none of its clients is in the round", null],
             states.Select(static state => state.Kept));
         Assert.Equal([1, 1, 4, 4], seen.Select(static one => one.Round).Order());
         Assert.All(seen.Where(static one => one.Round == 4), static one => Assert.NotEqual(0, one.Head));

@@ -51,6 +51,6 @@ public enum Sharing
     /// <summary>What the method shares.</summary>
     Method,
 
-    /// <summary>Nothing: every tensor of scope Job becomes one of scope Client, with the same rounds, steps and seeds.</summary>
+    /// <summary>Nothing: every tensor of scope Job or Task becomes one of scope Client, with the same rounds, steps and seeds.</summary>
     None,
 }

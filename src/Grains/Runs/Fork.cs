@@ -66,8 +66,18 @@ public static class Fork
         PlanText.RequireValues(before, source, manifest.Engine);
         if (before.Model.Path != plan.Model.Path && manifest.Base is null) // else its content is compared, wherever it lies
             throw new BadInputException($"A fork keeps the base model: {source} has {before.Model.Path}, the plan {plan.Model.Path}.");
-        if (PlanText.Of(before.Adapter) != PlanText.Of(plan.Adapter) || before.Sharing != plan.Sharing)
-            throw new BadInputException($"A fork keeps the adapter of {source}; the plan's adapter section differs.");
+        if (before.Sharing != plan.Sharing)
+        {
+            throw new BadInputException($"A fork keeps what {source} shares: give the plan sharing: "
+                + $"{Word(before.Sharing)}, or begin a new run with it.");
+        }
+
+        if (PlanText.Of(before.Adapter) != PlanText.Of(plan.Adapter))
+        {
+            throw new BadInputException($"A fork keeps the adapter of {source}, {Difference(before.Adapter, plan.Adapter)}: "
+                + "give the plan the same adapter section, or begin a new run with it.");
+        }
+
         var sites = before.Clients.ToDictionary(static client => client.Id, static client => client.Site, StringComparer.Ordinal);
         if (plan.Clients.FirstOrDefault(client => sites.TryGetValue(client.Id, out var site) && site != client.Site) is { } moved)
         {
@@ -164,4 +174,17 @@ public static class Fork
         await to.DeleteAsync(key, cancellationToken);
         throw new CorruptBlobException($"{blob.Key} has digest {written.Ref.Sha256}, expected {blob.Sha256}.");
     }
+
+    // What a reader has to look for in a section of many values.
+    private static string Difference(AdapterSpec before, AdapterSpec now)
+    {
+        if (before.Method != now.Method) return $"which is {before.Method} and the plan's {now.Method}";
+        var scoped = before.Roles.Select(static role => role.Name).Where(now.Has)
+            .FirstOrDefault(name => before.Tensor(name).Scope != now.Tensor(name).Scope);
+        return scoped is null
+            ? "of which the plan has other values"
+            : $"whose {scoped} has scope {Word(before.Tensor(scoped).Scope)} and the plan's {Word(now.Tensor(scoped).Scope)}";
+    }
+
+    private static string Word<T>(T value) where T : struct, Enum => value.ToString().ToLowerInvariant();
 }
