@@ -24,6 +24,18 @@ internal sealed class AdamW
     public AdamW(AdapterStack stack, TrainingSpec spec, IReadOnlyList<AdapterState> states) =>
         (_spec, _moments) = (spec, [.. stack.Blocks.Select(block => new RoleMoments(block, states))]);
 
+    /// <summary>
+    /// What is stored of an exported state: nothing of a head that others move too, which a fork could leave to this client alone.
+    /// </summary>
+    /// <inheritdoc cref="AtRoundStart" path="/param"/>
+    public static AdapterState AtRoundEnd(AdapterState state, AdapterLayout layout, bool isAlone)
+    {
+        if (isAlone) return state;
+        var ofOthers = layout.Tensors.Where(static tensor => tensor.Scope == Scope.Task).SelectMany(static tensor => NamesOf(tensor.Name))
+            .ToHashSet(StringComparer.Ordinal);
+        return new AdapterState(state.Where(entry => !ofOthers.Contains(entry.Key)));
+    }
+
     /// <summary>What is left of the exported state at the start of the next round.</summary>
     /// <param name="state">A client's.</param>
     /// <param name="layout">Of its adapter.</param>

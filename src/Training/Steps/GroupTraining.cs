@@ -173,7 +173,7 @@ internal sealed class GroupTraining : IDisposable
             ClientId = member.Client.Id,
             Update = update,
             Head = head,
-            Optimizer = _optimizer.Export(index),
+            Optimizer = AdamW.AtRoundEnd(_optimizer.Export(index), adapter.Layout, member.IsAlone),
             Numbers = new TrainingNumbers
             {
                 Samples = member.Rows.Rows.Count,
@@ -204,7 +204,7 @@ internal sealed class GroupTraining : IDisposable
     }
 
     private sealed class Member(
-        ClientSpec client, TrainingRows rows, int steps, BatchOrder order, ClientAdapter adapter, AdapterState optimizer)
+        ClientSpec client, TrainingRows rows, int steps, BatchOrder order, ClientAdapter adapter, AdapterState optimizer, bool isAlone)
     {
         private ClientAdapter? _adapter = adapter;
 
@@ -213,6 +213,9 @@ internal sealed class GroupTraining : IDisposable
         public TrainingRows Rows => rows;
 
         public int Steps => steps;
+
+        /// <summary>Its task has no other client.</summary>
+        public bool IsAlone => isAlone;
 
         /// <summary>What trains, as it was before the round.</summary>
         public AdapterState Before { get; } = new(adapter.Layout.Tensors.Where(static tensor => tensor.Trains)
@@ -237,7 +240,7 @@ internal sealed class GroupTraining : IDisposable
             var optimizer = AdamW.AtRoundStart(given.Optimizer ?? AdapterState.Empty, layout, plan.Training.Moments, isAlone);
             AdamW.Check(optimizer, layout);
             return new(client, rows, steps, new BatchOrder(rows.Rows.Count, plan.Training.BatchSize, steps, plan.Seed, client.Id),
-                adapter, optimizer);
+                adapter, optimizer, isAlone);
         }
 
         public List<int> LossTokens { get; } = [];

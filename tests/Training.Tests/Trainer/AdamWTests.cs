@@ -45,6 +45,9 @@ public sealed class AdamWTests
         Assert.Equal(["layer.B.m", "layer.B.step", "layer.B.v"], AdamW.AtRoundStart(state, layout, Moments.KeepHeads, isAlone: true).Keys);
         Assert.Empty(AdamW.AtRoundStart(state, layout, Moments.KeepHeads, isAlone: false));
         Assert.Empty(AdamW.AtRoundStart(state, layout, Moments.Reset, isAlone: true));
+        // So a fork that leaves one client to a task finds none of the head that others moved.
+        Assert.Equal(["layer.A.m", "layer.A.step", "layer.A.v"], AdamW.AtRoundEnd(state, layout, isAlone: false).Keys);
+        Assert.Equal(state.Keys, AdamW.AtRoundEnd(state, layout, isAlone: true).Keys);
     }
 
     public static TheoryData<Scope, Scope> Owners
