@@ -37,7 +37,10 @@ public sealed class SendingLimits
     public bool IsOpen(string site) => Of(site) == SendingLimit.None;
 
     /// <summary>Why a site does not let these tensors leave and what to do, in one line; null where it does.</summary>
-    public string? Refuses(string site, IReadOnlyList<SentTensor> sent)
+    /// <param name="site">The site.</param>
+    /// <param name="sent">What leaves it under the plan.</param>
+    /// <param name="isBegun">Whether a run was begun with the plan, which it keeps.</param>
+    public string? Refuses(string site, IReadOnlyList<SentTensor> sent, bool isBegun = false)
     {
         var limit = Of(site);
         var refused = sent.Where(tensor => !limit.Allows(tensor)).ToList();
@@ -45,8 +48,10 @@ public sealed class SendingLimits
         var tensors = string.Join(" and ", refused.Select(static tensor => $"{tensor.Name} (scope {tensor.Scope})"));
         var kept = refused.Count == sent.Count ? "sharing: none" : string.Join(" and ", refused.Select(static tensor =>
             $"adapter.tensors.{tensor.Name}.scope: client"));
+        var wider = $"a wider word: --may-send {limit.Widened(sent)}";
         return $"Site {site} refuses the plan, which would send updates of {tensors}: its administrator lets {limit.Text} leave the site "
-            + $"(--may-send {limit.Word}). Give the plan {kept}, or give a wider word: --may-send {limit.Widened(sent)}.";
+            + $"(--may-send {limit.Word}). "
+            + (isBegun ? $"Give {wider}, and resume the run; or begin another with {kept}." : $"Give the plan {kept}, or give {wider}.");
     }
 
     /// <summary>Why sites do not let a plan send what it would, a line for each in site-id order.</summary>

@@ -243,7 +243,7 @@ internal sealed partial class ClientGrain(
 
     // Why the site does not let these leave; whoever sent the work may not have asked.
     private string? Withheld(IReadOnlyList<SentTensor> sent) =>
-        silo.MaySend.Refuses(Keys.SiteOf(this.GetPrimaryKeyString()), sent);
+        silo.MaySend.Refuses(Keys.SiteOf(this.GetPrimaryKeyString()), sent, isBegun: true);
 
     private static SiteAssignment Without(SiteAssignment assignment, IReadOnlyDictionary<string, string>? refused) =>
         refused is null or { Count: 0 } ? assignment

@@ -43,15 +43,23 @@ public sealed class FilesTests : IDisposable
             Score = client.Score! with { Base = new() { Reference = 0.25, StandardError = client.Id == "a" ? 0.125 : 0.375 } },
         });
 
+        var digest = new BlobDigest(new('0', 64), 8);
+        ManifestTask[] states =
+        [
+            new() { Task = "sst2", Round = 1, Version = 1, Shared = digest, Coherence = 0.5 },
+            new() { Task = "trec", Round = 0, Version = 0, Shared = digest, Kept = "none of its clients is in the round" },
+        ];
+
         MetricsFiles.Write(_folder, StoreMode.Private, SampleRun.Plan,
-            [SampleRun.Round(0), round with { Manifest = round.Manifest with { Clients = [.. clients] } }]);
+            [SampleRun.Round(0), round with { Manifest = round.Manifest with { Clients = [.. clients], Tasks = states } }]);
 
         var csv = File.ReadAllText(Path.Combine(_folder, "metrics-by-task.csv")).Split("\r\n");
         Assert.Equal("round,task,clients,trained,scored,metric,score,standard_error,base_score,difference_error,"
-            + "test_loss,majority_share,mean_loss,update_bytes", csv[0]);
-        Assert.Equal("0,sst2,2,0,2,accuracy,0.51,0.06,,,0.745,0.5,,0", csv[1]);
-        Assert.Equal("1,sst2,2,2,2,accuracy,0.56,0.06,0.25,0.25,0.72,0.5,1.5,4096", csv[3]);
+            + "test_loss,majority_share,mean_loss,update_bytes,coherence,kept", csv[0]);
+        Assert.Equal("0,sst2,2,0,2,accuracy,0.51,0.06,,,0.745,0.5,,0,,", csv[1]);
+        Assert.Equal("1,sst2,2,2,2,accuracy,0.56,0.06,0.25,0.25,0.72,0.5,1.5,4096,0.5,", csv[3]);
         Assert.StartsWith("1,trec,1,1,1,accuracy,0.3", csv[4], StringComparison.Ordinal);
+        Assert.EndsWith(",,none of its clients is in the round", csv[4], StringComparison.Ordinal);
     }
 
     [Theory]

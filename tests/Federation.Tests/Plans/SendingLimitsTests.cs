@@ -47,6 +47,12 @@ public sealed class SendingLimitsTests
         + "the site (--may-send job). Give the plan adapter.tensors.B.scope: client, or give a wider word: --may-send task.",
         Refusal("job", TaskHeads));
 
+    [Fact]
+    public void A_run_that_is_begun_keeps_its_plan_so_the_word_is_what_helps() => Assert.EndsWith(
+        "(--may-send job). Give a wider word: --may-send task, and resume the run; or begin another with "
+        + "adapter.tensors.B.scope: client.",
+        SendingLimits.Parse(["job"]).Refuses("north", SentTensor.Of(TaskHeads), isBegun: true), StringComparison.Ordinal);
+
     [Theory]
     [InlineData("job", "fedsa-lora-task-heads", "task")]
     [InlineData("nothing", "fedsa-lora", "job")]
