@@ -151,6 +151,25 @@ public sealed class TaskHeadTests : IDisposable
     }
 
     [Fact]
+    public async Task A_client_does_not_take_the_moments_of_a_head_of_its_own_to_another_task()
+    {
+        await using var federation = await TestFederation.StartAsync();
+        var source = Plan(clients: 2, rounds: 2);
+        await federation.RunAsync("source", source, InTime);
+        var moved = source.Replace("task: t1", "task: t2", StringComparison.Ordinal);
+
+        var refused = await Assert.ThrowsAsync<BadInputException>(
+            () => federation.Coordinator(Job).ForkAsync("source", 2, moved, cancellationToken: InTime));
+        await federation.Coordinator(Job).ForkAsync("source", 2, $"{moved}training: {{moments: reset}}\n", cancellationToken: InTime);
+
+        Assert.Equal(
+            "Client c00001 alone moved the head of another task in source, whose moments it keeps; give it another id for task t2, "
+            + "or the plan training.moments: reset.",
+            refused.Message);
+        Assert.Equal(JobStatus.Finished, (await federation.FinishAsync(Job, InTime)).Status);
+    }
+
+    [Fact]
     public async Task A_lost_head_of_a_task_is_named_and_repair_goes_back_before_it()
     {
         using var store = new DirectoryBlobStore(_folder);

@@ -74,9 +74,10 @@ internal sealed class CommittedRun
         PlanText.RequireValues(plan.Plan, run.Path, manifest.Engine);
         var shared = await store.ReadStateAsync(manifest.SharedOf(job), cancellationToken);
         var committed = new CommittedRun(run, store, plan, manifest, shared);
+        var ofTasks = (manifest.Tasks ?? []).Sum(static task => task.Shared.SizeBytes);
+        if (ofTasks + manifest.Clients.Sum(static client => client.Head?.SizeBytes ?? 0) > MostHeadBytes) return committed;
         foreach (var task in manifest.Tasks ?? [])
             committed._tasks.Add(task.Task, await store.ReadStateAsync(task.SharedOf(job), cancellationToken));
-        if (manifest.Clients.Sum(static client => client.Head?.SizeBytes ?? 0) > MostHeadBytes) return committed;
         foreach (var client in manifest.Clients)
         {
             if (committed.HeadOf(client) is { } head) committed._heads.Add(client.Id, await store.ReadStateAsync(head, cancellationToken));
@@ -89,18 +90,26 @@ internal sealed class CommittedRun
     public ClientSpec Client(string id) => _plan.Client(id);
 
     /// <summary>What the clients of a task share; empty where no tensor has scope Task.</summary>
-    public AdapterState OfTask(string task) => _tasks.GetValueOrDefault(task, AdapterState.Empty);
+    private async Task<AdapterState> OfTaskAsync(string task, CancellationToken cancellationToken) =>
+        _tasks.TryGetValue(task, out var read) ? read
+        : Manifest.Tasks?.FirstOrDefault(one => one.Task == task) is { } state
+            ? await ReadLaterAsync(state.SharedOf(_run.Record.Plan), cancellationToken)
+            : AdapterState.Empty;
 
     /// <summary>A client with its committed head.</summary>
     public async Task<GroupMember> MemberAsync(ManifestClient client, CancellationToken cancellationToken)
     {
         var (head, spec) = (HeadOf(client), _plan.Client(client.Id));
-        var member = new GroupMember { Client = spec, OfTask = OfTask(spec.Task) };
+        var member = new GroupMember { Client = spec, OfTask = await OfTaskAsync(spec.Task, cancellationToken) };
         if (head is null) return member;
-        if (_heads.TryGetValue(client.Id, out var read)) return member with { Head = read };
+        return member with { Head = _heads.TryGetValue(client.Id, out var read) ? read : await ReadLaterAsync(head, cancellationToken) };
+    }
+
+    private async Task<AdapterState> ReadLaterAsync(BlobRef state, CancellationToken cancellationToken)
+    {
         try
         {
-            return member with { Head = await _store.ReadStateAsync(head, cancellationToken) };
+            return await _store.ReadStateAsync(state, cancellationToken);
         }
         catch (CorruptBlobException)
         {
@@ -178,7 +187,7 @@ internal sealed class CommittedRun
             Engine = Manifest.Engine,
             Inputs = async token => (await MadeWith.RequireForAsync(_store, _run.Record.Plan, Manifest, token))?.Blob,
             Shared = _ => Task.FromResult(Shared),
-            OfTask = (task, _) => Task.FromResult(OfTask(task)),
+            OfTask = OfTaskAsync,
             Clients = [.. folders.Keys.Order(StringComparer.Ordinal)],
             Head = async (client, token) => (await MemberAsync(clients[client], token)).Head,
         };

@@ -40,7 +40,7 @@ public sealed record CohortAggregate
 public sealed record TaskAggregate(AdapterState? Shared, AdapterState? ServerOptimizer, double? Coherence, string? Kept);
 
 /// <summary>What the clients of a task started from, and what it takes for that to move.</summary>
-/// <param name="Shared">Its tensors of scope Task.</param>
+/// <param name="Shared">Its tensors of scope Task; empty will do where none of its clients is in the cohort.</param>
 /// <param name="ServerOptimizer">The server optimizer's state for them; null at the start.</param>
 public sealed record TaskStart(AdapterState Shared, AdapterState? ServerOptimizer = null)
 {

@@ -35,7 +35,7 @@ internal sealed class CohortParts
             _taskOf.Index().GroupBy(static client => client.Item, static client => client.Index, StringComparer.Ordinal)
                 .ToDictionary(static task => task.Key, static task => task.ToArray(), StringComparer.Ordinal),
             StringComparer.Ordinal);
-        _shapes = tasks.ToDictionary(
+        _shapes = tasks.Where(task => _members.ContainsKey(task.Key)).ToDictionary(
             static task => task.Key, task => AdapterShapes.Of(new([.. job, .. task.Value.Shared])), StringComparer.Ordinal);
         foreach (var (task, start) in tasks)
         {
@@ -108,13 +108,15 @@ internal sealed class CohortParts
     /// <param name="update">An update that has been checked.</param>
     public Addition Cut(int client, AdapterState update)
     {
-        var ofTask = Array.Find(_parts, part => part.Task == _taskOf[client]);
-        Part?[] parts = AreWhole ? [ofTask] : [_parts[0], ofTask];
-        (Part, AdapterState, double)[] views =
-            [.. parts.OfType<Part>().Select(part => (part, part.View(update)))
-                .Select(static one => (one.part, one.Item2, UpdateCheck.Length(one.Item2)))];
+        var views = new List<(Part Part, AdapterState View, double Length)>();
+        foreach (var part in _parts.Where(part => part.Task is null || part.Task == _taskOf[client]))
+        {
+            var view = part.View(update);
+            views.Add((part, view, UpdateCheck.Length(view)));
+        }
+
         var shared = !IsPerTask ? 0
-            : ShapesOf(client).Count == _job.Count ? views[0].Item3 : UpdateCheck.Length(Only(_job, update));
+            : ShapesOf(client).Count == _job.Count ? views[0].Length : UpdateCheck.Length(Only(_job, update));
         return new(views, shared);
     }
 

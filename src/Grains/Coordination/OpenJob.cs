@@ -222,15 +222,20 @@ internal sealed class OpenJob(
         RoundState state, IReadOnlyList<string> closed, CancellationToken cancellationToken)
     {
         var starts = new Dictionary<string, TaskStart>(StringComparer.Ordinal);
-        var asked = state.Cohort.ToHashSet(StringComparer.Ordinal);
+        var (asked, trained) = (state.Cohort.ToHashSet(StringComparer.Ordinal), closed.ToHashSet(StringComparer.Ordinal));
         foreach (var task in Committed!.Tasks ?? [])
         {
             var members = Machine.Groups.Members[task.Task];
-            var shared = await cache.OfTaskAsync(task.SharedOf(job), cancellationToken);
-            starts.Add(task.Task, new(shared, await RememberedAsync(task.ServerOptimizerOf(job), cancellationToken))
+            var start = new TaskStart(AdapterState.Empty)
             {
                 Quorum = Machine.QuorumOf(state, task.Task), Asked = members.Count(asked.Contains),
                 Staleness = Weights.StalenessIn(state, task.Task, members),
+            };
+            // What nobody moves is not read: a plan may have many more tasks than a round.
+            starts.Add(task.Task, !members.Any(trained.Contains) ? start : start with
+            {
+                Shared = await cache.OfTaskAsync(task.SharedOf(job), cancellationToken),
+                ServerOptimizer = await RememberedAsync(task.ServerOptimizerOf(job), cancellationToken),
             });
         }
 

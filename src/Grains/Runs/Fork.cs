@@ -84,7 +84,25 @@ public static class Fork
             throw new BadInputException($"Client {moved.Id} has its head at site {sites[moved.Id]}, "
                 + $"from which it does not go to {moved.Site}; give that client another id.");
         }
+        if (LeftAlone(before, plan) is { } other)
+        {
+            throw new BadInputException($"Client {other.Id} alone moved the head of another task in {source}, whose moments it keeps; "
+                + $"give it another id for task {other.Task}, or the plan training.moments: reset.");
+        }
+
         return manifest;
+    }
+
+    // A client that goes from a task of its own to another of its own, with moments of the head that it leaves.
+    private static ClientSpec? LeftAlone(FederationPlan before, FederationPlan plan)
+    {
+        if (!plan.Adapter.Has(Scope.Task) || plan.Training.Moments == Moments.Reset) return null;
+        static IReadOnlyDictionary<string, string> Alone(FederationPlan plan) => plan.Clients.GroupBy(static client => client.Task)
+            .Where(static task => task.Count() == 1)
+            .ToDictionary(static task => task.Single().Id, static task => task.Key, StringComparer.Ordinal);
+        var (was, now) = (Alone(before), Alone(plan));
+        return plan.Clients.FirstOrDefault(client =>
+            was.TryGetValue(client.Id, out var left) && now.TryGetValue(client.Id, out var task) && left != task);
     }
 
     /// <summary>Whether the base of a plan takes what the clients of a run share after a round.</summary>
