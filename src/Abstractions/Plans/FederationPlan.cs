@@ -43,6 +43,14 @@ public sealed record FederationPlan
 
     /// <summary>What goes wrong on purpose; nothing by default.</summary>
     public IReadOnlyList<FaultSpec> Faults { get; init; } = [];
+
+    /// <summary>The method as it is in a round.</summary>
+    /// <param name="round">From 1; 0 for the start.</param>
+    public AdapterSpec AdapterAt(int round) => Adapter.At(round, Strategy.Rounds);
+
+    /// <summary>The statistics that clients send beside what training changed; none where nothing is aggregated.</summary>
+    public IReadOnlyList<StatisticFamily> StatisticFamilies => !Adapter.SharesAnything ? []
+        : [.. Adapter.Objectives.Select(static term => term.Statistics).OfType<StatisticFamily>()];
 }
 
 /// <summary>Whether anything is shared.</summary>

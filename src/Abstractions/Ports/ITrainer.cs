@@ -29,12 +29,30 @@ public interface ITrainer
     /// <exception cref="BadInputException">The model folder is not usable, or the adapter does not fit it.</exception>
     Task<AdapterState> InitialOfTaskAsync(FederationPlan plan, string task, CancellationToken cancellationToken = default);
 
+    /// <summary>
+    /// What clients share as a round begins with it, where the method's lifecycle has changed that since it was committed; else the same.
+    /// A pure function of its arguments, and of its own result the identity.
+    /// </summary>
+    /// <param name="plan">The plan.</param>
+    /// <param name="round">The round that begins.</param>
+    /// <param name="state">Tensors of scope Job, or those of scope Task as a task's clients have them, as committed.</param>
+    /// <param name="task">The task; null for scope Job.</param>
+    /// <param name="cancellationToken">The caller's token.</param>
+    Task<AdvancedState> AdvanceAsync(
+        FederationPlan plan, int round, AdapterState state, string? task, CancellationToken cancellationToken = default) =>
+        Task.FromResult(new AdvancedState(state, new HashSet<string>()));
+
     /// <summary>Trains a group for one round. The results are in the members' order; a member's failure is in its result.</summary>
     Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default);
 
     /// <summary>Scores a group. The results are in the members' order; a member's failure is in its result.</summary>
     Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default);
 }
+
+/// <summary>A state as a round begins with it.</summary>
+/// <param name="State">The tensors.</param>
+/// <param name="Begun">Those that began again: what an optimizer remembers of them is void.</param>
+public sealed record AdvancedState(AdapterState State, IReadOnlySet<string> Begun);
 
 /// <summary>What the bits of a run depend on besides the plan.</summary>
 /// <param name="Library">For example <c>TorchSharp 0.107.0, libtorch 2.10.0</c>.</param>

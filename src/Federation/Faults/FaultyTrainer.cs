@@ -33,6 +33,11 @@ public sealed class FaultyTrainer(ITrainer inner, TimeProvider time) : ITrainer
         inner.InitialOfTaskAsync(plan, task, cancellationToken);
 
     /// <inheritdoc/>
+    public Task<AdvancedState> AdvanceAsync(
+        FederationPlan plan, int round, AdapterState state, string? task, CancellationToken cancellationToken = default) =>
+        inner.AdvanceAsync(plan, round, state, task, cancellationToken);
+
+    /// <inheritdoc/>
     public Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default) =>
         group.Plan.Faults.Count == 0 ? inner.TrainAsync(group, cancellationToken) : TrainBadlyAsync(group, cancellationToken);
 

@@ -30,20 +30,32 @@ internal sealed record AdapterTensor(LinearShape Target, TensorRole Role, IReadO
 internal sealed class AdapterLayout
 {
     private readonly AdapterStart _start;
+    private readonly AdapterMethod _withoutBranch;
 
     private AdapterLayout(
-        AdapterSpec spec, AdapterMethod method, IReadOnlyList<(TensorRole Role, TensorPolicy Policy)> roles,
-        IReadOnlyList<AdapterTarget> targets, AdapterStart start)
+        AdapterSpec spec, AdapterMethod method, AdapterMethod withoutBranch,
+        IReadOnlyList<(TensorRole Role, TensorPolicy Policy)> roles, IReadOnlyList<AdapterTarget> targets, AdapterStart start)
     {
-        (Spec, Method, Roles, Targets, Tensors, _start) =
-            (spec, method, [.. roles.Select(static tensor => tensor.Role)], targets, [.. TensorsOf(method, roles, targets)], start);
+        (Spec, Method, _withoutBranch, Roles, Targets, _start) =
+            (spec, method, withoutBranch, [.. roles.Select(static tensor => tensor.Role)], targets, start);
+        Tensors = [.. TensorsOf(roles)];
         start.RequireFits(Tensors);
     }
 
     public AdapterSpec Spec { get; }
 
-    /// <summary>The algebra of the method.</summary>
+    /// <summary>The algebra of the method, with all of its parts: what it says of itself holds on every layer.</summary>
     public AdapterMethod Method { get; }
+
+    /// <summary>The algebra on a layer, which may lack a part.</summary>
+    public AdapterMethod MethodOf(AdapterTarget target) => target.HasTaskBranch ? Method : _withoutBranch;
+
+    /// <summary>What the method has on a layer.</summary>
+    public IEnumerable<TensorRole> RolesOn(AdapterTarget target)
+    {
+        var own = MethodOf(target).Shapes(target).Select(static tensor => tensor.Role).ToHashSet(StringComparer.Ordinal);
+        return Roles.Where(role => own.Contains(role.Name));
+    }
 
     /// <summary>What the method has on each layer.</summary>
     public IReadOnlyList<TensorRole> Roles { get; }
@@ -68,7 +80,7 @@ internal sealed class AdapterLayout
                     + $"they are {NamesOf([.. layout.Targets.Select(static target => target.Layer)])}");
         }
 
-        foreach (var (target, rank, _) in layout.Targets)
+        foreach (var (target, rank, _, _) in layout.Targets)
         {
             var bound = Math.Min(target.InWidth, target.OutWidth);
             if (rank < 1 || rank > bound)
@@ -119,7 +131,8 @@ internal sealed class AdapterLayout
         }
 
         var roles = spec.Roles.Select(role => (role, spec.Tensor(role.Name))).ToList();
-        return new(spec, AdapterMethods.Of(spec), roles, targets, start ?? AdapterStart.Drawn);
+        return new(
+            spec, AdapterMethods.Of(spec), AdapterMethods.Of(spec with { TaskBranch = null }), roles, targets, start ?? AdapterStart.Drawn);
     }
 
     /// <summary>The layout of a method that no spec can name yet.</summary>
@@ -133,7 +146,7 @@ internal sealed class AdapterLayout
         AdapterStart? start = null)
     {
         var targets = ModuleRules.Targets(spec, layers);
-        return new(spec, method, [.. roles.Select(static role => (role, role.Default))], targets, start ?? AdapterStart.Drawn);
+        return new(spec, method, method, [.. roles.Select(static role => (role, role.Default))], targets, start ?? AdapterStart.Drawn);
     }
 
     /// <summary>Whether a tensor's frozen start is subtracted: of an anchored start all that a law draws, but for the gate's.</summary>
@@ -141,7 +154,7 @@ internal sealed class AdapterLayout
 
     /// <inheritdoc cref="HasStart(AdapterTensor)"/>
     public bool HasStart(string role) =>
-        Spec.Start == Start.Anchored && Roles.Any(own => own.Name == role && own.IsDrawn)
+        Spec.Start == Start.Anchored && Roles.Any(own => own.Name == role && own.IsDrawn && own.Follows is null)
         && !Spec.Routing.Roles.Any(own => own.Name == role);
 
     /// <summary>The last component of a module's name.</summary>
@@ -182,14 +195,16 @@ internal sealed class AdapterLayout
     private static string NamesOf(IReadOnlyList<LinearShape> layers) =>
         string.Join(", ", layers.Select(static layer => LastPart(layer.Module)).Distinct());
 
-    private static IEnumerable<AdapterTensor> TensorsOf(
-        AdapterMethod method, IReadOnlyList<(TensorRole Role, TensorPolicy Policy)> roles, IReadOnlyList<AdapterTarget> targets)
+    private IEnumerable<AdapterTensor> TensorsOf(IReadOnlyList<(TensorRole Role, TensorPolicy Policy)> roles)
     {
-        foreach (var target in targets)
+        foreach (var target in Targets)
         {
-            var shapes = method.Shapes(target)
+            var shapes = MethodOf(target).Shapes(target)
                 .ToDictionary(static tensor => tensor.Role, static tensor => tensor.Shape, StringComparer.Ordinal);
-            foreach (var (role, policy) in roles) yield return new(target.Layer, role, shapes[role.Name], policy);
+            foreach (var (role, policy) in roles)
+            {
+                if (shapes.TryGetValue(role.Name, out var shape)) yield return new(target.Layer, role, shape, policy);
+            }
         }
     }
 }

@@ -53,7 +53,7 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
 
     private Tensor Adapt(AdapterTarget target, Tensor x, Tensor y, IWideRows rows)
     {
-        var (method, tensors, spec) = (_adapter.Layout.Method, _adapter.Of(target), _adapter.Layout.Spec);
+        var (method, tensors, spec) = (_adapter.Layout.MethodOf(target), _adapter.Of(target), _adapter.Layout.Spec);
         var masks = spec.Dropout.P == 0 ? null : _masks?[target.Module];
         var shape = y.shape;
         var sequences = MemberRows.Whole(x.dim() < 3 ? 1 : (int)x.shape[..^2].Aggregate(1L, static (a, b) => a * b),
@@ -85,7 +85,7 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
     private (IReadOnlyList<Slot> Slots, Tensor Down, Tensor Up) SidesOf(AdapterTarget target, LayerTensors tensors)
     {
         if (_sides.TryGetValue(target.Module, out var known)) return known;
-        var factors = _adapter.Layout.Method.Factors(tensors);
+        var factors = _adapter.Layout.MethodOf(target).Factors(tensors);
         var sides = (factors.Down, LaidRows(factors.Down), Bottleneck.LaidHeads(factors.Up)[0]);
         if (is_grad_enabled()) return sides;
         foreach (var tensor in (Tensor[])[.. factors.Down.Select(static slot => slot.Rows), sides.Item2, sides.Item3])

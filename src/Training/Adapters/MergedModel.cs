@@ -153,7 +153,7 @@ public sealed class MergedModel
     /// <summary>W0 + dW, stored as the layer's kind says, in float32.</summary>
     private Tensor Merged(AdapterTarget target, Tensor weight)
     {
-        var (method, adapter) = (_layout.Method, _adapter.Tensors);
+        var (method, adapter) = (_layout.MethodOf(target), _adapter.Tensors);
         var tensors = new LayerTensors(
             role => TensorData.OnDevice(adapter[AdapterTensor.NameOf(target.Module, role)], CPU).unsqueeze(0), static _ => null);
         var rows = new FrozenLinear(target.Layer, weight, bias: null).Rows(ScalarType.Float32)

@@ -11,7 +11,8 @@ namespace FedRLora.Training.Adapters;
 /// <param name="Layer">The layer.</param>
 /// <param name="Rank">R there.</param>
 /// <param name="Scaling">s there.</param>
-internal sealed record AdapterTarget(LinearShape Layer, int Rank, double Scaling)
+/// <param name="HasTaskBranch">A method with a task pair has it there.</param>
+internal sealed record AdapterTarget(LinearShape Layer, int Rank, double Scaling, bool HasTaskBranch = false)
 {
     public string Module => Layer.Module;
 
@@ -31,12 +32,16 @@ internal static class ModuleRules
 
     /// <summary>The targets, in the model's order.</summary>
     /// <exception cref="BadInputException">A regular expression is not valid or takes too long.</exception>
-    public static IReadOnlyList<AdapterTarget> Targets(AdapterSpec spec, IReadOnlyList<LinearShape> layers) =>
-        [.. layers.Where(layer => IsTarget(spec, layer)).Select(layer =>
+    public static IReadOnlyList<AdapterTarget> Targets(AdapterSpec spec, IReadOnlyList<LinearShape> layers)
+    {
+        var branched = WithTaskBranch(spec, layers);
+        return [.. layers.Where(layer => IsTarget(spec, layer)).Select(layer =>
         {
             var rank = First(spec.RankPattern, layer.Module) ?? spec.Rank;
-            return new AdapterTarget(layer, rank, spec.ScalingOf(rank, First(spec.AlphaPattern, layer.Module) ?? spec.Alpha));
+            return new AdapterTarget(
+                layer, rank, spec.ScalingOf(rank, First(spec.AlphaPattern, layer.Module) ?? spec.Alpha), branched(layer.Module));
         })];
+    }
 
     /// <summary>Whether a name is <paramref name="suffix"/> or ends in it after a dot.</summary>
     public static bool EndsIn(string module, string suffix) =>
@@ -70,6 +75,15 @@ internal static class ModuleRules
         }
 
         return null;
+    }
+
+    // The last blocks of the model; a layer outside of blocks counts as one of them.
+    private static Func<string, bool> WithTaskBranch(AdapterSpec spec, IReadOnlyList<LinearShape> layers)
+    {
+        if (spec.TaskBranch is not { } branch) return static _ => false;
+        var blocks = layers.Select(layer => LayerOf(spec, layer.Module)).OfType<int>().Distinct().Order().ToList();
+        var last = blocks.TakeLast(branch.Blocks ?? Math.Max(1, blocks.Count / 4)).ToHashSet();
+        return module => LayerOf(spec, module) is not { } block || last.Contains(block);
     }
 
     private static T? First<T>(IReadOnlyList<KeyValuePair<string, T>> patterns, string module) where T : struct

@@ -66,6 +66,6 @@ internal sealed class PlacedAdapter
         using var inference = no_grad();
         // Where nothing has moved from a frozen start, rounding may leave less than nothing.
         return Math.Sqrt(Math.Max(0, Layout.Targets.Sum(target =>
-            Bottleneck.SquaredNorm(Layout.Method, Of(target, ScalarType.Float64), target.Scaling).cpu().item<double>())));
+            Bottleneck.SquaredNorm(Layout.MethodOf(target), Of(target, ScalarType.Float64), target.Scaling).cpu().item<double>())));
     }
 }

@@ -22,18 +22,21 @@ internal sealed class AdapterStack
     private readonly IReadOnlyList<IReadOnlyDictionary<string, LayerMasks>>? _masks;
     private readonly List<StackedTarget> _targets = [];
     private readonly int _members;
+    private readonly IReadOnlyList<int> _tasks;
 
     /// <param name="members">The values that each begins with; at least one, all of one layout.</param>
     /// <param name="masks">Each member's by module; null without dropout.</param>
     /// <param name="device">Where the tensors go.</param>
     /// <param name="model">Asked for the weights of a method that looks at them; else not looked at.</param>
     /// <param name="dtype">Of the tensors.</param>
+    /// <param name="tasks">The number of each member's task, in the ordinal order of the plan's; null for one task.</param>
     /// <exception cref="BadInputException">Nothing trains.</exception>
     public AdapterStack(
         IReadOnlyList<ClientAdapter> members, IReadOnlyList<IReadOnlyDictionary<string, LayerMasks>>? masks, Device device,
-        CausalLanguageModel? model, ScalarType dtype = ScalarType.Float32)
+        CausalLanguageModel? model, ScalarType dtype = ScalarType.Float32, IReadOnlyList<int>? tasks = null)
     {
         (Layout, _masks, _members) = (members[0].Layout, masks, members.Count);
+        _tasks = tasks ?? [.. members.Select(static _ => 0)];
         Blocks =
         [
             .. Layout.Tensors.Where(static tensor => tensor.Trains).GroupBy(static tensor => tensor.Role.Name, StringComparer.Ordinal)
@@ -103,8 +106,8 @@ internal sealed class AdapterStack
         }
 
         Factors factors;
-        using (enable_grad()) factors = Layout.Method.Factors(new LayerTensors(Leaf, StartOf(target, 0, _members)));
-        var method = Layout.Method;
+        using (enable_grad()) factors = Layout.MethodOf(target).Factors(new LayerTensors(Leaf, StartOf(target, 0, _members)));
+        var method = Layout.MethodOf(target);
         var norms = method.HasColumns
             ? NormsOf(target, model ?? throw new ArgumentNullException(nameof(model)))
             : ((FrozenLinear, Tensor)?)null;
@@ -117,6 +120,9 @@ internal sealed class AdapterStack
             ? new(role, null, made.shape)
             : new(null, made.requires_grad ? null : made.detach().MoveToOuterDisposeScope(), made.shape);
     }
+
+    // A mix is asked for more than its result only where a method has use for it.
+    private bool AsksMixes => Layout.Spec.Objectives.OfType<Objective.GateLoss>().Any() || Layout.Roles.Any(static role => role.IsCounted);
 
     // Squared norms of the weight's rows, once.
     private (FrozenLinear Layer, Tensor Squares) NormsOf(AdapterTarget target, CausalLanguageModel model)
@@ -153,7 +159,7 @@ internal sealed class AdapterStack
         public BottleneckLayer Slice(AdapterStack stack, int first, int count)
         {
             // All of them now, in the pass's scope: a layer's own is over before its backward.
-            var tensors = stack.Layout.Roles.ToDictionary(
+            var tensors = stack.Layout.RolesOn(Target).ToDictionary(
                 static role => role.Name, role => stack.TensorOf(AdapterTensor.NameOf(Target.Module, role.Name), first, count),
                 StringComparer.Ordinal);
             Wide Of(WideSource source) => source switch
@@ -163,9 +169,10 @@ internal sealed class AdapterStack
                 _ => new(empty(source.Shape, device: META), null, IsOnTape: true), // known by its shape until a pass computes it
             };
             return new(
-                stack.Layout.Method, Target, stack.Layout.Spec.Dropout.P == 0 ? DropoutSite.None : stack.Layout.Spec.Dropout.Site,
+                stack.Layout.MethodOf(Target), Target, stack.Layout.Spec.Dropout.P == 0 ? DropoutSite.None : stack.Layout.Spec.Dropout.Site,
                 new([.. Down.Select(side => new DownSide(side.Slot, side.IsDropped, Of(side.Rows)))], [.. Up.Select(Of)]),
-                role => tensors[role], stack.StartOf(Target, first, count), Norms);
+                role => tensors[role], stack.StartOf(Target, first, count), Norms,
+                stack.AsksMixes ? () => new MixTraining([.. stack._tasks.Skip(first).Take(count)], stack.Layout.Targets.Count) : null);
         }
     }
 

@@ -28,12 +28,15 @@ internal sealed record LayerSides(IReadOnlyList<DownSide> Down, IReadOnlyList<Wi
 /// <param name="sides">The wide sides; those that are computed of what trains are computed in each pass.</param>
 /// <param name="tensorOf">The members' tensors by role.</param>
 /// <param name="startOf">Their kept start by role; null where there is none.</param>
+/// <param name="training">Makes what takes penalties and counts; null where nobody asks for them.</param>
+/// <param name="counted">Gets what a pass has counted, by role.</param>
 /// <param name="frozen">
 /// Whose outputs' norms the method asks for, and their squares for the weight alone; null where it asks for none.
 /// </param>
 internal sealed class BottleneckLayer(
     AdapterMethod method, AdapterTarget target, DropoutSite site, LayerSides sides, Func<string, Trained> tensorOf,
-    Func<string, Tensor?> startOf, (FrozenLinear Layer, Tensor Squares)? frozen)
+    Func<string, Tensor?> startOf, (FrozenLinear Layer, Tensor Squares)? frozen, Func<MixTraining>? training = null,
+    Action<string, Tensor>? counted = null)
 {
     /// <summary>The wide sides as this pass sees them.</summary>
     public LayerSides Sides(Tape tape)
@@ -148,12 +151,21 @@ internal sealed class BottleneckLayer(
     }
 
     // The mix, by libtorch's autograd over what is narrow.
-    private Tensor Derived(Tape tape, LayerInput input, LayerSides own, Tensor[] inputs, int masked, Func<long, Tensor>? draw) =>
-        tape.Derive(inputs, tensorOf, (values, leaves) =>
+    private Tensor Derived(Tape tape, LayerInput input, LayerSides own, Tensor[] inputs, int masked, Func<long, Tensor>? draw)
+    {
+        var asked = training?.Invoke();
+        var u = tape.Derive(inputs, tensorOf, (values, leaves) =>
         {
-            var context = new MixContext(target.Scaling, input.Rows, draw);
+            var context = new MixContext(target.Scaling, input.Rows, draw) { Training = asked };
             return [method.Mix(new LayerTensors(role => leaves[role], startOf), NarrowOf(own, values, masked), context)];
-        })[0];
+        }, () => asked?.Penalties ?? [])[0];
+        if (asked is not null && !tape.IsDry)
+        {
+            foreach (var (role, counts) in asked.Counts) counted?.Invoke(role, counts.detach());
+        }
+
+        return u;
+    }
 
     // Products of what is dropped come first, one for each mask; then one of the rest.
     private static Narrow NarrowOf(LayerSides own, Tensor[] values, int masked)

@@ -82,7 +82,13 @@ internal sealed class Tape(Workspace workspace) : IDisposable
     /// <param name="inputs">Values of the tape; may be none.</param>
     /// <param name="trained">Gives a tensor by its role; null where none can be asked for.</param>
     /// <param name="work">From detached inputs and leaves to outputs.</param>
-    public Tensor[] Derive(Tensor[] inputs, Func<string, Trained>? trained, Func<Tensor[], Leaves, Tensor[]> work)
+    /// <param name="penalties">
+    /// What the work adds to the loss, asked for after it: their gradient is 1. A dry tape asks for none, so that a layer that is computed
+    /// again adds them once.
+    /// </param>
+    public Tensor[] Derive(
+        Tensor[] inputs, Func<string, Trained>? trained, Func<Tensor[], Leaves, Tensor[]> work,
+        Func<IReadOnlyList<Tensor>>? penalties = null)
     {
         var own = new Leaves(trained, isGraph: !IsDry);
         if (IsDry)
@@ -97,14 +103,17 @@ internal sealed class Tape(Workspace workspace) : IDisposable
         Tensor[] leaves = [.. inputs.Select(input => Alias(input).requires_grad_(Tracks(input)))];
         var graph = work(leaves, own);
         Tensor[] outputs = Separate([.. graph.Select(static output => output.detach())], [.. leaves, .. own.Asked]);
-        if (!graph.Any(static output => output.requires_grad)) return outputs;
+        Tensor[] added = [.. (penalties?.Invoke() ?? []).Where(static penalty => penalty.requires_grad)];
+        if (added.Length == 0 && !graph.Any(static output => output.requires_grad)) return outputs;
         // The graph must outlive the layer's scope, and a detached copy would not carry it.
-        foreach (var tensor in graph.Concat(leaves).Concat(own.Train.Select(static leaf => leaf.Leaf))) tensor.DetachFromDisposeScope();
-        Keep(outputs, () => new(outputs, [.. graph, .. leaves, .. own.Train.Select(static leaf => leaf.Leaf)], (saved, gradients) =>
+        foreach (var tensor in graph.Concat(added).Concat(leaves).Concat(own.Train.Select(static leaf => leaf.Leaf))) tensor.DetachFromDisposeScope();
+        Tensor?[] kept = [.. graph, .. leaves, .. own.Train.Select(static leaf => leaf.Leaf), .. added];
+        Keep(outputs, () => new(outputs, kept, (saved, gradients) =>
         {
             var reached = Enumerable.Range(0, graph.Length).Where(i => gradients[i] is not null && saved[i]!.requires_grad).ToList();
-            if (reached.Count == 0) return;
-            autograd.backward([.. reached.Select(i => saved[i]!)], [.. reached.Select(i => gradients[i]!)]);
+            if (reached.Count == 0 && added.Length == 0) return;
+            autograd.backward(
+                [.. reached.Select(i => saved[i]!), .. added], [.. reached.Select(i => gradients[i]!), .. added.Select(static penalty => ones_like(penalty))]);
             foreach (var (input, leaf) in inputs.Zip(saved.Skip(graph.Length)))
             {
                 if (leaf!.requires_grad && leaf.grad is { } gradient) Add(input, gradient.detach());
@@ -114,7 +123,7 @@ internal sealed class Tape(Workspace workspace) : IDisposable
             {
                 if (leaf.grad is { } gradient) of.Gradient!.add_(gradient, Living.One);
             }
-        }));
+        }, IsPenalized: added.Length > 0));
         return outputs;
     }
 
@@ -234,7 +243,7 @@ internal sealed class Tape(Workspace workspace) : IDisposable
             _entries.RemoveAt(_entries.Count - 1);
             using var scope = NewDisposeScope();
             var gradients = entry.Outputs.Select(Collect).ToArray();
-            if (gradients.Length == 0 || Array.Exists(gradients, static gradient => gradient is not null))
+            if (entry.IsPenalized || gradients.Length == 0 || Array.Exists(gradients, static gradient => gradient is not null))
                 entry.Backward(entry.Saved, gradients);
             foreach (var taken in gradients) taken?.Dispose();
             entry.Dispose();
@@ -300,7 +309,9 @@ internal sealed class Tape(Workspace workspace) : IDisposable
 
     private sealed record Gradient(Tensor Value, bool IsShared);
 
-    private sealed record Entry(Tensor[] Outputs, Tensor?[] Saved, Action<Tensor?[], Tensor?[]> Backward) : IDisposable
+    // A penalty has a gradient of its own, whatever arrives at the outputs.
+    private sealed record Entry(
+        Tensor[] Outputs, Tensor?[] Saved, Action<Tensor?[], Tensor?[]> Backward, bool IsPenalized = false) : IDisposable
     {
         public void Dispose()
         {

@@ -6,7 +6,7 @@ internal static class AdapterChecks
     public static IEnumerable<PlanConflict> Of(AdapterSpec adapter) =>
     [
         .. adapter.From is null ? DrawnStart(adapter) : GivenStart(adapter), .. adapter.Parts.SelectMany(part => part.Conflicts(adapter)),
-        .. Dropout(adapter), .. adapter.Roles.SelectMany(role => Sharing(role, adapter.Tensor(role.Name))),
+        .. Dropout(adapter), .. adapter.Objectives.SelectMany(term => term.Conflicts(adapter)), .. adapter.Roles.SelectMany(role => Sharing(role, adapter.Tensor(role.Name))),
     ];
 
     /// <summary>Where the plan may say a policy's value: in a short key, or below <c>tensors</c>.</summary>
@@ -41,7 +41,7 @@ internal static class AdapterChecks
     private static IEnumerable<PlanConflict> DrawnStart(AdapterSpec adapter)
     {
         var factors = Factors(adapter);
-        var zero = factors.Where(role => adapter.Tensor(role.Name).Init.Law == InitLaw.Zero).ToList();
+        var zero = factors.Where(role => adapter.Tensor(role.Name).Init.IsZero).ToList();
         static string Init(TensorRole role) => "init" + role.KeyEnd;
         if (adapter.Start == Start.Anchored && zero is [.., var one])
         {

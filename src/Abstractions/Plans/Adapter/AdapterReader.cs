@@ -17,15 +17,24 @@ internal static class AdapterReader
 
     private static readonly string[] Drawn = ["init", "seed"];
 
-    private static readonly string[] InitForms = ["zero", "kaimingUniform", "gaussian: 0.02", "stable: 64"];
+    private static readonly string[] InitForms =
+    [
+        "zero", "kaimingUniform", "identity", "sharedKaimingUniform", "pissa", "olora", "svd", "subspace", "gaussian: 0.02", "stable: 64",
+        "constant: 1",
+    ];
+
+    // Those that stand with their value, by their examples.
+    private static readonly Dictionary<string, (InitLaw Law, string Example)> InitsOfValue = new(StringComparer.OrdinalIgnoreCase)
+    {
+        ["gaussian"] = (InitLaw.Gaussian, "gaussian: 0.02"), ["stable"] = (InitLaw.Stable, "stable: 64"),
+        ["constant"] = (InitLaw.Constant, "constant: 1"),
+    };
 
     public static AdapterSpec Read(PlanSection? adapter)
     {
         if (adapter is null)
             return AdapterCatalog.Methods[DefaultMethod].Spec;
-        adapter.RefuseYet(
-            "branches", "core", "downs", "headScale", "headMask", "scopeCore", "scopeHeadScale", "lifecycle", "objective", "space",
-            "reducer");
+        adapter.RefuseYet("branches", "headMask", "space", "reducer");
         string[] methods = [.. AdapterCatalog.Methods.Keys.Order(StringComparer.Ordinal)];
         var spec = AdapterCatalog.Methods[adapter.Name("method", DefaultMethod, methods)].Spec;
         var layers = adapter.Names(
@@ -45,7 +54,19 @@ internal static class AdapterReader
             AlphaPattern = adapter.Pairs("alphaPattern", Above(0, Bounds.Many), whole: false, static value => value) ?? spec.AlphaPattern,
             Decomposed = adapter.Flag("decomposed", spec.Decomposed),
             Heads = adapter.Integer("heads", spec.Heads, 1, 64),
+            Downs = adapter.Choice("downs", spec.Downs),
+            Core = adapter.Section("core", spec.Core, section => new(
+                section.Choice("form", spec.Core.Form), section.Flag("perHead", spec.Core.PerHead),
+                section.OptionalInteger("rank", 1, 4096) ?? spec.Core.Rank), shorthand: "form"),
+            HeadScale = adapter.Choice("headScale", spec.HeadScale),
+            TaskBranch = adapter.Section("taskBranch", spec.TaskBranch, section => new TaskBranch(
+                section.Integer("rank", spec.TaskBranch?.Rank ?? 4, 1, 4096),
+                section.Number("scale", spec.TaskBranch?.Scale ?? 4, Above(0, Bounds.Many)),
+                section.OptionalInteger("blocks", 1, 10_000) ?? spec.TaskBranch?.Blocks), shorthand: "rank"),
             Routing = Routing(adapter, spec.Routing),
+            Objectives = ObjectiveReader.Read(adapter, spec.Objectives),
+            Lifecycle = LifecycleReader.Read(adapter, spec.Lifecycle),
+            SubspaceFrom = adapter.Names("subspaceFrom", "an adapter's folder").Names ?? spec.SubspaceFrom,
             Start = adapter.Choice("start", spec.Start),
             Dropout = Dropout(adapter.Section("dropout"), spec.Dropout),
             Weighting = adapter.Choice("weighting", spec.Weighting),
@@ -59,28 +80,15 @@ internal static class AdapterReader
         return spec;
     }
 
-    private static Routing Routing(PlanSection adapter, Routing fallback)
-    {
-        string[] names = [.. AdapterParts.Routings.Keys];
-        switch (adapter.Node("routing"))
-        {
-            case null:
-                return fallback;
-            case ScalarNode { IsNull: false } rule:
-                return AdapterParts.Routings.TryGetValue(rule.Value, out var read)
-                    ? read(adapter)
-                    : adapter.Wrong(rule, "routing", PlanSection.Unknown(rule, names), fallback);
-            case var other:
-                return adapter.Wrong(
-                    other, "routing", $"{PlanSection.Shown(other)} stands here; give one of {string.Join(", ", names)}.", fallback);
-        }
-    }
+    // A rule's name, or {topK: {k: 2}}.
+    private static Routing Routing(PlanSection adapter, Routing fallback) =>
+        adapter.Rule("routing", AdapterParts.Routings, fallback);
 
     // A policy stands below tensors, or in a short key of its own: tensors: {A: {scope: job}} is scopeA: job.
     private static AdapterSpec Tensors(PlanSection adapter, AdapterSpec spec)
     {
         var section = adapter.Section("tensors");
-        foreach (var role in AdapterParts.Roles)
+        foreach (var role in AdapterParts.Chosen)
         {
             string[] keys = [.. ((string[])["init", "seed", "trains", "scope"]).Where(key => key != "init" || role.IsDrawn)];
             var below = section?.Section(role.Name);
@@ -137,8 +145,8 @@ internal static class AdapterReader
     private static AdapterSpec Given(PlanSection adapter, AdapterSpec spec)
     {
         RefuseGiven(adapter,
-            [.. GivenByAdapter, .. AdapterParts.Roles.SelectMany(static role => Drawn.Select(key => key + role.KeyEnd)), "start"]);
-        foreach (var role in AdapterParts.Roles)
+            [.. GivenByAdapter, .. AdapterParts.Chosen.SelectMany(static role => Drawn.Select(key => key + role.KeyEnd)), "start"]);
+        foreach (var role in AdapterParts.Chosen)
         {
             if (adapter.Node("tensors") is MapNode && adapter.Section("tensors")?.Section(role.Name) is { } below)
                 RefuseGiven(below, Drawn);
@@ -160,22 +168,17 @@ internal static class AdapterReader
         {
             case null:
                 return fallback;
+            case ScalarNode { IsNull: false } word when InitsOfValue.TryGetValue(word.Value, out var valued):
+                return adapter.Wrong(word, key, $"{word.Value} needs a value; give {valued.Example}.", fallback);
             case ScalarNode { IsNull: false } word:
-                return word.Value.ToUpperInvariant() switch
-                {
-                    "ZERO" => Plans.Init.Zero,
-                    "KAIMINGUNIFORM" => Plans.Init.KaimingUniform,
-                    "STABLE" or "GAUSSIAN" => adapter.Wrong(
-                        word, key, $"{word.Value} needs a value; give {(word.Value.Length == 6 ? "stable: 64" : "gaussian: 0.02")}.",
-                        fallback),
-                    _ => adapter.Wrong(word, key, PlanSection.Unknown(word, InitForms), fallback),
-                };
+                return Enum.TryParse<InitLaw>(word.Value, ignoreCase: true, out var named) && Enum.IsDefined(named)
+                    && !char.IsAsciiDigit(word.Value[0]) && !word.Value.Contains(',', StringComparison.Ordinal)
+                    ? new Init(named)
+                    : adapter.Wrong(word, key, PlanSection.Unknown(word, InitForms), fallback);
             case MapNode map when map.Entries.Any(static entry => entry.Key is "law" or "value"):
                 return LawAndValue(adapter.Section(key)!, fallback);
-            case MapNode { Entries: [{ Key: "stable" or "gaussian" } only] }:
-                var law = adapter.Section(key)!;
-                var value = law.Number(only.Key, 0, Above(0, Bounds.Many));
-                return only.Key == "stable" ? Plans.Init.Stable(value) : Plans.Init.Gaussian(value);
+            case MapNode { Entries: [var only] } when InitsOfValue.TryGetValue(only.Key, out var law):
+                return new Init(law.Law, adapter.Section(key)!.Number(only.Key, 0, BoundOf(law.Law)));
             case var other:
                 return adapter.Wrong(
                     other, key, $"{PlanSection.Shown(other)} stands here; give one of {string.Join(", ", InitForms)}.", fallback);
@@ -184,15 +187,25 @@ internal static class AdapterReader
 
     private static Init LawAndValue(PlanSection init, Init fallback)
     {
-        init.Require("law", "one of zero, kaimingUniform, gaussian, stable");
+        init.Require("law", "one of zero, kaimingUniform, identity, sharedKaimingUniform, pissa, olora, svd, subspace, gaussian, stable, constant");
         var law = init.Choice("law", fallback.Law);
-        var takesValue = law is InitLaw.Gaussian or InitLaw.Stable || !init.Has("law") || init.IsUnreadable("law");
+        var takesValue = new Init(law).HasValue || !init.Has("law") || init.IsUnreadable("law");
         if (takesValue)
-            init.Require("value", law is InitLaw.Stable ? "gamma, such as 64" : "a standard deviation, such as 0.02");
-        var result = new Init(law, takesValue ? init.Number("value", 1, Above(0, Bounds.Many)) : 0);
+        {
+            init.Require("value", law switch
+            {
+                InitLaw.Stable => "gamma, such as 64",
+                InitLaw.Constant => "a number, such as 1",
+                _ => "a standard deviation, such as 0.02",
+            });
+        }
+
+        var result = new Init(law, takesValue ? init.Number("value", 1, BoundOf(law)) : 0);
         init.Close();
         return result;
     }
+
+    private static Interval BoundOf(InitLaw law) => law == InitLaw.Constant ? Closed(-Bounds.Many, Bounds.Many) : Above(0, Bounds.Many);
 
     private static Dropout Dropout(PlanSection? dropout, Dropout fallback)
     {

@@ -10,6 +10,9 @@ public enum Scaling
 
     /// <summary>alpha / sqrt(r), as in rsLoRA (arXiv 2312.03732).</summary>
     AlphaOverSqrtRank,
+
+    /// <summary>alpha, whatever the rank, as in MTLoRA (arXiv 2403.20320).</summary>
+    Constant,
 }
 
 /// <summary>How a fresh adapter leaves the base unchanged.</summary>
@@ -51,6 +54,7 @@ public sealed record AdapterSpec
 {
     private static readonly LowRankFactors Factors = new();
     private static readonly Decomposition Norms = new();
+    private static readonly HeadMask Mask = new();
 
     private ChosenPolicies _chosen = ChosenPolicies.None;
 
@@ -108,6 +112,18 @@ public sealed record AdapterSpec
     /// <summary>N, heads of each client.</summary>
     public int Heads { get; init; } = 1;
 
+    /// <summary>Down-projections: one, or one for each head.</summary>
+    public Downs Downs { get; init; } = Downs.One;
+
+    /// <summary>What stands between A and the heads.</summary>
+    public Core Core { get; init; } = Core.None;
+
+    /// <summary>What heads are multiplied with.</summary>
+    public HeadScaleForm HeadScale { get; init; } = HeadScaleForm.None;
+
+    /// <summary>A second pair of factors on the last blocks; null for none.</summary>
+    public TaskBranch? TaskBranch { get; init; }
+
     /// <summary>How heads are mixed.</summary>
     public Routing Routing { get; init; } = new Routing.ByTask();
 
@@ -120,9 +136,33 @@ public sealed record AdapterSpec
     /// <summary>A client's share in the mean.</summary>
     public Weighting Weighting { get; init; } = Weighting.UniformPerTask;
 
+    /// <summary>Terms of what training minimizes beside the completion's cross-entropy.</summary>
+    public IReadOnlyList<Objective> Objectives { get; init; } = [];
+
+    /// <summary>What happens to the method in some rounds.</summary>
+    public IReadOnlyList<LifecycleStep> Lifecycle { get; init; } = [];
+
+    /// <summary>
+    /// Folders of adapters in PEFT's layout whose changes span what <see cref="InitLaw.Subspace"/> begins with; empty for the weight.
+    /// </summary>
+    public IReadOnlyList<string> SubspaceFrom { get; init; } = [];
+
+    /// <summary>Merged links that are there in the round that this is the method of.</summary>
+    [JsonIgnore]
+    public int Links { get; private init; }
+
+    /// <summary>Whether a mask has been calibrated by the round that this is the method of.</summary>
+    [JsonIgnore]
+    public bool IsMasked { get; private init; }
+
     /// <summary>The parts that the method is put together from.</summary>
     [JsonIgnore]
-    public IReadOnlyList<IAdapterPart> Parts => [Factors, Routing, .. Decomposed ? [Norms] : (IAdapterPart[])[]];
+    public IReadOnlyList<IAdapterPart> Parts =>
+    [
+        Factors, Core, new HeadScale(HeadScale), Routing, .. TaskBranch is { } branch ? [branch] : (IAdapterPart[])[],
+        .. Decomposed ? [Norms] : (IAdapterPart[])[], .. Links > 0 ? [new FrozenLinks(Links)] : (IAdapterPart[])[],
+        .. IsMasked ? [Mask] : (IAdapterPart[])[],
+    ];
 
     /// <summary>What the method has on each layer, in the order of its parts.</summary>
     [JsonIgnore]
@@ -137,7 +177,14 @@ public sealed record AdapterSpec
 
     /// <summary>The policy of a tensor, also of one that the method does not have.</summary>
     /// <exception cref="ArgumentException">No part has such a tensor.</exception>
-    public TensorPolicy Tensor(string role) => _chosen.Find(role) ?? AdapterParts.Role(role).Default;
+    public TensorPolicy Tensor(string role)
+    {
+        if (_chosen.Find(role) is { } chosen) return chosen;
+        var known = AdapterParts.Role(role);
+        if (known.Follows is not { } followed) return known.Default;
+        var scope = Tensor(followed).Scope;
+        return known.Default with { Scope = scope == Scope.Seed ? Scope.Client : scope };
+    }
 
     /// <summary>The same with another policy for a tensor.</summary>
     /// <exception cref="ArgumentException">No part has such a tensor.</exception>
@@ -152,16 +199,46 @@ public sealed record AdapterSpec
     public AdapterSpec Unshared() =>
         WithEach(static tensor => tensor.IsAggregated ? tensor with { Scope = Scope.Client } : tensor);
 
+    /// <summary>
+    /// The method as it is in a round: which links and mask there are, and what trains. What happens after rounds has happened in those
+    /// before.
+    /// </summary>
+    /// <param name="round">From 1; 0 for the start.</param>
+    /// <param name="rounds">Of the run.</param>
+    public AdapterSpec At(int round, int rounds)
+    {
+        if (Lifecycle.Count == 0) return this;
+        int Happened<T>() where T : LifecycleAction => Lifecycle.Where(static step => step.What is T)
+            .SelectMany(step => Enumerable.Range(1, Math.Max(0, round - 1)).Where(before => step.Rounds.Contains(before, rounds)))
+            .Distinct().Count();
+        var now = this with
+        {
+            Links = Happened<LifecycleAction.MergeAndRedraw>(), IsMasked = Happened<LifecycleAction.CalibrateMask>() > 0,
+        };
+        if (Lifecycle.LastOrDefault(step => step.What is LifecycleAction.Train && step.Rounds.Contains(round, rounds)) is not
+            { What: LifecycleAction.Train trained }) return now;
+        return Roles.Where(role => !trained.Has(role, Tensor(role.Name)))
+            .Aggregate(now, static (spec, role) => spec.With(role.Name, static tensor => tensor with { Trains = false }));
+    }
+
+    /// <summary>Whether a round moves a tensor that is aggregated, of the method as it is in that round.</summary>
+    public bool Moves(string role) => Has(role) && Tensor(role) is { IsAggregated: true, Trains: true };
+
     /// <summary>s where no pattern changes it.</summary>
     public double ScalingFactor => ScalingOf(Rank, Alpha);
 
-    /// <summary>s: alpha/r or alpha/sqrt(r).</summary>
-    public double ScalingOf(int rank, double alpha) => Scaling == Scaling.AlphaOverRank ? alpha / rank : alpha / Math.Sqrt(rank);
+    /// <summary>s: alpha/r, alpha/sqrt(r) or alpha; r the rows of A that one input uses.</summary>
+    public double ScalingOf(int rank, double alpha) => Scaling switch
+    {
+        Scaling.AlphaOverRank => alpha / (Routing.ActiveRank ?? rank),
+        Scaling.AlphaOverSqrtRank => alpha / Math.Sqrt(Routing.ActiveRank ?? rank),
+        _ => alpha,
+    };
 
     /// <summary>
     /// Whether the mix of heads does not depend on the input, so that the adapter is a static low rank and exports exactly.
     /// </summary>
-    public bool IsStatic => Routing.IsStatic || Heads == 1;
+    public bool IsStatic => Routing.IsStatic;
 
     /// <summary>Whether anything is aggregated; a plan without it is local training in rounds.</summary>
     public bool SharesAnything => Tensors.Values.Any(static tensor => tensor.IsAggregated);
@@ -170,7 +247,7 @@ public sealed record AdapterSpec
     /// The tensors that may differ between clients of a task: those that stay with their client, and those that each client draws.
     /// </summary>
     [JsonIgnore]
-    public IReadOnlyList<TensorRole> OfClients => [.. Roles.Where(role => Tensor(role.Name) is
+    public IReadOnlyList<TensorRole> OfClients => [.. Roles.Where(role => role.IsCounted || Tensor(role.Name) is
         { Scope: Scope.Client, Trains: true } or { Scope: Scope.Client or Scope.Seed, Seed: SeedPolicy.PerClient })];
 
     /// <summary>Whether it has a tensor of a scope.</summary>

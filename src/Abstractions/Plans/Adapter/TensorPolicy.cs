@@ -91,6 +91,14 @@ public sealed record TensorRole(string Name, TensorPolicy Default)
     /// <summary>Its initial value follows a law; else it is computed from the frozen weight.</summary>
     public bool IsDrawn { get; init; } = true;
 
+    /// <summary>
+    /// It moves in training, by what it counts and not by a gradient; neither moments nor decay touch it.
+    /// </summary>
+    public bool IsCounted { get; init; }
+
+    /// <summary>The role whose owner owns it too: it is made of that tensor by the lifecycle, and no plan gives it a policy.</summary>
+    public string? Follows { get; init; }
+
     /// <summary>What in a plan brings it; null where every method has it.</summary>
     public string? ComesWith { get; init; }
 

@@ -35,6 +35,9 @@ internal abstract class AdapterMethod
     /// <summary>Mix does not depend on tokens, so the method is one matrix beside the weight.</summary>
     public virtual bool IsStatic => true;
 
+    /// <summary>All that it adds is multiplied with the layer's scaling; else a part of it has a scale of its own.</summary>
+    public virtual bool IsScaledAlike => true;
+
     /// <summary>Whether <see cref="Columns"/> scales the outputs.</summary>
     public virtual bool HasColumns => false;
 

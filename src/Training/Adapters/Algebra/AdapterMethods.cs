@@ -12,13 +12,16 @@ internal static class AdapterMethods
         [typeof(Routing.Mean)] = static spec => new EqualGate(spec.Heads, 1.0 / spec.Heads),
         [typeof(Routing.Sum)] = static spec => new EqualGate(spec.Heads, 1),
         [typeof(Routing.Softmax)] = static spec => new SoftmaxGate(spec.Heads),
+        [typeof(Routing.TaskSoftmax)] = static spec => new TaskSoftmaxGate(spec.Heads, ((Routing.TaskSoftmax)spec.Routing).Tau),
     };
 
     /// <summary>The algebra of a method.</summary>
     public static AdapterMethod Of(AdapterSpec spec)
     {
-        AdapterMethod method = new LowRank(spec.Heads, Gates[spec.Routing.GetType()](spec));
+        AdapterMethod method = new LowRank(LowRankForm.Of(spec), Gates[spec.Routing.GetType()](spec));
         if (spec.Start == Start.Anchored) method = new Anchored(method);
+        if (spec.TaskBranch is { } branch) method = new Beside(method, TaskBranch.A, TaskBranch.B, branch.Rank, branch.Scale);
+        if (spec.Links > 0) method = new Beside(method, FrozenLinks.A, FrozenLinks.B, links: spec.Links);
         return spec.Decomposed ? new Decomposed(method) : method;
     }
 }

@@ -35,6 +35,8 @@ internal sealed class Anchored(AdapterMethod inner) : AdapterMethod
 
     public override bool IsStatic => inner.IsStatic;
 
+    public override bool IsScaledAlike => inner.IsScaledAlike;
+
     // What came down by the rows of the start, scaled: the mix lies in its heads.
     private static Tensor StartOf(Narrow z, MixContext context)
     {

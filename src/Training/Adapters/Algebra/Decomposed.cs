@@ -22,6 +22,8 @@ internal sealed class Decomposed(AdapterMethod inner) : AdapterMethod
 
     public override bool IsStatic => inner.IsStatic;
 
+    public override bool IsScaledAlike => inner.IsScaledAlike;
+
     public override bool HasColumns => true;
 
     public override Tensor Columns(LayerTensors tensors, Tensor norms) => tensors[Decomposition.Magnitude] / norms;

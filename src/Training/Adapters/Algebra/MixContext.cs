@@ -17,6 +17,30 @@ internal sealed record MemberRows(int Count, IReadOnlyList<int> Real, IReadOnlyL
         real == Count ? ones([Count], dtype, device) : cat([ones([real], dtype, device), zeros([Count - real], dtype, device)]))]);
 }
 
+/// <summary>What training asks of a mix beside its result; in evaluation nobody asks.</summary>
+/// <param name="Tasks">The number of each member's task, in the ordinal order of the plan's tasks.</param>
+/// <param name="Layers">How many layers are adapted.</param>
+internal sealed record MixTraining(IReadOnlyList<int> Tasks, int Layers)
+{
+    private readonly List<Tensor> _penalties = [];
+    private readonly Dictionary<string, Tensor> _counts = new(StringComparer.Ordinal);
+
+    /// <summary>What is added to each member's loss, <c>[G]</c> each.</summary>
+    public IReadOnlyList<Tensor> Penalties => _penalties;
+
+    /// <summary>By role, what each member's rows used, <c>[G, k]</c>; no gradient.</summary>
+    public IReadOnlyDictionary<string, Tensor> Counts => _counts;
+
+    /// <summary>Adds to each member's loss.</summary>
+    /// <param name="perMember"><c>[G]</c>, its weight in the objective included; padding must have no part in it.</param>
+    public void Penalize(Tensor perMember) => _penalties.Add(perMember);
+
+    /// <summary>Counts for a tensor that moves by counts.</summary>
+    /// <param name="role">The tensor.</param>
+    /// <param name="perMember"><c>[G, k]</c>, of real rows alone.</param>
+    public void Count(string role, Tensor perMember) => _counts.Add(role, perMember);
+}
+
 /// <summary>What a mix may know beside numbers.</summary>
 /// <param name="scaling">s of the layer.</param>
 /// <param name="rows">Which rows there are.</param>
@@ -30,6 +54,9 @@ internal sealed class MixContext(double scaling, MemberRows rows, Func<long, Ten
 
     /// <summary>Which rows are real, and where sequences begin and end.</summary>
     public MemberRows Rows => rows;
+
+    /// <summary>Takes penalties and counts; null in evaluation, and for the frozen start of an anchored method.</summary>
+    public MixTraining? Training { get; init; }
 
     /// <summary>The nearest static form is asked for: heads count alike, whatever the input.</summary>
     public bool IsUniform { get; init; }

@@ -62,7 +62,9 @@ public sealed class PeftExporter(string root) : IAdapterExporter
     // What PEFT multiplies by its own scaling; in float64, so that a sum of heads is rounded once.
     private static (NamedArray A, NamedArray B) FactorsOf(PlacedAdapter adapter, AdapterTarget target)
     {
-        var (a, b) = Bottleneck.Factors(adapter.Layout.Method, adapter.Of(target, ScalarType.Float64), scaling: 1);
+        var (method, tensors) = (adapter.Layout.MethodOf(target), adapter.Of(target, ScalarType.Float64));
+        var (a, b) = Bottleneck.Factors(method, tensors, method.IsScaledAlike ? 1 : target.Scaling);
+        if (!method.IsScaledAlike) b = b.div(Living.Of(target.Scaling));
         return (new(a[0].shape, TensorData.Values(a)), new(b[0].shape, TensorData.Values(b)));
     }
 

@@ -1,0 +1,83 @@
+using System.Text.Json.Serialization;
+
+namespace FedRLora.Abstractions.Plans;
+
+/// <summary>Something that happens to a method in some rounds of a run.</summary>
+/// <param name="Rounds">In which, or after which.</param>
+/// <param name="What">What.</param>
+public sealed record LifecycleStep(RoundSet Rounds, LifecycleAction What);
+
+/// <summary>What happens; in JSON its name with its values.</summary>
+[JsonConverter(typeof(RuleJson<LifecycleAction>))]
+public abstract record LifecycleAction : IPlanRule
+{
+    /// <summary>The action's name in a plan.</summary>
+    public abstract string Rule { get; }
+
+    /// <summary>
+    /// In these rounds these tensors alone train, of those that train at all; of two such steps in a round the later of the list holds.
+    /// </summary>
+    /// <param name="Tensors">
+    /// Their roles; <see cref="Heads"/> stands for those of scope client or task, <see cref="Shared"/> for those of scope job.
+    /// </param>
+    public sealed record Train(IReadOnlyList<string> Tensors) : LifecycleAction
+    {
+        /// <summary>Tensors of scope client or task.</summary>
+        public const string Heads = "heads";
+
+        /// <summary>Tensors of scope job.</summary>
+        public const string Shared = "shared";
+
+        /// <inheritdoc/>
+        public override string Rule => "train";
+
+        /// <summary>Whether a tensor trains.</summary>
+        public bool Has(TensorRole role, TensorPolicy policy) => Tensors.Any(name => name switch
+        {
+            Heads => policy.IsHead,
+            Shared => policy.Scope == Scope.Job,
+            _ => name == role.Name,
+        });
+    }
+
+    /// <summary>
+    /// After these rounds the pair of factors joins the frozen links, and a fresh pair begins, with moments of its own (COLA, arXiv
+    /// 2401.04151).
+    /// </summary>
+    public sealed record MergeAndRedraw : LifecycleAction
+    {
+        /// <inheritdoc/>
+        public override string Rule => "mergeAndRedraw";
+    }
+
+    /// <summary>
+    /// After these rounds the largest entries of the heads are marked, and the heads begin again, where only those train (LoRI-S, arXiv
+    /// 2504.07448).
+    /// </summary>
+    /// <param name="Sparsity">The share of entries that no longer trains.</param>
+    /// <param name="Over">What entries are compared over.</param>
+    public sealed record CalibrateMask(double Sparsity = 0.9, MaskSpan Over = MaskSpan.Model) : LifecycleAction
+    {
+        /// <inheritdoc/>
+        public override string Rule => "calibrateMask";
+    }
+}
+
+/// <summary>What the entries of heads are compared over when a mask is calibrated.</summary>
+public enum MaskSpan
+{
+    /// <summary>All heads of the client.</summary>
+    Model,
+
+    /// <summary>Those of a block.</summary>
+    Layer,
+
+    /// <summary>Those of layers whose names have the same last part.</summary>
+    Projection,
+
+    /// <summary>Those of a part of the blocks: attention, or the feed-forward network.</summary>
+    Module,
+
+    /// <summary>Each by itself.</summary>
+    Matrix,
+}

@@ -1,0 +1,160 @@
+namespace FedRLora.Abstractions.Plans;
+
+// Rules that choose among the rows of A.
+public abstract partial record Routing
+{
+    /// <summary>
+    /// Each row of A with its column of B is an expert (SMoRA, arXiv 2501.15103): of g = sigmoid(router x) + balance the K largest are
+    /// kept, of equal ones the lower, and weigh in proportion, K in sum. The balance enters the weight too, as in the released code; after
+    /// each step it moves by the rate towards experts that were used less than the mean.
+    /// </summary>
+    /// <param name="K">Experts that a token uses.</param>
+    /// <param name="Partition">Neighbouring rows that share a row of the router.</param>
+    /// <param name="Rate">What the balance moves by in a step.</param>
+    public sealed record RankTopK(int K = 8, int Partition = 1, double Rate = 1e-5) : Routing
+    {
+        /// <summary>The router, <c>[R / partition, D_in]</c>.</summary>
+        public const string Router = "rankRouter";
+
+        /// <summary>The balance, <c>[R]</c>.</summary>
+        public const string Balance = "balance";
+
+        private static readonly TensorRole[] Tensors =
+        [
+            new(Router, new() { Init = Init.KaimingUniform })
+            {
+                Summary = "the router's weights", Shape = "[r / partition, inputs]", ComesWith = "routing: rankTopK",
+            },
+            new(Balance, new() { Trains = false })
+            {
+                Summary = "what balances the use of the rows", Shape = "[r]", IsCounted = true, ComesWith = "routing: rankTopK",
+            },
+        ];
+
+        /// <inheritdoc/>
+        public override string Rule => "rankTopK";
+
+        /// <inheritdoc/>
+        public override IReadOnlyList<TensorRole> Roles => Tensors;
+
+        /// <inheritdoc/>
+        public override string? KeepsOffEmbeddings => "a router";
+
+        /// <inheritdoc/>
+        public override bool IsStatic => false;
+
+        /// <inheritdoc/>
+        public override int? ActiveRank => K;
+
+        /// <inheritdoc/>
+        public override IEnumerable<PlanConflict> Conflicts(AdapterSpec spec)
+        {
+            foreach (var conflict in OneLowRank(spec, Rule, K)) yield return conflict;
+            if (spec.Rank % Partition != 0)
+            {
+                yield return new(
+                    $"rank {spec.Rank} is not divided by {Partition}; give a rank that is, or another partition.",
+                    "adapter.routing.rankTopK.partition", "adapter.rank");
+            }
+
+            if (spec.Tensor(Balance).Scope != Scope.Client)
+            {
+                yield return new(
+                    "the balance counts what its own client's rows use; give scopeBalance: client.",
+                    [.. AdapterChecks.PathsOf(Balance, "scope"), "adapter.routing"]);
+            }
+
+            if (spec.Tensor(Balance).Trains)
+            {
+                yield return new(
+                    "the balance moves by counts and has no gradient; give trainsBalance: false.",
+                    [.. AdapterChecks.PathsOf(Balance, "trains"), "adapter.routing"]);
+            }
+        }
+    }
+
+    /// <summary>
+    /// Pools of R rank-1 factors on both sides, of which K pairs are chosen for each sequence by the mean of its inputs (conditional
+    /// mixture of LoRA, arXiv 2402.15896).
+    /// </summary>
+    /// <param name="K">Pairs that a sequence uses.</param>
+    /// <param name="Choice">How the B side is chosen.</param>
+    /// <param name="Weighted">
+    /// The chosen factors weigh by their scores, through which the routers learn; else all weigh 1, as published, and routers stay.
+    /// </param>
+    /// <param name="Lambda">The weight of what the chosen factors of A say, in a conditional choice.</param>
+    public sealed record Pool(
+        int K = 4, PoolChoice Choice = PoolChoice.Conditional, bool Weighted = true, double Lambda = 1) : Routing
+    {
+        /// <summary>Chooses on the A side, <c>[R, D_in]</c>.</summary>
+        public const string RouterA = "poolRouterA";
+
+        /// <summary>Chooses on the B side, <c>[R, D_in]</c>.</summary>
+        public const string RouterB = "poolRouterB";
+
+        /// <summary>What a chosen factor of A says of the B side, <c>[K, R, D_in]</c>.</summary>
+        public const string RouterQ = "poolRouterQ";
+
+        private static readonly TensorRole[] Tensors =
+        [
+            Role(RouterA, "the router of the A side", "[r, inputs]"), Role(RouterB, "the router of the B side", "[r, inputs]"),
+            Role(RouterQ, "the router from chosen factors to the B side", "[k, r, inputs]"),
+        ];
+
+        /// <inheritdoc/>
+        public override string Rule => "pool";
+
+        /// <inheritdoc/>
+        public override IReadOnlyList<TensorRole> Roles => Choice switch
+        {
+            PoolChoice.SharedIndex => Tensors[..1],
+            PoolChoice.Independent => Tensors[..2],
+            _ => Tensors,
+        };
+
+        /// <inheritdoc/>
+        public override string? KeepsOffEmbeddings => "a router";
+
+        /// <inheritdoc/>
+        public override bool IsStatic => false;
+
+        /// <inheritdoc/>
+        public override int? ActiveRank => K;
+
+        /// <inheritdoc/>
+        public override IEnumerable<PlanConflict> Conflicts(AdapterSpec spec) => OneLowRank(spec, Rule, K);
+
+        private static TensorRole Role(string name, string summary, string shape) =>
+            new(name, new() { Init = Init.KaimingUniform }) { Summary = summary, Shape = shape, ComesWith = "routing: pool" };
+    }
+
+    private static IEnumerable<PlanConflict> OneLowRank(AdapterSpec spec, string rule, int chosen)
+    {
+        if (spec.Heads > 1 || spec.Downs != Downs.One || spec.Core.Form != CoreForm.None)
+        {
+            yield return new(
+                $"{rule} chooses among the rows of one low rank; give heads: 1, downs: one and core: none.",
+                "adapter.routing", "adapter.heads", "adapter.downs", "adapter.core");
+        }
+
+        if (chosen > spec.Rank)
+        {
+            yield return new(
+                $"{chosen} rows of {spec.Rank} cannot be chosen; give k: {spec.Rank} or less, or a larger rank.",
+                $"adapter.routing.{rule}.k", "adapter.rank");
+        }
+    }
+}
+
+/// <summary>How the B side of a pool is chosen.</summary>
+public enum PoolChoice
+{
+    /// <summary>By a router of its own and by what the chosen factors of A say.</summary>
+    Conditional,
+
+    /// <summary>By a router of its own.</summary>
+    Independent,
+
+    /// <summary>The places that were chosen on the A side.</summary>
+    SharedIndex,
+}
