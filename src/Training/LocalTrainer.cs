@@ -253,7 +253,8 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private async Task<(FrozenBase Model, AdapterLayout Layout)> PrepareAsync(TrainingGroup group, CancellationToken cancellationToken)
     {
         var model = await BaseAsync(group.Plan, cancellationToken);
-        var layout = _adapters.LayoutOf(group.Plan, model.Model.AdaptableLayers, () => model.Model);
+        var plan = group.Plan with { Adapter = group.Plan.AdapterAt(group.Round) };
+        var layout = _adapters.LayoutOf(plan, model.Model.AdaptableLayers, () => model.Model);
         layout.Check(group.Shared, Scope.Job, "shared state");
         return (model, layout);
     }

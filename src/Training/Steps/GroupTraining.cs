@@ -25,7 +25,7 @@ internal sealed class GroupTraining : IDisposable
     private readonly TrainingGroup _group;
     private readonly List<Member> _members;
     private readonly AdapterStack _stack;
-    private readonly AdamW _optimizer;
+    private readonly IMemberOptimizer _optimizer;
     private readonly Workspace _workspace;
     private readonly List<Dictionary<string, LayerMasks>>? _masks;
     private double _bytesPerRow;
@@ -41,7 +41,7 @@ internal sealed class GroupTraining : IDisposable
         _masks = hasDropout ? [.. _members.Select(member => LayerMasks.Of(layout, group.Plan.Seed, group.Round, member.Client.Id))] : null;
         _stack = new AdapterStack([.. _members.Select(static member => member.TakeAdapter())], _masks, device, model.Model);
         _workspace = new Workspace(device, model.Model.Dtype);
-        _optimizer = new AdamW(_stack, group.Plan.Training, [.. _members.Select(static member => member.Optimizer)]);
+        _optimizer = MemberOptimizers.Of(_stack, group.Plan.Training, [.. _members.Select(static member => member.Optimizer)]);
     }
 
     /// <summary>Trains the members of a group for its round; on the lane, within a dispose scope of the caller.</summary>
@@ -160,8 +160,8 @@ internal sealed class GroupTraining : IDisposable
             new(after.Key, Difference(after.Value, member.Before[after.Key]));
         KeyValuePair<string, NamedArray> Moved(KeyValuePair<string, NamedArray> after) =>
             member.Before.TryGetValue(after.Key, out var before) ? new(after.Key, Sum(before, Difference(after.Value, before))) : after;
-        var update = new AdapterState(adapter.State(Scope.Job).Concat(adapter.State(Scope.Task)).Select(Update));
-        var head = new AdapterState(adapter.State(Scope.Client).Select(Moved));
+        var update = new AdapterState(adapter.State(static info => info is { Trains: true, Policy.IsAggregated: true }).Select(Update));
+        var head = new AdapterState(adapter.State(static info => info.Scope == Scope.Client).Select(Moved));
         foreach (var (name, array) in update.Concat(head))
         {
             if (Array.Exists(array.Data, static value => !float.IsFinite(value)))
@@ -173,7 +173,7 @@ internal sealed class GroupTraining : IDisposable
             ClientId = member.Client.Id,
             Update = update,
             Head = head,
-            Optimizer = AdamW.AtRoundEnd(_optimizer.Export(index), adapter.Layout, member.IsAlone),
+            Optimizer = AdamW.AtRoundEnd(Remembered(index), adapter.Layout, member.IsAlone),
             Numbers = new TrainingNumbers
             {
                 Samples = member.Rows.Rows.Count,
@@ -186,6 +186,16 @@ internal sealed class GroupTraining : IDisposable
         };
 
         TrainingResult Failed(string reason) => new() { ClientId = member.Client.Id, Failure = reason };
+    }
+
+    // With the moments of what does not train in this round, as they were.
+    private AdapterState Remembered(int member)
+    {
+        var moments = _optimizer.Export(member);
+        if (_group.Plan.Training.Optimizer != LocalOptimizer.AdamW) return moments;
+        var trained = _stack.Layout.Tensors.Where(static info => info.Trains).SelectMany(static info => AdamW.NamesOf(info.Name))
+            .ToHashSet(StringComparer.Ordinal);
+        return new([.. moments, .. _members[member].Optimizer.Where(entry => !trained.Contains(entry.Key))]);
     }
 
     private static NamedArray Difference(NamedArray after, NamedArray before)
