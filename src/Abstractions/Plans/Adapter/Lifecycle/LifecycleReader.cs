@@ -9,7 +9,7 @@ internal static class LifecycleReader
     private const string Example = "a list such as [{rounds: odd, train: [B]}, {rounds: every 2, do: mergeAndRedraw}]";
 
     public static IReadOnlyList<LifecycleStep> Read(PlanSection adapter, IReadOnlyList<LifecycleStep> fallback) =>
-        !adapter.Has("lifecycle") ? fallback
+        adapter.Node("lifecycle") is null ? fallback
         : [.. adapter.Items<LifecycleStep?>(
             "lifecycle", Example, "is no step; give {rounds: odd, train: [B]}.", null, Step).OfType<LifecycleStep>()];
 
