@@ -16,7 +16,7 @@ public sealed class AggregationFixtureTests
 
     public static TheoryData<string> Flower => Fixtures.Of("method/flower/strategy/*");
 
-    public static TheoryData<string> OpenFedLlm => Fixtures.Of("method/openfedllm/fed_global/*");
+    public static TheoryData<string> OpenFedLlm => Fixtures.Of("method/openfedllm/fed_global/fedavg");
 
     public static TheoryData<string> Buffered => Fixtures.Of("method/flsim/async_staleness_weights");
 
