@@ -16,7 +16,8 @@ internal sealed partial class PlanSection
     };
 
     /// <summary>Rules in a list; <paramref name="fallback"/> if the key is absent.</summary>
-    public IReadOnlyList<T> Rules<T>(string key, IReadOnlyDictionary<string, RuleReader<T>> rules, string example, IReadOnlyList<T> fallback)
+    public IReadOnlyList<T> Rules<T>(
+        string key, IReadOnlyDictionary<string, RuleReader<T>> rules, string example, IReadOnlyList<T> fallback)
         where T : class => !Has(key) ? fallback
         : [.. List(key, example).Select((item, i) => RuleOf<T?>(
             item, this, ProblemList.Item(key, i), rules.ToDictionary(
