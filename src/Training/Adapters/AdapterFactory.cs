@@ -26,7 +26,7 @@ internal static class AdapterFactory
         if (head is not null) layout.Check(head, Scope.Client, $"head of client {client.Id}");
         var redrawn = layout.Initial(plan.Seed, client,
             tensor => tensor.Scope == Scope.Seed || (head is null && tensor.Scope == Scope.Client));
-        return new AdapterState([.. shared, .. head ?? AdapterState.Empty, .. redrawn]);
+        return new AdapterState([.. shared.Where(static entry => !StatisticFamily.IsStatistic(entry.Key)), .. head ?? AdapterState.Empty, .. redrawn]);
     }
 
     /// <summary>The frozen start of a client where it is anchored, else null.</summary>

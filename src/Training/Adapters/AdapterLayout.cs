@@ -169,7 +169,9 @@ internal sealed class AdapterLayout
         new(Tensors.Where(which).Select(tensor => KeyValuePair.Create(tensor.Name,
             _start.ValueOf(tensor, Method) ?? Initializers.Draw(tensor, seed, OwnerOf(tensor, client?.Id, client?.Task ?? task)))));
 
-    /// <summary>Refuses a state that does not have exactly the tensors of a scope, in their shapes.</summary>
+    /// <summary>
+    /// Refuses a state that does not have exactly the tensors of a scope, in their shapes; statistics beside them are not looked at.
+    /// </summary>
     /// <exception cref="BadInputException">A tensor is missing, unknown, or has another shape.</exception>
     public void Check(AdapterState state, Scope scope, string what)
     {
@@ -182,7 +184,7 @@ internal sealed class AdapterLayout
                     + $"the plan asks for [{string.Join(", ", tensor.Shape)}]");
         }
 
-        if (state.Keys.FirstOrDefault(name => !expected.ContainsKey(name)) is { } unknown)
+        if (state.Keys.FirstOrDefault(name => !expected.ContainsKey(name) && !StatisticFamily.IsStatistic(name)) is { } unknown)
             throw new BadInputException($"{what}: tensor {unknown} does not belong to scope {scope} of this plan");
     }
 

@@ -4,6 +4,7 @@ using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Models;
+using FedRLora.Training.Objectives;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -66,6 +67,13 @@ internal sealed class AdapterStack
 
     /// <summary>What trains, by role, in the method's order.</summary>
     public IReadOnlyList<StackBlock> Blocks { get; }
+
+    /// <summary>Terms of the objective that look at features.</summary>
+    public IReadOnlyList<ObjectiveTerm> Terms { get; set; } = [];
+
+    /// <summary>A tensor of a layer, of the first members: views in the caller's dispose scope.</summary>
+    public Trained TensorsOf(AdapterTarget target, string role, int members) =>
+        TensorOf(AdapterTensor.NameOf(target.Module, role), 0, members);
 
     /// <summary>A member's adapter over the stack's memory; views in the caller's dispose scope.</summary>
     public PlacedAdapter Member(int member) => PlacedAdapter.Over(
@@ -172,7 +180,8 @@ internal sealed class AdapterStack
                 stack.Layout.MethodOf(Target), Target, stack.Layout.Spec.Dropout.P == 0 ? DropoutSite.None : stack.Layout.Spec.Dropout.Site,
                 new([.. Down.Select(side => new DownSide(side.Slot, side.IsDropped, Of(side.Rows)))], [.. Up.Select(Of)]),
                 role => tensors[role], stack.StartOf(Target, first, count), Norms,
-                stack.AsksMixes ? () => new MixTraining([.. stack._tasks.Skip(first).Take(count)], stack.Layout.Targets.Count) : null);
+                stack.AsksMixes ? () => new MixTraining([.. stack._tasks.Skip(first).Take(count)], stack.Layout.Targets.Count) : null,
+                features: [.. stack.Terms.Select(term => term.On(Target, first, count)).OfType<IFeatureTerm>()]);
         }
     }
 
