@@ -15,6 +15,7 @@ namespace FedRLora.Training.Steps;
 /// </summary>
 internal sealed class AdamW
 {
+    private readonly AdapterStack _stack;
     private readonly TrainingSpec _spec;
     private readonly List<RoleMoments> _moments;
 
@@ -22,7 +23,7 @@ internal sealed class AdamW
     /// <param name="spec">Betas, epsilon, decay and clip norm.</param>
     /// <param name="states">Each member's moments and step counts to go on from, checked; a role that is absent starts afresh.</param>
     public AdamW(AdapterStack stack, TrainingSpec spec, IReadOnlyList<AdapterState> states) =>
-        (_spec, _moments) = (spec, [.. stack.Blocks.Select(block => new RoleMoments(block, states))]);
+        (_stack, _spec, _moments) = (stack, spec, [.. stack.Blocks.Select(block => new RoleMoments(block, states))]);
 
     /// <summary>
     /// What is stored of an exported state: nothing of a head that others move too, which a fork could leave to this client alone.
@@ -75,13 +76,16 @@ internal sealed class AdamW
         }
     }
 
-    /// <summary>Clips each member's joint norm and takes a step; nothing is read back from the device.</summary>
+    /// <summary>
+    /// Clips each member's joint norm and takes a step; nothing is read back from the device. What moves by counts moves with it.
+    /// </summary>
     /// <param name="learningRates">Of this step, for the first members of the stack; the others stay as they are.</param>
     /// <param name="headsOnly">Leaves tensors of scope Job as they are, and out of the norm.</param>
     public void Step(IReadOnlyList<double> learningRates, bool headsOnly = false)
     {
         using var scope = NewDisposeScope();
         using var inference = no_grad();
+        _stack.MoveByCounts(learningRates.Count);
         var stepping = _moments.Where(moments => !headsOnly || moments.IsHead).ToList();
         if (stepping.Count == 0) return;
         var factors = _spec.ClipNorm > 0
