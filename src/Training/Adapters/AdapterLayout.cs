@@ -130,6 +130,12 @@ internal sealed class AdapterLayout
             throw new BadInputException($"targetModules: {embedding.Module} is an embedding, which {part} cannot be on; leave it out");
         }
 
+        if (targets.FirstOrDefault(static target => target.Layer.Kind == LayerKind.LmHead) is { } head && spec.Routing.SeesSequences)
+        {
+            throw new BadInputException($"targetModules: {head.Module} is the LM head, which training gives the rows with loss alone, and "
+                + $"{spec.Routing.Rule} looks at whole sequences; leave it out");
+        }
+
         var roles = spec.Roles.Select(role => (role, spec.Tensor(role.Name))).ToList();
         return new(
             spec, AdapterMethods.Of(spec), AdapterMethods.Of(spec with { TaskBranch = TaskBranch.None }), roles, targets,

@@ -33,6 +33,11 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
     public static AdapterPass Training(PlacedAdapter adapter, CausalLanguageModel? model, Dictionary<string, LayerMasks> masks) =>
         new(adapter, model, masks);
 
+    public bool SeesSequences => _adapter.Layout.Method.SeesSequences;
+
+    /// <summary>Makes what takes the penalties and counts of a layer; null where nobody asks for them.</summary>
+    public Func<MixTraining>? Asking { private get; init; }
+
     public Tensor Adapt(string module, Tensor x, Tensor y) =>
         _targets.TryGetValue(module, out var target) ? Adapt(target, x, y, new DenseRows(x.reshape(-1, x.shape[^1]))) : y;
 
@@ -60,10 +65,14 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
             x.dim() < 2 ? 1 : (int)x.shape[^2]);
         var hidden = masks is null || spec.Dropout.Site != DropoutSite.Hidden ? (Func<long, Tensor>?)null
             : width => stack([.. masks.Draw([rows.Count, width], y.device)], 1).unsqueeze(0);
-        var context = new MixContext(target.Scaling, sequences, hidden);
         var (slots, down, up) = SidesOf(target, tensors);
         var dtype = up.dtype;
-        var z = Down(slots, down, rows.To(dtype), spec.Dropout.Site == DropoutSite.Input ? masks : null);
+        // What decides sees the numbers that are multiplied: they may be in another type.
+        var given = rows.To(dtype);
+        Tensor Exactly(string slot) => given.To(ScalarType.Float64)
+            .Times(slots.Single(own => own.Name == slot).Rows[0].to(ScalarType.Float64)).unsqueeze(0);
+        var context = new MixContext(target.Scaling, sequences, hidden) { Training = Asking?.Invoke(), Exactly = Exactly };
+        var z = Down(slots, down, given, spec.Dropout.Site == DropoutSite.Input ? masks : null);
         var u = method.Mix(tensors, z, context)[0];
         var flat = y.reshape(-1, target.OutWidth);
         if (!method.HasColumns)

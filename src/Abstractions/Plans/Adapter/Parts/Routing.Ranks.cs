@@ -122,7 +122,20 @@ public abstract partial record Routing
         public override int? ActiveRank => K;
 
         /// <inheritdoc/>
-        public override IEnumerable<PlanConflict> Conflicts(AdapterSpec spec) => OneLowRank(spec, Rule, K);
+        public override bool SeesSequences => true;
+
+        /// <inheritdoc/>
+        public override IEnumerable<PlanConflict> Conflicts(AdapterSpec spec)
+        {
+            foreach (var conflict in OneLowRank(spec, Rule, K)) yield return conflict;
+            if (!Weighted && Roles.FirstOrDefault(role => spec.Tensor(role.Name).Trains) is { } router)
+            {
+                yield return new(
+                    $"a choice without weights gives {router.Name} no gradient, so that decay alone would move it; give weighted: true, or "
+                    + $"scope{router.KeyEnd}: seed with trains{router.KeyEnd}: false.",
+                    ["adapter.routing.pool.weighted", .. AdapterChecks.PathsOf(router.Name, "trains"), "adapter.routing"]);
+            }
+        }
 
         private static TensorRole Role(string name, string summary, string shape) =>
             new(name, new() { Init = Init.KaimingUniform }) { Summary = summary, Shape = shape, ComesWith = "routing: pool" };
