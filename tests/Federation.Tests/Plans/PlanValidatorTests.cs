@@ -37,9 +37,9 @@ public sealed class PlanValidatorTests
         "pissa begins as in the weight, the same for every client; set seedB: common.")]
     [InlineData("adapter: {method: pissa, initB: kaimingUniform}", "adapter.initB",
         "pissa gives A and B of one decomposition; give initA and initB the same law.")]
-    [InlineData("adapter: {method: lora, initB: olora}", "adapter.initA", "olora gives A and B of one decomposition")]
+    [InlineData("adapter: {method: lora, initA: olora}", "adapter.initA", "olora gives A and B of one decomposition")]
     [InlineData("adapter: {method: pissa, initB: svd}", "adapter.initB", "pissa gives A and B of one decomposition")]
-    [InlineData("adapter: {method: cora, initA: subspace}", "adapter.initA", "subspace gives no A, but B alone; give initA another law.")]
+    [InlineData("adapter: {method: lora, initA: subspace}", "adapter.initA", "subspace gives no A, but B alone; give initA another law.")]
     [InlineData("adapter: {method: lora-xs, initCore: svd}", "adapter.initCore", "svd gives no core, but A and B; give initCore another law.")]
     [InlineData("adapter: {method: pissa, heads: 2, routing: mean}", "adapter.heads", "a start computed from the weight is one for a layer")]
     [InlineData("adapter: {method: lora, subspaceFrom: [one]}", "adapter.subspaceFrom", "no tensor begins with a subspace")]
