@@ -149,7 +149,8 @@ internal sealed class AdapterLayout
 
         var roles = spec.Roles.Select(role => (role, spec.Tensor(role.Name))).ToList();
         return new(
-            spec, AdapterMethods.Of(spec), AdapterMethods.Of(spec with { TaskBranch = null }), roles, targets, start ?? AdapterStart.Drawn);
+            spec, AdapterMethods.Of(spec), AdapterMethods.Of(spec with { TaskBranch = TaskBranch.None }), roles, targets,
+            start ?? AdapterStart.Drawn);
     }
 
     /// <summary>The layout of a method that no spec can name yet.</summary>

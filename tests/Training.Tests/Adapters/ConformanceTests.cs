@@ -175,7 +175,8 @@ public sealed class ConformanceTests : IDisposable
         foreach (var target in adapter.Layout.Targets)
         {
             var tensors = adapter.Of(target);
-            var moved = weights[target.Module + ".weight"].Plus(Bottleneck.Delta(adapter.Layout.Method, tensors, target.Scaling)[0]);
+            var moved = weights[target.Module + ".weight"].Plus(
+                Bottleneck.Delta(adapter.Layout.MethodOf(target), tensors, target.Scaling)[0]);
             weights[target.Module + ".weight"] = adapter.Layout.Method.HasColumns
                 ? moved * adapter.Layout.Method.Columns(tensors, Decomposed.Norms(moved))[0].unsqueeze(1)
                 : moved;

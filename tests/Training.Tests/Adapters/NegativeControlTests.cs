@@ -100,6 +100,35 @@ public sealed class NegativeControlTests : IDisposable
             new("the sum of the heads", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Sum() }),
             new("a router", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Softmax() }),
         ],
+        ["multilora"] =
+        [
+            new("one down-projection", Numbers.Logits | Numbers.Gradients, static spec => spec with { Downs = Downs.One }),
+            new("no scales", Numbers.Logits | Numbers.Gradients,
+                static spec => (spec with { HeadScale = HeadScaleForm.None }).With("B", static heads => heads with { Init = Init.Zero })),
+            new("a scale for each head", Numbers.Logits | Numbers.Gradients, static spec => spec with { HeadScale = HeadScaleForm.Scalar }),
+            new("the mean of the heads", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Mean() }),
+            new("scales are averaged", Numbers.Shared, static spec => Averages(spec, HeadScale.Role)),
+        ],
+        ["mtl-lora"] =
+        [
+            new("no core", Numbers.Logits | Numbers.Gradients, static spec => spec with { Core = Core.None }),
+            new("a diagonal core", Numbers.Logits | Numbers.Gradients, static spec => spec with { Core = new(CoreForm.Diagonal) }),
+            new("the mean of the heads", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Mean() }),
+            new("a higher temperature", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Routing = new Routing.TaskSoftmax(1) }),
+            new("heads stay with their client", Numbers.Shared, static spec => Keeps(spec, "B")),
+            new("cores are averaged", Numbers.Shared, static spec => Averages(spec, Core.Role)),
+        ],
+        ["mtlora"] =
+        [
+            new("no task pair", Numbers.Logits | Numbers.Gradients, static spec => spec with { TaskBranch = TaskBranch.None }),
+            new("a task pair on all blocks", Numbers.Gradients,
+                static spec => spec with { TaskBranch = spec.TaskBranch with { Blocks = 99 } }),
+            new("another scale of the pair", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { TaskBranch = spec.TaskBranch with { Scale = 1 } }),
+            new("scaling alpha/r", Numbers.Logits | Numbers.Gradients, static spec => OverRank(spec)),
+            new("task pairs are averaged", Numbers.Shared, static spec => Averages(spec, TaskBranch.B)),
+        ],
         ["r-lora-federated-task-heads"] =
         [
             .. HeadsByTask,

@@ -107,6 +107,7 @@ internal static partial class FixtureKinds
         if (MethodOf(expected.GetProperty("source")) is not { } method) yield break;
         var kind = "method/" + method;
         if (kind == "method/peft/lora") kind += Has(expected, "trainable") ? Switches(expected.GetProperty("config")) : StartOf(folder);
+        if (Text(expected.GetProperty("config"), "shared_mode") is "addition" and var mode) kind += "+" + mode;
         var tensors = folder.Tensors("tensors.safetensors");
         var gaps = expected.GetProperty("fp32_vs_fp64_max_abs_difference");
         var hasResults = !Has(expected, "trainable") && gaps.ValueKind == JsonValueKind.Object;

@@ -17,6 +17,7 @@ public sealed class GoldenTests
         CombinationTests.Folders, MultitaskLayerFixtureTests.Routed, MultitaskLayerFixtureTests.DrawnAgain, ForeignAdapterTests.Folders,
         PeftLayerTests.Folders, WeightStartTests.Folders, MergeRulesTests.Folders, AggregationFixtureTests.Rules, AggregationFixtureTests.MeansOfFactors,
         AggregationFixtureTests.Flower, AggregationFixtureTests.OpenFedLlm, AggregationFixtureTests.Buffered,
+        MultiLoraTests.Folders, TaskCoreTests.Layers, TaskPairTests.Folders,
     ];
 
     [SharedFact]

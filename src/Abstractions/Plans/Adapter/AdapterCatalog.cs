@@ -53,6 +53,20 @@ public static class AdapterCatalog
                 "Multi-head random initialization and multi-head dropout, heads mixed by a router", "R-LoRA, arXiv 2502.15455"),
             ["m-lora"] = Entry(RandomHeads(new Routing.Mean()),
                 "R-LoRA without the router: the mean of the heads, exact to merge", "Align-LoRA, arXiv 2508.05078"),
+            ["multilora"] = Entry(
+                new AdapterSpec { Heads = 3, Downs = Downs.PerHead, HeadScale = HeadScaleForm.PerOutput, Routing = new Routing.Sum() }
+                    .With(B, static heads => heads with { Init = Init.KaimingUniform, Scope = Scope.Job }),
+                "Pairs side by side are aggregated, each client scales every output of each pair", "MultiLoRA, arXiv 2311.11501"),
+            ["mtl-lora"] = Entry(
+                new AdapterSpec { Heads = 3, Core = new(CoreForm.Full), Routing = new Routing.TaskSoftmax(0.1) }
+                    .With(B, static heads => heads with { Scope = Scope.Job }),
+                "A and all heads are aggregated, a client keeps a core between them and the weights of the heads",
+                "MTL-LoRA, arXiv 2410.09437"),
+            ["mtlora"] = Entry(
+                new AdapterSpec { Scaling = Scaling.Constant, Alpha = 4, TaskBranch = new(4, 4) }
+                    .With(B, static heads => heads with { Scope = Scope.Job }),
+                "A shared pair on all layers is aggregated, the last blocks have a second pair of the client's own",
+                "MTLoRA, arXiv 2403.20320"),
             ["r-lora-federated"] = Entry(SmallHeads,
                 "One R-LoRA head per client on a shared A: anchored random start, small enough to learn at plain LoRA's rate",
                 "R-LoRA, arXiv 2502.15455; FedSA-LoRA, arXiv 2410.01463"),

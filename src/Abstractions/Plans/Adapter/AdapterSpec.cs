@@ -121,8 +121,8 @@ public sealed record AdapterSpec
     /// <summary>What heads are multiplied with.</summary>
     public HeadScaleForm HeadScale { get; init; } = HeadScaleForm.None;
 
-    /// <summary>A second pair of factors on the last blocks; null for none.</summary>
-    public TaskBranch? TaskBranch { get; init; }
+    /// <summary>A second pair of factors on the last blocks.</summary>
+    public TaskBranch TaskBranch { get; init; } = TaskBranch.None;
 
     /// <summary>How heads are mixed.</summary>
     public Routing Routing { get; init; } = new Routing.ByTask();
@@ -159,8 +159,8 @@ public sealed record AdapterSpec
     [JsonIgnore]
     public IReadOnlyList<IAdapterPart> Parts =>
     [
-        Factors, Core, new HeadScale(HeadScale), Routing, .. TaskBranch is { } branch ? [branch] : (IAdapterPart[])[],
-        .. Decomposed ? [Norms] : (IAdapterPart[])[], .. Links > 0 ? [new FrozenLinks(Links)] : (IAdapterPart[])[],
+        Factors, Core, new HeadScale(HeadScale), Routing, TaskBranch, .. Decomposed ? [Norms] : (IAdapterPart[])[],
+        .. Links > 0 ? [new FrozenLinks(Links)] : (IAdapterPart[])[],
         .. IsMasked ? [Mask] : (IAdapterPart[])[],
     ];
 

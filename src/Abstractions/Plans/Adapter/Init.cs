@@ -72,7 +72,9 @@ public sealed record Init(InitLaw Law, double Value = 0)
     /// <summary>One number everywhere.</summary>
     public static Init Constant(double value) => new(InitLaw.Constant, value);
 
-    /// <summary>Whether it is computed from the frozen weight: once, when a run begins, as a decomposition differs between machines.</summary>
+    /// <summary>
+    /// Whether it is computed from the frozen weight: once, when a run begins, as a decomposition differs between machines.
+    /// </summary>
     [JsonIgnore]
     public bool IsFromWeight => Law is InitLaw.Pissa or InitLaw.Olora or InitLaw.Svd or InitLaw.Subspace;
 
