@@ -240,6 +240,10 @@ public sealed record AdapterSpec
     /// </summary>
     public bool IsStatic => Routing.IsStatic;
 
+    /// <summary>Whether a tensor begins from the frozen weight, or from that of related adapters.</summary>
+    [JsonIgnore]
+    public bool BeginsFromWeight => Roles.Any(role => role.IsDrawn && Tensor(role.Name).Init.IsFromWeight);
+
     /// <summary>Whether anything is aggregated; a plan without it is local training in rounds.</summary>
     public bool SharesAnything => Tensors.Values.Any(static tensor => tensor.IsAggregated);
 
