@@ -17,7 +17,8 @@ public sealed class GoldenTests
         CombinationTests.Folders, MultitaskLayerFixtureTests.Routed, MultitaskLayerFixtureTests.DrawnAgain, ForeignAdapterTests.Folders,
         PeftLayerTests.Folders, GatedLayerTests.All, WeightStartTests.Folders, MergeRulesTests.Folders, AggregationFixtureTests.Rules,
         AggregationFixtureTests.MeansOfFactors,
-        AggregationFixtureTests.Flower, AggregationFixtureTests.OpenFedLlm, AggregationFixtureTests.Buffered,
+        AggregationFixtureTests.Flower, AggregationFixtureTests.OpenFedLlm, AggregationFixtureTests.Scaffold,
+        AggregationFixtureTests.Buffered,
         MultiLoraTests.Folders, TaskCoreTests.Layers, TaskPairTests.Folders,
     ];
 
