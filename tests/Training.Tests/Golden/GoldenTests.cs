@@ -2,6 +2,7 @@ using FedRLora.Training.Tests.Adapters;
 using FedRLora.Training.Tests.Adapters.Peft;
 using FedRLora.Training.Tests.Chat;
 using FedRLora.Training.Tests.Models;
+using FedRLora.Training.Tests.Objectives;
 using FedRLora.Training.Tests.Tokenizers;
 
 namespace FedRLora.Training.Tests.Golden;
@@ -19,6 +20,7 @@ public sealed class GoldenTests
         AggregationFixtureTests.MeansOfFactors,
         AggregationFixtureTests.Flower, AggregationFixtureTests.OpenFedLlm, AggregationFixtureTests.Scaffold,
         AggregationFixtureTests.Buffered,
+        AlignmentFixtureTests.Folders, LocalStepFixtureTests.Places,
         MultiLoraTests.Folders, TaskCoreTests.Layers, TaskPairTests.Folders,
     ];
 
