@@ -12,6 +12,7 @@ using FedRLora.Training.Inputs;
 using FedRLora.Training.Lanes;
 using FedRLora.Training.Metrics;
 using FedRLora.Training.Models;
+using FedRLora.Training.Objectives;
 using FedRLora.Training.Steps;
 using static TorchSharp.torch;
 
@@ -111,6 +112,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     public async Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default)
     {
         var (model, layout) = await PrepareAsync(group, cancellationToken);
+        ObjectiveTerms.Check(group.Plan, layout, group.Shared);
         var rows = new List<(GroupMember Member, TrainingRows Rows)>();
         var results = new Dictionary<string, TrainingResult>(StringComparer.Ordinal);
         foreach (var member in group.Members)
@@ -160,14 +162,18 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     {
         var folder = PathOf(plan.Model.Path);
         var given = await Task.Run(() => _adapters.Given(plan), cancellationToken);
-        var looksAtWeights = plan.Adapter.Decomposed || given is { Spec.Decomposed: true } || given?.BaseTensors.Count > 0;
+        var fromWeights = given is null && plan.Adapter.BeginsFromWeight;
+        var looksAtWeights = plan.Adapter.Decomposed || fromWeights || given is { Spec.Decomposed: true } || given?.BaseTensors.Count > 0;
         var model = looksAtWeights ? await BaseAsync(plan, cancellationToken) : null;
         if (given is not null) await Task.Run(() => given.CheckBiases(ModelConfig.Load(folder)), cancellationToken);
         var (initial, _) = await _lanes.RunAsync(new(plan.Name, LaneDemand.ThreadsOf(plan.Training.Threads), Bytes: 0), _ =>
         {
             if (model is not null) given?.CheckBase(model.Model);
             var layout = _adapters.LayoutOf(plan, FrozenBase.LayersOf(folder), () => model!.Model);
-            return layout.Initial(plan.Seed, client: null, tensor => tensor.Scope == scope, task);
+            return scope != Scope.Job ? layout.Initial(plan.Seed, client: null, tensor => tensor.Scope == scope, task)
+                : new([.. layout.InitialShared(plan.Seed), .. ObjectiveTerms.Vectors(plan, layout)
+                    .Select(static vector => KeyValuePair.Create(vector.Key, new NamedArray(
+                        vector.Value, new float[NamedArray.Count(vector.Value)])))]);
         }, cancellationToken);
         return initial;
     }
@@ -253,7 +259,8 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private async Task<(FrozenBase Model, AdapterLayout Layout)> PrepareAsync(TrainingGroup group, CancellationToken cancellationToken)
     {
         var model = await BaseAsync(group.Plan, cancellationToken);
-        var layout = _adapters.LayoutOf(group.Plan, model.Model.AdaptableLayers, () => model.Model);
+        var plan = group.Plan with { Adapter = group.Plan.AdapterAt(group.Round) };
+        var layout = _adapters.LayoutOf(plan, model.Model.AdaptableLayers, () => model.Model);
         layout.Check(group.Shared, Scope.Job, "shared state");
         return (model, layout);
     }

@@ -24,7 +24,8 @@ public sealed record AdapterSizes(int Layers, IReadOnlyDictionary<string, long> 
         var layout = AdapterLayout.Unbounded(spec with { TargetModules = [layer.Module] }, [layer]);
         var shapes = layout.Tensors.ToDictionary(static tensor => tensor.Role.Name, static tensor => tensor.Shape, StringComparer.Ordinal);
         Tensor Zeros(string role) => zeros([1, .. shapes[role]]);
-        var factors = layout.MethodOf(layout.Targets[0]).Factors(new LayerTensors(Zeros, role => layout.HasStart(role) ? Zeros(role) : null));
+        var factors = layout.MethodOf(layout.Targets[0])
+            .Factors(new LayerTensors(Zeros, role => layout.HasStart(role) ? Zeros(role) : null));
         return factors.Down.Where(static slot => slot.IsContent).Sum(static slot => (int)slot.Rows.shape[1]);
     }
 

@@ -54,7 +54,8 @@ internal sealed record ClientAdapter(AdapterLayout Layout, AdapterState Values, 
         using var inference = no_grad();
         var tensors = new LayerTensors(role => TensorData.OnDevice(Of(target, role), CPU).unsqueeze(0), static _ => null);
         return Layout.MethodOf(target).Factors(tensors).Up.All(static heads => heads.count_nonzero().item<long>() == 0)
-            && Layout.RolesOn(target).All(role => Array.TrueForAll(Of(target, role.Name).Data, static value => MathF.Abs(value) < MostFinite));
+            && Layout.RolesOn(target)
+                .All(role => Array.TrueForAll(Of(target, role.Name).Data, static value => MathF.Abs(value) < MostFinite));
     }
 
     private NamedArray Of(AdapterTarget target, string role) => Values[AdapterTensor.NameOf(target.Module, role)];

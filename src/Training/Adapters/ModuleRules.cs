@@ -80,9 +80,9 @@ internal static class ModuleRules
     // The last blocks of the model; a layer outside of blocks counts as one of them.
     private static Func<string, bool> WithTaskBranch(AdapterSpec spec, IReadOnlyList<LinearShape> layers)
     {
-        if (spec.TaskBranch is not { } branch) return static _ => false;
+        if (!spec.TaskBranch.Exists) return static _ => false;
         var blocks = layers.Select(layer => LayerOf(spec, layer.Module)).OfType<int>().Distinct().Order().ToList();
-        var last = blocks.TakeLast(branch.Blocks ?? Math.Max(1, blocks.Count / 4)).ToHashSet();
+        var last = blocks.TakeLast(spec.TaskBranch.Blocks ?? Math.Max(1, blocks.Count / 4)).ToHashSet();
         return module => LayerOf(spec, module) is not { } block || last.Contains(block);
     }
 

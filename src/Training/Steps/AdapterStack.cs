@@ -4,6 +4,7 @@ using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Models;
+using FedRLora.Training.Objectives;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -69,6 +70,13 @@ internal sealed class AdapterStack
 
     /// <summary>What trains, by role, in the method's order.</summary>
     public IReadOnlyList<StackBlock> Blocks { get; }
+
+    /// <summary>Terms of the objective that look at features.</summary>
+    public IReadOnlyList<ObjectiveTerm> Terms { get; set; } = [];
+
+    /// <summary>A tensor of a layer, of the first members: views in the caller's dispose scope.</summary>
+    public Trained TensorsOf(AdapterTarget target, string role, int members) =>
+        TensorOf(AdapterTensor.NameOf(target.Module, role), 0, members);
 
     /// <summary>A member's adapter over the stack's memory; views in the caller's dispose scope.</summary>
     public PlacedAdapter Member(int member) => PlacedAdapter.Over(
@@ -196,7 +204,8 @@ internal sealed class AdapterStack
                 role => tensors[role], stack.StartOf(Target, first, count), Norms,
                 stack.AsksMixes ? () => new MixTraining([.. stack._tasks.Skip(first).Take(count)], stack.Layout.Targets.Count) : null,
                 (role, counts) => stack._counts[AdapterTensor.NameOf(Target.Module, role)].narrow(0, first, count)
-                    .add_(counts, Living.One));
+                    .add_(counts, Living.One),
+                [.. stack.Terms.Select(term => term.On(Target, first, count)).OfType<IFeatureTerm>()]);
         }
     }
 

@@ -23,6 +23,9 @@ internal sealed class Tape(Workspace workspace) : IDisposable
     /// <summary>Counts operations and forgets them.</summary>
     public bool IsDry { get; set; }
 
+    /// <summary>What is computed on it was computed before, without being kept.</summary>
+    public bool IsAgain { get; init; }
+
     /// <summary>Whether a gradient is wanted at a value.</summary>
     public bool Tracks(Tensor value) => _tracked.Contains(value);
 
@@ -106,14 +109,16 @@ internal sealed class Tape(Workspace workspace) : IDisposable
         Tensor[] added = [.. (penalties?.Invoke() ?? []).Where(static penalty => penalty.requires_grad)];
         if (added.Length == 0 && !graph.Any(static output => output.requires_grad)) return outputs;
         // The graph must outlive the layer's scope, and a detached copy would not carry it.
-        foreach (var tensor in graph.Concat(added).Concat(leaves).Concat(own.Train.Select(static leaf => leaf.Leaf))) tensor.DetachFromDisposeScope();
+        foreach (var tensor in graph.Concat(added).Concat(leaves).Concat(own.Train.Select(static leaf => leaf.Leaf)))
+            tensor.DetachFromDisposeScope();
         Tensor?[] kept = [.. graph, .. leaves, .. own.Train.Select(static leaf => leaf.Leaf), .. added];
         Keep(outputs, () => new(outputs, kept, (saved, gradients) =>
         {
             var reached = Enumerable.Range(0, graph.Length).Where(i => gradients[i] is not null && saved[i]!.requires_grad).ToList();
             if (reached.Count == 0 && added.Length == 0) return;
             autograd.backward(
-                [.. reached.Select(i => saved[i]!), .. added], [.. reached.Select(i => gradients[i]!), .. added.Select(static penalty => ones_like(penalty))]);
+                [.. reached.Select(i => saved[i]!), .. added],
+                [.. reached.Select(i => gradients[i]!), .. added.Select(static penalty => ones_like(penalty))]);
             foreach (var (input, leaf) in inputs.Zip(saved.Skip(graph.Length)))
             {
                 if (leaf!.requires_grad && leaf.grad is { } gradient) Add(input, gradient.detach());

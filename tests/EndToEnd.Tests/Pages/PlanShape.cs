@@ -19,6 +19,8 @@ internal static partial class PlanShape
     {
         [""] = [("name", "n"), ("model", "m"), ("clients", "[{id: a, task: t, data: {train: rows, test: rows}}]")],
         ["model"] = [("path", "m")],
+        ["adapter"] = [("method", "lora")],
+        ["adapter.lifecycle[]"] = [("rounds", "odd")],
         ["strategy"] = [("quorum", "0.5")],
         ["clients[]"] = [("id", "a"), ("task", "t"), ("data", "{train: rows, test: rows}")],
         ["clients[].data"] = [("train", "rows")],

@@ -198,7 +198,8 @@ public sealed class PlanReaderTests
                 "demo.yaml:1:7: name: \"my run\" is not a name; use 1 to 64 letters, digits, dots, dashes and underscores, the "
                     + "first no dot.",
                 "demo.yaml:5:3: adapter.rnak: unknown key; did you mean rank?",
-                "demo.yaml:6:12: adapter.routing: \"softmx\" is not known; did you mean softmax? Give one of byTask, mean, sum, softmax.",
+                "demo.yaml:6:12: adapter.routing: \"softmx\" is not known; did you mean softmax? Give one of byTask, mean, "
+                    + "sum, softmax, taskSoftmax, topK, rankTopK, pool.",
                 "demo.yaml:7:10: adapter.initA: initA and initB are both zero, a saddle that training never leaves; give one of "
                     + "them kaimingUniform, gaussian or stable.",
                 "demo.yaml:9:10: training.steps: \"ten\" is not an integer; give a number from 1 to 100000.",
@@ -297,7 +298,7 @@ public sealed class PlanReaderTests
     [InlineData("privacy: {epsilon: 1}", "privacy: not available in this version; remove it.")]
     [InlineData("telemetry: {}", "telemetry: not available in this version; remove it.")]
     [InlineData("strategy: {trigger: fifo}", "strategy.trigger.rule: \"fifo\" is not known; give one of synchronous, buffered.")]
-    [InlineData("adapter: {core: full}", "adapter.core: not available in this version; remove it.")]
+    [InlineData("adapter: {branches: 2}", "adapter.branches: not available in this version; remove it.")]
     [InlineData(
         "adapter: qlora",
         "adapter.method: \"qlora\" is not known; did you mean lora? Give one of dora, fedsa-lora, fedsa-lora-task-heads, "
@@ -329,13 +330,15 @@ public sealed class PlanReaderTests
     [InlineData("adapter: {targetModules: [q, q]}", "adapter.targetModules[1]: q is in the list already; remove it.")]
     [InlineData("adapter: {initA: stable}", "adapter.initA: stable needs a value; give stable: 64.")]
     [InlineData(
-        "adapter: {initA: svd}", "adapter.initA: \"svd\" is not known; give one of zero, kaimingUniform, gaussian: 0.02, stable: 64.")]
+        "adapter: {initA: cross}", "adapter.initA: \"cross\" is not known; give one of zero, kaimingUniform, identity, "
+            + "sharedKaimingUniform, pissa, olora, svd, subspace, gaussian: 0.02, stable: 64, constant: 1.")]
     [InlineData("adapter: {initA: {stable: 0}}", "adapter.initA.stable: 0 is out of range; give a number above 0 and at most 1000000.")]
     [InlineData("adapter: {initA: {law: stable}}", "adapter.initA.value: missing; give gamma, such as 64.")]
     [InlineData("adapter: {initA: {law: kaimingUniform, value: 3}}", "adapter.initA.value: unknown key; known here: law.")]
     [InlineData(
         "adapter: {initA: {stable: 1, gaussian: 1}}",
-        "adapter.initA: a mapping stands here; give one of zero, kaimingUniform, gaussian: 0.02, stable: 64.")]
+        "adapter.initA: a mapping stands here; give one of zero, kaimingUniform, identity, "
+            + "sharedKaimingUniform, pissa, olora, svd, subspace, gaussian: 0.02, stable: 64, constant: 1.")]
     [InlineData("checkpoints: {keepLast: 0}", "checkpoints.keepLast: 0 is out of range; give a number from 1 to 2147483647.")]
     [InlineData("adapter: {dropout: {p: 1}}", "adapter.dropout.p: 1 is out of range; give a number at least 0 and below 1.")]
     [InlineData("adapter: {dropout: 0.1}", "adapter.dropout: \"0.1\" is not a section; give keys with values below it.")]
@@ -386,7 +389,8 @@ public sealed class PlanReaderTests
     [InlineData(
         "faults: [{kind: nan, share: 0.5, who: a}]",
         "faults[0].who: unknown key; known here: kind, clients, share, probability, rounds, delay, scale.")]
-    [InlineData("strategy: {serverOptimizer: adam}", "strategy.serverOptimizer.rule: \"adam\" is not known; give sgd.")]
+    [InlineData("strategy: {serverOptimizer: adom}",
+        "strategy.serverOptimizer.rule: \"adom\" is not known; did you mean adam? Give one of adagrad, adam, momentum, sgd, yogi.")]
     [InlineData(
         "strategy: {selection: {fraction: 0}}", "strategy.selection.fraction: 0 is out of range; give a number above 0 and at most 1.")]
     [InlineData("evaluation: {everyRounds: 0}", "evaluation.everyRounds: 0 is out of range; give a number from 1 to 100000.")]

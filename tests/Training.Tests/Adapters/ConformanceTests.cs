@@ -179,7 +179,8 @@ public sealed class ConformanceTests : IDisposable
         foreach (var target in adapter.Layout.Targets)
         {
             var tensors = adapter.Of(target);
-            var moved = weights[target.Module + ".weight"].Plus(Bottleneck.Delta(adapter.Layout.Method, tensors, target.Scaling)[0]);
+            var moved = weights[target.Module + ".weight"].Plus(
+                Bottleneck.Delta(adapter.Layout.MethodOf(target), tensors, target.Scaling)[0]);
             weights[target.Module + ".weight"] = adapter.Layout.Method.HasColumns
                 ? moved * adapter.Layout.Method.Columns(tensors, Decomposed.Norms(moved))[0].unsqueeze(1)
                 : moved;
@@ -223,7 +224,7 @@ public sealed class ConformanceTests : IDisposable
         {
             var plan = _tiny.Plan(spec);
             var adapter = Moved(plan);
-            var (shared, head) = (Saved(Aggregated(adapter)), Saved(adapter.State(Scope.Client)));
+            var (shared, head) = (Saved(Aggregated(plan, adapter)), Saved(adapter.State(Scope.Client)));
 
             var loaded = PlacedAdapter.Create(AdapterFactory.Of(plan, Layout(plan.Adapter), plan.Clients[0], shared, head), CPU);
 
@@ -390,7 +391,11 @@ public sealed class ConformanceTests : IDisposable
     private PlacedAdapter Fresh(FederationPlan plan)
     {
         var layout = Layout(plan.Adapter);
-        var shared = layout.Initial(plan.Seed, client: null, static tensor => tensor.Policy.IsAggregated, plan.Clients[0].Task);
+        AdapterState shared = new(
+        [
+            .. layout.InitialShared(plan.Seed),
+            .. layout.Initial(plan.Seed, client: null, static tensor => tensor.Scope == Scope.Task, plan.Clients[0].Task),
+        ]);
         return PlacedAdapter.Create(AdapterFactory.Of(plan, layout, plan.Clients[0], shared, null), CPU);
     }
 
@@ -410,11 +415,16 @@ public sealed class ConformanceTests : IDisposable
     private static AdapterSpec[] Owned(string method) =>
         [TinyFederation.TinyCatalogue(method), TinyFederation.OfTasks(TinyFederation.TinyCatalogue(method))];
 
-    private static AdapterState Aggregated(PlacedAdapter adapter) => new([.. adapter.State(Scope.Job), .. adapter.State(Scope.Task)]);
+    private static AdapterState Aggregated(FederationPlan plan, PlacedAdapter adapter)
+    {
+        var constants = adapter.Layout.Constants.Select(static constant => constant.Name).ToHashSet(StringComparer.Ordinal);
+        var kept = adapter.Layout.InitialShared(plan.Seed).Where(entry => constants.Contains(entry.Key));
+        return new([.. adapter.State(Scope.Job), .. adapter.State(Scope.Task), .. kept]);
+    }
 
     private string Exported(FederationPlan plan, PlacedAdapter adapter) => Save(
         PeftExporter.Export(
-            plan, Layout, given: null, plan.Clients[0], Aggregated(adapter), adapter.State(Scope.Client), new() { Nearest = true }),
+            plan, Layout, given: null, plan.Clients[0], Aggregated(plan, adapter), adapter.State(Scope.Client), new() { Nearest = true }),
         "exported");
 
     private string Save(ExportedAdapter adapter, string name)

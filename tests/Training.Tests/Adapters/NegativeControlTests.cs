@@ -38,6 +38,48 @@ public sealed class NegativeControlTests : IDisposable
             new("A trains and is averaged", Numbers.Gradients | Numbers.Shared,
                 static spec => spec.With("A", static a => a with { Trains = true, Scope = Scope.Job })),
         ],
+        ["lora-fa"] =
+        [
+            new("one draw of A for all clients", Numbers.Logits, static spec => spec.With("A", static a => a with { Seed = SeedPolicy.Common })),
+            new("A trains and is averaged", Numbers.Gradients | Numbers.Shared,
+                static spec => spec.With("A", static a => a with { Trains = true, Scope = Scope.Job, Seed = SeedPolicy.Common })),
+        ],
+        ["pissa"] =
+        [
+            new("an exact start", Numbers.Logits | Numbers.Gradients, static spec => AsLora(spec)),
+            new("the QR decomposition", Numbers.Logits | Numbers.Gradients, static spec => From(spec, InitLaw.Olora)),
+            new("B stays with its client", Numbers.Shared, static spec => Keeps(spec, "B")),
+        ],
+        ["olora"] =
+        [
+            new("an exact start", Numbers.Logits | Numbers.Gradients, static spec => AsLora(spec)),
+            new("the singular triples", Numbers.Logits | Numbers.Gradients, static spec => From(spec, InitLaw.Pissa)),
+            new("B stays with its client", Numbers.Shared, static spec => Keeps(spec, "B")),
+        ],
+        ["lora-xs"] =
+        [
+            new("the square roots of the singular values on both sides", Numbers.Logits | Numbers.Gradients,
+                static spec => From(spec, InitLaw.Pissa)),
+            new("a diagonal core", Numbers.Logits | Numbers.Gradients, static spec => spec with { Core = new(CoreForm.Diagonal) }),
+            new("A trains", Numbers.Gradients, static spec => spec.With("A", static a => a with { Trains = true })),
+            new("the core stays with its client", Numbers.Shared, static spec => Keeps(spec, Core.Role)),
+        ],
+        ["cora"] =
+        [
+            new("B drawn", Numbers.Logits | Numbers.Gradients,
+                static spec => spec.With("B", static heads => heads with { Init = Init.KaimingUniform, Scope = Scope.Seed })),
+            new("B trains", Numbers.Gradients, static spec => spec.With("B", static heads => heads with { Trains = true })),
+            new("A is averaged", Numbers.Shared, static spec => Averages(spec, "A")),
+        ],
+        ["vera"] =
+        [
+            new("a pair for each layer", Numbers.Logits, static spec => spec
+                .With("A", static a => a with { Init = Init.KaimingUniform }).With("B", static heads => heads with { Init = Init.KaimingUniform })),
+            new("a first vector of ones", Numbers.Logits, static spec => spec.With(Core.Role, static core => core with { Init = Init.Identity })),
+            new("no second vector", Numbers.Logits | Numbers.Gradients | Numbers.Shared, static spec => spec with { HeadScale = HeadScaleForm.None }),
+            new("scaling alpha/r", Numbers.Logits | Numbers.Gradients, static spec => OverRank(spec)),
+            new("the vectors stay with their client", Numbers.Shared, static spec => Keeps(Keeps(spec, Core.Role), HeadScale.Role)),
+        ],
         ["hydra-lora"] =
         [
             new("one head", Numbers.Logits, static spec => spec with { Heads = 1, Routing = new Routing.ByTask() }),
@@ -57,6 +99,35 @@ public sealed class NegativeControlTests : IDisposable
             .. RandomHeads,
             new("the sum of the heads", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Sum() }),
             new("a router", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Softmax() }),
+        ],
+        ["multilora"] =
+        [
+            new("one down-projection", Numbers.Logits | Numbers.Gradients, static spec => spec with { Downs = Downs.One }),
+            new("no scales", Numbers.Logits | Numbers.Gradients,
+                static spec => (spec with { HeadScale = HeadScaleForm.None }).With("B", static heads => heads with { Init = Init.Zero })),
+            new("a scale for each head", Numbers.Logits | Numbers.Gradients, static spec => spec with { HeadScale = HeadScaleForm.Scalar }),
+            new("the mean of the heads", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Mean() }),
+            new("scales are averaged", Numbers.Shared, static spec => Averages(spec, HeadScale.Role)),
+        ],
+        ["mtl-lora"] =
+        [
+            new("no core", Numbers.Logits | Numbers.Gradients, static spec => spec with { Core = Core.None }),
+            new("a diagonal core", Numbers.Logits | Numbers.Gradients, static spec => spec with { Core = new(CoreForm.Diagonal) }),
+            new("the mean of the heads", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Mean() }),
+            new("a higher temperature", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Routing = new Routing.TaskSoftmax(1) }),
+            new("heads stay with their client", Numbers.Shared, static spec => Keeps(spec, "B")),
+            new("cores are averaged", Numbers.Shared, static spec => Averages(spec, Core.Role)),
+        ],
+        ["mtlora"] =
+        [
+            new("no task pair", Numbers.Logits | Numbers.Gradients, static spec => spec with { TaskBranch = TaskBranch.None }),
+            new("a task pair on all blocks", Numbers.Gradients,
+                static spec => spec with { TaskBranch = spec.TaskBranch with { Blocks = 99 } }),
+            new("another scale of the pair", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { TaskBranch = spec.TaskBranch with { Scale = 1 } }),
+            new("scaling alpha/r", Numbers.Logits | Numbers.Gradients, static spec => OverRank(spec)),
+            new("task pairs are averaged", Numbers.Shared, static spec => Averages(spec, TaskBranch.B)),
         ],
         ["r-lora-federated-task-heads"] =
         [
@@ -178,6 +249,11 @@ public sealed class NegativeControlTests : IDisposable
 
     private static AdapterSpec Keeps(AdapterSpec spec, string role) =>
         spec.With(role, static tensor => tensor with { Scope = Scope.Client });
+
+    private static AdapterSpec From(AdapterSpec spec, InitLaw law) => new[] { "A", "B" }
+        .Aggregate(spec, (spec, role) => spec.With(role, tensor => tensor with { Init = new(law) }));
+
+    private static AdapterSpec AsLora(AdapterSpec spec) => FromZero(spec).With("A", static a => a with { Init = Init.KaimingUniform });
 
     private static AdapterSpec OverRank(AdapterSpec spec) => spec with { Scaling = Scaling.AlphaOverRank };
 

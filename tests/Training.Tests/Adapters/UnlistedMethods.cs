@@ -21,8 +21,10 @@ internal static class UnlistedMethods
             ["composed, one side frozen"] = (spec, model) => Of(new Composed(), spec, Frozen(Composed.Roles, "U", "V"), model),
             ["composed, one side in common"] = (spec, model) => Of(new Composed(), spec, Common(Composed.Roles, "Q", "P"), model),
             ["per sequence"] = (spec, model) => Of(
-                new LowRank(LowRankForm.Of(spec with { Heads = 3 }), new PerSequenceGate(3)), spec with { Heads = 3, Routing = new PerSequence() },
+                new LowRank(LowRankForm.Of(spec with { Heads = 3 }), new PerSequenceGate(3)),
+                spec with { Heads = 3, Routing = new PerSequence() },
                 [Role("A"), Role("B", isByHead: true), .. new PerSequence().Roles], model),
+            ["worked example"] = (spec, model) => Of(new Nola(5), spec, Nola.Roles, model),
             ["cored"] = (spec, model) => Of(
                 new Cored(spec.Heads), spec, Frozen([Role("A"), Role("B", isByHead: true), Role("core", isByHead: true)], "A", "B"), model),
         };

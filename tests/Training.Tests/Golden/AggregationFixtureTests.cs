@@ -156,7 +156,7 @@ public sealed class AggregationFixtureTests
         // An update may be overwritten once it was added, so each is a copy.
         Task<AdapterState> Read(string client) => Task.FromResult(Map(updates[clients.IndexOf(client)], static (_, _, value) => value));
         var reports = clients.ToDictionary(static client => client, Report);
-        var aggregate = await CohortAggregator.RunAsync(plan, global, null, clients, reports, (client, _, _) => Read(client), staleness);
+        var aggregate = await CohortAggregator.RunAsync(plan, 1, global, null, clients, reports, (client, _, _) => Read(client), staleness);
         Assert.Empty(aggregate.Refused);
         return aggregate;
     }

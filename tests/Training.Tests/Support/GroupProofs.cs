@@ -53,7 +53,7 @@ internal static class GroupProofs
     /// <summary>The norm of dW, and the norms of the rows of W0 + dW, are those of the matrices.</summary>
     public static void AssertStaticForms(AdapterLayout layout, LayerTensors tensors, AdapterTarget target, CausalLanguageModel model)
     {
-        var (method, layer) = (layout.Method, model.Frozen(target.Layer));
+        var (method, layer) = (layout.MethodOf(target), model.Frozen(target.Layer));
         using var inference = no_grad();
         var (delta, weight) = (Bottleneck.Delta(method, tensors, target.Scaling)[0], layer.Rows(ScalarType.Float64));
 
@@ -74,7 +74,7 @@ internal static class GroupProofs
         const int Rows = 6;
         using var generator = new Generator(9, CPU);
         using var inference = no_grad();
-        var (method, slots) = (layout.Method, layout.Method.Factors(tensors).Down);
+        var (method, slots) = (layout.MethodOf(target), layout.MethodOf(target).Factors(tensors).Down);
         Tensor[] Draw() =>
             [.. slots.Select(slot => empty([1, Rows, 1, slot.Rows.shape[1]], ScalarType.Float64).normal_(0, 1, generator))];
         Tensor Mix(LayerTensors of, Tensor[] z) => method.Mix(

@@ -40,7 +40,7 @@ internal sealed class OneLayer
         return pass.Adapt(_target.Module, x, y);
     }
 
-    public Tensor Delta() => Bottleneck.Delta(_adapter.Layout.Method, _adapter.Of(_target), _target.Scaling)[0];
+    public Tensor Delta() => Bottleneck.Delta(_adapter.Layout.MethodOf(_target), _adapter.Of(_target), _target.Scaling)[0];
 
     public double ProductNorm() => _adapter.ProductNorm();
 }

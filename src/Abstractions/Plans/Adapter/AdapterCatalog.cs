@@ -28,6 +28,23 @@ public static class AdapterCatalog
                 "A, B and the magnitudes of the decomposed weight are averaged", "DoRA, arXiv 2402.09353"),
             ["ffa-lora"] = Entry(Averaged(new()).With(A, static a => a with { Trains = false, Scope = Scope.Seed }),
                 "A is frozen at its seed, only B trains and is averaged: the mean is exact", "FFA-LoRA, arXiv 2403.12313"),
+            ["lora-fa"] = Entry(new AdapterSpec().With(A, static a => a with
+                { Trains = false, Scope = Scope.Seed, Seed = SeedPolicy.PerClient }),
+                "A is frozen as each client drew it, only B trains and stays with its client", "LoRA-FA, arXiv 2308.03303"),
+            ["pissa"] = Entry(Averaged(new() { Start = Start.Anchored }).WithEach(static tensor => tensor with { Init = new(InitLaw.Pissa) }),
+                "As lora, from the leading singular triples of the weight, which are subtracted again", "PiSSA, arXiv 2404.02948"),
+            ["olora"] = Entry(Averaged(new() { Start = Start.Anchored }).WithEach(static tensor => tensor with { Init = new(InitLaw.Olora) }),
+                "As lora, from the QR decomposition of the weight, which is subtracted again", "OLoRA, arXiv 2406.01775"),
+            ["lora-xs"] = Entry(SquareCore,
+                "A and B are frozen at the weight's singular triples; an r x r core between them trains and is averaged",
+                "LoRA-XS, arXiv 2405.17604"),
+            ["cora"] = Entry(
+                new AdapterSpec().With(A, static a => a with { Init = Init.Zero, Scope = Scope.Client })
+                    .With(B, static heads => heads with { Init = new(InitLaw.Subspace), Trains = false, Scope = Scope.Job }),
+                "B is frozen at a subspace that related adapters, or the weight, have in common; each client trains its own A",
+                "CoRA, arXiv 2409.02119"),
+            ["vera"] = Entry(SharedVectors,
+                "One frozen random pair for all layers; a vector before and one behind it train and are averaged", "VeRA, arXiv 2310.11454"),
             ["hydra-lora"] = Entry(
                 new AdapterSpec { Heads = 3, Routing = new Routing.Softmax(), Dropout = Dropout.Input(PerHead, 0.05) }
                     .With(Routing.Softmax.Router, static router => router with { Init = Init.KaimingUniform }),
@@ -36,6 +53,20 @@ public static class AdapterCatalog
                 "Multi-head random initialization and multi-head dropout, heads mixed by a router", "R-LoRA, arXiv 2502.15455"),
             ["m-lora"] = Entry(RandomHeads(new Routing.Mean()),
                 "R-LoRA without the router: the mean of the heads, exact to merge", "Align-LoRA, arXiv 2508.05078"),
+            ["multilora"] = Entry(
+                new AdapterSpec { Heads = 3, Downs = Downs.PerHead, HeadScale = HeadScaleForm.PerOutput, Routing = new Routing.Sum() }
+                    .With(B, static heads => heads with { Init = Init.KaimingUniform, Scope = Scope.Job }),
+                "Pairs side by side are aggregated, each client scales every output of each pair", "MultiLoRA, arXiv 2311.11501"),
+            ["mtl-lora"] = Entry(
+                new AdapterSpec { Heads = 3, Core = new(CoreForm.Full), Routing = new Routing.TaskSoftmax(0.1) }
+                    .With(B, static heads => heads with { Scope = Scope.Job }),
+                "A and all heads are aggregated, a client keeps a core between them and the weights of the heads",
+                "MTL-LoRA, arXiv 2410.09437"),
+            ["mtlora"] = Entry(
+                new AdapterSpec { Scaling = Scaling.Constant, Alpha = 4, TaskBranch = new(4, 4) }
+                    .With(B, static heads => heads with { Scope = Scope.Job }),
+                "A shared pair on all layers is aggregated, the last blocks have a second pair of the client's own",
+                "MTLoRA, arXiv 2403.20320"),
             ["r-lora-federated"] = Entry(SmallHeads,
                 "One R-LoRA head per client on a shared A: anchored random start, small enough to learn at plain LoRA's rate",
                 "R-LoRA, arXiv 2502.15455; FedSA-LoRA, arXiv 2410.01463"),
@@ -71,6 +102,20 @@ public static class AdapterCatalog
     // Not the paper's values: these learn as plain LoRA does, at its rate (docs/decisions/0018-default-method.md).
     private static AdapterSpec SmallHeads =>
         OwnHeads(new() { Start = Start.Anchored, Dropout = Dropout.Hidden(PerHead, 0) }, Init.Stable(100_000));
+
+    // The core's deviation is the paper's.
+    private static AdapterSpec SquareCore => Averaged(new() { Core = new(CoreForm.Full), Start = Start.Anchored })
+        .With(A, static a => a with { Init = new(InitLaw.Svd), Trains = false })
+        .With(B, static heads => heads with { Init = new(InitLaw.Svd), Trains = false })
+        .With(Core.Role, static core => core with { Init = Init.Gaussian(1e-5) });
+
+    private static AdapterSpec SharedVectors =>
+        Averaged(new() { Core = new(CoreForm.Diagonal), HeadScale = HeadScaleForm.PerOutput, Scaling = Scaling.Constant, Alpha = 1 })
+            .With(A, static a => OfSeed(a)).With(B, static heads => OfSeed(heads))
+            .With(Core.Role, static core => core with { Init = Init.Constant(0.1) });
+
+    private static TensorPolicy OfSeed(TensorPolicy tensor) =>
+        tensor with { Init = new(InitLaw.SharedKaimingUniform), Trains = false, Scope = Scope.Seed };
 
     // Heads that each client drew are drawn for each task: clients that aggregate one start from one value.
     private static AdapterSpec HeadsByTask(AdapterSpec spec) => spec.With(B, static heads => heads with

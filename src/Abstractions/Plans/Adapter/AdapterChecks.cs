@@ -5,8 +5,10 @@ internal static class AdapterChecks
 {
     public static IEnumerable<PlanConflict> Of(AdapterSpec adapter) =>
     [
-        .. adapter.From is null ? DrawnStart(adapter) : GivenStart(adapter), .. adapter.Parts.SelectMany(part => part.Conflicts(adapter)),
-        .. Dropout(adapter), .. adapter.Objectives.SelectMany(term => term.Conflicts(adapter)), .. adapter.Roles.SelectMany(role => Sharing(role, adapter.Tensor(role.Name))),
+        .. adapter.From is null ? [.. DrawnStart(adapter), .. WeightStartChecks.Of(adapter)] : GivenStart(adapter),
+        .. adapter.Parts.SelectMany(part => part.Conflicts(adapter)),
+        .. Dropout(adapter), .. adapter.Objectives.SelectMany(term => term.Conflicts(adapter)),
+        .. adapter.Roles.SelectMany(role => Sharing(role, adapter.Tensor(role.Name))),
     ];
 
     /// <summary>Where the plan may say a policy's value: in a short key, or below <c>tensors</c>.</summary>
@@ -62,7 +64,7 @@ internal static class AdapterChecks
         {
             yield return new(
                 $"{Listed(zero, "and", Init)} are {(zero.Count == 2 ? "both" : "all")} zero, a saddle that training never leaves; "
-                + $"give one of them kaimingUniform, gaussian or stable.",
+                + "give one of them kaimingUniform, gaussian or stable.",
                 [.. PathsOf(zero, "init"), "adapter.start"]);
         }
 
@@ -107,7 +109,8 @@ internal static class AdapterChecks
                 [.. scope, .. trains]);
         }
 
-        if (tensor is { IsAggregated: true, Trains: false })
+        // A start that is computed once is the same for all of a scope, with nothing to aggregate.
+        if (tensor is { IsAggregated: true, Trains: false } && !(role.IsDrawn && tensor.Init.IsFromWeight))
         {
             // What is computed from the weight is not redrawn from a seed.
             yield return new(

@@ -55,18 +55,17 @@ internal static class AdapterReader
             Decomposed = adapter.Flag("decomposed", spec.Decomposed),
             Heads = adapter.Integer("heads", spec.Heads, 1, 64),
             Downs = adapter.Choice("downs", spec.Downs),
-            Core = adapter.Section("core", spec.Core, section => new(
-                section.Choice("form", spec.Core.Form), section.Flag("perHead", spec.Core.PerHead),
-                section.OptionalInteger("rank", 1, 4096) ?? spec.Core.Rank), shorthand: "form"),
+            Core = adapter.Section("core", spec.Core, static core => new(
+                core.Choice("form", CoreForm.Full), core.Flag("perHead", false), core.OptionalInteger("rank", 1, 4096)), shorthand: "form"),
             HeadScale = adapter.Choice("headScale", spec.HeadScale),
-            TaskBranch = adapter.Section("taskBranch", spec.TaskBranch, section => new TaskBranch(
-                section.Integer("rank", spec.TaskBranch?.Rank ?? 4, 1, 4096),
-                section.Number("scale", spec.TaskBranch?.Scale ?? 4, Above(0, Bounds.Many)),
-                section.OptionalInteger("blocks", 1, 10_000) ?? spec.TaskBranch?.Blocks), shorthand: "rank"),
+            TaskBranch = adapter.Section("taskBranch", spec.TaskBranch, static pair => new(
+                pair.Integer("rank", 4, 0, 4096), pair.Number("scale", 4, Above(0, Bounds.Many)),
+                pair.OptionalInteger("blocks", 1, 10_000)),
+                shorthand: "rank"),
             Routing = Routing(adapter, spec.Routing),
-            Objectives = ObjectiveReader.Read(adapter, spec.Objectives),
-            Lifecycle = LifecycleReader.Read(adapter, spec.Lifecycle),
-            SubspaceFrom = adapter.Names("subspaceFrom", "an adapter's folder").Names ?? spec.SubspaceFrom,
+            Objectives = OrNone(ObjectiveReader.Read(adapter, spec.Objectives)),
+            Lifecycle = OrNone(LifecycleReader.Read(adapter, spec.Lifecycle)),
+            SubspaceFrom = OrNone(adapter.Names("subspaceFrom", "an adapter's folder").Names ?? spec.SubspaceFrom),
             Start = adapter.Choice("start", spec.Start),
             Dropout = Dropout(adapter.Section("dropout"), spec.Dropout),
             Weighting = adapter.Choice("weighting", spec.Weighting),
@@ -79,6 +78,9 @@ internal static class AdapterReader
             adapter.MarkUnreadable();
         return spec;
     }
+
+    // Records compare lists by reference: that of nothing is one.
+    private static IReadOnlyList<T> OrNone<T>(IReadOnlyList<T> list) => list.Count == 0 ? [] : list;
 
     // A rule's name, or {topK: {k: 2}}.
     private static Routing Routing(PlanSection adapter, Routing fallback) =>
@@ -187,7 +189,9 @@ internal static class AdapterReader
 
     private static Init LawAndValue(PlanSection init, Init fallback)
     {
-        init.Require("law", "one of zero, kaimingUniform, identity, sharedKaimingUniform, pissa, olora, svd, subspace, gaussian, stable, constant");
+        init.Require(
+            "law",
+            "one of zero, kaimingUniform, identity, sharedKaimingUniform, pissa, olora, svd, subspace, gaussian, stable, constant");
         var law = init.Choice("law", fallback.Law);
         var takesValue = new Init(law).HasValue || !init.Has("law") || init.IsUnreadable("law");
         if (takesValue)

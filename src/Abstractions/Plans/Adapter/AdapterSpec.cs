@@ -121,8 +121,8 @@ public sealed record AdapterSpec
     /// <summary>What heads are multiplied with.</summary>
     public HeadScaleForm HeadScale { get; init; } = HeadScaleForm.None;
 
-    /// <summary>A second pair of factors on the last blocks; null for none.</summary>
-    public TaskBranch? TaskBranch { get; init; }
+    /// <summary>A second pair of factors on the last blocks.</summary>
+    public TaskBranch TaskBranch { get; init; } = TaskBranch.None;
 
     /// <summary>How heads are mixed.</summary>
     public Routing Routing { get; init; } = new Routing.ByTask();
@@ -159,8 +159,8 @@ public sealed record AdapterSpec
     [JsonIgnore]
     public IReadOnlyList<IAdapterPart> Parts =>
     [
-        Factors, Core, new HeadScale(HeadScale), Routing, .. TaskBranch is { } branch ? [branch] : (IAdapterPart[])[],
-        .. Decomposed ? [Norms] : (IAdapterPart[])[], .. Links > 0 ? [new FrozenLinks(Links)] : (IAdapterPart[])[],
+        Factors, Core, new HeadScale(HeadScale), Routing, TaskBranch, .. Decomposed ? [Norms] : (IAdapterPart[])[],
+        .. Links > 0 ? [new FrozenLinks(Links)] : (IAdapterPart[])[],
         .. IsMasked ? [Mask] : (IAdapterPart[])[],
     ];
 
@@ -240,8 +240,17 @@ public sealed record AdapterSpec
     /// </summary>
     public bool IsStatic => Routing.IsStatic;
 
+    /// <summary>Whether a tensor begins from the frozen weight, or from that of related adapters.</summary>
+    [JsonIgnore]
+    public bool BeginsFromWeight => Roles.Any(role => role.IsDrawn && Tensor(role.Name).Init.IsFromWeight);
+
     /// <summary>Whether anything is aggregated; a plan without it is local training in rounds.</summary>
     public bool SharesAnything => Tensors.Values.Any(static tensor => tensor.IsAggregated);
+
+    /// <summary>The statistics that its objectives need of all clients; none where nothing is aggregated.</summary>
+    [JsonIgnore]
+    public IReadOnlyList<StatisticFamily> Statistics => !SharesAnything ? []
+        : [.. Objectives.Select(static term => term.Statistics).OfType<StatisticFamily>()];
 
     /// <summary>
     /// The tensors that may differ between clients of a task: those that stay with their client, and those that each client draws.

@@ -23,7 +23,10 @@ public enum InitLaw
     /// <summary>1 on the diagonal, else 0; 1 everywhere for the diagonal of a core.</summary>
     Identity,
 
-    /// <summary>One Kaiming-uniform matrix for all layers, of which each takes the first rows and columns (VeRA, arXiv 2310.11454).</summary>
+    /// <summary>
+    /// One matrix for all layers, uniform on (-sqrt(6/width), +sqrt(6/width)) of its own width, of which each layer takes the first rows
+    /// and columns (VeRA, arXiv 2310.11454).
+    /// </summary>
     SharedKaimingUniform,
 
     /// <summary>
@@ -69,7 +72,9 @@ public sealed record Init(InitLaw Law, double Value = 0)
     /// <summary>One number everywhere.</summary>
     public static Init Constant(double value) => new(InitLaw.Constant, value);
 
-    /// <summary>Whether it is computed from the frozen weight: once, when a run begins, as a decomposition differs between machines.</summary>
+    /// <summary>
+    /// Whether it is computed from the frozen weight: once, when a run begins, as a decomposition differs between machines.
+    /// </summary>
     [JsonIgnore]
     public bool IsFromWeight => Law is InitLaw.Pissa or InitLaw.Olora or InitLaw.Svd or InitLaw.Subspace;
 

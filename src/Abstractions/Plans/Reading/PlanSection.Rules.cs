@@ -16,8 +16,9 @@ internal sealed partial class PlanSection
     };
 
     /// <summary>Rules in a list; <paramref name="fallback"/> if the key is absent.</summary>
-    public IReadOnlyList<T> Rules<T>(string key, IReadOnlyDictionary<string, RuleReader<T>> rules, string example, IReadOnlyList<T> fallback)
-        where T : class => !Has(key) ? fallback
+    public IReadOnlyList<T> Rules<T>(
+        string key, IReadOnlyDictionary<string, RuleReader<T>> rules, string example, IReadOnlyList<T> fallback)
+        where T : class => Node(key) is null ? fallback
         : [.. List(key, example).Select((item, i) => RuleOf<T?>(
             item, this, ProblemList.Item(key, i), rules.ToDictionary(
                 static rule => rule.Key, static rule => new RuleReader<T?>(rule.Value.Read, rule.Value.Shorthand),

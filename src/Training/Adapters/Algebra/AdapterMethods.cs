@@ -23,7 +23,7 @@ internal static class AdapterMethods
     {
         AdapterMethod method = new LowRank(LowRankForm.Of(spec), Gates[spec.Routing.GetType()](spec));
         if (spec.Start == Start.Anchored) method = new Anchored(method);
-        if (spec.TaskBranch is { } branch) method = new Beside(method, TaskBranch.A, TaskBranch.B, branch.Rank, branch.Scale);
+        if (spec.TaskBranch is { Exists: true } pair) method = new Beside(method, TaskBranch.A, TaskBranch.B, pair.Rank, pair.Scale);
         if (spec.Links > 0) method = new Beside(method, FrozenLinks.A, FrozenLinks.B, links: spec.Links);
         return spec.Decomposed ? new Decomposed(method) : method;
     }

@@ -9,7 +9,7 @@ internal static class LifecycleReader
     private const string Example = "a list such as [{rounds: odd, train: [B]}, {rounds: every 2, do: mergeAndRedraw}]";
 
     public static IReadOnlyList<LifecycleStep> Read(PlanSection adapter, IReadOnlyList<LifecycleStep> fallback) =>
-        !adapter.Has("lifecycle") ? fallback
+        adapter.Node("lifecycle") is null ? fallback
         : [.. adapter.Items<LifecycleStep?>(
             "lifecycle", Example, "is no step; give {rounds: odd, train: [B]}.", null, Step).OfType<LifecycleStep>()];
 
@@ -55,7 +55,9 @@ internal static class LifecycleReader
         string[] known =
             [.. AdapterParts.Chosen.Select(static role => role.Name), LifecycleAction.Train.Heads, LifecycleAction.Train.Shared];
         var node = step.Node("train");
-        IReadOnlyList<string> names = node is ScalarNode { IsNull: false } word ? [word.Value] : step.Names("train", "a tensor, such as B").Names ?? [];
+        IReadOnlyList<string> names = node is ScalarNode { IsNull: false } word
+            ? [word.Value]
+            : step.Names("train", "a tensor, such as B").Names ?? [];
         if (node is ListNode or ScalarNode && names.Count == 0 && !step.IsUnreadable("train"))
             return step.Wrong<LifecycleAction.Train?>(node, "train", "names nothing; give [B], heads or shared.");
         if (names.FirstOrDefault(name => !known.Contains(name)) is { } unknown)

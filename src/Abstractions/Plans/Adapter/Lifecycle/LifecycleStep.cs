@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Serialization;
 
 namespace FedRLora.Abstractions.Plans;
@@ -5,10 +6,39 @@ namespace FedRLora.Abstractions.Plans;
 /// <summary>Something that happens to a method in some rounds of a run.</summary>
 /// <param name="Rounds">In which, or after which.</param>
 /// <param name="What">What.</param>
-public sealed record LifecycleStep(RoundSet Rounds, LifecycleAction What);
+[JsonConverter(typeof(AsInAPlan))]
+public sealed record LifecycleStep(RoundSet Rounds, LifecycleAction What)
+{
+    private sealed class AsInAPlan : JsonConverter<LifecycleStep>
+    {
+        public override LifecycleStep Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
+            throw new NotSupportedException("a step is read from a plan");
 
-/// <summary>What happens; in JSON its name with its values.</summary>
-[JsonConverter(typeof(RuleJson<LifecycleAction>))]
+        public override void Write(Utf8JsonWriter writer, LifecycleStep value, JsonSerializerOptions options)
+        {
+            writer.WriteStartObject();
+            writer.WriteString("rounds", value.Rounds.Text);
+            switch (value.What)
+            {
+                case LifecycleAction.Train train:
+                    writer.WritePropertyName(train.Rule);
+                    JsonSerializer.Serialize(writer, train.Tensors, options);
+                    break;
+                case LifecycleAction.CalibrateMask mask:
+                    writer.WritePropertyName(mask.Rule);
+                    JsonSerializer.Serialize(writer, new { sparsity = mask.Sparsity, over = mask.Over }, options);
+                    break;
+                case var other:
+                    writer.WriteString("do", other.Rule);
+                    break;
+            }
+
+            writer.WriteEndObject();
+        }
+    }
+}
+
+/// <summary>What happens.</summary>
 public abstract record LifecycleAction : IPlanRule
 {
     /// <summary>The action's name in a plan.</summary>

@@ -33,7 +33,8 @@ public sealed partial record RoundSet
         if (!int.TryParse(form.Groups["n"].ValueSpan, NumberStyles.None, CultureInfo.InvariantCulture, out var n) || n < 1) return null;
         var last = n;
         if (form.Groups["to"].Success
-            && (!int.TryParse(form.Groups["to"].ValueSpan, NumberStyles.None, CultureInfo.InvariantCulture, out last) || last < n)) return null;
+            && (!int.TryParse(form.Groups["to"].ValueSpan, NumberStyles.None, CultureInfo.InvariantCulture, out last) || last < n))
+            return null;
         return form.Groups["word"].Value switch
         {
             "every" => new(text, (round, _) => round % n == 0),
@@ -65,6 +66,7 @@ public sealed partial record RoundSet
         public override RoundSet Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
             throw new NotSupportedException("rounds are read from a plan");
 
-        public override void Write(Utf8JsonWriter writer, RoundSet value, JsonSerializerOptions options) => writer.WriteStringValue(value.Text);
+        public override void Write(Utf8JsonWriter writer, RoundSet value, JsonSerializerOptions options) =>
+            writer.WriteStringValue(value.Text);
     }
 }

@@ -79,7 +79,7 @@ public abstract record Objective : IPlanRule
         /// <inheritdoc/>
         public override IEnumerable<PlanConflict> Conflicts(AdapterSpec spec)
         {
-            if (spec.TaskBranch is null && !spec.Lifecycle.Any(static step => step.What is LifecycleAction.MergeAndRedraw))
+            if (!spec.TaskBranch.Exists && !spec.Lifecycle.Any(static step => step.What is LifecycleAction.MergeAndRedraw))
             {
                 yield return new(
                     "orthogonality is between two pairs of a layer, and the method has one; give taskBranch, or a lifecycle with "

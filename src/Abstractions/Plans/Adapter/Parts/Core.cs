@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace FedRLora.Abstractions.Plans;
 
 /// <summary>The form of a core between the factors.</summary>
@@ -38,6 +40,7 @@ public sealed record Core(CoreForm Form, bool PerHead = false, int? Rank = null)
     public static Core None { get; } = new(CoreForm.None);
 
     /// <inheritdoc/>
+    [JsonIgnore]
     public IReadOnlyList<TensorRole> Roles => Form == CoreForm.None ? [] : Tensors;
 
     /// <inheritdoc/>

@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace FedRLora.Abstractions.Plans;
 
 /// <summary>
@@ -28,5 +30,6 @@ public sealed record FrozenLinks(int Count) : IAdapterPart
     ];
 
     /// <inheritdoc/>
+    [JsonIgnore]
     public IReadOnlyList<TensorRole> Roles => Tensors;
 }

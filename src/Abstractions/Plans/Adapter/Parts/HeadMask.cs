@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace FedRLora.Abstractions.Plans;
 
 /// <summary>
@@ -19,5 +21,6 @@ public sealed record HeadMask : IAdapterPart
     ];
 
     /// <inheritdoc/>
+    [JsonIgnore]
     public IReadOnlyList<TensorRole> Roles => Tensors;
 }

@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace FedRLora.Abstractions.Plans;
 
 /// <summary>What each head is multiplied with.</summary>
@@ -33,5 +35,6 @@ public sealed record HeadScale(HeadScaleForm Form) : IAdapterPart
     ];
 
     /// <inheritdoc/>
+    [JsonIgnore]
     public IReadOnlyList<TensorRole> Roles => Form == HeadScaleForm.None ? [] : Tensors;
 }

@@ -1,10 +1,12 @@
+using System.Text.Json.Serialization;
+
 namespace FedRLora.Abstractions.Plans;
 
 /// <summary>
 /// A second pair of factors beside the first, on the last blocks: MTLoRA's task-specific adapter (arXiv 2403.20320), whose output the
 /// shared one is added to.
 /// </summary>
-/// <param name="Rank">Of the pair.</param>
+/// <param name="Rank">Of the pair; 0 where there is none.</param>
 /// <param name="Scale">What its product is multiplied with.</param>
 /// <param name="Blocks">How many blocks have it, from the last; null for a quarter of them, at least one.</param>
 public sealed record TaskBranch(int Rank, double Scale, int? Blocks = null) : IAdapterPart
@@ -27,12 +29,21 @@ public sealed record TaskBranch(int Rank, double Scale, int? Blocks = null) : IA
         },
     ];
 
+    /// <summary>There is none.</summary>
+    public static TaskBranch None { get; } = new(0, 1);
+
+    /// <summary>Whether there is one.</summary>
+    [JsonIgnore]
+    public bool Exists => Rank > 0;
+
     /// <inheritdoc/>
-    public IReadOnlyList<TensorRole> Roles => Tensors;
+    [JsonIgnore]
+    public IReadOnlyList<TensorRole> Roles => Exists ? Tensors : [];
 
     /// <inheritdoc/>
     public IEnumerable<PlanConflict> Conflicts(AdapterSpec spec)
     {
+        if (!Exists) yield break;
         if (spec.Start == Start.Exact && !spec.Tensor(A).Init.IsZero && !spec.Tensor(B).Init.IsZero)
         {
             yield return new(
