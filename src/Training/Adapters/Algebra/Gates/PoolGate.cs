@@ -60,8 +60,14 @@ internal class PoolGate(Routing.Pool pool) : IGate
         var (a, b) = Chosen(tensors, z, context);
         if (!pool.Weighted) return Choice.Marked(OfRows(b, context.Rows), factors, logits.dtype);
         var means = context.Rows.Means(logits.dtype, logits.device);
-        var weights = Shares(means.bmm(logits).softmax(-1), a);
-        if (!IsShared) weights = weights * Shares(ScoresOfB(tensors, means.bmm(z[RouterB].squeeze(2)), a), b);
+        var weights = SharesOfSoftmax(means.bmm(logits), a);
+        if (!IsShared)
+        {
+            var ofB = means.bmm(z[RouterB].squeeze(2));
+            weights = weights * (pool.Choice == PoolChoice.Independent
+                ? SharesOfSoftmax(ofB, b) : Shares(ScoresOfB(tensors, ofB, a), b));
+        }
+
         return Choice.Scattered(OfRows(b, context.Rows), OfRows(weights, context.Rows), factors);
     }
 
@@ -99,7 +105,8 @@ internal class PoolGate(Routing.Pool pool) : IGate
         var width = a.shape[2];
         var said = q.reshape(-1, pool.K * factors, width).expand(members, -1, -1).bmm(a.transpose(1, 2).expand(members, -1, -1))
             .view(-1, factors, factors).transpose(1, 2).softmax(-1); // of each factor of A, [G K, R, R]
-        var marks = Choice.Marked(chosen, factors, logits.dtype).transpose(1, 2).reshape(members * pool.K, -1, factors); // [G K, S, R]
+        // Which factor each slot has, [G K, S, R].
+        var marks = Choice.Marked(chosen.unsqueeze(-1), factors, logits.dtype).transpose(1, 2).reshape(members * pool.K, -1, factors);
         var sum = marks.bmm(said).view(members, pool.K, -1, factors).sum([1]);
         return scores.Plus(sum.softmax(-1).mul(Living.Of(pool.Lambda)));
     }
@@ -110,6 +117,9 @@ internal class PoolGate(Routing.Pool pool) : IGate
         var kept = scores.gather(-1, chosen);
         return kept.mul(Living.Of(pool.K)) / kept.sum(-1, keepdim: true);
     }
+
+    // The same of a softmax, without what cancels: a factor that is not chosen has no gradient, not rounding for one.
+    private Tensor SharesOfSoftmax(Tensor logits, Tensor chosen) => logits.gather(-1, chosen).softmax(-1).mul(Living.Of(pool.K));
 
     // What a sequence has, for each of its rows: [G, m, K].
     private static Tensor OfRows(Tensor ofSequences, MemberRows rows) =>

@@ -35,6 +35,7 @@ internal sealed class RankTopKGate(int k, int partition, double rate) : IGate
         Tensor Values(Tensor of) => of.sigmoid().repeat_interleave(partition, -1).Plus(balance.to(of.dtype));
         var chosen = Choice.Largest(Values(context.Exact(Router, z)), k);
         context.Training?.Count(Balance, Counted(chosen, rows, context.Rows));
+        if (k == 1) return Choice.Marked(chosen, rows, logits.dtype);
         var kept = Values(logits).gather(-1, chosen);
         return Choice.Scattered(chosen, kept.mul(Living.Of(k)) / kept.sum(-1, keepdim: true), rows);
     }
