@@ -162,17 +162,18 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     {
         var folder = PathOf(plan.Model.Path);
         var given = await Task.Run(() => _adapters.Given(plan), cancellationToken);
-        var looksAtWeights = plan.Adapter.Decomposed || given is { Spec.Decomposed: true } || given?.BaseTensors.Count > 0;
+        var fromWeights = given is null && plan.Adapter.BeginsFromWeight;
+        var looksAtWeights = plan.Adapter.Decomposed || fromWeights || given is { Spec.Decomposed: true } || given?.BaseTensors.Count > 0;
         var model = looksAtWeights ? await BaseAsync(plan, cancellationToken) : null;
         if (given is not null) await Task.Run(() => given.CheckBiases(ModelConfig.Load(folder)), cancellationToken);
         var (initial, _) = await _lanes.RunAsync(new(plan.Name, LaneDemand.ThreadsOf(plan.Training.Threads), Bytes: 0), _ =>
         {
             if (model is not null) given?.CheckBase(model.Model);
             var layout = _adapters.LayoutOf(plan, FrozenBase.LayersOf(folder), () => model!.Model);
-            var tensors = layout.Initial(plan.Seed, client: null, tensor => tensor.Scope == scope, task);
-            return scope != Scope.Job ? tensors : new([.. tensors, .. ObjectiveTerms.Vectors(plan, layout)
-                .Select(static vector => KeyValuePair.Create(vector.Key, new NamedArray(
-                    vector.Value, new float[NamedArray.Count(vector.Value)])))]);
+            return scope != Scope.Job ? layout.Initial(plan.Seed, client: null, tensor => tensor.Scope == scope, task)
+                : new([.. layout.InitialShared(plan.Seed), .. ObjectiveTerms.Vectors(plan, layout)
+                    .Select(static vector => KeyValuePair.Create(vector.Key, new NamedArray(
+                        vector.Value, new float[NamedArray.Count(vector.Value)])))]);
         }, cancellationToken);
         return initial;
     }

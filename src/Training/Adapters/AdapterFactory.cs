@@ -14,7 +14,7 @@ internal static class AdapterFactory
     /// <param name="plan">The plan.</param>
     /// <param name="layout">Of its adapter.</param>
     /// <param name="client">The client.</param>
-    /// <param name="shared">Tensors of scope Job, and those of scope Task as the client's task has them.</param>
+    /// <param name="shared">A round's shared state, and tensors of scope Task as the client's task has them.</param>
     /// <param name="head">Tensors of scope Client; null before its first round.</param>
     /// <exception cref="BadInputException">A state does not fit the plan.</exception>
     public static AdapterState Values(FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState shared, AdapterState? head)
@@ -25,19 +25,21 @@ internal static class AdapterFactory
         CheckOfTask(layout, client, new AdapterState(shared.Where(entry => ofTask.Contains(entry.Key))));
         if (head is not null) layout.Check(head, Scope.Client, $"head of client {client.Id}");
         var redrawn = layout.Initial(plan.Seed, client,
-            tensor => tensor.Scope == Scope.Seed || (head is null && tensor.Scope == Scope.Client));
-        return new AdapterState([.. shared.Where(static entry => !StatisticFamily.IsStatistic(entry.Key)), .. head ?? AdapterState.Empty, .. redrawn]);
+            tensor => tensor.Scope == Scope.Seed || (head is null && tensor.Scope == Scope.Client), shared: shared);
+        var tensors = shared.Where(static entry => !StatisticFamily.IsStatistic(entry.Key));
+        return new AdapterState([.. tensors, .. head ?? AdapterState.Empty, .. redrawn]);
     }
 
     /// <summary>The frozen start of a client where it is anchored, else null.</summary>
-    public static AdapterState? Start(FederationPlan plan, AdapterLayout layout, ClientSpec client) =>
-        layout.Spec.Start == Abstractions.Plans.Start.Anchored ? layout.Initial(plan.Seed, client, layout.HasStart) : null;
+    public static AdapterState? Start(FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState shared) =>
+        layout.Spec.Start == Abstractions.Plans.Start.Anchored
+            ? layout.Initial(plan.Seed, client, layout.HasStart, shared: shared) : null;
 
     /// <summary>What a client's adapter is made of.</summary>
     /// <inheritdoc cref="Values" path="/*[not(self::summary)]"/>
     public static ClientAdapter Of(
         FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState shared, AdapterState? head) =>
-        new(layout, Values(plan, layout, client, shared, head), Start(plan, layout, client));
+        new(layout, Values(plan, layout, client, shared, head), Start(plan, layout, client, shared));
 
     /// <summary>What the adapter of a group's member is made of.</summary>
     /// <inheritdoc cref="Values" path="/exception"/>

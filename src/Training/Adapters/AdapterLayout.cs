@@ -26,11 +26,18 @@ internal sealed record AdapterTensor(LinearShape Target, TensorRole Role, IReadO
     public static string NameOf(string module, string role) => $"{module}.{role}";
 }
 
+/// <summary>A start that was computed once and lies in every round's shared state, where no round moves it.</summary>
+/// <param name="Tensor">What begins with it.</param>
+/// <param name="Name"><c>{module}.A0</c>.</param>
+internal sealed record AdapterConstant(AdapterTensor Tensor, string Name);
+
 /// <summary>Which tensors a spec has on the linears of a model, who owns each, and how each begins.</summary>
 internal sealed class AdapterLayout
 {
     private readonly AdapterStart _start;
     private readonly AdapterMethod _withoutBranch;
+    private readonly Dictionary<string, AdapterTarget> _targetOf;
+    private readonly Dictionary<string, string> _constantOf;
 
     private AdapterLayout(
         AdapterSpec spec, AdapterMethod method, AdapterMethod withoutBranch,
@@ -39,6 +46,10 @@ internal sealed class AdapterLayout
         (Spec, Method, _withoutBranch, Roles, Targets, _start) =
             (spec, method, withoutBranch, [.. roles.Select(static tensor => tensor.Role)], targets, start);
         Tensors = [.. TensorsOf(roles)];
+        _targetOf = targets.ToDictionary(static target => target.Module, StringComparer.Ordinal);
+        Constants = [.. Tensors.Where(IsKeptApart)
+            .Select(static tensor => new AdapterConstant(tensor, AdapterTensor.NameOf(tensor.Target.Module, Anchored.AtStart(tensor.Role.Name))))];
+        _constantOf = Constants.ToDictionary(static constant => constant.Tensor.Name, static constant => constant.Name, StringComparer.Ordinal);
         start.RequireFits(Tensors);
     }
 
@@ -64,6 +75,12 @@ internal sealed class AdapterLayout
     public IReadOnlyList<AdapterTarget> Targets { get; }
 
     public IReadOnlyList<AdapterTensor> Tensors { get; }
+
+    /// <summary>
+    /// Starts computed from the frozen weight that the shared state of every round holds beside the tensors of scope Job: those of tensors
+    /// that do not lie there, and those of tensors that move away from them while the start is needed.
+    /// </summary>
+    public IReadOnlyList<AdapterConstant> Constants { get; }
 
     /// <summary>The layout on a model's layers.</summary>
     /// <exception cref="BadInputException">
@@ -130,6 +147,12 @@ internal sealed class AdapterLayout
             throw new BadInputException($"targetModules: {embedding.Module} is an embedding, which {part} cannot be on; leave it out");
         }
 
+        if (targets.FirstOrDefault(static target => target.Layer.Kind == LayerKind.LmHead) is { } head && spec.Routing.SeesSequences)
+        {
+            throw new BadInputException($"targetModules: {head.Module} is the LM head, which training gives the rows with loss alone, and "
+                + $"{spec.Routing.Rule} looks at whole sequences; leave it out");
+        }
+
         var roles = spec.Roles.Select(role => (role, spec.Tensor(role.Name))).ToList();
         return new(
             spec, AdapterMethods.Of(spec), AdapterMethods.Of(spec with { TaskBranch = TaskBranch.None }), roles, targets,
@@ -165,9 +188,23 @@ internal sealed class AdapterLayout
     /// The initial values of the tensors that <paramref name="which"/> takes, for a client; without one for what is common to all, or to
     /// the clients of a task.
     /// </summary>
-    public AdapterState Initial(ulong seed, ClientSpec? client, Func<AdapterTensor, bool> which, string? task = null) =>
-        new(Tensors.Where(which).Select(tensor => KeyValuePair.Create(tensor.Name,
-            _start.ValueOf(tensor, Method) ?? Initializers.Draw(tensor, seed, OwnerOf(tensor, client?.Id, client?.Task ?? task)))));
+    /// <param name="seed">The plan's.</param>
+    /// <param name="client">The client; null where there is none.</param>
+    /// <param name="which">Which tensors.</param>
+    /// <param name="task">The task; the client's where there is one.</param>
+    /// <param name="shared">A round's shared state, which has the starts that were computed once; null where they are computed now.</param>
+    public AdapterState Initial(
+        ulong seed, ClientSpec? client, Func<AdapterTensor, bool> which, string? task = null, AdapterState? shared = null) =>
+        new(Tensors.Where(which).Select(tensor => KeyValuePair.Create(
+            tensor.Name, InitialOf(tensor, seed, OwnerOf(tensor, client?.Id, client?.Task ?? task), Spec.Links, shared))));
+
+    /// <summary>What every client shares when a run begins: tensors of scope Job, and the starts that are kept beside them.</summary>
+    /// <param name="seed">The plan's.</param>
+    public AdapterState InitialShared(ulong seed) => new(
+    [
+        .. Initial(seed, client: null, static tensor => tensor.Scope == Scope.Job),
+        .. Constants.Select(constant => KeyValuePair.Create(constant.Name, InitialOf(constant.Tensor, seed, "", 0, shared: null))),
+    ]);
 
     /// <summary>
     /// Refuses a state that does not have exactly the tensors of a scope, in their shapes; statistics beside them are not looked at.
@@ -175,18 +212,44 @@ internal sealed class AdapterLayout
     /// <exception cref="BadInputException">A tensor is missing, unknown, or has another shape.</exception>
     public void Check(AdapterState state, Scope scope, string what)
     {
-        var expected = Tensors.Where(tensor => tensor.Scope == scope).ToDictionary(static tensor => tensor.Name, StringComparer.Ordinal);
-        foreach (var (name, tensor) in expected)
+        var expected = Tensors.Where(tensor => tensor.Scope == scope)
+            .ToDictionary(static tensor => tensor.Name, static tensor => tensor.Shape, StringComparer.Ordinal);
+        if (scope == Scope.Job)
+        {
+            foreach (var constant in Constants) expected.Add(constant.Name, constant.Tensor.Shape);
+        }
+
+        foreach (var (name, shape) in expected)
         {
             if (!state.TryGetValue(name, out var array)) throw new BadInputException($"{what}: tensor {name} is missing");
-            if (!array.Shape.SequenceEqual(tensor.Shape))
+            if (!array.Shape.SequenceEqual(shape))
                 throw new BadInputException($"{what}: tensor {name} has shape [{string.Join(", ", array.Shape)}], "
-                    + $"the plan asks for [{string.Join(", ", tensor.Shape)}]");
+                    + $"the plan asks for [{string.Join(", ", shape)}]");
         }
 
         if (state.Keys.FirstOrDefault(name => !expected.ContainsKey(name) && !StatisticFamily.IsStatistic(name)) is { } unknown)
             throw new BadInputException($"{what}: tensor {unknown} does not belong to scope {scope} of this plan");
     }
+
+    // Of what lies in the shared state and never moves, the value there is the start too.
+    private bool IsKeptApart(AdapterTensor tensor) => IsFromWeight(tensor)
+        && (tensor.Scope != Scope.Job
+            || (HasStart(tensor) && (tensor.Policy.Trains || Spec.Lifecycle.Any(static step => step.What is LifecycleAction.Train))));
+
+    // A given adapter is its own start.
+    private bool IsFromWeight(AdapterTensor tensor) => Spec.From is null && tensor.Role.IsDrawn && tensor.Policy.Init.IsFromWeight;
+
+    private NamedArray InitialOf(AdapterTensor tensor, ulong seed, string owner, int link, AdapterState? shared)
+    {
+        if (shared is not null && IsFromWeight(tensor)) return shared[_constantOf.GetValueOrDefault(tensor.Name, tensor.Name)];
+        return _start.ValueOf(tensor, _targetOf[tensor.Target.Module], Method)
+            ?? Initializers.Draw(tensor, seed, owner, WholeOf(tensor), link);
+    }
+
+    // The smallest shape that holds the tensor of every layer.
+    private IReadOnlyList<long> WholeOf(AdapterTensor tensor) => tensor.Policy.Init.Law != InitLaw.SharedKaimingUniform ? tensor.Shape
+        : [.. Enumerable.Range(0, tensor.Shape.Count)
+            .Select(dimension => Tensors.Where(other => other.Role == tensor.Role).Max(other => other.Shape[dimension]))];
 
     // What is aggregated has one initial value, whatever the policy says.
     private static string OwnerOf(AdapterTensor tensor, string? client, string? task)

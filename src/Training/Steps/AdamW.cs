@@ -15,6 +15,7 @@ namespace FedRLora.Training.Steps;
 /// </summary>
 internal sealed class AdamW : IMemberOptimizer
 {
+    private readonly AdapterStack _stack;
     private readonly TrainingSpec _spec;
     private readonly List<RoleMoments> _moments;
 
@@ -22,7 +23,7 @@ internal sealed class AdamW : IMemberOptimizer
     /// <param name="spec">Betas, epsilon, decay and clip norm.</param>
     /// <param name="states">Each member's moments and step counts to go on from, checked; a role that is absent starts afresh.</param>
     public AdamW(AdapterStack stack, TrainingSpec spec, IReadOnlyList<AdapterState> states) =>
-        (_spec, _moments) = (spec, [.. stack.Blocks.Select(block => new RoleMoments(block, states))]);
+        (_stack, _spec, _moments) = (stack, spec, [.. stack.Blocks.Select(block => new RoleMoments(block, states))]);
 
     /// <summary>
     /// What is stored of an exported state: nothing of a head that others move too, which a fork could leave to this client alone.
@@ -80,6 +81,7 @@ internal sealed class AdamW : IMemberOptimizer
     {
         using var scope = NewDisposeScope();
         using var inference = no_grad();
+        _stack.MoveByCounts(learningRates.Count);
         var stepping = _moments.Where(moments => !headsOnly || moments.Block.Policy.IsHead).ToList();
         if (stepping.Count == 0) return;
         var clipping = new Clipping([.. stepping.Select(static moments => moments.Block)], learningRates.Count, _spec.ClipNorm);

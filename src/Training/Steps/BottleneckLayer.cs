@@ -183,7 +183,8 @@ internal sealed class BottleneckLayer(
         var asked = training?.Invoke();
         var u = tape.Derive(inputs, tensorOf, (values, leaves) =>
         {
-            var context = new MixContext(target.Scaling, input.Rows, draw) { Training = asked };
+            Tensor Exactly(string slot) => input.Exactly(own.Down.Single(side => side.Slot == slot).Rows.Value);
+            var context = new MixContext(target.Scaling, input.Rows, draw) { Training = asked, Exactly = Exactly };
             return [method.Mix(new LayerTensors(role => leaves[role], startOf), NarrowOf(own, values, masked), context)];
         }, () => asked?.Penalties ?? [])[0];
         if (asked is not null && !tape.IsDry)

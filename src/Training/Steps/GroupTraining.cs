@@ -41,7 +41,9 @@ internal sealed class GroupTraining : IDisposable
             .ThenBy(static member => member.Client.Id, StringComparer.Ordinal)];
         var hasDropout = layout.Spec.Dropout is { P: > 0, Site: not DropoutSite.None };
         _masks = hasDropout ? [.. _members.Select(member => LayerMasks.Of(layout, group.Plan.Seed, group.Round, member.Client.Id))] : null;
-        _stack = new AdapterStack([.. _members.Select(static member => member.TakeAdapter())], _masks, device, model.Model);
+        List<string> tasks = [.. group.Plan.Clients.Select(static client => client.Task).Distinct().Order(StringComparer.Ordinal)];
+        _stack = new AdapterStack([.. _members.Select(static member => member.TakeAdapter())], _masks, device, model.Model,
+            tasks: [.. _members.Select(member => tasks.IndexOf(member.Client.Task))]);
         _terms = _stack.Terms = ObjectiveTerms.Of(new(
             group.Plan, group.Shared, _stack, [.. _members.Select(static member => (member.Client, member.Given))]));
         _workspace = new Workspace(device, model.Model.Dtype);

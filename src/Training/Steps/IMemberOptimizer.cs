@@ -6,7 +6,9 @@ namespace FedRLora.Training.Steps;
 /// <summary>How the tensors of all members of a stack step on their gradients.</summary>
 internal interface IMemberOptimizer
 {
-    /// <summary>Clips each member's joint norm and takes a step; nothing is read back from the device.</summary>
+    /// <summary>
+    /// Clips each member's joint norm and takes a step; nothing is read back from the device. What moves by counts moves with it.
+    /// </summary>
     /// <param name="learningRates">Of this step, for the first members of the stack; the others stay as they are.</param>
     /// <param name="headsOnly">Leaves tensors of scope Job as they are, and out of the norm.</param>
     /// <param name="correct">Adds to gradients that are clipped already, given the number of members; null for none.</param>

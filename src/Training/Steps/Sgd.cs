@@ -14,6 +14,7 @@ internal sealed class Sgd(AdapterStack stack, TrainingSpec spec) : IMemberOptimi
     {
         using var scope = NewDisposeScope();
         using var inference = no_grad();
+        stack.MoveByCounts(learningRates.Count);
         var stepping = stack.Blocks.Where(block => !headsOnly || block.Policy.IsHead).ToList();
         if (stepping.Count == 0) return;
         new Clipping(stepping, learningRates.Count, spec.ClipNorm).Apply();

@@ -389,7 +389,8 @@ public sealed class PlanReaderTests
     [InlineData(
         "faults: [{kind: nan, share: 0.5, who: a}]",
         "faults[0].who: unknown key; known here: kind, clients, share, probability, rounds, delay, scale.")]
-    [InlineData("strategy: {serverOptimizer: adam}", "strategy.serverOptimizer.rule: \"adam\" is not known; give sgd.")]
+    [InlineData("strategy: {serverOptimizer: adom}",
+        "strategy.serverOptimizer.rule: \"adom\" is not known; did you mean adam? Give one of adagrad, adam, momentum, sgd, yogi.")]
     [InlineData(
         "strategy: {selection: {fraction: 0}}", "strategy.selection.fraction: 0 is out of range; give a number above 0 and at most 1.")]
     [InlineData("evaluation: {everyRounds: 0}", "evaluation.everyRounds: 0 is out of range; give a number from 1 to 100000.")]

@@ -29,6 +29,21 @@ public sealed class PlanValidatorTests
         "magnitude does not train, so there is nothing to aggregate; set scopeMagnitude: client, or trainsMagnitude: true.")]
     [InlineData("adapter: {method: dora, tensors: {magnitude: {scope: client, seed: perClient}}}", "adapter.tensors.magnitude.seed",
         "magnitude begins as in the weight, the same for every client; set seedMagnitude: common.")]
+    // Starts from the weight
+    [InlineData("adapter: {method: lora-xs, scopeA: seed}", "adapter.scopeA",
+        "svd is computed once and not redrawn from a seed; set scopeA: job, task or client.")]
+    [InlineData("adapter: {method: cora, scopeB: seed}", "adapter.scopeB", "subspace is computed once and not redrawn from a seed")]
+    [InlineData("adapter: {method: pissa, scopeB: client, seedB: perClient}", "adapter.seedB",
+        "pissa begins as in the weight, the same for every client; set seedB: common.")]
+    [InlineData("adapter: {method: pissa, initB: kaimingUniform}", "adapter.initB",
+        "pissa gives A and B of one decomposition; give initA and initB the same law.")]
+    [InlineData("adapter: {method: lora, initA: olora}", "adapter.initA", "olora gives A and B of one decomposition")]
+    [InlineData("adapter: {method: pissa, initB: svd}", "adapter.initB", "pissa gives A and B of one decomposition")]
+    [InlineData("adapter: {method: lora, initA: subspace}", "adapter.initA", "subspace gives no A, but B alone; give initA another law.")]
+    [InlineData("adapter: {method: lora-xs, initCore: svd}", "adapter.initCore", "svd gives no core, but A and B; give initCore another law.")]
+    [InlineData("adapter: {method: pissa, heads: 2, routing: mean}", "adapter.heads", "a start computed from the weight is one for a layer")]
+    [InlineData("adapter: {method: lora, subspaceFrom: [one]}", "adapter.subspaceFrom", "no tensor begins with a subspace")]
+    [InlineData("adapter: {method: pissa, start: exact}", "adapter.start", "an exact start needs initA or initB zero")]
     // Given
     [InlineData(
         "adapter: {method: lora, heads: 3, routing: mean, from: given}", "adapter.heads",

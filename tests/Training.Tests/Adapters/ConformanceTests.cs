@@ -67,9 +67,13 @@ public sealed class ConformanceTests : IDisposable
             var everywhere = Everywhere(method, model);
             void AssertSame(AdapterSpec spec) =>
                 Autograd.AssertSame(model, StackedMembers.LayoutOf(spec, model), ScalarType.Float64, 1e-10);
-            AssertSame(everywhere with { Dropout = Dropout.None });
-            // Training gives the LM head the rows with loss alone, so its masks are not those of the plain operations.
-            AssertSame(everywhere with { ExcludeModules = [model.LmHead.Module] });
+            AssertSame(everywhere with { Dropout = Dropout.None, Objectives = [] });
+            // Training gives the LM head the rows with loss alone, so its masks, and what is asked of its rows, are not those of the plain
+            // operations.
+            AssertSame(everywhere with
+            {
+                ExcludeModules = everywhere.Routing.SeesSequences ? [] : [model.LmHead.Module],
+            });
         }
     }
 
@@ -220,7 +224,7 @@ public sealed class ConformanceTests : IDisposable
         {
             var plan = _tiny.Plan(spec);
             var adapter = Moved(plan);
-            var (shared, head) = (Saved(Aggregated(adapter)), Saved(adapter.State(Scope.Client)));
+            var (shared, head) = (Saved(Aggregated(plan, adapter)), Saved(adapter.State(Scope.Client)));
 
             var loaded = PlacedAdapter.Create(AdapterFactory.Of(plan, Layout(plan.Adapter), plan.Clients[0], shared, head), CPU);
 
@@ -319,13 +323,14 @@ public sealed class ConformanceTests : IDisposable
         }
     }
 
-    // Tensors that a gradient has come to; what cancels leaves rounding.
+    // Tensors that a gradient has come to; where a start is subtracted, what cancels leaves rounding.
     private static IEnumerable<(int Member, AdapterTensor Info)> Reached(AdapterStack stack, int member)
     {
         foreach (var layer in stack.Layout.Tensors.Where(static info => info.Trains).GroupBy(static info => info.Target))
         {
             var norms = layer.ToDictionary(static info => info, info => stack.GradientOf(member, info.Name)!.norm().item<float>());
-            foreach (var (info, norm) in norms.Where(entry => entry.Value > 1e-6 * norms.Values.Max())) yield return (member, info);
+            var least = stack.Layout.Spec.Start == Start.Anchored ? 1e-6 * norms.Values.Max() : 0;
+            foreach (var (info, norm) in norms.Where(entry => entry.Value > least)) yield return (member, info);
         }
     }
 
@@ -334,6 +339,7 @@ public sealed class ConformanceTests : IDisposable
     private static bool IsFlatAtStart(AdapterSpec spec, AdapterTensor tensor)
     {
         var isGate = spec.Routing.Roles.Any(role => role.Name == tensor.Role.Name);
+        if (isGate && spec.Objectives.OfType<Objective.GateLoss>().Any()) return false; // it needs no head
         if (spec.Start == Start.Anchored) return isGate && spec.Dropout.P == 0;
         var zero = spec.Tensors.Where(static entry => entry.Value.Init.Law == InitLaw.Zero).Select(static entry => entry.Key).ToList();
         return tensor.Role.IsDrawn && (isGate || !zero.Contains(tensor.Role.Name));
@@ -343,11 +349,12 @@ public sealed class ConformanceTests : IDisposable
         AdapterLayout layout, IReadOnlyList<KeyValuePair<(int Member, string Name), float[]>> start,
         IReadOnlyList<KeyValuePair<(int Member, string Name), float[]>> end)
     {
-        var trains = layout.Tensors.ToDictionary(static info => info.Name, static info => info.Trains, StringComparer.Ordinal);
+        var moves = layout.Tensors.ToDictionary(
+            static info => info.Name, static info => info.Trains || info.Role.IsCounted, StringComparer.Ordinal);
         Assert.All(start.Zip(end), pair =>
         {
             var ((_, name), before) = pair.First;
-            Assert.Equal((name, trains[name]), (pair.Second.Key.Name, !before.SequenceEqual(pair.Second.Value)));
+            Assert.Equal((name, moves[name]), (pair.Second.Key.Name, !before.SequenceEqual(pair.Second.Value)));
         });
     }
 
@@ -370,7 +377,12 @@ public sealed class ConformanceTests : IDisposable
     {
         var spec = TinyFederation.TinyCatalogue(method);
         var keepsOff = spec.Parts.Any(static part => part.KeepsOffEmbeddings is not null);
-        var layers = model.AdaptableLayers.Where(layer => !keepsOff || layer.Kind != LayerKind.Embedding);
+        var layers = model.AdaptableLayers.Where(layer => layer.Kind switch
+        {
+            LayerKind.Embedding => !keepsOff,
+            LayerKind.LmHead => !spec.Routing.SeesSequences,
+            _ => true,
+        });
         return spec with { TargetModules = [.. layers.Select(static layer => layer.Module)] };
     }
 
@@ -380,18 +392,22 @@ public sealed class ConformanceTests : IDisposable
     private PlacedAdapter Fresh(FederationPlan plan)
     {
         var layout = Layout(plan.Adapter);
-        var shared = layout.Initial(plan.Seed, client: null, static tensor => tensor.Policy.IsAggregated, plan.Clients[0].Task);
+        AdapterState shared = new(
+        [
+            .. layout.InitialShared(plan.Seed),
+            .. layout.Initial(plan.Seed, client: null, static tensor => tensor.Scope == Scope.Task, plan.Clients[0].Task),
+        ]);
         return PlacedAdapter.Create(AdapterFactory.Of(plan, layout, plan.Clients[0], shared, null), CPU);
     }
 
     private AdapterLayout Layout(AdapterSpec spec) => StackedMembers.LayoutOf(spec, _model);
 
-    // Every tensor that trains, some way from its start.
+    // Every tensor that moves, some way from its start.
     private PlacedAdapter Moved(FederationPlan plan)
     {
         var adapter = Fresh(plan);
         using var generator = new Generator(11, CPU);
-        foreach (var parameter in adapter.Parameters.Where(static parameter => parameter.Info.Trains))
+        foreach (var parameter in adapter.Parameters.Where(static parameter => parameter.Info.Trains || parameter.Info.Role.IsCounted))
             parameter.Value.detach().add_(empty(parameter.Value.shape).normal_(0, 0.3, generator), Living.One);
         return adapter;
     }
@@ -400,11 +416,16 @@ public sealed class ConformanceTests : IDisposable
     private static AdapterSpec[] Owned(string method) =>
         [TinyFederation.TinyCatalogue(method), TinyFederation.OfTasks(TinyFederation.TinyCatalogue(method))];
 
-    private static AdapterState Aggregated(PlacedAdapter adapter) => new([.. adapter.State(Scope.Job), .. adapter.State(Scope.Task)]);
+    private static AdapterState Aggregated(FederationPlan plan, PlacedAdapter adapter)
+    {
+        var constants = adapter.Layout.Constants.Select(static constant => constant.Name).ToHashSet(StringComparer.Ordinal);
+        var kept = adapter.Layout.InitialShared(plan.Seed).Where(entry => constants.Contains(entry.Key));
+        return new([.. adapter.State(Scope.Job), .. adapter.State(Scope.Task), .. kept]);
+    }
 
     private string Exported(FederationPlan plan, PlacedAdapter adapter) => Save(
         PeftExporter.Export(
-            plan, Layout, given: null, plan.Clients[0], Aggregated(adapter), adapter.State(Scope.Client), new() { Nearest = true }),
+            plan, Layout, given: null, plan.Clients[0], Aggregated(plan, adapter), adapter.State(Scope.Client), new() { Nearest = true }),
         "exported");
 
     private string Save(ExportedAdapter adapter, string name)

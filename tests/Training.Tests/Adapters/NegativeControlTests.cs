@@ -38,6 +38,48 @@ public sealed class NegativeControlTests : IDisposable
             new("A trains and is averaged", Numbers.Gradients | Numbers.Shared,
                 static spec => spec.With("A", static a => a with { Trains = true, Scope = Scope.Job })),
         ],
+        ["lora-fa"] =
+        [
+            new("one draw of A for all clients", Numbers.Logits, static spec => spec.With("A", static a => a with { Seed = SeedPolicy.Common })),
+            new("A trains and is averaged", Numbers.Gradients | Numbers.Shared,
+                static spec => spec.With("A", static a => a with { Trains = true, Scope = Scope.Job, Seed = SeedPolicy.Common })),
+        ],
+        ["pissa"] =
+        [
+            new("an exact start", Numbers.Logits | Numbers.Gradients, static spec => AsLora(spec)),
+            new("the QR decomposition", Numbers.Logits | Numbers.Gradients, static spec => From(spec, InitLaw.Olora)),
+            new("B stays with its client", Numbers.Shared, static spec => Keeps(spec, "B")),
+        ],
+        ["olora"] =
+        [
+            new("an exact start", Numbers.Logits | Numbers.Gradients, static spec => AsLora(spec)),
+            new("the singular triples", Numbers.Logits | Numbers.Gradients, static spec => From(spec, InitLaw.Pissa)),
+            new("B stays with its client", Numbers.Shared, static spec => Keeps(spec, "B")),
+        ],
+        ["lora-xs"] =
+        [
+            new("the square roots of the singular values on both sides", Numbers.Logits | Numbers.Gradients,
+                static spec => From(spec, InitLaw.Pissa)),
+            new("a diagonal core", Numbers.Logits | Numbers.Gradients, static spec => spec with { Core = new(CoreForm.Diagonal) }),
+            new("A trains", Numbers.Gradients, static spec => spec.With("A", static a => a with { Trains = true })),
+            new("the core stays with its client", Numbers.Shared, static spec => Keeps(spec, Core.Role)),
+        ],
+        ["cora"] =
+        [
+            new("B drawn", Numbers.Logits | Numbers.Gradients,
+                static spec => spec.With("B", static heads => heads with { Init = Init.KaimingUniform, Scope = Scope.Seed })),
+            new("B trains", Numbers.Gradients, static spec => spec.With("B", static heads => heads with { Trains = true })),
+            new("A is averaged", Numbers.Shared, static spec => Averages(spec, "A")),
+        ],
+        ["vera"] =
+        [
+            new("a pair for each layer", Numbers.Logits, static spec => spec
+                .With("A", static a => a with { Init = Init.KaimingUniform }).With("B", static heads => heads with { Init = Init.KaimingUniform })),
+            new("a first vector of ones", Numbers.Logits, static spec => spec.With(Core.Role, static core => core with { Init = Init.Identity })),
+            new("no second vector", Numbers.Logits | Numbers.Gradients | Numbers.Shared, static spec => spec with { HeadScale = HeadScaleForm.None }),
+            new("scaling alpha/r", Numbers.Logits | Numbers.Gradients, static spec => OverRank(spec)),
+            new("the vectors stay with their client", Numbers.Shared, static spec => Keeps(Keeps(spec, Core.Role), HeadScale.Role)),
+        ],
         ["hydra-lora"] =
         [
             new("one head", Numbers.Logits, static spec => spec with { Heads = 1, Routing = new Routing.ByTask() }),
@@ -101,6 +143,48 @@ public sealed class NegativeControlTests : IDisposable
             new("one draw of B for all clients", Numbers.Logits, static spec => OneDraw(spec)),
             new("B is averaged", Numbers.Shared, static spec => Averages(OneDraw(spec), "B")),
             new("B is averaged over its task", Numbers.Shared, TinyFederation.OfTasks),
+        ],
+        ["meteora"] =
+        [
+            new("one adapter for each token", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.TopK(1) }),
+            new("all adapters for each token", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Routing = new Routing.TopK(spec.Heads) }),
+            new("another temperature", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Routing = new Routing.TopK(2, Temperature: 20) }),
+            new("no gate loss", Numbers.Gradients, static spec => spec with { Objectives = [] }),
+            new("one A for all adapters", Numbers.Logits | Numbers.Gradients, static spec => spec with { Downs = Downs.One }),
+            new("adapters scaled by 2", Numbers.Logits | Numbers.Gradients,
+                static spec => spec.With(HeadScale.Role, static scale => scale with { Init = Init.Constant(2) })),
+            new("the gate stays with its client", Numbers.Shared, static spec => Keeps(spec, Routing.TopK.Gate)),
+        ],
+        ["malora"] =
+        [
+            new("no core", Numbers.Logits | Numbers.Gradients, static spec => spec with { Core = Core.None }),
+            new("one core for all experts", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Core = spec.Core with { PerHead = false } }),
+            new("experts of the subspace's rank", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Core = spec.Core with { Rank = null } }),
+            new("all experts for each token", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Routing = new Routing.TopK(spec.Heads) }),
+            new("cores are averaged", Numbers.Shared, static spec => Averages(spec, Core.Role)),
+        ],
+        ["smora"] =
+        [
+            new("all ranks for each token", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Routing = new Routing.RankTopK(spec.Rank) }),
+            new("pairs of ranks", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Routing = new Routing.RankTopK(2, Partition: 2) }),
+            new("no experts", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.ByTask() }),
+            new("the router stays with its client", Numbers.Shared, static spec => Keeps(spec, Routing.RankTopK.Router)),
+        ],
+        ["mixlora"] =
+        [
+            new("factors of B by a router alone", Numbers.Logits | Numbers.Gradients, static spec => Pooled(spec, PoolChoice.Independent)),
+            new("factors of B by the places of A", Numbers.Logits | Numbers.Gradients, static spec => Pooled(spec, PoolChoice.SharedIndex)),
+            new("no weights", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Pool(2, Weighted: false) }),
+            new("all factors", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Pool(spec.Rank) }),
+            new("factors of A say nothing of B", Numbers.Logits, static spec => spec with { Routing = new Routing.Pool(2, Lambda: 0) }),
+            new("factors of B stay with their client", Numbers.Shared, static spec => Keeps(spec, "B")),
         ],
     };
 
@@ -166,12 +250,19 @@ public sealed class NegativeControlTests : IDisposable
     private static AdapterSpec Keeps(AdapterSpec spec, string role) =>
         spec.With(role, static tensor => tensor with { Scope = Scope.Client });
 
+    private static AdapterSpec From(AdapterSpec spec, InitLaw law) => new[] { "A", "B" }
+        .Aggregate(spec, (spec, role) => spec.With(role, tensor => tensor with { Init = new(law) }));
+
+    private static AdapterSpec AsLora(AdapterSpec spec) => FromZero(spec).With("A", static a => a with { Init = Init.KaimingUniform });
+
     private static AdapterSpec OverRank(AdapterSpec spec) => spec with { Scaling = Scaling.AlphaOverRank };
 
     private static AdapterSpec At(AdapterSpec spec, DropoutSite site) => spec with { Dropout = spec.Dropout with { Site = site } };
 
     private static AdapterSpec OneMask(AdapterSpec spec) =>
         spec with { Dropout = spec.Dropout with { Masks = MaskSharing.AllHeads } };
+
+    private static AdapterSpec Pooled(AdapterSpec spec, PoolChoice choice) => spec with { Routing = new Routing.Pool(2, choice) };
 
     private static AdapterSpec OneDraw(AdapterSpec spec) => spec.With("B", static heads => heads with { Seed = SeedPolicy.Common });
 

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.RegularExpressions;
+using static TorchSharp.torch;
 
 using Found = (string Kind, string Part, System.Collections.Generic.IEnumerable<string> Files);
 
@@ -105,7 +106,7 @@ internal static partial class FixtureKinds
         if (!Has(expected, "source", "config", "fp32_vs_fp64_max_abs_difference")) yield break;
         if (MethodOf(expected.GetProperty("source")) is not { } method) yield break;
         var kind = "method/" + method;
-        if (kind == "method/peft/lora") kind += Has(expected, "trainable") ? Switches(expected.GetProperty("config")) : "-start";
+        if (kind == "method/peft/lora") kind += Has(expected, "trainable") ? Switches(expected.GetProperty("config")) : StartOf(folder);
         if (Text(expected.GetProperty("config"), "shared_mode") is "addition" and var mode) kind += "+" + mode;
         var tensors = folder.Tensors("tensors.safetensors");
         var gaps = expected.GetProperty("fp32_vs_fp64_max_abs_difference");
@@ -118,6 +119,19 @@ internal static partial class FixtureKinds
         }
 
         foreach (var result in results) yield return ($"{kind}/{result}", result, Numbers);
+    }
+
+    // A start says nothing of its name: those that decompose the weight are told by their factors.
+    private static string StartOf(FixtureFolder folder)
+    {
+        using var scope = NewDisposeScope();
+        if (folder.Values("tensors.safetensors", "lora_A") is not { } a || folder.Values("tensors.safetensors", "lora_B") is not { } b
+            || folder.Tensors("tensors.safetensors").Contains("calibration_inputs")) return "-start";
+        Tensor Gram(Tensor rows) => rows.mm(rows.t());
+        bool Close(Tensor one, Tensor other) => one.allclose(other, 1e-4, 1e-5);
+        var (down, up) = (Gram(a), Gram(b.t()));
+        if (Close(up, eye(up.shape[0])) && Close(a, a.triu()) && !Close(a, zeros_like(a))) return "-start/olora";
+        return Close(down, up) && Close(down, down.diagonal().diag()) ? "-start/pissa" : "-start";
     }
 
     private static IEnumerable<Found> Privacy(FixtureFolder folder)

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Tensors;
+using static TorchSharp.torch;
 
 namespace FedRLora.Training.Tests.Golden;
 
@@ -106,6 +107,15 @@ internal sealed class FixtureFolder(string root, string path)
         {
             return []; // then nothing recognizes it
         }
+    }
+
+    /// <summary>A tensor of float32; null where the file has no such one.</summary>
+    public Tensor? Values(string file, string name)
+    {
+        if (!Tensors(file).Contains(name)) return null;
+        using var opened = SafetensorsFile.Open(Full(file));
+        var info = opened.Describe(name);
+        return info.Dtype == SafetensorsDtype.F32 ? tensor(opened.ReadFloat32(name), [.. info.Shape]) : null;
     }
 
     /// <summary>A file's lines; none where there is no such file.</summary>

@@ -16,8 +16,11 @@ public sealed class GoldenTests
         ModelFixtureTests.Folders, PeftFixtureTests.Folders, TokenizerFixtureTests.Folders, ChatFixtureTests.Folders,
         StoriesModelTests.Folders, SituationTests.Places,
         CombinationTests.Folders, MultitaskLayerFixtureTests.Routed, MultitaskLayerFixtureTests.DrawnAgain, ForeignAdapterTests.Folders,
-        PeftLayerTests.Folders, MergeRulesTests.Folders, AggregationFixtureTests.Rules, AggregationFixtureTests.MeansOfFactors,
-        AggregationFixtureTests.Flower, AggregationFixtureTests.OpenFedLlm, AggregationFixtureTests.Buffered,
+        PeftLayerTests.Folders, GatedLayerTests.All, WeightStartTests.Folders, VeraLayerTests.Folders,
+        MergeRulesTests.Folders, AggregationFixtureTests.Rules,
+        AggregationFixtureTests.MeansOfFactors,
+        AggregationFixtureTests.Flower, AggregationFixtureTests.OpenFedLlm, AggregationFixtureTests.Scaffold,
+        AggregationFixtureTests.Buffered,
         AlignmentFixtureTests.Folders, LocalStepFixtureTests.Places,
         MultiLoraTests.Folders, TaskCoreTests.Layers, TaskPairTests.Folders,
     ];

@@ -5,7 +5,8 @@ internal static class AdapterChecks
 {
     public static IEnumerable<PlanConflict> Of(AdapterSpec adapter) =>
     [
-        .. adapter.From is null ? DrawnStart(adapter) : GivenStart(adapter), .. adapter.Parts.SelectMany(part => part.Conflicts(adapter)),
+        .. adapter.From is null ? [.. DrawnStart(adapter), .. WeightStartChecks.Of(adapter)] : GivenStart(adapter),
+        .. adapter.Parts.SelectMany(part => part.Conflicts(adapter)),
         .. Dropout(adapter), .. adapter.Objectives.SelectMany(term => term.Conflicts(adapter)),
         .. adapter.Roles.SelectMany(role => Sharing(role, adapter.Tensor(role.Name))),
     ];
@@ -108,7 +109,8 @@ internal static class AdapterChecks
                 [.. scope, .. trains]);
         }
 
-        if (tensor is { IsAggregated: true, Trains: false })
+        // A start that is computed once is the same for all of a scope, with nothing to aggregate.
+        if (tensor is { IsAggregated: true, Trains: false } && !(role.IsDrawn && tensor.Init.IsFromWeight))
         {
             // What is computed from the weight is not redrawn from a seed.
             yield return new(

@@ -240,8 +240,17 @@ public sealed record AdapterSpec
     /// </summary>
     public bool IsStatic => Routing.IsStatic;
 
+    /// <summary>Whether a tensor begins from the frozen weight, or from that of related adapters.</summary>
+    [JsonIgnore]
+    public bool BeginsFromWeight => Roles.Any(role => role.IsDrawn && Tensor(role.Name).Init.IsFromWeight);
+
     /// <summary>Whether anything is aggregated; a plan without it is local training in rounds.</summary>
     public bool SharesAnything => Tensors.Values.Any(static tensor => tensor.IsAggregated);
+
+    /// <summary>The statistics that its objectives need of all clients; none where nothing is aggregated.</summary>
+    [JsonIgnore]
+    public IReadOnlyList<StatisticFamily> Statistics => !SharesAnything ? []
+        : [.. Objectives.Select(static term => term.Statistics).OfType<StatisticFamily>()];
 
     /// <summary>
     /// The tensors that may differ between clients of a task: those that stay with their client, and those that each client draws.

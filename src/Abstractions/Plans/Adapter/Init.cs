@@ -24,7 +24,8 @@ public enum InitLaw
     Identity,
 
     /// <summary>
-    /// One Kaiming-uniform matrix for all layers, of which each takes the first rows and columns (VeRA, arXiv 2310.11454).
+    /// One matrix for all layers, uniform on (-sqrt(6/width), +sqrt(6/width)) of its own width, of which each layer takes the first rows
+    /// and columns (VeRA, arXiv 2310.11454).
     /// </summary>
     SharedKaimingUniform,
 

@@ -1,8 +1,10 @@
 using System.Collections.Concurrent;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Inputs;
 using FedRLora.Training.Models;
+using static TorchSharp.torch;
 
 namespace FedRLora.Training.Adapters.Peft;
 
@@ -22,7 +24,31 @@ internal sealed class AdapterSource(string root, NoteSink? note = null)
     public AdapterLayout LayoutOf(FederationPlan plan, IReadOnlyList<LinearShape> layers, Func<CausalLanguageModel> model) =>
         Given(plan) is { } given
             ? given.On(layers, plan.Adapter, new AdapterStart(given.Tensors, model))
-            : AdapterLayout.For(plan.Adapter, layers, new AdapterStart(null, model));
+            : AdapterLayout.For(plan.Adapter, layers, new AdapterStart(null, model, Related(plan.Adapter, layers)));
+
+    // What the adapters that subspaceFrom names change of a layer.
+    private Func<LinearShape, IReadOnlyList<Tensor>>? Related(AdapterSpec spec, IReadOnlyList<LinearShape> layers)
+    {
+        if (spec.SubspaceFrom.Count == 0) return null;
+        var read = new Lazy<IReadOnlyList<(string Folder, PeftAdapter Adapter, AdapterLayout Layout)>>(() =>
+        [
+            .. spec.SubspaceFrom.Select(folder =>
+            {
+                var adapter = PeftAdapter.Read(Path.GetFullPath(folder, Path.GetFullPath(root)));
+                return (folder, adapter, adapter.On(layers));
+            }),
+        ]);
+        return layer => [.. read.Value.Select(related =>
+        {
+            var (folder, adapter, layout) = related;
+            if (layout.Spec.Decomposed)
+                throw new BadInputException($"subspaceFrom: {folder} has magnitudes (DoRA), so its change is no low rank; leave it out");
+            var target = layout.Targets.FirstOrDefault(target => target.Module == layer.Module)
+                ?? throw new BadInputException($"subspaceFrom: {folder} has nothing for {layer.Module}, which the plan adapts");
+            var placed = PlacedAdapter.Create(new(layout, adapter.Tensors, Start: null), CPU);
+            return Bottleneck.Delta(layout.MethodOf(target), placed.Of(target, ScalarType.Float64), target.Scaling)[0];
+        })];
+    }
 
     /// <summary>The adapter that the plan starts from; null where it starts from a seed.</summary>
     /// <exception cref="BadInputException">The folder is not usable.</exception>

@@ -81,12 +81,13 @@ public sealed class PeftExporter(string root) : IAdapterExporter
         }
     }
 
-    // A frozen start is rank beyond the trained; every scaling stays what it was.
+    // A frozen start is rank beyond the trained, and PEFT divides alpha by a rank; every scaling stays what it was.
     private static AdapterLayout WithRanks(AdapterLayout layout, Dictionary<string, (NamedArray A, NamedArray B)> factors)
     {
         int RankOf(AdapterTarget target) => (int)factors[target.Module].A.Shape[0];
-        if (layout.Targets.All(target => RankOf(target) == target.Rank)) return layout;
         var spec = layout.Spec;
+        var isDivided = spec.Scaling != Scaling.Constant && spec.Routing.ActiveRank is null;
+        if (isDivided && layout.Targets.All(target => RankOf(target) == target.Rank)) return layout;
         var rank = spec.Rank * RankOf(layout.Targets[0]) / layout.Targets[0].Rank;
         var alpha = spec.ScalingFactor * rank;
         return AdapterLayout.Unbounded(spec with

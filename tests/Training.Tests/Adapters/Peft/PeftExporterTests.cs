@@ -65,10 +65,12 @@ public sealed class PeftExporterTests : IDisposable
         var own = ofTask.WithEach(static tensor => tensor.Scope == Scope.Seed ? tensor : tensor with { Scope = Scope.Client });
         var (plan, exporter) = (_tiny.Plan(ofTask), new PeftExporter(_tiny.Root));
         using var model = ModelRegistry.Load(Path.Combine(_tiny.Root, "model"), torch.CPU, torch.ScalarType.Float32);
-        var values = StackedMembers.LayoutOf(ofTask, model).Initial(11, plan.Clients[0], static tensor => tensor.Scope == Scope.Task);
+        var layout = StackedMembers.LayoutOf(ofTask, model);
+        var values = layout.Initial(11, plan.Clients[0], static tensor => tensor.Scope == Scope.Task);
+        var constants = layout.InitialShared(11);
 
-        var expected = exporter.Export(_tiny.Plan(own), plan.Clients[0], AdapterState.Empty, values);
-        var actual = exporter.Export(plan, plan.Clients[0], values, AdapterState.Empty);
+        var expected = exporter.Export(_tiny.Plan(own), plan.Clients[0], constants, values);
+        var actual = exporter.Export(plan, plan.Clients[0], new([.. constants, .. values]), AdapterState.Empty);
 
         Assert.Equal(expected.ConfigJson, actual.ConfigJson);
         Assert.Equal(Bytes(expected.Tensors), Bytes(actual.Tensors));
@@ -76,7 +78,8 @@ public sealed class PeftExporterTests : IDisposable
         Assert.StartsWith("state of task one: tensor ", Refused(new(values.Skip(1))), StringComparison.Ordinal);
 
         string Refused(AdapterState shared) =>
-            Assert.Throws<BadInputException>(() => exporter.Export(plan, plan.Clients[0], shared, AdapterState.Empty)).Message;
+            Assert.Throws<BadInputException>(
+                () => exporter.Export(plan, plan.Clients[0], new([.. constants, .. shared]), AdapterState.Empty)).Message;
 
         static byte[] Bytes(AdapterState state)
         {

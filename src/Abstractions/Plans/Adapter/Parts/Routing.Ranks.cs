@@ -57,6 +57,15 @@ public abstract partial record Routing
                     "adapter.routing.rankTopK.partition", "adapter.rank");
             }
 
+            if (K == 1)
+            {
+                foreach (var conflict in WithoutGradient(
+                    spec, Tensors[0], "one expert weighs 1", "k: 2 or more", "adapter.routing.rankTopK.k"))
+                {
+                    yield return conflict;
+                }
+            }
+
             if (spec.Tensor(Balance).Scope != Scope.Client)
             {
                 yield return new(
@@ -122,10 +131,36 @@ public abstract partial record Routing
         public override int? ActiveRank => K;
 
         /// <inheritdoc/>
-        public override IEnumerable<PlanConflict> Conflicts(AdapterSpec spec) => OneLowRank(spec, Rule, K);
+        public override bool SeesSequences => true;
+
+        /// <inheritdoc/>
+        public override IEnumerable<PlanConflict> Conflicts(AdapterSpec spec)
+        {
+            foreach (var conflict in OneLowRank(spec, Rule, K)) yield return conflict;
+            foreach (var router in Weighted && K > 1 ? [] : Roles)
+            {
+                foreach (var conflict in WithoutGradient(spec, router, Weighted ? "one pair weighs 1" : "a choice without weights",
+                    Weighted ? "k: 2 or more" : "weighted: true", Weighted ? "adapter.routing.pool.k" : "adapter.routing.pool.weighted"))
+                {
+                    yield return conflict;
+                }
+            }
+        }
 
         private static TensorRole Role(string name, string summary, string shape) =>
             new(name, new() { Init = Init.KaimingUniform }) { Summary = summary, Shape = shape, ComesWith = "routing: pool" };
+    }
+
+    // Decay alone would move it.
+    private static IEnumerable<PlanConflict> WithoutGradient(AdapterSpec spec, TensorRole router, string why, string instead, string path)
+    {
+        if (spec.Tensor(router.Name) is { Trains: true, Scope: not Scope.Seed })
+        {
+            yield return new(
+                $"{why}, so that {router.Name} has no gradient; give {instead}, or scope{router.KeyEnd}: seed and "
+                + $"trains{router.KeyEnd}: false.",
+                [path, .. AdapterChecks.PathsOf(router.Name, "trains"), "adapter.routing"]);
+        }
     }
 
     private static IEnumerable<PlanConflict> OneLowRank(AdapterSpec spec, string rule, int chosen)

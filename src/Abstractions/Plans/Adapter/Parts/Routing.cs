@@ -18,6 +18,9 @@ public abstract partial record Routing : IAdapterPart, IPlanRule
     /// <summary>Whether the mix is the same for every input, so that the adapter merges and exports exactly.</summary>
     public virtual bool IsStatic => true;
 
+    /// <summary>Whether it looks at a sequence as a whole, so that the mix of a token depends on tokens behind it.</summary>
+    public virtual bool SeesSequences => false;
+
     /// <summary>
     /// Rows of A that one input uses, where the rule chooses among them: r in the scaling. Null where all of them are used.
     /// </summary>
