@@ -16,8 +16,8 @@ public sealed class GoldenTests
         StoriesModelTests.Folders, SituationTests.Places,
         CombinationTests.Folders, MultitaskLayerFixtureTests.Routed, MultitaskLayerFixtureTests.DrawnAgain, ForeignAdapterTests.Folders,
         PeftLayerTests.Folders, MergeRulesTests.Folders, AggregationFixtureTests.Rules, AggregationFixtureTests.MeansOfFactors,
-        AggregationFixtureTests.Flower, AggregationFixtureTests.OpenFedLlm, AggregationFixtureTests.Scaffold, AggregationFixtureTests.Buffered,
-        MultiLoraTests.Folders, TaskCoreTests.Layers, TaskPairTests.Folders,
+        AggregationFixtureTests.Flower, AggregationFixtureTests.OpenFedLlm, AggregationFixtureTests.Scaffold,
+        AggregationFixtureTests.Buffered, MultiLoraTests.Folders, TaskCoreTests.Layers, TaskPairTests.Folders,
     ];
 
     [SharedFact]
