@@ -103,6 +103,7 @@ internal sealed class AdapterLayout
             if (rank < 1 || rank > bound)
                 throw new BadInputException(
                     $"rank: {rank} is outside 1 to {bound}, the smaller side of {target.Module} ({target.InWidth} -> {target.OutWidth})");
+            if (spec.Routing.WhyNot(rank) is { } why) throw new BadInputException($"routing: {target.Module}: {why}");
         }
 
         return layout;

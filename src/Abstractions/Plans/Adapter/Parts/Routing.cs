@@ -26,6 +26,9 @@ public abstract partial record Routing : IAdapterPart, IPlanRule
     /// </summary>
     public virtual int? ActiveRank => null;
 
+    /// <summary>Why the rule cannot choose among the rows of an A of this rank, and what to give; null where it can.</summary>
+    public virtual string? WhyNot(int rank) => null;
+
     /// <inheritdoc/>
     public virtual IEnumerable<PlanConflict> Conflicts(AdapterSpec spec) => [];
 
