@@ -28,7 +28,10 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
         Task.FromResult(plan.Training.GroupSize ?? 1);
 
     public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
-        Task.FromResult(new AdapterState([.. Filled("A", 0), .. StatisticsOf(plan, 0)]));
+        Task.FromResult(new AdapterState([.. Filled("A", 0), .. Statistics ?? StatisticsOf(plan, 0)]));
+
+    /// <summary>What the shared state of any plan begins with beside tensors; null for what the plan declares.</summary>
+    public AdapterState? Statistics { get; set; }
 
     /// <summary>What a round begins with in the place of what was committed.</summary>
     public Func<int, string?, AdapterState, AdvancedState>? Advance { get; set; }

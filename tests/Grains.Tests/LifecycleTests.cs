@@ -1,5 +1,6 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Tensors;
 using FedRLora.Grains.Runs;
 
 namespace FedRLora.Grains.Tests;
@@ -160,6 +161,25 @@ public sealed class LifecycleTests
         async Task<string> Refused(int round, string plan) =>
             (await Assert.ThrowsAsync<BadInputException>(
                 () => federation.Coordinator("fork").ForkAsync("source", round, plan, cancellationToken: InTime))).Message;
+    }
+
+    [Fact]
+    public async Task A_fork_of_a_run_that_lacks_a_statistic_of_its_plan_is_refused_by_its_name_and_one_of_fewer_tasks_is_not()
+    {
+        await using var federation = await TestFederation.StartAsync();
+        var plan = TestFederation.Plan(clients: 2, rounds: 1);
+        static AdapterState Of(params string[] tasks) => new(tasks.Select(static task =>
+            KeyValuePair.Create($"statistics/alignment/{task}/layer", new NamedArray([1], [0]))));
+        federation.Trainer.Statistics = Of("one", "two");
+        await federation.RunAsync("source", plan, InTime);
+
+        federation.Trainer.Statistics = Of("one", "new");
+        var thrown = await Assert.ThrowsAsync<BadInputException>(
+            () => federation.Coordinator("fork").ForkAsync("source", 1, plan, cancellationToken: InTime));
+        federation.Trainer.Statistics = Of("one");
+        await federation.Coordinator("fork").ForkAsync("source", 1, plan, cancellationToken: InTime);
+
+        Assert.Contains("has no statistics/alignment/new/layer", thrown.Message, StringComparison.Ordinal);
     }
 
     [Fact]

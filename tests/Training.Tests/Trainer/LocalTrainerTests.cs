@@ -116,7 +116,8 @@ public sealed class LocalTrainerTests : IDisposable
         var result = Assert.Single(await trainer.TrainAsync(group));
 
         Assert.Null(result.Failure);
-        var moving = group.Shared.Keys.Concat(group.Members[0].OfTask.Keys).Where(name => plan.Adapter.Moves(TensorRole.Of(name)));
+        var moving = group.Shared.Keys.Concat(group.Members[0].OfTask.Keys).Where(
+            name => StatisticFamily.IsStatistic(name) || plan.Adapter.Moves(TensorRole.Of(name)));
         Assert.Equal(moving.Order(StringComparer.Ordinal), result.Update.Keys);
         Assert.Equal(plan.Adapter.Tensor("B").Scope == Scope.Client,
             result.Head.Keys.Any(static name => name.EndsWith(".B", StringComparison.Ordinal)));

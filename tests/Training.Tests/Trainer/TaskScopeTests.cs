@@ -138,7 +138,8 @@ public sealed class TaskScopeTests : IDisposable
         {
             Assert.Null(result.Failure);
             Assert.Equal(
-                group.Shared.Keys.Concat(member.OfTask.Keys).Where(name => spec.Moves(RoleOf(name))).Order(StringComparer.Ordinal),
+                group.Shared.Keys.Concat(member.OfTask.Keys)
+                    .Where(name => StatisticFamily.IsStatistic(name) || spec.Moves(RoleOf(name))).Order(StringComparer.Ordinal),
                 result.Update.Keys);
             Assert.Equal(
                 spec.Tensors.Where(static tensor => tensor.Value.Scope == Scope.Client).Select(static tensor => tensor.Key)
@@ -283,7 +284,7 @@ public sealed class TaskScopeTests : IDisposable
     private static AdapterSpec AllOf(AdapterSpec spec, Scope scope) => spec.WithEach(tensor => Owned(tensor, scope));
 
     private static AdapterSpec HeadsOf(AdapterSpec spec, Scope scope) =>
-        spec.Roles.Where(static role => role.Name != "A").Aggregate(spec, (changed, role) => Only(changed, role.Name, scope));
+        spec.Roles.Where(static role => role is { Name: not "A", IsCounted: false }).Aggregate(spec, (changed, role) => Only(changed, role.Name, scope));
 
     private static AdapterSpec Only(AdapterSpec spec, string role, Scope scope) => spec.With(role, tensor => Owned(tensor, scope));
 
