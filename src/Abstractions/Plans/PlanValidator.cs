@@ -10,6 +10,6 @@ public static class PlanValidator
     [
         .. AdapterChecks.Of(plan.Adapter), .. TrainingChecks.Of(plan), .. StrategyChecks.Of(plan), .. TriggerChecks.Of(plan),
         .. AggregationChecks.Of(plan), .. TaskChecks.Of(plan), .. ClientChecks.Of(plan), .. EvaluationChecks.Of(plan),
-        .. FaultChecks.Of(plan),
+        .. FaultChecks.Of(plan), .. LifecycleChecks.Of(plan),
     ];
 }

@@ -78,6 +78,12 @@ public static class Fork
                 + "give the plan the same adapter section, or begin a new run with it.");
         }
 
+        if (before.AdapterAt(round) is { Links: > 0 } or { IsMasked: true })
+        {
+            throw new BadInputException($"The lifecycle of {source} has changed its adapter before round {round}, and a fork begins the "
+                + "lifecycle anew: fork from a round before that, or begin a new run.");
+        }
+
         var sites = before.Clients.ToDictionary(static client => client.Id, static client => client.Site, StringComparer.Ordinal);
         if (plan.Clients.FirstOrDefault(client => sites.TryGetValue(client.Id, out var site) && site != client.Site) is { } moved)
         {

@@ -55,7 +55,10 @@ internal sealed class PlacedAdapter
     }
 
     /// <summary>The values of a scope's tensors.</summary>
-    public AdapterState State(Scope scope) => new(Parameters.Where(parameter => parameter.Info.Scope == scope)
+    public AdapterState State(Scope scope) => State(info => info.Scope == scope);
+
+    /// <summary>The values of some tensors.</summary>
+    public AdapterState State(Func<AdapterTensor, bool> which) => new(Parameters.Where(parameter => which(parameter.Info))
         .Select(static parameter => KeyValuePair.Create(
             parameter.Info.Name, new NamedArray(parameter.Info.Shape, TensorData.Values(parameter.Value)))));
 

@@ -160,8 +160,8 @@ internal sealed class GroupTraining : IDisposable
             new(after.Key, Difference(after.Value, member.Before[after.Key]));
         KeyValuePair<string, NamedArray> Moved(KeyValuePair<string, NamedArray> after) =>
             member.Before.TryGetValue(after.Key, out var before) ? new(after.Key, Sum(before, Difference(after.Value, before))) : after;
-        var update = new AdapterState(adapter.State(Scope.Job).Concat(adapter.State(Scope.Task)).Select(Update));
-        var head = new AdapterState(adapter.State(Scope.Client).Select(Moved));
+        var update = new AdapterState(adapter.State(static info => info is { Trains: true, Policy.IsAggregated: true }).Select(Update));
+        var head = new AdapterState(adapter.State(static info => info.Scope == Scope.Client).Select(Moved));
         foreach (var (name, array) in update.Concat(head))
         {
             if (Array.Exists(array.Data, static value => !float.IsFinite(value)))

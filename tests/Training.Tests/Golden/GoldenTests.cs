@@ -15,7 +15,7 @@ public sealed class GoldenTests
         ModelFixtureTests.Folders, PeftFixtureTests.Folders, TokenizerFixtureTests.Folders, ChatFixtureTests.Folders,
         StoriesModelTests.Folders, SituationTests.Places,
         CombinationTests.Folders, MultitaskLayerFixtureTests.Routed, MultitaskLayerFixtureTests.DrawnAgain, ForeignAdapterTests.Folders,
-        PeftLayerTests.Folders, WeightStartTests.Folders, VeraLayerTests.Folders, MergeRulesTests.Folders, AggregationFixtureTests.Rules, AggregationFixtureTests.MeansOfFactors,
+        PeftLayerTests.Folders, WeightStartTests.Folders, VeraLayerTests.Folders, AdapterLifecycleTests.Folders, MergeRulesTests.Folders, AggregationFixtureTests.Rules, AggregationFixtureTests.MeansOfFactors,
         AggregationFixtureTests.Flower, AggregationFixtureTests.OpenFedLlm, AggregationFixtureTests.Buffered,
         MultiLoraTests.Folders, TaskCoreTests.Layers, TaskPairTests.Folders,
     ];
