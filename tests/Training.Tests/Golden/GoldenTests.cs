@@ -32,6 +32,7 @@ public sealed class GoldenTests
         MultiLoraTests.Folders,
         TaskCoreTests.Layers,
         TaskPairTests.Folders,
+        AdapterLifecycleTests.Folders,
     ];
 
     [SharedFact]
