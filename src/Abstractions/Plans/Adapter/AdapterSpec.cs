@@ -253,7 +253,7 @@ public sealed record AdapterSpec
     public bool BeginsFromWeight => Roles.Any(role => role.IsDrawn && Tensor(role.Name).Init.IsFromWeight);
 
     /// <summary>Whether anything is aggregated; a plan without it is local training in rounds.</summary>
-    public bool SharesAnything => Tensors.Values.Any(static tensor => tensor.IsAggregated);
+    public bool SharesAnything => Tensors.Values.Any(static tensor => tensor is { IsAggregated: true, Trains: true });
 
     /// <summary>The statistics that its objectives need of all clients; none where nothing is aggregated.</summary>
     [JsonIgnore]
