@@ -20,9 +20,9 @@ public sealed class GateTests : IDisposable
 
     public void Dispose() => _scope.Dispose();
 
-    // x = (1, 2), A = I, cores P0 = (1 1), P1 = (2 0), P2 = (0 1), heads B0 = (1, 4), B1 = (2, 1), B2 = (9, 9), gate logits 0, ln 3, -5. The
-    // two largest are those of heads 1 and 0, with the weights 3/4 and 1/4; P0 x = 3, P1 x = 2; s = 4 / 2. So y0 = 2 (3/4 2 2 + 1/4 1 3) =
-    // 7.5 and y1 = 2 (3/4 1 2 + 1/4 4 3) = 9.
+    // x = (1, 2), A = I, cores P0 = (1 1), P1 = (2 0), P2 = (0 1), heads B0 = (1, 4), B1 = (2, 1), B2 = (9, 9), gate logits 0, ln 3, -5.
+    // The two largest are those of heads 1 and 0, with the weights 3/4 and 1/4; P0 x = 3, P1 x = 2; s = 4 / 2. So y0 = 2 (3/4 2 2 + 1/4 1
+    // 3) = 7.5 and y1 = 2 (3/4 1 2 + 1/4 4 3) = 9.
     [Fact]
     public void Experts_on_a_shared_subspace_give_the_numbers_worked_out_by_hand()
     {
@@ -60,7 +60,7 @@ public sealed class GateTests : IDisposable
 
         Close.Assert(TensorData.Values(logits.softmax(-1)), TensorData.Values(Weights(4)), "all kept", 1e-6, 0);
         Close.Assert(
-            TensorData.Values(logits.div(Living.Of(20.0)).softmax(-1)), TensorData.Values(Weights(4, 20)), "at another temperature", 1e-6, 0);
+            TensorData.Values(logits.div(Living.Of(20.0)).softmax(-1)), TensorData.Values(Weights(4, 20)), "at temperature 20", 1e-6, 0);
         Assert.All(TensorData.Values(Weights(1)), static weight => Assert.True(weight is 0 or 1));
         Assert.Equal((false, true), (Weights(1).requires_grad, Weights(2).requires_grad));
     }
@@ -213,13 +213,15 @@ public sealed class GateTests : IDisposable
         var again = await trainer.TrainAsync(group with
         {
             Round = 2,
-            Members = [.. group.Members.Zip(first, static (member, result) => member with { Head = result.Head, Optimizer = result.Optimizer })],
+            Members = [.. group.Members.Zip(
+                first, static (member, result) => member with { Head = result.Head, Optimizer = result.Optimizer })],
         });
 
         foreach (var (before, after) in first.Zip(again))
         {
             Assert.Null(before.Failure);
-            Assert.DoesNotContain(before.Update!.Keys.Concat(before.Optimizer!.Keys), static name => name.Contains("balance", StringComparison.Ordinal));
+            Assert.DoesNotContain(
+                before.Update!.Keys.Concat(before.Optimizer!.Keys), static name => name.Contains("balance", StringComparison.Ordinal));
             Assert.NotEmpty(before.Head!.Keys);
             Assert.All(before.Head!, static entry => Assert.True(IsBalance(entry.Key)));
             Assert.All(before.Head!, entry => Assert.All(

@@ -85,8 +85,8 @@ public sealed class PoolTests : IDisposable
         {
             var row = encoder.Encode(example, "test");
             using var workspace = new Workspace(CPU, ScalarType.Float32);
-            var trained = PackedLoss.Gradients(_base.Model, Packing.Of([[row]], CPU), members.Stack.Slice(0, 1), workspace)[0].item<float>();
-            Close.AssertRelative(trained, Loss(example), example.Completion, 1e-5);
+            var trained = PackedLoss.Gradients(_base.Model, Packing.Of([[row]], CPU), members.Stack.Slice(0, 1), workspace);
+            Close.AssertRelative(trained[0].item<float>(), Loss(example), example.Completion, 1e-5);
             (sum, tokens) = (sum + Loss(example) * row.LossTokens, tokens + row.LossTokens);
         }
 
@@ -145,5 +145,6 @@ public sealed class PoolTests : IDisposable
             TinyFederation.TinyCatalogue("mixlora") with { RankPattern = [new("q_proj", 1)] }, _base.Model)).Message,
         StringComparison.Ordinal);
 
-    private AdapterLayout Layout => StackedMembers.LayoutOf(TinyFederation.TinyCatalogue("mixlora") with { Dropout = Dropout.None }, _base.Model);
+    private AdapterLayout Layout =>
+        StackedMembers.LayoutOf(TinyFederation.TinyCatalogue("mixlora") with { Dropout = Dropout.None }, _base.Model);
 }
