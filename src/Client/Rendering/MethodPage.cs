@@ -35,7 +35,7 @@ internal static class MethodPage
         text.Append('\n');
         if (sizes is null) Line("Sizes follow from the model: give --model FOLDER.");
         else Line($"The model has {Words.Count(sizes.Layers, "layer")} that it is on.");
-        Line(TensorUse.Leaves(tensors));
+        Line(TensorUse.Leaves(tensors, spec));
         Line(Export(spec));
         return text.ToString();
     }

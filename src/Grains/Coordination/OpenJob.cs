@@ -184,7 +184,8 @@ internal sealed class OpenJob(
         var kept = await RememberedAsync(Committed!.ServerOptimizerOf(job), cancellationToken);
         var (before, remembered) = await BegunAsync(state.Round, committed, kept, task: null, cancellationToken);
         var aggregate = await CohortAggregator.RunAsync(
-            Plan, state.Round, before, remembered, closed, state.Reports, (client, last, token) => ReadUpdateAsync(state, client, last, token),
+            Plan, state.Round, before, remembered, closed, state.Reports,
+            (client, last, token) => ReadUpdateAsync(state, client, last, token),
             Weights.Staleness(state, closed), await TaskStartsAsync(state, closed, cancellationToken), cancellationToken);
         if (aggregate.TooFew is { } reason) return new RoundEvent.AggregationImpossible(state.Round, state.Attempt, reason);
         if (aggregate.Refused.Count > 0) return new RoundEvent.AggregationRefused(state.Round, state.Attempt, aggregate.Refused);

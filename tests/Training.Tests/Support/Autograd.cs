@@ -60,8 +60,10 @@ internal static class Autograd
         Assert.True(difference <= tolerance * norm, $"{what}: off by {difference:E2} of {norm:E2}");
     }
 
-    // The rows of one length at once; else one after the other, for the plain operations hold a padded block.
-    private static Tensor Loss(CausalLanguageModel model, IReadOnlyList<EncodedRow> rows, AdapterPass pass)
+    /// <summary>
+    /// A member's mean loss over the plain operations: of rows of one length at once; else one after the other, for they hold a padded block.
+    /// </summary>
+    public static Tensor Loss(CausalLanguageModel model, IReadOnlyList<EncodedRow> rows, AdapterPass pass)
     {
         var losses = new List<Tensor>();
         foreach (var group in rows.GroupBy(static row => row.Ids.Length))

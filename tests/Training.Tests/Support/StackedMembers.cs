@@ -20,13 +20,14 @@ internal sealed class StackedMembers : IDisposable
     /// <param name="members">Their numbers: a member is the same in whatever group.</param>
     /// <param name="dtype">What is computed in.</param>
     /// <param name="away">How far their tensors that move are from the start.</param>
+    /// <param name="tasks">The number of each one's task; null for one that follows from its number.</param>
     public StackedMembers(
         AdapterLayout layout, CausalLanguageModel? model, IReadOnlyList<int> members, ScalarType dtype = ScalarType.Float32,
-        float away = 0.2f)
+        float away = 0.2f, IReadOnlyList<int>? tasks = null)
     {
         Masks = [.. members.Select(member => LayerMasks.Of(layout, PlanSeed, 1, Client(member).Id))];
         Stack = new AdapterStack([.. members.Select(member => Adapter(layout, member, away))], Masks, CPU, model, dtype,
-            [.. members.Select(member => TaskOf(layout, member))]);
+            tasks ?? [.. members.Select(member => TaskOf(layout, member))]);
     }
 
     public AdapterStack Stack { get; }

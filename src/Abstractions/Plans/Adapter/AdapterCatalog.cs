@@ -53,6 +53,9 @@ public static class AdapterCatalog
                 "Multi-head random initialization and multi-head dropout, heads mixed by a router", "R-LoRA, arXiv 2502.15455"),
             ["m-lora"] = Entry(RandomHeads(new Routing.Mean()),
                 "R-LoRA without the router: the mean of the heads, exact to merge", "Align-LoRA, arXiv 2508.05078"),
+            ["align-lora"] = Entry(
+                Averaged(new() { Objectives = [new Objective.Alignment()] }),
+                "LoRA averaged, with a term that brings tasks' features together, known by their moments", "Align-LoRA, arXiv 2508.05078"),
             ["multilora"] = Entry(
                 new AdapterSpec { Heads = 3, Downs = Downs.PerHead, HeadScale = HeadScaleForm.PerOutput, Routing = new Routing.Sum() }
                     .With(B, static heads => heads with { Init = Init.KaimingUniform, Scope = Scope.Job }),

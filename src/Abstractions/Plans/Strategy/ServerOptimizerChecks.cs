@@ -17,7 +17,7 @@ internal static class ServerOptimizerChecks
         foreach (var (key, _) in parameters.Where(parameter => parameter.Given && !used.Contains(parameter.Key)))
         {
             yield return new(
-                $"{spec.Rule} does not use it, but {string.Join(" and ", used)}; remove it.", $"{Section}.{key}", $"{Section}.rule");
+                $"{spec.Rule} does not use it, only {string.Join(", ", used)}; remove it.", $"{Section}.{key}", $"{Section}.rule");
         }
     }
 }
