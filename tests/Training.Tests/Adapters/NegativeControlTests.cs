@@ -205,7 +205,8 @@ public sealed class NegativeControlTests : IDisposable
         [
             new("factors of B by a router alone", Numbers.Logits | Numbers.Gradients, static spec => Pooled(spec, PoolChoice.Independent)),
             new("factors of B by the places of A", Numbers.Logits | Numbers.Gradients, static spec => Pooled(spec, PoolChoice.SharedIndex)),
-            new("no weights", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Pool(2, Weighted: false) }),
+            new("no weights", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Routing = new Routing.Pool(2, Weighted: false) }),
             new("all factors", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Pool(spec.Rank) }),
             new("factors of A say nothing of B", Numbers.Logits, static spec => spec with { Routing = new Routing.Pool(2, Lambda: 0) }),
             new("factors of B stay with their client", Numbers.Shared, static spec => Keeps(spec, "B")),
