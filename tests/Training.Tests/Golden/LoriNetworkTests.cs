@@ -77,7 +77,7 @@ public sealed class LoriNetworkTests
         }
 
         // Two members have all rows, one has the first half of them.
-        public IReadOnlyList<Tensor> Run()
+        public Tensor[] Run()
         {
             var tapes = new List<Action<Tensor[]>>();
             Tensor[] Ragged(string name)
