@@ -34,7 +34,11 @@ public static class StrategyRegistry
     public static IReadOnlyDictionary<string, Func<ServerOptimizerSpec, IServerOptimizer>> ServerOptimizers { get; } =
         new SortedDictionary<string, Func<ServerOptimizerSpec, IServerOptimizer>>(StringComparer.Ordinal)
         {
-            ["sgd"] = static spec => new Sgd(spec.LearningRate),
+            ["adagrad"] = static spec => new Adagrad(spec),
+            ["adam"] = static spec => new Adam(spec),
+            ["momentum"] = static spec => new Momentum(spec),
+            ["sgd"] = static spec => new Sgd(spec.Rate),
+            ["yogi"] = static spec => new Yogi(spec),
         };
 
     /// <summary>The plan's selection.</summary>

@@ -12,6 +12,7 @@ using FedRLora.Training.Inputs;
 using FedRLora.Training.Lanes;
 using FedRLora.Training.Metrics;
 using FedRLora.Training.Models;
+using FedRLora.Training.Objectives;
 using FedRLora.Training.Steps;
 using static TorchSharp.torch;
 
@@ -128,6 +129,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     public async Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default)
     {
         var (model, layout) = await PrepareAsync(group, cancellationToken);
+        ObjectiveTerms.Check(group.Plan, layout, group.Shared);
         var rows = new List<(GroupMember Member, TrainingRows Rows)>();
         var results = new Dictionary<string, TrainingResult>(StringComparer.Ordinal);
         foreach (var member in group.Members)
@@ -185,8 +187,10 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         {
             if (model is not null) given?.CheckBase(model.Model);
             var layout = _adapters.LayoutOf(plan, FrozenBase.LayersOf(folder), () => model!.Model);
-            return scope == Scope.Job ? layout.InitialShared(plan.Seed)
-                : layout.Initial(plan.Seed, client: null, tensor => tensor.Scope == scope, task);
+            return scope != Scope.Job ? layout.Initial(plan.Seed, client: null, tensor => tensor.Scope == scope, task)
+                : new([.. layout.InitialShared(plan.Seed), .. ObjectiveTerms.Vectors(plan, layout)
+                    .Select(static vector => KeyValuePair.Create(vector.Key, new NamedArray(
+                        vector.Value, new float[NamedArray.Count(vector.Value)])))]);
         }, cancellationToken);
         return initial;
     }

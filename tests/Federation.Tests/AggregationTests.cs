@@ -85,7 +85,7 @@ public class AggregationTests
         string[] clients = ["a", "b", "c", "d", "e"];
         var plan = Of(clients).With(strategy => strategy with { Aggregation = new() { Rule = rule } });
         var aggregate = await CohortAggregator.RunAsync(
-            plan, AdapterState.Empty, null, clients, clients.ToDictionary(client => client, _ => new KeptReport()),
+            plan, 1, AdapterState.Empty, null, clients, clients.ToDictionary(client => client, _ => new KeptReport()),
             (_, _, _) => Task.FromResult(AdapterState.Empty));
 
         Assert.Empty(aggregate.Shared!);
@@ -144,13 +144,14 @@ public class AggregationTests
     [Fact]
     public void An_update_with_a_tensor_too_many_is_named() =>
         Assert.Equal(
-            "The update has tensor b, which is not shared.", UpdateCheck.Find(Shapes, State(("a", new float[5]), ("b", new float[1]))));
+            "The update has tensor b, which no client sends in this round.",
+            UpdateCheck.Find(Shapes, State(("a", new float[5]), ("b", new float[1]))));
 
     [Fact]
     public async Task A_cohort_moves_the_shared_state_by_its_mean()
     {
-        var aggregate = await Run(State(("a", [1, 1])), client => State(("a", client == "x" ? [1, 0] : [3, 0])));
-        Assert.Equal([3, 1], aggregate.Shared!["a"].Data);
+        var aggregate = await Run(State(("A", [1, 1])), client => State(("A", client == "x" ? [1, 0] : [3, 0])));
+        Assert.Equal([3, 1], aggregate.Shared!["A"].Data);
         Assert.Empty(aggregate.Refused);
     }
 
@@ -158,10 +159,10 @@ public class AggregationTests
     public async Task Every_unusable_update_of_a_cohort_is_refused_by_name()
     {
         var aggregate = await Run(
-            State(("a", [1, 1])),
-            client => client == "x" ? State(("a", [float.NaN, 0])) : throw new BadInputException("The blob is missing."));
+            State(("A", [1, 1])),
+            client => client == "x" ? State(("A", [float.NaN, 0])) : throw new BadInputException("The blob is missing."));
         Assert.Equal(
-            ["x: a holds NaN at element 0.", "y: The blob is missing."], aggregate.Refused.Select(pair => $"{pair.Key}: {pair.Value}"));
+            ["x: A holds NaN at element 0.", "y: The blob is missing."], aggregate.Refused.Select(pair => $"{pair.Key}: {pair.Value}"));
         Assert.Null(aggregate.Shared);
     }
 
@@ -196,13 +197,13 @@ public class AggregationTests
 
         var plan = Of(clients).With(strategy => strategy with { Aggregation = new() { Rule = rule } });
         var aggregate = await CohortAggregator.RunAsync(
-            plan, State(("a", new float[5])), null, clients, Notes(clients), async (client, _, _) =>
+            plan, 1, State(("A", new float[5])), null, clients, Notes(clients), async (client, _, _) =>
             {
                 await open[client].Task;
-                return State(("a", [.. Enumerable.Repeat(values[Array.IndexOf(clients, client)], 5)]));
+                return State(("A", [.. Enumerable.Repeat(values[Array.IndexOf(clients, client)], 5)]));
             });
 
-        Assert.Equal(expected.Update["a"].Data, aggregate.Shared!["a"].Data);
+        Assert.Equal(expected.Update["a"].Data, aggregate.Shared!["A"].Data);
         Assert.Equal(expected.Coherence, aggregate.Coherence);
     }
 
@@ -213,17 +214,17 @@ public class AggregationTests
         var made = 0;
 
         var aggregate = await CohortAggregator.RunAsync(
-            Of(clients), State(("a", new float[5])), null, clients, Notes(clients), async (client, last, _) =>
+            Of(clients), 1, State(("A", new float[5])), null, clients, Notes(clients), async (client, last, _) =>
             {
                 await Task.Yield();
                 if (last is null) Interlocked.Increment(ref made);
-                last ??= State(("a", new float[5]));
-                last["a"].Data.AsSpan().Fill(int.Parse(client.AsSpan(1), System.Globalization.CultureInfo.InvariantCulture));
+                last ??= State(("A", new float[5]));
+                last["A"].Data.AsSpan().Fill(int.Parse(client.AsSpan(1), System.Globalization.CultureInfo.InvariantCulture));
                 return last;
             });
 
         Assert.InRange(made, 1, 4);
-        Assert.All(aggregate.Shared!["a"].Data, value => Assert.Equal(24.5f, value));
+        Assert.All(aggregate.Shared!["A"].Data, value => Assert.Equal(24.5f, value));
     }
 
     [Fact]
@@ -233,19 +234,19 @@ public class AggregationTests
         var rule = new KeepingRule();
 
         await CohortAggregator.RunAsync(
-            rule, Of(clients), State(("a", new float[5])), null, clients, Notes(clients), (client, last, _) => Task.Run(() =>
+            rule, Of(clients), 1, State(("A", new float[5])), null, clients, Notes(clients), (client, last, _) => Task.Run(() =>
             {
-                last ??= State(("a", new float[5]));
-                last["a"].Data.AsSpan().Fill(int.Parse(client.AsSpan(1), System.Globalization.CultureInfo.InvariantCulture));
+                last ??= State(("A", new float[5]));
+                last["A"].Data.AsSpan().Fill(int.Parse(client.AsSpan(1), System.Globalization.CultureInfo.InvariantCulture));
                 return last;
             }));
 
-        Assert.Equal(Enumerable.Range(0, 20).Select(static index => (float)index), rule.Kept.Select(static update => update["a"].Data[0]));
+        Assert.Equal(Enumerable.Range(0, 20).Select(static index => (float)index), rule.Kept.Select(static update => update["A"].Data[0]));
     }
 
     [Fact]
     public async Task A_shared_state_that_overflows_is_an_error() =>
-        await Assert.ThrowsAsync<InvalidOperationException>(() => Run(State(("a", [float.MaxValue])), _ => State(("a", [float.MaxValue]))));
+        await Assert.ThrowsAsync<InvalidOperationException>(() => Run(State(("A", [float.MaxValue])), _ => State(("A", [float.MaxValue]))));
 
     [Fact]
     public void An_unknown_rule_is_refused_with_the_known_ones()
@@ -273,7 +274,8 @@ public class AggregationTests
     private static Task<CohortAggregate> Run(AdapterState global, Func<string, AdapterState> read)
     {
         var reports = new Dictionary<string, KeptReport> { ["x"] = new(), ["y"] = new() };
-        return CohortAggregator.RunAsync(Of("x", "y"), global, null, ["x", "y"], reports, (client, _, _) => Task.Run(() => read(client)));
+        return CohortAggregator.RunAsync(
+            Of("x", "y"), 1, global, null, ["x", "y"], reports, (client, _, _) => Task.Run(() => read(client)));
     }
 
     private sealed class KeepingRule : IAggregationRule, IAccumulator

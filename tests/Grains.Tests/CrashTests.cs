@@ -27,19 +27,28 @@ public sealed class CrashTests(ITestOutputHelper output) : IDisposable
 
     public void Dispose() => Directory.Delete(_root, recursive: true);
 
-    /// <summary>With own heads, and with heads of tasks, one of which is absent for two rounds.</summary>
-    public static TheoryData<string, string> Plans => new()
+    /// <summary>
+    /// With own heads; with heads of tasks, one of which is absent for two rounds; with those, statistics, A in odd rounds alone, and a
+    /// server optimizer that remembers.
+    /// </summary>
+    public static TheoryData<string, string, string> Plans => new()
     {
-        { "fedsa-lora", "" },
-        { TestFederation.TaskHeads, "faults: [{kind: absent, clients: [c00001, c00003], rounds: {from: 2, to: 3}}]" },
+        { "fedsa-lora", "", "" },
+        { TestFederation.TaskHeads, Absent, "" },
+        {
+            "{method: fedsa-lora, scopeB: task, objectives: [alignment], lifecycle: [{rounds: even, train: [B]}]}", Absent,
+            "  serverOptimizer: {rule: adam, variant: flower}\n"
+        },
     };
 
+    private const string Absent = "faults: [{kind: absent, clients: [c00001, c00003], rounds: {from: 2, to: 3}}]";
+
     [Theory, MemberData(nameof(Plans))]
-    public async Task A_process_that_dies_in_any_operation_of_its_store_changes_no_bit(string adapter, string faults)
+    public async Task A_process_that_dies_in_any_operation_of_its_store_changes_no_bit(string adapter, string faults, string strategy)
     {
         _plan = TestFederation.Plan(clients: 4, rounds: 5,
             more: $"training: {{groupSize: 1}}\ncheckpoints: {{keepLast: 2, keepEvery: 3}}\n{faults}",
-            site: static i => i < 2 ? "north" : "south", adapter: adapter);
+            strategy: strategy, site: static i => i < 2 ? "north" : "south", adapter: adapter);
         var watch = Stopwatch.StartNew();
         var (expected, operations) = await UndisturbedAsync();
         var points = Enum.GetValues<CrashMode>()

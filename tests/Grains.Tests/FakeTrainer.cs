@@ -28,7 +28,14 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
         Task.FromResult(plan.Training.GroupSize ?? 1);
 
     public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
-        Task.FromResult(Filled("A", 0));
+        Task.FromResult(new AdapterState([.. Filled("A", 0), .. StatisticsOf(plan, 0)]));
+
+    /// <summary>What a round begins with in the place of what was committed.</summary>
+    public Func<int, string?, AdapterState, AdvancedState>? Advance { get; set; }
+
+    public Task<AdvancedState> AdvanceAsync(
+        FederationPlan plan, int round, AdapterState state, string? task, CancellationToken cancellationToken = default) =>
+        Task.FromResult(Advance?.Invoke(round, task, state) ?? new AdvancedState(state, new HashSet<string>()));
 
     public Task<AdapterState> InitialOfTaskAsync(FederationPlan plan, string task, CancellationToken cancellationToken = default) =>
         Task.FromResult(HasTaskHead(plan) ? Filled("B", 0) : AdapterState.Empty);
@@ -64,16 +71,23 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
     {
         Trained.Enqueue((group.Round, member.Client.Id));
         var drawn = Seed.For(group.Plan.Seed, group.Round, member.Client.Id, "fake") / (float)ulong.MaxValue;
-        var update = Filled("A", 0.1f * (drawn - group.Shared["A"].Data[0]));
+        var adapter = group.Plan.AdapterAt(group.Round);
+        AdapterState Moved(string name, float value) => adapter.Moves(name) ? Filled(name, value) : AdapterState.Empty;
         var head = HeadOf(group, member);
         return new TrainingResult
         {
             ClientId = member.Client.Id,
             Numbers = new() { Samples = 10, Steps = 1, MeanLoss = drawn, LastLoss = drawn, ProductNorm = 1 },
-            Update = HasTaskHead(group.Plan) ? new([.. update, .. Filled("B", drawn)]) : update,
+            Update = new(
+            [
+                .. Moved("A", 0.1f * (drawn - group.Shared["A"].Data[0])), .. Moved("B", drawn), .. StatisticsOf(group.Plan, drawn),
+            ]),
             Head = HasTaskHead(group.Plan) ? AdapterState.Empty : Single("B", head + drawn), Optimizer = Single("m", drawn),
         };
     }
+
+    private IEnumerable<KeyValuePair<string, NamedArray>> StatisticsOf(FederationPlan plan, float value) =>
+        plan.StatisticFamilies.SelectMany(family => Filled(family.NameOf("A"), value));
 
     // Of scope task where the plan says so, else the client's own.
     private static float HeadOf(TrainingGroup group, GroupMember member) =>

@@ -14,7 +14,9 @@ public sealed record TrainingNumbers
     [GoesTo(Audience.Everyone)]
     [Id(1)] public int Steps { get; init; }
 
-    /// <summary>Mean training loss per completion token over the round's batches.</summary>
+    /// <summary>
+    /// Mean cross-entropy per completion token over the round's batches: other terms of the objective are not in it, whatever their weight.
+    /// </summary>
     [GoesTo(Audience.Everyone)]
     [Id(2)] public double MeanLoss { get; init; }
 
@@ -22,7 +24,7 @@ public sealed record TrainingNumbers
     [GoesTo(Audience.Everyone)]
     [Id(3)] public double ProductNorm { get; init; }
 
-    /// <summary>Completion loss per token of the last batch, which may be one row; null where it is not known.</summary>
+    /// <summary>The same of the last batch, which may be one row; null where it is not known.</summary>
     [GoesTo(Audience.Site)]
     [Id(4)] public double? LastLoss { get; init; }
 

@@ -49,8 +49,7 @@ public sealed record FederationPlan
     public AdapterSpec AdapterAt(int round) => Adapter.At(round, Strategy.Rounds);
 
     /// <summary>The statistics that clients send beside what training changed; none where nothing is aggregated.</summary>
-    public IReadOnlyList<StatisticFamily> StatisticFamilies => !Adapter.SharesAnything ? []
-        : [.. Adapter.Objectives.Select(static term => term.Statistics).OfType<StatisticFamily>()];
+    public IReadOnlyList<StatisticFamily> StatisticFamilies => Adapter.Statistics;
 }
 
 /// <summary>Whether anything is shared.</summary>

@@ -21,7 +21,7 @@ public interface ITrainer
     /// <exception cref="BadInputException">The model folder is not usable.</exception>
     Task<int> GroupSizeAsync(FederationPlan plan, CancellationToken cancellationToken = default);
 
-    /// <summary>The initial values of every tensor of scope Job.</summary>
+    /// <summary>The initial values of every tensor of scope Job, and zeros for every statistic that the plan declares.</summary>
     /// <exception cref="BadInputException">The model folder is not usable, or the adapter does not fit it.</exception>
     Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default);
 
@@ -100,7 +100,7 @@ public sealed record TrainingGroup
     /// <summary>The round to train, from 1; 0 scores the start.</summary>
     public required int Round { get; init; }
 
-    /// <summary>Absolute values of every tensor of scope Job.</summary>
+    /// <summary>Absolute values of every tensor of scope Job, and the plan's statistics of the round before.</summary>
     public required AdapterState Shared { get; init; }
 
     /// <summary>The members, in client-id order.</summary>
@@ -122,7 +122,7 @@ public sealed record GroupMember
     /// <summary>Absolute values of its tensors of scope Client; null before its first round.</summary>
     public AdapterState? Head { get; init; }
 
-    /// <summary>AdamW moments and step counts to start from; null starts afresh.</summary>
+    /// <summary>AdamW moments, step counts and what terms of the objective remember; null starts afresh.</summary>
     public AdapterState? Optimizer { get; init; }
 }
 
@@ -141,7 +141,9 @@ public sealed record TrainingResult
     [GoesTo(Audience.Site)]
     public bool Silent { get; init; }
 
-    /// <summary>After minus before of every tensor of scope Job or Task.</summary>
+    /// <summary>
+    /// After minus before of every tensor of scope Job or Task that trains in the round, and every statistic that the plan declares.
+    /// </summary>
     [GoesTo(Audience.Coordinator)]
     public AdapterState Update { get; init; } = AdapterState.Empty;
 
@@ -149,7 +151,7 @@ public sealed record TrainingResult
     [GoesTo(Audience.Site)]
     public AdapterState Head { get; init; } = AdapterState.Empty;
 
-    /// <summary>AdamW moments and step counts.</summary>
+    /// <summary>AdamW moments, step counts and what terms of the objective remember.</summary>
     [GoesTo(Audience.Site)]
     public AdapterState Optimizer { get; init; } = AdapterState.Empty;
 

@@ -57,7 +57,7 @@ public abstract record SendingLimit
 
     private static string[] Known(string[] names)
     {
-        string[] known = [.. AdapterParts.Roles.Select(static role => role.Name)];
+        var known = AllNames;
         if (names.Length == 0) throw new BadInputException($"{Only} needs names of tensors; there are {string.Join(", ", known)}.");
         foreach (var name in names.Where(name => !known.Contains(name, StringComparer.Ordinal)))
             throw new BadInputException($"there is no tensor '{BadInputException.Shown(name)}'{Meant(name, known)}; "
@@ -66,7 +66,9 @@ public abstract record SendingLimit
     }
 
     private static string[] Sorted(IEnumerable<string> names) =>
-        [.. AdapterParts.Roles.Select(static role => role.Name).Where(names.ToHashSet(StringComparer.Ordinal).Contains)];
+        [.. AllNames.Where(names.ToHashSet(StringComparer.Ordinal).Contains)];
+
+    private static string[] AllNames => [.. AdapterParts.Roles.Select(static role => role.Name), SentTensor.Statistics];
 
     private static string Meant(string given, IEnumerable<string> known) =>
         Nearest.Of(given, known) is { } near ? $" (did you mean {near}?)" : "";

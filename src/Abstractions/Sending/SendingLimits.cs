@@ -47,7 +47,8 @@ public sealed class SendingLimits
         if (refused.Count == 0) return null;
         var tensors = string.Join(" and ", refused.Select(static tensor => $"{tensor.Name} (scope {tensor.Scope})"));
         var kept = refused.Count == sent.Count ? "sharing: none" : string.Join(" and ", refused.Select(static tensor =>
-            $"adapter.tensors.{tensor.Name}.scope: client"));
+            tensor.Name == SentTensor.Statistics
+                ? "adapter.objectives without those that need statistics" : $"adapter.tensors.{tensor.Name}.scope: client"));
         var wider = $"a wider word: --may-send {limit.Widened(sent)}";
         return $"Site {site} refuses the plan, which would send updates of {tensors}: its administrator lets {limit.Text} leave the site "
             + $"(--may-send {limit.Word}). "

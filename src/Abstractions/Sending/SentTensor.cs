@@ -12,11 +12,15 @@ public sealed record SentTensor
     /// <summary>Its scope as a plan writes it: a silo that does not know one lets no tensor of it leave.</summary>
     [Id(1)] public required string Scope { get; init; }
 
+    /// <summary>What all statistics of a method are called; they go to all clients, as a sum.</summary>
+    public const string Statistics = "statistics";
+
     /// <summary>What the updates of a method hold.</summary>
     public static IReadOnlyList<SentTensor> Of(AdapterSpec adapter) =>
     [
         .. adapter.Roles.Select(role => (role.Name, Policy: adapter.Tensor(role.Name))).Where(static tensor => tensor.Policy.IsAggregated)
             .Select(static tensor => new SentTensor { Name = tensor.Name, Scope = Named(tensor.Policy.Scope) }),
+        .. adapter.Statistics.Count > 0 ? [OfStatistics] : (SentTensor[])[],
     ];
 
     /// <summary>What an update holds: the kinds of its tensors by the ends of their names.</summary>
@@ -24,9 +28,17 @@ public sealed record SentTensor
     /// <param name="adapter">The method; a kind that it does not have is of no scope that anybody allows.</param>
     public static IReadOnlyList<SentTensor> Of(IEnumerable<string> names, AdapterSpec adapter) =>
     [
-        .. names.Select(static name => name[(name.LastIndexOf('.') + 1)..]).Distinct(StringComparer.Ordinal)
-            .Select(name => new SentTensor { Name = name, Scope = adapter.Has(name) ? Named(adapter.Tensor(name).Scope) : "unknown" }),
+        .. names.Select(static name => StatisticFamily.IsStatistic(name) ? StatisticFamily.Prefix : TensorRole.Of(name))
+            .Distinct(StringComparer.Ordinal).Select(name => name == StatisticFamily.Prefix ? OfStatistics with
+            {
+                Scope = adapter.Statistics.Count > 0 ? OfStatistics.Scope : Unknown,
+            }
+            : new SentTensor { Name = name, Scope = adapter.Has(name) ? Named(adapter.Tensor(name).Scope) : Unknown }),
     ];
+
+    private const string Unknown = "unknown";
+
+    private static SentTensor OfStatistics { get; } = new() { Name = Statistics, Scope = Named(Plans.Scope.Job) };
 
     private static string Named(Scope scope) => scope.ToString().ToLowerInvariant();
 }

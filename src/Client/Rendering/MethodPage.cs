@@ -1,5 +1,7 @@
 using System.Globalization;
 using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Training.Adapters;
 
@@ -8,6 +10,12 @@ namespace FedRLora.Client.Rendering;
 /// <summary>All that a plan's <c>adapter: NAME</c> stands for.</summary>
 internal static class MethodPage
 {
+    private static readonly JsonSerializerOptions InAPlan = new()
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase) },
+    };
+
     /// <summary>The page as text.</summary>
     /// <param name="name">The method's name.</param>
     /// <param name="entry">The method.</param>
@@ -27,7 +35,7 @@ internal static class MethodPage
         text.Append('\n');
         if (sizes is null) Line("Sizes follow from the model: give --model FOLDER.");
         else Line($"The model has {Words.Count(sizes.Layers, "layer")} that it is on.");
-        Line(TensorUse.Leaves(tensors));
+        Line(TensorUse.Leaves(tensors, spec));
         Line(Export(spec));
         return text.ToString();
     }
@@ -35,7 +43,7 @@ internal static class MethodPage
     /// <summary>Whether it exports exactly.</summary>
     public static string Export(AdapterSpec spec)
     {
-        if (!spec.IsStatic) return "Export: no exact PEFT form, for its heads are mixed by the input; --nearest weighs them equally.";
+        if (!spec.IsStatic) return "Export: no exact PEFT form, for its mix depends on the input; --nearest weighs its heads equally.";
         var why = spec.Start == Start.Anchored ? ", the frozen start being rank too" : "";
         return $"Export: exact, {(spec.Decomposed ? "DoRA" : "LoRA")} in PEFT's layout of rank {AdapterSizes.ExportedRank(spec)}{why}.";
     }
@@ -49,11 +57,26 @@ internal static class MethodPage
         [
             ["rank", $"{spec.Rank}"], ["alpha", Number(spec.Alpha)],
             ["scaling", $"{Words.Named(spec.Scaling)}, s = {Number(Math.Round(spec.ScalingFactor, 4))}"], ["heads", $"{spec.Heads}"],
-            ["routing", spec.Routing.Rule], ["start", Words.Named(spec.Start)],
+            .. Parts(spec), ["routing", Json(spec.Routing)], ["start", Words.Named(spec.Start)],
             ["dropout", dropout.P == 0 || dropout.Site == DropoutSite.None ? "none" : $"{Number(dropout.P)} {where}{masks}"],
             ["decomposed", spec.Decomposed ? "true" : "false"], ["weighting", Words.Named(spec.Weighting)],
+            .. spec.Objectives.Select(static term => (string[])["objective", Json(term)]),
+            .. spec.Lifecycle.Select(static step => (string[])["lifecycle", Json(step)]),
         ];
     }
+
+    // What most methods lack is shown where it is there.
+    private static IEnumerable<string[]> Parts(AdapterSpec spec)
+    {
+        if (spec.Downs != Downs.One) yield return ["downs", Words.Named(spec.Downs)];
+        if (spec.Core.Form != CoreForm.None) yield return ["core", Json(spec.Core)];
+        if (spec.HeadScale != HeadScaleForm.None) yield return ["headScale", Words.Named(spec.HeadScale)];
+        if (spec.TaskBranch.Exists) yield return ["taskBranch", Json(spec.TaskBranch)];
+    }
+
+    // As a plan may have it, which is YAML's flow style.
+    private static string Json<T>(T value) => JsonSerializer.Serialize(value, InAPlan).Replace("\"", "", StringComparison.Ordinal)
+        .Replace(":", ": ", StringComparison.Ordinal).Replace(",", ", ", StringComparison.Ordinal);
 
     private static string[] Row(TensorRole role, TensorPolicy policy, TensorUse use) =>
     [
@@ -64,7 +87,7 @@ internal static class MethodPage
     private static string Begins(TensorRole role, TensorPolicy policy)
     {
         if (!role.IsDrawn) return "as in the weight";
-        var law = policy.Init.Law is InitLaw.Gaussian or InitLaw.Stable
+        var law = policy.Init.HasValue
             ? string.Create(CultureInfo.InvariantCulture, $"{Words.Named(policy.Init.Law)}: {policy.Init.Value:R}")
             : Words.Named(policy.Init.Law);
         return policy.Init.Law == InitLaw.Zero || policy.Seed == SeedPolicy.Common ? law : $"{law}, {Words.Named(policy.Seed)}";

@@ -30,10 +30,10 @@ internal sealed record TensorUse(string Tensor, Scope Scope, string ReceivedBy, 
             static scope => scope.Key, static scope => scope.Sum(static tensor => tensor.BytesEachWay!.Value));
 
     /// <summary>What leaves a site and comes back, in a sentence.</summary>
-    public static string Leaves(IReadOnlyList<TensorUse> tensors) => $"Leaves the site: {Leaving(tensors)}.";
+    public static string Leaves(IReadOnlyList<TensorUse> tensors, AdapterSpec spec) => $"Leaves the site: {Leaving(tensors, spec)}.";
 
     /// <summary>What leaves a site and comes back, beside a title that says so.</summary>
-    public static string Leaving(IReadOnlyList<TensorUse> tensors)
+    public static string Leaving(IReadOnlyList<TensorUse> tensors, AdapterSpec spec)
     {
         var (sent, bytes) = (tensors.Where(static tensor => tensor.LeavesTheSite).ToList(), ByScope(tensors));
         if (sent.Count == 0) return "no tensor";
@@ -41,8 +41,13 @@ internal sealed record TensorUse(string Tensor, Scope Scope, string ReceivedBy, 
         var each = string.Join(" and ", scopes.Select(scope => $"{string.Join(" and ", scope.Select(static tensor => tensor.Tensor))} "
             + $"(scope {scope.Key}{(bytes is null || scopes.Count == 1 ? "" : $", {Words.Bytes(bytes[scope.Key])}")})"));
         var all = bytes is null ? "" : $": {Words.Bytes(bytes.Values.Sum())} a client and round, and as much comes back";
-        return $"what training changed in {each}{all}";
+        return $"what training changed in {each}{all}{(spec.Statistics.Count == 0 ? "" : Besides(spec, isCounted: bytes is null))}";
     }
+
+    // Their lengths follow from the objective and the layers.
+    private static string Besides(AdapterSpec spec, bool isCounted) =>
+        $"; besides, statistics ({string.Join(" and ", spec.Statistics.Select(static family => family.Name))}), of which all clients "
+        + $"receive the sum{(isCounted ? "" : ", not counted here")}";
 
     private static string ReceivedByOf(Scope scope) => scope switch
     {

@@ -15,6 +15,7 @@ public static class CohortAggregator
     /// refused. Memory is the accumulator and a few updates, however large the cohort, unless the rule keeps them.
     /// </summary>
     /// <param name="plan">The plan.</param>
+    /// <param name="round">The round, which says what moves.</param>
     /// <param name="global">The shared state that the clients started from.</param>
     /// <param name="serverOptimizer">The server optimizer's state; null at the start.</param>
     /// <param name="closed">The closed cohort in ordinal order.</param>
@@ -26,28 +27,31 @@ public static class CohortAggregator
     /// <param name="cancellationToken">The caller's token.</param>
     /// <exception cref="InvalidOperationException">The new shared state is not finite.</exception>
     public static Task<CohortAggregate> RunAsync(
-        FederationPlan plan, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed,
+        FederationPlan plan, int round, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed,
         IReadOnlyDictionary<string, KeptReport> reports,
         Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, IReadOnlyList<int>? staleness = null,
         IReadOnlyDictionary<string, TaskStart>? tasks = null, CancellationToken cancellationToken = default) =>
         RunAsync(
-            StrategyRegistry.Aggregation(plan), plan, global, serverOptimizer, closed, reports, read, staleness, tasks, cancellationToken);
+            StrategyRegistry.Aggregation(plan), plan, round, global, serverOptimizer, closed, reports, read, staleness, tasks,
+            cancellationToken);
 
     /// <summary>The same by <paramref name="rule"/>, which may be another than the plan's.</summary>
-    /// <inheritdoc cref="RunAsync(FederationPlan, AdapterState, AdapterState, IReadOnlyList{string},
+    /// <inheritdoc cref="RunAsync(FederationPlan, int, AdapterState, AdapterState, IReadOnlyList{string},
     /// IReadOnlyDictionary{string, KeptReport}, Func{string, AdapterState, CancellationToken, Task{AdapterState}}, IReadOnlyList{int},
     /// IReadOnlyDictionary{string, TaskStart}, CancellationToken)"/>
     public static async Task<CohortAggregate> RunAsync(
-        IAggregationRule rule, FederationPlan plan, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed,
-        IReadOnlyDictionary<string, KeptReport> reports,
+        IAggregationRule rule, FederationPlan plan, int round, AdapterState global, AdapterState? serverOptimizer,
+        IReadOnlyList<string> closed, IReadOnlyDictionary<string, KeptReport> reports,
         Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, IReadOnlyList<int>? staleness = null,
         IReadOnlyDictionary<string, TaskStart>? tasks = null, CancellationToken cancellationToken = default)
     {
         tasks ??= new Dictionary<string, TaskStart>();
-        var parts = new CohortParts(plan, rule, global, tasks, closed, reports, staleness);
+        var moving = new MovingTensors(plan, round);
+        var parts = new CohortParts(plan, rule, moving, global, tasks, closed, reports, staleness);
         if (parts.TooFew is { } tooFew)
             return new CohortAggregate { Refused = new Dictionary<string, string>(), TooFew = tooFew };
 
+        var statistics = new StatisticSums(plan, global);
         var refused = new SortedDictionary<string, string>(StringComparer.Ordinal);
         var turns = new Turns(closed.Count);
         var size = global.SizeBytes + tasks.Values.Select(static task => task.Shared.SizeBytes).DefaultIfEmpty().Max();
@@ -58,7 +62,10 @@ public static class CohortAggregator
             return new CohortAggregate { Refused = refused };
 
         var finished = parts.Finish();
-        var (shared, state) = Stepped(plan, global, finished.Job, serverOptimizer);
+        var summed = statistics.Finish();
+        var counted = new AdapterState(
+            global.Select(array => KeyValuePair.Create(array.Key, summed.GetValueOrDefault(array.Key, array.Value))));
+        var (shared, state) = Stepped(plan, counted, finished.Job, serverOptimizer);
         return new CohortAggregate
         {
             Refused = refused,
@@ -88,15 +95,21 @@ public static class CohortAggregator
                 {
                     cancellationToken.ThrowIfCancellationRequested();
                     var client = closed[turn.Number];
-                    var (update, problem) = await ReadAsync(parts.ShapesOf(turn.Number), client, last, read, cancellationToken);
+                    var (whole, problem) = await ReadAsync(client, last, read, cancellationToken);
+                    var (update, sent, wrong) = statistics.Split(whole);
+                    problem ??= UpdateCheck.Find(parts.ShapesOf(turn.Number), update) ?? wrong;
                     if (problem is null) parts.Discount(turn.Number, client, update, staleness?[turn.Number] ?? 0);
                     var addition = problem is null ? parts.Cut(turn.Number, update) : null;
                     await turn.Before.WaitAsync(cancellationToken);
                     if (problem is not null)
                         refused.Add(client, problem);
                     else if (refused.Count == 0)
+                    {
                         parts.Add(addition!);
-                    last = rule.KeepsUpdates ? null : update;
+                        statistics.Add(sent);
+                    }
+
+                    last = rule.KeepsUpdates ? null : whole;
                 }
             }
         }
@@ -106,19 +119,20 @@ public static class CohortAggregator
         FederationPlan plan, AdapterState before, AggregateUpdate aggregate, AdapterState? remembered)
     {
         var (after, state) = StrategyRegistry.ServerOptimizer(plan).Step(before, aggregate.Update, remembered);
-        return UpdateCheck.Find(AdapterShapes.Of(before), after) is { } broken
-            ? throw new InvalidOperationException($"The new shared state is not usable: {broken}")
+        if (UpdateCheck.Find(AdapterShapes.Of(before), after) is { } broken)
+            throw new InvalidOperationException($"The new shared state is not usable: {broken}");
+        return state is not null && UpdateCheck.Find(AdapterShapes.Of(state), state) is { } overflown
+            ? throw new InvalidOperationException($"What the server optimizer remembers is not usable: {overflown}")
             : (after, state);
     }
 
     private static async Task<(AdapterState Update, string? Problem)> ReadAsync(
-        AdapterShapes shapes, string client, AdapterState? last, Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read,
+        string client, AdapterState? last, Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read,
         CancellationToken cancellationToken)
     {
         try
         {
-            var update = await read(client, last, cancellationToken);
-            return (update, UpdateCheck.Find(shapes, update));
+            return (await read(client, last, cancellationToken), null);
         }
         catch (Abstractions.BadInputException e)
         {

@@ -15,7 +15,7 @@ internal sealed class CohortParts
 {
     private readonly FederationPlan _plan;
     private readonly IAggregationRule _rule;
-    private readonly IReadOnlyDictionary<string, TaskStart> _tasks;
+    private readonly IReadOnlyDictionary<string, TaskStart> _tasks; // of their states, what moves
     private readonly AdapterShapes _job;
     private readonly string[] _taskOf; // by the client's place in the cohort
     private readonly SortedDictionary<string, int[]> _members; // of each task in the cohort
@@ -25,9 +25,13 @@ internal sealed class CohortParts
     private double _weightedLength;
 
     public CohortParts(
-        FederationPlan plan, IAggregationRule rule, AdapterState job, IReadOnlyDictionary<string, TaskStart> tasks,
-        IReadOnlyList<string> closed, IReadOnlyDictionary<string, KeptReport> reports, IReadOnlyList<int>? staleness)
+        FederationPlan plan, IAggregationRule rule, MovingTensors moving, AdapterState global,
+        IReadOnlyDictionary<string, TaskStart> starts, IReadOnlyList<string> closed, IReadOnlyDictionary<string, KeptReport> reports,
+        IReadOnlyList<int>? staleness)
     {
+        var job = moving.Of(global);
+        var tasks = starts.ToDictionary(
+            static task => task.Key, task => task.Value with { Shared = moving.Of(task.Value.Shared) }, StringComparer.Ordinal);
         (_plan, _rule, _tasks, _job) = (plan, rule, tasks, AdapterShapes.Of(job));
         var taskOf = plan.Clients.ToDictionary(static client => client.Id, static client => client.Task, StringComparer.Ordinal);
         _taskOf = [.. closed.Select(client => taskOf[client])];

@@ -17,13 +17,21 @@ public static class UpdateCheck
         {
             if (!update.TryGetValue(name, out var array))
                 return $"The update has no tensor {name}.";
-            if (!array.Shape.SequenceEqual(shape))
-                return $"{name} has shape [{string.Join(", ", array.Shape)}], expected [{string.Join(", ", shape)}].";
-            if (FirstNotFinite(array.Data) is { } index)
-                return FormattableString.Invariant($"{name} holds {array.Data[index]} at element {index}.");
+            if (Find(name, shape, array) is { } problem)
+                return problem;
         }
         var extra = update.Keys.FirstOrDefault(name => !shapes.ContainsKey(name));
-        return extra is null ? null : $"The update has tensor {extra}, which is not shared.";
+        return extra is null ? null : $"The update has tensor {extra}, which no client sends in this round.";
+    }
+
+    /// <summary>What is wrong with an array, in one line; null where nothing is.</summary>
+    public static string? Find(string name, IReadOnlyList<long> shape, NamedArray array)
+    {
+        if (!array.Shape.SequenceEqual(shape))
+            return $"{name} has shape [{string.Join(", ", array.Shape)}], expected [{string.Join(", ", shape)}].";
+        return FirstNotFinite(array.Data) is { } index
+            ? FormattableString.Invariant($"{name} holds {array.Data[index]} at element {index}.")
+            : null;
     }
 
     /// <summary>

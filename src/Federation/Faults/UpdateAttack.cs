@@ -4,7 +4,7 @@ using FedRLora.Abstractions.Tensors;
 
 namespace FedRLora.Federation.Faults;
 
-/// <summary>What a hostile or broken client makes of its update.</summary>
+/// <summary>What a hostile or broken client makes of the tensors of its update; statistics stay as they are.</summary>
 internal static class UpdateAttack
 {
     private const float Huge = 1e6f;
@@ -27,6 +27,7 @@ internal static class UpdateAttack
 
     private static AdapterState Changed(AdapterState update, Change change) => new(update.Select(pair =>
     {
+        if (StatisticFamily.IsStatistic(pair.Key)) return pair;
         var result = new float[pair.Value.Data.Length];
         change(pair.Value.Data, result);
         return KeyValuePair.Create(pair.Key, new NamedArray(pair.Value.Shape, result));
@@ -35,10 +36,10 @@ internal static class UpdateAttack
     // The first tensor alone: one is enough to be refused, and a refusal has to find it among the others.
     private static AdapterState WrongShape(AdapterState update)
     {
-        if (update.Count == 0)
+        if (update.Keys.FirstOrDefault(static name => !StatisticFamily.IsStatistic(name)) is not { } name)
             return update;
-        var (name, array) = update.First();
-        return new AdapterState(update.Skip(1).Prepend(array.Shape is [> 1, ..]
+        var array = update[name];
+        return new AdapterState(update.Where(other => other.Key != name).Prepend(array.Shape is [> 1, ..]
             ? KeyValuePair.Create(
                 name,
                 new NamedArray([array.Shape[0] - 1, .. array.Shape.Skip(1)], array.Data[..^(array.Data.Length / (int)array.Shape[0])]))

@@ -31,12 +31,13 @@ internal static class ReportMetadata
         var task = plan.Client(report.ClientId).Task;
         if (assignment.Tasks.TryGetValue(task, out var state))
         {
-            var adapter = plan.Plan.Adapter;
+            var adapter = plan.Plan.AdapterAt(assignment.Round);
             numbers.Add("task", task);
             numbers.Add("sharedOfTask", state.Sha256);
             foreach (var scope in (Scope[])[Scope.Job, Scope.Task])
             {
-                var tensors = adapter.Roles.Select(static role => role.Name).Where(name => adapter.Tensor(name).Scope == scope);
+                var tensors = adapter.Roles.Select(static role => role.Name)
+                    .Where(name => adapter.Moves(name) && adapter.Tensor(name).Scope == scope);
                 numbers.Add(scope == Scope.Job ? "scope job" : "scope task", string.Join(' ', tensors));
             }
         }

@@ -6,6 +6,7 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Federation.Aggregation;
 using FedRLora.Federation.Rounds;
+using FedRLora.Federation.ServerOptimizers;
 using FedRLora.Grains.Inputs;
 using FedRLora.Grains.Runs;
 using FedRLora.Grains.Store;
@@ -179,10 +180,12 @@ internal sealed class OpenJob(
         RoundState state, IReadOnlyList<string> closed, CancellationToken cancellationToken) => Task.Run<RoundEvent>(async () =>
     {
         if (state.Round == 0) return Made(state, await StartAsync(cancellationToken));
-        var before = await cache.SharedAsync(Committed!.SharedOf(job), cancellationToken);
-        var remembered = await RememberedAsync(Committed!.ServerOptimizerOf(job), cancellationToken);
+        var committed = await cache.SharedAsync(Committed!.SharedOf(job), cancellationToken);
+        var kept = await RememberedAsync(Committed!.ServerOptimizerOf(job), cancellationToken);
+        var (before, remembered) = await BegunAsync(state.Round, committed, kept, task: null, cancellationToken);
         var aggregate = await CohortAggregator.RunAsync(
-            Plan, before, remembered, closed, state.Reports, (client, last, token) => ReadUpdateAsync(state, client, last, token),
+            Plan, state.Round, before, remembered, closed, state.Reports,
+            (client, last, token) => ReadUpdateAsync(state, client, last, token),
             Weights.Staleness(state, closed), await TaskStartsAsync(state, closed, cancellationToken), cancellationToken);
         if (aggregate.TooFew is { } reason) return new RoundEvent.AggregationImpossible(state.Round, state.Attempt, reason);
         if (aggregate.Refused.Count > 0) return new RoundEvent.AggregationRefused(state.Round, state.Attempt, aggregate.Refused);
@@ -232,14 +235,26 @@ internal sealed class OpenJob(
                 Staleness = Weights.StalenessIn(state, task.Task, members),
             };
             // What nobody moves is not read: a plan may have many more tasks than a round.
-            starts.Add(task.Task, !members.Any(trained.Contains) ? start : start with
+            if (members.Any(trained.Contains))
             {
-                Shared = await cache.OfTaskAsync(task.SharedOf(job), cancellationToken),
-                ServerOptimizer = await RememberedAsync(task.ServerOptimizerOf(job), cancellationToken),
-            });
+                var (shared, remembered) = await BegunAsync(
+                    state.Round, await cache.OfTaskAsync(task.SharedOf(job), cancellationToken),
+                    await RememberedAsync(task.ServerOptimizerOf(job), cancellationToken), task.Task, cancellationToken);
+                start = start with { Shared = shared, ServerOptimizer = remembered };
+            }
+
+            starts.Add(task.Task, start);
         }
 
         return starts;
+    }
+
+    // What was committed, as the round began with it: the method's lifecycle may have begun tensors again.
+    private async Task<(AdapterState Shared, AdapterState? ServerOptimizer)> BegunAsync(
+        int round, AdapterState committed, AdapterState? remembered, string? task, CancellationToken cancellationToken)
+    {
+        var advanced = await trainer.AdvanceAsync(Plan, round, committed, task, cancellationToken);
+        return (advanced.State, ServerMemory.Without(remembered, advanced.Begun));
     }
 
     private async Task<AdapterState?> RememberedAsync(BlobRef? state, CancellationToken cancellationToken) =>

@@ -80,6 +80,7 @@ internal sealed class Submission(
         if (rounds <= before) throw new BadInputException($"Run {name} has {before} rounds already; extend it to more.");
         if (PlanText.Of(plan with { Strategy = plan.Strategy with { Rounds = before } }) != PlanText.Of(job.Plan))
             throw new BadInputException($"An extension changes strategy.rounds alone; fork run {name} to change more.");
+        RequireCounted(job, plan);
         await sites.RequireWillingAsync(plan, cancellationToken);
         var changes = await inputs.FindChangesAsync(job, cancellationToken);
         changes.Require(allowDataChange);
@@ -96,6 +97,21 @@ internal sealed class Submission(
         services.Logger.LogExtended(name, before, rounds);
         if (job.State.Phase == Phase.Finished || !job.IsStopped) await mark.RunningAsync(CancellationToken.None);
         await sites.CancelAsync(job.Sites, CancellationToken.None);
+    }
+
+    // A step of the lifecycle that is counted from the last round may have happened already, and would then have been too early.
+    private void RequireCounted(OpenJob job, FederationPlan plan)
+    {
+        var (before, rounds) = (job.Plan.Strategy.Rounds, plan.Strategy.Rounds);
+        var committed = Enumerable.Range(1, job.Committed?.Round ?? 0);
+        foreach (var step in plan.Adapter.Lifecycle.Where(static step => step.What is not LifecycleAction.Train))
+        {
+            var others = committed.Where(round => step.Rounds.Contains(round, before) != step.Rounds.Contains(round, rounds)).ToList();
+            if (others.Count == 0) continue;
+            var (what, which) = (step.What.Rule, step.Rounds.Text);
+            throw new BadInputException($"Run {name} was to have {what} after round {others[0]} as one of rounds \"{which}\" of {before}, "
+                + $"and of {rounds} it would be another; begin a new run with more rounds.");
+        }
     }
 
     // Whether the job was submitted with this plan already and is at work.

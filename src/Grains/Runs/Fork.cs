@@ -84,6 +84,15 @@ public static class Fork
                 + "lifecycle anew: fork from a round before that, or begin a new run.");
         }
 
+        RequireUncounted(before, source, round);
+        if (before.StatisticFamilies.FirstOrDefault(static family => family.IsCarried) is { } carried
+            && !before.Clients.Select(static client => client.Id).ToHashSet(StringComparer.Ordinal)
+                .SetEquals(plan.Clients.Select(static client => client.Id)))
+        {
+            throw new BadInputException($"A fork keeps the clients of {source}, whose statistics {carried.Name} are the mean over all of "
+                + "them: give the plan the same clients, or begin a new run with it.");
+        }
+
         var sites = before.Clients.ToDictionary(static client => client.Id, static client => client.Site, StringComparer.Ordinal);
         if (plan.Clients.FirstOrDefault(client => sites.TryGetValue(client.Id, out var site) && site != client.Site) is { } moved)
         {
@@ -97,6 +106,16 @@ public static class Fork
         }
 
         return manifest;
+    }
+
+    // The rounds of a fork are counted from 1 again, so what the lifecycle has made by a round would not be known in them.
+    private static void RequireUncounted(FederationPlan before, string source, int round)
+    {
+        bool IsChanged(int at) => before.AdapterAt(at) is { Links: > 0 } or { IsMasked: true };
+        if (!IsChanged(round)) return;
+        var last = Enumerable.Range(0, round).Last(earlier => !IsChanged(earlier));
+        throw new BadInputException($"Round {round} of {source} holds links or a mask that its lifecycle made, and a fork counts its "
+            + $"rounds from 1 again: fork from round {last} or before.");
     }
 
     // A client that goes from a task of its own to another of its own, with moments of the head that it leaves.

@@ -33,7 +33,8 @@ internal static class AdapterFactory
         shared = new([.. job, .. task]);
         var redrawn = layout.Initial(plan.Seed, client,
             tensor => tensor.Scope == Scope.Seed || (head is null && tensor.Scope == Scope.Client), shared: shared);
-        return new AdapterState([.. shared, .. head ?? AdapterState.Empty, .. redrawn]);
+        var tensors = shared.Where(static entry => !StatisticFamily.IsStatistic(entry.Key));
+        return new AdapterState([.. tensors, .. head ?? AdapterState.Empty, .. redrawn]);
     }
 
     /// <summary>The frozen start of a client where it is anchored, else null.</summary>

@@ -103,6 +103,7 @@ internal sealed class AdapterLayout
             if (rank < 1 || rank > bound)
                 throw new BadInputException(
                     $"rank: {rank} is outside 1 to {bound}, the smaller side of {target.Module} ({target.InWidth} -> {target.OutWidth})");
+            if (spec.Routing.WhyNot(rank) is { } why) throw new BadInputException($"routing: {target.Module}: {why}");
         }
 
         return layout;
@@ -145,6 +146,12 @@ internal sealed class AdapterLayout
             && spec.Parts.Select(static part => part.KeepsOffEmbeddings).OfType<string>().FirstOrDefault() is { } part)
         {
             throw new BadInputException($"targetModules: {embedding.Module} is an embedding, which {part} cannot be on; leave it out");
+        }
+
+        if (targets.FirstOrDefault(static target => target.Layer.Kind == LayerKind.LmHead) is { } head && spec.Routing.SeesSequences)
+        {
+            throw new BadInputException($"targetModules: {head.Module} is the LM head, which training gives the rows with loss alone, and "
+                + $"{spec.Routing.Rule} looks at whole sequences; leave it out");
         }
 
         var roles = spec.Roles.Select(role => (role, spec.Tensor(role.Name))).ToList();
@@ -216,7 +223,9 @@ internal sealed class AdapterLayout
         .. Constants.Select(constant => KeyValuePair.Create(constant.Name, InitialOf(constant.Tensor, seed, "", shared: null))),
     ]);
 
-    /// <summary>Refuses a state that does not have exactly the tensors of a scope, in their shapes.</summary>
+    /// <summary>
+    /// Refuses a state that does not have exactly the tensors of a scope, in their shapes; statistics beside them are not looked at.
+    /// </summary>
     /// <exception cref="BadInputException">A tensor is missing, unknown, or has another shape.</exception>
     public void Check(AdapterState state, Scope scope, string what)
     {
@@ -235,11 +244,9 @@ internal sealed class AdapterLayout
                     + $"the plan asks for [{string.Join(", ", shape)}]");
         }
 
-        if (state.Keys.FirstOrDefault(name => !expected.ContainsKey(name) && !(scope == Scope.Job && IsStatistic(name))) is { } unknown)
+        if (state.Keys.FirstOrDefault(name => !expected.ContainsKey(name) && !StatisticFamily.IsStatistic(name)) is { } unknown)
             throw new BadInputException($"{what}: tensor {unknown} does not belong to scope {scope} of this plan");
     }
-
-    private static bool IsStatistic(string name) => name.StartsWith("statistics/", StringComparison.Ordinal);
 
     // Of what lies in the shared state and never moves, the value there is the start too.
     private bool IsKeptApart(AdapterTensor tensor) => IsFromWeight(tensor)

@@ -14,13 +14,15 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
     private readonly CausalLanguageModel? _model;
     private readonly Dictionary<string, AdapterTarget> _targets;
     private readonly Dictionary<string, LayerMasks>? _masks;
+    private readonly Func<MixTraining>? _asking;
     private readonly Dictionary<string, (FrozenLinear Layer, Tensor Squares)> _frozen = new(StringComparer.Ordinal);
 
     private readonly Dictionary<string, (IReadOnlyList<Slot> Slots, Tensor Down, Tensor Up)> _sides = new(StringComparer.Ordinal);
 
-    private AdapterPass(PlacedAdapter adapter, CausalLanguageModel? model, Dictionary<string, LayerMasks>? masks)
+    private AdapterPass(
+        PlacedAdapter adapter, CausalLanguageModel? model, Dictionary<string, LayerMasks>? masks, Func<MixTraining>? asking = null)
     {
-        (_adapter, _model, _masks) = (adapter, model, masks);
+        (_adapter, _model, _masks, _asking) = (adapter, model, masks, asking);
         _targets = adapter.Layout.Targets.ToDictionary(static target => target.Module, StringComparer.Ordinal);
     }
 
@@ -30,8 +32,15 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
     public static AdapterPass Evaluating(PlacedAdapter adapter, CausalLanguageModel? model) => new(adapter, model, null);
 
     /// <summary>With dropout; the pass is used for all steps of the round in turn.</summary>
-    public static AdapterPass Training(PlacedAdapter adapter, CausalLanguageModel? model, Dictionary<string, LayerMasks> masks) =>
-        new(adapter, model, masks);
+    /// <param name="adapter">The values.</param>
+    /// <param name="model">As above.</param>
+    /// <param name="masks">By module.</param>
+    /// <param name="asking">Makes what takes the penalties and counts of a layer; null where nobody asks for them.</param>
+    public static AdapterPass Training(
+        PlacedAdapter adapter, CausalLanguageModel? model, Dictionary<string, LayerMasks> masks, Func<MixTraining>? asking = null) =>
+        new(adapter, model, masks, asking);
+
+    public bool SeesSequences => _adapter.Layout.Method.SeesSequences;
 
     public Tensor Adapt(string module, Tensor x, Tensor y) =>
         _targets.TryGetValue(module, out var target) ? Adapt(target, x, y, new DenseRows(x.reshape(-1, x.shape[^1]))) : y;
@@ -60,11 +69,17 @@ internal sealed class AdapterPass : ILayerAdapters, IDisposable
             x.dim() < 2 ? 1 : (int)x.shape[^2]);
         var hidden = masks is null || spec.Dropout.Site != DropoutSite.Hidden ? (Func<long, Tensor>?)null
             : width => stack([.. masks.Draw([rows.Count, width], y.device)], 1).unsqueeze(0);
-        var context = new MixContext(target.Scaling, sequences, hidden);
         var (slots, down, up) = SidesOf(target, tensors);
         var dtype = up.dtype;
-        var z = Down(slots, down, rows.To(dtype), spec.Dropout.Site == DropoutSite.Input ? masks : null);
+        // What decides sees the numbers that are multiplied: they may be in another type.
+        var given = rows.To(dtype);
+        Tensor Exactly(string slot) => given.To(ScalarType.Float64)
+            .Times(slots.Single(own => own.Name == slot).Rows[0].to(ScalarType.Float64)).unsqueeze(0);
+        var asked = _asking?.Invoke();
+        var context = new MixContext(target.Scaling, sequences, hidden) { Training = asked, Exactly = Exactly };
+        var z = Down(slots, down, given, spec.Dropout.Site == DropoutSite.Input ? masks : null);
         var u = method.Mix(tensors, z, context)[0];
+        foreach (var penalty in asked?.Penalties ?? []) penalty.DetachFromDisposeScope(); // the asker's
         var flat = y.reshape(-1, target.OutWidth);
         if (!method.HasColumns)
         {

@@ -32,12 +32,23 @@ internal static class WorkMemory
         ScoringScratch + (layout is null ? 0 : Float * layout.Tensors.Sum(static tensor => NamedArray.Count(tensor.Shape)))
         + Float * ScoredTokens * (4L * model.Config.HiddenSize + 3L * model.Config.IntermediateSize);
 
-    /// <summary>Of a member of a group: value, gradient and two moments of what trains, and the states that it came with.</summary>
+    /// <summary>
+    /// Of a member of a group: value, gradient and two moments of what trains, the states that it came with, and what terms of the objective
+    /// hold beside them.
+    /// </summary>
     public static long OfMember(AdapterLayout layout)
     {
+        var kept = layout.Spec.Objectives.Sum(term => term switch
+        {
+            Objective.Proximal => Trained(static tensor => tensor.Policy.IsAggregated), // where they began
+            Objective.ControlVariates => 3 * Trained(static tensor => tensor.Scope == Scope.Job), // c, c_k and their difference
+            _ => 0,
+        });
         var all = layout.Tensors.Sum(static tensor => NamedArray.Count(tensor.Shape));
-        var trains = layout.Tensors.Where(static tensor => tensor.Trains).Sum(static tensor => NamedArray.Count(tensor.Shape));
-        return Float * (2 * all + 5 * trains);
+        return Float * (2 * all + 5 * Trained(static _ => true) + kept);
+
+        long Trained(Func<AdapterTensor, bool> which) =>
+            layout.Tensors.Where(tensor => tensor.Trains && which(tensor)).Sum(static tensor => NamedArray.Count(tensor.Shape));
     }
 
     /// <summary>

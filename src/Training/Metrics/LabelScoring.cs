@@ -12,7 +12,8 @@ internal sealed record Answered(IReadOnlyList<int> Own, IReadOnlyList<int> Chose
 /// Chooses for each row the label of the answer with the highest summed completion log-likelihood; the first in ordinal order wins a tie
 /// of numbers. Answers of different labels that are the same tokens, or of which one begins another, cannot be told apart and are
 /// refused. A row's prompt goes through the model once for all its answers, and an answer that only goes on where another ends is read
-/// from the other's run, so answers of one token cost nothing beyond the prompt.
+/// from the other's run, so answers of one token cost nothing beyond the prompt. Where an adapter sees sequences, each answer goes through
+/// the model with its prompt, for itself.
 /// </summary>
 internal static class LabelScoring
 {
@@ -31,9 +32,12 @@ internal static class LabelScoring
             var candidates = piece
                 .Select(example => rows.Encoder.Encode(example, labels.Answers, AnswerOf(example, rows.Test, metric))).ToList();
             foreach (var row in candidates) RequireTold(row, labels, metric);
-            var sums = LogLikelihood.Sums(
-                rows.Base.Model, rows.Adapters, candidates.Select((row, i) => Scored(row, i * labels.Answers.Count)),
-                piece.Length * labels.Answers.Count, cancellationToken);
+            var slots = piece.Length * labels.Answers.Count;
+            var sums = rows.Adapters?.SeesSequences == true
+                ? LogLikelihood.Sums(rows.Base.Model, rows.Adapters,
+                    candidates.SelectMany((row, i) => Whole(row, i * labels.Answers.Count)), slots, cancellationToken)
+                : LogLikelihood.Sums(rows.Base.Model, rows.Adapters,
+                    candidates.Select((row, i) => Scored(row, i * labels.Answers.Count)), slots, cancellationToken);
             for (var i = 0; i < piece.Length; i++)
             {
                 var scores = sums.AsSpan(i * labels.Answers.Count, labels.Answers.Count);
@@ -160,6 +164,12 @@ internal static class LabelScoring
         return new(row.Prefix, [.. runs.Select(run => new ScoredSequence(
             run.Tail, [.. run.Candidates.SelectMany(candidate => Tokens(row, candidate, firstSlot + candidate))]))]);
     }
+
+    // Each text as training has it, its last token included.
+    private static IEnumerable<ScoredSequence> Whole(CandidateRow row, int firstSlot) => Enumerable.Range(0, row.Tails.Length)
+        .Select(candidate => new ScoredSequence(
+            [.. row.Prefix, .. row.Tails[candidate]], [.. Tokens(row, candidate, firstSlot + candidate)]))
+        .Where(static text => text.Tokens.Count > 0);
 
     // Nothing predicts the first token of a text.
     private static IEnumerable<(int, int, int)> Tokens(CandidateRow row, int candidate, int slot) => Enumerable

@@ -36,7 +36,9 @@ internal static class LogLikelihood
         var batch = new List<ScoredSequence>();
         foreach (var sequence in sequences.OrderBy(static sequence => sequence.Ids.Length))
         {
-            if (batch.Count > 0 && (batch.Count + 1) * sequence.Ids.Length > TokensPerBatch) Flush();
+            // Padding would be seen, and what one of a batch gets would depend on the others.
+            var isAlone = adapters?.SeesSequences == true;
+            if (batch.Count > 0 && (isAlone || (batch.Count + 1) * sequence.Ids.Length > TokensPerBatch)) Flush();
             batch.Add(sequence);
         }
 
@@ -52,7 +54,7 @@ internal static class LogLikelihood
     }
 
     /// <summary>
-    /// The same where texts share a prompt, which goes through the model once. What a prompt's slots get depends on it and its tails, not
+    /// The same where texts share a prompt, which goes through the model once, so that no adapter may see sequences. What a prompt's slots get depends on it and its tails, not
     /// on the others.
     /// </summary>
     public static double[] Sums(

@@ -7,6 +7,12 @@ namespace FedRLora.Training.Models;
 public interface ILayerAdapters
 {
     /// <summary>
+    /// Adapters look at a sequence as a whole: each goes through the model for itself and entire, without padding, a cache, or a prompt
+    /// that texts share.
+    /// </summary>
+    bool SeesSequences => false;
+
+    /// <summary>
     /// Adds the adapter's part. Called inside the dispose scope of one layer: what an adapter keeps longer than that it must
     /// move or detach itself.
     /// </summary>

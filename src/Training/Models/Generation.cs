@@ -3,7 +3,9 @@ using static TorchSharp.torch;
 
 namespace FedRLora.Training.Models;
 
-/// <summary>Text generation, one sequence at a time, each token through the model once.</summary>
+/// <summary>
+/// Text generation, one sequence at a time, each token through the model once, or all of them for each where adapters see sequences.
+/// </summary>
 public static class Generation
 {
     /// <summary>The most likely continuation.</summary>
@@ -41,7 +43,7 @@ public static class Generation
         CancellationToken cancellationToken)
     {
         using var sampler = chosen;
-        using var cache = new KeyValueCache();
+        using var cache = adapters?.SeesSequences == true ? null : new KeyValueCache();
         var bound = Math.Min(options.MaxNewTokens, model.Config.MaxPositions - ids.Length);
         for (var made = 0; made < bound; made++)
         {
@@ -49,11 +51,11 @@ public static class Generation
             var next = sampler.Next(LogitsAfter(model, adapters, ids, cache));
             yield return next;
             if (options.EndIds.Contains(next)) break;
-            ids = [next];
+            ids = cache is null ? [.. ids, next] : [next];
         }
     }
 
-    private static float[] LogitsAfter(CausalLanguageModel model, ILayerAdapters? adapters, long[] ids, KeyValueCache cache)
+    private static float[] LogitsAfter(CausalLanguageModel model, ILayerAdapters? adapters, long[] ids, KeyValueCache? cache)
     {
         using var scope = NewDisposeScope();
         using var inference = no_grad();

@@ -13,8 +13,9 @@ namespace FedRLora.Training.Steps;
 /// stack at once: a step costs a few operations on <c>[G, P]</c> however many members and layers there are. Learning rates, step
 /// counts and clipping are each member's own. Its buffers live in the dispose scope in which it is made.
 /// </summary>
-internal sealed class AdamW
+internal sealed class AdamW : IMemberOptimizer
 {
+    private readonly AdapterStack _stack;
     private readonly TrainingSpec _spec;
     private readonly List<RoleMoments> _moments;
 
@@ -22,7 +23,7 @@ internal sealed class AdamW
     /// <param name="spec">Betas, epsilon, decay and clip norm.</param>
     /// <param name="states">Each member's moments and step counts to go on from, checked; a role that is absent starts afresh.</param>
     public AdamW(AdapterStack stack, TrainingSpec spec, IReadOnlyList<AdapterState> states) =>
-        (_spec, _moments) = (spec, [.. stack.Blocks.Select(block => new RoleMoments(block, states))]);
+        (_stack, _spec, _moments) = (stack, spec, [.. stack.Blocks.Select(block => new RoleMoments(block, states))]);
 
     /// <summary>
     /// What is stored of an exported state: nothing of a head that others move too, which a fork could leave to this client alone.
@@ -77,34 +78,32 @@ internal sealed class AdamW
         }
     }
 
-    /// <summary>Clips each member's joint norm and takes a step; nothing is read back from the device.</summary>
-    /// <param name="learningRates">Of this step, for the first members of the stack; the others stay as they are.</param>
-    /// <param name="headsOnly">Leaves tensors of scope Job as they are, and out of the norm.</param>
-    public void Step(IReadOnlyList<double> learningRates, bool headsOnly = false)
+    /// <inheritdoc/>
+    public void Step(IReadOnlyList<double> learningRates, bool headsOnly = false, Action<int>? correct = null)
     {
         using var scope = NewDisposeScope();
         using var inference = no_grad();
-        var stepping = _moments.Where(moments => !headsOnly || moments.IsHead).ToList();
+        _stack.MoveByCounts(learningRates.Count);
+        var stepping = _moments.Where(moments => !headsOnly || moments.Block.Policy.IsHead).ToList();
         if (stepping.Count == 0) return;
-        var factors = _spec.ClipNorm > 0
-            ? (Living.Of(_spec.ClipNorm) / Norms(stepping, learningRates.Count).Plus(Living.Of(1e-6)))
-                .clamp_max(Living.Of(1.0)).unsqueeze(1)
-            : null;
-        foreach (var moments in stepping) moments.Step(_spec, learningRates, factors);
+        var clipping = new Clipping([.. stepping.Select(static moments => moments.Block)], learningRates.Count, _spec.ClipNorm);
+        if (correct is not null)
+        {
+            clipping.Apply();
+            correct(learningRates.Count);
+        }
+
+        foreach (var moments in stepping) moments.Step(_spec, learningRates, correct is null ? clipping.Factors : null);
     }
 
     /// <summary><c>{name}.m</c>, <c>{name}.v</c> and <c>{name}.step</c> (a scalar) of every tensor of a member.</summary>
     public AdapterState Export(int member) => new(_moments.SelectMany(moments => moments.Export(member)));
 
-    // Each member's over all that steps, [members]; role by role, so that neither owners nor neighbours change the order of a sum.
-    private static Tensor Norms(List<RoleMoments> stepping, int members) => stepping.Select(moments =>
-        stack([.. Enumerable.Range(0, members).Select(member => moments.Gradient[member].dot(moments.Gradient[member]))]))
-        .Aggregate(static (sum, next) => sum.Plus(next)).sqrt();
-
     private static long StepsOf(AdapterState state, AdapterTensor info) =>
         state.TryGetValue(info.Name + ".step", out var steps) ? (long)steps.Data[0] : 0;
 
-    private static IEnumerable<string> NamesOf(string name) => [name + ".m", name + ".v", name + ".step"];
+    /// <summary>What is remembered of a tensor.</summary>
+    public static IEnumerable<string> NamesOf(string name) => [name + ".m", name + ".v", name + ".step"];
 
     /// <summary>Of the tensors of one role.</summary>
     private sealed class RoleMoments
@@ -122,9 +121,7 @@ internal sealed class AdamW
             _steps = [.. states.Select(state => StepsOf(state, block.Tensors[0]))];
         }
 
-        public bool IsHead => _block.Policy.IsHead;
-
-        public Tensor Gradient => _block.Gradient;
+        public StackBlock Block => _block;
 
         public void Step(TrainingSpec spec, IReadOnlyList<double> rates, Tensor? factors)
         {

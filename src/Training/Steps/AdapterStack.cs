@@ -4,6 +4,7 @@ using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Models;
+using FedRLora.Training.Objectives;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -19,6 +20,7 @@ internal sealed class AdapterStack
     private readonly Dictionary<string, Column> _columns = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Tensor> _frozen = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Tensor> _start = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, Tensor> _counts = new(StringComparer.Ordinal);
     private readonly IReadOnlyList<IReadOnlyDictionary<string, LayerMasks>>? _masks;
     private readonly List<StackedTarget> _targets = [];
     private readonly int _members;
@@ -55,7 +57,9 @@ internal sealed class AdapterStack
         }
 
         foreach (var info in Layout.Tensors.Where(info => !_columns.ContainsKey(info.Name)))
-            _frozen.Add(info.Name, Stacked([.. members.Select(member => member.Values[info.Name])], device, dtype));
+            _frozen.Add(info.Name, Stacked([.. members.Select(member => member.Values[info.Name])], device, dtype, info.Role.IsCounted));
+        foreach (var info in Layout.Tensors.Where(static info => info.Role.IsCounted))
+            _counts.Add(info.Name, zeros_like(_frozen[info.Name]));
         foreach (var info in Layout.Tensors.Where(Layout.HasStart))
             _start.Add(info.Name, Stacked([.. members.Select(member => member.Start![info.Name])], device, dtype));
         foreach (var target in Layout.Targets) _targets.Add(TargetOf(target, model));
@@ -66,6 +70,13 @@ internal sealed class AdapterStack
 
     /// <summary>What trains, by role, in the method's order.</summary>
     public IReadOnlyList<StackBlock> Blocks { get; }
+
+    /// <summary>Terms of the objective that look at features.</summary>
+    public IReadOnlyList<ObjectiveTerm> Terms { get; set; } = [];
+
+    /// <summary>A tensor of a layer, of the first members: views in the caller's dispose scope.</summary>
+    public Trained TensorsOf(AdapterTarget target, string role, int members) =>
+        TensorOf(AdapterTensor.NameOf(target.Module, role), 0, members);
 
     /// <summary>A member's adapter over the stack's memory; views in the caller's dispose scope.</summary>
     public PlacedAdapter Member(int member) => PlacedAdapter.Over(
@@ -86,10 +97,28 @@ internal sealed class AdapterStack
             _masks is null ? null : [.. _masks.Skip(first).Take(count)]);
     }
 
-    /// <summary>Clears the gradients before a step; backward passes add to them.</summary>
+    /// <summary>Clears the gradients and counts before a step; passes add to them.</summary>
     public void ZeroGradients()
     {
         foreach (var block in Blocks) block.Gradient.zero_();
+        foreach (var counts in _counts.Values) counts.zero_();
+    }
+
+    /// <summary>Moves what moves by counts, at the end of a step.</summary>
+    /// <param name="active">The first members of the stack, which have taken the step; the others stay as they are.</param>
+    public void MoveByCounts(int active)
+    {
+        using var scope = NewDisposeScope();
+        using var inference = no_grad();
+        foreach (var target in Layout.Targets)
+        {
+            foreach (var role in Layout.RolesOn(target).Where(static role => role.IsCounted).Select(static role => role.Name))
+            {
+                var name = AdapterTensor.NameOf(target.Module, role);
+                var (value, counts) = (_frozen[name].narrow(0, 0, active), _counts[name].narrow(0, 0, active));
+                value.copy_(Layout.MethodOf(target).MovedByCounts(role, value, counts));
+            }
+        }
     }
 
     // What the method makes of all members' tensors. What it hands on as it is stays a view of them; what it computes of tensors that do
@@ -145,9 +174,10 @@ internal sealed class AdapterStack
     // What all members have in common lies there once.
     private static Tensor Rows(Tensor stacked, int first, int count) => stacked.shape[0] == 1 ? stacked : stacked.narrow(0, first, count);
 
-    private static Tensor Stacked(IReadOnlyList<NamedArray> arrays, Device device, ScalarType dtype)
+    private static Tensor Stacked(IReadOnlyList<NamedArray> arrays, Device device, ScalarType dtype, bool isEachOwn = false)
     {
-        var distinct = arrays.All(array => array.Data.AsSpan().SequenceEqual(arrays[0].Data)) ? arrays.Take(1) : arrays;
+        var isCommon = !isEachOwn && arrays.All(array => array.Data.AsSpan().SequenceEqual(arrays[0].Data));
+        var distinct = isCommon ? arrays.Take(1) : arrays;
         return stack([.. distinct.Select(array => TensorData.OnDevice(array, device).to(dtype))]);
     }
 
@@ -172,7 +202,10 @@ internal sealed class AdapterStack
                 stack.Layout.MethodOf(Target), Target, stack.Layout.Spec.Dropout.P == 0 ? DropoutSite.None : stack.Layout.Spec.Dropout.Site,
                 new([.. Down.Select(side => new DownSide(side.Slot, side.IsDropped, Of(side.Rows)))], [.. Up.Select(Of)]),
                 role => tensors[role], stack.StartOf(Target, first, count), Norms,
-                stack.AsksMixes ? () => new MixTraining([.. stack._tasks.Skip(first).Take(count)], stack.Layout.Targets.Count) : null);
+                stack.AsksMixes ? () => new MixTraining([.. stack._tasks.Skip(first).Take(count)], stack.Layout.Targets.Count) : null,
+                (role, counts) => stack._counts[AdapterTensor.NameOf(Target.Module, role)].narrow(0, first, count)
+                    .add_(counts, Living.One),
+                [.. stack.Terms.Select(term => term.On(Target, first, count)).OfType<IFeatureTerm>()]);
         }
     }
 

@@ -2,6 +2,7 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Models;
+using FedRLora.Training.Objectives;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -30,13 +31,14 @@ internal sealed record LayerSides(IReadOnlyList<DownSide> Down, IReadOnlyList<Wi
 /// <param name="startOf">Their kept start by role; null where there is none.</param>
 /// <param name="training">Makes what takes penalties and counts; null where nobody asks for them.</param>
 /// <param name="counted">Gets what a pass has counted, by role.</param>
+/// <param name="features">What terms of the objective make of what comes down by A; null where none looks at it.</param>
 /// <param name="frozen">
 /// Whose outputs' norms the method asks for, and their squares for the weight alone; null where it asks for none.
 /// </param>
 internal sealed class BottleneckLayer(
     AdapterMethod method, AdapterTarget target, DropoutSite site, LayerSides sides, Func<string, Trained> tensorOf,
     Func<string, Tensor?> startOf, (FrozenLinear Layer, Tensor Squares)? frozen, Func<MixTraining>? training = null,
-    Action<string, Tensor>? counted = null)
+    Action<string, Tensor>? counted = null, IReadOnlyList<IFeatureTerm>? features = null)
 {
     /// <summary>The wide sides as this pass sees them.</summary>
     public LayerSides Sides(Tape tape)
@@ -136,6 +138,7 @@ internal sealed class BottleneckLayer(
         if (at != DropoutSite.Input)
         {
             var all = down ?? Down(tape, input, null, [.. own.Down.Select(static slot => slot.Rows)]);
+            Look(tape, input, own, all);
             return method.IsPlain
                 ? (at == DropoutSite.None ? all : Masked(tape, all, input, own, masks!), target.Scaling)
                 : (Derived(tape, input, own, [all], 0, at == DropoutSite.Hidden ? width => Hidden(masks!, input, width) : null), 1);
@@ -145,9 +148,33 @@ internal sealed class BottleneckLayer(
         Wide[] whole = [.. own.Down.Where(static slot => !slot.IsDropped).Select(static slot => slot.Rows)];
         var products = Draw(masks!, input, input.Value.shape[1])
             .Select(mask => Down(tape, input, mask.view(input.Value.shape), dropped)).ToList();
+        Look(tape, input, own, products[0]);
         if (method.IsPlain && whole.Length == 0 && products.Count == 1) return (products[0], target.Scaling);
         Tensor[] rest = whole.Length == 0 ? [] : [Down(tape, input, null, whole)];
         return (Derived(tape, input, own, [.. products, .. rest], products.Count, null), 1);
+    }
+
+    // What terms of the objective make of the rows of A, which come first. Nothing else is above a penalty, so its gradient is known at
+    // once, and all that is kept of it.
+    private void Look(Tape tape, LayerInput input, LayerSides own, Tensor down)
+    {
+        if (features is not { Count: > 0 }) return;
+        if (own.Down[0].Slot != LowRankFactors.A) throw new InvalidOperationException($"{target.Module}: the first rows are not those of A");
+        using var scope = NewDisposeScope();
+        var width = own.Down[0].Rows.Value.shape[1];
+        foreach (var term in tape.IsAgain ? [] : features) term.See(down.narrow(2, 0, width), input.Rows);
+        if (tape.IsDry || !tape.Tracks(down)) return;
+        using var recording = enable_grad();
+        var phi = down.narrow(2, 0, width).detach().requires_grad_();
+        foreach (var penalty in features.SelectMany(term => term.Penalties(phi, input.Rows)))
+        {
+            if (penalty.requires_grad) autograd.backward([penalty], [ones_like(penalty)]);
+        }
+
+        if (phi.grad is not { } gradient) return;
+        var rest = down.shape[2] - width;
+        var whole = rest == 0 ? gradient : cat([gradient, zeros([.. down.shape[..2], rest], down.dtype, down.device)], 2);
+        tape.Record([], [whole], (saved, _) => tape.Add(down, saved[0]!));
     }
 
     // The mix, by libtorch's autograd over what is narrow.
@@ -156,7 +183,8 @@ internal sealed class BottleneckLayer(
         var asked = training?.Invoke();
         var u = tape.Derive(inputs, tensorOf, (values, leaves) =>
         {
-            var context = new MixContext(target.Scaling, input.Rows, draw) { Training = asked };
+            Tensor Exactly(string slot) => input.Exactly(own.Down.Single(side => side.Slot == slot).Rows.Value);
+            var context = new MixContext(target.Scaling, input.Rows, draw) { Training = asked, Exactly = Exactly };
             return [method.Mix(new LayerTensors(role => leaves[role], startOf), NarrowOf(own, values, masked), context)];
         }, () => asked?.Penalties ?? [])[0];
         if (asked is not null && !tape.IsDry)

@@ -5,6 +5,7 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Data;
+using FedRLora.Training.Objectives;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -25,7 +26,8 @@ internal sealed class GroupTraining : IDisposable
     private readonly TrainingGroup _group;
     private readonly List<Member> _members;
     private readonly AdapterStack _stack;
-    private readonly AdamW _optimizer;
+    private readonly IMemberOptimizer _optimizer;
+    private readonly IReadOnlyList<ObjectiveTerm> _terms;
     private readonly Workspace _workspace;
     private readonly List<Dictionary<string, LayerMasks>>? _masks;
     private double _bytesPerRow;
@@ -39,9 +41,13 @@ internal sealed class GroupTraining : IDisposable
             .ThenBy(static member => member.Client.Id, StringComparer.Ordinal)];
         var hasDropout = layout.Spec.Dropout is { P: > 0, Site: not DropoutSite.None };
         _masks = hasDropout ? [.. _members.Select(member => LayerMasks.Of(layout, group.Plan.Seed, group.Round, member.Client.Id))] : null;
-        _stack = new AdapterStack([.. _members.Select(static member => member.TakeAdapter())], _masks, device, model.Model);
+        List<string> tasks = [.. group.Plan.Clients.Select(static client => client.Task).Distinct().Order(StringComparer.Ordinal)];
+        _stack = new AdapterStack([.. _members.Select(static member => member.TakeAdapter())], _masks, device, model.Model,
+            tasks: [.. _members.Select(member => tasks.IndexOf(member.Client.Task))]);
+        _terms = _stack.Terms = ObjectiveTerms.Of(new(
+            group.Plan, group.Shared, _stack, [.. _members.Select(static member => (member.Client, member.Given))]));
         _workspace = new Workspace(device, model.Model.Dtype);
-        _optimizer = new AdamW(_stack, group.Plan.Training, [.. _members.Select(static member => member.Optimizer)]);
+        _optimizer = MemberOptimizers.Of(_stack, group.Plan.Training, [.. _members.Select(static member => member.Optimizer)]);
     }
 
     /// <summary>Trains the members of a group for its round; on the lane, within a dispose scope of the caller.</summary>
@@ -129,8 +135,15 @@ internal sealed class GroupTraining : IDisposable
         var rates = active.Select(member => LearningRate.At(
             plan.Training with { LearningRate = member.Client.LearningRate ?? plan.Training.LearningRate },
             (_group.Round - 1L) * member.Steps + step, member.Steps, plan.Strategy.Rounds)).ToList();
-        _optimizer.Step(rates, headsOnly: step < plan.Training.WarmHeadSteps);
+        foreach (var term in _terms) term.AddGradients(active.Count);
+        var headsOnly = step < plan.Training.WarmHeadSteps;
+        _optimizer.Step(rates, headsOnly, Correction);
+        foreach (var term in _terms) term.Stepped(rates, headsOnly);
     }
+
+    private Action<int>? Correction => _terms.Any(static term => term.Corrects)
+        ? members => { foreach (var term in _terms) term.Correct(members); }
+        : null;
 
     /// <summary>How many members from the first one on share a pass.</summary>
     /// <param name="batches">Of the members in order.</param>
@@ -162,6 +175,8 @@ internal sealed class GroupTraining : IDisposable
             member.Before.TryGetValue(after.Key, out var before) ? new(after.Key, Sum(before, Difference(after.Value, before))) : after;
         var update = new AdapterState(adapter.State(static info => info is { Trains: true, Policy.IsAggregated: true }).Select(Update));
         var head = new AdapterState(adapter.State(static info => info.Scope == Scope.Client).Select(Moved));
+        var ended = _terms.Select(term => term.End(index, update)).ToList();
+        update = new([.. update, .. Statistics(ended)]);
         foreach (var (name, array) in update.Concat(head))
         {
             if (Array.Exists(array.Data, static value => !float.IsFinite(value)))
@@ -173,7 +188,8 @@ internal sealed class GroupTraining : IDisposable
             ClientId = member.Client.Id,
             Update = update,
             Head = head,
-            Optimizer = AdamW.AtRoundEnd(_optimizer.Export(index), adapter.Layout, member.IsAlone),
+            Optimizer = new(AdamW.AtRoundEnd(Remembered(index), adapter.Layout, member.IsAlone)
+                .Concat(ended.SelectMany(static result => result.Remembered))),
             Numbers = new TrainingNumbers
             {
                 Samples = member.Rows.Rows.Count,
@@ -186,6 +202,25 @@ internal sealed class GroupTraining : IDisposable
         };
 
         TrainingResult Failed(string reason) => new() { ClientId = member.Client.Id, Failure = reason };
+    }
+
+    // All that the plan declares: what a client has nothing to say of is zero.
+    private AdapterState Statistics(List<TermResult> ended)
+    {
+        var families = _group.Plan.StatisticFamilies;
+        var own = ended.SelectMany(static result => result.Statistics).ToDictionary(StringComparer.Ordinal);
+        return new(_group.Shared.Where(entry => families.Any(family => family.Has(entry.Key))).Select(entry => KeyValuePair.Create(
+            entry.Key, own.GetValueOrDefault(entry.Key) ?? new(entry.Value.Shape, new float[entry.Value.Data.Length]))));
+    }
+
+    // With the moments of what does not train in this round, as they were.
+    private AdapterState Remembered(int member)
+    {
+        var moments = _optimizer.Export(member);
+        if (_group.Plan.Training.Optimizer != LocalOptimizer.AdamW) return moments;
+        var trained = _stack.Layout.Tensors.Where(static info => info.Trains).SelectMany(static info => AdamW.NamesOf(info.Name))
+            .ToHashSet(StringComparer.Ordinal);
+        return new([.. moments, .. _members[member].Optimizer.Where(entry => !trained.Contains(entry.Key))]);
     }
 
     private static NamedArray Difference(NamedArray after, NamedArray before)
@@ -204,7 +239,8 @@ internal sealed class GroupTraining : IDisposable
     }
 
     private sealed class Member(
-        ClientSpec client, TrainingRows rows, int steps, BatchOrder order, ClientAdapter adapter, AdapterState optimizer, bool isAlone)
+        ClientSpec client, TrainingRows rows, int steps, BatchOrder order, ClientAdapter adapter, AdapterState given,
+        AdapterState optimizer, bool isAlone)
     {
         private ClientAdapter? _adapter = adapter;
 
@@ -229,7 +265,11 @@ internal sealed class GroupTraining : IDisposable
             return taken;
         }
 
+        /// <summary>Moments to go on from.</summary>
         public AdapterState Optimizer => optimizer;
+
+        /// <summary>All that was kept of the round before.</summary>
+        public AdapterState Given => given;
 
         /// <exception cref="BadInputException">A state does not fit the plan.</exception>
         public static Member Of(TrainingGroup group, AdapterLayout layout, GroupMember given, TrainingRows rows, bool isAlone)
@@ -237,10 +277,12 @@ internal sealed class GroupTraining : IDisposable
             var (plan, client) = (group.Plan, given.Client);
             var steps = client.Steps ?? plan.Training.Steps;
             var adapter = AdapterFactory.Of(group, layout, given);
-            var optimizer = AdamW.AtRoundStart(given.Optimizer ?? AdapterState.Empty, layout, plan.Training.Moments, isAlone);
+            var kept = given.Optimizer ?? AdapterState.Empty;
+            var optimizer = AdamW.AtRoundStart(kept, layout, plan.Training.Moments, isAlone);
             AdamW.Check(optimizer, layout);
+            ControlVariatesTerm.Check(kept, layout);
             return new(client, rows, steps, new BatchOrder(rows.Rows.Count, plan.Training.BatchSize, steps, plan.Seed, client.Id),
-                adapter, optimizer, isAlone);
+                adapter, kept, optimizer, isAlone);
         }
 
         public List<int> LossTokens { get; } = [];

@@ -22,6 +22,9 @@ internal abstract class LayerInput(Tensor value, MemberRows rows)
     /// <param name="mask">Of the input, in its shape; null hides nothing.</param>
     public abstract Tensor Times(Tensor down, Tensor? mask);
 
+    /// <summary>The same in float64, for what decides; no gradient.</summary>
+    public abstract Tensor Exactly(Tensor down);
+
     /// <summary>Adds the product's gradient to those of the rows.</summary>
     /// <param name="tape">Has the gradients of those that are computed.</param>
     /// <param name="value">As it was.</param>
@@ -34,13 +37,10 @@ internal abstract class LayerInput(Tensor value, MemberRows rows)
 /// <summary>Rows of numbers, <c>[G m, D_in]</c>.</summary>
 internal sealed class DenseInput(Tensor x, MemberRows rows) : LayerInput(x, rows)
 {
-    public override Tensor Times(Tensor down, Tensor? mask)
-    {
-        var given = mask is null ? Value : Value * mask;
-        return down.shape[0] == 1
-            ? given.mm(down[0].t()).view(Members, Rows.Count, -1)
-            : given.view(Members, Rows.Count, -1).bmm(down.transpose(1, 2));
-    }
+    public override Tensor Times(Tensor down, Tensor? mask) => Product(mask is null ? Value : Value * mask, down);
+
+    public override Tensor Exactly(Tensor down) =>
+        Product(Value.detach().to(ScalarType.Float64), down.detach().to(ScalarType.Float64));
 
     public override void AddToRows(Tape tape, Tensor value, Tensor? mask, Tensor gradient, IReadOnlyList<Wide> sides)
     {
@@ -57,6 +57,10 @@ internal sealed class DenseInput(Tensor x, MemberRows rows) : LayerInput(x, rows
             offset += count;
         }
     }
+
+    private Tensor Product(Tensor given, Tensor down) => down.shape[0] == 1
+        ? given.mm(down[0].t()).view(Members, Rows.Count, -1)
+        : given.view(Members, Rows.Count, -1).bmm(down.transpose(1, 2));
 }
 
 /// <summary>Token ids, int64 <c>[G m]</c>: one-hot rows, whose products pick columns.</summary>
@@ -65,6 +69,8 @@ internal sealed class OneHotInput(Tensor ids, MemberRows rows) : LayerInput(ids,
     public override Tensor Times(Tensor down, Tensor? mask) => down.shape[0] == 1
         ? down[0].t().index_select(0, Value).view(Members, Rows.Count, -1)
         : down.gather(2, Places(Value, down.shape[1])).transpose(1, 2);
+
+    public override Tensor Exactly(Tensor down) => Times(down.detach().to(ScalarType.Float64), null);
 
     public override void AddToRows(Tape tape, Tensor value, Tensor? mask, Tensor gradient, IReadOnlyList<Wide> sides)
     {

@@ -23,6 +23,9 @@ internal sealed class Tape(Workspace workspace) : IDisposable
     /// <summary>Counts operations and forgets them.</summary>
     public bool IsDry { get; set; }
 
+    /// <summary>What is computed on it was computed before, without being kept.</summary>
+    public bool IsAgain { get; init; }
+
     /// <summary>Whether a gradient is wanted at a value.</summary>
     public bool Tracks(Tensor value) => _tracked.Contains(value);
 

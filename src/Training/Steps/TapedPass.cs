@@ -178,7 +178,7 @@ internal sealed class TapedPass : ForwardPass
                 var (outer, input) = (_tape, saved[0]!);
                 // Frames of the tape within give back what gradients lie in.
                 if (outer.HasGradients) throw new InvalidOperationException("a layer is computed again beside gradients of others");
-                using var again = new Tape(_workspace);
+                using var again = new Tape(_workspace) { IsAgain = true };
                 if (tracks) again.Watch(input);
                 (_tape, _workspace.IsBackward) = (again, false);
                 again.Backward(body(input), gradients[0]!);

@@ -18,7 +18,7 @@ public sealed class PerTaskTests
     [InlineData("median", 0f)]
     [InlineData("krum", 0f)]
     public async Task Across_tasks_a_robust_rule_removes_the_minority_task(string rule, float expected) =>
-        Assert.Equal(expected, (await RunAsync(new() { Rule = rule, Byzantine = rule == "krum" ? 2 : null })).Shared!["a"].Data[1]);
+        Assert.Equal(expected, (await RunAsync(new() { Rule = rule, Byzantine = rule == "krum" ? 2 : null })).Shared!["A"].Data[1]);
 
     [Theory]
     [InlineData("median")]
@@ -28,8 +28,8 @@ public sealed class PerTaskTests
     {
         var aggregate = await RunAsync(new() { Rule = rule, Byzantine = rule == "krum" ? 0 : null, PerTask = true });
 
-        Assert.Equal(0.5f, aggregate.Shared!["a"].Data[0], 1e-5f);   // uniform per task, by default
-        Assert.Equal(0.5f, aggregate.Shared["a"].Data[1], 1e-5f);
+        Assert.Equal(0.5f, aggregate.Shared!["A"].Data[0], 1e-5f);   // uniform per task, by default
+        Assert.Equal(0.5f, aggregate.Shared["A"].Data[1], 1e-5f);
     }
 
     [Fact]
@@ -37,8 +37,8 @@ public sealed class PerTaskTests
     {
         var aggregate = await RunAsync(new() { Rule = "median", PerTask = true }, Weighting.Uniform);
 
-        Assert.Equal(5 / 8f, aggregate.Shared!["a"].Data[0], 1e-6f);
-        Assert.Equal(3 / 8f, aggregate.Shared["a"].Data[1], 1e-6f);
+        Assert.Equal(5 / 8f, aggregate.Shared!["A"].Data[0], 1e-6f);
+        Assert.Equal(3 / 8f, aggregate.Shared["A"].Data[1], 1e-6f);
     }
 
     /// <summary>Of heads that are still zero, for example.</summary>
@@ -47,7 +47,7 @@ public sealed class PerTaskTests
     {
         var aggregate = await RunAsync(new() { Rule = "normBound", MaxNorm = 9, PerTask = true }, Weighting.ProductNorm, norm: "many");
 
-        Assert.Equal([1f, 0f], aggregate.Shared!["a"].Data);
+        Assert.Equal([1f, 0f], aggregate.Shared!["A"].Data);
     }
 
     [Fact]
@@ -92,11 +92,11 @@ public sealed class PerTaskTests
         read ??= client => [.. Update(client).Select(value => client == hostile ? 1000 * value : value)];
         string[] ids = [.. Clients.Select(static client => client.Id)];
         return CohortAggregator.RunAsync(
-            plan with { Adapter = plan.Adapter with { Weighting = weighting } }, State(("a", new float[2])), null, ids,
+            plan with { Adapter = plan.Adapter with { Weighting = weighting } }, 1, State(("A", new float[2])), null, ids,
             Clients.ToDictionary(
                 static client => client.Id,
                 client => new KeptReport { Numbers = new() { ProductNorm = client.Task == norm ? 1 : 0 } }),
-            (client, _, _) => Task.FromResult(State(("a", read(client)))));
+            (client, _, _) => Task.FromResult(State(("A", read(client)))));
     }
 
     private static float[] Update(string client) => Clients.Single(one => one.Id == client).Task == "many" ? [1, 0] : [0, 1];

@@ -213,7 +213,7 @@ public sealed class TaskScopeTests
     private static Task<CohortAggregate> RunAsync(
         FederationPlan plan, AdapterState global, string[] closed, Dictionary<string, AdapterState> updates, int[]? staleness = null,
         IReadOnlyDictionary<string, TaskStart>? tasks = null) => CohortAggregator.RunAsync(
-            plan, global, null, closed,
+            plan, 1, global, null, closed,
             closed.ToDictionary(
                 static id => id, static id => new KeptReport { Numbers = new() { Samples = 10 + (3 * (id[^1] % 7)) } }),
             (client, _, _) => Task.FromResult(Copy(updates[client])), staleness, tasks);

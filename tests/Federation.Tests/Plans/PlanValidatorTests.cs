@@ -86,6 +86,35 @@ public sealed class PlanValidatorTests
     // Strategy
     [InlineData("strategy: {selection: {fraction: 0.5}}", "strategy.selection.fraction", "a fraction needs rule: uniform")]
     [InlineData("strategy: {siteLoss: continue}", "strategy.siteLoss", "a round cannot go on without a site while quorum is 1")]
+    [InlineData("strategy: {serverOptimizer: {rule: sgd, tau: 0.1}}", "strategy.serverOptimizer.tau",
+        "sgd does not use it, only learningRate; remove it.")]
+    [InlineData("strategy: {serverOptimizer: {rule: momentum, beta1: 0.5}}", "strategy.serverOptimizer.beta1",
+        "momentum does not use it, only learningRate, momentum, variant; remove it.")]
+    [InlineData("strategy: {serverOptimizer: {rule: adam, momentum: 0.5}}", "strategy.serverOptimizer.momentum", "adam does not use it")]
+    [InlineData("strategy: {serverOptimizer: {rule: adagrad, beta2: 0.5}}", "strategy.serverOptimizer.beta2", "adagrad does not use it")]
+    [InlineData("strategy: {serverOptimizer: {variant: flower}}", "strategy.serverOptimizer.variant", "sgd does not use it")]
+    // Statistics and lifecycles
+    [InlineData("adapter: {method: lora, objectives: [alignment]}\nstrategy: {trigger: {rule: buffered, bufferSize: 1}}",
+        "adapter.objectives", "alignment needs statistics of one round, and a buffer holds work that began in several; "
+        + "give trigger: synchronous, or leave alignment out.")]
+    [InlineData(
+        "adapter: {method: lora, lifecycle: [{rounds: odd, train: [B]}]}\nstrategy: {trigger: {rule: buffered, bufferSize: 1}}",
+        "adapter.lifecycle", "what trains changes from round to round, and a buffer holds work that began in several; "
+        + "give trigger: synchronous, or leave lifecycle out.")]
+    [InlineData("adapter: {method: lora, objectives: [controlVariates]}\ntraining: {schedule: constant, warmupSteps: 0}",
+        "adapter.objectives", "controlVariates takes what a round changed, over steps times rate, for a gradient, which it is not with "
+        + "AdamW; give training.optimizer: sgd.")]
+    [InlineData("adapter: {method: lora, objectives: [controlVariates]}\ntraining: {optimizer: sgd, warmupSteps: 0}",
+        "adapter.objectives", "controlVariates divides what a round changed by one learning rate, and this schedule has another in each "
+        + "step; give training.schedule: constant.")]
+    [InlineData("adapter: {method: lora, objectives: [controlVariates]}\ntraining: {optimizer: sgd, schedule: constant}",
+        "adapter.objectives", "controlVariates divides what a round changed by one learning rate, and warm-up has another in each "
+        + "step; give training.warmupSteps: 0.")]
+    [InlineData(
+        "adapter: {method: lora, scopeB: task, objectives: [controlVariates]}\n"
+        + "training: {optimizer: sgd, schedule: constant, warmupSteps: 0}",
+        "adapter.objectives", "controlVariates is of what all clients aggregate, and B is aggregated by task; "
+        + "give scopeB: job or client, or leave controlVariates out.")]
     // Evaluation
     [InlineData("evaluation: {metric: accuracy}", "evaluation.metric", "no client has test rows to score")]
     [InlineData("evaluation: {localOnly: true}", "evaluation.localOnly", "no client has test rows to compare by")]
@@ -108,6 +137,9 @@ public sealed class PlanValidatorTests
     [InlineData("adapter: {method: lora, scopeB: task}\ntraining: {warmHeadSteps: 1}")]
     [InlineData("adapter: {method: lora, dropout: {site: none}}")]
     [InlineData("training: {steps: 5, warmHeadSteps: 5, warmupSteps: 50}")]
+    [InlineData("adapter: {method: lora, objectives: [controlVariates]}\ntraining: {optimizer: sgd, schedule: constant, warmupSteps: 0}")]
+    [InlineData("adapter: {method: lora, objectives: [proximal: 0.01]}\nstrategy: {trigger: {rule: buffered, bufferSize: 1}}")]
+    [InlineData("strategy: {serverOptimizer: {rule: adam, learningRate: 1e-3, beta1: 0, beta2: 0.5, tau: 1e-9, variant: flower}}")]
     [InlineData("strategy: {siteLoss: continue, quorum: 0.9, selection: {rule: uniform, fraction: 0.5}}")]
     public void Values_that_go_together_are_no_problem(string lines) =>
         Assert.Empty(

@@ -83,6 +83,36 @@ public sealed class SendingLimitsTests
     public void Names_of_repeated_words_add_up() =>
         Assert.Null(SendingLimits.Parse(["nothing-but A", "nothing-but B", "nothing-but A"]).Refuses("x", SentTensor.Of(Method("lora"))));
 
+    [Theory]
+    [InlineData("job", true)]
+    [InlineData("task", true)]
+    [InlineData("nothing-but A,statistics", true)]
+    [InlineData("nothing-but A", false)]
+    [InlineData("nothing", false)]
+    public void Statistics_leave_as_a_tensor_of_scope_job_does(string word, bool passes) =>
+        Assert.Equal(passes, Refusal(word, Aligned) is null);
+
+    [Fact]
+    public void A_refusal_of_statistics_names_them_and_the_ways_out() => Assert.Equal(
+        "Site north refuses the plan, which would send updates of statistics (scope job): its administrator lets no tensor but A leave "
+        + "the site (--may-send nothing-but A). Give the plan adapter.objectives without those that need statistics, or give a wider "
+        + "word: --may-send nothing-but A,statistics.",
+        Refusal("nothing-but A", Aligned));
+
+    [Fact]
+    public void Statistics_in_an_update_of_a_method_without_any_are_of_no_scope_that_anybody_allows()
+    {
+        string[] names = ["statistics/alignment/layers.0.q_proj", "statistics/alignment/layers.1.q_proj"];
+
+        Assert.Equal(("statistics", "unknown"), Of(Method("fedsa-lora")));
+        Assert.Equal(("statistics", "unknown"), Of(Aligned.Unshared()));
+        Assert.Equal(("statistics", "job"), Of(Aligned));
+
+        (string, string) Of(AdapterSpec adapter) => SentTensor.Of(names, adapter).Select(static sent => (sent.Name, sent.Scope)).Single();
+    }
+
+    private static AdapterSpec Aligned { get; } = Method("fedsa-lora") with { Objectives = [new Objective.Alignment()] };
+
     [Fact]
     public void A_scope_that_is_not_known_is_let_out_by_no_scope()
     {

@@ -168,6 +168,48 @@ public sealed class NegativeControlTests : IDisposable
             new("B is averaged", Numbers.Shared, static spec => Averages(OneDraw(spec), "B")),
             new("B is averaged over its task", Numbers.Shared, TinyFederation.OfTasks),
         ],
+        ["meteora"] =
+        [
+            new("one adapter for each token", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.TopK(1) }),
+            new("all adapters for each token", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Routing = new Routing.TopK(spec.Heads) }),
+            new("another temperature", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Routing = new Routing.TopK(2, Temperature: 20) }),
+            new("no gate loss", Numbers.Gradients, static spec => spec with { Objectives = [] }),
+            new("one A for all adapters", Numbers.Logits | Numbers.Gradients, static spec => spec with { Downs = Downs.One }),
+            new("adapters scaled by 2", Numbers.Logits | Numbers.Gradients,
+                static spec => spec.With(HeadScale.Role, static scale => scale with { Init = Init.Constant(2) })),
+            new("the gate stays with its client", Numbers.Shared, static spec => Keeps(spec, Routing.TopK.Gate)),
+        ],
+        ["malora"] =
+        [
+            new("no core", Numbers.Logits | Numbers.Gradients, static spec => spec with { Core = Core.None }),
+            new("one core for all experts", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Core = spec.Core with { PerHead = false } }),
+            new("experts of the subspace's rank", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Core = spec.Core with { Rank = null } }),
+            new("all experts for each token", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Routing = new Routing.TopK(spec.Heads) }),
+            new("cores are averaged", Numbers.Shared, static spec => Averages(spec, Core.Role)),
+        ],
+        ["smora"] =
+        [
+            new("all ranks for each token", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Routing = new Routing.RankTopK(spec.Rank) }),
+            new("pairs of ranks", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Routing = new Routing.RankTopK(2, Partition: 2) }),
+            new("no experts", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.ByTask() }),
+            new("the router stays with its client", Numbers.Shared, static spec => Keeps(spec, Routing.RankTopK.Router)),
+        ],
+        ["mixlora"] =
+        [
+            new("factors of B by a router alone", Numbers.Logits | Numbers.Gradients, static spec => Pooled(spec, PoolChoice.Independent)),
+            new("factors of B by the places of A", Numbers.Logits | Numbers.Gradients, static spec => Pooled(spec, PoolChoice.SharedIndex)),
+            new("no weights", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Pool(2, Weighted: false) }),
+            new("all factors", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Pool(spec.Rank) }),
+            new("factors of A say nothing of B", Numbers.Logits, static spec => spec with { Routing = new Routing.Pool(2, Lambda: 0) }),
+            new("factors of B stay with their client", Numbers.Shared, static spec => Keeps(spec, "B")),
+        ],
     };
 
     // What R-LoRA's two forms have in common.
@@ -247,6 +289,8 @@ public sealed class NegativeControlTests : IDisposable
 
     private static AdapterSpec OneMask(AdapterSpec spec) =>
         spec with { Dropout = spec.Dropout with { Masks = MaskSharing.AllHeads } };
+
+    private static AdapterSpec Pooled(AdapterSpec spec, PoolChoice choice) => spec with { Routing = new Routing.Pool(2, choice) };
 
     private static AdapterSpec OneDraw(AdapterSpec spec) => spec.With("B", static heads => heads with { Seed = SeedPolicy.Common });
 

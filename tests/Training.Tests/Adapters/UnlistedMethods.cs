@@ -24,6 +24,7 @@ internal static class UnlistedMethods
                 new LowRank(LowRankForm.Of(spec with { Heads = 3 }), new PerSequenceGate(3)),
                 spec with { Heads = 3, Routing = new PerSequence() },
                 [Role("A"), Role("B", isByHead: true), .. new PerSequence().Roles], model),
+            ["worked example"] = (spec, model) => Of(new Nola(5), spec, Nola.Roles, model),
             ["cored"] = (spec, model) => Of(
                 new Cored(spec.Heads), spec, Frozen([Role("A"), Role("B", isByHead: true), Role("core", isByHead: true)], "A", "B"), model),
         };

@@ -2,6 +2,7 @@ using FedRLora.Training.Tests.Adapters;
 using FedRLora.Training.Tests.Adapters.Peft;
 using FedRLora.Training.Tests.Chat;
 using FedRLora.Training.Tests.Models;
+using FedRLora.Training.Tests.Objectives;
 using FedRLora.Training.Tests.Tokenizers;
 
 namespace FedRLora.Training.Tests.Golden;
@@ -15,9 +16,23 @@ public sealed class GoldenTests
         ModelFixtureTests.Folders, PeftFixtureTests.Folders, TokenizerFixtureTests.Folders, ChatFixtureTests.Folders,
         StoriesModelTests.Folders, SituationTests.Places,
         CombinationTests.Folders, MultitaskLayerFixtureTests.Routed, MultitaskLayerFixtureTests.DrawnAgain, ForeignAdapterTests.Folders,
-        PeftLayerTests.Folders, WeightStartTests.Folders, VeraLayerTests.Folders, AdapterLifecycleTests.Folders, MergeRulesTests.Folders, AggregationFixtureTests.Rules, AggregationFixtureTests.MeansOfFactors,
-        AggregationFixtureTests.Flower, AggregationFixtureTests.OpenFedLlm, AggregationFixtureTests.Buffered,
-        MultiLoraTests.Folders, TaskCoreTests.Layers, TaskPairTests.Folders,
+        PeftLayerTests.Folders,
+        GatedLayerTests.All,
+        WeightStartTests.Folders,
+        VeraLayerTests.Folders,
+        AdapterLifecycleTests.Folders,
+        MergeRulesTests.Folders,
+        AggregationFixtureTests.Rules,
+        AggregationFixtureTests.MeansOfFactors,
+        AggregationFixtureTests.Flower,
+        AggregationFixtureTests.OpenFedLlm,
+        AggregationFixtureTests.Scaffold,
+        AggregationFixtureTests.Buffered,
+        AlignmentFixtureTests.Folders,
+        LocalStepFixtureTests.Places,
+        MultiLoraTests.Folders,
+        TaskCoreTests.Layers,
+        TaskPairTests.Folders,
     ];
 
     [SharedFact]

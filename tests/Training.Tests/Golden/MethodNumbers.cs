@@ -35,6 +35,9 @@ internal sealed class MethodNumbers : IDisposable
         return new(info.Shape, [.. _file.ReadFloat64(name).Select(static value => (float)value)]);
     }
 
+    /// <summary>A tensor of doubles as it is.</summary>
+    public double[] Doubles(string name) => _file.ReadFloat64(name);
+
     public long[] Integers(string name) => _file.ReadInt64(name);
 
     public ReadOnlySpan<byte> Bytes(string name) => _file.Bytes(name);

@@ -1,4 +1,5 @@
 using FedRLora.Training.Adapters;
+using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Data;
 using FedRLora.Training.Models;
 using FedRLora.Training.Steps;
@@ -32,9 +33,14 @@ internal static class Autograd
         for (var member = 0; member < batches.Count; member++)
         {
             var reference = StackLeaves.Of(again.Stack, member);
-            using var pass = AdapterPass.Training(reference, model, again.Masks[member]);
+            var asked = new List<MixTraining>();
+            using var pass = AdapterPass.Training(reference, model, again.Masks[member], () =>
+            {
+                asked.Add(new([StackedMembers.TaskOf(layout, member)], layout.Targets.Count));
+                return asked[^1];
+            });
             var loss = Loss(model, batches[member], pass);
-            loss.backward();
+            asked.SelectMany(static layer => layer.Penalties).Aggregate(loss, static (sum, penalty) => sum.Plus(penalty.sum())).backward();
             Close.AssertRelative(
                 loss.to(ScalarType.Float64).item<double>(), losses[member].item<float>(), $"loss of member {member}", 1e-6);
             foreach (var info in layout.Tensors.Where(static info => info.Trains))
@@ -54,8 +60,10 @@ internal static class Autograd
         Assert.True(difference <= tolerance * norm, $"{what}: off by {difference:E2} of {norm:E2}");
     }
 
-    // The rows of one length at once; else one after the other, for the plain operations hold a padded block.
-    private static Tensor Loss(CausalLanguageModel model, IReadOnlyList<EncodedRow> rows, AdapterPass pass)
+    /// <summary>
+    /// A member's mean loss over the plain operations: of rows of one length at once; else one after the other, for they hold a padded block.
+    /// </summary>
+    public static Tensor Loss(CausalLanguageModel model, IReadOnlyList<EncodedRow> rows, AdapterPass pass)
     {
         var losses = new List<Tensor>();
         foreach (var group in rows.GroupBy(static row => row.Ids.Length))

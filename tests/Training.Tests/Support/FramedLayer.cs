@@ -33,14 +33,15 @@ internal sealed class FramedLayer : IDisposable
     /// <param name="inputs">Of each member <c>[m, D_in]</c>, of unequal lengths.</param>
     /// <param name="cotangents">Of each member's output, <c>[m, D_out]</c>.</param>
     /// <param name="padding">What stands in padded rows, on which nothing may depend.</param>
+    /// <param name="length">Of each sequence; null where a member's rows are one.</param>
     /// <returns>Each member's output and the gradient of its input.</returns>
     public IReadOnlyList<(Tensor Output, Tensor InputGradient)> Run(
-        IReadOnlyList<Tensor> inputs, IReadOnlyList<Tensor> cotangents, double padding = 3)
+        IReadOnlyList<Tensor> inputs, IReadOnlyList<Tensor> cotangents, double padding = 3, int? length = null)
     {
         using var inference = no_grad();
         _workspace.Reset();
         int[] real = [.. inputs.Select(static input => (int)input.shape[0])];
-        var rows = new MemberRows(real.Max(), real, [.. real.Select(static count => (IReadOnlyList<(int, int)>)[(0, count)])]);
+        var rows = new MemberRows(real.Max(), real, [.. real.Select(count => Sequences(count, length ?? count))]);
         var x = cat([.. inputs.Select(input => Padded(input, rows.Count, padding))], 0);
         using var tape = new Tape(_workspace);
         tape.Watch(x);
@@ -56,6 +57,9 @@ internal sealed class FramedLayer : IDisposable
                 outputs.narrow(0, (long)member * rows.Count, count), gradient.narrow(0, (long)member * rows.Count, count))),
         ];
     }
+
+    private static IReadOnlyList<(int Start, int Length)> Sequences(int rows, int length) =>
+        [.. Enumerable.Range(0, rows / length).Select(number => (number * length, length))];
 
     private static Tensor Padded(Tensor rows, int count, double with) => rows.shape[0] == count
         ? rows

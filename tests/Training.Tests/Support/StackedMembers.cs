@@ -19,13 +19,15 @@ internal sealed class StackedMembers : IDisposable
     /// <param name="model">The frozen base.</param>
     /// <param name="members">Their numbers: a member is the same in whatever group.</param>
     /// <param name="dtype">What is computed in.</param>
-    /// <param name="away">How far their trained tensors are from the start.</param>
+    /// <param name="away">How far their tensors that move are from the start.</param>
+    /// <param name="tasks">The number of each one's task; null for one that follows from its number.</param>
     public StackedMembers(
         AdapterLayout layout, CausalLanguageModel? model, IReadOnlyList<int> members, ScalarType dtype = ScalarType.Float32,
-        float away = 0.2f)
+        float away = 0.2f, IReadOnlyList<int>? tasks = null)
     {
         Masks = [.. members.Select(member => LayerMasks.Of(layout, PlanSeed, 1, Client(member).Id))];
-        Stack = new AdapterStack([.. members.Select(member => Adapter(layout, member, away))], Masks, CPU, model, dtype);
+        Stack = new AdapterStack([.. members.Select(member => Adapter(layout, member, away))], Masks, CPU, model, dtype,
+            tasks ?? [.. members.Select(member => TaskOf(layout, member))]);
     }
 
     public AdapterStack Stack { get; }
@@ -46,6 +48,9 @@ internal sealed class StackedMembers : IDisposable
         layout, Values(layout, member, away),
         layout.Spec.Start == Start.Anchored ? layout.Initial(PlanSeed, Client(member), layout.HasStart) : null);
 
+    /// <summary>The number of a member's task, for which there is a head.</summary>
+    public static int TaskOf(AdapterLayout layout, int member) => member % layout.Spec.Heads;
+
     /// <summary>Tokens that some of them follow more than once; the second half carries loss.</summary>
     public static EncodedRow Row(int length) =>
         new([.. Enumerable.Range(0, length).Select(place => (place * place + 3 * length) % 32)], Math.Max(1, length / 2));
@@ -57,7 +62,8 @@ internal sealed class StackedMembers : IDisposable
         // Each from a seed of its own, so that one tensor more or less changes no other.
         // What a lifecycle makes is there as if it had: links like what trains, a mask of about half of the entries.
         var trains = layout.Tensors.ToDictionary(
-            static tensor => tensor.Name, static tensor => tensor.Trains || tensor.Role.Name is FrozenLinks.A or FrozenLinks.B,
+            static tensor => tensor.Name,
+            static tensor => tensor.Trains || tensor.Role.IsCounted || tensor.Role.Name is FrozenLinks.A or FrozenLinks.B,
             StringComparer.Ordinal);
         return new AdapterState(layout.Initial(PlanSeed, Client(member), static _ => true).Select(entry =>
         {

@@ -44,8 +44,10 @@ internal sealed class TinyFederation : IDisposable
         Training = new() { Steps = 4, BatchSize = 3, MaxTokens = 20, LearningRate = 1e-2, Threads = 1 }, Strategy = new() { Rounds = 3 },
     };
 
-    /// <summary>A method at a rank that the tiny model can hold.</summary>
-    public static AdapterSpec TinyCatalogue(string method) => AdapterCatalog.Methods[method].Spec with { Rank = 4, Alpha = 6 };
+    /// <summary>A method at a rank that the tiny model can hold, also of the heads together where each has its own.</summary>
+    public static AdapterSpec TinyCatalogue(string method) =>
+        AdapterCatalog.Methods[method].Spec is { Downs: Downs.PerHead } spec ? spec with { Rank = 2, Alpha = 3 }
+            : AdapterCatalog.Methods[method].Spec with { Rank = 4, Alpha = 6 };
 
     /// <summary>A method all of whose tensors that stay with a client belong to its task.</summary>
     public static AdapterSpec OfTasks(AdapterSpec spec) => spec.WithEach(static tensor => tensor.Scope == Scope.Client

@@ -63,6 +63,9 @@ public static class AdapterCatalog
                 "Multi-head random initialization and multi-head dropout, heads mixed by a router", "R-LoRA, arXiv 2502.15455"),
             ["m-lora"] = Entry(RandomHeads(new Routing.Mean()),
                 "R-LoRA without the router: the mean of the heads, exact to merge", "Align-LoRA, arXiv 2508.05078"),
+            ["align-lora"] = Entry(
+                Averaged(new() { Objectives = [new Objective.Alignment()] }),
+                "LoRA averaged, with a term that brings tasks' features together, known by their moments", "Align-LoRA, arXiv 2508.05078"),
             ["multilora"] = Entry(
                 new AdapterSpec { Heads = 3, Downs = Downs.PerHead, HeadScale = HeadScaleForm.PerOutput, Routing = new Routing.Sum() }
                     .With(B, static heads => heads with { Init = Init.KaimingUniform, Scope = Scope.Job }),
@@ -83,6 +86,29 @@ public static class AdapterCatalog
             ["r-lora-federated-task-heads"] = Entry(HeadsByTask(SmallHeads),
                 "r-lora-federated with one head per task, drawn for it and aggregated over its clients",
                 "R-LoRA, arXiv 2502.15455; FedSA-LoRA, arXiv 2410.01463"),
+            ["meteora"] = Entry(
+                OfAll(new()
+                {
+                    Heads = 4, Downs = Downs.PerHead, HeadScale = HeadScaleForm.Scalar, Routing = new Routing.TopK(),
+                    Objectives = [new Objective.GateLoss()], Dropout = Dropout.Input(AllHeads, 0.1),
+                }).With(HeadScale.Role, static scale => scale with { Init = Init.Constant(1), Trains = false, Scope = Scope.Seed }),
+                "Every client has the adapters of all tasks; a gate mixes the 2 best for each token and is taught the client's task",
+                "MeteoRA, arXiv 2405.13053"),
+            ["malora"] = Entry(
+                new AdapterSpec { Heads = 4, Core = new(CoreForm.Full, PerHead: true, Rank: 16), Routing = new Routing.TopK() }
+                    .With(Core.Role, static core => core with { Init = Init.KaimingUniform })
+                    .With(Routing.TopK.Gate, static gate => gate with { Init = Init.KaimingUniform }),
+                "A shared subspace A, aggregated; experts of wider rank turn it by cores of their own, the 2 best for each token",
+                "MALoRA, arXiv 2410.22782"),
+            ["smora"] = Entry(
+                OfAll(new() { Routing = new Routing.RankTopK(K: 2) })
+                    .With(Routing.RankTopK.Balance, static balance => balance with { Scope = Scope.Client }),
+                "Each rank is an expert, the 2 best for each token; a balance keeps all of them in use (published: rank 64, k 8)",
+                "SMoRA, arXiv 2501.15103"),
+            ["mixlora"] = Entry(
+                OfAll(new() { Routing = new Routing.Pool(K: 2) }),
+                "A pool of rank-1 factors, of which each text uses 2 pairs: factors of B chosen by those of A, weighted by their scores",
+                "Conditional mixture of LoRA, arXiv 2402.15896"),
         }.ToDictionary(static pair => pair.Key, static pair => pair.Value with { Spec = pair.Value.Spec with { Method = pair.Key } },
             StringComparer.Ordinal);
 
@@ -118,8 +144,9 @@ public static class AdapterCatalog
     });
 
     // FedIT: every tensor is averaged, by training rows.
-    private static AdapterSpec Averaged(AdapterSpec spec) =>
-        (spec with { Weighting = Weighting.Samples }).WithEach(static tensor => tensor with { Scope = Scope.Job });
+    private static AdapterSpec Averaged(AdapterSpec spec) => OfAll(spec with { Weighting = Weighting.Samples });
+
+    private static AdapterSpec OfAll(AdapterSpec spec) => spec.WithEach(static tensor => tensor with { Scope = Scope.Job });
 
     private static AdapterSpec OwnHeads(AdapterSpec spec, Init init) =>
         spec.With(B, heads => heads with { Init = init, Seed = SeedPolicy.PerClient });

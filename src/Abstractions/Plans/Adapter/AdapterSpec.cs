@@ -255,6 +255,11 @@ public sealed record AdapterSpec
     /// <summary>Whether anything is aggregated; a plan without it is local training in rounds.</summary>
     public bool SharesAnything => Tensors.Values.Any(static tensor => tensor.IsAggregated);
 
+    /// <summary>The statistics that its objectives need of all clients; none where nothing is aggregated.</summary>
+    [JsonIgnore]
+    public IReadOnlyList<StatisticFamily> Statistics => !SharesAnything ? []
+        : [.. Objectives.Select(static term => term.Statistics).OfType<StatisticFamily>()];
+
     /// <summary>
     /// The tensors that may differ between clients of a task: those that stay with their client, and those that each client draws.
     /// </summary>

@@ -102,6 +102,9 @@ public sealed record TensorRole(string Name, TensorPolicy Default)
     /// <summary>What in a plan brings it; null where every method has it.</summary>
     public string? ComesWith { get; init; }
 
+    /// <summary>The role of a tensor, as the name that a state has for it ends.</summary>
+    public static string Of(string tensor) => tensor[(tensor.LastIndexOf('.') + 1)..];
+
     /// <summary>The end of the plan's short keys: <c>scopeRouter</c> stands for <c>tensors: {router: {scope: ..}}</c>.</summary>
     public string KeyEnd => char.ToUpperInvariant(Name[0]) + Name[1..];
 }

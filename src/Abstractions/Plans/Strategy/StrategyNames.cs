@@ -38,7 +38,16 @@ public static class StrategyNames
         };
 
     /// <summary>Server optimizers: names for <see cref="ServerOptimizerSpec.Rule"/>.</summary>
-    public static IReadOnlyList<string> ServerOptimizers { get; } = ["sgd"];
+    public static IReadOnlyList<string> ServerOptimizers { get; } = ["adagrad", "adam", "momentum", "sgd", "yogi"];
+
+    /// <summary>The parameters of <see cref="ServerOptimizerSpec"/> that a server optimizer uses, by their keys in the plan.</summary>
+    public static IReadOnlyList<string> ParametersOfServer(string rule) => rule switch
+    {
+        "adagrad" => ["learningRate", "tau", "variant"],
+        "adam" or "yogi" => ["learningRate", "beta1", "beta2", "tau", "variant"],
+        "momentum" => ["learningRate", "momentum", "variant"],
+        _ => ["learningRate"],
+    };
 
     private static int Hostile(AggregationSpec spec) => spec.Byzantine ?? 0;
 

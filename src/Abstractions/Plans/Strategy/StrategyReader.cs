@@ -40,7 +40,12 @@ internal static class StrategyReader
     private static ServerOptimizerSpec ServerOptimizer(PlanSection optimizer) => new()
     {
         Rule = optimizer.Name("rule", Default.ServerOptimizer.Rule, StrategyNames.ServerOptimizers),
-        LearningRate = optimizer.Number("learningRate", Default.ServerOptimizer.LearningRate, Above(0, 100)),
+        LearningRate = optimizer.OptionalNumber("learningRate", Above(0, 100)),
+        Momentum = optimizer.OptionalNumber("momentum", Below(0, 1)),
+        Beta1 = optimizer.OptionalNumber("beta1", Below(0, 1)),
+        Beta2 = optimizer.OptionalNumber("beta2", Below(0, 1)),
+        Tau = optimizer.OptionalNumber("tau", Above(0, 1)),
+        Variant = optimizer.Choice("variant", ServerVariant.Reddi) is var variant && optimizer.Has("variant") ? variant : null,
     };
 
     private static TriggerSpec Trigger(PlanSection trigger) => new()

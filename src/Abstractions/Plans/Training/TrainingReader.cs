@@ -12,6 +12,7 @@ internal static class TrainingReader
 
     private static TrainingSpec Training(PlanSection training) => new()
     {
+        Optimizer = training.Choice("optimizer", Default.Optimizer),
         Steps = training.Integer("steps", Default.Steps, 1, Bounds.Rounds),
         BatchSize = training.Integer("batchSize", Default.BatchSize, 1, 65_536),
         MaxTokens = training.Integer("maxTokens", Default.MaxTokens, 2, 131_072),

@@ -1,8 +1,14 @@
+using System.Text.Json.Serialization;
+
 namespace FedRLora.Abstractions.Plans;
 
-/// <summary>Local training: AdamW on completion tokens.</summary>
+/// <summary>Local training on completion tokens.</summary>
 public sealed record TrainingSpec
 {
+    /// <summary>The step on a gradient. Left out of recorded values where it is AdamW, which runs from before the key had.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public LocalOptimizer Optimizer { get; init; } = LocalOptimizer.AdamW;
+
     /// <summary>Optimizer steps of a client in a round.</summary>
     public int Steps { get; init; } = 20;
 
@@ -72,6 +78,16 @@ public sealed record TrainingSpec
     /// the machine's processor count, and bits then depend on the machine.
     /// </summary>
     public int Threads { get; init; } = 1;
+}
+
+/// <summary>The step of local training.</summary>
+public enum LocalOptimizer
+{
+    /// <summary>AdamW, with moments of each tensor.</summary>
+    AdamW,
+
+    /// <summary>Stochastic gradient descent without momentum: w minus rate times gradient, after the decoupled decay.</summary>
+    Sgd,
 }
 
 /// <summary>How the learning rate moves over all steps of the run (rounds times steps).</summary>

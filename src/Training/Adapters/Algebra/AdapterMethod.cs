@@ -38,6 +38,12 @@ internal abstract class AdapterMethod
     /// <summary>All that it adds is multiplied with the layer's scaling; else a part of it has a scale of its own.</summary>
     public virtual bool IsScaledAlike => true;
 
+    /// <summary>
+    /// Mix looks at a sequence as a whole, so that a token's output depends on tokens behind it: no part of a text stands for the whole,
+    /// neither a prompt that texts share nor what a cache holds.
+    /// </summary>
+    public virtual bool SeesSequences => false;
+
     /// <summary>Whether <see cref="Columns"/> scales the outputs.</summary>
     public virtual bool HasColumns => false;
 
@@ -47,6 +53,13 @@ internal abstract class AdapterMethod
     /// <returns><c>[G, D_out]</c>.</returns>
     public virtual Tensor Columns(LayerTensors tensors, Tensor norms) =>
         throw new NotSupportedException($"{GetType().Name} scales no outputs.");
+
+    /// <summary>A tensor that moves by counts, after a step.</summary>
+    /// <param name="role">Which.</param>
+    /// <param name="value">As it was in the step, members in front.</param>
+    /// <param name="counts">What the step's passes have counted, in its shape.</param>
+    public virtual Tensor MovedByCounts(string role, Tensor value, Tensor counts) =>
+        throw new NotSupportedException($"{GetType().Name} has no {role} that moves by counts.");
 
     /// <summary>The initial value of a tensor that no law draws.</summary>
     /// <param name="role">Which.</param>

@@ -12,6 +12,9 @@ internal static class AdapterMethods
         [typeof(Routing.Mean)] = static spec => new EqualGate(spec.Heads, 1.0 / spec.Heads),
         [typeof(Routing.Sum)] = static spec => new EqualGate(spec.Heads, 1),
         [typeof(Routing.Softmax)] = static spec => new SoftmaxGate(spec.Heads),
+        [typeof(Routing.TopK)] = static spec => TopK(spec, (Routing.TopK)spec.Routing),
+        [typeof(Routing.RankTopK)] = static spec => RankTopK((Routing.RankTopK)spec.Routing),
+        [typeof(Routing.Pool)] = static spec => new PoolGate((Routing.Pool)spec.Routing),
         [typeof(Routing.TaskSoftmax)] = static spec => new TaskSoftmaxGate(spec.Heads, ((Routing.TaskSoftmax)spec.Routing).Tau),
     };
 
@@ -24,4 +27,9 @@ internal static class AdapterMethods
         if (spec.Links > 0) method = new Beside(method, FrozenLinks.A, FrozenLinks.B, links: spec.Links);
         return spec.Decomposed ? new Decomposed(method) : method;
     }
+
+    private static TopKGate TopK(AdapterSpec spec, Routing.TopK rule) =>
+        new(spec.Heads, rule.K, rule.Temperature, spec.Objectives.OfType<Objective.GateLoss>().Sum(static term => term.Beta));
+
+    private static RankTopKGate RankTopK(Routing.RankTopK rule) => new(rule.K, rule.Partition, rule.Rate);
 }

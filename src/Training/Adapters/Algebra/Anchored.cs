@@ -35,6 +35,10 @@ internal sealed class Anchored(AdapterMethod inner) : AdapterMethod
 
     public override bool IsStatic => inner.IsStatic;
 
+    public override bool SeesSequences => inner.SeesSequences;
+
+    public override Tensor MovedByCounts(string role, Tensor value, Tensor counts) => inner.MovedByCounts(role, value, counts);
+
     public override bool IsScaledAlike => inner.IsScaledAlike;
 
     // What came down by the rows of the start, scaled: the mix lies in its heads.

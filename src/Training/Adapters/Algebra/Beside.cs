@@ -41,5 +41,9 @@ internal sealed class Beside(AdapterMethod inner, string a, string b, int rank =
 
     public override bool IsStatic => inner.IsStatic;
 
+    public override bool SeesSequences => inner.SeesSequences;
+
+    public override Tensor MovedByCounts(string role, Tensor value, Tensor counts) => inner.MovedByCounts(role, value, counts);
+
     public override bool IsScaledAlike => _isFrozen && inner.IsScaledAlike;
 }

@@ -22,6 +22,10 @@ internal sealed class Decomposed(AdapterMethod inner) : AdapterMethod
 
     public override bool IsStatic => inner.IsStatic;
 
+    public override bool SeesSequences => inner.SeesSequences;
+
+    public override Tensor MovedByCounts(string role, Tensor value, Tensor counts) => inner.MovedByCounts(role, value, counts);
+
     public override bool IsScaledAlike => inner.IsScaledAlike;
 
     public override bool HasColumns => true;

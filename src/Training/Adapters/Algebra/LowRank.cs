@@ -51,7 +51,9 @@ internal sealed class LowRank(LowRankForm form, IGate gate) : AdapterMethod
         if (form.Core.Form != CoreForm.None) down = Turned(down, tensors[Core.Role]);
         if (form.Scale == HeadScaleForm.Scalar) down = down * tensors[HeadScale.Role].view(-1, 1, _heads, 1);
         if (gate.Weight is { } weight) return down.mul(Living.Of(weight * context.Scaling)).expand(-1, -1, _heads, -1).flatten(2);
-        var weights = context.Common("gate", () => gate.Weights(tensors, z, context).mul(Living.Of(context.Scaling)).unsqueeze(-1));
+        down = gate.Placed(tensors, down, z, context);
+        var weights = context.Common("gate", () => gate.Weights(tensors, z, context).mul(Living.Of(context.Scaling))
+            .unsqueeze(gate.WeighsRows ? 2 : -1));
         return (down * weights).flatten(2);
     }
 
@@ -60,6 +62,10 @@ internal sealed class LowRank(LowRankForm form, IGate gate) : AdapterMethod
     public override bool IsFixed => gate.Weight is not null && HasNothingBetween;
 
     public override bool IsStatic => gate.IsStatic;
+
+    public override bool SeesSequences => gate.SeesSequences;
+
+    public override Tensor MovedByCounts(string role, Tensor value, Tensor counts) => gate.MovedByCounts(role, value, counts);
 
     // Between what came down and what goes up there is nothing of its own.
     private bool HasNothingBetween => form.Core.Form == CoreForm.None && form.Scale != HeadScaleForm.Scalar;

@@ -12,6 +12,36 @@ internal sealed record MemberRows(int Count, IReadOnlyList<int> Real, IReadOnlyL
     public static MemberRows Whole(int sequences, int length) =>
         new(sequences * length, [sequences * length], [[.. Enumerable.Range(0, sequences).Select(number => (number * length, length))]]);
 
+    /// <summary>1 at real rows that another of their sequence follows, else 0: <c>[G, m]</c>.</summary>
+    public Tensor ButLast(ScalarType dtype, Device device)
+    {
+        var marks = new float[Real.Count, Count];
+        foreach (var (member, sequences) in Sequences.Index())
+            foreach (var (start, length) in sequences)
+                for (var row = start; row < start + length - 1; row++) marks[member, row] = 1;
+        return tensor(marks, ScalarType.Float32, CPU).to(dtype).to(device);
+    }
+
+    /// <summary>What the rows are multiplied with for the mean of each sequence, 0 for padding: <c>[G, S, m]</c>.</summary>
+    public Tensor Means(ScalarType dtype, Device device)
+    {
+        var factors = new double[Real.Count, Math.Max(1, Sequences.Max(static own => own.Count)), Count];
+        foreach (var (member, sequences) in Sequences.Index())
+            foreach (var (number, (start, length)) in sequences.Index())
+                for (var row = start; row < start + length; row++) factors[member, number, row] = 1.0 / length;
+        return tensor(factors, ScalarType.Float64, CPU).to(dtype).to(device);
+    }
+
+    /// <summary>The number of each row's sequence among its member's, 0 for padding: int64 <c>[G, m]</c>.</summary>
+    public Tensor SequenceOfRows(Device device)
+    {
+        var numbers = new long[Real.Count, Count];
+        foreach (var (member, sequences) in Sequences.Index())
+            foreach (var (number, (start, length)) in sequences.Index())
+                for (var row = start; row < start + length; row++) numbers[member, row] = number;
+        return tensor(numbers, ScalarType.Int64, CPU).to(device);
+    }
+
     /// <summary>1 at real rows, else 0: <c>[G, m]</c>.</summary>
     public Tensor Mask(ScalarType dtype, Device device) => stack([.. Real.Select(real =>
         real == Count ? ones([Count], dtype, device) : cat([ones([real], dtype, device), zeros([Count - real], dtype, device)]))]);
@@ -60,6 +90,16 @@ internal sealed class MixContext(double scaling, MemberRows rows, Func<long, Ten
 
     /// <summary>The nearest static form is asked for: heads count alike, whatever the input.</summary>
     public bool IsUniform { get; init; }
+
+    /// <summary>Gives the product of a slot's rows with the whole input in float64, <c>[G, m, k]</c>; null where there is no input.</summary>
+    public Func<string, Tensor>? Exactly { private get; init; }
+
+    /// <summary>What came down by a slot that decides, in float64 and without a gradient: <c>[G, m, k]</c>.</summary>
+    public Tensor Exact(string slot, Narrow z)
+    {
+        using var inference = no_grad();
+        return Exactly?.Invoke(slot) ?? z[slot].squeeze(2).detach().to(ScalarType.Float64);
+    }
 
     /// <summary>The same where nothing is dropped.</summary>
     public MixContext Undropped => new(scaling, rows) { IsUniform = IsUniform, _common = _common };

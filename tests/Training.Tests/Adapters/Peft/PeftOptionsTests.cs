@@ -98,7 +98,7 @@ public sealed partial class PeftOptionsTests
     [Fact]
     public void The_table_of_the_documentation_has_every_key_with_its_meaning()
     {
-        var rows = File.ReadLines(Path.Combine(RepositoryRoot(), "docs", "adapters.md"))
+        var rows = File.ReadLines(SourceTree.File("docs", "adapters.md"))
             .Select(static line => Row().Match(line)).Where(static row => row.Success);
         var said = rows.SelectMany(static row =>
             Key().Matches(row.Groups["keys"].Value).Select(key => (Key: key.Groups[1].Value, Meaning: row.Groups["meaning"].Value)));
@@ -123,14 +123,6 @@ public sealed partial class PeftOptionsTests
             ["peft_type"] = "LORA", ["r"] = 4, ["lora_alpha"] = 8, ["target_modules"] = new JsonArray("q_proj"), [key] = "?",
         };
         return PeftConfig.Parse(Encoding.UTF8.GetBytes(config.ToJsonString().Replace("\"?\"", value, StringComparison.Ordinal)), "c");
-    }
-
-    private static string RepositoryRoot()
-    {
-        var folder = new DirectoryInfo(AppContext.BaseDirectory);
-        while (!File.Exists(Path.Combine(folder.FullName, "FedRLora.sln")))
-            folder = folder.Parent ?? throw new InvalidOperationException("FedRLora.sln is in no folder above the tests.");
-        return folder.FullName;
     }
 
     [GeneratedRegex(@"^\| (?<keys>`[a-z_]+`(?:, `[a-z_]+`)*) \| (?<meaning>computed|warned|without influence|refused) \|")]

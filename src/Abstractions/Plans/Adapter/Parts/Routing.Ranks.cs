@@ -47,14 +47,20 @@ public abstract partial record Routing
         public override int? ActiveRank => K;
 
         /// <inheritdoc/>
+        public override string? WhyNot(int rank) => TooMany(K, rank) ?? (rank % Partition == 0 ? null
+            : $"rank {rank} is not divided by {Partition}; give a rank that is, or another partition.");
+
+        /// <inheritdoc/>
         public override IEnumerable<PlanConflict> Conflicts(AdapterSpec spec)
         {
-            foreach (var conflict in OneLowRank(spec, Rule, K)) yield return conflict;
-            if (spec.Rank % Partition != 0)
+            foreach (var conflict in OneLowRank(spec, this)) yield return conflict;
+            if (K == 1)
             {
-                yield return new(
-                    $"rank {spec.Rank} is not divided by {Partition}; give a rank that is, or another partition.",
-                    "adapter.routing.rankTopK.partition", "adapter.rank");
+                foreach (var conflict in WithoutGradient(
+                    spec, Tensors[0], "one expert weighs 1", "k: 2 or more", "adapter.routing.rankTopK.k"))
+                {
+                    yield return conflict;
+                }
             }
 
             if (spec.Tensor(Balance).Scope != Scope.Client)
@@ -122,14 +128,47 @@ public abstract partial record Routing
         public override int? ActiveRank => K;
 
         /// <inheritdoc/>
-        public override IEnumerable<PlanConflict> Conflicts(AdapterSpec spec) => OneLowRank(spec, Rule, K);
+        public override string? WhyNot(int rank) => TooMany(K, rank);
+
+        /// <inheritdoc/>
+        public override bool SeesSequences => true;
+
+        /// <inheritdoc/>
+        public override IEnumerable<PlanConflict> Conflicts(AdapterSpec spec)
+        {
+            foreach (var conflict in OneLowRank(spec, this)) yield return conflict;
+            foreach (var router in Weighted && K > 1 ? [] : Roles)
+            {
+                foreach (var conflict in WithoutGradient(spec, router, Weighted ? "one pair weighs 1" : "a choice without weights",
+                    Weighted ? "k: 2 or more" : "weighted: true", Weighted ? "adapter.routing.pool.k" : "adapter.routing.pool.weighted"))
+                {
+                    yield return conflict;
+                }
+            }
+        }
 
         private static TensorRole Role(string name, string summary, string shape) =>
             new(name, new() { Init = Init.KaimingUniform }) { Summary = summary, Shape = shape, ComesWith = "routing: pool" };
     }
 
-    private static IEnumerable<PlanConflict> OneLowRank(AdapterSpec spec, string rule, int chosen)
+    // Decay alone would move it.
+    private static IEnumerable<PlanConflict> WithoutGradient(AdapterSpec spec, TensorRole router, string why, string instead, string path)
     {
+        if (spec.Tensor(router.Name) is { Trains: true, Scope: not Scope.Seed })
+        {
+            yield return new(
+                $"{why}, so that {router.Name} has no gradient; give {instead}, or scope{router.KeyEnd}: seed and "
+                + $"trains{router.KeyEnd}: false.",
+                [path, .. AdapterChecks.PathsOf(router.Name, "trains"), "adapter.routing"]);
+        }
+    }
+
+    private static string? TooMany(int chosen, int rank) => chosen <= rank ? null
+        : $"{chosen} rows of {rank} cannot be chosen; give k: {rank} or less, or a larger rank.";
+
+    private static IEnumerable<PlanConflict> OneLowRank(AdapterSpec spec, Routing routing)
+    {
+        var rule = routing.Rule;
         if (spec.Heads > 1 || spec.Downs != Downs.One || spec.Core.Form != CoreForm.None)
         {
             yield return new(
@@ -137,11 +176,13 @@ public abstract partial record Routing
                 "adapter.routing", "adapter.heads", "adapter.downs", "adapter.core");
         }
 
-        if (chosen > spec.Rank)
+        // An adapter that from names brings its ranks, which are looked at with it.
+        if (spec.From is not null) yield break;
+        foreach (var (rank, path) in spec.RankPattern.Select(static entry => (entry.Value, "adapter.rankPattern"))
+            .Prepend((spec.Rank, "adapter.rank")).DistinctBy(static entry => entry.Item1))
         {
-            yield return new(
-                $"{chosen} rows of {spec.Rank} cannot be chosen; give k: {spec.Rank} or less, or a larger rank.",
-                $"adapter.routing.{rule}.k", "adapter.rank");
+            if (routing.WhyNot(rank) is { } why)
+                yield return new(why, $"adapter.routing.{rule}.k", $"adapter.routing.{rule}.partition", path, "adapter.routing");
         }
     }
 }

@@ -18,10 +18,16 @@ public abstract partial record Routing : IAdapterPart, IPlanRule
     /// <summary>Whether the mix is the same for every input, so that the adapter merges and exports exactly.</summary>
     public virtual bool IsStatic => true;
 
+    /// <summary>Whether it looks at a sequence as a whole, so that the mix of a token depends on tokens behind it.</summary>
+    public virtual bool SeesSequences => false;
+
     /// <summary>
     /// Rows of A that one input uses, where the rule chooses among them: r in the scaling. Null where all of them are used.
     /// </summary>
     public virtual int? ActiveRank => null;
+
+    /// <summary>Why the rule cannot choose among the rows of an A of this rank, and what to give; null where it can.</summary>
+    public virtual string? WhyNot(int rank) => null;
 
     /// <inheritdoc/>
     public virtual IEnumerable<PlanConflict> Conflicts(AdapterSpec spec) => [];

@@ -1,0 +1,43 @@
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Adapters.Algebra.Gates;
+
+/// <summary>Which of some numbers are the largest, so that the answer depends on the numbers alone.</summary>
+/// <remarks>
+/// What decides is computed in float64 and rounded to float32 before it is compared: rows that are equal then give equal numbers in
+/// whatever order a product adds them up, alone or in a batch.
+/// </remarks>
+internal static class Choice
+{
+    /// <summary>Places of the K largest along the last dimension, the largest first; of equal ones the lower place comes first.</summary>
+    /// <param name="numbers"><c>[.., N]</c>.</param>
+    /// <param name="k">K.</param>
+    /// <returns>int64 <c>[.., K]</c>.</returns>
+    public static Tensor Largest(Tensor numbers, int k) =>
+        numbers.detach().to(ScalarType.Float32).sort(-1, descending: true, stable: true).Indices.narrow(-1, 0, k);
+
+    /// <summary>Values at their places, 0 elsewhere: <c>[.., N]</c>.</summary>
+    /// <param name="places">int64 <c>[.., K]</c>.</param>
+    /// <param name="values"><c>[.., K]</c>.</param>
+    /// <param name="count">N.</param>
+    public static Tensor Scattered(Tensor places, Tensor values, long count) =>
+        zeros([.. places.shape[..^1], count], values.dtype, values.device).scatter(-1, places, values);
+
+    /// <summary>1 at chosen places, else 0: <c>[.., N]</c>.</summary>
+    public static Tensor Marked(Tensor places, long count, ScalarType dtype) =>
+        Scattered(places, ones(places.shape, dtype, places.device), count);
+
+    /// <summary>
+    /// The share of each member's real rows whose first choice is each head: 1 for a head that takes everything. By layer, as heads that
+    /// collapse differently on two layers look balanced in their mean.
+    /// </summary>
+    /// <param name="logits">Of one layer, <c>[G, m, N]</c>.</param>
+    /// <param name="rows">Which are real.</param>
+    /// <returns><c>[G, N]</c>; its rows sum to 1.</returns>
+    public static Tensor FirstChoices(Tensor logits, MemberRows rows)
+    {
+        var real = rows.Mask(ScalarType.Float32, logits.device);
+        var first = Marked(Largest(logits, 1), logits.shape[^1], ScalarType.Float32);
+        return (first * real.unsqueeze(-1)).sum([1]) / real.sum([1]).unsqueeze(-1);
+    }
+}

@@ -1,0 +1,51 @@
+using FedRLora.Abstractions.Plans;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Adapters.Algebra.Gates;
+
+/// <summary>
+/// Softmax over the K largest logits of a linear gate, for each token, all other heads exactly 0 (MeteoRA, arXiv 2405.13053; MALoRA, arXiv
+/// 2410.22782). With K = 1 the weight is 1 whatever the logit, so that the gate has a gradient by the gate loss alone, as published.
+/// </summary>
+/// <param name="heads">N.</param>
+/// <param name="k">K.</param>
+/// <param name="temperature">The kept logits are divided by it; the gate loss is of the logits as they are.</param>
+/// <param name="lossWeight">beta; 0 asks for no gate loss.</param>
+internal sealed class TopKGate(int heads, int k, double temperature, double lossWeight) : IGate
+{
+    public IEnumerable<(string Role, long[] Shape)> Shapes(AdapterTarget target) => [(Routing.TopK.Gate, [heads, target.InWidth])];
+
+    public IEnumerable<Slot> Slots(LayerTensors tensors) =>
+        [new(Routing.TopK.Gate, tensors[Routing.TopK.Gate], IsContent: false)];
+
+    public double? Weight => null;
+
+    public bool IsStatic => false;
+
+    public Tensor Weights(LayerTensors tensors, Narrow z, MixContext context)
+    {
+        var logits = z[Routing.TopK.Gate].squeeze(2); // [G, m, N]
+        if (context.IsUniform) return full_like(logits, Living.Of(1.0 / heads));
+        if (lossWeight > 0 && context.Training is { } training)
+            training.Penalize(Loss(logits, training.Tasks, context.Rows).mul(Living.Of(lossWeight / training.Layers)));
+        var chosen = Choice.Largest(context.Exact(Routing.TopK.Gate, z), k);
+        if (k == 1) return Choice.Marked(chosen, heads, logits.dtype);
+        return Choice.Scattered(chosen, logits.gather(-1, chosen).div(Living.Of(temperature)).softmax(-1), heads);
+    }
+
+    /// <summary>
+    /// Cross-entropy of a layer's logits against the head of each member's task, the mean over its rows but the last of each sequence. The
+    /// gate loss is beta times its mean over layers: layers are not joined, so that each has to tell the tasks apart.
+    /// </summary>
+    /// <param name="logits"><c>[G, m, N]</c>.</param>
+    /// <param name="labels">The head of each member.</param>
+    /// <param name="rows">Padding has no part in it.</param>
+    /// <returns><c>[G]</c>; 0 for a member all of whose sequences are one row long.</returns>
+    internal static Tensor Loss(Tensor logits, IReadOnlyList<int> labels, MemberRows rows)
+    {
+        var counted = rows.ButLast(logits.dtype, logits.device);
+        var label = tensor([.. labels.Select(static label => (long)label)], [labels.Count, 1, 1], ScalarType.Int64, logits.device);
+        var losses = logits.log_softmax(-1).gather(-1, label.expand(-1, rows.Count, -1)).squeeze(-1).neg();
+        return (losses * counted).sum([1]) / counted.sum([1]).clamp_min(Living.Of(1));
+    }
+}

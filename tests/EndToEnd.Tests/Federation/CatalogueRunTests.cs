@@ -1,0 +1,89 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Silo;
+using FedRLora.Training.Tests;
+
+namespace FedRLora.EndToEnd.Tests.Federation;
+
+/// <summary>
+/// Every method of the catalogue as a run of four clients with two tasks, three rounds; with FEDRLORA_SOAK=1 each is killed and resumed,
+/// else those whose rounds carry more than tensors that are averaged.
+/// </summary>
+public sealed class CatalogueRunTests : IDisposable
+{
+    private static readonly bool Soak = Environment.GetEnvironmentVariable("FEDRLORA_SOAK") == "1";
+    private static readonly string[] Sites = ["north", "south"];
+    private readonly TinyFederation _tiny = new();
+
+    public static TheoryData<string> Killed => [.. AdapterCatalog.Methods.Where(static entry => Soak || CarriesMore(entry.Value.Spec))
+        .Select(static entry => entry.Key)];
+
+    public void Dispose() => _tiny.Dispose();
+
+    [Fact]
+    public async Task Silos_commit_what_simulate_does_by_every_method()
+    {
+        var (port, gateway) = SiloPorts.Free();
+        await using var hub = Silo("hub", "--port", $"{port}", "--gateway", $"{gateway}");
+        await hub.UntilAsync(() => hub.Output.Contains("serves", StringComparison.Ordinal), "the hub");
+        await using var north = Silo("north", "--join", $"{port}");
+        await using var south = Silo("south", "--join", $"{port}");
+        await hub.UntilAsync(() => (north.Output + south.Output).Split("serves").Length == 3, "the sites");
+
+        foreach (var method in AdapterCatalog.Methods.Keys)
+        {
+            var plan = Plan(method);
+            var submitted = await CommandLine.RunAsync("submit", plan, "--gateway", $"{gateway}");
+            Assert.True(submitted.Code == 0, method + submitted.Output + submitted.Error);
+            var alone = await CommandLine.RunAsync("simulate", plan, "--out", Out(method));
+            Assert.True(alone.Code == 0, method + alone.Output + alone.Error);
+            var watched = await CommandLine.RunAsync("watch", method, "--gateway", $"{gateway}");
+            Assert.True(watched.Code == 0, method + watched.Output + watched.Error);
+
+            Assert.Equal((method, Committed(Out(method))!.ManifestSha256), (method, TinyPlan.Committed(_tiny, method)!.ManifestSha256));
+        }
+
+        RunningProgram Silo(string site, params string[] more) => RunningProgram.Start(
+            _tiny.Root, ["silo", "--site", site, "--store", "cluster", "--site-store", $"at-{site}", .. more]);
+    }
+
+    [Theory, MemberData(nameof(Killed))]
+    public async Task A_killed_and_resumed_run_has_the_digest_of_an_undisturbed_one(string method)
+    {
+        var plan = Plan(method);
+        var undisturbed = await CommandLine.RunAsync("simulate", plan, "--out", Out(method));
+        Assert.True(undisturbed.Code == 0, undisturbed.Output + undisturbed.Error);
+        var folder = Out("killed");
+        await using (var program = RunningProgram.Start(_tiny.Root, "simulate", plan, "--out", folder))
+        {
+            await program.UntilAsync(() => Committed(folder) is { Round: >= 1 }, "a committed round");
+            program.Kill();
+            await program.ExitAsync();
+        }
+
+        var resumed = await CommandLine.RunAsync("resume", folder);
+
+        Assert.True(resumed.Code == 0, resumed.Output + resumed.Error);
+        Assert.Equal(Committed(Out(method)), Committed(folder));
+    }
+
+    // A lifecycle, statistics, a start that was computed once, or a tensor that counts.
+    private static bool CarriesMore(AdapterSpec spec) => spec.Lifecycle.Count > 0
+        || spec.Objectives.Any(static term => term.Statistics is not null)
+        || spec.Roles.Any(role => role.IsCounted || (role.IsDrawn && spec.Tensor(role.Name).Init.IsFromWeight));
+
+    private static CurrentRound? Committed(string folder)
+    {
+        foreach (var file in Directory.Exists(folder) ? Directory.GetFiles(folder, "current.json", SearchOption.AllDirectories) : [])
+            return CurrentRound.Parse(File.ReadAllBytes(file), file);
+        return null;
+    }
+
+    private string Plan(string method) => TinyPlan.Write(
+        _tiny, 3, string.Join('\n', Sites.SelectMany(static site => Enumerable.Range(0, 2).Select(
+            i => TinyPlan.Client($"{site}-{i}", i == 0 ? "one" : "two", site)))),
+        adapter: $"{{method: {method}, rank: 8, alpha: 6}}", name: method);
+
+    private string Out(string method) => Path.Combine(_tiny.Root, $"run-{method}");
+}
