@@ -11,7 +11,8 @@ internal static class LifecycleChecks
     {
         var adapter = plan.Adapter;
         if (adapter.Lifecycle.Count == 0) return [];
-        return [.. Names(adapter), .. Merging(adapter), .. Masking(plan), .. EveryRoundTrains(plan)];
+        PlanConflict[] names = [.. Names(adapter)];
+        return [.. names, .. Merging(adapter), .. Masking(plan), .. names.Length > 0 ? [] : EveryRoundTrains(plan)];
     }
 
     private static IEnumerable<PlanConflict> Names(AdapterSpec adapter) => adapter.Lifecycle
@@ -40,7 +41,7 @@ internal static class LifecycleChecks
         foreach (var (_, what, paths) in refused.Where(static one => one.Is))
         {
             yield return new(
-                $"mergeAndRedraw makes links of A and B alone, which {what} does not go with; leave one of the two out.",
+                $"mergeAndRedraw makes links of A and B alone: not with {what}; leave one of the two out.",
                 [Path, .. paths, "adapter.method"]);
         }
     }
