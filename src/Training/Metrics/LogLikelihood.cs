@@ -54,8 +54,8 @@ internal static class LogLikelihood
     }
 
     /// <summary>
-    /// The same where texts share a prompt, which goes through the model once, so that no adapter may see sequences. What a prompt's slots get depends on it and its tails, not
-    /// on the others.
+    /// The same where texts share a prompt, which goes through the model once, so that no adapter may see sequences. What a prompt's slots
+    /// get depends on it and its tails, not on the others.
     /// </summary>
     public static double[] Sums(
         CausalLanguageModel model, ILayerAdapters? adapters, IEnumerable<ScoredPrompt> prompts, int slots,

@@ -99,6 +99,7 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     public Tensor Hidden(
         Tensor inputIds, Tensor? attentionMask, ILayerAdapters? adapters, List<Tensor>? hiddenStates = null, KeyValueCache? cache = null)
     {
+        if (cache is not null || attentionMask is not null) RequireParts(adapters);
         var first = cache?.Length ?? 0;
         CheckInput(inputIds, attentionMask, first);
         using var scope = NewDisposeScope();
@@ -128,6 +129,7 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
         if (prompts.Longest > Config.MaxPositions)
             throw new ArgumentException($"The longest text has {prompts.Longest} tokens, the model takes {Config.MaxPositions}.");
         if (prompts.Ids.device_type == DeviceType.CPU) CheckIds(prompts.Ids);
+        RequireParts(adapters);
         using var scope = NewDisposeScope();
         var pass = new SharedPromptPass(Config, prompts, adapters, HasRotary, Dtype);
         return FinalNorm(BeforeFinalNorm(pass), pass)[0].MoveToOuterDisposeScope();
@@ -205,6 +207,13 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     /// <exception cref="ArgumentException">
     /// Wrong shape or type, too long, an id outside the vocabulary, or padding before a real token.
     /// </exception>
+    // What they would add to a part of a text is not what they add to it.
+    private static void RequireParts(ILayerAdapters? adapters)
+    {
+        if (adapters?.SeesSequences == true)
+            throw new ArgumentException("The adapters see sequences: give each whole, without padding, a cache or a shared prompt.");
+    }
+
     private void CheckInput(Tensor inputIds, Tensor? attentionMask, long first)
     {
         if (inputIds.dtype != ScalarType.Int64 || inputIds.dim() != 2)

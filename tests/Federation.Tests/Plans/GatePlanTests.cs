@@ -32,7 +32,8 @@ public sealed class GatePlanTests
     [InlineData("{method: smora, heads: 2}", "rankTopK chooses among the rows of one low rank")]
     [InlineData("{method: mixlora, routing: {pool: {k: 2, choice: sharedIndex, weighted: false}}}",
         "a choice without weights, so that poolRouterA has no gradient; give weighted: true, or scopePoolRouterA: seed")]
-    [InlineData("{method: mixlora, routing: {pool: {k: 1, choice: sharedIndex}}}", "one pair weighs 1, so that poolRouterA has no gradient")]
+    [InlineData("{method: mixlora, routing: {pool: {k: 1, choice: sharedIndex}}}",
+        "one pair weighs 1, so that poolRouterA has no gradient")]
     [InlineData("{method: mixlora, decomposed: true}", "a decomposed weight has one norm for all inputs")]
     public void Values_that_do_not_go_together_are_named(string adapter, string message) =>
         Assert.Contains(Problems(adapter, 3), problem => problem.Contains(message, StringComparison.Ordinal));

@@ -118,10 +118,12 @@ public sealed class GatedLayerTests
         using var scope = NewDisposeScope();
         using var numbers = new MethodNumbers(folder);
         var labels = numbers.Integers("gate_labels");
-        Tensor[] modules = [.. ((string[])["gate_loss.logits.0", "gate_loss.logits.1"]).Select(name => numbers.Tensor(name).requires_grad_())];
+        Tensor[] modules = [.. numbers.Names.Where(static name => name.StartsWith("gate_loss.logits.", StringComparison.Ordinal))
+            .Order(StringComparer.Ordinal).Select(name => numbers.Tensor(name).requires_grad_())];
         var (batch, length) = (modules[0].shape[0], modules[0].shape[1]);
         // The reference gives every token a label of its own; here a member has one. So each token is a member, followed by the next.
-        var rows = new MemberRows(2, [.. labels.Select(static _ => 2)], [.. labels.Select(static _ => (IReadOnlyList<(int, int)>)[(0, 2)])]);
+        var rows = new MemberRows(
+            2, [.. labels.Select(static _ => 2)], [.. labels.Select(static _ => (IReadOnlyList<(int, int)>)[(0, 2)])]);
         var losses = modules.Select(logits => TopKGate.Loss(
             stack([logits.narrow(1, 0, length - 1), logits.narrow(1, 1, length - 1)], 2).flatten(0, 1),
             [.. labels.Select(static label => (int)label)], rows));
@@ -242,7 +244,8 @@ public sealed class GatedLayerTests
 
         protected override Tensor Own(string role) => role switch
         {
-            HeadScale.Role => tensor(Numbers.Config.GetProperty("scaling").EnumerateArray().Select(static scale => scale.GetSingle()).ToArray()),
+            HeadScale.Role => tensor(
+                Numbers.Config.GetProperty("scaling").EnumerateArray().Select(static scale => scale.GetSingle()).ToArray()),
             Roles.B => Param(Names[role]).view(Number("out"), Number("adapters"), Number("r")).transpose(0, 1),
             _ => Param(Names[role]),
         };

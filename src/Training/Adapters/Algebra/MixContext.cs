@@ -91,7 +91,7 @@ internal sealed class MixContext(double scaling, MemberRows rows, Func<long, Ten
     /// <summary>The nearest static form is asked for: heads count alike, whatever the input.</summary>
     public bool IsUniform { get; init; }
 
-    /// <summary>Gives the product of a slot's rows with the whole input in float64, <c>[G, m, k]</c>; null where there is no input.</summary>
+    /// <summary>Gives the product of a slot's rows with the input in float64, <c>[G, m, k]</c>; null where there is none.</summary>
     public Func<string, Tensor>? Exactly { private get; init; }
 
     /// <summary>What came down by a slot that decides, in float64 and without a gradient: <c>[G, m, k]</c>.</summary>

@@ -42,7 +42,7 @@ internal class PoolGate(Routing.Pool pool) : IGate
 
     public bool SeesSequences => true;
 
-    /// <summary>What came down by chosen factors of A, at the places of their partners; the nearest static form pairs all with all.</summary>
+    /// <summary>What chosen factors of A gave, at the places of their partners; the nearest static form pairs all with all.</summary>
     public Tensor Placed(LayerTensors tensors, Tensor down, Narrow z, MixContext context)
     {
         var factors = down.shape[^1];

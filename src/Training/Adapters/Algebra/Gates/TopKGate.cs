@@ -7,6 +7,13 @@ namespace FedRLora.Training.Adapters.Algebra.Gates;
 /// Softmax over the K largest logits of a linear gate, for each token, all other heads exactly 0 (MeteoRA, arXiv 2405.13053; MALoRA, arXiv
 /// 2410.22782). With K = 1 the weight is 1 whatever the logit, so that the gate has a gradient by the gate loss alone, as published.
 /// </summary>
+/// <remarks>
+/// The two methods differ in what a head is. MeteoRA: c_i B_i A_i, adapters of their own with a frozen scale c_i each. MALoRA: B_t P_t S,
+/// where S = A <c>[R, D_in]</c> is a subspace in common, P_t <c>[K, R]</c> the expert's core and B_t <c>[D_out, K]</c>, K above R; as no
+/// code of it is published, y = W0 x + s sum_t g_t(x) B_t P_t S x with s = alpha / R is derived from the text. An example: x = (1, 2), S =
+/// I, P_0 = (1 1), P_1 = (2 0), B_0 = (1, 4), B_1 = (2, 1), logits 0, ln 3 and a third far below, of which 2 are kept, s = 2. Then g =
+/// (1/4, 3/4), P_0 S x = 3, P_1 S x = 2, and the experts add 2 (1/4 3 (1, 4) + 3/4 2 (2, 1)) = (7.5, 9).
+/// </remarks>
 /// <param name="heads">N.</param>
 /// <param name="k">K.</param>
 /// <param name="temperature">The kept logits are divided by it; the gate loss is of the logits as they are.</param>
