@@ -22,13 +22,18 @@ internal sealed class SimulatedRounds(LocalTrainer trainer, FederationPlan plan)
         foreach (var task in plan.Clients.Select(static client => client.Task).Distinct(StringComparer.Ordinal))
             _tasks[task] = await trainer.InitialOfTaskAsync(plan, task);
         for (var round = 1; round <= plan.Strategy.Rounds; round++) await RoundAsync(round);
+        // Without what lies beside the tensors: starts that are kept, and statistics.
+        var last = plan.AdapterAt(plan.Strategy.Rounds);
         return plan.Clients.ToDictionary(
-            static client => client.Id, client => new AdapterState([.. _shared, .. _tasks[client.Task], .. _own[client.Id].Head]),
+            static client => client.Id, client => new AdapterState(
+                _shared.Concat(_tasks[client.Task]).Concat(_own[client.Id].Head).Where(entry => last.Has(TensorRole.Of(entry.Key)))),
             StringComparer.Ordinal);
     }
 
     private async Task RoundAsync(int round)
     {
+        _shared = (await trainer.AdvanceAsync(plan, round, _shared, task: null)).State;
+        foreach (var (task, state) in _tasks.ToList()) _tasks[task] = (await trainer.AdvanceAsync(plan, round, state, task)).State;
         var results = new List<(ClientSpec Client, TrainingResult Result)>();
         var sorted = plan.Clients.OrderBy(static client => client.Id, StringComparer.Ordinal);
         foreach (var clients in sorted.Chunk(plan.Training.GroupSize!.Value))

@@ -139,7 +139,7 @@ public sealed class TaskScopeTests : IDisposable
             Assert.Null(result.Failure);
             Assert.Equal(
                 group.Shared.Keys.Concat(member.OfTask.Keys)
-                    .Where(name => StatisticFamily.IsStatistic(name) || spec.Moves(RoleOf(name))).Order(StringComparer.Ordinal),
+                    .Where(name => StatisticFamily.IsStatistic(name) || plan.AdapterAt(1).Moves(RoleOf(name))).Order(StringComparer.Ordinal),
                 result.Update.Keys);
             Assert.Equal(
                 spec.Tensors.Where(static tensor => tensor.Value.Scope == Scope.Client).Select(static tensor => tensor.Key)
