@@ -109,6 +109,23 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         plan.Adapter.Has(Scope.Task) ? await InitialAsync(plan, Scope.Task, task, cancellationToken) : AdapterState.Empty;
 
     /// <inheritdoc/>
+    public async Task<AdvancedState> AdvanceAsync(
+        FederationPlan plan, int round, AdapterState state, string? task, CancellationToken cancellationToken = default)
+    {
+        var adapter = plan.AdapterAt(round);
+        if (adapter is { Links: 0, IsMasked: false }) return new(state, new HashSet<string>());
+        var (layers, scope) = (FrozenBase.LayersOf(PathOf(plan.Model.Path)), task is null ? Scope.Job : Scope.Task);
+        var (advanced, _) = await _lanes.RunAsync(new(plan.Name, LaneDemand.ThreadsOf(plan.Training.Threads), Bytes: 0), _ =>
+        {
+            var layout = _adapters.LayoutOf(plan with { Adapter = adapter }, layers, NoModel);
+            return AdapterLifecycle.Advance(layout, state, scope, plan.Seed, client: null, task);
+        }, cancellationToken);
+        return advanced;
+
+        static CausalLanguageModel NoModel() => throw new InvalidOperationException("a lifecycle looks at no weight");
+    }
+
+    /// <inheritdoc/>
     public async Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default)
     {
         var (model, layout) = await PrepareAsync(group, cancellationToken);

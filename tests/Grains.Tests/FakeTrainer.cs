@@ -59,7 +59,8 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
             })]);
 
     public ExportedAdapter Export(
-        FederationPlan plan, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null) => new("{}", shared);
+        FederationPlan plan, int round, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null) =>
+        new("{}", shared);
 
     /// <summary>What the adapter that plans start from is; null where they start from a seed.</summary>
     public string? Given { get; set; }

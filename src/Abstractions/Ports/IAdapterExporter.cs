@@ -40,12 +40,14 @@ public interface IAdapterExporter
 {
     /// <summary>The static low rank of a client: heads merged, a frozen start folded into extra rank.</summary>
     /// <param name="plan">The plan.</param>
+    /// <param name="round">The round that the states were committed in, from 1; 0 for the start.</param>
     /// <param name="client">The client.</param>
     /// <param name="shared">Committed tensors of scope Job, and those of scope Task as the client's task has them.</param>
     /// <param name="head">The committed head; null before the client's first round.</param>
     /// <param name="form">The form; null for the exact one in PEFT's layout.</param>
     /// <exception cref="BadInputException">The adapter does not have that form; the reason is said.</exception>
-    ExportedAdapter Export(FederationPlan plan, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null);
+    ExportedAdapter Export(
+        FederationPlan plan, int round, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null);
 
     /// <summary>Digest of the adapter that a plan starts from, as it is now; null where it starts from a seed.</summary>
     /// <exception cref="BadInputException">The folder is not usable.</exception>

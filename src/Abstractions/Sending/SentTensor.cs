@@ -18,8 +18,8 @@ public sealed record SentTensor
     /// <summary>What the updates of a method hold.</summary>
     public static IReadOnlyList<SentTensor> Of(AdapterSpec adapter) =>
     [
-        .. adapter.Roles.Select(role => (role.Name, Policy: adapter.Tensor(role.Name))).Where(static tensor => tensor.Policy.IsAggregated)
-            .Select(static tensor => new SentTensor { Name = tensor.Name, Scope = Named(tensor.Policy.Scope) }),
+        .. adapter.Roles.Where(role => adapter.Moves(role.Name))
+            .Select(role => new SentTensor { Name = role.Name, Scope = Named(adapter.Tensor(role.Name).Scope) }),
         .. adapter.Statistics.Count > 0 ? [OfStatistics] : (SentTensor[])[],
     ];
 

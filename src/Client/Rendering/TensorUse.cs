@@ -9,10 +9,9 @@ namespace FedRLora.Client.Rendering;
 /// <param name="ReceivedBy">Who receives it, in words.</param>
 /// <param name="Bytes">Of one client's; null where no model says it.</param>
 /// <param name="BytesEachWay">Of it, what leaves a client in a round, and as much comes back; null where no model says it.</param>
-internal sealed record TensorUse(string Tensor, Scope Scope, string ReceivedBy, long? Bytes, long? BytesEachWay)
+/// <param name="LeavesTheSite">Whether the coordinator aggregates it: it trains, and belongs to more than its client.</param>
+internal sealed record TensorUse(string Tensor, Scope Scope, string ReceivedBy, long? Bytes, long? BytesEachWay, bool LeavesTheSite)
 {
-    /// <summary>Whether the coordinator aggregates it.</summary>
-    public bool LeavesTheSite => new TensorPolicy { Scope = Scope }.IsAggregated;
 
     /// <summary>Every tensor of a method.</summary>
     /// <param name="spec">The method.</param>
@@ -20,7 +19,8 @@ internal sealed record TensorUse(string Tensor, Scope Scope, string ReceivedBy, 
     public static IReadOnlyList<TensorUse> Of(AdapterSpec spec, AdapterSizes? sizes) => [.. spec.Roles.Select(role =>
     {
         var (policy, bytes) = (spec.Tensor(role.Name), sizes?.Elements[role.Name] * AdapterSizes.BytesPerElement);
-        return new TensorUse(role.Name, policy.Scope, ReceivedByOf(policy.Scope), bytes, bytes is null || policy.IsAggregated ? bytes : 0);
+        var moves = spec.Moves(role.Name);
+        return new TensorUse(role.Name, policy.Scope, ReceivedByOf(policy.Scope), bytes, bytes is null || moves ? bytes : 0, moves);
     })];
 
     /// <summary>Bytes that leave a client in a round, and as many come back, by the scope of their tensors; null without sizes.</summary>
@@ -36,12 +36,22 @@ internal sealed record TensorUse(string Tensor, Scope Scope, string ReceivedBy, 
     public static string Leaving(IReadOnlyList<TensorUse> tensors, AdapterSpec spec)
     {
         var (sent, bytes) = (tensors.Where(static tensor => tensor.LeavesTheSite).ToList(), ByScope(tensors));
-        if (sent.Count == 0) return "no tensor";
+        if (sent.Count == 0) return $"no tensor{Received(spec)}";
         var scopes = sent.GroupBy(static tensor => Words.Named(tensor.Scope)).ToList();
         var each = string.Join(" and ", scopes.Select(scope => $"{string.Join(" and ", scope.Select(static tensor => tensor.Tensor))} "
             + $"(scope {scope.Key}{(bytes is null || scopes.Count == 1 ? "" : $", {Words.Bytes(bytes[scope.Key])}")})"));
         var all = bytes is null ? "" : $": {Words.Bytes(bytes.Values.Sum())} a client and round, and as much comes back";
-        return $"what training changed in {each}{all}{(spec.Statistics.Count == 0 ? "" : Besides(spec, isCounted: bytes is null))}";
+        return $"what training changed in {each}{all}{(spec.Statistics.Count == 0 ? "" : Besides(spec, isCounted: bytes is null))}"
+            + Received(spec);
+    }
+
+    // What was computed from the weight when the run began, and travels one way.
+    private static string Received(AdapterSpec spec)
+    {
+        var computed = spec.Roles.Where(role => role.IsDrawn && spec.Tensor(role.Name).Init.IsFromWeight).ToList();
+        if (computed.Count == 0) return "";
+        var what = string.Join(" and ", computed.Select(role => spec.Moves(role.Name) ? $"the start of {role.Name}" : role.Name));
+        return $"; clients receive {what}, computed once from the weight";
     }
 
     // Their lengths follow from the objective and the layers.

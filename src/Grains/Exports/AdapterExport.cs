@@ -40,7 +40,7 @@ public sealed class AdapterExport(IAdapterExporter exporter, InputGuard guard)
             var own = target.FormOf(client, form);
             var spec = plan.Client(client);
             AdapterState aggregated = new([.. shared, .. await round.OfTask(spec.Task, cancellationToken)]);
-            var adapter = await Task.Run(() => exporter.Export(plan.Plan, spec, aggregated, head, own), cancellationToken);
+            var adapter = await Task.Run(() => exporter.Export(plan.Plan, round.Round, spec, aggregated, head, own), cancellationToken);
             written[client] = await target.WriteAsync(client, adapter, cancellationToken);
         }
 

@@ -139,8 +139,16 @@ public static class Fork
     private static void RequireFits(AdapterState initial, AdapterState shared, string model, string source)
     {
         const string Help = "give a base with the same layers";
+        if (initial.Keys.FirstOrDefault(name => StatisticFamily.IsStatistic(name) && !shared.ContainsKey(name)) is { } missing)
+        {
+            throw new BadInputException($"Run {source} has no {missing}, which its objectives need of every task and layer: a fork keeps "
+                + "the tasks there; give the plan no new one, or begin a new run with it.");
+        }
+
         foreach (var (name, array) in shared)
         {
+            // Of a task that the fork has no client of: nobody adds to it any more.
+            if (StatisticFamily.IsStatistic(name) && !initial.ContainsKey(name)) continue;
             if (!initial.TryGetValue(name, out var own))
                 throw new BadInputException($"{model}: has no layer for {name}, which run {source} trained; {Help}.");
             if (own.Shape.SequenceEqual(array.Shape)) continue;

@@ -21,9 +21,16 @@ internal static class AdapterFactory
     {
         var ofTask = layout.Tensors.Where(static tensor => tensor.Scope == Scope.Task).Select(static tensor => tensor.Name)
             .ToHashSet(StringComparer.Ordinal);
-        layout.Check(new AdapterState(shared.Where(entry => !ofTask.Contains(entry.Key))), Scope.Job, "shared state");
-        CheckOfTask(layout, client, new AdapterState(shared.Where(entry => ofTask.Contains(entry.Key))));
-        if (head is not null) layout.Check(head, Scope.Client, $"head of client {client.Id}");
+        var job = AdapterLifecycle.Advance(layout, new(shared.Where(entry => !ofTask.Contains(entry.Key))), Scope.Job, plan.Seed, null).State;
+        layout.Check(job, Scope.Job, "shared state");
+        var task = OfTask(plan, layout, client, new(shared.Where(entry => ofTask.Contains(entry.Key))));
+        if (head is not null)
+        {
+            head = AdapterLifecycle.Advance(layout, head, Scope.Client, plan.Seed, client).State;
+            layout.Check(head, Scope.Client, $"head of client {client.Id}");
+        }
+
+        shared = new([.. job, .. task]);
         var redrawn = layout.Initial(plan.Seed, client,
             tensor => tensor.Scope == Scope.Seed || (head is null && tensor.Scope == Scope.Client), shared: shared);
         var tensors = shared.Where(static entry => !StatisticFamily.IsStatistic(entry.Key));
@@ -45,10 +52,14 @@ internal static class AdapterFactory
     /// <inheritdoc cref="Values" path="/exception"/>
     public static ClientAdapter Of(TrainingGroup group, AdapterLayout layout, GroupMember member)
     {
-        CheckOfTask(layout, member.Client, member.OfTask);
+        OfTask(group.Plan, layout, member.Client, member.OfTask); // else what lies there and is none of its own would be taken
         return Of(group.Plan, layout, member.Client, new AdapterState([.. group.Shared, .. member.OfTask]), member.Head);
     }
 
-    private static void CheckOfTask(AdapterLayout layout, ClientSpec client, AdapterState state) =>
-        layout.Check(state, Scope.Task, $"state of task {client.Task}");
+    private static AdapterState OfTask(FederationPlan plan, AdapterLayout layout, ClientSpec client, AdapterState state)
+    {
+        var now = AdapterLifecycle.Advance(layout, state, Scope.Task, plan.Seed, client: null, client.Task).State;
+        layout.Check(now, Scope.Task, $"state of task {client.Task}");
+        return now;
+    }
 }

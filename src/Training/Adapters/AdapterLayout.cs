@@ -197,14 +197,30 @@ internal sealed class AdapterLayout
     public AdapterState Initial(
         ulong seed, ClientSpec? client, Func<AdapterTensor, bool> which, string? task = null, AdapterState? shared = null) =>
         new(Tensors.Where(which).Select(tensor => KeyValuePair.Create(
-            tensor.Name, InitialOf(tensor, seed, OwnerOf(tensor, client?.Id, client?.Task ?? task), Spec.Links, shared))));
+            tensor.Name, InitialOf(tensor, seed, OwnerOf(tensor, client?.Id, client?.Task ?? task), shared))));
+
+    /// <summary>A tensor drawn by its law when it begins again, also where it began from something else before.</summary>
+    /// <param name="tensor">The tensor.</param>
+    /// <param name="seed">The plan's.</param>
+    /// <param name="client">As in <see cref="Initial"/>.</param>
+    /// <param name="task">As in <see cref="Initial"/>.</param>
+    /// <param name="link">Of a chain, how many links were merged before; 0 for what the first link began with.</param>
+    public NamedArray DrawAgain(AdapterTensor tensor, ulong seed, ClientSpec? client, string? task, int link) =>
+        Initializers.Draw(tensor, seed, OwnerOf(tensor, client?.Id, client?.Task ?? task), WholeOf(tensor), link);
+
+    /// <summary>How often factors have begun again before the layout's round.</summary>
+    public int Restarts => Spec.Links + (Spec.IsMasked ? 1 : 0);
+
+    /// <summary>Whether a tensor is one of those that have begun again: both factors of a chain, the heads under a mask.</summary>
+    public bool BeginsAgain(AdapterTensor tensor) =>
+        (Spec.Links > 0 && tensor.Role.Name is LowRankFactors.A or LowRankFactors.B) || (Spec.IsMasked && tensor.Role.Name == LowRankFactors.B);
 
     /// <summary>What every client shares when a run begins: tensors of scope Job, and the starts that are kept beside them.</summary>
     /// <param name="seed">The plan's.</param>
     public AdapterState InitialShared(ulong seed) => new(
     [
         .. Initial(seed, client: null, static tensor => tensor.Scope == Scope.Job),
-        .. Constants.Select(constant => KeyValuePair.Create(constant.Name, InitialOf(constant.Tensor, seed, "", 0, shared: null))),
+        .. Constants.Select(constant => KeyValuePair.Create(constant.Name, InitialOf(constant.Tensor, seed, "", shared: null))),
     ]);
 
     /// <summary>
@@ -240,11 +256,12 @@ internal sealed class AdapterLayout
     // A given adapter is its own start.
     private bool IsFromWeight(AdapterTensor tensor) => Spec.From is null && tensor.Role.IsDrawn && tensor.Policy.Init.IsFromWeight;
 
-    private NamedArray InitialOf(AdapterTensor tensor, ulong seed, string owner, int link, AdapterState? shared)
+    private NamedArray InitialOf(AdapterTensor tensor, ulong seed, string owner, AdapterState? shared)
     {
+        if (BeginsAgain(tensor)) return Initializers.Draw(tensor, seed, owner, WholeOf(tensor), Spec.Links);
         if (shared is not null && IsFromWeight(tensor)) return shared[_constantOf.GetValueOrDefault(tensor.Name, tensor.Name)];
         return _start.ValueOf(tensor, _targetOf[tensor.Target.Module], Method)
-            ?? Initializers.Draw(tensor, seed, owner, WholeOf(tensor), link);
+            ?? Initializers.Draw(tensor, seed, owner, WholeOf(tensor));
     }
 
     // The smallest shape that holds the tensor of every layer.

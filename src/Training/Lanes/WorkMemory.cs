@@ -33,8 +33,8 @@ internal static class WorkMemory
         + Float * ScoredTokens * (4L * model.Config.HiddenSize + 3L * model.Config.IntermediateSize);
 
     /// <summary>
-    /// Of a member of a group: value, gradient and two moments of what trains, the states that it came with, and what terms of the objective
-    /// hold beside them.
+    /// Of a member of a group: value, gradient and two moments of what trains, the states that it came with, and what terms of the
+    /// objective hold beside them.
     /// </summary>
     public static long OfMember(AdapterLayout layout)
     {

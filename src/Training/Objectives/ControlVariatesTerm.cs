@@ -42,8 +42,8 @@ internal sealed class ControlVariatesTerm : ObjectiveTerm
     }
 
     /// <summary>One for each tensor of scope Job that trains in any round, in its shape.</summary>
-    public static IEnumerable<KeyValuePair<string, IReadOnlyList<long>>> Vectors(FederationPlan plan, AdapterLayout layout) => layout.Tensors
-        .Where(info => plan.Adapter.Tensor(info.Role.Name) is { Scope: Scope.Job, Trains: true })
+    public static IEnumerable<KeyValuePair<string, IReadOnlyList<long>>> Vectors(FederationPlan plan, AdapterLayout layout) =>
+        layout.Tensors.Where(info => plan.Adapter.Tensor(info.Role.Name) is { Scope: Scope.Job, Trains: true })
         .Select(static info => KeyValuePair.Create(Family.NameOf(info.Name), info.Shape));
 
     /// <summary>Refuses variates that are not in the shapes of their tensors.</summary>

@@ -31,6 +31,7 @@ internal sealed class AdamW : IMemberOptimizer
     /// <inheritdoc cref="AtRoundStart" path="/param"/>
     public static AdapterState AtRoundEnd(AdapterState state, AdapterLayout layout, bool isAlone)
     {
+        state = RestartedMoments.Marked(state, layout);
         if (isAlone) return state;
         var ofOthers = layout.Tensors.Where(static tensor => tensor.Scope == Scope.Task).SelectMany(static tensor => NamesOf(tensor.Name))
             .ToHashSet(StringComparer.Ordinal);
@@ -45,7 +46,8 @@ internal sealed class AdamW : IMemberOptimizer
     public static AdapterState AtRoundStart(AdapterState state, AdapterLayout layout, Moments moments, bool isAlone)
     {
         if (moments == Moments.Reset) return AdapterState.Empty;
-        var kept = layout.Tensors.Where(tensor => tensor.Scope == Scope.Client || (isAlone && tensor.Scope == Scope.Task))
+        var isBefore = RestartedMoments.AreFromBefore(state, layout);
+        var kept = layout.Tensors.Where(tensor => !(isBefore && layout.BeginsAgain(tensor))).Where(tensor => tensor.Scope == Scope.Client || (isAlone && tensor.Scope == Scope.Task))
             .SelectMany(static tensor => NamesOf(tensor.Name)).ToHashSet(StringComparer.Ordinal);
         return new AdapterState(state.Where(entry => kept.Contains(entry.Key)));
     }

@@ -159,7 +159,8 @@ internal sealed class BottleneckLayer(
     private void Look(Tape tape, LayerInput input, LayerSides own, Tensor down)
     {
         if (features is not { Count: > 0 }) return;
-        if (own.Down[0].Slot != LowRankFactors.A) throw new InvalidOperationException($"{target.Module}: the first rows are not those of A");
+        if (own.Down[0].Slot != LowRankFactors.A)
+            throw new InvalidOperationException($"{target.Module}: the first rows are not those of A");
         using var scope = NewDisposeScope();
         var width = own.Down[0].Rows.Value.shape[1];
         foreach (var term in tape.IsAgain ? [] : features) term.See(down.narrow(2, 0, width), input.Rows);

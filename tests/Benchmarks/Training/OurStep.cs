@@ -4,6 +4,7 @@ using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Data;
 using FedRLora.Training.Models;
+using FedRLora.Training.Objectives;
 using FedRLora.Training.Steps;
 using static TorchSharp.torch;
 
@@ -44,10 +45,14 @@ internal sealed class OurStep : IDisposable
         };
         using var scope = NewDisposeScope();
         var layout = AdapterLayout.For(adapter, model.AdaptableLayers, new AdapterStart(null, () => model));
-        ClientAdapter[] stacked = [.. clients.Select(client => AdapterFactory.Of(plan, layout, client,
-            layout.Initial(plan.Seed, null, static tensor => tensor.Policy.IsAggregated, client.Task), head: null))];
+        AdapterState shared = new(layout.InitialShared(plan.Seed).Concat(ObjectiveTerms.Vectors(plan, layout).Select(
+            static vector => KeyValuePair.Create(vector.Key, new NamedArray(vector.Value, new float[NamedArray.Count(vector.Value)])))));
+        var ofTask = layout.Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Task, clients[0].Task);
+        ClientAdapter[] stacked =
+            [.. clients.Select(client => AdapterFactory.Of(plan, layout, client, new([.. shared, .. ofTask]), head: null))];
         _masks = adapter.Dropout.P == 0 ? [] : [.. clients.Select(client => LayerMasks.Of(layout, plan.Seed, 1, client.Id))];
         _stack = new AdapterStack(stacked, _masks.Count == 0 ? null : _masks, model.Device, model);
+        _stack.Terms = ObjectiveTerms.Of(new(plan, shared, _stack, [.. clients.Select(static client => (client, AdapterState.Empty))]));
         _optimizer = new AdamW(_stack, training, [.. clients.Select(static _ => AdapterState.Empty)]);
         Initial = stacked[0].Values;
         _tensors.AddRange(scope.DisposablesView);

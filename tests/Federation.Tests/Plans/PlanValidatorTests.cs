@@ -44,6 +44,21 @@ public sealed class PlanValidatorTests
     [InlineData("adapter: {method: pissa, heads: 2, routing: mean}", "adapter.heads", "a start computed from the weight is one for a layer")]
     [InlineData("adapter: {method: lora, subspaceFrom: [one]}", "adapter.subspaceFrom", "no tensor begins with a subspace")]
     [InlineData("adapter: {method: pissa, start: exact}", "adapter.start", "an exact start needs initA or initB zero")]
+    // Lifecycle
+    [InlineData("adapter: {method: lora, lifecycle: [{rounds: odd, train: [core]}]}", "adapter.lifecycle",
+        "the method has no core that could train; name one of A, B.")]
+    [InlineData("adapter: {method: ffa-lora, lifecycle: [{rounds: 4-5, train: [A]}]}", "adapter.lifecycle", "nothing trains in round 4")]
+    [InlineData("adapter: {method: lora, lifecycle: [{rounds: last 1, train: heads}]}", "adapter.lifecycle", "nothing trains in round 10")]
+    [InlineData("adapter: {method: hydra-lora, routing: mean, lifecycle: [{rounds: 2, do: mergeAndRedraw}]}", "adapter.lifecycle",
+        "mergeAndRedraw makes links of A and B alone: not with several heads")]
+    [InlineData("adapter: {method: dora, lifecycle: [{rounds: 2, do: mergeAndRedraw}]}", "adapter.lifecycle", "mergeAndRedraw makes links of A and B alone: not with a decomposed weight")]
+    [InlineData("adapter: {method: r-lora-federated, lifecycle: [{rounds: 2, do: mergeAndRedraw}]}", "adapter.lifecycle",
+        "mergeAndRedraw makes links of A and B alone: not with an anchored start")]
+    [InlineData("adapter: {method: lori-s, lifecycle: [{rounds: 1, calibrateMask: 0.5}, {rounds: 2, do: mergeAndRedraw}]}",
+        "adapter.lifecycle", "mergeAndRedraw makes links of A and B alone: not with a mask")]
+    [InlineData("adapter: {method: lori-s, lifecycle: [{rounds: odd, calibrateMask: 0.5}]}", "adapter.lifecycle", "a mask is calibrated once")]
+    [InlineData("adapter: {method: r-lora-federated, lifecycle: [{rounds: 1, calibrateMask: 0.5}]}", "adapter.lifecycle",
+        "calibrateMask begins the heads again")]
     // Given
     [InlineData(
         "adapter: {method: lora, heads: 3, routing: mean, from: given}", "adapter.heads",

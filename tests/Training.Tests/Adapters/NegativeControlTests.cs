@@ -80,6 +80,30 @@ public sealed class NegativeControlTests : IDisposable
             new("scaling alpha/r", Numbers.Logits | Numbers.Gradients, static spec => OverRank(spec)),
             new("the vectors stay with their client", Numbers.Shared, static spec => Keeps(Keeps(spec, Core.Role), HeadScale.Role)),
         ],
+        ["rolora"] =
+        [
+            new("A trains in odd rounds too", Numbers.Gradients, static spec => spec with { Lifecycle = [] }, Round: 1),
+            new("B trains in even rounds too", Numbers.Gradients, static spec => spec with { Lifecycle = [] }, Round: 2),
+            new("B stays with its client", Numbers.Shared, static spec => Keeps(spec, "B"), Round: 1),
+        ],
+        ["chain-of-lora"] =
+        [
+            new("no links", Numbers.Logits | Numbers.Shared, static spec => spec with { Lifecycle = [] }, Round: 3),
+            new("a link after every round", Numbers.Logits | Numbers.Gradients, static spec => After(spec, "all"), Round: 3),
+            new("B stays with its client", Numbers.Shared, static spec => Keeps(spec, "B"), Round: 3),
+        ],
+        ["lori-d"] =
+        [
+            new("one draw of A for all tasks", Numbers.Logits, static spec => spec.With("A", static a => a with { Seed = SeedPolicy.Common })),
+            new("A trains and is averaged", Numbers.Gradients | Numbers.Shared,
+                static spec => spec.With("A", static a => a with { Trains = true, Scope = Scope.Job, Seed = SeedPolicy.Common })),
+        ],
+        ["lori-s"] =
+        [
+            new("a mask that is not there yet", Numbers.Logits | Numbers.Gradients, static spec => After(spec, "3"), Round: 3),
+            new("one draw of A for all tasks", Numbers.Logits, static spec => spec.With("A", static a => a with { Seed = SeedPolicy.Common }),
+                Round: 3),
+        ],
         ["hydra-lora"] =
         [
             new("one head", Numbers.Logits, static spec => spec with { Heads = 1, Routing = new Routing.ByTask() }),
@@ -238,11 +262,12 @@ public sealed class NegativeControlTests : IDisposable
         var control = Table[method].Single(control => control.Name == name);
         var spec = TinyFederation.TinyCatalogue(method);
 
-        var (before, after) = (Measured(spec), Measured(control.Back(spec)));
+        Dictionary<Numbers, Dictionary<string, float[]>> In(AdapterSpec method) => Measured(method.At(control.Round, 9));
+        var (before, after) = (In(spec), In(control.Back(spec)));
 
         foreach (var kind in Enum.GetValues<Numbers>().Where(kind => control.Changes.HasFlag(kind)))
             Assert.True(Differ(before[kind], after[kind]), $"{method}, {name}: {kind} are what they were");
-        Assert.False(Differ(before[Numbers.Logits], Measured(spec)[Numbers.Logits]), "the same values give other logits");
+        Assert.False(Differ(before[Numbers.Logits], In(spec)[Numbers.Logits]), "the same values give other logits");
     }
 
     private static AdapterSpec Averages(AdapterSpec spec, string role) =>
@@ -250,6 +275,9 @@ public sealed class NegativeControlTests : IDisposable
 
     private static AdapterSpec Keeps(AdapterSpec spec, string role) =>
         spec.With(role, static tensor => tensor with { Scope = Scope.Client });
+
+    private static AdapterSpec After(AdapterSpec spec, string rounds) =>
+        spec with { Lifecycle = [.. spec.Lifecycle.Select(step => step with { Rounds = RoundSet.Parse(rounds)! })] };
 
     private static AdapterSpec From(AdapterSpec spec, InitLaw law) => new[] { "A", "B" }
         .Aggregate(spec, (spec, role) => spec.With(role, tensor => tensor with { Init = new(law) }));
@@ -320,5 +348,6 @@ public sealed class NegativeControlTests : IDisposable
     /// <param name="Name">To what.</param>
     /// <param name="Changes">What must not be as it was.</param>
     /// <param name="Back">The method without its value.</param>
-    private sealed record Control(string Name, Numbers Changes, Func<AdapterSpec, AdapterSpec> Back);
+    /// <param name="Round">Which the method is looked at in.</param>
+    private sealed record Control(string Name, Numbers Changes, Func<AdapterSpec, AdapterSpec> Back, int Round = 1);
 }

@@ -20,6 +20,7 @@ public sealed class GoldenTests
         GatedLayerTests.All,
         WeightStartTests.Folders,
         VeraLayerTests.Folders,
+        AdapterLifecycleTests.Folders,
         MergeRulesTests.Folders,
         AggregationFixtureTests.Rules,
         AggregationFixtureTests.MeansOfFactors,
@@ -32,6 +33,7 @@ public sealed class GoldenTests
         MultiLoraTests.Folders,
         TaskCoreTests.Layers,
         TaskPairTests.Folders,
+        AdapterLifecycleTests.Folders,
     ];
 
     [SharedFact]

@@ -26,7 +26,8 @@ public sealed class AlignmentFixtureTests
             var wide = Computed(numbers, kind, ScalarType.Float64);
             AssertDoubles(numbers, $"fp64/{name}.loss", wide.Loss);
             AssertDoubles(numbers, $"fp64/{name}.pair01_layer0", wide.Pair);
-            foreach (var (layer, features) in wide.Features.Index()) AssertDoubles(numbers, $"fp64/{name}.grad.layer{layer}", features.grad!);
+            foreach (var (layer, features) in wide.Features.Index())
+                AssertDoubles(numbers, $"fp64/{name}.grad.layer{layer}", features.grad!);
         }
 
         Assert.Equal(
@@ -42,8 +43,10 @@ public sealed class AlignmentFixtureTests
         var tasks = owners.Distinct().ToList();
         var features = Enumerable.Range(0, numbers.Config.GetProperty("layers").GetInt32())
             .Select(layer => numbers.Tensor($"features.layer{layer}").to(dtype).requires_grad_()).ToList();
-        var pairs = (from i in Enumerable.Range(0, tasks.Count) from j in Enumerable.Range(i + 1, tasks.Count - i - 1) select (i, j)).ToList();
-        var layers = features.Select(all => pairs.Select(pair => Distance(kind, Of(all, pair.i), Of(all, pair.j)).mean()).ToList()).ToList();
+        var pairs = Enumerable.Range(0, tasks.Count)
+            .SelectMany(i => Enumerable.Range(i + 1, tasks.Count - i - 1).Select(j => (i, j))).ToList();
+        var layers = features
+            .Select(all => pairs.Select(pair => Distance(kind, Of(all, pair.i), Of(all, pair.j)).mean()).ToList()).ToList();
         var loss = stack([.. layers.Select(static layer => stack(layer).mean())]).mean();
         loss.backward();
         return (loss, layers[0][0], features);

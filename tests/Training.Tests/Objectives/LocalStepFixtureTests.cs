@@ -35,7 +35,8 @@ public sealed class LocalStepFixtureTests
         Assert.Equal(isScaffold ? layers.Count : 0, statistics.Count);
         var shared = new AdapterState([
             .. layers.Select(layer => KeyValuePair.Create($"{layer.Module}.A", Row(numbers, $"initial.{layer.Module}"))),
-            .. statistics.Select(static vector => KeyValuePair.Create(vector.Key, new NamedArray(vector.Value, new float[vector.Value[1]]))),
+            .. statistics.Select(static vector => KeyValuePair.Create(
+                vector.Key, new NamedArray(vector.Value, new float[vector.Value[1]]))),
         ]);
         var kept = Enumerable.Repeat(AdapterState.Empty, samples.Length).ToArray();
 
@@ -74,7 +75,8 @@ public sealed class LocalStepFixtureTests
                 entry => KeyValuePair.Create(entry.Key, Map(entry.Value, (i, after) => after - values[entry.Key].Data[i]))))).ToList();
             var ended = present.Select(client => terms.Select(one => one.End(client, updates[client])).Single()).ToList();
             foreach (var client in present) kept[client] = ended[client].Remembered;
-            shared = Aggregated(shared, updates, [.. present.Select(client => samples[client])], [.. ended.Select(static end => end.Statistics)],
+            shared = Aggregated(
+                shared, updates, [.. present.Select(client => samples[client])], [.. ended.Select(static end => end.Statistics)],
                 samples.Length);
 
             foreach (var layer in layers)

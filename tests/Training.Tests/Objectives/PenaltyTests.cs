@@ -65,7 +65,9 @@ public sealed class PenaltyTests : IDisposable
             var penalties = layout.Targets.Zip(InOrder(seen, layout, model), (target, features) =>
             {
                 var rows = LossRows(features[0], target, model, batches[member]);
-                return term == "in the mix" ? Mixed(rows, TaskOf(member)) : Distance(plan, shared, target, rows.select(1, 0), Tasks[member]);
+                return term == "in the mix"
+                    ? Mixed(rows, TaskOf(member))
+                    : Distance(plan, shared, target, rows.select(1, 0), Tasks[member]);
             });
             loss = term == "in the mix"
                 ? loss.Plus(stack([.. penalties]).sum())
@@ -214,16 +216,17 @@ public sealed class PenaltyTests : IDisposable
     }
 
     // Every task has sent moments, of two or three clients, but for the last.
-    private static AdapterState Moments(FederationPlan plan, AdapterLayout layout) => new(ObjectiveTerms.Vectors(plan, layout).Select(vector =>
-    {
-        using var generator = new Generator((ulong)vector.Key.Sum(static letter => letter), CPU);
-        var width = ((int)vector.Value[0] - 1) / 2;
-        var drawn = TensorData.Values(randn([width], ScalarType.Float32, CPU, generator: generator));
-        var clients = vector.Key.Contains("/red/", StringComparison.Ordinal) ? 3 : 2;
-        return KeyValuePair.Create(vector.Key, new NamedArray(vector.Value, vector.Key.Contains("/silent/", StringComparison.Ordinal)
-            ? new float[vector.Value[0]]
-            : [clients, .. drawn.Select(mean => clients * mean), .. drawn.Select(mean => clients * ((mean * mean) + 0.3f + (0.1f * mean * mean)))]));
-    }));
+    private static AdapterState Moments(FederationPlan plan, AdapterLayout layout) =>
+        new(ObjectiveTerms.Vectors(plan, layout).Select(vector =>
+        {
+            var (width, isSilent) = (((int)vector.Value[0] - 1) / 2, vector.Key.Contains("/silent/", StringComparison.Ordinal));
+            if (isSilent) return KeyValuePair.Create(vector.Key, new NamedArray(vector.Value, new float[vector.Value[0]]));
+            using var generator = new Generator((ulong)vector.Key.Sum(static letter => letter), CPU);
+            var means = TensorData.Values(randn([width], ScalarType.Float32, CPU, generator: generator));
+            var clients = vector.Key.Contains("/red/", StringComparison.Ordinal) ? 3 : 2;
+            float[] sums = [1, .. means, .. means.Select(static mean => (1.1f * mean * mean) + 0.3f)];
+            return KeyValuePair.Create(vector.Key, new NamedArray(vector.Value, [.. sums.Select(each => clients * each)]));
+        }));
 
     // As the paper has them, with logarithms and one width after the other.
     private static Tensor Distance(FederationPlan plan, AdapterState shared, AdapterTarget target, Tensor phi, string task)
@@ -268,7 +271,7 @@ public sealed class PenaltyTests : IDisposable
     private static List<Tensor> InOrder(SeenFeatures seen, AdapterLayout layout, CausalLanguageModel model)
     {
         Assert.Equal(layout.Targets.Count, seen.Features!.Count);
-        Assert.True(layout.Targets.Index().All(target => target.Item.Module != model.LmHead.Module || target.Index == layout.Targets.Count - 1));
+        Assert.DoesNotContain(layout.Targets.SkipLast(1), target => target.Module == model.LmHead.Module);
         return seen.Features;
     }
 

@@ -147,19 +147,21 @@ public sealed class TrainedTermTests : IDisposable
         var plan = Plan(Terms["control variates"]);
         plan = plan with { Adapter = plan.Adapter with { Lifecycle = [new(RoundSet.Parse("all")!, new LifecycleAction.Train(["A"]))] } };
         var group = await GroupAsync(trainer, plan, "one");
-        var waiting = group.Shared.Where(static entry => entry.Key.EndsWith(".B", StringComparison.Ordinal) && !StatisticFamily.IsStatistic(entry.Key)).ToList();
+        var waiting = group.Shared.Where(static entry => IsHead(entry.Key)).ToList();
         var kept = new AdapterState(
             waiting.Select(static entry => KeyValuePair.Create(entry.Key + ".variate", Filled(entry.Value.Shape, 0.25f))));
 
         var result = (await trainer.TrainAsync(group with { Members = [group.Members[0] with { Optimizer = kept }] }))[0];
 
         Assert.Null(result.Failure);
-        Assert.DoesNotContain(result.Update.Keys, static name => name.EndsWith(".B", StringComparison.Ordinal) && !StatisticFamily.IsStatistic(name));
+        Assert.DoesNotContain(result.Update.Keys, IsHead);
         foreach (var (name, _) in waiting)
         {
             Assert.Equal(kept[name + ".variate"].Data, result.Optimizer[name + ".variate"].Data);
             Assert.All(result.Update[$"statistics/variates/{name}"].Data, static value => Assert.Equal(0, value));
         }
+
+        static bool IsHead(string name) => name.EndsWith(".B", StringComparison.Ordinal) && !StatisticFamily.IsStatistic(name);
     }
 
     [Fact]
@@ -184,10 +186,11 @@ public sealed class TrainedTermTests : IDisposable
         Assert.Equal((await trainer.EvaluateAsync(without))[0], (await trainer.EvaluateAsync(with))[0] with { RowScores = [] }, Same);
         var exporter = new Training.Adapters.Peft.PeftExporter(_tiny.Root);
         Assert.Equal(
-            exporter.Export(without.Plan, without.Plan.Clients[0], without.Shared, null).Tensors.Keys,
-            exporter.Export(with.Plan, with.Plan.Clients[0], with.Shared, null).Tensors.Keys);
+            exporter.Export(without.Plan, 0, without.Plan.Clients[0], without.Shared, null).Tensors.Keys,
+            exporter.Export(with.Plan, 0, with.Plan.Clients[0], with.Shared, null).Tensors.Keys);
 
-        static bool Same(EvaluationResult one, EvaluationResult other) => (one.Loss, one.Score, one.Rows) == (other.Loss, other.Score, other.Rows);
+        static bool Same(EvaluationResult one, EvaluationResult other) =>
+            (one.Loss, one.Score, one.Rows) == (other.Loss, other.Score, other.Rows);
     }
 
     [Fact]
@@ -195,7 +198,8 @@ public sealed class TrainedTermTests : IDisposable
     {
         using var trainer = _tiny.Trainer();
         var plan = Plan(Terms["kl"]);
-        var alone = await TinyFederation.GroupAsync(trainer, plan with { Adapter = plan.Adapter.Unshared(), Sharing = Sharing.None }, "one");
+        plan = plan with { Adapter = plan.Adapter.Unshared(), Sharing = Sharing.None };
+        var alone = await TinyFederation.GroupAsync(trainer, plan, "one");
         Assert.Empty(alone.Shared);
 
         var result = (await trainer.TrainAsync(alone))[0];
@@ -230,7 +234,8 @@ public sealed class TrainedTermTests : IDisposable
     private static NamedArray Filled(IReadOnlyList<long> shape, float value) =>
         new(shape, [.. Enumerable.Repeat(value, (int)NamedArray.Count(shape))]);
 
-    private static NamedArray Difference(NamedArray one, NamedArray other) => one with { Data = [.. one.Data.Zip(other.Data, static (a, b) => a - b)] };
+    private static NamedArray Difference(NamedArray one, NamedArray other) =>
+        one with { Data = [.. one.Data.Zip(other.Data, static (a, b) => a - b)] };
 
     private static double Norm(NamedArray array) => Math.Sqrt(array.Data.Sum(static value => (double)value * value));
 

@@ -66,7 +66,8 @@ public sealed class WeightTermTests : IDisposable
     [Fact]
     public void Heads_that_are_zero_have_finite_gradients_under_rank_pruning()
     {
-        using var members = new StackedMembers(LayoutOf(Spec(new Objective.RankPrune(0.7, 0.5))), _model, [0, 1], ScalarType.Float64, away: 0);
+        var layout = LayoutOf(Spec(new Objective.RankPrune(0.7, 0.5)));
+        using var members = new StackedMembers(layout, _model, [0, 1], ScalarType.Float64, away: 0);
 
         Term(members.Stack).AddGradients(2);
 

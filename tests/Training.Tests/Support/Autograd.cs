@@ -74,7 +74,8 @@ internal static class Autograd
     private static double NormOf(Tensor value) => value.norm().to(ScalarType.Float64).item<double>();
 
     /// <summary>
-    /// A member's mean loss over the plain operations: of rows of one length at once; else one after the other, for they hold a padded block.
+    /// A member's mean loss over the plain operations: of rows of one length at once; else one after the other, for they hold a padded
+    /// block.
     /// </summary>
     public static Tensor Loss(CausalLanguageModel model, IReadOnlyList<EncodedRow> rows, AdapterPass pass)
     {

@@ -11,7 +11,7 @@ namespace FedRLora.Training.Tests;
 /// <param name="penalty">From features and tasks to what is added to each member's loss; null for nothing.</param>
 internal sealed class SeenFeatures(AdapterMethod inner, Func<Tensor, MixContext, MixTraining, Tensor>? penalty = null) : AdapterMethod
 {
-    /// <summary>Gets what comes down in each call, <c>[G, m, masks, R]</c>, with its graph, in the caller's scope; null lets it go.</summary>
+    /// <summary>Gets what comes down in each call, <c>[G, m, masks, R]</c>, with its graph; null lets it go.</summary>
     public List<Tensor>? Features { get; set; }
 
     public override IEnumerable<(string Role, long[] Shape)> Shapes(AdapterTarget target) => inner.Shapes(target);

@@ -54,8 +54,9 @@ internal sealed class SimulatedRounds(LocalTrainer trainer, FederationPlan plan)
         return _own.TryGetValue(client.Id, out var own) ? member with { Head = own.Head, Optimizer = own.Optimizer } : member;
     }
 
+    // What no update holds stays as it was.
     private static AdapterState Moved(AdapterState before, IReadOnlyList<TrainingResult> results) => new(before.Select(entry =>
-        KeyValuePair.Create(entry.Key, entry.Value with
+        !results[0].Update.ContainsKey(entry.Key) ? entry : KeyValuePair.Create(entry.Key, entry.Value with
         {
             Data = [.. entry.Value.Data.Select((value, i) => (float)((double)value + (float)(
                 results.Sum(result => (double)result.Update[entry.Key].Data[i] * result.Numbers.Samples)

@@ -60,12 +60,17 @@ internal sealed class StackedMembers : IDisposable
     private static AdapterState Values(AdapterLayout layout, int member, float away)
     {
         // Each from a seed of its own, so that one tensor more or less changes no other.
+        // What a lifecycle makes is there as if it had: links like what trains, a mask of about half of the entries.
         var trains = layout.Tensors.ToDictionary(
-            static tensor => tensor.Name, static tensor => tensor.Trains || tensor.Role.IsCounted, StringComparer.Ordinal);
+            static tensor => tensor.Name,
+            static tensor => tensor.Trains || tensor.Role.IsCounted || tensor.Role.Name is FrozenLinks.A or FrozenLinks.B,
+            StringComparer.Ordinal);
         return new AdapterState(layout.Initial(PlanSeed, Client(member), static _ => true).Select(entry =>
         {
             using var generator = new Generator(Seed.For((ulong)member, 0, "", $"away/{entry.Key}"), CPU);
             using var drawn = randn([.. entry.Value.Shape], ScalarType.Float32, CPU, generator: generator);
+            if (entry.Key.EndsWith("." + HeadMask.Role, StringComparison.Ordinal))
+                return KeyValuePair.Create(entry.Key, new NamedArray(entry.Value.Shape, [.. drawn.data<float>().Select(static value => value > 0 ? 1f : 0f)]));
             var moves = trains[entry.Key] ? drawn.data<float>().ToArray() : new float[entry.Value.Data.Length];
             return KeyValuePair.Create(
                 entry.Key, new NamedArray(entry.Value.Shape, [.. entry.Value.Data.Zip(moves, (value, move) => value + away * move)]));

@@ -45,6 +45,16 @@ public static class AdapterCatalog
                 "CoRA, arXiv 2409.02119"),
             ["vera"] = Entry(SharedVectors,
                 "One frozen random pair for all layers; a vector before and one behind it train and are averaged", "VeRA, arXiv 2310.11454"),
+            ["rolora"] = Entry(
+                Averaged(new() { Lifecycle = [In("odd", new LifecycleAction.Train([B])), In("even", new LifecycleAction.Train([A]))] }),
+                "B trains and is averaged in odd rounds, A in even ones: each mean is exact", "RoLoRA, arXiv 2502.01755"),
+            ["chain-of-lora"] = Entry(Averaged(new() { Lifecycle = [In("every 2", new LifecycleAction.MergeAndRedraw())] }),
+                "As lora; after every second round the pair joins a chain of frozen ones and a fresh one begins",
+                "Chain of LoRA, arXiv 2401.04151"),
+            ["lori-d"] = Entry(RandomA, "A is frozen as it was drawn for the task, each client trains its own B", "LoRI, arXiv 2504.07448"),
+            ["lori-s"] = Entry(RandomA with { Lifecycle = [In("1", new LifecycleAction.CalibrateMask())] },
+                "As lori-d; after round 1 the largest tenth of B is marked, and B begins again where only that trains",
+                "LoRI, arXiv 2504.07448"),
             ["hydra-lora"] = Entry(
                 new AdapterSpec { Heads = 3, Routing = new Routing.Softmax(), Dropout = Dropout.Input(PerHead, 0.05) }
                     .With(Routing.Softmax.Router, static router => router with { Init = Init.KaimingUniform }),
@@ -105,6 +115,13 @@ public static class AdapterCatalog
     // Not the paper's values: these learn as plain LoRA does, at its rate (docs/decisions/0018-default-method.md).
     private static AdapterSpec SmallHeads =>
         OwnHeads(new() { Start = Start.Anchored, Dropout = Dropout.Hidden(PerHead, 0) }, Init.Stable(100_000));
+
+    private static AdapterSpec RandomA => new AdapterSpec().With(A, static a => a with
+    {
+        Trains = false, Scope = Scope.Seed, Seed = SeedPolicy.PerTask,
+    });
+
+    private static LifecycleStep In(string rounds, LifecycleAction what) => new(RoundSet.Parse(rounds)!, what);
 
     // The core's deviation is the paper's.
     private static AdapterSpec SquareCore => Averaged(new() { Core = new(CoreForm.Full), Start = Start.Anchored })

@@ -7,13 +7,18 @@ internal static class AdapterChecks
     [
         .. adapter.From is null ? [.. DrawnStart(adapter), .. WeightStartChecks.Of(adapter)] : GivenStart(adapter),
         .. adapter.Parts.SelectMany(part => part.Conflicts(adapter)),
-        .. Dropout(adapter), .. adapter.Objectives.SelectMany(term => term.Conflicts(adapter)),
+        .. Dropout(adapter), .. adapter.Objectives.SelectMany(term => term.Conflicts(adapter)), .. Twice(adapter),
         .. adapter.Roles.SelectMany(role => Sharing(role, adapter.Tensor(role.Name))),
     ];
 
     /// <summary>Where the plan may say a policy's value: in a short key, or below <c>tensors</c>.</summary>
     public static string[] PathsOf(string role, string key) =>
         [$"adapter.{key}{AdapterParts.Role(role).KeyEnd}", $"adapter.tensors.{role}.{key}"];
+
+    private static IEnumerable<PlanConflict> Twice(AdapterSpec adapter) =>
+        from term in adapter.Objectives.GroupBy(static term => term.Rule)
+        where term.Count() > 1
+        select new PlanConflict($"{term.Key} stands there {term.Count()} times; give it once.", "adapter.objectives");
 
     private static IEnumerable<PlanConflict> GivenStart(AdapterSpec adapter)
     {

@@ -195,9 +195,17 @@ public sealed record AdapterSpec
     public AdapterSpec WithEach(Func<TensorPolicy, TensorPolicy> change) =>
         Roles.Aggregate(this, (spec, role) => spec.With(role.Name, change));
 
-    /// <summary>The same method with nothing aggregated: tensors of scope Job or Task stay with their client.</summary>
-    public AdapterSpec Unshared() =>
-        WithEach(static tensor => tensor.IsAggregated ? tensor with { Scope = Scope.Client } : tensor);
+    /// <summary>
+    /// The same method with nothing aggregated: tensors of scope Job or Task stay with their client. What trains in a round is what it was.
+    /// </summary>
+    public AdapterSpec Unshared() => (this with { Lifecycle = [.. Lifecycle.Select(Named)] })
+        .WithEach(static tensor => tensor.IsAggregated ? tensor with { Scope = Scope.Client } : tensor);
+
+    // Heads and what is shared, which scopes tell apart, by the names of the tensors.
+    private LifecycleStep Named(LifecycleStep step) => step.What is not LifecycleAction.Train train ? step : step with
+    {
+        What = new LifecycleAction.Train([.. Roles.Where(role => train.Has(role, Tensor(role.Name))).Select(static role => role.Name)]),
+    };
 
     /// <summary>
     /// The method as it is in a round: which links and mask there are, and what trains. What happens after rounds has happened in those
@@ -245,7 +253,7 @@ public sealed record AdapterSpec
     public bool BeginsFromWeight => Roles.Any(role => role.IsDrawn && Tensor(role.Name).Init.IsFromWeight);
 
     /// <summary>Whether anything is aggregated; a plan without it is local training in rounds.</summary>
-    public bool SharesAnything => Tensors.Values.Any(static tensor => tensor.IsAggregated);
+    public bool SharesAnything => Tensors.Values.Any(static tensor => tensor is { IsAggregated: true, Trains: true });
 
     /// <summary>The statistics that its objectives need of all clients; none where nothing is aggregated.</summary>
     [JsonIgnore]

@@ -19,8 +19,10 @@ public sealed class PeftExporter(string root) : IAdapterExporter
     private readonly AdapterSource _source = new(root);
 
     /// <inheritdoc/>
-    public ExportedAdapter Export(FederationPlan plan, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null)
+    public ExportedAdapter Export(
+        FederationPlan plan, int round, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null)
     {
+        plan = plan with { Adapter = plan.AdapterAt(round) };
         var folder = Path.GetFullPath(plan.Model.Path, Path.GetFullPath(root));
         form = (form ?? new()) with { BaseModel = form?.BaseModel ?? folder };
         using var model = new LazyModel(folder);

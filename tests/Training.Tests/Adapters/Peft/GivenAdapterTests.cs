@@ -35,7 +35,7 @@ public sealed class GivenAdapterTests : IDisposable
 
         var second = _tiny.Plan(AdapterCatalog.Methods[method].Spec with { From = "given", Dropout = Dropout.None, Start = Start.Exact });
         var shared = await _trainer.InitialSharedAsync(second);
-        var exported = new PeftExporter(_tiny.Root).Export(second, second.Clients[0], shared, head: null);
+        var exported = new PeftExporter(_tiny.Root).Export(second, 1, second.Clients[0], shared, head: null);
 
         var given = PeftAdapter.Read(Path.Combine(_tiny.Root, "given"));
         Assert.All(exported.Tensors, entry => Assert.Equal(Array(given, entry.Key), entry.Value.Data));
@@ -125,7 +125,7 @@ public sealed class GivenAdapterTests : IDisposable
 
     private void Save(FederationPlan plan, AdapterState shared, AdapterState head, string folder)
     {
-        var exported = new PeftExporter(_tiny.Root).Export(plan, plan.Clients[0], shared, head);
+        var exported = new PeftExporter(_tiny.Root).Export(plan, 1, plan.Clients[0], shared, head);
         var target = Directory.CreateDirectory(Path.Combine(_tiny.Root, folder)).FullName;
         File.WriteAllText(Path.Combine(target, "adapter_config.json"), exported.ConfigJson);
         using var stream = File.Create(Path.Combine(target, "adapter_model.safetensors"));

@@ -69,8 +69,8 @@ public sealed class PeftExporterTests : IDisposable
         var values = layout.Initial(11, plan.Clients[0], static tensor => tensor.Scope == Scope.Task);
         var constants = layout.InitialShared(11);
 
-        var expected = exporter.Export(_tiny.Plan(own), plan.Clients[0], constants, values);
-        var actual = exporter.Export(plan, plan.Clients[0], new([.. constants, .. values]), AdapterState.Empty);
+        var expected = exporter.Export(_tiny.Plan(own), 1, plan.Clients[0], constants, values);
+        var actual = exporter.Export(plan, 1, plan.Clients[0], new([.. constants, .. values]), AdapterState.Empty);
 
         Assert.Equal(expected.ConfigJson, actual.ConfigJson);
         Assert.Equal(Bytes(expected.Tensors), Bytes(actual.Tensors));
@@ -79,7 +79,7 @@ public sealed class PeftExporterTests : IDisposable
 
         string Refused(AdapterState shared) =>
             Assert.Throws<BadInputException>(
-                () => exporter.Export(plan, plan.Clients[0], new([.. constants, .. shared]), AdapterState.Empty)).Message;
+                () => exporter.Export(plan, 1, plan.Clients[0], new([.. constants, .. shared]), AdapterState.Empty)).Message;
 
         static byte[] Bytes(AdapterState state)
         {
@@ -93,6 +93,6 @@ public sealed class PeftExporterTests : IDisposable
     {
         using var trainer = _tiny.Trainer();
         var plan = _tiny.Plan(spec);
-        return new PeftExporter(_tiny.Root).Export(plan, plan.Clients[0], await trainer.InitialSharedAsync(plan), head: null);
+        return new PeftExporter(_tiny.Root).Export(plan, 1, plan.Clients[0], await trainer.InitialSharedAsync(plan), head: null);
     }
 }

@@ -142,7 +142,7 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         var shared = given.On(layers, plan.Adapter, new AdapterStart(given.Tensors, null))
             .Initial(plan.Seed, null, static tensor => tensor.Scope == Scope.Job);
 
-        var exported = await Task.Run(() => new PeftExporter(".").Export(plan, plan.Clients[0], shared, head: null));
+        var exported = await Task.Run(() => new PeftExporter(".").Export(plan, 1, plan.Clients[0], shared, head: null));
 
         using var original = SafetensorsFile.Open(SharedFolder.Of(folder, "adapter_model.safetensors"));
         Assert.Equal(original.Header.Tensors.Keys.Order(StringComparer.Ordinal), exported.Tensors.Keys);

@@ -71,7 +71,7 @@ public sealed class VllmFormTests : IDisposable
     private async Task<ExportedAdapter> ExportAsync(FederationPlan plan, ExportForm form)
     {
         using var trainer = _tiny.Trainer();
-        return new PeftExporter(_tiny.Root).Export(plan, plan.Clients[0], await trainer.InitialSharedAsync(plan), head: null, form);
+        return new PeftExporter(_tiny.Root).Export(plan, 1, plan.Clients[0], await trainer.InitialSharedAsync(plan), head: null, form);
     }
 
     private static float[] Product(ExportedAdapter adapter, string name, int rank, double scaling)

@@ -84,8 +84,8 @@ public abstract record LifecycleAction : IPlanRule
     /// After these rounds the largest entries of the heads are marked, and the heads begin again, where only those train (LoRI-S, arXiv
     /// 2504.07448).
     /// </summary>
-    /// <param name="Sparsity">The share of entries that no longer trains.</param>
-    /// <param name="Over">What entries are compared over.</param>
+    /// <param name="Sparsity">The share of entries that no longer trains; of n entries (1 - sparsity) n train, rounded down.</param>
+    /// <param name="Over">What entries are compared over; at least one of each span trains.</param>
     public sealed record CalibrateMask(double Sparsity = 0.9, MaskSpan Over = MaskSpan.Model) : LifecycleAction
     {
         /// <inheritdoc/>
@@ -96,7 +96,7 @@ public abstract record LifecycleAction : IPlanRule
 /// <summary>What the entries of heads are compared over when a mask is calibrated.</summary>
 public enum MaskSpan
 {
-    /// <summary>All heads of the client.</summary>
+    /// <summary>All heads that have one owner: a client, a task or all clients.</summary>
     Model,
 
     /// <summary>Those of a block.</summary>
@@ -105,7 +105,9 @@ public enum MaskSpan
     /// <summary>Those of layers whose names have the same last part.</summary>
     Projection,
 
-    /// <summary>Those of a part of the blocks: attention, or the feed-forward network.</summary>
+    /// <summary>
+    /// Those of layers whose names have the same last part but one, in all blocks: attention, or the feed-forward network.
+    /// </summary>
     Module,
 
     /// <summary>Each by itself.</summary>

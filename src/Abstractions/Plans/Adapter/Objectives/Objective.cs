@@ -53,7 +53,9 @@ public abstract record Objective : IPlanRule
     /// </summary>
     /// <param name="Kind">Which distance.</param>
     /// <param name="Lambda">Its weight.</param>
-    /// <param name="Clip">The largest norm of what a client's moments of a layer may be when they leave its site.</param>
+    /// <param name="Clip">
+    /// The largest norm of what leaves a client's site of a layer, its moments behind a 1; more than 1, or nothing of them would be left.
+    /// </param>
     public sealed record Alignment(AlignmentKind Kind = AlignmentKind.Kl, double Lambda = 0.2, double Clip = 100) : Objective
     {
         /// <inheritdoc/>
@@ -63,7 +65,17 @@ public abstract record Objective : IPlanRule
         public override StatisticFamily Statistics => new("alignment", Clip, IsCarried: false);
 
         /// <inheritdoc/>
-        public override IEnumerable<PlanConflict> Conflicts(AdapterSpec spec) => NothingShared(spec, Rule);
+        public override IEnumerable<PlanConflict> Conflicts(AdapterSpec spec)
+        {
+            foreach (var conflict in NothingShared(spec, Rule)) yield return conflict;
+            if (spec.SharesAnything
+                && spec.Tensor(LowRankFactors.A) is not ({ Scope: Scope.Job } or { Scope: Scope.Seed, Seed: SeedPolicy.Common }))
+            {
+                yield return new(
+                    "alignment compares what one A makes of each task's rows, and here each client or task has an A of its own; give "
+                    + "scopeA: job.", ["adapter.objectives", .. AdapterChecks.PathsOf(LowRankFactors.A, "scope"), "adapter.method"]);
+            }
+        }
     }
 
     /// <summary>

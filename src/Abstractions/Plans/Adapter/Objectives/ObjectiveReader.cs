@@ -14,7 +14,7 @@ internal static class ObjectiveReader
         ["alignment"] = new(static values => values is null ? new Objective.Alignment()
             : new Objective.Alignment(
                 values.Choice("kind", AlignmentKind.Kl), values.Number("lambda", 0.2, Above(0, Bounds.Many)),
-                values.Number("clip", 100, Above(0, Bounds.Many))), "kind"),
+                values.Number("clip", 100, Above(1, Bounds.Many))), "kind"),
         ["orthogonality"] = new(static values => values is null ? new Objective.Orthogonality()
             : new Objective.Orthogonality(values.Number("gamma", 0.5, Above(0, Bounds.Many))), "gamma"),
         ["gateLoss"] = new(static values => values is null ? new Objective.GateLoss()
