@@ -49,10 +49,11 @@ internal sealed class TinyFederation : IDisposable
         AdapterCatalog.Methods[method].Spec is { Downs: Downs.PerHead } spec ? spec with { Rank = 2, Alpha = 3 }
             : AdapterCatalog.Methods[method].Spec with { Rank = 4, Alpha = 6 };
 
-    /// <summary>A method all of whose tensors that stay with a client belong to its task.</summary>
-    public static AdapterSpec OfTasks(AdapterSpec spec) => spec.WithEach(static tensor => tensor.Scope == Scope.Client
-        ? tensor with { Scope = Scope.Task, Seed = tensor.Seed == SeedPolicy.PerClient ? SeedPolicy.PerTask : tensor.Seed }
-        : tensor);
+    /// <summary>A method all of whose tensors that stay with a client belong to its task, but for what counts its rows.</summary>
+    public static AdapterSpec OfTasks(AdapterSpec spec) => spec.Roles.Where(static role => !role.IsCounted).Aggregate(
+        spec, static (changed, role) => changed.With(role.Name, static tensor => tensor.Scope == Scope.Client
+            ? tensor with { Scope = Scope.Task, Seed = tensor.Seed == SeedPolicy.PerClient ? SeedPolicy.PerTask : tensor.Seed }
+            : tensor));
 
     /// <summary>A method with another routing, by the plan's name for it; one head where that is what it routes.</summary>
     public static AdapterSpec Routed(AdapterSpec spec, string routing) => routing switch

@@ -28,8 +28,8 @@ public sealed class TaskScopeTests : IDisposable
             var all = new TheoryData<string, string>();
             foreach (var (method, entry) in AdapterCatalog.Methods)
             {
-                foreach (var (role, _) in entry.Spec.Tensors.Where(static tensor => tensor.Value is { Scope: not Scope.Seed }))
-                    all.Add(method, role);
+                foreach (var role in entry.Spec.Roles.Where(role => !role.IsCounted && entry.Spec.Tensor(role.Name).Scope != Scope.Seed))
+                    all.Add(method, role.Name);
             }
 
             return all;
@@ -281,12 +281,15 @@ public sealed class TaskScopeTests : IDisposable
         return new() { Plan = plan, Round = 1, Shared = await trainer.InitialSharedAsync(plan), Members = members };
     }
 
-    private static AdapterSpec AllOf(AdapterSpec spec, Scope scope) => spec.WithEach(tensor => Owned(tensor, scope));
+    private static AdapterSpec AllOf(AdapterSpec spec, Scope scope) =>
+        spec.Roles.Aggregate(spec, (changed, role) => Only(changed, role.Name, scope));
 
     private static AdapterSpec HeadsOf(AdapterSpec spec, Scope scope) =>
         spec.Roles.Where(static role => role is { Name: not "A", IsCounted: false }).Aggregate(spec, (changed, role) => Only(changed, role.Name, scope));
 
-    private static AdapterSpec Only(AdapterSpec spec, string role, Scope scope) => spec.With(role, tensor => Owned(tensor, scope));
+    // What counts the rows of its own client stays with it.
+    private static AdapterSpec Only(AdapterSpec spec, string role, Scope scope) =>
+        AdapterParts.Role(role).IsCounted ? spec : spec.With(role, tensor => Owned(tensor, scope));
 
     // One draw for each task, which is the client's where the two have one name.
     private static TensorPolicy Owned(TensorPolicy tensor, Scope scope) => tensor.Scope == Scope.Seed
