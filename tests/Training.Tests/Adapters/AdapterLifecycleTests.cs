@@ -171,8 +171,9 @@ public sealed class AdapterLifecycleTests : IDisposable
             var (shared, member) = (await trainer.InitialSharedAsync(plan), new GroupMember { Client = plan.Clients[0] });
             for (var round = 1; round <= 5; round++)
             {
-                shared = (await trainer.AdvanceAsync(plan, round, shared, task: null)).State;
+                // Clients are sent what was committed; the coordinator adds their updates to what the round begins with.
                 var group = new TrainingGroup { Plan = plan, Round = round, Shared = shared, Members = [member] };
+                shared = (await trainer.AdvanceAsync(plan, round, shared, task: null)).State;
                 var result = (await trainer.TrainAsync(group))[0];
                 Assert.Null(result.Failure);
                 var now = plan.AdapterAt(round);
