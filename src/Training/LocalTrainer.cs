@@ -114,10 +114,10 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     {
         var adapter = plan.AdapterAt(round);
         if (adapter is { Links: 0, IsMasked: false }) return new(state, new HashSet<string>());
-        var (layers, scope) = (FrozenBase.LayersOf(PathOf(plan.Model.Path)), task is null ? Scope.Job : Scope.Task);
+        var scope = task is null ? Scope.Job : Scope.Task;
         var (advanced, _) = await _lanes.RunAsync(new(plan.Name, LaneDemand.ThreadsOf(plan.Training.Threads), Bytes: 0), _ =>
         {
-            var layout = _adapters.LayoutOf(plan with { Adapter = adapter }, layers, NoModel);
+            var layout = _adapters.LayoutOf(plan with { Adapter = adapter }, FrozenBase.LayersOf(PathOf(plan.Model.Path)), NoModel);
             return AdapterLifecycle.Advance(layout, state, scope, plan.Seed, client: null, task);
         }, cancellationToken);
         return advanced;
@@ -278,7 +278,9 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         var model = await BaseAsync(group.Plan, cancellationToken);
         var plan = group.Plan with { Adapter = group.Plan.AdapterAt(group.Round) };
         var layout = _adapters.LayoutOf(plan, model.Model.AdaptableLayers, () => model.Model);
-        layout.Check(group.Shared, Scope.Job, "shared state");
+        // A round is sent what was committed before it.
+        var shared = (await AdvanceAsync(group.Plan, group.Round, group.Shared, task: null, cancellationToken)).State;
+        layout.Check(shared, Scope.Job, "shared state");
         return (model, layout);
     }
 

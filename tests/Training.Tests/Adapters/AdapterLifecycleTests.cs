@@ -5,6 +5,7 @@ using FedRLora.Training.Adapters;
 using FedRLora.Training.Models;
 using FedRLora.Training.Steps;
 using FedRLora.Training.Tests.Golden;
+using FedRLora.Training.Tests.Models;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -171,8 +172,9 @@ public sealed class AdapterLifecycleTests : IDisposable
             var (shared, member) = (await trainer.InitialSharedAsync(plan), new GroupMember { Client = plan.Clients[0] });
             for (var round = 1; round <= 5; round++)
             {
-                shared = (await trainer.AdvanceAsync(plan, round, shared, task: null)).State;
+                // Clients are sent what was committed; the coordinator adds their updates to what the round begins with.
                 var group = new TrainingGroup { Plan = plan, Round = round, Shared = shared, Members = [member] };
+                shared = (await trainer.AdvanceAsync(plan, round, shared, task: null)).State;
                 var result = (await trainer.TrainAsync(group))[0];
                 Assert.Null(result.Failure);
                 var now = plan.AdapterAt(round);
@@ -194,6 +196,41 @@ public sealed class AdapterLifecycleTests : IDisposable
                 Assert.All(entries, static pair => Assert.True(pair.First == 1 || pair.Second == 0));
                 Assert.Contains(entries, static pair => pair.Second != 0);
             }
+        }
+    }
+
+    [Theory, InlineData("chain-of-lora", 5), InlineData("lori-s", 2), InlineData("rolora", 2)]
+    public void Gradients_and_static_forms_in_a_later_round_are_those_of_autograd(string method, int round)
+    {
+        using var model = TinyLlama.Create(TinyLlama.Config, ScalarType.Float64);
+        var layout = StackedMembers.LayoutOf(TinyFederation.TinyCatalogue(method).At(round, 9), model);
+        using var members = new StackedMembers(layout, model, [0, 1], ScalarType.Float64);
+
+        Autograd.AssertSame(model, layout, ScalarType.Float64, 1e-10);
+        GroupProofs.AssertAlone(model, layout, ScalarType.Float64, 1e-9);
+        foreach (var target in layout.Targets) GroupProofs.AssertStaticForms(layout, members.Stack.Member(0).Of(target), target, model);
+    }
+
+    /// <summary>The closing phase of a run: what clients share is left as it is, and their heads train on.</summary>
+    [Fact]
+    public async Task In_a_closing_phase_heads_alone_train_and_nothing_leaves_a_client()
+    {
+        var closing = new LifecycleStep(RoundSet.Parse("last 1")!, new LifecycleAction.Train([LifecycleAction.Train.Heads]));
+        var spec = TinyFederation.TinyCatalogue("fedsa-lora") with { Lifecycle = [closing] };
+        foreach (var plan in (FederationPlan[])[_tiny.Plan(spec), _tiny.Plan(spec.Unshared())])
+        {
+            using var trainer = _tiny.Trainer();
+            var group = await TinyFederation.GroupAsync(trainer, plan, "one");
+            var before = (await trainer.TrainAsync(group))[0];
+            group = group with { Round = 3, Members = [group.Members[0] with { Head = before.Head, Optimizer = before.Optimizer }] };
+
+            var result = (await trainer.TrainAsync(group))[0];
+
+            Assert.Null(result.Failure);
+            Assert.Empty(result.Update);
+            Assert.Equal(before.Head.Keys.Order(), result.Head.Keys.Order());
+            Assert.All(result.Head, entry => Assert.Equal(
+                entry.Key.EndsWith(".B", StringComparison.Ordinal), !entry.Value.Data.SequenceEqual(before.Head[entry.Key].Data)));
         }
     }
 

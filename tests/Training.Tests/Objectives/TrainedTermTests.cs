@@ -186,8 +186,8 @@ public sealed class TrainedTermTests : IDisposable
         Assert.Equal((await trainer.EvaluateAsync(without))[0], (await trainer.EvaluateAsync(with))[0] with { RowScores = [] }, Same);
         var exporter = new Training.Adapters.Peft.PeftExporter(_tiny.Root);
         Assert.Equal(
-            exporter.Export(without.Plan, 0, without.Plan.Clients[0], without.Shared, null).Tensors.Keys,
-            exporter.Export(with.Plan, 0, with.Plan.Clients[0], with.Shared, null).Tensors.Keys);
+            exporter.Export(without.Plan, 1, without.Plan.Clients[0], without.Shared, null).Tensors.Keys,
+            exporter.Export(with.Plan, 1, with.Plan.Clients[0], with.Shared, null).Tensors.Keys);
 
         static bool Same(EvaluationResult one, EvaluationResult other) =>
             (one.Loss, one.Score, one.Rows) == (other.Loss, other.Score, other.Rows);
