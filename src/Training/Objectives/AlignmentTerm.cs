@@ -10,8 +10,8 @@ namespace FedRLora.Training.Objectives;
 /// <summary>
 /// lambda times the distance between phi = A x over a member's own rows of a batch and the other tasks' phi, the mean over those tasks and
 /// over layers (Align-LoRA, arXiv 2508.05078). Rows never leave a site: another task is known by the moments of its phi in the round
-/// before, which are constant, and taken for a Gaussian without covariances. A task that sent none, as all have in the first round, has no part. As
-/// in the published code, dropout in front of A is in phi; of masks for several heads it is the first.
+/// before, which are constant, and taken for a Gaussian without covariances. A task that sent none, as all have in the first round, has no
+/// part. As in the published code, dropout in front of A is in phi; of masks for several heads it is the first.
 /// </summary>
 /// <remarks>
 /// A client sends for each layer a 1, and then the mean and the mean square of phi over all its rows of the round, <c>[1 + 2R]</c>, shrunk
