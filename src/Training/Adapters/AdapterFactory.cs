@@ -21,7 +21,8 @@ internal static class AdapterFactory
     {
         var ofTask = layout.Tensors.Where(static tensor => tensor.Scope == Scope.Task).Select(static tensor => tensor.Name)
             .ToHashSet(StringComparer.Ordinal);
-        var job = AdapterLifecycle.Advance(layout, new(shared.Where(entry => !ofTask.Contains(entry.Key))), Scope.Job, plan.Seed, null).State;
+        var job = AdapterLifecycle.Advance(layout, new(shared.Where(entry => !ofTask.Contains(entry.Key))), Scope.Job,
+            plan.Seed, null).State;
         layout.Check(job, Scope.Job, "shared state");
         var task = OfTask(plan, layout, client, new(shared.Where(entry => ofTask.Contains(entry.Key))));
         if (head is not null)

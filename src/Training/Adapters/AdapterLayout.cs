@@ -48,8 +48,10 @@ internal sealed class AdapterLayout
         Tensors = [.. TensorsOf(roles)];
         _targetOf = targets.ToDictionary(static target => target.Module, StringComparer.Ordinal);
         Constants = [.. Tensors.Where(IsKeptApart)
-            .Select(static tensor => new AdapterConstant(tensor, AdapterTensor.NameOf(tensor.Target.Module, Anchored.AtStart(tensor.Role.Name))))];
-        _constantOf = Constants.ToDictionary(static constant => constant.Tensor.Name, static constant => constant.Name, StringComparer.Ordinal);
+            .Select(static tensor => new AdapterConstant(tensor,
+                AdapterTensor.NameOf(tensor.Target.Module, Anchored.AtStart(tensor.Role.Name))))];
+        _constantOf = Constants.ToDictionary(static constant => constant.Tensor.Name, static constant => constant.Name,
+            StringComparer.Ordinal);
         start.RequireFits(Tensors);
     }
 
@@ -213,7 +215,8 @@ internal sealed class AdapterLayout
 
     /// <summary>Whether a tensor is one of those that have begun again: both factors of a chain, the heads under a mask.</summary>
     public bool BeginsAgain(AdapterTensor tensor) =>
-        (Spec.Links > 0 && tensor.Role.Name is LowRankFactors.A or LowRankFactors.B) || (Spec.IsMasked && tensor.Role.Name == LowRankFactors.B);
+        (Spec.Links > 0 && tensor.Role.Name is LowRankFactors.A or LowRankFactors.B)
+        || (Spec.IsMasked && tensor.Role.Name == LowRankFactors.B);
 
     /// <summary>What every client shares when a run begins: tensors of scope Job, and the starts that are kept beside them.</summary>
     /// <param name="seed">The plan's.</param>

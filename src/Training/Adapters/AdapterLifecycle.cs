@@ -29,7 +29,8 @@ internal static class AdapterLifecycle
 
         foreach (var links in layout.Tensors.Where(tensor => tensor.Scope == scope && tensor.Role.Name is FrozenLinks.A or FrozenLinks.B))
             Merge(links, links.Role.Name == FrozenLinks.A ? 0 : 2);
-        Mask([.. layout.Tensors.Where(tensor => tensor.Scope == scope && tensor.Role.Name == HeadMask.Role && !values.ContainsKey(tensor.Name))]);
+        Mask([.. layout.Tensors.Where(
+            tensor => tensor.Scope == scope && tensor.Role.Name == HeadMask.Role && !values.ContainsKey(tensor.Name))]);
         return new(begun.Count == 0 && values.Count == state.Count && values.All(entry => ReferenceEquals(state[entry.Key], entry.Value))
             ? state : new(values), begun);
 
@@ -53,11 +54,13 @@ internal static class AdapterLifecycle
 
         void Mask(IReadOnlyList<AdapterTensor> masks)
         {
-            var calibration = layout.Spec.Lifecycle.Select(static step => step.What).OfType<LifecycleAction.CalibrateMask>().FirstOrDefault();
+            var calibration = layout.Spec.Lifecycle.Select(static step => step.What).OfType<LifecycleAction.CalibrateMask>()
+                .FirstOrDefault();
             var heads = masks.Select(mask => (Mask: mask, Heads: Beside(mask, mask.Role.Follows!)))
                 .Where(pair => values.ContainsKey(pair.Heads.Name)).ToList();
             if (calibration is null || heads.Count == 0) return;
-            foreach (var span in heads.GroupBy(pair => SpanOf(pair.Heads.Target.Module, calibration.Over, layout.Spec), StringComparer.Ordinal))
+            foreach (var span in heads.GroupBy(pair => SpanOf(pair.Heads.Target.Module, calibration.Over, layout.Spec),
+                StringComparer.Ordinal))
             {
                 var threshold = Threshold([.. span.SelectMany(pair => values[pair.Heads.Name].Data)], calibration.Sparsity);
                 foreach (var (mask, own) in span)
@@ -71,8 +74,8 @@ internal static class AdapterLifecycle
     }
 
     /// <summary>
-    /// The k-th largest magnitude, k = (1 - sparsity) n without its fraction, at least 1 (LoRI, arXiv 2504.07448): all that are as large are
-    /// kept, ties too.
+    /// The k-th largest magnitude, k = (1 - sparsity) n without its fraction, at least 1 (LoRI, arXiv 2504.07448): all that are as large
+    /// are kept, ties too.
     /// </summary>
     internal static float Threshold(float[] entries, double sparsity)
     {

@@ -55,7 +55,8 @@ internal sealed class AdapterStart(
         using var scope = NewDisposeScope();
         using var inference = no_grad();
         if (!tensor.Role.IsDrawn)
-            return new NamedArray(tensor.Shape, TensorData.Values(method.FromWeight(tensor.Role.Name, WeightOf(target, ScalarType.Float32))));
+            return new NamedArray(tensor.Shape,
+                TensorData.Values(method.FromWeight(tensor.Role.Name, WeightOf(target, ScalarType.Float32))));
         return tensor.Policy.Init.Law == InitLaw.Subspace ? SubspaceOf(tensor, target) : FactorOf(tensor, target);
     }
 
@@ -82,7 +83,8 @@ internal sealed class AdapterStart(
     {
         var changes = related?.Invoke(target.Layer);
         var basis = changes is null
-            ? WeightStarts.Subspace([WeightOf(target, ScalarType.Float64).cpu()], (int)tensor.Shape[^1], $"{target.Module}: its weight's rows")
+            ? WeightStarts.Subspace([WeightOf(target, ScalarType.Float64).cpu()], (int)tensor.Shape[^1],
+                $"{target.Module}: its weight's rows")
             : WeightStarts.Subspace(changes, (int)tensor.Shape[^1], $"subspaceFrom: the changes of {target.Module}");
         return new(tensor.Shape, TensorData.Values(basis));
     }

@@ -47,7 +47,8 @@ internal sealed class AdamW : IMemberOptimizer
     {
         if (moments == Moments.Reset) return AdapterState.Empty;
         var isBefore = RestartedMoments.AreFromBefore(state, layout);
-        var kept = layout.Tensors.Where(tensor => !(isBefore && layout.BeginsAgain(tensor))).Where(tensor => tensor.Scope == Scope.Client || (isAlone && tensor.Scope == Scope.Task))
+        var kept = layout.Tensors.Where(tensor => !(isBefore && layout.BeginsAgain(tensor)))
+            .Where(tensor => tensor.Scope == Scope.Client || (isAlone && tensor.Scope == Scope.Task))
             .SelectMany(static tensor => NamesOf(tensor.Name)).ToHashSet(StringComparer.Ordinal);
         return new AdapterState(state.Where(entry => kept.Contains(entry.Key)));
     }

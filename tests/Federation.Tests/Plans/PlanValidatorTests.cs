@@ -40,8 +40,10 @@ public sealed class PlanValidatorTests
     [InlineData("adapter: {method: lora, initA: olora}", "adapter.initA", "olora gives A and B of one decomposition")]
     [InlineData("adapter: {method: pissa, initB: svd}", "adapter.initB", "pissa gives A and B of one decomposition")]
     [InlineData("adapter: {method: lora, initA: subspace}", "adapter.initA", "subspace gives no A, but B alone; give initA another law.")]
-    [InlineData("adapter: {method: lora-xs, initCore: svd}", "adapter.initCore", "svd gives no core, but A and B; give initCore another law.")]
-    [InlineData("adapter: {method: pissa, heads: 2, routing: mean}", "adapter.heads", "a start computed from the weight is one for a layer")]
+    [InlineData("adapter: {method: lora-xs, initCore: svd}", "adapter.initCore",
+        "svd gives no core, but A and B; give initCore another law.")]
+    [InlineData("adapter: {method: pissa, heads: 2, routing: mean}", "adapter.heads",
+        "a start computed from the weight is one for a layer")]
     [InlineData("adapter: {method: lora, subspaceFrom: [one]}", "adapter.subspaceFrom", "no tensor begins with a subspace")]
     [InlineData("adapter: {method: pissa, start: exact}", "adapter.start", "an exact start needs initA or initB zero")]
     // Lifecycle
@@ -51,12 +53,14 @@ public sealed class PlanValidatorTests
     [InlineData("adapter: {method: lora, lifecycle: [{rounds: last 1, train: heads}]}", "adapter.lifecycle", "nothing trains in round 10")]
     [InlineData("adapter: {method: hydra-lora, routing: mean, lifecycle: [{rounds: 2, do: mergeAndRedraw}]}", "adapter.lifecycle",
         "mergeAndRedraw makes links of A and B alone: not with several heads")]
-    [InlineData("adapter: {method: dora, lifecycle: [{rounds: 2, do: mergeAndRedraw}]}", "adapter.lifecycle", "mergeAndRedraw makes links of A and B alone: not with a decomposed weight")]
+    [InlineData("adapter: {method: dora, lifecycle: [{rounds: 2, do: mergeAndRedraw}]}", "adapter.lifecycle",
+        "mergeAndRedraw makes links of A and B alone: not with a decomposed weight")]
     [InlineData("adapter: {method: r-lora-federated, lifecycle: [{rounds: 2, do: mergeAndRedraw}]}", "adapter.lifecycle",
         "mergeAndRedraw makes links of A and B alone: not with an anchored start")]
     [InlineData("adapter: {method: lori-s, lifecycle: [{rounds: 1, calibrateMask: 0.5}, {rounds: 2, do: mergeAndRedraw}]}",
         "adapter.lifecycle", "mergeAndRedraw makes links of A and B alone: not with a mask")]
-    [InlineData("adapter: {method: lori-s, lifecycle: [{rounds: odd, calibrateMask: 0.5}]}", "adapter.lifecycle", "a mask is calibrated once")]
+    [InlineData("adapter: {method: lori-s, lifecycle: [{rounds: odd, calibrateMask: 0.5}]}", "adapter.lifecycle",
+        "a mask is calibrated once")]
     [InlineData("adapter: {method: r-lora-federated, lifecycle: [{rounds: 1, calibrateMask: 0.5}]}", "adapter.lifecycle",
         "calibrateMask begins the heads again")]
     // Given

@@ -90,7 +90,8 @@ public sealed class AdapterLifecycleTests : IDisposable
             .With("B", static heads => heads with { Scope = Scope.Client });
         AdapterLayout At(int round) => AdapterLayout.For(chain.At(round, 9), Layers);
         var head = Moved(At(1), Scope.Client, Client);
-        AdapterState Advanced(AdapterState state, int round) => AdapterLifecycle.Advance(At(round), state, Scope.Client, Seed, Client).State;
+        AdapterState Advanced(AdapterState state, int round) =>
+            AdapterLifecycle.Advance(At(round), state, Scope.Client, Seed, Client).State;
 
         var late = Advanced(head, 4);
 
@@ -119,7 +120,8 @@ public sealed class AdapterLifecycleTests : IDisposable
         AdapterLayout At(int round) => AdapterLayout.For(chain.At(round, 9), Layers);
         AdapterState Remembered(int round) => AdamW.AtRoundEnd(
             new(At(round).Tensors.Where(static tensor => tensor.Trains)
-                .Select(static tensor => KeyValuePair.Create(tensor.Name + ".m", new NamedArray(tensor.Shape, new float[NamedArray.Count(tensor.Shape)])))),
+                .Select(static tensor => KeyValuePair.Create(tensor.Name + ".m",
+                    new NamedArray(tensor.Shape, new float[NamedArray.Count(tensor.Shape)])))),
             At(round), isAlone: true);
         int Left(int from, int to) => AdamW.AtRoundStart(Remembered(from), At(to), Moments.KeepHeads, isAlone: true).Count;
 
@@ -180,12 +182,14 @@ public sealed class AdapterLifecycleTests : IDisposable
                 var now = plan.AdapterAt(round);
                 Assert.Equal(shared.Keys.Where(name => now.Moves(name[(name.LastIndexOf('.') + 1)..])).Order(), result.Update.Keys.Order());
                 shared = new(shared.Select(entry => result.Update.TryGetValue(entry.Key, out var moved)
-                    ? KeyValuePair.Create(entry.Key, entry.Value with { Data = [.. entry.Value.Data.Zip(moved.Data, static (a, b) => a + b)] })
+                    ? KeyValuePair.Create(entry.Key,
+                        entry.Value with { Data = [.. entry.Value.Data.Zip(moved.Data, static (a, b) => a + b)] })
                     : entry));
                 member = member with { Head = result.Head, Optimizer = result.Optimizer };
                 var scored = (await trainer.EvaluateAsync(group with { Shared = shared, Members = [member] }))[0];
                 Assert.Null(scored.Failure);
-                var exported = new Training.Adapters.Peft.PeftExporter(_tiny.Root).Export(plan, round, plan.Clients[0], shared, member.Head);
+                var exported = new Training.Adapters.Peft.PeftExporter(_tiny.Root).Export(plan, round, plan.Clients[0],
+                    shared, member.Head);
                 Assert.All(
                     exported.Tensors.Where(static entry => entry.Key.Contains("lora_A", StringComparison.Ordinal)),
                     entry => Assert.Equal(4 * (now.Links + 1), entry.Value.Shape[0]));

@@ -18,8 +18,8 @@ public sealed class HandWorkedTests : IDisposable
     /// <summary>
     /// LoRA-XS (arXiv 2405.17604): W0 = U S V^T with A = S V^T and B = U frozen, and a core R between them: dW = s B R A, minus the
     /// same at the start. For W0 = [3 0; 0 2; 0 0] the triples are the axes: A = [3 0; 0 2], B = [1 0; 0 1; 0 0]. With s = 2, the core at
-    /// the start R0 = [0.1 0; 0 0.1] and R = [0.1 0.5; 0 0.1], dW = 2 B (R - R0) A = 2 [0 0.5; 0 0; 0 0] [3 0; 0 2] = [0 2; 0 0; 0 0], so that
-    /// x = (1, 4) gives (8, 0, 0).
+    /// the start R0 = [0.1 0; 0 0.1] and R = [0.1 0.5; 0 0.1], dW = 2 B (R - R0) A = 2 [0 0.5; 0 0; 0 0] [3 0; 0 2] = [0 2; 0 0; 0 0], so
+    /// that x = (1, 4) gives (8, 0, 0).
     /// </summary>
     [Fact]
     public void LoRA_XS_turns_the_singular_directions_by_what_its_core_has_moved()

@@ -43,7 +43,8 @@ public sealed class InitializerTests
 
         var filled = Drawn(spec with { Core = new(CoreForm.Diagonal) }, Init.Constant(0.1));
         Assert.All(filled["layer.core"].Data.Concat(filled["layer.headScale"].Data), static value => Assert.Equal(0.1f, value));
-        Assert.Equal(new float[] { 1, 1, 1, 1, 1, 1 }, Drawn(spec with { Core = new(CoreForm.Diagonal, PerHead: true) }, Init.Identity)["layer.core"].Data);
+        Assert.Equal(new float[] { 1, 1, 1, 1, 1, 1 },
+            Drawn(spec with { Core = new(CoreForm.Diagonal, PerHead: true) }, Init.Identity)["layer.core"].Data);
         float[] two = [1, 0, 0, 0, 1, 0], four = [1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0];
         Assert.Equal([.. two, .. two], Drawn(spec with { Core = new(CoreForm.Full, true, 2) }, Init.Identity)["layer.core"].Data);
         Assert.Equal(four, Drawn(spec with { Core = new(CoreForm.Full, false, 4) }, Init.Identity)["layer.core"].Data);

@@ -14,7 +14,8 @@ internal static class LoriNumbers
 
     public static IReadOnlyList<LinearShape> Layers(MethodNumbers numbers) =>
     [
-        .. numbers.Names.Where(static name => name.StartsWith("param.", StringComparison.Ordinal) && name.EndsWith(Base, StringComparison.Ordinal))
+        .. numbers.Names.Where(
+            static name => name.StartsWith("param.", StringComparison.Ordinal) && name.EndsWith(Base, StringComparison.Ordinal))
             .Order(StringComparer.Ordinal).Select(name =>
             {
                 var shape = numbers.Array(name).Shape;

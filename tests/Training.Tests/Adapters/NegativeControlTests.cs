@@ -40,7 +40,8 @@ public sealed class NegativeControlTests : IDisposable
         ],
         ["lora-fa"] =
         [
-            new("one draw of A for all clients", Numbers.Logits, static spec => spec.With("A", static a => a with { Seed = SeedPolicy.Common })),
+            new("one draw of A for all clients", Numbers.Logits,
+                static spec => spec.With("A", static a => a with { Seed = SeedPolicy.Common })),
             new("A trains and is averaged", Numbers.Gradients | Numbers.Shared,
                 static spec => spec.With("A", static a => a with { Trains = true, Scope = Scope.Job, Seed = SeedPolicy.Common })),
         ],
@@ -74,9 +75,12 @@ public sealed class NegativeControlTests : IDisposable
         ["vera"] =
         [
             new("a pair for each layer", Numbers.Logits, static spec => spec
-                .With("A", static a => a with { Init = Init.KaimingUniform }).With("B", static heads => heads with { Init = Init.KaimingUniform })),
-            new("a first vector of ones", Numbers.Logits, static spec => spec.With(Core.Role, static core => core with { Init = Init.Identity })),
-            new("no second vector", Numbers.Logits | Numbers.Gradients | Numbers.Shared, static spec => spec with { HeadScale = HeadScaleForm.None }),
+                .With("A", static a => a with { Init = Init.KaimingUniform })
+                .With("B", static heads => heads with { Init = Init.KaimingUniform })),
+            new("a first vector of ones", Numbers.Logits,
+                static spec => spec.With(Core.Role, static core => core with { Init = Init.Identity })),
+            new("no second vector", Numbers.Logits | Numbers.Gradients | Numbers.Shared,
+                static spec => spec with { HeadScale = HeadScaleForm.None }),
             new("scaling alpha/r", Numbers.Logits | Numbers.Gradients, static spec => OverRank(spec)),
             new("the vectors stay with their client", Numbers.Shared, static spec => Keeps(Keeps(spec, Core.Role), HeadScale.Role)),
         ],
@@ -94,14 +98,16 @@ public sealed class NegativeControlTests : IDisposable
         ],
         ["lori-d"] =
         [
-            new("one draw of A for all tasks", Numbers.Logits, static spec => spec.With("A", static a => a with { Seed = SeedPolicy.Common })),
+            new("one draw of A for all tasks", Numbers.Logits,
+                static spec => spec.With("A", static a => a with { Seed = SeedPolicy.Common })),
             new("A trains and is averaged", Numbers.Gradients | Numbers.Shared,
                 static spec => spec.With("A", static a => a with { Trains = true, Scope = Scope.Job, Seed = SeedPolicy.Common })),
         ],
         ["lori-s"] =
         [
             new("a mask that is not there yet", Numbers.Logits | Numbers.Gradients, static spec => After(spec, "3"), Round: 3),
-            new("one draw of A for all tasks", Numbers.Logits, static spec => spec.With("A", static a => a with { Seed = SeedPolicy.Common }),
+            new("one draw of A for all tasks", Numbers.Logits,
+                static spec => spec.With("A", static a => a with { Seed = SeedPolicy.Common }),
                 Round: 3),
         ],
         ["hydra-lora"] =
@@ -123,6 +129,12 @@ public sealed class NegativeControlTests : IDisposable
             .. RandomHeads,
             new("the sum of the heads", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Sum() }),
             new("a router", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.Softmax() }),
+        ],
+        ["align-lora"] =
+        [
+            // What the term does to the gradient, given others' moments, is shown by the tests of terms.
+            new("no alignment", Numbers.Shared, static spec => spec with { Objectives = [] }),
+            new("B stays with its client", Numbers.Shared, static spec => Keeps(spec, "B")),
         ],
         ["multilora"] =
         [
@@ -170,7 +182,8 @@ public sealed class NegativeControlTests : IDisposable
         ],
         ["meteora"] =
         [
-            new("one adapter for each token", Numbers.Logits | Numbers.Gradients, static spec => spec with { Routing = new Routing.TopK(1) }),
+            new("one adapter for each token", Numbers.Logits | Numbers.Gradients,
+                static spec => spec with { Routing = new Routing.TopK(1) }),
             new("all adapters for each token", Numbers.Logits | Numbers.Gradients,
                 static spec => spec with { Routing = new Routing.TopK(spec.Heads) }),
             new("another temperature", Numbers.Logits | Numbers.Gradients,
@@ -316,7 +329,9 @@ public sealed class NegativeControlTests : IDisposable
             [Numbers.Gradients] = trained.ToDictionary(
                 static info => info.Name, info => TensorData.Values(members.Stack.GradientOf(0, info.Name)!), StringComparer.Ordinal),
             [Numbers.Shared] = layout.Tensors.Where(static info => info.Policy.IsAggregated)
-                .ToDictionary(static info => $"{info.Scope} {info.Name}", static _ => Array.Empty<float>(), StringComparer.Ordinal),
+                .Select(static info => $"{info.Scope} {info.Name}")
+                .Concat(layout.Spec.Statistics.Select(static family => $"statistics {family.Name}"))
+                .ToDictionary(static name => name, static _ => Array.Empty<float>(), StringComparer.Ordinal),
         };
     }
 
@@ -340,7 +355,7 @@ public sealed class NegativeControlTests : IDisposable
         /// <summary>Of what trains, and which tensors that are.</summary>
         Gradients = 2,
 
-        /// <summary>Which tensors are averaged, and over whom.</summary>
+        /// <summary>Which tensors are averaged, and over whom, and which statistics are summed.</summary>
         Shared = 4,
     }
 

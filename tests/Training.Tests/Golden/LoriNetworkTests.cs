@@ -116,7 +116,8 @@ public sealed class LoriNetworkTests
 
         private Tensor[] Block(int block, Tensor[] x, List<Action<Tensor[]>> tapes)
         {
-            Projection Of(string name) => _projections.Single(entry => entry.Key.EndsWith($".{block}.{name}", StringComparison.Ordinal)).Value;
+            Projection Of(string name) =>
+                _projections.Single(entry => entry.Key.EndsWith($".{block}.{name}", StringComparison.Ordinal)).Value;
             var (q, k, v, o) = (Of("self_attn.q_proj"), Of("self_attn.k_proj"), Of("self_attn.v_proj"), Of("self_attn.o_proj"));
             var (gate, up, down) = (Of("mlp.gate_proj"), Of("mlp.up_proj"), Of("mlp.down_proj"));
             Tensor[] Each(Tensor[] a, Tensor[] b, Func<Tensor, Tensor, Tensor> of) => [.. a.Zip(b, of)];
@@ -176,7 +177,8 @@ public sealed class LoriNetworkTests
         public Tensor[] Forward(Tensor[] x) =>
             [.. Frame.Run(x, [.. x.Select(rows => zeros(rows.shape[0], _heads.Shape[1]))]).Select(static member => member.Output)];
 
-        public Tensor[] Backward(Tensor[] x, Tensor[] cotangent) => [.. Frame.Run(x, cotangent).Select(static member => member.InputGradient)];
+        public Tensor[] Backward(Tensor[] x, Tensor[] cotangent) =>
+            [.. Frame.Run(x, cotangent).Select(static member => member.InputGradient)];
 
         public void CompareGradient(int member)
         {

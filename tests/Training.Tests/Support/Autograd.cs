@@ -48,7 +48,9 @@ internal static class Autograd
             foreach (var layer in layout.Tensors.Where(static info => info.Trains).GroupBy(static info => info.Target))
             {
                 // What is small beside the layer's other gradients is in float32 a difference of what is not, as accurate as that.
-                var least = dtype == ScalarType.Float64 ? 0 : LeastShare * layer.Max(info => NormOf(again.Stack.GradientOf(member, info.Name)!));
+                var least = dtype == ScalarType.Float64
+                    ? 0
+                    : LeastShare * layer.Max(info => NormOf(again.Stack.GradientOf(member, info.Name)!));
                 foreach (var info in layer)
                 {
                     AssertClose(

@@ -70,7 +70,8 @@ internal sealed class StackedMembers : IDisposable
             using var generator = new Generator(Seed.For((ulong)member, 0, "", $"away/{entry.Key}"), CPU);
             using var drawn = randn([.. entry.Value.Shape], ScalarType.Float32, CPU, generator: generator);
             if (entry.Key.EndsWith("." + HeadMask.Role, StringComparison.Ordinal))
-                return KeyValuePair.Create(entry.Key, new NamedArray(entry.Value.Shape, [.. drawn.data<float>().Select(static value => value > 0 ? 1f : 0f)]));
+                return KeyValuePair.Create(entry.Key,
+                    new NamedArray(entry.Value.Shape, [.. drawn.data<float>().Select(static value => value > 0 ? 1f : 0f)]));
             var moves = trains[entry.Key] ? drawn.data<float>().ToArray() : new float[entry.Value.Data.Length];
             return KeyValuePair.Create(
                 entry.Key, new NamedArray(entry.Value.Shape, [.. entry.Value.Data.Zip(moves, (value, move) => value + away * move)]));

@@ -139,7 +139,8 @@ public sealed class TaskScopeTests : IDisposable
             Assert.Null(result.Failure);
             Assert.Equal(
                 group.Shared.Keys.Concat(member.OfTask.Keys)
-                    .Where(name => StatisticFamily.IsStatistic(name) || plan.AdapterAt(1).Moves(RoleOf(name))).Order(StringComparer.Ordinal),
+                    .Where(name => StatisticFamily.IsStatistic(name) || plan.AdapterAt(1).Moves(RoleOf(name)))
+                    .Order(StringComparer.Ordinal),
                 result.Update.Keys);
             Assert.Equal(
                 spec.Tensors.Where(static tensor => tensor.Value.Scope == Scope.Client).Select(static tensor => tensor.Key)
@@ -285,7 +286,8 @@ public sealed class TaskScopeTests : IDisposable
         spec.Roles.Aggregate(spec, (changed, role) => Only(changed, role.Name, scope));
 
     private static AdapterSpec HeadsOf(AdapterSpec spec, Scope scope) =>
-        spec.Roles.Where(static role => role is { Name: not "A", IsCounted: false }).Aggregate(spec, (changed, role) => Only(changed, role.Name, scope));
+        spec.Roles.Where(static role => role is { Name: not "A", IsCounted: false })
+            .Aggregate(spec, (changed, role) => Only(changed, role.Name, scope));
 
     // What counts the rows of its own client stays with it.
     private static AdapterSpec Only(AdapterSpec spec, string role, Scope scope) =>

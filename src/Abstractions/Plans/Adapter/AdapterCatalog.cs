@@ -31,9 +31,11 @@ public static class AdapterCatalog
             ["lora-fa"] = Entry(new AdapterSpec().With(A, static a => a with
                 { Trains = false, Scope = Scope.Seed, Seed = SeedPolicy.PerClient }),
                 "A is frozen as each client drew it, only B trains and stays with its client", "LoRA-FA, arXiv 2308.03303"),
-            ["pissa"] = Entry(Averaged(new() { Start = Start.Anchored }).WithEach(static tensor => tensor with { Init = new(InitLaw.Pissa) }),
+            ["pissa"] = Entry(
+                Averaged(new() { Start = Start.Anchored }).WithEach(static tensor => tensor with { Init = new(InitLaw.Pissa) }),
                 "As lora, from the leading singular triples of the weight, which are subtracted again", "PiSSA, arXiv 2404.02948"),
-            ["olora"] = Entry(Averaged(new() { Start = Start.Anchored }).WithEach(static tensor => tensor with { Init = new(InitLaw.Olora) }),
+            ["olora"] = Entry(
+                Averaged(new() { Start = Start.Anchored }).WithEach(static tensor => tensor with { Init = new(InitLaw.Olora) }),
                 "As lora, from the QR decomposition of the weight, which is subtracted again", "OLoRA, arXiv 2406.01775"),
             ["lora-xs"] = Entry(SquareCore,
                 "A and B are frozen at the weight's singular triples; an r x r core between them trains and is averaged",
@@ -44,7 +46,8 @@ public static class AdapterCatalog
                 "B is frozen at a subspace that related adapters, or the weight, have in common; each client trains its own A",
                 "CoRA, arXiv 2409.02119"),
             ["vera"] = Entry(SharedVectors,
-                "One frozen random pair for all layers; a vector before and one behind it train and are averaged", "VeRA, arXiv 2310.11454"),
+                "One frozen random pair for all layers; a vector before and one behind it train and are averaged",
+                "VeRA, arXiv 2310.11454"),
             ["rolora"] = Entry(
                 Averaged(new() { Lifecycle = [In("odd", new LifecycleAction.Train([B])), In("even", new LifecycleAction.Train([A]))] }),
                 "B trains and is averaged in odd rounds, A in even ones: each mean is exact", "RoLoRA, arXiv 2502.01755"),

@@ -77,7 +77,8 @@ internal static class LifecycleChecks
         {
             var now = plan.AdapterAt(round);
             if (now.Tensors.Values.Any(static tensor => tensor is { Trains: true, Scope: not Scope.Seed })) continue;
-            if (!plan.Adapter.Tensors.Values.Any(static tensor => tensor is { Trains: true, Scope: not Scope.Seed })) break; // said elsewhere
+            // said elsewhere
+            if (!plan.Adapter.Tensors.Values.Any(static tensor => tensor is { Trains: true, Scope: not Scope.Seed })) break;
             yield return new(
                 $"nothing trains in round {round}: what its step names is frozen or not there; name a tensor that trains.",
                 Path, "adapter.method");
