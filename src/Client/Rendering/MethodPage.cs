@@ -45,7 +45,13 @@ internal static class MethodPage
     {
         if (!spec.IsStatic) return "Export: no exact PEFT form, for its mix depends on the input; --nearest weighs its heads equally.";
         var why = spec.Start == Start.Anchored ? ", the frozen start being rank too" : "";
-        return $"Export: exact, {(spec.Decomposed ? "DoRA" : "LoRA")} in PEFT's layout of rank {AdapterSizes.ExportedRank(spec)}{why}.";
+        return $"Export: exact, {(spec.Decomposed ? "DoRA" : "LoRA")} in PEFT's layout of rank {Ranks(spec)}{why}.";
+    }
+
+    private static string Ranks(AdapterSpec spec)
+    {
+        var rank = AdapterSizes.ExportedRank(spec);
+        return spec.TaskBranch.Exists ? $"{rank - spec.TaskBranch.Rank}, {rank} where the task pair is" : $"{rank}";
     }
 
     private static string[][] Values(AdapterSpec spec)

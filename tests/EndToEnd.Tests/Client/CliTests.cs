@@ -120,8 +120,10 @@ public sealed class CliTests : IDisposable
         var (code, output, _) = await RunAsync("methods", method, "--model", model);
         Assert.Equal(0, code);
         Assert.Contains(entry.Source, output, StringComparison.Ordinal);
-        var rank = entry.Spec.Start == Start.Anchored ? 16 : 8;
-        var export = entry.Spec.IsStatic ? $"in PEFT's layout of rank {rank}" : "no exact PEFT form";
+        var (spec, downs) = (entry.Spec, entry.Spec.Downs == Downs.PerHead ? entry.Spec.Heads : 1);
+        var rank = 8 * downs * (spec.Start == Start.Anchored ? 2 : 1);
+        var pair = spec.TaskBranch.Exists ? $", {rank + spec.TaskBranch.Rank} where the task pair is" : "";
+        var export = spec.IsStatic ? $"in PEFT's layout of rank {rank}{pair}" : "no exact PEFT form";
         Assert.Contains(export, output, StringComparison.Ordinal);
         Assert.All(entry.Spec.Roles, role => Assert.Contains($"\n{role.Name} ", output, StringComparison.Ordinal));
         Assert.All(MethodPage.Of(method, entry, null, width: 80).Split('\n'), static line => Assert.True(line.Length <= 80, line));
@@ -132,21 +134,21 @@ public sealed class CliTests : IDisposable
             .GetProperty(role.Name).TryGetProperty("init", out _)));
         var elements = json.RootElement.GetProperty("elements");
         // A layer's seven linears have 32 inputs, but for down_proj with 48.
-        Assert.Equal(2 * 8 * (6 * 32 + 48), elements.GetProperty("A").GetInt64());
-        Assert.Equal(2 * entry.Spec.Heads * 8 * (32 + 16 + 16 + 32 + 48 + 48 + 32), elements.GetProperty("B").GetInt64());
+        Assert.Equal(2 * downs * 8 * (6 * 32 + 48), elements.GetProperty("A").GetInt64());
         Assert.Equal(
-            entry.Spec.Tensors.Where(static tensor => tensor.Value.IsAggregated).Select(static tensor => tensor.Key),
+            2 * spec.Heads * (spec.Core.Rank ?? 8) * (32 + 16 + 16 + 32 + 48 + 48 + 32), elements.GetProperty("B").GetInt64());
+        Assert.Equal(
+            spec.Tensors.Keys.Where(spec.Moves),
             json.RootElement.GetProperty("leavesTheSite").EnumerateArray().Select(static role => role.GetString()));
         Assert.All(json.RootElement.GetProperty("tensors").EnumerateArray(), tensor =>
         {
             var policy = entry.Spec.Tensor(tensor.GetProperty("tensor").GetString()!);
             var bytes = 4 * elements.GetProperty(tensor.GetProperty("tensor").GetString()!).GetInt64();
             Assert.Equal(policy.Scope.ToString(), tensor.GetProperty("scope").GetString(), ignoreCase: true);
-            Assert.Equal(policy.IsAggregated ? bytes : 0, tensor.GetProperty("bytesEachWay").GetInt64());
+            Assert.Equal(policy is { IsAggregated: true, Trains: true } ? bytes : 0, tensor.GetProperty("bytesEachWay").GetInt64());
         });
         Assert.Equal(
-            entry.Spec.Tensors.Where(static tensor => tensor.Value.IsAggregated)
-                .Sum(tensor => 4 * elements.GetProperty(tensor.Key).GetInt64()),
+            spec.Tensors.Keys.Where(spec.Moves).Sum(tensor => 4 * elements.GetProperty(tensor).GetInt64()),
             json.RootElement.GetProperty("bytesEachWay").EnumerateObject().Sum(static scope => scope.Value.GetInt64()));
     }
 
@@ -206,7 +208,7 @@ public sealed class CliTests : IDisposable
     {
         var (code, _, error) = await RunAsync("methods", "r-lorra");
         Assert.Equal(2, code);
-        Assert.Contains("methods: r-lorra is not known; name one of dora, ", Assert.Single(error.TrimEnd().Split('\n')),
+        Assert.Contains("methods: r-lorra is not known; name one of align-lora, ", Assert.Single(error.TrimEnd().Split('\n')),
             StringComparison.Ordinal);
         Assert.Equal(2, (await RunAsync("methods", "--model", "somewhere")).Code);
     }

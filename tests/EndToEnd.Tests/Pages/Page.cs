@@ -26,7 +26,7 @@ internal sealed record PageCommand(string Page, int Line, string Text, string Co
 internal sealed partial class Page
 {
     /// <summary>What a fence may say: <c>sh</c> holds commands and nothing else, the others hold none.</summary>
-    public static IReadOnlyList<string> Languages { get; } = ["sh", "text", "yaml", "json"];
+    public static IReadOnlyList<string> Languages { get; } = ["sh", "text", "yaml", "json", "csharp"];
 
     /// <summary>Programs of others that a code span starts when operands follow. Our own commands are held to the parser.</summary>
     private static readonly string[] Programs =

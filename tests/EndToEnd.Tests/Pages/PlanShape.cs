@@ -20,7 +20,7 @@ internal static partial class PlanShape
         [""] = [("name", "n"), ("model", "m"), ("clients", "[{id: a, task: t, data: {train: rows, test: rows}}]")],
         ["model"] = [("path", "m")],
         ["adapter"] = [("method", "lora")],
-        ["adapter.lifecycle[]"] = [("rounds", "odd")],
+        ["adapter.lifecycle[]"] = [("rounds", "1")],
         ["strategy"] = [("quorum", "0.5")],
         ["clients[]"] = [("id", "a"), ("task", "t"), ("data", "{train: rows, test: rows}")],
         ["clients[].data"] = [("train", "rows")],

@@ -15,15 +15,16 @@ internal static class LifecycleReader
 
     private static LifecycleStep? Step(PlanSection step)
     {
-        step.Require("rounds", RoundSet.Forms);
-        var text = step.Text("rounds", "all", 32);
-        var rounds = RoundSet.Parse(text);
-        if (rounds is null && !step.IsUnreadable("rounds"))
-            step.Wrong<string>(step.Node("rounds")!, "rounds", $"{text} are no rounds; give {RoundSet.Forms}.");
-        return rounds is not null && What(step) is { } what ? new(rounds, what) : null;
+        var (given, rounds) = (step.Require("rounds", RoundSet.Forms), (RoundSet?)null);
+        if (given is ScalarNode { IsNull: false } text)
+            rounds = RoundSet.Parse(text.Value) ?? step.Wrong<RoundSet?>(
+                text, "rounds", $"{PlanSection.Shown(text)} are no rounds; give {RoundSet.Forms}.");
+        else if (given is not null)
+            step.Wrong<RoundSet?>(given, "rounds", $"{PlanSection.Shown(given)} stands here; give {RoundSet.Forms}.");
+        return What(step, given) is { } what && rounds is not null ? new(rounds, what) : null;
     }
 
-    private static LifecycleAction? What(PlanSection step)
+    private static LifecycleAction? What(PlanSection step, PlanNode? rounds)
     {
         string[] actions = ["train", "do", "calibrateMask"];
         string[] given = [.. actions.Where(step.Has)];
@@ -45,7 +46,8 @@ internal static class LifecycleReader
                     mask.Number("sparsity", 0.9, Interval.Below(0, 1)), mask.Choice("over", MaskSpan.Model)), shorthand: "sparsity");
             default:
                 foreach (var action in actions) step.Node(action);
-                step.Require("train", "what happens: train, do or calibrateMask");
+                if (rounds is not null)
+                    step.Wrong<string>(rounds, "rounds", "says when, and nothing says what; give train, do or calibrateMask beside it.");
                 return null;
         }
     }
