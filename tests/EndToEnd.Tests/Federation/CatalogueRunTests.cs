@@ -1,6 +1,7 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Tensors;
 using FedRLora.Silo;
 using FedRLora.Training.Tests;
 
@@ -18,6 +19,42 @@ public sealed class CatalogueRunTests : IDisposable
 
     public static TheoryData<string> Killed => [.. AdapterCatalog.Methods.Where(static entry => Soak || CarriesMore(entry.Value.Spec))
         .Select(static entry => entry.Key)];
+
+    public static TheoryData<string> Methods => [.. AdapterCatalog.Methods.Keys];
+
+    // Its distinguishing value set back.
+    private static Dictionary<string, string> Without { get; } = new(StringComparer.Ordinal)
+    {
+        ["align-lora"] = "objectives: []",
+        ["chain-of-lora"] = "lifecycle: []",
+        ["cora"] = "initB: {gaussian: 0.1}, scopeB: seed",
+        ["dora"] = "decomposed: false",
+        ["fedsa-lora"] = "initA: {gaussian: 0.1}",
+        ["fedsa-lora-task-heads"] = "scopeA: task",
+        ["ffa-lora"] = "trainsA: true, scopeA: job",
+        ["hydra-lora"] = "routing: mean",
+        ["lora"] = "scopeB: client",
+        ["lora-fa"] = "seedA: common",
+        ["lora-xs"] = "initA: kaimingUniform, initB: {gaussian: 0.1}, scopeA: seed, scopeB: seed",
+        ["lori-d"] = "seedA: common",
+        ["lori-s"] = "lifecycle: []",
+        ["m-lora"] = "routing: sum",
+        ["malora"] = "core: none",
+        ["meteora"] = "objectives: []",
+        ["mixlora"] = "routing: byTask",
+        ["mtl-lora"] = "core: none",
+        ["mtlora"] = "taskBranch: 0",
+        ["multilora"] = "downs: one",
+        ["olora"] = "initA: kaimingUniform, initB: zero, start: exact",
+        ["pissa"] = "initA: kaimingUniform, initB: zero, start: exact",
+        ["r-lora"] = "routing: mean",
+        ["r-lora-federated"] = "initB: zero, start: exact",
+        ["r-lora-federated-task-heads"] = "seedB: common",
+        ["rolora"] = "lifecycle: []",
+        ["rslora"] = "scaling: alphaOverRank",
+        ["smora"] = "routing: byTask",
+        ["vera"] = "initA: kaimingUniform",
+    };
 
     public void Dispose() => _tiny.Dispose();
 
@@ -68,6 +105,36 @@ public sealed class CatalogueRunTests : IDisposable
         Assert.Equal(Committed(Out(method)), Committed(folder));
     }
 
+    [Theory, MemberData(nameof(Methods))]
+    public async Task A_method_without_what_distinguishes_it_trains_other_tensors(string method)
+    {
+        foreach (var (name, values) in ((string, string)[])[("with", ""), ("without", $", {Without[method]}")])
+        {
+            var ran = await CommandLine.RunAsync("simulate", Plan(method, values), "--out", Out(name));
+            Assert.True(ran.Code == 0, ran.Output + ran.Error);
+        }
+
+        var (with, without) = (Trained(Out("with")), Trained(Out("without")));
+        Assert.Contains(with, tensor => without.TryGetValue(tensor.Key, out var other) && !tensor.Value.SequenceEqual(other));
+    }
+
+    // What is shared and what clients have after the last round, by file and name.
+    private static Dictionary<string, float[]> Trained(string folder)
+    {
+        var tensors = new Dictionary<string, float[]>(StringComparer.Ordinal);
+        var round = Committed(folder)!.Round;
+        foreach (var path in Directory.GetFiles(folder, "*.safetensors", SearchOption.AllDirectories)
+            .Where(path => path.Contains($"/{round}/", StringComparison.Ordinal) && !path.Contains("optimizer", StringComparison.Ordinal)))
+        {
+            using var file = SafetensorsFile.Open(path);
+            // A client's tensors lie with it or with all, whatever the scope: of a name each value counts.
+            var owner = path.Split('/').FirstOrDefault(part => part.StartsWith("north-", StringComparison.Ordinal)) ?? "all";
+            foreach (var name in file.Header.Tensors.Keys) tensors.TryAdd($"{owner} {name}", file.ReadFloat32(name));
+        }
+
+        return tensors;
+    }
+
     // A lifecycle, statistics, a start that was computed once, or a tensor that counts.
     private static bool CarriesMore(AdapterSpec spec) => spec.Lifecycle.Count > 0
         || spec.Objectives.Any(static term => term.Statistics is not null)
@@ -80,10 +147,10 @@ public sealed class CatalogueRunTests : IDisposable
         return null;
     }
 
-    private string Plan(string method) => TinyPlan.Write(
+    private string Plan(string method, string more = "") => TinyPlan.Write(
         _tiny, 3, string.Join('\n', Sites.SelectMany(static site => Enumerable.Range(0, 2).Select(
             i => TinyPlan.Client($"{site}-{i}", i == 0 ? "one" : "two", site)))),
-        adapter: $"{{method: {method}, rank: 8, alpha: 6}}", name: method);
+        adapter: $"{{method: {method}, rank: 8, alpha: 6{more}}}", name: method);
 
     private string Out(string method) => Path.Combine(_tiny.Root, $"run-{method}");
 }
