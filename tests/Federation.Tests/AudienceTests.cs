@@ -12,7 +12,10 @@ public sealed class AudienceTests
     private static readonly Type[] Given = [typeof(TrainingResult), typeof(TrainingNumbers), typeof(EvaluationResult)];
 
     private static readonly TrainingNumbers Numbers =
-        new() { Samples = 1, Steps = 2, MeanLoss = 3, ProductNorm = 4, LastLoss = 5, WaitedSeconds = 6 };
+        new()
+        {
+            Samples = 1, Steps = 2, MeanLoss = 3, ProductNorm = 4, LastLoss = 5, WaitedSeconds = 6, GateUse = new("layer", 1, 0.75, 0, 2),
+        };
 
     public static TheoryData<string> Properties =>
         [.. Given.SelectMany(static type => type.GetProperties().Select(property => $"{type.Name}.{property.Name}"))];

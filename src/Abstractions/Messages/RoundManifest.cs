@@ -80,6 +80,9 @@ public sealed record ManifestClient
     /// <inheritdoc cref="Samples"/>
     public double ProductNorm { get => Numbers.ProductNorm; init => Numbers = Numbers with { ProductNorm = value }; }
 
+    /// <inheritdoc cref="Samples"/>
+    public GateUse? GateUse { get => Numbers.GateUse; init => Numbers = Numbers with { GateUse = value }; }
+
     /// <summary>The scoring of this round; null in a round that was not scored.</summary>
     [Id(12)] public ClientScore? Score { get; init; }
 

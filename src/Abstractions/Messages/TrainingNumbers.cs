@@ -32,6 +32,10 @@ public sealed record TrainingNumbers
     [GoesTo(Audience.Coordinator)]
     [Id(5)] public double WaitedSeconds { get; init; }
 
+    /// <summary>How its gates chose; null for a method without one that chooses heads.</summary>
+    [GoesTo(Audience.Everyone)]
+    [Id(6)] public GateUse? GateUse { get; init; }
+
     /// <summary>What of it an audience may see; the rest as where nothing is known.</summary>
     public TrainingNumbers For(Audience audience) => audience switch
     {
@@ -41,7 +45,11 @@ public sealed record TrainingNumbers
     };
 
     /// <summary>With zero where a number is not finite: a manifest holds finite ones.</summary>
-    public TrainingNumbers Finite() => this with { MeanLoss = OrZero(MeanLoss), ProductNorm = OrZero(ProductNorm) };
+    public TrainingNumbers Finite() => this with
+    {
+        MeanLoss = OrZero(MeanLoss), ProductNorm = OrZero(ProductNorm),
+        GateUse = GateUse is { } use && double.IsFinite(use.Share) ? use : null,
+    };
 
     private static double OrZero(double value) => double.IsFinite(value) ? value : 0;
 }

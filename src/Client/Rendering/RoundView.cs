@@ -23,6 +23,9 @@ internal sealed record ClientRow
     public long? UpdateBytes { get; init; }
     public double? ProductNorm => Finite(Numbers?.ProductNorm);
 
+    /// <summary>How its gates chose, by the layer in which one head took most.</summary>
+    public GateUse? GateUse => Numbers?.GateUse;
+
     /// <summary>Rounds since the state that its update started from; null in synchronous rounds.</summary>
     public int? Staleness { get; init; }
 

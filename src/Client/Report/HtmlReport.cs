@@ -54,6 +54,7 @@ internal static class HtmlReport
             {Rounds(plan, rounds)}
             {Troubles(rounds)}
             {Kept(rounds)}
+            {Gates(rounds)}
             <details open="open">
             <summary>Plan</summary>
             <pre><code>{Markup.Escape(planYaml)}</code></pre>
@@ -292,6 +293,19 @@ internal static class HtmlReport
         return items.Count == 0
             ? ""
             : $"<h2>Clients that were late, failed, refused or in quarantine</h2>\n<ul>\n{string.Concat(items)}</ul>";
+    }
+
+    // Of the last round of each client, where a gate sends nearly all to one head.
+    private static string Gates(List<RoundView> rounds)
+    {
+        var items = rounds.SelectMany(static round => round.Clients).Where(static client => client.GateUse is not null)
+            .GroupBy(static client => client.Client, StringComparer.Ordinal).Select(static client => client.MaxBy(static row => row.Round)!)
+            .Where(static client => client.GateUse!.Collapsed > 0).OrderBy(static client => client.Client, StringComparer.Ordinal)
+            .Select(static client => Invariant($"<li>{Markup.Escape(client.Client)}, round {client.Round}: {client.GateUse!.Collapsed} of ")
+                + Invariant($"{client.GateUse.Layers} layers; at {Markup.Escape(client.GateUse.Layer)} head {client.GateUse.Head} is the ")
+                + Invariant($"first choice for {100 * client.GateUse.Share:F0} % of the rows</li>\n"))
+            .ToList();
+        return items.Count == 0 ? "" : $"<h2>Gates that choose one head</h2>\n<ul>\n{string.Concat(items)}</ul>";
     }
 
     private static string Kept(List<RoundView> rounds)

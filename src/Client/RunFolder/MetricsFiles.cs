@@ -17,7 +17,8 @@ internal static partial class MetricsFiles
 {
     private const string Header = "round,client,task,outcome,weight,samples,steps,mean_loss,metric,score,"
         + "test_loss,rows,majority_share,update_bytes,product_norm,seconds,"
-        + "standard_error,base_score,difference_error";
+        + "standard_error,base_score,difference_error,"
+        + "gate_layer,gate_head,gate_share,gates_collapsed";
 
     private const string TaskHeader = "round,task,clients,trained,scored,metric,score,standard_error,base_score,difference_error,"
         + "test_loss,majority_share,mean_loss,update_bytes,coherence,kept";
@@ -42,7 +43,8 @@ internal static partial class MetricsFiles
             client.Round, client.Client, client.Task, JsonNamingPolicy.CamelCase.ConvertName(client.Outcome.ToString()),
             client.Weight, client.Samples, client.Steps, client.MeanLoss, client.Metric, client.Score, client.TestLoss, client.Rows,
             client.MajorityShare, client.UpdateBytes, client.ProductNorm, round.Seconds > 0 ? round.Seconds : null,
-            client.StandardError, client.Base?.Reference, client.Base?.StandardError,
+            client.StandardError, client.Base?.Reference, client.Base?.StandardError, client.GateUse?.Layer, client.GateUse?.Head,
+            client.GateUse?.Share, client.GateUse?.Collapsed,
         })));
 
     /// <inheritdoc cref="Csv(IEnumerable{RoundView})"/>

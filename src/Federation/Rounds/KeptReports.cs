@@ -16,7 +16,7 @@ internal static class KeptReports
             Update = Digest(report.Update),
             Head = Digest(report.Head),
             Optimizer = Digest(report.Optimizer),
-            Numbers = numbers.For(Audience.Everyone),
+            Numbers = numbers.For(Audience.Everyone) with { GateUse = numbers.Finite().GateUse },
             Rows = report.Notes,
         };
         var failure = report.Failure

@@ -233,6 +233,9 @@ public sealed record KeptReport
     /// <inheritdoc cref="Samples"/>
     public double ProductNorm { get => Numbers.ProductNorm; init => Numbers = Numbers with { ProductNorm = value }; }
 
+    /// <inheritdoc cref="Samples"/>
+    public GateUse? GateUse { get => Numbers.GateUse; init => Numbers = Numbers with { GateUse = value }; }
+
     /// <summary>Whether the failure is an update that was refused.</summary>
     [Id(8)] public bool Refused { get; init; }
 

@@ -28,6 +28,7 @@ internal static class ReportMetadata
     {
         var numbers = Numbers(report, assignment, update);
         if (report.Notes is { } notes) numbers.Add("notes", JsonSerializer.Serialize(notes));
+        if (report.Numbers!.GateUse is { } use) numbers.Add("gateUse", JsonSerializer.Serialize(use));
         var task = plan.Client(report.ClientId).Task;
         if (assignment.Tasks.TryGetValue(task, out var state))
         {
@@ -78,6 +79,7 @@ internal static class ReportMetadata
                     Steps = int.Parse(metadata["steps"], CultureInfo.InvariantCulture),
                     MeanLoss = double.Parse(metadata["meanLoss"], CultureInfo.InvariantCulture),
                     ProductNorm = double.Parse(metadata["productNorm"], CultureInfo.InvariantCulture),
+                    GateUse = metadata.TryGetValue("gateUse", out var use) ? JsonSerializer.Deserialize<GateUse>(use) : null,
                 },
                 Notes = metadata.TryGetValue("notes", out var notes) ? JsonSerializer.Deserialize<DataNote[]>(notes) : null,
                 Update = new BlobRef(key, RoundManifest.Digest(file), file.Length),

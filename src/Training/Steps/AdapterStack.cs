@@ -1,4 +1,5 @@
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
@@ -21,6 +22,7 @@ internal sealed class AdapterStack
     private readonly Dictionary<string, Tensor> _frozen = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Tensor> _start = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Tensor> _counts = new(StringComparer.Ordinal);
+    private readonly SortedDictionary<string, Tensor> _firstChoices = new(StringComparer.Ordinal);
     private readonly IReadOnlyList<IReadOnlyDictionary<string, LayerMasks>>? _masks;
     private readonly List<StackedTarget> _targets = [];
     private readonly int _members;
@@ -60,6 +62,12 @@ internal sealed class AdapterStack
             _frozen.Add(info.Name, Stacked([.. members.Select(member => member.Values[info.Name])], device, dtype, info.Role.IsCounted));
         foreach (var info in Layout.Tensors.Where(static info => info.Role.IsCounted))
             _counts.Add(info.Name, zeros_like(_frozen[info.Name]));
+        if (Layout.Spec.Routing is Routing.TopK)
+        {
+            foreach (var target in Layout.Targets)
+                _firstChoices.Add(target.Module, zeros([_members, Layout.Spec.Heads], ScalarType.Float32, device));
+        }
+
         foreach (var info in Layout.Tensors.Where(Layout.HasStart))
             _start.Add(info.Name, Stacked([.. members.Select(member => member.Start![info.Name])], device, dtype));
         foreach (var target in Layout.Targets) _targets.Add(TargetOf(target, model));
@@ -150,8 +158,26 @@ internal sealed class AdapterStack
             : new(null, made.requires_grad ? null : made.detach().MoveToOuterDisposeScope(), made.shape);
     }
 
+    private Tensor CountsOf(AdapterTarget target, string role) =>
+        role == MixTraining.FirstChoices ? _firstChoices[target.Module] : _counts[AdapterTensor.NameOf(target.Module, role)];
+
     // A mix is asked for more than its result only where a method has use for it.
-    private bool AsksMixes => Layout.Spec.Objectives.OfType<Objective.GateLoss>().Any() || Layout.Roles.Any(static role => role.IsCounted);
+    private bool AsksMixes => Layout.Spec.Routing is Routing.TopK || Layout.Roles.Any(static role => role.IsCounted);
+
+    /// <summary>How a member's gates have chosen since the stack was made; null for a method without one that chooses heads.</summary>
+    public GateUse? GateUseOf(int member)
+    {
+        if (_firstChoices.Count == 0) return null;
+        using var scope = NewDisposeScope();
+        var uses = _firstChoices.Select(layer =>
+        {
+            var counts = layer.Value[member].to(ScalarType.Float64).cpu().data<double>().ToArray();
+            var head = Array.IndexOf(counts, counts.Max());
+            return (Layer: layer.Key, Head: head, Share: counts.Sum() > 0 ? counts[head] / counts.Sum() : 0);
+        }).ToList();
+        var (layer, most, share) = uses.MaxBy(static use => use.Share);
+        return new(layer, most, share, uses.Count(static use => use.Share >= GateUse.Most), uses.Count);
+    }
 
     // Squared norms of the weight's rows, once.
     private (FrozenLinear Layer, Tensor Squares) NormsOf(AdapterTarget target, CausalLanguageModel model)
@@ -203,8 +229,7 @@ internal sealed class AdapterStack
                 new([.. Down.Select(side => new DownSide(side.Slot, side.IsDropped, Of(side.Rows)))], [.. Up.Select(Of)]),
                 role => tensors[role], stack.StartOf(Target, first, count), Norms,
                 stack.AsksMixes ? () => new MixTraining([.. stack._tasks.Skip(first).Take(count)], stack.Layout.Targets.Count) : null,
-                (role, counts) => stack._counts[AdapterTensor.NameOf(Target.Module, role)].narrow(0, first, count)
-                    .add_(counts, Living.One),
+                (role, counts) => stack.CountsOf(Target, role).narrow(0, first, count).add_(counts, Living.One),
                 [.. stack.Terms.Select(term => term.On(Target, first, count)).OfType<IFeatureTerm>()]);
         }
     }

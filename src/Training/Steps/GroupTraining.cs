@@ -197,6 +197,7 @@ internal sealed class GroupTraining : IDisposable
                 MeanLoss = losses.Zip(member.LossTokens, static (loss, tokens) => (double)loss * tokens).Sum() / member.LossTokens.Sum(),
                 LastLoss = losses[^1],
                 ProductNorm = adapter.ProductNorm(),
+                GateUse = _stack.GateUseOf(index),
             },
             Notes = member.Rows.Notes,
         };

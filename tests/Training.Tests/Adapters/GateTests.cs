@@ -92,8 +92,8 @@ public sealed class GateTests : IDisposable
         var rows = new MemberRows(4, [4, 3], [[(0, 4)], [(0, 3)]]);
         Tensor Onto(int head) => full([2, 4, 2], Living.Of(0.0)).index_fill(2, tensor(new long[] { head }), Living.Of(1.0));
 
-        Assert.Equal([1, 0, 1, 0], TensorData.Values(Choice.FirstChoices(Onto(0), rows)));
-        Assert.Equal([0, 1, 0, 1], TensorData.Values(Choice.FirstChoices(Onto(1), rows)));
+        Assert.Equal([4, 0, 3, 0], TensorData.Values(Choice.FirstChoices(Choice.Largest(Onto(0), 1), 2, rows)));
+        Assert.Equal([0, 4, 0, 3], TensorData.Values(Choice.FirstChoices(Choice.Largest(Onto(1), 1), 2, rows)));
     }
 
     /// <summary>Rows of the gate that are equal, or nearly, on bases stored in full and half precision.</summary>

@@ -127,6 +127,28 @@ public sealed class LocalTrainerTests : IDisposable
         Assert.Equal(now.Roles.Any(role => now.Moves(role.Name)), result.Update.Count > 0);
         Assert.Equal((12, 4), (result.Numbers.Samples, result.Numbers.Steps));
         Assert.True(result.Numbers.ProductNorm > 0);
+        Assert.Equal(now.Routing is Routing.TopK, result.Numbers.GateUse is not null);
+    }
+
+    [Fact]
+    public async Task A_gate_that_sends_all_to_one_head_is_told_by_layer()
+    {
+        var method = TinyFederation.TinyCatalogue("meteora");
+        var plan = _tiny.Plan(method with { Objectives = [] });
+        using var trainer = _tiny.Trainer();
+        var group = await TinyFederation.GroupAsync(trainer, plan, "one");
+        // Of equal logits the first head is taken: on the layers of one block all rows go there.
+        AdapterState flat = new(group.Shared.Select(static entry =>
+            entry.Key.Contains("layers.1", StringComparison.Ordinal) && entry.Key.EndsWith(".gate", StringComparison.Ordinal)
+                ? KeyValuePair.Create(entry.Key, entry.Value with { Data = new float[entry.Value.Data.Length] })
+                : entry));
+        var still = plan with { Adapter = plan.Adapter.With(Routing.TopK.Gate, static gate => gate with { Trains = false }) };
+
+        var use = (await trainer.TrainAsync(group with { Plan = still, Shared = flat }))[0].Numbers.GateUse!;
+
+        Assert.Equal((0, 1.0, 14), (use.Head, use.Share, use.Layers));
+        Assert.Contains("layers.1", use.Layer, StringComparison.Ordinal);
+        Assert.InRange(use.Collapsed, 7, 13);
     }
 
     [Fact]

@@ -69,6 +69,9 @@ internal sealed record MixTraining(IReadOnlyList<int> Tasks, int Layers)
     /// <param name="role">The tensor.</param>
     /// <param name="perMember"><c>[G, k]</c>, of real rows alone.</param>
     public void Count(string role, Tensor perMember) => _counts.Add(role, perMember);
+
+    /// <summary>What a gate counts beside tensors that move by counts: the rows whose first choice each head was.</summary>
+    public const string FirstChoices = "first choices";
 }
 
 /// <summary>What a mix may know beside numbers.</summary>

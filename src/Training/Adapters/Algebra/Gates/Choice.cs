@@ -41,16 +41,16 @@ internal static class Choice
         Scattered(places, ones(places.shape, dtype, places.device), count);
 
     /// <summary>
-    /// The share of each member's real rows whose first choice is each head: 1 for a head that takes everything. By layer, as heads that
-    /// collapse differently on two layers look balanced in their mean.
+    /// How many of each member's real rows have each head for their first choice. By layer, as heads that collapse differently on two
+    /// layers look balanced in their mean.
     /// </summary>
-    /// <param name="logits">Of one layer, <c>[G, m, N]</c>.</param>
+    /// <param name="chosen">The largest first, int64 <c>[G, m, K]</c>.</param>
+    /// <param name="heads">N.</param>
     /// <param name="rows">Which are real.</param>
-    /// <returns><c>[G, N]</c>; its rows sum to 1.</returns>
-    public static Tensor FirstChoices(Tensor logits, MemberRows rows)
+    /// <returns><c>[G, N]</c>.</returns>
+    public static Tensor FirstChoices(Tensor chosen, int heads, MemberRows rows)
     {
-        var real = rows.Mask(ScalarType.Float32, logits.device);
-        var first = Marked(Largest(logits, 1), logits.shape[^1], ScalarType.Float32);
-        return (first * real.unsqueeze(-1)).sum([1]) / real.sum([1]).unsqueeze(-1);
+        var first = Marked(chosen.narrow(-1, 0, 1), heads, ScalarType.Float32);
+        return (first * rows.Mask(ScalarType.Float32, chosen.device).unsqueeze(-1)).sum([1]);
     }
 }

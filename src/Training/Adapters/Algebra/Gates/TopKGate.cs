@@ -36,6 +36,7 @@ internal sealed class TopKGate(int heads, int k, double temperature, double loss
         if (lossWeight > 0 && context.Training is { } training)
             training.Penalize(Loss(logits, training.Tasks, context.Rows).mul(Living.Of(lossWeight / training.Layers)));
         var chosen = Choice.Largest(context.Exact(Routing.TopK.Gate, z), k);
+        context.Training?.Count(MixTraining.FirstChoices, Choice.FirstChoices(chosen, heads, context.Rows));
         if (k == 1) return Choice.Marked(chosen, heads, logits.dtype);
         return Choice.Scattered(chosen, logits.gather(-1, chosen).div(Living.Of(temperature)).softmax(-1), heads);
     }
