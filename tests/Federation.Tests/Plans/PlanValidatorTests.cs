@@ -119,6 +119,11 @@ public sealed class PlanValidatorTests
         + "training: {optimizer: sgd, schedule: constant, warmupSteps: 0}",
         "adapter.objectives", "controlVariates is of what all clients aggregate, and B is aggregated by task; "
         + "give scopeB: job or client, or leave controlVariates out.")]
+    [InlineData(
+        "adapter: {method: chain-of-lora, objectives: [controlVariates]}\n"
+        + "training: {optimizer: sgd, schedule: constant, warmupSteps: 0}",
+        "adapter.objectives", "controlVariates remembers a tensor's gradient, and mergeAndRedraw begins the tensor again; leave one of the "
+        + "two out.")]
     // Evaluation
     [InlineData("evaluation: {metric: accuracy}", "evaluation.metric", "no client has test rows to score")]
     [InlineData("evaluation: {localOnly: true}", "evaluation.localOnly", "no client has test rows to compare by")]

@@ -52,6 +52,13 @@ internal static class StatisticChecks
                 + "give training.warmupSteps: 0.", Objectives, "training.warmupSteps");
         }
 
+        if (plan.Adapter.Lifecycle.Any(static step => step.What is LifecycleAction.MergeAndRedraw))
+        {
+            yield return new(
+                "controlVariates remembers a tensor's gradient, and mergeAndRedraw begins the tensor again; leave one of the two out.",
+                Objectives, "adapter.lifecycle");
+        }
+
         var ofTasks = plan.Adapter.Roles
             .Where(role => plan.Adapter.Tensor(role.Name) is { Scope: Scope.Task, Trains: true }).Select(static role => role.Name).ToList();
         if (ofTasks.Count > 0)
