@@ -254,7 +254,8 @@ public sealed record AdapterSpec
     /// </summary>
     [JsonIgnore]
     public bool IsRankBounded => BeginsFromWeight
-        || (Routing.ActiveRank is null && (Core.Form != CoreForm.Diagonal || Tensor(LowRankFactors.A).Trains || Tensor(LowRankFactors.B).Trains));
+        || (Routing.ActiveRank is null
+            && (Core.Form != CoreForm.Diagonal || Tensor(LowRankFactors.A).Trains || Tensor(LowRankFactors.B).Trains));
 
     /// <summary>Whether a tensor begins from the frozen weight, or from that of related adapters.</summary>
     [JsonIgnore]
