@@ -131,7 +131,7 @@ public sealed class AggregationFixtureTests
         AdapterState[] own = [.. samples.Select(_ => c)];
         for (var round = 0; round < numbers.Config.GetProperty("rounds").GetInt32(); round++)
         {
-            int[] cohort = [.. Enumerable.Range(0, samples.Length - (round == 1 ? 1 : 0))];
+            var cohort = numbers.Present(name, round, samples.Length);
             var updates = new List<AdapterState>();
             foreach (var client in cohort)
             {

@@ -72,6 +72,22 @@ internal sealed partial class MethodNumbers : IDisposable
 
     public ReadOnlySpan<byte> Bytes(string name) => _file.Bytes(name);
 
+    /// <summary>The clients of a round of SCAFFOLD that took part in it: those whose control variates moved.</summary>
+    public int[] Present(string name, int round, int clients)
+    {
+        bool Moved(string tensor, string control)
+        {
+            var now = Array($"{name}.round{round}.{control}{tensor}").Data;
+            return round == 0
+                ? now.Any(static value => value != 0)
+                : !now.SequenceEqual(Array($"{name}.round{round - 1}.{control}{tensor}").Data);
+        }
+
+        var tensors = Names.Where(static tensor => tensor.StartsWith("initial.", StringComparison.Ordinal))
+            .Select(static tensor => tensor["initial.".Length..]).ToList();
+        return [.. Enumerable.Range(0, clients).Where(client => tensors.Any(tensor => Moved(tensor, $"control{client}.")))];
+    }
+
     /// <summary>Outputs, merged weights, losses: 1e-5 + 1e-5 of the largest.</summary>
     public void CompareOutput(string name, ReadOnlySpan<float> actual)
     {
