@@ -232,7 +232,7 @@ public sealed class AggregationFixtureTests
         var (updates, versions) = (numbers.Array("updates"), numbers.Integers("started_at_version"));
         var width = (int)updates.Shape[1];
         var x = new AdapterState([KeyValuePair.Create("x", numbers.Array("x_start"))]);
-        foreach (var (round, arrivals) in versions.Chunk(size).Index())
+        foreach (var (round, arrivals) in versions.Chunk(size).TakeWhile(chunk => chunk.Length == size).Index())
         {
             var buffer = updates.Data.Chunk(width).Skip(round * size).Take(size)
                 .Select(update => new AdapterState([KeyValuePair.Create("x", new NamedArray([width], update))]));
