@@ -102,7 +102,7 @@ internal sealed class AdapterLayout
         foreach (var (target, rank, _, _) in layout.Targets)
         {
             var bound = Math.Min(target.InWidth, target.OutWidth);
-            if (rank < 1 || rank > bound)
+            if (rank < 1 || (rank > bound && spec.IsRankBounded))
                 throw new BadInputException(
                     $"rank: {rank} is outside 1 to {bound}, the smaller side of {target.Module} ({target.InWidth} -> {target.OutWidth})");
             if (spec.Routing.WhyNot(rank) is { } why) throw new BadInputException($"routing: {target.Module}: {why}");

@@ -2,6 +2,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Models;
+using FedRLora.Training.Tests.Models;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -108,6 +109,21 @@ public sealed class LayerEquationTests : IDisposable
             StringComparison.Ordinal);
         var message = Assert.Throws<BadInputException>(() => AdapterLayout.For(new() { Rank = 15 }, linears)).Message;
         Assert.Equal("rank: 15 is outside 1 to 14, the smaller side of model.layers.0.self_attn.q_proj (20 -> 14)", message);
+    }
+
+    [Theory, InlineData("smora"), InlineData("mixlora"), InlineData("vera")]
+    public void Experts_and_values_of_a_frozen_pair_may_be_more_than_a_layer_is_wide(string method)
+    {
+        using var model = TinyLlama.Create(TinyLlama.Config, ScalarType.Float64);
+        var spec = TinyFederation.TinyCatalogue(method) with { Rank = 25, TargetModules = ["layers.0.mlp.down_proj"] };
+        var layout = StackedMembers.LayoutOf(spec, model);
+
+        Assert.All(layout.Targets, static target => Assert.True(target.Rank > Math.Max(target.InWidth, target.OutWidth)));
+        Autograd.AssertSame(model, layout, ScalarType.Float64, 1e-10);
+        GroupProofs.AssertAlone(model, layout, ScalarType.Float64, 1e-9);
+        if (!layout.Spec.IsStatic) return;
+        using var members = new StackedMembers(layout, model, [0], ScalarType.Float64);
+        foreach (var target in layout.Targets) GroupProofs.AssertStaticForms(layout, members.Stack.Member(0).Of(target), target, model);
     }
 
     // The equation of AdapterSpec, head by head.

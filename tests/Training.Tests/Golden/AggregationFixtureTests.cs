@@ -131,7 +131,7 @@ public sealed class AggregationFixtureTests
         AdapterState[] own = [.. samples.Select(_ => c)];
         for (var round = 0; round < numbers.Config.GetProperty("rounds").GetInt32(); round++)
         {
-            int[] cohort = [.. Enumerable.Range(0, samples.Length - (round == 1 ? 1 : 0))];
+            var cohort = numbers.Present(name, round, samples.Length);
             var updates = new List<AdapterState>();
             foreach (var client in cohort)
             {
@@ -232,7 +232,7 @@ public sealed class AggregationFixtureTests
         var (updates, versions) = (numbers.Array("updates"), numbers.Integers("started_at_version"));
         var width = (int)updates.Shape[1];
         var x = new AdapterState([KeyValuePair.Create("x", numbers.Array("x_start"))]);
-        foreach (var (round, arrivals) in versions.Chunk(size).Index())
+        foreach (var (round, arrivals) in versions.Chunk(size).TakeWhile(chunk => chunk.Length == size).Index())
         {
             var buffer = updates.Data.Chunk(width).Skip(round * size).Take(size)
                 .Select(update => new AdapterState([KeyValuePair.Create("x", new NamedArray([width], update))]));

@@ -12,7 +12,7 @@ namespace FedRLora.Training.Tests.Golden;
 
 /// <summary>
 /// One layer of methods that choose: MeteoRA's adapters, SMoRA's ranks, pools of rank-1 factors. Outputs in training and evaluation,
-/// gradients, three AdamW steps, what was chosen, and what moves by counts.
+/// gradients, AdamW steps, what was chosen, and what moves by counts.
 /// </summary>
 public sealed class GatedLayerTests
 {
@@ -21,6 +21,13 @@ public sealed class GatedLayerTests
     public static TheoryData<string> All => Fixtures.Of("method/meteora/layer", "method/smora/srmole", "method/mixlora/cmoa_lora");
 
     public static TheoryData<string> Adapters => Fixtures.Of("method/meteora/layer");
+
+    // Sequences of one token have no next one to be told.
+    public static TheoryData<string> Losses => [.. Adapters.Cast<object[]>().Select(static row => (string)row[0]).Where(static folder =>
+    {
+        using var numbers = new MethodNumbers(folder);
+        return numbers.Has("gate_loss.value");
+    })];
 
     public static TheoryData<string> Ranks => Fixtures.Of("method/smora/srmole");
 
@@ -37,7 +44,7 @@ public sealed class GatedLayerTests
         var start = new ClientAdapter(layout, published.Start(layout), null);
         using var frame = new FramedLayer([start, start, start], frozen);
         var optimizer = new AdamW(
-            frame.Stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 },
+            frame.Stack, new TrainingSpec { WeightDecay = numbers.WeightDecay, ClipNorm = 0 },
             [AdapterState.Empty, AdapterState.Empty, AdapterState.Empty]);
         var (batch, length) = ((int)numbers.Array("input").Shape[0], (int)numbers.Array("input").Shape[1]);
         // Two members have all sequences, one has the first half of them.
@@ -50,23 +57,22 @@ public sealed class GatedLayerTests
 
         IReadOnlyList<(Tensor Output, Tensor InputGradient)> Run() =>
             frame.Run(Ragged("input"), Ragged("output_cotangent"), length: length);
-        var losses = numbers.Expected.GetProperty("losses_before_step_1_2_3");
-        using (no_grad())
+        if (numbers.Has("output_eval"))
         {
+            using var inference = no_grad();
             using var pass = AdapterPass.Evaluating(frame.Stack.Member(0), null);
             var alone = nn.functional.linear(numbers.Tensor("input"), published.Weight, published.Bias);
             numbers.CompareOutput("output_eval", TensorData.Values(pass.Adapt(Module, numbers.Tensor("input"), alone)));
         }
 
-        for (var step = 1; step <= 3; step++)
+        for (var step = 1; step <= numbers.Recorded[^1]; step++)
         {
             frame.Stack.ZeroGradients();
             var trained = Run();
             foreach (var member in (int[])[0, 2])
             {
                 var (output, inputGradient) = trained[member];
-                var expected = losses[step - 1].GetDouble();
-                Assert.Equal(expected, (output * Ragged("output_cotangent")[member]).sum().item<float>(), 1e-5 + 1e-5 * Math.Abs(expected));
+                numbers.CompareLoss(step, (output * Ragged("output_cotangent")[member]).sum().item<float>());
                 if (step > 1) continue;
                 numbers.CompareOutput("output", TensorData.Values(output));
                 numbers.CompareGradient("input_grad", inputGradient);
@@ -77,15 +83,15 @@ public sealed class GatedLayerTests
                 }
             }
 
-            optimizer.Step([0.01, 0.01, 0.01]);
+            optimizer.Step([numbers.Rate, numbers.Rate, numbers.Rate]);
             if (step == 1) AssertCounted(numbers, frame.Stack);
-            if (step == 2) continue;
+            if (!numbers.Recorded.Contains(step)) continue;
             var after = Run();
             foreach (var member in (int[])[0, 2])
             {
                 var parts = frame.Stack.Member(member).Parameters.Where(static parameter => !parameter.Info.Role.IsCounted)
                     .SelectMany(parameter => published.Parts(parameter.Info.Role.Name, parameter.Value));
-                foreach (var (name, value) in parts.Where(part => numbers.Names.Contains($"after_step_{step}.{part.Name}")))
+                foreach (var (name, value) in parts.Where(part => numbers.Has($"after_step_{step}.{part.Name}")))
                     numbers.CompareStepped($"after_step_{step}.{name}", value);
                 numbers.CompareOutput($"output_after_step_{step}", TensorData.Values(after[member].Output));
             }
@@ -112,14 +118,14 @@ public sealed class GatedLayerTests
         Assert.Equal(rows * k, TensorData.Values(weights).Count(static weight => weight != 0));
     }
 
-    [SharedTheory, MemberData(nameof(Adapters))]
+    [SharedTheory, MemberData(nameof(Losses))]
     public void The_gate_loss_and_its_gradients_are_the_reference_s(string folder)
     {
         using var scope = NewDisposeScope();
         using var numbers = new MethodNumbers(folder);
         var labels = numbers.Integers("gate_labels");
-        Tensor[] modules = [.. numbers.Names.Where(static name => name.StartsWith("gate_loss.logits.", StringComparison.Ordinal))
-            .Order(StringComparer.Ordinal).Select(name => numbers.Tensor(name).requires_grad_())];
+        Tensor[] modules = [.. Enumerable.Range(0, numbers.Names.Count()).Select(static number => $"gate_loss.logits.{number}")
+            .TakeWhile(numbers.Has).Select(name => numbers.Tensor(name).requires_grad_())];
         var (batch, length) = (modules[0].shape[0], modules[0].shape[1]);
         // The reference gives every token a label of its own; here a member has one. So each token is a member, followed by the next.
         var rows = new MemberRows(
@@ -205,7 +211,7 @@ public sealed class GatedLayerTests
 
         public virtual Tensor Weight => numbers.Tensor("param.base_layer.weight");
 
-        public virtual Tensor Bias => numbers.Tensor("param.base_layer.bias");
+        public virtual Tensor? Bias => numbers.Optional("param.base_layer.bias");
 
         public virtual AdapterLayout Layout() => AdapterLayout.For(Spec, [Shape]);
 
@@ -290,7 +296,7 @@ public sealed class GatedLayerTests
 
         public override Tensor Weight => Param("weight");
 
-        public override Tensor Bias => Param("bias");
+        public override Tensor? Bias => Numbers.Optional("param.bias");
 
         public override AdapterLayout Layout()
         {

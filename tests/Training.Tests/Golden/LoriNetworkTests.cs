@@ -25,25 +25,25 @@ public sealed class LoriNetworkTests
         using (var before = new Network(numbers, isMasked: false))
             numbers.CompareOutput("output_before", TensorData.Values(before.Run()[0]));
         using var network = new Network(numbers, isMasked: true);
-        var losses = numbers.Expected.GetProperty("losses_before_step_1_2_3");
         double Config(string name) => numbers.Config.GetProperty(name).GetDouble();
-        for (var step = 0; step < 3; step++)
+        for (var step = 0; step < numbers.Recorded[^1]; step++)
         {
             var output = network.Run();
             foreach (var member in (int[])[0, 2])
             {
                 var loss = (output[member] * Network.Rows(numbers, "output_cotangent")).sum().item<float>();
-                Assert.Equal(losses[step].GetDouble(), loss, 1e-5 + 1e-5 * Math.Abs(losses[step].GetDouble()));
+                numbers.CompareLoss(step + 1, loss);
                 if (step == 0) numbers.CompareOutput("output_at_zero_B", TensorData.Values(output[member]));
                 if (step == 0) network.CompareGradients(member);
             }
 
             network.Step(Config("lr") * Math.Min(1, (step + 1) / (Config("warmup_steps") + 1)), Config("max_grad_norm"));
-            if (step != 1) network.CompareStepped(step + 1);
+            if (numbers.Recorded.Contains(step + 1)) network.CompareStepped(step + 1);
         }
 
         var after = network.Run();
-        foreach (var member in (int[])[0, 2]) numbers.CompareOutput("output_after_step_3", TensorData.Values(after[member]));
+        foreach (var member in (int[])[0, 2])
+            numbers.CompareOutput($"output_after_step_{numbers.Recorded[^1]}", TensorData.Values(after[member]));
     }
 
     private sealed class Network : IDisposable
@@ -83,7 +83,7 @@ public sealed class LoriNetworkTests
             Tensor[] Ragged(string name)
             {
                 var all = Rows(_numbers, name);
-                return [all, all.narrow(0, 0, all.shape[0] / 2), all];
+                return [all, all.narrow(0, 0, (all.shape[0] + 1) / 2), all];
             }
 
             var x = Ragged("input");

@@ -17,8 +17,8 @@ public sealed class MultiLoraTests
         using var layer = new LayerNumbers(numbers, SpecOf(numbers), Saved);
 
         layer.CompareTrained();
-        if (numbers.Names.Contains("merged_weight")) layer.CompareMergedWeight();
-        layer.CompareThreeSteps();
+        if (numbers.Has("merged_weight")) layer.CompareMergedWeight();
+        layer.CompareSteps();
     }
 
     private static AdapterSpec SpecOf(MethodNumbers numbers) => AdapterCatalog.Methods["multilora"].Spec with

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace FedRLora.Training.Tests.Golden;
 
-/// <summary>One layer of PEFT's LoRA, rsLoRA and DoRA: outputs, gradients, three AdamW steps and the merged weight.</summary>
+/// <summary>One layer of PEFT's LoRA, rsLoRA and DoRA: outputs, gradients, AdamW steps and the merged weight.</summary>
 public sealed class PeftLayerTests
 {
     public static TheoryData<string> Folders => Fixtures.Of("method/peft/lora", "method/peft/lora+*");
@@ -17,8 +17,8 @@ public sealed class PeftLayerTests
         using var layer = new LayerNumbers(numbers, SpecOf(numbers), Saved, "lin.base_layer.");
 
         layer.CompareTrained();
-        layer.CompareMergedWeight();
-        layer.CompareThreeSteps();
+        if (numbers.Has("merged_weight")) layer.CompareMergedWeight();
+        layer.CompareSteps();
     }
 
     private static AdapterSpec SpecOf(MethodNumbers numbers) => new()

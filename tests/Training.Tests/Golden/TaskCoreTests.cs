@@ -47,7 +47,8 @@ public sealed class TaskCoreTests
         ClientAdapter Member(string prefix, int task) => new(layout, new(layout.Tensors.Select(info =>
             KeyValuePair.Create(info.Name, new NamedArray(info.Shape, TensorData.Values(Of(prefix, info.Role.Name, task)))))), null);
         using var frame = new FramedLayer(
-            [.. tasks.Select(task => Member("param.", task))], new FrozenLinear(shape, Read("param.weight"), Read("param.bias")));
+            [.. tasks.Select(task => Member("param.", task))],
+            new FrozenLinear(shape, Read("param.weight"), file.Header.Tensors.ContainsKey("param.bias") ? Read("param.bias") : null));
         List<Tensor> Samples(string tensor) => [.. Enumerable.Range(0, tasks.Length).Select(sample => Read(tensor)[sample])];
 
         var trained = frame.Run(Samples("input"), Samples("output_cotangent"));

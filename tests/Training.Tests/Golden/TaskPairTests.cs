@@ -20,7 +20,7 @@ public sealed class TaskPairTests
     public static TheoryData<string> Folders => Fixtures.Of("method/mtlora/lora");
 
     [SharedTheory, MemberData(nameof(Folders))]
-    public void Outputs_gradients_and_three_steps_match_the_reference(string folder)
+    public void Outputs_gradients_and_steps_match_the_reference(string folder)
     {
         using var scope = NewDisposeScope();
         using var numbers = new MethodNumbers(folder);
@@ -31,12 +31,11 @@ public sealed class TaskPairTests
             InWidth = numbers.Config.GetProperty("in").GetInt32(),
             OutWidth = numbers.Config.GetProperty("out").GetInt32(),
         };
-        var frozen = new FrozenLinear(shape, numbers.Tensor("param.linear.weight"), numbers.Tensor("param.linear.bias"));
+        var frozen = new FrozenLinear(shape, numbers.Tensor("param.linear.weight"), numbers.Optional("param.linear.bias"));
         Tensor Rows(string name) => numbers.Tensor(name) is var all ? all.reshape(-1, all.shape[^1]) : all;
         // One for each task, with all that a client of it trains: the shared pair is the same in all of them.
         var holders = tasks.ToDictionary(static task => task, task => new Holder(numbers, shape, task), StringComparer.Ordinal);
-        var losses = numbers.Expected.GetProperty("losses_before_step_1_2_3");
-        for (var step = 1; step <= 3; step++)
+        for (var step = 1; step <= numbers.Recorded[^1]; step++)
         {
             var (loss, inputGradient) = (0.0, zeros_like(Rows("input")));
             var shared = Output(holders[tasks[0]], Rows("input"), Rows("output_cotangent"), withShared: true, withTask: false);
@@ -56,7 +55,7 @@ public sealed class TaskPairTests
                 own.Add(task, second.Gradients);
             }
 
-            Assert.Equal(losses[step - 1].GetDouble(), loss, 1e-5 + 1e-5 * Math.Abs(losses[step - 1].GetDouble()));
+            numbers.CompareLoss(step, loss);
             if (step == 1) numbers.CompareGradient("input_grad", inputGradient);
             foreach (var task in tasks)
             {
@@ -69,8 +68,8 @@ public sealed class TaskPairTests
                     holders[task].Set(role, gradient);
                 }
 
-                holders[task].Step();
-                if (step == 2) continue;
+                holders[task].Step(numbers.Rate);
+                if (!numbers.Recorded.Contains(step)) continue;
                 foreach (var (role, name) in Holder.Names(task))
                     numbers.CompareStepped($"after_step_{step}.{name}", holders[task].Value(role));
             }
@@ -125,7 +124,7 @@ public sealed class TaskPairTests
                 [new(Layout, new(Layout.Tensors.Select(info => KeyValuePair.Create(
                     info.Name, numbers.Array("param." + names[info.Role.Name]) with { Shape = info.Shape }))), null)],
                 masks: null, CPU, model: null);
-            _optimizer = new AdamW(_stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, [AdapterState.Empty]);
+            _optimizer = new AdamW(_stack, new TrainingSpec { WeightDecay = numbers.WeightDecay, ClipNorm = 0 }, [AdapterState.Empty]);
         }
 
         public AdapterLayout Layout { get; }
@@ -141,7 +140,7 @@ public sealed class TaskPairTests
 
         public void Set(string role, Tensor gradient) => _stack.GradientOf(0, InfoOf(role).Name)!.copy_(gradient);
 
-        public void Step() => _optimizer.Step([0.01]);
+        public void Step(double rate) => _optimizer.Step([rate]);
 
         public ClientAdapter Without(IReadOnlyList<string> off) => new(Layout, new(Layout.Tensors.Select(info => KeyValuePair.Create(
             info.Name, new NamedArray(info.Shape,

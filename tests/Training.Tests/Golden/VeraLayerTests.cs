@@ -9,7 +9,7 @@ using static TorchSharp.torch;
 namespace FedRLora.Training.Tests.Golden;
 
 /// <summary>
-/// PEFT's VeRA on two layers that share one frozen pair, y = lin2(tanh(lin(x))): outputs, gradients, three AdamW steps and both merged
+/// PEFT's VeRA on two layers that share one frozen pair, y = lin2(tanh(lin(x))): outputs, gradients, AdamW steps and both merged
 /// weights.
 /// </summary>
 public sealed class VeraLayerTests
@@ -25,25 +25,22 @@ public sealed class VeraLayerTests
         using var numbers = new MethodNumbers(folder);
         using var first = new Layer(numbers, "lin");
         using var second = new Layer(numbers, "lin2");
-        var losses = numbers.Expected.GetProperty("losses_before_step_1_2_3");
-        numbers.CompareOutput("merged_weight", TensorData.Values(first.Merged()));
-        numbers.CompareOutput("merged_weight_2", TensorData.Values(second.Merged()));
-        for (var step = 1; step <= 3; step++)
+        foreach (var (name, layer) in ((string, Layer)[])[("merged_weight", first), ("merged_weight_2", second)])
+            if (numbers.Has(name)) numbers.CompareOutput(name, TensorData.Values(layer.Merged()));
+        for (var step = 1; step <= numbers.Recorded[^1]; step++)
         {
             var (output, inputGradient) = Through(numbers, first, second);
             foreach (var member in (int[])[0, 2])
             {
-                var expected = losses[step - 1].GetDouble();
-                var loss = (output[member] * Ragged(numbers, "output_cotangent")[member]).sum().item<float>();
-                Assert.Equal(expected, loss, 1e-5 + 1e-5 * Math.Abs(expected));
+                numbers.CompareLoss(step, (output[member] * Ragged(numbers, "output_cotangent")[member]).sum().item<float>());
                 if (step > 1) continue;
                 numbers.CompareOutput("output", TensorData.Values(output[member]));
                 numbers.CompareGradient("input_grad", inputGradient[member]);
                 foreach (var layer in (Layer[])[first, second]) layer.CompareGradients(member);
             }
 
-            foreach (var layer in (Layer[])[first, second]) layer.Optimizer.Step([.. Enumerable.Repeat(0.01, Members)]);
-            if (step == 2) continue;
+            foreach (var layer in (Layer[])[first, second]) layer.Optimizer.Step([.. Enumerable.Repeat(numbers.Rate, Members)]);
+            if (!numbers.Recorded.Contains(step)) continue;
             var after = Through(numbers, first, second).Output;
             foreach (var member in (int[])[0, 2])
             {
@@ -71,7 +68,7 @@ public sealed class VeraLayerTests
     {
         var all = numbers.Tensor(name);
         all = all.reshape(-1, all.shape[^1]);
-        return [all, all.narrow(0, 0, all.shape[0] / 2), all];
+        return [all, all.narrow(0, 0, (all.shape[0] + 1) / 2), all];
     }
 
     private sealed class Layer : IDisposable
@@ -91,9 +88,9 @@ public sealed class VeraLayerTests
             var values = new AdapterState(_layout.Tensors.Select(info => KeyValuePair.Create(info.Name, ValueOf(info))));
             Frame = new FramedLayer(
                 [.. Enumerable.Repeat(new ClientAdapter(_layout, values, null), Members)],
-                new FrozenLinear(layer, _weight, numbers.Tensor($"param.{name}.base_layer.bias")));
+                new FrozenLinear(layer, _weight, numbers.Optional($"param.{name}.base_layer.bias")));
             Optimizer = new AdamW(
-                Frame.Stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 },
+                Frame.Stack, new TrainingSpec { WeightDecay = numbers.WeightDecay, ClipNorm = 0 },
                 [.. Enumerable.Repeat(AdapterState.Empty, Members)]);
         }
 

@@ -61,7 +61,7 @@ public sealed record AdapterSpec
     /// <summary>The catalogue name this started from.</summary>
     public string Method { get; init; } = "fedsa-lora";
 
-    /// <summary>R, from 1 to the smaller side of every target.</summary>
+    /// <summary>R, from 1 to the smaller side of every target where that bounds it (<see cref="IsRankBounded"/>).</summary>
     public int Rank { get; init; } = 8;
 
     /// <summary>The numerator of the scaling.</summary>
@@ -247,6 +247,15 @@ public sealed record AdapterSpec
     /// Whether the mix of heads does not depend on the input, so that the adapter is a static low rank and exports exactly.
     /// </summary>
     public bool IsStatic => Routing.IsStatic;
+
+    /// <summary>
+    /// Whether more rows of A than a layer is wide would say nothing new. Not where each row is an expert of which an input uses some, and
+    /// not where a frozen pair stands around a trained number for each row, as in VeRA.
+    /// </summary>
+    [JsonIgnore]
+    public bool IsRankBounded => BeginsFromWeight
+        || (Routing.ActiveRank is null
+            && (Core.Form != CoreForm.Diagonal || Tensor(LowRankFactors.A).Trains || Tensor(LowRankFactors.B).Trains));
 
     /// <summary>Whether a tensor begins from the frozen weight, or from that of related adapters.</summary>
     [JsonIgnore]
