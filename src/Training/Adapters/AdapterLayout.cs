@@ -99,12 +99,14 @@ internal sealed class AdapterLayout
                     + $"they are {NamesOf([.. layout.Targets.Select(static target => target.Layer)])}");
         }
 
-        foreach (var (target, rank, _, _) in layout.Targets)
+        foreach (var (target, rank, _, isBranched) in layout.Targets)
         {
             var bound = Math.Min(target.InWidth, target.OutWidth);
             if (rank < 1 || (rank > bound && spec.IsRankBounded))
                 throw new BadInputException(
                     $"rank: {rank} is outside 1 to {bound}, the smaller side of {target.Module} ({target.InWidth} -> {target.OutWidth})");
+            if (spec.TaskBranch.Rank is var branch && isBranched && branch > bound)
+                throw new BadInputException($"taskBranch.rank: {branch} is above {bound}, the smaller side of {target.Module}");
             if (spec.Routing.WhyNot(rank) is { } why) throw new BadInputException($"routing: {target.Module}: {why}");
         }
 
@@ -144,6 +146,12 @@ internal sealed class AdapterLayout
 
         if (targets.Count == 0)
             throw new BadInputException($"targetModules: no layer of the model is chosen; its layers are {NamesOf(layers)}");
+        if (spec.TaskBranch.Exists && !targets.Any(static target => target.HasTaskBranch))
+        {
+            throw new BadInputException($"taskBranch: none of the adapted layers is in one of the last blocks, which have the task pair; "
+                + "give more taskBranch.blocks, or adapt layers of those");
+        }
+
         if (targets.FirstOrDefault(static target => target.Layer.Kind == LayerKind.Embedding) is { } embedding
             && spec.Parts.Select(static part => part.KeepsOffEmbeddings).OfType<string>().FirstOrDefault() is { } part)
         {

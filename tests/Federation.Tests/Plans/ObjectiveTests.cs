@@ -22,6 +22,16 @@ public sealed class ObjectiveTests
     }
 
     [Theory]
+    [InlineData("objectives: [proximall: 1]", "4:38: adapter.objectives[0]: \"proximall\" is not known; did you mean proximal?")]
+    [InlineData("lifecycle: [rounds: 2]", "4:45: adapter.lifecycle[0].rounds: ")]
+    [InlineData("objectives: [{proximal: 1, gateLoss: 1}]", "4:38: adapter.objectives[0]: proximal and gateLoss stand in one mapping")]
+    [InlineData("routing: {topK: 2, pool: 3}", "4:34: adapter.routing: topK and pool stand in one mapping; give one.")]
+    public void A_problem_of_an_item_has_the_items_place(string adapter, string message) =>
+        Assert.Contains(
+            PlanReader.Read($"{Minimal}\nadapter: {{method: lora, {adapter}}}\n", "p.yaml").Problems,
+            problem => $"{problem}".Contains(message, StringComparison.Ordinal));
+
+    [Theory]
     [InlineData("method: lora, objectives: [alignment: mmd, proximal: 0.1]")]
     [InlineData("method: ffa-lora, objectives: [alignment]")]
     [InlineData("method: lora, objectives: [{alignment: {clip: 1.5}}]")]

@@ -60,6 +60,8 @@ public sealed class ModuleRulesTests
                 StringComparison.Ordinal);
 
         Refused(new() { ExcludeModules = ["up_proj", "dwon_proj"] }, "excludeModules: the model has no linear layer dwon_proj");
+        Refused(new() { LayersToTransform = [0], TaskBranch = new(1, 1) }, "taskBranch: none of the adapted layers is in one of the last");
+        Refused(new() { TaskBranch = new(99, 1) }, "taskBranch.rank: 99 is above ");
         Refused(new() { LayersToTransform = [0, 99] }, "layersToTransform: no target is in layer 99; they are in 0, 1");
         Refused(
             new() { LayersToTransform = [1], LayersPattern = ["layers", "blocks"] },

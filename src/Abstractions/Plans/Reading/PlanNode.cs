@@ -123,9 +123,11 @@ internal sealed class PlanNodeReader(ProblemList problems)
     {
         var entries = new Dictionary<string, MapEntry>(StringComparer.Ordinal);
         MapEntry? merged = null;
+        Place? first = null;
         while (!parser.TryConsume<MappingEnd>(out _))
         {
             var key = ReadNode(parser, path, depth + 1);
+            first ??= key.Place;
             var name = (key as ScalarNode)?.Value;
             var keyPath = ProblemList.Join(path, name ?? "?");
             var value = ReadNode(parser, keyPath, depth + 1);
@@ -140,7 +142,8 @@ internal sealed class PlanNodeReader(ProblemList problems)
         }
 
         if (merged is not null) Merge(merged, entries, ProblemList.Join(path, MergeKey), start);
-        return new(Place.Of(start.Start), [.. entries.Values]);
+        // The parser has no place of a mapping without braces in a list, [a: 1].
+        return new(start.Start.Index == 0 && first is { } place ? place : Place.Of(start.Start), [.. entries.Values]);
     }
 
     // As in YAML 1.1's type repository: a key of the mapping itself counts before a merged one,

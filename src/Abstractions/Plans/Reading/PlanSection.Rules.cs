@@ -44,6 +44,10 @@ internal sealed partial class PlanSection
                 return section.Item(map, key).Section(only.Key, read.Shorthand) is { } values
                     ? Closed(values, read.Read)
                     : read.Read(null);
+            case MapNode { Entries.Count: > 1 } map:
+                return section.Wrong(
+                    node, key, $"{string.Join(" and ", map.Entries.Select(static entry => entry.Key))} stand in one mapping; give one.",
+                    fallback);
             default:
                 return section.Wrong(node, key, $"{Shown(node)} stands here; give one of {string.Join(", ", names)}.", fallback);
         }

@@ -42,9 +42,13 @@ public sealed class PeftExporter(string root) : IAdapterExporter
         if (!plan.Adapter.IsStatic)
         {
             if (!form.Nearest)
-                throw new BadInputException($"export: {plan.Adapter.Method} mixes {plan.Adapter.Heads} heads by a router that depends on "
-                    + "the input, so it has no static LoRA form; train with routing mean, sum or byTask, or ask for the nearest static "
-                    + "form, which weighs the heads equally (--nearest)");
+            {
+                var what = plan.Adapter.Heads > 1 ? "heads" : "rows of A"; // a gate over ranks has one head
+                throw new BadInputException(
+                    $"export: {plan.Adapter.Method} weighs {what} by the input (routing {plan.Adapter.Routing.Rule}), so it has "
+                    + "no static LoRA form; train with routing mean, sum or byTask, or ask for the nearest static form, which "
+                    + $"weighs all {what} alike (--nearest)");
+            }
         }
 
         var layout = layoutOf(plan.Adapter);

@@ -53,6 +53,18 @@ public sealed class VllmFormTests : IDisposable
         Assert.Contains(expected, message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("r-lora", "weighs heads by the input (routing softmax)")]
+    [InlineData("smora", "weighs rows of A by the input (routing rankTopK)")]
+    [InlineData("mixlora", "weighs rows of A by the input (routing pool)")]
+    public async Task The_refusal_of_an_exact_form_says_what_follows_the_input(string method, string expected)
+    {
+        var plan = _tiny.Plan(TinyFederation.TinyCatalogue(method));
+
+        Assert.Contains(
+            expected, (await Assert.ThrowsAsync<BadInputException>(() => ExportAsync(plan, new()))).Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task The_nearest_static_form_of_a_router_is_the_mean_of_its_heads()
     {
