@@ -58,7 +58,7 @@ public abstract partial record Routing
     /// (MeteoRA, arXiv 2405.13053; MALoRA, arXiv 2410.22782).
     /// </summary>
     /// <param name="K">Heads that a token uses.</param>
-    /// <param name="Temperature">The kept logits are divided by it.</param>
+    /// <param name="Temperature">The kept logits are divided by it in evaluation; training has them as they are, as published.</param>
     public sealed record TopK(int K = 2, double Temperature = 1) : Routing
     {
         /// <summary>The gate, <c>[N, D_in]</c>.</summary>

@@ -16,7 +16,9 @@ namespace FedRLora.Training.Adapters.Algebra.Gates;
 /// </remarks>
 /// <param name="heads">N.</param>
 /// <param name="k">K.</param>
-/// <param name="temperature">The kept logits are divided by it; the gate loss is of the logits as they are.</param>
+/// <param name="temperature">
+/// The kept logits are divided by it in evaluation, as published: training, and the gate loss, have them as they are.
+/// </param>
 /// <param name="lossWeight">beta; 0 asks for no gate loss.</param>
 internal sealed class TopKGate(int heads, int k, double temperature, double lossWeight) : IGate
 {
@@ -38,7 +40,9 @@ internal sealed class TopKGate(int heads, int k, double temperature, double loss
         var chosen = Choice.Largest(context.Exact(Routing.TopK.Gate, z), k);
         context.Training?.Count(MixTraining.FirstChoices, Choice.FirstChoices(chosen, heads, context.Rows));
         if (k == 1) return Choice.Marked(chosen, heads, logits.dtype);
-        return Choice.Scattered(chosen, logits.gather(-1, chosen).div(Living.Of(temperature)).softmax(-1), heads);
+        return Choice.Scattered(chosen, Kept(logits.gather(-1, chosen)).softmax(-1), heads);
+
+        Tensor Kept(Tensor largest) => context.Training is null ? largest.div(Living.Of(temperature)) : largest;
     }
 
     /// <summary>
