@@ -32,6 +32,15 @@ public sealed class ObjectiveTests
             problem => $"{problem}".Contains(message, StringComparison.Ordinal));
 
     [Theory]
+    [InlineData("mtlora", "taskA")]
+    [InlineData("smora", "rankRouter")]
+    [InlineData("mixlora", "poolRouterA")]
+    public void A_folder_to_start_from_is_refused_where_the_method_has_tensors_besides(string method, string tensor) =>
+        Assert.Contains(
+            PlanReader.Read($"{Minimal}\nadapter: {{method: {method}, from: f}}\n", "p.yaml").Problems,
+            problem => problem.Message.Contains($"has no {tensor}, which the method has", StringComparison.Ordinal));
+
+    [Theory]
     [InlineData("method: lora, objectives: [alignment: mmd, proximal: 0.1]")]
     [InlineData("method: ffa-lora, objectives: [alignment]")]
     [InlineData("method: lora, objectives: [{alignment: {clip: 1.5}}]")]

@@ -28,6 +28,11 @@ internal static class AdapterChecks
                 $"the adapter that from names has one head, the plan asks for {adapter.Heads}; give heads: 1.", "adapter.heads",
                 "adapter.from");
         }
+        else if (adapter.Routing.Roles.Concat(adapter.TaskBranch.Roles).FirstOrDefault() is { } other)
+        {
+            yield return new(
+                $"the adapter that from names has no {other.Name}, which the method has; name a method of A and B.", "adapter.from");
+        }
 
         if (NothingTrains(adapter) is { } conflict)
             yield return conflict;
