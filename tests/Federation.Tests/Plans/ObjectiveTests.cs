@@ -32,6 +32,16 @@ public sealed class ObjectiveTests
             problem => $"{problem}".Contains(message, StringComparison.Ordinal));
 
     [Theory]
+    [InlineData("mtlora", "has no taskA, which the method has")]
+    [InlineData("smora", "has no rankRouter, which the method has")]
+    [InlineData("mixlora", "has no poolRouterA, which the method has")]
+    [InlineData("lori-s", "calibrateMask begins the heads again at zero")]
+    public void A_folder_to_start_from_is_refused_where_the_method_has_no_use_for_it(string method, string message) =>
+        Assert.Contains(
+            PlanReader.Read($"{Minimal}\nadapter: {{method: {method}, from: f}}\n", "p.yaml").Problems,
+            problem => problem.Message.Contains(message, StringComparison.Ordinal));
+
+    [Theory]
     [InlineData("method: lora, objectives: [alignment: mmd, proximal: 0.1]")]
     [InlineData("method: ffa-lora, objectives: [alignment]")]
     [InlineData("method: lora, objectives: [{alignment: {clip: 1.5}}]")]

@@ -28,6 +28,18 @@ internal static class AdapterChecks
                 $"the adapter that from names has one head, the plan asks for {adapter.Heads}; give heads: 1.", "adapter.heads",
                 "adapter.from");
         }
+        else if (adapter.Routing.Roles.Concat(adapter.TaskBranch.Roles).FirstOrDefault() is { } other)
+        {
+            yield return new(
+                $"the adapter that from names has no {other.Name}, which the method has; name a method of A and B.", "adapter.from");
+        }
+
+        if (adapter.Lifecycle.Any(static step => step.What is LifecycleAction.CalibrateMask))
+        {
+            yield return new(
+                "calibrateMask begins the heads again at zero, which loses those that from names; leave one of the two out.",
+                "adapter.from");
+        }
 
         if (NothingTrains(adapter) is { } conflict)
             yield return conflict;
