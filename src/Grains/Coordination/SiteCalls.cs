@@ -11,7 +11,8 @@ namespace FedRLora.Grains.Coordination;
 internal sealed class SiteCalls(CoordinatorServices services, string job)
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(5); // for a word that a live silo has at hand
-    private readonly HashSet<string> _unreachable = new(StringComparer.Ordinal); // of which that was logged
+    private readonly Dictionary<string, long> _unreachable = new(StringComparer.Ordinal); // of which that was logged, after how many calls
+    private long _calls;
 
     /// <summary>The site's part of the job.</summary>
     public ISiteGrain Of(string site) => services.Grains.GetGrain<ISiteGrain>(Keys.Site(job, site));
@@ -19,16 +20,18 @@ internal sealed class SiteCalls(CoordinatorServices services, string job)
     /// <summary>Calls a site; returns whether it was reached.</summary>
     public async Task<bool> TryAsync(string site, Func<ISiteGrain, Task> call)
     {
+        var number = ++_calls;
         try
         {
             await call(Of(site));
-            _unreachable.Remove(site);
+            // A call that had begun before the site was lost says nothing of it now.
+            if (_unreachable.TryGetValue(site, out var lost) && lost < number) _unreachable.Remove(site);
             return true;
         }
         catch (Exception e) when (e is OrleansException or TimeoutException || StoreUnavailableException.In(e) is not null)
         {
             // Its message holds the stack traces of others. How long it stays away is said by what the round waits for.
-            if (_unreachable.Add(site)) services.Logger.LogSiteUnreachable(job, site, e.GetType().Name);
+            if (_unreachable.TryAdd(site, _calls)) services.Logger.LogSiteUnreachable(job, site, e.GetType().Name);
             return false;
         }
     }
@@ -56,7 +59,7 @@ internal sealed class SiteCalls(CoordinatorServices services, string job)
             }
             catch (Exception e) when (e is not OperationCanceledException) // whatever a version makes of a call that it does not know
             {
-                if (_unreachable.Add(site)) services.Logger.LogSiteUnreachable(job, site, e.GetType().Name);
+                if (_unreachable.TryAdd(site, _calls)) services.Logger.LogSiteUnreachable(job, site, e.GetType().Name);
             }
         }
     }
