@@ -162,7 +162,8 @@ internal sealed class AdapterStack
         role == MixTraining.FirstChoices ? _firstChoices[target.Module] : _counts[AdapterTensor.NameOf(target.Module, role)];
 
     // A mix is asked for more than its result only where a method has use for it.
-    private bool AsksMixes => Layout.Spec.Routing is Routing.TopK || Layout.Roles.Any(static role => role.IsCounted);
+    private bool AsksMixes => Layout.Spec.Routing is Routing.TopK || Layout.Spec.Objectives.OfType<Objective.GateLoss>().Any()
+        || Layout.Roles.Any(static role => role.IsCounted);
 
     /// <summary>How a member's gates have chosen since the stack was made; null for a method without one that chooses heads.</summary>
     public GateUse? GateUseOf(int member)
