@@ -44,6 +44,8 @@ public sealed class PlanValidatorTests
         "svd gives no core, but A and B; give initCore another law.")]
     [InlineData("adapter: {method: pissa, heads: 2, routing: mean}", "adapter.heads",
         "a start computed from the weight is one for a layer")]
+    [InlineData("adapter: {method: lora, core: {form: none, perHead: true}}", "adapter.core.perHead",
+        "there is no core, so no head has its own; give core: {form: full, perHead: true}, or leave perHead out.")]
     [InlineData("adapter: {method: lora, subspaceFrom: [one]}", "adapter.subspaceFrom", "no tensor begins with a subspace")]
     [InlineData("adapter: {method: pissa, start: exact}", "adapter.start", "an exact start needs initA or initB zero")]
     // Lifecycle

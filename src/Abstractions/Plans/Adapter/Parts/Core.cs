@@ -52,5 +52,12 @@ public sealed record Core(CoreForm Form, bool PerHead = false, int? Rank = null)
                 "only a full core has a rank of its own; give core: {form: full, rank: ..}, or leave the rank out.",
                 "adapter.core.rank", "adapter.core.form");
         }
+
+        if (PerHead && Form == CoreForm.None)
+        {
+            yield return new(
+                "there is no core, so no head has its own; give core: {form: full, perHead: true}, or leave perHead out.",
+                "adapter.core.perHead", "adapter.core.form");
+        }
     }
 }
