@@ -45,8 +45,11 @@ internal sealed class AdapterSource(string root, NoteSink? note = null)
                 throw new BadInputException($"subspaceFrom: {folder} has magnitudes (DoRA), so its change is no low rank; leave it out");
             var target = layout.Targets.FirstOrDefault(target => target.Module == layer.Module)
                 ?? throw new BadInputException($"subspaceFrom: {folder} has nothing for {layer.Module}, which the plan adapts");
-            var placed = PlacedAdapter.Create(new(layout, adapter.Tensors, Start: null), CPU);
-            return Bottleneck.Delta(layout.MethodOf(target), placed.Of(target, ScalarType.Float64), target.Scaling)[0];
+            var tensors = new LayerTensors(
+                role => TensorData.OnDevice(adapter.Tensors[AdapterTensor.NameOf(target.Module, role)], CPU).to(ScalarType.Float64)
+                    .unsqueeze(0),
+                static _ => null);
+            return Bottleneck.Delta(layout.MethodOf(target), tensors, target.Scaling)[0];
         })];
     }
 

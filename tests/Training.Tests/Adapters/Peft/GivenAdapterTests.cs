@@ -4,6 +4,7 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Models;
+using static TorchSharp.torch;
 
 namespace FedRLora.Training.Tests.Adapters.Peft;
 
@@ -96,6 +97,61 @@ public sealed class GivenAdapterTests : IDisposable
         Assert.Contains("nowhere: no such folder; give an adapter folder", message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task A_subspace_holds_what_related_adapters_write_into()
+    {
+        foreach (var seed in (ulong[])[1, 2]) await SaveAsync(Method("lora") with { Rank = 1 }, $"related{seed}", seed);
+
+        var shared = await _trainer.InitialSharedAsync(_tiny.Plan(Cora(2, "related1", "related2")));
+
+        const string name = "model.layers.0.self_attn.q_proj.B";
+        using var scope = NewDisposeScope();
+        var basis = TensorOf(shared[name]);
+        Assert.Equal([24L, 2], basis.shape);
+        Assert.True((basis.T.mm(basis) - eye(2)).abs().max().item<float>() < 1e-6, "the columns are orthonormal");
+        Tensor[] written = [.. ((string[])["related1", "related2"]).Select(folder => TensorOf(AdapterTensorsOf(folder)[name]))];
+        Assert.All(written, static column => Assert.True(column.norm().item<float>() > 1e-4, "the adapter was trained"));
+        Assert.All(written, column => Assert.True(
+            (column - basis.mm(basis.T.mm(column))).norm().item<float>() < 1e-5 * column.norm().item<float>(), "nothing is left over"));
+    }
+
+    [Theory]
+    [InlineData("lora", 1, "nowhere", "nowhere: no such folder; give an adapter folder in PEFT's layout")]
+    [InlineData("lora", 2, "related", "subspaceFrom: the changes of model.layers.0.self_attn.q_proj span 1 dimensions, fewer than rank 2; "
+        + "give a lower rank")]
+    [InlineData("dora", 1, "related", "subspaceFrom: related has magnitudes (DoRA), so its change is no low rank; leave it out")]
+    public async Task Related_adapters_that_give_no_subspace_are_refused(string method, int rank, string folder, string expected)
+    {
+        await SaveAsync(Method(method) with { Rank = 1 }, "related");
+        Assert.EndsWith(expected, await RefusedAsync(Cora(rank, folder)), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_related_adapter_must_change_every_layer_that_the_plan_adapts()
+    {
+        await SaveAsync(Method("lora") with { TargetModules = ["q_proj"] }, "related");
+        Assert.Equal("subspaceFrom: related has nothing for model.layers.0.self_attn.v_proj, which the plan adapts",
+            await RefusedAsync(Cora(1, "related") with { TargetModules = ["q_proj", "v_proj"] }));
+    }
+
+    private static AdapterSpec Cora(int rank, params string[] folders) =>
+        Method("cora") with { Rank = rank, TargetModules = ["q_proj"], SubspaceFrom = [.. folders] };
+
+    private async Task<string> RefusedAsync(AdapterSpec spec) =>
+        (await Assert.ThrowsAsync<BadInputException>(() => _trainer.InitialSharedAsync(_tiny.Plan(spec)))).Message;
+
+    private AdapterState AdapterTensorsOf(string folder) => PeftAdapter.Read(Path.Combine(_tiny.Root, folder)).Tensors;
+
+    // One head.
+    private static Tensor TensorOf(NamedArray array) => tensor(array.Data).reshape([.. array.Shape])[0];
+
+    private async Task SaveAsync(AdapterSpec spec, string folder, ulong seed = 1)
+    {
+        var plan = _tiny.Plan(spec) with { Seed = seed };
+        var trained = await TrainAsync(plan);
+        Save(plan, trained.Shared, trained.Result.Head, folder);
+    }
+
     private static AdapterSpec Method(string name) => TinyFederation.TinyCatalogue(name) with { Dropout = Dropout.None };
 
     private static float[] Array(PeftAdapter adapter, string name)
@@ -115,9 +171,7 @@ public sealed class GivenAdapterTests : IDisposable
     // An adapter on q_proj in the folder given, with a change of its configuration, whose path is returned.
     private async Task<string> SaveWithAsync(string old, string now)
     {
-        var plan = _tiny.Plan(Method("lora") with { TargetModules = ["q_proj"] });
-        var trained = await TrainAsync(plan);
-        Save(plan, trained.Shared, trained.Result.Head, "given");
+        await SaveAsync(Method("lora") with { TargetModules = ["q_proj"] }, "given");
         var path = Path.Combine(_tiny.Root, "given", "adapter_config.json");
         File.WriteAllText(path, File.ReadAllText(path).Replace(old, now, StringComparison.Ordinal));
         return path;
