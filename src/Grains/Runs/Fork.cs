@@ -93,6 +93,7 @@ public static class Fork
             throw new BadInputException($"Client {moved.Id} has its head at site {sites[moved.Id]}, "
                 + $"from which it does not go to {moved.Site}; give that client another id.");
         }
+
         if (LeftAlone(before, plan) is { } other)
         {
             throw new BadInputException($"Client {other.Id} alone moved the head of another task in {source}, whose moments it keeps; "

@@ -82,9 +82,6 @@ internal static class Initializers
                 var bound = 1 / Math.Sqrt(tensor.Shape[^1]);
                 draw.uniform_(-bound, bound, generator);
                 break;
-            case InitLaw.Constant:
-                result.Fill((float)init.Value);
-                return;
             case InitLaw.Gaussian:
                 draw.normal_(0, init.Value, generator);
                 break;

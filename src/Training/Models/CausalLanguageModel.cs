@@ -203,17 +203,17 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
 
     private Tensor LayerOf(int layer, Tensor x, ForwardPass pass) => pass.Layer(layer, x, input => Layer(layer, input, pass));
 
-    /// <summary>Checks what would otherwise end in native code.</summary>
-    /// <exception cref="ArgumentException">
-    /// Wrong shape or type, too long, an id outside the vocabulary, or padding before a real token.
-    /// </exception>
-    // What they would add to a part of a text is not what they add to it.
+    // What adapters that see sequences would add to a part of a text is not what they add to it.
     private static void RequireParts(ILayerAdapters? adapters)
     {
         if (adapters?.SeesSequences == true)
             throw new ArgumentException("The adapters see sequences: give each whole, without padding, a cache or a shared prompt.");
     }
 
+    /// <summary>Checks what would otherwise end in native code.</summary>
+    /// <exception cref="ArgumentException">
+    /// Wrong shape or type, too long, an id outside the vocabulary, or padding before a real token.
+    /// </exception>
     private void CheckInput(Tensor inputIds, Tensor? attentionMask, long first)
     {
         if (inputIds.dtype != ScalarType.Int64 || inputIds.dim() != 2)

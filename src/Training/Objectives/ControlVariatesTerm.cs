@@ -11,8 +11,8 @@ namespace FedRLora.Training.Objectives;
 /// Control variates of tensors of scope Job (SCAFFOLD, arXiv 1910.06378, option II): a step goes along g + c - c_k, and after the round
 /// c_k' = c_k - c + (x - y) / (K lr), x where the round began and y where it ended, so that c_k is the client's mean gradient. With a rate
 /// that moves, K lr is the sum of the rates of the steps that moved the tensors. Clipping is of g alone: a correction that was clipped with
-/// it would no longer cancel between clients. Under AdamW the quotient is no gradient; the correction is then what its formula says, and no
-/// more. A client that has no variate yet begins with 0.
+/// it would no longer cancel between clients. A plan with AdamW is refused, whose steps over their rates are no gradient. A client that has
+/// no variate yet begins with 0.
 /// </summary>
 internal sealed class ControlVariatesTerm : ObjectiveTerm
 {
