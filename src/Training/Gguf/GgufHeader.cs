@@ -93,7 +93,8 @@ internal sealed class GgufHeader
         {
             var key = ReadName($"the key of metadata entry {i + 1}");
             var type = (GgufValueType)_reader.ReadUInt32();
-            if (!values.TryAdd(key, ReadValue(key, type))) throw new BadInputException($"{_path}: {BadInputException.Shown(key)} occurs twice");
+            if (!values.TryAdd(key, ReadValue(key, type)))
+                throw new BadInputException($"{_path}: {BadInputException.Shown(key)} occurs twice");
         }
 
         return new(_path, values);
@@ -124,7 +125,8 @@ internal sealed class GgufHeader
 
     private int RequireSize(string key, GgufValueType type) => GgufValue.SizeOf(type) is > 0 and var size
         ? size
-        : throw new BadInputException($"{_path}: {BadInputException.Shown(key)} has a value of type {(uint)type}, which GGUF does not know");
+        : throw new BadInputException(
+            $"{_path}: {BadInputException.Shown(key)} has a value of type {(uint)type}, which GGUF does not know");
 
     private long ReadLength(string key)
     {

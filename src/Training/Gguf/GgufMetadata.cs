@@ -45,6 +45,17 @@ internal sealed class GgufMetadata(string path, IReadOnlyDictionary<string, Gguf
     /// <summary>How many values an array has; null where the key is absent.</summary>
     public long? CountOf(string key) => values.TryGetValue(key, out var value) ? value.Count : null;
 
+    /// <summary>Whether the key has an array.</summary>
+    public bool IsArray(string key) => values.TryGetValue(key, out var value) && value.Type == GgufValueType.Array;
+
+    /// <summary>Whether the key has false, 0 or nothing in it.</summary>
+    public bool IsOff(string key) => values.TryGetValue(key, out var value) && value.Type switch
+    {
+        GgufValueType.Bool => OptionalFlag(key) == false,
+        GgufValueType.Text or GgufValueType.Array => value.Bytes.IsEmpty,
+        _ => OptionalNumber(key) == 0,
+    };
+
     /// <summary>A text; null where the key is absent.</summary>
     public string? OptionalText(string key) => Find(key, "a string", static value => value.Type == GgufValueType.Text) is { } found
         ? TextOf(key, found.Bytes.Span)
