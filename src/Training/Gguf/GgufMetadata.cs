@@ -125,6 +125,14 @@ internal sealed class GgufMetadata(string path, IReadOnlyDictionary<string, Gguf
     public double[]? OptionalNumbers(string key) => Items(
         key, "an array of numbers", static type => IsFloat(type) || IsInteger(type), (type, bytes) => NumberAt(key, type, bytes.Span));
 
+    /// <summary>Whether another file has the same value.</summary>
+    public bool SameValue(string key, GgufMetadata other) => values.TryGetValue(key, out var value) && other.ValueOf(key) is { } there
+        && (value.Type, value.ItemType, value.Count) == (there.Type, there.ItemType, there.Count)
+        && value.Bytes.Span.SequenceEqual(there.Bytes.Span);
+
+    /// <summary>A value as the file holds it; null where the key is absent.</summary>
+    public GgufValue? ValueOf(string key) => values.TryGetValue(key, out var value) ? value : null;
+
     /// <summary>A value that cannot be used.</summary>
     public BadInputException Wrong(string key, string value, string expected) =>
         new($"{path}: {BadInputException.Shown(key)} is {BadInputException.Shown(value)}, expected {expected}");
