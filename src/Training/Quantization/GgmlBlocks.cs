@@ -1,5 +1,7 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using FedRLora.Training.Gguf;
+using FedRLora.Training.Kernels;
 
 namespace FedRLora.Training.Quantization;
 
@@ -11,7 +13,12 @@ internal static unsafe class GgmlBlocks
     /// <param name="blocks">Aligned or not.</param>
     /// <param name="target">As many numbers as <paramref name="values"/>.</param>
     /// <param name="values">A multiple of the block's.</param>
-    public static void Widen(GgmlType type, byte* blocks, float* target, long values) => PlainBlocks.Widen(type, blocks, target, values);
+    public static void Widen(GgmlType type, byte* blocks, float* target, long values)
+    {
+        if (Vector512.IsHardwareAccelerated) BlockKernels<WideSixteen>.Widen(type, blocks, target, values);
+        else if (Vector128.IsHardwareAccelerated) BlockKernels<PairedSixteen>.Widen(type, blocks, target, values);
+        else PlainBlocks.Widen(type, blocks, target, values);
+    }
 
     /// <summary>
     /// The first value that is infinite or no number, or -1. Of quantized types the scales alone are looked at: one that is not finite

@@ -36,6 +36,10 @@ public sealed class GoldenTests
         TaskPairTests.Folders,
         AdapterLifecycleTests.Folders,
         GgmlBlockTests.Files,
+        GgmlQuantizerTests.Files,
+        Nf4Tests.Codes,
+        Nf4Tests.Tensors,
+        Nf4Tests.Layers,
     ];
 
     [SharedFact]

@@ -10,10 +10,12 @@ internal sealed class BlockFile : IDisposable
 {
     private readonly SafetensorsFile _file;
 
-    public BlockFile(string place)
+    /// <param name="place">Where it lies.</param>
+    /// <param name="beside">Another file beside it that is opened.</param>
+    public BlockFile(string place, string? beside = null)
     {
         var (folder, file) = Fixtures.Split(place);
-        _file = SafetensorsFile.Open(SharedFolder.Of(folder, file));
+        _file = SafetensorsFile.Open(SharedFolder.Of(folder, beside ?? file));
         Kind = Fixtures.Tree.All.Single(fixture => fixture.Place == place).Kind;
     }
 
@@ -21,6 +23,8 @@ internal sealed class BlockFile : IDisposable
 
     /// <summary>The type that the kind ends in.</summary>
     public GgmlType Type => Enum.Parse<GgmlType>(Kind.Split('/')[^1], ignoreCase: true);
+
+    public IEnumerable<string> Names => _file.Header.Tensors.Keys;
 
     public void Dispose() => _file.Dispose();
 
