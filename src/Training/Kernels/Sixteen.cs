@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace FedRLora.Training.Kernels;
 
@@ -21,6 +22,21 @@ internal unsafe interface ISixteen<T>
 
     /// <summary>To memory, aligned or not.</summary>
     static abstract void Store(T x, float* to);
+
+    /// <summary>Whole numbers from 0 to 255.</summary>
+    static abstract T Of(Vector128<byte> codes);
+
+    /// <summary>Whole numbers from -128 to 127.</summary>
+    static abstract T Of(Vector128<sbyte> codes);
+
+    /// <summary>Sixteen float16 from memory, aligned or not; exact, whether or not the processor flushes subnormal numbers.</summary>
+    static abstract T LoadHalves(byte* from);
+
+    /// <summary>Sixteen bfloat16 from memory, aligned or not.</summary>
+    static abstract T LoadBrains(byte* from);
+
+    /// <summary>Of a table of sixteen the numbers at these places, each from 0 to 15.</summary>
+    static abstract T Pick(T table, Vector128<byte> places);
 
     static abstract T operator +(T left, T right);
 
@@ -70,6 +86,38 @@ internal readonly unsafe struct WideSixteen(Vector512<float> all) : ISixteen<Wid
     public static void Store(WideSixteen x, float* to) => x._all.Store(to);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static WideSixteen Of(Vector128<byte> codes) => new(Vector512.ConvertToSingle(Whole(codes)));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static WideSixteen Of(Vector128<sbyte> codes)
+    {
+        if (Avx512F.IsSupported) return new(Vector512.ConvertToSingle(Avx512F.ConvertToVector512Int32(codes)));
+        var (low, high) = Vector128.Widen(codes);
+        return new(Vector512.ConvertToSingle(Vector512.Create(
+            Vector256.Create(Vector128.WidenLower(low), Vector128.WidenUpper(low)),
+            Vector256.Create(Vector128.WidenLower(high), Vector128.WidenUpper(high)))));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static WideSixteen LoadHalves(byte* from)
+    {
+        var bits = Whole(Vector256.Load((ushort*)from));
+        var size = (bits & Vector512.Create(Halves.Size)) << Halves.Shift;
+        var normal = size + Vector512.Create(Halves.Bias);
+        var subnormal = (normal + Vector512.Create(Halves.One)).AsSingle() - Vector512.Create(Halves.Least);
+        var value = Vector512.ConditionalSelect(
+            Vector512.LessThan(size, Vector512.Create(Halves.One)), subnormal.AsInt32(),
+            normal + (Vector512.GreaterThanOrEqual(size, Vector512.Create(Halves.Infinite)) & Vector512.Create(Halves.Bias)));
+        return new((value | ((bits & Vector512.Create(Halves.Sign)) << 16)).AsSingle());
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static WideSixteen LoadBrains(byte* from) => new((Whole(Vector256.Load((ushort*)from)) << 16).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static WideSixteen Pick(WideSixteen table, Vector128<byte> places) => new(Vector512.Shuffle(table._all, Whole(places)));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static WideSixteen operator +(WideSixteen left, WideSixteen right) => new(left._all + right._all);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -106,6 +154,22 @@ internal readonly unsafe struct WideSixteen(Vector512<float> all) : ISixteen<Wid
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Highest(WideSixteen x) => Fold.Highest(Vector256.MaxNative(x._all.GetLower(), x._all.GetUpper()));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<int> Whole(Vector128<byte> codes)
+    {
+        if (Avx512F.IsSupported) return Avx512F.ConvertToVector512Int32(codes);
+        var (low, high) = Vector128.Widen(codes);
+        return Whole(Vector256.Create(low, high));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<int> Whole(Vector256<ushort> codes)
+    {
+        if (Avx512F.IsSupported) return Avx512F.ConvertToVector512Int32(codes);
+        var (low, high) = Vector256.Widen(codes);
+        return Vector512.Create(low, high).AsInt32();
+    }
 }
 
 /// <summary>In two registers.</summary>
@@ -127,6 +191,35 @@ internal readonly unsafe struct PairedSixteen(Vector256<float> low, Vector256<fl
     {
         x._low.Store(to);
         x._high.Store(to + 8);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static PairedSixteen Of(Vector128<byte> codes)
+    {
+        var (low, high) = Whole(codes);
+        return new(Vector256.ConvertToSingle(low), Vector256.ConvertToSingle(high));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static PairedSixteen Of(Vector128<sbyte> codes)
+    {
+        var (low, high) = Vector128.Widen(codes);
+        return new(Vector256.ConvertToSingle(Whole(low)), Vector256.ConvertToSingle(Whole(high)));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static PairedSixteen LoadHalves(byte* from) => new(
+        EightHalves(Whole(Vector128.Load((ushort*)from))), EightHalves(Whole(Vector128.Load((ushort*)from + 8))));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static PairedSixteen LoadBrains(byte* from) => new(
+        (Whole(Vector128.Load((ushort*)from)) << 16).AsSingle(), (Whole(Vector128.Load((ushort*)from + 8)) << 16).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static PairedSixteen Pick(PairedSixteen table, Vector128<byte> places)
+    {
+        var (low, high) = Whole(places);
+        return new(EightOf(table, low), EightOf(table, high));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -174,6 +267,57 @@ internal readonly unsafe struct PairedSixteen(Vector256<float> low, Vector256<fl
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Highest(PairedSixteen x) => Fold.Highest(Vector256.MaxNative(x._low, x._high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> EightHalves(Vector256<int> bits)
+    {
+        var size = (bits & Vector256.Create(Halves.Size)) << Halves.Shift;
+        var normal = size + Vector256.Create(Halves.Bias);
+        var subnormal = (normal + Vector256.Create(Halves.One)).AsSingle() - Vector256.Create(Halves.Least);
+        var value = Vector256.ConditionalSelect(
+            Vector256.LessThan(size, Vector256.Create(Halves.One)), subnormal.AsInt32(),
+            normal + (Vector256.GreaterThanOrEqual(size, Vector256.Create(Halves.Infinite)) & Vector256.Create(Halves.Bias)));
+        return (value | ((bits & Vector256.Create(Halves.Sign)) << 16)).AsSingle();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> EightOf(PairedSixteen table, Vector256<int> places) => Vector256.ConditionalSelect(
+        Vector256.GreaterThan(places, Vector256.Create(7)).AsSingle(),
+        Vector256.Shuffle(table._high, places & Vector256.Create(7)), Vector256.Shuffle(table._low, places & Vector256.Create(7)));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static (Vector256<int> Low, Vector256<int> High) Whole(Vector128<byte> codes)
+    {
+        var (low, high) = Vector128.Widen(codes);
+        return (Whole(low), Whole(high));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<int> Whole(Vector128<ushort> codes) => Avx2.IsSupported
+        ? Avx2.ConvertToVector256Int32(codes)
+        : Vector256.Create(Vector128.WidenLower(codes), Vector128.WidenUpper(codes)).AsInt32();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<int> Whole(Vector128<short> codes) => Avx2.IsSupported
+        ? Avx2.ConvertToVector256Int32(codes)
+        : Vector256.Create(Vector128.WidenLower(codes), Vector128.WidenUpper(codes));
+}
+
+// A float16 is a float32 whose exponent is less by 112, in bits thirteen places lower.
+file static class Halves
+{
+    public const int Sign = 0x8000;
+    public const int Size = 0x7FFF;
+    public const int Shift = 13;
+
+    // Added to an exponent, and once more to one of all bits.
+    public const int Bias = 112 << 23;
+
+    // Of the exponent; what is less is subnormal: with that exponent and a leading one it is too great by that one.
+    public const int One = 1 << 23;
+    public const float Least = 1f / (1 << 14);
+
+    public const int Infinite = 31 << 23;
 }
 
 file static class Fold

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.RegularExpressions;
+using FedRLora.Training.Gguf;
 using static TorchSharp.torch;
 
 using Found = (string Kind, string Part, System.Collections.Generic.IEnumerable<string> Files);
@@ -165,9 +166,18 @@ internal static partial class FixtureKinds
         {
             var tensors = folder.Tensors(file);
             var (source, raw) = (tensors.Contains("source"), tensors.Contains("raw"));
-            if (source && (raw || tensors.Contains("raw_ggml_c"))) yield return ("gguf/quantize", file, [file, "quantize.json"]);
-            else if (raw && tensors.Contains("values")) yield return ("gguf/blocks", file, [file, "blocks.json"]);
+            var kind = source && raw ? "gguf/quantize"
+                : tensors.Contains("values") && (raw || tensors.Contains("raw_ggml_c")) ? "gguf/blocks"
+                : null;
+            if (kind is not null) yield return ($"{kind}/{GgmlTypeIn(file)}", file, [file, "blocks.json", "quantize.json"]);
         }
+    }
+
+    // Which blocks they are is said by a file's name alone: Q4_K-nonfinite.safetensors.
+    private static string GgmlTypeIn(string file)
+    {
+        var words = file.Split('-', '.');
+        return (words.FirstOrDefault(static word => Enum.TryParse<GgmlType>(word, out _)) ?? words[0]).ToLowerInvariant();
     }
 
     private static IEnumerable<Found> Quantized(FixtureFolder folder)

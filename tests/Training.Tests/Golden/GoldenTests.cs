@@ -3,6 +3,7 @@ using FedRLora.Training.Tests.Adapters.Peft;
 using FedRLora.Training.Tests.Chat;
 using FedRLora.Training.Tests.Models;
 using FedRLora.Training.Tests.Objectives;
+using FedRLora.Training.Tests.Quantization;
 using FedRLora.Training.Tests.Tokenizers;
 
 namespace FedRLora.Training.Tests.Golden;
@@ -34,6 +35,11 @@ public sealed class GoldenTests
         TaskCoreTests.Layers,
         TaskPairTests.Folders,
         AdapterLifecycleTests.Folders,
+        GgmlBlockTests.Files,
+        GgmlQuantizerTests.Files,
+        Nf4Tests.Codes,
+        Nf4Tests.Tensors,
+        Nf4Tests.Layers,
     ];
 
     [SharedFact]
