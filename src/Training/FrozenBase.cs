@@ -6,13 +6,16 @@ using FedRLora.Training.Data.Chat;
 using FedRLora.Training.Data.Tokenizers;
 using FedRLora.Training.Inputs;
 using FedRLora.Training.Models;
+using FedRLora.Training.Models.Weights;
 using static TorchSharp.torch;
 
 namespace FedRLora.Training;
 
-/// <summary>A model folder in memory: one for all clients on a device, read-only.</summary>
+/// <summary>A model in memory: one for all clients on a device, read-only.</summary>
 internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer, Lazy<ChatTemplate?> chat) : IDisposable
 {
+    private const string Generation = "generation_config.json";
+
     public CausalLanguageModel Model { get; } = model;
 
     public Tokenizer Tokenizer { get; } = tokenizer;
@@ -27,62 +30,54 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer,
     /// <exception cref="BadInputException">The template is not valid.</exception>
     public ChatTemplate? Chat => chat.Value;
 
-    /// <summary>Checks the folder as a whole, then loads the weights.</summary>
-    /// <param name="folder">A Hugging Face folder.</param>
+    /// <summary>Checks the model as a whole, then loads the weights.</summary>
+    /// <param name="path">A Hugging Face folder or a GGUF file.</param>
     /// <param name="device">Where the weights go.</param>
     /// <param name="storage">As what they lie there.</param>
-    /// <param name="parts">What the folder holds, where the caller knows it.</param>
-    /// <exception cref="BadInputException">The folder is not usable.</exception>
-    public static FrozenBase Load(string folder, Device device, WeightStorage storage = WeightStorage.Float32, BaseParts? parts = null)
+    /// <param name="parts">What the model holds, where the caller knows it.</param>
+    /// <exception cref="BadInputException">The model is not usable.</exception>
+    public static FrozenBase Load(string path, Device device, WeightStorage storage = WeightStorage.AsStored, BaseParts? parts = null)
     {
-        var tokenizer = Check(folder);
-        var model = ModelRegistry.Load(folder, device, storage switch
-        {
-            WeightStorage.Bfloat16 => ScalarType.BFloat16,
-            WeightStorage.Float16 => ScalarType.Float16,
-            _ => ScalarType.Float32,
-        });
+        GivenPath.RequireModel(path);
+        var source = ModelSource.At(path);
+        var tokenizer = Check(source);
+        var model = ModelRegistry.Load(source, device, storage);
         int[] own = tokenizer.EndId is { } end ? [end] : [];
-        return new(model, tokenizer, new(() => ChatTemplate.Find(folder)))
+        return new(model, tokenizer, new(() => ChatTemplate.Find(source.Path)))
         {
-            EndIds = own.Concat(model.Config.EndIds).Concat(GenerationEndIds(folder)).ToHashSet(), Parts = parts,
+            EndIds = own.Concat(model.Config.EndIds).Concat(GenerationEndIds(source)).ToHashSet(), Parts = parts,
         };
     }
 
     /// <summary>Checks everything that <see cref="Load"/> needs, without reading a tensor.</summary>
     /// <inheritdoc cref="Load" path="/exception"/>
-    public static Tokenizer Check(string folder)
+    public static Tokenizer Check(string path)
     {
-        GivenPath.RequireModel(folder);
-        var tokenizer = Tokenizer.Load(folder);
-        var config = ModelRegistry.Check(folder);
-        _ = GenerationEndIds(folder);
-        return tokenizer.VocabularySize <= config.VocabularySize
-            ? tokenizer
-            : throw new BadInputException($"{folder}: the tokenizer has ids up to {tokenizer.VocabularySize - 1}, "
-                + $"the model's vocabulary ends at {config.VocabularySize - 1}; they do not belong together");
+        GivenPath.RequireModel(path);
+        return Check(ModelSource.At(path));
     }
 
     /// <summary>Rows to token ids, within what the model takes.</summary>
     public RowEncoder Encoder(int maxTokens) => new(Tokenizer, Math.Min(maxTokens, Model.Config.MaxPositions), () => Chat);
 
-    /// <summary>The adaptable layers of a model folder, from its <c>config.json</c> alone.</summary>
+    /// <summary>The adaptable layers of a model, from its configuration alone.</summary>
     /// <exception cref="BadInputException">The configuration is missing or not implemented.</exception>
-    public static IReadOnlyList<LinearShape> LayersOf(string folder)
-    {
-        using var scope = NewDisposeScope();
-        var config = ModelConfig.Load(folder);
-        var shapes = ModelRegistry.ExpectedParameters(config).ToDictionary(static parameter => parameter.Name,
-            static parameter => empty(parameter.Shape, device: META), StringComparer.Ordinal);
-        return ModelRegistry.Create(config, shapes).AdaptableLayers;
-    }
+    public static IReadOnlyList<LinearShape> LayersOf(string path) => ModelRegistry.LayersOf(ModelConfig.Load(path));
 
     public void Dispose() => Model.Dispose();
 
-    private static IReadOnlyList<int> GenerationEndIds(string folder)
+    private static Tokenizer Check(ModelSource model)
     {
-        var path = Path.Combine(folder, "generation_config.json");
-        return File.Exists(path)
-            ? ConfigReader.Read(ConfigReader.TextOf(path), path, static reader => reader.Integers("eos_token_id")) : [];
+        var tokenizer = Tokenizer.Load(model.Path);
+        var config = ModelRegistry.Check(model);
+        _ = GenerationEndIds(model);
+        return tokenizer.VocabularySize <= config.VocabularySize
+            ? tokenizer
+            : throw new BadInputException($"{model.Path}: the tokenizer has ids up to {tokenizer.VocabularySize - 1}, "
+                + $"the model's vocabulary ends at {config.VocabularySize - 1}; they do not belong together");
     }
+
+    private static IReadOnlyList<int> GenerationEndIds(ModelSource model) => model.Has(Generation)
+        ? ConfigReader.Read(model.Text(Generation), model.Called(Generation), static reader => reader.Integers("eos_token_id"))
+        : [];
 }

@@ -1,6 +1,7 @@
 using FedRLora.Abstractions.Plans;
 using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Models;
+using FedRLora.Training.Models.Weights;
 using static TorchSharp.torch;
 
 namespace FedRLora.Training.Adapters;

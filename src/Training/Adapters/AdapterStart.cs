@@ -3,6 +3,7 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Models;
+using FedRLora.Training.Models.Weights;
 using static TorchSharp.torch;
 
 namespace FedRLora.Training.Adapters;

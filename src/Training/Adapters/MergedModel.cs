@@ -5,6 +5,7 @@ using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Inputs;
 using FedRLora.Training.Models;
+using FedRLora.Training.Models.Weights;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -2,6 +2,7 @@ using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Models;
+using FedRLora.Training.Models.Weights;
 
 namespace FedRLora.Training.Inputs;
 

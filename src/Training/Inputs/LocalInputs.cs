@@ -6,6 +6,7 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Training.Data;
 using FedRLora.Training.Models;
+using FedRLora.Training.Models.Weights;
 
 namespace FedRLora.Training.Inputs;
 

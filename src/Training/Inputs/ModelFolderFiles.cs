@@ -1,6 +1,7 @@
 using FedRLora.Abstractions.Messages;
 using FedRLora.Training.Data.Chat;
 using FedRLora.Training.Models;
+using FedRLora.Training.Models.Weights;
 
 namespace FedRLora.Training.Inputs;
 

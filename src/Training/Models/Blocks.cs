@@ -6,16 +6,6 @@ namespace FedRLora.Training.Models;
 /// <summary>The parts that decoder families share. All tensors of one call have one device and one dtype.</summary>
 internal static class Blocks
 {
-    /// <summary>Rows of an embedding table.</summary>
-    /// <param name="ids">int64 <c>[Bsz, T]</c>.</param>
-    /// <param name="weight"><c>[V, D]</c>.</param>
-    /// <returns><c>[Bsz, T, D]</c>.</returns>
-    public static Tensor Embed(Tensor ids, Tensor weight)
-    {
-        using var scope = NewDisposeScope();
-        return weight.index_select(0, ids.reshape(-1)).reshape(ids.shape[0], ids.shape[1], weight.shape[1]).MoveToOuterDisposeScope();
-    }
-
     /// <summary>Root mean square norm; the statistics are in float32 or wider.</summary>
     /// <param name="x"><c>[.., D]</c>.</param>
     /// <param name="weight"><c>[D]</c>.</param>

@@ -1,3 +1,4 @@
+using FedRLora.Training.Models.Weights;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -55,15 +56,22 @@ public sealed record LinearShape(string Module, int InWidth, int OutWidth, Layer
 /// <summary>
 /// A frozen decoder-only language model. Forward writes nothing: many threads may use one model, each with adapters of its own.
 /// </summary>
-public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionary<string, Tensor> parameters) : IDisposable
+public abstract class CausalLanguageModel : IDisposable
 {
+    private readonly FrozenParameters _parameters;
     private Dictionary<string, FrozenLinear>? _frozen;
 
-    /// <summary>Sizes and settings.</summary>
-    public ModelConfig Config { get; } = config;
+    private protected CausalLanguageModel(ModelConfig config, FrozenParameters parameters) =>
+        (Config, _parameters, Dtype) = (config, parameters, parameters.Dtype);
 
-    /// <summary>Parameters by Hugging Face name; owned by the model, not to be replaced or written by users of a frozen model.</summary>
-    public IReadOnlyDictionary<string, Tensor> Parameters { get; } = parameters;
+    /// <summary>Sizes and settings.</summary>
+    public ModelConfig Config { get; }
+
+    /// <summary>
+    /// Parameters that are tensors of floats, by Hugging Face name; owned by the model, not to be replaced or written by users of a frozen
+    /// model. Matrices in another form are not among them.
+    /// </summary>
+    public IReadOnlyDictionary<string, Tensor> Parameters => _parameters.Tensors;
 
     /// <summary>The adaptable linear layers in order of use; the LM head is not among them.</summary>
     public abstract IReadOnlyList<LinearShape> Linears { get; }
@@ -78,11 +86,15 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     public IReadOnlyList<LinearShape> AdaptableLayers => [Embedding, .. Linears, LmHead];
 
     /// <summary>Where the parameters are.</summary>
-    public Device Device => Parameters.Values.First().device;
+    public Device Device => _parameters.Device;
 
-    /// <summary>What is computed with: the type of the parameters, float32 where they are stored in half precision.</summary>
-    internal ScalarType Dtype { get; } =
-        parameters.Values.First().dtype is var stored && stored is ScalarType.Float16 or ScalarType.BFloat16 ? ScalarType.Float32 : stored;
+    /// <summary>What is computed with: float32, or float64 where the parameters are.</summary>
+    internal ScalarType Dtype { get; }
+
+    /// <summary>How the matrices are stored, with how many bytes each form takes.</summary>
+    internal IReadOnlyDictionary<string, long> StoredBytes => _parameters.Matrices.Values
+        .GroupBy(static matrix => matrix.Storage, StringComparer.Ordinal)
+        .ToDictionary(static form => form.Key, static form => form.Sum(static matrix => matrix.SizeBytes), StringComparer.Ordinal);
 
     /// <summary>Hidden states after the final norm.</summary>
     /// <param name="inputIds">int64 <c>[Bsz, T]</c>; with the cache's tokens at most <see cref="ModelConfig.MaxPositions"/>.</param>
@@ -160,10 +172,14 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
         return adapters?.Adapt(LmHead.Module, hidden, logits) ?? logits;
     }
 
-    /// <summary>The frozen weight of an adaptable layer, stored as its kind says.</summary>
+    /// <summary>The frozen weight of an adaptable layer, as its kind says; a new tensor where it is not stored as floats.</summary>
     /// <exception cref="KeyNotFoundException">The model has no such layer.</exception>
-    public Tensor WeightOf(LinearShape layer) =>
-        Parameters[(Config.TieWordEmbeddings && layer.Kind == LayerKind.LmHead ? Embedding.Module : layer.Module) + ".weight"];
+    public Tensor WeightOf(LinearShape layer) => MatrixOf(layer) switch
+    {
+        FloatMatrix floats => floats.Values,
+        { IsTransposed: true } matrix => matrix.Whole(Dtype).t(),
+        var matrix => matrix.Whole(Dtype),
+    };
 
     /// <summary>The frozen bias of an adaptable layer, <c>[OutWidth]</c>; null where it has none.</summary>
     public Tensor? BiasOf(LinearShape layer) => Parameters.GetValueOrDefault(layer.Module + ".bias");
@@ -171,7 +187,7 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (var parameter in Parameters.Values) parameter.Dispose();
+        _parameters.Dispose();
         GC.SuppressFinalize(this);
     }
 
@@ -182,7 +198,7 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     internal abstract Tensor FinalNorm(Tensor x, ForwardPass pass);
 
     /// <summary>The token embeddings.</summary>
-    private protected virtual Tensor Embed(ForwardPass pass) => pass.Embedding(Embedding, WeightOf(Embedding));
+    private protected virtual Tensor Embed(ForwardPass pass) => pass.Embedding(Embedding, MatrixOf(Embedding));
 
     /// <summary>One layer.</summary>
     /// <param name="layer">Its index.</param>
@@ -191,7 +207,10 @@ public abstract class CausalLanguageModel(ModelConfig config, IReadOnlyDictionar
     private protected abstract Tensor Layer(int layer, Tensor x, ForwardPass pass);
 
     /// <summary>A frozen linear layer of the model.</summary>
-    internal FrozenLinear Frozen(LinearShape layer) => new(layer, WeightOf(layer), BiasOf(layer));
+    internal FrozenLinear Frozen(LinearShape layer) => new(layer, MatrixOf(layer), BiasOf(layer));
+
+    private FrozenMatrix MatrixOf(LinearShape layer) => _parameters.Matrices[
+        (Config.TieWordEmbeddings && layer.Kind == LayerKind.LmHead ? Embedding.Module : layer.Module) + ".weight"];
 
     /// <summary>A frozen linear layer of the model, by its name.</summary>
     private protected FrozenLinear Frozen(string module) => LazyInitializer.EnsureInitialized(

@@ -1,3 +1,4 @@
+using FedRLora.Training.Models.Weights;
 using static TorchSharp.torch;
 
 namespace FedRLora.Training.Models;
@@ -23,7 +24,7 @@ internal enum Activation
 internal abstract class ForwardPass
 {
     /// <summary>The rows of the pass's tokens, with the embedding's adapter, in the type that is computed with.</summary>
-    public abstract Tensor Embedding(LinearShape layer, Tensor table);
+    public abstract Tensor Embedding(LinearShape layer, FrozenMatrix table);
 
     /// <summary>Adds learned positions.</summary>
     /// <param name="x"><c>[.., D]</c>.</param>

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using FedRLora.Training.Models.Weights;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -28,7 +29,7 @@ internal sealed class GatedDecoder : CausalLanguageModel
     private readonly GatedTraits _traits;
     private readonly string[] _layerNames;
 
-    private GatedDecoder(ModelConfig config, IReadOnlyDictionary<string, Tensor> parameters, GatedTraits traits)
+    private GatedDecoder(ModelConfig config, FrozenParameters parameters, GatedTraits traits)
         : base(config, parameters)
     {
         _traits = traits;

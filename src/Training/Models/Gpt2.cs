@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using FedRLora.Training.Models.Weights;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -23,7 +24,7 @@ internal sealed class Gpt2 : CausalLanguageModel
 
     private readonly string[] _layerNames;
 
-    private Gpt2(ModelConfig config, IReadOnlyDictionary<string, Tensor> parameters)
+    private Gpt2(ModelConfig config, FrozenParameters parameters)
         : base(config, parameters)
     {
         _layerNames = [.. Enumerable.Range(0, config.Layers).Select(static layer => $"transformer.h.{layer}.")];

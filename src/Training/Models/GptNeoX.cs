@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using FedRLora.Training.Models.Weights;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -24,7 +25,7 @@ internal sealed class GptNeoX : CausalLanguageModel
 
     private readonly string[] _layerNames;
 
-    private GptNeoX(ModelConfig config, IReadOnlyDictionary<string, Tensor> parameters)
+    private GptNeoX(ModelConfig config, FrozenParameters parameters)
         : base(config, parameters)
     {
         _layerNames = [.. Enumerable.Range(0, config.Layers).Select(static layer => $"gpt_neox.layers.{layer}.")];

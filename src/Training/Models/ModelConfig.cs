@@ -2,12 +2,15 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using FedRLora.Abstractions;
+using FedRLora.Training.Models.Weights;
 
 namespace FedRLora.Training.Models;
 
 /// <summary>What a model family needs from <c>config.json</c>.</summary>
 public sealed record ModelConfig
 {
+    internal const string FileName = "config.json";
+
     private const int MaxLayers = 2_000;
     private const int MaxWidth = 1 << 24; // far above any model's, and a matrix of two such widths is far below what overflows
 
@@ -77,20 +80,20 @@ public sealed record ModelConfig
     /// <summary>Dimensions of an attention head that turn.</summary>
     internal int RotaryDim => (int)(HeadDim * RotaryFraction);
 
-    /// <summary>Reads <c>config.json</c> of a folder.</summary>
+    /// <summary>The configuration of a model folder or a GGUF file.</summary>
     /// <exception cref="BadInputException">
     /// Missing, not valid, or it asks for something the code does not implement; the key is named.
     /// </exception>
-    public static ModelConfig Load(string folder)
-    {
-        var path = Path.Combine(folder, "config.json");
-        return Parse(ConfigReader.TextOf(path), path);
-    }
+    public static ModelConfig Load(string model) => Load(ModelSource.At(model));
+
+    /// <summary>The same of a model that is open.</summary>
+    /// <inheritdoc cref="Load(string)" path="/exception"/>
+    internal static ModelConfig Load(ModelSource model) => Parse(model.Text(FileName), model.Called(FileName));
 
     /// <summary>Reads the text of a <c>config.json</c>.</summary>
     /// <param name="json">The text.</param>
     /// <param name="name">What messages call it.</param>
-    /// <inheritdoc cref="Load" path="/exception"/>
+    /// <inheritdoc cref="Load(string)" path="/exception"/>
     public static ModelConfig Parse(string json, string name) => ConfigReader.Read(json, name, reader =>
     {
         var config = ModelRegistry.FamilyOf(reader.Text("model_type"), name).ReadConfig(reader);

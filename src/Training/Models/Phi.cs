@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using FedRLora.Training.Models.Weights;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -22,7 +23,7 @@ internal sealed class Phi : CausalLanguageModel
 
     private readonly string[] _layerNames;
 
-    private Phi(ModelConfig config, IReadOnlyDictionary<string, Tensor> parameters)
+    private Phi(ModelConfig config, FrozenParameters parameters)
         : base(config, parameters)
     {
         _layerNames = [.. Enumerable.Range(0, config.Layers).Select(static layer => $"model.layers.{layer}.")];

@@ -1,3 +1,4 @@
+using FedRLora.Training.Models.Weights;
 using static TorchSharp.torch;
 
 namespace FedRLora.Training.Models;
@@ -38,9 +39,9 @@ internal class PlainPass : ForwardPass
     /// <summary>The model's.</summary>
     protected ModelConfig Config { get; }
 
-    public override Tensor Embedding(LinearShape layer, Tensor table)
+    public override Tensor Embedding(LinearShape layer, FrozenMatrix table)
     {
-        var rows = Blocks.Embed(_inputIds, table).to(_dtype);
+        var rows = table.Gather(_inputIds.reshape(-1), _dtype).reshape(_inputIds.shape[0], _inputIds.shape[1], table.Columns);
         return _adapters?.AdaptEmbedding(layer.Module, _inputIds, rows) ?? rows;
     }
 

@@ -2,6 +2,7 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Models;
+using FedRLora.Training.Models.Weights;
 using FedRLora.Training.Objectives;
 using TorchSharp;
 using static TorchSharp.torch;

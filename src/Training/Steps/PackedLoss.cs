@@ -1,5 +1,6 @@
 using FedRLora.Training.Kernels;
 using FedRLora.Training.Models;
+using FedRLora.Training.Models.Weights;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,6 +1,7 @@
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Kernels;
 using FedRLora.Training.Models;
+using FedRLora.Training.Models.Weights;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -41,9 +42,9 @@ internal sealed class TapedPass : ForwardPass
         _rotary = (Placed(cos), Placed(sin));
     }
 
-    public override Tensor Embedding(LinearShape layer, Tensor table)
+    public override Tensor Embedding(LinearShape layer, FrozenMatrix table)
     {
-        var rows = table.index_select(0, _packing.Ids).to(_dtype);
+        var rows = table.Gather(_packing.Ids, _dtype);
         return _adapters.Layer(layer.Module) is { } adapter
             ? adapter.Apply(_tape, new OneHotInput(_packing.Ids, _packing.Rows), null, rows, adapter.Sides(_tape),
                 _adapters.MasksFor(layer.Module), null)

@@ -4,6 +4,7 @@ using FedRLora.Training.Adapters;
 using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Adapters.Algebra.Gates;
 using FedRLora.Training.Models;
+using FedRLora.Training.Models.Weights;
 using FedRLora.Training.Steps;
 using TorchSharp;
 using static TorchSharp.torch;

@@ -2,6 +2,7 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Models;
+using FedRLora.Training.Models.Weights;
 using FedRLora.Training.Steps;
 using FedRLora.Training.Tests.Adapters;
 using static TorchSharp.torch;

@@ -3,6 +3,7 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Models;
+using FedRLora.Training.Models.Weights;
 using FedRLora.Training.Steps;
 using static TorchSharp.torch;
 

@@ -1,6 +1,7 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Models;
+using FedRLora.Training.Models.Weights;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Models;
+using FedRLora.Training.Models.Weights;
 using TorchSharp;
 using Xunit.Abstractions;
 using static TorchSharp.torch;

@@ -5,6 +5,7 @@ using FedRLora.Training.Data;
 using FedRLora.Training.Data.Chat;
 using FedRLora.Training.Data.Tokenizers;
 using FedRLora.Training.Models;
+using FedRLora.Training.Models.Weights;
 
 namespace FedRLora.Training.Tests.Models;
 

@@ -5,7 +5,7 @@ namespace FedRLora.Abstractions.Plans;
 /// <summary><c>model</c>: a folder, or a section with its path.</summary>
 internal static class ModelReader
 {
-    private const string What = "the folder of the base model";
+    private const string What = "the folder or GGUF file of the base model";
 
     public static ModelSpec Read(PlanSection plan)
     {
@@ -18,6 +18,6 @@ internal static class ModelReader
     private static ModelSpec Model(PlanSection model) => new()
     {
         Path = model.RequiredText("path", What, Bounds.PathLength),
-        Storage = model.Choice("storage", WeightStorage.Float32),
+        Storage = model.Choice("storage", WeightStorage.AsStored),
     };
 }

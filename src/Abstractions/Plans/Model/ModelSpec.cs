@@ -3,22 +3,34 @@ namespace FedRLora.Abstractions.Plans;
 /// <summary>The frozen base model.</summary>
 public sealed record ModelSpec
 {
-    /// <summary>A Hugging Face folder, relative to the plan's folder (simulate) or to the silo's root.</summary>
+    /// <summary>A Hugging Face folder or a GGUF file, relative to the plan's folder (simulate) or to the silo's root.</summary>
     public required string Path { get; init; }
 
-    /// <summary>How the frozen weights lie in memory; what is computed is float32 whatever they are stored as.</summary>
+    /// <summary>How the frozen weights lie in memory.</summary>
     public WeightStorage Storage { get; init; }
 }
 
-/// <summary>The element type of frozen weights in memory.</summary>
+/// <summary>
+/// How the matrices of a frozen base lie in memory. Products are computed in float32 whatever it is; norms, biases and tables of positions
+/// are float32 always.
+/// </summary>
 public enum WeightStorage
 {
-    /// <summary>Four bytes; a float32 file is not even copied.</summary>
+    /// <summary>As the files have them: in their own pages, which all processes share. Numbers are those of the files.</summary>
+    AsStored,
+
+    /// <summary>Four bytes a number: the fastest steps.</summary>
     Float32,
 
-    /// <summary>Two bytes, the range of float32; a bfloat16 file is not even copied.</summary>
+    /// <summary>Two bytes, the range of float32.</summary>
     Bfloat16,
 
-    /// <summary>Two bytes, more digits in a smaller range; a float16 file is not even copied.</summary>
+    /// <summary>Two bytes, more digits in a smaller range.</summary>
     Float16,
+
+    /// <summary>A byte and a scale for each output of a linear layer, as LLM.int8 stores weights (arXiv:2208.07339).</summary>
+    Int8,
+
+    /// <summary>Four bits a number of a linear layer with double quantization, as QLoRA defines it (arXiv:2305.14314).</summary>
+    Nf4,
 }

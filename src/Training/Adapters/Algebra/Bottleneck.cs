@@ -1,4 +1,5 @@
 using FedRLora.Training.Models;
+using FedRLora.Training.Models.Weights;
 using static TorchSharp.torch;
 
 namespace FedRLora.Training.Adapters.Algebra;

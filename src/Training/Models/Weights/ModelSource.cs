@@ -27,6 +27,10 @@ internal abstract class ModelSource
 
     /// <summary>What messages call a document.</summary>
     public abstract string Called(string name);
+
+    /// <summary>Opens the weights; headers are checked, nothing is read yet.</summary>
+    /// <exception cref="BadInputException">No weights, or a file that is not what it should be.</exception>
+    public abstract IModelWeights OpenWeights();
 }
 
 /// <summary>A Hugging Face folder.</summary>
@@ -39,4 +43,6 @@ internal sealed class FolderSource(string folder) : ModelSource
     public override string Text(string name) => ConfigReader.TextOf(Called(name));
 
     public override string Called(string name) => System.IO.Path.Combine(folder, name);
+
+    public override IModelWeights OpenWeights() => ModelWeights.Open(folder);
 }

@@ -6,7 +6,7 @@ using FedRLora.Training.Inputs;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace FedRLora.Training.Models;
+namespace FedRLora.Training.Models.Weights;
 
 /// <summary>
 /// The weights of a Hugging Face folder: <c>model.safetensors</c>, or <c>model.safetensors.index.json</c> with its shards,
@@ -14,7 +14,7 @@ namespace FedRLora.Training.Models;
 /// converted straight from the map, one at a time.
 /// </summary>
 /// <remarks>A map outlives this object with the last tensor in it; until then its file must not be shortened or written over.</remarks>
-public sealed class ModelWeights : IDisposable
+internal sealed class ModelWeights : IModelWeights
 {
     private const string SingleFile = "model.safetensors";
     internal const string IndexFile = "model.safetensors.index.json";
@@ -25,10 +25,10 @@ public sealed class ModelWeights : IDisposable
     private readonly List<SafetensorsFile> _files = [];
     private readonly Dictionary<(SafetensorsFile File, ScalarType Dtype), Tensor> _maps = [];
 
-    private ModelWeights(string folder) => Folder = folder;
+    private ModelWeights(string folder) => Path = folder;
 
-    /// <summary>The folder.</summary>
-    public string Folder { get; }
+    /// <inheritdoc/>
+    public string Path { get; }
 
     /// <summary>The mapped files: one, or the shards.</summary>
     public IReadOnlyList<SafetensorsFile> Files => _files;
@@ -43,11 +43,11 @@ public sealed class ModelWeights : IDisposable
     /// <exception cref="BadInputException">No weights, or a file that is not what it should be.</exception>
     public static ModelWeights Open(string folder)
     {
-        var weights = new ModelWeights(folder) { IsSharded = !File.Exists(Path.Combine(folder, SingleFile)) };
+        var weights = new ModelWeights(folder) { IsSharded = !File.Exists(System.IO.Path.Combine(folder, SingleFile)) };
         try
         {
-            if (File.Exists(Path.Combine(folder, SingleFile))) weights.AddSingleFile(Path.Combine(folder, SingleFile));
-            else if (File.Exists(Path.Combine(folder, IndexFile))) weights.AddShards(Path.Combine(folder, IndexFile));
+            if (File.Exists(System.IO.Path.Combine(folder, SingleFile))) weights.AddSingleFile(System.IO.Path.Combine(folder, SingleFile));
+            else if (File.Exists(System.IO.Path.Combine(folder, IndexFile))) weights.AddShards(System.IO.Path.Combine(folder, IndexFile));
             else
                 throw new BadInputException(
                     $"{folder}: neither {SingleFile} nor {IndexFile}; weights in another format must be saved as safetensors first");
@@ -64,9 +64,20 @@ public sealed class ModelWeights : IDisposable
     /// <exception cref="BadInputException">The index cannot be read.</exception>
     internal static IReadOnlyList<string> FilesOf(string folder)
     {
-        var index = Path.Combine(folder, IndexFile);
-        if (File.Exists(Path.Combine(folder, SingleFile)) || !File.Exists(index)) return [SingleFile];
+        var index = System.IO.Path.Combine(folder, IndexFile);
+        if (File.Exists(System.IO.Path.Combine(folder, SingleFile)) || !File.Exists(index)) return [SingleFile];
         return [IndexFile, .. ReadIndex(index).Select(static entry => entry.Shard).Where(IsShard).Distinct(StringComparer.Ordinal)];
+    }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<IDisposable> Pages => []; // each tensor in a map keeps it
+
+    /// <inheritdoc/>
+    public FrozenMatrix Stored(string name, IReadOnlyList<long> shape, Device device)
+    {
+        var isHalf = Describe(name).Dtype is SafetensorsDtype.F16 or SafetensorsDtype.BF16;
+        var dtype = isHalf ? DtypeOf(Describe(name).Dtype)!.Value : ScalarType.Float32;
+        return FrozenMatrices.OfTensor(Read(name, shape, device, dtype).DetachFromDisposeScope());
     }
 
     /// <summary>Shape and element type of a tensor as stored.</summary>
@@ -217,7 +228,7 @@ public sealed class ModelWeights : IDisposable
 
     private SafetensorsFile FileOf(string name) => _fileOf.TryGetValue(name, out var file)
         ? file
-        : throw new BadInputException($"{(_files.Count == 1 ? _files[0].Path : Path.Combine(Folder, IndexFile))}: "
+        : throw new BadInputException($"{(_files.Count == 1 ? _files[0].Path : System.IO.Path.Combine(Path, IndexFile))}: "
             + $"tensor {BadInputException.Shown(name)} is missing; {_fileOf.Count} others were found");
 
     private void AddSingleFile(string path)
@@ -237,7 +248,7 @@ public sealed class ModelWeights : IDisposable
                 if (!IsShard(shard))
                     throw new BadInputException($"{indexPath}: tensor {BadInputException.Shown(tensor)} is in "
                         + $"'{BadInputException.Shown(shard)}', expected the name of a .safetensors file in the same folder");
-                file = SafetensorsFile.Open(Path.Combine(Folder, shard));
+                file = SafetensorsFile.Open(System.IO.Path.Combine(Path, shard));
                 shards.Add(shard, file);
                 _files.Add(file);
             }
@@ -257,7 +268,7 @@ public sealed class ModelWeights : IDisposable
     }
 
     private static bool IsShard(string name) =>
-        name == Path.GetFileName(name) && !name.Contains('\\') && name.EndsWith(Extension, StringComparison.Ordinal);
+        name == System.IO.Path.GetFileName(name) && !name.Contains('\\') && name.EndsWith(Extension, StringComparison.Ordinal);
 
     private static List<(string Tensor, string Shard)> ReadIndex(string path)
     {

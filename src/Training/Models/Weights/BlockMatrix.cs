@@ -1,0 +1,99 @@
+using FedRLora.Training.Kernels;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Models.Weights;
+
+/// <summary>
+/// A matrix in the host's memory whose rows must be widened to float32 before they are multiplied: a few at a time, into a buffer of the
+/// thread that the processor's cache holds, so that the whole never exists as floats.
+/// </summary>
+internal abstract unsafe class BlockMatrix(long rows, long columns) : FrozenMatrix(rows, columns)
+{
+    // 2 MB of float32: what is widened is still in the cache when the product reads it.
+    private const long BufferElements = 1 << 19;
+
+    [ThreadStatic]
+    private static Tensor? _buffer;
+
+    [ThreadStatic]
+    private static Tensor? _rounded;
+
+    public override ScalarType Dtype => ScalarType.Float32;
+
+    /// <summary>Writes rows as float32.</summary>
+    /// <param name="first">The first row.</param>
+    /// <param name="count">How many.</param>
+    /// <param name="target"><c>[count, Columns]</c>.</param>
+    protected abstract void Widen(long first, long count, float* target);
+
+    public override Tensor Whole(ScalarType dtype)
+    {
+        using var scope = NewDisposeScope();
+        var all = empty([Rows, Columns], ScalarType.Float32, CPU);
+        WidenInto(all, 0, Rows);
+        return all.to(dtype).MoveToOuterDisposeScope();
+    }
+
+    public override Tensor Gather(Tensor ids, ScalarType dtype)
+    {
+        using var scope = NewDisposeScope();
+        var rows = empty([ids.shape[0], Columns], ScalarType.Float32, CPU);
+        var target = (float*)FrozenMatrices.PointerTo(rows);
+        foreach (var id in ids.data<long>())
+        {
+            Widen(id, 1, target);
+            target += Columns;
+        }
+
+        return rows.to(dtype).MoveToOuterDisposeScope();
+    }
+
+    public override void TimesTransposed(Tensor target, Tensor x, bool keeps, ScalarType compute)
+    {
+        using var scope = NewDisposeScope();
+        var from = As(x, compute);
+        ByTile(compute, (tile, first, count) => Add(target.narrow(1, first, count), from, tile.t(), keeps));
+    }
+
+    public override void Times(Tensor target, Tensor x, bool keeps, ScalarType compute)
+    {
+        using var scope = NewDisposeScope();
+        var from = As(x, compute);
+        ByTile(compute, (tile, first, count) => Add(target, from.narrow(1, first, count), tile, keeps || first > 0));
+    }
+
+    // Rows of the matrix, some at a time, in the type of the product.
+    private void ByTile(ScalarType compute, Action<Tensor, long, long> work)
+    {
+        var most = Math.Clamp(BufferElements / Columns, 1, Rows);
+        using var widened = BufferOf(ref _buffer, most, ScalarType.Float32);
+        using var rounded = compute == ScalarType.Float32 ? null : BufferOf(ref _rounded, most, compute);
+        for (var first = 0L; first < Rows; first += most)
+        {
+            using var scope = NewDisposeScope();
+            var count = Math.Min(most, Rows - first);
+            var tile = widened.narrow(0, 0, count);
+            WidenInto(tile, first, count);
+            work(rounded is null ? tile : rounded.narrow(0, 0, count).copy_(tile), first, count);
+        }
+    }
+
+    private void WidenInto(Tensor target, long first, long count)
+    {
+        var to = (nint)FrozenMatrices.PointerTo(target);
+        Shares.Do(count, count * Columns, (begin, end, _) => Widen(first + begin, end - begin, (float*)to + begin * Columns));
+    }
+
+    // A view of the thread's own memory, which grows to the largest that it was asked for.
+    private Tensor BufferOf(ref Tensor? kept, long rows, ScalarType dtype)
+    {
+        if (kept is null || kept.dtype != dtype || kept.numel() < rows * Columns)
+        {
+            kept?.Dispose();
+            kept = empty([Math.Max(rows * Columns, BufferElements)], dtype, CPU).DetachFromDisposeScope();
+        }
+
+        return kept.narrow(0, 0, rows * Columns).view(rows, Columns);
+    }
+}

@@ -1,0 +1,42 @@
+using FedRLora.Training.Gguf;
+using FedRLora.Training.Quantization;
+
+namespace FedRLora.Training.Models.Weights;
+
+/// <summary>A matrix as ggml's blocks, or as 16-bit floats, in the pages of its file, which all processes share.</summary>
+/// <param name="start">Address of the first row.</param>
+/// <param name="type">How the numbers are stored.</param>
+/// <param name="rows">How many rows.</param>
+/// <param name="columns">Numbers in a row, a multiple of the type's block.</param>
+/// <param name="placeOf">Where the file has a row; null where it has all in our order.</param>
+/// <param name="owner">Keeps the memory; the matrix disposes it.</param>
+internal sealed unsafe class GgmlMatrix(
+    byte* start, GgmlType type, long rows, long columns, Func<long, long>? placeOf = null, IDisposable? owner = null)
+    : BlockMatrix(rows, columns)
+{
+    private readonly long _rowBytes = type.RowBytes(columns);
+
+    public override string Storage => type switch
+    {
+        GgmlType.F16 => "float16",
+        GgmlType.BF16 => "bfloat16",
+        GgmlType.F32 => "float32",
+        _ => type.ToString(),
+    };
+
+    public override long SizeBytes => Rows * _rowBytes;
+
+    public override void Dispose() => owner?.Dispose();
+
+    protected override void Widen(long first, long count, float* target)
+    {
+        if (placeOf is null)
+        {
+            GgmlBlocks.Widen(type, start + first * _rowBytes, target, count * Columns);
+            return;
+        }
+
+        for (var row = 0L; row < count; row++)
+            GgmlBlocks.Widen(type, start + placeOf(first + row) * _rowBytes, target + row * Columns, Columns);
+    }
+}
