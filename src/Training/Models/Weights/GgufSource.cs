@@ -26,11 +26,11 @@ internal sealed class GgufSource : ModelSource
     /// <summary>What the file says of itself.</summary>
     public GgufMetadata Metadata => _header.Value.Metadata;
 
-    public override bool Has(string name) => name == ModelConfig.FileName;
+    public override bool Has(string name) => name == ModelConfig.FileName || GgufTokenizer.Documents(Metadata).Contains(name);
 
     public override string Text(string name) => name == ModelConfig.FileName
         ? _config.Value.ToJson()
-        : throw new BadInputException($"{_path}: has no {name}");
+        : GgufTokenizer.Text(Metadata, name) ?? throw new BadInputException($"{_path}: has no {name}");
 
     public override string Called(string name) => name == ModelConfig.FileName ? _path : $"{_path} ({name})";
 
