@@ -18,9 +18,9 @@ internal static unsafe class QuantizedBenchmark
     private const double Seconds = 0.03;
     private static readonly string[] Parts = ["widening", "few", "tiles"];
     private static readonly (int Rows, int Columns)[] Shapes = [(576, 576), (1536, 576), (576, 1536), (49152, 576)];
-    private static readonly int[] Few = [1, 2, 4, 8, 16];
+    private static readonly int[] Few = [1, 2, 4, 8, 16, 32, 128, 512];
     private static readonly int[] Many = [128, 512];
-    private static readonly int[] Heights = [32, 128, 512, int.MaxValue];
+    private static readonly int[] Heights = [0, 32, 128, 512, int.MaxValue];
 
     /// <summary>Prints a table for each part.</summary>
     /// <param name="args">Parts, or none for all; <c>--types</c>, <c>--runs</c>.</param>
@@ -101,7 +101,7 @@ internal static unsafe class QuantizedBenchmark
                 using var matrix = new StoredMatrix(type, rows, columns);
                 foreach (var height in Many)
                 {
-                    foreach (var tile in Heights.Where(tile => tile == int.MaxValue || tile < rows))
+                    foreach (var tile in Heights.Where(tile => tile is 0 or int.MaxValue || tile < rows))
                     {
                         using var scope = NewDisposeScope();
                         var step = Math.Min(tile, rows);
@@ -110,7 +110,7 @@ internal static unsafe class QuantizedBenchmark
                         var taken = Least(runs,
                             () => matrix.Forward(x, y, widened), () => Into(y, x, plain, true),
                             () => matrix.Backward(y, back, widened), () => Into(back, y, plain, false));
-                        Row(type, $"{rows} x {columns}", $"{height}", tile == int.MaxValue ? "all" : $"{tile}",
+                        Row(type, $"{rows} x {columns}", $"{height}", tile switch { 0 => "from the blocks", int.MaxValue => "all", _ => $"{tile}" },
                             Microseconds(taken[0]), Microseconds(taken[1]), Microseconds(taken[2]), Microseconds(taken[3]));
                     }
                 }
@@ -201,17 +201,26 @@ internal static unsafe class QuantizedBenchmark
 
         public void Multiply(float* x, int height, float* y) => RowProducts.Multiply(_rows, 0, _count, x, height, y, _count);
 
-        public void Forward(Tensor x, Tensor y, Tensor widened) => InTiles(widened, (first, tile) =>
+        // Without room for widened rows from the blocks.
+        public void Forward(Tensor x, Tensor y, Tensor widened)
         {
-            using var part = y.narrow(1, first, tile.shape[0]);
-            Into(part, x, tile, true);
-        });
+            if (widened.shape[0] == 0) Multiply(Memory.Of(x), (int)x.shape[0], Memory.Of(y));
+            else InTiles(widened, (first, tile) =>
+            {
+                using var part = y.narrow(1, first, tile.shape[0]);
+                Into(part, x, tile, true);
+            });
+        }
 
-        public void Backward(Tensor gradient, Tensor target, Tensor widened) => InTiles(widened, (first, tile) =>
+        public void Backward(Tensor gradient, Tensor target, Tensor widened)
         {
-            using var part = gradient.narrow(1, first, tile.shape[0]);
-            target.addmm_(part, tile, first == 0 ? 0 : 1, 1);
-        });
+            if (widened.shape[0] == 0) RowProducts.MultiplyBack(_rows, _count, Memory.Of(gradient), (int)gradient.shape[0], Memory.Of(target), false);
+            else InTiles(widened, (first, tile) =>
+            {
+                using var part = gradient.narrow(1, first, tile.shape[0]);
+                target.addmm_(part, tile, first == 0 ? 0 : 1, 1);
+            });
+        }
 
         public void Dispose() => _buffers.ForEach(static buffer => buffer.Dispose());
 
