@@ -45,6 +45,17 @@ internal sealed class GgufMetadata(string path, IReadOnlyDictionary<string, Gguf
     /// <summary>How many values an array has; null where the key is absent.</summary>
     public long? CountOf(string key) => values.TryGetValue(key, out var value) ? value.Count : null;
 
+    /// <summary>Whether the key has an array.</summary>
+    public bool IsArray(string key) => values.TryGetValue(key, out var value) && value.Type == GgufValueType.Array;
+
+    /// <summary>Whether the key has false, 0 or nothing in it.</summary>
+    public bool IsOff(string key) => values.TryGetValue(key, out var value) && value.Type switch
+    {
+        GgufValueType.Bool => OptionalFlag(key) == false,
+        GgufValueType.Text or GgufValueType.Array => value.Bytes.IsEmpty,
+        _ => OptionalNumber(key) == 0,
+    };
+
     /// <summary>A text; null where the key is absent.</summary>
     public string? OptionalText(string key) => Find(key, "a string", static value => value.Type == GgufValueType.Text) is { } found
         ? TextOf(key, found.Bytes.Span)
@@ -113,6 +124,14 @@ internal sealed class GgufMetadata(string path, IReadOnlyDictionary<string, Gguf
     /// <summary>A list of numbers; null where the key is absent.</summary>
     public double[]? OptionalNumbers(string key) => Items(
         key, "an array of numbers", static type => IsFloat(type) || IsInteger(type), (type, bytes) => NumberAt(key, type, bytes.Span));
+
+    /// <summary>Whether another file has the same value.</summary>
+    public bool SameValue(string key, GgufMetadata other) => values.TryGetValue(key, out var value) && other.ValueOf(key) is { } there
+        && (value.Type, value.ItemType, value.Count) == (there.Type, there.ItemType, there.Count)
+        && value.Bytes.Span.SequenceEqual(there.Bytes.Span);
+
+    /// <summary>A value as the file holds it; null where the key is absent.</summary>
+    public GgufValue? ValueOf(string key) => values.TryGetValue(key, out var value) ? value : null;
 
     /// <summary>A value that cannot be used.</summary>
     public BadInputException Wrong(string key, string value, string expected) =>

@@ -177,6 +177,6 @@ internal sealed class GatedDecoder : CausalLanguageModel
         json["max_position_embeddings"] = config.MaxPositions;
         json["rms_norm_eps"] = config.NormEpsilon;
         json["rope_theta"] = config.RopeTheta;
-        json["rope_scaling"] = RopeScaling.Write(config.RopeScaling);
+        json["rope_scaling"] = RopeScaling.Write(config);
     }
 }

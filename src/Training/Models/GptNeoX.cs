@@ -133,7 +133,7 @@ internal sealed class GptNeoX : CausalLanguageModel
         json["max_position_embeddings"] = config.MaxPositions;
         json["layer_norm_eps"] = config.NormEpsilon;
         json["rotary_emb_base"] = config.RopeTheta;
-        json["rope_scaling"] = RopeScaling.Write(config.RopeScaling);
+        json["rope_scaling"] = RopeScaling.Write(config);
         json["rotary_pct"] = config.RotaryFraction;
         json["attention_bias"] = config.AttentionBias;
         json["use_parallel_residual"] = config.ParallelResidual;

@@ -155,7 +155,7 @@ public sealed record ModelConfig
             throw new BadInputException(string.Create(CultureInfo.InvariantCulture,
                 $"{name}: {RotaryFraction} of a head of {HeadDim} dimensions is rotary, expected an even number of them"));
         if (SlidingWindow <= 0) throw new BadInputException($"{name}: sliding_window is {SlidingWindow}, expected at least 1");
-        RopeScaling?.Validate(name);
+        RopeScaling?.Validate(name, RotaryDim);
         if (!(NormEpsilon >= 0 && double.IsFinite(NormEpsilon)))
             throw new BadInputException(string.Create(CultureInfo.InvariantCulture,
                 $"{name}: the norm's epsilon is {NormEpsilon}, expected a finite number of at least 0"));
@@ -298,6 +298,12 @@ internal sealed class ConfigReader
         _ => throw Bad(key, "a number"),
     };
 
+    /// <summary>A list of numbers.</summary>
+    public IReadOnlyList<double> Numbers(string key) => Find(key) is { ValueKind: JsonValueKind.Array } list
+        && list.EnumerateArray().All(static item => item.ValueKind == JsonValueKind.Number)
+            ? [.. list.EnumerateArray().Select(static item => item.GetDouble())]
+            : throw Bad(key, "a list of numbers");
+
     public bool Flag(string key, bool absent) => Find(key) switch
     {
         null => absent,
@@ -356,6 +362,7 @@ internal sealed class ConfigReader
         return _values.TryGetValue(key, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
     }
 
-    private BadInputException Bad(string key, string expected) =>
+    /// <summary>A value that cannot be used.</summary>
+    public BadInputException Bad(string key, string expected) =>
         new($"{_name}: {key} is {(_values.TryGetValue(key, out var value) ? Shorten(value) : "missing")}, expected {expected}");
 }

@@ -128,7 +128,7 @@ internal sealed class Phi : CausalLanguageModel
         json["max_position_embeddings"] = config.MaxPositions;
         json["layer_norm_eps"] = config.NormEpsilon;
         json["rope_theta"] = config.RopeTheta;
-        json["rope_scaling"] = RopeScaling.Write(config.RopeScaling);
+        json["rope_scaling"] = RopeScaling.Write(config);
         json["partial_rotary_factor"] = config.RotaryFraction;
     }
 }

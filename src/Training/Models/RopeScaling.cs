@@ -18,6 +18,12 @@ public sealed record RopeScaling
     public Llama3Bands? Bands { get; init; }
 
     /// <summary>
+    /// A divisor for each frequency, in place of one for all: "longrope" whose factors are the same at every length. A GGUF file has
+    /// them in its tensor <c>rope_freqs.weight</c>.
+    /// </summary>
+    public IReadOnlyList<float>? Factors { get; init; }
+
+    /// <summary>
     /// Base, scaling and share of the rotary angles, as <c>rope_theta</c> and <c>rope_scaling</c> or, from newer versions of
     /// transformers, together in <c>rope_parameters</c>.
     /// </summary>
@@ -32,15 +38,26 @@ public sealed record RopeScaling
         var theta = Number(reader, thetaKey, together, "rope_theta", absent: 10000);
         if (fractionKey is not null) fraction = Number(reader, fractionKey, together, "partial_rotary_factor", fraction);
         var (older, newer) = (scaling is null ? null : Read(scaling), together is null ? null : Read(together));
-        if (scaling is not null && together is not null && older != newer)
+        if (scaling is not null && together is not null && Shown(older) != Shown(newer))
             throw reader.Contradiction("rope_scaling", Shown(older), "rope_parameters", Shown(newer));
         return (theta, newer ?? older, fraction);
     }
 
     /// <summary>The value of <c>rope_scaling</c>.</summary>
-    internal static JsonObject? Write(RopeScaling? scaling) => scaling switch
+    internal static JsonObject? Write(ModelConfig config) => Write(config.RopeScaling, config.MaxPositions);
+
+    private static JsonObject? Write(RopeScaling? scaling, int maxPositions) => scaling switch
     {
         null => null,
+        { Factors: { } factors } => new()
+        {
+            ["rope_type"] = "longrope",
+            ["factor"] = 1.0,
+            ["attention_factor"] = 1.0,
+            ["original_max_position_embeddings"] = maxPositions,
+            ["short_factor"] = new JsonArray([.. factors.Select(static factor => JsonValue.Create(factor))]),
+            ["long_factor"] = new JsonArray([.. factors.Select(static factor => JsonValue.Create(factor))]),
+        },
         { Bands: null } => new() { ["rope_type"] = "linear", ["factor"] = scaling.Factor },
         { Bands: var bands } => new()
         {
@@ -55,6 +72,7 @@ public sealed record RopeScaling
     /// <summary>The scaled frequencies, <c>[dim / 2]</c>.</summary>
     internal Tensor Apply(Tensor frequencies)
     {
+        if (Factors is not null) return frequencies / tensor(Factors.ToArray(), ScalarType.Float32, frequencies.device);
         var slowed = frequencies / Living.Of(Factor);
         if (Bands is not { } bands) return slowed;
         var turns = Living.Of(bands.OriginalMaxPositions) / (Living.Of(2 * Math.PI) / frequencies); // within the first training's length
@@ -65,8 +83,17 @@ public sealed record RopeScaling
 
     /// <summary>Refuses what is not a number to compute with.</summary>
     /// <exception cref="BadInputException">A value is out of range; it is named with its bound.</exception>
-    internal void Validate(string name)
+    internal void Validate(string name, int rotaryDim)
     {
+        if (Factors is { } factors)
+        {
+            if (factors.Count != rotaryDim / 2)
+                throw new BadInputException($"{name}: {factors.Count} rotary factors, expected {rotaryDim / 2}, one for each frequency");
+            if (factors.FirstOrDefault(static factor => !(factor > 0 && float.IsFinite(factor)), 1) is var wrong and not 1)
+                throw new BadInputException(
+                    FormattableString.Invariant($"{name}: a rotary factor is {wrong}, expected positive finite numbers"));
+        }
+
         if (!(Factor > 0 && double.IsFinite(Factor)))
             throw new BadInputException(
                 FormattableString.Invariant($"{name}: the rotary factor is {Factor}, expected a positive finite number"));
@@ -88,15 +115,15 @@ public sealed record RopeScaling
         throw reader.Contradiction(key, value, "rope_parameters." + keyThere, other);
     }
 
-    private static string Shown(RopeScaling? scaling) => Write(scaling)?.ToJsonString() ?? "none";
+    private static string Shown(RopeScaling? scaling) => Write(scaling, maxPositions: 1)?.ToJsonString() ?? "none";
 
     private static RopeScaling? Read(ConfigReader section)
     {
-        string? TypeIn(string key) => section.Has(key) ? section.OneOf(key, "default", "linear", "llama3") : null;
+        string? TypeIn(string key) => section.Has(key) ? section.OneOf(key, "default", "linear", "llama3", "longrope") : null;
         var (newer, older) = (TypeIn("rope_type"), TypeIn("type")); // a name and its older name; some files have both
         if (newer is not null && older is not null && newer != older) throw section.Contradiction("rope_type", newer, "type", older);
         var type = newer ?? older ?? "default";
-        var scaling = type == "default" ? null : new RopeScaling
+        var scaling = type == "default" ? null : type == "longrope" ? ReadFactors(section) : new RopeScaling
         {
             Factor = section.Number("factor"),
             Bands = type == "linear" ? null : new(section.Number("low_freq_factor"), section.Number("high_freq_factor"),
@@ -104,6 +131,16 @@ public sealed record RopeScaling
         };
         section.RefuseUnread();
         return scaling;
+    }
+
+    // Factors that change with the length, or an attention that is scaled by it, are not implemented.
+    private static RopeScaling ReadFactors(ConfigReader section)
+    {
+        section.Ignore("factor", "original_max_position_embeddings"); // from where the long factors and the attention's factor hold
+        var (shorter, longer) = (section.Numbers("short_factor"), section.Numbers("long_factor"));
+        if (!shorter.SequenceEqual(longer)) throw section.Bad("long_factor", "the same numbers as short_factor; no other is implemented");
+        if (section.Number("attention_factor") != 1) throw section.Bad("attention_factor", "1; no other is implemented");
+        return new() { Factor = 1, Factors = [.. shorter.Select(static factor => (float)factor)] };
     }
 }
 
