@@ -25,8 +25,10 @@ public sealed class GgufTokenizerTests
     [InlineData("tokenizer.ggml.tokens", null, "tokenizer.ggml.tokens is missing")]
     [InlineData("tokenizer.ggml.tokens", new[] { "a", "b", "ab", "Ġ", "Ġa", "a", "</s>", "<tool>", "[PAD8]" },
         "tokenizer.ggml.tokens has \"a\" twice, as items 0 and 5")]
-    [InlineData("tokenizer.ggml.token_type", new[] { 1, 1, 1 }, "tokenizer.ggml.token_type has 3 items, expected one for each of the 9 tokens")]
-    [InlineData("tokenizer.ggml.token_type", new[] { 1, 1, 7, 1, 1, 3, 3, 4, 5 }, "tokenizer.ggml.token_type, item 2, is 7, expected a type")]
+    [InlineData("tokenizer.ggml.token_type", new[] { 1, 1, 1 },
+        "tokenizer.ggml.token_type has 3 items, expected one for each of the 9 tokens")]
+    [InlineData("tokenizer.ggml.token_type", new[] { 1, 1, 7, 1, 1, 3, 3, 4, 5 },
+        "tokenizer.ggml.token_type, item 2, is 7, expected a type")]
     [InlineData("tokenizer.ggml.merges", null, "tokenizer.ggml.merges is missing")]
     [InlineData("tokenizer.ggml.merges", new[] { "a b", "a q" }, "tokenizer.ggml.merges, item 1, is \"a q\", expected \"q\" to be a token")]
     [InlineData("tokenizer.ggml.merges", new[] { "b a" }, "tokenizer.ggml.merges, item 0, is \"b a\", expected \"ba\" to be a token")]
@@ -46,9 +48,11 @@ public sealed class GgufTokenizerTests
     [Theory]
     [InlineData("tokenizer.ggml.scores", null, "tokenizer.ggml.scores is missing")]
     [InlineData("tokenizer.ggml.scores", new[] { 1f, 2f }, "tokenizer.ggml.scores has 2 items, expected one for each of the 10 tokens")]
-    [InlineData("tokenizer.ggml.scores", new[] { 0f, 0f, 0f, 0f, -4f, -5f, -6f, -1f, float.NaN, -3f }, "tokenizer.ggml.scores, item 8, is NaN")]
+    [InlineData("tokenizer.ggml.scores", new[] { 0f, 0f, 0f, 0f, -4f, -5f, -6f, -1f, float.NaN, -3f },
+        "tokenizer.ggml.scores, item 8, is NaN")]
     [InlineData("tokenizer.ggml.scores", new[] { 0f, 0f, 0f, 0f, 0f, 0f, 0f, 0f, 0f, 0f }, "the same score 0")]
-    [InlineData("tokenizer.ggml.token_type", new[] { 2, 3, 3, 6, 1, 6, 1, 1, 1, 1 }, "tokenizer.ggml.tokens, item 5, is \"a\", expected a byte")]
+    [InlineData("tokenizer.ggml.token_type", new[] { 2, 3, 3, 6, 1, 6, 1, 1, 1, 1 },
+        "tokenizer.ggml.tokens, item 5, is \"a\", expected a byte")]
     [InlineData("tokenizer.ggml.remove_extra_whitespaces", true, "tokenizer.ggml.remove_extra_whitespaces is true, expected false")]
     public void So_is_that_of_a_SentencePiece_vocabulary(string key, object? value, string message) =>
         AssertRefused(MadeMetadata.Llama(), key, value, message);
@@ -111,7 +115,8 @@ public sealed class GgufTokenizerTests
     {
         var values = MadeMetadata.Gpt2();
         values["tokenizer.ggml.add_bos_token"] = true;
-        values["tokenizer.chat_template"] = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{{ eos_token }}{% endfor %}";
+        values["tokenizer.chat_template"] = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{{ eos_token }}"
+            + "{% endfor %}";
         var (template, tokenizer) = (ChatTemplate.Find(Documents(values))!, Load(values));
 
         var conversation = Conversation.Of(("user", "a"), ("assistant", "ab"));
@@ -194,7 +199,8 @@ public sealed class GgufTokenizerTests
     {
         var values = MadeMetadata.Gpt2();
         (values["tokenizer.chat_template"], values[key]) = ("plain", "other");
-        Assert.Contains(message, Assert.Throws<BadInputException>(() => ChatTemplate.Find(Documents(values))).Message, StringComparison.Ordinal);
+        Assert.Contains(message, Assert.Throws<BadInputException>(() => ChatTemplate.Find(Documents(values))).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -224,6 +230,22 @@ public sealed class GgufTokenizerTests
             StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("gpt-2", "It|'s|Ġ1234567|,|ĠnaÃ¯ve|Ġ|Ġx")]
+    [InlineData("smollm", "It|'s|Ġ|1|2|3|4|5|6|7|,|ĠnaÃ¯ve|Ġ|Ġx")]
+    [InlineData("refact", "It|'s|Ġ|1|2|3|4|5|6|7|,|ĠnaÃ¯ve|Ġ|Ġx")]
+    [InlineData("llama-bpe", "It|'s|Ġ|123|456|7|,|ĠnaÃ¯ve|Ġ|Ġx")]
+    [InlineData("qwen2", "It|'s|Ġ|1|2|3|4|5|6|7|,|ĠnaÃ¯ve|Ġ|Ġx")]
+    [InlineData("tekken", "It|'s|Ġ|1|2|3|4|5|6|7|,|ĠnaÃ¯ve|Ġ|Ġx")]
+    public void Words_are_cut_as_the_pre_tokenizer_says(string name, string words)
+    {
+        var values = MadeMetadata.Gpt2();
+        values["tokenizer.ggml.pre"] = name;
+        const string Text = "It's 1234567, naïve  x";
+        var cut = TokenizerJson.Read(Documents(values)).PreTokenizer([new(Text, 0, Text.Length, true)]);
+        Assert.Equal(words, string.Join('|', cut.Select(static piece => piece.Span.ToString())));
+    }
+
     [SharedFact]
     public void Known_pre_tokenizers_are_those_of_the_genuine_tokenizers()
     {
@@ -246,7 +268,8 @@ public sealed class GgufTokenizerTests
 
     private static (string[] Tokens, int[] Kinds) Vocabulary(JsonObject genuine)
     {
-        var tokens = genuine["model"]!["vocab"]!.AsObject().ToDictionary(static entry => (int)entry.Value!, static entry => (entry.Key, Kind: 1));
+        var tokens = genuine["model"]!["vocab"]!.AsObject()
+            .ToDictionary(static entry => (int)entry.Value!, static entry => (entry.Key, Kind: 1));
         foreach (var added in genuine["added_tokens"]!.AsArray())
             tokens[(int)added!["id"]!] = ((string)added["content"]!, (bool)added["special"]! ? 3 : 4);
         var ordered = tokens.OrderBy(static entry => entry.Key).Select(static entry => entry.Value).ToList();

@@ -68,10 +68,12 @@ public sealed class SentencePieceMergesTests
     {
         var folder = SharedFolder.Of("tokenizers", "phi-3-mini");
         var vocabulary = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "tokenizer.json"))).RootElement.GetProperty("model")
-            .GetProperty("vocab").EnumerateObject().OrderBy(static entry => entry.Value.GetInt32()).Select(static entry => entry.Name).ToArray();
+            .GetProperty("vocab").EnumerateObject().OrderBy(static entry => entry.Value.GetInt32())
+            .Select(static entry => entry.Name).ToArray();
         var (kinds, scores) = (vocabulary.Select(KindOf).ToArray(), vocabulary.Select(ScoreOf).ToArray());
         var values = MadeMetadata.Llama();
-        (values["tokenizer.ggml.tokens"], values["tokenizer.ggml.token_type"], values["tokenizer.ggml.scores"]) = (vocabulary, kinds, scores);
+        (values["tokenizer.ggml.tokens"], values["tokenizer.ggml.token_type"], values["tokenizer.ggml.scores"]) = (vocabulary,
+            kinds, scores);
         var (made, own) = (Tokenizer.Load(new GgufDocuments(MadeMetadata.Of(values))), Tokenizer.Load(folder));
         var direct = new ByScore([.. vocabulary.Zip(scores)]);
 
@@ -133,8 +135,9 @@ public sealed class SentencePieceMergesTests
                 var word = Word(random, Alphabet + "z", random.Next(1, 40)); // z has no token, but its byte has
                 if (longestRun > 0) word = word.Replace("b", new string('\u2581', random.Next(30)), StringComparison.Ordinal);
                 var (ids, expected) = (tokenizer.Encode(word, addSpecialTokens: false), direct.Encode(word));
-                Assert.True(ids.SequenceEqual(expected), $"vocabulary {i}, '{word}': {string.Join(' ', ids)}, by score {string.Join(' ', expected)}: "
-                    + string.Join(", ", pieces));
+                Assert.True(ids.SequenceEqual(expected),
+                    $"vocabulary {i}, '{word}': {string.Join(' ', ids)}, by score {string.Join(' ', expected)}: "
+                        + string.Join(", ", pieces));
             }
         }
 
