@@ -43,7 +43,7 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer,
         var tokenizer = Check(source);
         var model = ModelRegistry.Load(source, device, storage);
         int[] own = tokenizer.EndId is { } end ? [end] : [];
-        return new(model, tokenizer, new(() => ChatTemplate.Find(source.Path)))
+        return new(model, tokenizer, new(() => ChatTemplate.Find(source)))
         {
             EndIds = own.Concat(model.Config.EndIds).Concat(GenerationEndIds(source)).ToHashSet(), Parts = parts,
         };
@@ -68,7 +68,7 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer,
 
     private static Tokenizer Check(ModelSource model)
     {
-        var tokenizer = Tokenizer.Load(model.Path);
+        var tokenizer = Tokenizer.Load(model);
         var config = ModelRegistry.Check(model);
         _ = GenerationEndIds(model);
         return tokenizer.VocabularySize <= config.VocabularySize

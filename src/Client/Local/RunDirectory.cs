@@ -173,7 +173,7 @@ internal sealed class RunDirectory : IDisposable
         try
         {
             return File.Exists(planPath) && PlanFile.Open(planPath).Read().Plan is { } plan
-                && Directory.Exists(System.IO.Path.GetFullPath(plan.Model.Path, root))
+                && System.IO.Path.Exists(System.IO.Path.GetFullPath(plan.Model.Path, root))
                 && plan.Clients.Any(client => File.Exists(System.IO.Path.GetFullPath(client.Data.Train, root)));
         }
         catch (BadInputException)

@@ -10,6 +10,8 @@ namespace FedRLora.Training.Gguf;
 /// </summary>
 internal sealed unsafe class GgufFile : IDisposable
 {
+    public const string Extension = ".gguf";
+
     private readonly List<Map> _maps = [];
 
     private GgufFile(string path, IReadOnlyList<string> paths, GgufHeader header) => (Path, Paths, Header) = (path, paths, header);
@@ -119,6 +121,10 @@ internal sealed unsafe class GgufFile : IDisposable
             _view.SafeMemoryMappedViewHandle.ReleasePointer();
             _view.Dispose();
             _file.Dispose();
+            GC.SuppressFinalize(this);
         }
+
+        // The handle counts the pointer: with it, it would never let go.
+        ~Map() => _view.SafeMemoryMappedViewHandle.ReleasePointer();
     }
 }

@@ -28,7 +28,7 @@ internal sealed class FileDigests(DigestCache cache, TimeProvider time)
 
     /// <summary>The digest of a file and its length.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="isWeights">Whether it is a safetensors file, which is worth remembering beyond this process.</param>
+    /// <param name="isWeights">Whether it holds tensors, which is worth remembering beyond this process.</param>
     /// <param name="cancellationToken">Looked at between two pieces.</param>
     /// <exception cref="BadInputException">It cannot be read, or changes all the time.</exception>
     public (string Sha256, long SizeBytes) Of(string path, bool isWeights, CancellationToken cancellationToken = default)

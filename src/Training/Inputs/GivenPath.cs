@@ -1,6 +1,7 @@
 using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Training.Adapters.Peft;
+using FedRLora.Training.Gguf;
 using FedRLora.Training.Models;
 using FedRLora.Training.Models.Weights;
 
@@ -63,23 +64,24 @@ public static class GivenPath
             throw new BadInputException($"{path}: {form}; {Wanted}");
     }
 
-    /// <summary>A folder that may be a model.</summary>
-    /// <param name="folder">The folder.</param>
+    /// <summary>A folder or a GGUF file that may be a model.</summary>
+    /// <param name="path">The folder or file.</param>
     /// <exception cref="BadInputException">It is not there, is something else, or a file in it is no plain file.</exception>
-    internal static void RequireModel(string folder)
+    internal static void RequireModel(string path)
     {
-        if (FileOf(folder) is { } file)
+        if (FileOf(path) is { } file)
         {
-            throw new BadInputException(
-                $"{folder}: is {file} and no model; give the folder with config.json, tokenizer.json and the weights");
+            if (file == FileStamp.PlainFile && IsGguf(path)) return;
+            throw new BadInputException($"{path}: is {file} and no model; give a GGUF file, or the folder with config.json, tokenizer.json "
+                + "and the weights");
         }
 
-        if (!Directory.Exists(folder)) throw new BadInputException($"{folder}: no such folder; give a Hugging Face model folder");
-        foreach (var (name, _) in ModelFolderFiles.Of(folder)) RequirePlainFile(Path.Combine(folder, name));
-        var what = FolderOf(folder);
+        if (!Directory.Exists(path)) throw new BadInputException($"{path}: no such folder; give a Hugging Face model folder or a GGUF file");
+        foreach (var (_, inside, _) in ModelFiles.Of(path)) RequirePlainFile(inside);
+        var what = FolderOf(path);
         if (what is null or Model) return;
         var adapter = what == Adapter ? ", and this one with --adapter" : "";
-        throw new BadInputException($"{folder}: is {what} and no model; give the folder of the base model as the model{adapter}");
+        throw new BadInputException($"{path}: is {what} and no model; give the folder of the base model as the model{adapter}");
     }
 
     /// <summary>A folder that may be an adapter.</summary>
@@ -142,6 +144,9 @@ public static class GivenPath
             return null; // who reads the folder says what is wrong with it
         }
     }
+
+    // What a file is called is enough to be told by who reads it what is wrong in it.
+    private static bool IsGguf(string path) => Path.GetExtension(path) == GgufFile.Extension || StartOf(path).AsSpan().StartsWith("GGUF"u8);
 
     private static byte[] StartOf(string path)
     {

@@ -48,13 +48,12 @@ public sealed class LocalInputs : IRunInputs
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }, cancellationToken);
 
-    internal BaseDigest BaseOf(string folder, CancellationToken cancellationToken)
+    internal BaseDigest BaseOf(string model, CancellationToken cancellationToken)
     {
-        GivenPath.RequireModel(folder);
-        return new([.. ModelFolderFiles.Of(folder).OrderBy(static file => file.Name, StringComparer.Ordinal).Select(file =>
+        GivenPath.RequireModel(model);
+        return new([.. ModelFiles.Of(model).OrderBy(static file => file.Name, StringComparer.Ordinal).Select(file =>
         {
-            var (sha256, size) = _digests.Of(Path.Combine(folder, file.Name),
-                isWeights: file.Name.EndsWith(ModelWeights.Extension, StringComparison.Ordinal), cancellationToken);
+            var (sha256, size) = _digests.Of(file.Path, ModelFiles.IsWeights(file.Path), cancellationToken);
             return new BaseFile(file.Name, file.Part, sha256, size);
         })]);
     }

@@ -154,7 +154,7 @@ public static class ModelRegistry
                 else tensors.Add(name, weights.Read(stored[name], shape, device, dtype).DetachFromDisposeScope());
             }
 
-            return Families[config.ModelType].Create(config, new(tensors, matrices, weights.Pages));
+            return Families[config.ModelType].Create(config, new(tensors, matrices, weights.TakePages()));
         }
         catch
         {

@@ -1,6 +1,7 @@
 using FedRLora.Training.Tests.Adapters;
 using FedRLora.Training.Tests.Adapters.Peft;
 using FedRLora.Training.Tests.Chat;
+using FedRLora.Training.Tests.Gguf;
 using FedRLora.Training.Tests.Models;
 using FedRLora.Training.Tests.Objectives;
 using FedRLora.Training.Tests.Quantization;
@@ -15,7 +16,7 @@ public sealed class GoldenTests
     private static readonly IReadOnlyList<TheoryData<string>> Theories =
     [
         ModelFixtureTests.Folders, PeftFixtureTests.Folders, TokenizerFixtureTests.Folders, ChatFixtureTests.Folders,
-        StoriesModelTests.Folders, SituationTests.Places,
+        StoriesModelTests.Folders, SituationTests.Places, GgufTokenizerFixtureTests.Folders,
         CombinationTests.Folders, MultitaskLayerFixtureTests.Routed, MultitaskLayerFixtureTests.DrawnAgain, ForeignAdapterTests.Folders,
         PeftLayerTests.Folders,
         GatedLayerTests.All,

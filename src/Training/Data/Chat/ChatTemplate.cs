@@ -1,5 +1,6 @@
 using FedRLora.Abstractions;
 using FedRLora.Training.Data.Chat.Jinja;
+using FedRLora.Training.Models.Weights;
 
 namespace FedRLora.Training.Data.Chat;
 
@@ -24,12 +25,16 @@ public sealed class ChatTemplate
         (_default, _withTools, _specialTokens) = (standard, withTools, specialTokens);
 
     /// <summary>
-    /// The template of a model folder: <c>chat_template.jinja</c>, else <c>chat_template</c> in <c>tokenizer_config.json</c> (a template,
+    /// The template of a model: <c>chat_template.jinja</c>, else <c>chat_template</c> in <c>tokenizer_config.json</c> (a template,
     /// or named ones of which <c>tool_use</c> serves conversations with tools), else in <c>chat_template.json</c>.
     /// </summary>
-    /// <returns>Null where the folder has none.</returns>
+    /// <param name="path">A Hugging Face folder or a GGUF file.</param>
+    /// <returns>Null where the model has none.</returns>
     /// <exception cref="BadInputException">A template is not valid; file and line are named.</exception>
-    public static ChatTemplate? Find(string folder) => ChatTemplateFiles.Read(folder);
+    public static ChatTemplate? Find(string path) => Find(ModelSource.At(path));
+
+    /// <inheritdoc cref="Find(string)"/>
+    internal static ChatTemplate? Find(ModelSource source) => ChatTemplateFiles.Read(source);
 
     /// <summary>Writes a conversation.</summary>
     /// <param name="conversation">Messages and tools.</param>

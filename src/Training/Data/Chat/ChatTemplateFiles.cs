@@ -2,6 +2,7 @@ using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Training.Data.Chat.Jinja;
 using FedRLora.Training.Data.Tokenizers;
+using FedRLora.Training.Models.Weights;
 
 namespace FedRLora.Training.Data.Chat;
 
@@ -18,31 +19,32 @@ internal static class ChatTemplateFiles
     public static IReadOnlyList<string> Of(string folder) =>
         File.Exists(Path.Combine(folder, StandardFile)) ? [StandardFile, ToolUseFile] : [OlderFile];
 
-    public static ChatTemplate? Read(string folder)
+    public static ChatTemplate? Read(string folder) => Read(ModelSource.At(folder));
+
+    public static ChatTemplate? Read(ModelSource source)
     {
-        var file = Path.Combine(folder, StandardFile);
-        if (File.Exists(file)) return Template(folder, FromFile(file), FromFileOrNull(Path.Combine(folder, ToolUseFile)));
+        if (source.Has(StandardFile))
+            return Template(source, FromFile(source, StandardFile), source.Has(ToolUseFile) ? FromFile(source, ToolUseFile) : null);
         foreach (var name in (string[])["tokenizer_config.json", OlderFile])
         {
-            var path = Path.Combine(folder, name);
-            if (File.Exists(path) && FromJson(path) is { } found) return Template(folder, found.Default, found.ToolUse);
+            if (source.Has(name) && FromJson(source, name) is { } found) return Template(source, found.Default, found.ToolUse);
         }
 
         return null;
     }
 
-    private static ChatTemplate Template(string folder, JinjaTemplate standard, JinjaTemplate? withTools) =>
-        new(standard, withTools, SpecialTokens.Spellings(folder));
+    private static ChatTemplate Template(ModelSource source, JinjaTemplate standard, JinjaTemplate? withTools) =>
+        new(standard, withTools, SpecialTokens.Spellings(source));
 
-    private static JinjaTemplate? FromFileOrNull(string path) => File.Exists(path) ? FromFile(path) : null;
+    private static JinjaTemplate FromFile(ModelSource source, string name) =>
+        JinjaTemplate.Parse(source.Text(name), line => $"{source.Called(name)}:{line}");
 
-    private static JinjaTemplate FromFile(string path) => JinjaTemplate.Parse(TextOf(path), line => $"{path}:{line}");
-
-    private static (JinjaTemplate Default, JinjaTemplate? ToolUse)? FromJson(string path)
+    private static (JinjaTemplate Default, JinjaTemplate? ToolUse)? FromJson(ModelSource source, string name)
     {
+        var path = source.Called(name);
         try
         {
-            using var document = JsonDocument.Parse(TextOf(path));
+            using var document = JsonDocument.Parse(source.Text(name));
             if (document.RootElement.ValueKind != JsonValueKind.Object || !document.RootElement.TryGetProperty(Key, out var value)
                 || value.ValueKind == JsonValueKind.Null) return null;
             if (value.ValueKind == JsonValueKind.String) return (Parse(value.GetString()!, Key), null);
@@ -78,17 +80,5 @@ internal static class ChatTemplateFiles
         }
 
         return named;
-    }
-
-    private static string TextOf(string path)
-    {
-        try
-        {
-            return Utf8Text.Read(path);
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
-        }
     }
 }

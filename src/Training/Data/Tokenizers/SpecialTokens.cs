@@ -1,5 +1,6 @@
 using System.Text.Json;
 using FedRLora.Abstractions;
+using FedRLora.Training.Models.Weights;
 
 namespace FedRLora.Training.Data.Tokenizers;
 
@@ -16,11 +17,10 @@ internal sealed record SpecialTokens(SpecialToken Begin, SpecialToken End, Speci
     // What chat templates may ask for besides.
     private static readonly string[] OtherKeys = ["unk_token", "sep_token", "cls_token", "mask_token"];
 
-    public static SpecialTokens Load(string folder)
+    public static SpecialTokens Load(ModelSource source)
     {
-        var (first, second) = (Read(Path.Combine(folder, "tokenizer_config.json"), Keys),
-            Read(Path.Combine(folder, "special_tokens_map.json"), Keys));
-        var ids = ReadIds(Path.Combine(folder, "config.json"));
+        var (first, second) = (Read(source, "tokenizer_config.json", Keys), Read(source, "special_tokens_map.json", Keys));
+        var ids = ReadIds(source, "config.json");
         SpecialToken Token(string key) =>
             new(first.GetValueOrDefault(key) ?? second.GetValueOrDefault(key), ids.TryGetValue(key, out var id) ? id : null);
         return new SpecialTokens(Token("bos_token"), Token("eos_token"), Token("pad_token"));
@@ -30,21 +30,22 @@ internal sealed record SpecialTokens(SpecialToken Begin, SpecialToken End, Speci
     /// Every token with a role by its key, <c>bos_token</c> and so on, as spelled in the same files but <c>config.json</c>.
     /// </summary>
     /// <exception cref="BadInputException">A file is not valid.</exception>
-    public static IReadOnlyDictionary<string, string> Spellings(string folder)
+    public static IReadOnlyDictionary<string, string> Spellings(ModelSource source)
     {
-        var spellings = Read(Path.Combine(folder, "special_tokens_map.json"), [.. Keys, .. OtherKeys]);
-        foreach (var (key, spelling) in Read(Path.Combine(folder, "tokenizer_config.json"), [.. Keys, .. OtherKeys]))
+        var spellings = Read(source, "special_tokens_map.json", [.. Keys, .. OtherKeys]);
+        foreach (var (key, spelling) in Read(source, "tokenizer_config.json", [.. Keys, .. OtherKeys]))
             spellings[key] = spelling;
         return spellings;
     }
 
-    private static Dictionary<string, string> Read(string path, IReadOnlyList<string> keys)
+    private static Dictionary<string, string> Read(ModelSource source, string name, IReadOnlyList<string> keys)
     {
         var spellings = new Dictionary<string, string>(StringComparer.Ordinal);
-        if (!File.Exists(path)) return spellings;
+        if (!source.Has(name)) return spellings;
+        var path = source.Called(name);
         try
         {
-            using var document = JsonDocument.Parse(Utf8Text.ReadBytes(path));
+            using var document = JsonDocument.Parse(source.Text(name));
             foreach (var key in keys)
             {
                 if (!document.RootElement.TryGetProperty(key, out var value)) continue;
@@ -57,20 +58,20 @@ internal sealed record SpecialTokens(SpecialToken Begin, SpecialToken End, Speci
 
             return spellings;
         }
-        catch (Exception exception)
-            when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
             throw new BadInputException($"{path}: cannot be read: {exception.Message}", exception);
         }
     }
 
-    private static Dictionary<string, int> ReadIds(string path)
+    private static Dictionary<string, int> ReadIds(ModelSource source, string name)
     {
         var ids = new Dictionary<string, int>(StringComparer.Ordinal);
-        if (!File.Exists(path)) return ids;
+        if (!source.Has(name)) return ids;
+        var path = source.Called(name);
         try
         {
-            using var document = JsonDocument.Parse(Utf8Text.ReadBytes(path));
+            using var document = JsonDocument.Parse(source.Text(name));
             foreach (var key in Keys)
             {
                 if (!document.RootElement.TryGetProperty(key + "_id", out var value)) continue;
@@ -81,8 +82,7 @@ internal sealed record SpecialTokens(SpecialToken Begin, SpecialToken End, Speci
 
             return ids;
         }
-        catch (Exception exception)
-            when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
             throw new BadInputException($"{path}: cannot be read: {exception.Message.ReplaceLineEndings(" ")}", exception);
         }

@@ -2,11 +2,12 @@ using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Training.Data.Tokenizers.Models;
 using FedRLora.Training.Data.Tokenizers.PreTokenizers;
+using FedRLora.Training.Models.Weights;
 
 namespace FedRLora.Training.Data.Tokenizers;
 
 /// <summary>
-/// The tokenizer of a Hugging Face folder, read from <c>tokenizer.json</c>: added tokens, normalizer, pre-tokenizer, model,
+/// The tokenizer of a model, read from <c>tokenizer.json</c>: added tokens, normalizer, pre-tokenizer, model,
 /// post-processor, decoder, in that order. Safe to share between threads.
 /// </summary>
 public sealed class Tokenizer
@@ -15,17 +16,17 @@ public sealed class Tokenizer
     private readonly Dictionary<int, string> _tokenOf = [];
     private readonly HashSet<int> _special;
 
-    private Tokenizer(string folder, TokenizerParts parts, SpecialTokens special)
+    private Tokenizer(ModelSource source, TokenizerParts parts, SpecialTokens special)
     {
         _parts = parts;
         foreach (var (token, id) in parts.Model.Vocabulary) _tokenOf[id] = token;
         foreach (var added in parts.Added.Tokens) _tokenOf[added.Id] = added.Content;
         _special = [.. parts.Added.Tokens.Where(static token => token.Special).Select(static token => token.Id)];
         VocabularySize = _tokenOf.Count == 0 ? 0 : _tokenOf.Keys.Max() + 1;
-        BeginId = IdOf(folder, "bos_token", special.Begin);
-        EndId = IdOf(folder, "eos_token", special.End);
-        PadId = IdOf(folder, "pad_token", special.Pad);
-        TokenizerFolder.Check(folder, parts, BeginId, EndId);
+        BeginId = IdOf(source, "bos_token", special.Begin);
+        EndId = IdOf(source, "eos_token", special.End);
+        PadId = IdOf(source, "pad_token", special.Pad);
+        TokenizerFolder.Check(source, parts, BeginId, EndId);
     }
 
     /// <summary>Highest token id plus one: what an embedding must at least hold.</summary>
@@ -42,16 +43,17 @@ public sealed class Tokenizer
     /// <summary>Padding token.</summary>
     public int? PadId { get; }
 
-    /// <summary>Reads the tokenizer of a model folder.</summary>
+    /// <summary>Reads the tokenizer of a model.</summary>
+    /// <param name="path">A Hugging Face folder or a GGUF file.</param>
     /// <exception cref="BadInputException">Missing, not valid, or it uses a part that is not implemented; the part is named.</exception>
-    public static Tokenizer Load(string folder)
-    {
-        var path = Path.Combine(folder, "tokenizer.json");
-        return File.Exists(path)
-            ? new Tokenizer(folder, TokenizerJson.Read(path), SpecialTokens.Load(folder))
-            : throw new BadInputException(
-                $"{folder}: no tokenizer.json; put the model's there, or write one with save_pretrained of its fast tokenizer");
-    }
+    public static Tokenizer Load(string path) => Load(ModelSource.At(path));
+
+    /// <inheritdoc cref="Load(string)"/>
+    internal static Tokenizer Load(ModelSource source) => source.Has(TokenizerJson.Name)
+        ? new Tokenizer(source, TokenizerJson.Read(source), SpecialTokens.Load(source))
+        : throw new BadInputException(source is FolderSource
+            ? $"{source.Path}: no tokenizer.json; put the model's there, or write one with save_pretrained of its fast tokenizer"
+            : $"{source.Path}: no tokenizer in its metadata; write the file again with its vocabulary");
 
     /// <summary>Token ids of a text.</summary>
     /// <param name="text">Any text; an added token in it becomes that token, a lone surrogate U+FFFD.</param>
@@ -112,10 +114,10 @@ public sealed class Tokenizer
         _ => _parts.Model.Vocabulary.TryGetValue(token, out var id) ? id : null,
     };
 
-    private int? IdOf(string folder, string role, SpecialToken token) => token.Spelling is not { } spelling
+    private int? IdOf(ModelSource source, string role, SpecialToken token) => token.Spelling is not { } spelling
         ? token.Id
         : IdOf(spelling) ?? throw new BadInputException(
-            $"{folder}: {role} is {BadInputException.Shown(spelling)}, which is no token of tokenizer.json; save the tokenizer again with "
+            $"{source.Path}: {role} is {BadInputException.Shown(spelling)}, which is no token of tokenizer.json; save the tokenizer again with "
             + "that token, or name one that it has");
 
     private void Encode(string text, List<int> ids, List<string>? spelled)

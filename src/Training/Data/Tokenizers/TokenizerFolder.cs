@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using FedRLora.Abstractions;
+using FedRLora.Training.Models.Weights;
 
 namespace FedRLora.Training.Data.Tokenizers;
 
@@ -16,13 +17,14 @@ internal static class TokenizerFolder
 
     /// <summary>Refuses added tokens that <c>tokenizer.json</c> does not add, and flags that its post-processor contradicts.</summary>
     /// <exception cref="BadInputException">The file, the token and what is said about it are named.</exception>
-    public static void Check(string folder, TokenizerParts parts, int? beginId, int? endId)
+    public static void Check(ModelSource source, TokenizerParts parts, int? beginId, int? endId)
     {
         Read(
-            Path.Combine(folder, AddedFile),
+            source,
+            AddedFile,
             (path, root) => CheckAdded(path, root.EnumerateObject().Select(static entry => (entry.Name, Id(entry.Value))), parts));
-        Read(Path.Combine(folder, SpecialMap), (path, root) => CheckAdded(path, Named(root), parts));
-        Read(Path.Combine(folder, Configuration), (path, root) =>
+        Read(source, SpecialMap, (path, root) => CheckAdded(path, Named(root), parts));
+        Read(source, Configuration, (path, root) =>
         {
             CheckAdded(path, Decoded(root).Concat(Named(root)), parts);
             CheckFlag(path, root, "add_bos_token", beginId, parts.Around.Before);
@@ -88,17 +90,17 @@ internal static class TokenizerFolder
 
     private static int? Id(JsonElement value) => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var id) ? id : null;
 
-    private static void Read(string path, Action<string, JsonElement> take)
+    private static void Read(ModelSource source, string name, Action<string, JsonElement> take)
     {
-        if (!File.Exists(path)) return;
+        if (!source.Has(name)) return;
+        var path = source.Called(name);
         try
         {
-            using var document = JsonDocument.Parse(Utf8Text.ReadBytes(path));
+            using var document = JsonDocument.Parse(source.Text(name));
             if (document.RootElement.ValueKind == JsonValueKind.Object) take(path, document.RootElement);
             else throw new BadInputException($"{path}: {document.RootElement.ValueKind}, expected an object");
         }
-        catch (Exception exception)
-            when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
             throw new BadInputException($"{path}: cannot be read: {exception.Message.ReplaceLineEndings(" ")}", exception);
         }

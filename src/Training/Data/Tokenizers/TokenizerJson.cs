@@ -3,6 +3,7 @@ using FedRLora.Abstractions;
 using FedRLora.Training.Data.Tokenizers.Models;
 using FedRLora.Training.Data.Tokenizers.Normalizers;
 using FedRLora.Training.Data.Tokenizers.PreTokenizers;
+using FedRLora.Training.Models.Weights;
 
 namespace FedRLora.Training.Data.Tokenizers;
 
@@ -12,17 +13,20 @@ namespace FedRLora.Training.Data.Tokenizers;
 /// </summary>
 internal static class TokenizerJson
 {
-    /// <summary>Reads and checks the whole file.</summary>
+    /// <summary>The document's name.</summary>
+    public const string Name = "tokenizer.json";
+
+    /// <summary>Reads and checks a model's whole document.</summary>
     /// <exception cref="BadInputException">Not valid, or it uses a part that is not implemented.</exception>
-    public static TokenizerParts Read(string path)
+    public static TokenizerParts Read(ModelSource source)
     {
+        var path = source.Called(Name);
         try
         {
-            using var document = JsonDocument.Parse(Utf8Text.ReadBytes(path));
-            return Parts(new Setting(path, "tokenizer.json", document.RootElement));
+            using var document = JsonDocument.Parse(source.Text(Name));
+            return Parts(new Setting(path, Name, document.RootElement));
         }
-        catch (Exception exception)
-            when (exception is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
             throw new BadInputException($"{path}: cannot be read: {exception.Message.ReplaceLineEndings(" ")}", exception);
         }

@@ -1,3 +1,4 @@
+using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Training.Gguf;
 using TorchSharp;
@@ -19,14 +20,32 @@ internal static class FrozenMatrices
         IModelWeights weights, string name, IReadOnlyList<long> shape, Device device, WeightStorage storage, LayerKind kind)
     {
         FrozenMatrix Of(ScalarType dtype) => OfTensor(weights.Read(name, shape, device, dtype).DetachFromDisposeScope());
-        var isQuantized = storage is WeightStorage.Int8 or WeightStorage.Nf4 && kind is LayerKind.Linear or LayerKind.Conv1D;
         return storage switch
         {
             WeightStorage.Float32 => Of(ScalarType.Float32),
             WeightStorage.Bfloat16 => Of(ScalarType.BFloat16),
             WeightStorage.Float16 => Of(ScalarType.Float16),
+            WeightStorage.Int8 or WeightStorage.Nf4 when kind is LayerKind.Linear or LayerKind.Conv1D => Quantized(),
             _ => weights.Stored(name, shape, device),
         };
+
+        FrozenMatrix Quantized()
+        {
+            if (device.type != DeviceType.CPU)
+            {
+                throw new BadInputException($"{weights.Path}: model.storage {(storage == WeightStorage.Int8 ? "int8" : "nf4")} is multiplied "
+                    + "on a CPU alone; on another device give bfloat16, float16 or float32");
+            }
+
+            using var scope = NewDisposeScope();
+            var values = weights.Read(name, shape, device, ScalarType.Float32);
+            var isTransposed = kind == LayerKind.Conv1D; // an output a row, as the quantizers of PyTorch's users have them
+            if (isTransposed) values = values.t().contiguous();
+            var called = $"{weights.Path}: tensor {BadInputException.Shown(name)}";
+            return storage == WeightStorage.Int8
+                ? new Int8Matrix(values, called) { IsTransposed = isTransposed }
+                : new Nf4Matrix(values, called) { IsTransposed = isTransposed };
+        }
     }
 
     /// <summary>A tensor of floats; half precision in the host's memory is widened where it is multiplied.</summary>

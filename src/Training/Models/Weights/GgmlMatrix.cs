@@ -8,10 +8,10 @@ namespace FedRLora.Training.Models.Weights;
 /// <param name="type">How the numbers are stored.</param>
 /// <param name="rows">How many rows.</param>
 /// <param name="columns">Numbers in a row, a multiple of the type's block.</param>
-/// <param name="placeOf">Where the file has a row; null where it has all in our order.</param>
+/// <param name="places">Where the file has a row; null where it has all in our order.</param>
 /// <param name="owner">Keeps the memory; the matrix disposes it.</param>
 internal sealed unsafe class GgmlMatrix(
-    byte* start, GgmlType type, long rows, long columns, Func<long, long>? placeOf = null, IDisposable? owner = null)
+    byte* start, GgmlType type, long rows, long columns, int[]? places = null, IDisposable? owner = null)
     : BlockMatrix(rows, columns)
 {
     private readonly long _rowBytes = type.RowBytes(columns);
@@ -30,13 +30,13 @@ internal sealed unsafe class GgmlMatrix(
 
     protected override void Widen(long first, long count, float* target)
     {
-        if (placeOf is null)
+        if (places is null)
         {
             GgmlBlocks.Widen(type, start + first * _rowBytes, target, count * Columns);
             return;
         }
 
         for (var row = 0L; row < count; row++)
-            GgmlBlocks.Widen(type, start + placeOf(first + row) * _rowBytes, target + row * Columns, Columns);
+            GgmlBlocks.Widen(type, start + places[first + row] * _rowBytes, target + row * Columns, Columns);
     }
 }

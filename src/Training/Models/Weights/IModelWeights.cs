@@ -12,9 +12,6 @@ internal interface IModelWeights : IDisposable
     /// <summary>Every tensor's name.</summary>
     IReadOnlyCollection<string> Names { get; }
 
-    /// <summary>What must live as long as a matrix of <see cref="Stored"/>, and is the caller's from then on; may be empty.</summary>
-    IReadOnlyList<IDisposable> Pages { get; }
-
     /// <summary>Checks that a tensor could be read, without reading it.</summary>
     /// <exception cref="BadInputException">The tensor is missing, has another shape, or does not hold numbers that are read.</exception>
     void Check(string name, IReadOnlyList<long> shape);
@@ -31,4 +28,7 @@ internal interface IModelWeights : IDisposable
     /// <inheritdoc cref="Read" path="/param"/>
     /// <inheritdoc cref="Read" path="/exception"/>
     FrozenMatrix Stored(string name, IReadOnlyList<long> shape, Device device);
+
+    /// <summary>What must live as long as the matrices of <see cref="Stored"/>; it is the caller's from then on.</summary>
+    IReadOnlyList<IDisposable> TakePages();
 }

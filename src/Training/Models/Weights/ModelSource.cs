@@ -14,7 +14,7 @@ internal abstract class ModelSource
     /// <summary>The model at a path.</summary>
     /// <param name="path">A folder; a file is taken for GGUF.</param>
     /// <exception cref="BadInputException">A file that is not a valid GGUF file.</exception>
-    public static ModelSource At(string path) => new FolderSource(path);
+    public static ModelSource At(string path) => File.Exists(path) ? new GgufSource(path) : new FolderSource(path);
 
     /// <summary>Whether the model has a document.</summary>
     /// <param name="name">As a folder calls it, for example <c>config.json</c>.</param>

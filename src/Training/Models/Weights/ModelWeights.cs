@@ -70,7 +70,7 @@ internal sealed class ModelWeights : IModelWeights
     }
 
     /// <inheritdoc/>
-    public IReadOnlyList<IDisposable> Pages => []; // each tensor in a map keeps it
+    public IReadOnlyList<IDisposable> TakePages() => []; // each tensor in a map keeps it
 
     /// <inheritdoc/>
     public FrozenMatrix Stored(string name, IReadOnlyList<long> shape, Device device)
