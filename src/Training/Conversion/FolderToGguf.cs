@@ -39,6 +39,7 @@ public static class FolderToGguf
             .Set("general.file_type", type.FileType())
             .Set("general.quantization_version", QuantizationVersion);
         var notes = new List<string>();
+        TokenizerToGguf.Set(writer, ModelSource.At(folder), config, notes);
         AddTensors(writer, architecture, config, weights, type.InGguf(), notes);
         writer.Write(target, cancellationToken);
         return new([.. writer.Tensors.CountBy(static tensor => tensor.Type).OrderByDescending(static entry => entry.Value)

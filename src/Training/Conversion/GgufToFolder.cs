@@ -14,13 +14,6 @@ public static unsafe class GgufToFolder
 {
     private const int ChunkValues = 1 << 20;
 
-    // What a folder may have beside its weights; the source says which of them it has.
-    private static readonly string[] Documents =
-    [
-        "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-        "chat_template.jinja",
-    ];
-
     /// <summary>Writes the folder: it is there whole, or not at all.</summary>
     /// <param name="path">A GGUF file, or a part of one.</param>
     /// <param name="target">A folder that does not exist yet.</param>
@@ -41,8 +34,13 @@ public static unsafe class GgufToFolder
         try
         {
             Directory.CreateDirectory(partial);
-            File.WriteAllText(Path.Combine(partial, "config.json"), config.ToJson());
-            foreach (var name in Documents.Where(source.Has)) File.WriteAllText(Path.Combine(partial, name), source.Text(name));
+            foreach (var name in GgufTokenizer.Documents(file.Metadata).Prepend(ModelConfig.FileName))
+            {
+                var document = Path.Combine(partial, name);
+                Directory.CreateDirectory(Path.GetDirectoryName(document)!);
+                File.WriteAllText(document, source.Text(name));
+            }
+
             WriteWeights(Path.Combine(partial, "model.safetensors"), file, parameters, type.InGguf(), cancellationToken);
             Directory.Move(partial, target);
             return new([(type.ToString(), parameters.Count)], []);
