@@ -157,6 +157,7 @@ internal static unsafe class RowProducts<T>
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Products(
         float* rows, long stride, int count, float* x, long step, int height, long columns, float* y, long width)
     {
@@ -183,8 +184,8 @@ internal static unsafe class RowProducts<T>
         }
     }
 
-    // Sums stay in registers as long as the loop calls nothing.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    // Sums stay in registers as long as the method calls nothing and is no part of one that does.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void FourByFour(float* rows, long stride, float* x, long step, long columns, float* y, long width)
     {
         float* row1 = rows + stride, row2 = row1 + stride, row3 = row2 + stride, x1 = x + step, x2 = x1 + step, x3 = x2 + step;
@@ -221,7 +222,7 @@ internal static unsafe class RowProducts<T>
         Sums(d0, d1, d2, d3, y + 3 * width);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void FourByTwo(float* rows, long stride, float* x, long step, long columns, float* y, long width)
     {
         float* row1 = rows + stride, row2 = row1 + stride, row3 = row2 + stride, x1 = x + step;
@@ -246,7 +247,7 @@ internal static unsafe class RowProducts<T>
         Sums(b0, b1, b2, b3, y + width);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void FourByOne(float* rows, long stride, float* x, long columns, float* y)
     {
         float* row1 = rows + stride, row2 = row1 + stride, row3 = row2 + stride;
@@ -263,7 +264,7 @@ internal static unsafe class RowProducts<T>
         Sums(s0, s1, s2, s3, y);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static float One(float* row, float* x, long columns)
     {
         var sum = T.Of(0f);
