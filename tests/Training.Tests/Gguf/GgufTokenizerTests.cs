@@ -67,18 +67,6 @@ public sealed class GgufTokenizerTests
         Assert.Contains("tokenizer.ggml.tokens, item 9, has 100000 characters, expected at most 1024", message, StringComparison.Ordinal);
     }
 
-    [SharedFact]
-    public void A_file_of_the_shared_folder_with_a_merge_of_unknown_tokens_is_refused_by_the_merge()
-    {
-        foreach (var fixture in Fixtures.Tree.All.Where(static fixture => fixture.Kind == "gguf/bad"))
-        {
-            var file = SharedFolder.Of(fixture.Folder, "merge-unknown.gguf");
-            if (!File.Exists(file)) continue;
-            var message = Assert.Throws<BadInputException>(() => Tokenizer.Load(GgufDocuments.Of(file))).Message;
-            Assert.Contains("tokenizer.ggml.merges, item 2, is \"Ġq zz\", expected ", message, StringComparison.Ordinal);
-        }
-    }
-
     [Fact]
     public void Ids_that_the_file_does_not_name_are_none()
     {
