@@ -128,5 +128,6 @@ public sealed class GgufTokenizerFixtureTests
 file static class Composition
 {
     /// <summary>Whether a tokenizer brings text into form NFC.</summary>
-    public static bool IsComposed(this Tokenizer tokenizer) => tokenizer.Encode("e\u0301", false).SequenceEqual(tokenizer.Encode("\u00e9", false));
+    public static bool IsComposed(this Tokenizer tokenizer) =>
+        tokenizer.Encode("e\u0301", false).SequenceEqual(tokenizer.Encode("\u00e9", false));
 }
