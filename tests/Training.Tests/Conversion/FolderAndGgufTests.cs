@@ -85,7 +85,8 @@ public sealed class FolderAndGgufTests : IDisposable
             FolderToGguf.Write(folder, _root.File(name + ".gguf"), WeightType.F32);
 
             // A factor for each frequency is rounded once more than the formula that it is from.
-            var distance = Logits(folder, 400).Zip(Logits(_root.File(name + ".gguf"), 400), static (one, other) => MathF.Abs(one - other)).Max();
+            var distance = Logits(folder, 400)
+                .Zip(Logits(_root.File(name + ".gguf"), 400), static (one, other) => MathF.Abs(one - other)).Max();
             Assert.True(distance <= (scaling?.Bands is null ? 0 : 1e-4f), $"{name}: {distance}");
         }
     }

@@ -81,6 +81,19 @@ public sealed class RealGgufTokenizerTests
             source.Text("chat_template.jinja"));
     }
 
+    [SharedTheory, MemberData(nameof(Models))]
+    public void Any_text_has_the_ids_of_the_references_document(string model)
+    {
+        var made = Tokenizer.Load(FileOf(model)!);
+        var reference = Tokenizer.Load(SharedFolder.Of("models", model, "reference", "hf"));
+        foreach (var text in RandomTexts.Of(seed: 5, count: 500).Prepend("It's 1234567, naïve  x"))
+            Assert.Equal(reference.Encode(text, addSpecialTokens: true), made.Encode(text, addSpecialTokens: true));
+        Assert.Equal("It's 1234567, naïve  x", made.Decode(made.Encode("It's 1234567, naïve  x", addSpecialTokens: true), false));
+        Assert.Equal(
+            (reference.BeginId, reference.EndId, reference.PadId, reference.VocabularySize),
+            (made.BeginId, made.EndId, made.PadId, made.VocabularySize));
+    }
+
     private static void Same(JsonNode? expected, JsonNode? made) => Assert.True(JsonNode.DeepEquals(expected, made), made?.GetPath());
 
     private static string? FileOf(string model) =>

@@ -23,57 +23,11 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
     [SharedTheory, MemberData(nameof(Folders))]
     public void Logits_gradients_and_steps_match_the_reference(string folder)
     {
-        using var scope = NewDisposeScope();
         var modelFolder = Path.GetDirectoryName(folder)!;
         using var model = ModelRegistry.Load(SharedFolder.Of(modelFolder), CPU, ScalarType.Float32);
         using var io = SafetensorsFile.Open(SharedFolder.Of(modelFolder, "io.safetensors"));
         using var expected = SafetensorsFile.Open(SharedFolder.Of(folder, "io.safetensors"));
-        var peft = PeftAdapter.Read(SharedFolder.Of(folder));
-        peft.CheckBase(model);
-        var stack = new AdapterStack([new(peft.On(model.AdaptableLayers), peft.Tensors, null)], masks: null, CPU, model);
-        var adapter = StackLeaves.Of(stack, 0);
-        using var pass = AdapterPass.Evaluating(adapter, model);
-        using var workspace = new Workspace(CPU, ScalarType.Float32);
-        Tensor Int64(string name) => ModelFixtureTests.Int64(io, name);
-        var (ids, mask, labels) = (Int64("input_ids"), Int64("attention_mask"), Int64("labels"));
-        var losses = SettingsOf(folder, expected).GetProperty("losses_before_step_1_2_3_and_after").EnumerateArray()
-            .Select(static loss => loss.GetDouble()).ToList();
-        var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, [AdapterState.Empty]);
-        var rows = RowsOf(ids, mask, labels);
-        // Nothing that the reference trains is passed over.
-        Assert.Equal(Names(expected, "grad."), adapter.Parameters.Select(Saved).Order(StringComparer.Ordinal));
-
-        for (var step = 1; step <= 3; step++)
-        {
-            using var stepScope = NewDisposeScope();
-            var logits = model.LogitsOf(model.Hidden(ids, mask, pass), pass);
-            var loss = Loss(logits, labels);
-            Close.AssertRelative(losses[step - 1], loss.item<float>(), $"loss before step {step}", 2e-5);
-            stack.ZeroGradients();
-            loss.backward(); // by autograd, and then as training does it
-            var automatic = adapter.Parameters.Where(static parameter => parameter.Info.Trains)
-                .Select(static parameter => parameter.Value.grad!.clone()).ToList();
-            var furthest = step > 1 ? 0 : adapter.Parameters.Max(parameter => Gradient(expected, parameter));
-            if (step == 1) output.WriteLine($"gradients by autograd, of the largest: {furthest:E2}");
-            stack.ZeroGradients();
-            var packed = PackedLoss.Gradients(model, Packing.Of([rows], CPU), stack.Slice(0, 1), workspace);
-            Close.AssertRelative(losses[step - 1], packed[0].item<float>(), $"packed loss before step {step}", 2e-5);
-            foreach (var (parameter, gradient) in adapter.Parameters.Where(static parameter => parameter.Info.Trains).Zip(automatic))
-                Assert.True(
-                    (parameter.Value.grad! - gradient).norm().item<float>() <= 1e-5 * gradient.norm().item<float>(), parameter.Info.Name);
-            if (step == 1)
-            {
-                var reference = tensor(expected.ReadFloat32("logits"), logits.shape);
-                output.WriteLine($"logits: {Close.Assert(Real(reference, mask), Real(logits, mask), "logits"):E2}");
-                output.WriteLine($"gradients, of the largest: {adapter.Parameters.Max(parameter => Gradient(expected, parameter)):E2}");
-            }
-
-            optimizer.Step([0.01]);
-            if (step != 2) output.WriteLine($"after step {step}: {After(expected, adapter, step)}");
-        }
-
-        var last = Loss(model.LogitsOf(model.Hidden(ids, mask, pass), pass), labels);
-        Close.AssertRelative(losses[3], last.item<float>(), "loss after step 3", 2e-5);
+        AssertSteps(model, io, SharedFolder.Of(folder), expected, SettingsOf(folder, expected), output);
     }
 
     [SharedTheory, MemberData(nameof(Folders))]
@@ -156,6 +110,66 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
                 JsonNode.Parse(File.ReadAllText(SharedFolder.Of(folder, "adapter_config.json"))), JsonNode.Parse(exported.ConfigJson)));
     }
 
+    /// <summary>Logits, gradients by autograd and as training computes them, and three steps of AdamW.</summary>
+    /// <param name="model">The frozen base, stored in any way.</param>
+    /// <param name="io">Its input.</param>
+    /// <param name="adapterFolder">PEFT's.</param>
+    /// <param name="expected">The adapter's numbers.</param>
+    /// <param name="settings">Losses of the steps.</param>
+    /// <param name="output">Gets the differences.</param>
+    internal static void AssertSteps(
+        CausalLanguageModel model, SafetensorsFile io, string adapterFolder, SafetensorsFile expected, JsonElement settings,
+        ITestOutputHelper output)
+    {
+        using var scope = NewDisposeScope();
+        var peft = PeftAdapter.Read(adapterFolder);
+        peft.CheckBase(model);
+        var stack = new AdapterStack([new(peft.On(model.AdaptableLayers), peft.Tensors, null)], masks: null, CPU, model);
+        var adapter = StackLeaves.Of(stack, 0);
+        using var pass = AdapterPass.Evaluating(adapter, model);
+        using var workspace = new Workspace(CPU, ScalarType.Float32);
+        Tensor Int64(string name) => ModelFixtureTests.Int64(io, name);
+        var (ids, mask, labels) = (Int64("input_ids"), Int64("attention_mask"), Int64("labels"));
+        var losses = settings.GetProperty("losses_before_step_1_2_3_and_after").EnumerateArray()
+            .Select(static loss => loss.GetDouble()).ToList();
+        var optimizer = new AdamW(stack, new TrainingSpec { WeightDecay = 0.01, ClipNorm = 0 }, [AdapterState.Empty]);
+        var rows = RowsOf(ids, mask, labels);
+        // Nothing that the reference trains is passed over.
+        Assert.Equal(Names(expected, "grad."), adapter.Parameters.Select(Saved).Order(StringComparer.Ordinal));
+
+        for (var step = 1; step <= 3; step++)
+        {
+            using var stepScope = NewDisposeScope();
+            var logits = model.LogitsOf(model.Hidden(ids, mask, pass), pass);
+            var loss = Loss(logits, labels);
+            Close.AssertRelative(losses[step - 1], loss.item<float>(), $"loss before step {step}", 2e-5);
+            stack.ZeroGradients();
+            loss.backward(); // by autograd, and then as training does it
+            var automatic = adapter.Parameters.Where(static parameter => parameter.Info.Trains)
+                .Select(static parameter => parameter.Value.grad!.clone()).ToList();
+            var furthest = step > 1 ? 0 : adapter.Parameters.Max(parameter => Gradient(expected, parameter));
+            if (step == 1) output.WriteLine($"gradients by autograd, of the largest: {furthest:E2}");
+            stack.ZeroGradients();
+            var packed = PackedLoss.Gradients(model, Packing.Of([rows], CPU), stack.Slice(0, 1), workspace);
+            Close.AssertRelative(losses[step - 1], packed[0].item<float>(), $"packed loss before step {step}", 2e-5);
+            foreach (var (parameter, gradient) in adapter.Parameters.Where(static parameter => parameter.Info.Trains).Zip(automatic))
+                Assert.True(
+                    (parameter.Value.grad! - gradient).norm().item<float>() <= 1e-5 * gradient.norm().item<float>(), parameter.Info.Name);
+            if (step == 1)
+            {
+                var reference = tensor(expected.ReadFloat32("logits"), logits.shape);
+                output.WriteLine($"logits: {Close.Assert(Real(reference, mask), Real(logits, mask), "logits"):E2}");
+                output.WriteLine($"gradients, of the largest: {adapter.Parameters.Max(parameter => Gradient(expected, parameter)):E2}");
+            }
+
+            optimizer.Step([0.01]);
+            if (step != 2) output.WriteLine($"after step {step}: {After(expected, adapter, step)}");
+        }
+
+        var last = Loss(model.LogitsOf(model.Hidden(ids, mask, pass), pass), labels);
+        Close.AssertRelative(losses[3], last.item<float>(), "loss after step 3", 2e-5);
+    }
+
     internal static (PlacedAdapter Adapter, AdapterPass Pass) Load(string folder, CausalLanguageModel model)
     {
         var peft = PeftAdapter.Read(SharedFolder.Of(folder));
@@ -175,7 +189,7 @@ public sealed class PeftFixtureTests(ITestOutputHelper output)
         return adapters.EnumerateObject().MinBy(entry => Math.Abs(entry.Value.GetProperty("max_abs_grad").GetDouble() - largest)).Value;
     }
 
-    private static List<EncodedRow> RowsOf(Tensor ids, Tensor mask, Tensor labels) =>
+    internal static List<EncodedRow> RowsOf(Tensor ids, Tensor mask, Tensor labels) =>
         [.. Enumerable.Range(0, (int)ids.shape[0]).Select(row =>
     {
         var length = (int)mask[row].sum().item<long>();
