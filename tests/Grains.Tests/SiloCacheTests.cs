@@ -26,7 +26,7 @@ public sealed class SiloCacheTests
     {
         using var cache = new SiloCache(new NoStores());
         var states = Enumerable.Range(0, 4).Select(static round => Of("job", round)).ToArray();
-        var other = Of("other", 0);
+        var other = Of("other", 9);
         cache.Keep(other, AdapterState.Empty);
         foreach (var state in states) cache.Keep(state, AdapterState.Empty);
 
