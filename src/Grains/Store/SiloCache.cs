@@ -138,7 +138,7 @@ public sealed class SiloCache(IBlobStores stores, GrainSettings? settings = null
         return await value.WaitAsync(cancellationToken);
     }
 
-    // Beside the oldest, those go that a later round has replaced: a run of large states holds two of them, not as many as there is room for.
+    // Beside the oldest, those go that a later round has replaced: of a run with large states two are held, not as many as have room.
     private static void Add<T>(List<Kept<T>> kept, BlobRef blob, Task<T> value, int most = Most)
     {
         var (of, round) = OriginOf(blob);
