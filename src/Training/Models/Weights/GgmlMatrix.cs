@@ -10,8 +10,9 @@ namespace FedRLora.Training.Models.Weights;
 /// <param name="columns">Numbers in a row, a multiple of the type's block.</param>
 /// <param name="places">Where the file has a row; null where it has all in our order.</param>
 /// <param name="owner">Keeps the memory; the matrix disposes it.</param>
+/// <param name="file">Whose pages they are, and whoever multiplies keeps with the matrix; the model disposes it.</param>
 internal sealed unsafe class GgmlMatrix(
-    byte* start, GgmlType type, long rows, long columns, int[]? places = null, IDisposable? owner = null)
+    byte* start, GgmlType type, long rows, long columns, int[]? places = null, IDisposable? owner = null, GgufFile? file = null)
     : BlockMatrix(rows, columns)
 {
     private readonly long _rowBytes = type.RowBytes(columns);
@@ -33,10 +34,13 @@ internal sealed unsafe class GgmlMatrix(
         if (places is null)
         {
             GgmlBlocks.Widen(type, start + first * _rowBytes, target, count * Columns);
-            return;
+        }
+        else
+        {
+            for (var row = 0L; row < count; row++)
+                GgmlBlocks.Widen(type, start + places[first + row] * _rowBytes, target + row * Columns, Columns);
         }
 
-        for (var row = 0L; row < count; row++)
-            GgmlBlocks.Widen(type, start + places[first + row] * _rowBytes, target + row * Columns, Columns);
+        GC.KeepAlive(file);
     }
 }
