@@ -19,6 +19,7 @@ internal static class Program
         ExportCommand.Create,
         MergeCommand.Create,
         CombineCommand.Create,
+        ConvertCommand.Create,
         EvalCommand.Create,
         GenerateCommand.Create,
         SiloCommand.Create,

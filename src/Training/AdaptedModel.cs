@@ -14,7 +14,7 @@ using static TorchSharp.torch;
 namespace FedRLora.Training;
 
 /// <summary>
-/// A model folder, with an adapter folder where one is given, in one person's hands:
+/// A model, with an adapter folder where one is given, in one person's hands:
 /// scored and continued by the code that a federation runs.
 /// </summary>
 public sealed class AdaptedModel : IDisposable
@@ -25,24 +25,27 @@ public sealed class AdaptedModel : IDisposable
 
     private static LaneDemand AllCores => new("", LaneDemand.ThreadsOf(0), Bytes: 0);
 
-    private AdaptedModel(DeviceLanes lanes, FrozenBase model, PeftAdapter? adapter) => (_lanes, _base, _adapter) = (lanes, model, adapter);
+    private AdaptedModel(DeviceLanes lanes, FrozenBase model, PeftAdapter? adapter, IReadOnlyList<string> notes) =>
+        (_lanes, _base, _adapter, Notes) = (lanes, model, adapter, [.. adapter?.Notes ?? [], .. notes]);
 
-    /// <summary>What is to be known of the adapter, a line each.</summary>
-    public IReadOnlyList<string> Notes => _adapter?.Notes ?? [];
+    /// <summary>What is to be known of the adapter and its base, a line each.</summary>
+    public IReadOnlyList<string> Notes { get; }
 
     /// <summary>Loads a model and reads an adapter.</summary>
-    /// <param name="model">A Hugging Face folder.</param>
+    /// <param name="model">A Hugging Face folder or a GGUF file.</param>
     /// <param name="adapter">A folder in PEFT's layout; null for the base alone.</param>
+    /// <param name="options">How the model is taken; null for as it is stored, and no other than the adapter's own.</param>
     /// <param name="cancellationToken">The caller's token.</param>
     /// <exception cref="BadInputException">A folder is not usable, or the two do not belong together.</exception>
-    public static async Task<AdaptedModel> LoadAsync(string model, string? adapter, CancellationToken cancellationToken = default)
+    public static async Task<AdaptedModel> LoadAsync(
+        string model, string? adapter, BaseOptions? options = null, CancellationToken cancellationToken = default)
     {
         var read = adapter is null ? null : PeftAdapter.Read(adapter);
         var lanes = new DeviceLanes(CPU, lanes: 1); // one at a time, on all cores
         try
         {
-            var (loaded, _) = await lanes.RunAsync(AllCores, _ => Load(model, read), cancellationToken);
-            return new AdaptedModel(lanes, loaded, read);
+            var ((loaded, notes), _) = await lanes.RunAsync(AllCores, _ => Load(model, read, options ?? new()), cancellationToken);
+            return new AdaptedModel(lanes, loaded, read, notes);
         }
         catch
         {
@@ -142,14 +145,14 @@ public sealed class AdaptedModel : IDisposable
         return work(pass);
     }
 
-    private static FrozenBase Load(string folder, PeftAdapter? adapter)
+    private static (FrozenBase Base, IReadOnlyList<string> Notes) Load(string path, PeftAdapter? adapter, BaseOptions options)
     {
-        var model = FrozenBase.Load(folder, CPU);
+        var model = FrozenBase.Load(path, CPU, options.Storage);
         try
         {
             _ = adapter?.On(model.Model.AdaptableLayers);
             adapter?.CheckBase(model.Model);
-            return model;
+            return (model, adapter is null ? [] : AdapterBase.Check(adapter, path, options, () => model.Model));
         }
         catch
         {

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Training.Kernels;
 using TorchSharp;
@@ -21,12 +22,13 @@ internal static class Engine
 
     public static string TorchSharpVersion => typeof(torch).Assembly.GetName().Version?.ToString(3) ?? "unknown";
 
-    public static EngineFingerprint Fingerprint(Device device, int threads)
+    public static EngineFingerprint Fingerprint(Device device, int threads, ComputeType compute = ComputeType.Float32)
     {
         var library = $"TorchSharp {TorchSharpVersion}, libtorch {__version__}";
         var kernels = device.type == DeviceType.CPU ? CpuKernels() : device.ToString();
         var steps = StepKernels.For(device, ScalarType.Float32).Mark;
-        string[] marks = [kernels, steps, .. Choosing.Select(Setting).OfType<string>()];
+        string[] narrow = compute == ComputeType.Bfloat16 ? [ComputeUnits.ForBfloat16 ?? "bfloat16-emulated"] : [];
+        string[] marks = [kernels, steps, .. narrow, .. Choosing.Select(Setting).OfType<string>()];
         return new(library, string.Join(' ', marks), threads);
     }
 

@@ -77,7 +77,7 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer,
                 + $"the model's vocabulary ends at {config.VocabularySize - 1}; they do not belong together");
     }
 
-    private static IReadOnlyList<int> GenerationEndIds(ModelSource model) => model.Has(Generation)
+    internal static IReadOnlyList<int> GenerationEndIds(ModelSource model) => model.Has(Generation)
         ? ConfigReader.Read(model.Text(Generation), model.Called(Generation), static reader => reader.Integers("eos_token_id"))
         : [];
 }

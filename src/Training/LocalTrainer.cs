@@ -9,6 +9,7 @@ using FedRLora.Training.Adapters;
 using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Data;
 using FedRLora.Training.Inputs;
+using FedRLora.Training.Kernels;
 using FedRLora.Training.Lanes;
 using FedRLora.Training.Metrics;
 using FedRLora.Training.Models;
@@ -86,7 +87,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
 
     /// <inheritdoc/>
     public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.Run(
-        () => Engine.Fingerprint(_lanes.Device, LaneDemand.ThreadsOf(plan.Training.Threads)) with
+        () => Engine.Fingerprint(_lanes.Device, LaneDemand.ThreadsOf(plan.Training.Threads), plan.Training.Compute) with
         {
             Given = _adapters.Given(plan)?.Sha256, Values = PlanText.ValuesOf(plan),
         }, cancellationToken);
@@ -99,6 +100,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     public async Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default)
     {
         // What training would stumble over is said before the first round, once for all tasks.
+        ComputeUnits.Require(plan.Training, _lanes.Device);
         await Task.Run(() => FrozenBase.Check(PathOf(plan.Model.Path)), cancellationToken);
         return await InitialAsync(plan, Scope.Job, task: null, cancellationToken);
     }
@@ -128,6 +130,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     /// <inheritdoc/>
     public async Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default)
     {
+        ComputeUnits.Require(group.Plan.Training, _lanes.Device);
         var (model, layout) = await PrepareAsync(group, cancellationToken);
         ObjectiveTerms.Check(group.Plan, layout, group.Shared);
         var rows = new List<(GroupMember Member, TrainingRows Rows)>();
@@ -180,12 +183,15 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         var folder = PathOf(plan.Model.Path);
         var given = await Task.Run(() => _adapters.Given(plan), cancellationToken);
         var fromWeights = given is null && plan.Adapter.BeginsFromWeight;
-        var looksAtWeights = plan.Adapter.Decomposed || fromWeights || given is { Spec.Decomposed: true } || given?.BaseTensors.Count > 0;
+        var looksAtWeights = plan.Adapter.Decomposed || fromWeights || given is { Spec.Decomposed: true } || given?.BaseTensors.Count > 0
+            || given?.Base is not null;
         var model = looksAtWeights ? await BaseAsync(plan, cancellationToken) : null;
         if (given is not null) await Task.Run(() => given.CheckBiases(ModelConfig.Load(folder)), cancellationToken);
         var (initial, _) = await _lanes.RunAsync(new(plan.Name, LaneDemand.ThreadsOf(plan.Training.Threads), Bytes: 0), _ =>
         {
             if (model is not null) given?.CheckBase(model.Model);
+            if (scope == Scope.Job && given is { Base: { } own } && own.OtherThan(model!.Model, model.Parts!.Weights, plan.Model.Storage) is { } other)
+                _options.Note?.Invoke($"{given.Folder}: was trained on another base: {other}");
             var layout = _adapters.LayoutOf(plan, FrozenBase.LayersOf(folder), () => model!.Model);
             return scope != Scope.Job ? layout.Initial(plan.Seed, client: null, tensor => tensor.Scope == scope, task)
                 : new([.. layout.InitialShared(plan.Seed), .. ObjectiveTerms.Vectors(plan, layout)

@@ -25,11 +25,14 @@ switch (args.FirstOrDefault())
     case "scopes":
         await ScopesTable.RunAsync(args[1..]);
         break;
+    case "quantized":
+        QuantizedBenchmark.Run(args[1..]);
+        break;
     case "training":
         await TrainingBenchmark.RunAsync(args[1..]);
         break;
     default:
-        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | population | training | "
+        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | population | training | quantized | "
             + "byzantine | defaults | scopes");
         break;
 }

@@ -30,34 +30,49 @@ internal static class RoundBenchmark
     private static readonly (int Clients, int Bytes)[] Shapes = [(1_000, 100_000), (100, 1_000_000), (20, 10_000_000), (10_000, 100_000)];
 
     /// <param name="args">
-    /// Shapes such as <c>100x1000000</c>; <c>memory</c> or <c>sockets</c> for one way only; <c>fast</c> waits for no disk.
+    /// Shapes such as <c>100x1000000</c>; <c>memory</c> or <c>sockets</c> for one way only; <c>fast</c> waits for no disk; with <c>own</c>
+    /// the trainer makes an array for every update, as training does: then most of the memory is the trainer's.
     /// </param>
     public static async Task RunAsync(string[] args)
     {
+        if (args is ["one", ..])
+        {
+            await RunOneAsync(args[1..]);
+            return;
+        }
+
         var shapes = args.Where(static text => char.IsAsciiDigit(text[0])).Select(static text => text.Split('x'))
             .Select(static parts => (Clients: Number(parts[0]), Bytes: Number(parts[1]))).ToArray();
-        var durability = args.Contains("fast") ? Durability.Fast : Durability.Full;
-        bool[] ways = args.Contains("memory") ? [false] : args.Contains("sockets") ? [true] : [false, true];
+        string[] options = [.. args.Where(static text => text is "fast" or "own")];
+        string[] ways = args.Contains("memory") ? ["memory"] : args.Contains("sockets") ? ["sockets"] : ["memory", "sockets"];
         Console.WriteLine("| clients | update | silos | round s (lowest to highest) | processor s | / memory copy | / plain files | "
-            + "managed peak, MB | state, kB a client | digest |\n| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+            + "managed peak, MB | live, MB | allocated a round, MB | state, kB a client | digest |\n"
+            + "| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
         foreach (var (clients, bytes) in shapes.Length > 0 ? shapes : Shapes)
         {
             var folder = Directory.CreateTempSubdirectory("fedrlora-bench-").FullName;
             try
             {
-                List<(bool Sockets, Result Result)> results = [];
-                foreach (var sockets in ways)
-                    results.Add((sockets,
-                        await RunAsync(Path.Combine(folder, sockets ? "sockets" : "memory"), clients, bytes, sockets, durability)));
+                List<(string Way, Result Result, double Live)> results = [];
+                foreach (var way in ways)
+                {
+                    // In processes of their own: what one leaves behind is not the next one's.
+                    string[] run = ["rounds", "one", Text(clients), Text(bytes), folder, way, .. options];
+                    results.Add((way, Result.Of(await ChildProcess.RunAsync(run)),
+                        Result.Of(await ChildProcess.RunAsync([.. run, "live"])).PeakMegabytes));
+                }
+
                 var copy = Median([.. Enumerable.Range(0, 5).Select(_ => Copy(clients, bytes))]);
                 var plain = Median([.. Enumerable.Range(0, clients * (long)bytes > 500_000_000 ? 3 : 5)
                     .Select(number => PlainFiles(Path.Combine(folder, $"plain-{number}"), clients, bytes))]);
-                foreach (var (sockets, (seconds, processor, peak, state, digest)) in results)
+                foreach (var (way, result, live) in results)
                 {
+                    var seconds = result.Seconds;
                     Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                        $"| {clients:N0} | {bytes / 1e6:0.#} MB | {(sockets ? "two, loopback" : "one")} | {Median(seconds):F3} "
-                            + $"({seconds.Min():F3} to {seconds.Max():F3}) | {processor:F3} | {Median(seconds) / copy:F1} | "
-                            + $"{Median(seconds) / plain:F2} | {peak:F0} | {state / 1000.0 / clients:F2} | {digest[..8]} |"));
+                        $"| {clients:N0} | {bytes / 1e6:0.#} MB | {(way == "sockets" ? "two, loopback" : "one")} | {Median(seconds):F3} "
+                            + $"({seconds.Min():F3} to {seconds.Max():F3}) | {result.ProcessorSeconds:F3} | {Median(seconds) / copy:F1} | "
+                            + $"{Median(seconds) / plain:F2} | {result.PeakMegabytes:F0} | {live:F0} | "
+                            + $"{result.AllocatedMegabytes:F1} | {result.StateBytes / 1000.0 / clients:F2} | {(uint)result.Digest:x8} |"));
                 }
 
                 Console.WriteLine(
@@ -70,11 +85,42 @@ internal static class RoundBenchmark
         }
     }
 
-    private sealed record Result(double[] Seconds, double ProcessorSeconds, double PeakMegabytes, long StateBytes, string Digest);
-
-    private static async Task<Result> RunAsync(string folder, int clients, int bytes, bool sockets, Durability durability)
+    private static async Task RunOneAsync(string[] args)
     {
-        var trainer = new FakeTrainer(bytes / sizeof(float));
+        var folder = Directory.CreateTempSubdirectory("fedrlora-bench-").FullName;
+        try
+        {
+            var result = await RunAsync(
+                folder, Number(args[0]), Number(args[1]), args.Contains("sockets"),
+                args.Contains("fast") ? Durability.Fast : Durability.Full, isLive: args.Contains("live"), isOwn: args.Contains("own"));
+            Console.Write(result.Line);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    /// <param name="ProcessorSeconds">Of a round.</param>
+    /// <param name="PeakMegabytes">The most that the managed heap held, with what nobody uses any more and is not collected yet.</param>
+    /// <param name="AllocatedMegabytes">On the managed heap, in a round.</param>
+    /// <param name="StateBytes">The coordinator's memory of the job, or the manifest, whichever is larger.</param>
+    /// <param name="Digest">The first four bytes of the digest of the last manifest.</param>
+    /// <param name="Seconds">Of each round.</param>
+    private sealed record Result(
+        double ProcessorSeconds, double PeakMegabytes, double AllocatedMegabytes, double StateBytes, double Digest, double[] Seconds)
+    {
+        public string Line => string.Join(' ', new[] { ProcessorSeconds, PeakMegabytes, AllocatedMegabytes, StateBytes, Digest }
+            .Concat(Seconds).Select(static value => value.ToString("R", CultureInfo.InvariantCulture)));
+
+        public static Result Of(double[] line) => new(line[0], line[1], line[2], line[3], line[4], line[5..]);
+    }
+
+    private static async Task<Result> RunAsync(
+        string folder, int clients, int bytes, bool sockets, Durability durability, bool isLive, bool isOwn)
+    {
+        var elements = bytes / sizeof(float);
+        var trainer = new FakeTrainer(elements) { Lent = isOwn ? null : [.. Enumerable.Repeat(0.001f, elements)] };
         var store = Path.Combine(folder, "store");
         var (siloPort, gatewayPort) = SiloPorts.Free();
         var hub = new SiloOptions
@@ -88,28 +134,30 @@ internal static class RoundBenchmark
         using var other = sockets ? Host(BesideHub(hub, folder), trainer) : null;
         if (other is not null) await other.StartAsync();
 
-        var commits = new List<(long At, TimeSpan Processor)>();
+        var commits = new List<(long At, TimeSpan Processor, long Allocated)>();
         using var listener = new MeterListener();
         listener.InstrumentPublished = static (instrument, self) =>
         {
             if (instrument.Meter.Name == Telemetry.Name && instrument.Name == "fedrlora.rounds") self.EnableMeasurementEvents(instrument);
         };
-        listener.SetMeasurementEventCallback<long>((_, _, _, _) => commits.Add((Stopwatch.GetTimestamp(), Environment.CpuUsage.TotalTime)));
+        listener.SetMeasurementEventCallback<long>((_, _, _, _) => commits.Add(
+            (Stopwatch.GetTimestamp(), Environment.CpuUsage.TotalTime, GC.GetTotalAllocatedBytes())));
         listener.Start();
 
         // The coordinator stays at the hub: every assignment and report then crosses the sockets.
         RequestContext.Set(IPlacementDirector.PlacementHintKey, host.Services.GetRequiredService<ILocalSiloDetails>().SiloAddress);
         var coordinator = host.Services.GetRequiredService<IGrainFactory>().GetGrain<IRunControlGrain>("bench");
-        var rounds = WarmUps + (clients * (long)bytes >= 1_000_000_000 ? MeasuredLong : Measured);
+        var rounds = WarmUps + (isLive || clients * (long)bytes >= 1_000_000_000 ? MeasuredLong : Measured);
         await coordinator.SubmitAsync(Plan(clients, rounds, sockets ? "edge" : "local"));
         var peak = 0.0;
         while (true)
         {
             var progress = await coordinator.GetProgressAsync(int.MaxValue - 1) ?? throw new InvalidOperationException("the job is gone");
+            if (isLive) GC.Collect();
             peak = Math.Max(peak, GC.GetTotalMemory(forceFullCollection: false) / 1e6);
             if (progress.Status == JobStatus.Failed) throw new InvalidOperationException(progress.Reason);
             if (progress.Status == JobStatus.Finished) break;
-            await Task.Delay(50);
+            await Task.Delay(10);
         }
 
         var state = new FileInfo(Path.Combine(store, "grains", "job", "bench.json")).Length;
@@ -123,7 +171,10 @@ internal static class RoundBenchmark
             .Skip(WarmUps).ToArray();
         Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"processor seconds taken by others: {Others() - others:F1}"));
         var processor = (commits[^1].Processor - commits[WarmUps].Processor).TotalSeconds / (rounds - WarmUps);
-        return new Result(seconds, processor, peak, Math.Max(state, manifest), current.ManifestSha256);
+        var allocated = (commits[^1].Allocated - commits[WarmUps].Allocated) / 1e6 / (rounds - WarmUps);
+        return new Result(
+            processor, peak, allocated, Math.Max(state, manifest),
+            uint.Parse(current.ManifestSha256.AsSpan(0, 8), NumberStyles.HexNumber, CultureInfo.InvariantCulture), seconds);
     }
 
     private static SiloOptions BesideHub(SiloOptions hub, string folder)
@@ -181,6 +232,8 @@ internal static class RoundBenchmark
             yaml.Append(CultureInfo.InvariantCulture, $"  - {{id: c{i:D5}, task: t{i % 4}, site: {site}, data: {{train: none}}}}\n");
         return yaml.ToString();
     }
+
+    private static string Text(int number) => number.ToString(CultureInfo.InvariantCulture);
 
     private static int Number(string text) => int.Parse(text, NumberStyles.None, CultureInfo.InvariantCulture);
 

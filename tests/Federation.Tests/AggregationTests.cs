@@ -86,7 +86,7 @@ public class AggregationTests
         var plan = Of(clients).With(strategy => strategy with { Aggregation = new() { Rule = rule } });
         var aggregate = await CohortAggregator.RunAsync(
             plan, 1, AdapterState.Empty, null, clients, clients.ToDictionary(client => client, _ => new KeptReport()),
-            (_, _, _) => Task.FromResult(AdapterState.Empty));
+            (_, _) => HeldUpdate.OpenAsync(AdapterState.Empty));
 
         Assert.Empty(aggregate.Shared!);
         Assert.Null(aggregate.Coherence);
@@ -197,34 +197,14 @@ public class AggregationTests
 
         var plan = Of(clients).With(strategy => strategy with { Aggregation = new() { Rule = rule } });
         var aggregate = await CohortAggregator.RunAsync(
-            plan, 1, State(("A", new float[5])), null, clients, Notes(clients), async (client, _, _) =>
+            plan, 1, State(("A", new float[5])), null, clients, Notes(clients), async (client, _) =>
             {
                 await open[client].Task;
-                return State(("A", [.. Enumerable.Repeat(values[Array.IndexOf(clients, client)], 5)]));
+                return new HeldUpdate(State(("A", [.. Enumerable.Repeat(values[Array.IndexOf(clients, client)], 5)])));
             });
 
         Assert.Equal(expected.Update["a"].Data, aggregate.Shared!["A"].Data);
         Assert.Equal(expected.Coherence, aggregate.Coherence);
-    }
-
-    [Fact]
-    public async Task Memory_of_an_update_is_used_again_when_it_was_added()
-    {
-        string[] clients = [.. Enumerable.Range(0, 50).Select(index => $"c{index:D2}")];
-        var made = 0;
-
-        var aggregate = await CohortAggregator.RunAsync(
-            Of(clients), 1, State(("A", new float[5])), null, clients, Notes(clients), async (client, last, _) =>
-            {
-                await Task.Yield();
-                if (last is null) Interlocked.Increment(ref made);
-                last ??= State(("A", new float[5]));
-                last["A"].Data.AsSpan().Fill(int.Parse(client.AsSpan(1), System.Globalization.CultureInfo.InvariantCulture));
-                return last;
-            });
-
-        Assert.InRange(made, 1, 4);
-        Assert.All(aggregate.Shared!["A"].Data, value => Assert.Equal(24.5f, value));
     }
 
     [Fact]
@@ -234,12 +214,8 @@ public class AggregationTests
         var rule = new KeepingRule();
 
         await CohortAggregator.RunAsync(
-            rule, Of(clients), 1, State(("A", new float[5])), null, clients, Notes(clients), (client, last, _) => Task.Run(() =>
-            {
-                last ??= State(("A", new float[5]));
-                last["A"].Data.AsSpan().Fill(int.Parse(client.AsSpan(1), System.Globalization.CultureInfo.InvariantCulture));
-                return last;
-            }));
+            rule, Of(clients), 1, State(("A", new float[5])), null, clients, Notes(clients), (client, _) => HeldUpdate.OpenAsync(
+                State(("A", [.. Enumerable.Repeat<float>(Array.IndexOf(clients, client), 5)]))));
 
         Assert.Equal(Enumerable.Range(0, 20).Select(static index => (float)index), rule.Kept.Select(static update => update["A"].Data[0]));
     }
@@ -275,7 +251,7 @@ public class AggregationTests
     {
         var reports = new Dictionary<string, KeptReport> { ["x"] = new(), ["y"] = new() };
         return CohortAggregator.RunAsync(
-            Of("x", "y"), 1, global, null, ["x", "y"], reports, (client, _, _) => Task.Run(() => read(client)));
+            Of("x", "y"), 1, global, null, ["x", "y"], reports, (client, _) => Task.Run<IUpdateReader>(() => new HeldUpdate(read(client))));
     }
 
     private sealed class KeepingRule : IAggregationRule, IAccumulator

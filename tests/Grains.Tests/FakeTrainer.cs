@@ -15,6 +15,9 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
     /// <summary>Changes a result on its way out.</summary>
     public Func<TrainingGroup, TrainingResult, TrainingResult> Afterwards { get; set; } = static (_, result) => result;
 
+    /// <summary>The elements of every update; null where each has an array of its own.</summary>
+    public float[]? Lent { get; init; }
+
     /// <summary>Every (round, client) that trained, as often as it did.</summary>
     public ConcurrentQueue<(int Round, string Client)> Trained { get; } = new();
 
@@ -75,7 +78,8 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
         Trained.Enqueue((group.Round, member.Client.Id));
         var drawn = Seed.For(group.Plan.Seed, group.Round, member.Client.Id, "fake") / (float)ulong.MaxValue;
         var adapter = group.Plan.AdapterAt(group.Round);
-        AdapterState Moved(string name, float value) => adapter.Moves(name) ? Filled(name, value) : AdapterState.Empty;
+        AdapterState Moved(string name, float value) => !adapter.Moves(name) ? AdapterState.Empty
+            : Lent is { } lent ? new([new(name, new NamedArray([elements], lent))]) : Filled(name, value);
         var head = HeadOf(group, member);
         return new TrainingResult
         {

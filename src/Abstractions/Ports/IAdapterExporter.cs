@@ -9,7 +9,11 @@ namespace FedRLora.Abstractions.Ports;
 /// adapter_model.safetensors: <c>base_model.model.{module}.lora_A.weight</c> [R, D_in] and <c>.lora_B.weight</c> [D_out, R];
 /// lora_embedding_A and lora_embedding_B on an embedding; lora_magnitude_vector [D_out] where the weight is decomposed.
 /// </param>
-public sealed record ExportedAdapter(string ConfigJson, AdapterState Tensors);
+public sealed record ExportedAdapter(string ConfigJson, AdapterState Tensors)
+{
+    /// <summary>What the tensor file says of the base that the adapter was trained on; may be empty.</summary>
+    public IReadOnlyDictionary<string, string> Metadata { get; init; } = new Dictionary<string, string>();
+}
 
 /// <summary>Which of the forms that load elsewhere is wanted; by default the exact one in PEFT's layout.</summary>
 public sealed record ExportForm

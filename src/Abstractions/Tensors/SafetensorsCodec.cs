@@ -11,50 +11,37 @@ public static class SafetensorsCodec
             state.Select(static entry => KeyValuePair.Create(entry.Key, SafetensorsArray.Of(entry.Value))), metadata, stream);
 
     /// <summary>Reads a state from a file in memory.</summary>
-    /// <inheritdoc cref="Read(Stream, long, string, AdapterState)"/>
+    /// <inheritdoc cref="Read(Stream, long, string)"/>
     public static AdapterState Read(byte[] file, string name) => Read(new MemoryStream(file, writable: false), file.LongLength, name).State;
 
     /// <summary>Reads a state from a stream that knows its length, to its end.</summary>
-    /// <inheritdoc cref="Read(Stream, long, string, AdapterState)"/>
+    /// <inheritdoc cref="Read(Stream, long, string)"/>
     public static AdapterState Read(Stream stream, string name) => Read(stream, stream.Length - stream.Position, name).State;
 
     /// <summary>Reads a state and the file's metadata; F16, BF16 and F64 become float32.</summary>
     /// <param name="stream">At the beginning of the file; read to its end, which must come after <paramref name="sizeBytes"/>.</param>
     /// <param name="sizeBytes">Size of the file.</param>
     /// <param name="name">What messages call the file.</param>
-    /// <param name="reuse">A state that nobody uses any more: arrays that fit by name and length are filled again.</param>
     /// <exception cref="BadInputException">Not a valid safetensors file of that size, or a tensor does not hold floats.</exception>
     public static (AdapterState State, IReadOnlyDictionary<string, string> Metadata) Read(
-        Stream stream, long sizeBytes, string name, AdapterState? reuse = null)
+        Stream stream, long sizeBytes, string name)
     {
-        var header = SafetensorsHeader.Parse(stream, sizeBytes, name);
-        var arrays = new Dictionary<string, NamedArray>(header.Tensors.Count, StringComparer.Ordinal);
-        foreach (var tensor in InFileOrder(header))
+        var reader = new SafetensorsReader(stream, sizeBytes, name);
+        var arrays = new Dictionary<string, NamedArray>(reader.Tensors.Count, StringComparer.Ordinal);
+        foreach (var tensor in reader.Tensors)
         {
-            var data = reuse is not null && reuse.TryGetValue(tensor.Name, out var old) && old.Data.LongLength == tensor.Count
-                ? old.Data
-                : GC.AllocateUninitializedArray<float>(checked((int)tensor.Count));
-            if (tensor.Dtype == SafetensorsDtype.F32)
-            {
-                Fill(stream, MemoryMarshal.AsBytes(data.AsSpan()), tensor, name);
-            }
-            else
-            {
-                if (!IsFloat(tensor.Dtype)) throw NotFloat(tensor, name);
-                var raw = new byte[tensor.SizeBytes];
-                Fill(stream, raw, tensor, name);
-                ToFloat32(raw, tensor, data, name);
-            }
-
+            if (!IsFloat(tensor.Dtype)) throw NotFloat(tensor, name);
+            var data = GC.AllocateUninitializedArray<float>(checked((int)tensor.Count));
+            reader.Read(data);
             arrays.Add(tensor.Name, new NamedArray(tensor.Shape, data));
         }
 
-        ExpectEnd(stream, sizeBytes, name);
-        return (new AdapterState(arrays), header.Metadata);
+        reader.ExpectEnd();
+        return (new AdapterState(arrays), reader.Metadata);
     }
 
     /// <summary>Reads every tensor of an F64 file, such as a partial sum.</summary>
-    /// <inheritdoc cref="Read(Stream, long, string, AdapterState)"/>
+    /// <inheritdoc cref="Read(Stream, long, string)"/>
     public static (IReadOnlyDictionary<string, (IReadOnlyList<long> Shape, double[] Data)> Arrays,
         IReadOnlyDictionary<string, string> Metadata) ReadFloat64(
         Stream stream, long sizeBytes, string name)
@@ -75,7 +62,7 @@ public static class SafetensorsCodec
     }
 
     /// <summary>Reads the metadata alone and leaves the stream at the first byte of data.</summary>
-    /// <inheritdoc cref="Read(Stream, long, string, AdapterState)"/>
+    /// <inheritdoc cref="Read(Stream, long, string)"/>
     public static IReadOnlyDictionary<string, string> ReadMetadata(Stream stream, long sizeBytes, string name) =>
         SafetensorsHeader.Parse(stream, sizeBytes, name).Metadata;
 
@@ -103,10 +90,10 @@ public static class SafetensorsCodec
         }
     }
 
-    private static bool IsFloat(SafetensorsDtype dtype) =>
+    internal static bool IsFloat(SafetensorsDtype dtype) =>
         dtype is SafetensorsDtype.F64 or SafetensorsDtype.F32 or SafetensorsDtype.F16 or SafetensorsDtype.BF16;
 
-    private static BadInputException NotFloat(SafetensorsTensor tensor, string file) =>
+    internal static BadInputException NotFloat(SafetensorsTensor tensor, string file) =>
         new($"{file}: tensor {tensor.Name}: dtype {tensor.Dtype}, expected F64, F32, F16 or BF16");
 
     private static IEnumerable<SafetensorsTensor> InFileOrder(SafetensorsHeader header) =>

@@ -22,6 +22,7 @@ internal static class EvalCommand
         var model = SharedOptions.Model();
         var data = new Option<string?>("--data") { Description = "JSON Lines to score; label candidates are the labels in this file" };
         var adapter = SharedOptions.Adapter();
+        var (storage, otherBase) = (SharedOptions.Storage(), SharedOptions.AllowOtherBase());
         var metric = new Option<Metric>("--metric") { Description = "By default accuracy where rows carry labels, else perplexity" };
         metric.AcceptOnlyFromAmong("auto", "accuracy", "macroF1", "matthews", "exactMatch", "perplexity");
         var rows = SharedOptions.Count("--rows", "Rows scored, drawn over the whole file; by default all");
@@ -35,11 +36,11 @@ internal static class EvalCommand
         var json = SharedOptions.Json();
         var command = new Command("eval", "Score a model, an adapter or a run on rows of data")
         {
-            model, data, adapter, metric, rows, tokens, newTokens, run, client, task, json,
+            model, data, adapter, storage, otherBase, metric, rows, tokens, newTokens, run, client, task, json,
         };
         command.Validators.Add(result =>
         {
-            Option[] ofModel = [model, data, adapter, metric, rows, tokens, newTokens];
+            Option[] ofModel = [model, data, adapter, storage, otherBase, metric, rows, tokens, newTokens];
             var (asksModel, asksRun) = (ofModel.Any(option => result.GetResult(option) is { Implicit: false }),
                 new Option[] { run, client, task }.Any(option => result.GetResult(option) is not null));
             var missing = asksRun ? result.GetResult(run) is null : result.GetResult(model) is null || result.GetResult(data) is null;
@@ -54,17 +55,18 @@ internal static class EvalCommand
                     RunDirectory.Open(folder), parsed.GetValue(client), parsed.GetValue(task), screen, cancellationToken);
             var evaluation = new EvaluationSpec { Metric = parsed.GetValue(metric), MaxRows = parsed.GetValue(rows) };
             if (parsed.GetValue(newTokens) is { } bound) evaluation = evaluation with { MaxNewTokens = bound };
-            return ScoreAsync(parsed.GetValue(model)!, parsed.GetValue(adapter), parsed.GetValue(data)!, evaluation,
+            var options = new BaseOptions { Storage = parsed.GetValue(storage), AllowOtherBase = parsed.GetValue(otherBase) };
+            return ScoreAsync(parsed.GetValue(model)!, parsed.GetValue(adapter), options, parsed.GetValue(data)!, evaluation,
                 parsed.GetValue(tokens) ?? new TrainingSpec().MaxTokens, screen, cancellationToken);
         });
         return command;
     }
 
     private static async Task<int> ScoreAsync(
-        string model, string? adapter, string data, EvaluationSpec evaluation, int maxTokens, Screen screen,
+        string model, string? adapter, BaseOptions options, string data, EvaluationSpec evaluation, int maxTokens, Screen screen,
         CancellationToken cancellationToken)
     {
-        using var adapted = await AdaptedModel.LoadAsync(model, adapter, cancellationToken);
+        using var adapted = await AdaptedModel.LoadAsync(model, adapter, options, cancellationToken);
         screen.Warn(adapted.Notes);
         var score = await adapted.ScoreAsync(data, evaluation, maxTokens, cancellationToken);
         if (screen.Mode == ScreenMode.Json)

@@ -15,6 +15,7 @@ internal static class GenerateCommand
         var model = SharedOptions.Model();
         model.Required = true;
         var adapter = SharedOptions.Adapter();
+        var (storage, otherBase) = (SharedOptions.Storage(), SharedOptions.AllowOtherBase());
         var prompt = new Option<string>("--prompt") { Description = "The text to go on from", Required = true };
         var bound = SharedOptions.Count("--max-new-tokens", $"Bound on the continuation; by default {DefaultNewTokens}");
         var temperature = SharedOptions.Number("--temperature",
@@ -29,7 +30,7 @@ internal static class GenerateCommand
         var chat = new Option<bool>("--chat") { Description = "The prompt is a message to answer through the model's chat template" };
         var command = new Command("generate", "Continue a prompt, up to the model's end token")
         {
-            model, adapter, prompt, chat, bound, temperature, topP, seed, stop,
+            model, adapter, storage, otherBase, prompt, chat, bound, temperature, topP, seed, stop,
         };
         command.Validators.Add(result =>
         {
@@ -48,7 +49,9 @@ internal static class GenerateCommand
                 MaxNewTokens = parsed.GetValue(bound) ?? DefaultNewTokens,
                 StopTexts = parsed.GetValue(stop) ?? [],
             };
-            using var adapted = await AdaptedModel.LoadAsync(parsed.GetRequiredValue(model)!, parsed.GetValue(adapter), cancellationToken);
+            var options = new BaseOptions { Storage = parsed.GetValue(storage), AllowOtherBase = parsed.GetValue(otherBase) };
+            using var adapted = await AdaptedModel.LoadAsync(
+                parsed.GetRequiredValue(model)!, parsed.GetValue(adapter), options, cancellationToken);
             screen.Warn(adapted.Notes);
             var text = new StringWriter();
             Func<string, SamplingOptions, Action<string>, CancellationToken, Task> goOn = parsed.GetValue(chat)

@@ -3,6 +3,7 @@ using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Numerics;
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
 
 namespace FedRLora.Client.Commands;
 
@@ -29,7 +30,24 @@ internal static class SharedOptions
                 + "a silo that runs was given its own, with fedrlora silo --lanes.");
     }
 
-    public static Option<string?> Model() => new("--model") { Description = "A Hugging Face model folder" };
+    public static Option<string?> Model() => new("--model") { Description = "A Hugging Face model folder, or a GGUF file" };
+
+    /// <summary>How a model's weights lie in memory, as a plan's <c>model.storage</c> says it.</summary>
+    public static Option<WeightStorage> Storage()
+    {
+        string[] names = [.. Enum.GetNames<WeightStorage>().Select(static name => char.ToLowerInvariant(name[0]) + name[1..])];
+        var option = new Option<WeightStorage>("--storage")
+        {
+            Description = $"How the model's weights lie in memory: {string.Join(", ", names)}; by default as its files have them",
+        };
+        option.AcceptOnlyFromAmong(names);
+        return option;
+    }
+
+    public static Option<bool> AllowOtherBase() => new("--allow-other-base")
+    {
+        Description = "Use an adapter although it was trained on another base or storage; that is said",
+    };
 
     public static Option<string?> Adapter() =>
         new("--adapter") { Description = "An adapter folder in PEFT's layout; without it the base alone" };

@@ -1,3 +1,4 @@
+using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Federation.Rounds;
@@ -8,11 +9,11 @@ namespace FedRLora.Federation.Aggregation;
 public static class CohortAggregator
 {
     private const int MostReaders = 4;
-    private const long MostBytes = 1 << 27;
 
     /// <summary>
-    /// Reads each update once and adds it in the order of <paramref name="closed"/>; all of them are checked even after one is
-    /// refused. Memory is the accumulator and a few updates, however large the cohort, unless the rule keeps them.
+    /// Reads each update once, or twice where the rule needs lengths first, and adds it in the order of <paramref name="closed"/>; all of
+    /// them are checked even after one is refused. Memory is the accumulator and a window of 256 kB for each reader, however large the
+    /// cohort and its updates, unless the rule keeps them.
     /// </summary>
     /// <param name="plan">The plan.</param>
     /// <param name="round">The round, which says what moves.</param>
@@ -20,29 +21,28 @@ public static class CohortAggregator
     /// <param name="serverOptimizer">The server optimizer's state; null at the start.</param>
     /// <param name="closed">The closed cohort in ordinal order.</param>
     /// <param name="reports">Reports of the cohort.</param>
-    /// <param name="read">Reads a client's update, into the arrays of one that nobody uses any more if there is one; a
-    /// <see cref="Abstractions.BadInputException"/> refuses it.</param>
+    /// <param name="open">Opens a client's update; a <see cref="BadInputException"/> refuses it.</param>
     /// <param name="staleness">Rounds since each client's base version, in the order of <paramref name="closed"/>; null for none.</param>
     /// <param name="tasks">What the clients of each task started from; null where no tensor has scope Task.</param>
     /// <param name="cancellationToken">The caller's token.</param>
     /// <exception cref="InvalidOperationException">The new shared state is not finite.</exception>
     public static Task<CohortAggregate> RunAsync(
         FederationPlan plan, int round, AdapterState global, AdapterState? serverOptimizer, IReadOnlyList<string> closed,
-        IReadOnlyDictionary<string, KeptReport> reports,
-        Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, IReadOnlyList<int>? staleness = null,
-        IReadOnlyDictionary<string, TaskStart>? tasks = null, CancellationToken cancellationToken = default) =>
+        IReadOnlyDictionary<string, KeptReport> reports, Func<string, CancellationToken, Task<IUpdateReader>> open,
+        IReadOnlyList<int>? staleness = null, IReadOnlyDictionary<string, TaskStart>? tasks = null,
+        CancellationToken cancellationToken = default) =>
         RunAsync(
-            StrategyRegistry.Aggregation(plan), plan, round, global, serverOptimizer, closed, reports, read, staleness, tasks,
+            StrategyRegistry.Aggregation(plan), plan, round, global, serverOptimizer, closed, reports, open, staleness, tasks,
             cancellationToken);
 
     /// <summary>The same by <paramref name="rule"/>, which may be another than the plan's.</summary>
     /// <inheritdoc cref="RunAsync(FederationPlan, int, AdapterState, AdapterState, IReadOnlyList{string},
-    /// IReadOnlyDictionary{string, KeptReport}, Func{string, AdapterState, CancellationToken, Task{AdapterState}}, IReadOnlyList{int},
+    /// IReadOnlyDictionary{string, KeptReport}, Func{string, CancellationToken, Task{IUpdateReader}}, IReadOnlyList{int},
     /// IReadOnlyDictionary{string, TaskStart}, CancellationToken)"/>
     public static async Task<CohortAggregate> RunAsync(
         IAggregationRule rule, FederationPlan plan, int round, AdapterState global, AdapterState? serverOptimizer,
         IReadOnlyList<string> closed, IReadOnlyDictionary<string, KeptReport> reports,
-        Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read, IReadOnlyList<int>? staleness = null,
+        Func<string, CancellationToken, Task<IUpdateReader>> open, IReadOnlyList<int>? staleness = null,
         IReadOnlyDictionary<string, TaskStart>? tasks = null, CancellationToken cancellationToken = default)
     {
         tasks ??= new Dictionary<string, TaskStart>();
@@ -53,11 +53,15 @@ public static class CohortAggregator
 
         var statistics = new StatisticSums(plan, global);
         var refused = new SortedDictionary<string, string>(StringComparer.Ordinal);
-        var turns = new Turns(closed.Count);
-        var size = global.SizeBytes + tasks.Values.Select(static task => task.Shared.SizeBytes).DefaultIfEmpty().Max();
-        var readers = Math.Min(
-            closed.Count, Math.Clamp((int)(MostBytes / Math.Max(1, size)), 1, Math.Min(MostReaders, Environment.ProcessorCount)));
-        await Task.WhenAll(Enumerable.Range(0, readers).Select(_ => Task.Run(ReadSomeAsync, cancellationToken)));
+        if (rule.NeedsLengths)
+        {
+            var measured = new CohortParts.Addition[closed.Count];
+            await PassAsync(adds: false, (client, addition, _) => measured[client] = addition);
+            if (refused.Count == 0) parts.Measured(measured);
+        }
+
+        if (refused.Count == 0)
+            await PassAsync(adds: true, (_, addition, whole) => parts.Added(addition, whole));
         if (refused.Count > 0)
             return new CohortAggregate { Refused = refused };
 
@@ -86,31 +90,44 @@ public static class CohortAggregator
             return new(moved, remembered, finished.Tasks[task].Coherence, null);
         }
 
-        async Task ReadSomeAsync()
+        // What is made of an update is done in the order of the cohort.
+        async Task PassAsync(bool adds, Action<int, CohortParts.Addition, AdapterState?> make)
         {
-            AdapterState? last = null;
-            while (turns.Next() is { } turn)
-            {
-                using (turn)
-                {
-                    cancellationToken.ThrowIfCancellationRequested();
-                    var client = closed[turn.Number];
-                    var (whole, problem) = await ReadAsync(client, last, read, cancellationToken);
-                    var (update, sent, wrong) = statistics.Split(whole);
-                    problem ??= UpdateCheck.Find(parts.ShapesOf(turn.Number), update) ?? wrong;
-                    if (problem is null) parts.Discount(turn.Number, client, update, staleness?[turn.Number] ?? 0);
-                    var addition = problem is null ? parts.Cut(turn.Number, update) : null;
-                    await turn.Before.WaitAsync(cancellationToken);
-                    if (problem is not null)
-                        refused.Add(client, problem);
-                    else if (refused.Count == 0)
-                    {
-                        parts.Add(addition!);
-                        statistics.Add(sent);
-                    }
+            var turns = new Turns(closed.Count);
+            var readers = Math.Min(closed.Count, Math.Min(MostReaders, Environment.ProcessorCount));
+            await Task.WhenAll(Enumerable.Range(0, readers).Select(_ => Task.Run(TakeSomeAsync, cancellationToken)));
 
-                    last = rule.KeepsUpdates ? null : whole;
+            async Task TakeSomeAsync()
+            {
+                using var stream = new UpdateStream(parts, statistics, adds);
+                while (turns.Next() is { } turn)
+                {
+                    using (turn)
+                    {
+                        cancellationToken.ThrowIfCancellationRequested();
+                        var (addition, whole, problem) = await TakeAsync(stream, turn);
+                        await turn.Before().WaitAsync(cancellationToken);
+                        if (problem is not null)
+                            refused.Add(closed[turn.Number], problem);
+                        else if (refused.Count == 0)
+                            make(turn.Number, addition!, whole);
+                    }
                 }
+            }
+        }
+
+        async Task<(CohortParts.Addition? Addition, AdapterState? Whole, string? Problem)> TakeAsync(UpdateStream stream, Turn turn)
+        {
+            var client = closed[turn.Number];
+            var discounts = parts.DiscountsOf(turn.Number, client, staleness?[turn.Number] ?? 0);
+            try
+            {
+                await using var reader = await open(client, cancellationToken);
+                return await stream.TakeAsync(turn, reader, discounts, cancellationToken);
+            }
+            catch (BadInputException e)
+            {
+                return (null, null, e.Message);
             }
         }
     }
@@ -124,52 +141,5 @@ public static class CohortAggregator
         return state is not null && UpdateCheck.Find(AdapterShapes.Of(state), state) is { } overflown
             ? throw new InvalidOperationException($"What the server optimizer remembers is not usable: {overflown}")
             : (after, state);
-    }
-
-    private static async Task<(AdapterState Update, string? Problem)> ReadAsync(
-        string client, AdapterState? last, Func<string, AdapterState?, CancellationToken, Task<AdapterState>> read,
-        CancellationToken cancellationToken)
-    {
-        try
-        {
-            return (await read(client, last, cancellationToken), null);
-        }
-        catch (Abstractions.BadInputException e)
-        {
-            return (AdapterState.Empty, e.Message);
-        }
-    }
-
-    /// <summary>Hands out numbers in order; a turn knows when the one before it is over, however that ended.</summary>
-    private sealed class Turns(int count)
-    {
-        private readonly Lock _gate = new();
-        private Task _last = Task.CompletedTask;
-        private int _next;
-
-        public Turn? Next()
-        {
-            lock (_gate)
-            {
-                if (_next == count)
-                    return null;
-                var turn = new Turn(_next++, _last);
-                _last = turn.Over;
-                return turn;
-            }
-        }
-    }
-
-    private sealed class Turn(int number, Task before) : IDisposable
-    {
-        private readonly TaskCompletionSource _over = new(TaskCreationOptions.RunContinuationsAsynchronously);
-
-        public int Number => number;
-
-        public Task Before => before;
-
-        public Task Over => _over.Task;
-
-        public void Dispose() => _over.SetResult();
     }
 }

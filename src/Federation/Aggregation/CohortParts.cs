@@ -89,48 +89,61 @@ internal sealed class CohortParts
     public AdapterShapes ShapesOf(int client) => _shapes.GetValueOrDefault(_taskOf[client], _job);
 
     /// <summary>
-    /// Takes from an update what its staleness costs it: in rounds what all share, in versions of its state what its task does.
+    /// What is left of an update after what its staleness costs it: in rounds what all share, in versions of its state what its task does.
     /// </summary>
     /// <param name="client">The client's place in the cohort.</param>
     /// <param name="id">The client.</param>
-    /// <param name="update">The update, which is changed.</param>
     /// <param name="staleness">Rounds since the client's base version.</param>
-    public void Discount(int client, string id, AdapterState update, int staleness)
+    public Discounts DiscountsOf(int client, string id, int staleness)
     {
         var job = (float)Weights.Discount(_plan, staleness);
-        var start = _tasks.GetValueOrDefault(_taskOf[client]);
-        var task = start is null ? job : (float)Weights.Discount(_plan, StalenessIn(start, id));
-        foreach (var (name, array) in update)
-        {
-            var factor = start?.Shared.ContainsKey(name) == true ? task : job;
-            if (factor < 1) System.Numerics.Tensors.TensorPrimitives.Multiply(array.Data, factor, array.Data);
-        }
+        return _tasks.TryGetValue(_taskOf[client], out var start)
+            ? new(job, (float)Weights.Discount(_plan, StalenessIn(start, id)), start.Shared)
+            : new(job, job, AdapterState.Empty);
     }
 
-    /// <summary>What an update adds to each part, with its length there; it need not wait for the client's turn.</summary>
+    /// <summary>Whether the rule has to have each update whole.</summary>
+    public bool TakeWhole => _parts.Any(static part => part.TakesWhole);
+
+    /// <summary>Adds elements of an update to each part that has them; see <see cref="IPieceAccumulator"/>.</summary>
     /// <param name="client">The client's place in the cohort.</param>
-    /// <param name="update">An update that has been checked.</param>
-    public Addition Cut(int client, AdapterState update)
+    /// <param name="name">The tensor.</param>
+    /// <param name="start">The first element.</param>
+    /// <param name="values">The elements.</param>
+    public void AddPiece(int client, string name, int start, ReadOnlySpan<float> values)
     {
-        var views = new List<(Part Part, AdapterState View, double Length)>();
-        foreach (var part in _parts.Where(part => part.Task is null || part.Task == _taskOf[client]))
+        foreach (var part in _parts)
         {
-            var view = part.View(update);
-            views.Add((part, view, UpdateCheck.Length(view)));
+            if (Has(part, client)) part.AddPiece(client, name, start, values);
         }
-
-        var shared = !IsPerTask ? 0
-            : ShapesOf(client).Count == _job.Count ? views[0].Length : UpdateCheck.Length(Only(_job, update));
-        return new(views, shared);
     }
 
-    /// <summary>Adds an update; in the order of the cohort.</summary>
-    public void Add(Addition addition)
+    /// <summary>How long an update is in each part; it need not wait for the client's turn.</summary>
+    /// <param name="client">The client's place in the cohort.</param>
+    /// <param name="length">Its length over some tensors.</param>
+    public Addition LengthsOf(int client, Func<AdapterShapes, double> length)
     {
-        foreach (var (part, view, length) in addition.Views)
+        var lengths = _parts.Where(part => Has(part, client)).Select(part => (part, length(part.Shapes))).ToArray();
+        return new(lengths, !IsPerTask ? 0 : ShapesOf(client).Count == _job.Count ? lengths[0].Item2 : length(_job));
+    }
+
+    /// <summary>Gives each part the lengths of its updates, where the rule needs them before it takes any.</summary>
+    /// <param name="additions">Of every client, by its place in the cohort.</param>
+    public void Measured(IReadOnlyList<Addition> additions)
+    {
+        foreach (var part in _parts)
+            part.Measured([.. part.Members.Select(client => additions[client].Lengths.First(one => one.Part == part).Length)]);
+    }
+
+    /// <summary>Says that all of an update was added; in the order of the cohort.</summary>
+    /// <param name="addition">Its lengths.</param>
+    /// <param name="whole">The update, where the parts <see cref="TakeWhole"/>.</param>
+    public void Added(Addition addition, AdapterState? whole)
+    {
+        foreach (var (part, length) in addition.Lengths)
         {
             if (IsPerTask) _weightedLength += part.NextShare * addition.SharedLength;
-            part.Add(view, length);
+            part.Added(whole, length);
         }
     }
 
@@ -175,6 +188,8 @@ internal sealed class CohortParts
         return curbed;
     }
 
+    private bool Has(Part part, int client) => part.Task is null || part.Task == _taskOf[client];
+
     private static int StalenessIn(TaskStart start, string client) => start.Staleness?.GetValueOrDefault(client) ?? 0;
 
     private static AdapterState Only(AdapterShapes shapes, AdapterState state) =>
@@ -188,10 +203,20 @@ internal sealed class CohortParts
         _ => null,
     };
 
-    /// <summary>What an update adds.</summary>
-    /// <param name="Views">To each of its parts, with its length there.</param>
-    /// <param name="SharedLength">The length of what all share, where the rule works per task.</param>
-    internal sealed record Addition(IReadOnlyList<(Part Part, AdapterState View, double Length)> Views, double SharedLength);
+    /// <summary>How long an update is.</summary>
+    /// <param name="Lengths">In each of its parts.</param>
+    /// <param name="SharedLength">In what all share, where the rule works per task.</param>
+    internal sealed record Addition(IReadOnlyList<(Part Part, double Length)> Lengths, double SharedLength);
+
+    /// <summary>What is left of a stale update.</summary>
+    /// <param name="Job">Of what all share.</param>
+    /// <param name="Task">Of what its task shares.</param>
+    /// <param name="OfTask">What its task shares.</param>
+    internal readonly record struct Discounts(float Job, float Task, AdapterState OfTask)
+    {
+        /// <summary>Of a tensor.</summary>
+        public float Of(string name) => OfTask.ContainsKey(name) ? Task : Job;
+    }
 
     /// <summary>What came of the parts.</summary>
     /// <param name="Job">Of what all share.</param>
@@ -212,14 +237,21 @@ internal sealed class CohortParts
     internal sealed class Part(
         string? task, int[] members, AdapterShapes shapes, double[] weights, double[] shares, IAggregationRule rule)
     {
-        private readonly IAccumulator _sum = rule.Begin(shapes);
+        private readonly IPieceAccumulator? _pieces = rule.BeginPieces(shapes);
+        private IAccumulator? _whole;
         private int _added;
 
         /// <summary>Whose clients they are; null for all.</summary>
         public string? Task => task;
 
-        /// <summary>Their places in the cohort.</summary>
+        /// <summary>Their places in the cohort, ascending.</summary>
         public int[] Members => members;
+
+        /// <summary>The tensors.</summary>
+        public AdapterShapes Shapes => shapes;
+
+        /// <summary>Whether the rule has to have each update whole.</summary>
+        public bool TakesWhole => _pieces is null;
 
         /// <summary>The sum of their shares in what all aggregate.</summary>
         public double Share { get; private set; }
@@ -227,15 +259,23 @@ internal sealed class CohortParts
         /// <summary>That of the update that is added next.</summary>
         public double NextShare => shares[_added];
 
-        /// <summary>The part's tensors of an update.</summary>
-        public AdapterState View(AdapterState update) => Only(shapes, update);
+        public void Measured(IReadOnlyList<double> lengths) => _pieces?.Measured(lengths);
 
-        public void Add(AdapterState view, double length)
+        public void AddPiece(int client, string name, int start, ReadOnlySpan<float> values)
         {
-            Share += shares[_added];
-            _sum.Add(view, weights[_added++], length);
+            if (_pieces is null || !shapes.ContainsKey(name)) return;
+            var place = Array.BinarySearch(members, client);
+            _pieces.Add(place, name, start, values, weights[place]);
         }
 
-        public AggregateUpdate Finish() => _sum.Finish();
+        public void Added(AdapterState? whole, double length)
+        {
+            Share += shares[_added];
+            var weight = weights[_added++];
+            if (_pieces is not null) _pieces.Added(weight, length);
+            else (_whole ??= rule.Begin(shapes)).Add(Only(shapes, whole!), weight, length);
+        }
+
+        public AggregateUpdate Finish() => _pieces?.Finish() ?? (_whole ??= rule.Begin(shapes)).Finish();
     }
 }

@@ -9,6 +9,14 @@ public interface IAggregationRule
     IAccumulator Begin(AdapterShapes shapes);
 
     /// <summary>
+    /// An empty accumulator for updates of these names and shapes that come piece by piece; null where the rule has to have each whole.
+    /// </summary>
+    IPieceAccumulator? BeginPieces(AdapterShapes shapes) => null;
+
+    /// <summary>Whether the lengths of all updates must be known before a piece of one is added, so that each is read twice.</summary>
+    bool NeedsLengths => false;
+
+    /// <summary>
     /// Whether accumulators hold on to the updates they are given, as a median must; then every update has arrays of its own.
     /// </summary>
     bool KeepsUpdates => false;
@@ -43,6 +51,31 @@ public interface IAccumulator
 
     /// <summary>The aggregate, rounded once to float32.</summary>
     /// <exception cref="InvalidOperationException">Nothing was added, or <see cref="IAggregationRule.TooFew"/>.</exception>
+    AggregateUpdate Finish();
+}
+
+/// <summary>
+/// Takes updates piece by piece. Calls for different elements may come at the same time; those for one element come in client-id order.
+/// </summary>
+public interface IPieceAccumulator
+{
+    /// <summary>The <see cref="UpdateCheck.Length"/> of every update in its order; called first, where the rule needs them.</summary>
+    void Measured(IReadOnlyList<double> lengths);
+
+    /// <summary>Adds elements of an update. What <see cref="UpdateCheck"/> then finds wrong with the rest makes all of it void.</summary>
+    /// <param name="place">The update's place in the order.</param>
+    /// <param name="name">The tensor.</param>
+    /// <param name="start">The first element, a multiple of 4,096.</param>
+    /// <param name="values">The elements.</param>
+    /// <param name="weight">The update's share, positive; shares need not add up to one.</param>
+    void Add(int place, string name, int start, ReadOnlySpan<float> values, double weight);
+
+    /// <summary>Says that all of an update was added; in client-id order.</summary>
+    /// <param name="weight">Its share.</param>
+    /// <param name="length">Its <see cref="UpdateCheck.Length"/>.</param>
+    void Added(double weight, double length);
+
+    /// <inheritdoc cref="IAccumulator.Finish"/>
     AggregateUpdate Finish();
 }
 

@@ -1,4 +1,3 @@
-using System.Numerics.Tensors;
 using FedRLora.Abstractions.Tensors;
 
 namespace FedRLora.Federation.Aggregation;
@@ -7,6 +6,8 @@ namespace FedRLora.Federation.Aggregation;
 internal sealed class Mean : IAggregationRule
 {
     public IAccumulator Begin(AdapterShapes shapes) => new Accumulator(shapes);
+
+    public IPieceAccumulator BeginPieces(AdapterShapes shapes) => new Accumulator(shapes);
 
     /// <summary>The mean of what some rule has chosen.</summary>
     public static AdapterState Of(AdapterShapes shapes, IEnumerable<(AdapterState Update, double Weight)> updates)
@@ -17,15 +18,12 @@ internal sealed class Mean : IAggregationRule
         return mean.Finish().Update;
     }
 
-    internal sealed class Accumulator(AdapterShapes shapes) : IAccumulator
+    internal sealed class Accumulator(AdapterShapes shapes) : IAccumulator, IPieceAccumulator
     {
-        private const int Block = 4096;
-
-        private readonly SortedDictionary<string, double[]> _sums = new(
+        private readonly SortedDictionary<string, WideArray> _sums = new(
             shapes.ToDictionary(
-                static shape => shape.Key, static shape => new double[NamedArray.Count(shape.Value)], StringComparer.Ordinal),
+                static shape => shape.Key, static shape => new WideArray(NamedArray.Count(shape.Value)), StringComparer.Ordinal),
             StringComparer.Ordinal);
-        private readonly double[] _block = new double[Block];
         private double _weight;
         private double _weightedLength;
 
@@ -34,26 +32,35 @@ internal sealed class Mean : IAggregationRule
         /// <summary>Adds <paramref name="scale"/> times an update, which keeps its weight.</summary>
         public void Add(AdapterState update, double weight, double length, double scale)
         {
-            foreach (var (name, sum) in _sums)
-            {
-                var data = update[name].Data;
-                for (var start = 0; start < data.Length; start += Block)
-                {
-                    var wide = _block.AsSpan(0, Math.Min(Block, data.Length - start));
-                    TensorPrimitives.ConvertTruncating<float, double>(data.AsSpan(start, wide.Length), wide);
-                    var target = sum.AsSpan(start, wide.Length);
-                    TensorPrimitives.MultiplyAdd(wide, weight * scale, target, target);   // not fused: the same bits on every processor
-                }
-            }
+            foreach (var (name, sum) in _sums) sum.AddTimes(weight * scale, 0, update[name].Data);
+            Added(weight, length);
+        }
+
+        public void Measured(IReadOnlyList<double> lengths)
+        {
+        }
+
+        public void Add(int place, string name, int start, ReadOnlySpan<float> values, double weight) =>
+            _sums[name].AddTimes(weight, start, values);
+
+        public void Added(double weight, double length)
+        {
             _weight += weight;
             _weightedLength += weight * length;
+        }
+
+        /// <summary>How long what became of the sums is, over the weighted mean length of the updates; null where none has one.</summary>
+        public double? CoherenceOf(AdapterState rounded)
+        {
+            var length = _weightedLength / _weight;
+            return length > 0 ? UpdateCheck.Length(rounded) / length : null;
         }
 
         public void Merge(IAccumulator other)
         {
             var partial = (Accumulator)other;
             foreach (var (name, sum) in _sums)
-                TensorPrimitives.Add(sum, partial._sums[name], sum);
+                sum.Add(partial._sums[name]);
             _weight += partial._weight;
             _weightedLength += partial._weightedLength;
         }
@@ -66,18 +73,7 @@ internal sealed class Mean : IAggregationRule
             var squares = 0.0;
             var arrays = new List<KeyValuePair<string, NamedArray>>(_sums.Count);
             foreach (var (name, sum) in _sums)
-            {
-                var rounded = GC.AllocateUninitializedArray<float>(sum.Length);
-                for (var start = 0; start < rounded.Length; start += Block)
-                {
-                    var mean = _block.AsSpan(0, Math.Min(Block, rounded.Length - start));
-                    TensorPrimitives.Divide(sum.AsSpan(start, mean.Length), _weight, mean);
-                    foreach (var value in mean)   // in index order
-                        squares += value * value;
-                    TensorPrimitives.ConvertTruncating<double, float>(mean, rounded.AsSpan(start, mean.Length));
-                }
-                arrays.Add(KeyValuePair.Create(name, new NamedArray(shapes[name], rounded)));
-            }
+                arrays.Add(KeyValuePair.Create(name, new NamedArray(shapes[name], sum.TakeDivided(_weight, ref squares))));
             var length = _weightedLength / _weight;
             return new AggregateUpdate(new AdapterState(arrays), length > 0 ? Math.Sqrt(squares) / length : null);
         }

@@ -11,11 +11,13 @@ namespace FedRLora.Federation.Aggregation;
 /// </summary>
 internal sealed class StatisticSums
 {
+    private const int Block = 4096; // widened at a time
     private const double Slack = 1e-5; // of norms that a client has computed in float32
 
     private readonly int _clients;
     private readonly List<(string Name, NamedArray Before, StatisticFamily Family)> _declared;
     private readonly Dictionary<string, double[]> _sums;
+    private readonly Dictionary<string, IReadOnlyList<long>> _shapes;
 
     /// <summary>Nothing is added yet.</summary>
     /// <param name="plan">The plan.</param>
@@ -28,28 +30,48 @@ internal sealed class StatisticSums
                         from family in families
                         where family.Has(array.Key)
                         select (array.Key, array.Value, family)];
+        _shapes = _declared.ToDictionary(static one => one.Name, static one => one.Before.Shape, StringComparer.Ordinal);
         _sums = _declared.ToDictionary(
             static one => one.Name, static one => new double[one.Before.Data.Length], StringComparer.Ordinal);
     }
 
-    /// <summary>What an update holds beside its tensors, and why that cannot be used, in one line; null where it can.</summary>
-    public (AdapterState Tensors, AdapterState Statistics, string? Problem) Split(AdapterState update)
+    /// <summary>The shape that a statistic is declared with; null where it is not.</summary>
+    public IReadOnlyList<long>? ShapeOf(string name) => _shapes.GetValueOrDefault(name);
+
+    /// <summary>Adds elements of an update's statistic; for each element in the order of the cohort.</summary>
+    /// <param name="name">The statistic, which is declared.</param>
+    /// <param name="start">The first element.</param>
+    /// <param name="values">The elements.</param>
+    public void AddPiece(string name, int start, ReadOnlySpan<float> values)
     {
-        if (_declared.Count == 0 && !update.Keys.Any(StatisticFamily.IsStatistic)) return (update, AdapterState.Empty, null);
-        var parts = update.ToLookup(static array => StatisticFamily.IsStatistic(array.Key));
-        var statistics = new AdapterState(parts[true]);
-        return (new(parts[false]), statistics, ProblemOf(statistics));
+        Span<double> wide = stackalloc double[Math.Min(Block, values.Length)];
+        for (; !values.IsEmpty; start += Block)
+        {
+            var block = wide[..Math.Min(Block, values.Length)];
+            TensorPrimitives.ConvertTruncating<float, double>(values[..block.Length], block);
+            var target = _sums[name].AsSpan(start, block.Length);
+            TensorPrimitives.Add(target, block, target);
+            values = values[block.Length..];
+        }
     }
 
-    /// <summary>Adds the statistics of an update; in the order of the cohort.</summary>
-    public void Add(AdapterState statistics)
+    /// <summary>Why the statistics of an update cannot be used, in one line; null where they can.</summary>
+    public string? ProblemOf(UpdateScan update)
     {
-        foreach (var (name, sum) in _sums)
+        foreach (var (name, _, family) in _declared)
         {
-            var wide = new double[sum.Length];
-            TensorPrimitives.ConvertTruncating<float, double>(statistics[name].Data, wide);
-            TensorPrimitives.Add(sum, wide, sum);
+            if (!update.Has(name)) return $"The update has no {name}.";
+            if (update.ProblemOf(name) is { } problem) return problem;
+            var norm = update.Length([name]);
+            if (family.Clip is { } clip && norm > clip * (1 + Slack))
+            {
+                return string.Create(
+                    CultureInfo.InvariantCulture, $"{name} has norm {norm:G6}, which its site clips to {clip}: is it of another plan?");
+            }
         }
+
+        var extra = update.Names.Where(name => StatisticFamily.IsStatistic(name) && !_sums.ContainsKey(name)).Min(StringComparer.Ordinal);
+        return extra is null ? null : $"The update has {extra}, which the shared state does not declare.";
     }
 
     /// <summary>The statistics as they are after the round, by name.</summary>
@@ -67,22 +89,4 @@ internal sealed class StatisticSums
         TensorPrimitives.ConvertTruncating<double, float>(sum, rounded);
         return one.Before with { Data = rounded };
     }, StringComparer.Ordinal);
-
-    private string? ProblemOf(AdapterState statistics)
-    {
-        foreach (var (name, before, family) in _declared)
-        {
-            if (!statistics.TryGetValue(name, out var array)) return $"The update has no {name}.";
-            if (UpdateCheck.Find(name, before.Shape, array) is { } problem) return problem;
-            var norm = UpdateCheck.Length(new([KeyValuePair.Create(name, array)]));
-            if (family.Clip is { } clip && norm > clip * (1 + Slack))
-            {
-                return string.Create(
-                    CultureInfo.InvariantCulture, $"{name} has norm {norm:G6}, which its site clips to {clip}: is it of another plan?");
-            }
-        }
-
-        var extra = statistics.Keys.FirstOrDefault(name => !_sums.ContainsKey(name));
-        return extra is null ? null : $"The update has {extra}, which the shared state does not declare.";
-    }
 }

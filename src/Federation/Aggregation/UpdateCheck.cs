@@ -8,7 +8,8 @@ namespace FedRLora.Federation.Aggregation;
 /// <summary>Whether an update can be aggregated at all.</summary>
 public static class UpdateCheck
 {
-    private const int Block = 4096;
+    /// <summary>Elements whose squares are summed before they are added to the rest.</summary>
+    internal const int Block = 4096;
 
     /// <summary>The first thing that is wrong, in one line; null where nothing is.</summary>
     public static string? Find(AdapterShapes shapes, AdapterState update)
@@ -16,22 +17,37 @@ public static class UpdateCheck
         foreach (var (name, shape) in shapes)
         {
             if (!update.TryGetValue(name, out var array))
-                return $"The update has no tensor {name}.";
+                return Missing(name);
             if (Find(name, shape, array) is { } problem)
                 return problem;
         }
         var extra = update.Keys.FirstOrDefault(name => !shapes.ContainsKey(name));
-        return extra is null ? null : $"The update has tensor {extra}, which no client sends in this round.";
+        return extra is null ? null : Extra(extra);
     }
 
+    /// <summary>That an update lacks a tensor, in one line.</summary>
+    internal static string Missing(string name) => $"The update has no tensor {name}.";
+
+    /// <summary>That an update has a tensor too many, in one line.</summary>
+    internal static string Extra(string name) => $"The update has tensor {name}, which no client sends in this round.";
+
     /// <summary>What is wrong with an array, in one line; null where nothing is.</summary>
-    public static string? Find(string name, IReadOnlyList<long> shape, NamedArray array)
+    public static string? Find(string name, IReadOnlyList<long> shape, NamedArray array) =>
+        FindShape(name, shape, array.Shape) ?? FindValue(name, 0, array.Data);
+
+    /// <summary>What is wrong with the shape that an array has, in one line; null where nothing is.</summary>
+    internal static string? FindShape(string name, IReadOnlyList<long> expected, IReadOnlyList<long> shape) =>
+        shape.SequenceEqual(expected)
+            ? null
+            : $"{name} has shape [{string.Join(", ", shape)}], expected [{string.Join(", ", expected)}].";
+
+    /// <summary>The first of some elements of an array that is not finite, in one line; null where all are.</summary>
+    internal static string? FindValue(string name, int start, ReadOnlySpan<float> values)
     {
-        if (!array.Shape.SequenceEqual(shape))
-            return $"{name} has shape [{string.Join(", ", array.Shape)}], expected [{string.Join(", ", shape)}].";
-        return FirstNotFinite(array.Data) is { } index
-            ? FormattableString.Invariant($"{name} holds {array.Data[index]} at element {index}.")
-            : null;
+        if (TensorPrimitives.IsFiniteAll(values)) return null;
+        var index = 0;
+        while (float.IsFinite(values[index])) index++;
+        return FormattableString.Invariant($"{name} holds {values[index]} at element {start + index}.");
     }
 
     /// <summary>
@@ -46,11 +62,24 @@ public static class UpdateCheck
         return Math.Sqrt(squares);
     }
 
-    // A block's sum is a chain of additions, so four are summed side by side. Compiled well from the first call: one call may run
-    // over a hundred million elements.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static double AddSquares(double sum, ReadOnlySpan<float> values)
     {
+        Span<double> sums = stackalloc double[64];
+        for (; !values.IsEmpty; values = values[Math.Min(sums.Length * Block, values.Length)..])
+        {
+            foreach (var one in sums[..SumSquares(values[..Math.Min(sums.Length * Block, values.Length)], sums)])
+                sum += one;
+        }
+        return sum;
+    }
+
+    /// <summary>Sums the squares of each block; returns how many blocks there are.</summary>
+    // A block's sum is a chain of additions, so four are summed side by side. Compiled well from the first call: one call may run
+    // over many elements.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal static int SumSquares(ReadOnlySpan<float> values, Span<double> sums)
+    {
+        var next = 0;
         for (; values.Length >= 4 * Block; values = values[(4 * Block)..])
         {
             var (lanes, first, second, third, fourth) = (Vector256<double>.Zero, 0, Block, 2 * Block, 3 * Block);
@@ -59,22 +88,16 @@ public static class UpdateCheck
                 var four = Vector256.Create((double)values[first], values[second], values[third], values[fourth]);
                 lanes += four * four;
             }
-            sum = sum + lanes[0] + lanes[1] + lanes[2] + lanes[3];
+            lanes.CopyTo(sums[next..]);
+            next += 4;
         }
         for (; !values.IsEmpty; values = values[Math.Min(Block, values.Length)..])
         {
             var one = 0.0;
             foreach (double value in values[..Math.Min(Block, values.Length)])
                 one += value * value;
-            sum += one;
+            sums[next++] = one;
         }
-        return sum;
-    }
-
-    private static int? FirstNotFinite(float[] data)
-    {
-        if (TensorPrimitives.IsFiniteAll<float>(data))
-            return null;
-        return Array.FindIndex(data, static value => !float.IsFinite(value));
+        return next;
     }
 }

@@ -185,7 +185,7 @@ internal sealed class OpenJob(
         var (before, remembered) = await BegunAsync(state.Round, committed, kept, task: null, cancellationToken);
         var aggregate = await CohortAggregator.RunAsync(
             Plan, state.Round, before, remembered, closed, state.Reports,
-            (client, last, token) => ReadUpdateAsync(state, client, last, token),
+            (client, token) => StoredUpdate.OpenAsync(store, state.Reports[client].Update!.At(UpdateOf(state, client)), token),
             Weights.Staleness(state, closed), await TaskStartsAsync(state, closed, cancellationToken), cancellationToken);
         if (aggregate.TooFew is { } reason) return new RoundEvent.AggregationImpossible(state.Round, state.Attempt, reason);
         if (aggregate.Refused.Count > 0) return new RoundEvent.AggregationRefused(state.Round, state.Attempt, aggregate.Refused);
@@ -315,17 +315,4 @@ internal sealed class OpenJob(
 
     private static Dictionary<string, int> HeadsOf(RoundManifest manifest) =>
         manifest.Clients.ToDictionary(static client => client.Id, static client => client.HeadRound, StringComparer.Ordinal);
-
-    private async Task<AdapterState> ReadUpdateAsync(
-        RoundState state, string client, AdapterState? last, CancellationToken cancellationToken)
-    {
-        try
-        {
-            return await store.ReadStateAsync(state.Reports[client].Update!.At(UpdateOf(state, client)), cancellationToken, last);
-        }
-        catch (CorruptBlobException e)
-        {
-            throw new BadInputException(e.Message, e); // refuses this update; the round goes on without it if the quorum holds
-        }
-    }
 }

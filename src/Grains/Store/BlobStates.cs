@@ -49,14 +49,13 @@ public static class BlobStates
     /// <param name="store">The store.</param>
     /// <param name="blob">The blob.</param>
     /// <param name="cancellationToken">The caller's token.</param>
-    /// <param name="reuse">A state that nobody uses any more, whose arrays are filled again where they fit.</param>
     /// <exception cref="CorruptBlobException">The blob is missing or has another digest.</exception>
     public static async Task<AdapterState> ReadStateAsync(
-        this IBlobStore store, BlobRef blob, CancellationToken cancellationToken, AdapterState? reuse = null)
+        this IBlobStore store, BlobRef blob, CancellationToken cancellationToken)
     {
         await using var opened = await store.OpenAsync(blob.Key, cancellationToken)
             ?? throw new CorruptBlobException($"{blob.Key} is missing; it should hold {blob.Sha256}.");
-        return await Task.Run(() => Decode(opened, blob, reuse), cancellationToken);
+        return await Task.Run(() => Decode(opened, blob), cancellationToken);
     }
 
     /// <summary>Reads a whole small blob; null where there is none.</summary>
@@ -203,20 +202,20 @@ public static class BlobStates
 
     private static string DigestOf(AdapterState state)
     {
-        using var hash = SHA256.Create();
-        using (var hashing = new CryptoStream(Stream.Null, hash, CryptoStreamMode.Write))
-            SafetensorsCodec.Write(state, NoMetadata, hashing);
-        return Convert.ToHexStringLower(hash.Hash!);
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        using var hashing = new HashingWriter(hash);
+        SafetensorsCodec.Write(state, NoMetadata, hashing);
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
-    private static AdapterState Decode(OpenedBlob opened, BlobRef blob, AdapterState? reuse)
+    private static AdapterState Decode(OpenedBlob opened, BlobRef blob)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         using var hashing = new HashingReader(opened.Content, hash);
         AdapterState? state = null;
         try
         {
-            state = SafetensorsCodec.Read(hashing, opened.SizeBytes, blob.Key, reuse).State;
+            state = SafetensorsCodec.Read(hashing, opened.SizeBytes, blob.Key).State;
         }
         catch (BadInputException)
         {
@@ -229,32 +228,6 @@ public static class BlobStates
         return state ?? throw new CorruptBlobException($"{blob.Key} is not a safetensors file.");
     }
 
-    private static CorruptBlobException Mismatch(BlobRef blob, string found) =>
+    internal static CorruptBlobException Mismatch(BlobRef blob, string found) =>
         new(string.Create(CultureInfo.InvariantCulture, $"{blob.Key} has digest {found}, expected {blob.Sha256}."));
-
-    // By pieces that are hashed while the processor's cache still holds them from being read.
-    private sealed class HashingReader(Stream inner, IncrementalHash hash) : Stream
-    {
-        private const int Piece = 1 << 17;
-
-        public override bool CanRead => true;
-        public override bool CanSeek => false;
-        public override bool CanWrite => false;
-        public override long Length => inner.Length;
-        public override long Position { get => inner.Position; set => throw new NotSupportedException(); }
-
-        public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-
-        public override int Read(Span<byte> buffer)
-        {
-            var read = inner.Read(buffer[..Math.Min(Piece, buffer.Length)]);
-            hash.AppendData(buffer[..read]);
-            return read;
-        }
-
-        public override void Flush() => inner.Flush();
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-        public override void SetLength(long value) => throw new NotSupportedException();
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-    }
 }

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Adapters.Peft;
@@ -38,26 +39,39 @@ public sealed class MergedModel
     }
 
     /// <summary>Writes the merged model; the folder is there whole, or not at all.</summary>
-    /// <param name="model">A Hugging Face folder.</param>
+    /// <remarks>
+    /// Of a GGUF file, and with a storage that rounds, what is merged into is what the adapter was computed beside: the widened numbers, in
+    /// float32. They are written beside the target first, which takes the model's room twice for a while.
+    /// </remarks>
+    /// <param name="model">A Hugging Face folder or a GGUF file.</param>
     /// <param name="adapter">A folder in PEFT's layout.</param>
     /// <param name="target">A folder that does not exist yet.</param>
+    /// <param name="options">How the model is taken; null for as it is stored, and no other than the adapter's own.</param>
     /// <param name="cancellationToken">Looked at before each tensor.</param>
-    /// <returns>How many weights the adapter changed, and what is to be known of the adapter, a line each.</returns>
+    /// <returns>How many weights the adapter changed, and what is to be known of the adapter and its base, a line each.</returns>
     /// <exception cref="BadInputException">A folder is not usable, or model and adapter do not go together.</exception>
     public static (int Changed, IReadOnlyList<string> Notes) Write(
-        string model, string adapter, string target, CancellationToken cancellationToken = default)
+        string model, string adapter, string target, BaseOptions? options = null, CancellationToken cancellationToken = default)
     {
         if (Directory.Exists(target) || File.Exists(target))
             throw new BadInputException($"{target}: exists already; give the name of a new folder");
         GivenPath.RequireModel(model);
-        var merged = new MergedModel(model, ModelRegistry.Check(model), PeftAdapter.Read(adapter));
-        var partial = $"{Path.TrimEndingDirectorySeparator(Path.GetFullPath(target))}.{Path.GetRandomFileName()}"; // a name that nobody has
+        options ??= new();
+        var read = PeftAdapter.Read(adapter);
+        var config = ModelRegistry.Check(model);
+        using var loaded = new LoadedBase(model, options.Storage);
+        var notes = AdapterBase.Check(read, model, options, () => loaded.Model);
+        var beside = $"{Path.TrimEndingDirectorySeparator(Path.GetFullPath(target))}.{Path.GetRandomFileName()}"; // a name that nobody has
+        var (partial, widened) = (beside, beside + ".base");
         try
         {
+            var isAsItIs = Directory.Exists(model) && options.Storage is WeightStorage.AsStored or WeightStorage.Float32;
+            if (!isAsItIs) WidenedFolder.Write(model, loaded.Model, widened, FilesToCopy, cancellationToken);
+            var merged = new MergedModel(isAsItIs ? model : widened, config, read);
             Directory.CreateDirectory(partial);
             merged.WriteTo(partial, cancellationToken);
             Directory.Move(partial, target);
-            return (merged._targets.Count, merged._adapter.Notes);
+            return (merged._targets.Count, [.. merged._adapter.Notes, .. notes]);
         }
         catch (Exception exception)
         {
@@ -66,6 +80,19 @@ public sealed class MergedModel
                 throw new BadInputException($"{target}: cannot be written: {exception.Message}", exception);
             throw;
         }
+        finally
+        {
+            if (Directory.Exists(widened)) Directory.Delete(widened, recursive: true);
+        }
+    }
+
+    private sealed class LoadedBase(string path, WeightStorage storage) : IDisposable
+    {
+        private CausalLanguageModel? _model;
+
+        public CausalLanguageModel Model => _model ??= ModelRegistry.Load(path, CPU, storage);
+
+        public void Dispose() => _model?.Dispose();
     }
 
     private string EmbeddingName => NameOf(LayerKind.Embedding);

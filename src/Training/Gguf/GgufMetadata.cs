@@ -150,6 +150,10 @@ internal sealed class GgufMetadata(string path, IReadOnlyDictionary<string, Gguf
         _ => OptionalNumber(key)!.Value.ToString(CultureInfo.InvariantCulture),
     };
 
+    /// <summary>A float32 as the shortest decimal that gives it back says it.</summary>
+    public static double Shortest(float value) =>
+        double.Parse(value.ToString("R", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
+
     private T[]? Items<T>(string key, string expected, Func<GgufValueType, bool> fits, Func<GgufValueType, ReadOnlyMemory<byte>, T> read)
     {
         if (Find(key, expected, value => value.ItemType is { } type && fits(type)) is not { } found) return null;
@@ -179,8 +183,7 @@ internal sealed class GgufMetadata(string path, IReadOnlyDictionary<string, Gguf
 
     private double NumberAt(string key, GgufValueType type, ReadOnlySpan<byte> bytes) => type switch
     {
-        GgufValueType.Float32 => double.Parse(
-            BinaryPrimitives.ReadSingleLittleEndian(bytes).ToString("R", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture),
+        GgufValueType.Float32 => Shortest(BinaryPrimitives.ReadSingleLittleEndian(bytes)),
         GgufValueType.Float64 => BinaryPrimitives.ReadDoubleLittleEndian(bytes),
         _ => IntegerAt(key, type, bytes),
     };

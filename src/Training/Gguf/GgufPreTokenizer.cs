@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using FedRLora.Abstractions;
 
@@ -93,6 +94,33 @@ internal sealed record GgufPreTokenizer
         return Known.TryGetValue(name, out var known)
             ? known
             : throw metadata.Wrong(Key, $"\"{name}\"", $"one of {Names}; another tokenizer would give other ids");
+    }
+
+    /// <summary>The names, of those that say the same the commonest first.</summary>
+    public static IEnumerable<string> KnownNames => Known.Keys;
+
+    /// <summary>What a name stands for, as a <c>tokenizer.json</c> without a vocabulary.</summary>
+    public static string Described(string name)
+    {
+        using var bytes = new MemoryStream();
+        using (var json = new Utf8JsonWriter(bytes))
+        {
+            var known = Known[name];
+            json.WriteStartObject();
+            if (known.Composes) WriteRaw("normalizer", """{"type":"NFC"}""");
+            json.WritePropertyName("pre_tokenizer");
+            known.Write(json);
+            WriteRaw("model", $$"""{"vocab":{},"merges":[],"ignore_merges":{{(known.IgnoresMerges ? "true" : "false")}}}""");
+            json.WriteEndObject();
+
+            void WriteRaw(string key, string value)
+            {
+                json.WritePropertyName(key);
+                json.WriteRawValue(value);
+            }
+        }
+
+        return Encoding.UTF8.GetString(bytes.ToArray());
     }
 
     /// <summary>Writes the value of <c>pre_tokenizer</c>.</summary>

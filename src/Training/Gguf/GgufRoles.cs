@@ -3,7 +3,9 @@ using FedRLora.Abstractions;
 
 namespace FedRLora.Training.Gguf;
 
-/// <summary>The tokens of a GGUF file with a role. One that the file does not name is not there: no family's default takes its place.</summary>
+/// <summary>
+/// The tokens of a GGUF file with a role. One that the file does not name is not there: no family's default takes its place.
+/// </summary>
 /// <param name="Begin">Begins a text.</param>
 /// <param name="Ends">End a text, a turn or a message; the text's own first.</param>
 /// <param name="Padding">Fills a row up.</param>

@@ -15,14 +15,18 @@ internal static class GgufTokenizer
     private const string Document = "tokenizer.json";
     private const string Configuration = "tokenizer_config.json";
     private const string Generation = "generation_config.json";
-    private const string ModelKey = "tokenizer.ggml.model";
+    public const string ModelKey = "tokenizer.ggml.model";
+
+    /// <summary>What llama.cpp calls the tokenizer of a model that has none.</summary>
+    public const string None = "no_vocab";
+
 
     private static readonly JsonWriterOptions Plain = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>Names of the documents that the file has something for.</summary>
     public static IEnumerable<string> Documents(GgufMetadata metadata)
     {
-        if (metadata.Has(ModelKey) || metadata.Has(GgufVocabulary.TokensKey))
+        if (metadata.Has(GgufVocabulary.TokensKey) || (metadata.OptionalText(ModelKey) ?? None) != None)
         {
             yield return Document;
             yield return Configuration;

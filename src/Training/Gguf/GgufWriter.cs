@@ -80,6 +80,15 @@ internal sealed unsafe class GgufWriter
     public GgufWriter Set(string key, float[] values) =>
         SetArray(key, GgufValueType.Float32, values.Length, stream => stream.Write(MemoryMarshal.AsBytes<float>(values)));
 
+    /// <summary>The values so far, as a reader of the file finds them.</summary>
+    public GgufMetadata Metadata(string path)
+    {
+        using var stream = new MemoryStream();
+        WriteStart(stream, tensors: 0);
+        stream.Position = 0;
+        return GgufHeader.Read(stream, path).Metadata;
+    }
+
     /// <summary>Adds a tensor.</summary>
     /// <exception cref="ArgumentException">Its rows are no whole blocks.</exception>
     public GgufWriter Add(GgufNewTensor tensor)
@@ -122,16 +131,7 @@ internal sealed unsafe class GgufWriter
 
     private void Write(Stream stream, string path, CancellationToken cancellationToken)
     {
-        Put(stream, GgufHeader.Magic);
-        Put(stream, Version);
-        Put(stream, (ulong)_tensors.Count);
-        Put(stream, (ulong)_values.Count);
-        foreach (var (key, value) in _values)
-        {
-            PutText(stream, key);
-            stream.Write(value);
-        }
-
+        WriteStart(stream, _tensors.Count);
         var offset = 0L;
         foreach (var tensor in _tensors)
         {
@@ -149,6 +149,19 @@ internal sealed unsafe class GgufWriter
             cancellationToken.ThrowIfCancellationRequested();
             WriteRows(tensor, stream, path);
             Pad(stream);
+        }
+    }
+
+    private void WriteStart(Stream stream, int tensors)
+    {
+        Put(stream, GgufHeader.Magic);
+        Put(stream, Version);
+        Put(stream, (ulong)tensors);
+        Put(stream, (ulong)_values.Count);
+        foreach (var (key, value) in _values)
+        {
+            PutText(stream, key);
+            stream.Write(value);
         }
     }
 

@@ -15,7 +15,8 @@ namespace FedRLora.Training.Gguf;
 /// </para>
 /// <para>
 /// Of equal scores the leftmost goes first, which a rank can say only where of two pairs that share a piece always the same is on the left,
-/// and where none of them makes a pair possible that goes before another of them. Elsewhere the vocabulary is refused.
+/// and where none of them makes a pair possible that goes before another of them, or where all repeat one character. Elsewhere the
+/// vocabulary is refused.
 /// </para>
 /// </remarks>
 internal sealed class SentencePieceMerges
@@ -57,17 +58,10 @@ internal sealed class SentencePieceMerges
             if (HalvesOf(piece) is var at and > 0) merges.Add(Checked(new(piece, piece[..at], piece[at..], _scores[id])));
         }
 
-        var made = new Dictionary<string, double>(StringComparer.Ordinal); // the best score of what is made with a piece
-        foreach (var merge in merges)
-        {
-            foreach (var half in (string[])[merge.Left, merge.Right])
-                made[half] = Math.Max(merge.Score, made.GetValueOrDefault(half, double.NegativeInfinity));
-        }
-
         return
         [
             .. merges.GroupBy(static merge => merge.Score).OrderByDescending(static equal => equal.Key)
-                .SelectMany(equal => LeftToRight([.. equal], made)).Select(static merge => (merge.Left, merge.Right)),
+                .SelectMany(equal => InOrder([.. equal], merges)).Select(static merge => (merge.Left, merge.Right)),
         ];
     }
 
@@ -114,33 +108,90 @@ internal sealed class SentencePieceMerges
         return merge;
     }
 
-    private IEnumerable<Merge> LeftToRight(IReadOnlyList<Merge> equal, Dictionary<string, double> made)
+    private IEnumerable<Merge> InOrder(IReadOnlyList<Merge> equal, IReadOnlyList<Merge> all)
     {
         if (equal.Count == 1) return equal;
-        foreach (var merge in equal)
+        var runs = equal.Where(static merge => merge.IsRun).ToLookup(static merge => merge.Piece[0]).Where(static run => run.Skip(1).Any())
+            .ToDictionary(static run => run.Key, static run => run.OrderByDescending(static merge => merge.Piece.Length).ToList());
+        var others = equal.Where(merge => !(merge.IsRun && runs.ContainsKey(merge.Piece[0]))).ToList();
+        foreach (var other in others)
         {
-            if (made.GetValueOrDefault(merge.Piece, double.NegativeInfinity) >= merge.Score)
-                throw Tie(merge, equal.First(other => other != merge));
+            if (runs.Values.FirstOrDefault(run => other.Takes(run[0].Piece[0])) is { } run) throw Tie(other, run[0]);
+        }
+
+        return [.. runs.Values.SelectMany(run => LongestFirst(run, all)), .. LeftToRight(others, all)];
+    }
+
+    // Pieces that repeat one character, as those of spaces in Llama's vocabulary, whose score they share. Leftmost first, the first two
+    // characters are joined and then grow as far as they can: the longest piece goes first. That this holds is tried.
+    private List<Merge> LongestFirst(List<Merge> run, IReadOnlyList<Merge> all)
+    {
+        var (character, score) = (run[0].Piece[0], run[0].Score);
+        foreach (var merge in all)
+        {
+            if (merge.Score >= score && !merge.IsRun && run.Find(part => merge.Left == part.Piece || merge.Right == part.Piece) is { } part)
+                throw Tie(part, run.First(other => other != part));
+        }
+
+        var lengths = new Dictionary<int, Merge>(all.Where(merge => merge.IsRun && merge.Piece[0] == character)
+            .Select(static merge => KeyValuePair.Create(merge.Piece.Length, merge)));
+        for (var length = 2; length <= 3 * lengths.Keys.Max(); length++)
+        {
+            var byScore = Join(length, (left, right) => lengths.TryGetValue(left + right, out var merge) ? (merge.Score, 0) : null);
+            var byRank = Join(length, (left, right) => lengths.TryGetValue(left + right, out var merge) && merge.Left.Length == left
+                ? (merge.Score, left + right) : null);
+            if (!byScore.SequenceEqual(byRank)) throw Tie(run[0], run[1]);
+        }
+
+        return run;
+    }
+
+    // A run of single characters, joined until nothing is left to join; the lengths of its pieces.
+    private static List<int> Join(int length, Func<int, int, (double Score, int Length)?> rank)
+    {
+        var parts = Enumerable.Repeat(1, length).ToList();
+        while (true)
+        {
+            var (best, first) = ((double.NegativeInfinity, 0), -1);
+            for (var i = 0; i + 1 < parts.Count; i++)
+            {
+                if (rank(parts[i], parts[i + 1]) is { } own && own.CompareTo(best) > 0) (best, first) = (own, i);
+            }
+
+            if (first < 0) return parts;
+            parts[first] += parts[first + 1];
+            parts.RemoveAt(first + 1);
+        }
+    }
+
+    private List<Merge> LeftToRight(List<Merge> equal, IReadOnlyList<Merge> all)
+    {
+        var pieces = equal.ToDictionary(static merge => merge.Piece, StringComparer.Ordinal);
+        foreach (var later in equal.Count > 1 ? all : [])
+        {
+            if ((pieces.GetValueOrDefault(later.Left) ?? pieces.GetValueOrDefault(later.Right)) is { } part && later.Score >= part.Score)
+                throw Tie(part, pieces.ContainsKey(later.Piece) ? later : equal.First(other => other != part));
         }
 
         // Whoever ends with the piece that another begins with goes before it.
         var beginning = equal.ToLookup(static merge => merge.Left, StringComparer.Ordinal);
+        IEnumerable<Merge> After(Merge merge) => beginning[merge.Right].Where(next => next != merge);
         var waits = equal.ToDictionary(static merge => merge, static _ => 0);
-        foreach (var next in equal.SelectMany(merge => beginning[merge.Right].Where(next => next != merge))) waits[next]++;
+        foreach (var next in equal.SelectMany(After)) waits[next]++;
         var ready = new Queue<Merge>(equal.Where(merge => waits[merge] == 0));
         var ordered = new List<Merge>(equal.Count);
         while (ready.TryDequeue(out var merge))
         {
             ordered.Add(merge);
-            foreach (var next in beginning[merge.Right].Where(next => next != merge))
+            foreach (var next in After(merge))
             {
                 if (--waits[next] == 0) ready.Enqueue(next);
             }
         }
 
         if (ordered.Count == equal.Count) return ordered;
-        var left = equal.First(merge => waits[merge] > 0);
-        throw Tie(left, beginning[left.Right].First(next => next != left));
+        var waiting = equal.First(merge => waits[merge] > 0);
+        throw Tie(waiting, equal.First(merge => waits[merge] > 0 && After(merge).Contains(waiting)));
     }
 
     private BadInputException Tie(Merge one, Merge other) => new(
@@ -148,5 +199,14 @@ internal sealed class SentencePieceMerges
         + $"{GgufVocabulary.Quoted(other.Piece)} the same score {one.Score.ToString(CultureInfo.InvariantCulture)}, and which of them is "
         + "merged first depends on the text; expected scores that differ");
 
-    private sealed record Merge(string Piece, string Left, string Right, double Score);
+    private sealed record Merge(string Piece, string Left, string Right, double Score)
+    {
+        /// <summary>One character again and again.</summary>
+        public bool IsRun { get; } = IsRunOf(Piece, Piece[0]);
+
+        /// <summary>Whether a half is one character again and again, or once.</summary>
+        public bool Takes(char character) => IsRunOf(Left, character) || IsRunOf(Right, character);
+
+        private static bool IsRunOf(string text, char character) => text.AsSpan().IndexOfAnyExcept(character) < 0;
+    }
 }

@@ -130,6 +130,9 @@ public static class GivenPath
             ?? Within(folder, "config.json", "models");
     }
 
+    /// <summary>Whether a folder is an adapter.</summary>
+    public static bool IsAdapter(string folder) => FolderOf(folder) == Adapter;
+
     private static string? Within(string folder, string file, string kind)
     {
         try

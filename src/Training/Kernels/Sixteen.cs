@@ -99,17 +99,7 @@ internal readonly unsafe struct WideSixteen(Vector512<float> all) : ISixteen<Wid
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static WideSixteen LoadHalves(byte* from)
-    {
-        var bits = Whole(Vector256.Load((ushort*)from));
-        var size = (bits & Vector512.Create(Halves.Size)) << Halves.Shift;
-        var normal = size + Vector512.Create(Halves.Bias);
-        var subnormal = (normal + Vector512.Create(Halves.One)).AsSingle() - Vector512.Create(Halves.Least);
-        var value = Vector512.ConditionalSelect(
-            Vector512.LessThan(size, Vector512.Create(Halves.One)), subnormal.AsInt32(),
-            normal + (Vector512.GreaterThanOrEqual(size, Vector512.Create(Halves.Infinite)) & Vector512.Create(Halves.Bias)));
-        return new((value | ((bits & Vector512.Create(Halves.Sign)) << 16)).AsSingle());
-    }
+    public static WideSixteen LoadHalves(byte* from) => new(Float16.Widen(Whole(Vector256.Load((ushort*)from))));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static WideSixteen LoadBrains(byte* from) => new((Whole(Vector256.Load((ushort*)from)) << 16).AsSingle());
@@ -209,7 +199,7 @@ internal readonly unsafe struct PairedSixteen(Vector256<float> low, Vector256<fl
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static PairedSixteen LoadHalves(byte* from) => new(
-        EightHalves(Whole(Vector128.Load((ushort*)from))), EightHalves(Whole(Vector128.Load((ushort*)from + 8))));
+        Float16.Widen(Whole(Vector128.Load((ushort*)from))), Float16.Widen(Whole(Vector128.Load((ushort*)from + 8))));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static PairedSixteen LoadBrains(byte* from) => new(
@@ -269,18 +259,6 @@ internal readonly unsafe struct PairedSixteen(Vector256<float> low, Vector256<fl
     public static float Highest(PairedSixteen x) => Fold.Highest(Vector256.MaxNative(x._low, x._high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> EightHalves(Vector256<int> bits)
-    {
-        var size = (bits & Vector256.Create(Halves.Size)) << Halves.Shift;
-        var normal = size + Vector256.Create(Halves.Bias);
-        var subnormal = (normal + Vector256.Create(Halves.One)).AsSingle() - Vector256.Create(Halves.Least);
-        var value = Vector256.ConditionalSelect(
-            Vector256.LessThan(size, Vector256.Create(Halves.One)), subnormal.AsInt32(),
-            normal + (Vector256.GreaterThanOrEqual(size, Vector256.Create(Halves.Infinite)) & Vector256.Create(Halves.Bias)));
-        return (value | ((bits & Vector256.Create(Halves.Sign)) << 16)).AsSingle();
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> EightOf(PairedSixteen table, Vector256<int> places) => Vector256.ConditionalSelect(
         Vector256.GreaterThan(places, Vector256.Create(7)).AsSingle(),
         Vector256.Shuffle(table._high, places & Vector256.Create(7)), Vector256.Shuffle(table._low, places & Vector256.Create(7)));
@@ -301,23 +279,6 @@ internal readonly unsafe struct PairedSixteen(Vector256<float> low, Vector256<fl
     private static Vector256<int> Whole(Vector128<short> codes) => Avx2.IsSupported
         ? Avx2.ConvertToVector256Int32(codes)
         : Vector256.Create(Vector128.WidenLower(codes), Vector128.WidenUpper(codes));
-}
-
-// A float16 is a float32 whose exponent is less by 112, in bits thirteen places lower.
-file static class Halves
-{
-    public const int Sign = 0x8000;
-    public const int Size = 0x7FFF;
-    public const int Shift = 13;
-
-    // Added to an exponent, and once more to one of all bits.
-    public const int Bias = 112 << 23;
-
-    // Of the exponent; what is less is subnormal: with that exponent and a leading one it is too great by that one.
-    public const int One = 1 << 23;
-    public const float Least = 1f / (1 << 14);
-
-    public const int Infinite = 31 << 23;
 }
 
 file static class Fold

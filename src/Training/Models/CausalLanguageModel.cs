@@ -60,6 +60,7 @@ public abstract class CausalLanguageModel : IDisposable
 {
     private readonly FrozenParameters _parameters;
     private Dictionary<string, FrozenLinear>? _frozen;
+    private string? _values;
 
     private protected CausalLanguageModel(ModelConfig config, FrozenParameters parameters) =>
         (Config, _parameters, Dtype) = (config, parameters, parameters.Dtype);
@@ -90,6 +91,12 @@ public abstract class CausalLanguageModel : IDisposable
 
     /// <summary>What is computed with: float32, or float64 where the parameters are.</summary>
     internal ScalarType Dtype { get; }
+
+    /// <summary>Digest of what is computed with, from <see cref="Weights.ValuesDigest"/>; the first call reads every number.</summary>
+    internal string ValuesDigest => LazyInitializer.EnsureInitialized(ref _values, () => Weights.ValuesDigest.Of(Config, _parameters));
+
+    /// <inheritdoc cref="FrozenParameters.PartsOf"/>
+    internal IEnumerable<Tensor> PartsOf(string name, long most) => _parameters.PartsOf(name, most);
 
     /// <summary>How the matrices are stored, with how many bytes each form takes.</summary>
     internal IReadOnlyDictionary<string, long> StoredBytes => _parameters.Matrices.Values

@@ -98,7 +98,8 @@ internal static unsafe class BlockKernels<T>
     {
         for (var end = target + values; target < end; target += 32, block += 20)
         {
-            var (scale, minimum, codes) = (T.Of(Half(block)), T.Of(Half(block + 2)), Vector128.Load(block + 4));
+            var (first, second) = Halves(block);
+            var (scale, minimum, codes) = (T.Of(first), T.Of(second), Vector128.Load(block + 4));
             T.Store(scale * T.Of(Low(codes)) + minimum, target);
             T.Store(scale * T.Of(High(codes)) + minimum, target + Width);
         }
@@ -120,7 +121,8 @@ internal static unsafe class BlockKernels<T>
     {
         for (var end = target + values; target < end; target += 32, block += 24)
         {
-            var (scale, minimum, codes) = (T.Of(Half(block)), T.Of(Half(block + 2)), Vector128.Load(block + 8));
+            var (first, second) = Halves(block);
+            var (scale, minimum, codes) = (T.Of(first), T.Of(second), Vector128.Load(block + 8));
             T.Store(scale * T.Of(Low(codes) | Fifth(block + 4)) + minimum, target);
             T.Store(scale * T.Of(High(codes) | Fifth(block + 6)) + minimum, target + Width);
         }
@@ -131,7 +133,7 @@ internal static unsafe class BlockKernels<T>
     {
         for (var end = target + values; target < end; block += 144)
         {
-            var (scale, minimum) = (Half(block), Half(block + 2));
+            var (scale, minimum) = Halves(block);
             for (var part = 0; part < 8; part += 2, target += 64)
             {
                 var (low, lowLess) = Scale(block + 4, part, scale, minimum);
@@ -150,7 +152,7 @@ internal static unsafe class BlockKernels<T>
     {
         for (var end = target + values; target < end; block += 176)
         {
-            var (scale, minimum) = (Half(block), Half(block + 2));
+            var (scale, minimum) = Halves(block);
             Vector128<byte> fifth = Vector128.Load(block + 16), other = Vector128.Load(block + 32);
             for (var part = 0; part < 8; part += 2, target += 64)
             {
@@ -218,10 +220,20 @@ internal static unsafe class BlockKernels<T>
     private static Vector128<byte> Fifth(byte* bits)
     {
         var places = Vector128.Create(0x8040201008040201UL).AsByte();
-        var both = Vector128.Create(Vector64.Create(bits[0]), Vector64.Create(bits[1]));
+        var both = Vector128.Create(bits[0] * 0x0101010101010101UL, bits[1] * 0x0101010101010101UL).AsByte();
         return Vector128.Equals(both & places, places) & Vector128.Create((byte)16);
     }
 
+    // As PlainBlocks.Half, in fewer steps.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Half(byte* at) => PlainBlocks.Half(at);
+    private static float Half(byte* at) => Float16.Widen(Vector128.CreateScalarUnsafe((int)Unsafe.ReadUnaligned<ushort>(at))).ToScalar();
+
+    // Two that lie side by side.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static (float First, float Second) Halves(byte* at)
+    {
+        var bits = Vector128.CreateScalarUnsafe(Unsafe.ReadUnaligned<uint>(at)).AsUInt16();
+        var both = Float16.Widen(Vector128.WidenLower(bits).AsInt32());
+        return (both.ToScalar(), both.GetElement(1));
+    }
 }

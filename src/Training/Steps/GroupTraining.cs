@@ -5,6 +5,7 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Data;
+using FedRLora.Training.Kernels;
 using FedRLora.Training.Objectives;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -126,7 +127,7 @@ internal sealed class GroupTraining : IDisposable
             var count = Together(batches, first, _bytesPerRow == 0 ? 0 : plan.Training.PassMemoryMb * 1e6 / _bytesPerRow);
             var packing = Packing.Of(batches.GetRange(first, count), _base.Model.Device);
             var passLosses = PackedLoss.Gradients(_base.Model, packing, _stack.Slice(first, count), _workspace,
-                plan.Training.ActivationCheckpointing);
+                plan.Training.ActivationCheckpointing, ComputeUnits.TypeOf(plan.Training.Compute));
             _bytesPerRow = Math.Max(_bytesPerRow, (double)_workspace.MostBytes / (packing.Members * packing.RowsPerMember));
             for (var i = 0; i < count; i++) losses[first + i][step].copy_(passLosses[i]);
             first += count;

@@ -21,19 +21,21 @@ internal static class PackedLoss
     /// <param name="adapters">The members' adapters, in the packing's order.</param>
     /// <param name="workspace">Memory for what the pass keeps.</param>
     /// <param name="checkpoints">Keeps the input of each layer alone and computes the layer again in the backward pass.</param>
+    /// <param name="compute">Of products with frozen weights; null for the model's type.</param>
     /// <returns>float32 <c>[G]</c>: each member's loss, on the device.</returns>
     public static Tensor Gradients(
-        CausalLanguageModel model, Packing packing, StackSlice adapters, Workspace workspace, bool checkpoints = false)
+        CausalLanguageModel model, Packing packing, StackSlice adapters, Workspace workspace, bool checkpoints = false,
+        ScalarType? compute = null)
     {
         using var scope = NewDisposeScope();
         using var inference = no_grad();
         workspace.Reset();
         using var tape = new Tape(workspace);
-        var pass = new TapedPass(model, tape, workspace, packing, adapters, checkpoints);
+        var pass = new TapedPass(model, tape, workspace, packing, adapters, checkpoints, compute);
         var hidden = model.FinalNorm(pass.Rows(model.BeforeFinalNorm(pass), packing.LossRows), pass);
         var weights = tensor(packing.LossCounts.SelectMany(static count => Enumerable.Repeat(1.0 / count, count)).ToArray(), hidden.dtype,
             hidden.device);
-        var head = model.Frozen(model.LmHead).In(hidden.dtype);
+        var head = model.Frozen(model.LmHead).Computing(compute).In(hidden.dtype);
         Tensor losses;
         if (adapters.Layer(head.Module) is not null)
         {

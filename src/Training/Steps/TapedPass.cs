@@ -22,6 +22,7 @@ internal sealed class TapedPass : ForwardPass
     private readonly IStepKernels _kernels;
     private readonly (Tensor Cos, Tensor Sin)? _rotary;
     private readonly bool _checkpoints;
+    private readonly ScalarType? _compute;
     private Tape _tape;
 
     /// <param name="model">Whose layers run.</param>
@@ -30,10 +31,12 @@ internal sealed class TapedPass : ForwardPass
     /// <param name="packing">The tokens.</param>
     /// <param name="adapters">The members' adapters, in the packing's order.</param>
     /// <param name="checkpoints">Keeps the input of each layer alone and computes the layer again in the backward pass.</param>
+    /// <param name="compute">Of products with frozen weights; null for the model's type.</param>
     public TapedPass(
-        CausalLanguageModel model, Tape tape, Workspace workspace, Packing packing, StackSlice adapters, bool checkpoints = false)
+        CausalLanguageModel model, Tape tape, Workspace workspace, Packing packing, StackSlice adapters, bool checkpoints = false,
+        ScalarType? compute = null)
     {
-        _checkpoints = checkpoints;
+        (_checkpoints, _compute) = (checkpoints, compute);
         (_config, _tape, _workspace, _packing, _adapters, _dtype) = (model.Config, tape, workspace, packing, adapters, model.Dtype);
         _kernels = StepKernels.For(packing.Ids.device, _dtype);
         if (!model.HasRotary) return;
@@ -234,7 +237,8 @@ internal sealed class TapedPass : ForwardPass
         var together = layers.Length > 1 && adapters.TrueForAll(static adapter => adapter.Layer is not null)
             ? BottleneckLayer.DownTogether(_tape, input, adapters)
             : null;
-        return [.. layers.Zip(adapters).Select((pair, number) => pair.Second.Layer is { } adapter
+        var computing = layers.Select(layer => layer.Computing(_compute));
+        return [.. computing.Zip(adapters).Select((pair, number) => pair.Second.Layer is { } adapter
             ? adapter.Apply(_tape, input, pair.First, null, pair.Second.Sides, _adapters.MasksFor(pair.First.Module), together?[number])
             : Frozen(input.Value, pair.First))];
     }

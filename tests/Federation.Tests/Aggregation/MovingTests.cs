@@ -125,8 +125,7 @@ public sealed class MovingTests
         return CohortAggregator.RunAsync(
             plan, round, before?.Shared ?? Job, before?.ServerOptimizer, Ids,
             Ids.ToDictionary(static id => id, static _ => new KeptReport()),
-            (_, _, _) => Task.FromResult(new AdapterState(update.Select(static array =>
-                KeyValuePair.Create(array.Key, array.Value with { Data = [.. array.Value.Data] })))),
+            (_, _) => HeldUpdate.OpenAsync(update),
             tasks: new Dictionary<string, TaskStart> { ["task"] = new(ofTask?.Shared ?? OfTask, ofTask?.ServerOptimizer) });
     }
 

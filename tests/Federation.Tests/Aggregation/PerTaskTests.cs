@@ -96,7 +96,7 @@ public sealed class PerTaskTests
             Clients.ToDictionary(
                 static client => client.Id,
                 client => new KeptReport { Numbers = new() { ProductNorm = client.Task == norm ? 1 : 0 } }),
-            (client, _, _) => Task.FromResult(State(("A", read(client)))));
+            (client, _) => HeldUpdate.OpenAsync(State(("A", read(client)))));
     }
 
     private static float[] Update(string client) => Clients.Single(one => one.Id == client).Task == "many" ? [1, 0] : [0, 1];

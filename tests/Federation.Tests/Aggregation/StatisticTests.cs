@@ -52,10 +52,10 @@ public sealed class StatisticTests
         float[] values = [1e8f, 1, -1e8f, 3, 1e-9f, 7]; // in float32 the 1 would be lost
         var open = Ids.ToDictionary(static id => id, static _ => new TaskCompletionSource());
         var running = CohortAggregator.RunAsync(
-            Plan("mean", new Objective.Alignment(Clip: 1e9)), 1, Shared(Moments, [0, 0]), null, Ids, Reports(Ids), async (id, _, _) =>
+            Plan("mean", new Objective.Alignment(Clip: 1e9)), 1, Shared(Moments, [0, 0]), null, Ids, Reports(Ids), async (id, _) =>
             {
                 await open[id].Task;
-                return Update(Moments, [values[Array.IndexOf(Ids, id)], 0], id);
+                return new HeldUpdate(Update(Moments, [values[Array.IndexOf(Ids, id)], 0], id));
             });
         foreach (var id in Ids.Reverse()) open[id].SetResult();
 
@@ -135,6 +135,6 @@ public sealed class StatisticTests
         if (none) plan = plan with { Adapter = plan.Adapter with { Objectives = [] } };
         closed ??= Ids;
         return CohortAggregator.RunAsync(
-            plan, 1, shared, null, closed, Reports(closed), (id, _, _) => Task.FromResult(read(id)), staleness);
+            plan, 1, shared, null, closed, Reports(closed), (id, _) => HeldUpdate.OpenAsync(read(id)), staleness);
     }
 }

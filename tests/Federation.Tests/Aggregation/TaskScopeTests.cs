@@ -216,11 +216,7 @@ public sealed class TaskScopeTests
             plan, 1, global, null, closed,
             closed.ToDictionary(
                 static id => id, static id => new KeptReport { Numbers = new() { Samples = 10 + (3 * (id[^1] % 7)) } }),
-            (client, _, _) => Task.FromResult(Copy(updates[client])), staleness, tasks);
-
-    // Discounts are written into the arrays.
-    private static AdapterState Copy(AdapterState state) => new(state.Select(
-        static array => KeyValuePair.Create(array.Key, new NamedArray(array.Value.Shape, [.. array.Value.Data]))));
+            (client, _) => HeldUpdate.OpenAsync(updates[client]), staleness, tasks);
 
     private static void Equal(AdapterState expected, AdapterState actual)
     {

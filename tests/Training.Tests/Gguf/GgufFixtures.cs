@@ -15,10 +15,4 @@ internal static class GgufFixtures
 
     /// <summary>What is known of a model's tensors and numbers.</summary>
     public static JsonElement Expected(string model) => JsonDocument.Parse(File.ReadAllText(Of(model, ".expected.json"))).RootElement;
-
-    /// <summary>Rows that say what is wrong with each of a folder's files.</summary>
-    public static IEnumerable<(string Path, string Name)> Bad => Fixtures.Tree.All.Where(static fixture => fixture.Kind == "gguf/bad")
-        .SelectMany(static fixture => File.ReadLines(SharedFolder.Of(fixture.Folder, "bad.jsonl"))
-            .Select(static line => JsonDocument.Parse(line).RootElement.GetProperty("file").GetString()!)
-            .Select(file => (SharedFolder.Of(fixture.Folder, file), file)));
 }

@@ -47,6 +47,25 @@ public sealed class GgufTokenizerFixtureTests
     }
 
     [SharedTheory, MemberData(nameof(Folders))]
+    public void Any_text_has_the_ids_of_the_fixtures_own_document(string folder)
+    {
+        var seen = 0;
+        foreach (var (name, file, pre) in Files(folder))
+        {
+            var document = Directory.GetFiles(SharedFolder.Of(folder), $"{name}.tokenizer.json", SearchOption.AllDirectories);
+            if (document is not [var path]) continue; // SentencePiece has another form; its texts are in SentencePieceMergesTests
+            using var reference = new TemporaryFolder();
+            File.Copy(path, reference.File("tokenizer.json"));
+            var (own, made) = (Tokenizer.Load(reference.Root), Tokenizer.Load(GgufDocuments.Of(file, pre)));
+            foreach (var text in RandomTexts.Of(seed: 6, count: 500).Prepend("It's 1234567, naïve  x"))
+                Assert.Equal(own.Encode(text, addSpecialTokens: true), made.Encode(text, addSpecialTokens: true));
+            seen++;
+        }
+
+        Assert.NotEqual(0, seen);
+    }
+
+    [SharedTheory, MemberData(nameof(Folders))]
     public void A_folder_of_the_documents_is_the_same_tokenizer(string folder)
     {
         var rows = Rows(folder).ToLookup(static row => row.GetProperty("tokenizer").GetString()!);
@@ -128,5 +147,6 @@ public sealed class GgufTokenizerFixtureTests
 file static class Composition
 {
     /// <summary>Whether a tokenizer brings text into form NFC.</summary>
-    public static bool IsComposed(this Tokenizer tokenizer) => tokenizer.Encode("e\u0301", false).SequenceEqual(tokenizer.Encode("\u00e9", false));
+    public static bool IsComposed(this Tokenizer tokenizer) =>
+        tokenizer.Encode("e\u0301", false).SequenceEqual(tokenizer.Encode("\u00e9", false));
 }

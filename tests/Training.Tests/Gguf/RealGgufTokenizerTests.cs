@@ -63,7 +63,8 @@ public sealed class RealGgufTokenizerTests
         var source = GgufDocuments.Of(FileOf(model)!);
         JsonNode Reference(string name) => JsonNode.Parse(File.ReadAllText(SharedFolder.Of("models", model, "reference", "hf", name)))!;
         var (made, reference) = (JsonNode.Parse(source.Text("tokenizer.json"))!, Reference("tokenizer.json"));
-        foreach (var section in (string[])["added_tokens", "normalizer", "pre_tokenizer", "decoder"]) Same(reference[section], made[section]);
+        foreach (var section in (string[])["added_tokens", "normalizer", "pre_tokenizer", "decoder"])
+            Same(reference[section], made[section]);
         foreach (var (setting, value) in reference["model"]!.AsObject())
         {
             var mine = made["model"]![setting];
@@ -76,7 +77,21 @@ public sealed class RealGgufTokenizerTests
         var (generation, ids) = (JsonNode.Parse(source.Text("generation_config.json"))!, Reference("generation_config.json"));
         foreach (var role in (string[])["bos_token_id", "eos_token_id", "pad_token_id"]) Same(ids[role], generation[role]);
         Assert.Equal(
-            File.ReadAllText(SharedFolder.Of("models", model, "reference", "hf", "chat_template.jinja")), source.Text("chat_template.jinja"));
+            File.ReadAllText(SharedFolder.Of("models", model, "reference", "hf", "chat_template.jinja")),
+            source.Text("chat_template.jinja"));
+    }
+
+    [SharedTheory, MemberData(nameof(Models))]
+    public void Any_text_has_the_ids_of_the_references_document(string model)
+    {
+        var made = Tokenizer.Load(FileOf(model)!);
+        var reference = Tokenizer.Load(SharedFolder.Of("models", model, "reference", "hf"));
+        foreach (var text in RandomTexts.Of(seed: 5, count: 500).Prepend("It's 1234567, naïve  x"))
+            Assert.Equal(reference.Encode(text, addSpecialTokens: true), made.Encode(text, addSpecialTokens: true));
+        Assert.Equal("It's 1234567, naïve  x", made.Decode(made.Encode("It's 1234567, naïve  x", addSpecialTokens: true), false));
+        Assert.Equal(
+            (reference.BeginId, reference.EndId, reference.PadId, reference.VocabularySize),
+            (made.BeginId, made.EndId, made.PadId, made.VocabularySize));
     }
 
     private static void Same(JsonNode? expected, JsonNode? made) => Assert.True(JsonNode.DeepEquals(expected, made), made?.GetPath());

@@ -4,6 +4,7 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Federation.Aggregation;
 using FedRLora.Federation.Rounds;
+using FedRLora.Federation.Tests;
 
 namespace FedRLora.Training.Tests.Golden;
 
@@ -265,13 +266,11 @@ public sealed class AggregationFixtureTests
         var plan = Plan(strategy, samples is null ? Weighting.Uniform : Weighting.Samples, clients ?? updates.Count, objective);
         var closed = plan.Clients.Take(updates.Count).Select(static client => client.Id).ToList();
         KeptReport Report(string client) => new() { Samples = samples?[closed.IndexOf(client)] ?? 1 };
-        // An update may be overwritten once it was added, so each is a copy.
-        Task<AdapterState> Read(string client) =>
-            Task.FromResult(AsDown(Map(updates[closed.IndexOf(client)], static (_, _, value) => value)));
+        AdapterState Read(string client) => AsDown(updates[closed.IndexOf(client)]);
         var reports = closed.ToDictionary(static client => client, Report);
         var aggregate = await CohortAggregator.RunAsync(
             plan, 1, AsDown(global), remembered is null ? null : Renamed(remembered, static name => name + Down), closed, reports,
-            (client, _, _) => Read(client), staleness);
+            (client, _) => HeldUpdate.OpenAsync(Read(client)), staleness);
         Assert.Empty(aggregate.Refused);
         AdapterState? Named(AdapterState? state) =>
             state is null ? null : Renamed(state, static name => name.Replace(Down, "", StringComparison.Ordinal));

@@ -13,8 +13,11 @@ namespace FedRLora.Training.Tests.Models;
 /// Every form that the matrices of a base can have in memory: the model is that of the numbers that the form stands for, and training
 /// over it has that model's gradients.
 /// </summary>
-public sealed class WeightStorageTests(ITestOutputHelper output)
+public sealed class WeightStorageTests(RealModels models, ITestOutputHelper output) : IClassFixture<RealModels>
 {
+    private const float Away = 0.02f;
+    private const double LeastShare = 1e-3;
+
     private static readonly WeightStorage[] Forms = [WeightStorage.Float16, WeightStorage.Bfloat16, WeightStorage.Int8, WeightStorage.Nf4];
 
     public static TheoryData<string, WeightStorage> Families => Each(ModelRegistry.ModelTypes);
@@ -50,7 +53,7 @@ public sealed class WeightStorageTests(ITestOutputHelper output)
         using var floats = TinyLlama.Create(TinyModels.Configs[family]);
         using var stored = StoredModel.Tiny(storage, TinyModels.Configs[family]);
         AssertIs(floats, stored, storage);
-        AssertComputesAlike(stored);
+        AssertComputesAlike(stored, [false, true]);
     }
 
     [SharedTheory, MemberData(nameof(Models))]
@@ -60,25 +63,16 @@ public sealed class WeightStorageTests(ITestOutputHelper output)
         using var floats = ModelRegistry.Load(SharedFolder.Of(place), CPU, WeightStorage.Float32);
         using var stored = ModelRegistry.Load(SharedFolder.Of(place), CPU, storage);
         AssertIs(floats, stored, storage);
-        AssertComputesAlike(stored);
-    }
-
-    [SharedTheory, MemberData(nameof(Models))]
-    public void A_step_over_a_model_of_a_file_as_stored_has_the_gradients_of_autograd(string place, WeightStorage storage)
-    {
-        using var scope = NewDisposeScope();
-        using var stored = ModelRegistry.Load(SharedFolder.Of(place), CPU, storage);
-        Autograd.AssertSame(stored, StackedMembers.LayoutOf(Spec, stored), ScalarType.Float32, 1e-3);
+        AssertComputesAlike(stored, [false, true]);
     }
 
     [SharedTheory, MemberData(nameof(Real))]
     public void A_real_model_in_a_form_computes_with_the_numbers_of_the_form(string name, WeightStorage storage)
     {
         using var scope = NewDisposeScope();
-        using var floats = ModelRegistry.Load(RealModels.FileOf(name)!, CPU, WeightStorage.Float32);
         using var stored = ModelRegistry.Load(RealModels.FileOf(name)!, CPU, storage);
-        AssertIs(floats, stored, storage);
-        AssertComputesAlike(stored);
+        AssertIs(models.Model(name), stored, storage);
+        AssertComputesAlike(stored, [false]);
     }
 
     private static AdapterSpec Spec => TinyFederation.TinyCatalogue("lora") with { Dropout = Dropout.None };
@@ -110,15 +104,17 @@ public sealed class WeightStorageTests(ITestOutputHelper output)
         Assert.Contains(storage.ToString(), stored.StoredBytes.Keys, StringComparer.OrdinalIgnoreCase);
     }
 
-    // Products by tiles and products whole round differently in the last bits.
-    private void AssertComputesAlike(CausalLanguageModel stored)
+    // Products by tiles and products whole round differently in the last bits: where attention is saturated or sees equal tokens, its
+    // gradients are differences of what is not small, and as accurate as that.
+    private void AssertComputesAlike(CausalLanguageModel stored, bool[] withCheckpoints)
     {
         using var floats = StoredModel.AsFloats(stored);
         using var workspace = new Workspace(CPU, ScalarType.Float32);
         var packing = Packing.Of(Autograd.Ragged, CPU);
         var layout = StackedMembers.LayoutOf(Spec, stored);
-        using var members = new StackedMembers(layout, stored, [0, 1, 2]);
-        using var others = new StackedMembers(layout, floats, [0, 1, 2]);
+        using var members = new StackedMembers(layout, stored, [0, 1, 2], away: Away);
+        using var others = new StackedMembers(layout, floats, [0, 1, 2], away: Away);
+        var furthest = 0.0;
         using (no_grad())
         {
             using var scope = NewDisposeScope();
@@ -128,7 +124,7 @@ public sealed class WeightStorageTests(ITestOutputHelper output)
                 $"logits: {Close.Assert(TensorData.Values(Logits(floats)), TensorData.Values(Logits(stored)), "logits"):E2}");
         }
 
-        foreach (var checkpoints in (bool[])[false, true])
+        foreach (var checkpoints in withCheckpoints)
         {
             using var scope = NewDisposeScope();
             members.Stack.ZeroGradients();
@@ -138,13 +134,17 @@ public sealed class WeightStorageTests(ITestOutputHelper output)
             for (var member = 0; member < 3; member++)
             {
                 Close.AssertRelative(expected[member].item<float>(), losses[member].item<float>(), "loss");
-                foreach (var info in layout.Tensors.Where(static info => info.Trains))
+                var trained = layout.Tensors.Where(static info => info.Trains).ToList();
+                var least = LeastShare * trained.Max(info => others.Stack.GradientOf(member, info.Name)!.norm().item<float>());
+                foreach (var info in trained)
                 {
-                    Autograd.AssertClose(
-                        others.Stack.GradientOf(member, info.Name)!, members.Stack.GradientOf(member, info.Name)!,
-                        $"{info.Name} of member {member}", 1e-4);
+                    var (one, other) = (others.Stack.GradientOf(member, info.Name)!, members.Stack.GradientOf(member, info.Name)!);
+                    Autograd.AssertClose(one, other, $"{info.Name} of member {member}", 1e-4, least);
+                    furthest = Math.Max(furthest, (one - other).norm().item<float>() / Math.Max(least, one.norm().item<float>()));
                 }
             }
         }
+
+        output.WriteLine($"gradients, of their norm: {furthest:E2}");
     }
 }

@@ -31,14 +31,16 @@ public static class Fuzz
     /// <param name="samples">Valid inputs.</param>
     /// <param name="read">Reads one; must return or throw <see cref="BadInputException"/>. Runs on the calling thread.</param>
     /// <param name="count">How many; null for <see cref="Count"/>.</param>
+    /// <param name="mutate">Changes a sample; null for <see cref="Mutate"/>.</param>
     /// <returns>How many were read and how many were refused.</returns>
-    public static (int Read, int Refused) Run(IReadOnlyList<byte[]> samples, Action<byte[]> read, int? count = null)
+    public static (int Read, int Refused) Run(
+        IReadOnlyList<byte[]> samples, Action<byte[]> read, int? count = null, Func<byte[], Random, byte[]>? mutate = null)
     {
         var (accepted, refused) = (0, 0);
         for (var i = 0; i < (count ?? Count); i++)
         {
             var random = new Random(i);
-            var mutant = Mutate(samples[i % samples.Count], random);
+            var mutant = (mutate ?? Mutate)(samples[i % samples.Count], random);
             var (allocated, clock) = (GC.GetAllocatedBytesForCurrentThread(), Stopwatch.StartNew());
             try
             {

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.InteropServices;
 using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Tensors;
@@ -22,17 +23,50 @@ public sealed class SafetensorsTests
         Assert.All(state, entry => Assert.Equal(entry.Value.Shape, read[entry.Key].Shape));
     }
 
-    [Fact]
-    public void Arrays_that_fit_are_filled_again_and_others_are_made()
+    [Theory, InlineData(1), InlineData(40_000), InlineData(100_000)]
+    public void Elements_that_are_read_a_few_at_a_time_are_those_that_are_read_at_once(int most)
     {
-        var (written, old) = (State(("a", [2], [1, 2]), ("b", [3], [3, 4, 5])), State(("a", [2, 1], [9, 9]), ("b", [2], [9, 9])));
+        var drawn = new Random(1);
+        double[] wide = [.. Enumerable.Range(0, 100_000).Select(_ => drawn.NextDouble())];
+        var halves = MemoryMarshal.AsBytes<Half>(Array.ConvertAll(wide, static value => (Half)value)).ToArray();
+        using var file = new MemoryStream();
+        SafetensorsWriter.Write(new Dictionary<string, SafetensorsArray>
+        {
+            ["wide"] = SafetensorsArray.Of([wide.Length], wide), ["empty"] = SafetensorsArray.Of([0], Array.Empty<float>()),
+            ["single"] = SafetensorsArray.Of([wide.Length], Array.ConvertAll(wide, static value => (float)value)),
+            ["half"] = SafetensorsArray.Streamed(SafetensorsDtype.F16, [wide.Length], stream => stream.Write(halves)),
+            ["brain"] = SafetensorsArray.Streamed(SafetensorsDtype.BF16, [wide.Length], stream => stream.Write(halves)),
+        }, Metadata, file);
 
-        var (read, _) = SafetensorsCodec.Read(new MemoryStream(Bytes(written)), Bytes(written).Length, "file", old);
+        file.Position = 0;
+        var reader = new SafetensorsReader(file, file.Length, "file");
+        var read = new Dictionary<string, float[]>();
+        foreach (var tensor in reader.Tensors)
+        {
+            read[tensor.Name] = new float[tensor.Count];
+            for (var start = 0; start < tensor.Count; start += most)
+                reader.Read(read[tensor.Name].AsSpan(start, Math.Min(most, read[tensor.Name].Length - start)));
+        }
 
-        Assert.Same(old["a"].Data, read["a"].Data);
-        Assert.Equal([1, 2], read["a"].Data);
-        Assert.Equal([2], read["a"].Shape);
-        Assert.Equal([3, 4, 5], read["b"].Data);
+        reader.ExpectEnd();
+        var whole = SafetensorsCodec.Read(file.ToArray(), "file");
+        Assert.Equal(["wide", "empty", "single", "brain", "half"], reader.Tensors.Select(static tensor => tensor.Name));
+        Assert.All(whole, array => Assert.Equal(array.Value.Data, read[array.Key]));
+        Assert.Equal(wide[^1], whole["half"].Data[^1], 1e-3);
+        Assert.Equal((float)wide[^1], whole["wide"].Data[^1]);
+        Assert.Equal(Metadata, reader.Metadata);
+    }
+
+    [Fact]
+    public void A_file_that_ends_inside_a_tensor_says_after_how_many_of_its_bytes()
+    {
+        var bytes = Bytes(State(("a", [4], [1, 2, 3, 4])));
+        var reader = new SafetensorsReader(new MemoryStream(bytes[..^6]), bytes.Length, "file");
+        reader.Read(new float[1]);
+
+        Assert.Equal(
+            "file: tensor a: the file ended after 10 of its 16 bytes",
+            Assert.Throws<BadInputException>(() => reader.Read(new float[3])).Message);
     }
 
     [Fact]

@@ -30,5 +30,7 @@ internal static class TrainingReader
         PassMemoryMb = training.Integer("passMemoryMb", Default.PassMemoryMb, 1, int.MaxValue),
         ActivationCheckpointing = training.Flag("activationCheckpointing", Default.ActivationCheckpointing),
         Threads = training.Integer("threads", Default.Threads, 0, 1024),
+        Compute = training.Choice("compute", Default.Compute),
+        AllowSlowCompute = training.Flag("allowSlowCompute", Default.AllowSlowCompute),
     };
 }

@@ -78,6 +78,27 @@ public sealed record TrainingSpec
     /// the machine's processor count, and bits then depend on the machine.
     /// </summary>
     public int Threads { get; init; } = 1;
+
+    /// <summary>
+    /// What a step's products with frozen weights are computed in. Adapters, norms, attention, softmax, loss and the optimizer are float32
+    /// whatever it is, and so is evaluation.
+    /// </summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public ComputeType Compute { get; init; } = ComputeType.Float32;
+
+    /// <summary>Allows <see cref="Compute"/> on processors without units for it, where it is slower than float32.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool AllowSlowCompute { get; init; }
+}
+
+/// <summary>The type that both sides of a product are rounded to.</summary>
+public enum ComputeType
+{
+    /// <summary>24 bits of precision.</summary>
+    Float32,
+
+    /// <summary>8 bits of precision, summed in float32.</summary>
+    Bfloat16,
 }
 
 /// <summary>The step of local training.</summary>

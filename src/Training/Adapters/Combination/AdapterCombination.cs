@@ -74,7 +74,23 @@ public static class AdapterCombination
         var layout = AdapterLayout.Unbounded(spec, [.. combined.Select(static entry => entry.Layer)]);
         var tensors = combined.SelectMany(static entry => entry.Tensors)
             .Concat(BaseTensors([.. adapters.Select(static entry => entry.Adapter)]));
-        return new(PeftConfig.Write(layout, adapters[0].Adapter.BaseModel ?? "", given: null), new AdapterState(tensors));
+        return new(PeftConfig.Write(layout, adapters[0].Adapter.BaseModel ?? "", given: null), new AdapterState(tensors))
+        {
+            Metadata = BaseOf([.. adapters.Select(static entry => entry.Adapter)])?.Metadata ?? new Dictionary<string, string>(),
+        };
+    }
+
+    // One that does not say where it was trained goes with any, and the result then says nothing either.
+    private static AdapterBase? BaseOf(IReadOnlyList<PeftAdapter> adapters)
+    {
+        var known = adapters.Where(static adapter => adapter.Base is not null).ToList();
+        if (known.FirstOrDefault(adapter => adapter.Base!.Values != known[0].Base!.Values) is { } other)
+        {
+            throw new BadInputException($"{other.Folder}: was trained on another base than {known[0].Folder} "
+                + $"(stored as {other.Base!.Storage} and {known[0].Base!.Storage}); combine adapters of one base");
+        }
+
+        return known.Count == adapters.Count ? known[0].Base : null;
     }
 
     // Whoever reads the result compares them with the model, as of a single adapter; no model is at hand here.

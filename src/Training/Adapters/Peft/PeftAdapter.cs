@@ -50,6 +50,9 @@ internal sealed class PeftAdapter
     /// <summary>Of both files.</summary>
     public required string Sha256 { get; init; }
 
+    /// <summary>The base that it was trained on; null where its files do not say.</summary>
+    public AdapterBase? Base { get; private init; }
+
     /// <summary>One head routed by task, without dropout.</summary>
     public AdapterSpec Spec => _settings.Spec;
 
@@ -85,9 +88,11 @@ internal sealed class PeftAdapter
             var digest = SHA256.HashData([.. SHA256.HashData(config), .. SHA256.HashData(stream)]);
             stream.Position = 0;
             var tensors = SafetensorsCodec.Read(stream, tensorPath);
+            stream.Position = 0;
+            var metadata = SafetensorsHeader.Parse(stream, stream.Length, tensorPath).Metadata;
             return new PeftAdapter(folder, Encoding.UTF8.GetString(text.Span), settings, tensors)
             {
-                Sha256 = Convert.ToHexStringLower(digest),
+                Sha256 = Convert.ToHexStringLower(digest), Base = AdapterBase.Of(metadata),
             };
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
@@ -17,6 +18,7 @@ namespace FedRLora.Training.Adapters.Peft;
 public sealed class PeftExporter(string root) : IAdapterExporter
 {
     private readonly AdapterSource _source = new(root);
+    private readonly ConcurrentDictionary<(string Files, WeightStorage Storage), AdapterBase> _bases = new();
 
     /// <inheritdoc/>
     public ExportedAdapter Export(
@@ -25,9 +27,17 @@ public sealed class PeftExporter(string root) : IAdapterExporter
         plan = plan with { Adapter = plan.AdapterAt(round) };
         var folder = Path.GetFullPath(plan.Model.Path, Path.GetFullPath(root));
         form = (form ?? new()) with { BaseModel = form?.BaseModel ?? folder };
-        using var model = new LazyModel(folder);
-        return Export(plan, adapter => _source.LayoutOf(plan with { Adapter = adapter }, FrozenBase.LayersOf(folder), model.Load),
+        using var model = new LazyModel(folder, plan.Model.Storage);
+        var exported = Export(plan, adapter => _source.LayoutOf(plan with { Adapter = adapter }, FrozenBase.LayersOf(folder), model.Load),
             _source.Given(plan), client, shared, head, form);
+        return exported with { Metadata = BaseOf(folder, plan.Model.Storage, model).Metadata };
+    }
+
+    // Once for all clients of a run.
+    private AdapterBase BaseOf(string folder, WeightStorage storage, LazyModel model)
+    {
+        var files = AdapterBase.FilesOf(folder);
+        return _bases.GetOrAdd((files, storage), _ => AdapterBase.Of(model.Load(), files, storage));
     }
 
     /// <inheritdoc/>
@@ -111,12 +121,12 @@ public sealed class PeftExporter(string root) : IAdapterExporter
         }, [.. layout.Targets.Select(static target => target.Layer)]);
     }
 
-    // Needed only for magnitudes of a client that has not trained yet.
-    private sealed class LazyModel(string folder) : IDisposable
+    // Needed for magnitudes of a client that has not trained yet, and for the digest of its numbers.
+    private sealed class LazyModel(string folder, WeightStorage storage) : IDisposable
     {
         private CausalLanguageModel? _model;
 
-        public CausalLanguageModel Load() => _model ??= ModelRegistry.Load(folder, CPU, ScalarType.Float32);
+        public CausalLanguageModel Load() => _model ??= ModelRegistry.Load(folder, CPU, storage);
 
         public void Dispose() => _model?.Dispose();
     }

@@ -117,8 +117,8 @@ public sealed class Tokenizer
     private int? IdOf(ModelSource source, string role, SpecialToken token) => token.Spelling is not { } spelling
         ? token.Id
         : IdOf(spelling) ?? throw new BadInputException(
-            $"{source.Path}: {role} is {BadInputException.Shown(spelling)}, which is no token of tokenizer.json; save the tokenizer again with "
-            + "that token, or name one that it has");
+            $"{source.Path}: {role} is {BadInputException.Shown(spelling)}, which is no token of tokenizer.json; save the tokenizer "
+            + "again with that token, or name one that it has");
 
     private void Encode(string text, List<int> ids, List<string>? spelled)
     {

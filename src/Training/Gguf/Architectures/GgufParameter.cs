@@ -17,6 +17,9 @@ internal sealed record GgufParameter(string Name, long[] Shape, GgufTensor Tenso
 
     /// <summary>What the file's numbers have too much: the 1 of Gemma's norms.</summary>
     public float Added { get; init; }
+
+    /// <summary>The shape that the file should have.</summary>
+    public long[] InFile => IsTransposed ? [.. Shape.Reverse()] : Shape;
 }
 
 /// <summary>Finds every parameter of a model among the tensors of a GGUF file.</summary>
@@ -43,7 +46,7 @@ internal static class GgufParameters
             parameters.Add(Parameter(architecture, config, name, shape, tensor, rows) is var parameter && Fits(parameter)
                 ? parameter
                 : throw new BadInputException($"{path}: tensor {stored} has the shape [{string.Join(", ", tensor.Shape)}], "
-                    + $"expected [{string.Join(", ", InFile(parameter))}] by the file's metadata"));
+                    + $"expected [{string.Join(", ", parameter.InFile)}] by the file's metadata"));
         }
 
         var rest = header.Tensors.Keys.FirstOrDefault(unused.Contains);
@@ -69,12 +72,10 @@ internal static class GgufParameters
         };
     }
 
-    private static long[] InFile(GgufParameter parameter) => parameter.IsTransposed ? [.. parameter.Shape.Reverse()] : parameter.Shape;
-
     // The file may list leading dimensions of 1, which say nothing.
     private static bool Fits(GgufParameter parameter)
     {
-        var (shape, expected) = (parameter.Tensor.Shape, InFile(parameter));
+        var (shape, expected) = (parameter.Tensor.Shape, parameter.InFile);
         var extra = shape.Length - expected.Length;
         return extra >= 0 && shape.AsSpan(extra).SequenceEqual(expected) && shape.AsSpan(0, extra).IndexOfAnyExcept(1) < 0;
     }

@@ -21,6 +21,9 @@ internal abstract unsafe class BlockMatrix(long rows, long columns) : FrozenMatr
 
     public override ScalarType Dtype => ScalarType.Float32;
 
+    /// <summary>All of it as it is stored, where that is a tensor of floats; null where it is not.</summary>
+    protected virtual Tensor? Floats => null;
+
     /// <summary>Writes rows as float32.</summary>
     /// <param name="first">The first row.</param>
     /// <param name="count">How many.</param>
@@ -30,9 +33,14 @@ internal abstract unsafe class BlockMatrix(long rows, long columns) : FrozenMatr
     public override Tensor Whole(ScalarType dtype)
     {
         using var scope = NewDisposeScope();
-        var all = empty([Rows, Columns], ScalarType.Float32, CPU);
-        WidenInto(all, 0, Rows);
-        return all.to(dtype).MoveToOuterDisposeScope();
+        return Part(0, Rows).to(dtype).MoveToOuterDisposeScope();
+    }
+
+    public override Tensor Part(long first, long count)
+    {
+        var rows = empty([count, Columns], ScalarType.Float32, CPU);
+        WidenInto(rows, first, count);
+        return rows;
     }
 
     public override Tensor Gather(Tensor ids, ScalarType dtype)
@@ -54,14 +62,16 @@ internal abstract unsafe class BlockMatrix(long rows, long columns) : FrozenMatr
     {
         using var scope = NewDisposeScope();
         var from = As(x, compute);
-        ByTile(compute, (tile, first, count) => Add(target.narrow(1, first, count), from, tile.t(), keeps));
+        if (Floats is { } floats && floats.dtype == compute) Add(target, from, floats.t(), keeps);
+        else ByTile(compute, (tile, first, count) => Add(target.narrow(1, first, count), from, tile.t(), keeps));
     }
 
     public override void Times(Tensor target, Tensor x, bool keeps, ScalarType compute)
     {
         using var scope = NewDisposeScope();
         var from = As(x, compute);
-        ByTile(compute, (tile, first, count) => Add(target, from.narrow(1, first, count), tile, keeps || first > 0));
+        if (Floats is { } floats && floats.dtype == compute) Add(target, from, floats, keeps);
+        else ByTile(compute, (tile, first, count) => Add(target, from.narrow(1, first, count), tile, keeps || first > 0));
     }
 
     // Rows of the matrix, some at a time, in the type of the product.

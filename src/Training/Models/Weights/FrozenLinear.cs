@@ -21,6 +21,9 @@ internal sealed class FrozenLinear(LinearShape shape, FrozenMatrix weight, Tenso
     /// <summary>Its name in the model.</summary>
     public string Module => shape.Module;
 
+    /// <summary>What both sides of a product that is not recorded are rounded to; null for the input's type.</summary>
+    public ScalarType? Compute { get; private init; }
+
     /// <summary>Size of its output.</summary>
     public int OutWidth => shape.OutWidth;
 
@@ -45,10 +48,9 @@ internal sealed class FrozenLinear(LinearShape shape, FrozenMatrix weight, Tenso
     /// <summary>target = x W^T, without the bias.</summary>
     /// <param name="target"><c>[M, OutWidth]</c>.</param>
     /// <param name="x"><c>[M, InWidth]</c>.</param>
-    /// <param name="compute">Both sides are rounded to it before they are multiplied; null for the type of <paramref name="x"/>.</param>
-    public void MultiplyInto(Tensor target, Tensor x, ScalarType? compute = null)
+    public void MultiplyInto(Tensor target, Tensor x)
     {
-        var dtype = compute ?? x.dtype;
+        var dtype = Compute ?? x.dtype;
         if (_isTurned) weight.Times(target, x, keeps: false, dtype);
         else weight.TimesTransposed(target, x, keeps: false, dtype);
     }
@@ -57,10 +59,9 @@ internal sealed class FrozenLinear(LinearShape shape, FrozenMatrix weight, Tenso
     /// <param name="target"><c>[M, InWidth]</c>.</param>
     /// <param name="gradient"><c>[M, OutWidth]</c>.</param>
     /// <param name="keeps">Adds to what is there.</param>
-    /// <param name="compute">As in <see cref="MultiplyInto"/>.</param>
-    public void MultiplyBackInto(Tensor target, Tensor gradient, bool keeps, ScalarType? compute = null)
+    public void MultiplyBackInto(Tensor target, Tensor gradient, bool keeps)
     {
-        var dtype = compute ?? gradient.dtype;
+        var dtype = Compute ?? gradient.dtype;
         if (_isTurned) weight.TimesTransposed(target, gradient, keeps, dtype);
         else weight.Times(target, gradient, keeps, dtype);
     }
@@ -68,8 +69,11 @@ internal sealed class FrozenLinear(LinearShape shape, FrozenMatrix weight, Tenso
     /// <summary>The weight, an output after the other: <c>[OutWidth, InWidth]</c>.</summary>
     public Tensor Rows(ScalarType dtype) => _isTurned ? weight.Whole(dtype).t() : weight.Whole(dtype);
 
-    /// <summary>The same layer for many products in one type.</summary>
-    public FrozenLinear In(ScalarType dtype) => weight is FloatMatrix { Values: var values } && values.dtype != dtype
-        ? new(shape, new FloatMatrix(values.to(dtype)), bias?.to(dtype))
+    /// <summary>The same layer with products in another type.</summary>
+    public FrozenLinear Computing(ScalarType? compute) => compute == Compute ? this : new(shape, weight, bias) { Compute = compute };
+
+    /// <summary>The same layer for many products: where its floats are of another type than the products, in that type.</summary>
+    public FrozenLinear In(ScalarType dtype) => weight is FloatMatrix { Values: var values } && values.dtype != (Compute ?? dtype)
+        ? new(shape, new FloatMatrix(values.to(Compute ?? dtype)), bias?.to(dtype)) { Compute = Compute }
         : this;
 }

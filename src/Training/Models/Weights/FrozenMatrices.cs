@@ -55,7 +55,7 @@ internal static class FrozenMatrices
         if (values.device_type != DeviceType.CPU || values.dtype is not (ScalarType.Float16 or ScalarType.BFloat16))
             return new FloatMatrix(values);
         var type = values.dtype == ScalarType.Float16 ? GgmlType.F16 : GgmlType.BF16;
-        return new GgmlMatrix(PointerTo(values), type, values.shape[0], values.shape[1], owner: values);
+        return new GgmlMatrix(PointerTo(values), type, values.shape[0], values.shape[1], floats: values);
     }
 
     /// <summary>Address of a tensor's first number; the tensor is contiguous, in the host's memory.</summary>

@@ -31,6 +31,9 @@ internal abstract class FrozenMatrix(long rows, long columns) : IDisposable
     /// <summary>All of it, <c>[Rows, Columns]</c>: the stored tensor itself where it has the type, else a new one.</summary>
     public abstract Tensor Whole(ScalarType dtype);
 
+    /// <summary>Rows next to each other as float32, <c>[count, Columns]</c>.</summary>
+    public abstract Tensor Part(long first, long count);
+
     /// <summary>Some rows, <c>[n, Columns]</c>.</summary>
     /// <param name="ids">int64 <c>[n]</c>, each below <see cref="Rows"/>.</param>
     /// <param name="dtype">Of the result.</param>
@@ -79,6 +82,8 @@ internal sealed class FloatMatrix(Tensor values) : FrozenMatrix(values.shape[0],
     public Tensor Values => values;
 
     public override Tensor Whole(ScalarType dtype) => values.dtype == dtype ? values : values.to(dtype);
+
+    public override Tensor Part(long first, long count) => values.narrow(0, first, count).to(ScalarType.Float32).cpu().contiguous();
 
     public override Tensor Gather(Tensor ids, ScalarType dtype) => values.index_select(0, ids).to(dtype);
 

@@ -36,6 +36,33 @@ internal sealed class FrozenParameters(
             .ToDictionary(static tensor => tensor.Key, static FrozenMatrix (tensor) => new FloatMatrix(tensor.Value), StringComparer.Ordinal),
         []);
 
+    /// <summary>A parameter in its files' orientation as float32 on the CPU, piece by piece; each is disposed when the next is asked for.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="most">Numbers of a piece, or of a row where that is longer.</param>
+    public IEnumerable<Tensor> PartsOf(string name, long most)
+    {
+        if (matrices.TryGetValue(name, out var matrix) && !matrix.IsTransposed)
+        {
+            var atOnce = Math.Max(1, most / matrix.Columns);
+            for (var first = 0L; first < matrix.Rows; first += atOnce)
+            {
+                using var part = matrix.Part(first, Math.Min(atOnce, matrix.Rows - first));
+                yield return part;
+            }
+
+            yield break;
+        }
+
+        using var whole = matrix is null ? tensors[name].to(ScalarType.Float32).cpu().contiguous()
+            : matrix.Whole(ScalarType.Float32).t().contiguous();
+        using var flat = whole.view(-1);
+        for (var first = 0L; first < flat.shape[0]; first += most)
+        {
+            using var part = flat.narrow(0, first, Math.Min(most, flat.shape[0] - first));
+            yield return part;
+        }
+    }
+
     public void Dispose()
     {
         foreach (var tensor in tensors.Values) tensor.Dispose();

@@ -1,5 +1,6 @@
 using FedRLora.Training.Gguf;
 using FedRLora.Training.Quantization;
+using static TorchSharp.torch;
 
 namespace FedRLora.Training.Models.Weights;
 
@@ -9,10 +10,11 @@ namespace FedRLora.Training.Models.Weights;
 /// <param name="rows">How many rows.</param>
 /// <param name="columns">Numbers in a row, a multiple of the type's block.</param>
 /// <param name="places">Where the file has a row; null where it has all in our order.</param>
-/// <param name="owner">Keeps the memory; the matrix disposes it.</param>
-/// <param name="file">Whose pages they are, and whoever multiplies keeps with the matrix; the model disposes it.</param>
+/// <param name="floats">The tensor of half precision whose memory this is, which the matrix owns; null where a file has it.</param>
+/// <param name="file">Whose pages they are; whoever multiplies keeps it with the matrix, and the model disposes it.</param>
 internal sealed unsafe class GgmlMatrix(
-    byte* start, GgmlType type, long rows, long columns, int[]? places = null, IDisposable? owner = null, GgufFile? file = null)
+    byte* start, GgmlType type, long rows, long columns, int[]? places = null, Tensor? floats = null,
+    GgufFile? file = null)
     : BlockMatrix(rows, columns)
 {
     private readonly long _rowBytes = type.RowBytes(columns);
@@ -27,7 +29,9 @@ internal sealed unsafe class GgmlMatrix(
 
     public override long SizeBytes => Rows * _rowBytes;
 
-    public override void Dispose() => owner?.Dispose();
+    protected override Tensor? Floats => floats;
+
+    public override void Dispose() => floats?.Dispose();
 
     protected override void Widen(long first, long count, float* target)
     {
