@@ -58,6 +58,7 @@ internal abstract unsafe class BlockMatrix(long rows, long columns) : FrozenMatr
             target += Columns;
         }
 
+        GC.KeepAlive(this); // memory goes with a matrix that nobody refers to
         return rows.to(dtype).MoveToOuterDisposeScope();
     }
 
@@ -122,7 +123,7 @@ internal abstract unsafe class BlockMatrix(long rows, long columns) : FrozenMatr
     {
         var to = (nint)FrozenMatrices.PointerTo(target);
         Shares.Do(count, count * Columns, (begin, end, _) => Widen(first + begin, end - begin, (float*)to + begin * Columns));
-        GC.KeepAlive(this); // memory goes with a matrix that nobody refers to
+        GC.KeepAlive(this);
     }
 
     // A view of the thread's own memory, which grows to the largest that it was asked for.
