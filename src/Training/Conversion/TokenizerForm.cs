@@ -61,7 +61,7 @@ internal sealed record TokenizerForm
     private static TokenizerForm Read(JsonElement root, string called)
     {
         var model = root.GetProperty("model");
-        var type = Text(model, "type") ?? "BPE";
+        var type = Text(model, "type") ?? (model.GetProperty("vocab").ValueKind == JsonValueKind.Array ? "Unigram" : "BPE");
         if (type != "BPE") throw Unsayable(called, "model.type", type);
         foreach (var key in (string[])["dropout", "continuing_subword_prefix", "end_of_word_suffix"])
         {

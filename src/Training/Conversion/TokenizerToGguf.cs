@@ -26,7 +26,10 @@ internal static class TokenizerToGguf
     {
         if (!source.Has(Document))
         {
-            writer.Set(GgufTokenizer.ModelKey, GgufTokenizer.None);
+            writer.Set(GgufTokenizer.ModelKey, GgufTokenizer.None)
+                .Set(GgufRoles.BeginKey, Known(config.BeginId))
+                .Set(GgufRoles.PaddingKey, Known(config.PadId));
+            SetEnds(writer, null, config.EndIds, source.Path, notes);
             notes.Add($"{source.Path}: has no {Document}; the file gets no tokenizer");
             return;
         }
@@ -122,25 +125,13 @@ internal static class TokenizerToGguf
     {
         var roles = SpecialTokens.Load(source);
         int? IdOf(SpecialToken token) =>
-            token.Spelling is { } spelling && form.Vocabulary.TryGetValue(spelling, out var id) ? id : token.Id;
+            token.Spelling is { } spelling && form.Vocabulary.TryGetValue(spelling, out var id) ? id : Known(token.Id);
         var (begin, end) = (IdOf(roles.Begin), IdOf(roles.End));
-        writer.Set("tokenizer.ggml.bos_token_id", Around("post_processor begins a text with", form.Around.Begin, begin, "bos_token"));
+        writer.Set(GgufRoles.BeginKey, Around("post_processor begins a text with", form.Around.Begin, begin, "bos_token"));
         var eos = Around("post_processor ends a text with", form.Around.End, end, "eos_token");
-        var others = config.EndIds.Concat(FrozenBase.GenerationEndIds(source)).Where(id => id != eos).Distinct().ToList();
-        if (eos is null && others.Count > 0)
-        {
-            eos = others[0];
-            others.RemoveAt(0);
-        }
-
-        writer.Set("tokenizer.ggml.eos_token_id", (long?)eos);
-        foreach (var (key, id) in new[] { "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id" }.Zip(others))
-            writer.Set(key, (long?)id);
-        if (others.Count > 2)
-            notes.Add(
-                $"{source.Path}: a GGUF file names three tokens that end a text; left out are the ids {string.Join(", ", others.Skip(2))}");
-        writer.Set("tokenizer.ggml.unknown_token_id", form.Unknown is { } unknown ? form.Vocabulary[unknown] : (long?)null);
-        writer.Set("tokenizer.ggml.padding_token_id", IdOf(roles.Pad));
+        SetEnds(writer, eos, config.EndIds.Concat(FrozenBase.GenerationEndIds(source)), source.Path, notes);
+        writer.Set(GgufRoles.UnknownKey, form.Unknown is { } unknown ? form.Vocabulary[unknown] : (long?)null);
+        writer.Set(GgufRoles.PaddingKey, IdOf(roles.Pad));
         writer.Set("tokenizer.ggml.add_bos_token", form.Around.Begin is not null);
         writer.Set("tokenizer.ggml.add_eos_token", form.Around.End is not null);
 
@@ -154,6 +145,22 @@ internal static class TokenizerToGguf
                     + $"{(role is null ? "no token of it" : $"token {role}")}; a GGUF file has one token for both");
         }
     }
+
+    // The text's own first; the others end a turn or a message, for which the file has a key each.
+    private static void SetEnds(GgufWriter writer, long? first, IEnumerable<int> others, string path, List<string> notes)
+    {
+        var ids = others.Where(static id => id >= 0).Select(static id => (long)id).Prepend(first ?? -1).Where(static id => id >= 0)
+            .Distinct().ToList();
+        foreach (var (key, id) in GgufRoles.EndKeys.Zip(ids)) writer.Set(key, id);
+        if (ids.Count > GgufRoles.EndKeys.Count)
+        {
+            notes.Add($"{path}: a GGUF file names {GgufRoles.EndKeys.Count} tokens that end a text; left out are the ids "
+                + string.Join(", ", ids.Skip(GgufRoles.EndKeys.Count)));
+        }
+    }
+
+    // Some configurations say -1 for none.
+    private static int? Known(int? id) => id >= 0 ? id : null;
 
     private static void RequireSame(TokenizerForm form, TokenizerForm read, string called)
     {

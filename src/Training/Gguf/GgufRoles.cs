@@ -12,7 +12,13 @@ namespace FedRLora.Training.Gguf;
 /// <param name="Unknown">Stands for what the vocabulary cannot spell.</param>
 internal sealed record GgufRoles(int? Begin, IReadOnlyList<int> Ends, int? Padding, int? Unknown)
 {
+    public const string BeginKey = "tokenizer.ggml.bos_token_id";
+    public const string PaddingKey = "tokenizer.ggml.padding_token_id";
+    public const string UnknownKey = "tokenizer.ggml.unknown_token_id";
     private const string EndKey = "tokenizer.ggml.eos_token_id";
+
+    /// <summary>Of what ends a text, a turn and a message.</summary>
+    public static IReadOnlyList<string> EndKeys { get; } = [EndKey, "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
 
     /// <summary>The token that ends a text.</summary>
     public int? End { get; private init; }
@@ -21,11 +27,9 @@ internal sealed record GgufRoles(int? Begin, IReadOnlyList<int> Ends, int? Paddi
     /// <exception cref="BadInputException">An id is no token's.</exception>
     public static GgufRoles Read(GgufMetadata metadata)
     {
-        var ends = ((string[])[EndKey, "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"])
-            .Select(key => Id(metadata, key)).OfType<int>().Distinct();
+        var ends = EndKeys.Select(key => Id(metadata, key)).OfType<int>().Distinct();
         return new(
-            Id(metadata, "tokenizer.ggml.bos_token_id"), [.. ends], Id(metadata, "tokenizer.ggml.padding_token_id"),
-            Id(metadata, "tokenizer.ggml.unknown_token_id"))
+            Id(metadata, BeginKey), [.. ends], Id(metadata, PaddingKey), Id(metadata, UnknownKey))
         {
             End = Id(metadata, EndKey),
         };

@@ -1,13 +1,16 @@
 using FedRLora.Training.Conversion;
 using FedRLora.Training.Data.Tokenizers;
+using FedRLora.Training.Gguf;
 using FedRLora.Training.Models;
 using FedRLora.Training.Models.Weights;
 using FedRLora.Training.Tests.Gguf;
+using FedRLora.Training.Tests.Models;
+using Xunit.Abstractions;
 
 namespace FedRLora.Training.Tests.Conversion;
 
 /// <summary>Tokenizer and chat template of a folder come back from the file.</summary>
-public sealed class TokenizerToGgufTests : IDisposable
+public sealed class TokenizerToGgufTests(ITestOutputHelper output) : IDisposable
 {
     private static readonly string[] Texts =
         ["It's 1234567, na\u00efve  x", " Once upon a time,\n\nthere were 3 \u00bd apples.", "", " ", "a<|im_end|>b</s>c",
@@ -47,6 +50,35 @@ public sealed class TokenizerToGgufTests : IDisposable
         }
 
         Assert.NotEmpty(folders);
+    }
+
+    [SharedFact]
+    public void The_tokenizer_of_any_folder_comes_back_or_is_refused_by_the_part_that_has_no_word()
+    {
+        var written = new List<string>();
+        foreach (var name in SharedFolder.FoldersOf("tokenizers"))
+        {
+            var source = new FolderSource(SharedFolder.Of("tokenizers", name));
+            var (tokenizer, writer, notes) = (Tokenizer.Load(source), new GgufWriter(), new List<string>());
+            var size = tokenizer.VocabularySize + 3;
+
+            var problem = Record.Exception(
+                () => TokenizerToGguf.Set(writer, source, TinyLlama.Config with { VocabularySize = size, EndIds = [] }, notes));
+
+            output.WriteLine($"{name}: {problem?.Message ?? "written"}");
+            if (problem is not null)
+            {
+                Assert.IsType<Abstractions.BadInputException>(problem);
+                Assert.Contains("without tokenizer.json the file gets no tokenizer", problem.Message);
+                continue;
+            }
+
+            written.Add(name);
+            var again = Tokenizer.Load(new GgufDocuments(writer.Metadata(name)));
+            foreach (var text in Texts) Assert.Equal(tokenizer.Encode(text, true), again.Encode(text, true));
+        }
+
+        Assert.NotEmpty(written);
     }
 
     /// <summary>Why a file's text is refused: it names no pre-tokenizer.</summary>

@@ -26,7 +26,8 @@ public sealed class GgufKeyTests : IDisposable
     [Fact]
     public void What_is_absent_is_as_llama_cpp_takes_it()
     {
-        var config = Read(Keys("llama.rope.freq_base", "llama.rope.dimension_count", "llama.vocab_size", "general.type"));
+        var config = Read(Keys("llama.rope.freq_base", "llama.rope.dimension_count", "llama.vocab_size", "general.type",
+            "tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"));
 
         Assert.Equal((10000.0, null, 1), (config.RopeTheta, config.RopeScaling, config.RotaryFraction));
         Assert.Equal((null, null), (config.BeginId, config.PadId));
@@ -117,7 +118,7 @@ public sealed class GgufKeyTests : IDisposable
     public void A_number_that_cannot_be_is_refused_by_key(string key, long value) => Refused(key, Keys(key).Set(key, value));
 
     [Fact]
-    public void Several_tokens_end_a_text() => Assert.Equal([2, 5, 7], Read(Keys().Set("tokenizer.ggml.eos_token_id", 2L)
+    public void Several_tokens_end_a_text() => Assert.Equal([2, 5, 7], Read(Keys("tokenizer.ggml.eos_token_id").Set("tokenizer.ggml.eos_token_id", 2L)
         .Set("tokenizer.ggml.eot_token_id", 5L).Set("tokenizer.ggml.eom_token_id", 7L)).EndIds);
 
     [Theory]

@@ -73,9 +73,9 @@ internal sealed class GgufConfig
             ParallelResidual = _architecture.ParallelResidualKey
                 && (_metadata.OptionalFlag(Key("use_parallel_residual")) ?? throw _metadata.Missing(Key("use_parallel_residual"))),
             TieWordEmbeddings = !_tensors.ContainsKey("output.weight"),
-            BeginId = Token("bos", vocabulary),
-            EndIds = [.. new[] { Token("eos", vocabulary), Token("eot", vocabulary), Token("eom", vocabulary) }.OfType<int>().Distinct()],
-            PadId = Token("padding", vocabulary),
+            BeginId = Token(GgufRoles.BeginKey, vocabulary),
+            EndIds = [.. GgufRoles.EndKeys.Select(key => Token(key, vocabulary)).OfType<int>().Distinct()],
+            PadId = Token(GgufRoles.PaddingKey, vocabulary),
         };
     }
 
@@ -233,16 +233,12 @@ internal sealed class GgufConfig
 
     private bool HasAny(params string[] ends) => ends.Any(end => _tensors.ContainsKey($"blk.0.{end}"));
 
-    private int? Token(string name, int vocabulary)
+    private int? Token(string key, int vocabulary) => _metadata.OptionalInteger(key) switch
     {
-        var key = $"tokenizer.ggml.{name}_token_id";
-        return _metadata.OptionalInteger(key) switch
-        {
-            null => null,
-            >= 0 and var id when id < vocabulary => (int)id,
-            var other => throw _metadata.Wrong(key, $"{other}", $"a token of the vocabulary of {vocabulary}"),
-        };
-    }
+        null => null,
+        >= 0 and var id when id < vocabulary => (int)id,
+        var other => throw _metadata.Wrong(key, $"{other}", $"a token of the vocabulary of {vocabulary}"),
+    };
 
     private void RefuseUnread()
     {
