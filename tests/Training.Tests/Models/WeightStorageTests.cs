@@ -139,7 +139,7 @@ public sealed class WeightStorageTests(RealModels models, ITestOutputHelper outp
                 foreach (var info in trained)
                 {
                     var (one, other) = (others.Stack.GradientOf(member, info.Name)!, members.Stack.GradientOf(member, info.Name)!);
-                    Autograd.AssertClose(one, other, $"{info.Name} of member {member}", 1e-4, least);
+                    Autograd.AssertClose(one, other, $"{info.Name} of member {member}", 1e-3, least);
                     furthest = Math.Max(furthest, (one - other).norm().item<float>() / Math.Max(least, one.norm().item<float>()));
                 }
             }
