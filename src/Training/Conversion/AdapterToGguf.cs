@@ -36,11 +36,11 @@ public static class AdapterToGguf
         var source = ModelSource.At(model);
         var config = ModelRegistry.Check(source);
         var adapter = PeftAdapter.Read(folder);
-        var layout = adapter.On(FrozenBase.LayersOf(model));
         var called = Path.Combine(folder, PeftConfig.FileName);
         if (adapter.Spec.Decomposed)
             throw new BadInputException(
                 $"{called}: use_dora is true, and a GGUF adapter has no magnitudes; merge it into its model instead");
+        var layout = adapter.On(FrozenBase.LayersOf(model));
         CheckBase(adapter, config, source);
         var architecture = GgufArchitecture.For(config.ModelType, source.Called(ModelConfig.FileName));
         var alpha = AlphaOf(layout, called);
@@ -52,10 +52,11 @@ public static class AdapterToGguf
             .Set("adapter.lora.alpha", alpha);
         foreach (var layer in layout.Targets)
         {
-            if (layer.Layer.Kind == LayerKind.LmHead && config.TieWordEmbeddings)
+            // It adds what is for the one to the other too, or ends where that does not fit.
+            if (layer.Layer.Kind is LayerKind.Embedding or LayerKind.LmHead && config.TieWordEmbeddings)
             {
-                throw new BadInputException($"{called}: {layer.Module} is the embedding in this model, and llama.cpp adds an adapter of "
-                    + "the LM head to a tensor of its own; merge it into its model instead");
+                throw new BadInputException($"{called}: {layer.Module} is adapted, and embedding and LM head of this model are one tensor, "
+                    + "which llama.cpp does not tell apart in an adapter; merge it into its model instead");
             }
 
             Add(writer, architecture, config, layer, adapter.Tensors, alpha, type.InGguf());

@@ -157,7 +157,8 @@ internal static unsafe class RowProducts<T>
         {
             var strip = (int)Math.Min(2 * Width, columns - column);
             for (var i = 0; i < height; i += Group)
-                Products<T>.Multiply(g + i * rows, rows, 1, widened + column, stride, to + i * step + column, step, Group, strip, count, keeps);
+                Products<T>.Multiply(g + i * rows, rows, 1, widened + column, stride, to + i * step + column, step, Group, strip,
+                    count, keeps);
         }
     }
 

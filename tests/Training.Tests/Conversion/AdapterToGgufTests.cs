@@ -61,6 +61,16 @@ public sealed class AdapterToGgufTests : IDisposable
     }
 
     [Fact]
+    public void An_adapter_of_an_embedding_that_is_the_lm_head_too_is_refused()
+    {
+        var tied = TinyFolder.Write(_root.File("tied"), TinyLlama.Config with { TieWordEmbeddings = true });
+        TinyAdapter.Write(_root.File("adapter"), tied);
+
+        Assert.Contains("embed_tokens", Assert.Throws<BadInputException>(
+            () => AdapterToGguf.Write(_root.File("adapter"), tied, _root.File("adapter.gguf"), WeightType.F32)).Message);
+    }
+
+    [Fact]
     public void Trained_biases_are_refused()
     {
         var biased = TinyFolder.Write(_root.File("biased"), TinyLlama.Config with { AttentionBias = true });

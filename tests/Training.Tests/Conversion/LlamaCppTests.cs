@@ -14,7 +14,7 @@ public sealed class LlamaCppTests(ITestOutputHelper output) : IDisposable
     private const float Distance = 1e-3f;
 
     // ggml takes a GELU from a table in float16, and has the tanh form alone.
-    private const float WithGelu = 3e-2f;
+    private const float WithGelu = 3e-3f;
 
     private static readonly int[] Tokens = [1, 5, 9, 30, 2, 17, 8, 8, 4, 21, 13, 7];
 
@@ -28,6 +28,7 @@ public sealed class LlamaCppTests(ITestOutputHelper output) : IDisposable
     public void A_written_model_has_our_logits(string family)
     {
         var config = TinyModels.Configs[family] with { SlidingWindow = null };
+        if (family == "qwen2") config = config with { HeadDim = 4 };
         if (family == "llama") config = config with { AttentionBias = true, RopeScaling = new() { Factor = 8, Bands = new(1, 4, 16) } };
         var folder = TinyFolder.Write(_root.File("model"), config);
 
@@ -45,8 +46,9 @@ public sealed class LlamaCppTests(ITestOutputHelper output) : IDisposable
     public void A_written_adapter_on_a_written_model_has_our_logits(string family)
     {
         var config = TinyModels.Configs[family];
+        if (family == "qwen2") config = config with { HeadDim = 4 };
         var folder = TinyFolder.Write(_root.File("model"), config);
-        TinyAdapter.Write(_root.File("adapter"), folder);
+        TinyAdapter.Write(_root.File("adapter"), folder, embedding: !config.TieWordEmbeddings);
 
         FolderToGguf.Write(folder, _root.File("model.gguf"), WeightType.F32);
         AdapterToGguf.Write(_root.File("adapter"), folder, _root.File("adapter.gguf"), WeightType.F32);
@@ -55,7 +57,7 @@ public sealed class LlamaCppTests(ITestOutputHelper output) : IDisposable
         var theirs = LlamaCpp.Logits(_root.File("model.gguf"), Tokens, config.VocabularySize, _root.File("adapter.gguf"));
         Compare(Ours(_root.File("merged")), theirs, family is "gpt2" or "gpt_neox" ? WithGelu : Distance);
         var alone = Ours(folder);
-        Assert.True(alone.Zip(theirs, static (one, other) => MathF.Abs(one - other)).Max() > 0.3f, "the adapter changes nothing");
+        Assert.True(alone.Zip(theirs, static (one, other) => MathF.Abs(one - other)).Max() > 0.1f, "the adapter changes nothing");
     }
 
     [LlamaCppTheory, MemberData(nameof(SharedModels))]

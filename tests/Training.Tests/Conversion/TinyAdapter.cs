@@ -50,7 +50,7 @@ internal static class TinyAdapter
         SafetensorsArray Drawn(long rows, long columns)
         {
             using var drawn = randn([rows, columns], ScalarType.Float32, CPU, generator: generator);
-            return SafetensorsArray.Of([rows, columns], [.. drawn.data<float>().Select(static value => 0.1f * value)]);
+            return SafetensorsArray.Of([rows, columns], [.. drawn.data<float>().Select(static value => 0.3f * value)]);
         }
     }
 }

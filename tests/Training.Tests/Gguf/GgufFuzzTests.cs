@@ -25,7 +25,8 @@ public sealed class GgufFuzzTests(ITestOutputHelper output) : IDisposable
     [Fact]
     public void A_damaged_file()
     {
-        var samples = TinyModels.Configs.Values.Select(config => new TinyGguf(_folder, config with { SlidingWindow = null },
+        var samples = TinyModels.Configs.Values.Select(config => new TinyGguf(_folder,
+            config with { SlidingWindow = null, HeadDim = config.ModelType == "qwen2" ? 4 : config.HeadDim },
             $"{config.ModelType}.gguf", config.ModelType == "qwen2" ? WeightType.BF16 : WeightType.F32).Path).ToList();
         samples.Add(new TinyGguf(_folder, TinyLlama.Config with { HiddenSize = 32, IntermediateSize = 32, HeadDim = 8 }, "q8.gguf",
             WeightType.Q8).Path);

@@ -87,7 +87,7 @@ public sealed class GgufPartsTests : IDisposable
     [Fact]
     public void A_part_with_tensors_of_its_own_beside_all_others_is_named()
     {
-        var (writer, tensors) = (new GgufWriter(), Tensors(_whole));
+        var (writer, tensors) = (new GgufWriter(), GgufCopy.Tensors(_whole));
         writer.Set("split.no", 2L).Set("split.count", 3L).Set("split.tensors.count", (long)tensors.Count);
         writer.Add(tensors[0]);
         File.Delete(Part("model", 3, 3));
@@ -99,7 +99,8 @@ public sealed class GgufPartsTests : IDisposable
     [Fact]
     public void A_part_that_lacks_tensors_is_counted()
     {
-        var writer = new GgufWriter().Set("split.no", 2L).Set("split.count", 3L).Set("split.tensors.count", (long)Tensors(_whole).Count);
+        var writer = new GgufWriter().Set("split.no", 2L).Set("split.count", 3L)
+            .Set("split.tensors.count", (long)GgufCopy.Tensors(_whole).Count);
         File.Delete(Part("model", 3, 3));
         writer.Write(Part("model", 3, 3));
 
@@ -109,7 +110,7 @@ public sealed class GgufPartsTests : IDisposable
     [Fact]
     public void A_part_that_says_another_architecture_is_named()
     {
-        var tensors = Tensors(_whole);
+        var tensors = GgufCopy.Tensors(_whole);
         var writer = new GgufWriter().Set("split.no", 2L).Set("split.count", 3L).Set("split.tensors.count", (long)tensors.Count)
             .Set("general.architecture", "qwen2");
         File.Delete(Part("model", 3, 3));
@@ -129,38 +130,16 @@ public sealed class GgufPartsTests : IDisposable
     // As llama-gguf-split does: the metadata in the first part alone.
     private void Split(string path, string name, int parts)
     {
-        var (metadata, tensors) = (GgufFile.ReadHeader(path).Metadata, Tensors(path));
+        var (metadata, tensors) = (GgufFile.ReadHeader(path).Metadata, GgufCopy.Tensors(path));
         for (var part = 0; part < parts; part++)
         {
             var writer = new GgufWriter();
-            foreach (var key in part == 0 ? metadata.Keys : []) Copy(metadata, key, writer);
+            if (part == 0) writer.Keys(metadata);
             writer.Set("split.no", (long)part).Set("split.count", (long)parts).Set("split.tensors.count", (long)tensors.Count);
             foreach (var tensor in tensors.Skip(part * tensors.Count / parts)
                 .Take((part + 1) * tensors.Count / parts - part * tensors.Count / parts))
                 writer.Add(tensor);
             writer.Write(Part(name, part + 1, parts));
         }
-    }
-
-    private static void Copy(GgufMetadata metadata, string key, GgufWriter writer)
-    {
-        _ = metadata.ValueOf(key)!.Value.Type switch
-        {
-            GgufValueType.Text => writer.Set(key, metadata.Text(key)),
-            GgufValueType.Float32 => writer.Set(key, metadata.Number(key)),
-            GgufValueType.Bool => writer.Set(key, metadata.OptionalFlag(key)),
-            _ => writer.Set(key, metadata.OptionalInteger(key)),
-        };
-    }
-
-    private static List<GgufNewTensor> Tensors(string path)
-    {
-        using var file = GgufFile.Open(path);
-        return [.. file.Tensors.Values.Select(tensor =>
-        {
-            var values = GgufValues.Of(file, tensor);
-            return new GgufNewTensor(tensor.Name, tensor.Type, tensor.Shape,
-                (first, target) => values.AsSpan((int)(first * tensor.Columns), target.Length).CopyTo(target));
-        })];
     }
 }

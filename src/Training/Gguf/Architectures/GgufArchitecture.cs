@@ -33,9 +33,9 @@ internal sealed record GgufArchitecture
         new()
         {
             Name = "llama", ModelType = "llama", Layers = "model.layers.", Tensors = GatedTensors,
-            InterleavedHeads = true, RopeFactors = true, AttentionBias = true, MlpBias = true, VocabularyKey = true,
+            InterleavedHeads = true, RopeFactors = true, AttentionBias = true, MlpBias = true,
         },
-        new() { Name = "qwen2", ModelType = "qwen2", Layers = "model.layers.", Tensors = GatedTensors },
+        new() { Name = "qwen2", ModelType = "qwen2", Layers = "model.layers.", Tensors = GatedTensors, PlainHeads = true },
         new() { Name = "qwen3", ModelType = "qwen3", Layers = "model.layers.", Tensors = GatedTensors },
         new()
         {
@@ -139,11 +139,11 @@ internal sealed record GgufArchitecture
     /// <summary>The same of the MLP's.</summary>
     public bool MlpBias { get; init; }
 
+    /// <summary>llama.cpp reads attention heads that together have the model's width alone.</summary>
+    public bool PlainHeads { get; init; }
+
     /// <summary>The LM head is the embedding in every model.</summary>
     public bool AlwaysTied { get; init; }
-
-    /// <summary>The converter writes the key <c>vocab_size</c>.</summary>
-    public bool VocabularyKey { get; init; }
 
     /// <summary>The architecture of a file.</summary>
     /// <exception cref="BadInputException">Absent, not known, or a file that is no language model.</exception>

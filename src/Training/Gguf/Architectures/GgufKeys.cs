@@ -68,6 +68,8 @@ internal static class GgufKeys
         Refuse(architecture.AlwaysTied && !config.TieWordEmbeddings, "tie_word_embeddings is false");
         Refuse(config.AttentionBias && !architecture.AttentionBias, "attention_bias is true");
         Refuse(!config.AttentionBias && architecture is { AttentionBias: true, FusedByHead: true }, "attention_bias is false");
+        Refuse(architecture.PlainHeads && config.AttentionHeads * config.HeadDim != config.HiddenSize,
+            $"num_attention_heads times head_dim is {config.AttentionHeads * config.HeadDim} and hidden_size is {config.HiddenSize}");
         Refuse(config.MlpBias && !architecture.MlpBias, "mlp_bias is true");
         Refuse(architecture.Rotary && !architecture.PartialRotary && config.RotaryDim != config.HeadDim, "a part of each head is rotary");
         foreach (var (key, value) in new[]
