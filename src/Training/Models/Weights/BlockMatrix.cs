@@ -1,4 +1,3 @@
-using System.Runtime.Intrinsics;
 using FedRLora.Training.Kernels;
 using FedRLora.Training.Quantization;
 using TorchSharp;
@@ -14,8 +13,6 @@ internal abstract unsafe class BlockMatrix(long rows, long columns) : FrozenMatr
 {
     // 2 MB of float32: what is widened is still in the cache when the product reads it.
     private const long BufferElements = 1 << 19;
-
-    private const long FewRows = 4;
 
     [ThreadStatic]
     private static Tensor? _buffer;
@@ -84,7 +81,7 @@ internal abstract unsafe class BlockMatrix(long rows, long columns) : FrozenMatr
     // and no bit of a row depends on which rows lie beside it.
     private static bool IsByRows(ScalarType compute, Tensor target, Tensor x) =>
         compute == ScalarType.Float32 && x.dtype == compute && target.dtype == compute && target.stride(1) == 1
-        && (Vector512.IsHardwareAccelerated || x.shape[0] <= FewRows);
+        && x.shape[0] <= RowProducts.MostRows;
 
     private void ByRows(Tensor target, Tensor x)
     {
