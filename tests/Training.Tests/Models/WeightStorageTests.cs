@@ -13,7 +13,8 @@ namespace FedRLora.Training.Tests.Models;
 /// Every form that the matrices of a base can have in memory: the model is that of the numbers that the form stands for, and training
 /// over it has that model's gradients.
 /// </summary>
-public sealed class WeightStorageTests(RealModels models, ITestOutputHelper output) : IClassFixture<RealModels>
+[Collection(nameof(RealModels))]
+public sealed class WeightStorageTests(RealModels models, ITestOutputHelper output)
 {
     private const float Away = 0.02f;
     private const double LeastShare = 1e-3;
@@ -139,7 +140,7 @@ public sealed class WeightStorageTests(RealModels models, ITestOutputHelper outp
                 foreach (var info in trained)
                 {
                     var (one, other) = (others.Stack.GradientOf(member, info.Name)!, members.Stack.GradientOf(member, info.Name)!);
-                    Autograd.AssertClose(one, other, $"{info.Name} of member {member}", 1e-4, least);
+                    Autograd.AssertClose(one, other, $"{info.Name} of member {member}", 1e-3, least);
                     furthest = Math.Max(furthest, (one - other).norm().item<float>() / Math.Max(least, one.norm().item<float>()));
                 }
             }
