@@ -23,9 +23,9 @@ internal static class BasesBenchmark
     /// <summary>Prints a table; with <c>measure</c> first, the numbers of one form.</summary>
     public static async Task RunAsync(string[] args)
     {
-        if (args is ["measure", var path, var form, var compute, var repeats])
+        if (args is ["measure", var path, var form, var type, var repeats])
         {
-            Measure(path, Enum.Parse<WeightStorage>(form), Enum.Parse<ComputeType>(compute), int.Parse(repeats, CultureInfo.InvariantCulture));
+            Measure(path, Enum.Parse<WeightStorage>(form), Enum.Parse<ComputeType>(type), int.Parse(repeats, CultureInfo.InvariantCulture));
             return;
         }
 
