@@ -21,7 +21,11 @@ internal static partial class TrainingBuilderExtensions
         {
             var logger = services.GetRequiredService<ILogger<LocalTrainer>>();
             var note = services.GetService<NoteSink>() ?? (line => LogNote(logger, line));
-            return new LocalTrainer(new LocalTrainerOptions { Root = options.Root, Lanes = options.Lanes, Note = note });
+            var forecast = services.GetService<ForecastSink>() ?? (line => LogForecast(logger, line));
+            return new LocalTrainer(new LocalTrainerOptions
+            {
+                Root = options.Root, Lanes = options.Lanes, Note = note, Forecast = forecast,
+            });
         });
         builder.Services.AddSingleton<ITrainer>(
             static services => new FaultyTrainer(services.GetRequiredService<LocalTrainer>(), services.GetRequiredService<TimeProvider>()));
@@ -31,4 +35,7 @@ internal static partial class TrainingBuilderExtensions
 
     [LoggerMessage(601, LogLevel.Warning, "{Note}")]
     private static partial void LogNote(ILogger logger, string note);
+
+    [LoggerMessage(602, LogLevel.Information, "{Forecast}")]
+    private static partial void LogForecast(ILogger logger, string forecast);
 }

@@ -58,10 +58,12 @@ public sealed class AdaptedModel : IDisposable
     /// <param name="data">The file.</param>
     /// <param name="evaluation">Metric, rows and length of a continuation.</param>
     /// <param name="maxTokens">As <see cref="TrainingSpec.MaxTokens"/>.</param>
+    /// <param name="forecast">Gets how long it will take, where that is long; null for nobody.</param>
     /// <param name="cancellationToken">Looked at between batches.</param>
     /// <exception cref="BadInputException">A line is not valid, or the metric does not suit the rows.</exception>
     public async Task<EvaluationResult> ScoreAsync(
-        string data, EvaluationSpec evaluation, int maxTokens, CancellationToken cancellationToken = default)
+        string data, EvaluationSpec evaluation, int maxTokens, ForecastSink? forecast = null,
+        CancellationToken cancellationToken = default)
     {
         var encoder = _base.Encoder(maxTokens);
         var rows = await Task.Run(
@@ -70,7 +72,12 @@ public sealed class AdaptedModel : IDisposable
             cancellationToken);
         var (result, _) = await _lanes.RunAsync(
             AllCores,
-            stopped => WithAdapter(adapters => Scoring.Of(new ScoredRows(_base, adapters, encoder, rows, evaluation), data, stopped)),
+            stopped => WithAdapter(adapters =>
+            {
+                var line = new Forecast(forecast, time => $"scoring {rows.Rows.Count} rows takes about {Forecast.Shown(time)}");
+                var scored = new ScoredRows(_base, adapters, encoder, rows, evaluation) { Progress = line.Reached };
+                return Scoring.Of(scored, data, stopped);
+            }),
             cancellationToken);
         return result;
     }

@@ -48,6 +48,9 @@ public sealed record LocalTrainerOptions
 
     /// <summary>Gets what is to be known of the adapter that a plan starts from, when its folder is read.</summary>
     public NoteSink? Note { get; init; }
+
+    /// <summary>Gets how long training and scoring will take, once for each run, where that is long.</summary>
+    public ForecastSink? Forecast { get; init; }
 }
 
 /// <summary>
@@ -66,6 +69,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private readonly BoundedCache _scores = new(MaxScoreBytes);
     private readonly AdapterSource _adapters;
     private readonly TaskCache _tasks;
+    private readonly ConcurrentDictionary<string, bool> _forecasts = new(StringComparer.Ordinal);
     private int _scorings;
 
     /// <summary>Starts the device's lanes; models are loaded when they are first needed.</summary>
@@ -206,8 +210,23 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         CancellationToken cancellationToken)
     {
         using var scope = NewDisposeScope();
-        return GroupTraining.Run(model, group, layout, members, _lanes.Device, cancellationToken);
+        return GroupTraining.Run(model, group, layout, members, _lanes.Device, cancellationToken, ForecastOf(group, members).Reached);
     }
+
+    // Of the run's first group alone: what follows takes about as long.
+    private Forecast ForecastOf(TrainingGroup group, List<(GroupMember Member, TrainingRows Rows)> members)
+    {
+        var plan = group.Plan;
+        int StepsOf(ClientSpec client) => client.Steps ?? plan.Training.Steps;
+        var (own, round) = (members.Sum(member => (long)StepsOf(member.Member.Client)), plan.Clients.Sum(client => (long)StepsOf(client)));
+        var lanes = Math.Min(_lanes.Count, (int)Math.Ceiling((double)plan.Clients.Count / members.Count));
+        return new(Sink("training", group), time => $"training {members.Count} clients in round {group.Round} takes about "
+            + $"{Forecast.Shown(time)}; {plan.Strategy.Rounds} rounds of all {plan.Clients.Count} about "
+            + Forecast.Shown(time * ((double)round / own / lanes * plan.Strategy.Rounds)));
+    }
+
+    private ForecastSink? Sink(string work, TrainingGroup group) =>
+        _options.Forecast is { } sink && _forecasts.TryAdd($"{work} {group.Run ?? group.Plan.Name}", true) ? sink : null;
 
     private async Task<EvaluationResult> EvaluateAsync(
         TrainingGroup group, GroupMember member, FrozenBase model, AdapterLayout layout, ConcurrentDictionary<NamedArray, string> digests,
@@ -231,7 +250,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
             ScoreKey(group.Plan, model, test, digest),
             async () => (await _lanes.RunAsync(
                 DemandOf(group, WorkMemory.OfScoring(model.Model, adapter?.Layout)),
-                stopped => Score(group.Plan, model, adapter, test, stopped), cancellationToken)).Result,
+                stopped => Score(group, model, adapter, test, stopped), cancellationToken)).Result,
             SizeOf, cancellationToken);
 
     // The frozen base on the same rows; null where it computes no score, which is kept too.
@@ -260,12 +279,16 @@ public sealed class LocalTrainer : ITrainer, IDisposable
 
     // Null scores the frozen base.
     private EvaluationResult Score(
-        FederationPlan plan, FrozenBase model, ClientAdapter? adapter, TestRows test, CancellationToken cancellationToken)
+        TrainingGroup group, FrozenBase model, ClientAdapter? adapter, TestRows test, CancellationToken cancellationToken)
     {
         Interlocked.Increment(ref _scorings);
         using var scope = NewDisposeScope();
         using var pass = adapter is null ? null : AdapterPass.Evaluating(PlacedAdapter.Create(adapter, _lanes.Device), model.Model);
-        return Scoring.Of(new ScoredRows(model, pass, EncoderOf(plan, model), test, plan.Evaluation), cancellationToken);
+        var plan = group.Plan;
+        var forecast = new Forecast(Sink("scoring", group),
+            time => $"scoring the {test.Rows.Count} rows of a client takes about {Forecast.Shown(time)}");
+        var rows = new ScoredRows(model, pass, EncoderOf(plan, model), test, plan.Evaluation) { Progress = forecast.Reached };
+        return Scoring.Of(rows, cancellationToken);
     }
 
     // Which rows are scored is in their digest. What stands here without need costs a scoring; what is forgotten here gives a client

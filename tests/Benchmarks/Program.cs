@@ -28,11 +28,14 @@ switch (args.FirstOrDefault())
     case "quantized":
         QuantizedBenchmark.Run(args[1..]);
         break;
+    case "bases":
+        await BasesBenchmark.RunAsync(args[1..]);
+        break;
     case "training":
         await TrainingBenchmark.RunAsync(args[1..]);
         break;
     default:
-        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | population | training | quantized | "
+        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | population | training | bases | quantized | "
             + "byzantine | defaults | scopes");
         break;
 }

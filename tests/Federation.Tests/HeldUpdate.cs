@@ -4,15 +4,19 @@ using FedRLora.Federation.Aggregation;
 namespace FedRLora.Federation.Tests;
 
 /// <summary>An update that is in memory, as if it were read.</summary>
-internal sealed class HeldUpdate(AdapterState state) : IUpdateReader
+/// <param name="state">The update.</param>
+/// <param name="descending">Whether its tensors come in the descending order of names, not in the ascending one.</param>
+/// <param name="end">Called when all of it was read.</param>
+internal sealed class HeldUpdate(AdapterState state, bool descending = false, Action? end = null) : IUpdateReader
 {
-    private readonly Queue<float[]> _arrays = new(state.Values.Select(static array => array.Data));
+    private readonly Queue<float[]> _arrays = new((descending ? state.Values.Reverse() : state.Values).Select(static array => array.Data));
     private int _read;
 
-    public static Task<IUpdateReader> OpenAsync(AdapterState state) => Task.FromResult<IUpdateReader>(new HeldUpdate(state));
+    public static Task<IUpdateReader> OpenAsync(AdapterState state, bool descending = false, Action? end = null) =>
+        Task.FromResult<IUpdateReader>(new HeldUpdate(state, descending, end));
 
-    public IReadOnlyList<UpdateTensor> Tensors { get; } =
-        [.. state.Select(static array => new UpdateTensor(array.Key, array.Value.Shape, array.Value.Data.Length))];
+    public IReadOnlyList<UpdateTensor> Tensors { get; } = [.. (descending ? state.Reverse() : state)
+        .Select(static array => new UpdateTensor(array.Key, array.Value.Shape, array.Value.Data.Length))];
 
     public void Read(Span<float> values)
     {
@@ -22,9 +26,7 @@ internal sealed class HeldUpdate(AdapterState state) : IUpdateReader
         _read += values.Length;
     }
 
-    public void Finish()
-    {
-    }
+    public void Finish() => end?.Invoke();
 
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 }

@@ -1,3 +1,4 @@
+using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
@@ -18,6 +19,27 @@ public sealed class SiloCacheTests
         for (var round = 0; round < 4; round++) cache.Keep(new BlobRef($"jobs/job/{round}/shared", "same", 1), AdapterState.Empty);
 
         Assert.Same(state, await cache.SharedAsync(other, CancellationToken.None));
+    }
+
+    [Fact]
+    public async Task Of_the_rounds_of_a_job_the_last_two_states_are_kept()
+    {
+        using var cache = new SiloCache(new NoStores());
+        var states = Enumerable.Range(0, 4).Select(static round => Of("job", round)).ToArray();
+        var other = Of("other", 9);
+        cache.Keep(other, AdapterState.Empty);
+        foreach (var state in states) cache.Keep(state, AdapterState.Empty);
+
+        await cache.SharedAsync(states[3], CancellationToken.None);
+        await cache.SharedAsync(states[2], CancellationToken.None);
+        await cache.SharedAsync(other, CancellationToken.None);
+        await Assert.ThrowsAsync<InvalidOperationException>(() => cache.SharedAsync(states[1], CancellationToken.None));
+    }
+
+    private static BlobRef Of(string job, int round)
+    {
+        var sha256 = string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{round:x64}");
+        return new(Keys.Shared(job, round, sha256), sha256, 1);
     }
 
     [Fact]

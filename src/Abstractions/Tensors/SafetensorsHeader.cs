@@ -101,16 +101,6 @@ public sealed class SafetensorsHeader
         return Parse(json, fileLength, name);
     }
 
-    /// <summary>Reads the header of a file that is in memory.</summary>
-    /// <inheritdoc cref="Parse(Stream, long, string)"/>
-    public static SafetensorsHeader Parse(ReadOnlySpan<byte> file, string name)
-    {
-        if (file.Length < sizeof(ulong))
-            throw new BadInputException($"{name}: {file.Length} bytes, a safetensors file begins with 8 bytes of header length");
-        var length = HeaderLength(file, file.Length, name);
-        return Parse(file.Slice(sizeof(ulong), length).ToArray(), file.Length, name);
-    }
-
     private static int HeaderLength(ReadOnlySpan<byte> prefix, long fileLength, string name)
     {
         if (prefix.StartsWith("version "u8)) throw Utf8Text.IsPointer(name); // as a length far beyond any bound

@@ -68,7 +68,7 @@ internal static class EvalCommand
     {
         using var adapted = await AdaptedModel.LoadAsync(model, adapter, options, cancellationToken);
         screen.Warn(adapted.Notes);
-        var score = await adapted.ScoreAsync(data, evaluation, maxTokens, cancellationToken);
+        var score = await adapted.ScoreAsync(data, evaluation, maxTokens, screen.Note, cancellationToken);
         if (screen.Mode == ScreenMode.Json)
         {
             await screen.Output.WriteLineAsync(JsonSerializer.Serialize(new
@@ -102,7 +102,7 @@ internal static class EvalCommand
 
         foreach (var change in await committed.InputChangesAsync(cancellationToken))
             await screen.Error.WriteLineAsync($"{run.Path}: {change}");
-        using var trainer = new LocalTrainer(new LocalTrainerOptions { Root = run.Record.Root, Note = note => screen.Warn([note]) });
+        using var trainer = new LocalTrainer(new LocalTrainerOptions { Root = run.Record.Root, Note = note => screen.Warn([note]), Forecast = screen.Note });
         var scores = new List<RunScore>();
         foreach (var client in asked)
         {

@@ -21,9 +21,11 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
     /// <param name="maySend">What the sites let leave them.</param>
     /// <param name="lanes">Groups that train side by side; null for as many as there are processors.</param>
     /// <param name="note">Gets what is to be known of the run's inputs.</param>
+    /// <param name="forecast">Gets how long training and scoring will take.</param>
     /// <param name="cancellationToken">The caller's token.</param>
     public static async Task<EmbeddedSilo> StartAsync(
-        RunDirectory run, SendingLimits maySend, int? lanes, NoteSink note, CancellationToken cancellationToken)
+        RunDirectory run, SendingLimits maySend, int? lanes, NoteSink note, ForecastSink forecast,
+        CancellationToken cancellationToken)
     {
         var (silo, gateway) = SiloPorts.Free();
         var host = SiloHost.Create(
@@ -35,6 +37,7 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
             builder =>
             {
                 builder.Services.AddSingleton(note);
+                builder.Services.AddSingleton(forecast);
                 builder.Logging
                     .AddFilter("FedRLora", LogLevel.Warning).AddFilter("Orleans", LogLevel.Critical).AddStandardError()
                     .AddFilter<Microsoft.Extensions.Logging.Console.ConsoleLoggerProvider>("FedRLora.Grains", LogLevel.Error);

@@ -48,6 +48,9 @@ internal sealed record Screen(ScreenMode Mode, TextWriter Output, TextWriter Err
         foreach (var note in notes) Error.WriteLine($"warning: {note}");
     }
 
+    /// <summary>What the reader may like to know, on standard error too.</summary>
+    public void Note(string line) => Error.WriteLine($"note: {line}");
+
     /// <summary>The final table.</summary>
     /// <param name="table">The table.</param>
     /// <param name="folder">Where the results lie; null where none are written.</param>

@@ -16,9 +16,7 @@ public interface IAggregationRule
     /// <summary>Whether the lengths of all updates must be known before a piece of one is added, so that each is read twice.</summary>
     bool NeedsLengths => false;
 
-    /// <summary>
-    /// Whether accumulators hold on to the updates they are given, as a median must; then every update has arrays of its own.
-    /// </summary>
+    /// <summary>Whether the accumulators of <see cref="Begin"/> hold on to the updates they are given, as a median must.</summary>
     bool KeepsUpdates => false;
 
     /// <summary>Whether accumulators of two sites can become one; not where the rule has to see every update.</summary>
@@ -32,8 +30,8 @@ public interface IAggregationRule
 public interface IAccumulator
 {
     /// <summary>
-    /// Adds an update that <see cref="UpdateCheck"/> has passed. Its arrays are overwritten by another update after the call,
-    /// unless the rule says that it <see cref="IAggregationRule.KeepsUpdates"/>.
+    /// Adds an update that <see cref="UpdateCheck"/> has passed. Where the rule <see cref="IAggregationRule.KeepsUpdates"/>, its arrays are
+    /// the accumulator's from then on.
     /// </summary>
     /// <param name="update">After minus before.</param>
     /// <param name="weight">Its share, positive; shares need not add up to one.</param>

@@ -44,7 +44,7 @@ public static class UpdateCheck
     /// <summary>The first of some elements of an array that is not finite, in one line; null where all are.</summary>
     internal static string? FindValue(string name, int start, ReadOnlySpan<float> values)
     {
-        if (TensorPrimitives.IsFiniteAll(values)) return null;
+        if (values.IsEmpty || TensorPrimitives.IsFiniteAll(values)) return null; // of none it says that they are not
         var index = 0;
         while (float.IsFinite(values[index])) index++;
         return FormattableString.Invariant($"{name} holds {values[index]} at element {start + index}.");

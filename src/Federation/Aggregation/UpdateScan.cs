@@ -41,7 +41,7 @@ internal sealed class UpdateScan
     /// <param name="name">The tensor.</param>
     /// <param name="start">The first element.</param>
     /// <param name="values">The elements, which are changed.</param>
-    /// <param name="factor">Takes the place of the update's share in what it says, by which the elements are multiplied.</param>
+    /// <param name="factor">What is left of the update: the elements are multiplied by it where it is below 1.</param>
     public void Take(string name, int start, Span<float> values, float factor)
     {
         if (_problems.ContainsKey(name)) return;

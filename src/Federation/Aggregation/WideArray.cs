@@ -73,8 +73,7 @@ internal sealed class WideArray
         return rounded;
     }
 
-    /// <summary>Gives the memory back; they are gone then.</summary>
-    public void Return()
+    private void Return()
     {
         foreach (var segment in _segments ?? []) ArrayPool<double>.Shared.Return(segment);
         _segments = null;

@@ -301,12 +301,14 @@ internal sealed partial class ClientGrain(
         foreach (var member in assignment.Members)
         {
             var key = Keys.Update(assignment.JobId, assignment.Round, assignment.Attempt, member.ClientId);
-            if (await stores.Job.ReadBytesAsync(key, stopped) is not { } bytes) return null;
+            await using var file = await stores.Job.OpenAsync(key, stopped);
+            if (file is null) return null;
             var head = Keys.Head(assignment.JobId, site, member.ClientId, assignment.Round);
             var optimizer = Keys.Optimizer(assignment.JobId, site, member.ClientId, assignment.Round);
             var begun = Report(assignment, member.ClientId);
             var task = plan.Client(member.ClientId).Task;
-            if (ReportMetadata.Read(bytes, begun, assignment, task, key, head, optimizer) is not { } report) return null;
+            if (await Task.Run(() => ReportMetadata.Read(file, begun, assignment, task, key, head, optimizer), stopped) is not { } report)
+                return null;
             var wrong = await stores.Site.WrongAsync(report.Head!, stopped) ?? await stores.Site.WrongAsync(report.Optimizer!, stopped);
             if (wrong is { } what)
             {

@@ -5,6 +5,7 @@ using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Grains.Store;
 
@@ -59,13 +60,17 @@ internal static class ReportMetadata
 
     /// <summary>The report; null where the file is not the whole update of this work: a power cut can leave anything at its key.</summary>
     public static ClientReport? Read(
-        byte[] file, ClientReport report, SiteAssignment assignment, string task, string key, string headKey, string optimizerKey)
+        OpenedBlob file, ClientReport report, SiteAssignment assignment, string task, string key, string headKey, string optimizerKey)
     {
         try
         {
-            var header = SafetensorsHeader.Parse(file, key);
-            var metadata = header.Metadata;
-            if (metadata["numbers"] != RoundManifest.Digest(file.AsSpan((int)header.DataOffset))) return null;
+            using var whole = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+            using var numbers = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+            using var content = new HashingReader(file.Content, whole);
+            var metadata = SafetensorsCodec.ReadMetadata(content, file.SizeBytes, key);
+            using var data = new HashingReader(content, numbers);
+            data.CopyTo(Stream.Null);
+            if (metadata["numbers"] != Convert.ToHexStringLower(numbers.GetHashAndReset())) return null;
             var round = int.Parse(metadata["round"], CultureInfo.InvariantCulture);
             var made = (metadata["plan"], round, metadata["client"], metadata["shared"]);
             if (made != (assignment.Plan.Sha256, assignment.Round, report.ClientId, assignment.Shared.Sha256)) return null;
@@ -82,7 +87,7 @@ internal static class ReportMetadata
                     GateUse = metadata.TryGetValue("gateUse", out var use) ? JsonSerializer.Deserialize<GateUse>(use) : null,
                 },
                 Notes = metadata.TryGetValue("notes", out var notes) ? JsonSerializer.Deserialize<DataNote[]>(notes) : null,
-                Update = new BlobRef(key, RoundManifest.Digest(file), file.Length),
+                Update = new BlobRef(key, Convert.ToHexStringLower(whole.GetHashAndReset()), file.SizeBytes),
             };
         }
         catch (Exception e) when (e is BadInputException or KeyNotFoundException or FormatException or OverflowException or JsonException)

@@ -1,5 +1,6 @@
 using System.Collections.Frozen;
 using System.Text;
+using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
@@ -27,17 +28,18 @@ public sealed class IndexedPlan(FederationPlan plan)
 /// <param name="settings">The silo's; null for those of a silo that was told nothing.</param>
 public sealed class SiloCache(IBlobStores stores, GrainSettings? settings = null) : IDisposable
 {
-    private const int Kept = 4;
+    private const int Most = 4;
     private const int KeptOfTasks = 16; // a silo may have clients of several tasks at work
+    private const int KeptOfRounds = 2; // what is committed, and the candidate that may take its place
 
     // Of a job: twice as many as a device trains side by side, so that the next ones load meanwhile.
     private readonly int _places = Math.Max(16, 2 * (settings?.Lanes ?? Environment.ProcessorCount));
 
     private readonly Dictionary<string, (SemaphoreSlim Places, int Users)> _turns = new(StringComparer.Ordinal);
     private readonly Lock _gate = new();
-    private readonly List<(string Sha256, Task<IndexedPlan> Value)> _plans = [];
-    private readonly List<(string Sha256, Task<AdapterState> Value)> _states = [];
-    private readonly List<(string Sha256, Task<AdapterState> Value)> _ofTasks = [];
+    private readonly List<Kept<IndexedPlan>> _plans = [];
+    private readonly List<Kept<AdapterState>> _states = [];
+    private readonly List<Kept<AdapterState>> _ofTasks = [];
 
     /// <summary>The plan at a reference.</summary>
     public Task<IndexedPlan> PlanAsync(BlobRef blob, CancellationToken cancellationToken) =>
@@ -122,8 +124,7 @@ public sealed class SiloCache(IBlobStores stores, GrainSettings? settings = null
     }
 
     private async Task<T> GetAsync<T>(
-        List<(string Sha256, Task<T> Value)> kept, BlobRef blob, Func<Task<T>> read, CancellationToken cancellationToken,
-        int most = Kept)
+        List<Kept<T>> kept, BlobRef blob, Func<Task<T>> read, CancellationToken cancellationToken, int most = Most)
     {
         Task<T> value;
         lock (_gate)
@@ -137,9 +138,26 @@ public sealed class SiloCache(IBlobStores stores, GrainSettings? settings = null
         return await value.WaitAsync(cancellationToken);
     }
 
-    private static void Add<T>(List<(string Sha256, Task<T> Value)> kept, BlobRef blob, Task<T> value, int most = Kept)
+    // Beside the oldest, those go that a later round has replaced: of a run with large states two are held, not as many as have room.
+    private static void Add<T>(List<Kept<T>> kept, BlobRef blob, Task<T> value, int most = Most)
     {
-        kept.Add((blob.Sha256, value));
+        var (of, round) = OriginOf(blob);
+        var replaced = kept.Where(entry => of is not null && entry.Of == of).OrderByDescending(static entry => entry.Round)
+            .Skip(KeptOfRounds - 1).ToHashSet();
+        kept.RemoveAll(replaced.Contains);
+        kept.Add(new(blob.Sha256, of, round, value));
         if (kept.Count > most) kept.RemoveAt(0);
     }
+
+    // What it is of a job, which every round may have anew; null for a blob of no round.
+    private static (string? Of, int Round) OriginOf(BlobRef blob)
+    {
+        const string Rounds = "/rounds/";
+        var prefix = blob.Key[..(blob.Key.IndexOf(Rounds, StringComparison.Ordinal) + Rounds.Length)];
+        return Keys.RoundOf(blob.Key, prefix) is { } round
+            ? (prefix + blob.Key[(blob.Key.LastIndexOf('/') + 1)..].Replace(blob.Sha256, "", StringComparison.Ordinal), round)
+            : (null, 0);
+    }
+
+    private sealed record Kept<T>(string Sha256, string? Of, int Round, Task<T> Value);
 }

@@ -15,7 +15,7 @@ internal static class GgufTokenizerJson
     /// <summary>A vocabulary in GPT-2's byte alphabet.</summary>
     public static void WriteBytePairs(Utf8JsonWriter json, GgufMetadata metadata, GgufPreTokenizer preTokenizer)
     {
-        RefuseOn(metadata, [.. Refused, AddSpaceKey]);
+        RefuseWhatIsNotComputed(metadata, [.. Refused, AddSpaceKey]);
         var vocabulary = GgufVocabulary.Read(metadata);
         WriteAdded(json, vocabulary);
         json.WritePropertyName("normalizer");
@@ -32,7 +32,7 @@ internal static class GgufTokenizerJson
     /// <summary>A vocabulary of SentencePiece, which merges by score.</summary>
     public static void WriteSentencePieces(Utf8JsonWriter json, GgufMetadata metadata)
     {
-        RefuseOn(metadata, Refused);
+        RefuseWhatIsNotComputed(metadata, Refused);
         var vocabulary = GgufVocabulary.Read(metadata);
         var addsSpace = metadata.OptionalFlag(AddSpaceKey) ?? true;
         WriteAdded(json, vocabulary);
@@ -165,11 +165,15 @@ internal static class GgufTokenizerJson
         return unknown is [var only] ? vocabulary.Tokens[only] : null;
     }
 
-    private static void RefuseOn(GgufMetadata metadata, IEnumerable<string> keys)
+    private static void RefuseWhatIsNotComputed(GgufMetadata metadata, IEnumerable<string> keys)
     {
         foreach (var key in keys)
         {
             if (metadata.OptionalFlag(key) == true) throw metadata.Wrong(key, "true", "false; it is not implemented for this tokenizer");
         }
+
+        const string Replacements = "tokenizer.ggml.precompiled_charsmap";
+        if (metadata.CountOf(Replacements) is > 0 and var bytes)
+            throw metadata.Wrong(Replacements, $"of {bytes} bytes", "none; it is not implemented for this tokenizer");
     }
 }

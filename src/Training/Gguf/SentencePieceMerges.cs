@@ -21,6 +21,10 @@ namespace FedRLora.Training.Gguf;
 /// </remarks>
 internal sealed class SentencePieceMerges
 {
+    // SentencePiece's own are of 16 characters by default; what is done with a piece grows with its square.
+    private const int LongestPiece = 1024;
+    private const int LongestTriedRun = 128;
+
     private readonly GgufVocabulary _vocabulary;
     private readonly double[] _scores;
     private readonly Dictionary<string, int> _pieces = new(StringComparer.Ordinal);
@@ -39,7 +43,11 @@ internal sealed class SentencePieceMerges
                 throw new BadInputException($"{vocabulary.Metadata.Path}: {GgufVocabulary.TokensKey}, item {id}, is "
                     + $"{GgufVocabulary.Quoted(vocabulary.Tokens[id])}, expected a byte such as <0x0A>");
             HasBytes |= isByte;
-            if (!isByte && !vocabulary.IsAdded(id)) _pieces.Add(vocabulary.Tokens[id], id);
+            if (isByte || vocabulary.IsAdded(id)) continue;
+            if (vocabulary.Tokens[id].Length > LongestPiece)
+                throw new BadInputException($"{vocabulary.Metadata.Path}: {GgufVocabulary.TokensKey}, item {id}, has "
+                    + $"{vocabulary.Tokens[id].Length} characters, expected at most {LongestPiece}");
+            _pieces.Add(vocabulary.Tokens[id], id);
         }
 
         _lookup = _pieces.GetAlternateLookup<ReadOnlySpan<char>>();
@@ -78,21 +86,30 @@ internal sealed class SentencePieceMerges
             ends.Add(at += length);
         }
 
+        var pairs = new List<double?>(ends.Count); // the score of each part joined with the one after it
+        for (var i = 0; i + 1 < ends.Count; i++) pairs.Add(Joined(i));
         while (ends.Count > 2)
         {
-            var (best, score) = (-1, double.NegativeInfinity);
-            for (var i = 0; i + 1 < ends.Count; i++)
+            var best = -1;
+            for (var i = 0; i < pairs.Count; i++)
             {
-                var start = i == 0 ? 0 : ends[i - 1];
-                if (_lookup.TryGetValue(piece.AsSpan(start, ends[i + 1] - start), out var id) && (best < 0 || _scores[id] > score))
-                    (best, score) = (i, _scores[id]);
+                if (pairs[i] is { } score && (best < 0 || score > pairs[best])) best = i;
             }
 
             if (best < 0) return 0;
             ends.RemoveAt(best);
+            pairs.RemoveAt(best);
+            if (best > 0) pairs[best - 1] = Joined(best - 1);
+            if (best < pairs.Count) pairs[best] = Joined(best);
         }
 
         return ends.Count == 2 ? ends[0] : 0;
+
+        double? Joined(int part)
+        {
+            var start = part == 0 ? 0 : ends[part - 1];
+            return _lookup.TryGetValue(piece.AsSpan(start, ends[part + 1] - start), out var id) ? _scores[id] : null;
+        }
     }
 
     // A character that is no token is spelled in bytes before anything is merged.
@@ -135,7 +152,9 @@ internal sealed class SentencePieceMerges
 
         var lengths = new Dictionary<int, Merge>(all.Where(merge => merge.IsRun && merge.Piece[0] == character)
             .Select(static merge => KeyValuePair.Create(merge.Piece.Length, merge)));
-        for (var length = 2; length <= 3 * lengths.Keys.Max(); length++)
+        var longest = lengths.Keys.Max();
+        if (longest > LongestTriedRun) throw Tie(run[0], run[1]);
+        for (var length = 2; length <= 3 * longest; length++)
         {
             var byScore = Join(length, (left, right) => lengths.TryGetValue(left + right, out var merge) ? (merge.Score, 0) : null);
             var byRank = Join(length, (left, right) => lengths.TryGetValue(left + right, out var merge) && merge.Left.Length == left

@@ -21,9 +21,14 @@ internal sealed class ExactMatch : IMetric
         var bound = rows.Spec.MaxNewTokens ?? Math.Max(LeastBound, answers.Max(static answer => answer.Tokens));
         var tooLong = answers
             .Where(answer => answer.Tokens > Math.Min(bound, rows.Base.Model.Config.MaxPositions - answer.Prompt.Length)).ToList();
-        var matches = answers.Select(answer => IsContinued(rows, answer, bound, cancellationToken)).ToList();
+        var matches = answers.Select((answer, done) =>
+        {
+            var isMatch = IsContinued(rows, answer, bound, cancellationToken);
+            rows.Progress?.Invoke((done + 1.0) / answers.Count);
+            return isMatch;
+        }).ToList();
         return new(
-            (double)matches.Count(static match => match) / answers.Count, Perplexity.Mean(Perplexity.Losses(rows, cancellationToken)))
+            (double)matches.Count(static match => match) / answers.Count, Perplexity.Mean(Perplexity.Losses(rows with { Progress = null }, cancellationToken)))
         {
             Constant = (double)answers.GroupBy(static answer => answer.Text, StringComparer.Ordinal).Max(static group => group.Count())
                 / answers.Count,

@@ -7,7 +7,11 @@ using FedRLora.Training.Models;
 namespace FedRLora.Training.Metrics;
 
 /// <summary>What is scored, and with what.</summary>
-internal sealed record ScoredRows(FrozenBase Base, ILayerAdapters? Adapters, RowEncoder Encoder, TestRows Test, EvaluationSpec Spec);
+internal sealed record ScoredRows(FrozenBase Base, ILayerAdapters? Adapters, RowEncoder Encoder, TestRows Test, EvaluationSpec Spec)
+{
+    /// <summary>Gets the share of the rows that is done, now and then; null for nobody.</summary>
+    public Action<double>? Progress { get; init; }
+}
 
 /// <summary>A score and the completion loss per token of the same rows.</summary>
 internal sealed record MetricScore(double Score, double Loss)

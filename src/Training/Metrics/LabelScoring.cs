@@ -29,15 +29,17 @@ internal static class LabelScoring
         var (tokens, loss) = (0L, 0.0);
         foreach (var piece in test.Chunk(RowsPerPiece))
         {
+            var before = own.Count;
+            Action<double>? progress = rows.Progress is { } reached ? share => reached((before + share * piece.Length) / test.Count) : null;
             var candidates = piece
                 .Select(example => rows.Encoder.Encode(example, labels.Answers, AnswerOf(example, rows.Test, metric))).ToList();
             foreach (var row in candidates) RequireTold(row, labels, metric);
             var slots = piece.Length * labels.Answers.Count;
             var sums = rows.Adapters?.SeesSequences == true
                 ? LogLikelihood.Sums(rows.Base.Model, rows.Adapters,
-                    candidates.SelectMany((row, i) => Whole(row, i * labels.Answers.Count)), slots, cancellationToken)
+                    candidates.SelectMany((row, i) => Whole(row, i * labels.Answers.Count)), slots, cancellationToken, progress)
                 : LogLikelihood.Sums(rows.Base.Model, rows.Adapters,
-                    candidates.Select((row, i) => Scored(row, i * labels.Answers.Count)), slots, cancellationToken);
+                    candidates.Select((row, i) => Scored(row, i * labels.Answers.Count)), slots, cancellationToken, progress);
             for (var i = 0; i < piece.Length; i++)
             {
                 var scores = sums.AsSpan(i * labels.Answers.Count, labels.Answers.Count);

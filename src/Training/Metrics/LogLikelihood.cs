@@ -29,12 +29,14 @@ internal static class LogLikelihood
     /// <summary>The sum of each slot.</summary>
     public static double[] Sums(
         CausalLanguageModel model, ILayerAdapters? adapters, IEnumerable<ScoredSequence> sequences, int slots,
-        CancellationToken cancellationToken)
+        CancellationToken cancellationToken, Action<double>? progress = null)
     {
         using var inference = no_grad();
         var sums = new double[slots];
         var batch = new List<ScoredSequence>();
-        foreach (var sequence in sequences.OrderBy(static sequence => sequence.Ids.Length))
+        var ordered = sequences.OrderBy(static sequence => sequence.Ids.Length).ToList();
+        var (done, all) = (0L, ordered.Sum(static sequence => (long)sequence.Ids.Length));
+        foreach (var sequence in ordered)
         {
             // Padding would be seen, and what one of a batch gets would depend on the others.
             var isAlone = adapters?.SeesSequences == true;
@@ -49,6 +51,8 @@ internal static class LogLikelihood
         {
             cancellationToken.ThrowIfCancellationRequested();
             Add(model, adapters, batch, sums);
+            done += batch.Sum(static sequence => (long)sequence.Ids.Length);
+            progress?.Invoke((double)done / all);
             batch.Clear();
         }
     }
@@ -59,17 +63,20 @@ internal static class LogLikelihood
     /// </summary>
     public static double[] Sums(
         CausalLanguageModel model, ILayerAdapters? adapters, IEnumerable<ScoredPrompt> prompts, int slots,
-        CancellationToken cancellationToken)
+        CancellationToken cancellationToken, Action<double>? progress = null)
     {
         using var inference = no_grad();
         var sums = new double[slots];
-        var scored = prompts.Where(static prompt => prompt.Tails.Any(static tail => tail.Tokens.Count > 0));
+        var scored = prompts.Where(static prompt => prompt.Tails.Any(static tail => tail.Tokens.Count > 0)).ToList();
+        var (done, all) = (0L, scored.SelectMany(Cut).Sum(static prompt => (long)prompt.Tokens));
         foreach (var alike in scored.GroupBy(static prompt => SharedPrompts.KeyLengthOf(prompt.Longest)).OrderBy(static group => group.Key))
         {
             foreach (var batch in Filled(alike.SelectMany(Cut), static prompt => prompt.Tokens, TokensPerBatch))
             {
                 cancellationToken.ThrowIfCancellationRequested();
                 Add(model, adapters, batch, alike.Key, sums);
+                done += batch.Sum(static prompt => (long)prompt.Tokens);
+                progress?.Invoke((double)done / all);
             }
         }
 

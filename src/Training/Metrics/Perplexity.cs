@@ -31,7 +31,8 @@ internal sealed class Perplexity : IMetric
     {
         var sequences = rows.Test.Rows.Select(static (row, slot) => new ScoredSequence(
             row.Ids, [.. row.LossPlaces.Select(place => (place - 1, row.Ids[place], slot))]));
-        var sums = LogLikelihood.Sums(rows.Base.Model, rows.Adapters, sequences, rows.Test.Rows.Count, cancellationToken);
+        var sums = LogLikelihood.Sums(rows.Base.Model, rows.Adapters, sequences, rows.Test.Rows.Count, cancellationToken,
+            rows.Progress);
         return [.. rows.Test.Rows.Zip(sums, static (row, sum) => new RowScore(-sum, row.LossTokens))];
     }
 }

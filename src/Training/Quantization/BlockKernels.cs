@@ -60,7 +60,7 @@ internal static unsafe class BlockKernels<T>
     {
         var i = 0L;
         for (; i <= values - Width; i += Width) T.Store(T.LoadHalves(from + 2 * i), target + i);
-        PlainBlocks.Widen(GgmlType.F16, from + 2 * i, target + i, values - i);
+        for (; i < values; i++) target[i] = PlainBlocks.Half(from + 2 * i);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -68,7 +68,7 @@ internal static unsafe class BlockKernels<T>
     {
         var i = 0L;
         for (; i <= values - Width; i += Width) T.Store(T.LoadBrains(from + 2 * i), target + i);
-        PlainBlocks.Widen(GgmlType.BF16, from + 2 * i, target + i, values - i);
+        for (; i < values; i++) target[i] = PlainBlocks.Brain(from + 2 * i);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

@@ -52,7 +52,8 @@ internal static unsafe class GgmlBlocks
         };
         var (count, bytes) = (values / type.BlockValues(), type.BlockBytes());
         var first = FirstFullExponent(blocks + at, count, bytes, 0x7C00);
-        if (second != at && FirstFullExponent(blocks + second, first < 0 ? count : first, bytes, 0x7C00) is >= 0 and var other) first = other;
+        if (second != at && FirstFullExponent(blocks + second, first < 0 ? count : first, bytes, 0x7C00) is >= 0 and var other)
+            first = other;
         return first < 0 ? -1 : first * type.BlockValues();
     }
 

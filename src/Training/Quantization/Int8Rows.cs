@@ -32,7 +32,7 @@ internal static unsafe class Int8Rows
             {
                 var size = MathF.Abs(source[i]);
                 if (!(size <= Most)) return row * columns + i;
-                most = MathF.Max(most, size);
+                if (size > most) most = size;
             }
 
             // Not 127 / most: a number is divided by a tensor as a product with its reciprocal. Of a row so small that this is
@@ -40,7 +40,7 @@ internal static unsafe class Int8Rows
             var scale = 1 / most * 127;
             if (!float.IsFinite(scale)) scale = 0;
             absmax[row] = most;
-            for (var i = 0L; i < columns; i++) codes[i] = (sbyte)MathF.Round(source[i] * scale, MidpointRounding.ToEven);
+            for (var i = 0L; i < columns; i++) codes[i] = (sbyte)MathF.Round(source[i] * scale);
         }
 
         return -1;

@@ -50,29 +50,24 @@ internal static unsafe class Nf4
     /// <returns>-1, or the first value that is infinite or no number; then nothing that was written means anything.</returns>
     public static long Quantize(float* source, long values, byte* packed, float* absmax, int block = Block)
     {
+        var codes = stackalloc byte[block];
         for (var first = 0L; first < values; first += block, absmax++)
         {
-            var (count, most) = ((int)Math.Min(block, values - first), 0f);
+            var (count, most, from) = ((int)Math.Min(block, values - first), 0f, (nint)(source + first));
             for (var i = 0; i < count; i++)
             {
-                var size = MathF.Abs(source[first + i]);
-                if (!float.IsFinite(size)) return first + i;
-                most = MathF.Max(most, size);
+                var size = MathF.Abs(((float*)from)[i]);
+                if (!(size <= float.MaxValue)) return first + i;
+                if (size > most) most = size;
             }
 
-            var atLeast = MathF.Max(most, Least);
-            var isWhole = count == block;
+            // A short block is divided by its magnitude, as bitsandbytes does; of an odd one the last code is that of zero.
+            var (isWhole, atLeast) = (count == block, MathF.Max(most, Least));
             *absmax = isWhole ? most : atLeast;
-            var scale = 1 / atLeast;
-            for (var i = 0; i < count; i += 2)
-            {
-                var high = CodeOf(Scaled(source[first + i]));
-                var low = i + 1 < count ? CodeOf(Scaled(source[first + i + 1])) : CodeOf(0);
-                packed[(first + i) / 2] = (byte)(high << 4 | low);
-            }
-
-            // A short block is divided by its magnitude, as bitsandbytes does.
-            float Scaled(float value) => isWhole ? value * scale : value / atLeast;
+            if (isWhole) Code((float*)from, count, 1 / atLeast, codes);
+            for (var i = 0; !isWhole && i < count; i++) codes[i] = CodeOf(((float*)from)[i] / atLeast);
+            if (count % 2 != 0) codes[count] = CodeOf(0);
+            for (var i = 0; i < count; i += 2) packed[(first + i) / 2] = (byte)(codes[i] << 4 | codes[i + 1]);
         }
 
         return -1;
@@ -143,11 +138,26 @@ internal static unsafe class Nf4
         return ((bytes >> 4) | ((bytes & Vector128.Create((ushort)0xF)) << 8)).AsByte();
     }
 
-    private static int CodeOf(float scaled)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Code(float* from, int count, float scale, byte* codes)
+    {
+        var i = 0;
+        for (; i <= count - Vector256<float>.Count; i += Vector256<float>.Count)
+        {
+            var (scaled, sum) = (Vector256.Load(from + i) * scale, Vector256<int>.Zero);
+            foreach (var bound in Bounds) sum -= Vector256.GreaterThan(scaled, Vector256.Create(bound)).AsInt32();
+            var eight = Vector256.Narrow(sum.AsUInt32(), default);
+            Vector256.Narrow(eight, default).GetLower().GetLower().Store(codes + i);
+        }
+
+        for (; i < count; i++) codes[i] = CodeOf(from[i] * scale);
+    }
+
+    private static byte CodeOf(float scaled)
     {
         var code = 0;
         foreach (var bound in Bounds) code += bound < scaled ? 1 : 0;
-        return code;
+        return (byte)code;
     }
 }
 

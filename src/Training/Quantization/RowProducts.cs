@@ -12,6 +12,12 @@ namespace FedRLora.Training.Quantization;
 /// </summary>
 internal static unsafe class RowProducts
 {
+    /// <summary>
+    /// Up to how many rows of input they are faster than widening all rows and multiplying with libtorch, as measured
+    /// (docs/performance.md): always, where registers hold sixteen numbers.
+    /// </summary>
+    public static int MostRows => Vector512.IsHardwareAccelerated ? int.MaxValue : 16;
+
     /// <summary>y[i, row] = x[i] W[row] for some rows of W.</summary>
     /// <param name="weight">W, <c>[.., Columns]</c>.</param>
     /// <param name="first">The first of its rows.</param>
@@ -47,7 +53,7 @@ internal static unsafe class RowProducts<T>
     where T : struct, ISixteen<T>
 {
     private const int Width = 16;
-    private const int Group = 4;
+    private const int Group = Products<T>.Group;
 
     // Up to so many rows of input a group is read so seldom that it is best left in the nearest cache; above it more of them stay in
     // the next one, so that the input is gone through less often.
@@ -92,25 +98,27 @@ internal static unsafe class RowProducts<T>
         where TRows : IStoredRows
     {
         var (columns, stride) = (weight.Columns, StrideOf(weight.Columns));
-        var (atOnce, isCopied) = (AtOnce(stride), columns % Width != 0);
-        var widened = Allocate((atOnce + (isCopied ? height : 0)) * stride);
+        var (atOnce, padded) = (AtOnce(stride), (columns + Width - 1) / Width * Width);
+
+        // The last rows of g that are no whole group are copied to one that ends in zeros. So is the target, where columns are no
+        // multiple of sixteen.
+        var whole = padded == columns ? height / Group * Group : 0;
+        var copied = (height - whole + Group - 1) / Group * Group;
+        var widened = Allocate(atOnce * stride + copied * (stride + atOnce));
         try
         {
-            var (to, step) = ((nint)target, columns);
-            if (isCopied)
-            {
-                (to, step) = ((nint)(widened + atOnce * stride), stride);
-                for (var i = 0; keeps && i < height; i++) Copy(target + i * columns, (float*)to + i * stride, columns);
-            }
-
+            float* sums = widened + atOnce * stride, gradients = sums + copied * stride;
+            for (var i = whole; keeps && i < height; i++) Copy(target + i * columns, sums + (i - whole) * stride, columns);
             for (var first = 0L; first < rows; first += atOnce, keeps = true)
             {
                 var count = (int)Math.Min(atOnce, rows - first);
                 Widen(weight, first, count, widened, stride);
-                Sums(widened, stride, count, g + first, rows, height, (float*)to, step, (columns + Width - 1) / Width * Width, keeps);
+                Sums(widened, stride, count, g + first, rows, whole, target, columns, padded, keeps);
+                for (var i = whole; i < height; i++) Copy(g + i * rows + first, gradients + (i - whole) * atOnce, count);
+                Sums(widened, stride, count, gradients, atOnce, copied, sums, stride, padded, keeps);
             }
 
-            for (var i = 0; isCopied && i < height; i++) Copy((float*)to + i * stride, target + i * columns, columns);
+            for (var i = whole; i < height; i++) Copy(sums + (i - whole) * stride, target + i * columns, columns);
         }
         finally
         {
@@ -141,22 +149,20 @@ internal static unsafe class RowProducts<T>
         else for (var row = 0; row < count; row++) weight.Widen(first + row, 1, rows + row * stride);
     }
 
-    // A few rows of g and a strip of columns at a time, which stays in the nearest cache for all rows of g.
+    // A group of rows of g and a strip of columns at a time, which stays in the nearest cache for all of g.
     private static void Sums(
         float* widened, long stride, int count, float* g, long rows, int height, float* to, long step, long columns, bool keeps)
     {
         for (var column = 0L; column < columns; column += 2 * Width)
         {
             var strip = (int)Math.Min(2 * Width, columns - column);
-            for (var i = 0; i < height; i += Products<T>.Group)
-            {
-                var few = Math.Min(Products<T>.Group, height - i);
-                Products<T>.Multiply(
-                    g + i * rows, rows, 1, widened + column, stride, to + i * step + column, step, few, strip, count, keeps);
-            }
+            for (var i = 0; i < height; i += Group)
+                Products<T>.Multiply(g + i * rows, rows, 1, widened + column, stride, to + i * step + column, step, Group, strip,
+                    count, keeps);
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Products(
         float* rows, long stride, int count, float* x, long step, int height, long columns, float* y, long width)
     {
@@ -183,8 +189,8 @@ internal static unsafe class RowProducts<T>
         }
     }
 
-    // Sums stay in registers as long as the loop calls nothing.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    // Sums stay in registers as long as the method calls nothing and is no part of one that does.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void FourByFour(float* rows, long stride, float* x, long step, long columns, float* y, long width)
     {
         float* row1 = rows + stride, row2 = row1 + stride, row3 = row2 + stride, x1 = x + step, x2 = x1 + step, x3 = x2 + step;
@@ -221,7 +227,7 @@ internal static unsafe class RowProducts<T>
         Sums(d0, d1, d2, d3, y + 3 * width);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void FourByTwo(float* rows, long stride, float* x, long step, long columns, float* y, long width)
     {
         float* row1 = rows + stride, row2 = row1 + stride, row3 = row2 + stride, x1 = x + step;
@@ -246,7 +252,7 @@ internal static unsafe class RowProducts<T>
         Sums(b0, b1, b2, b3, y + width);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void FourByOne(float* rows, long stride, float* x, long columns, float* y)
     {
         float* row1 = rows + stride, row2 = row1 + stride, row3 = row2 + stride;
@@ -263,7 +269,7 @@ internal static unsafe class RowProducts<T>
         Sums(s0, s1, s2, s3, y);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static float One(float* row, float* x, long columns)
     {
         var sum = T.Of(0f);

@@ -21,10 +21,12 @@ internal unsafe interface IStoredRows
 /// <param name="columns">A multiple of the block's values.</param>
 internal readonly unsafe struct GgmlRows(GgmlType type, byte* blocks, long columns) : IStoredRows
 {
+    private readonly long _rowBytes = type.RowBytes(columns);
+
     public long Columns => columns;
 
     public void Widen(long first, long count, float* target) =>
-        GgmlBlocks.Widen(type, blocks + type.RowBytes(first * columns), target, count * columns);
+        GgmlBlocks.Widen(type, blocks + first * _rowBytes, target, count * columns);
 }
 
 /// <summary>Rows in <see cref="Nf4"/>, whose blocks run over the ends of rows.</summary>

@@ -58,10 +58,11 @@ internal sealed class GroupTraining : IDisposable
     /// <param name="rows">The members that train, with their rows.</param>
     /// <param name="device">The lane's.</param>
     /// <param name="cancellationToken">Looked at between steps.</param>
+    /// <param name="progress">Gets the share of the steps that is done; null for nobody.</param>
     /// <returns>By client id. A member whose state does not fit or whose training diverged has a failure.</returns>
     public static IReadOnlyDictionary<string, TrainingResult> Run(
         FrozenBase model, TrainingGroup group, AdapterLayout layout, IReadOnlyList<(GroupMember Member, TrainingRows Rows)> rows,
-        Device device, CancellationToken cancellationToken)
+        Device device, CancellationToken cancellationToken, Action<double>? progress = null)
     {
         var (members, failed) = (new List<Member>(), new Dictionary<string, TrainingResult>(StringComparer.Ordinal));
         var clientsOf = !layout.Spec.Has(Scope.Task) ? []
@@ -80,16 +81,17 @@ internal sealed class GroupTraining : IDisposable
 
         if (members.Count == 0) return failed;
         using var groupTraining = new GroupTraining(model, group, layout, members, device);
-        return groupTraining.Run(cancellationToken).Concat(failed).ToDictionary(StringComparer.Ordinal);
+        return groupTraining.Run(progress, cancellationToken).Concat(failed).ToDictionary(StringComparer.Ordinal);
     }
 
-    private Dictionary<string, TrainingResult> Run(CancellationToken cancellationToken)
+    private Dictionary<string, TrainingResult> Run(Action<double>? progress, CancellationToken cancellationToken)
     {
         var losses = _members.Select(member => zeros(Math.Max(1, member.Steps), ScalarType.Float32, _base.Model.Device)).ToList();
         for (var step = 0; step < _members[0].Steps; step++)
         {
             cancellationToken.ThrowIfCancellationRequested();
             Step(step, losses);
+            progress?.Invoke((step + 1.0) / _members[0].Steps);
         }
 
         _workspace.Dispose(); // before the results take as much

@@ -3,6 +3,7 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Data;
+using FedRLora.Training.Kernels;
 using FedRLora.Training.Models;
 using FedRLora.Training.Objectives;
 using FedRLora.Training.Steps;
@@ -16,6 +17,7 @@ internal sealed class OurStep : IDisposable
     private readonly CausalLanguageModel _model;
     private readonly Workspace _workspace;
     private readonly bool _ownsWorkspace;
+    private readonly ScalarType? _compute;
     private readonly List<Dictionary<string, LayerMasks>> _masks;
     private readonly AdapterStack _stack;
     private readonly AdamW _optimizer;
@@ -34,7 +36,7 @@ internal sealed class OurStep : IDisposable
     private OurStep(
         CausalLanguageModel model, AdapterSpec adapter, TrainingSpec training, int members, Workspace workspace, bool ownsWorkspace)
     {
-        (_model, _workspace, _ownsWorkspace) = (model, workspace, ownsWorkspace);
+        (_model, _workspace, _ownsWorkspace, _compute) = (model, workspace, ownsWorkspace, ComputeUnits.TypeOf(training.Compute));
         _rates = [.. Enumerable.Repeat(training.LearningRate, members)];
         ClientSpec[] clients = [.. Enumerable.Range(0, members)
             .Select(static member => new ClientSpec { Id = $"c{member}", Task = "one", Data = new() { Train = "" } })];
@@ -83,7 +85,7 @@ internal sealed class OurStep : IDisposable
         {
             var count = GroupTraining.Together(batches, first, double.MaxValue);
             PackedLoss.Gradients(_model, Packing.Of([.. batches.Skip(first).Take(count)], _model.Device),
-                _stack.Slice(first, count), _workspace);
+                _stack.Slice(first, count), _workspace, compute: _compute);
             first += count;
         }
 
@@ -94,7 +96,7 @@ internal sealed class OurStep : IDisposable
     public float Loss(EncodedRow[] batch)
     {
         using var scope = NewDisposeScope();
-        return PackedLoss.Gradients(_model, Packing.Of([batch], _model.Device), _stack.Slice(0, 1), _workspace)[0].item<float>();
+        return PackedLoss.Gradients(_model, Packing.Of([batch], _model.Device), _stack.Slice(0, 1), _workspace, compute: _compute)[0].item<float>();
     }
 
     public void Dispose()

@@ -46,7 +46,8 @@ internal static unsafe class QuantizedBenchmark
     private static void Widening(string[] types, int runs)
     {
         const int Rows = 1536, Columns = 1536;
-        Console.WriteLine("| type | bits a value | a row again and again, values/ns | a matrix of 9 MB to float32, values/ns | written, GB/s |");
+        Console.WriteLine(
+            "| type | bits a value | a row again and again, values/ns | a matrix of 9 MB to float32, values/ns | written, GB/s |");
         Console.WriteLine("| --- | ---: | ---: | ---: | ---: |");
         using var target = new Buffer((long)Rows * Columns * sizeof(float));
         foreach (var type in types)
@@ -105,13 +106,14 @@ internal static unsafe class QuantizedBenchmark
                     {
                         using var scope = NewDisposeScope();
                         var step = Math.Min(tile, rows);
-                        Tensor x = randn(height, columns), y = randn(height, rows), widened = empty(step, columns), back = empty(height, columns);
-                        var plain = randn(rows, columns);
+                        Tensor x = randn(height, columns), y = randn(height, rows), back = empty(height, columns);
+                        Tensor widened = empty(step, columns), plain = randn(rows, columns);
                         var taken = Least(runs,
                             () => matrix.Forward(x, y, widened), () => Into(y, x, plain, true),
                             () => matrix.Backward(y, back, widened), () => Into(back, y, plain, false));
-                        Row(type, $"{rows} x {columns}", $"{height}", tile switch { 0 => "from the blocks", int.MaxValue => "all", _ => $"{tile}" },
-                            Microseconds(taken[0]), Microseconds(taken[1]), Microseconds(taken[2]), Microseconds(taken[3]));
+                        Row(type, $"{rows} x {columns}", $"{height}",
+                            tile switch { 0 => "from the blocks", int.MaxValue => "all", _ => $"{tile}" }, Microseconds(taken[0]),
+                            Microseconds(taken[1]), Microseconds(taken[2]), Microseconds(taken[3]));
                     }
                 }
             }
@@ -178,7 +180,8 @@ internal static unsafe class QuantizedBenchmark
             else if (type == "nf4")
             {
                 var blocks = Nf4.Blocks(values);
-                Buffer packed = New(Nf4.PackedBytes(values)), codes = New(blocks), second = New((blocks / Nf4.SecondBlock + 1) * sizeof(float));
+                Buffer packed = New(Nf4.PackedBytes(values)), codes = New(blocks);
+                var second = New(Nf4.Blocks(blocks, Nf4.SecondBlock) * sizeof(float));
                 using var absmax = new Buffer(blocks * sizeof(float));
                 _ = Nf4.Quantize(source.Floats, values, packed.Bytes, absmax.Floats);
                 var offset = Nf4.OffsetOf(absmax.Floats, blocks);
@@ -204,8 +207,13 @@ internal static unsafe class QuantizedBenchmark
         // Without room for widened rows from the blocks.
         public void Forward(Tensor x, Tensor y, Tensor widened)
         {
-            if (widened.shape[0] == 0) Multiply(Memory.Of(x), (int)x.shape[0], Memory.Of(y));
-            else InTiles(widened, (first, tile) =>
+            if (widened.shape[0] == 0)
+            {
+                Multiply(Memory.Of(x), (int)x.shape[0], Memory.Of(y));
+                return;
+            }
+
+            InTiles(widened, (first, tile) =>
             {
                 using var part = y.narrow(1, first, tile.shape[0]);
                 Into(part, x, tile, true);
@@ -214,8 +222,13 @@ internal static unsafe class QuantizedBenchmark
 
         public void Backward(Tensor gradient, Tensor target, Tensor widened)
         {
-            if (widened.shape[0] == 0) RowProducts.MultiplyBack(_rows, _count, Memory.Of(gradient), (int)gradient.shape[0], Memory.Of(target), false);
-            else InTiles(widened, (first, tile) =>
+            if (widened.shape[0] == 0)
+            {
+                RowProducts.MultiplyBack(_rows, _count, Memory.Of(gradient), (int)gradient.shape[0], Memory.Of(target), keeps: false);
+                return;
+            }
+
+            InTiles(widened, (first, tile) =>
             {
                 using var part = gradient.narrow(1, first, tile.shape[0]);
                 target.addmm_(part, tile, first == 0 ? 0 : 1, 1);

@@ -267,13 +267,22 @@ public sealed class ConformanceTests : IDisposable
     }
 
     [Theory, MemberData(nameof(Methods))]
-    public void Every_tensor_that_trains_moves_unless_its_formula_gives_it_no_gradient(string method)
+    public void Every_tensor_that_trains_moves_unless_its_formula_gives_it_no_gradient(string method) => AssertMoves(method, _model, false);
+
+    [Theory, MemberData(nameof(Methods))]
+    public void So_it_does_over_a_quantized_base_with_and_without_checkpoints(string method)
+    {
+        using var model = StoredModel.Tiny(WeightStorage.Nf4);
+        foreach (var checkpoints in (bool[])[false, true]) AssertMoves(method, model, checkpoints);
+    }
+
+    private static void AssertMoves(string method, CausalLanguageModel model, bool checkpoints)
     {
         foreach (var spec in (AdapterSpec[])
             [TinyFederation.TinyCatalogue(method), TinyFederation.TinyCatalogue(method) with { Dropout = Dropout.None }])
         {
-            var layout = StackedMembers.LayoutOf(spec, _model);
-            using var members = new StackedMembers(layout, _model, [0, 1, 2], away: 0);
+            var layout = StackedMembers.LayoutOf(spec, model);
+            using var members = new StackedMembers(layout, model, [0, 1, 2], away: 0);
             using var workspace = new Workspace(CPU, ScalarType.Float32);
             var (packing, optimizer) = (Packing.Of(Autograd.Ragged, CPU), GroupProofs.Optimizer(members.Stack, 3));
             var start = GroupProofs.Values(members.Stack);
@@ -282,7 +291,7 @@ public sealed class ConformanceTests : IDisposable
             for (var step = 1; step <= 3; step++)
             {
                 members.Stack.ZeroGradients();
-                PackedLoss.Gradients(_model, packing, members.Stack.Slice(0, 3), workspace);
+                PackedLoss.Gradients(model, packing, members.Stack.Slice(0, 3), workspace, checkpoints);
                 var reached = Enumerable.Range(0, 3).SelectMany(member => Reached(members.Stack, member)).ToList();
                 foreach (var (member, info) in reached) learning.Add((member, info.Name));
                 if (step == 1)

@@ -96,16 +96,22 @@ public sealed class GateTests : IDisposable
         Assert.Equal([0, 4, 0, 3], TensorData.Values(Choice.FirstChoices(Choice.Largest(Onto(1), 1), 2, rows)));
     }
 
-    /// <summary>Rows of the gate that are equal, or nearly, on bases stored in full and half precision.</summary>
-    public static TheoryData<double, ScalarType> Near => new()
+    /// <summary>Rows of the gate that are equal, or nearly, on bases stored in every form.</summary>
+    public static TheoryData<double, WeightStorage> Near
     {
-        { 0, ScalarType.Float32 }, { 0, ScalarType.BFloat16 }, { 1e-5, ScalarType.Float32 }, { 1e-5, ScalarType.BFloat16 },
-    };
+        get
+        {
+            var all = new TheoryData<double, WeightStorage>();
+            foreach (var storage in Enum.GetValues<WeightStorage>())
+                foreach (var apart in (double[])[0, 1e-5]) all.Add(apart, storage);
+            return all;
+        }
+    }
 
     [Theory, MemberData(nameof(Near))]
-    public void The_same_heads_are_chosen_with_checkpoints_in_a_batch_and_in_evaluation(double apart, ScalarType stored)
+    public void The_same_heads_are_chosen_with_checkpoints_in_a_batch_and_in_evaluation(double apart, WeightStorage stored)
     {
-        using var model = TinyLlama.Create(TinyLlama.Config, stored);
+        using var model = StoredModel.Tiny(stored);
         var spec = TinyFederation.TinyCatalogue("malora") with
         {
             Heads = 3, Routing = new Routing.TopK(1), TargetModules = [Module], Dropout = Dropout.None,

@@ -53,20 +53,18 @@ public sealed class GgufTokenizerTests
     [InlineData("tokenizer.ggml.scores", new[] { 0f, 0f, 0f, 0f, 0f, 0f, 0f, 0f, 0f, 0f }, "the same score 0")]
     [InlineData("tokenizer.ggml.token_type", new[] { 2, 3, 3, 6, 1, 6, 1, 1, 1, 1 },
         "tokenizer.ggml.tokens, item 5, is \"a\", expected a byte")]
+    [InlineData("tokenizer.ggml.precompiled_charsmap", new[] { 1, 2 }, "tokenizer.ggml.precompiled_charsmap is of 2 bytes, expected none")]
     [InlineData("tokenizer.ggml.remove_extra_whitespaces", true, "tokenizer.ggml.remove_extra_whitespaces is true, expected false")]
     public void So_is_that_of_a_SentencePiece_vocabulary(string key, object? value, string message) =>
         AssertRefused(MadeMetadata.Llama(), key, value, message);
 
-    [SharedFact]
-    public void A_file_of_the_shared_folder_with_a_merge_of_unknown_tokens_is_refused_by_the_merge()
+    [Fact]
+    public void A_piece_of_a_hundred_thousand_characters_is_refused_at_once()
     {
-        foreach (var fixture in Fixtures.Tree.All.Where(static fixture => fixture.Kind == "gguf/bad"))
-        {
-            var file = SharedFolder.Of(fixture.Folder, "merge-unknown.gguf");
-            if (!File.Exists(file)) continue;
-            var message = Assert.Throws<BadInputException>(() => Tokenizer.Load(GgufDocuments.Of(file))).Message;
-            Assert.Contains("tokenizer.ggml.merges, item 2, is \"Ġq zz\", expected ", message, StringComparison.Ordinal);
-        }
+        var values = MadeMetadata.Llama();
+        ((string[])values["tokenizer.ggml.tokens"])[9] = new string('a', 100_000);
+        var message = Assert.Throws<BadInputException>(() => Load(values)).Message;
+        Assert.Contains("tokenizer.ggml.tokens, item 9, has 100000 characters, expected at most 1024", message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -177,7 +177,7 @@ internal static partial class FixtureKinds
     private static string GgmlTypeIn(string file)
     {
         var words = file.Split('-', '.');
-        return (words.FirstOrDefault(static word => Enum.TryParse<GgmlType>(word, out _)) ?? words[0]).ToLowerInvariant();
+        return (words.FirstOrDefault(static word => Enum.GetNames<GgmlType>().Contains(word)) ?? words[0]).ToLowerInvariant();
     }
 
     private static IEnumerable<Found> Quantized(FixtureFolder folder)

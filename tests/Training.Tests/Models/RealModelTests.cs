@@ -14,12 +14,15 @@ using static TorchSharp.torch;
 namespace FedRLora.Training.Tests.Models;
 
 /// <summary>
-/// A real model on the blocks of its GGUF file beside its reference; tolerances are those of the reference's README. Only real tokens
+/// A real model on the blocks of its GGUF file, and from the folder it is converted to, beside its reference; tolerances are those of the reference's README. Only real tokens
 /// are looked at.
 /// </summary>
-public sealed class RealModelTests(RealModels models, ITestOutputHelper output) : IClassFixture<RealModels>
+[Collection(nameof(RealModels))]
+public sealed class RealModelTests(RealModels models, ITestOutputHelper output)
 {
     public static TheoryData<string> Names => RealModels.Names;
+
+    public static TheoryData<string, bool> Both => RealModels.Both;
 
     public static TheoryData<string> Files => Fixtures.Of("gguf/real-model");
 
@@ -53,15 +56,19 @@ public sealed class RealModelTests(RealModels models, ITestOutputHelper output) 
             using var stored = weights.Stored(hf, shape, CPU);
             Assert.Equal(row.GetProperty("sha256_hf_float32").GetString(), Digest(stored.Whole(ScalarType.Float32)));
         }
+
+        var converted = models.Model(name, isConverted: true).Parameters;
+        foreach (var row in rows)
+            Assert.Equal(row.GetProperty("sha256_hf_float32").GetString(), Digest(converted[row.GetProperty("hf_name").GetString()!]));
     }
 
-    [SharedTheory, MemberData(nameof(Names))]
-    public void Logits_hidden_states_and_losses_match_the_reference(string name)
+    [SharedTheory, MemberData(nameof(Both))]
+    public void Logits_hidden_states_and_losses_match_the_reference(string name, bool isConverted)
     {
         using var scope = NewDisposeScope();
         using var inference = no_grad();
         using var io = SafetensorsFile.Open(RealModels.Of(name, "io.safetensors"));
-        var (model, mask) = (models.Model(name), ModelFixtureTests.Int64(io, "attention_mask"));
+        var (model, mask) = (models.Model(name, isConverted), ModelFixtureTests.Int64(io, "attention_mask"));
         var (states, labels) = (new List<Tensor>(), ModelFixtureTests.Int64(io, "labels"));
 
         var logits = model.LogitsOf(model.Hidden(ModelFixtureTests.Int64(io, "input_ids"), mask, null, states), null);
@@ -88,15 +95,15 @@ public sealed class RealModelTests(RealModels models, ITestOutputHelper output) 
         Close.AssertRelative(RealModels.Json(name, "expected.json").GetProperty("loss").GetDouble(), loss, "loss", 2e-5);
     }
 
-    [SharedTheory, MemberData(nameof(Names))]
-    public void Greedy_tokens_are_the_reference_s(string name)
+    [SharedTheory, MemberData(nameof(Both))]
+    public void Greedy_tokens_are_the_reference_s(string name, bool isConverted)
     {
         using var io = SafetensorsFile.Open(RealModels.Of(name, "io.safetensors"));
         var prompts = RealModels.Json(name, "expected.json").GetProperty("greedy").EnumerateArray().ToList();
         foreach (var (number, prompt) in prompts.Index())
         {
             var (ids, length) = (io.ReadInt64($"greedy_ids.{number}"), prompt.GetProperty("prompt_ids").GetArrayLength());
-            ModelFixtureTests.AssertContinues(models.Model(name), ids[..length], ids[length..]);
+            ModelFixtureTests.AssertContinues(models.Model(name, isConverted), ids[..length], ids[length..]);
         }
 
         Assert.NotEmpty(prompts);

@@ -14,20 +14,21 @@ using static TorchSharp.torch;
 namespace FedRLora.Training.Tests.Models;
 
 /// <summary>
-/// Adapters over the blocks of a real model, as training computes them, beside PEFT: logits, gradients, steps of AdamW, and a run on a
+/// Adapters over the blocks of a real model's file, and over the folder it is converted to, as training computes them, beside PEFT: logits, gradients, steps of AdamW, and a run on a
 /// public task; tolerances are those of the reference's README.
 /// </summary>
-public sealed class RealModelTrainingTests(RealModels models, ITestOutputHelper output) : IClassFixture<RealModels>
+[Collection(nameof(RealModels))]
+public sealed class RealModelTrainingTests(RealModels models, ITestOutputHelper output)
 {
     private const int ShortRun = 3;
 
-    public static TheoryData<string, string> Adapters => RealModels.Adapters;
+    public static TheoryData<string, string, bool> Adapters => RealModels.Adapters;
 
     public static TheoryData<string> Learning =>
         [.. RealModels.Names.Cast<object[]>().Select(static row => (string)row[0]).Where(static name => RealModels.Has(name, "learning.json"))];
 
     [SharedTheory, MemberData(nameof(Adapters))]
-    public void Logits_gradients_and_steps_over_the_file_s_blocks_match_the_reference(string name, string adapter)
+    public void Logits_gradients_and_steps_match_the_reference(string name, string adapter, bool isConverted)
     {
         using var scope = NewDisposeScope();
         using var folder = new TemporaryFolder();
@@ -36,7 +37,7 @@ public sealed class RealModelTrainingTests(RealModels models, ITestOutputHelper 
         var digests = RealModels.Json(name, adapter, "digests.json");
         var losses = RealModels.Json(name, "expected.json").GetProperty("adapters").GetProperty(adapter)
             .GetProperty("losses_before_step_1_2_3_and_after").EnumerateArray().Select(static loss => loss.GetDouble()).ToList();
-        var model = models.Model(name);
+        var model = models.Model(name, isConverted);
         Tensor Int64(string key) => ModelFixtureTests.Int64(io, key);
         var (ids, mask) = (Int64("input_ids"), Int64("attention_mask"));
         var rows = PeftFixtureTests.RowsOf(ids, mask, Int64("labels"));

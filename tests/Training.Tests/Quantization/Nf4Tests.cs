@@ -73,7 +73,8 @@ public sealed unsafe class Nf4Tests
         using var state = JsonDocument.Parse(file.Bytes("weight.quant_state.bitsandbytes__nf4"));
         BlockFile.AssertSameBits(file.Floats("weight.quant_map"), Nf4.Table, "codes");
         var (block, packed) = (state.RootElement.GetProperty("blocksize").GetInt32(), file.Bytes("weight"));
-        var widened = new float[state.RootElement.GetProperty("shape").EnumerateArray().Aggregate(1, static (all, side) => all * side.GetInt32())];
+        var widened = new float[state.RootElement.GetProperty("shape").EnumerateArray()
+            .Aggregate(1, static (all, side) => all * side.GetInt32())];
 
         fixed (byte* at = packed)
         fixed (float* to = widened)
@@ -118,7 +119,8 @@ public sealed unsafe class Nf4Tests
         var random = new Random(6);
         var (codes, absmax) = (new sbyte[7 * 37], Enumerable.Range(0, 7).Select(_ => random.NextSingle()).ToArray());
         random.NextBytes(MemoryMarshal.AsBytes(codes.AsSpan()));
-        float[] plain = [.. codes.Select((code, i) => code * absmax[i / 37] * 0.007874015718698502f)], wide = [.. plain], paired = [.. plain];
+        float[] plain = [.. codes.Select((code, i) => code * absmax[i / 37] * 0.007874015718698502f)];
+        float[] wide = new float[plain.Length], paired = [.. wide];
         fixed (sbyte* at = codes)
         fixed (float* most = absmax, one = wide, other = paired)
         {
@@ -165,7 +167,8 @@ public sealed unsafe class Nf4Tests
     private static void CompareDouble(BlockFile file, string name, Quantized quantized)
     {
         var stored = file.Floats($"{name}.double.offset")[0];
-        Assert.True(Math.Abs(quantized.Offset - stored) <= 2 * Math.Abs(MathF.BitIncrement(stored) - stored), $"{name}: {quantized.Offset} is not {stored}");
+        Assert.True(Math.Abs(quantized.Offset - stored) <= 2 * Math.Abs(MathF.BitIncrement(stored) - stored),
+            $"{name}: {quantized.Offset} is not {stored}");
         quantized.Compress(stored);
         Assert.Equal(file.Bytes($"{name}.double.absmax_codes"), quantized.Codes);
         BlockFile.AssertSameBits(file.Floats($"{name}.double.absmax2"), quantized.Absmax2, $"{name}.double.absmax2");
@@ -176,7 +179,9 @@ public sealed unsafe class Nf4Tests
     // nf4, and what its source was rounded to or how long its blocks are: nf4_bf16, nf4_block32.
     private static IEnumerable<(string Name, int Block, Func<float, float> Rounded)> Variants(BlockFile file)
     {
-        foreach (var name in file.Names.Where(static name => name.EndsWith(".packed", StringComparison.Ordinal)).Select(static name => name[..^7]))
+        const string Suffix = ".packed";
+        var packed = file.Names.Where(static name => name.EndsWith(Suffix, StringComparison.Ordinal));
+        foreach (var name in packed.Select(static name => name[..^Suffix.Length]))
         {
             if (name == "nf4") yield return (name, Nf4.Block, Same);
             else if (name == "nf4_bf16") yield return (name, Nf4.Block, Brain);

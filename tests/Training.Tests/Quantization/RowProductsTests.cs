@@ -29,15 +29,18 @@ public sealed unsafe class RowProductsTests
     }
 
     [Theory, MemberData(nameof(Matrices))]
-    public void Forward_and_backward_are_those_of_the_widened_matrix_and_their_bits_those_of_any_registers(string type, int columns, int height)
+    public void Forward_and_backward_are_those_of_the_widened_matrix_and_their_bits_those_of_any_registers(
+        string type, int columns, int height)
     {
         var random = new Random(9);
         float[] Drawn(int count) => [.. Enumerable.Range(0, count).Select(_ => (float)(random.NextDouble() - 0.5))];
         float[] source = Drawn(Rows * columns), x = Drawn(height * columns), g = Drawn(height * Rows), before = Drawn(height * columns);
         using var matrix = new Stored(type, source, columns);
         var widened = new float[source.Length];
-        float[] y = new float[height * Rows], paired = [.. y], halves = [.. y], back = [.. before], backPaired = [.. before], fresh = [.. before];
-        fixed (float* w = widened, input = x, gradient = g, one = y, two = paired, three = halves, four = back, five = backPaired, six = fresh)
+        float[] y = new float[height * Rows], paired = [.. y], halves = [.. y];
+        float[] back = [.. before], backPaired = [.. before], fresh = [.. before];
+        fixed (float* w = widened, input = x, gradient = g, one = y, two = paired, three = halves)
+        fixed (float* four = back, five = backPaired, six = fresh)
         {
             matrix.Rows.Widen(0, Rows, w);
             RowProducts<WideSixteen>.Multiply(matrix.Rows, 0, Rows, input, height, one, Rows);

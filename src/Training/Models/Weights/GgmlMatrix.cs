@@ -11,8 +11,10 @@ namespace FedRLora.Training.Models.Weights;
 /// <param name="columns">Numbers in a row, a multiple of the type's block.</param>
 /// <param name="places">Where the file has a row; null where it has all in our order.</param>
 /// <param name="floats">The tensor of half precision whose memory this is, which the matrix owns; null where a file has it.</param>
+/// <param name="file">Whose pages they are; whoever multiplies keeps it with the matrix, and the model disposes it.</param>
 internal sealed unsafe class GgmlMatrix(
-    byte* start, GgmlType type, long rows, long columns, int[]? places = null, Tensor? floats = null)
+    byte* start, GgmlType type, long rows, long columns, int[]? places = null, Tensor? floats = null,
+    GgufFile? file = null)
     : BlockMatrix(rows, columns)
 {
     private readonly long _rowBytes = type.RowBytes(columns);
@@ -36,10 +38,13 @@ internal sealed unsafe class GgmlMatrix(
         if (places is null)
         {
             GgmlBlocks.Widen(type, start + first * _rowBytes, target, count * Columns);
-            return;
+        }
+        else
+        {
+            for (var row = 0L; row < count; row++)
+                GgmlBlocks.Widen(type, start + places[first + row] * _rowBytes, target + row * Columns, Columns);
         }
 
-        for (var row = 0L; row < count; row++)
-            GgmlBlocks.Widen(type, start + places[first + row] * _rowBytes, target + row * Columns, Columns);
+        GC.KeepAlive(file);
     }
 }

@@ -87,7 +87,7 @@ internal sealed unsafe class GgufWeights : IModelWeights
         RequireFinite(parameter.Tensor);
         _isKept = true;
         return new GgmlMatrix(_file.PointerTo(parameter.Tensor), parameter.Tensor.Type, parameter.Tensor.Rows, parameter.Tensor.Columns,
-            parameter.Rows) { IsTransposed = parameter.IsTransposed };
+            parameter.Rows, file: _file) { IsTransposed = parameter.IsTransposed };
     }
 
     public IReadOnlyList<IDisposable> TakePages()
