@@ -36,7 +36,7 @@ public sealed class ConvertTests : IDisposable
 
         Assert.Equal((2, 2, 2, 2), (tokenizer.Code, type.Code, baseless.Code, missing.Code));
         Assert.Contains("tokenizer.json: normalizer and pre_tokenizer is null", tokenizer.Error);
-        Assert.Contains("--type", type.Error);
+        Assert.Contains("q4_0", type.Error);
         Assert.Contains("give the model that it is on with --model", baseless.Error);
         Assert.Contains("no such folder", missing.Error);
         Assert.Empty(Directory.GetFiles(_tiny.Root, "*.gguf*"));
