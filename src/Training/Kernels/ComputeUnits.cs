@@ -23,10 +23,11 @@ internal static class ComputeUnits
 
     /// <summary>Refuses a type that the processor computes slower in than in float32; products are measured for the reason.</summary>
     /// <exception cref="BadInputException">The processor has no units for it, and the plan does not allow that.</exception>
-    public static void Require(TrainingSpec training, Device device)
+    public static void Require(TrainingSpec training, Device device) => Require(training, device, ForBfloat16);
+
+    internal static void Require(TrainingSpec training, Device device, string? units)
     {
-        if (training.Compute == ComputeType.Float32 || training.AllowSlowCompute || device.type != DeviceType.CPU) return;
-        if (ForBfloat16 is not null) return;
+        if (training.Compute == ComputeType.Float32 || training.AllowSlowCompute || device.type != DeviceType.CPU || units is not null) return;
         throw new BadInputException(FormattableString.Invariant($"training.compute bfloat16: this processor has no units for it, and a ")
             + FormattableString.Invariant($"product takes {Slowdown():0.0} times as long as in float32 ({Size} x {Size}, one thread); ")
             + "give float32, or allow it with training.allowSlowCompute: true");
