@@ -35,7 +35,8 @@ switch (args.FirstOrDefault())
         await TrainingBenchmark.RunAsync(args[1..]);
         break;
     default:
-        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | population | training | bases | quantized | "
+        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | population | training | "
+            + "bases | quantized | "
             + "byzantine | defaults | scopes");
         break;
 }

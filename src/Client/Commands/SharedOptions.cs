@@ -35,7 +35,7 @@ internal static class SharedOptions
     /// <summary>How a model's weights lie in memory, as a plan's <c>model.storage</c> says it.</summary>
     public static Option<WeightStorage> Storage()
     {
-        string[] names = [.. Enum.GetNames<WeightStorage>().Select(static name => char.ToLowerInvariant(name[0]) + name[1..])];
+        string[] names = [.. Enum.GetValues<WeightStorage>().Select(static storage => storage.Word())];
         var option = new Option<WeightStorage>("--storage")
         {
             Description = $"How the model's weights lie in memory: {string.Join(", ", names)}; by default as its files have them",

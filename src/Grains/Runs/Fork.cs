@@ -66,6 +66,13 @@ public static class Fork
         PlanText.RequireValues(before, source, manifest.Engine);
         if (before.Model.Path != plan.Model.Path && manifest.Base is null) // else its content is compared, wherever it lies
             throw new BadInputException($"A fork keeps the base model: {source} has {before.Model.Path}, the plan {plan.Model.Path}.");
+        var isSame = before.Model.Storage == plan.Model.Storage || (before.Model.IsExact && plan.Model.IsExact);
+        if (!isSame)
+        {
+            throw new BadInputException($"A fork keeps the numbers that the heads of {source} were trained beside: give the plan "
+                + $"model.storage: {before.Model.Storage.Word()} (it has {plan.Model.Storage.Word()}), or begin a new run with its own.");
+        }
+
         if (before.Sharing != plan.Sharing)
         {
             throw new BadInputException($"A fork keeps what {source} shares: give the plan sharing: "

@@ -42,13 +42,14 @@ public static class ModelRegistry
     /// <summary>The same with every parameter in one type, which is computed with where it is float32 or float64.</summary>
     /// <inheritdoc cref="Load(string, Device, WeightStorage)" path="/exception"/>
     internal static CausalLanguageModel Load(string model, Device device, ScalarType dtype) => Load(
-        ModelSource.At(model), (weights, name, shape, _) => new FloatMatrix(weights.Read(name, shape, device, dtype).DetachFromDisposeScope()),
-        device, dtype);
+        ModelSource.At(model),
+        (weights, name, shape, _) => new FloatMatrix(weights.Read(name, shape, device, dtype).DetachFromDisposeScope()), device, dtype);
 
     /// <summary>The same of a model that is open.</summary>
     /// <inheritdoc cref="Load(string, Device, WeightStorage)" path="/exception"/>
     internal static CausalLanguageModel Load(ModelSource model, Device device, WeightStorage storage) => Load(
-        model, (weights, name, shape, kind) => FrozenMatrices.Read(weights, name, shape, device, storage, kind), device, ScalarType.Float32);
+        model, (weights, name, shape, kind) => FrozenMatrices.Read(weights, name, shape, device, storage, kind), device,
+        ScalarType.Float32);
 
     /// <summary>Checks a model as <see cref="Load(string, Device, WeightStorage)"/> does, without reading a tensor.</summary>
     /// <inheritdoc cref="Load(string, Device, WeightStorage)" path="/exception"/>

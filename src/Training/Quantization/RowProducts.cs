@@ -149,17 +149,29 @@ internal static unsafe class RowProducts<T>
         else for (var row = 0; row < count; row++) weight.Widen(first + row, 1, rows + row * stride);
     }
 
-    // A group of rows of g and a strip of columns at a time, which stays in the nearest cache for all of g.
+    // A group of rows of g and a strip of columns at a time, which stays in the nearest cache for all of g. What the widened rows give is
+    // summed apart and then added: one chain of sums over all rows of an LM head would lose several bits.
     private static void Sums(
         float* widened, long stride, int count, float* g, long rows, int height, float* to, long step, long columns, bool keeps)
     {
-        for (var column = 0L; column < columns; column += 2 * Width)
+        const int Strip = 2 * Width;
+        var sums = stackalloc float[Group * Strip];
+        for (var column = 0L; column < columns; column += Strip)
         {
-            var strip = (int)Math.Min(2 * Width, columns - column);
+            var strip = (int)Math.Min(Strip, columns - column);
             for (var i = 0; i < height; i += Group)
-                Products<T>.Multiply(g + i * rows, rows, 1, widened + column, stride, to + i * step + column, step, Group, strip,
-                    count, keeps);
+            {
+                var target = to + i * step + column;
+                Products<T>.Multiply(g + i * rows, rows, 1, widened + column, stride, keeps ? sums : target, keeps ? Strip : step, Group,
+                    strip, count, adds: false);
+                for (var row = 0; keeps && row < Group; row++) AddTo(target + row * step, sums + row * Strip, strip);
+            }
         }
+    }
+
+    private static void AddTo(float* target, float* values, int count)
+    {
+        for (var i = 0; i < count; i += Width) T.Store(T.Load(target + i) + T.Load(values + i), target + i);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

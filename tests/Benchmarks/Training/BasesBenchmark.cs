@@ -36,8 +36,9 @@ internal static class BasesBenchmark
         }
 
         var times = rest is [var given] ? given : "3";
-        Console.WriteLine("| storage, compute | load, s | matrices, MB | private, MB | shared pages, MB | peak, MB | step 1 x (4 x 128), s | "
-            + "step 8 x (1 x 32), s | private with 8 clients, MB | tokens/s |");
+        Console.WriteLine(
+            "| storage, compute | load, s | matrices, MB | private, MB | shared pages, MB | peak, MB | step 1 x (4 x 128), s | "
+                + "step 8 x (1 x 32), s | private with 8 clients, MB | tokens/s |");
         Console.WriteLine("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
         foreach (var storage in Enum.GetValues<WeightStorage>())
             foreach (var compute in storage == WeightStorage.Bfloat16 ? Enum.GetValues<ComputeType>() : [ComputeType.Float32])

@@ -96,7 +96,8 @@ internal sealed class OurStep : IDisposable
     public float Loss(EncodedRow[] batch)
     {
         using var scope = NewDisposeScope();
-        return PackedLoss.Gradients(_model, Packing.Of([batch], _model.Device), _stack.Slice(0, 1), _workspace, compute: _compute)[0].item<float>();
+        return PackedLoss.Gradients(_model, Packing.Of([batch], _model.Device), _stack.Slice(0, 1), _workspace, compute: _compute)[0]
+            .item<float>();
     }
 
     public void Dispose()

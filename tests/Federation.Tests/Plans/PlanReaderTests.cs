@@ -221,7 +221,7 @@ public sealed class PlanReaderTests
         Assert.Equal(
             """
             p.yaml:1:1: name: missing; give the run's name.
-            p.yaml:1:1: model: missing; give the folder of the base model.
+            p.yaml:1:1: model: missing; give the folder or GGUF file of the base model.
             p.yaml:1:1: clients: missing; give a list of clients, each with id, task and data.
             p.yaml:1:7: seed: "-1" is not an integer from 0 to 18446744073709551615.
             """.ReplaceLineEndings("\n"),

@@ -97,6 +97,27 @@ public sealed unsafe class RowProductsTests
         BlockFile.AssertSameBits(backAlone, back, "back");
     }
 
+    [Fact]
+    public void A_sum_over_as_many_rows_as_an_LM_head_has_is_accurate()
+    {
+        var random = new Random(11);
+        const int Columns = 32, Many = 40_000;
+        float[] Drawn(int count) => [.. Enumerable.Range(0, count).Select(_ => (float)random.NextDouble())];
+        var (g, back, widened) = (Drawn(Many), new float[Columns], new float[Many * Columns]);
+        using var matrix = new Stored("Q8_0", Drawn(Many * Columns), Columns);
+        fixed (float* w = widened, gradient = g, to = back)
+        {
+            matrix.Rows.Widen(0, Many, w);
+            RowProducts.MultiplyBack(matrix.Rows, Many, gradient, 1, to, keeps: false);
+        }
+
+        for (var k = 0; k < Columns; k++)
+        {
+            var sum = Enumerable.Range(0, Many).Sum(row => (double)g[row] * widened[row * Columns + k]);
+            Assert.Equal(1, back[k] / sum, 1e-6);
+        }
+    }
+
     /// <summary>A matrix stored as a type's name says.</summary>
     private sealed class Stored : IDisposable
     {

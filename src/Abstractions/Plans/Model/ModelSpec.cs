@@ -8,6 +8,9 @@ public sealed record ModelSpec
 
     /// <summary>How the frozen weights lie in memory.</summary>
     public WeightStorage Storage { get; init; }
+
+    /// <summary>Whether a base is computed with the numbers of its files, unrounded.</summary>
+    public bool IsExact => Storage is WeightStorage.AsStored or WeightStorage.Float32;
 }
 
 /// <summary>
@@ -33,4 +36,11 @@ public enum WeightStorage
 
     /// <summary>Four bits a number of a linear layer with double quantization, as QLoRA defines it (arXiv:2305.14314).</summary>
     Nf4,
+}
+
+/// <summary>Names of <see cref="WeightStorage"/>.</summary>
+public static class WeightStorageNames
+{
+    /// <summary>As plans and options write it.</summary>
+    public static string Word(this WeightStorage storage) => char.ToLowerInvariant($"{storage}"[0]) + $"{storage}"[1..];
 }

@@ -34,7 +34,7 @@ internal sealed record AdapterBase(string Values, string Files, string Storage)
     /// <param name="files">Digest of its files.</param>
     /// <param name="storage">How it is stored.</param>
     public static AdapterBase Of(CausalLanguageModel model, string files, WeightStorage storage) =>
-        new(model.ValuesDigest, files, NameOf(storage));
+        new(model.ValuesDigest, files, storage.Word());
 
     /// <summary>Digest of the files that a model's numbers lie in.</summary>
     /// <exception cref="BadInputException">The model cannot be read.</exception>
@@ -53,9 +53,9 @@ internal sealed record AdapterBase(string Values, string Files, string Storage)
     /// <param name="storage">How it is stored.</param>
     public string? OtherThan(CausalLanguageModel model, string files, WeightStorage storage)
     {
-        if ((files == Files && NameOf(storage) == Storage) || model.ValuesDigest == Values) return null;
+        if ((files == Files && storage.Word() == Storage) || model.ValuesDigest == Values) return null;
         return $"numbers {Values[..Math.Min(ShownDigits, Values.Length)]} stored as {Storage}, here {model.ValuesDigest[..ShownDigits]} stored "
-            + $"as {NameOf(storage)}";
+            + $"as {storage.Word()}";
     }
 
     /// <summary>Refuses an adapter on another base than its own, or says so where that is allowed.</summary>
@@ -69,7 +69,7 @@ internal sealed record AdapterBase(string Values, string Files, string Storage)
     {
         if (adapter.Base is not { } own) return [];
         var files = FilesOf(path);
-        if (files == own.Files && NameOf(options.Storage) == own.Storage) return [];
+        if (files == own.Files && options.Storage.Word() == own.Storage) return [];
         if (own.OtherThan(model(), files, options.Storage) is not { } other) return [];
         var line = $"{adapter.Folder}: was trained on another base: {other}";
         return options.AllowOtherBase
@@ -77,11 +77,4 @@ internal sealed record AdapterBase(string Values, string Files, string Storage)
             : throw new BadInputException($"{line}; give its base with --model and --storage {own.Storage}, "
                 + "or use it on this one all the same with --allow-other-base");
     }
-
-    /// <summary>A form as plans and options name it.</summary>
-    public static string NameOf(WeightStorage storage) => storage switch
-    {
-        WeightStorage.AsStored => "asStored",
-        _ => storage.ToString().ToLowerInvariant(),
-    };
 }

@@ -33,8 +33,9 @@ internal static class FrozenMatrices
         {
             if (device.type != DeviceType.CPU)
             {
-                throw new BadInputException($"{weights.Path}: model.storage {(storage == WeightStorage.Int8 ? "int8" : "nf4")} is multiplied "
-                    + "on a CPU alone; on another device give bfloat16, float16 or float32");
+                throw new BadInputException(
+                    $"{weights.Path}: model.storage {(storage == WeightStorage.Int8 ? "int8" : "nf4")} is multiplied "
+                        + "on a CPU alone; on another device give bfloat16, float16 or float32");
             }
 
             using var scope = NewDisposeScope();

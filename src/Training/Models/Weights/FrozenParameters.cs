@@ -33,10 +33,13 @@ internal sealed class FrozenParameters(
     public static FrozenParameters OfTensors(IReadOnlyDictionary<string, Tensor> all, Func<string, bool> isMatrix) => new(
         all.Where(tensor => !isMatrix(tensor.Key)).ToDictionary(StringComparer.Ordinal),
         all.Where(tensor => isMatrix(tensor.Key))
-            .ToDictionary(static tensor => tensor.Key, static FrozenMatrix (tensor) => new FloatMatrix(tensor.Value), StringComparer.Ordinal),
+            .ToDictionary(static tensor => tensor.Key, static FrozenMatrix (tensor) => new FloatMatrix(tensor.Value),
+                StringComparer.Ordinal),
         []);
 
-    /// <summary>A parameter in its files' orientation as float32 on the CPU, piece by piece; each is disposed when the next is asked for.</summary>
+    /// <summary>
+    /// A parameter in its files' orientation as float32 on the CPU, piece by piece; each is disposed when the next is asked for.
+    /// </summary>
     /// <param name="name">Its name.</param>
     /// <param name="most">Numbers of a piece, or of a row where that is longer.</param>
     public IEnumerable<Tensor> PartsOf(string name, long most)

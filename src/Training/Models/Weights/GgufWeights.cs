@@ -112,6 +112,7 @@ internal sealed unsafe class GgufWeights : IModelWeights
         if (at < 0) return;
         var block = tensor.Type.BlockValues();
         var what = block == 1 ? "a value that is not finite" : $"a scale that is not finite in block {at / block}";
-        throw new BadInputException($"{Path}: tensor {tensor.Name} has {what}, in row {at / tensor.Columns}; copy or convert the file again");
+        throw new BadInputException(
+            $"{Path}: tensor {tensor.Name} has {what}, in row {at / tensor.Columns}; copy or convert the file again");
     }
 }
