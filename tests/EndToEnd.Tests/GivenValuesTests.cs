@@ -29,7 +29,7 @@ public sealed class GivenValuesTests : IDisposable
 
     [Theory]
     [InlineData("@none: no such file", "validate", "@none")]
-    [InlineData("@none: no such folder; give a Hugging Face model folder", "generate", "--model", "@none", "--prompt", "a")]
+    [InlineData("@none: no such folder; give a Hugging Face model folder or a GGUF file", "generate", "--model", "@none", "--prompt", "a")]
     [InlineData("@none: is not a run folder (no run.json in it); give a folder that fedrlora simulate made", "eval", "--run", "@none")]
     public async Task A_path_that_begins_with_at_is_that_path(string expected, params string[] arguments)
     {

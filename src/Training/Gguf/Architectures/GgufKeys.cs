@@ -72,11 +72,14 @@ internal static class GgufKeys
             $"num_attention_heads times head_dim is {config.AttentionHeads * config.HeadDim} and hidden_size is {config.HiddenSize}");
         Refuse(config.MlpBias && !architecture.MlpBias, "mlp_bias is true");
         Refuse(architecture.Rotary && !architecture.PartialRotary && config.RotaryDim != config.HeadDim, "a part of each head is rotary");
-        foreach (var (key, value) in new[]
-            { ("rope_theta", config.RopeTheta), ("rope_scaling.factor", config.RopeScaling?.Factor ?? 1), ("the norm's epsilon",
-                config.NormEpsilon) })
+        RequireFloat32("rope_theta", config.RopeTheta);
+        RequireFloat32("the norm's epsilon", config.NormEpsilon);
+        if (config.RopeScaling is { Bands: null, Factors: null } linear) RequireFloat32("rope_scaling.factor", linear.Factor);
+
+        // What a reader gets back is the shortest decimal of the float32; arithmetic is in float32.
+        void RequireFloat32(string key, double value)
         {
-            if (GgufMetadata.Shortest((float)value) != value)
+            if (GgufMetadata.Shortest((float)value) != value && (float)value != value)
                 throw new BadInputException(
                     FormattableString.Invariant($"{called}: {key} is {value}, which float32 does not hold as GGUF needs it"));
         }
