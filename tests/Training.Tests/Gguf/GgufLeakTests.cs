@@ -40,16 +40,20 @@ public sealed class GgufLeakTests
         Assert.All(models, static path => Assert.Equal(0, Mappings(path)));
     }
 
-    [SharedTheory, MemberData(nameof(Files))]
+    /// <summary>But for those all in float32, which is copied.</summary>
+    public static TheoryData<string> Mapped => [.. Files.Cast<object[]>().Select(static row => (string)row[0]).Where(static name =>
+        GgufFixtures.Expected(name).GetProperty("types").EnumerateArray().Any(static type => type.GetString() != "F32"))];
+
+    [SharedTheory, MemberData(nameof(Mapped))]
     public void A_layer_keeps_the_pages_it_reads_and_lets_go_of_them(string name)
     {
         var path = GgufFixtures.Of(name, ".gguf");
-        if (Blocks(path) is not { } weight) return; // all in float32, which is copied
+        var weight = Blocks(path);
         Collect(); // the model that nobody disposed of
 
-        var widened = Widened(weight);
+        var widened = Widened(weight!);
 
-        Assert.Equal(widened, Widened(weight));
+        Assert.Equal(widened, Widened(weight!));
         Assert.Equal(1, Mappings(path));
         GC.KeepAlive(weight);
         weight = null;

@@ -1,6 +1,8 @@
 using System.Text.Json;
+using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Gguf;
 using FedRLora.Training.Models;
 using FedRLora.Training.Tests.Adapters.Peft;
 using FedRLora.Training.Tests.Models;
@@ -51,6 +53,22 @@ public sealed class GgufModelTests(ITestOutputHelper output)
                 .Where(tensor => matrices.Contains(tensor.GetProperty("hf").GetString()!))
                 .Select(static tensor => tensor.GetProperty("type").GetString()!).Distinct();
             Assert.Equal(types.Select(Named).Order(StringComparer.Ordinal), model.StoredBytes.Keys.Order(StringComparer.Ordinal));
+        }
+    }
+
+    [SharedTheory, MemberData(nameof(Files))]
+    public void Text_goes_through_the_file_s_tokenizer_or_is_refused_by_its_key(string place)
+    {
+        var path = GgufFixtures.Of(Name(place), ".gguf");
+        var metadata = GgufFile.ReadHeader(path).Metadata;
+        if (metadata.Has("tokenizer.ggml.pre") || metadata.Text("tokenizer.ggml.model") != "gpt2")
+        {
+            using var loaded = FrozenBase.Load(path, CPU);
+            Assert.NotEmpty(loaded.Tokenizer.Encode("a b", addSpecialTokens: false));
+        }
+        else
+        {
+            Assert.Contains("tokenizer.ggml.pre", Assert.Throws<BadInputException>(() => FrozenBase.Load(path, CPU)).Message);
         }
     }
 

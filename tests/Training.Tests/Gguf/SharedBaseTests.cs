@@ -1,5 +1,6 @@
 using FedRLora.Abstractions.Plans;
 using FedRLora.Training.Adapters;
+using FedRLora.Training.Lanes;
 using FedRLora.Training.Models;
 using FedRLora.Training.Steps;
 using FedRLora.Training.Tests.Models;
@@ -22,20 +23,27 @@ public sealed class SharedBaseTests
         using var quantized = ModelRegistry.Load(GgufFixtures.Of(name, ".gguf"), CPU, WeightStorage.Nf4);
         foreach (var shared in (CausalLanguageModel[])[model, quantized])
         {
-            var alone = Enumerable.Range(0, Threads).Select(member => Numbers(shared, member)).ToList();
+            var alone = await OnThread(() => Enumerable.Range(0, Threads).Select(member => Numbers(shared, member)).ToList());
             using var together = new Barrier(Threads);
 
-            var all = await Task.WhenAll(Enumerable.Range(0, Threads).Select(member => Task.Factory.StartNew(
-                () =>
-                {
-                    together.SignalAndWait();
-                    return Enumerable.Range(0, 3).Select(_ => Numbers(shared, member)).ToList();
-                },
-                CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default)));
+            var all = await Task.WhenAll(Enumerable.Range(0, Threads).Select(member => OnThread(() =>
+            {
+                together.SignalAndWait();
+                return Enumerable.Range(0, 3).Select(_ => Numbers(shared, member)).ToList();
+            })));
 
             foreach (var (member, each) in all.Index()) Assert.All(each, numbers => Assert.Equal(alone[member], numbers));
         }
     }
+
+    // One of its own, whose products have one thread, as a lane's have.
+    private static Task<T> OnThread<T>(Func<T> work) => Task.Factory.StartNew(
+        () =>
+        {
+            ThreadCount.Use(1);
+            return work();
+        },
+        CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
     // Logits, loss and gradients.
     private static float[] Numbers(CausalLanguageModel model, int member)

@@ -73,7 +73,7 @@ public sealed class WeightStorageTests(RealModels models, ITestOutputHelper outp
         using var scope = NewDisposeScope();
         using var stored = ModelRegistry.Load(RealModels.FileOf(name)!, CPU, storage);
         AssertIs(models.Model(name), stored, storage);
-        AssertComputesAlike(stored, [false]);
+        AssertComputesAlike(stored, [false], absolute: 3e-4); // as the reference allows
     }
 
     private static AdapterSpec Spec => TinyFederation.TinyCatalogue("lora") with { Dropout = Dropout.None };
@@ -107,7 +107,7 @@ public sealed class WeightStorageTests(RealModels models, ITestOutputHelper outp
 
     // Products by tiles and products whole round differently in the last bits: where attention is saturated or sees equal tokens, its
     // gradients are differences of what is not small, and as accurate as that.
-    private void AssertComputesAlike(CausalLanguageModel stored, bool[] withCheckpoints)
+    private void AssertComputesAlike(CausalLanguageModel stored, bool[] withCheckpoints, double absolute = 1e-4)
     {
         using var floats = StoredModel.AsFloats(stored);
         using var workspace = new Workspace(CPU, ScalarType.Float32);
@@ -121,8 +121,8 @@ public sealed class WeightStorageTests(RealModels models, ITestOutputHelper outp
             using var scope = NewDisposeScope();
             var ids = TinyLlama.Ids([.. StackedMembers.Row(12).Ids.Select(static id => (long)id)]);
             Tensor Logits(CausalLanguageModel model) => model.LogitsOf(model.Hidden(ids, null, null), null);
-            output.WriteLine(
-                $"logits: {Close.Assert(TensorData.Values(Logits(floats)), TensorData.Values(Logits(stored)), "logits"):E2}");
+            output.WriteLine($"logits: {Close.Assert(
+                TensorData.Values(Logits(floats)), TensorData.Values(Logits(stored)), "logits", absolute):E2}");
         }
 
         foreach (var checkpoints in withCheckpoints)
