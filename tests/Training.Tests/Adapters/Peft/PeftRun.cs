@@ -46,11 +46,28 @@ internal sealed class PeftRun : IDisposable
     }
 
     /// <summary>The mean loss of the tokens that carry it, whose gradients replace what was there.</summary>
-    public double Gradients(IReadOnlyList<EncodedRow> rows)
+    public double Gradients(IReadOnlyList<EncodedRow> rows, ScalarType? compute = null)
     {
         using var scope = NewDisposeScope();
         _stack.ZeroGradients();
-        return PackedLoss.Gradients(_model, Packing.Of([rows], CPU), _stack.Slice(0, 1), _workspace)[0].item<float>();
+        var losses = PackedLoss.Gradients(_model, Packing.Of([rows], CPU), _stack.Slice(0, 1), _workspace, compute: compute);
+        Assert.Equal(ScalarType.Float32, losses.dtype);
+        Assert.All(_stack.Blocks,
+            static block => Assert.Equal((ScalarType.Float32, ScalarType.Float32), (block.Value.dtype, block.Gradient.dtype)));
+        return losses[0].item<float>();
+    }
+
+    /// <summary>
+    /// Hidden states of the rows before and after the final norm, as training computes them; in the caller's dispose scope.
+    /// </summary>
+    public (Tensor Before, Tensor After) Hidden(IReadOnlyList<EncodedRow> rows, ScalarType? compute)
+    {
+        using var inference = no_grad();
+        _workspace.Reset();
+        using var tape = new Tape(_workspace);
+        var pass = new TapedPass(_model, tape, _workspace, Packing.Of([rows], CPU), _stack.Slice(0, 1), compute: compute);
+        var before = _model.BeforeFinalNorm(pass);
+        return (before.clone(), _model.FinalNorm(before, pass).clone());
     }
 
     /// <summary>One step of AdamW.</summary>
