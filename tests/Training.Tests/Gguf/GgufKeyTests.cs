@@ -118,7 +118,8 @@ public sealed class GgufKeyTests : IDisposable
     public void A_number_that_cannot_be_is_refused_by_key(string key, long value) => Refused(key, Keys(key).Set(key, value));
 
     [Fact]
-    public void Several_tokens_end_a_text() => Assert.Equal([2, 5, 7], Read(Keys("tokenizer.ggml.eos_token_id").Set("tokenizer.ggml.eos_token_id", 2L)
+    public void Several_tokens_end_a_text() => Assert.Equal([2, 5, 7], Read(
+        Keys("tokenizer.ggml.eos_token_id").Set("tokenizer.ggml.eos_token_id", 2L)
         .Set("tokenizer.ggml.eot_token_id", 5L).Set("tokenizer.ggml.eom_token_id", 7L)).EndIds);
 
     [Theory]
