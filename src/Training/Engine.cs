@@ -4,6 +4,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Training.Kernels;
+using FedRLora.Training.Quantization;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -22,13 +23,15 @@ internal static class Engine
 
     public static string TorchSharpVersion => typeof(torch).Assembly.GetName().Version?.ToString(3) ?? "unknown";
 
-    public static EngineFingerprint Fingerprint(Device device, int threads, ComputeType compute = ComputeType.Float32)
+    public static EngineFingerprint Fingerprint(
+        Device device, int threads, ComputeType compute = ComputeType.Float32, WeightStorage storage = WeightStorage.Float32)
     {
         var library = $"TorchSharp {TorchSharpVersion}, libtorch {__version__}";
         var kernels = device.type == DeviceType.CPU ? CpuKernels() : device.ToString();
         var steps = StepKernels.For(device, ScalarType.Float32).Mark;
         string[] narrow = compute == ComputeType.Bfloat16 ? [ComputeUnits.ForBfloat16 ?? "bfloat16-emulated"] : [];
-        string[] marks = [kernels, steps, .. narrow, .. Choosing.Select(Setting).OfType<string>()];
+        string[] stored = storage == WeightStorage.Float32 ? [] : [RowProducts.Mark];
+        string[] marks = [kernels, steps, .. stored, .. narrow, .. Choosing.Select(Setting).OfType<string>()];
         return new(library, string.Join(' ', marks), threads);
     }
 

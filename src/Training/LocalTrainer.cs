@@ -91,7 +91,8 @@ public sealed class LocalTrainer : ITrainer, IDisposable
 
     /// <inheritdoc/>
     public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.Run(
-        () => Engine.Fingerprint(_lanes.Device, LaneDemand.ThreadsOf(plan.Training.Threads), plan.Training.Compute) with
+        () => Engine.Fingerprint(
+            _lanes.Device, LaneDemand.ThreadsOf(plan.Training.Threads), plan.Training.Compute, plan.Model.Storage) with
         {
             Given = _adapters.Given(plan)?.Sha256, Values = PlanText.ValuesOf(plan),
         }, cancellationToken);

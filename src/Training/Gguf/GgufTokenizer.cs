@@ -12,15 +12,15 @@ namespace FedRLora.Training.Gguf;
 /// </summary>
 internal static class GgufTokenizer
 {
-    private const string Document = "tokenizer.json";
-    private const string Configuration = "tokenizer_config.json";
-    private const string Generation = "generation_config.json";
+    /// <summary>Which kind of tokenizer it is.</summary>
     public const string ModelKey = "tokenizer.ggml.model";
 
     /// <summary>What llama.cpp calls the tokenizer of a model that has none.</summary>
     public const string None = "no_vocab";
 
-
+    private const string Document = "tokenizer.json";
+    private const string Configuration = "tokenizer_config.json";
+    private const string Generation = "generation_config.json";
     private static readonly JsonWriterOptions Plain = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>Names of the documents that the file has something for.</summary>

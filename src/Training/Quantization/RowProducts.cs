@@ -12,6 +12,9 @@ namespace FedRLora.Training.Quantization;
 /// </summary>
 internal static unsafe class RowProducts
 {
+    /// <summary>What the engine's fingerprint says of them. Another number for other bits.</summary>
+    public const string Mark = "stored-rows-1";
+
     /// <summary>
     /// Up to how many rows of input they are faster than widening all rows and multiplying with libtorch, as measured
     /// (docs/performance.md): always, where registers hold sixteen numbers.
