@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Training.Kernels;
 using FedRLora.Training.Lanes;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -25,6 +26,9 @@ public sealed record EngineReport
 
     /// <summary>Processor architecture and the vector instructions that kernels are picked by, as in a run's fingerprint.</summary>
     public required string Kernels { get; init; }
+
+    /// <summary>The processor's units for products in bfloat16; null where such products are slower than in float32.</summary>
+    public required string? Bfloat16 { get; init; }
 
     /// <summary>The library behind matrix products; null where it does not say.</summary>
     public required string? Blas { get; init; }
@@ -67,6 +71,7 @@ public sealed record EngineReport
                 TorchSharp = Engine.TorchSharpVersion,
                 Libtorch = __version__,
                 Kernels = Engine.Fingerprint(CPU, cores).Kernels,
+                Bfloat16 = ComputeUnits.ForBfloat16,
                 Blas = MklVersion(),
                 Threads = cores,
                 Lanes = lanes,

@@ -69,7 +69,7 @@ public sealed class LocalTrainer : ITrainer, IDisposable
     private readonly BoundedCache _scores = new(MaxScoreBytes);
     private readonly AdapterSource _adapters;
     private readonly TaskCache _tasks;
-    private readonly ConcurrentDictionary<string, bool> _forecasts = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<string, bool> _said = new(StringComparer.Ordinal);
     private int _scorings;
 
     /// <summary>Starts the device's lanes; models are loaded when they are first needed.</summary>
@@ -195,8 +195,9 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         var (initial, _) = await _lanes.RunAsync(new(plan.Name, LaneDemand.ThreadsOf(plan.Training.Threads), Bytes: 0), _ =>
         {
             if (model is not null) given?.CheckBase(model.Model);
-            if (scope == Scope.Job && given is { Base: { } own } && own.OtherThan(model!.Model, model.Parts!.Weights, plan.Model.Storage) is { } other)
-                _options.Note?.Invoke($"{given.Folder}: was trained on another base: {other}");
+            var other = model is null ? null : given?.Base?.OtherThan(model.Model, model.Parts!.Weights, plan.Model.Storage);
+            var line = $"{given?.Folder}: was trained on another base: {other}";
+            if (other is not null && _said.TryAdd(line, true)) _options.Note?.Invoke(line);
             var layout = _adapters.LayoutOf(plan, FrozenBase.LayersOf(folder), () => model!.Model);
             return scope != Scope.Job ? layout.Initial(plan.Seed, client: null, tensor => tensor.Scope == scope, task)
                 : new([.. layout.InitialShared(plan.Seed), .. ObjectiveTerms.Vectors(plan, layout)
@@ -226,8 +227,10 @@ public sealed class LocalTrainer : ITrainer, IDisposable
             + Forecast.Shown(time * ((double)round / own / lanes * plan.Strategy.Rounds)));
     }
 
-    private ForecastSink? Sink(string work, TrainingGroup group) =>
-        _options.Forecast is { } sink && _forecasts.TryAdd($"{work} {group.Run ?? group.Plan.Name}", true) ? sink : null;
+    private ForecastSink? Sink(string work, TrainingGroup group) => _options.Forecast is not { } sink ? null : line =>
+    {
+        if (_said.TryAdd($"{work} {group.Run ?? group.Plan.Name}", true)) sink(line);
+    };
 
     private async Task<EvaluationResult> EvaluateAsync(
         TrainingGroup group, GroupMember member, FrozenBase model, AdapterLayout layout, ConcurrentDictionary<NamedArray, string> digests,

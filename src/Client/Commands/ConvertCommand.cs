@@ -15,39 +15,42 @@ internal static class ConvertCommand
     {
         var source = new Argument<string>("source")
         {
-            Description = "A GGUF file, a Hugging Face model folder, or with --model an adapter folder",
+            Description = "A GGUF file, which becomes a folder; a Hugging Face model folder, which becomes a file; or with --model an adapter folder",
         };
         var target = new Argument<string>("target") { Description = "The new folder, or the new GGUF file; must not exist" };
         var type = new Option<string>("--type")
         {
-            Description = "How the weights are stored: f32, f16, bf16, and in a GGUF file q8_0; in a GGUF file vectors are f32",
+            Description = "How the weights are stored; q8_0 in a GGUF file alone, where vectors are f32 always",
             DefaultValueFactory = static _ => "f32",
         };
         type.AcceptOnlyFromAmong([.. WeightTypes.ByName.Keys]);
         var model = SharedOptions.Model();
         model.Description = "The base of an adapter folder: a folder or a GGUF file";
+        var otherBase = SharedOptions.AllowOtherBase();
+        otherBase.Description = "Write an adapter although it was trained on another base; that is said";
         var command = new Command("convert", "Write a GGUF file as a model folder, or a folder or an adapter as a GGUF file")
         {
-            source, target, type, model,
+            source, target, type, model, otherBase,
         };
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var (from, to) = (parsed.GetRequiredValue(source), parsed.GetRequiredValue(target));
             var (wanted, basis) = (WeightTypes.ByName[parsed.GetRequiredValue(type)], parsed.GetValue(model));
-            var report = await Task.Run(() => Convert(from, to, wanted, basis, cancellationToken), cancellationToken);
+            var allowed = parsed.GetValue(otherBase);
+            var report = await Task.Run(() => Convert(from, to, wanted, basis, allowed, cancellationToken), cancellationToken);
             var screen = Screen.Of(parsed, json: false);
             screen.Warn(report.Notes);
-            var counts = string.Join(", ", report.Types.Select(static entry => $"{entry.Tensors} {entry.Type}"));
-            await screen.Output.WriteLineAsync($"{to}: {from} with tensors {counts}");
+            var counts = string.Join(", ", report.Types.Select(static entry => $"{Words.Count(entry.Tensors, "tensor")} {entry.Type}"));
+            await screen.Output.WriteLineAsync($"{to}: written from {from}, {counts}");
             return ExitCode.Done;
         });
         return command;
     }
 
     private static ConversionReport Convert(
-        string source, string target, WeightType type, string? model, CancellationToken cancellationToken)
+        string source, string target, WeightType type, string? model, bool allowOtherBase, CancellationToken cancellationToken)
     {
-        if (model is not null) return AdapterToGguf.Write(source, model, target, type, cancellationToken);
+        if (model is not null) return AdapterToGguf.Write(source, model, target, type, allowOtherBase, cancellationToken);
         if (GivenPath.IsAdapter(source))
             throw new BadInputException($"{source}: is an adapter; give the model that it is on with --model");
         return File.Exists(source)

@@ -45,6 +45,7 @@ internal static class DoctorCommand
             ("system", found.System),
             ("processor", $"{found.Processor}, {Words.Count(found.Processors, "core")}"),
             ("kernels", found.Engine?.Kernels),
+            ("bfloat16 units", found.Engine is null ? null : found.Engine.Bfloat16 ?? Words.None),
             ("devices", found.Engine is null ? null : string.Join(", ", found.Engine.Devices)),
             ("lanes", found.Engine is null ? null : Lanes(found.Engine)),
             ("matrix product", found.Engine is null ? null : Products(found.Engine)),

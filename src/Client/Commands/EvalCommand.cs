@@ -73,7 +73,7 @@ internal static class EvalCommand
         {
             await screen.Output.WriteLineAsync(JsonSerializer.Serialize(new
             {
-                model, adapter, data, score.Metric, Value = score.Score, score.Loss, score.StandardError, score.Rows, score.MajorityShare,
+                model, Storage = options.Storage.Word(), adapter, data, score.Metric, Value = score.Score, score.Loss, score.StandardError, score.Rows, score.MajorityShare,
                 score.Notes,
             }, Json.Lines));
             return ExitCode.Done;
@@ -102,7 +102,8 @@ internal static class EvalCommand
 
         foreach (var change in await committed.InputChangesAsync(cancellationToken))
             await screen.Error.WriteLineAsync($"{run.Path}: {change}");
-        using var trainer = new LocalTrainer(new LocalTrainerOptions { Root = run.Record.Root, Note = note => screen.Warn([note]), Forecast = screen.Note });
+        using var trainer = new LocalTrainer(
+            new LocalTrainerOptions { Root = run.Record.Root, Note = note => screen.Warn([note]), Forecast = screen.Note });
         var scores = new List<RunScore>();
         foreach (var client in asked)
         {

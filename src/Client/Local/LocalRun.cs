@@ -43,7 +43,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
         var localOnly = localOnlyFile is null ? null : new RoundReporter(screen, localOnlyFile.Require()) { WhenPaused = WayOn };
         IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null;
         Interruption.LastWord = Stopped; // also of a run that has not begun: left in mid-step, its folder is there to go on with
-        await using var silo = await EmbeddedSilo.StartAsync(run, maySend, lanes, note => screen.Warn([note]), screen.Note, cancellationToken);
+        await using var silo = await EmbeddedSilo.StartAsync(run, maySend, lanes, note => screen.Warn([note]), screen.Note,
+            cancellationToken);
         try
         {
             var status = await FollowAsync(silo, plan.Name, file.Yaml, federated);

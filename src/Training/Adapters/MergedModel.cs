@@ -4,6 +4,7 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Adapters.Peft;
+using FedRLora.Training.Gguf;
 using FedRLora.Training.Inputs;
 using FedRLora.Training.Models;
 using FedRLora.Training.Models.Weights;
@@ -55,11 +56,13 @@ public sealed class MergedModel
     {
         if (Directory.Exists(target) || File.Exists(target))
             throw new BadInputException($"{target}: exists already; give the name of a new folder");
+        if (target.EndsWith(GgufFile.Extension, StringComparison.OrdinalIgnoreCase))
+            throw new BadInputException($"{target}: would be a folder; merge into a folder, and convert that to a file");
         GivenPath.RequireModel(model);
         options ??= new();
         var read = PeftAdapter.Read(adapter);
         var config = ModelRegistry.Check(model);
-        using var loaded = new LoadedBase(model, options.Storage);
+        using var loaded = new LoadedModel(model, options.Storage);
         var notes = AdapterBase.Check(read, model, options, () => loaded.Model);
         var beside = $"{Path.TrimEndingDirectorySeparator(Path.GetFullPath(target))}.{Path.GetRandomFileName()}"; // a name that nobody has
         var (partial, widened) = (beside, beside + ".base");
@@ -84,15 +87,6 @@ public sealed class MergedModel
         {
             if (Directory.Exists(widened)) Directory.Delete(widened, recursive: true);
         }
-    }
-
-    private sealed class LoadedBase(string path, WeightStorage storage) : IDisposable
-    {
-        private CausalLanguageModel? _model;
-
-        public CausalLanguageModel Model => _model ??= ModelRegistry.Load(path, CPU, storage);
-
-        public void Dispose() => _model?.Dispose();
     }
 
     private string EmbeddingName => NameOf(LayerKind.Embedding);

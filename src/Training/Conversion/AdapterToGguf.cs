@@ -1,4 +1,5 @@
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Adapters.Peft;
@@ -22,17 +23,19 @@ public static class AdapterToGguf
     /// <param name="model">Its base, a folder or a GGUF file.</param>
     /// <param name="target">A file that does not exist yet.</param>
     /// <param name="type">Element type of both factors.</param>
+    /// <param name="allowOtherBase">An adapter that was trained on another base is written all the same, and that is said.</param>
     /// <param name="cancellationToken">Looked at before each tensor.</param>
     /// <exception cref="BadInputException">
     /// Adapter and model do not go together, or llama.cpp cannot say something in the adapter; it is named.
     /// </exception>
     public static ConversionReport Write(
-        string folder, string model, string target, WeightType type, CancellationToken cancellationToken = default)
+        string folder, string model, string target, WeightType type, bool allowOtherBase = false,
+        CancellationToken cancellationToken = default)
     {
         GgufWriter.RequireNew(target);
         if (type == WeightType.Q8)
             throw new BadInputException(
-                "the rows of an adapter's lora_b are its rank, which no block of q8_0 divides; write f32, f16 or bf16");
+                "an adapter cannot be q8_0, whose blocks are of 32 numbers where rows are as short as its rank; write f32, f16 or bf16");
         var source = ModelSource.At(model);
         var config = ModelRegistry.Check(source);
         var adapter = PeftAdapter.Read(folder);
@@ -42,6 +45,8 @@ public static class AdapterToGguf
                 $"{called}: use_dora is true, and a GGUF adapter has no magnitudes; merge it into its model instead");
         var layout = adapter.On(FrozenBase.LayersOf(model));
         CheckBase(adapter, config, source);
+        using var loaded = new LoadedModel(model, WeightStorage.AsStored);
+        var notes = AdapterBase.Check(adapter, model, new() { AllowOtherBase = allowOtherBase }, () => loaded.Model, hasStorage: false);
         var architecture = GgufArchitecture.For(config.ModelType, source.Called(ModelConfig.FileName));
         var alpha = AlphaOf(layout, called);
         var writer = new GgufWriter()
@@ -63,7 +68,7 @@ public static class AdapterToGguf
         }
 
         writer.Write(target, cancellationToken);
-        return new([(type.ToString(), writer.Tensors.Count)], adapter.Notes);
+        return new([(type.ToString(), writer.Tensors.Count)], [.. adapter.Notes, .. notes]);
     }
 
     private static void Add(GgufWriter writer, GgufArchitecture architecture, ModelConfig config, AdapterTarget target,

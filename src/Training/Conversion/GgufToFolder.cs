@@ -24,11 +24,11 @@ public static unsafe class GgufToFolder
     {
         if (Directory.Exists(target) || File.Exists(target))
             throw new BadInputException($"{target}: exists already; give the name of a new folder");
-        if (type == WeightType.Q8)
-            throw new BadInputException("a Hugging Face folder has no q8_0; write f32, f16 or bf16, or a GGUF file");
         if (target.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase))
             throw new BadInputException(
                 $"{target}: would be a folder, since {path} is a GGUF file; convert it to a folder, and that to a file");
+        if (type == WeightType.Q8)
+            throw new BadInputException("a Hugging Face folder has no q8_0; give f32, f16 or bf16");
         using var file = GgufFile.Open(path);
         var source = ModelSource.At(path);
         var config = GgufConfig.Of(file.Header, tensor => GgufValues.Of(file, tensor));

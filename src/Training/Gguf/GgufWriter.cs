@@ -109,14 +109,15 @@ internal sealed unsafe class GgufWriter
         var partial = $"{Path.GetFullPath(path)}.{Path.GetRandomFileName()}"; // a name that nobody has
         try
         {
+            Directory.CreateDirectory(Path.GetDirectoryName(partial)!);
             using (var stream = File.Create(partial, bufferSize: 1 << 16)) Write(stream, path, cancellationToken);
             File.Move(partial, path);
         }
         catch (Exception exception)
         {
-            File.Delete(partial);
+            if (File.Exists(partial)) File.Delete(partial);
             if (exception is IOException or UnauthorizedAccessException)
-                throw new BadInputException($"{path}: cannot be written: {exception.Message}", exception);
+                throw new BadInputException($"{path}: cannot be written: {exception.Message.Replace(partial, path, StringComparison.Ordinal)}", exception);
             throw;
         }
     }

@@ -72,12 +72,21 @@ public static class GivenPath
         if (FileOf(path) is { } file)
         {
             if (file == FileStamp.PlainFile && IsGguf(path)) return;
+            if (file == FileStamp.PlainFile && FormOf(path) is { } form)
+                throw new BadInputException($"{path}: {form}; a model is a Hugging Face folder or a GGUF file");
             throw new BadInputException($"{path}: is {file} and no model; give a GGUF file, or the folder with config.json, tokenizer.json "
                 + "and the weights");
         }
 
-        if (!Directory.Exists(path)) throw new BadInputException($"{path}: no such folder; give a Hugging Face model folder or a GGUF file");
-        foreach (var (_, inside, _) in ModelFiles.Of(path)) RequirePlainFile(inside);
+        if (!Directory.Exists(path))
+        {
+            var kind = Path.GetExtension(path) == GgufFile.Extension ? "file" : "folder";
+            throw new BadInputException($"{path}: no such {kind}; give a Hugging Face model folder or a GGUF file");
+        }
+
+        if (GgufIn(path) is { } inside)
+            throw new BadInputException($"{path}: has no {ModelConfig.FileName} and holds {Path.GetFileName(inside)}; give that file");
+        foreach (var (_, part, _) in ModelFiles.Of(path)) RequirePlainFile(part);
         var what = FolderOf(path);
         if (what is null or Model) return;
         var adapter = what == Adapter ? ", and this one with --adapter" : "";
@@ -91,6 +100,12 @@ public static class GivenPath
     {
         if (FileOf(folder) is { } file)
         {
+            if (file == FileStamp.PlainFile && IsGguf(folder))
+            {
+                throw new BadInputException($"{folder}: is a GGUF file; adapters are read from PEFT's layout, "
+                    + $"the folder with {PeftConfig.FileName} and {PeftAdapter.TensorFile}");
+            }
+
             throw new BadInputException(
                 $"{folder}: is {file} and no adapter; give the folder with {PeftConfig.FileName} and {PeftAdapter.TensorFile}");
         }
@@ -148,8 +163,20 @@ public static class GivenPath
         }
     }
 
+    /// <summary>A GGUF file in a folder that is no model itself; null where there is none.</summary>
+    internal static string? GgufIn(string folder) => !Directory.Exists(folder) || File.Exists(Path.Combine(folder, ModelConfig.FileName))
+        ? null
+        : Directory.EnumerateFiles(folder, "*" + GgufFile.Extension).Order(StringComparer.Ordinal).FirstOrDefault();
+
     // What a file is called is enough to be told by who reads it what is wrong in it.
-    private static bool IsGguf(string path) => Path.GetExtension(path) == GgufFile.Extension || StartOf(path).AsSpan().StartsWith("GGUF"u8);
+    private static bool IsGguf(string path) => StartOf(path).AsSpan().StartsWith("GGUF"u8)
+        || (Path.GetExtension(path) == GgufFile.Extension && FormOf(path) is null);
+
+    private static string? FormOf(string path)
+    {
+        var start = StartOf(path);
+        return Array.Find(Forms, form => start.AsSpan().StartsWith(form.Begins)).Is;
+    }
 
     private static byte[] StartOf(string path)
     {

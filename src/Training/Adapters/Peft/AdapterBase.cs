@@ -45,8 +45,8 @@ internal sealed record AdapterBase(string Values, string Files, string Storage)
     }
 
     /// <summary>
-    /// What is other about a model that the adapter is put on, as the end of "was trained on another base:"; null where it computes with the
-    /// same numbers. They are looked at only where files or storage are others.
+    /// What is other about a model that the adapter is put on, as the end of "was trained on another base:"; null where it computes with
+    /// the same numbers. They are looked at only where files or storage are others.
     /// </summary>
     /// <param name="model">The model.</param>
     /// <param name="files">Digest of its files.</param>
@@ -54,8 +54,10 @@ internal sealed record AdapterBase(string Values, string Files, string Storage)
     public string? OtherThan(CausalLanguageModel model, string files, WeightStorage storage)
     {
         if ((files == Files && storage.Word() == Storage) || model.ValuesDigest == Values) return null;
-        return $"numbers {Values[..Math.Min(ShownDigits, Values.Length)]} stored as {Storage}, here {model.ValuesDigest[..ShownDigits]} stored "
-            + $"as {storage.Word()}";
+        var (own, other) = (Values[..Math.Min(ShownDigits, Values.Length)], model.ValuesDigest[..ShownDigits]);
+        return storage.Word() == Storage
+            ? $"its numbers are {own}, those here {other}"
+            : $"its numbers are {own} stored as {Storage}, those here {other} stored as {storage.Word()}";
     }
 
     /// <summary>Refuses an adapter on another base than its own, or says so where that is allowed.</summary>
@@ -63,9 +65,11 @@ internal sealed record AdapterBase(string Values, string Files, string Storage)
     /// <param name="path">The model as it was given.</param>
     /// <param name="options">Its storage, and whether another base is allowed.</param>
     /// <param name="model">The model, asked for only where its files or storage are others.</param>
+    /// <param name="hasStorage">Whether the caller's user can give a storage.</param>
     /// <returns>What is to be known, a line each.</returns>
     /// <exception cref="BadInputException">The base is another.</exception>
-    public static IReadOnlyList<string> Check(PeftAdapter adapter, string path, BaseOptions options, Func<CausalLanguageModel> model)
+    public static IReadOnlyList<string> Check(PeftAdapter adapter, string path, BaseOptions options, Func<CausalLanguageModel> model,
+        bool hasStorage = true)
     {
         if (adapter.Base is not { } own) return [];
         var files = FilesOf(path);
@@ -74,7 +78,8 @@ internal sealed record AdapterBase(string Values, string Files, string Storage)
         var line = $"{adapter.Folder}: was trained on another base: {other}";
         return options.AllowOtherBase
             ? [line]
-            : throw new BadInputException($"{line}; give its base with --model and --storage {own.Storage}, "
-                + "or use it on this one all the same with --allow-other-base");
+            : throw new BadInputException($"{line}; give its base with --model"
+                + (hasStorage && options.Storage.Word() != own.Storage ? $" and --storage {own.Storage}" : "")
+                + ", or use it on this one all the same with --allow-other-base");
     }
 }

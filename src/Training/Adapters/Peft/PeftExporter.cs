@@ -27,17 +27,18 @@ public sealed class PeftExporter(string root) : IAdapterExporter
         plan = plan with { Adapter = plan.AdapterAt(round) };
         var folder = Path.GetFullPath(plan.Model.Path, Path.GetFullPath(root));
         form = (form ?? new()) with { BaseModel = form?.BaseModel ?? folder };
-        using var model = new LazyModel(folder, plan.Model.Storage);
-        var exported = Export(plan, adapter => _source.LayoutOf(plan with { Adapter = adapter }, FrozenBase.LayersOf(folder), model.Load),
+        // For magnitudes of a client that has not trained yet, and for the digest of its numbers.
+        using var model = new LoadedModel(folder, plan.Model.Storage);
+        var exported = Export(plan, adapter => _source.LayoutOf(plan with { Adapter = adapter }, FrozenBase.LayersOf(folder), () => model.Model),
             _source.Given(plan), client, shared, head, form);
         return exported with { Metadata = BaseOf(folder, plan.Model.Storage, model).Metadata };
     }
 
     // Once for all clients of a run.
-    private AdapterBase BaseOf(string folder, WeightStorage storage, LazyModel model)
+    private AdapterBase BaseOf(string folder, WeightStorage storage, LoadedModel model)
     {
         var files = AdapterBase.FilesOf(folder);
-        return _bases.GetOrAdd((files, storage), _ => AdapterBase.Of(model.Load(), files, storage));
+        return _bases.GetOrAdd((files, storage), _ => AdapterBase.Of(model.Model, files, storage));
     }
 
     /// <inheritdoc/>
@@ -119,15 +120,5 @@ public sealed class PeftExporter(string root) : IAdapterExporter
                     .Select(target => KeyValuePair.Create(target.Module, target.Scaling * RankOf(target))),
             ],
         }, [.. layout.Targets.Select(static target => target.Layer)]);
-    }
-
-    // Needed for magnitudes of a client that has not trained yet, and for the digest of its numbers.
-    private sealed class LazyModel(string folder, WeightStorage storage) : IDisposable
-    {
-        private CausalLanguageModel? _model;
-
-        public CausalLanguageModel Load() => _model ??= ModelRegistry.Load(folder, CPU, storage);
-
-        public void Dispose() => _model?.Dispose();
     }
 }

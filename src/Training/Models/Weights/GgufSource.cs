@@ -17,7 +17,12 @@ internal sealed class GgufSource : ModelSource
     public GgufSource(string path)
     {
         _path = path;
-        _header = new(() => GgufFile.ReadHeader(path));
+        _header = new(() =>
+        {
+            var header = GgufFile.ReadHeader(path);
+            _ = GgufArchitecture.Of(header.Metadata); // what is no model says so before its tokenizer is missed
+            return header;
+        });
         _config = new(() => GgufConfig.Of(_header.Value, Values));
     }
 

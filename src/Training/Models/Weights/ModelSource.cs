@@ -1,4 +1,5 @@
 using FedRLora.Abstractions;
+using FedRLora.Training.Inputs;
 
 namespace FedRLora.Training.Models.Weights;
 
@@ -40,7 +41,12 @@ internal sealed class FolderSource(string folder) : ModelSource
 
     public override bool Has(string name) => File.Exists(Called(name));
 
-    public override string Text(string name) => ConfigReader.TextOf(Called(name));
+    public override string Text(string name) => Has(name) ? ConfigReader.TextOf(Called(name))
+        : GivenPath.GgufIn(folder) is { } inside
+            ? throw new BadInputException($"{folder}: has no {name} and holds {System.IO.Path.GetFileName(inside)}; give that file")
+        : throw new BadInputException(Directory.Exists(folder)
+            ? $"{folder}: has no {name}; give a Hugging Face model folder or a GGUF file"
+            : $"{folder}: no such folder; give a Hugging Face model folder or a GGUF file");
 
     public override string Called(string name) => System.IO.Path.Combine(folder, name);
 
