@@ -23,7 +23,7 @@ public sealed class AdapterBaseTests : IDisposable
         await ExportAsync("exact", WeightStorage.AsStored);
 
         var refused = await Assert.ThrowsAsync<BadInputException>(() => ScoreAsync("rounded", new()));
-        Assert.Contains($"stored as {storage.Word()}, here ", refused.Message, StringComparison.Ordinal);
+        Assert.Contains($"stored as {storage.Word()}, those here ", refused.Message, StringComparison.Ordinal);
         Assert.Contains($"--storage {storage.Word()}", refused.Message, StringComparison.Ordinal);
         await Assert.ThrowsAsync<BadInputException>(() => ScoreAsync("exact", new() { Storage = storage }));
         Assert.Empty((await ScoreAsync("rounded", new() { Storage = storage })).Notes);
