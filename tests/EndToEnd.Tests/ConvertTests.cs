@@ -19,7 +19,8 @@ public sealed class ConvertTests : IDisposable
 
         Assert.Equal((0, $"{Of("model.gguf")}: written from {Of("model")}, 21 tensors F32\n"), (file.Code, file.Output));
         Assert.Contains("the file gets no tokenizer", file.Error);
-        Assert.Equal((0, $"{Of("again")}: written from {Of("model.gguf")}, 21 tensors BF16\n", ""), (folder.Code, folder.Output, folder.Error));
+        Assert.Equal((0, $"{Of("again")}: written from {Of("model.gguf")} (21 tensors F32), 21 tensors BF16\n", ""),
+            (folder.Code, folder.Output, folder.Error));
         Assert.Equal(2, (await CommandLine.RunAsync("convert", Of("model"), Of("model.gguf"))).Code);
         Assert.Equal(2, (await CommandLine.RunAsync("convert", Of("model.gguf"), Of("again"))).Code);
     }

@@ -15,7 +15,8 @@ internal static class ConvertCommand
     {
         var source = new Argument<string>("source")
         {
-            Description = "A GGUF file, which becomes a folder; a Hugging Face model folder, which becomes a file; or with --model an adapter folder",
+            Description = "A GGUF file, which becomes a folder; a Hugging Face model folder, which becomes a file; "
+                + "or with --model an adapter folder",
         };
         var target = new Argument<string>("target") { Description = "The new folder, or the new GGUF file; must not exist" };
         var type = new Option<string>("--type")
@@ -40,12 +41,15 @@ internal static class ConvertCommand
             var report = await Task.Run(() => Convert(from, to, wanted, basis, allowed, cancellationToken), cancellationToken);
             var screen = Screen.Of(parsed, json: false);
             screen.Warn(report.Notes);
-            var counts = string.Join(", ", report.Types.Select(static entry => $"{Words.Count(entry.Tensors, "tensor")} {entry.Type}"));
-            await screen.Output.WriteLineAsync($"{to}: written from {from}, {counts}");
+            var before = report.Before.Count == 0 ? "" : $" ({Counts(report.Before)})";
+            await screen.Output.WriteLineAsync($"{to}: written from {from}{before}, {Counts(report.Types)}");
             return ExitCode.Done;
         });
         return command;
     }
+
+    private static string Counts(IReadOnlyList<(string Type, int Tensors)> types) =>
+        string.Join(", ", types.Select(static entry => $"{Words.Count(entry.Tensors, "tensor")} {entry.Type}"));
 
     private static ConversionReport Convert(
         string source, string target, WeightType type, string? model, bool allowOtherBase, CancellationToken cancellationToken)

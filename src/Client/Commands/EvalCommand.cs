@@ -73,7 +73,8 @@ internal static class EvalCommand
         {
             await screen.Output.WriteLineAsync(JsonSerializer.Serialize(new
             {
-                model, Storage = options.Storage.Word(), adapter, data, score.Metric, Value = score.Score, score.Loss, score.StandardError, score.Rows, score.MajorityShare,
+                model, Storage = options.Storage.Word(), adapter, data, score.Metric, Value = score.Score, score.Loss, score.StandardError,
+                score.Rows, score.MajorityShare,
                 score.Notes,
             }, Json.Lines));
             return ExitCode.Done;

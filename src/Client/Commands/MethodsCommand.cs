@@ -18,7 +18,7 @@ internal static class MethodsCommand
         {
             Description = "A method, of which all is said; by default every one is listed", Arity = ArgumentArity.ZeroOrOne,
         };
-        var model = new Option<string?>("--model") { Description = "With a method: a model folder, for sizes on it" };
+        var model = new Option<string?>("--model") { Description = "With a method: a model folder or GGUF file, for sizes on it" };
         var command = new Command("methods", "List the named adapter methods that a plan can start from, or tell all of one")
         {
             name, model, json,

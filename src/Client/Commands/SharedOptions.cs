@@ -38,7 +38,8 @@ internal static class SharedOptions
         string[] names = [.. Enum.GetValues<WeightStorage>().Select(static storage => storage.Word())];
         var option = new Option<WeightStorage>("--storage")
         {
-            Description = "How the model's weights lie in memory: by default as its files have them; bfloat16 and float16 round all matrices, "
+            Description = "How the model's weights lie in memory: by default as its files have them; "
+                + "bfloat16 and float16 round all matrices, "
                 + "int8 and nf4 the linear layers to a byte or four bits",
         };
         option.AcceptOnlyFromAmong(names);

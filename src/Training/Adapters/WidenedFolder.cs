@@ -6,7 +6,9 @@ using static TorchSharp.torch;
 
 namespace FedRLora.Training.Adapters;
 
-/// <summary>A model as a Hugging Face folder of what it computes with: every number as float32, widened from however it is stored.</summary>
+/// <summary>
+/// A model as a Hugging Face folder of what it computes with: every number as float32, widened from however it is stored.
+/// </summary>
 internal static class WidenedFolder
 {
     private const long ElementsAtOnce = 1 << 22;

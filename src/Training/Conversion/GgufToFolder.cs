@@ -46,7 +46,14 @@ public static unsafe class GgufToFolder
 
             WriteWeights(Path.Combine(partial, "model.safetensors"), file, parameters, type.InGguf(), cancellationToken);
             Directory.Move(partial, target);
-            return new([(type.ToString(), parameters.Count)], []);
+            return new([(type.ToString(), parameters.Count)], [])
+            {
+                Before =
+                [
+                    .. file.Tensors.Values.CountBy(static tensor => tensor.Type).OrderByDescending(static entry => entry.Value)
+                        .ThenBy(static entry => entry.Key).Select(static entry => (entry.Key.ToString(), entry.Value)),
+                ],
+            };
         }
         catch (Exception exception)
         {

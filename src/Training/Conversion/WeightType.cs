@@ -21,7 +21,11 @@ public enum WeightType
 /// <summary>What became of a model.</summary>
 /// <param name="Types">How many tensors were written as which type, the most frequent first.</param>
 /// <param name="Notes">Tensors that could not take the wanted type, and what they became; a line each.</param>
-public sealed record ConversionReport(IReadOnlyList<(string Type, int Tensors)> Types, IReadOnlyList<string> Notes);
+public sealed record ConversionReport(IReadOnlyList<(string Type, int Tensors)> Types, IReadOnlyList<string> Notes)
+{
+    /// <summary>How many tensors were stored as which type before, the most frequent first; empty where that is not known.</summary>
+    public IReadOnlyList<(string Type, int Tensors)> Before { get; init; } = [];
+}
 
 /// <summary>The types by their names.</summary>
 public static class WeightTypes

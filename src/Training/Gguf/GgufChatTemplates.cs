@@ -25,7 +25,7 @@ internal static class GgufChatTemplates
         }
 
         // A template alone is the default one, whatever it is called.
-        if (!metadata.Has(Key))
+        if (string.IsNullOrEmpty(metadata.OptionalText(Key)))
             return named is [var only] ? [(Standard, only)] : [.. named.Select(key => (DocumentOf(metadata, key), key))];
         return [(Standard, Key), .. named.Select(key => (DocumentOf(metadata, key), key))];
     }

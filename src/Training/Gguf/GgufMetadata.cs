@@ -74,7 +74,7 @@ internal sealed class GgufMetadata(string path, IReadOnlyDictionary<string, Gguf
     {
         null => null,
         >= 1 and <= int.MaxValue and var size => (int)size,
-        var other => throw Wrong(key, Shown(other), "an integer of at least 1"),
+        var other => throw Wrong(key, Shown(other), $"an integer from 1 to {int.MaxValue}"),
     };
 
     /// <summary>A whole number of at least 1.</summary>
@@ -90,6 +90,11 @@ internal sealed class GgufMetadata(string path, IReadOnlyDictionary<string, Gguf
 
     /// <summary>A number that must be there.</summary>
     public double Number(string key) => OptionalNumber(key) ?? throw Missing(key);
+
+    /// <summary>Keys below a name whose value is true.</summary>
+    public IEnumerable<string> KeysThatAreOn(string prefix) => values
+        .Where(value => value.Value.Type == GgufValueType.Bool && value.Key.StartsWith(prefix, StringComparison.Ordinal))
+        .Select(static value => value.Key).Where(key => OptionalFlag(key) == true);
 
     /// <summary>True or false; null where the key is absent.</summary>
     public bool? OptionalFlag(string key) => Find(key, "true or false", static value => value.Type == GgufValueType.Bool) is { } found

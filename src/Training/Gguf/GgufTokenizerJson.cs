@@ -6,6 +6,11 @@ namespace FedRLora.Training.Gguf;
 /// <summary>Writes the sections of a <c>tokenizer.json</c> from the metadata of a GGUF file.</summary>
 internal static class GgufTokenizerJson
 {
+    private const string Prefix = "tokenizer.ggml.";
+
+    // Flags that are read elsewhere, or are on wherever nothing else is said.
+    private static readonly string[] Known = ["add_bos_token", "add_eos_token", "add_space_prefix", "escape_whitespaces"];
+
     private const string Space = "\u2581";
     private const string AddSpaceKey = "tokenizer.ggml.add_space_prefix";
 
@@ -167,10 +172,14 @@ internal static class GgufTokenizerJson
 
     private static void RefuseWhatIsNotComputed(GgufMetadata metadata, IEnumerable<string> keys)
     {
-        foreach (var key in keys)
+        foreach (var key in keys.Concat(metadata.KeysThatAreOn(Prefix).Where(static key => !Known.Contains(key[Prefix.Length..]))))
         {
             if (metadata.OptionalFlag(key) == true) throw metadata.Wrong(key, "true", "false; it is not implemented for this tokenizer");
         }
+
+        const string Escapes = Prefix + "escape_whitespaces";
+        if (metadata.OptionalFlag(Escapes) == false)
+            throw metadata.Wrong(Escapes, "false", "true; it is not implemented for this tokenizer");
 
         const string Replacements = "tokenizer.ggml.precompiled_charsmap";
         if (metadata.CountOf(Replacements) is > 0 and var bytes)

@@ -117,7 +117,8 @@ internal sealed unsafe class GgufWriter
         {
             if (File.Exists(partial)) File.Delete(partial);
             if (exception is IOException or UnauthorizedAccessException)
-                throw new BadInputException($"{path}: cannot be written: {exception.Message.Replace(partial, path, StringComparison.Ordinal)}", exception);
+                throw new BadInputException(
+                    $"{path}: cannot be written: {exception.Message.Replace(partial, path, StringComparison.Ordinal)}", exception);
             throw;
         }
     }

@@ -27,7 +27,8 @@ internal static class ComputeUnits
 
     internal static void Require(TrainingSpec training, Device device, string? units, Func<double>? slowdownOf = null)
     {
-        if (training.Compute == ComputeType.Float32 || training.AllowSlowCompute || device.type != DeviceType.CPU || units is not null) return;
+        if (training.Compute == ComputeType.Float32 || training.AllowSlowCompute || device.type != DeviceType.CPU
+            || units is not null) return;
         var slowdown = (slowdownOf ?? Slowdown)();
         if (slowdown <= 1) return; // units that are not known here
         throw new BadInputException("training.compute bfloat16: this processor has no units for it, and a product takes "

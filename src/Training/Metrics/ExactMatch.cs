@@ -28,7 +28,8 @@ internal sealed class ExactMatch : IMetric
             return isMatch;
         }).ToList();
         return new(
-            (double)matches.Count(static match => match) / answers.Count, Perplexity.Mean(Perplexity.Losses(rows with { Progress = null }, cancellationToken)))
+            (double)matches.Count(static match => match) / answers.Count,
+            Perplexity.Mean(Perplexity.Losses(rows with { Progress = null }, cancellationToken)))
         {
             Constant = (double)answers.GroupBy(static answer => answer.Text, StringComparer.Ordinal).Max(static group => group.Count())
                 / answers.Count,

@@ -12,6 +12,8 @@ public sealed record ModelConfig
     internal const string FileName = "config.json";
 
     private const int MaxLayers = 2_000;
+    private const double LeastTheta = 1e-6; // beyond these float32 holds no frequency
+    private const double MostTheta = 1e30;
     private const int MaxWidth = 1 << 24; // far above any model's, and a matrix of two such widths is far below what overflows
 
     /// <summary>The family, as in <see cref="ModelRegistry"/>.</summary>
@@ -159,9 +161,11 @@ public sealed record ModelConfig
         if (!(NormEpsilon >= 0 && double.IsFinite(NormEpsilon)))
             throw new BadInputException(string.Create(CultureInfo.InvariantCulture,
                 $"{name}: the norm's epsilon is {NormEpsilon}, expected a finite number of at least 0"));
-        if (!(RopeTheta > 0 && double.IsFinite(RopeTheta)))
-            throw new BadInputException(
-                string.Create(CultureInfo.InvariantCulture, $"{name}: rope_theta is {RopeTheta}, expected a positive finite number"));
+        if (!(RopeTheta is >= LeastTheta and <= MostTheta))
+        {
+            throw new BadInputException(string.Create(CultureInfo.InvariantCulture,
+                $"{name}: rope_theta is {RopeTheta}, expected a number from {LeastTheta} to {MostTheta}"));
+        }
     }
 }
 

@@ -11,6 +11,10 @@ namespace FedRLora.Training.Models;
 /// </summary>
 public sealed record RopeScaling
 {
+    // Beyond them float32 holds no angle, or none that tells positions apart.
+    private const float Least = 1e-6f;
+    private const float Most = 1e9f;
+
     /// <summary>Low frequencies are divided by this.</summary>
     public required double Factor { get; init; }
 
@@ -89,14 +93,14 @@ public sealed record RopeScaling
         {
             if (factors.Count != rotaryDim / 2)
                 throw new BadInputException($"{name}: {factors.Count} rotary factors, expected {rotaryDim / 2}, one for each frequency");
-            if (factors.FirstOrDefault(static factor => !(factor > 0 && float.IsFinite(factor)), 1) is var wrong and not 1)
+            if (factors.FirstOrDefault(static factor => !(factor is >= Least and <= Most), 1) is var wrong and not 1)
                 throw new BadInputException(
-                    FormattableString.Invariant($"{name}: a rotary factor is {wrong}, expected positive finite numbers"));
+                    FormattableString.Invariant($"{name}: a rotary factor is {wrong}, expected numbers from {Least} to {Most}"));
         }
 
-        if (!(Factor > 0 && double.IsFinite(Factor)))
+        if (!(Factor is >= Least and <= Most))
             throw new BadInputException(
-                FormattableString.Invariant($"{name}: the rotary factor is {Factor}, expected a positive finite number"));
+                FormattableString.Invariant($"{name}: the rotary factor is {Factor}, expected a number from {Least} to {Most}"));
         if (Bands is not { } bands) return;
         if (bands.OriginalMaxPositions < 1)
             throw new BadInputException($"{name}: original_max_position_embeddings is {bands.OriginalMaxPositions}, expected at least 1");

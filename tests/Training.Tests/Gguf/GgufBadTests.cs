@@ -15,7 +15,8 @@ public sealed partial class GgufBadTests
     [SharedTheory, MemberData(nameof(Folders))]
     public void What_cannot_be_right_is_refused_by_name_within_a_second_and_the_rest_loads(string folder)
     {
-        foreach (var row in File.ReadLines(SharedFolder.Of(folder, "bad.jsonl")).Select(static line => JsonDocument.Parse(line).RootElement))
+        foreach (var row in File.ReadLines(SharedFolder.Of(folder, "bad.jsonl"))
+            .Select(static line => JsonDocument.Parse(line).RootElement))
         {
             var path = SharedFolder.Of(folder, row.GetProperty("file").GetString()!);
             var (wrong, reader) = (row.GetProperty("wrong").GetString()!, row.GetProperty("good_reader").GetString()!);

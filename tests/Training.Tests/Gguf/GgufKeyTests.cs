@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
 using FedRLora.Training.Gguf;
 using FedRLora.Training.Gguf.Architectures;
 using FedRLora.Training.Models;
@@ -62,6 +63,43 @@ public sealed class GgufKeyTests : IDisposable
     [Fact]
     public void Sizes_that_differ_by_layer_are_refused_by_key() =>
         Refused("llama.feed_forward_length", Keys("llama.feed_forward_length").Set("llama.feed_forward_length", [24, 32]));
+
+    [Theory]
+    [InlineData(new[] { 24 })]
+    [InlineData(new[] { 24, 24, 24 })]
+    public void A_list_that_is_not_one_of_the_layers_is_refused_by_key(int[] sizes) =>
+        Refused("llama.feed_forward_length", Keys("llama.feed_forward_length").Set("llama.feed_forward_length", sizes));
+
+    [Theory]
+    [InlineData("llama.rope.freq_base", 1e35)]
+    [InlineData("llama.rope.freq_base", 1e-30)]
+    [InlineData("llama.rope.scaling.factor", 1e-30)]
+    public void Angles_that_no_float32_holds_are_refused(string key, double value) =>
+        Refused("expected a number from", Keys(key).Set(key, value));
+
+    [Fact]
+    public void A_number_that_the_wanted_form_cannot_hold_is_named_with_its_place()
+    {
+        var (copy, writer) = (_folder.File("great.gguf"), Keys());
+        foreach (var tensor in GgufCopy.Tensors(_path))
+        {
+            writer.Add(tensor.Name != "token_embd.weight" ? tensor : tensor with
+            {
+                Rows = (first, target) =>
+                {
+                    tensor.Rows(first, target);
+                    if (first <= 5) target[(int)((5 - first) * tensor.Columns) + 1] = 1048576;
+                },
+            });
+        }
+
+        writer.Write(copy);
+
+        var message = Assert.Throws<BadInputException>(() => ModelRegistry.Load(copy, TorchSharp.torch.CPU, WeightStorage.Float16)).Message;
+        Assert.Contains("tensor token_embd.weight (model.embed_tokens.weight) has 1048576 at [5, 1], which float16 cannot hold", message,
+            StringComparison.Ordinal);
+        ModelRegistry.Load(copy, TorchSharp.torch.CPU, WeightStorage.Bfloat16).Dispose();
+    }
 
     [Theory]
     [InlineData("llama.rope.scaling.factor", "linear")]

@@ -10,7 +10,9 @@ using static TorchSharp.torch;
 
 namespace FedRLora.Training.Tests.Gguf;
 
-/// <summary>What a model in a file's pages holds on to: mappings and tensors of the whole process, so nothing else runs meanwhile.</summary>
+/// <summary>
+/// What a model in a file's pages holds on to: mappings and tensors of the whole process, so nothing else runs meanwhile.
+/// </summary>
 [Collection(nameof(LeakTests))]
 public sealed class GgufLeakTests
 {
@@ -69,7 +71,8 @@ public sealed class GgufLeakTests
         var config = ModelConfig.Load(source);
         using var weights = source.OpenWeights();
         var matrix = ModelRegistry.LayersOf(config).Where(layer => weights.Names.Contains(layer.Module + ".weight"))
-            .Select(layer => weights.Stored(layer.Module + ".weight", ShapeOf(layer), CPU)).FirstOrDefault(static matrix => matrix is GgmlMatrix);
+            .Select(layer => weights.Stored(layer.Module + ".weight", ShapeOf(layer), CPU))
+            .FirstOrDefault(static matrix => matrix is GgmlMatrix);
         if (matrix is not null) _ = weights.TakePages();
         return matrix;
     }

@@ -42,6 +42,8 @@ public sealed class GgufTokenizerTests
     [InlineData("tokenizer.ggml.eom_token_id", 12, "tokenizer.ggml.eom_token_id is 12")]
     [InlineData("tokenizer.ggml.add_space_prefix", true, "tokenizer.ggml.add_space_prefix is true, expected false")]
     [InlineData("tokenizer.ggml.add_sep_token", true, "tokenizer.ggml.add_sep_token is true, expected false")]
+    [InlineData("tokenizer.ggml.normalizer.lowercase", true, "tokenizer.ggml.normalizer.lowercase is true, expected false")]
+    [InlineData("tokenizer.ggml.escape_whitespaces", false, "tokenizer.ggml.escape_whitespaces is false, expected true")]
     public void Metadata_that_cannot_be_used_is_refused_by_key_and_value(string key, object? value, string message) =>
         AssertRefused(MadeMetadata.Gpt2(), key, value, message);
 

@@ -38,7 +38,8 @@ internal static class FormulaAdapter
         KeyValuePair<string, NamedArray> Named(string factor, float[] values, params long[] shape) =>
             KeyValuePair.Create($"base_model.model.{layer.Module}.lora_{factor}.weight", new NamedArray(shape, values));
         yield return Named("A", Drawn(seed + 1, rank * layer.InWidth), rank, layer.InWidth);
-        yield return Named("B", trainsFromZero ? new float[layer.OutWidth * rank] : Drawn(seed + 2, layer.OutWidth * rank), layer.OutWidth, rank);
+        yield return Named("B", trainsFromZero ? new float[layer.OutWidth * rank] : Drawn(seed + 2, layer.OutWidth * rank),
+            layer.OutWidth, rank);
     }
 
     private static float[] Drawn(uint seed, int count)

@@ -14,8 +14,8 @@ using static TorchSharp.torch;
 namespace FedRLora.Training.Tests.Models;
 
 /// <summary>
-/// A real model on the blocks of its GGUF file, and from the folder it is converted to, beside its reference; tolerances are those of the reference's README. Only real tokens
-/// are looked at.
+/// A real model on the blocks of its GGUF file, and from the folder it is converted to, beside its reference; tolerances are those of the
+/// reference's README. Only real tokens are looked at.
 /// </summary>
 [Collection(nameof(RealModels))]
 public sealed class RealModelTests(RealModels models, ITestOutputHelper output)
@@ -32,7 +32,8 @@ public sealed class RealModelTests(RealModels models, ITestOutputHelper output)
         using var scope = NewDisposeScope();
         using var file = GgufFile.Open(RealModels.FileOf(name)!);
         using var weights = ModelSource.At(RealModels.FileOf(name)!).OpenWeights();
-        var matrices = models.Model(name).AdaptableLayers.Select(static layer => layer.Module + ".weight").ToHashSet(StringComparer.Ordinal);
+        var matrices = models.Model(name).AdaptableLayers.Select(static layer => layer.Module + ".weight")
+            .ToHashSet(StringComparer.Ordinal);
         var rows = RealModels.Json(name, "tensors.json").EnumerateArray().ToList();
 
         Assert.Equal(
@@ -123,7 +124,8 @@ public sealed class RealModelTests(RealModels models, ITestOutputHelper output)
         {
             long[] Ids(string key) => [.. text.GetProperty(key).EnumerateArray().Select(static id => id.GetInt64())];
             var ids = Ids("ids");
-            Assert.Equal(ids, tokenizer.Encode(text.GetProperty("text").GetString()!, addSpecialTokens: true).Select(static id => (long)id));
+            Assert.Equal(ids, tokenizer.Encode(text.GetProperty("text").GetString()!, addSpecialTokens: true)
+                .Select(static id => (long)id));
             var logits = model.LogitsOf(model.Hidden(tensor(ids, [1, ids.Length]), null, null), null)[0];
             foreach (var (at, best) in text.GetProperty("top10_ids").EnumerateArray().Index())
             {

@@ -14,8 +14,8 @@ using static TorchSharp.torch;
 namespace FedRLora.Training.Tests.Models;
 
 /// <summary>
-/// Adapters over the blocks of a real model's file, and over the folder it is converted to, as training computes them, beside PEFT: logits, gradients, steps of AdamW, and a run on a
-/// public task; tolerances are those of the reference's README.
+/// Adapters over the blocks of a real model's file, and over the folder it is converted to, as training computes them, beside PEFT: logits,
+/// gradients, steps of AdamW, and a run on a public task; tolerances are those of the reference's README.
 /// </summary>
 [Collection(nameof(RealModels))]
 public sealed class RealModelTrainingTests(RealModels models, ITestOutputHelper output)
@@ -25,7 +25,8 @@ public sealed class RealModelTrainingTests(RealModels models, ITestOutputHelper 
     public static TheoryData<string, string, bool> Adapters => RealModels.Adapters;
 
     public static TheoryData<string> Learning =>
-        [.. RealModels.Names.Cast<object[]>().Select(static row => (string)row[0]).Where(static name => RealModels.Has(name, "learning.json"))];
+        [.. RealModels.Names.Cast<object[]>().Select(static row => (string)row[0])
+            .Where(static name => RealModels.Has(name, "learning.json"))];
 
     [SharedTheory, MemberData(nameof(Adapters))]
     public void Logits_gradients_and_steps_match_the_reference(string name, string adapter, bool isConverted)

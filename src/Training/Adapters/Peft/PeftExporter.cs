@@ -29,7 +29,8 @@ public sealed class PeftExporter(string root) : IAdapterExporter
         form = (form ?? new()) with { BaseModel = form?.BaseModel ?? folder };
         // For magnitudes of a client that has not trained yet, and for the digest of its numbers.
         using var model = new LoadedModel(folder, plan.Model.Storage);
-        var exported = Export(plan, adapter => _source.LayoutOf(plan with { Adapter = adapter }, FrozenBase.LayersOf(folder), () => model.Model),
+        var exported = Export(plan,
+            adapter => _source.LayoutOf(plan with { Adapter = adapter }, FrozenBase.LayersOf(folder), () => model.Model),
             _source.Given(plan), client, shared, head, form);
         return exported with { Metadata = BaseOf(folder, plan.Model.Storage, model).Metadata };
     }

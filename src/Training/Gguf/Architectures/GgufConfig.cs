@@ -94,9 +94,10 @@ internal sealed class GgufConfig
         var key = Key(name);
         if (!_metadata.IsArray(key)) return _metadata.OptionalSize(key);
         var values = _metadata.OptionalIntegers(key)!;
-        return values.Length > 0 && Array.TrueForAll(values, value => value == values[0]) && values[0] is >= 1 and <= int.MaxValue
+        return values.Length == Size("block_count") && Array.TrueForAll(values, value => value == values[0])
+            && values[0] is >= 1 and <= int.MaxValue
             ? (int)values[0]
-            : throw _metadata.Wrong(key, _metadata.ShownValue(key), "the same size of at least 1 in every layer");
+            : throw _metadata.Wrong(key, _metadata.ShownValue(key), $"the same size of at least 1 in each of {Size("block_count")} layers");
     }
 
     private int Vocabulary(int hidden)

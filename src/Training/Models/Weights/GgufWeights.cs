@@ -65,8 +65,9 @@ internal sealed unsafe class GgufWeights : IModelWeights
             var widened = empty([count * columns], ScalarType.Float32, CPU);
             GgufValues.Rows(_file, parameter, first, new((float*)FrozenMatrices.PointerTo(widened), checked((int)(count * columns))));
             var target = values.narrow(0, first, count);
-            target.copy_(widened.view(target.shape));
-            if (dtype != ScalarType.Float32) ModelWeights.RefuseNotFinite(Path, name, widened, target);
+            var source = widened.view(target.shape);
+            target.copy_(source);
+            if (dtype != ScalarType.Float32) ModelWeights.RefuseNotFinite(Path, $"{parameter.Tensor.Name} ({name})", source, target, first);
         }
 
         return values.to(device).MoveToOuterDisposeScope();

@@ -121,8 +121,9 @@ internal sealed class ModelWeights : IModelWeights
     /// <param name="name">Their tensor.</param>
     /// <param name="values">As they are.</param>
     /// <param name="converted">As they are wanted.</param>
+    /// <param name="firstRow">Of the tensor, where they are a part of it.</param>
     /// <exception cref="BadInputException">The first such entry is named.</exception>
-    internal static void RefuseNotFinite(string path, string name, Tensor values, Tensor converted)
+    internal static void RefuseNotFinite(string path, string name, Tensor values, Tensor converted, long firstRow = 0)
     {
         if (converted.numel() == 0) return;
         using var scope = NewDisposeScope();
@@ -134,10 +135,17 @@ internal sealed class ModelWeights : IModelWeights
         var (place, entry) = (new long[values.shape.Length], at);
         for (var dimension = place.Length - 1; dimension >= 0; entry /= values.shape[dimension--])
             place[dimension] = entry % values.shape[dimension];
+        if (place.Length > 0) place[0] += firstRow;
         var what = FormattableString.Invariant(
             $"{path}: tensor {BadInputException.Shown(name)} has {value} at [{string.Join(", ", place)}]");
+        var wider = converted.dtype switch
+        {
+            ScalarType.Float16 => "use bfloat16 or float32",
+            ScalarType.Float32 => "no wider type is computed with",
+            _ => "use float32",
+        };
         throw new BadInputException(double.IsFinite(value)
-            ? $"{what}, which {converted.dtype.ToString().ToLowerInvariant()} cannot hold; use bfloat16 or float32"
+            ? $"{what}, which {converted.dtype.ToString().ToLowerInvariant()} cannot hold; {wider}"
             : $"{what}, which is not finite; take the weights from an earlier checkpoint");
     }
 
