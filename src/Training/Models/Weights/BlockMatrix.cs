@@ -48,9 +48,11 @@ internal abstract unsafe class BlockMatrix(long rows, long columns) : FrozenMatr
     {
         using var scope = NewDisposeScope();
         var rows = empty([ids.shape[0], Columns], ScalarType.Float32, CPU);
+        if (ids.shape[0] == 0) return rows.to(dtype).MoveToOuterDisposeScope();
         var target = (float*)FrozenMatrices.PointerTo(rows);
         foreach (var id in ids.data<long>())
         {
+            if (id < 0 || id >= Rows) throw new ArgumentOutOfRangeException(nameof(ids), id, $"The matrix has {Rows} rows.");
             Widen(id, 1, target);
             target += Columns;
         }
@@ -61,6 +63,7 @@ internal abstract unsafe class BlockMatrix(long rows, long columns) : FrozenMatr
 
     public override void TimesTransposed(Tensor target, Tensor x, bool keeps, ScalarType compute)
     {
+        if (x.shape[0] == 0) return;
         using var scope = NewDisposeScope();
         var from = As(x, compute);
         if (Floats is { } floats && floats.dtype == compute) Add(target, from, floats.t(), keeps);
@@ -70,6 +73,7 @@ internal abstract unsafe class BlockMatrix(long rows, long columns) : FrozenMatr
 
     public override void Times(Tensor target, Tensor x, bool keeps, ScalarType compute)
     {
+        if (x.shape[0] == 0) return;
         using var scope = NewDisposeScope();
         var from = As(x, compute);
         if (Floats is { } floats && floats.dtype == compute) Add(target, from, floats, keeps);
