@@ -64,6 +64,24 @@ public sealed class ExtendAndForkTests : IDisposable
             StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("nf4", "give the plan model.storage: asStored (it has nf4)")]
+    [InlineData("float32", null)] // the same numbers
+    public async Task A_fork_keeps_the_numbers_that_heads_were_trained_beside(string storage, string? said)
+    {
+        var run = await SimulateAsync("run", 2);
+        var text = await File.ReadAllTextAsync(Folder("plan.yaml"));
+        Assert.Contains("model: model\n", text, StringComparison.Ordinal);
+        await File.WriteAllTextAsync(Folder("other.yaml"),
+            text.Replace("model: model\n", $"model: {{path: model, storage: {storage}}}\n", StringComparison.Ordinal));
+
+        var forked = await CommandLine.RunAsync("fork", run, "--round", "2", "--plan", Folder("other.yaml"), "--out", Folder("fork"));
+
+        Assert.Equal(said is null ? 0 : 2, forked.Code);
+        Assert.Equal(said is null, Directory.Exists(Folder("fork")));
+        if (said is not null) Assert.Contains(said, Assert.Single(forked.ErrorLines), StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task A_fork_that_cannot_be_leaves_nothing_behind()
     {

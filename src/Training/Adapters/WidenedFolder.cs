@@ -1,5 +1,4 @@
 using FedRLora.Abstractions.Tensors;
-using FedRLora.Training.Gguf;
 using FedRLora.Training.Models;
 using FedRLora.Training.Models.Weights;
 using static TorchSharp.torch;
@@ -24,14 +23,15 @@ internal static class WidenedFolder
         CancellationToken cancellationToken)
     {
         Directory.CreateDirectory(target);
-        var documents = Directory.Exists(path)
-            ? filesOf(path).Select(file => (Name: Path.GetRelativePath(path, file), Content: File.ReadAllBytes(file)))
-            : Documents(new GgufSource(path));
-        foreach (var (name, content) in documents)
+        if (File.Exists(path)) new GgufSource(path).WriteDocuments(target);
+        else
         {
-            var document = Path.Combine(target, name);
-            Directory.CreateDirectory(Path.GetDirectoryName(document)!);
-            File.WriteAllBytes(document, content);
+            foreach (var file in filesOf(path))
+            {
+                var copy = Path.Combine(target, Path.GetRelativePath(path, file));
+                Directory.CreateDirectory(Path.GetDirectoryName(copy)!);
+                File.Copy(file, copy);
+            }
         }
 
         var arrays = ModelRegistry.ExpectedParameters(model.Config).Select(parameter => KeyValuePair.Create(parameter.Name,
@@ -43,8 +43,4 @@ internal static class WidenedFolder
         using var stream = File.Create(Path.Combine(target, "model.safetensors"));
         SafetensorsWriter.Write(arrays, new Dictionary<string, string> { ["format"] = "pt" }, stream);
     }
-
-    private static IEnumerable<(string Name, byte[] Content)> Documents(GgufSource source) =>
-        GgufTokenizer.Documents(source.Metadata).Prepend(ModelConfig.FileName)
-            .Select(name => (name, System.Text.Encoding.UTF8.GetBytes(source.Text(name))));
 }

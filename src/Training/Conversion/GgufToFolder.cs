@@ -30,20 +30,13 @@ public static unsafe class GgufToFolder
         if (type == WeightType.Q8)
             throw new BadInputException("a Hugging Face folder has no q8_0; give f32, f16 or bf16");
         using var file = GgufFile.Open(path);
-        var source = ModelSource.At(path);
         var config = GgufConfig.Of(file.Header, tensor => GgufValues.Of(file, tensor));
         var parameters = GgufParameters.Of(config, file.Header);
         var partial = $"{Path.TrimEndingDirectorySeparator(Path.GetFullPath(target))}.{Path.GetRandomFileName()}"; // a name that nobody has
         try
         {
             Directory.CreateDirectory(partial);
-            foreach (var name in GgufTokenizer.Documents(file.Metadata).Prepend(ModelConfig.FileName))
-            {
-                var document = Path.Combine(partial, name);
-                Directory.CreateDirectory(Path.GetDirectoryName(document)!);
-                File.WriteAllText(document, source.Text(name));
-            }
-
+            new GgufSource(path).WriteDocuments(partial);
             WriteWeights(Path.Combine(partial, "model.safetensors"), file, parameters, type.InGguf(), cancellationToken);
             Directory.Move(partial, target);
             return new([(type.ToString(), parameters.Count)], [])
@@ -103,7 +96,7 @@ public static unsafe class GgufToFolder
         var place = parameter.Shape.Length == 1 ? $"{at}" : $"{at / columns}, {at % columns}";
         var what = FormattableString.Invariant($"{file.Path}: tensor {parameter.Tensor.Name} has {value} at [{place}] of {parameter.Name}");
         return new(float.IsFinite(value)
-            ? $"{what}, which {type} cannot hold; write {GgmlType.BF16} or {GgmlType.F32}"
+            ? $"{what}, which {type} cannot hold; {GgufWriter.WiderThan(type)}"
             : $"{what}, which is not finite; take the file from where it came again");
     }
 }

@@ -188,12 +188,16 @@ internal sealed unsafe class GgufWriter
         }
     }
 
+    /// <summary>What to write instead of a type that does not hold a number.</summary>
+    public static string WiderThan(GgmlType type) =>
+        type == GgmlType.BF16 ? $"write {GgmlType.F32}" : $"write {GgmlType.BF16} or {GgmlType.F32}";
+
     private static BadInputException DoesNotFit(GgufNewTensor tensor, long at, float value, string path)
     {
         var what = string.Create(CultureInfo.InvariantCulture,
             $"{path}: tensor {tensor.Name} has {value} at [{at / tensor.Columns}, {at % tensor.Columns}]");
         return new(float.IsFinite(value)
-            ? $"{what}, which {tensor.Type} cannot hold; write {GgmlType.BF16} or {GgmlType.F32}"
+            ? $"{what}, which {tensor.Type} cannot hold; {WiderThan(tensor.Type)}"
             : $"{what}, which is not finite; take the weights from an earlier checkpoint");
     }
 

@@ -15,6 +15,9 @@ internal static class ComputeUnits
     private const int Size = 512;
     private const int Repeats = 5;
 
+    // Once, so that a run is not refused in its midst.
+    private static readonly Lazy<double> Measured = new(Slowdown);
+
     /// <summary>The units for bfloat16 as a fingerprint names them; null where products in it are emulated.</summary>
     public static string? ForBfloat16 { get; } = Find();
 
@@ -29,7 +32,7 @@ internal static class ComputeUnits
     {
         if (training.Compute == ComputeType.Float32 || training.AllowSlowCompute || device.type != DeviceType.CPU
             || units is not null) return;
-        var slowdown = (slowdownOf ?? Slowdown)();
+        var slowdown = slowdownOf?.Invoke() ?? Measured.Value;
         if (slowdown <= 1) return; // units that are not known here
         throw new BadInputException("training.compute bfloat16: this processor has no units for it, and a product takes "
             + FormattableString.Invariant($"{slowdown:0.0} times as long as in float32 ({Size} x {Size}, one thread); ")

@@ -12,8 +12,8 @@ public sealed record ModelConfig
     internal const string FileName = "config.json";
 
     private const int MaxLayers = 2_000;
-    private const double LeastTheta = 1e-6; // beyond these float32 holds no frequency
-    private const double MostTheta = 1e30;
+    internal const double LeastTheta = 1e-6; // beyond these float32 holds no frequency
+    internal const double MostTheta = 1e30;
     private const int MaxWidth = 1 << 24; // far above any model's, and a matrix of two such widths is far below what overflows
 
     /// <summary>The family, as in <see cref="ModelRegistry"/>.</summary>

@@ -171,8 +171,9 @@ internal sealed class GgufConfig
     private double? Positive(string name) => _metadata.OptionalNumber(Key(name)) switch
     {
         null => null,
-        > 0 and < double.PositiveInfinity and var number => number,
-        _ => throw _metadata.Wrong(Key(name), _metadata.ShownValue(Key(name)), "a positive finite number"),
+        >= ModelConfig.LeastTheta and <= ModelConfig.MostTheta and var number => number,
+        _ => throw _metadata.Wrong(Key(name), _metadata.ShownValue(Key(name)),
+            FormattableString.Invariant($"a number from {ModelConfig.LeastTheta} to {ModelConfig.MostTheta}")),
     };
 
     private RopeScaling? Scaling(int rotary, Func<GgufTensor, float[]> valuesOf)

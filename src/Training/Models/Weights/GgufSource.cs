@@ -39,6 +39,17 @@ internal sealed class GgufSource : ModelSource
 
     public override string Called(string name) => name == ModelConfig.FileName ? _path : $"{_path} ({name})";
 
+    /// <summary>Writes every document that the file has something for into a folder that is there.</summary>
+    public void WriteDocuments(string folder)
+    {
+        foreach (var name in GgufTokenizer.Documents(Metadata).Prepend(ModelConfig.FileName))
+        {
+            var document = System.IO.Path.Combine(folder, name);
+            Directory.CreateDirectory(System.IO.Path.GetDirectoryName(document)!);
+            File.WriteAllText(document, Text(name));
+        }
+    }
+
     public override IModelWeights OpenWeights() => new GgufWeights(GgufFile.Open(_path), _config.Value);
 
     // Read, not kept: a few numbers.
