@@ -4,6 +4,7 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Cluster;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 
 namespace FedRLora.Client.Commands;
 
