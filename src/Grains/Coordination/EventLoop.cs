@@ -14,7 +14,7 @@ namespace FedRLora.Grains.Coordination;
 /// </summary>
 internal sealed class EventLoop(
     CoordinatorServices services, IGrainBase grain, OpenJob job, IPersistentState<JobMemory> memory, EventQueue events,
-    EffectPerformer effects, RoundClock clock, SiteCalls sites, InputAgreement inputs, UpdateCleaner cleaner, JobMark mark)
+    EffectPerformer effects, RoundClock clock, SiteCalls sites, InputAgreement inputs, UpdateCleaner cleaner, JobMark mark, RunEventLog news)
 {
     /// <summary>Ends when the activation does.</summary>
     public Task Running { get; private set; } = Task.CompletedTask;
@@ -70,6 +70,10 @@ internal sealed class EventLoop(
                 grain.DeactivateOnIdle();
             }
         }
+        finally
+        {
+            news.End(); // whoever waits for some keeps the activation from going away
+        }
     }
 
     private async Task TurnAsync(IReadOnlyList<RoundEvent> happened, Resumption? resumption, CancellationToken stopping)
@@ -77,6 +81,7 @@ internal sealed class EventLoop(
         try
         {
             var passed = happened.Where(job.Gate.Passes).ToArray();
+            news.Heard(passed);
             if (passed.Length > 0) await TakeAsync(passed, stopping);
             if (resumption is not null) await TakeUpAsync(resumption, stopping);
         }
@@ -86,12 +91,14 @@ internal sealed class EventLoop(
         }
 
         if (resumption is not null && job.Gate is Gate.Resuming resuming) job.Gate = resuming.From;
+        news.Changed();
     }
 
     private async Task TakeAsync(IReadOnlyList<RoundEvent> happened, CancellationToken stopping)
     {
         (job.State, var toDo) = job.Machine.Next(job.State, happened);
         if (job.State.Phase != Phase.Finished) job.Shown = job.State; // finished is shown when the exports are there
+        news.Changed();
         foreach (var effect in toDo) await effects.PerformAsync(effect, stopping);
         job.Shown = job.State;
     }
@@ -125,6 +132,7 @@ internal sealed class EventLoop(
         {
             services.Logger.LogRefused(job.Id, e.Message);
             grain.DeactivateOnIdle(); // the next activation refuses every call until the run is repaired; nothing is written down
+            news.End();
             return;
         }
 

@@ -125,13 +125,14 @@ internal sealed class JobOpening(
     {
         var events = new EventQueue();
         var clock = new RoundClock(grain, events, services.Settings, services.Time);
-        var cohort = new CohortCalls(services, job, events, clock, sites);
+        var news = new RunEventLog(services, job, clock);
+        var cohort = new CohortCalls(services, job, events, clock, sites, news);
         var cleaner = new UpdateCleaner(Store, job, services.Logger, events.Stopping);
-        var effects = new EffectPerformer(services, grain, job, memory, events, clock, cohort, sites, cleaner, mark);
-        var loop = new EventLoop(services, grain, job, memory, events, effects, clock, sites, inputs, cleaner, mark);
-        return new ActiveJob(job, events, loop, cohort, clock);
+        var effects = new EffectPerformer(services, grain, job, memory, events, clock, cohort, sites, cleaner, mark, news);
+        var loop = new EventLoop(services, grain, job, memory, events, effects, clock, sites, inputs, cleaner, mark, news);
+        return new ActiveJob(job, events, loop, cohort, clock, news);
     }
 }
 
 /// <summary>A job that is open in this activation, with the parts that run it.</summary>
-internal sealed record ActiveJob(OpenJob Job, EventQueue Events, EventLoop Loop, CohortCalls Cohort, RoundClock Clock);
+internal sealed record ActiveJob(OpenJob Job, EventQueue Events, EventLoop Loop, CohortCalls Cohort, RoundClock Clock, RunEventLog News);
