@@ -5,6 +5,7 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Cluster;
 using FedRLora.ControlPlane;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 
 namespace FedRLora.Client.Commands;
 
