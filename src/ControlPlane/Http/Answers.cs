@@ -34,7 +34,7 @@ internal sealed partial class Answers(ILogger<Answers> logger) : IMiddleware
     /// <summary>Status code and line.</summary>
     internal static (int Code, string Line) Of(Exception exception) => exception switch
     {
-        NoSuchRunException => (StatusCodes.Status404NotFound, exception.Message),
+        NoSuchThingException => (StatusCodes.Status404NotFound, exception.Message),
         NotAllowedException => (StatusCodes.Status403Forbidden, exception.Message),
         RefusedException => (StatusCodes.Status409Conflict, exception.Message),
         BadHttpRequestException { InnerException: JsonException e, StatusCode: var code } => (code, BodyProblem.Of(e)),

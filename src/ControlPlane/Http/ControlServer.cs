@@ -98,6 +98,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         app.Use(RequestChecks.InvokeAsync);
         app.UseRouting().UseAuthentication().UseAuthorization();
         RunRoutes.Add(app);
+        SiteRoutes.Add(app);
         Probes.Add(app);
         app.MapOpenApi(Routes.OpenApi.Pattern.Replace("v1", "{documentName}", StringComparison.Ordinal))
             .RequireAuthorization(Routes.OpenApi.Policy.ToString()).WithMetadata(Routes.OpenApi);

@@ -33,6 +33,14 @@ public sealed class Runs(ControlServices services)
     public async Task<string> PlanAsync(string run, CancellationToken cancellationToken) =>
         await AskAsync(Control(Named(run)).GetPlanAsync, cancellationToken) ?? throw new NoSuchRunException(run);
 
+    /// <summary>What every site needs to work on the last committed round.</summary>
+    public Task<IReadOnlyList<SiteAssignment>> CommittedAsync(string run, CancellationToken cancellationToken) =>
+        AskAsync(Following(run).CommittedAsync, cancellationToken);
+
+    /// <summary>A committed round.</summary>
+    public async Task<RoundSummary> RoundAsync(string run, int round, CancellationToken cancellationToken) =>
+        (await ProgressAsync(run, round - 1, cancellationToken)).NewRounds.First(one => one.Manifest.Round == round);
+
     /// <summary>Has a run do something.</summary>
     /// <exception cref="NoSuchRunException">There is no such run.</exception>
     /// <exception cref="RefusedException">It is not in a state for that.</exception>
@@ -56,9 +64,12 @@ public sealed class Runs(ControlServices services)
     private static string Named(string run) => Identifiers.IsValid(run) ? run : throw new NoSuchRunException(run);
 }
 
+/// <summary>There is no such thing: 404.</summary>
+public class NoSuchThingException(string message) : Exception(message);
+
 /// <summary>There is no such run: 404.</summary>
 public sealed class NoSuchRunException(string run)
-    : Exception($"There is no run {BadInputException.Shown(run)}; GET /v1/runs lists them.");
+    : NoSuchThingException($"There is no run {BadInputException.Shown(run)}; GET /v1/runs lists them.");
 
 /// <summary>A run does not take what is asked of it as it stands: 409.</summary>
 public sealed class RefusedException(string message, Exception innerException) : Exception(message, innerException);
