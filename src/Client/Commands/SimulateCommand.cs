@@ -3,6 +3,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 using FedRLora.Training.Data;
 
 namespace FedRLora.Client.Commands;

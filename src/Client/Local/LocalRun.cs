@@ -6,8 +6,9 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Sending;
 using FedRLora.Client.Rendering;
-using FedRLora.Client.Report;
 using FedRLora.Client.RunFolder;
+using FedRLora.ControlPlane.Report;
+using FedRLora.ControlPlane.Views;
 using FedRLora.Grains.Clients;
 using FedRLora.Grains.Runs;
 using FedRLora.Grains.Store;
@@ -136,7 +137,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
 
     private ReportFacts FactsOf(FederationPlan plan) => new(
         TimeProvider.System.GetUtcNow(), ReportFacts.VersionOf(typeof(Program)), Hosts: 1, run.Record.ForkedFrom,
-        PlanSizes.Of(plan, run.Record.Root).Sizes);
+        PlanSizes.Of(plan, run.Record.Root).Sizes?.Bytes);
 
     // In one process nobody pauses a run but a store that cannot be used.
     private static int Ended(JobStatus status) => status == JobStatus.Paused ? ExitCode.Environment : ExitCode.Failed;
@@ -192,7 +193,9 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
         var (mode, reference) = (run.Record.Mode, localOnly is { Rounds.Count: > 0 } ? localOnly.Rounds : null);
         MetricsFiles.Write(run.Path, mode, plan, federated.Rounds);
         if (reference is not null) MetricsFiles.Write(Path.Combine(run.Path, "local-only"), mode, plan, reference);
-        HtmlReport.Write(Path.Combine(run.Path, "report.html"), mode, plan, federated.Rounds, reference, yaml, FactsOf(plan), versusLocal);
+        OutputFile.Replace(
+            Path.Combine(run.Path, "report.html"), mode,
+            HtmlReport.Render(plan, federated.Rounds, reference, yaml, FactsOf(plan), versusLocal));
     }
 
     private void Summarize(

@@ -1,0 +1,60 @@
+using System.Text;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Grains;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.ControlPlane.Access;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+
+namespace FedRLora.ControlPlane.Http;
+
+/// <summary>Runs: which there are, how one begins, and how it is steered.</summary>
+internal static class RunRoutes
+{
+    private const int NoRounds = int.MaxValue - 1;
+    private static readonly TimeSpan TakenWithin = TimeSpan.FromSeconds(2), AskEvery = TimeSpan.FromMilliseconds(50);
+
+    public static void Add(IEndpointRouteBuilder routes)
+    {
+        routes.Map(Routes.Submit, SubmitAsync).Produces<Steered>(StatusCodes.Status201Created)
+            .Produces<Problem>(StatusCodes.Status400BadRequest);
+        routes.Map(Routes.Plan, async (string run, Runs runs, CancellationToken token) =>
+            Results.Text(await runs.PlanAsync(run, token), "application/yaml", Encoding.UTF8))
+            .Produces<string>(contentType: "application/yaml");
+        Steer(routes, Routes.Pause,
+            static (NothingSaid _, IRunControlGrain run, CancellationToken token) => run.PauseAsync(token), stops: true);
+        Steer(routes, Routes.Cancel,
+            static (NothingSaid _, IRunControlGrain run, CancellationToken token) => run.CancelAsync(token), stops: true);
+        Steer(routes, Routes.Resume, static (ResumeBody body, IRunControlGrain run, CancellationToken token) =>
+            run.ResumeAsync(body.AllowEngineChange, body.AllowDataChange, token));
+    }
+
+    private static async Task<IResult> SubmitAsync(SubmitBody body, Runs runs, CancellationToken token)
+    {
+        var plan = PlanReader.Require(body.Plan, "plan");
+        var run = Identifiers.Check("run", body.Run ?? plan.Name);
+        await runs.Control(run).SubmitAsync(body.Plan, token);
+        return Results.Created($"/v1/runs/{run}", await SteeredAsync(run, runs, token));
+    }
+
+    private static void Steer<T>(
+        IEndpointRouteBuilder routes, ControlRoute route, Func<T, IRunControlGrain, CancellationToken, Task> call, bool stops = false) =>
+        routes.Map(route, async (string run, T body, Runs runs, TimeProvider time, CancellationToken token) =>
+        {
+            await runs.SteerAsync(run, control => call(body, control, token), token);
+            var since = time.GetTimestamp(); // the run takes it at its next event, and its answer should say so
+            while (stops && time.GetElapsedTime(since) < TakenWithin
+                && (await runs.ProgressAsync(run, NoRounds, token)).Status == JobStatus.Running)
+                await Task.Delay(AskEvery, time, token);
+            return Results.Ok(await SteeredAsync(run, runs, token));
+        }).Produces<Steered>().Produces<Problem>(StatusCodes.Status404NotFound).Produces<Problem>(StatusCodes.Status409Conflict);
+
+    private static async Task<Steered> SteeredAsync(string run, Runs runs, CancellationToken token)
+    {
+        var progress = await runs.ProgressAsync(run, NoRounds, token);
+        return new(1, run, StatusName(progress.Status), [.. progress.AbsentSites.Select(static hold => hold.Text)]);
+    }
+
+    private static string StatusName(JobStatus status) => status.ToString().ToLowerInvariant();
+}
