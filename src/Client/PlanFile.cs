@@ -42,10 +42,7 @@ internal sealed record PlanFile(string Path, string Yaml)
 
     /// <summary>The same plan with a value set, given as <c>training.learningRate=1e-3</c>.</summary>
     /// <inheritdoc cref="WithSeed" path="/exception"/>
-    public PlanFile With(string assignment) => assignment.Split('=', 2) is [{ Length: > 0 } path, { Length: > 0 } value]
-        ? With(path, value)
-        : throw new BadInputException($"'{BadInputException.Shown(assignment)}' sets nothing; "
-            + "write for example training.learningRate=1e-3.");
+    public PlanFile With(string assignment) => this with { Yaml = PlanEdit.Assign(Yaml, assignment, Path) };
 
     private PlanFile With(string path, string value) => this with { Yaml = PlanEdit.Require(Yaml, path, value, Path) };
 

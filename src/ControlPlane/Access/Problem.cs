@@ -1,4 +1,5 @@
 using System.Text.Json;
+using FedRLora.ControlPlane.Views;
 using Microsoft.AspNetCore.Http;
 
 namespace FedRLora.ControlPlane.Access;
@@ -15,6 +16,6 @@ public sealed record Problem(int Schema, string Error)
         context.Response.StatusCode = code;
         context.Response.ContentType = "application/json; charset=utf-8";
         await context.Response.WriteAsync(
-            JsonSerializer.Serialize(new Problem(1, error), JsonSerializerOptions.Web), context.RequestAborted);
+            JsonSerializer.Serialize(new Problem(1, error), Json.Lines), context.RequestAborted);
     }
 }

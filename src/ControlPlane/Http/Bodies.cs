@@ -1,3 +1,6 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
+
 namespace FedRLora.ControlPlane.Http;
 
 /// <summary>The body of a call that says nothing.</summary>
@@ -43,7 +46,23 @@ public sealed record EvaluateBody(IReadOnlyList<string>? Clients = null, string?
 /// <param name="Stop">Texts that end the continuation and are no part of it.</param>
 public sealed record GenerateBody(
     string Prompt, bool Chat = false, int MaxNewTokens = 64, double Temperature = 0, double TopP = 1, ulong Seed = 0,
-    IReadOnlyList<string>? Stop = null);
+    IReadOnlyList<string>? Stop = null)
+{
+    /// <summary>As it travels to the site.</summary>
+    /// <exception cref="BadInputException">A value is out of its range.</exception>
+    public Abstractions.Messages.Prompt Prompted()
+    {
+        if (MaxNewTokens is < 1 or > 1_000_000) throw new BadInputException($"maxNewTokens: {MaxNewTokens} is not from 1 to 1000000");
+        if (!(Temperature is >= 0 and <= 100)) throw new BadInputException($"temperature: {Temperature} is not from 0 to 100");
+        if (!(TopP is > 0 and <= 1)) throw new BadInputException($"topP: {TopP} is not above 0 and at most 1");
+        if (Stop?.Contains("") == true) throw new BadInputException("stop: a text of at least one character is needed");
+        return new()
+        {
+            Text = Prompt, IsChat = Chat, MaxNewTokens = MaxNewTokens, Temperature = Temperature, TopP = TopP, Seed = Seed,
+            StopTexts = Stop ?? [],
+        };
+    }
+}
 
 /// <summary>What was done to a run.</summary>
 /// <param name="Schema">The version of the schema.</param>

@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using System.Text.Json.Serialization;
 using FedRLora.Abstractions;
 using FedRLora.ControlPlane.Access;
+using FedRLora.ControlPlane.Views;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
@@ -68,6 +69,9 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
             .Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(1)) // streams have no end of their own
             .ConfigureHttpJsonOptions(static json =>
             {
+                foreach (var converter in Json.Lines.Converters) json.SerializerOptions.Converters.Add(converter);
+                json.SerializerOptions.DefaultIgnoreCondition = Json.Lines.DefaultIgnoreCondition;
+                json.SerializerOptions.Encoder = Json.Lines.Encoder;
                 json.SerializerOptions.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;
                 json.SerializerOptions.RespectRequiredConstructorParameters = true;
                 json.SerializerOptions.RespectNullableAnnotations = true;
@@ -94,6 +98,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         app.Use(RequestChecks.InvokeAsync);
         app.UseRouting().UseAuthentication().UseAuthorization();
         RunRoutes.Add(app);
+        SiteRoutes.Add(app);
         Probes.Add(app);
         app.MapOpenApi(Routes.OpenApi.Pattern.Replace("v1", "{documentName}", StringComparison.Ordinal))
             .RequireAuthorization(Routes.OpenApi.Policy.ToString()).WithMetadata(Routes.OpenApi);

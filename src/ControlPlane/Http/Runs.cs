@@ -12,12 +12,6 @@ public sealed class Runs(ControlServices services)
     /// <summary>Who runs a run.</summary>
     public IRunControlGrain Control(string run) => services.Grains.GetGrain<IRunControlGrain>(run);
 
-    /// <summary>Tells what happens in it.</summary>
-    public IRunFollowingGrain Following(string run) => services.Grains.GetGrain<IRunFollowingGrain>(run);
-
-    /// <summary>A site's part of it.</summary>
-    public ISiteRunGrain Site(string run, string site) => services.Grains.GetGrain<ISiteRunGrain>(Keys.Site(run, site));
-
     /// <summary>Every run of the store.</summary>
     public Task<IReadOnlyList<JobProgress>> ListAsync(CancellationToken cancellationToken) =>
         AskAsync(services.Grains.GetGrain<IJobsGrain>(Keys.Jobs).ListAsync, cancellationToken);
@@ -32,6 +26,10 @@ public sealed class Runs(ControlServices services)
     /// <exception cref="NoSuchRunException">There is no such run.</exception>
     public async Task<string> PlanAsync(string run, CancellationToken cancellationToken) =>
         await AskAsync(Control(Named(run)).GetPlanAsync, cancellationToken) ?? throw new NoSuchRunException(run);
+
+    /// <summary>A committed round.</summary>
+    public async Task<RoundSummary> RoundAsync(string run, int round, CancellationToken cancellationToken) =>
+        (await ProgressAsync(run, round - 1, cancellationToken)).NewRounds.First(one => one.Manifest.Round == round);
 
     /// <summary>Has a run do something.</summary>
     /// <exception cref="NoSuchRunException">There is no such run.</exception>
@@ -56,9 +54,12 @@ public sealed class Runs(ControlServices services)
     private static string Named(string run) => Identifiers.IsValid(run) ? run : throw new NoSuchRunException(run);
 }
 
+/// <summary>There is no such thing: 404.</summary>
+public class NoSuchThingException(string message) : Exception(message);
+
 /// <summary>There is no such run: 404.</summary>
 public sealed class NoSuchRunException(string run)
-    : Exception($"There is no run {BadInputException.Shown(run)}; GET /v1/runs lists them.");
+    : NoSuchThingException($"There is no run {BadInputException.Shown(run)}; GET /v1/runs lists them.");
 
 /// <summary>A run does not take what is asked of it as it stands: 409.</summary>
 public sealed class RefusedException(string message, Exception innerException) : Exception(message, innerException);

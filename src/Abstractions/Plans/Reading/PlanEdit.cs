@@ -31,6 +31,17 @@ public static class PlanEdit
         ?? throw new BadInputException($"{source}: {BadInputException.Shown(path)}: {BadInputException.Shown(value)} "
             + "cannot be set in this layout; write the value into the plan by hand.");
 
+    /// <summary>The text with a value set that is given as <c>training.learningRate=1e-3</c>.</summary>
+    /// <param name="yaml">The text.</param>
+    /// <param name="assignment">Key and value.</param>
+    /// <param name="source">What the refusal calls the text.</param>
+    /// <exception cref="BadInputException">It is no assignment, or the layout does not let it.</exception>
+    public static string Assign(string yaml, string assignment, string source) =>
+        assignment.Split('=', 2) is [{ Length: > 0 } path, { Length: > 0 } value]
+            ? Require(yaml, path, value, source)
+            : throw new BadInputException($"'{BadInputException.Shown(assignment)}' sets nothing; "
+                + "write for example training.learningRate=1e-3.");
+
     private static string? Edit(string yaml, YamlMappingNode map, ReadOnlySpan<string> keys, string value)
     {
         if (!map.Children.TryGetValue(new YamlScalarNode(keys[0]), out var child))
