@@ -55,6 +55,8 @@ public static class SiloHost
                     ? new() { Mode = options.StoreMode, Durability = options.Durability }
                     : null,
             }));
+        // after Orleans: it starts when the silo has, and stops before it
+        if (options.Control is { } control) builder.AddControlPlane(control);
         return builder.Build();
     }
 }

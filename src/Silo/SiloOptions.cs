@@ -1,5 +1,6 @@
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Sending;
+using FedRLora.ControlPlane;
 
 namespace FedRLora.Silo;
 
@@ -43,6 +44,9 @@ public sealed record SiloOptions
 
     /// <summary>Port for cluster clients.</summary>
     public required int GatewayPort { get; init; }
+
+    /// <summary>Where it is seen and steered from over HTTP; null: nowhere.</summary>
+    public ControlOptions? Control { get; init; }
 
     /// <summary>Where the silos find one another.</summary>
     public ClusterLocation Cluster { get; init; } = new ClusterLocation.Localhost();

@@ -3,6 +3,7 @@ using FedRLora.Abstractions;
 using FedRLora.Client.Cluster;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 
 namespace FedRLora.Client.Commands;
 

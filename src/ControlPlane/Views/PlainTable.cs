@@ -1,6 +1,6 @@
 using System.Text;
 
-namespace FedRLora.Client.Rendering;
+namespace FedRLora.ControlPlane.Views;
 
 /// <summary>Aligned columns for pipes and files; numbers to the right.</summary>
 internal static class PlainTable

@@ -1,8 +1,7 @@
 using System.Globalization;
 using FedRLora.Abstractions.Plans;
-using Spectre.Console;
 
-namespace FedRLora.Client.Rendering;
+namespace FedRLora.ControlPlane.Views;
 
 /// <summary>What the run gave a task: means over its clients, each counting alike.</summary>
 internal sealed record TaskRow
@@ -125,19 +124,6 @@ internal sealed record TaskTable
 
     /// <summary>Aligned ASCII columns below the title; as <see cref="PlainTable.Of"/> where they are wider than a terminal.</summary>
     public string ToPlainText(int? width = null) => Title + "\n\n" + PlainTable.Of(Header, [.. Rows.Select(Cells)], width);
-
-    /// <summary>For a terminal.</summary>
-    public Table ToTable()
-    {
-        var table = FinalTable.Empty(Title, Header, TextColumns);
-        foreach (var row in Rows)
-        {
-            table.AddRow(Cells(row).Select((cell, column) =>
-                new Text(cell, new Style(DifferenceAt(row, column) is { IsNoise: true } ? Color.Grey : null))));
-        }
-
-        return table;
-    }
 
     private string? SharedMetric =>
         Rows.Select(static row => row.Metric).OfType<string>().Distinct().Take(2).ToList() is [var metric] ? metric : null;

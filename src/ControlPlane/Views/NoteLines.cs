@@ -1,7 +1,7 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 
-namespace FedRLora.Client.Rendering;
+namespace FedRLora.ControlPlane.Views;
 
 /// <summary>What has to be known of the rows behind losses and scores: a line for each thing and task, not for each client.</summary>
 internal static class NoteLines

@@ -1,6 +1,6 @@
 using FedRLora.Abstractions.Messages;
 
-namespace FedRLora.Client.Rendering;
+namespace FedRLora.ControlPlane.Views;
 
 /// <summary>Means over the scored clients, each counting alike; nothing where their metrics differ.</summary>
 internal sealed class MeanOverClients

@@ -1,9 +1,8 @@
 using System.Globalization;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
-using Spectre.Console;
 
-namespace FedRLora.Client.Rendering;
+namespace FedRLora.ControlPlane.Views;
 
 /// <summary>What the run gave a client.</summary>
 internal sealed record FinalRow
@@ -201,34 +200,6 @@ internal sealed record FinalTable
     /// <summary>The lines that stand below the table, broken between words where they are wider than a terminal.</summary>
     public string NoteText(int? width) =>
         string.Concat(Lines.Select(note => $"{(width is { } most ? Words.Wrapped(note, most) : note)}\n"));
-
-    /// <summary>For a terminal.</summary>
-    public Table ToTable()
-    {
-        var table = Empty(Title, Header, TextColumns);
-        foreach (var row in Clients) table.AddRow([.. Texts(row, Decoration.None)]);
-        if (Clients.Count > 1) table.AddEmptyRow().AddRow([.. Texts(Mean, Decoration.Bold)]);
-        return table;
-    }
-
-    /// <summary>A table for a terminal without rows.</summary>
-    public static Table Empty(string title, IReadOnlyList<string> header, int textColumns)
-    {
-        var table = new Table().Border(TableBorder.Horizontal).Title(title);
-        foreach (var (column, index) in header.Select(static (column, index) => (column, index)))
-        {
-            var isText = index < textColumns;
-            table.AddColumn(new TableColumn(column)
-            {
-                Alignment = isText ? Justify.Left : Justify.Right, NoWrap = !isText, Padding = new Padding(0, 0, 1, 0),
-            });
-        }
-
-        return table;
-    }
-
-    private IEnumerable<Text> Texts(FinalRow row, Decoration decoration) => Cells(row).Select((cell, column) =>
-        new Text(cell, new Style(row.IsNoise && column == DifferenceColumn ? Color.Grey : null, decoration: decoration)));
 
     private IEnumerable<string> Lines =>
     [

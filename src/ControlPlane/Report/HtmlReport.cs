@@ -2,31 +2,23 @@ using System.Globalization;
 using System.Text;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
-using FedRLora.Client.Rendering;
-using FedRLora.Client.RunFolder;
+using FedRLora.ControlPlane.Views;
 
-namespace FedRLora.Client.Report;
+namespace FedRLora.ControlPlane.Report;
 
 /// <summary><c>report.html</c>: one file that needs nothing else, for a browser without a network.</summary>
 internal static class HtmlReport
 {
     private static readonly string Style = ReadStyle();
 
-    /// <summary>Writes the report.</summary>
-    /// <param name="path">Where to.</param>
-    /// <param name="mode">Who may read it.</param>
+    /// <summary>The report.</summary>
     /// <param name="plan">The plan.</param>
     /// <param name="federated">The run's rounds, with round 0.</param>
     /// <param name="localOnly">Rounds of the run that shared nothing; null if there was none.</param>
     /// <param name="planYaml">The plan as it was written.</param>
     /// <param name="facts">How the report came about.</param>
     /// <param name="versusLocal">The last scores beside those of the local-only run, where their rows are known.</param>
-    public static void Write(
-        string path, StoreMode mode, FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly,
-        string planYaml, ReportFacts facts, IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null) =>
-        OutputFile.Replace(path, mode, Render(plan, federated, localOnly, planYaml, facts, versusLocal));
-
-    internal static string Render(
+    public static string Render(
         FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly,
         string planYaml, ReportFacts facts, IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null)
     {
@@ -75,7 +67,7 @@ internal static class HtmlReport
 
     private static string Facts(FederationPlan plan, IReadOnlyList<RoundSummary> federated, List<RoundView> rounds, ReportFacts report)
     {
-        var (adapter, tensors) = (plan.Adapter, TensorUse.Of(plan.Adapter, report.Sizes));
+        var (adapter, tensors) = (plan.Adapter, TensorUse.Of(plan.Adapter, report.BytesOf));
         var dropout = adapter.Dropout.Site == DropoutSite.None ? "none"
             : $"{Words.Named(adapter.Dropout.Site)} {Invariant(adapter.Dropout.P)}";
         (string Term, string Text, string? Style)[] facts =

@@ -1,7 +1,6 @@
 using FedRLora.Abstractions.Plans;
-using FedRLora.Training.Adapters;
 
-namespace FedRLora.Client.Rendering;
+namespace FedRLora.ControlPlane.Views;
 
 /// <summary>Of a tensor of a method: who owns it, who receives it, and how large it is.</summary>
 /// <param name="Tensor">Its role.</param>
@@ -15,10 +14,10 @@ internal sealed record TensorUse(string Tensor, Scope Scope, string ReceivedBy, 
 
     /// <summary>Every tensor of a method.</summary>
     /// <param name="spec">The method.</param>
-    /// <param name="sizes">On a model; null where none is known.</param>
-    public static IReadOnlyList<TensorUse> Of(AdapterSpec spec, AdapterSizes? sizes) => [.. spec.Roles.Select(role =>
+    /// <param name="bytesOf">Bytes of one client's tensors by their role on a model; null where none is known.</param>
+    public static IReadOnlyList<TensorUse> Of(AdapterSpec spec, IReadOnlyDictionary<string, long>? bytesOf) => [.. spec.Roles.Select(role =>
     {
-        var (policy, bytes) = (spec.Tensor(role.Name), sizes?.Elements[role.Name] * AdapterSizes.BytesPerElement);
+        var (policy, bytes) = (spec.Tensor(role.Name), bytesOf?[role.Name]);
         var moves = spec.Moves(role.Name);
         return new TensorUse(role.Name, policy.Scope, ReceivedByOf(policy.Scope), bytes, bytes is null || moves ? bytes : 0, moves);
     })];

@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace FedRLora.Client.Report;
+namespace FedRLora.ControlPlane.Report;
 
 /// <summary>A scale with round ticks: 1, 2 or 5 times a power of ten apart.</summary>
 internal sealed record Axis(double Min, double Max, double Step)

@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace FedRLora.Client.Rendering;
+namespace FedRLora.ControlPlane.Views;
 
 /// <summary>Numbers as people read them; a dash where there is none.</summary>
 internal static class Words

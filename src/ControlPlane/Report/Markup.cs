@@ -1,6 +1,6 @@
 using System.Net;
 
-namespace FedRLora.Client.Report;
+namespace FedRLora.ControlPlane.Report;
 
 /// <summary>Text inside HTML that is also well-formed XML.</summary>
 internal static class Markup

@@ -1,8 +1,8 @@
 using System.Globalization;
 using System.Text;
-using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 
-namespace FedRLora.Client.Report;
+namespace FedRLora.ControlPlane.Report;
 
 /// <summary>A line of a chart.</summary>
 /// <param name="Name">For the legend.</param>

@@ -2,7 +2,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 
-namespace FedRLora.Client.Rendering;
+namespace FedRLora.ControlPlane.Views;
 
 /// <summary>How the CLI writes JSON: camelCase keys, names instead of numbers for enums.</summary>
 internal static class Json

@@ -1,7 +1,7 @@
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 
-namespace FedRLora.Client.Rendering;
+namespace FedRLora.ControlPlane.Views;
 
 /// <summary>A client's part of a round, with nothing where nothing was measured. The row of metrics.csv.</summary>
 internal sealed record ClientRow
