@@ -51,10 +51,13 @@ public static class SiloHost
             .AddFederation(new SiloIdentity(options.Name, options.Sites) { MaySend = options.MaySend }, new GrainSettings
             {
                 ResendAfter = options.ResendAfter, Reminders = options.Cluster is ClusterLocation.Redis, Lanes = options.Lanes,
+                BeginsReferences = options.BeginsReferences,
                 Store = StoreLocation.Parse(StoreRole.Job, options.Store).IsFolder
                     ? new() { Mode = options.StoreMode, Durability = options.Durability }
                     : null,
             }));
+        // after Orleans: it starts when the silo has, and stops before it
+        if (options.Control is { } control) builder.AddControlPlane(control);
         return builder.Build();
     }
 }

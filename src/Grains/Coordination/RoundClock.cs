@@ -46,11 +46,17 @@ internal sealed class RoundClock(IGrainBase grain, EventQueue events, GrainSetti
         },
         tick, new GrainTimerCreationOptions(settings.ResendAfter, settings.ResendAfter) { Interleave = true });
 
+    /// <summary>Now.</summary>
+    public (DateTimeOffset At, long Timestamp) Now => (time.GetUtcNow(), time.GetTimestamp());
+
+    /// <summary>A round was opened, or taken up; only the first time counts.</summary>
+    public void Begin((DateTimeOffset At, long Timestamp) now) => _roundStarted ??= now;
+
     /// <summary>Work of a phase is being sent; only the first time counts.</summary>
     public void Sending(RoundState state, RoundPhase phase)
     {
         var open = (state.Round, state.Attempt);
-        _roundStarted ??= (time.GetUtcNow(), time.GetTimestamp());
+        Begin(Now);
         if (_inherited == open) return;
         if (phase == RoundPhase.Train && _sent != open) (_sent, _sentAt) = (open, time.GetTimestamp());
         if (phase == RoundPhase.Evaluate && _scoring != open) (_scoring, _scoringAt) = (open, time.GetTimestamp());
@@ -63,7 +69,7 @@ internal sealed class RoundClock(IGrainBase grain, EventQueue events, GrainSetti
         return sent == (state.Round, state.Attempt) ? time.GetElapsedTime(at) : null;
     }
 
-    /// <summary>When the open round began and how long it took; zero and now where no work of it was sent.</summary>
+    /// <summary>When the open round began and how long it took; zero and now where it was not opened here.</summary>
     public (DateTimeOffset At, double Seconds) EndRound()
     {
         var (at, seconds) = _roundStarted is { } start

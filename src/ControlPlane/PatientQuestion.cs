@@ -3,10 +3,10 @@ using FedRLora.Grains;
 using FedRLora.Grains.Store;
 using Orleans.Runtime;
 
-namespace FedRLora.Client.Cluster;
+namespace FedRLora.ControlPlane;
 
 /// <summary>Asks again where nobody answers: a silo is lost, and another takes over within seconds.</summary>
-internal static class PatientQuestion
+public static class PatientQuestion
 {
     private static readonly TimeSpan FirstWait = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan LongestWait = TimeSpan.FromSeconds(30);
@@ -53,4 +53,4 @@ internal static class PatientQuestion
 }
 
 /// <summary>Silos that were there do not answer any more: exit code 3.</summary>
-internal sealed class UnansweredException(string message, Exception innerException) : Exception(message, innerException);
+public sealed class UnansweredException(string message, Exception innerException) : Exception(message, innerException);

@@ -3,10 +3,10 @@ using YamlDotNet.Core;
 using YamlDotNet.Core.Events;
 using YamlDotNet.RepresentationModel;
 
-namespace FedRLora.Client;
+namespace FedRLora.Abstractions.Plans.Reading;
 
 /// <summary>Sets one value in a plan's text and leaves everything else, comments too, as it was.</summary>
-internal static class PlanEdit
+public static class PlanEdit
 {
     /// <summary>
     /// The text with <paramref name="path"/>, such as <c>seed</c> or <c>strategy.rounds</c>, set to a scalar;
@@ -20,6 +20,27 @@ internal static class PlanEdit
         return edited is not null && Root(edited) is { } after && Find(after, keys) is YamlScalarNode found && found.Value == Scalar(value)
             ? edited : null;
     }
+
+    /// <summary>As <see cref="Set"/>.</summary>
+    /// <param name="yaml">The text.</param>
+    /// <param name="path">The key.</param>
+    /// <param name="value">Its value.</param>
+    /// <param name="source">What the refusal calls the text.</param>
+    /// <exception cref="BadInputException">The layout does not let it.</exception>
+    public static string Require(string yaml, string path, string value, string source) => Set(yaml, path, value)
+        ?? throw new BadInputException($"{source}: {BadInputException.Shown(path)}: {BadInputException.Shown(value)} "
+            + "cannot be set in this layout; write the value into the plan by hand.");
+
+    /// <summary>The text with a value set that is given as <c>training.learningRate=1e-3</c>.</summary>
+    /// <param name="yaml">The text.</param>
+    /// <param name="assignment">Key and value.</param>
+    /// <param name="source">What the refusal calls the text.</param>
+    /// <exception cref="BadInputException">It is no assignment, or the layout does not let it.</exception>
+    public static string Assign(string yaml, string assignment, string source) =>
+        assignment.Split('=', 2) is [{ Length: > 0 } path, { Length: > 0 } value]
+            ? Require(yaml, path, value, source)
+            : throw new BadInputException($"'{BadInputException.Shown(assignment)}' sets nothing; "
+                + "write for example training.learningRate=1e-3.");
 
     private static string? Edit(string yaml, YamlMappingNode map, ReadOnlySpan<string> keys, string value)
     {
