@@ -49,7 +49,7 @@ internal sealed class TestFederation : IAsyncDisposable
         Func<FakeTrainer, ITrainer>? around = null, TimeSpan? reviveEvery = null, FakeInputs? inputs = null,
         Func<string, FakeInputs?>? inputsOf = null, IBlobStore? siteStore = null, SendingLimits? maySend = null,
         Func<string, IBlobStore>? jobStoreOf = null, Action<string, object?>? heard = null,
-        bool beginsReferences = true)
+        bool beginsReferences = true, Func<string, IBlobStore>? siteStoreOf = null)
     {
         sites ??= ["*"];
         trainer ??= new FakeTrainer();
@@ -62,7 +62,7 @@ internal sealed class TestFederation : IAsyncDisposable
         {
             var site = siteOf.GetOrAdd(options.SiloName, _ => sites[Interlocked.Increment(ref next) % sites.Length]);
             silo.Services.AddSingleton(around?.Invoke(trainer) ?? trainer).AddSingleton<IAdapterExporter>(trainer)
-                .AddSingleton<IBlobStores>(new TestStores(jobStoreOf?.Invoke(site) ?? store, siteStore ?? store));
+                .AddSingleton<IBlobStores>(new TestStores(jobStoreOf?.Invoke(site) ?? store, siteStoreOf?.Invoke(site) ?? siteStore ?? store));
             silo.Services.AddSingleton<IRunInputs>(inputsOf?.Invoke(site) ?? inputs);
             silo.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName,
                 static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));

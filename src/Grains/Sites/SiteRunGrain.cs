@@ -8,6 +8,7 @@ using FedRLora.Grains.Exports;
 using FedRLora.Grains.Inputs;
 using FedRLora.Grains.Placement;
 using FedRLora.Grains.Store;
+using FedRLora.Grains.Upkeep;
 
 namespace FedRLora.Grains.Sites;
 
@@ -74,6 +75,12 @@ internal sealed class SiteRunGrain(
     {
         await Task.CompletedTask;
         yield break;
+    }
+
+    public Task<RunReport?> VerifyAsync(CancellationToken cancellationToken = default)
+    {
+        var (run, site) = (Run, Site);
+        return Task.Run(() => new RunVerifier(stores.Job, stores.Site, run).VerifySiteAsync(site, cancellationToken), cancellationToken);
     }
 
     public Task<IReadOnlyDictionary<string, ScoreComparison>> CompareAsync(
