@@ -16,6 +16,9 @@ public sealed record GrainSettings
     /// <summary>Groups that the silo trains side by side; null for as many as there are processors.</summary>
     public int? Lanes { get; init; }
 
+    /// <summary>How many series of metrics with a client as label the silo may have; 0 for none.</summary>
+    public int ClientSeries { get; init; }
+
     /// <summary>How the job's store is kept; null where it is no folder.</summary>
     public StoreSpec? Store { get; init; } = new() { Mode = StoreMode.Private, Durability = Durability.Full };
 

@@ -68,4 +68,8 @@ internal static partial class CoordinatorLog
 
     [LoggerMessage(118, LogLevel.Warning, "Job {Job} goes on from round {Round} on with what changed: {Change}")]
     public static partial void LogInputsChanged(this ILogger<CoordinatorGrain> logger, string job, int round, string change);
+
+    [LoggerMessage(120, LogLevel.Warning,
+        "Job {Job}: {Left} of {Clients} clients have no metrics of their own: the silo has {Most} series for them (--client-metrics)")]
+    public static partial void LogClientSeries(this ILogger<CoordinatorGrain> logger, string job, int left, int clients, int most);
 }

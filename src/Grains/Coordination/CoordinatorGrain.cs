@@ -53,7 +53,11 @@ internal sealed class CoordinatorGrain : Grain, IRunControlGrain, IRunReportingG
     public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken) =>
         _active?.Events.StopAsync() ?? Task.CompletedTask;
 
-    public void Dispose() => _active?.Events.Dispose();
+    public void Dispose()
+    {
+        _active?.Telemetry.Dispose();
+        _active?.Events.Dispose();
+    }
 
     // How a job begins.
 
