@@ -54,6 +54,9 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
         return [.. group.Members.Select(member => Afterwards(group, Train(group, member)))];
     }
 
+    /// <summary>What a scoring says of each row; nothing by default.</summary>
+    public Func<TrainingGroup, IReadOnlyList<RowScore>> Rows { get; set; } = static _ => [];
+
     /// <summary>Clients that cannot be scored.</summary>
     public ISet<string> Unscorable { get; } = new HashSet<string>();
 
@@ -63,7 +66,7 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
             : new EvaluationResult
             {
                 ClientId = member.Client.Id, Rows = 10, Metric = "accuracy", Loss = 1,
-                Score = group.Shared["A"].Data[0] + HeadOf(group, member), MajorityShare = 0.5,
+                Score = group.Shared["A"].Data[0] + HeadOf(group, member), MajorityShare = 0.5, RowScores = Rows(group),
             })]);
 
     public ExportedAdapter Export(
