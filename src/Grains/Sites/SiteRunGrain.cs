@@ -68,12 +68,17 @@ internal sealed class SiteRunGrain(
         foreach (var piece in FilePieces.Of(Scores, stream => stream.Write(bytes))) yield return piece;
     }
 
-    // No step-level points are kept yet.
     public async IAsyncEnumerable<FilePiece> StepsAsync(
         string client, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
-        await Task.CompletedTask;
-        yield break;
+        var (run, site, store) = (Run, Site, stores.Site);
+        var prefix = Keys.StepPointsOf(run, site, Identifiers.Check("client", client));
+        foreach (var round in await Task.Run(() => StepPointsFile.RoundsAsync(store, prefix, cancellationToken), cancellationToken))
+        {
+            var key = Keys.StepPoints(run, site, client, round);
+            if (await Task.Run(() => StepPointsFile.ReadAsync(store, key, cancellationToken), cancellationToken) is not { } lines) continue;
+            foreach (var piece in FilePieces.Of(key[prefix.Length..], stream => stream.Write(lines))) yield return piece;
+        }
     }
 
     public Task<IReadOnlyDictionary<string, ScoreComparison>> CompareAsync(

@@ -3,6 +3,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Clients;
 using FedRLora.Grains.Exports;
 using FedRLora.Grains.Inputs;
 using FedRLora.Grains.Jobs;
@@ -61,6 +62,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             await StatesAsync(chain, plan?.Checkpoints ?? new CheckpointSpec { KeepLast = 1 }, cancellationToken);
             var others = await HeadsAsync(chain, plan, cancellationToken);
             await RowsAsync(chain, cancellationToken);
+            await StepPointsAsync(cancellationToken);
             await ExportsAsync(cancellationToken);
             await SealedAsync(Keys.Memory(job), "delete it: the open round then begins again", cancellationToken);
             for (var round = 0; round <= chain.Last; round++)
@@ -261,6 +263,23 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
                 await SealedAsync(key, Unknown, cancellationToken, siteStore);
                 const string NotNeeded = "delete it: it serves comparisons of runs alone, and the client's next scoring writes it again";
                 await SealedAsync(Keys.RowScores(job, site, client), NotNeeded, cancellationToken, siteStore);
+            }
+        }
+
+        // Of every round that was trained, committed or not.
+        private async Task StepPointsAsync(CancellationToken cancellationToken)
+        {
+            string[] prefixes = [Keys.SentStepPointsOf(job), .. Owners().Select(owner => Keys.StepPointsOf(job, owner.Site, owner.Client))];
+            foreach (var key in _unaccounted.ToArray())
+            {
+                if (Keys.RoundOfStepPoints(key) is null) continue;
+                if (!prefixes.Any(prefix => key.StartsWith(prefix, StringComparison.Ordinal))) continue;
+                _unaccounted.Remove(key);
+                var store = _siteKeys.Contains(key) ? siteStore : jobStore;
+                if (await store.ReadBytesAsync(key, cancellationToken) is not { } bytes) continue;
+                if (StepPointsFile.Check(bytes) is { } problem)
+                    _broken.Add(new Finding(key, problem.Expected, problem.Found, StepPointsFile.WayOut));
+                else _intact++;
             }
         }
 
