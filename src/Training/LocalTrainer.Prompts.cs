@@ -99,7 +99,6 @@ public sealed partial class LocalTrainer
 
         private IEnumerator<string> Begin()
         {
-            using var scope = NewDisposeScope();
             _adapter = place();
             _adapter.Keep();
             _pass = AdapterPass.Evaluating(_adapter, model.Model);

@@ -126,7 +126,6 @@ public sealed class StepPointsTests : IDisposable
         await StepPointsFile.WriteAsync(_store, "key/1.jsonl", [], attempt: 2, InTime);
 
         Assert.Null(await StepPointsFile.ReadAsync(_store, "key/1.jsonl", InTime));
-        Assert.Empty(await StepPointsFile.RoundsAsync(_store, "key/", InTime));
     }
 
     [Fact]

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
@@ -43,16 +44,23 @@ public static class StepPointsFile
         points.Count == 0 ? store.DeleteAsync(key, cancellationToken)
             : store.WriteBytesAsync(key, Of(points, attempt), WriteCondition.Any, cancellationToken);
 
-    /// <summary>The rounds with points below a prefix, in order.</summary>
-    public static async Task<IReadOnlyList<int>> RoundsAsync(IBlobStore store, string prefix, CancellationToken cancellationToken)
+    /// <summary>What a client keeps at its site, round by round in their order: the file's name and its lines.</summary>
+    /// <exception cref="CorruptBlobException">A file was changed since it was written.</exception>
+    public static async IAsyncEnumerable<(string File, byte[] Lines)> ReadAllAsync(
+        IBlobStore store, string job, string site, string client, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
+        var prefix = Keys.StepPointsOf(job, site, client);
         var rounds = new SortedSet<int>();
         await foreach (var key in store.ListAsync(prefix, cancellationToken))
         {
             if (Keys.RoundOfStepPoints(key) is { } round) rounds.Add(round);
         }
 
-        return [.. rounds];
+        foreach (var round in rounds)
+        {
+            var key = Keys.StepPoints(job, site, client, round);
+            if (await ReadAsync(store, key, cancellationToken) is { } lines) yield return (key[prefix.Length..], lines);
+        }
     }
 
     /// <summary>The lines of a file without the digest; null where it is not there (any more).</summary>

@@ -71,14 +71,9 @@ internal sealed class SiteRunGrain(
     public async IAsyncEnumerable<FilePiece> StepsAsync(
         string client, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
-        var (run, site, store) = (Run, Site, stores.Site);
-        var prefix = Keys.StepPointsOf(run, site, Identifiers.Check("client", client));
-        foreach (var round in await Task.Run(() => StepPointsFile.RoundsAsync(store, prefix, cancellationToken), cancellationToken))
-        {
-            var key = Keys.StepPoints(run, site, client, round);
-            if (await Task.Run(() => StepPointsFile.ReadAsync(store, key, cancellationToken), cancellationToken) is not { } lines) continue;
-            foreach (var piece in FilePieces.Of(key[prefix.Length..], stream => stream.Write(lines))) yield return piece;
-        }
+        var points = StepPointsFile.ReadAllAsync(stores.Site, Run, Site, Identifiers.Check("client", client), cancellationToken);
+        await foreach (var (file, lines) in points)
+            foreach (var piece in FilePieces.Of(file, stream => stream.Write(lines))) yield return piece;
     }
 
     public Task<IReadOnlyDictionary<string, ScoreComparison>> CompareAsync(
