@@ -38,6 +38,15 @@ internal sealed class DeviceLanes : IDisposable
     /// <summary>How many pieces of work of one thread run side by side.</summary>
     public int Count { get; }
 
+    /// <summary>Pieces of work that run now, and that wait.</summary>
+    public (int Running, int Waiting) Load
+    {
+        get
+        {
+            lock (_gate) return _queue.Load;
+        }
+    }
+
     /// <summary>As many lanes as a device has of itself.</summary>
     public static int CountOn(Device device) => device.type == DeviceType.CPU ? Environment.ProcessorCount : 1;
 
