@@ -4,6 +4,7 @@ using System.CommandLine.Parsing;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Client.Cluster;
+using FedRLora.ControlPlane;
 using FedRLora.Client.Commands;
 using FedRLora.Grains.Store;
 using FedRLora.Silo;

@@ -3,6 +3,7 @@ using System.Text;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Plans.Reading;
 using FedRLora.Training.Inputs;
 
 namespace FedRLora.Client;
@@ -37,19 +38,13 @@ internal sealed record PlanFile(string Path, string Yaml)
 
     /// <summary>The same plan with nothing shared: the local-only reference.</summary>
     /// <inheritdoc cref="WithSeed" path="/exception"/>
-    public PlanFile WithNothingShared() => With("sharing", "none");
+    public PlanFile WithNothingShared() => this with { Yaml = LocalOnlyRun.PlanOf(Yaml, Path) };
 
     /// <summary>The same plan with a value set, given as <c>training.learningRate=1e-3</c>.</summary>
     /// <inheritdoc cref="WithSeed" path="/exception"/>
-    public PlanFile With(string assignment) => assignment.Split('=', 2) is [{ Length: > 0 } path, { Length: > 0 } value]
-        ? With(path, value)
-        : throw new BadInputException($"'{BadInputException.Shown(assignment)}' sets nothing; "
-            + "write for example training.learningRate=1e-3.");
+    public PlanFile With(string assignment) => this with { Yaml = PlanEdit.Assign(Yaml, assignment, Path) };
 
-    private PlanFile With(string path, string value) => PlanEdit.Set(Yaml, path, value) is { } edited
-        ? this with { Yaml = edited }
-        : throw new BadInputException($"{Path}: {BadInputException.Shown(path)}: {BadInputException.Shown(value)} "
-            + "cannot be set in this layout; write the value into the plan by hand.");
+    private PlanFile With(string path, string value) => this with { Yaml = PlanEdit.Require(Yaml, path, value, Path) };
 
     /// <summary>Reads the text.</summary>
     /// <exception cref="BadInputException">There is no such file, or it is not UTF-8 text.</exception>

@@ -29,6 +29,8 @@ public static class FederationSiloBuilderExtensions
         silo.Services.AddHostedService<JobRevival>();
         silo.Services.AddSingleton<SiteWatch>().AddHostedService(static services => services.GetRequiredService<SiteWatch>());
         silo.Services.AddSingleton(static services =>
+            new SiteRuns(services.GetRequiredService<IGrainFactory>(), services.GetRequiredService<SiteWatch>()));
+        silo.Services.AddSingleton(static services =>
             new InputGuard(services.GetRequiredService<IRunInputs>(), services.GetRequiredService<IBlobStores>().Job,
                 services.GetRequiredService<IBlobStores>().Site));
         silo.Services.AddSingleton<LiveSilos>().AddSingleton<LogRing>()

@@ -22,6 +22,9 @@ public sealed record GrainSettings
     /// <summary>How the job's store is kept; null where it is no folder.</summary>
     public StoreSpec? Store { get; init; } = new() { Mode = StoreMode.Private, Durability = Durability.Full };
 
+    /// <summary>Whether runs begin the local-only reference that their plan asks for; false where the host sees to that itself.</summary>
+    public bool BeginsReferences { get; init; } = true;
+
     /// <summary>Whether the host has a reminder service whose table outlives the silos.</summary>
     public bool Reminders { get; init; }
 }

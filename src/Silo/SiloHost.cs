@@ -52,10 +52,13 @@ public static class SiloHost
             {
                 ResendAfter = options.ResendAfter, Reminders = options.Cluster is ClusterLocation.Redis, Lanes = options.Lanes,
                 ClientSeries = options.ClientMetrics,
+                BeginsReferences = options.BeginsReferences,
                 Store = StoreLocation.Parse(StoreRole.Job, options.Store).IsFolder
                     ? new() { Mode = options.StoreMode, Durability = options.Durability }
                     : null,
             }));
+        // after Orleans: it starts when the silo has, and stops before it
+        if (options.Control is { } control) builder.AddControlPlane(control);
         return builder.Build();
     }
 }

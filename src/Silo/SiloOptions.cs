@@ -1,5 +1,6 @@
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Sending;
+using FedRLora.ControlPlane;
 
 namespace FedRLora.Silo;
 
@@ -47,6 +48,9 @@ public sealed record SiloOptions
     /// <summary>Port for cluster clients.</summary>
     public required int GatewayPort { get; init; }
 
+    /// <summary>Where it is seen and steered from over HTTP; null: nowhere.</summary>
+    public ControlOptions? Control { get; init; }
+
     /// <summary>Where the silos find one another.</summary>
     public ClusterLocation Cluster { get; init; } = new ClusterLocation.Localhost();
 
@@ -66,6 +70,9 @@ public sealed record SiloOptions
 
     /// <summary>How long a client may be silent before its work is sent again.</summary>
     public TimeSpan ResendAfter { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>Whether runs begin the local-only reference that their plan asks for; false where the host sees to that itself.</summary>
+    public bool BeginsReferences { get; init; } = true;
 
     /// <summary>Time between two probes of a neighbouring silo; two missed ones make it dead.</summary>
     public TimeSpan ProbeEvery { get; init; } = TimeSpan.FromSeconds(2);

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans.Reading;
 using FedRLora.Client;
 using FedRLora.Grains.Tests;
 using FedRLora.Training.Tests;

@@ -1,6 +1,6 @@
 using System.Text.Json;
 using FedRLora.Abstractions;
-using FedRLora.Client.Report;
+using FedRLora.ControlPlane.Report;
 using FedRLora.Training.Tests;
 
 namespace FedRLora.EndToEnd.Tests;

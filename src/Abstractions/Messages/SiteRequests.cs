@@ -27,7 +27,11 @@ public sealed record FilePiece([property: Id(0)] string File, [property: Id(1)] 
 /// <param name="Failure">Why it could not be scored; null where it could.</param>
 [GenerateSerializer, Immutable, Alias("fedrlora.client-scored")]
 public sealed record ClientScored(
-    [property: Id(0)] string ClientId, [property: Id(1)] ClientScore? Score, [property: Id(2)] string? Failure);
+    [property: Id(0)] string ClientId, [property: Id(1)] ClientScore? Score, [property: Id(2)] string? Failure)
+{
+    /// <summary>How base and rows differ from what the round was made with, in one line each; empty where they do not.</summary>
+    [Id(3)] public IReadOnlyList<string> Changes { get; init; } = [];
+}
 
 /// <summary>A prompt to a client's committed state.</summary>
 [GenerateSerializer, Immutable, Alias("fedrlora.prompt")]

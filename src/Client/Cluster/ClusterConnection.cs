@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
+using FedRLora.ControlPlane;
 using FedRLora.Silo;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;

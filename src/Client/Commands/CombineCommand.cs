@@ -4,6 +4,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 using FedRLora.Training.Adapters.Combination;
 
 namespace FedRLora.Client.Commands;

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using FedRLora.Abstractions;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 using FedRLora.Training.Conversion;
 using FedRLora.Training.Inputs;
 

@@ -2,7 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using FedRLora.Client.Doctor;
-using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 using FedRLora.Training;
 
 namespace FedRLora.Client.Commands;

@@ -3,7 +3,7 @@ using System.Globalization;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Client.Local;
-using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 
 namespace FedRLora.Client.Commands;
 

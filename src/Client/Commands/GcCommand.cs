@@ -1,8 +1,8 @@
 using System.CommandLine;
 using System.Text.Json;
 using FedRLora.Client.Local;
-using FedRLora.Client.Rendering;
 using FedRLora.Client.RunFolder;
+using FedRLora.ControlPlane.Views;
 using FedRLora.Grains.Upkeep;
 
 namespace FedRLora.Client.Commands;

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 using FedRLora.Training;
 using FedRLora.Training.Adapters;
 

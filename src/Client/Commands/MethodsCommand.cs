@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 using FedRLora.Training.Adapters;
 
 namespace FedRLora.Client.Commands;
@@ -62,7 +63,7 @@ internal static class MethodsCommand
             return;
         }
 
-        var tensors = TensorUse.Of(spec, sizes);
+        var tensors = TensorUse.Of(spec, sizes?.Bytes);
         output.WriteLine(JsonSerializer.Serialize(
             new
             {

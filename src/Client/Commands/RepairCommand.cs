@@ -5,7 +5,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Client.Local;
-using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 using FedRLora.Grains.Runs;
 using FedRLora.Grains.Upkeep;
 

@@ -4,6 +4,7 @@ using System.Text.Json;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Client.Cluster;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 
 namespace FedRLora.Client.Commands;
 

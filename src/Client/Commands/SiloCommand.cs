@@ -1,8 +1,11 @@
 using System.CommandLine;
+using System.Net;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Cluster;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane;
+using FedRLora.ControlPlane.Http;
 using FedRLora.Silo;
 using FedRLora.Silo.Clustering;
 using FedRLora.Silo.Storage;
@@ -61,6 +64,27 @@ internal static class SiloCommand
             $"Silo port; by default {SiloPorts.Silo} for the first silo and a free one for others and with --cluster redis://");
         var gateway = SharedOptions.Port("--gateway",
             $"Gateway port; by default {SiloPorts.Gateway} for the first silo and a free one for others and with --cluster redis://");
+        var control = new Option<IPEndPoint?>("--control")
+        {
+            Description = $"Where its control plane listens: {ControlOptions.Forms}; by default {ControlOptions.DefaultPort} for the first "
+                + "silo and a free port for others and with --cluster redis://",
+            CustomParser = static result =>
+            {
+                try
+                {
+                    return ControlOptions.Parse(result.Tokens[0].Value);
+                }
+                catch (BadInputException e)
+                {
+                    result.AddError(e.Message);
+                    return null;
+                }
+            },
+        };
+        var controlToken = new Option<string?>("--control-token")
+        {
+            Description = "The file with the operator's token, made where it is not there; by default one that this user's commands find",
+        };
         var resend = SharedOptions.Number("--resend-after",
             "Seconds of silence after which work is sent again; by default 10", 0.1, 86_400);
         var maySend = MaySend.Create();
@@ -70,7 +94,8 @@ internal static class SiloCommand
         var logFormat = ConsoleLogs.Format();
         var command = new Command("silo", "Run one silo of a federation over processes, on loopback")
         {
-            site, name, root, store, siteStore, mode, durability, cluster, clusterId, join, port, gateway, resend, maySend,
+            site, name, root, store, siteStore, mode, durability, cluster, clusterId, join, port, gateway, control,
+            controlToken, resend, maySend,
             lanes, clientMetrics, logFormat,
         };
         command.SetAction(async (parsed, cancellationToken) =>
@@ -91,7 +116,13 @@ internal static class SiloCommand
                 ClusterId = Identifiers.Check("--cluster-id", parsed.GetRequiredValue(clusterId)), Name = "", Sites = sites,
                 Root = Path.GetFullPath(parsed.GetRequiredValue(root)), Store = parsed.GetRequiredValue(store),
                 SiteStore = parsed.GetValue(siteStore), ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend) ?? 10), Leased = true,
-                MaySend = MaySend.Read(parsed, maySend, sites), Lanes = parsed.GetValue(lanes), ClientMetrics = parsed.GetValue(clientMetrics) ?? 0,
+                MaySend = MaySend.Read(parsed, maySend, sites), Lanes = parsed.GetValue(lanes),
+                ClientMetrics = parsed.GetValue(clientMetrics) ?? 0,
+                Control = new()
+                {
+                    Address = parsed.GetValue(control) ?? new(IPAddress.Loopback, first ? ControlOptions.DefaultPort : 0),
+                    TokenFile = parsed.GetValue(controlToken),
+                },
             };
             var kept = StoreSpec.Of(parsed.GetRequiredValue(mode), parsed.GetRequiredValue(durability));
             options = options with { StoreMode = kept.Mode!.Value, Durability = kept.Durability!.Value };
@@ -110,7 +141,8 @@ internal static class SiloCommand
             await StartAsync(host, options, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
                 $"silo {options.Name} serves {string.Join(", ", options.Sites)}: silo port {options.SiloPort}, "
-                + $"gateway {options.GatewayPort}, store {StoreLocation.Parse(StoreRole.Job, options.Store).Name}"
+                + $"gateway {options.GatewayPort}, control {host.Services.GetRequiredService<ControlServer>().Address.Authority}, "
+                + $"store {StoreLocation.Parse(StoreRole.Job, options.Store).Name}"
                 + (parsed.GetValue(maySend) is { Length: > 0 } words ? $", may send {string.Join("; ", words)}" : ""));
             try
             {
@@ -156,6 +188,7 @@ internal static class SiloCommand
         Loopback.RequireFree(options.SiloPort,
             first ? $"join that silo with --join {options.SiloPort}, or give --port and --gateway" : "give another --port");
         Loopback.RequireFree(options.GatewayPort, "give another --gateway");
+        if (options.Control is { Address.Port: > 0 and var control }) Loopback.RequireFree(control, "give another --control");
         if (options.Cluster is ClusterLocation.Redis redis) await RedisMembership.RequireAsync(redis, cancellationToken);
         if (options.PrimaryPort is { } primary) await Loopback.RequireListenerAsync(primary, JoinPatience, cancellationToken);
     }

@@ -3,6 +3,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 using FedRLora.Training.Data;
 
 namespace FedRLora.Client.Commands;
@@ -20,11 +21,11 @@ internal static class SimulateCommand
             Description = "Leave out the local-only reference run that the plan asks for",
         };
         var maySend = MaySend.Create();
-        var lanes = SharedOptions.Lanes();
+        var (lanes, dashboard) = (SharedOptions.Lanes(), SharedOptions.Dashboard());
         var json = SharedOptions.Json();
         var command = new Command("simulate", "Run a whole federation on this machine")
         {
-            plan, folder, seed, federatedOnly, maySend, lanes, json,
+            plan, folder, seed, federatedOnly, maySend, lanes, dashboard, json,
         };
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -32,7 +33,7 @@ internal static class SimulateCommand
             var file = PlanFile.Open(parsed.GetRequiredValue(plan));
             var read = file.Require();
             if (parsed.GetValue(seed) is { } other) read = (file = file.WithSeed(other)).Require();
-            var localOnly = read.Evaluation.LocalOnly && read.Sharing == Sharing.Method && !parsed.GetValue(federatedOnly);
+            var localOnly = LocalOnlyRun.IsAskedBy(read) && !parsed.GetValue(federatedOnly);
             if (localOnly) RequireLocalOnly(file, read);
             var limits = MaySend.Require(parsed, maySend, read);
             await RequireDataAsync(read, file.Folder, cancellationToken);
@@ -41,7 +42,7 @@ internal static class SimulateCommand
                 await screen.Output.WriteLineAsync($"{read.Name}: {read.Adapter.Method}, {Words.Count(read.Clients.Count, "client")}, "
                     + $"{Words.Count(read.Strategy.Rounds, "round")}, seed {read.Seed}, in {run.Path}");
             screen.Warn([.. PlanNotes.Of(read)]);
-            var local = new LocalRun(run, screen, limits, parsed.GetValue(lanes));
+            var local = new LocalRun(run, screen, limits, parsed.GetValue(lanes), parsed.GetValue(dashboard));
             try
             {
                 return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);
@@ -60,9 +61,7 @@ internal static class SimulateCommand
     private static void RequireLocalOnly(PlanFile file, FederationPlan plan)
     {
         _ = file.WithNothingShared();
-        if (!Identifiers.IsValid(LocalRun.LocalOnlyJob(plan.Name)))
-            throw new BadInputException($"{file.Path}: name: {plan.Name} is too long for a run with evaluation.localOnly; "
-                + $"give at most {Identifiers.MaxLength - LocalRun.LocalOnlyJob("").Length} characters.");
+        LocalOnlyRun.RequireName(plan.Name, $"{file.Path}: name");
     }
 
     // Where every client is needed, a file that one of them cannot use is known before anything starts; else it is that client's failure.

@@ -5,6 +5,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 using FedRLora.Training;
 
 namespace FedRLora.Client.Commands;
@@ -55,7 +56,7 @@ internal static class ValidateCommand
     private static IEnumerable<string> Tensors(FederationPlan plan, string folder, int? width)
     {
         var (sizes, why) = PlanSizes.Of(plan, folder);
-        var tensors = TensorUse.Of(plan.Adapter, sizes);
+        var tensors = TensorUse.Of(plan.Adapter, sizes?.Bytes);
         yield return "";
         yield return PlainTable.Of(["tensor", "scope", "received by", "clients", "a client"],
         [
@@ -117,7 +118,7 @@ internal static class ValidateCommand
 
     private static JsonObject ToJson(PlanFile file, PlanReadResult result)
     {
-        var tensors = result.Plan is { } read ? TensorUse.Of(read.Adapter, PlanSizes.Of(read, file.Folder).Sizes) : null;
+        var tensors = result.Plan is { } read ? TensorUse.Of(read.Adapter, PlanSizes.Of(read, file.Folder).Sizes?.Bytes) : null;
         return new()
         {
             ["file"] = file.Path,

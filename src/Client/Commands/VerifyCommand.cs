@@ -3,7 +3,7 @@ using System.Globalization;
 using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Client.Local;
-using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 using FedRLora.Grains.Upkeep;
 
 namespace FedRLora.Client.Commands;

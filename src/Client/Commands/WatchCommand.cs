@@ -3,7 +3,9 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Cluster;
+using FedRLora.ControlPlane;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 
 namespace FedRLora.Client.Commands;
 

@@ -1,6 +1,6 @@
 using System.Reflection;
 using System.Runtime.InteropServices;
-using FedRLora.Client.Report;
+using FedRLora.ControlPlane.Report;
 using FedRLora.Training;
 
 namespace FedRLora.Client.Doctor;

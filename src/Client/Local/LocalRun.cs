@@ -6,8 +6,10 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Sending;
 using FedRLora.Client.Rendering;
-using FedRLora.Client.Report;
 using FedRLora.Client.RunFolder;
+using FedRLora.ControlPlane.Report;
+using FedRLora.ControlPlane.Views;
+using FedRLora.Grains.Clients;
 using FedRLora.Grains.Runs;
 using FedRLora.Grains.Store;
 using FedRLora.Grains.Upkeep;
@@ -20,15 +22,13 @@ namespace FedRLora.Client.Local;
 /// <param name="screen">Where progress goes.</param>
 /// <param name="maySend">What the sites let leave them; the plan is held to it.</param>
 /// <param name="lanes">Groups that train side by side; null for as many as there are processors.</param>
-internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits maySend, int? lanes = null)
+/// <param name="dashboard">Whether it is seen over HTTP while it goes on.</param>
+internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits maySend, int? lanes = null, bool dashboard = false)
 {
     private static readonly TimeSpan PollEvery = TimeSpan.FromMilliseconds(100);
 
     /// <summary>Whether the run's first job was accepted: before that, its folder holds nothing.</summary>
     public bool HasBegun { get; private set; }
-
-    /// <summary>The job of the local-only reference.</summary>
-    public static string LocalOnlyJob(string name) => name + ".local-only";
 
     /// <summary>The exit code.</summary>
     /// <param name="resume">Whether a run is taken up that <see cref="RequireWholeAsync"/> found whole; it begins otherwise.</param>
@@ -44,7 +44,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
         IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null;
         Interruption.LastWord = Stopped; // also of a run that has not begun: left in mid-step, its folder is there to go on with
         await using var silo = await EmbeddedSilo.StartAsync(run, maySend, lanes, note => screen.Warn([note]), screen.Note,
-            cancellationToken);
+            dashboard, cancellationToken);
+        if (silo.EntranceAddress is { } address) await screen.Error.WriteLineAsync($"dashboard: {address}");
         try
         {
             var status = await FollowAsync(silo, plan.Name, file.Yaml, federated);
@@ -55,7 +56,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
             {
                 if (screen.Mode != ScreenMode.Json)
                     await screen.Output.WriteLineAsync("The same clients with the same budget and nothing shared:");
-                status = await FollowAsync(silo, LocalOnlyJob(plan.Name), localOnlyFile!.Yaml, localOnly);
+                status = await FollowAsync(silo, LocalOnlyRun.Of(plan.Name), localOnlyFile!.Yaml, localOnly);
                 await WriteResultsAsync(status);
             }
 
@@ -82,7 +83,9 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
                 if (localOnly is { Rounds.Count: > 0 })
                 {
                     using var store = run.OpenStore();
-                    versusLocal = await LocalOnlyComparison.OfAsync(store, plan, plan.Name, LocalOnlyJob(plan.Name), cancellationToken);
+                    var scored = plan.Clients.Where(static client => client.Data.Test is not null)
+                        .Select(static client => (client.Site, client.Id));
+                    versusLocal = await RowComparison.OfAsync(store, scored, plan.Name, LocalOnlyRun.Of(plan.Name), cancellationToken);
                 }
 
                 Write(plan, file.Yaml, federated, localOnly, versusLocal);
@@ -136,7 +139,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
 
     private ReportFacts FactsOf(FederationPlan plan) => new(
         TimeProvider.System.GetUtcNow(), ReportFacts.VersionOf(typeof(Program)), Hosts: 1, run.Record.ForkedFrom,
-        PlanSizes.Of(plan, run.Record.Root).Sizes);
+        PlanSizes.Of(plan, run.Record.Root).Sizes?.Bytes);
 
     // In one process nobody pauses a run but a store that cannot be used.
     private static int Ended(JobStatus status) => status == JobStatus.Paused ? ExitCode.Environment : ExitCode.Failed;
@@ -149,7 +152,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
         run.RequireStore();
         using var store = run.OpenStore();
         var name = run.Record.Plan;
-        foreach (var job in new[] { name, LocalOnlyJob(name) })
+        foreach (var job in new[] { name, LocalOnlyRun.Of(name) })
             await RunCheck.RequireAsync(store, store, job, anyEngine, cancellationToken);
         if (await StoredPlans.NewestAsync(store, name, cancellationToken) is { } newest)
         {
@@ -192,7 +195,9 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
         var (mode, reference) = (run.Record.Mode, localOnly is { Rounds.Count: > 0 } ? localOnly.Rounds : null);
         MetricsFiles.Write(run.Path, mode, plan, federated.Rounds);
         if (reference is not null) MetricsFiles.Write(Path.Combine(run.Path, "local-only"), mode, plan, reference);
-        HtmlReport.Write(Path.Combine(run.Path, "report.html"), mode, plan, federated.Rounds, reference, yaml, FactsOf(plan), versusLocal);
+        OutputFile.Replace(
+            Path.Combine(run.Path, "report.html"), mode,
+            HtmlReport.Render(plan, federated.Rounds, reference, yaml, FactsOf(plan), versusLocal));
     }
 
     private void Summarize(

@@ -55,7 +55,7 @@ internal sealed class RunDirectory : IDisposable
     public DirectoryBlobStore OpenStore() => new(Store, Record.Mode, Record.Durability);
 
     /// <summary>Its jobs: the run, and the local-only reference where it has one.</summary>
-    public IReadOnlyList<string> Jobs => Record.LocalOnly ? [Record.Plan, LocalRun.LocalOnlyJob(Record.Plan)] : [Record.Plan];
+    public IReadOnlyList<string> Jobs => Record.LocalOnly ? [Record.Plan, LocalOnlyRun.Of(Record.Plan)] : [Record.Plan];
 
     /// <summary>Where adapters of a form go unless another folder is asked for.</summary>
     public string AdaptersOf(ExportForm form) => System.IO.Path.Combine(Path, form.FolderName);

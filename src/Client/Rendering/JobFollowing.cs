@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Client.Cluster;
+using FedRLora.ControlPlane;
 
 namespace FedRLora.Client.Rendering;
 

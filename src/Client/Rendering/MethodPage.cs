@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using FedRLora.Abstractions.Plans;
+using FedRLora.ControlPlane.Views;
 using FedRLora.Training.Adapters;
 
 namespace FedRLora.Client.Rendering;
@@ -24,7 +25,7 @@ internal static class MethodPage
     public static string Of(string name, CatalogEntry entry, AdapterSizes? sizes, int? width)
     {
         var (spec, text) = (entry.Spec, new StringBuilder());
-        var tensors = TensorUse.Of(spec, sizes);
+        var tensors = TensorUse.Of(spec, sizes?.Bytes);
         void Line(string line) => text.Append(Words.Broken(line, width)).Append('\n');
         Line($"{name}: {entry.Summary}");
         Line(entry.Source);

@@ -3,6 +3,8 @@ using System.Text;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.RunFolder;
+using FedRLora.ControlPlane.Metrics;
+using FedRLora.ControlPlane.Views;
 using Spectre.Console;
 using Spectre.Console.Rendering;
 
@@ -55,7 +57,7 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
                 if (_holds.Next(progress) is { } news) screen.Error.WriteLine(news);
                 foreach (var view in Take(progress))
                 {
-                    screen.Output.WriteLine(screen.Mode == ScreenMode.Json ? MetricsFiles.JsonLine(view) : Line(view, progress.Rounds));
+                    screen.Output.WriteLine(screen.Mode == ScreenMode.Json ? MetricsText.JsonLine(view) : Line(view, progress.Rounds));
                     foreach (var note in NoteLines.Of(view).Where(_told.Add)) screen.Error.WriteLine($"note: {note}");
                 }
             }

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using FedRLora.ControlPlane.Views;
 using Spectre.Console;
 using Spectre.Console.Rendering;
 

@@ -4,7 +4,7 @@ namespace FedRLora.ControlPlane.Access;
 /// <param name="Method">GET or POST.</param>
 /// <param name="Pattern">Its path.</param>
 /// <param name="Policy">What it asks of the caller.</param>
-public sealed record Route(string Method, string Pattern, Policy Policy);
+public sealed record ControlRoute(string Method, string Pattern, Policy Policy);
 
 /// <summary>Every route with its policy: one that is not in this table is not mapped.</summary>
 public static class Routes
@@ -12,9 +12,11 @@ public static class Routes
     private const string Run = "/v1/runs/{run}", Client = Run + "/clients/{client}";
 
     /// <summary>A route; its name says what it does.</summary>
-    public static readonly Route
+    public static readonly ControlRoute
         Live = new("GET", "/health/live", Policy.Anyone),
         Ready = new("GET", "/health/ready", Policy.Anyone),
+        Enter = new("GET", "/enter", Policy.Anyone),
+        Home = new("GET", "/", Policy.View),
         Metrics = new("GET", "/metrics", Policy.View),
         OpenApi = new("GET", "/openapi/v1.json", Policy.View),
         ListRuns = new("GET", "/v1/runs", Policy.View),
@@ -42,9 +44,9 @@ public static class Routes
         SiloLogs = new("GET", "/v1/logs", Policy.View);
 
     /// <summary>All of them.</summary>
-    public static IReadOnlyList<Route> All { get; } =
+    public static IReadOnlyList<ControlRoute> All { get; } =
     [
-        Live, Ready, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, Rounds, Plan, Report, RunMetrics, Logs, Verify, Pause, Resume,
-        Cancel, Extend, Fork, Evaluate, Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs,
+        Live, Ready, Enter, Home, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, Rounds, Plan, Report, RunMetrics, Logs, Verify,
+        Pause, Resume, Cancel, Extend, Fork, Evaluate, Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs,
     ];
 }

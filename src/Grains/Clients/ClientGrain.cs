@@ -272,11 +272,8 @@ internal sealed partial class ClientGrain(
         var members = new List<GroupMember>(assignment.Members.Count);
         foreach (var work in assignment.Members)
         {
-            members.Add(new GroupMember
+            members.Add(await states.MemberAsync(work, cache, stores.Site, stopped) with
             {
-                Client = plan.Client(work.ClientId),
-                OfTask = states.Of(work.ClientId) is { } state ? await cache.OfTaskAsync(state, stopped) : AdapterState.Empty,
-                Head = work.Head is { } head ? await stores.Site.ReadStateAsync(head, stopped) : null,
                 Optimizer = work.Optimizer is { } optimizer && assignment.Phase == RoundPhase.Train
                     ? await stores.Site.ReadStateAsync(optimizer, stopped)
                     : null,
@@ -410,7 +407,8 @@ internal sealed partial class ClientGrain(
         public IReadOnlyList<ClientReport>? Finished { get; set; }
     }
 
-    private static ClientScore ScoreOf(EvaluationResult result) => new()
+    /// <summary>A scoring as a manifest has it.</summary>
+    internal static ClientScore ScoreOf(EvaluationResult result) => new()
     {
         Metric = result.Metric, Value = result.Score, Loss = result.Loss, Rows = result.Rows, MajorityShare = result.MajorityShare,
         Frame = result.Frame, Notes = OrNull(result.Notes), StandardError = result.StandardError,

@@ -1,5 +1,7 @@
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Tensors;
 using FedRLora.Grains.Store;
 
 namespace FedRLora.Grains.Clients;
@@ -31,6 +33,15 @@ internal sealed class TaskStates
         return _assignment.Tasks.GetValueOrDefault(task) ?? throw new InvalidOperationException(
             $"The work holds no state of task {task}; is the coordinator's silo of another version?");
     }
+
+    /// <summary>A client with what it owns and what its task shares, read.</summary>
+    public async Task<GroupMember> MemberAsync(MemberWork work, SiloCache cache, IBlobStore site, CancellationToken cancellationToken) =>
+        new()
+        {
+            Client = _plan.Client(work.ClientId),
+            OfTask = Of(work.ClientId) is { } state ? await cache.OfTaskAsync(state, cancellationToken) : AdapterState.Empty,
+            Head = work.Head is { } head ? await site.ReadStateAsync(head, cancellationToken) : null,
+        };
 
     /// <summary>An assignment for some of its members, with the states of their tasks alone.</summary>
     public static SiteAssignment For(IReadOnlyList<MemberWork> members, SiteAssignment assignment, IndexedPlan plan)

@@ -61,8 +61,11 @@ internal sealed class CoordinatorGrain : Grain, IRunControlGrain, IRunReportingG
 
     // How a job begins.
 
-    public async Task SubmitAsync(string planYaml, CancellationToken cancellationToken = default) =>
-        await BeginAsync(await _submission.SubmitAsync(_active?.Job, planYaml, cancellationToken), cancellationToken);
+    public Task SubmitAsync(string planYaml, CancellationToken cancellationToken = default) =>
+        SubmitAsync(planYaml, localOnly: true, cancellationToken);
+
+    public async Task SubmitAsync(string planYaml, bool localOnly, CancellationToken cancellationToken = default) =>
+        await BeginAsync(await _submission.SubmitAsync(_active?.Job, planYaml, localOnly, cancellationToken), cancellationToken);
 
     public async Task ForkAsync(
         string source, int round, string planYaml, bool allowDataChange = false, CancellationToken cancellationToken = default)

@@ -118,6 +118,7 @@ internal sealed class EffectPerformer(
 
         services.Logger.LogFinished(job.Id, job.CommittedSha256 ?? "");
         if (job.Plan.Checkpoints.Export) await TryExportAsync(stopping);
+        await new ReferenceRun(services, job.Id).BeginAsync(job, stopping);
         await mark.OverAsync(stopping); // last: until then, a silo that dies has this done again
     }
 

@@ -86,6 +86,30 @@ public sealed record ExportedRound
 
     /// <summary>Reads the head that a client owns; null before its first round.</summary>
     public required Func<string, CancellationToken, Task<AdapterState?>> Head { get; init; }
+
+    /// <summary>What a site exports.</summary>
+    /// <param name="committed">The committed round, with the clients as members.</param>
+    /// <param name="plan">Its plan.</param>
+    /// <param name="cache">Reads what clients share.</param>
+    /// <param name="site">The site's store.</param>
+    internal static ExportedRound Of(SiteAssignment committed, IndexedPlan plan, SiloCache cache, IBlobStore site)
+    {
+        var heads = committed.Members.ToDictionary(static member => member.ClientId, static member => member.Head, StringComparer.Ordinal);
+        return new()
+        {
+            Job = committed.JobId,
+            Plan = plan,
+            Round = committed.Round,
+            Engine = committed.Engine,
+            Inputs = _ => Task.FromResult(committed.Inputs),
+            Shared = token => cache.SharedAsync(committed.Shared, token),
+            OfTask = (task, token) => committed.Tasks.TryGetValue(task, out var state)
+                ? cache.OfTaskAsync(state, token)
+                : Task.FromResult(AdapterState.Empty),
+            Clients = [.. committed.Members.Select(static member => member.ClientId)],
+            Head = async (client, token) => heads[client] is { } head ? await site.ReadStateAsync(head, token) : null,
+        };
+    }
 }
 
 /// <summary>Where exported adapters go: each in a place of its own, as the files of <see cref="ExportedFiles"/>.</summary>

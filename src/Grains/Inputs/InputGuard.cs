@@ -123,7 +123,8 @@ public sealed class InputGuard(IRunInputs inputs, IBlobStore jobStore, IBlobStor
         }
     }
 
-    private async Task<MadeWith> DocumentAsync(BlobRef blob, CancellationToken cancellationToken)
+    /// <summary>What a run is made with, as the job's store has it.</summary>
+    internal async Task<MadeWith> DocumentAsync(BlobRef blob, CancellationToken cancellationToken)
     {
         if (_documents.TryGetValue(blob.Sha256, out var known)) return known;
         var read = MadeWith.Parse(await jobStore.ReadBytesAsync(blob, cancellationToken), blob.Key);

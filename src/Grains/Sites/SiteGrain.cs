@@ -4,7 +4,6 @@ using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Sending;
-using FedRLora.Abstractions.Tensors;
 using FedRLora.Grains.Clients;
 using FedRLora.Grains.Exports;
 using FedRLora.Grains.Inputs;
@@ -130,21 +129,7 @@ internal sealed partial class SiteGrain(
     public async Task<IReadOnlyDictionary<string, string>> ExportAsync(
         SiteAssignment committed, CancellationToken cancellationToken = default)
     {
-        var heads = committed.Members.ToDictionary(static member => member.ClientId, static member => member.Head, StringComparer.Ordinal);
-        var round = new ExportedRound
-        {
-            Job = committed.JobId,
-            Plan = await cache.PlanAsync(committed.Plan, cancellationToken),
-            Round = committed.Round,
-            Engine = committed.Engine,
-            Inputs = _ => Task.FromResult(committed.Inputs),
-            Shared = token => cache.SharedAsync(committed.Shared, token),
-            OfTask = (task, token) => committed.Tasks.TryGetValue(task, out var state)
-                ? cache.OfTaskAsync(state, token)
-                : Task.FromResult(AdapterState.Empty),
-            Clients = [.. committed.Members.Select(static member => member.ClientId)],
-            Head = async (client, token) => heads[client] is { } head ? await stores.Site.ReadStateAsync(head, token) : null,
-        };
+        var round = ExportedRound.Of(committed, await cache.PlanAsync(committed.Plan, cancellationToken), cache, stores.Site);
         var target = new StoredExports(stores.Site, committed.JobId, Keys.SiteOf(this.GetPrimaryKeyString()));
         var written = await new AdapterExport(exporter, guard).WriteAsync(round, target, form: null, cancellationToken);
         await durable.MakeDurableAsync(cancellationToken); // before the job is marked as over, after which nobody makes them again

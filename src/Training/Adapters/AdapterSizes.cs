@@ -16,6 +16,10 @@ public sealed record AdapterSizes(int Layers, IReadOnlyDictionary<string, long> 
     /// <summary>Bytes of a number in an update, a head or an export.</summary>
     public const int BytesPerElement = sizeof(float);
 
+    /// <summary>Bytes of one client's adapter by the role of their tensor, over all layers.</summary>
+    public IReadOnlyDictionary<string, long> Bytes =>
+        Elements.ToDictionary(static role => role.Key, static role => role.Value * BytesPerElement, StringComparer.Ordinal);
+
     /// <summary>The rank of a static method's exported factors, on a layer that no pattern gives another rank.</summary>
     public static int ExportedRank(AdapterSpec spec)
     {

@@ -1,9 +1,10 @@
 using System.Xml.Linq;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
-using FedRLora.Client.Report;
-using FedRLora.Client.Rendering;
 using FedRLora.Client.RunFolder;
+using FedRLora.ControlPlane.Metrics;
+using FedRLora.ControlPlane.Report;
+using FedRLora.ControlPlane.Views;
 
 namespace FedRLora.EndToEnd.Tests.Client;
 
@@ -84,7 +85,7 @@ public sealed class FilesTests : IDisposable
     {
         var plan = SampleRun.Plan with { Clients = [.. SampleRun.Plan.Clients.Select(client => client with { Task = task })] };
 
-        Assert.Contains($"\r\n0,a,{expected},scored,", MetricsFiles.Csv([RoundView.Of(SampleRun.Round(0), plan)]),
+        Assert.Contains($"\r\n0,a,{expected},scored,", MetricsText.Csv([RoundView.Of(SampleRun.Round(0), plan)]),
             StringComparison.Ordinal);
     }
 
@@ -97,7 +98,7 @@ public sealed class FilesTests : IDisposable
             Manifest = round.Manifest with { Clients = [round.Manifest.Clients[0] with { MeanLoss = -0.5, Score = null }] },
         };
 
-        Assert.Contains("1,a,sst2,trained,0.25,100,20,-0.5,", MetricsFiles.Csv([RoundView.Of(round, SampleRun.Plan)]),
+        Assert.Contains("1,a,sst2,trained,0.25,100,20,-0.5,", MetricsText.Csv([RoundView.Of(round, SampleRun.Plan)]),
             StringComparison.Ordinal);
     }
 
@@ -110,7 +111,7 @@ public sealed class FilesTests : IDisposable
             Manifest = round.Manifest with { Clients = [round.Manifest.Clients[0] with { MeanLoss = double.NaN, Score = null }] },
         };
 
-        Assert.Contains("1,a,sst2,trained,0.25,100,20,,,,,,,2048,0.125,2.08", MetricsFiles.Csv([RoundView.Of(round, SampleRun.Plan)]),
+        Assert.Contains("1,a,sst2,trained,0.25,100,20,,,,,,,2048,0.125,2.08", MetricsText.Csv([RoundView.Of(round, SampleRun.Plan)]),
             StringComparison.Ordinal);
     }
 
@@ -118,7 +119,9 @@ public sealed class FilesTests : IDisposable
     public void The_report_is_well_formed_and_needs_nothing_else()
     {
         var path = Path.Combine(_folder, "report.html");
-        HtmlReport.Write(path, StoreMode.Private, SampleRun.Plan, SampleRun.Rounds(0.1), SampleRun.Rounds(), SampleRun.Yaml, Facts);
+        OutputFile.Replace(
+            path, StoreMode.Private,
+            HtmlReport.Render(SampleRun.Plan, SampleRun.Rounds(0.1), SampleRun.Rounds(), SampleRun.Yaml, Facts));
 
         var html = File.ReadAllText(path);
         var document = XDocument.Parse(html);

@@ -1,6 +1,6 @@
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Commands;
-using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 
 namespace FedRLora.EndToEnd.Tests.Client;
 

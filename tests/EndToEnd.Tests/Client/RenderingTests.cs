@@ -2,6 +2,7 @@ using System.Text.Json;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
 
 namespace FedRLora.EndToEnd.Tests.Client;
 

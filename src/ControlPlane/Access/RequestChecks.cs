@@ -1,0 +1,55 @@
+using System.Net;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Net.Http.Headers;
+
+namespace FedRLora.ControlPlane.Access;
+
+/// <summary>
+/// What every request has to show before anything else is asked. Any page in a browser of this machine can reach loopback: a host name
+/// that leads here from elsewhere, a page of another origin, a form that posts are refused whatever else they carry.
+/// </summary>
+internal static class RequestChecks
+{
+    private const string Json = "application/json";
+
+    public static async Task InvokeAsync(HttpContext context, RequestDelegate next)
+    {
+        var (code, problem) = ProblemOf(context.Request);
+        if (problem is null) await next(context);
+        else await Problem.WriteAsync(context, code, problem);
+    }
+
+    private static (int Code, string? Problem) ProblemOf(HttpRequest request)
+    {
+        if (!IsThisMachine(request.Host))
+            return (StatusCodes.Status421MisdirectedRequest, "Host: this server answers to localhost and loopback addresses alone");
+        if (!IsOwn(request)) return (StatusCodes.Status403Forbidden, "Origin: pages of other origins may not use this server");
+        if (!HttpMethods.IsPost(request.Method)) return (0, null);
+        if (!MediaTypeHeaderValue.TryParse(request.ContentType, out var type)
+            || !type.MediaType.Equals(Json, StringComparison.OrdinalIgnoreCase))
+        {
+            return (StatusCodes.Status415UnsupportedMediaType, $"Content-Type: send {Json}");
+        }
+
+        return request.ContentLength is null or 0 && !request.Headers.TransferEncoding.Contains("chunked")
+            ? (StatusCodes.Status400BadRequest, "the body is empty: send a JSON object, {} where nothing is to be said")
+            : (0, null);
+    }
+
+    private static bool IsThisMachine(HostString host)
+    {
+        if (!host.HasValue) return false;
+        var name = host.Host.Trim('[', ']');
+        return name.Equals("localhost", StringComparison.OrdinalIgnoreCase)
+            || (IPAddress.TryParse(name, out var address) && IPAddress.IsLoopback(address));
+    }
+
+    // A browser names the origin of a page with every request that is not a plain visit, and says whether that is another site.
+    private static bool IsOwn(HttpRequest request)
+    {
+        if (request.Headers["Sec-Fetch-Site"].ToString() is "cross-site" or "same-site") return false;
+        var origins = request.Headers.Origin;
+        return origins.Count == 0
+            || (origins is [{ } origin] && origin.Equals($"{request.Scheme}://{request.Host}", StringComparison.OrdinalIgnoreCase));
+    }
+}

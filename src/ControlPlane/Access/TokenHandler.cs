@@ -1,0 +1,70 @@
+using System.Globalization;
+using System.Security.Claims;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Encodings.Web;
+using Microsoft.AspNetCore.Authentication;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace FedRLora.ControlPlane.Access;
+
+/// <summary>What a silo accepts as tokens.</summary>
+public sealed class TokenOptions : AuthenticationSchemeOptions
+{
+    /// <summary>The scheme's name.</summary>
+    public const string Scheme = "token";
+
+    /// <summary>The operator's.</summary>
+    public string Operator { get; set; } = "";
+
+    /// <summary>The viewer's.</summary>
+    public string Viewer { get; set; } = "";
+
+    /// <summary>The port, which tells the cookies of servers on one host apart.</summary>
+    public int Port { get; set; }
+
+    /// <summary>The name of the cookie that a browser keeps a token in.</summary>
+    public string Cookie => string.Create(CultureInfo.InvariantCulture, $"fedrlora-{Port}");
+}
+
+/// <summary>Signs in whoever shows a token: as <c>Authorization: Bearer</c>, or as a browser's cookie.</summary>
+internal sealed class TokenHandler(IOptionsMonitor<TokenOptions> options, ILoggerFactory logger, UrlEncoder encoder)
+    : AuthenticationHandler<TokenOptions>(options, logger, encoder)
+{
+    private const string Bearer = "Bearer ";
+
+    protected override Task<AuthenticateResult> HandleAuthenticateAsync()
+    {
+        var header = Request.Headers.Authorization.ToString();
+        var shown = header.StartsWith(Bearer, StringComparison.OrdinalIgnoreCase) ? header[Bearer.Length..].Trim()
+            : header.Length == 0 ? Request.Cookies[Options.Cookie]
+            : "";
+        if (shown is null) return Task.FromResult(AuthenticateResult.NoResult());
+        return Task.FromResult(PrincipalOf(shown) is { } principal
+            ? AuthenticateResult.Success(new AuthenticationTicket(principal, TokenOptions.Scheme))
+            : AuthenticateResult.Fail("The token is not this server's."));
+    }
+
+    protected override Task HandleChallengeAsync(AuthenticationProperties properties)
+    {
+        Response.Headers.WWWAuthenticate = "Bearer";
+        return Problem.WriteAsync(Context, StatusCodes.Status401Unauthorized, Request.Headers.Authorization.Count == 0
+            ? "no token: send that of the silo's token file as Authorization: Bearer TOKEN"
+            : "the token is not this server's");
+    }
+
+    protected override Task HandleForbiddenAsync(AuthenticationProperties properties) =>
+        Problem.WriteAsync(Context, StatusCodes.Status403Forbidden, "this token does not allow that");
+
+    private ClaimsPrincipal? PrincipalOf(string shown)
+    {
+        if (IsSame(shown, Options.Operator))
+            return Principals.Of(TokenOptions.Scheme, "token of the operator", Principals.Operator, Principals.EverySite);
+        return IsSame(shown, Options.Viewer) ? Principals.Of(TokenOptions.Scheme, "token of the viewer", Principals.Viewer) : null;
+    }
+
+    private static bool IsSame(string shown, string token) => token.Length > 0
+        && CryptographicOperations.FixedTimeEquals(Encoding.UTF8.GetBytes(shown), Encoding.UTF8.GetBytes(token));
+}

@@ -1,0 +1,151 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Text.Json.Serialization;
+using FedRLora.Abstractions;
+using FedRLora.ControlPlane.Access;
+using FedRLora.ControlPlane.Views;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+
+namespace FedRLora.ControlPlane.Http;
+
+/// <summary>
+/// The control plane of a silo, as a part of its host that starts after the silo and stops before it. It has services of its own:
+/// nothing of a web server is seen by the grains.
+/// </summary>
+/// <param name="options">Where it listens.</param>
+/// <param name="services">The silo.</param>
+/// <param name="logs">The host's logs.</param>
+public sealed class ControlServer(ControlOptions options, ControlServices services, ILoggerFactory logs) : IHostedService, IAsyncDisposable
+{
+    private const long MostBodyBytes = 16 << 20;
+    private WebApplication? _app;
+
+    /// <summary>Its address, once it has started.</summary>
+    public Uri Address { get; private set; } = new("http://127.0.0.1");
+
+    /// <summary>The file with its token, once it has started.</summary>
+    public string TokenFile { get; private set; } = "";
+
+    /// <summary>What is mapped, as method and path, once it has started.</summary>
+    internal IEnumerable<string> Mapped => ((IEndpointRouteBuilder)_app!).DataSources.SelectMany(static source => source.Endpoints)
+        .Select(static endpoint => endpoint.Metadata.GetMetadata<ControlRoute>()).OfType<ControlRoute>()
+        .Select(static route => $"{route.Method} {route.Pattern}");
+
+    /// <summary>An address that lets one browser in, once it has started.</summary>
+    public Uri EntranceAddress() =>
+        new(Address, $"{Routes.Enter.Pattern}?code={_app!.Services.GetRequiredService<Entrance>().Code()}");
+
+    /// <inheritdoc/>
+    /// <exception cref="BadInputException">The token's file cannot be used, or something else listens on the port.</exception>
+    public async Task StartAsync(CancellationToken cancellationToken)
+    {
+        var address = options.Address.Port == 0
+            ? new IPEndPoint(options.Address.Address, FreePort(options.Address.Address)) : options.Address;
+        TokenFile = options.TokenFile ?? TokenFiles.PathFor(address.Port);
+        var (token, viewer) = TokenFiles.Ensure(TokenFile);
+        _app = Build(address, (token, viewer));
+        try
+        {
+            await _app.StartAsync(cancellationToken);
+        }
+        catch (IOException e) when (e.InnerException is SocketException or Microsoft.AspNetCore.Connections.AddressInUseException)
+        {
+            Forget();
+            throw new BadInputException($"--control: nothing can listen on {address}: {e.InnerException.Message}; give another port", e);
+        }
+
+        Address = new Uri($"http://{address}");
+    }
+
+    /// <inheritdoc/>
+    public async Task StopAsync(CancellationToken cancellationToken)
+    {
+        if (_app is null) return;
+        await _app.StopAsync(cancellationToken);
+        Forget();
+    }
+
+    /// <inheritdoc/>
+    public ValueTask DisposeAsync() => _app?.DisposeAsync() ?? ValueTask.CompletedTask;
+
+    // Nobody chose the file, and the next process makes its own.
+    private void Forget()
+    {
+        if (options.TokenFile is null) TokenFiles.Remove(TokenFile);
+    }
+
+    private WebApplication Build(IPEndPoint address, (string Operator, string Viewer) tokens)
+    {
+        var builder = WebApplication.CreateEmptyBuilder(
+            new WebApplicationOptions { ApplicationName = typeof(ControlServer).Assembly.GetName().Name });
+        builder.Services.AddSingleton(logs).AddSingleton(services).AddSingleton(services.Time).AddSingleton<Runs>().AddSingleton<Entrance>()
+            .AddSingleton<Answers>().AddRouting()
+            .Configure<RouteHandlerOptions>(static handlers => handlers.ThrowOnBadRequest = true)
+            .Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(1)) // streams have no end of their own
+            .ConfigureHttpJsonOptions(static json =>
+            {
+                foreach (var converter in Json.Lines.Converters) json.SerializerOptions.Converters.Add(converter);
+                json.SerializerOptions.DefaultIgnoreCondition = Json.Lines.DefaultIgnoreCondition;
+                json.SerializerOptions.Encoder = Json.Lines.Encoder;
+                json.SerializerOptions.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;
+                json.SerializerOptions.RespectRequiredConstructorParameters = true;
+                json.SerializerOptions.RespectNullableAnnotations = true;
+            })
+            .AddOpenApi("v1")
+            .AddAuthorization(Principals.Configure)
+            .Configure<TokenOptions>(TokenOptions.Scheme, token =>
+                (token.Operator, token.Viewer, token.Port) = (tokens.Operator, tokens.Viewer, address.Port))
+            .AddTransient<TokenHandler>().AddWebEncoders()
+            .AddAuthenticationCore(static schemes =>
+            {
+                schemes.DefaultScheme = TokenOptions.Scheme;
+                schemes.AddScheme<TokenHandler>(TokenOptions.Scheme, displayName: null);
+            });
+        builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
+        {
+            kestrel.AddServerHeader = false;
+            kestrel.Limits.MaxRequestBodySize = MostBodyBytes;
+            kestrel.Listen(address);
+        });
+        var app = builder.Build();
+        app.UseMiddleware<Answers>();
+        app.Use(SafeHeadersAsync);
+        app.Use(RequestChecks.InvokeAsync);
+        app.UseRouting().UseAuthentication().UseAuthorization();
+        RunRoutes.Add(app);
+        SiteRoutes.Add(app);
+        PageRoutes.Add(app);
+        Probes.Add(app);
+        ScrapeRoutes.Add(app);
+        app.MapOpenApi(Routes.OpenApi.Pattern.Replace("v1", "{documentName}", StringComparison.Ordinal))
+            .RequireAuthorization(Routes.OpenApi.Policy.ToString()).WithMetadata(Routes.OpenApi);
+        app.MapFallback(static context =>
+            Problem.WriteAsync(context, 404, "there is no such route; GET /openapi/v1.json lists them")).AllowAnonymous();
+        return app;
+    }
+
+    // Whatever is answered is what it says, is nobody's picture or frame, and loads nothing from elsewhere.
+    private static Task SafeHeadersAsync(HttpContext context, RequestDelegate next)
+    {
+        var headers = context.Response.Headers;
+        headers.XContentTypeOptions = "nosniff";
+        headers.CacheControl = "no-store";
+        headers["Referrer-Policy"] = "no-referrer";
+        headers["Cross-Origin-Resource-Policy"] = "same-origin";
+        headers.ContentSecurityPolicy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+        return next(context);
+    }
+
+    private static int FreePort(IPAddress address)
+    {
+        using var listener = new TcpListener(address, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+}

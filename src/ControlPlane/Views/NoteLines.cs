@@ -1,0 +1,87 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
+
+namespace FedRLora.ControlPlane.Views;
+
+/// <summary>What has to be known of the rows behind losses and scores: a line for each thing and task, not for each client.</summary>
+internal static class NoteLines
+{
+    private const int Named = 3, Most = 20;
+
+    /// <summary>The lines of one round.</summary>
+    public static IReadOnlyList<string> Of(RoundView round) =>
+        Shortened(round.Clients.GroupBy(static client => client.Task)
+            .SelectMany(static task => Counted(task.Key, [.. task]).Concat(Frames(task.Key, [.. task]))));
+
+    /// <summary>Those of a run, each once, with the last counts.</summary>
+    public static IReadOnlyList<string> Of(IEnumerable<RoundView> rounds)
+    {
+        var last = new Dictionary<string, ClientRow>(StringComparer.Ordinal);
+        foreach (var client in rounds.SelectMany(static round => round.Clients))
+        {
+            var known = last.GetValueOrDefault(client.Client) ?? client;
+            if (client.Score is null && known != client) continue;
+            last[client.Client] = client with
+            {
+                Frame = client.Frame ?? known.Frame,
+                Notes = client.Notes.Count > 0 ? client.Notes : known.Notes,
+            };
+        }
+
+        return Shortened(last.Values.GroupBy(static client => client.Task)
+            .SelectMany(static task =>
+                Constant(task.Key, [.. task]).Concat(Counted(task.Key, [.. task])).Concat(Frames(task.Key, [.. task]))));
+    }
+
+    /// <summary>Clients whose last score is older than that of others: the table shows it beside theirs.</summary>
+    public static IReadOnlyList<string> Stale(IEnumerable<RoundView> rounds)
+    {
+        var last = rounds.SelectMany(static round => round.Clients).Where(static client => client.Score is not null)
+            .GroupBy(static client => client.Client, static client => client.Round)
+            .Select(static client => (Client: client.Key, Round: client.Max())).ToList();
+        var newest = last.Select(static client => client.Round).DefaultIfEmpty().Max();
+        return Shortened(last.Where(client => client.Round < newest)
+            .GroupBy(static client => client.Round).OrderBy(static group => group.Key)
+            .Select(group => FormattableString.Invariant($"the last score is of round {group.Key}, of others of round {newest}")
+                + Who(last.Count, [.. group.Select(static client => client.Client)])));
+    }
+
+    // A federation of many tasks, or of many labels, would bury what stands above.
+    private static List<string> Shortened(IEnumerable<string> lines)
+    {
+        List<string> all = [.. lines];
+        return all.Count <= Most
+            ? all
+            : [.. all.Take(Most - 1), $"{all.Count - Most + 1} more like these: metrics.jsonl says it of each client"];
+    }
+
+    private static IEnumerable<string> Constant(string task, IReadOnlyList<ClientRow> clients) => clients
+        .Where(static client => client is { Round: > 0, Always: not null })
+        .GroupBy(static client => client.Always!, StringComparer.Ordinal)
+        .Select(label => $"{task}: always answers \"{BadInputException.Shown(label.Key)}\""
+            + Who(clients.Count, [.. label.Select(static client => client.Client)]));
+
+    private static IEnumerable<string> Counted(string task, IReadOnlyList<ClientRow> clients) => clients
+        .SelectMany(static client => client.Notes.Select(note => (client.Client, Note: note)))
+        .GroupBy(static pair => (pair.Note.Kind, pair.Note.Training))
+        .OrderBy(static group => group.Key)
+        .Select(group => $"{task}: {group.Select(static pair => pair.Note).Aggregate(static (sum, next) => sum.And(next)).Text}"
+            + Who(clients.Count, [.. group.Select(static pair => pair.Client)]));
+
+    private static IEnumerable<string> Frames(string task, IReadOnlyList<ClientRow> clients)
+    {
+        var frames = clients.Where(static client => client.Frame is not null).GroupBy(static client => client.Frame!).ToList();
+        if (frames.Count < 2) yield break;
+        var few = frames.MinBy(static frame => frame.Count())!;
+        yield return $"{task}: its clients choose among different labels"
+            + $"{Who(clients.Count, [.. few.Select(static client => client.Client)])}, "
+            + "so their scores cannot be compared; name the labels in the plan (tasks)";
+    }
+
+    private static string Who(int all, IReadOnlyList<string> clients) => clients.Count switch
+    {
+        _ when clients.Count == all => "",
+        <= Named => $" ({string.Join(", ", clients)})",
+        _ => $" ({Words.Count(clients.Count, "client")})",
+    };
+}
