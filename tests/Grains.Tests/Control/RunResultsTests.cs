@@ -2,6 +2,7 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.ControlPlane;
+using FedRLora.ControlPlane.Http;
 using FedRLora.ControlPlane.Report;
 using FedRLora.Grains.Sites;
 using FedRLora.Silo.Storage;
@@ -85,7 +86,8 @@ public sealed class RunResultsTests : IDisposable
     {
         var silo = federation.Cluster.Silos.First(silo => federation.SiteOf[silo.Name] == "north").ServiceProvider;
         var sites = silo.GetRequiredService<SiteRuns>();
-        var runs = new ControlPlane.Http.Runs(new ControlServices(silo.GetRequiredService<IGrainFactory>(), sites, silo.GetRequiredService<IBlobStores>(),
+        var runs = new RunCalls(new ControlServices(
+            silo.GetRequiredService<IGrainFactory>(), sites, silo.GetRequiredService<IBlobStores>(),
             silo.GetRequiredService<SiloIdentity>(), TimeProvider.System));
         return RunResults.LoadAsync(runs, sites, run, InTime);
     }
