@@ -5,6 +5,7 @@ using FedRLora.Grains.Jobs;
 using FedRLora.Grains.Placement;
 using FedRLora.Grains.Sites;
 using FedRLora.Grains.Store;
+using FedRLora.Grains.Upkeep;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Configuration;
 using Orleans.Hosting;
@@ -22,11 +23,12 @@ public static class FederationSiloBuilderExtensions
     public static ISiloBuilder AddFederation(this ISiloBuilder silo, SiloIdentity identity, GrainSettings settings)
     {
         silo.Services.AddSingleton(identity).AddSingleton(settings).AddSingleton<SiloCache>().AddSingleton<DurableSite>();
-        silo.Services.AddSingleton<CoordinatorServices>();
+        silo.Services.AddSingleton<ClientSeries>().AddSingleton<CoordinatorServices>();
         silo.Services.AddHostedService<JobRevival>();
         silo.Services.AddSingleton<SiteWatch>().AddHostedService(static services => services.GetRequiredService<SiteWatch>());
         silo.Services.AddSingleton(static services =>
             new SiteRuns(services.GetRequiredService<IGrainFactory>(), services.GetRequiredService<SiteWatch>()));
+        silo.Services.AddSingleton<ClusterVerification>();
         silo.Services.AddSingleton(static services =>
             new InputGuard(services.GetRequiredService<IRunInputs>(), services.GetRequiredService<IBlobStores>().Job,
                 services.GetRequiredService<IBlobStores>().Site));

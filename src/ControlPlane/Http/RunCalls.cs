@@ -5,18 +5,12 @@ using FedRLora.Abstractions.Messages;
 namespace FedRLora.ControlPlane.Http;
 
 /// <summary>The runs of the silo's cluster, by name; every question is put again for as long as a lost silo is replaced.</summary>
-public sealed class Runs(ControlServices services)
+public sealed class RunCalls(ControlServices services)
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
     /// <summary>Who runs a run.</summary>
     public IRunControlGrain Control(string run) => services.Grains.GetGrain<IRunControlGrain>(run);
-
-    /// <summary>Tells what happens in it.</summary>
-    public IRunFollowingGrain Following(string run) => services.Grains.GetGrain<IRunFollowingGrain>(run);
-
-    /// <summary>A site's part of it.</summary>
-    public ISiteRunGrain Site(string run, string site) => services.Grains.GetGrain<ISiteRunGrain>(Keys.Site(run, site));
 
     /// <summary>Every run of the store.</summary>
     public Task<IReadOnlyList<JobProgress>> ListAsync(CancellationToken cancellationToken) =>
@@ -33,13 +27,23 @@ public sealed class Runs(ControlServices services)
     public async Task<string> PlanAsync(string run, CancellationToken cancellationToken) =>
         await AskAsync(Control(Named(run)).GetPlanAsync, cancellationToken) ?? throw new NoSuchRunException(run);
 
-    /// <summary>What every site needs to work on the last committed round.</summary>
-    public Task<IReadOnlyList<SiteAssignment>> CommittedAsync(string run, CancellationToken cancellationToken) =>
-        AskAsync(Following(run).CommittedAsync, cancellationToken);
-
     /// <summary>A committed round.</summary>
     public async Task<RoundSummary> RoundAsync(string run, int round, CancellationToken cancellationToken) =>
         (await ProgressAsync(run, round - 1, cancellationToken)).NewRounds.First(one => one.Manifest.Round == round);
+
+    /// <summary>The last committed round; -1 where none is.</summary>
+    public async Task<int> LastRoundAsync(string run, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var sites = await AskAsync(services.Grains.GetGrain<IRunFollowingGrain>(Named(run)).CommittedAsync, cancellationToken);
+            return sites[0].Round;
+        }
+        catch (BadInputException)
+        {
+            return -1;
+        }
+    }
 
     /// <summary>Has a run do something.</summary>
     /// <exception cref="NoSuchRunException">There is no such run.</exception>
