@@ -11,6 +11,9 @@ namespace FedRLora.Abstractions.Ports;
 /// </summary>
 public interface ITrainer
 {
+    /// <summary>Its device as it is now; null where it does not say.</summary>
+    DeviceNow? Device => null;
+
     /// <summary>What the bits depend on besides the plan: library, BLAS, kernel set, threads.</summary>
     Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default);
 

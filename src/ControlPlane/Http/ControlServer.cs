@@ -122,6 +122,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         SiteRoutes.Add(app);
         PageRoutes.Add(app);
         Probes.Add(app);
+        ScrapeRoutes.Add(app);
         app.MapOpenApi(Routes.OpenApi.Pattern.Replace("v1", "{documentName}", StringComparison.Ordinal))
             .RequireAuthorization(Routes.OpenApi.Policy.ToString()).WithMetadata(Routes.OpenApi);
         app.MapFallback(static context =>

@@ -69,6 +69,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             var plan = await RunJobAsync(chain, cancellationToken);
             var others = await HeadsAsync(chain, plan, looksElsewhere: !ReferenceEquals(jobStore, siteStore), cancellationToken);
             await RowsAsync(chain, cancellationToken);
+            await StepPointsAsync(cancellationToken);
             await ExportsAsync(cancellationToken);
             await RunJobsEndAsync(chain, cancellationToken);
             return Report(chain, others);
@@ -80,6 +81,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             if (_unaccounted.Count == 0) return null;
             var chain = await ChainAsync(_unaccounted, cancellationToken);
             var plan = await RunJobAsync(chain, cancellationToken);
+            await StepPointsAsync(cancellationToken);
             await RunJobsEndAsync(chain, cancellationToken);
             return Report(chain,
                 [.. (plan?.Clients ?? []).Select(static client => client.Site).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)]);
@@ -94,6 +96,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             var plan = await ReadPlanAsync(cancellationToken);
             await HeadsAsync(chain, plan, looksElsewhere: false, cancellationToken, site);
             await RowsAsync(chain, cancellationToken);
+            await StepPointsAsync(cancellationToken);
             await ExportsAsync(cancellationToken);
             await StepPointsAsync(cancellationToken);
             LeaveUnchecked(chain);

@@ -50,6 +50,15 @@ internal sealed class DeviceLanes : IDisposable
     /// <summary>How many pieces of work of one thread run side by side.</summary>
     public int Count { get; }
 
+    /// <summary>Pieces of work that run now, and that wait.</summary>
+    public (int Running, int Waiting) Load
+    {
+        get
+        {
+            lock (_gate) return _queue.Load;
+        }
+    }
+
     /// <summary>
     /// What prompts hold while they last, an eighth of what work may have and beside it: they wait for each other and for no group, and no
     /// group waits for them.
