@@ -49,7 +49,7 @@ internal sealed class TestFederation : IAsyncDisposable
         Func<FakeTrainer, ITrainer>? around = null, TimeSpan? reviveEvery = null, FakeInputs? inputs = null,
         Func<string, FakeInputs?>? inputsOf = null, IBlobStore? siteStore = null, SendingLimits? maySend = null,
         Func<string, IBlobStore>? jobStoreOf = null, Action<string, object?>? heard = null,
-        bool beginsReferences = true)
+        bool beginsReferences = true, int clientSeries = 0)
     {
         sites ??= ["*"];
         trainer ??= new FakeTrainer();
@@ -86,6 +86,7 @@ internal sealed class TestFederation : IAsyncDisposable
                 ResendAfter = resendAfter ?? TimeSpan.FromMilliseconds(500),
                 ReviveEvery = reviveEvery ?? TimeSpan.FromSeconds(15),
                 BeginsReferences = beginsReferences,
+                ClientSeries = clientSeries,
             });
         });
         var cluster = builder.Build();
