@@ -16,13 +16,13 @@ public sealed record GrainSettings
     /// <summary>Groups that the silo trains side by side; null for as many as there are processors.</summary>
     public int? Lanes { get; init; }
 
+    /// <summary>How many series of metrics with a client as label the silo may have; 0 for none.</summary>
+    public int ClientSeries { get; init; }
+
     /// <summary>
     /// Clients that a message to whoever follows a job holds at most, those of each round counted: some 20 MB, a fifth of what it may have.
     /// </summary>
     public int MostClientsInMessage { get; init; } = 50_000;
-
-    /// <summary>How many series of metrics with a client as label the silo may have; 0 for none.</summary>
-    public int ClientSeries { get; init; }
 
     /// <summary>How the job's store is kept; null where it is no folder.</summary>
     public StoreSpec? Store { get; init; } = new() { Mode = StoreMode.Private, Durability = Durability.Full };

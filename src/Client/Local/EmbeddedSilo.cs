@@ -7,6 +7,7 @@ using FedRLora.Training;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Console;
 
 namespace FedRLora.Client.Local;
 
@@ -39,16 +40,16 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
             {
                 Name = "embedded", Sites = ["*"], Root = run.Record.Root, Store = run.Store, StoreMode = run.Record.Mode,
                 Durability = run.Record.Durability, SiloPort = silo, GatewayPort = gateway, Lanes = lanes, MaySend = maySend,
-                Control = dashboard ? ControlOptions.OnPort(0) : null,
                 BeginsReferences = false, // the folder's own reference is begun, resumed and shown by who runs the folder
+                Control = dashboard ? ControlOptions.OnPort(0) : null,
             },
             builder =>
             {
                 builder.Services.AddSingleton(note);
                 builder.Services.AddSingleton(forecast);
-                builder.Logging
-                    .AddFilter("FedRLora", LogLevel.Warning).AddFilter("Orleans", LogLevel.Critical).AddStandardError()
-                    .AddFilter<Microsoft.Extensions.Logging.Console.ConsoleLoggerProvider>("FedRLora.Grains", LogLevel.Error);
+                builder.Logging.AddFilter("Orleans", LogLevel.Critical).AddStandardError()
+                    .AddFilter<ConsoleLoggerProvider>("FedRLora", LogLevel.Warning)
+                    .AddFilter<ConsoleLoggerProvider>("FedRLora.Grains", LogLevel.Error);
             });
         try
         {

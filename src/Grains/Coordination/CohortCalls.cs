@@ -9,8 +9,8 @@ namespace FedRLora.Grains.Coordination;
 
 /// <summary>Gives the open round's cohort its work, asks sites to confirm, and asks again whoever is silent.</summary>
 internal sealed class CohortCalls(
-    CoordinatorServices services, OpenJob job, EventQueue events, RoundClock clock, SiteCalls sites, RunEventLog news,
-    RunTelemetry telemetry)
+    CoordinatorServices services, OpenJob job, EventQueue events, RoundClock clock, SiteCalls sites, RunTelemetry telemetry,
+    RunEventLog news)
 {
     private static readonly Dictionary<string, string> NobodyMissing = [];
     private readonly HashSet<(string Site, int Round, int Attempt, int Confirmation)> _asking = []; // sites that have not answered yet

@@ -17,7 +17,7 @@ namespace FedRLora.Grains.Coordination;
 internal sealed class EventLoop(
     CoordinatorServices services, IGrainBase grain, OpenJob job, IPersistentState<JobMemory> memory, EventQueue events,
     EffectPerformer effects, RoundClock clock, SiteCalls sites, InputAgreement inputs, UpdateCleaner cleaner, JobMark mark,
-    RunEventLog news, RunTelemetry telemetry)
+    RunTelemetry telemetry, RunEventLog news)
 {
     /// <summary>Ends when the activation does.</summary>
     public Task Running { get; private set; } = Task.CompletedTask;

@@ -128,15 +128,15 @@ internal sealed class JobOpening(
         var clock = new RoundClock(grain, events, services.Settings, services.Time);
         var telemetry = new RunTelemetry(services, job, clock, memory);
         var news = new RunEventLog(services, job, clock);
-        var cohort = new CohortCalls(services, job, events, clock, sites, news, telemetry);
+        var cohort = new CohortCalls(services, job, events, clock, sites, telemetry, news);
         var cleaner = new UpdateCleaner(Store, job, services.Logger, events.Stopping);
         var effects = new EffectPerformer(
-            services, grain, job, memory, events, clock, cohort, sites, cleaner, mark, news, telemetry.Trace);
-        var loop = new EventLoop(services, grain, job, memory, events, effects, clock, sites, inputs, cleaner, mark, news, telemetry);
-        return new ActiveJob(job, events, loop, cohort, clock, news, telemetry);
+            services, grain, job, memory, events, clock, cohort, sites, cleaner, mark, telemetry.Trace, news);
+        var loop = new EventLoop(services, grain, job, memory, events, effects, clock, sites, inputs, cleaner, mark, telemetry, news);
+        return new ActiveJob(job, events, loop, cohort, clock, telemetry, news);
     }
 }
 
 /// <summary>A job that is open in this activation, with the parts that run it.</summary>
 internal sealed record ActiveJob(
-    OpenJob Job, EventQueue Events, EventLoop Loop, CohortCalls Cohort, RoundClock Clock, RunEventLog News, RunTelemetry Telemetry);
+    OpenJob Job, EventQueue Events, EventLoop Loop, CohortCalls Cohort, RoundClock Clock, RunTelemetry Telemetry, RunEventLog News);
