@@ -1,11 +1,9 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
-using FedRLora.Abstractions.Ports;
 using FedRLora.ControlPlane;
 using FedRLora.ControlPlane.Http;
 using FedRLora.ControlPlane.Report;
-using FedRLora.Grains;
 using FedRLora.Grains.Sites;
 using FedRLora.Silo;
 using FedRLora.Training.Tests;
@@ -41,16 +39,15 @@ public sealed class SiteRunTests : IDisposable
                 await Task.Delay(50, inTime);
         }
 
-        var services = host.Services;
-        var results = await RunResults.LoadAsync(new RunCalls(new ControlServices(grains, sites, services.GetRequiredService<IBlobStores>(),
-            services.GetRequiredService<SiloIdentity>(), TimeProvider.System)), sites, "tiny", inTime);
+        var results = await RunResults.LoadAsync(new RunCalls(ControlServices.Of(host.Services)), sites, "tiny", inTime);
         var (_, scored) = await sites.EvaluateAsync("tiny", cancellationToken: inTime);
 
         Assert.Equal(Committed(folder, "tiny"), results.Rounds[^1].ManifestSha256);
         Assert.Equal(Committed(folder, "tiny.local-only"), results.LocalOnly![^1].ManifestSha256);
         Assert.All(results.VersusLocal!.Values, static one => Assert.NotNull(one.StandardError));
         Assert.Equal(2, results.VersusLocal.Count);
-        Assert.Equal(results.Rounds[^1].Manifest.Clients.Select(static client => client.Score), scored.Select(static one => one.Now.Score));
+        var recorded = results.Rounds[^1].Manifest.Clients.Select(static client => client.Score);
+        Assert.Equal(recorded, scored.Select(static one => one.Now.Score));
         foreach (var client in new[] { "one", "two" })
         {
             var pieces = await sites.ExportAsync("tiny", client, new FormAsked(), inTime).ToListAsync(inTime);
