@@ -147,8 +147,8 @@ internal abstract class FakeCoordinator : IRunFollowingGrain
         if (known >= 0)
             return new() { Events = [.. _log.Skip(known + 1)] };
         var first = after?.Round + 1 ?? 0;
-        var rounds = _rounds.Skip(first).Take(MostRounds).Select((round, i) => new RunEvent { At = At(0) with { Round = first + i }, Round = round })
-            .ToList();
+        var rounds = _rounds.Skip(first).Take(MostRounds)
+            .Select((round, i) => new RunEvent { At = At(0) with { Round = first + i }, Round = round }).ToList();
         if (first + rounds.Count < _rounds.Count) return new() { Events = rounds, IsRestated = true, HasMore = true };
         var at = _log[^1].At;
         return new()

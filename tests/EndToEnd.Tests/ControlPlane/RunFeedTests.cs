@@ -27,7 +27,8 @@ public sealed class RunFeedTests
         Assert.Equal(_coordinator.Last.ToString(), snapshot.Id);
         Assert.False(Json(snapshot).TryGetProperty("reason", out _));
         Assert.Equal(0, Json(snapshot).GetProperty("rounds")[0].GetProperty("round").GetInt32());
-        Assert.Equal(["a", "b", "c"], Json(snapshot).GetProperty("clients").EnumerateArray().Select(static c => c.GetProperty("client").GetString()));
+        Assert.Equal(["a", "b", "c"], Json(snapshot).GetProperty("clients").EnumerateArray()
+            .Select(static client => client.GetProperty("client").GetString()));
 
         _coordinator.Commit();
         Assert.Equal(1, Json(await ear.NextAsync("round")).GetProperty("round").GetInt32());
