@@ -49,7 +49,8 @@ internal sealed class TestFederation : IAsyncDisposable
         Func<FakeTrainer, ITrainer>? around = null, TimeSpan? reviveEvery = null, FakeInputs? inputs = null,
         Func<string, FakeInputs?>? inputsOf = null, IBlobStore? siteStore = null, SendingLimits? maySend = null,
         Func<string, IBlobStore>? jobStoreOf = null, Action<string, object?>? heard = null,
-        bool beginsReferences = true, int clientSeries = 0)
+        bool beginsReferences = true, int mostClientsInMessage = 50_000, Func<string, IBlobStore>? siteStoreOf = null,
+        int clientSeries = 0)
     {
         sites ??= ["*"];
         trainer ??= new FakeTrainer();
@@ -61,8 +62,8 @@ internal sealed class TestFederation : IAsyncDisposable
         builder.ConfigureSilo((options, silo) =>
         {
             var site = siteOf.GetOrAdd(options.SiloName, _ => sites[Interlocked.Increment(ref next) % sites.Length]);
-            silo.Services.AddSingleton(around?.Invoke(trainer) ?? trainer).AddSingleton<IAdapterExporter>(trainer)
-                .AddSingleton<IBlobStores>(new TestStores(jobStoreOf?.Invoke(site) ?? store, siteStore ?? store));
+            silo.Services.AddSingleton(around?.Invoke(trainer) ?? trainer).AddSingleton<IAdapterExporter>(trainer).AddSingleton<IPrompter>(trainer)
+                .AddSingleton<IBlobStores>(new TestStores(jobStoreOf?.Invoke(site) ?? store, siteStoreOf?.Invoke(site) ?? siteStore ?? store));
             silo.Services.AddSingleton<IRunInputs>(inputsOf?.Invoke(site) ?? inputs);
             silo.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName,
                 static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
@@ -87,6 +88,7 @@ internal sealed class TestFederation : IAsyncDisposable
                 ReviveEvery = reviveEvery ?? TimeSpan.FromSeconds(15),
                 BeginsReferences = beginsReferences,
                 ClientSeries = clientSeries,
+                MostClientsInMessage = mostClientsInMessage,
             });
         });
         var cluster = builder.Build();

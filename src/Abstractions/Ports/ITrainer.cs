@@ -165,6 +165,12 @@ public sealed record TrainingResult
     /// <summary>What has to be known of its training rows.</summary>
     [GoesTo(Audience.Everyone)]
     public IReadOnlyList<DataNote> Notes { get; init; } = [];
+
+    /// <summary>
+    /// Its steps at the plan's interval, also where it failed; further than the site they go only as the plan and the site let them.
+    /// </summary>
+    [GoesTo(Audience.Site)]
+    public IReadOnlyList<StepPoint> Points { get; init; } = [];
 }
 
 /// <summary>What a member's scoring gave.</summary>

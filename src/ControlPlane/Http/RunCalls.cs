@@ -5,7 +5,7 @@ using FedRLora.Abstractions.Messages;
 namespace FedRLora.ControlPlane.Http;
 
 /// <summary>The runs of the silo's cluster, by name; every question is put again for as long as a lost silo is replaced.</summary>
-public sealed class Runs(ControlServices services)
+public sealed class RunCalls(ControlServices services)
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
@@ -30,6 +30,20 @@ public sealed class Runs(ControlServices services)
     /// <summary>A committed round.</summary>
     public async Task<RoundSummary> RoundAsync(string run, int round, CancellationToken cancellationToken) =>
         (await ProgressAsync(run, round - 1, cancellationToken)).NewRounds.First(one => one.Manifest.Round == round);
+
+    /// <summary>The last committed round; -1 where none is.</summary>
+    public async Task<int> LastRoundAsync(string run, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var sites = await AskAsync(services.Grains.GetGrain<IRunFollowingGrain>(Named(run)).CommittedAsync, cancellationToken);
+            return sites[0].Round;
+        }
+        catch (BadInputException)
+        {
+            return -1;
+        }
+    }
 
     /// <summary>Has a run do something.</summary>
     /// <exception cref="NoSuchRunException">There is no such run.</exception>
