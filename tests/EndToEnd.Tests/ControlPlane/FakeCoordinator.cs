@@ -4,8 +4,10 @@ using FedRLora.EndToEnd.Tests.Client;
 
 namespace FedRLora.EndToEnd.Tests.ControlPlane;
 
-/// <summary>A run that does what a test says, and tells of it as a coordinator does.</summary>
-internal sealed class FakeCoordinator : IRunFollowingGrain
+/// <summary>
+/// A run that does what a test says, and tells of it as a coordinator does. Abstract, or silos in this process would take it for a grain.
+/// </summary>
+internal abstract class FakeCoordinator : IRunFollowingGrain
 {
     public const string Run = "demo-1";
 
@@ -17,7 +19,9 @@ internal sealed class FakeCoordinator : IRunFollowingGrain
     private string _activation = "first";
     private TaskCompletionSource _news = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    public FakeCoordinator() => Become(StateOf(0));
+    private FakeCoordinator() => Become(StateOf(0));
+
+    public static FakeCoordinator Create() => new Told();
 
     /// <summary>Why it does not answer; null where it does.</summary>
     public Exception? Trouble { get; set; }
@@ -171,4 +175,6 @@ internal sealed class FakeCoordinator : IRunFollowingGrain
         _news = new(TaskCreationOptions.RunContinuationsAsynchronously);
         news.TrySetResult();
     }
+
+    private sealed class Told : FakeCoordinator;
 }

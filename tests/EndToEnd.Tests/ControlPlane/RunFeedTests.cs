@@ -12,7 +12,7 @@ namespace FedRLora.EndToEnd.Tests.ControlPlane;
 public sealed class RunFeedTests
 {
     private readonly ManualTime _time = new(new DateTimeOffset(2026, 3, 4, 5, 6, 7, TimeSpan.Zero));
-    private readonly FakeCoordinator _coordinator = new();
+    private readonly FakeCoordinator _coordinator = FakeCoordinator.Create();
 
     private static CancellationToken InTime => new CancellationTokenSource(TimeSpan.FromSeconds(30)).Token;
 
