@@ -182,7 +182,8 @@ public sealed class RunFollowingTests(ITestOutputHelper output)
                 if (one.Type == "snapshot")
                 {
                     Assert.Empty(rounds);
-                    rounds.AddRange(data.GetProperty("rounds").EnumerateArray().Select(static round => round.GetProperty("round").GetInt32()));
+                    rounds.AddRange(data.GetProperty("rounds").EnumerateArray()
+                        .Select(static round => round.GetProperty("round").GetInt32()));
                 }
 
                 isOver = one.Type == "state" && data.GetProperty("status").GetString() == "finished";
