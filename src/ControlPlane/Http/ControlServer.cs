@@ -127,6 +127,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         foreach (var converter in Json.Lines.Converters) json.Converters.Add(converter);
         json.DefaultIgnoreCondition = Json.Lines.DefaultIgnoreCondition;
         json.Encoder = Json.Lines.Encoder;
+        json.NumberHandling = JsonNumberHandling.Strict;
         json.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;
         json.RespectRequiredConstructorParameters = true;
         json.RespectNullableAnnotations = true;
