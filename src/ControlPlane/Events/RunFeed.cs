@@ -45,6 +45,7 @@ public sealed class RunFeed : IAsyncDisposable
     private RunPosition? _at;
     private string? _sha256; // of the last round
     private bool _isWhole;
+    private Exception? _end;
     private (DateTimeOffset Since, string Why)? _stale;
     private DateTimeOffset _answered;
     private DateTimeOffset _snapshotsOf;
@@ -191,6 +192,7 @@ public sealed class RunFeed : IAsyncDisposable
     {
         lock (_gate)
         {
+            _end = why;
             foreach (var listener in _listeners) listener.End(why);
         }
 
@@ -291,6 +293,7 @@ public sealed class RunFeed : IAsyncDisposable
         lock (_gate)
         {
             _listeners.Add(listener);
+            if (_end is not null) throw _end;
             if (!_isWhole) return []; // the run is read again, and then everybody gets a snapshot
             if (lastEventId is null) return [SnapshotOf(null)];
             if (!RunPosition.TryParse(lastEventId, out at)) return [SnapshotOf("the last event's id is none of a run")];
