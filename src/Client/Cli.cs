@@ -6,6 +6,7 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Client.Cluster;
 using FedRLora.ControlPlane;
 using FedRLora.Client.Commands;
+using FedRLora.Client.Control;
 using FedRLora.Grains.Store;
 using FedRLora.Silo;
 using FedRLora.Silo.Storage;
@@ -112,6 +113,7 @@ internal static class Cli
         OperationCanceledException when cancellationToken.IsCancellationRequested => (ExitCode.Interrupted, "Interrupted."),
         BadInputException =>
             (DiskErrors.IsOfTheDisk(exception.InnerException) ? ExitCode.Environment : ExitCode.BadInput, exception.Message),
+        ControlException => (ExitCode.Failed, exception.Message),
         _ when CorruptBlobException.OrBadInputIn(exception) is { } refusal => (ExitCode.BadInput, refusal.Message),
         EnvironmentException or UnansweredException or ClusterUnavailableException => (ExitCode.Environment, exception.Message),
         _ when StoreUnavailableException.In(exception) is { } away => (ExitCode.Environment, away.Message),

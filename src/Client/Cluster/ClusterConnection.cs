@@ -96,6 +96,3 @@ internal sealed class ClusterConnection : IAsyncDisposable
         }
     }
 }
-
-/// <summary>The machine, not the user's input, is why it does not work: exit code 3.</summary>
-internal sealed class EnvironmentException(string message, Exception? innerException = null) : Exception(message, innerException);

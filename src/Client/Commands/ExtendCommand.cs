@@ -1,14 +1,15 @@
 using System.CommandLine;
 using FedRLora.Abstractions;
-using FedRLora.Client.Cluster;
+using FedRLora.Client.Control;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Http;
 using FedRLora.ControlPlane.Views;
 
 namespace FedRLora.Client.Commands;
 
 /// <summary>
-/// <c>fedrlora extend runs/NAME-N --rounds 20</c>, or a run's id with <c>--gateway</c> or <c>--cluster</c>: more rounds for a run.
+/// <c>fedrlora extend runs/NAME-N --rounds 20</c>, or a run's id with <c>--server</c>: more rounds for a run.
 /// </summary>
 internal static class ExtendCommand
 {
@@ -16,7 +17,7 @@ internal static class ExtendCommand
     {
         var run = new Argument<string>("run")
         {
-            Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos",
+            Description = "A folder that fedrlora simulate made; with --server, the name of a run on running silos",
         };
         var rounds = SharedOptions.Number("--rounds", "Rounds of the whole run, more than it has", 1, 100_000);
         rounds.Required = true;
@@ -29,11 +30,11 @@ internal static class ExtendCommand
         {
             run, rounds, dataChange, maySend, lanes, json,
         };
-        var cluster = ClusterTarget.AddTo(command);
+        var target = ControlTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var (name, count) = (parsed.GetRequiredValue(run), parsed.GetValue(rounds)!.Value);
-            if (!cluster.IsNamed(parsed))
+            if (!target.IsNamed(parsed))
             {
                 using var folder = RunDirectory.OpenToRun(name);
                 folder.RequireFewer(count);
@@ -50,14 +51,12 @@ internal static class ExtendCommand
             SharedOptions.RefuseLanes(parsed, lanes);
             MaySend.Refuse(parsed, maySend);
             Identifiers.Check("run", name);
-            await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
-            var coordinator = silos.Coordinator(name);
-            var yaml = await coordinator.GetPlanAsync(cancellationToken)
-                ?? throw new BadInputException($"There is no run {name}; {cluster.Line(parsed, "runs")} lists them.");
-            await coordinator.ExtendAsync(new PlanFile(name, yaml).WithRounds(count).Yaml, parsed.GetValue(dataChange), cancellationToken);
+            using var silos = target.Open(parsed);
+            var extended = await silos.SteerAsync(
+                $"{ControlClient.Run(name)}/extend", new ExtendBody(count, parsed.GetValue(dataChange)), cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
-                $"{name} has {count} rounds; follow it with: {cluster.Line(parsed, "watch", name)}");
-            await ClusterTarget.WarnAsync(parsed, silos, name, cancellationToken);
+                $"{name} has {count} rounds; follow it with: {target.Line(parsed, "watch", name)}");
+            ControlTarget.Warn(parsed, extended);
             return ExitCode.Done;
         });
         return command;

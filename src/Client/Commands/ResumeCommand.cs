@@ -1,14 +1,15 @@
 using System.CommandLine;
 using FedRLora.Abstractions;
-using FedRLora.Client.Cluster;
+using FedRLora.Client.Control;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Http;
 using FedRLora.ControlPlane.Views;
 
 namespace FedRLora.Client.Commands;
 
 /// <summary>
-/// <c>fedrlora resume runs/NAME-N</c>, or a run's id with <c>--gateway</c> or <c>--cluster</c>: goes on after the last committed round.
+/// <c>fedrlora resume runs/NAME-N</c>, or a run's id with <c>--server</c>: goes on after the last committed round.
 /// </summary>
 internal static class ResumeCommand
 {
@@ -16,7 +17,7 @@ internal static class ResumeCommand
     {
         var run = new Argument<string>("run")
         {
-            Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos",
+            Description = "A folder that fedrlora simulate made; with --server, the name of a run on running silos",
         };
         var change = new Option<bool>("--allow-engine-change")
         {
@@ -30,11 +31,11 @@ internal static class ResumeCommand
         {
             run, change, dataChange, maySend, lanes, json,
         };
-        var cluster = ClusterTarget.AddTo(command);
+        var target = ControlTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var (name, allow) = (parsed.GetRequiredValue(run), parsed.GetValue(change));
-            if (!cluster.IsNamed(parsed))
+            if (!target.IsNamed(parsed))
             {
                 using var folder = RunDirectory.OpenToRun(name);
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
@@ -49,11 +50,12 @@ internal static class ResumeCommand
             SharedOptions.RefuseLanes(parsed, lanes);
             MaySend.Refuse(parsed, maySend);
             Identifiers.Check("run", name);
-            await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
-            await silos.Coordinator(name).ResumeAsync(allow, parsed.GetValue(dataChange), cancellationToken);
+            using var silos = target.Open(parsed);
+            var resumed = await silos.SteerAsync(
+                $"{ControlClient.Run(name)}/resume", new ResumeBody(allow, parsed.GetValue(dataChange)), cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
-                $"{name} goes on; follow it with: {cluster.Line(parsed, "watch", name)}");
-            await ClusterTarget.WarnAsync(parsed, silos, name, cancellationToken);
+                $"{name} goes on; follow it with: {target.Line(parsed, "watch", name)}");
+            ControlTarget.Warn(parsed, resumed);
             return ExitCode.Done;
         });
         return command;
