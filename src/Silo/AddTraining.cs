@@ -12,8 +12,8 @@ namespace FedRLora.Silo;
 internal static partial class TrainingBuilderExtensions
 {
     /// <summary>
-    /// The trainer on this machine's device, with the faults that a plan asks for, and the exporter. What the trainer has to say of its
-    /// inputs goes to the log, or to the <see cref="NoteSink"/> of a host that has one.
+    /// The trainer on this machine's device, which answers prompts too, with the faults that a plan asks for, and the exporter. What the
+    /// trainer has to say of its inputs goes to the log, or to the <see cref="NoteSink"/> of a host that has one.
     /// </summary>
     public static void AddTraining(this IHostApplicationBuilder builder, SiloOptions options)
     {
@@ -29,6 +29,7 @@ internal static partial class TrainingBuilderExtensions
         });
         builder.Services.AddSingleton<ITrainer>(
             static services => new FaultyTrainer(services.GetRequiredService<LocalTrainer>(), services.GetRequiredService<TimeProvider>()));
+        builder.Services.AddSingleton<IPrompter>(static services => services.GetRequiredService<LocalTrainer>());
         builder.Services.AddSingleton<IRunInputs>(_ => new LocalInputs(options.Root));
         builder.Services.AddSingleton<IAdapterExporter>(_ => new PeftExporter(options.Root));
     }

@@ -4,8 +4,6 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Data;
-using FedRLora.Training.Data.Chat;
-using FedRLora.Training.Data.Tokenizers;
 using FedRLora.Training.Lanes;
 using FedRLora.Training.Metrics;
 using FedRLora.Training.Models;
@@ -88,13 +86,9 @@ public sealed class AdaptedModel : IDisposable
     /// <param name="write">As in <see cref="ContinueAsync"/>.</param>
     /// <param name="cancellationToken">Looked at before each token.</param>
     /// <exception cref="BadInputException">The folder has no template, or the message leaves no room.</exception>
-    public Task AnswerAsync(string message, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken = default)
-    {
-        var template = _base.Chat ?? throw new BadInputException(
-            "--chat: the model folder has no chat template; add chat_template.jinja, or tokenizer_config.json with chat_template");
-        return GoOnAsync(_base.Tokenizer.Encode(template.Render(Conversation.Of(("user", message)), addGenerationPrompt: true).Text,
-            addSpecialTokens: false), sampling, write, cancellationToken);
-    }
+    public Task AnswerAsync(
+        string message, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken = default) =>
+        GoOnAsync(Continuation.PromptOf(_base, message, isChat: true), sampling, write, cancellationToken);
 
     /// <summary>Continues a prompt, up to an end token of the model or a stop text.</summary>
     /// <param name="prompt">The text to go on from; the tokenizer's special tokens are added before it, as in training.</param>
@@ -104,7 +98,7 @@ public sealed class AdaptedModel : IDisposable
     /// <exception cref="BadInputException">The prompt is empty or leaves no room.</exception>
     public Task ContinueAsync(
         string prompt, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken = default) =>
-        GoOnAsync(_base.Tokenizer.EncodePrompt(prompt), sampling, write, cancellationToken);
+        GoOnAsync(Continuation.PromptOf(_base, prompt, isChat: false), sampling, write, cancellationToken);
 
     /// <summary>Ends the work in flight and frees the model.</summary>
     public void Dispose()
@@ -114,33 +108,14 @@ public sealed class AdaptedModel : IDisposable
         _lanes.Dispose();
     }
 
-    private async Task GoOnAsync(int[] promptIds, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken)
-    {
-        var (tokenizer, bound) = (_base.Tokenizer, _base.Model.Config.MaxPositions);
-        if (promptIds.Length == 0)
-            throw new BadInputException("prompt: no token in it, and this tokenizer adds none; give a text to go on from");
-        if (promptIds.Length >= bound)
-            throw new BadInputException($"prompt: {promptIds.Length} tokens leave no room, the model takes {bound} in all");
-        var options = sampling with { EndIds = [.. _base.EndIds, .. sampling.EndIds] };
+    private async Task GoOnAsync(
+        int[] promptIds, SamplingOptions sampling, Action<string> write, CancellationToken cancellationToken) =>
         await _lanes.RunAsync(AllCores, stopped => WithAdapter(adapters =>
         {
-            var (text, stop) = (new StreamedText(tokenizer, promptIds), new StopTexts(options.StopTexts));
-            foreach (var id in Generation.Tokens(_base.Model, adapters, promptIds, options, stopped))
-            {
-                Write(stop.Add(text.Add(id)));
-                if (stop.Found) return true;
-            }
-
-            Write(stop.Add(text.Rest()));
-            Write(stop.Rest());
-            return true;
-
-            void Write(string piece)
-            {
+            foreach (var piece in Continuation.Texts(_base, adapters, promptIds, sampling, stopped))
                 if (piece.Length > 0) write(piece);
-            }
+            return true;
         }), cancellationToken);
-    }
 
     private T WithAdapter<T>(Func<ILayerAdapters?, T> work)
     {

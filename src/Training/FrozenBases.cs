@@ -45,9 +45,9 @@ internal sealed class FrozenBases(DeviceLanes lanes, LocalInputs inputs) : IDisp
         _loaded.Clear();
     }
 
-    private async Task<FrozenBase> LoadAsync(string folder, WeightStorage storage, BaseParts parts)
-    {
-        var (model, _) = await lanes.RunAsync(new("", Threads: 1, Bytes: 0), stopped =>
+    // A prompt may wait for it, or a group of another run: it waits for no group.
+    private Task<FrozenBase> LoadAsync(string folder, WeightStorage storage, BaseParts parts) =>
+        lanes.RunBetweenAsync(threads: 1, (_, stopped) =>
         {
             Interlocked.Increment(ref _loads);
             var loaded = FrozenBase.Load(folder, lanes.Device, storage, parts);
@@ -64,8 +64,6 @@ internal sealed class FrozenBases(DeviceLanes lanes, LocalInputs inputs) : IDisp
             loaded.Dispose();
             throw new BadInputException($"{folder}: was changed while it was loaded; wait until that is done");
         }, CancellationToken.None);
-        return model;
-    }
 
     private sealed record Loading(BaseParts Parts, Lazy<Task<FrozenBase>> Model)
     {

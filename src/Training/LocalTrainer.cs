@@ -56,8 +56,9 @@ public sealed record LocalTrainerOptions
 /// <summary>
 /// Trains and scores clients on one device: a frozen base for all, the members of a group trained in one batched pass, groups side by side
 /// in lanes. Everything is a function of plan, round and the members whose data could be read, so the same call gives the same bits.
+/// Prompts are let in between steps and batches, and change no bit of either.
 /// </summary>
-public sealed class LocalTrainer : ITrainer, IDisposable
+public sealed partial class LocalTrainer : ITrainer, IPrompter, IDisposable
 {
     // With the score of each row, four million rows.
     private const long MaxScoreBytes = 64L << 20;
@@ -122,12 +123,11 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         var adapter = plan.AdapterAt(round);
         if (adapter is { Links: 0, IsMasked: false }) return new(state, new HashSet<string>());
         var scope = task is null ? Scope.Job : Scope.Task;
-        var (advanced, _) = await _lanes.RunAsync(new(plan.Name, LaneDemand.ThreadsOf(plan.Training.Threads), Bytes: 0), _ =>
+        return await _lanes.RunBetweenAsync(LaneDemand.ThreadsOf(plan.Training.Threads), (_, _) =>
         {
             var layout = _adapters.LayoutOf(plan with { Adapter = adapter }, FrozenBase.LayersOf(PathOf(plan.Model.Path)), NoModel);
             return AdapterLifecycle.Advance(layout, state, scope, plan.Seed, client: null, task);
         }, cancellationToken);
-        return advanced;
 
         static CausalLanguageModel NoModel() => throw new InvalidOperationException("a lifecycle looks at no weight");
     }
@@ -212,8 +212,16 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         CancellationToken cancellationToken)
     {
         using var scope = NewDisposeScope();
-        return GroupTraining.Run(model, group, layout, members, _lanes.Device, cancellationToken, ForecastOf(group, members).Reached);
+        var forecast = ForecastOf(group, members);
+        return GroupTraining.Run(model, group, layout, members, _lanes.Device, cancellationToken, Between(forecast));
     }
+
+    // After each step or batch.
+    private Action<double> Between(Forecast forecast) => share =>
+    {
+        forecast.Reached(share);
+        _lanes.LetIn();
+    };
 
     // Of the run's first group alone: what follows takes about as long.
     private Forecast ForecastOf(TrainingGroup group, List<(GroupMember Member, TrainingRows Rows)> members)
@@ -291,7 +299,10 @@ public sealed class LocalTrainer : ITrainer, IDisposable
         var plan = group.Plan;
         var forecast = new Forecast(Sink("scoring", group),
             time => $"scoring the {test.Rows.Count} rows of a client takes about {Forecast.Shown(time)}");
-        var rows = new ScoredRows(model, pass, EncoderOf(plan, model), test, plan.Evaluation) { Progress = forecast.Reached };
+        var rows = new ScoredRows(model, pass, EncoderOf(plan, model), test, plan.Evaluation)
+        {
+            Progress = Between(forecast), Between = _lanes.LetIn,
+        };
         return Scoring.Of(rows, cancellationToken);
     }
 

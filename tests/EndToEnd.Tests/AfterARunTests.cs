@@ -136,6 +136,31 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
         Assert.Equal((0, same.Output), (answer.Code, answer.Output));
     }
 
+    [Theory]
+    [InlineData()]
+    [InlineData("--temperature", "0.8", "--top-p", "0.9", "--seed", "3")]
+    public async Task A_client_of_a_run_goes_on_as_its_exported_adapter_does(params string[] sampling)
+    {
+        string[] asked = ["--prompt", "one a:", "--max-new-tokens", "6", .. sampling];
+        var ofRun = await CommandLine.RunAsync(["generate", "--run", run.Path, "--client", "one", .. asked]);
+        var exported = Path.Combine(run.Path, "adapters", "one");
+        var ofAdapter = await CommandLine.RunAsync(["generate", "--model", run.Model, "--adapter", exported, .. asked]);
+
+        Assert.Equal((0, "", ofAdapter.Output), (ofRun.Code, ofRun.Error, ofRun.Output));
+        Assert.NotEmpty(ofRun.Output.Trim());
+    }
+
+    [Fact]
+    public async Task A_prompt_names_one_client_of_its_run()
+    {
+        var none = await CommandLine.RunAsync("generate", "--run", run.Path, "--prompt", "one a:");
+        var other = await CommandLine.RunAsync("generate", "--run", run.Path, "--client", "three", "--prompt", "one a:");
+
+        Assert.Equal((2, 2), (none.Code, other.Code));
+        Assert.Contains("has one, two; give one of them", Assert.Single(none.ErrorLines), StringComparison.Ordinal);
+        Assert.Contains("has no client three; its clients are one, two", Assert.Single(other.ErrorLines), StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Combined_adapters_are_an_adapter()
     {
@@ -324,6 +349,10 @@ public sealed class AfterARunTests(FinishedRun run) : IClassFixture<FinishedRun>
     [InlineData("eval", "--client", "one")]
     [InlineData("eval", "--model", "m", "--data", "d", "--rows", "0")]
     [InlineData("generate", "--model", "m")]
+    [InlineData("generate", "--prompt", "p")]
+    [InlineData("generate", "--model", "m", "--run", "r", "--client", "c", "--prompt", "p")]
+    [InlineData("generate", "--run", "r", "--storage", "int8", "--prompt", "p")]
+    [InlineData("generate", "--client", "c", "--prompt", "p")]
     [InlineData("generate", "--model", "m", "--prompt", "p", "--temperature", "-1")]
     [InlineData("generate", "--model", "m", "--prompt", "p", "--temperature", "1", "--top-p", "0")]
     [InlineData("generate", "--model", "m", "--prompt", "p", "--seed", "1")]

@@ -1,11 +1,18 @@
 using System.CommandLine;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
 using FedRLora.Training;
 using FedRLora.Training.Models;
 
 namespace FedRLora.Client.Commands;
 
-/// <summary><c>fedrlora generate --model FOLDER --prompt TEXT</c>: the most likely continuation, or one that is drawn.</summary>
+/// <summary>
+/// <c>fedrlora generate --model FOLDER --prompt TEXT</c>: the most likely continuation, or one that is drawn; <c>--run runs/NAME-N
+/// --client C</c> asks a client's committed state, whatever the method.
+/// </summary>
 internal static class GenerateCommand
 {
     private const int DefaultNewTokens = 64;
@@ -13,7 +20,6 @@ internal static class GenerateCommand
     public static Command Create()
     {
         var model = SharedOptions.Model();
-        model.Required = true;
         var adapter = SharedOptions.Adapter();
         var (storage, otherBase) = (SharedOptions.Storage(), SharedOptions.AllowOtherBase());
         var prompt = new Option<string>("--prompt") { Description = "The text to go on from", Required = true };
@@ -28,12 +34,22 @@ internal static class GenerateCommand
             Description = "A text that ends the continuation and is not part of it; may be repeated",
         };
         var chat = new Option<bool>("--chat") { Description = "The prompt is a message to answer through the model's chat template" };
+        var run = new Option<string?>("--run") { Description = "Instead of a model: a folder that fedrlora simulate made" };
+        var client = new Option<string?>("--client")
+        {
+            Description = "With --run: the client whose committed adapter goes on; not needed where there is one",
+        };
         var command = new Command("generate", "Continue a prompt, up to the model's end token")
         {
-            model, adapter, storage, otherBase, prompt, chat, bound, temperature, topP, seed, stop,
+            model, adapter, storage, otherBase, run, client, prompt, chat, bound, temperature, topP, seed, stop,
         };
         command.Validators.Add(result =>
         {
+            var asksModel = new Option[] { model, adapter, storage, otherBase }
+                .Any(option => result.GetResult(option) is { Implicit: false });
+            var asksRun = new Option[] { run, client }.Any(option => result.GetResult(option) is not null);
+            if ((asksModel && asksRun) || result.GetResult(asksRun ? run : model) is null)
+                result.AddError("Give --model (and what goes with it), or --run and --client.");
             if (result.GetResult(temperature) is null && (result.GetResult(topP) is not null || result.GetResult(seed) is not null))
                 result.AddError("--top-p and --seed: nothing is drawn without --temperature");
             if (result.GetValue(stop)?.Contains("") == true) result.AddError("--stop: a text of at least one character is needed");
@@ -41,23 +57,29 @@ internal static class GenerateCommand
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var screen = Screen.Of(parsed, json: false);
-            var sampling = new SamplingOptions
+            var asked = new Prompt
             {
+                Text = parsed.GetRequiredValue(prompt),
+                IsChat = parsed.GetValue(chat),
                 Temperature = parsed.GetValue(temperature) ?? 0,
                 TopP = parsed.GetValue(topP) ?? 1,
                 Seed = parsed.GetValue(seed) ?? 0,
                 MaxNewTokens = parsed.GetValue(bound) ?? DefaultNewTokens,
                 StopTexts = parsed.GetValue(stop) ?? [],
             };
-            var options = new BaseOptions { Storage = parsed.GetValue(storage), AllowOtherBase = parsed.GetValue(otherBase) };
-            using var adapted = await AdaptedModel.LoadAsync(
-                parsed.GetRequiredValue(model)!, parsed.GetValue(adapter), options, cancellationToken);
-            screen.Warn(adapted.Notes);
             var text = new StringWriter();
-            Func<string, SamplingOptions, Action<string>, CancellationToken, Task> goOn = parsed.GetValue(chat)
-                ? adapted.AnswerAsync : adapted.ContinueAsync;
-            await goOn(parsed.GetRequiredValue(prompt), sampling, screen.Mode == ScreenMode.Terminal ? Show : text.Write,
-                cancellationToken);
+            Action<string> write = screen.Mode == ScreenMode.Terminal ? Show : text.Write;
+            if (parsed.GetValue(run) is { } folder)
+                await AskRunAsync(RunDirectory.Open(folder), parsed.GetValue(client), asked, screen, write, cancellationToken);
+            else
+            {
+                var options = new BaseOptions { Storage = parsed.GetValue(storage), AllowOtherBase = parsed.GetValue(otherBase) };
+                using var adapted = await AdaptedModel.LoadAsync(
+                    parsed.GetRequiredValue(model)!, parsed.GetValue(adapter), options, cancellationToken);
+                screen.Warn(adapted.Notes);
+                await AskModelAsync(adapted, asked, write, cancellationToken);
+            }
+
             await screen.Output.WriteLineAsync(text.ToString());
             return ExitCode.Done;
 
@@ -68,5 +90,38 @@ internal static class GenerateCommand
             }
         });
         return command;
+    }
+
+    private static Task AskModelAsync(AdaptedModel model, Prompt prompt, Action<string> write, CancellationToken cancellationToken)
+    {
+        var sampling = new SamplingOptions
+        {
+            Temperature = prompt.Temperature, TopP = prompt.TopP, Seed = prompt.Seed, MaxNewTokens = prompt.MaxNewTokens,
+            StopTexts = prompt.StopTexts,
+        };
+        return prompt.IsChat
+            ? model.AnswerAsync(prompt.Text, sampling, write, cancellationToken)
+            : model.ContinueAsync(prompt.Text, sampling, write, cancellationToken);
+    }
+
+    private static async Task AskRunAsync(
+        RunDirectory run, string? client, Prompt prompt, Screen screen, Action<string> write, CancellationToken cancellationToken)
+    {
+        var committed = await CommittedRun.OpenAsync(run, cancellationToken);
+        var clients = committed.Manifest.Clients;
+        var known = string.Join(", ", clients.Select(static client => client.Id));
+        if (client is null && clients.Count > 1) throw new BadInputException($"--client: {run.Path} has {known}; give one of them.");
+        var member = client is null ? clients[0] : clients.FirstOrDefault(one => one.Id == client)
+            ?? throw new BadInputException($"--client: {run.Path} has no client {client}; its clients are {known}.");
+        foreach (var change in await committed.InputChangesAsync(cancellationToken))
+            await screen.Error.WriteLineAsync($"{run.Path}: {change}");
+        using var trainer = new LocalTrainer(
+            new LocalTrainerOptions { Root = run.Record.Root, Note = note => screen.Warn([note]), Forecast = screen.Note });
+        var group = new TrainingGroup
+        {
+            Plan = committed.Plan, Round = committed.Manifest.Round, Shared = committed.Shared,
+            Members = [await committed.MemberAsync(member, cancellationToken)],
+        };
+        await foreach (var piece in trainer.PromptAsync(group, prompt, cancellationToken)) write(piece);
     }
 }

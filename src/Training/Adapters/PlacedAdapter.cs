@@ -12,9 +12,10 @@ internal sealed record AdapterParameter(AdapterTensor Info, Tensor Value);
 internal sealed class PlacedAdapter
 {
     private readonly Dictionary<string, Tensor> _values;
-    private readonly Func<string, Tensor>? _start;
+    private readonly IReadOnlyDictionary<string, Tensor>? _start;
 
-    private PlacedAdapter(AdapterLayout layout, IReadOnlyList<AdapterParameter> parameters, Func<string, Tensor>? start)
+    private PlacedAdapter(
+        AdapterLayout layout, IReadOnlyList<AdapterParameter> parameters, IReadOnlyDictionary<string, Tensor>? start)
     {
         (Layout, Parameters, _start) = (layout, parameters, start);
         _values = parameters.ToDictionary(static parameter => parameter.Info.Name, static parameter => parameter.Value,
@@ -41,9 +42,22 @@ internal sealed class PlacedAdapter
         var started = startOf is null ? [] : layout.Tensors.Where(layout.HasStart)
             .ToDictionary(static info => info.Name, info => startOf(info.Name), StringComparer.Ordinal);
         return new(
-            layout, [.. layout.Tensors.Select(info => new AdapterParameter(info, tensorOf(info)))],
-            startOf is null ? null : name => started[name]);
+            layout, [.. layout.Tensors.Select(info => new AdapterParameter(info, tensorOf(info)))], startOf is null ? null : started);
     }
+
+    /// <summary>Takes the tensors out of their dispose scope; <see cref="Free"/> ends them.</summary>
+    public void Keep()
+    {
+        foreach (var tensor in All) tensor.DetachFromDisposeScope();
+    }
+
+    /// <summary>Frees what was kept.</summary>
+    public void Free()
+    {
+        foreach (var tensor in All) tensor.Dispose();
+    }
+
+    private IEnumerable<Tensor> All => _values.Values.Concat(_start?.Values ?? []);
 
     /// <summary>The tensors of a layer as those of one member, in their type or another.</summary>
     public LayerTensors Of(AdapterTarget target, ScalarType? dtype = null)
@@ -51,7 +65,7 @@ internal sealed class PlacedAdapter
         Tensor Member(Tensor value) => (dtype is { } other ? value.to(other) : value).unsqueeze(0);
         return new(
             role => Member(_values[AdapterTensor.NameOf(target.Module, role)]),
-            role => _start is null || !Layout.HasStart(role) ? null : Member(_start(AdapterTensor.NameOf(target.Module, role))));
+            role => _start is null || !Layout.HasStart(role) ? null : Member(_start[AdapterTensor.NameOf(target.Module, role)]));
     }
 
     /// <summary>The values of a scope's tensors.</summary>

@@ -68,6 +68,19 @@ internal sealed class AdmissionQueue<T>
         return false;
     }
 
+    /// <summary>Whether work waits.</summary>
+    public bool IsAnyWaiting => _runs.Count > 0;
+
+    /// <summary>Starts work that is in no queue, on cores that nobody has; <see cref="Free"/> follows when it has ended.</summary>
+    public bool TryOccupy(int threads, T work)
+    {
+        var cores = Math.Clamp(threads, 1, _cores);
+        if (cores > _freeCores) return false;
+        _freeCores -= cores;
+        _running.Add(work, new(work, cores, Bytes: 0, Arrival: -1));
+        return true;
+    }
+
     /// <summary>Gives back what work had that was taken.</summary>
     public void Free(T work)
     {

@@ -32,6 +32,20 @@ internal static class WorkMemory
         ScoringScratch + (layout is null ? 0 : Float * layout.Tensors.Sum(static tensor => NamedArray.Count(tensor.Shape)))
         + Float * ScoredTokens * (4L * model.Config.HiddenSize + 3L * model.Config.IntermediateSize);
 
+    /// <summary>Of a prompt: its adapter, the activations of the prompt, and the keys and values that are kept.</summary>
+    /// <param name="model">The frozen base.</param>
+    /// <param name="layout">Of the adapter.</param>
+    /// <param name="prompt">Tokens of the prompt.</param>
+    /// <param name="tokens">Tokens in all, at most.</param>
+    public static long OfPrompt(CausalLanguageModel model, AdapterLayout layout, int prompt, int tokens)
+    {
+        var config = model.Config;
+        var kept = layout.Method.SeesSequences ? 0 : 2L * Float * config.Layers * config.KeyValueHeads * config.HeadDim;
+        var through = layout.Method.SeesSequences ? tokens : prompt;
+        return Float * layout.Tensors.Sum(static tensor => NamedArray.Count(tensor.Shape)) + 2 * kept * tokens // room grows by doubling
+            + Float * through * (4L * config.HiddenSize + 3L * config.IntermediateSize) + Float * 2L * config.VocabularySize;
+    }
+
     /// <summary>
     /// Of a member of a group: value, gradient and two moments of what trains, the states that it came with, and what terms of the
     /// objective hold beside them.

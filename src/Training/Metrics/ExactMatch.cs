@@ -29,7 +29,7 @@ internal sealed class ExactMatch : IMetric
         }).ToList();
         return new(
             (double)matches.Count(static match => match) / answers.Count,
-            Perplexity.Mean(Perplexity.Losses(rows with { Progress = null }, cancellationToken)))
+            Perplexity.Mean(Perplexity.Losses(rows with { Progress = _ => rows.Between?.Invoke() }, cancellationToken)))
         {
             Constant = (double)answers.GroupBy(static answer => answer.Text, StringComparer.Ordinal).Max(static group => group.Count())
                 / answers.Count,
@@ -71,6 +71,7 @@ internal sealed class ExactMatch : IMetric
         foreach (var id in Generation.Tokens(rows.Base.Model, rows.Adapters, answer.Prompt, options, cancellationToken))
         {
             ids.Add(id);
+            rows.Between?.Invoke();
             if (ids.Count > answer.Tokens && Text().Length > answer.Text.Length) return false;
         }
 

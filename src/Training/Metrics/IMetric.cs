@@ -9,8 +9,11 @@ namespace FedRLora.Training.Metrics;
 /// <summary>What is scored, and with what.</summary>
 internal sealed record ScoredRows(FrozenBase Base, ILayerAdapters? Adapters, RowEncoder Encoder, TestRows Test, EvaluationSpec Spec)
 {
-    /// <summary>Gets the share of the rows that is done, now and then; null for nobody.</summary>
+    /// <summary>Gets the share of the rows that is done, after each batch or row; null for nobody.</summary>
     public Action<double>? Progress { get; init; }
+
+    /// <summary>Called where other work may come in between and no share can be told; null for nobody.</summary>
+    public Action? Between { get; init; }
 }
 
 /// <summary>A score and the completion loss per token of the same rows.</summary>
