@@ -6,6 +6,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
 using FedRLora.ControlPlane.Access;
 using FedRLora.ControlPlane.Http;
 using FedRLora.ControlPlane.Views;
@@ -21,7 +22,9 @@ namespace FedRLora.Client.Control;
 /// <param name="patience">How long an answer may take.</param>
 internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string listsRuns, ControlPatience? patience = null) : IDisposable
 {
-    private const string Document = "application/json", EventStream = "text/event-stream";
+    private const string Document = "application/json", EventStream = "text/event-stream", JsonLines = "application/jsonl",
+        HowToStart = "start one with fedrlora silo --site NAME, or name the address that one printed with --server";
+
     private const long MostOfADocument = 64 << 20;
     private const int MostOfAnError = 64 << 10;
     private static readonly TimeSpan NoEnd = TimeSpan.FromDays(1);
@@ -56,63 +59,74 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
     /// <summary>The path of a client of a run.</summary>
     public static string Client(string run, string client) => $"{Run(run)}/clients/{Uri.EscapeDataString(client)}";
 
+    /// <summary>How long an answer may take.</summary>
+    public ControlPatience Patience => _patience;
+
     /// <summary>A document.</summary>
-    public async Task<T> GetAsync<T>(string path, CancellationToken cancellationToken)
+    public async Task<T> GetAsync<T>(string path, CancellationToken cancellationToken, TimeSpan? within = null)
     {
-        using var answer = await AskAsync(HttpMethod.Get, path, body: null, Document, _patience.Answer, cancellationToken);
+        using var answer = await AskAsync(new(HttpMethod.Get, path, Document), within ?? _patience.Answer, cancellationToken);
+        return await ReadAsync<T>(answer, cancellationToken);
+    }
+
+    /// <summary>The document that a call is answered with.</summary>
+    public async Task<T> PostAsync<T>(string path, object body, TimeSpan within, CancellationToken cancellationToken)
+    {
+        using var answer = await AskAsync(new(HttpMethod.Post, path, Document, body), within, cancellationToken);
         return await ReadAsync<T>(answer, cancellationToken);
     }
 
     /// <summary>Has a run do something.</summary>
     /// <exception cref="BadInputException">It is refused.</exception>
-    public async Task<Steered> SteerAsync(string path, object body, CancellationToken cancellationToken)
+    public Task<Steered> SteerAsync(string path, object body, CancellationToken cancellationToken) =>
+        PostAsync<Steered>(path, body, _patience.Call, cancellationToken);
+
+    /// <summary>The plan of a run.</summary>
+    /// <exception cref="BadInputException">There is no such run.</exception>
+    public async Task<PlanFile> PlanAsync(string run, CancellationToken cancellationToken)
     {
-        using var answer = await AskAsync(HttpMethod.Post, path, body, Document, _patience.Call, cancellationToken);
-        return await ReadAsync<Steered>(answer, cancellationToken);
+        await using var plan = await FileAsync(
+            $"{Run(run)}/plan", "application/yaml", _patience.Answer, MostOfADocument, cancellationToken);
+        using var reader = new StreamReader(plan.Content, Encoding.UTF8);
+        return new(run, await reader.ReadToEndAsync(cancellationToken));
     }
 
-    /// <summary>Lines, each one JSON object.</summary>
-    public async IAsyncEnumerable<string> LinesAsync(
-        HttpMethod method, string path, object? body, TimeSpan within, [EnumeratorCancellation] CancellationToken cancellationToken)
+    /// <summary>Committed rounds after one, in order.</summary>
+    public async IAsyncEnumerable<RoundSummary> RoundsAsync(
+        string run, int after, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        using var answer = await AskAsync(method, path, body, accept: null, within, cancellationToken);
+        var path = string.Create(CultureInfo.InvariantCulture, $"{Run(run)}/rounds?after={after}");
+        using var answer = await AskAsync(new(HttpMethod.Get, path, JsonLines), _patience.Answer, cancellationToken);
+        if (answer.Type != JsonLines) throw ControlErrors.NoSilo(answer.Server, $"{answer.Type} instead of {JsonLines}");
         await using var content = await BodyAsync(answer, _patience.Silence, Part.Line, MostOfADocument, cancellationToken);
         using var reader = new StreamReader(content, Encoding.UTF8);
-        while (await reader.ReadLineAsync(cancellationToken) is { } line)
-        {
-            if (line.Length > 0) yield return line;
-        }
+        while (await reader.ReadLineAsync(cancellationToken) is { } line) yield return RoundOf(answer.Server, line);
     }
 
-    /// <summary>Something that is no JSON, as it comes; the caller reads it to its end and disposes it.</summary>
+    /// <summary>Something that is no JSON, as it comes; the caller reads it to its end.</summary>
     /// <param name="path">What is asked for.</param>
     /// <param name="type">The media type that it has.</param>
     /// <param name="within">How long it may take until it begins.</param>
     /// <param name="most">The bound in bytes.</param>
     /// <param name="cancellationToken">The caller's token.</param>
-    public async Task<Stream> FileAsync(string path, string type, TimeSpan within, long most, CancellationToken cancellationToken)
+    public async Task<ControlFile> FileAsync(
+        string path, string type, TimeSpan within, long most, CancellationToken cancellationToken)
     {
-        var answer = await AskAsync(HttpMethod.Get, path, body: null, type, within, cancellationToken);
-        if (answer.Type == type) return await BodyAsync(answer, _patience.Silence, Part.Whole, most, cancellationToken);
+        var answer = await AskAsync(new(HttpMethod.Get, path, type), within, cancellationToken);
+        if (answer.Type == type)
+            return new(await BodyAsync(answer, _patience.Silence, Part.Whole, most, cancellationToken), answer.Response.Headers);
         using (answer) throw ControlErrors.NoSilo(answer.Server, $"{answer.Type ?? "nothing known"} instead of {type}");
     }
 
     /// <summary>Events of a run after one, until the stream ends or breaks.</summary>
     /// <exception cref="NoAnswerException">No silo answers, or the stream broke.</exception>
-    public async IAsyncEnumerable<SseItem<string>> EventsAsync(
-        string run, string? after, [EnumeratorCancellation] CancellationToken cancellationToken)
-    {
-        using var answer = await AskAsync(HttpMethod.Get, $"{Run(run)}/events", body: null, EventStream, _patience.Answer, cancellationToken,
-            request =>
-            {
-                if (after is not null) request.Headers.TryAddWithoutValidation("Last-Event-ID", after);
-            });
-        if (answer.Response.Content.Headers.ContentType?.MediaType != EventStream)
-            throw ControlErrors.NoSilo(answer.Server, "its events are no event stream");
-        await using var content = await BodyAsync(answer, _patience.Silence, Part.Event, MostOfADocument, cancellationToken);
-        var events = SseParser.Create(content, static (_, data) => Encoding.UTF8.GetString(data)).EnumerateAsync(cancellationToken);
-        await foreach (var one in events) yield return one;
-    }
+    public IAsyncEnumerable<SseItem<string>> EventsAsync(string run, string? after, CancellationToken cancellationToken) => EventsAsync(
+        new(HttpMethod.Get, $"{Run(run)}/events", EventStream, After: after), _patience.Answer, _patience.Silence, cancellationToken);
+
+    /// <summary>Events that a call is answered with.</summary>
+    /// <exception cref="NoAnswerException">No silo answers, or the stream broke.</exception>
+    public IAsyncEnumerable<SseItem<string>> EventsAsync(string path, object body, CancellationToken cancellationToken) =>
+        EventsAsync(new(HttpMethod.Post, path, EventStream, body), _patience.Call, _patience.Call, cancellationToken);
 
     /// <inheritdoc/>
     public void Dispose()
@@ -131,19 +145,38 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
         Timeout = NoEnd,
     };
 
+    private static RoundSummary RoundOf(NamedServer server, string line)
+    {
+        try
+        {
+            return RoundLine.Parse(line, "a round");
+        }
+        catch (BadInputException e)
+        {
+            throw ControlErrors.NoSilo(server, ControlErrors.Line(e.Message), e);
+        }
+    }
+
+    private async IAsyncEnumerable<SseItem<string>> EventsAsync(
+        Question question, TimeSpan within, TimeSpan silence, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        using var answer = await AskAsync(question, within, cancellationToken);
+        if (answer.Type != EventStream) throw ControlErrors.NoSilo(answer.Server, $"{answer.Type} instead of {EventStream}");
+        await using var content = await BodyAsync(answer, silence, Part.Event, MostOfADocument, cancellationToken);
+        var events = SseParser.Create(content, static (_, data) => Encoding.UTF8.GetString(data)).EnumerateAsync(cancellationToken);
+        await foreach (var one in events) yield return one;
+    }
+
     /// <summary>The first answer of a silo, in the order in which they are named from the one that answered last.</summary>
-    private async Task<Answer> AskAsync(
-        HttpMethod method, string path, object? body, string? accept, TimeSpan within, CancellationToken cancellationToken,
-        Action<HttpRequestMessage>? prepare = null)
+    private async Task<Answer> AskAsync(Question question, TimeSpan within, CancellationToken cancellationToken)
     {
         for (var tries = 1; ; tries++)
         {
-            var server = servers[_current];
             try
             {
-                return await AskAsync(server);
+                return await AskAsync(servers[_current], question, within, cancellationToken);
             }
-            catch (NoAnswerException e) when (tries < servers.Count && (method == HttpMethod.Get || e.WasNotSent))
+            catch (NoAnswerException e) when (tries < servers.Count && (question.Method == HttpMethod.Get || e.WasNotSent))
             {
                 _current = (_current + 1) % servers.Count;
             }
@@ -151,28 +184,32 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
             {
                 _current = (_current + 1) % servers.Count;
                 throw new NoAnswerException(
-                    $"no silo answers at {string.Join(", ", servers.Select(static one => one.Address))}; {HowToStart}", e);
-            }
-        }
-
-        async Task<Answer> AskAsync(NamedServer server)
-        {
-            using var request = new HttpRequestMessage(method, server.Address.Of(path));
-            if (server.Token.Value is { } token) request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", token);
-            if (accept is not null) request.Headers.Accept.Add(new(accept));
-            if (body is not null)
-                request.Content = new ByteArrayContent(JsonSerializer.SerializeToUtf8Bytes(body, Json.Lines))
+                    $"no silo answers at {string.Join(", ", servers.Select(static one => one.Address))}; {HowToStart}", e)
                 {
-                    Headers = { ContentType = new(Document) },
+                    WasNotSent = true,
                 };
-            prepare?.Invoke(request);
-            var response = await SendAsync(server, request, within, cancellationToken);
-            if (response.IsSuccessStatusCode) return new(server, response);
-            using (response) throw await ErrorAsync(new(server, response), cancellationToken);
+            }
         }
     }
 
-    private const string HowToStart = "start one with fedrlora silo --site NAME, or name the address that one printed with --server";
+    private async Task<Answer> AskAsync(NamedServer server, Question question, TimeSpan within, CancellationToken cancellationToken)
+    {
+        using var request = new HttpRequestMessage(question.Method, server.Address.Of(question.Path));
+        if (server.Token.Value is { } token) request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", token);
+        request.Headers.Accept.Add(new(question.Accept));
+        if (question.After is { } after) request.Headers.TryAddWithoutValidation("Last-Event-ID", after);
+        if (question.Body is { } body)
+        {
+            request.Content = new ByteArrayContent(JsonSerializer.SerializeToUtf8Bytes(body, Json.Lines))
+            {
+                Headers = { ContentType = new(Document) },
+            };
+        }
+
+        var response = await SendAsync(server, request, within, cancellationToken);
+        if (response.IsSuccessStatusCode) return new(server, response);
+        using (response) throw await ErrorAsync(new(server, response), cancellationToken);
+    }
 
     private async Task<HttpResponseMessage> SendAsync(
         NamedServer server, HttpRequestMessage request, TimeSpan within, CancellationToken cancellationToken)
@@ -276,12 +313,22 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
         }
     }
 
+    private sealed record Question(HttpMethod Method, string Path, string Accept, object? Body = null, string? After = null);
+
     private sealed record Answer(NamedServer Server, HttpResponseMessage Response) : IDisposable
     {
         public string? Type => Response.Content.Headers.ContentType?.MediaType;
 
         public void Dispose() => Response.Dispose();
     }
+}
+
+/// <summary>A file as it comes.</summary>
+/// <param name="Content">Its bytes.</param>
+/// <param name="Headers">What is said of it.</param>
+internal sealed record ControlFile(Stream Content, HttpResponseHeaders Headers) : IAsyncDisposable
+{
+    public ValueTask DisposeAsync() => Content.DisposeAsync();
 }
 
 /// <summary>How long a silo may take.</summary>

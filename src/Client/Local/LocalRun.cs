@@ -175,7 +175,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
         {
             var form = new ExportForm();
             await (await CommittedRun.OpenAsync(run, cancellationToken))
-                .ExportAsync(run.AdaptersOf(form), form, relativeBase: false, cancellationToken);
+                .ExportAsync(run.AdaptersOf(form), clients: null, form, relativeBase: false, cancellationToken);
             return $"{run.AdaptersOf(form)}/CLIENT, in {form.Text}";
         }
         catch (BadInputException e)
