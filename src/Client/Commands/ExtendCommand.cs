@@ -23,12 +23,12 @@ internal static class ExtendCommand
         rounds.Required = true;
         var dataChange = SharedOptions.AllowDataChange();
         var maySend = MaySend.Create();
-        var lanes = SharedOptions.Lanes();
+        var (lanes, dashboard) = (SharedOptions.Lanes(), SharedOptions.Dashboard());
         var json = SharedOptions.Json();
         var command = new Command("extend",
             "Give a run more rounds and continue it; a learning rate schedule is stretched over all of them")
         {
-            run, rounds, dataChange, maySend, lanes, json,
+            run, rounds, dataChange, maySend, lanes, dashboard, json,
         };
         var target = ControlTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -41,7 +41,7 @@ internal static class ExtendCommand
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
                 var file = folder.RequirePlan();
                 var limits = MaySend.Require(parsed, maySend, file.Require());
-                var local = new LocalRun(folder, screen, limits, parsed.GetValue(lanes));
+                var local = new LocalRun(folder, screen, limits, parsed.GetValue(lanes), parsed.GetValue(dashboard));
                 await local.RequireWholeAsync(file, anyEngine: false, cancellationToken);
                 await LocalInputsCheck.RequireAsync(folder, count, parsed.GetValue(dataChange), screen, cancellationToken);
                 folder.Extend(count);

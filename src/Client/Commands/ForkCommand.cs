@@ -31,11 +31,11 @@ internal static class ForkCommand
         var id = new Option<string?>("--run") { Description = "With --server: the new run's id" };
         var dataChange = SharedOptions.AllowDataChange();
         var maySend = MaySend.Create();
-        var lanes = SharedOptions.Lanes();
+        var (lanes, dashboard) = (SharedOptions.Lanes(), SharedOptions.Dashboard());
         var json = SharedOptions.Json();
         var command = new Command("fork", "Begin a new run, with changed values, where a round of another ended")
         {
-            run, round, plan, set, folder, id, dataChange, maySend, lanes, json,
+            run, round, plan, set, folder, id, dataChange, maySend, lanes, dashboard, json,
         };
         var silosNamed = ControlTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -58,7 +58,7 @@ internal static class ForkCommand
                     await screen.Output.WriteLineAsync($"{fork.Record.Plan}: from round {from} of {name}, in {fork.Path}");
                 if (file.Require().Evaluation.LocalOnly)
                     screen.Warn(["a fork runs no local-only reference; its differences are to the base"]);
-                var local = new LocalRun(fork, screen, limits, parsed.GetValue(lanes));
+                var local = new LocalRun(fork, screen, limits, parsed.GetValue(lanes), parsed.GetValue(dashboard));
                 try
                 {
                     return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);

@@ -25,11 +25,11 @@ internal static class ResumeCommand
         };
         var dataChange = SharedOptions.AllowDataChange();
         var maySend = MaySend.Create();
-        var lanes = SharedOptions.Lanes();
+        var (lanes, dashboard) = (SharedOptions.Lanes(), SharedOptions.Dashboard());
         var json = SharedOptions.Json();
         var command = new Command("resume", "Continue a run that was stopped, cancelled or killed")
         {
-            run, change, dataChange, maySend, lanes, json,
+            run, change, dataChange, maySend, lanes, dashboard, json,
         };
         var target = ControlTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -41,7 +41,7 @@ internal static class ResumeCommand
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
                 var file = folder.RequirePlan();
                 var limits = MaySend.Require(parsed, maySend, file.Require());
-                var local = new LocalRun(folder, screen, limits, parsed.GetValue(lanes));
+                var local = new LocalRun(folder, screen, limits, parsed.GetValue(lanes), parsed.GetValue(dashboard));
                 await local.RequireWholeAsync(file, allow, cancellationToken);
                 await LocalInputsCheck.RequireAsync(folder, rounds: null, parsed.GetValue(dataChange), screen, cancellationToken);
                 return await local.RunAsync(resume: true, allow, cancellationToken);

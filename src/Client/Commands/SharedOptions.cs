@@ -21,6 +21,12 @@ internal static class SharedOptions
     public static Option<int?> Lanes() => Number(
         "--lanes", "Groups that train side by side; by default as many as there are processors. No result depends on it", 1, 1024);
 
+    /// <summary>Whether a run in this process is seen over HTTP while it goes on.</summary>
+    public static Option<bool> Dashboard() => new("--dashboard")
+    {
+        Description = "Show the run over HTTP on loopback while it goes on; the address that is printed lets one browser in",
+    };
+
     /// <summary>A silo that runs has its lanes from its own start.</summary>
     /// <exception cref="BadInputException">The option is given for one.</exception>
     public static void RefuseLanes(ParseResult parsed, Option<int?> lanes)

@@ -21,11 +21,11 @@ internal static class SimulateCommand
             Description = "Leave out the local-only reference run that the plan asks for",
         };
         var maySend = MaySend.Create();
-        var lanes = SharedOptions.Lanes();
+        var (lanes, dashboard) = (SharedOptions.Lanes(), SharedOptions.Dashboard());
         var json = SharedOptions.Json();
         var command = new Command("simulate", "Run a whole federation on this machine")
         {
-            plan, folder, seed, federatedOnly, maySend, lanes, json,
+            plan, folder, seed, federatedOnly, maySend, lanes, dashboard, json,
         };
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -42,7 +42,7 @@ internal static class SimulateCommand
                 await screen.Output.WriteLineAsync($"{read.Name}: {read.Adapter.Method}, {Words.Count(read.Clients.Count, "client")}, "
                     + $"{Words.Count(read.Strategy.Rounds, "round")}, seed {read.Seed}, in {run.Path}");
             screen.Warn([.. PlanNotes.Of(read)]);
-            var local = new LocalRun(run, screen, limits, parsed.GetValue(lanes));
+            var local = new LocalRun(run, screen, limits, parsed.GetValue(lanes), parsed.GetValue(dashboard));
             try
             {
                 return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);

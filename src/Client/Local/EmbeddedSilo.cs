@@ -1,5 +1,7 @@
 using FedRLora.Abstractions.Sending;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane;
+using FedRLora.ControlPlane.Http;
 using FedRLora.Silo;
 using FedRLora.Training;
 using Microsoft.Extensions.DependencyInjection;
@@ -17,14 +19,18 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
 
     public IGrainFactory Grains => _host.Services.GetRequiredService<IGrainFactory>();
 
+    /// <summary>An address that lets one browser see the run; null where it is not seen over HTTP.</summary>
+    public Uri? EntranceAddress => _host.Services.GetService<ControlServer>()?.EntranceAddress();
+
     /// <param name="run">The run that it is for.</param>
     /// <param name="maySend">What the sites let leave them.</param>
     /// <param name="lanes">Groups that train side by side; null for as many as there are processors.</param>
     /// <param name="note">Gets what is to be known of the run's inputs.</param>
     /// <param name="forecast">Gets how long training and scoring will take.</param>
+    /// <param name="dashboard">Whether it is seen over HTTP.</param>
     /// <param name="cancellationToken">The caller's token.</param>
     public static async Task<EmbeddedSilo> StartAsync(
-        RunDirectory run, SendingLimits maySend, int? lanes, NoteSink note, ForecastSink forecast,
+        RunDirectory run, SendingLimits maySend, int? lanes, NoteSink note, ForecastSink forecast, bool dashboard,
         CancellationToken cancellationToken)
     {
         var (silo, gateway) = SiloPorts.Free();
@@ -33,6 +39,7 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
             {
                 Name = "embedded", Sites = ["*"], Root = run.Record.Root, Store = run.Store, StoreMode = run.Record.Mode,
                 Durability = run.Record.Durability, SiloPort = silo, GatewayPort = gateway, Lanes = lanes, MaySend = maySend,
+                Control = dashboard ? ControlOptions.OnPort(0) : null,
             },
             builder =>
             {

@@ -22,7 +22,8 @@ namespace FedRLora.Client.Local;
 /// <param name="screen">Where progress goes.</param>
 /// <param name="maySend">What the sites let leave them; the plan is held to it.</param>
 /// <param name="lanes">Groups that train side by side; null for as many as there are processors.</param>
-internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits maySend, int? lanes = null)
+/// <param name="dashboard">Whether it is seen over HTTP while it goes on.</param>
+internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits maySend, int? lanes = null, bool dashboard = false)
 {
     private static readonly TimeSpan PollEvery = TimeSpan.FromMilliseconds(100);
 
@@ -43,7 +44,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
         IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null;
         Interruption.LastWord = Stopped; // also of a run that has not begun: left in mid-step, its folder is there to go on with
         await using var silo = await EmbeddedSilo.StartAsync(run, maySend, lanes, note => screen.Warn([note]), screen.Note,
-            cancellationToken);
+            dashboard, cancellationToken);
+        if (silo.EntranceAddress is { } address) await screen.Error.WriteLineAsync($"dashboard: {address}");
         try
         {
             var status = await FollowAsync(silo, plan.Name, file.Yaml, federated);

@@ -15,6 +15,8 @@ public static class Routes
     public static readonly ControlRoute
         Live = new("GET", "/health/live", Policy.Anyone),
         Ready = new("GET", "/health/ready", Policy.Anyone),
+        Enter = new("GET", "/enter", Policy.Anyone),
+        Home = new("GET", "/", Policy.View),
         Metrics = new("GET", "/metrics", Policy.View),
         OpenApi = new("GET", "/openapi/v1.json", Policy.View),
         ListRuns = new("GET", "/v1/runs", Policy.View),
@@ -44,7 +46,7 @@ public static class Routes
     /// <summary>All of them.</summary>
     public static IReadOnlyList<ControlRoute> All { get; } =
     [
-        Live, Ready, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, Rounds, Plan, Report, RunMetrics, Logs, Verify, Pause, Resume,
-        Cancel, Extend, Fork, Evaluate, Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs,
+        Live, Ready, Enter, Home, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, Rounds, Plan, Report, RunMetrics, Logs, Verify,
+        Pause, Resume, Cancel, Extend, Fork, Evaluate, Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs,
     ];
 }

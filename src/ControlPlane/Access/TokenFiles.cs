@@ -69,6 +69,13 @@ public static class TokenFiles
         }
     }
 
+    /// <summary>Takes an operator's file and the viewer's beside it away.</summary>
+    public static void Remove(string file)
+    {
+        File.Delete(file);
+        File.Delete(ViewerOf(file));
+    }
+
     private static string ViewerTokenOf(string token) =>
         Base64Url.EncodeToString(HMACSHA256.HashData(Encoding.UTF8.GetBytes(token), ViewerLabel));
 

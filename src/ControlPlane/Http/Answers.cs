@@ -2,6 +2,7 @@ using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
 using FedRLora.ControlPlane.Access;
+using FedRLora.Grains.Sites;
 using FedRLora.Grains.Store;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
@@ -42,7 +43,7 @@ internal sealed partial class Answers(ILogger<Answers> logger) : IMiddleware
         _ when CorruptBlobException.OrBadInputIn(exception) is { } refusal => (refusal is BadInputException
             ? StatusCodes.Status400BadRequest : StatusCodes.Status422UnprocessableEntity, refusal.Message),
         _ when StoreUnavailableException.In(exception) is { } away => (StatusCodes.Status503ServiceUnavailable, away.Message),
-        UnansweredException => (StatusCodes.Status503ServiceUnavailable, exception.Message),
+        UnansweredException or SiteUnavailableException => (StatusCodes.Status503ServiceUnavailable, exception.Message),
         OrleansException or TimeoutException =>
             (StatusCodes.Status503ServiceUnavailable, "a silo of the cluster does not answer; try again"),
         _ => (StatusCodes.Status500InternalServerError, $"{exception.GetType().Name}: {OneLine(exception.Message)}"),

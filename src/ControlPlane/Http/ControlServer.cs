@@ -32,6 +32,10 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
     /// <summary>The file with its token, once it has started.</summary>
     public string TokenFile { get; private set; } = "";
 
+    /// <summary>An address that lets one browser in, once it has started.</summary>
+    public Uri EntranceAddress() =>
+        new(Address, $"{Routes.Enter.Pattern}?code={_app!.Services.GetRequiredService<Entrance>().Code()}");
+
     /// <inheritdoc/>
     /// <exception cref="BadInputException">The token's file cannot be used, or something else listens on the port.</exception>
     public async Task StartAsync(CancellationToken cancellationToken)
@@ -47,6 +51,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         }
         catch (IOException e) when (e.InnerException is SocketException or Microsoft.AspNetCore.Connections.AddressInUseException)
         {
+            Forget();
             throw new BadInputException($"--control: nothing can listen on {address}: {e.InnerException.Message}; give another port", e);
         }
 
@@ -54,16 +59,27 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
     }
 
     /// <inheritdoc/>
-    public Task StopAsync(CancellationToken cancellationToken) => _app?.StopAsync(cancellationToken) ?? Task.CompletedTask;
+    public async Task StopAsync(CancellationToken cancellationToken)
+    {
+        if (_app is null) return;
+        await _app.StopAsync(cancellationToken);
+        Forget();
+    }
 
     /// <inheritdoc/>
     public ValueTask DisposeAsync() => _app?.DisposeAsync() ?? ValueTask.CompletedTask;
+
+    // Nobody chose the file, and the next process makes its own.
+    private void Forget()
+    {
+        if (options.TokenFile is null) TokenFiles.Remove(TokenFile);
+    }
 
     private WebApplication Build(IPEndPoint address, (string Operator, string Viewer) tokens)
     {
         var builder = WebApplication.CreateEmptyBuilder(
             new WebApplicationOptions { ApplicationName = typeof(ControlServer).Assembly.GetName().Name });
-        builder.Services.AddSingleton(logs).AddSingleton(services).AddSingleton(services.Time).AddSingleton<Runs>()
+        builder.Services.AddSingleton(logs).AddSingleton(services).AddSingleton(services.Time).AddSingleton<Runs>().AddSingleton<Entrance>()
             .AddSingleton<Answers>().AddRouting()
             .Configure<RouteHandlerOptions>(static handlers => handlers.ThrowOnBadRequest = true)
             .Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(1)) // streams have no end of their own
@@ -99,6 +115,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         app.UseRouting().UseAuthentication().UseAuthorization();
         RunRoutes.Add(app);
         SiteRoutes.Add(app);
+        PageRoutes.Add(app);
         Probes.Add(app);
         app.MapOpenApi(Routes.OpenApi.Pattern.Replace("v1", "{documentName}", StringComparison.Ordinal))
             .RequireAuthorization(Routes.OpenApi.Policy.ToString()).WithMetadata(Routes.OpenApi);

@@ -12,12 +12,6 @@ public sealed class Runs(ControlServices services)
     /// <summary>Who runs a run.</summary>
     public IRunControlGrain Control(string run) => services.Grains.GetGrain<IRunControlGrain>(run);
 
-    /// <summary>Tells what happens in it.</summary>
-    public IRunFollowingGrain Following(string run) => services.Grains.GetGrain<IRunFollowingGrain>(run);
-
-    /// <summary>A site's part of it.</summary>
-    public ISiteRunGrain Site(string run, string site) => services.Grains.GetGrain<ISiteRunGrain>(Keys.Site(run, site));
-
     /// <summary>Every run of the store.</summary>
     public Task<IReadOnlyList<JobProgress>> ListAsync(CancellationToken cancellationToken) =>
         AskAsync(services.Grains.GetGrain<IJobsGrain>(Keys.Jobs).ListAsync, cancellationToken);
@@ -32,10 +26,6 @@ public sealed class Runs(ControlServices services)
     /// <exception cref="NoSuchRunException">There is no such run.</exception>
     public async Task<string> PlanAsync(string run, CancellationToken cancellationToken) =>
         await AskAsync(Control(Named(run)).GetPlanAsync, cancellationToken) ?? throw new NoSuchRunException(run);
-
-    /// <summary>What every site needs to work on the last committed round.</summary>
-    public Task<IReadOnlyList<SiteAssignment>> CommittedAsync(string run, CancellationToken cancellationToken) =>
-        AskAsync(Following(run).CommittedAsync, cancellationToken);
 
     /// <summary>A committed round.</summary>
     public async Task<RoundSummary> RoundAsync(string run, int round, CancellationToken cancellationToken) =>

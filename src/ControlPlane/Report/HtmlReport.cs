@@ -9,7 +9,8 @@ namespace FedRLora.ControlPlane.Report;
 /// <summary><c>report.html</c>: one file that needs nothing else, for a browser without a network.</summary>
 internal static class HtmlReport
 {
-    private static readonly string Style = ReadStyle();
+    /// <summary>The style sheet of every page.</summary>
+    public static string Style { get; } = ReadStyle();
 
     /// <summary>The report.</summary>
     /// <param name="plan">The plan.</param>

@@ -1,5 +1,5 @@
 using FedRLora.Abstractions.Messages;
-using FedRLora.Abstractions.Plans;
+using FedRLora.Grains.Sites;
 
 namespace FedRLora.ControlPlane.Views;
 
@@ -11,22 +11,24 @@ namespace FedRLora.ControlPlane.Views;
 public sealed record RunEvaluation(int Schema, string Run, int Round, IReadOnlyList<ClientEvaluation> Clients)
 {
     /// <summary>What sites found, beside a manifest.</summary>
-    public static RunEvaluation Of(string run, FederationPlan plan, RoundManifest manifest, IEnumerable<ClientScored> scored)
+    public static RunEvaluation Of(string run, RoundManifest manifest, IEnumerable<ScoredAgain> scored)
     {
-        var tasks = plan.Clients.ToDictionary(static client => client.Id, static client => client.Task, StringComparer.Ordinal);
         var recorded = manifest.Clients.ToDictionary(static client => client.Id, static client => client.Score, StringComparer.Ordinal);
-        return new(1, run, manifest.Round, [.. scored.OrderBy(static one => one.ClientId, StringComparer.Ordinal).Select(one =>
-            new ClientEvaluation(one.ClientId, tasks[one.ClientId], one.Score, recorded[one.ClientId], one.Failure))]);
+        return new(1, run, manifest.Round, [.. scored.Select(one => new ClientEvaluation(
+            one.Now.ClientId, one.Site, one.Task, one.Now.Score, recorded[one.Now.ClientId], one.Now.Failure, one.Now.Changes))]);
     }
 }
 
 /// <summary>A client's committed state, scored again.</summary>
 /// <param name="Client">The client.</param>
+/// <param name="Site">Its site.</param>
 /// <param name="Task">Its task.</param>
 /// <param name="Score">The score as of now; null where it has no test rows, or failed.</param>
 /// <param name="Recorded">The score in the manifest; null in a round that was not scored.</param>
 /// <param name="Failure">Why it could not be scored.</param>
-public sealed record ClientEvaluation(string Client, string Task, ClientScore? Score, ClientScore? Recorded, string? Failure)
+/// <param name="Changes">What of base and rows is not what the round was made with, in a line each.</param>
+public sealed record ClientEvaluation(
+    string Client, string Site, string Task, ClientScore? Score, ClientScore? Recorded, string? Failure, IReadOnlyList<string> Changes)
 {
     /// <summary>Whether both are the same bit for bit; null where there is nothing to compare.</summary>
     public bool? Equal => Score is null || Recorded is null

@@ -1,0 +1,35 @@
+using FedRLora.ControlPlane.Access;
+using FedRLora.ControlPlane.Report;
+using FedRLora.ControlPlane.Views;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.Options;
+
+namespace FedRLora.ControlPlane.Http;
+
+/// <summary>What a browser sees: the printed address lets it in, and the first page names the runs.</summary>
+internal static class PageRoutes
+{
+    private const string Html = "text/html; charset=utf-8";
+
+    public static void Add(IEndpointRouteBuilder routes)
+    {
+        routes.Map(Routes.Enter, Enter).ExcludeFromDescription();
+        routes.Map(Routes.Home, static async (Runs runs, CancellationToken token) =>
+            Results.Text(RunsPage.Of([.. (await runs.ListAsync(token)).Select(RunLine.Of)]), Html)).ExcludeFromDescription();
+    }
+
+    private static IResult Enter(HttpContext context, Entrance entrance, IOptionsMonitor<TokenOptions> tokens, string? code = null)
+    {
+        if (!entrance.Take(code))
+            return Results.Text("This address has let a browser in already, or is too old. Start the silo again for a new one.\n",
+                "text/plain", statusCode: StatusCodes.Status403Forbidden);
+        var token = tokens.Get(TokenOptions.Scheme);
+        context.Response.Cookies.Append(token.Cookie, token.Operator, new CookieOptions
+        {
+            HttpOnly = true, SameSite = SameSiteMode.Strict, Path = "/", IsEssential = true,
+        });
+        return Results.Redirect(Routes.Home.Pattern);
+    }
+}
