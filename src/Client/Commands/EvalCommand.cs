@@ -120,7 +120,8 @@ internal static class EvalCommand
             };
             var score = (await trainer.EvaluateAsync(group, cancellationToken))[0];
             if (score.Failure is { } failure) throw new BadInputException($"{client.Id}: {failure}");
-            scores.Add(new(client.Id, committed.Client(client.Id).Task, ScoreOf(score), client.Score, Failure: null));
+            var spec = committed.Client(client.Id);
+            scores.Add(new(client.Id, spec.Site, spec.Task, ScoreOf(score), client.Score, Failure: null, Changes: []));
         }
 
         return await EndAsync(new(1, run.Path, committed.Manifest.Round, scores), screen);
@@ -151,13 +152,16 @@ internal static class EvalCommand
 
     private static async Task<int> EndAsync(RunEvaluation scored, Screen screen)
     {
-        if (scored.Clients.FirstOrDefault(static one => one.Failure is not null) is { } failed)
-            throw new BadInputException($"{failed.Client}: {failed.Failure}");
+        foreach (var change in scored.Clients.SelectMany(static one => one.Changes).Distinct(StringComparer.Ordinal))
+            await screen.Error.WriteLineAsync($"{scored.Run}: {change}");
         Show(scored, screen);
         foreach (var client in scored.Clients)
             foreach (var note in client.Score?.Notes ?? []) await screen.Error.WriteLineAsync($"note: {client.Client}: {note.Text}");
         var differing = scored.Clients.Where(static client => client.Equal == false).Select(static client => client.Client).ToList();
-        if (differing.Count == 0) return ExitCode.Done;
+        var failed = scored.Clients.Where(static client => client.Failure is not null).ToList();
+        foreach (var client in failed)
+            await screen.Error.WriteLineAsync($"{client.Client} (site {client.Site}): not scored: {ControlErrors.Line(client.Failure!)}");
+        if (differing.Count == 0) return failed.Count > 0 ? ExitCode.Environment : ExitCode.Done;
         await screen.Error.WriteLineAsync($"{scored.Run}: not what the manifest of round {Number(scored.Round)} says: "
             + $"{string.Join(", ", differing)}; base, data or engine (kernels, library, processor, threads) is another.");
         return ExitCode.Failed;
@@ -167,11 +171,12 @@ internal static class EvalCommand
     {
         if (screen.Mode == ScreenMode.Json)
         {
-            foreach (var (client, task, now, recorded, _) in scored.Clients)
+            foreach (var one in scored.Clients)
                 screen.Output.WriteLine(JsonSerializer.Serialize(new
                 {
-                    Schema = 1, scored.Round, client, task, Metric = now?.Metric ?? "", now?.Value, now?.Loss, Rows = now?.Rows ?? 0,
-                    now?.MajorityShare, ManifestValue = recorded?.Value, ManifestLoss = recorded?.Loss,
+                    Schema = 1, scored.Round, one.Client, one.Task, Metric = one.Score?.Metric ?? "", one.Score?.Value, one.Score?.Loss,
+                    Rows = one.Score?.Rows ?? 0, one.Score?.MajorityShare, ManifestValue = one.Recorded?.Value,
+                    ManifestLoss = one.Recorded?.Loss, one.Equal,
                 }, Json.Lines));
             return;
         }

@@ -90,8 +90,8 @@ internal static class ExportCommand
         var download = new AdapterDownload(silos, run, asked.Form);
         var written = await download.WriteAsync(
             folder, [.. clients.Select(one => (one.Client, sites[one.Client], one.Name))], cancellationToken);
-        if (written.Round is { } round)
-            await SayAsync(written.Clients.Count, round, plan, folder, asked, parsed.InvocationConfiguration.Output);
+        if (written.Clients.Count > 0)
+            await SayAsync(written.Clients.Count, written.Round, plan, folder, asked, parsed.InvocationConfiguration.Output);
         foreach (var (site, why) in written.Away)
         {
             var missing = clients.Where(one => sites[one.Client] == site).Select(static one => one.Name);

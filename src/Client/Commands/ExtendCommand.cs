@@ -15,10 +15,6 @@ internal static class ExtendCommand
 {
     public static Command Create()
     {
-        var run = new Argument<string>("run")
-        {
-            Description = "A folder that fedrlora simulate made; with --server, the name of a run on running silos",
-        };
         var rounds = SharedOptions.Number("--rounds", "Rounds of the whole run, more than it has", 1, 100_000);
         rounds.Required = true;
         var dataChange = SharedOptions.AllowDataChange();
@@ -28,15 +24,15 @@ internal static class ExtendCommand
         var command = new Command("extend",
             "Give a run more rounds and continue it; a learning rate schedule is stretched over all of them")
         {
-            run, rounds, dataChange, maySend, lanes, dashboard, json,
+            rounds, dataChange, maySend, lanes, dashboard, json,
         };
-        var target = ControlTarget.AddTo(command);
+        var run = RunTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            var (name, count) = (parsed.GetRequiredValue(run), parsed.GetValue(rounds)!.Value);
-            if (!target.IsNamed(parsed))
+            var (name, count) = (run.Given(parsed), parsed.GetValue(rounds)!.Value);
+            if (!run.IsOnSilos(parsed))
             {
-                using var folder = RunDirectory.OpenToRun(name);
+                using var folder = run.FolderToRun(parsed);
                 folder.RequireFewer(count);
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
                 var file = folder.RequirePlan();
@@ -48,14 +44,14 @@ internal static class ExtendCommand
                 return await local.RunAsync(resume: true, allowEngineChange: false, cancellationToken);
             }
 
-            SharedOptions.RefuseLanes(parsed, lanes);
+            SharedOptions.RefuseOfThisProcess(parsed, lanes, dashboard);
             MaySend.Refuse(parsed, maySend);
-            Identifiers.Check("run", name);
-            using var silos = target.Open(parsed);
+            name = run.Name(parsed);
+            using var silos = run.Silos.Open(parsed);
             var extended = await silos.SteerAsync(
                 $"{ControlClient.Run(name)}/extend", new ExtendBody(count, parsed.GetValue(dataChange)), cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
-                $"{name} has {count} rounds; follow it with: {target.Line(parsed, "watch", name)}");
+                $"{name} has {count} rounds; follow it with: {run.Silos.Line(parsed, "watch", name)}");
             ControlTarget.Warn(parsed, extended);
             return ExitCode.Done;
         });

@@ -16,10 +16,6 @@ internal static class ForkCommand
 {
     public static Command Create()
     {
-        var run = new Argument<string>("run")
-        {
-            Description = "A folder that fedrlora simulate made; with --server, the name of a run on running silos",
-        };
         var round = SharedOptions.Number("--round", "The committed round to begin from", 0, 100_000);
         round.Required = true;
         var plan = new Option<string?>("--plan")
@@ -35,17 +31,17 @@ internal static class ForkCommand
         var json = SharedOptions.Json();
         var command = new Command("fork", "Begin a new run, with changed values, where a round of another ended")
         {
-            run, round, plan, set, folder, id, dataChange, maySend, lanes, dashboard, json,
+            round, plan, set, folder, id, dataChange, maySend, lanes, dashboard, json,
         };
-        var silosNamed = ControlTarget.AddTo(command);
+        var run = RunTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            var (name, from) = (parsed.GetRequiredValue(run), parsed.GetValue(round)!.Value);
-            if (!silosNamed.IsNamed(parsed))
+            var (name, from) = (run.Given(parsed), parsed.GetValue(round)!.Value);
+            if (!run.IsOnSilos(parsed))
             {
                 if (parsed.GetValue(id) is not null)
                     throw new BadInputException("--run goes with --server; a new folder is named with --out.");
-                var source = RunDirectory.Open(name);
+                var source = run.Folder(parsed);
                 if (parsed.GetValue(plan) is null) source.RequireRoot();
                 var file = Changed(parsed.GetValue(plan) is { } given ? PlanFile.Open(given) : PlanFile.Open(source.PlanPath),
                     parsed.GetValue(set));
@@ -70,20 +66,20 @@ internal static class ForkCommand
                 }
             }
 
-            SharedOptions.RefuseLanes(parsed, lanes);
+            SharedOptions.RefuseOfThisProcess(parsed, lanes, dashboard);
             MaySend.Refuse(parsed, maySend);
             if (parsed.GetValue(folder) is not null)
                 throw new BadInputException("--out: a run on silos has no folder of its own; name it with --run.");
-            Identifiers.Check("run", name);
+            name = run.Name(parsed);
             var target = Identifiers.Check("--run", parsed.GetValue(id) ?? throw new BadInputException("--run: name the new run."));
-            using var silos = silosNamed.Open(parsed);
+            using var silos = run.Silos.Open(parsed);
             var other = parsed.GetValue(plan) is { } path ? Changed(PlanFile.Open(path), parsed.GetValue(set)) : null;
             var forked = await silos.SteerAsync(
                 $"{ControlClient.Run(name)}/fork",
                 new ForkBody(from, target, other?.Yaml, other is null ? parsed.GetValue(set) : null, parsed.GetValue(dataChange)),
                 cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
-                $"{target} is running; follow it with: {silosNamed.Line(parsed, "watch", target)}");
+                $"{target} is running; follow it with: {run.Silos.Line(parsed, "watch", target)}");
             ControlTarget.Warn(parsed, forked);
             return ExitCode.Done;
         });

@@ -15,10 +15,6 @@ internal static class ResumeCommand
 {
     public static Command Create()
     {
-        var run = new Argument<string>("run")
-        {
-            Description = "A folder that fedrlora simulate made; with --server, the name of a run on running silos",
-        };
         var change = new Option<bool>("--allow-engine-change")
         {
             Description = "Go on although library, processor or threads differ; the same bits are then not promised",
@@ -29,15 +25,15 @@ internal static class ResumeCommand
         var json = SharedOptions.Json();
         var command = new Command("resume", "Continue a run that was stopped, cancelled or killed")
         {
-            run, change, dataChange, maySend, lanes, dashboard, json,
+            change, dataChange, maySend, lanes, dashboard, json,
         };
-        var target = ControlTarget.AddTo(command);
+        var run = RunTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            var (name, allow) = (parsed.GetRequiredValue(run), parsed.GetValue(change));
-            if (!target.IsNamed(parsed))
+            var (name, allow) = (run.Given(parsed), parsed.GetValue(change));
+            if (!run.IsOnSilos(parsed))
             {
-                using var folder = RunDirectory.OpenToRun(name);
+                using var folder = run.FolderToRun(parsed);
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
                 var file = folder.RequirePlan();
                 var limits = MaySend.Require(parsed, maySend, file.Require());
@@ -47,14 +43,14 @@ internal static class ResumeCommand
                 return await local.RunAsync(resume: true, allow, cancellationToken);
             }
 
-            SharedOptions.RefuseLanes(parsed, lanes);
+            SharedOptions.RefuseOfThisProcess(parsed, lanes, dashboard);
             MaySend.Refuse(parsed, maySend);
-            Identifiers.Check("run", name);
-            using var silos = target.Open(parsed);
+            name = run.Name(parsed);
+            using var silos = run.Silos.Open(parsed);
             var resumed = await silos.SteerAsync(
                 $"{ControlClient.Run(name)}/resume", new ResumeBody(allow, parsed.GetValue(dataChange)), cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
-                $"{name} goes on; follow it with: {target.Line(parsed, "watch", name)}");
+                $"{name} goes on; follow it with: {run.Silos.Line(parsed, "watch", name)}");
             ControlTarget.Warn(parsed, resumed);
             return ExitCode.Done;
         });

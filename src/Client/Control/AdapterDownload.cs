@@ -1,5 +1,4 @@
 using System.Formats.Tar;
-using System.Globalization;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
 
@@ -31,34 +30,34 @@ internal sealed class AdapterDownload(ControlClient silos, string run, ExportFor
         try
         {
             Directory.CreateDirectory(staging);
-            var (rounds, away) = (new Dictionary<string, int>(StringComparer.Ordinal), new Dictionary<string, string>(StringComparer.Ordinal));
+            var away = new Dictionary<string, string>(StringComparer.Ordinal);
+            var round = await CommittedAsync(cancellationToken);
             for (var tries = 1; ; tries++)
             {
-                // of a run that goes on, the next round may be committed in between
-                var newest = rounds.Values.DefaultIfEmpty(-1).Max();
-                foreach (var (client, site, _) in clients)
+                foreach (var (client, site, _) in clients.Where(one => !away.ContainsKey(one.Site)))
                 {
-                    if (away.ContainsKey(site) || rounds.TryGetValue(client, out var round) && round == newest) continue;
                     try
                     {
-                        rounds[client] = await FetchAsync(client, Path.Combine(staging, client), cancellationToken);
+                        await FetchAsync(client, Path.Combine(staging, client), cancellationToken);
                     }
                     catch (NoAnswerException e) when (!e.WasNotSent)
                     {
                         away[site] = e.Message;
-                        foreach (var lost in clients.Where(one => one.Site == site)) rounds.Remove(lost.Client);
                     }
                 }
 
-                if (rounds.Values.Distinct().Count() <= 1) break;
+                // of a run that goes on, the next round may have been committed in between
+                if (await CommittedAsync(cancellationToken) is var now && now == round) break;
                 if (tries == Tries)
-                    throw new BadInputException($"{run}: the run is going on and left round {rounds.Values.Min()} meanwhile; "
+                    throw new BadInputException($"{run}: the run is going on and left round {round} meanwhile; "
                         + "try again when it is finished or paused.");
+                round = now;
             }
 
-            foreach (var (client, _, name) in clients.Where(one => rounds.ContainsKey(one.Client)))
+            string[] written = [.. clients.Where(one => !away.ContainsKey(one.Site)).Select(static one => one.Client)];
+            foreach (var (client, _, name) in clients.Where(one => !away.ContainsKey(one.Site)))
                 Place(Path.Combine(staging, client), Path.Combine(folder, name));
-            return new(rounds.Values.Select(static round => (int?)round).FirstOrDefault(), [.. rounds.Keys], away);
+            return new(round, written, away);
         }
         catch (Exception e) when (e is UnauthorizedAccessException or IOException)
         {
@@ -71,14 +70,11 @@ internal sealed class AdapterDownload(ControlClient silos, string run, ExportFor
         }
     }
 
-    private async Task<int> FetchAsync(string client, string folder, CancellationToken cancellationToken)
+    private async Task FetchAsync(string client, string folder, CancellationToken cancellationToken)
     {
         var path = $"{ControlClient.Client(run, client)}/adapter"
             + $"?vllm={Flag(form.Vllm)}&padRank={Flag(form.PadRank)}&nearest={Flag(form.Nearest)}";
         await using var file = await silos.FileAsync(path, "application/x-tar", silos.Patience.Work, MostBytes, cancellationToken);
-        if (!file.Headers.TryGetValues("FedRLora-Round", out var said)
-            || !int.TryParse(said.FirstOrDefault(), NumberStyles.None, CultureInfo.InvariantCulture, out var round))
-            throw Unusable(client, "it does not say its round");
         if (Directory.Exists(folder)) Directory.Delete(folder, recursive: true);
         Directory.CreateDirectory(folder);
         try
@@ -99,10 +95,12 @@ internal sealed class AdapterDownload(ControlClient silos, string run, ExportFor
             throw Unusable(client, "it is no archive, or was cut", e);
         }
 
-        return Needed.FirstOrDefault(name => !File.Exists(Path.Combine(folder, name))) is { } missing
-            ? throw Unusable(client, $"{missing} is missing")
-            : round;
+        if (Needed.FirstOrDefault(name => !File.Exists(Path.Combine(folder, name))) is { } missing)
+            throw Unusable(client, $"{missing} is missing");
     }
+
+    private async Task<int> CommittedAsync(CancellationToken cancellationToken) =>
+        (await silos.StandingAsync(run, cancellationToken)).Committed;
 
     private EnvironmentException Unusable(string client, string why, Exception? innerException = null) =>
         new($"what came as the adapter of {client} of run {run} is none: {why}; nothing of it was written", innerException);
@@ -120,7 +118,7 @@ internal sealed class AdapterDownload(ControlClient silos, string run, ExportFor
 }
 
 /// <summary>Adapters that were written.</summary>
-/// <param name="Round">Their round; null where none was.</param>
+/// <param name="Round">Their round.</param>
 /// <param name="Clients">The clients.</param>
 /// <param name="Away">Sites that did not answer, with what was said instead.</param>
-internal sealed record Downloaded(int? Round, IReadOnlyCollection<string> Clients, IReadOnlyDictionary<string, string> Away);
+internal sealed record Downloaded(int Round, IReadOnlyCollection<string> Clients, IReadOnlyDictionary<string, string> Away);

@@ -81,6 +81,12 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
     public Task<Steered> SteerAsync(string path, object body, CancellationToken cancellationToken) =>
         PostAsync<Steered>(path, body, _patience.Call, cancellationToken);
 
+    /// <summary>Where a run stands.</summary>
+    /// <exception cref="BadInputException">There is no such run.</exception>
+    public async Task<RunLine> StandingAsync(string run, CancellationToken cancellationToken) =>
+        (await GetAsync<RunList>(Routes.ListRuns.Pattern, cancellationToken)).Runs.FirstOrDefault(one => one.Run == run)
+        ?? throw new BadInputException($"There is no run {run}; {listsRuns} lists them.");
+
     /// <summary>The plan of a run.</summary>
     /// <exception cref="BadInputException">There is no such run.</exception>
     public async Task<PlanFile> PlanAsync(string run, CancellationToken cancellationToken)
@@ -114,7 +120,7 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
     {
         var answer = await AskAsync(new(HttpMethod.Get, path, type), within, cancellationToken);
         if (answer.Type == type)
-            return new(await BodyAsync(answer, _patience.Silence, Part.Whole, most, cancellationToken), answer.Response.Headers);
+            return new(await BodyAsync(answer, _patience.Silence, Part.Whole, most, cancellationToken), answer.Response);
         using (answer) throw ControlErrors.NoSilo(answer.Server, $"{answer.Type ?? "nothing known"} instead of {type}");
     }
 
@@ -325,10 +331,14 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
 
 /// <summary>A file as it comes.</summary>
 /// <param name="Content">Its bytes.</param>
-/// <param name="Headers">What is said of it.</param>
-internal sealed record ControlFile(Stream Content, HttpResponseHeaders Headers) : IAsyncDisposable
+/// <param name="Response">Whose body it is.</param>
+internal sealed record ControlFile(Stream Content, HttpResponseMessage Response) : IAsyncDisposable
 {
-    public ValueTask DisposeAsync() => Content.DisposeAsync();
+    public async ValueTask DisposeAsync()
+    {
+        await Content.DisposeAsync();
+        Response.Dispose();
+    }
 }
 
 /// <summary>How long a silo may take.</summary>
