@@ -16,8 +16,14 @@ public sealed record GrainSettings
     /// <summary>Groups that the silo trains side by side; null for as many as there are processors.</summary>
     public int? Lanes { get; init; }
 
+    /// <summary>How many series of metrics with a client as label the silo may have; 0 for none.</summary>
+    public int ClientSeries { get; init; }
+
     /// <summary>How the job's store is kept; null where it is no folder.</summary>
     public StoreSpec? Store { get; init; } = new() { Mode = StoreMode.Private, Durability = Durability.Full };
+
+    /// <summary>Whether runs begin the local-only reference that their plan asks for; false where the host sees to that itself.</summary>
+    public bool BeginsReferences { get; init; } = true;
 
     /// <summary>Whether the host has a reminder service whose table outlives the silos.</summary>
     public bool Reminders { get; init; }

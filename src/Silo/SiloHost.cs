@@ -51,6 +51,7 @@ public static class SiloHost
             .AddFederation(new SiloIdentity(options.Name, options.Sites) { MaySend = options.MaySend }, new GrainSettings
             {
                 ResendAfter = options.ResendAfter, Reminders = options.Cluster is ClusterLocation.Redis, Lanes = options.Lanes,
+                BeginsReferences = options.BeginsReferences,
                 Store = StoreLocation.Parse(StoreRole.Job, options.Store).IsFolder
                     ? new() { Mode = options.StoreMode, Durability = options.Durability }
                     : null,

@@ -68,6 +68,9 @@ public sealed record SiloOptions
     /// <summary>How long a client may be silent before its work is sent again.</summary>
     public TimeSpan ResendAfter { get; init; } = TimeSpan.FromSeconds(10);
 
+    /// <summary>Whether runs begin the local-only reference that their plan asks for; false where the host sees to that itself.</summary>
+    public bool BeginsReferences { get; init; } = true;
+
     /// <summary>Time between two probes of a neighbouring silo; two missed ones make it dead.</summary>
     public TimeSpan ProbeEvery { get; init; } = TimeSpan.FromSeconds(2);
 }

@@ -48,7 +48,8 @@ internal sealed class TestFederation : IAsyncDisposable
         string[]? sites = null, FakeTrainer? trainer = null, string? folder = null, TimeSpan? resendAfter = null, IBlobStore? store = null,
         Func<FakeTrainer, ITrainer>? around = null, TimeSpan? reviveEvery = null, FakeInputs? inputs = null,
         Func<string, FakeInputs?>? inputsOf = null, IBlobStore? siteStore = null, SendingLimits? maySend = null,
-        Func<string, IBlobStore>? jobStoreOf = null, Action<string, object?>? heard = null)
+        Func<string, IBlobStore>? jobStoreOf = null, Action<string, object?>? heard = null,
+        bool beginsReferences = true)
     {
         sites ??= ["*"];
         trainer ??= new FakeTrainer();
@@ -84,6 +85,7 @@ internal sealed class TestFederation : IAsyncDisposable
             {
                 ResendAfter = resendAfter ?? TimeSpan.FromMilliseconds(500),
                 ReviveEvery = reviveEvery ?? TimeSpan.FromSeconds(15),
+                BeginsReferences = beginsReferences,
             });
         });
         var cluster = builder.Build();

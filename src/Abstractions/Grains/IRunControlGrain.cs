@@ -13,6 +13,18 @@ public interface IRunControlGrain : IGrainWithStringKey
     Task SubmitAsync(string planYaml, CancellationToken cancellationToken = default);
 
     /// <summary>
+    /// The same with a word on the local-only reference that a plan may ask for: without one the run begins it when it is finished.
+    /// </summary>
+    /// <param name="planYaml">The plan.</param>
+    /// <param name="localOnly">Whether the reference comes if the plan asks for it. The plan and its digest stay as they are.</param>
+    /// <param name="cancellationToken">The caller's token.</param>
+    /// <exception cref="BadInputException">
+    /// The plan has mistakes, or the job exists with another plan; the reference's name would be too long, or is another run's.
+    /// </exception>
+    [Alias("submit-with-word")]
+    Task SubmitAsync(string planYaml, bool localOnly, CancellationToken cancellationToken = default);
+
+    /// <summary>
     /// Stores the plan and begins where round <paramref name="round"/> of run <paramref name="source"/> ended: with its shared state,
     /// its server optimizer's state, and the heads its clients owned then.
     /// </summary>

@@ -76,6 +76,12 @@ public sealed record SiteAssignment
     /// <summary>What the clients of each task share, by task, in the job's store: of the tasks of <see cref="Members"/> alone.</summary>
     [Id(12)] public IReadOnlyDictionary<string, BlobRef> Tasks { get; init; } = ImmutableDictionary<string, BlobRef>.Empty;
 
+    /// <summary>The span that the work is a part of, as W3C's <c>traceparent</c>; null where nobody traces.</summary>
+    [Id(13)] public string? TraceParent { get; init; }
+
+    /// <summary>Which clients have spans of their own: <see cref="TracedClients.Bound"/> over the whole cohort.</summary>
+    [Id(14)] public ulong TracedUpTo { get; init; } = ulong.MaxValue;
+
     /// <summary>Unless it is <see cref="Concurrent"/>, later work replaces earlier work of the same job.</summary>
     public (int Round, int Attempt, RoundPhase Phase) Order => (Round, Attempt, Phase);
 }
@@ -135,6 +141,9 @@ public sealed record SiteConfirmation
 
     /// <summary>The clients in ordinal order.</summary>
     [Id(2)] public required IReadOnlyList<ClientFiles> Clients { get; init; }
+
+    /// <summary>The span that it is a part of, as W3C's <c>traceparent</c>; null where nobody traces.</summary>
+    [Id(3)] public string? TraceParent { get; init; }
 }
 
 /// <summary>What a client wrote in its training; the keys follow from job, site, client, round and attempt.</summary>

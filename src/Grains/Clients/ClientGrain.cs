@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
+using System.Diagnostics.Metrics;
 using System.Globalization;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
@@ -9,6 +10,7 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Sending;
 using FedRLora.Abstractions.Tensors;
 using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Logs;
 using FedRLora.Grains.Placement;
 using FedRLora.Grains.Runs;
 using FedRLora.Grains.Store;
@@ -31,6 +33,8 @@ internal sealed partial class ClientGrain(
     // By client: the round before which nothing is left.
     private readonly ConcurrentDictionary<string, int> _forgotten = new(StringComparer.Ordinal);
     private readonly Dictionary<RoundPhase, Work> _work = []; // the latest of each phase
+
+    private string Site => Keys.SiteOf(this.GetPrimaryKeyString());
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
@@ -94,12 +98,14 @@ internal sealed partial class ClientGrain(
     {
         var stopped = work.Stop.Token;
         var again = false;
+        var trace = new ClientTrace(assignment, Site, time);
+        using var scope = logger.BeginScope(new LogScope(assignment.JobId, assignment.Round, Site, assignment.Members[0].ClientId));
         IReadOnlyList<ClientReport> reports = [];
         DelayDeactivation(Timeout.InfiniteTimeSpan); // nobody may call for as long as the work takes
         try
         {
             var isThere = reported is not null && await Task.Run(() => AreThereAsync(reported, stopped), stopped);
-            reports = isThere ? reported! : await DoInTurnAsync(assignment, stopped);
+            reports = isThere ? reported! : await DoInTurnAsync(assignment, trace, stopped);
         }
         catch (OperationCanceledException)
         {
@@ -120,6 +126,7 @@ internal sealed partial class ClientGrain(
             reports = assignment.Members.Select(member => Failed(assignment, member.ClientId, e.Message)).ToArray();
         }
 
+        trace.End(reports, again ? "given up" : "silent");
         var isCurrent = _work.GetValueOrDefault(assignment.Phase) == work;
         if (isCurrent && again) Stop(work);
         else work.Finished = reports;
@@ -127,15 +134,17 @@ internal sealed partial class ClientGrain(
         if (isCurrent && reports.Count > 0) await SendAsync(assignment.JobId, reports);
     }
 
-    private async Task<IReadOnlyList<ClientReport>> DoInTurnAsync(SiteAssignment assignment, CancellationToken stopped)
+    private async Task<IReadOnlyList<ClientReport>> DoInTurnAsync(
+        SiteAssignment assignment, ClientTrace trace, CancellationToken stopped)
     {
         var asked = Stopwatch.GetTimestamp();
+        var queue = trace.Stage("queue");
         using var turn = await cache.TurnAsync(assignment.JobId, stopped);
+        queue.Dispose();
         var waited = Stopwatch.GetElapsedTime(asked);
-        var (leader, site) = (assignment.Members[0].ClientId, Keys.SiteOf(this.GetPrimaryKeyString()));
-        LogStarted(assignment.Phase, assignment.Round, assignment.Attempt, leader, silo.Name, site);
+        LogStarted(assignment.Phase, assignment.Round, assignment.Attempt, assignment.Members[0].ClientId, silo.Name, Site);
         // Off the grain scheduler as a whole: it touches no field that is not made for it.
-        return await Task.Run(() => TryAsync(assignment, waited, stopped), stopped);
+        return await Task.Run(() => TryAsync(assignment, trace, waited, stopped), stopped);
     }
 
     // What this activation wrote itself: a file that is gone or cut shows without reading it.
@@ -153,7 +162,8 @@ internal sealed partial class ClientGrain(
     }
 
     /// <summary>Does the work, and again by itself as often as the plan says where it failed for a reason that may pass.</summary>
-    private async Task<IReadOnlyList<ClientReport>> TryAsync(SiteAssignment assignment, TimeSpan waited, CancellationToken stopped)
+    private async Task<IReadOnlyList<ClientReport>> TryAsync(
+        SiteAssignment assignment, ClientTrace trace, TimeSpan waited, CancellationToken stopped)
     {
         var retry = new Retry<IReadOnlyList<ClientReport>>(
             time,
@@ -162,8 +172,8 @@ internal sealed partial class ClientGrain(
             most: (await cache.PlanAsync(assignment.Plan, stopped)).Plan.Strategy.ClientRetries);
         return await retry.RunAsync(
             (_, token) => assignment.Phase == RoundPhase.Train
-                ? TrainAsync(assignment, waited, token)
-                : EvaluateAsync(assignment, token),
+                ? TrainAsync(assignment, trace, waited, token)
+                : EvaluateAsync(assignment, trace, token),
             stopped,
             (retry, e) => LogTriesAgain(assignment.Members[0].ClientId, assignment.Round, retry, e!.Message));
     }
@@ -176,44 +186,48 @@ internal sealed partial class ClientGrain(
         return Pauses.Doubled(FirstPause, retry, TimeSpan.MaxValue) * (1 + jitter);
     }
 
-    private async Task<IReadOnlyList<ClientReport>> TrainAsync(SiteAssignment assignment, TimeSpan waited, CancellationToken stopped)
+    private async Task<IReadOnlyList<ClientReport>> TrainAsync(
+        SiteAssignment assignment, ClientTrace trace, TimeSpan waited, CancellationToken stopped)
     {
         var adapter = (await cache.PlanAsync(assignment.Plan, stopped)).Plan.Adapter;
         if (Withheld(SentTensor.Of(adapter)) is { } withheld) throw new BadInputException(withheld);
         if (await FindFinishedAsync(assignment, stopped) is { } finished) return finished;
-        using var activity = Telemetry.Source.StartActivity("fedrlora.train");
-        activity?.SetTag("job", assignment.JobId).SetTag("round", assignment.Round).SetTag("clients", assignment.Members.Count);
         var started = Stopwatch.GetTimestamp();
         var refused = await RefusedAsync(assignment, stopped);
-        var group = await LoadAsync(Without(assignment, refused), stopped);
-        var results = group.Members.Count == 0 ? [] : await trainer.TrainAsync(group, stopped);
+        var group = await LoadAsync(Without(assignment, refused), trace, stopped);
+        IReadOnlyList<TrainingResult> results = [];
+        using (trace.Stage("train"))
+            if (group.Members.Count > 0) results = await trainer.TrainAsync(group, stopped);
         refused = await RefusedAsync(assignment, stopped, refused);
         // A learned time budget is of work, not of what the device had to do before it.
         var queued = results.Count == 0 ? 0 : results.Max(static result => result.Numbers.WaitedSeconds);
-        var job = new KeyValuePair<string, object?>("job", assignment.JobId);
-        Telemetry.TrainingDuration.Record(Stopwatch.GetElapsedTime(started).TotalSeconds - queued, job);
+        trace.Queued("train", TimeSpan.FromSeconds(queued));
+        Record(Telemetry.TrainingDuration, assignment, Stopwatch.GetElapsedTime(started).TotalSeconds - queued);
         var waitedSeconds = waited.TotalSeconds + queued; // a failed one waited as long
-        Telemetry.TrainingWait.Record(waitedSeconds, job);
+        Record(Telemetry.TrainingWait, assignment, waitedSeconds);
         var reports = refused.Select(client => Failed(assignment, client.Key, client.Value)).ToList();
         foreach (var result in results.Where(result => !result.Silent && !refused.ContainsKey(result.ClientId)))
         {
             // Whatever the plan says: what is in the update decides.
             reports.Add((result.Failure ?? Withheld(SentTensor.Of(result.Update.Keys, adapter))) is { } failure
                 ? Failed(assignment, result.ClientId, failure)
-                : await StoreAsync(assignment, result, stopped));
+                : await StoreAsync(assignment, result, trace, stopped));
         }
 
         await ForgetOldHeadsAsync(assignment, stopped);
         return [.. reports.Select(report => report with { Numbers = (report.Numbers ?? new()) with { WaitedSeconds = waitedSeconds } })];
     }
 
-    private async Task<IReadOnlyList<ClientReport>> EvaluateAsync(SiteAssignment assignment, CancellationToken stopped)
+    private async Task<IReadOnlyList<ClientReport>> EvaluateAsync(
+        SiteAssignment assignment, ClientTrace trace, CancellationToken stopped)
     {
-        using var activity = Telemetry.Source.StartActivity("fedrlora.evaluate");
-        activity?.SetTag("job", assignment.JobId).SetTag("round", assignment.Round).SetTag("clients", assignment.Members.Count);
         var refused = await RefusedAsync(assignment, stopped);
-        var group = await LoadAsync(Without(assignment, refused), stopped);
-        var results = group.Members.Count == 0 ? [] : await trainer.EvaluateAsync(group, stopped);
+        var group = await LoadAsync(Without(assignment, refused), trace, stopped);
+        var started = Stopwatch.GetTimestamp();
+        IReadOnlyList<EvaluationResult> results = [];
+        using (trace.Stage("score"))
+            if (group.Members.Count > 0) results = await trainer.EvaluateAsync(group, stopped);
+        Record(Telemetry.ScoringDuration, assignment, Stopwatch.GetElapsedTime(started).TotalSeconds);
         refused = await RefusedAsync(assignment, stopped, refused);
         await KeepRowsAsync(assignment, results.Where(result => !refused.ContainsKey(result.ClientId)), stopped);
         return [.. refused.Select(client => Failed(assignment, client.Key, client.Value)),
@@ -249,8 +263,10 @@ internal sealed partial class ClientGrain(
         refused is null or { Count: 0 } ? assignment
         : assignment with { Members = assignment.Members.Where(member => !refused.ContainsKey(member.ClientId)).ToArray() };
 
-    private async Task<TrainingGroup> LoadAsync(SiteAssignment assignment, CancellationToken stopped)
+    private async Task<TrainingGroup> LoadAsync(SiteAssignment assignment, ClientTrace trace, CancellationToken stopped)
     {
+        using var loading = trace.Stage("load");
+        var began = Stopwatch.GetTimestamp();
         var plan = await cache.PlanAsync(assignment.Plan, stopped);
         var states = new TaskStates(plan, assignment);
         var members = new List<GroupMember>(assignment.Members.Count);
@@ -266,13 +282,17 @@ internal sealed partial class ClientGrain(
 
         var shared = await cache.SharedAsync(assignment.Shared, stopped);
         var received = assignment.Shared.SizeBytes * members.Count;
-        Telemetry.BytesReceived.Add(received, new KeyValuePair<string, object?>("job", assignment.JobId));
+        Telemetry.BytesReceived.Add(received, Telemetry.Of(Telemetry.Run, assignment.JobId), Telemetry.Of(Telemetry.Site, Site));
+        Record(Telemetry.LoadDuration, assignment, Stopwatch.GetElapsedTime(began).TotalSeconds);
         return new TrainingGroup { Plan = plan.Plan, Round = assignment.Round, Shared = shared, Members = members, Run = assignment.JobId };
     }
 
     // Head and optimizer first, the update last: it names the digests of all of them, since its presence proves nothing after a power cut.
-    private async Task<ClientReport> StoreAsync(SiteAssignment assignment, TrainingResult result, CancellationToken stopped)
+    private async Task<ClientReport> StoreAsync(
+        SiteAssignment assignment, TrainingResult result, ClientTrace trace, CancellationToken stopped)
     {
+        using var uploading = trace.Stage("upload", result.ClientId);
+        var began = Stopwatch.GetTimestamp();
         var (job, round, client) = (assignment.JobId, assignment.Round, result.ClientId);
         var site = Keys.SiteOf(this.GetPrimaryKeyString());
         var head = await stores.Site.WriteStateAsync(Keys.Head(job, site, client, round), result.Head, NoMetadata, stopped);
@@ -287,7 +307,8 @@ internal sealed partial class ClientGrain(
         var metadata = await Task.Run(() => ReportMetadata.Write(report, assignment, result.Update, plan), stopped);
         var key = Keys.Update(job, round, assignment.Attempt, client);
         var update = await stores.Job.WriteStateAsync(key, result.Update, metadata, stopped);
-        Telemetry.BytesSent.Add(update.SizeBytes, new("job", job), new("client", client));
+        Telemetry.BytesSent.Add(update.SizeBytes, Telemetry.Of(Telemetry.Run, job), Telemetry.Of(Telemetry.Site, site));
+        Record(Telemetry.UploadDuration, assignment, Stopwatch.GetElapsedTime(began).TotalSeconds);
         return report with { Update = update };
     }
 
@@ -365,6 +386,9 @@ internal sealed partial class ClientGrain(
             LogReportLost(reports[0].ClientId, reports[0].Round, e); // the coordinator asks the silent again
         }
     }
+
+    private void Record(Histogram<double> duration, SiteAssignment assignment, double seconds) =>
+        duration.Record(seconds, Telemetry.Of(Telemetry.Run, assignment.JobId), Telemetry.Of(Telemetry.Site, Site));
 
     private static readonly Dictionary<string, string> NoMetadata = [];
 

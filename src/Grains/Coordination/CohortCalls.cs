@@ -8,7 +8,8 @@ using Orleans.Runtime;
 namespace FedRLora.Grains.Coordination;
 
 /// <summary>Gives the open round's cohort its work, asks sites to confirm, and asks again whoever is silent.</summary>
-internal sealed class CohortCalls(CoordinatorServices services, OpenJob job, EventQueue events, RoundClock clock, SiteCalls sites)
+internal sealed class CohortCalls(
+    CoordinatorServices services, OpenJob job, EventQueue events, RoundClock clock, SiteCalls sites, RunTelemetry telemetry)
 {
     private static readonly Dictionary<string, string> NobodyMissing = [];
     private readonly HashSet<(string Site, int Round, int Attempt, int Confirmation)> _asking = []; // sites that have not answered yet
@@ -22,8 +23,7 @@ internal sealed class CohortCalls(CoordinatorServices services, OpenJob job, Eve
         foreach (var client in report.Clients)
         {
             _heard++;
-            var outcome = client.Failure is null ? "ok" : "failed";
-            Telemetry.Reports.Add(1, new("job", job.Id), new("phase", client.Phase.ToString()), new("outcome", outcome));
+            telemetry.Heard(client, seconds);
             events.Post(new RoundEvent.ClientReported(client, seconds));
         }
     }
@@ -41,11 +41,15 @@ internal sealed class CohortCalls(CoordinatorServices services, OpenJob job, Eve
     public async Task SendAsync(RoundEffect.SendAssignments send, CancellationToken stopping)
     {
         clock.Sending(job.State, send.Phase);
+        if (send.Phase == RoundPhase.Evaluate) telemetry.Trace.BeginEvaluation();
+        using var part = telemetry.Trace.Begin("send");
         // An effect of a batch may have been overtaken by a later one: only who is still waited for is asked.
         var asked = job.Machine.Waiting(job.State).Intersect(send.Clients, StringComparer.Ordinal).ToHashSet(StringComparer.Ordinal);
+        part.Tag("clients", asked.Count);
         var failed = false;
-        foreach (var (site, assignment) in await job.AssignmentsAsync(send.Phase, asked, stopping))
+        foreach (var (site, work) in await job.AssignmentsAsync(send.Phase, asked, stopping))
         {
+            var assignment = telemetry.Trace.Mark(work, job.State, job.EveryoneIn(send.Phase));
             bool reached;
             try
             {
@@ -73,10 +77,11 @@ internal sealed class CohortCalls(CoordinatorServices services, OpenJob job, Eve
     {
         var state = job.State;
         if (state.Phase != Phase.Confirming) return; // a later event of the batch has ended it
+        var span = telemetry.Trace.Current?.Id;
         foreach (var (site, question) in ConfirmationBuilder.Build(job.Plan, state, job.Machine.Waiting(state), confirm.Sites))
         {
             if (_asking.Add((site, state.Round, state.Attempt, state.Confirmation)))
-                _ = ConfirmAsync(site, state.Confirmation, question, stopping);
+                _ = ConfirmAsync(site, state.Confirmation, question with { TraceParent = span }, stopping);
         }
     }
 

@@ -60,6 +60,16 @@ internal static partial class CoordinatorLog
     [LoggerMessage(117, LogLevel.Warning, "Job {Job}: base and rows of its rounds so far were not recorded; they are from here on")]
     public static partial void LogInputsUnknown(this ILogger<CoordinatorGrain> logger, string job);
 
+    [LoggerMessage(120, LogLevel.Information, "Job {Job}: its local-only reference {Reference} has begun")]
+    public static partial void LogReferenceBegun(this ILogger<CoordinatorGrain> logger, string job, string reference);
+
+    [LoggerMessage(121, LogLevel.Warning, "Job {Job} has no local-only reference: {Reason}")]
+    public static partial void LogNoReference(this ILogger<CoordinatorGrain> logger, string job, string reason);
+
     [LoggerMessage(118, LogLevel.Warning, "Job {Job} goes on from round {Round} on with what changed: {Change}")]
     public static partial void LogInputsChanged(this ILogger<CoordinatorGrain> logger, string job, int round, string change);
+
+    [LoggerMessage(120, LogLevel.Warning,
+        "Job {Job}: {Left} of {Clients} clients have no metrics of their own: the silo has {Most} series for them (--client-metrics)")]
+    public static partial void LogClientSeries(this ILogger<CoordinatorGrain> logger, string job, int left, int clients, int most);
 }

@@ -53,12 +53,19 @@ internal sealed class CoordinatorGrain : Grain, IRunControlGrain, IRunReportingG
     public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken) =>
         _active?.Events.StopAsync() ?? Task.CompletedTask;
 
-    public void Dispose() => _active?.Events.Dispose();
+    public void Dispose()
+    {
+        _active?.Telemetry.Dispose();
+        _active?.Events.Dispose();
+    }
 
     // How a job begins.
 
-    public async Task SubmitAsync(string planYaml, CancellationToken cancellationToken = default) =>
-        await BeginAsync(await _submission.SubmitAsync(_active?.Job, planYaml, cancellationToken), cancellationToken);
+    public Task SubmitAsync(string planYaml, CancellationToken cancellationToken = default) =>
+        SubmitAsync(planYaml, localOnly: true, cancellationToken);
+
+    public async Task SubmitAsync(string planYaml, bool localOnly, CancellationToken cancellationToken = default) =>
+        await BeginAsync(await _submission.SubmitAsync(_active?.Job, planYaml, localOnly, cancellationToken), cancellationToken);
 
     public async Task ForkAsync(
         string source, int round, string planYaml, bool allowDataChange = false, CancellationToken cancellationToken = default)

@@ -9,7 +9,7 @@ namespace FedRLora.Grains.Coordination;
 /// <summary>What the parts of every coordinator of a silo share.</summary>
 internal sealed record CoordinatorServices(
     IGrainFactory Grains, ITrainer Trainer, IRunInputs Inputs, InputGuard Guard, SiloIdentity Silo, SiteWatch Sites, IBlobStores Stores,
-    SiloCache Cache, GrainSettings Settings, TimeProvider Time, ILogger<CoordinatorGrain> Logger)
+    SiloCache Cache, GrainSettings Settings, ClientSeries ClientSeries, TimeProvider Time, ILogger<CoordinatorGrain> Logger)
 {
     /// <summary>The store of jobs.</summary>
     public IBlobStore Store => Stores.Job;

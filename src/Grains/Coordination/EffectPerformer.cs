@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
@@ -12,7 +11,7 @@ namespace FedRLora.Grains.Coordination;
 /// <summary>Performs what the round machine asks for; each effect may come again after a crash.</summary>
 internal sealed class EffectPerformer(
     CoordinatorServices services, IGrainBase grain, OpenJob job, IPersistentState<JobMemory> memory, EventQueue events, RoundClock clock,
-    CohortCalls cohort, SiteCalls sites, UpdateCleaner cleaner, JobMark mark)
+    CohortCalls cohort, SiteCalls sites, UpdateCleaner cleaner, JobMark mark, RoundTrace trace)
 {
     /// <summary>Performs one effect of the state that the job is in.</summary>
     public async Task PerformAsync(RoundEffect effect, CancellationToken stopping)
@@ -72,8 +71,8 @@ internal sealed class EffectPerformer(
 
     private async Task AggregateAsync(IReadOnlyList<string> closed, CancellationToken stopping)
     {
-        using var activity = Telemetry.Source.StartActivity("fedrlora.aggregate");
-        activity?.SetTag("job", job.Id).SetTag("round", job.State.Round).SetTag("clients", closed.Count);
+        using var part = trace.Begin("aggregate");
+        part.Tag("clients", closed.Count);
         try
         {
             events.Post(await job.AggregateAsync(job.State, closed, stopping));
@@ -86,20 +85,18 @@ internal sealed class EffectPerformer(
 
     private async Task CommitAsync(CancellationToken stopping)
     {
-        using var activity = Telemetry.Source.StartActivity("fedrlora.commit");
+        trace.EndEvaluation();
         var (state, round) = (job.State, job.State.Round);
-        activity?.SetTag("job", job.Id).SetTag("round", round);
         try
         {
-            var sha256 = await job.CommitAsync(state, stopping);
+            string sha256;
+            using (trace.Begin("commit")) sha256 = await job.CommitAsync(state, stopping);
             var (startedAt, seconds) = clock.EndRound();
             await job.Log.RecordSecondsAsync(round, seconds, stopping);
-            using var whole = Telemetry.Source.StartActivity(
-                "fedrlora.round", ActivityKind.Internal, parentContext: default, [new("job", job.Id), new("round", round)],
-                startTime: startedAt);
-            Telemetry.Rounds.Add(1, new KeyValuePair<string, object?>("job", job.Id));
-            Telemetry.RoundDuration.Record(seconds, new KeyValuePair<string, object?>("job", job.Id));
+            Telemetry.Rounds.Add(1, Telemetry.Of(Telemetry.Run, job.Id));
+            Telemetry.RoundDuration.Record(seconds, Telemetry.Of(Telemetry.Run, job.Id));
             services.Logger.LogCommitted(job.Id, round, sha256, seconds);
+            trace.Commit(startedAt, seconds);
             events.Post(new RoundEvent.Committed(round, sha256));
             await cleaner.CleanAsync(state);
         }
@@ -121,6 +118,7 @@ internal sealed class EffectPerformer(
 
         services.Logger.LogFinished(job.Id, job.CommittedSha256 ?? "");
         if (job.Plan.Checkpoints.Export) await TryExportAsync(stopping);
+        await new ReferenceRun(services, job.Id).BeginAsync(job, stopping);
         await mark.OverAsync(stopping); // last: until then, a silo that dies has this done again
     }
 

@@ -1,8 +1,10 @@
 using System.Collections.Immutable;
+using System.Diagnostics;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Federation.Rounds;
+using FedRLora.Grains.Logs;
 using FedRLora.Grains.Store;
 using Orleans.Runtime;
 using Orleans.Storage;
@@ -14,7 +16,8 @@ namespace FedRLora.Grains.Coordination;
 /// </summary>
 internal sealed class EventLoop(
     CoordinatorServices services, IGrainBase grain, OpenJob job, IPersistentState<JobMemory> memory, EventQueue events,
-    EffectPerformer effects, RoundClock clock, SiteCalls sites, InputAgreement inputs, UpdateCleaner cleaner, JobMark mark)
+    EffectPerformer effects, RoundClock clock, SiteCalls sites, InputAgreement inputs, UpdateCleaner cleaner, JobMark mark,
+    RunTelemetry telemetry)
 {
     /// <summary>Ends when the activation does.</summary>
     public Task Running { get; private set; } = Task.CompletedTask;
@@ -90,10 +93,15 @@ internal sealed class EventLoop(
 
     private async Task TakeAsync(IReadOnlyList<RoundEvent> happened, CancellationToken stopping)
     {
-        (job.State, var toDo) = job.Machine.Next(job.State, happened);
+        var (before, began) = (job.State, clock.Now);
+        (job.State, var toDo) = job.Machine.Next(before, happened);
+        telemetry.Took(before, happened, began);
         if (job.State.Phase != Phase.Finished) job.Shown = job.State; // finished is shown when the exports are there
+        Activity.Current = telemetry.Trace.Current; // of the logs and calls of this turn
+        using var scope = services.Logger.BeginScope(new LogScope(job.Id, job.State.Round));
         foreach (var effect in toDo) await effects.PerformAsync(effect, stopping);
         job.Shown = job.State;
+        telemetry.Turned();
     }
 
     private async Task TakeUpAsync(Resumption resumption, CancellationToken stopping)

@@ -53,6 +53,7 @@ internal sealed class JobOpening(
         var active = Assemble(job);
         active.Clock.Inherit(memory.State);
         active.Clock.EveryTick(active.Cohort.Tick);
+        active.Telemetry.Start();
         active.Loop.Start();
         var started = active.Loop.Started(resume: false);
         if (job.Gate.IsClosed || (finished && (marked is null || JobMark.IsOver(marked)))) return active;
@@ -125,13 +126,15 @@ internal sealed class JobOpening(
     {
         var events = new EventQueue();
         var clock = new RoundClock(grain, events, services.Settings, services.Time);
-        var cohort = new CohortCalls(services, job, events, clock, sites);
+        var telemetry = new RunTelemetry(services, job, clock, memory);
+        var cohort = new CohortCalls(services, job, events, clock, sites, telemetry);
         var cleaner = new UpdateCleaner(Store, job, services.Logger, events.Stopping);
-        var effects = new EffectPerformer(services, grain, job, memory, events, clock, cohort, sites, cleaner, mark);
-        var loop = new EventLoop(services, grain, job, memory, events, effects, clock, sites, inputs, cleaner, mark);
-        return new ActiveJob(job, events, loop, cohort, clock);
+        var effects = new EffectPerformer(services, grain, job, memory, events, clock, cohort, sites, cleaner, mark, telemetry.Trace);
+        var loop = new EventLoop(services, grain, job, memory, events, effects, clock, sites, inputs, cleaner, mark, telemetry);
+        return new ActiveJob(job, events, loop, cohort, clock, telemetry);
     }
 }
 
 /// <summary>A job that is open in this activation, with the parts that run it.</summary>
-internal sealed record ActiveJob(OpenJob Job, EventQueue Events, EventLoop Loop, CohortCalls Cohort, RoundClock Clock);
+internal sealed record ActiveJob(
+    OpenJob Job, EventQueue Events, EventLoop Loop, CohortCalls Cohort, RoundClock Clock, RunTelemetry Telemetry);

@@ -105,12 +105,15 @@ internal sealed class OpenJob(
             : [];
     }
 
+    /// <summary>Whose work a phase of the open round is, whether it is done or not.</summary>
+    public IReadOnlyList<string> EveryoneIn(RoundPhase phase) => phase == RoundPhase.Train ? State.Cohort : _scorers;
+
     /// <summary>The work of a phase for each site that has someone to ask: its whole part of the cohort, and who of it is silent.</summary>
     public async Task<IReadOnlyList<(string Site, SiteAssignment Assignment)>> AssignmentsAsync(
         RoundPhase phase, IReadOnlySet<string> asked, CancellationToken cancellationToken)
     {
         var state = State;
-        var everyone = phase == RoundPhase.Train ? state.Cohort : _scorers;
+        var everyone = EveryoneIn(phase);
         if (phase == RoundPhase.Train)
         {
             foreach (var round in state.Carried.Values.Select(static work => work.Round - 1).Distinct())

@@ -44,18 +44,24 @@ internal sealed class RoundClock(IGrainBase grain, EventQueue events, GrainSetti
         },
         tick, new GrainTimerCreationOptions(settings.ResendAfter, settings.ResendAfter) { Interleave = true });
 
+    /// <summary>Now.</summary>
+    public (DateTimeOffset At, long Timestamp) Now => (time.GetUtcNow(), time.GetTimestamp());
+
+    /// <summary>A round was opened, or taken up; only the first time counts.</summary>
+    public void Begin((DateTimeOffset At, long Timestamp) now) => _roundStarted ??= now;
+
     /// <summary>Work of a phase is being sent; only the first time counts.</summary>
     public void Sending(RoundState state, RoundPhase phase)
     {
         var open = (state.Round, state.Attempt);
-        _roundStarted ??= (time.GetUtcNow(), time.GetTimestamp());
+        Begin(Now);
         if (phase == RoundPhase.Train && _sent != open && _inherited != open) (_sent, _sentAt) = (open, time.GetTimestamp());
     }
 
     /// <summary>How long ago the open attempt's training was first sent; null where that is not known.</summary>
     public TimeSpan? SinceSent(RoundState state) => _sent == (state.Round, state.Attempt) ? time.GetElapsedTime(_sentAt) : null;
 
-    /// <summary>When the open round began and how long it took; zero and now where no work of it was sent.</summary>
+    /// <summary>When the open round began and how long it took; zero and now where it was not opened here.</summary>
     public (DateTimeOffset At, double Seconds) EndRound()
     {
         var (at, seconds) = _roundStarted is { } start

@@ -22,12 +22,13 @@ internal sealed class Submission(
     private IBlobStore Store => services.Store;
 
     /// <summary>Stores the plan of a new job.</summary>
-    public async Task<BlobRef?> SubmitAsync(OpenJob? there, string planYaml, CancellationToken cancellationToken)
+    public async Task<BlobRef?> SubmitAsync(OpenJob? there, string planYaml, bool localOnly, CancellationToken cancellationToken)
     {
         Identifiers.Check("run", name);
         if (await IsThereAsync(there, planYaml, cancellationToken)) return null;
         var plan = PlanReader.Require(planYaml, "plan.yaml");
         await sites.RequireWillingAsync(plan, cancellationToken);
+        await new ReferenceRun(services, name).PrepareAsync(plan, planYaml, localOnly, cancellationToken);
         await Fork.ForgetAsync(Store, name, cancellationToken); // one of this name may have failed half way
         return await WriteAsync(planYaml, plan, origin: null, made: null, cancellationToken);
     }
@@ -41,6 +42,7 @@ internal sealed class Submission(
         if (await IsThereAsync(there, planYaml, cancellationToken)) return null;
         var plan = PlanReader.Require(planYaml, "plan.yaml");
         await sites.RequireWillingAsync(plan, cancellationToken);
+        await new ReferenceRun(services, name).RequireOwnNameAsync(planYaml, cancellationToken);
         var manifest = await Fork.CheckAsync(Store, source, round, plan, cancellationToken);
         var changedRows = await inputs.CheckForkAsync(source, manifest, plan, allowDataChange, cancellationToken);
         var owners = manifest.Clients.Where(static client => client.Head is not null)

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
@@ -6,6 +7,7 @@ using FedRLora.Abstractions.Sending;
 using FedRLora.Grains.Clients;
 using FedRLora.Grains.Exports;
 using FedRLora.Grains.Inputs;
+using FedRLora.Grains.Logs;
 using FedRLora.Grains.Placement;
 using FedRLora.Grains.Runs;
 using FedRLora.Grains.Store;
@@ -21,7 +23,7 @@ namespace FedRLora.Grains.Sites;
 [OnItsSite]
 internal sealed partial class SiteGrain(
     IBlobStores stores, DurableSite durable, SiloCache cache, IAdapterExporter exporter, InputGuard guard, SiloIdentity silo,
-    ILogger<SiteGrain> logger) : Grain, ISiteGrain
+    ILogger<SiteGrain> logger) : Grain, ISiteGrain, IDisposable
 {
     private const int FanOut = 128;
     private static readonly TimeSpan BundleFor = TimeSpan.FromMilliseconds(50);
@@ -34,6 +36,12 @@ internal sealed partial class SiteGrain(
     private int _silent;
     private bool _sending;
     private int _failures; // to send, in a row
+    private SiteSpans? _spans;
+    private string? _measured; // the plan whose tasks have their counters
+
+    private SiteSpans Spans => _spans ??= new(Keys.SiteOf(this.GetPrimaryKeyString()));
+
+    public void Dispose() => _spans?.Dispose();
 
     public Task PingAsync(CancellationToken cancellationToken = default) => Task.CompletedTask;
 
@@ -58,7 +66,7 @@ internal sealed partial class SiteGrain(
             _silent = assignment.Pending?.Count ?? assignment.Members.Count;
         }
 
-        _current = assignment;
+        _current = assignment = Spans.Begin(assignment);
         _ = DispatchAsync(assignment);
     }
 
@@ -70,6 +78,7 @@ internal sealed partial class SiteGrain(
             if (_current is { Concurrent: false } current && (report.Round, report.Attempt, report.Phase) != current.Order) continue;
             _bundle.Add(report);
             _silent--;
+            Spans.Heard(report);
         }
 
         if (_silent <= 0) _ = FlushAsync();
@@ -81,8 +90,10 @@ internal sealed partial class SiteGrain(
         SiteConfirmation confirmation, CancellationToken cancellationToken = default)
     {
         var (job, site) = (Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString()));
-        using var activity = Telemetry.Source.StartActivity("fedrlora.confirm");
-        activity?.SetTag("job", job).SetTag("round", confirmation.Round).SetTag("clients", confirmation.Clients.Count);
+        ActivityContext.TryParse(confirmation.TraceParent, traceState: null, isRemote: true, out var parent);
+        using var activity = Telemetry.Source.StartActivity("fedrlora.confirm", ActivityKind.Internal, parent, [
+            new("run", job), new("round", confirmation.Round), new("site", site), new("clients", confirmation.Clients.Count)]);
+        using var scope = logger.BeginScope(new LogScope(job, confirmation.Round, site));
         await durable.MakeDurableAsync(cancellationToken);
         var missing = await Task.Run(
             () => WrittenFiles.MissingAsync(stores, job, site, confirmation.Clients, cancellationToken), cancellationToken);
@@ -92,6 +103,7 @@ internal sealed partial class SiteGrain(
 
     public async Task CancelAsync(CancellationToken cancellationToken = default)
     {
+        Spans.End("cancelled");
         _current = null; // the same work may be asked for again, and what still comes is of nobody's interest
         _bundle.Clear();
         var leaders = _leaders.ToArray();
@@ -129,6 +141,7 @@ internal sealed partial class SiteGrain(
         try
         {
             var plan = await cache.PlanAsync(assignment.Plan, CancellationToken.None);
+            BeginSeries(assignment, plan);
             var pending = assignment.Pending?.ToHashSet(StringComparer.Ordinal);
             // Cut from the whole sorted cohort by a value of the run, so that a group sent again is the same group.
             var groups = assignment.Members.Chunk(Math.Max(1, assignment.GroupSize))
@@ -146,6 +159,15 @@ internal sealed partial class SiteGrain(
             // The coordinator sends again.
             LogDispatchFailed(assignment.JobId, Keys.SiteOf(this.GetPrimaryKeyString()), assignment.Round, e);
         }
+    }
+
+    private void BeginSeries(SiteAssignment assignment, IndexedPlan plan)
+    {
+        if (_measured == assignment.Plan.Sha256) return;
+        _measured = assignment.Plan.Sha256;
+        var site = Keys.SiteOf(this.GetPrimaryKeyString());
+        var tasks = plan.Plan.Clients.Where(client => client.Site == site).Select(static client => client.Task);
+        Telemetry.BeginSite(assignment.JobId, site, tasks.Distinct(StringComparer.Ordinal));
     }
 
     private IClientGrain ClientOf(string leader) =>

@@ -55,6 +55,8 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             var chain = await ManifestChain.ReadAsync(jobStore, job, manifests, cancellationToken);
             var plan = await PlanAsync(chain, cancellationToken);
             await FingerprintAsync(chain, cancellationToken);
+            await SealedAsync(Keys.NoReference(job), "put it back, or delete it: the run begins its local-only reference without it",
+                cancellationToken);
             await InputsAsync(chain, cancellationToken);
             Manifests(chain);
             await OriginAsync(chain, cancellationToken);

@@ -98,9 +98,10 @@ internal sealed class GroupTraining : IDisposable
 
         foreach (var member in _members)
         {
-            var task = new KeyValuePair<string, object?>("task", member.Client.Task);
-            Telemetry.Steps.Add(member.Steps, task);
-            Telemetry.Tokens.Add(member.Tokens, task);
+            KeyValuePair<string, object?> run = Telemetry.Of(Telemetry.Run, _group.Run ?? _group.Plan.Name),
+                site = Telemetry.Of(Telemetry.Site, member.Client.Site), task = Telemetry.Of(Telemetry.Task, member.Client.Task);
+            Telemetry.Steps.Add(member.Steps, run, site, task);
+            Telemetry.Tokens.Add(member.Tokens, run, site, task);
         }
 
         return _members.Index().ToDictionary(static entry => entry.Item.Client.Id,
