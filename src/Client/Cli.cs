@@ -3,8 +3,6 @@ using System.CommandLine.Invocation;
 using System.CommandLine.Parsing;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
-using FedRLora.Client.Cluster;
-using FedRLora.ControlPlane;
 using FedRLora.Client.Commands;
 using FedRLora.Client.Control;
 using FedRLora.Grains.Store;
@@ -115,7 +113,7 @@ internal static class Cli
             (DiskErrors.IsOfTheDisk(exception.InnerException) ? ExitCode.Environment : ExitCode.BadInput, exception.Message),
         ControlException => (ExitCode.Failed, exception.Message),
         _ when CorruptBlobException.OrBadInputIn(exception) is { } refusal => (ExitCode.BadInput, refusal.Message),
-        EnvironmentException or UnansweredException or ClusterUnavailableException => (ExitCode.Environment, exception.Message),
+        EnvironmentException or ClusterUnavailableException => (ExitCode.Environment, exception.Message),
         _ when StoreUnavailableException.In(exception) is { } away => (ExitCode.Environment, away.Message),
         _ when DiskErrors.In(exception) is { } error =>
             (ExitCode.Environment, $"{OneLine(exception)}; {error[(error.IndexOf(';', StringComparison.Ordinal) + 2)..]}, then try again."),
