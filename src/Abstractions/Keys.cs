@@ -143,6 +143,9 @@ public static class Keys
     /// <summary>Prefix of what sites own.</summary>
     public const string Sites = "sites/";
 
+    /// <summary>Prefix of what a site owns of a job.</summary>
+    public static string OwnedBy(string job, string site) => $"sites/{site}/jobs/{job}/";
+
     /// <summary>Prefix of what a client owns at its site.</summary>
     public static string Owned(string job, string site, string client) => Owned(job, site, client, "");
 

@@ -5,6 +5,7 @@ using FedRLora.Grains.Jobs;
 using FedRLora.Grains.Placement;
 using FedRLora.Grains.Sites;
 using FedRLora.Grains.Store;
+using FedRLora.Grains.Upkeep;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Configuration;
 using Orleans.Hosting;
@@ -27,6 +28,7 @@ public static class FederationSiloBuilderExtensions
         silo.Services.AddSingleton<SiteWatch>().AddHostedService(static services => services.GetRequiredService<SiteWatch>());
         silo.Services.AddSingleton(static services =>
             new SiteRuns(services.GetRequiredService<IGrainFactory>(), services.GetRequiredService<SiteWatch>()));
+        silo.Services.AddSingleton<ClusterVerification>();
         silo.Services.AddSingleton(static services =>
             new InputGuard(services.GetRequiredService<IRunInputs>(), services.GetRequiredService<IBlobStores>().Job,
                 services.GetRequiredService<IBlobStores>().Site));

@@ -19,6 +19,11 @@ public sealed record GrainSettings
     /// <summary>How many series of metrics with a client as label the silo may have; 0 for none.</summary>
     public int ClientSeries { get; init; }
 
+    /// <summary>
+    /// Clients that a message to whoever follows a job holds at most, those of each round counted: some 20 MB, a fifth of what it may have.
+    /// </summary>
+    public int MostClientsInMessage { get; init; } = 50_000;
+
     /// <summary>How the job's store is kept; null where it is no folder.</summary>
     public StoreSpec? Store { get; init; } = new() { Mode = StoreMode.Private, Durability = Durability.Full };
 

@@ -30,6 +30,9 @@ internal sealed class Run(FederationPlan plan)
     /// <summary>What it waits for.</summary>
     public Hold? Hold(HoldFacts? facts = null) => _machine.HoldOf(State, facts ?? new HoldFacts());
 
+    /// <summary>What each client of the open round does.</summary>
+    public IReadOnlyList<ClientNow> Clients(IReadOnlySet<string> absent) => _machine.ClientsOf(State, absent, static (_, _) => null);
+
     /// <summary>These clients trained, in this order.</summary>
     public Run Train(int round, params string[] clients) =>
         On([.. clients.Select(client => new RoundEvent.ClientReported(Trained(round, client, State.Attempt)))]);

@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
@@ -7,7 +9,7 @@ using FedRLora.Abstractions.Tensors;
 namespace FedRLora.Grains.Tests;
 
 /// <summary>Numbers that depend on the seed, the round, the client and what it started from, without a model.</summary>
-internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
+internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter, IPrompter
 {
     /// <summary>Called before a group trains; a test holds or fails it here.</summary>
     public Func<TrainingGroup, CancellationToken, Task> BeforeTraining { get; set; } = static (_, _) => Task.CompletedTask;
@@ -52,6 +54,9 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
         return [.. group.Members.Select(member => Afterwards(group, Train(group, member)))];
     }
 
+    /// <summary>What a scoring says of each row; nothing by default.</summary>
+    public Func<TrainingGroup, IReadOnlyList<RowScore>> Rows { get; set; } = static _ => [];
+
     /// <summary>Clients that cannot be scored.</summary>
     public ISet<string> Unscorable { get; } = new HashSet<string>();
 
@@ -61,12 +66,21 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
             : new EvaluationResult
             {
                 ClientId = member.Client.Id, Rows = 10, Metric = "accuracy", Loss = 1,
-                Score = group.Shared["A"].Data[0] + HeadOf(group, member), MajorityShare = 0.5,
+                Score = group.Shared["A"].Data[0] + HeadOf(group, member), MajorityShare = 0.5, RowScores = Rows(group),
             })]);
 
     public ExportedAdapter Export(
         FederationPlan plan, int round, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null) =>
         new("{}", shared);
+
+    public async IAsyncEnumerable<string> PromptAsync(
+        TrainingGroup group, Prompt prompt, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+    {
+        if (prompt.Text.Length == 0) throw new BadInputException("prompt: there is none");
+        await Task.Yield();
+        yield return $"{group.Members.Single().Client.Id} in round ";
+        yield return $"{group.Round}";
+    }
 
     /// <summary>What the adapter that plans start from is; null where they start from a seed.</summary>
     public string? Given { get; set; }

@@ -49,7 +49,7 @@ internal sealed class TestFederation : IAsyncDisposable
         Func<FakeTrainer, ITrainer>? around = null, TimeSpan? reviveEvery = null, FakeInputs? inputs = null,
         Func<string, FakeInputs?>? inputsOf = null, IBlobStore? siteStore = null, SendingLimits? maySend = null,
         Func<string, IBlobStore>? jobStoreOf = null, Action<string, object?>? heard = null,
-        bool beginsReferences = true)
+        bool beginsReferences = true, int mostClientsInMessage = 50_000)
     {
         sites ??= ["*"];
         trainer ??= new FakeTrainer();
@@ -61,8 +61,8 @@ internal sealed class TestFederation : IAsyncDisposable
         builder.ConfigureSilo((options, silo) =>
         {
             var site = siteOf.GetOrAdd(options.SiloName, _ => sites[Interlocked.Increment(ref next) % sites.Length]);
-            silo.Services.AddSingleton(around?.Invoke(trainer) ?? trainer).AddSingleton<IAdapterExporter>(trainer)
-                .AddSingleton<IBlobStores>(new TestStores(jobStoreOf?.Invoke(site) ?? store, siteStore ?? store));
+            silo.Services.AddSingleton(around?.Invoke(trainer) ?? trainer).AddSingleton<IAdapterExporter>(trainer).AddSingleton<IPrompter>(trainer)
+                .AddSingleton<IBlobStores>(new TestStores(jobStoreOf?.Invoke(site) ?? store, siteStoreOf?.Invoke(site) ?? siteStore ?? store));
             silo.Services.AddSingleton<IRunInputs>(inputsOf?.Invoke(site) ?? inputs);
             silo.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName,
                 static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
@@ -86,6 +86,7 @@ internal sealed class TestFederation : IAsyncDisposable
                 ResendAfter = resendAfter ?? TimeSpan.FromMilliseconds(500),
                 ReviveEvery = reviveEvery ?? TimeSpan.FromSeconds(15),
                 BeginsReferences = beginsReferences,
+                MostClientsInMessage = mostClientsInMessage,
             });
         });
         var cluster = builder.Build();

@@ -35,6 +35,13 @@ public interface ISiteRunGrain : IGrainWithStringKey
     [Alias("steps"), AlwaysInterleave]
     IAsyncEnumerable<FilePiece> StepsAsync(string client, CancellationToken cancellationToken = default);
 
+    /// <summary>
+    /// Checks what the site keeps of the run against the digests that the manifests name: heads, optimizer states, digests of rows,
+    /// exports. What is in the job's store is checked by whoever asks. Null if there is no such run.
+    /// </summary>
+    [Alias("verify"), AlwaysInterleave, ResponseTimeout("01:00:00")]
+    Task<RunReport?> VerifyAsync(CancellationToken cancellationToken = default);
+
     /// <summary>The last scores of this site's clients beside those of another run, row by row; without those it cannot compare.</summary>
     [Alias("compare"), AlwaysInterleave, ResponseTimeout("00:10:00")]
     Task<IReadOnlyDictionary<string, ScoreComparison>> CompareAsync(

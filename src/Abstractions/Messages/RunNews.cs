@@ -72,7 +72,7 @@ public sealed record ClientNow
     /// <summary>Seconds from the assignment to its report; null where it has not reported, or that was not measured.</summary>
     [Id(3)] public double? Seconds { get; init; }
 
-    /// <summary>Why it failed, in one line; null where it did not.</summary>
+    /// <summary>Why it failed, or is not waited for, in one line; null where neither is so.</summary>
     [Id(4)] public string? Reason { get; init; }
 }
 
@@ -89,7 +89,10 @@ public sealed record RunEvent
     /// <summary>The run stands elsewhere: status, phase, counts, what it waits for. It replaces what was known; it has no rounds.</summary>
     [Id(2)] public JobProgress? State { get; init; }
 
-    /// <summary>Clients of the open round that do something else now.</summary>
+    /// <summary>
+    /// Clients of the open round that do something else now. With another round or attempt in <see cref="State"/>, all clients before are
+    /// forgotten.
+    /// </summary>
     [Id(3)] public IReadOnlyList<ClientNow>? Clients { get; init; }
 }
 
@@ -101,13 +104,16 @@ public sealed record RunNews
     [Id(0)] public required IReadOnlyList<RunEvent> Events { get; init; }
 
     /// <summary>
-    /// Whether the coordinator does not know what happened between the position and now beside commits: the caller's position is of
+    /// Whether the coordinator does not know what happened between the position and now beside commits: the caller has none, or it is of
     /// another activation, or older than what is remembered. The events are then every committed round after it, and after the last of
-    /// them the whole state and every client of the open round.
+    /// them the whole state and every client of the open round. A position within them is answered in this way again.
     /// </summary>
     [Id(1)] public bool IsRestated { get; init; }
 
-    /// <summary>Whether the position is of another run, or of a round that is not committed here.</summary>
+    /// <summary>
+    /// Whether the position is of another run, or of a round that is not committed here. The events are then the whole state and every
+    /// client of the open round: whoever wants the rounds too asks without a position.
+    /// </summary>
     [Id(2)] public bool IsForeign { get; init; }
 
     /// <summary>Whether more is there already, which this message does not hold.</summary>

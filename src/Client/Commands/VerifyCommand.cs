@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
 using FedRLora.Client.Local;
 using FedRLora.ControlPlane.Views;
 using FedRLora.Grains.Upkeep;

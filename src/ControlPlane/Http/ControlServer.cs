@@ -32,6 +32,11 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
     /// <summary>The file with its token, once it has started.</summary>
     public string TokenFile { get; private set; } = "";
 
+    /// <summary>What is mapped, as method and path, once it has started.</summary>
+    internal IEnumerable<string> Mapped => ((IEndpointRouteBuilder)_app!).DataSources.SelectMany(static source => source.Endpoints)
+        .Select(static endpoint => endpoint.Metadata.GetMetadata<ControlRoute>()).OfType<ControlRoute>()
+        .Select(static route => $"{route.Method} {route.Pattern}");
+
     /// <summary>An address that lets one browser in, once it has started.</summary>
     public Uri EntranceAddress() =>
         new(Address, $"{Routes.Enter.Pattern}?code={_app!.Services.GetRequiredService<Entrance>().Code()}");

@@ -49,7 +49,7 @@ internal static class RunRoutes
     {
         var plan = PlanReader.Require(body.Plan, "plan");
         var run = Identifiers.Check("run", body.Run ?? plan.Name);
-        await runs.Control(run).SubmitAsync(body.Plan, token);
+        await runs.Control(run).SubmitAsync(body.Plan, body.LocalOnly, token);
         return Results.Created($"/v1/runs/{run}", await SteeredAsync(run, runs, token));
     }
 

@@ -31,6 +31,20 @@ public sealed class Runs(ControlServices services)
     public async Task<RoundSummary> RoundAsync(string run, int round, CancellationToken cancellationToken) =>
         (await ProgressAsync(run, round - 1, cancellationToken)).NewRounds.First(one => one.Manifest.Round == round);
 
+    /// <summary>The last committed round; -1 where none is.</summary>
+    public async Task<int> LastRoundAsync(string run, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var sites = await AskAsync(services.Grains.GetGrain<IRunFollowingGrain>(Named(run)).CommittedAsync, cancellationToken);
+            return sites[0].Round;
+        }
+        catch (BadInputException)
+        {
+            return -1;
+        }
+    }
+
     /// <summary>Has a run do something.</summary>
     /// <exception cref="NoSuchRunException">There is no such run.</exception>
     /// <exception cref="RefusedException">It is not in a state for that.</exception>

@@ -9,7 +9,8 @@ namespace FedRLora.Grains.Coordination;
 
 /// <summary>Gives the open round's cohort its work, asks sites to confirm, and asks again whoever is silent.</summary>
 internal sealed class CohortCalls(
-    CoordinatorServices services, OpenJob job, EventQueue events, RoundClock clock, SiteCalls sites, RunTelemetry telemetry)
+    CoordinatorServices services, OpenJob job, EventQueue events, RoundClock clock, SiteCalls sites, RunTelemetry telemetry,
+    RunEventLog news)
 {
     private static readonly Dictionary<string, string> NobodyMissing = [];
     private readonly HashSet<(string Site, int Round, int Attempt, int Confirmation)> _asking = []; // sites that have not answered yet
@@ -19,9 +20,9 @@ internal sealed class CohortCalls(
     /// <summary>Takes the reports of a site.</summary>
     public void Hear(SiteReport report)
     {
-        var seconds = clock.SinceSent(job.State)?.TotalSeconds;
         foreach (var client in report.Clients)
         {
+            var seconds = clock.SinceSent(job.State, client.Phase)?.TotalSeconds;
             _heard++;
             telemetry.Heard(client, seconds);
             events.Post(new RoundEvent.ClientReported(client, seconds));
@@ -31,6 +32,7 @@ internal sealed class CohortCalls(
     /// <summary>Whoever was silent since the last tick is asked again, and so is a site that the round went on without.</summary>
     public void Tick()
     {
+        news.Changed(); // sites come and go without an event
         if (job.Gate.Changed is not null) return;
         if (_heard == _heardAtLastTick && job.Machine.Waiting(job.State).Count > 0) events.Post(new RoundEvent.ResendDue());
         _heardAtLastTick = _heard;

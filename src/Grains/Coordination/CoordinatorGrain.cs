@@ -15,7 +15,7 @@ namespace FedRLora.Grains.Coordination;
 /// Runs one job. Calls put events into a queue and return; one loop takes them through <see cref="RoundMachine"/> and has the effects
 /// performed in their order. <see cref="Submission"/> is how a job begins, <see cref="JobOpening"/> how an activation takes it up.
 /// </summary>
-internal sealed class CoordinatorGrain : Grain, IRunControlGrain, IRunReportingGrain, IDisposable
+internal sealed class CoordinatorGrain : Grain, IRunControlGrain, IRunReportingGrain, IRunFollowingGrain, IDisposable
 {
     private readonly CoordinatorServices _services;
     private readonly IPersistentState<JobMemory> _memory;
@@ -121,6 +121,17 @@ internal sealed class CoordinatorGrain : Grain, IRunControlGrain, IRunReportingG
     public async Task<JobProgress?> GetProgressAsync(int afterRound, CancellationToken cancellationToken = default) => _active is { } active
         ? await new ProgressAnswer(_services, active.Job, active.Clock).AnswerAsync(afterRound, cancellationToken)
         : null;
+
+    public async Task<RunNews?> FollowAsync(
+        RunPosition? after, TimeSpan patience, CancellationToken cancellationToken = default) => _active is { } active
+        ? await new RunFollowing(_services, active).FollowAsync(after, patience, cancellationToken)
+        : null;
+
+    public Task<IReadOnlyList<SiteAssignment>> CommittedAsync(CancellationToken cancellationToken = default) => Require().Job switch
+    {
+        { Committed: null } => throw new BadInputException($"Run {Name} has committed nothing yet."),
+        var job => Task.FromResult<IReadOnlyList<SiteAssignment>>([.. job.CommittedBySite().Select(static site => site.Committed)]),
+    };
 
     // What sites and silos say.
 

@@ -11,7 +11,7 @@ namespace FedRLora.Grains.Coordination;
 /// <summary>Performs what the round machine asks for; each effect may come again after a crash.</summary>
 internal sealed class EffectPerformer(
     CoordinatorServices services, IGrainBase grain, OpenJob job, IPersistentState<JobMemory> memory, EventQueue events, RoundClock clock,
-    CohortCalls cohort, SiteCalls sites, UpdateCleaner cleaner, JobMark mark, RoundTrace trace)
+    CohortCalls cohort, SiteCalls sites, UpdateCleaner cleaner, JobMark mark, RoundTrace trace, RunEventLog news)
 {
     /// <summary>Performs one effect of the state that the job is in.</summary>
     public async Task PerformAsync(RoundEffect effect, CancellationToken stopping)
@@ -97,6 +97,7 @@ internal sealed class EffectPerformer(
             Telemetry.RoundDuration.Record(seconds, Telemetry.Of(Telemetry.Run, job.Id));
             services.Logger.LogCommitted(job.Id, round, sha256, seconds);
             trace.Commit(startedAt, seconds);
+            news.Remember(new() { Manifest = job.Committed!, ManifestSha256 = sha256, Seconds = seconds });
             events.Post(new RoundEvent.Committed(round, sha256));
             await cleaner.CleanAsync(state);
         }

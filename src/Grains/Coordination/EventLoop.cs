@@ -17,7 +17,7 @@ namespace FedRLora.Grains.Coordination;
 internal sealed class EventLoop(
     CoordinatorServices services, IGrainBase grain, OpenJob job, IPersistentState<JobMemory> memory, EventQueue events,
     EffectPerformer effects, RoundClock clock, SiteCalls sites, InputAgreement inputs, UpdateCleaner cleaner, JobMark mark,
-    RunTelemetry telemetry)
+    RunTelemetry telemetry, RunEventLog news)
 {
     /// <summary>Ends when the activation does.</summary>
     public Task Running { get; private set; } = Task.CompletedTask;
@@ -73,6 +73,10 @@ internal sealed class EventLoop(
                 grain.DeactivateOnIdle();
             }
         }
+        finally
+        {
+            news.End(); // whoever waits for some keeps the activation from going away
+        }
     }
 
     private async Task TurnAsync(IReadOnlyList<RoundEvent> happened, Resumption? resumption, CancellationToken stopping)
@@ -80,6 +84,7 @@ internal sealed class EventLoop(
         try
         {
             var passed = happened.Where(job.Gate.Passes).ToArray();
+            news.Heard(passed);
             if (passed.Length > 0) await TakeAsync(passed, stopping);
             if (resumption is not null) await TakeUpAsync(resumption, stopping);
         }
@@ -89,6 +94,7 @@ internal sealed class EventLoop(
         }
 
         if (resumption is not null && job.Gate is Gate.Resuming resuming) job.Gate = resuming.From;
+        news.Changed();
     }
 
     private async Task TakeAsync(IReadOnlyList<RoundEvent> happened, CancellationToken stopping)
@@ -97,6 +103,7 @@ internal sealed class EventLoop(
         (job.State, var toDo) = job.Machine.Next(before, happened);
         telemetry.Took(before, happened, began);
         if (job.State.Phase != Phase.Finished) job.Shown = job.State; // finished is shown when the exports are there
+        news.Changed();
         Activity.Current = telemetry.Trace.Current; // of the logs and calls of this turn
         using var scope = services.Logger.BeginScope(new LogScope(job.Id, job.State.Round));
         foreach (var effect in toDo) await effects.PerformAsync(effect, stopping);
@@ -133,6 +140,7 @@ internal sealed class EventLoop(
         {
             services.Logger.LogRefused(job.Id, e.Message);
             grain.DeactivateOnIdle(); // the next activation refuses every call until the run is repaired; nothing is written down
+            news.End();
             return;
         }
 

@@ -127,14 +127,16 @@ internal sealed class JobOpening(
         var events = new EventQueue();
         var clock = new RoundClock(grain, events, services.Settings, services.Time);
         var telemetry = new RunTelemetry(services, job, clock, memory);
-        var cohort = new CohortCalls(services, job, events, clock, sites, telemetry);
+        var news = new RunEventLog(services, job, clock);
+        var cohort = new CohortCalls(services, job, events, clock, sites, telemetry, news);
         var cleaner = new UpdateCleaner(Store, job, services.Logger, events.Stopping);
-        var effects = new EffectPerformer(services, grain, job, memory, events, clock, cohort, sites, cleaner, mark, telemetry.Trace);
-        var loop = new EventLoop(services, grain, job, memory, events, effects, clock, sites, inputs, cleaner, mark, telemetry);
-        return new ActiveJob(job, events, loop, cohort, clock, telemetry);
+        var effects = new EffectPerformer(
+            services, grain, job, memory, events, clock, cohort, sites, cleaner, mark, telemetry.Trace, news);
+        var loop = new EventLoop(services, grain, job, memory, events, effects, clock, sites, inputs, cleaner, mark, telemetry, news);
+        return new ActiveJob(job, events, loop, cohort, clock, telemetry, news);
     }
 }
 
 /// <summary>A job that is open in this activation, with the parts that run it.</summary>
 internal sealed record ActiveJob(
-    OpenJob Job, EventQueue Events, EventLoop Loop, CohortCalls Cohort, RoundClock Clock, RunTelemetry Telemetry);
+    OpenJob Job, EventQueue Events, EventLoop Loop, CohortCalls Cohort, RoundClock Clock, RunTelemetry Telemetry, RunEventLog News);

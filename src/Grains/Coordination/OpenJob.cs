@@ -168,6 +168,7 @@ internal sealed class OpenJob(
             {
                 JobId = job, Round = committed.Round, Attempt = 0, Phase = RoundPhase.Evaluate, Plan = planBlob, Inputs = Inputs?.Blob,
                 Engine = committed.Engine,
+                GroupSize = Engine.GroupSize ?? Plan.Training.GroupSize ?? 1,
                 Shared = states.Job,
                 Tasks = states.For(site.Select(client => plan.Client(client.Id).Task)),
                 Members = site.Select(client => new MemberWork

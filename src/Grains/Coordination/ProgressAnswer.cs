@@ -7,16 +7,22 @@ namespace FedRLora.Grains.Coordination;
 /// <summary>Says where a job stands, to whoever asks.</summary>
 internal sealed class ProgressAnswer(CoordinatorServices services, OpenJob job, RoundClock clock)
 {
-    private const int MostClients = 50_000; // some 20 MB, a fifth of what a message may hold
     private const int MostMissing = 5;
 
     /// <summary>The answer with the rounds after <paramref name="afterRound"/>, as many as a message holds.</summary>
     public async Task<JobProgress> AnswerAsync(int afterRound, CancellationToken cancellationToken)
     {
-        var (state, gate) = (job.Shown, job.Gate); // all of it before the first await: others take their turns meanwhile
+        var (answer, committed) = (Now(), job.Shown.Committed); // before the first await: others take their turns meanwhile
+        return answer with { NewRounds = await RoundsAsync(afterRound, committed, cancellationToken) };
+    }
+
+    /// <summary>Where it stands, without rounds.</summary>
+    public JobProgress Now()
+    {
+        var (state, gate) = (job.Shown, job.Gate);
         var facts = Facts(state, gate);
         var (reported, of) = job.Machine.Progress(state);
-        var answer = new JobProgress
+        return new JobProgress
         {
             JobId = job.Id,
             Name = job.Plan.Name,
@@ -37,7 +43,6 @@ internal sealed class ProgressAnswer(CoordinatorServices services, OpenJob job, 
             Hold = gate is Gate.Resuming && OpenJob.StatusOf(state.Phase) != JobStatus.Running ? null : job.Machine.HoldOf(state, facts),
             AbsentSites = job.Machine.HoldsOf(facts.Absent),
         };
-        return answer with { NewRounds = await RoundsAsync(afterRound, state.Committed, cancellationToken) };
     }
 
     private static JobStatus StatusOf(RoundState state, Gate gate) => gate switch
@@ -60,28 +65,14 @@ internal sealed class ProgressAnswer(CoordinatorServices services, OpenJob job, 
 
     private async Task<IReadOnlyList<RoundSummary>> RoundsAsync(int afterRound, int committed, CancellationToken cancellationToken)
     {
-        var rounds = new List<RoundSummary>();
-        var most = Math.Max(1, MostClients / job.Plan.Clients.Count);
-        var last = (int)Math.Min((long)afterRound + most, committed);
-        if (last <= afterRound || job.Committed is not { Round: var newest } || job.CommittedSha256 is not { } digest) return rounds;
         try
         {
-            var current = new CurrentRound { Round = newest, ManifestSha256 = digest };
-            foreach (var (manifest, sha256) in await job.Log.ManifestsAsync(afterRound + 1, last, current, cancellationToken))
-            {
-                rounds.Add(new RoundSummary
-                {
-                    Manifest = manifest,
-                    ManifestSha256 = sha256,
-                    Seconds = await job.Log.SecondsAsync(manifest.Round, cancellationToken),
-                });
-            }
+            return await new CommittedRounds(services.Settings, job).ReadAsync(afterRound, committed, cancellationToken);
         }
         catch (StoreUnavailableException e)
         {
             services.Logger.LogStoreAway(job.Id, e.Message); // the caller learns where the job stands, and asks for these rounds again
+            return [];
         }
-
-        return rounds;
     }
 }

@@ -16,6 +16,8 @@ internal sealed class RoundClock(IGrainBase grain, EventQueue events, GrainSetti
     private (DateTimeOffset At, long Timestamp)? _roundStarted;
     private (int Round, int Attempt) _sent = Nothing; // whose training was first sent by this activation, and when
     private long _sentAt;
+    private (int Round, int Attempt) _scoring = Nothing; // whose scoring was first sent by this activation, and when
+    private long _scoringAt;
     private (int Round, int Attempt) _inherited = Nothing; // nobody knows when its work was sent
     private DateTimeOffset? _deadlineAt;
 
@@ -55,11 +57,17 @@ internal sealed class RoundClock(IGrainBase grain, EventQueue events, GrainSetti
     {
         var open = (state.Round, state.Attempt);
         Begin(Now);
-        if (phase == RoundPhase.Train && _sent != open && _inherited != open) (_sent, _sentAt) = (open, time.GetTimestamp());
+        if (_inherited == open) return;
+        if (phase == RoundPhase.Train && _sent != open) (_sent, _sentAt) = (open, time.GetTimestamp());
+        if (phase == RoundPhase.Evaluate && _scoring != open) (_scoring, _scoringAt) = (open, time.GetTimestamp());
     }
 
-    /// <summary>How long ago the open attempt's training was first sent; null where that is not known.</summary>
-    public TimeSpan? SinceSent(RoundState state) => _sent == (state.Round, state.Attempt) ? time.GetElapsedTime(_sentAt) : null;
+    /// <summary>How long ago the open attempt's training, or its scoring, was first sent; null where that is not known.</summary>
+    public TimeSpan? SinceSent(RoundState state, RoundPhase phase = RoundPhase.Train)
+    {
+        var (sent, at) = phase == RoundPhase.Train ? (_sent, _sentAt) : (_scoring, _scoringAt);
+        return sent == (state.Round, state.Attempt) ? time.GetElapsedTime(at) : null;
+    }
 
     /// <summary>When the open round began and how long it took; zero and now where it was not opened here.</summary>
     public (DateTimeOffset At, double Seconds) EndRound()
@@ -97,7 +105,7 @@ internal sealed class RoundClock(IGrainBase grain, EventQueue events, GrainSetti
     public void Stop(RoundState state)
     {
         Disarm();
-        (_sent, _inherited) = (Nothing, (state.Round, state.Attempt));
+        (_sent, _scoring, _inherited) = (Nothing, Nothing, (state.Round, state.Attempt));
     }
 
     /// <summary>Whether the job is stopped from now on, where it was not before.</summary>

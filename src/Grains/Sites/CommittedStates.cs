@@ -18,8 +18,8 @@ internal sealed class CommittedStates(IBlobStores stores, SiloCache cache, SiteA
     public static string WorkOf(string job) => $"{job}, again";
 
     /// <summary>
-    /// The committed round as groups of one, a client each. Of a run that goes on, heads are read before the first is worked with: the
-    /// site lets them go two rounds later.
+    /// The committed round as groups of one, a client each, in the members' order. Of a run that goes on, heads are read before the first
+    /// is worked with: the site lets them go two rounds later. A blob that is not what it should be is met by who asks for its client.
     /// </summary>
     /// <exception cref="BadInputException">This version reads the plan otherwise than the round was made with.</exception>
     /// <exception cref="RoundLeftException">The run has left the round.</exception>
@@ -31,8 +31,15 @@ internal sealed class CommittedStates(IBlobStores stores, SiloCache cache, SiteA
         var read = new List<Func<CancellationToken, Task<TrainingGroup>>>(committed.Members.Count);
         foreach (var member in committed.Members)
         {
-            var group = await ReadAsync(member, cancellationToken);
-            read.Add(_ => Task.FromResult(group));
+            try
+            {
+                var group = await ReadAsync(member, cancellationToken);
+                read.Add(_ => Task.FromResult(group));
+            }
+            catch (CorruptBlobException e)
+            {
+                read.Add(_ => Task.FromException<TrainingGroup>(e)); // its client's failure and nobody else's
+            }
         }
 
         return read;

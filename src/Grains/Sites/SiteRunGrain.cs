@@ -8,6 +8,7 @@ using FedRLora.Grains.Exports;
 using FedRLora.Grains.Inputs;
 using FedRLora.Grains.Placement;
 using FedRLora.Grains.Store;
+using FedRLora.Grains.Upkeep;
 
 namespace FedRLora.Grains.Sites;
 
@@ -17,8 +18,8 @@ namespace FedRLora.Grains.Sites;
 /// </summary>
 [OnItsSite]
 internal sealed class SiteRunGrain(
-    IBlobStores stores, SiloCache cache, ITrainer trainer, IAdapterExporter exporter, InputGuard guard, SiloIdentity silo,
-    GrainSettings settings, IPrompter? prompter = null) : Grain, ISiteRunGrain
+    IBlobStores stores, SiloCache cache, ITrainer trainer, IPrompter prompter, IAdapterExporter exporter, InputGuard guard,
+    SiloIdentity silo, GrainSettings settings) : Grain, ISiteRunGrain
 {
     private const string Scores = "row-scores.json";
 
@@ -47,7 +48,6 @@ internal sealed class SiteRunGrain(
     public async IAsyncEnumerable<string> GenerateAsync(
         SiteAssignment committed, string client, Prompt prompt, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
-        if (prompter is null) throw new BadInputException($"Silo {silo.Name} answers no prompts.");
         var (plan, own) = await OfAsync(committed, client, cancellationToken);
         var group = await Task.Run(async () =>
         {
@@ -74,6 +74,12 @@ internal sealed class SiteRunGrain(
     {
         await Task.CompletedTask;
         yield break;
+    }
+
+    public Task<RunReport?> VerifyAsync(CancellationToken cancellationToken = default)
+    {
+        var (run, site) = (Run, Site);
+        return Task.Run(() => new RunVerifier(stores.Job, stores.Site, run).VerifySiteAsync(site, cancellationToken), cancellationToken);
     }
 
     public Task<IReadOnlyDictionary<string, ScoreComparison>> CompareAsync(

@@ -15,23 +15,16 @@ namespace FedRLora.Grains.Sites;
 /// <param name="Now">The score as of now, or why there is none.</param>
 public sealed record ScoredAgain(string Site, string Task, ClientScored Now);
 
-/// <summary>
-/// Asks the sites of a run, from any silo, for what belongs to them. Whoever calls has asked whether the caller may: the site of a client
-/// is <see cref="SiteOfAsync"/>.
-/// </summary>
+/// <summary>Asks the sites of a run, from any silo, for what belongs to them. Whoever calls has asked whether the caller may.</summary>
 public sealed class SiteRuns
 {
     private const int Tries = 5;
+    private const int AtOnce = 64; // clients in one call: a site with many answers before anybody takes it for gone
     private const int MostPieces = 2; // of 256 kB in a message
     private readonly IGrainFactory _grains;
     private readonly SiteWatch _watch;
 
     internal SiteRuns(IGrainFactory grains, SiteWatch watch) => (_grains, _watch) = (grains, watch);
-
-    /// <summary>The site of a client.</summary>
-    /// <exception cref="BadInputException">There is no such run, or it has no such client.</exception>
-    public async Task<string> SiteOfAsync(string run, string client, CancellationToken cancellationToken = default) =>
-        Client(await PlanAsync(run, cancellationToken), run, client).Site;
 
     /// <summary>The adapter of a client as files, from the last committed round.</summary>
     /// <exception cref="BadInputException">Nothing is committed, or the method has no such form; before the first piece.</exception>
@@ -107,18 +100,28 @@ public sealed class SiteRuns
         string site, FederationPlan plan, SiteAssignment committed, CancellationToken cancellationToken)
     {
         var tasks = plan.Clients.ToDictionary(static client => client.Id, static client => client.Task, StringComparer.Ordinal);
+        var scored = new List<ScoredAgain>(committed.Members.Count);
+        foreach (var members in committed.Members.Chunk(AtOnce))
+        {
+            var some = await EvaluateAsync(site, committed with { Members = members }, isFirst: scored.Count == 0, cancellationToken);
+            scored.AddRange(some.Select(one => new ScoredAgain(site, tasks[one.ClientId], one)));
+        }
+
+        return scored;
+    }
+
+    private async Task<IEnumerable<ClientScored>> EvaluateAsync(
+        string site, SiteAssignment some, bool isFirst, CancellationToken cancellationToken)
+    {
         try
         {
-            var scored = await AskAsync(
-                committed.JobId, site, grain => grain.EvaluateAsync(committed, cancellationToken), cancellationToken);
-            return scored.Select(one => new ScoredAgain(site, tasks[one.ClientId], one));
+            return await AskAsync(some.JobId, site, grain => grain.EvaluateAsync(some, cancellationToken), cancellationToken);
         }
-        catch (Exception e) when (e is SiteUnavailableException or StoreUnavailableException or CorruptBlobException
-            || e is BadInputException and not RoundLeftException)
+        catch (Exception e) when (e is SiteUnavailableException or StoreUnavailableException or CorruptBlobException or BadInputException)
         {
+            if (isFirst && e is RoundLeftException) throw; // nothing is lost by asking again
             var failure = e.Message.ReplaceLineEndings(" ");
-            return committed.Members.Select(
-                member => new ScoredAgain(site, tasks[member.ClientId], new ClientScored(member.ClientId, Score: null, failure)));
+            return some.Members.Select(member => new ClientScored(member.ClientId, Score: null, failure));
         }
     }
 
@@ -154,7 +157,7 @@ public sealed class SiteRuns
         string run, string client, Func<ISiteRunGrain, IAsyncEnumerable<T>> ask,
         [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        var site = await SiteOfAsync(run, client, cancellationToken);
+        var site = Client(await PlanAsync(run, cancellationToken), run, client).Site;
         await foreach (var piece in StreamAsync(run, site, ask, cancellationToken)) yield return piece;
     }
 

@@ -24,12 +24,24 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
     private const int MostPasses = 5;
 
     /// <summary>Checks everything; null where there is no such job.</summary>
-    public async Task<RunReport?> VerifyAsync(CancellationToken cancellationToken = default)
+    public Task<RunReport?> VerifyAsync(CancellationToken cancellationToken = default) =>
+        VerifyAsync(static pass => pass.RunAsync, cancellationToken);
+
+    /// <summary>Checks what is in the job's store and nothing of any site: each of them is named as not looked at.</summary>
+    public Task<RunReport?> VerifyJobAsync(CancellationToken cancellationToken = default) =>
+        VerifyAsync(static pass => pass.RunJobAsync, cancellationToken);
+
+    /// <summary>Checks what one site keeps and nothing else; findings about the job's store are the other part's.</summary>
+    public Task<RunReport?> VerifySiteAsync(string site, CancellationToken cancellationToken = default) =>
+        VerifyAsync(pass => token => pass.RunSiteAsync(site, token), cancellationToken);
+
+    private async Task<RunReport?> VerifyAsync(
+        Func<Pass, Func<CancellationToken, Task<RunReport?>>> part, CancellationToken cancellationToken)
     {
         for (var pass = 1; ; pass++)
         {
             var before = await jobStore.ReadBytesAsync(Keys.Current(job), cancellationToken);
-            var report = await new Pass(jobStore, siteStore, job).RunAsync(cancellationToken);
+            var report = await part(new Pass(jobStore, siteStore, job))(cancellationToken);
             var after = await jobStore.ReadBytesAsync(Keys.Current(job), cancellationToken);
             // A commit on the way lets older states go while they are looked for.
             if (report is not { Broken.Count: > 0 } || pass == MostPasses || before.AsSpan().SequenceEqual(after)) return report;
@@ -49,10 +61,51 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
 
         public async Task<RunReport?> RunAsync(CancellationToken cancellationToken)
         {
-            await ListAsync(cancellationToken);
+            await ListJobAsync(cancellationToken);
+            await ListSitesAsync(Keys.Sites, cancellationToken);
             if (_unaccounted.Count == 0) return null;
-            var manifests = _unaccounted.Select(key => Keys.ManifestOf(key, job)).OfType<(int, string)>().ToArray();
-            var chain = await ManifestChain.ReadAsync(jobStore, job, manifests, cancellationToken);
+            var chain = await ChainAsync(_unaccounted, cancellationToken);
+            var plan = await RunJobAsync(chain, cancellationToken);
+            var others = await HeadsAsync(chain, plan, looksElsewhere: !ReferenceEquals(jobStore, siteStore), cancellationToken);
+            await RowsAsync(chain, cancellationToken);
+            await ExportsAsync(cancellationToken);
+            await RunJobsEndAsync(chain, cancellationToken);
+            return Report(chain, others);
+        }
+
+        public async Task<RunReport?> RunJobAsync(CancellationToken cancellationToken)
+        {
+            await ListJobAsync(cancellationToken);
+            if (_unaccounted.Count == 0) return null;
+            var chain = await ChainAsync(_unaccounted, cancellationToken);
+            var plan = await RunJobAsync(chain, cancellationToken);
+            await RunJobsEndAsync(chain, cancellationToken);
+            return Report(chain,
+                [.. (plan?.Clients ?? []).Select(static client => client.Site).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)]);
+        }
+
+        public async Task<RunReport?> RunSiteAsync(string site, CancellationToken cancellationToken)
+        {
+            var ofJob = await jobStore.ListAsync(Keys.Job(job), cancellationToken).ToListAsync(cancellationToken);
+            if (ofJob.Count == 0) return null;
+            await ListSitesAsync(Keys.OwnedBy(job, site), cancellationToken);
+            var chain = await ChainAsync(ofJob, cancellationToken);
+            var plan = await ReadPlanAsync(cancellationToken);
+            await HeadsAsync(chain, plan, looksElsewhere: false, cancellationToken, site);
+            await RowsAsync(chain, cancellationToken);
+            await ExportsAsync(cancellationToken);
+            LeaveUnchecked(chain);
+            return Report(chain, others: []);
+        }
+
+        private async Task<ManifestChain> ChainAsync(IEnumerable<string> keys, CancellationToken cancellationToken)
+        {
+            var manifests = keys.Select(key => Keys.ManifestOf(key, job)).OfType<(int, string)>().ToArray();
+            return await ManifestChain.ReadAsync(jobStore, job, manifests, cancellationToken);
+        }
+
+        private async Task<FederationPlan?> RunJobAsync(ManifestChain chain, CancellationToken cancellationToken)
+        {
             var plan = await PlanAsync(chain, cancellationToken);
             await FingerprintAsync(chain, cancellationToken);
             await SealedAsync(Keys.NoReference(job), "put it back, or delete it: the run begins its local-only reference without it",
@@ -61,34 +114,41 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             Manifests(chain);
             await OriginAsync(chain, cancellationToken);
             await StatesAsync(chain, plan?.Checkpoints ?? new CheckpointSpec { KeepLast = 1 }, cancellationToken);
-            var others = await HeadsAsync(chain, plan, cancellationToken);
-            await RowsAsync(chain, cancellationToken);
-            await ExportsAsync(cancellationToken);
+            return plan;
+        }
+
+        private async Task RunJobsEndAsync(ManifestChain chain, CancellationToken cancellationToken)
+        {
             await SealedAsync(Keys.Memory(job), "delete it: the open round then begins again", cancellationToken);
             for (var round = 0; round <= chain.Last; round++)
                 await SealedAsync(Keys.Timing(job, round), "delete it: how long the round took is then not known", cancellationToken);
             await IndexAsync(chain, cancellationToken);
             LeaveUnchecked(chain);
-            return new RunReport
-            {
-                LastRound = chain.Last, Digest = chain.Digest, Intact = _intact, Broken = _broken, Unchecked = [.. _unchecked],
-                Leftovers = [.. _unaccounted], OtherSites = others, Changes = Changes(chain),
-            };
         }
 
-        private async Task ListAsync(CancellationToken cancellationToken)
+        private RunReport Report(ManifestChain chain, IReadOnlyList<string> others) => new()
+        {
+            LastRound = chain.Last, Digest = chain.Digest, Intact = _intact, Broken = _broken, Unchecked = [.. _unchecked],
+            Leftovers = [.. _unaccounted], OtherSites = others, Changes = Changes(chain),
+        };
+
+        private async Task ListJobAsync(CancellationToken cancellationToken)
         {
             await foreach (var key in jobStore.ListAsync(Keys.Job(job), cancellationToken)) _unaccounted.Add(key);
-            await foreach (var key in siteStore.ListAsync(Keys.Sites, cancellationToken))
-            {
-                if (Keys.OwnerOf(key, job) is not null) _siteKeys.Add(key);
-            }
-
             _newest = _unaccounted.Select(key => Keys.RoundOf(key, Keys.Rounds(job)) is { } round
                 && (key == Keys.Timing(job, round) || Keys.ManifestOf(key, job) is not null) ? round : -1).DefaultIfEmpty(-1).Max();
             var memory = await jobStore.ReadBytesAsync(Keys.Memory(job), cancellationToken);
             if (memory is not null && CommitTraces.MemoryOf(memory) is { } known)
                 _newest = Math.Max(_newest, known.State.Committed);
+        }
+
+        private async Task ListSitesAsync(string prefix, CancellationToken cancellationToken)
+        {
+            await foreach (var key in siteStore.ListAsync(prefix, cancellationToken))
+            {
+                if (Keys.OwnerOf(key, job) is not null) _siteKeys.Add(key);
+            }
+
             _unaccounted.UnionWith(_siteKeys);
         }
 
@@ -158,6 +218,21 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             return newest;
         }
 
+        // Where it is broken the job's part says so, and a site knows its clients by what it keeps.
+        private async Task<FederationPlan?> ReadPlanAsync(CancellationToken cancellationToken)
+        {
+            try
+            {
+                return await StoredPlans.NewestAsync(jobStore, job, cancellationToken) is var (blob, yaml, _)
+                    ? PlanReader.Read(Encoding.UTF8.GetString(yaml), blob.Key).Plan
+                    : null;
+            }
+            catch (CorruptBlobException)
+            {
+                return null;
+            }
+        }
+
         private async Task FingerprintAsync(ManifestChain chain, CancellationToken cancellationToken)
         {
             const string Meaning =
@@ -223,8 +298,9 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             }
         }
 
-        // Returns the sites of the plan that this store holds nothing of.
-        private async Task<IReadOnlyList<string>> HeadsAsync(ManifestChain chain, FederationPlan? plan, CancellationToken cancellationToken)
+        // Returns the sites of the plan that this store holds nothing of, where there may be stores elsewhere.
+        private async Task<IReadOnlyList<string>> HeadsAsync(
+            ManifestChain chain, FederationPlan? plan, bool looksElsewhere, CancellationToken cancellationToken, string? only = null)
         {
             var siteOf = new Dictionary<string, string>(StringComparer.Ordinal);
             foreach (var key in _siteKeys)
@@ -234,15 +310,14 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
 
             var here = siteOf.Values.ToHashSet(StringComparer.Ordinal);
             foreach (var client in plan?.Clients ?? []) siteOf[client.Id] = client.Site;
-            var others = ReferenceEquals(jobStore, siteStore)
-                ? []
-                : siteOf.Values.Distinct(StringComparer.Ordinal).Where(site => !here.Contains(site))
-                    .Order(StringComparer.Ordinal).ToArray();
+            var others = looksElsewhere
+                ? siteOf.Values.Distinct(StringComparer.Ordinal).Where(site => !here.Contains(site)).Order(StringComparer.Ordinal).ToArray()
+                : [];
             foreach (var manifest in chain.Rounds.Values.Reverse())
             {
                 foreach (var blob in Retention.OwnedOf(job, manifest, client => siteOf.GetValueOrDefault(client, "unknown")))
                 {
-                    if (Keys.OwnerOf(blob.Key, job) is var (site, client) && !others.Contains(site))
+                    if (Keys.OwnerOf(blob.Key, job) is var (site, client) && !others.Contains(site) && (only is null || site == only))
                         await NamedAsync(
                             siteStore, blob, required: manifest.Round == chain.Last,
                             $"client {client} cannot go on from round {manifest.Round}, nor be exported", cancellationToken);
