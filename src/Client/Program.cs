@@ -13,6 +13,8 @@ internal static class Program
         ResumeCommand.Create,
         ExtendCommand.Create,
         ForkCommand.Create,
+        ReportCommand.Create,
+        MetricsCommand.Create,
         VerifyCommand.Create,
         RepairCommand.Create,
         GcCommand.Create,
@@ -33,7 +35,8 @@ internal static class Program
         DoctorCommand.Create,
     ];
 
-    private static bool AsksOnly(string[] args) => args is ["watch" or "runs" or "submit" or "pause" or "cancel", ..];
+    private static bool AsksOnly(string[] args) =>
+        args is ["watch" or "runs" or "submit" or "pause" or "cancel", ..] || args.Contains("--server");
 
     internal static async Task<int> Main(string[] args)
     {
