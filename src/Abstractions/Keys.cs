@@ -79,6 +79,31 @@ public static class Keys
     /// <summary>What a client's last scoring said of each row, in its site's store and nowhere else.</summary>
     public static string RowScores(string job, string site, string client) => Owned(job, site, client, "row-scores.json");
 
+    /// <summary>
+    /// A client's points of a round's steps, in its site's store. Not below the round's other files, which go when it is superseded.
+    /// </summary>
+    public static string StepPoints(string job, string site, string client, int round) =>
+        string.Create(CultureInfo.InvariantCulture, $"{StepPointsOf(job, site, client)}{round}.jsonl");
+
+    /// <summary>Prefix of a client's points, in its site's store.</summary>
+    public static string StepPointsOf(string job, string site, string client) => Owned(job, site, client, "steps/");
+
+    /// <summary>A client's points of a round's steps in the job's store, where the site lets them leave.</summary>
+    public static string SentStepPoints(string job, string client, int round) =>
+        string.Create(CultureInfo.InvariantCulture, $"{SentStepPointsOf(job)}{client}/{round}.jsonl");
+
+    /// <summary>Prefix of points in the job's store.</summary>
+    public static string SentStepPointsOf(string job) => $"jobs/{job}/steps/";
+
+    /// <summary>The round of a key of points; null where the key is none.</summary>
+    public static int? RoundOfStepPoints(string key)
+    {
+        const string End = ".jsonl";
+        if (key.Split('/') is not [.., var last] || !last.EndsWith(End, StringComparison.Ordinal)) return null;
+        return int.TryParse(last.AsSpan(0, last.Length - End.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var round)
+            ? round : null;
+    }
+
     /// <summary>The commit pointer.</summary>
     public static string Current(string job) => $"jobs/{job}/current.json";
 

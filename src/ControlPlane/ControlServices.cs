@@ -1,4 +1,5 @@
 using FedRLora.Abstractions.Ports;
+using FedRLora.ControlPlane.Scraping;
 using FedRLora.Grains;
 using FedRLora.Grains.Sites;
 
@@ -10,4 +11,6 @@ namespace FedRLora.ControlPlane;
 /// <param name="Stores">The silo's stores.</param>
 /// <param name="Silo">The silo.</param>
 /// <param name="Time">The time.</param>
-public sealed record ControlServices(IGrainFactory Grains, SiteRuns Sites, IBlobStores Stores, SiloIdentity Silo, TimeProvider Time);
+/// <param name="Metrics">What it has measured; null where it keeps none.</param>
+public sealed record ControlServices(IGrainFactory Grains, SiteRuns Sites, IBlobStores Stores, SiloIdentity Silo, TimeProvider Time,
+    IMetricsPage? Metrics = null);

@@ -2,11 +2,14 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Grains.Coordination;
 using FedRLora.Grains.Inputs;
 using FedRLora.Grains.Jobs;
+using FedRLora.Grains.Logs;
 using FedRLora.Grains.Placement;
+using FedRLora.Grains.Silos;
 using FedRLora.Grains.Sites;
 using FedRLora.Grains.Store;
 using FedRLora.Grains.Upkeep;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 using Orleans.Configuration;
 using Orleans.Hosting;
 using Orleans.Placement;
@@ -32,6 +35,9 @@ public static class FederationSiloBuilderExtensions
         silo.Services.AddSingleton(static services =>
             new InputGuard(services.GetRequiredService<IRunInputs>(), services.GetRequiredService<IBlobStores>().Job,
                 services.GetRequiredService<IBlobStores>().Site));
+        silo.Services.AddSingleton<LiveSilos>().AddSingleton<LogRing>()
+            .AddSingleton<ILoggerProvider>(static services => services.GetRequiredService<LogRing>());
+        silo.Services.AddPlacementFilter<SiloPlacementStrategy, SiloPlacementDirector>(ServiceLifetime.Singleton);
         silo.Services.AddPlacementFilter<SitePlacementStrategy, SitePlacementDirector>(ServiceLifetime.Singleton);
         silo.Services.PostConfigure<SiloOptions>(options => options.SiloName = identity.MemberName);
         return silo;

@@ -1,6 +1,7 @@
 using FedRLora.Abstractions.Ports;
 using FedRLora.ControlPlane;
 using FedRLora.ControlPlane.Http;
+using FedRLora.ControlPlane.Scraping;
 using FedRLora.Grains;
 using FedRLora.Grains.Sites;
 using Microsoft.Extensions.DependencyInjection;
@@ -16,7 +17,8 @@ internal static class ControlPlaneBuilderExtensions
     public static void AddControlPlane(this IHostApplicationBuilder builder, ControlOptions control) => builder.Services
         .AddSingleton(static services => new ControlServices(
             services.GetRequiredService<IGrainFactory>(), services.GetRequiredService<SiteRuns>(),
-            services.GetRequiredService<IBlobStores>(), services.GetRequiredService<SiloIdentity>(), services.GetRequiredService<TimeProvider>()))
+            services.GetRequiredService<IBlobStores>(), services.GetRequiredService<SiloIdentity>(), services.GetRequiredService<TimeProvider>(),
+            services.GetRequiredService<IMetricsPage>()))
         .AddSingleton(services => new ControlServer(
             control, services.GetRequiredService<ControlServices>(), services.GetRequiredService<ILoggerFactory>()))
         .AddHostedService(static services => services.GetRequiredService<ControlServer>());

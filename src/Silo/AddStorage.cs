@@ -31,8 +31,9 @@ internal static class StorageBuilderExtensions
 
         public static BlobStores Open(StoreLocation job, StoreLocation? site, SiloOptions options)
         {
-            var opened = job.Open(options.StoreMode, options.Durability);
-            return new BlobStores(opened, site?.Open(options.StoreMode, options.Durability) ?? opened);
+            var opened = new MeasuredStore(job.Open(options.StoreMode, options.Durability), "job");
+            return new BlobStores(
+                opened, site is null ? opened : new MeasuredStore(site.Open(options.StoreMode, options.Durability), "site"));
         }
 
         public void Dispose()

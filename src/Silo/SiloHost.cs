@@ -40,7 +40,7 @@ public static class SiloHost
         builder.Services.AddSingleton(TimeProvider.System);
         builder.AddStorage(options);
         builder.AddTraining(options);
-        builder.AddTelemetry(options.Name);
+        builder.AddTelemetry(options);
         configure?.Invoke(builder);
         builder.Services.AddSingleton(options).AddSingleton<SiloEnding>().AddSingleton<LeaseKeeper>();
         // before Orleans: it stops after it
@@ -51,6 +51,7 @@ public static class SiloHost
             .AddFederation(new SiloIdentity(options.Name, options.Sites) { MaySend = options.MaySend }, new GrainSettings
             {
                 ResendAfter = options.ResendAfter, Reminders = options.Cluster is ClusterLocation.Redis, Lanes = options.Lanes,
+                ClientSeries = options.ClientMetrics,
                 BeginsReferences = options.BeginsReferences,
                 Store = StoreLocation.Parse(StoreRole.Job, options.Store).IsFolder
                     ? new() { Mode = options.StoreMode, Durability = options.Durability }

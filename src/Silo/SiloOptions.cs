@@ -39,6 +39,9 @@ public sealed record SiloOptions
     /// <summary>Groups that train side by side; null for as many as there are processors, one on a GPU.</summary>
     public int? Lanes { get; init; }
 
+    /// <summary>How many series of metrics with a client as label it may have; 0 for none.</summary>
+    public int ClientMetrics { get; init; }
+
     /// <summary>Port between silos.</summary>
     public required int SiloPort { get; init; }
 

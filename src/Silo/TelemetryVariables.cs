@@ -3,6 +3,8 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using FedRLora.Abstractions;
+using FedRLora.Silo.Metrics;
+using FedRLora.Silo.Otlp;
 using OpenTelemetry.Exporter;
 
 namespace FedRLora.Silo;
@@ -14,7 +16,7 @@ namespace FedRLora.Silo;
 internal sealed class TelemetryVariables
 {
     private const string Otlp = "OTEL_EXPORTER_OTLP_";
-    private static readonly string[] Signals = ["", "METRICS_", "TRACES_"];
+    private static readonly string[] Signals = ["", "METRICS_", "TRACES_", "LOGS_"];
 
     private static readonly (Func<string, bool> IsValid, string Otherwise)
         Address = (IsAddress, "is no address; write it with its scheme, as http://localhost:4317"),
@@ -27,7 +29,8 @@ internal sealed class TelemetryVariables
             "is no bound; give a whole number"),
         Share = (IsShare, "is no share; give a number from 0 to 1"),
         Exporter = (static value => value is "otlp" or "none", "is not what this program exports by; give otlp or none"),
-        NoLogs = (static value => value == "none", "asks for the export of logs, which go to the console alone; give none, or unset it");
+        Buckets = (static value => value == "explicit_bucket_histogram",
+            "is no aggregation of this program, whose histograms have stated buckets; give explicit_bucket_histogram");
 
     private static readonly Dictionary<string, (Func<string, bool> IsValid, string Otherwise)> Known = Checks();
 
@@ -63,12 +66,29 @@ internal sealed class TelemetryVariables
 
     public bool SendsTraces => Sends("TRACES_");
 
+    public bool SendsLogs => Sends("LOGS_");
+
+    /// <summary>Whether anything is sent.</summary>
+    public bool SendsAny => SendsMetrics || SendsTraces || SendsLogs;
+
+    /// <summary>How often metrics are sent.</summary>
+    public TimeSpan MetricInterval => TimeSpan.FromMilliseconds(Number("OTEL_METRIC_EXPORT_INTERVAL", 60_000));
+
+    /// <summary>Whether each export of metrics tells what came since the one before.</summary>
+    public bool IsDelta => Is(Otlp + "METRICS_TEMPORALITY_PREFERENCE", "delta");
+
+    /// <summary>Which measurements may be exemplars.</summary>
+    public ExemplarFilter Exemplars => _set.GetValueOrDefault("OTEL_METRICS_EXEMPLAR_FILTER") switch
+    {
+        "always_on" => ExemplarFilter.AlwaysOn, "always_off" => ExemplarFilter.AlwaysOff, _ => ExemplarFilter.TraceBased,
+    };
+
     /// <summary>One line about what is set and has no effect; null for none.</summary>
     public string? WithoutEffect
     {
         get
         {
-            var nothing = !SendsMetrics && !SendsTraces;
+            var nothing = !SendsAny;
             var names = _set.Keys.Where(name => nothing ? name.StartsWith(Otlp, StringComparison.Ordinal) : !Known.ContainsKey(name))
                 .Where(_ => !Disabled).Order(StringComparer.Ordinal).ToArray();
             return names.Length == 0 ? null
@@ -81,6 +101,50 @@ internal sealed class TelemetryVariables
 
     /// <summary>Sets what the variables of traces alone say.</summary>
     public void SetTraces(OtlpExporterOptions exporter) => Set(exporter, "TRACES_");
+
+    /// <summary>Sets what the variables of logs alone say.</summary>
+    public void SetLogs(OtlpExporterOptions exporter) => Set(exporter, "LOGS_");
+
+    /// <summary>For how long the collector of a signal may think; what a request waits for nobody waits for.</summary>
+    public TimeSpan TimeoutOf(string signal) => TimeSpan.FromMilliseconds(
+        Number($"{Otlp}{signal}TIMEOUT", Number($"{Otlp}TIMEOUT", 10_000)));
+
+    /// <summary>A request with metrics.</summary>
+    public OtlpRequest MetricsRequest(byte[] message)
+    {
+        var isGrpc = Of("PROTOCOL") is null or "grpc";
+        var own = _set.GetValueOrDefault($"{Otlp}METRICS_ENDPOINT");
+        var general = _set.GetValueOrDefault($"{Otlp}ENDPOINT") ?? (isGrpc ? "http://localhost:4317" : "http://localhost:4318");
+        var address = isGrpc ? Below(own ?? general, "opentelemetry.proto.collector.metrics.v1.MetricsService/Export")
+            : own is not null ? new Uri(own) : Below(general, "v1/metrics");
+        var headers = (Of("HEADERS") ?? "").Split(',', StringSplitOptions.RemoveEmptyEntries).Select(static pair => pair.Split('=', 2))
+            .Select(static pair => KeyValuePair.Create(Uri.UnescapeDataString(pair[0].Trim()), Uri.UnescapeDataString(pair[1].Trim())));
+        return OtlpRequest.Of(address, isGrpc, Of("COMPRESSION") == "gzip", headers, message);
+
+        string? Of(string setting) => _set.GetValueOrDefault($"{Otlp}METRICS_{setting}") ?? _set.GetValueOrDefault($"{Otlp}{setting}");
+
+        static Uri Below(string address, string path) => new(address.TrimEnd('/') + "/" + path);
+    }
+
+    /// <summary>What speaks to collectors, with the certificates that the variables name.</summary>
+    public HttpMessageHandler Handler()
+    {
+        var handler = new SocketsHttpHandler { ConnectTimeout = TimeSpan.FromSeconds(5), AllowAutoRedirect = false };
+        if (_set.TryGetValue(Otlp + "CERTIFICATE", out var authority))
+        {
+            var policy = new X509ChainPolicy { TrustMode = X509ChainTrustMode.CustomRootTrust, RevocationMode = X509RevocationMode.NoCheck };
+            policy.CustomTrustStore.ImportFromPemFile(authority);
+            handler.SslOptions.CertificateChainPolicy = policy;
+        }
+
+        if (_set.TryGetValue(Otlp + "CLIENT_CERTIFICATE", out var certificate))
+        {
+            handler.SslOptions.ClientCertificates =
+                [X509Certificate2.CreateFromPemFile(certificate, _set.GetValueOrDefault(Otlp + "CLIENT_KEY"))];
+        }
+
+        return handler;
+    }
 
     // The exporter reads by itself the variables that hold for every signal, and only those.
     private void Set(OtlpExporterOptions exporter, string signal)
@@ -109,9 +173,12 @@ internal sealed class TelemetryVariables
 
     private void RequireBatchesThatFit()
     {
-        const string batch = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", queue = "OTEL_BSP_MAX_QUEUE_SIZE";
-        var (size, room) = (Number(batch, 512), Number(queue, 2048));
-        if (size > room) throw new BadInputException($"{batch}: {size} is more than the {room} that {queue} leaves room for");
+        foreach (var kind in new[] { "BSP", "BLRP" })
+        {
+            string batch = $"OTEL_{kind}_MAX_EXPORT_BATCH_SIZE", queue = $"OTEL_{kind}_MAX_QUEUE_SIZE";
+            var (size, room) = (Number(batch, 512), Number(queue, 2048));
+            if (size > room) throw new BadInputException($"{batch}: {size} is more than the {room} that {queue} leaves room for");
+        }
     }
 
     private int Number(string name, int otherwise) =>
@@ -126,7 +193,7 @@ internal sealed class TelemetryVariables
             ["OTEL_RESOURCE_ATTRIBUTES"] = Pairs,
             ["OTEL_METRICS_EXPORTER"] = Exporter,
             ["OTEL_TRACES_EXPORTER"] = Exporter,
-            ["OTEL_LOGS_EXPORTER"] = NoLogs,
+            ["OTEL_LOGS_EXPORTER"] = Exporter,
             ["OTEL_TRACES_SAMPLER"] = OneOf("sampler",
                 "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"),
             ["OTEL_TRACES_SAMPLER_ARG"] = Share,
@@ -137,9 +204,12 @@ internal sealed class TelemetryVariables
             ["OTEL_BSP_EXPORT_TIMEOUT"] = Milliseconds,
             ["OTEL_BSP_MAX_QUEUE_SIZE"] = Count,
             ["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"] = Count,
+            ["OTEL_BLRP_SCHEDULE_DELAY"] = Milliseconds,
+            ["OTEL_BLRP_EXPORT_TIMEOUT"] = Milliseconds,
+            ["OTEL_BLRP_MAX_QUEUE_SIZE"] = Count,
+            ["OTEL_BLRP_MAX_EXPORT_BATCH_SIZE"] = Count,
             [Otlp + "METRICS_TEMPORALITY_PREFERENCE"] = OneOf("temporality", "cumulative", "delta"),
-            [Otlp + "METRICS_DEFAULT_HISTOGRAM_AGGREGATION"] = OneOf(
-                "aggregation", "explicit_bucket_histogram", "base2_exponential_bucket_histogram"),
+            [Otlp + "METRICS_DEFAULT_HISTOGRAM_AGGREGATION"] = Buckets,
             [Otlp + "CERTIFICATE"] = Certificate,
             [Otlp + "CLIENT_CERTIFICATE"] = Certificate,
             [Otlp + "CLIENT_KEY"] = File,
@@ -153,8 +223,6 @@ internal sealed class TelemetryVariables
             checks[$"{Otlp}{signal}COMPRESSION"] = OneOf("compression", "gzip", "none");
         }
 
-        foreach (var setting in new[] { "ENDPOINT", "PROTOCOL", "TIMEOUT", "HEADERS", "COMPRESSION" })
-            checks[$"{Otlp}LOGS_{setting}"] = NoLogs;
         foreach (var counted in new[] { "ATTRIBUTE_COUNT", "ATTRIBUTE_VALUE_LENGTH", "SPAN_ATTRIBUTE_COUNT", "SPAN_ATTRIBUTE_VALUE_LENGTH",
                      "SPAN_EVENT_COUNT", "SPAN_LINK_COUNT", "EVENT_ATTRIBUTE_COUNT", "LINK_ATTRIBUTE_COUNT" })
             checks[$"OTEL_{counted}_LIMIT"] = Bound;

@@ -16,7 +16,7 @@ namespace FedRLora.Training;
 public sealed partial class LocalTrainer
 {
     /// <inheritdoc/>
-    /// <remarks>A token at a time goes through the model, between two steps of what trains; in between nothing is held but memory.</remarks>
+    /// <remarks>Tokens go through the model between two steps of what trains; in between nothing is held but memory.</remarks>
     public async IAsyncEnumerable<string> PromptAsync(
         TrainingGroup group, Prompt prompt, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
@@ -99,7 +99,6 @@ public sealed partial class LocalTrainer
 
         private IEnumerator<string> Begin()
         {
-            using var scope = NewDisposeScope();
             _adapter = place();
             _adapter.Keep();
             _pass = AdapterPass.Evaluating(_adapter, model.Model);

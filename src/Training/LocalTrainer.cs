@@ -91,6 +91,17 @@ public sealed partial class LocalTrainer : ITrainer, IPrompter, IDisposable
     internal int Loads => _bases.Loads;
 
     /// <inheritdoc/>
+    public DeviceNow? Device
+    {
+        get
+        {
+            var engine = Engine.Fingerprint(_lanes.Device, threads: 1);
+            var (busy, queued) = _lanes.Load;
+            return new(_lanes.Device.ToString(), $"{engine.Library}; {engine.Kernels}", _lanes.Count, busy, queued);
+        }
+    }
+
+    /// <inheritdoc/>
     public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) => Task.Run(
         () => Engine.Fingerprint(
             _lanes.Device, LaneDemand.ThreadsOf(plan.Training.Threads), plan.Training.Compute, plan.Model.Storage) with

@@ -88,7 +88,7 @@ public sealed class RunResultsTests : IDisposable
     {
         var silo = federation.Cluster.Silos.First(silo => federation.SiteOf[silo.Name] == "north").ServiceProvider;
         var sites = silo.GetRequiredService<SiteRuns>();
-        var runs = new Runs(new ControlServices(silo.GetRequiredService<IGrainFactory>(), sites, silo.GetRequiredService<IBlobStores>(),
+        var runs = new RunCalls(new ControlServices(silo.GetRequiredService<IGrainFactory>(), sites, silo.GetRequiredService<IBlobStores>(),
             silo.GetRequiredService<SiloIdentity>(), TimeProvider.System));
         return RunResults.LoadAsync(runs, sites, "job", InTime);
     }

@@ -49,7 +49,7 @@ internal sealed class TestFederation : IAsyncDisposable
         Func<FakeTrainer, ITrainer>? around = null, TimeSpan? reviveEvery = null, FakeInputs? inputs = null,
         Func<string, FakeInputs?>? inputsOf = null, IBlobStore? siteStore = null, SendingLimits? maySend = null,
         Func<string, IBlobStore>? jobStoreOf = null, Action<string, object?>? heard = null,
-        bool beginsReferences = true, int mostClientsInMessage = 50_000)
+        bool beginsReferences = true, int mostClientsInMessage = 50_000, Func<string, IBlobStore>? siteStoreOf = null)
     {
         sites ??= ["*"];
         trainer ??= new FakeTrainer();

@@ -38,6 +38,9 @@ public sealed record FederationPlan
     /// <summary>What is written besides the committed rounds.</summary>
     public CheckpointSpec Checkpoints { get; init; } = new();
 
+    /// <summary>What is recorded of single steps; nothing by default.</summary>
+    public TelemetrySpec Telemetry { get; init; } = new();
+
     /// <summary>How the folders are kept that the run is stored in.</summary>
     public StoreSpec Store { get; init; } = new();
 

@@ -80,7 +80,7 @@ public static class PlanReader
 
     private static FederationPlan Plan(PlanSection plan)
     {
-        plan.RefuseYet("privacy", "telemetry");
+        plan.RefuseYet("privacy");
         var result = new FederationPlan
         {
             Name = plan.RequiredIdentifier("name", "the run's name"),
@@ -94,6 +94,7 @@ public static class PlanReader
             Clients = ClientReader.Read(plan),
             Evaluation = EvaluationReader.Read(plan),
             Checkpoints = CheckpointReader.Read(plan),
+            Telemetry = TelemetryReader.Read(plan),
             Store = StoreReader.Read(plan),
             Faults = FaultReader.Read(plan),
         };

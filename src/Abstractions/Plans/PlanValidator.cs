@@ -11,6 +11,7 @@ public static class PlanValidator
         .. AdapterChecks.Of(plan.Adapter), .. TrainingChecks.Of(plan), .. StrategyChecks.Of(plan), .. TriggerChecks.Of(plan),
         .. ServerOptimizerChecks.Of(plan), .. StatisticChecks.Of(plan),
         .. AggregationChecks.Of(plan), .. TaskChecks.Of(plan), .. ClientChecks.Of(plan), .. EvaluationChecks.Of(plan),
+        .. TelemetryChecks.Of(plan),
         .. FaultChecks.Of(plan), .. GateLossChecks.Of(plan), .. LifecycleChecks.Of(plan),
     ];
 }

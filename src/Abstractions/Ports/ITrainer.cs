@@ -11,6 +11,9 @@ namespace FedRLora.Abstractions.Ports;
 /// </summary>
 public interface ITrainer
 {
+    /// <summary>Its device as it is now; null where it does not say.</summary>
+    DeviceNow? Device => null;
+
     /// <summary>What the bits depend on besides the plan: library, BLAS, kernel set, threads.</summary>
     Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default);
 
@@ -162,6 +165,12 @@ public sealed record TrainingResult
     /// <summary>What has to be known of its training rows.</summary>
     [GoesTo(Audience.Everyone)]
     public IReadOnlyList<DataNote> Notes { get; init; } = [];
+
+    /// <summary>
+    /// Its steps at the plan's interval, also where it failed; further than the site they go only as the plan and the site let them.
+    /// </summary>
+    [GoesTo(Audience.Site)]
+    public IReadOnlyList<StepPoint> Points { get; init; } = [];
 }
 
 /// <summary>What a member's scoring gave.</summary>

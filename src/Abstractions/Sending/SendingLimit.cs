@@ -68,7 +68,7 @@ public abstract record SendingLimit
     private static string[] Sorted(IEnumerable<string> names) =>
         [.. AllNames.Where(names.ToHashSet(StringComparer.Ordinal).Contains)];
 
-    private static string[] AllNames => [.. AdapterParts.Roles.Select(static role => role.Name), SentTensor.Statistics];
+    private static string[] AllNames => [.. AdapterParts.Roles.Select(static role => role.Name), SentTensor.Statistics, SentTensor.Steps];
 
     private static string Meant(string given, IEnumerable<string> known) =>
         Nearest.Of(given, known) is { } near ? $" (did you mean {near}?)" : "";

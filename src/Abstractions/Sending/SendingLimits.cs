@@ -45,12 +45,14 @@ public sealed class SendingLimits
         var limit = Of(site);
         var refused = sent.Where(tensor => !limit.Allows(tensor)).ToList();
         if (refused.Count == 0) return null;
-        var tensors = string.Join(" and ", refused.Select(static tensor => $"{tensor.Name} (scope {tensor.Scope})"));
-        var kept = refused.Count == sent.Count ? "sharing: none" : string.Join(" and ", refused.Select(static tensor =>
-            tensor.Name == SentTensor.Statistics
-                ? "adapter.objectives without those that need statistics" : $"adapter.tensors.{tensor.Name}.scope: client"));
+        var tensors = refused.Where(static tensor => !IsSteps(tensor)).ToList();
+        var isAll = tensors.Count > 0 && tensors.Count == sent.Count(static tensor => !IsSteps(tensor));
+        var updates = $"updates of {Joined(tensors.Select(static tensor => $"{tensor.Name} (scope {tensor.Scope})"))}";
+        var what = Joined([.. tensors.Count > 0 ? [updates] : (string[])[],
+            .. refused.Where(IsSteps).Select(static _ => "points of its clients' steps")]);
+        var kept = Joined([.. isAll ? ["sharing: none"] : tensors.Select(KeptOf), .. refused.Where(IsSteps).Select(KeptOf)]);
         var wider = $"a wider word: --may-send {limit.Widened(sent)}";
-        return $"Site {site} refuses the plan, which would send updates of {tensors}: its administrator lets {limit.Text} leave the site "
+        return $"Site {site} refuses the plan, which would send {what}: its administrator lets {limit.Text} leave the site "
             + $"(--may-send {limit.Word}). "
             + (isBegun ? $"Give {wider}, and resume the run; or begin another with {kept}." : $"Give the plan {kept}, or give {wider}.");
     }
@@ -58,10 +60,21 @@ public sealed class SendingLimits
     /// <summary>Why sites do not let a plan send what it would, a line for each in site-id order.</summary>
     public IReadOnlyList<string> Refuses(FederationPlan plan)
     {
-        var sent = SentTensor.Of(plan.Adapter);
+        var sent = SentTensor.Of(plan);
         return [.. plan.Clients.Select(static client => client.Site).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)
             .Select(site => Refuses(site, sent)).OfType<string>()];
     }
+
+    private static bool IsSteps(SentTensor tensor) => tensor.Name == SentTensor.Steps;
+
+    private static string KeptOf(SentTensor tensor) => tensor.Name switch
+    {
+        SentTensor.Steps => "telemetry.steps: site",
+        SentTensor.Statistics => "adapter.objectives without those that need statistics",
+        var name => $"adapter.tensors.{name}.scope: client",
+    };
+
+    private static string Joined(IEnumerable<string> parts) => string.Join(" and ", parts);
 
     private SendingLimit Of(string site) => _bySite.GetValueOrDefault(site, _forAll);
 

@@ -2,7 +2,7 @@ using FedRLora.Abstractions.Plans;
 
 namespace FedRLora.Abstractions.Sending;
 
-/// <summary>A kind of tensor whose updates leave a site, as a plan has it.</summary>
+/// <summary>A kind of tensor whose updates leave a site, as a plan has it; points of steps are counted as one.</summary>
 [GenerateSerializer, Immutable, Alias("fedrlora.sent-tensor")]
 public sealed record SentTensor
 {
@@ -14,6 +14,16 @@ public sealed record SentTensor
 
     /// <summary>What all statistics of a method are called; they go to all clients, as a sum.</summary>
     public const string Statistics = "statistics";
+
+    /// <summary>
+    /// What the points of steps are called where they leave. They have no scope that a word of scopes lets through: they are of batches,
+    /// which may be one row.
+    /// </summary>
+    public const string Steps = "steps";
+
+    /// <summary>What leaves a site under a plan.</summary>
+    public static IReadOnlyList<SentTensor> Of(FederationPlan plan) =>
+        plan.Telemetry.SendsSteps ? [.. Of(plan.Adapter), new() { Name = Steps, Scope = Named(Plans.Scope.Client) }] : Of(plan.Adapter);
 
     /// <summary>What the updates of a method hold.</summary>
     public static IReadOnlyList<SentTensor> Of(AdapterSpec adapter) =>

@@ -89,11 +89,14 @@ internal static class SiloCommand
             "Seconds of silence after which work is sent again; by default 10", 0.1, 86_400);
         var maySend = MaySend.Create();
         var lanes = SharedOptions.Lanes();
+        var clientMetrics = SharedOptions.Number("--client-metrics",
+            "Series of metrics that may have a client as label, three for each client of a run; by default none", 0, 1_000_000);
+        var logFormat = ConsoleLogs.Format();
         var command = new Command("silo", "Run one silo of a federation over processes, on loopback")
         {
             site, name, root, store, siteStore, mode, durability, cluster, clusterId, join, port, gateway, control,
             controlToken, resend, maySend,
-            lanes,
+            lanes, clientMetrics, logFormat,
         };
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -114,6 +117,7 @@ internal static class SiloCommand
                 Root = Path.GetFullPath(parsed.GetRequiredValue(root)), Store = parsed.GetRequiredValue(store),
                 SiteStore = parsed.GetValue(siteStore), ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend) ?? 10), Leased = true,
                 MaySend = MaySend.Read(parsed, maySend, sites), Lanes = parsed.GetValue(lanes),
+                ClientMetrics = parsed.GetValue(clientMetrics) ?? 0,
                 Control = new()
                 {
                     Address = parsed.GetValue(control) ?? new(IPAddress.Loopback, first ? ControlOptions.DefaultPort : 0),
@@ -126,11 +130,12 @@ internal static class SiloCommand
             await CheckAsync(options, cancellationToken);
             if (options.SiteStore is null && parsed.GetResult(maySend) is not null)
             {
-                await parsed.InvocationConfiguration.Error.WriteLineAsync("warning: --may-send is about updates; without --site-store "
+                await ConsoleLogs.SayAsync(parsed.InvocationConfiguration.Error, parsed.GetRequiredValue(logFormat), LogLevel.Warning,
+                    "warning: --may-send is about updates; without --site-store "
                     + "the heads and optimizer states of the site's clients lie in the job's store");
             }
 
-            using var host = SiloHost.Create(options, static builder => builder.Logging.AddStandardError());
+            using var host = SiloHost.Create(options, builder => builder.Logging.AddStandardError(parsed.GetRequiredValue(logFormat)));
             // before it listens, or the other new silos would take it for an old one
             await host.Services.GetRequiredService<LeaseKeeper>().EnterAsync(cancellationToken);
             await StartAsync(host, options, cancellationToken);
@@ -142,7 +147,8 @@ internal static class SiloCommand
             try
             {
                 var reason = await host.Services.GetRequiredService<SiloEnding>().Reason.WaitAsync(cancellationToken);
-                await parsed.InvocationConfiguration.Error.WriteLineAsync(reason);
+                await ConsoleLogs.SayAsync(
+                    parsed.InvocationConfiguration.Error, parsed.GetRequiredValue(logFormat), LogLevel.Error, reason);
                 // at once: a silo that takes its leave works on for seconds, beside a cluster that it is not part of
                 Environment.Exit(ExitCode.Environment);
             }

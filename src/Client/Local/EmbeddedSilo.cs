@@ -7,6 +7,7 @@ using FedRLora.Training;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Console;
 
 namespace FedRLora.Client.Local;
 
@@ -46,9 +47,9 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
             {
                 builder.Services.AddSingleton(note);
                 builder.Services.AddSingleton(forecast);
-                builder.Logging
-                    .AddFilter("FedRLora", LogLevel.Warning).AddFilter("Orleans", LogLevel.Critical).AddStandardError()
-                    .AddFilter<Microsoft.Extensions.Logging.Console.ConsoleLoggerProvider>("FedRLora.Grains", LogLevel.Error);
+                builder.Logging.AddFilter("Orleans", LogLevel.Critical).AddStandardError()
+                    .AddFilter<ConsoleLoggerProvider>("FedRLora", LogLevel.Warning)
+                    .AddFilter<ConsoleLoggerProvider>("FedRLora.Grains", LogLevel.Error);
             });
         try
         {

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -6,38 +5,19 @@ using Microsoft.Extensions.Logging.Console;
 
 namespace FedRLora.Client.Rendering;
 
-/// <summary>
-/// A log line begins with the time in UTC. What was said in the last minute is not said again; when it is, the line counts how often
-/// it came meanwhile.
-/// </summary>
+/// <summary>A log line begins with the time in UTC. See <see cref="LogRepetitions"/> for what is not said twice.</summary>
 internal sealed class LogLines(TimeProvider time) : ConsoleFormatter(FormatterName)
 {
     /// <summary>The name that the console's options choose it by.</summary>
     public const string FormatterName = "lines";
 
-    private const int MostRemembered = 2_000;
-    private static readonly TimeSpan Quiet = TimeSpan.FromMinutes(1);
-    private readonly ConcurrentDictionary<(string Category, int Id, string Text), Said> _said = new();
+    private readonly LogRepetitions _repetitions = new(time);
 
     /// <inheritdoc/>
     public override void Write<TState>(in LogEntry<TState> logEntry, IExternalScopeProvider? scopeProvider, TextWriter textWriter)
     {
         var text = logEntry.Formatter(logEntry.State, logEntry.Exception);
-        var now = time.GetUtcNow();
-        var said = _said.GetOrAdd((logEntry.Category, logEntry.EventId.Id, text), static _ => new Said());
-        int unsaid;
-        lock (said)
-        {
-            if (said.At is { } at && now - at < Quiet)
-            {
-                said.Unsaid++;
-                return;
-            }
-
-            (unsaid, said.At, said.Unsaid) = (said.Unsaid, now, 0);
-        }
-
-        Forget(now);
+        if (!_repetitions.IsDue(logEntry.Category, logEntry.EventId.Id, text, out var now, out var unsaid)) return;
         textWriter.Write(now.ToString("yyyy-MM-dd'T'HH:mm:ss'Z' ", CultureInfo.InvariantCulture));
         textWriter.Write(LevelOf(logEntry.LogLevel));
         textWriter.Write(": ");
@@ -49,15 +29,6 @@ internal sealed class LogLines(TimeProvider time) : ConsoleFormatter(FormatterNa
         textWriter.Write('\n');
     }
 
-    private void Forget(DateTimeOffset now)
-    {
-        if (_said.Count <= MostRemembered) return;
-        foreach (var (key, said) in _said)
-        {
-            if (now - said.At >= Quiet) _said.TryRemove(key, out _);
-        }
-    }
-
     private static string OneLine(string text) => text.ReplaceLineEndings(" ");
 
     private static string LevelOf(LogLevel level) => level switch
@@ -65,11 +36,4 @@ internal sealed class LogLines(TimeProvider time) : ConsoleFormatter(FormatterNa
         LogLevel.Trace => "trce", LogLevel.Debug => "dbug", LogLevel.Information => "info",
         LogLevel.Warning => "warn", LogLevel.Error => "fail", _ => "crit",
     };
-
-    private sealed class Said
-    {
-        public DateTimeOffset? At { get; set; }
-
-        public int Unsaid { get; set; }
-    }
 }

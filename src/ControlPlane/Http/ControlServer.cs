@@ -84,7 +84,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
     {
         var builder = WebApplication.CreateEmptyBuilder(
             new WebApplicationOptions { ApplicationName = typeof(ControlServer).Assembly.GetName().Name });
-        builder.Services.AddSingleton(logs).AddSingleton(services).AddSingleton(services.Time).AddSingleton<Runs>().AddSingleton<Entrance>()
+        builder.Services.AddSingleton(logs).AddSingleton(services).AddSingleton(services.Time).AddSingleton<RunCalls>().AddSingleton<Entrance>()
             .AddSingleton<Answers>().AddRouting()
             .Configure<RouteHandlerOptions>(static handlers => handlers.ThrowOnBadRequest = true)
             .Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(1)) // streams have no end of their own
@@ -122,6 +122,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         SiteRoutes.Add(app);
         PageRoutes.Add(app);
         Probes.Add(app);
+        ScrapeRoutes.Add(app);
         app.MapOpenApi(Routes.OpenApi.Pattern.Replace("v1", "{documentName}", StringComparison.Ordinal))
             .RequireAuthorization(Routes.OpenApi.Policy.ToString()).WithMetadata(Routes.OpenApi);
         app.MapFallback(static context =>

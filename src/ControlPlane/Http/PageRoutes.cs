@@ -16,7 +16,7 @@ internal static class PageRoutes
     public static void Add(IEndpointRouteBuilder routes)
     {
         routes.Map(Routes.Enter, Enter).ExcludeFromDescription();
-        routes.Map(Routes.Home, static async (Runs runs, CancellationToken token) =>
+        routes.Map(Routes.Home, static async (RunCalls runs, CancellationToken token) =>
             Results.Text(RunsPage.Of([.. (await runs.ListAsync(token)).Select(RunLine.Of)]), Html)).ExcludeFromDescription();
     }
 

@@ -20,11 +20,11 @@ internal static class RunRoutes
 
     public static void Add(IEndpointRouteBuilder routes)
     {
-        routes.Map(Routes.ListRuns, static async (Runs runs, CancellationToken token) =>
+        routes.Map(Routes.ListRuns, static async (RunCalls runs, CancellationToken token) =>
             Results.Ok(new RunList(1, [.. (await runs.ListAsync(token)).Select(RunLine.Of)]))).Produces<RunList>();
         routes.Map(Routes.Submit, SubmitAsync).Produces<Steered>(StatusCodes.Status201Created)
             .Produces<Problem>(StatusCodes.Status400BadRequest);
-        routes.Map(Routes.Plan, async (string run, Runs runs, CancellationToken token) =>
+        routes.Map(Routes.Plan, async (string run, RunCalls runs, CancellationToken token) =>
             Results.Text(await runs.PlanAsync(run, token), "application/yaml", Encoding.UTF8))
             .Produces<string>(contentType: "application/yaml");
         Steer(routes, Routes.Pause,
@@ -33,7 +33,7 @@ internal static class RunRoutes
             static (NothingSaid _, IRunControlGrain run, CancellationToken token) => run.CancelAsync(token), stops: true);
         Steer(routes, Routes.Resume, static (ResumeBody body, IRunControlGrain run, CancellationToken token) =>
             run.ResumeAsync(body.AllowEngineChange, body.AllowDataChange, token));
-        routes.Map(Routes.Extend, static async (string run, ExtendBody body, Runs runs, CancellationToken token) =>
+        routes.Map(Routes.Extend, static async (string run, ExtendBody body, RunCalls runs, CancellationToken token) =>
         {
             var plan = await runs.PlanAsync(run, token);
             await runs.SteerAsync(run, control => ExtendAsync(body, plan, control, token), token);
@@ -45,7 +45,7 @@ internal static class RunRoutes
             .Produces<Problem>(StatusCodes.Status404NotFound);
     }
 
-    private static async Task<IResult> SubmitAsync(SubmitBody body, Runs runs, CancellationToken token)
+    private static async Task<IResult> SubmitAsync(SubmitBody body, RunCalls runs, CancellationToken token)
     {
         var plan = PlanReader.Require(body.Plan, "plan");
         var run = Identifiers.Check("run", body.Run ?? plan.Name);
@@ -59,7 +59,7 @@ internal static class RunRoutes
         return run.ExtendAsync(PlanEdit.Require(plan, "strategy.rounds", rounds, "plan"), body.AllowDataChange, token);
     }
 
-    private static async Task<IResult> ForkAsync(string run, ForkBody body, Runs runs, CancellationToken token)
+    private static async Task<IResult> ForkAsync(string run, ForkBody body, RunCalls runs, CancellationToken token)
     {
         var (stored, target) = (await runs.PlanAsync(run, token), Identifiers.Check("run", body.Run));
         var plan = (body.Set ?? []).Aggregate(
@@ -71,7 +71,7 @@ internal static class RunRoutes
 
     private static void Steer<T>(
         IEndpointRouteBuilder routes, ControlRoute route, Func<T, IRunControlGrain, CancellationToken, Task> call, bool stops = false) =>
-        routes.Map(route, async (string run, T body, Runs runs, TimeProvider time, CancellationToken token) =>
+        routes.Map(route, async (string run, T body, RunCalls runs, TimeProvider time, CancellationToken token) =>
         {
             await runs.SteerAsync(run, control => call(body, control, token), token);
             var since = time.GetTimestamp(); // the run takes it at its next event, and its answer should say so
@@ -82,7 +82,7 @@ internal static class RunRoutes
         }).Produces<Steered>().Produces<Problem>(StatusCodes.Status404NotFound).Produces<Problem>(StatusCodes.Status409Conflict);
 
     // Manifests as they are stored, so that whoever reads them can check their digests.
-    private static async Task RoundsAsync(string run, Runs runs, HttpContext context, int after = -1)
+    private static async Task RoundsAsync(string run, RunCalls runs, HttpContext context, int after = -1)
     {
         var token = context.RequestAborted;
         var progress = await runs.ProgressAsync(run, after, token);
@@ -97,7 +97,7 @@ internal static class RunRoutes
         }
     }
 
-    private static async Task<Steered> SteeredAsync(string run, Runs runs, CancellationToken token)
+    private static async Task<Steered> SteeredAsync(string run, RunCalls runs, CancellationToken token)
     {
         var progress = await runs.ProgressAsync(run, NoRounds, token);
         return new(1, run, StatusName(progress.Status), [.. progress.AbsentSites.Select(static hold => hold.Text)]);

@@ -22,10 +22,10 @@ internal static class SiteRoutes
     public static void Add(IEndpointRouteBuilder routes)
     {
         routes.Map(Routes.Adapter, AdapterAsync).Produces<byte[]>(contentType: Tar).ProducesOfClient();
-        routes.Map(Routes.RowScores, static (string run, string client, Runs runs, ControlServices silo, HttpContext context) =>
+        routes.Map(Routes.RowScores, static (string run, string client, RunCalls runs, ControlServices silo, HttpContext context) =>
             FileAsync(run, client, runs, context, "application/json", token => silo.Sites.RowScoresAsync(run, client, token)))
             .Produces<object>().ProducesOfClient();
-        routes.Map(Routes.Steps, static (string run, string client, Runs runs, ControlServices silo, HttpContext context) =>
+        routes.Map(Routes.Steps, static (string run, string client, RunCalls runs, ControlServices silo, HttpContext context) =>
             FileAsync(run, client, runs, context, Lines, token => silo.Sites.StepsAsync(run, client, token)))
             .Produces<string>(contentType: Lines).ProducesOfClient();
         routes.Map(Routes.Generate, GenerateAsync).Produces<string>(contentType: "text/event-stream").ProducesOfClient();
@@ -36,7 +36,7 @@ internal static class SiteRoutes
         route.Produces<Problem>(StatusCodes.Status404NotFound).Produces<Problem>(StatusCodes.Status503ServiceUnavailable);
 
     private static async Task AdapterAsync(
-        string run, string client, Runs runs, ControlServices silo, HttpContext context, bool vllm = false, bool padRank = false,
+        string run, string client, RunCalls runs, ControlServices silo, HttpContext context, bool vllm = false, bool padRank = false,
         bool nearest = false)
     {
         var token = context.RequestAborted;
@@ -48,7 +48,7 @@ internal static class SiteRoutes
     }
 
     private static async Task FileAsync(
-        string run, string client, Runs runs, HttpContext context, string type, Func<CancellationToken, IAsyncEnumerable<FilePiece>> read)
+        string run, string client, RunCalls runs, HttpContext context, string type, Func<CancellationToken, IAsyncEnumerable<FilePiece>> read)
     {
         var token = context.RequestAborted;
         await RequireAsync(run, client, runs, context.User, token);
@@ -59,7 +59,7 @@ internal static class SiteRoutes
 
     // Events: piece (more text), then end. A stream without an end was cut.
     private static async Task<IResult> GenerateAsync(
-        string run, string client, GenerateBody body, Runs runs, ControlServices silo, ClaimsPrincipal user, CancellationToken token)
+        string run, string client, GenerateBody body, RunCalls runs, ControlServices silo, ClaimsPrincipal user, CancellationToken token)
     {
         await RequireAsync(run, client, runs, user, token);
         var texts = await silo.Sites.GenerateAsync(run, client, body.Prompted(), token).AsBegunAsync(token);
@@ -73,7 +73,7 @@ internal static class SiteRoutes
     }
 
     private static async Task<IResult> EvaluateAsync(
-        string run, EvaluateBody body, Runs runs, ControlServices silo, CancellationToken token)
+        string run, EvaluateBody body, RunCalls runs, ControlServices silo, CancellationToken token)
     {
         var plan = PlanReader.Require(await runs.PlanAsync(run, token), "plan");
         var ofTask = plan.Clients.Where(client => body.Task is null || client.Task == body.Task).Select(static client => client.Id).ToList();
@@ -86,7 +86,7 @@ internal static class SiteRoutes
         return Results.Ok(RunEvaluation.Of(run, manifest, clients));
     }
 
-    private static async Task RequireAsync(string run, string client, Runs runs, ClaimsPrincipal user, CancellationToken token)
+    private static async Task RequireAsync(string run, string client, RunCalls runs, ClaimsPrincipal user, CancellationToken token)
     {
         var plan = PlanReader.Require(await runs.PlanAsync(run, token), "plan");
         var site = plan.Clients.FirstOrDefault(one => one.Id == client)?.Site

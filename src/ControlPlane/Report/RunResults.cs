@@ -41,7 +41,7 @@ public sealed record RunResults
     /// <summary>Reads the results of a run.</summary>
     /// <exception cref="NoSuchRunException">There is no such run.</exception>
     /// <exception cref="StoreUnavailableException">Rounds that are committed cannot be read now.</exception>
-    public static async Task<RunResults> LoadAsync(Runs runs, SiteRuns sites, string run, CancellationToken cancellationToken)
+    public static async Task<RunResults> LoadAsync(RunCalls runs, SiteRuns sites, string run, CancellationToken cancellationToken)
     {
         var yaml = await runs.PlanAsync(run, cancellationToken);
         var plan = PlanReader.Require(yaml, run);
@@ -52,7 +52,7 @@ public sealed record RunResults
         return await results.WithReferenceAsync(runs, sites, LocalOnlyRun.Of(run), cancellationToken);
     }
 
-    private async Task<RunResults> WithReferenceAsync(Runs runs, SiteRuns sites, string reference, CancellationToken cancellationToken)
+    private async Task<RunResults> WithReferenceAsync(RunCalls runs, SiteRuns sites, string reference, CancellationToken cancellationToken)
     {
         if (await runs.AskAsync(runs.Control(reference).GetPlanAsync, cancellationToken) is not { } yaml)
         {
@@ -102,7 +102,7 @@ public sealed record RunResults
 
     // Message by message, and whole: an answer without rounds may mean that the store is away.
     private static async Task<(JobProgress Progress, IReadOnlyList<RoundSummary> Rounds)> RoundsAsync(
-        Runs runs, string run, CancellationToken cancellationToken)
+        RunCalls runs, string run, CancellationToken cancellationToken)
     {
         var last = await runs.LastRoundAsync(run, cancellationToken);
         var rounds = new List<RoundSummary>();

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
@@ -15,6 +16,9 @@ namespace FedRLora.Federation.Faults;
 public sealed class FaultyTrainer(ITrainer inner, TimeProvider time) : ITrainer
 {
     private readonly ConditionalWeakTable<FederationPlan, FaultSchedule> _schedules = [];
+
+    /// <inheritdoc/>
+    public DeviceNow? Device => inner.Device;
 
     /// <inheritdoc/>
     public Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>

@@ -189,8 +189,9 @@ internal sealed partial class ClientGrain(
     private async Task<IReadOnlyList<ClientReport>> TrainAsync(
         SiteAssignment assignment, ClientTrace trace, TimeSpan waited, CancellationToken stopped)
     {
-        var adapter = (await cache.PlanAsync(assignment.Plan, stopped)).Plan.Adapter;
-        if (Withheld(SentTensor.Of(adapter)) is { } withheld) throw new BadInputException(withheld);
+        var plan = (await cache.PlanAsync(assignment.Plan, stopped)).Plan;
+        var adapter = plan.Adapter;
+        if (Withheld(SentTensor.Of(plan)) is { } withheld) throw new BadInputException(withheld);
         if (await FindFinishedAsync(assignment, stopped) is { } finished) return finished;
         var started = Stopwatch.GetTimestamp();
         var refused = await RefusedAsync(assignment, stopped);
@@ -208,6 +209,7 @@ internal sealed partial class ClientGrain(
         var reports = refused.Select(client => Failed(assignment, client.Key, client.Value)).ToList();
         foreach (var result in results.Where(result => !result.Silent && !refused.ContainsKey(result.ClientId)))
         {
+            await KeepPointsAsync(assignment, plan.Telemetry, result, stopped);
             // Whatever the plan says: what is in the update decides.
             reports.Add((result.Failure ?? Withheld(SentTensor.Of(result.Update.Keys, adapter))) is { } failure
                 ? Failed(assignment, result.ClientId, failure)
@@ -234,6 +236,19 @@ internal sealed partial class ClientGrain(
             .. results.Where(result => !refused.ContainsKey(result.ClientId)).Select(result => result.Failure is { } failure
             ? Failed(assignment, result.ClientId, failure)
             : Report(assignment, result.ClientId) with { Score = result.Rows == 0 ? null : ScoreOf(result) })];
+    }
+
+    // Before the update, whose presence ends the work; also of a client that failed, whose last steps say why.
+    private async Task KeepPointsAsync(
+        SiteAssignment assignment, TelemetrySpec telemetry, TrainingResult result, CancellationToken stopped)
+    {
+        if (telemetry.StepEvery == 0) return;
+        var (job, round, client) = (assignment.JobId, assignment.Round, result.ClientId);
+        var own = Keys.StepPoints(job, Keys.SiteOf(this.GetPrimaryKeyString()), client, round);
+        await StepPointsFile.WriteAsync(stores.Site, own, result.Points, assignment.Attempt, stopped);
+        if (!telemetry.SendsSteps) return;
+        await StepPointsFile.WriteAsync(
+            stores.Job, Keys.SentStepPoints(job, client, round), result.Points, assignment.Attempt, stopped);
     }
 
     private async Task KeepRowsAsync(SiteAssignment assignment, IEnumerable<EvaluationResult> results, CancellationToken stopped)

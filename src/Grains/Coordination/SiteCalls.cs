@@ -43,7 +43,7 @@ internal sealed class SiteCalls(CoordinatorServices services, string job)
     /// <exception cref="BadInputException">Sites refuse the plan; a line for each.</exception>
     public async Task RequireWillingAsync(FederationPlan plan, CancellationToken cancellationToken)
     {
-        var sent = SentTensor.Of(plan.Adapter);
+        var sent = SentTensor.Of(plan);
         if (sent.Count == 0) return;
         var refusals = new SortedDictionary<string, string>(StringComparer.Ordinal);
         await Task.WhenAll(plan.Clients.Select(static client => client.Site).Distinct(StringComparer.Ordinal)

@@ -4,12 +4,12 @@ using System.Globalization;
 namespace FedRLora.Grains.Logs;
 
 /// <summary>What log lines are about that are written within it, whatever they say themselves.</summary>
-internal sealed class LogScope(string run, int? round = null, string? site = null, string? client = null)
+internal sealed class LogScope(string run, int? round = null, string? site = null, string? group = null)
     : IReadOnlyList<KeyValuePair<string, object?>>
 {
     private readonly KeyValuePair<string, object?>[] _values =
     [
-        new("run", run), .. Given("round", round), .. Given("site", site), .. Given("client", client),
+        new("run", run), .. Given("round", round), .. Given("site", site), .. Given("group", group),
     ];
 
     public int Count => _values.Length;

@@ -55,7 +55,7 @@ internal sealed partial class SiteGrain(
         if (!silo.MaySend.IsOpen(site))
         {
             var plan = (await cache.PlanAsync(assignment.Plan, cancellationToken)).Plan;
-            if (silo.MaySend.Refuses(site, SentTensor.Of(plan.Adapter), isBegun: true) is { } refusal) throw new BadInputException(refusal);
+            if (silo.MaySend.Refuses(site, SentTensor.Of(plan), isBegun: true) is { } refusal) throw new BadInputException(refusal);
         }
 
         if (!assignment.Concurrent)

@@ -68,12 +68,12 @@ internal sealed class SiteRunGrain(
         foreach (var piece in FilePieces.Of(Scores, stream => stream.Write(bytes))) yield return piece;
     }
 
-    // No step-level points are kept yet.
     public async IAsyncEnumerable<FilePiece> StepsAsync(
         string client, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
-        await Task.CompletedTask;
-        yield break;
+        var points = StepPointsFile.ReadAllAsync(stores.Site, Run, Site, Identifiers.Check("client", client), cancellationToken);
+        await foreach (var (file, lines) in points)
+            foreach (var piece in FilePieces.Of(file, stream => stream.Write(lines))) yield return piece;
     }
 
     public Task<RunReport?> VerifyAsync(CancellationToken cancellationToken = default)

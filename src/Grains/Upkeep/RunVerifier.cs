@@ -3,6 +3,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Grains.Clients;
 using FedRLora.Grains.Exports;
 using FedRLora.Grains.Inputs;
 using FedRLora.Grains.Jobs;
@@ -68,6 +69,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             var plan = await RunJobAsync(chain, cancellationToken);
             var others = await HeadsAsync(chain, plan, looksElsewhere: !ReferenceEquals(jobStore, siteStore), cancellationToken);
             await RowsAsync(chain, cancellationToken);
+            await StepPointsAsync(cancellationToken);
             await ExportsAsync(cancellationToken);
             await RunJobsEndAsync(chain, cancellationToken);
             return Report(chain, others);
@@ -79,6 +81,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             if (_unaccounted.Count == 0) return null;
             var chain = await ChainAsync(_unaccounted, cancellationToken);
             var plan = await RunJobAsync(chain, cancellationToken);
+            await StepPointsAsync(cancellationToken);
             await RunJobsEndAsync(chain, cancellationToken);
             return Report(chain,
                 [.. (plan?.Clients ?? []).Select(static client => client.Site).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)]);
@@ -93,6 +96,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             var plan = await ReadPlanAsync(cancellationToken);
             await HeadsAsync(chain, plan, looksElsewhere: false, cancellationToken, site);
             await RowsAsync(chain, cancellationToken);
+            await StepPointsAsync(cancellationToken);
             await ExportsAsync(cancellationToken);
             LeaveUnchecked(chain);
             return Report(chain, others: []);
@@ -338,6 +342,23 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
                 await SealedAsync(key, Unknown, cancellationToken, siteStore);
                 const string NotNeeded = "delete it: it serves comparisons of runs alone, and the client's next scoring writes it again";
                 await SealedAsync(Keys.RowScores(job, site, client), NotNeeded, cancellationToken, siteStore);
+            }
+        }
+
+        // Of every round that was trained, committed or not.
+        private async Task StepPointsAsync(CancellationToken cancellationToken)
+        {
+            string[] prefixes = [Keys.SentStepPointsOf(job), .. Owners().Select(owner => Keys.StepPointsOf(job, owner.Site, owner.Client))];
+            foreach (var key in _unaccounted.ToArray())
+            {
+                if (Keys.RoundOfStepPoints(key) is null) continue;
+                if (!prefixes.Any(prefix => key.StartsWith(prefix, StringComparison.Ordinal))) continue;
+                _unaccounted.Remove(key);
+                var store = _siteKeys.Contains(key) ? siteStore : jobStore;
+                if (await store.ReadBytesAsync(key, cancellationToken) is not { } bytes) continue;
+                if (StepPointsFile.Check(bytes) is { } problem)
+                    _broken.Add(new Finding(key, problem.Expected, problem.Found, StepPointsFile.WayOut));
+                else _intact++;
             }
         }
 

@@ -89,6 +89,9 @@ internal sealed class AdmissionQueue<T>
         (_freeCores, _freeBytes) = (_freeCores + ended!.Cores, _freeBytes + ended.Bytes);
     }
 
+    /// <summary>Pieces of work that run, and that wait.</summary>
+    public (int Running, int Waiting) Load => (_running.Count, _runs.Sum(static run => run.Work.Count));
+
     /// <summary>Takes work out that still waits; false where it does not.</summary>
     public bool Remove(T work)
     {

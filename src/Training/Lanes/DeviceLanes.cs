@@ -50,6 +50,15 @@ internal sealed class DeviceLanes : IDisposable
     /// <summary>How many pieces of work of one thread run side by side.</summary>
     public int Count { get; }
 
+    /// <summary>Pieces of work that run now, and that wait.</summary>
+    public (int Running, int Waiting) Load
+    {
+        get
+        {
+            lock (_gate) return _queue.Load;
+        }
+    }
+
     /// <summary>
     /// What prompts hold while they last, an eighth of what work may have and beside it: they wait for each other and for no group, and no
     /// group waits for them.
@@ -72,11 +81,22 @@ internal sealed class DeviceLanes : IDisposable
 
     /// <summary>Runs a short piece as soon as a lane is idle or between two steps; what it throws, the task throws.</summary>
     /// <param name="threads">As <see cref="LaneDemand.Threads"/>.</param>
-    /// <param name="piece">As in <see cref="RunAsync"/>; it may go on until its turn is over. No dispose scope outlives it.</param>
+    /// <param name="piece">
+    /// As in <see cref="RunAsync"/>; it may go on until its turn is over. Tensors that it leaves in its dispose scope go with it.
+    /// </param>
     /// <param name="cancellationToken">Takes a piece back that has not begun.</param>
     public async Task<T> RunBetweenAsync<T>(
-        int threads, Func<LaneTurn, CancellationToken, T> piece, CancellationToken cancellationToken) =>
-        (await AskAsync(new("", threads, Bytes: 0), piece, _pieces.Add, cancellationToken)).Result;
+        int threads, Func<LaneTurn, CancellationToken, T> piece, CancellationToken cancellationToken)
+    {
+        return (await AskAsync(new("", threads, Bytes: 0), Apart, _pieces.Add, cancellationToken)).Result;
+
+        // The work that it comes between has a scope of its own open, which it would fill.
+        T Apart(LaneTurn turn, CancellationToken stopped)
+        {
+            using var scope = NewDisposeScope();
+            return piece(turn, stopped);
+        }
+    }
 
     /// <summary>
     /// Between two steps of work on a lane: lets pieces in that wait, if any. To whoever is on no lane it does nothing.

@@ -80,14 +80,15 @@ internal sealed class AdamW : IMemberOptimizer
     }
 
     /// <inheritdoc/>
-    public void Step(IReadOnlyList<double> learningRates, bool headsOnly = false, Action<int>? correct = null)
+    public void Step(
+        IReadOnlyList<double> learningRates, bool headsOnly = false, Action<int>? correct = null, Tensor? norms = null)
     {
         using var scope = NewDisposeScope();
         using var inference = no_grad();
         _stack.MoveByCounts(learningRates.Count);
         var stepping = _moments.Where(moments => !headsOnly || moments.Block.Policy.IsHead).ToList();
         if (stepping.Count == 0) return;
-        var clipping = new Clipping([.. stepping.Select(static moments => moments.Block)], learningRates.Count, _spec.ClipNorm);
+        var clipping = new Clipping([.. stepping.Select(static moments => moments.Block)], learningRates.Count, _spec.ClipNorm, norms);
         if (correct is not null)
         {
             clipping.Apply();

@@ -11,12 +11,14 @@ internal sealed class Clipping
     /// <param name="stepping">What steps; at least one.</param>
     /// <param name="members">The first of the stack, which step.</param>
     /// <param name="most">The largest norm; 0 clips nothing.</param>
-    public Clipping(IReadOnlyList<StackBlock> stepping, int members, double most)
+    /// <param name="norms">Gets the norms before they are clipped, <c>[members]</c>; null where nobody asks.</param>
+    public Clipping(IReadOnlyList<StackBlock> stepping, int members, double most, Tensor? norms)
     {
         (_stepping, _members) = (stepping, members);
-        Factors = most > 0
-            ? (Living.Of(most) / Norms().Plus(Living.Of(1e-6))).clamp_max(Living.Of(1.0)).unsqueeze(1)
-            : null;
+        if (most <= 0 && norms is null) return;
+        var before = Norms();
+        norms?.copy_(before);
+        if (most > 0) Factors = (Living.Of(most) / before.Plus(Living.Of(1e-6))).clamp_max(Living.Of(1.0)).unsqueeze(1);
     }
 
     /// <summary><c>[members, 1]</c>; null where nothing is clipped.</summary>

@@ -31,6 +31,7 @@ internal sealed class GroupTraining : IDisposable
     private readonly IReadOnlyList<ObjectiveTerm> _terms;
     private readonly Workspace _workspace;
     private readonly List<Dictionary<string, LayerMasks>>? _masks;
+    private readonly StepRecord? _record;
     private double _bytesPerRow;
 
     private GroupTraining(FrozenBase model, TrainingGroup group, AdapterLayout layout, IEnumerable<Member> members, Device device)
@@ -49,6 +50,7 @@ internal sealed class GroupTraining : IDisposable
             group.Plan, group.Shared, _stack, [.. _members.Select(static member => (member.Client, member.Given))]));
         _workspace = new Workspace(device, model.Model.Dtype);
         _optimizer = MemberOptimizers.Of(_stack, group.Plan.Training, [.. _members.Select(static member => member.Optimizer)]);
+        _record = StepRecord.Of(group.Round, group.Plan.Telemetry.StepEvery, [.. _members.Select(static member => member.Steps)], device);
     }
 
     /// <summary>Trains the members of a group for its round; on the lane, within a dispose scope of the caller.</summary>
@@ -141,8 +143,9 @@ internal sealed class GroupTraining : IDisposable
             (_group.Round - 1L) * member.Steps + step, member.Steps, plan.Strategy.Rounds)).ToList();
         foreach (var term in _terms) term.AddGradients(active.Count);
         var headsOnly = step < plan.Training.WarmHeadSteps;
-        _optimizer.Step(rates, headsOnly, Correction);
+        _optimizer.Step(rates, headsOnly, Correction, _record?.NormsOf(step, active.Count));
         foreach (var term in _terms) term.Stepped(rates, headsOnly);
+        for (var i = 0; i < active.Count; i++) _record?.Stepped(i, step, rates[i], active[i].Tokens);
     }
 
     private Action<int>? Correction => _terms.Any(static term => term.Corrects)
@@ -204,9 +207,12 @@ internal sealed class GroupTraining : IDisposable
                 GateUse = _stack.GateUseOf(index),
             },
             Notes = member.Rows.Notes,
+            Points = Points(),
         };
 
-        TrainingResult Failed(string reason) => new() { ClientId = member.Client.Id, Failure = reason };
+        TrainingResult Failed(string reason) => new() { ClientId = member.Client.Id, Failure = reason, Points = Points() };
+
+        IReadOnlyList<StepPoint> Points() => _record?.PointsOf(index, losses) ?? [];
     }
 
     // All that the plan declares: what a client has nothing to say of is zero.

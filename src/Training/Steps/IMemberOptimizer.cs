@@ -1,5 +1,6 @@
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
+using static TorchSharp.torch;
 
 namespace FedRLora.Training.Steps;
 
@@ -12,7 +13,8 @@ internal interface IMemberOptimizer
     /// <param name="learningRates">Of this step, for the first members of the stack; the others stay as they are.</param>
     /// <param name="headsOnly">Leaves tensors of scope Job as they are, and out of the norm.</param>
     /// <param name="correct">Adds to gradients that are clipped already, given the number of members; null for none.</param>
-    void Step(IReadOnlyList<double> learningRates, bool headsOnly = false, Action<int>? correct = null);
+    /// <param name="norms">Gets each member's joint norm before it is clipped, where anything steps; null where nobody asks.</param>
+    void Step(IReadOnlyList<double> learningRates, bool headsOnly = false, Action<int>? correct = null, Tensor? norms = null);
 
     /// <summary>What it remembers of a member's tensors; empty for nothing.</summary>
     AdapterState Export(int member);

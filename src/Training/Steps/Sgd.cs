@@ -10,14 +10,15 @@ namespace FedRLora.Training.Steps;
 internal sealed class Sgd(AdapterStack stack, TrainingSpec spec) : IMemberOptimizer
 {
     /// <inheritdoc/>
-    public void Step(IReadOnlyList<double> learningRates, bool headsOnly = false, Action<int>? correct = null)
+    public void Step(
+        IReadOnlyList<double> learningRates, bool headsOnly = false, Action<int>? correct = null, Tensor? norms = null)
     {
         using var scope = NewDisposeScope();
         using var inference = no_grad();
         stack.MoveByCounts(learningRates.Count);
         var stepping = stack.Blocks.Where(block => !headsOnly || block.Policy.IsHead).ToList();
         if (stepping.Count == 0) return;
-        new Clipping(stepping, learningRates.Count, spec.ClipNorm).Apply();
+        new Clipping(stepping, learningRates.Count, spec.ClipNorm, norms).Apply();
         correct?.Invoke(learningRates.Count);
         foreach (var block in stepping)
         {

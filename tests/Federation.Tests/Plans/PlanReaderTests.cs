@@ -296,7 +296,10 @@ public sealed class PlanReaderTests
 
     [Theory]
     [InlineData("privacy: {epsilon: 1}", "privacy: not available in this version; remove it.")]
-    [InlineData("telemetry: {}", "telemetry: not available in this version; remove it.")]
+    [InlineData("telemetry: {stepEvery: -1}", "telemetry.stepEvery: -1 is out of range; give a number from 0 to 2147483647.")]
+    [InlineData("telemetry: {stepEvery: 5, steps: cloud}", "telemetry.steps: \"cloud\" is not known; give one of site, hub.")]
+    [InlineData("telemetry: {stepevery: 5}", "telemetry.stepevery: unknown key; did you mean stepEvery?")]
+    [InlineData("telemetry: {steps: hub}", "telemetry.steps: no step is recorded; give telemetry.stepEvery, or leave steps out.")]
     [InlineData("strategy: {trigger: fifo}", "strategy.trigger.rule: \"fifo\" is not known; give one of synchronous, buffered.")]
     [InlineData("adapter: {branches: 2}", "adapter.branches: not available in this version; remove it.")]
     [InlineData(
@@ -397,7 +400,7 @@ public sealed class PlanReaderTests
     [InlineData(
         "wandb: true",
         "wandb: unknown key; known here: name, seed, sharing, model, adapter, training, strategy, tasks, clients, evaluation, "
-            + "checkpoints, store, faults.")]
+            + "checkpoints, telemetry, store, faults.")]
     [InlineData("[a]: b", "a key is a word, not a list or a mapping.")]
     public void A_wrong_value_is_one_problem(string line, string expected)
     {

@@ -96,6 +96,32 @@ public sealed class PromptTests : IDisposable
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => training.WaitAsync(InTime));
     }
 
+    [Fact]
+    public async Task A_base_that_is_loaded_for_a_prompt_between_two_steps_outlives_the_training()
+    {
+        foreach (var file in Directory.GetFiles(Path.Combine(_tiny.Root, "model")))
+        {
+            Directory.CreateDirectory(Path.Combine(_tiny.Root, "other"));
+            File.Copy(file, Path.Combine(_tiny.Root, "other", Path.GetFileName(file)));
+        }
+
+        using var trainer = Trainer();
+        var answering = await TrainedAsync(trainer, _tiny.Plan());
+        var expected = await TextAsync(trainer, answering, Greedy);
+        using var stop = new CancellationTokenSource();
+        var live = Live();
+        var training = trainer.TrainAsync(Of(_tiny.Plan(), steps: 1_000_000) with { Shared = answering.Shared }, stop.Token);
+        while (torch.Tensor.TotalCount < live + 100 && !training.IsCompleted) await Task.Yield();
+        var ofOther = answering with { Plan = answering.Plan with { Model = new() { Path = "other" } } };
+
+        var during = await TextAsync(trainer, ofOther, Greedy).WaitAsync(InTime);
+        await stop.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => training.WaitAsync(InTime));
+        var after = await TextAsync(trainer, ofOther, Greedy).WaitAsync(InTime);
+
+        Assert.Equal((expected, expected, 2), (during, after, trainer.Loads));
+    }
+
     [Theory]
     [InlineData(Metric.ExactMatch)]
     [InlineData(Metric.Perplexity)]

@@ -5,7 +5,7 @@ using FedRLora.Abstractions.Messages;
 namespace FedRLora.ControlPlane.Http;
 
 /// <summary>The runs of the silo's cluster, by name; every question is put again for as long as a lost silo is replaced.</summary>
-public sealed class Runs(ControlServices services)
+public sealed class RunCalls(ControlServices services)
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
