@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
@@ -146,7 +145,7 @@ internal static class GenerateCommand
         await foreach (var one in events)
         {
             if (one.EventType == "end") return;
-            if (one.EventType == "piece") write(JsonSerializer.Deserialize<Piece>(one.Data, Json.Lines)?.Text ?? "");
+            if (one.EventType == "piece") write(ControlClient.Read<Piece>(one.Data).Text);
         }
 
         throw new NoAnswerException("the text was cut: the connection was lost before its end");

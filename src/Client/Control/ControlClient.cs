@@ -134,6 +134,20 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
     public IAsyncEnumerable<SseItem<string>> EventsAsync(string path, object body, CancellationToken cancellationToken) =>
         EventsAsync(new(HttpMethod.Post, path, EventStream, body), _patience.Call, _patience.Call, cancellationToken);
 
+    /// <summary>What an event holds.</summary>
+    /// <exception cref="EnvironmentException">It holds something else.</exception>
+    public static T Read<T>(string data)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize<T>(data, Reading) ?? throw new JsonException("null");
+        }
+        catch (JsonException e)
+        {
+            throw new EnvironmentException("an event of the silo is not the JSON that is expected: it is of another version, or no silo", e);
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

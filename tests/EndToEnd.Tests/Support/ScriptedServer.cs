@@ -36,12 +36,18 @@ internal sealed class ScriptedServer : IAsyncDisposable
     public static byte[] Http(int status, string body, string type = "application/json", params string[] headers)
     {
         var content = Encoding.UTF8.GetBytes(body);
+        return [.. Head(status, content.Length, type, headers), .. content];
+    }
+
+    /// <summary>The head of an answer.</summary>
+    public static byte[] Head(int status, long length, string type, params string[] headers)
+    {
         string[] head =
         [
-            $"HTTP/1.1 {status} X", $"Content-Type: {type}", $"Content-Length: {content.Length.ToString(CultureInfo.InvariantCulture)}",
+            $"HTTP/1.1 {status} X", $"Content-Type: {type}", $"Content-Length: {length.ToString(CultureInfo.InvariantCulture)}",
             .. headers, "Connection: close", "", "",
         ];
-        return [.. Encoding.ASCII.GetBytes(string.Join("\r\n", head)), .. content];
+        return Encoding.ASCII.GetBytes(string.Join("\r\n", head));
     }
 
     public async ValueTask DisposeAsync()
