@@ -4,9 +4,15 @@ using System.Text.Json.Serialization;
 
 namespace FedRLora.ControlPlane.Views;
 
-/// <summary>How the CLI writes JSON: camelCase keys, names instead of numbers for enums.</summary>
+/// <summary>How JSON is written, whoever asks for it: camelCase keys, names instead of numbers for enums. docs/json.md describes it.</summary>
 internal static class Json
 {
+    /// <summary>
+    /// The version of the schema, which each top object carries. It is raised where a key goes away or means something else; a key that
+    /// is added raises nothing.
+    /// </summary>
+    public const int Schema = 1;
+
     public static JsonSerializerOptions Lines { get; } = new(JsonSerializerDefaults.Web)
     {
         Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase), new FiniteOrNull() },

@@ -211,8 +211,16 @@ internal sealed record RoundView
         };
     }
 
-    // Null where metrics differ.
-    private static string? SharedMetric(IReadOnlyList<ClientRow> clients) =>
+    /// <summary>Clients of the cohort, whose training loss should be known; none where nobody trains.</summary>
+    public static int Asked(IReadOnlyList<ClientRow> clients) => clients.Count(static client => client.Round > 0
+        && client.Outcome is ClientOutcome.Trained or ClientOutcome.Late or ClientOutcome.Failed or ClientOutcome.Refused);
+
+    /// <summary>Clients that were to be scored.</summary>
+    public static int Scorable(IReadOnlyList<ClientRow> clients) =>
+        clients.Count(static client => client.Metric is not null || client.ScoreReason is not null);
+
+    /// <summary>The metric of all that are scored; null where metrics differ.</summary>
+    public static string? SharedMetric(IReadOnlyList<ClientRow> clients) =>
         clients.Select(static client => client.Metric).OfType<string>().Distinct().Take(2).ToList() is [var metric] ? metric : null;
 
     private static ClientRow Row(int round, ManifestClient client, string task)
