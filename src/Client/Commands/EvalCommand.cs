@@ -78,7 +78,7 @@ internal static class EvalCommand
         {
             await screen.Output.WriteLineAsync(JsonSerializer.Serialize(new
             {
-                model, Storage = options.Storage.Word(), adapter, data, score.Metric, Value = score.Score, score.Loss, score.StandardError,
+                Json.Schema, model, Storage = options.Storage.Word(), adapter, data, score.Metric, Value = score.Score, score.Loss, score.StandardError,
                 score.Rows, score.MajorityShare,
                 score.Notes,
             }, Json.Lines));
@@ -174,7 +174,7 @@ internal static class EvalCommand
             foreach (var one in scored.Clients)
                 screen.Output.WriteLine(JsonSerializer.Serialize(new
                 {
-                    Schema = 1, scored.Round, one.Client, one.Task, Metric = one.Score?.Metric ?? "", one.Score?.Value, one.Score?.Loss,
+                    Json.Schema, scored.Round, one.Client, one.Task, Metric = one.Score?.Metric ?? "", one.Score?.Value, one.Score?.Loss,
                     Rows = one.Score?.Rows ?? 0, one.Score?.MajorityShare, ManifestValue = one.Recorded?.Value,
                     ManifestLoss = one.Recorded?.Loss, one.Equal,
                 }, Json.Lines));

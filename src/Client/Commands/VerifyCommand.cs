@@ -42,7 +42,7 @@ internal static class VerifyCommand
             {
                 await output.WriteLineAsync(JsonSerializer.Serialize(new
                 {
-                    run = id, intact = report.Broken.Count == 0, rounds = Math.Max(0, report.LastRound), blobs = report.Intact,
+                    Json.Schema, run = id, intact = report.Broken.Count == 0, rounds = Math.Max(0, report.LastRound), blobs = report.Intact,
                     report.Digest, report.Broken, report.Unchecked, report.Leftovers, report.OtherSites, report.Changes,
                 }, Json.Lines));
             }

@@ -40,7 +40,8 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
                 static type =>
                 {
                     foreach (var property in type.Properties)
-                        property.IsRequired |= !property.PropertyType.IsValueType && !property.IsSetNullable;
+                        property.IsRequired |= property.AssociatedParameter is { HasDefaultValue: false, IsNullable: false }
+                            && !property.PropertyType.IsValueType;
                 },
             },
         },

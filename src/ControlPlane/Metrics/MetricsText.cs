@@ -46,6 +46,7 @@ internal static partial class MetricsText
     public static string JsonLine(RoundView round) => JsonSerializer.Serialize(
         new
         {
+            Json.Schema,
             round.Round,
             round.Sha256,
             Seconds = round.Seconds > 0 ? round.Seconds : (double?)null,

@@ -109,7 +109,7 @@ public sealed partial class ByNameAloneTests : IDisposable
         return string.Join('\n', rows.Select(row => string.Join(',', row.Where((_, column) => column != seconds))));
     }
 
-    private static IReadOnlyList<string> Tables(string html)
+    private static string[] Tables(string html)
     {
         string[] tables = [.. TablePart().Matches(html).Select(static table => TimePart().Replace(table.Value, ""))];
         Assert.True(tables.Length > 1, html);

@@ -14,6 +14,7 @@ internal sealed class ScriptedServer : IAsyncDisposable
     private readonly Func<string, Stream, CancellationToken, Task> _answer;
     private readonly ConcurrentBag<Task> _connections = [];
     private readonly Task _listening;
+    private int _isOver;
 
     /// <param name="answer">Given the head of a request, with its first line, and where the answer goes; then the connection is closed.</param>
     public ScriptedServer(Func<string, Stream, CancellationToken, Task> answer)
@@ -52,6 +53,7 @@ internal sealed class ScriptedServer : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
+        if (Interlocked.Exchange(ref _isOver, 1) == 1) return;
         await _stopped.CancelAsync();
         _listener.Dispose();
         await _listening;
