@@ -44,6 +44,10 @@ azurite() {
   echo "npm could not install Azurite, its tests are skipped: $(grep -m 1 . "$results/npm.log")"
 }
 azurite
+# The dashboard that the OTLP test sends to, and the program that reads the pages of metrics.
+timeout -k 5 300 dotnet restore tests/aspire -v quiet >"$results/aspire.log" 2>&1 ||
+  echo "the Aspire dashboard could not be restored, its test is skipped: $(grep -m 1 . "$results/aspire.log")"
+command -v promtool >/dev/null || install prometheus || echo "prometheus is missing: its test is skipped"
 # The server of the cluster tests.
 command -v redis-server >/dev/null || install redis-server || echo "redis-server is missing: the tests on Redis are skipped"
 

@@ -1,7 +1,5 @@
-using System.Collections.Concurrent;
-using System.Net;
-using System.Text;
 using FedRLora.EndToEnd.Tests.Federation;
+using FedRLora.EndToEnd.Tests.Telemetry;
 using FedRLora.Training.Tests;
 
 namespace FedRLora.EndToEnd.Tests;
@@ -35,8 +33,11 @@ public sealed class TelemetryTests : IDisposable
     [InlineData("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "zstd", "is no compression; give gzip or none")]
     [InlineData("OTEL_EXPORTER_OTLP_CERTIFICATE", "missing.pem", "is no certificate that can be read; give a file in PEM form")]
     [InlineData("OTEL_TRACES_EXPORTER", "zipkin", "is not what this program exports by; give otlp or none")]
-    [InlineData("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://localhost:4318/v1/logs",
-        "asks for the export of logs, which go to the console alone; give none, or unset it")]
+    [InlineData("OTEL_LOGS_EXPORTER", "console", "is not what this program exports by; give otlp or none")]
+    [InlineData("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "localhost:4318", "is no address; write it with its scheme, as http://localhost:4317")]
+    [InlineData("OTEL_BLRP_SCHEDULE_DELAY", "1s", "is no time; give milliseconds, as 10000")]
+    [InlineData("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "base2_exponential_bucket_histogram",
+        "is no aggregation of this program, whose histograms have stated buckets; give explicit_bucket_histogram")]
     public async Task A_variable_with_which_nothing_would_be_sent_is_refused_before_the_first_round(
         string variable, string value, string expected)
     {
@@ -72,9 +73,10 @@ public sealed class TelemetryTests : IDisposable
     }
 
     [Theory]
-    [InlineData("", "", "/v1/metrics /v1/traces")]
+    [InlineData("", "", "/v1/logs /v1/metrics /v1/traces")]
     [InlineData("TRACES_", "/here", "/here")] // nothing goes to a collector that nobody named
     [InlineData("METRICS_", "/there", "/there")]
+    [InlineData("LOGS_", "/lines", "/lines")]
     public async Task Each_signal_goes_where_its_variables_send_it(string signal, string path, string expected)
     {
         using var collector = new Collector();
@@ -91,8 +93,9 @@ public sealed class TelemetryTests : IDisposable
 
     [Theory]
     [InlineData("OTEL_SDK_DISABLED", "true", "")]
-    [InlineData("OTEL_TRACES_EXPORTER", "none", "/v1/metrics")]
-    [InlineData("OTEL_TRACES_SAMPLER", "always_off", "/v1/metrics")]
+    [InlineData("OTEL_TRACES_EXPORTER", "none", "/v1/logs /v1/metrics")]
+    [InlineData("OTEL_LOGS_EXPORTER", "none", "/v1/metrics /v1/traces")]
+    [InlineData("OTEL_TRACES_SAMPLER", "always_off", "/v1/logs /v1/metrics")]
     public async Task A_signal_that_is_switched_off_is_not_sent(string variable, string value, string expected)
     {
         using var collector = new Collector();
@@ -100,7 +103,7 @@ public sealed class TelemetryTests : IDisposable
         await SimulateAsync(("OTEL_EXPORTER_OTLP_ENDPOINT", collector.Address), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
             (variable, value));
 
-        Assert.Equal(expected, string.Join(' ', collector.Posts.Select(static post => post.Path).Distinct()));
+        Assert.Equal(expected, string.Join(' ', collector.Posts.Select(static post => post.Path).Distinct().Order(StringComparer.Ordinal)));
     }
 
     [Theory]
@@ -135,48 +138,5 @@ public sealed class TelemetryTests : IDisposable
         await using var program = RunningProgram.StartWith(environment, _tiny.Root, "simulate", _tiny.WritePlan(), "--out", "run");
         Assert.True(await program.ExitAsync() == 0, program.Output);
         return program.Output;
-    }
-
-    /// <summary>An OTLP collector on loopback that keeps what is posted to it.</summary>
-    private sealed class Collector : IDisposable
-    {
-        private readonly HttpListener _listener = new();
-
-        public Collector()
-        {
-            Address = $"http://127.0.0.1:{FreePorts.Take(1)[0]}";
-            _listener.Prefixes.Add(Address + "/");
-            _listener.Start();
-            _ = AnswerAsync();
-        }
-
-        public string Address { get; }
-
-        public int Status { get; init; } = 200;
-
-        public ConcurrentQueue<(string Path, string Body)> Posts { get; } = [];
-
-        public void Dispose() => _listener.Close();
-
-        private async Task AnswerAsync()
-        {
-            while (_listener.IsListening)
-            {
-                HttpListenerContext context;
-                try
-                {
-                    context = await _listener.GetContextAsync();
-                }
-                catch (Exception e) when (e is HttpListenerException or ObjectDisposedException)
-                {
-                    return; // closed
-                }
-
-                using var reader = new StreamReader(context.Request.InputStream, Encoding.Latin1);
-                Posts.Enqueue((context.Request.Url!.AbsolutePath, await reader.ReadToEndAsync()));
-                context.Response.StatusCode = Status;
-                context.Response.Close();
-            }
-        }
     }
 }

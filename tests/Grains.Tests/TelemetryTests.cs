@@ -3,6 +3,8 @@ using System.Diagnostics;
 using System.Diagnostics.Metrics;
 using System.Globalization;
 using FedRLora.Abstractions;
+using FedRLora.Grains.Logs;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace FedRLora.Grains.Tests;
 
@@ -141,6 +143,72 @@ public sealed class TelemetryTests
             && span.GetTagItem("phase") as string == "train").ToArray();
         var left = sites.Sum(static site => (int)site.GetTagItem("clients_left_out")!);
         Assert.Equal(210, left + trained.Count(static span => span.GetTagItem("seen_by") is null));
+    }
+
+    [Fact]
+    public async Task A_round_that_another_activation_takes_up_links_the_trace_that_it_was_begun_in()
+    {
+        var run = $"revived-{Guid.NewGuid():n}";
+        using var traces = new HeardTraces(run);
+        var folder = Directory.CreateTempSubdirectory("fedrlora-");
+        var held = new TaskCompletionSource();
+        var trainer = new FakeTrainer
+        {
+            BeforeTraining = (_, stopped) =>
+            {
+                held.TrySetResult();
+                return Task.Delay(Timeout.Infinite, stopped);
+            },
+        };
+        await using (var first = await TestFederation.StartAsync(trainer: trainer, folder: folder.FullName))
+        {
+            await first.Coordinator(run).SubmitAsync(TestFederation.Plan(clients: 2, rounds: 1));
+            await held.Task.WaitAsync(Patience);
+        }
+
+        await using var second = await TestFederation.StartAsync(folder: folder.FullName);
+        await second.Coordinator(run).GetProgressAsync(-1); // which brings it back
+        await second.FinishAsync(run, new CancellationTokenSource(Patience).Token);
+
+        var rounds = traces.Of(round: 1).Where(static span => span.OperationName == "fedrlora.round").OrderBy(static span => span.StartTimeUtc).ToArray();
+        Assert.Equal(["left", "committed"], rounds.Select(static span => span.GetTagItem("outcome")));
+        Assert.Equal(rounds[0].TraceId, Assert.Single(rounds[1].Links).Context.TraceId);
+        folder.Delete(recursive: true);
+    }
+
+    [Fact]
+    public async Task Clients_have_metrics_of_their_own_as_far_as_the_silo_has_series_for_them_and_one_line_says_how_many_have_none()
+    {
+        var run = $"clients-{Guid.NewGuid():n}";
+        using var heard = new HeardMetrics(run);
+        var last = new ConcurrentBag<(string Client, double Loss)>();
+        using var meter = new MeterListener { InstrumentPublished = static (instrument, self) =>
+        {
+            if (instrument == Telemetry.ClientLoss) self.EnableMeasurementEvents(instrument);
+        } };
+        meter.SetMeasurementEventCallback<double>((_, loss, tags, _) => last.Add(((string)tags[1].Value!, loss)));
+        meter.Start();
+        var trainer = new FakeTrainer
+        {
+            BeforeTraining = (group, _) =>
+            {
+                last.Clear();
+                if (group.Round == 2) meter.RecordObservableInstruments();
+                return Task.CompletedTask;
+            },
+        };
+        await using var federation = await TestFederation.StartAsync(trainer: trainer, clientSeries: 2 * Telemetry.SeriesOfClient + 1);
+
+        await federation.RunAsync(run, TestFederation.Plan(clients: 3, rounds: 2), new CancellationTokenSource(Patience).Token);
+        var during = last.ToArray();
+        last.Clear();
+        meter.RecordObservableInstruments();
+
+        Assert.Equal(["c00000", "c00001"], during.Select(static one => one.Client).Distinct().Order());
+        Assert.Empty(last);
+        var silo = federation.Cluster.Silos[0].ServiceProvider.GetRequiredService<LogRing>();
+        Assert.Equal($"Job {run}: 1 of 3 clients have no metrics of their own: the silo has 7 series for them (--client-metrics)",
+            Assert.Single(silo.After(run, 0, 2_000).Lines, static line => line.Event == 120).Text);
     }
 
     /// <summary>What instruments say of one run.</summary>

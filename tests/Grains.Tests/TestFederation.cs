@@ -49,7 +49,8 @@ internal sealed class TestFederation : IAsyncDisposable
         Func<FakeTrainer, ITrainer>? around = null, TimeSpan? reviveEvery = null, FakeInputs? inputs = null,
         Func<string, FakeInputs?>? inputsOf = null, IBlobStore? siteStore = null, SendingLimits? maySend = null,
         Func<string, IBlobStore>? jobStoreOf = null, Action<string, object?>? heard = null,
-        bool beginsReferences = true, int mostClientsInMessage = 50_000, Func<string, IBlobStore>? siteStoreOf = null)
+        bool beginsReferences = true, int mostClientsInMessage = 50_000, Func<string, IBlobStore>? siteStoreOf = null,
+        int clientSeries = 0)
     {
         sites ??= ["*"];
         trainer ??= new FakeTrainer();
@@ -87,6 +88,7 @@ internal sealed class TestFederation : IAsyncDisposable
                 ReviveEvery = reviveEvery ?? TimeSpan.FromSeconds(15),
                 BeginsReferences = beginsReferences,
                 MostClientsInMessage = mostClientsInMessage,
+                ClientSeries = clientSeries,
             });
         });
         var cluster = builder.Build();

@@ -67,7 +67,7 @@ internal static class ValidateCommand
             ]),
         ], width);
         if (tensors.Any(static tensor => tensor.Scope == Scope.Task)) yield return Words.Broken(ByTask(plan), width);
-        yield return Words.Broken(TensorUse.Leaves(tensors, plan.Adapter), width);
+        yield return Words.Broken(TensorUse.Leaves(tensors, plan), width);
         if (sizes is null) yield return Words.Broken($"Sizes follow from the model: {why}", width);
     }
 

@@ -27,6 +27,7 @@ public static class Routes
         Plan = new("GET", Run + "/plan", Policy.View),
         Report = new("GET", Run + "/report", Policy.View),
         RunMetrics = new("GET", Run + "/metrics", Policy.View),
+        LocalOnly = new("GET", Run + "/local-only", Policy.View),
         Logs = new("GET", Run + "/logs", Policy.View),
         Verify = new("GET", Run + "/verification", Policy.View),
         Pause = new("POST", Run + "/pause", Policy.Operate),
@@ -46,7 +47,7 @@ public static class Routes
     /// <summary>All of them.</summary>
     public static IReadOnlyList<ControlRoute> All { get; } =
     [
-        Live, Ready, Enter, Home, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, Rounds, Plan, Report, RunMetrics, Logs, Verify,
+        Live, Ready, Enter, Home, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, Rounds, Plan, Report, RunMetrics, LocalOnly, Logs, Verify,
         Pause, Resume, Cancel, Extend, Fork, Evaluate, Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs,
     ];
 }

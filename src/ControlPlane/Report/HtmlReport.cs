@@ -82,7 +82,7 @@ internal static class HtmlReport
             ("rank, heads", Invariant($"{adapter.Rank}, {adapter.Heads}"), null),
             ("alpha, scaling", Invariant($"{adapter.Alpha}, {Words.Named(adapter.Scaling)}"), null),
             ("received by", string.Join("; ", tensors.Select(static tensor => $"{tensor.Tensor}: {tensor.ReceivedBy}")), null),
-            ("leaves the site", TensorUse.Leaving(tensors, adapter), null),
+            ("leaves the site", TensorUse.Leaving(tensors, plan), null),
             ("dropout", dropout, null),
             ("local steps, batch", Invariant($"{plan.Training.Steps}, {plan.Training.BatchSize}"), null),
             ("learning rate", Invariant(plan.Training.LearningRate), null),

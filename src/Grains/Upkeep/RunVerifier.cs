@@ -98,6 +98,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             await RowsAsync(chain, cancellationToken);
             await StepPointsAsync(cancellationToken);
             await ExportsAsync(cancellationToken);
+            await StepPointsAsync(cancellationToken);
             LeaveUnchecked(chain);
             return Report(chain, others: []);
         }
@@ -127,6 +128,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             for (var round = 0; round <= chain.Last; round++)
                 await SealedAsync(Keys.Timing(job, round), "delete it: how long the round took is then not known", cancellationToken);
             await IndexAsync(chain, cancellationToken);
+            await StepPointsAsync(cancellationToken);
             LeaveUnchecked(chain);
         }
 

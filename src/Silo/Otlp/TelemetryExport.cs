@@ -15,8 +15,8 @@ namespace FedRLora.Silo.Otlp;
 /// </summary>
 internal sealed partial class TelemetryExport : IHostedService, IDisposable
 {
-    /// <summary>How long the end may take.</summary>
-    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(1);
+    /// <summary>How long after the host was asked to stop the collector may still be waited for; and how long at least.</summary>
+    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(1), LeastPatience = TimeSpan.FromSeconds(0.2);
 
     private readonly TelemetryVariables _variables;
     private readonly Resource _resource;
@@ -26,6 +26,7 @@ internal sealed partial class TelemetryExport : IHostedService, IDisposable
     private IServiceProvider? _services;
     private Task _measuring = Task.CompletedTask;
     private OtlpMetrics? _format;
+    private long? _stoppingSince;
 
     public TelemetryExport(TelemetryVariables variables, Resource resource, TimeProvider time)
     {
@@ -61,6 +62,8 @@ internal sealed partial class TelemetryExport : IHostedService, IDisposable
     public Task StartAsync(CancellationToken cancellationToken)
     {
         if (_variables.WithoutEffect is { } line) LogWithoutEffect(Logger(), line);
+        _services!.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping.Register(
+            () => _stoppingSince = _time.GetTimestamp());
         if (Metrics is null) return Task.CompletedTask;
         _format = new(_resource, _variables.IsDelta);
         _measuring = MeasureAsync();
@@ -74,10 +77,12 @@ internal sealed partial class TelemetryExport : IHostedService, IDisposable
         await _measuring;
         SendMetrics();
         // They only put what they have into the queues.
-        var quick = (int)Patience.TotalMilliseconds;
+        var passed = _stoppingSince is { } since ? _time.GetElapsedTime(since) : TimeSpan.Zero;
+        var left = passed + LeastPatience < Patience ? Patience - passed : LeastPatience;
+        var quick = (int)left.TotalMilliseconds;
         if (Spans is not null) _services!.GetService<TracerProvider>()?.ForceFlush(quick);
         if (Logs is not null) _services!.GetService<LoggerProvider>()?.ForceFlush(quick);
-        await Task.WhenAll(Queues.Select(static queue => queue.EndAsync(Patience)));
+        await Task.WhenAll(Queues.Select(queue => queue.EndAsync(left)));
     }
 
     /// <inheritdoc/>
