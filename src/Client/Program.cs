@@ -28,6 +28,7 @@ internal static class Program
         SubmitCommand.Create,
         RunsCommand.Create,
         WatchCommand.Create,
+        LogsCommand.Create,
         PauseCommand.Create,
         CancelCommand.Create,
         ValidateCommand.Create,
@@ -36,7 +37,7 @@ internal static class Program
     ];
 
     private static bool AsksOnly(string[] args) =>
-        args is ["watch" or "runs" or "submit" or "pause" or "cancel", ..] || args.Contains("--server");
+        args is ["watch" or "runs" or "submit" or "pause" or "cancel" or "logs", ..] || args.Contains("--server");
 
     internal static async Task<int> Main(string[] args)
     {

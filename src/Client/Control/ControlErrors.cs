@@ -40,7 +40,7 @@ internal static class ControlErrors
                 : $"{server.Address} does not take the token in {server.Token.Path}; name the file of its own with --token-file FILE"),
             HttpStatusCode.Forbidden => new BadInputException($"{server.Address}: {text} (it is in {server.Token.Path}); "
                 + "name the file of another with --token-file FILE"),
-            HttpStatusCode.NotFound => new BadInputException(
+            HttpStatusCode.NotFound => new NotThereException(
                 text.Replace("GET /v1/runs lists them", $"{listsRuns} lists them", StringComparison.Ordinal)),
             HttpStatusCode.ServiceUnavailable or HttpStatusCode.BadGateway or HttpStatusCode.GatewayTimeout =>
                 new NoAnswerException(text),
@@ -105,6 +105,9 @@ internal static class ControlErrors
         }
     }
 }
+
+/// <summary>There is no such run, or no such client.</summary>
+internal sealed class NotThereException(string message) : BadInputException(message);
 
 /// <summary>No silo answers now, though one may later.</summary>
 internal sealed class NoAnswerException(string message, Exception? innerException = null) : EnvironmentException(message, innerException)

@@ -43,9 +43,11 @@ internal sealed class RunTarget
 
     /// <summary>The name of a run on silos.</summary>
     /// <exception cref="BadInputException">It is none.</exception>
-    public string Name(ParseResult parsed)
+    public string Name(ParseResult parsed) => NameOf(Given(parsed));
+
+    /// <inheritdoc cref="Name"/>
+    public static string NameOf(string given)
     {
-        var given = Given(parsed);
         return Identifiers.IsValid(given) || !Directory.Exists(given)
             ? Identifiers.Check("run", given)
             : throw new BadInputException($"{given}: is a folder; with --server a run is given by its name, and a run folder without --server");
@@ -59,13 +61,20 @@ internal sealed class RunTarget
     /// <exception cref="BadInputException">There is none, or another process runs in it.</exception>
     public RunDirectory FolderToRun(ParseResult parsed) => RunDirectory.OpenToRun(PathOf(parsed));
 
-    private string PathOf(ParseResult parsed)
+    /// <summary>The path of a run folder, as it was given; what may be a name and is no path is answered with both ways.</summary>
+    /// <param name="given">What was given.</param>
+    /// <param name="silos">The silos that the command could be asked of.</param>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="option">The option that it was given with; null where it is an argument.</param>
+    /// <exception cref="BadInputException">There is nothing of that name here.</exception>
+    public static string PathOf(string given, ControlTarget silos, ParseResult parsed, string? option = null)
     {
-        var given = Given(parsed);
         if (!Identifiers.IsValid(given) || Path.Exists(given)) return given;
         var name = parsed.CommandResult.Command.Name;
-        var words = _option is null ? new[] { name, given } : [name, "--run", given];
+        var words = option is null ? new[] { name, given } : [name, option, given];
         throw new BadInputException($"{given}: there is no such run folder here; give its path, or, for a run of silos by its name, say "
-            + $"where one answers: {Silos.LineNamingSilos(parsed, words)}");
+            + $"where one answers: {silos.LineNamingSilos(parsed, words)}");
     }
+
+    private string PathOf(ParseResult parsed) => PathOf(Given(parsed), Silos, parsed, _option?.Name);
 }

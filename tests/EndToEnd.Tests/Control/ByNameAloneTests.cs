@@ -103,7 +103,7 @@ public sealed partial class ByNameAloneTests : IDisposable
 
     private static string Untimed(string csv)
     {
-        var rows = csv.Split("\r\n").Select(static row => row.Split(',')).ToList();
+        var rows = csv.Split(['\r', '\n'], StringSplitOptions.RemoveEmptyEntries).Select(static row => row.Split(',')).ToList();
         var seconds = Array.IndexOf(rows[0], "seconds");
         Assert.True(rows.Count > 3, csv);
         return string.Join('\n', rows.Select(row => string.Join(',', row.Where((_, column) => column != seconds))));

@@ -41,9 +41,7 @@ public sealed class SiteRunTests : IDisposable
                 await Task.Delay(50, inTime);
         }
 
-        var services = host.Services;
-        var results = await RunResults.LoadAsync(new RunCalls(new ControlServices(grains, sites, services.GetRequiredService<IBlobStores>(),
-            services.GetRequiredService<SiloIdentity>(), TimeProvider.System)), sites, "tiny", inTime);
+        var results = await RunResults.LoadAsync(new RunCalls(ControlServices.Of(host.Services)), sites, "tiny", inTime);
         var (_, scored) = await sites.EvaluateAsync("tiny", cancellationToken: inTime);
 
         Assert.Equal(Committed(folder, "tiny"), results.Rounds[^1].ManifestSha256);
