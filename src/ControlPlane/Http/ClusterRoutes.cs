@@ -50,7 +50,7 @@ internal static class ClusterRoutes
                 Of(site.Site).Waits.Add($"{run.JobId}: {hold.Text}");
         }
 
-        return Results.Ok(new SiteList(1, [.. sites.Select(static site => new SiteView(site.Key, site.Value.Silos, site.Value.Waits))]));
+        return Results.Ok(new SiteList(Json.Schema, [.. sites.Select(static site => new SiteView(site.Key, site.Value.Silos, site.Value.Waits))]));
 
         (List<string> Silos, List<string> Waits) Of(string site)
         {
@@ -66,7 +66,7 @@ internal static class ClusterRoutes
             var (now, problem) = await AskAsync(services, silo.Name, grain => grain.DescribeAsync(token), token);
             return new SiloView(silo.Name, silo.Sites, now, problem);
         }));
-        return Results.Ok(new SiloList(1, silos));
+        return Results.Ok(new SiloList(Json.Schema, silos));
     }
 
     private static async Task<IResult> LogsAsync(string? run, string? after, int most, ControlServices services, CancellationToken token)
@@ -81,7 +81,7 @@ internal static class ClusterRoutes
         }
 
         return Results.Ok(new LogView(
-            1,
+            Json.Schema,
             [.. parts.SelectMany(static part => (part.Answer.Value?.Lines ?? []).Select(line => new SiloLine(part.Name, line)))
                 .OrderBy(static line => line.Line.At)],
             string.Join(',', known.OrderBy(static one => one.Key, StringComparer.Ordinal)

@@ -4,6 +4,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using FedRLora.Abstractions;
 using FedRLora.ControlPlane.Access;
+using FedRLora.ControlPlane.Events;
 using FedRLora.ControlPlane.Views;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -87,7 +88,8 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
             new WebApplicationOptions { ApplicationName = typeof(ControlServer).Assembly.GetName().Name });
         builder.Services
             .AddSingleton(logs).AddSingleton(services).AddSingleton(services.Time).AddSingleton(services.Live)
-            .AddSingleton<RunCalls>().AddSingleton<Entrance>().AddSingleton<Answers>()
+            .AddSingleton(static silo => new RunFeeds(silo.GetRequiredService<ControlServices>())).AddSingleton<RunCalls>()
+            .AddSingleton<Entrance>().AddSingleton<Answers>()
             .Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(1)) // streams have no end of their own
             .AddRouting().Configure<RouteHandlerOptions>(static handlers => handlers.ThrowOnBadRequest = true)
             .ConfigureHttpJsonOptions(static json => Configure(json.SerializerOptions)).AddOpenApi("v1");
@@ -110,6 +112,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
     {
         Probes.Add(app);
         RunRoutes.Add(app);
+        EventRoutes.Add(app);
         ResultRoutes.Add(app);
         SiteRoutes.Add(app);
         ClusterRoutes.Add(app);

@@ -60,7 +60,7 @@ internal static class ResultRoutes
     {
         var results = await LoadAsync(run, runs, silo, token);
         return Results.Ok(new LocalOnlyView(
-            1, run, results.LocalOnly is null ? null : LocalOnlyRun.Of(run), results.VersusLocal ?? new Dictionary<string, ScoreComparison>(),
+            Json.Schema, run, results.LocalOnly is null ? null : LocalOnlyRun.Of(run), results.VersusLocal ?? new Dictionary<string, ScoreComparison>(),
             results.Missing));
     }
 

@@ -14,7 +14,7 @@ public sealed record RunEvaluation(int Schema, string Run, int Round, IReadOnlyL
     public static RunEvaluation Of(string run, RoundManifest manifest, IEnumerable<ScoredAgain> scored)
     {
         var recorded = manifest.Clients.ToDictionary(static client => client.Id, static client => client.Score, StringComparer.Ordinal);
-        return new(1, run, manifest.Round, [.. scored.Select(one => new ClientEvaluation(
+        return new(Json.Schema, run, manifest.Round, [.. scored.Select(one => new ClientEvaluation(
             one.Now.ClientId, one.Site, one.Task, one.Now.Score, recorded[one.Now.ClientId], one.Now.Failure, one.Now.Changes))]);
     }
 }

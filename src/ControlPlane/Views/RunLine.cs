@@ -42,7 +42,7 @@ public sealed record RunLine(
 {
     /// <summary>A run as its coordinator tells of it.</summary>
     public static RunLine Of(JobProgress run) => new(
-        1, run.JobId, run.Name, run.Status, CommittedOf(run), run.Round, run.Rounds, run.Phase, run.Reason, HoldView.From(run.Hold));
+        Json.Schema, run.JobId, run.Name, run.Status, CommittedOf(run), run.Round, run.Rounds, run.Phase, run.Reason, HoldView.From(run.Hold));
 
     /// <summary>Rounds with an update: the open one, and round 0, are none.</summary>
     public static int CommittedOf(JobProgress run) => run.Status == JobStatus.Finished ? run.Rounds : Math.Max(0, run.Round - 1);
