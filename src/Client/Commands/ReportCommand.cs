@@ -28,7 +28,7 @@ internal static class ReportCommand
                 using var silos = run.Silos.Open(parsed);
                 await using var report = await silos.FileAsync(
                     $"{ControlClient.Run(run.Name(parsed))}/report", "text/html", silos.Patience.Call, MostBytes, cancellationToken);
-                await GivenFile.WriteAsync(path, mode: null, report.Content, cancellationToken);
+                await GivenFile.WriteAsync(path, mode: null, writer => report.Content.CopyToAsync(writer, cancellationToken));
             }
             else
             {
@@ -37,7 +37,8 @@ internal static class ReportCommand
                 var results = await FolderResults.ReadAsync(folder, cancellationToken);
                 var html = HtmlReport.Render(results.Plan, results.Rounds, results.LocalOnly, results.PlanYaml,
                     FolderResults.FactsOf(folder, results.Plan), results.VersusLocal);
-                await GivenFile.WriteAsync(path, parsed.GetValue(target) is null ? folder.Record.Mode : null, html, cancellationToken);
+                await GivenFile.WriteAsync(
+                    path, parsed.GetValue(target) is null ? folder.Record.Mode : null, writer => writer.WriteAsync(html));
             }
 
             await parsed.InvocationConfiguration.Output.WriteLineAsync($"report: {path}");

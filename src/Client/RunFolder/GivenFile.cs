@@ -7,14 +7,20 @@ namespace FedRLora.Client.RunFolder;
 /// <summary>A file that was named with <c>--out</c>: there as a whole, or not at all.</summary>
 internal static class GivenFile
 {
-    /// <summary>Puts what a stream brings in place of what is there, once all of it has come.</summary>
+    private const int BlockChars = 1 << 16;
+
+    /// <summary>Puts what is written in place of what is there, once all of it is; in UTF-8.</summary>
     /// <exception cref="BadInputException">It cannot be written.</exception>
-    public static async Task WriteAsync(string path, StoreMode? mode, Stream content, CancellationToken cancellationToken)
+    public static async Task WriteAsync(string path, StoreMode? mode, Func<TextWriter, Task> write)
     {
         if (Directory.Exists(path)) throw new BadInputException($"--out: {path} is a folder; name a file");
         try
         {
-            await OutputFile.ReplaceAsync(path, mode, stream => content.CopyToAsync(stream, cancellationToken));
+            await OutputFile.ReplaceAsync(path, mode, async stream =>
+            {
+                await using var writer = new StreamWriter(stream, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false), leaveOpen: true);
+                await write(writer);
+            });
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
         {
@@ -22,11 +28,12 @@ internal static class GivenFile
         }
     }
 
-    /// <summary>Puts a text in place of what is there, in UTF-8.</summary>
-    /// <exception cref="BadInputException">It cannot be written.</exception>
-    public static async Task WriteAsync(string path, StoreMode? mode, string text, CancellationToken cancellationToken)
+    /// <summary>Writes what a stream brings, as it comes.</summary>
+    public static async Task CopyToAsync(this Stream content, TextWriter target, CancellationToken cancellationToken)
     {
-        using var content = new MemoryStream(Encoding.UTF8.GetBytes(text), writable: false);
-        await WriteAsync(path, mode, content, cancellationToken);
+        using var reader = new StreamReader(content, Encoding.UTF8);
+        var block = new char[BlockChars];
+        while (await reader.ReadAsync(block, cancellationToken) is > 0 and var read)
+            await target.WriteAsync(block.AsMemory(0, read), cancellationToken);
     }
 }
