@@ -25,9 +25,11 @@ internal static class ReportCommand
             if (run.IsOnSilos(parsed))
             {
                 path = parsed.GetValue(target) ?? throw new BadInputException("--out: name the file for the report of a run on silos.");
+                var name = run.Name(parsed);
                 using var silos = run.Silos.Open(parsed);
+                _ = (await silos.PlanAsync(name, cancellationToken)).Require(); // a page alone does not say whose it is
                 await using var report = await silos.FileAsync(
-                    $"{ControlClient.Run(run.Name(parsed))}/report", "text/html", silos.Patience.Call, MostBytes, cancellationToken);
+                    $"{ControlClient.Run(name)}/report", "text/html", silos.Patience.Call, MostBytes, cancellationToken);
                 await GivenFile.WriteAsync(path, mode: null, writer => report.Content.CopyToAsync(writer, cancellationToken));
             }
             else

@@ -170,6 +170,71 @@ public sealed class RunsOfSilosTests : IDisposable
         else Assert.Single(result.ErrorLines);
     }
 
+    [Fact]
+    public async Task A_page_of_something_else_is_not_taken_for_a_report()
+    {
+        await using var server = ScriptedServer.Giving(200, "<html>It works!</html>", "text/html");
+        var file = Path.Combine(_folder.FullName, "report.html");
+
+        var result = await RunAsync(server, "report", "tiny", "--out", file);
+
+        Assert.Equal(3, result.Code);
+        Assert.Contains("is no silo of this program (text/html instead of application/yaml)", Assert.Single(result.ErrorLines),
+            StringComparison.Ordinal);
+        Assert.False(File.Exists(file));
+    }
+
+    [Theory]
+    [InlineData("report", "text/html")]
+    [InlineData("metrics", "text/csv")]
+    public async Task A_file_that_is_cut_leaves_what_was_there(string command, string type)
+    {
+        await using var server = new ScriptedServer((head, to, token) => to.WriteAsync(
+            head.Contains("/plan", StringComparison.Ordinal) ? PlanAnswer
+            : [.. ScriptedServer.Head(200, 1000, type), .. "half"u8], token).AsTask());
+        var file = Path.Combine(_folder.FullName, "file");
+        await File.WriteAllTextAsync(file, "before");
+
+        var result = await RunAsync(server, command, "tiny", "--out", file);
+
+        Assert.Equal(3, result.Code);
+        Assert.Contains("was lost in the middle of its answer", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
+        Assert.Equal("before", await File.ReadAllTextAsync(file));
+        Assert.Equal(["file", "token"], Names(_folder.FullName));
+    }
+
+    [Fact]
+    public async Task Points_of_steps_say_whose_they_are_and_a_site_that_is_away_is_named()
+    {
+        await using var server = Silos(static client => client == "one"
+            ? ScriptedServer.Http(200, "{\"round\":1,\"step\":4}\n{\"round\":1,\"step\":8}\n", "application/jsonl")
+            : ScriptedServer.Http(503, "{\"schema\":1,\"error\":\"site south has no live silo\"}"));
+
+        var result = await RunAsync(server, "metrics", "tiny", "--by", "steps");
+
+        Assert.Equal((3, "site south does not answer, so that steps of its clients are not among these: site south has no live silo\n"),
+            (result.Code, result.Error));
+        Assert.Equal("{\"schema\":1,\"client\":\"one\",\"round\":1,\"step\":4}\n{\"schema\":1,\"client\":\"one\",\"round\":1,\"step\":8}\n",
+            result.Output);
+    }
+
+    [Fact]
+    public async Task Lines_of_logs_are_shown_page_by_page_without_what_would_steer_a_terminal()
+    {
+        const string Line = "{\"silo\":\"north-1\",\"line\":{\"number\":1,\"at\":\"2026-05-04T12:00:00+00:00\",\"level\":\"warning\","
+            + "\"category\":\"C\",\"event\":7,\"text\":\"TEXT\"}}";
+        await using var server = new ScriptedServer((head, to, token) => to.WriteAsync(ScriptedServer.Http(
+            200, head.Contains("after=", StringComparison.Ordinal)
+                ? "{\"schema\":1,\"lines\":[],\"next\":\"north-1:9\",\"forgotten\":0,\"missing\":[\"south-1: it does not answer\"]}"
+                : $"{{\"schema\":1,\"lines\":[{Line.Replace("TEXT", "a\\u001b[2Jb", StringComparison.Ordinal)}],\"next\":\"north-1:9\","
+                    + "\"forgotten\":3,\"missing\":[]}"), token).AsTask());
+
+        var result = await RunAsync(server, "logs", "tiny");
+
+        Assert.Equal("2026-05-04T12:00:00Z north-1 warning: a [2Jb\n", result.Output);
+        Assert.Equal((3, "3 lines before these are no longer remembered\nsouth-1: it does not answer\n"), (result.Code, result.Error));
+    }
+
     [Theory]
     [InlineData("export", "tiny", "--client", "none", "--out", "OUT")]
     [InlineData("eval", "--run", "tiny", "--client", "none")]
