@@ -30,13 +30,16 @@ internal sealed class Interruption : IDisposable
                     LeaveAtOnce(error);
                 if (signal != PosixSignal.SIGINT && !takesItsTime)
                     InBackground(() => LeaveAfterAMoment(error));
-                if (!asksOnly) error.WriteLine("Stopping; what is committed is kept. Press Ctrl-C again to leave at once.");
+                if (!asksOnly) error.WriteLine(Form("Stopping; what is committed is kept. Press Ctrl-C again to leave at once."));
                 _source.Cancel();
             }));
         }
     }
 
     public CancellationToken Token => _source.Token;
+
+    /// <summary>How a line for standard error is written: a silo whose log is JSON says this as JSON too.</summary>
+    public static Func<string, string> Form { get; set; } = static line => line;
 
     /// <summary>What is said last where the command is left in mid-step and cannot say it: how what it began goes on.</summary>
     public static string? LastWord { get; set; }

@@ -31,12 +31,15 @@ switch (args.FirstOrDefault())
     case "bases":
         await BasesBenchmark.RunAsync(args[1..]);
         break;
+    case "telemetry":
+        await TelemetryBenchmark.RunAsync(args[1..]);
+        break;
     case "training":
         await TrainingBenchmark.RunAsync(args[1..]);
         break;
     default:
         Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | population | training | "
-            + "bases | quantized | "
+            + "telemetry | bases | quantized | "
             + "byzantine | defaults | scopes");
         break;
 }

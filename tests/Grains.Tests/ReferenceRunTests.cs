@@ -223,6 +223,7 @@ public sealed class ReferenceRunTests
             () => federation.Coordinator("third.local-only").SubmitAsync(Plan(more: ""), InTime));
 
         Assert.StartsWith("Run first.local-only exists with another plan", before.Message, StringComparison.Ordinal);
-        Assert.StartsWith("third.local-only is what the local-only reference of run third is called", after.Message, StringComparison.Ordinal);
+        Assert.StartsWith(
+            "third.local-only is what the local-only reference of run third is called", after.Message, StringComparison.Ordinal);
     }
 }

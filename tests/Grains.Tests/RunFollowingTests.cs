@@ -8,7 +8,9 @@ using Xunit.Abstractions;
 
 namespace FedRLora.Grains.Tests;
 
-/// <summary>A run as listeners follow it: rounds once and in order whoever tells of them, and within an activation every event once.</summary>
+/// <summary>
+/// A run as listeners follow it: rounds once and in order whoever tells of them, and within an activation every event once.
+/// </summary>
 public sealed class RunFollowingTests(ITestOutputHelper output)
 {
     private const string Job = "job";

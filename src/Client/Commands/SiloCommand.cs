@@ -127,6 +127,7 @@ internal static class SiloCommand
             var kept = StoreSpec.Of(parsed.GetRequiredValue(mode), parsed.GetRequiredValue(durability));
             options = options with { StoreMode = kept.Mode!.Value, Durability = kept.Durability!.Value };
             options = options with { Name = parsed.GetValue(name) ?? $"{options.Sites[0]}-{options.SiloPort}" };
+            Interruption.Form = line => ConsoleLogs.Form(parsed.GetRequiredValue(logFormat), LogLevel.Information, line);
             await CheckAsync(options, cancellationToken);
             if (options.SiteStore is null && parsed.GetResult(maySend) is not null)
             {

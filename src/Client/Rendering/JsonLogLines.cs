@@ -17,7 +17,7 @@ namespace FedRLora.Client.Rendering;
 internal sealed class JsonLogLines(TimeProvider time) : ConsoleFormatter(FormatterName)
 {
     /// <summary>The name that the console's options choose it by.</summary>
-    public const string FormatterName = "json";
+    public const string FormatterName = "json-lines"; // "json" is the library's own
 
     private static readonly JsonWriterOptions Options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
     private readonly LogRepetitions _repetitions = new(time);

@@ -25,7 +25,6 @@ namespace FedRLora.ControlPlane.Http;
 /// <param name="logs">The host's logs.</param>
 public sealed class ControlServer(ControlOptions options, ControlServices services, ILoggerFactory logs) : IHostedService, IAsyncDisposable
 {
-    private const long MostBodyBytes = 16 << 20;
     private WebApplication? _app;
 
     /// <summary>Its address, once it has started.</summary>
@@ -97,7 +96,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
-            kestrel.Limits.MaxRequestBodySize = MostBodyBytes;
+            kestrel.Limits.MaxRequestBodySize = RequestChecks.MostBodyBytes;
             kestrel.Listen(address);
         });
         var app = builder.Build();

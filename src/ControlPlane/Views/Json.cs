@@ -1,5 +1,6 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 
 namespace FedRLora.ControlPlane.Views;
@@ -21,6 +22,23 @@ internal static class Json
     };
 
     public static JsonSerializerOptions Indented { get; } = new(Lines) { WriteIndented = true, NewLine = "\n" };
+
+    /// <summary>An object as one line, with the version of the schema first.</summary>
+    /// <exception cref="ArgumentException">It is no object.</exception>
+    public static string Line<T>(T content) => Top(content).ToJsonString(Lines);
+
+    /// <summary>An object for a person to read, with the version of the schema first.</summary>
+    /// <inheritdoc cref="Line"/>
+    public static string Page<T>(T content) => Top(content).ToJsonString(Indented);
+
+    private static JsonObject Top<T>(T content)
+    {
+        if (JsonSerializer.SerializeToNode(content, Lines) is not JsonObject described)
+            throw new ArgumentException("The top of what is written is an object.", nameof(content));
+        described.Remove("schema");
+        described.Insert(0, "schema", Schema);
+        return described;
+    }
 
     // JSON has no other numbers, and a result is JSON whatever a model computed.
     private sealed class FiniteOrNull : JsonConverter<double>

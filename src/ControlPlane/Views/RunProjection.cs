@@ -80,7 +80,8 @@ internal sealed class RunProjection
     /// <summary>All of it as of now.</summary>
     public RunView View(DateTimeOffset now, DateTimeOffset? staleSince = null, string? staleReason = null)
     {
-        var absent = Aged(now).AbsentSites.SelectMany(static hold => hold.Sites).ToDictionary(static site => site.Site, StringComparer.Ordinal);
+        var absent = Aged(now).AbsentSites.SelectMany(static hold => hold.Sites)
+            .ToDictionary(static site => site.Site, StringComparer.Ordinal);
         return new()
         {
             Run = _run,
@@ -113,7 +114,8 @@ internal sealed class RunProjection
         var measured = rounds.Sum(static round => round.Seconds ?? 0);
         var hold = HoldView.From(progress.Hold);
         var median = MedianSeconds(rounds);
-        var (left, open) = (progress.Rounds - Math.Max(0, committed), progress.Hold is { Kind: HoldKind.AtWork, For: { } sent } ? sent : default);
+        var left = progress.Rounds - Math.Max(0, committed);
+        var open = progress.Hold is { Kind: HoldKind.AtWork, For: { } sent } ? sent : TimeSpan.Zero;
         return new()
         {
             Name = progress.Name,

@@ -83,8 +83,8 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             var plan = await RunJobAsync(chain, cancellationToken);
             await StepPointsAsync(cancellationToken);
             await RunJobsEndAsync(chain, cancellationToken);
-            return Report(chain,
-                [.. (plan?.Clients ?? []).Select(static client => client.Site).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)]);
+            var sites = (plan?.Clients ?? []).Select(static client => client.Site).Distinct(StringComparer.Ordinal);
+            return Report(chain, [.. sites.Order(StringComparer.Ordinal)]);
         }
 
         public async Task<RunReport?> RunSiteAsync(string site, CancellationToken cancellationToken)

@@ -66,14 +66,20 @@ internal static class Against
                 logs[run] = Math.Log(our[run] / their[run]);
             }
 
-            var mean = logs.Average();
-            var deviation = Math.Sqrt(logs.Sum(log => (log - mean) * (log - mean)) / (runs - 1));
-            var half = (runs - 2 < Quantiles.Length ? Quantiles[runs - 2] : 1.96) * deviation / Math.Sqrt(runs);
             Console.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
-                $"| {name} | {Pairs.Median(our) * 1e3:F1} | {Pairs.Median(their) * 1e3:F1} | {Math.Exp(mean):F3} | "
-                + $"{Math.Exp(mean - half):F3} to {Math.Exp(mean + half):F3} |"));
+                $"| {name} | {Pairs.Median(our) * 1e3:F1} | {Pairs.Median(their) * 1e3:F1} | {Interval(logs)} |"));
         }
+    }
+
+    /// <summary>The mean of ratios by their logarithms, and its 95 % interval, as two cells of a table.</summary>
+    public static string Interval(IReadOnlyList<double> logs)
+    {
+        var mean = logs.Average();
+        var deviation = Math.Sqrt(logs.Sum(log => (log - mean) * (log - mean)) / (logs.Count - 1));
+        var half = (logs.Count - 2 < Quantiles.Length ? Quantiles[logs.Count - 2] : 1.96) * deviation / Math.Sqrt(logs.Count);
+        return string.Create(CultureInfo.InvariantCulture,
+            $"{Math.Exp(mean):F3} | {Math.Exp(mean - half):F3} to {Math.Exp(mean + half):F3}");
     }
 
     private static IEnumerable<KeyValuePair<string, Func<Action>>> Cases(CausalLanguageModel model)

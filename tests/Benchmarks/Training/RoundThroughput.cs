@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Net;
 using System.Text.Json;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
@@ -30,7 +29,7 @@ internal static class RoundThroughput
     public static async Task RunAsync(Settings settings)
     {
         var folder = Directory.CreateTempSubdirectory("fedrlora-round-").FullName;
-        using var collector = new Collector();
+        using var collector = new OtlpSink();
         try
         {
             ModelFolder.Write(folder, BenchmarkModel.Config, "F32", shards: 1);
@@ -102,48 +101,4 @@ internal static class RoundThroughput
             + $"strategy: {{rounds: {Rounds}}}\nevaluation: {{everyRounds: {Rounds}}}\ncheckpoints: {{export: false}}\nclients:\n")
         + string.Concat(Enumerable.Range(0, Clients).Select(static client => string.Create(CultureInfo.InvariantCulture,
             $"  - {{id: c{client}, task: one, data: {{train: rows.jsonl}}}}\n")));
-
-    /// <summary>An OTLP endpoint that reads what it is sent and says yes.</summary>
-    private sealed class Collector : IDisposable
-    {
-        private readonly HttpListener _listener = new();
-        private long _requests;
-        private long _bytes;
-
-        public Collector()
-        {
-            Endpoint = $"http://127.0.0.1:{SiloPorts.Free().Silo}";
-            _listener.Prefixes.Add(Endpoint + "/");
-            _listener.Start();
-            _ = ServeAsync();
-        }
-
-        public string Endpoint { get; }
-
-        public long Requests => Interlocked.Read(ref _requests);
-
-        public long Bytes => Interlocked.Read(ref _bytes);
-
-        public void Dispose() => ((IDisposable)_listener).Dispose();
-
-        private async Task ServeAsync()
-        {
-            try
-            {
-                while (true)
-                {
-                    var context = await _listener.GetContextAsync();
-                    using var body = new MemoryStream();
-                    await context.Request.InputStream.CopyToAsync(body);
-                    Interlocked.Increment(ref _requests);
-                    Interlocked.Add(ref _bytes, body.Length);
-                    context.Response.Close();
-                }
-            }
-            catch (Exception exception) when (exception is HttpListenerException or ObjectDisposedException)
-            {
-                // The benchmark has ended.
-            }
-        }
-    }
 }

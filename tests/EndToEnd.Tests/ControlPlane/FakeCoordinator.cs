@@ -4,8 +4,10 @@ using FedRLora.EndToEnd.Tests.Client;
 
 namespace FedRLora.EndToEnd.Tests.ControlPlane;
 
-/// <summary>A run that does what a test says, and tells of it as a coordinator does.</summary>
-internal sealed class FakeCoordinator : IRunFollowingGrain
+/// <summary>
+/// A run that does what a test says, and tells of it as a coordinator does. Abstract, or silos in this process would take it for a grain.
+/// </summary>
+internal abstract class FakeCoordinator : IRunFollowingGrain
 {
     public const string Run = "demo-1";
 
@@ -17,7 +19,9 @@ internal sealed class FakeCoordinator : IRunFollowingGrain
     private string _activation = "first";
     private TaskCompletionSource _news = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    public FakeCoordinator() => Become(StateOf(0));
+    private FakeCoordinator() => Become(StateOf(0));
+
+    public static FakeCoordinator Create() => new Told();
 
     /// <summary>Why it does not answer; null where it does.</summary>
     public Exception? Trouble { get; set; }
@@ -143,8 +147,8 @@ internal sealed class FakeCoordinator : IRunFollowingGrain
         if (known >= 0)
             return new() { Events = [.. _log.Skip(known + 1)] };
         var first = after?.Round + 1 ?? 0;
-        var rounds = _rounds.Skip(first).Take(MostRounds).Select((round, i) => new RunEvent { At = At(0) with { Round = first + i }, Round = round })
-            .ToList();
+        var rounds = _rounds.Skip(first).Take(MostRounds)
+            .Select((round, i) => new RunEvent { At = At(0) with { Round = first + i }, Round = round }).ToList();
         if (first + rounds.Count < _rounds.Count) return new() { Events = rounds, IsRestated = true, HasMore = true };
         var at = _log[^1].At;
         return new()
@@ -171,4 +175,6 @@ internal sealed class FakeCoordinator : IRunFollowingGrain
         _news = new(TaskCreationOptions.RunContinuationsAsynchronously);
         news.TrySetResult();
     }
+
+    private sealed class Told : FakeCoordinator;
 }

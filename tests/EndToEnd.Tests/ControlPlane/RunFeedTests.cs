@@ -12,7 +12,7 @@ namespace FedRLora.EndToEnd.Tests.ControlPlane;
 public sealed class RunFeedTests
 {
     private readonly ManualTime _time = new(new DateTimeOffset(2026, 3, 4, 5, 6, 7, TimeSpan.Zero));
-    private readonly FakeCoordinator _coordinator = new();
+    private readonly FakeCoordinator _coordinator = FakeCoordinator.Create();
 
     private static CancellationToken InTime => new CancellationTokenSource(TimeSpan.FromSeconds(30)).Token;
 
@@ -27,7 +27,8 @@ public sealed class RunFeedTests
         Assert.Equal(_coordinator.Last.ToString(), snapshot.Id);
         Assert.False(Json(snapshot).TryGetProperty("reason", out _));
         Assert.Equal(0, Json(snapshot).GetProperty("rounds")[0].GetProperty("round").GetInt32());
-        Assert.Equal(["a", "b", "c"], Json(snapshot).GetProperty("clients").EnumerateArray().Select(static c => c.GetProperty("client").GetString()));
+        Assert.Equal(["a", "b", "c"], Json(snapshot).GetProperty("clients").EnumerateArray()
+            .Select(static client => client.GetProperty("client").GetString()));
 
         _coordinator.Commit();
         Assert.Equal(1, Json(await ear.NextAsync("round")).GetProperty("round").GetInt32());

@@ -1,11 +1,9 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
-using FedRLora.Abstractions.Ports;
 using FedRLora.ControlPlane;
 using FedRLora.ControlPlane.Http;
 using FedRLora.ControlPlane.Report;
-using FedRLora.Grains;
 using FedRLora.Grains.Sites;
 using FedRLora.Silo;
 using FedRLora.Training.Tests;
@@ -48,14 +46,16 @@ public sealed class SiteRunTests : IDisposable
         Assert.Equal(Committed(folder, "tiny.local-only"), results.LocalOnly![^1].ManifestSha256);
         Assert.All(results.VersusLocal!.Values, static one => Assert.NotNull(one.StandardError));
         Assert.Equal(2, results.VersusLocal.Count);
-        Assert.Equal(results.Rounds[^1].Manifest.Clients.Select(static client => client.Score), scored.Select(static one => one.Now.Score));
+        var recorded = results.Rounds[^1].Manifest.Clients.Select(static client => client.Score);
+        Assert.Equal(recorded, scored.Select(static one => one.Now.Score));
         foreach (var client in new[] { "one", "two" })
         {
             var pieces = await sites.ExportAsync("tiny", client, new FormAsked(), inTime).ToListAsync(inTime);
             foreach (var name in new[] { "adapter_model.safetensors", "adapter_config.json" })
             {
+                var written = await File.ReadAllBytesAsync(Path.Combine(folder, "adapters", client, name), inTime);
                 byte[] sent = [.. pieces.Where(piece => piece.File == name).SelectMany(static piece => piece.Content)];
-                Assert.Equal(Unplaced(await File.ReadAllBytesAsync(Path.Combine(folder, "adapters", client, name), inTime)), Unplaced(sent));
+                Assert.Equal(Unplaced(written), Unplaced(sent));
             }
         }
 

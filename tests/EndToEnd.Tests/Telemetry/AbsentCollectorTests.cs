@@ -49,20 +49,20 @@ public sealed partial class AbsentCollectorTests(ITestOutputHelper log) : IDispo
     [Fact]
     public async Task What_a_collector_missed_while_it_was_away_comes_when_it_is_there_and_once()
     {
-        var port = FreePorts.Take(1)[0];
-        var plan = _tiny.WritePlan();
+        var ports = FreePorts.Take(2);
+        var token = Path.Combine(_tiny.Root, "token");
         var (siloPort, gateway) = SiloPorts.Free();
         await using var silo = RunningProgram.StartWith(
-            [("OTEL_EXPORTER_OTLP_ENDPOINT", $"http://127.0.0.1:{port}"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            [("OTEL_EXPORTER_OTLP_ENDPOINT", $"http://127.0.0.1:{ports[0]}"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
                 ("OTEL_BSP_SCHEDULE_DELAY", "100"), ("OTEL_METRICS_EXPORTER", "none")],
             _tiny.Root, "silo", "--site", "*", "--port", $"{siloPort}", "--gateway", $"{gateway}", "--store", "store", "--control",
-            $"{FreePorts.Take(1)[0]}");
+            $"{ports[1]}", "--control-token", token);
         await silo.UntilAsync(() => silo.Output.Contains("serves", StringComparison.Ordinal), "the silo");
-        await RunningProgram.RunAsync(_tiny.Root, "submit", plan, "--gateway", $"{gateway}");
+        await Submitting.SubmitAsync(ports[1], token, _tiny.WritePlan());
         await silo.UntilAsync(() => silo.Output.Contains("Job tiny finished", StringComparison.Ordinal)
             && silo.Output.Contains("Telemetry waits", StringComparison.Ordinal), "the end of the run");
 
-        using var collector = new Collector(port);
+        using var collector = new Collector(ports[0]);
         silo.Terminate(); // which sends what is left
         await silo.ExitAsync();
 

@@ -49,8 +49,7 @@ public sealed partial class PrometheusTests(ITestOutputHelper log) : IDisposable
 
         var plan = Federation.TinyPlan.Write(_tiny, 3, string.Join('\n', new[] { "south", "north", "west" }
             .Select(static site => Federation.TinyPlan.Client($"{site}-1", "one", site))));
-        using var begun = await SubmitAsync(TokenFiles.Read(token), await File.ReadAllTextAsync(plan));
-        Assert.True(begun.IsSuccessStatusCode, await begun.Content.ReadAsStringAsync());
+        await Submitting.SubmitAsync(ports[0], token, plan);
         await prometheus.UntilAsync(async () => await ValueAsync("sum(fedrlora_rounds_total{run=\"tiny\"})") == 4, "four committed rounds");
         await prometheus.UntilAsync(async () => await ValueAsync("count(fedrlora_run_open_round)") is null, "the end of the run's gauges");
 
@@ -74,14 +73,6 @@ public sealed partial class PrometheusTests(ITestOutputHelper log) : IDisposable
             var results = answer.RootElement.GetProperty("data").GetProperty("result");
             return results.GetArrayLength() == 0 ? null
                 : double.Parse(results[0].GetProperty("value")[1].GetString()!, CultureInfo.InvariantCulture);
-        }
-
-        async Task<HttpResponseMessage> SubmitAsync(string secret, string text)
-        {
-            using var client = new HttpClient();
-            client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", secret);
-            using var body = new StringContent(JsonSerializer.Serialize(new { run = "tiny", plan = text }), null, "application/json");
-            return await client.PostAsync($"http://127.0.0.1:{ports[0]}/v1/runs", body);
         }
     }
 

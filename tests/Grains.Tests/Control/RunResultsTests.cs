@@ -1,6 +1,5 @@
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
-using FedRLora.Abstractions.Ports;
 using FedRLora.ControlPlane;
 using FedRLora.ControlPlane.Http;
 using FedRLora.ControlPlane.Report;
@@ -77,7 +76,8 @@ public sealed class RunResultsTests : IDisposable
             // One row more right than with nothing shared.
             Rows = static group => [new(1, 1), new(group.Plan.Sharing == Sharing.Method ? 1 : 0, 1)],
         },
-        folder: Path.Combine(_root, "jobs"), siteStoreOf: site => new DirectoryBlobStore(Path.Combine(_root, site)), mostClientsInMessage: 2);
+        folder: Path.Combine(_root, "jobs"), siteStoreOf: site => new DirectoryBlobStore(Path.Combine(_root, site)),
+        mostClientsInMessage: 2);
 
     private static string Plan() => TestFederation.Plan(
         clients: 2, rounds: 2, more: "evaluation: {localOnly: true}", site: static i => Sites[i % 2]);
