@@ -118,7 +118,7 @@ public sealed class MaySendTests : IDisposable
                 || key.StartsWith("jobs/fork/", StringComparison.Ordinal));
         }
 
-        await using var wider = await TestFederation.StartAsync(folder: _folder, maySend: SendingLimits.Parse(["run"]));
+        await using var wider = await TestFederation.StartAsync(folder: _folder, maySend: SendingLimits.Parse(["job"]));
         await wider.Coordinator("job").ResumeAsync(false, cancellationToken: InTime);
         var over = await wider.FinishAsync("job", InTime);
         Assert.True(over.Status == JobStatus.Finished, over.Reason);
@@ -167,7 +167,7 @@ public sealed class MaySendTests : IDisposable
         {
             Afterwards = static (_, result) => result with { Update = new([.. result.Update, new("x.B", result.Update["A"])]) },
         };
-        await using var federation = await TestFederation.StartAsync(trainer: trainer, maySend: SendingLimits.Parse(["run"]));
+        await using var federation = await TestFederation.StartAsync(trainer: trainer, maySend: SendingLimits.Parse(["job"]));
 
         await federation.Coordinator("job").SubmitAsync(Plan("fedsa-lora"), InTime);
         var over = await federation.FinishAsync("job", InTime);

@@ -121,6 +121,7 @@ internal static class ValidateCommand
         var tensors = result.Plan is { } read ? TensorUse.Of(read.Adapter, PlanSizes.Of(read, file.Folder).Sizes?.Bytes) : null;
         return new()
         {
+            ["schema"] = Json.Schema,
             ["file"] = file.Path,
             ["valid"] = result.Plan is not null,
             ["sha256"] = file.Sha256,

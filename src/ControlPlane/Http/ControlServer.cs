@@ -91,7 +91,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
             .AddSingleton<Entrance>().AddSingleton<Answers>()
             .Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(1)) // streams have no end of their own
             .AddRouting().Configure<RouteHandlerOptions>(static handlers => handlers.ThrowOnBadRequest = true)
-            .ConfigureHttpJsonOptions(static json => Configure(json.SerializerOptions)).AddOpenApi("v1");
+            .ConfigureHttpJsonOptions(static json => Configure(json.SerializerOptions)).AddOpenApi("v1", Document.Configure);
         AddAccess(builder.Services, new TokenOptions { Operator = tokens.Operator, Viewer = tokens.Viewer, Port = address.Port });
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
         {
@@ -127,6 +127,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         foreach (var converter in Json.Lines.Converters) json.Converters.Add(converter);
         json.DefaultIgnoreCondition = Json.Lines.DefaultIgnoreCondition;
         json.Encoder = Json.Lines.Encoder;
+        json.NumberHandling = JsonNumberHandling.Strict;
         json.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;
         json.RespectRequiredConstructorParameters = true;
         json.RespectNullableAnnotations = true;

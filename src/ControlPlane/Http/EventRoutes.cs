@@ -8,6 +8,7 @@ using FedRLora.ControlPlane.Views;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Routing;
 
 namespace FedRLora.ControlPlane.Http;
@@ -25,11 +26,11 @@ internal static class EventRoutes
         routes.Map(Routes.Events, EventsAsync).Produces<string>(contentType: EventStream).Produces<Problem>(StatusCodes.Status404NotFound);
     }
 
-    private static async Task EventsAsync(string run, RunFeeds feeds, HttpContext context)
+    private static async Task EventsAsync(
+        string run, RunFeeds feeds, HttpContext context, [FromHeader(Name = "Last-Event-ID")] string? lastEventId = null)
     {
         var token = context.RequestAborted;
-        string? last = context.Request.Headers["Last-Event-ID"];
-        var events = await feeds.SubscribeAsync(Named(run), last, token).AsBegunAsync(token);
+        var events = await feeds.SubscribeAsync(Named(run), lastEventId, token).AsBegunAsync(token);
         context.Response.ContentType = EventStream;
         context.Features.Get<IHttpResponseBodyFeature>()?.DisableBuffering();
         var writer = context.Response.BodyWriter;

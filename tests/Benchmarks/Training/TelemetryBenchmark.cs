@@ -19,7 +19,7 @@ namespace FedRLora.Benchmarks.Training;
 /// </summary>
 internal static class TelemetryBenchmark
 {
-    private const int Clients = 8, Steps = 20, Rows = 4, Tokens = 64, Rounds = 2;
+    private const int Clients = 4, Steps = 8, Rows = 4, Tokens = 64, Rounds = 2;
 
     public static async Task RunAsync(string[] args)
     {
