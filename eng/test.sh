@@ -31,19 +31,20 @@ install() {
   return 1
 }
 
-# The blob server of the store tests.
-azurite() {
-  local modules=tests/azurite/node_modules
-  [ "$modules/.package-lock.json" -nt tests/azurite/package-lock.json ] && return
+# packages FOLDER WHAT: the npm packages of a folder under tests; without them WHAT is skipped.
+packages() {
+  local folder=tests/$1 modules=tests/$1/node_modules what=$2
+  [ "$modules/.package-lock.json" -nt "$folder/package-lock.json" ] && return
   rm -rf "$modules" # half of it would fail the tests instead of skipping them
-  command -v npm >/dev/null || install nodejs npm || { echo "npm is missing: the tests on Azurite are skipped"; return; }
+  command -v npm >/dev/null || install nodejs npm || { echo "npm is missing: $what are skipped"; return; }
   mkdir -p "${HOME:-/}/.npm" 2>/dev/null || export npm_config_cache="$PWD/$results/npm-cache" # without a folder for it npm tries for ever
-  timeout -k 5 600 npm ci --prefix tests/azurite --loglevel error --fetch-retries 1 --fetch-timeout 60000 >"$results/npm.log" 2>&1 &&
+  timeout -k 5 600 npm ci --prefix "$folder" --loglevel error --fetch-retries 1 --fetch-timeout 60000 >"$results/npm.log" 2>&1 &&
     touch "$modules/.package-lock.json" && return
   rm -rf "$modules"
-  echo "npm could not install Azurite, its tests are skipped: $(grep -m 1 . "$results/npm.log")"
+  echo "npm could not install the packages of $folder, $what are skipped: $(grep -m 1 . "$results/npm.log")"
 }
-azurite
+packages azurite "the tests on Azurite"
+packages openapi "the tests with tools for OpenAPI"
 # The dashboard that the OTLP test sends to, and the program that reads the pages of metrics.
 timeout -k 5 300 dotnet restore tests/aspire -v quiet >"$results/aspire.log" 2>&1 ||
   echo "the Aspire dashboard could not be restored, its test is skipped: $(grep -m 1 . "$results/aspire.log")"

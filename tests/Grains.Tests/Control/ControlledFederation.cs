@@ -26,7 +26,7 @@ internal sealed class ControlledFederation : IAsyncDisposable
 
     public string TokenFile => Path.Combine(_folder, "token");
 
-    public IReadOnlyList<ControlServer> Servers => [.. Federation.Cluster.Silos.Select(silo => _servers[silo])];
+    public IReadOnlyList<ControlServer> Servers => [.. Federation.Cluster.Silos.Where(_servers.ContainsKey).Select(silo => _servers[silo])];
 
     /// <summary>An operator at the first silo.</summary>
     public HttpClient Operator { get; private set; } = new();
@@ -55,6 +55,15 @@ internal sealed class ControlledFederation : IAsyncDisposable
         started.Viewer = started.As(TokenFiles.Read(TokenFiles.ViewerOf(started.TokenFile)));
         started.Nobody = started.As(token: null);
         return started;
+    }
+
+    /// <summary>Kills a silo: its control plane ends with every open stream, and nobody is told.</summary>
+    public async Task KillAsync(int silo)
+    {
+        var handle = Federation.Cluster.Silos[silo];
+        await _servers[handle].DisposeAsync();
+        _servers.Remove(handle);
+        await Federation.Cluster.KillSiloAsync(handle);
     }
 
     /// <summary>A caller with a token at a silo.</summary>
