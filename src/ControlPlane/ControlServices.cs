@@ -39,6 +39,9 @@ public sealed record ControlServices
     /// <summary>Bytes of one client's tensors of a plan, by their role; null where its model is not known here.</summary>
     public Func<FederationPlan, IReadOnlyDictionary<string, long>?>? BytesOf { get; init; }
 
+    /// <summary>Services of the silo's host that Orleans' dashboard works with; empty where it was not switched on.</summary>
+    public IReadOnlyList<ServiceDescriptor> Dashboard { get; init; } = [];
+
     /// <summary>What a silo's host gives.</summary>
     public static ControlServices Of(IServiceProvider silo) => new()
     {

@@ -6,17 +6,39 @@ using FedRLora.Training.Adapters;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using Orleans.Dashboard;
+using Orleans.Hosting;
 
 namespace FedRLora.Silo;
 
 internal static class ControlPlaneBuilderExtensions
 {
     /// <summary>The control plane of the silo.</summary>
-    public static void AddControlPlane(this IHostApplicationBuilder builder, ControlOptions control, string root) => builder.Services
-        .AddSingleton(services => new ControlServer(
-            control, ControlServices.Of(services) with { BytesOf = plan => BytesOf(plan, root) },
-            services.GetRequiredService<ILoggerFactory>()))
-        .AddHostedService(static services => services.GetRequiredService<ControlServer>());
+    public static void AddControlPlane(this IHostApplicationBuilder builder, ControlOptions control, string root)
+    {
+        var ofDashboard = typeof(DashboardOptions).Assembly;
+        Type[] dashboard = !control.OrleansDashboard ? [] :
+        [
+            typeof(IOptions<DashboardOptions>),
+            .. builder.Services.Select(static service => service.ServiceType)
+                .Where(type => type.Assembly == ofDashboard && !type.ContainsGenericParameters).Distinct(),
+        ];
+        builder.Services
+            .AddSingleton(services => new ControlServer(
+                control,
+                ControlServices.Of(services) with
+                {
+                    BytesOf = plan => BytesOf(plan, root),
+                    Dashboard = [.. dashboard.Select(type => ServiceDescriptor.Singleton(type, _ => services.GetRequiredService(type)))],
+                },
+                services.GetRequiredService<ILoggerFactory>()))
+            .AddHostedService(static services => services.GetRequiredService<ControlServer>());
+    }
+
+    /// <summary>What Orleans' dashboard shows is gathered on this silo, where that was asked for; its page is the control plane's.</summary>
+    public static ISiloBuilder AddOrleansDashboard(this ISiloBuilder silo, SiloOptions options) =>
+        options.Control is { OrleansDashboard: true } ? silo.AddDashboard(static dashboard => dashboard.HideTrace = true) : silo;
 
     private static IReadOnlyDictionary<string, long>? BytesOf(FederationPlan plan, string root)
     {

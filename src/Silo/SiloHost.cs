@@ -47,6 +47,7 @@ public static class SiloHost
         if (options.Leased) builder.Services.AddHostedService(static services => services.GetRequiredService<LeaseKeeper>());
         builder.UseOrleans(silo => silo
             .AddClustering(options)
+            .AddOrleansDashboard(options)
             .Configure<SiloMessagingOptions>(static messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(30))
             .AddFederation(new SiloIdentity(options.Name, options.Sites) { MaySend = options.MaySend }, new GrainSettings
             {

@@ -5,6 +5,7 @@ using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Cluster;
 using FedRLora.Client.Rendering;
 using FedRLora.ControlPlane;
+using FedRLora.ControlPlane.Access;
 using FedRLora.ControlPlane.Http;
 using FedRLora.Silo;
 using FedRLora.Silo.Clustering;
@@ -85,6 +86,10 @@ internal static class SiloCommand
         {
             Description = "The file with the operator's token, made where it is not there; by default one that this user's commands find",
         };
+        var dashboard = new Option<bool>("--orleans-dashboard")
+        {
+            Description = "Show Orleans' own dashboard below /orleans of the control plane, to operators; give it to every silo",
+        };
         var resend = SharedOptions.Number("--resend-after",
             "Seconds of silence after which work is sent again; by default 10", 0.1, 86_400);
         var maySend = MaySend.Create();
@@ -95,7 +100,7 @@ internal static class SiloCommand
         var command = new Command("silo", "Run one silo of a federation over processes, on loopback")
         {
             site, name, root, store, siteStore, mode, durability, cluster, clusterId, join, port, gateway, control,
-            controlToken, resend, maySend,
+            controlToken, dashboard, resend, maySend,
             lanes, clientMetrics, logFormat,
         };
         command.SetAction(async (parsed, cancellationToken) =>
@@ -121,7 +126,7 @@ internal static class SiloCommand
                 Control = new()
                 {
                     Address = parsed.GetValue(control) ?? new(IPAddress.Loopback, first ? ControlOptions.DefaultPort : 0),
-                    TokenFile = parsed.GetValue(controlToken),
+                    TokenFile = parsed.GetValue(controlToken), OrleansDashboard = parsed.GetValue(dashboard),
                 },
             };
             var kept = StoreSpec.Of(parsed.GetRequiredValue(mode), parsed.GetRequiredValue(durability));
@@ -145,6 +150,14 @@ internal static class SiloCommand
                 + $"gateway {options.GatewayPort}, control {host.Services.GetRequiredService<ControlServer>().Address.Authority}, "
                 + $"store {StoreLocation.Parse(StoreRole.Job, options.Store).Name}"
                 + (parsed.GetValue(maySend) is { Length: > 0 } words ? $", may send {string.Join("; ", words)}" : ""));
+            if (parsed.GetValue(dashboard))
+            {
+                var server = host.Services.GetRequiredService<ControlServer>();
+                await parsed.InvocationConfiguration.Output.WriteLineAsync(
+                    $"Orleans' dashboard: {new Uri(server.Address, Routes.OrleansDashboard.Pattern)}, for a browser that was let in by: "
+                    + $"{server.EntranceAddress()}");
+            }
+
             try
             {
                 var reason = await host.Services.GetRequiredService<SiloEnding>().Reason.WaitAsync(cancellationToken);

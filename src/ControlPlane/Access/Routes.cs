@@ -47,7 +47,13 @@ public static class Routes
         Silos = new("listSilos", "GET", "/v1/silos", Policy.View, "Silos that are alive, and how each is"),
         SiloLogs = new("getLogs", "GET", "/v1/logs", Policy.View, "What the silos say in their logs");
 
-    /// <summary>All of them.</summary>
+    /// <summary>
+    /// Orleans' own dashboard, which shows the state of grains; where it was switched on, with whatever lies below.
+    /// </summary>
+    public static readonly ControlRoute OrleansDashboard =
+        new("orleansDashboard", "GET", "/orleans", Policy.Operate, "Orleans' own dashboard, where it was switched on");
+
+    /// <summary>All of those that are always there.</summary>
     public static IReadOnlyList<ControlRoute> All { get; } =
     [
         Live, Ready, Enter, Home, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, Rounds, Plan, Report, RunMetrics, LocalOnly, Logs,

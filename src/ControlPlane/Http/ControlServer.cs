@@ -13,6 +13,7 @@ using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Orleans.Dashboard;
 
 namespace FedRLora.ControlPlane.Http;
 
@@ -93,6 +94,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
             .AddRouting().Configure<RouteHandlerOptions>(static handlers => handlers.ThrowOnBadRequest = true)
             .ConfigureHttpJsonOptions(static json => Configure(json.SerializerOptions)).AddOpenApi("v1", Document.Configure);
         AddAccess(builder.Services, new TokenOptions { Operator = tokens.Operator, Viewer = tokens.Viewer, Port = address.Port });
+        foreach (var service in services.Dashboard) builder.Services.Add(service);
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
@@ -104,6 +106,8 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         app.Use(SafeHeadersAsync).Use(RequestChecks.InvokeAsync);
         app.UseRouting().UseAuthentication().UseAuthorization();
         Map(app);
+        if (services.Dashboard.Count > 0)
+            app.MapOrleansDashboard(Routes.OrleansDashboard.Pattern).RequireAuthorization(Routes.OrleansDashboard.Policy.ToString());
         return app;
     }
 
@@ -153,7 +157,9 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         headers.CacheControl = "no-store";
         headers["Referrer-Policy"] = "no-referrer";
         headers["Cross-Origin-Resource-Policy"] = "same-origin";
-        headers.ContentSecurityPolicy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+        headers.ContentSecurityPolicy = context.Request.Path.StartsWithSegments(Routes.OrleansDashboard.Pattern)
+            ? "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
+            : "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
         return next(context);
     }
 
