@@ -44,7 +44,7 @@ public static class Keys
     /// <summary>Prefix of the extended plans.</summary>
     public static string Extensions(string job) => $"jobs/{job}/extensions/";
 
-    /// <summary>There where the run begins no local-only reference, though its plan asks for one: whoever submitted it left it out.</summary>
+    /// <summary>There where a run begins no local-only reference though its plan asks for one: who submitted it left it out.</summary>
     public static string NoReference(string job) => $"jobs/{job}/no-reference.json";
 
     /// <summary>Prefix of what a fork starts from.</summary>

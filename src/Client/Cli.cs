@@ -3,9 +3,8 @@ using System.CommandLine.Invocation;
 using System.CommandLine.Parsing;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
-using FedRLora.Client.Cluster;
-using FedRLora.ControlPlane;
 using FedRLora.Client.Commands;
+using FedRLora.Client.Control;
 using FedRLora.Grains.Store;
 using FedRLora.Silo;
 using FedRLora.Silo.Storage;
@@ -112,8 +111,9 @@ internal static class Cli
         OperationCanceledException when cancellationToken.IsCancellationRequested => (ExitCode.Interrupted, "Interrupted."),
         BadInputException =>
             (DiskErrors.IsOfTheDisk(exception.InnerException) ? ExitCode.Environment : ExitCode.BadInput, exception.Message),
+        EnvironmentException or ClusterUnavailableException => (ExitCode.Environment, exception.Message),
+        ControlException => (ExitCode.Failed, exception.Message),
         _ when CorruptBlobException.OrBadInputIn(exception) is { } refusal => (ExitCode.BadInput, refusal.Message),
-        EnvironmentException or UnansweredException or ClusterUnavailableException => (ExitCode.Environment, exception.Message),
         _ when StoreUnavailableException.In(exception) is { } away => (ExitCode.Environment, away.Message),
         _ when DiskErrors.In(exception) is { } error =>
             (ExitCode.Environment, $"{OneLine(exception)}; {error[(error.IndexOf(';', StringComparison.Ordinal) + 2)..]}, then try again."),

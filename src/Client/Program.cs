@@ -13,6 +13,8 @@ internal static class Program
         ResumeCommand.Create,
         ExtendCommand.Create,
         ForkCommand.Create,
+        ReportCommand.Create,
+        MetricsCommand.Create,
         VerifyCommand.Create,
         RepairCommand.Create,
         GcCommand.Create,
@@ -26,6 +28,7 @@ internal static class Program
         SubmitCommand.Create,
         RunsCommand.Create,
         WatchCommand.Create,
+        LogsCommand.Create,
         PauseCommand.Create,
         CancelCommand.Create,
         ValidateCommand.Create,
@@ -33,7 +36,8 @@ internal static class Program
         DoctorCommand.Create,
     ];
 
-    private static bool AsksOnly(string[] args) => args is ["watch" or "runs" or "submit" or "pause" or "cancel", ..];
+    private static bool AsksOnly(string[] args) =>
+        args is ["watch" or "runs" or "submit" or "pause" or "cancel" or "logs", ..] || args.Contains("--server");
 
     internal static async Task<int> Main(string[] args)
     {

@@ -9,7 +9,7 @@ using Orleans.Runtime;
 
 namespace FedRLora.Silo;
 
-/// <summary>Membership, of silos and of those who look for them; the one place that knows where it is kept.</summary>
+/// <summary>Membership; the one place that knows where it is kept.</summary>
 public static class ClusteringBuilderExtensions
 {
     private const int MissedProbes = 2;
@@ -33,13 +33,6 @@ public static class ClusteringBuilderExtensions
             .UseRedisReminderService(reminders => reminders.ConfigurationOptions = RedisMembership.Configuration(redis))
             .AddHealing();
     }
-
-    /// <summary>Finds silos by membership; with <see cref="ClusterLocation.Localhost"/> by their gateways on this machine.</summary>
-    public static IClientBuilder AddClustering(this IClientBuilder client, ClusterLocation cluster, string clusterId, int[] gateways) =>
-        cluster is ClusterLocation.Redis redis
-            ? client.Configure<ClusterOptions>(options => Name(options, clusterId))
-                .UseRedisClustering(membership => membership.ConfigurationOptions = RedisMembership.Configuration(redis))
-            : client.UseLocalhostClustering(gateways, clusterId, clusterId);
 
     // Around whatever table was registered last; the silo's own memory, as on localhost, cannot come back empty while the silo lives.
     private static ISiloBuilder AddHealing(this ISiloBuilder silo)

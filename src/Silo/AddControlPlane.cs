@@ -1,25 +1,32 @@
-using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
 using FedRLora.ControlPlane;
 using FedRLora.ControlPlane.Http;
-using FedRLora.ControlPlane.Scraping;
-using FedRLora.Grains;
-using FedRLora.Grains.Sites;
+using FedRLora.Training.Adapters;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
-using Orleans;
 
 namespace FedRLora.Silo;
 
 internal static class ControlPlaneBuilderExtensions
 {
     /// <summary>The control plane of the silo.</summary>
-    public static void AddControlPlane(this IHostApplicationBuilder builder, ControlOptions control) => builder.Services
-        .AddSingleton(static services => new ControlServices(
-            services.GetRequiredService<IGrainFactory>(), services.GetRequiredService<SiteRuns>(),
-            services.GetRequiredService<IBlobStores>(), services.GetRequiredService<SiloIdentity>(), services.GetRequiredService<TimeProvider>(),
-            services.GetRequiredService<IMetricsPage>()))
+    public static void AddControlPlane(this IHostApplicationBuilder builder, ControlOptions control, string root) => builder.Services
         .AddSingleton(services => new ControlServer(
-            control, services.GetRequiredService<ControlServices>(), services.GetRequiredService<ILoggerFactory>()))
+            control, ControlServices.Of(services) with { BytesOf = plan => BytesOf(plan, root) },
+            services.GetRequiredService<ILoggerFactory>()))
         .AddHostedService(static services => services.GetRequiredService<ControlServer>());
+
+    private static IReadOnlyDictionary<string, long>? BytesOf(FederationPlan plan, string root)
+    {
+        try
+        {
+            return plan.Adapter.From is null ? AdapterSizes.On(plan.Adapter, Path.GetFullPath(plan.Model.Path, root)).Bytes : null;
+        }
+        catch (BadInputException)
+        {
+            return null; // the model is at the sites, which have it or say that they have not
+        }
+    }
 }

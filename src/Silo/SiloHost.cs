@@ -58,7 +58,7 @@ public static class SiloHost
                     : null,
             }));
         // after Orleans: it starts when the silo has, and stops before it
-        if (options.Control is { } control) builder.AddControlPlane(control);
+        if (options.Control is { } control) builder.AddControlPlane(control, options.Root);
         return builder.Build();
     }
 }

@@ -45,7 +45,7 @@ internal static class Continuation
     private static int[] OfMessage(FrozenBase model, string message)
     {
         var template = model.Chat ?? throw new BadInputException(
-            "--chat: the model folder has no chat template; add chat_template.jinja, or tokenizer_config.json with chat_template");
+            "chat: the model folder has no chat template; add chat_template.jinja, or tokenizer_config.json with chat_template");
         return model.Tokenizer.Encode(
             template.Render(Conversation.Of(("user", message)), addGenerationPrompt: true).Text, addSpecialTokens: false);
     }

@@ -110,7 +110,7 @@ public sealed class MaySendTests
     [InlineData("fork", "x", "--round", "1", "--run", "y")]
     public async Task A_run_on_silos_takes_no_word_from_whoever_resumes_it(params string[] command)
     {
-        var refused = await CommandLine.RunAsync([.. command, "--gateway", "1", "--may-send", "job"]);
+        var refused = await CommandLine.RunAsync([.. command, "--server", "http://127.0.0.1:1", "--may-send", "job"]);
 
         Assert.Equal(2, refused.Code);
         Assert.StartsWith("--may-send is for a run in this process", refused.Error, StringComparison.Ordinal);

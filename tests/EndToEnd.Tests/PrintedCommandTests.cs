@@ -36,10 +36,10 @@ public sealed class PrintedCommandTests : IDisposable
     public async Task What_follows_a_call_to_silos_names_the_same_silos()
     {
         var plan = Federation.TinyPlan.Write(_tiny, 5000, Federation.TinyPlan.Client("only", "one"));
-        var (port, gateway) = SiloPorts.Free();
-        var options = $"--gateway {gateway}";
+        var place = new SiloPlace();
+        var options = place.Options;
         await using var silo = RunningProgram.Start(
-            _tiny.Root, "silo", "--site", "local", "--store", "cluster", "--port", $"{port}", "--gateway", $"{gateway}");
+            _tiny.Root, ["silo", "--site", "local", "--store", "cluster", .. place.Own]);
         await silo.UntilAsync(() => silo.Output.Contains(" serves ", StringComparison.Ordinal), "the silo");
 
         var submitted = await Terminal.RunAsync(_scratch.Folder, $"./fedrlora submit {plan} {options}");

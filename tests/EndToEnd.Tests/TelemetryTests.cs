@@ -53,9 +53,8 @@ public sealed class TelemetryTests : IDisposable
     [Fact]
     public async Task A_silo_refuses_such_a_variable_too()
     {
-        var ports = FreePorts.Take(2);
-        await using var program = RunningProgram.StartWith(("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"), _tiny.Root, "silo", "--site",
-            "local", "--port", $"{ports[0]}", "--gateway", $"{ports[1]}");
+        await using var program = RunningProgram.StartWith(("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"), _tiny.Root,
+            ["silo", "--site", "local", .. new SiloPlace().Own]);
 
         Assert.Equal(2, await program.ExitAsync());
         Assert.Contains("OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4317' is no address", program.Output, StringComparison.Ordinal);

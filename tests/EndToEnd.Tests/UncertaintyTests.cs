@@ -124,5 +124,5 @@ public sealed class UncertaintyTests : IDisposable
     private static JsonElement Final(CommandResult result) => Line(result).GetProperty("final");
 
     private static JsonElement Line(CommandResult result) => JsonDocument.Parse(
-        result.Output.Split('\n').Single(static line => line.StartsWith("{\"final\"", StringComparison.Ordinal))).RootElement;
+        result.Output.Split('\n').Single(static line => line.Contains("\"final\":", StringComparison.Ordinal))).RootElement;
 }

@@ -296,6 +296,25 @@ public class RoundMachineTests
     }
 
     [Fact]
+    public void What_stands_beside_a_score_and_is_not_finite_is_not_known_and_the_round_is_written_down()
+    {
+        var beside = Scored(0, "a") with
+        {
+            Score = new ClientScore
+            {
+                Metric = "perplexity", Value = 3, Loss = 1, Rows = 1, MajorityShare = double.NaN, StandardError = double.NaN,
+                Base = new() { Reference = double.PositiveInfinity },
+            },
+        };
+        var plan = Of([Client("a")]);
+        var run = new Run(plan).On(Fresh, new RoundEvent.Aggregated(0, 1, Candidate(0)), new RoundEvent.ClientReported(beside));
+
+        var manifest = ManifestBuilder.Build(plan, "plan", null, run.State);
+        var score = RoundManifest.Parse(manifest.ToBytes(), "manifest").Clients[0].Score!;
+        Assert.Equal((3, null, null, null), (score.Value, score.MajorityShare, score.StandardError, score.Base));
+    }
+
+    [Fact]
     public void A_refused_update_leaves_the_round()
     {
         var run = InRound1(Timed).Train(1, "a", "b", "c", "d").Confirm().On(Refused("c"));

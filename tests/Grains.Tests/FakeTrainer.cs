@@ -69,9 +69,15 @@ internal sealed class FakeTrainer(int elements = 4) : ITrainer, IAdapterExporter
                 Score = group.Shared["A"].Data[0] + HeadOf(group, member), MajorityShare = 0.5, RowScores = Rows(group),
             })]);
 
+    /// <summary>Called before an adapter is exported, the last that a run does of its own.</summary>
+    public Action BeforeExport { get; set; } = static () => { };
+
     public ExportedAdapter Export(
-        FederationPlan plan, int round, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null) =>
-        new("{}", shared);
+        FederationPlan plan, int round, ClientSpec client, AdapterState shared, AdapterState? head, ExportForm? form = null)
+    {
+        BeforeExport();
+        return new("{}", shared);
+    }
 
     public async IAsyncEnumerable<string> PromptAsync(
         TrainingGroup group, Prompt prompt, [EnumeratorCancellation] CancellationToken cancellationToken = default)

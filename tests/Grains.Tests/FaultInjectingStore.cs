@@ -29,9 +29,13 @@ internal sealed class FaultInjectingStore(IBlobStore inner) : IBlobStore
 {
     private readonly TaskCompletionSource<string> _crashed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private int _operations;
+    private int _times; // of the operation in CrashIn
 
     /// <summary>The operation in which the process dies, and how; null: never.</summary>
     public (int Operation, CrashMode Mode)? Crash { get; init; }
+
+    /// <summary>The same by what the operation does, the how manieth time; null: never.</summary>
+    public (string Operation, int Time, CrashMode Mode)? CrashIn { get; init; }
 
     /// <summary>Operations, from the first to the one after the last, in which the store cannot be used; a test may move it.</summary>
     public Range Unavailable { get; set; }
@@ -122,9 +126,9 @@ internal sealed class FaultInjectingStore(IBlobStore inner) : IBlobStore
         var number = Interlocked.Increment(ref _operations);
         if (number >= Unavailable.Start.Value && number < Unavailable.End.Value)
             throw new StoreUnavailableException($"The store of this test is away: {operation}.");
-        if (Crash is not { } crash || number != crash.Operation) return null;
-        if (crash.Mode == CrashMode.Before) throw Die(operation);
-        return crash.Mode;
+        CrashMode? mode = Crash is { } crash && number == crash.Operation ? crash.Mode
+            : CrashIn is { } named && named.Operation == operation && Interlocked.Increment(ref _times) == named.Time ? named.Mode : null;
+        return mode == CrashMode.Before ? throw Die(operation) : mode;
     }
 
     private void End(CrashMode? mode, string operation)

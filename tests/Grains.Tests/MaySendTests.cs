@@ -140,7 +140,7 @@ public sealed class MaySendTests : IDisposable
         listener.SetMeasurementEventCallback<long>((_, _, tags, _) =>
         {
             var all = tags.ToArray().ToDictionary(static tag => tag.Key, static tag => tag.Value as string, StringComparer.Ordinal);
-            if (all["job"] == job && all["outcome"] == "failed") failed.TrySetResult();
+            if (all["run"] == job && all["outcome"] == "failed") failed.TrySetResult();
         });
         listener.Start();
         await using var federation = await TestFederation.StartAsync(folder: _folder, maySend: Nothing);

@@ -3,6 +3,7 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Grains.Runs;
 using FedRLora.Grains.Upkeep;
+using FedRLora.Silo.Storage;
 
 namespace FedRLora.Grains.Tests;
 
@@ -90,8 +91,56 @@ public sealed class ReferenceRunTests
         Assert.Equal(before.NewRounds[^1].ManifestSha256, after.NewRounds[2].ManifestSha256); // one chain, under two plans
     }
 
+    [Theory]
+    [InlineData("write jobs/job.local-only/plan.yaml", 1, false)]
+    [InlineData("write jobs/job.local-only/plan.yaml", 1, true)]
+    [InlineData("write index/job.local-only", 1, true)]
+    [InlineData("write index/job", 2, false)] // as over
+    public async Task A_process_that_dies_over_the_beginning_of_a_reference_leaves_one_to_the_next(string operation, int time, bool after)
+    {
+        var folder = Directory.CreateTempSubdirectory("fedrlora-reference-").FullName;
+        await using var undisturbed = await TestFederation.StartAsync();
+        await undisturbed.RunAsync("job", Plan(), InTime);
+        var expected = (await undisturbed.FinishAsync(Reference, InTime)).NewRounds[^1].ManifestSha256;
+        using (var files = new DirectoryBlobStore(folder))
+        {
+            var store = new FaultInjectingStore(files) { CrashIn = (operation, time, after ? CrashMode.After : CrashMode.Before) };
+            await using var before = await TestFederation.StartAsync(folder: folder, store: store);
+            await before.Coordinator("job").SubmitAsync(Plan(), InTime);
+            await store.Crashed.WaitAsync(InTime);
+            foreach (var silo in before.Cluster.Silos.ToArray()) await before.Cluster.KillSiloAsync(silo);
+        }
+
+        await using (var next = await TestFederation.StartAsync(folder: folder))
+        {
+            Assert.Equal(JobStatus.Finished, (await next.FinishAsync("job", InTime)).Status);
+            Assert.Equal(expected, (await next.FinishAsync(Reference, InTime)).NewRounds[^1].ManifestSha256);
+        }
+
+        Directory.Delete(folder, recursive: true);
+    }
+
     [Fact]
-    public async Task A_silo_that_dies_before_the_run_was_marked_as_over_has_the_reference_begun_by_the_next_once()
+    public async Task A_store_that_is_away_at_the_end_of_a_run_pauses_it_and_the_reference_comes_when_it_is_resumed()
+    {
+        var folder = Directory.CreateTempSubdirectory("fedrlora-reference-").FullName;
+        using var files = new DirectoryBlobStore(folder);
+        var store = new FaultInjectingStore(files);
+        await using var federation = await TestFederation.StartAsync(folder: folder, store: store);
+        federation.Trainer.BeforeExport = () => store.Unavailable = 0..int.MaxValue;
+        await federation.Coordinator("job").SubmitAsync(Plan(), InTime);
+        Assert.Equal(JobStatus.Paused, (await federation.FinishAsync("job", InTime)).Status);
+
+        (store.Unavailable, federation.Trainer.BeforeExport) = (default, static () => { });
+        await federation.Coordinator("job").ResumeAsync(allowEngineChange: false, cancellationToken: InTime);
+
+        Assert.Equal(JobStatus.Finished, (await federation.FinishAsync("job", InTime)).Status);
+        Assert.Equal(JobStatus.Finished, (await federation.FinishAsync(Reference, InTime)).Status);
+        Directory.Delete(folder, recursive: true);
+    }
+
+    [Fact]
+    public async Task A_reference_that_has_begun_is_not_begun_again_by_a_silo_that_takes_the_run_for_unfinished()
     {
         var folder = Directory.CreateTempSubdirectory("fedrlora-reference-").FullName;
         await using (var before = await TestFederation.StartAsync(folder: folder, beginsReferences: false))
@@ -174,6 +223,7 @@ public sealed class ReferenceRunTests
             () => federation.Coordinator("third.local-only").SubmitAsync(Plan(more: ""), InTime));
 
         Assert.StartsWith("Run first.local-only exists with another plan", before.Message, StringComparison.Ordinal);
-        Assert.StartsWith("third.local-only is what the local-only reference of run third is called", after.Message, StringComparison.Ordinal);
+        Assert.StartsWith(
+            "third.local-only is what the local-only reference of run third is called", after.Message, StringComparison.Ordinal);
     }
 }

@@ -1,6 +1,8 @@
+using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
+using FedRLora.ControlPlane.Events;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Runtime;
 using Orleans.TestingHost;
@@ -8,7 +10,9 @@ using Xunit.Abstractions;
 
 namespace FedRLora.Grains.Tests;
 
-/// <summary>A run as listeners follow it: rounds once and in order whoever tells of them, and within an activation every event once.</summary>
+/// <summary>
+/// A run as listeners follow it: rounds once and in order whoever tells of them, and within an activation every event once.
+/// </summary>
 public sealed class RunFollowingTests(ITestOutputHelper output)
 {
     private const string Job = "job";
@@ -160,6 +164,38 @@ public sealed class RunFollowingTests(ITestOutputHelper output)
     }
 
     [Fact]
+    public async Task Through_feeds_of_other_silos_no_round_is_lost_or_told_twice_whichever_silo_is_killed()
+    {
+        await using var federation = await TestFederation.StartAsync(["*", "*", "*", "*"], reviveEvery: TimeSpan.FromMilliseconds(500));
+        await federation.Coordinator(Job).SubmitAsync(TestFederation.Plan(clients: 3, rounds: 40), InTime);
+        var (rounds, last, isOver) = (new List<int>(), (string?)null, false);
+        var lost = await SiloOfAsync(federation);
+        for (var killed = 0; !isOver; killed++)
+        {
+            var silo = federation.Cluster.Silos.First(silo => silo != lost);
+            await using var feed = FeedOf(federation, silo);
+            await foreach (var one in feed.SubscribeAsync(last, InTime))
+            {
+                last = one.Id ?? last;
+                var data = JsonDocument.Parse(one.Json).RootElement;
+                if (one.Type == "round") rounds.Add(data.GetProperty("round").GetInt32());
+                if (one.Type == "snapshot")
+                {
+                    Assert.Empty(rounds);
+                    rounds.AddRange(data.GetProperty("rounds").EnumerateArray().Select(static round => round.GetProperty("round").GetInt32()));
+                }
+
+                isOver = one.Type == "state" && data.GetProperty("status").GetString() == "finished";
+                if (isOver || (killed < 2 && rounds.Count >= 8 * (killed + 1))) break;
+            }
+
+            if (!isOver) await federation.Cluster.KillSiloAsync(killed == 0 ? lost : silo); // the coordinator's, then the feed's
+        }
+
+        Assert.Equal(Enumerable.Range(0, 41), rounds);
+    }
+
+    [Fact]
     public async Task A_position_of_another_run_or_of_a_round_to_come_is_foreign()
     {
         await using var federation = await TestFederation.StartAsync();
@@ -271,6 +307,12 @@ public sealed class RunFollowingTests(ITestOutputHelper output)
     // A silo hears at once that another is lost.
     private static IRunFollowingGrain Following(TestFederation federation, InProcessSiloHandle silo) =>
         federation.Cluster.GetSiloServiceProvider(silo.SiloAddress).GetRequiredService<IGrainFactory>().GetGrain<IRunFollowingGrain>(Job);
+
+    private static RunFeed FeedOf(TestFederation federation, InProcessSiloHandle silo) => new(
+        Job, Following(federation, silo),
+        federation.Cluster.GetSiloServiceProvider(silo.SiloAddress).GetRequiredService<IGrainFactory>()
+            .GetGrain<IRunControlGrain>(Job).GetPlanAsync,
+        TimeProvider.System);
 
     private static async Task<InProcessSiloHandle> SiloOfAsync(TestFederation federation)
     {

@@ -153,6 +153,10 @@ public sealed class StepPointsTests : IDisposable
         var whole = await new RunVerifier(_store, _store, Job).VerifyAsync(InTime);
         Assert.Empty(whole!.Broken);
         Assert.Empty(whole.Leftovers);
+        var parts = (RunReport[])[
+            (await new RunVerifier(_store, _store, Job).VerifyJobAsync(InTime))!,
+            (await new RunVerifier(_store, _store, Job).VerifySiteAsync("local", InTime))!];
+        Assert.All(parts, static part => Assert.Equal((0, 0), (part.Broken.Count, part.Leftovers.Count)));
         Assert.DoesNotContain(await new RunCollector(_store, _store, Job).FindAsync(InTime),
             static blob => blob.Key.Contains("/steps/", StringComparison.Ordinal));
 

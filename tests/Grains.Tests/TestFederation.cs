@@ -62,8 +62,10 @@ internal sealed class TestFederation : IAsyncDisposable
         builder.ConfigureSilo((options, silo) =>
         {
             var site = siteOf.GetOrAdd(options.SiloName, _ => sites[Interlocked.Increment(ref next) % sites.Length]);
-            silo.Services.AddSingleton(around?.Invoke(trainer) ?? trainer).AddSingleton<IAdapterExporter>(trainer).AddSingleton<IPrompter>(trainer)
-                .AddSingleton<IBlobStores>(new TestStores(jobStoreOf?.Invoke(site) ?? store, siteStoreOf?.Invoke(site) ?? siteStore ?? store));
+            silo.Services.AddSingleton(around?.Invoke(trainer) ?? trainer).AddSingleton<IAdapterExporter>(trainer)
+                .AddSingleton<IPrompter>(trainer)
+                .AddSingleton<IBlobStores>(
+                    new TestStores(jobStoreOf?.Invoke(site) ?? store, siteStoreOf?.Invoke(site) ?? siteStore ?? store));
             silo.Services.AddSingleton<IRunInputs>(inputsOf?.Invoke(site) ?? inputs);
             silo.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName,
                 static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
@@ -87,8 +89,8 @@ internal sealed class TestFederation : IAsyncDisposable
                 ResendAfter = resendAfter ?? TimeSpan.FromMilliseconds(500),
                 ReviveEvery = reviveEvery ?? TimeSpan.FromSeconds(15),
                 BeginsReferences = beginsReferences,
-                ClientSeries = clientSeries,
                 MostClientsInMessage = mostClientsInMessage,
+                ClientSeries = clientSeries,
             });
         });
         var cluster = builder.Build();

@@ -13,7 +13,8 @@ public interface IPrompter
     /// <param name="prompt">The prompt.</param>
     /// <param name="cancellationToken">Ends the continuation, also in the middle of it.</param>
     /// <exception cref="BadInputException">
-    /// The prompt cannot be answered: it has too many tokens, or asks for a chat template that the model does not have. Nothing was yielded.
+    /// The prompt cannot be answered: it has too many tokens, or asks for a chat template that the model does not have. Nothing was
+    /// yielded.
     /// </exception>
     IAsyncEnumerable<string> PromptAsync(TrainingGroup group, Prompt prompt, CancellationToken cancellationToken = default);
 }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using FedRLora.Abstractions;
-using FedRLora.Client.Cluster;
+using FedRLora.Client.Control;
+using FedRLora.ControlPlane.Http;
 
 namespace FedRLora.Client.Commands;
 
@@ -11,12 +12,12 @@ internal static class CancelCommand
     {
         var run = new Argument<string>("run") { Description = "The run's id" };
         var command = new Command("cancel", "Stop a run on running silos; what is committed is kept") { run };
-        var cluster = ClusterTarget.AddTo(command);
+        var target = ControlTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var id = Identifiers.Check("run", parsed.GetRequiredValue(run));
-            await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
-            await silos.Coordinator(id).CancelAsync(cancellationToken);
+            using var silos = target.Open(parsed);
+            await silos.SteerAsync($"{ControlClient.Run(id)}/cancel", new NothingSaid(), cancellationToken);
             return ExitCode.Done;
         });
         return command;

@@ -5,8 +5,10 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Client.Control;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Http;
 using FedRLora.ControlPlane.Views;
 using FedRLora.Training;
 
@@ -31,29 +33,31 @@ internal static class EvalCommand
             $"Tokens of prompt and completion, longer rows lose the front of their prompt; by default {new TrainingSpec().MaxTokens}");
         var newTokens = SharedOptions.Count("--max-new-tokens",
             "Bound on the continuation that exactMatch compares; by default what the completion needs");
-        var run = new Option<string?>("--run") { Description = "Instead of a model and data: a folder that fedrlora simulate made" };
         var client = new Option<string?>("--client") { Description = "With --run: this client alone" };
         var task = new Option<string?>("--task") { Description = "With --run: the clients of this task alone" };
         var json = SharedOptions.Json();
         var command = new Command("eval", "Score a model, an adapter or a run on rows of data")
         {
-            model, data, adapter, storage, otherBase, metric, rows, tokens, newTokens, run, client, task, json,
+            model, data, adapter, storage, otherBase, metric, rows, tokens, newTokens, client, task, json,
         };
+        var run = RunTarget.AddAsOptionTo(command, "a model and data");
         command.Validators.Add(result =>
         {
             Option[] ofModel = [model, data, adapter, storage, otherBase, metric, rows, tokens, newTokens];
             var (asksModel, asksRun) = (ofModel.Any(option => result.GetResult(option) is { Implicit: false }),
-                new Option[] { run, client, task }.Any(option => result.GetResult(option) is not null));
-            var missing = asksRun ? result.GetResult(run) is null : result.GetResult(model) is null || result.GetResult(data) is null;
+                new Option[] { run.Option!, client, task }.Any(option => result.GetResult(option) is not null)
+                || run.Silos.IsNamed(result));
+            var missing = asksRun ? result.GetResult(run.Option!) is null : result.GetResult(model) is null || result.GetResult(data) is null;
             if (missing || (asksModel && asksRun))
-                result.AddError("Give --model and --data (and what goes with them), or --run (and --client or --task).");
+                result.AddError("Give --model and --data (and what goes with them), or --run (and --client or --task, and --server).");
         });
         command.SetAction((parsed, cancellationToken) =>
         {
             var screen = Screen.Of(parsed, parsed.GetValue(json));
-            if (parsed.GetValue(run) is { } folder)
-                return ScoreRunAsync(
-                    RunDirectory.Open(folder), parsed.GetValue(client), parsed.GetValue(task), screen, cancellationToken);
+            if (run.IsOnSilos(parsed))
+                return ScoreOnSilosAsync(run, parsed.GetValue(client), parsed.GetValue(task), parsed, screen, cancellationToken);
+            if (parsed.GetValue(run.Option!) is not null)
+                return ScoreRunAsync(run.Folder(parsed), parsed.GetValue(client), parsed.GetValue(task), screen, cancellationToken);
             var evaluation = new EvaluationSpec { Metric = parsed.GetValue(metric), MaxRows = parsed.GetValue(rows) };
             if (parsed.GetValue(newTokens) is { } bound) evaluation = evaluation with { MaxNewTokens = bound };
             var options = new BaseOptions { Storage = parsed.GetValue(storage), AllowOtherBase = parsed.GetValue(otherBase) };
@@ -74,7 +78,7 @@ internal static class EvalCommand
         {
             await screen.Output.WriteLineAsync(JsonSerializer.Serialize(new
             {
-                model, Storage = options.Storage.Word(), adapter, data, score.Metric, Value = score.Score, score.Loss, score.StandardError,
+                Json.Schema, model, Storage = options.Storage.Word(), adapter, data, score.Metric, Value = score.Score, score.Loss, score.StandardError,
                 score.Rows, score.MajorityShare,
                 score.Notes,
             }, Json.Lines));
@@ -106,7 +110,7 @@ internal static class EvalCommand
             await screen.Error.WriteLineAsync($"{run.Path}: {change}");
         using var trainer = new LocalTrainer(
             new LocalTrainerOptions { Root = run.Record.Root, Note = note => screen.Warn([note]), Forecast = screen.Note });
-        var scores = new List<RunScore>();
+        var scores = new List<ClientEvaluation>();
         foreach (var client in asked)
         {
             var group = new TrainingGroup
@@ -116,53 +120,76 @@ internal static class EvalCommand
             };
             var score = (await trainer.EvaluateAsync(group, cancellationToken))[0];
             if (score.Failure is { } failure) throw new BadInputException($"{client.Id}: {failure}");
-            scores.Add(new RunScore(committed.Client(client.Id).Task, score, client.Score));
+            var spec = committed.Client(client.Id);
+            scores.Add(new(client.Id, spec.Site, spec.Task, ScoreOf(score), client.Score, Failure: null, Changes: []));
         }
 
-        Show(committed.Manifest.Round, scores, screen);
-        foreach (var score in scores)
-            foreach (var note in score.Now.Notes) await screen.Error.WriteLineAsync($"note: {score.Now.ClientId}: {note.Text}");
-        var differing = scores.Where(static score => score.Equal == false).Select(static score => score.Now.ClientId).ToList();
-        if (differing.Count == 0) return ExitCode.Done;
-        await screen.Error.WriteLineAsync($"{run.Path}: not what the manifest of round {Number(committed.Manifest.Round)} says: "
+        return await EndAsync(new(1, run.Path, committed.Manifest.Round, scores), screen);
+    }
+
+    private static async Task<int> ScoreOnSilosAsync(
+        RunTarget target, string? only, string? task, ParseResult parsed, Screen screen, CancellationToken cancellationToken)
+    {
+        var run = target.Name(parsed);
+        using var silos = target.Silos.Open(parsed);
+        var plan = (await silos.PlanAsync(run, cancellationToken)).Require();
+        var ofTask = task is null ? null : TaskClients.Of(plan, run, task);
+        if (only is not null && ofTask?.Contains(only) == false)
+            throw new BadInputException($"--client: {only} is no client of task {task}; they are {string.Join(", ", ofTask)}.");
+        if (only is not null && plan.Clients.All(client => client.Id != only))
+            throw new BadInputException($"--client: {run} has no client {only}; "
+                + $"its clients are {string.Join(", ", plan.Clients.Select(static client => client.Id))}.");
+        var body = new EvaluateBody(only is null ? null : [only], task);
+        return await EndAsync(await silos.PostAsync<RunEvaluation>(
+            $"{ControlClient.Run(run)}/evaluate", body, silos.Patience.Work, cancellationToken), screen);
+    }
+
+    private static ClientScore? ScoreOf(EvaluationResult result) => result.Rows == 0 ? null : new()
+    {
+        Metric = result.Metric, Value = result.Score, Loss = result.Loss, Rows = result.Rows, MajorityShare = result.MajorityShare,
+        Notes = result.Notes,
+    };
+
+    private static async Task<int> EndAsync(RunEvaluation scored, Screen screen)
+    {
+        foreach (var change in scored.Clients.SelectMany(static one => one.Changes).Distinct(StringComparer.Ordinal))
+            await screen.Error.WriteLineAsync($"{scored.Run}: {change}");
+        Show(scored, screen);
+        foreach (var client in scored.Clients)
+            foreach (var note in client.Score?.Notes ?? []) await screen.Error.WriteLineAsync($"note: {client.Client}: {note.Text}");
+        var differing = scored.Clients.Where(static client => client.Equal == false).Select(static client => client.Client).ToList();
+        var failed = scored.Clients.Where(static client => client.Failure is not null).ToList();
+        foreach (var client in failed)
+            await screen.Error.WriteLineAsync($"{client.Client} (site {client.Site}): not scored: {ControlErrors.Line(client.Failure!)}");
+        if (differing.Count == 0) return failed.Count > 0 ? ExitCode.Environment : ExitCode.Done;
+        await screen.Error.WriteLineAsync($"{scored.Run}: not what the manifest of round {Number(scored.Round)} says: "
             + $"{string.Join(", ", differing)}; base, data or engine (kernels, library, processor, threads) is another.");
         return ExitCode.Failed;
     }
 
-    /// <param name="Task">The client's task.</param>
-    /// <param name="Now">The score as of now; without rows where the client has no test rows.</param>
-    /// <param name="Manifest">The score in the manifest; null in a round that was not scored.</param>
-    private sealed record RunScore(string Task, EvaluationResult Now, ClientScore? Manifest)
-    {
-        /// <summary>Bit for bit; null where there is nothing to compare.</summary>
-        public bool? Equal => Manifest is null || Now.Rows == 0
-            ? null
-            : (Now.Metric, Now.Score, Now.Loss, Now.Rows) == (Manifest.Metric, Manifest.Value, Manifest.Loss, Manifest.Rows);
-    }
-
-    private static void Show(int round, List<RunScore> scores, Screen screen)
+    private static void Show(RunEvaluation scored, Screen screen)
     {
         if (screen.Mode == ScreenMode.Json)
         {
-            foreach (var (task, now, manifest) in scores)
+            foreach (var one in scored.Clients)
                 screen.Output.WriteLine(JsonSerializer.Serialize(new
                 {
-                    round, Client = now.ClientId, task, now.Metric, Value = now.Rows == 0 ? (double?)null : now.Score,
-                    Loss = now.Rows == 0 ? (double?)null : now.Loss, now.Rows, now.MajorityShare, ManifestValue = manifest?.Value,
-                    ManifestLoss = manifest?.Loss,
+                    Json.Schema, scored.Round, one.Client, one.Task, Metric = one.Score?.Metric ?? "", one.Score?.Value, one.Score?.Loss,
+                    Rows = one.Score?.Rows ?? 0, one.Score?.MajorityShare, ManifestValue = one.Recorded?.Value,
+                    ManifestLoss = one.Recorded?.Loss, one.Equal,
                 }, Json.Lines));
             return;
         }
 
-        screen.Output.WriteLine($"round {Number(round)}");
+        screen.Output.WriteLine($"round {Number(scored.Round)}");
         screen.Output.Write(PlainTable.Of(
             ["client", "task", "metric", "value", "recorded", "loss/token", "recorded", "rows", "majority", "equal"],
-            [.. scores.Select(static score => new[]
+            [.. scored.Clients.Select(static one => new[]
             {
-                score.Now.ClientId, score.Task, score.Now.Rows == 0 ? Words.None : score.Now.Metric,
-                Words.Score(score.Now.Rows == 0 ? null : score.Now.Score), Words.Score(score.Manifest?.Value),
-                Words.Loss(score.Now.Rows == 0 ? null : score.Now.Loss), Words.Loss(score.Manifest?.Loss), Number(score.Now.Rows),
-                Words.Score(score.Now.MajorityShare), score.Equal switch { true => "yes", false => "no", null => Words.None },
+                one.Client, one.Task, one.Score?.Metric ?? Words.None,
+                Words.Score(one.Score?.Value), Words.Score(one.Recorded?.Value),
+                Words.Loss(one.Score?.Loss), Words.Loss(one.Recorded?.Loss), Number(one.Score?.Rows ?? 0),
+                Words.Score(one.Score?.MajorityShare), one.Equal switch { true => "yes", false => "no", null => Words.None },
             })], screen.Width));
     }
 

@@ -1,23 +1,20 @@
 using System.CommandLine;
 using FedRLora.Abstractions;
-using FedRLora.Client.Cluster;
+using FedRLora.Client.Control;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Http;
 using FedRLora.ControlPlane.Views;
 
 namespace FedRLora.Client.Commands;
 
 /// <summary>
-/// <c>fedrlora extend runs/NAME-N --rounds 20</c>, or a run's id with <c>--gateway</c> or <c>--cluster</c>: more rounds for a run.
+/// <c>fedrlora extend runs/NAME-N --rounds 20</c>, or a run's id with <c>--server</c>: more rounds for a run.
 /// </summary>
 internal static class ExtendCommand
 {
     public static Command Create()
     {
-        var run = new Argument<string>("run")
-        {
-            Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos",
-        };
         var rounds = SharedOptions.Number("--rounds", "Rounds of the whole run, more than it has", 1, 100_000);
         rounds.Required = true;
         var dataChange = SharedOptions.AllowDataChange();
@@ -27,15 +24,15 @@ internal static class ExtendCommand
         var command = new Command("extend",
             "Give a run more rounds and continue it; a learning rate schedule is stretched over all of them")
         {
-            run, rounds, dataChange, maySend, lanes, dashboard, json,
+            rounds, dataChange, maySend, lanes, dashboard, json,
         };
-        var cluster = ClusterTarget.AddTo(command);
+        var run = RunTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            var (name, count) = (parsed.GetRequiredValue(run), parsed.GetValue(rounds)!.Value);
-            if (!cluster.IsNamed(parsed))
+            var (name, count) = (run.Given(parsed), parsed.GetValue(rounds)!.Value);
+            if (!run.IsOnSilos(parsed))
             {
-                using var folder = RunDirectory.OpenToRun(name);
+                using var folder = run.FolderToRun(parsed);
                 folder.RequireFewer(count);
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
                 var file = folder.RequirePlan();
@@ -47,17 +44,15 @@ internal static class ExtendCommand
                 return await local.RunAsync(resume: true, allowEngineChange: false, cancellationToken);
             }
 
-            SharedOptions.RefuseLanes(parsed, lanes);
+            SharedOptions.RefuseOfThisProcess(parsed, lanes, dashboard);
             MaySend.Refuse(parsed, maySend);
-            Identifiers.Check("run", name);
-            await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
-            var coordinator = silos.Coordinator(name);
-            var yaml = await coordinator.GetPlanAsync(cancellationToken)
-                ?? throw new BadInputException($"There is no run {name}; {cluster.Line(parsed, "runs")} lists them.");
-            await coordinator.ExtendAsync(new PlanFile(name, yaml).WithRounds(count).Yaml, parsed.GetValue(dataChange), cancellationToken);
+            name = run.Name(parsed);
+            using var silos = run.Silos.Open(parsed);
+            var extended = await silos.SteerAsync(
+                $"{ControlClient.Run(name)}/extend", new ExtendBody(count, parsed.GetValue(dataChange)), cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
-                $"{name} has {count} rounds; follow it with: {cluster.Line(parsed, "watch", name)}");
-            await ClusterTarget.WarnAsync(parsed, silos, name, cancellationToken);
+                $"{name} has {count} rounds; follow it with: {run.Silos.Line(parsed, "watch", name)}");
+            ControlTarget.Warn(parsed, extended);
             return ExitCode.Done;
         });
         return command;

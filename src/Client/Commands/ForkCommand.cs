@@ -1,24 +1,21 @@
 using System.CommandLine;
 using FedRLora.Abstractions;
-using FedRLora.Client.Cluster;
+using FedRLora.Client.Control;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Http;
 using FedRLora.ControlPlane.Views;
 
 namespace FedRLora.Client.Commands;
 
 /// <summary>
-/// <c>fedrlora fork runs/NAME-N --round 4 --set training.learningRate=1e-3</c>, or a run's id with <c>--gateway</c> or <c>--cluster</c>: a
+/// <c>fedrlora fork runs/NAME-N --round 4 --set training.learningRate=1e-3</c>, or a run's id with <c>--server</c>: a
 /// new run that begins where a round of another ended.
 /// </summary>
 internal static class ForkCommand
 {
     public static Command Create()
     {
-        var run = new Argument<string>("run")
-        {
-            Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos",
-        };
         var round = SharedOptions.Number("--round", "The committed round to begin from", 0, 100_000);
         round.Required = true;
         var plan = new Option<string?>("--plan")
@@ -27,24 +24,24 @@ internal static class ForkCommand
         };
         var set = new Option<string[]>("--set") { Description = "A value of the plan to change, as training.learningRate=1e-3; repeat it" };
         var folder = new Option<string?>("--out") { Description = "The new run's folder; by default the next free runs/NAME-N" };
-        var id = new Option<string?>("--run") { Description = "With --gateway or --cluster: the new run's id" };
+        var id = new Option<string?>("--run") { Description = "With --server: the new run's id" };
         var dataChange = SharedOptions.AllowDataChange();
         var maySend = MaySend.Create();
         var (lanes, dashboard) = (SharedOptions.Lanes(), SharedOptions.Dashboard());
         var json = SharedOptions.Json();
         var command = new Command("fork", "Begin a new run, with changed values, where a round of another ended")
         {
-            run, round, plan, set, folder, id, dataChange, maySend, lanes, dashboard, json,
+            round, plan, set, folder, id, dataChange, maySend, lanes, dashboard, json,
         };
-        var cluster = ClusterTarget.AddTo(command);
+        var run = RunTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            var (name, from) = (parsed.GetRequiredValue(run), parsed.GetValue(round)!.Value);
-            if (!cluster.IsNamed(parsed))
+            var (name, from) = (run.Given(parsed), parsed.GetValue(round)!.Value);
+            if (!run.IsOnSilos(parsed))
             {
                 if (parsed.GetValue(id) is not null)
-                    throw new BadInputException("--run goes with --gateway or --cluster; a new folder is named with --out.");
-                var source = RunDirectory.Open(name);
+                    throw new BadInputException("--run goes with --server; a new folder is named with --out.");
+                var source = run.Folder(parsed);
                 if (parsed.GetValue(plan) is null) source.RequireRoot();
                 var file = Changed(parsed.GetValue(plan) is { } given ? PlanFile.Open(given) : PlanFile.Open(source.PlanPath),
                     parsed.GetValue(set));
@@ -69,19 +66,21 @@ internal static class ForkCommand
                 }
             }
 
-            SharedOptions.RefuseLanes(parsed, lanes);
+            SharedOptions.RefuseOfThisProcess(parsed, lanes, dashboard);
             MaySend.Refuse(parsed, maySend);
-            Identifiers.Check("run", name);
+            if (parsed.GetValue(folder) is not null)
+                throw new BadInputException("--out: a run on silos has no folder of its own; name it with --run.");
+            name = run.Name(parsed);
             var target = Identifiers.Check("--run", parsed.GetValue(id) ?? throw new BadInputException("--run: name the new run."));
-            await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
-            var stored = parsed.GetValue(plan) is { } path ? PlanFile.Open(path)
-                : new PlanFile(name, await silos.Coordinator(name).GetPlanAsync(cancellationToken)
-                    ?? throw new BadInputException($"There is no run {name}; {cluster.Line(parsed, "runs")} lists them."));
-            await silos.Coordinator(target)
-                .ForkAsync(name, from, Changed(stored, parsed.GetValue(set)).Yaml, parsed.GetValue(dataChange), cancellationToken);
+            using var silos = run.Silos.Open(parsed);
+            var other = parsed.GetValue(plan) is { } path ? Changed(PlanFile.Open(path), parsed.GetValue(set)) : null;
+            var forked = await silos.SteerAsync(
+                $"{ControlClient.Run(name)}/fork",
+                new ForkBody(from, target, other?.Yaml, other is null ? parsed.GetValue(set) : null, parsed.GetValue(dataChange)),
+                cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
-                $"{target} is running; follow it with: {cluster.Line(parsed, "watch", target)}");
-            await ClusterTarget.WarnAsync(parsed, silos, target, cancellationToken);
+                $"{target} is running; follow it with: {run.Silos.Line(parsed, "watch", target)}");
+            ControlTarget.Warn(parsed, forked);
             return ExitCode.Done;
         });
         return command;

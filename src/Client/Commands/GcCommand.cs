@@ -37,7 +37,7 @@ internal static class GcCommand
                 {
                     await output.WriteLineAsync(JsonSerializer.Serialize(new
                     {
-                        run = id, removed = !only, blobs = unneeded.Count, sizeBytes, keys = unneeded.Select(static blob => blob.Key),
+                        Json.Schema, run = id, removed = !only, blobs = unneeded.Count, sizeBytes, keys = unneeded.Select(static blob => blob.Key),
                         forkable = after, forkableNoMore = before.Except(after),
                     }, Json.Lines));
                     continue;

@@ -2,8 +2,11 @@ using System.CommandLine;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Client.Control;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Http;
+using FedRLora.ControlPlane.Views;
 using FedRLora.Training;
 using FedRLora.Training.Models;
 
@@ -34,22 +37,23 @@ internal static class GenerateCommand
             Description = "A text that ends the continuation and is not part of it; may be repeated",
         };
         var chat = new Option<bool>("--chat") { Description = "The prompt is a message to answer through the model's chat template" };
-        var run = new Option<string?>("--run") { Description = "Instead of a model: a folder that fedrlora simulate made" };
         var client = new Option<string?>("--client")
         {
             Description = "With --run: the client whose committed adapter goes on; not needed where there is one",
         };
         var command = new Command("generate", "Continue a prompt, up to the model's end token")
         {
-            model, adapter, storage, otherBase, run, client, prompt, chat, bound, temperature, topP, seed, stop,
+            model, adapter, storage, otherBase, client, prompt, chat, bound, temperature, topP, seed, stop,
         };
+        var run = RunTarget.AddAsOptionTo(command, "a model");
         command.Validators.Add(result =>
         {
             var asksModel = new Option[] { model, adapter, storage, otherBase }
                 .Any(option => result.GetResult(option) is { Implicit: false });
-            var asksRun = new Option[] { run, client }.Any(option => result.GetResult(option) is not null);
-            if ((asksModel && asksRun) || result.GetResult(asksRun ? run : model) is null)
-                result.AddError("Give --model (and what goes with it), or --run and --client.");
+            var asksRun = new Option[] { run.Option!, client }.Any(option => result.GetResult(option) is not null)
+                || run.Silos.IsNamed(result);
+            if ((asksModel && asksRun) || result.GetResult(asksRun ? run.Option! : model) is null)
+                result.AddError("Give --model (and what goes with it), or --run and --client (and --server).");
             if (result.GetResult(temperature) is null && (result.GetResult(topP) is not null || result.GetResult(seed) is not null))
                 result.AddError("--top-p and --seed: nothing is drawn without --temperature");
             if (result.GetValue(stop)?.Contains("") == true) result.AddError("--stop: a text of at least one character is needed");
@@ -69,8 +73,9 @@ internal static class GenerateCommand
             };
             var text = new StringWriter();
             Action<string> write = screen.Mode == ScreenMode.Terminal ? Show : text.Write;
-            if (parsed.GetValue(run) is { } folder)
-                await AskRunAsync(RunDirectory.Open(folder), parsed.GetValue(client), asked, screen, write, cancellationToken);
+            if (run.IsOnSilos(parsed)) await AskSilosAsync(run, parsed.GetValue(client), asked, parsed, write, cancellationToken);
+            else if (parsed.GetValue(run.Option!) is not null)
+                await AskRunAsync(run.Folder(parsed), parsed.GetValue(client), asked, screen, write, cancellationToken);
             else
             {
                 var options = new BaseOptions { Storage = parsed.GetValue(storage), AllowOtherBase = parsed.GetValue(otherBase) };
@@ -123,5 +128,26 @@ internal static class GenerateCommand
             Members = [await committed.MemberAsync(member, cancellationToken)],
         };
         await foreach (var piece in trainer.PromptAsync(group, prompt, cancellationToken)) write(piece);
+    }
+    private static async Task AskSilosAsync(
+        RunTarget target, string? client, Prompt prompt, ParseResult parsed, Action<string> write, CancellationToken cancellationToken)
+    {
+        var run = target.Name(parsed);
+        using var silos = target.Silos.Open(parsed);
+        var clients = (await silos.PlanAsync(run, cancellationToken)).Require().Clients.Select(static client => client.Id).ToList();
+        var known = string.Join(", ", clients);
+        if (client is null && clients.Count > 1) throw new BadInputException($"--client: {run} has {known}; give one of them.");
+        if (client is not null && !clients.Contains(client))
+            throw new BadInputException($"--client: {run} has no client {client}; its clients are {known}.");
+        var body = new GenerateBody(
+            prompt.Text, prompt.IsChat, prompt.MaxNewTokens, prompt.Temperature, prompt.TopP, prompt.Seed, prompt.StopTexts);
+        var events = silos.EventsAsync($"{ControlClient.Client(run, client ?? clients[0])}/generate", body, cancellationToken);
+        await foreach (var one in events)
+        {
+            if (one.EventType == "end") return;
+            if (one.EventType == "piece") write(ControlClient.Read<Piece>(one.Data).Text);
+        }
+
+        throw new NoAnswerException("the text was cut: the connection was lost before its end");
     }
 }

@@ -67,7 +67,7 @@ internal static class MethodsCommand
         output.WriteLine(JsonSerializer.Serialize(
             new
             {
-                Name = name, entry.Summary, entry.Source, Adapter = Values(spec), sizes?.Layers, sizes?.Elements,
+                Json.Schema, Name = name, entry.Summary, entry.Source, Adapter = Values(spec), sizes?.Layers, sizes?.Elements,
                 LeavesTheSite = tensors.Where(static tensor => tensor.LeavesTheSite).Select(static tensor => tensor.Tensor),
                 Tensors = tensors, BytesEachWay = TensorUse.ByScope(tensors),
                 ExportsExactly = spec.IsStatic,

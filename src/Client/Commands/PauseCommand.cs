@@ -1,6 +1,7 @@
 using System.CommandLine;
 using FedRLora.Abstractions;
-using FedRLora.Client.Cluster;
+using FedRLora.Client.Control;
+using FedRLora.ControlPlane.Http;
 
 namespace FedRLora.Client.Commands;
 
@@ -11,14 +12,14 @@ internal static class PauseCommand
     {
         var run = new Argument<string>("run") { Description = "The run's id" };
         var command = new Command("pause", "Stop a run on running silos until it is resumed") { run };
-        var cluster = ClusterTarget.AddTo(command);
+        var target = ControlTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var id = Identifiers.Check("run", parsed.GetRequiredValue(run));
-            await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
-            await silos.Coordinator(id).PauseAsync(cancellationToken);
+            using var silos = target.Open(parsed);
+            await silos.SteerAsync($"{ControlClient.Run(id)}/pause", new NothingSaid(), cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
-                $"{id} is paused; continue it with: {cluster.LineNamingSilos(parsed, "resume", id)}");
+                $"{id} is paused; continue it with: {target.LineNamingSilos(parsed, "resume", id)}");
             return ExitCode.Done;
         });
         return command;

@@ -134,7 +134,7 @@ internal static class RepairCommand
             {
                 await output.WriteLineAsync(JsonSerializer.Serialize(new
                 {
-                    run = id, done = !only, repair?.Before, repair?.After, steps, dropped = repair?.Passed ?? [],
+                    Json.Schema, run = id, done = !only, repair?.Before, repair?.After, steps, dropped = repair?.Passed ?? [],
                     unresolved = repair?.Unresolved ?? [], broken = left, otherSites = repair?.OtherSites ?? [],
                 }, Json.Lines));
                 return;

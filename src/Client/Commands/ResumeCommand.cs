@@ -1,23 +1,20 @@
 using System.CommandLine;
 using FedRLora.Abstractions;
-using FedRLora.Client.Cluster;
+using FedRLora.Client.Control;
 using FedRLora.Client.Local;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Http;
 using FedRLora.ControlPlane.Views;
 
 namespace FedRLora.Client.Commands;
 
 /// <summary>
-/// <c>fedrlora resume runs/NAME-N</c>, or a run's id with <c>--gateway</c> or <c>--cluster</c>: goes on after the last committed round.
+/// <c>fedrlora resume runs/NAME-N</c>, or a run's id with <c>--server</c>: goes on after the last committed round.
 /// </summary>
 internal static class ResumeCommand
 {
     public static Command Create()
     {
-        var run = new Argument<string>("run")
-        {
-            Description = "A folder that fedrlora simulate made; with --gateway or --cluster, the id of a run on running silos",
-        };
         var change = new Option<bool>("--allow-engine-change")
         {
             Description = "Go on although library, processor or threads differ; the same bits are then not promised",
@@ -28,15 +25,15 @@ internal static class ResumeCommand
         var json = SharedOptions.Json();
         var command = new Command("resume", "Continue a run that was stopped, cancelled or killed")
         {
-            run, change, dataChange, maySend, lanes, dashboard, json,
+            change, dataChange, maySend, lanes, dashboard, json,
         };
-        var cluster = ClusterTarget.AddTo(command);
+        var run = RunTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            var (name, allow) = (parsed.GetRequiredValue(run), parsed.GetValue(change));
-            if (!cluster.IsNamed(parsed))
+            var (name, allow) = (run.Given(parsed), parsed.GetValue(change));
+            if (!run.IsOnSilos(parsed))
             {
-                using var folder = RunDirectory.OpenToRun(name);
+                using var folder = run.FolderToRun(parsed);
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
                 var file = folder.RequirePlan();
                 var limits = MaySend.Require(parsed, maySend, file.Require());
@@ -46,14 +43,15 @@ internal static class ResumeCommand
                 return await local.RunAsync(resume: true, allow, cancellationToken);
             }
 
-            SharedOptions.RefuseLanes(parsed, lanes);
+            SharedOptions.RefuseOfThisProcess(parsed, lanes, dashboard);
             MaySend.Refuse(parsed, maySend);
-            Identifiers.Check("run", name);
-            await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
-            await silos.Coordinator(name).ResumeAsync(allow, parsed.GetValue(dataChange), cancellationToken);
+            name = run.Name(parsed);
+            using var silos = run.Silos.Open(parsed);
+            var resumed = await silos.SteerAsync(
+                $"{ControlClient.Run(name)}/resume", new ResumeBody(allow, parsed.GetValue(dataChange)), cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
-                $"{name} goes on; follow it with: {cluster.Line(parsed, "watch", name)}");
-            await ClusterTarget.WarnAsync(parsed, silos, name, cancellationToken);
+                $"{name} goes on; follow it with: {run.Silos.Line(parsed, "watch", name)}");
+            ControlTarget.Warn(parsed, resumed);
             return ExitCode.Done;
         });
         return command;

@@ -1,9 +1,9 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
-using FedRLora.Abstractions.Messages;
-using FedRLora.Client.Cluster;
+using FedRLora.Client.Control;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Access;
 using FedRLora.ControlPlane.Views;
 
 namespace FedRLora.Client.Commands;
@@ -15,51 +15,30 @@ internal static class RunsCommand
     {
         var json = SharedOptions.Json();
         var command = new Command("runs", "List the runs of running silos") { json };
-        var cluster = ClusterTarget.AddTo(command);
+        var target = ControlTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
-            var runs = await silos.RunsAsync(cancellationToken);
+            using var silos = target.Open(parsed);
+            var runs = (await silos.GetAsync<RunList>(Routes.ListRuns.Pattern, cancellationToken)).Runs;
             var output = parsed.InvocationConfiguration.Output;
             if (parsed.GetValue(json))
             {
-                foreach (var run in runs)
-                {
-                    await output.WriteLineAsync(JsonSerializer.Serialize(new
-                    {
-                        run = run.JobId, run.Name, status = run.Status.ToString(), committed = Committed(run),
-                        run.Round, run.Rounds, run.Phase, run.Reason,
-                        hold = HoldOf(run.Hold),
-                    }, Json.Lines));
-                }
-            }
-            else
-            {
-                string[][] rows =
-                [
-                    .. runs.Select(static run => new[]
-                    {
-                        run.JobId, run.Name, run.Status.ToString().ToLowerInvariant(),
-                        string.Create(CultureInfo.InvariantCulture, $"{Committed(run)}/{run.Rounds}"), run.Hold?.Text ?? run.Reason ?? "",
-                    }),
-                ];
-                var columns = Screen.Of(parsed, json: false).Width;
-                await output.WriteAsync(PlainTable.Of(["run", "plan", "status", "committed", "reason"], rows, columns));
+                foreach (var run in runs) await output.WriteLineAsync(JsonSerializer.Serialize(run, Json.Lines));
+                return ExitCode.Done;
             }
 
+            string[][] rows =
+            [
+                .. runs.Select(static run => new[]
+                {
+                    run.Run, run.Name, run.Status.ToString().ToLowerInvariant(),
+                    string.Create(CultureInfo.InvariantCulture, $"{run.Committed}/{run.Rounds}"), run.Hold?.Text ?? run.Reason ?? "",
+                }),
+            ];
+            await output.WriteAsync(PlainTable.Of(
+                ["run", "plan", "status", "committed", "reason"], rows, Screen.Of(parsed, json: false).Width));
             return ExitCode.Done;
         });
         return command;
     }
-
-    // Rounds with an update: the open one, and round 0, are none.
-    private static int Committed(JobProgress run) => run.Status == JobStatus.Finished ? run.Rounds : Math.Max(0, run.Round - 1);
-
-    // For programs: the same value as the text, in its parts.
-    private static object? HoldOf(Hold? hold) => hold is null ? null : new
-    {
-        hold.Kind, hold.Text, sites = hold.Sites.Select(static site => site.Site), hold.Clients, hold.ClientCount,
-        have = hold.Of > 0 ? hold.Have : (int?)null, of = hold.Of > 0 ? hold.Of : (int?)null, need = hold.Need > 0 ? hold.Need : (int?)null,
-        seconds = hold.For?.TotalSeconds, secondsLeft = hold.Left?.TotalSeconds,
-    };
 }

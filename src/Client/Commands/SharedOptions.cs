@@ -27,10 +27,12 @@ internal static class SharedOptions
         Description = "Show the run over HTTP on loopback while it goes on; the address that is printed lets one browser in",
     };
 
-    /// <summary>A silo that runs has its lanes from its own start.</summary>
-    /// <exception cref="BadInputException">The option is given for one.</exception>
-    public static void RefuseLanes(ParseResult parsed, Option<int?> lanes)
+    /// <summary>A silo that runs has its lanes from its own start, and its control plane too.</summary>
+    /// <exception cref="BadInputException">An option is given for one.</exception>
+    public static void RefuseOfThisProcess(ParseResult parsed, Option<int?> lanes, Option<bool> dashboard)
     {
+        if (parsed.GetValue(dashboard))
+            throw new BadInputException("--dashboard is for a run in this process; silos that run are seen where they said so at their start.");
         if (parsed.GetValue(lanes) is not null)
             throw new BadInputException("--lanes is for a run in this process; "
                 + "a silo that runs was given its own, with fedrlora silo --lanes.");

@@ -56,8 +56,8 @@ internal static class SiloCommand
             DefaultValueFactory = static _ => StoreSpec.Durabilities[0],
         };
         durability.AcceptOnlyFromAmong([.. StoreSpec.Durabilities]);
-        var cluster = ClusterTarget.Location();
-        var clusterId = ClusterTarget.Id();
+        var cluster = ClusterOptions.Location();
+        var clusterId = ClusterOptions.Id();
         var join = SharedOptions.Port("--join",
             "Silo port of the first silo, which keeps the membership where no --cluster does; without it this is the first silo");
         var port = SharedOptions.Port("--port",

@@ -6,10 +6,7 @@ namespace FedRLora.Client.Commands;
 /// <summary>How a command line names a run to look after without a silo: a run folder, or a job in the stores of silos.</summary>
 internal sealed class StoredRun
 {
-    private readonly Argument<string?> _folder = new("run")
-    {
-        Description = "A folder that fedrlora simulate made", Arity = ArgumentArity.ZeroOrOne,
-    };
+    private readonly Argument<string?> _folder;
     private readonly Option<string?> _store = new("--store") { Description = "Instead of a run folder: the job's store of silos" };
     private readonly Option<string?> _job = new("--job") { Description = "With --store: the run's id" };
     private readonly Option<string?> _siteStore = new("--site-store")
@@ -17,10 +14,14 @@ internal sealed class StoredRun
         Description = "With --store: a site's own store; sites that keep their heads elsewhere are not checked",
     };
 
+    private StoredRun(string of) => _folder = new("run") { Description = of, Arity = ArgumentArity.ZeroOrOne };
+
     /// <summary>Adds the argument and the options.</summary>
-    public static StoredRun AddTo(Command command)
+    /// <param name="command">The command.</param>
+    /// <param name="of">What the argument may be.</param>
+    public static StoredRun AddTo(Command command, string of = "A folder that fedrlora simulate made")
     {
-        var run = new StoredRun();
+        var run = new StoredRun(of);
         command.Add(run._folder);
         foreach (var option in new[] { run._store, run._job, run._siteStore }) command.Add(option);
         command.Validators.Add(result =>

@@ -67,7 +67,7 @@ internal static class ValidateCommand
             ]),
         ], width);
         if (tensors.Any(static tensor => tensor.Scope == Scope.Task)) yield return Words.Broken(ByTask(plan), width);
-        yield return Words.Broken(TensorUse.Leaves(tensors, plan.Adapter), width);
+        yield return Words.Broken(TensorUse.Leaves(tensors, plan), width);
         if (sizes is null) yield return Words.Broken($"Sizes follow from the model: {why}", width);
     }
 
@@ -121,6 +121,7 @@ internal static class ValidateCommand
         var tensors = result.Plan is { } read ? TensorUse.Of(read.Adapter, PlanSizes.Of(read, file.Folder).Sizes?.Bytes) : null;
         return new()
         {
+            ["schema"] = Json.Schema,
             ["file"] = file.Path,
             ["valid"] = result.Plan is not null,
             ["sha256"] = file.Sha256,

@@ -1,10 +1,11 @@
 using System.CommandLine;
+using System.Diagnostics;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
-using FedRLora.Client.Cluster;
-using FedRLora.ControlPlane;
+using FedRLora.Client.Control;
 using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Access;
 using FedRLora.ControlPlane.Views;
 
 namespace FedRLora.Client.Commands;
@@ -12,26 +13,30 @@ namespace FedRLora.Client.Commands;
 /// <summary><c>fedrlora watch RUN</c>: follows a run to its end.</summary>
 internal static class WatchCommand
 {
-    private static readonly TimeSpan PollEvery = TimeSpan.FromMilliseconds(250);
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(1);
-
     public static Command Create()
     {
         var run = new Argument<string>("run") { Description = "The run's id" };
         var json = SharedOptions.Json();
-        var command = new Command("watch", "Follow a run on running silos, round by round") { run, json };
-        var cluster = ClusterTarget.AddTo(command);
+        var alone = new Option<bool>("--no-local-only") { Description = "Do not go on with the local-only reference when the run is finished" };
+        var command = new Command("watch", "Follow a run on running silos, round by round") { run, alone, json };
+        var target = ControlTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var id = Identifiers.Check("run", parsed.GetRequiredValue(run));
             var screen = Screen.Of(parsed, parsed.GetValue(json));
-            var again = $"Follow it again with: {cluster.Line(parsed, parsed.GetValue(json) ? ["watch", id, "--json"] : ["watch", id])}";
+            string[] words =
+            [
+                "watch", id, .. parsed.GetValue(alone) ? ["--no-local-only"] : (string[])[],
+                .. parsed.GetValue(json) ? ["--json"] : (string[])[],
+            ];
+            var again = $"Follow it again with: {target.Line(parsed, words)}";
             var stopped = $"Stopped watching; run {id} goes on. {again}";
             Interruption.LastWord = stopped;
             try
             {
-                await using var silos = await cluster.OpenAsync(parsed, cancellationToken);
-                var last = await FollowAsync(silos, id, screen, cluster, parsed, cancellationToken);
+                using var silos = target.Open(parsed);
+                var watching = new Watching(silos, screen, name => target.LineNamingSilos(parsed, "resume", name));
+                var last = await watching.FollowAsync(id, withReference: !parsed.GetValue(alone), cancellationToken);
                 return last is { Status: JobStatus.Finished } ? ExitCode.Done : ExitCode.Failed;
             }
             catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
@@ -39,7 +44,7 @@ internal static class WatchCommand
                 await screen.Error.WriteLineAsync(stopped);
                 return ExitCode.Interrupted;
             }
-            catch (UnansweredException e)
+            catch (NoAnswerException e) when (!e.WasNotSent)
             {
                 throw new EnvironmentException($"{e.Message}; run {id} goes on where its silos are up. {again}", e);
             }
@@ -51,25 +56,72 @@ internal static class WatchCommand
         return command;
     }
 
-    private static async Task<JobProgress?> FollowAsync(
-        ClusterConnection silos, string run, Screen screen, ClusterTarget cluster, ParseResult parsed, CancellationToken cancellationToken)
+    /// <param name="silos">The silos.</param>
+    /// <param name="screen">Where to.</param>
+    /// <param name="resume">The command that resumes a run.</param>
+    private sealed class Watching(ControlClient silos, Screen screen, Func<string, string> resume)
     {
-        var coordinator = silos.Coordinator(run);
-        var yaml = await PatientQuestion.AskAsync(coordinator.GetPlanAsync, Patience, SayUnanswered, cancellationToken: cancellationToken)
-            ?? throw new BadInputException($"There is no run {run}; {cluster.Line(parsed, "runs")} lists them.");
-        var plan = PlanReader.Require(yaml, run);
-        var reporter = new RoundReporter(screen, plan)
-        {
-            WhenPaused = $"Continue it with: {cluster.LineNamingSilos(parsed, "resume", run)}",
-        };
-        var last = await reporter.FollowAsync(
-            coordinator.SnapshotsAsync(() => reporter.LastRound, PollEvery, Patience, SayUnanswered, cancellationToken: cancellationToken),
-            cancellationToken);
-        if (screen.Mode == ScreenMode.Json || reporter.Rounds.Count == 0) return last; // a program has all of it in the rounds
-        if (last is { Status: JobStatus.Finished }) screen.Show(FinalTable.Of(plan, reporter.Rounds, localOnly: null), folder: null);
-        await screen.Output.WriteLineAsync($"digest: {reporter.Rounds[^1].ManifestSha256}");
-        return last;
+        private static readonly TimeSpan BeginsWithin = TimeSpan.FromSeconds(15), AskEvery = TimeSpan.FromMilliseconds(250);
 
-        void SayUnanswered() => screen.Error.WriteLine($"no silo answers for run {run}; asking again for {Patience.TotalSeconds:F0} s");
+        /// <summary>Shows a run, its reference where there is one, and the outcome; returns how the last of them ended.</summary>
+        public async Task<RunSnapshot?> FollowAsync(string run, bool withReference, CancellationToken cancellationToken)
+        {
+            var (plan, rounds, last) = await FollowAsync(run, cancellationToken);
+            if (screen.Mode == ScreenMode.Json || rounds.Count == 0) return last; // a program has all of it in the rounds
+            var sha256 = rounds[^1].ManifestSha256;
+            if (last is { Status: JobStatus.Finished })
+            {
+                IReadOnlyList<RoundSummary>? alone = null;
+                IReadOnlyDictionary<string, ScoreComparison>? versus = null;
+                var isFork = rounds[0].Manifest.Previous is not null;
+                if (withReference && !isFork && LocalOnlyRun.IsAskedBy(plan) && await HasBegunAsync(LocalOnlyRun.Of(run), cancellationToken))
+                {
+                    await screen.Output.WriteLineAsync("The same clients with the same budget and nothing shared:");
+                    (_, alone, last) = await FollowAsync(LocalOnlyRun.Of(run), cancellationToken);
+                    versus = await VersusAsync(run, cancellationToken);
+                }
+
+                screen.Show(FinalTable.Of(plan, rounds, alone is { Count: > 0 } ? alone : null, versus), folder: null);
+            }
+
+            await screen.Output.WriteLineAsync($"digest: {sha256}");
+            return last;
+        }
+
+        private async Task<(FederationPlan Plan, IReadOnlyList<RoundSummary> Rounds, RunSnapshot? Last)> FollowAsync(
+            string run, CancellationToken cancellationToken)
+        {
+            var plan = (await silos.PlanAsync(run, cancellationToken)).Require();
+            var reporter = new RoundReporter(screen, plan) { WhenPaused = $"Continue it with: {resume(run)}" };
+            var follower = new RunFollower(silos, run, screen.Error.WriteLine);
+            var last = await reporter.FollowAsync(follower.SnapshotsAsync(() => reporter.LastRound, cancellationToken), cancellationToken);
+            return (plan, reporter.Rounds, last);
+        }
+
+        // The run begins it when everything else of its end is done.
+        private async Task<bool> HasBegunAsync(string reference, CancellationToken cancellationToken)
+        {
+            var since = Stopwatch.GetTimestamp();
+            while ((await silos.GetAsync<RunList>(Routes.ListRuns.Pattern, cancellationToken)).Runs.All(one => one.Run != reference))
+            {
+                if (Stopwatch.GetElapsedTime(since) > BeginsWithin)
+                {
+                    screen.Note($"{reference}, the local-only reference, has not begun; was it left out?");
+                    return false;
+                }
+
+                await Task.Delay(AskEvery, cancellationToken);
+            }
+
+            return true;
+        }
+
+        private async Task<IReadOnlyDictionary<string, ScoreComparison>> VersusAsync(string run, CancellationToken cancellationToken)
+        {
+            var compared = await silos.GetAsync<LocalOnlyView>(
+                $"{ControlClient.Run(run)}/local-only", cancellationToken, silos.Patience.Call);
+            screen.Warn(compared.Missing.Select(ControlErrors.Line));
+            return compared.Versus;
+        }
     }
 }

@@ -1,6 +1,7 @@
 using System.Reflection;
 using System.Runtime.InteropServices;
 using FedRLora.ControlPlane.Report;
+using FedRLora.ControlPlane.Views;
 using FedRLora.Training;
 
 namespace FedRLora.Client.Doctor;
@@ -8,6 +9,9 @@ namespace FedRLora.Client.Doctor;
 /// <summary>What a machine is, and what on it keeps a run from working.</summary>
 internal sealed record Diagnosis
 {
+    /// <summary>The version of the schema of what programs read.</summary>
+    public int Schema { get; init; } = Json.Schema;
+
     public required string Fedrlora { get; init; }
     public required string DotNet { get; init; }
     public required string Orleans { get; init; }

@@ -123,11 +123,24 @@ internal sealed class CommittedRun
     private BlobRef? HeadOf(ManifestClient client) =>
         client.Head?.At(Keys.Head(_run.Record.Plan, _plan.Client(client.Id).Site, client.Id, client.HeadRound));
 
-    /// <summary>Writes every client's adapter in PEFT's layout to a folder of its name; returns how many.</summary>
+    /// <summary>Writes clients' adapters in PEFT's layout to a folder of each one's name; returns how many.</summary>
+    /// <param name="folder">Where the folders go.</param>
+    /// <param name="clients">The clients; null for all.</param>
     /// <inheritdoc cref="ExportAsync(string, IReadOnlyDictionary{string, string}, ExportForm, bool, CancellationToken)"/>
-    public Task<int> ExportAsync(string folder, ExportForm? form, bool relativeBase, CancellationToken cancellationToken) => ExportAsync(
-        folder, Manifest.Clients.ToDictionary(static client => client.Id, static client => client.Id, StringComparer.Ordinal), form,
-        relativeBase, cancellationToken);
+    /// <param name="form"/>
+    /// <param name="relativeBase"/>
+    /// <param name="cancellationToken"/>
+    public Task<int> ExportAsync(
+        string folder, IReadOnlyList<string>? clients, ExportForm? form, bool relativeBase, CancellationToken cancellationToken)
+    {
+        foreach (var other in (clients ?? []).Where(id => Manifest.Clients.All(client => client.Id != id)))
+            throw new BadInputException($"--client: {_run.Path} has no client {other}; "
+                + $"its clients are {string.Join(", ", Manifest.Clients.Select(static client => client.Id))}.");
+        return ExportAsync(
+            folder, (clients ?? Manifest.Clients.Select(static client => client.Id)).Distinct(StringComparer.Ordinal)
+                .ToDictionary(static client => client, static client => client, StringComparer.Ordinal),
+            form, relativeBase, cancellationToken);
+    }
 
     /// <summary>Writes the one adapter of each of these tasks to a folder of its name; returns how many.</summary>
     /// <exception cref="BadInputException">
@@ -137,31 +150,13 @@ internal sealed class CommittedRun
     public Task<int> ExportTasksAsync(
         string folder, IReadOnlyList<string> tasks, ExportForm? form, bool relativeBase, CancellationToken cancellationToken) =>
         ExportAsync(
-            folder, tasks.Distinct(StringComparer.Ordinal).ToDictionary(ClientFor, Identifiers.Of, StringComparer.Ordinal), form,
+            folder, tasks.Distinct(StringComparer.Ordinal).ToDictionary(
+                task => TaskClients.WithTheAdapterOf(Plan, _run.Path, task), Identifiers.Of, StringComparer.Ordinal), form,
             relativeBase, cancellationToken);
 
     /// <summary>The ids of a task's clients.</summary>
     /// <exception cref="BadInputException">There is no such task.</exception>
-    public IReadOnlyList<string> ClientsOf(string task)
-    {
-        string[] clients =
-        [
-            .. Plan.Clients.Where(client => client.Task == task).Select(static client => client.Id).Order(StringComparer.Ordinal),
-        ];
-        return clients.Length > 0 ? clients : throw new BadInputException($"--task: {_run.Path} has no task {task}; its tasks are "
-            + $"{string.Join(", ", Plan.Clients.Select(static client => client.Task).Distinct().Order(StringComparer.Ordinal))}.");
-    }
-
-    // Any of a task's clients, which have one adapter.
-    private string ClientFor(string task)
-    {
-        var clients = ClientsOf(task);
-        if (clients.Count == 1 || Plan.Adapter.OfClients is not [var own, ..]) return clients[0];
-        var other = Plan.Sharing == Sharing.None ? "without sharing: none" : $"with scope{own.KeyEnd}: task";
-        throw new BadInputException($"--task: the {clients.Count} clients of {task} have no adapter in common, since each has its own "
-            + $"{own.Name} (scope{own.KeyEnd}: {Plan.Adapter.Tensor(own.Name).Scope.ToString().ToLowerInvariant()}); export them client by "
-            + $"client, without --task, or train {other}.");
-    }
+    public IReadOnlyList<string> ClientsOf(string task) => TaskClients.Of(Plan, _run.Path, task);
 
     /// <param name="folder">Where the folders go.</param>
     /// <param name="folders">The name of the folder for each client's adapter.</param>

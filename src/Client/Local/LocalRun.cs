@@ -9,7 +9,6 @@ using FedRLora.Client.Rendering;
 using FedRLora.Client.RunFolder;
 using FedRLora.ControlPlane.Report;
 using FedRLora.ControlPlane.Views;
-using FedRLora.Grains.Clients;
 using FedRLora.Grains.Runs;
 using FedRLora.Grains.Store;
 using FedRLora.Grains.Upkeep;
@@ -83,9 +82,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
                 if (localOnly is { Rounds.Count: > 0 })
                 {
                     using var store = run.OpenStore();
-                    var scored = plan.Clients.Where(static client => client.Data.Test is not null)
-                        .Select(static client => (client.Site, client.Id));
-                    versusLocal = await RowComparison.OfAsync(store, scored, plan.Name, LocalOnlyRun.Of(plan.Name), cancellationToken);
+                    versusLocal = await FolderResults.CompareAsync(store, plan, plan.Name, cancellationToken);
                 }
 
                 Write(plan, file.Yaml, federated, localOnly, versusLocal);
@@ -137,10 +134,6 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
 
     private string WayOn => $"What is committed is kept; continue with: {OwnCommand.Line("resume", run.Path)}";
 
-    private ReportFacts FactsOf(FederationPlan plan) => new(
-        TimeProvider.System.GetUtcNow(), ReportFacts.VersionOf(typeof(Program)), Hosts: 1, run.Record.ForkedFrom,
-        PlanSizes.Of(plan, run.Record.Root).Sizes?.Bytes);
-
     // In one process nobody pauses a run but a store that cannot be used.
     private static int Ended(JobStatus status) => status == JobStatus.Paused ? ExitCode.Environment : ExitCode.Failed;
 
@@ -177,7 +170,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
         {
             var form = new ExportForm();
             await (await CommittedRun.OpenAsync(run, cancellationToken))
-                .ExportAsync(run.AdaptersOf(form), form, relativeBase: false, cancellationToken);
+                .ExportAsync(run.AdaptersOf(form), clients: null, form, relativeBase: false, cancellationToken);
             return $"{run.AdaptersOf(form)}/CLIENT, in {form.Text}";
         }
         catch (BadInputException e)
@@ -197,7 +190,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
         if (reference is not null) MetricsFiles.Write(Path.Combine(run.Path, "local-only"), mode, plan, reference);
         OutputFile.Replace(
             Path.Combine(run.Path, "report.html"), mode,
-            HtmlReport.Render(plan, federated.Rounds, reference, yaml, FactsOf(plan), versusLocal));
+            HtmlReport.Render(plan, federated.Rounds, reference, yaml, FolderResults.FactsOf(run, plan), versusLocal));
     }
 
     private void Summarize(

@@ -13,7 +13,7 @@ internal sealed class HoldNews(TimeProvider time)
     private DateTimeOffset _saidAt = time.GetUtcNow();
 
     /// <summary>The line that is due; null for none.</summary>
-    public string? Next(JobProgress progress)
+    public string? Next(RunSnapshot progress)
     {
         var hold = progress.Status == JobStatus.Running ? progress.Hold : null;
         if (progress.NewRounds.Count > 0) _saidAt = time.GetUtcNow(); // rounds are news of their own

@@ -32,9 +32,9 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
     public int LastRound => _rounds.Count == 0 ? -1 : _rounds[^1].Manifest.Round;
 
     /// <summary>Shows snapshots until they end; returns the last one, null if there was none.</summary>
-    public async Task<JobProgress?> FollowAsync(IAsyncEnumerable<JobProgress> snapshots, CancellationToken cancellationToken = default)
+    public async Task<RunSnapshot?> FollowAsync(IAsyncEnumerable<RunSnapshot> snapshots, CancellationToken cancellationToken = default)
     {
-        JobProgress? last = null;
+        RunSnapshot? last = null;
         if (screen.Mode == ScreenMode.Terminal)
         {
             await screen.Console.Live(new Text("waiting for the first round")).StartAsync(async live =>
@@ -74,7 +74,7 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
         {
             var reason = last!.Reason is { } why ? $": {why}" : ".";
             var wayOn = last.Status == JobStatus.Paused && WhenPaused is not null ? $" {WhenPaused}" : "";
-            screen.Error.WriteLine($"{last.JobId} {end} in round {last.Round}{reason}{wayOn}");
+            screen.Error.WriteLine($"{last.Run} {end} in round {last.Round}{reason}{wayOn}");
         }
 
         return last;
@@ -135,7 +135,7 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
     }
 
     /// <summary>Rounds that were not seen before, in order.</summary>
-    private List<RoundView> Take(JobProgress progress)
+    private List<RoundView> Take(RunSnapshot progress)
     {
         var news = progress.NewRounds.Where(round => round.Manifest.Round > LastRound)
             .OrderBy(static round => round.Manifest.Round).ToList();
@@ -145,7 +145,7 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
         return views;
     }
 
-    private Rows Picture(JobProgress progress)
+    private Rows Picture(RunSnapshot progress)
     {
         var tasks = _views.SelectMany(static view => view.Tasks).Where(static task => task.Score is not null)
             .Select(static task => task.Task).Distinct().Take(ShownTasks).ToList();
@@ -185,7 +185,7 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
         return lines.TakeLast(Math.Max(1, (screen.Console.Profile.Height - 6) / each)).Select(static line => new Text(line));
     }
 
-    private static string Bar(JobProgress progress, int columns)
+    private static string Bar(RunSnapshot progress, int columns)
     {
         const int Widest = 30;
         var width = Math.Min(Widest, Math.Max(1, columns / 2));

@@ -17,12 +17,33 @@ internal static partial class OutputFile
     /// <param name="write">Writes its content.</param>
     public static void Replace(string path, StoreMode? mode, Action<Stream> write)
     {
-        var written = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(path))!, $".{Path.GetFileName(path)}.{Guid.NewGuid():n}");
+        var written = Beside(path);
         try
         {
             using (var stream = Create(written, mode))
             {
                 write(stream);
+                stream.Flush(flushToDisk: true);
+            }
+
+            File.Move(written, path, overwrite: true);
+        }
+        catch
+        {
+            File.Delete(written);
+            throw;
+        }
+    }
+
+    /// <inheritdoc cref="Replace(string, StoreMode?, Action{Stream})"/>
+    public static async Task ReplaceAsync(string path, StoreMode? mode, Func<Stream, Task> write)
+    {
+        var written = Beside(path);
+        try
+        {
+            await using (var stream = Create(written, mode))
+            {
+                await write(stream);
                 stream.Flush(flushToDisk: true);
             }
 
@@ -57,6 +78,9 @@ internal static partial class OutputFile
 
     [GeneratedRegex(@"^\..+\.[0-9a-f]{32}$")]
     private static partial Regex HalfWritten();
+
+    private static string Beside(string path) =>
+        Path.Combine(Path.GetDirectoryName(Path.GetFullPath(path))!, $".{Path.GetFileName(path)}.{Guid.NewGuid():n}");
 
     private static FileStream Create(string path, StoreMode? mode) => mode is { } known
         ? new FileStream(StorePermissions.Create(path, known), FileAccess.Write)

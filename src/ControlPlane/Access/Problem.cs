@@ -16,6 +16,6 @@ public sealed record Problem(int Schema, string Error)
         context.Response.StatusCode = code;
         context.Response.ContentType = "application/json; charset=utf-8";
         await context.Response.WriteAsync(
-            JsonSerializer.Serialize(new Problem(1, error), Json.Lines), context.RequestAborted);
+            JsonSerializer.Serialize(new Problem(Json.Schema, error), Json.Lines), context.RequestAborted);
     }
 }

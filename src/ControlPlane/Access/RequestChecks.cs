@@ -10,6 +10,9 @@ namespace FedRLora.ControlPlane.Access;
 /// </summary>
 internal static class RequestChecks
 {
+    /// <summary>Bound on a body: no plan is as long.</summary>
+    public const long MostBodyBytes = 16 << 20;
+
     private const string Json = "application/json";
 
     public static async Task InvokeAsync(HttpContext context, RequestDelegate next)
@@ -31,6 +34,8 @@ internal static class RequestChecks
             return (StatusCodes.Status415UnsupportedMediaType, $"Content-Type: send {Json}");
         }
 
+        if (request.ContentLength > MostBodyBytes)
+            return (StatusCodes.Status413PayloadTooLarge, $"the body has {request.ContentLength} bytes; the bound is {MostBodyBytes}");
         return request.ContentLength is null or 0 && !request.Headers.TransferEncoding.Contains("chunked")
             ? (StatusCodes.Status400BadRequest, "the body is empty: send a JSON object, {} where nothing is to be said")
             : (0, null);

@@ -1,52 +1,56 @@
 namespace FedRLora.ControlPlane.Access;
 
 /// <summary>A route of the control plane.</summary>
+/// <param name="Name">What clients that are generated from the document call it.</param>
 /// <param name="Method">GET or POST.</param>
 /// <param name="Pattern">Its path.</param>
 /// <param name="Policy">What it asks of the caller.</param>
-public sealed record ControlRoute(string Method, string Pattern, Policy Policy);
+/// <param name="Summary">What it gives or does.</param>
+public sealed record ControlRoute(string Name, string Method, string Pattern, Policy Policy, string Summary);
 
 /// <summary>Every route with its policy: one that is not in this table is not mapped.</summary>
 public static class Routes
 {
     private const string Run = "/v1/runs/{run}", Client = Run + "/clients/{client}";
 
-    /// <summary>A route; its name says what it does.</summary>
+    /// <summary>A route; its summary says what it does.</summary>
     public static readonly ControlRoute
-        Live = new("GET", "/health/live", Policy.Anyone),
-        Ready = new("GET", "/health/ready", Policy.Anyone),
-        Enter = new("GET", "/enter", Policy.Anyone),
-        Home = new("GET", "/", Policy.View),
-        Metrics = new("GET", "/metrics", Policy.View),
-        OpenApi = new("GET", "/openapi/v1.json", Policy.View),
-        ListRuns = new("GET", "/v1/runs", Policy.View),
-        Submit = new("POST", "/v1/runs", Policy.Operate),
-        ShowRun = new("GET", Run, Policy.View),
-        Events = new("GET", Run + "/events", Policy.View),
-        Rounds = new("GET", Run + "/rounds", Policy.View),
-        Plan = new("GET", Run + "/plan", Policy.View),
-        Report = new("GET", Run + "/report", Policy.View),
-        RunMetrics = new("GET", Run + "/metrics", Policy.View),
-        Logs = new("GET", Run + "/logs", Policy.View),
-        Verify = new("GET", Run + "/verification", Policy.View),
-        Pause = new("POST", Run + "/pause", Policy.Operate),
-        Resume = new("POST", Run + "/resume", Policy.Operate),
-        Cancel = new("POST", Run + "/cancel", Policy.Operate),
-        Extend = new("POST", Run + "/extend", Policy.Operate),
-        Fork = new("POST", Run + "/fork", Policy.Operate),
-        Evaluate = new("POST", Run + "/evaluate", Policy.Operate),
-        Adapter = new("GET", Client + "/adapter", Policy.ReadSite),
-        RowScores = new("GET", Client + "/row-scores", Policy.ReadSite),
-        Steps = new("GET", Client + "/steps", Policy.ReadSite),
-        Generate = new("POST", Client + "/generate", Policy.ReadSite),
-        Sites = new("GET", "/v1/sites", Policy.View),
-        Silos = new("GET", "/v1/silos", Policy.View),
-        SiloLogs = new("GET", "/v1/logs", Policy.View);
+        Live = new("live", "GET", "/health/live", Policy.Anyone, "Whether the process lives; no store is asked"),
+        Ready = new("ready", "GET", "/health/ready", Policy.Anyone, "Whether the silo can work: its store answers, and it is not stopping"),
+        Enter = new("enter", "GET", "/enter", Policy.Anyone, "Lets a browser in, by a code that was printed"),
+        Home = new("home", "GET", "/", Policy.View, "A page that names the runs"),
+        Metrics = new("metrics", "GET", "/metrics", Policy.View, "What this silo has measured, for Prometheus"),
+        OpenApi = new("openApi", "GET", "/openapi/v1.json", Policy.View, "This document"),
+        ListRuns = new("listRuns", "GET", "/v1/runs", Policy.View, "Every run of the store"),
+        Submit = new("submitRun", "POST", "/v1/runs", Policy.Operate, "Begins a run"),
+        ShowRun = new("getRun", "GET", Run, Policy.View, "A run: where it stands, its sites and clients, its rounds so far"),
+        Events = new("watchRun", "GET", Run + "/events", Policy.View,
+            "What happens in a run, as server-sent events; Last-Event-ID goes on where a listener was, at any silo"),
+        Rounds = new("getRounds", "GET", Run + "/rounds", Policy.View, "Committed rounds after one: stored manifests, one JSON object a line"),
+        Plan = new("getPlan", "GET", Run + "/plan", Policy.View, "The plan's text"),
+        Report = new("getReport", "GET", Run + "/report", Policy.View, "The report, one HTML file that needs nothing else"),
+        RunMetrics = new("getRunMetrics", "GET", Run + "/metrics", Policy.View, "Numbers of rounds, clients and tasks, as CSV or JSON Lines"),
+        LocalOnly = new("getLocalOnly", "GET", Run + "/local-only", Policy.View, "The last scores beside those of the local-only reference"),
+        Logs = new("getRunLogs", "GET", Run + "/logs", Policy.View, "What the silos say of a run in their logs"),
+        Verify = new("verifyRun", "GET", Run + "/verification", Policy.View, "Whether all that a run's manifests name is there, at every site"),
+        Pause = new("pauseRun", "POST", Run + "/pause", Policy.Operate, "Stops a run until it is resumed"),
+        Resume = new("resumeRun", "POST", Run + "/resume", Policy.Operate, "Continues a run after its last committed round"),
+        Cancel = new("cancelRun", "POST", Run + "/cancel", Policy.Operate, "Ends a run; what is committed is kept"),
+        Extend = new("extendRun", "POST", Run + "/extend", Policy.Operate, "Gives a run more rounds"),
+        Fork = new("forkRun", "POST", Run + "/fork", Policy.Operate, "Begins a run where a round of another ended"),
+        Evaluate = new("evaluateRun", "POST", Run + "/evaluate", Policy.Operate, "Scores committed states again, each at its site"),
+        Adapter = new("getAdapter", "GET", Client + "/adapter", Policy.ReadSite, "A client's adapter in PEFT's layout, as a tar archive"),
+        RowScores = new("getRowScores", "GET", Client + "/row-scores", Policy.ReadSite, "What a client's last scoring said of each row"),
+        Steps = new("getSteps", "GET", Client + "/steps", Policy.ReadSite, "Step-level points of a client, one JSON object a line"),
+        Generate = new("generate", "POST", Client + "/generate", Policy.ReadSite, "Goes on from a prompt with a client's committed state"),
+        Sites = new("listSites", "GET", "/v1/sites", Policy.View, "Sites that have a silo, or that a run waits for"),
+        Silos = new("listSilos", "GET", "/v1/silos", Policy.View, "Silos that are alive, and how each is"),
+        SiloLogs = new("getLogs", "GET", "/v1/logs", Policy.View, "What the silos say in their logs");
 
     /// <summary>All of them.</summary>
     public static IReadOnlyList<ControlRoute> All { get; } =
     [
-        Live, Ready, Enter, Home, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, Rounds, Plan, Report, RunMetrics, Logs, Verify,
-        Pause, Resume, Cancel, Extend, Fork, Evaluate, Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs,
+        Live, Ready, Enter, Home, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, Rounds, Plan, Report, RunMetrics, LocalOnly, Logs,
+        Verify, Pause, Resume, Cancel, Extend, Fork, Evaluate, Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs,
     ];
 }

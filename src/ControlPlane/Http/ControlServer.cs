@@ -1,8 +1,10 @@
 using System.Net;
 using System.Net.Sockets;
+using System.Text.Json;
 using System.Text.Json.Serialization;
 using FedRLora.Abstractions;
 using FedRLora.ControlPlane.Access;
+using FedRLora.ControlPlane.Events;
 using FedRLora.ControlPlane.Views;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -23,7 +25,6 @@ namespace FedRLora.ControlPlane.Http;
 /// <param name="logs">The host's logs.</param>
 public sealed class ControlServer(ControlOptions options, ControlServices services, ILoggerFactory logs) : IHostedService, IAsyncDisposable
 {
-    private const long MostBodyBytes = 16 << 20;
     private WebApplication? _app;
 
     /// <summary>Its address, once it has started.</summary>
@@ -84,51 +85,65 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
     {
         var builder = WebApplication.CreateEmptyBuilder(
             new WebApplicationOptions { ApplicationName = typeof(ControlServer).Assembly.GetName().Name });
-        builder.Services.AddSingleton(logs).AddSingleton(services).AddSingleton(services.Time).AddSingleton<RunCalls>().AddSingleton<Entrance>()
-            .AddSingleton<Answers>().AddRouting()
-            .Configure<RouteHandlerOptions>(static handlers => handlers.ThrowOnBadRequest = true)
+        builder.Services
+            .AddSingleton(logs).AddSingleton(services).AddSingleton(services.Time).AddSingleton(services.Live)
+            .AddSingleton(static silo => new RunFeeds(silo.GetRequiredService<ControlServices>())).AddSingleton<RunCalls>()
+            .AddSingleton<Entrance>().AddSingleton<Answers>()
             .Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(1)) // streams have no end of their own
-            .ConfigureHttpJsonOptions(static json =>
-            {
-                foreach (var converter in Json.Lines.Converters) json.SerializerOptions.Converters.Add(converter);
-                json.SerializerOptions.DefaultIgnoreCondition = Json.Lines.DefaultIgnoreCondition;
-                json.SerializerOptions.Encoder = Json.Lines.Encoder;
-                json.SerializerOptions.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;
-                json.SerializerOptions.RespectRequiredConstructorParameters = true;
-                json.SerializerOptions.RespectNullableAnnotations = true;
-            })
-            .AddOpenApi("v1")
-            .AddAuthorization(Principals.Configure)
-            .Configure<TokenOptions>(TokenOptions.Scheme, token =>
-                (token.Operator, token.Viewer, token.Port) = (tokens.Operator, tokens.Viewer, address.Port))
-            .AddTransient<TokenHandler>().AddWebEncoders()
-            .AddAuthenticationCore(static schemes =>
-            {
-                schemes.DefaultScheme = TokenOptions.Scheme;
-                schemes.AddScheme<TokenHandler>(TokenOptions.Scheme, displayName: null);
-            });
+            .AddRouting().Configure<RouteHandlerOptions>(static handlers => handlers.ThrowOnBadRequest = true)
+            .ConfigureHttpJsonOptions(static json => Configure(json.SerializerOptions)).AddOpenApi("v1", Document.Configure);
+        AddAccess(builder.Services, new TokenOptions { Operator = tokens.Operator, Viewer = tokens.Viewer, Port = address.Port });
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
-            kestrel.Limits.MaxRequestBodySize = MostBodyBytes;
+            kestrel.Limits.MaxRequestBodySize = RequestChecks.MostBodyBytes;
             kestrel.Listen(address);
         });
         var app = builder.Build();
         app.UseMiddleware<Answers>();
-        app.Use(SafeHeadersAsync);
-        app.Use(RequestChecks.InvokeAsync);
+        app.Use(SafeHeadersAsync).Use(RequestChecks.InvokeAsync);
         app.UseRouting().UseAuthentication().UseAuthorization();
-        RunRoutes.Add(app);
-        SiteRoutes.Add(app);
-        PageRoutes.Add(app);
-        Probes.Add(app);
-        ScrapeRoutes.Add(app);
-        app.MapOpenApi(Routes.OpenApi.Pattern.Replace("v1", "{documentName}", StringComparison.Ordinal))
-            .RequireAuthorization(Routes.OpenApi.Policy.ToString()).WithMetadata(Routes.OpenApi);
-        app.MapFallback(static context =>
-            Problem.WriteAsync(context, 404, "there is no such route; GET /openapi/v1.json lists them")).AllowAnonymous();
+        Map(app);
         return app;
     }
+
+    private static void Map(WebApplication app)
+    {
+        Probes.Add(app);
+        RunRoutes.Add(app);
+        EventRoutes.Add(app);
+        ResultRoutes.Add(app);
+        SiteRoutes.Add(app);
+        ClusterRoutes.Add(app);
+        PageRoutes.Add(app);
+        app.MapOpenApi(Routes.OpenApi.Pattern.Replace("v1", "{documentName}", StringComparison.Ordinal))
+            .RequireAuthorization(Routes.OpenApi.Policy.ToString()).WithMetadata(Routes.OpenApi);
+        app.MapFallback(static context => Problem.WriteAsync(
+            context, StatusCodes.Status404NotFound, "there is no such route; GET /openapi/v1.json lists them")).AllowAnonymous();
+    }
+
+    private static void Configure(JsonSerializerOptions json)
+    {
+        foreach (var converter in Json.Lines.Converters) json.Converters.Add(converter);
+        json.DefaultIgnoreCondition = Json.Lines.DefaultIgnoreCondition;
+        json.Encoder = Json.Lines.Encoder;
+        json.NumberHandling = JsonNumberHandling.Strict;
+        json.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;
+        json.RespectRequiredConstructorParameters = true;
+        json.RespectNullableAnnotations = true;
+    }
+
+    // Another scheme that signs callers in, with the same claims, changes no route.
+    private static void AddAccess(IServiceCollection services, TokenOptions tokens) => services
+        .AddAuthorization(Principals.Configure)
+        .Configure<TokenOptions>(TokenOptions.Scheme, token =>
+            (token.Operator, token.Viewer, token.Port) = (tokens.Operator, tokens.Viewer, tokens.Port))
+        .AddTransient<TokenHandler>().AddWebEncoders()
+        .AddAuthenticationCore(static schemes =>
+        {
+            schemes.DefaultScheme = TokenOptions.Scheme;
+            schemes.AddScheme<TokenHandler>(TokenOptions.Scheme, displayName: null);
+        });
 
     // Whatever is answered is what it says, is nobody's picture or frame, and loads nothing from elsewhere.
     private static Task SafeHeadersAsync(HttpContext context, RequestDelegate next)

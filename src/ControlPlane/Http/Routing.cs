@@ -11,9 +11,18 @@ internal static class Routing
     /// <summary>Maps a route.</summary>
     public static RouteHandlerBuilder Map(this IEndpointRouteBuilder routes, ControlRoute route, Delegate handler)
     {
-        var mapped = routes.MapMethods(route.Pattern, [route.Method], handler).WithMetadata(route).WithDisplayName(route.Pattern);
+        var mapped = routes.MapMethods(route.Pattern, [route.Method], handler).WithMetadata(route).WithDisplayName(route.Pattern)
+            .WithName(route.Name).WithSummary(route.Summary).WithTags(GroupOf(route));
         if (route.Policy == Policy.Anyone) return mapped.AllowAnonymous();
         return mapped.RequireAuthorization(route.Policy.ToString())
             .Produces<Problem>(StatusCodes.Status401Unauthorized).Produces<Problem>(StatusCodes.Status403Forbidden);
     }
+
+    private static string GroupOf(ControlRoute route) => route.Pattern.Split('/') switch
+    {
+        [_, "v1", "runs", _, "clients", ..] => "clients",
+        [_, "v1", "runs", ..] => "runs",
+        [_, "v1", ..] => "cluster",
+        _ => "server",
+    };
 }

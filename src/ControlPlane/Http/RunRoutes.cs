@@ -21,7 +21,7 @@ internal static class RunRoutes
     public static void Add(IEndpointRouteBuilder routes)
     {
         routes.Map(Routes.ListRuns, static async (RunCalls runs, CancellationToken token) =>
-            Results.Ok(new RunList(1, [.. (await runs.ListAsync(token)).Select(RunLine.Of)]))).Produces<RunList>();
+            Results.Ok(new RunList(Json.Schema, [.. (await runs.ListAsync(token)).Select(RunLine.Of)]))).Produces<RunList>();
         routes.Map(Routes.Submit, SubmitAsync).Produces<Steered>(StatusCodes.Status201Created)
             .Produces<Problem>(StatusCodes.Status400BadRequest);
         routes.Map(Routes.Plan, async (string run, RunCalls runs, CancellationToken token) =>
@@ -100,7 +100,7 @@ internal static class RunRoutes
     private static async Task<Steered> SteeredAsync(string run, RunCalls runs, CancellationToken token)
     {
         var progress = await runs.ProgressAsync(run, NoRounds, token);
-        return new(1, run, StatusName(progress.Status), [.. progress.AbsentSites.Select(static hold => hold.Text)]);
+        return new(Json.Schema, run, StatusName(progress.Status), [.. progress.AbsentSites.Select(static hold => hold.Text)]);
     }
 
     private static string StatusName(JobStatus status) => status.ToString().ToLowerInvariant();

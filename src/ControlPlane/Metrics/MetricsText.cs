@@ -18,7 +18,7 @@ internal static partial class MetricsText
         + "gate_layer,gate_head,gate_share,gates_collapsed";
 
     private const string TaskHeader = "round,task,clients,trained,scored,metric,score,standard_error,base_score,difference_error,"
-        + "test_loss,majority_share,mean_loss,update_bytes,coherence,kept";
+        + "test_loss,majority_share,mean_loss,update_bytes,coherence,kept,score_left_out,mean_loss_left_out";
 
     /// <summary>
     /// RFC 4180: CRLF line ends, quotes where a field needs them, an empty field where nothing was measured. A name that a spreadsheet
@@ -40,20 +40,25 @@ internal static partial class MetricsText
         {
             round.Round, task.Task, task.Clients, task.Trained, task.Scored, task.Metric, task.Score, task.StandardError, task.BaseScore,
             task.DifferenceError, task.TestLoss, task.MajorityShare, task.MeanLoss, task.UpdateBytes, task.Coherence, task.Kept,
+            task.ScoreLeftOut, task.MeanLossLeftOut,
         })));
 
     /// <summary>A round as one line of JSON.</summary>
     public static string JsonLine(RoundView round) => JsonSerializer.Serialize(
         new
         {
+            Json.Schema,
             round.Round,
             round.Sha256,
             Seconds = round.Seconds > 0 ? round.Seconds : (double?)null,
             round.MeanLoss,
+            round.MeanLossLeftOut,
             round.MeanScore,
+            round.MeanScoreLeftOut,
             round.Coherence,
             round.UpdateBytes,
             round.Clients,
+            Summary = RoundAggregate.Of(round),
             Tasks = round.HasTasks || round.Kept.Count > 0 ? round.Tasks : null,
         },
         Json.Lines);

@@ -82,7 +82,7 @@ internal static class HtmlReport
             ("rank, heads", Invariant($"{adapter.Rank}, {adapter.Heads}"), null),
             ("alpha, scaling", Invariant($"{adapter.Alpha}, {Words.Named(adapter.Scaling)}"), null),
             ("received by", string.Join("; ", tensors.Select(static tensor => $"{tensor.Tensor}: {tensor.ReceivedBy}")), null),
-            ("leaves the site", TensorUse.Leaving(tensors, adapter), null),
+            ("leaves the site", TensorUse.Leaving(tensors, plan), null),
             ("dropout", dropout, null),
             ("local steps, batch", Invariant($"{plan.Training.Steps}, {plan.Training.BatchSize}"), null),
             ("learning rate", Invariant(plan.Training.LearningRate), null),
@@ -267,10 +267,9 @@ internal static class HtmlReport
                 Invariant(Outcomes(round, ClientOutcome.Refused)), Words.Loss(round.MeanLoss), Words.Score(round.MeanScore),
                 Words.Number(round.Coherence, "0.000"), Words.Bytes(round.UpdateBytes), Words.Seconds(round.Seconds),
             ];
-            var digest = Markup.Escape(round.Sha256);
             html.Append("<tr>").AppendJoin("", cells.Select(static cell => $"<td>{Markup.Escape(cell)}</td>"))
-                .Append(CultureInfo.InvariantCulture, $"<td class=\"text\"><code title=\"{digest}\">")
-                .Append(digest.Length > 12 ? digest[..12] : digest).Append("</code></td></tr>\n");
+                .Append(CultureInfo.InvariantCulture, $"<td class=\"text\"><code title=\"{Markup.Escape(round.Sha256)}\">")
+                .Append(Markup.Escape(round.Sha256.Length > 12 ? round.Sha256[..12] : round.Sha256)).Append("</code></td></tr>\n");
         }
 
         return html.Append("</tbody>\n</table>\n</div>").ToString();

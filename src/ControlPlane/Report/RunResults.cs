@@ -32,7 +32,9 @@ public sealed record RunResults
     /// <summary>The rounds of the local-only reference; null where there is none, or none yet.</summary>
     public IReadOnlyList<RoundSummary>? LocalOnly { get; init; }
 
-    /// <summary>The last scores beside the reference's, row by row, of the clients whose sites could compare; null without a reference.</summary>
+    /// <summary>
+    /// The last scores beside the reference's, row by row, of the clients whose sites could compare; null without a reference.
+    /// </summary>
     public IReadOnlyDictionary<string, ScoreComparison>? VersusLocal { get; init; }
 
     /// <summary>What is missing of the results and why, in one line each.</summary>

@@ -40,6 +40,9 @@ internal sealed record FinalRow
 
     public double? MajorityShare { get; init; }
 
+    /// <summary>Of a mean: clients of the plan that it is not of.</summary>
+    public int? LeftOut { get; init; }
+
     /// <summary>Test rows scored.</summary>
     public int? Rows { get; init; }
 
@@ -133,6 +136,7 @@ internal sealed record FinalTable
                 Client = "mean",
                 Task = "",
                 Metric = all.Metric,
+                LeftOut = clients.Count - all.Count,
                 Base = all.Of(static row => row.Base),
                 LocalOnly = all.Of(static row => row.LocalOnly),
                 Federated = all.Of(static row => row.Federated),

@@ -18,7 +18,7 @@ public static class RoundLine
         using (var manifest = JsonDocument.Parse(round.Manifest.ToBytes()))
         {
             writer.WriteStartObject();
-            writer.WriteNumber("schema", 1);
+            writer.WriteNumber("schema", Json.Schema);
             writer.WriteString("sha256", round.ManifestSha256);
             writer.WriteNumber("seconds", round.Seconds);
             writer.WritePropertyName("manifest");

@@ -1,3 +1,4 @@
+using System.Globalization;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 
@@ -12,19 +13,19 @@ internal sealed record ClientRow
     public required ClientOutcome Outcome { get; init; }
     public string? Reason { get; init; }
     public double? Weight { get; init; }
-    public int? Samples => Numbers?.Samples;
-    public int? Steps => Numbers?.Steps;
-    public double? MeanLoss => Finite(Numbers?.MeanLoss);
+    public int? Samples { get; init; }
+    public int? Steps { get; init; }
+    public double? MeanLoss { get; init; }
     public string? Metric { get; init; }
     public double? Score { get; init; }
     public double? TestLoss { get; init; }
     public int? Rows { get; init; }
     public double? MajorityShare { get; init; }
     public long? UpdateBytes { get; init; }
-    public double? ProductNorm => Finite(Numbers?.ProductNorm);
+    public double? ProductNorm { get; init; }
 
     /// <summary>How its gates chose, by the layer in which one head took most.</summary>
-    public GateUse? GateUse => Numbers?.GateUse;
+    public GateUse? GateUse { get; init; }
 
     /// <summary>Rounds since the state that its update started from; null in synchronous rounds.</summary>
     public int? Staleness { get; init; }
@@ -62,9 +63,8 @@ internal sealed record ClientRow
     /// <summary>Why it could not be scored; JSON and lines say so, the CSV leaves its score empty.</summary>
     public string? ScoreReason { get; init; }
 
-    /// <summary>What its training gave; null where it is in no aggregate.</summary>
-    [System.Text.Json.Serialization.JsonIgnore]
-    public TrainingNumbers? Numbers { get; init; }
+    /// <summary>What was measured and is no number that JSON has, by the name of its value here, which is null; null where all are.</summary>
+    public IReadOnlyDictionary<string, string>? NotFinite { get; init; }
 
     /// <summary>A number that was measured.</summary>
     public static double? Finite(double? value) => value is { } number && double.IsFinite(number) ? number : null;
@@ -98,6 +98,13 @@ internal sealed record TaskView
 
     public double? TestLoss { get; init; }
     public double? MeanLoss { get; init; }
+
+    /// <summary>Clients of the cohort without a training loss that <see cref="MeanLoss"/> could have.</summary>
+    public int MeanLossLeftOut => RoundView.Asked(Members) - Members.Count(static client => client.MeanLoss is not null);
+
+    /// <summary>Clients that were to be scored and that <see cref="Score"/> is not of.</summary>
+    public int ScoreLeftOut => RoundView.Scorable(Members) - Scored;
+
     public double? MajorityShare { get; init; }
 
     /// <summary>Agreement of its clients' updates, where it has a state of its own that moved.</summary>
@@ -140,6 +147,13 @@ internal sealed record RoundView
 
     /// <summary>Mean training loss of the clients that trained.</summary>
     public double? MeanLoss => Mean(Clients.Select(static client => client.MeanLoss));
+
+    /// <summary>Clients of the cohort without a training loss that the mean could have.</summary>
+    public int MeanLossLeftOut => Asked(Clients) - Clients.Count(static client => client.MeanLoss is not null);
+
+    /// <summary>Clients that were to be scored and that <see cref="MeanScore"/> is not of.</summary>
+    public int MeanScoreLeftOut => Scorable(Clients)
+        - (MeanScore is null ? 0 : Compared(Clients).Count(static client => client.Score is not null));
 
     /// <summary>Mean score over clients; none where metrics differ.</summary>
     public double? MeanScore
@@ -202,22 +216,32 @@ internal sealed record RoundView
             Score = Mean(scored.Select(static client => client.Score)),
             StandardError = ScoreErrors.OfMean([.. scored.Select(client => (task, client.StandardError))]),
             BaseScore = scored.All(static client => client.Base is not null)
-                ? Mean(scored.Select(static client => ClientRow.Finite(client.Base?.Reference)))
+                ? Mean(scored.Select(static client => client.Base?.Reference))
                 : null,
-            DifferenceError = ScoreErrors.OfMean([.. scored.Select(client => (task, ClientRow.Finite(client.Base?.StandardError)))]),
+            DifferenceError = ScoreErrors.OfMean([.. scored.Select(client => (task, client.Base?.StandardError))]),
             TestLoss = Mean(clients.Select(static client => client.TestLoss)),
             MeanLoss = Mean(clients.Select(static client => client.MeanLoss)),
             MajorityShare = metric is null ? null : Mean(compared.Select(static client => client.MajorityShare)),
         };
     }
 
-    // Null where metrics differ.
-    private static string? SharedMetric(IReadOnlyList<ClientRow> clients) =>
+    /// <summary>Clients of the cohort, whose training loss should be known; none where nobody trains.</summary>
+    public static int Asked(IReadOnlyList<ClientRow> clients) => clients.Count(static client => client.Round > 0
+        && client.Outcome is ClientOutcome.Trained or ClientOutcome.Late or ClientOutcome.Failed or ClientOutcome.Refused);
+
+    /// <summary>Clients that were to be scored.</summary>
+    public static int Scorable(IReadOnlyList<ClientRow> clients) =>
+        clients.Count(static client => client.Metric is not null || client.ScoreReason is not null);
+
+    /// <summary>The metric of all that are scored; null where metrics differ.</summary>
+    public static string? SharedMetric(IReadOnlyList<ClientRow> clients) =>
         clients.Select(static client => client.Metric).OfType<string>().Distinct().Take(2).ToList() is [var metric] ? metric : null;
 
     private static ClientRow Row(int round, ManifestClient client, string task)
     {
         var trained = client.Outcome == ClientOutcome.Trained && round > 0;
+        var (numbers, score, notFinite) = (trained ? client.Numbers : null, client.Score, new SortedDictionary<string, string>(StringComparer.Ordinal));
+        var reference = Number("baseScore", score?.Base?.Reference);
         return new()
         {
             Round = round,
@@ -225,22 +249,33 @@ internal sealed record RoundView
             Task = task,
             Outcome = round == 0 && client.Score is not null ? ClientOutcome.Scored : client.Outcome,
             Reason = client.Reason,
-            Weight = trained ? ClientRow.Finite(client.Weight) : null,
-            Numbers = trained ? client.Numbers : null,
+            Weight = trained ? Number("weight", client.Weight) : null,
+            Samples = numbers?.Samples,
+            Steps = numbers?.Steps,
+            MeanLoss = Number("meanLoss", numbers?.MeanLoss),
+            ProductNorm = Number("productNorm", numbers?.ProductNorm),
+            GateUse = Number("gateShare", numbers?.GateUse?.Share) is null ? null : numbers!.GateUse,
             Metric = client.Score?.Metric,
-            Score = ClientRow.Finite(client.Score?.Value),
-            TestLoss = ClientRow.Finite(client.Score?.Loss),
+            Score = Number("score", score?.Value),
+            TestLoss = Number("testLoss", score?.Loss),
             Rows = client.Score?.Rows,
-            MajorityShare = ClientRow.Finite(client.Score?.MajorityShare),
+            MajorityShare = Number("majorityShare", score?.MajorityShare),
             UpdateBytes = client.Update?.SizeBytes,
             ScoreReason = client.ScoreReason,
             Staleness = client.Staleness,
             Curbed = client.Curbed,
-            StandardError = ClientRow.Finite(client.Score?.StandardError),
-            Base = client.Score?.Base,
+            StandardError = Number("standardError", score?.StandardError),
+            Base = reference is null ? null : score!.Base! with { StandardError = Number("differenceError", score.Base!.StandardError) },
             Always = client.Score?.Always,
             Frame = client.Score?.Frame,
             Notes = [.. client.Notes ?? [], .. client.Score?.Notes ?? []],
+            NotFinite = notFinite.Count == 0 ? null : notFinite,
         };
+
+        double? Number(string name, double? value)
+        {
+            if (value is { } number && !double.IsFinite(number)) notFinite[name] = number.ToString(CultureInfo.InvariantCulture);
+            return ClientRow.Finite(value);
+        }
     }
 }

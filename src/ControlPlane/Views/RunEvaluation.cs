@@ -14,7 +14,7 @@ public sealed record RunEvaluation(int Schema, string Run, int Round, IReadOnlyL
     public static RunEvaluation Of(string run, RoundManifest manifest, IEnumerable<ScoredAgain> scored)
     {
         var recorded = manifest.Clients.ToDictionary(static client => client.Id, static client => client.Score, StringComparer.Ordinal);
-        return new(1, run, manifest.Round, [.. scored.Select(one => new ClientEvaluation(
+        return new(Json.Schema, run, manifest.Round, [.. scored.Select(one => new ClientEvaluation(
             one.Now.ClientId, one.Site, one.Task, one.Now.Score, recorded[one.Now.ClientId], one.Now.Failure, one.Now.Changes))]);
     }
 }
@@ -30,8 +30,10 @@ public sealed record RunEvaluation(int Schema, string Run, int Round, IReadOnlyL
 public sealed record ClientEvaluation(
     string Client, string Site, string Task, ClientScore? Score, ClientScore? Recorded, string? Failure, IReadOnlyList<string> Changes)
 {
-    /// <summary>Whether both are the same bit for bit; null where there is nothing to compare.</summary>
-    public bool? Equal => Score is null || Recorded is null
+    /// <summary>
+    /// Whether both are the same bit for bit, as who scored them saw it: JSON has no NaN; null where there is nothing to compare.
+    /// </summary>
+    public bool? Equal { get; init; } = Score is null || Recorded is null
         ? null
-        : (Score.Metric, Score.Value, Score.Loss, Score.Rows) == (Recorded.Metric, Recorded.Value, Recorded.Loss, Recorded.Rows);
+        : (Score.Metric, Score.Value, Score.Loss, Score.Rows).Equals((Recorded.Metric, Recorded.Value, Recorded.Loss, Recorded.Rows));
 }

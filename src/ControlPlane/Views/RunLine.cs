@@ -13,15 +13,17 @@ namespace FedRLora.ControlPlane.Views;
 /// <param name="Need">The updates that the quorum needs; null where it is not the point.</param>
 /// <param name="Seconds">How long it lasts.</param>
 /// <param name="SecondsLeft">How long until the deadline ends it.</param>
+/// <param name="Lines">Reasons in a line each: of clients that failed, of a pause, of what has changed.</param>
+/// <param name="Identity">Equal as long as it is the same that holds, whatever the clock says and whoever reports meanwhile.</param>
 public sealed record HoldView(
     HoldKind Kind, string Text, IReadOnlyList<string> Sites, IReadOnlyList<string> Clients, int ClientCount, int? Have, int? Of, int? Need,
-    double? Seconds, double? SecondsLeft)
+    double? Seconds, double? SecondsLeft, IReadOnlyList<string> Lines, string Identity)
 {
     /// <summary>The parts of a hold; null for none.</summary>
     public static HoldView? From(Hold? hold) => hold is null ? null : new(
         hold.Kind, hold.Text, [.. hold.Sites.Select(static site => site.Site)], hold.Clients, hold.ClientCount,
         hold.Of > 0 ? hold.Have : null, hold.Of > 0 ? hold.Of : null, hold.Need > 0 ? hold.Need : null,
-        hold.For?.TotalSeconds, hold.Left?.TotalSeconds);
+        hold.For?.TotalSeconds, hold.Left?.TotalSeconds, hold.Lines, hold.Identity);
 }
 
 /// <summary>A run in a list of runs.</summary>
@@ -40,7 +42,7 @@ public sealed record RunLine(
 {
     /// <summary>A run as its coordinator tells of it.</summary>
     public static RunLine Of(JobProgress run) => new(
-        1, run.JobId, run.Name, run.Status, CommittedOf(run), run.Round, run.Rounds, run.Phase, run.Reason, HoldView.From(run.Hold));
+        Json.Schema, run.JobId, run.Name, run.Status, CommittedOf(run), run.Round, run.Rounds, run.Phase, run.Reason, HoldView.From(run.Hold));
 
     /// <summary>Rounds with an update: the open one, and round 0, are none.</summary>
     public static int CommittedOf(JobProgress run) => run.Status == JobStatus.Finished ? run.Rounds : Math.Max(0, run.Round - 1);

@@ -31,6 +31,13 @@ internal sealed record TensorUse(string Tensor, Scope Scope, string ReceivedBy, 
     /// <summary>What leaves a site and comes back, in a sentence.</summary>
     public static string Leaves(IReadOnlyList<TensorUse> tensors, AdapterSpec spec) => $"Leaves the site: {Leaving(tensors, spec)}.";
 
+    /// <summary>What leaves a site under a plan, in a sentence.</summary>
+    public static string Leaves(IReadOnlyList<TensorUse> tensors, FederationPlan plan) => $"Leaves the site: {Leaving(tensors, plan)}.";
+
+    /// <summary>What leaves a site under a plan, beside a title that says so.</summary>
+    public static string Leaving(IReadOnlyList<TensorUse> tensors, FederationPlan plan) =>
+        Leaving(tensors, plan.Adapter) + (plan.Telemetry.SendsSteps ? "; besides, points of steps (telemetry.steps: hub)" : "");
+
     /// <summary>What leaves a site and comes back, beside a title that says so.</summary>
     public static string Leaving(IReadOnlyList<TensorUse> tensors, AdapterSpec spec)
     {

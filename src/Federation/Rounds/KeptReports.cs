@@ -46,8 +46,20 @@ internal static class KeptReports
         { Failure: { } failure } => new(null, Short(failure)),
         { Score: { } score } when !double.IsFinite(score.Value) || !double.IsFinite(score.Loss) =>
             new(null, Invariant($"Its {score.Metric} is {score.Value}, its loss {score.Loss}.")),
-        _ => new(report.Score, null),
+        _ => new(report.Score is { } score ? Finite(score) : null, null),
     };
+
+    // What is told beside a score, and is no number that a manifest holds, is not known.
+    private static ClientScore Finite(ClientScore score) => score with
+    {
+        MajorityShare = Finite(score.MajorityShare),
+        StandardError = Finite(score.StandardError),
+        Base = score.Base is { } reference && double.IsFinite(reference.Reference)
+            ? reference with { StandardError = Finite(reference.StandardError) }
+            : null,
+    };
+
+    private static double? Finite(double? value) => value is { } number && double.IsFinite(number) ? number : null;
 
     private static BlobDigest? Digest(BlobRef? blob) => blob is null ? null : new(blob.Sha256, blob.SizeBytes);
 

@@ -60,7 +60,7 @@ internal static partial class CoordinatorLog
     [LoggerMessage(117, LogLevel.Warning, "Job {Job}: base and rows of its rounds so far were not recorded; they are from here on")]
     public static partial void LogInputsUnknown(this ILogger<CoordinatorGrain> logger, string job);
 
-    [LoggerMessage(120, LogLevel.Information, "Job {Job}: its local-only reference {Reference} has begun")]
+    [LoggerMessage(122, LogLevel.Information, "Job {Job}: its local-only reference {Reference} has begun")]
     public static partial void LogReferenceBegun(this ILogger<CoordinatorGrain> logger, string job, string reference);
 
     [LoggerMessage(121, LogLevel.Warning, "Job {Job} has no local-only reference: {Reason}")]

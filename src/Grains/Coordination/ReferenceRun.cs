@@ -53,7 +53,8 @@ internal sealed class ReferenceRun(CoordinatorServices services, string name)
     {
         if (!services.Settings.BeginsReferences) return;
         if (LocalOnlyRun.RunOf(name) is not { } run || await TextAsync(run, cancellationToken) is not { } yaml) return;
-        if (!LocalOnlyRun.IsAskedBy(PlanReader.Require(yaml, run)) || LocalOnlyRun.PlanOf(yaml, run) == planYaml) return;
+        if (PlanReader.Read(yaml, run).Plan is not { } plan || !LocalOnlyRun.IsAskedBy(plan)) return;
+        if (LocalOnlyRun.PlanOf(yaml, run) == planYaml) return;
         throw new BadInputException($"{name} is what the local-only reference of run {run} is called; submit under another name.");
     }
 

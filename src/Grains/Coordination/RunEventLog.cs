@@ -147,7 +147,7 @@ internal sealed class RunEventLog
         var (at, state) = (new RunPosition(_tag, _told, _activation, _number), _progress.Now());
         return _clients.Count == 0
             ? [new() { At = at, State = state }]
-            : [new() { At = AtRound(_told), State = state }, new() { At = at, Clients = [.. _clients.Values] }];
+            : [new() { At = at.BeforeClients(), State = state }, new() { At = at, Clients = [.. _clients.Values] }];
     }
 
     // Where the cohort is another, nobody's stage is known; within an attempt a client stays what it was, also when the job fails and

@@ -10,7 +10,9 @@ internal sealed class RunFollowing(CoordinatorServices services, ActiveJob activ
     private readonly RunEventLog _log = active.News;
     private readonly CommittedRounds _rounds = new(services.Settings, active.Job);
 
-    /// <summary>What happened after a position, as soon as something did; nothing where patience, or this activation, ends before.</summary>
+    /// <summary>
+    /// What happened after a position, as soon as something did; nothing where patience, or this activation, ends before.
+    /// </summary>
     public async Task<RunNews> FollowAsync(RunPosition? after, TimeSpan patience, CancellationToken cancellationToken)
     {
         if (patience > MostPatience) patience = MostPatience;

@@ -2,7 +2,9 @@ using FedRLora.Abstractions.Messages;
 
 namespace FedRLora.Grains.Exports;
 
-/// <summary>A file in pieces that grain messages may carry. Each says how long the whole is, so all are there before the first is sent.</summary>
+/// <summary>
+/// A file in pieces that grain messages may carry. Each says how long the whole is, so all are there before the first is sent.
+/// </summary>
 internal static class FilePieces
 {
     private const int LongestPiece = 256 << 10;

@@ -26,11 +26,16 @@ internal sealed class CommittedStates(IBlobStores stores, SiloCache cache, SiteA
     public async Task<IReadOnlyList<Func<CancellationToken, Task<TrainingGroup>>>> GroupsAsync(CancellationToken cancellationToken)
     {
         PlanText.RequireValues(plan.Plan, committed.JobId, committed.Engine);
-        if (committed.Members.Sum(static member => member.Head?.SizeBytes ?? 0) > MostHeadBytes)
-            return [.. committed.Members.Select(Func<CancellationToken, Task<TrainingGroup>> (member) => token => ReadAsync(member, token))];
+        var isMuch = committed.Members.Sum(static member => member.Head?.SizeBytes ?? 0) > MostHeadBytes;
         var read = new List<Func<CancellationToken, Task<TrainingGroup>>>(committed.Members.Count);
         foreach (var member in committed.Members)
         {
+            if (isMuch)
+            {
+                read.Add(token => ReadAsync(member, token));
+                continue;
+            }
+
             try
             {
                 var group = await ReadAsync(member, cancellationToken);

@@ -130,9 +130,9 @@ internal sealed class SiteRunGrain(
             var result = (await trainer.EvaluateAsync(await read(cancellationToken), cancellationToken))[0];
             return new ClientScored(client, result.Failure is null && result.Rows > 0 ? ClientGrain.ScoreOf(result) : null, result.Failure);
         }
-        catch (Exception e) when (e is BadInputException or CorruptBlobException)
+        catch (Exception e) when (e is not OperationCanceledException && StoreUnavailableException.In(e) is null)
         {
-            return new ClientScored(client, Score: null, e.Message.ReplaceLineEndings(" "));
+            return new ClientScored(client, Score: null, e.Message.ReplaceLineEndings(" ")); // as in a round
         }
     }
 }

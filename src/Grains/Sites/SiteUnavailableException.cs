@@ -2,7 +2,9 @@ using FedRLora.Abstractions.Messages;
 
 namespace FedRLora.Grains.Sites;
 
-/// <summary>A site gives nothing now: no live silo serves it, or the one that was asked is gone. The same question may be answered later.</summary>
+/// <summary>
+/// A site gives nothing now: no live silo serves it, or the one that was asked is gone. The same question may be answered later.
+/// </summary>
 public sealed class SiteUnavailableException : Exception
 {
     internal SiteUnavailableException(string site, AbsentSite? absent, Exception? innerException = null)

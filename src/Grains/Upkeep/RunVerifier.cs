@@ -83,8 +83,8 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             var plan = await RunJobAsync(chain, cancellationToken);
             await StepPointsAsync(cancellationToken);
             await RunJobsEndAsync(chain, cancellationToken);
-            return Report(chain,
-                [.. (plan?.Clients ?? []).Select(static client => client.Site).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)]);
+            var sites = (plan?.Clients ?? []).Select(static client => client.Site).Distinct(StringComparer.Ordinal);
+            return Report(chain, [.. sites.Order(StringComparer.Ordinal)]);
         }
 
         public async Task<RunReport?> RunSiteAsync(string site, CancellationToken cancellationToken)
@@ -98,6 +98,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             await RowsAsync(chain, cancellationToken);
             await StepPointsAsync(cancellationToken);
             await ExportsAsync(cancellationToken);
+            await StepPointsAsync(cancellationToken);
             LeaveUnchecked(chain);
             return Report(chain, others: []);
         }
@@ -127,6 +128,7 @@ public sealed class RunVerifier(IBlobStore jobStore, IBlobStore siteStore, strin
             for (var round = 0; round <= chain.Last; round++)
                 await SealedAsync(Keys.Timing(job, round), "delete it: how long the round took is then not known", cancellationToken);
             await IndexAsync(chain, cancellationToken);
+            await StepPointsAsync(cancellationToken);
             LeaveUnchecked(chain);
         }
 

@@ -55,7 +55,7 @@ internal sealed class DeviceLanes : IDisposable
     {
         get
         {
-            lock (_gate) return _queue.Load;
+            lock (_gate) return (_queue.Load.Running, _queue.Load.Waiting + _pieces.Count);
         }
     }
 

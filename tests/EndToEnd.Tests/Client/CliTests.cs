@@ -222,7 +222,7 @@ public sealed class CliTests : IDisposable
     [InlineData("unknown argument 'more'; see fedrlora methods --help", "methods", "r-lora", "more")]
     [InlineData("--seed: '-1' is not a whole number from 0 to 18446744073709551615; see fedrlora simulate --help", "simulate", "plan.yaml",
         "--seed", "-1")]
-    [InlineData("--gateway: 'x' is not a whole number from 1 to 65535; see fedrlora runs --help", "runs", "--gateway", "30000",
+    [InlineData("--gateway: 'x' is not a whole number from 1 to 65535; see fedrlora silo --help", "silo", "--site", "here",
         "--gateway", "x")]
     [InlineData("--join: '99999' is not a whole number from 1 to 65535; see fedrlora silo --help", "silo", "--site", "here",
         "--join", "99999")]
@@ -238,7 +238,7 @@ public sealed class CliTests : IDisposable
     [InlineData("watch", "a/b")]
     [InlineData("watch", "..")]
     [InlineData("cancel", "a b")]
-    [InlineData("resume", "../up", "--gateway", "30000")]
+    [InlineData("resume", "../up", "--server", "http://127.0.0.1:8470")]
     [InlineData("submit", "PLAN", "--run", "a/b")]
     [InlineData("silo", "--site", "here", "--site", "a/b")]
     public async Task A_name_that_could_be_a_path_is_bad_input(params string[] args)
@@ -255,10 +255,10 @@ public sealed class CliTests : IDisposable
     [Fact]
     public async Task A_port_may_stand_before_the_run()
     {
-        var result = await CommandLine.RunAsync("watch", "--gateway", $"{SiloPorts.Free().Gateway}", "first");
+        var result = await CommandLine.RunAsync("watch", "--server", new SiloPlace().Url, "first");
 
         Assert.Equal(3, result.Code);
-        Assert.StartsWith("No silo answers on 127.0.0.1", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
+        Assert.StartsWith("no silo answers at http://127.0.0.1", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -57,11 +57,11 @@ public sealed class FilesTests : IDisposable
 
         var csv = File.ReadAllText(Path.Combine(_folder, "metrics-by-task.csv")).Split("\r\n");
         Assert.Equal("round,task,clients,trained,scored,metric,score,standard_error,base_score,difference_error,"
-            + "test_loss,majority_share,mean_loss,update_bytes,coherence,kept", csv[0]);
-        Assert.Equal("0,sst2,2,0,2,accuracy,0.51,0.06,,,0.745,0.5,,0,,", csv[1]);
-        Assert.Equal("1,sst2,2,2,2,accuracy,0.56,0.06,0.25,0.25,0.72,0.5,1.5,4096,0.5,", csv[3]);
+            + "test_loss,majority_share,mean_loss,update_bytes,coherence,kept,score_left_out,mean_loss_left_out", csv[0]);
+        Assert.Equal("0,sst2,2,0,2,accuracy,0.51,0.06,,,0.745,0.5,,0,,,0,0", csv[1]);
+        Assert.Equal("1,sst2,2,2,2,accuracy,0.56,0.06,0.25,0.25,0.72,0.5,1.5,4096,0.5,,0,0", csv[3]);
         Assert.StartsWith("1,trec,1,1,1,accuracy,0.3", csv[4], StringComparison.Ordinal);
-        Assert.EndsWith(",,none of its clients is in the round", csv[4], StringComparison.Ordinal);
+        Assert.EndsWith(",,none of its clients is in the round,0,0", csv[4], StringComparison.Ordinal);
     }
 
     [Theory]
@@ -191,6 +191,79 @@ public sealed class FilesTests : IDisposable
         var document = XDocument.Parse(html);
         Assert.Empty(document.Descendants("img"));
         Assert.Empty(document.Descendants("script"));
+    }
+
+    /// <summary>Each name that somebody else gives, alone, so that none hides behind another.</summary>
+    public static TheoryData<string> Names =>
+    [
+        "plan", "model", "client", "task", "reason", "score reason", "kept", "label", "layer", "metric", "engine", "digest", "yaml", "fork",
+    ];
+
+    [Theory, MemberData(nameof(Names))]
+    public void A_name_is_shown_as_text_wherever_it_stands(string name)
+    {
+        foreach (var hostile in new[] { "<img src=x onerror=alert(1)>", "\"><script>alert(1)</script>", "'><svg/onload=alert(1)>" })
+        {
+            string Named(string what, string other) => what == name ? hostile : other;
+            var plan = SampleRun.Plan with
+            {
+                Name = Named("plan", "demo"),
+                Model = new() { Path = Named("model", "models/tiny") },
+                Clients =
+                [
+                    .. SampleRun.Plan.Clients.Select((client, i) => client with
+                    {
+                        Id = i == 0 ? Named("client", "a") : client.Id, Task = i < 2 ? Named("task", client.Task) : client.Task,
+                    }),
+                ],
+            };
+            RoundSummary Round(int number)
+            {
+                var round = SampleRun.Round(number);
+                return round with
+                {
+                    ManifestSha256 = Named("digest", round.ManifestSha256),
+                    Manifest = round.Manifest with
+                    {
+                        Engine = Named("engine", "torch"),
+                        Tasks = [new()
+                        {
+                            Task = plan.Clients[0].Task, Round = number, Version = 0, Shared = new("", 0),
+                            Kept = Named("kept", "nobody trained"),
+                        }],
+                        Clients =
+                        [
+                            .. round.Manifest.Clients.Select((client, i) => client with
+                            {
+                                Id = plan.Clients[i].Id,
+                                Outcome = i == 1 && number > 0 ? ClientOutcome.Failed : client.Outcome,
+                                Reason = i == 1 ? Named("reason", "no such file") : null,
+                                ScoreReason = i == 1 ? Named("score reason", "no such file") : null,
+                                Score = i == 1 ? null : client.Score! with
+                                {
+                                    Always = Named("label", "yes"), Metric = Named("metric", "accuracy"),
+                                },
+                                Numbers = client.Numbers with { GateUse = new(Named("layer", "q"), 0, 1, 1, 1) },
+                            }),
+                        ],
+                    },
+                };
+            }
+
+            var facts = Facts with { ForkedFrom = Named("fork", "runs/a-1") };
+            var html = HtmlReport.Render(plan, [Round(0), Round(1), Round(2)], [Round(0), Round(1)], Named("yaml", "name: demo"), facts);
+
+            var document = XDocument.Parse(html);
+            Assert.DoesNotContain(document.Descendants(), static element => element.Name.LocalName is "img" or "script");
+            Assert.DoesNotContain(
+                document.Descendants().Attributes(), static one => one.Name.LocalName.StartsWith("on", StringComparison.OrdinalIgnoreCase));
+            if (name != "score reason") Assert.Contains("alert(1)", document.Root!.ToString(), StringComparison.Ordinal); // it is shown
+            var runs = RunsPage.Of([new(
+                1, Named("plan", "demo"), Named("plan", "demo"), JobStatus.Failed, 0, 1, 3, "train",
+                Named("reason", "no such file"), null)]);
+            Assert.DoesNotContain(
+                XDocument.Parse(runs).Descendants(), static element => element.Name.LocalName is "img" or "script" or "svg");
+        }
     }
 
     [Fact]

@@ -60,5 +60,6 @@ public sealed class HoldNewsTests
         Assert.Equal("2026-05-04T12:02:00Z round 1: train: 1 of 2 clients are in; at work: b", news.Next(Waiting(working)));
     }
 
-    private static JobProgress Waiting(Hold hold) => SampleRun.Progress(JobStatus.Running, null) with { Round = 1, Hold = hold };
+    private static RunSnapshot Waiting(Hold hold) =>
+        RunSnapshot.Of(SampleRun.Progress(JobStatus.Running, null) with { Round = 1, Hold = hold });
 }

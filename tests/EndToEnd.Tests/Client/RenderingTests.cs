@@ -475,12 +475,12 @@ public sealed class RenderingTests
         return (output.ToString(), error.ToString());
     }
 
-    private static async IAsyncEnumerable<JobProgress> Stream(params JobProgress[] snapshots)
+    private static async IAsyncEnumerable<RunSnapshot> Stream(params JobProgress[] snapshots)
     {
         foreach (var snapshot in snapshots)
         {
             await Task.Yield();
-            yield return snapshot;
+            yield return RunSnapshot.Of(snapshot);
         }
     }
 }

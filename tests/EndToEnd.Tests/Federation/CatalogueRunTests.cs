@@ -61,21 +61,21 @@ public sealed class CatalogueRunTests : IDisposable
     [Fact]
     public async Task Silos_commit_what_simulate_does_by_every_method()
     {
-        var (port, gateway) = SiloPorts.Free();
-        await using var hub = Silo("hub", "--port", $"{port}", "--gateway", $"{gateway}");
+        var place = new SiloPlace();
+        await using var hub = Silo("hub", place.Own);
         await hub.UntilAsync(() => hub.Output.Contains("serves", StringComparison.Ordinal), "the hub");
-        await using var north = Silo("north", "--join", $"{port}");
-        await using var south = Silo("south", "--join", $"{port}");
+        await using var north = Silo("north", "--join", $"{place.Silo}");
+        await using var south = Silo("south", "--join", $"{place.Silo}");
         await hub.UntilAsync(() => (north.Output + south.Output).Split("serves").Length == 3, "the sites");
 
         foreach (var method in AdapterCatalog.Methods.Keys)
         {
             var plan = Plan(method);
-            var submitted = await CommandLine.RunAsync("submit", plan, "--gateway", $"{gateway}");
+            var submitted = await CommandLine.RunAsync("submit", plan, "--server", place.Url);
             Assert.True(submitted.Code == 0, method + submitted.Output + submitted.Error);
             var alone = await CommandLine.RunAsync("simulate", plan, "--out", Out(method));
             Assert.True(alone.Code == 0, method + alone.Output + alone.Error);
-            var watched = await CommandLine.RunAsync("watch", method, "--gateway", $"{gateway}");
+            var watched = await CommandLine.RunAsync("watch", method, "--server", place.Url);
             Assert.True(watched.Code == 0, method + watched.Output + watched.Error);
 
             Assert.Equal((method, Committed(Out(method))!.ManifestSha256), (method, TinyPlan.Committed(_tiny, method)!.ManifestSha256));

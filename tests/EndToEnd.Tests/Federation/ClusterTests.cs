@@ -34,7 +34,7 @@ public class ClusterTests
     [InlineData("127.0.0.1:6379,password=sesame")]
     public async Task A_password_on_the_command_line_is_refused_and_not_repeated(string location)
     {
-        var result = await CommandLine.RunAsync("runs", "--cluster", location);
+        var result = await CommandLine.RunAsync("silo", "--site", "here", "--cluster", location);
 
         Assert.Equal(2, result.Code);
         Assert.DoesNotContain("sesame", result.Error, StringComparison.Ordinal);
@@ -44,27 +44,22 @@ public class ClusterTests
     public async Task Two_ways_to_find_silos_are_one_too_many()
     {
         var silo = await CommandLine.RunAsync("silo", "--site", "here", "--cluster", "redis://127.0.0.1", "--join", "11111");
-        var runs = await CommandLine.RunAsync("runs", "--cluster", "redis://127.0.0.1", "--gateway", "30000");
 
         Assert.Equal(
             (2, "--join and --cluster redis://127.0.0.1:6379 exclude each other: with a membership kept outside there is no first silo\n"),
             (silo.Code, silo.Error));
-        Assert.Equal((2, "--gateway and --cluster redis://127.0.0.1:6379 exclude each other: the membership names the gateways\n"),
-            (runs.Code, runs.Error));
     }
 
     [Fact]
-    public async Task Without_Redis_a_silo_and_a_command_say_so_within_seconds()
+    public async Task Without_Redis_a_silo_says_so_within_seconds()
     {
         var nobody = $"redis://127.0.0.1:{SiloPorts.Free().Silo}";
         var expected = (3, $"no Redis answers at {nobody}; start one, or name another with --cluster\n");
         var started = Stopwatch.GetTimestamp();
 
         var silo = await CommandLine.RunAsync("silo", "--site", "here", "--cluster", nobody);
-        var runs = await CommandLine.RunAsync("runs", "--cluster", nobody);
 
         Assert.Equal(expected, (silo.Code, silo.Error));
-        Assert.Equal(expected, (runs.Code, runs.Error));
         Assert.True(Stopwatch.GetElapsedTime(started) < TimeSpan.FromMinutes(1), $"{Stopwatch.GetElapsedTime(started)}");
     }
 
@@ -74,9 +69,9 @@ public class ClusterTests
         using var tiny = new TinyFederation();
         await using var redis = await RedisServer.StartAsync("--requirepass", "sesame");
 
-        await using var none = RunningProgram.Start(tiny.Root, "runs", "--cluster", $"{redis.Location}");
-        await using var wrong = RunningProgram.StartWith((RedisMembership.PasswordVariable, "tapioca"), tiny.Root, "runs", "--cluster",
-            $"{redis.Location}");
+        await using var none = RunningProgram.Start(tiny.Root, "silo", "--site", "here", "--cluster", $"{redis.Location}");
+        await using var wrong = RunningProgram.StartWith((RedisMembership.PasswordVariable, "tapioca"), tiny.Root, "silo", "--site", "here",
+            "--cluster", $"{redis.Location}");
         await using var right = RunningProgram.StartWith((RedisMembership.PasswordVariable, "sesame"), tiny.Root, "silo", "--site", "here",
             "--cluster", $"{redis.Location}");
         await right.UntilAsync(() => right.Output.Contains("serves here", StringComparison.Ordinal), "the silo");
@@ -92,14 +87,17 @@ public class ClusterTests
     {
         using var tiny = new TinyFederation();
         await using var redis = await RedisServer.StartAsync();
-        await using var silo = RunningProgram.Start(tiny.Root, "silo", "--site", "here", "--cluster", $"{redis.Location}",
-            "--cluster-id", "one");
-        await silo.UntilAsync(() => silo.Output.Contains("serves here", StringComparison.Ordinal), "the silo");
+        await using var one = Silo("one", "here", new());
+        var place = new SiloPlace();
+        await using var two = Silo("two", "there", place);
+        await one.UntilAsync(() => (one.Output + two.Output).Split(" serves ").Length == 3, "the silos");
 
-        await RunningProgram.RunAsync(tiny.Root, "runs", "--cluster", $"{redis.Location}", "--cluster-id", "one");
-        await using var two = RunningProgram.Start(tiny.Root, "runs", "--cluster", $"{redis.Location}", "--cluster-id", "two");
+        var plan = TinyPlan.Write(tiny, 1, TinyPlan.Client("only", "one", "here"));
+        var submitted = await RunningProgram.RunAsync(tiny.Root, ["submit", plan, .. place.To]);
 
-        Assert.Equal(3, await two.ExitAsync());
-        Assert.Contains("No silo of cluster two", two.Output, StringComparison.Ordinal);
+        Assert.Contains("tiny waits: no silo serves site here", submitted, StringComparison.Ordinal);
+
+        RunningProgram Silo(string cluster, string site, SiloPlace at) => RunningProgram.Start(
+            tiny.Root, ["silo", "--site", site, "--cluster", $"{redis.Location}", "--cluster-id", cluster, "--store", cluster, .. at.Own]);
     }
 }

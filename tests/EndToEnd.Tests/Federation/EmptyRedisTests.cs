@@ -40,14 +40,14 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
         await using var silos = new FourSilos(tiny.Root, cluster);
         await silos.ServeAsync();
         var first = Stopwatch.GetElapsedTime(started);
-        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--run", "stormy", "--cluster", cluster);
+        await RunningProgram.RunAsync(tiny.Root, ["submit", plan, "--run", "stormy", .. silos.To]);
         for (var i = 0; i < Away.Length; i++)
         {
             await CommittedAsync(tiny, "stormy", (2 * i) + 1, silos);
             await redis.KillAsync();
             await Task.Delay(Away[i]);
             await redis.StartEmptyAsync();
-            var took = Soak || i == 0 ? await AnswersWithAFifthSiloAsync(tiny, cluster, silos) : await AnswersAsync(tiny, cluster);
+            var took = Soak || i == 0 ? await AnswersWithAFifthSiloAsync(tiny, cluster, silos) : await AnswersAsync(tiny, silos);
             var round = TinyPlan.Committed(tiny, "stormy")!.Round;
             log.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
@@ -68,7 +68,7 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
         silos.Start();
         await silos.ServeAsync();
         var joined = Stopwatch.GetElapsedTime(restarted);
-        await RunningProgram.RunAsync(tiny.Root, "watch", "stormy", "--cluster", cluster);
+        await RunningProgram.RunAsync(tiny.Root, ["watch", "stormy", .. silos.To]);
 
         Assert.True(await calm.ExitAsync() == 0, calm.Output);
         var expected = CurrentRound.Parse(
@@ -89,7 +89,7 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
         await using var fifth = RunningProgram.Start(
             tiny.Root, "silo", "--site", "east", "--name", "fifth", "--store", "cluster", "--site-store", "store-east",
             "--cluster", cluster);
-        var took = await AnswersAsync(tiny, cluster);
+        var took = await AnswersAsync(tiny, silos);
         await fifth.UntilAsync(() => fifth.Output.Contains("serves east", StringComparison.Ordinal), "the fifth silo");
         var serving = Stopwatch.GetTimestamp();
         while (Count(Lease(tiny), "\"address\"") < Sites.Length + 1)
@@ -104,12 +104,12 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
     }
 
     // As a person does it: again and again until it answers.
-    private static async Task<TimeSpan> AnswersAsync(TinyFederation tiny, string cluster)
+    private static async Task<TimeSpan> AnswersAsync(TinyFederation tiny, FourSilos silos)
     {
         var started = Stopwatch.GetTimestamp();
         while (true)
         {
-            await using var runs = RunningProgram.Start(tiny.Root, "runs", "--cluster", cluster);
+            await using var runs = RunningProgram.Start(tiny.Root, ["runs", .. silos.To]);
             var code = await runs.ExitAsync();
             if (code == 0 && runs.Output.Contains("stormy", StringComparison.Ordinal)) return Stopwatch.GetElapsedTime(started);
             Assert.True(Stopwatch.GetElapsedTime(started) < AnswersWithin, $"runs ended with {code}:\n{runs.Output}");
@@ -131,16 +131,18 @@ public sealed class EmptyRedisTests(ITestOutputHelper log)
         public FourSilos(string folder, string cluster)
         {
             _folder = folder;
-            Ports = FreePorts.Take(2 * Sites.Length);
+            Ports = FreePorts.Take(3 * Sites.Length);
             _arguments = [.. Sites.Select((site, i) => new[]
             {
                 "silo", "--site", site, "--cluster", cluster, "--port", $"{Ports[i]}", "--gateway", $"{Ports[Sites.Length + i]}",
-                "--store", "cluster", "--site-store", $"store-{site}",
+                "--control", $"{Ports[(2 * Sites.Length) + i]}", "--store", "cluster", "--site-store", $"store-{site}",
             })];
             Start();
         }
 
         public int[] Ports { get; }
+
+        public string[] To => ["--server", $"http://127.0.0.1:{Ports[2 * Sites.Length]}"];
 
         public RunningProgram[] Programs { get; private set; } = [];
 

@@ -33,19 +33,19 @@ public sealed class ExchangedInputsTests : IAsyncLifetime, IDisposable
     {
         var plan = TinyPlan.Write(_tiny, 2000,
             $"{TinyPlan.Client("north-1", "one", "north")}\n{TinyPlan.Client("south-1", "two", "south")}");
-        var (port, gateway) = SiloPorts.Free();
-        var to = new[] { "--gateway", $"{gateway}" };
-        await using var south = RunningProgram.Start(_tiny.Root, "silo", "--site", "south", "--store", "cluster", "--site-store", "south",
-            "--resend-after", "1", "--port", $"{port}", "--gateway", $"{gateway}");
+        var place = new SiloPlace();
+        var to = place.To;
+        await using var south = RunningProgram.Start(_tiny.Root,
+            ["silo", "--site", "south", "--store", "cluster", "--site-store", "south", "--resend-after", "1", .. place.Own]);
         await south.UntilAsync(() => south.Output.Contains("serves", StringComparison.Ordinal), "the first silo");
-        await JoinAsync(port);
+        await JoinAsync(place.Silo);
         await RunningProgram.RunAsync(_tiny.Root, ["submit", plan, .. to]);
         await UntilRoundAsync(south, 1);
 
         await _joining!.DisposeAsync(); // killed
         var rows = await File.ReadAllLinesAsync(Path.Combine(_north.Root, "one.train.jsonl"));
         _north.Write("one.train.jsonl", rows.Reverse());
-        await JoinAsync(port);
+        await JoinAsync(place.Silo);
         const string OtherRows = "one.train.jsonl: the training rows of client north-1 are not those that run tiny was made with";
         await FailsAsync(OtherRows, to);
         Assert.StartsWith(OtherRows, await RefusedAsync("resume", to), StringComparison.Ordinal);
@@ -55,7 +55,7 @@ public sealed class ExchangedInputsTests : IAsyncLifetime, IDisposable
 
         await _joining!.DisposeAsync(); // killed
         await File.AppendAllTextAsync(Path.Combine(_north.Root, "model/tokenizer.json"), "\n");
-        await JoinAsync(port);
+        await JoinAsync(place.Silo);
         const string OtherTokenizer = "tokenizer.json of model is not the one that run tiny was made with";
         await FailsAsync(OtherTokenizer, to);
         Assert.StartsWith(OtherTokenizer, await RefusedAsync("resume", to), StringComparison.Ordinal);

@@ -21,11 +21,11 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         var plan = TinyPlan.Write(tiny, 2, string.Join('\n', Two));
         await using var north = await FirstSilo.StartAsync(tiny, "north");
 
-        var submit = await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--gateway", north.Gateway);
-        await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--gateway", north.Gateway);
+        var submit = await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--server", north.Url);
+        await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--server", north.Url);
         const string Held = "no silo serves site south (start one with --site south)";
         await watch.UntilAsync(() => watch.Output.Contains(Held, StringComparison.Ordinal), "the reason");
-        var runs = await RunsAsync(north.Gateway);
+        var runs = await RunsAsync(north.Url);
         await using var south = north.Join("south");
         await watch.ExitAsync();
 
@@ -46,18 +46,18 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         await using var north = await FirstSilo.StartAsync(tiny, "north");
         await using var south = north.Join("south", "--name", "south-a");
         await south.UntilAsync(() => south.Output.Contains("serves", StringComparison.Ordinal), "the other silo");
-        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--gateway", north.Gateway);
-        await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--gateway", north.Gateway);
+        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--server", north.Url);
+        await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--server", north.Url);
         await watch.UntilAsync(() => watch.Output.Contains("round   1/500", StringComparison.Ordinal), "round 1");
 
         var asked = Stopwatch.GetTimestamp();
-        await RunsAsync(north.Gateway);
+        await RunsAsync(north.Url);
         var calm = Stopwatch.GetElapsedTime(asked); // what the question takes by itself: a busy machine is slow to ask
         south.Kill();
         var killed = Stopwatch.GetTimestamp();
         var told = watch.UntilAsync(() => watch.Output.Contains("site south has", StringComparison.Ordinal), "the reason in watch")
             .ContinueWith(_ => Stopwatch.GetElapsedTime(killed), TaskScheduler.Default);
-        var runs = await UntilRunsAsync(north.Gateway, static row => row.Contains("site south has", StringComparison.Ordinal));
+        var runs = await UntilRunsAsync(north.Url, static row => row.Contains("site south has", StringComparison.Ordinal));
         var (inRuns, inWatch) = (Stopwatch.GetElapsedTime(killed), await told);
         await north.Program.UntilAsync(() => Stopwatch.GetElapsedTime(killed) > TimeSpan.FromSeconds(12), "twelve seconds of waiting");
         await using var replaced = north.Join("south", "--name", "south-b");
@@ -88,9 +88,9 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         var strict = await FailAsync(tiny, silo, plan, "strict");
         await File.WriteAllTextAsync(plan,
             (await File.ReadAllTextAsync(plan)).Replace("rounds: 2", "rounds: 2, quorum: 0.5", StringComparison.Ordinal));
-        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--run", "lenient", "--gateway", silo.Gateway);
-        var lenient = await RunningProgram.RunAsync(tiny.Root, "watch", "lenient", "--gateway", silo.Gateway);
-        var runs = await RunsAsync(silo.Gateway);
+        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--run", "lenient", "--server", silo.Url);
+        var lenient = await RunningProgram.RunAsync(tiny.Root, "watch", "lenient", "--server", silo.Url);
+        var runs = await RunsAsync(silo.Url);
 
         log.WriteLine(strict + lenient + runs);
         Assert.Matches(
@@ -108,16 +108,16 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         using var tiny = new TinyFederation();
         var plan = TinyPlan.Write(tiny, 500, TinyPlan.Client("only", "one"));
         await using var silo = await FirstSilo.StartAsync(tiny, "local");
-        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--gateway", silo.Gateway);
+        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--server", silo.Url);
 
-        var pause = await RunningProgram.RunAsync(tiny.Root, "pause", "tiny", "--gateway", silo.Gateway);
-        var runs = await UntilRunsAsync(silo.Gateway, static row => row.Contains("paused for", StringComparison.Ordinal));
-        await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--gateway", silo.Gateway);
+        var pause = await RunningProgram.RunAsync(tiny.Root, "pause", "tiny", "--server", silo.Url);
+        var runs = await UntilRunsAsync(silo.Url, static row => row.Contains("paused for", StringComparison.Ordinal));
+        await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--server", silo.Url);
         await watch.ExitAsync();
 
         log.WriteLine(pause + runs + watch.Output);
         Assert.Matches(@"tiny  +tiny  +paused  +\d+/500 +paused for \d[\d.]* s by an operator, until it is resumed", runs);
-        Assert.Contains($"Continue it with: fedrlora resume tiny --gateway {silo.Gateway}", watch.Output, StringComparison.Ordinal);
+        Assert.Contains($"Continue it with: fedrlora resume tiny --server {silo.Url}", watch.Output, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -129,10 +129,10 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         await File.WriteAllTextAsync(plan,
             (await File.ReadAllTextAsync(plan)).Replace("rounds: 2", "rounds: 2, deadline: 4s", StringComparison.Ordinal));
         await using var silo = await FirstSilo.StartAsync(tiny, "local");
-        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--gateway", silo.Gateway);
-        await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--gateway", silo.Gateway);
+        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--server", silo.Url);
+        await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--server", silo.Url);
 
-        var runs = await UntilRunsAsync(silo.Gateway,
+        var runs = await UntilRunsAsync(silo.Url,
             static row => row.Contains("the quorum is 2; try 2 of 3 is at work", StringComparison.Ordinal));
         await watch.ExitAsync();
 
@@ -155,10 +155,10 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         await File.WriteAllTextAsync(plan, (await File.ReadAllTextAsync(plan))
             .Replace("rounds: 3}", "rounds: 3, quorum: 0.75, timeBudget: {factor: 2, atLeast: 1s}}", StringComparison.Ordinal));
         await using var silo = await FirstSilo.StartAsync(tiny, "local");
-        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--gateway", silo.Gateway);
-        await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--gateway", silo.Gateway);
+        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--server", silo.Url);
+        await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--server", silo.Url);
 
-        var runs = await UntilRunsAsync(silo.Gateway, static row => row.Contains("time budget", StringComparison.Ordinal));
+        var runs = await UntilRunsAsync(silo.Url, static row => row.Contains("time budget", StringComparison.Ordinal));
         var code = await watch.ExitAsync();
 
         log.WriteLine(runs + watch.Output);
@@ -176,9 +176,9 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         await using var hub = await FirstSilo.StartAsync(tiny, "hub");
         await using var north = hub.Join("north");
         await north.UntilAsync(() => north.Output.Contains("serves", StringComparison.Ordinal), "the other silo");
-        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--gateway", hub.Gateway);
-        await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--gateway", hub.Gateway);
-        await using var other = RunningProgram.Start(tiny.Root, "watch", "tiny", "--gateway", hub.Gateway);
+        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--server", hub.Url);
+        await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--server", hub.Url);
+        await using var other = RunningProgram.Start(tiny.Root, "watch", "tiny", "--server", hub.Url);
         await watch.UntilAsync(
             () => watch.Output.Contains("round", StringComparison.Ordinal) && other.Output.Contains("round", StringComparison.Ordinal),
             "a round");
@@ -189,7 +189,7 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         var killed = Stopwatch.GetTimestamp();
         await other.UntilAsync(() => other.Output.Contains("no silo answers", StringComparison.Ordinal), "the loss of the hub");
         var told = Stopwatch.GetElapsedTime(killed);
-        var runs = await CommandLine.RunAsync("runs", "--gateway", hub.Gateway);
+        var runs = await CommandLine.RunAsync("runs", "--server", hub.Url);
         await north.UntilAsync(() => Stopwatch.GetElapsedTime(killed) > TimeSpan.FromSeconds(20), "twenty seconds without the hub");
         other.Interrupt();
         await other.ExitAsync();
@@ -199,7 +199,7 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
             + string.Join('\n', other.Output.Split('\n').Where(static line => !line.StartsWith("round ", StringComparison.Ordinal))));
         log.WriteLine(string.Join('\n', north.Output.Split('\n').Where(static line => !line.Contains("info: ", StringComparison.Ordinal))));
         Assert.Equal(130, interrupted);
-        Assert.EndsWith($"\nStopped watching; run tiny goes on. Follow it again with: fedrlora watch tiny --gateway {hub.Gateway}",
+        Assert.EndsWith($"\nStopped watching; run tiny goes on. Follow it again with: fedrlora watch tiny --server {hub.Url}",
             watch.Output.TrimEnd(), StringComparison.Ordinal);
         Assert.DoesNotContain("committed is kept", watch.Output, StringComparison.Ordinal);
         Assert.Equal((3, 1), (runs.Code, runs.ErrorLines.Count));
@@ -221,10 +221,10 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
         var plan = TinyPlan.Write(tiny, 2, string.Join('\n', clients));
         var simulated = await RunningProgram.RunAsync(tiny.Root, "simulate", plan, "--out", "alone");
         await using var silo = await FirstSilo.StartAsync(tiny, "local");
-        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--run", "far", "--gateway", silo.Gateway);
+        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--run", "far", "--server", silo.Url);
 
-        var lines = await RunningProgram.RunAsync(tiny.Root, "watch", "far", "--gateway", silo.Gateway);
-        await using var watch = RunningProgram.Start(tiny.Root, "watch", "far", "--json", "--gateway", silo.Gateway);
+        var lines = await RunningProgram.RunAsync(tiny.Root, "watch", "far", "--server", silo.Url);
+        await using var watch = RunningProgram.Start(tiny.Root, "watch", "far", "--json", "--server", silo.Url);
         await watch.ExitAsync();
 
         Assert.Matches(@"round 0/2  zebra \S+  ant \S+  mean", lines);
@@ -246,8 +246,8 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
 
     private static async Task<string> FailAsync(TinyFederation tiny, FirstSilo silo, string plan, string run)
     {
-        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--run", run, "--gateway", silo.Gateway);
-        await using var watch = RunningProgram.Start(tiny.Root, "watch", run, "--gateway", silo.Gateway);
+        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--run", run, "--server", silo.Url);
+        await using var watch = RunningProgram.Start(tiny.Root, "watch", run, "--server", silo.Url);
         Assert.Equal(1, await watch.ExitAsync());
         return watch.Output;
     }
@@ -255,19 +255,19 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
     private static string[] Lines(string output, string with) =>
         [.. output.Split('\n').Where(line => line.Contains(with, StringComparison.Ordinal))];
 
-    private static async Task<string> RunsAsync(string gateway)
+    private static async Task<string> RunsAsync(string url)
     {
-        var runs = await CommandLine.RunAsync("runs", "--gateway", gateway);
+        var runs = await CommandLine.RunAsync("runs", "--server", url);
         Assert.True(runs.Code == 0, runs.Error);
         return runs.Output;
     }
 
-    private static async Task<string> UntilRunsAsync(string gateway, Func<string, bool> holds)
+    private static async Task<string> UntilRunsAsync(string url, Func<string, bool> holds)
     {
         var started = Stopwatch.GetTimestamp();
         while (true)
         {
-            var runs = await RunsAsync(gateway);
+            var runs = await RunsAsync(url);
             if (holds(runs)) return runs;
             Assert.True(Stopwatch.GetElapsedTime(started) < TimeSpan.FromMinutes(1), $"runs says:\n{runs}");
         }
@@ -282,16 +282,15 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
     private sealed class FirstSilo : IAsyncDisposable
     {
         private readonly TinyFederation _tiny;
-        private readonly int _port;
+        private readonly SiloPlace _place = new();
 
         private FirstSilo(TinyFederation tiny, string site)
         {
-            (_tiny, (_port, var gateway)) = (tiny, SiloPorts.Free());
-            Gateway = gateway.ToString(CultureInfo.InvariantCulture);
-            Program = Start(site, "--port", $"{_port}", "--gateway", Gateway);
+            _tiny = tiny;
+            Program = Start(site, _place.Own);
         }
 
-        public string Gateway { get; }
+        public string Url => _place.Url;
 
         public RunningProgram Program { get; }
 
@@ -302,7 +301,7 @@ public sealed partial class HoldsTests(ITestOutputHelper log)
             return silo;
         }
 
-        public RunningProgram Join(string site, params string[] more) => Start(site, ["--join", $"{_port}", .. more]);
+        public RunningProgram Join(string site, params string[] more) => Start(site, [.. _place.Join, .. more]);
 
         public ValueTask DisposeAsync() => Program.DisposeAsync();
 

@@ -37,13 +37,13 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
         log.WriteLine(
             string.Create(CultureInfo.InvariantCulture, $"six silos after {Stopwatch.GetElapsedTime(started).TotalSeconds:F1} s"));
 
-        var calm = await RunAsync(tiny, redis, plan, "calm", disturb: null);
+        var calm = await RunAsync(tiny, silos, plan, "calm", disturb: null);
         var random = new SplitMix64(Seed.For(7, 0, "", "silo kills"));
         log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{Rounds} rounds undisturbed: {calm.Took.TotalSeconds:F1} s"));
         (string Digest, TimeSpan Took) stormy;
         try
         {
-            stormy = await RunAsync(tiny, redis, plan, "stormy",
+            stormy = await RunAsync(tiny, silos, plan, "stormy",
                 round => silos.IsDue(round) ? silos.KillOneAsync(random) : Task.CompletedTask);
         }
         finally
@@ -58,11 +58,11 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
     }
 
     private static async Task<(string Digest, TimeSpan Took)> RunAsync(
-        TinyFederation tiny, RedisServer redis, string plan, string run, Func<int, Task>? disturb)
+        TinyFederation tiny, KillableSilos silos, string plan, string run, Func<int, Task>? disturb)
     {
-        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--run", run, "--cluster", $"{redis.Location}");
+        await RunningProgram.RunAsync(tiny.Root, ["submit", plan, "--run", run, .. silos.To]);
         var started = Stopwatch.GetTimestamp();
-        await using var watch = RunningProgram.Start(tiny.Root, "watch", run, "--cluster", $"{redis.Location}");
+        await using var watch = RunningProgram.Start(tiny.Root, ["watch", run, .. silos.To]);
         while (!watch.HasExited)
         {
             if (disturb is not null) await disturb(TinyPlan.Committed(tiny, run)?.Round ?? 0);
@@ -88,20 +88,24 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
         public KillableSilos(string folder, ClusterLocation cluster, IReadOnlyList<string> sites)
         {
             _folder = folder;
-            var ports = FreePorts.Take(2 * sites.Count);
+            var ports = FreePorts.Take(3 * sites.Count);
+            To = [.. sites.SelectMany((_, i) => new[] { "--server", $"http://127.0.0.1:{ports[(3 * i) + 2]}" })];
             _silos = [.. sites.Select((site, i) =>
             {
-                var (port, gateway) = (ports[2 * i], ports[(2 * i) + 1]);
+                var (port, gateway, control) = (ports[3 * i], ports[(3 * i) + 1], ports[(3 * i) + 2]);
                 string[] arguments =
                 [
                     "silo", "--site", site, "--name", $"{site}-{i}", "--cluster", $"{cluster}", "--port", $"{port}",
-                    "--gateway", $"{gateway}", "--store", "cluster", "--site-store", $"store-{site}",
+                    "--gateway", $"{gateway}", "--control", $"{control}", "--store", "cluster", "--site-store", $"store-{site}",
                 ];
                 return (arguments, RunningProgram.Start(folder, arguments));
             })];
         }
 
         public int Kills { get; private set; }
+
+        /// <summary>The options of a command to all of them, so that it outlives any.</summary>
+        public string[] To { get; }
 
         /// <summary>What they all wrote, those that are gone first.</summary>
         public string Output => string.Join("\n---\n", _outputs.Concat(_silos.Select(static silo => silo.Program.Output)));

@@ -51,22 +51,22 @@ public sealed class LanesTests : IDisposable
     {
         var plan = Plan(rounds: 6, "groupSize: 2");
         await RunningProgram.RunAsync(_tiny.Root, "simulate", plan, "--lanes", "1", "--out", "alone");
-        var (port, gateway) = SiloPorts.Free();
+        var place = new SiloPlace();
         await using var silo = RunningProgram.Start(
-            _tiny.Root, "silo", "--site", "local", "--store", "cluster", "--lanes", "2", "--port", $"{port}", "--gateway", $"{gateway}");
+            _tiny.Root, ["silo", "--site", "local", "--store", "cluster", "--lanes", "2", .. place.Own]);
         await silo.UntilAsync(() => silo.Output.Contains("serves", StringComparison.Ordinal), "the silo");
 
         // One plan, two runs: they take turns all the same.
-        await RunningProgram.RunAsync(_tiny.Root, "submit", plan, "--run", "first", "--gateway", $"{gateway}");
-        await RunningProgram.RunAsync(_tiny.Root, "submit", plan, "--run", "second", "--gateway", $"{gateway}");
+        await RunningProgram.RunAsync(_tiny.Root, "submit", plan, "--run", "first", "--server", place.Url);
+        await RunningProgram.RunAsync(_tiny.Root, "submit", plan, "--run", "second", "--server", place.Url);
         foreach (var run in (string[])["first", "second"])
         {
-            await using var watch = RunningProgram.Start(_tiny.Root, "watch", run, "--gateway", $"{gateway}");
+            await using var watch = RunningProgram.Start(_tiny.Root, "watch", run, "--server", place.Url);
             Assert.True(await watch.ExitAsync() == 0, watch.Output + silo.Output);
             Assert.Equal(Digest("alone"), TinyPlan.Committed(_tiny, run)!.ManifestSha256);
         }
 
-        var refused = RunningProgram.Start(_tiny.Root, "resume", "first", "--lanes", "2", "--gateway", $"{gateway}");
+        var refused = RunningProgram.Start(_tiny.Root, "resume", "first", "--lanes", "2", "--server", place.Url);
         await using (refused)
         {
             Assert.Equal(2, await refused.ExitAsync());

@@ -16,13 +16,13 @@ public sealed class LeaseTests
     public async Task A_second_cluster_on_a_store_is_refused_by_name_and_goes_through_when_the_first_is_gone()
     {
         using var tiny = new TinyFederation();
-        var (port, gateway) = SiloPorts.Free();
-        await using var first = await ServingAsync(tiny, "--port", $"{port}", "--gateway", $"{gateway}");
+        var place = new SiloPlace();
+        await using var first = await ServingAsync(tiny, place.Own);
         await using var second = Silo(tiny);
 
         Assert.Equal(3, await second.ExitAsync());
         Assert.Matches(
-            $@"^the store \S+cluster is in use by the cluster of silos 127\.0\.0\.1:{port} "
+            $@"^the store \S+cluster is in use by the cluster of silos 127\.0\.0\.1:{place.Silo} "
             + @"\(fedrlora at .+, term 1, until \d\d:\d\d:\d\dZ\); join that one, stop it, or name another --store\s*$", second.Output);
         Assert.False(first.HasExited, first.Output);
 
@@ -88,8 +88,7 @@ public sealed class LeaseTests
 
     private static RunningProgram Silo(TinyFederation tiny, params string[] more)
     {
-        var (port, gateway) = SiloPorts.Free();
-        string[] ports = more.Contains("--port") ? [] : ["--port", $"{port}", "--gateway", $"{gateway}"];
+        string[] ports = more.Contains("--port") ? [] : new SiloPlace().Own;
         return RunningProgram.Start(tiny.Root, ["silo", "--site", "here", "--store", "cluster", .. ports, .. more]);
     }
 

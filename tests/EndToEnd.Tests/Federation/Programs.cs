@@ -15,10 +15,20 @@ internal sealed class RunningProgram : IAsyncDisposable
 
     private RunningProgram(
         string folder, string[] arguments, string interrupts, params ReadOnlySpan<(string Name, string Value)> environment)
+        : this(folder, [], arguments, interrupts, environment)
+    {
+    }
+
+    private RunningProgram(
+        string folder, string[] before, string[] arguments, string interrupts,
+        params ReadOnlySpan<(string Name, string Value)> environment)
     {
         // env becomes the program. Without it a test host that a script started in the background would hand on
         // that interrupts are ignored.
-        string[] command = [$"--{interrupts}-signal=INT", "dotnet", Path.Combine(AppContext.BaseDirectory, "fedrlora.dll"), .. arguments];
+        string[] command = 
+        [
+            $"--{interrupts}-signal=INT", .. before, "dotnet", Path.Combine(AppContext.BaseDirectory, "fedrlora.dll"), .. arguments,
+        ];
         var start = new ProcessStartInfo("env", command)
         {
             WorkingDirectory = folder,
@@ -35,6 +45,10 @@ internal sealed class RunningProgram : IAsyncDisposable
     }
 
     public static RunningProgram Start(string folder, params string[] arguments) => new(folder, arguments, "default");
+
+    /// <summary>Started by another program, which becomes it.</summary>
+    public static RunningProgram StartAs(string[] before, string folder, params string[] arguments) =>
+        new(folder, before, arguments, "default");
 
     /// <summary>With a variable in its environment.</summary>
     public static RunningProgram StartWith((string Name, string Value) variable, string folder, params string[] arguments) =>

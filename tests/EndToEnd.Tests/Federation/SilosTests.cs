@@ -22,15 +22,15 @@ public sealed partial class SilosTests(ITestOutputHelper log)
         await RunningProgram.RunAsync(tiny.Root, "simulate", plan, "--out", "undisturbed");
         var expected = Current(Path.Combine(tiny.Root, "undisturbed", "store"), "tiny").ManifestSha256;
 
-        var (port, gateway) = SiloPorts.Free();
-        await using var south = Silo(tiny, "south", "--port", $"{port}", "--gateway", $"{gateway}");
+        var place = new SiloPlace();
+        await using var south = Silo(tiny, "south", place.Own);
         await south.UntilAsync(() => south.Output.Contains("serves", StringComparison.Ordinal), "the first silo");
-        await using var northOne = Silo(tiny, "north", "--join", $"{port}", "--name", "north-a");
-        await using var northTwo = Silo(tiny, "north", "--join", $"{port}", "--name", "north-b");
+        await using var northOne = Silo(tiny, "north", "--join", $"{place.Silo}", "--name", "north-a");
+        await using var northTwo = Silo(tiny, "north", "--join", $"{place.Silo}", "--name", "north-b");
         await northOne.UntilAsync(() => northOne.Output.Contains("serves", StringComparison.Ordinal)
             && northTwo.Output.Contains("serves", StringComparison.Ordinal), "the other silos");
-        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--gateway", $"{gateway}");
-        await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--gateway", $"{gateway}");
+        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--server", place.Url);
+        await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--server", place.Url);
         var store = Path.Combine(tiny.Root, "cluster");
         await south.UntilAsync(
             () => File.Exists(Path.Combine(store, Keys.Current("tiny"))) && Current(store, "tiny").Round >= 2, "round 2");
@@ -39,7 +39,7 @@ public sealed partial class SilosTests(ITestOutputHelper log)
         victim.Kill();
 
         Assert.True(await watch.ExitAsync() == 0, watch.Output + south.Output + northOne.Output + northTwo.Output);
-        var runs = await RunningProgram.RunAsync(tiny.Root, "runs", "--gateway", $"{gateway}");
+        var runs = await RunningProgram.RunAsync(tiny.Root, "runs", "--server", place.Url);
 
         log.WriteLine(watch.Output + runs);
         log.WriteLine($"south ran {string.Join(", ", Ran(south))}; north-a {string.Join(", ", Ran(northOne))}; "
@@ -56,21 +56,21 @@ public sealed partial class SilosTests(ITestOutputHelper log)
     {
         using var tiny = new TinyFederation();
         var plan = TinyPlan.Write(tiny, 500, TinyPlan.Client("only", "one"));
-        var (port, gateway) = SiloPorts.Free();
-        await using var silo = Silo(tiny, "local", "--port", $"{port}", "--gateway", $"{gateway}");
+        var place = new SiloPlace();
+        await using var silo = Silo(tiny, "local", place.Own);
         await silo.UntilAsync(() => silo.Output.Contains("serves", StringComparison.Ordinal), "the silo");
-        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--gateway", $"{gateway}");
+        await RunningProgram.RunAsync(tiny.Root, "submit", plan, "--server", place.Url);
         await silo.UntilAsync(() => silo.Output.Contains("round 1 committed", StringComparison.Ordinal), "round 1");
 
-        await RunningProgram.RunAsync(tiny.Root, "cancel", "tiny", "--gateway", $"{gateway}");
-        await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--gateway", $"{gateway}");
+        await RunningProgram.RunAsync(tiny.Root, "cancel", "tiny", "--server", place.Url);
+        await using var watch = RunningProgram.Start(tiny.Root, "watch", "tiny", "--server", place.Url);
 
         Assert.Equal(1, await watch.ExitAsync());
         Assert.Contains("was cancelled", watch.Output, StringComparison.Ordinal);
         var kept = Current(Path.Combine(tiny.Root, "cluster"), "tiny").Round;
         Assert.True(kept >= 1);
 
-        await RunningProgram.RunAsync(tiny.Root, "resume", "tiny", "--gateway", $"{gateway}");
+        await RunningProgram.RunAsync(tiny.Root, "resume", "tiny", "--server", place.Url);
         await silo.UntilAsync(() => Current(Path.Combine(tiny.Root, "cluster"), "tiny").Round > kept + 1, "rounds after the resume");
     }
 
@@ -79,7 +79,7 @@ public sealed partial class SilosTests(ITestOutputHelper log)
     {
         using var tiny = new TinyFederation();
         var plan = TinyPlan.Write(tiny, 2, TinyPlan.Client("only", "one"), more: "model: elsewhere");
-        await using var submit = RunningProgram.Start(tiny.Root, "submit", plan, "--gateway", $"{SiloPorts.Free().Gateway}");
+        await using var submit = RunningProgram.Start(tiny.Root, "submit", plan, "--server", new SiloPlace().Url);
 
         Assert.Equal(2, await submit.ExitAsync());
         Assert.Contains("tiny.yaml:", submit.Output, StringComparison.Ordinal);
@@ -89,10 +89,10 @@ public sealed partial class SilosTests(ITestOutputHelper log)
     public async Task Without_a_silo_a_command_says_so_and_ends_with_3()
     {
         using var tiny = new TinyFederation();
-        await using var runs = RunningProgram.Start(tiny.Root, "runs", "--gateway", $"{SiloPorts.Free().Gateway}");
+        await using var runs = RunningProgram.Start(tiny.Root, "runs", "--server", new SiloPlace().Url);
 
         Assert.Equal(3, await runs.ExitAsync());
-        Assert.Contains("No silo answers", runs.Output, StringComparison.Ordinal);
+        Assert.Contains("no silo answers", runs.Output, StringComparison.Ordinal);
     }
 
     private static RunningProgram Silo(TinyFederation tiny, string site, params string[] more) =>

@@ -8,13 +8,13 @@ namespace FedRLora.EndToEnd.Tests.Federation;
 public sealed class SiteWordTests : IDisposable
 {
     private readonly TinyFederation _tiny = new();
-    private readonly (int Silo, int Gateway) _ports = SiloPorts.Free();
+    private readonly SiloPlace _place = new();
 
     public void Dispose() => _tiny.Dispose();
 
     private string Store => Path.Combine(_tiny.Root, "cluster");
 
-    private string[] To => ["--gateway", $"{_ports.Gateway}"];
+    private string[] To => _place.To;
 
     [Fact]
     public async Task A_silo_refuses_plans_that_would_send_more_and_takes_those_that_do_not()
@@ -76,7 +76,7 @@ public sealed class SiteWordTests : IDisposable
     private async Task<RunningProgram> StartAsync(params string[] more)
     {
         var silo = RunningProgram.Start(_tiny.Root, ["silo", "--site", "north", "--store", "cluster", "--site-store", "north",
-            "--resend-after", "1", "--port", $"{_ports.Silo}", "--gateway", $"{_ports.Gateway}", .. more]);
+            "--resend-after", "1", .. _place.Own, .. more]);
         await silo.UntilAsync(() => silo.Output.Contains("serves", StringComparison.Ordinal), "the silo");
         return silo;
     }

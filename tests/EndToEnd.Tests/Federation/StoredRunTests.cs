@@ -21,14 +21,14 @@ public sealed class StoredRunTests : IDisposable
             "convert", Path.Combine(Repository.Root, "samples", "model"), Path.Combine(_tiny.Root, "base.gguf"), "--type", "q8_0");
         Assert.True(converted.Code == 0, converted.Output + converted.Error);
         var plan = Plan(model);
-        var (port, gateway) = SiloPorts.Free();
-        await using var hub = Silo("hub", "--port", $"{port}", "--gateway", $"{gateway}");
+        var place = new SiloPlace();
+        await using var hub = Silo("hub", place.Own);
         await hub.UntilAsync(() => hub.Output.Contains("serves", StringComparison.Ordinal), "the hub");
-        await using var north = Silo("north", "--join", $"{port}");
-        await using var south = Silo("south", "--join", $"{port}");
+        await using var north = Silo("north", "--join", $"{place.Silo}");
+        await using var south = Silo("south", "--join", $"{place.Silo}");
         await hub.UntilAsync(() => (north.Output + south.Output).Split("serves").Length == 3, "the sites");
 
-        await DoneAsync("submit", plan, "--gateway", $"{gateway}");
+        await DoneAsync("submit", plan, "--server", place.Url);
         await DoneAsync("simulate", plan, "--out", Out("alone"));
         await using (var program = RunningProgram.Start(_tiny.Root, "simulate", plan, "--out", Out("killed")))
         {
@@ -38,7 +38,7 @@ public sealed class StoredRunTests : IDisposable
         }
 
         await DoneAsync("resume", Out("killed"));
-        await DoneAsync("watch", "stored", "--gateway", $"{gateway}");
+        await DoneAsync("watch", "stored", "--server", place.Url);
 
         Assert.Equal(Committed(Out("alone"))!.ManifestSha256, Committed(Out("killed"))!.ManifestSha256);
         Assert.Equal(Committed(Out("alone"))!.ManifestSha256, TinyPlan.Committed(_tiny, "stored")!.ManifestSha256);

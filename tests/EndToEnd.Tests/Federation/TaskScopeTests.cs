@@ -63,16 +63,16 @@ public sealed class TaskScopeTests : IDisposable
             i => TinyPlan.Client($"{site}-{i}", site == "north" ? "one" : "two", site))));
         var plan = TinyPlan.Write(_tiny, 3, clients, adapter: $"{{method: fedsa-lora, {Trained}, scopeB: task}}");
         await RunningProgram.RunAsync(_tiny.Root, "simulate", plan, "--out", "alone");
-        var (port, gateway) = SiloPorts.Free();
-        await using var hub = Silo("hub", "--port", $"{port}", "--gateway", $"{gateway}");
+        var place = new SiloPlace();
+        await using var hub = Silo("hub", place.Own);
         await hub.UntilAsync(() => hub.Output.Contains("serves", StringComparison.Ordinal), "the hub");
-        await using var north = Silo("north", "--join", $"{port}");
-        await using var south = Silo("south", "--join", $"{port}");
+        await using var north = Silo("north", "--join", $"{place.Silo}");
+        await using var south = Silo("south", "--join", $"{place.Silo}");
         await hub.UntilAsync(
             () => (north.Output + south.Output).Split("serves").Length == 3, "the sites");
 
-        await RunningProgram.RunAsync(_tiny.Root, "submit", plan, "--gateway", $"{gateway}");
-        await RunningProgram.RunAsync(_tiny.Root, "watch", "tiny", "--gateway", $"{gateway}");
+        await RunningProgram.RunAsync(_tiny.Root, "submit", plan, "--server", place.Url);
+        await RunningProgram.RunAsync(_tiny.Root, "watch", "tiny", "--server", place.Url);
 
         var alone = Abstractions.Messages.CurrentRound.Parse(
             File.ReadAllBytes(Path.Combine(_tiny.Root, "alone", "store", Keys.Current("tiny"))), "alone");

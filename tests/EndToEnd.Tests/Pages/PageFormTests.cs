@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using FedRLora.Abstractions.Plans;
+using FedRLora.ControlPlane;
 using FedRLora.Silo;
 using FedRLora.Silo.Storage;
 
@@ -67,7 +68,8 @@ public sealed partial class PageFormTests
     [Fact]
     public void The_ports_of_the_README_are_the_programs_own() =>
         Assert.Contains(
-            $"listens on port {SiloPorts.Silo} for silos and on {SiloPorts.Gateway} for", Of("README.md").Text, StringComparison.Ordinal);
+            $"listens on port {SiloPorts.Silo} for silos and on {ControlOptions.DefaultPort} for", Of("README.md").Text,
+            StringComparison.Ordinal);
 
     [Fact]
     public void The_connection_string_of_the_page_on_stores_is_for_the_URL_beside_it() =>

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Net.Sockets;
 using System.Text.RegularExpressions;
+using FedRLora.ControlPlane;
 using FedRLora.Silo;
 
 namespace FedRLora.EndToEnd.Tests.Pages;
@@ -15,12 +16,12 @@ internal sealed record PageOutcome(PageCommand Command, string? Problem, double 
 internal sealed partial class PageSession : IAsyncDisposable
 {
     private const string RunGenerator = "dotnet run -c Release --project samples/Generator --";
-    private static readonly string[] NamesSilos = ["--cluster", "--join", "--gateway"];
+    private static readonly string[] NamesSilos = ["--cluster", "--join", "--server"];
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
     private readonly Scratch _scratch = new();
     private readonly List<Terminal> _servers = [];
     private readonly List<string> _exports = [];
-    private readonly int[] _ports = FreePorts.Take(4);
+    private readonly int[] _ports = FreePorts.Take(5);
     private string? _digest;
 
     public PageSession() => File.WriteAllText(_scratch.Under("notes.yaml"), NotesPlan());
@@ -101,10 +102,11 @@ internal sealed partial class PageSession : IAsyncDisposable
     /// </summary>
     private string OfThisSession(string line)
     {
-        var (silo, gateway, redis, azurite) = (_ports[0], _ports[1], _ports[2], _ports[3]);
+        var (silo, gateway, redis, azurite, control) = (_ports[0], _ports[1], _ports[2], _ports[3], _ports[4]);
         line = line.Replace(RunGenerator, $"dotnet {Scratch.Generator}", StringComparison.Ordinal);
         line = Port(line, SiloPorts.Silo, silo);
         line = Port(line, SiloPorts.Gateway, gateway);
+        line = Port(line, ControlOptions.DefaultPort, control);
         line = Port(line, 6379, redis);
         line = Port(line, 10000, azurite);
         line = line.Replace("UseDevelopmentStorage=true", AzuriteAccount(azurite), StringComparison.Ordinal);
@@ -114,8 +116,8 @@ internal sealed partial class PageSession : IAsyncDisposable
         return line.Split(' ') switch
         {
             ["./fedrlora", .. var words] when NamesSilos.Any(words.Contains) => line,
-            ["./fedrlora", "silo", ..] => $"{line} --port {silo} --gateway {gateway}",
-            ["./fedrlora", "submit" or "watch" or "runs" or "pause" or "cancel", ..] => $"{line} --gateway {gateway}",
+            ["./fedrlora", "silo", ..] => $"{line} --port {silo} --gateway {gateway} --control {control}",
+            ["./fedrlora", "submit" or "watch" or "runs" or "pause" or "cancel", ..] => $"{line} --server http://127.0.0.1:{control}",
             _ => line,
         };
     }

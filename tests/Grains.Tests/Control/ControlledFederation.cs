@@ -45,8 +45,7 @@ internal sealed class ControlledFederation : IAsyncDisposable
             var services = silo.ServiceProvider;
             var server = new ControlServer(
                 ControlOptions.OnPort(0) with { TokenFile = started.TokenFile },
-                new ControlServices(services.GetRequiredService<IGrainFactory>(), services.GetRequiredService<SiteRuns>(),
-                    services.GetRequiredService<IBlobStores>(), services.GetRequiredService<SiloIdentity>(), TimeProvider.System),
+                ControlServices.Of(services),
                 services.GetRequiredService<ILoggerFactory>());
             await server.StartAsync(CancellationToken.None);
             started._servers.Add(silo, server);

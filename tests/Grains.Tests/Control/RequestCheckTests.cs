@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text;
+using FedRLora.Abstractions;
 
 namespace FedRLora.Grains.Tests.Control;
 
@@ -43,7 +44,7 @@ public class RequestCheckTests(OneControlledSilo one) : IClassFixture<OneControl
     public async Task A_page_of_another_origin_may_neither_read_nor_steer(string origin)
     {
         var silos = one.Silos;
-        var run = $"of-{Convert.ToHexStringLower(Encoding.UTF8.GetBytes(origin))}"[..20];
+        var run = Identifiers.Of(origin);
         await silos.Operator.SubmitAsync(TestFederation.Plan(rounds: 1), run).ReadAsync(HttpStatusCode.Created);
         foreach (var (method, path) in new[]
         {

@@ -1,6 +1,5 @@
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
-using FedRLora.Abstractions.Ports;
 using FedRLora.ControlPlane;
 using FedRLora.ControlPlane.Http;
 using FedRLora.ControlPlane.Report;
@@ -8,7 +7,7 @@ using FedRLora.Grains.Sites;
 using FedRLora.Silo.Storage;
 using Microsoft.Extensions.DependencyInjection;
 
-namespace FedRLora.Grains.Tests;
+namespace FedRLora.Grains.Tests.Control;
 
 /// <summary>What a report of a run on silos is made of, read without a right on any site's store.</summary>
 public sealed class RunResultsTests : IDisposable
@@ -25,12 +24,13 @@ public sealed class RunResultsTests : IDisposable
     {
         await using var federation = await StartAsync();
         await federation.RunAsync("job", Plan(), InTime);
-        var reference = await federation.FinishAsync("job.local-only", InTime);
+        await federation.FinishAsync("job.local-only", InTime);
+        var reference = await federation.Coordinator("job.local-only").GetProgressAsync(1, InTime);
 
         var results = await LoadAsync(federation);
 
         Assert.Equal([0, 1, 2], results.Rounds.Select(static round => round.Manifest.Round));
-        Assert.Equal(reference.NewRounds[^1].ManifestSha256, results.LocalOnly![^1].ManifestSha256);
+        Assert.Equal(Assert.Single(reference!.NewRounds).ManifestSha256, results.LocalOnly![^1].ManifestSha256);
         Assert.Equal(["c00000", "c00001"], results.VersusLocal!.Keys.Order(StringComparer.Ordinal));
         Assert.All(results.VersusLocal.Values, static one => Assert.Equal((1, 0), (one.OnlyThis, one.OnlyReference)));
         Assert.Empty(results.Missing);
@@ -55,23 +55,20 @@ public sealed class RunResultsTests : IDisposable
     public async Task A_reference_that_was_left_out_and_one_that_is_another_run_are_said()
     {
         await using var federation = await StartAsync();
-        await federation.Coordinator("job").SubmitAsync(Plan(), localOnly: false, InTime);
-        await federation.FinishAsync("job", InTime);
-        var without = await LoadAsync(federation);
-
         var other = LocalOnlyRun.PlanOf(Plan(), "plan.yaml").Replace("seed: 7", "seed: 8", StringComparison.Ordinal);
-        await federation.Coordinator("job").CancelAsync(InTime);
-        await StoreOtherAsync(federation, other);
-        var with = await LoadAsync(federation);
+        await federation.Coordinator("other.local-only").SubmitAsync(other, InTime);
+        foreach (var run in new[] { "job", "other" })
+        {
+            await federation.Coordinator(run).SubmitAsync(Plan(), localOnly: false, InTime);
+            await federation.FinishAsync(run, InTime);
+        }
+
+        var (without, with) = (await LoadAsync(federation), await LoadAsync(federation, "other"));
 
         Assert.Equal(["job.local-only: the run was begun without its local-only reference"], without.Missing);
-        Assert.Equal(["job.local-only: another run than the local-only reference of job"], with.Missing);
-        Assert.Equal((null, null), (without.LocalOnly, with.LocalOnly));
+        Assert.Equal(["other.local-only: another run than the local-only reference of other"], with.Missing);
+        Assert.Null(without.LocalOnly ?? with.LocalOnly);
     }
-
-    // As a version that knew of no references would have let somebody submit it.
-    private static Task StoreOtherAsync(TestFederation federation, string yaml) =>
-        federation.Coordinator("job.local-only").SubmitAsync(yaml, InTime);
 
     private Task<TestFederation> StartAsync() => TestFederation.StartAsync(
         Sites, new FakeTrainer
@@ -79,17 +76,17 @@ public sealed class RunResultsTests : IDisposable
             // One row more right than with nothing shared.
             Rows = static group => [new(1, 1), new(group.Plan.Sharing == Sharing.Method ? 1 : 0, 1)],
         },
-        folder: Path.Combine(_root, "jobs"), siteStoreOf: site => new DirectoryBlobStore(Path.Combine(_root, site)), mostClientsInMessage: 2);
+        folder: Path.Combine(_root, "jobs"), siteStoreOf: site => new DirectoryBlobStore(Path.Combine(_root, site)),
+        mostClientsInMessage: 2);
 
     private static string Plan() => TestFederation.Plan(
         clients: 2, rounds: 2, more: "evaluation: {localOnly: true}", site: static i => Sites[i % 2]);
 
-    private static Task<RunResults> LoadAsync(TestFederation federation)
+    private static Task<RunResults> LoadAsync(TestFederation federation, string run = "job")
     {
         var silo = federation.Cluster.Silos.First(silo => federation.SiteOf[silo.Name] == "north").ServiceProvider;
         var sites = silo.GetRequiredService<SiteRuns>();
-        var runs = new RunCalls(new ControlServices(silo.GetRequiredService<IGrainFactory>(), sites, silo.GetRequiredService<IBlobStores>(),
-            silo.GetRequiredService<SiloIdentity>(), TimeProvider.System));
-        return RunResults.LoadAsync(runs, sites, "job", InTime);
+        var runs = new RunCalls(ControlServices.Of(silo));
+        return RunResults.LoadAsync(runs, sites, run, InTime);
     }
 }
