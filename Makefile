@@ -1,5 +1,5 @@
 # What a user runs. Needs the .NET 10 SDK; packages restore by name on first use.
-.PHONY: build demo test soak bench bench-training bench-byzantine bench-defaults bench-scopes bench-tokenizers samples clean
+.PHONY: build demo test soak bench bench-training bench-byzantine bench-defaults bench-scopes bench-telemetry bench-tokenizers samples clean
 
 build:
 	dotnet build FedRLora.sln -c Release -v quiet
@@ -45,6 +45,10 @@ bench-defaults:
 # time, three quarters of it the public tasks', which are skipped without SHARED); a part by name, as ARGS="--cases mixed,one-task --seeds 1,2".
 bench-scopes:
 	dotnet run -c Release --project tests/Benchmarks -- scopes $(SHARED) $(ARGS)
+
+# Processor time of a silo that trains with all telemetry on beside one with none (a quarter of an hour); more pairs as ARGS="--runs 40".
+bench-telemetry:
+	dotnet run -c Release --project tests/Benchmarks -- telemetry $(ARGS)
 
 # Tokenizers beside the npm package @huggingface/tokenizers.
 bench-tokenizers:

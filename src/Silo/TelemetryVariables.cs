@@ -106,8 +106,15 @@ internal sealed class TelemetryVariables
     public void SetLogs(OtlpExporterOptions exporter) => Set(exporter, "LOGS_");
 
     /// <summary>For how long the collector of a signal may think; what a request waits for nobody waits for.</summary>
-    public TimeSpan TimeoutOf(string signal) => TimeSpan.FromMilliseconds(
-        Number($"{Otlp}{signal}TIMEOUT", Number($"{Otlp}TIMEOUT", 10_000)));
+    public TimeSpan TimeoutOf(string signal)
+    {
+        var ofBatch = signal switch
+        {
+            "METRICS_" => "OTEL_METRIC_EXPORT_TIMEOUT", "TRACES_" => "OTEL_BSP_EXPORT_TIMEOUT", _ => "OTEL_BLRP_EXPORT_TIMEOUT",
+        };
+        return TimeSpan.FromMilliseconds(Math.Min(
+            Number($"{Otlp}{signal}TIMEOUT", Number($"{Otlp}TIMEOUT", 10_000)), Number(ofBatch, 30_000)));
+    }
 
     /// <summary>A request with metrics.</summary>
     public OtlpRequest MetricsRequest(byte[] message)

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
@@ -26,7 +27,7 @@ internal sealed class SiloGrain(
         Sites = silo.Sites,
         Address = local.SiloAddress.Endpoint.ToString(),
         Version = typeof(SiloGrain).Assembly.GetName().Version?.ToString(3) ?? "unknown",
-        UptimeSeconds = (time.GetUtcNow() - System.Diagnostics.Process.GetCurrentProcess().StartTime.ToUniversalTime()).TotalSeconds,
+        UptimeSeconds = (time.GetUtcNow() - Started()).TotalSeconds,
         Processors = Environment.ProcessorCount,
         MemoryBytes = Environment.WorkingSet,
         MemoryLimitBytes = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes,
@@ -37,6 +38,12 @@ internal sealed class SiloGrain(
 
     public Task<LogLines> LogsAsync(string? run, long after, int most, CancellationToken cancellationToken = default) =>
         Task.FromResult(log.After(run, after, Math.Clamp(most, 0, LogRing.MostLines)));
+
+    private static DateTimeOffset Started()
+    {
+        using var process = Process.GetCurrentProcess();
+        return process.StartTime.ToUniversalTime();
+    }
 
     private async Task<string?> TroubleAsync(IBlobStore store, CancellationToken cancellationToken)
     {

@@ -13,9 +13,11 @@ namespace FedRLora.Silo.Metrics;
 /// <param name="SpanId">Of the span; null where there was none.</param>
 internal sealed record Exemplar(double Value, DateTimeOffset At, string? TraceId, string? SpanId);
 
-/// <summary>A series as it is now. Of a histogram, <see cref="Value"/> is the sum.</summary>
+/// <summary>
+/// A series as it is now. Of a histogram, <see cref="Value"/> is the sum; <see cref="Labels"/> are its tags as Prometheus writes them.
+/// </summary>
 internal sealed record SeriesNow(
-    IReadOnlyList<KeyValuePair<string, string>> Tags, DateTimeOffset Since, double Value, IReadOnlyList<long> Buckets,
+    string Key, string Labels, IReadOnlyList<KeyValuePair<string, string>> Tags, DateTimeOffset Since, double Value, IReadOnlyList<long> Buckets,
     IReadOnlyList<Exemplar?> Exemplars)
 {
     /// <summary>Measurements of a histogram.</summary>
@@ -81,7 +83,7 @@ internal sealed class MetricFamily(Instrument instrument)
         Add(tags, now).Series.Set(value);
 
     public FamilyNow Now() => new(instrument, _kind, _bounds, [.. _series.Values.Select(static series => series.Now())
-        .OrderBy(static series => string.Join('\n', series.Tags), StringComparer.Ordinal)]);
+        .OrderBy(static series => series.Key, StringComparer.Ordinal)]);
 
     private static FamilyKind KindOf(Instrument instrument)
     {
@@ -144,6 +146,7 @@ internal sealed class MetricSeries
     private readonly double[]? _bounds;
     private readonly long[] _buckets;
     private readonly Exemplar?[] _exemplars;
+    private string? _labels; // once: the page is written every few seconds
     private double _value;
 
     public MetricSeries(string key, KeyValuePair<string, string>[] tags, DateTimeOffset since, double[]? bounds)
@@ -185,6 +188,6 @@ internal sealed class MetricSeries
 
     public SeriesNow Now()
     {
-        lock (_gate) return new(_tags, _since, _value, [.. _buckets], [.. _exemplars]);
+        lock (_gate) return new(Key, _labels ??= PrometheusText.Labels(_tags), _tags, _since, _value, [.. _buckets], [.. _exemplars]);
     }
 }

@@ -117,7 +117,7 @@ internal sealed class OtlpMetrics(Resource resource, bool isDelta)
     }
 
     private static (string, string, string) KeyOf(FamilyNow family, SeriesNow series) =>
-        (family.Instrument.Meter.Name, family.Instrument.Name, string.Join('\n', series.Tags));
+        (family.Instrument.Meter.Name, family.Instrument.Name, series.Key);
 
     private static ulong Nanoseconds(DateTimeOffset at) => (ulong)(at - DateTimeOffset.UnixEpoch).Ticks * 100;
 }

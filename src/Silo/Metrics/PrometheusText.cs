@@ -23,9 +23,9 @@ internal static class PrometheusText
     {
         var text = new StringBuilder();
         Head(text, isOpenMetrics ? "target" : "target_info", isOpenMetrics ? "info" : "gauge", null, "What this process is", isOpenMetrics);
-        Sample(text, "target_info", target, [], null, "1");
-        text.Append('\n');
-        foreach (var family in families) Write(text, family, common, isOpenMetrics);
+        Sample(text, "target_info", Labels(target), "", null).Append("1\n");
+        var shared = Labels(common);
+        foreach (var family in families) Write(text, family, shared, isOpenMetrics);
         if (isOpenMetrics) text.Append("# EOF\n");
         return text.ToString();
     }
@@ -33,11 +33,15 @@ internal static class PrometheusText
     /// <summary>The name that a family has there, without the ending of a counter.</summary>
     public static string NameOf(string name, string? unit)
     {
-        var mapped = new string([.. name.Select(static letter => char.IsAsciiLetterOrDigit(letter) ? letter : '_')]);
+        var mapped = Mapped(name);
         return UnitOf(unit) is { } written && !mapped.EndsWith("_" + written, StringComparison.Ordinal) ? $"{mapped}_{written}" : mapped;
     }
 
-    private static void Write(StringBuilder text, FamilyNow family, IReadOnlyList<KeyValuePair<string, string>> common, bool isOpenMetrics)
+    /// <summary>Tags as labels.</summary>
+    public static string Labels(IEnumerable<KeyValuePair<string, string>> tags) => string.Join(',', tags.Select(static tag =>
+        $"{Mapped(tag.Key)}=\"{Escaped(tag.Value, quotes: true)}\""));
+
+    private static void Write(StringBuilder text, FamilyNow family, string common, bool isOpenMetrics)
     {
         var instrument = family.Instrument;
         var name = NameOf(instrument.Name, instrument.Unit);
@@ -46,38 +50,35 @@ internal static class PrometheusText
             FamilyKind.Counter => ("counter", name + "_total"), FamilyKind.Histogram => ("histogram", name), _ => ("gauge", name),
         };
         Head(text, isOpenMetrics ? name : sample, type, UnitOf(instrument.Unit), instrument.Description ?? instrument.Name, isOpenMetrics);
+        string[] bounds = [.. family.Bounds.Select(bound => Bound(bound, isOpenMetrics)), "+Inf"];
         foreach (var series in family.Series)
         {
             if (family.Kind == FamilyKind.Histogram)
             {
-                Histogram(text, name, family, series, common, isOpenMetrics);
+                Histogram(text, name, bounds, series, common, isOpenMetrics);
                 continue;
             }
 
-            Sample(text, sample, series.Tags, common, null, Number(series.Value));
+            Sample(text, sample, series.Labels, common, null).Append(Number(series.Value));
             if (isOpenMetrics && family.Kind == FamilyKind.Counter) Exemplar(text, series.Exemplars[0]);
             text.Append('\n');
         }
     }
 
     private static void Histogram(
-        StringBuilder text, string name, FamilyNow family, SeriesNow series, IReadOnlyList<KeyValuePair<string, string>> common,
-        bool isOpenMetrics)
+        StringBuilder text, string name, string[] bounds, SeriesNow series, string common, bool isOpenMetrics)
     {
         var below = 0L;
         for (var i = 0; i < series.Buckets.Count; i++)
         {
             below += series.Buckets[i];
-            var bound = i < family.Bounds.Count ? Bound(family.Bounds[i], isOpenMetrics) : "+Inf";
-            Sample(text, name + "_bucket", series.Tags, common, bound, below.ToString(CultureInfo.InvariantCulture));
+            Sample(text, name, series.Labels, common, bounds[i], "_bucket").Append(CultureInfo.InvariantCulture, $"{below}");
             if (isOpenMetrics) Exemplar(text, series.Exemplars[i]);
             text.Append('\n');
         }
 
-        Sample(text, name + "_sum", series.Tags, common, null, Number(series.Value));
-        text.Append('\n');
-        Sample(text, name + "_count", series.Tags, common, null, below.ToString(CultureInfo.InvariantCulture));
-        text.Append('\n');
+        Sample(text, name, series.Labels, common, null, "_sum").Append(Number(series.Value)).Append('\n');
+        Sample(text, name, series.Labels, common, null, "_count").Append(CultureInfo.InvariantCulture, $"{below}\n");
     }
 
     private static void Head(StringBuilder text, string name, string type, string? unit, string help, bool isOpenMetrics)
@@ -87,22 +88,14 @@ internal static class PrometheusText
         text.Append("# HELP ").Append(name).Append(' ').Append(Escaped(help, quotes: isOpenMetrics)).Append('\n');
     }
 
-    private static void Sample(
-        StringBuilder text, string name, IReadOnlyList<KeyValuePair<string, string>> own, IReadOnlyList<KeyValuePair<string, string>> common,
-        string? bound, string value)
+    private static StringBuilder Sample(
+        StringBuilder text, string name, string own, string common, string? bound, string suffix = "")
     {
-        text.Append(name);
-        var first = true;
-        foreach (var (label, content) in own.Concat(common)) Label(label, content);
-        if (bound is not null) Label("le", bound);
-        text.Append(first ? " " : "} ").Append(value);
-
-        void Label(string label, string content)
-        {
-            text.Append(first ? '{' : ',').Append(new string([.. label.Select(static letter => char.IsAsciiLetterOrDigit(letter) ? letter : '_')]))
-                .Append("=\"").Append(Escaped(content, quotes: true)).Append('"');
-            first = false;
-        }
+        text.Append(name).Append(suffix).Append('{').Append(own);
+        if (own.Length > 0 && common.Length > 0) text.Append(',');
+        text.Append(common);
+        if (bound is not null) text.Append(own.Length + common.Length > 0 ? "," : "").Append("le=\"").Append(bound).Append('"');
+        return text.Append("} ");
     }
 
     private static void Exemplar(StringBuilder text, Exemplar? exemplar)
@@ -114,6 +107,9 @@ internal static class PrometheusText
         text.Append("} ").Append(Number(exemplar.Value)).Append(' ')
             .Append((exemplar.At.ToUnixTimeMilliseconds() / 1000.0).ToString("F3", CultureInfo.InvariantCulture));
     }
+
+    private static string Mapped(string name) =>
+        new([.. name.Select(static letter => char.IsAsciiLetterOrDigit(letter) ? letter : '_')]);
 
     private static string? UnitOf(string? unit) => unit switch
     {
