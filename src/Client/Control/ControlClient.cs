@@ -15,7 +15,7 @@ namespace FedRLora.Client.Control;
 
 /// <summary>
 /// Speaks to the control planes of silos over HTTP. Any silo answers for all; the next one named is asked where one cannot be reached.
-/// No redirect is followed and no proxy of the environment is used: the token goes to the address named and nowhere else.
+/// No redirect is followed, and no proxy of the environment is asked on the way to this machine: the token goes to the address named.
 /// </summary>
 /// <param name="servers">The silos, in the order in which they are asked.</param>
 /// <param name="listsRuns">The command that lists their runs, for messages.</param>
@@ -50,9 +50,6 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
     private readonly ControlPatience _patience = patience ?? new();
     private readonly Dictionary<NamedServer, HttpClient> _connections = servers.ToDictionary(static server => server, Connection);
     private int _current;
-
-    /// <summary>The command that lists the runs.</summary>
-    public string ListsRuns => listsRuns;
 
     /// <summary>The path of a run.</summary>
     public static string Run(string run) => $"/v1/runs/{Uri.EscapeDataString(run)}";

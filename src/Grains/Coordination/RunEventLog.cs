@@ -50,6 +50,9 @@ internal sealed class RunEventLog
         : _number == 0 ? TimeSpan.Zero
         : Apart - _services.Time.GetElapsedTime(_lookedAt) is { Ticks: > 0 } left ? left : TimeSpan.Zero;
 
+    /// <summary>How long ago it was looked at.</summary>
+    public TimeSpan LookedAgo => _services.Time.GetElapsedTime(_lookedAt);
+
     /// <summary>Something of the job may have changed.</summary>
     public void Changed()
     {

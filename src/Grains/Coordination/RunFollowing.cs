@@ -7,6 +7,7 @@ namespace FedRLora.Grains.Coordination;
 internal sealed class RunFollowing(CoordinatorServices services, ActiveJob active)
 {
     private static readonly TimeSpan MostPatience = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1); // that a site has lost its silo, nobody says here
     private readonly RunEventLog _log = active.News;
     private readonly CommittedRounds _rounds = new(services.Settings, active.Job);
 
@@ -29,13 +30,14 @@ internal sealed class RunFollowing(CoordinatorServices services, ActiveJob activ
                 return news;
             }
 
+            if (LookEvery < left) left = LookEvery;
             await _log.WaitAsync(_log.Due is { } due && due < left ? due : left, ending.Token);
         }
     }
 
     private async Task<RunNews> AnswerAsync(RunPosition? after, CancellationToken cancellationToken)
     {
-        if (_log.Due == TimeSpan.Zero) _log.Look();
+        if (_log.Due == TimeSpan.Zero || _log.LookedAgo >= LookEvery) _log.Look();
         if (after is null) return await RestatedAsync(-1, cancellationToken);
         if (!_log.IsOwn(after)) return new() { Events = _log.Whole(), IsForeign = true, IsRestated = true };
         return _log.After(after) is { } entries

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using FedRLora.ControlPlane.Access;
 
 namespace FedRLora.EndToEnd.Tests;
 
@@ -25,8 +26,8 @@ internal sealed class SiloPlace
     /// <summary>The options of a command to it.</summary>
     public string[] To => ["--server", Url];
 
-    /// <summary>The same as a part of a line.</summary>
-    public string Options => $"--server {Url}";
+    /// <summary>The same as a part of a line, with the file of its token, which a command would find by itself.</summary>
+    public string Options => $"--server {Url} --token-file {TokenFiles.PathFor(_ports[2])}";
 }
 
 /// <summary>Tokens of silos and what else this user keeps go to a folder that ends with the tests.</summary>
