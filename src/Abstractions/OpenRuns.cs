@@ -18,7 +18,9 @@ public readonly record struct RunNow(int Round, int Committed, int Waiting, int 
 /// <param name="Score">Its last score.</param>
 public readonly record struct ClientLast(string Client, double? Seconds, double? Loss, double? Score);
 
-/// <summary>The runs that this process coordinates, for their gauges: a gauge goes when its run is over, or is coordinated elsewhere.</summary>
+/// <summary>
+/// The runs that this process coordinates, for their gauges: a gauge goes when its run is over, or is coordinated elsewhere.
+/// </summary>
 public static class OpenRuns
 {
     private static readonly ConcurrentDictionary<Entry, bool> Entries = new(); // two activations may hold one run for a moment

@@ -36,7 +36,9 @@ internal static class ControlPlaneBuilderExtensions
             .AddHostedService(static services => services.GetRequiredService<ControlServer>());
     }
 
-    /// <summary>What Orleans' dashboard shows is gathered on this silo, where that was asked for; its page is the control plane's.</summary>
+    /// <summary>
+    /// What Orleans' dashboard shows is gathered on this silo, where that was asked for; its page is the control plane's.
+    /// </summary>
     public static ISiloBuilder AddOrleansDashboard(this ISiloBuilder silo, SiloOptions options) =>
         options.Control is { OrleansDashboard: true } ? silo.AddDashboard(static dashboard => dashboard.HideTrace = true) : silo;
 

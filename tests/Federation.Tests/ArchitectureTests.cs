@@ -26,7 +26,8 @@ public class ArchitectureTests
 
     [Fact]
     public void Every_project_is_covered() =>
-        Assert.Equal(["Abstractions", "Client", "ControlPlane", "Federation", "Grains", "Silo", "Training"], Projects.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(["Abstractions", "Client", "ControlPlane", "Federation", "Grains", "Silo", "Training"],
+            Projects.Keys.Order(StringComparer.Ordinal));
 
     [Theory]
     [InlineData("Abstractions")]

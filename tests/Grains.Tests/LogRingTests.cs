@@ -19,7 +19,8 @@ public sealed class LogRingTests : IDisposable
     [Fact]
     public void What_is_forgotten_is_counted()
     {
-        for (var i = 0; i < LogRing.MostLines + 10; i++) _logger.Log(LogLevel.Information, new EventId(1), i, null, static (i, _) => $"line {i}");
+        for (var i = 0; i < LogRing.MostLines + 10; i++)
+            _logger.Log(LogLevel.Information, new EventId(1), i, null, static (i, _) => $"line {i}");
 
         var lines = _ring.After(run: null, after: 3, most: 5);
 

@@ -43,11 +43,13 @@ public sealed class SiloGrainTests
         var inTime = new CancellationTokenSource(TimeSpan.FromSeconds(60)).Token;
         foreach (var run in new[] { "first", "second" })
         {
-            await federation.RunAsync(run, TestFederation.Plan(clients: 2, rounds: 1, site: static i => i == 0 ? "north" : "south"), inTime);
+            await federation.RunAsync(run,
+                TestFederation.Plan(clients: 2, rounds: 1, site: static i => i == 0 ? "north" : "south"), inTime);
         }
 
         var silos = federation.Cluster.Silos[0].ServiceProvider.GetRequiredService<LiveSilos>().Now;
-        var logs = await Task.WhenAll(silos.Select(silo => federation.Cluster.Client.GetGrain<ISiloGrain>(silo.Name).LogsAsync("first", 0, 2_000)));
+        var logs = await Task.WhenAll(
+            silos.Select(silo => federation.Cluster.Client.GetGrain<ISiloGrain>(silo.Name).LogsAsync("first", 0, 2_000)));
 
         Assert.All(logs.SelectMany(static log => log.Lines), static line => Assert.Equal("first", line.Run));
         Assert.Equal(2, logs.SelectMany(static log => log.Lines).Where(static line => line.Event == 102).Count()); // rounds 0 and 1

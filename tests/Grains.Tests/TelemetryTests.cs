@@ -126,7 +126,8 @@ public sealed class TelemetryTests
         const string Failing = "c00007";
         var trainer = new FakeTrainer
         {
-            Afterwards = static (_, result) => result.ClientId == Failing ? new() { ClientId = Failing, Failure = "its disk is full" } : result,
+            Afterwards = static (_, result) => result.ClientId == Failing
+                ? new() { ClientId = Failing, Failure = "its disk is full" } : result,
         };
         await using var federation = await TestFederation.StartAsync(["north", "south"], trainer);
         var plan = TestFederation.Plan(
@@ -170,7 +171,8 @@ public sealed class TelemetryTests
         await second.Coordinator(run).GetProgressAsync(-1); // which brings it back
         await second.FinishAsync(run, new CancellationTokenSource(Patience).Token);
 
-        var rounds = traces.Of(round: 1).Where(static span => span.OperationName == "fedrlora.round").OrderBy(static span => span.StartTimeUtc).ToArray();
+        var rounds = traces.Of(round: 1).Where(static span => span.OperationName == "fedrlora.round")
+            .OrderBy(static span => span.StartTimeUtc).ToArray();
         Assert.Equal(["left", "committed"], rounds.Select(static span => span.GetTagItem("outcome")));
         Assert.Equal(rounds[0].TraceId, Assert.Single(rounds[1].Links).Context.TraceId);
         folder.Delete(recursive: true);

@@ -22,7 +22,9 @@ public sealed record RunPosition(
     /// <summary>The run's part of a position.</summary>
     public static string TagOf(string run) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(run)))[..TagLength];
 
-    /// <summary>Of a listener that was told the state at this position, and not yet the clients: it is answered as from its round.</summary>
+    /// <summary>
+    /// Of a listener that was told the state at this position, and not yet the clients: it is answered as from its round.
+    /// </summary>
     public RunPosition BeforeClients() => this with { Activation = Activation + "s", Number = 0 };
 
     /// <summary>As an event's id: <c>TAG.ROUND.ACTIVATION.NUMBER</c>.</summary>

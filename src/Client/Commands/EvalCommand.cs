@@ -47,7 +47,9 @@ internal static class EvalCommand
             var (asksModel, asksRun) = (ofModel.Any(option => result.GetResult(option) is { Implicit: false }),
                 new Option[] { run.Option!, client, task }.Any(option => result.GetResult(option) is not null)
                 || run.Silos.IsNamed(result));
-            var missing = asksRun ? result.GetResult(run.Option!) is null : result.GetResult(model) is null || result.GetResult(data) is null;
+            var missing = asksRun
+                ? result.GetResult(run.Option!) is null
+                : result.GetResult(model) is null || result.GetResult(data) is null;
             if (missing || (asksModel && asksRun))
                 result.AddError("Give --model and --data (and what goes with them), or --run (and --client or --task, and --server).");
         });
@@ -78,8 +80,8 @@ internal static class EvalCommand
         {
             await screen.Output.WriteLineAsync(JsonSerializer.Serialize(new
             {
-                Json.Schema, model, Storage = options.Storage.Word(), adapter, data, score.Metric, Value = score.Score, score.Loss, score.StandardError,
-                score.Rows, score.MajorityShare,
+                Json.Schema, model, Storage = options.Storage.Word(), adapter, data, score.Metric, Value = score.Score, score.Loss,
+                score.StandardError, score.Rows, score.MajorityShare,
                 score.Notes,
             }, Json.Lines));
             return ExitCode.Done;

@@ -105,8 +105,9 @@ internal static class ExportCommand
     private static async Task SayAsync(int written, int round, FederationPlan plan, string folder, Asked asked, TextWriter output)
     {
         var of = string.Create(CultureInfo.InvariantCulture, $"{round}/{plan.Strategy.Rounds}");
-        await output.WriteLineAsync($"{Words.Count(written, "adapter")} of round {of}: {folder}/{(asked.Tasks.Count == 0 ? "CLIENT" : "TASK")}, "
-            + $"in {asked.Form.Text}");
+        await output.WriteLineAsync(
+            $"{Words.Count(written, "adapter")} of round {of}: {folder}/{(asked.Tasks.Count == 0 ? "CLIENT" : "TASK")}, "
+                + $"in {asked.Form.Text}");
         foreach (var name in asked.Tasks.Distinct(StringComparer.Ordinal).Where(static name => Identifiers.Of(name) != name))
             await output.WriteLineAsync($"{name}: {folder}/{Identifiers.Of(name)}");
     }

@@ -37,8 +37,8 @@ internal static class GcCommand
                 {
                     await output.WriteLineAsync(JsonSerializer.Serialize(new
                     {
-                        Json.Schema, run = id, removed = !only, blobs = unneeded.Count, sizeBytes, keys = unneeded.Select(static blob => blob.Key),
-                        forkable = after, forkableNoMore = before.Except(after),
+                        Json.Schema, run = id, removed = !only, blobs = unneeded.Count, sizeBytes,
+                        keys = unneeded.Select(static blob => blob.Key), forkable = after, forkableNoMore = before.Except(after),
                     }, Json.Lines));
                     continue;
                 }

@@ -25,7 +25,8 @@ internal static class MetricsCommand
     {
         var format = new Option<string?>("--format")
         {
-            Description = "csv (default): a row for each round and client, or task; jsonl: an object for each round, with clients and tasks",
+            Description = "csv (default): a row for each round and client, or task; jsonl: an object for each round, "
+                + "with clients and tasks",
         };
         format.AcceptOnlyFromAmong(Csv, JsonLines);
         var by = new Option<string?>("--by")

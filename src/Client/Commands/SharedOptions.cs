@@ -32,7 +32,8 @@ internal static class SharedOptions
     public static void RefuseOfThisProcess(ParseResult parsed, Option<int?> lanes, Option<bool> dashboard)
     {
         if (parsed.GetValue(dashboard))
-            throw new BadInputException("--dashboard is for a run in this process; silos that run are seen where they said so at their start.");
+            throw new BadInputException(
+                "--dashboard is for a run in this process; silos that run are seen where they said so at their start.");
         if (parsed.GetValue(lanes) is not null)
             throw new BadInputException("--lanes is for a run in this process; "
                 + "a silo that runs was given its own, with fedrlora silo --lanes.");

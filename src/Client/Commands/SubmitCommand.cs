@@ -33,7 +33,8 @@ internal static class SubmitCommand
             var begun = await silos.SteerAsync(
                 Routes.Submit.Pattern, new SubmitBody(file.Yaml, id, LocalOnly: !parsed.GetValue(federatedOnly)), cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
-                $"{id} is running; follow it with: {target.Line(parsed, parsed.GetValue(federatedOnly) ? ["watch", id, "--no-local-only"] : ["watch", id])}");
+                $"{id} is running; follow it with: "
+                + $"{target.Line(parsed, parsed.GetValue(federatedOnly) ? ["watch", id, "--no-local-only"] : ["watch", id])}");
             foreach (var note in PlanNotes.Of(read)) await parsed.InvocationConfiguration.Error.WriteLineAsync($"warning: {note}");
             ControlTarget.Warn(parsed, begun);
             return ExitCode.Done;

@@ -12,7 +12,8 @@ using FedRLora.Grains.Upkeep;
 namespace FedRLora.Client.Commands;
 
 /// <summary>
-/// <c>fedrlora verify runs/NAME-N</c>, a run's name with <c>--server</c>, or <c>--store FOLDER --job ID</c>: every digest of a run, from round 0 to what is committed.
+/// <c>fedrlora verify runs/NAME-N</c>, a run's name with <c>--server</c>, or <c>--store FOLDER --job ID</c>: every digest of a run, from
+/// round 0 to what is committed.
 /// </summary>
 internal static class VerifyCommand
 {
@@ -68,7 +69,8 @@ internal static class VerifyCommand
         List<VerificationView> found = [await AskAsync(run)];
         try
         {
-            if (LocalOnlyRun.RunOf(run) is null && Identifiers.IsValid(LocalOnlyRun.Of(run))) found.Add(await AskAsync(LocalOnlyRun.Of(run)));
+            if (LocalOnlyRun.RunOf(run) is null && Identifiers.IsValid(LocalOnlyRun.Of(run)))
+                found.Add(await AskAsync(LocalOnlyRun.Of(run)));
         }
         catch (NotThereException)
         {

@@ -17,7 +17,10 @@ internal static class WatchCommand
     {
         var run = new Argument<string>("run") { Description = "The run's id" };
         var json = SharedOptions.Json();
-        var alone = new Option<bool>("--no-local-only") { Description = "Do not go on with the local-only reference when the run is finished" };
+        var alone = new Option<bool>("--no-local-only")
+        {
+            Description = "Do not go on with the local-only reference when the run is finished",
+        };
         var command = new Command("watch", "Follow a run on running silos, round by round") { run, alone, json };
         var target = ControlTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -74,7 +77,8 @@ internal static class WatchCommand
                 IReadOnlyList<RoundSummary>? alone = null;
                 IReadOnlyDictionary<string, ScoreComparison>? versus = null;
                 var isFork = rounds[0].Manifest.Previous is not null;
-                if (withReference && !isFork && LocalOnlyRun.IsAskedBy(plan) && await HasBegunAsync(LocalOnlyRun.Of(run), cancellationToken))
+                if (withReference && !isFork && LocalOnlyRun.IsAskedBy(plan)
+                    && await HasBegunAsync(LocalOnlyRun.Of(run), cancellationToken))
                 {
                     await screen.Output.WriteLineAsync("The same clients with the same budget and nothing shared:");
                     (_, alone, last) = await FollowAsync(LocalOnlyRun.Of(run), cancellationToken);

@@ -142,7 +142,8 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
         }
         catch (JsonException e)
         {
-            throw new EnvironmentException("an event of the silo is not the JSON that is expected: it is of another version, or no silo", e);
+            throw new EnvironmentException(
+                "an event of the silo is not the JSON that is expected: it is of another version, or no silo", e);
         }
     }
 

@@ -21,8 +21,9 @@ internal static class ControlErrors
     public static Exception Of(NamedServer server, HttpStatusCode status, string? type, ReadOnlySpan<byte> body, string listsRuns)
     {
         if ((int)status is >= 300 and < 400)
-            return new EnvironmentException($"{server.Address} answers with a redirect ({(int)status}), which is not followed with a token; "
-                + "name the silo's own address with --server");
+            return new EnvironmentException(
+                $"{server.Address} answers with a redirect ({(int)status}), which is not followed with a token; "
+                    + "name the silo's own address with --server");
         var text = TextOf(server, body, out var foreign);
         if (foreign is not null) return foreign;
         if (text is null)
@@ -35,7 +36,8 @@ internal static class ControlErrors
         return status switch
         {
             HttpStatusCode.Unauthorized => new BadInputException(server.Token.Value is null
-                ? $"{server.Address} asks for a token, and {server.Token.Path} is not there: another user started the silo, or it keeps its "
+                ? $"{server.Address} asks for a token, and {server.Token.Path} is not there: another user started the silo, "
+                    + "or it keeps its "
                     + "token elsewhere; name that file with --token-file FILE"
                 : $"{server.Address} does not take the token in {server.Token.Path}; name the file of its own with --token-file FILE"),
             HttpStatusCode.Forbidden => new BadInputException($"{server.Address}: {text} (it is in {server.Token.Path}); "

@@ -29,7 +29,8 @@ internal sealed class RunTarget
 
     /// <summary>Adds the run as an option, beside what else the command may take.</summary>
     public static RunTarget AddAsOptionTo(Command command, string insteadOf) => new(
-        command, argument: null, new("--run") { Description = $"Instead of {insteadOf}: {char.ToLowerInvariant(Description[0])}{Description[1..]}" });
+        command, argument: null,
+        new("--run") { Description = $"Instead of {insteadOf}: {char.ToLowerInvariant(Description[0])}{Description[1..]}" });
 
     /// <summary>The option; null where the run is an argument.</summary>
     public Option<string?>? Option => _option;
@@ -50,7 +51,8 @@ internal sealed class RunTarget
     {
         return Identifiers.IsValid(given) || !Directory.Exists(given)
             ? Identifiers.Check("run", given)
-            : throw new BadInputException($"{given}: is a folder; with --server a run is given by its name, and a run folder without --server");
+            : throw new BadInputException(
+                $"{given}: is a folder; with --server a run is given by its name, and a run folder without --server");
     }
 
     /// <summary>The run folder.</summary>

@@ -75,7 +75,8 @@ internal sealed record Screen(ScreenMode Mode, TextWriter Output, TextWriter Err
                 break;
             case ScreenMode.Json:
                 Output.WriteLine(System.Text.Json.JsonSerializer.Serialize(
-                    new { Json.Schema, Final = table.Clients, table.Mean, Tasks = table.Tasks?.Rows, table.Notes, Folder = folder }, Json.Lines));
+                    new { Json.Schema, Final = table.Clients, table.Mean, Tasks = table.Tasks?.Rows, table.Notes, Folder = folder },
+                    Json.Lines));
                 break;
         }
     }

@@ -18,7 +18,8 @@ internal static class GivenFile
         {
             await OutputFile.ReplaceAsync(path, mode, async stream =>
             {
-                await using var writer = new StreamWriter(stream, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false), leaveOpen: true);
+                await using var writer = new StreamWriter(stream, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false),
+                    leaveOpen: true);
                 await write(writer);
             });
         }

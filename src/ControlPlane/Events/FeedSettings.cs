@@ -15,7 +15,9 @@ public sealed record FeedSettings
     /// <summary>Events that are kept for listeners that come back.</summary>
     public int History { get; init; } = 500;
 
-    /// <summary>Bytes of events that are kept for listeners that come back, and that one listener may have before it; one event always.</summary>
+    /// <summary>
+    /// Bytes of events that are kept for listeners that come back, and that one listener may have before it; one event always.
+    /// </summary>
     public long Bytes { get; init; } = 16 << 20;
 
     /// <summary>Events that a listener may have before it; one that is slower gets a snapshot in their place.</summary>

@@ -56,7 +56,8 @@ public sealed class RunFeed : IAsyncDisposable
     /// <param name="time">The time.</param>
     /// <param name="settings">How much to remember.</param>
     public RunFeed(
-        string run, IRunFollowingGrain coordinator, Func<CancellationToken, Task<string?>> plan, TimeProvider time, FeedSettings? settings = null)
+        string run, IRunFollowingGrain coordinator, Func<CancellationToken, Task<string?>> plan, TimeProvider time,
+        FeedSettings? settings = null)
     {
         (_run, _tag, _coordinator, _plan) = (run, RunPosition.TagOf(run), coordinator, plan);
         (_time, _settings, _answered) = (time, settings ?? new(), time.GetUtcNow());
@@ -120,7 +121,8 @@ public sealed class RunFeed : IAsyncDisposable
         _stopping.Dispose();
     }
 
-    private static FeedEvent Ping { get; } = new(null, FeedEvents.Ping, JsonSerializer.SerializeToUtf8Bytes(new { Json.Schema }, Json.Lines));
+    private static FeedEvent Ping { get; } = new(null, FeedEvents.Ping,
+        JsonSerializer.SerializeToUtf8Bytes(new { Json.Schema }, Json.Lines));
 
     private async Task ReadyAsync(CancellationToken cancellationToken)
     {
@@ -159,7 +161,8 @@ public sealed class RunFeed : IAsyncDisposable
         {
             if (_view is null)
             {
-                if (await _plan(stopping).WaitAsync(_settings.Patience + _settings.Grace, _time, stopping) is not { } plan) return NoSuchRun();
+                if (await _plan(stopping).WaitAsync(_settings.Patience + _settings.Grace, _time, stopping) is not { } plan)
+                    return NoSuchRun();
                 lock (_gate) _view = new RunProjection(_run, PlanReader.Require(plan, "plan.yaml"));
             }
 
@@ -364,7 +367,8 @@ public sealed class RunFeed : IAsyncDisposable
         while (at.Round < now.Round)
         {
             var news = await AskAsync(at with { Number = 0 }, TimeSpan.Zero, cancellationToken);
-            var rounds = (news?.Events ?? []).Where(one => one.Round is { Manifest.Round: var round } && round > at.Round && round <= now.Round)
+            var rounds = (news?.Events ?? []).Where(
+                one => one.Round is { Manifest.Round: var round } && round > at.Round && round <= now.Round)
                 .ToList();
             if (rounds.Count == 0) throw new RoundsMissingException(at.Round, now.Round);
             missed.AddRange(rounds.Select(Missed));

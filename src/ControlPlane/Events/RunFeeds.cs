@@ -92,7 +92,8 @@ public sealed class RunFeeds : IAsyncDisposable
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_isOver, this);
-            if (!_feeds.TryGetValue(run, out var entry) || entry.Feed.IsOver) _feeds[run] = entry = new(_make(run)); // it may be there by now
+            // it may be there by now
+            if (!_feeds.TryGetValue(run, out var entry) || entry.Feed.IsOver) _feeds[run] = entry = new(_make(run));
             entry.Users++;
             entry.Cooling?.Dispose();
             entry.Cooling = null;

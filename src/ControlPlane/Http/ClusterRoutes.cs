@@ -50,7 +50,8 @@ internal static class ClusterRoutes
                 Of(site.Site).Waits.Add($"{run.JobId}: {hold.Text}");
         }
 
-        return Results.Ok(new SiteList(Json.Schema, [.. sites.Select(static site => new SiteView(site.Key, site.Value.Silos, site.Value.Waits))]));
+        return Results.Ok(
+            new SiteList(Json.Schema, [.. sites.Select(static site => new SiteView(site.Key, site.Value.Silos, site.Value.Waits))]));
 
         (List<string> Silos, List<string> Waits) Of(string site)
         {

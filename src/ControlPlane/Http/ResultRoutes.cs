@@ -14,7 +14,9 @@ using Microsoft.AspNetCore.Routing;
 
 namespace FedRLora.ControlPlane.Http;
 
-/// <summary>What a run has made so far: its report, its metrics, how it stands beside its reference, and whether all of it is there.</summary>
+/// <summary>
+/// What a run has made so far: its report, its metrics, how it stands beside its reference, and whether all of it is there.
+/// </summary>
 internal static class ResultRoutes
 {
     private const string Csv = "text/csv", Lines = "application/jsonl", Html = "text/html";
@@ -60,7 +62,8 @@ internal static class ResultRoutes
     {
         var results = await LoadAsync(run, runs, silo, token);
         return Results.Ok(new LocalOnlyView(
-            Json.Schema, run, results.LocalOnly is null ? null : LocalOnlyRun.Of(run), results.VersusLocal ?? new Dictionary<string, ScoreComparison>(),
+            Json.Schema, run, results.LocalOnly is null ? null : LocalOnlyRun.Of(run),
+            results.VersusLocal ?? new Dictionary<string, ScoreComparison>(),
             results.Missing));
     }
 

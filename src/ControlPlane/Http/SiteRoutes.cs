@@ -48,7 +48,8 @@ internal static class SiteRoutes
     }
 
     private static async Task FileAsync(
-        string run, string client, RunCalls runs, HttpContext context, string type, Func<CancellationToken, IAsyncEnumerable<FilePiece>> read)
+        string run, string client, RunCalls runs, HttpContext context, string type,
+        Func<CancellationToken, IAsyncEnumerable<FilePiece>> read)
     {
         var token = context.RequestAborted;
         await RequireAsync(run, client, runs, context.User, token);
@@ -76,7 +77,8 @@ internal static class SiteRoutes
         string run, EvaluateBody body, RunCalls runs, ControlServices silo, CancellationToken token)
     {
         var plan = PlanReader.Require(await runs.PlanAsync(run, token), "plan");
-        var ofTask = plan.Clients.Where(client => body.Task is null || client.Task == body.Task).Select(static client => client.Id).ToList();
+        var ofTask = plan.Clients.Where(client => body.Task is null || client.Task == body.Task)
+            .Select(static client => client.Id).ToList();
         if (ofTask.Count == 0) throw new BadInputException($"task: run {run} has no task {BadInputException.Shown(body.Task ?? "")}.");
         if (body.Clients?.FirstOrDefault(client => !ofTask.Contains(client)) is { } other)
             throw new BadInputException($"clients: run {run} has no client {BadInputException.Shown(other)}"

@@ -5,7 +5,9 @@ using System.Text.Json.Serialization;
 
 namespace FedRLora.ControlPlane.Views;
 
-/// <summary>How JSON is written, whoever asks for it: camelCase keys, names instead of numbers for enums. docs/json.md describes it.</summary>
+/// <summary>
+/// How JSON is written, whoever asks for it: camelCase keys, names instead of numbers for enums. docs/json.md describes it.
+/// </summary>
 internal static class Json
 {
     /// <summary>

@@ -69,7 +69,8 @@ public sealed record RoundAggregate
 
     private static List<TroubleView> Troubled(IReadOnlyList<ClientRow> clients) =>
     [
-        .. clients.Where(static client => client.Trouble is not null).Select(static client => (client, What: client.Trouble!, client.Reason))
+        .. clients.Where(static client => client.Trouble is not null)
+            .Select(static client => (client, What: client.Trouble!, client.Reason))
             .Concat(clients.Where(static client => client.ScoreReason is not null)
                 .Select(static client => (client, What: "not scored", Reason: client.ScoreReason)))
             .GroupBy(static one => (one.What, one.Reason), static one => one.client.Client)
@@ -123,7 +124,8 @@ public sealed record TaskAggregate
         Trained = task.Trained,
         Metric = task.Metric,
         Score = task.Metric is null ? null : Spread.Of(
-            task.Compared.Select(static client => client.Score), RoundView.Scorable(task.Members), RoundAggregate.IsPerplexity(task.Metric)),
+            task.Compared.Select(static client => client.Score), RoundView.Scorable(task.Members),
+            RoundAggregate.IsPerplexity(task.Metric)),
         StandardError = task.StandardError,
         Base = task.BaseScore,
         DifferenceError = task.DifferenceError,

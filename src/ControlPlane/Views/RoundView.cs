@@ -63,7 +63,9 @@ internal sealed record ClientRow
     /// <summary>Why it could not be scored; JSON and lines say so, the CSV leaves its score empty.</summary>
     public string? ScoreReason { get; init; }
 
-    /// <summary>What was measured and is no number that JSON has, by the name of its value here, which is null; null where all are.</summary>
+    /// <summary>
+    /// What was measured and is no number that JSON has, by the name of its value here, which is null; null where all are.
+    /// </summary>
     public IReadOnlyDictionary<string, string>? NotFinite { get; init; }
 
     /// <summary>A number that was measured.</summary>
@@ -240,7 +242,8 @@ internal sealed record RoundView
     private static ClientRow Row(int round, ManifestClient client, string task)
     {
         var trained = client.Outcome == ClientOutcome.Trained && round > 0;
-        var (numbers, score, notFinite) = (trained ? client.Numbers : null, client.Score, new SortedDictionary<string, string>(StringComparer.Ordinal));
+        var (numbers, score, notFinite) = (trained ? client.Numbers : null, client.Score,
+            new SortedDictionary<string, string>(StringComparer.Ordinal));
         var reference = Number("baseScore", score?.Base?.Reference);
         return new()
         {

@@ -38,11 +38,13 @@ public sealed record HoldView(
 /// <param name="Reason">Why it stopped.</param>
 /// <param name="Hold">What it waits for.</param>
 public sealed record RunLine(
-    int Schema, string Run, string Name, JobStatus Status, int Committed, int Round, int Rounds, string Phase, string? Reason, HoldView? Hold)
+    int Schema, string Run, string Name, JobStatus Status, int Committed, int Round, int Rounds, string Phase, string? Reason,
+    HoldView? Hold)
 {
     /// <summary>A run as its coordinator tells of it.</summary>
     public static RunLine Of(JobProgress run) => new(
-        Json.Schema, run.JobId, run.Name, run.Status, CommittedOf(run), run.Round, run.Rounds, run.Phase, run.Reason, HoldView.From(run.Hold));
+        Json.Schema, run.JobId, run.Name, run.Status, CommittedOf(run), run.Round, run.Rounds, run.Phase, run.Reason,
+        HoldView.From(run.Hold));
 
     /// <summary>Rounds with an update: the open one, and round 0, are none.</summary>
     public static int CommittedOf(JobProgress run) => run.Status == JobStatus.Finished ? run.Rounds : Math.Max(0, run.Round - 1);

@@ -23,8 +23,8 @@ public sealed record VerificationView(
 
     /// <summary>What was found, as everyone reads it.</summary>
     public static VerificationView Of(string run, RunReport report) => new(
-        Json.Schema, run, report.Broken.Count == 0, Math.Max(0, report.LastRound), report.Intact, report.Digest, report.Broken, report.Unchecked,
-        report.Leftovers, report.OtherSites, report.Changes)
+        Json.Schema, run, report.Broken.Count == 0, Math.Max(0, report.LastRound), report.Intact, report.Digest, report.Broken,
+        report.Unchecked, report.Leftovers, report.OtherSites, report.Changes)
     {
         NotAsked = report.NotAsked,
     };

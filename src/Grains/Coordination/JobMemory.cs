@@ -20,7 +20,9 @@ public sealed class JobMemory
     /// <summary>What the run was made with when it was opened; null in documents of versions that did not record it.</summary>
     public string? InputsSha256 { get; set; }
 
-    /// <summary>The open round's span, to be linked by the next activation's, as W3C's <c>traceparent</c>; null where nobody traces.</summary>
+    /// <summary>
+    /// The open round's span, to be linked by the next activation's, as W3C's <c>traceparent</c>; null where nobody traces.
+    /// </summary>
     public string? Trace { get; set; }
 
     /// <summary>When it stopped, to be said and for nothing else; null while it runs.</summary>

@@ -8,7 +8,8 @@ namespace FedRLora.Grains.Coordination;
 
 /// <summary>
 /// The spans of the open round at its coordinator: one trace for a round, from its selection to its commit, over all attempts. Work that
-/// sites begin and report carries its context in the messages. An activation that takes a round up begins a trace that links the one before.
+/// sites begin and report carries its context in the messages. An activation that takes a round up begins a trace that links the one
+/// before.
 /// </summary>
 internal sealed class RoundTrace(string run, IPersistentState<JobMemory> memory, TimeProvider time)
 {
@@ -28,7 +29,8 @@ internal sealed class RoundTrace(string run, IPersistentState<JobMemory> memory,
     {
         End(outcome: "left");
         Round = state.Round;
-        ActivityLink[] links = ActivityContext.TryParse(memory.State.Trace, traceState: null, isRemote: true, out var before) ? [new(before)] : [];
+        ActivityLink[] links = ActivityContext.TryParse(memory.State.Trace, traceState: null, isRemote: true, out var before)
+            ? [new(before)] : [];
         Activity.Current = null;
         _round = Telemetry.Source.StartActivity("fedrlora.round", ActivityKind.Internal, parentContext: default, Tags(), links, at);
         memory.State.Trace = _round?.Id;

@@ -6,7 +6,9 @@ using Orleans.Runtime;
 
 namespace FedRLora.Grains.Coordination;
 
-/// <summary>What the coordinator of a run measures of it: counters from 0, gauges for as long as the run is not over, its rounds' spans.</summary>
+/// <summary>
+/// What the coordinator of a run measures of it: counters from 0, gauges for as long as the run is not over, its rounds' spans.
+/// </summary>
 internal sealed class RunTelemetry : IDisposable
 {
     private readonly CoordinatorServices _services;
@@ -101,8 +103,9 @@ internal sealed class RunTelemetry : IDisposable
 
     private void Closed(RoundState state, IReadOnlyList<RoundEvent> happened)
     {
-        var last = happened.LastOrDefault(static one => one is RoundEvent.ClientReported or RoundEvent.DeadlinePassed or RoundEvent.BudgetPassed
-            or RoundEvent.SiteLost);
+        var last = happened.LastOrDefault(
+            static one => one is RoundEvent.ClientReported or RoundEvent.DeadlinePassed or RoundEvent.BudgetPassed
+                or RoundEvent.SiteLost);
         var client = (last as RoundEvent.ClientReported)?.Report.ClientId;
         var by = last switch
         {

@@ -82,7 +82,8 @@ public sealed class LogRing(SiloIdentity silo, TimeProvider time) : ILoggerProvi
                 TraceId = activity?.TraceId.ToHexString(), SpanId = activity?.SpanId.ToHexString(),
             });
 
-            string? Text(string name) => about.TryGetValue(name, out var value) ? Convert.ToString(value, CultureInfo.InvariantCulture) : null;
+            string? Text(string name) =>
+                about.TryGetValue(name, out var value) ? Convert.ToString(value, CultureInfo.InvariantCulture) : null;
         }
     }
 

@@ -9,7 +9,9 @@ using Orleans.Runtime;
 
 namespace FedRLora.Grains.Silos;
 
-/// <summary>Answers for the silo that it runs on. It asks the stores with patience of its own, and nobody waits for another's answer.</summary>
+/// <summary>
+/// Answers for the silo that it runs on. It asks the stores with patience of its own, and nobody waits for another's answer.
+/// </summary>
 [OnItsSilo, Reentrant]
 internal sealed class SiloGrain(
     SiloIdentity silo, ILocalSiloDetails local, ITrainer trainer, IBlobStores stores, LogRing log, TimeProvider time) : Grain, ISiloGrain

@@ -4,7 +4,9 @@ using OpenTelemetry.Logs;
 
 namespace FedRLora.Silo.Logs;
 
-/// <summary>Gives the attributes of a record the names that they have everywhere: <c>run</c>, <c>round</c>, <c>client</c>, <c>site</c>.</summary>
+/// <summary>
+/// Gives the attributes of a record the names that they have everywhere: <c>run</c>, <c>round</c>, <c>client</c>, <c>site</c>.
+/// </summary>
 internal sealed class NamedAttributes : BaseProcessor<LogRecord>
 {
     /// <inheritdoc/>

@@ -17,7 +17,8 @@ internal sealed record Exemplar(double Value, DateTimeOffset At, string? TraceId
 /// A series as it is now. Of a histogram, <see cref="Value"/> is the sum; <see cref="Labels"/> are its tags as Prometheus writes them.
 /// </summary>
 internal sealed record SeriesNow(
-    string Key, string Labels, IReadOnlyList<KeyValuePair<string, string>> Tags, DateTimeOffset Since, double Value, IReadOnlyList<long> Buckets,
+    string Key, string Labels, IReadOnlyList<KeyValuePair<string, string>> Tags, DateTimeOffset Since, double Value,
+    IReadOnlyList<long> Buckets,
     IReadOnlyList<Exemplar?> Exemplars)
 {
     /// <summary>Measurements of a histogram.</summary>

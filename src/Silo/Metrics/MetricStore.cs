@@ -113,7 +113,8 @@ internal sealed partial class MetricStore : IDisposable
         {
             ExemplarFilter.AlwaysOff => false, ExemplarFilter.AlwaysOn => true, _ => activity is { Recorded: true },
         };
-        series.Record(value, isExemplar ? new(value, _time.GetUtcNow(), activity?.TraceId.ToHexString(), activity?.SpanId.ToHexString()) : null);
+        series.Record(value,
+            isExemplar ? new(value, _time.GetUtcNow(), activity?.TraceId.ToHexString(), activity?.SpanId.ToHexString()) : null);
         if (series.Owner is { } owner) owner.UsedAt = _time.GetTimestamp();
     }
 

@@ -94,14 +94,15 @@ internal sealed class OtlpMetrics(Resource resource, bool isDelta)
         if (exemplar.TraceId is not null) one.Bytes(5, Convert.FromHexString(exemplar.TraceId));
     }
 
-    private static void Attribute(ProtoWriter message, int field, string name, object value) => message.Message(field, pair => pair.Text(1, name)
-        .Message(2, any =>
-        {
-            if (value is bool flag) any.Number(2, flag ? 1UL : 0);
-            else if (value is long whole) any.Number(3, (ulong)whole);
-            else if (value is double number) any.Fixed(4, number);
-            else any.Text(1, Convert.ToString(value, CultureInfo.InvariantCulture) ?? "");
-        }));
+    private static void Attribute(ProtoWriter message, int field, string name, object value) =>
+        message.Message(field, pair => pair.Text(1, name)
+            .Message(2, any =>
+            {
+                if (value is bool flag) any.Number(2, flag ? 1UL : 0);
+                else if (value is long whole) any.Number(3, (ulong)whole);
+                else if (value is double number) any.Fixed(4, number);
+                else any.Text(1, Convert.ToString(value, CultureInfo.InvariantCulture) ?? "");
+            }));
 
     private SeriesNow? Before(FamilyNow family, SeriesNow series) => isDelta ? _sent.GetValueOrDefault(KeyOf(family, series)) : null;
 

@@ -144,13 +144,16 @@ internal sealed partial class OtlpQueue : IDisposable
         {
             using var message = request.Message();
             using var answer = await _http.SendAsync(message, patience.Token);
-            if (answer.IsSuccessStatusCode && request.IsGrpc) await answer.Content.ReadAsByteArrayAsync(patience.Token); // trailers are last
+            // trailers are last
+            if (answer.IsSuccessStatusCode && request.IsGrpc) await answer.Content.ReadAsByteArrayAsync(patience.Token);
             return Judge(request, answer);
         }
         catch (OperationCanceledException)
         {
-            return _hasEnded.IsCancellationRequested ? Outcome.Later : Fail(Outcome.Lost, "it took the connection and did not answer within "
-                + $"{_timeout.TotalSeconds.ToString(CultureInfo.InvariantCulture)} s");
+            return _hasEnded.IsCancellationRequested
+                ? Outcome.Later
+                : Fail(Outcome.Lost, "it took the connection and did not answer within "
+                    + $"{_timeout.TotalSeconds.ToString(CultureInfo.InvariantCulture)} s");
         }
         catch (Exception e) when (e is HttpRequestException or IOException)
         {
@@ -172,7 +175,8 @@ internal sealed partial class OtlpQueue : IDisposable
         if (code == "0") return Outcome.Sent;
         var said = Header(answer.TrailingHeaders, "grpc-message") ?? Header(answer.Headers, "grpc-message") ?? "";
         // As OTLP names those after which a client tries again.
-        return Fail(code is "1" or "4" or "8" or "10" or "11" or "14" or "15" ? Outcome.Later : Outcome.Lost, $"gRPC status {code}: {said}");
+        return Fail(code is "1" or "4" or "8" or "10" or "11" or "14" or "15" ? Outcome.Later : Outcome.Lost,
+            $"gRPC status {code}: {said}");
     }
 
     private static string? Header(System.Net.Http.Headers.HttpHeaders headers, string name) =>
@@ -211,9 +215,11 @@ internal sealed partial class OtlpQueue : IDisposable
     [LoggerMessage(522, LogLevel.Warning, "Telemetry is lost, and the work goes on without it: {Place}: {Reason}: {Count} {What} in all")]
     private static partial void LogLost(ILogger logger, string place, string reason, long count, string what);
 
-    [LoggerMessage(524, LogLevel.Warning, "Telemetry waits, and the work goes on: {Place}: {Reason}: it is sent later, as much as {Mb} MB hold")]
+    [LoggerMessage(524, LogLevel.Warning,
+        "Telemetry waits, and the work goes on: {Place}: {Reason}: it is sent later, as much as {Mb} MB hold")]
     private static partial void LogLater(ILogger logger, string place, string reason, int mb);
 
-    [LoggerMessage(525, LogLevel.Warning, "Telemetry is not taken, and the work goes on: {Place}: {Reason}: how much is lost is said at the end")]
+    [LoggerMessage(525, LogLevel.Warning,
+        "Telemetry is not taken, and the work goes on: {Place}: {Reason}: how much is lost is said at the end")]
     private static partial void LogNotTaken(ILogger logger, string place, string reason);
 }

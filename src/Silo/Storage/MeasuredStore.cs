@@ -10,7 +10,8 @@ internal sealed class MeasuredStore(IBlobStore store, string name) : IBlobStore,
 {
     /// <inheritdoc/>
     public Task<WrittenBlob> WriteAsync(
-        string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition, CancellationToken cancellationToken = default) =>
+        string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition,
+        CancellationToken cancellationToken = default) =>
         MeasureAsync("write", () => store.WriteAsync(key, content, condition, cancellationToken));
 
     /// <inheritdoc/>

@@ -54,8 +54,9 @@ internal static class TelemetryBenchmark
         foreach (var child in new[] { on, off }) child.StandardInput.Close();
         Console.WriteLine("| run | everything on, processor s | off, processor s | on / off | 95 % interval |");
         Console.WriteLine("| --- | ---: | ---: | ---: | ---: |");
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"| {Clients} clients, {Rounds} rounds of {Steps} steps of {Rows} x {Tokens} | "
-            + $"{Pairs.Median([.. with]):F2} | {Pairs.Median([.. without]):F2} | {Against.Interval(logs)} |"));
+        Console.WriteLine(
+            string.Create(CultureInfo.InvariantCulture, $"| {Clients} clients, {Rounds} rounds of {Steps} steps of {Rows} x {Tokens} | "
+                + $"{Pairs.Median([.. with]):F2} | {Pairs.Median([.. without]):F2} | {Against.Interval(logs)} |"));
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"{runs} pairs; {collector.Requests} requests by OTLP with {collector.Bytes / 1e3:F0} kB, the page read {scraped} times"));
     }

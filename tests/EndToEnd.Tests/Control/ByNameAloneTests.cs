@@ -29,7 +29,8 @@ public sealed partial class ByNameAloneTests : IDisposable
     public async Task What_another_user_gets_by_the_name_of_a_run_is_what_simulate_makes_of_its_plan()
     {
         var plan = Federation.TinyPlan.Write(
-            _tiny, 2, string.Join('\n', Sites.Select(static (site, i) => Federation.TinyPlan.Client($"{site}-1", i == 0 ? "one" : "two", site))),
+            _tiny, 2,
+            string.Join('\n', Sites.Select(static (site, i) => Federation.TinyPlan.Client($"{site}-1", i == 0 ? "one" : "two", site))),
             more: "evaluation: {localOnly: true}");
         var simulated = await RunningProgram.RunAsync(_tiny.Root, "simulate", plan, "--out", "alone");
         var kept = Path.Combine(_tiny.Root, "secret");

@@ -149,7 +149,8 @@ public sealed class ControlAnswersTests : IDisposable
             new() { Answer = moment, Silence = moment, Sign = moment });
 
         var error = await Assert.ThrowsAsync<NoAnswerException>(() => silos.GetAsync<object>("/v1/runs", CancellationToken.None));
-        var steered = await Assert.ThrowsAsync<NoAnswerException>(() => silos.SteerAsync("/v1/runs/x/pause", new { }, CancellationToken.None));
+        var steered = await Assert.ThrowsAsync<NoAnswerException>(
+            () => silos.SteerAsync("/v1/runs/x/pause", new { }, CancellationToken.None));
 
         Assert.StartsWith(server.Url, error.Message, StringComparison.Ordinal);
         Assert.StartsWith(server.Url, steered.Message, StringComparison.Ordinal);

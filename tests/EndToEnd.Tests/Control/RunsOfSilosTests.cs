@@ -43,8 +43,9 @@ public sealed class RunsOfSilosTests : IDisposable
         var result = await CommandLine.RunAsync(command);
 
         Assert.Equal(2, result.Code);
-        Assert.StartsWith("tiny: there is no such run folder here; give its path, or, for a run of silos by its name, say where one answers: "
-            + $"fedrlora {command[0]}", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
+        Assert.StartsWith(
+            "tiny: there is no such run folder here; give its path, or, for a run of silos by its name, say where one answers: "
+                + $"fedrlora {command[0]}", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
         Assert.EndsWith("--server http://127.0.0.1:8470", result.ErrorLines[0], StringComparison.Ordinal);
     }
 
@@ -153,7 +154,8 @@ public sealed class RunsOfSilosTests : IDisposable
     }
 
     [Theory]
-    [InlineData(0, "ab", "event: piece\ndata: {\"text\":\"a\"}\n\nevent: piece\ndata: {\"text\":\"b\"}\n\nevent: end\ndata: {\"text\":\"\"}\n\n")]
+    [InlineData(0, "ab",
+        "event: piece\ndata: {\"text\":\"a\"}\n\nevent: piece\ndata: {\"text\":\"b\"}\n\nevent: end\ndata: {\"text\":\"\"}\n\n")]
     [InlineData(3, "", "event: piece\ndata: {\"text\":\"a\"}\n\n")]
     [InlineData(3, "", "event: piece\ndata: nothing\n\n")]
     [InlineData(3, "", "")]
@@ -272,7 +274,10 @@ public sealed class RunsOfSilosTests : IDisposable
         using (var tar = new TarWriter(archive, TarEntryFormat.Pax, leaveOpen: true))
         {
             tar.WriteEntry(link is null
-                ? new PaxTarEntry(TarEntryType.RegularFile, first.Name) { DataStream = new MemoryStream(Encoding.UTF8.GetBytes(first.Content)) }
+                ? new PaxTarEntry(TarEntryType.RegularFile, first.Name)
+                {
+                    DataStream = new MemoryStream(Encoding.UTF8.GetBytes(first.Content)),
+                }
                 : new PaxTarEntry(TarEntryType.SymbolicLink, first.Name) { LinkName = link });
             if (second is var (name, content))
             {

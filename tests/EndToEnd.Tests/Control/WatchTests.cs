@@ -10,7 +10,8 @@ namespace FedRLora.EndToEnd.Tests.Control;
 /// <summary><c>watch</c> over streams that are cut, repeat themselves, leave events out or are none.</summary>
 public sealed partial class WatchTests : IDisposable
 {
-    private const string StateOfRound = "\"rounds\":3,\"attempt\":1,\"phase\":\"train\",\"reported\":0,\"cohort\":3,\"name\":\"demo\",\"text\":\"t\"";
+    private const string StateOfRound =
+        "\"rounds\":3,\"attempt\":1,\"phase\":\"train\",\"reported\":0,\"cohort\":3,\"name\":\"demo\",\"text\":\"t\"";
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("fedrlora-control-");
     private readonly string _token;
 
@@ -139,17 +140,20 @@ public sealed partial class WatchTests : IDisposable
             }
             else await to.WriteAsync(
                 RoundsAfter().Match(head) is { Success: true } after
-                    ? ScriptedServer.Http(200, Lines(int.Parse(after.Groups[1].Value, CultureInfo.InvariantCulture), committed), "application/jsonl")
+                    ? ScriptedServer.Http(200, Lines(int.Parse(after.Groups[1].Value, CultureInfo.InvariantCulture), committed),
+                        "application/jsonl")
                     : Plan, token);
         });
     }
 
     private static byte[] Plan => ScriptedServer.Http(200, SampleRun.Yaml, "application/yaml");
 
-    private static byte[] Stream(string events) => [.. ScriptedServer.Head(200, 1L << 40, "text/event-stream"), .. Encoding.UTF8.GetBytes(events)];
+    private static byte[] Stream(string events) =>
+        [.. ScriptedServer.Head(200, 1L << 40, "text/event-stream"), .. Encoding.UTF8.GetBytes(events)];
 
-    private static string Lines(int after, int last) => string.Concat(Enumerable.Range(after + 1, Math.Max(0, last - after)).Select(static n =>
-        Encoding.UTF8.GetString(RoundLine.Of(SampleRun.Round(n) with { ManifestSha256 = Digest(n) }))));
+    private static string Lines(int after, int last) =>
+        string.Concat(Enumerable.Range(after + 1, Math.Max(0, last - after)).Select(static n =>
+            Encoding.UTF8.GetString(RoundLine.Of(SampleRun.Round(n) with { ManifestSha256 = Digest(n) }))));
 
     private static string Digest(int round) => RoundManifest.Digest(SampleRun.Round(round).Manifest.ToBytes());
 

@@ -16,7 +16,9 @@ internal sealed class ScriptedServer : IAsyncDisposable
     private readonly Task _listening;
     private int _isOver;
 
-    /// <param name="answer">Given the head of a request, with its first line, and where the answer goes; then the connection is closed.</param>
+    /// <param name="answer">
+    /// Given the head of a request, with its first line, and where the answer goes; then the connection is closed.
+    /// </param>
     public ScriptedServer(Func<string, Stream, CancellationToken, Task> answer)
     {
         _answer = answer;

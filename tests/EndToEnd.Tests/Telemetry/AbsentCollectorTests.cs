@@ -24,8 +24,8 @@ public sealed partial class AbsentCollectorTests(ITestOutputHelper log) : IDispo
         var (without, _) = await EndAsync([], static () => true);
 
         var (with, output) = await EndAsync(
-            [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.Address), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol), ("OTEL_BLRP_SCHEDULE_DELAY", "50"),
-                ("OTEL_METRIC_EXPORT_INTERVAL", "100")],
+            [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.Address), ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+                ("OTEL_BLRP_SCHEDULE_DELAY", "50"), ("OTEL_METRIC_EXPORT_INTERVAL", "100")],
             () => collector.Taken > 0);
 
         log.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{with.TotalSeconds:F2} s, without it {without.TotalSeconds:F2} s"));
@@ -39,7 +39,8 @@ public sealed partial class AbsentCollectorTests(ITestOutputHelper log) : IDispo
         var (port, gateway) = SiloPorts.Free();
         await using var silo = RunningProgram.StartWith(variables, _tiny.Root, "silo", "--site", "local", "--port", $"{port}", "--gateway",
             $"{gateway}", "--store", "store", "--control", $"{FreePorts.Take(1)[0]}");
-        await silo.UntilAsync(() => silo.Output.Contains("serves", StringComparison.Ordinal) && isReady(), "the silo and its first request");
+        await silo.UntilAsync(() => silo.Output.Contains("serves", StringComparison.Ordinal) && isReady(),
+            "the silo and its first request");
         var asked = Stopwatch.GetTimestamp();
         silo.Terminate();
         await silo.ExitAsync();

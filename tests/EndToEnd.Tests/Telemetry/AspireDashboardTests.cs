@@ -23,8 +23,9 @@ public sealed class AspireDashboardTests(ITestOutputHelper log) : IDisposable
             [
                 ("ASPNETCORE_URLS", Address(0)), ("ASPIRE_DASHBOARD_OTLP_ENDPOINT_URL", Address(1)),
                 ("ASPIRE_DASHBOARD_OTLP_HTTP_ENDPOINT_URL", Address(2)), ("DASHBOARD__FRONTEND__AUTHMODE", "Unsecured"),
-                ("DASHBOARD__OTLP__AUTHMODE", "ApiKey"), ("DASHBOARD__OTLP__PRIMARYAPIKEY", "otlp-key"), ("DASHBOARD__API__ENABLED", "true"),
-                ("DASHBOARD__API__AUTHMODE", "Unsecured"), ("HOME", _tiny.Root), ("DOTNET_CONTENTROOT", AspireFactAttribute.Folder!),
+                ("DASHBOARD__OTLP__AUTHMODE", "ApiKey"), ("DASHBOARD__OTLP__PRIMARYAPIKEY", "otlp-key"),
+                ("DASHBOARD__API__ENABLED", "true"), ("DASHBOARD__API__AUTHMODE", "Unsecured"), ("HOME", _tiny.Root),
+                ("DOTNET_CONTENTROOT", AspireFactAttribute.Folder!),
             ],
             program);
         using var shown = new HttpClient { BaseAddress = new(Address(0)) };
@@ -41,7 +42,8 @@ public sealed class AspireDashboardTests(ITestOutputHelper log) : IDisposable
         var spans = await RecordsAsync("spans", "resourceSpans", "scopeSpans", "spans");
         var logs = await RecordsAsync("logs", "resourceLogs", "scopeLogs", "logRecords");
         var round = Assert.Single(spans, static span => Name(span) == "fedrlora.round" && Attribute(span, "round") == "2");
-        var names = spans.Where(span => Text(span, "parentSpanId") == Text(round, "spanId")).Select(Name).Order(StringComparer.Ordinal).ToArray();
+        var names = spans.Where(span => Text(span, "parentSpanId") == Text(round, "spanId"))
+            .Select(Name).Order(StringComparer.Ordinal).ToArray();
         log.WriteLine($"{spans.Count} spans, {logs.Count} log records; below a round: {string.Join(' ', names)}");
         Assert.Equal(["fedrlora.aggregate", "fedrlora.commit", "fedrlora.confirm", "fedrlora.evaluate", "fedrlora.select", "fedrlora.send",
             "fedrlora.site"], names.Distinct());

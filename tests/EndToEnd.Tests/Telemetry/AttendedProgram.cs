@@ -17,7 +17,8 @@ internal sealed class AttendedProgram : IAsyncDisposable
         _log = Path.Combine(folder, $"{Path.GetFileName(command[0])}.log");
         // The shell waits for the end of its input, which comes when this process closes the pipe or is gone.
         var start = new ProcessStartInfo("sh",
-            ["-c", "log=$1; shift; \"$@\" < /dev/null > \"$log\" 2>&1 & server=$!; cat > /dev/null; kill -9 $server; wait", "sh", _log, .. command])
+            ["-c", "log=$1; shift; \"$@\" < /dev/null > \"$log\" 2>&1 & server=$!; cat > /dev/null; kill -9 $server; wait", "sh",
+                _log, .. command])
         {
             RedirectStandardInput = true, WorkingDirectory = folder,
         };

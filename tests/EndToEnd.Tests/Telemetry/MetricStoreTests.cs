@@ -7,7 +7,9 @@ using Instruments = FedRLora.Abstractions.Telemetry;
 
 namespace FedRLora.EndToEnd.Tests.Telemetry;
 
-/// <summary>The account of metrics: what it keeps, what it lets go, what it writes. One at a time: instruments belong to the process.</summary>
+/// <summary>
+/// The account of metrics: what it keeps, what it lets go, what it writes. One at a time: instruments belong to the process.
+/// </summary>
 [CollectionDefinition(nameof(MetricStoreTests), DisableParallelization = true)]
 [Collection(nameof(MetricStoreTests))]
 public sealed class MetricStoreTests
@@ -66,7 +68,8 @@ public sealed class MetricStoreTests
 
         var loss = Assert.Single(store.Collect(), static family => family.Instrument.Name == "fedrlora.client.last_loss");
 
-        Assert.Equal(3_000, loss.Series.Select(static series => series.Tags.Single(static tag => tag.Key == "client").Value).Distinct().Count());
+        Assert.Equal(3_000, loss.Series.Select(static series => series.Tags.Single(static tag => tag.Key == "client").Value)
+            .Distinct().Count());
     }
 
     [Fact]
@@ -75,7 +78,8 @@ public sealed class MetricStoreTests
         var said = new Lines();
         using var store = Store(said);
         for (var i = 0; i < MetricStore.MostSeries + 500; i++)
-            Instruments.Tokens.Add(1, Instruments.Of(Instruments.Run, "wide"), Instruments.Of(Instruments.Site, "s"), Instruments.Of(Instruments.Task, $"t{i}"));
+            Instruments.Tokens.Add(1, Instruments.Of(Instruments.Run, "wide"), Instruments.Of(Instruments.Site, "s"),
+                Instruments.Of(Instruments.Task, $"t{i}"));
 
         Assert.InRange(store.Series, MetricStore.MostSeries, MetricStore.MostSeries + 10);
         Assert.True(store.LeftOut >= 500);
@@ -128,7 +132,8 @@ public sealed class MetricStoreTests
 
         var line = Assert.Single(Text(store, isOpenMetrics: true).Split('\n'), line =>
             line.Contains($"trace_id=\"{trace}\"", StringComparison.Ordinal));
-        Assert.StartsWith("""fedrlora_round_duration_seconds_bucket{run="traced",silo="s",le="1.0"} 1 # {""", line, StringComparison.Ordinal);
+        Assert.StartsWith("""fedrlora_round_duration_seconds_bucket{run="traced",silo="s",le="1.0"} 1 # {""", line,
+            StringComparison.Ordinal);
         Assert.DoesNotContain("trace_id", Text(store, isOpenMetrics: false), StringComparison.Ordinal);
     }
 

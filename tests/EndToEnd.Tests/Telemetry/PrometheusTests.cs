@@ -58,8 +58,9 @@ public sealed partial class PrometheusTests(ITestOutputHelper log) : IDisposable
         Assert.Equal(0, await ValueAsync("sum(fedrlora_client_reports_total{outcome=\"failed\"})"));
         var series = await asked.GetStringAsync("/api/v1/series?match[]={__name__=~\"fedrlora_.%2B\"}");
         Assert.DoesNotContain("exported_", series, StringComparison.Ordinal);
+        var now = TimeProvider.System.GetUtcNow().ToUnixTimeSeconds();
         var exemplars = await asked.GetStringAsync(FormattableString.Invariant(
-            $"/api/v1/query_exemplars?query=fedrlora_round_duration_seconds_bucket&start={TimeProvider.System.GetUtcNow().ToUnixTimeSeconds() - 600}&end={TimeProvider.System.GetUtcNow().ToUnixTimeSeconds() + 60}"));
+            $"/api/v1/query_exemplars?query=fedrlora_round_duration_seconds_bucket&start={now - 600}&end={now + 60}"));
         Assert.Matches("\"trace_id\":\"[0-9a-f]{32}\"", exemplars);
         foreach (var port in ports.Take(3)) await CheckAsync(await pages.GetStringAsync($"http://127.0.0.1:{port}/metrics"));
 
