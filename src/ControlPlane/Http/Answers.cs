@@ -19,9 +19,9 @@ internal sealed partial class Answers(ILogger<Answers> logger) : IMiddleware
         {
             await next(context);
         }
-        catch (OperationCanceledException) when (context.RequestAborted.IsCancellationRequested)
+        catch (OperationCanceledException) when (context.RequestAborted.IsCancellationRequested || context.Response.HasStarted)
         {
-            // Nobody is there to be answered.
+            context.Abort(); // nobody is there to be answered, or the silo stops in the middle of a stream
         }
         catch (Exception e)
         {

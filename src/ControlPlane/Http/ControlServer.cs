@@ -122,7 +122,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         PageRoutes.Add(app);
         app.MapOpenApi(Routes.OpenApi.Pattern.Replace("v1", "{documentName}", StringComparison.Ordinal))
             .RequireAuthorization(Routes.OpenApi.Policy.ToString()).WithMetadata(Routes.OpenApi);
-        app.MapFallback(static context => Problem.WriteAsync(
+        app.MapFallback("{*path}", static context => Problem.WriteAsync(
             context, StatusCodes.Status404NotFound, "there is no such route; GET /openapi/v1.json lists them")).AllowAnonymous();
     }
 

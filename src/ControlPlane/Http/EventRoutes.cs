@@ -10,6 +10,7 @@ using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Mvc;
 using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.Hosting;
 
 namespace FedRLora.ControlPlane.Http;
 
@@ -27,9 +28,11 @@ internal static class EventRoutes
     }
 
     private static async Task EventsAsync(
-        string run, RunFeeds feeds, HttpContext context, [FromHeader(Name = "Last-Event-ID")] string? lastEventId = null)
+        string run, RunFeeds feeds, HttpContext context, IHostApplicationLifetime life, [FromHeader(Name = "Last-Event-ID")] string? lastEventId = null)
     {
-        var token = context.RequestAborted;
+        // a silo that stops lets its listeners go at once, so that they go on at another
+        using var over = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, life.ApplicationStopping);
+        var token = over.Token;
         var events = await feeds.SubscribeAsync(Named(run), lastEventId, token).AsBegunAsync(token);
         context.Response.ContentType = EventStream;
         context.Features.Get<IHttpResponseBodyFeature>()?.DisableBuffering();

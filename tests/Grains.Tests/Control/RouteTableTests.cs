@@ -54,6 +54,18 @@ public class RouteTableTests(OneControlledSilo one) : IClassFixture<OneControlle
             one.Silos.Servers[0].Mapped.Order(StringComparer.Ordinal));
 
     [Fact]
+    public async Task The_page_of_the_control_plane_has_every_route_with_who_may_use_it()
+    {
+        var page = await File.ReadAllTextAsync(Path.Combine(OpenApiToolsFactAttribute.Folder, "..", "..", "docs", "control.md"));
+        var words = new Dictionary<Policy, string>
+        {
+            [Policy.Anyone] = "anyone", [Policy.View] = "viewer", [Policy.Operate] = "operator", [Policy.ReadSite] = "site",
+        };
+        Assert.All(Routes.All, route =>
+            Assert.Contains($"| `{route.Method} {route.Pattern}` | {words[route.Policy]} | {route.Summary} |", page, StringComparison.Ordinal));
+    }
+
+    [Fact]
     public async Task A_path_that_is_no_route_says_nothing_to_anybody()
     {
         foreach (var path in new[] { "/v1", "/v1/runs/none/nothing", "/../etc/passwd", "/v2/runs", "/wwwroot", "/v1/runs/none/adapter" })
