@@ -22,6 +22,9 @@ public sealed record ControlOptions
     /// <summary>Whether Orleans' own dashboard is there, for operators.</summary>
     public bool OrleansDashboard { get; init; }
 
+    /// <summary>Whether the process is there for one run and ends with it: others are not begun, and its plan stays as it is.</summary>
+    public bool IsOfOneRun { get; init; }
+
     /// <summary>A port of 127.0.0.1.</summary>
     public static ControlOptions OnPort(int port) => new() { Address = new(IPAddress.Loopback, port) };
 

@@ -11,14 +11,15 @@ internal static class JobFollowing
     /// Snapshots of a job until it is over; each brings the rounds that <paramref name="lastRound"/> says are not known.
     /// </summary>
     public static async IAsyncEnumerable<RunSnapshot> SnapshotsAsync(
-        this IRunControlGrain coordinator, Func<int> lastRound, TimeSpan every,
+        this IRunControlGrain coordinator, Func<int> lastRound, TimeSpan every, bool waitsWhilePaused = false,
         [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         while (await coordinator.GetProgressAsync(lastRound(), cancellationToken) is { } progress)
         {
-            yield return RunSnapshot.Of(progress);
+            var waits = waitsWhilePaused && progress is { Status: JobStatus.Paused, Hold.Kind: HoldKind.Paused };
+            yield return waits ? RunSnapshot.Of(progress) with { Status = JobStatus.Running } : RunSnapshot.Of(progress);
             if (progress.NewRounds.Count > 0) continue; // a long job's rounds come in several answers
-            if (progress.Status != JobStatus.Running) yield break;
+            if (!waits && progress.Status != JobStatus.Running) yield break;
             await Task.Delay(every, cancellationToken);
         }
     }

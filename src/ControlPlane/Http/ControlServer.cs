@@ -87,7 +87,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         var builder = WebApplication.CreateEmptyBuilder(
             new WebApplicationOptions { ApplicationName = typeof(ControlServer).Assembly.GetName().Name });
         builder.Services
-            .AddSingleton(logs).AddSingleton(services).AddSingleton(services.Time).AddSingleton(services.Live)
+            .AddSingleton(logs).AddSingleton(options).AddSingleton(services).AddSingleton(services.Time).AddSingleton(services.Live)
             .AddSingleton(static silo => new RunFeeds(silo.GetRequiredService<ControlServices>())).AddSingleton<RunCalls>()
             .AddSingleton<Entrance>().AddSingleton<Answers>()
             .Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(1)) // streams have no end of their own

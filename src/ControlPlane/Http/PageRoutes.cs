@@ -23,7 +23,7 @@ internal static class PageRoutes
     private static IResult Enter(HttpContext context, Entrance entrance, IOptionsMonitor<TokenOptions> tokens, string? code = null)
     {
         if (!entrance.Take(code))
-            return Results.Text("This address has let a browser in already, or is too old. Start the silo again for a new one.\n",
+            return Results.Text("This address has let a browser in already, or is too old; the program prints a new one when it starts.\n",
                 "text/plain", statusCode: StatusCodes.Status403Forbidden);
         var token = tokens.Get(TokenOptions.Scheme);
         context.Response.Cookies.Append(token.Cookie, token.Operator, new CookieOptions

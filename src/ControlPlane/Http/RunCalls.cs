@@ -5,7 +5,7 @@ using FedRLora.Abstractions.Messages;
 namespace FedRLora.ControlPlane.Http;
 
 /// <summary>The runs of the silo's cluster, by name; every question is put again for as long as a lost silo is replaced.</summary>
-public sealed class RunCalls(ControlServices services)
+public sealed class RunCalls(ControlServices services, ControlOptions? options = null)
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
@@ -45,6 +45,14 @@ public sealed class RunCalls(ControlServices services)
         }
     }
 
+    /// <summary>Other runs than one may be here.</summary>
+    /// <exception cref="RefusedException">The process is there for one run.</exception>
+    public void RequireMany()
+    {
+        if (options is { IsOfOneRun: true })
+            throw new RefusedException("this server is of one run in its process and ends with it; begin, fork and extend runs at a silo");
+    }
+
     /// <summary>Has a run do something.</summary>
     /// <exception cref="NoSuchRunException">There is no such run.</exception>
     /// <exception cref="RefusedException">It is not in a state for that.</exception>
@@ -76,4 +84,4 @@ public sealed class NoSuchRunException(string run)
     : NoSuchThingException($"There is no run {BadInputException.Shown(run)}; GET /v1/runs lists them.");
 
 /// <summary>A run does not take what is asked of it as it stands: 409.</summary>
-public sealed class RefusedException(string message, Exception innerException) : Exception(message, innerException);
+public sealed class RefusedException(string message, Exception? innerException = null) : Exception(message, innerException);

@@ -35,6 +35,7 @@ internal static class RunRoutes
             run.ResumeAsync(body.AllowEngineChange, body.AllowDataChange, token));
         routes.Map(Routes.Extend, static async (string run, ExtendBody body, RunCalls runs, CancellationToken token) =>
         {
+            runs.RequireMany();
             var plan = await runs.PlanAsync(run, token);
             await runs.SteerAsync(run, control => ExtendAsync(body, plan, control, token), token);
             return Results.Ok(await SteeredAsync(run, runs, token));
@@ -47,6 +48,7 @@ internal static class RunRoutes
 
     private static async Task<IResult> SubmitAsync(SubmitBody body, RunCalls runs, CancellationToken token)
     {
+        runs.RequireMany();
         var plan = PlanReader.Require(body.Plan, "plan");
         var run = Identifiers.Check("run", body.Run ?? plan.Name);
         await runs.Control(run).SubmitAsync(body.Plan, body.LocalOnly, token);
@@ -61,6 +63,7 @@ internal static class RunRoutes
 
     private static async Task<IResult> ForkAsync(string run, ForkBody body, RunCalls runs, CancellationToken token)
     {
+        runs.RequireMany();
         var (stored, target) = (await runs.PlanAsync(run, token), Identifiers.Check("run", body.Run));
         var plan = (body.Set ?? []).Aggregate(
             body.Plan ?? stored, static (yaml, assignment) => PlanEdit.Assign(yaml, assignment, "plan"));

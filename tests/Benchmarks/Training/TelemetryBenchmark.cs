@@ -14,13 +14,13 @@ namespace FedRLora.Benchmarks.Training;
 
 /// <summary>
 /// What telemetry costs a run: processor time of a silo that trains with everything on (metrics and logs by OTLP and every span, each
-/// second, its page read each second, a point of every tenth step) over that of one with everything off. Two processes take turns;
+/// second, its page read each second, a point of every tenth step) over that of one with everything off. Two processes take turns, new ones for each pair;
 /// what is sent and read is taken and asked for by a third.
 /// </summary>
 internal static class TelemetryBenchmark
 {
     private const int Clients = 4, Steps = 8, Rows = 4, Tokens = 64, Rounds = 2, WarmReads = 200;
-    private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(8);
 
     public static async Task RunAsync(string[] args)
     {
@@ -31,37 +31,49 @@ internal static class TelemetryBenchmark
     private static async Task CompareAsync(int runs)
     {
         using var collector = new OtlpSink();
-        using var on = Start("on", collector.Endpoint);
-        using var off = Start("off", endpoint: null);
-        await off.StandardOutput.ReadLineAsync();
-        var page = (await on.StandardOutput.ReadLineAsync())!.Split(' ');
-        using var stopping = new CancellationTokenSource();
-        // what is compiled once is no cost of a run
-        using (var warm = new CancellationTokenSource(WarmUp)) await ScrapeAsync(new(page[0]), page[1], WarmUp / WarmReads, warm.Token);
-        var scraping = ScrapeAsync(new(page[0]), page[1], TimeSpan.FromSeconds(1), stopping.Token);
-        var (with, without, logs) = (new List<double>(), new List<double>(), new List<double>());
-        for (var run = -2; run < runs; run++) // the first two are a warm-up
+        var (with, without, logs, read) = (new List<double>(), new List<double>(), new List<double>(), 0);
+        for (var pair = 0; pair < runs; pair++)
         {
-            var isFirst = Math.Abs(run % 2) == 0;
-            var (first, second) = isFirst ? (on, off) : (off, on);
-            var (one, two) = (await AskAsync(first), await AskAsync(second));
-            if (run < 0) continue;
-            with.Add(isFirst ? one : two);
-            without.Add(isFirst ? two : one);
-            logs.Add(Math.Log(with[^1] / without[^1]));
-            Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{with[^1]:F2} s {without[^1]:F2} s"));
+            // processes of their own: one may lie better in memory than another, as long as it lives
+            var (on, off, pages) = await PairAsync(collector, isOnFirst: pair % 2 == 0);
+            read += pages;
+            with.Add(on);
+            without.Add(off);
+            logs.Add(Math.Log(on / off));
+            Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{on:F2} s {off:F2} s"));
         }
 
-        await stopping.CancelAsync();
-        var scraped = await scraping;
-        foreach (var child in new[] { on, off }) child.StandardInput.Close();
         Console.WriteLine("| run | everything on, processor s | off, processor s | on / off | 95 % interval |");
         Console.WriteLine("| --- | ---: | ---: | ---: | ---: |");
         Console.WriteLine(
             string.Create(CultureInfo.InvariantCulture, $"| {Clients} clients, {Rounds} rounds of {Steps} steps of {Rows} x {Tokens} | "
                 + $"{Pairs.Median([.. with]):F2} | {Pairs.Median([.. without]):F2} | {Against.Interval(logs)} |"));
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"{runs} pairs; {collector.Requests} requests by OTLP with {collector.Bytes / 1e3:F0} kB, the page read {scraped} times"));
+            $"{runs} pairs; {collector.Requests} requests by OTLP with {collector.Bytes / 1e3:F0} kB, the page read {read} times"));
+    }
+
+    private static async Task<(double On, double Off, int PagesRead)> PairAsync(OtlpSink collector, bool isOnFirst)
+    {
+        using var on = Start("on", collector.Endpoint);
+        using var off = Start("off", endpoint: null);
+        await off.StandardOutput.ReadLineAsync();
+        var page = (await on.StandardOutput.ReadLineAsync())!.Split(' ');
+        // what is compiled once is no cost of a run
+        using (var warm = new CancellationTokenSource(WarmUp)) await ScrapeAsync(new(page[0]), page[1], WarmUp / WarmReads, warm.Token);
+        using var stopping = new CancellationTokenSource();
+        var scraping = ScrapeAsync(new(page[0]), page[1], TimeSpan.FromSeconds(1), stopping.Token);
+        foreach (var silo in new[] { on, off }) await AskAsync(silo);
+        var (first, second) = isOnFirst ? (on, off) : (off, on);
+        var (one, two) = (await AskAsync(first), await AskAsync(second));
+        await stopping.CancelAsync();
+        var pages = await scraping;
+        foreach (var silo in new[] { on, off })
+        {
+            silo.StandardInput.Close();
+            await silo.WaitForExitAsync();
+        }
+
+        return isOnFirst ? (one, two, pages) : (two, one, pages);
     }
 
     private static async Task ServeAsync(bool isOn)

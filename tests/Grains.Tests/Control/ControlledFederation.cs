@@ -37,14 +37,15 @@ internal sealed class ControlledFederation : IAsyncDisposable
     /// <summary>Nobody at the first silo.</summary>
     public HttpClient Nobody { get; private set; } = new();
 
-    public static async Task<ControlledFederation> StartAsync(string[]? sites = null, TestFederation? federation = null)
+    public static async Task<ControlledFederation> StartAsync(
+        string[]? sites = null, TestFederation? federation = null, bool isOfOneRun = false)
     {
         var started = new ControlledFederation(federation ?? await TestFederation.StartAsync(sites));
         foreach (var silo in started.Federation.Cluster.Silos)
         {
             var services = silo.ServiceProvider;
             var server = new ControlServer(
-                ControlOptions.OnPort(0) with { TokenFile = started.TokenFile },
+                ControlOptions.OnPort(0) with { TokenFile = started.TokenFile, IsOfOneRun = isOfOneRun },
                 ControlServices.Of(services),
                 services.GetRequiredService<ILoggerFactory>());
             await server.StartAsync(CancellationToken.None);
