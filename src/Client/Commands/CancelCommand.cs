@@ -17,7 +17,8 @@ internal static class CancelCommand
         {
             var id = Identifiers.Check("run", parsed.GetRequiredValue(run));
             using var silos = target.Open(parsed);
-            await silos.SteerAsync($"{ControlClient.Run(id)}/cancel", new NothingSaid(), cancellationToken);
+            var cancelled = await silos.SteerAsync($"{ControlClient.Run(id)}/cancel", new NothingSaid(), cancellationToken);
+            await parsed.InvocationConfiguration.Output.WriteLineAsync($"{id} is {cancelled.Status}; what is committed is kept");
             return ExitCode.Done;
         });
         return command;

@@ -31,7 +31,7 @@ internal static class LogsCommand
                 var news = await silos.GetAsync<LogView>(path, cancellationToken);
                 if (news.Forgotten > 0) await error.WriteLineAsync(Forgotten(news.Forgotten));
                 foreach (var line in news.Lines)
-                    await output.WriteLineAsync(parsed.GetValue(json) ? JsonSerializer.Serialize(line, Json.Lines) : Text(line));
+                    await output.WriteLineAsync(parsed.GetValue(json) ? Json.Line(line) : Text(line));
                 foreach (var missing in news.Missing.Where(silent.Add)) await error.WriteLineAsync(ControlErrors.Line(missing));
                 silent.IntersectWith(news.Missing);
                 var isRest = news.Lines.Count > 0 && news.Next != after;

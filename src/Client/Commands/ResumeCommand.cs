@@ -49,8 +49,9 @@ internal static class ResumeCommand
             using var silos = run.Silos.Open(parsed);
             var resumed = await silos.SteerAsync(
                 $"{ControlClient.Run(name)}/resume", new ResumeBody(allow, parsed.GetValue(dataChange)), cancellationToken);
-            await parsed.InvocationConfiguration.Output.WriteLineAsync(
-                $"{name} goes on; follow it with: {run.Silos.Line(parsed, "watch", name)}");
+            await parsed.InvocationConfiguration.Output.WriteLineAsync(resumed.Status == "finished"
+                ? $"{name} is finished; more rounds: {run.Silos.Line(parsed, "extend", name, "--rounds", "N")}"
+                : $"{name} goes on; follow it with: {run.Silos.Line(parsed, "watch", name)}");
             ControlTarget.Warn(parsed, resumed);
             return ExitCode.Done;
         });

@@ -105,7 +105,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
             else await coordinator.SubmitAsync(yaml, cancellationToken);
             HasBegun = true;
             var snapshots = coordinator.SnapshotsAsync(
-                () => reporter.LastRound, PollEvery, waitsWhilePaused: dashboard, cancellationToken); // who paused it there resumes it there
+                () => reporter.LastRound, PollEvery, waitsWhilePaused: dashboard,
+                cancellationToken); // who paused it there resumes it there
             var last = await reporter.FollowAsync(snapshots, cancellationToken);
             return last?.Status ?? JobStatus.Failed;
         }

@@ -36,7 +36,7 @@ internal static class RequestChecks
 
         if (request.ContentLength > MostBodyBytes)
             return (StatusCodes.Status413PayloadTooLarge, $"the body has {request.ContentLength} bytes; the bound is {MostBodyBytes}");
-        return request.ContentLength is null or 0 && !request.Headers.TransferEncoding.Contains("chunked")
+        return request.ContentLength is null or 0 && !request.Headers.TransferEncoding.Contains("chunked", StringComparer.OrdinalIgnoreCase)
             ? (StatusCodes.Status400BadRequest, "the body is empty: send a JSON object, {} where nothing is to be said")
             : (0, null);
     }
@@ -52,7 +52,7 @@ internal static class RequestChecks
     // A browser names the origin of a page with every request that is not a plain visit, and says whether that is another site.
     private static bool IsOwn(HttpRequest request)
     {
-        if (request.Headers["Sec-Fetch-Site"].ToString() is "cross-site" or "same-site") return false;
+        if (request.Headers["Sec-Fetch-Site"].ToString().Contains("-site", StringComparison.OrdinalIgnoreCase)) return false;
         var origins = request.Headers.Origin;
         return origins.Count == 0
             || (origins is [{ } origin] && origin.Equals($"{request.Scheme}://{request.Host}", StringComparison.OrdinalIgnoreCase));

@@ -28,6 +28,7 @@ public static class TokenFiles
     public static (string Operator, string Viewer) Ensure(string file)
     {
         var whole = Path.GetFullPath(file);
+        if (Directory.Exists(whole)) throw new BadInputException($"{file}: is a folder; name a file for the control plane's token");
         try
         {
             if (Path.GetDirectoryName(whole) is { } folder && !Directory.Exists(folder))
@@ -103,6 +104,11 @@ public static class TokenFiles
         catch (IOException) when (!replace && File.Exists(file))
         {
             File.Delete(made);
+        }
+        catch
+        {
+            File.Delete(made); // a token lies nowhere but in its file
+            throw;
         }
     }
 

@@ -25,12 +25,13 @@ public sealed class TokenOptions : AuthenticationSchemeOptions
     /// <summary>The port, which tells the cookies of servers on one host apart.</summary>
     public int Port { get; set; }
 
-    /// <summary>The name of the cookie that a browser keeps a token in.</summary>
+    /// <summary>The name of the cookie of a browser that was let in.</summary>
     public string Cookie => string.Create(CultureInfo.InvariantCulture, $"fedrlora-{Port}");
 }
 
-/// <summary>Signs in whoever shows a token: as <c>Authorization: Bearer</c>, or as a browser's cookie.</summary>
-internal sealed class TokenHandler(IOptionsMonitor<TokenOptions> options, ILoggerFactory logger, UrlEncoder encoder)
+/// <summary>Signs in whoever shows a token as <c>Authorization: Bearer</c>, and browsers that were let in by their cookie.</summary>
+internal sealed class TokenHandler(
+    IOptionsMonitor<TokenOptions> options, ILoggerFactory logger, UrlEncoder encoder, Entrance entrance)
     : AuthenticationHandler<TokenOptions>(options, logger, encoder)
 {
     private const string Bearer = "Bearer ";
@@ -38,11 +39,11 @@ internal sealed class TokenHandler(IOptionsMonitor<TokenOptions> options, ILogge
     protected override Task<AuthenticateResult> HandleAuthenticateAsync()
     {
         var header = Request.Headers.Authorization.ToString();
-        var shown = header.StartsWith(Bearer, StringComparison.OrdinalIgnoreCase) ? header[Bearer.Length..].Trim()
-            : header.Length == 0 ? Request.Cookies[Options.Cookie]
-            : "";
-        if (shown is null) return Task.FromResult(AuthenticateResult.NoResult());
-        return Task.FromResult(PrincipalOf(shown) is { } principal
+        if (header.Length == 0 && Request.Cookies[Options.Cookie] is null) return Task.FromResult(AuthenticateResult.NoResult());
+        var principal = header.Length == 0 ? BrowserOf(Request.Cookies[Options.Cookie]!)
+            : header.StartsWith(Bearer, StringComparison.OrdinalIgnoreCase) ? PrincipalOf(header[Bearer.Length..].Trim())
+            : null;
+        return Task.FromResult(principal is not null
             ? AuthenticateResult.Success(new AuthenticationTicket(principal, TokenOptions.Scheme))
             : AuthenticateResult.Fail("The token is not this server's."));
     }
@@ -57,6 +58,10 @@ internal sealed class TokenHandler(IOptionsMonitor<TokenOptions> options, ILogge
 
     protected override Task HandleForbiddenAsync(AuthenticationProperties properties) =>
         Problem.WriteAsync(Context, StatusCodes.Status403Forbidden, "this token does not allow that");
+
+    private ClaimsPrincipal? BrowserOf(string session) => entrance.IsSession(session)
+        ? Principals.Of(TokenOptions.Scheme, "browser of the operator", Principals.Operator, Principals.EverySite)
+        : null;
 
     private ClaimsPrincipal? PrincipalOf(string shown)
     {

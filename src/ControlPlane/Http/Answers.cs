@@ -39,7 +39,7 @@ internal sealed partial class Answers(ILogger<Answers> logger) : IMiddleware
         NotAllowedException => (StatusCodes.Status403Forbidden, exception.Message),
         RefusedException => (StatusCodes.Status409Conflict, exception.Message),
         BadHttpRequestException { InnerException: JsonException e, StatusCode: var code } => (code, BodyProblem.Of(e)),
-        BadHttpRequestException { StatusCode: var code } => (code, OneLine(exception.Message)),
+        BadHttpRequestException { StatusCode: var code } bad => (code, BodyProblem.Of(bad)),
         _ when CorruptBlobException.OrBadInputIn(exception) is { } refusal => (refusal is BadInputException
             ? StatusCodes.Status400BadRequest : StatusCodes.Status422UnprocessableEntity, refusal.Message),
         _ when StoreUnavailableException.In(exception) is { } away => (StatusCodes.Status503ServiceUnavailable, away.Message),

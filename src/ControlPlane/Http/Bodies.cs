@@ -3,6 +3,17 @@ using FedRLora.Abstractions.Messages;
 
 namespace FedRLora.ControlPlane.Http;
 
+/// <summary>What all bodies have in common.</summary>
+internal static class Bodies
+{
+    /// <summary>A list of texts holds texts alone.</summary>
+    /// <exception cref="BadInputException">It holds a null.</exception>
+    public static void RequireTexts(string key, IReadOnlyList<string>? texts)
+    {
+        if (texts?.Any(static text => (string?)text is null) == true) throw new BadInputException($"{key}: null is not a text");
+    }
+}
+
 /// <summary>The body of a call that says nothing.</summary>
 public sealed record NothingSaid;
 
@@ -55,6 +66,7 @@ public sealed record GenerateBody(
         if (MaxNewTokens is < 1 or > 1_000_000) throw new BadInputException($"maxNewTokens: {MaxNewTokens} is not from 1 to 1000000");
         if (!(Temperature is >= 0 and <= 100)) throw new BadInputException($"temperature: {Temperature} is not from 0 to 100");
         if (!(TopP is > 0 and <= 1)) throw new BadInputException($"topP: {TopP} is not above 0 and at most 1");
+        Bodies.RequireTexts("stop", Stop);
         if (Stop?.Contains("") == true) throw new BadInputException("stop: a text of at least one character is needed");
         return new()
         {

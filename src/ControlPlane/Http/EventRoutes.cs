@@ -28,7 +28,8 @@ internal static class EventRoutes
     }
 
     private static async Task EventsAsync(
-        string run, RunFeeds feeds, HttpContext context, IHostApplicationLifetime life, [FromHeader(Name = "Last-Event-ID")] string? lastEventId = null)
+        string run, RunFeeds feeds, HttpContext context, IHostApplicationLifetime life, [FromHeader(
+            Name = "Last-Event-ID")] string? lastEventId = null)
     {
         // a silo that stops lets its listeners go at once, so that they go on at another
         using var over = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, life.ApplicationStopping);

@@ -26,7 +26,7 @@ internal static class PageRoutes
             return Results.Text("This address has let a browser in already, or is too old; the program prints a new one when it starts.\n",
                 "text/plain", statusCode: StatusCodes.Status403Forbidden);
         var token = tokens.Get(TokenOptions.Scheme);
-        context.Response.Cookies.Append(token.Cookie, token.Operator, new CookieOptions
+        context.Response.Cookies.Append(token.Cookie, entrance.Session(), new CookieOptions
         {
             HttpOnly = true, SameSite = SameSiteMode.Strict, Path = "/", IsEssential = true,
         });

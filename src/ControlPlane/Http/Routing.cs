@@ -14,6 +14,12 @@ internal static class Routing
         var mapped = routes.MapMethods(route.Pattern, [route.Method], handler).WithMetadata(route).WithDisplayName(route.Pattern)
             .WithName(route.Name).WithSummary(route.Summary).WithTags(GroupOf(route));
         if (route.Policy == Policy.Anyone) return mapped.AllowAnonymous();
+        if (route.Method == "POST")
+        {
+            mapped.Produces<Problem>(StatusCodes.Status400BadRequest).Produces<Problem>(StatusCodes.Status413PayloadTooLarge)
+                .Produces<Problem>(StatusCodes.Status415UnsupportedMediaType);
+        }
+
         return mapped.RequireAuthorization(route.Policy.ToString())
             .Produces<Problem>(StatusCodes.Status401Unauthorized).Produces<Problem>(StatusCodes.Status403Forbidden);
     }

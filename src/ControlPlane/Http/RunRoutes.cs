@@ -15,7 +15,7 @@ namespace FedRLora.ControlPlane.Http;
 /// <summary>Runs: which there are, how one begins, and how it is steered.</summary>
 internal static class RunRoutes
 {
-    private const int NoRounds = int.MaxValue - 1;
+    private const int NoRounds = int.MaxValue - 1, MostRounds = 100_000;
     private static readonly TimeSpan TakenWithin = TimeSpan.FromSeconds(2), AskEvery = TimeSpan.FromMilliseconds(50);
 
     public static void Add(IEndpointRouteBuilder routes)
@@ -36,6 +36,7 @@ internal static class RunRoutes
         routes.Map(Routes.Extend, static async (string run, ExtendBody body, RunCalls runs, CancellationToken token) =>
         {
             runs.RequireMany();
+            if (body.Rounds is < 1 or > MostRounds) throw new BadInputException($"rounds: {body.Rounds} is not from 1 to {MostRounds}");
             var plan = await runs.PlanAsync(run, token);
             await runs.SteerAsync(run, control => ExtendAsync(body, plan, control, token), token);
             return Results.Ok(await SteeredAsync(run, runs, token));
@@ -65,6 +66,8 @@ internal static class RunRoutes
     {
         runs.RequireMany();
         var (stored, target) = (await runs.PlanAsync(run, token), Identifiers.Check("run", body.Run));
+        if (target == run) throw new BadInputException($"run: {run} is the run to begin from; give another name");
+        Bodies.RequireTexts("set", body.Set);
         var plan = (body.Set ?? []).Aggregate(
             body.Plan ?? stored, static (yaml, assignment) => PlanEdit.Assign(yaml, assignment, "plan"));
         _ = PlanReader.Require(plan, "plan");
@@ -88,6 +91,7 @@ internal static class RunRoutes
     private static async Task RoundsAsync(string run, RunCalls runs, HttpContext context, int after = -1)
     {
         var token = context.RequestAborted;
+        if (after < -1) throw new BadInputException("after: give -1, for all rounds, or a round");
         var progress = await runs.ProgressAsync(run, after, token);
         context.Response.ContentType = "application/jsonl; charset=utf-8";
         for (var known = after; progress.NewRounds.Count > 0; progress = await runs.ProgressAsync(run, known, token))

@@ -5,6 +5,7 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.ControlPlane.Access;
 using FedRLora.ControlPlane.Views;
+using FedRLora.Grains.Clients;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
@@ -22,9 +23,7 @@ internal static class SiteRoutes
     public static void Add(IEndpointRouteBuilder routes)
     {
         routes.Map(Routes.Adapter, AdapterAsync).Produces<byte[]>(contentType: Tar).ProducesOfClient();
-        routes.Map(Routes.RowScores, static (string run, string client, RunCalls runs, ControlServices silo, HttpContext context) =>
-            FileAsync(run, client, runs, context, "application/json", token => silo.Sites.RowScoresAsync(run, client, token)))
-            .Produces<object>().ProducesOfClient();
+        routes.Map(Routes.RowScores, RowScoresAsync).Produces<RowScoresView>().ProducesOfClient();
         routes.Map(Routes.Steps, static (string run, string client, RunCalls runs, ControlServices silo, HttpContext context) =>
             FileAsync(run, client, runs, context, Lines, token => silo.Sites.StepsAsync(run, client, token)))
             .Produces<string>(contentType: Lines).ProducesOfClient();
@@ -45,6 +44,17 @@ internal static class SiteRoutes
         context.Response.ContentType = Tar;
         context.Response.Headers.ContentDisposition = $"attachment; filename=\"{run}-{client}.tar\"";
         await TarOfPieces.WriteAsync(pieces, context.Response.BodyWriter.AsStream(), token);
+    }
+
+    private static async Task<IResult> RowScoresAsync(
+        string run, string client, RunCalls runs, ControlServices silo, ClaimsPrincipal user, CancellationToken token)
+    {
+        await RequireAsync(run, client, runs, user, token);
+        using var kept = new MemoryStream();
+        await foreach (var piece in silo.Sites.RowScoresAsync(run, client, token)) kept.Write(piece.Content);
+        return kept.Length > 0
+            ? Results.Ok(RowScoresView.Of(run, client, RowScoresFile.Parse(kept.ToArray())))
+            : throw new NoSuchThingException($"No row of client {client} of run {run} has been scored yet.");
     }
 
     private static async Task FileAsync(
@@ -76,6 +86,8 @@ internal static class SiteRoutes
     private static async Task<IResult> EvaluateAsync(
         string run, EvaluateBody body, RunCalls runs, ControlServices silo, CancellationToken token)
     {
+        Bodies.RequireTexts("clients", body.Clients);
+        if (body.Clients is []) throw new BadInputException("clients: the list is empty; leave it out for all clients");
         var plan = PlanReader.Require(await runs.PlanAsync(run, token), "plan");
         var ofTask = plan.Clients.Where(client => body.Task is null || client.Task == body.Task)
             .Select(static client => client.Id).ToList();

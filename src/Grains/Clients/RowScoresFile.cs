@@ -40,6 +40,12 @@ public sealed record RowScoresFile(int Round, string Metric, double Score, IRead
             return null;
         }
 
+        return Parse(bytes);
+    }
+
+    /// <summary>Reads what was stored.</summary>
+    public static RowScoresFile Parse(byte[] bytes)
+    {
         var content = JsonSerializer.Deserialize<Content>(bytes)!;
         RowScore[] rows = content.Right is { } right
             ? [.. right.Select(static bit => new RowScore(bit - '0', 1))]

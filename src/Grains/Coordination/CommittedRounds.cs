@@ -10,6 +10,7 @@ internal sealed class CommittedRounds(GrainSettings settings, OpenJob job)
     public async Task<IReadOnlyList<RoundSummary>> ReadAsync(int after, int last, CancellationToken cancellationToken)
     {
         var rounds = new List<RoundSummary>();
+        after = Math.Max(-1, after); // whoever asks: there is no round before 0
         last = (int)Math.Min((long)after + Math.Max(1, settings.MostClientsInMessage / job.Plan.Clients.Count), last);
         if (last <= after || job.Committed is not { Round: var newest } || job.CommittedSha256 is not { } digest) return rounds;
         var current = new CurrentRound { Round = newest, ManifestSha256 = digest };

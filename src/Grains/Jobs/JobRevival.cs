@@ -68,10 +68,11 @@ internal sealed partial class JobRevival(
             await ask(Jobs, stopping);
             return true;
         }
-        catch (Exception e) when (e is OrleansException or TimeoutException or IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is OrleansException or TimeoutException or IOException or UnauthorizedAccessException
+            || (e is OperationCanceledException && !stopping.IsCancellationRequested)) // of a call that found no silo in its time
         {
             // What Orleans says of a lost silo holds stack traces, and times that make each line another one.
-            LogNotRevived(e is OrleansException or TimeoutException
+            LogNotRevived(e is OrleansException or TimeoutException or OperationCanceledException
                 ? $"the silo that should answer is gone ({e.GetType().Name}); they are asked again"
                 : e.Message.Split('\n', 2)[0].TrimEnd());
             return false;

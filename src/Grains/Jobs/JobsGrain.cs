@@ -96,7 +96,7 @@ internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settin
             {
                 LogRefused(key[Keys.Index.Length..], refusal.Message); // a job whose blobs were changed keeps nobody from the others
             }
-            catch (Exception e) when (e is not OperationCanceledException)
+            catch (Exception e) when (e is not OperationCanceledException || !cancellationToken.IsCancellationRequested)
             {
                 LogNotRevived(key[Keys.Index.Length..], e); // this job cannot be opened, which is no reason to leave the next one
             }

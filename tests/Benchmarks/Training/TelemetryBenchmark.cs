@@ -14,57 +14,71 @@ namespace FedRLora.Benchmarks.Training;
 
 /// <summary>
 /// What telemetry costs a run: processor time of a silo that trains with everything on (metrics and logs by OTLP and every span, each
-/// second, its page read each second, a point of every tenth step) over that of one with everything off. Two processes take turns, new ones for each pair;
-/// what is sent and read is taken and asked for by a third.
+/// second, its page read each second, a point of every tenth step) over that of one with everything off. Two processes take turns, new ones
+/// after some pairs; what is sent and read is taken and asked for by a third. With <c>--control</c> both have everything off.
 /// </summary>
 internal static class TelemetryBenchmark
 {
-    private const int Clients = 4, Steps = 8, Rows = 4, Tokens = 64, Rounds = 2, WarmReads = 200;
-    private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(8);
+    private const int Clients = 4, Steps = 8, Rows = 4, Tokens = 64, Rounds = 2, WarmReads = 200, GroupSize = 4;
+    private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(20);
 
     public static async Task RunAsync(string[] args)
     {
         if (args is ["silo", var role]) await ServeAsync(role == "on");
-        else await CompareAsync(int.Parse(CommandLine.Option(args, "--runs") ?? "15", CultureInfo.InvariantCulture));
+        else await CompareAsync(
+            int.Parse(CommandLine.Option(args, "--runs") ?? "16", CultureInfo.InvariantCulture), args.Contains("--control"));
     }
 
-    private static async Task CompareAsync(int runs)
+    private static async Task CompareAsync(int runs, bool isControl)
     {
         using var collector = new OtlpSink();
-        var (with, without, logs, read) = (new List<double>(), new List<double>(), new List<double>(), 0);
-        for (var pair = 0; pair < runs; pair++)
+        var (pairs, read) = (new List<(double On, double Off)>(), 0);
+        for (var group = 0; group < runs; group += GroupSize)
         {
-            // processes of their own: one may lie better in memory than another, as long as it lives
-            var (on, off, pages) = await PairAsync(collector, isOnFirst: pair % 2 == 0);
+            // new processes: one may lie better in memory than another for as long as it lives
+            var (measured, pages) = await GroupAsync(collector, Math.Min(GroupSize, runs - group), isControl);
+            pairs.AddRange(measured);
             read += pages;
-            with.Add(on);
-            without.Add(off);
-            logs.Add(Math.Log(on / off));
-            Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{on:F2} s {off:F2} s"));
         }
 
+        var logs = pairs.Select(static pair => Math.Log(pair.On / pair.Off)).ToList();
         Console.WriteLine("| run | everything on, processor s | off, processor s | on / off | 95 % interval |");
         Console.WriteLine("| --- | ---: | ---: | ---: | ---: |");
         Console.WriteLine(
             string.Create(CultureInfo.InvariantCulture, $"| {Clients} clients, {Rounds} rounds of {Steps} steps of {Rows} x {Tokens} | "
-                + $"{Pairs.Median([.. with]):F2} | {Pairs.Median([.. without]):F2} | {Against.Interval(logs)} |"));
+                + $"{Pairs.Median([.. pairs.Select(static pair => pair.On)]):F2} | "
+                + $"{Pairs.Median([.. pairs.Select(static pair => pair.Off)]):F2} | {Against.Interval(logs)} |"));
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"{runs} pairs; {collector.Requests} requests by OTLP with {collector.Bytes / 1e3:F0} kB, the page read {read} times"));
     }
 
-    private static async Task<(double On, double Off, int PagesRead)> PairAsync(OtlpSink collector, bool isOnFirst)
+    private static async Task<(IReadOnlyList<(double On, double Off)> Pairs, int PagesRead)> GroupAsync(
+        OtlpSink collector, int runs, bool isControl)
     {
-        using var on = Start("on", collector.Endpoint);
+        using var on = Start(isControl ? "off" : "on", isControl ? null : collector.Endpoint);
         using var off = Start("off", endpoint: null);
         await off.StandardOutput.ReadLineAsync();
         var page = (await on.StandardOutput.ReadLineAsync())!.Split(' ');
-        // what is compiled once is no cost of a run
-        using (var warm = new CancellationTokenSource(WarmUp)) await ScrapeAsync(new(page[0]), page[1], WarmUp / WarmReads, warm.Token);
         using var stopping = new CancellationTokenSource();
-        var scraping = ScrapeAsync(new(page[0]), page[1], TimeSpan.FromSeconds(1), stopping.Token);
-        foreach (var silo in new[] { on, off }) await AskAsync(silo);
-        var (first, second) = isOnFirst ? (on, off) : (off, on);
-        var (one, two) = (await AskAsync(first), await AskAsync(second));
+        var scraping = Task.FromResult(0);
+        if (!isControl)
+        {
+            // what is compiled once is no cost of a run
+            using (var warm = new CancellationTokenSource(WarmUp)) await ScrapeAsync(new(page[0]), page[1], WarmUp / WarmReads, warm.Token);
+            scraping = ScrapeAsync(new(page[0]), page[1], TimeSpan.FromSeconds(1), stopping.Token);
+        }
+
+        var pairs = new List<(double On, double Off)>();
+        for (var run = -2; run < runs; run++) // the first two are a warm-up
+        {
+            var isOnFirst = int.IsEvenInteger(run);
+            var (first, second) = isOnFirst ? (on, off) : (off, on);
+            var (one, two) = (await AskAsync(first), await AskAsync(second));
+            if (run < 0) continue;
+            pairs.Add(isOnFirst ? (one, two) : (two, one));
+            Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{pairs[^1].On:F2} s {pairs[^1].Off:F2} s"));
+        }
+
         await stopping.CancelAsync();
         var pages = await scraping;
         foreach (var silo in new[] { on, off })
@@ -73,7 +87,7 @@ internal static class TelemetryBenchmark
             await silo.WaitForExitAsync();
         }
 
-        return isOnFirst ? (one, two, pages) : (two, one, pages);
+        return (pairs, pages);
     }
 
     private static async Task ServeAsync(bool isOn)

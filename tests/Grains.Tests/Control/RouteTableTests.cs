@@ -62,7 +62,8 @@ public class RouteTableTests(OneControlledSilo one) : IClassFixture<OneControlle
             [Policy.Anyone] = "anyone", [Policy.View] = "viewer", [Policy.Operate] = "operator", [Policy.ReadSite] = "site",
         };
         Assert.All(Routes.All, route =>
-            Assert.Contains($"| `{route.Method} {route.Pattern}` | {words[route.Policy]} | {route.Summary} |", page, StringComparison.Ordinal));
+            Assert.Contains($"| `{route.Method} {route.Pattern}` | {words[route.Policy]} | {route.Summary} |", page,
+                StringComparison.Ordinal));
     }
 
     [Fact]

@@ -106,6 +106,8 @@ public class RunRouteTests
         Assert.NotEqual(0, said.GetProperty("lines").GetArrayLength());
         var later = await silos.Viewer.GetAsync($"/v1/runs/test/logs?after={said.GetProperty("next").GetString()}").ReadAsync();
         Assert.Equal(0, later.GetProperty("lines").GetArrayLength());
+        Assert.Contains("has been scored", await silos.Operator.GetAsync("/v1/runs/test/clients/c00001/row-scores")
+            .RefusalAsync(HttpStatusCode.NotFound), StringComparison.Ordinal);
         foreach (var path in new[] { "adapter", "row-scores", "steps" })
             await silos.Operator.GetAsync($"/v1/runs/test/clients/nobody/{path}").RefusalAsync(HttpStatusCode.NotFound);
     }
@@ -126,6 +128,54 @@ public class RunRouteTests
             """{"prompt": "x", "topP": 0}""", """{"prompt": "x", "maxNewTokens": 0}""", """{"prompt": "x", "stop": [""]}""",
         })
             await silos.Operator.PostJsonAsync("/v1/runs/test/clients/c00001/generate", body).RefusalAsync(HttpStatusCode.BadRequest);
+    }
+
+    [Fact]
+    public async Task Values_out_of_range_and_nulls_in_lists_are_refused_and_hold_up_nobody()
+    {
+        await using var silos = await ControlledFederation.StartAsync(Sites);
+        await silos.Operator.SubmitAsync(Plan()).ReadAsync(HttpStatusCode.Created);
+        await silos.Federation.FinishAsync("test", InTime);
+
+        foreach (var after in new[] { "-2147483648", "-5", "abc", "99999999999" })
+            await silos.Viewer.GetAsync($"/v1/runs/test/rounds?after={after}").RefusalAsync(HttpStatusCode.BadRequest);
+        foreach (var (path, body) in new[]
+        {
+            ("fork", """{"round": 1, "run": "b", "set": [null]}"""), ("fork", """{"round": 1, "run": "test"}"""),
+            ("extend", """{"rounds": -1}"""), ("evaluate", """{"clients": [null]}"""), ("evaluate", """{"clients": []}"""),
+            ("clients/c00001/generate", """{"prompt": "x", "stop": [null]}"""), ("pause", "[]"),
+        })
+        {
+            var refusal = await silos.Operator.PostJsonAsync($"/v1/runs/test/{path}", body).RefusalAsync(HttpStatusCode.BadRequest);
+            Assert.DoesNotContain("Exception", refusal, StringComparison.Ordinal);
+        }
+
+        var progress = await silos.Federation.Coordinator("test").GetProgressAsync(int.MinValue, InTime);
+        Assert.Equal([0, 1, 2], progress!.NewRounds.Select(static round => round.Manifest.Round));
+    }
+
+    [Fact]
+    public async Task An_address_lets_one_browser_in_and_its_cookie_is_no_token()
+    {
+        await using var silos = await ControlledFederation.StartAsync();
+        var address = silos.Servers[0].EntranceAddress();
+        using var entered = await silos.Nobody.GetAsync(address);
+        var cookie = entered.Headers.GetValues("Set-Cookie").Single().Split(';')[0];
+
+        Assert.Equal(HttpStatusCode.Redirect, entered.StatusCode);
+        Assert.Equal(HttpStatusCode.Forbidden, (await silos.Nobody.GetAsync(address)).StatusCode);
+        Assert.Equal(HttpStatusCode.OK, (await AsBrowserAsync(cookie)).StatusCode);
+        Assert.Equal(HttpStatusCode.Unauthorized, (await AsBrowserAsync(cookie + "x")).StatusCode);
+        using var thief = silos.As(cookie.Split('=', 2)[1]);
+        await thief.GetAsync("/v1/runs").RefusalAsync(HttpStatusCode.Unauthorized);
+        var token = ControlPlane.Access.TokenFiles.Read(silos.TokenFile);
+        Assert.Equal(HttpStatusCode.Unauthorized, (await AsBrowserAsync($"{cookie.Split('=', 2)[0]}={token}")).StatusCode);
+
+        async Task<HttpResponseMessage> AsBrowserAsync(string sent)
+        {
+            using var asked = new HttpRequestMessage(HttpMethod.Get, "/") { Headers = { { "Cookie", sent } } };
+            return await silos.Nobody.SendAsync(asked);
+        }
     }
 
     [Fact]
