@@ -207,5 +207,6 @@ internal sealed partial class SiteGrain(
     private void FlushAfter(TimeSpan delay) =>
         _flush ??= this.RegisterGrainTimer(
             static (site, _) => site.FlushAsync(), this,
-            new GrainTimerCreationOptions(delay, Timeout.InfiniteTimeSpan) { KeepAlive = true });
+            // beside calls: the coordinator may be asking this site something while it is told
+            new GrainTimerCreationOptions(delay, Timeout.InfiniteTimeSpan) { KeepAlive = true, Interleave = true });
 }
