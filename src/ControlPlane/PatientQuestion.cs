@@ -41,15 +41,14 @@ public static class PatientQuestion
                     unanswered = null;
                 });
         }
-        catch (Exception e) when (IsUnanswered(e))
+        catch (Exception e) when (Unanswered.Is(e, cancellationToken))
         {
             var asked = time.GetElapsedTime(started);
             throw new UnansweredException($"No silo has answered for {asked.TotalSeconds:F0} s", e);
         }
     }
 
-    private static bool IsUnanswered(Exception e) =>
-        e is OrleansException or TimeoutException && CorruptBlobException.OrBadInputIn(e) is null;
+    private static bool IsUnanswered(Exception e) => Unanswered.Is(e); // a caller who gives up ends the retries
 }
 
 /// <summary>Silos that were there do not answer any more: exit code 3.</summary>

@@ -44,7 +44,7 @@ internal sealed partial class Answers(ILogger<Answers> logger) : IMiddleware
             ? StatusCodes.Status400BadRequest : StatusCodes.Status422UnprocessableEntity, refusal.Message),
         _ when StoreUnavailableException.In(exception) is { } away => (StatusCodes.Status503ServiceUnavailable, away.Message),
         UnansweredException or SiteUnavailableException => (StatusCodes.Status503ServiceUnavailable, exception.Message),
-        OrleansException or TimeoutException =>
+        OrleansException or TimeoutException or OperationCanceledException =>
             (StatusCodes.Status503ServiceUnavailable, "a silo of the cluster does not answer; try again"),
         _ => (StatusCodes.Status500InternalServerError, $"{exception.GetType().Name}: {OneLine(exception.Message)}"),
     };

@@ -4,6 +4,7 @@ using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
 using FedRLora.ControlPlane.Access;
 using FedRLora.ControlPlane.Views;
+using FedRLora.Grains;
 using FedRLora.Grains.Silos;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
@@ -114,7 +115,7 @@ internal static class ClusterRoutes
         {
             return (await ask(services.Grains.GetGrain<ISiloGrain>(silo)).WaitAsync(Patience, services.Time, token), null);
         }
-        catch (Exception e) when (e is OrleansException or TimeoutException)
+        catch (Exception e) when (e is OrleansException || Unanswered.Is(e, token))
         {
             return (null, "it does not answer");
         }

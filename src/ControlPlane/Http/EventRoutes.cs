@@ -1,7 +1,6 @@
 using System.Buffers;
 using System.IO.Pipelines;
 using System.Text;
-using FedRLora.Abstractions;
 using FedRLora.ControlPlane.Access;
 using FedRLora.ControlPlane.Events;
 using FedRLora.ControlPlane.Views;
@@ -22,19 +21,19 @@ internal static class EventRoutes
     public static void Add(IEndpointRouteBuilder routes)
     {
         routes.Map(Routes.ShowRun, static async (string run, RunFeeds feeds, CancellationToken token) =>
-            Results.Ok(await feeds.ViewAsync(Named(run), token)))
+            Results.Ok(await feeds.ViewAsync(RunCalls.Named(run), token)))
             .Produces<RunView>().Produces<Problem>(StatusCodes.Status404NotFound);
         routes.Map(Routes.Events, EventsAsync).Produces<string>(contentType: EventStream).Produces<Problem>(StatusCodes.Status404NotFound);
     }
 
     private static async Task EventsAsync(
-        string run, RunFeeds feeds, HttpContext context, IHostApplicationLifetime life, [FromHeader(
-            Name = "Last-Event-ID")] string? lastEventId = null)
+        string run, RunFeeds feeds, HttpContext context, IHostApplicationLifetime life,
+        [FromHeader(Name = "Last-Event-ID")] string? lastEventId = null)
     {
         // a silo that stops lets its listeners go at once, so that they go on at another
         using var over = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, life.ApplicationStopping);
         var token = over.Token;
-        var events = await feeds.SubscribeAsync(Named(run), lastEventId, token).AsBegunAsync(token);
+        var events = await feeds.SubscribeAsync(RunCalls.Named(run), lastEventId, token).AsBegunAsync(token);
         context.Response.ContentType = EventStream;
         context.Features.Get<IHttpResponseBodyFeature>()?.DisableBuffering();
         var writer = context.Response.BodyWriter;
@@ -53,6 +52,4 @@ internal static class EventRoutes
         writer.Write(one.Json);
         writer.Write("\n\n"u8);
     }
-
-    private static string Named(string run) => Identifiers.IsValid(run) ? run : throw new NoSuchRunException(run);
 }

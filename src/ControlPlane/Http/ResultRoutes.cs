@@ -69,9 +69,8 @@ internal static class ResultRoutes
 
     private static async Task<IResult> VerifyAsync(string run, ControlServices silo, CancellationToken token)
     {
-        if (!Identifiers.IsValid(run)) throw new NoSuchRunException(run);
         return Results.Ok(VerificationView.Of(
-            run, await silo.Verification.VerifyAsync(run, token) ?? throw new NoSuchRunException(run)));
+            run, await silo.Verification.VerifyAsync(RunCalls.Named(run), token) ?? throw new NoSuchRunException(run)));
     }
 
     private static async Task<RunResults> LoadAsync(string run, RunCalls runs, ControlServices silo, CancellationToken token) =>

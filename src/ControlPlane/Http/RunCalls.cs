@@ -73,7 +73,9 @@ public sealed class RunCalls(ControlServices services, ControlOptions? options =
     public Task<T> AskAsync<T>(Func<CancellationToken, Task<T>> ask, CancellationToken cancellationToken) =>
         PatientQuestion.AskAsync(ask, Patience, time: services.Time, cancellationToken: cancellationToken);
 
-    private static string Named(string run) => Identifiers.IsValid(run) ? run : throw new NoSuchRunException(run);
+    /// <summary>A text that may be a run's name.</summary>
+    /// <exception cref="NoSuchRunException">It may not.</exception>
+    public static string Named(string run) => Identifiers.IsValid(run) ? run : throw new NoSuchRunException(run);
 }
 
 /// <summary>There is no such thing: 404.</summary>

@@ -396,7 +396,7 @@ internal sealed partial class ClientGrain(
         {
             await GrainFactory.GetGrain<ISiteGrain>(Keys.Site(job, Keys.SiteOf(this.GetPrimaryKeyString()))).ReportAsync(reports);
         }
-        catch (Exception e) when (e is OrleansException or TimeoutException)
+        catch (Exception e) when (Unanswered.Is(e))
         {
             LogReportLost(reports[0].ClientId, reports[0].Round, e); // the coordinator asks the silent again
         }

@@ -55,7 +55,7 @@ internal sealed class CohortCalls(
             bool reached;
             try
             {
-                reached = await sites.TryAsync(site, grain => grain.AcceptAsync(assignment, stopping));
+                reached = await sites.TryAsync(site, grain => grain.AcceptAsync(assignment, stopping), stopping);
             }
             catch (BadInputException e)
             {
@@ -104,9 +104,9 @@ internal sealed class CohortCalls(
         {
             events.Post(Answer(NobodyMissing, trouble.Message.ReplaceLineEndings(" ")));
         }
-        catch (Exception e) when (e is OrleansException or TimeoutException)
+        catch (Exception e) when (e is OrleansException || Unanswered.Is(e, stopping))
         {
-            var isTakenOver = await sites.TryAsync(site, grain => grain.PingAsync(stopping)); // by another silo of the site
+            var isTakenOver = await sites.TryAsync(site, grain => grain.PingAsync(stopping), stopping); // by another silo of the site
             if (isTakenOver) services.Logger.LogSiteUnreachable(job.Id, site, e.GetType().Name);
             else events.Post(new RoundEvent.SiteLost(site));
             clock.AskAgainSoon();
@@ -131,7 +131,7 @@ internal sealed class CohortCalls(
             await sites.Of(site).PingAsync();
             events.Post(new RoundEvent.SiteReturned(site));
         }
-        catch (Exception e) when (e is OrleansException or TimeoutException)
+        catch (Exception e) when (e is OrleansException || Unanswered.Is(e))
         {
             // still lost; the next tick asks again
         }

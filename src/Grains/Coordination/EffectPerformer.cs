@@ -137,7 +137,7 @@ internal sealed class EffectPerformer(
         {
             await sites.ExportAsync(job, stopping);
         }
-        catch (Exception e) when (e is OrleansException or TimeoutException or BadInputException or CorruptBlobException)
+        catch (Exception e) when (e is OrleansException or BadInputException or CorruptBlobException || Unanswered.Is(e, stopping))
         {
             services.Logger.LogNotExported(job.Id, e.Message); // the run is committed; an export can be asked for at any time
         }

@@ -56,7 +56,7 @@ internal sealed class EventLoop(
             services.Logger.LogReplaced(job.Id, e);
             grain.DeactivateOnIdle();
         }
-        catch (Exception e) when (e is OrleansException or TimeoutException or IOException)
+        catch (Exception e) when (e is OrleansException or IOException || Unanswered.Is(e, stopping))
         {
             services.Logger.LogBeginsAgain(job.Id, e);
             grain.DeactivateOnIdle(); // the next activation begins at what was persisted, and tries again

@@ -77,7 +77,7 @@ internal sealed class InputAgreement(CoordinatorServices services, string name, 
             Plan = job.PlanBlob, Inputs = job.Inputs?.Blob, Clients = clients, AcceptAfter = acceptAfter,
             Worked = job.Inputs?.Document.Worked(job.Committed) ?? [],
         };
-        await sites.TryAsync(site, async grain => found = await grain.CheckInputsAsync(check, cancellationToken));
+        await sites.TryAsync(site, async grain => found = await grain.CheckInputsAsync(check, cancellationToken), cancellationToken);
         return found;
     }
 

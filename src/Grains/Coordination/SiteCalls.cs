@@ -18,7 +18,7 @@ internal sealed class SiteCalls(CoordinatorServices services, string job)
     public ISiteGrain Of(string site) => services.Grains.GetGrain<ISiteGrain>(Keys.Site(job, site));
 
     /// <summary>Calls a site; returns whether it was reached.</summary>
-    public async Task<bool> TryAsync(string site, Func<ISiteGrain, Task> call)
+    public async Task<bool> TryAsync(string site, Func<ISiteGrain, Task> call, CancellationToken cancellationToken)
     {
         var number = ++_calls;
         try
@@ -28,7 +28,8 @@ internal sealed class SiteCalls(CoordinatorServices services, string job)
             if (_unreachable.TryGetValue(site, out var lost) && lost < number) _unreachable.Remove(site);
             return true;
         }
-        catch (Exception e) when (e is OrleansException or TimeoutException || StoreUnavailableException.In(e) is not null)
+        catch (Exception e) when (e is OrleansException || Unanswered.Is(e, cancellationToken)
+            || StoreUnavailableException.In(e) is not null)
         {
             // Its message holds the stack traces of others. How long it stays away is said by what the round waits for.
             if (_unreachable.TryAdd(site, _calls)) services.Logger.LogSiteUnreachable(job, site, e.GetType().Name);
@@ -67,7 +68,7 @@ internal sealed class SiteCalls(CoordinatorServices services, string job)
     /// <summary>Stops what runs at these sites, as far as they can be reached.</summary>
     public async Task CancelAsync(IEnumerable<string> sites, CancellationToken cancellationToken)
     {
-        foreach (var site in sites) await TryAsync(site, grain => grain.CancelAsync(cancellationToken));
+        foreach (var site in sites) await TryAsync(site, grain => grain.CancelAsync(cancellationToken), cancellationToken);
     }
 
     /// <summary>Has every site write its clients' adapters of the last committed round.</summary>

@@ -68,8 +68,7 @@ internal sealed partial class JobRevival(
             await ask(Jobs, stopping);
             return true;
         }
-        catch (Exception e) when (e is OrleansException or TimeoutException or IOException or UnauthorizedAccessException
-            || (e is OperationCanceledException && !stopping.IsCancellationRequested)) // of a call that found no silo in its time
+        catch (Exception e) when (e is OrleansException or IOException or UnauthorizedAccessException || Unanswered.Is(e, stopping))
         {
             // What Orleans says of a lost silo holds stack traces, and times that make each line another one.
             LogNotRevived(e is OrleansException or TimeoutException or OperationCanceledException

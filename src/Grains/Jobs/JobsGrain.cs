@@ -23,7 +23,7 @@ internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settin
 
     // The silo of a coordinator is gone, and another takes over.
     private readonly Retry<JobProgress?> _patience = new(
-        time, static e => e is OrleansException && CorruptBlobException.OrBadInputIn(e) is null, static (_, _) => AskAgainAfter,
+        time, static e => e is not TimeoutException && Unanswered.Is(e), static (_, _) => AskAgainAfter,
         most: MostQuestions - 1);
 
     public async Task<IReadOnlyList<JobProgress>> ListAsync(CancellationToken cancellationToken = default)
@@ -88,7 +88,7 @@ internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settin
             {
                 await ask(key[Keys.Index.Length..], cancellationToken);
             }
-            catch (Exception e) when (e is OrleansException or TimeoutException && CorruptBlobException.OrBadInputIn(e) is null)
+            catch (Exception e) when (Unanswered.Is(e, cancellationToken))
             {
                 unheard ??= e; // its silo is gone and not yet known to be: the caller asks again
             }
@@ -96,7 +96,7 @@ internal sealed partial class JobsGrain(IBlobStores stores, GrainSettings settin
             {
                 LogRefused(key[Keys.Index.Length..], refusal.Message); // a job whose blobs were changed keeps nobody from the others
             }
-            catch (Exception e) when (e is not OperationCanceledException || !cancellationToken.IsCancellationRequested)
+            catch (Exception e) when (e is not OperationCanceledException)
             {
                 LogNotRevived(key[Keys.Index.Length..], e); // this job cannot be opened, which is no reason to leave the next one
             }

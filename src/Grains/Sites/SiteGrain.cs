@@ -190,7 +190,7 @@ internal sealed partial class SiteGrain(
             // A newer assignment may have emptied it.
             if (_bundle.Count >= sent.Length && ReferenceEquals(_bundle[0], sent[0])) _bundle.RemoveRange(0, sent.Length);
         }
-        catch (Exception e) when (e is OrleansException or TimeoutException)
+        catch (Exception e) when (Unanswered.Is(e))
         {
             if (_failures++ == 0) LogReportLost(job, site, sent.Length, e.GetType().Name);
         }

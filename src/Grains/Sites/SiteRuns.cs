@@ -215,7 +215,7 @@ public sealed class SiteRuns
         if (e is BadInputException or CorruptBlobException or StoreUnavailableException) return null;
         if (CorruptBlobException.OrBadInputIn(e) is { } refusal) return refusal;
         if (StoreUnavailableException.In(e) is { } trouble) return trouble;
-        return e is OrleansException or TimeoutException or EnumerationAbortedException
+        return e is EnumerationAbortedException || Unanswered.Is(e, cancellationToken)
             ? new SiteUnavailableException(site, _watch.Absent([site]) is [var absent] ? absent : null, e)
             : null;
     }
