@@ -17,8 +17,9 @@ export class Ramp {
     this.reset();
   }
 
-  reset() {
-    [this.least, this.most] = [Infinity, -Infinity];
+  /** Losses and times differ by factors: their colours follow the logarithm, as long as all are above 0. */
+  reset(isByRatio = false) {
+    [this.least, this.most, this.wantsRatio] = [Infinity, -Infinity, isByRatio];
     this.element.hidden = true;
   }
 
@@ -42,8 +43,15 @@ export class Ramp {
     number(this.high, this.most, format);
   }
 
-  colour(value) {
-    const share = this.most > this.least ? (value - this.least) / (this.most - this.least) : 0.5;
-    return TABLE[Math.max(0, Math.min(255, Math.round(share * 255)))];
+  get isByRatio() {
+    return this.wantsRatio && this.least > 0 && this.most > 4 * this.least;
+  }
+
+  /** A function from numbers to colours, for the range that is now. */
+  colours() {
+    const scale = this.isByRatio ? Math.log : value => value;
+    const [low, high] = [scale(this.least), scale(this.most)];
+    const factor = high > low ? 255 / (high - low) : 0;
+    return value => TABLE[factor === 0 ? 128 : Math.max(0, Math.min(255, Math.round((scale(value) - low) * factor)))];
   }
 }

@@ -12,7 +12,7 @@ const VALUES = { loss: 'training loss', score: 'score', seconds: 'seconds' };
 const FORMATS = { loss: words.loss, score: words.score, seconds: words.seconds };
 const OUTCOMES = { n: 'not selected', t: 'trained', f: 'failed', l: 'late', r: 'refused', q: 'in quarantine', s: 'scored' };
 const MARKS = { f: 's4', r: 'bad', q: 's3' };
-const [LEAST, MOST_WIDE, MOST_TALL, NAMES, NAMED_FROM] = [3, 18, 20, 96, 10];
+const [LEAST, MOST_WIDE, MOST_TALL, NAMES, NAMED_FROM] = [3, 24, 28, 96, 10];
 
 export function start(section, page) {
   const select = h('select', { 'aria-label': 'Value', change: () => restart() },
@@ -43,7 +43,7 @@ export function start(section, page) {
 
   function restart() {
     grid = empty();
-    ramp.reset();
+    ramp.reset(select.value !== 'score');
     ask();
   }
 
@@ -79,7 +79,8 @@ export function start(section, page) {
   }
 
   const noteOf = () => grid.rounds.length === 0 ? 'No round is committed yet.'
-    : `${words.counted(grid.clients.length, 'client')}, ${VALUES[select.value]}${grid.metric ? ` (${grid.metric})` : ''}.`;
+    : `${words.counted(grid.clients.length, 'client')}, ${VALUES[select.value]}`
+      + `${select.value === 'score' && grid.metric ? ` (${grid.metric})` : ''}${ramp.isByRatio ? ', colours by ratio' : ''}.`;
 
   function layOut() {
     const { width, height } = scroll.getBoundingClientRect();
@@ -107,6 +108,7 @@ export function start(section, page) {
     const pen = canvas.getContext('2d');
     ramp.extend(grid.values.slice(first), FORMATS[select.value]);
     const colours = { n: theme.colour('none'), ...Object.fromEntries(Object.entries(MARKS).map(([k, name]) => [k, theme.colour(name)])) };
+    const colourOf = ramp.colours();
     const late = hatch(pen, theme.colour('none'), theme.colour('soft'));
     const gap = size.w > 5 && size.h > 5 ? 1 : 0;
     for (let column = first; column < grid.rounds.length; column++) {
@@ -116,7 +118,7 @@ export function start(section, page) {
         const letter = letters[row];
         const isMarked = letter in MARKS || letter === 'l';
         pen.fillStyle = letter === 'l' ? late : isMarked ? colours[letter]
-          : Number.isNaN(values[row]) ? colours.n : ramp.colour(values[row]);
+          : Number.isNaN(values[row]) ? colours.n : colourOf(values[row]);
         pen.fillRect(column * size.w, row * size.h, size.w - gap, size.h - gap);
       }
     }
