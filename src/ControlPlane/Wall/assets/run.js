@@ -39,8 +39,7 @@ const draw = oncePerFrame(() => {
   const taken = changes;
   changes = new Set();
   for (const update of panels) update(taken);
-  if (page.model.gone) text(at('plan-name'), page.model.gone);
-  else if (page.model.state) text(at('plan-name'), page.model.state.name === run ? '' : page.model.state.name);
+  if (page.model.state) text(at('plan-name'), page.model.state.name === run ? '' : page.model.state.name);
   link(staleOr(linkNow));
 });
 
