@@ -4,15 +4,16 @@ import { get, path } from '../api.js';
 import { openClient } from '../client.js';
 import { h, show, text } from '../dom.js';
 import { readGrid } from '../grid.js';
-import { Ramp } from '../ramp.js';
+import { pixel, Ramp } from '../ramp.js';
 import * as theme from '../theme.js';
 import * as words from '../words.js';
 
 const VALUES = { loss: 'training loss', score: 'score', seconds: 'seconds' };
 const FORMATS = { loss: words.loss, score: words.score, seconds: words.seconds };
 const OUTCOMES = { n: 'not selected', t: 'trained', f: 'failed', l: 'late', r: 'refused', q: 'in quarantine', s: 'scored' };
-const MARKS = { f: 's4', r: 'bad', q: 's3' };
-const [LEAST, MOST_WIDE, MOST_TALL, NAMES, NAMED_FROM] = [3, 24, 28, 96, 10];
+const MARKS = { f: 's4', r: 'bad', q: 's3', n: 'none', l: 'none' };
+const [LEAST, MOST_WIDE, MOST_TALL, NAMES] = [3, 24, 28, 96];
+const [MOST_ROUNDS, SPARE] = [2_000, 64]; // columns that are kept; columns that are drawn before the sheet is made wider
 
 export function start(section, page) {
   const select = h('select', { 'aria-label': 'Value', change: () => restart() },
@@ -76,6 +77,10 @@ export function start(section, page) {
     grid.rounds.push(...part.rounds);
     grid.values.push(...part.values);
     grid.outcomes.push(...part.outcomes);
+    const old = grid.rounds.length - MOST_ROUNDS;
+    if (old <= SPARE) return;
+    for (const list of [grid.rounds, grid.values, grid.outcomes]) list.splice(0, old);
+    drawn = Infinity; // what is drawn is not where it was
   }
 
   const noteOf = () => grid.rounds.length === 0 ? 'No round is committed yet.'
@@ -86,48 +91,58 @@ export function start(section, page) {
     const { width, height } = scroll.getBoundingClientRect();
     size.h = Math.max(LEAST, Math.min(MOST_TALL, Math.floor((height - 2) / Math.max(1, grid.clients.length))));
     const room = width - NAMES - 16;
-    const planned = Math.max(grid.rounds.length, Math.min((page.model.state?.rounds ?? 0) + 1, Math.floor(room / LEAST)));
-    size.w = Math.max(LEAST, Math.min(MOST_WIDE, Math.floor(room / Math.max(1, planned))));
-    canvas.width = Math.max(planned, grid.rounds.length) * size.w;
+    const planned = (page.model.state?.rounds ?? 0) + 1;
+    size.w = Math.max(LEAST, Math.min(MOST_WIDE, Math.floor(room / Math.max(planned, grid.rounds.length))));
+    canvas.width = Math.max(Math.min(planned, grid.rounds.length + SPARE), grid.rounds.length) * size.w;
     canvas.height = grid.clients.length * size.h;
     canvas.style.width = `${canvas.width}px`;
     canvas.style.height = `${canvas.height}px`;
     nameRows();
     drawFrom(0);
-    scroll.scrollLeft = scroll.scrollWidth;
+    showLast();
   }
 
-  // The scale and the room stay while they fit; else all is drawn anew.
+  // The colours and the room stay while they fit; else all is drawn anew. A reader who looks at earlier rounds goes on to.
   function grow() {
-    const isWithin = ramp.includes(grid.values.slice(drawn)) && grid.rounds.length * size.w <= canvas.width;
-    if (isWithin) drawFrom(drawn);
-    else layOut();
+    const isAtEnd = scroll.scrollLeft >= drawn * size.w - (scroll.clientWidth - NAMES) - SPARE;
+    const isOther = ramp.extend(grid.values.slice(drawn), FORMATS[select.value]);
+    if (isOther || drawn > grid.rounds.length || grid.rounds.length * size.w > canvas.width) layOut();
+    else drawFrom(drawn);
+    if (isAtEnd) showLast();
+  }
+
+  function showLast() {
+    scroll.scrollLeft = Math.max(0, grid.rounds.length * size.w - (scroll.clientWidth - NAMES));
   }
 
   function drawFrom(first) {
     const pen = canvas.getContext('2d');
     ramp.extend(grid.values.slice(first), FORMATS[select.value]);
-    const colours = { n: theme.colour('none'), ...Object.fromEntries(Object.entries(MARKS).map(([k, name]) => [k, theme.colour(name)])) };
+    const [none, line] = [tokenPixel('none'), tokenPixel('soft')];
+    const colours = Object.fromEntries(Object.entries(MARKS).map(([letter, name]) => [letter, tokenPixel(name)]));
     const colourOf = ramp.colours();
-    const late = hatch(pen, theme.colour('none'), theme.colour('soft'));
     const gap = size.w > 5 && size.h > 5 ? 1 : 0;
+    const strip = pen.createImageData(size.w, canvas.height);
+    const pixels = new Uint32Array(strip.data.buffer);
     for (let column = first; column < grid.rounds.length; column++) {
       const [values, letters] = [grid.values[column], grid.outcomes[column]];
-      pen.clearRect(column * size.w, 0, size.w, canvas.height);
       for (let row = 0; row < values.length; row++) {
         const letter = letters[row];
-        const isMarked = letter in MARKS || letter === 'l';
-        pen.fillStyle = letter === 'l' ? late : isMarked ? colours[letter]
-          : Number.isNaN(values[row]) ? colours.n : colourOf(values[row]);
-        pen.fillRect(column * size.w, row * size.h, size.w - gap, size.h - gap);
+        const colour = colours[letter] ?? (Number.isNaN(values[row]) ? none : colourOf(values[row]));
+        for (let y = 0; y < size.h - gap; y++) {
+          const from = (row * size.h + y) * size.w;
+          for (let x = 0; x < size.w - gap; x++) pixels[from + x] = colour;
+          // late is told by lines, not by a colour alone
+          if (letter === 'l') for (let x = 3 - y % 4; x < size.w - gap; x += 4) pixels[from + x] = line;
+        }
       }
+      pen.putImageData(strip, column * size.w, 0);
     }
     drawn = grid.rounds.length;
   }
 
   function nameRows() {
     names.replaceChildren();
-    names.classList.toggle('few', size.h < NAMED_FROM);
     const every = Math.max(1, Math.ceil(14 / size.h));
     grid.clients.forEach((client, row) => {
       if (row % every !== 0) return;
@@ -196,19 +211,5 @@ export function start(section, page) {
   };
 }
 
-// Late clients are told by lines, not by a colour alone.
-function hatch(pen, ground, line) {
-  const tile = document.createElement('canvas');
-  [tile.width, tile.height] = [4, 4];
-  const on = tile.getContext('2d');
-  on.fillStyle = ground;
-  on.fillRect(0, 0, 4, 4);
-  on.strokeStyle = line;
-  on.beginPath();
-  for (const x of [-4, 0, 4]) {
-    on.moveTo(x, 4);
-    on.lineTo(x + 4, 0);
-  }
-  on.stroke();
-  return pen.createPattern(tile, 'repeat');
-}
+// A colour of tokens.css, all of which are #rrggbb.
+const tokenPixel = name => pixel([1, 3, 5].map(at => parseInt(theme.colour(name).slice(at, at + 2), 16)));
