@@ -13,17 +13,17 @@ const FORMATS = { loss: words.loss, score: words.score, seconds: words.seconds }
 const OUTCOMES = { n: 'not selected', t: 'trained', f: 'failed', l: 'late', r: 'refused', q: 'in quarantine', s: 'scored' };
 const MARKS = { f: 's4', r: 'bad', q: 's3', n: 'none', l: 'none' };
 const [LEAST, MOST_WIDE, MOST_TALL, NAMES] = [3, 24, 28, 96];
-const [MOST_ROUNDS, SPARE] = [2_000, 64]; // columns that are kept; columns that are drawn before the sheet is made wider
+const [TILE, MOST_ROUNDS] = [64, 4_096]; // columns of a canvas, since a browser copies a whole one that changes; columns that are kept
 
 export function start(section, page) {
   const select = h('select', { 'aria-label': 'Value', change: () => restart() },
     Object.entries(VALUES).map(([value, name]) => h('option', { value }, name)));
   section.querySelector('h2').append(select);
-  const canvas = h('canvas', { 'aria-hidden': 'true' });
+  const tiles = h('div', { class: 'tiles', 'aria-hidden': 'true' });
   const names = h('div', { class: 'names', 'aria-hidden': 'true' });
   const mark = h('i', { class: 'mark', hidden: true });
   const tip = h('p', { class: 'tip', hidden: true });
-  const sheet = h('div', { class: 'sheet' }, names, canvas, mark);
+  const sheet = h('div', { class: 'sheet' }, names, tiles, mark);
   const scroll = h('div', {
     class: 'cells', tabindex: 0, role: 'application',
     'aria-label': 'Clients by round. Arrow keys go from cell to cell, Enter opens the client.',
@@ -78,7 +78,7 @@ export function start(section, page) {
     grid.values.push(...part.values);
     grid.outcomes.push(...part.outcomes);
     const old = grid.rounds.length - MOST_ROUNDS;
-    if (old <= SPARE) return;
+    if (old <= TILE) return;
     for (const list of [grid.rounds, grid.values, grid.outcomes]) list.splice(0, old);
     drawn = Infinity; // what is drawn is not where it was
   }
@@ -93,10 +93,8 @@ export function start(section, page) {
     const room = width - NAMES - 16;
     const planned = (page.model.state?.rounds ?? 0) + 1;
     size.w = Math.max(LEAST, Math.min(MOST_WIDE, Math.floor(room / Math.max(planned, grid.rounds.length))));
-    canvas.width = Math.max(Math.min(planned, grid.rounds.length + SPARE), grid.rounds.length) * size.w;
-    canvas.height = grid.clients.length * size.h;
-    canvas.style.width = `${canvas.width}px`;
-    canvas.style.height = `${canvas.height}px`;
+    tiles.replaceChildren();
+    tiles.style.height = `${grid.clients.length * size.h}px`;
     nameRows();
     drawFrom(0);
     showLast();
@@ -104,9 +102,9 @@ export function start(section, page) {
 
   // The colours and the room stay while they fit; else all is drawn anew. A reader who looks at earlier rounds goes on to.
   function grow() {
-    const isAtEnd = scroll.scrollLeft >= drawn * size.w - (scroll.clientWidth - NAMES) - SPARE;
+    const isAtEnd = scroll.scrollLeft >= drawn * size.w - (scroll.clientWidth - NAMES) - TILE;
     const isOther = ramp.extend(grid.values.slice(drawn), FORMATS[select.value]);
-    if (isOther || drawn > grid.rounds.length || grid.rounds.length * size.w > canvas.width) layOut();
+    if (isOther || drawn > grid.rounds.length) layOut();
     else drawFrom(drawn);
     if (isAtEnd) showLast();
   }
@@ -116,13 +114,13 @@ export function start(section, page) {
   }
 
   function drawFrom(first) {
-    const pen = canvas.getContext('2d');
+    if (grid.clients.length === 0) return;
     ramp.extend(grid.values.slice(first), FORMATS[select.value]);
     const [none, line] = [tokenPixel('none'), tokenPixel('soft')];
     const colours = Object.fromEntries(Object.entries(MARKS).map(([letter, name]) => [letter, tokenPixel(name)]));
     const colourOf = ramp.colours();
     const gap = size.w > 5 && size.h > 5 ? 1 : 0;
-    const strip = pen.createImageData(size.w, canvas.height);
+    const strip = new ImageData(size.w, grid.clients.length * size.h);
     const pixels = new Uint32Array(strip.data.buffer);
     for (let column = first; column < grid.rounds.length; column++) {
       const [values, letters] = [grid.values[column], grid.outcomes[column]];
@@ -136,9 +134,15 @@ export function start(section, page) {
           if (letter === 'l') for (let x = 3 - y % 4; x < size.w - gap; x += 4) pixels[from + x] = line;
         }
       }
-      pen.putImageData(strip, column * size.w, 0);
+      penOf(column).putImageData(strip, column % TILE * size.w, 0);
     }
     drawn = grid.rounds.length;
+  }
+
+  function penOf(column) {
+    while (tiles.childElementCount <= column / TILE)
+      tiles.append(h('canvas', { width: TILE * size.w, height: grid.clients.length * size.h }));
+    return tiles.children[Math.floor(column / TILE)].getContext('2d');
   }
 
   function nameRows() {
@@ -153,7 +157,7 @@ export function start(section, page) {
   }
 
   const cellAt = event => {
-    const box = canvas.getBoundingClientRect();
+    const box = tiles.getBoundingClientRect();
     const [column, row] = [Math.floor((event.clientX - box.left) / size.w), Math.floor((event.clientY - box.top) / size.h)];
     return row >= 0 && row < grid.clients.length ? { column: Math.min(column, grid.rounds.length - 1), row } : null;
   };
