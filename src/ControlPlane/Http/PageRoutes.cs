@@ -1,5 +1,4 @@
 using FedRLora.ControlPlane.Access;
-using FedRLora.ControlPlane.Report;
 using FedRLora.ControlPlane.Views;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
@@ -8,16 +7,16 @@ using Microsoft.Extensions.Options;
 
 namespace FedRLora.ControlPlane.Http;
 
-/// <summary>What a browser sees: the printed address lets it in, and the first page names the runs.</summary>
+/// <summary>How a browser comes in: by the printed address.</summary>
 internal static class PageRoutes
 {
-    private const string Html = "text/html; charset=utf-8";
-
     public static void Add(IEndpointRouteBuilder routes)
     {
         routes.Map(Routes.Enter, Enter).ExcludeFromDescription();
-        routes.Map(Routes.Home, static async (RunCalls runs, CancellationToken token) =>
-            Results.Text(RunsPage.Of([.. (await runs.ListAsync(token)).Select(RunLine.Of)]), Html)).ExcludeFromDescription();
+        // as the caller reaches this server, also through a tunnel
+        routes.Map(Routes.Admit, static (NothingSaid _, HttpContext context, Entrance entrance) => Results.Ok(new EntranceMade(
+            Json.Schema, $"{context.Request.Scheme}://{context.Request.Host}{Routes.Enter.Pattern}?code={entrance.Code()}")))
+            .Produces<EntranceMade>();
     }
 
     private static IResult Enter(HttpContext context, Entrance entrance, IOptionsMonitor<TokenOptions> tokens, string? code = null)
@@ -33,3 +32,8 @@ internal static class PageRoutes
         return Results.Redirect(Routes.Home.Pattern);
     }
 }
+
+/// <summary>An address that lets one browser in, once and within half an hour.</summary>
+/// <param name="Schema">The version of the schema.</param>
+/// <param name="Address">The address.</param>
+public sealed record EntranceMade(int Schema, string Address);
