@@ -33,6 +33,7 @@ internal sealed record Heatmap : Plot
     private readonly double?[,] _values;
     private readonly ClientOutcome?[,] _outcomes;
     private readonly HashSet<ClientOutcome> _seen = [];
+    private readonly bool _byRatio;
     private readonly double _least = double.PositiveInfinity, _most = double.NegativeInfinity;
 
     /// <param name="name">Of its file.</param>
@@ -40,8 +41,10 @@ internal sealed record Heatmap : Plot
     /// <param name="rounds">The rounds.</param>
     /// <param name="value">The number of a client in a round.</param>
     /// <param name="format">How it is written.</param>
+    /// <param name="byRatio">Whether colours are even steps of ratios, where all numbers are above zero; else of differences.</param>
     public Heatmap(
-        string name, string what, IReadOnlyList<RoundView> rounds, Func<ClientRow, double?> value, Func<double?, string> format)
+        string name, string what, IReadOnlyList<RoundView> rounds, Func<ClientRow, double?> value, Func<double?, string> format,
+        bool byRatio = false)
         : base(name, $"Clients by round: {what}")
     {
         (_what, _rounds, _format) = (what, rounds, format);
@@ -60,6 +63,8 @@ internal sealed record Heatmap : Plot
                 (_least, _most) = (Math.Min(_least, number), Math.Max(_most, number));
             }
         }
+
+        _byRatio = byRatio && _least > 0;
     }
 
     /// <inheritdoc/>
@@ -75,7 +80,7 @@ internal sealed record Heatmap : Plot
     /// <inheritdoc/>
     public override IReadOnlyList<LegendEntry> Legend =>
     [
-        new($"{_format(_least)} (lowest)", "shade lowest", true), new($"{_format((_least + _most) / 2)} (middle)", "shade middle", true),
+        new($"{_format(_least)} (lowest)", "shade lowest", true), new($"{_format(Middle)} (middle)", "shade middle", true),
         new($"{_format(_most)} (highest)", "shade highest", true),
         .. Marks.Where(mark => _seen.Contains(mark.Outcome))
             .Select(static mark => new LegendEntry(mark.Text, $"mark {mark.Style}", true)),
@@ -101,6 +106,8 @@ internal sealed record Heatmap : Plot
 
         svg.Text((Left + Wide - Right) / 2.0, Tall + Bottom - 4, "middle", "round");
     }
+
+    private double Middle => _byRatio ? Math.Sqrt(_least * _most) : (_least + _most) / 2;
 
     private int Tall => Math.Clamp(_clients.Count * MostCellHigh, MostCellHigh, MostHigh);
 
@@ -134,7 +141,11 @@ internal sealed record Heatmap : Plot
 
     private int IndexAt(int row, int column) => MarkAt(row, column) is { } mark ? 1 + mark
         : _values[row, column] is not { } value ? 0
-        : 1 + Marks.Length + (int)Math.Round((_most > _least ? (value - _least) / (_most - _least) : 0.5) * (Shades - 1));
+        : 1 + Marks.Length + (int)Math.Round(ShareOf(value) * (Shades - 1));
+
+    private double ShareOf(double value) => _most <= _least ? 0.5
+        : _byRatio ? Math.Log(value / _least) / Math.Log(_most / _least)
+        : (value - _least) / (_most - _least);
 
     private int? MarkAt(int row, int column)
     {

@@ -7,7 +7,7 @@ internal sealed record ReportPlots
 {
     private const int MostClientCharts = 6, MostWithErrors = 4;
 
-    private const string Across = "from the tenth to the ninetieth of a hundred clients (p10 to p90)";
+    private const string Across = "p10 to p90 of the clients";
 
     public required IReadOnlyList<Plot> Time { get; init; }
 
@@ -35,11 +35,12 @@ internal sealed record ReportPlots
             TaskByTask = run.LocalOnly.Count == 0 ? [] : Compared(run),
             Cells =
             [
-                new Heatmap("heatmap", "training loss", rounds, static client => client.MeanLoss, Words.Loss),
+                new Heatmap("heatmap", "training loss", rounds, static client => client.MeanLoss, Words.Loss,
+                    byRatio: true),
                 new Heatmap("heatmap-score", "score", RoundsWith(rounds, static client => client.Score), static client => client.Score,
                     Words.Score),
                 new Heatmap("heatmap-seconds", "seconds", rounds, static client => client.ClientSeconds,
-                    static seconds => Words.Seconds(seconds ?? 0)),
+                    static seconds => Words.Seconds(seconds ?? 0), byRatio: true),
             ],
             Drift = [.. Drifts(run)],
             ClientByClient = Clients(rounds),

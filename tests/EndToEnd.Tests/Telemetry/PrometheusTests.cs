@@ -33,7 +33,7 @@ public sealed partial class PrometheusTests(ITestOutputHelper log) : IDisposable
             && west.Output.Contains("serves", StringComparison.Ordinal), "the other silos");
         var config = Path.Combine(_tiny.Root, "prometheus.yml");
         await File.WriteAllTextAsync(config, $$"""
-            global: {scrape_interval: 250ms, scrape_timeout: 250ms, evaluation_interval: 250ms}
+            global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}
             rule_files: [{{DeployedTelemetry.Prometheus}}/recording.yml, {{DeployedTelemetry.Prometheus}}/alerts.yml]
             scrape_configs:
               - job_name: fedrlora
