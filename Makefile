@@ -4,8 +4,9 @@
 build:
 	dotnet build FedRLora.sln -c Release -v quiet
 
+# Prints the address of its page while it goes on, and where its report and its picture are at the end.
 demo:
-	./fedrlora simulate samples/demo.yaml
+	./fedrlora simulate samples/demo.yaml --dashboard
 
 test:
 	eng/test.sh

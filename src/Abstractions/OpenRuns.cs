@@ -9,7 +9,8 @@ namespace FedRLora.Abstractions;
 /// <param name="Waiting">Clients that the open phase waits for.</param>
 /// <param name="AbsentSites">Sites without a live silo.</param>
 /// <param name="Phase">One of <see cref="OpenRuns.Phases"/>.</param>
-public readonly record struct RunNow(int Round, int Committed, int Waiting, int AbsentSites, string Phase);
+/// <param name="LastCommit">When it last committed a round, was begun, resumed or taken up here.</param>
+public readonly record struct RunNow(int Round, int Committed, int Waiting, int AbsentSites, string Phase, DateTimeOffset LastCommit);
 
 /// <summary>A client's last numbers, as its own gauges say them.</summary>
 /// <param name="Client">The client.</param>

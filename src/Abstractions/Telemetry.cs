@@ -117,6 +117,11 @@ public static class Telemetry
     public static ObservableGauge<long> CommittedRound { get; } = Meter.CreateObservableGauge(
         "fedrlora.run.committed_round", static () => OpenRuns.Measure(static now => now.Committed), "{round}", "The last committed round");
 
+    /// <summary>Unix time of the last commit, or of when the run was begun, resumed or taken up at this silo; tag run.</summary>
+    public static ObservableGauge<long> LastCommit { get; } = Meter.CreateObservableGauge(
+        "fedrlora.run.last_commit.timestamp", static () => OpenRuns.Measure(static now => now.LastCommit.ToUnixTimeSeconds()), "s",
+        "Unix time of the last commit, or of when the run was begun, resumed or taken up since");
+
     /// <summary>Clients that the open phase waits for; tag run.</summary>
     public static ObservableGauge<long> Waiting { get; } = Meter.CreateObservableGauge(
         "fedrlora.run.clients_waited_for", static () => OpenRuns.Measure(static now => now.Waiting), "{client}",
@@ -154,6 +159,11 @@ public static class Telemetry
     /// <summary>Memory that the process has; no tag.</summary>
     public static ObservableGauge<long> Memory { get; } = Meter.CreateObservableGauge(
         "fedrlora.silo.memory", static () => Environment.WorkingSet, "By", "Resident memory of the silo's process");
+
+    /// <summary>Memory that the process may have: its container's, or the machine's; no tag.</summary>
+    public static ObservableGauge<long> MemoryLimit { get; } = Meter.CreateObservableGauge(
+        "fedrlora.silo.memory_limit", static () => GC.GetGCMemoryInfo().TotalAvailableMemoryBytes, "By",
+        "Memory that the silo's process may have");
 
     /// <summary>Processor time of the process; no tag.</summary>
     public static ObservableCounter<double> ProcessorTime { get; } = Meter.CreateObservableCounter(

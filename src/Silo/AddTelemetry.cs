@@ -1,4 +1,5 @@
 using FedRLora.Abstractions;
+using FedRLora.Abstractions.Ports;
 using FedRLora.ControlPlane.Scraping;
 using FedRLora.Grains.Logs;
 using FedRLora.Grains.Silos;
@@ -28,7 +29,8 @@ internal static class TelemetryBuilderExtensions
             variables.SendsMetrics, variables.Exemplars, services.GetRequiredService<TimeProvider>(),
             services.GetRequiredService<ILogger<MetricStore>>()));
         builder.Services.AddSingleton<ISiloAccount, SiloAccount>();
-        builder.Services.AddSingleton<IMetricsPage>(services => new MetricsPage(services.GetRequiredService<MetricStore>(), silo));
+        builder.Services.AddSingleton<IMetricsPage>(services => new MetricsPage(
+            services.GetRequiredService<MetricStore>(), silo, services.GetRequiredService<ITrainer>().Device?.Engine));
         // the environment comes last, so that its names of the service and the instance are the ones that are sent
         void Describe(ResourceBuilder resource) => resource.Clear()
             .AddService("fedrlora", serviceVersion: MetricsPage.Version, serviceInstanceId: silo.Name)

@@ -16,7 +16,10 @@ internal static class ReportCommand
 
     public static Command Create()
     {
-        var target = new Option<string?>("--out") { Description = "The file; by default report.html in the run's folder" };
+        var target = new Option<string?>("--out")
+        {
+            Description = "The file; by default report.html in the run's folder, with the pictures in plots beside it",
+        };
         var command = new Command("report", "Write the report of a run, also of one that is going on, as one HTML file") { target };
         var run = RunTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -35,17 +38,37 @@ internal static class ReportCommand
             else
             {
                 using var folder = run.Folder(parsed);
-                path = parsed.GetValue(target) ?? Path.Combine(folder.Path, "report.html");
                 var results = await FolderResults.ReadAsync(folder, cancellationToken);
-                var html = HtmlReport.Render(results.Plan, results.Rounds, results.LocalOnly, results.PlanYaml,
+                var report = ReportContent.Of(results.Plan, results.Rounds, results.LocalOnly, results.PlanYaml,
                     FolderResults.FactsOf(folder, results.Plan), results.VersusLocal);
-                await GivenFile.WriteAsync(
-                    path, parsed.GetValue(target) is null ? folder.Record.Mode : null, writer => writer.WriteAsync(html));
+                if (parsed.GetValue(target) is { } given)
+                {
+                    path = given;
+                    await GivenFile.WriteAsync(path, mode: null, writer => writer.WriteAsync(HtmlReport.Render(report)));
+                }
+                else
+                {
+                    path = Path.Combine(folder.Path, ReportFiles.Page);
+                    WriteBeside(folder, report);
+                }
             }
 
             await parsed.InvocationConfiguration.Output.WriteLineAsync($"report: {path}");
             return ExitCode.Done;
         });
         return command;
+    }
+
+    private static void WriteBeside(RunDirectory folder, ReportContent report)
+    {
+        try
+        {
+            ReportFiles.Write(folder.Path, folder.Record.Mode, report);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new BadInputException(
+                $"{folder.Path}: the report cannot be written there: {e.Message}; give another place with --out", e);
+        }
     }
 }

@@ -190,9 +190,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
         var (mode, reference) = (run.Record.Mode, localOnly is { Rounds.Count: > 0 } ? localOnly.Rounds : null);
         MetricsFiles.Write(run.Path, mode, plan, federated.Rounds);
         if (reference is not null) MetricsFiles.Write(Path.Combine(run.Path, "local-only"), mode, plan, reference);
-        OutputFile.Replace(
-            Path.Combine(run.Path, "report.html"), mode,
-            HtmlReport.Render(plan, federated.Rounds, reference, yaml, FolderResults.FactsOf(run, plan), versusLocal));
+        ReportFiles.Write(run.Path, mode, ReportContent.Of(
+            plan, federated.Rounds, reference, yaml, FolderResults.FactsOf(run, plan), versusLocal));
     }
 
     private void Summarize(
@@ -203,7 +202,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
         if (screen.Mode == ScreenMode.Json) return;
         if (run.Record.ForkedFrom is { } parent) screen.Output.WriteLine($"forked from: {parent}; base is the frozen base");
         screen.Output.WriteLine($"digest: {federated[^1].ManifestSha256}");
-        screen.Output.WriteLine($"report: {Path.Combine(run.Path, "report.html")}");
         screen.Output.WriteLine($"adapters: {adapters}");
+        screen.Output.WriteLine($"report: {Path.Combine(run.Path, ReportFiles.Page)}");
+        if (ReportFiles.PictureOf(run.Path) is { } picture) screen.Output.WriteLine($"picture: {picture}");
     }
 }

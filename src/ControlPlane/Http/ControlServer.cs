@@ -166,7 +166,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         headers["Cross-Origin-Resource-Policy"] = "same-origin";
         headers.ContentSecurityPolicy = context.Request.Path.StartsWithSegments(Routes.OrleansDashboard.Pattern)
             ? "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
-            : "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+            : "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"; // the report's cells
         return next(context);
     }
 

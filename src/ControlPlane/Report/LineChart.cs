@@ -12,17 +12,25 @@ internal sealed record Series(string Name, IReadOnlyList<(int Round, double Valu
     /// <summary>A level to compare with, drawn dotted in the series' colour.</summary>
     public double? Baseline { get; init; }
 
-    /// <summary>Lowest and highest of what the line is the mean of, in the order of rounds; drawn behind the lines.</summary>
+    /// <summary>Lowest and highest of what the line is drawn for, in the order of rounds; drawn behind the lines.</summary>
     public IReadOnlyList<(int Round, double Low, double High)> Band { get; init; } = [];
+
+    /// <summary>Standard errors of values, drawn as one above and one below.</summary>
+    public IReadOnlyList<(int Round, double Value, double Error)> Errors { get; init; } = [];
+
+    /// <summary>Classes of its colour and dashes; null for those of its place.</summary>
+    public string? Style { get; init; }
 }
 
-/// <summary>Values over rounds as SVG: axes, ticks, a legend, a tip on every point.</summary>
-internal sealed record LineChart(string Title, IReadOnlyList<Series> Series)
+/// <summary>Values over rounds: axes, ticks, a legend, a tip on every point.</summary>
+internal sealed record LineChart(string Name, string Title, IReadOnlyList<Series> Series) : Plot(Name, Title)
 {
     /// <summary>Lines that colours and dashes tell apart.</summary>
     public const int MostTold = 3 * Colours;
 
-    private const int Width = 480;
+    /// <summary>Its width.</summary>
+    public const int Width = 480;
+
     private const int Height = 270;
     private const int Left = 70;
     private const int Right = 12;
@@ -46,101 +54,112 @@ internal sealed record LineChart(string Title, IReadOnlyList<Series> Series)
     /// <summary>What the bands are, where there are any.</summary>
     public string? BandName { get; init; }
 
-    /// <summary>A <c>figure</c> element; empty where there is nothing to draw.</summary>
-    public string ToHtml()
+    /// <inheritdoc/>
+    public override (int Width, int Height) Size => (Width, Height);
+
+    /// <inheritdoc/>
+    public override bool IsEmpty => Series.All(static series => series.Points.Count == 0);
+
+    /// <inheritdoc/>
+    public override string About
+    {
+        get
+        {
+            var last = Series.Where(static series => series.Points.Count > 0).Select(series => (series.Name, series.Points[^1])).Take(6)
+                .Select(one => string.Create(
+                    CultureInfo.InvariantCulture, $"{one.Name} {Written(one.Item2.Value)} in round {one.Item2.Round}"));
+            return $"{Title}. Last values: {string.Join("; ", last)}.";
+        }
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<LegendEntry> Legend
+    {
+        get
+        {
+            var bands = BandName is not null && Series.Any(static s => s.Band.Count > 0);
+            if (Series.Count < 2 && BaselineName is null && !bands) return [];
+            return
+            [
+                .. Series.Select((series, i) => new LegendEntry(series.Name, LineClass(series, i))),
+                .. BaselineName is null ? [] : (LegendEntry[])[new(BaselineName, "baseline s7")],
+                .. bands ? (LegendEntry[])[new(BandName!, $"band {(Series[0].Style is null ? "s7" : Colour(Series[0], 0))}", true)] : [],
+                .. Series.Any(static s => s.Errors.Count > 0)
+                    ? (LegendEntry[])[new("one standard error over the test rows above and below", "error s7")] : [],
+            ];
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Draw(StringBuilder svg)
     {
         var values = Series.SelectMany(static s => s.Points.Select(static p => p.Value)
             .Concat(s.Band.SelectMany(static p => new[] { p.Low, p.High }))
+            .Concat(s.Errors.SelectMany(static p => new[] { p.Value - p.Error, p.Value + p.Error }))
             .Concat(s.Baseline is { } baseline && s.Points.Count > 0 ? [baseline] : [])).ToList();
-        if (values.Count > 0 && Baseline is { } common)
-            values.Add(common);
-        var rounds = Series.SelectMany(static s => s.Points.Select(static p => p.Round)).ToList();
-        if (values.Count == 0)
-            return "";
-        var (x, y) = (Axis.Whole(0, rounds.Max()), Axis.Over(values, FromZero));
-
-        var html = new StringBuilder($"<figure>\n<h3>{Markup.Escape(Title)}</h3>\n<svg viewBox=\"0 0 {Width} {Height}\" role=\"img\" "
-            + $"aria-label=\"{Markup.Escape(Title)}\">\n");
+        if (Baseline is { } common) values.Add(common);
+        var last = Series.SelectMany(static s => s.Points.Select(static p => p.Round)).Max();
+        var (x, y) = (Axis.Whole(0, last), Axis.Over(values, FromZero));
         foreach (var tick in y.Ticks)
         {
-            html.Append(Line("grid", Left, Y(tick), Width - Right, Y(tick)));
-            html.Append(Text(Left - 8, Y(tick) + 4, "end", Format?.Invoke(tick) ?? y.Label(tick)));
+            svg.Line("grid", Left, Y(tick), Width - Right, Y(tick));
+            svg.Text(Left - 8, Y(tick) + 4, "end", Format?.Invoke(tick) ?? y.Label(tick));
         }
 
-        foreach (var tick in x.Ticks.Where(tick => tick <= rounds.Max()))
-        {
-            html.Append(Line("axis", X(tick), Height - Bottom, X(tick), Height - Bottom + 4));
-            html.Append(Text(X(tick), Height - Bottom + 17, "middle", x.Label(tick)));
-        }
-
-        html.Append(Line("axis", Left, Height - Bottom, Width - Right, Height - Bottom));
-        html.Append(Text((Left + Width - Right) / 2.0, Height - 4, "middle", "round"));
-        if (Baseline is { } level)
-            html.Append(Line("baseline s7", Left, Y(level), Width - Right, Y(level)));
-        for (var i = 0; i < Series.Count; i++)
-            DrawBand(html, Series[i], i, X, Y);
-        for (var i = 0; i < Series.Count; i++)
-            Draw(html, Series[i], i, X, Y);
-        html.Append("</svg>\n");
-        AppendLegend(html);
-        return html.Append("</figure>\n").ToString();
+        DrawRounds(svg, x, last, X);
+        if (Baseline is { } level) svg.Line("baseline s7", Left, Y(level), Width - Right, Y(level));
+        for (var i = 0; i < Series.Count; i++) DrawBand(svg, Series[i], i, X, Y);
+        for (var i = 0; i < Series.Count; i++) DrawLine(svg, Series[i], i, X, Y);
 
         double X(double round) => Left + 4 + x.Share(round) * (Width - Left - Right - 8);
         double Y(double value) => Height - Bottom - y.Share(value) * (Height - Top - Bottom);
     }
 
-    private static void DrawBand(StringBuilder html, Series series, int index, Func<double, double> x, Func<double, double> y)
+    private static void DrawRounds(StringBuilder svg, Axis axis, int last, Func<double, double> x)
+    {
+        foreach (var tick in axis.Ticks.Where(tick => tick <= last))
+        {
+            svg.Line("axis", x(tick), Height - Bottom, x(tick), Height - Bottom + 4);
+            svg.Text(x(tick), Height - Bottom + 17, "middle", axis.Label(tick));
+        }
+
+        svg.Line("axis", Left, Height - Bottom, Width - Right, Height - Bottom);
+        svg.Text((Left + Width - Right) / 2.0, Height - 4, "middle", "round");
+    }
+
+    private static void DrawBand(StringBuilder svg, Series series, int index, Func<double, double> x, Func<double, double> y)
     {
         if (series.Band.Count == 0) return;
         var outline = series.Band.Select(p => (p.Round, p.High)).Concat(series.Band.Reverse().Select(p => (p.Round, High: p.Low)));
-        html.Append(CultureInfo.InvariantCulture, $"<polygon class=\"band {Colour(index)}\" "
-            + $"points=\"{string.Join(' ', outline.Select(p => $"{N(x(p.Round))},{N(y(p.High))}"))}\" />\n");
+        svg.Append($"<polygon class=\"band {Colour(series, index)}\" points=\"")
+            .AppendJoin(' ', outline.Select(p => $"{Svg.N(x(p.Round))},{Svg.N(y(p.High))}")).Append("\" />\n");
     }
 
-    private void Draw(StringBuilder html, Series series, int index, Func<double, double> x, Func<double, double> y)
+    private static void DrawLine(StringBuilder svg, Series series, int index, Func<double, double> x, Func<double, double> y)
     {
-        if (series.Points.Count == 0)
-            return;
-        if (series.Baseline is { } baseline)
-            html.Append(Line($"baseline {Colour(index)}", Left, y(baseline), Width - Right, y(baseline)));
-        html.Append(CultureInfo.InvariantCulture, $"<polyline class=\"{LineClass(index)}\" "
-            + $"points=\"{string.Join(' ', series.Points.Select(p => $"{N(x(p.Round))},{N(y(p.Value))}"))}\" />\n");
-        if (series.Points.Count > MostPoints)
-            return;
+        if (series.Points.Count == 0) return;
+        var colour = Colour(series, index);
+        if (series.Baseline is { } baseline) svg.Line($"baseline {colour}", Left, y(baseline), Width - Right, y(baseline));
+        svg.Append($"<polyline class=\"{LineClass(series, index)}\" points=\"")
+            .AppendJoin(' ', series.Points.Select(p => $"{Svg.N(x(p.Round))},{Svg.N(y(p.Value))}")).Append("\" />\n");
+        if (series.Points.Count > MostPoints) return;
+        foreach (var (round, value, error) in series.Errors)
+        {
+            var (at, low, high) = (x(round), y(value - error), y(value + error));
+            svg.Append($"<path class=\"error {colour}\" d=\"M{Svg.N(at)} {Svg.N(low)}V{Svg.N(high)}M{Svg.N(at - 3)} {Svg.N(low)}h6")
+                .Append($"M{Svg.N(at - 3)} {Svg.N(high)}h6\" />\n");
+        }
+
         foreach (var (round, value) in series.Points)
-            html.Append(CultureInfo.InvariantCulture, $"<circle class=\"point {Colour(index)}\" cx=\"{N(x(round))}\" cy=\"{N(y(value))}\" "
-                + $"r=\"3.2\"><title>{Markup.Escape(series.Name)}, round {round}: "
-                + $"{Markup.Escape(Format?.Invoke(value) ?? Words.Number(value, "0.0000"))}</title></circle>\n");
+            svg.Append(CultureInfo.InvariantCulture, $"<circle class=\"point {colour}\" cx=\"{Svg.N(x(round))}\" cy=\"{Svg.N(y(value))}\" ")
+                .Append(CultureInfo.InvariantCulture, $"r=\"3.2\"><title>{Markup.Escape(series.Name)}, round {round}: {Exact.Of(value)}")
+                .Append("</title></circle>\n");
     }
 
-    private void AppendLegend(StringBuilder html)
-    {
-        var bands = BandName is not null && Series.Any(static s => s.Band.Count > 0);
-        if (Series.Count < 2 && BaselineName is null && !bands)
-            return;
-        html.Append("<ul class=\"legend\">\n");
-        for (var i = 0; i < Series.Count; i++)
-            html.Append(CultureInfo.InvariantCulture, $"<li><svg viewBox=\"0 0 26 10\" aria-hidden=\"true\"><line class=\"{LineClass(i)}\" "
-                + $"x1=\"1\" y1=\"5\" x2=\"25\" y2=\"5\" /></svg>{Markup.Escape(Series[i].Name)}</li>\n");
-        if (BaselineName is not null)
-            html.Append(CultureInfo.InvariantCulture, $"<li><svg viewBox=\"0 0 26 10\" aria-hidden=\"true\"><line class=\"baseline s7\" "
-                + $"x1=\"1\" y1=\"5\" x2=\"25\" y2=\"5\" /></svg>{Markup.Escape(BaselineName)}</li>\n");
-        if (bands)
-            html.Append(CultureInfo.InvariantCulture, $"<li><svg viewBox=\"0 0 26 10\" aria-hidden=\"true\"><rect class=\"band s7\" "
-                + $"x=\"1\" y=\"0\" width=\"24\" height=\"10\" /></svg>{Markup.Escape(BandName!)}</li>\n");
-        html.Append("</ul>\n");
-    }
+    private string Written(double value) => Format?.Invoke(value) ?? Words.Score(value);
 
-    private static string LineClass(int index) =>
-        $"line {Colour(index)}{(index / Colours % 3) switch { 1 => " dashed", 2 => " dotted", _ => "" }}";
+    private static string LineClass(Series series, int index) => series.Style is { } style ? $"line {style}"
+        : $"line {Colour(series, index)}{(index / Colours % 3) switch { 1 => " dashed", 2 => " dotted", _ => "" }}";
 
-    private static string Colour(int index) => $"s{index % Colours}";
-
-    private static string Line(string style, double x1, double y1, double x2, double y2) =>
-        $"<line class=\"{style}\" x1=\"{N(x1)}\" y1=\"{N(y1)}\" x2=\"{N(x2)}\" y2=\"{N(y2)}\" />\n";
-
-    private static string Text(double x, double y, string anchor, string text) =>
-        $"<text x=\"{N(x)}\" y=\"{N(y)}\" text-anchor=\"{anchor}\">{Markup.Escape(text)}</text>\n";
-
-    private static string N(double value) => value.ToString("0.##", CultureInfo.InvariantCulture);
+    private static string Colour(Series series, int index) => series.Style?.Split(' ')[0] ?? $"s{index % Colours}";
 }

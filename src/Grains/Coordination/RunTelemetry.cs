@@ -17,6 +17,7 @@ internal sealed class RunTelemetry : IDisposable
     private readonly ConcurrentDictionary<string, ClientLast> _clients = new(StringComparer.Ordinal); // that have series of their own
     private readonly Dictionary<string, string> _siteOf;
     private IDisposable? _gauges;
+    private long _lastCommit; // ticks in UTC, read by whoever measures
 
     public RunTelemetry(CoordinatorServices services, OpenJob job, RoundClock clock, IPersistentState<JobMemory> memory)
     {
@@ -37,6 +38,7 @@ internal sealed class RunTelemetry : IDisposable
     {
         if (_gauges is not null || IsOver) return;
         Telemetry.Begin(_job.Id, _job.Sites);
+        Moved();
         var clients = _services.ClientSeries.Take(_job.Plan.Clients.Count);
         foreach (var client in _job.Plan.Clients.Select(static client => client.Id).Order(StringComparer.Ordinal).Take(clients))
             _clients[client] = new(client, null, null, null);
@@ -68,6 +70,7 @@ internal sealed class RunTelemetry : IDisposable
     public void Took(RoundState before, IReadOnlyList<RoundEvent> happened, (DateTimeOffset At, long Timestamp) began)
     {
         var state = _job.State;
+        if (before.Committed != state.Committed || before.Phase == Phase.Paused) Moved();
         if (OpenJob.StatusOf(state.Phase) != JobStatus.Running || state.Phase == Phase.Idle) return;
         Start();
         if (Trace.Round != state.Round)
@@ -127,12 +130,15 @@ internal sealed class RunTelemetry : IDisposable
         Trace.Closed(state, span, client, _services.Time.GetUtcNow() - _clock.SinceSent(state));
     }
 
+    private void Moved() => Volatile.Write(ref _lastCommit, _services.Time.GetUtcNow().UtcTicks);
+
     private RunNow? Now()
     {
         var state = _job.Shown;
         var phase = state.Phase == Phase.Paused || _job.Gate.IsClosed ? "paused" : RoundMachine.NameOf(state.Phase);
         return IsOver ? null
-            : new(state.Round, state.Committed, _job.Machine.Waiting(state).Count, _services.Sites.Absent(_job.Sites).Count, phase);
+            : new(state.Round, state.Committed, _job.Machine.Waiting(state).Count, _services.Sites.Absent(_job.Sites).Count, phase,
+                new(Volatile.Read(ref _lastCommit), TimeSpan.Zero));
     }
 
     private void Stop()

@@ -6,13 +6,17 @@ using Microsoft.AspNetCore.Http;
 namespace FedRLora.Silo.Metrics;
 
 /// <summary>The page from <see cref="MetricStore"/>; Orleans' own instruments are not on it.</summary>
-internal sealed class MetricsPage(MetricStore store, SiloOptions silo) : IMetricsPage
+/// <param name="store">The metrics.</param>
+/// <param name="silo">What silo it is.</param>
+/// <param name="engine">The engine that it trains with; null where it does not say.</param>
+internal sealed class MetricsPage(MetricStore store, SiloOptions silo, string? engine) : IMetricsPage
 {
     private readonly KeyValuePair<string, string>[] _common = [new("silo", silo.Name)];
     private readonly KeyValuePair<string, string>[] _target =
     [
         new("service_name", "fedrlora"), new("service_instance_id", silo.Name), new("silo", silo.Name),
         new("site", string.Join(',', silo.Sites)), new("service_version", Version),
+        .. engine is null ? [] : (ReadOnlySpan<KeyValuePair<string, string>>)[new("engine", engine)],
     ];
 
     /// <summary>The program's.</summary>

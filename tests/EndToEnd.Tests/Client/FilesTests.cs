@@ -134,8 +134,15 @@ public sealed class FilesTests : IDisposable
         {
             ("written", "2026-03-04 05:06 UTC"), ("version", "0.1.0"), ("hosts", "1"), ("forked from", "runs/a-1, round 4"),
         }, facts);
-        Assert.Equal(5 + 2 + 1, document.Descendants("figure").Count());
-        Assert.Equal(4, document.Descendants("figure").First().Descendants("circle")
+        Assert.Equal(
+            [
+                "Seconds of rounds, by part", "Score (accuracy), all clients", "Score (accuracy), by task",
+                "Training loss per token, all clients", "Held-out loss per token, by task", "Training loss per token, by task",
+                "sst2 (accuracy)", "trec (accuracy)", "Clients by round: training loss", "Clients by round: score",
+                "Bytes sent by clients, per round", "Agreement of the clients' updates (1: all in one direction)",
+                "Norm of the clients' updates", "sst2 (accuracy)",
+            ], document.Descendants("figure").Select(static figure => figure.Element("h3")!.Value));
+        Assert.Equal(4, document.Descendants("figure").ElementAt(4).Descendants("circle")
             .Count(static c => c.Attribute("class")!.Value == "point s0"));
     }
 

@@ -112,7 +112,11 @@ public sealed partial class ByNameAloneTests : IDisposable
 
     private static string[] Tables(string html)
     {
-        string[] tables = [.. TablePart().Matches(html).Select(static table => TimePart().Replace(table.Value, ""))];
+        string[] tables =
+        [
+            .. TablePart().Matches(html).Select(static table => TimePart().Replace(table.Value, ""))
+                .Where(static table => !table.Contains(">decided<", StringComparison.Ordinal)), // who is slow is another matter each time
+        ];
         Assert.True(tables.Length > 1, html);
         return tables;
     }
@@ -133,7 +137,7 @@ public sealed partial class ByNameAloneTests : IDisposable
     [GeneratedRegex("<table.*?</table>", RegexOptions.Singleline)]
     private static partial Regex TablePart();
 
-    [GeneratedRegex(@"[\d.]+ (?:s|ms|min)\b")]
+    [GeneratedRegex(@"<t[dh] class=""time""[^>]*>[^<]*")]
     private static partial Regex TimePart();
 }
 

@@ -11,7 +11,7 @@ using Xunit.Abstractions;
 
 namespace FedRLora.EndToEnd.Tests.Telemetry;
 
-/// <summary>Debian's Prometheus reads three silos, with a viewer's token.</summary>
+/// <summary>Debian's Prometheus reads three silos, with a viewer's token, and answers the dashboards and rules that are deployed.</summary>
 public sealed partial class PrometheusTests(ITestOutputHelper log) : IDisposable
 {
     private readonly TinyFederation _tiny = new();
@@ -19,7 +19,7 @@ public sealed partial class PrometheusTests(ITestOutputHelper log) : IDisposable
     public void Dispose() => _tiny.Dispose();
 
     [PrometheusFact]
-    public async Task Prometheus_reads_three_silos_and_promtool_finds_nothing_to_say_of_their_pages()
+    public async Task Prometheus_reads_three_silos_and_answers_every_panel_and_rule_and_promtool_finds_nothing_to_say_of_their_pages()
     {
         using var collector = new Collector();
         var token = Path.Combine(_tiny.Root, "token");
@@ -33,7 +33,8 @@ public sealed partial class PrometheusTests(ITestOutputHelper log) : IDisposable
             && west.Output.Contains("serves", StringComparison.Ordinal), "the other silos");
         var config = Path.Combine(_tiny.Root, "prometheus.yml");
         await File.WriteAllTextAsync(config, $$"""
-            global: {scrape_interval: 250ms, scrape_timeout: 250ms}
+            global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}
+            rule_files: [{{DeployedTelemetry.Prometheus}}/recording.yml, {{DeployedTelemetry.Prometheus}}/alerts.yml]
             scrape_configs:
               - job_name: fedrlora
                 authorization: {credentials_file: {{TokenFiles.ViewerOf(token)}}}
@@ -47,10 +48,14 @@ public sealed partial class PrometheusTests(ITestOutputHelper log) : IDisposable
         using var pages = new HttpClient();
         pages.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", TokenFiles.Read(TokenFiles.ViewerOf(token)));
 
-        var plan = Federation.TinyPlan.Write(_tiny, 3, string.Join('\n', new[] { "south", "north", "west" }
+        var plan = Federation.TinyPlan.Write(_tiny, 200, string.Join('\n', new[] { "south", "north", "west" }
             .Select(static site => Federation.TinyPlan.Client($"{site}-1", "one", site))));
         await Submitting.SubmitAsync(ports[0], token, plan);
-        await prometheus.UntilAsync(async () => await ValueAsync("sum(fedrlora_rounds_total{run=\"tiny\"})") == 4, "four committed rounds");
+        await prometheus.UntilAsync(async () => await ValueAsync("sum(fedrlora_rounds_total{run=\"tiny\"})") >= 4, "four committed rounds");
+        await Submitting.PostAsync(ports[0], token, "pause"); // a run that is held has all of its series
+        await prometheus.UntilAsync(async () => await ValueAsync("max(fedrlora_run_phase{phase=\"paused\"})") == 1, "the run's pause");
+        await AnswersAsync(asked);
+        await Submitting.PostAsync(ports[0], token, "cancel");
         await prometheus.UntilAsync(async () => await ValueAsync("count(fedrlora_run_open_round)") is null, "the end of the run's gauges");
 
         Assert.Equal(3, await ValueAsync("count(count by (silo) (fedrlora_silo_memory_bytes))"));
@@ -66,7 +71,8 @@ public sealed partial class PrometheusTests(ITestOutputHelper log) : IDisposable
 
         RunningProgram Silo(string site, int control, params string[] more) => RunningProgram.StartWith(
             [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", collector.Address), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")],
-            _tiny.Root, ["silo", "--site", site, "--store", "store", "--control", $"{control}", "--control-token", token, .. more]);
+            _tiny.Root, ["silo", "--site", site, "--store", "store", "--control", $"{control}", "--control-token", token,
+                "--client-metrics", "100", .. more]);
 
         async Task<double?> ValueAsync(string query)
         {
@@ -74,6 +80,40 @@ public sealed partial class PrometheusTests(ITestOutputHelper log) : IDisposable
             var results = answer.RootElement.GetProperty("data").GetProperty("result");
             return results.GetArrayLength() == 0 ? null
                 : double.Parse(results[0].GetProperty("value")[1].GetString()!, CultureInfo.InvariantCulture);
+        }
+    }
+
+    // Of every panel and every rule, over the run so far.
+    private static async Task AnswersAsync(HttpClient prometheus)
+    {
+        var now = TimeProvider.System.GetUtcNow().ToUnixTimeSeconds();
+        foreach (var (panel, query) in DeployedTelemetry.Dashboards.SelectMany(DeployedTelemetry.Queries))
+        {
+            var filled = Uri.EscapeDataString(DeployedTelemetry.Filled(query, "tiny"));
+            var series = await ResultAsync(FormattableString.Invariant(
+                $"/api/v1/query_range?query={filled}&start={now - 60}&end={now + 1}&step=0.5"));
+            Assert.True(series.GetProperty("result").GetArrayLength() > 0, $"{panel}: no series for {query}");
+        }
+
+        JsonElement[] rules = [.. (await ResultAsync("/api/v1/rules")).GetProperty("groups").EnumerateArray()
+            .SelectMany(static group => group.GetProperty("rules").EnumerateArray())];
+        Assert.True(rules.Length > 15);
+        foreach (var rule in rules)
+        {
+            Assert.Equal("ok", rule.GetProperty("health").GetString());
+            foreach (var metric in DeployedTelemetry.Metrics(rule.GetProperty("query").GetString()!))
+            {
+                var found = await ResultAsync($"/api/v1/query?query={Uri.EscapeDataString($"count({metric})")}");
+                Assert.True(found.GetProperty("result").GetArrayLength() == 1, $"no series is called {metric}");
+            }
+        }
+
+        async Task<JsonElement> ResultAsync(string path)
+        {
+            using var answer = await prometheus.GetAsync(path);
+            var text = await answer.Content.ReadAsStringAsync();
+            Assert.True(answer.IsSuccessStatusCode, $"{path}: {text}");
+            return JsonDocument.Parse(text).RootElement.GetProperty("data");
         }
     }
 
