@@ -34,6 +34,7 @@ public static class Routes
             "Numbers of rounds, clients and tasks, as CSV or JSON Lines"),
         LocalOnly = new("getLocalOnly", "GET", Run + "/local-only", Policy.View,
             "The last scores beside those of the local-only reference"),
+        Compare = new("compareRuns", "GET", "/v1/compare", Policy.View, "The outcomes of runs side by side, with differences to the first"),
         Logs = new("getRunLogs", "GET", Run + "/logs", Policy.View, "What the silos say of a run in their logs"),
         Verify = new("verifyRun", "GET", Run + "/verification", Policy.View,
             "Whether all that a run's manifests name is there, at every site"),
@@ -60,7 +61,7 @@ public static class Routes
     /// <summary>All of those that are always there.</summary>
     public static IReadOnlyList<ControlRoute> All { get; } =
     [
-        Live, Ready, Enter, Home, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, Rounds, Plan, Report, RunMetrics, LocalOnly, Logs,
-        Verify, Pause, Resume, Cancel, Extend, Fork, Evaluate, Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs,
+        Live, Ready, Enter, Home, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, Rounds, Plan, Report, RunMetrics, LocalOnly,
+        Compare, Logs, Verify, Pause, Resume, Cancel, Extend, Fork, Evaluate, Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs,
     ];
 }
