@@ -21,12 +21,15 @@ internal sealed record PlanFile(string Path, string Yaml)
     /// <summary>SHA-256 of the text.</summary>
     public string Sha256 => RoundManifest.Digest(Encoding.UTF8.GetBytes(Yaml));
 
+    /// <summary>Values that were set beside the file; null for none.</summary>
+    private PlanChanges? Changes { get; init; }
+
     /// <summary>The plan, or every problem.</summary>
-    public PlanReadResult Read() => PlanReader.Read(Yaml, Path);
+    public PlanReadResult Read() => Changes?.Read() ?? PlanReader.Read(Yaml, Path);
 
     /// <summary>The plan.</summary>
     /// <exception cref="PlanException">It has mistakes.</exception>
-    public FederationPlan Require() => PlanReader.Require(Yaml, Path);
+    public FederationPlan Require() => Changes?.Require() ?? PlanReader.Require(Yaml, Path);
 
     /// <summary>The same plan with another seed.</summary>
     /// <exception cref="BadInputException">The text is laid out so that the key cannot be set.</exception>
@@ -38,13 +41,21 @@ internal sealed record PlanFile(string Path, string Yaml)
 
     /// <summary>The same plan with nothing shared: the local-only reference.</summary>
     /// <inheritdoc cref="WithSeed" path="/exception"/>
-    public PlanFile WithNothingShared() => this with { Yaml = LocalOnlyRun.PlanOf(Yaml, Path) };
+    public PlanFile WithNothingShared() => this with { Yaml = LocalOnlyRun.PlanOf(Yaml, Path), Changes = null };
 
-    /// <summary>The same plan with a value set, given as <c>training.learningRate=1e-3</c>.</summary>
-    /// <inheritdoc cref="WithSeed" path="/exception"/>
-    public PlanFile With(string assignment) => this with { Yaml = PlanEdit.Assign(Yaml, assignment, Path) };
+    /// <summary>The same plan with values set, each given as <c>training.learningRate=1e-3</c>.</summary>
+    /// <param name="assignments">The values.</param>
+    /// <param name="option">The option that they were given with.</param>
+    /// <exception cref="BadInputException">One is no assignment, or the text is laid out so that it cannot be set.</exception>
+    public PlanFile With(IReadOnlyList<string> assignments, string option = "--set")
+    {
+        if (assignments.Count == 0) return this;
+        var changes = Changes?.And(option, assignments) ?? PlanChanges.Of(Yaml, Path, option, assignments);
+        return this with { Yaml = changes.Yaml, Changes = changes };
+    }
 
-    private PlanFile With(string path, string value) => this with { Yaml = PlanEdit.Require(Yaml, path, value, Path) };
+    private PlanFile With(string path, string value) =>
+        this with { Yaml = PlanEdit.Require(Yaml, path, value, Path), Changes = null };
 
     /// <summary>Reads the text.</summary>
     /// <exception cref="BadInputException">There is no such file, or it is not UTF-8 text.</exception>

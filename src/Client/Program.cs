@@ -13,6 +13,7 @@ internal static class Program
         ResumeCommand.Create,
         ExtendCommand.Create,
         ForkCommand.Create,
+        SweepCommand.Create,
         ReportCommand.Create,
         MetricsCommand.Create,
         VerifyCommand.Create,
@@ -27,6 +28,7 @@ internal static class Program
         SiloCommand.Create,
         SubmitCommand.Create,
         RunsCommand.Create,
+        CompareCommand.Create,
         WatchCommand.Create,
         LogsCommand.Create,
         OpenCommand.Create,
@@ -38,7 +40,7 @@ internal static class Program
     ];
 
     private static bool AsksOnly(string[] args) =>
-        args is ["watch" or "runs" or "submit" or "pause" or "cancel" or "logs" or "open", ..] || args.Contains("--server");
+        args is ["watch" or "runs" or "compare" or "submit" or "pause" or "cancel" or "logs" or "open", ..] || args.Contains("--server");
 
     internal static async Task<int> Main(string[] args)
     {

@@ -113,15 +113,36 @@ public sealed class ExtendAndForkTests : IDisposable
     [InlineData("strategy: {quorum: 1}\n", "strategy.rounds", "3", "strategy: {rounds: 3, quorum: 1}\n")]
     [InlineData("name: a\n", "strategy.rounds", "3", "strategy: {rounds: 3}\nname: a\n")]
     [InlineData("rounds: \"2\"\n", "rounds", "3", "rounds: 3\n")]
+    [InlineData("adapter: lora # mine\n", "adapter.rank", "3", "adapter: {method: lora, rank: 3} # mine\n")]
+    [InlineData("strategy: {selection: all}\n", "strategy.selection.fraction", "1",
+        "strategy: {selection: {rule: all, fraction: 1}}\n")]
+    [InlineData("a: [1, 2]\n", "a", "3", "a: 3\n")]
+    [InlineData("a: [1, 2]\n", "a[1]", "3", "a: [1, 3]\n")]
+    [InlineData("a: 1\n", "a", "{b: 1}", "a: {b: 1}\n")]
+    [InlineData("a:\n  - 1 # one\n  - 2 # two\n\n# b\nb: 3\n", "a", "[4, 5]", "a: [4, 5] # two\n\n# b\nb: 3\n")]
+    [InlineData("a:\n- 1\n- 2\nb: 3\n", "a", "4", "a: 4\nb: 3\n")]
+    [InlineData("clients:\n  - {id: x, data: {train: t}}\n", "clients[0].data.rows", "5",
+        "clients:\n  - {id: x, data: {rows: 5, train: t}}\n")]
+    [InlineData("name: a\n", "a.b.c", "1", "a: {b: {c: 1}}\nname: a\n")]
+    [InlineData("a: {b: 1}\n", "a.b", "x, y", "a: {b: 'x, y'}\n")]
+    [InlineData("a: 1\n", "a", "b=c", "a: b=c\n")]
+    [InlineData("a: 1\n", "a", "\"k: v\"", "a: \"k: v\"\n")]
+    [InlineData("a: 1\n", "a", "null", "a: null\n")]
+    [InlineData("a: 1\n", "a", "\u00e9\u8bcd", "a: \u00e9\u8bcd\n")]
     [InlineData("training: {<<: {steps: 2}}\n", "training.steps", "3", "training: {steps: 3, <<: {steps: 2}}\n")]
     public void A_value_is_set_in_place(string yaml, string path, string value, string expected) =>
         Assert.Equal(expected, PlanEdit.Set(yaml, path, value));
 
     [Theory]
-    [InlineData("adapter: lora\n", "adapter.rank", "3")]
-    [InlineData("a: [1, 2]\n", "a", "3")]
-    [InlineData("a: 1\n", "a", "{b: 1}")]
+    [InlineData("training: 1\n", "training.steps", "3")]
+    [InlineData("a: [1, 2]\n", "a[2]", "3")]
+    [InlineData("a: {b: 1}\n", "a[0]", "3")]
     [InlineData("a: [1\n", "a", "1")]
+    [InlineData("a: &x 1\nb: *x\n", "b", "2")]
+    [InlineData("a: 1\n", "a", "2 # two")]
+    [InlineData("a: 1\n", "a", "2\nb: 3")]
+    [InlineData("a: 1\n", "a", "[1")]
+    [InlineData("a: 1\n", "a: 2\nb", "1")]
     [InlineData("<<: {strategy: {rounds: 2, quorum: 1}}\n", "strategy.rounds", "3")]
     public void Where_a_value_has_no_place_nothing_is_changed(string yaml, string path, string value) =>
         Assert.Null(PlanEdit.Set(yaml, path, value));

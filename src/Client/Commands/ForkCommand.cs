@@ -22,7 +22,7 @@ internal static class ForkCommand
         {
             Description = "The new run's plan (YAML); by default the other run's. The content of the model and the adapter stay the same",
         };
-        var set = new Option<string[]>("--set") { Description = "A value of the plan to change, as training.learningRate=1e-3; repeat it" };
+        var set = SharedOptions.Set();
         var folder = new Option<string?>("--out") { Description = "The new run's folder; by default the next free runs/NAME-N" };
         var id = new Option<string?>("--run") { Description = "With --server: the new run's id" };
         var dataChange = SharedOptions.AllowDataChange();
@@ -88,7 +88,7 @@ internal static class ForkCommand
 
     private static PlanFile Changed(PlanFile plan, string[]? assignments)
     {
-        var changed = (assignments ?? []).Aggregate(plan, static (file, assignment) => file.With(assignment));
+        var changed = plan.With(assignments ?? []);
         _ = changed.Require();
         return changed;
     }

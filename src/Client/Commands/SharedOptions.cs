@@ -17,6 +17,14 @@ internal static class SharedOptions
         Description = "Go on although base, tokenizer or rows are not those that the run was made with; the change is recorded",
     };
 
+    /// <summary>Values of the plan to change.</summary>
+    public static Option<string[]> Set() => new("--set")
+    {
+        Description = "A value of the plan to change, as training.learningRate=1e-3 or "
+            + "adapter.targetModules=[q_proj,v_proj]; repeat it",
+        HelpName = "KEY=VALUE",
+    };
+
     /// <summary>How many groups a silo trains side by side.</summary>
     public static Option<int?> Lanes() => Number(
         "--lanes", "Groups that train side by side; by default as many as there are processors. No result depends on it", 1, 1024);
@@ -29,9 +37,9 @@ internal static class SharedOptions
 
     /// <summary>A silo that runs has its lanes from its own start, and its control plane too.</summary>
     /// <exception cref="BadInputException">An option is given for one.</exception>
-    public static void RefuseOfThisProcess(ParseResult parsed, Option<int?> lanes, Option<bool> dashboard)
+    public static void RefuseOfThisProcess(ParseResult parsed, Option<int?> lanes, Option<bool>? dashboard)
     {
-        if (parsed.GetValue(dashboard))
+        if (dashboard is not null && parsed.GetValue(dashboard))
             throw new BadInputException(
                 "--dashboard is for a run in this process; silos that run are seen where they said so at their start.");
         if (parsed.GetValue(lanes) is not null)

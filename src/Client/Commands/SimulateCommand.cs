@@ -16,6 +16,7 @@ internal static class SimulateCommand
         var plan = new Argument<string>("plan") { Description = "The plan file (YAML)" };
         var folder = new Option<string?>("--out") { Description = "The run folder; by default the next free runs/NAME-N" };
         var seed = SharedOptions.Number("--seed", "A seed instead of the plan's", ulong.MinValue, ulong.MaxValue);
+        var set = SharedOptions.Set();
         var federatedOnly = new Option<bool>("--no-local-only")
         {
             Description = "Leave out the local-only reference run that the plan asks for",
@@ -25,12 +26,15 @@ internal static class SimulateCommand
         var json = SharedOptions.Json();
         var command = new Command("simulate", "Run a whole federation on this machine")
         {
-            plan, folder, seed, federatedOnly, maySend, lanes, dashboard, json,
+            plan, folder, seed, set, federatedOnly, maySend, lanes, dashboard, json,
         };
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var screen = Screen.Of(parsed, parsed.GetValue(json));
-            var file = PlanFile.Open(parsed.GetRequiredValue(plan));
+            var assignments = parsed.GetValue(set) ?? [];
+            if (parsed.GetValue(seed) is not null && assignments.Any(static one => one.StartsWith("seed=", StringComparison.Ordinal)))
+                throw new BadInputException("--seed and --set seed=... both give the seed; give one of them.");
+            var file = PlanFile.Open(parsed.GetRequiredValue(plan)).With(assignments);
             var read = file.Require();
             if (parsed.GetValue(seed) is { } other) read = (file = file.WithSeed(other)).Require();
             var localOnly = LocalOnlyRun.IsAskedBy(read) && !parsed.GetValue(federatedOnly);
@@ -62,6 +66,23 @@ internal static class SimulateCommand
     {
         _ = file.WithNothingShared();
         LocalOnlyRun.RequireName(plan.Name, $"{file.Path}: name");
+    }
+
+    /// <summary>What keeps a run of a plan from beginning, besides the plan, in a line each.</summary>
+    internal static async Task<IReadOnlyList<string>> ProblemsOfRunAsync(
+        FederationPlan plan, string root, bool localOnly, CancellationToken cancellationToken)
+    {
+        List<string> problems = [];
+        try
+        {
+            if (localOnly && LocalOnlyRun.IsAskedBy(plan)) LocalOnlyRun.RequireName(plan.Name, "name");
+        }
+        catch (BadInputException e)
+        {
+            problems.Add(e.Message);
+        }
+
+        return plan.Strategy.Quorum < 1 ? problems : [.. problems, .. await PlanData.ProblemsAsync(plan, root, cancellationToken)];
     }
 
     // Where every client is needed, a file that one of them cannot use is known before anything starts; else it is that client's failure.

@@ -21,11 +21,12 @@ internal static class SubmitCommand
         {
             Description = "Leave out the local-only reference, although the plan asks for it",
         };
-        var command = new Command("submit", "Begin a run on running silos") { plan, run, federatedOnly };
+        var set = SharedOptions.Set();
+        var command = new Command("submit", "Begin a run on running silos") { plan, run, set, federatedOnly };
         var target = ControlTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            var file = PlanFile.Open(parsed.GetRequiredValue(plan));
+            var file = PlanFile.Open(parsed.GetRequiredValue(plan)).With(parsed.GetValue(set) ?? []);
             var read = file.Require();
             var name = read.Name;
             var id = Identifiers.Check("run", parsed.GetValue(run) ?? name);

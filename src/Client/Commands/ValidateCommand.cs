@@ -20,10 +20,12 @@ internal static class ValidateCommand
     public static Command Create()
     {
         var plan = new Argument<string>("plan") { Description = "The plan file (YAML)" };
+        var set = SharedOptions.Set();
         var json = SharedOptions.Json();
-        var command = new Command("validate", "Check a plan as a whole and report every problem with line and column") { plan, json };
+        var command = new Command("validate", "Check a plan as a whole and report every problem with line and column") { plan, set, json };
         command.SetAction(parsed => Run(
-            PlanFile.Open(parsed.GetRequiredValue(plan)),
+            PlanFile.Open(parsed.GetRequiredValue(plan)).With(parsed.GetValue(set) ?? []),
+            [.. parsed.GetValue(set) ?? []],
             parsed.GetValue(json),
             parsed.InvocationConfiguration.Output,
             parsed.InvocationConfiguration.Error,
@@ -31,14 +33,14 @@ internal static class ValidateCommand
         return command;
     }
 
-    private static int Run(PlanFile file, bool json, TextWriter output, TextWriter error, int? width)
+    private static int Run(PlanFile file, IReadOnlyList<string> changes, bool json, TextWriter output, TextWriter error, int? width)
     {
         var result = file.Read();
         if (json)
             output.WriteLine(ToJson(file, result).ToJsonString(Json.Indented));
         else if (result.Plan is { } plan)
             output.WriteLine(string.Join(
-                '\n', [Line($"{file.Path}: valid. {Describe(plan)}"), Line(Groups(plan, file.Folder).Text),
+                '\n', [Line($"{file.Path}{With(changes)}: valid. {Describe(plan)}"), Line(Groups(plan, file.Folder).Text),
                     .. Tensors(plan, file.Folder, width), .. PlanNotes.Of(plan).Select(Line)]));
         else
             error.WriteLine(string.Join('\n', result.Problems));
@@ -46,6 +48,10 @@ internal static class ValidateCommand
 
         string Line(string text) => Words.Broken(text, width);
     }
+
+    private static string With(IReadOnlyList<string> changes) => changes.Count == 0
+        ? ""
+        : $" with {string.Join(", ", changes.Select(BadInputException.Shown))}";
 
     private static string Describe(FederationPlan plan) =>
         $"{plan.Adapter.Method} on {plan.Model.Path}: {Words.Count(plan.Clients.Count, "client")}, "
@@ -131,7 +137,8 @@ internal static class ValidateCommand
             ["clientsByTask"] = result.Plan is { } some ? JsonSerializer.SerializeToNode(ClientsByTask(some), Json.Indented) : null,
             ["problems"] = new JsonArray([.. result.Problems.Select(static problem => new JsonObject
             {
-                ["line"] = problem.Line, ["column"] = problem.Column, ["message"] = problem.Message,
+                ["line"] = problem.Line > 0 ? problem.Line : null, ["column"] = problem.Line > 0 ? problem.Column : null,
+                ["setBy"] = problem.Line > 0 ? null : problem.File, ["message"] = problem.Message,
             })]),
         };
     }

@@ -70,7 +70,13 @@ internal static class WatchCommand
         public async Task<RunSnapshot?> FollowAsync(string run, bool withReference, CancellationToken cancellationToken)
         {
             var (plan, rounds, last) = await FollowAsync(run, cancellationToken);
-            if (screen.Mode == ScreenMode.Json || rounds.Count == 0) return last; // a program has all of it in the rounds
+            if (screen.Mode == ScreenMode.Json)
+            {
+                if (last is not null) await screen.Output.WriteLineAsync(EndOf(last, rounds));
+                return last; // a program has all else in the rounds
+            }
+
+            if (rounds.Count == 0) return last;
             var sha256 = rounds[^1].ManifestSha256;
             if (last is { Status: JobStatus.Finished })
             {
@@ -78,7 +84,7 @@ internal static class WatchCommand
                 IReadOnlyDictionary<string, ScoreComparison>? versus = null;
                 var isFork = rounds[0].Manifest.Previous is not null;
                 if (withReference && !isFork && LocalOnlyRun.IsAskedBy(plan)
-                    && await HasBegunAsync(LocalOnlyRun.Of(run), cancellationToken))
+                    && await HasBegunAsync(run, LocalOnlyRun.Of(run), cancellationToken))
                 {
                     await screen.Output.WriteLineAsync("The same clients with the same budget and nothing shared:");
                     (_, alone, last) = await FollowAsync(LocalOnlyRun.Of(run), cancellationToken);
@@ -92,6 +98,15 @@ internal static class WatchCommand
             return last;
         }
 
+        private static string EndOf(RunSnapshot last, IReadOnlyList<RoundSummary> rounds) => Json.Line(new
+        {
+            End = new
+            {
+                last.Run, last.Status, last.Reason, Committed = rounds.Count == 0 ? (int?)null : rounds[^1].Manifest.Round, last.Rounds,
+                Sha256 = rounds.Count == 0 ? null : rounds[^1].ManifestSha256,
+            },
+        });
+
         private async Task<(FederationPlan Plan, IReadOnlyList<RoundSummary> Rounds, RunSnapshot? Last)> FollowAsync(
             string run, CancellationToken cancellationToken)
         {
@@ -103,8 +118,14 @@ internal static class WatchCommand
         }
 
         // The run begins it when everything else of its end is done.
-        private async Task<bool> HasBegunAsync(string reference, CancellationToken cancellationToken)
+        private async Task<bool> HasBegunAsync(string run, string reference, CancellationToken cancellationToken)
         {
+            if ((await LocalOnlyAsync(run, cancellationToken)).WasLeftOut)
+            {
+                screen.Note($"{reference}, the local-only reference, was left out when the run was begun");
+                return false;
+            }
+
             var since = Stopwatch.GetTimestamp();
             while ((await silos.GetAsync<RunList>(Routes.ListRuns.Pattern, cancellationToken)).Runs.All(one => one.Run != reference))
             {
@@ -122,10 +143,12 @@ internal static class WatchCommand
 
         private async Task<IReadOnlyDictionary<string, ScoreComparison>> VersusAsync(string run, CancellationToken cancellationToken)
         {
-            var compared = await silos.GetAsync<LocalOnlyView>(
-                $"{ControlClient.Run(run)}/local-only", cancellationToken, silos.Patience.Call);
+            var compared = await LocalOnlyAsync(run, cancellationToken);
             screen.Warn(compared.Missing.Select(ControlErrors.Line));
             return compared.Versus;
         }
+
+        private Task<LocalOnlyView> LocalOnlyAsync(string run, CancellationToken cancellationToken) =>
+            silos.GetAsync<LocalOnlyView>($"{ControlClient.Run(run)}/local-only", cancellationToken, silos.Patience.Call);
     }
 }

@@ -85,6 +85,12 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
         (await GetAsync<RunList>(Routes.ListRuns.Pattern, cancellationToken)).Runs.FirstOrDefault(one => one.Run == run)
         ?? throw new BadInputException($"There is no run {run}; {listsRuns} lists them.");
 
+    /// <summary>Runs side by side, with differences to the first.</summary>
+    /// <exception cref="BadInputException">There is no such run.</exception>
+    public Task<Comparison> CompareAsync(IReadOnlyList<string> runs, CancellationToken cancellationToken) => GetAsync<Comparison>(
+        $"{Routes.Compare.Pattern}?{string.Join('&', runs.Select(static run => $"run={Uri.EscapeDataString(run)}"))}", cancellationToken,
+        _patience.Call);
+
     /// <summary>The plan of a run.</summary>
     /// <exception cref="BadInputException">There is no such run.</exception>
     public async Task<PlanFile> PlanAsync(string run, CancellationToken cancellationToken)

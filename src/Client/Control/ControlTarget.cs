@@ -32,6 +32,9 @@ internal sealed class ControlTarget
         return target;
     }
 
+    /// <summary>Whether anything says that silos are meant.</summary>
+    public bool IsMeant(ParseResult parsed) => IsNamed(parsed) || parsed.GetValue(_tokenFile) is not null;
+
     /// <summary>Whether silos were named at all.</summary>
     public bool IsNamed(ParseResult parsed) => parsed.GetValue(_servers) is { Length: > 0 };
 
@@ -52,7 +55,7 @@ internal sealed class ControlTarget
         var named = parsed.GetValue(_servers) is { Length: > 0 } given ? given : [ServerAddress.Default];
         var servers = named.Select(ServerAddress.Parse).DistinctBy(static server => $"{server}").ToList();
         var file = parsed.GetValue(_tokenFile);
-        return new([.. servers.Select(server => new NamedServer(server, Token.Read(file, server.Port)))], Line(parsed, "runs"));
+        return new([.. servers.Select(server => new NamedServer(server, Token.Read(file, server.Port)))], LineNamingSilos(parsed, "runs"));
     }
 
     /// <summary>Says on standard error what an accepted run will wait for.</summary>

@@ -56,6 +56,14 @@ internal sealed record FolderResults
         TimeProvider.System.GetUtcNow(), ReportFacts.VersionOf(typeof(Program)), Hosts: 1, run.Record.ForkedFrom,
         PlanSizes.Of(plan, run.Record.Root).Sizes?.Bytes);
 
+    /// <summary>Every committed round of a folder; none before round 0.</summary>
+    /// <exception cref="CorruptBlobException">A manifest is missing or was changed.</exception>
+    public static async Task<IReadOnlyList<RoundSummary>> RoundsAsync(RunDirectory run, CancellationToken cancellationToken)
+    {
+        using var store = run.OpenStore();
+        return await RoundsAsync(store, run.Record.Plan, cancellationToken);
+    }
+
     private static async Task<IReadOnlyList<RoundSummary>> RoundsAsync(IBlobStore store, string job, CancellationToken cancellationToken)
     {
         var log = new CommitLog(store, job);

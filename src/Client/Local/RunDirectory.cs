@@ -32,8 +32,8 @@ internal sealed record RunRecord(
 internal sealed class RunDirectory : IDisposable
 {
     private const string LockFile = ".lock";
-    private const string RecordFile = "run.json";
-    private const string PlanFileName = "plan.yaml";
+    internal const string RecordFile = "run.json";
+    internal const string PlanFileName = "plan.yaml";
     private const int HeldByAnother = 11; // EWOULDBLOCK
 
     private bool _wasThere;
@@ -251,6 +251,32 @@ internal sealed class RunDirectory : IDisposable
         foreach (var file in Directory.EnumerateFiles(Path)) File.Delete(file);
         if (!_wasThere) Directory.Delete(Path);
     }
+
+    /// <summary>Whether a process runs in the folder.</summary>
+    public bool IsInUse
+    {
+        get
+        {
+            try
+            {
+                // shared, so that two who look do not see each other
+                new FileStream(System.IO.Path.Combine(Path, LockFile), FileMode.Open, FileAccess.Read, FileShare.Read).Dispose();
+                return false;
+            }
+            catch (IOException e) when (e.HResult == HeldByAnother)
+            {
+                return true;
+            }
+            catch (FileNotFoundException)
+            {
+                return false;
+            }
+        }
+    }
+
+    /// <summary>When a blob of the store was written; without one, when the folder was made.</summary>
+    public DateTimeOffset LastWritten(string? key) =>
+        File.GetLastWriteTimeUtc(System.IO.Path.Combine(key is null ? Path : Store, key ?? RecordFile));
 
     /// <summary>Lets other processes run in the folder.</summary>
     public void Dispose() => _lock?.Dispose();

@@ -54,7 +54,7 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
                 last = progress;
                 foreach (var line in progress.Missing.Select(line => $"round {progress.Round}: {line}").Where(_told.Add))
                     screen.Error.WriteLine(line);
-                if (_holds.Next(progress) is { } news) screen.Error.WriteLine(news);
+                if (_holds.Next(progress, EndOf(progress)) is { } news) screen.Error.WriteLine(news);
                 foreach (var view in Take(progress))
                 {
                     screen.Output.WriteLine(screen.Mode == ScreenMode.Json ? MetricsText.JsonLine(view) : Line(view, progress.Rounds));
@@ -170,12 +170,15 @@ internal sealed class RoundReporter(Screen screen, FederationPlan? plan)
 
         IEnumerable<IRenderable> rounds = screen.Fits(table) ? [table] : Lines(progress.Rounds);
         var bar = new Markup(Bar(progress, screen.Console.Profile.Width));
-        var hold = progress is { Status: JobStatus.Running, Hold: { } held } && (held.Kind != HoldKind.AtWork || held.Lines.Count > 0)
-            ? held.Text
-            : null;
+        var hold = progress is { Status: JobStatus.Running, Hold: { } held } ? HoldNews.WorkOf(held, EndOf(progress)) : null;
         string[] notes = [.. hold is null ? [] : new[] { hold }, .. progress.Missing];
         return new([.. rounds, bar, .. notes.Select(static line => new Text(line))]);
     }
+
+    private DateTimeOffset? EndOf(RunSnapshot progress) => Forecast.EndOf(
+        progress.Status, TimeProvider.System.GetUtcNow(),
+        Forecast.MedianSeconds(_rounds.Select(static round => (round.Manifest.Round, (double?)round.Seconds))), progress.Rounds, LastRound,
+        progress.Hold);
 
     // Where the table would break its numbers: as many of the last rounds as the terminal shows, each broken between words alone.
     private IEnumerable<IRenderable> Lines(int rounds)

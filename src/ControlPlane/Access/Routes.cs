@@ -44,6 +44,7 @@ public static class Routes
         ClientRounds = new("getClientRounds", "GET", Client + "/rounds", Policy.View, "A client in every committed round"),
         LocalOnly = new("getLocalOnly", "GET", Run + "/local-only", Policy.View,
             "The last scores beside those of the local-only reference"),
+        Compare = new("compareRuns", "GET", "/v1/compare", Policy.View, "The outcomes of runs side by side, with differences to the first"),
         Logs = new("getRunLogs", "GET", Run + "/logs", Policy.View, "What the silos say of a run in their logs"),
         Verify = new("verifyRun", "GET", Run + "/verification", Policy.View,
             "Whether all that a run's manifests name is there, at every site"),
@@ -71,7 +72,7 @@ public static class Routes
     public static IReadOnlyList<ControlRoute> All { get; } =
     [
         Live, Ready, Enter, Admit, Home, RunPage, Assets, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, ManyEvents, Rounds, Plan,
-        Report, RunMetrics, Result, Grid, Tasks, ClientRounds, LocalOnly, Logs, Verify, Pause, Resume, Cancel, Extend, Fork, Evaluate,
+        Report, RunMetrics, Result, Grid, Tasks, ClientRounds, LocalOnly, Compare, Logs, Verify, Pause, Resume, Cancel, Extend, Fork, Evaluate,
         Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs,
     ];
 }

@@ -28,6 +28,8 @@ internal static class ResultRoutes
         routes.Map(Routes.Result, static async (string run, RunCalls runs, ControlServices silo, CancellationToken token) =>
             Results.Ok(ResultView.Of(await LoadAsync(run, runs, silo, token)))).Produces<ResultView>().ProducesOfRun();
         routes.Map(Routes.LocalOnly, LocalOnlyAsync).Produces<LocalOnlyView>().ProducesOfRun();
+        routes.Map(Routes.Compare, CompareAsync).Produces<Comparison>().ProducesOfRun()
+            .Produces<Problem>(StatusCodes.Status400BadRequest);
         routes.Map(Routes.Verify, VerifyAsync).Produces<VerificationView>().ProducesOfRun();
     }
 
@@ -63,10 +65,28 @@ internal static class ResultRoutes
     private static async Task<IResult> LocalOnlyAsync(string run, RunCalls runs, ControlServices silo, CancellationToken token)
     {
         var results = await LoadAsync(run, runs, silo, token);
+        await using var leftOut = await silo.Stores.Job.OpenAsync(Keys.NoReference(run), token);
         return Results.Ok(new LocalOnlyView(
             Json.Schema, run, results.LocalOnly is null ? null : LocalOnlyRun.Of(run),
             results.VersusLocal ?? new Dictionary<string, ScoreComparison>(),
-            results.Missing));
+            results.Missing, leftOut is not null));
+    }
+
+    private static async Task<IResult> CompareAsync(string[] run, RunCalls runs, ControlServices silo, CancellationToken token)
+    {
+        if (run.Length is < 2 or > Comparison.Most) throw new BadInputException($"run: name from 2 to {Comparison.Most} runs");
+        if (run.Distinct(StringComparer.Ordinal).Count() < run.Length) throw new BadInputException("run: a run is named twice");
+        var compared = new List<ComparedRun>();
+        foreach (var name in run)
+        {
+            var results = await RunResults.LoadAloneAsync(runs, name, token);
+            var (versus, missing) = compared.Count == 0
+                ? (null, null)
+                : await results.CompareAsync(silo.Sites, run[0], token);
+            compared.Add(new(name, results.PlanYaml, results.Plan, results.Rounds, versus, missing));
+        }
+
+        return Results.Ok(Comparison.Of(compared));
     }
 
     private static async Task<IResult> VerifyAsync(string run, ControlServices silo, CancellationToken token)

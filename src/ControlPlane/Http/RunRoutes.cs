@@ -68,10 +68,9 @@ internal static class RunRoutes
         var (stored, target) = (await runs.PlanAsync(run, token), Identifiers.Check("run", body.Run));
         if (target == run) throw new BadInputException($"run: {run} is the run to begin from; give another name");
         Bodies.RequireTexts("set", body.Set);
-        var plan = (body.Set ?? []).Aggregate(
-            body.Plan ?? stored, static (yaml, assignment) => PlanEdit.Assign(yaml, assignment, "plan"));
-        _ = PlanReader.Require(plan, "plan");
-        await runs.Control(target).ForkAsync(run, body.Round, plan, body.AllowDataChange, token);
+        var plan = PlanChanges.Of(body.Plan ?? stored, "plan", "set", body.Set ?? []);
+        _ = plan.Require();
+        await runs.Control(target).ForkAsync(run, body.Round, plan.Yaml, body.AllowDataChange, token);
         return Results.Created($"/v1/runs/{target}", await SteeredAsync(target, runs, token));
     }
 

@@ -45,13 +45,20 @@ public sealed record RunResults
     /// <exception cref="StoreUnavailableException">Rounds that are committed cannot be read now.</exception>
     public static async Task<RunResults> LoadAsync(RunCalls runs, SiteRuns sites, string run, CancellationToken cancellationToken)
     {
+        var results = await LoadAloneAsync(runs, run, cancellationToken);
+        var isFork = results.Rounds is [{ Manifest.Previous: not null }, ..];
+        if (!LocalOnlyRun.IsAskedBy(results.Plan) || isFork || !Identifiers.IsValid(LocalOnlyRun.Of(run))) return results;
+        return await results.WithReferenceAsync(runs, sites, LocalOnlyRun.Of(run), cancellationToken);
+    }
+
+    /// <summary>Reads the results of a run without those of its reference.</summary>
+    /// <inheritdoc cref="LoadAsync" path="/exception"/>
+    public static async Task<RunResults> LoadAloneAsync(RunCalls runs, string run, CancellationToken cancellationToken)
+    {
         var yaml = await runs.PlanAsync(run, cancellationToken);
         var plan = PlanReader.Require(yaml, run);
         var (progress, rounds) = await RoundsAsync(runs, run, cancellationToken);
-        var results = new RunResults { Run = run, Status = progress.Status, PlanYaml = yaml, Plan = plan, Rounds = rounds };
-        var isFork = rounds is [{ Manifest.Previous: not null }, ..];
-        if (!LocalOnlyRun.IsAskedBy(plan) || isFork || !Identifiers.IsValid(LocalOnlyRun.Of(run))) return results;
-        return await results.WithReferenceAsync(runs, sites, LocalOnlyRun.Of(run), cancellationToken);
+        return new() { Run = run, Status = progress.Status, PlanYaml = yaml, Plan = plan, Rounds = rounds };
     }
 
     private async Task<RunResults> WithReferenceAsync(RunCalls runs, SiteRuns sites, string reference, CancellationToken cancellationToken)
@@ -78,7 +85,8 @@ public sealed record RunResults
         return PlanText.Of(other with { Strategy = other.Strategy with { Rounds = Plan.Strategy.Rounds } }) == PlanText.Of(expected);
     }
 
-    private async Task<(IReadOnlyDictionary<string, ScoreComparison> Compared, IReadOnlyList<string> Missing)> CompareAsync(
+    /// <summary>The last scores beside those of another run, row by row, and why those of clients are missing.</summary>
+    internal async Task<(IReadOnlyDictionary<string, ScoreComparison> Compared, IReadOnlyList<string> Missing)> CompareAsync(
         SiteRuns sites, string reference, CancellationToken cancellationToken)
     {
         var scored = Plan.Clients.Where(static client => client.Data.Test is not null)

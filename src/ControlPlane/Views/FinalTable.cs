@@ -155,7 +155,7 @@ internal sealed record FinalTable
     }
 
     // Clients of one task may be scored on the same rows, whatever their files are called, and so may those of tasks that share a file.
-    private static Func<FinalRow, string> Together(FederationPlan plan)
+    internal static Func<FinalRow, string> Together(FederationPlan plan)
     {
         var groups = plan.Clients.Select(static client => client.Task).Distinct()
             .ToDictionary(static task => task, static task => task, StringComparer.Ordinal);

@@ -10,8 +10,6 @@ namespace FedRLora.ControlPlane.Views;
 /// </summary>
 internal sealed class RunProjection
 {
-    private const int MedianOf = 10;
-
     private readonly string _run;
     private readonly FederationPlan _plan;
     private readonly Dictionary<string, ClientSpec> _specs;
@@ -119,9 +117,7 @@ internal sealed class RunProjection
         List<RoundAggregate> rounds = [.. _rounds.TakeWhile(round => round.Round <= committed)];
         var measured = rounds.Sum(static round => round.Seconds ?? 0);
         var hold = HoldView.From(progress.Hold);
-        var median = MedianSeconds(rounds);
-        var left = progress.Rounds - Math.Max(0, committed);
-        var open = progress.Hold is { Kind: HoldKind.AtWork, For: { } sent } ? sent : TimeSpan.Zero;
+        var median = Forecast.MedianSeconds(rounds.Select(static round => (round.Round, round.Seconds)));
         return new()
         {
             Name = progress.Name,
@@ -141,9 +137,7 @@ internal sealed class RunProjection
             AbsentSites = [.. progress.AbsentSites.SelectMany(static absent => absent.Sites).Select(static site => site.Site).Distinct()],
             ElapsedSeconds = measured > 0 ? measured : null,
             MedianSeconds = median,
-            ForecastEnd = progress.Status == JobStatus.Running && median is { } each
-                ? at.AddSeconds(each * left - Math.Min(each, open.TotalSeconds))
-                : null,
+            ForecastEnd = Forecast.EndOf(progress.Status, at, median, progress.Rounds, committed, hold),
         };
     }
 
@@ -177,16 +171,6 @@ internal sealed class RunProjection
             JobStatus.Finished => string.Create(CultureInfo.InvariantCulture, $"finished: {progress.Rounds} rounds are committed"),
             var status => $"{Words.Named(status)} in {where}" + (why is null ? "" : $": {why}"),
         };
-    }
-
-    private static double? MedianSeconds(IEnumerable<RoundAggregate> rounds)
-    {
-        double[] last =
-        [
-            .. rounds.Where(static round => round is { Round: > 0, Seconds: not null }).TakeLast(MedianOf)
-                .Select(static round => round.Seconds!.Value),
-        ];
-        return Spread.Of(last.Select(static seconds => (double?)seconds), last.Length, highIsBad: true).Median;
     }
 
     private ClientState Of(ClientNow client)

@@ -21,11 +21,35 @@ public static class RowComparison
         {
             var own = await RowScoresFile.ReadAsync(siteStore, run, site, client, cancellationToken);
             var alone = await RowScoresFile.ReadAsync(siteStore, other, site, client, cancellationToken);
-            if (own is null || alone is null) continue;
-            if ((own.Round, own.Metric, own.Rows.Count) != (alone.Round, alone.Metric, alone.Rows.Count)) continue;
-            found.Add(client, ScoreErrors.Compare(own.Metric, own.Rows, (alone.Score, alone.Rows)));
+            if (own?.Round == alone?.Round && Compare(own, alone) is { } compared) found.Add(client, compared);
         }
 
         return found;
     }
+
+    /// <summary>The last scores of a run beside those of one of another store, whatever their rounds, by client.</summary>
+    /// <param name="own">The run's store, its name, and the site of each client.</param>
+    /// <param name="other">Those of the other run.</param>
+    /// <param name="cancellationToken">The caller's token.</param>
+    public static async Task<IReadOnlyDictionary<string, ScoreComparison>> BesideAsync(
+        (IBlobStore Store, string Run, IReadOnlyDictionary<string, string> Sites) own,
+        (IBlobStore Store, string Run, IReadOnlyDictionary<string, string> Sites) other, CancellationToken cancellationToken)
+    {
+        var found = new Dictionary<string, ScoreComparison>(StringComparer.Ordinal);
+        foreach (var (client, site) in own.Sites)
+        {
+            if (!other.Sites.TryGetValue(client, out var otherSite)) continue;
+            var compared = Compare(
+                await RowScoresFile.ReadAsync(own.Store, own.Run, site, client, cancellationToken),
+                await RowScoresFile.ReadAsync(other.Store, other.Run, otherSite, client, cancellationToken));
+            if (compared is not null) found.Add(client, compared);
+        }
+
+        return found;
+    }
+
+    private static ScoreComparison? Compare(RowScoresFile? own, RowScoresFile? other) =>
+        own is null || other is null || (own.Metric, own.Rows.Count) != (other.Metric, other.Rows.Count)
+            ? null
+            : ScoreErrors.Compare(own.Metric, own.Rows, (other.Score, other.Rows));
 }

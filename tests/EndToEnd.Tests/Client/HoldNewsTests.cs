@@ -47,7 +47,7 @@ public sealed class HoldNewsTests
     }
 
     [Fact]
-    public void Work_is_said_where_a_minute_brought_no_round()
+    public void Work_is_said_where_no_round_came_for_a_while()
     {
         var news = new HoldNews(_time);
         var working = new Hold { Kind = HoldKind.AtWork, Phase = "train", Have = 1, Of = 2, Clients = ["b"], ClientCount = 1 };
@@ -58,6 +58,27 @@ public sealed class HoldNewsTests
         _time.Advance(TimeSpan.FromSeconds(60));
 
         Assert.Equal("2026-05-04T12:02:00Z round 1: train: 1 of 2 clients are in; at work: b", news.Next(Waiting(working)));
+    }
+
+    [Fact]
+    public void A_long_round_says_each_half_minute_how_far_it_is_and_when_the_run_ends()
+    {
+        var news = new HoldNews(_time);
+        var working = new Hold { Kind = HoldKind.AtWork, Phase = "train", Have = 1, Of = 2, Clients = ["b"], ClientCount = 1 };
+
+        var said = Enumerable.Range(1, 70).Select(second =>
+        {
+            _time.Advance(TimeSpan.FromSeconds(1));
+            return news.Next(Waiting(working with { For = TimeSpan.FromSeconds(second) }), Noon.AddMinutes(9));
+        }).OfType<string>().ToArray();
+
+        Assert.Equal(
+            [
+                "2026-05-04T12:00:30Z round 1: train: 1 of 2 clients are in; at work: b; 30.0 s so far; "
+                    + "the run ends at about 2026-05-04 12:09Z",
+                "2026-05-04T12:01:00Z round 1: train: 1 of 2 clients are in; at work: b; 1 min 00 s so far; "
+                    + "the run ends at about 2026-05-04 12:09Z",
+            ], said);
     }
 
     private static RunSnapshot Waiting(Hold hold) =>

@@ -118,6 +118,20 @@ public sealed partial class WatchTests : IDisposable
         Assert.Contains("does not have its digest", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task A_program_hears_last_how_the_run_ended()
+    {
+        await using var server = Silo(new([State("1", 2) + State("2", 2, "paused")]));
+
+        var result = await CommandLine.RunAsync("watch", "demo-1", "--json", "--server", server.Url, "--token-file", _token);
+
+        Assert.Equal(1, result.Code);
+        var lines = result.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(4, lines.Length); // rounds 0 to 2, and the end
+        Assert.Equal($"{{\"schema\":1,\"end\":{{\"run\":\"demo-1\",\"status\":\"paused\",\"committed\":2,\"rounds\":3,"
+            + $"\"sha256\":\"{Digest(2)}\"}}}}", lines[3]);
+    }
+
     private Task<CommandResult> WatchAsync(params string[] servers) => CommandLine.RunAsync(
         ["watch", "demo-1", "--no-local-only", .. servers.SelectMany(static url => new[] { "--server", url }), "--token-file", _token]);
 

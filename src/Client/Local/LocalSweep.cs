@@ -1,0 +1,152 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Plans.Reading;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Sending;
+using FedRLora.Client.Rendering;
+using FedRLora.ControlPlane.Views;
+using FedRLora.Grains.Store;
+using FedRLora.Silo.Storage;
+
+namespace FedRLora.Client.Local;
+
+/// <summary>Runs a sweep on this machine, one run after another, and compares what came out.</summary>
+/// <param name="sweep">The sweep.</param>
+/// <param name="screen">Where to.</param>
+/// <param name="maySend">What the sites let leave them.</param>
+/// <param name="lanes">Groups that train side by side.</param>
+internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits maySend, int? lanes)
+{
+    private readonly StoreMode _mode = sweep.PlanOf(sweep.Runs[0]).Require().Store.Mode ?? StoreMode.Private;
+
+    /// <summary>The exit code: 1 where a run failed, which does not keep the others from running.</summary>
+    public async Task<int> RunAsync(CancellationToken cancellationToken)
+    {
+        var failed = false;
+        var rows = await RowsAsync(cancellationToken);
+        foreach (var (run, index) in sweep.Runs.Select(static (run, index) => (run, index)))
+        {
+            var which = $"run {index + 1} of {sweep.Runs.Count}: {run.Name}";
+            if (rows[index].Status == FolderStatus.Finished)
+            {
+                if (screen.Mode != ScreenMode.Json) await screen.Output.WriteLineAsync($"{which} is finished");
+                continue;
+            }
+
+            await screen.Output.WriteLineAsync(screen.Mode == ScreenMode.Json
+                ? Json.Line(new { Run = run.Name, Folder = sweep.FolderOf(run), Values = ValuesOf(run) })
+                : $"{which}, in {sweep.FolderOf(run)}");
+            var code = await RunAsync(run, cancellationToken);
+            rows = await RowsAsync(CancellationToken.None);
+            sweep.Write(_mode, rows, best: null);
+            if (code == ExitCode.Interrupted)
+            {
+                await screen.Error.WriteLineAsync($"The sweep goes on with: {OwnCommand.Line("sweep", "--resume", sweep.Path)}");
+                return code;
+            }
+
+            failed |= code != ExitCode.Done;
+        }
+
+        await CompareAsync(rows, cancellationToken);
+        return failed ? ExitCode.Failed : ExitCode.Done;
+    }
+
+    private async Task<int> RunAsync(SweptRun run, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var (folder, file) = (sweep.FolderOf(run), sweep.PlanOf(run));
+            if (!File.Exists(Path.Combine(folder, RunDirectory.RecordFile))) return await BeginAsync(folder, file, cancellationToken);
+            using var begun = RunDirectory.OpenToRun(folder);
+            var local = new LocalRun(begun, screen, maySend, lanes);
+            await local.RequireWholeAsync(file, anyEngine: false, cancellationToken);
+            await LocalInputsCheck.RequireAsync(begun, rounds: null, allowed: false, screen, cancellationToken);
+            return await local.RunAsync(resume: true, allowEngineChange: false, cancellationToken);
+        }
+#pragma warning disable CA1031 // Whatever ended it, the other runs go on.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            var (code, message) = Cli.Explain(e, cancellationToken);
+            await screen.Error.WriteLineAsync($"{run.Name}: {message}");
+            return code;
+        }
+    }
+
+    private async Task<int> BeginAsync(string folder, PlanFile file, CancellationToken cancellationToken)
+    {
+        // What a kill in the middle of its making left; no job is in it.
+        if (Directory.Exists(folder) && !Directory.Exists(Path.Combine(folder, "store", "jobs"))) Directory.Delete(folder, recursive: true);
+        var plan = file.Require();
+        var localOnly = sweep.Record.LocalOnly && LocalOnlyRun.IsAskedBy(plan);
+        using var run = RunDirectory.Create(folder, file, plan, localOnly, sweep.Record.Root);
+        var local = new LocalRun(run, screen, maySend, lanes);
+        try
+        {
+            return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);
+        }
+        catch when (!local.HasBegun)
+        {
+            run.Discard();
+            Interruption.LastWord = null;
+            throw;
+        }
+    }
+
+    private async Task<IReadOnlyList<SweepRow>> RowsAsync(CancellationToken cancellationToken)
+    {
+        var rows = new List<SweepRow>();
+        foreach (var run in sweep.Runs)
+        {
+            var row = new SweepRow { Name = run.Name, Folder = sweep.FolderOf(run), Values = ValuesOf(run) };
+            rows.Add(!File.Exists(Path.Combine(row.Folder, RunDirectory.RecordFile)) ? row : await StandsAsync(row, cancellationToken));
+        }
+
+        return rows;
+    }
+
+    private static async Task<SweepRow> StandsAsync(SweepRow row, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var run = await FolderRun.ReadAsync(row.Folder, cancellationToken);
+            return row with
+            {
+                Status = run.Status, Committed = run.Committed, Metric = run.Metric, Score = run.Score, Sha256 = run.Sha256,
+                Reason = run.Reason,
+            };
+        }
+        catch (Exception e) when (e is BadInputException or CorruptBlobException or StoreUnavailableException)
+        {
+            return row with { Status = FolderStatus.Failed, Reason = e.Message.Split('\n')[0] };
+        }
+    }
+
+    private async Task CompareAsync(IReadOnlyList<SweepRow> rows, CancellationToken cancellationToken)
+    {
+        List<SweepRow> finished = [.. rows.Where(static row => row.Status == FolderStatus.Finished)];
+        if (finished.Count > Comparison.Most)
+            screen.Note($"of {finished.Count} finished runs the {Comparison.Most} best are compared; {sweep.Path} has all");
+        var ranked = SweepOutcome.Ranked(finished).Take(Comparison.Most).ToList();
+        var comparison = ranked.Count < 2 ? null : await FolderComparison.OfAsync(
+            [.. ranked.Select(static row => row.Folder)], [.. ranked.Select(static row => row.Name)], cancellationToken);
+        var outcome = comparison is null ? null : new SweepOutcome(comparison);
+        rows = [.. rows.Select(row => outcome?.Told(row) ?? row)];
+        sweep.Write(_mode, rows, outcome?.Best);
+        if (screen.Mode == ScreenMode.Json)
+        {
+            await screen.Output.WriteLineAsync(Json.Line(new { Sweep = sweep.Path, outcome?.Best, Runs = rows, Comparison = comparison }));
+            return;
+        }
+
+        await screen.Output.WriteLineAsync();
+        if (outcome is not null) await screen.Output.WriteAsync(outcome.ToText(screen.Width));
+        foreach (var row in rows.Where(static row => row.Status != FolderStatus.Finished))
+            await screen.Output.WriteLineAsync($"{row.Name}: {(row.Status is { } status ? Words.Named(status) : "not begun")}"
+                + $"{(row.Reason is { } why ? $": {why}" : "")}");
+        await screen.Output.WriteLineAsync($"sweep: {sweep.Path}");
+    }
+
+    private static Dictionary<string, string> ValuesOf(SweptRun run) => new(run.Values, StringComparer.Ordinal);
+}

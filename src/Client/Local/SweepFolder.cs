@@ -1,0 +1,184 @@
+using System.Globalization;
+using System.Text.Json;
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Plans.Reading;
+using FedRLora.Client.RunFolder;
+using FedRLora.ControlPlane.Views;
+using FedRLora.Silo.Storage;
+using FedRLora.Training.Inputs;
+
+namespace FedRLora.Client.Local;
+
+/// <summary>A run of a sweep and how it came out.</summary>
+internal sealed record SweepRow
+{
+    public required string Name { get; init; }
+    public required string Folder { get; init; }
+    public required IReadOnlyDictionary<string, string> Values { get; init; }
+
+    /// <summary>Where it stands; null before it was begun.</summary>
+    public FolderStatus? Status { get; init; }
+
+    public int? Committed { get; init; }
+    public string? Metric { get; init; }
+
+    /// <summary>The mean over clients.</summary>
+    public double? Score { get; init; }
+    public double? StandardError { get; init; }
+
+    /// <summary>To the run with the best mean, of the clients that both have a score of.</summary>
+    public double? Difference { get; init; }
+    public double? DifferenceError { get; init; }
+    public string? Sha256 { get; init; }
+    public string? Reason { get; init; }
+}
+
+/// <summary>
+/// What <c>sweep.json</c> says: what is swept, and the runs as far as they are.
+/// </summary>
+/// <param name="Schema">The version of the schema.</param>
+/// <param name="Root">Where the plan's paths start from.</param>
+/// <param name="LocalOnly">Whether runs have their local-only references.</param>
+/// <param name="Over">The keys and their values.</param>
+/// <param name="Best">The run whose mean is beyond two standard errors of every other; null where there is none, or none yet.</param>
+/// <param name="Runs">The runs, in their order.</param>
+internal sealed record SweepRecord(
+    int Schema, string Root, bool LocalOnly, IReadOnlyList<SweptKey> Over, string? Best, IReadOnlyList<SweepRow> Runs);
+
+/// <summary>
+/// A folder of runs of one plan with different values: <c>plan.yaml</c>, <c>sweep.json</c>, <c>sweep.csv</c> and a run folder for each.
+/// </summary>
+internal sealed class SweepFolder
+{
+    private const string RecordFile = "sweep.json", TableFile = "sweep.csv";
+
+    private SweepFolder(string path, PlanFile plan, SweepRecord record)
+    {
+        (Path, Plan, Record) = (path, plan, record);
+        Runs = SweptRun.Of(record.Over);
+    }
+
+    /// <summary>The folder.</summary>
+    public string Path { get; }
+
+    /// <summary>The plan without the swept values.</summary>
+    public PlanFile Plan { get; }
+
+    /// <summary>What is swept.</summary>
+    public SweepRecord Record { get; }
+
+    /// <summary>The runs, in their order.</summary>
+    public IReadOnlyList<SweptRun> Runs { get; }
+
+    /// <summary>The folder of a run.</summary>
+    public string FolderOf(SweptRun run) => System.IO.Path.Combine(Path, run.Name);
+
+    /// <summary>The plan of a run.</summary>
+    public PlanFile PlanOf(SweptRun run) => PlanOf(Plan, run);
+
+    /// <inheritdoc cref="PlanOf(SweptRun)"/>
+    public static PlanFile PlanOf(PlanFile plan, SweptRun run) =>
+        plan.With([.. run.Values.Select(static value => $"{value.Key}={value.Value}")], "--over");
+
+    /// <summary>
+    /// Makes a folder for a sweep: the one asked for or the next free <c>runs/NAME-sweep-N</c>; or takes up one in which the same sweep
+    /// was begun, without a name the newest where it is not finished.
+    /// </summary>
+    /// <exception cref="BadInputException">The folder asked for holds something else.</exception>
+    public static SweepFolder CreateOrTakeUp(string? asked, PlanFile plan, string name, StoreMode mode, SweepRecord record)
+    {
+        var path = asked;
+        if (path is null)
+        {
+            var number = Enumerable.Range(1, int.MaxValue - 1).First(one => !Directory.Exists(Numbered(name, one)));
+            if (number > 1 && Begun(Numbered(name, number - 1), plan, record) is { IsFinished: false } newest) return newest;
+            path = Numbered(name, number);
+        }
+
+        if (GivenPath.FileOf(path) is { } kind) throw new BadInputException($"{path}: is {kind}; give a folder for the sweep.");
+        if (Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any())
+        {
+            return Begun(path, plan, record) ?? throw new BadInputException(File.Exists(System.IO.Path.Combine(path, RecordFile))
+                ? $"{path}: holds a sweep of another plan or other values; give another folder, or continue that one with: "
+                    + OwnCommand.Line("sweep", "--resume", path)
+                : $"{path}: is not empty; give another folder");
+        }
+
+        try
+        {
+            StorePermissions.MakeFolders(System.IO.Path.GetFullPath(path), mode);
+            OutputFile.Replace(System.IO.Path.Combine(path, RunDirectory.PlanFileName), mode, plan.Yaml);
+            var made = new SweepFolder(path, plan, record);
+            made.Write(mode, [], best: null);
+            return made;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw new BadInputException($"{path}: cannot be written: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Opens the folder of a sweep that was begun.</summary>
+    /// <exception cref="BadInputException">It is none.</exception>
+    public static SweepFolder Open(string path)
+    {
+        var file = System.IO.Path.Combine(path, RecordFile);
+        if (!File.Exists(file))
+            throw new BadInputException($"{path}: is no folder of a sweep (no {RecordFile} in it); give one that fedrlora sweep made.");
+        try
+        {
+            var record = JsonSerializer.Deserialize<SweepRecord>(File.ReadAllBytes(file), Json.Lines);
+            if (record is not { Root: not null, Over.Count: > 0 }) throw new JsonException("root or over is missing");
+            return new(path, PlanFile.Open(System.IO.Path.Combine(path, RunDirectory.PlanFileName)), record);
+        }
+        catch (JsonException e)
+        {
+            throw new BadInputException($"{file}: is no record of a sweep: {e.Message.Split('\n')[0].TrimEnd('.')}.", e);
+        }
+    }
+
+    /// <summary>Writes how the runs came out.</summary>
+    public void Write(StoreMode mode, IReadOnlyList<SweepRow> rows, string? best)
+    {
+        OutputFile.Replace(System.IO.Path.Combine(Path, RecordFile), mode, Json.Page(Record with { Runs = rows, Best = best }) + "\n");
+        OutputFile.Replace(System.IO.Path.Combine(Path, TableFile), mode, Csv(rows));
+    }
+
+    private static string Numbered(string name, int number) =>
+        System.IO.Path.Combine(RunFolders.Default, string.Create(CultureInfo.InvariantCulture, $"{name}-sweep-{number}"));
+
+    private bool IsFinished => Record.Runs.Count == Runs.Count && Record.Runs.All(static run => run.Status == FolderStatus.Finished);
+
+    // What was begun there, where it is the same.
+    private static SweepFolder? Begun(string path, PlanFile plan, SweepRecord record)
+    {
+        if (!File.Exists(System.IO.Path.Combine(path, RecordFile))) return null;
+        var begun = Open(path);
+        return begun.Plan.Yaml == plan.Yaml && Definition(begun.Record) == Definition(record) ? begun : null;
+
+        static string Definition(SweepRecord record) => Json.Line(record with { Runs = [], Best = null });
+    }
+
+    private string Csv(IReadOnlyList<SweepRow> rows)
+    {
+        var keys = Record.Over.Select(static key => key.Key).ToList();
+        IEnumerable<string[]> lines =
+        [
+            ["run", .. keys, "status", "committed", "metric", "score", "standard_error", "difference", "difference_error", "sha256"],
+            .. rows.Select(row => (string[])
+            [
+                row.Name, .. keys.Select(key => row.Values.GetValueOrDefault(key) ?? ""),
+                row.Status is { } status ? Words.Named(status) : "", row.Committed?.ToString(CultureInfo.InvariantCulture) ?? "",
+                row.Metric ?? "", Number(row.Score), Number(row.StandardError), Number(row.Difference), Number(row.DifferenceError),
+                row.Sha256 ?? "",
+            ]),
+        ];
+        return string.Concat(lines.Select(static line => string.Join(',', line.Select(Quoted)) + "\n"));
+
+        static string Number(double? value) => value?.ToString("R", CultureInfo.InvariantCulture) ?? "";
+
+        static string Quoted(string cell) => cell.AsSpan().IndexOfAny(",\"\r\n") < 0
+            ? cell : $"\"{cell.Replace("\"", "\"\"", StringComparison.Ordinal)}\"";
+    }
+}

@@ -1,0 +1,128 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Plans.Reading;
+using FedRLora.ControlPlane.Views;
+
+namespace FedRLora.EndToEnd.Tests.Client;
+
+public sealed class ComparisonTests
+{
+    private static ComparedRun Run(string name, double gain, string? yaml = null) =>
+        new(name, yaml ?? SampleRun.Yaml, PlanReader.Require(yaml ?? SampleRun.Yaml, name), SampleRun.Rounds(gain));
+
+    [Fact]
+    public void A_difference_is_to_the_first_run_and_its_error_is_of_the_rows_where_they_are_known()
+    {
+        var (first, second) = (Run("one", 0.05), Run("two", 0.06));
+        var reference = first.Rounds[^1].Manifest.Clients[0].Score!.Value;
+
+        var compared = Comparison.Of(
+        [
+            first,
+            second with
+            {
+                VersusFirst = new Dictionary<string, ScoreComparison>
+                {
+                    ["a"] = new() { Reference = reference, StandardError = 0.01 },
+                    ["b"] = new() { Reference = 0.1, StandardError = 0.01 }, // rows of another scoring
+                },
+            },
+        ]);
+
+        var (a, b) = (compared.Clients[0].Scores[1], compared.Clients[1].Scores[1]);
+        Assert.Equal(0.03, a.Difference!.Value, 12);
+        Assert.Equal((true, 0.01, false), (a.IsPaired, a.DifferenceError, a.IsNoise));
+        Assert.Equal(0.06 * Math.Sqrt(2), b.DifferenceError!.Value, 12);
+        Assert.Equal((false, true), (b.IsPaired, b.IsNoise));
+        Assert.Contains(compared.Notes, static note => note.StartsWith("two: the error is as of runs on other", StringComparison.Ordinal)
+            && note.EndsWith("(b, c)", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Means_are_those_of_each_runs_own_table_to_the_last_digit()
+    {
+        var run = Run("two", 0.06);
+
+        var compared = Comparison.Of([Run("one", 0.05), run]);
+
+        Assert.Equal(FinalTable.Of(run.Plan, run.Rounds, localOnly: null).Mean.Federated, compared.Mean.Scores[1].Score);
+        Assert.Equal((0.03 + 0.03 + 0.06) / 3, compared.Mean.Scores[1].Difference!.Value, 12);
+    }
+
+    [Fact]
+    public void What_plans_do_not_agree_on_is_told_by_key_whatever_their_layout()
+    {
+        var other = SampleRun.Yaml.Replace("seed: 7", "seed: 8\nadapter: lora", StringComparison.Ordinal)
+            .Replace("strategy: {rounds: 3}", "strategy:\n  rounds: 3", StringComparison.Ordinal);
+
+        var compared = Comparison.Of([Run("one", 0.05), Run("two", 0.05, other)]);
+
+        Assert.Equal(
+            ["adapter.method: null, lora", "seed: 7, 8"],
+            compared.Plan.Select(static one => $"{one.Key}: {string.Join(", ", one.Values.Select(static value => value ?? "null"))}"));
+    }
+
+    [Theory]
+    [InlineData("test: u.jsonl", "test: v.jsonl", "two: no difference, since it has other test rows (c)")]
+    [InlineData("{id: c,", "{id: d,", "two: has no client c of one")]
+    [InlineData("rounds: 3", "rounds: 9", "two: 3 of 9 rounds are committed")]
+    public void What_cannot_be_compared_is_said(string from, string to, string said)
+    {
+        var compared = Comparison.Of([Run("one", 0.05), Run("two", 0.05, SampleRun.Yaml.Replace(from, to, StringComparison.Ordinal))]);
+
+        Assert.Contains(said, compared.Notes);
+    }
+
+    [Fact]
+    public void The_first_round_at_which_runs_part_is_told_by_digest()
+    {
+        var rounds = SampleRun.Rounds();
+        var other = Run("two", 0.05) with
+        {
+            Rounds = [.. rounds.Select(static round => round.Manifest.Round < 2 ? round
+                : round with { ManifestSha256 = new string('9', 64), Manifest = round.Manifest with { Shared = new("other", 1) } })],
+        };
+
+        var compared = Comparison.Of([Run("one", 0.05), Run("same", 0.05), other]);
+
+        Assert.Equal([null, null, 2], compared.Runs.Select(static run => run.PartsIn));
+        Assert.Equal([null, null, 2], compared.Runs.Select(static run => run.StatesPartIn));
+    }
+
+    [Fact]
+    public void No_run_is_called_the_best_where_another_is_inside_two_standard_errors_of_it()
+    {
+        var (clear, near) = (Comparison.Of([Run("one", 0.25), Run("two", 0.05)]), Comparison.Of([Run("one", 0.06), Run("two", 0.05)]));
+
+        Assert.Equal(("one", null), (SweepVerdict.BestOf(clear), SweepVerdict.BestOf(near)));
+        Assert.Contains("2 runs were compared", SweepVerdict.Of(near)[1], StringComparison.Ordinal);
+        Assert.Contains("not by that much against two", SweepVerdict.Of(near)[0], StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Names_of_runs_are_made_of_the_values_and_are_unique_names()
+    {
+        var runs = SweptRun.Of(
+        [
+            SweptKey.Parse("--over", "training.learningRate=1e-3,5e-3"),
+            SweptKey.Parse("--over", "adapter.targetModules=[q_proj, v_proj],[],\"a b\",'a:b'"),
+        ]);
+
+        Assert.Equal(8, runs.Select(static run => run.Name).Distinct(StringComparer.OrdinalIgnoreCase).Count());
+        Assert.All(runs, static run => Assert.True(Identifiers.IsValid(run.Name)));
+        Assert.Equal("learningRate-1e-3_targetModules--q_proj--v_proj-", runs[0].Name);
+        Assert.Equal("[q_proj, v_proj]", runs[0].Values[1].Value);
+        Assert.All(
+            SweptRun.Of([SweptKey.Parse("--over", $"name={new string('a', 90)},{new string('a', 91)}")]),
+            static run => Assert.True(Identifiers.IsValid(run.Name)));
+    }
+
+    [Theory]
+    [InlineData("adapter.rank", "has no values")]
+    [InlineData("adapter.rank=", "has no values")]
+    [InlineData("adapter.rank=[4", "no YAML list")]
+    [InlineData("adapter.rank=4,8,4", "has the value 4 twice")]
+    public void Values_that_are_no_list_are_refused(string text, string said) => Assert.Contains(
+        said, Assert.Throws<BadInputException>(() => SweptKey.Parse("--over", text)).Message, StringComparison.Ordinal);
+}
