@@ -5,6 +5,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Client.RunFolder;
+using FedRLora.ControlPlane.Trackers;
 using FedRLora.Silo.Storage;
 using FedRLora.Training.Inputs;
 
@@ -27,13 +28,14 @@ internal sealed record RunRecord(
 
 /// <summary>
 /// A run on one machine: <c>plan.yaml</c>, <c>run.json</c>, <c>store/</c> with every committed round, <c>metrics.csv</c>,
-/// <c>metrics-by-task.csv</c>, <c>metrics.jsonl</c>, <c>report.html</c> and <c>adapters/</c>.
+/// <c>metrics-by-task.csv</c>, <c>metrics.jsonl</c>, <c>tensorboard/</c>, <c>report.html</c> and <c>adapters/</c>.
 /// </summary>
 internal sealed class RunDirectory : IDisposable
 {
     private const string LockFile = ".lock";
     private const string RecordFile = "run.json";
     private const string PlanFileName = "plan.yaml";
+    private const string TensorBoardFolder = "tensorboard";
     private const int HeldByAnother = 11; // EWOULDBLOCK
 
     private bool _wasThere;
@@ -56,6 +58,15 @@ internal sealed class RunDirectory : IDisposable
 
     /// <summary>Its jobs: the run, and the local-only reference where it has one.</summary>
     public IReadOnlyList<string> Jobs => Record.LocalOnly ? [Record.Plan, LocalOnlyRun.Of(Record.Plan)] : [Record.Plan];
+
+    /// <summary>The metrics of its rounds as files.</summary>
+    public MetricsFiles Metrics(FederationPlan plan) =>
+        new(Path, System.IO.Path.Combine(Path, TensorBoardFolder, TrackerNames.Federated), Record.Mode, plan);
+
+    /// <summary>The metrics of its local-only reference's rounds as files.</summary>
+    public MetricsFiles MetricsOfLocalOnly(FederationPlan plan) =>
+        new(System.IO.Path.Combine(Path, TrackerNames.LocalOnly), System.IO.Path.Combine(Path, TensorBoardFolder, TrackerNames.LocalOnly),
+            Record.Mode, plan);
 
     /// <summary>Where adapters of a form go unless another folder is asked for.</summary>
     public string AdaptersOf(ExportForm form) => System.IO.Path.Combine(Path, form.FolderName);
