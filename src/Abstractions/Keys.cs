@@ -67,6 +67,9 @@ public static class Keys
     public static string OriginTaskServerOptimizer(string job, string task, string sha256) =>
         $"{Origins(job)}server-optimizer-of-{Identifiers.Of(task)}-{sha256}.safetensors";
 
+    /// <summary>Which runs of trackers stand for a job.</summary>
+    public static string Tracked(string job) => $"trackers/{job}.json";
+
     /// <summary>The engine fingerprint.</summary>
     public static string Fingerprint(string job) => $"jobs/{job}/fingerprint.json";
 

@@ -26,7 +26,7 @@ public static class FederationSiloBuilderExtensions
     public static ISiloBuilder AddFederation(this ISiloBuilder silo, SiloIdentity identity, GrainSettings settings)
     {
         silo.Services.AddSingleton(identity).AddSingleton(settings).AddSingleton<SiloCache>().AddSingleton<DurableSite>();
-        silo.Services.AddSingleton<ClientSeries>().AddSingleton<CoordinatorServices>();
+        silo.Services.AddSingleton<ClientSeries>().AddSingleton<CoordinatedRuns>().AddSingleton<CoordinatorServices>();
         silo.Services.AddHostedService<JobRevival>();
         silo.Services.AddSingleton<SiteWatch>().AddHostedService(static services => services.GetRequiredService<SiteWatch>());
         silo.Services.AddSingleton(static services =>

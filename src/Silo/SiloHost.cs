@@ -58,7 +58,8 @@ public static class SiloHost
                     ? new() { Mode = options.StoreMode, Durability = options.Durability }
                     : null,
             }));
-        // after Orleans: it starts when the silo has, and stops before it
+        // after Orleans: they start when the silo has, and stop before it
+        if (options.Mlflow is { } mlflow) builder.AddMlflow(mlflow);
         if (options.Control is { } control) builder.AddControlPlane(control, options.Root);
         return builder.Build();
     }

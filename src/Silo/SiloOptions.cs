@@ -1,6 +1,7 @@
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Sending;
 using FedRLora.ControlPlane;
+using FedRLora.Silo.Trackers;
 
 namespace FedRLora.Silo;
 
@@ -38,6 +39,9 @@ public sealed record SiloOptions
 
     /// <summary>Groups that train side by side; null for as many as there are processors, one on a GPU.</summary>
     public int? Lanes { get; init; }
+
+    /// <summary>The MLflow server that the runs which it coordinates are sent to; null: none.</summary>
+    public MlflowServer? Mlflow { get; init; }
 
     /// <summary>How many series of metrics with a client as label it may have; 0 for none.</summary>
     public int ClientMetrics { get; init; }

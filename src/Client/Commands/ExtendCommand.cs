@@ -20,11 +20,11 @@ internal static class ExtendCommand
         var dataChange = SharedOptions.AllowDataChange();
         var maySend = MaySend.Create();
         var (lanes, dashboard) = (SharedOptions.Lanes(), SharedOptions.Dashboard());
-        var json = SharedOptions.Json();
+        var (mlflow, json) = (SharedOptions.MlflowOrNone(), SharedOptions.Json());
         var command = new Command("extend",
             "Give a run more rounds and continue it; a learning rate schedule is stretched over all of them")
         {
-            rounds, dataChange, maySend, lanes, dashboard, json,
+            rounds, dataChange, maySend, lanes, dashboard, mlflow, json,
         };
         var run = RunTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -41,10 +41,12 @@ internal static class ExtendCommand
                 await local.RequireWholeAsync(file, anyEngine: false, cancellationToken);
                 await LocalInputsCheck.RequireAsync(folder, count, parsed.GetValue(dataChange), screen, cancellationToken);
                 folder.Extend(count);
+                folder.SendTo(parsed.GetValue(mlflow));
                 return await local.RunAsync(resume: true, allowEngineChange: false, cancellationToken);
             }
 
             SharedOptions.RefuseOfThisProcess(parsed, lanes, dashboard);
+            SharedOptions.RefuseMlflow(parsed, mlflow);
             MaySend.Refuse(parsed, maySend);
             name = run.Name(parsed);
             using var silos = run.Silos.Open(parsed);

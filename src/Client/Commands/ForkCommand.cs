@@ -28,10 +28,10 @@ internal static class ForkCommand
         var dataChange = SharedOptions.AllowDataChange();
         var maySend = MaySend.Create();
         var (lanes, dashboard) = (SharedOptions.Lanes(), SharedOptions.Dashboard());
-        var json = SharedOptions.Json();
+        var (mlflow, json) = (SharedOptions.MlflowOrNone(), SharedOptions.Json());
         var command = new Command("fork", "Begin a new run, with changed values, where a round of another ended")
         {
-            round, plan, set, folder, id, dataChange, maySend, lanes, dashboard, json,
+            round, plan, set, folder, id, dataChange, maySend, lanes, dashboard, mlflow, json,
         };
         var run = RunTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -49,6 +49,7 @@ internal static class ForkCommand
                 var limits = MaySend.Require(parsed, maySend, file.Require());
                 using var fork = await LocalFork.CreateAsync(
                     source, from, file, root, parsed.GetValue(folder), parsed.GetValue(dataChange), cancellationToken);
+                fork.SendTo(parsed.GetValue(mlflow) ?? source.Record.Mlflow);
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
                 if (screen.Mode != ScreenMode.Json)
                     await screen.Output.WriteLineAsync($"{fork.Record.Plan}: from round {from} of {name}, in {fork.Path}");
@@ -67,6 +68,7 @@ internal static class ForkCommand
             }
 
             SharedOptions.RefuseOfThisProcess(parsed, lanes, dashboard);
+            SharedOptions.RefuseMlflow(parsed, mlflow);
             MaySend.Refuse(parsed, maySend);
             if (parsed.GetValue(folder) is not null)
                 throw new BadInputException("--out: a run on silos has no folder of its own; name it with --run.");

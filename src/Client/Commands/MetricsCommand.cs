@@ -8,6 +8,7 @@ using FedRLora.Client.RunFolder;
 using FedRLora.ControlPlane.Metrics;
 using FedRLora.ControlPlane.Views;
 using FedRLora.Grains.Clients;
+using FedRLora.Training.Inputs;
 
 namespace FedRLora.Client.Commands;
 
@@ -17,7 +18,7 @@ namespace FedRLora.Client.Commands;
 /// </summary>
 internal static class MetricsCommand
 {
-    private const string Csv = "csv", JsonLines = "jsonl", Clients = "client", Tasks = "task", Steps = "steps";
+    private const string Csv = "csv", JsonLines = "jsonl", TensorBoard = "tensorboard", Clients = "client", Tasks = "task", Steps = "steps";
     private const string LinesType = "application/jsonl";
     private const long MostBytes = 4L << 30;
 
@@ -26,15 +27,15 @@ internal static class MetricsCommand
         var format = new Option<string?>("--format")
         {
             Description = "csv (default): a row for each round and client, or task; jsonl: an object for each round, "
-                + "with clients and tasks",
+                + "with clients and tasks; tensorboard: event files in the folder that --out names",
         };
-        format.AcceptOnlyFromAmong(Csv, JsonLines);
+        format.AcceptOnlyFromAmong(Csv, JsonLines, TensorBoard);
         var by = new Option<string?>("--by")
         {
             Description = "Of csv: what a row is of, client (default) or task; of jsonl: steps, an object for each step that was kept",
         };
         by.AcceptOnlyFromAmong(Clients, Tasks, Steps);
-        var target = new Option<string?>("--out") { Description = "The file; by default standard output" };
+        var target = new Option<string?>("--out") { Description = "The file, or of tensorboard the folder; by default standard output" };
         var command = new Command("metrics", "Write the numbers of a run's committed rounds, also of one that is going on")
         {
             format, by, target,
@@ -43,6 +44,13 @@ internal static class MetricsCommand
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var rows = parsed.GetValue(by);
+            if (parsed.GetValue(format) == TensorBoard)
+            {
+                if (rows is not null) throw new BadInputException("--by: event files hold means over clients and tasks; leave --by out");
+                await WriteEventsAsync(parsed, run, parsed.GetValue(target), cancellationToken);
+                return ExitCode.Done;
+            }
+
             var isCsv = (parsed.GetValue(format) ?? (rows == Steps ? JsonLines : Csv)) == Csv;
             if (rows == Steps && isCsv) throw new BadInputException("--by steps: points of steps are written as jsonl alone");
             if (rows is Clients or Tasks && !isCsv)
@@ -73,6 +81,28 @@ internal static class MetricsCommand
             }
         });
         return command;
+    }
+
+    private static async Task WriteEventsAsync(
+        ParseResult parsed, RunTarget run, string? target, CancellationToken cancellationToken)
+    {
+        if (target is null) throw new BadInputException("--out: name a folder; event files are no text for standard output");
+        if (GivenPath.FileOf(target) is { } kind) throw new BadInputException($"--out: {target} is {kind}; name a folder");
+        var folder = new TensorBoardFolder(target);
+        if (run.IsOnSilos(parsed))
+        {
+            var name = run.Name(parsed);
+            using var silos = run.Silos.Open(parsed);
+            await folder.WriteAsync(silos, name, cancellationToken);
+        }
+        else
+        {
+            using var source = run.Folder(parsed);
+            var results = await FolderResults.ReadAsync(source, cancellationToken);
+            folder.Write(results.Plan, results.Rounds, results.LocalOnly);
+        }
+
+        await parsed.InvocationConfiguration.Output.WriteLineAsync($"show them with: tensorboard --logdir {target}");
     }
 
     private static async Task<int> OfFolderAsync(RunDirectory run, Asked asked, TextWriter writer, CancellationToken cancellationToken)

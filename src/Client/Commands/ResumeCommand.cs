@@ -22,10 +22,10 @@ internal static class ResumeCommand
         var dataChange = SharedOptions.AllowDataChange();
         var maySend = MaySend.Create();
         var (lanes, dashboard) = (SharedOptions.Lanes(), SharedOptions.Dashboard());
-        var json = SharedOptions.Json();
+        var (mlflow, json) = (SharedOptions.MlflowOrNone(), SharedOptions.Json());
         var command = new Command("resume", "Continue a run that was stopped, cancelled or killed")
         {
-            change, dataChange, maySend, lanes, dashboard, json,
+            change, dataChange, maySend, lanes, dashboard, mlflow, json,
         };
         var run = RunTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -40,10 +40,12 @@ internal static class ResumeCommand
                 var local = new LocalRun(folder, screen, limits, parsed.GetValue(lanes), parsed.GetValue(dashboard));
                 await local.RequireWholeAsync(file, allow, cancellationToken);
                 await LocalInputsCheck.RequireAsync(folder, rounds: null, parsed.GetValue(dataChange), screen, cancellationToken);
+                folder.SendTo(parsed.GetValue(mlflow));
                 return await local.RunAsync(resume: true, allow, cancellationToken);
             }
 
             SharedOptions.RefuseOfThisProcess(parsed, lanes, dashboard);
+            SharedOptions.RefuseMlflow(parsed, mlflow);
             MaySend.Refuse(parsed, maySend);
             name = run.Name(parsed);
             using var silos = run.Silos.Open(parsed);

@@ -4,6 +4,8 @@ using System.Globalization;
 using System.Numerics;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Client.Local;
+using FedRLora.Silo.Trackers;
 
 namespace FedRLora.Client.Commands;
 
@@ -34,6 +36,40 @@ internal static class SharedOptions
     {
         Description = "Show the run over HTTP on loopback while it goes on; the address that is printed lets one browser in",
     };
+
+    /// <summary>The MLflow server that points go to.</summary>
+    /// <param name="description">What it says of itself.</param>
+    /// <param name="none">Whether it takes <c>none</c> too.</param>
+    public static Option<string?> Mlflow(string description, bool none = false) => new("--mlflow")
+    {
+        Description = description,
+        CustomParser = result =>
+        {
+            var address = result.Tokens[0].Value;
+            if (none && address == RunDirectory.NoMlflow) return address;
+            try
+            {
+                return MlflowServer.Parse(address).Address;
+            }
+            catch (BadInputException e)
+            {
+                result.AddError(e.Message);
+                return null;
+            }
+        },
+    };
+
+    /// <summary>Of a run in this process that is taken up.</summary>
+    public static Option<string?> MlflowOrNone() => Mlflow(
+        "Send the run's points to this MLflow server, or to none; by default to the one that the run was sent to", none: true);
+
+    /// <summary>Silos that run have their own.</summary>
+    /// <exception cref="BadInputException">It is given for one.</exception>
+    public static void RefuseMlflow(ParseResult parsed, Option<string?> mlflow)
+    {
+        if (parsed.GetValue(mlflow) is not null)
+            throw new BadInputException("--mlflow is for a run in this process; silos send what they coordinate with fedrlora silo --mlflow.");
+    }
 
     /// <summary>A silo that runs has its lanes from its own start, and its control plane too.</summary>
     /// <exception cref="BadInputException">An option is given for one.</exception>

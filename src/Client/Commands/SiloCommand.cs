@@ -10,6 +10,7 @@ using FedRLora.ControlPlane.Http;
 using FedRLora.Silo;
 using FedRLora.Silo.Clustering;
 using FedRLora.Silo.Storage;
+using FedRLora.Silo.Trackers;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -96,12 +97,13 @@ internal static class SiloCommand
         var lanes = SharedOptions.Lanes();
         var clientMetrics = SharedOptions.Number("--client-metrics",
             "Series of metrics that may have a client as label, three for each client of a run; by default none", 0, 1_000_000);
+        var mlflow = SharedOptions.Mlflow("Send points of the runs that this silo coordinates to this MLflow server; give it to every silo");
         var logFormat = ConsoleLogs.Format();
         var command = new Command("silo", "Run one silo of a federation over processes, on loopback")
         {
             site, name, root, store, siteStore, mode, durability, cluster, clusterId, join, port, gateway, control,
             controlToken, dashboard, resend, maySend,
-            lanes, clientMetrics, logFormat,
+            lanes, clientMetrics, mlflow, logFormat,
         };
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -123,6 +125,7 @@ internal static class SiloCommand
                 SiteStore = parsed.GetValue(siteStore), ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend) ?? 10), Leased = true,
                 MaySend = MaySend.Read(parsed, maySend, sites), Lanes = parsed.GetValue(lanes),
                 ClientMetrics = parsed.GetValue(clientMetrics) ?? 0,
+                Mlflow = parsed.GetValue(mlflow) is { } tracker ? MlflowServer.Parse(tracker) : null,
                 Control = new()
                 {
                     Address = parsed.GetValue(control) ?? new(IPAddress.Loopback, first ? ControlOptions.DefaultPort : 0),

@@ -23,10 +23,11 @@ internal static class SimulateCommand
         };
         var maySend = MaySend.Create();
         var (lanes, dashboard) = (SharedOptions.Lanes(), SharedOptions.Dashboard());
+        var mlflow = SharedOptions.Mlflow("Send the run's points to this MLflow server; what it asks for is read from the environment");
         var json = SharedOptions.Json();
         var command = new Command("simulate", "Run a whole federation on this machine")
         {
-            plan, folder, seed, set, federatedOnly, maySend, lanes, dashboard, json,
+            plan, folder, seed, set, federatedOnly, maySend, lanes, dashboard, mlflow, json,
         };
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -42,6 +43,7 @@ internal static class SimulateCommand
             var limits = MaySend.Require(parsed, maySend, read);
             await RequireDataAsync(read, file.Folder, cancellationToken);
             using var run = RunDirectory.Create(parsed.GetValue(folder), file, read, localOnly);
+            run.SendTo(parsed.GetValue(mlflow));
             if (screen.Mode != ScreenMode.Json)
                 await screen.Output.WriteLineAsync($"{read.Name}: {read.Adapter.Method}, {Words.Count(read.Clients.Count, "client")}, "
                     + $"{Words.Count(read.Strategy.Rounds, "round")}, seed {read.Seed}, in {run.Path}");

@@ -40,6 +40,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
         var localOnlyFile = run.Record.LocalOnly ? file.WithNothingShared() : null;
         var federated = new RoundReporter(screen, plan) { WhenPaused = WayOn };
         var localOnly = localOnlyFile is null ? null : new RoundReporter(screen, localOnlyFile.Require()) { WhenPaused = WayOn };
+        var (files, localFiles) = (run.Metrics(plan), run.MetricsOfLocalOnly(plan));
         IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null;
         Interruption.LastWord = Stopped; // also of a run that has not begun: left in mid-step, its folder is there to go on with
         await using var silo = await EmbeddedSilo.StartAsync(run, maySend, lanes, note => screen.Warn([note]), screen.Note,
@@ -47,7 +48,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
         if (silo.EntranceAddress is { } address) await screen.Error.WriteLineAsync($"dashboard: {address}");
         try
         {
-            var status = await FollowAsync(silo, plan.Name, file.Yaml, federated);
+            var status = await FollowAsync(silo, plan.Name, file.Yaml, federated, files);
             await WriteResultsAsync(status);
             if (status != JobStatus.Finished) return Ended(status);
             var adapters = await ExportAsync(plan, cancellationToken);
@@ -55,7 +56,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
             {
                 if (screen.Mode != ScreenMode.Json)
                     await screen.Output.WriteLineAsync("The same clients with the same budget and nothing shared:");
-                status = await FollowAsync(silo, LocalOnlyRun.Of(plan.Name), localOnlyFile!.Yaml, localOnly);
+                status = await FollowAsync(silo, LocalOnlyRun.Of(plan.Name), localOnlyFile!.Yaml, localOnly, localFiles);
                 await WriteResultsAsync(status);
             }
 
@@ -64,7 +65,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {
-            Write(plan, file.Yaml, federated, localOnly, versusLocal: null);
+            Write(versusLocal: null);
             await screen.Error.WriteLineAsync(Stopped);
             Interruption.LastWord = null;
             return ExitCode.Interrupted;
@@ -85,7 +86,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
                     versusLocal = await FolderResults.CompareAsync(store, plan, plan.Name, cancellationToken);
                 }
 
-                Write(plan, file.Yaml, federated, localOnly, versusLocal);
+                Write(versusLocal);
             }
             catch (Exception e) when (status == JobStatus.Paused && TroubleOf(e) is not null)
             {
@@ -93,7 +94,18 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
             }
         }
 
-        async Task<JobStatus> FollowAsync(EmbeddedSilo silo, string job, string yaml, RoundReporter reporter)
+        // The rounds seen so far; of a run that was stopped before the first, what an earlier process wrote is kept.
+        void Write(IReadOnlyDictionary<string, ScoreComparison>? versusLocal)
+        {
+            if (federated.Rounds.Count == 0) return;
+            files.Write(federated.Rounds);
+            var reference = localOnly is { Rounds.Count: > 0 } ? localOnly.Rounds : null;
+            if (reference is not null) localFiles.Write(reference);
+            ReportFiles.Write(run.Path, run.Record.Mode, ReportContent.Of(
+                plan, federated.Rounds, reference, file.Yaml, FolderResults.FactsOf(run, plan), versusLocal));
+        }
+
+        async Task<JobStatus> FollowAsync(EmbeddedSilo silo, string job, string yaml, RoundReporter reporter, MetricsFiles live)
         {
             var coordinator = silo.Grains.GetGrain<IRunControlGrain>(job);
             if (resume && await coordinator.GetPlanAsync(cancellationToken) is { } stored)
@@ -107,8 +119,28 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
             var snapshots = coordinator.SnapshotsAsync(
                 () => reporter.LastRound, PollEvery, waitsWhilePaused: dashboard,
                 cancellationToken); // who paused it there resumes it there
-            var last = await reporter.FollowAsync(snapshots, cancellationToken);
+            var last = await reporter.FollowAsync(WrittenAsync(snapshots, reporter, live), cancellationToken);
             return last?.Status ?? JobStatus.Failed;
+        }
+    }
+
+    // What a round adds to the files is there when it is shown.
+    private static async IAsyncEnumerable<RunSnapshot> WrittenAsync(
+        IAsyncEnumerable<RunSnapshot> snapshots, RoundReporter reporter, MetricsFiles files)
+    {
+        await foreach (var snapshot in snapshots)
+        {
+            try
+            {
+                if (snapshot.NewRounds.Count > 0)
+                    files.Add([.. reporter.Rounds, .. snapshot.NewRounds.Where(round => round.Manifest.Round > reporter.LastRound)]);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // no reason to stop: they are written at the next round again, and at the end, where this is an error
+            }
+
+            yield return snapshot;
         }
     }
 
@@ -179,19 +211,6 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
         {
             return $"none: {e.Message}";
         }
-    }
-
-    // The rounds seen so far; of a run that was stopped before the first, what an earlier process wrote is kept.
-    private void Write(
-        FederationPlan plan, string yaml, RoundReporter federated, RoundReporter? localOnly,
-        IReadOnlyDictionary<string, ScoreComparison>? versusLocal)
-    {
-        if (federated.Rounds.Count == 0) return;
-        var (mode, reference) = (run.Record.Mode, localOnly is { Rounds.Count: > 0 } ? localOnly.Rounds : null);
-        MetricsFiles.Write(run.Path, mode, plan, federated.Rounds);
-        if (reference is not null) MetricsFiles.Write(Path.Combine(run.Path, "local-only"), mode, plan, reference);
-        ReportFiles.Write(run.Path, mode, ReportContent.Of(
-            plan, federated.Rounds, reference, yaml, FolderResults.FactsOf(run, plan), versusLocal));
     }
 
     private void Summarize(

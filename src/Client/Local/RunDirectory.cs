@@ -5,7 +5,9 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Client.RunFolder;
+using FedRLora.ControlPlane.Trackers;
 using FedRLora.Silo.Storage;
+using FedRLora.Silo.Trackers;
 using FedRLora.Training.Inputs;
 
 namespace FedRLora.Client.Local;
@@ -21,19 +23,24 @@ namespace FedRLora.Client.Local;
 /// The folder of the plan as seen from the run's, for when both were moved; null in runs of earlier builds.
 /// </param>
 /// <param name="ForkedFrom">Of a fork: the run and the round it began from, in words; null in forks of earlier builds.</param>
+/// <param name="Mlflow">The MLflow server that its points go to; null where there is none.</param>
 internal sealed record RunRecord(
     string Root, string Plan, bool LocalOnly, StoreMode Mode = StoreMode.Private, Durability Durability = Durability.Full,
-    string? Origin = null, string? RootFromHere = null, string? ForkedFrom = null);
+    string? Origin = null, string? RootFromHere = null, string? ForkedFrom = null, string? Mlflow = null);
 
 /// <summary>
 /// A run on one machine: <c>plan.yaml</c>, <c>run.json</c>, <c>store/</c> with every committed round, <c>metrics.csv</c>,
-/// <c>metrics-by-task.csv</c>, <c>metrics.jsonl</c>, <c>report.html</c> and <c>adapters/</c>.
+/// <c>metrics-by-task.csv</c>, <c>metrics.jsonl</c>, <c>tensorboard/</c>, <c>report.html</c> and <c>adapters/</c>.
 /// </summary>
 internal sealed class RunDirectory : IDisposable
 {
+    /// <summary>In the place of a server's address: none.</summary>
+    public const string NoMlflow = "none";
+
     private const string LockFile = ".lock";
     internal const string RecordFile = "run.json";
     internal const string PlanFileName = "plan.yaml";
+    private const string TensorBoardFolder = "tensorboard";
     private const int HeldByAnother = 11; // EWOULDBLOCK
 
     private bool _wasThere;
@@ -47,7 +54,10 @@ internal sealed class RunDirectory : IDisposable
 
     public string Path { get; }
 
-    public RunRecord Record { get; }
+    public RunRecord Record { get; private set; }
+
+    /// <summary>The MLflow server that its points go to; null where there is none.</summary>
+    public MlflowServer? Mlflow => Record.Mlflow is { } address ? MlflowServer.Parse(address) with { SendsFinished = true } : null;
 
     public string Store => System.IO.Path.Combine(Path, "store");
 
@@ -56,6 +66,15 @@ internal sealed class RunDirectory : IDisposable
 
     /// <summary>Its jobs: the run, and the local-only reference where it has one.</summary>
     public IReadOnlyList<string> Jobs => Record.LocalOnly ? [Record.Plan, LocalOnlyRun.Of(Record.Plan)] : [Record.Plan];
+
+    /// <summary>The metrics of its rounds as files.</summary>
+    public MetricsFiles Metrics(FederationPlan plan) =>
+        new(Path, System.IO.Path.Combine(Path, TensorBoardFolder, TrackerNames.Federated), Record.Mode, plan);
+
+    /// <summary>The metrics of its local-only reference's rounds as files.</summary>
+    public MetricsFiles MetricsOfLocalOnly(FederationPlan plan) =>
+        new(System.IO.Path.Combine(Path, TrackerNames.LocalOnly), System.IO.Path.Combine(Path, TensorBoardFolder, TrackerNames.LocalOnly),
+            Record.Mode, plan);
 
     /// <summary>Where adapters of a form go unless another folder is asked for.</summary>
     public string AdaptersOf(ExportForm form) => System.IO.Path.Combine(Path, form.FolderName);
@@ -97,8 +116,7 @@ internal sealed class RunDirectory : IDisposable
                     + $"{OwnCommand.Line("resume", path)}");
             StorePermissions.MakeFolder(run.Store, mode); // from run.json on, a folder without a store has lost it
             OutputFile.Replace(run.PlanPath, mode, file.Yaml);
-            OutputFile.Replace(System.IO.Path.Combine(path, RecordFile), mode,
-                stream => JsonSerializer.Serialize(stream, record, RunJson.Default.RunRecord));
+            run.WriteRecord();
             return run;
         }
         catch (Exception e)
@@ -243,6 +261,16 @@ internal sealed class RunDirectory : IDisposable
         OutputFile.Replace(PlanPath, Record.Mode, yaml);
     }
 
+    /// <summary>Writes down which MLflow server its points go to.</summary>
+    /// <param name="server">The server's address; <see cref="NoMlflow"/> for none; null where it stays as it is.</param>
+    public void SendTo(string? server)
+    {
+        var record = Record with { Mlflow = server == NoMlflow ? null : server ?? Record.Mlflow };
+        if (record == Record) return;
+        Record = record;
+        WriteRecord();
+    }
+
     /// <summary>Undoes <see cref="Create"/>: what was made is deleted.</summary>
     public void Discard()
     {
@@ -280,6 +308,9 @@ internal sealed class RunDirectory : IDisposable
 
     /// <summary>Lets other processes run in the folder.</summary>
     public void Dispose() => _lock?.Dispose();
+
+    private void WriteRecord() => OutputFile.Replace(System.IO.Path.Combine(Path, RecordFile), Record.Mode,
+        stream => JsonSerializer.Serialize(stream, Record, RunJson.Default.RunRecord));
 
     private void Lock()
     {

@@ -1,3 +1,4 @@
+using System.Text;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.ControlPlane.Metrics;
@@ -6,17 +7,59 @@ using FedRLora.Silo.Storage;
 
 namespace FedRLora.Client.RunFolder;
 
-/// <summary>The metrics of a run as files: see <see cref="MetricsText"/>.</summary>
-internal static class MetricsFiles
+/// <summary>
+/// The metrics of a run as files that grow with each committed round: those of <see cref="MetricsText"/> and TensorBoard's. What they hold
+/// depends on the committed rounds alone, so that a run which is taken up goes on with the files that it left.
+/// </summary>
+/// <param name="folder">Where metrics go.</param>
+/// <param name="events">Where TensorBoard's file goes.</param>
+/// <param name="mode">Who may read them.</param>
+/// <param name="plan">Names the tasks.</param>
+internal sealed class MetricsFiles(string folder, string events, StoreMode mode, FederationPlan plan)
 {
-    /// <summary>Writes the files; what was there is replaced.</summary>
-    public static void Write(string folder, StoreMode mode, FederationPlan plan, IReadOnlyList<RoundSummary> rounds)
+    private readonly List<GrowingFile> _text = [];
+    private TensorBoardFile? _events;
+    private int _rounds;
+
+    /// <summary>Adds those of a run's committed rounds that are not in the files.</summary>
+    /// <exception cref="IOException">A file cannot be written; the next call writes all of them again.</exception>
+    /// <exception cref="UnauthorizedAccessException">Likewise.</exception>
+    public void Add(IReadOnlyList<RoundSummary> rounds)
     {
-        StorePermissions.MakeFolder(folder, mode);
-        var views = rounds.Select(round => RoundView.Of(round, plan)).ToList();
-        OutputFile.Replace(Path.Combine(folder, "metrics.csv"), mode, MetricsText.Csv(views));
-        OutputFile.Replace(Path.Combine(folder, "metrics-by-task.csv"), mode, MetricsText.TaskCsv(views));
-        OutputFile.Replace(
-            Path.Combine(folder, "metrics.jsonl"), mode, string.Concat(views.Select(static view => MetricsText.JsonLine(view) + "\n")));
+        try
+        {
+            for (; _rounds < rounds.Count; _rounds++) Add(RoundView.Of(rounds[_rounds], plan));
+        }
+        catch
+        {
+            _text.Clear();
+            (_events, _rounds) = (null, 0);
+            throw;
+        }
+    }
+
+    /// <summary>Adds as <see cref="Add(IReadOnlyList{RoundSummary})"/> does; after that the files hold nothing else.</summary>
+    /// <inheritdoc cref="Add(IReadOnlyList{RoundSummary})" path="/exception"/>
+    public void Write(IReadOnlyList<RoundSummary> rounds)
+    {
+        Add(rounds);
+        foreach (var file in _text) file.End();
+        _events?.End();
+    }
+
+    private void Add(RoundView round)
+    {
+        var isFirst = _events is null;
+        if (isFirst)
+        {
+            StorePermissions.MakeFolder(folder, mode);
+            foreach (var name in new[] { "metrics.csv", "metrics-by-task.csv", "metrics.jsonl" })
+                _text.Add(new GrowingFile(Path.Combine(folder, name), mode));
+            _events = new TensorBoardFile(events, mode);
+        }
+
+        string[] lines = [MetricsText.CsvOf(round, isFirst), MetricsText.TaskCsvOf(round, isFirst), MetricsText.JsonLine(round) + "\n"];
+        foreach (var (file, text) in _text.Zip(lines)) file.Add(Encoding.UTF8.GetBytes(text));
+        _events!.Add(round);
     }
 }

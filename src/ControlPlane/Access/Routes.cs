@@ -72,7 +72,7 @@ public static class Routes
     public static IReadOnlyList<ControlRoute> All { get; } =
     [
         Live, Ready, Enter, Admit, Home, RunPage, Assets, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, ManyEvents, Rounds, Plan,
-        Report, RunMetrics, Result, Grid, Tasks, ClientRounds, LocalOnly, Compare, Logs, Verify, Pause, Resume, Cancel, Extend, Fork, Evaluate,
-        Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs,
+        Report, RunMetrics, Result, Grid, Tasks, ClientRounds, LocalOnly, Compare, Logs, Verify, Pause, Resume, Cancel, Extend, Fork,
+        Evaluate, Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs,
     ];
 }

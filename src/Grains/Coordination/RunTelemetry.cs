@@ -16,6 +16,7 @@ internal sealed class RunTelemetry : IDisposable
     private readonly RoundClock _clock;
     private readonly ConcurrentDictionary<string, ClientLast> _clients = new(StringComparer.Ordinal); // that have series of their own
     private readonly Dictionary<string, string> _siteOf;
+    private readonly IDisposable _here;
     private IDisposable? _gauges;
     private long _lastCommit; // ticks in UTC, read by whoever measures
 
@@ -25,6 +26,7 @@ internal sealed class RunTelemetry : IDisposable
         _siteOf = job.Plan.Clients.ToDictionary(static client => client.Id, static client => client.Site, StringComparer.Ordinal);
         Times = new RoundTimes(clock, services.Time);
         Trace = new RoundTrace(job.Id, memory, services.Time, Times);
+        _here = services.Here.Add(job.Id);
     }
 
     /// <summary>The times of the open round.</summary>
@@ -49,6 +51,7 @@ internal sealed class RunTelemetry : IDisposable
         }
 
         _gauges = OpenRuns.Add(_job.Id, Now, () => _clients.Values);
+        _services.Here.GoesOn(_job.Id);
     }
 
     /// <summary>A client has reported.</summary>
@@ -107,6 +110,7 @@ internal sealed class RunTelemetry : IDisposable
     {
         if (Trace.Round is not null) Trace.End("left"); // the next activation's links it
         Stop();
+        _here.Dispose();
     }
 
     private bool IsOver => OpenJob.StatusOf(_job.Shown.Phase) is JobStatus.Finished or JobStatus.Failed or JobStatus.Cancelled;

@@ -1,5 +1,5 @@
 using System.Globalization;
-using FedRLora.Silo.Otlp;
+using FedRLora.ControlPlane.Metrics;
 using OpenTelemetry.Resources;
 
 namespace FedRLora.Silo.Metrics;

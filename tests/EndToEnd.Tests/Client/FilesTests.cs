@@ -22,7 +22,7 @@ public sealed class FilesTests : IDisposable
     [Fact]
     public void Metrics_are_one_csv_row_per_round_and_client_and_one_object_per_round()
     {
-        MetricsFiles.Write(_folder, StoreMode.Private, SampleRun.Plan, SampleRun.Rounds());
+        new MetricsFiles(_folder, Path.Combine(_folder, "tb"), StoreMode.Private, SampleRun.Plan).Write(SampleRun.Rounds());
 
         var csv = File.ReadAllText(Path.Combine(_folder, "metrics.csv")).Split("\r\n");
         Assert.Equal(
@@ -52,7 +52,7 @@ public sealed class FilesTests : IDisposable
             new() { Task = "trec", Round = 0, Version = 0, Shared = digest, Kept = "none of its clients is in the round" },
         ];
 
-        MetricsFiles.Write(_folder, StoreMode.Private, SampleRun.Plan,
+        new MetricsFiles(_folder, Path.Combine(_folder, "tb"), StoreMode.Private, SampleRun.Plan).Write(
             [SampleRun.Round(0), round with { Manifest = round.Manifest with { Clients = [.. clients], Tasks = states } }]);
 
         var csv = File.ReadAllText(Path.Combine(_folder, "metrics-by-task.csv")).Split("\r\n");

@@ -2,7 +2,7 @@ using System.Buffers;
 using System.Buffers.Binary;
 using System.Text;
 
-namespace FedRLora.Silo.Otlp;
+namespace FedRLora.ControlPlane.Metrics;
 
 /// <summary>Fields of a protobuf message, in the order in which they are written.</summary>
 internal sealed class ProtoWriter
@@ -43,6 +43,15 @@ internal sealed class ProtoWriter
     }
 
     public ProtoWriter Fixed(int field, double value) => Fixed(field, BitConverter.DoubleToUInt64Bits(value));
+
+    public ProtoWriter Fixed(int field, float value)
+    {
+        Varint((ulong)(field << 3 | 5));
+        Span<byte> four = stackalloc byte[4];
+        BinaryPrimitives.WriteSingleLittleEndian(four, value);
+        _bytes.Write(four);
+        return this;
+    }
 
     public ProtoWriter Packed(int field, IEnumerable<ulong> values)
     {
