@@ -27,7 +27,8 @@ internal sealed class YamlEnds
                     break;
                 case SequenceEnd or MappingEnd:
                     var (start, isFlow) = open.Pop();
-                    if (isFlow) last = parser.Current.End.Index;
+                    // the parser names the place of the bracket, not the one behind it
+                    if (isFlow) last = yaml.IndexOfAny([']', '}'], (int)parser.Current.Start.Index) + 1;
                     _ends[start] = last;
                     break;
                 case Scalar or AnchorAlias:
