@@ -46,14 +46,15 @@ public sealed class SetTests : IDisposable
     }
 
     [Fact]
-    public void A_problem_that_values_make_together_names_them_all()
+    public void A_problem_that_values_make_together_names_those_without_which_it_is_gone()
     {
-        const string Yaml = "name: a\nmodel: m\nadapter: lora\nclients: [{id: x, task: t, data: {train: x.jsonl}}]\n";
+        const string Yaml = "name: a\nmodel: m\ntraining: {warmupSteps: 4}\nclients: [{id: x, task: t, data: {train: x.jsonl}}]\n";
 
         var refused = Assert.Throws<PlanException>(() => PlanChanges
-            .Of(Yaml, "plan", "set", ["strategy.quorum=0.5", "adapter.routing=softmax", "training.steps=2"]).Require());
+            .Of(Yaml, "plan", "set", ["strategy.rounds=1", "seed=4", "training.steps=1"]).Require());
 
-        Assert.All(refused.Problems, static problem => Assert.StartsWith("set ", $"{problem}", StringComparison.Ordinal));
+        Assert.StartsWith("set strategy.rounds=1 set training.steps=1: training.warmupSteps: ", $"{Assert.Single(refused.Problems)}",
+            StringComparison.Ordinal);
     }
 
     [Fact]

@@ -2,6 +2,7 @@ using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
 using FedRLora.ControlPlane.Views;
 using FedRLora.Federation.Rounds;
 using FedRLora.Grains.Coordination;

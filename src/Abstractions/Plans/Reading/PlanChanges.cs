@@ -53,15 +53,25 @@ public sealed record PlanChanges
         return read.Plan ?? throw new PlanException(read.Problems);
     }
 
-    // Of the value at whose key it is; else of the text, where it was there before; else of all values together.
+    // Of the value at whose key it is; else of the text, where it was there before; else of the values without any one of which it is gone.
     private PlanProblem Blamed(PlanProblem problem, PlanProblem? before)
     {
         var own = _values.Where(one => problem.Message.StartsWith(one.Path, StringComparison.Ordinal)
             && problem.Message.Length > one.Path.Length && problem.Message[one.Path.Length] is ':' or '.' or '[').ToList();
-        return own.Count == 0 && before is not null
-            ? before
-            : problem with { File = string.Join(' ', own.Count > 0 ? own : _values), Line = 0, Column = 0 };
+        if (own.Count == 0 && before is not null) return before;
+        if (own.Count == 0) own = [.. _values.Where(one => !WithoutOne(one).Contains(PathOf(problem)))];
+        return problem with { File = string.Join(' ', own.Count > 0 ? own : _values), Line = 0, Column = 0 };
     }
+
+    // Keys that have problems where one value is left out.
+    private HashSet<string> WithoutOne(Value one)
+    {
+        var yaml = _values.Where(other => other != one)
+            .Aggregate(_before, static (text, other) => PlanEdit.Set(text, other.Path, other.Text) ?? text);
+        return [.. PlanReader.Read(yaml, _source).Problems.Select(PathOf)];
+    }
+
+    private static string PathOf(PlanProblem problem) => problem.Message.Split(": ", 2)[0];
 
     private static Value Parse(string option, string assignment)
     {

@@ -77,18 +77,17 @@ public static class PlanEdit
 
     private static bool IsNull(YamlScalarNode scalar) => scalar is { Style: ScalarStyle.Plain, Value: null or "" or "~" or "null" };
 
-    private static string Replace(string yaml, YamlNode node, string value) => string.Concat(yaml.AsSpan(0, (int)node.Start.Index),
-        node.Start.Index == node.End.Index ? " " + value : value, yaml.AsSpan((int)node.End.Index));
+    private static string? Replace(string yaml, YamlNode node, string value) => new YamlEnds(yaml).Of(node) is { } end
+        ? string.Concat(yaml.AsSpan(0, (int)node.Start.Index), node.Start.Index == end ? " " + value : value, yaml.AsSpan(end))
+        : null;
 
-    // From behind the key's colon to the last thing in it: what the parser calls its end lies behind comments and empty lines.
+    // From behind the key's colon, so that the indentation of what was there does not matter.
     private static string? ReplaceBlock(string yaml, YamlNode key, YamlNode node, string value)
     {
         var colon = yaml.IndexOf(':', (int)key.End.Index);
-        return colon < 0 || node.AllNodes.Where(static one => one is YamlScalarNode || one.Start.Index == one.End.Index
-            || one is YamlSequenceNode { Style: SequenceStyle.Flow } or YamlMappingNode { Style: MappingStyle.Flow })
-            .Max(static one => one.End.Index) is var end && end <= colon
-            ? null
-            : string.Concat(yaml.AsSpan(0, colon + 1), " " + value, yaml.AsSpan((int)end));
+        return colon >= 0 && new YamlEnds(yaml).Of(node) is { } end && end > colon
+            ? string.Concat(yaml.AsSpan(0, colon + 1), " " + value, yaml.AsSpan(end))
+            : null;
     }
 
     private static string? Insert(string yaml, YamlMappingNode map, ReadOnlySpan<string> keys, string value)
@@ -144,8 +143,8 @@ public static class PlanEdit
     {
         var line = $"value: {text}";
         return !text.Contains('\n', StringComparison.Ordinal) && !text.Contains('\r', StringComparison.Ordinal)
-            && Root(line) is { Children.Count: 1 } map && Find(map, ["value"]) is { } node && (int)node.End.Index == line.TrimEnd().Length
-            ? node : null;
+            && Root(line) is { Children.Count: 1 } map && Find(map, ["value"]) is { } node
+            && new YamlEnds(line).Of(node) == line.TrimEnd().Length ? node : null;
     }
 
     private static YamlMappingNode? Root(string yaml)

@@ -34,9 +34,10 @@ public sealed record SweptKey(string Key, IReadOnlyList<string> Values)
             var text = $"[{list}]";
             if (text.Contains('\n', StringComparison.Ordinal) || text.Contains('\r', StringComparison.Ordinal)) return null;
             stream.Load(new StringReader(text));
-            if (stream.Documents is not [{ RootNode: YamlSequenceNode { Children.Count: > 0 } root }] || root.End.Index != text.Length)
-                return null;
-            List<string> items = [.. root.Children.Select(item => text[(int)item.Start.Index..(int)item.End.Index].Trim())];
+            if (stream.Documents is not [{ RootNode: YamlSequenceNode { Children.Count: > 0 } root }]) return null;
+            var ends = new YamlEnds(text);
+            if (ends.Of(root) != text.Length || root.Children.Any(item => ends.Of(item) is null)) return null;
+            List<string> items = [.. root.Children.Select(item => text[(int)item.Start.Index..ends.Of(item)!.Value].Trim())];
             return items.All(PlanEdit.IsValue) ? items : null;
         }
         catch (YamlException)
