@@ -26,6 +26,7 @@ internal sealed partial class MlflowExport(
     };
 
     private long? _saidAt;
+    private bool _isDisposed;
 
     /// <inheritdoc/>
     public Task StartAsync(CancellationToken cancellationToken)
@@ -49,6 +50,8 @@ internal sealed partial class MlflowExport(
     /// <inheritdoc/>
     public void Dispose()
     {
+        if (_isDisposed) return; // by two registrations of its owner
+        _isDisposed = true;
         _ending.Cancel();
         _ended.Cancel();
         _http.Dispose();
