@@ -156,7 +156,8 @@ internal sealed partial class MlflowExport(
         public bool IsAsked { get; set; }
     }
 
-    [LoggerMessage(530, LogLevel.Warning, "MLflow waits, and the rounds go on: {Place}: {Reason}: points are sent later, from the run's record")]
+    [LoggerMessage(530, LogLevel.Warning,
+        "MLflow waits, and the rounds go on: {Place}: {Reason}: points are sent later, from the run's record")]
     private static partial void LogLater(ILogger logger, string place, string reason);
 
     [LoggerMessage(531, LogLevel.Warning,

@@ -4,7 +4,9 @@ using FedRLora.Abstractions;
 
 namespace FedRLora.Silo.Trackers;
 
-/// <summary>An MLflow tracking server, and what it is shown to be let in: from the environment alone, as MLflow's own programs have it.</summary>
+/// <summary>
+/// An MLflow tracking server, and what it is shown to be let in: from the environment alone, as MLflow's own programs have it.
+/// </summary>
 /// <param name="Address">Where it is, without a slash at the end.</param>
 /// <param name="Experiment">The experiment for runs; null for the name of the plan.</param>
 public sealed record MlflowServer(string Address, string? Experiment)

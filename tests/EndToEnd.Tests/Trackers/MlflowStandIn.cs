@@ -30,13 +30,14 @@ internal sealed class StoredRun(string id, string experiment, string name)
 }
 
 /// <summary>
-/// A stand-in for MLflow's tracking server. It holds each request against the published REST API 2.0 (https://mlflow.org/docs/latest/rest-api.html)
-/// and its limits: fields and their types, names, numbers in one call. What breaks a rule is refused and kept in <see cref="Faults"/>. Points
-/// are appended as a store of files does it, so that one sent twice is there twice.
+/// A stand-in for MLflow's tracking server. It holds each request against the published REST API 2.0
+/// (https://mlflow.org/docs/latest/rest-api.html) and its limits: fields and their types, names, numbers in one call. What breaks a rule is
+/// refused and kept in <see cref="Faults"/>. Points are appended as a store of files does it, so that one sent twice is there twice.
 /// </summary>
 internal sealed partial class MlflowStandIn : IAsyncDisposable
 {
-    private const int MostMetrics = 1000, MostPairs = 100, LongestKey = 250, LongestParameter = 500, LongestTag = 5000, MostBytes = 1_000_000;
+    private const int
+        MostMetrics = 1000, MostPairs = 100, LongestKey = 250, LongestParameter = 500, LongestTag = 5000, MostBytes = 1_000_000;
 
     private readonly HttpListener _listener = new();
     private readonly Lock _gate = new();
@@ -156,7 +157,8 @@ internal sealed partial class MlflowStandIn : IAsyncDisposable
                 Only(body, "experiment_ids", "filter", "run_view_type", "max_results");
                 var match = Filter().Match(Text(body, "filter"));
                 if (!match.Success) throw Fault("filter");
-                var found = _runs.Where(run => body.GetProperty("experiment_ids").EnumerateArray().Any(id => id.GetString() == run.Experiment)
+                var asked = body.GetProperty("experiment_ids").EnumerateArray().Select(static id => id.GetString()).ToHashSet();
+                var found = _runs.Where(run => asked.Contains(run.Experiment)
                     && run.Tags.GetValueOrDefault(match.Groups[1].Value) == match.Groups[2].Value);
                 return Json(new { runs = found.Select(Shape).ToArray() });
             case "POST runs/create":
@@ -215,7 +217,10 @@ internal sealed partial class MlflowStandIn : IAsyncDisposable
 
     private static object Shape(StoredRun run) => new
     {
-        info = new { run_id = run.Id, experiment_id = run.Experiment, run_name = run.Name, status = run.Status, lifecycle_stage = run.Stage },
+        info = new
+        {
+            run_id = run.Id, experiment_id = run.Experiment, run_name = run.Name, status = run.Status, lifecycle_stage = run.Stage,
+        },
         data = new
         {
             metrics = run.Points.GroupBy(static point => point.Key).Select(static group => group.MaxBy(static point => point.Step)!)
@@ -234,8 +239,10 @@ internal sealed partial class MlflowStandIn : IAsyncDisposable
 
     private static void Only(JsonElement body, params string[] names)
     {
-        if (body.EnumerateObject().FirstOrDefault(field => !names.Contains(field.Name)) is { Value.ValueKind: not JsonValueKind.Undefined } other)
-            throw Fault($"field {other.Name}");
+        foreach (var field in body.EnumerateObject())
+        {
+            if (!names.Contains(field.Name)) throw Fault($"field {field.Name}");
+        }
     }
 
     private static List<(string Key, string Value)> Pairs(JsonElement body, string name, int longest)
@@ -263,7 +270,8 @@ internal sealed partial class MlflowStandIn : IAsyncDisposable
         body.TryGetProperty(name, out var list) ? list.EnumerateArray() : [];
 
     private static string Text(JsonElement body, string name) =>
-        body.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString()! : throw Fault($"no {name}");
+        body.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String
+            ? value.GetString()! : throw Fault($"no {name}");
 
     private static string Json(object answer) => JsonSerializer.Serialize(answer);
 

@@ -25,9 +25,10 @@ public sealed class MlflowTests : IDisposable
         Assert.Equal((0, ""), (run.Code, run.Error));
         var there = Assert.Single(server.Runs);
         Assert.Equal(("FINISHED", "finished", "tiny"), (there.Status, there.Tags["fedrlora.state"], there.Name));
-        Assert.Equal(("7", "0.01", "2"), (there.Parameters["seed"], there.Parameters["training.learningRate"], there.Parameters["clients"]));
-        Assert.DoesNotContain(there.Parameters.Values.Concat(there.Tags.Values), value => value.Contains(_tiny.Root, StringComparison.Ordinal)
-            || value.Contains("jsonl", StringComparison.Ordinal));
+        var parameters = there.Parameters;
+        Assert.Equal(("7", "0.01", "2"), (parameters["seed"], parameters["training.learningRate"], parameters["clients"]));
+        Assert.DoesNotContain(parameters.Values.Concat(there.Tags.Values), value =>
+            value.Contains(_tiny.Root, StringComparison.Ordinal) || value.Contains("jsonl", StringComparison.Ordinal));
 
         Assert.Equal(0, (await CommandLine.RunAsync("extend", Run, "--rounds", "4")).Code);
         Assert.Equal(0, (await CommandLine.RunAsync("resume", Run)).Code);
@@ -126,12 +127,13 @@ public sealed class MlflowTests : IDisposable
     public async Task Another_answer_than_MLflows_is_one_line(int status, string body, string type, string reason, bool needsSomebody)
     {
         await using var server = new MlflowStandIn();
-        server.Instead = context => MlflowStandIn.Answer(
-            context, status, body, type, status == 302 ? "Location" : "Retry-After", status == 302 ? "http://elsewhere.example/login?t=1" : "7");
+        var (header, value) = status == 302 ? ("Location", "http://elsewhere.example/login?t=1") : ("Retry-After", "7");
+        server.Instead = context => MlflowStandIn.Answer(context, status, body, type, header, value);
         using var http = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false });
         var api = new MlflowApi(server.Url, credentials: null, http, TimeSpan.FromSeconds(10));
 
-        var trouble = await Assert.ThrowsAsync<TrackerTroubleException>(() => api.GetAsync("runs/get", "run_id", "1", CancellationToken.None));
+        var trouble = await Assert.ThrowsAsync<TrackerTroubleException>(
+            () => api.GetAsync("runs/get", "run_id", "1", CancellationToken.None));
 
         Assert.Equal((reason, needsSomebody), (trouble.Message, trouble.NeedsSomebody));
         if (!needsSomebody) Assert.Equal(TimeSpan.FromSeconds(7), trouble.After);
@@ -158,20 +160,23 @@ public sealed class MlflowTests : IDisposable
     private void RequireAll(StoredRun there, string? folder = null)
     {
         var points = there.Points.ToDictionary(static point => (point.Step, point.Key), static point => point.Value);
-        foreach (var line in File.ReadLines(Path.Combine(folder ?? Run, "metrics.jsonl")).Select(static line => JsonDocument.Parse(line).RootElement))
+        var lines = File.ReadAllLines(Path.Combine(folder ?? Run, "metrics.jsonl"));
+        (string Name, string Key)[] spreads =
+            [("loss", "loss"), ("score", "score"), ("update norm", "norm"), ("client seconds", "clientSeconds")];
+        foreach (var line in lines.Select(static line => JsonDocument.Parse(line).RootElement))
         {
             var (step, summary) = (line.GetProperty("round").GetInt64(), line.GetProperty("summary"));
             Require(step, "seconds", line, "seconds");
             Require(step, "bytes sent", line, "updateBytes");
             Require(step, "agreement", line, "coherence");
-            foreach (var (name, key) in new[] { ("loss", "loss"), ("score", "score"), ("update norm", "norm"), ("client seconds", "clientSeconds") })
+            foreach (var (name, key) in spreads)
             {
                 if (!summary.TryGetProperty(key, out var spread)) continue;
                 foreach (var part in new[] { "mean", "p10", "median", "p90", "worst" }) Require(step, $"{name}/{part}", spread, part);
             }
         }
 
-        Assert.Equal(File.ReadLines(Path.Combine(folder ?? Run, "metrics.jsonl")).Count(), points.Keys.Select(static key => key.Step).Distinct().Count());
+        Assert.Equal(lines.Length, points.Keys.Select(static key => key.Step).Distinct().Count());
 
         void Require(long step, string name, JsonElement of, string key)
         {
