@@ -40,6 +40,7 @@ internal sealed partial class MlflowStandIn : IAsyncDisposable
         MostMetrics = 1000, MostPairs = 100, LongestKey = 250, LongestParameter = 500, LongestTag = 5000, MostBytes = 1_000_000;
 
     private readonly HttpListener _listener = new();
+    private readonly SemaphoreSlim _asked = new(0);
     private readonly Lock _gate = new();
     private readonly Task _serving;
     private readonly Dictionary<string, string> _experiments = []; // id by name
@@ -81,10 +82,17 @@ internal sealed partial class MlflowStandIn : IAsyncDisposable
         lock (_gate) return look(_runs);
     }
 
+    /// <summary>Waits until what is stored is so: it is looked at after each request.</summary>
+    public async Task UntilAsync(Func<IReadOnlyList<StoredRun>, bool> isSo)
+    {
+        while (!Look(isSo)) Assert.True(await _asked.WaitAsync(TimeSpan.FromMinutes(1)), "no request came");
+    }
+
     public async ValueTask DisposeAsync()
     {
         _listener.Close();
         await _serving;
+        _asked.Dispose();
     }
 
     /// <summary>Answers with what is no MLflow.</summary>
@@ -130,6 +138,7 @@ internal sealed partial class MlflowStandIn : IAsyncDisposable
                 }
             }
 
+            _asked.Release();
             if (text.Contains("\"metrics\":[", StringComparison.Ordinal) && Unanswered-- > 0) context.Response.Abort();
             else Answer(context, context.Response.StatusCode, answer, "application/json");
         }
