@@ -24,7 +24,12 @@ public sealed record MlflowServer(string Address, string? Experiment)
     {
         const string Form = "give the server's address, as http://localhost:5000";
         if (!Uri.TryCreate(address, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https") || uri.Host.Length == 0)
-            throw new BadInputException($"--mlflow: '{BadInputException.Shown(address)}' is no address; {Form}");
+        {
+            // a password may stand before the @
+            var shown = address.Contains('@', StringComparison.Ordinal) ? "the value" : $"'{BadInputException.Shown(address)}'";
+            throw new BadInputException($"--mlflow: {shown} is no address; {Form}");
+        }
+
         if (uri.UserInfo.Length > 0)
             throw new BadInputException(
                 $"--mlflow: a command line is no place for a password; {Form}, and set {Token}, or {User} and {Password}");

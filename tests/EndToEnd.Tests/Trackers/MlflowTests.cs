@@ -141,6 +141,7 @@ public sealed class MlflowTests : IDisposable
 
     [Theory]
     [InlineData("localhost:5000", "is no address")]
+    [InlineData("me:secret@localhost:5000", "the value is no address")]
     [InlineData("http://me:secret@localhost:5000", "a command line is no place for a password")]
     [InlineData("http://localhost:5000/?a=1", "has no part after ? or #")]
     public async Task An_address_that_cannot_be_one_is_bad_input(string address, string reason)
