@@ -68,7 +68,8 @@ internal static class SharedOptions
     public static void RefuseMlflow(ParseResult parsed, Option<string?> mlflow)
     {
         if (parsed.GetValue(mlflow) is not null)
-            throw new BadInputException("--mlflow is for a run in this process; silos send what they coordinate with fedrlora silo --mlflow.");
+            throw new BadInputException(
+                "--mlflow is for a run in this process; silos send what they coordinate with fedrlora silo --mlflow.");
     }
 
     /// <summary>A silo that runs has its lanes from its own start, and its control plane too.</summary>

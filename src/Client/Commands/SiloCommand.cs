@@ -97,7 +97,8 @@ internal static class SiloCommand
         var lanes = SharedOptions.Lanes();
         var clientMetrics = SharedOptions.Number("--client-metrics",
             "Series of metrics that may have a client as label, three for each client of a run; by default none", 0, 1_000_000);
-        var mlflow = SharedOptions.Mlflow("Send points of the runs that this silo coordinates to this MLflow server; give it to every silo");
+        var mlflow = SharedOptions.Mlflow(
+            "Send points of the runs that this silo coordinates to this MLflow server; give it to every silo");
         var logFormat = ConsoleLogs.Format();
         var command = new Command("silo", "Run one silo of a federation over processes, on loopback")
         {

@@ -39,7 +39,8 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
             new SiloOptions
             {
                 Name = "embedded", Sites = ["*"], Root = run.Record.Root, Store = run.Store, StoreMode = run.Record.Mode,
-                Durability = run.Record.Durability, Mlflow = run.Mlflow, SiloPort = silo, GatewayPort = gateway, Lanes = lanes, MaySend = maySend,
+                Durability = run.Record.Durability, Mlflow = run.Mlflow, SiloPort = silo, GatewayPort = gateway, Lanes = lanes,
+                MaySend = maySend,
                 BeginsReferences = false, // the folder's own reference is begun, resumed and shown by who runs the folder
                 Control = dashboard ? ControlOptions.OnPort(0) with { IsOfOneRun = true } : null,
             },

@@ -17,7 +17,7 @@ internal sealed partial class GrowingFile(string path, StoreMode? mode)
     private bool _isTaken;
 
     /// <summary>Adds what comes next.</summary>
-    /// <exception cref="IOException">It cannot be written; the file is to be written from its beginning by another one of these.</exception>
+    /// <exception cref="IOException">It cannot be written; another one of these is to write it from its beginning.</exception>
     public void Add(ReadOnlySpan<byte> content)
     {
         using var file = Open();
@@ -54,7 +54,9 @@ internal sealed partial class GrowingFile(string path, StoreMode? mode)
         }
 
         if (_length == 0 && mode is { } known && !File.Exists(path)) StorePermissions.Create(path, known).Dispose();
-        var file = new FileStream(path, _length == 0 ? FileMode.OpenOrCreate : FileMode.Open, FileAccess.ReadWrite, FileShare.Read | FileShare.Delete, bufferSize: 0);
+        var file = new FileStream(
+            path, _length == 0 ? FileMode.OpenOrCreate : FileMode.Open, FileAccess.ReadWrite, FileShare.Read | FileShare.Delete,
+            bufferSize: 0);
         if (file.Length >= _length) return file;
         file.Dispose();
         throw new IOException($"{path}: another process has shortened it");

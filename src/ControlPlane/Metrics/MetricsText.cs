@@ -47,7 +47,8 @@ internal static partial class MetricsText
     public static string CsvOf(RoundView round, bool isFirst) => isFirst ? Csv([round]) : Csv([round])[(Header.Length + 2)..];
 
     /// <summary>What a round adds to <see cref="TaskCsv"/>; the first one the header too.</summary>
-    public static string TaskCsvOf(RoundView round, bool isFirst) => isFirst ? TaskCsv([round]) : TaskCsv([round])[(TaskHeader.Length + 2)..];
+    public static string TaskCsvOf(RoundView round, bool isFirst) =>
+        isFirst ? TaskCsv([round]) : TaskCsv([round])[(TaskHeader.Length + 2)..];
 
     /// <summary>A round as one line of JSON.</summary>
     public static string JsonLine(RoundView round) => JsonSerializer.Serialize(

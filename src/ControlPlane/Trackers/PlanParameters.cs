@@ -34,7 +34,7 @@ internal static class PlanParameters
 
         void Walk(string name, JsonElement element)
         {
-            if (element.ValueKind == JsonValueKind.Object)
+            if (element.ValueKind == JsonValueKind.Object && element.EnumerateObject().All(static property => IsName(property.Name)))
             {
                 foreach (var property in element.EnumerateObject())
                 {
@@ -50,6 +50,10 @@ internal static class PlanParameters
 
         void Add(string name, string value) => values.Add(new(name, value));
     }
+
+    // What every tracker takes.
+    private static bool IsName(string key) =>
+        key.Length > 0 && key.All(static sign => char.IsAsciiLetterOrDigit(sign) || sign is '_' or '-' or '.');
 
     private static string Count(int count) => count.ToString(CultureInfo.InvariantCulture);
 }

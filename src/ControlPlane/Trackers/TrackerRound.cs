@@ -43,7 +43,8 @@ internal sealed record TrackerRound(int Step, DateTimeOffset At, IReadOnlyList<T
         Add("agreement", few.Coherence);
         Add("bytes sent", few.UpdateBytes);
         Add("seconds", few.Seconds);
-        foreach (var (part, seconds) in (round.Timing?.Parts ?? new Dictionary<string, double>()).OrderBy(static part => part.Key))
+        var parts = round.Timing?.Parts ?? new Dictionary<string, double>();
+        foreach (var (part, seconds) in parts.OrderBy(static part => part.Key, StringComparer.Ordinal))
             Add($"seconds by part/{part}", seconds);
         if (round.Round > 0)
         {

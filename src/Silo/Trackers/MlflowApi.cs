@@ -65,7 +65,8 @@ internal sealed class MlflowApi(string address, AuthenticationHeaderValue? crede
         var status = (int)answer.StatusCode;
         if (status is >= 300 and < 400)
         {
-            var target = answer.Headers.Location is { IsAbsoluteUri: true } location ? location.GetLeftPart(UriPartial.Path) : "another path";
+            var target = answer.Headers.Location is { IsAbsoluteUri: true } location
+                ? location.GetLeftPart(UriPartial.Path) : "another path";
             return new($"it sends requests on to {target}; "
                 + "name that server, since credentials go to the named one alone") { NeedsSomebody = true };
         }

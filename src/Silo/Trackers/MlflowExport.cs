@@ -26,6 +26,7 @@ internal sealed partial class MlflowExport(
     };
 
     private long? _saidAt;
+    private bool _isDisposed;
 
     /// <inheritdoc/>
     public Task StartAsync(CancellationToken cancellationToken)
@@ -49,6 +50,8 @@ internal sealed partial class MlflowExport(
     /// <inheritdoc/>
     public void Dispose()
     {
+        if (_isDisposed) return; // by two registrations of its owner
+        _isDisposed = true;
         _ending.Cancel();
         _ended.Cancel();
         _http.Dispose();
@@ -153,7 +156,8 @@ internal sealed partial class MlflowExport(
         public bool IsAsked { get; set; }
     }
 
-    [LoggerMessage(530, LogLevel.Warning, "MLflow waits, and the rounds go on: {Place}: {Reason}: points are sent later, from the run's record")]
+    [LoggerMessage(530, LogLevel.Warning,
+        "MLflow waits, and the rounds go on: {Place}: {Reason}: points are sent later, from the run's record")]
     private static partial void LogLater(ILogger logger, string place, string reason);
 
     [LoggerMessage(531, LogLevel.Warning,

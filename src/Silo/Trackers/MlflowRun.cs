@@ -1,6 +1,6 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
 using FedRLora.ControlPlane.Trackers;
 
@@ -207,6 +207,6 @@ internal sealed class MlflowRun(MlflowApi api, MlflowServer server, IBlobStore s
 
     // int64 is a number or a text in protobuf's JSON; one that is 0 may be left out
     private static long Number(JsonElement element, string name) => !element.TryGetProperty(name, out var value) ? 0
-        : value.ValueKind == JsonValueKind.String ? long.Parse(value.GetString()!, System.Globalization.CultureInfo.InvariantCulture)
+        : value.ValueKind == JsonValueKind.String ? long.Parse(value.GetString()!, CultureInfo.InvariantCulture)
         : value.GetInt64();
 }

@@ -4,7 +4,9 @@ using FedRLora.Abstractions;
 
 namespace FedRLora.Silo.Trackers;
 
-/// <summary>An MLflow tracking server, and what it is shown to be let in: from the environment alone, as MLflow's own programs have it.</summary>
+/// <summary>
+/// An MLflow tracking server, and what it is shown to be let in: from the environment alone, as MLflow's own programs have it.
+/// </summary>
 /// <param name="Address">Where it is, without a slash at the end.</param>
 /// <param name="Experiment">The experiment for runs; null for the name of the plan.</param>
 public sealed record MlflowServer(string Address, string? Experiment)
@@ -22,7 +24,12 @@ public sealed record MlflowServer(string Address, string? Experiment)
     {
         const string Form = "give the server's address, as http://localhost:5000";
         if (!Uri.TryCreate(address, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https") || uri.Host.Length == 0)
-            throw new BadInputException($"--mlflow: '{BadInputException.Shown(address)}' is no address; {Form}");
+        {
+            // a password may stand before the @
+            var shown = address.Contains('@', StringComparison.Ordinal) ? "the value" : $"'{BadInputException.Shown(address)}'";
+            throw new BadInputException($"--mlflow: {shown} is no address; {Form}");
+        }
+
         if (uri.UserInfo.Length > 0)
             throw new BadInputException(
                 $"--mlflow: a command line is no place for a password; {Form}, and set {Token}, or {User} and {Password}");

@@ -1,3 +1,4 @@
+using System.Globalization;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.ControlPlane.Trackers;
@@ -39,7 +40,7 @@ internal sealed record RunDescription(
     public Dictionary<string, string> TagsAt(JobProgress progress, string sha256, string? stopped) => new(Tags, StringComparer.Ordinal)
     {
         [Prefix + "state"] = stopped ?? progress.Status.ToString().ToLowerInvariant(),
-        [Prefix + "rounds"] = progress.Rounds.ToString(System.Globalization.CultureInfo.InvariantCulture),
+        [Prefix + "rounds"] = progress.Rounds.ToString(CultureInfo.InvariantCulture),
         [Prefix + "digest"] = sha256,
     };
 }

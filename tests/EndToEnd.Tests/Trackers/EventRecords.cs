@@ -3,7 +3,9 @@ using Tensorboard;
 
 namespace FedRLora.EndToEnd.Tests.Trackers;
 
-/// <summary>Event files as another program reads them: the records by their definition, the messages by TorchSharp's generated classes.</summary>
+/// <summary>
+/// Event files as another program reads them: the records by their definition, the messages by TorchSharp's generated classes.
+/// </summary>
 internal static class EventRecords
 {
     /// <summary>The one event file of a folder.</summary>

@@ -25,7 +25,8 @@ public sealed class MetricsFilesTests : IDisposable
         Assert.Equal([0, 1, 2, 3], events.Skip(1).Select(static one => one.Step));
         Assert.Equal(Rounds().Select(static round => At(round.Manifest.Round)), events.Skip(1).Select(static one => one.WallTime));
         var points = EventRecords.Points(EventRecords.FileIn(_folder, "tb"));
-        foreach (var line in File.ReadLines(Path.Combine(_folder, "metrics.jsonl")).Select(static line => JsonDocument.Parse(line).RootElement))
+        var lines = File.ReadLines(Path.Combine(_folder, "metrics.jsonl"));
+        foreach (var line in lines.Select(static line => JsonDocument.Parse(line).RootElement))
         {
             var (step, summary) = (line.GetProperty("round").GetInt64(), line.GetProperty("summary"));
             foreach (var (tag, key) in new[] { ("loss", "loss"), ("score", "score"), ("update norm", "norm") })
