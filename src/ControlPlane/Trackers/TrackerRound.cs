@@ -38,8 +38,8 @@ internal sealed record TrackerRound(int Step, DateTimeOffset At, IReadOnlyList<T
             Add($"base/{name}", task.Base);
         }
 
-        Spread("update norm", few.Norm);
-        Spread("client seconds", few.ClientSeconds);
+        if (few.Norm is not null) Spread("update norm", few.Norm);
+        if (few.ClientSeconds is not null) Spread("client seconds", few.ClientSeconds);
         Add("agreement", few.Coherence);
         Add("bytes sent", few.UpdateBytes);
         Add("seconds", few.Seconds);
