@@ -33,7 +33,7 @@ internal sealed record TrackerRound(int Step, DateTimeOffset At, IReadOnlyList<T
         foreach (var task in few.Tasks)
         {
             var name = Identifiers.Of(task.Task);
-            Add($"loss by task/{name}", task.Loss.Mean);
+            Add($"loss by task/{name}", task.Loss?.Mean);
             Add($"score by task/{name}", task.Score?.Mean);
             Add($"base/{name}", task.Base);
         }
