@@ -30,10 +30,10 @@ internal sealed record TrackerRound(int Step, DateTimeOffset At, IReadOnlyList<T
         var points = new List<TrackerPoint>();
         Spread("loss", few.Loss);
         if (few.Score is not null) Spread("score", few.Score);
-        foreach (var task in few.Tasks)
+        foreach (var task in few.Tasks ?? [])
         {
             var name = Identifiers.Of(task.Task);
-            Add($"loss by task/{name}", task.Loss?.Mean);
+            Add($"loss by task/{name}", task.Loss.Mean);
             Add($"score by task/{name}", task.Score?.Mean);
             Add($"base/{name}", task.Base);
         }
