@@ -19,7 +19,9 @@ public sealed class LargeRunTests(ITestOutputHelper output)
     public async Task A_snapshot_is_small_however_many_tasks_there_are_and_a_grid_is_at_hand()
     {
         var before = GC.GetTotalMemory(forceFullCollection: true);
-        await using var feed = new RunFeed("large", new LongRun(), static _ => Task.FromResult<string?>(Plan()), TimeProvider.System);
+        await using var feed = new RunFeed(
+            "large", new LongRun(), static _ => Task.FromResult<string?>(Plan()), TimeProvider.System,
+            new() { FirstAnswer = TimeSpan.FromMinutes(5), Grace = TimeSpan.FromMinutes(5) });
 
         var watch = Stopwatch.StartNew();
         var view = await feed.ViewAsync(default);
