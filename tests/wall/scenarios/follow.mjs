@@ -1,0 +1,55 @@
+// A run in a process of its own: each round is on the page when it is committed, and the run is paused, resumed and cancelled from it.
+import { holds, equal, showRun, status, steer, visitor } from '../browser.mjs';
+
+export default async ({ browser, says, entrance, run }) => {
+  const tab = await visitor(browser, entrance);
+  const { page, context, origin } = tab;
+  await showRun(page, run);
+  const rounds = listen(origin, run, await context.cookies());
+  await page.evaluate(() => {
+    globalThis.seen = [];
+    const look = () => {
+      const round = Number(document.querySelector('[data-committed]').dataset.committed);
+      if (globalThis.seen.at(-1)?.round !== round) globalThis.seen.push({ round, at: Date.now() });
+    };
+    look();
+    new MutationObserver(look).observe(document.documentElement, { attributes: true, childList: true, subtree: true });
+  });
+  await page.waitForFunction(() => globalThis.seen.length >= 4);
+
+  await steer(page, 'pause');
+  await status(page, 'paused');
+  await steer(page, 'resume');
+  await status(page, 'running');
+  const before = await page.evaluate(() => globalThis.seen.at(-1).round);
+  await page.waitForFunction(round => globalThis.seen.at(-1).round > round, before);
+  await steer(page, 'cancel');
+  await status(page, 'cancelled');
+
+  const seen = await page.evaluate(() => globalThis.seen);
+  equal(seen.map(one => one.round), seen.map((_, i) => seen[0].round + i), 'rounds as they came on the page');
+  const late = seen.slice(1).filter(one => rounds.has(one.round)).map(one => one.at - rounds.get(one.round)).toSorted((a, b) => a - b);
+  holds(late.length >= 2, `rounds that a listener beside the page heard: ${late.length}`);
+  says(`${late.length} rounds were on the page ${late[Math.floor(late.length / 2)]} ms (median) and at most ${late.at(-1)} ms `
+    + 'after a listener beside it had heard them');
+  equal([tab.errors, tab.foreign], [[], []], 'errors of the page, and what it asked of others');
+};
+
+// When somebody beside the page hears of each round.
+function listen(origin, run, cookies) {
+  const rounds = new Map();
+  const cookie = cookies.map(one => `${one.name}=${one.value}`).join('; ');
+  (async () => {
+    const { body } = await fetch(`${origin}/v1/runs/${run}/events`, { headers: { cookie } });
+    let text = '';
+    for await (const piece of body.pipeThrough(new TextDecoderStream())) {
+      text += piece;
+      for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
+        const round = /^event: round\ndata: \{"schema":1,"round":(\d+)/m.exec(text.slice(0, end));
+        if (round) rounds.set(Number(round[1]), Date.now());
+        text = text.slice(end + 2);
+      }
+    }
+  })().catch(() => {}); // it ends with the run's process
+  return rounds;
+}
