@@ -169,7 +169,7 @@ public sealed class TwoCoordinatorsTests(ITestOutputHelper output)
             throw new CommitConflictException("The other let the updates go.");
         var digest = await job.CommitAsync(
             state with { Closed = closed, Candidate = aggregated.Candidate, Phase = Phase.Committing }, default);
-        await job.Log.RecordSecondsAsync(state.Round, 1, default);
+        await job.Log.RecordTimingAsync(state.Round, 1, null, default);
         return digest;
     }
 

@@ -31,6 +31,9 @@ public sealed record RoundSummary
 
     /// <summary>Seconds from the first assignment to the commit; 0 where it was not measured by this process.</summary>
     [Id(2)] public double Seconds { get; init; }
+
+    /// <summary>When and how it came to its commit; null where nobody wrote it down.</summary>
+    [Id(3)] public RoundTiming? Timing { get; init; }
 }
 
 /// <summary>Where a job stands, and the rounds that the caller has not seen.</summary>

@@ -62,13 +62,7 @@ internal sealed record FolderResults
         if (await log.ReadAsync(cancellationToken) is not { } current) return [];
         var rounds = new List<RoundSummary>();
         foreach (var (manifest, sha256) in await log.ManifestsAsync(0, current.Round, current, cancellationToken))
-        {
-            rounds.Add(new()
-            {
-                Manifest = manifest, ManifestSha256 = sha256, Seconds = await log.SecondsAsync(manifest.Round, cancellationToken),
-            });
-        }
-
+            rounds.Add(await log.SummaryAsync(manifest, sha256, cancellationToken));
         return rounds;
     }
 }

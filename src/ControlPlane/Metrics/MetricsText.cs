@@ -15,7 +15,7 @@ internal static partial class MetricsText
     private const string Header = "round,client,task,outcome,weight,samples,steps,mean_loss,metric,score,"
         + "test_loss,rows,majority_share,update_bytes,product_norm,seconds,"
         + "standard_error,base_score,difference_error,"
-        + "gate_layer,gate_head,gate_share,gates_collapsed";
+        + "gate_layer,gate_head,gate_share,gates_collapsed,client_seconds";
 
     private const string TaskHeader = "round,task,clients,trained,scored,metric,score,standard_error,base_score,difference_error,"
         + "test_loss,majority_share,mean_loss,update_bytes,coherence,kept,score_left_out,mean_loss_left_out";
@@ -31,7 +31,7 @@ internal static partial class MetricsText
             client.Weight, client.Samples, client.Steps, client.MeanLoss, client.Metric, client.Score, client.TestLoss, client.Rows,
             client.MajorityShare, client.UpdateBytes, client.ProductNorm, round.Seconds > 0 ? round.Seconds : null,
             client.StandardError, client.Base?.Reference, client.Base?.StandardError, client.GateUse?.Layer, client.GateUse?.Head,
-            client.GateUse?.Share, client.GateUse?.Collapsed,
+            client.GateUse?.Share, client.GateUse?.Collapsed, client.ClientSeconds,
         })));
 
     /// <inheritdoc cref="Csv(IEnumerable{RoundView})"/>

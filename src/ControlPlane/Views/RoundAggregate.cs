@@ -16,6 +16,9 @@ public sealed record RoundAggregate
     /// <summary>Seconds to the commit; null where that was not measured.</summary>
     public double? Seconds { get; init; }
 
+    /// <summary>When and how it came to its commit; null where nobody wrote it down.</summary>
+    public TimingView? Timing { get; init; }
+
     /// <summary>Bytes of all updates.</summary>
     public required long UpdateBytes { get; init; }
 
@@ -25,6 +28,15 @@ public sealed record RoundAggregate
     /// <summary>The training loss of the clients; those of the cohort that are not in it are left out.</summary>
     public required Spread Loss { get; init; }
 
+    /// <summary>
+    /// Seconds of the clients from their assignment to the report of their training; those of the cohort that are not in it did not
+    /// report, or that was not measured.
+    /// </summary>
+    public required Spread ClientSeconds { get; init; }
+
+    /// <summary>The norm of the clients' updates, as products of their factors; those of the cohort that have none are left out.</summary>
+    public required Spread Norm { get; init; }
+
     /// <summary>The metric of <see cref="Score"/>; null where clients have several, or none was scored.</summary>
     public string? Metric { get; init; }
 
@@ -33,6 +45,9 @@ public sealed record RoundAggregate
 
     /// <summary>The tasks, in the order of the plan.</summary>
     public required IReadOnlyList<TaskAggregate> Tasks { get; init; }
+
+    /// <summary>The sites, in ordinal order.</summary>
+    public required IReadOnlyList<SiteAggregate> Sites { get; init; }
 
     /// <summary>How many clients each outcome has.</summary>
     public required IReadOnlyDictionary<ClientOutcome, int> Outcomes { get; init; }
@@ -47,6 +62,7 @@ public sealed record RoundAggregate
     {
         var compared = RoundView.Compared(round.Clients);
         var metric = RoundView.SharedMetric(compared);
+        var asked = RoundView.Asked(round.Clients);
         return new()
         {
             Round = round.Round,
@@ -54,7 +70,11 @@ public sealed record RoundAggregate
             Seconds = round.Seconds > 0 ? round.Seconds : null,
             UpdateBytes = round.UpdateBytes,
             Coherence = round.Coherence,
-            Loss = Spread.Of(round.Clients.Select(static client => client.MeanLoss), RoundView.Asked(round.Clients), highIsBad: true),
+            Timing = TimingView.Of(round.Timing),
+            Loss = Spread.Of(round.Clients.Select(static client => client.MeanLoss), asked, highIsBad: true),
+            ClientSeconds = Spread.Of(round.Clients.Select(static client => client.ClientSeconds), asked, highIsBad: true),
+            Norm = Spread.Of(round.Clients.Select(static client => client.ProductNorm), asked, highIsBad: true),
+            Sites = SiteAggregate.Of(round.Clients),
             Metric = metric,
             Score = metric is null ? null : Spread.Of(
                 compared.Select(static client => client.Score), RoundView.Scorable(round.Clients), highIsBad: IsPerplexity(metric)),

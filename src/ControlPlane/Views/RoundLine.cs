@@ -6,7 +6,7 @@ using FedRLora.Abstractions.Messages;
 namespace FedRLora.ControlPlane.Views;
 
 /// <summary>
-/// A committed round as it travels to whoever reckons with it: <c>{"schema":1,"sha256":..,"seconds":..,"manifest":{..}}</c>, one line.
+/// A committed round as it travels to whoever reckons with it: <c>{"schema":1,"sha256":..,"seconds":..,"timing":{..},"manifest":{..}}</c>, one line; without what nobody measured.
 /// </summary>
 public static class RoundLine
 {
@@ -20,7 +20,13 @@ public static class RoundLine
             writer.WriteStartObject();
             writer.WriteNumber("schema", Json.Schema);
             writer.WriteString("sha256", round.ManifestSha256);
-            writer.WriteNumber("seconds", round.Seconds);
+            if (round.Seconds > 0) writer.WriteNumber("seconds", round.Seconds);
+            if (round.Timing is { } timing)
+            {
+                writer.WritePropertyName("timing");
+                JsonSerializer.Serialize(writer, timing, Json.Lines);
+            }
+
             writer.WritePropertyName("manifest");
             manifest.RootElement.WriteTo(writer);
             writer.WriteEndObject();
@@ -44,7 +50,12 @@ public static class RoundLine
             var sha256 = root.GetProperty("sha256").GetString() ?? "";
             if (RoundManifest.Digest(manifest.ToBytes()) != sha256)
                 throw new BadInputException($"{source}: the manifest of round {manifest.Round} does not have its digest {sha256}.");
-            return new() { Manifest = manifest, ManifestSha256 = sha256, Seconds = root.GetProperty("seconds").GetDouble() };
+            return new()
+            {
+                Manifest = manifest, ManifestSha256 = sha256,
+                Seconds = root.TryGetProperty("seconds", out var seconds) ? seconds.GetDouble() : 0,
+                Timing = root.TryGetProperty("timing", out var timing) ? timing.Deserialize<RoundTiming>(Json.Lines) : null,
+            };
         }
         catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
         {

@@ -24,6 +24,13 @@ internal sealed record ClientRow
     public long? UpdateBytes { get; init; }
     public double? ProductNorm { get; init; }
 
+    /// <summary>Seconds from its assignment to the report of its training; null where it did not report, or that was not measured.</summary>
+    public double? ClientSeconds { get; init; }
+
+    /// <summary>Its site.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public string Site { get; init; } = "";
+
     /// <summary>How its gates chose, by the layer in which one head took most.</summary>
     public GateUse? GateUse { get; init; }
 
@@ -134,6 +141,10 @@ internal sealed record RoundView
 
     /// <summary>Seconds to the commit; 0 where it was not measured.</summary>
     public required double Seconds { get; init; }
+
+    /// <summary>When and how it came to its commit; null where nobody wrote it down.</summary>
+    public RoundTiming? Timing { get; init; }
+
     public required double? Coherence { get; init; }
     public required string Sha256 { get; init; }
     public required IReadOnlyList<ClientRow> Clients { get; init; }
@@ -171,12 +182,11 @@ internal sealed record RoundView
     public long UpdateBytes => Clients.Sum(static client => client.UpdateBytes ?? 0);
 
     /// <param name="round">The round.</param>
-    /// <param name="plan">Names the task of each client; without it a client is its own task.</param>
+    /// <param name="plan">Names the task and the site of each client; without it a client is its own task, and has no site.</param>
     public static RoundView Of(RoundSummary round, FederationPlan? plan)
     {
-        var tasks = plan?.Clients.ToDictionary(static client => client.Id, static client => client.Task, StringComparer.Ordinal) ?? [];
-        var clients = round.Manifest.Clients
-            .Select(client => Row(round.Manifest.Round, client, tasks.GetValueOrDefault(client.Id, client.Id))).ToList();
+        var specs = plan?.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal) ?? [];
+        var clients = round.Manifest.Clients.Select(client => RowOf(round, client, specs.GetValueOrDefault(client.Id))).ToList();
         var order = plan?.Clients.Select(static client => client.Task).Distinct().Select(static (task, index) => (task, index))
             .ToDictionary(static pair => pair.task, static pair => pair.index) ?? [];
         var states = (round.Manifest.Tasks ?? []).ToDictionary(static task => task.Task, StringComparer.Ordinal);
@@ -184,6 +194,7 @@ internal sealed record RoundView
         {
             Round = round.Manifest.Round,
             Seconds = round.Seconds,
+            Timing = round.Timing,
             Coherence = ClientRow.Finite(round.Manifest.Coherence),
             Sha256 = round.ManifestSha256,
             Clients = clients,
@@ -193,6 +204,10 @@ internal sealed record RoundView
                 .Select(group => TaskOf(group.Key, [.. group], states.GetValueOrDefault(group.Key)))],
         };
     }
+
+    /// <summary>A client's part of a round; null where the round's plan did not have it.</summary>
+    public static ClientRow? RowOf(RoundSummary round, ClientSpec spec) =>
+        round.Manifest.Clients.FirstOrDefault(client => client.Id == spec.Id) is { } client ? RowOf(round, client, spec) : null;
 
     /// <summary>Those whose scores make a mean together: all, or those that are not aside.</summary>
     public static IReadOnlyList<ClientRow> Compared(IReadOnlyList<ClientRow> clients) =>
@@ -239,8 +254,9 @@ internal sealed record RoundView
     public static string? SharedMetric(IReadOnlyList<ClientRow> clients) =>
         clients.Select(static client => client.Metric).OfType<string>().Distinct().Take(2).ToList() is [var metric] ? metric : null;
 
-    private static ClientRow Row(int round, ManifestClient client, string task)
+    private static ClientRow RowOf(RoundSummary summary, ManifestClient client, ClientSpec? spec)
     {
+        var round = summary.Manifest.Round;
         var trained = client.Outcome == ClientOutcome.Trained && round > 0;
         var (numbers, score, notFinite) = (trained ? client.Numbers : null, client.Score,
             new SortedDictionary<string, string>(StringComparer.Ordinal));
@@ -249,7 +265,8 @@ internal sealed record RoundView
         {
             Round = round,
             Client = client.Id,
-            Task = task,
+            Task = spec?.Task ?? client.Id,
+            Site = spec?.Site ?? "",
             Outcome = round == 0 && client.Score is not null ? ClientOutcome.Scored : client.Outcome,
             Reason = client.Reason,
             Weight = trained ? Number("weight", client.Weight) : null,
@@ -257,6 +274,8 @@ internal sealed record RoundView
             Steps = numbers?.Steps,
             MeanLoss = Number("meanLoss", numbers?.MeanLoss),
             ProductNorm = Number("productNorm", numbers?.ProductNorm),
+            ClientSeconds = summary.Timing?.ClientSeconds.TryGetValue(client.Id, out var took) == true
+                ? Number("clientSeconds", took) : null,
             GateUse = Number("gateShare", numbers?.GateUse?.Share) is null ? null : numbers!.GateUse,
             Metric = client.Score?.Metric,
             Score = Number("score", score?.Value),

@@ -48,6 +48,7 @@ internal sealed class CohortCalls(
         // An effect of a batch may have been overtaken by a later one: only who is still waited for is asked.
         var asked = job.Machine.Waiting(job.State).Intersect(send.Clients, StringComparer.Ordinal).ToHashSet(StringComparer.Ordinal);
         part.Tag("clients", asked.Count);
+        if (send.Phase == RoundPhase.Train) telemetry.Times.Sent(job.State, asked);
         var failed = false;
         foreach (var (site, work) in await job.AssignmentsAsync(send.Phase, asked, stopping))
         {

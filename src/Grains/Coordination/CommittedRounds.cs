@@ -15,14 +15,7 @@ internal sealed class CommittedRounds(GrainSettings settings, OpenJob job)
         if (last <= after || job.Committed is not { Round: var newest } || job.CommittedSha256 is not { } digest) return rounds;
         var current = new CurrentRound { Round = newest, ManifestSha256 = digest };
         foreach (var (manifest, sha256) in await job.Log.ManifestsAsync(after + 1, last, current, cancellationToken))
-        {
-            rounds.Add(new RoundSummary
-            {
-                Manifest = manifest,
-                ManifestSha256 = sha256,
-                Seconds = await job.Log.SecondsAsync(manifest.Round, cancellationToken),
-            });
-        }
+            rounds.Add(await job.Log.SummaryAsync(manifest, sha256, cancellationToken));
 
         return rounds;
     }

@@ -11,7 +11,8 @@ namespace FedRLora.Grains.Coordination;
 /// <summary>Performs what the round machine asks for; each effect may come again after a crash.</summary>
 internal sealed class EffectPerformer(
     CoordinatorServices services, IGrainBase grain, OpenJob job, IPersistentState<JobMemory> memory, EventQueue events, RoundClock clock,
-    CohortCalls cohort, SiteCalls sites, UpdateCleaner cleaner, JobMark mark, RoundTrace trace, RunEventLog news)
+    CohortCalls cohort, SiteCalls sites, UpdateCleaner cleaner, JobMark mark, RoundTrace trace, RoundTimes times,
+    RunEventLog news)
 {
     /// <summary>Performs one effect of the state that the job is in.</summary>
     public async Task PerformAsync(RoundEffect effect, CancellationToken stopping)
@@ -92,12 +93,13 @@ internal sealed class EffectPerformer(
             string sha256;
             using (trace.Begin("commit")) sha256 = await job.CommitAsync(state, stopping);
             var (startedAt, seconds) = clock.EndRound();
-            await job.Log.RecordSecondsAsync(round, seconds, stopping);
+            var timing = times.End(state, startedAt, seconds);
+            await job.Log.RecordTimingAsync(round, seconds, timing, stopping);
             Telemetry.Rounds.Add(1, Telemetry.Of(Telemetry.Run, job.Id));
             Telemetry.RoundDuration.Record(seconds, Telemetry.Of(Telemetry.Run, job.Id));
             services.Logger.LogCommitted(job.Id, round, sha256, seconds);
             trace.Commit(startedAt, seconds);
-            news.Remember(new() { Manifest = job.Committed!, ManifestSha256 = sha256, Seconds = seconds });
+            news.Remember(new() { Manifest = job.Committed!, ManifestSha256 = sha256, Seconds = seconds, Timing = timing });
             events.Post(new RoundEvent.Committed(round, sha256));
             await cleaner.CleanAsync(state);
         }

@@ -85,6 +85,7 @@ internal sealed class EventLoop(
         {
             var passed = happened.Where(job.Gate.Passes).ToArray();
             news.Heard(passed);
+            telemetry.Times.Heard(passed, job.State);
             if (passed.Length > 0) await TakeAsync(passed, stopping);
             if (resumption is not null) await TakeUpAsync(resumption, stopping);
         }

@@ -131,7 +131,7 @@ internal sealed class JobOpening(
         var cohort = new CohortCalls(services, job, events, clock, sites, telemetry, news);
         var cleaner = new UpdateCleaner(Store, job, services.Logger, events.Stopping);
         var effects = new EffectPerformer(
-            services, grain, job, memory, events, clock, cohort, sites, cleaner, mark, telemetry.Trace, news);
+            services, grain, job, memory, events, clock, cohort, sites, cleaner, mark, telemetry.Trace, telemetry.Times, news);
         var loop = new EventLoop(services, grain, job, memory, events, effects, clock, sites, inputs, cleaner, mark, telemetry, news);
         return new ActiveJob(job, events, loop, cohort, clock, telemetry, news);
     }

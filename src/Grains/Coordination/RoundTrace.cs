@@ -11,7 +11,7 @@ namespace FedRLora.Grains.Coordination;
 /// sites begin and report carries its context in the messages. An activation that takes a round up begins a trace that links the one
 /// before.
 /// </summary>
-internal sealed class RoundTrace(string run, IPersistentState<JobMemory> memory, TimeProvider time)
+internal sealed class RoundTrace(string run, IPersistentState<JobMemory> memory, TimeProvider time, RoundTimes times)
 {
     private Activity? _round;
     private Activity? _evaluation;
@@ -124,8 +124,11 @@ internal sealed class RoundTrace(string run, IPersistentState<JobMemory> memory,
 
     private KeyValuePair<string, object?>[] Tags() => [new("run", run), new("round", Round)];
 
-    private void Measure(string stage, TimeSpan duration) => Telemetry.StageDuration.Record(
-        duration.TotalSeconds, Telemetry.Of(Telemetry.Run, run), Telemetry.Of(Telemetry.Stage, stage));
+    private void Measure(string stage, TimeSpan duration)
+    {
+        times.Add(stage, duration);
+        Telemetry.StageDuration.Record(duration.TotalSeconds, Telemetry.Of(Telemetry.Run, run), Telemetry.Of(Telemetry.Stage, stage));
+    }
 
     /// <summary>A part of a round that is going on.</summary>
     internal sealed class Part(RoundTrace trace, string stage, Activity? span, long began) : IDisposable

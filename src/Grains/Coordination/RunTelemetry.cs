@@ -22,8 +22,12 @@ internal sealed class RunTelemetry : IDisposable
     {
         (_services, _job, _clock) = (services, job, clock);
         _siteOf = job.Plan.Clients.ToDictionary(static client => client.Id, static client => client.Site, StringComparer.Ordinal);
-        Trace = new RoundTrace(job.Id, memory, services.Time);
+        Times = new RoundTimes(clock, services.Time);
+        Trace = new RoundTrace(job.Id, memory, services.Time, Times);
     }
+
+    /// <summary>The times of the open round.</summary>
+    public RoundTimes Times { get; }
 
     /// <summary>The spans of the open round.</summary>
     public RoundTrace Trace { get; }
@@ -69,6 +73,7 @@ internal sealed class RunTelemetry : IDisposable
         if (Trace.Round != state.Round)
         {
             _clock.Begin(began);
+            Times.Begin(state, began.Timestamp);
             Trace.Begin(state, began.At);
             if (state.Phase == Phase.Training && (before.Round, before.Attempt) != (state.Round, state.Attempt))
                 Trace.Add("select", began.At, _services.Time.GetElapsedTime(began.Timestamp), state.Cohort.Count);
@@ -77,10 +82,12 @@ internal sealed class RunTelemetry : IDisposable
         {
             Telemetry.Retries.Add(1, Telemetry.Of(Telemetry.Run, _job.Id));
             Trace.Retried(state);
+            Times.Retried(state);
         }
 
-        if (before.Phase == Phase.Training && state.Phase is Phase.Confirming or Phase.Aggregating && before.Round == state.Round)
-            Closed(state, happened);
+        if (before.Round != state.Round) return;
+        if (before.Phase == Phase.Training && state.Phase is Phase.Confirming or Phase.Aggregating) Closed(state, happened);
+        if (before.Phase == Phase.Confirming && state.Phase == Phase.Aggregating) Times.Confirmed();
     }
 
     /// <summary>All effects of a turn are performed.</summary>
@@ -107,15 +114,17 @@ internal sealed class RunTelemetry : IDisposable
             static one => one is RoundEvent.ClientReported or RoundEvent.DeadlinePassed or RoundEvent.BudgetPassed
                 or RoundEvent.SiteLost);
         var client = (last as RoundEvent.ClientReported)?.Report.ClientId;
-        var by = last switch
+        var (by, span) = last switch
         {
-            RoundEvent.ClientReported => "client " + client,
-            RoundEvent.DeadlinePassed => "deadline",
-            RoundEvent.BudgetPassed => "time budget",
-            RoundEvent.SiteLost => "site without a silo",
-            _ => "quorum",
+            RoundEvent.ClientReported => (
+                state.Reports.Count == state.Cohort.Count ? RoundTiming.ByAll : RoundTiming.ByQuorum, "client " + client),
+            RoundEvent.DeadlinePassed => (RoundTiming.ByDeadline, "deadline"),
+            RoundEvent.BudgetPassed => (RoundTiming.ByTimeBudget, "time budget"),
+            RoundEvent.SiteLost => (RoundTiming.ByLostSite, "site without a silo"),
+            _ => (RoundTiming.ByQuorum, "quorum"),
         };
-        Trace.Closed(state, by, client, _services.Time.GetUtcNow() - _clock.SinceSent(state));
+        Times.Closed(state, by, client);
+        Trace.Closed(state, span, client, _services.Time.GetUtcNow() - _clock.SinceSent(state));
     }
 
     private RunNow? Now()

@@ -1,6 +1,3 @@
-using System.Globalization;
-using System.Text;
-using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Ports;
@@ -90,21 +87,19 @@ public sealed class CommitLog(IBlobStore store, string job)
         return digest;
     }
 
-    /// <summary>Seconds a committed round took; 0 where nobody wrote that down.</summary>
+    /// <summary>A committed round with how long it took, as far as somebody wrote that down.</summary>
     /// <exception cref="CorruptBlobException">What was written down was changed.</exception>
-    public async Task<double> SecondsAsync(int round, CancellationToken cancellationToken) =>
-        await store.ReadBytesAsync(Keys.Timing(job, round), cancellationToken) is { } bytes
-        && JsonDocument.Parse(BlobStates.RequireSealed(bytes, Keys.Timing(job, round))).RootElement
-            .TryGetProperty("seconds", out var seconds)
-            ? seconds.GetDouble()
-            : 0;
+    public async Task<RoundSummary> SummaryAsync(RoundManifest manifest, string sha256, CancellationToken cancellationToken)
+    {
+        var key = Keys.Timing(job, manifest.Round);
+        var (seconds, timing) = await store.ReadBytesAsync(key, cancellationToken) is { } bytes
+            ? TimingDocument.Read(bytes, key) : (0, null);
+        return new() { Manifest = manifest, ManifestSha256 = sha256, Seconds = seconds, Timing = timing };
+    }
 
     /// <summary>Writes down how long a round took; no part of any manifest.</summary>
-    public Task RecordSecondsAsync(int round, double seconds, CancellationToken cancellationToken)
-    {
-        var json = string.Create(CultureInfo.InvariantCulture, $"{{\n  \"seconds\": {seconds:R}\n}}");
-        return store.WriteDocumentAsync(Keys.Timing(job, round), SealedJson.Seal(Encoding.UTF8.GetBytes(json)), cancellationToken);
-    }
+    public Task RecordTimingAsync(int round, double seconds, RoundTiming? timing, CancellationToken cancellationToken) =>
+        store.WriteDocumentAsync(Keys.Timing(job, round), TimingDocument.Write(seconds, timing), cancellationToken);
 
     private async Task<CurrentRound?> PointerAsync(CancellationToken cancellationToken)
     {
