@@ -54,8 +54,7 @@ bench-telemetry:
 bench-tokenizers:
 	dotnet run -c Release --project tests/Benchmarks -- tokenizers
 
-# The page of 1,000 clients and 500 rounds in chromium: first paint, update, memory (a quarter of an hour, most of it to make the rounds,
-# which ARGS="--store FOLDER" keeps for the next time); a part by name, as ARGS="--tasks 10 --clients 100 --rounds 50".
+# The page of 1,000 clients and 500 rounds in chromium: first paint, update, memory (five minutes); a part by name, as ARGS="--tasks 10 --clients 100 --rounds 50".
 bench-wall:
 	npm ci --prefix tests/wall --loglevel error
 	dotnet run -c Release --project tests/Benchmarks -- wall $(ARGS)

@@ -2,7 +2,6 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text;
 using FedRLora.Abstractions.Grains;
-using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.ControlPlane;
@@ -18,17 +17,17 @@ namespace FedRLora.Benchmarks.Wall;
 
 /// <summary>
 /// The page of a run of 1,000 clients after 500 rounds, in chromium: time to its first paint and to all that is drawn, from a new round's
-/// event to its frame, and memory of page and server. Rounds come of a fake trainer, and the server that is measured has read none of them
-/// before the first visit; the second one finds its feed warm.
+/// event to its frame, and memory of page and server. New rounds come of a fake trainer. The server has read none of the old ones before
+/// the first visit; the second one finds its feed warm.
 /// </summary>
 internal static class WallBenchmark
 {
-    private const int Clients = 1_000, Rounds = 500, NewRounds = 12;
+    private const int Clients = 1_000, Rounds = 500, Trained = 2, NewRounds = 12;
     private const string Run = "wall";
 
     /// <param name="args">
-    /// Numbers of tasks, by default 10 and 1000; <c>--clients N</c>, <c>--rounds N</c>; <c>--store FOLDER</c> keeps the rounds there for
-    /// the next time; <c>--phone</c> has a page of 400 pixels; <c>--trace</c> says what takes the time of an update.
+    /// <c>--tasks 10,1000</c>, <c>--clients N</c>, <c>--rounds N</c>; <c>--phone</c> has a page of 400 pixels; <c>--trace</c> says what takes
+    /// the time of updates; <c>--store FOLDER</c> keeps the rounds for the next time.
     /// </param>
     public static async Task RunAsync(string[] args)
     {
@@ -81,34 +80,23 @@ internal static class WallBenchmark
     {
         var (part, folder) = (args[0], args[1]);
         var (tasks, clients, rounds) = (Number(args[2]), Number(args[3]), Number(args[4]));
+        var free = part == "make" ? Trained : rounds;
         var gate = new SemaphoreSlim(0);
         var trainer = new FakeTrainer
         {
-            BeforeTraining = (group, token) => group.Round <= rounds ? Task.CompletedTask : gate.WaitAsync(token),
+            BeforeTraining = (group, token) => group.Round <= free ? Task.CompletedTask : gate.WaitAsync(token),
         };
         using var host = Host(folder, trainer);
         await host.StartAsync();
         var run = host.Services.GetRequiredService<IGrainFactory>().GetGrain<IRunControlGrain>(Run);
-        if (part == "make") await MakeAsync(run, Plan(tasks, clients, rounds + NewRounds), rounds);
+        if (part == "make")
+        {
+            await run.SubmitAsync(Plan(tasks, clients, rounds + NewRounds));
+            while ((await run.GetProgressAsync(int.MaxValue - 1))!.Round <= Trained) await Task.Delay(100);
+        }
         else await ShowAsync(host, () => gate.Release(clients), args[5..]);
         await host.StopAsync();
-    }
-
-    private static async Task MakeAsync(IRunControlGrain run, string plan, int rounds)
-    {
-        var started = Stopwatch.GetTimestamp();
-        await run.SubmitAsync(plan);
-        JobProgress progress;
-        do
-        {
-            await Task.Delay(200);
-            progress = (await run.GetProgressAsync(int.MaxValue - 1))!;
-            if (progress.Status == JobStatus.Failed) throw new InvalidOperationException(progress.Reason);
-        }
-        while (progress.Round <= rounds);
-
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"{rounds} rounds made in {Stopwatch.GetElapsedTime(started).TotalSeconds:F0} s"));
+        if (part == "make") await MadeRounds.CommitAsync(Path.Combine(folder, "store"), Run, rounds);
     }
 
     private static async Task ShowAsync(IHost host, Action letRound, string[] options)
