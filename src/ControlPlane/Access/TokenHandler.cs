@@ -25,6 +25,11 @@ public sealed class TokenOptions : AuthenticationSchemeOptions
     /// <summary>The port, which tells the cookies of servers on one host apart.</summary>
     public int Port { get; set; }
 
+    /// <summary>
+    /// Whether a browser that was let in shows the operator's token whenever it steers: where a token's file was named, others share it.
+    /// </summary>
+    public bool AsksBrowsers { get; set; }
+
     /// <summary>The name of the cookie of a browser that was let in.</summary>
     public string Cookie => string.Create(CultureInfo.InvariantCulture, $"fedrlora-{Port}");
 }
@@ -59,8 +64,10 @@ internal sealed class TokenHandler(
     protected override Task HandleForbiddenAsync(AuthenticationProperties properties) =>
         Problem.WriteAsync(Context, StatusCodes.Status403Forbidden, "this token does not allow that");
 
+    // A browser that asks reads as the operator; its cookie steers alone only where nobody named a token's file.
     private ClaimsPrincipal? BrowserOf(string session) => entrance.IsSession(session)
-        ? Principals.Of(TokenOptions.Scheme, "browser of the operator", Principals.Operator, Principals.EverySite)
+        ? Principals.Of(TokenOptions.Scheme, "browser of the operator",
+            Options.AsksBrowsers && HttpMethods.IsPost(Request.Method) ? Principals.Viewer : Principals.Operator, Principals.EverySite)
         : null;
 
     private ClaimsPrincipal? PrincipalOf(string shown)

@@ -6,6 +6,7 @@ using FedRLora.Abstractions;
 using FedRLora.ControlPlane.Access;
 using FedRLora.ControlPlane.Events;
 using FedRLora.ControlPlane.Views;
+using FedRLora.ControlPlane.Wall;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
@@ -93,7 +94,10 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
             .Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(1)) // streams have no end of their own
             .AddRouting().Configure<RouteHandlerOptions>(static handlers => handlers.ThrowOnBadRequest = true)
             .ConfigureHttpJsonOptions(static json => Configure(json.SerializerOptions)).AddOpenApi("v1", Document.Configure);
-        AddAccess(builder.Services, new TokenOptions { Operator = tokens.Operator, Viewer = tokens.Viewer, Port = address.Port });
+        AddAccess(builder.Services, new TokenOptions
+        {
+            Operator = tokens.Operator, Viewer = tokens.Viewer, Port = address.Port, AsksBrowsers = options.TokenFile is not null,
+        });
         foreach (var service in services.Dashboard) builder.Services.Add(service);
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
         {
@@ -120,6 +124,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         SiteRoutes.Add(app);
         ClusterRoutes.Add(app);
         PageRoutes.Add(app);
+        WallRoutes.Add(app);
         app.MapOpenApi(Routes.OpenApi.Pattern.Replace("v1", "{documentName}", StringComparison.Ordinal))
             .RequireAuthorization(Routes.OpenApi.Policy.ToString()).WithMetadata(Routes.OpenApi);
         app.MapFallback("{*path}", static context => Problem.WriteAsync(
@@ -141,7 +146,8 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
     private static void AddAccess(IServiceCollection services, TokenOptions tokens) => services
         .AddAuthorization(Principals.Configure)
         .Configure<TokenOptions>(TokenOptions.Scheme, token =>
-            (token.Operator, token.Viewer, token.Port) = (tokens.Operator, tokens.Viewer, tokens.Port))
+            (token.Operator, token.Viewer, token.Port, token.AsksBrowsers) =
+                (tokens.Operator, tokens.Viewer, tokens.Port, tokens.AsksBrowsers))
         .AddTransient<TokenHandler>().AddWebEncoders()
         .AddAuthenticationCore(static schemes =>
         {

@@ -1,6 +1,4 @@
 using FedRLora.ControlPlane.Access;
-using FedRLora.ControlPlane.Report;
-using FedRLora.ControlPlane.Views;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
@@ -8,17 +6,10 @@ using Microsoft.Extensions.Options;
 
 namespace FedRLora.ControlPlane.Http;
 
-/// <summary>What a browser sees: the printed address lets it in, and the first page names the runs.</summary>
+/// <summary>How a browser comes in: by the printed address.</summary>
 internal static class PageRoutes
 {
-    private const string Html = "text/html; charset=utf-8";
-
-    public static void Add(IEndpointRouteBuilder routes)
-    {
-        routes.Map(Routes.Enter, Enter).ExcludeFromDescription();
-        routes.Map(Routes.Home, static async (RunCalls runs, CancellationToken token) =>
-            Results.Text(RunsPage.Of([.. (await runs.ListAsync(token)).Select(RunLine.Of)]), Html)).ExcludeFromDescription();
-    }
+    public static void Add(IEndpointRouteBuilder routes) => routes.Map(Routes.Enter, Enter).ExcludeFromDescription();
 
     private static IResult Enter(HttpContext context, Entrance entrance, IOptionsMonitor<TokenOptions> tokens, string? code = null)
     {

@@ -1,0 +1,103 @@
+// 3. Score and loss over the rounds: a mean with its band over all clients, beside the base and the reference that shares nothing.
+
+import { Chart } from '../chart.js';
+import { h, keyed, text } from '../dom.js';
+import * as words from '../words.js';
+
+const ALL = '';
+
+export function start(section, page) {
+  const select = h('select', { 'aria-label': 'Task', change: () => page.changed('task') }, h('option', { value: ALL }, 'all tasks'));
+  section.querySelector('h2').append(select);
+  const score = new Chart({
+    label: 'Score by round', format: words.score, bands: [['p90', 'p10', 's0']], lines: [
+      { key: 'mean', name: 'mean', colour: 's0', width: 2.5, about: 'mean over clients, each counting alike' },
+      { key: 'median', name: 'median', colour: 's2', width: 1.5, dash: [6, 3] },
+      { key: 'p90', name: 'p90', colour: 's0', isEdge: true }, { key: 'p10', name: 'p10', colour: 's0', isEdge: true },
+      { key: 'worst', name: 'worst', colour: 's1', width: 1.5, dash: [2, 3], about: 'the client it is worst for' },
+      { key: 'base', name: 'base', colour: 's7', width: 1.5, dash: [8, 4], about: 'the frozen base on the same rows' },
+      { key: 'local', name: 'local-only', colour: 's3', width: 2, about: 'mean of the same clients and budget with nothing shared' },
+    ],
+  });
+  const loss = new Chart({
+    label: 'Training loss by round', format: words.loss, bands: [['p90', 'p10', 's0']], lines: [
+      { key: 'mean', name: 'mean', colour: 's0', width: 2.5, about: 'mean over clients, each counting alike' },
+      { key: 'median', name: 'median', colour: 's2', width: 1.5, dash: [6, 3] },
+      { key: 'p90', name: 'p90', colour: 's0', isEdge: true }, { key: 'p10', name: 'p10', colour: 's0', isEdge: true },
+      { key: 'worst', name: 'worst', colour: 's1', width: 1.5, dash: [2, 3], about: 'the client it is worst for' },
+      { key: 'local', name: 'local-only', colour: 's3', width: 2, about: 'mean of the same clients and budget with nothing shared' },
+    ],
+  });
+  const [scoreTitle, scoreNote] = [h('h3', {}, 'Score'), h('p', { class: 'note' })];
+  const [lossTitle, lossNote] = [h('h3', {}, 'Training loss'), h('p', { class: 'note' })];
+  section.append(h('div', { class: 'pair' },
+    h('div', {}, scoreTitle, score.element, scoreNote), h('div', {}, lossTitle, loss.element, lossNote)));
+
+  return changes => {
+    if (changes.has('theme')) {
+      score.recolour();
+      loss.recolour();
+    }
+    if (!['all', 'rounds', 'local', 'result', 'task'].some(one => changes.has(one))) return;
+    const rounds = page.model.rounds;
+    offer(select, (rounds[0] ?? rounds.at(-1))?.tasks ?? []);
+    const task = select.value;
+    const own = rounds.map(round => partOf(round, task));
+    const local = (page.local?.rounds ?? []).map(round => partOf(round, task));
+    const scored = own.filter(part => part.score);
+    drawOn(score, scored, local.filter(part => part.score), 'score', baseOf(task, page, own));
+    drawOn(loss, own.filter(part => words.isNumber(part.loss?.mean)), local.filter(part => words.isNumber(part.loss?.mean)), 'loss', null);
+    const metric = own.findLast(part => part.metric)?.metric;
+    text(scoreTitle, metric ? `Score: ${metric}` : 'Score');
+    text(scoreNote, scored.length > 0 ? counted(scored.at(-1), 'score') : whyNoScore(rounds, task));
+    text(lossNote, countedLoss(own));
+  };
+}
+
+// A task, or the whole round.
+const partOf = (round, task) => {
+  const part = task === ALL ? round : round.tasks.find(one => one.task === task) ?? {};
+  return { round: round.round, troubles: round.troubles, metric: part.metric, score: part.score, loss: part.loss,
+    error: part.standardError, base: part.base };
+};
+
+const baseOf = (task, page, own) => task === ALL ? page.result?.mean?.base ?? null : own.findLast(part => words.isNumber(part.base))?.base;
+
+function drawOn(chart, own, local, key, base) {
+  const [mine, theirs] = [byRound(own), byRound(local)];
+  const rounds = [...new Set([...mine.keys(), ...theirs.keys()])].sort((a, b) => a - b);
+  const column = of => rounds.map(round => of(mine.get(round)?.[key]) ?? null);
+  chart.set(rounds, {
+    mean: column(spread => spread?.mean), median: column(spread => spread?.median), p10: column(spread => spread?.p10),
+    p90: column(spread => spread?.p90), worst: column(spread => spread?.worst),
+    base: rounds.map(() => base ?? null), local: rounds.map(round => theirs.get(round)?.[key]?.mean ?? null),
+  }, key === 'score' ? rounds.map(round => mine.get(round)?.error ?? null) : []);
+}
+
+const byRound = parts => new Map(parts.map(part => [part.round, part]));
+
+function offer(select, tasks) {
+  if (select.options.length === tasks.length + 1) return;
+  keyed(select, [{ task: ALL }, ...tasks], one => one.task,
+    one => h('option', { value: one.task }, one.task === ALL ? 'all tasks' : one.task), () => {});
+}
+
+// How many clients the last numbers are of, and why others are not among them.
+function counted(part, key) {
+  const { n, leftOut } = part[key];
+  const which = key === 'score' ? what => what === 'not scored' : what => what !== 'not scored';
+  const why = (part.troubles ?? []).filter(one => which(one.what))
+    .map(one => `${one.count} ${one.what}${one.reason ? `: ${one.reason}` : ''}`);
+  return `Round ${part.round}: n = ${n}` + (leftOut > 0 ? `, ${leftOut} left out${why.length > 0 ? ` (${why.join('; ')})` : ''}` : '') + '.';
+}
+
+function countedLoss(own) {
+  const last = own.findLast(part => part.round > 0);
+  return last?.loss ? counted(last, 'loss') : 'No round with training is committed yet.';
+}
+
+function whyNoScore(rounds, task) {
+  if (rounds.length === 0) return 'Round 0, which scores the base, is not committed yet.';
+  const isMixed = task === ALL && rounds.some(round => round.tasks.some(one => one.score));
+  return isMixed ? 'The tasks have several metrics, of which there is no mean: choose a task.' : 'No round was scored yet.';
+}
