@@ -1,64 +1,72 @@
 // node bench.mjs ENTRANCE RUN ROUNDS: what the page of a large run costs, as lines for people. A line "round" asks for one more round,
 // "visit" for another entrance, which comes as a line of the input.
 import { createInterface } from 'node:readline';
-import { launch, visitor } from './browser.mjs';
+import { launch, shows, visitor } from './browser.mjs';
+import { probe } from './probe.mjs';
 
 const [entrance, run, rounds, ...options] = process.argv.slice(2);
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const say = line => process.stdout.write(`${line}\n`);
-const ms = value => value === undefined ? 'not drawn' : `${Math.round(value)} ms`;
-const middle = values => values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)];
-const browser = await launch('--js-flags=--expose-gc', '--enable-precise-memory-info');
+const ms = value => value === null || value === undefined ? 'never' : `${Math.round(value)} ms`;
+const range = values => {
+  const sorted = values.toSorted((one, other) => one - other);
+  return `median ${ms(sorted[Math.floor(sorted.length / 2)])} (${ms(sorted[0])} to ${ms(sorted.at(-1))})`;
+};
+const browser = await launch('--enable-precise-memory-info');
 const look = options.includes('--phone') ? { viewport: { width: 400, height: 800 } } : {};
 
-const mark = (page, name, round) => page.evaluate(([wanted, number]) => performance.getEntriesByName(wanted)
-  .find(one => number === null || one.detail.round === number)?.startTime, [name, round ?? null]);
-const heap = async page => {
-  const session = await page.context().newCDPSession(page);
+const heap = async session => {
   await session.send('HeapProfiler.collectGarbage');
   return ((await session.send('Runtime.getHeapUsage')).usedSize / 1e6).toFixed(1);
 };
 
 async function visit(address, feed) {
   const tab = await visitor(browser, address, look);
-  const { page } = tab;
-  await page.goto(`${tab.origin}/#${run}`); // as somebody comes who has the address
-  const drawn = name => page.waitForFunction(wanted => performance.getEntriesByName(wanted).length > 0, name);
-  await Promise.all([drawn('wall.curves'), drawn('wall.heatmap')]);
-  const paint = await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime);
-  say(`${feed} feed: first contentful paint ${ms(paint)}, curves ${ms(await mark(page, 'wall.curves'))}, `
-    + `heatmap ${ms(await mark(page, 'wall.heatmap'))}, heap ${await heap(page)} MB`);
+  const { page, context, origin } = tab;
+  await page.goto('about:blank');
+  await page.addInitScript(probe);
+  await page.goto(`${origin}/runs/${run}`); // as somebody comes who has the address
+  await page.waitForFunction(() => globalThis.drawn.curves && globalThis.drawn.cells, null, { timeout: 300_000 });
+  tab.session = await context.newCDPSession(page);
+  const { paint, drawn } = await page.evaluate(() => ({
+    paint: performance.getEntriesByName('first-contentful-paint')[0]?.startTime, drawn: globalThis.drawn,
+  }));
+  say(`${feed} feed: first contentful paint ${ms(paint)}, curves ${ms(drawn.curves)}, cells ${ms(drawn.cells)}, `
+    + `heap ${await heap(tab.session)} MB`);
   return tab;
 }
 
-const cold = await visit(entrance, 'cold');
-await cold.close();
+await (await visit(entrance, 'cold')).close();
 say('visit');
 const tab = await visit((await lines.next()).value, 'warm');
-const { page } = tab;
-const committed = () => page.evaluate(name => Number(
-  [...document.querySelectorAll('[data-run][data-committed]')].find(one => one.dataset.run === name).dataset.committed), run);
-const session = await page.context().newCDPSession(page);
-if (options.includes('--trace')) await session.send('Profiler.enable').then(() => session.send('Profiler.start'));
-const updates = [];
-for (let i = 0; i < Number(rounds); i++) {
-  const next = await committed() + 1;
-  say('round');
-  await page.waitForFunction(number => performance.getEntriesByName('wall.painted').some(one => one.detail.round === number), next);
-  updates.push(await mark(page, 'wall.painted', next) - await mark(page, 'wall.event', next));
-}
-say(`update, from event to painted frame: median ${ms(middle(updates))}, from ${ms(Math.min(...updates))} to ${ms(Math.max(...updates))} `
-  + `of ${updates.length}; heap ${await heap(page)} MB`);
+const { page, session } = tab;
+const last = () => page.evaluate(() => Number(/^Round (\d+):/.exec(document.querySelector('#timeline p.note').textContent)[1]));
 if (options.includes('--trace')) {
-  const { profile } = await session.send('Profiler.stop');
-  const own = new Map();
-  profile.samples.forEach((id, i) => own.set(id, (own.get(id) ?? 0) + profile.timeDeltas[i] / 1000));
-  const names = new Map(profile.nodes.map(({ id, callFrame: { functionName, url, lineNumber } }) =>
-    [id, `${functionName || '(anonymous)'} ${url.split('/').pop()}:${lineNumber + 1}`]));
-  const sums = new Map();
-  for (const [id, time] of own) sums.set(names.get(id), (sums.get(names.get(id)) ?? 0) + time);
-  for (const [name, time] of [...sums].toSorted((one, other) => other[1] - one[1]).slice(0, 25)) say(`${time.toFixed(0)} ms ${name}`);
+  await session.send('Profiler.enable');
+  await session.send('Profiler.start');
 }
+
+for (let i = 0; i < Number(rounds); i++) {
+  const next = await last() + 1;
+  say('round');
+  await shows(page, next);
+  await page.waitForFunction(round => globalThis.drawn.updates.find(one => one.round === round)?.cells, next);
+}
+
+const { updates } = await page.evaluate(() => globalThis.drawn);
+say(`from a round's event to the frame with its numbers: ${range(updates.map(one => one.frame))}, `
+  + `with its cells: ${range(updates.map(one => one.cells))}, of ${updates.length}; heap ${await heap(session)} MB`);
+if (options.includes('--trace')) await busiest();
 for (const problem of [...tab.errors, ...tab.foreign]) say(`problem: ${problem}`);
 await browser.close();
 process.exit(tab.errors.length + tab.foreign.length === 0 ? 0 : 1);
+
+// The functions that the page's thread was busy with, most first.
+async function busiest() {
+  const { profile } = await session.send('Profiler.stop');
+  const names = new Map(profile.nodes.map(({ id, callFrame: { functionName, url, lineNumber } }) =>
+    [id, `${functionName || '(anonymous)'} ${url.split('/').pop()}:${lineNumber + 1}`]));
+  const sums = {};
+  profile.samples.forEach((id, i) => { sums[names.get(id)] = (sums[names.get(id)] ?? 0) + profile.timeDeltas[i] / 1000; });
+  for (const [name, time] of Object.entries(sums).toSorted((one, other) => other[1] - one[1]).slice(0, 30)) say(`${ms(time)} ${name}`);
+}

@@ -40,10 +40,15 @@ export async function visitor(browser, address, { headers, ...look } = {}) {
   return { context, page: first, origin, errors, foreign, asked, expected, open, close: () => context.close() };
 }
 
-/** Waits until `rounds` of a run are shown on a page. */
-export const shows = (page, run, round) =>
-  page.waitForFunction(([name, number]) => [...document.querySelectorAll('[data-run][data-committed]')]
-    .some(one => one.dataset.run === name && Number(one.dataset.committed) >= number), [run, round]);
+/** Waits until a round is on the page of a run. */
+export const shows = (page, round) => page.waitForFunction(number => Number(
+  /^Round (\d+):/.exec(document.querySelector('#timeline p.note')?.textContent)?.[1] ?? -1) >= number, round);
+
+/** How many rounds the page has, and which is the last: a lost or doubled one makes these differ by something else than 1. */
+export const roundsOf = page => page.evaluate(() => ({
+  count: Number(/Seconds of ([\d,]+) round/.exec(document.querySelector('#timeline canvas').ariaLabel)[1].replaceAll(',', '')),
+  last: Number(/^Round (\d+):/.exec(document.querySelector('#timeline p.note').textContent)[1]),
+}));
 
 /** What axe-core finds that is serious or worse. */
 export async function barriers(page) {
@@ -65,26 +70,19 @@ export function holds(condition, what) {
 
 /** Goes to a run from wherever the page is, and waits until it is shown. */
 export async function showRun(page, run) {
-  const shown = `[data-run="${run}"][data-committed]`;
-  const there = page.locator(shown).first();
-  const link = page.locator('a', { hasText: run }).first();
-  await there.or(link).first().waitFor();
-  if (await there.count() === 0) await link.click();
-  await there.waitFor();
+  if (!page.url().includes('/runs/')) await page.click(`a[href="/runs/${run}"]`);
+  await page.waitForSelector('#now .status:not(:empty)');
 }
 
-/** Waits until a run is in a state. */
-export const status = (page, wanted) => page.waitForSelector(`[data-run][data-status="${wanted}"]`);
+/** Waits until the run is in a state. */
+export const status = (page, wanted) => page.waitForSelector(`#now .status.${wanted}`);
 
-/** Presses a button of steering and says yes where the page asks whether it is meant. */
+/** Presses a button of steering and the one that says the same where the page asks whether it is meant. */
 export async function steer(page, what) {
-  await page.click(`[data-steer="${what}"]`);
-  await page.click('dialog[open] [data-answer="yes"]');
+  await page.click(`[data-action="${what}"]`);
+  await page.click('dialog[open] button[type="submit"]');
+  await page.waitForSelector('dialog[open]', { state: 'detached' });
 }
-
-/** The rounds that a page has of a run. */
-export const roundsOf = (page, run) => page.evaluate(name => [...document.querySelector(`[data-run="${name}"]`)
-  .querySelectorAll('[data-round]')].map(one => Number(one.dataset.round)).toSorted((one, other) => one - other), run);
 
 /** Waits until the page says that its connection is so: open, cut, signedOut. */
-export const link = (page, state) => page.waitForSelector(`[data-connection="${state}"]`, { state: 'attached' });
+export const link = (page, state) => page.waitForSelector(`#link[data-state="${state}"]`);

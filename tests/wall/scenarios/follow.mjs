@@ -1,5 +1,5 @@
 // A run in a process of its own: each round is on the page when it is committed, and the run is paused, resumed and cancelled from it.
-import { holds, equal, showRun, status, steer, visitor } from '../browser.mjs';
+import { equal, holds, roundsOf, showRun, status, steer, visitor } from '../browser.mjs';
 
 export default async ({ browser, says, entrance, run }) => {
   const tab = await visitor(browser, entrance);
@@ -9,11 +9,11 @@ export default async ({ browser, says, entrance, run }) => {
   await page.evaluate(() => {
     globalThis.seen = [];
     const look = () => {
-      const round = Number(document.querySelector('[data-committed]').dataset.committed);
-      if (globalThis.seen.at(-1)?.round !== round) globalThis.seen.push({ round, at: Date.now() });
+      const round = Number(/^Round (\d+):/.exec(document.querySelector('#timeline p.note')?.textContent)?.[1] ?? -1);
+      if (round >= 0 && globalThis.seen.at(-1)?.round !== round) globalThis.seen.push({ round, at: Date.now() });
     };
     look();
-    new MutationObserver(look).observe(document.documentElement, { attributes: true, childList: true, subtree: true });
+    new MutationObserver(look).observe(document.getElementById('timeline'), { childList: true, characterData: true, subtree: true });
   });
   await page.waitForFunction(() => globalThis.seen.length >= 4);
 
@@ -27,7 +27,9 @@ export default async ({ browser, says, entrance, run }) => {
   await status(page, 'cancelled');
 
   const seen = await page.evaluate(() => globalThis.seen);
-  equal(seen.map(one => one.round), seen.map((_, i) => seen[0].round + i), 'rounds as they came on the page');
+  holds(seen.every((one, i) => i === 0 || one.round > seen[i - 1].round), `rounds as they came on the page: ${seen.map(one => one.round)}`);
+  const { count, last } = await roundsOf(page);
+  equal(count, last + 1, 'rounds that the page has');
   const late = seen.slice(1).filter(one => rounds.has(one.round)).map(one => one.at - rounds.get(one.round)).toSorted((a, b) => a - b);
   holds(late.length >= 2, `rounds that a listener beside the page heard: ${late.length}`);
   says(`${late.length} rounds were on the page ${late[Math.floor(late.length / 2)]} ms (median) and at most ${late.at(-1)} ms `

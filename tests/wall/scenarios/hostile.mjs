@@ -5,7 +5,7 @@ export default async ({ browser, entrance, run, round, texts }) => {
   const tab = await visitor(browser, entrance);
   const { page } = tab;
   await showRun(page, run);
-  await shows(page, run, round);
+  await shows(page, round);
   for (const text of texts)
     await page.waitForFunction(wanted => document.documentElement.textContent.includes(wanted), text);
   for (const one of await page.$$('[title], [aria-label], summary')) await one.hover({ trial: true, force: true, timeout: 100 }).catch(() => {});

@@ -7,7 +7,7 @@ export default async ({ browser, says, entrances, run, round }) => {
     const tab = await visitor(browser, entrances[i], look);
     const { page } = tab;
     await showRun(page, run);
-    await shows(page, run, round);
+    await shows(page, round);
     equal(await barriers(page), [], `what axe-core finds, ${JSON.stringify(look)}`);
     const [content, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
     holds(content <= window, `${content} pixels of content in ${window}`);
@@ -18,7 +18,7 @@ export default async ({ browser, says, entrances, run, round }) => {
 };
 
 async function keys(page) {
-  const focused = () => page.evaluate(() => document.activeElement.dataset.steer);
+  const focused = () => page.evaluate(() => document.activeElement.dataset.action);
   for (let i = 0; i < 60 && await focused() !== 'pause'; i++) await page.keyboard.press('Tab');
   equal(await focused(), 'pause', 'what keys reach');
   await page.keyboard.press('Enter');

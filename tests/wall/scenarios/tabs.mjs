@@ -15,13 +15,13 @@ export default async ({ browser, says, told, entrance, run }) => {
 
   says('eight tabs');
   await told();
-  await Promise.all(pages.map(page => shows(page, run, 2)));
+  await Promise.all(pages.map(page => shows(page, 2)));
   equal(between.streams(), 1, 'streams of eight tabs');
 
   await pages.shift().close(); // the first one, which began the stream
   says('seven tabs');
   await told();
-  await Promise.all(pages.map(page => shows(page, run, 3)));
+  await Promise.all(pages.map(page => shows(page, 3)));
   equal(between.streams(), 1, 'streams of seven tabs');
 
   between.cut();
@@ -30,7 +30,7 @@ export default async ({ browser, says, told, entrance, run }) => {
   await told();
   between.back();
   await Promise.all(pages.map(page => link(page, 'open')));
-  await Promise.all(pages.map(page => shows(page, run, 4)));
+  await Promise.all(pages.map(page => shows(page, 4)));
   holds(between.most() <= 2, `${between.most()} streams at once, where one takes over from another`);
   equal([tab.errors, tab.foreign], [[], []], 'errors of the page, and what it asked of others');
   between.close();
