@@ -29,6 +29,7 @@ internal static class Program
         RunsCommand.Create,
         WatchCommand.Create,
         LogsCommand.Create,
+        OpenCommand.Create,
         PauseCommand.Create,
         CancelCommand.Create,
         ValidateCommand.Create,
@@ -37,7 +38,7 @@ internal static class Program
     ];
 
     private static bool AsksOnly(string[] args) =>
-        args is ["watch" or "runs" or "submit" or "pause" or "cancel" or "logs", ..] || args.Contains("--server");
+        args is ["watch" or "runs" or "submit" or "pause" or "cancel" or "logs" or "open", ..] || args.Contains("--server");
 
     internal static async Task<int> Main(string[] args)
     {

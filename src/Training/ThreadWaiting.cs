@@ -29,7 +29,7 @@ public sealed record ThreadWaiting
     // They ask others, or read and write files; the rest computes, or will.
     private static readonly string[] DoNotCompute =
     [
-        "submit", "watch", "runs", "pause", "cancel", "validate", "methods", "verify", "repair", "gc", "doctor",
+        "submit", "watch", "runs", "open", "pause", "cancel", "validate", "methods", "verify", "repair", "gc", "doctor",
         "--help", "-h", "-?", "--version",
     ];
 

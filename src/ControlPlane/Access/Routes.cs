@@ -18,6 +18,7 @@ public static class Routes
         Live = new("live", "GET", "/health/live", Policy.Anyone, "Whether the process lives; no store is asked"),
         Ready = new("ready", "GET", "/health/ready", Policy.Anyone, "Whether the silo can work: its store answers, and it is not stopping"),
         Enter = new("enter", "GET", "/enter", Policy.Anyone, "Lets a browser in, by a code that was printed"),
+        Admit = new("admitBrowser", "POST", "/v1/entrances", Policy.Operate, "Makes an address that lets one browser in"),
         Home = new("home", "GET", "/", Policy.View, "The page that lists the runs; of a process of one run, that run's"),
         RunPage = new("runPage", "GET", "/runs/{run}", Policy.View, "The page of a run"),
         Assets = new("assets", "GET", "/assets/{hash}/{**file}", Policy.View, "Files of the pages, by a hash of all of them"),
@@ -62,7 +63,8 @@ public static class Routes
     /// <summary>All of those that are always there.</summary>
     public static IReadOnlyList<ControlRoute> All { get; } =
     [
-        Live, Ready, Enter, Home, RunPage, Assets, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, Rounds, Plan, Report, RunMetrics, LocalOnly, Logs,
-        Verify, Pause, Resume, Cancel, Extend, Fork, Evaluate, Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs,
+        Live, Ready, Enter, Admit, Home, RunPage, Assets, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, Rounds, Plan, Report,
+        RunMetrics, LocalOnly, Logs, Verify, Pause, Resume, Cancel, Extend, Fork, Evaluate, Adapter, RowScores, Steps, Generate, Sites,
+        Silos, SiloLogs,
     ];
 }

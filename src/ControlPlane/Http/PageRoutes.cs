@@ -1,4 +1,5 @@
 using FedRLora.ControlPlane.Access;
+using FedRLora.ControlPlane.Views;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
@@ -9,7 +10,14 @@ namespace FedRLora.ControlPlane.Http;
 /// <summary>How a browser comes in: by the printed address.</summary>
 internal static class PageRoutes
 {
-    public static void Add(IEndpointRouteBuilder routes) => routes.Map(Routes.Enter, Enter).ExcludeFromDescription();
+    public static void Add(IEndpointRouteBuilder routes)
+    {
+        routes.Map(Routes.Enter, Enter).ExcludeFromDescription();
+        // as the caller reaches this server, also through a tunnel
+        routes.Map(Routes.Admit, static (NothingSaid _, HttpContext context, Entrance entrance) => Results.Ok(new EntranceMade(
+            Json.Schema, $"{context.Request.Scheme}://{context.Request.Host}{Routes.Enter.Pattern}?code={entrance.Code()}")))
+            .Produces<EntranceMade>();
+    }
 
     private static IResult Enter(HttpContext context, Entrance entrance, IOptionsMonitor<TokenOptions> tokens, string? code = null)
     {
@@ -24,3 +32,8 @@ internal static class PageRoutes
         return Results.Redirect(Routes.Home.Pattern);
     }
 }
+
+/// <summary>An address that lets one browser in, once and within half an hour.</summary>
+/// <param name="Schema">The version of the schema.</param>
+/// <param name="Address">The address.</param>
+public sealed record EntranceMade(int Schema, string Address);

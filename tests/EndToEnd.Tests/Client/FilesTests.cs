@@ -28,9 +28,9 @@ public sealed class FilesTests : IDisposable
         Assert.Equal(
             "round,client,task,outcome,weight,samples,steps,mean_loss,metric,score,test_loss,rows,majority_share,"
                 + "update_bytes,product_norm,seconds,standard_error,base_score,difference_error,"
-                + "gate_layer,gate_head,gate_share,gates_collapsed", csv[0]);
-        Assert.Equal("0,a,sst2,scored,,,,,accuracy,0.5,0.75,40,0.5,,,,0.06,,,,,,", csv[1]);
-        Assert.Equal("1,c,trec,trained,0.25,100,20,1.5,accuracy,0.30000000000000004,0.85,40,0.22,2048,0.125,2.08,0.06,,,,,,", csv[6]);
+                + "gate_layer,gate_head,gate_share,gates_collapsed,client_seconds", csv[0]);
+        Assert.Equal("0,a,sst2,scored,,,,,accuracy,0.5,0.75,40,0.5,,,,0.06,,,,,,,", csv[1]);
+        Assert.Equal("1,c,trec,trained,0.25,100,20,1.5,accuracy,0.30000000000000004,0.85,40,0.22,2048,0.125,2.08,0.06,,,,,,,", csv[6]);
         Assert.Equal(1 + 4 * 3 + 1, csv.Length);
         Assert.Equal(4, File.ReadAllLines(Path.Combine(_folder, "metrics.jsonl")).Length);
         Assert.Equal(3, Directory.GetFiles(_folder).Length);

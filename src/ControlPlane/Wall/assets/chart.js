@@ -54,7 +54,7 @@ export class Chart {
       font: '11px system-ui, sans-serif', gap: 4,
     };
     return {
-      ...size, legend: { show: false }, padding: [8, 8, 0, 0], scales: { x: { time: false, range: wholeRounds } },
+      ...size, legend: { show: false }, padding: [8, 14, 0, 6], scales: { x: { time: false, range: () => this.range() } },
       cursor: { y: false, drag: { setScale: false, x: false }, points: { size: 6 } },
       axes: [
         { ...axis, size: 22, space: 40, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] },
@@ -69,6 +69,12 @@ export class Chart {
       })),
       hooks: { setCursor: [plot => this.point(plot.cursor.idx ?? null)], draw: [plot => this.drawErrors(plot)] },
     };
+  }
+
+  // From the first round to the last, two of them at least.
+  range() {
+    const rounds = this.data[0];
+    return rounds.length === 0 ? [0, 1] : [rounds[0], Math.max(rounds.at(-1), rounds[0] + 1)];
   }
 
   index(key) {
@@ -127,8 +133,6 @@ export class Chart {
 
 // A line as it is drawn; colours come from classes, since style attributes are not allowed here.
 const swatch = line => h('i', { class: `swatch ${line.colour} ${line.isEdge ? 'band' : line.dash ? 'dashed' : 'solid'}` });
-
-const wholeRounds = (_, low, high) => low === null ? [0, 1] : [Math.min(low, high - 1), Math.max(high, low + 1)];
 
 function tick(value) {
   if (value === 0) return '0';

@@ -1,7 +1,7 @@
 // A client with its exact numbers, round by round.
 
 import { get, path } from './api.js';
-import { fill, h, table, text } from './dom.js';
+import { fill, h, scroll, table, text } from './dom.js';
 import * as words from './words.js';
 
 const COLUMNS = [
@@ -16,7 +16,7 @@ export async function openClient(page, { client, task, site }) {
   const rows = table(`Rounds of ${client}`, COLUMNS);
   const dialog = h('dialog', { class: 'client', 'aria-labelledby': 'client-title', close: () => dialog.remove() },
     h('h2', { id: 'client-title' }, h('span', { class: 'name' }, client)), h('p', { class: 'note' }, `task ${task}, site ${site}`),
-    h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Rounds' }, rows.element), note,
+    scroll(rows.element, 'Rounds'), note,
     h('p', { class: 'buttons' }, h('button', { type: 'button', class: 'main', click: () => dialog.close() }, 'Close')));
   document.body.append(dialog);
   dialog.showModal();
@@ -34,7 +34,7 @@ const cells = row => [
   [row.score, words.score, whyNot(row, 'score')], [row.standardError, words.score], [row.base?.reference, words.score],
   [row.rows, words.count], [row.samples, words.count], [row.steps, words.count], [row.weight, words.score],
   [row.updateBytes, words.bytes], [row.productNorm, words.loss, whyNot(row, 'productNorm')], [row.clientSeconds, words.seconds],
-  [row.reason, row.scoreReason, row.curbed, ...(row.notFinite ? Object.entries(row.notFinite).map(([key, value]) => `${key} is ${value}`) : [])]
+  [row.reason, row.scoreReason, row.curbed, ...Object.entries(row.notFinite ?? {}).map(([key, value]) => `${key} is ${value}`)]
     .filter(Boolean).join('; '),
 ];
 

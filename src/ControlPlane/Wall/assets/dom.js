@@ -67,6 +67,9 @@ export function table(caption, columns) {
   return { element, body };
 }
 
+/** Around a table that may be larger than its place; it can be scrolled by keys. */
+export const scroll = (element, label) => h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label }, element);
+
 /** Replaces the rows of a table; each cell is a text, an element, or [value, format, why]. */
 export function fill(body, rows, kinds) {
   body.replaceChildren(...rows.map(cells => h('tr', {}, cells.map((cell, column) => {

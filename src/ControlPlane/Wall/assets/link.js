@@ -24,7 +24,7 @@ function lineOf(link, cutSince) {
     case 'cut': return `Cut off since ${clock(cutSince)}: ${link.error}. This shows what was known then; trying again.`;
     case 'signedOut':
       return 'The session has ended: the program that let this browser in has stopped, or has started again. Open the address that it '
-        + 'prints when it starts (simulate --dashboard, or a silo with --orleans-dashboard). This shows what was known before.';
+        + 'prints when it starts (simulate --dashboard), or that `fedrlora open` prints for silos. This shows what was known before.';
     case 'stale': return `Stale since ${clock(link.since)}: ${link.error} This shows what was known then.`;
     default: return null;
   }

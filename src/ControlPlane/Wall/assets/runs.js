@@ -1,7 +1,7 @@
 // The page that lists the runs, each with where it stands.
 
 import { get, onSignedOut } from './api.js';
-import { fill, h, show, table } from './dom.js';
+import { fill, h, scroll, show, table } from './dom.js';
 import { shown } from './link.js';
 import * as theme from './theme.js';
 import { count } from './words.js';
@@ -18,7 +18,7 @@ const none = h('div', { class: 'empty' },
   isOfOne ? null : h('pre', {}, 'fedrlora submit plan.yaml'));
 
 theme.start(document.getElementById('theme'));
-list.append(h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Runs' }, runs.element), none);
+list.append(scroll(runs.element, 'Runs'), none);
 onSignedOut(() => link({ state: 'signedOut', since: Date.now() }));
 show(none, false);
 ask();

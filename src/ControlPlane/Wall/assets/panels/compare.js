@@ -53,7 +53,8 @@ export function start(section, page) {
     const rounds = [...new Set([...mine.keys(), ...theirs.keys()])].sort((a, b) => a - b);
     for (const [chart, key] of [[score, 'score'], [loss, 'loss']]) {
       chart.set(rounds, {
-        mine: rounds.map(round => mine.get(round)?.[key]?.mean ?? null), theirs: rounds.map(round => theirs.get(round)?.[key]?.mean ?? null),
+        mine: rounds.map(round => mine.get(round)?.[key]?.mean ?? null),
+        theirs: rounds.map(round => theirs.get(round)?.[key]?.mean ?? null),
       });
     }
   }

@@ -88,7 +88,8 @@ function counted(part, key) {
   const which = key === 'score' ? what => what === 'not scored' : what => what !== 'not scored';
   const why = (part.troubles ?? []).filter(one => which(one.what))
     .map(one => `${one.count} ${one.what}${one.reason ? `: ${one.reason}` : ''}`);
-  return `Round ${part.round}: n = ${n}` + (leftOut > 0 ? `, ${leftOut} left out${why.length > 0 ? ` (${why.join('; ')})` : ''}` : '') + '.';
+  const because = why.length > 0 ? ` (${why.join('; ')})` : '';
+  return `Round ${part.round}: n = ${n}${leftOut > 0 ? `, ${leftOut} left out${because}` : ''}.`;
 }
 
 function countedLoss(own) {

@@ -23,9 +23,12 @@ export function start(section, page) {
   const mark = h('i', { class: 'mark', hidden: true });
   const tip = h('p', { class: 'tip', hidden: true });
   const sheet = h('div', { class: 'sheet' }, names, canvas, mark);
-  const scroll = h('div', { class: 'cells', tabindex: 0, role: 'application', 'aria-label': 'Clients by round. Arrow keys go from cell to '
-    + 'cell, Enter opens the client.', keydown: event => key(event), pointermove: event => point(event), pointerleave: () => show(tip, false),
-  click: event => click(event), focus: () => choose(at ?? lastCell()) }, sheet);
+  const scroll = h('div', {
+    class: 'cells', tabindex: 0, role: 'application',
+    'aria-label': 'Clients by round. Arrow keys go from cell to cell, Enter opens the client.',
+    keydown: event => key(event), pointermove: event => point(event), pointerleave: () => show(tip, false),
+    click: event => click(event), focus: () => choose(at ?? lastCell()),
+  }, sheet);
   const spoken = h('p', { class: 'note', 'aria-live': 'polite' });
   const ramp = new Ramp();
   const marks = h('span', { class: 'marks' }, ['n', 'l', 'f', 'r', 'q'].map(letter =>

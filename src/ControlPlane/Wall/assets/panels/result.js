@@ -23,15 +23,14 @@ export function start(section, page) {
     show(by, Boolean(result.tasks));
     const isByTask = result.tasks && by.value === 'tasks';
     const columns = (isByTask ? taskColumns : columnsOf)(result);
-    const rows = isByTask ? (result.tasks.rows ?? result.tasks) : [...result.clients, ...(result.clients.length > 1 ? [result.mean] : [])];
+    const clients = [...result.clients, ...(result.clients.length > 1 ? [result.mean] : [])];
+    const rows = isByTask ? result.tasks.rows ?? result.tasks : clients;
     const { element, body } = table('Result', columns.map(([title, kind, , about]) => [title, kind, about]));
     fill(body, rows.map(row => columns.map(([, , cell]) => cell(row))), columns.map(([, kind]) => kind));
     if (!isByTask && result.clients.length > 1) body.lastElementChild.className = 'mean';
     box.replaceChildren(element);
-    const said = [
-      ...(element.textContent.includes('~') ? ['~ inside two standard errors (s.e., over test rows): other rows might as well show none'] : []),
-      ...(result.notes ?? []),
-    ];
+    const noise = '~ inside two standard errors (s.e., over test rows): other rows might as well show no difference';
+    const said = [...(element.textContent.includes('~') ? [noise] : []), ...(result.notes ?? [])];
     keyed(notes, said.map((line, index) => ({ line, index })), one => one.index, () => h('li'), (item, one) => text(item, one.line));
   }
 

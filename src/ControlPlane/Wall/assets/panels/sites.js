@@ -1,7 +1,7 @@
 // 5. Sites: which are there, when they were last heard, and how the silos that serve them are.
 
 import { get } from '../api.js';
-import { fill, h, table, text } from '../dom.js';
+import { fill, h, scroll, table, text } from '../dom.js';
 import * as words from '../words.js';
 
 const EVERY_MS = 5_000;
@@ -14,7 +14,7 @@ const COLUMNS = [
 export function start(section, page) {
   const sites = table('Sites', COLUMNS);
   const note = h('p', { class: 'note' }, 'The sites are known when the run is.');
-  section.append(h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Sites' }, sites.element), note);
+  section.append(scroll(sites.element, 'Sites'), note);
   page.silos = null;
   ask();
 
@@ -56,16 +56,19 @@ function siloCells({ now, problem }, usual) {
   const isNear = now.memoryLimitBytes > 0 && now.memoryBytes > 0.9 * now.memoryLimitBytes;
   return [
     device?.name ?? words.NONE,
-    h('span', { class: isNear ? 'number bad' : 'number', 'data-value': now.memoryBytes },
-      `${words.bytes(now.memoryBytes)} of ${words.bytes(now.memoryLimitBytes)}${isNear ? ', near the limit' : ''}`),
-    device ? h('span', { class: 'number', 'data-value': device.queued }, `${device.busy}/${device.lanes} busy, ${device.queued} wait`) : words.NONE,
+    h('span', { class: isNear ? 'number bad' : 'number', 'data-value': now.memoryBytes, title: `of ${words.bytes(now.memoryLimitBytes)}` },
+      `${words.bytes(now.memoryBytes)}${isNear ? `, near its limit of ${words.bytes(now.memoryLimitBytes)}` : ''}`),
+    device ? queue(device) : words.NONE,
     now.version.split('+')[0],
     device ? engine(device.engine, usual) : words.NONE,
   ];
 }
 
+const queue = ({ busy, lanes, queued }) =>
+  h('span', { class: 'number', 'data-value': queued }, `${busy}/${lanes} busy, ${queued} wait`);
+
 const engine = (own, usual) => own === usual
-  ? h('span', { title: own }, own.slice(0, 10))
+  ? h('span', { title: own }, 'same')
   : h('strong', { class: 'bad', title: `${own}; the others have ${usual}` }, `differs: ${own}`);
 
 function mostFrequent(all) {

@@ -2,7 +2,7 @@
 
 import { get, path } from '../api.js';
 import { openClient } from '../client.js';
-import { fill, h, show, table, text } from '../dom.js';
+import { fill, h, scroll, show, table, text } from '../dom.js';
 import { whenSeen } from '../seen.js';
 import * as words from '../words.js';
 
@@ -15,7 +15,7 @@ export function start(section, page) {
   const rows = table('Stragglers', COLUMNS);
   const spread = h('p', { class: 'note' });
   const note = h('p', { class: 'note' });
-  section.append(spread, h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Stragglers' }, rows.element), note);
+  section.append(spread, scroll(rows.element, 'Stragglers'), note);
   const ask = whenSeen(section, async () => {
     try {
       const answer = await get(`${path(page.run)}/stragglers`);

@@ -4,11 +4,14 @@ import { h, keyed, number, text } from '../dom.js';
 import * as theme from '../theme.js';
 import * as words from '../words.js';
 
-export const PARTS = {
-  select: ['s7', 'drawing the cohort'], train: ['s0', 'to the median report of the cohort'],
-  wait: ['s1', 'for stragglers, from the median report to the close'], aggregate: ['s2', 'updates to one state'],
+const PARTS = {
+  retry: ['bad', 'attempts that were given up'], select: ['s7', 'drawing the cohort'],
+  train: ['s0', 'from the first assignment to the median report'], wait: ['s1', 'for stragglers, from the median report to the close'],
+  confirm: ['s6', 'sites look whether all is durable'], aggregate: ['s2', 'updates to one state'],
   evaluate: ['s3', 'scoring'], commit: ['s4', 'writing the manifest'],
 };
+const CLOSED = { all: 'when all had reported', quorum: 'when enough had reported', deadline: 'by the deadline',
+  timeBudget: 'by the time budget', lostSite: 'since a site lost its silo' };
 const [WIDEST, NARROWEST, FOOT] = [26, 4, 14];
 
 export function start(section, page) {
@@ -109,8 +112,8 @@ const lengthOf = round => partsOf(round).reduce((sum, [, seconds]) => sum + seco
 
 function sentenceOf(round, shown, all) {
   const { timing } = round;
-  const closed = timing?.closedBy ? `, closed by ${timing.closedBy}` : '';
-  const decided = timing?.decidedBy ? ` (last in: ${timing.decidedBy})` : '';
+  const closed = timing?.closedBy ? `, closed ${CLOSED[timing.closedBy] ?? `by ${timing.closedBy}`}` : '';
+  const decided = timing?.decidedBy ? ` (${timing.decidedBy} was the last)` : '';
   const attempts = timing?.attempts > 1 ? `, ${timing.attempts} attempts` : '';
   const untold = timing ? '' : round.seconds ? '; its parts were not written down' : '; its time was not measured';
   const part = shown.length < all.length ? ` Shown: rounds ${shown[0].round} to ${shown.at(-1).round}.` : '';

@@ -1,21 +1,21 @@
 // 8. Traffic: what sites sent in updates, and how the stores answer.
 
-import { fill, h, show, table, text } from '../dom.js';
+import { fill, h, scroll, show, table, text } from '../dom.js';
 import * as words from '../words.js';
 
 const SITE_COLUMNS = [
-  ['site', 'text'], ['last round', '', 'bytes of updates in the last round'], ['trained', ''], ['late', ''], ['failed', ''], ['refused', ''],
+  ['site', 'text'], ['sent', '', 'bytes of updates in the last round'], ['trained', ''], ['late', ''], ['failed', ''], ['refused', ''],
 ];
 const STORE_COLUMNS = [
-  ['silo', 'text'], ['store', 'text'], ['operation', 'text'], ['calls', ''], ['mean', '', 'time of a call'], ['failures', ''], ['retries', ''],
+  ['silo', 'text'], ['store', 'text'], ['operation', 'text'], ['calls', ''], ['mean', '', 'time of a call'], ['failures', ''],
+  ['retries', ''],
 ];
 
 export function start(section, page) {
   const [sites, stores] = [table('Updates by site', SITE_COLUMNS), table('Stores', STORE_COLUMNS)];
   const [siteNote, storeNote] = [h('p', { class: 'note' }), h('p', { class: 'note' })];
-  section.append(
-    h('h3', {}, 'Updates by site'), siteNote, h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Sites' }, sites.element),
-    h('h3', {}, 'Stores'), storeNote, h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Stores' }, stores.element));
+  section.append(h('h3', {}, 'Updates by site'), siteNote, scroll(sites.element, 'Updates by site'),
+    h('h3', {}, 'Stores'), storeNote, scroll(stores.element, 'Stores'));
 
   return changes => {
     if (changes.has('all') || changes.has('rounds')) drawSites();

@@ -1,6 +1,6 @@
 // 7. Clients that are not in an aggregate, and why: of the last rounds, the most frequent reasons of each.
 
-import { fill, h, show, table, text } from '../dom.js';
+import { fill, h, scroll, show, table, text } from '../dom.js';
 import * as words from '../words.js';
 
 const LAST = 50; // rounds with troubles
@@ -9,7 +9,7 @@ const COLUMNS = [['round', ''], ['what', 'text'], ['clients', ''], ['reason', 't
 export function start(section, page) {
   const rows = table('Refused, failed, late', COLUMNS);
   const note = h('p', { class: 'note' });
-  section.append(h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Refused, failed, late' }, rows.element), note);
+  section.append(scroll(rows.element, 'Refused, failed, late'), note);
 
   return changes => {
     if (!changes.has('all') && !changes.has('rounds')) return;
@@ -18,10 +18,11 @@ export function start(section, page) {
     fill(rows.body, troubled.slice(-LAST).toReversed().flatMap(rowsOf), COLUMNS.map(([, kind]) => kind));
     const shown = troubled.length > LAST ? ` Shown: the last ${LAST} of ${troubled.length} rounds with any.` : '';
     const last = page.model.rounds.at(-1);
-    text(note, last ? `Round ${last.round}: ${Object.entries(last.outcomes).map(([what, many]) => `${many} ${words.spaced(what)}`).join(', ')}.${shown}`
-      : 'No round is committed yet.');
+    text(note, last ? `Round ${last.round}: ${outcomesOf(last)}.${shown}` : 'No round is committed yet.');
   };
 }
+
+const outcomesOf = round => Object.entries(round.outcomes).map(([what, many]) => `${many} ${words.spaced(what)}`).join(', ');
 
 const rowsOf = round => [
   ...round.troubles.map(one => [
