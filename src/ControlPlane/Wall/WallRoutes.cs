@@ -54,9 +54,9 @@ internal static class WallRoutes
 
     private static string Flag(bool value) => value ? "true" : "false";
 
-    private static IResult Asset(string hash, string file, HttpContext context)
+    private static IResult Asset(string hash, HttpContext context, string? file = null)
     {
-        if (hash != WallAssets.Hash || WallAssets.Find(file) is not { } asset)
+        if (hash != WallAssets.Hash || WallAssets.Find(file ?? "") is not { } asset)
             throw new NoSuchThingException("There is no such file of the page; load the page again, the program may be another one now.");
         context.Response.Headers.CacheControl = ForAYear;
         context.Response.Headers.ContentSecurityPolicy = ContentSecurityPolicy; // a worker has the policy of its own file

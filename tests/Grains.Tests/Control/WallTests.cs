@@ -8,6 +8,8 @@ namespace FedRLora.Grains.Tests.Control;
 /// <summary>The pages of the wall as the server gives them; what they do in a browser is tested in one.</summary>
 public partial class WallTests(OneControlledSilo one) : IClassFixture<OneControlledSilo>
 {
+    private static CancellationToken InTime => new CancellationTokenSource(TimeSpan.FromMinutes(2)).Token;
+
     [Theory]
     [InlineData("/")]
     [InlineData("/runs/none")]
@@ -54,9 +56,9 @@ public partial class WallTests(OneControlledSilo one) : IClassFixture<OneControl
     public async Task A_browser_steers_with_the_token_where_a_file_of_one_was_named()
     {
         await using var silos = await ControlledFederation.StartAsync();
-        await silos.Federation.RunAsync("test", TestFederation.Plan(), TestFederation.InTime);
-        var made = await silos.Operator.PostJsonAsync("/v1/entrances", "{}");
-        using var entered = await silos.Nobody.GetAsync((await made.ReadAsync()).GetProperty("address").GetString());
+        await silos.Federation.RunAsync("test", TestFederation.Plan(), InTime);
+        var made = await silos.Operator.PostJsonAsync("/v1/entrances", "{}").ReadAsync();
+        using var entered = await silos.Nobody.GetAsync(made.GetProperty("address").GetString());
         var cookie = entered.Headers.GetValues("Set-Cookie").Single().Split(';')[0];
 
         Assert.Contains("data-token=\"true\"", await (await SendAsync(HttpMethod.Get, "/runs/test", null)).Content.ReadAsStringAsync(),
@@ -80,7 +82,7 @@ public partial class WallTests(OneControlledSilo one) : IClassFixture<OneControl
     {
         await using var silos = await ControlledFederation.StartAsync(isOfOneRun: true);
         Assert.Equal(HttpStatusCode.OK, (await silos.Viewer.GetAsync("/")).StatusCode);
-        await silos.Federation.RunAsync("test", TestFederation.Plan(), TestFederation.InTime);
+        await silos.Federation.RunAsync("test", TestFederation.Plan(), InTime);
         using var answer = await silos.Viewer.GetAsync("/");
         Assert.Equal("/runs/test", answer.Headers.Location?.OriginalString);
     }

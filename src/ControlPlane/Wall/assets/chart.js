@@ -5,6 +5,7 @@ import { h, keyed, number, text } from './dom.js';
 import * as theme from './theme.js';
 
 const HEIGHT = 150; // until its box is known
+const MOST_POINTS = 60; // of more only the line is drawn
 
 /**
  * @param {object} options
@@ -62,7 +63,7 @@ export class Chart {
       ],
       series: [{}, ...this.lines.map(line => ({
         stroke: line.isEdge ? 'transparent' : () => theme.colour(line.colour), width: line.isEdge ? 0 : line.width ?? 2, dash: line.dash,
-        spanGaps: true, points: { show: !line.isEdge && !line.dash && this.data[0].length < 40, size: 4 },
+        spanGaps: true, points: { show: () => !line.isEdge && !line.dash && this.data[0].length < MOST_POINTS, size: 4 },
       }))],
       bands: this.bands.map(([upper, lower, colour]) => ({
         series: [this.index(upper), this.index(lower)], fill: () => `${theme.colour(colour)}33`,

@@ -67,7 +67,7 @@ export class Hub {
   take(type, event) {
     const model = event && this.models.get(event.run);
     if (!model) return;
-    const data = type === 'gone' ? event : type === 'round' ? { summary: event.data.summary } : event.data;
+    const data = type === 'gone' || type === 'away' ? event : type === 'round' ? { summary: event.data.summary } : event.data;
     model.take(type, data);
     this.tell(event.run, { type: 'event', run: event.run, event: type, data });
   }
@@ -77,6 +77,8 @@ export class Hub {
   }
 
   link(link) {
+    const shown = [...this.models.values()];
+    if (shown.length > 0 && shown.every(model => model.gone)) link = { state: 'gone', since: link.since };
     if (link.state === this.linkNow.state && link.since - this.linkNow.since < 1_000) return;
     this.linkNow = link;
     for (const port of this.ports.keys()) port.postMessage({ type: 'link', ...link });

@@ -3,7 +3,7 @@
 import { show, text } from './dom.js';
 import { clock } from './words.js';
 
-const WORDS = { open: 'live', trying: 'connecting', cut: 'cut off', signedOut: 'signed out', stale: 'stale' };
+const WORDS = { open: 'live', trying: 'connecting', cut: 'cut off', signedOut: 'signed out', stale: 'stale', gone: 'no such run' };
 
 /** A function that takes how the connection is, and shows it. */
 export function shown(badge, banner) {

@@ -4,7 +4,7 @@ export class RunModel {
   constructor(run) {
     this.run = run;
     this.isKnown = false;
-    this.gone = null; // why there is no such run
+    this.gone = this.away = null; // why there is no such run, or none that answers
     this.rounds = [];
     this.clients = new Map();
     this.sites = [];
@@ -20,14 +20,17 @@ export class RunModel {
       case 'gone':
         this.gone = data.error;
         return ['gone'];
+      case 'away': // it has said nothing as yet, and is asked again
+        this.away = data.error;
+        return ['away'];
       default: return [];
     }
   }
 
   /** All of it, for a tab that comes later. */
   snapshot() {
-    const { run, isKnown, gone, rounds, sites, state, localOnlyRun, stateAt, reason, at } = this;
-    return { run, isKnown, gone, rounds, sites, state, localOnlyRun, stateAt, reason, at, clients: [...this.clients.values()] };
+    const { run, isKnown, gone, away, rounds, sites, state, localOnlyRun, stateAt, reason, at } = this;
+    return { run, isKnown, gone, away, rounds, sites, state, localOnlyRun, stateAt, reason, at, clients: [...this.clients.values()] };
   }
 
   /** Becomes what another model was. */
@@ -38,7 +41,7 @@ export class RunModel {
 
   replace(view, at) {
     Object.assign(this, {
-      isKnown: true, gone: null, reason: view.reason ?? null, at: view.at, state: view.state, stateAt: at, sites: view.sites,
+      isKnown: true, gone: null, away: null, reason: view.reason ?? null, at: view.at, state: view.state, stateAt: at, sites: view.sites,
       localOnlyRun: view.localOnlyRun ?? null, rounds: view.rounds, clients: byName(view.clients),
     });
     return ['all'];

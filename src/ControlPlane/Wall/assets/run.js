@@ -17,6 +17,7 @@ import * as stragglers from './panels/stragglers.js';
 import * as timeline from './panels/timeline.js';
 import * as traffic from './panels/traffic.js';
 import * as troubles from './panels/troubles.js';
+import { whileSeen } from './seen.js';
 import { Stream } from './stream.js';
 import * as theme from './theme.js';
 
@@ -31,16 +32,15 @@ const page = {
 };
 const panels = Object.entries({
   now, timeline, curves, heatmap, sites, result, stragglers, troubles, traffic, drift, compare, log,
-}).map(([id, panel]) => panel.start(at(id), page));
+}).map(([id, panel]) => whileSeen(at(id), panel.start(at(id), page)));
 const link = shown(at('link'), at('banner'));
 let [linkNow, changes] = [{ state: 'trying', since: Date.now() }, new Set()];
 
 const draw = oncePerFrame(() => {
   const taken = changes;
   changes = new Set();
-  for (const update of panels) update(taken);
-  if (page.model.gone) text(at('plan-name'), page.model.gone);
-  else if (page.model.state) text(at('plan-name'), page.model.state.name === run ? '' : page.model.state.name);
+  for (const panel of panels) panel(taken);
+  if (page.model.state) text(at('plan-name'), page.model.state.name === run ? '' : page.model.state.name);
   link(staleOr(linkNow));
 });
 

@@ -4,13 +4,14 @@ import { path, post } from './api.js';
 import { h, show, text } from './dom.js';
 import { counted } from './words.js';
 
-const OPEN = state => state.phase === 'idle' ? '' : ` The open round ${state.round} is given up: what ${counted(state.reported, 'client')} `
-  + `of ${state.cohort} have reported in it is lost, and their work is done again.`;
+const isOpen = state => state.phase !== 'idle' && state.cohort > 0;
+const unfinished = state => counted(Math.max(0, state.cohort - state.reported), 'client');
 
 const ACTIONS = {
   pause: {
     title: 'Pause', on: ['running'],
-    says: state => `The run stops until it is resumed. Committed rounds are kept.${OPEN(state)}`,
+    says: state => 'The run stops until it is resumed. Committed rounds and reports are kept.' + (isOpen(state)
+      ? ` Lost is what ${unfinished(state)} that did not report in round ${state.round} had done of their work; it begins again.` : ''),
   },
   resume: {
     title: 'Resume', on: ['paused', 'failed', 'cancelled'],
@@ -22,7 +23,9 @@ const ACTIONS = {
   },
   cancel: {
     title: 'Cancel', on: ['running', 'paused'], isEnd: true,
-    says: state => `The run ends. Committed rounds are kept.${OPEN(state)}`,
+    says: state => 'The run ends. Committed rounds are kept, and it may be resumed after the last of them.' + (isOpen(state)
+      ? ` Lost is the open round ${state.round}, also what ${counted(state.reported, 'client')} of ${state.cohort} have reported in it.`
+      : ''),
   },
 };
 
@@ -56,7 +59,7 @@ export class Steering {
       type: 'password', id: 'steer-token', autocomplete: 'off', required: true, '.value': this.token ?? '',
     });
     const refusal = h('p', { class: 'bad', role: 'alert' });
-    const go = h('button', { type: 'submit', class: action.isEnd ? 'danger' : 'main' }, action.title);
+    const go = h('button', { type: 'submit', class: action.isEnd ? 'danger' : 'main' }, `${action.title} the run`);
     const form = h('form', { submit: event => {
       event.preventDefault();
       if (token) this.token = token.value.trim();

@@ -2,7 +2,7 @@
 
 import { get, path } from '../api.js';
 import { Chart } from '../chart.js';
-import { fill, h, keyed, show, table, text } from '../dom.js';
+import { fill, h, keyed, scroll, show, table, text } from '../dom.js';
 import * as words from '../words.js';
 
 const NONE = '';
@@ -60,8 +60,8 @@ export function start(section, page) {
   }
 
   function showTables(answer) {
-    const runs = answer.runs;
-    tables.replaceChildren(...[planTable(answer, runs), runTable(answer, runs), scoreTable(answer, runs)].filter(Boolean));
+    const notes = answer.notes.length > 0 && h('ul', { class: 'lines' }, answer.notes.map(line => h('li', {}, line)));
+    tables.replaceChildren(...[runTable(answer), planTable(answer), scoreTable(answer), notes].filter(Boolean));
   }
 
   return changes => {
@@ -70,6 +70,39 @@ export function start(section, page) {
   };
 }
 
-function planTable() { return null; }
-function runTable() { return null; }
-function scoreTable() { return null; }
+function runTable({ runs }) {
+  const rows = [
+    ['committed', ...runs.map(one => [one.committed, words.count])], ['rounds', ...runs.map(one => [one.rounds, words.count])],
+    ['digest', ...runs.map(one => h('code', { title: one.sha256 }, one.sha256?.slice(0, 12) ?? words.NONE))],
+    ['digests part in', ...runs.map(one => parting(one.partsIn, one === runs[0]))],
+    ['states part in', ...runs.map(one => parting(one.statesPartIn, one === runs[0]))],
+  ];
+  return titled('Runs', ['', ...runs.map(one => one.run)], rows);
+}
+
+const parting = (round, isFirst) => isFirst ? '' : words.isNumber(round) ? `round ${round}` : 'no round';
+
+function planTable({ runs, plan }) {
+  const rows = plan.map(one => [one.key, ...one.values.map(value => value ?? h('span', { class: 'soft' }, 'default'))]);
+  return titled(rows.length > 0 ? 'Plans differ in' : 'Plans are the same', ['key', ...runs.map(one => one.run)], rows);
+}
+
+function scoreTable({ runs, clients, mean }) {
+  const all = [...clients, ...(clients.length > 1 ? [mean] : [])];
+  const rows = all.map(row => [row.client, row.task, ...row.scores.flatMap((score, at) => [
+    [score.score, words.score, 'it was not scored'], [score.standardError, words.score],
+    ...(at === 0 ? [] : [differing(score), [score.differenceError, words.score, score.isPaired ? null : 'not paired row by row']]),
+  ])]);
+  const head = ['client', 'task', ...runs.flatMap((run, at) => [run.run, 's.e.', ...(at === 0 ? [] : ['difference', 's.e.'])])];
+  return titled('Last scores', head, rows, 2);
+}
+
+const differing = ({ difference, isNoise }) =>
+  [difference, value => words.difference(value) + (isNoise ? ' ~' : ''), 'the two cannot be compared'];
+
+function titled(title, head, rows, textColumns = 1) {
+  const kinds = head.map((_, at) => at < textColumns || title !== 'Last scores' ? 'text' : '');
+  const { element, body } = table(title, head.map((one, at) => [one, kinds[at]]));
+  fill(body, rows, kinds);
+  return h('div', {}, h('h3', {}, title), rows.length > 0 ? scroll(element, title) : null);
+}

@@ -1,5 +1,6 @@
 // 3. Score and loss over the rounds: a mean with its band over all clients, beside the base and the reference that shares nothing.
 
+import { get, path } from '../api.js';
 import { Chart } from '../chart.js';
 import { h, keyed, text } from '../dom.js';
 import * as words from '../words.js';
@@ -7,7 +8,8 @@ import * as words from '../words.js';
 const ALL = '';
 
 export function start(section, page) {
-  const select = h('select', { 'aria-label': 'Task', change: () => page.changed('task') }, h('option', { value: ALL }, 'all tasks'));
+  const select = h('select', { 'aria-label': 'Task', change: () => page.changed('task') });
+  offer(select, []);
   section.querySelector('h2').append(select);
   const score = new Chart({
     label: 'Score by round', format: words.score, bands: [['p90', 'p10', 's0']], lines: [
@@ -33,45 +35,63 @@ export function start(section, page) {
   section.append(h('div', { class: 'pair' },
     h('div', {}, scoreTitle, score.element, scoreNote), h('div', {}, lossTitle, loss.element, lossNote)));
 
+  const histories = { own: new History(), local: new History() };
+
   return changes => {
     if (changes.has('theme')) {
       score.recolour();
       loss.recolour();
     }
     if (!['all', 'rounds', 'local', 'result', 'task'].some(one => changes.has(one))) return;
-    const rounds = page.model.rounds;
-    offer(select, (rounds[0] ?? rounds.at(-1))?.tasks ?? []);
+    const { model, local } = page;
     const task = select.value;
-    const own = rounds.map(round => partOf(round, task));
-    const local = (page.local?.rounds ?? []).map(round => partOf(round, task));
-    const scored = own.filter(part => part.score);
-    drawOn(score, scored, local.filter(part => part.score), 'score', baseOf(task, page, own));
-    drawOn(loss, own.filter(part => words.isNumber(part.loss?.mean)), local.filter(part => words.isNumber(part.loss?.mean)), 'loss', null);
-    const metric = own.findLast(part => part.metric)?.metric;
-    text(scoreTitle, metric ? `Score: ${metric}` : 'Score');
-    text(scoreNote, scored.length > 0 ? counted(scored.at(-1), 'score') : whyNoScore(rounds, task));
-    text(lossNote, countedLoss(own));
+    offer(select, model.rounds.at(-1)?.tasks ?? []);
+    if (task === ALL) return draw(task, model.rounds, local?.rounds ?? []);
+    Promise.all([histories.own.of(model, task, changes), local && histories.local.of(local, task, changes)]).then(([own, theirs]) => {
+      if (select.value === task) draw(task, own, theirs ?? []);
+    }, error => text(scoreNote, `The numbers of task ${task} are not known: ${error.message}`));
   };
+
+  function draw(task, own, local) {
+    const scored = own.filter(round => round.score);
+    const last = lastOf(task, page.result);
+    drawOn(score, scored, local.filter(round => round.score), 'score', last);
+    drawOn(loss, own.filter(hasLoss), local.filter(hasLoss), 'loss', null);
+    const metric = own.findLast(round => round.metric)?.metric;
+    text(scoreTitle, metric ? `Score: ${metric}` : 'Score');
+    text(scoreNote, scored.length > 0 ? counted(scored.at(-1), 'score') : whyNoScore(page.model.rounds, task));
+    text(lossNote, countedLoss(own));
+  }
 }
 
-// A task, or the whole round.
-const partOf = (round, task) => {
-  const part = task === ALL ? round : round.tasks.find(one => one.task === task) ?? {};
-  return { round: round.round, troubles: round.troubles, metric: part.metric, score: part.score, loss: part.loss,
-    error: part.standardError, base: part.base };
-};
+const hasLoss = round => words.isNumber(round.loss?.mean);
 
-const baseOf = (task, page, own) => task === ALL ? page.result?.mean?.base ?? null : own.findLast(part => words.isNumber(part.base))?.base;
+// Base and standard error belong to the last scores; of a plan without tasks of several clients a task is its client.
+const lastOf = (task, result) => task === ALL ? result?.mean
+  : result?.tasks?.find(one => one.task === task) ?? result?.clients.find(one => one.task === task);
 
-function drawOn(chart, own, local, key, base) {
+/** The rounds of a task, which the stream does not tell of each: asked for once, and then for those that came since. */
+class History {
+  async of(model, task, changes) {
+    if (this.task !== task || changes.has('redone') || changes.has('all')) [this.task, this.rounds] = [task, []];
+    const rounds = this.rounds;
+    const after = rounds.at(-1)?.round ?? -1;
+    if ((model.rounds.at(-1)?.round ?? -1) <= after) return rounds;
+    const answer = await get(`${path(model.run)}/tasks?task=${encodeURIComponent(task)}&after=${after}`);
+    for (const round of answer.tasks[0].rounds) if (round.round > (rounds.at(-1)?.round ?? -1)) rounds.push(round);
+    return rounds;
+  }
+}
+
+function drawOn(chart, own, local, key, last) {
   const [mine, theirs] = [byRound(own), byRound(local)];
   const rounds = [...new Set([...mine.keys(), ...theirs.keys()])].sort((a, b) => a - b);
   const column = of => rounds.map(round => of(mine.get(round)?.[key]) ?? null);
   chart.set(rounds, {
     mean: column(spread => spread?.mean), median: column(spread => spread?.median), p10: column(spread => spread?.p10),
     p90: column(spread => spread?.p90), worst: column(spread => spread?.worst),
-    base: rounds.map(() => base ?? null), local: rounds.map(round => theirs.get(round)?.[key]?.mean ?? null),
-  }, key === 'score' ? rounds.map(round => mine.get(round)?.error ?? null) : []);
+    base: rounds.map(() => last?.base ?? null), local: rounds.map(round => theirs.get(round)?.[key]?.mean ?? null),
+  }, rounds.map(round => round === own.at(-1)?.round ? last?.standardError ?? null : null));
 }
 
 const byRound = parts => new Map(parts.map(part => [part.round, part]));
@@ -99,6 +119,6 @@ function countedLoss(own) {
 
 function whyNoScore(rounds, task) {
   if (rounds.length === 0) return 'Round 0, which scores the base, is not committed yet.';
-  const isMixed = task === ALL && rounds.some(round => round.tasks.some(one => one.score));
+  const isMixed = task === ALL && rounds.at(-1).tasks?.some(one => one.score);
   return isMixed ? 'The tasks have several metrics, of which there is no mean: choose a task.' : 'No round was scored yet.';
 }

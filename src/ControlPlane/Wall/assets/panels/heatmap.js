@@ -4,25 +4,26 @@ import { get, path } from '../api.js';
 import { openClient } from '../client.js';
 import { h, show, text } from '../dom.js';
 import { readGrid } from '../grid.js';
-import { Ramp } from '../ramp.js';
+import { pixel, Ramp } from '../ramp.js';
 import * as theme from '../theme.js';
 import * as words from '../words.js';
 
 const VALUES = { loss: 'training loss', score: 'score', seconds: 'seconds' };
 const FORMATS = { loss: words.loss, score: words.score, seconds: words.seconds };
 const OUTCOMES = { n: 'not selected', t: 'trained', f: 'failed', l: 'late', r: 'refused', q: 'in quarantine', s: 'scored' };
-const MARKS = { f: 's4', r: 'bad', q: 's3' };
-const [LEAST, MOST_WIDE, MOST_TALL, NAMES, NAMED_FROM] = [3, 18, 20, 96, 10];
+const MARKS = { f: 's4', r: 'bad', q: 's3', n: 'none', l: 'none' };
+const [LEAST, MOST_WIDE, MOST_TALL, NAMES] = [3, 24, 28, 96];
+const [TILE, MOST_ROUNDS] = [64, 4_096]; // columns of a canvas, since a browser copies a whole one that changes; columns that are kept
 
 export function start(section, page) {
   const select = h('select', { 'aria-label': 'Value', change: () => restart() },
     Object.entries(VALUES).map(([value, name]) => h('option', { value }, name)));
   section.querySelector('h2').append(select);
-  const canvas = h('canvas', { 'aria-hidden': 'true' });
+  const tiles = h('div', { class: 'tiles', 'aria-hidden': 'true' });
   const names = h('div', { class: 'names', 'aria-hidden': 'true' });
   const mark = h('i', { class: 'mark', hidden: true });
   const tip = h('p', { class: 'tip', hidden: true });
-  const sheet = h('div', { class: 'sheet' }, names, canvas, mark);
+  const sheet = h('div', { class: 'sheet' }, names, tiles, mark);
   const scroll = h('div', {
     class: 'cells', tabindex: 0, role: 'application',
     'aria-label': 'Clients by round. Arrow keys go from cell to cell, Enter opens the client.',
@@ -43,7 +44,7 @@ export function start(section, page) {
 
   function restart() {
     grid = empty();
-    ramp.reset();
+    ramp.reset(select.value !== 'score');
     ask();
   }
 
@@ -76,56 +77,76 @@ export function start(section, page) {
     grid.rounds.push(...part.rounds);
     grid.values.push(...part.values);
     grid.outcomes.push(...part.outcomes);
+    const old = grid.rounds.length - MOST_ROUNDS;
+    if (old <= TILE) return;
+    for (const list of [grid.rounds, grid.values, grid.outcomes]) list.splice(0, old);
+    drawn = Infinity; // what is drawn is not where it was
   }
 
   const noteOf = () => grid.rounds.length === 0 ? 'No round is committed yet.'
-    : `${words.counted(grid.clients.length, 'client')}, ${VALUES[select.value]}${grid.metric ? ` (${grid.metric})` : ''}.`;
+    : `${words.counted(grid.clients.length, 'client')}, ${VALUES[select.value]}`
+      + `${select.value === 'score' && grid.metric ? ` (${grid.metric})` : ''}${ramp.isByRatio ? ', colours by ratio' : ''}.`;
 
   function layOut() {
     const { width, height } = scroll.getBoundingClientRect();
     size.h = Math.max(LEAST, Math.min(MOST_TALL, Math.floor((height - 2) / Math.max(1, grid.clients.length))));
     const room = width - NAMES - 16;
-    const planned = Math.max(grid.rounds.length, Math.min((page.model.state?.rounds ?? 0) + 1, Math.floor(room / LEAST)));
-    size.w = Math.max(LEAST, Math.min(MOST_WIDE, Math.floor(room / Math.max(1, planned))));
-    canvas.width = Math.max(planned, grid.rounds.length) * size.w;
-    canvas.height = grid.clients.length * size.h;
-    canvas.style.width = `${canvas.width}px`;
-    canvas.style.height = `${canvas.height}px`;
+    const planned = (page.model.state?.rounds ?? 0) + 1;
+    size.w = Math.max(LEAST, Math.min(MOST_WIDE, Math.floor(room / Math.max(planned, grid.rounds.length))));
+    tiles.replaceChildren();
+    tiles.style.height = `${grid.clients.length * size.h}px`;
     nameRows();
     drawFrom(0);
-    scroll.scrollLeft = scroll.scrollWidth;
+    showLast();
   }
 
-  // The scale and the room stay while they fit; else all is drawn anew.
+  // The colours and the room stay while they fit; else all is drawn anew. A reader who looks at earlier rounds goes on to.
   function grow() {
-    const isWithin = ramp.includes(grid.values.slice(drawn)) && grid.rounds.length * size.w <= canvas.width;
-    if (isWithin) drawFrom(drawn);
-    else layOut();
+    const isAtEnd = scroll.scrollLeft >= drawn * size.w - (scroll.clientWidth - NAMES) - TILE;
+    const isOther = ramp.extend(grid.values.slice(drawn), FORMATS[select.value]);
+    if (isOther || drawn > grid.rounds.length) layOut();
+    else drawFrom(drawn);
+    if (isAtEnd) showLast();
+  }
+
+  function showLast() {
+    scroll.scrollLeft = Math.max(0, grid.rounds.length * size.w - (scroll.clientWidth - NAMES));
   }
 
   function drawFrom(first) {
-    const pen = canvas.getContext('2d');
+    if (grid.clients.length === 0) return;
     ramp.extend(grid.values.slice(first), FORMATS[select.value]);
-    const colours = { n: theme.colour('none'), ...Object.fromEntries(Object.entries(MARKS).map(([k, name]) => [k, theme.colour(name)])) };
-    const late = hatch(pen, theme.colour('none'), theme.colour('soft'));
+    const [none, line] = [tokenPixel('none'), tokenPixel('soft')];
+    const colours = Object.fromEntries(Object.entries(MARKS).map(([letter, name]) => [letter, tokenPixel(name)]));
+    const colourOf = ramp.colours();
     const gap = size.w > 5 && size.h > 5 ? 1 : 0;
+    const strip = new ImageData(size.w, grid.clients.length * size.h);
+    const pixels = new Uint32Array(strip.data.buffer);
     for (let column = first; column < grid.rounds.length; column++) {
       const [values, letters] = [grid.values[column], grid.outcomes[column]];
-      pen.clearRect(column * size.w, 0, size.w, canvas.height);
       for (let row = 0; row < values.length; row++) {
         const letter = letters[row];
-        const isMarked = letter in MARKS || letter === 'l';
-        pen.fillStyle = letter === 'l' ? late : isMarked ? colours[letter]
-          : Number.isNaN(values[row]) ? colours.n : ramp.colour(values[row]);
-        pen.fillRect(column * size.w, row * size.h, size.w - gap, size.h - gap);
+        const colour = colours[letter] ?? (Number.isNaN(values[row]) ? none : colourOf(values[row]));
+        for (let y = 0; y < size.h - gap; y++) {
+          const from = (row * size.h + y) * size.w;
+          for (let x = 0; x < size.w - gap; x++) pixels[from + x] = colour;
+          // late is told by lines, not by a colour alone
+          if (letter === 'l') for (let x = 3 - y % 4; x < size.w - gap; x += 4) pixels[from + x] = line;
+        }
       }
+      penOf(column).putImageData(strip, column % TILE * size.w, 0);
     }
     drawn = grid.rounds.length;
   }
 
+  function penOf(column) {
+    while (tiles.childElementCount <= column / TILE)
+      tiles.append(h('canvas', { width: TILE * size.w, height: grid.clients.length * size.h }));
+    return tiles.children[Math.floor(column / TILE)].getContext('2d');
+  }
+
   function nameRows() {
     names.replaceChildren();
-    names.classList.toggle('few', size.h < NAMED_FROM);
     const every = Math.max(1, Math.ceil(14 / size.h));
     grid.clients.forEach((client, row) => {
       if (row % every !== 0) return;
@@ -136,7 +157,7 @@ export function start(section, page) {
   }
 
   const cellAt = event => {
-    const box = canvas.getBoundingClientRect();
+    const box = tiles.getBoundingClientRect();
     const [column, row] = [Math.floor((event.clientX - box.left) / size.w), Math.floor((event.clientY - box.top) / size.h)];
     return row >= 0 && row < grid.clients.length ? { column: Math.min(column, grid.rounds.length - 1), row } : null;
   };
@@ -194,19 +215,5 @@ export function start(section, page) {
   };
 }
 
-// Late clients are told by lines, not by a colour alone.
-function hatch(pen, ground, line) {
-  const tile = document.createElement('canvas');
-  [tile.width, tile.height] = [4, 4];
-  const on = tile.getContext('2d');
-  on.fillStyle = ground;
-  on.fillRect(0, 0, 4, 4);
-  on.strokeStyle = line;
-  on.beginPath();
-  for (const x of [-4, 0, 4]) {
-    on.moveTo(x, 4);
-    on.lineTo(x + 4, 0);
-  }
-  on.stroke();
-  return pen.createPattern(tile, 'repeat');
-}
+// A colour of tokens.css, all of which are #rrggbb.
+const tokenPixel = name => pixel([1, 3, 5].map(at => parseInt(theme.colour(name).slice(at, at + 2), 16)));

@@ -33,9 +33,9 @@ export function start(section, page) {
   }
 
   return changes => {
-    const { state, gone, rounds } = page.model;
-    if (gone) {
-      text(sentence, gone);
+    const { state, gone, away, rounds } = page.model;
+    if (gone || (away && !state)) {
+      text(sentence, gone ?? away);
       return;
     }
     if (!state) return;

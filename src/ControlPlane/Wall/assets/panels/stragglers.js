@@ -28,6 +28,7 @@ export function start(section, page) {
       text(note, answer.clients.length > 0 ? `The slowest of ${words.counted(answer.of, 'client')}, by how many times its own median.`
         : 'Times of clients were not written down yet.');
     } catch (error) {
+      show(rows.element, false);
       text(note, `Times of clients are not known: ${error.message}`);
     }
   });

@@ -12,14 +12,14 @@ const PARTS = {
 };
 const CLOSED = { all: 'when all had reported', quorum: 'when enough had reported', deadline: 'by the deadline',
   timeBudget: 'by the time budget', lostSite: 'since a site lost its silo' };
-const [WIDEST, NARROWEST, FOOT] = [26, 4, 14];
+const [WIDEST, NARROWEST, FOOT] = [26, 3, 14];
 
 export function start(section, page) {
   const canvas = h('canvas', { tabindex: 0, role: 'img', keydown: event => key(event), pointermove: event => point(roundAt(event)),
     pointerleave: () => point(null), blur: () => point(null) });
   const box = h('div', { class: 'bars' }, canvas);
-  const detail = h('p', { class: 'note', 'aria-live': 'polite' });
-  const legend = h('dl', { class: 'legend' });
+  const detail = h('p', { class: 'note two', 'aria-live': 'polite' });
+  const legend = h('dl', { class: 'legend parts' });
   section.append(box, legend, detail);
   let [selected, shown, step] = [null, [], 0];
   new ResizeObserver(() => draw()).observe(box);
@@ -57,7 +57,10 @@ export function start(section, page) {
         pen.fillText(step > 12 ? `×${round.timing.attempts}` : '×', x + (step - gap) / 2, Math.max(9, y - 2));
       }
       pen.fillStyle = soft;
-      if (isLabelled(at)) pen.fillText(String(round.round), x + (step - gap) / 2, height - 3);
+      if (isLabelled(at)) {
+        const half = pen.measureText(round.round).width / 2;
+        pen.fillText(round.round, Math.max(half, Math.min(width - half, x + (step - gap) / 2)), height - 3);
+      }
       if (round.round === selected) {
         pen.strokeStyle = ink;
         pen.strokeRect(x + .5, .5, step - gap - 1, height - FOOT - 1);
