@@ -52,4 +52,4 @@ public static class PatientQuestion
 }
 
 /// <summary>Silos that were there do not answer any more: exit code 3.</summary>
-public sealed class UnansweredException(string message, Exception innerException) : Exception(message, innerException);
+public sealed class UnansweredException(string message, Exception? innerException = null) : Exception(message, innerException);

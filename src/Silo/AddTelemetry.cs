@@ -1,6 +1,7 @@
 using FedRLora.Abstractions;
 using FedRLora.ControlPlane.Scraping;
 using FedRLora.Grains.Logs;
+using FedRLora.Grains.Silos;
 using FedRLora.Silo.Logs;
 using FedRLora.Silo.Metrics;
 using FedRLora.Silo.Otlp;
@@ -26,6 +27,7 @@ internal static class TelemetryBuilderExtensions
         builder.Services.AddSingleton(variables).AddSingleton(services => new MetricStore(
             variables.SendsMetrics, variables.Exemplars, services.GetRequiredService<TimeProvider>(),
             services.GetRequiredService<ILogger<MetricStore>>()));
+        builder.Services.AddSingleton<ISiloAccount, SiloAccount>();
         builder.Services.AddSingleton<IMetricsPage>(services => new MetricsPage(services.GetRequiredService<MetricStore>(), silo));
         // the environment comes last, so that its names of the service and the instance are the ones that are sent
         void Describe(ResourceBuilder resource) => resource.Clear()

@@ -43,7 +43,8 @@ public sealed class RoundTimingTests : IDisposable
             Assert.Equal(timing.ClientSeconds.Values.Order().ElementAt(1), timing.Parts["train"]);
             Assert.InRange(timing.Parts.Values.Sum(), 0, round.Seconds);
         });
-        Assert.Equal(rounds.Select(static round => round.Timing!.CommittedAt), rounds.Select(static round => round.Timing!.CommittedAt).Order());
+        var committed = rounds.Select(static round => round.Timing!.CommittedAt).ToList();
+        Assert.Equal(committed.Order(), committed);
     }
 
     [Fact]

@@ -91,7 +91,41 @@ public sealed record SiloNow
 
     /// <summary>Why a store cannot be used, in one line; null where both can.</summary>
     [Id(9)] public string? StoreTrouble { get; init; }
+
+    /// <summary>What it has sent, received and asked of its stores since it started; null where it keeps no account.</summary>
+    [Id(10)] public SiloTraffic? Traffic { get; init; }
 }
+
+/// <summary>What a silo has sent, received and asked of its stores since it started, from its own account of measurements.</summary>
+[GenerateSerializer, Immutable, Alias("fedrlora.silo-traffic")]
+public sealed record SiloTraffic
+{
+    /// <summary>Its stores, by store and operation; what was never asked is not there.</summary>
+    [Id(0)] public required IReadOnlyList<StoreCalls> Stores { get; init; }
+
+    /// <summary>Bytes of its clients, by run and site, while it keeps the numbers of the run.</summary>
+    [Id(1)] public required IReadOnlyList<ClientBytes> Runs { get; init; }
+}
+
+/// <summary>Calls of one operation to a store.</summary>
+/// <param name="Store">job or site.</param>
+/// <param name="Operation">read, write, list, delete or sync.</param>
+/// <param name="Calls">How many.</param>
+/// <param name="Failures">How many of them failed because the store could not be used.</param>
+/// <param name="MeanSeconds">How long one took, until its answer began; null where none was.</param>
+[GenerateSerializer, Immutable, Alias("fedrlora.store-calls")]
+public sealed record StoreCalls(
+    [property: Id(0)] string Store, [property: Id(1)] string Operation, [property: Id(2)] long Calls, [property: Id(3)] long Failures,
+    [property: Id(4)] double? MeanSeconds);
+
+/// <summary>Bytes of the clients of a site in a run.</summary>
+/// <param name="Run">The run.</param>
+/// <param name="Site">The site.</param>
+/// <param name="SentBytes">Of updates that they wrote.</param>
+/// <param name="ReceivedBytes">Of shared states that they read.</param>
+[GenerateSerializer, Immutable, Alias("fedrlora.client-bytes")]
+public sealed record ClientBytes(
+    [property: Id(0)] string Run, [property: Id(1)] string Site, [property: Id(2)] long SentBytes, [property: Id(3)] long ReceivedBytes);
 
 /// <summary>The device that a silo trains on.</summary>
 /// <param name="Name">As libtorch names it.</param>

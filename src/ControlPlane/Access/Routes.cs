@@ -29,12 +29,19 @@ public static class Routes
         ShowRun = new("getRun", "GET", Run, Policy.View, "A run: where it stands, its sites and clients, its rounds so far"),
         Events = new("watchRun", "GET", Run + "/events", Policy.View,
             "What happens in a run, as server-sent events; Last-Event-ID goes on where a listener was, at any silo"),
+        ManyEvents = new("watchRuns", "GET", "/v1/events", Policy.View,
+            "What happens in several runs, as one stream of server-sent events; Last-Event-ID goes on in each where a listener was"),
         Rounds = new("getRounds", "GET", Run + "/rounds", Policy.View,
             "Committed rounds after one: stored manifests, one JSON object a line"),
         Plan = new("getPlan", "GET", Run + "/plan", Policy.View, "The plan's text"),
         Report = new("getReport", "GET", Run + "/report", Policy.View, "The report, one HTML file that needs nothing else"),
         RunMetrics = new("getRunMetrics", "GET", Run + "/metrics", Policy.View,
             "Numbers of rounds, clients and tasks, as CSV or JSON Lines"),
+        Result = new("getResult", "GET", Run + "/result", Policy.View,
+            "The outcome of what is committed: each client, the mean and the tasks beside base and local-only reference"),
+        Grid = new("getGrid", "GET", Run + "/grid", Policy.View, "A number of every client in every round: loss, score or seconds"),
+        Tasks = new("getTasks", "GET", Run + "/tasks", Policy.View, "Losses and scores of tasks in every round"),
+        ClientRounds = new("getClientRounds", "GET", Client + "/rounds", Policy.View, "A client in every committed round"),
         LocalOnly = new("getLocalOnly", "GET", Run + "/local-only", Policy.View,
             "The last scores beside those of the local-only reference"),
         Logs = new("getRunLogs", "GET", Run + "/logs", Policy.View, "What the silos say of a run in their logs"),
@@ -63,8 +70,8 @@ public static class Routes
     /// <summary>All of those that are always there.</summary>
     public static IReadOnlyList<ControlRoute> All { get; } =
     [
-        Live, Ready, Enter, Admit, Home, RunPage, Assets, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, Rounds, Plan, Report,
-        RunMetrics, LocalOnly, Logs, Verify, Pause, Resume, Cancel, Extend, Fork, Evaluate, Adapter, RowScores, Steps, Generate, Sites,
-        Silos, SiloLogs,
+        Live, Ready, Enter, Admit, Home, RunPage, Assets, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, ManyEvents, Rounds, Plan,
+        Report, RunMetrics, Result, Grid, Tasks, ClientRounds, LocalOnly, Logs, Verify, Pause, Resume, Cancel, Extend, Fork, Evaluate,
+        Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs,
     ];
 }

@@ -27,4 +27,10 @@ public static class FeedEvents
 
     /// <summary>Nothing has happened, and the stream is alive.</summary>
     public const string Ping = "ping";
+
+    /// <summary>Of several runs: one does not exist, and nothing comes of it.</summary>
+    public const string Gone = "gone";
+
+    /// <summary>Of several runs: the coordinator of one has never answered; it is asked again.</summary>
+    public const string Away = "away";
 }

@@ -34,4 +34,7 @@ public sealed record FeedSettings
 
     /// <summary>How long to wait for a coordinator's first answer.</summary>
     public TimeSpan FirstAnswer { get; init; } = TimeSpan.FromSeconds(20);
+
+    /// <summary>Of a listener that listens to so many runs: what may be before it in each.</summary>
+    internal FeedSettings SharedBy(int runs) => this with { Bytes = Bytes / runs, Pending = Math.Max(8, Pending / runs) };
 }

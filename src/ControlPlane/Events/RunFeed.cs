@@ -85,19 +85,30 @@ public sealed class RunFeed : IAsyncDisposable
         lock (_gate) return ViewNow();
     }
 
+    /// <summary>What the committed rounds say of each client, as of now.</summary>
+    /// <inheritdoc cref="ViewAsync"/>
+    internal async Task<ClientColumns> ColumnsAsync(CancellationToken cancellationToken)
+    {
+        await ReadyAsync(cancellationToken);
+        lock (_gate) return _view?.Columns() ?? throw new UnansweredException($"The rounds of run {_run} are read again; try again");
+    }
+
     /// <summary>
     /// Events from where a listener was: after the id that it names come exactly those that happened after it. Where the coordinator has
     /// moved meanwhile, or no longer remembers the id, come the rounds committed since, each once, and then one state and one event of
     /// clients that stand for what happened between. A listener without an id, with one that is none, of another run, or more than
     /// <see cref="FeedSettings.RoundsBehind"/> rounds old, gets one snapshot first, whose reason says why.
     /// </summary>
+    /// <param name="lastEventId">The id of the last event that the listener has heard; null for none.</param>
+    /// <param name="cancellationToken">Ends it.</param>
+    /// <param name="share">Runs that the listener hears, which share what may be before it.</param>
     /// <exception cref="NoSuchRunException">There is no such run.</exception>
     /// <exception cref="UnansweredException">Its coordinator has never answered.</exception>
     public async IAsyncEnumerable<FeedEvent> SubscribeAsync(
-        string? lastEventId, [EnumeratorCancellation] CancellationToken cancellationToken)
+        string? lastEventId, [EnumeratorCancellation] CancellationToken cancellationToken, int share = 1)
     {
         await ReadyAsync(cancellationToken);
-        var listener = new Listener(_settings);
+        var listener = new Listener(_settings.SharedBy(share));
         try
         {
             foreach (var missed in await AttachAsync(listener, lastEventId, cancellationToken)) yield return missed;

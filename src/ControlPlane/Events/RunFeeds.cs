@@ -45,12 +45,12 @@ public sealed class RunFeeds : IAsyncDisposable
 
     /// <inheritdoc cref="RunFeed.SubscribeAsync"/>
     public async IAsyncEnumerable<FeedEvent> SubscribeAsync(
-        string run, string? lastEventId, [EnumeratorCancellation] CancellationToken cancellationToken)
+        string run, string? lastEventId, [EnumeratorCancellation] CancellationToken cancellationToken, int share = 1)
     {
         var entry = Enter(run);
         try
         {
-            await foreach (var one in entry.Feed.SubscribeAsync(lastEventId, cancellationToken)) yield return one;
+            await foreach (var one in entry.Feed.SubscribeAsync(lastEventId, cancellationToken, share)) yield return one;
         }
         finally
         {
@@ -59,18 +59,12 @@ public sealed class RunFeeds : IAsyncDisposable
     }
 
     /// <inheritdoc cref="RunFeed.ViewAsync"/>
-    public async Task<RunView> ViewAsync(string run, CancellationToken cancellationToken)
-    {
-        var entry = Enter(run);
-        try
-        {
-            return await entry.Feed.ViewAsync(cancellationToken);
-        }
-        finally
-        {
-            Leave(run, entry);
-        }
-    }
+    public Task<RunView> ViewAsync(string run, CancellationToken cancellationToken) =>
+        AskAsync(run, feed => feed.ViewAsync(cancellationToken));
+
+    /// <inheritdoc cref="RunFeed.ColumnsAsync"/>
+    internal Task<ClientColumns> ColumnsAsync(string run, CancellationToken cancellationToken) =>
+        AskAsync(run, feed => feed.ColumnsAsync(cancellationToken));
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
@@ -84,6 +78,19 @@ public sealed class RunFeeds : IAsyncDisposable
         }
 
         foreach (var entry in all) await EndAsync(entry);
+    }
+
+    private async Task<T> AskAsync<T>(string run, Func<RunFeed, Task<T>> ask)
+    {
+        var entry = Enter(run);
+        try
+        {
+            return await ask(entry.Feed);
+        }
+        finally
+        {
+            Leave(run, entry);
+        }
     }
 
     private Entry Enter(string run)

@@ -89,7 +89,9 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
             new WebApplicationOptions { ApplicationName = typeof(ControlServer).Assembly.GetName().Name });
         builder.Services
             .AddSingleton(logs).AddSingleton(options).AddSingleton(services).AddSingleton(services.Time).AddSingleton(services.Live)
-            .AddSingleton(static silo => new RunFeeds(silo.GetRequiredService<ControlServices>())).AddSingleton<RunCalls>()
+            .AddSingleton(static silo => new RunFeeds(silo.GetRequiredService<ControlServices>()))
+            .AddSingleton(static silo => new ManyRuns(silo.GetRequiredService<RunFeeds>(), silo.GetRequiredService<ControlServices>().Time))
+            .AddSingleton<RunCalls>()
             .AddSingleton<Entrance>().AddSingleton<Answers>()
             .Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(1)) // streams have no end of their own
             .AddRouting().Configure<RouteHandlerOptions>(static handlers => handlers.ThrowOnBadRequest = true)
@@ -107,8 +109,8 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         });
         var app = builder.Build();
         app.UseMiddleware<Answers>();
-        app.Use(SafeHeadersAsync).Use(RequestChecks.InvokeAsync);
-        app.UseRouting().UseAuthentication().UseAuthorization();
+        app.Use(SafeHeadersAsync).Use(RequestChecks.InvokeAsync).Use(Heads.InvokeAsync);
+        app.UseRouting().Use(Unrouted.InvokeAsync).UseAuthentication().UseAuthorization();
         Map(app);
         if (services.Dashboard.Count > 0)
             app.MapOrleansDashboard(Routes.OrleansDashboard.Pattern).RequireAuthorization(Routes.OrleansDashboard.Policy.ToString());
@@ -121,14 +123,13 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         RunRoutes.Add(app);
         EventRoutes.Add(app);
         ResultRoutes.Add(app);
+        PictureRoutes.Add(app);
         SiteRoutes.Add(app);
         ClusterRoutes.Add(app);
         PageRoutes.Add(app);
         WallRoutes.Add(app);
         app.MapOpenApi(Routes.OpenApi.Pattern.Replace("v1", "{documentName}", StringComparison.Ordinal))
             .RequireAuthorization(Routes.OpenApi.Policy.ToString()).WithMetadata(Routes.OpenApi);
-        app.MapFallback("{*path}", static context => Problem.WriteAsync(
-            context, StatusCodes.Status404NotFound, "there is no such route; GET /openapi/v1.json lists them")).AllowAnonymous();
     }
 
     private static void Configure(JsonSerializerOptions json)

@@ -17,7 +17,8 @@ internal static class Document
             document.Info = new OpenApiInfo
             {
                 Title = "FedRLora control plane", Version = ReportFacts.VersionOf(typeof(Document)),
-                Description = "Runs of a cluster, answered by any of its silos. Objects are those of docs/json.md.",
+                Description = "Runs of a cluster, answered by any of its silos. Objects are those of docs/json.md. Pages for browsers "
+                    + "(/, which /enter lets one into) and /metrics for Prometheus are no part of this document.",
             };
             document.Servers = []; // whoever reads the document knows where it came from
             document.Components ??= new OpenApiComponents();

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.IO.Pipelines;
 using System.Text;
+using FedRLora.Abstractions;
 using FedRLora.ControlPlane.Access;
 using FedRLora.ControlPlane.Events;
 using FedRLora.ControlPlane.Views;
@@ -24,20 +25,40 @@ internal static class EventRoutes
             Results.Ok(await feeds.ViewAsync(RunCalls.Named(run), token)))
             .Produces<RunView>().Produces<Problem>(StatusCodes.Status404NotFound);
         routes.Map(Routes.Events, EventsAsync).Produces<string>(contentType: EventStream).Produces<Problem>(StatusCodes.Status404NotFound);
+        routes.Map(Routes.ManyEvents, ManyEventsAsync).Produces<string>(contentType: EventStream)
+            .Produces<Problem>(StatusCodes.Status400BadRequest);
     }
 
     private static async Task EventsAsync(
         string run, RunFeeds feeds, HttpContext context, IHostApplicationLifetime life,
         [FromHeader(Name = "Last-Event-ID")] string? lastEventId = null)
     {
-        // a silo that stops lets its listeners go at once, so that they go on at another
         using var over = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, life.ApplicationStopping);
-        var token = over.Token;
-        var events = await feeds.SubscribeAsync(RunCalls.Named(run), lastEventId, token).AsBegunAsync(token);
+        var events = await feeds.SubscribeAsync(RunCalls.Named(run), lastEventId, over.Token).AsBegunAsync(over.Token);
+        await WriteAsync(context, events, over.Token);
+    }
+
+    private static async Task ManyEventsAsync(
+        string[] run, ManyRuns runs, HttpContext context, IHostApplicationLifetime life,
+        string? after = null, [FromHeader(Name = "Last-Event-ID")] string? lastEventId = null)
+    {
+        string[] named = [.. run.Distinct(StringComparer.Ordinal)];
+        if (named.Length is 0 or > ManyRuns.Most)
+            throw new BadInputException($"run: {named.Length} runs are named; give from 1 to {ManyRuns.Most}, as ?run=A&run=B");
+        using var over = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, life.ApplicationStopping);
+        var at = string.IsNullOrEmpty(lastEventId) ? after : lastEventId; // a browser names its first address each time
+        await WriteAsync(context, runs.SubscribeAsync(named, at, over.Token), over.Token);
+    }
+
+    // A silo that stops lets its listeners go at once, so that they go on at another.
+    private static async Task WriteAsync(HttpContext context, IAsyncEnumerable<FeedEvent> events, CancellationToken token)
+    {
         context.Response.ContentType = EventStream;
         context.Features.Get<IHttpResponseBodyFeature>()?.DisableBuffering();
+        if (Heads.IsHead(context)) return;
         var writer = context.Response.BodyWriter;
-        await foreach (var one in events)
+        await writer.FlushAsync(token); // a browser knows that it is connected, also where a run takes its time
+        await foreach (var one in events.WithCancellation(token))
         {
             Write(writer, one);
             if ((await writer.FlushAsync(token)).IsCompleted) return;

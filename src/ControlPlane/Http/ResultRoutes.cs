@@ -25,6 +25,8 @@ internal static class ResultRoutes
     {
         routes.Map(Routes.Report, ReportAsync).Produces<string>(contentType: Html).ProducesOfRun();
         routes.Map(Routes.RunMetrics, MetricsAsync).Produces<string>(contentType: Csv).ProducesOfRun();
+        routes.Map(Routes.Result, static async (string run, RunCalls runs, ControlServices silo, CancellationToken token) =>
+            Results.Ok(ResultView.Of(await LoadAsync(run, runs, silo, token)))).Produces<ResultView>().ProducesOfRun();
         routes.Map(Routes.LocalOnly, LocalOnlyAsync).Produces<LocalOnlyView>().ProducesOfRun();
         routes.Map(Routes.Verify, VerifyAsync).Produces<VerificationView>().ProducesOfRun();
     }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Grains;
 using FedRLora.Abstractions.Messages;
@@ -26,6 +27,23 @@ public sealed class RunCalls(ControlServices services, ControlOptions? options =
     /// <exception cref="NoSuchRunException">There is no such run.</exception>
     public async Task<string> PlanAsync(string run, CancellationToken cancellationToken) =>
         await AskAsync(Control(Named(run)).GetPlanAsync, cancellationToken) ?? throw new NoSuchRunException(run);
+
+    /// <summary>The committed rounds after one, in order.</summary>
+    /// <exception cref="NoSuchRunException">There is no such run.</exception>
+    public async IAsyncEnumerable<RoundSummary> RoundsAsync(
+        string run, int after, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        for (var known = after; ;)
+        {
+            var rounds = (await ProgressAsync(run, known, cancellationToken)).NewRounds;
+            if (rounds.Count == 0) yield break;
+            foreach (var round in rounds.OrderBy(static round => round.Manifest.Round))
+            {
+                yield return round;
+                known = round.Manifest.Round;
+            }
+        }
+    }
 
     /// <summary>A committed round.</summary>
     public async Task<RoundSummary> RoundAsync(string run, int round, CancellationToken cancellationToken) =>

@@ -92,16 +92,9 @@ internal static class RunRoutes
     {
         var token = context.RequestAborted;
         if (after < -1) throw new BadInputException("after: give -1, for all rounds, or a round");
-        var progress = await runs.ProgressAsync(run, after, token);
+        var rounds = await runs.RoundsAsync(run, after, token).AsBegunAsync(token);
         context.Response.ContentType = "application/jsonl; charset=utf-8";
-        for (var known = after; progress.NewRounds.Count > 0; progress = await runs.ProgressAsync(run, known, token))
-        {
-            foreach (var round in progress.NewRounds.OrderBy(static round => round.Manifest.Round))
-            {
-                await context.Response.BodyWriter.WriteAsync(RoundLine.Of(round), token);
-                known = round.Manifest.Round;
-            }
-        }
+        await foreach (var round in rounds) await context.Response.BodyWriter.WriteAsync(RoundLine.Of(round), token);
     }
 
     private static async Task<Steered> SteeredAsync(string run, RunCalls runs, CancellationToken token)

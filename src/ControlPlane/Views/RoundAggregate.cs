@@ -43,8 +43,10 @@ public sealed record RoundAggregate
     /// <summary>The score of the clients; null in a round that was not scored, and where metrics differ.</summary>
     public Spread? Score { get; init; }
 
-    /// <summary>The tasks, in the order of the plan.</summary>
-    public required IReadOnlyList<TaskAggregate> Tasks { get; init; }
+    /// <summary>
+    /// The tasks, in the order of the plan; of a run's rounds the last one's alone, since there may be as many as clients.
+    /// </summary>
+    public IReadOnlyList<TaskAggregate>? Tasks { get; init; }
 
     /// <summary>The sites, in ordinal order.</summary>
     public required IReadOnlyList<SiteAggregate> Sites { get; init; }
@@ -55,8 +57,8 @@ public sealed record RoundAggregate
     /// <summary>Why clients are not in the aggregate, or not scored: those of one reason together, the most frequent first.</summary>
     public required IReadOnlyList<TroubleView> Troubles { get; init; }
 
-    /// <summary>Why the states of tasks stayed as they were, by task.</summary>
-    public required IReadOnlyDictionary<string, string> Kept { get; init; }
+    /// <summary>Why the states of tasks stayed as they were, by task; of a run's rounds the last one's alone.</summary>
+    public IReadOnlyDictionary<string, string>? Kept { get; init; }
 
     internal static RoundAggregate Of(RoundView round)
     {

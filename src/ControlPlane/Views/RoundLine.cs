@@ -6,7 +6,8 @@ using FedRLora.Abstractions.Messages;
 namespace FedRLora.ControlPlane.Views;
 
 /// <summary>
-/// A committed round as it travels to whoever reckons with it: <c>{"schema":1,"sha256":..,"seconds":..,"timing":{..},"manifest":{..}}</c>, one line; without what nobody measured.
+/// A committed round as it travels to whoever reckons with it:
+/// <c>{"schema":1,"sha256":..,"seconds":..,"timing":{..},"manifest":{..}}</c>, one line; without what nobody measured.
 /// </summary>
 public static class RoundLine
 {

@@ -24,7 +24,9 @@ internal sealed record ClientRow
     public long? UpdateBytes { get; init; }
     public double? ProductNorm { get; init; }
 
-    /// <summary>Seconds from its assignment to the report of its training; null where it did not report, or that was not measured.</summary>
+    /// <summary>
+    /// Seconds from its assignment to the report of its training; null where it did not report, or that was not measured.
+    /// </summary>
     public double? ClientSeconds { get; init; }
 
     /// <summary>Its site.</summary>
@@ -243,8 +245,12 @@ internal sealed record RoundView
     }
 
     /// <summary>Clients of the cohort, whose training loss should be known; none where nobody trains.</summary>
-    public static int Asked(IReadOnlyList<ClientRow> clients) => clients.Count(static client => client.Round > 0
-        && client.Outcome is ClientOutcome.Trained or ClientOutcome.Late or ClientOutcome.Failed or ClientOutcome.Refused);
+    public static int Asked(IReadOnlyList<ClientRow> clients) =>
+        clients.Count(static client => client.Round > 0 && IsAsked(client.Outcome));
+
+    /// <summary>Whether a client with this outcome was of the cohort.</summary>
+    public static bool IsAsked(ClientOutcome outcome) =>
+        outcome is ClientOutcome.Trained or ClientOutcome.Late or ClientOutcome.Failed or ClientOutcome.Refused;
 
     /// <summary>Clients that were to be scored.</summary>
     public static int Scorable(IReadOnlyList<ClientRow> clients) =>

@@ -17,13 +17,14 @@ internal sealed class RunProjection
     private readonly Dictionary<string, ClientSpec> _specs;
     private readonly List<(string Site, int Clients)> _sites;
     private readonly List<RoundAggregate> _rounds = [];
+    private readonly ClientColumns _columns;
     private readonly SortedDictionary<string, ClientState> _clients = new(StringComparer.Ordinal);
     private readonly Dictionary<string, DateTimeOffset> _heard = new(StringComparer.Ordinal); // by site
     private (JobProgress Progress, DateTimeOffset At)? _state;
 
     public RunProjection(string run, FederationPlan plan)
     {
-        (_run, _plan) = (run, plan);
+        (_run, _plan, _columns) = (run, plan, new(plan));
         _specs = plan.Clients.ToDictionary(static client => client.Id, StringComparer.Ordinal);
         _sites =
         [
@@ -42,9 +43,14 @@ internal sealed class RunProjection
     public RoundView Take(RoundSummary round)
     {
         var view = Show(round);
+        if (_rounds.Count > 0) _rounds[^1] = _rounds[^1] with { Tasks = null, Kept = null };
         _rounds.Add(RoundAggregate.Of(view));
+        _columns.Add(view);
         return view;
     }
+
+    /// <summary>What the committed rounds say of each client, as of now.</summary>
+    public ClientColumns Columns() => _columns.Copy();
 
     /// <summary>A committed round as it is shown.</summary>
     public RoundView Show(RoundSummary round) => RoundView.Of(round, _plan);

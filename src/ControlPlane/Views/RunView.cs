@@ -29,7 +29,7 @@ public sealed record RunView
     /// <summary>Every client of the open round, in ordinal order.</summary>
     public required IReadOnlyList<ClientState> Clients { get; init; }
 
-    /// <summary>The committed rounds.</summary>
+    /// <summary>The committed rounds; the last one alone says its tasks one by one.</summary>
     public required IReadOnlyList<RoundAggregate> Rounds { get; init; }
 }
 

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using FedRLora.Abstractions;
@@ -40,7 +41,8 @@ internal sealed record TimingDocument
             return (read?.Seconds ?? 0, read is not { Attempts: { } attempts } ? null : new()
             {
                 CommittedAt = read.CommittedAt, Attempts = attempts, ClosedBy = read.ClosedBy, DecidedBy = read.DecidedBy,
-                Parts = read.Parts ?? new Dictionary<string, double>(), ClientSeconds = read.ClientSeconds ?? new Dictionary<string, double>(),
+                Parts = read.Parts ?? ImmutableDictionary<string, double>.Empty,
+                ClientSeconds = read.ClientSeconds ?? ImmutableDictionary<string, double>.Empty,
             });
         }
         catch (JsonException e)

@@ -14,7 +14,8 @@ namespace FedRLora.Grains.Silos;
 /// </summary>
 [OnItsSilo, Reentrant]
 internal sealed class SiloGrain(
-    SiloIdentity silo, ILocalSiloDetails local, ITrainer trainer, IBlobStores stores, LogRing log, TimeProvider time) : Grain, ISiloGrain
+    SiloIdentity silo, ILocalSiloDetails local, ITrainer trainer, IBlobStores stores, LogRing log, TimeProvider time,
+    IEnumerable<ISiloAccount> account) : Grain, ISiloGrain
 {
     private const string NoKey = "index/"; // of which a store has few
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(3);
@@ -34,6 +35,7 @@ internal sealed class SiloGrain(
         MemoryBytes = Environment.WorkingSet,
         MemoryLimitBytes = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes,
         Device = trainer.Device,
+        Traffic = account.LastOrDefault()?.Traffic(),
         StoreTrouble = await TroubleAsync(stores.Job, cancellationToken)
             ?? (ReferenceEquals(stores.Job, stores.Site) ? null : await TroubleAsync(stores.Site, cancellationToken)),
     };

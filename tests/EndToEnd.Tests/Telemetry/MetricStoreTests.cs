@@ -42,6 +42,28 @@ public sealed class MetricStoreTests
     }
 
     [Fact]
+    public void A_silo_s_traffic_is_what_its_store_has_counted()
+    {
+        using var store = Store();
+        var account = new SiloAccount(store);
+        var before = account.Traffic().Stores.SingleOrDefault(static one => (one.Store, one.Operation) == ("site", "sync"));
+        Instruments.BytesSent.Add(30, new("run", "traffic"), new("site", "north"));
+        Instruments.BytesSent.Add(12, new("run", "traffic"), new("site", "north"));
+        Instruments.BytesReceived.Add(7, new("run", "traffic"), new("site", "south"));
+        foreach (var seconds in new[] { 0.25, 0.75 })
+            Instruments.StoreDuration.Record(seconds, new("store", "site"), new("operation", "sync"));
+        Instruments.StoreFailures.Add(1, new("store", "site"), new("operation", "sync"));
+
+        var told = account.Traffic();
+
+        Assert.Equal([("north", 42L, 0L), ("south", 0L, 7L)], told.Runs.Where(static one => one.Run == "traffic")
+            .Select(static one => (one.Site, one.SentBytes, one.ReceivedBytes)));
+        var calls = Assert.Single(told.Stores, static one => (one.Store, one.Operation) == ("site", "sync"));
+        Assert.Equal((2, 1), (calls.Calls - (before?.Calls ?? 0), calls.Failures - (before?.Failures ?? 0)));
+        Assert.Equal(((before?.MeanSeconds * before?.Calls ?? 0) + 1) / calls.Calls, calls.MeanSeconds);
+    }
+
+    [Fact]
     public void Series_of_a_run_stay_for_a_quarter_of_an_hour_after_its_end()
     {
         var time = new ManualTime(DateTimeOffset.UnixEpoch);
