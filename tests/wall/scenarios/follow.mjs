@@ -1,11 +1,12 @@
 // A run in a process of its own: each round is on the page when it is committed, and the run is paused, resumed and cancelled from it.
+import http from 'node:http';
 import { equal, holds, roundsOf, showRun, status, steer, visitor } from '../browser.mjs';
 
 export default async ({ browser, says, entrance, run }) => {
   const tab = await visitor(browser, entrance);
   const { page, context, origin } = tab;
   await showRun(page, run);
-  const rounds = listen(origin, run, await context.cookies());
+  const rounds = await listen(context, origin, run);
   await page.evaluate(() => {
     globalThis.seen = [];
     const look = () => {
@@ -38,20 +39,20 @@ export default async ({ browser, says, entrance, run }) => {
 };
 
 // When somebody beside the page hears of each round.
-function listen(origin, run, cookies) {
+async function listen(context, origin, run) {
   const rounds = new Map();
-  const cookie = cookies.map(one => `${one.name}=${one.value}`).join('; ');
-  (async () => {
-    const { body } = await fetch(`${origin}/v1/runs/${run}/events`, { headers: { cookie } });
-    let text = '';
-    for await (const piece of body.pipeThrough(new TextDecoderStream())) {
-      text += piece;
-      for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
-        const round = /^event: round\ndata: \{"schema":1,"round":(\d+)/m.exec(text.slice(0, end));
-        if (round) rounds.set(Number(round[1]), Date.now());
-        text = text.slice(end + 2);
-      }
+  const cookie = (await context.cookies()).map(one => `${one.name}=${one.value}`).join('; ');
+  const stream = await new Promise((begun, failed) => http.get(`${origin}/v1/runs/${run}/events`, { headers: { cookie } }, begun).on('error', failed));
+  equal(stream.statusCode, 200, 'answer to a listener');
+  let text = '';
+  stream.setEncoding('utf8').on('data', piece => {
+    const events = (text + piece).split('\n\n');
+    text = events.pop();
+    for (const event of events) {
+      const [, round] = /^event: round\ndata: (.*)/m.exec(event) ?? [];
+      if (round) rounds.set(JSON.parse(round).round, Date.now());
     }
-  })().catch(() => {}); // it ends with the run's process
+  });
+  stream.on('error', () => {}); // it ends with the run's process
   return rounds;
 }
