@@ -70,8 +70,11 @@ export function holds(condition, what) {
 
 /** Goes to a run from wherever the page is, and waits until it is shown. */
 export async function showRun(page, run) {
-  if (!page.url().includes('/runs/')) await page.click(`a[href="/runs/${run}"]`);
-  await page.waitForSelector('#now .status:not(:empty)');
+  const there = page.locator('#now .status:not(:empty)');
+  const listed = page.locator(`a[href="/runs/${run}"]`);
+  await there.or(listed).waitFor(); // a server of one run goes to it by itself
+  if (await listed.isVisible()) await listed.click();
+  await there.waitFor();
 }
 
 /** Waits until the run is in a state. */

@@ -19,11 +19,11 @@ export function probe() {
     }
   };
 
-  // The heatmap clears each column before it draws it.
-  const clear = CanvasRenderingContext2D.prototype.clearRect;
+  // The heatmap puts each column down at once.
+  const put = CanvasRenderingContext2D.prototype.putImageData;
   let isWaiting = false;
-  CanvasRenderingContext2D.prototype.clearRect = function (...given) {
-    clear.apply(this, given);
+  CanvasRenderingContext2D.prototype.putImageData = function (...given) {
+    put.apply(this, given);
     if (isWaiting || !this.canvas.closest('#heatmap')) return;
     isWaiting = true;
     const open = drawn.updates.filter(update => update.cells === null);
