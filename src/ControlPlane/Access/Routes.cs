@@ -41,6 +41,8 @@ public static class Routes
             "The outcome of what is committed: each client, the mean and the tasks beside base and local-only reference"),
         Grid = new("getGrid", "GET", Run + "/grid", Policy.View, "A number of every client in every round: loss, score or seconds"),
         Tasks = new("getTasks", "GET", Run + "/tasks", Policy.View, "Losses and scores of tasks in every round"),
+        Stragglers = new("getStragglers", "GET", Run + "/stragglers", Policy.View,
+            "The clients that took longest in their last round, beside their own median"),
         ClientRounds = new("getClientRounds", "GET", Client + "/rounds", Policy.View, "A client in every committed round"),
         LocalOnly = new("getLocalOnly", "GET", Run + "/local-only", Policy.View,
             "The last scores beside those of the local-only reference"),
@@ -71,7 +73,7 @@ public static class Routes
     public static IReadOnlyList<ControlRoute> All { get; } =
     [
         Live, Ready, Enter, Admit, Home, RunPage, Assets, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, ManyEvents, Rounds, Plan,
-        Report, RunMetrics, Result, Grid, Tasks, ClientRounds, LocalOnly, Logs, Verify, Pause, Resume, Cancel, Extend, Fork, Evaluate,
-        Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs,
+        Report, RunMetrics, Result, Grid, Tasks, ClientRounds, Stragglers, LocalOnly, Logs, Verify, Pause, Resume, Cancel, Extend, Fork,
+        Evaluate, Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs,
     ];
 }

@@ -20,6 +20,12 @@ internal static class PictureRoutes
             .Produces<Problem>(StatusCodes.Status400BadRequest).Produces<Problem>(StatusCodes.Status404NotFound);
         routes.Map(Routes.Tasks, TasksAsync).Produces<TaskHistories>()
             .Produces<Problem>(StatusCodes.Status400BadRequest).Produces<Problem>(StatusCodes.Status404NotFound);
+        routes.Map(Routes.Stragglers, static async (string run, RunFeeds feeds, CancellationToken token) =>
+        {
+            var columns = await feeds.ColumnsAsync(RunCalls.Named(run), token);
+            var rounds = (await feeds.ViewAsync(run, token)).Rounds;
+            return Results.Ok(StragglersView.From(columns.Grid(run, GridValue.Seconds, after: -1), rounds));
+        }).Produces<StragglersView>().Produces<Problem>(StatusCodes.Status404NotFound);
         routes.Map(Routes.ClientRounds, ClientRoundsAsync).Produces<ClientRounds>().Produces<Problem>(StatusCodes.Status404NotFound);
     }
 

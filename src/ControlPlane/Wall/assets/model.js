@@ -51,6 +51,7 @@ export class RunModel {
   addRound(summary) {
     const place = this.rounds.findIndex(round => round.round >= summary.round);
     if (place >= 0) this.rounds.length = place;
+    if (this.rounds.length > 0) delete this.rounds.at(-1).tasks; // there may be as many as clients; the last round's are enough
     this.rounds.push(summary);
     return place >= 0 ? ['rounds', 'redone'] : ['rounds'];
   }

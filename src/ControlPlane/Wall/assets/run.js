@@ -62,7 +62,9 @@ const stream = new Stream([run], {
   restore: ({ run: of, model: known }) => take(of, model => model.restore(known)),
   link: hear,
 });
-page.again = () => stream.again();
+document.addEventListener('visibilitychange', () => {
+  if (!document.hidden && linkNow.state === 'cut') stream.again();
+});
 
 function take(of, change) {
   const model = of === run ? page.model : page.local;

@@ -80,6 +80,10 @@ export class Parser {
   }
 
   push(piece) {
+    if (!piece.includes('\n')) {
+      this.rest += piece; // a snapshot is one long line
+      return;
+    }
     const lines = (this.rest + piece).split('\n');
     this.rest = lines.pop();
     for (const line of lines) this.line(line.replace(/\r$/, ''));
