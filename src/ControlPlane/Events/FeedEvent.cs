@@ -8,7 +8,11 @@ namespace FedRLora.ControlPlane.Events;
 /// </param>
 /// <param name="Type">One of <see cref="FeedEvents"/>.</param>
 /// <param name="Json">Its content, shared by all listeners.</param>
-public sealed record FeedEvent(string? Id, string Type, byte[] Json);
+public sealed record FeedEvent(string? Id, string Type, byte[] Json)
+{
+    /// <summary>Of a stream of several runs: whose it is; null where it is of none.</summary>
+    public string? Run { get; init; }
+}
 
 /// <summary>What events are called.</summary>
 public static class FeedEvents

@@ -54,7 +54,7 @@ public sealed class ManyRuns(RunFeeds feeds, TimeProvider time, FeedSettings? se
                 {
                     if (one.Type == FeedEvents.Gone) at.Remove(source.Run);
                     if (one.Id is { } id) at.Set(source.Run, id);
-                    yield return new(one.Id is null ? null : at.ToString(), one.Type, Named(source.Run, one));
+                    yield return one with { Id = one.Id is null ? null : at.ToString(), Run = source.Run };
                 }
 
                 told = time.GetTimestamp();
@@ -98,22 +98,6 @@ public sealed class ManyRuns(RunFeeds feeds, TimeProvider time, FeedSettings? se
     }
 
     private static FeedEvent Of(string type, string error) => new(null, type, JsonSerializer.SerializeToUtf8Bytes(error, Json.Lines));
-
-    private static byte[] Named(string run, FeedEvent one)
-    {
-        using var stream = new MemoryStream(one.Json.Length + run.Length + 64);
-        using (var writer = new Utf8JsonWriter(stream))
-        {
-            writer.WriteStartObject();
-            writer.WriteNumber("schema", Json.Schema);
-            writer.WriteString("run", run);
-            writer.WritePropertyName(one.Type is FeedEvents.Gone or FeedEvents.Away ? "error" : "data");
-            writer.WriteRawValue(one.Json, skipInputValidation: true);
-            writer.WriteEndObject();
-        }
-
-        return stream.ToArray();
-    }
 
     private sealed class Source
     {

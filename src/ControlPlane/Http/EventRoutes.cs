@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.IO.Pipelines;
 using System.Text;
+using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.ControlPlane.Access;
 using FedRLora.ControlPlane.Events;
@@ -34,6 +35,13 @@ internal static class EventRoutes
         [FromHeader(Name = "Last-Event-ID")] string? lastEventId = null)
     {
         using var over = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, life.ApplicationStopping);
+        if (Heads.IsHead(context))
+        {
+            await feeds.ViewAsync(RunCalls.Named(run), over.Token);
+            context.Response.ContentType = EventStream;
+            return;
+        }
+
         var events = await feeds.SubscribeAsync(RunCalls.Named(run), lastEventId, over.Token).AsBegunAsync(over.Token);
         await WriteAsync(context, events, over.Token);
     }
@@ -65,12 +73,19 @@ internal static class EventRoutes
         }
     }
 
-    // The content is one line.
+    // The content is one line; of several runs it is put beside the name of its run.
     private static void Write(PipeWriter writer, FeedEvent one)
     {
         if (one.Id is { } id) Encoding.UTF8.GetBytes($"id: {id}\n", writer);
         Encoding.UTF8.GetBytes($"event: {one.Type}\ndata: ", writer);
+        if (one.Run is { } run)
+        {
+            var key = one.Type is FeedEvents.Gone or FeedEvents.Away ? "error" : "data";
+            Encoding.UTF8.GetBytes($"{{\"schema\":{Json.Schema},\"run\":{JsonSerializer.Serialize(run, Json.Lines)},\"{key}\":", writer);
+        }
+
         writer.Write(one.Json);
+        if (one.Run is not null) writer.Write("}"u8);
         writer.Write("\n\n"u8);
     }
 }
