@@ -1,4 +1,4 @@
-// Names and reasons that would be markup are shown as text wherever they stand.
+// Reasons that would be markup are shown as text wherever they stand.
 import { equal, holds, showRun, shows, visitor } from '../browser.mjs';
 
 export default async ({ browser, entrance, run, round, texts }) => {
