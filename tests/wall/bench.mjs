@@ -23,10 +23,11 @@ const heap = async session => {
 async function visit(address, feed) {
   const tab = await visitor(browser, address, look);
   const { page, context, origin } = tab;
+  page.setDefaultTimeout(300_000); // a cold server reads hundreds of megabytes, and a busy machine is slow
   await page.goto('about:blank');
   await page.addInitScript(probe);
   await page.goto(`${origin}/runs/${run}`); // as somebody comes who has the address
-  await page.waitForFunction(() => globalThis.drawn.curves && globalThis.drawn.cells, null, { timeout: 300_000 });
+  await page.waitForFunction(() => globalThis.drawn.curves && globalThis.drawn.cells);
   tab.session = await context.newCDPSession(page);
   const { paint, drawn } = await page.evaluate(() => ({
     paint: performance.getEntriesByName('first-contentful-paint')[0]?.startTime, drawn: globalThis.drawn,
