@@ -1,5 +1,5 @@
 # What a user runs. Needs the .NET 10 SDK; packages restore by name on first use.
-.PHONY: build demo test soak bench bench-training bench-byzantine bench-defaults bench-scopes bench-telemetry bench-tokenizers samples clean
+.PHONY: build demo test soak bench bench-training bench-byzantine bench-defaults bench-scopes bench-telemetry bench-tokenizers bench-wall samples clean
 
 build:
 	dotnet build FedRLora.sln -c Release -v quiet
@@ -54,6 +54,11 @@ bench-telemetry:
 # Tokenizers beside the npm package @huggingface/tokenizers.
 bench-tokenizers:
 	dotnet run -c Release --project tests/Benchmarks -- tokenizers
+
+# The page of 1,000 clients and 500 rounds in chromium: first paint, update, memory (five minutes); a part by name, as ARGS="--tasks 10 --clients 100 --rounds 50".
+bench-wall:
+	npm ci --prefix tests/wall --loglevel error
+	dotnet run -c Release --project tests/Benchmarks -- wall $(ARGS)
 
 # Remakes the sample tasks, tokenizer and base model from their seeds (about six minutes).
 samples:

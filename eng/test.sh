@@ -45,6 +45,8 @@ packages() {
 }
 packages azurite "the tests on Azurite"
 packages openapi "the tests with tools for OpenAPI"
+packages wall "the tests of the page in a browser"
+command -v chromium >/dev/null || install chromium || echo "chromium is missing: the tests of the page in a browser are skipped"
 # The dashboard that the OTLP test sends to, and the program that reads the pages of metrics.
 timeout -k 5 300 dotnet restore tests/aspire -v quiet >"$results/aspire.log" 2>&1 ||
   echo "the Aspire dashboard could not be restored, its test is skipped: $(grep -m 1 . "$results/aspire.log")"

@@ -1,6 +1,7 @@
 using FedRLora.Benchmarks;
 using FedRLora.Benchmarks.Scopes;
 using FedRLora.Benchmarks.Training;
+using FedRLora.Benchmarks.Wall;
 
 switch (args.FirstOrDefault())
 {
@@ -34,12 +35,15 @@ switch (args.FirstOrDefault())
     case "telemetry":
         await TelemetryBenchmark.RunAsync(args[1..]);
         break;
+    case "wall":
+        await WallBenchmark.RunAsync(args[1..]);
+        break;
     case "training":
         await TrainingBenchmark.RunAsync(args[1..]);
         break;
     default:
         Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | population | training | "
-            + "telemetry | bases | quantized | "
+            + "telemetry | wall | bases | quantized | "
             + "byzantine | defaults | scopes");
         break;
 }
