@@ -36,7 +36,7 @@ internal static class RunsCommand
         return command;
     }
 
-    private static async Task<int> FoldersAsync(IReadOnlyList<string> given, Screen screen, CancellationToken cancellationToken)
+    private static async Task<int> FoldersAsync(string[] given, Screen screen, CancellationToken cancellationToken)
     {
         var (runs, others) = Found(given, screen);
         var read = new List<FolderRun>();
@@ -67,9 +67,9 @@ internal static class RunsCommand
         return ExitCode.Done;
     }
 
-    private static (IReadOnlyList<string> Runs, IReadOnlyList<string> Others) Found(IReadOnlyList<string> given, Screen screen)
+    private static (IReadOnlyList<string> Runs, IReadOnlyList<string> Others) Found(string[] given, Screen screen)
     {
-        if (given.Count == 0 && !Directory.Exists(RunFolders.Default))
+        if (given.Length == 0 && !Directory.Exists(RunFolders.Default))
         {
             screen.Note($"there is no folder {RunFolders.Default}/ here; {OwnCommand.Line("simulate")} makes runs there, and runs of silos "
                 + $"are listed with --server {ServerAddress.Default}");

@@ -6,7 +6,6 @@ using FedRLora.Abstractions.Sending;
 using FedRLora.Client.Rendering;
 using FedRLora.ControlPlane.Views;
 using FedRLora.Grains.Store;
-using FedRLora.Silo.Storage;
 
 namespace FedRLora.Client.Local;
 
