@@ -21,7 +21,10 @@ public sealed record StragglersView(int Schema, string Run, int Of, IReadOnlyLis
             .ToDictionary(StringComparer.Ordinal);
         var clients = seconds.Clients.Select((client, place) => Of(client, place)).OfType<Straggler>().ToList();
         return new(Json.Schema, seconds.Run, clients.Count,
-            [.. clients.OrderByDescending(static one => one.Ratio ?? 0).ThenBy(static one => one.Client, StringComparer.Ordinal).Take(Most)]);
+            [
+                .. clients.OrderByDescending(static one => one.Ratio ?? 0)
+                    .ThenBy(static one => one.Client, StringComparer.Ordinal).Take(Most),
+            ]);
 
         Straggler? Of(GridClient client, int place)
         {

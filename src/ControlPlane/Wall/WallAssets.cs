@@ -10,7 +10,9 @@ namespace FedRLora.ControlPlane.Wall;
 /// <param name="Content">Its bytes.</param>
 internal sealed record WallAsset(string Type, byte[] Content);
 
-/// <summary>The files of the wall, which are embedded in the program. Modules import each other, so one hash stands for all of them.</summary>
+/// <summary>
+/// The files of the wall, which are embedded in the program. Modules import each other, so one hash stands for all of them.
+/// </summary>
 internal static class WallAssets
 {
     private const string Prefix = "wall/";

@@ -13,7 +13,9 @@ namespace FedRLora.ControlPlane.Wall;
 /// </summary>
 internal static class WallRoutes
 {
-    /// <summary>What a page of the wall may do: run the program's own files and talk to its own server; no text can become a script.</summary>
+    /// <summary>
+    /// What a page of the wall may do: run the program's own files and talk to its own server; no text can become a script.
+    /// </summary>
     public const string ContentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
         + "connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -33,7 +35,8 @@ internal static class WallRoutes
     // A process of one run has no other to choose from.
     private static async Task<IResult> HomeAsync(RunCalls runs, ControlOptions options, HttpContext context, CancellationToken token)
     {
-        var run = options.IsOfOneRun ? (await runs.ListAsync(token)).FirstOrDefault(static run => LocalOnlyRun.RunOf(run.JobId) is null) : null;
+        var run = options.IsOfOneRun
+            ? (await runs.ListAsync(token)).FirstOrDefault(static run => LocalOnlyRun.RunOf(run.JobId) is null) : null;
         return run is null ? Page(context, "runs.html") : Results.Redirect(Routes.RunPage.Pattern.Replace("{run}", run.JobId));
     }
 

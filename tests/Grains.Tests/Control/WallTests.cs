@@ -21,7 +21,8 @@ public partial class WallTests(OneControlledSilo one) : IClassFixture<OneControl
         Assert.Equal(WallRoutes.ContentSecurityPolicy, answer.Headers.GetValues("Content-Security-Policy").Single());
         Assert.DoesNotContain("unsafe", WallRoutes.ContentSecurityPolicy, StringComparison.Ordinal);
         Assert.DoesNotMatch(@"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=|\{\{", page);
-        Assert.All(Named().Matches(page), name => Assert.StartsWith(WallAssets.Root + "/", name.Groups["name"].Value, StringComparison.Ordinal));
+        Assert.All(Named().Matches(page), static name =>
+            Assert.StartsWith(WallAssets.Root + "/", name.Groups["name"].Value, StringComparison.Ordinal));
     }
 
     [Fact]

@@ -33,7 +33,8 @@ export function seconds(value) {
 }
 
 /** Milliseconds where that is short. */
-export const brief = value => isNumber(value) && value > 0 && value < 0.1 ? `${fixed(value * 1e3, 1)} ms` : seconds(value);
+export const brief = value =>
+  isNumber(value) && value > 0 && value < 0.1 ? `${fixed(value * 1e3, value < 0.01 ? 1 : 0)} ms` : seconds(value);
 
 export const count = value => isNumber(value) ? String(value) : NONE;
 
