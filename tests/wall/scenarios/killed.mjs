@@ -18,6 +18,7 @@ export default async ({ browser, says, told, silo, other, run }) => {
   await shows(beside.page, Number(last));
   await link(tab.page, 'signedOut'); // the silo's memory of browsers went with it
   await tab.open(entrance);
+  await tab.page.evaluate(() => document.dispatchEvent(new Event('visibilitychange'))); // the first tab is looked at again
   await shows(tab.page, Number(last));
   const all = { count: Number(last) + 1, last: Number(last) };
   equal(await roundsOf(tab.page), all, 'rounds of the page whose silo was killed');

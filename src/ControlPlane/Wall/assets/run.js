@@ -63,7 +63,7 @@ const stream = new Stream([run], {
   link: hear,
 });
 document.addEventListener('visibilitychange', () => {
-  if (!document.hidden && linkNow.state === 'cut') stream.again();
+  if (!document.hidden && ['cut', 'signedOut'].includes(linkNow.state)) stream.again(); // another tab may have been let in
 });
 
 function take(of, change) {
