@@ -187,10 +187,10 @@ internal sealed class MlflowRun(MlflowApi api, MlflowServer server, IBlobStore s
         }
     }
 
-    private Task LogAsync(string id, JsonObject body, CancellationToken cancellationToken)
+    private async Task LogAsync(string id, JsonObject body, CancellationToken cancellationToken)
     {
         body["run_id"] = id;
-        return api.PostAsync("runs/log-batch", body, cancellationToken);
+        await api.PostAsync("runs/log-batch", body, cancellationToken);
     }
 
     private static JsonArray Pairs(IEnumerable<KeyValuePair<string, string>> pairs) =>
@@ -199,8 +199,8 @@ internal sealed class MlflowRun(MlflowApi api, MlflowServer server, IBlobStore s
     private static string IdOf(JsonElement run) => Text(run.GetProperty("info"), "run_id")
         ?? throw new TrackerTroubleException("it named a run without an id");
 
-    private static IEnumerable<JsonElement> Items(JsonElement element, string name) =>
-        element.TryGetProperty(name, out var list) && list.ValueKind == JsonValueKind.Array ? list.EnumerateArray() : [];
+    private static List<JsonElement> Items(JsonElement element, string name) =>
+        element.TryGetProperty(name, out var list) && list.ValueKind == JsonValueKind.Array ? [.. list.EnumerateArray()] : [];
 
     private static string? Text(JsonElement element, string name) =>
         element.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
