@@ -137,14 +137,22 @@ public sealed class RunFeed : IAsyncDisposable
 
     private async Task ReadyAsync(CancellationToken cancellationToken)
     {
-        try
+        while (true)
         {
-            await _ready.Task.WaitAsync(_settings.FirstAnswer, _time, cancellationToken);
-        }
-        catch (TimeoutException e)
-        {
-            lock (_gate)
-                throw new UnansweredException($"The coordinator of run {_run} does not answer: {_stale?.Why ?? "it has said nothing"}", e);
+            try
+            {
+                await _ready.Task.WaitAsync(_settings.FirstAnswer, _time, cancellationToken);
+                return;
+            }
+            catch (TimeoutException e)
+            {
+                lock (_gate)
+                {
+                    if (_time.GetUtcNow() - _answered < _settings.FirstAnswer) continue; // a large run comes message by message
+                    throw new UnansweredException(
+                        $"The coordinator of run {_run} does not answer: {_stale?.Why ?? "it has said nothing"}", e);
+                }
+            }
         }
     }
 
