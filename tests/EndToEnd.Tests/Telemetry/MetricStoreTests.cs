@@ -86,7 +86,7 @@ public sealed class MetricStoreTests
     {
         using var store = Store();
         var clients = Enumerable.Range(0, 3_000).Select(static i => new ClientLast($"c{i}", 1, 2, 3)).ToArray();
-        using var run = OpenRuns.Add("crowd", static () => new(1, 0, 3, 0, "train"), () => clients);
+        using var run = OpenRuns.Add("crowd", static () => new(1, 0, 3, 0, "train", DateTimeOffset.UnixEpoch), () => clients);
 
         var loss = Assert.Single(store.Collect(), static family => family.Instrument.Name == "fedrlora.client.last_loss");
 

@@ -275,8 +275,8 @@ internal sealed partial class MlflowStandIn : IAsyncDisposable
             ? key : throw Fault($"key {key}");
     }
 
-    private static IEnumerable<JsonElement> Items(JsonElement body, string name) =>
-        body.TryGetProperty(name, out var list) ? list.EnumerateArray() : [];
+    private static List<JsonElement> Items(JsonElement body, string name) =>
+        body.TryGetProperty(name, out var list) ? [.. list.EnumerateArray()] : [];
 
     private static string Text(JsonElement body, string name) =>
         body.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String

@@ -138,7 +138,7 @@ public class PictureRouteTests
             using var got = await silos.Viewer.SendAsync(new(HttpMethod.Get, path), HttpCompletionOption.ResponseHeadersRead);
             using var head = await silos.Viewer.SendAsync(new(HttpMethod.Head, path));
             Assert.Equal((got.StatusCode, got.Content.Headers.ContentType), (head.StatusCode, head.Content.Headers.ContentType));
-            Assert.Equal(0, (await head.Content.ReadAsByteArrayAsync()).Length);
+            Assert.Empty(await head.Content.ReadAsByteArrayAsync());
         }
     }
 
