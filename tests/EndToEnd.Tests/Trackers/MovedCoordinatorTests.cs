@@ -73,7 +73,8 @@ public sealed class MovedCoordinatorTests : IDisposable
         Assert.Empty(server.Faults);
     }
 
-    private static MlflowExport Export(MlflowStandIn server, CoordinatedRuns runs, IBlobStore store, ScriptedCoordinator coordinator) => new(
+    private static MlflowExport Export(
+        MlflowStandIn server, CoordinatedRuns runs, IBlobStore store, ScriptedCoordinator coordinator) => new(
         new MlflowServer(server.Url, Experiment: null), runs, Proxy<IGrainFactory>.Of((_, _) => coordinator.Grain), new Stores(store),
         new TrackerSettings { LookEvery = TimeSpan.FromMilliseconds(20) }, TimeProvider.System, NullLogger<MlflowExport>.Instance);
 
