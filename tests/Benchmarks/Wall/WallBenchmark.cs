@@ -89,13 +89,20 @@ internal static class WallBenchmark
         using var host = Host(folder, trainer);
         await host.StartAsync();
         var run = host.Services.GetRequiredService<IGrainFactory>().GetGrain<IRunControlGrain>(Run);
-        if (part == "make")
+        try
         {
-            await run.SubmitAsync(Plan(tasks, clients, rounds + NewRounds));
-            while ((await run.GetProgressAsync(int.MaxValue - 1))!.Round <= Trained) await Task.Delay(100);
+            if (part == "make")
+            {
+                await run.SubmitAsync(Plan(tasks, clients, rounds + NewRounds));
+                while ((await run.GetProgressAsync(int.MaxValue - 1))!.Round <= Trained) await Task.Delay(100);
+            }
+            else await ShowAsync(host, () => gate.Release(clients), args[5..]);
         }
-        else await ShowAsync(host, () => gate.Release(clients), args[5..]);
-        await host.StopAsync();
+        finally
+        {
+            await host.StopAsync(); // before it is disposed, which a run that goes on would take for a failure
+        }
+
         if (part == "make") await MadeRounds.CommitAsync(Path.Combine(folder, "store"), Run, rounds);
     }
 

@@ -12,9 +12,12 @@ export default async ({ browser, says, told, entrance, run, client }) => {
   says('round 0');
   await told();
   await shows(page, 2);
-  await page.waitForFunction(name => document.getElementById('troubles').innerText.includes(name)
-    && /1 left out/.test(document.getElementById('curves').innerText), client);
-  const text = await page.evaluate(() => document.body.innerText);
-  holds(!/\b(NaN|undefined|Infinity|\[object)/.test(text.replaceAll('"NaN"', '')), `no number stands as one: ${/.{40}(NaN|undefined|Infinity|\[object).{20}/s.exec(text)}`);
+  const said = id => page.evaluate(of => document.getElementById(of).innerText, id);
+  await page.locator('#troubles').scrollIntoViewIfNeeded(); // what is not seen is not drawn
+  await page.waitForFunction(name => document.getElementById('troubles').innerText.includes(name), client);
+  holds(/1 left out/.test(await said('curves')), `what is said of the means: ${await said('curves')}`);
+  const text = (await page.evaluate(() => document.body.innerText)).replaceAll('Its mean loss is NaN.', '');
+  const odd = /.{0,40}\b(NaN|undefined|Infinity|\[object).{0,20}/.exec(text);
+  holds(odd === null, `what stands where a number would: ${odd?.[0]}`);
   equal([tab.errors, tab.foreign], [[], []], 'errors of the page, and what it asked of others');
 };
