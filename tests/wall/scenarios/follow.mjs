@@ -42,7 +42,9 @@ export default async ({ browser, says, entrance, run }) => {
 async function listen(context, origin, run) {
   const rounds = new Map();
   const cookie = (await context.cookies()).map(one => `${one.name}=${one.value}`).join('; ');
-  const stream = await new Promise((begun, failed) => http.get(`${origin}/v1/runs/${run}/events`, { headers: { cookie } }, begun).on('error', failed));
+  const stream = await new Promise((begun, failed) => {
+    http.get(`${origin}/v1/runs/${run}/events`, { headers: { cookie } }, begun).on('error', failed);
+  });
   equal(stream.statusCode, 200, 'answer to a listener');
   let text = '';
   stream.setEncoding('utf8').on('data', piece => {

@@ -8,7 +8,6 @@ export default async ({ browser, entrance, run, round, texts }) => {
   await shows(page, round);
   for (const text of texts)
     await page.waitForFunction(wanted => document.documentElement.textContent.includes(wanted), text);
-  for (const one of await page.$$('[title], [aria-label], summary')) await one.hover({ trial: true, force: true, timeout: 100 }).catch(() => {});
   equal(await page.$$eval('img, script:not([src])', ones => ones.map(one => one.outerHTML)), [], 'elements that a name became');
   holds(!await page.evaluate(() => globalThis.alerted), 'a script of a name ran');
   equal([tab.errors, tab.foreign], [[], []], 'errors of the page, and what it asked of others');
