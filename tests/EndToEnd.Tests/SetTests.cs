@@ -66,6 +66,15 @@ public sealed class SetTests : IDisposable
     }
 
     [Fact]
+    public void A_wider_key_does_not_undo_one_inside_it()
+    {
+        var refused = Assert.Throws<BadInputException>(() => PlanChanges.Of(
+            "seed: 1\n", "plan", "--set", ["training.steps=3", "training={steps: 2}"]));
+
+        Assert.Equal("--set training={steps: 2} undoes --set training.steps=3; give the wider key first.", refused.Message);
+    }
+
+    [Fact]
     public async Task Validate_says_what_the_changed_plan_is_and_a_program_hears_what_set_it()
     {
         var plan = _tiny.WritePlan();

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using FedRLora.Client.Local;
+using FedRLora.EndToEnd.Tests.Wall;
 using FedRLora.Training.Tests;
 
 namespace FedRLora.EndToEnd.Tests;
@@ -42,6 +43,22 @@ public sealed class SweepAndCompareTests : IDisposable
 
         await ListAsync(slow);
         await CompareAsync(slow, fast);
+    }
+
+    [Fact]
+    public async Task A_sweep_on_silos_reads_what_is_finished_and_leaves_another_plan_of_the_same_name_alone()
+    {
+        await using var silo = await WallSilo.StartAsync();
+        string[] sweep = ["sweep", _plan, "--over", "training.learningRate=1e-3,5e-2", .. silo.Target];
+
+        var first = await CommandLine.RunAsync(sweep);
+        var second = await CommandLine.RunAsync(sweep);
+        var other = await CommandLine.RunAsync([.. sweep, "--set", "training.steps=7"]);
+
+        Assert.Equal((0, "", 0, ""), (first.Code, first.Error, second.Code, second.Error));
+        Assert.Contains("2 runs were compared", second.Output, StringComparison.Ordinal);
+        Assert.Equal(1, other.Code);
+        Assert.Contains("another plan runs there under this name; give the sweep another one with --run.", other.Error, StringComparison.Ordinal);
     }
 
     private async Task ListAsync(string run)

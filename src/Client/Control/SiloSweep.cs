@@ -60,10 +60,8 @@ internal sealed class SiloSweep(ControlClient silos, Screen screen, bool localOn
     // Its outcome; null where it did not finish.
     private async Task<SweepRow?> FollowAsync(string name, PlanFile file, CancellationToken cancellationToken)
     {
-        var begun = await silos.SteerAsync(Routes.Submit.Pattern, new SubmitBody(file.Yaml, name, localOnly), cancellationToken);
-        if (begun.Status is "paused" or "failed" or "cancelled")
-            begun = await silos.SteerAsync($"{ControlClient.Run(name)}/resume", new ResumeBody(), cancellationToken);
-        foreach (var line in begun.Waits) await screen.Error.WriteLineAsync($"{name} waits: {ControlErrors.Line(line)}");
+        foreach (var line in await BeginAsync(name, file, cancellationToken))
+            await screen.Error.WriteLineAsync($"{name} waits: {ControlErrors.Line(line)}");
         var plan = file.Require();
         var reporter = new RoundReporter(screen, plan);
         var follower = new RunFollower(silos, name, screen.Error.WriteLine);
@@ -75,6 +73,18 @@ internal sealed class SiloSweep(ControlClient silos, Screen screen, bool localOn
             Name = name, Folder = "", Values = new Dictionary<string, string>(), Status = FolderStatus.Finished, Metric = mean.Metric,
             Score = mean.Federated,
         };
+    }
+
+    // What it waits for. A run that is there goes on where it stands, if it is this one.
+    private async Task<IReadOnlyList<string>> BeginAsync(string name, PlanFile file, CancellationToken cancellationToken)
+    {
+        var there = (await silos.GetAsync<RunList>(Routes.ListRuns.Pattern, cancellationToken)).Runs.FirstOrDefault(one => one.Run == name);
+        if (there is null)
+            return (await silos.SteerAsync(Routes.Submit.Pattern, new SubmitBody(file.Yaml, name, localOnly), cancellationToken)).Waits;
+        if ((await silos.PlanAsync(name, cancellationToken)).Sha256 != file.Sha256)
+            throw new BadInputException("another plan runs there under this name; give the sweep another one with --run.");
+        if (there.Status is JobStatus.Finished or JobStatus.Running) return [];
+        return (await silos.SteerAsync($"{ControlClient.Run(name)}/resume", new ResumeBody(), cancellationToken)).Waits;
     }
 
     private async Task CompareAsync(List<SweepRow> finished, List<string> others, CancellationToken cancellationToken)

@@ -47,6 +47,16 @@ internal sealed class WallSilo : IAsyncDisposable
     /// <summary>An address that lets one browser in.</summary>
     public string Entrance => $"{_host.Services.GetRequiredService<ControlServer>().EntranceAddress()}";
 
+    /// <summary>What a command is given to reach it.</summary>
+    public string[] Target
+    {
+        get
+        {
+            var control = _host.Services.GetRequiredService<ControlServer>();
+            return ["--server", $"{control.Address}", "--token-file", control.TokenFile];
+        }
+    }
+
     public static async Task<WallSilo> StartAsync()
     {
         var silo = new WallSilo();

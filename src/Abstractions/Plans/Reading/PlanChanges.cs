@@ -32,6 +32,13 @@ public sealed record PlanChanges
         List<Value> all = [.. _values, .. more];
         if (all.GroupBy(static one => one.Path, StringComparer.Ordinal).FirstOrDefault(static same => same.Count() > 1) is { } twice)
             throw new BadInputException($"{string.Join(" and ", twice)} both set {BadInputException.Shown(twice.Key)}; give it once.");
+        foreach (var (later, index) in all.Select(static (one, index) => (one, index)))
+        {
+            if (all.Take(index).FirstOrDefault(earlier => earlier.Path.StartsWith(later.Path, StringComparison.Ordinal)
+                && earlier.Path[later.Path.Length] is '.' or '[') is { } undone)
+                throw new BadInputException($"{later} undoes {undone}; give the wider key first.");
+        }
+
         return new(_before, _source, all, more.Aggregate(Yaml, (text, one) => PlanEdit.Set(text, one.Path, one.Text)
             ?? throw new BadInputException($"{one}: cannot be set in the layout of {_source}; write the value there by hand.")));
     }
