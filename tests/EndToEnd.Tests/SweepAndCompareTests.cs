@@ -58,7 +58,8 @@ public sealed class SweepAndCompareTests : IDisposable
         Assert.Equal((0, "", 0, ""), (first.Code, first.Error, second.Code, second.Error));
         Assert.Contains("2 runs were compared", second.Output, StringComparison.Ordinal);
         Assert.Equal(1, other.Code);
-        Assert.Contains("another plan runs there under this name; give the sweep another one with --run.", other.Error, StringComparison.Ordinal);
+        Assert.Contains(
+            "another plan runs there under this name; give the sweep another one with --run.", other.Error, StringComparison.Ordinal);
     }
 
     private async Task ListAsync(string run)

@@ -19,7 +19,7 @@ internal sealed class MetricsFiles(string folder, string events, StoreMode mode,
 {
     private readonly List<GrowingFile> _text = [];
     private TensorBoardFile? _events;
-    private int _rounds;
+    private int _rounds, _points; // that are in the texts, and in TensorBoard's file
 
     /// <summary>Adds those of a run's committed rounds that are not in the files.</summary>
     /// <exception cref="IOException">A file cannot be written; the next call writes all of them again.</exception>
@@ -28,12 +28,22 @@ internal sealed class MetricsFiles(string folder, string events, StoreMode mode,
     {
         try
         {
-            for (; _rounds < rounds.Count; _rounds++) Add(RoundView.Of(rounds[_rounds], plan));
+            for (; _rounds < rounds.Count; _rounds++) AddText(RoundView.Of(rounds[_rounds], plan));
         }
         catch
         {
             _text.Clear();
-            (_events, _rounds) = (null, 0);
+            _rounds = 0;
+            throw;
+        }
+
+        try
+        {
+            for (; _points < rounds.Count; _points++) (_events ??= new(events, mode)).Add(RoundView.Of(rounds[_points], plan));
+        }
+        catch
+        {
+            (_events, _points) = (null, 0);
             throw;
         }
     }
@@ -42,24 +52,30 @@ internal sealed class MetricsFiles(string folder, string events, StoreMode mode,
     /// <inheritdoc cref="Add(IReadOnlyList{RoundSummary})" path="/exception"/>
     public void Write(IReadOnlyList<RoundSummary> rounds)
     {
-        Add(rounds);
-        foreach (var file in _text) file.End();
-        _events?.End();
+        try
+        {
+            Add(rounds);
+            foreach (var file in _text) file.End();
+            _events?.End();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException && DiskErrors.In(e) is null)
+        {
+            throw new EnvironmentException(
+                $"{folder}: what the run has measured cannot be written: {e.Message.TrimEnd('.')}; what is committed is kept", e);
+        }
     }
 
-    private void Add(RoundView round)
+    private void AddText(RoundView round)
     {
-        var isFirst = _events is null;
+        var isFirst = _text.Count == 0;
         if (isFirst)
         {
             StorePermissions.MakeFolder(folder, mode);
             foreach (var name in new[] { "metrics.csv", "metrics-by-task.csv", "metrics.jsonl" })
                 _text.Add(new GrowingFile(Path.Combine(folder, name), mode));
-            _events = new TensorBoardFile(events, mode);
         }
 
         string[] lines = [MetricsText.CsvOf(round, isFirst), MetricsText.TaskCsvOf(round, isFirst), MetricsText.JsonLine(round) + "\n"];
         foreach (var (file, text) in _text.Zip(lines)) file.Add(Encoding.UTF8.GetBytes(text));
-        _events!.Add(round);
     }
 }

@@ -90,8 +90,18 @@ public sealed class RunFeed : IAsyncDisposable
     internal async Task<ClientColumns> ColumnsAsync(CancellationToken cancellationToken)
     {
         await ReadyAsync(cancellationToken);
-        lock (_gate) return _view?.Columns() ?? throw new UnansweredException($"The rounds of run {_run} are read again; try again");
+        lock (_gate) return _view?.Columns() ?? throw ReadAgain();
     }
+
+    /// <summary>What the committed rounds make of the outcome, as of now, and whether the run goes on.</summary>
+    /// <inheritdoc cref="ViewAsync"/>
+    internal async Task<(OutcomeSoFar Outcome, JobStatus Status)> OutcomeAsync(CancellationToken cancellationToken)
+    {
+        await ReadyAsync(cancellationToken);
+        lock (_gate) return _view is { } view ? (view.Outcome(), view.State(_time.GetUtcNow()).Status) : throw ReadAgain();
+    }
+
+    private UnansweredException ReadAgain() => new($"The rounds of run {_run} are read again; try again");
 
     /// <summary>
     /// Events from where a listener was: after the id that it names come exactly those that happened after it. Where the coordinator has

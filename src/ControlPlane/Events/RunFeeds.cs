@@ -66,6 +66,10 @@ public sealed class RunFeeds : IAsyncDisposable
     internal Task<ClientColumns> ColumnsAsync(string run, CancellationToken cancellationToken) =>
         AskAsync(run, feed => feed.ColumnsAsync(cancellationToken));
 
+    /// <inheritdoc cref="RunFeed.OutcomeAsync"/>
+    internal Task<(OutcomeSoFar Outcome, JobStatus Status)> OutcomeAsync(string run, CancellationToken cancellationToken) =>
+        AskAsync(run, feed => feed.OutcomeAsync(cancellationToken));
+
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {

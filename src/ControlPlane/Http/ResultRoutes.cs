@@ -3,6 +3,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.ControlPlane.Access;
+using FedRLora.ControlPlane.Events;
 using FedRLora.ControlPlane.Metrics;
 using FedRLora.ControlPlane.Report;
 using FedRLora.ControlPlane.Views;
@@ -25,8 +26,10 @@ internal static class ResultRoutes
     {
         routes.Map(Routes.Report, ReportAsync).Produces<string>(contentType: Html).ProducesOfRun();
         routes.Map(Routes.RunMetrics, MetricsAsync).Produces<string>(contentType: Csv).ProducesOfRun();
-        routes.Map(Routes.Result, static async (string run, RunCalls runs, ControlServices silo, CancellationToken token) =>
-            Results.Ok(ResultView.Of(await LoadAsync(run, runs, silo, token)))).Produces<ResultView>().ProducesOfRun();
+        routes.Map(Routes.Result, static async (
+            string run, RunCalls runs, RunFeeds feeds, ControlServices silo, CancellationToken token) =>
+            Results.Ok(await RunResults.OutcomeAsync(runs, feeds, silo.Sites, RunCalls.Named(run), token)))
+            .Produces<ResultView>().ProducesOfRun();
         routes.Map(Routes.LocalOnly, LocalOnlyAsync).Produces<LocalOnlyView>().ProducesOfRun();
         routes.Map(Routes.Compare, CompareAsync).Produces<Comparison>().ProducesOfRun()
             .Produces<Problem>(StatusCodes.Status400BadRequest);

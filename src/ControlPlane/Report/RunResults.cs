@@ -2,7 +2,9 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.ControlPlane.Events;
 using FedRLora.ControlPlane.Http;
+using FedRLora.ControlPlane.Views;
 using FedRLora.Grains.Sites;
 using FedRLora.Grains.Store;
 
@@ -47,8 +49,28 @@ public sealed record RunResults
     {
         var results = await LoadAloneAsync(runs, run, cancellationToken);
         var isFork = results.Rounds is [{ Manifest.Previous: not null }, ..];
-        if (!LocalOnlyRun.IsAskedBy(results.Plan) || isFork || !Identifiers.IsValid(LocalOnlyRun.Of(run))) return results;
-        return await results.WithReferenceAsync(runs, sites, LocalOnlyRun.Of(run), cancellationToken);
+        if (await results.ReferenceAsync(runs, isFork, cancellationToken) is not ({ } reference, _) found)
+            return results with { Missing = found.Missing };
+        var (_, alone) = await RoundsAsync(runs, reference, cancellationToken);
+        if (alone.Count == 0) return results;
+        var (compared, missing) = await results.CompareAsync(sites, reference, cancellationToken);
+        return results with { LocalOnly = alone, VersusLocal = compared, Missing = missing };
+    }
+
+    /// <summary>The outcome of a run, as its feed knows it: no round is read for it.</summary>
+    /// <inheritdoc cref="LoadAsync" path="/exception"/>
+    internal static async Task<ResultView> OutcomeAsync(
+        RunCalls runs, RunFeeds feeds, SiteRuns sites, string run, CancellationToken cancellationToken)
+    {
+        var yaml = await runs.PlanAsync(run, cancellationToken);
+        var (outcome, status) = await feeds.OutcomeAsync(run, cancellationToken);
+        var results = new RunResults { Run = run, Status = status, PlanYaml = yaml, Plan = PlanReader.Require(yaml, run), Rounds = [] };
+        if (await results.ReferenceAsync(runs, outcome.IsFork, cancellationToken) is not ({ } reference, _) found)
+            return ResultView.Of(results with { Missing = found.Missing }, outcome, alone: null);
+        var (alone, _) = await feeds.OutcomeAsync(reference, cancellationToken);
+        if (alone.Round is null) return ResultView.Of(results, outcome, alone: null);
+        var (compared, missing) = await results.CompareAsync(sites, reference, cancellationToken);
+        return ResultView.Of(results with { VersusLocal = compared, Missing = missing }, outcome, alone);
     }
 
     /// <summary>Reads the results of a run without those of its reference.</summary>
@@ -61,21 +83,17 @@ public sealed record RunResults
         return new() { Run = run, Status = progress.Status, PlanYaml = yaml, Plan = plan, Rounds = rounds };
     }
 
-    private async Task<RunResults> WithReferenceAsync(RunCalls runs, SiteRuns sites, string reference, CancellationToken cancellationToken)
+    // The run that shares nothing; none where there is none, or none yet, with what is missing.
+    private async Task<(string? Reference, IReadOnlyList<string> Missing)> ReferenceAsync(
+        RunCalls runs, bool isFork, CancellationToken cancellationToken)
     {
+        if (!LocalOnlyRun.IsAskedBy(Plan) || isFork || !Identifiers.IsValid(LocalOnlyRun.Of(Run))) return (null, []);
+        var reference = LocalOnlyRun.Of(Run);
         if (await runs.AskAsync(runs.Control(reference).GetPlanAsync, cancellationToken) is not { } yaml)
-        {
-            return Status == JobStatus.Finished
-                ? this with { Missing = [$"{reference}: the run was begun without its local-only reference"] }
-                : this;
-        }
-
-        if (!IsReference(PlanReader.Require(yaml, reference)))
-            return this with { Missing = [$"{reference}: another run than the local-only reference of {Run}"] };
-        var (_, alone) = await RoundsAsync(runs, reference, cancellationToken);
-        if (alone.Count == 0) return this;
-        var (compared, missing) = await CompareAsync(sites, reference, cancellationToken);
-        return this with { LocalOnly = alone, VersusLocal = compared, Missing = missing };
+            return (null, Status == JobStatus.Finished ? [$"{reference}: the run was begun without its local-only reference"] : []);
+        return IsReference(PlanReader.Require(yaml, reference))
+            ? (reference, [])
+            : (null, [$"{reference}: another run than the local-only reference of {Run}"]);
     }
 
     // It may have fewer rounds as yet, where the run was extended.

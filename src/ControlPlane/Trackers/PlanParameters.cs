@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using FedRLora.Abstractions.Plans;
 
 namespace FedRLora.ControlPlane.Trackers;
@@ -11,6 +12,13 @@ namespace FedRLora.ControlPlane.Trackers;
 internal static class PlanParameters
 {
     private static readonly string[] Paths = ["path", "from", "train", "test"];
+
+    // Words as plans write them, and nothing that only follows from other values.
+    private static readonly JsonSerializerOptions Options = new()
+    {
+        Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase) }, IgnoreReadOnlyProperties = true,
+        NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+    };
 
     /// <summary>The values, by name, in the order of the plan.</summary>
     public static IReadOnlyList<KeyValuePair<string, string>> Of(FederationPlan plan)
@@ -30,7 +38,7 @@ internal static class PlanParameters
         Add("tasks", Count(plan.Clients.Select(static client => client.Task).Distinct().Count()));
         return values;
 
-        void Flatten<T>(string name, T part) => Walk(name, JsonDocument.Parse(PlanText.Of(part)).RootElement);
+        void Flatten<T>(string name, T part) => Walk(name, JsonSerializer.SerializeToElement(part, Options));
 
         void Walk(string name, JsonElement element)
         {

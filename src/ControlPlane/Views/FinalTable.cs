@@ -85,19 +85,24 @@ internal sealed record FinalTable
     /// <param name="versusLocal">The last scores beside those of the local-only run, where their rows are known.</param>
     public static FinalTable Of(
         FederationPlan plan, IReadOnlyList<RoundSummary> federated, IReadOnlyList<RoundSummary>? localOnly,
+        IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null) =>
+        Of(plan, OutcomeSoFar.Of(federated, plan), localOnly is null ? null : OutcomeSoFar.Of(localOnly, plan), versusLocal);
+
+    /// <param name="plan">The plan.</param>
+    /// <param name="federated">What its rounds make.</param>
+    /// <param name="localOnly">What those of the run make that shared nothing; null if there was none.</param>
+    /// <param name="versusLocal">The last scores beside those of the local-only run, where their rows are known.</param>
+    public static FinalTable Of(
+        FederationPlan plan, OutcomeSoFar federated, OutcomeSoFar? localOnly,
         IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null)
     {
-        var views = federated.Select(round => RoundView.Of(round, plan)).ToList();
-        var federatedRows = Rows(views);
-        var localRows = Rows((localOnly ?? []).Select(round => RoundView.Of(round, plan)));
-        var comparesToLocal = localOnly is { Count: > 0 };
+        var comparesToLocal = localOnly is { Round: not null };
         List<FinalRow> clients = [.. plan.Clients.Select(client =>
         {
-            var own = federatedRows[client.Id].ToList();
-            var last = own.LastOrDefault(static row => row is { Round: > 0, Score: not null });
-            var start = own.FirstOrDefault(static row => row is { Round: 0, Score: not null });
+            var own = federated.Client(client.Id);
+            var (last, start) = (own.Last, own.Start);
             // Of the same round: a reference that was stopped before had a smaller budget.
-            var alone = localRows[client.Id].LastOrDefault(row => row is { Round: > 0, Score: not null } && row.Round == last?.Round);
+            var alone = localOnly?.Client(client.Id).ScoreOf(last?.Round);
             var frozen = (last ?? start)?.Base is { } reference ? reference.Reference : start?.Score;
             var baseError = last?.Base?.StandardError;
             var localError = last is null || alone is null ? null : versusLocal?.GetValueOrDefault(client.Id)?.StandardError;
@@ -107,21 +112,20 @@ internal sealed record FinalTable
                 Task = client.Task,
                 Metric = last?.Metric ?? start?.Metric,
                 Base = frozen,
-                LocalOnly = alone?.Score,
+                LocalOnly = alone,
                 Federated = last?.Score,
                 StandardError = last?.StandardError,
-                Difference = last?.Score - (comparesToLocal ? alone?.Score : frozen),
+                Difference = last?.Score - (comparesToLocal ? alone : frozen),
                 DifferenceError = comparesToLocal ? localError : baseError,
                 BaseError = baseError,
                 LocalOnlyError = localError,
                 MajorityShare = (last ?? start)?.MajorityShare,
                 Rows = (last ?? start)?.Rows,
-                SentBytes = own.Sum(static row => row.UpdateBytes ?? 0),
+                SentBytes = own.SentBytes,
             };
         })];
 
-        var aside = views.SelectMany(static round => round.Clients)
-            .Where(static row => row.StaysAside).Select(static row => row.Client).ToHashSet();
+        var aside = federated.Aside;
         var all = new MeanOverClients(clients, aside);
         var together = Together(plan);
         return new()
@@ -129,7 +133,7 @@ internal sealed record FinalTable
             Clients = clients,
             ComparesToLocal = comparesToLocal,
             SharesNothing = plan.Sharing == Sharing.None,
-            Notes = [.. NoteLines.Of(views), .. NoteLines.Stale(views)],
+            Notes = [.. NoteLines.Of(federated), .. NoteLines.Stale(federated)],
             Tasks = TaskTable.Of(plan, clients, aside, comparesToLocal),
             Mean = new()
             {
@@ -149,9 +153,6 @@ internal sealed record FinalTable
                 SentBytes = clients.Count == 0 ? 0 : clients.Sum(static row => row.SentBytes) / clients.Count,
             },
         };
-
-        static ILookup<string, ClientRow> Rows(IEnumerable<RoundView> rounds) =>
-            rounds.SelectMany(static round => round.Clients).ToLookup(static row => row.Client, StringComparer.Ordinal);
     }
 
     // Clients of one task may be scored on the same rows, whatever their files are called, and so may those of tasks that share a file.

@@ -14,36 +14,31 @@ internal static class NoteLines
             .SelectMany(static task => Counted(task.Key, [.. task]).Concat(Frames(task.Key, [.. task]))));
 
     /// <summary>Those of a run, each once, with the last counts.</summary>
-    public static IReadOnlyList<string> Of(IEnumerable<RoundView> rounds)
-    {
-        var last = new Dictionary<string, ClientRow>(StringComparer.Ordinal);
-        foreach (var client in rounds.SelectMany(static round => round.Clients))
-        {
-            var known = last.GetValueOrDefault(client.Client) ?? client;
-            if (client.Score is null && known != client) continue;
-            last[client.Client] = client with
-            {
-                Frame = client.Frame ?? known.Frame,
-                Notes = client.Notes.Count > 0 ? client.Notes : known.Notes,
-            };
-        }
-
-        return Shortened(last.Values.GroupBy(static client => client.Task)
+    public static IReadOnlyList<string> Of(OutcomeSoFar run) =>
+        Shortened(run.Clients.Select(static client => client.Noted).OfType<ClientRow>().GroupBy(static client => client.Task)
             .SelectMany(static task =>
                 Constant(task.Key, [.. task]).Concat(Counted(task.Key, [.. task])).Concat(Frames(task.Key, [.. task]))));
+
+    /// <summary>What has to be known of a client after one more row: its last scored one, with notes and frame.</summary>
+    public static ClientRow Noted(ClientRow? known, ClientRow row)
+    {
+        if (known is null) return row;
+        return row.Score is null ? known : row with
+        {
+            Frame = row.Frame ?? known.Frame,
+            Notes = row.Notes.Count > 0 ? row.Notes : known.Notes,
+        };
     }
 
     /// <summary>Clients whose last score is older than that of others: the table shows it beside theirs.</summary>
-    public static IReadOnlyList<string> Stale(IEnumerable<RoundView> rounds)
+    public static IReadOnlyList<string> Stale(OutcomeSoFar run)
     {
-        var last = rounds.SelectMany(static round => round.Clients).Where(static client => client.Score is not null)
-            .GroupBy(static client => client.Client, static client => client.Round)
-            .Select(static client => (Client: client.Key, Round: client.Max())).ToList();
-        var newest = last.Select(static client => client.Round).DefaultIfEmpty().Max();
-        return Shortened(last.Where(client => client.Round < newest)
-            .GroupBy(static client => client.Round).OrderBy(static group => group.Key)
+        var last = run.Clients.Select(static client => client.Scored).OfType<ClientRow>().ToList();
+        var newest = last.Select(static row => row.Round).DefaultIfEmpty().Max();
+        return Shortened(last.Where(row => row.Round < newest)
+            .GroupBy(static row => row.Round).OrderBy(static group => group.Key)
             .Select(group => FormattableString.Invariant($"the last score is of round {group.Key}, of others of round {newest}")
-                + Who(last.Count, [.. group.Select(static client => client.Client)])));
+                + Who(last.Count, [.. group.Select(static row => row.Client)])));
     }
 
     // A federation of many tasks, or of many labels, would bury what stands above.

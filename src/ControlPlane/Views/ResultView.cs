@@ -38,15 +38,14 @@ internal sealed record ResultView
     /// <summary>What is missing of the reference and why.</summary>
     public required IReadOnlyList<string> Missing { get; init; }
 
-    public static ResultView Of(RunResults results)
+    public static ResultView Of(RunResults results, OutcomeSoFar outcome, OutcomeSoFar? alone)
     {
-        var table = FinalTable.Of(results.Plan, results.Rounds, results.LocalOnly, results.VersusLocal);
+        var table = FinalTable.Of(results.Plan, outcome, alone, results.VersusLocal);
         return new()
         {
-            Run = results.Run, Status = results.Status, Round = results.Rounds.Count == 0 ? null : results.Rounds[^1].Manifest.Round,
-            Digest = results.Rounds.Count == 0 ? null : results.Rounds[^1].ManifestSha256, ComparesToLocal = table.ComparesToLocal,
-            SharesNothing = table.SharesNothing, Clients = table.Clients, Mean = table.Mean, Tasks = table.Tasks?.Rows,
-            Notes = table.Notes, Missing = results.Missing,
+            Run = results.Run, Status = results.Status, Round = outcome.Round, Digest = outcome.Digest,
+            ComparesToLocal = table.ComparesToLocal, SharesNothing = table.SharesNothing, Clients = table.Clients, Mean = table.Mean,
+            Tasks = table.Tasks?.Rows, Notes = table.Notes, Missing = results.Missing,
         };
     }
 }

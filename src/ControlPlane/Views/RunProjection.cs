@@ -16,6 +16,7 @@ internal sealed class RunProjection
     private readonly List<(string Site, int Clients)> _sites;
     private readonly List<RoundAggregate> _rounds = [];
     private readonly ClientColumns _columns;
+    private readonly OutcomeSoFar _outcome = new();
     private readonly SortedDictionary<string, ClientState> _clients = new(StringComparer.Ordinal);
     private readonly Dictionary<string, DateTimeOffset> _heard = new(StringComparer.Ordinal); // by site
     private (JobProgress Progress, DateTimeOffset At)? _state;
@@ -44,11 +45,15 @@ internal sealed class RunProjection
         if (_rounds.Count > 0) _rounds[^1] = _rounds[^1] with { Tasks = null, Kept = null };
         _rounds.Add(RoundAggregate.Of(view));
         _columns.Add(view);
+        _outcome.Take(round, view);
         return view;
     }
 
     /// <summary>What the committed rounds say of each client, as of now.</summary>
     public ClientColumns Columns() => _columns.Copy();
+
+    /// <summary>What the committed rounds make of the outcome, as of now.</summary>
+    public OutcomeSoFar Outcome() => _outcome.Copy();
 
     /// <summary>A committed round as it is shown.</summary>
     public RoundView Show(RoundSummary round) => RoundView.Of(round, _plan);

@@ -57,7 +57,8 @@ internal static class MadeRounds
 
     private static RoundTiming TimingOf(RoundManifest manifest, SplitMix64 random) => new()
     {
-        CommittedAt = Begin.AddSeconds(10 * manifest.Round), Attempts = 1, ClosedBy = RoundTiming.ByAll, DecidedBy = manifest.Clients[^1].Id,
+        CommittedAt = Begin.AddSeconds(10 * manifest.Round), Attempts = 1, ClosedBy = RoundTiming.ByAll,
+        DecidedBy = manifest.Clients[^1].Id,
         Parts = new Dictionary<string, double>
         {
             [RoundTiming.Select] = 0.01, [RoundTiming.Train] = 6, [RoundTiming.Wait] = 2, [RoundTiming.Aggregate] = 0.4,

@@ -26,8 +26,8 @@ internal static class WallBenchmark
     private const string Run = "wall";
 
     /// <param name="args">
-    /// <c>--tasks 10,1000</c>, <c>--clients N</c>, <c>--rounds N</c>; <c>--phone</c> has a page of 400 pixels; <c>--trace</c> says what takes
-    /// the time of updates; <c>--store FOLDER</c> keeps the rounds for the next time.
+    /// <c>--tasks 10,1000</c>, <c>--clients N</c>, <c>--rounds N</c>; <c>--phone</c> has a page of 400 pixels; <c>--trace</c> says what
+    /// takes the time of updates; <c>--store FOLDER</c> keeps the rounds for the next time.
     /// </param>
     public static async Task RunAsync(string[] args)
     {

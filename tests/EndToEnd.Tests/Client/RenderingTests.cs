@@ -358,7 +358,8 @@ public sealed class RenderingTests
         var clients = Enumerable.Range(0, 300)
             .Select(number => one with { Id = $"c{number}", Score = one.Score! with { Always = $"label {number}" } });
 
-        var notes = NoteLines.Of([RoundView.Of(round with { Manifest = round.Manifest with { Clients = [.. clients] } }, plan: null)]);
+        var notes = NoteLines.Of(
+            OutcomeSoFar.Of([round with { Manifest = round.Manifest with { Clients = [.. clients] } }], plan: null));
 
         Assert.Equal((20, "281 more like these: metrics.jsonl says it of each client"), (notes.Count, notes[^1]));
     }

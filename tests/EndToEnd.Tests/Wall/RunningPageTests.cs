@@ -16,7 +16,8 @@ public sealed partial class RunningPageTests(Browser browser, ITestOutputHelper 
     [BrowserFact]
     public async Task Rounds_of_simulate_appear_as_they_are_committed_and_the_page_pauses_and_cancels_it()
     {
-        var plan = Federation.TinyPlan.Write(_tiny, 100_000, Federation.TinyPlan.Client("first", "one") + "\n" + Federation.TinyPlan.Client("second", "two"));
+        var plan = Federation.TinyPlan.Write(
+            _tiny, 100_000, Federation.TinyPlan.Client("first", "one") + "\n" + Federation.TinyPlan.Client("second", "two"));
         await using var simulate = RunningProgram.Start(_tiny.Root, "simulate", plan, "--dashboard", "--out", "tiny");
         await simulate.UntilAsync(() => Dashboard().IsMatch(simulate.Output), "the dashboard's address");
 
@@ -35,7 +36,9 @@ public sealed partial class RunningPageTests(Browser browser, ITestOutputHelper 
         await EntranceAsync(hub);
         await using var south = Silo(1, "south");
         var north = Silo(2, "north");
-        var plan = Federation.TinyPlan.Write(_tiny, 2, Federation.TinyPlan.Client("first", "one", "hub") + "\n" + Federation.TinyPlan.Client("second", "two", "south"));
+        var plan = Federation.TinyPlan.Write(
+            _tiny, 2,
+            Federation.TinyPlan.Client("first", "one", "hub") + "\n" + Federation.TinyPlan.Client("second", "two", "south"));
         string[] to = ["--server", $"http://127.0.0.1:{ports[2]}"];
         var (silo, other) = (await EntranceAsync(north), await EntranceAsync(south));
         await RunningProgram.RunAsync(_tiny.Root, ["submit", plan, .. to]);
