@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using FedRLora.Abstractions.Grains;
+using FedRLora.Abstractions.Messages;
 using FedRLora.ControlPlane.Http;
 using FedRLora.ControlPlane.Views;
 

@@ -49,8 +49,8 @@ public sealed record RunResults
     {
         var results = await LoadAloneAsync(runs, run, cancellationToken);
         var isFork = results.Rounds is [{ Manifest.Previous: not null }, ..];
-        if (await results.ReferenceAsync(runs, isFork, cancellationToken) is not ({ } reference, _) found)
-            return results with { Missing = found.Missing };
+        var (reference, unknown) = await results.ReferenceAsync(runs, isFork, cancellationToken);
+        if (reference is null) return results with { Missing = unknown };
         var (_, alone) = await RoundsAsync(runs, reference, cancellationToken);
         if (alone.Count == 0) return results;
         var (compared, missing) = await results.CompareAsync(sites, reference, cancellationToken);
@@ -65,8 +65,8 @@ public sealed record RunResults
         var yaml = await runs.PlanAsync(run, cancellationToken);
         var (outcome, status) = await feeds.OutcomeAsync(run, cancellationToken);
         var results = new RunResults { Run = run, Status = status, PlanYaml = yaml, Plan = PlanReader.Require(yaml, run), Rounds = [] };
-        if (await results.ReferenceAsync(runs, outcome.IsFork, cancellationToken) is not ({ } reference, _) found)
-            return ResultView.Of(results with { Missing = found.Missing }, outcome, alone: null);
+        var (reference, unknown) = await results.ReferenceAsync(runs, outcome.IsFork, cancellationToken);
+        if (reference is null) return ResultView.Of(results with { Missing = unknown }, outcome, alone: null);
         var (alone, _) = await feeds.OutcomeAsync(reference, cancellationToken);
         if (alone.Round is null) return ResultView.Of(results, outcome, alone: null);
         var (compared, missing) = await results.CompareAsync(sites, reference, cancellationToken);
