@@ -19,7 +19,7 @@ public sealed class SetTests : IDisposable
     [InlineData("adapter.rank=4 # four", "'adapter.rank=4 # four': the value is no YAML of one line")]
     [InlineData("adapter.rank=", "'adapter.rank=' sets nothing")]
     [InlineData("training=1=2", "training=1=2: training: ")]
-    [InlineData("clients[7].task=a", "clients[7].task=a: cannot be set in the layout of")]
+    [InlineData("clients[7].task=a", "clients[7].task=a: cannot be set: ")]
     public async Task A_value_that_is_wrong_is_named_by_option_and_key_and_not_by_a_line_that_nobody_wrote(string value, string said)
     {
         var plan = _tiny.WritePlan();

@@ -100,6 +100,10 @@ internal static class SweepCommand
         var problems = new List<string>();
         List<FederationPlan> plans = [.. runs.Select(run => PlanOf(file, run, problems)).OfType<FederationPlan>()];
         Refuse(problems);
+        problems.AddRange(plans.Zip(runs)
+            .GroupBy(static one => PlanText.Of(one.First), static one => one.Second.Name, StringComparer.Ordinal).Where(static same => same.Count() > 1)
+            .Select(static same => $"{string.Join(" and ", same)} are one and the same plan; leave out what is given twice"));
+        Refuse(problems);
         foreach (var plan in plans)
             problems.AddRange(await SimulateCommand.ProblemsOfRunAsync(plan, record.Root, record.LocalOnly, cancellationToken));
         Refuse(problems);

@@ -78,7 +78,9 @@ internal sealed class MlflowSender(
         catch (Exception e) when (!cancellationToken.IsCancellationRequested)
         {
             // whatever it is: no round waits for a tracker, and no host ends by one
-            Trouble = e as TrackerTroubleException ?? new TrackerTroubleException(e.Message.ReplaceLineEndings(" "));
+            Trouble = e as TrackerTroubleException ?? new TrackerTroubleException(
+                e is KeyNotFoundException or InvalidOperationException or FormatException
+                    ? "its answer has another form than those of MLflow's API" : e.Message.ReplaceLineEndings(" "));
             _failures++;
             there.Close();
             return Step.Later;

@@ -40,7 +40,7 @@ public sealed record PlanChanges
         }
 
         return new(_before, _source, all, more.Aggregate(Yaml, (text, one) => PlanEdit.Set(text, one.Path, one.Text)
-            ?? throw new BadInputException($"{one}: cannot be set in the layout of {_source}; write the value there by hand.")));
+            ?? throw new BadInputException($"{one}: cannot be set: {_source} has no such place, or another layout; check the key, or set it there.")));
     }
 
     /// <summary>The plan, or every problem.</summary>

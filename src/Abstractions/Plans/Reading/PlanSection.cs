@@ -285,7 +285,7 @@ internal sealed partial class PlanSection
     public string? TextOf(ScalarNode scalar, string path, int maxLength)
     {
         if (scalar.Value.Length > 0 && scalar.Value.Length <= maxLength && !string.IsNullOrWhiteSpace(scalar.Value)
-            && !scalar.Value.Any(char.IsControl))
+            && !scalar.Value.Any(static sign => char.IsControl(sign) || sign is '\u2028' or '\u2029'))
             return scalar.Value;
         _problems.AddUnreadable(scalar.Place, path, $"{Shown(scalar)} cannot be used; give 1 to {maxLength} characters on one line.");
         return null;
