@@ -101,7 +101,8 @@ internal static class SweepCommand
         List<FederationPlan> plans = [.. runs.Select(run => PlanOf(file, run, problems)).OfType<FederationPlan>()];
         Refuse(problems);
         problems.AddRange(plans.Zip(runs)
-            .GroupBy(static one => PlanText.Of(one.First), static one => one.Second.Name, StringComparer.Ordinal).Where(static same => same.Count() > 1)
+            .GroupBy(static one => PlanText.Of(one.First), static one => one.Second.Name, StringComparer.Ordinal)
+            .Where(static same => same.Count() > 1)
             .Select(static same => $"{string.Join(" and ", same)} are one and the same plan; leave out what is given twice"));
         Refuse(problems);
         foreach (var plan in plans)

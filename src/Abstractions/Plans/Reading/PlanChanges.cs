@@ -40,7 +40,8 @@ public sealed record PlanChanges
         }
 
         return new(_before, _source, all, more.Aggregate(Yaml, (text, one) => PlanEdit.Set(text, one.Path, one.Text)
-            ?? throw new BadInputException($"{one}: cannot be set: {_source} has no such place, or another layout; check the key, or set it there.")));
+            ?? throw new BadInputException(
+                $"{one}: cannot be set: {_source} has no such place, or another layout; check the key, or set it there.")));
     }
 
     /// <summary>The plan, or every problem.</summary>
