@@ -14,11 +14,12 @@ export const launch = (...more) => chromium.launch({
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-/** A browser of its own, as somebody has it who was let in by `address`; `errors` and `foreign` are to stay empty. */
-export async function visitor(browser, address, { headers, ...look } = {}) {
+/** A browser of its own, as somebody has it who was let in by `address`, or before with `cookie`; `errors` and `foreign` are to stay empty. */
+export async function visitor(browser, address, { headers, cookie, ...look } = {}) {
   const context = await browser.newContext({ viewport: { width: 1200, height: 800 }, extraHTTPHeaders: headers, ...look });
   const [errors, foreign, asked] = [[], [], []];
   const { origin } = new URL(address);
+  if (cookie) await context.addCookies([{ ...cookie, url: origin }]);
   const expected = []; // what a test brings about by itself, as a server that is away
   context.on('request', request => {
     const url = request.url();

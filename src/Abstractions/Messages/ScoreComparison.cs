@@ -69,7 +69,8 @@ public static class ScoreErrors
     {
         if (errors.Count == 0 || errors.Any(static one => one.Error is null)) return null;
         var groups = errors.GroupBy(static one => one.Group, static one => one.Error!.Value, StringComparer.Ordinal);
-        return Math.Sqrt(groups.Sum(static group => Math.Pow(group.Sum(), 2))) / errors.Count;
+        // from the smallest on, so that the last digit is the same whatever order they come in
+        return Math.Sqrt(groups.Select(static group => Math.Pow(group.Order().Sum(), 2)).Order().Sum()) / errors.Count;
     }
 
     private static bool IsMean(string metric) => metric is "accuracy" or "exactMatch" or Perplexity;

@@ -24,7 +24,7 @@ internal static class PictureRoutes
         {
             var columns = await feeds.ColumnsAsync(RunCalls.Named(run), token);
             var rounds = (await feeds.ViewAsync(run, token)).Rounds;
-            return Results.Ok(StragglersView.From(columns.Grid(run, GridValue.Seconds, after: -1), rounds));
+            return Results.Ok(StragglersView.From(run, columns, rounds));
         }).Produces<StragglersView>().Produces<Problem>(StatusCodes.Status404NotFound);
         routes.Map(Routes.ClientRounds, ClientRoundsAsync).Produces<ClientRounds>().Produces<Problem>(StatusCodes.Status404NotFound);
     }

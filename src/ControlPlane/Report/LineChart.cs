@@ -153,8 +153,14 @@ internal sealed record LineChart(string Name, string Title, IReadOnlyList<Series
         foreach (var (round, value) in series.Points)
             svg.Append(CultureInfo.InvariantCulture, $"<circle class=\"point {colour}\" cx=\"{Svg.N(x(round))}\" cy=\"{Svg.N(y(value))}\" ")
                 .Append(CultureInfo.InvariantCulture, $"r=\"3.2\"><title>{Markup.Escape(series.Name)}, round {round}: {Exact.Of(value)}")
-                .Append("</title></circle>\n");
+                .Append(Around(series, round)).Append("</title></circle>\n");
     }
+
+    // What is drawn around a point, to the last digit.
+    private static string Around(Series series, int round) => string.Concat(
+        series.Errors.Where(error => error.Round == round).Select(static error => $" ± {Exact.Of(error.Error)}"))
+        + string.Concat(series.Band.Where(band => band.Round == round)
+            .Select(static band => $", band {Exact.Of(band.Low)} to {Exact.Of(band.High)}"));
 
     private string Written(double value) => Format?.Invoke(value) ?? Words.Score(value);
 

@@ -77,7 +77,7 @@ internal static class ReportTables
     {
         var clients = run.Rounds.SelectMany(static round => round.Clients).Where(static client => client.ClientSeconds is not null)
             .GroupBy(static client => client.Client, StringComparer.Ordinal).Select(client => (
-                client.Key, client.Last().Site, Last: client.Last().ClientSeconds!.Value,
+                client.Key, client.Last().Site, Count: client.Count(), Last: client.Last().ClientSeconds!.Value,
                 Median: Spread.Of(client.Select(static row => row.ClientSeconds), 0, highIsBad: true).Median!.Value,
                 Decided: run.Aggregates.Count(round => round.Timing?.DecidedBy == client.Key)))
             .OrderByDescending(static client => client.Decided).ThenByDescending(static client => client.Median)
@@ -86,9 +86,9 @@ internal static class ReportTables
             return run.Rounds.Count < 2 ? "" : "<h2>Stragglers</h2>\n<p class=\"note\">Times of clients were not written down.</p>";
         var html = new StringBuilder(Head(
             "Stragglers", ["client", "site", "decided", "its median", "last", "last over median"], textColumns: 2));
-        foreach (var (client, site, last, median, decided) in clients.Take(MostStragglers))
+        foreach (var (client, site, count, last, median, decided) in clients.Take(MostStragglers))
         {
-            double? ratio = median > 0 ? last / median : null;
+            double? ratio = count > 1 && median > 0 ? last / median : null;
             html.Append(Row([
                 Cell.Name(client), Cell.Word(site), new(decided.ToString(CultureInfo.InvariantCulture), decided),
                 Cell.Time(median), Cell.Time(last), new(Words.Number(ratio, "0.0"), ratio) { Style = "time" },

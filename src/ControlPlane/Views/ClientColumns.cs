@@ -5,7 +5,7 @@ using FedRLora.Abstractions.Plans;
 namespace FedRLora.ControlPlane.Views;
 
 /// <summary>
-/// What the committed rounds say of each client, as far as pictures of all clients and rounds need it: some 22 bytes for a client in a
+/// What the committed rounds say of each client, as far as pictures of all clients and rounds need it: some 26 bytes for a client in a
 /// round, so that nobody reads manifests again for them.
 /// </summary>
 internal sealed class ClientColumns
@@ -39,9 +39,9 @@ internal sealed class ClientColumns
     public void Add(RoundView round)
     {
         var column = new Column(round.Round, new byte[_clients.Count], new byte[_clients.Count],
-            Empty<double>(round.Clients.Any(static row => row.MeanLoss is not null), double.NaN),
-            Empty<double>(round.Clients.Any(static row => row.Score is not null), double.NaN),
-            Empty<float>(round.Clients.Any(static row => row.ClientSeconds is not null), float.NaN));
+            Empty(round.Clients.Any(static row => row.MeanLoss is not null)),
+            Empty(round.Clients.Any(static row => row.Score is not null)),
+            Empty(round.Clients.Any(static row => row.ClientSeconds is not null)));
         foreach (var row in round.Clients)
         {
             if (!_places.TryGetValue(row.Client, out var place)) continue;
@@ -50,10 +50,20 @@ internal sealed class ClientColumns
             column.Metrics[place] = NumberOf(row.Metric);
             if (row.MeanLoss is { } loss) column.Losses![place] = loss;
             if (row.Score is { } score) column.Scores![place] = score;
-            if (row.ClientSeconds is { } seconds) column.Seconds![place] = (float)seconds;
+            if (row.ClientSeconds is { } seconds) column.Seconds![place] = seconds;
         }
 
         _rounds.Add(column);
+    }
+
+    /// <summary>The clients, in ordinal order.</summary>
+    public IReadOnlyList<GridClient> Clients => [.. _clients.Select(static client => new GridClient(client.Id, client.Task, client.Site))];
+
+    /// <summary>Seconds of the client at a place of <see cref="Clients"/>, of the rounds in which they are known.</summary>
+    public IEnumerable<(int Round, double Seconds)> SecondsOf(int place)
+    {
+        foreach (var round in _rounds)
+            if (round.Seconds?[place] is { } seconds && double.IsFinite(seconds)) yield return (round.Round, seconds);
     }
 
     /// <summary>A value of each client in the rounds after one.</summary>
@@ -65,9 +75,11 @@ internal sealed class ClientColumns
         for (var at = 0; at < rounds.Count; at++)
         {
             var target = values.AsSpan(at * _clients.Count, _clients.Count);
-            if (value == GridValue.Seconds) rounds[at].Seconds?.CopyTo(target);
-            else if ((value == GridValue.Loss ? rounds[at].Losses : rounds[at].Scores) is { } source)
-                for (var place = 0; place < source.Length; place++) target[place] = (float)source[place];
+            var source = value switch
+            {
+                GridValue.Loss => rounds[at].Losses, GridValue.Score => rounds[at].Scores, _ => rounds[at].Seconds,
+            };
+            for (var place = 0; place < (source?.Length ?? 0); place++) target[place] = (float)source![place];
         }
 
         var metrics = value != GridValue.Score ? []
@@ -79,7 +91,7 @@ internal sealed class ClientColumns
             Run = run,
             Value = value,
             Metric = metrics is [var metric] ? _metrics[metric] : null,
-            Clients = [.. _clients.Select(static client => new GridClient(client.Id, client.Task, client.Site))],
+            Clients = Clients,
             Rounds = [.. rounds.Select(static round => round.Round)],
             Values = bytes,
             Outcomes = [.. rounds.Select(static round => string.Create(round.Standings.Length, round.Standings, static (text, standings) =>
@@ -114,11 +126,11 @@ internal sealed class ClientColumns
                 places.Count(place => (round.Standings[place] & ScorableBit) > 0), RoundAggregate.IsPerplexity(metric)));
     }
 
-    private T[]? Empty<T>(bool isMeasured, T nothing)
+    private double[]? Empty(bool isMeasured)
     {
         if (!isMeasured) return null;
-        var column = new T[_clients.Count];
-        column.AsSpan().Fill(nothing);
+        var column = new double[_clients.Count];
+        column.AsSpan().Fill(double.NaN);
         return column;
     }
 
@@ -137,5 +149,5 @@ internal sealed class ClientColumns
     }
 
     // Columns of a number that nobody has are not there.
-    private sealed record Column(int Round, byte[] Standings, byte[] Metrics, double[]? Losses, double[]? Scores, float[]? Seconds);
+    private sealed record Column(int Round, byte[] Standings, byte[] Metrics, double[]? Losses, double[]? Scores, double[]? Seconds);
 }

@@ -24,7 +24,7 @@ internal sealed class MeanOverClients
 
     /// <summary>The mean of a column; null where a client has no value in it.</summary>
     public double? Of(Func<FinalRow, double?> column) =>
-        Metric is not null && _scored.All(row => column(row) is not null) ? _scored.Average(column) : null;
+        Metric is not null && _scored.All(row => column(row) is not null) ? RoundView.Mean(_scored.Select(column)) : null;
 
     /// <summary>The standard error of the mean at most: see <see cref="ScoreErrors.OfMean"/>.</summary>
     /// <param name="column">The errors.</param>

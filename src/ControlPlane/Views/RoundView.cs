@@ -217,8 +217,15 @@ internal sealed record RoundView
             ? [.. clients.Where(static client => !client.StaysAside)]
             : clients;
 
-    /// <summary>The mean of what was measured; null where nothing was.</summary>
-    public static double? Mean(IEnumerable<double?> values) => values.Average();
+    /// <summary>
+    /// The mean of what was measured; null where nothing was. It is summed from the smallest on, so that its last digit is the same
+    /// whatever order clients come in.
+    /// </summary>
+    public static double? Mean(IEnumerable<double?> values)
+    {
+        double[] sorted = [.. values.OfType<double>().Order()];
+        return sorted.Length == 0 ? null : sorted.Average();
+    }
 
     private static TaskView TaskOf(string task, IReadOnlyList<ClientRow> clients, ManifestTask? state)
     {

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace FedRLora.ControlPlane.Views;
 
 /// <summary>The clients that took longest in their last round, each measured by its own median.</summary>
@@ -12,15 +10,15 @@ public sealed record StragglersView(int Schema, string Run, int Of, IReadOnlyLis
     private const int Most = 20;
 
     /// <summary>Of the seconds of every client in every round, with who decided when rounds closed.</summary>
-    /// <param name="seconds">The seconds.</param>
+    /// <param name="run">The run.</param>
+    /// <param name="columns">The seconds.</param>
     /// <param name="rounds">The rounds.</param>
-    internal static StragglersView From(GridView seconds, IReadOnlyList<RoundAggregate> rounds)
+    internal static StragglersView From(string run, ClientColumns columns, IReadOnlyList<RoundAggregate> rounds)
     {
-        var values = MemoryMarshal.Cast<byte, float>(seconds.Values).ToArray();
         var decided = rounds.Select(static round => round.Timing?.DecidedBy).OfType<string>().CountBy(static client => client)
             .ToDictionary(StringComparer.Ordinal);
-        var clients = seconds.Clients.Select((client, place) => Of(client, place)).OfType<Straggler>().ToList();
-        return new(Json.Schema, seconds.Run, clients.Count,
+        var clients = columns.Clients.Select(Of).OfType<Straggler>().ToList();
+        return new(Json.Schema, run, clients.Count,
             [
                 .. clients.OrderByDescending(static one => one.Ratio ?? 0)
                     .ThenBy(static one => one.Client, StringComparer.Ordinal).Take(Most),
@@ -28,13 +26,11 @@ public sealed record StragglersView(int Schema, string Run, int Of, IReadOnlyLis
 
         Straggler? Of(GridClient client, int place)
         {
-            double?[] own = [.. seconds.Rounds.Select((_, at) => ClientRow.Finite(values[at * seconds.Clients.Count + place]))];
-            var last = Array.FindLastIndex(own, static one => one is not null);
-            if (last < 0) return null;
-            var spread = Spread.Of(own, own.Length, highIsBad: true);
-            var (took, median) = (own[last]!.Value, spread.Median!.Value);
-            return new(client.Client, client.Task, client.Site, seconds.Rounds[last], took, median,
-                spread.N > 1 && median > 0 ? took / median : null, decided.GetValueOrDefault(client.Client));
+            var own = columns.SecondsOf(place).ToList();
+            if (own.Count == 0) return null;
+            var median = Spread.Of(own.Select(static one => (double?)one.Seconds), own.Count, highIsBad: true).Median!.Value;
+            return new(client.Client, client.Task, client.Site, own[^1].Round, own[^1].Seconds, median,
+                own.Count > 1 && median > 0 ? own[^1].Seconds / median : null, decided.GetValueOrDefault(client.Client));
         }
     }
 }

@@ -57,7 +57,8 @@ public sealed class ReportTests : IDisposable
         }
 
         var drawn = Figure(document, "Score (accuracy), all clients").Descendants("circle").Select(static c => c.Value).ToHashSet();
-        Assert.Contains($"mean over clients, round 3: {lines[3].GetProperty("meanScore").GetRawText()}", drawn);
+        Assert.Contains(drawn, text => text.StartsWith(
+            $"mean over clients, round 3: {lines[3].GetProperty("meanScore").GetRawText()} ± ", StringComparison.Ordinal));
 
         List<Dictionary<string, XElement>> Rows(string title)
         {

@@ -4,7 +4,7 @@ namespace FedRLora.EndToEnd.Tests.Wall;
 [AttributeUsage(AttributeTargets.Method)]
 public sealed class BrowserFactAttribute : FactAttribute
 {
-    private static readonly string? Missing =
+    internal static readonly string? Missing =
         !Directory.Exists(Path.Combine(Folder, "node_modules")) ? "the packages of tests/wall are not installed"
         : !File.Exists("/usr/bin/chromium") && !File.Exists("/usr/bin/chromium-browser")
             ? "chromium is not installed (apt-get install chromium)" : null;

@@ -127,7 +127,10 @@ export class Chart {
       const dd = element.lastElementChild;
       number(dd, item.value, item.line.key === 'round' ? value => (value === null ? '-' : String(value)) : this.format);
       const error = item.line === this.lines[0] ? this.errors[at] : null;
-      if (error !== null && error !== undefined) text(dd, `${this.format(item.value)} ± ${this.format(error)}`);
+      const isKnown = error !== null && error !== undefined;
+      if (isKnown) text(dd, `${this.format(item.value)} ± ${this.format(error)}`);
+      dd.toggleAttribute('data-error', isKnown);
+      if (isKnown) dd.dataset.error = String(error);
     });
   }
 }

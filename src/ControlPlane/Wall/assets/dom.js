@@ -30,6 +30,14 @@ export function number(element, value, format, why) {
   else if (element.hasAttribute('title')) element.removeAttribute('title');
 }
 
+/** Sets a sentence, unless it is that already: texts, and numbers as [value, format], which have their exact value. */
+export function sentence(element, parts) {
+  const said = JSON.stringify(parts.map(part => Array.isArray(part) ? [part[0], part[1](part[0])] : part));
+  if (element.said === said) return;
+  element.said = said;
+  element.replaceChildren(...parts.map(part => Array.isArray(part) ? numeral(...part) : part));
+}
+
 /** A number in an element of its own. */
 export function numeral(value, format, why, tag = 'span') {
   const element = h(tag, { class: 'number' });

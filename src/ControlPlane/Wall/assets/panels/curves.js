@@ -2,7 +2,7 @@
 
 import { get, path } from '../api.js';
 import { Chart } from '../chart.js';
-import { h, keyed, text } from '../dom.js';
+import { h, keyed, sentence, text } from '../dom.js';
 import * as words from '../words.js';
 
 const ALL = '';
@@ -49,7 +49,7 @@ export function start(section, page) {
     if (task === ALL) return draw(task, model.rounds, local?.rounds ?? []);
     Promise.all([histories.own.of(model, task, changes), local && histories.local.of(local, task, changes)]).then(([own, theirs]) => {
       if (select.value === task) draw(task, own, theirs ?? []);
-    }, error => text(scoreNote, `The numbers of task ${task} are not known: ${error.message}`));
+    }, error => sentence(scoreNote, [`The numbers of task ${task} are not known: ${error.message}`]));
   };
 
   function draw(task, own, local) {
@@ -59,8 +59,8 @@ export function start(section, page) {
     drawOn(loss, own.filter(hasLoss), local.filter(hasLoss), 'loss', null);
     const metric = own.findLast(round => round.metric)?.metric;
     text(scoreTitle, metric ? `Score: ${metric}` : 'Score');
-    text(scoreNote, scored.length > 0 ? counted(scored.at(-1), 'score') : whyNoScore(page.model.rounds, task));
-    text(lossNote, countedLoss(own));
+    sentence(scoreNote, scored.length > 0 ? counted(scored.at(-1), 'score') : [whyNoScore(page.model.rounds, task)]);
+    sentence(lossNote, countedLoss(own));
   }
 }
 
@@ -109,12 +109,13 @@ function counted(part, key) {
   const why = (part.troubles ?? []).filter(one => which(one.what))
     .map(one => `${one.count} ${one.what}${one.reason ? `: ${one.reason}` : ''}`);
   const because = why.length > 0 ? ` (${why.join('; ')})` : '';
-  return `Round ${part.round}: n = ${n}${leftOut > 0 ? `, ${leftOut} left out${because}` : ''}.`;
+  return [`Round ${part.round}: n = `, [n, words.count],
+    ...(leftOut > 0 ? [', ', [leftOut, words.count], ` left out${because}`] : []), '.'];
 }
 
 function countedLoss(own) {
   const last = own.findLast(part => part.round > 0);
-  return last?.loss ? counted(last, 'loss') : 'No round with training is committed yet.';
+  return last?.loss ? counted(last, 'loss') : ['No round with training is committed yet.'];
 }
 
 function whyNoScore(rounds, task) {

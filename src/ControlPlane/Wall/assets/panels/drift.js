@@ -1,7 +1,7 @@
 // 9. Drift: how long the updates are, and how far they point the same way.
 
 import { Chart } from '../chart.js';
-import { h, text } from '../dom.js';
+import { h, sentence } from '../dom.js';
 import * as words from '../words.js';
 
 export function start(section, page) {
@@ -28,8 +28,9 @@ export function start(section, page) {
     const agreed = page.model.rounds.filter(round => words.isNumber(round.coherence));
     coherence.set(agreed.map(round => round.round), { coherence: agreed.map(round => round.coherence) });
     const last = page.model.rounds.at(-1);
-    text(note, !last || last.round === 0 ? 'No update is aggregated yet.'
-      : last.norm?.n > 0 ? `Round ${last.round}: n = ${last.norm.n}${last.norm.leftOut > 0 ? `, ${last.norm.leftOut} left out` : ''}.`
-        : `Norms of round ${last.round} are not known.`);
+    sentence(note, !last || last.round === 0 ? ['No update is aggregated yet.']
+      : last.norm?.n > 0 ? [`Round ${last.round}: n = `, [last.norm.n, words.count],
+        ...(last.norm.leftOut > 0 ? [', ', [last.norm.leftOut, words.count], ' left out'] : []), '.']
+        : [`Norms of round ${last.round} are not known.`]);
   };
 }

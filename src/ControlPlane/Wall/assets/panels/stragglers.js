@@ -2,7 +2,7 @@
 
 import { get, path } from '../api.js';
 import { openClient } from '../client.js';
-import { fill, h, scroll, show, table, text } from '../dom.js';
+import { fill, h, scroll, sentence, show, table, text } from '../dom.js';
 import { whenSeen } from '../seen.js';
 import * as words from '../words.js';
 
@@ -36,9 +36,10 @@ export function start(section, page) {
   return changes => {
     if (!changes.has('all') && !changes.has('rounds')) return;
     const last = page.model.rounds.findLast(round => round.clientSeconds?.n > 0);
-    text(spread, last ? `Round ${last.round}: median ${words.seconds(last.clientSeconds.median)}, p90 `
-      + `${words.seconds(last.clientSeconds.p90)}, slowest ${words.seconds(last.clientSeconds.worst)} of n = ${last.clientSeconds.n}.`
-      + (last.timing?.decidedBy ? ` ${last.timing.decidedBy} decided its length.` : '') : '');
+    const { median, p90, worst, n } = last?.clientSeconds ?? {};
+    sentence(spread, last ? [`Round ${last.round}: median `, [median, words.seconds], ', p90 ', [p90, words.seconds], ', slowest ',
+      [worst, words.seconds], ' of n = ', [n, words.count],
+      last.timing?.decidedBy ? `. ${last.timing.decidedBy} decided its length.` : '.'] : []);
     ask();
   };
 }

@@ -1,6 +1,6 @@
 // 2. Rounds: one bar each, cut into what it took its time for; who closed it, and how many attempts it took.
 
-import { h, keyed, number, text } from '../dom.js';
+import { h, keyed, number, sentence } from '../dom.js';
 import * as theme from '../theme.js';
 import * as words from '../words.js';
 
@@ -93,7 +93,7 @@ export function start(section, page) {
 
   function describe() {
     const round = shown.find(one => one.round === selected) ?? shown.at(-1);
-    text(detail, round ? sentenceOf(round, shown, page.model.rounds) : 'No round is committed yet.');
+    sentence(detail, round ? partsOfSentence(round, shown, page.model.rounds) : ['No round is committed yet.']);
     keyed(legend, Object.entries(PARTS), ([part]) => part, ([part, [name, about]]) => h('div', { title: about },
       h('dt', {}, h('i', { class: `swatch ${name} block` }), part), h('dd', { class: 'number' })), (element, [part]) =>
       number(element.lastElementChild, round?.timing?.parts?.[part] ?? null, words.brief, 'it was not written down'));
@@ -113,12 +113,12 @@ const partsOf = round => round.timing?.parts
 
 const lengthOf = round => partsOf(round).reduce((sum, [, seconds]) => sum + seconds, 0);
 
-function sentenceOf(round, shown, all) {
+function partsOfSentence(round, shown, all) {
   const { timing } = round;
   const closed = timing?.closedBy ? `, closed ${CLOSED[timing.closedBy] ?? `by ${timing.closedBy}`}` : '';
   const decided = timing?.decidedBy ? ` (${timing.decidedBy} was the last)` : '';
   const attempts = timing?.attempts > 1 ? `, ${timing.attempts} attempts` : '';
   const untold = timing ? '' : round.seconds ? '; its parts were not written down' : '; its time was not measured';
   const part = shown.length < all.length ? ` Shown: rounds ${shown[0].round} to ${shown.at(-1).round}.` : '';
-  return `Round ${round.round}: ${words.seconds(round.seconds)}${closed}${decided}${attempts}${untold}.${part}`;
+  return [`Round ${round.round}: `, [round.seconds, words.seconds], `${closed}${decided}${attempts}${untold}.${part}`];
 }

@@ -1,6 +1,6 @@
 // 8. Traffic: what sites sent in updates, and how the stores answer.
 
-import { fill, h, scroll, show, table, text } from '../dom.js';
+import { fill, h, scroll, sentence, show, table, text } from '../dom.js';
 import * as words from '../words.js';
 
 const SITE_COLUMNS = [
@@ -32,7 +32,7 @@ export function start(section, page) {
       [site.trained, words.count], [site.late, words.count], [site.failed, words.count],
       [site.refused, words.count],
     ]), SITE_COLUMNS.map(([, kind]) => kind));
-    text(siteNote, last ? `Round ${last.round}: ${words.bytes(last.updateBytes)} of updates.` : 'Nothing was sent yet.');
+    sentence(siteNote, last ? [`Round ${last.round}: `, [last.updateBytes, words.bytes], ' of updates.'] : ['Nothing was sent yet.']);
   }
 
   function drawStores() {
