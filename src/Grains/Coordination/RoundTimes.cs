@@ -93,8 +93,10 @@ internal sealed class RoundTimes(RoundClock clock, TimeProvider time)
         return new()
         {
             CommittedAt = began.AddSeconds(seconds), Attempts = state.Attempt, ClosedBy = _closed?.By, DecidedBy = _closed?.Client,
-            Parts = new Dictionary<string, double>(_parts, StringComparer.Ordinal),
+            // in the order of the document that is stored, so that both are written alike
+            Parts = _parts.OrderBy(static one => one.Key, StringComparer.Ordinal).ToDictionary(StringComparer.Ordinal),
             ClientSeconds = _reports.Where(one => one.Value.Seconds is not null && state.Reports.ContainsKey(one.Key))
+                .OrderBy(static one => one.Key, StringComparer.Ordinal)
                 .ToDictionary(static one => one.Key, static one => one.Value.Seconds!.Value, StringComparer.Ordinal),
         };
     }

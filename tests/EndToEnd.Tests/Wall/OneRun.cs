@@ -10,7 +10,7 @@ namespace FedRLora.EndToEnd.Tests.Wall;
 /// A small run of the samples with all its outputs. It stands still at the last line of its reference, while its page and its API are
 /// read, and goes on to its end then.
 /// </summary>
-public sealed class OneRun(Browser browser) : IAsyncLifetime
+public sealed class OneRun(Browser browser) : IAsyncLifetime, IDisposable
 {
     internal const string Name = "same", Reference = Name + ".local-only", Refused = "zed";
     internal const int Rounds = 3;
@@ -40,6 +40,8 @@ public sealed class OneRun(Browser browser) : IAsyncLifetime
     /// <summary>What the page has; null without a browser.</summary>
     internal JsonElement? Page { get; private set; }
 
+    public void Dispose() => _read.Dispose();
+
     public async Task InitializeAsync()
     {
         var plan = Path.Combine(_parent.FullName, "plan.yaml");
@@ -65,7 +67,6 @@ public sealed class OneRun(Browser browser) : IAsyncLifetime
     public Task DisposeAsync()
     {
         _parent.Delete(recursive: true);
-        _read.Dispose();
         return Task.CompletedTask;
     }
 
