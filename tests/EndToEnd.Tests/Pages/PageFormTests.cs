@@ -196,7 +196,7 @@ public sealed partial class PageFormTests
     [GeneratedRegex(@"(?<=--project |dotnet publish |dotnet test |dotnet run (?=eng))\S+")]
     private static partial Regex Project();
 
-    [GeneratedRegex(@"^demo:\n\t\./fedrlora simulate (\S+)$", RegexOptions.Multiline)]
+    [GeneratedRegex(@"^demo:\n\t\./fedrlora simulate (\S+) --dashboard$", RegexOptions.Multiline)]
     private static partial Regex DemoPlan();
 
     [GeneratedRegex(@"`([^`]+)`")]
