@@ -62,6 +62,17 @@ public sealed class SweepAndCompareTests : IDisposable
             "another plan runs there under this name; give the sweep another one with --run.", other.Error, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData]
+    [InlineData("--server", "http://127.0.0.1:9")]
+    public async Task Values_that_mean_the_same_are_refused_before_anything_begins(params string[] more)
+    {
+        var sweep = await CommandLine.RunAsync(["sweep", _plan, "--over", "training.steps=2,02", .. more]);
+
+        Assert.Equal(2, sweep.Code);
+        Assert.Equal("steps-2 and steps-02 are one and the same plan; leave out what is given twice", sweep.Error.Trim());
+    }
+
     private async Task ListAsync(string run)
     {
         Directory.CreateDirectory(Folder("sweep/foreign"));

@@ -64,15 +64,13 @@ internal static class SweepCommand
                     .With(parsed.GetValue(set) ?? []);
                 List<SweptKey> keys = [.. (parsed.GetValue(over) ?? []).Select(static one => SweptKey.Parse("--over", one))];
                 if (parsed.GetValue(seeds) is { } list) keys.Add(SweptKey.Parse("--seeds", $"seed={list}"));
-                var problems = new List<string>();
                 if (keys.Count == 0) throw new BadInputException("sweep: give values to run with, as in --over adapter.rank=4,8");
                 if (onSilos)
                 {
                     SharedOptions.RefuseOfThisProcess(parsed, lanes, dashboard: null);
                     MaySend.Refuse(parsed, maySend);
-                    foreach (var run in SweptRun.Of(keys)) PlanOf(file, run, problems);
-                    Refuse(problems);
-                    var runs = SiloSweep.Named(parsed.GetValue(id) ?? SweepFolder.PlanOf(file, SweptRun.Of(keys)[0]).Require().Name, keys);
+                    var plans = PlansOf(file, SweptRun.Of(keys));
+                    var runs = SiloSweep.Named(parsed.GetValue(id) ?? plans[0].Name, keys);
                     using var silos = target.Open(parsed);
                     return await new SiloSweep(silos, screen, !parsed.GetValue(federatedOnly))
                         .RunAsync(runs, run => SweepFolder.PlanOf(file, run), cancellationToken);
@@ -97,18 +95,24 @@ internal static class SweepCommand
     private static async Task<FederationPlan> RequireAsync(
         PlanFile file, IReadOnlyList<SweptRun> runs, SweepRecord record, CancellationToken cancellationToken)
     {
-        var problems = new List<string>();
-        List<FederationPlan> plans = [.. runs.Select(run => PlanOf(file, run, problems)).OfType<FederationPlan>()];
-        Refuse(problems);
-        problems.AddRange(plans.Zip(runs)
-            .GroupBy(static one => PlanText.Of(one.First), static one => one.Second.Name, StringComparer.Ordinal)
-            .Where(static same => same.Count() > 1)
-            .Select(static same => $"{string.Join(" and ", same)} are one and the same plan; leave out what is given twice"));
-        Refuse(problems);
+        var (plans, problems) = (PlansOf(file, runs), new List<string>());
         foreach (var plan in plans)
             problems.AddRange(await SimulateCommand.ProblemsOfRunAsync(plan, record.Root, record.LocalOnly, cancellationToken));
         Refuse(problems);
         return plans[0];
+    }
+
+    // The plans of all runs, which are right and differ.
+    private static List<FederationPlan> PlansOf(PlanFile file, IReadOnlyList<SweptRun> runs)
+    {
+        var problems = new List<string>();
+        List<FederationPlan> plans = [.. runs.Select(run => PlanOf(file, run, problems)).OfType<FederationPlan>()];
+        Refuse(problems);
+        Refuse([.. plans.Zip(runs)
+            .GroupBy(static one => PlanText.Of(one.First), static one => one.Second.Name, StringComparer.Ordinal)
+            .Where(static same => same.Count() > 1)
+            .Select(static same => $"{string.Join(" and ", same)} are one and the same plan; leave out what is given twice")]);
+        return plans;
     }
 
     private static FederationPlan? PlanOf(PlanFile file, SweptRun run, List<string> problems)

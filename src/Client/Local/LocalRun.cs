@@ -125,9 +125,10 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
     }
 
     // What a round adds to the files is there when it is shown.
-    private static async IAsyncEnumerable<RunSnapshot> WrittenAsync(
+    private async IAsyncEnumerable<RunSnapshot> WrittenAsync(
         IAsyncEnumerable<RunSnapshot> snapshots, RoundReporter reporter, MetricsFiles files)
     {
+        var isSaid = false;
         await foreach (var snapshot in snapshots)
         {
             try
@@ -138,6 +139,8 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
                 // no reason to stop: they are written at the next round again, and at the end, where this is an error
+                if (!isSaid) screen.Warn([$"what is measured cannot be written as yet, and the rounds go on: {e.Message.TrimEnd('.')}"]);
+                isSaid = true;
             }
 
             yield return snapshot;

@@ -122,8 +122,8 @@ internal sealed partial class MlflowExport(
 
         if (sender.Refused > 0) LogRefused(logger, server.Address, sender.Refused, run);
         if (!_ending.IsCancellationRequested) return;
-        var (points, rounds, isAtMost) = await sender.LeftAsync(settings.CountPatience);
-        if (points > 0) LogLeft(logger, server.Address, reason, isAtMost ? "up to " : "", points, rounds, run);
+        var (points, rounds, exact) = await sender.LeftAsync(settings.CountPatience);
+        if (points > 0) LogLeft(logger, server.Address, reason, exact, points, rounds, run);
     }
 
     private void Say(string reason)
@@ -161,8 +161,8 @@ internal sealed partial class MlflowExport(
     private static partial void LogLater(ILogger logger, string place, string reason);
 
     [LoggerMessage(531, LogLevel.Warning,
-        "MLflow has not everything: {Place}: {Reason}: {AtMost}{Points} points of {Rounds} rounds of {Run} are sent when it is resumed")]
-    private static partial void LogLeft(ILogger logger, string place, string reason, string atMost, int points, int rounds, string run);
+        "MLflow has not everything: {Place}: {Reason}: {Exact}{Points} points of {Rounds} rounds of {Run} are sent when it is resumed")]
+    private static partial void LogLeft(ILogger logger, string place, string reason, string exact, int points, int rounds, string run);
 
     [LoggerMessage(532, LogLevel.Warning, "MLflow refuses points, and the rounds go on: {Place}: {Points} points of {Run}")]
     private static partial void LogRefused(ILogger logger, string place, long points, string run);

@@ -87,11 +87,13 @@ internal sealed class MlflowSender(
         }
     }
 
-    /// <summary>How many points are committed that MLflow does not have, as far as that is known in this time.</summary>
-    public async Task<(int Points, int Rounds, bool IsAtMost)> LeftAsync(TimeSpan patience)
+    /// <summary>
+    /// How many points are committed that MLflow does not have, as far as that is known in this time, and in a word how exact that is.
+    /// </summary>
+    public async Task<(int Points, int Rounds, string Exact)> LeftAsync(TimeSpan patience)
     {
         using var ending = new CancellationTokenSource(patience, time);
-        var (points, rounds) = (there.Missing(_pending), _pending.Count);
+        var (points, rounds, isWhole) = (there.Missing(_pending), _pending.Count, true);
         try
         {
             while (await coordinator.GetProgressAsync(_read, ending.Token).WaitAsync(ending.Token) is { NewRounds: { Count: > 0 } news })
@@ -104,10 +106,16 @@ internal sealed class MlflowSender(
         }
         catch (Exception)
         {
-            // what is known by now is said: the silo ends
+            isWhole = false; // the silo ends: what is known by now is said, and that it is not all
         }
 
-        return (points, rounds, !_wasOpen);
+        return (points, rounds, (isWhole, _wasOpen) switch
+        {
+            (true, true) => "",
+            (true, false) => "up to ", // it was never asked what it has
+            (false, true) => "at least ",
+            (false, false) => "about ",
+        });
     }
 
     private async Task<Step> StepAsync(bool isLast, CancellationToken cancellationToken)
