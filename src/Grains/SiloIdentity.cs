@@ -1,3 +1,4 @@
+using FedRLora.Abstractions;
 using FedRLora.Abstractions.Sending;
 
 namespace FedRLora.Grains;
@@ -21,6 +22,15 @@ public sealed record SiloIdentity(string Name, IReadOnlyList<string> Sites)
 
     /// <summary>Whether clients of a site may run here.</summary>
     public bool Serves(string site) => Sites.Contains(EverySite) || Sites.Contains(site);
+
+    /// <summary>Makes sure that a grain of a site is at home here, whatever placed it.</summary>
+    /// <param name="key">The grain's key, <c>job/site[/client]</c>.</param>
+    /// <exception cref="InvalidOperationException">This silo does not serve the site.</exception>
+    public void RequireSiteOf(string key)
+    {
+        if (!Serves(Keys.SiteOf(key)))
+            throw new InvalidOperationException($"{key} was placed on silo {Name}, which does not serve site {Keys.SiteOf(key)}.");
+    }
 
     /// <summary>Whether clients of a site may run on the silo that the membership calls <paramref name="memberName"/>.</summary>
     public static bool Serves(string memberName, string site) =>

@@ -38,10 +38,8 @@ internal sealed partial class ClientGrain(
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        var site = Keys.SiteOf(this.GetPrimaryKeyString());
-        if (silo.Serves(site)) return Task.CompletedTask;
-        throw new InvalidOperationException(
-            $"Client {this.GetPrimaryKeyString()} was placed on silo {silo.Name}, which does not serve site {site}.");
+        silo.RequireSiteOf(this.GetPrimaryKeyString());
+        return Task.CompletedTask;
     }
 
     public override Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken) =>

@@ -50,6 +50,8 @@ internal sealed partial class SiteGrain(
 
     public async Task AcceptAsync(SiteAssignment assignment, CancellationToken cancellationToken = default)
     {
+        if (SiteProtocol.Refusal($"The coordinator of run {assignment.JobId}", assignment.Protocol) is { } unknown)
+            throw new BadInputException($"Site {Keys.SiteOf(this.GetPrimaryKeyString())}: {unknown}");
         // Whoever sends it may be of a version that asks nobody, and this silo may have been started with a narrower word meanwhile.
         var site = Keys.SiteOf(this.GetPrimaryKeyString());
         if (!silo.MaySend.IsOpen(site))

@@ -27,6 +27,12 @@ internal sealed class SiteRunGrain(
 
     private string Site => Keys.SiteOf(this.GetPrimaryKeyString());
 
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        silo.RequireSiteOf(this.GetPrimaryKeyString());
+        return Task.CompletedTask;
+    }
+
     public async IAsyncEnumerable<FilePiece> ExportAsync(
         SiteAssignment committed, string client, FormAsked form, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
