@@ -15,10 +15,10 @@ test:
 # is away for twenty seconds instead of three, a crash in every store operation of a run and a power cut after every step of its disks instead of some two dozen, every seventh byte
 # of every blob flipped, a hundred thousand orders of events, silos killed every three seconds (six processes) and every second (twenty
 # seeds), a Redis that is away for more than a minute and comes back empty; five seeds of plain LoRA beside PEFT, and of the default
-# method beside plain LoRA; forty steps on a real model's blocks.
+# method beside plain LoRA; forty steps on a real model's blocks; the owners of tensors in every method.
 soak:
 	FEDRLORA_FUZZ=20000 dotnet test tests/Training.Tests -c Release --nologo --filter "FullyQualifiedName~Fuzz|FullyQualifiedName~Hostile|FullyQualifiedName~mutated"
-	FEDRLORA_SOAK=1 dotnet test tests/Training.Tests -c Release --nologo --filter "DefaultMethodTests|RealModelTrainingTests" --logger "console;verbosity=detailed"
+	FEDRLORA_SOAK=1 dotnet test tests/Training.Tests -c Release --nologo --filter "DefaultMethodTests|RealModelTrainingTests|TaskScopeTests" --logger "console;verbosity=detailed"
 	FEDRLORA_ORDERS=100000 dotnet test tests/Federation.Tests -c Release --nologo --filter RoundMachinePropertyTests
 	FEDRLORA_SOAK=1 dotnet test tests/Grains.Tests -c Release --nologo --filter "FullyQualifiedName~AzureOutage|FullyQualifiedName~FederationOnAzure|FullyQualifiedName~CrashTests|FullyQualifiedName~PowerCut|FullyQualifiedName~RunVerifierTests|FullyQualifiedName~StoreTrouble" --logger "console;verbosity=detailed"
 	FEDRLORA_KILLS=20 dotnet test tests/EndToEnd.Tests -c Release --nologo --filter KilledRunTests --logger "console;verbosity=detailed"

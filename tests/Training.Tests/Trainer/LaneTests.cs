@@ -136,7 +136,7 @@ public sealed class LaneTests(ITestOutputHelper log) : IDisposable
             log.WriteLine($"{steps} steps: {counts[^1]} tensors live after, {Environment.WorkingSet / 1e6:F0} MB resident");
         }
 
-        Assert.All(counts.Skip(2), count => Assert.Equal(counts[1], count));
+        Assert.All(counts.Skip(2), count => Assert.InRange(count, 0, counts[1])); // fewer is what a finalizer came to late
     }
 
     [Fact]

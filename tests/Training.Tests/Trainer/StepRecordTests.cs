@@ -94,8 +94,9 @@ public sealed class StepRecordTests : IDisposable
 
         Assert.Equal([2, 4], both[0].Points.Select(static point => (int)point.Step));
         Assert.Equal([2, 4, 6], both[1].Points.Select(static point => (int)point.Step));
-        Assert.Equal(alone[0].Points.Select(static point => (point.Loss, point.LearningRate)),
-            both[1].Points.Select(static point => (point.Loss, point.LearningRate)));
+        Assert.Equal(alone[0].Points.Select(static point => point.LearningRate), both[1].Points.Select(static point => point.LearningRate));
+        // a group of another size may sum in another order: which does is the processor's
+        Assert.All(alone[0].Points.Zip(both[1].Points), static pair => Assert.Equal(pair.First.Loss, pair.Second.Loss, 1e-5));
     }
 
     [Fact]

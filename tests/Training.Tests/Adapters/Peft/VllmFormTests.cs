@@ -77,7 +77,9 @@ public sealed class VllmFormTests : IDisposable
         var (nearest, exact) = (await ExportAsync(plan, new() { Nearest = true }), await ExportAsync(mean, new()));
 
         Assert.Equal(exact.Tensors.Keys, nearest.Tensors.Keys);
-        Assert.All(exact.Tensors, entry => Assert.Equal(entry.Value.Data, nearest.Tensors[entry.Key].Data));
+        // the last bit of a mean follows the order of its sum, which is the processor's
+        Assert.All(exact.Tensors, entry => Assert.All(entry.Value.Data.Zip(nearest.Tensors[entry.Key].Data),
+            static pair => Assert.Equal(pair.First, pair.Second, 1e-6f)));
     }
 
     private async Task<ExportedAdapter> ExportAsync(FederationPlan plan, ExportForm form)
