@@ -82,6 +82,9 @@ public sealed record SiteAssignment
     /// <summary>Which clients have spans of their own: <see cref="TracedClients.Bound"/> over the whole cohort.</summary>
     [Id(14)] public ulong TracedUpTo { get; init; } = ulong.MaxValue;
 
+    /// <summary>The sender's <see cref="SiteProtocol.Version"/>; 0 in a message from before there was one.</summary>
+    [Id(15)] public int Protocol { get; init; }
+
     /// <summary>Unless it is <see cref="Concurrent"/>, later work replaces earlier work of the same job.</summary>
     public (int Round, int Attempt, RoundPhase Phase) Order => (Round, Attempt, Phase);
 }
@@ -178,6 +181,9 @@ public sealed record SiteReport
 
     /// <summary>The reports; a report that was sent before changes nothing.</summary>
     [Id(1)] public required IReadOnlyList<ClientReport> Clients { get; init; }
+
+    /// <summary>The sender's <see cref="SiteProtocol.Version"/>; 0 in a message from before there was one.</summary>
+    [Id(2)] public int Protocol { get; init; }
 }
 
 /// <summary>What a site is asked about the inputs of its clients.</summary>

@@ -35,6 +35,7 @@ public static class AssignmentBuilder
             .ThenBy(static group => group.Key.Work.Attempt)
             .Select(group => (group.Key.Site, new SiteAssignment
             {
+                Protocol = SiteProtocol.Version,
                 JobId = job,
                 Round = group.Key.Work.Round,
                 Attempt = group.Key.Work.Attempt,

@@ -17,11 +17,17 @@ internal sealed class CohortCalls(
     private int _heard;
     private int _heardAtLastTick;
 
-    /// <summary>Takes the reports of a site.</summary>
+    /// <summary>Takes the reports of a site; what it says of another site's clients counts for nothing.</summary>
     public void Hear(SiteReport report)
     {
         foreach (var client in report.Clients)
         {
+            if (!job.IsOf(report.Site, client.ClientId))
+            {
+                services.Logger.LogNotItsClient(job.Id, report.Site, client.ClientId);
+                continue;
+            }
+
             var seconds = clock.SinceSent(job.State, client.Phase)?.TotalSeconds;
             _heard++;
             telemetry.Heard(client, seconds);

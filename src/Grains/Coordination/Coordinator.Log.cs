@@ -72,4 +72,7 @@ internal static partial class CoordinatorLog
     [LoggerMessage(120, LogLevel.Warning,
         "Job {Job}: {Left} of {Clients} clients have no metrics of their own: the silo has {Most} series for them (--client-metrics)")]
     public static partial void LogClientSeries(this ILogger<CoordinatorGrain> logger, string job, int left, int clients, int most);
+
+    [LoggerMessage(121, LogLevel.Warning, "Job {Job}: site {Site} reported of {Client}, which is no client of it; that is left out")]
+    public static partial void LogNotItsClient(this ILogger<CoordinatorGrain> logger, string job, string site, string client);
 }

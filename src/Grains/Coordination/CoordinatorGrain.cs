@@ -137,6 +137,8 @@ internal sealed class CoordinatorGrain : Grain, IRunControlGrain, IRunReportingG
 
     public Task ReportAsync(SiteReport report, CancellationToken cancellationToken = default)
     {
+        if (SiteProtocol.Refusal($"Site {report.Site}", report.Protocol) is { } unknown)
+            throw new BadInputException($"Run {Name}: {unknown}");
         _active?.Cohort.Hear(report);
         return Task.CompletedTask;
     }

@@ -33,6 +33,9 @@ internal sealed class OpenJob(
     /// <summary>The job id.</summary>
     public string Id => job;
 
+    /// <summary>Whether a client is in the plan, and of that site.</summary>
+    public bool IsOf(string site, string client) => plan.IsOf(site, client);
+
     /// <summary>Where the open round stands.</summary>
     public RoundState State { get; set; } = RoundState.Initial;
 
@@ -166,8 +169,8 @@ internal sealed class OpenJob(
             .OrderBy(static site => site.Key, StringComparer.Ordinal)
             .Select(site => (site.Key, new SiteAssignment
             {
-                JobId = job, Round = committed.Round, Attempt = 0, Phase = RoundPhase.Evaluate, Plan = planBlob, Inputs = Inputs?.Blob,
-                Engine = committed.Engine,
+                Protocol = SiteProtocol.Version, JobId = job, Round = committed.Round, Attempt = 0, Phase = RoundPhase.Evaluate,
+                Plan = planBlob, Inputs = Inputs?.Blob, Engine = committed.Engine,
                 GroupSize = Engine.GroupSize ?? Plan.Training.GroupSize ?? 1,
                 Shared = states.Job,
                 Tasks = states.For(site.Select(client => plan.Client(client.Id).Task)),

@@ -43,6 +43,12 @@ internal sealed partial class SiteGrain(
 
     public void Dispose() => _spans?.Dispose();
 
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        silo.RequireSiteOf(this.GetPrimaryKeyString());
+        return Task.CompletedTask;
+    }
+
     public Task PingAsync(CancellationToken cancellationToken = default) => Task.CompletedTask;
 
     public Task<string?> RefusesAsync(IReadOnlyList<SentTensor> sent, CancellationToken cancellationToken = default) =>
@@ -187,7 +193,8 @@ internal sealed partial class SiteGrain(
         var sent = _bundle.ToArray();
         try
         {
-            await GrainFactory.GetGrain<IRunReportingGrain>(job).ReportAsync(new SiteReport { Site = site, Clients = sent });
+            await GrainFactory.GetGrain<IRunReportingGrain>(job).ReportAsync(
+                new SiteReport { Site = site, Clients = sent, Protocol = SiteProtocol.Version });
             _failures = 0;
             // A newer assignment may have emptied it.
             if (_bundle.Count >= sent.Length && ReferenceEquals(_bundle[0], sent[0])) _bundle.RemoveRange(0, sent.Length);

@@ -19,6 +19,9 @@ public sealed class IndexedPlan(FederationPlan plan)
 
     /// <summary>A client of the plan.</summary>
     public ClientSpec Client(string id) => _clients[id];
+
+    /// <summary>Whether a client is in the plan, and of that site.</summary>
+    public bool IsOf(string site, string client) => _clients.TryGetValue(client, out var found) && found.Site == site;
 }
 
 /// <summary>
