@@ -20,6 +20,10 @@ internal sealed class CohortCalls(
     /// <summary>Takes the reports of a site; what it says of another site's clients counts for nothing.</summary>
     public void Hear(SiteReport report)
     {
+        var isOver = job.Status is JobStatus.Finished or JobStatus.Failed or JobStatus.Cancelled;
+        var late = report.Clients.Where(client => isOver || client.Round < job.State.WorkOf(client.ClientId).Round).ToList();
+        if (late.Count > 0)
+            services.Logger.LogLate(job.Id, report.Site, late[0].Round, late.Count, job.State.Round, job.StatusName);
         foreach (var client in report.Clients)
         {
             if (!job.IsOf(report.Site, client.ClientId))

@@ -75,4 +75,9 @@ internal static partial class CoordinatorLog
 
     [LoggerMessage(121, LogLevel.Warning, "Job {Job}: site {Site} reported of {Client}, which is no client of it; that is left out")]
     public static partial void LogNotItsClient(this ILogger<CoordinatorGrain> logger, string job, string site, string client);
+
+    [LoggerMessage(122, LogLevel.Information, "Job {Job}: site {Site} reported late, of round {Late} by {Clients} clients: the run is in "
+        + "round {Round}, {Status}; that counts for nothing")]
+    public static partial void LogLate(
+        this ILogger<CoordinatorGrain> logger, string job, string site, int late, int clients, int round, string status);
 }

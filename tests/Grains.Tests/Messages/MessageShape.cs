@@ -6,7 +6,9 @@ using Orleans;
 
 namespace FedRLora.Grains.Tests.Messages;
 
-/// <summary>The messages between a coordinator and its sites as text: calls, and the types that they carry with the numbers of fields.</summary>
+/// <summary>
+/// The messages between a coordinator and its sites as text: calls, and the types that they carry with the numbers of fields.
+/// </summary>
 internal static class MessageShape
 {
     private static readonly (Type Interface, string Direction)[] Links =
@@ -42,7 +44,7 @@ internal static class MessageShape
                 text.Append(CultureInfo.InvariantCulture, $"  {NameOf(method)}({taken})");
                 var given = Nullability.Create(method.ReturnParameter);
                 if (method.ReturnType.IsGenericType)
-                    text.Append(CultureInfo.InvariantCulture, $" -> {(method.ReturnType.Name.StartsWith("IAsync", StringComparison.Ordinal) ? "stream of " : "")}")
+                    text.Append(method.ReturnType.Name.StartsWith("IAsync", StringComparison.Ordinal) ? " -> stream of " : " -> ")
                         .Append(Written(method.ReturnType.GetGenericArguments()[0], given.GenericTypeArguments[0]));
                 text.Append('\n');
             }

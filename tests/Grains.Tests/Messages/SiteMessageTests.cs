@@ -69,7 +69,7 @@ public sealed class SiteMessageTests
     {
         var page = File.ReadAllText(Page);
         var listed = page.Split("```text\n")[1].Split("```")[0];
-        if (Records) File.WriteAllText(Page, page.Replace($"```text\n{listed}```", $"```text\n{MessageShape.Text()}```", StringComparison.Ordinal));
+        if (Records) File.WriteAllText(Page, page.Replace($"\n{listed}```", $"\n{MessageShape.Text()}```", StringComparison.Ordinal));
 
         Assert.Contains($"version {SiteProtocol.Version} ", page, StringComparison.Ordinal);
         Assert.Equal(MessageShape.Text(), listed); // another shape is another version, unless a field was only added: see the page
