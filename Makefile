@@ -22,7 +22,7 @@ soak:
 	FEDRLORA_ORDERS=100000 dotnet test tests/Federation.Tests -c Release --nologo --filter RoundMachinePropertyTests
 	FEDRLORA_SOAK=1 dotnet test tests/Grains.Tests -c Release --nologo --filter "FullyQualifiedName~AzureOutage|FullyQualifiedName~FederationOnAzure|FullyQualifiedName~CrashTests|FullyQualifiedName~PowerCut|FullyQualifiedName~RunVerifierTests|FullyQualifiedName~StoreTrouble" --logger "console;verbosity=detailed"
 	FEDRLORA_KILLS=20 dotnet test tests/EndToEnd.Tests -c Release --nologo --filter KilledRunTests --logger "console;verbosity=detailed"
-	FEDRLORA_SOAK=1 dotnet test tests/EndToEnd.Tests -c Release --nologo --filter "KilledSilosTests|EmptyRedisTests" --logger "console;verbosity=detailed"
+	FEDRLORA_SOAK=1 dotnet test tests/EndToEnd.Tests -c Release --nologo --filter "KilledSilosTests|EmptyRedisTests|CutSitesTests" --logger "console;verbosity=detailed"
 	FEDRLORA_SOAK=1 dotnet test tests/Grains.Tests -c Release --nologo --filter LostSilosTests --logger "console;verbosity=detailed"
 
 # Rounds without training, in one silo and between two, beside a memory copy and plain files of the same bytes.
