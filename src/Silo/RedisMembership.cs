@@ -32,21 +32,28 @@ public static class RedisMembership
 
     /// <summary>How to connect; password, user and files come from the environment.</summary>
     /// <exception cref="BadInputException">A file cannot be used.</exception>
-    public static ConfigurationOptions Configuration(ClusterLocation.Redis redis) => Configuration(redis, static _ => { });
+    public static ConfigurationOptions Configuration(ClusterLocation.Redis redis) =>
+        Configuration(redis, Environment.GetEnvironmentVariable, static _ => { });
 
     /// <summary>Makes sure that the server answers, before anything is built on it.</summary>
     /// <exception cref="BadInputException">A file that the environment names cannot be used.</exception>
     /// <exception cref="ClusterUnavailableException">It does not, its certificate is not accepted, or it refuses.</exception>
-    public static async Task RequireAsync(ClusterLocation.Redis redis, CancellationToken cancellationToken)
+    public static Task RequireAsync(ClusterLocation.Redis redis, CancellationToken cancellationToken) =>
+        RequireAsync(redis, Environment.GetEnvironmentVariable, cancellationToken);
+
+    /// <summary>The same in an environment.</summary>
+    internal static async Task RequireAsync(
+        ClusterLocation.Redis redis, Func<string, string?> environment, CancellationToken cancellationToken)
     {
         string? refused = null;
         try
         {
-            await using var connection = await ConnectionMultiplexer.ConnectAsync(Configuration(redis, reason => refused = reason))
+            var options = Configuration(redis, environment, reason => refused = reason);
+            await using var connection = await ConnectionMultiplexer.ConnectAsync(options)
                 .WaitAsync(Patience * 2, cancellationToken);
             await connection.GetDatabase().KeyExistsAsync(SiloHost.ServiceId).WaitAsync(Patience, cancellationToken);
         }
-        catch (Exception e) when (refused is not null && e is RedisException or TimeoutException)
+        catch (Exception e) when (refused is not null && e is (RedisException or TimeoutException or AuthenticationException))
         {
             throw new ClusterUnavailableException($"the certificate of Redis at {redis} is not accepted: {refused}", e);
         }
@@ -88,8 +95,11 @@ public static class RedisMembership
         return async _ => (connection ??= await ConnectionMultiplexer.ConnectAsync(Configuration(redis)), true);
     }
 
-    private static ConfigurationOptions Configuration(ClusterLocation.Redis redis, Action<string> refused)
+    private static ConfigurationOptions Configuration(
+        ClusterLocation.Redis redis, Func<string, string?> environment, Action<string> refused)
     {
+        string? Value(string variable) => environment(variable) is { Length: > 0 } value ? value : null;
+
         var options = new ConfigurationOptions
         {
             EndPoints = { { redis.Host, redis.Port } },
@@ -104,7 +114,7 @@ public static class RedisMembership
         };
         if (!redis.Tls)
         {
-            return new[] { AuthoritiesVariable, CertificateVariable, KeyVariable }.FirstOrDefault(static name => Value(name) is not null)
+            return new[] { AuthoritiesVariable, CertificateVariable, KeyVariable }.FirstOrDefault(name => Value(name) is not null)
                 is { } needless
                 ? throw new BadInputException($"{needless} is set, and {redis} is spoken to without TLS; give --cluster rediss://...")
                 : options;
@@ -119,7 +129,7 @@ public static class RedisMembership
             refused(reason);
             return false;
         };
-        if (Pair() is { } pair) options.CertificateSelection += (_, _, _, _, _) => pair;
+        if (Pair(Value(CertificateVariable), Value(KeyVariable)) is { } pair) options.CertificateSelection += (_, _, _, _, _) => pair;
         return options;
     }
 
@@ -144,7 +154,7 @@ public static class RedisMembership
         own.ChainPolicy.ExtraStore.AddRange(authorities);
         if (chain is not null) own.ChainPolicy.ExtraStore.AddRange(chain.ChainPolicy.ExtraStore);
         own.ChainPolicy.ApplicationPolicy.Add(new Oid("1.3.6.1.5.5.7.3.1"));
-        return own.Build(shown) ? null : $"none of the authorities in {Value(AuthoritiesVariable)} vouches for it ({Status(own)})";
+        return own.Build(shown) ? null : $"none of the authorities in {AuthoritiesVariable} vouches for it ({Status(own)})";
     }
 
     private static string Status(X509Chain? chain) =>
@@ -157,9 +167,8 @@ public static class RedisMembership
         return all.Count > 0 ? all : throw new BadInputException($"{AuthoritiesVariable}: {file} holds no certificate in PEM");
     }
 
-    private static X509Certificate2? Pair()
+    private static X509Certificate2? Pair(string? certificate, string? key)
     {
-        var (certificate, key) = (Value(CertificateVariable), Value(KeyVariable));
         if (certificate is null && key is null) return null;
         if (certificate is null || key is null)
             throw new BadInputException($"{CertificateVariable} and {KeyVariable} go together; "
@@ -185,9 +194,6 @@ public static class RedisMembership
             throw new BadInputException($"{variable}: {what} cannot be read: {e.Message.Split('\n', 2)[0].TrimEnd()}", e);
         }
     }
-
-    private static string? Value(string variable) =>
-        Environment.GetEnvironmentVariable(variable) is { Length: > 0 } value ? value : null;
 
     private static string? HandshakeFailure(Exception exception)
     {

@@ -12,20 +12,26 @@ namespace FedRLora.Silo;
 public static class TableMembership
 {
     private const string BeingDeleted = "TableBeingDeleted"; // for half a minute and more after a table was deleted
+    private const int RequestTimeout = (int)HttpStatusCode.RequestTimeout, TooManyRequests = (int)HttpStatusCode.TooManyRequests;
     private static readonly TimeSpan NetworkTimeout = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(500);
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
     /// <summary>The account's client; credentials come from the environment or are this machine's.</summary>
-    /// <exception cref="BadInputException">Credentials are malformed, for another account, or there are none where they are needed.</exception>
+    /// <exception cref="BadInputException">Credentials are malformed, for another account, or missing.</exception>
     public static TableServiceClient Open(ClusterLocation.AzureTable table) => Find(table, Environment.GetEnvironmentVariable).Account;
 
     /// <summary>Makes sure that the tables are there and can be written, before anything is built on them.</summary>
-    /// <exception cref="BadInputException">Credentials are malformed, for another account, or there are none where they are needed.</exception>
+    /// <exception cref="BadInputException">Credentials are malformed, for another account, or missing.</exception>
     /// <exception cref="ClusterUnavailableException">The account does not answer, or refuses.</exception>
-    public static async Task RequireAsync(ClusterLocation.AzureTable table, CancellationToken cancellationToken)
+    public static Task RequireAsync(ClusterLocation.AzureTable table, CancellationToken cancellationToken) =>
+        RequireAsync(table, Environment.GetEnvironmentVariable, cancellationToken);
+
+    /// <summary>The same in an environment.</summary>
+    internal static async Task RequireAsync(
+        ClusterLocation.AzureTable table, Func<string, string?> environment, CancellationToken cancellationToken)
     {
-        var (account, credentials) = Find(table, Environment.GetEnvironmentVariable);
+        var (account, credentials) = Find(table, environment);
         using var enough = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         enough.CancelAfter(Patience);
         try
@@ -33,7 +39,8 @@ public static class TableMembership
             foreach (var name in new[] { table.Table, table.Reminders })
             {
                 await account.CreateTableIfNotExistsAsync(name, enough.Token);
-                await foreach (var _ in account.GetTableClient(name).QueryAsync<TableEntity>("false", cancellationToken: enough.Token)) break;
+                var rows = account.GetTableClient(name).QueryAsync<TableEntity>("PartitionKey eq ''", 1, null, enough.Token);
+                await foreach (var _ in rows) break;
             }
         }
         catch (OperationCanceledException e) when (!cancellationToken.IsCancellationRequested)
@@ -56,7 +63,7 @@ public static class TableMembership
         for (var e = exception; e is not null; e = e.InnerException)
         {
             if (e is TimeoutException or HttpRequestException or IOException or CredentialUnavailableException) return true;
-            if (e is RequestFailedException { Status: 0 or (int)HttpStatusCode.RequestTimeout or (int)HttpStatusCode.TooManyRequests or >= 500 }
+            if (e is RequestFailedException { Status: 0 or RequestTimeout or TooManyRequests or >= 500 }
                 or RequestFailedException { ErrorCode: BeingDeleted })
                 return true;
         }
@@ -64,7 +71,7 @@ public static class TableMembership
         return false;
     }
 
-    /// <summary>What opens the account, in this order: a connection string, a shared access signature, the identity of this machine.</summary>
+    /// <summary>What opens the account: a connection string, a shared access signature, or the identity of this machine.</summary>
     internal static (TableServiceClient Account, string Credentials) Find(
         ClusterLocation.AzureTable table, Func<string, string?> environment)
     {

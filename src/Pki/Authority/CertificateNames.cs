@@ -49,7 +49,8 @@ public sealed record CertificateNames(
     {
         var kind = Kind.ToString().ToLowerInvariant();
         var beside = Hosts.Concat(Addresses.Select(static one => one.ToString())).ToList();
-        return string.Join(", ", Holders.Select(name => $"{kind} {name}")) + (beside.Count > 0 ? $"; hosts {string.Join(", ", beside)}" : "");
+        return string.Join(", ", Holders.Select(name => $"{kind} {name}"))
+            + (beside.Count > 0 ? $"; hosts {string.Join(", ", beside)}" : "");
     }
 
     /// <summary>Names as somebody asks for them.</summary>
@@ -92,9 +93,12 @@ public sealed record CertificateNames(
     }
 
     /// <summary>The trust domain in a certificate's own names; null where it names neither a site nor a person.</summary>
-    public static string? DomainOf(X509Certificate2 certificate)
+    public static string? DomainOf(X509Certificate2 certificate) => DomainIn(DnsOf(certificate));
+
+    /// <summary>The trust domain in names; null where they name neither a site nor a person.</summary>
+    internal static string? DomainIn(IEnumerable<string> names)
     {
-        foreach (var name in DnsOf(certificate))
+        foreach (var name in names)
         {
             if (name.Split('.', 3) is [_, var group, var domain] && Groups.Any(one => one.Group == group)) return domain;
         }
@@ -129,7 +133,8 @@ public sealed record CertificateNames(
                     && names.ReadOctetString(new(TagClass.ContextSpecific, 7)) is { Length: 4 or 16 } bytes)
                     addresses.Add(new IPAddress(bytes));
                 else
-                    throw new BadInputException($"{file}: asks for a name that is neither a DNS name nor an IP address (kind {tag.TagValue})");
+                    throw new BadInputException(
+                        $"{file}: asks for a name that is neither a DNS name nor an IP address (kind {tag.TagValue})");
             }
         }
         catch (Exception e) when (e is AsnContentException or CryptographicException)
@@ -140,7 +145,7 @@ public sealed record CertificateNames(
         return (dns, addresses);
     }
 
-    private static CertificateNames Sort(string file, IReadOnlyList<string> dns, IReadOnlyList<IPAddress> addresses, string domain)
+    private static CertificateNames Sort(string file, IReadOnlyList<string> dns, List<IPAddress> addresses, string domain)
     {
         if (dns.Count + addresses.Count > Most) throw new BadInputException($"{file}: asks for more than {Most} names");
         List<(CertificateKind Kind, string Name)> holders = [];
@@ -172,7 +177,8 @@ public sealed record CertificateNames(
 
         foreach (var address in addresses)
         {
-            var isMulticast = address.IsIPv6Multicast || (address.AddressFamily == AddressFamily.InterNetwork && address.GetAddressBytes()[0] >= 224);
+            var isMulticast = address.IsIPv6Multicast
+                || (address.AddressFamily == AddressFamily.InterNetwork && address.GetAddressBytes()[0] >= 224);
             if (isMulticast || address.IsIPv4MappedToIPv6 || address.Equals(IPAddress.Any) || address.Equals(IPAddress.IPv6Any))
                 throw new BadInputException($"{file}: {address} is not the address of one host");
         }

@@ -59,7 +59,7 @@ internal static class PkiFiles
             throw new BadInputException($"{file}: is there already, and is not written over; name another place, or move it away");
     }
 
-    /// <exception cref="BadInputException">A link or a folder is there: a mounted secret of Kubernetes is renewed where it comes from.</exception>
+    /// <exception cref="BadInputException">A link or a folder is there: a secret that Kubernetes mounts is renewed elsewhere.</exception>
     public static void RequireReplaceable(string file)
     {
         if (new FileInfo(file).LinkTarget is not null)
@@ -94,28 +94,19 @@ internal static class PkiFiles
     /// <exception cref="BadInputException">Another process holds it.</exception>
     public static FileStream Lock(string file)
     {
-        for (var tries = 0; ; tries++)
+        try
         {
-            try
+            return new FileStream(file, new FileStreamOptions
             {
-                return new FileStream(file, new FileStreamOptions
-                {
-                    Mode = FileMode.OpenOrCreate, Access = FileAccess.ReadWrite, Share = FileShare.None, UnixCreateMode = Secret,
-                });
-            }
-            catch (UnauthorizedAccessException e)
-            {
-                throw new BadInputException($"{file}: cannot be written: {e.Message}", e);
-            }
-            catch (IOException) when (tries < 50 && File.Exists(file))
-            {
-                Thread.Sleep(100);
-            }
-            catch (IOException e)
-            {
-                throw new BadInputException($"{file}: {(File.Exists(file) ? "another process works in this folder; try again"
-                    : $"cannot be written: {e.Message}")}", e);
-            }
+                Mode = FileMode.OpenOrCreate, Access = FileAccess.ReadWrite, Share = FileShare.None, UnixCreateMode = Secret,
+            });
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // what is held answers EWOULDBLOCK
+            throw new BadInputException(e is IOException { HResult: 11 }
+                ? $"{file}: another process works in this folder; try again when it is done"
+                : $"{file}: cannot be written: {e.Message}", e);
         }
     }
 

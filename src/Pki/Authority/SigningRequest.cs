@@ -54,29 +54,48 @@ public sealed record SigningRequest(CertificateNames Names, PublicKey Key, strin
     /// <param name="file">What messages call it.</param>
     /// <param name="text">PEM.</param>
     /// <param name="domain">The trust domain.</param>
-    /// <exception cref="BadInputException">It cannot be read, its signature does not hold, its key is weak, or it asks for what is not granted.</exception>
+    /// <exception cref="BadInputException">
+    /// It cannot be read, its signature does not hold, its key is weak, or it asks for what is not granted.
+    /// </exception>
     public static SigningRequest Parse(string file, string text, string domain)
     {
         var begun = text.Split($"-----BEGIN {Label}-----").Length - 1;
         if (begun != 1)
-            throw new BadInputException($"{file}: holds {(begun == 0 ? $"no request in PEM (-----BEGIN {Label}-----)" : "several requests")}");
-        CertificateRequest read;
-        byte[] bytes;
+            throw new BadInputException(
+                $"{file}: holds {(begun == 0 ? $"no request in PEM (-----BEGIN {Label}-----)" : "several requests")}");
+        var (read, bytes) = Load(file, text);
+        return new(CertificateNames.Of(file, read.CertificateExtensions, domain), read.PublicKey, Check(file, read.PublicKey),
+            Convert.ToHexStringLower(SHA256.HashData(bytes)));
+    }
+
+    /// <summary>The trust domain that a request names; null where it names neither a site nor a person, or is none.</summary>
+    internal static string? DomainOf(string text)
+    {
         try
         {
-            var fields = PemEncoding.Find(text);
-            bytes = Convert.FromBase64String(text[fields.Base64Data]);
-            // the extensions are looked at below, and none but the names is taken over
-            read = CertificateRequest.LoadSigningRequest(bytes, HashAlgorithmName.SHA256,
-                CertificateRequestLoadOptions.UnsafeLoadCertificateExtensions, RSASignaturePadding.Pkcs1);
+            var names = Load("", text).Read.CertificateExtensions.OfType<X509SubjectAlternativeNameExtension>();
+            return CertificateNames.DomainIn(names.SelectMany(static one => one.EnumerateDnsNames()));
+        }
+        catch (BadInputException)
+        {
+            return null; // Parse says what is wrong
+        }
+    }
+
+    private static (CertificateRequest Read, byte[] Bytes) Load(string file, string text)
+    {
+        try
+        {
+            var bytes = Convert.FromBase64String(text[PemEncoding.Find(text).Base64Data]);
+            // the extensions are looked at, and none but the names is taken over
+            return (CertificateRequest.LoadSigningRequest(bytes, HashAlgorithmName.SHA256,
+                CertificateRequestLoadOptions.UnsafeLoadCertificateExtensions, RSASignaturePadding.Pkcs1), bytes);
         }
         catch (Exception e) when (e is CryptographicException or ArgumentException or FormatException)
         {
-            throw new BadInputException($"{file}: is no request, or its signature does not hold: {e.Message.Split('\n', 2)[0].TrimEnd()}", e);
+            throw new BadInputException(
+                $"{file}: is no request, or its signature does not hold: {e.Message.Split('\n', 2)[0].TrimEnd()}", e);
         }
-
-        return new(CertificateNames.Of(file, read.CertificateExtensions, domain), read.PublicKey, Check(file, read.PublicKey),
-            Convert.ToHexStringLower(SHA256.HashData(bytes)));
     }
 
     /// <summary>What kind of key it is.</summary>
