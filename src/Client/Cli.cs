@@ -35,7 +35,7 @@ internal static class Cli
         var parsed = root.Parse(args.Count == 0 ? ["--help"] : MaySend.Joined(args), Parsing);
         if (WithoutValue(parsed) is { } empty)
         {
-            await error.WriteLineAsync($"{empty}: the value is empty; see {OwnCommand.Name} {parsed.CommandResult.Command.Name} --help");
+            await error.WriteLineAsync($"{empty}: the value is empty; see {OwnCommand.Name} {PathOf(parsed.CommandResult)}--help");
             return ExitCode.BadInput;
         }
 
@@ -98,12 +98,16 @@ internal static class Cli
     /// <summary>What is wrong with a command line, in one line: for an unknown word nothing but that.</summary>
     private static string Misspelt(ParseResult parsed)
     {
-        var (command, isRoot) = (parsed.CommandResult.Command, parsed.CommandResult.Command is RootCommand);
+        var isRoot = parsed.CommandResult.Command.Subcommands.Count > 0;
         var problem = (UnknownOption(parsed) ?? (parsed.UnmatchedTokens is [var first, ..] ? first : null)) is { } word
             ? $"unknown {(word.StartsWith('-') ? "option" : isRoot ? "command" : "argument")} '{word}'"
             : string.Join("; ", parsed.Errors.Select(static found => OneLine(found.Message).TrimEnd('.')).Distinct());
-        return $"{problem}; see {OwnCommand.Name} {(isRoot ? "" : command.Name + " ")}--help";
+        return $"{problem}; see {OwnCommand.Name} {PathOf(parsed.CommandResult)}--help";
     }
+
+    /// <summary>The words that lead to a command, each with a blank behind it.</summary>
+    private static string PathOf(CommandResult result) =>
+        result.Parent is CommandResult parent ? $"{PathOf(parent)}{result.Command.Name} " : "";
 
     internal static (int Code, string Message) Explain(Exception exception, CancellationToken cancellationToken) => exception switch
     {

@@ -36,6 +36,7 @@ internal static class Program
         CancelCommand.Create,
         ValidateCommand.Create,
         MethodsCommand.Create,
+        PkiCommand.Create,
         DoctorCommand.Create,
     ];
 

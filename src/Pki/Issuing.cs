@@ -22,7 +22,8 @@ public static class Issuing
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
         var request = new CertificateRequest(Name(name), key, HashAlgorithmName.SHA256);
         request.CertificateExtensions.Add(X509BasicConstraintsExtension.CreateForCertificateAuthority(pathLengthConstraint: 0));
-        request.CertificateExtensions.Add(new X509KeyUsageExtension(X509KeyUsageFlags.KeyCertSign | X509KeyUsageFlags.CrlSign, critical: true));
+        request.CertificateExtensions.Add(
+            new X509KeyUsageExtension(X509KeyUsageFlags.KeyCertSign | X509KeyUsageFlags.CrlSign, critical: true));
         request.CertificateExtensions.Add(new X509SubjectKeyIdentifierExtension(request.PublicKey, critical: false));
         return request.CreateSelfSigned(from, until);
     }
@@ -42,7 +43,8 @@ public static class Issuing
         request.CertificateExtensions.Add(X509BasicConstraintsExtension.CreateForEndEntity(critical: true));
         request.CertificateExtensions.Add(new X509KeyUsageExtension(X509KeyUsageFlags.DigitalSignature, critical: true));
         request.CertificateExtensions.Add(new X509EnhancedKeyUsageExtension(
-            [.. uses.Select(static use => new Oid(use == CertificateUse.Server ? "1.3.6.1.5.5.7.3.1" : "1.3.6.1.5.5.7.3.2"))], critical: false));
+            [.. uses.Select(static use => new Oid(use == CertificateUse.Server ? "1.3.6.1.5.5.7.3.1" : "1.3.6.1.5.5.7.3.2"))],
+            critical: false));
         request.CertificateExtensions.Add(new X509SubjectKeyIdentifierExtension(key, critical: false));
         request.CertificateExtensions.Add(X509AuthorityKeyIdentifierExtension.CreateFromCertificate(authority,
             includeKeyIdentifier: true, includeIssuerAndSerial: false));
@@ -53,7 +55,10 @@ public static class Issuing
         var serial = RandomNumberGenerator.GetBytes(16);
         serial[0] &= 0x7f; // a positive number (RFC 5280, section 4.1.2.2)
         serial[0] |= 0x40; // of one length, so that no digit of it is a leading zero
-        return request.Create(authority, from, until, serial);
+        // by the key itself: the form that takes a certificate refuses to sign for a key of another kind than the authority's
+        using var signer = authority.GetECDsaPrivateKey()
+            ?? throw new ArgumentException("the authority has no ECDSA key", nameof(authority));
+        return request.Create(authority.SubjectName, X509SignatureGenerator.CreateForECDsa(signer), from, until, serial);
     }
 
     private static X500DistinguishedName Name(string common)

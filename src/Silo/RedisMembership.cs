@@ -1,3 +1,8 @@
+using System.Net.Security;
+using System.Security.Authentication;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+using FedRLora.Abstractions;
 using Orleans.Clustering.Redis;
 using StackExchange.Redis;
 
@@ -9,41 +14,63 @@ public static class RedisMembership
     /// <summary>The environment variable with the server's password; without it none is sent.</summary>
     public const string PasswordVariable = "FEDRLORA_REDIS_PASSWORD";
 
+    /// <summary>The environment variable with the user of the server's access list; without it the default one.</summary>
+    public const string UserVariable = "FEDRLORA_REDIS_USER";
+
+    /// <summary>The environment variable with the file of the authorities that may have issued the server's certificate.</summary>
+    public const string AuthoritiesVariable = "FEDRLORA_REDIS_CA";
+
+    /// <summary>The environment variable with the file of this side's certificate.</summary>
+    public const string CertificateVariable = "FEDRLORA_REDIS_CERT";
+
+    /// <summary>The environment variable with the file of its key.</summary>
+    public const string KeyVariable = "FEDRLORA_REDIS_KEY";
+
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(3);
     private static readonly string[] NotYet = ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY"];
     private static readonly TimeSpan TryAgainAfter = TimeSpan.FromSeconds(1);
 
-    /// <summary>How to connect; the password comes from the environment.</summary>
-    public static ConfigurationOptions Configuration(ClusterLocation.Redis redis) => new()
-    {
-        EndPoints = { { redis.Host, redis.Port } },
-        DefaultDatabase = redis.Database,
-        Password = Environment.GetEnvironmentVariable(PasswordVariable) is { Length: > 0 } password ? password : null,
-        ConnectTimeout = (int)Patience.TotalMilliseconds,
-        ConnectRetry = 0, // of the first connection; a lost one is opened again for as long as it takes
-        // not ever more slowly: a server that is back is found at once
-        ReconnectRetryPolicy = new LinearRetry((int)TryAgainAfter.TotalMilliseconds),
-        ClientName = SiloHost.ServiceId,
-    };
+    /// <summary>How to connect; password, user and files come from the environment.</summary>
+    /// <exception cref="BadInputException">A file cannot be used.</exception>
+    public static ConfigurationOptions Configuration(ClusterLocation.Redis redis) =>
+        Configuration(redis, Environment.GetEnvironmentVariable, static _ => { });
 
     /// <summary>Makes sure that the server answers, before anything is built on it.</summary>
-    /// <exception cref="ClusterUnavailableException">It does not, or refuses the password.</exception>
-    public static async Task RequireAsync(ClusterLocation.Redis redis, CancellationToken cancellationToken)
+    /// <exception cref="BadInputException">A file that the environment names cannot be used.</exception>
+    /// <exception cref="ClusterUnavailableException">It does not, its certificate is not accepted, or it refuses.</exception>
+    public static Task RequireAsync(ClusterLocation.Redis redis, CancellationToken cancellationToken) =>
+        RequireAsync(redis, Environment.GetEnvironmentVariable, cancellationToken);
+
+    /// <summary>The same in an environment.</summary>
+    internal static async Task RequireAsync(
+        ClusterLocation.Redis redis, Func<string, string?> environment, CancellationToken cancellationToken)
     {
+        string? refused = null;
         try
         {
-            await using var connection = await ConnectionMultiplexer.ConnectAsync(Configuration(redis))
+            var options = Configuration(redis, environment, reason => refused = reason);
+            await using var connection = await ConnectionMultiplexer.ConnectAsync(options)
                 .WaitAsync(Patience * 2, cancellationToken);
             await connection.GetDatabase().KeyExistsAsync(SiloHost.ServiceId).WaitAsync(Patience, cancellationToken);
         }
+        catch (Exception e) when (refused is not null && e is (RedisException or TimeoutException or AuthenticationException))
+        {
+            throw new ClusterUnavailableException($"the certificate of Redis at {redis} is not accepted: {refused}", e);
+        }
+        catch (Exception e) when (redis.Tls && HandshakeFailure(e) is { } failure)
+        {
+            throw new ClusterUnavailableException($"no TLS connection to Redis at {redis}: {failure}; "
+                + $"a server that asks for certificates takes one by {CertificateVariable} and {KeyVariable}", e);
+        }
         catch (Exception e) when (IsRefusal(e))
         {
-            throw new ClusterUnavailableException(
-                $"Redis at {redis} refuses the password or the database; the password is read from {PasswordVariable}", e);
+            throw new ClusterUnavailableException($"Redis at {redis} refuses the password or the database; the password is read from "
+                + $"{PasswordVariable}, the user from {UserVariable}", e);
         }
         catch (Exception e) when (e is RedisException or TimeoutException)
         {
-            throw new ClusterUnavailableException($"no Redis answers at {redis}; start one, or name another with --cluster", e);
+            throw new ClusterUnavailableException($"no Redis answers at {redis}; start one, or name another with --cluster"
+                + (redis.Tls ? $" (or it wants another certificate than {CertificateVariable} has, or no TLS)" : ""), e);
         }
     }
 
@@ -66,6 +93,116 @@ public static class RedisMembership
     {
         IConnectionMultiplexer? connection = null;
         return async _ => (connection ??= await ConnectionMultiplexer.ConnectAsync(Configuration(redis)), true);
+    }
+
+    private static ConfigurationOptions Configuration(
+        ClusterLocation.Redis redis, Func<string, string?> environment, Action<string> refused)
+    {
+        string? Value(string variable) => environment(variable) is { Length: > 0 } value ? value : null;
+
+        var options = new ConfigurationOptions
+        {
+            EndPoints = { { redis.Host, redis.Port } },
+            DefaultDatabase = redis.Database,
+            User = Value(UserVariable),
+            Password = Value(PasswordVariable),
+            ConnectTimeout = (int)Patience.TotalMilliseconds,
+            ConnectRetry = 0, // of the first connection; a lost one is opened again for as long as it takes
+            // not ever more slowly: a server that is back is found at once
+            ReconnectRetryPolicy = new LinearRetry((int)TryAgainAfter.TotalMilliseconds),
+            ClientName = SiloHost.ServiceId,
+        };
+        if (!redis.Tls)
+        {
+            return new[] { AuthoritiesVariable, CertificateVariable, KeyVariable }.FirstOrDefault(name => Value(name) is not null)
+                is { } needless
+                ? throw new BadInputException($"{needless} is set, and {redis} is spoken to without TLS; give --cluster rediss://...")
+                : options;
+        }
+
+        (options.Ssl, options.SslHost) = (true, redis.Host.Trim('[', ']'));
+        options.SslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13;
+        var authorities = Value(AuthoritiesVariable) is { } file ? ReadAuthorities(file) : null;
+        options.CertificateValidation += (_, certificate, chain, errors) =>
+        {
+            if (Refusal(redis, certificate, chain, errors, authorities) is not { } reason) return true;
+            refused(reason);
+            return false;
+        };
+        if (Pair(Value(CertificateVariable), Value(KeyVariable)) is { } pair) options.CertificateSelection += (_, _, _, _, _) => pair;
+        return options;
+    }
+
+    // Why the server's certificate is not accepted; null where it is.
+    private static string? Refusal(ClusterLocation.Redis redis, X509Certificate? certificate, X509Chain? chain, SslPolicyErrors errors,
+        X509Certificate2Collection? authorities)
+    {
+        if (certificate is not X509Certificate2 shown) return "it showed none";
+        if (errors.HasFlag(SslPolicyErrors.RemoteCertificateNameMismatch)) return $"it is not for {redis.Host}";
+        if (authorities is null)
+        {
+            return errors.HasFlag(SslPolicyErrors.RemoteCertificateChainErrors)
+                ? $"none of this machine's authorities vouches for it ({Status(chain)}); name others by {AuthoritiesVariable}"
+                : null;
+        }
+
+        using var own = new X509Chain();
+        own.ChainPolicy.TrustMode = X509ChainTrustMode.CustomRootTrust;
+        own.ChainPolicy.RevocationMode = X509RevocationMode.NoCheck;
+        own.ChainPolicy.DisableCertificateDownloads = true;
+        own.ChainPolicy.CustomTrustStore.AddRange(authorities);
+        own.ChainPolicy.ExtraStore.AddRange(authorities);
+        if (chain is not null) own.ChainPolicy.ExtraStore.AddRange(chain.ChainPolicy.ExtraStore);
+        own.ChainPolicy.ApplicationPolicy.Add(new Oid("1.3.6.1.5.5.7.3.1"));
+        return own.Build(shown) ? null : $"none of the authorities in {AuthoritiesVariable} vouches for it ({Status(own)})";
+    }
+
+    private static string Status(X509Chain? chain) =>
+        string.Join(", ", chain?.ChainStatus.Select(static one => one.Status).Distinct() ?? []);
+
+    private static X509Certificate2Collection ReadAuthorities(string file)
+    {
+        var all = new X509Certificate2Collection();
+        Read(AuthoritiesVariable, file, () => all.ImportFromPemFile(file));
+        return all.Count > 0 ? all : throw new BadInputException($"{AuthoritiesVariable}: {file} holds no certificate in PEM");
+    }
+
+    private static X509Certificate2? Pair(string? certificate, string? key)
+    {
+        if (certificate is null && key is null) return null;
+        if (certificate is null || key is null)
+            throw new BadInputException($"{CertificateVariable} and {KeyVariable} go together; "
+                + $"{(key is null ? KeyVariable : CertificateVariable)} is not set");
+        X509Certificate2? pair = null;
+        Read(CertificateVariable, $"{certificate} with the key {key}", () =>
+        {
+            using var read = X509Certificate2.CreateFromPemFile(certificate, key);
+            // the key of a PEM file is of this object alone; TLS wants one that can be opened again
+            pair = X509CertificateLoader.LoadPkcs12(read.Export(X509ContentType.Pkcs12), password: null);
+        });
+        return pair;
+    }
+
+    private static void Read(string variable, string what, Action read)
+    {
+        try
+        {
+            read();
+        }
+        catch (Exception e) when (e is CryptographicException or ArgumentException or IOException or UnauthorizedAccessException)
+        {
+            throw new BadInputException($"{variable}: {what} cannot be read: {e.Message.Split('\n', 2)[0].TrimEnd()}", e);
+        }
+    }
+
+    private static string? HandshakeFailure(Exception exception)
+    {
+        for (var e = exception; e is not null; e = e.InnerException)
+        {
+            if (e is AuthenticationException) return (e.InnerException ?? e).Message.Split('\n', 2)[0].TrimEnd('.', '\r');
+        }
+
+        return null;
     }
 
     private static bool IsRefusal(Exception exception)

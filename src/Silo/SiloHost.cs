@@ -51,7 +51,7 @@ public static class SiloHost
             .Configure<SiloMessagingOptions>(static messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(30))
             .AddFederation(new SiloIdentity(options.Name, options.Sites) { MaySend = options.MaySend }, new GrainSettings
             {
-                ResendAfter = options.ResendAfter, Reminders = options.Cluster is ClusterLocation.Redis, Lanes = options.Lanes,
+                ResendAfter = options.ResendAfter, Reminders = options.Cluster.IsOutside, Lanes = options.Lanes,
                 ClientSeries = options.ClientMetrics,
                 BeginsReferences = options.BeginsReferences,
                 Store = StoreLocation.Parse(StoreRole.Job, options.Store).IsFolder

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using FedRLora.Abstractions;
 using FedRLora.Silo;
+using FedRLora.Silo.Storage;
 
 namespace FedRLora.Client.Cluster;
 
@@ -11,7 +12,8 @@ internal static class ClusterOptions
     public static Option<ClusterLocation?> Location() => new("--cluster")
     {
         Description = $"Where silos find one another: {ClusterLocation.Forms}; "
-            + $"the password of Redis is read from {RedisMembership.PasswordVariable}",
+            + $"user and password of Redis are read from {RedisMembership.UserVariable} and {RedisMembership.PasswordVariable}, "
+            + $"the tables' credentials from {StoreRole.Cluster.ConnectionStringVariable} or {StoreRole.Cluster.SasVariable}",
         CustomParser = static result =>
         {
             try
@@ -29,7 +31,7 @@ internal static class ClusterOptions
     /// <summary><c>--cluster-id</c>.</summary>
     public static Option<string> Id() => new("--cluster-id")
     {
-        Description = "Which cluster, where several share one Redis",
+        Description = "Which cluster, where several share one Redis or one table",
         DefaultValueFactory = static _ => SiloHost.ServiceId,
     };
 }

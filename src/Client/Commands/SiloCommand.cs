@@ -60,16 +60,18 @@ internal static class SiloCommand
         durability.AcceptOnlyFromAmong([.. StoreSpec.Durabilities]);
         var cluster = ClusterOptions.Location();
         var clusterId = ClusterOptions.Id();
+        var listen = AddressOptions.Listen();
+        var advertise = AddressOptions.Advertise();
         var join = SharedOptions.Port("--join",
             "Silo port of the first silo, which keeps the membership where no --cluster does; without it this is the first silo");
         var port = SharedOptions.Port("--port",
-            $"Silo port; by default {SiloPorts.Silo} for the first silo and a free one for others and with --cluster redis://");
+            $"Silo port; by default {SiloPorts.Silo} for the first silo and for one that other machines reach, and a free one for others");
         var gateway = SharedOptions.Port("--gateway",
-            $"Gateway port; by default {SiloPorts.Gateway} for the first silo and a free one for others and with --cluster redis://");
+            $"Gateway port; by default {SiloPorts.Gateway} for the first silo and for one that other machines reach, and a free one for others");
         var control = new Option<IPEndPoint?>("--control")
         {
             Description = $"Where its control plane listens: {ControlOptions.Forms}; by default {ControlOptions.DefaultPort} for the first "
-                + "silo and a free port for others and with --cluster redis://",
+                + "silo and a free port for others and with a membership outside",
             CustomParser = static result =>
             {
                 try
@@ -100,9 +102,9 @@ internal static class SiloCommand
         var mlflow = SharedOptions.Mlflow(
             "Send points of the runs that this silo coordinates to this MLflow server; give it to every silo");
         var logFormat = ConsoleLogs.Format();
-        var command = new Command("silo", "Run one silo of a federation over processes, on loopback")
+        var command = new Command("silo", "Run one silo of a federation over processes, on loopback or, with --tls, over machines")
         {
-            site, name, root, store, siteStore, mode, durability, cluster, clusterId, join, port, gateway, control,
+            site, name, root, store, siteStore, mode, durability, cluster, clusterId, listen, advertise, join, port, gateway, control,
             controlToken, dashboard, resend, maySend,
             lanes, clientMetrics, mlflow, logFormat,
         };
@@ -112,14 +114,19 @@ internal static class SiloCommand
             foreach (var named in sites.Where(static named => named != "*")) Identifiers.Check("--site", named);
             var (freeSilo, freeGateway) = SiloPorts.Free();
             var location = parsed.GetValue(cluster) ?? new ClusterLocation.Localhost();
-            if (location is ClusterLocation.Redis && parsed.GetValue(join) is not null)
+            if (location.IsOutside && parsed.GetValue(join) is not null)
                 throw new BadInputException(
                     $"--join and --cluster {location} exclude each other: with a membership kept outside there is no first silo");
             var first = location is ClusterLocation.Localhost && parsed.GetValue(join) is null;
+            var listening = parsed.GetRequiredValue(listen);
+            // others have to know, and firewalls to let through, the ports of a silo that is not on loopback
+            var known = first || !IPAddress.IsLoopback(listening);
             var options = new SiloOptions
             {
-                SiloPort = parsed.GetValue(port) ?? (first ? SiloPorts.Silo : freeSilo),
-                GatewayPort = parsed.GetValue(gateway) ?? (first ? SiloPorts.Gateway : freeGateway),
+                SiloPort = parsed.GetValue(port) ?? (known ? SiloPorts.Silo : freeSilo),
+                GatewayPort = parsed.GetValue(gateway) ?? (known ? SiloPorts.Gateway : freeGateway),
+                Listen = listening,
+                Advertise = await AddressOptions.ResolveAsync(parsed.GetValue(advertise), listening, cancellationToken),
                 PrimaryPort = parsed.GetValue(join), Cluster = location,
                 ClusterId = Identifiers.Check("--cluster-id", parsed.GetRequiredValue(clusterId)), Name = "", Sites = sites,
                 Root = Path.GetFullPath(parsed.GetRequiredValue(root)), Store = parsed.GetRequiredValue(store),
@@ -137,6 +144,7 @@ internal static class SiloCommand
             options = options with { StoreMode = kept.Mode!.Value, Durability = kept.Durability!.Value };
             options = options with { Name = parsed.GetValue(name) ?? $"{options.Sites[0]}-{options.SiloPort}" };
             Interruption.Form = line => ConsoleLogs.Form(parsed.GetRequiredValue(logFormat), LogLevel.Information, line);
+            AddressOptions.Check(options);
             await CheckAsync(options, cancellationToken);
             if (options.SiteStore is null && parsed.GetResult(maySend) is not null)
             {
@@ -150,7 +158,9 @@ internal static class SiloCommand
             await host.Services.GetRequiredService<LeaseKeeper>().EnterAsync(cancellationToken);
             await StartAsync(host, options, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
-                $"silo {options.Name} serves {string.Join(", ", options.Sites)}: silo port {options.SiloPort}, "
+                $"silo {options.Name} serves {string.Join(", ", options.Sites)}: silo port {options.SiloPort}"
+                + (options.Reached.Equals(IPAddress.Loopback) ? "" : $" of {options.Reached}")
+                + (options.Listen.Equals(options.Reached) ? ", " : $" (listening on {options.Listen}), ")
                 + $"gateway {options.GatewayPort}, control {host.Services.GetRequiredService<ControlServer>().Address.Authority}, "
                 + $"store {StoreLocation.Parse(StoreRole.Job, options.Store).Name}"
                 + (parsed.GetValue(maySend) is { Length: > 0 } words ? $", may send {string.Join("; ", words)}" : ""));
@@ -203,12 +213,14 @@ internal static class SiloCommand
             throw new BadInputException(
                 $"--port and --join are both {options.SiloPort}; --join is the port of another silo, give another --port");
         var first = options.Cluster is ClusterLocation.Localhost && options.PrimaryPort is null;
-        Loopback.RequireFree(options.SiloPort,
+        Loopback.RequireFree(new IPEndPoint(options.Listen, options.SiloPort),
             first ? $"join that silo with --join {options.SiloPort}, or give --port and --gateway" : "give another --port");
-        Loopback.RequireFree(options.GatewayPort, "give another --gateway");
+        Loopback.RequireFree(new IPEndPoint(options.Listen, options.GatewayPort), "give another --gateway");
         if (options.Control is { Address.Port: > 0 and var control }) Loopback.RequireFree(control, "give another --control");
         if (options.Cluster is ClusterLocation.Redis redis) await RedisMembership.RequireAsync(redis, cancellationToken);
-        if (options.PrimaryPort is { } primary) await Loopback.RequireListenerAsync(primary, JoinPatience, cancellationToken);
+        if (options.Cluster is ClusterLocation.AzureTable table) await TableMembership.RequireAsync(table, cancellationToken);
+        if (options.PrimaryPort is { } primary)
+            await Loopback.RequireListenerAsync(new IPEndPoint(options.Listen, primary), JoinPatience, cancellationToken);
     }
 
     // What listens where a first silo is expected need not be one, and what the membership names may never answer: then joining never ends.
@@ -220,7 +232,7 @@ internal static class SiloCommand
         }
         catch (TimeoutException) when (options.PrimaryPort is { } primary)
         {
-            throw Loopback.NoSilo(primary);
+            throw Loopback.NoSilo(new IPEndPoint(options.Listen, primary));
         }
         catch (TimeoutException e)
         {

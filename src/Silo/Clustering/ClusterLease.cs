@@ -73,12 +73,12 @@ public sealed record ClusterLease
 }
 
 /// <summary>A silo of the cluster that holds a lease.</summary>
-/// <param name="Host">Its machine: a loopback address means something only there.</param>
+/// <param name="Host">Its machine, where its address is of loopback and means something only there; empty for others.</param>
 /// <param name="Address">Address, port and generation, as Orleans writes them.</param>
 public sealed record LeasedSilo(string Host, string Address)
 {
     /// <summary>Address and port, and the machine where it is another one.</summary>
-    public override string ToString() => Address.Split('@')[0] + (Host == Environment.MachineName ? "" : $" of {Host}");
+    public override string ToString() => Address.Split('@')[0] + (Host.Length == 0 || Host == Environment.MachineName ? "" : $" of {Host}");
 }
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n")]

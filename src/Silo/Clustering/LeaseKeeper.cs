@@ -54,7 +54,7 @@ public sealed partial class LeaseKeeper(
                 var arrival = new Arrival(lease, time.GetUtcNow())
                 {
                     Ours = lease?.Cluster == _cluster, SamePlace = lease?.Place == _place && lease.ClusterId == options.ClusterId,
-                    MayHeal = options.Cluster is ClusterLocation.Redis, Renewed = renewed,
+                    MayHeal = options.Cluster.IsOutside, Renewed = renewed,
                     Unchanged = time.GetElapsedTime(sinceChange), Waited = time.GetElapsedTime(started),
                 };
                 if (lease is not null)
@@ -197,16 +197,15 @@ public sealed partial class LeaseKeeper(
     private HashSet<SiloAddress> Active() => membership.CurrentSnapshot.Members
         .Where(static member => member.Value.Status == SiloStatus.Active).Select(static member => member.Key).ToHashSet();
 
-    // Loopback addresses of a membership are all of this machine; others mean the same everywhere.
-    private static LeasedSilo Leased(SiloAddress silo) => new(Environment.MachineName, silo.ToParsableString());
+    // A loopback address means something on its machine alone; others mean the same everywhere.
+    private static LeasedSilo Leased(SiloAddress silo) =>
+        new(IPAddress.IsLoopback(silo.Endpoint.Address) ? Environment.MachineName : "", silo.ToParsableString());
 
     // What is on loopback is another one on each machine.
     private static string PlaceOf(SiloOptions options)
     {
         var here = Environment.MachineName;
-        if (options.Cluster is not ClusterLocation.Redis redis) return $"127.0.0.1:{options.PrimaryPort ?? options.SiloPort} on {here}";
-        var isAddress = IPAddress.TryParse(redis.Host.Trim('[', ']'), out var address);
-        var loopback = redis.Host == "localhost" || (isAddress && IPAddress.IsLoopback(address!));
-        return loopback ? $"{redis} on {here}" : $"{redis}";
+        if (!options.Cluster.IsOutside) return $"{new IPEndPoint(options.Reached, options.PrimaryPort ?? options.SiloPort)} on {here}";
+        return options.Cluster.IsOfThisMachine ? $"{options.Cluster} on {here}" : $"{options.Cluster}";
     }
 }

@@ -9,6 +9,9 @@ internal enum Reach
     /// <summary>The machine answers that nobody listens.</summary>
     Refuses,
 
+    /// <summary>Somebody on the way to another machine answers that nobody listens: that machine, or a firewall before a silo that lives.</summary>
+    Rejected,
+
     /// <summary>Nothing came back, or it cannot be asked from here.</summary>
     Silent,
 }
@@ -108,6 +111,9 @@ internal static class LeaseRules
     /// <summary>How long a membership may take to be whole again after its store came back empty.</summary>
     public static readonly TimeSpan HealPatience = TimeSpan.FromSeconds(30);
 
+    /// <summary>For how long a lease has to stay as it is, which a cluster that lives renews every 5 s, until rejections count.</summary>
+    public static readonly TimeSpan RenewalPatience = TimeSpan.FromSeconds(15);
+
     /// <summary>What a silo does that has not joined yet.</summary>
     public static Admission Admit(Arrival arrival)
     {
@@ -124,7 +130,8 @@ internal static class LeaseRules
             return arrival.Unchanged < ClusterLease.Duration ? Admission.Wait : Admission.Take; // who listens there is somebody else by now
         }
 
-        var gone = !lease.Starting && arrival.Reached.All(static reach => reach == Reach.Refuses);
+        var gone = !lease.Starting && arrival.Reached.All(reach =>
+            reach == Reach.Refuses || (reach == Reach.Rejected && arrival.Unchanged >= RenewalPatience));
         return gone || expired ? Admission.Take : Admission.Wait;
     }
 

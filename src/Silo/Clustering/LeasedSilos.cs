@@ -20,8 +20,8 @@ internal static class LeasedSilos
     private static async Task<Reach> ReachAsync(LeasedSilo silo, CancellationToken cancellationToken)
     {
         var endpoint = SiloAddress.FromParsableString(silo.Address).Endpoint;
-        // it would be asked for on the wrong machine
-        if (IPAddress.IsLoopback(endpoint.Address) && silo.Host != Environment.MachineName) return Reach.Silent;
+        var isLocal = IPAddress.IsLoopback(endpoint.Address);
+        if (isLocal && silo.Host != Environment.MachineName) return Reach.Silent; // it would be asked for on the wrong machine
         using var enough = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         enough.CancelAfter(Patience);
         using var client = new TcpClient(endpoint.AddressFamily);
@@ -32,7 +32,8 @@ internal static class LeasedSilos
         }
         catch (SocketException e)
         {
-            return e.SocketErrorCode == SocketError.ConnectionRefused ? Reach.Refuses : Reach.Silent;
+            if (e.SocketErrorCode != SocketError.ConnectionRefused) return Reach.Silent;
+            return isLocal ? Reach.Refuses : Reach.Rejected;
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {

@@ -38,7 +38,12 @@ internal sealed partial class MembershipHealer(
         {
             var found = await table.ReadAllAsync(cancellationToken);
             _refusedSince = null;
-            if (table.Healed > _healed) LogHealed($"{options.Cluster}");
+            if (table.Healed > _healed)
+            {
+                LogHealed($"{options.Cluster}");
+                if (options.Cluster is ClusterLocation.AzureTable tables)
+                    await TableMembership.RestoreRemindersAsync(tables, cancellationToken);
+            }
             else if (_away) LogBack($"{options.Cluster}");
             (_healed, _away) = (table.Healed, false);
             var alive = new MembershipEntry { SiloAddress = self.SiloAddress, IAmAliveTime = time.GetUtcNow().UtcDateTime };

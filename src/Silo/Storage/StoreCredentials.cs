@@ -45,7 +45,7 @@ internal sealed record StoreCredentials(string Description, Func<BlobClientOptio
     }
 
     // The ways of services and of az login; those of editors and browsers would only delay a refusal.
-    private static DefaultAzureCredential Identity() => new(new DefaultAzureCredentialOptions
+    public static DefaultAzureCredential Identity() => new(new DefaultAzureCredentialOptions
     {
         ExcludeVisualStudioCredential = true, ExcludeVisualStudioCodeCredential = true, ExcludeAzurePowerShellCredential = true,
         ExcludeAzureDeveloperCliCredential = true, ExcludeInteractiveBrowserCredential = true, ExcludeBrokerCredential = true,

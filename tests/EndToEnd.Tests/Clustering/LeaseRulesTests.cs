@@ -56,6 +56,23 @@ public class LeaseRulesTests
         Assert.Equal(Admission.Take, LeaseRules.Admit(At(Current, Reach.Refuses, Reach.Refuses)));
 
     [Fact]
+    public void A_rejection_from_afar_may_be_a_firewalls_and_counts_once_no_renewal_came()
+    {
+        var rejected = At(Current, Reach.Rejected, Reach.Refuses);
+
+        Assert.Equal(Admission.Wait, LeaseRules.Admit(rejected with { Unchanged = LeaseRules.RenewalPatience - TimeSpan.FromSeconds(1) }));
+        Assert.Equal(Admission.Take, LeaseRules.Admit(rejected with { Unchanged = LeaseRules.RenewalPatience }));
+        Assert.Equal(Admission.Refuse, LeaseRules.Admit(rejected with { Unchanged = LeaseRules.RenewalPatience, Renewed = true }));
+    }
+
+    [Theory]
+    [InlineData("127.0.0.1:11112@7", "elsewhere", "127.0.0.1:11112 of elsewhere")]
+    [InlineData("10.0.0.7:11111@7", "", "10.0.0.7:11111")]
+    [InlineData("[fd00::7]:11111@7", "", "[fd00::7]:11111")]
+    public void A_silo_is_named_with_its_machine_where_its_address_needs_one(string address, string host, string expected) =>
+        Assert.Equal(expected, new LeasedSilo(host, address).ToString());
+
+    [Fact]
     public void Where_nothing_comes_back_the_lease_has_to_end_by_any_clock()
     {
         Assert.Equal(Admission.Wait, LeaseRules.Admit(At(Current, Reach.Silent, Reach.Refuses)));

@@ -12,6 +12,10 @@ public class ClusterTests
     [InlineData("redis://127.0.0.1:7000", "redis://127.0.0.1:7000")]
     [InlineData("redis://cache.example/", "redis://cache.example:6379")]
     [InlineData("redis://[::1]:7000/3", "redis://[::1]:7000/3")]
+    [InlineData("rediss://cache.example", "rediss://cache.example:6379")]
+    [InlineData("rediss://cache.example:6380/2", "rediss://cache.example:6380/2")]
+    [InlineData("https://hub.table.core.windows.net/silos", "https://hub.table.core.windows.net/silos")]
+    [InlineData("http://localhost:10002/devstoreaccount1/silos", "http://127.0.0.1:10002/devstoreaccount1/silos")]
     [InlineData("localhost", "localhost")]
     public void A_place_is_read_and_written(string text, string expected) => Assert.Equal(expected, ClusterLocation.Parse(text).ToString());
 
@@ -22,8 +26,15 @@ public class ClusterTests
     [InlineData("redis://host/one")]
     [InlineData("redis://host/1/2")]
     [InlineData("redis://host?ssl=true")]
-    [InlineData("rediss://host")]
     [InlineData("host:6379")]
+    [InlineData("http://hub.table.core.windows.net/silos")]
+    [InlineData("https://hub.table.core.windows.net/")]
+    [InlineData("https://hub.table.core.windows.net/silos/more")]
+    [InlineData("https://hub.table.core.windows.net/si")]
+    [InlineData("https://hub.table.core.windows.net/1silos")]
+    [InlineData("https://hub.table.core.windows.net/my-silos")]
+    [InlineData("https://hub.table.core.windows.net/silos#x")]
+    [InlineData("http://127.0.0.1:10002/silos")]
     [InlineData("")]
     public void What_is_no_place_is_refused(string text) =>
         Assert.Contains("--cluster", Assert.Throws<BadInputException>(() => ClusterLocation.Parse(text)).Message, StringComparison.Ordinal);
@@ -32,6 +43,8 @@ public class ClusterTests
     [InlineData("redis://:sesame@127.0.0.1")]
     [InlineData("redis://127.0.0.1?password=sesame")]
     [InlineData("127.0.0.1:6379,password=sesame")]
+    [InlineData("https://hub.table.core.windows.net/silos?sv=1&sig=sesame")]
+    [InlineData("https://me:sesame@hub.table.core.windows.net/silos")]
     public async Task A_password_on_the_command_line_is_refused_and_not_repeated(string location)
     {
         var result = await CommandLine.RunAsync("silo", "--site", "here", "--cluster", location);

@@ -25,14 +25,26 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
     [RedisFact]
     public async Task Six_silos_of_three_sites_killed_in_turn_change_no_bit()
     {
+        await using var redis = await RedisServer.StartAsync();
+        await KillInTurnAsync(redis.Location);
+    }
+
+    [TableSoakFact]
+    public async Task Nor_do_they_where_tables_of_Azure_keep_the_membership()
+    {
+        await using var tables = await TableServer.StartAsync();
+        await KillInTurnAsync(tables.Location, tables.Variable);
+    }
+
+    private async Task KillInTurnAsync(ClusterLocation cluster, params (string Name, string Value)[] environment)
+    {
         using var tiny = new TinyFederation();
         var plan = TinyPlan.Write(tiny, Rounds, string.Join('\n', Sites.SelectMany(
             static site => new[] { TinyPlan.Client($"{site}-1", "one", site), TinyPlan.Client($"{site}-2", "two", site) })));
         await File.WriteAllTextAsync(plan,
             (await File.ReadAllTextAsync(plan)).Replace("steps: 4,", $"steps: {Steps},", StringComparison.Ordinal));
-        await using var redis = await RedisServer.StartAsync();
         var started = Stopwatch.GetTimestamp();
-        await using var silos = new KillableSilos(tiny.Root, redis.Location, [.. Sites, .. Sites]);
+        await using var silos = new KillableSilos(tiny.Root, cluster, environment, [.. Sites, .. Sites]);
         await silos.ReadyAsync();
         log.WriteLine(
             string.Create(CultureInfo.InvariantCulture, $"six silos after {Stopwatch.GetElapsedTime(started).TotalSeconds:F1} s"));
@@ -83,11 +95,13 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
         private readonly (string[] Arguments, RunningProgram Program)[] _silos;
         private readonly List<string> _outputs = [];
         private readonly string _folder;
+        private readonly (string Name, string Value)[] _environment;
         private long _lastKill = Stopwatch.GetTimestamp();
 
-        public KillableSilos(string folder, ClusterLocation cluster, IReadOnlyList<string> sites)
+        public KillableSilos(
+            string folder, ClusterLocation cluster, (string Name, string Value)[] environment, IReadOnlyList<string> sites)
         {
-            _folder = folder;
+            (_folder, _environment) = (folder, environment);
             var ports = FreePorts.Take(3 * sites.Count);
             To = [.. sites.SelectMany((_, i) => new[] { "--server", $"http://127.0.0.1:{ports[(3 * i) + 2]}" })];
             _silos = [.. sites.Select((site, i) =>
@@ -98,7 +112,7 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
                     "silo", "--site", site, "--name", $"{site}-{i}", "--cluster", $"{cluster}", "--port", $"{port}",
                     "--gateway", $"{gateway}", "--control", $"{control}", "--store", "cluster", "--site-store", $"store-{site}",
                 ];
-                return (arguments, RunningProgram.Start(folder, arguments));
+                return (arguments, RunningProgram.StartWith(environment, folder, arguments));
             })];
         }
 
@@ -139,7 +153,7 @@ public sealed class KilledSilosTests(ITestOutputHelper log)
                 if (!_silos[i].Program.HasExited) continue;
                 _outputs.Add($"{(serving.Contains(i) ? "killed" : "ended by itself")}:\n{_silos[i].Program.Output}");
                 await _silos[i].Program.DisposeAsync();
-                _silos[i].Program = RunningProgram.Start(_folder, _silos[i].Arguments);
+                _silos[i].Program = RunningProgram.StartWith(_environment, _folder, _silos[i].Arguments);
             }
         }
 

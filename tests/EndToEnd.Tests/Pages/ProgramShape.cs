@@ -12,7 +12,8 @@ internal static partial class ProgramShape
 
     /// <summary>Every option of every command.</summary>
     public static IReadOnlySet<string> Options { get; } =
-        Commands.Values.SelectMany(OptionsOf).Append("--help").ToHashSet(StringComparer.Ordinal);
+        Commands.Values.SelectMany(static command => command.Subcommands.Prepend(command)).SelectMany(OptionsOf).Append("--help")
+            .ToHashSet(StringComparer.Ordinal);
 
     /// <summary>The words of a span that names one of the commands, with or without the program's name; null for any other.</summary>
     public static string[]? Words(string span)
@@ -26,6 +27,13 @@ internal static partial class ProgramShape
     public static string? Problem(string[] words)
     {
         if (!Commands.TryGetValue(words[0], out var command)) return $"there is no command {words[0]}";
+        if (command.Subcommands.Count > 0 && words.Length > 1 && !words[1].StartsWith('-'))
+        {
+            if (command.Subcommands.FirstOrDefault(one => one.Name == words[1]) is not { } sub)
+                return $"there is no command {words[0]} {words[1]}";
+            command = sub;
+        }
+
         var known = OptionsOf(command).Append("--help").ToList();
         var options = words[1..].Where(static word => word.StartsWith('-')).Select(static word => word.Split('=')[0]);
         return options.FirstOrDefault(option => !known.Contains(option)) is { } unknown ? $"{words[0]} has no option {unknown}" : null;

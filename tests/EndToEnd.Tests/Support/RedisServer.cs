@@ -13,9 +13,9 @@ internal sealed class RedisServer : IAsyncDisposable
     private readonly string[] _more;
     private Process _shell;
 
-    private RedisServer(int port, string[] more)
+    private RedisServer(int port, bool tls, string[] more)
     {
-        (_more, Location) = (more, new ClusterLocation.Redis("127.0.0.1", port, 0));
+        (_more, Location) = (more, new ClusterLocation.Redis("127.0.0.1", port, 0) { Tls = tls });
         _shell = Launch();
     }
 
@@ -28,9 +28,20 @@ internal sealed class RedisServer : IAsyncDisposable
     /// <summary>Where it is.</summary>
     public ClusterLocation.Redis Location { get; }
 
-    public static async Task<RedisServer> StartAsync(params string[] more)
+    public static Task<RedisServer> StartAsync(params string[] more) => StartAsync(tls: false, more);
+
+    /// <summary>One that speaks TLS alone.</summary>
+    /// <param name="certificate">Its certificate's file.</param>
+    /// <param name="key">Its key's file.</param>
+    /// <param name="authorities">Who may have issued the certificates of clients.</param>
+    /// <param name="more">More options.</param>
+    public static Task<RedisServer> StartTlsAsync(string certificate, string key, string authorities, params string[] more) =>
+        StartAsync(tls: true,
+            ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", authorities, .. more]);
+
+    private static async Task<RedisServer> StartAsync(bool tls, string[] more)
     {
-        var server = new RedisServer(SiloPorts.Free().Silo, more);
+        var server = new RedisServer(SiloPorts.Free().Silo, tls, more);
         try
         {
             await server.AnswersAsync();
@@ -71,7 +82,8 @@ internal sealed class RedisServer : IAsyncDisposable
         string[] script =
         [
             "-c", "\"$@\" < /dev/null > /dev/null 2>&1 & server=$!; cat > /dev/null; kill -9 $server; wait", "sh",
-            Program, "--port", $"{Location.Port}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir",
+            Program, .. Location.Tls ? (string[])["--port", "0", "--tls-port"] : ["--port"], $"{Location.Port}",
+            "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir",
             _folder.FullName, .. _more,
         ];
         return Process.Start(new ProcessStartInfo("sh", script) { RedirectStandardInput = true })!;

@@ -1,0 +1,281 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+using FedRLora.Abstractions;
+
+namespace FedRLora.Pki.Authority;
+
+/// <summary>
+/// The folder of an authority: its root with the key, the bundle that is handed to everybody, an index of what it issued, and the
+/// deny-list. What it writes is written beside and renamed, one process at a time.
+/// </summary>
+public sealed class AuthorityFolder
+{
+    /// <summary>The environment variable with the passphrase of the root's key; without it the key is not encrypted.</summary>
+    public const string PassphraseVariable = "FEDRLORA_PKI_PASSPHRASE";
+
+    private const string RootName = "root.crt", RootKeyName = "root.key", NextName = "next.crt", NextKeyName = "next.key";
+    private const string IndexName = "issued.jsonl", DomainName = "trust-domain", LockName = "lock";
+    private const int Iterations = 600_000; // of PBKDF2 with SHA-256, as OWASP's password storage page asks for
+
+    private readonly string _folder;
+    private readonly string? _passphrase;
+    private readonly TimeProvider _time;
+
+    private AuthorityFolder(string folder, string? passphrase, TimeProvider time)
+    {
+        (_folder, _passphrase, _time) = (folder, passphrase, time);
+        Domain = SanNames.CheckDomain(In(DomainName), PkiFiles.Read(In(DomainName)).Trim());
+    }
+
+    /// <summary>The trust domain.</summary>
+    public string Domain { get; }
+
+    /// <summary>The bundle that sites trust.</summary>
+    public string Bundle => In(TlsFiles.AuthoritiesName);
+
+    /// <summary>The deny-list, to be handed to every silo; there is none before the first revocation.</summary>
+    public string Denied => In(TlsFiles.DeniedName);
+
+    /// <summary>Whether a folder is one of an authority.</summary>
+    public static bool IsOne(string folder) => File.Exists(Path.Combine(folder, DomainName));
+
+    /// <summary>Makes an authority.</summary>
+    /// <param name="folder">A folder; made where it is not there.</param>
+    /// <param name="domain">The trust domain.</param>
+    /// <param name="years">How long its root is valid.</param>
+    /// <param name="passphrase">Encrypts the key; null: it lies there as it is.</param>
+    /// <param name="time">The clock.</param>
+    /// <exception cref="BadInputException">There is one, or the folder cannot be used.</exception>
+    public static AuthorityFolder Create(string folder, string domain, int years, string? passphrase, TimeProvider time)
+    {
+        SanNames.CheckDomain("--trust-domain", domain);
+        foreach (var name in new[] { DomainName, RootName, RootKeyName, TlsFiles.AuthoritiesName, IndexName })
+        {
+            if (Path.Exists(Path.Combine(folder, name)))
+                throw new BadInputException($"{folder}: holds an authority already ({name}); name another --folder");
+        }
+
+        PkiFiles.CreateFolder(folder);
+        PkiFiles.RequirePrivate(folder);
+        using var held = PkiFiles.Lock(Path.Combine(folder, LockName));
+        using var root = NewRoot(domain, years, time);
+        PkiFiles.Create(Path.Combine(folder, RootKeyName), KeyOf(root, passphrase), PkiFiles.Secret);
+        PkiFiles.Create(Path.Combine(folder, RootName), Pem(root), PkiFiles.Public);
+        PkiFiles.Create(Path.Combine(folder, TlsFiles.AuthoritiesName), Pem(root), PkiFiles.Public);
+        PkiFiles.Create(Path.Combine(folder, IndexName), "", PkiFiles.Secret);
+        PkiFiles.Create(Path.Combine(folder, DomainName), domain + "\n", PkiFiles.Public); // last: what it makes is one whole
+        return new(folder, passphrase, time);
+    }
+
+    /// <summary>Opens an authority.</summary>
+    /// <exception cref="BadInputException">The folder holds none, or others may look into it.</exception>
+    public static AuthorityFolder Open(string folder, string? passphrase, TimeProvider time)
+    {
+        if (!Directory.Exists(folder)) throw new BadInputException($"{folder}: there is no such folder");
+        if (!IsOne(folder)) throw new BadInputException($"{folder}: holds no authority; make one with: fedrlora pki init --folder {folder}");
+        PkiFiles.RequirePrivate(folder);
+        return new(folder, passphrase, time);
+    }
+
+    /// <summary>What it issued, in order.</summary>
+    public IReadOnlyList<IssuedCertificate> Issued() => IssuedCertificate.Parse(In(IndexName), PkiFiles.Read(In(IndexName)));
+
+    /// <summary>What is revoked.</summary>
+    public DenyList Revoked() => File.Exists(Denied) ? DenyList.Parse(Denied, PkiFiles.Read(Denied)) : DenyList.Empty;
+
+    /// <summary>The roots of the bundle; the last one issues, unless there is one that waits for its turn.</summary>
+    public IReadOnlyList<X509Certificate2> Roots()
+    {
+        var all = new X509Certificate2Collection();
+        all.ImportFromPem(PkiFiles.Read(Bundle));
+        return [.. all];
+    }
+
+    /// <summary>The root that issues.</summary>
+    public X509Certificate2 Root() => X509Certificate2.CreateFromPem(PkiFiles.Read(In(RootName)));
+
+    /// <summary>Issues a certificate and records it.</summary>
+    /// <param name="request">What is asked for.</param>
+    /// <param name="days">How long it is valid, at most until the root ends.</param>
+    /// <returns>The certificate in PEM, and its record.</returns>
+    /// <exception cref="BadInputException">The root is not valid now, or cannot be used, or a site is revoked.</exception>
+    public (string Certificate, IssuedCertificate Record) Issue(SigningRequest request, int days)
+    {
+        using var held = PkiFiles.Lock(In(LockName));
+        using var root = Signer();
+        var now = _time.GetUtcNow();
+        var (begin, end) = (new DateTimeOffset(root.NotBefore).ToUniversalTime(), new DateTimeOffset(root.NotAfter).ToUniversalTime());
+        if (now < begin || now >= end)
+            throw new BadInputException($"{In(RootName)}: the authority is valid from {Text(begin)} to {Text(end)}, "
+                + $"and this machine's clock says {Text(now)}");
+        if (request.Names.Kind == CertificateKind.Site && request.Names.Holders.FirstOrDefault(Revoked().Sites.Contains) is { } site)
+            throw new BadInputException($"{Denied}: site {site} is revoked; take its line away before it gets a certificate");
+        var (from, until) = (Later(begin, now - Issuing.BeforeIssue), Earlier(end, now + TimeSpan.FromDays(days)));
+        using var issued = Issuing.Leaf(root, request.Key, request.Names.Dns(Domain), request.Names.Addresses, request.Names.Uses, from, until);
+        var record = new IssuedCertificate
+        {
+            Serial = issued.SerialNumber, Names = request.Names.Dns(Domain),
+            Addresses = [.. request.Names.Addresses.Select(static one => one.ToString())],
+            From = new DateTimeOffset(issued.NotBefore).ToUniversalTime(), Until = new DateTimeOffset(issued.NotAfter).ToUniversalTime(),
+            Request = request.Fingerprint, Authority = root.Subject,
+        };
+        var before = PkiFiles.Read(In(IndexName));
+        IssuedCertificate.Parse(In(IndexName), before);
+        // recorded before it is handed out: what nobody knows of cannot be revoked
+        PkiFiles.Replace(In(IndexName), $"{before}{record.ToLine()}\n", PkiFiles.Secret);
+        return (Pem(issued), record);
+    }
+
+    /// <summary>Revokes a certificate by its serial number.</summary>
+    /// <returns>What it holds; null where it was revoked before.</returns>
+    /// <exception cref="BadInputException">This authority did not issue it.</exception>
+    public IssuedCertificate? RevokeSerial(string serial)
+    {
+        using var held = PkiFiles.Lock(In(LockName));
+        if (serial.Length == 0 || !serial.All(static c => char.IsAsciiHexDigit(c) || c == ':'))
+            throw new BadInputException($"\"{BadInputException.Shown(serial)}\" is no serial number in hexadecimal digits");
+        var plain = DenyList.Serial(serial);
+        var found = Issued().FirstOrDefault(one => DenyList.Serial(one.Serial) == plain)
+            ?? throw new BadInputException($"{In(IndexName)}: no certificate with the serial {plain} was issued here");
+        if (Revoked().Serials.Contains(plain)) return null;
+        Deny($"{plain} # {string.Join(", ", found.Names)}");
+        return found;
+    }
+
+    /// <summary>Revokes all certificates of a site, those to come as well.</summary>
+    /// <returns>The ones that are still valid; null where it was revoked before.</returns>
+    public IReadOnlyList<IssuedCertificate>? RevokeSite(string site)
+    {
+        using var held = PkiFiles.Lock(In(LockName));
+        SanNames.CheckLabel("--site", site);
+        if (Revoked().Sites.Contains(site)) return null;
+        var name = SanNames.OfSite(site, Domain);
+        var now = _time.GetUtcNow();
+        List<IssuedCertificate> valid = [.. Issued().Where(one => one.Names.Contains(name) && one.Until > now)];
+        Deny($"site {site} #");
+        return valid;
+    }
+
+    /// <summary>The first step to a new root: makes it, and trusts it beside the old one, which goes on issuing.</summary>
+    /// <returns>The new root.</returns>
+    public X509Certificate2 MakeNext(int years)
+    {
+        using var held = PkiFiles.Lock(In(LockName));
+        using var old = Signer();
+        if (File.Exists(In(NextName)))
+            throw new BadInputException($"{In(NextName)}: there is a next root already; go on with --use-next");
+        var next = NewRoot(Domain, years, _time);
+        PkiFiles.Replace(In(NextKeyName), KeyOf(next, _passphrase), PkiFiles.Secret);
+        PkiFiles.Create(In(NextName), Pem(next), PkiFiles.Public);
+        PkiFiles.Replace(Bundle, Pem(old) + Pem(next), PkiFiles.Public);
+        return next;
+    }
+
+    /// <summary>The second step: the new root issues from now on; the old one is still trusted.</summary>
+    public void UseNext()
+    {
+        using var held = PkiFiles.Lock(In(LockName));
+        if (!File.Exists(In(NextName))) throw new BadInputException($"{_folder}: there is no next root; make one with --next");
+        PkiFiles.Move(In(NextKeyName), In(RootKeyName)); // between the two renames Signer finishes what was begun
+        PkiFiles.Move(In(NextName), In(RootName));
+    }
+
+    /// <summary>The third step: the new root alone is trusted.</summary>
+    /// <returns>Certificates of the old one that are still valid, and will be refused.</returns>
+    public IReadOnlyList<IssuedCertificate> DropOld()
+    {
+        using var held = PkiFiles.Lock(In(LockName));
+        if (File.Exists(In(NextName)))
+            throw new BadInputException($"{In(NextName)}: the next root does not issue yet; let it first with --use-next, and renew all");
+        using var root = Signer();
+        if (Roots().Count == 1) throw new BadInputException($"{Bundle}: one root alone is trusted already");
+        PkiFiles.Replace(Bundle, Pem(root), PkiFiles.Public);
+        var now = _time.GetUtcNow();
+        return [.. Issued().Where(one => one.Authority != root.Subject && one.Until > now)];
+    }
+
+    private X509Certificate2 Signer()
+    {
+        PkiFiles.RequireSecret(In(RootKeyName));
+        using var key = ReadKey(In(RootKeyName));
+        using var root = Root();
+        if (Fits(root, key)) return root.CopyWithPrivateKey(key);
+        if (!File.Exists(In(NextKeyName)) && File.Exists(In(NextName)))
+        {
+            using var next = X509Certificate2.CreateFromPem(PkiFiles.Read(In(NextName)));
+            if (Fits(next, key))
+            {
+                PkiFiles.Move(In(NextName), In(RootName)); // UseNext was interrupted
+                return next.CopyWithPrivateKey(key);
+            }
+        }
+
+        throw new BadInputException($"{In(RootKeyName)}: is not the key of {In(RootName)}");
+    }
+
+    private ECDsa ReadKey(string file)
+    {
+        var text = PkiFiles.Read(file);
+        var encrypted = text.Contains("BEGIN ENCRYPTED", StringComparison.Ordinal);
+        if (encrypted && _passphrase is null)
+            throw new BadInputException($"{file}: is encrypted; give its passphrase by {PassphraseVariable}");
+        var key = ECDsa.Create();
+        try
+        {
+            if (encrypted) key.ImportFromEncryptedPem(text, _passphrase);
+            else key.ImportFromPem(text);
+            return key;
+        }
+        catch (Exception e) when (e is CryptographicException or ArgumentException)
+        {
+            key.Dispose();
+            throw new BadInputException(encrypted
+                ? $"{file}: the passphrase in {PassphraseVariable} does not open it, or it is no ECDSA key"
+                : $"{file}: is no ECDSA key in PEM", e);
+        }
+    }
+
+    private void Deny(string line)
+    {
+        var before = File.Exists(Denied) ? PkiFiles.Read(Denied) : "";
+        if (before.Length > 0 && !before.EndsWith('\n')) before += "\n";
+        PkiFiles.Replace(Denied, $"{before}{line}{(line.EndsWith('#') ? "" : ",")} revoked {Text(_time.GetUtcNow())}\n", PkiFiles.Public);
+    }
+
+    private string In(string name) => Path.Combine(_folder, name);
+
+    private static X509Certificate2 NewRoot(string domain, int years, TimeProvider time)
+    {
+        var now = time.GetUtcNow();
+        // a name of its own: two roots of one name could not be told apart in a chain
+        var mark = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(3));
+        var name = domain.Length <= 32 ? domain : domain[..32];
+        return Issuing.Authority($"{name} authority {now.UtcDateTime.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture)} {mark}",
+            now - Issuing.BeforeIssue, now.AddYears(years));
+    }
+
+    private static string KeyOf(X509Certificate2 root, string? passphrase)
+    {
+        using var key = root.GetECDsaPrivateKey()!;
+        return (passphrase is null
+            ? key.ExportPkcs8PrivateKeyPem()
+            : key.ExportEncryptedPkcs8PrivateKeyPem(passphrase,
+                new PbeParameters(PbeEncryptionAlgorithm.Aes256Cbc, HashAlgorithmName.SHA256, Iterations))) + "\n";
+    }
+
+    private static bool Fits(X509Certificate2 root, ECDsa key)
+    {
+        using var held = root.GetECDsaPublicKey();
+        return held is not null && held.ExportSubjectPublicKeyInfo().AsSpan().SequenceEqual(key.ExportSubjectPublicKeyInfo());
+    }
+
+    private static string Pem(X509Certificate2 certificate) => certificate.ExportCertificatePem() + "\n";
+
+    private static DateTimeOffset Later(DateTimeOffset a, DateTimeOffset b) => a > b ? a : b;
+
+    private static DateTimeOffset Earlier(DateTimeOffset a, DateTimeOffset b) => a < b ? a : b;
+
+    private static string Text(DateTimeOffset time) =>
+        time.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture);
+}
