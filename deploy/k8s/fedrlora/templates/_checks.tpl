@@ -20,8 +20,22 @@
 {{- if not $v.membership.url }}
 {{- $p = append $p "membership.url: name where silos find one another, rediss://HOST:PORT or https://ACCOUNT.table.core.windows.net/TABLE" }}
 {{- end }}
-{{- if regexMatch "//[^/@]*:[^/@]*@" $v.membership.url }}
-{{- $p = append $p "membership.url: a password stands in the URL; put it into a secret and name that in membership.existingSecret" }}
+{{- /* No message repeats a URL: what is wrong with it may be the secret in it. */ -}}
+{{- if and $v.membership.url (not (regexMatch "^(rediss?|https)://[^?#@\\s]+$" $v.membership.url)) }}
+{{- $p = append $p "membership.url: is none of redis://, rediss:// and https:// without user, password and query; those belong in membership.user and a secret" }}
+{{- end }}
+{{- $table := hasPrefix "https:" $v.membership.url }}
+{{- if and $table (eq $v.membership.credential "password") }}
+{{- $p = append $p "membership.credential: tables take identity, sas or connectionString" }}
+{{- end }}
+{{- if and $v.membership.url (not $table) (has $v.membership.credential (list "sas" "connectionString")) }}
+{{- $p = append $p "membership.credential: Redis takes password, or identity for none" }}
+{{- end }}
+{{- if and (not (hasPrefix "rediss:" $v.membership.url)) $v.membership.tls.existingSecret }}
+{{- $p = append $p "membership.tls.existingSecret: is for rediss:// alone" }}
+{{- end }}
+{{- if and $v.membership.tls.clientCertificate (not $v.membership.tls.existingSecret) }}
+{{- $p = append $p "membership.tls.existingSecret: name the secret with the client's tls.crt and tls.key" }}
 {{- end }}
 {{- if not (or $v.store.url $v.store.existingClaim) }}
 {{- $p = append $p "store.url: name the job's container, or a claim that all silos mount in store.existingClaim" }}
@@ -30,21 +44,32 @@
 {{- $p = append $p "siteStore.url: name the site's own container, or a claim in siteStore.existingClaim; heads would lie in the job's store" }}
 {{- end }}
 {{- range $name, $store := dict "store" $v.store "siteStore" $v.siteStore }}
+{{- if and $store.url (not (regexMatch "^https://[^?#@\\s]+$" $store.url)) }}
+{{- $p = append $p (printf "%s.url: is no https:// URL without a query; a signature belongs in %s.existingSecret" $name $name) }}
+{{- end }}
 {{- if and $store.url $store.existingClaim }}
 {{- $p = append $p (printf "%s.url and %s.existingClaim exclude each other: leave one empty" $name $name) }}
 {{- end }}
-{{- if and (ne $store.credential "identity") (not $store.existingSecret) }}
-{{- $p = append $p (printf "%s.existingSecret: name the secret that has the %s" $name $store.credential) }}
 {{- end }}
-{{- if and (eq $store.credential "identity") $store.existingSecret }}
-{{- $p = append $p (printf "%s.credential: say what %s.existingSecret holds, connectionString or sas" $name $name) }}
+{{- range $name, $place := dict "store" $v.store "siteStore" $v.siteStore "membership" $v.membership }}
+{{- if and (ne $place.credential "identity") (not $place.existingSecret) }}
+{{- $p = append $p (printf "%s.existingSecret: name the secret that has the %s" $name $place.credential) }}
 {{- end }}
+{{- if and (eq $place.credential "identity") $place.existingSecret }}
+{{- $p = append $p (printf "%s.credential: say what %s.existingSecret holds" $name $name) }}
+{{- end }}
+{{- end }}
+{{- if and $v.silo.mlflow (not (regexMatch "^https?://[^?#@\\s]+$" $v.silo.mlflow)) }}
+{{- $p = append $p "silo.mlflow: is no http:// or https:// URL without user and query; credentials are variables (secretEnv)" }}
 {{- end }}
 {{- if and (eq $v.role "site") (not $v.data.existingClaim) }}
 {{- $p = append $p "data.existingClaim: name the claim with the site's rows" }}
 {{- end }}
 {{- if and (eq $v.role "hub") $v.data.existingClaim }}
 {{- $p = append $p "data.existingClaim: a hub holds no rows; install a site for them" }}
+{{- end }}
+{{- if and (eq $v.role "hub") (not $v.models.existingClaim) }}
+{{- $p = append $p "models.existingClaim: name the claim with base models; the coordinator of a run may be here and reads them" }}
 {{- end }}
 {{- if and (eq $v.role "hub") (gt (int $v.gpu.count) 0) }}
 {{- $p = append $p "gpu.count: a hub trains nothing; leave it 0" }}
@@ -67,12 +92,12 @@
 {{- if and $v.workloadIdentity.enabled (not $v.serviceAccount.create) (not $v.serviceAccount.name) }}
 {{- $p = append $p "serviceAccount.name: the default account of a namespace has no identity of its own; name one, or set serviceAccount.create" }}
 {{- end }}
-{{- range $name, $_ := $v.env }}
-{{- if regexMatch "(?i)PASSWORD|SECRET|TOKEN|CONNECTION_STRING|_SAS$|_KEY$|_HEADERS$" $name }}
+{{- range $name, $value := $v.env }}
+{{- if and (not (hasPrefix "/" $value)) (regexMatch "(?i)PASSWORD|SECRET|TOKEN|CONNECTION_STRING|_SAS$|_KEY$|_HEADERS$" $name) }}
 {{- $p = append $p (printf "env.%s: may be a secret; put it into one and name that in secretEnv" $name) }}
 {{- end }}
 {{- end }}
-{{- range $name := list "SITE" "POD_NAME" "POD_IP" "MEMBERSHIP" "CLUSTER_ID" "TRUST_DOMAIN" "STORE" "SITE_STORE" "HOME" "NVIDIA_VISIBLE_DEVICES" }}
+{{- range $name := list "SITE" "POD_NAME" "POD_IP" "MEMBERSHIP" "CLUSTER_ID" "TRUST_DOMAIN" "STORE" "SITE_STORE" "FEDRLORA_REDIS_USER" "FEDRLORA_REDIS_CA" "FEDRLORA_REDIS_CERT" "FEDRLORA_REDIS_KEY" "HOME" "NVIDIA_VISIBLE_DEVICES" }}
 {{- if hasKey $v.env $name }}
 {{- $p = append $p (printf "env.%s: the chart sets it; use the value that it follows from" $name) }}
 {{- end }}

@@ -59,13 +59,13 @@ app.kubernetes.io/component: {{ .Values.role }}
 {{- end }}
 {{- end }}
 
-{{- /* What a store's credentials are called in the environment of a silo. */ -}}
-{{- define "fedrlora.storeEnv" -}}
-{{- if ne .store.credential "identity" }}
-- name: {{ .prefix }}{{ if eq .store.credential "sas" }}_SAS{{ else }}_CONNECTION_STRING{{ end }}
+{{- /* What the credentials of a store or the membership are called in the environment of a silo. */ -}}
+{{- define "fedrlora.credentialEnv" -}}
+{{- if ne .place.credential "identity" }}
+- name: {{ .prefix }}_{{ get (dict "password" "PASSWORD" "sas" "SAS" "connectionString" "CONNECTION_STRING") .place.credential }}
   valueFrom:
     secretKeyRef:
-      name: {{ .store.existingSecret }}
-      key: {{ .store.existingSecretKey }}
+      name: {{ .place.existingSecret }}
+      key: {{ .place.existingSecretKey }}
 {{- end }}
 {{- end }}
