@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using System.Xml.Linq;
 
 namespace FedRLora.Deploy.Tests;
 
@@ -65,6 +66,17 @@ public sealed class BasesTests
         {
             folder.Delete(recursive: true);
         }
+    }
+
+    [Fact]
+    public void The_chart_and_the_bases_have_the_version_of_the_program()
+    {
+        var version = XDocument.Load(Tree.At("Directory.Build.props")).Descendants("Version").Single().Value;
+        var chart = Manifests.Trees(Tree.Read("deploy", "k8s", "fedrlora", "Chart.yaml")).Single();
+
+        Assert.Equal((version, version), ((string?)chart["version"], (string?)chart["appVersion"]));
+        foreach (var name in new[] { "base-hub", "base-site" })
+            Assert.Contains($"image: \"fedrlora:{version}\"", Tree.Read("deploy", "k8s", name, "fedrlora.yaml"), StringComparison.Ordinal);
     }
 
     [Theory]

@@ -12,7 +12,7 @@ public sealed partial class ProgramTests
     [
         "silo --listen", "silo --advertise", "silo --tls", "silo --tls-ca", "silo --tls-revoked", "silo --trust-domain",
         "silo --control-tls", "silo --control-tokens", "silo --control-name", "silo --oidc", "silo --oidc-audience",
-        "submit --ca", "watch --ca", "cancel --ca", "runs --ca", "export --ca", "pki",
+        "submit --ca", "watch --ca", "runs --ca", "export --ca", "export --tls", "pki",
     ];
 
     private static readonly Dictionary<string, HashSet<string>> Helps = [];
