@@ -1,11 +1,13 @@
+using System.Net;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Sending;
 using FedRLora.ControlPlane;
+using FedRLora.Pki;
 using FedRLora.Silo.Trackers;
 
 namespace FedRLora.Silo;
 
-/// <summary>What a silo process is told. It listens on loopback only.</summary>
+/// <summary>What a silo process is told. It listens on loopback unless <see cref="Tls"/> says who its peers may be.</summary>
 public sealed record SiloOptions
 {
     /// <summary>The silo's name; unique among running silos.</summary>
@@ -51,6 +53,18 @@ public sealed record SiloOptions
 
     /// <summary>Port for cluster clients.</summary>
     public required int GatewayPort { get; init; }
+
+    /// <summary>The address that it listens on, which may be any.</summary>
+    public IPAddress Listen { get; init; } = IPAddress.Loopback;
+
+    /// <summary>The address that others reach it by; null for <see cref="Listen"/>.</summary>
+    public IPAddress? Advertise { get; init; }
+
+    /// <summary>The files of its certificate, with which silos and cluster clients are talked to over mutual TLS; null: plain connections.</summary>
+    public TlsFiles? Tls { get; init; }
+
+    /// <summary>The trust domain of <see cref="Tls"/>.</summary>
+    public string TrustDomain { get; init; } = SanNames.DefaultDomain;
 
     /// <summary>Where it is seen and steered from over HTTP; null: nowhere.</summary>
     public ControlOptions? Control { get; init; }

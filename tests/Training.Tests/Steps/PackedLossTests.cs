@@ -34,9 +34,8 @@ public sealed class PackedLossTests : IDisposable
     public void Every_family_and_method_in_float32_and_float64(string family, string method)
     {
         var spec = TinyFederation.TinyCatalogue(method);
-        // A start of the weight's own size, which is subtracted again, takes a digit of float32.
-        var isFromWeight = spec.Roles.Any(role => role.IsDrawn && spec.Tensor(role.Name).Init.IsFromWeight);
-        AssertSame(TinyModels.Configs[family], spec, ScalarType.Float32, isFromWeight ? 3e-5 : 1e-5);
+        // Both sides round, in an order that depends on the processor (AVX2 sums otherwise than AVX-512): float64 is the proof.
+        AssertSame(TinyModels.Configs[family], spec, ScalarType.Float32, 3e-5);
         AssertSame(TinyModels.Configs[family], spec, ScalarType.Float64, 1e-10);
     }
 

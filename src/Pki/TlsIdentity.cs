@@ -1,0 +1,307 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+using FedRLora.Abstractions;
+using Microsoft.Extensions.Logging;
+
+namespace FedRLora.Pki;
+
+/// <summary>
+/// The certificate that this process shows, and its judgement of others'. The files are read again by <see cref="Reload"/>; a part that
+/// cannot be used (the pair of certificate and key, the authorities, the deny-list) leaves the one before in force, so that a pair that is
+/// half written does not keep a revocation from counting.
+/// </summary>
+public sealed partial class TlsIdentity
+{
+    private static readonly Oid ServerUsage = new("1.3.6.1.5.5.7.3.1"), ClientUsage = new("1.3.6.1.5.5.7.3.2");
+
+    private readonly TlsFiles _files;
+    private readonly TimeProvider _time;
+    private readonly ILogger _log;
+    private readonly Lock _reloading = new();
+    private readonly Dictionary<string, string> _read = []; // digest of each part as it was last looked at, whether it could be used or not
+    private volatile TlsState _state;
+
+    private TlsIdentity(TlsFiles files, string domain, TimeProvider time, ILogger log)
+    {
+        (_files, Domain, _time, _log) = (files, domain, time, log);
+        var (roots, known) = ReadAuthorities();
+        var (certificate, intermediates) = ReadPair();
+        _state = new(certificate, intermediates, roots, known, ReadDenied() ?? DenyList.Empty);
+    }
+
+    /// <summary>The trust domain.</summary>
+    public string Domain { get; }
+
+    /// <summary>What counts now. A state that was replaced is not disposed of: connections may still use it.</summary>
+    public TlsState Current => _state;
+
+    /// <summary>What the certificate that is served says of this process.</summary>
+    public SanNames Names => SanNames.Of(_state.Certificate, Domain);
+
+    /// <summary>After <see cref="Reload"/> took something over.</summary>
+    public event Action? Changed;
+
+    /// <summary>Reads the files and makes sure that others will accept the certificate.</summary>
+    /// <param name="files">The files.</param>
+    /// <param name="domain">The trust domain.</param>
+    /// <param name="uses">What it will be shown for.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="log">Where changes of the files are told.</param>
+    /// <exception cref="BadInputException">A file cannot be used, or the certificate would be refused; the message says why.</exception>
+    public static TlsIdentity Open(TlsFiles files, string domain, IReadOnlyList<CertificateUse> uses, TimeProvider time, ILogger log)
+    {
+        RequireSecret(files.Key);
+        var identity = new TlsIdentity(files, domain, time, log);
+        identity.Remember();
+        foreach (var use in uses)
+        {
+            if (identity.Refusal(identity._state.Certificate, identity._state.Intermediates, use) is { } refusal)
+                throw new BadInputException($"{files.Certificate}: others would refuse this certificate: {refusal}");
+        }
+
+        return identity;
+    }
+
+    /// <summary>Makes sure that the certificate holds sites.</summary>
+    /// <exception cref="BadInputException">It does not hold all of them.</exception>
+    public void RequireSites(IReadOnlyList<string> sites)
+    {
+        var held = Names.Sites;
+        if (sites.FirstOrDefault(site => !held.Contains(site)) is { } missing)
+            throw new BadInputException($"{_files.Certificate}: is not of site {missing}: it holds "
+                + (held.Count == 0 ? $"no name of the form NAME.sites.{Domain}" : string.Join(", ", held))
+                + $"; ask the authority for one with {SanNames.OfSite(missing, Domain)}, or give another --site or --trust-domain");
+    }
+
+    /// <summary>Why a peer's certificate is not accepted now, in one line; null where it is.</summary>
+    /// <param name="certificate">The certificate.</param>
+    /// <param name="sent">Intermediate certificates that the peer sent.</param>
+    /// <param name="use">What the peer shows it for.</param>
+    public string? Refusal(X509Certificate2 certificate, IEnumerable<X509Certificate2> sent, CertificateUse use)
+    {
+        var state = _state;
+        if (state.Denied.Serials.Contains(DenyList.Serial(certificate.SerialNumber))) return $"its serial {certificate.SerialNumber} is revoked";
+        if (SanNames.Of(certificate, Domain).Sites.FirstOrDefault(state.Denied.Sites.Contains) is { } site) return $"site {site} is revoked";
+        using var chain = new X509Chain();
+        chain.ChainPolicy = Policy(use);
+        chain.ChainPolicy.ExtraStore.AddRange(sent.ToArray());
+        if (chain.Build(certificate)) return DeniedIn(state, chain);
+        return Explain(chain, certificate, use);
+    }
+
+    /// <summary>How chains are judged: against our own authorities alone, by our own clock, for a use.</summary>
+    public X509ChainPolicy Policy(CertificateUse use)
+    {
+        var state = _state;
+        var policy = new X509ChainPolicy
+        {
+            TrustMode = X509ChainTrustMode.CustomRootTrust, RevocationMode = X509RevocationMode.NoCheck,
+            VerificationTime = _time.GetUtcNow().UtcDateTime, VerificationTimeIgnored = false, DisableCertificateDownloads = true,
+        };
+        policy.CustomTrustStore.AddRange(state.Roots.ToArray());
+        policy.ExtraStore.AddRange(state.Known.ToArray());
+        policy.ApplicationPolicy.Add(use == CertificateUse.Server ? ServerUsage : ClientUsage);
+        return policy;
+    }
+
+    /// <summary>Takes over what has changed in the files, and says so; what cannot be used is told once and leaves the old in force.</summary>
+    public void Reload()
+    {
+        var changed = false;
+        lock (_reloading)
+        {
+            // the authorities first: a new pair may be of a new one
+            changed |= Take(_files.Authorities, [_files.Authorities], () =>
+            {
+                var (roots, known) = ReadAuthorities();
+                _state = _state with { Roots = roots, Known = known };
+                LogAuthorities(_log, _files.Authorities, string.Join(", ", roots.Select(static root => root.Subject)));
+            });
+            changed |= Take(_files.Denied, [_files.Denied], () =>
+            {
+                var denied = ReadDenied() ?? throw new BadInputException($"{_files.Denied}: is gone; empty it to deny nobody");
+                _state = _state with { Denied = denied };
+                LogDenied(_log, _files.Denied, denied.Serials.Count, denied.Sites.Count);
+            });
+            changed |= Take(_files.Certificate, [_files.Certificate, _files.Key], () =>
+            {
+                var (certificate, intermediates) = ReadPair();
+                RequireNoWorse(certificate, intermediates);
+                _state = _state with { Certificate = certificate, Intermediates = intermediates };
+                LogPair(_log, _files.Certificate, certificate.SerialNumber, Text(certificate.NotAfter));
+            });
+        }
+
+        if (changed) Changed?.Invoke();
+    }
+
+    // One that names other sites, or that others would refuse, does not replace one that works.
+    private void RequireNoWorse(X509Certificate2 certificate, IReadOnlyList<X509Certificate2> intermediates)
+    {
+        foreach (var use in Enum.GetValues<CertificateUse>())
+        {
+            if (Refusal(_state.Certificate, _state.Intermediates, use) is null
+                && Refusal(certificate, intermediates, use) is { } refusal)
+            {
+                throw new BadInputException($"{_files.Certificate}: others would refuse this certificate: {refusal}");
+            }
+        }
+
+        var lost = Names.Sites.Except(SanNames.Of(certificate, Domain).Sites).ToList();
+        if (lost.Count > 0)
+            throw new BadInputException($"{_files.Certificate}: is not of site {string.Join(", ", lost)} any more, which this silo serves");
+    }
+
+    private bool Take(string part, IReadOnlyList<string> files, Action read)
+    {
+        var digest = DigestOf(files);
+        if (_read.GetValueOrDefault(part) == digest) return false;
+        _read[part] = digest;
+        try
+        {
+            read();
+            return true;
+        }
+        catch (BadInputException e)
+        {
+            LogKept(_log, e.Message);
+            return false;
+        }
+    }
+
+    private void Remember()
+    {
+        _read[_files.Authorities] = DigestOf([_files.Authorities]);
+        _read[_files.Denied] = DigestOf([_files.Denied]);
+        _read[_files.Certificate] = DigestOf([_files.Certificate, _files.Key]);
+    }
+
+    private static string DigestOf(IReadOnlyList<string> files)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (var file in files)
+        {
+            try
+            {
+                hash.AppendData(SHA256.HashData(File.ReadAllBytes(file)));
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                hash.AppendData("missing"u8);
+            }
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    private (X509Certificate2 Certificate, IReadOnlyList<X509Certificate2> Intermediates) ReadPair()
+    {
+        var all = ReadCertificates(_files.Certificate);
+        var key = ReadText(_files.Key);
+        try
+        {
+            using var pair = X509Certificate2.CreateFromPem(all[0].ExportCertificatePem(), key);
+            // the key of a PEM file is of this object alone; TLS wants one that can be opened again
+            return (X509CertificateLoader.LoadPkcs12(pair.Export(X509ContentType.Pkcs12), password: null), [.. all.Skip(1)]);
+        }
+        catch (Exception e) when (e is CryptographicException or ArgumentException)
+        {
+            throw new BadInputException($"{_files.Key}: is not the unencrypted private key, in PEM, of the certificate {_files.Certificate}", e);
+        }
+    }
+
+    private (IReadOnlyList<X509Certificate2> Roots, IReadOnlyList<X509Certificate2> Known) ReadAuthorities()
+    {
+        var all = ReadCertificates(_files.Authorities);
+        var roots = all.Where(static one => one.SubjectName.RawData.AsSpan().SequenceEqual(one.IssuerName.RawData)).ToList();
+        return roots.Count > 0
+            ? (roots, [.. all.Except(roots)])
+            : throw new BadInputException($"{_files.Authorities}: holds no self-signed certificate, so that nobody would be trusted");
+    }
+
+    private DenyList? ReadDenied() => File.Exists(_files.Denied) ? DenyList.Parse(_files.Denied, ReadText(_files.Denied)) : null;
+
+    private static List<X509Certificate2> ReadCertificates(string file)
+    {
+        var text = ReadText(file);
+        var all = new X509Certificate2Collection();
+        try
+        {
+            all.ImportFromPem(text);
+        }
+        catch (CryptographicException e)
+        {
+            throw new BadInputException($"{file}: a certificate in it cannot be read: {e.Message}", e);
+        }
+
+        var begun = text.Split("-----BEGIN CERTIFICATE-----").Length - 1;
+        return all.Count > 0 && all.Count == begun
+            ? [.. all]
+            : throw new BadInputException(all.Count == 0
+                ? $"{file}: holds no certificate in PEM (-----BEGIN CERTIFICATE-----)"
+                : $"{file}: {begun - all.Count} of its {begun} certificates are cut off");
+    }
+
+    private static string ReadText(string file)
+    {
+        try
+        {
+            return File.ReadAllText(file);
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            throw new BadInputException($"{file}: is missing", e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new BadInputException($"{file}: cannot be read: {e.Message}", e);
+        }
+    }
+
+    // A group may read it, as Kubernetes' fsGroup arranges; everybody may not.
+    private static void RequireSecret(string key)
+    {
+        if (File.Exists(key) && (File.GetUnixFileMode(key) & (UnixFileMode.OtherRead | UnixFileMode.OtherWrite)) != UnixFileMode.None)
+            throw new BadInputException($"{key}: everybody on this machine may read it; take their rights away with: chmod o= {key}");
+    }
+
+    private static string? DeniedIn(TlsState state, X509Chain chain) =>
+        chain.ChainElements.Select(static element => element.Certificate)
+            .FirstOrDefault(one => state.Denied.Serials.Contains(DenyList.Serial(one.SerialNumber))) is { } denied
+            ? $"the authority {denied.Subject} that issued it is revoked"
+            : null;
+
+    private string Explain(X509Chain chain, X509Certificate2 certificate, CertificateUse use)
+    {
+        var status = chain.ChainStatus.Aggregate(X509ChainStatusFlags.NoError, static (all, one) => all | one.Status);
+        if (status.HasFlag(X509ChainStatusFlags.PartialChain) || status.HasFlag(X509ChainStatusFlags.UntrustedRoot))
+            return $"none of the authorities in {_files.Authorities} issued it (its issuer is {certificate.Issuer})";
+        if (status.HasFlag(X509ChainStatusFlags.NotTimeValid))
+        {
+            var late = chain.ChainElements.First(static element =>
+                element.ChainElementStatus.Any(static one => one.Status.HasFlag(X509ChainStatusFlags.NotTimeValid))).Certificate;
+            return $"{(late.RawDataMemory.Span.SequenceEqual(certificate.RawDataMemory.Span) ? "it" : $"the authority {late.Subject}")} "
+                + $"is valid from {Text(late.NotBefore)} to {Text(late.NotAfter)}, and this machine's clock says {Text(_time.GetUtcNow().UtcDateTime)}";
+        }
+
+        return status.HasFlag(X509ChainStatusFlags.NotValidForUsage)
+            ? $"it is not made for {(use == CertificateUse.Server ? "servers (serverAuth)" : "clients (clientAuth)")}"
+            : $"its chain is not valid: {string.Join(", ", chain.ChainStatus.Select(static one => one.Status).Distinct())}";
+    }
+
+    private static string Text(DateTime time) =>
+        time.ToUniversalTime().ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture);
+
+    [LoggerMessage(LogLevel.Information, "{File}: a new certificate is served, serial {Serial}, valid until {Until}")]
+    private static partial void LogPair(ILogger log, string file, string serial, string until);
+
+    [LoggerMessage(LogLevel.Information, "{File}: the authorities trusted now are {Authorities}")]
+    private static partial void LogAuthorities(ILogger log, string file, string authorities);
+
+    [LoggerMessage(LogLevel.Information, "{File}: {Serials} serials and {Sites} sites are denied now")]
+    private static partial void LogDenied(ILogger log, string file, int serials, int sites);
+
+    [LoggerMessage(LogLevel.Warning, "{Problem}; what was in force before stays")]
+    private static partial void LogKept(ILogger log, string problem);
+}
