@@ -1,5 +1,5 @@
 # What a user runs. Needs the .NET 10 SDK; packages restore by name on first use.
-.PHONY: build demo test soak bench bench-training bench-byzantine bench-defaults bench-scopes bench-telemetry bench-tls bench-tokenizers bench-wall samples clean
+.PHONY: build demo test soak bench bench-training bench-byzantine bench-defaults bench-scopes bench-telemetry bench-tls bench-tokenizers bench-wall samples chart clean
 
 build:
 	dotnet build FedRLora.sln -c Release -v quiet
@@ -67,6 +67,10 @@ bench-wall:
 # Remakes the sample tasks, tokenizer and base model from their seeds (about six minutes).
 samples:
 	dotnet run -c Release --project samples/Generator -- all
+
+# The kustomize bases of deploy/k8s, from the chart beside them, and the chart's copies of deploy/telemetry.
+chart:
+	eng/chart.sh
 
 clean:
 	rm -rf artifacts runs

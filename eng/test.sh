@@ -44,6 +44,7 @@ packages() {
   echo "npm could not install the packages of $folder, $what are skipped: $(grep -m 1 . "$results/npm.log")"
 }
 packages azurite "the tests on Azurite"
+packages helm "the tests of the chart"
 packages openapi "the tests with tools for OpenAPI"
 packages wall "the tests of the page in a browser"
 command -v chromium >/dev/null || install chromium || echo "chromium is missing: the tests of the page in a browser are skipped"
