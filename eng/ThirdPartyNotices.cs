@@ -22,6 +22,10 @@ public sealed class ThirdPartyNotices : Microsoft.Build.Utilities.Task
     [Microsoft.Build.Framework.Required]
     public string PackageRoot { get; set; } = "";
 
+    /// <summary>The folder of the sources: files below it are the program's own.</summary>
+    [Microsoft.Build.Framework.Required]
+    public string Sources { get; set; } = "";
+
     /// <summary>The folder with the texts of licences that packages name by their SPDX expression alone.</summary>
     [Microsoft.Build.Framework.Required]
     public string Licences { get; set; } = "";
@@ -39,7 +43,7 @@ public sealed class ThirdPartyNotices : Microsoft.Build.Utilities.Task
         try
         {
             var packages = Files
-                .Where(file => file.GetMetadata("NuGetPackageId").Length > 0)
+                .Where(file => file.GetMetadata("NuGetPackageId").Length > 0 && !IsOwn(file.GetMetadata("FullPath")))
                 .Select(file => Tuple.Create(file.GetMetadata("NuGetPackageId"), file.GetMetadata("NuGetPackageVersion")));
             string text = NoticeText.Write(NoticeText.Read(PackageRoot, Licences, packages), Parts.Select(File.ReadAllText));
             Directory.CreateDirectory(Path.GetDirectoryName(Output));
@@ -51,6 +55,12 @@ public sealed class ThirdPartyNotices : Microsoft.Build.Utilities.Task
         }
 
         return !Log.HasLoggedErrors;
+    }
+
+    // projects count as packages too
+    private bool IsOwn(string file)
+    {
+        return file.StartsWith(Sources, StringComparison.Ordinal) && !file.StartsWith(PackageRoot, StringComparison.Ordinal);
     }
 }
 

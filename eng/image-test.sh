@@ -18,9 +18,17 @@ options="--root $work/storage --runroot $work/run"
 images() { local command=$1; shift; buildah $options "$command" "$@"; }
 
 started=()
-finish() {
-  for process in "${started[@]}"; do kill "$process" 2>/dev/null || true; done
+# What runs in namespaces is asked to stop itself: unshare hears no SIGTERM, and ends with its child.
+stop() {
+  local process
+  for process in "${started[@]}"; do
+    kill $(ps -o pid= --ppid "$process") 2>/dev/null || kill "$process" 2>/dev/null || true
+  done
   wait 2>/dev/null || true
+  started=()
+}
+finish() {
+  stop
   images umount --all >/dev/null 2>&1 || true
   images rm --all >/dev/null 2>&1 || true
   rm -rf "$test"
@@ -36,12 +44,13 @@ fi
 
 # container IMAGE NAME WORD...: a command of the image's program as the image says it: its user, environment, folder and entry point;
 # read-only but for /tmp and the volumes below /srv: jobs for all, store for itself, samples read-only.
+running='' # or exec, for what is stopped by its process
 container() {
   local root=$1 config=$2 name=$3
   shift 3
   mkdir -p "$test/$name/tmp" "$test/$name/store" "$test/jobs"
   chown 1654:1654 "$test/$name/tmp" "$test/$name/store" "$test/jobs"
-  unshare --mount --pid --fork --kill-child sh -c '
+  $running unshare --mount --pid --fork --kill-child sh -c '
     root=$1 config=$2 own=$3 jobs=$4 samples=$5
     shift 5
     . "$config"
@@ -78,26 +87,31 @@ check() {
   ! find "$mounted" -path "$mounted/proc" -prune -o \( -name sdk -o -name dotnet -o -name '*.csproj' \) -print | grep . ||
     { echo "the image holds parts of an SDK"; exit 1; }
   [ -s "$(find "$mounted/opt/fedrlora" -name THIRD-PARTY-NOTICES.txt)" ] || { echo "the image has no notices"; exit 1; }
-  container "$mounted" "$config" tool doctor
+  container "$mounted" "$config" tool doctor >"$test/doctor" 2>&1 || true # which also says where runs cannot be written
+  grep -E '^(fedrlora|libtorch|system) ' "$test/doctor" && grep -q '^libtorch *[0-9]' "$test/doctor" || { cat "$test/doctor"; exit 1; }
 
   local begin=$SECONDS address=http://127.0.0.1:8470
-  container "$mounted" "$config" north silo --site north --root /srv/samples --store /srv/jobs --site-store /srv/store &
+  running=exec
+  container "$mounted" "$config" north silo --site north --root /srv/samples --store /srv/jobs --site-store /srv/store >"$test/north.log" 2>&1 &
   started+=($!)
   for try in $(seq 60); do
     ready=$(curl -sS -o /dev/null -w '%{http_code}' $address/health/ready 2>/dev/null) && [ "$ready" = 200 ] && break
-    [ "$try" -lt 60 ] || { echo "/health/ready does not answer"; exit 1; }
+    [ "$try" -lt 60 ] || { echo "/health/ready does not answer"; tail -n 5 "$test/north.log"; exit 1; }
     sleep 0.5
   done
   echo "/health/ready answers 200 after $((SECONDS - begin)) s: $(curl -sS $address/health/ready)"
-  container "$mounted" "$config" south silo --site south --join 11111 --root /srv/samples --store /srv/jobs --site-store /srv/store &
+  container "$mounted" "$config" south silo --site south --join 11111 --root /srv/samples --store /srv/jobs --site-store /srv/store \
+    >"$test/south.log" 2>&1 &
   started+=($!)
+  running=''
   container "$mounted" "$config" north submit /srv/samples/demo.yaml --run image \
     --set strategy.rounds=2 --set training.steps=2 --set evaluation.everyRounds=2 --no-local-only
   container "$mounted" "$config" north watch image
   [ -d "$test/south/store/sites/south" ] || { echo "nothing is in the store of south"; exit 1; }
-  for process in "${started[@]}"; do kill "$process" 2>/dev/null || true; done
-  wait
-  started=()
+  begin=$SECONDS
+  stop
+  echo "SIGTERM ended both silos after $((SECONDS - begin)) s"
+  [ $((SECONDS - begin)) -le 15 ] || exit 1
   rm -rf "$test"
 }
 
@@ -127,7 +141,7 @@ storage: {filesystem: {rootdirectory: $work/registry}}
 http: {addr: "127.0.0.1:$port"}
 END
       docker-registry serve "$work/registry.yaml" >"$work/registry.log" 2>&1 &
-      registry=$! started+=($!)
+      started+=($!)
       for try in $(seq 40); do
         curl -fsS "http://127.0.0.1:$port/v2/" >/dev/null 2>&1 && break
         [ "$try" -lt 40 ] || { echo "the registry does not answer: $(tail -n 1 "$work/registry.log")"; exit 1; }
@@ -139,8 +153,7 @@ END
       dotnet publish src/Client -c Release -r linux-x64 --self-contained --artifacts-path "$work/build" -t:PublishContainer \
         -p:ContainerBaseImage="localhost:$port/base:1" -p:ContainerArchiveOutputPath="$work/published.tar.gz" \
         -v quiet --nologo -nodeReuse:false -p:UseSharedCompilation=false
-      kill "$registry" && wait "$registry" 2>/dev/null || true
-      started=()
+      stop
       # an OCI layout, whatever its name says
       images pull --quiet --signature-policy "$work/policy.json" "oci-archive:$work/published.tar.gz" >"$work/published.id"
       inside "$(tail -n 1 "$work/published.id")" "the image of PublishContainer"

@@ -116,8 +116,9 @@ public sealed partial class ReleaseTests
         Assert.Equal(
             Environment().Match(file).Groups[1].Value.Split(' '),
             Variable().Matches(project).Select(static variable => $"{variable.Groups[1]}={variable.Groups[2]}"));
-        var folder = Regex.Match(file, @"(?m)^WORKDIR (.*)$").Groups[1].Value;
-        Assert.Contains($"<ContainerWorkingDirectory>{folder}</ContainerWorkingDirectory>", project, StringComparison.Ordinal);
+        var program = Program().Match(file).Groups[1].Value;
+        Assert.NotEmpty(program);
+        Assert.Contains($"<ContainerWorkingDirectory>{program}</ContainerWorkingDirectory>", project, StringComparison.Ordinal);
     }
 
     private static TemporaryFolder Unpacked()
@@ -126,9 +127,9 @@ public sealed partial class ReleaseTests
         Directory.CreateDirectory(folder.File("lib"));
         File.WriteAllText(folder.File("lib/fedrlora"), "#!/bin/sh\necho \"$FEDRLORA_STARTED_AS|$#|$2\"\n");
         File.Copy(Path.Combine(Repository.Root, "eng", "release-launcher.sh"), folder.File("fedrlora"));
-        const UnixFileMode Program = UnixFileMode.UserRead | UnixFileMode.UserExecute;
-        File.SetUnixFileMode(folder.File("lib/fedrlora"), Program);
-        File.SetUnixFileMode(folder.File("fedrlora"), Program);
+        const UnixFileMode Executable = UnixFileMode.UserRead | UnixFileMode.UserExecute;
+        File.SetUnixFileMode(folder.File("lib/fedrlora"), Executable);
+        File.SetUnixFileMode(folder.File("fedrlora"), Executable);
         return folder;
     }
 
@@ -152,6 +153,9 @@ public sealed partial class ReleaseTests
 
     [GeneratedRegex("^ENV (.+)$", RegexOptions.Multiline)]
     private static partial Regex Environment();
+
+    [GeneratedRegex("^ENTRYPOINT \\[\"(.+)/fedrlora\"\\]$", RegexOptions.Multiline)]
+    private static partial Regex Program();
 
     [GeneratedRegex("<ContainerEnvironmentVariable Include=\"([^\"]+)\" Value=\"([^\"]*)\"")]
     private static partial Regex Variable();
