@@ -31,7 +31,7 @@ public sealed class ThirdPartyNotices : Microsoft.Build.Utilities.Task
     public string Licences { get; set; } = "";
 
     /// <summary>Notices of parts that are no packages, in the order in which they are written.</summary>
-    public string[] Parts { get; set; } = new string[0];
+    public string[] Parts { get; set; } = Array.Empty<string>();
 
     /// <summary>The file to write.</summary>
     [Microsoft.Build.Framework.Required]

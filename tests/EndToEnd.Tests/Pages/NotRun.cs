@@ -10,6 +10,8 @@ internal static class NotRun
         ("make demo", "two minutes; PageFormTests checks the plan that the Makefile names"),
         ("make soak", "the long forms of tests, an hour and more"),
         ("make bench", "figures of a quiet machine, up to a quarter of an hour each"),
+        ("make release", "publishes twice, or runs the demo in a root of Debian: minutes, and a superuser"),
+        ("make image-test", "two images and runs of each: minutes, and a superuser"),
         ("make samples", "six minutes, and it writes over the samples"),
         ("dotnet run -c Release --project samples/Generator -- all", "the same as make samples"),
         ("dotnet run --project tests/Benchmarks -c Release", "the same as make bench"),

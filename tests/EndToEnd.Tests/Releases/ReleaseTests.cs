@@ -13,7 +13,7 @@ public sealed partial class ReleaseTests
     public void The_version_is_that_of_the_newest_heading_of_the_changelog_and_said_nowhere_else()
     {
         Assert.NotEmpty(NewestVersion);
-        Assert.Equal(NewestVersion, ReportFacts.VersionOf(typeof(Client.Program)));
+        Assert.Equal(NewestVersion, ReportFacts.VersionOf(typeof(FedRLora.Client.Program)));
         Assert.All(
             Directory.EnumerateFiles(Path.Combine(Repository.Root, "src"), "*.csproj", SearchOption.AllDirectories)
                 .Append(Path.Combine(Repository.Root, "Directory.Build.props")),
@@ -114,9 +114,9 @@ public sealed partial class ReleaseTests
         Assert.Contains("\nUSER 1654:1654\n", file, StringComparison.Ordinal);
         Assert.Contains("<ContainerUser>1654:1654</ContainerUser>", project, StringComparison.Ordinal);
         Assert.Equal(
-            Environment().Match(file).Groups[1].Value.Split(' '),
+            Variables().Match(file).Groups[1].Value.Split(' '),
             Variable().Matches(project).Select(static variable => $"{variable.Groups[1]}={variable.Groups[2]}"));
-        var program = Program().Match(file).Groups[1].Value;
+        var program = EntryPoint().Match(file).Groups[1].Value;
         Assert.NotEmpty(program);
         Assert.Contains($"<ContainerWorkingDirectory>{program}</ContainerWorkingDirectory>", project, StringComparison.Ordinal);
     }
@@ -152,10 +152,10 @@ public sealed partial class ReleaseTests
     private static partial Regex From();
 
     [GeneratedRegex("^ENV (.+)$", RegexOptions.Multiline)]
-    private static partial Regex Environment();
+    private static partial Regex Variables();
 
     [GeneratedRegex("^ENTRYPOINT \\[\"(.+)/fedrlora\"\\]$", RegexOptions.Multiline)]
-    private static partial Regex Program();
+    private static partial Regex EntryPoint();
 
     [GeneratedRegex("<ContainerEnvironmentVariable Include=\"([^\"]+)\" Value=\"([^\"]*)\"")]
     private static partial Regex Variable();
