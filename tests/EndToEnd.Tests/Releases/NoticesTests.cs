@@ -61,7 +61,9 @@ public sealed class NoticesTests
     {
         using var folder = new TemporaryFolder();
 
-        Assert.StartsWith("a 1.0: no ", Assert.Throws<InvalidDataException>(() => Written(folder, ["a"])).Message, StringComparison.Ordinal);
+        var refused = Assert.Throws<InvalidDataException>(() => Written(folder, ["a"]));
+
+        Assert.StartsWith("a 1.0: no ", refused.Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -70,7 +72,8 @@ public sealed class NoticesTests
         using var folder = new TemporaryFolder();
         Package(folder, "a", """<license type="file">COPYING.md</license>""");
         File.WriteAllText(folder.File("a/1.0/COPYING.md"), "Do what is right.\r\n");
-        File.WriteAllText(folder.File("a/1.0/ThirdPartyNotices.rtf"), @"{\rtf1\ansi{\fonttbl{\f0 Tahoma;}}\pard\fs19 It holds \b zlib\b0\par of two.\par}");
+        File.WriteAllText(folder.File("a/1.0/ThirdPartyNotices.rtf"),
+            @"{\rtf1\ansi{\fonttbl{\f0 Tahoma;}}\pard\fs19 It holds \b zlib\b0\par of two.\par}");
 
         var text = Written(folder, ["a"]);
 
