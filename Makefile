@@ -1,5 +1,5 @@
 # What a user runs. Needs the .NET 10 SDK; packages restore by name on first use.
-.PHONY: build demo test soak bench bench-training bench-byzantine bench-defaults bench-scopes bench-telemetry bench-tls bench-tokenizers bench-wall samples chart clean
+.PHONY: build demo test release release-test image image-test soak bench bench-training bench-byzantine bench-defaults bench-scopes bench-telemetry bench-tls bench-tokenizers bench-wall samples chart clean
 
 build:
 	dotnet build FedRLora.sln -c Release -v quiet
@@ -11,11 +11,28 @@ demo:
 test:
 	eng/test.sh
 
+# Archives for machines without .NET, in artifacts/release (docs/releases.md).
+release:
+	eng/release.sh
+
+# The archive in an empty root of Debian, with the demo (some minutes; root and debootstrap, skipped without).
+release-test:
+	eng/release-test.sh
+
+# An image on BASE=IMAGE, which has to be said.
+image:
+	eng/image.sh
+
+# The images of both ways on a Debian base, two silos of each (some minutes; root, buildah and more, skipped without).
+image-test:
+	eng/image-test.sh
+
 # The long forms: twenty kills instead of three, twenty thousand mutations of each kind of file instead of some hundred, a store that
 # is away for twenty seconds instead of three, a crash in every store operation of a run and a power cut after every step of its disks instead of some two dozen, every seventh byte
 # of every blob flipped, a hundred thousand orders of events, silos killed every three seconds (six processes) and every second (twenty
 # seeds), a Redis that is away for more than a minute and comes back empty; five seeds of plain LoRA beside PEFT, and of the default
-# method beside plain LoRA; forty steps on a real model's blocks; the owners of tensors in every method.
+# method beside plain LoRA; forty steps on a real model's blocks; the owners of tensors in every method; sites on a network that is cut; the
+# release archive and the images on a Debian without .NET.
 soak:
 	FEDRLORA_FUZZ=20000 dotnet test tests/Training.Tests -c Release --nologo --filter "FullyQualifiedName~Fuzz|FullyQualifiedName~Hostile|FullyQualifiedName~mutated"
 	FEDRLORA_SOAK=1 dotnet test tests/Training.Tests -c Release --nologo --filter "DefaultMethodTests|RealModelTrainingTests|TaskScopeTests" --logger "console;verbosity=detailed"
@@ -24,6 +41,8 @@ soak:
 	FEDRLORA_KILLS=20 dotnet test tests/EndToEnd.Tests -c Release --nologo --filter KilledRunTests --logger "console;verbosity=detailed"
 	FEDRLORA_SOAK=1 dotnet test tests/EndToEnd.Tests -c Release --nologo --filter "KilledSilosTests|EmptyRedisTests|CutSitesTests" --logger "console;verbosity=detailed"
 	FEDRLORA_SOAK=1 dotnet test tests/Grains.Tests -c Release --nologo --filter LostSilosTests --logger "console;verbosity=detailed"
+	eng/release-test.sh
+	eng/image-test.sh
 
 # Rounds without training, in one silo and between two, beside a memory copy and plain files of the same bytes.
 bench:

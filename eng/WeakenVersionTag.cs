@@ -8,7 +8,7 @@ using System.Text;
 /// Build step: marks one libstdc++ version requirement of an ELF library as weak (VER_FLG_WEAK in .gnu.version_r), so that
 /// the loader warns instead of refusing where the host's libstdc++ lacks the tag. Works on a copy in the output folder,
 /// never on the package's file (the copy may be a hard link to it, so it is replaced, not written). Does nothing where the
-/// host has the tag or the library does not ask for it.
+/// host has the tag (unless the copy is for other hosts) or the library does not ask for it.
 /// </summary>
 public sealed class WeakenVersionTag : Microsoft.Build.Utilities.Task
 {
@@ -24,11 +24,15 @@ public sealed class WeakenVersionTag : Microsoft.Build.Utilities.Task
     [Microsoft.Build.Framework.Required]
     public string File { get; set; } = "";
 
+    /// <summary>Whether the copy goes to other machines, so that what this one has does not count.</summary>
+    public bool ForOtherHosts { get; set; }
+
     /// <inheritdoc/>
     public override bool Execute()
     {
+        if (!System.IO.File.Exists(File)) return true;
         string host = HostLibraries.FirstOrDefault(System.IO.File.Exists);
-        if (!System.IO.File.Exists(File) || host == null || HostHasTag(host)) return true;
+        if (!ForOtherHosts && (host == null || HostHasTag(host))) return true;
         byte[] image = System.IO.File.ReadAllBytes(File);
         if (!ElfVersionNeeds.Weaken(image, Tag)) return true;
         DateTime written = System.IO.File.GetLastWriteTimeUtc(File);
@@ -37,8 +41,9 @@ public sealed class WeakenVersionTag : Microsoft.Build.Utilities.Task
         System.IO.File.SetLastWriteTimeUtc(temporary, written); // the copy step then sees an unchanged file
         System.IO.File.Delete(File);
         System.IO.File.Move(temporary, File);
-        Log.LogMessage(Microsoft.Build.Framework.MessageImportance.High,
-            "{0}: this host's libstdc++ has no {1}; the requirement is marked weak in the copy.", File, Tag);
+        Log.LogMessage(Microsoft.Build.Framework.MessageImportance.High, ForOtherHosts
+            ? "{0}: hosts whose libstdc++ has no {1} can load it; the requirement is marked weak in the copy."
+            : "{0}: this host's libstdc++ has no {1}; the requirement is marked weak in the copy.", File, Tag);
         return true;
     }
 
