@@ -133,7 +133,7 @@ internal abstract class PreambleReader
         {
             try
             {
-                return _silo(serializer.Deserialize(bytes));
+                return serializer.Deserialize(bytes) is { } said ? _silo(said) : null;
             }
             catch (Exception e) when (e is not OperationCanceledException)
             {

@@ -11,7 +11,7 @@ public sealed partial class TlsRefusals(TimeProvider time, ILogger<TlsRefusals> 
 {
     private const int Most = 1_000;
     private static readonly TimeSpan AgainAfter = TimeSpan.FromMinutes(1);
-    private readonly ConcurrentDictionary<(string, string), long> _told = [];
+    private readonly ConcurrentDictionary<(LinkKind, string, string), long> _told = [];
     private volatile string? _last;
 
     /// <summary>
@@ -39,7 +39,7 @@ public sealed partial class TlsRefusals(TimeProvider time, ILogger<TlsRefusals> 
     // what is in a reason before its first comma does not change from second to second, as a clock's time does
     private bool IsDue(LinkKind kind, EndPoint? peer, string reason)
     {
-        var key = (PlaceOf(kind, peer), reason.Split(',', 2)[0]);
+        var key = (kind, PlaceOf(kind, peer), reason.Split(',', 2)[0]);
         var now = time.GetTimestamp();
         if (_told.TryGetValue(key, out var before) && time.GetElapsedTime(before, now) < AgainAfter) return false;
         if (_told.Count >= Most)

@@ -25,7 +25,7 @@ using Orleans.Serialization;
 namespace FedRLora.Grains.Tests.Tls;
 
 /// <summary>Silos of this process that talk over sockets and mutual TLS, with a membership outside them.</summary>
-internal sealed class TlsSilos : IAsyncDisposable
+internal sealed class TlsSilos : IAsyncDisposable, IDisposable
 {
     private readonly List<TlsSilo> _silos = [];
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("fedrlora-tls-");
@@ -69,6 +69,7 @@ internal sealed class TlsSilos : IAsyncDisposable
                 membership.ProbeTimeout = TimeSpan.FromSeconds(1);
                 membership.NumMissedProbesLimit = 2;
                 membership.NumVotesForDeathDeclaration = 2;
+                membership.TableRefreshTimeout = TimeSpan.FromSeconds(2);
                 membership.MaxJoinAttemptTime = TimeSpan.FromSeconds(4);
             })
             .AddTls(settings)
@@ -97,8 +98,13 @@ internal sealed class TlsSilos : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         foreach (var silo in Enumerable.Reverse(_silos)) await silo.DisposeAsync();
+        Dispose();
+    }
+
+    public void Dispose()
+    {
         Authority.Dispose();
-        _folder.Delete(recursive: true);
+        if (Directory.Exists(_folder.FullName)) _folder.Delete(recursive: true);
     }
 
     private sealed record OneStore(IBlobStore Job) : IBlobStores
@@ -110,7 +116,7 @@ internal sealed class TlsSilos : IAsyncDisposable
     {
         public bool IsUnexpected(Exception exception) => true;
 
-        public void OnFatalException(object sender, string context, Exception exception) => lines.Add($"fatal: {context}");
+        public void OnFatalException(object? sender, string? context, Exception? exception) => lines.Add($"fatal: {context}");
     }
 }
 
@@ -198,7 +204,7 @@ internal sealed class HeldConnection(SslStream stream) : IAsyncDisposable
     {
         var client = new TcpClient();
         await client.ConnectAsync(IPAddress.Loopback, port);
-        var stream = new SslStream(client.GetStream(), false, static (_, _, _, _) => true);
+        var stream = new SslStream(client.GetStream(), false, static (_, shown, _, _) => shown is not null);
         await stream.AuthenticateAsClientAsync(new SslClientAuthenticationOptions
         {
             TargetHost = "x", EnabledSslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13, AllowTlsResume = true,
