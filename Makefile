@@ -29,7 +29,7 @@ image-test:
 
 # The long forms: twenty kills instead of three, twenty thousand mutations of each kind of file instead of some hundred, a store that
 # is away for twenty seconds instead of three, a crash in every store operation of a run and a power cut after every step of its disks instead of some two dozen, every seventh byte
-# of every blob flipped, a hundred thousand orders of events, silos killed every three seconds (six processes) and every second (twenty
+# of every blob flipped, a hundred thousand orders of events, silos killed every three seconds (six processes, found by Redis and by tables) and every second (twenty
 # seeds), a Redis that is away for more than a minute and comes back empty; five seeds of plain LoRA beside PEFT, and of the default
 # method beside plain LoRA; forty steps on a real model's blocks; the owners of tensors in every method; sites on a network that is cut; the
 # release archive and the images on a Debian without .NET.

@@ -16,7 +16,8 @@ public abstract record ClusterLocation
     }
 
     /// <summary>What <c>--cluster</c> accepts.</summary>
-    public const string Forms = "redis://HOST:PORT[/DB], rediss://HOST:PORT[/DB], https://ACCOUNT.table.core.windows.net/TABLE or localhost";
+    public const string Forms =
+        "redis://HOST:PORT[/DB], rediss://HOST:PORT[/DB], https://ACCOUNT.table.core.windows.net/TABLE or localhost";
 
     /// <summary>Whether something outside of the silos keeps the membership, so that no silo is more than another.</summary>
     public bool IsOutside => this is not Localhost;

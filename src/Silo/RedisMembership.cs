@@ -122,6 +122,7 @@ public static class RedisMembership
 
         (options.Ssl, options.SslHost) = (true, redis.Host.Trim('[', ']'));
         options.SslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13;
+        options.CheckCertificateRevocation = false; // else a site that reaches no server of revocation lists has no membership
         var authorities = Value(AuthoritiesVariable) is { } file ? ReadAuthorities(file) : null;
         options.CertificateValidation += (_, certificate, chain, errors) =>
         {

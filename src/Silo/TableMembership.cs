@@ -130,7 +130,9 @@ public static class TableMembership
     {
         if (IsAway(exception)) return Silent(table, exception);
         var failed = exception as RequestFailedException;
-        var why = failed is null ? exception.Message.Split('\n', 2)[0].Trim() : failed.ErrorCode ?? $"status {failed.Status}";
+        var why = failed is null
+            ? exception.Message.Split('\n', 2)[0].Trim()
+            : failed.ErrorCode ?? $"{failed.Status} {(HttpStatusCode)failed.Status}";
         return new($"the tables at {table} refuse {credentials}: {why}", exception);
     }
 

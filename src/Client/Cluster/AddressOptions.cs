@@ -14,8 +14,8 @@ internal static class AddressOptions
     /// <summary><c>--listen</c>.</summary>
     public static Option<IPAddress> Listen() => new("--listen")
     {
-        Description = "The address that it listens on for silos: an IP address of this machine, 0.0.0.0 or :: for all; by default 127.0.0.1; "
-            + "any but loopback needs --tls and a --cluster outside of the silos",
+        Description = "The address that it listens on for silos: an IP address of this machine, 0.0.0.0 or :: for all; by default "
+            + "127.0.0.1; any but loopback needs --tls and a --cluster outside of the silos",
         DefaultValueFactory = static _ => IPAddress.Loopback,
         CustomParser = static result =>
         {
@@ -46,7 +46,8 @@ internal static class AddressOptions
     public static IPAddress ParseListen(string text)
     {
         // .NET reads 1 and 0x7f.1 as addresses too
-        if (!IPAddress.TryParse(text, out var address) || (address.AddressFamily == AddressFamily.InterNetwork && text.Split('.').Length != 4))
+        if (!IPAddress.TryParse(text, out var address)
+            || (address.AddressFamily == AddressFamily.InterNetwork && text.Split('.').Length != 4))
             throw new BadInputException($"--listen: '{BadInputException.Shown(text)}' is no IP address; give one of this machine's, "
                 + "0.0.0.0 or :: for all, and a host name to --advertise");
         if (address.IsIPv4MappedToIPv6) address = address.MapToIPv4();
@@ -62,7 +63,8 @@ internal static class AddressOptions
     {
         if (text is null) return null;
         IPAddress[] found;
-        if (IPAddress.TryParse(text, out var literal) && (literal.AddressFamily != AddressFamily.InterNetwork || text.Split('.').Length == 4))
+        if (IPAddress.TryParse(text, out var literal)
+            && (literal.AddressFamily != AddressFamily.InterNetwork || text.Split('.').Length == 4))
             found = [literal];
         else if (Uri.CheckHostName(text) == UriHostNameType.Dns && text.Any(static c => !char.IsAsciiDigit(c) && c != '.'))
             found = await LookUpAsync(text, cancellationToken);
@@ -131,7 +133,7 @@ internal static class AddressOptions
         { AddressFamily: AddressFamily.InterNetwork } when address.Equals(IPAddress.Broadcast) => "the broadcast address",
         { AddressFamily: AddressFamily.InterNetwork } when address.GetAddressBytes()[0] is >= 224 and < 240 => "a multicast address",
         { IsIPv6Multicast: true } => "a multicast address",
-        { IsIPv6LinkLocal: true } => "a link-local address, which means another machine on each network; use a global or a unique local one",
+        { IsIPv6LinkLocal: true } => "a link-local address, which is another machine on each network; use a global or unique local one",
         _ => null,
     };
 }

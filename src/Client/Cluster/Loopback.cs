@@ -13,7 +13,7 @@ internal static class Loopback
     public static void RequireFree(int port, string advice) => RequireFree(new IPEndPoint(IPAddress.Loopback, port), advice);
 
     /// <summary>Makes sure that this process can listen there.</summary>
-    /// <exception cref="EnvironmentException">It cannot; where somebody else does, the message ends with <paramref name="advice"/>.</exception>
+    /// <exception cref="EnvironmentException">It cannot; where somebody does, the message ends with <paramref name="advice"/>.</exception>
     public static void RequireFree(IPEndPoint where, string advice)
     {
         using var listener = new TcpListener(where);

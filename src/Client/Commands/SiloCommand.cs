@@ -66,9 +66,9 @@ internal static class SiloCommand
         var join = SharedOptions.Port("--join",
             "Silo port of the first silo, which keeps the membership where no --cluster does; without it this is the first silo");
         var port = SharedOptions.Port("--port",
-            $"Silo port; by default {SiloPorts.Silo} for the first silo and for one that other machines reach, and a free one for others");
+            $"Silo port; by default {SiloPorts.Silo} for the first silo and off loopback, and a free one for others");
         var gateway = SharedOptions.Port("--gateway",
-            $"Gateway port; by default {SiloPorts.Gateway} for the first silo and for one that other machines reach, and a free one for others");
+            $"Gateway port; by default {SiloPorts.Gateway} for the first silo and off loopback, and a free one for others");
         var control = new Option<IPEndPoint?>("--control")
         {
             Description = $"Where its control plane listens: {ControlOptions.Forms}; by default {ControlOptions.DefaultPort} for the first "

@@ -73,7 +73,8 @@ public sealed class AuthorityFolder
     public static AuthorityFolder Open(string folder, string? passphrase, TimeProvider time)
     {
         if (!Directory.Exists(folder)) throw new BadInputException($"{folder}: there is no such folder");
-        if (!IsOne(folder)) throw new BadInputException($"{folder}: holds no authority; make one with: fedrlora pki init --folder {folder}");
+        if (!IsOne(folder))
+            throw new BadInputException($"{folder}: holds no authority; make one with: fedrlora pki init --folder {folder}");
         PkiFiles.RequirePrivate(folder);
         return new(folder, passphrase, time);
     }
@@ -112,7 +113,8 @@ public sealed class AuthorityFolder
         if (request.Names.Kind == CertificateKind.Site && request.Names.Holders.FirstOrDefault(Revoked().Sites.Contains) is { } site)
             throw new BadInputException($"{Denied}: site {site} is revoked; take its line away before it gets a certificate");
         var (from, until) = (Later(begin, now - Issuing.BeforeIssue), Earlier(end, now + TimeSpan.FromDays(days)));
-        using var issued = Issuing.Leaf(root, request.Key, request.Names.Dns(Domain), request.Names.Addresses, request.Names.Uses, from, until);
+        var names = request.Names;
+        using var issued = Issuing.Leaf(root, request.Key, names.Dns(Domain), names.Addresses, names.Uses, from, until);
         var record = new IssuedCertificate
         {
             Serial = issued.SerialNumber, Names = request.Names.Dns(Domain),

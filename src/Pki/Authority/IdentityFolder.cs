@@ -58,14 +58,14 @@ public static class IdentityFolder
     }
 
     /// <summary>
-    /// Puts a certificate into its place: the authorities first, then the key, then the certificate, each by one rename. A silo that reads
+    /// Puts a certificate into its place: the authorities first, then the key, then the certificate, each by one rename. A silo that looks
     /// in between finds a key that does not fit, says so once and serves the pair that it has until the next look.
     /// </summary>
     /// <param name="folder">The folder with the key.</param>
     /// <param name="reply">What the authority sent back: a folder with certificate and authorities, or the certificate alone.</param>
     /// <param name="time">The clock.</param>
     /// <returns>The certificate.</returns>
-    /// <exception cref="BadInputException">Others would refuse the certificate, its key is not here, or a file cannot be written.</exception>
+    /// <exception cref="BadInputException">Others would refuse it, its key is not here, or a file cannot be written.</exception>
     public static X509Certificate2 Install(string folder, string reply, TimeProvider time)
     {
         var files = TlsFiles.In(folder);
@@ -80,7 +80,8 @@ public static class IdentityFolder
                 + "was it made for the request that lies there?");
         var domain = CertificateNames.DomainOf(certificate) ?? SanNames.DefaultDomain;
         // as a silo would open it
-        TlsIdentity.Open(new TlsFiles(certificateFile, key, authorities, files.Denied), domain, UsesOf(certificate), time, NullLogger.Instance);
+        var opened = new TlsFiles(certificateFile, key, authorities, files.Denied);
+        TlsIdentity.Open(opened, domain, UsesOf(certificate), time, NullLogger.Instance);
         if (File.Exists(files.Certificate))
         {
             using var before = ReadFirst(files.Certificate);

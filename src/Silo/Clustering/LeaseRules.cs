@@ -9,7 +9,7 @@ internal enum Reach
     /// <summary>The machine answers that nobody listens.</summary>
     Refuses,
 
-    /// <summary>Somebody on the way to another machine answers that nobody listens: that machine, or a firewall before a silo that lives.</summary>
+    /// <summary>Another machine answers that nobody listens, or a firewall before a silo that lives.</summary>
     Rejected,
 
     /// <summary>Nothing came back, or it cannot be asked from here.</summary>

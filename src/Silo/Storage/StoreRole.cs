@@ -12,6 +12,6 @@ public sealed record StoreRole(string Option, string ConnectionStringVariable, s
     /// <summary>The store of one site's heads and optimizer states.</summary>
     public static StoreRole Site { get; } = new("--site-store", "FEDRLORA_SITE_STORE_CONNECTION_STRING", "FEDRLORA_SITE_STORE_SAS");
 
-    /// <summary>The tables that keep the membership; without variables of its own, the job store's connection string where it fits.</summary>
+    /// <summary>The tables of the membership; without variables of its own, the job store's connection string where it fits.</summary>
     public static StoreRole Cluster { get; } = new("--cluster", "FEDRLORA_CLUSTER_CONNECTION_STRING", "FEDRLORA_CLUSTER_SAS");
 }

@@ -8,6 +8,7 @@ using FedRLora.Training.Tests;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Options;
 using Orleans.Configuration;
+using SiloOptions = FedRLora.Silo.SiloOptions;
 
 namespace FedRLora.EndToEnd.Tests.Federation;
 

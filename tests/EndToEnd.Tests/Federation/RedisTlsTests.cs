@@ -11,7 +11,7 @@ namespace FedRLora.EndToEnd.Tests.Federation;
 /// <summary>A Redis server that speaks TLS, lets one user in, and may ask for certificates.</summary>
 public sealed class RedisTlsTests : IDisposable
 {
-    private const string User = "silo on >sesame ~* &* +@all";
+    private static readonly string[] Users = ["--user", "silo", "on", ">sesame", "~*", "&*", "+@all", "--user", "default", "off"];
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("fedrlora-redis-tls-");
 
     public RedisTlsTests()
@@ -117,7 +117,7 @@ public sealed class RedisTlsTests : IDisposable
     }
 
     private Task<RedisServer> StartAsync(string pair, params string[] more) => RedisServer.StartTlsAsync(
-        In($"{pair}.crt"), In($"{pair}.key"), In("ca.crt"), ["--user", User, "--user", "default off", .. more]);
+        In($"{pair}.crt"), In($"{pair}.key"), In("ca.crt"), [.. Users, .. more]);
 
     private Variables Environment() => new(_folder.FullName, "ca.crt", "silo", "sesame", null, null);
 
