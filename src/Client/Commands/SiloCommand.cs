@@ -3,10 +3,12 @@ using System.Net;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Cluster;
+using FedRLora.Client.Control;
 using FedRLora.Client.Rendering;
 using FedRLora.ControlPlane;
 using FedRLora.ControlPlane.Access;
 using FedRLora.ControlPlane.Http;
+using FedRLora.Pki;
 using FedRLora.Silo;
 using FedRLora.Silo.Clustering;
 using FedRLora.Silo.Storage;
@@ -66,31 +68,6 @@ internal static class SiloCommand
             $"Silo port; by default {SiloPorts.Silo} for the first silo and a free one for others and with --cluster redis://");
         var gateway = SharedOptions.Port("--gateway",
             $"Gateway port; by default {SiloPorts.Gateway} for the first silo and a free one for others and with --cluster redis://");
-        var control = new Option<IPEndPoint?>("--control")
-        {
-            Description = $"Where its control plane listens: {ControlOptions.Forms}; by default {ControlOptions.DefaultPort} for the first "
-                + "silo and a free port for others and with --cluster redis://",
-            CustomParser = static result =>
-            {
-                try
-                {
-                    return ControlOptions.Parse(result.Tokens[0].Value);
-                }
-                catch (BadInputException e)
-                {
-                    result.AddError(e.Message);
-                    return null;
-                }
-            },
-        };
-        var controlToken = new Option<string?>("--control-token")
-        {
-            Description = "The file with the operator's token, made where it is not there; by default one that this user's commands find",
-        };
-        var dashboard = new Option<bool>("--orleans-dashboard")
-        {
-            Description = "Show Orleans' own dashboard below /orleans of the control plane, to operators; give it to every silo",
-        };
         var resend = SharedOptions.Number("--resend-after",
             "Seconds of silence after which work is sent again; by default 10", 0.1, 86_400);
         var maySend = MaySend.Create();
@@ -102,10 +79,11 @@ internal static class SiloCommand
         var logFormat = ConsoleLogs.Format();
         var command = new Command("silo", "Run one silo of a federation over processes, on loopback")
         {
-            site, name, root, store, siteStore, mode, durability, cluster, clusterId, join, port, gateway, control,
-            controlToken, dashboard, resend, maySend,
+            site, name, root, store, siteStore, mode, durability, cluster, clusterId, join, port, gateway,
+            resend, maySend,
             lanes, clientMetrics, mlflow, logFormat,
         };
+        var control = ControlPlaneOptions.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var sites = parsed.GetRequiredValue(site);
@@ -127,11 +105,7 @@ internal static class SiloCommand
                 MaySend = MaySend.Read(parsed, maySend, sites), Lanes = parsed.GetValue(lanes),
                 ClientMetrics = parsed.GetValue(clientMetrics) ?? 0,
                 Mlflow = parsed.GetValue(mlflow) is { } tracker ? MlflowServer.Parse(tracker) : null,
-                Control = new()
-                {
-                    Address = parsed.GetValue(control) ?? new(IPAddress.Loopback, first ? ControlOptions.DefaultPort : 0),
-                    TokenFile = parsed.GetValue(controlToken), OrleansDashboard = parsed.GetValue(dashboard),
-                },
+                Control = control.Read(parsed, first ? ControlOptions.DefaultPort : 0, ofSilo: null, SanNames.DefaultDomain),
             };
             var kept = StoreSpec.Of(parsed.GetRequiredValue(mode), parsed.GetRequiredValue(durability));
             options = options with { StoreMode = kept.Mode!.Value, Durability = kept.Durability!.Value };
@@ -151,10 +125,10 @@ internal static class SiloCommand
             await StartAsync(host, options, cancellationToken);
             await parsed.InvocationConfiguration.Output.WriteLineAsync(
                 $"silo {options.Name} serves {string.Join(", ", options.Sites)}: silo port {options.SiloPort}, "
-                + $"gateway {options.GatewayPort}, control {host.Services.GetRequiredService<ControlServer>().Address.Authority}, "
+                + $"gateway {options.GatewayPort}, control {ShownOf(host.Services.GetRequiredService<ControlServer>().Address)}, "
                 + $"store {StoreLocation.Parse(StoreRole.Job, options.Store).Name}"
                 + (parsed.GetValue(maySend) is { Length: > 0 } words ? $", may send {string.Join("; ", words)}" : ""));
-            if (parsed.GetValue(dashboard))
+            if (control.ShowsOrleans(parsed))
             {
                 var server = host.Services.GetRequiredService<ControlServer>();
                 await parsed.InvocationConfiguration.Output.WriteLineAsync(
@@ -181,6 +155,10 @@ internal static class SiloCommand
         return command;
     }
 
+    // Plain HTTP goes without saying: it is on loopback alone.
+    private static string ShownOf(Uri control) =>
+        control.Scheme == Uri.UriSchemeHttps ? control.GetLeftPart(UriPartial.Authority) : control.Authority;
+
     // Half of a store's files would be out of the other silos' reach, which shows as soon as they read one.
     private static void CheckMode(string folder, StoreMode asked)
     {
@@ -206,7 +184,8 @@ internal static class SiloCommand
         Loopback.RequireFree(options.SiloPort,
             first ? $"join that silo with --join {options.SiloPort}, or give --port and --gateway" : "give another --port");
         Loopback.RequireFree(options.GatewayPort, "give another --gateway");
-        if (options.Control is { Address.Port: > 0 and var control }) Loopback.RequireFree(control, "give another --control");
+        if (options.Control is { Address: { Port: > 0 and var asked } address } && IPAddress.IsLoopback(address.Address))
+            Loopback.RequireFree(asked, "give another --control");
         if (options.Cluster is ClusterLocation.Redis redis) await RedisMembership.RequireAsync(redis, cancellationToken);
         if (options.PrimaryPort is { } primary) await Loopback.RequireListenerAsync(primary, JoinPatience, cancellationToken);
     }
