@@ -266,16 +266,14 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
         {
             throw new NoAnswerException($"{server.Address} does not answer; what listens there may be stopped, or be no silo", e);
         }
-        catch (HttpRequestException e) when (server.Trust?.Shown is { } shown && _refusals.GetValueOrDefault(server) is null
-            && e.HttpRequestError is not (HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError)
-            && await AnswersOthersAsync(server, cancellationToken))
-        {
-            // a server that does not accept a certificate says so by closing, before or after the handshake as the version has it
-            throw new EnvironmentException(
-                $"{server.Address} answers, but not to the certificate {shown}: it refuses it, and its log says why", e);
-        }
         catch (HttpRequestException e)
         {
+            if (server.Trust?.Shown is { } shown && await IsRefusedAsync(server, e.HttpRequestError, cancellationToken))
+            {
+                throw new EnvironmentException(
+                    $"{server.Address} answers, but not to the certificate {shown}: it refuses it, and its log says why", e);
+            }
+
             throw e.HttpRequestError switch
             {
                 HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError =>
@@ -289,9 +287,12 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
         }
     }
 
-    // Whether it lives for callers who show no certificate.
-    private async Task<bool> AnswersOthersAsync(NamedServer server, CancellationToken cancellationToken)
+    // A server that does not accept a certificate says so by closing, in or after the handshake as the version has it: what tells it from
+    // one that is gone is that it lives for callers who show none.
+    private async Task<bool> IsRefusedAsync(NamedServer server, HttpRequestError error, CancellationToken cancellationToken)
     {
+        if (_refusals.ContainsKey(server)
+            || error is HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError) return false;
         using var unshown = Connection(server with { Trust = server.Trust?.Unshown });
         return await LivesAsync(server, unshown, cancellationToken);
     }

@@ -186,8 +186,8 @@ public class OidcTests
         {
             var key = Key.ECDsa.ExportParameters(includePrivateParameters: false);
             return $$"""
-                {"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "kid": "{{Key.KeyId}}", "x": "{{Base64UrlEncoder.Encode(key.Q.X)}}",
-                "y": "{{Base64UrlEncoder.Encode(key.Q.Y)}}"}]}
+                {"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "kid": "{{Key.KeyId}}", "x": "{{Base64UrlEncoder.Encode(key.Q.X!)}}",
+                "y": "{{Base64UrlEncoder.Encode(key.Q.Y!)}}"}]}
                 """;
         }
     }
