@@ -28,6 +28,22 @@ public static class Keys
     /// <summary>Which cluster works on the store.</summary>
     public const string ClusterLease = "cluster/lease.json";
 
+    /// <summary>Prefix of the records of what was done.</summary>
+    public const string Audit = "audit/";
+
+    /// <summary>Prefix of the record of what was done through a silo.</summary>
+    public static string AuditOf(string silo) => $"{Audit}{silo}/";
+
+    /// <summary>A line of the record of a silo, the first of which is 1.</summary>
+    public static string AuditLine(string silo, int number) => string.Create(CultureInfo.InvariantCulture,
+        $"{AuditOf(silo)}{number:D8}.json");
+
+    /// <summary>The silo and the number of a line's key; null where the key is none.</summary>
+    public static (string Silo, int Number)? AuditLineOf(string key) =>
+        key.Split('/') is ["audit", var silo, [.. var digits, '.', 'j', 's', 'o', 'n']]
+        && int.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && key == AuditLine(silo, number)
+            ? (silo, number) : null;
+
     /// <summary>Prefix of the list of jobs.</summary>
     public const string Index = "index/";
 

@@ -32,6 +32,8 @@ internal static class Program
         WatchCommand.Create,
         LogsCommand.Create,
         OpenCommand.Create,
+        AuditCommand.Create,
+        TokenCommand.Create,
         PauseCommand.Create,
         CancelCommand.Create,
         ValidateCommand.Create,
@@ -41,7 +43,8 @@ internal static class Program
     ];
 
     private static bool AsksOnly(string[] args) =>
-        args is ["watch" or "runs" or "compare" or "submit" or "pause" or "cancel" or "logs" or "open", ..] || args.Contains("--server");
+        args is ["watch" or "runs" or "compare" or "submit" or "pause" or "cancel" or "logs" or "open" or "audit", ..]
+            || args.Contains("--server");
 
     internal static async Task<int> Main(string[] args)
     {

@@ -1,6 +1,8 @@
 using System.Globalization;
 using System.Net;
 using FedRLora.Abstractions;
+using FedRLora.ControlPlane.Access;
+using FedRLora.Pki;
 
 namespace FedRLora.ControlPlane;
 
@@ -11,12 +13,29 @@ public sealed record ControlOptions
     public const int DefaultPort = 8470;
 
     /// <summary>What <c>--control</c> accepts.</summary>
-    public const string Forms = "PORT, or a loopback address with a port, as 127.0.0.1:8470";
+    public const string Forms = "PORT, which is one of 127.0.0.1, or an address with a port, as 0.0.0.0:8470";
 
-    /// <summary>The address: loopback; port 0 takes a free one.</summary>
+    /// <summary>The address; port 0 takes a free one. Others than loopback need <see cref="Tls"/>.</summary>
     public required IPEndPoint Address { get; init; }
 
-    /// <summary>The file with the operator's token, made where it is not there; null for the one that the port names.</summary>
+    /// <summary>The certificate that it shows; null for plain HTTP, on loopback alone.</summary>
+    public TlsFiles? Tls { get; init; }
+
+    /// <summary>The trust domain of <see cref="Tls"/>.</summary>
+    public string TrustDomain { get; init; } = SanNames.DefaultDomain;
+
+    /// <summary>Names and addresses that it answers to over TLS, beside those of its certificate.</summary>
+    public IReadOnlyList<string> Names { get; init; } = [];
+
+    /// <summary>The file with the hashed tokens of several people; null for none.</summary>
+    public string? TokensFile { get; init; }
+
+    /// <summary>Whose signed tokens are accepted; null for nobody's.</summary>
+    public OidcOptions? Oidc { get; init; }
+
+    /// <summary>
+    /// The file with the operator's token, made where it is not there; null for the one that the port names, and over TLS for none.
+    /// </summary>
     public string? TokenFile { get; init; }
 
     /// <summary>Whether Orleans' own dashboard is there, for operators.</summary>
@@ -29,17 +48,21 @@ public sealed record ControlOptions
     public static ControlOptions OnPort(int port) => new() { Address = new(IPAddress.Loopback, port) };
 
     /// <summary>Reads <see cref="Forms"/>.</summary>
-    /// <exception cref="BadInputException">It is neither, or others than this machine could reach the address.</exception>
+    /// <exception cref="BadInputException">It is neither.</exception>
     public static IPEndPoint Parse(string text)
     {
         if (int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var port) && port is > 0 and <= ushort.MaxValue)
             return new(IPAddress.Loopback, port);
         var named = text.StartsWith("localhost:", StringComparison.OrdinalIgnoreCase) ? $"127.0.0.1{text["localhost".Length..]}" : text;
-        if (!IPEndPoint.TryParse(named, out var address) || address.Port == 0)
-            throw new BadInputException($"--control: '{BadInputException.Shown(text)}' is no address to listen on; give {Forms}");
-        return IPAddress.IsLoopback(address.Address)
+        return IPEndPoint.TryParse(named, out var address) && address.Port != 0
             ? address
-            : throw new BadInputException($"--control: {address} can be reached from other machines, and this version has neither TLS nor "
-                + $"sign-in for that; give {Forms}, and reach it through an SSH tunnel");
+            : throw new BadInputException($"--control: '{BadInputException.Shown(text)}' is no address to listen on; give {Forms}");
     }
+
+    /// <summary>Returns the options where nobody's token would travel in the clear.</summary>
+    /// <exception cref="BadInputException">Others than this machine could reach the address, and it has no certificate.</exception>
+    public ControlOptions Checked() => Tls is not null || IPAddress.IsLoopback(Address.Address)
+        ? this
+        : throw new BadInputException($"--control: {Address} can be reached from other machines, so that it speaks https alone; name the "
+            + $"folder of its certificate with --control-tls or --tls, or give a port of 127.0.0.1");
 }

@@ -5,6 +5,7 @@ using FedRLora.Grains;
 using FedRLora.Grains.Silos;
 using FedRLora.Grains.Sites;
 using FedRLora.Grains.Upkeep;
+using FedRLora.Pki;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace FedRLora.ControlPlane;
@@ -41,6 +42,9 @@ public sealed record ControlServices
 
     /// <summary>Services of the silo's host that Orleans' dashboard works with; empty where it was not switched on.</summary>
     public IReadOnlyList<ServiceDescriptor> Dashboard { get; init; } = [];
+
+    /// <summary>The silo's own certificate, where the control plane shows it too; null where it opens its own files.</summary>
+    public TlsIdentity? Identity { get; init; }
 
     /// <summary>What a silo's host gives.</summary>
     public static ControlServices Of(IServiceProvider silo) => new()

@@ -2,6 +2,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.ControlPlane;
 using FedRLora.ControlPlane.Http;
+using FedRLora.Pki;
 using FedRLora.Training.Adapters;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -15,8 +16,9 @@ namespace FedRLora.Silo;
 internal static class ControlPlaneBuilderExtensions
 {
     /// <summary>The control plane of the silo.</summary>
-    public static void AddControlPlane(this IHostApplicationBuilder builder, ControlOptions control, string root)
+    public static void AddControlPlane(this IHostApplicationBuilder builder, SiloOptions options, ControlOptions control)
     {
+        var root = options.Root;
         var ofDashboard = typeof(DashboardOptions).Assembly;
         Type[] dashboard = !control.OrleansDashboard ? [] :
         [
@@ -29,6 +31,8 @@ internal static class ControlPlaneBuilderExtensions
                 control,
                 ControlServices.Of(services) with
                 {
+                    Identity = control.Tls == options.Tls && control.TrustDomain == options.TrustDomain
+                        ? services.GetService<TlsIdentity>() : null,
                     BytesOf = plan => BytesOf(plan, root),
                     Dashboard = [.. dashboard.Select(type => ServiceDescriptor.Singleton(type, _ => services.GetRequiredService(type)))],
                 },

@@ -65,7 +65,7 @@ public static class SiloHost
             builder.Services.AddSingleton<CloneWatch>().AddHostedService(static services => services.GetRequiredService<CloneWatch>());
         // after Orleans: they start when the silo has, and stop before it
         if (options.Mlflow is { } mlflow) builder.AddMlflow(mlflow);
-        if (options.Control is { } control) builder.AddControlPlane(control, options.Root);
+        if (options.Control is { } control) builder.AddControlPlane(options, control);
         return builder.Build();
     }
 

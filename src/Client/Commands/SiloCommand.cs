@@ -3,10 +3,12 @@ using System.Net;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Client.Cluster;
+using FedRLora.Client.Control;
 using FedRLora.Client.Rendering;
 using FedRLora.ControlPlane;
 using FedRLora.ControlPlane.Access;
 using FedRLora.ControlPlane.Http;
+using FedRLora.Pki;
 using FedRLora.Silo;
 using FedRLora.Silo.Clustering;
 using FedRLora.Silo.Storage;
@@ -18,7 +20,7 @@ using Microsoft.Extensions.Logging;
 
 namespace FedRLora.Client.Commands;
 
-/// <summary><c>fedrlora silo --site NAME</c>: a machine's part of a federation over processes, on loopback.</summary>
+/// <summary><c>fedrlora silo --site NAME</c>: a machine's part of a federation over processes or over machines.</summary>
 internal static class SiloCommand
 {
     private static readonly TimeSpan JoinPatience = TimeSpan.FromSeconds(15);
@@ -69,31 +71,6 @@ internal static class SiloCommand
             $"Silo port; by default {SiloPorts.Silo} for the first silo and off loopback, and a free one for others");
         var gateway = SharedOptions.Port("--gateway",
             $"Gateway port; by default {SiloPorts.Gateway} for the first silo and off loopback, and a free one for others");
-        var control = new Option<IPEndPoint?>("--control")
-        {
-            Description = $"Where its control plane listens: {ControlOptions.Forms}; by default {ControlOptions.DefaultPort} for the first "
-                + "silo and a free port for others and with a membership outside",
-            CustomParser = static result =>
-            {
-                try
-                {
-                    return ControlOptions.Parse(result.Tokens[0].Value);
-                }
-                catch (BadInputException e)
-                {
-                    result.AddError(e.Message);
-                    return null;
-                }
-            },
-        };
-        var controlToken = new Option<string?>("--control-token")
-        {
-            Description = "The file with the operator's token, made where it is not there; by default one that this user's commands find",
-        };
-        var dashboard = new Option<bool>("--orleans-dashboard")
-        {
-            Description = "Show Orleans' own dashboard below /orleans of the control plane, to operators; give it to every silo",
-        };
         var resend = SharedOptions.Number("--resend-after",
             "Seconds of silence after which work is sent again; by default 10", 0.1, 86_400);
         var maySend = MaySend.Create();
@@ -106,11 +83,11 @@ internal static class SiloCommand
         var tls = new TlsOptions();
         var command = new Command("silo", "Run one silo of a federation over processes, on loopback or, with --tls, over machines")
         {
-            site, name, root, store, siteStore, mode, durability, cluster, clusterId, listen, advertise, join, port, gateway, control,
-            controlToken, dashboard, resend, maySend,
+            site, name, root, store, siteStore, mode, durability, cluster, clusterId, listen, advertise, join, port, gateway, resend, maySend,
             lanes, clientMetrics, mlflow, logFormat,
         };
         foreach (var option in tls.All) command.Add(option);
+        var control = ControlPlaneOptions.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var sites = parsed.GetRequiredValue(site);
@@ -137,17 +114,17 @@ internal static class SiloCommand
                 MaySend = MaySend.Read(parsed, maySend, sites), Lanes = parsed.GetValue(lanes),
                 ClientMetrics = parsed.GetValue(clientMetrics) ?? 0,
                 Mlflow = parsed.GetValue(mlflow) is { } tracker ? MlflowServer.Parse(tracker) : null,
-                Control = new()
-                {
-                    Address = parsed.GetValue(control) ?? new(IPAddress.Loopback, first ? ControlOptions.DefaultPort : 0),
-                    TokenFile = parsed.GetValue(controlToken), OrleansDashboard = parsed.GetValue(dashboard),
-                },
             };
             var kept = StoreSpec.Of(parsed.GetRequiredValue(mode), parsed.GetRequiredValue(durability));
             options = options with { StoreMode = kept.Mode!.Value, Durability = kept.Durability!.Value };
             options = options with { Name = parsed.GetValue(name) ?? $"{options.Sites[0]}-{options.SiloPort}" };
             var (certificate, domain) = tls.Read(parsed, options.Name, sites);
-            options = options with { Tls = certificate, TrustDomain = domain };
+            options = options with
+            {
+                Tls = certificate, TrustDomain = domain,
+                Control = control.Read(parsed, first ? ControlOptions.DefaultPort : 0, certificate, domain,
+                    [$"{options.Reached}", .. parsed.GetValue(advertise) is { } named ? [named] : Array.Empty<string>()]),
+            };
             Interruption.Form = line => ConsoleLogs.Form(parsed.GetRequiredValue(logFormat), LogLevel.Information, line);
             AddressOptions.Check(options);
             await CheckAsync(options, cancellationToken);
@@ -167,10 +144,10 @@ internal static class SiloCommand
                 $"silo {options.Name} serves {string.Join(", ", options.Sites)}: silo port {options.SiloPort}"
                 + (options.Reached.Equals(IPAddress.Loopback) ? "" : $" of {options.Reached}")
                 + (options.Listen.Equals(options.Reached) ? ", " : $" (listening on {options.Listen}), ")
-                + $"gateway {options.GatewayPort}, control {host.Services.GetRequiredService<ControlServer>().Address.Authority}, "
+                + $"gateway {options.GatewayPort}, control {ShownOf(host.Services.GetRequiredService<ControlServer>().Address)}, "
                 + $"store {StoreLocation.Parse(StoreRole.Job, options.Store).Name}"
                 + (parsed.GetValue(maySend) is { Length: > 0 } words ? $", may send {string.Join("; ", words)}" : ""));
-            if (parsed.GetValue(dashboard))
+            if (control.ShowsOrleans(parsed))
             {
                 var server = host.Services.GetRequiredService<ControlServer>();
                 await parsed.InvocationConfiguration.Output.WriteLineAsync(
@@ -197,6 +174,10 @@ internal static class SiloCommand
         return command;
     }
 
+    // Plain HTTP goes without saying: it is on loopback alone.
+    private static string ShownOf(Uri control) =>
+        control.Scheme == Uri.UriSchemeHttps ? control.GetLeftPart(UriPartial.Authority) : control.Authority;
+
     // Half of a store's files would be out of the other silos' reach, which shows as soon as they read one.
     private static void CheckMode(string folder, StoreMode asked)
     {
@@ -222,7 +203,8 @@ internal static class SiloCommand
         Loopback.RequireFree(new IPEndPoint(options.Listen, options.SiloPort),
             first ? $"join that silo with --join {options.SiloPort}, or give --port and --gateway" : "give another --port");
         Loopback.RequireFree(new IPEndPoint(options.Listen, options.GatewayPort), "give another --gateway");
-        if (options.Control is { Address.Port: > 0 and var control }) Loopback.RequireFree(control, "give another --control");
+        if (options.Control is { Address: { Port: > 0 } control } && IPAddress.IsLoopback(control.Address))
+            Loopback.RequireFree(control, "give another --control");
         if (options.Cluster is ClusterLocation.Redis redis) await RedisMembership.RequireAsync(redis, cancellationToken);
         if (options.Cluster is ClusterLocation.AzureTable table) await TableMembership.RequireAsync(table, cancellationToken);
         if (options.PrimaryPort is { } primary)

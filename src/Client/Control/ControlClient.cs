@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Globalization;
 using System.Net.Http.Headers;
 using System.Net.ServerSentEvents;
@@ -48,7 +49,8 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
     };
 
     private readonly ControlPatience _patience = patience ?? new();
-    private readonly Dictionary<NamedServer, HttpClient> _connections = servers.ToDictionary(static server => server, Connection);
+    private readonly Dictionary<NamedServer, HttpClient> _connections = [];
+    private readonly ConcurrentDictionary<NamedServer, string> _refusals = new(); // why a server's certificate was not accepted
     private int _current;
 
     /// <summary>The path of a run.</summary>
@@ -159,8 +161,9 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
         foreach (var connection in _connections.Values) connection.Dispose();
     }
 
-    private static HttpClient Connection(NamedServer server) => new(new SocketsHttpHandler
+    private HttpClient Connection(NamedServer server) => new(new SocketsHttpHandler
     {
+        SslOptions = (server.Trust ?? ServerTrust.OfMachine).Options(why => _refusals[server] = why),
         AllowAutoRedirect = false, UseProxy = !server.Address.IsLoopback, UseCookies = false, MaxResponseHeadersLength = 32,
         MaxResponseDrainSize = 0, PooledConnectionLifetime = TimeSpan.FromMinutes(5),
         ConnectCallback = server.Address.IsLoopback ? (_, token) => server.Address.ConnectAsync(token) : null,
@@ -169,6 +172,12 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
     {
         Timeout = NoEnd,
     };
+
+    private HttpClient ConnectionTo(NamedServer server)
+    {
+        lock (_connections)
+            return _connections.TryGetValue(server, out var known) ? known : _connections[server] = Connection(server);
+    }
 
     private static RoundSummary RoundOf(NamedServer server, string line)
     {
@@ -241,9 +250,10 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
     {
         using var enough = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         enough.CancelAfter(within);
+        _refusals.TryRemove(server, out _);
         try
         {
-            var answer = _connections[server].SendAsync(request, HttpCompletionOption.ResponseHeadersRead, enough.Token);
+            var answer = ConnectionTo(server).SendAsync(request, HttpCompletionOption.ResponseHeadersRead, enough.Token);
             while (await Task.WhenAny(answer, Task.Delay(_patience.Answer, enough.Token)) != answer && !enough.IsCancellationRequested)
             {
                 // what takes long by its nature is waited for as long as the silo lives
@@ -258,12 +268,18 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
         }
         catch (HttpRequestException e)
         {
+            if (server.Trust?.Shown is { } shown && await IsRefusedAsync(server, e.HttpRequestError, cancellationToken))
+            {
+                throw new EnvironmentException(
+                    $"{server.Address} answers, but not to the certificate {shown}: it refuses it, and its log says why", e);
+            }
+
             throw e.HttpRequestError switch
             {
                 HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError =>
                     new NoAnswerException($"no silo answers at {server.Address}; {HowToStart}", e) { WasNotSent = true },
-                HttpRequestError.SecureConnectionError => new EnvironmentException(
-                    $"{server.Address}: no secure connection: {ControlErrors.Line((e.InnerException ?? e).Message)}", e),
+                HttpRequestError.SecureConnectionError => new EnvironmentException($"{server.Address}: no secure connection: "
+                    + (_refusals.GetValueOrDefault(server) ?? ControlErrors.Line((e.InnerException ?? e).Message)), e),
                 HttpRequestError.InvalidResponse or HttpRequestError.ConfigurationLimitExceeded or HttpRequestError.HttpProtocolError =>
                     ControlErrors.NoSilo(server, "what it sends is not HTTP as it should be", e),
                 _ => new NoAnswerException($"the connection to {server.Address} was lost before an answer came", e),
@@ -271,13 +287,26 @@ internal sealed class ControlClient(IReadOnlyList<NamedServer> servers, string l
         }
     }
 
-    private async Task<bool> LivesAsync(NamedServer server, CancellationToken cancellationToken)
+    // A server that does not accept a certificate says so by closing, in or after the handshake as the version has it: what tells it from
+    // one that is gone is that it lives for callers who show none.
+    private async Task<bool> IsRefusedAsync(NamedServer server, HttpRequestError error, CancellationToken cancellationToken)
+    {
+        if (_refusals.ContainsKey(server)
+            || error is HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError) return false;
+        using var unshown = Connection(server with { Trust = server.Trust?.Unshown });
+        return await LivesAsync(server, unshown, cancellationToken);
+    }
+
+    private Task<bool> LivesAsync(NamedServer server, CancellationToken cancellationToken) =>
+        LivesAsync(server, ConnectionTo(server), cancellationToken);
+
+    private async Task<bool> LivesAsync(NamedServer server, HttpClient connection, CancellationToken cancellationToken)
     {
         using var enough = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         enough.CancelAfter(_patience.Sign);
         try
         {
-            using var answer = await _connections[server].GetAsync(
+            using var answer = await connection.GetAsync(
                 server.Address.Of(Routes.Live.Pattern), HttpCompletionOption.ResponseHeadersRead, enough.Token);
             return answer.IsSuccessStatusCode;
         }

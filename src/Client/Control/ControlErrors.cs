@@ -35,11 +35,15 @@ internal static class ControlErrors
 
         return status switch
         {
+            HttpStatusCode.Unauthorized when server.Token.Path.Length == 0 => new BadInputException(
+                $"{server.Address}: {text}; name a token's file with --token-file FILE, or the folder of a certificate with --tls FOLDER"),
+            HttpStatusCode.Unauthorized when server.Address.IsSecure && server.Token.Value is not null => new BadInputException(
+                $"{server.Address} does not take the token in {server.Token.Path}: {text}"),
             HttpStatusCode.Unauthorized => new BadInputException(server.Token.Value is null
                 ? $"{server.Address} asks for a token, and {server.Token.Path} is not there: another user started the silo, "
-                    + "or it keeps its "
-                    + "token elsewhere; name that file with --token-file FILE"
+                    + "or it keeps its token elsewhere; name that file with --token-file FILE"
                 : $"{server.Address} does not take the token in {server.Token.Path}; name the file of its own with --token-file FILE"),
+            HttpStatusCode.Forbidden when server.Token.Value is null => new BadInputException($"{server.Address}: {text}"),
             HttpStatusCode.Forbidden => new BadInputException($"{server.Address}: {text} (it is in {server.Token.Path}); "
                 + "name the file of another with --token-file FILE"),
             HttpStatusCode.NotFound => new NotThereException(

@@ -18,6 +18,17 @@ internal sealed class ControlTarget
         Description = "The file with the silo's token; by default that of this user's own silo on the server's port",
         HelpName = "FILE",
     };
+    private readonly Option<string?> _ca = new("--ca")
+    {
+        Description = "With https: a file with the certificates of the authorities that are trusted; by default ca.crt of --tls, else the "
+            + "machine's",
+        HelpName = "FILE",
+    };
+    private readonly Option<string?> _tls = new("--tls")
+    {
+        Description = "With https: a folder with a certificate to show (tls.crt, tls.key, ca.crt)",
+        HelpName = "FOLDER",
+    };
 
     private ControlTarget()
     {
@@ -29,11 +40,14 @@ internal sealed class ControlTarget
         var target = new ControlTarget();
         command.Options.Add(target._servers);
         command.Options.Add(target._tokenFile);
+        command.Options.Add(target._ca);
+        command.Options.Add(target._tls);
         return target;
     }
 
     /// <summary>Whether anything says that silos are meant.</summary>
-    public bool IsMeant(ParseResult parsed) => IsNamed(parsed) || parsed.GetValue(_tokenFile) is not null;
+    public bool IsMeant(ParseResult parsed) => IsNamed(parsed) || parsed.GetValue(_tokenFile) is not null
+        || parsed.GetValue(_ca) is not null || parsed.GetValue(_tls) is not null;
 
     /// <summary>Whether silos were named at all.</summary>
     public bool IsNamed(ParseResult parsed) => parsed.GetValue(_servers) is { Length: > 0 };
@@ -54,8 +68,14 @@ internal sealed class ControlTarget
     {
         var named = parsed.GetValue(_servers) is { Length: > 0 } given ? given : [ServerAddress.Default];
         var servers = named.Select(ServerAddress.Parse).DistinctBy(static server => $"{server}").ToList();
-        var file = parsed.GetValue(_tokenFile);
-        return new([.. servers.Select(server => new NamedServer(server, Token.Read(file, server.Port)))], LineNamingSilos(parsed, "runs"));
+        var (file, ca, tls) = (parsed.GetValue(_tokenFile), parsed.GetValue(_ca), parsed.GetValue(_tls));
+        if ((ca ?? tls) is not null && servers.FirstOrDefault(static server => !server.IsSecure) is { } plain)
+            throw new BadInputException($"{(ca is null ? "--tls" : "--ca")}: {plain} is plain http, where there are no certificates; name "
+                + "it with https");
+        var trust = ServerTrust.Open(ca, tls);
+        return new(
+            [.. servers.Select(server => new NamedServer(server, Token.Read(file, server.IsLoopback ? server.Port : null), trust))],
+            LineNamingSilos(parsed, "runs"));
     }
 
     /// <summary>Says on standard error what an accepted run will wait for.</summary>
@@ -69,5 +89,7 @@ internal sealed class ControlTarget
     [
         .. (parsed.GetValue(_servers) ?? []).SelectMany(static server => new[] { "--server", server }),
         .. parsed.GetValue(_tokenFile) is { } file ? new[] { "--token-file", file } : [],
+        .. parsed.GetValue(_ca) is { } ca ? new[] { "--ca", ca } : [],
+        .. parsed.GetValue(_tls) is { } tls ? new[] { "--tls", tls } : [],
     ];
 }

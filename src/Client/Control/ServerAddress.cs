@@ -19,6 +19,9 @@ internal sealed class ServerAddress
     /// <summary>Whether nothing that is sent there leaves the machine.</summary>
     public bool IsLoopback { get; }
 
+    /// <summary>Whether it is reached over TLS.</summary>
+    public bool IsSecure => _uri.Scheme == "https";
+
     /// <summary>The port.</summary>
     public int Port => _uri.Port;
 

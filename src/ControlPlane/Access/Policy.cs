@@ -6,7 +6,7 @@ public enum Policy
     /// <summary>Nothing: probes.</summary>
     Anyone,
 
-    /// <summary>To see runs: a viewer or an operator.</summary>
+    /// <summary>To see runs: a viewer, an operator or an administrator of a site.</summary>
     View,
 
     /// <summary>To begin, steer and end runs: an operator.</summary>

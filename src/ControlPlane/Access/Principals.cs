@@ -4,8 +4,8 @@ using Microsoft.AspNetCore.Authorization;
 namespace FedRLora.ControlPlane.Access;
 
 /// <summary>
-/// Who calls, in claims: a role, and the sites that may be read. Whatever signs callers in (a token today) says no more than that, and
-/// routes ask for nothing else.
+/// Who calls, in claims: roles, and the sites that may be read. Whatever signs callers in (a token, a signed token, a certificate) says no
+/// more than that, and routes ask for nothing else.
 /// </summary>
 public static class Principals
 {
@@ -14,6 +14,12 @@ public static class Principals
 
     /// <summary>A role that also steers them.</summary>
     public const string Operator = "operator";
+
+    /// <summary>A role of whoever administers sites: it sees runs, and reads what belongs to its own sites.</summary>
+    public const string SiteAdmin = "site";
+
+    /// <summary>The type of a claim that says by what its holder was signed in: the name of a token, the serial of a certificate.</summary>
+    public const string CredentialClaim = "fedrlora.credential";
 
     /// <summary>The type of a claim that names a site which may be read; <see cref="EverySite"/> for all.</summary>
     public const string SiteClaim = "fedrlora.site";
@@ -36,10 +42,11 @@ public static class Principals
     /// <summary>What each policy asks of the claims.</summary>
     public static void Configure(AuthorizationOptions options)
     {
-        options.AddPolicy(nameof(Policy.View), static policy => policy.RequireRole(Viewer, Operator));
+        options.AddPolicy(nameof(Policy.View), static policy => policy.RequireRole(Viewer, Operator, SiteAdmin));
         options.AddPolicy(nameof(Policy.Operate), static policy => policy.RequireRole(Operator));
         // which site it is follows from the route's client, when its run is known
-        options.AddPolicy(nameof(Policy.ReadSite), static policy => policy.RequireRole(Viewer, Operator).RequireClaim(SiteClaim));
+        options.AddPolicy(nameof(Policy.ReadSite), static policy =>
+            policy.RequireRole(Viewer, Operator, SiteAdmin).RequireClaim(SiteClaim));
         // a route without a policy is nobody's
         options.FallbackPolicy = new AuthorizationPolicyBuilder().RequireAssertion(static _ => false).Build();
     }

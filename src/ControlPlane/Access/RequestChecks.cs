@@ -1,31 +1,32 @@
-using System.Net;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Net.Http.Headers;
 
 namespace FedRLora.ControlPlane.Access;
 
 /// <summary>
-/// What every request has to show before anything else is asked. Any page in a browser of this machine can reach loopback: a host name
-/// that leads here from elsewhere, a page of another origin, a form that posts are refused whatever else they carry.
+/// What every request has to show before anything else is asked. Any page in a browser of this machine can reach loopback, and one of a
+/// colleague's the silo's address: a host name that leads here from elsewhere, a page of another origin, a form that posts are refused
+/// whatever else they carry.
 /// </summary>
-internal static class RequestChecks
+/// <param name="hosts">The names that this server answers to.</param>
+internal sealed class RequestChecks(HostNames hosts)
 {
     /// <summary>Bound on a body: no plan is as long.</summary>
     public const long MostBodyBytes = 16 << 20;
 
     private const string Json = "application/json";
 
-    public static async Task InvokeAsync(HttpContext context, RequestDelegate next)
+    public async Task InvokeAsync(HttpContext context, RequestDelegate next)
     {
-        var (code, problem) = ProblemOf(context.Request);
+        var (code, problem) = ProblemOf(context);
         if (problem is null) await next(context);
         else await Problem.WriteAsync(context, code, problem);
     }
 
-    private static (int Code, string? Problem) ProblemOf(HttpRequest request)
+    private (int Code, string? Problem) ProblemOf(HttpContext context)
     {
-        if (!IsThisMachine(request.Host))
-            return (StatusCodes.Status421MisdirectedRequest, "Host: this server answers to localhost and loopback addresses alone");
+        var request = context.Request;
+        if (!hosts.Has(request.Host, context.Connection)) return (StatusCodes.Status421MisdirectedRequest, $"Host: {hosts.Refusal}");
         if (!IsOwn(request)) return (StatusCodes.Status403Forbidden, "Origin: pages of other origins may not use this server");
         if (!HttpMethods.IsPost(request.Method)) return (0, null);
         if (!MediaTypeHeaderValue.TryParse(request.ContentType, out var type)
@@ -39,14 +40,6 @@ internal static class RequestChecks
         return request.ContentLength is null or 0 && !request.Headers.TransferEncoding.Contains("chunked", StringComparer.OrdinalIgnoreCase)
             ? (StatusCodes.Status400BadRequest, "the body is empty: send a JSON object, {} where nothing is to be said")
             : (0, null);
-    }
-
-    private static bool IsThisMachine(HostString host)
-    {
-        if (!host.HasValue) return false;
-        var name = host.Host.Trim('[', ']');
-        return name.Equals("localhost", StringComparison.OrdinalIgnoreCase)
-            || (IPAddress.TryParse(name, out var address) && IPAddress.IsLoopback(address));
     }
 
     // A browser names the origin of a page with every request that is not a plain visit, and says whether that is another site.

@@ -6,7 +6,11 @@ namespace FedRLora.ControlPlane.Access;
 /// <param name="Pattern">Its path.</param>
 /// <param name="Policy">What it asks of the caller.</param>
 /// <param name="Summary">What it gives or does.</param>
-public sealed record ControlRoute(string Name, string Method, string Pattern, Policy Policy, string Summary);
+public sealed record ControlRoute(string Name, string Method, string Pattern, Policy Policy, string Summary)
+{
+    /// <summary>Whether the record of what was done has it: what changes something, and what reads from a site.</summary>
+    public bool IsAudited => Method == "POST" || Policy == Policy.ReadSite;
+}
 
 /// <summary>Every route with its policy: one that is not in this table is not mapped.</summary>
 public static class Routes
@@ -62,7 +66,10 @@ public static class Routes
         Generate = new("generate", "POST", Client + "/generate", Policy.ReadSite, "Goes on from a prompt with a client's committed state"),
         Sites = new("listSites", "GET", "/v1/sites", Policy.View, "Sites that have a silo, or that a run waits for"),
         Silos = new("listSilos", "GET", "/v1/silos", Policy.View, "Silos that are alive, and how each is"),
-        SiloLogs = new("getLogs", "GET", "/v1/logs", Policy.View, "What the silos say in their logs");
+        SiloLogs = new("getLogs", "GET", "/v1/logs", Policy.View, "What the silos say in their logs"),
+        Audit = new("listAudit", "GET", "/v1/audit", Policy.Operate, "Where the record of what was done through each silo ends"),
+        AuditLines = new("getAudit", "GET", "/v1/audit/{silo}", Policy.Operate,
+            "What was done through a silo, after a line: stored lines, one JSON object each");
 
     /// <summary>
     /// Orleans' own dashboard, which shows the state of grains; where it was switched on, with whatever lies below.
@@ -75,6 +82,7 @@ public static class Routes
     [
         Live, Ready, Enter, Admit, Home, RunPage, Assets, Metrics, OpenApi, ListRuns, Submit, ShowRun, Events, ManyEvents, Rounds, Plan,
         Report, RunMetrics, Result, Grid, Tasks, ClientRounds, Stragglers, LocalOnly, Compare, Logs, Verify, Pause, Resume, Cancel, Extend,
-        Fork, Evaluate, Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs,
+        Fork, Evaluate, Adapter, RowScores, Steps, Generate, Sites, Silos, SiloLogs, Audit,
+        AuditLines,
     ];
 }

@@ -2,6 +2,7 @@ using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Ports;
 using FedRLora.ControlPlane.Access;
+using FedRLora.ControlPlane.Audit;
 using FedRLora.Grains.Sites;
 using FedRLora.Grains.Store;
 using Microsoft.AspNetCore.Http;
@@ -36,6 +37,7 @@ internal sealed partial class Answers(ILogger<Answers> logger) : IMiddleware
     internal static (int Code, string Line) Of(Exception exception) => exception switch
     {
         NoSuchThingException => (StatusCodes.Status404NotFound, exception.Message),
+        AuditUnavailableException => (StatusCodes.Status503ServiceUnavailable, OneLine(exception.Message)),
         NotAllowedException => (StatusCodes.Status403Forbidden, exception.Message),
         RefusedException => (StatusCodes.Status409Conflict, exception.Message),
         BadHttpRequestException { InnerException: JsonException e, StatusCode: var code } => (code, BodyProblem.Of(e)),

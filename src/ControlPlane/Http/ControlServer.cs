@@ -4,9 +4,11 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using FedRLora.Abstractions;
 using FedRLora.ControlPlane.Access;
+using FedRLora.ControlPlane.Audit;
 using FedRLora.ControlPlane.Events;
 using FedRLora.ControlPlane.Views;
 using FedRLora.ControlPlane.Wall;
+using FedRLora.Pki;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
@@ -28,11 +30,13 @@ namespace FedRLora.ControlPlane.Http;
 public sealed class ControlServer(ControlOptions options, ControlServices services, ILoggerFactory logs) : IHostedService, IAsyncDisposable
 {
     private WebApplication? _app;
+    private IdentityUpkeep? _upkeep;
+    private Oidc? _oidc;
 
     /// <summary>Its address, once it has started.</summary>
     public Uri Address { get; private set; } = new("http://127.0.0.1");
 
-    /// <summary>The file with its token, once it has started.</summary>
+    /// <summary>The file with its token, once it has started; empty where it has none.</summary>
     public string TokenFile { get; private set; } = "";
 
     /// <summary>What is mapped, as method and path, once it has started.</summary>
@@ -42,17 +46,22 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
 
     /// <summary>An address that lets one browser in, once it has started.</summary>
     public Uri EntranceAddress() =>
-        new(Address, $"{Routes.Enter.Pattern}?code={_app!.Services.GetRequiredService<Entrance>().Code()}");
+        new(Address, $"{Routes.Enter.Pattern}?code="
+            + _app!.Services.GetRequiredService<Entrance>().Code(options.Tls is null ? Guests.OfThisMachine : Guests.OfThisSilo));
 
     /// <inheritdoc/>
     /// <exception cref="BadInputException">The token's file cannot be used, or something else listens on the port.</exception>
     public async Task StartAsync(CancellationToken cancellationToken)
     {
+        options.Checked();
         var address = options.Address.Port == 0
             ? new IPEndPoint(options.Address.Address, FreePort(options.Address.Address)) : options.Address;
-        TokenFile = options.TokenFile ?? TokenFiles.PathFor(address.Port);
-        var (token, viewer) = TokenFiles.Ensure(TokenFile);
-        _app = Build(address, (token, viewer));
+        var identity = options.Tls is not { } files ? null : services.Identity ?? TlsIdentity.Open(
+            files, options.TrustDomain, [CertificateUse.Server], services.Time, logs.CreateLogger<TlsIdentity>());
+        var table = options.TokensFile is { } hashed ? TokenTable.Open(hashed, services.Time, logs.CreateLogger<TokenTable>()) : null;
+        TokenFile = options.TokenFile ?? (identity is null ? TokenFiles.PathFor(address.Port) : "");
+        var (token, viewer) = TokenFile.Length > 0 ? TokenFiles.Ensure(TokenFile) : ("", "");
+        _app = Build(address, (token, viewer), identity, table);
         try
         {
             await _app.StartAsync(cancellationToken);
@@ -63,27 +72,38 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
             throw new BadInputException($"--control: nothing can listen on {address}: {e.InnerException.Message}; give another port", e);
         }
 
-        Address = new Uri($"http://{address}");
+        Address = new Uri($"{(identity is null ? "http" : "https")}://{address}");
+        if (identity is not null)
+            _upkeep = new(identity, _app.Services.GetRequiredService<OpenConnections>(), services.Time,
+                logs.CreateLogger<IdentityUpkeep>());
     }
 
     /// <inheritdoc/>
     public async Task StopAsync(CancellationToken cancellationToken)
     {
         if (_app is null) return;
+        if (_upkeep is not null) await _upkeep.DisposeAsync();
+        _upkeep = null;
         await _app.StopAsync(cancellationToken);
         Forget();
     }
 
     /// <inheritdoc/>
-    public ValueTask DisposeAsync() => _app?.DisposeAsync() ?? ValueTask.CompletedTask;
+    public async ValueTask DisposeAsync()
+    {
+        if (_upkeep is not null) await _upkeep.DisposeAsync();
+        _upkeep = null;
+        if (_app is not null) await _app.DisposeAsync();
+        _oidc?.Dispose();
+    }
 
     // Nobody chose the file, and the next process makes its own.
     private void Forget()
     {
-        if (options.TokenFile is null) TokenFiles.Remove(TokenFile);
+        if (options.TokenFile is null && TokenFile.Length > 0) TokenFiles.Remove(TokenFile);
     }
 
-    private WebApplication Build(IPEndPoint address, (string Operator, string Viewer) tokens)
+    private WebApplication Build(IPEndPoint address, (string Operator, string Viewer) tokens, TlsIdentity? identity, TokenTable? table)
     {
         var builder = WebApplication.CreateEmptyBuilder(
             new WebApplicationOptions { ApplicationName = typeof(ControlServer).Assembly.GetName().Name });
@@ -92,25 +112,40 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
             .AddSingleton(static silo => new RunFeeds(silo.GetRequiredService<ControlServices>()))
             .AddSingleton(static silo => new ManyRuns(silo.GetRequiredService<RunFeeds>(), silo.GetRequiredService<ControlServices>().Time))
             .AddSingleton<RunCalls>()
-            .AddSingleton<Entrance>().AddSingleton<Answers>()
+            .AddSingleton<Entrance>().AddSingleton<Answers>().AddSingleton(new HostNames(identity, options.Names))
             .Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(1)) // streams have no end of their own
             .AddRouting().Configure<RouteHandlerOptions>(static handlers => handlers.ThrowOnBadRequest = true)
             .ConfigureHttpJsonOptions(static json => Configure(json.SerializerOptions)).AddOpenApi("v1", Document.Configure);
+        _oidc = options.Oidc is { } issuer ? new Oidc(issuer, services.Time, logs.CreateLogger<Oidc>()) : null;
+        _oidc?.AddTo(builder.Services);
+        if (identity is not null) builder.Services.AddSingleton(identity).AddSingleton<OpenConnections>().AddSingleton<ControlTls>();
+        builder.Services.AddSingleton(new KnownCallers(table, _oidc, identity, services.Time));
         AddAccess(builder.Services, new TokenOptions
         {
-            Operator = tokens.Operator, Viewer = tokens.Viewer, Port = address.Port, AsksBrowsers = options.TokenFile is not null,
+            Operator = tokens.Operator, Viewer = tokens.Viewer, Port = address.Port, IsTls = identity is not null,
+            AsksBrowsers = options.TokenFile is not null && identity is null,
         });
+        builder.Services.AddSingleton(new AuditStore(services.Stores.Job));
+        if (!options.IsOfOneRun)
+            builder.Services.AddSingleton(static silo => new AuditLog(
+                silo.GetRequiredService<ControlServices>().Silo.Name, silo.GetRequiredService<AuditStore>(),
+                silo.GetRequiredService<TimeProvider>(), silo.GetRequiredService<ILogger<AuditLog>>())).AddSingleton<AuditTrail>();
         foreach (var service in services.Dashboard) builder.Services.Add(service);
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
             kestrel.Limits.MaxRequestBodySize = RequestChecks.MostBodyBytes;
-            kestrel.Listen(address);
+            kestrel.Listen(address, listen => kestrel.ApplicationServices.GetService<ControlTls>()?.Use(listen));
         });
         var app = builder.Build();
         app.UseMiddleware<Answers>();
-        app.Use(SafeHeadersAsync).Use(RequestChecks.InvokeAsync).Use(Heads.InvokeAsync);
-        app.UseRouting().Use(Unrouted.InvokeAsync).UseAuthentication().UseAuthorization();
+        var checks = new RequestChecks(app.Services.GetRequiredService<HostNames>());
+        app.Use(SafeHeadersAsync).Use(checks.InvokeAsync).Use(Heads.InvokeAsync);
+        app.UseRouting().Use(Unrouted.InvokeAsync);
+        var trail = app.Services.GetService<AuditTrail>(); // a process of one run is its user's own
+        if (trail is not null) app.Use(trail.RefusalsAsync);
+        app.UseAuthentication().UseAuthorization();
+        if (trail is not null) app.Use(trail.ActionsAsync);
         Map(app);
         if (services.Dashboard.Count > 0)
             app.MapOrleansDashboard(Routes.OrleansDashboard.Pattern).RequireAuthorization(Routes.OrleansDashboard.Policy.ToString());
@@ -126,6 +161,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         PictureRoutes.Add(app);
         SiteRoutes.Add(app);
         ClusterRoutes.Add(app);
+        AuditRoutes.Add(app);
         PageRoutes.Add(app);
         WallRoutes.Add(app);
         app.MapOpenApi(Routes.OpenApi.Pattern.Replace("v1", "{documentName}", StringComparison.Ordinal))
@@ -147,13 +183,13 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
     private static void AddAccess(IServiceCollection services, TokenOptions tokens) => services
         .AddAuthorization(Principals.Configure)
         .Configure<TokenOptions>(TokenOptions.Scheme, token =>
-            (token.Operator, token.Viewer, token.Port, token.AsksBrowsers) =
-                (tokens.Operator, tokens.Viewer, tokens.Port, tokens.AsksBrowsers))
-        .AddTransient<TokenHandler>().AddWebEncoders()
+            (token.Operator, token.Viewer, token.Port, token.AsksBrowsers, token.IsTls) =
+                (tokens.Operator, tokens.Viewer, tokens.Port, tokens.AsksBrowsers, tokens.IsTls))
+        .AddTransient<CallerHandler>().AddWebEncoders()
         .AddAuthenticationCore(static schemes =>
         {
             schemes.DefaultScheme = TokenOptions.Scheme;
-            schemes.AddScheme<TokenHandler>(TokenOptions.Scheme, displayName: null);
+            schemes.AddScheme<CallerHandler>(TokenOptions.Scheme, displayName: null);
         });
 
     // Whatever is answered is what it says, is nobody's picture or frame, and loads nothing from elsewhere.

@@ -22,7 +22,7 @@ internal sealed class WallSilo : IAsyncDisposable
     private readonly List<TaskCompletionSource> _waiting = [];
     private int _last = int.MaxValue; // of the rounds that may train
 
-    private WallSilo()
+    private WallSilo(ControlOptions control)
     {
         var (silo, gateway) = SiloPorts.Free();
         Trainer = new FakeTrainer { BeforeTraining = (group, token) => MayTrainAsync(group.Round).WaitAsync(token) };
@@ -31,7 +31,7 @@ internal sealed class WallSilo : IAsyncDisposable
             {
                 Name = "one", Sites = ["*"], Root = _folder.FullName, Store = Path.Combine(_folder.FullName, "store"), SiloPort = silo,
                 GatewayPort = gateway, Durability = Durability.Fast,
-                Control = ControlOptions.OnPort(0),
+                Control = control,
             },
             builder =>
             {
@@ -57,9 +57,18 @@ internal sealed class WallSilo : IAsyncDisposable
         }
     }
 
-    public static async Task<WallSilo> StartAsync()
+    /// <summary>The folder of its store.</summary>
+    public string Store => Path.Combine(_folder.FullName, "store");
+
+    /// <summary>What its control plane stands on.</summary>
+    public ControlServices Services => ControlServices.Of(_host.Services);
+
+    /// <summary>Its control plane.</summary>
+    public ControlServer Control => _host.Services.GetRequiredService<ControlServer>();
+
+    public static async Task<WallSilo> StartAsync(ControlOptions? control = null)
     {
-        var silo = new WallSilo();
+        var silo = new WallSilo(control ?? ControlOptions.OnPort(0));
         await silo._host.StartAsync();
         return silo;
     }

@@ -29,7 +29,7 @@ public class RouteTableTests(OneControlledSilo one) : IClassFixture<OneControlle
         async Task<bool> IsLetInAsync(HttpClient caller, HttpStatusCode otherwise)
         {
             using var asked = new HttpRequestMessage(new HttpMethod(method),
-                pattern.Replace("{run}", "none").Replace("{client}", "c00000"));
+                pattern.Replace("{run}", "none").Replace("{client}", "c00000").Replace("{silo}", "none"));
             if (method == "POST") asked.Content = new StringContent("{}", Encoding.UTF8, "application/json");
             using var answer = await caller.SendAsync(asked, HttpCompletionOption.ResponseHeadersRead);
             Assert.NotEqual(HttpStatusCode.MethodNotAllowed, answer.StatusCode);
