@@ -7,14 +7,6 @@ public sealed partial class ProgramTests
 {
     private static readonly string Program = Tree.At("src", "Client", "bin", "Release", "net10.0", "fedrlora.dll");
 
-    /// <summary>What the program has not yet: mutual TLS, addresses, sign-in, and the commands for certificates.</summary>
-    private static readonly string[] Coming =
-    [
-        "silo --listen", "silo --advertise", "silo --tls", "silo --tls-ca", "silo --tls-revoked", "silo --trust-domain",
-        "silo --control-tls", "silo --control-tokens", "silo --control-name", "silo --oidc", "silo --oidc-audience",
-        "submit --ca", "watch --ca", "runs --ca", "export --ca", "export --tls", "pki",
-    ];
-
     private static readonly Dictionary<string, HashSet<string>> Helps = [];
 
     [ProgramFact]
@@ -41,19 +33,6 @@ public sealed partial class ProgramTests
             .Select(word => (CommandOf(words), word)))));
     }
 
-    [ProgramFact]
-    public async Task What_is_still_to_come_is_not_there()
-    {
-        var arrived = new List<string>();
-        foreach (var (one, words) in Coming.Select(static one => (one, one.Split(' '))))
-        {
-            var help = await HelpAsync(words[0]);
-            if (words.Length == 1 ? help.Count > 0 : help.Contains(words[1])) arrived.Add(one);
-        }
-
-        Assert.True(arrived.Count == 0, $"take these from the list of what is to come: {string.Join(", ", arrived)}");
-    }
-
     // Commands for certificates have a second word.
     private static string CommandOf(string[] words) => words[0] == "pki" ? $"{words[0]} {words[1]}" : words[0];
 
@@ -62,7 +41,6 @@ public sealed partial class ProgramTests
         var unknown = new List<string>();
         foreach (var (command, option) in uses.Distinct())
         {
-            if (Coming.Contains(command.Split(' ')[0]) || Coming.Contains($"{command} {option}")) continue;
             if (!(await HelpAsync(command)).Contains(option)) unknown.Add($"{command} {option}");
         }
 
