@@ -1,5 +1,5 @@
 # What a user runs. Needs the .NET 10 SDK; packages restore by name on first use.
-.PHONY: build demo test soak bench bench-training bench-byzantine bench-defaults bench-scopes bench-telemetry bench-tokenizers bench-wall samples clean
+.PHONY: build demo test soak bench bench-training bench-byzantine bench-defaults bench-scopes bench-telemetry bench-tls bench-tokenizers bench-wall samples clean
 
 build:
 	dotnet build FedRLora.sln -c Release -v quiet
@@ -50,6 +50,10 @@ bench-scopes:
 # Processor time of a silo that trains with all telemetry on beside one with none (a quarter of an hour); more pairs as ARGS="--runs 40".
 bench-telemetry:
 	dotnet run -c Release --project tests/Benchmarks -- telemetry $(ARGS)
+
+# Start, rounds, processor time and memory of two silos with mutual TLS beside the same without (two minutes).
+bench-tls:
+	dotnet run -c Release --project tests/Benchmarks -- tls
 
 # Tokenizers beside the npm package @huggingface/tokenizers.
 bench-tokenizers:

@@ -90,6 +90,22 @@ public sealed partial class TlsIdentity
         return Explain(chain, certificate, use);
     }
 
+    /// <summary>Why others that trust what this process trusts would refuse its own certificate now; null where they would not.</summary>
+    public string? OwnRefusal()
+    {
+        var state = _state;
+        return Refusal(state.Certificate, state.Intermediates, CertificateUse.Server)
+            ?? Refusal(state.Certificate, state.Intermediates, CertificateUse.Client);
+    }
+
+    /// <summary>Whether the deny-list names a certificate, by its serial or by a site of it.</summary>
+    public bool IsDenied(X509Certificate2 certificate)
+    {
+        var denied = _state.Denied;
+        return denied.Serials.Contains(DenyList.Serial(certificate.SerialNumber))
+            || SanNames.Of(certificate, Domain).Sites.Any(denied.Sites.Contains);
+    }
+
     /// <summary>How chains are judged: against our own authorities alone, by our own clock, for a use.</summary>
     public X509ChainPolicy Policy(CertificateUse use)
     {

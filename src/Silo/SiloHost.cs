@@ -1,6 +1,7 @@
 using FedRLora.Grains;
 using FedRLora.Silo.Clustering;
 using FedRLora.Silo.Storage;
+using FedRLora.Silo.Tls;
 using FedRLora.Training;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -47,6 +48,7 @@ public static class SiloHost
         if (options.Leased) builder.Services.AddHostedService(static services => services.GetRequiredService<LeaseKeeper>());
         builder.UseOrleans(silo => silo
             .AddClustering(options)
+            .AddTls(options)
             .AddOrleansDashboard(options)
             .Configure<SiloMessagingOptions>(static messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(30))
             .AddFederation(new SiloIdentity(options.Name, options.Sites) { MaySend = options.MaySend }, new GrainSettings
@@ -58,9 +60,18 @@ public static class SiloHost
                     ? new() { Mode = options.StoreMode, Durability = options.Durability }
                     : null,
             }));
+        // a run folder has one silo
+        if (options.Leased)
+            builder.Services.AddSingleton<CloneWatch>().AddHostedService(static services => services.GetRequiredService<CloneWatch>());
         // after Orleans: they start when the silo has, and stop before it
         if (options.Mlflow is { } mlflow) builder.AddMlflow(mlflow);
         if (options.Control is { } control) builder.AddControlPlane(control, options.Root);
         return builder.Build();
     }
+
+    private static ISiloBuilder AddTls(this ISiloBuilder silo, SiloOptions options) => options.Tls is not { } files ? silo
+        : silo.AddTls(new TlsSettings(files, options.TrustDomain, options.Name, options.Sites)
+        {
+            RowsComeFirst = options.Cluster is not ClusterLocation.Localhost,
+        });
 }

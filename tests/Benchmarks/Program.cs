@@ -14,6 +14,9 @@ switch (args.FirstOrDefault())
     case "rounds":
         await RoundBenchmark.RunAsync(args[1..]);
         break;
+    case "tls":
+        await TlsBenchmark.RunAsync(args[1..]);
+        break;
     case "population":
         await PopulationBenchmark.RunAsync(args[1..]);
         break;
@@ -42,7 +45,7 @@ switch (args.FirstOrDefault())
         await TrainingBenchmark.RunAsync(args[1..]);
         break;
     default:
-        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | population | training | "
+        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | tls | population | training | "
             + "telemetry | wall | bases | quantized | "
             + "byzantine | defaults | scopes");
         break;

@@ -8,6 +8,7 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Grains.Tests;
+using FedRLora.Pki;
 using FedRLora.Silo;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -107,17 +108,22 @@ internal static class RoundBenchmark
     /// <param name="StateBytes">The coordinator's memory of the job, or the manifest, whichever is larger.</param>
     /// <param name="Digest">The first four bytes of the digest of the last manifest.</param>
     /// <param name="Seconds">Of each round.</param>
-    private sealed record Result(
-        double ProcessorSeconds, double PeakMegabytes, double AllocatedMegabytes, double StateBytes, double Digest, double[] Seconds)
+    /// <param name="StartSeconds">From nothing to two silos that are members, or one.</param>
+    /// <param name="ResidentMegabytes">The most memory that the process had.</param>
+    internal sealed record Result(
+        double ProcessorSeconds, double PeakMegabytes, double AllocatedMegabytes, double StateBytes, double Digest, double StartSeconds,
+        double ResidentMegabytes, double[] Seconds)
     {
-        public string Line => string.Join(' ', new[] { ProcessorSeconds, PeakMegabytes, AllocatedMegabytes, StateBytes, Digest }
+        public string Line => string.Join(' ',
+            new[] { ProcessorSeconds, PeakMegabytes, AllocatedMegabytes, StateBytes, Digest, StartSeconds, ResidentMegabytes }
             .Concat(Seconds).Select(static value => value.ToString("R", CultureInfo.InvariantCulture)));
 
-        public static Result Of(double[] line) => new(line[0], line[1], line[2], line[3], line[4], line[5..]);
+        public static Result Of(double[] line) => new(line[0], line[1], line[2], line[3], line[4], line[5], line[6], line[7..]);
     }
 
-    private static async Task<Result> RunAsync(
-        string folder, int clients, int bytes, bool sockets, Durability durability, bool isLive, bool isOwn)
+    /// <summary>One run in this process; with <paramref name="tls"/> its two silos talk over mutual TLS.</summary>
+    internal static async Task<Result> RunAsync(
+        string folder, int clients, int bytes, bool sockets, Durability durability, bool isLive, bool isOwn, TlsFiles? tls = null)
     {
         var elements = bytes / sizeof(float);
         var trainer = new FakeTrainer(elements) { Lent = isOwn ? null : [.. Enumerable.Repeat(0.001f, elements)] };
@@ -126,13 +132,15 @@ internal static class RoundBenchmark
         var hub = new SiloOptions
         {
             Name = "hub", Sites = [sockets ? "hub" : "*"], Root = folder, Store = store, SiloPort = siloPort, GatewayPort = gatewayPort,
-            ResendAfter = TimeSpan.FromMinutes(5), Durability = durability,
+            ResendAfter = TimeSpan.FromMinutes(5), Durability = durability, Tls = tls,
         };
         var others = Others();
+        var began = Stopwatch.GetTimestamp();
         using var host = Host(hub, trainer);
         await host.StartAsync();
         using var other = sockets ? Host(BesideHub(hub, folder), trainer) : null;
         if (other is not null) await other.StartAsync();
+        var start = Stopwatch.GetElapsedTime(began).TotalSeconds;
 
         var commits = new List<(long At, TimeSpan Processor, long Allocated)>();
         using var listener = new MeterListener();
@@ -174,7 +182,8 @@ internal static class RoundBenchmark
         var allocated = (commits[^1].Allocated - commits[WarmUps].Allocated) / 1e6 / (rounds - WarmUps);
         return new Result(
             processor, peak, allocated, Math.Max(state, manifest),
-            uint.Parse(current.ManifestSha256.AsSpan(0, 8), NumberStyles.HexNumber, CultureInfo.InvariantCulture), seconds);
+            uint.Parse(current.ManifestSha256.AsSpan(0, 8), NumberStyles.HexNumber, CultureInfo.InvariantCulture), start,
+            Process.GetCurrentProcess().PeakWorkingSet64 / 1e6, seconds);
     }
 
     private static SiloOptions BesideHub(SiloOptions hub, string folder)
@@ -237,5 +246,5 @@ internal static class RoundBenchmark
 
     private static int Number(string text) => int.Parse(text, NumberStyles.None, CultureInfo.InvariantCulture);
 
-    private static double Median(double[] values) => values.Order().ElementAt(values.Length / 2);
+    internal static double Median(double[] values) => values.Order().ElementAt(values.Length / 2);
 }

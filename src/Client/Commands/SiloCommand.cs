@@ -10,6 +10,7 @@ using FedRLora.ControlPlane.Http;
 using FedRLora.Silo;
 using FedRLora.Silo.Clustering;
 using FedRLora.Silo.Storage;
+using FedRLora.Silo.Tls;
 using FedRLora.Silo.Trackers;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -100,12 +101,14 @@ internal static class SiloCommand
         var mlflow = SharedOptions.Mlflow(
             "Send points of the runs that this silo coordinates to this MLflow server; give it to every silo");
         var logFormat = ConsoleLogs.Format();
+        var tls = new TlsOptions();
         var command = new Command("silo", "Run one silo of a federation over processes, on loopback")
         {
             site, name, root, store, siteStore, mode, durability, cluster, clusterId, join, port, gateway, control,
             controlToken, dashboard, resend, maySend,
             lanes, clientMetrics, mlflow, logFormat,
         };
+        foreach (var option in tls.All) command.Add(option);
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var sites = parsed.GetRequiredValue(site);
@@ -136,6 +139,8 @@ internal static class SiloCommand
             var kept = StoreSpec.Of(parsed.GetRequiredValue(mode), parsed.GetRequiredValue(durability));
             options = options with { StoreMode = kept.Mode!.Value, Durability = kept.Durability!.Value };
             options = options with { Name = parsed.GetValue(name) ?? $"{options.Sites[0]}-{options.SiloPort}" };
+            var (certificate, domain) = tls.Read(parsed, options.Name, sites);
+            options = options with { Tls = certificate, TrustDomain = domain };
             Interruption.Form = line => ConsoleLogs.Form(parsed.GetRequiredValue(logFormat), LogLevel.Information, line);
             await CheckAsync(options, cancellationToken);
             if (options.SiteStore is null && parsed.GetResult(maySend) is not null)
@@ -146,6 +151,7 @@ internal static class SiloCommand
             }
 
             using var host = SiloHost.Create(options, builder => builder.Logging.AddStandardError(parsed.GetRequiredValue(logFormat)));
+            await RequireNoCloneAsync(host, options, cancellationToken);
             // before it listens, or the other new silos would take it for an old one
             await host.Services.GetRequiredService<LeaseKeeper>().EnterAsync(cancellationToken);
             await StartAsync(host, options, cancellationToken);
@@ -211,12 +217,39 @@ internal static class SiloCommand
         if (options.PrimaryPort is { } primary) await Loopback.RequireListenerAsync(primary, JoinPatience, cancellationToken);
     }
 
+    // On localhost the membership is in a silo, and is asked when this one has joined.
+    private static async Task RequireNoCloneAsync(IHost host, SiloOptions options, CancellationToken cancellationToken)
+    {
+        if (options.Cluster is ClusterLocation.Localhost) return;
+        string? line;
+        try
+        {
+            line = await host.Services.GetRequiredService<CloneWatch>().FindAsync(cancellationToken);
+        }
+        catch (Exception e) when (e is not OperationCanceledException)
+        {
+            throw new ClusterUnavailableException($"the membership of cluster {options.ClusterId} at {options.Cluster} cannot be used: "
+                + e.Message.Split('\n', 2)[0].TrimEnd(), e);
+        }
+
+        if (line is not null) throw new ClusterUnavailableException(line);
+    }
+
     // What listens where a first silo is expected need not be one, and what the membership names may never answer: then joining never ends.
     private static async Task StartAsync(IHost host, SiloOptions options, CancellationToken cancellationToken)
     {
+        var refusals = host.Services.GetService<TlsRefusals>();
+        var ending = host.Services.GetRequiredService<SiloEnding>().Reason;
         try
         {
-            await host.StartAsync(cancellationToken).WaitAsync(StartPatience, cancellationToken);
+            var starting = host.StartAsync(cancellationToken);
+            if (await Task.WhenAny(starting, ending).WaitAsync(StartPatience, cancellationToken) == ending)
+                throw new ClusterUnavailableException(await ending);
+            await starting;
+        }
+        catch (Exception e) when (e is not (OperationCanceledException or ClusterUnavailableException) && refusals?.Last is { } refusal)
+        {
+            throw new EnvironmentException($"silo {options.Name} could not join the cluster {options.ClusterId}: {refusal}", e);
         }
         catch (TimeoutException) when (options.PrimaryPort is { } primary)
         {
