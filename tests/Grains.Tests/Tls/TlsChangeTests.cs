@@ -162,7 +162,8 @@ public sealed class TlsChangeTests(ITestOutputHelper log) : IAsyncLifetime, IDis
         for (var i = 0; i < broken.Length; i++)
         {
             await File.WriteAllTextAsync(Path.Combine(folder, "next"), broken[i]);
-            File.Move(Path.Combine(folder, "next"), Path.Combine(folder, TlsFiles.CertificateName), overwrite: true); // else empty for a moment
+            // renamed, so that it is not empty in between
+            File.Move(Path.Combine(folder, "next"), Path.Combine(folder, TlsFiles.CertificateName), overwrite: true);
             var began = Stopwatch.GetTimestamp();
             while (Stopwatch.GetElapsedTime(began) < TimeSpan.FromMilliseconds(500))
                 Assert.Equal(before, await TlsSilo.SerialAsync(north.SiloPort, caller));
