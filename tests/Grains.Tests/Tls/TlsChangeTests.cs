@@ -55,7 +55,8 @@ public sealed class TlsChangeTests(ITestOutputHelper log) : IAsyncLifetime, IDis
         foreach (var name in names) // 3: the new root alone
             await TrustAsync(name, next.Pem);
         foreach (var silo in both) await silo.Log.UntilAsync("the authorities trusted now are CN=the next authority");
-        foreach (var silo in both) await silo.Log.UntilAsync("its certificate is refused now"); // connections of the old leaves
+        // connections of the old leaves; whichever silo looks first closes both ends
+        await await Task.WhenAny(both.Select(static silo => silo.Log.UntilAsync("its certificate is refused now")));
         gates[7].SetResult();
 
         Assert.Equal(expected, await run);
@@ -160,7 +161,9 @@ public sealed class TlsChangeTests(ITestOutputHelper log) : IAsyncLifetime, IDis
         string[] broken = [pem, pem[..(pem.Length / 2)], ""]; // beside the old key; half; nothing
         for (var i = 0; i < broken.Length; i++)
         {
-            await File.WriteAllTextAsync(Path.Combine(folder, TlsFiles.CertificateName), broken[i]);
+            await File.WriteAllTextAsync(Path.Combine(folder, "next"), broken[i]);
+            // renamed, so that it is not empty in between
+            File.Move(Path.Combine(folder, "next"), Path.Combine(folder, TlsFiles.CertificateName), overwrite: true);
             var began = Stopwatch.GetTimestamp();
             while (Stopwatch.GetElapsedTime(began) < TimeSpan.FromMilliseconds(500))
                 Assert.Equal(before, await TlsSilo.SerialAsync(north.SiloPort, caller));
