@@ -33,7 +33,9 @@ public sealed class DenyList
     /// <summary>Reads a deny-list.</summary>
     /// <param name="file">What messages call it.</param>
     /// <param name="text">Its text.</param>
-    /// <exception cref="BadInputException">A line is neither a serial nor a site: a list that is half understood would let somebody in.</exception>
+    /// <exception cref="BadInputException">
+    /// A line is neither a serial nor a site: a list that is half understood would let somebody in.
+    /// </exception>
     public static DenyList Parse(string file, string text)
     {
         HashSet<string> serials = [], sites = [];
@@ -48,8 +50,8 @@ public sealed class DenyList
             else if (line.All(static c => char.IsAsciiHexDigit(c) || c == ':'))
                 serials.Add(Serial(line));
             else
-                throw new BadInputException($"{file}:{number}: \"{BadInputException.Shown(line)}\" is neither a serial number in hexadecimal "
-                    + "digits nor 'site NAME'");
+                throw new BadInputException($"{file}:{number}: \"{BadInputException.Shown(line)}\" is neither a serial number in "
+                    + "hexadecimal digits nor 'site NAME'");
         }
 
         return new(serials, sites);

@@ -57,7 +57,8 @@ public sealed record SanNames
     public static SanNames Of(X509Certificate2 certificate, string domain)
     {
         var names = certificate.Extensions.OfType<X509SubjectAlternativeNameExtension>()
-            .SelectMany(static extension => extension.EnumerateDnsNames()).Select(static name => name.ToLowerInvariant()).Distinct().ToList();
+            .SelectMany(static extension => extension.EnumerateDnsNames()).Select(static name => name.ToLowerInvariant()).Distinct()
+            .ToList();
         List<string> Under(string group) =>
         [
             .. from name in names

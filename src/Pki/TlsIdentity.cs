@@ -81,8 +81,10 @@ public sealed partial class TlsIdentity
     public string? Refusal(X509Certificate2 certificate, IEnumerable<X509Certificate2> sent, CertificateUse use)
     {
         var state = _state;
-        if (state.Denied.Serials.Contains(DenyList.Serial(certificate.SerialNumber))) return $"its serial {certificate.SerialNumber} is revoked";
-        if (SanNames.Of(certificate, Domain).Sites.FirstOrDefault(state.Denied.Sites.Contains) is { } site) return $"site {site} is revoked";
+        if (state.Denied.Serials.Contains(DenyList.Serial(certificate.SerialNumber)))
+            return $"its serial {certificate.SerialNumber} is revoked";
+        if (SanNames.Of(certificate, Domain).Sites.FirstOrDefault(state.Denied.Sites.Contains) is { } site)
+            return $"site {site} is revoked";
         using var chain = new X509Chain();
         chain.ChainPolicy = Policy(use);
         chain.ChainPolicy.ExtraStore.AddRange(sent.ToArray());
@@ -121,7 +123,9 @@ public sealed partial class TlsIdentity
         return policy;
     }
 
-    /// <summary>Takes over what has changed in the files, and says so; what cannot be used is told once and leaves the old in force.</summary>
+    /// <summary>
+    /// Takes over what has changed in the files, and says so; what cannot be used is told once and leaves the old in force.
+    /// </summary>
     public void Reload()
     {
         var changed = false;
@@ -223,7 +227,8 @@ public sealed partial class TlsIdentity
         }
         catch (Exception e) when (e is CryptographicException or ArgumentException)
         {
-            throw new BadInputException($"{_files.Key}: is not the unencrypted private key, in PEM, of the certificate {_files.Certificate}", e);
+            throw new BadInputException(
+                $"{_files.Key}: is not the unencrypted private key, in PEM, of the certificate {_files.Certificate}", e);
         }
     }
 
@@ -298,7 +303,8 @@ public sealed partial class TlsIdentity
             var late = chain.ChainElements.First(static element =>
                 element.ChainElementStatus.Any(static one => one.Status.HasFlag(X509ChainStatusFlags.NotTimeValid))).Certificate;
             return $"{(late.RawDataMemory.Span.SequenceEqual(certificate.RawDataMemory.Span) ? "it" : $"the authority {late.Subject}")} "
-                + $"is valid from {Text(late.NotBefore)} to {Text(late.NotAfter)}, and this machine's clock says {Text(_time.GetUtcNow().UtcDateTime)}";
+                + $"is valid from {Text(late.NotBefore)} to {Text(late.NotAfter)}, "
+                + $"and this machine's clock says {Text(_time.GetUtcNow().UtcDateTime)}";
         }
 
         return status.HasFlag(X509ChainStatusFlags.NotValidForUsage)

@@ -63,7 +63,9 @@ public sealed record SiloOptions
     /// <summary>The address that others reach it by.</summary>
     public IPAddress Reached => Advertise ?? Listen;
 
-    /// <summary>The files of its certificate, with which silos and cluster clients are talked to over mutual TLS; null: plain connections.</summary>
+    /// <summary>
+    /// The files of its certificate, with which silos and cluster clients are talked to over mutual TLS; null: plain connections.
+    /// </summary>
     public TlsFiles? Tls { get; init; }
 
     /// <summary>The trust domain of <see cref="Tls"/>.</summary>

@@ -45,8 +45,8 @@ switch (args.FirstOrDefault())
         await TrainingBenchmark.RunAsync(args[1..]);
         break;
     default:
-        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | tls | population | training | "
-            + "telemetry | wall | bases | quantized | "
+        Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | tls | population | "
+            + "training | telemetry | wall | bases | quantized | "
             + "byzantine | defaults | scopes");
         break;
 }

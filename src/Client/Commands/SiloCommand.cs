@@ -83,8 +83,8 @@ internal static class SiloCommand
         var tls = new TlsOptions();
         var command = new Command("silo", "Run one silo of a federation over processes, on loopback or, with --tls, over machines")
         {
-            site, name, root, store, siteStore, mode, durability, cluster, clusterId, listen, advertise, join, port, gateway, resend, maySend,
-            lanes, clientMetrics, mlflow, logFormat,
+            site, name, root, store, siteStore, mode, durability, cluster, clusterId, listen, advertise, join, port, gateway, resend,
+            maySend, lanes, clientMetrics, mlflow, logFormat,
         };
         foreach (var option in tls.All) command.Add(option);
         var control = ControlPlaneOptions.AddTo(command);
