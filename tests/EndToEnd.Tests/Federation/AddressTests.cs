@@ -68,7 +68,7 @@ public sealed class AddressTests
 
     [Fact]
     public async Task A_name_that_leads_nowhere_is_the_environments_fault() =>
-        Assert.Contains("--advertise: the name no-such-host.invalid ", (await Assert.ThrowsAsync<Client.EnvironmentException>(
+        Assert.Contains("--advertise: the name no-such-host.invalid ", (await Assert.ThrowsAsync<FedRLora.Client.EnvironmentException>(
             () => AddressOptions.ResolveAsync("no-such-host.invalid", IPAddress.Any, default))).Message, StringComparison.Ordinal);
 
     [Fact]
@@ -116,7 +116,7 @@ public sealed class AddressTests
 
     [Fact]
     public void An_address_that_is_not_this_machines_is_said() =>
-        Assert.Equal("--listen: 192.0.2.7 is no address of this machine", Assert.Throws<Client.EnvironmentException>(
+        Assert.Equal("--listen: 192.0.2.7 is no address of this machine", Assert.Throws<FedRLora.Client.EnvironmentException>(
             () => Loopback.RequireFree(new IPEndPoint(IPAddress.Parse("192.0.2.7"), 15_000), "")).Message);
 
     [Ipv6Fact]
