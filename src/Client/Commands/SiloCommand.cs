@@ -123,7 +123,7 @@ internal static class SiloCommand
             {
                 Tls = certificate, TrustDomain = domain,
                 Control = control.Read(parsed, first ? ControlOptions.DefaultPort : 0, certificate, domain,
-                    [$"{options.Reached}", .. parsed.GetValue(advertise) is { } named ? [named] : Array.Empty<string>()]),
+                    [$"{options.Reached}", .. parsed.GetValue(advertise) is { } asked ? [asked] : Array.Empty<string>()]),
             };
             Interruption.Form = line => ConsoleLogs.Form(parsed.GetRequiredValue(logFormat), LogLevel.Information, line);
             AddressOptions.Check(options);

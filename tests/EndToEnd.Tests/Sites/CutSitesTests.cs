@@ -126,9 +126,9 @@ public sealed class CutSitesTests(ITestOutputHelper log) : IDisposable
 
     private string Plan(string strategy = "", string name = "tiny")
     {
-        var plan = TinyPlan.Write(_tiny, Rounds, string.Join('\n', Sites.SelectMany(static site => new[]
+        var plan = Federation.TinyPlan.Write(_tiny, Rounds, string.Join('\n', Sites.SelectMany(static site => new[]
         {
-            TinyPlan.Client($"{site}-1", "one", site), TinyPlan.Client($"{site}-2", "two", site),
+            Federation.TinyPlan.Client($"{site}-1", "one", site), Federation.TinyPlan.Client($"{site}-2", "two", site),
         })), strategy: strategy, name: name);
         File.WriteAllText(plan, File.ReadAllText(plan).Replace("steps: 4,", "steps: 60,", StringComparison.Ordinal));
         return plan;
@@ -219,7 +219,7 @@ public sealed class CutSitesTests(ITestOutputHelper log) : IDisposable
     private async Task UntilRoundAsync(string run, int round)
     {
         var started = Stopwatch.GetTimestamp();
-        while ((TinyPlan.Committed(_tiny, run)?.Round ?? 0) < round)
+        while ((Federation.TinyPlan.Committed(_tiny, run)?.Round ?? 0) < round)
         {
             Assert.True(Stopwatch.GetElapsedTime(started) < TimeSpan.FromMinutes(2), $"{run} does not reach round {round}");
             await Task.Delay(20);

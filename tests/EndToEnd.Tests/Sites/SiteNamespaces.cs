@@ -132,7 +132,7 @@ internal sealed class SiteNamespaces : IAsyncDisposable
 
     private void MakeCertificates()
     {
-        var now = DateTimeOffset.UtcNow;
+        var now = TimeProvider.System.GetUtcNow();
         using var authority = Issuing.Authority("sites of a test", now - Issuing.BeforeIssue, now.AddDays(1));
         foreach (var site in _sites)
         {
@@ -171,9 +171,9 @@ internal sealed class SiteNamespaces : IAsyncDisposable
         {
             using var process = Process.Start(
                 new ProcessStartInfo(command[0], command[1..]) { RedirectStandardError = true, RedirectStandardOutput = true })!;
-            var (error, output) = (process.StandardError.ReadToEndAsync(), process.StandardOutput.ReadToEndAsync());
+            var said = process.StandardError.ReadToEnd(); // what such a command writes on success fits into a pipe
             process.WaitForExit();
-            return process.ExitCode == 0 ? null : $"{string.Join(' ', command)}: {(error.Result + output.Result).Trim()}";
+            return process.ExitCode == 0 ? null : $"{string.Join(' ', command)}: {said.Trim()}";
         }
         catch (System.ComponentModel.Win32Exception e)
         {

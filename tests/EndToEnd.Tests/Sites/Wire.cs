@@ -16,6 +16,7 @@ internal sealed partial class Wire : IDisposable
     private const short TapWithoutHeader = 0x1002;
     private readonly Port[] _ports;
     private readonly SplitMix64 _random = new(7);
+    private readonly ManualResetEventSlim _stopped = new();
     private volatile bool _stopping;
 
     /// <summary>Makes the devices in this process's namespace; whoever owns a namespace moves its device there.</summary>
@@ -46,9 +47,11 @@ internal sealed partial class Wire : IDisposable
     public void Dispose()
     {
         _stopping = true;
+        _stopped.Set();
         foreach (var port in _ports) port.Frames.CompleteAdding();
         foreach (var port in _ports) port.Ended.Wait(TimeSpan.FromSeconds(5));
-        foreach (var port in _ports) Close(port.Handle);
+        foreach (var port in _ports) _ = Close(port.Handle);
+        _stopped.Dispose();
     }
 
     private void Read(Port from)
@@ -61,7 +64,7 @@ internal sealed partial class Wire : IDisposable
             var length = (int)Read(from.Handle, frame, frame.Length);
             if (length <= 0)
             {
-                Thread.Sleep(20); // the namespace is being taken away, or the device is not up yet
+                _stopped.Wait(20); // the namespace is being taken away, or the device is not up yet
                 continue;
             }
 
@@ -77,11 +80,12 @@ internal sealed partial class Wire : IDisposable
         from.Ended.Signal();
     }
 
-    private static void Write(Port to)
+    private void Write(Port to)
     {
         foreach (var (due, frame) in to.Frames.GetConsumingEnumerable())
         {
-            while (Stopwatch.GetElapsedTime(Stopwatch.GetTimestamp(), due) is { Ticks: > 0 } early) Thread.Sleep(early);
+            while (Stopwatch.GetElapsedTime(Stopwatch.GetTimestamp(), due) is { Ticks: > 0 } early && !_stopping)
+                _stopped.Wait(early);
             if (!to.IsCut) _ = Write(to.Handle, frame, frame.Length); // one that the device does not take is lost, as on a wire
         }
 

@@ -82,7 +82,7 @@ public class ControlTlsTests(ITestOutputHelper output)
                 await stream.AuthenticateAsClientAsync(new SslClientAuthenticationOptions
                 {
                     TargetHost = "control.example", EnabledSslProtocols = protocol, AllowTlsResume = true,
-                    RemoteCertificateValidationCallback = static (_, _, _, _) => true,
+                    RemoteCertificateValidationCallback = static (_, shown, _, _) => shown is not null,
                 }, InTime);
                 Assert.Equal(protocol, stream.SslProtocol);
                 Assert.NotNull(stream.RemoteCertificate); // a session that is resumed brings none over the wire, but a full one always does
@@ -195,7 +195,7 @@ public class ControlTlsTests(ITestOutputHelper output)
         await using var stream = new SslStream(tcp.GetStream(), leaveInnerStreamOpen: false);
         await stream.AuthenticateAsClientAsync(new SslClientAuthenticationOptions
         {
-            TargetHost = "control.example", RemoteCertificateValidationCallback = static (_, _, _, _) => true,
+            TargetHost = "control.example", RemoteCertificateValidationCallback = static (_, shown, _, _) => shown is not null,
         }, InTime);
         return X509CertificateLoader.LoadCertificate(stream.RemoteCertificate!.GetRawCertData()).SerialNumber;
     }
