@@ -1,10 +1,10 @@
 using System.Text.Json.Nodes;
-using System.Xml.Linq;
+using System.Text.RegularExpressions;
 
 namespace FedRLora.Deploy.Tests;
 
 /// <summary>The kustomize bases are what the chart makes, and the chart has what deploy/telemetry has.</summary>
-public sealed class BasesTests
+public sealed partial class BasesTests
 {
     [HelmFact]
     public async Task The_committed_bases_are_those_that_make_chart_renders()
@@ -71,7 +71,7 @@ public sealed class BasesTests
     [Fact]
     public void The_chart_and_the_bases_have_the_version_of_the_program()
     {
-        var version = XDocument.Load(Tree.At("Directory.Build.props")).Descendants("Version").Single().Value;
+        var version = Newest().Match(Tree.Read("CHANGELOG.md")).Groups[1].Value;
         var chart = Manifests.Trees(Tree.Read("deploy", "k8s", "fedrlora", "Chart.yaml")).Single();
 
         Assert.Equal((version, version), ((string?)chart["version"], (string?)chart["appVersion"]));
@@ -116,4 +116,7 @@ public sealed class BasesTests
             Assert.Equal(Tree.Read("deploy", "telemetry", "grafana", name).Trim(), ((string)content!).Trim());
         }
     }
+
+    [GeneratedRegex(@"^## \[([0-9][^\]]*)\]", RegexOptions.Multiline)]
+    private static partial Regex Newest();
 }

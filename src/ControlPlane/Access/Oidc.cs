@@ -42,6 +42,7 @@ internal sealed partial class Oidc : IDisposable
             new HttpDocumentRetriever(_http) { RequireHttps = options.Authority.Scheme == "https" })
         {
             RefreshInterval = NewKeysAfter, AutomaticRefreshInterval = KeysFor,
+            UseLastKnownGoodConfiguration = false, // a key that the issuer took back signs nothing any more
         };
     }
 

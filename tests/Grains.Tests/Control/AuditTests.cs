@@ -44,7 +44,7 @@ public class AuditTests
         Assert.Equal(
         [
             "1 submitRun asked known otto", "2 submitRun answered 201 of 1 known otto", "3 cancelRun refused 403 known vera",
-            "4 cancelRun refused 401 known nobody", "5 getSteps asked known north", "6 getSteps answered 404 of 5 known north",
+            "4 cancelRun refused 401 known nobody", "5 getSteps asked known north", "6 getSteps answered 200 of 5 known north",
             "7 getSteps asked known north", "8 getSteps answered 403 of 7 known north", "9 pauseRun asked none otto",
             "10 pauseRun answered 404 of 9 none otto",
         ], lines.Select(static line => line.Text));

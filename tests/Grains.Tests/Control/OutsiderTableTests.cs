@@ -111,7 +111,8 @@ internal static class Outcome
     {
         using var asked = new HttpRequestMessage(new HttpMethod(route.Method), route.Pattern.Replace("{run}", TlsControl.Run)
             .Replace("{client}", TlsControl.North).Replace("{silo}", "none").Replace("{hash}/{**file}", "0/none"));
-        if (route.Method == "POST") asked.Content = new StringContent("{}", Encoding.UTF8, "application/json");
+        if (route.Method == "POST") asked.Content = new StringContent(
+            route == Routes.Generate ? """{"prompt":"a"}""" : "{}", Encoding.UTF8, "application/json");
         try
         {
             using var answer = await client.SendAsync(asked, HttpCompletionOption.ResponseHeadersRead);

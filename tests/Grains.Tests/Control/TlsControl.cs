@@ -70,7 +70,11 @@ internal sealed class TlsControl : IAsyncDisposable
     public HttpClient Holding(params string[] names) => With(token: null, Authority.Issue(names));
 
     /// <summary>A caller, with a token and a certificate or without; the server has to be the authority's.</summary>
-    public HttpClient With(string? token, X509Certificate2? certificate = null, Version? version = null)
+    /// <param name="token">The token; null for none.</param>
+    /// <param name="certificate">The certificate; null for none.</param>
+    /// <param name="version">The version of HTTP; null for any.</param>
+    /// <param name="anyName">Whether the server's certificate may lack the name that is asked for, as behind what ends TLS.</param>
+    public HttpClient With(string? token, X509Certificate2? certificate = null, Version? version = null, bool anyName = false)
     {
         var client = new HttpClient(new SocketsHttpHandler
         {
@@ -82,6 +86,8 @@ internal sealed class TlsControl : IAsyncDisposable
                     TrustMode = X509ChainTrustMode.CustomRootTrust, CustomTrustStore = { Authority.Root },
                     RevocationMode = X509RevocationMode.NoCheck,
                 },
+                RemoteCertificateValidationCallback = !anyName ? null : static (_, _, _, errors) =>
+                    (errors & ~SslPolicyErrors.RemoteCertificateNameMismatch) == SslPolicyErrors.None,
                 ClientCertificateContext = certificate is null ? null
                     : SslStreamCertificateContext.Create(certificate, additionalCertificates: null, offline: true),
             },
