@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using FedRLora.Abstractions;
 using FedRLora.Grains.Store;
+using Orleans.Runtime;
 
 namespace FedRLora.Silo.Clustering;
 
@@ -78,7 +79,7 @@ public sealed record ClusterLease
 public sealed record LeasedSilo(string Host, string Address)
 {
     /// <summary>Address and port, and the machine where it is another one.</summary>
-    public override string ToString() => Address.Split('@')[0] + (Host.Length == 0 || Host == Environment.MachineName ? "" : $" of {Host}");
+    public override string ToString() => $"{SiloAddress.FromParsableString(Address).Endpoint}" + (Host.Length == 0 || Host == Environment.MachineName ? "" : $" of {Host}");
 }
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n")]

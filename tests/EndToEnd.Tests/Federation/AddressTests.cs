@@ -139,7 +139,7 @@ public sealed class AddressTests
         Assert.Equal(1, TinyPlan.Committed(tiny, "six")!.Round);
         Assert.Contains($"silo port {place.Silo} of ::1, ", first.Output, StringComparison.Ordinal);
         Assert.Equal(3, await other.ExitAsync());
-        Assert.Contains($"is in use by the cluster of silos [::1]:{place.Silo}", other.Output, StringComparison.Ordinal);
+        Assert.True(other.Output.Contains($"is in use by the cluster of silos [::1]:{place.Silo}", StringComparison.Ordinal), other.Output);
     }
 
     private static SiloOptions Options() => new()
@@ -153,6 +153,12 @@ public sealed class AddressTests
     {
         public Ipv6FactAttribute()
         {
+            if (Environment.GetEnvironmentVariable("FEDRLORA_SOAK") != "1")
+            {
+                Skip = "takes a minute: set FEDRLORA_SOAK=1, as make soak does";
+                return;
+            }
+
             try
             {
                 using var listener = new TcpListener(IPAddress.IPv6Loopback, 0);
