@@ -44,8 +44,7 @@ public sealed class TokenOptions : AuthenticationSchemeOptions
 /// <summary>
 /// Signs callers in by the one credential that counts: what <c>Authorization: Bearer</c> says, else the cookie of a browser that was let
 /// in, else the certificate of the connection. Rights of two are never added up, and a token that is refused is refused whatever
-/// certificate
-/// lies beside it.
+/// certificate lies beside it.
 /// </summary>
 /// <param name="options">The tokens.</param>
 /// <param name="logger">The logs.</param>

@@ -61,8 +61,10 @@ internal sealed partial class AuditTrail(AuditLog record, TimeProvider time, ILo
         catch (Exception e)
         {
             var hasBegun = context.Response.HasStarted;
-            await TryAddAsync(line with { Status = hasBegun ? context.Response.StatusCode : Answers.Of(e).Code, WasCut = hasBegun ? true
-                : null });
+            await TryAddAsync(line with
+            {
+                Status = hasBegun ? context.Response.StatusCode : Answers.Of(e).Code, WasCut = hasBegun ? true : null,
+            });
             throw;
         }
 
@@ -76,9 +78,9 @@ internal sealed partial class AuditTrail(AuditLog record, TimeProvider time, ILo
         {
             Silo = "", Number = 0, Previous = "", At = default, What = what, Route = route.Name,
             From = $"{context.Connection.RemoteIpAddress}", Run = Value("run"), Client = Value("client"), Unwritten = Unwritten(),
-            Who = user.Identity is not { IsAuthenticated: true } identity ? null : new(identity.Name ?? "", identity.AuthenticationType
-                ?? "",
-                user.FindFirst(Principals.CredentialClaim)?.Value, [.. user.FindAll(ClaimTypes.Role).Select(static role => role.Value)]),
+            Who = user.Identity is not { IsAuthenticated: true } identity ? null : new(
+                identity.Name ?? "", identity.AuthenticationType ?? "", user.FindFirst(Principals.CredentialClaim)?.Value,
+                [.. user.FindAll(ClaimTypes.Role).Select(static role => role.Value)]),
         };
 
         string? Value(string name) => context.GetRouteValue(name) is string value ? Abstractions.BadInputException.Shown(value) : null;
