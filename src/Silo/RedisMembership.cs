@@ -27,6 +27,7 @@ public static class RedisMembership
     public const string KeyVariable = "FEDRLORA_REDIS_KEY";
 
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan PatienceOfHandshake = TimeSpan.FromSeconds(8); // a busy machine, a server far away
     private static readonly string[] NotYet = ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY"];
     private static readonly TimeSpan TryAgainAfter = TimeSpan.FromSeconds(1);
 
@@ -50,7 +51,7 @@ public static class RedisMembership
         {
             var options = Configuration(redis, environment, reason => refused = reason);
             await using var connection = await ConnectionMultiplexer.ConnectAsync(options)
-                .WaitAsync(Patience * 2, cancellationToken);
+                .WaitAsync(PatienceWith(redis) * 2, cancellationToken);
             await connection.GetDatabase().KeyExistsAsync(SiloHost.ServiceId).WaitAsync(Patience, cancellationToken);
         }
         catch (Exception e) when (refused is not null && e is (RedisException or TimeoutException or AuthenticationException))
@@ -95,6 +96,8 @@ public static class RedisMembership
         return async _ => (connection ??= await ConnectionMultiplexer.ConnectAsync(Configuration(redis)), true);
     }
 
+    private static TimeSpan PatienceWith(ClusterLocation.Redis redis) => redis.Tls ? PatienceOfHandshake : Patience;
+
     private static ConfigurationOptions Configuration(
         ClusterLocation.Redis redis, Func<string, string?> environment, Action<string> refused)
     {
@@ -106,7 +109,7 @@ public static class RedisMembership
             DefaultDatabase = redis.Database,
             User = Value(UserVariable),
             Password = Value(PasswordVariable),
-            ConnectTimeout = (int)Patience.TotalMilliseconds,
+            ConnectTimeout = (int)PatienceWith(redis).TotalMilliseconds,
             ConnectRetry = 0, // of the first connection; a lost one is opened again for as long as it takes
             // not ever more slowly: a server that is back is found at once
             ReconnectRetryPolicy = new LinearRetry((int)TryAgainAfter.TotalMilliseconds),
