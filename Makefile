@@ -39,7 +39,7 @@ soak:
 	FEDRLORA_ORDERS=100000 dotnet test tests/Federation.Tests -c Release --nologo --filter RoundMachinePropertyTests
 	FEDRLORA_SOAK=1 dotnet test tests/Grains.Tests -c Release --nologo --filter "FullyQualifiedName~AzureOutage|FullyQualifiedName~FederationOnAzure|FullyQualifiedName~CrashTests|FullyQualifiedName~PowerCut|FullyQualifiedName~RunVerifierTests|FullyQualifiedName~StoreTrouble" --logger "console;verbosity=detailed"
 	FEDRLORA_KILLS=20 dotnet test tests/EndToEnd.Tests -c Release --nologo --filter KilledRunTests --logger "console;verbosity=detailed"
-	FEDRLORA_SOAK=1 dotnet test tests/EndToEnd.Tests -c Release --nologo --filter "KilledSilosTests|EmptyRedisTests|CutSitesTests|AddressTests" --logger "console;verbosity=detailed"
+	FEDRLORA_SOAK=1 dotnet test tests/EndToEnd.Tests -c Release --nologo --filter "KilledSilosTests|EmptyRedisTests|CutSitesTests|AddressTests|RunningPageTests" --logger "console;verbosity=detailed"
 	FEDRLORA_SOAK=1 dotnet test tests/Grains.Tests -c Release --nologo --filter LostSilosTests --logger "console;verbosity=detailed"
 	eng/release-test.sh
 	eng/image-test.sh

@@ -13,3 +13,11 @@ public sealed class BrowserFactAttribute : FactAttribute
 
     internal static string Folder => Path.Combine(Repository.Root, "tests", "wall");
 }
+
+/// <summary>A longer one, of <c>make soak</c>: several processes beside a browser.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+internal sealed class BrowserSoakAttribute : FactAttribute
+{
+    public BrowserSoakAttribute() => Skip = BrowserFactAttribute.Missing
+        ?? (Environment.GetEnvironmentVariable("FEDRLORA_SOAK") == "1" ? null : "takes minutes: set FEDRLORA_SOAK=1, as make soak does");
+}

@@ -28,7 +28,7 @@ public sealed partial class RunningPageTests(Browser browser, ITestOutputHelper 
         Assert.NotEqual(0, await simulate.ExitAsync()); // it was cancelled
     }
 
-    [BrowserFact]
+    [BrowserSoak]
     public async Task A_page_whose_silo_is_killed_says_so_and_goes_on_when_it_is_back()
     {
         var ports = FreePorts.Take(9);
