@@ -73,10 +73,10 @@ internal static partial class CoordinatorLog
         "Job {Job}: {Left} of {Clients} clients have no metrics of their own: the silo has {Most} series for them (--client-metrics)")]
     public static partial void LogClientSeries(this ILogger<CoordinatorGrain> logger, string job, int left, int clients, int most);
 
-    [LoggerMessage(121, LogLevel.Warning, "Job {Job}: site {Site} reported of {Client}, which is no client of it; that is left out")]
+    [LoggerMessage(123, LogLevel.Warning, "Job {Job}: site {Site} reported of {Client}, which is no client of it; that is left out")]
     public static partial void LogNotItsClient(this ILogger<CoordinatorGrain> logger, string job, string site, string client);
 
-    [LoggerMessage(122, LogLevel.Information, "Job {Job}: site {Site} reported late, of round {Late} by {Clients} clients: the run is in "
+    [LoggerMessage(124, LogLevel.Information, "Job {Job}: site {Site} reported late, of round {Late} by {Clients} clients: the run is in "
         + "round {Round}, {Status}; that counts for nothing")]
     public static partial void LogLate(
         this ILogger<CoordinatorGrain> logger, string job, string site, int late, int clients, int round, string status);

@@ -79,7 +79,8 @@ public sealed record ClusterLease
 public sealed record LeasedSilo(string Host, string Address)
 {
     /// <summary>Address and port, and the machine where it is another one.</summary>
-    public override string ToString() => $"{SiloAddress.FromParsableString(Address).Endpoint}" + (Host.Length == 0 || Host == Environment.MachineName ? "" : $" of {Host}");
+    public override string ToString() => $"{SiloAddress.FromParsableString(Address).Endpoint}"
+        + (Host.Length == 0 || Host == Environment.MachineName ? "" : $" of {Host}");
 }
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, NewLine = "\n")]

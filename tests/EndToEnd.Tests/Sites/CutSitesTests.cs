@@ -129,7 +129,8 @@ public sealed class CutSitesTests(ITestOutputHelper log) : IDisposable
         {
             Federation.TinyPlan.Client($"{site}-1", "one", site), Federation.TinyPlan.Client($"{site}-2", "two", site),
         })), strategy: strategy, name: name);
-        File.WriteAllText(plan, File.ReadAllText(plan).Replace("steps: 4,", NamespaceSoakAttribute.Soaks ? "steps: 60," : "steps: 20,", StringComparison.Ordinal));
+        var steps = NamespaceSoakAttribute.Soaks ? 60 : 20;
+        File.WriteAllText(plan, File.ReadAllText(plan).Replace("steps: 4,", $"steps: {steps},", StringComparison.Ordinal));
         return plan;
     }
 
