@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using FedRLora.Abstractions;
@@ -13,8 +12,6 @@ namespace FedRLora.Pki;
 /// </summary>
 public sealed partial class TlsIdentity
 {
-    private static readonly Oid ServerUsage = new("1.3.6.1.5.5.7.3.1"), ClientUsage = new("1.3.6.1.5.5.7.3.2");
-
     private readonly TlsFiles _files;
     private readonly TimeProvider _time;
     private readonly ILogger _log;
@@ -89,7 +86,8 @@ public sealed partial class TlsIdentity
         chain.ChainPolicy = Policy(use);
         chain.ChainPolicy.ExtraStore.AddRange(sent.ToArray());
         if (chain.Build(certificate)) return DeniedIn(state, chain);
-        return Explain(chain, certificate, use);
+        return Chains.Explain(chain, certificate, use, "it",
+            $"none of the authorities in {_files.Authorities} issued it (its issuer is {certificate.Issuer})", _time.GetUtcNow());
     }
 
     /// <summary>Why others that trust what this process trusts would refuse its own certificate now; null where they would not.</summary>
@@ -119,7 +117,7 @@ public sealed partial class TlsIdentity
         };
         policy.CustomTrustStore.AddRange(state.Roots.ToArray());
         policy.ExtraStore.AddRange(state.Known.ToArray());
-        policy.ApplicationPolicy.Add(use == CertificateUse.Server ? ServerUsage : ClientUsage);
+        policy.ApplicationPolicy.Add(Chains.UsageOf(use));
         return policy;
     }
 
@@ -149,7 +147,7 @@ public sealed partial class TlsIdentity
                 var (certificate, intermediates) = ReadPair();
                 RequireNoWorse(certificate, intermediates);
                 _state = _state with { Certificate = certificate, Intermediates = intermediates };
-                LogPair(_log, _files.Certificate, certificate.SerialNumber, Text(certificate.NotAfter));
+                LogPair(_log, _files.Certificate, certificate.SerialNumber, Chains.Text(certificate.NotAfter));
             });
         }
 
@@ -292,28 +290,6 @@ public sealed partial class TlsIdentity
             .FirstOrDefault(one => state.Denied.Serials.Contains(DenyList.Serial(one.SerialNumber))) is { } denied
             ? $"the authority {denied.Subject} that issued it is revoked"
             : null;
-
-    private string Explain(X509Chain chain, X509Certificate2 certificate, CertificateUse use)
-    {
-        var status = chain.ChainStatus.Aggregate(X509ChainStatusFlags.NoError, static (all, one) => all | one.Status);
-        if (status.HasFlag(X509ChainStatusFlags.PartialChain) || status.HasFlag(X509ChainStatusFlags.UntrustedRoot))
-            return $"none of the authorities in {_files.Authorities} issued it (its issuer is {certificate.Issuer})";
-        if (status.HasFlag(X509ChainStatusFlags.NotTimeValid))
-        {
-            var late = chain.ChainElements.First(static element =>
-                element.ChainElementStatus.Any(static one => one.Status.HasFlag(X509ChainStatusFlags.NotTimeValid))).Certificate;
-            return $"{(late.RawDataMemory.Span.SequenceEqual(certificate.RawDataMemory.Span) ? "it" : $"the authority {late.Subject}")} "
-                + $"is valid from {Text(late.NotBefore)} to {Text(late.NotAfter)}, "
-                + $"and this machine's clock says {Text(_time.GetUtcNow().UtcDateTime)}";
-        }
-
-        return status.HasFlag(X509ChainStatusFlags.NotValidForUsage)
-            ? $"it is not made for {(use == CertificateUse.Server ? "servers (serverAuth)" : "clients (clientAuth)")}"
-            : $"its chain is not valid: {string.Join(", ", chain.ChainStatus.Select(static one => one.Status).Distinct())}";
-    }
-
-    private static string Text(DateTime time) =>
-        time.ToUniversalTime().ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture);
 
     [LoggerMessage(LogLevel.Information, "{File}: a new certificate is served, serial {Serial}, valid until {Until}")]
     private static partial void LogPair(ILogger log, string file, string serial, string until);

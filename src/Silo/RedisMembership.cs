@@ -3,6 +3,7 @@ using System.Security.Authentication;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using FedRLora.Abstractions;
+using FedRLora.Pki;
 using Orleans.Clustering.Redis;
 using StackExchange.Redis;
 
@@ -157,8 +158,9 @@ public static class RedisMembership
         own.ChainPolicy.CustomTrustStore.AddRange(authorities);
         own.ChainPolicy.ExtraStore.AddRange(authorities);
         if (chain is not null) own.ChainPolicy.ExtraStore.AddRange(chain.ChainPolicy.ExtraStore);
-        own.ChainPolicy.ApplicationPolicy.Add(new Oid("1.3.6.1.5.5.7.3.1"));
-        return own.Build(shown) ? null : $"none of the authorities in {AuthoritiesVariable} vouches for it ({Status(own)})";
+        own.ChainPolicy.ApplicationPolicy.Add(Chains.UsageOf(CertificateUse.Server));
+        return own.Build(shown) ? null : Chains.Explain(own, shown, CertificateUse.Server, "it",
+            $"none of the authorities in {AuthoritiesVariable} vouches for it ({Status(own)})", TimeProvider.System.GetUtcNow());
     }
 
     private static string Status(X509Chain? chain) =>

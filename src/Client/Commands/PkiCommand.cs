@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
 using System.Text.Json;
 using FedRLora.Abstractions;
 using FedRLora.ControlPlane.Views;
@@ -23,10 +22,6 @@ internal static class PkiCommand
     };
 
     public static AuthorityFolder Open(string folder) => AuthorityFolder.Open(folder, Passphrase(), TimeProvider.System);
-
-    /// <summary>A time as messages have it.</summary>
-    public static string Text(DateTimeOffset time) =>
-        time.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture);
 
     private static string? Passphrase() =>
         Environment.GetEnvironmentVariable(AuthorityFolder.PassphraseVariable) is { Length: > 0 } given ? given : null;
@@ -60,14 +55,15 @@ internal static class PkiCommand
                 if (steps is [])
                 {
                     authority = AuthorityFolder.Create(place, parsed.GetRequiredValue(domain), span, Passphrase(), TimeProvider.System);
-                    await output.WriteLineAsync($"authority of {authority.Domain} in {place}, valid until {Text(authority.Root().NotAfter)}"
+                    await output.WriteLineAsync(
+                        $"authority of {authority.Domain} in {place}, valid until {Chains.Text(authority.Root().NotAfter)}"
                         + (Passphrase() is null ? $"; its key is not encrypted ({AuthorityFolder.PassphraseVariable} would)" : ""));
                 }
                 else
                 {
                     authority = Open(place);
                     var root = authority.MakeNext(span);
-                    await output.WriteLineAsync($"next root {root.Subject}, valid until {Text(root.NotAfter)}; "
+                    await output.WriteLineAsync($"next root {root.Subject}, valid until {Chains.Text(root.NotAfter)}; "
                         + $"copy {authority.Bundle} to every silo and client, then give --use-next");
                 }
 
@@ -86,7 +82,8 @@ internal static class PkiCommand
             var refused = existing.DropOld();
             await output.WriteLineAsync($"{existing.Bundle} trusts {existing.Root().Subject} alone; copy it to every silo and client");
             foreach (var one in refused)
-                await output.WriteLineAsync($"refused now: {string.Join(", ", one.Names)} (serial {one.Serial}, until {Text(one.Until)})");
+                await output.WriteLineAsync(
+                    $"refused now: {string.Join(", ", one.Names)} (serial {one.Serial}, until {Chains.Text(one.Until)})");
             return ExitCode.Done;
         });
         return command;
@@ -109,7 +106,7 @@ internal static class PkiCommand
             foreach (var number in numbers)
             {
                 await output.WriteLineAsync(authority.RevokeSerial(number) is { } found
-                    ? $"revoked: {string.Join(", ", found.Names)} (serial {found.Serial}, until {Text(found.Until)})"
+                    ? $"revoked: {string.Join(", ", found.Names)} (serial {found.Serial}, until {Chains.Text(found.Until)})"
                     : $"was revoked before: {DenyList.Serial(number)}");
             }
 

@@ -78,8 +78,8 @@ internal static class PkiRequests
             var place = parsed.GetValue(reply) ?? Path.Combine(Path.GetDirectoryName(Path.GetFullPath(path))!, "approved");
             var asked = (int)(parsed.GetValue(days) ?? Issuing.LeafLifetime.TotalDays);
             var record = Replies.Write(place, authority, request, asked);
-            await output.WriteLineAsync($"issued: serial {record.Serial}, valid from {PkiCommand.Text(record.From)} "
-                + $"to {PkiCommand.Text(record.Until)}"
+            await output.WriteLineAsync($"issued: serial {record.Serial}, valid from {Chains.Text(record.From)} "
+                + $"to {Chains.Text(record.Until)}"
                 + (record.Until - record.From < TimeSpan.FromDays(asked) ? ", when the authority ends" : ""));
             await output.WriteLineAsync($"send back: {place}");
             return ExitCode.Done;
@@ -124,7 +124,7 @@ internal static class PkiRequests
             using var installed = IdentityFolder.Install(place, parsed.GetRequiredValue(reply), TimeProvider.System);
             await parsed.InvocationConfiguration.Output.WriteLineAsync($"{Path.Combine(place, TlsFiles.CertificateName)}: "
                 + $"{string.Join(", ", CertificateNames.DnsOf(installed))}, serial {installed.SerialNumber}, "
-                + $"valid until {PkiCommand.Text(installed.NotAfter)}");
+                + $"valid until {Chains.Text(installed.NotAfter)}");
             return ExitCode.Done;
         });
         return command;

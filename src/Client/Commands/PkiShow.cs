@@ -70,7 +70,7 @@ internal static class PkiShow
         {
             if (json) await WriteAsync(root, output, json);
             else
-                await output.WriteLineAsync($"trusted: {root.Subject}, valid until {PkiCommand.Text(root.Until)}"
+                await output.WriteLineAsync($"trusted: {root.Subject}, valid until {Chains.Text(root.Until)}"
                     + (root.Subject == issues ? ", issues" : ""));
         }
 
@@ -88,7 +88,7 @@ internal static class PkiShow
             }
 
             var state = revoked ? "revoked" : one.Until <= now ? "over" : $"{(one.Until - now).Days} days left";
-            await output.WriteLineAsync($"{one.Serial}  {string.Join(", ", one.Names)}  until {PkiCommand.Text(one.Until)}, {state}");
+            await output.WriteLineAsync($"{one.Serial}  {string.Join(", ", one.Names)}  until {Chains.Text(one.Until)}, {state}");
         }
 
         if (!json)
@@ -116,7 +116,7 @@ internal static class PkiShow
         foreach (var name in report.Names.Concat(report.Addresses)) await output.WriteLineAsync($"  {name}");
         await output.WriteLineAsync($"issued by: {report.Issuer}");
         await output.WriteLineAsync($"serial: {report.Serial}");
-        await output.WriteLineAsync($"valid: from {PkiCommand.Text(report.From)} to {PkiCommand.Text(report.Until)}, "
+        await output.WriteLineAsync($"valid: from {Chains.Text(report.From)} to {Chains.Text(report.Until)}, "
             + (report.DaysLeft < 0 ? "over" : Words.Count(report.DaysLeft, "day") + " left"));
         await output.WriteLineAsync($"key of: {report.Key}");
         await output.WriteLineAsync($"fingerprint: {report.Fingerprint}");

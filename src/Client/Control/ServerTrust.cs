@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Net.Security;
 using System.Security.Authentication;
 using System.Security.Cryptography;
@@ -62,7 +61,7 @@ internal sealed class ServerTrust
         using var chain = new X509Chain();
         chain.ChainPolicy.RevocationMode = X509RevocationMode.NoCheck;
         chain.ChainPolicy.DisableCertificateDownloads = true;
-        chain.ChainPolicy.ApplicationPolicy.Add(new Oid("1.3.6.1.5.5.7.3.1"));
+        chain.ChainPolicy.ApplicationPolicy.Add(Chains.UsageOf(CertificateUse.Server));
         if (sent is not null) chain.ChainPolicy.ExtraStore.AddRange(sent.ChainPolicy.ExtraStore);
         if (_file is not null)
         {
@@ -70,30 +69,18 @@ internal sealed class ServerTrust
             chain.ChainPolicy.CustomTrustStore.AddRange(_roots);
         }
 
-        if (!chain.Build(certificate)) return Explain(chain, certificate);
+        if (!chain.Build(certificate))
+        {
+            return Chains.Explain(chain, certificate, CertificateUse.Server, "its certificate",
+                $"its certificate is issued by {BadInputException.Shown(certificate.Issuer)}, which is none of the authorities "
+                + (_file is null ? "of this machine; name its own with --ca FILE" : $"in {_file}"), TimeProvider.System.GetUtcNow());
+        }
+
         if (_own?.Refusal(certificate, chain.ChainPolicy.ExtraStore, CertificateUse.Server) is { } denied)
             return $"its certificate is refused: {denied}";
         return errors.HasFlag(SslPolicyErrors.RemoteCertificateNameMismatch)
             ? $"its certificate is of {Names(certificate)}, not of that name; name the server as its certificate does"
             : null;
-    }
-
-    private string Explain(X509Chain chain, X509Certificate2 certificate)
-    {
-        var status = chain.ChainStatus.Aggregate(X509ChainStatusFlags.NoError, static (all, one) => all | one.Status);
-        if (status.HasFlag(X509ChainStatusFlags.PartialChain) || status.HasFlag(X509ChainStatusFlags.UntrustedRoot))
-            return $"its certificate is issued by {BadInputException.Shown(certificate.Issuer)}, which is none of the authorities "
-                + (_file is null ? "of this machine; name its own with --ca FILE" : $"in {_file}");
-        if (status.HasFlag(X509ChainStatusFlags.NotTimeValid))
-        {
-            var late = chain.ChainElements.First(static element =>
-                element.ChainElementStatus.Any(static one => one.Status.HasFlag(X509ChainStatusFlags.NotTimeValid))).Certificate;
-            return $"its certificate is valid from {Time(late.NotBefore)} to {Time(late.NotAfter)}, and this machine's clock says "
-                + Time(TimeProvider.System.GetUtcNow().UtcDateTime);
-        }
-
-        return status.HasFlag(X509ChainStatusFlags.NotValidForUsage) ? "its certificate is not made for servers (serverAuth)"
-            : $"its certificate is not valid: {string.Join(", ", chain.ChainStatus.Select(static one => one.Status).Distinct())}";
     }
 
     private static string Names(X509Certificate2 certificate)
@@ -106,8 +93,6 @@ internal sealed class ServerTrust
         ];
         return names.Length == 0 ? "nobody" : BadInputException.Shown(string.Join(", ", names));
     }
-
-    private static string Time(DateTime time) => time.ToUniversalTime().ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture);
 
     private static X509Certificate2Collection Read(string file)
     {

@@ -108,8 +108,8 @@ public sealed class AuthorityFolder
         var now = _time.GetUtcNow();
         var (begin, end) = (new DateTimeOffset(root.NotBefore).ToUniversalTime(), new DateTimeOffset(root.NotAfter).ToUniversalTime());
         if (now < begin || now >= end)
-            throw new BadInputException($"{In(RootName)}: the authority is valid from {Text(begin)} to {Text(end)}, "
-                + $"and this machine's clock says {Text(now)}");
+            throw new BadInputException($"{In(RootName)}: the authority is valid from {Chains.Text(begin)} to {Chains.Text(end)}, "
+                + $"and this machine's clock says {Chains.Text(now)}");
         if (request.Names.Kind == CertificateKind.Site && request.Names.Holders.FirstOrDefault(Revoked().Sites.Contains) is { } site)
             throw new BadInputException($"{Denied}: site {site} is revoked; take its line away before it gets a certificate");
         var (from, until) = (Later(begin, now - Issuing.BeforeIssue), Earlier(end, now + TimeSpan.FromDays(days)));
@@ -242,7 +242,8 @@ public sealed class AuthorityFolder
     {
         var before = File.Exists(Denied) ? PkiFiles.Read(Denied) : "";
         if (before.Length > 0 && !before.EndsWith('\n')) before += "\n";
-        PkiFiles.Replace(Denied, $"{before}{line}{(line.EndsWith('#') ? "" : ",")} revoked {Text(_time.GetUtcNow())}\n", PkiFiles.Public);
+        var when = Chains.Text(_time.GetUtcNow());
+        PkiFiles.Replace(Denied, $"{before}{line}{(line.EndsWith('#') ? "" : ",")} revoked {when}\n", PkiFiles.Public);
     }
 
     private string In(string name) => Path.Combine(_folder, name);
@@ -277,7 +278,4 @@ public sealed class AuthorityFolder
     private static DateTimeOffset Later(DateTimeOffset a, DateTimeOffset b) => a > b ? a : b;
 
     private static DateTimeOffset Earlier(DateTimeOffset a, DateTimeOffset b) => a < b ? a : b;
-
-    private static string Text(DateTimeOffset time) =>
-        time.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture);
 }

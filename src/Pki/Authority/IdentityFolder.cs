@@ -105,10 +105,7 @@ public static class IdentityFolder
     {
         var usages = certificate.Extensions.OfType<X509EnhancedKeyUsageExtension>()
             .SelectMany(static one => one.EnhancedKeyUsages.Cast<Oid>()).Select(static one => one.Value).ToList();
-        List<CertificateUse> uses = [];
-        if (usages.Count == 0 || usages.Contains("1.3.6.1.5.5.7.3.1")) uses.Add(CertificateUse.Server);
-        if (usages.Count == 0 || usages.Contains("1.3.6.1.5.5.7.3.2")) uses.Add(CertificateUse.Client);
-        return uses;
+        return [.. Enum.GetValues<CertificateUse>().Where(use => usages.Count == 0 || usages.Contains(Chains.UsageOf(use).Value))];
     }
 
     /// <summary>The first certificate of a file, which is the one that the others lead to.</summary>

@@ -24,6 +24,7 @@ public sealed class RedisTlsTests : IDisposable
         Pair("server", authority, ["redis.example"], IPAddress.Loopback);
         Pair("elsewhere", authority, ["elsewhere.example"], IPAddress.Parse("192.0.2.7"));
         Pair("client", authority, ["silo.example"], null);
+        Pair("late", authority, ["redis.example"], IPAddress.Loopback, now.AddMinutes(-1));
     }
 
     public void Dispose() => _folder.Delete(recursive: true);
@@ -50,6 +51,17 @@ public sealed class RedisTlsTests : IDisposable
             Assert.Contains(why, refused.Message, StringComparison.Ordinal);
             Assert.DoesNotMatch("sesame|tapioca|\n", refused.Message);
         }
+    }
+
+    [RedisFact]
+    public async Task A_certificate_that_ran_out_is_told_with_both_times()
+    {
+        await using var redis = await StartAsync("late", "--tls-auth-clients", "no");
+
+        var refused = await Assert.ThrowsAsync<ClusterUnavailableException>(
+            () => RedisMembership.RequireAsync(redis.Location, Environment(), default));
+
+        Assert.Matches("it is valid from .+Z to .+Z, and this machine's clock says .+Z", refused.Message);
     }
 
     [RedisFact]
@@ -121,11 +133,11 @@ public sealed class RedisTlsTests : IDisposable
 
     private Variables Environment() => new(_folder.FullName, "ca.crt", "silo", "sesame", null, null);
 
-    private void Pair(string name, X509Certificate2 authority, string[] names, IPAddress? address)
+    private void Pair(string name, X509Certificate2 authority, string[] names, IPAddress? address, DateTimeOffset? until = null)
     {
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
         using var leaf = Issuing.Leaf(authority, new PublicKey(key), names, address is null ? [] : [address],
-            [CertificateUse.Server, CertificateUse.Client], authority.NotBefore, authority.NotAfter);
+            [CertificateUse.Server, CertificateUse.Client], authority.NotBefore, until ?? authority.NotAfter);
         Write($"{name}.crt", leaf.ExportCertificatePem());
         Write($"{name}.key", key.ExportPkcs8PrivateKeyPem());
     }
