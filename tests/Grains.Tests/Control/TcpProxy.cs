@@ -31,7 +31,8 @@ internal sealed class TcpProxy : IAsyncDisposable
         {
             foreach (var connection in _open)
             {
-                connection.Client.LingerState = new(enable: true, seconds: 0);
+                // none where its other side went first
+                if (connection.Client is { } socket) socket.LingerState = new(enable: true, seconds: 0);
                 connection.Dispose();
             }
 
