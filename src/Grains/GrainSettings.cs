@@ -8,6 +8,9 @@ public sealed record GrainSettings
     /// <summary>How long a cohort may be silent before the work is sent again.</summary>
     public TimeSpan ResendAfter { get; init; } = TimeSpan.FromSeconds(10);
 
+    /// <summary>How long a site works on without a word from the coordinator.</summary>
+    public TimeSpan LeaseFor { get; init; } = TimeSpan.FromSeconds(40);
+
     /// <summary>
     /// How often a silo asks for jobs that should run, whatever happened; a loss that the membership sees is acted on at once.
     /// </summary>

@@ -31,9 +31,11 @@ public static class SiloHost
         var builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
         builder.Configuration.AddEnvironmentVariables(); // the OTEL_* variables
         builder.Services.Configure<HostOptions>(static host => host.ShutdownTimeout = TimeSpan.FromSeconds(10));
-        builder.Logging.SetMinimumLevel(LogLevel.Information).AddFilter("Orleans", LogLevel.Error)
+        var ending = new SiloEnding();
+        // a start that fails is told by who asked for it, and an ending by its reason
+        builder.Logging.SetMinimumLevel(LogLevel.Information).AddFilter("Orleans", level => level >= LogLevel.Error && !ending.IsOver)
             .AddFilter("Microsoft", LogLevel.Warning).AddFilter("Polly", LogLevel.None)
-            .AddFilter("Microsoft.Extensions.Hosting", LogLevel.Critical); // a start that fails is told by who asked for it
+            .AddFilter("Microsoft.Extensions.Hosting", level => level >= LogLevel.Critical && !ending.IsOver);
         // without the first silo each of the others would say so every few seconds
         if (options.Cluster is ClusterLocation.Localhost)
             builder.Logging.AddFilter("Orleans.Runtime.MembershipService.MembershipTableManager", LogLevel.Critical);
@@ -43,7 +45,7 @@ public static class SiloHost
         builder.AddTraining(options);
         builder.AddTelemetry(options);
         configure?.Invoke(builder);
-        builder.Services.AddSingleton(options).AddSingleton<SiloEnding>().AddSingleton<LeaseKeeper>();
+        builder.Services.AddSingleton(options).AddSingleton(ending).AddSingleton<LeaseKeeper>();
         // before Orleans: it stops after it
         if (options.Leased) builder.Services.AddHostedService(static services => services.GetRequiredService<LeaseKeeper>());
         builder.UseOrleans(silo => silo

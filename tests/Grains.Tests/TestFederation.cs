@@ -42,7 +42,8 @@ internal sealed class TestFederation : IAsyncDisposable
 
     /// <summary>
     /// Silo i serves <paramref name="sites"/>[i]; its trainer is <paramref name="around"/> the fake one, its base and rows are those of its
-    /// site where <paramref name="inputsOf"/> has some. All are started with the words <paramref name="maySend"/>.
+    /// site where <paramref name="inputsOf"/> has some. All are started with the words <paramref name="maySend"/>. A call from one grain to
+    /// another is lost where <paramref name="isCut"/> says so of their keys.
     /// </summary>
     public static async Task<TestFederation> StartAsync(
         string[]? sites = null, FakeTrainer? trainer = null, string? folder = null, TimeSpan? resendAfter = null, IBlobStore? store = null,
@@ -50,7 +51,7 @@ internal sealed class TestFederation : IAsyncDisposable
         Func<string, FakeInputs?>? inputsOf = null, IBlobStore? siteStore = null, SendingLimits? maySend = null,
         Func<string, IBlobStore>? jobStoreOf = null, Action<string, object?>? heard = null,
         bool beginsReferences = true, int mostClientsInMessage = 50_000, Func<string, IBlobStore>? siteStoreOf = null,
-        int clientSeries = 0)
+        int clientSeries = 0, TimeSpan? leaseFor = null, Func<string, string, bool>? isCut = null)
     {
         sites ??= ["*"];
         trainer ??= new FakeTrainer();
@@ -69,6 +70,15 @@ internal sealed class TestFederation : IAsyncDisposable
             silo.Services.AddSingleton<IRunInputs>(inputsOf?.Invoke(site) ?? inputs);
             silo.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName,
                 static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
+            if (isCut is not null)
+            {
+                silo.AddIncomingGrainCallFilter(call =>
+                {
+                    if (isCut(call.SourceId?.Key.ToString() ?? "", call.TargetId.Key.ToString()!)) throw new TimeoutException("the link is cut");
+                    return call.Invoke();
+                });
+            }
+
             if (heard is not null)
             {
                 silo.AddIncomingGrainCallFilter(call =>
@@ -91,6 +101,7 @@ internal sealed class TestFederation : IAsyncDisposable
                 BeginsReferences = beginsReferences,
                 MostClientsInMessage = mostClientsInMessage,
                 ClientSeries = clientSeries,
+                LeaseFor = leaseFor ?? new GrainSettings().LeaseFor,
             });
         });
         var cluster = builder.Build();

@@ -17,9 +17,13 @@ internal sealed class CohortCalls(
     private int _heard;
     private int _heardAtLastTick;
 
-    /// <summary>Takes the reports of a site; what it says of another site's clients counts for nothing.</summary>
+    /// <summary>
+    /// Takes the reports of a site; what it says of another site's clients counts for nothing. One that is at work for a run that has
+    /// stopped was not reached when it did, and is stopped now.
+    /// </summary>
     public void Hear(SiteReport report)
     {
+        if (job.IsStopped) _ = sites.CancelAsync([report.Site], events.Stopping);
         var isOver = job.Status is JobStatus.Finished or JobStatus.Failed or JobStatus.Cancelled;
         var late = report.Clients.Where(client => isOver || client.Round < job.State.WorkOf(client.ClientId).Round).ToList();
         if (late.Count > 0)

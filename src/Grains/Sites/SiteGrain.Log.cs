@@ -12,4 +12,8 @@ internal sealed partial class SiteGrain
 
     [LoggerMessage(203, LogLevel.Warning, "Job {Job}, site {Site}, round {Round} attempt {Attempt}: {What} Its client is asked again")]
     private partial void LogMissing(string job, string site, int round, int attempt, string what);
+
+    [LoggerMessage(204, LogLevel.Warning, "Job {Job}, site {Site}: the coordinator has not answered for {Seconds:F0} s, so training stops "
+        + "here; it begins again when the coordinator asks for it")]
+    private partial void LogLeaseOver(string job, string site, double seconds);
 }

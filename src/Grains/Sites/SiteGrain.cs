@@ -23,7 +23,7 @@ namespace FedRLora.Grains.Sites;
 [OnItsSite]
 internal sealed partial class SiteGrain(
     IBlobStores stores, DurableSite durable, SiloCache cache, IAdapterExporter exporter, InputGuard guard, SiloIdentity silo,
-    ILogger<SiteGrain> logger) : Grain, ISiteGrain, IDisposable
+    GrainSettings settings, TimeProvider time, ILogger<SiteGrain> logger) : Grain, ISiteGrain, IDisposable
 {
     private const int FanOut = 128;
     private static readonly TimeSpan BundleFor = TimeSpan.FromMilliseconds(50);
@@ -38,6 +38,10 @@ internal sealed partial class SiteGrain(
     private int _failures; // to send, in a row
     private SiteSpans? _spans;
     private string? _measured; // the plan whose tasks have their counters
+
+    private SiteLease? _lease;
+
+    private SiteLease Lease => _lease ??= new(this, settings.LeaseFor, time);
 
     private SiteSpans Spans => _spans ??= new(Keys.SiteOf(this.GetPrimaryKeyString()));
 
@@ -75,6 +79,7 @@ internal sealed partial class SiteGrain(
         }
 
         _current = assignment = Spans.Begin(assignment);
+        Lease.Hold(RenewAsync);
         _ = DispatchAsync(assignment);
     }
 
@@ -111,9 +116,15 @@ internal sealed partial class SiteGrain(
 
     public async Task CancelAsync(CancellationToken cancellationToken = default)
     {
-        Spans.End("cancelled");
         _current = null; // the same work may be asked for again, and what still comes is of nobody's interest
         _bundle.Clear();
+        await StopAsync("cancelled", cancellationToken);
+    }
+
+    private async Task StopAsync(string outcome, CancellationToken cancellationToken = default)
+    {
+        Spans.End(outcome);
+        Lease.Release();
         var leaders = _leaders.ToArray();
         _leaders.Clear();
         foreach (var some in leaders.Chunk(FanOut))
@@ -182,6 +193,31 @@ internal sealed partial class SiteGrain(
         GrainFactory.GetGrain<IClientGrain>(
             Keys.Client(Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString()), leader));
 
+    // An empty report, which says nothing but that somebody is still at work for the run.
+    private async Task RenewAsync()
+    {
+        if (_current is null || (_silent <= 0 && !_current.Concurrent))
+        {
+            Lease.Release();
+            return;
+        }
+
+        var (job, site) = (Keys.JobOf(this.GetPrimaryKeyString()), Keys.SiteOf(this.GetPrimaryKeyString()));
+        try
+        {
+            var report = new SiteReport { Site = site, Clients = [], Protocol = SiteProtocol.Version };
+            await GrainFactory.GetGrain<IRunReportingGrain>(job).ReportAsync(report).WaitAsync(Lease.Patience, time);
+            Lease.Heard();
+        }
+        catch (Exception e) when (Unanswered.Is(e))
+        {
+            if (!Lease.IsOver) return;
+            // What was reported stays to be delivered; the rest is asked for again by whoever still wants it.
+            LogLeaseOver(job, site, Lease.Silence.TotalSeconds);
+            await StopAsync("cut off");
+        }
+    }
+
     private async Task FlushAsync()
     {
         _flush?.Dispose();
@@ -196,6 +232,7 @@ internal sealed partial class SiteGrain(
             await GrainFactory.GetGrain<IRunReportingGrain>(job).ReportAsync(
                 new SiteReport { Site = site, Clients = sent, Protocol = SiteProtocol.Version });
             _failures = 0;
+            Lease.Heard();
             // A newer assignment may have emptied it.
             if (_bundle.Count >= sent.Length && ReferenceEquals(_bundle[0], sent[0])) _bundle.RemoveRange(0, sent.Length);
         }

@@ -8,6 +8,9 @@ public sealed class SiloEnding
     /// <summary>Completes with one line for people, or never.</summary>
     public Task<string> Reason => _reason.Task;
 
+    /// <summary>Whether there is one. What frameworks say from there on is noise of the end.</summary>
+    public bool IsOver => Reason.IsCompleted;
+
     /// <summary>Ends the silo; only the first reason counts.</summary>
     public void End(string reason) => _reason.TrySetResult(reason);
 }

@@ -1,8 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Net;
-using System.Security.Cryptography;
-using System.Security.Cryptography.X509Certificates;
 using FedRLora.EndToEnd.Tests.Federation;
 using FedRLora.Pki;
 
@@ -135,17 +133,8 @@ internal sealed class SiteNamespaces : IAsyncDisposable
         var now = TimeProvider.System.GetUtcNow();
         using var authority = Issuing.Authority("sites of a test", now - Issuing.BeforeIssue, now.AddDays(1));
         foreach (var site in _sites)
-        {
-            var files = TlsFiles.In(Directory.CreateDirectory(Path.Combine(_folder, "certificates", site)).FullName);
-            using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
-            using var leaf = Issuing.Leaf(authority, new PublicKey(key), [SanNames.OfSite(site, SanNames.DefaultDomain)],
-                [IPAddress.Parse(AddressOf(site))], [CertificateUse.Server, CertificateUse.Client],
-                now - Issuing.BeforeIssue, now.AddHours(12));
-            File.WriteAllText(files.Key, key.ExportPkcs8PrivateKeyPem() + "\n");
-            File.SetUnixFileMode(files.Key, UnixFileMode.UserRead | UnixFileMode.UserWrite);
-            File.WriteAllText(files.Certificate, leaf.ExportCertificatePem() + "\n");
-            File.WriteAllText(files.Authorities, authority.ExportCertificatePem() + "\n");
-        }
+            SiteCertificate.Write(Path.Combine(_folder, "certificates", site), authority, site,
+                now - Issuing.BeforeIssue, now.AddHours(12), IPAddress.Parse(AddressOf(site)));
     }
 
     private async Task StartRedisAsync()

@@ -1,5 +1,3 @@
-using System.Security.Cryptography;
-using System.Security.Cryptography.X509Certificates;
 using FedRLora.Pki;
 using FedRLora.Training.Tests;
 
@@ -37,15 +35,8 @@ public sealed class TlsOptionTests
 
     private static string Write(string folder, string site, DateTimeOffset from)
     {
-        var files = TlsFiles.In(Directory.CreateDirectory(folder).FullName);
         using var authority = Issuing.Authority("test", from, from + TimeSpan.FromDays(60));
-        using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
-        using var leaf = Issuing.Leaf(authority, new PublicKey(key), [SanNames.OfSite(site, SanNames.DefaultDomain)], [],
-            [CertificateUse.Server, CertificateUse.Client], from, from + Issuing.LeafLifetime);
-        File.WriteAllText(files.Authorities, authority.ExportCertificatePem());
-        File.WriteAllText(files.Certificate, leaf.ExportCertificatePem());
-        File.WriteAllText(files.Key, key.ExportPkcs8PrivateKeyPem());
-        File.SetUnixFileMode(files.Key, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        SiteCertificate.Write(folder, authority, site, from, from + Issuing.LeafLifetime);
         return folder;
     }
 }
