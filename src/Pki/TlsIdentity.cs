@@ -17,11 +17,12 @@ public sealed partial class TlsIdentity
     private readonly ILogger _log;
     private readonly Lock _reloading = new();
     private readonly Dictionary<string, string> _read = []; // digest of each part as it was last looked at, whether it could be used or not
+    private readonly bool _isPublic;
     private volatile TlsState _state;
 
-    private TlsIdentity(TlsFiles files, string domain, TimeProvider time, ILogger log)
+    private TlsIdentity(TlsFiles files, string domain, TimeProvider time, ILogger log, bool isPublic)
     {
-        (_files, Domain, _time, _log) = (files, domain, time, log);
+        (_files, Domain, _time, _log, _isPublic) = (files, domain, time, log, isPublic);
         var (roots, known) = ReadAuthorities();
         var (certificate, intermediates) = ReadPair();
         _state = new(certificate, intermediates, roots, known, ReadDenied() ?? DenyList.Empty);
@@ -45,15 +46,19 @@ public sealed partial class TlsIdentity
     /// <param name="uses">What it will be shown for.</param>
     /// <param name="time">The clock.</param>
     /// <param name="log">Where changes of the files are told.</param>
+    /// <param name="isPublic">
+    /// Whether those who are shown it trust other authorities, such as a browser's: then it has to be valid, whoever issued it.
+    /// </param>
     /// <exception cref="BadInputException">A file cannot be used, or the certificate would be refused; the message says why.</exception>
-    public static TlsIdentity Open(TlsFiles files, string domain, IReadOnlyList<CertificateUse> uses, TimeProvider time, ILogger log)
+    public static TlsIdentity Open(
+        TlsFiles files, string domain, IReadOnlyList<CertificateUse> uses, TimeProvider time, ILogger log, bool isPublic = false)
     {
         RequireSecret(files.Key);
-        var identity = new TlsIdentity(files, domain, time, log);
+        var identity = new TlsIdentity(files, domain, time, log, isPublic);
         identity.Remember();
         foreach (var use in uses)
         {
-            if (identity.Refusal(identity._state.Certificate, identity._state.Intermediates, use) is { } refusal)
+            if (identity.Refusal(identity._state.Certificate, identity._state.Intermediates, use, isPublic) is { } refusal)
                 throw new BadInputException($"{files.Certificate}: others would refuse this certificate: {refusal}");
         }
 
@@ -75,7 +80,10 @@ public sealed partial class TlsIdentity
     /// <param name="certificate">The certificate.</param>
     /// <param name="sent">Intermediate certificates that the peer sent.</param>
     /// <param name="use">What the peer shows it for.</param>
-    public string? Refusal(X509Certificate2 certificate, IEnumerable<X509Certificate2> sent, CertificateUse use)
+    public string? Refusal(X509Certificate2 certificate, IEnumerable<X509Certificate2> sent, CertificateUse use) =>
+        Refusal(certificate, sent, use, isPublic: false);
+
+    private string? Refusal(X509Certificate2 certificate, IEnumerable<X509Certificate2> sent, CertificateUse use, bool isPublic)
     {
         var state = _state;
         if (state.Denied.Serials.Contains(DenyList.Serial(certificate.SerialNumber)))
@@ -84,6 +92,7 @@ public sealed partial class TlsIdentity
             return $"site {site} is revoked";
         using var chain = new X509Chain();
         chain.ChainPolicy = Policy(use);
+        if (isPublic) chain.ChainPolicy.VerificationFlags |= X509VerificationFlags.AllowUnknownCertificateAuthority;
         chain.ChainPolicy.ExtraStore.AddRange(sent.ToArray());
         if (chain.Build(certificate)) return DeniedIn(state, chain);
         return Chains.Explain(chain, certificate, use, "it",
@@ -159,8 +168,8 @@ public sealed partial class TlsIdentity
     {
         foreach (var use in Enum.GetValues<CertificateUse>())
         {
-            if (Refusal(_state.Certificate, _state.Intermediates, use) is null
-                && Refusal(certificate, intermediates, use) is { } refusal)
+            if (Refusal(_state.Certificate, _state.Intermediates, use, _isPublic) is null
+                && Refusal(certificate, intermediates, use, _isPublic) is { } refusal)
             {
                 throw new BadInputException($"{_files.Certificate}: others would refuse this certificate: {refusal}");
             }

@@ -127,15 +127,33 @@ public static class RedisMembership
         (options.Ssl, options.SslHost) = (true, redis.Host.Trim('[', ']'));
         options.SslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13;
         options.CheckCertificateRevocation = false; // else a site that reaches no server of revocation lists has no membership
-        var authorities = Value(AuthoritiesVariable) is { } file ? ReadAuthorities(file) : null;
+        var authorities = Renewed(() => Value(AuthoritiesVariable) is { } file ? ReadAuthorities(file) : null);
         options.CertificateValidation += (_, certificate, chain, errors) =>
         {
-            if (Refusal(redis, certificate, chain, errors, authorities) is not { } reason) return true;
+            if (Refusal(redis, certificate, chain, errors, authorities()) is not { } reason) return true;
             refused(reason);
             return false;
         };
-        if (Pair(Value(CertificateVariable), Value(KeyVariable)) is { } pair) options.CertificateSelection += (_, _, _, _, _) => pair;
+        var pair = Renewed(() => Pair(Value(CertificateVariable), Value(KeyVariable)));
+        if (pair() is not null) options.CertificateSelection += (_, _, _, _, _) => pair()!;
         return options;
+    }
+
+    // What was renewed counts at the next connection. Half a file leaves what was there, which the server then accepts or refuses.
+    private static Func<T> Renewed<T>(Func<T> read)
+    {
+        var last = read();
+        return () =>
+        {
+            try
+            {
+                return last = read();
+            }
+            catch (BadInputException)
+            {
+                return last;
+            }
+        };
     }
 
     // Why the server's certificate is not accepted; null where it is.

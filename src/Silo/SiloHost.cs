@@ -51,6 +51,7 @@ public static class SiloHost
         builder.UseOrleans(silo => silo
             .AddClustering(options)
             .AddTls(options)
+            .AddFatalEnding(options)
             .AddOrleansDashboard(options)
             .Configure<SiloMessagingOptions>(static messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(30))
             .AddFederation(new SiloIdentity(options.Name, options.Sites) { MaySend = options.MaySend }, new GrainSettings
@@ -70,6 +71,10 @@ public static class SiloHost
         if (options.Control is { } control) builder.AddControlPlane(options, control);
         return builder.Build();
     }
+
+    // a run folder has one silo, which nobody could give up
+    private static ISiloBuilder AddFatalEnding(this ISiloBuilder silo, SiloOptions options) =>
+        options.Leased ? FatalEnding.Add(silo) : silo;
 
     private static ISiloBuilder AddTls(this ISiloBuilder silo, SiloOptions options) => options.Tls is not { } files ? silo
         : silo.AddTls(new TlsSettings(files, options.TrustDomain, options.Name, options.Sites)

@@ -57,9 +57,32 @@ public sealed class SiteLeaseTests
         Assert.Equal(JobStatus.Cancelled, (await federation.FinishAsync("job", InTime)).Status);
     }
 
+    [Fact]
+    public async Task A_cancellation_is_not_kept_waiting_by_a_site_that_does_not_answer()
+    {
+        var (asked, back) = (new TaskCompletionSource(), new TaskCompletionSource());
+        await using var federation = await TestFederation.StartAsync(["north", "south"], link: async (from, to) =>
+        {
+            if (IsOfSouth(from) || !IsOfSouth(to)) return;
+            asked.TrySetResult();
+            await back.Task;
+        });
+        await federation.Coordinator("job").SubmitAsync(
+            TestFederation.Plan(clients: 4, rounds: 3, site: static i => i < 2 ? "north" : "south"), InTime);
+        await asked.Task.WaitAsync(InTime);
+
+        await federation.Coordinator("job").CancelAsync(InTime);
+        using var soon = new CancellationTokenSource(TimeSpan.FromSeconds(15)); // the call to the site would end after 30
+        var over = await federation.FinishAsync("job", soon.Token);
+
+        Assert.Equal(JobStatus.Cancelled, over.Status);
+        back.SetResult();
+    }
+
     private static Task<TestFederation> StartAsync(Func<bool> isCut, TimeSpan? lease = null) => TestFederation.StartAsync(
         ["north", "south"], leaseFor: lease ?? Lease,
-        isCut: (from, to) => isCut() && from.Length > 0 && IsOfSouth(from) != IsOfSouth(to));
+        link: (from, to) => isCut() && IsOfSouth(from) != IsOfSouth(to)
+            ? Task.FromException(new TimeoutException("the link is cut")) : Task.CompletedTask);
 
     private static bool IsOfSouth(string key) => key.Contains("/south", StringComparison.Ordinal);
 

@@ -43,7 +43,7 @@ internal sealed class TestFederation : IAsyncDisposable
     /// <summary>
     /// Silo i serves <paramref name="sites"/>[i]; its trainer is <paramref name="around"/> the fake one, its base and rows are those of its
     /// site where <paramref name="inputsOf"/> has some. All are started with the words <paramref name="maySend"/>. A call from one grain to
-    /// another is lost where <paramref name="isCut"/> says so of their keys.
+    /// another comes when <paramref name="link"/> has let it pass by their keys, and fails as that does.
     /// </summary>
     public static async Task<TestFederation> StartAsync(
         string[]? sites = null, FakeTrainer? trainer = null, string? folder = null, TimeSpan? resendAfter = null, IBlobStore? store = null,
@@ -51,7 +51,7 @@ internal sealed class TestFederation : IAsyncDisposable
         Func<string, FakeInputs?>? inputsOf = null, IBlobStore? siteStore = null, SendingLimits? maySend = null,
         Func<string, IBlobStore>? jobStoreOf = null, Action<string, object?>? heard = null,
         bool beginsReferences = true, int mostClientsInMessage = 50_000, Func<string, IBlobStore>? siteStoreOf = null,
-        int clientSeries = 0, TimeSpan? leaseFor = null, Func<string, string, bool>? isCut = null)
+        int clientSeries = 0, TimeSpan? leaseFor = null, Func<string, string, Task>? link = null)
     {
         sites ??= ["*"];
         trainer ??= new FakeTrainer();
@@ -70,12 +70,12 @@ internal sealed class TestFederation : IAsyncDisposable
             silo.Services.AddSingleton<IRunInputs>(inputsOf?.Invoke(site) ?? inputs);
             silo.Services.AddGrainStorage(FederationSiloBuilderExtensions.StorageName,
                 static (services, _) => new BlobGrainStorage(services.GetRequiredService<IBlobStores>().Job));
-            if (isCut is not null)
+            if (link is not null)
             {
-                silo.AddIncomingGrainCallFilter(call =>
+                silo.AddIncomingGrainCallFilter(async call =>
                 {
-                    if (isCut(call.SourceId?.Key.ToString() ?? "", call.TargetId.Key.ToString()!)) throw new TimeoutException("the link is cut");
-                    return call.Invoke();
+                    if (call.SourceId is { } from) await link(from.Key.ToString()!, call.TargetId.Key.ToString()!);
+                    await call.Invoke();
                 });
             }
 

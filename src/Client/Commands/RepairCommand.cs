@@ -57,7 +57,7 @@ internal static class RepairCommand
 
             if (code == ExitCode.Done && !only && !lines && shown.Changed)
             {
-                var silos = run is null ? " and the --gateway or --cluster of its silos" : "";
+                var silos = run is null ? " and the --server of its silos" : "";
                 await parsed.InvocationConfiguration.Output.WriteLineAsync(
                     $"Go on with: {OwnCommand.Line("resume", run?.Path ?? jobs.Ids[0])}{silos}");
             }

@@ -39,8 +39,9 @@ internal sealed class ControlPlaneOptions
     };
     private readonly Option<string?> _tls = new("--control-tls")
     {
-        Description = "The folder with the control plane's certificate (tls.crt, tls.key, ca.crt); by default that of --tls. Named, "
-            + "loopback speaks https too",
+        Description = "The folder with the control plane's certificate (tls.crt, tls.key); by default that of --tls, whose authorities and "
+            + "deny-list count for its clients. Without --tls the folder holds these too (ca.crt, revoked.txt). Named, loopback speaks "
+            + "https too",
         HelpName = "FOLDER",
     };
     private readonly Option<string[]> _names = new("--control-name")
@@ -99,10 +100,13 @@ internal sealed class ControlPlaneOptions
         var (oidc, audience) = (parsed.GetValue(_oidc), parsed.GetValue(_audience));
         if (oidc is null != audience is null)
             throw new BadInputException("--oidc and --oidc-audience go together: a token that was made for somebody else is not accepted");
+        var own = parsed.GetValue(_tls) is { } folder ? TlsFiles.In(folder) : null;
         return new ControlOptions
         {
             Address = address, TokenFile = parsed.GetValue(_token), TokensFile = parsed.GetValue(_tokens), TrustDomain = trustDomain,
-            Tls = parsed.GetValue(_tls) is { } folder ? TlsFiles.In(folder) : IPAddress.IsLoopback(address.Address) ? null : ofSilo,
+            Tls = own is null ? IPAddress.IsLoopback(address.Address) ? null : ofSilo
+                : ofSilo is null ? own : own with { Authorities = ofSilo.Authorities, Denied = ofSilo.Denied },
+            IsPublic = own is not null && ofSilo is not null,
             Names = [.. parsed.GetValue(_names) ?? [], .. advertised], OrleansDashboard = parsed.GetValue(_dashboard),
             Oidc = oidc is null ? null : new(OidcOptions.ParseAuthority(oidc), audience!, parsed.GetRequiredValue(_roleClaim)),
         }.Checked();

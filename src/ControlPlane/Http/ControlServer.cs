@@ -57,7 +57,7 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         var address = options.Address.Port == 0
             ? new IPEndPoint(options.Address.Address, FreePort(options.Address.Address)) : options.Address;
         var identity = options.Tls is not { } files ? null : services.Identity ?? TlsIdentity.Open(
-            files, options.TrustDomain, [CertificateUse.Server], services.Time, logs.CreateLogger<TlsIdentity>());
+            files, options.TrustDomain, [CertificateUse.Server], services.Time, logs.CreateLogger<TlsIdentity>(), options.IsPublic);
         var table = options.TokensFile is { } hashed ? TokenTable.Open(hashed, services.Time, logs.CreateLogger<TokenTable>()) : null;
         TokenFile = options.TokenFile ?? (identity is null ? TokenFiles.PathFor(address.Port) : "");
         var (token, viewer) = TokenFile.Length > 0 ? TokenFiles.Ensure(TokenFile) : ("", "");

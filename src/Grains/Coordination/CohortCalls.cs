@@ -63,27 +63,32 @@ internal sealed class CohortCalls(
         var asked = job.Machine.Waiting(job.State).Intersect(send.Clients, StringComparer.Ordinal).ToHashSet(StringComparer.Ordinal);
         part.Tag("clients", asked.Count);
         if (send.Phase == RoundPhase.Train) telemetry.Times.Sent(job.State, asked);
-        var failed = false;
-        foreach (var (site, work) in await job.AssignmentsAsync(send.Phase, asked, stopping))
+        using var calling = CancellationTokenSource.CreateLinkedTokenSource(stopping, events.Interrupted);
+        var work = await job.AssignmentsAsync(send.Phase, asked, stopping);
+        try
         {
-            var assignment = telemetry.Trace.Mark(work, job.State, job.EveryoneIn(send.Phase));
-            bool reached;
-            try
-            {
-                reached = await sites.TryAsync(site, grain => grain.AcceptAsync(assignment, stopping), stopping);
-            }
-            catch (BadInputException e)
-            {
-                events.Post(new RoundEvent.Paused(e.Message)); // it refuses the plan: somebody changes the site's word, or gives up
-                return;
-            }
-
-            if (!reached) events.Post(new RoundEvent.SiteLost(site));
-            else if (job.State.LostSites.Contains(site)) events.Post(new RoundEvent.SiteReturned(site));
-            failed |= !reached;
+            // at once: one that does not answer keeps nobody else waiting
+            var reached = await Task.WhenAll(work.Select(one =>
+                SendAsync(one.Site, telemetry.Trace.Mark(one.Assignment, job.State, job.EveryoneIn(send.Phase)), calling.Token)));
+            if (reached.Contains(false)) clock.AskAgainSoon();
         }
+        catch (BadInputException e)
+        {
+            events.Post(new RoundEvent.Paused(e.Message)); // a site refuses the plan: somebody changes its word, or gives up
+        }
+        catch (OperationCanceledException) when (!stopping.IsCancellationRequested)
+        {
+            // Somebody has stopped the run meanwhile, which is heard next.
+        }
+    }
 
-        if (failed) clock.AskAgainSoon();
+    private async Task<bool> SendAsync(string site, SiteAssignment assignment, CancellationToken cancellationToken)
+    {
+        var reached = await sites.TryAsync(
+            site, grain => grain.AcceptAsync(assignment, cancellationToken).WaitAsync(cancellationToken), cancellationToken);
+        if (!reached) events.Post(new RoundEvent.SiteLost(site));
+        else if (job.State.LostSites.Contains(site)) events.Post(new RoundEvent.SiteReturned(site));
+        return reached;
     }
 
     /// <summary>

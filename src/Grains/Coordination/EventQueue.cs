@@ -8,14 +8,24 @@ internal sealed class EventQueue : IDisposable
 {
     private readonly Channel<Item> _items = Channel.CreateUnbounded<Item>();
     private readonly CancellationTokenSource _stopping = new();
+    private CancellationTokenSource _interrupted = new();
 
     public EventQueue() => Stopping = _stopping.Token;
 
     /// <summary>Cancelled when the activation goes away.</summary>
     public CancellationToken Stopping { get; }
 
+    /// <summary>
+    /// Cancelled while somebody's pause or cancellation waits: a call to a site that does not answer is not to keep it waiting.
+    /// </summary>
+    public CancellationToken Interrupted => _interrupted.Token;
+
     /// <summary>Puts an event into the queue; after <see cref="StopAsync"/> it is nobody's.</summary>
-    public void Post(RoundEvent happened) => _items.Writer.TryWrite(new(happened, null));
+    public void Post(RoundEvent happened)
+    {
+        if (happened is RoundEvent.Cancelled or RoundEvent.Paused) _ = _interrupted.CancelAsync(); // before a loop that waits could read it
+        _items.Writer.TryWrite(new(happened, null));
+    }
 
     /// <summary>Has the job resumed in its turn: a pause may be on its way.</summary>
     public void Resume(Resumption resumption) => _items.Writer.TryWrite(new(null, resumption));
@@ -24,6 +34,7 @@ internal sealed class EventQueue : IDisposable
     public async Task<(IReadOnlyList<RoundEvent> Happened, Resumption? Resumption)?> TakeAsync()
     {
         if (!await _items.Reader.WaitToReadAsync(Stopping)) return null;
+        if (_interrupted.IsCancellationRequested) _interrupted = new(); // the old one may still be telling
         var happened = new List<RoundEvent>();
         while (_items.Reader.TryRead(out var item))
         {
@@ -41,7 +52,11 @@ internal sealed class EventQueue : IDisposable
         _items.Writer.TryComplete();
     }
 
-    public void Dispose() => _stopping.Dispose();
+    public void Dispose()
+    {
+        _stopping.Dispose();
+        _interrupted.Dispose();
+    }
 
     private readonly record struct Item(RoundEvent? Happened, Resumption? Resumption);
 }

@@ -65,11 +65,9 @@ internal sealed class SiteCalls(CoordinatorServices services, string job)
         }
     }
 
-    /// <summary>Stops what runs at these sites, as far as they can be reached.</summary>
-    public async Task CancelAsync(IEnumerable<string> sites, CancellationToken cancellationToken)
-    {
-        foreach (var site in sites) await TryAsync(site, grain => grain.CancelAsync(cancellationToken), cancellationToken);
-    }
+    /// <summary>Stops what runs at these sites, as far as they can be reached; the others stop by their lease.</summary>
+    public Task CancelAsync(IEnumerable<string> sites, CancellationToken cancellationToken) => Task.WhenAll(sites.Select(site =>
+        TryAsync(site, grain => grain.CancelAsync(cancellationToken).WaitAsync(Patience, cancellationToken), cancellationToken)));
 
     /// <summary>Has every site write its clients' adapters of the last committed round.</summary>
     /// <returns>The key prefix written, by client.</returns>

@@ -22,9 +22,6 @@ public static class TlsBuilderExtensions
                 services.GetRequiredService<ILogger<TlsIdentity>>()))
             .AddSingleton<OpenConnections>().AddSingleton<TlsRefusals>().AddSingleton<SiteBinding>().AddSingleton<TlsLinks>()
             .AddHostedService<TlsUpkeep>();
-        var fatal = silo.Services.Last(static service => service.ServiceType == typeof(IFatalErrorHandler));
-        silo.Services.AddSingleton<IFatalErrorHandler>(services => ActivatorUtilities.CreateInstance<RefusedStart>(services,
-            fatal.ImplementationInstance ?? ActivatorUtilities.CreateInstance(services, fatal.ImplementationType!)));
         return silo.Configure<SiloConnectionOptions>(static connections =>
         {
             connections.ConfigureSiloInboundConnection(static builder => Wrap(builder, LinkKind.SiloInbound));
