@@ -20,13 +20,14 @@ public sealed partial class OpenConnections(TlsIdentity identity, ILogger<OpenCo
 
     /// <summary>Remembers a connection until what is returned is disposed of.</summary>
     /// <param name="peer">The peer's certificate.</param>
+    /// <param name="sent">What the peer sent beside it.</param>
     /// <param name="use">What the peer showed it for.</param>
     /// <param name="name">What messages call the connection, as <c>silo connection from 10.0.0.7:11111</c>.</param>
     /// <param name="close">Closes it at once.</param>
-    public IDisposable Add(X509Certificate2 peer, CertificateUse use, string name, Action close)
+    public IDisposable Add(X509Certificate2 peer, SentChain sent, CertificateUse use, string name, Action close)
     {
         var id = Interlocked.Increment(ref _last);
-        _open[id] = new(peer, use, name, close);
+        _open[id] = new(peer, sent, use, name, close);
         return new Entry(this, id);
     }
 
@@ -37,9 +38,8 @@ public sealed partial class OpenConnections(TlsIdentity identity, ILogger<OpenCo
         var closed = 0;
         foreach (var (id, connection) in _open)
         {
-            // what the peer sent beside its certificate is not kept: the bundle completes the chain
-            if (identity.Refusal(connection.Peer, identity.Current.Known, connection.Use) is not { } refusal || !_open.TryRemove(id, out _))
-                continue;
+            if (identity.Refusal(connection.Peer, connection.Sent.Certificates, connection.Use) is not { } refusal) continue;
+            if (!_open.TryRemove(id, out _)) continue;
             LogClosed(log, connection.Name, refusal);
             connection.Close();
             closed++;
@@ -48,7 +48,7 @@ public sealed partial class OpenConnections(TlsIdentity identity, ILogger<OpenCo
         return closed;
     }
 
-    private sealed record Connection(X509Certificate2 Peer, CertificateUse Use, string Name, Action Close);
+    private sealed record Connection(X509Certificate2 Peer, SentChain Sent, CertificateUse Use, string Name, Action Close);
 
     private sealed class Entry(OpenConnections all, long id) : IDisposable
     {

@@ -1,3 +1,4 @@
+using System.Net.Security;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using FedRLora.Abstractions;
@@ -16,13 +17,16 @@ public sealed partial class TlsIdentity
     private readonly TimeProvider _time;
     private readonly ILogger _log;
     private readonly Lock _reloading = new();
-    private readonly Dictionary<string, string> _read = []; // digest of each part as it was last looked at, whether it could be used or not
+    private readonly Dictionary<string, string> _read = []; // digest of each part as it was last taken over
+    private readonly Dictionary<string, string> _kept = []; // of what could not be used, what was told
     private readonly bool _isPublic;
     private volatile TlsState _state;
+    private volatile Shown? _shown;
 
     private TlsIdentity(TlsFiles files, string domain, TimeProvider time, ILogger log, bool isPublic)
     {
         (_files, Domain, _time, _log, _isPublic) = (files, domain, time, log, isPublic);
+        Remember(); // before they are read: what changes meanwhile is looked at again
         var (roots, known) = ReadAuthorities();
         var (certificate, intermediates) = ReadPair();
         _state = new(certificate, intermediates, roots, known, ReadDenied() ?? DenyList.Empty);
@@ -33,6 +37,19 @@ public sealed partial class TlsIdentity
 
     /// <summary>What counts now. A state that was replaced is not disposed of: connections may still use it.</summary>
     public TlsState Current => _state;
+
+    /// <summary>What a handshake shows: the certificate with those that follow it in its file.</summary>
+    public SslStreamCertificateContext Chain
+    {
+        get
+        {
+            var state = _state;
+            if (_shown is { } shown && ReferenceEquals(shown.Certificate, state.Certificate)) return shown.Chain;
+            var chain = SslStreamCertificateContext.Create(state.Certificate, [.. state.Intermediates], offline: true);
+            _shown = new(state.Certificate, chain);
+            return chain;
+        }
+    }
 
     /// <summary>What the certificate that is served says of this process.</summary>
     public SanNames Names => SanNames.Of(_state.Certificate, Domain);
@@ -55,7 +72,6 @@ public sealed partial class TlsIdentity
     {
         RequireSecret(files.Key);
         var identity = new TlsIdentity(files, domain, time, log, isPublic);
-        identity.Remember();
         foreach (var use in uses)
         {
             if (identity.Refusal(identity._state.Certificate, identity._state.Intermediates, use, isPublic) is { } refusal)
@@ -184,15 +200,18 @@ public sealed partial class TlsIdentity
     {
         var digest = DigestOf(files);
         if (_read.GetValueOrDefault(part) == digest) return false;
-        _read[part] = digest;
         try
         {
             read();
+            _read[part] = digest;
             return true;
         }
         catch (BadInputException e)
         {
-            LogKept(_log, e.Message);
+            // Tried again at every look: whether a pair can be used depends on the authorities and on the clock too. Told once.
+            var told = digest + e.Message;
+            if (_kept.GetValueOrDefault(part) != told) LogKept(_log, e.Message);
+            _kept[part] = told;
             return false;
         }
     }
@@ -203,6 +222,8 @@ public sealed partial class TlsIdentity
         _read[_files.Denied] = DigestOf([_files.Denied]);
         _read[_files.Certificate] = DigestOf([_files.Certificate, _files.Key]);
     }
+
+    private sealed record Shown(X509Certificate2 Certificate, SslStreamCertificateContext Chain);
 
     private static string DigestOf(IReadOnlyList<string> files)
     {

@@ -69,7 +69,8 @@ internal sealed class CallerHandler(
         }
 
         var session = Request.Cookies[Options.Cookie];
-        if (session is not null && entrance.Of(session) is { } browser) return Admitted(OfBrowser(browser));
+        if (session is not null && entrance.Of(session) is { } browser)
+            return Admitted(OfBrowser(browser), () => entrance.Of(session) is not null);
         if (Context.Connection.ClientCertificate is { } shown) return OfCertificate(shown);
         return session is null ? AuthenticateResult.NoResult() : Refused("this browser is not let in any more: open prints a new address");
     }
@@ -120,11 +121,11 @@ internal sealed class CallerHandler(
         var names = SanNames.Of(shown, identity.Domain);
         var name = new[] { names.Operators, names.Viewers, names.Sites }.SelectMany(static some => some).FirstOrDefault()
             ?? BadInputException.Shown(shown.Subject);
-        var kept = shown.RawDataMemory;
+        var (kept, sent) = (shown.RawDataMemory, Context.Features.Get<SentChain>() ?? SentChain.Nothing);
         return Admitted(Rights.Of(names).As(Certificate, name, $"serial {shown.SerialNumber}"), () =>
         {
             using var later = X509CertificateLoader.LoadCertificate(kept.Span);
-            return identity.Refusal(later, identity.Current.Known, CertificateUse.Client) is null;
+            return identity.Refusal(later, sent.Certificates, CertificateUse.Client) is null;
         });
     }
 

@@ -22,7 +22,6 @@ namespace FedRLora.ControlPlane.Http;
 internal sealed partial class ControlTls(TlsIdentity identity, OpenConnections connections, ILogger<ControlTls> log)
 {
     private static readonly TimeSpan HandshakeWithin = TimeSpan.FromSeconds(10);
-    private volatile Served? _served;
 
     /// <summary>Has what is listened to speak TLS.</summary>
     public void Use(ListenOptions listen)
@@ -36,26 +35,24 @@ internal sealed partial class ControlTls(TlsIdentity identity, OpenConnections c
 
     private SslServerAuthenticationOptions Options(BaseConnectionContext connection) => new()
     {
-        ServerCertificateContext = Current(), EnabledSslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13, AllowTlsResume = false,
+        ServerCertificateContext = identity.Chain, EnabledSslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13, AllowTlsResume = false,
         AllowRenegotiation = false, CertificateRevocationCheckMode = X509RevocationMode.NoCheck,
+        CertificateChainPolicy = identity.Policy(CertificateUse.Client), // else what strangers show would have issuers fetched
         ClientCertificateRequired = true, // asks for one; whether one has to come is for the callback
         RemoteCertificateValidationCallback = (_, shown, chain, _) =>
         {
             if (shown is not X509Certificate2 certificate) return true; // a token may come yet
-            if (identity.Refusal(certificate, chain?.ChainPolicy.ExtraStore ?? [], CertificateUse.Client) is not { } refusal) return true;
+            var sent = chain?.ChainPolicy.ExtraStore ?? [];
+            if (identity.Refusal(certificate, sent, CertificateUse.Client) is not { } refusal)
+            {
+                connection.Features.Set(SentChain.Of(sent));
+                return true;
+            }
+
             LogRefused(log, $"{connection.RemoteEndPoint}", certificate.Subject, refusal);
             return false;
         },
     };
-
-    private SslStreamCertificateContext Current()
-    {
-        var state = identity.Current;
-        if (_served is { } served && ReferenceEquals(served.Certificate, state.Certificate)) return served.Context;
-        var context = SslStreamCertificateContext.Create(state.Certificate, [.. state.Intermediates], offline: true);
-        _served = new(state.Certificate, context);
-        return context;
-    }
 
     private async Task KeepAsync(ConnectionContext connection, ConnectionDelegate next)
     {
@@ -67,11 +64,10 @@ internal sealed partial class ControlTls(TlsIdentity identity, OpenConnections c
 
         // the stream's own goes with it, and this one may be looked at while the connection ends
         var kept = X509CertificateLoader.LoadCertificate(shown.RawData);
-        using (connections.Add(kept, CertificateUse.Client, $"control connection from {connection.RemoteEndPoint}", connection.Abort))
+        var sent = connection.Features.Get<SentChain>() ?? SentChain.Nothing;
+        using (connections.Add(kept, sent, CertificateUse.Client, $"control connection from {connection.RemoteEndPoint}", connection.Abort))
             await next(connection);
     }
-
-    private sealed record Served(X509Certificate2 Certificate, SslStreamCertificateContext Context);
 
     [LoggerMessage(721, LogLevel.Warning, "refused a client at {Address} with the certificate {Subject}: {Refusal}")]
     private static partial void LogRefused(ILogger log, string address, string subject, string refusal);

@@ -41,6 +41,7 @@ internal sealed class TlsLinks(
         options.OnAuthenticateAsServer = (_, orleans) =>
         {
             var server = (SslServerAuthenticationOptions)orleans.SslServerAuthenticationOptions;
+            (server.ServerCertificateContext, server.ServerCertificateSelectionCallback) = (identity.Chain, null);
             server.CertificateChainPolicy = identity.Policy(CertificateUse.Client);
             server.AllowTlsResume = false; // a resumed session is not judged again
         };
@@ -48,6 +49,7 @@ internal sealed class TlsLinks(
         {
             orleans.TargetHost = binding.TargetHost(context.RemoteEndPoint);
             var client = (SslClientAuthenticationOptions)orleans.SslClientAuthenticationOptions;
+            (client.ClientCertificateContext, client.LocalCertificateSelectionCallback) = (identity.Chain, null);
             client.CertificateChainPolicy = identity.Policy(CertificateUse.Server);
             client.AllowTlsResume = false;
         };
@@ -97,7 +99,7 @@ internal sealed class TlsLinks(
         if (silo is null && kind == LinkKind.SiloInbound) return; // it went away without a word
         var link = new Link(kind, context, silo, certificate);
         _links[link] = 0;
-        using var entry = open.Add(certificate, UseOf(kind), NameOf(link), () => Close(link));
+        using var entry = open.Add(certificate, handshake.Sent, UseOf(kind), NameOf(link), () => Close(link));
         var began = time.GetTimestamp();
         try
         {
@@ -175,6 +177,7 @@ internal sealed class TlsLinks(
         // What the name of the target says beside that was said with the row, and there is none where the row is not known yet.
         if (!binds || kind != LinkKind.SiloOutbound || binding.NameAt(handshake.Peer) is null)
             errors &= ~SslPolicyErrors.RemoteCertificateNameMismatch;
+        if (handshake.Refusal is null) handshake.Sent = SentChain.Of(sent);
         if (handshake.Refusal is null && errors != SslPolicyErrors.None) handshake.Refusal = $"its certificate is refused: {errors}";
         return handshake.Refusal is null;
     }
@@ -231,6 +234,8 @@ internal sealed class TlsLinks(
         public EndPoint? Peer => peer;
 
         public string? Refusal { get; set; }
+
+        public SentChain Sent { get; set; } = SentChain.Nothing;
 
         public bool IsDone { get; set; }
     }

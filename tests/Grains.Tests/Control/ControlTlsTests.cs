@@ -4,6 +4,7 @@ using System.Net.Http.Json;
 using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Authentication;
+using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using FedRLora.Abstractions;
 using FedRLora.ControlPlane;
@@ -91,6 +92,28 @@ public class ControlTlsTests(ITestOutputHelper output)
     }
 
     [Fact]
+    public async Task Nothing_is_fetched_for_a_certificate_of_a_stranger()
+    {
+        await using var control = await TlsControl.StartAsync();
+        using var elsewhere = new TcpListener(IPAddress.Loopback, 0);
+        elsewhere.Start();
+        using var issuerKey = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        var authority = new CertificateRequest("CN=unknown", issuerKey, HashAlgorithmName.SHA256);
+        authority.CertificateExtensions.Add(X509BasicConstraintsExtension.CreateForCertificateAuthority());
+        using var issuer = authority.CreateSelfSigned(TestAuthority.Now.AddDays(-1), TestAuthority.Now.AddDays(2));
+        using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        var request = new CertificateRequest("CN=stranger", key, HashAlgorithmName.SHA256);
+        request.CertificateExtensions.Add(new X509AuthorityInformationAccessExtension([], [$"http://{elsewhere.LocalEndpoint}/issuer.crt"]));
+        using var leaf = request.Create(issuer, TestAuthority.Now.AddHours(-1), TestAuthority.Now.AddDays(1), [1, 2, 3]);
+        using var pair = leaf.CopyWithPrivateKey(key);
+        using var stranger = control.With(token: null, X509CertificateLoader.LoadPkcs12(pair.Export(X509ContentType.Pkcs12), null));
+
+        await Assert.ThrowsAnyAsync<HttpRequestException>(() => stranger.GetAsync("/health/live"));
+
+        Assert.False(elsewhere.Pending());
+    }
+
+    [Fact]
     public async Task Streams_and_calls_go_over_http_2()
     {
         await using var control = await TlsControl.StartAsync();
@@ -145,10 +168,16 @@ public class ControlTlsTests(ITestOutputHelper output)
         Assert.Equal("a browser lets no other in", await stranger.PostJsonAsync("/v1/entrances",
             "{}").RefusalAsync(HttpStatusCode.Forbidden));
 
+        control.Federation.Trainer.BeforeTraining = static (_, token) => Task.Delay(Timeout.Infinite, token);
+        using var otto = control.As("otto");
+        await otto.SubmitAsync(TestFederation.Plan(), "known").ReadAsync(HttpStatusCode.Created);
+        using var events = await stranger.GetAsync("/v1/runs/known/events", HttpCompletionOption.ResponseHeadersRead);
+
         await File.WriteAllLinesAsync(control.TokensFile, (await File.ReadAllLinesAsync(control.TokensFile)).Where(static line =>
             !line.StartsWith("paul ")));
         await Task.Delay(1100);
         await stranger.GetAsync("/v1/runs").RefusalAsync(HttpStatusCode.Unauthorized);
+        await events.Content.ReadAsStringAsync().WaitAsync(TimeSpan.FromSeconds(30)); // it ends with the next sign of life
     }
 
     [Theory]

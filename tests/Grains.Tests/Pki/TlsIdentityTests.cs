@@ -88,6 +88,24 @@ public sealed class TlsIdentityTests : IDisposable
     }
 
     [Fact]
+    public void A_pair_that_comes_before_the_authority_that_issued_it_is_taken_when_that_is_there()
+    {
+        TestAuthority.Write(_folder, _authority.IssueSite("north"), _authority.Pem);
+        using var next = new TestAuthority("the next one");
+        var (identity, pair) = (Open(), next.IssueSite("north"));
+        TestAuthority.WritePair(_folder, pair);
+        identity.Reload();
+        identity.Reload();
+        Assert.NotEqual(pair.SerialNumber, identity.Current.Certificate.SerialNumber);
+        Assert.Equal(1, _lines.Count("others would refuse this certificate"));
+        File.WriteAllText(Path.Combine(_folder, TlsFiles.AuthoritiesName), $"{_authority.Pem}\n{next.Pem}");
+
+        identity.Reload();
+
+        Assert.Equal(pair.SerialNumber, identity.Current.Certificate.SerialNumber);
+    }
+
+    [Fact]
     public void A_certificate_of_fewer_sites_does_not_replace_the_one_that_serves()
     {
         TestAuthority.Write(_folder, _authority.IssueSite("north", "south"), _authority.Pem);
@@ -134,9 +152,9 @@ public sealed class TlsIdentityTests : IDisposable
         using var factory = LoggerFactory.Create(builder => builder.AddProvider(_lines));
         var open = new OpenConnections(identity, factory.CreateLogger<OpenConnections>());
         var closed = new List<string>();
-        using var south = open.Add(_authority.IssueSite("south"), CertificateUse.Client, "one of south", () => closed.Add("south"));
-        using var west = open.Add(_authority.IssueSite("west"), CertificateUse.Client, "one of west", () => closed.Add("west"));
-        open.Add(_authority.IssueSite("south"), CertificateUse.Client, "over", () => closed.Add("over")).Dispose();
+        using var south = open.Add(_authority.IssueSite("south"), SentChain.Nothing, CertificateUse.Client, "one of south", () => closed.Add("south"));
+        using var west = open.Add(_authority.IssueSite("west"), SentChain.Nothing, CertificateUse.Client, "one of west", () => closed.Add("west"));
+        open.Add(_authority.IssueSite("south"), SentChain.Nothing, CertificateUse.Client, "over", () => closed.Add("over")).Dispose();
         Assert.Equal((2, 0), (open.Count, open.CloseRefused()));
         File.WriteAllText(Path.Combine(_folder, TlsFiles.DeniedName), "site south");
         identity.Reload();

@@ -29,6 +29,25 @@ internal sealed class TestAuthority : IDisposable
         return X509CertificateLoader.LoadPkcs12(pair.Export(X509ContentType.Pkcs12), null, X509KeyStorageFlags.Exportable);
     }
 
+    /// <summary>One whose certificates are issued by an authority below it: the root's PEM, and what signs.</summary>
+    public static (string Root, X509Certificate2 Below) TwoSteps()
+    {
+        using var rootKey = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        using var root = Request("root", rootKey).CreateSelfSigned(Now - TimeSpan.FromDays(100), Now + TimeSpan.FromDays(365));
+        using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        using var below = Request("below", key).Create(root, Now - TimeSpan.FromDays(50), Now + TimeSpan.FromDays(300), [1, 2, 3]);
+        return (root.ExportCertificatePem(), below.CopyWithPrivateKey(key));
+
+        static CertificateRequest Request(string name, ECDsa key)
+        {
+            var request = new CertificateRequest($"CN={name}", key, HashAlgorithmName.SHA256);
+            request.CertificateExtensions.Add(X509BasicConstraintsExtension.CreateForCertificateAuthority());
+            request.CertificateExtensions.Add(new X509KeyUsageExtension(X509KeyUsageFlags.KeyCertSign, critical: true));
+            request.CertificateExtensions.Add(new X509SubjectKeyIdentifierExtension(request.PublicKey, critical: false));
+            return request;
+        }
+    }
+
     public X509Certificate2 IssueSite(params string[] sites) => Issue([.. sites.Select(static site => $"{site}.sites.fedrlora")]);
 
     /// <summary>Writes a folder as <c>fedrlora pki</c> does; the key first.</summary>

@@ -1,4 +1,8 @@
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 using FedRLora.Abstractions.Messages;
+using FedRLora.Pki;
+using FedRLora.Silo.Tls;
 using Xunit.Abstractions;
 
 namespace FedRLora.Grains.Tests.Tls;
@@ -22,6 +26,31 @@ public sealed class TlsRunTests(ITestOutputHelper log)
         log.WriteLine(string.Join('\n', north.Log.All.Concat(south.Log.All)));
         Assert.Equal(expected, digest);
         Assert.True(north.Open.Count > 0 && south.Open.Count > 0);
+    }
+
+    [Fact]
+    public async Task Silos_send_the_authorities_between_their_own_certificate_and_the_root()
+    {
+        var (root, below) = TestAuthority.TwoSteps();
+        await using var silos = new TlsSilos();
+        var north = await silos.StartAsync("north-a", "north", settings => Below(settings, "north"));
+        var south = await silos.StartAsync("south-a", "south", settings => Below(settings, "south"));
+
+        await RunAsync(north, "run", Plan);
+
+        Assert.Equal((0, 0), (north.Open.CloseRefused(), south.Open.CloseRefused())); // nor are they refused later
+        Assert.True(north.Open.Count > 0 && south.Open.Count > 0);
+
+        TlsSettings Below(TlsSettings settings, string site)
+        {
+            using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+            using var leaf = Issuing.Leaf(below, new PublicKey(key), [$"{site}.sites.fedrlora"], [],
+                [CertificateUse.Server, CertificateUse.Client], TestAuthority.Now.AddMinutes(-5), TestAuthority.Now.AddDays(1));
+            File.WriteAllText(settings.Files.Authorities, root);
+            File.WriteAllText(settings.Files.Key, key.ExportPkcs8PrivateKeyPem());
+            File.WriteAllText(settings.Files.Certificate, $"{leaf.ExportCertificatePem()}\n{below.ExportCertificatePem()}\n");
+            return settings;
+        }
     }
 
     internal static async Task<string> RunAsync(TlsSilo silo, string job, string plan)
