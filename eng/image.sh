@@ -7,7 +7,7 @@ CDPATH='' cd -- "$(dirname -- "$0")/.."
 variant=${LIBTORCH:-cpu}
 name=$(LIBTORCH=$variant eng/release.sh name)
 context=artifacts/image/context
-[ -s "artifacts/release/$name.tar.gz" ] || LIBTORCH=$variant eng/release.sh
+LIBTORCH=$variant eng/release.sh ensure
 rm -rf "$context"
 mkdir -p "$context/fedrlora"
 tar -xzf "artifacts/release/$name.tar.gz" -C "$context/fedrlora" --strip-components=1 \

@@ -8,7 +8,7 @@ skip() { echo "skipped: $*"; exit 0; }
 for program in debootstrap unshare; do command -v $program >/dev/null || skip "$program is not installed"; done
 release=$PWD/artifacts/release
 name=$(LIBTORCH=cpu eng/release.sh name)
-[ -s "$release/$name.tar.gz" ] || LIBTORCH=cpu eng/release.sh
+LIBTORCH=cpu eng/release.sh ensure
 (cd "$release" && sha256sum --check --ignore-missing --quiet SHA256SUMS)
 
 base=$PWD/artifacts/debian-root root=$release/root

@@ -2,6 +2,7 @@
 # Makes the release archives in artifacts/release: the program with .NET's runtime, with libtorch for the CPU and without libtorch.
 #   eng/release.sh          both;  LIBTORCH=cpu or none makes one
 #   eng/release.sh name     prints the name of an archive, without its ending
+#   eng/release.sh ensure   makes one unless it is there and of this commit; without a checkout of git, what is there
 set -euo pipefail
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 export LC_ALL=C TZ=UTC
@@ -21,9 +22,17 @@ if [ "${1:-}" = name ]; then
   exit
 fi
 for variant in ${LIBTORCH:-cpu none}; do name "$variant" >/dev/null; done
+release=artifacts/release
+if [ "${1:-}" = ensure ]; then
+  there=$release/$(name "${LIBTORCH:-cpu}").tar.gz
+  if [ -s "$there" ]; then
+    [ -e .git ] || exit 0
+    [ -z "$(git status --porcelain)" ] && [ "$(cat "$there.commit" 2>/dev/null)" = "$(git rev-parse HEAD)" ] && exit 0
+    echo "$there is not of this commit: it is made again"
+  fi
+fi
 
 [ -e .git ] || { echo "a release is made from a checkout of git" >&2; exit 3; }
-release=artifacts/release
 time=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 [ -z "$(git status --porcelain)" ] || echo "the working tree has changes: the archives are not those of the commit"
 rm -rf "$release/build" "$release/tree"
@@ -32,6 +41,7 @@ mkdir -p "$release"
 
 for variant in ${LIBTORCH:-cpu none}; do
   name=$(name "$variant")
+  rm -f "$release/$name.tar.gz.commit"
   tree=$release/tree/$name
   libtorch=none
   [ "$variant" = none ] || libtorch=libtorch-cpu-linux-x64
@@ -50,6 +60,7 @@ for variant in ${LIBTORCH:-cpu none}; do
   # Sorted, without owners, with the time of the commit: the same tree gives the same bytes.
   tar -C "$release/tree" --sort=name --mtime="@$time" --owner=0 --group=0 --numeric-owner --format=gnu -cf - "$name" |
     gzip -n -6 >"$release/$name.tar.gz"
+  [ -n "$(git status --porcelain)" ] || git rev-parse HEAD >"$release/$name.tar.gz.commit"
 done
 (cd "$release" && sha256sum -- *.tar.gz >SHA256SUMS)
 du -h --apparent-size "$release"/*.tar.gz
