@@ -128,7 +128,7 @@ public static class TableMembership
 
     private static ClusterUnavailableException Explained(ClusterLocation.AzureTable table, string credentials, Exception exception)
     {
-        if (IsAway(exception)) return Silent(table, exception);
+        if (IsAway(exception) && exception is not CredentialUnavailableException) return Silent(table, exception);
         var failed = exception as RequestFailedException;
         var why = failed is null
             ? exception.Message.Split('\n', 2)[0].Trim()

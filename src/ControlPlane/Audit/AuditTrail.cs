@@ -111,7 +111,7 @@ internal sealed partial class AuditTrail(AuditLog record, TimeProvider time, ILo
                 document.RootElement.TryGetProperty(key, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString()
                     : null;
         }
-        catch (JsonException)
+        catch (Exception e) when (e is JsonException or InvalidOperationException) // the latter for half a surrogate pair
         {
             return default; // its route says what is wrong with it
         }

@@ -174,6 +174,8 @@ public sealed class ControlServer(ControlOptions options, ControlServices servic
         json.DefaultIgnoreCondition = Json.Lines.DefaultIgnoreCondition;
         json.Encoder = Json.Lines.Encoder;
         json.NumberHandling = JsonNumberHandling.Strict;
+        // one reading of a body: the audit record's is the route's
+        (json.PropertyNameCaseInsensitive, json.AllowDuplicateProperties) = (false, false);
         json.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;
         json.RespectRequiredConstructorParameters = true;
         json.RespectNullableAnnotations = true;

@@ -58,7 +58,8 @@ internal static class EventRoutes
         await WriteAsync(context, runs.SubscribeAsync(named, at, over.Token), over.Token);
     }
 
-    // A silo that stops lets its listeners go at once, so that they go on at another.
+    // A silo that stops lets its listeners go at once, so that they go on at another; and one whose credential ends hears no more. Something
+    // is sent every few seconds, if only a sign of life.
     private static async Task WriteAsync(HttpContext context, IAsyncEnumerable<FeedEvent> events, CancellationToken token)
     {
         context.Response.ContentType = EventStream;
@@ -66,8 +67,10 @@ internal static class EventRoutes
         if (Heads.IsHead(context)) return;
         var writer = context.Response.BodyWriter;
         await writer.FlushAsync(token); // a browser knows that it is connected, also where a run takes its time
+        var standing = context.Features.Get<Standing>();
         await foreach (var one in events.WithCancellation(token))
         {
+            if (standing?.Is() == false) return;
             Write(writer, one);
             if ((await writer.FlushAsync(token)).IsCompleted) return;
         }

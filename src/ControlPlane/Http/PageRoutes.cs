@@ -3,6 +3,7 @@ using FedRLora.ControlPlane.Access;
 using FedRLora.ControlPlane.Views;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.Options;
 
@@ -24,8 +25,9 @@ internal static class PageRoutes
     // On other machines a browser has the name, the rights and the end of whoever lets it in.
     private static Guest GuestOf(HttpContext context)
     {
-        var stands = context.Features.Get<Standing>()?.Is ?? throw new NotAllowedException("a browser lets no other in");
-        var identity = new ClaimsIdentity(context.User.Claims, "browser");
+        if (context.User.Identity?.AuthenticationType == Guests.Browser) throw new NotAllowedException("a browser lets no other in");
+        var stands = context.Features.GetRequiredFeature<Standing>().Is;
+        var identity = new ClaimsIdentity(context.User.Claims, Guests.Browser);
         return new(new ClaimsPrincipal(identity), stands);
     }
 
@@ -46,13 +48,16 @@ internal static class PageRoutes
 /// <summary>Browsers that are let in by who started the process.</summary>
 internal static class Guests
 {
+    /// <summary>How a browser is signed in.</summary>
+    public const string Browser = "browser";
+
     /// <summary>The operator of this machine, who could read the files of its sites as well.</summary>
     public static Guest OfThisMachine { get; } = new(
-        Principals.Of("browser", "browser of the operator", Principals.Operator, Principals.EverySite), Stands: null);
+        Principals.Of(Browser, "browser of the operator", Principals.Operator, Principals.EverySite), Stands: null);
 
     /// <summary>Who started a silo that other machines reach.</summary>
     public static Guest OfThisSilo { get; } = new(
-        Principals.Of("browser", "browser of who started the silo", Principals.Operator), static () => true);
+        Principals.Of(Browser, "browser of who started the silo", Principals.Operator), static () => true);
 }
 
 /// <summary>An address that lets one browser in, once and within half an hour.</summary>

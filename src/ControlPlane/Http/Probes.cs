@@ -23,11 +23,16 @@ internal static class Probes
     private static async Task<IResult> ReadyAsync(ControlServices services, IHostApplicationLifetime life, CancellationToken token)
     {
         if (life.ApplicationStopping.IsCancellationRequested) return NotReady("it is stopping");
+        using var enough = new CancellationTokenSource(Patience, services.Time);
+        using var asking = CancellationTokenSource.CreateLinkedTokenSource(token, enough.Token);
         try
         {
-            var listed = services.Stores.Job.ListAsync(Keys.Index, token).GetAsyncEnumerator(token);
-            await using (listed) await listed.MoveNextAsync().AsTask().WaitAsync(Patience, services.Time, token);
+            await foreach (var _ in services.Stores.Job.ListAsync(Keys.Index, asking.Token)) break;
             return Results.Text("ready\n");
+        }
+        catch (OperationCanceledException) when (enough.IsCancellationRequested && !token.IsCancellationRequested)
+        {
+            return NotReady($"the store of runs has not answered for {Patience.TotalSeconds:F0} s");
         }
         catch (Exception e) when (e is IOException or TimeoutException or UnauthorizedAccessException)
         {

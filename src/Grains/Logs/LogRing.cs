@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using FedRLora.Abstractions.Messages;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace FedRLora.Grains.Logs;
 
@@ -14,6 +15,8 @@ public sealed class LogRing(SiloIdentity silo, TimeProvider time) : ILoggerProvi
 
     /// <summary>Letters of a line that are kept.</summary>
     public const int MostLetters = 4_000;
+
+    private const string Audit = "FedRLora.ControlPlane.Audit"; // who did what is for operators, by a route of its own
 
     private readonly LogLine[] _lines = new LogLine[MostLines];
     private readonly Lock _gate = new();
@@ -41,7 +44,8 @@ public sealed class LogRing(SiloIdentity silo, TimeProvider time) : ILoggerProvi
     }
 
     /// <inheritdoc/>
-    public ILogger CreateLogger(string categoryName) => new Logger(this, categoryName);
+    public ILogger CreateLogger(string categoryName) =>
+        categoryName.StartsWith(Audit, StringComparison.Ordinal) ? NullLogger.Instance : new Logger(this, categoryName);
 
     /// <inheritdoc/>
     public void SetScopeProvider(IExternalScopeProvider scopeProvider) => _scopes = scopeProvider;

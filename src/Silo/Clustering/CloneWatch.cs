@@ -32,7 +32,8 @@ public sealed class CloneWatch(
             .Where(static row => row.Status is SiloStatus.Joining or SiloStatus.Active or SiloStatus.ShuttingDown or SiloStatus.Stopping)
             .Select(static row => new ClusterMember(row.SiloAddress, row.Status, row.SiloName));
         // of those that start at the same moment, which have not joined yet, the watch keeps one
-        return await AnswersAsync(rows.Where(static row => row.Status == SiloStatus.Active), cancellationToken) is { } first
+        // This process does not listen yet: whoever answers at its address is another one, as where the name of it was copied too.
+        return await AnswersAsync(rows.Where(static row => row.Status == SiloStatus.Active), listens: false, cancellationToken) is { } first
             ? LineFor(first) : null;
     }
 
@@ -47,7 +48,7 @@ public sealed class CloneWatch(
         {
             var elder = services.GetRequiredService<IClusterMembershipService>().CurrentSnapshot.Members.Values
                 .Where(member => member.Status == SiloStatus.Active && IsElder(member.SiloAddress));
-            if (await AnswersAsync(elder, stoppingToken) is not { } first) continue;
+            if (await AnswersAsync(elder, listens: true, stoppingToken) is not { } first) continue;
             ending.End(LineFor(first));
             return;
         }
@@ -58,13 +59,14 @@ public sealed class CloneWatch(
         ? other.Generation < self.SiloAddress.Generation
         : other.CompareTo(self.SiloAddress) < 0;
 
-    private async Task<SiloAddress?> AnswersAsync(IEnumerable<ClusterMember> members, CancellationToken cancellationToken)
+    private async Task<SiloAddress?> AnswersAsync(
+        IEnumerable<ClusterMember> members, bool listens, CancellationToken cancellationToken)
     {
         var known = members.ToList();
         foreach (var member in known)
         {
             var silo = member.SiloAddress;
-            if (SiloIdentity.NameOf(member.Name) != identity.Name || silo.Endpoint.Equals(self.SiloAddress.Endpoint)) continue;
+            if (SiloIdentity.NameOf(member.Name) != identity.Name || (listens && silo.Endpoint.Equals(self.SiloAddress.Endpoint))) continue;
             // what answers there now is another silo, which was started where that one was
             if (known.Select(static other => other.SiloAddress)
                 .Any(other => other.Endpoint.Equals(silo.Endpoint) && other.Generation > silo.Generation)) continue;

@@ -63,6 +63,7 @@ public class AuditTests
         Assert.Equal(string.Concat(lines.Skip(4).Take(3).Select(static line => line.Stored)),
             await otto.GetStringAsync($"/v1/audit/{silo}?after=4&most=3"));
         await vera.GetAsync("/v1/audit").RefusalAsync(HttpStatusCode.Forbidden);
+        Assert.DoesNotContain("submitRun", await vera.GetStringAsync("/v1/logs"), StringComparison.Ordinal);
         await otto.GetAsync("/v1/audit/other").RefusalAsync(HttpStatusCode.NotFound);
     }
 
@@ -83,6 +84,47 @@ public class AuditTests
             await otto.SubmitAsync(TestFederation.Plan(rounds: 1), "known").ReadAsync(HttpStatusCode.Created);
             Assert.Equal(["1 submitRun asked known otto", "2 submitRun answered 201 of 1 known otto"],
                 (await ReadAsync(new(store))).Select(static line => line.Text));
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
+    [Theory]
+    [InlineData("""{"plan": "decoy", "PLAN": "PLAN", "run": "a", "RUN": "b"}""")]
+    [InlineData("""{"plan": "decoy", "plan": "PLAN", "run": "a"}""")]
+    [InlineData("""{"plan": "PLAN", "run": "\\ud800"}""")]
+    public async Task A_body_that_could_be_read_in_two_ways_is_refused_and_recorded(string body)
+    {
+        await using var control = await TlsControl.StartAsync();
+        using var otto = control.As("otto");
+        var plan = System.Text.Json.JsonSerializer.Serialize(TestFederation.Plan(rounds: 1));
+
+        await otto.PostJsonAsync("/v1/runs", body.Replace("\"PLAN\":", "\"Plan\":", StringComparison.Ordinal)
+            .Replace("\"PLAN\"", plan, StringComparison.Ordinal)).RefusalAsync(HttpStatusCode.BadRequest);
+
+        Assert.Equal(2, (await ReadAsync(new(control.Federation.Store))).Count);
+        Assert.Empty((await otto.GetAsync("/v1/runs").ReadAsync()).GetProperty("runs").EnumerateArray());
+    }
+
+    [Fact]
+    public async Task A_store_that_hangs_is_not_ready_and_says_so()
+    {
+        var folder = Directory.CreateTempSubdirectory("fedrlora-audit-");
+        try
+        {
+            var store = new StoreWithoutAudit(new DirectoryBlobStore(folder.FullName));
+            await using var control = await TlsControl.StartAsync(federation: await TestFederation.StartAsync(store: store));
+            using var nobody = control.With(token: null);
+            Assert.Equal("ready\n", await nobody.GetStringAsync("/health/ready"));
+            store.Hangs = true;
+
+            using var answer = await nobody.GetAsync("/health/ready");
+
+            store.Hangs = false;
+            Assert.Equal((HttpStatusCode.ServiceUnavailable, "not ready: the store of runs has not answered for 4 s\n"),
+                (answer.StatusCode, await answer.Content.ReadAsStringAsync()));
         }
         finally
         {
@@ -225,6 +267,8 @@ public class AuditTests
     {
         public bool IsAway { get; set; }
 
+        public bool Hangs { get; set; }
+
         public Task<WrittenBlob> WriteAsync(
             string key, Func<Stream, CancellationToken, Task> content, WriteCondition condition,
                 CancellationToken cancellationToken = default) =>
@@ -234,8 +278,12 @@ public class AuditTests
         public Task<OpenedBlob?> OpenAsync(string key, CancellationToken cancellationToken = default) => inner.OpenAsync(key,
             cancellationToken);
 
-        public IAsyncEnumerable<string> ListAsync(string prefix, CancellationToken cancellationToken = default) =>
-            inner.ListAsync(prefix, cancellationToken);
+        public async IAsyncEnumerable<string> ListAsync(
+            string prefix, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+        {
+            if (Hangs) await Task.Delay(Timeout.Infinite, cancellationToken);
+            await foreach (var key in inner.ListAsync(prefix, cancellationToken)) yield return key;
+        }
 
         public Task DeleteAsync(string key, CancellationToken cancellationToken = default) => inner.DeleteAsync(key, cancellationToken);
 
