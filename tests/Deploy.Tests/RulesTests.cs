@@ -42,6 +42,7 @@ public sealed class RulesTests
         { "secrets are folders that nobody writes", "defaultMode: 288", "defaultMode: 292" },
         { "secrets are folders that nobody writes", "defaultMode: 288", "optional: false" },
         { "rows and models are read-only", "data\n              readOnly: true", "data" },
+        { "rows and models are read-only", "models\n              readOnly: true", "models" },
         { "rows and models are read-only", "claimName: fedrlora-data\n            readOnly: true", "claimName: fedrlora-data" },
         { "a volume and its mount go together", "- name: tmp\n          emptyDir", "- name: temp\n          emptyDir" },
         { "a volume and its mount go together", "mountPath: /home/app", "mountPath: /tmp" },

@@ -79,6 +79,7 @@ public sealed class ValuesTests
     [InlineData("site", "data.existingClaim=", "data.existingClaim: name the claim with the site's rows")]
     [InlineData("hub", "data.existingClaim=c", "a hub holds no rows")]
     [InlineData("hub", "models.existingClaim=", "models.existingClaim: name the claim with base models")]
+    [InlineData("site", "models.existingClaim=", "models.existingClaim: name the claim with base models")]
     [InlineData("hub", "gpu.count=1", "a hub trains nothing")]
     [InlineData("hub", "tls.existingSecret=", "tls.existingSecret: name the secret")]
     [InlineData("hub", "certManager.enabled=true", "certManager.issuer.name: name the issuer")]
@@ -108,7 +109,10 @@ public sealed class ValuesTests
     {
         var said = await Chart.TemplateAsync("--set", "role=site");
 
-        string[] missing = ["site:", "image.repository:", "membership.url:", "store.url:", "siteStore.url:", "data.existingClaim:"];
+        string[] missing =
+        [
+            "site:", "image.repository:", "membership.url:", "store.url:", "siteStore.url:", "data.existingClaim:", "models.existingClaim:",
+        ];
         foreach (var value in missing)
             Assert.Contains($"\n  {value}", said.Error, StringComparison.Ordinal);
     }
