@@ -58,6 +58,7 @@ public sealed class ValuesTests
     [InlineData("site", "role=", "at '/role': value must be one of 'hub', 'site'")]
     [InlineData("site", "site=", "site: name the site")]
     [InlineData("site", "site=North", "at '/site'")]
+    [InlineData("site", "replicas=-1", "at '/replicas'")]
     [InlineData("site", "image.repository=", "image.repository: name the image")]
     [InlineData("site", "image.tag=", "image.tag: name a version, or image.digest")]
     [InlineData("site", "image.tag=latest", "latest says not which version runs")]
@@ -115,6 +116,14 @@ public sealed class ValuesTests
         ];
         foreach (var value in missing)
             Assert.Contains($"\n  {value}", said.Error, StringComparison.Ordinal);
+    }
+
+    [HelmFact]
+    public async Task A_site_that_is_drained_keeps_all_but_its_silos()
+    {
+        var rendered = await Chart.RenderAsync([.. Chart.Files("site"), "--set", "replicas=0"]);
+
+        Assert.Equal((await Chart.RenderedAsync("site")).Replace("replicas: 2", "replicas: 0", StringComparison.Ordinal), rendered);
     }
 
     [Fact]
