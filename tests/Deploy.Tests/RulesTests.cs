@@ -62,6 +62,8 @@ public sealed class RulesTests
         { "the network is closed but for what is named", "to:\n        - ipBlock:\n            cidr: \"203.0.113.0/24\"", "to: []" },
         { "the network is closed but for what is named", "ports:\n        - port: 443\n          protocol: TCP", "ports: []" },
         { "the network is closed but for what is named", "port: 11111\n          protocol", "port: 11112\n          protocol" },
+        { "the network is closed but for what is named", "port: 11111\n          protocol: TCP",
+            "port: 11111\n          protocol: TCP\n        - port: 30000\n          protocol: TCP" },
         { "one silo may be away", "maxUnavailable: 1", "minAvailable: 1" },
         { "one silo may be away", "kind: PodDisruptionBudget", "kind: Nothing" },
         { "silos are spread", "topologySpreadConstraints:", "somethingElse:" },
