@@ -89,6 +89,19 @@ public sealed class ChartTests
     }
 
     [HelmFact]
+    public async Task A_control_plane_that_is_reached_from_outside_sees_the_addresses_of_its_callers()
+    {
+        var outside = new Release(Manifests.Trees(await Chart.RenderedAsync(Chart.Everything)));
+        var inside = new Release(Manifests.Trees(await Chart.RenderedAsync("site")));
+
+        Assert.Equal("Local", PolicyOf(outside));
+        Assert.Null(PolicyOf(inside));
+
+        static string? PolicyOf(Release release) => (string?)release.Of("Service")
+            .Single(static service => Release.NameOf(service) == "fedrlora-api")["spec"]!["externalTrafficPolicy"];
+    }
+
+    [HelmFact]
     public async Task An_identity_has_its_annotation_and_its_label_and_no_secret()
     {
         var release = new Release(Manifests.Trees(await Chart.RenderedAsync("workload-identity")));
