@@ -102,6 +102,27 @@ public sealed class ChartTests
     }
 
     [HelmFact]
+    public async Task Prometheus_judges_the_certificate_that_the_control_plane_shows()
+    {
+        var silos = await TlsAsync("hub", "");
+        var bundle = await TlsAsync("hub", ",tls.bundle.existingConfigMap=bundle");
+        var other = await TlsAsync("hub existing-secrets", ",monitoring.podMonitor.serverName=fedrlora.hub.example");
+
+        Assert.Equal("hub.sites.fedrlora", (string?)silos["serverName"]);
+        Assert.Equal("fedrlora-tls", (string?)silos["ca"]!["secret"]!["name"]);
+        Assert.Equal("bundle", (string?)bundle["ca"]!["configMap"]!["name"]);
+        Assert.Equal("fedrlora.hub.example", (string?)other["serverName"]);
+        Assert.Null(other["ca"]); // the silos' bundle, which is there, is of another authority
+
+        static async Task<JsonNode> TlsAsync(string name, string set)
+        {
+            var rendered = await Chart.RenderAsync(
+                [.. Chart.Files(name), "--set", $"monitoring.podMonitor.enabled=true,monitoring.podMonitor.tokenSecret=viewer{set}"]);
+            return new Release(Manifests.Trees(rendered)).Of("PodMonitor").Single()["spec"]!["podMetricsEndpoints"]![0]!["tlsConfig"]!;
+        }
+    }
+
+    [HelmFact]
     public async Task An_identity_has_its_annotation_and_its_label_and_no_secret()
     {
         var release = new Release(Manifests.Trees(await Chart.RenderedAsync("workload-identity")));

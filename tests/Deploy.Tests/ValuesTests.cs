@@ -96,6 +96,7 @@ public sealed class ValuesTests
     [InlineData("hub", "networkPolicy.extraEgress[0].ports[0]=443", "networkPolicy.extraEgress[0]: names no addresses")]
     [InlineData("hub", "resources.limits.cpu=2", "at '/resources/limits': additional properties 'cpu' not allowed")]
     [InlineData("hub", "monitoring.podMonitor.enabled=true", "monitoring.podMonitor.tokenSecret: name the secret")]
+    [InlineData("hub existing-secrets", "monitoring.podMonitor.enabled=true", "monitoring.podMonitor.serverName: name one")]
     public async Task A_value_that_is_missing_or_does_not_fit_is_refused_by_name(string name, string set, string line)
     {
         var said = await Chart.TemplateAsync([.. Chart.Files(name), "--set", set]);

@@ -123,6 +123,9 @@
 {{- if and $v.monitoring.podMonitor.enabled (not $v.monitoring.podMonitor.tokenSecret) }}
 {{- $p = append $p "monitoring.podMonitor.tokenSecret: name the secret with a viewer's token, in this namespace" }}
 {{- end }}
+{{- if and $v.monitoring.podMonitor.enabled $v.control.tls.existingSecret (not $v.monitoring.podMonitor.serverName) }}
+{{- $p = append $p "monitoring.podMonitor.serverName: name one that the certificate of control.tls.existingSecret has" }}
+{{- end }}
 {{- if $p }}
 {{- fail (printf "%d value(s) to set right:\n  %s" (len $p) (join "\n  " $p)) }}
 {{- end }}
