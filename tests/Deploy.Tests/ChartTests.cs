@@ -89,6 +89,40 @@ public sealed class ChartTests
     }
 
     [HelmFact]
+    public async Task A_control_plane_that_is_reached_from_outside_sees_the_addresses_of_its_callers()
+    {
+        var outside = new Release(Manifests.Trees(await Chart.RenderedAsync(Chart.Everything)));
+        var inside = new Release(Manifests.Trees(await Chart.RenderedAsync("site")));
+
+        Assert.Equal("Local", PolicyOf(outside));
+        Assert.Null(PolicyOf(inside));
+
+        static string? PolicyOf(Release release) => (string?)release.Of("Service")
+            .Single(static service => Release.NameOf(service) == "fedrlora-api")["spec"]!["externalTrafficPolicy"];
+    }
+
+    [HelmFact]
+    public async Task Prometheus_judges_the_certificate_that_the_control_plane_shows()
+    {
+        var silos = await TlsAsync("hub", "");
+        var bundle = await TlsAsync("hub", ",tls.bundle.existingConfigMap=bundle");
+        var other = await TlsAsync("hub existing-secrets", ",monitoring.podMonitor.serverName=fedrlora.hub.example");
+
+        Assert.Equal("hub.sites.fedrlora", (string?)silos["serverName"]);
+        Assert.Equal("fedrlora-tls", (string?)silos["ca"]!["secret"]!["name"]);
+        Assert.Equal("bundle", (string?)bundle["ca"]!["configMap"]!["name"]);
+        Assert.Equal("fedrlora.hub.example", (string?)other["serverName"]);
+        Assert.Null(other["ca"]); // the silos' bundle, which is there, is of another authority
+
+        static async Task<JsonNode> TlsAsync(string name, string set)
+        {
+            var rendered = await Chart.RenderAsync(
+                [.. Chart.Files(name), "--set", $"monitoring.podMonitor.enabled=true,monitoring.podMonitor.tokenSecret=viewer{set}"]);
+            return new Release(Manifests.Trees(rendered)).Of("PodMonitor").Single()["spec"]!["podMetricsEndpoints"]![0]!["tlsConfig"]!;
+        }
+    }
+
+    [HelmFact]
     public async Task An_identity_has_its_annotation_and_its_label_and_no_secret()
     {
         var release = new Release(Manifests.Trees(await Chart.RenderedAsync("workload-identity")));

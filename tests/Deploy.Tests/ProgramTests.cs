@@ -2,7 +2,7 @@ using System.Text.RegularExpressions;
 
 namespace FedRLora.Deploy.Tests;
 
-/// <summary>Options that the chart gives and commands of the page on deployment are the program's own, as <c>--help</c> has them.</summary>
+/// <summary>What the chart, the page on deployment and alerts name is the program's own, as <c>--help</c> has it.</summary>
 public sealed partial class ProgramTests
 {
     private static readonly string Program = Tree.At("src", "Client", "bin", "Release", "net10.0", "fedrlora.dll");
@@ -33,6 +33,16 @@ public sealed partial class ProgramTests
             .Select(word => (CommandOf(words), word)))));
     }
 
+    [ProgramFact]
+    public async Task Every_command_that_an_alert_names_is_one()
+    {
+        var named = Named().Matches(Tree.Read("deploy", "telemetry", "prometheus", "alerts.yml"))
+            .Select(static match => match.Groups[1].Value).Distinct().ToList();
+
+        Assert.True(named.Count > 1, "commands are not found in the alerts");
+        Assert.Empty(await UnknownAsync(named.Select(static command => (command, "--help"))));
+    }
+
     // Commands for certificates have a second word.
     private static string CommandOf(string[] words) => words[0] == "pki" ? $"{words[0]} {words[1]}" : words[0];
 
@@ -56,6 +66,9 @@ public sealed partial class ProgramTests
             ? [.. Listed().Matches(said.Output).Select(static match => match.Groups[1].Value)]
             : [];
     }
+
+    [GeneratedRegex(@"`fedrlora\s+([a-z]+)")]
+    private static partial Regex Named();
 
     [GeneratedRegex("--[a-z][a-z-]*")]
     private static partial Regex Option();

@@ -58,6 +58,7 @@ public sealed class ValuesTests
     [InlineData("site", "role=", "at '/role': value must be one of 'hub', 'site'")]
     [InlineData("site", "site=", "site: name the site")]
     [InlineData("site", "site=North", "at '/site'")]
+    [InlineData("site", "replicas=-1", "at '/replicas'")]
     [InlineData("site", "image.repository=", "image.repository: name the image")]
     [InlineData("site", "image.tag=", "image.tag: name a version, or image.digest")]
     [InlineData("site", "image.tag=latest", "latest says not which version runs")]
@@ -79,6 +80,7 @@ public sealed class ValuesTests
     [InlineData("site", "data.existingClaim=", "data.existingClaim: name the claim with the site's rows")]
     [InlineData("hub", "data.existingClaim=c", "a hub holds no rows")]
     [InlineData("hub", "models.existingClaim=", "models.existingClaim: name the claim with base models")]
+    [InlineData("site", "models.existingClaim=", "models.existingClaim: name the claim with base models")]
     [InlineData("hub", "gpu.count=1", "a hub trains nothing")]
     [InlineData("hub", "tls.existingSecret=", "tls.existingSecret: name the secret")]
     [InlineData("hub", "certManager.enabled=true", "certManager.issuer.name: name the issuer")]
@@ -94,6 +96,7 @@ public sealed class ValuesTests
     [InlineData("hub", "networkPolicy.extraEgress[0].ports[0]=443", "networkPolicy.extraEgress[0]: names no addresses")]
     [InlineData("hub", "resources.limits.cpu=2", "at '/resources/limits': additional properties 'cpu' not allowed")]
     [InlineData("hub", "monitoring.podMonitor.enabled=true", "monitoring.podMonitor.tokenSecret: name the secret")]
+    [InlineData("hub existing-secrets", "monitoring.podMonitor.enabled=true", "monitoring.podMonitor.serverName: name one")]
     public async Task A_value_that_is_missing_or_does_not_fit_is_refused_by_name(string name, string set, string line)
     {
         var said = await Chart.TemplateAsync([.. Chart.Files(name), "--set", set]);
@@ -108,9 +111,20 @@ public sealed class ValuesTests
     {
         var said = await Chart.TemplateAsync("--set", "role=site");
 
-        string[] missing = ["site:", "image.repository:", "membership.url:", "store.url:", "siteStore.url:", "data.existingClaim:"];
+        string[] missing =
+        [
+            "site:", "image.repository:", "membership.url:", "store.url:", "siteStore.url:", "data.existingClaim:", "models.existingClaim:",
+        ];
         foreach (var value in missing)
             Assert.Contains($"\n  {value}", said.Error, StringComparison.Ordinal);
+    }
+
+    [HelmFact]
+    public async Task A_site_that_is_drained_keeps_all_but_its_silos()
+    {
+        var rendered = await Chart.RenderAsync([.. Chart.Files("site"), "--set", "replicas=0"]);
+
+        Assert.Equal((await Chart.RenderedAsync("site")).Replace("replicas: 2", "replicas: 0", StringComparison.Ordinal), rendered);
     }
 
     [Fact]

@@ -43,7 +43,7 @@ internal sealed class Release(IReadOnlyList<JsonObject> documents)
 /// <summary>What a release of the chart has to be, beside what Kubernetes' types say.</summary>
 internal static partial class Rules
 {
-    private static readonly string[] OurPorts = ["11111", "30000"];
+    private const string SiloPort = "11111", GatewayPort = "30000";
 
     public static IReadOnlyList<Rule> All { get; } =
     [
@@ -218,18 +218,23 @@ internal static partial class Rules
             from rule in Release.List(policy, way.Item1)
             where !Release.List(rule, "ports").Any()
             select $"{way.Item1}: a rule is for all ports",
-            // to the ports between silos come only pods of this program and addresses that were named
+            // to the port between silos come only pods of this program and addresses that were named
             .. from rule in Release.List(policy, "ingress")
-            where Release.List(rule, "ports").Any(static port => OurPorts.Contains(port["port"]?.ToString()))
+            where Opens(rule, SiloPort)
             from peer in Release.List(rule, "from")
             where (string?)peer["podSelector"]?["matchLabels"]?["app.kubernetes.io/name"] != "fedrlora"
                 && (string?)peer["ipBlock"]?["cidr"] is null or "0.0.0.0/0" or "::/0"
-            select "ingress: others than silos reach the ports between silos",
-            .. OurPorts.Where(port => !ways.All(way => Release.List(policy, way.Item1)
-                .Any(rule => Release.List(rule, "ports").Any(open => open["port"]?.ToString() == port))))
-                .Select(static port => $"silos do not reach each other's port {port}"),
+            select "ingress: others than silos reach the port between silos",
+            .. Unless(ways.All(way => Release.List(policy, way.Item1).Any(rule => Opens(rule, SiloPort))), "silos do not reach each other"),
+            .. from way in ways
+            from rule in Release.List(policy, way.Item1)
+            where Opens(rule, GatewayPort)
+            select $"{way.Item1}: the gateway is open, of which no command is a client",
         ];
     }
+
+    private static bool Opens(JsonObject rule, string port) =>
+        Release.List(rule, "ports").Any(open => open["port"]?.ToString() == port);
 
     [GeneratedRegex(@"^[^:@]+(/[^:@]+|:[0-9]+/[^:@]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]*|@sha256:[0-9a-f]{64})$")]
     private static partial Regex Version();

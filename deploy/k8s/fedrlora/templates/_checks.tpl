@@ -68,8 +68,8 @@
 {{- if and (eq $v.role "hub") $v.data.existingClaim }}
 {{- $p = append $p "data.existingClaim: a hub holds no rows; install a site for them" }}
 {{- end }}
-{{- if and (eq $v.role "hub") (not $v.models.existingClaim) }}
-{{- $p = append $p "models.existingClaim: name the claim with base models; the coordinator of a run may be here and reads them" }}
+{{- if not $v.models.existingClaim }}
+{{- $p = append $p "models.existingClaim: name the claim with base models; whoever trains or coordinates a run reads its base" }}
 {{- end }}
 {{- if and (eq $v.role "hub") (gt (int $v.gpu.count) 0) }}
 {{- $p = append $p "gpu.count: a hub trains nothing; leave it 0" }}
@@ -122,6 +122,9 @@
 {{- end }}
 {{- if and $v.monitoring.podMonitor.enabled (not $v.monitoring.podMonitor.tokenSecret) }}
 {{- $p = append $p "monitoring.podMonitor.tokenSecret: name the secret with a viewer's token, in this namespace" }}
+{{- end }}
+{{- if and $v.monitoring.podMonitor.enabled $v.control.tls.existingSecret (not $v.monitoring.podMonitor.serverName) }}
+{{- $p = append $p "monitoring.podMonitor.serverName: name one that the certificate of control.tls.existingSecret has" }}
 {{- end }}
 {{- if $p }}
 {{- fail (printf "%d value(s) to set right:\n  %s" (len $p) (join "\n  " $p)) }}
