@@ -1,5 +1,5 @@
 using System.CommandLine;
-using System.Text.Json;
+using System.Security.Cryptography.X509Certificates;
 using FedRLora.Abstractions;
 using FedRLora.ControlPlane.Views;
 using FedRLora.Pki;
@@ -22,6 +22,10 @@ internal static class PkiCommand
     };
 
     public static AuthorityFolder Open(string folder) => AuthorityFolder.Open(folder, Passphrase(), TimeProvider.System);
+
+    /// <summary>A root as people compare it.</summary>
+    public static string InWords(X509Certificate2 root) =>
+        $"{BadInputException.Shown(root.Subject)}, fingerprint {Fingerprints.Shown(Fingerprints.Of(root))}";
 
     private static string? Passphrase() =>
         Environment.GetEnvironmentVariable(AuthorityFolder.PassphraseVariable) is { Length: > 0 } given ? given : null;
@@ -52,22 +56,24 @@ internal static class PkiCommand
             if (steps is [] or ["--next"])
             {
                 AuthorityFolder authority;
+                X509Certificate2 root;
                 if (steps is [])
                 {
                     authority = AuthorityFolder.Create(place, parsed.GetRequiredValue(domain), span, Passphrase(), TimeProvider.System);
-                    await output.WriteLineAsync(
-                        $"authority of {authority.Domain} in {place}, valid until {Chains.Text(authority.Root().NotAfter)}"
+                    root = authority.Root();
+                    await output.WriteLineAsync($"authority of {authority.Domain} in {place}, valid until {Chains.Text(root.NotAfter)}"
                         + (Passphrase() is null ? $"; its key is not encrypted ({AuthorityFolder.PassphraseVariable} would)" : ""));
                 }
                 else
                 {
                     authority = Open(place);
-                    var root = authority.MakeNext(span);
+                    root = authority.MakeNext(span);
                     await output.WriteLineAsync($"next root {root.Subject}, valid until {Chains.Text(root.NotAfter)}; "
                         + $"copy {authority.Bundle} to every silo and client, then give --use-next");
                 }
 
                 await output.WriteLineAsync($"everybody trusts by {authority.Bundle}");
+                await output.WriteLineAsync($"tell who installs it, by another way: {InWords(root)}");
                 return ExitCode.Done;
             }
 

@@ -65,13 +65,13 @@ internal static class PkiShow
     private static async Task<int> AuthorityAsync(string folder, TextWriter output, bool json)
     {
         var authority = PkiCommand.Open(folder);
-        var (denied, now, issues) = (authority.Revoked(), TimeProvider.System.GetUtcNow(), authority.Root().Subject);
+        var (denied, now, issues) = (authority.Revoked(), TimeProvider.System.GetUtcNow(), Fingerprints.Of(authority.Root()));
         foreach (var root in CertificateReport.OfFile(authority.Bundle, TimeProvider.System))
         {
             if (json) await WriteAsync(root, output, json);
             else
-                await output.WriteLineAsync($"trusted: {root.Subject}, valid until {Chains.Text(root.Until)}"
-                    + (root.Subject == issues ? ", issues" : ""));
+                await output.WriteLineAsync($"trusted: {root.Subject}, fingerprint {Fingerprints.Shown(root.Fingerprint)}, "
+                    + $"valid until {Chains.Text(root.Until)}{(root.Fingerprint == issues ? ", issues" : "")}");
         }
 
         foreach (var one in authority.Issued())
@@ -119,7 +119,7 @@ internal static class PkiShow
         await output.WriteLineAsync($"valid: from {Chains.Text(report.From)} to {Chains.Text(report.Until)}, "
             + (report.DaysLeft < 0 ? "over" : Words.Count(report.DaysLeft, "day") + " left"));
         await output.WriteLineAsync($"key of: {report.Key}");
-        await output.WriteLineAsync($"fingerprint: {report.Fingerprint}");
+        await output.WriteLineAsync($"fingerprint: {Fingerprints.Shown(report.Fingerprint)}");
         if (report.Revoked is { } revoked) await output.WriteLineAsync(revoked ? "revoked: yes" : "revoked: no");
     }
 }

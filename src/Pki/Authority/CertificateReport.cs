@@ -111,7 +111,7 @@ public sealed record CertificateReport
         Serial = certificate.SerialNumber, From = new DateTimeOffset(certificate.NotBefore).ToUniversalTime(),
         Until = new DateTimeOffset(certificate.NotAfter).ToUniversalTime(),
         DaysLeft = (int)Math.Floor((new DateTimeOffset(certificate.NotAfter) - time.GetUtcNow()).TotalDays),
-        Fingerprint = Convert.ToHexStringLower(SHA256.HashData(certificate.RawData)), Key = KeyName(certificate),
+        Fingerprint = Fingerprints.Of(certificate), Key = KeyName(certificate),
         IsAuthority = certificate.Extensions.OfType<X509BasicConstraintsExtension>().Any(static one => one.CertificateAuthority),
     };
 
