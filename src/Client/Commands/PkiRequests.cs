@@ -68,7 +68,7 @@ internal static class PkiRequests
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var (path, output) = (parsed.GetRequiredValue(file), parsed.InvocationConfiguration.Output);
-            var authority = PkiCommand.Open(parsed.GetRequiredValue(folder));
+            var authority = PkiCommand.Open(parsed, folder);
             var request = Replies.Read(path, authority.Domain);
             await output.WriteLineAsync($"asks for: {request.Names}");
             foreach (var name in request.Names.Dns(authority.Domain)) await output.WriteLineAsync($"  {name}");

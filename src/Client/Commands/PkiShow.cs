@@ -19,7 +19,12 @@ internal static class PkiShow
         {
             var (what, output, asJson) = (parsed.GetRequiredValue(path), parsed.InvocationConfiguration.Output, parsed.GetValue(json));
             if (Directory.Exists(what))
-                return AuthorityFolder.IsOne(what) ? await AuthorityAsync(what, output, asJson) : await FolderAsync(what, output, asJson);
+            {
+                return AuthorityFolder.IsOne(what)
+                    ? await AuthorityAsync(PkiCommand.Open(parsed, what), output, asJson)
+                    : await FolderAsync(what, output, asJson);
+            }
+
             if (Replies.IsRequest(what)) return await RequestAsync(what, output, asJson);
             foreach (var report in CertificateReport.OfFile(what, TimeProvider.System)) await WriteAsync(report, output, asJson);
             return ExitCode.Done;
@@ -62,9 +67,8 @@ internal static class PkiShow
         return ExitCode.Done;
     }
 
-    private static async Task<int> AuthorityAsync(string folder, TextWriter output, bool json)
+    private static async Task<int> AuthorityAsync(AuthorityFolder authority, TextWriter output, bool json)
     {
-        var authority = PkiCommand.Open(folder);
         var (denied, now, issues) = (authority.Revoked(), TimeProvider.System.GetUtcNow(), Fingerprints.Of(authority.Root()));
         foreach (var root in CertificateReport.OfFile(authority.Bundle, TimeProvider.System))
         {
@@ -74,10 +78,11 @@ internal static class PkiShow
                     + $"valid until {Chains.Text(root.Until)}{(root.Fingerprint == issues ? ", issues" : "")}");
         }
 
+        var sites = denied.Sites.Select(site => SanNames.OfSite(site, authority.Domain)).ToHashSet();
         foreach (var one in authority.Issued())
         {
             var revoked = denied.Serials.Contains(DenyList.Serial(one.Serial))
-                || one.Names.Any(name => denied.Sites.Any(site => name == SanNames.OfSite(site, authority.Domain)));
+                || one.Names.Any(sites.Contains);
             if (json)
             {
                 await output.WriteLineAsync(JsonSerializer.Serialize(new

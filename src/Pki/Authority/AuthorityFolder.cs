@@ -7,7 +7,7 @@ namespace FedRLora.Pki.Authority;
 
 /// <summary>
 /// The folder of an authority: its root with the key, the bundle that is handed to everybody, an index of what it issued, and the
-/// deny-list. What it writes is written beside and renamed, one process at a time.
+/// deny-list. What it writes is written beside and renamed, a line of the index added at its end, one process at a time.
 /// </summary>
 public sealed class AuthorityFolder
 {
@@ -21,10 +21,11 @@ public sealed class AuthorityFolder
     private readonly string _folder;
     private readonly string? _passphrase;
     private readonly TimeProvider _time;
+    private readonly Action<string> _tell;
 
-    private AuthorityFolder(string folder, string? passphrase, TimeProvider time)
+    private AuthorityFolder(string folder, string? passphrase, TimeProvider time, Action<string>? tell)
     {
-        (_folder, _passphrase, _time) = (folder, passphrase, time);
+        (_folder, _passphrase, _time, _tell) = (folder, passphrase, time, tell ?? Silent);
         Domain = SanNames.CheckDomain(In(DomainName), PkiFiles.Read(In(DomainName)).Trim());
     }
 
@@ -65,25 +66,29 @@ public sealed class AuthorityFolder
         PkiFiles.Create(Path.Combine(folder, TlsFiles.AuthoritiesName), Pem(root), PkiFiles.Public);
         PkiFiles.Create(Path.Combine(folder, IndexName), "", PkiFiles.Secret);
         PkiFiles.Create(Path.Combine(folder, DomainName), domain + "\n", PkiFiles.Public); // last: what it makes is one whole
-        return new(folder, passphrase, time);
+        return new(folder, passphrase, time, tell: null);
     }
 
     /// <summary>Opens an authority.</summary>
+    /// <param name="folder">Its folder.</param>
+    /// <param name="passphrase">Opens the key, where that is encrypted.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="tell">Takes lines about what a command that was cut off has left and was passed over; null: they are lost.</param>
     /// <exception cref="BadInputException">The folder holds none, or others may look into it.</exception>
-    public static AuthorityFolder Open(string folder, string? passphrase, TimeProvider time)
+    public static AuthorityFolder Open(string folder, string? passphrase, TimeProvider time, Action<string>? tell = null)
     {
         if (!Directory.Exists(folder)) throw new BadInputException($"{folder}: there is no such folder");
         if (!IsOne(folder))
             throw new BadInputException($"{folder}: holds no authority; make one with: fedrlora pki init --folder {folder}");
         PkiFiles.RequirePrivate(folder);
-        return new(folder, passphrase, time);
+        return new(folder, passphrase, time, tell);
     }
 
     /// <summary>What it issued, in order.</summary>
-    public IReadOnlyList<IssuedCertificate> Issued() => IssuedCertificate.Parse(In(IndexName), PkiFiles.Read(In(IndexName)));
+    public IReadOnlyList<IssuedCertificate> Issued() => [.. IssuedIndex.Read(In(IndexName), _tell)];
 
     /// <summary>What is revoked.</summary>
-    public DenyList Revoked() => File.Exists(Denied) ? DenyList.Parse(Denied, PkiFiles.Read(Denied)) : DenyList.Empty;
+    public DenyList Revoked() => File.Exists(Denied) ? DenyList.Parse(Denied, PkiFiles.ReadList(Denied)) : DenyList.Empty;
 
     /// <summary>The roots of the bundle; the last one issues, unless there is one that waits for its turn.</summary>
     public IReadOnlyList<X509Certificate2> Roots()
@@ -122,10 +127,9 @@ public sealed class AuthorityFolder
             From = new DateTimeOffset(issued.NotBefore).ToUniversalTime(), Until = new DateTimeOffset(issued.NotAfter).ToUniversalTime(),
             Request = request.Fingerprint, Authority = root.Subject,
         };
-        var before = PkiFiles.Read(In(IndexName));
-        IssuedCertificate.Parse(In(IndexName), before);
+        _ = IssuedIndex.Read(In(IndexName), Silent).Count(); // with an index that was changed nothing is issued
         // recorded before it is handed out: what nobody knows of cannot be revoked
-        PkiFiles.Replace(In(IndexName), $"{before}{record.ToLine()}\n", PkiFiles.Secret);
+        IssuedIndex.Append(In(IndexName), record, _tell);
         return (Pem(issued), record);
     }
 
@@ -138,25 +142,32 @@ public sealed class AuthorityFolder
         if (serial.Length == 0 || !serial.All(static c => char.IsAsciiHexDigit(c) || c == ':'))
             throw new BadInputException($"\"{BadInputException.Shown(serial)}\" is no serial number in hexadecimal digits");
         var plain = DenyList.Serial(serial);
-        var found = Issued().FirstOrDefault(one => DenyList.Serial(one.Serial) == plain)
+        var found = IssuedIndex.Read(In(IndexName), _tell).FirstOrDefault(one => DenyList.Serial(one.Serial) == plain)
             ?? throw new BadInputException($"{In(IndexName)}: no certificate with the serial {plain} was issued here");
         if (Revoked().Serials.Contains(plain)) return null;
         Deny($"{plain} # {string.Join(", ", found.Names)}");
         return found;
     }
 
-    /// <summary>Revokes all certificates of a site, those to come as well.</summary>
-    /// <returns>The ones that are still valid; null where it was revoked before.</returns>
-    public IReadOnlyList<IssuedCertificate>? RevokeSite(string site)
+    /// <summary>
+    /// Revokes all certificates of a site, those to come as well. The index is not asked: a site is kept out whatever state that is in.
+    /// </summary>
+    /// <returns>Whether it was not revoked before.</returns>
+    public bool RevokeSite(string site)
     {
         using var held = PkiFiles.Lock(In(LockName));
         SanNames.CheckLabel("--site", site);
-        if (Revoked().Sites.Contains(site)) return null;
-        var name = SanNames.OfSite(site, Domain);
-        var now = _time.GetUtcNow();
-        List<IssuedCertificate> valid = [.. Issued().Where(one => one.Names.Contains(name) && one.Until > now)];
+        if (Revoked().Sites.Contains(site)) return false;
         Deny($"site {site} #");
-        return valid;
+        return true;
+    }
+
+    /// <summary>How many certificates of each site are valid now, unless they are revoked.</summary>
+    public IReadOnlyList<int> Valid(IReadOnlyList<string> sites)
+    {
+        var now = _time.GetUtcNow();
+        var valid = Issued().Where(one => one.Until > now).ToList();
+        return [.. sites.Select(site => valid.Count(one => one.Names.Contains(SanNames.OfSite(site, Domain))))];
     }
 
     /// <summary>The first step to a new root: makes it, and trusts it beside the old one, which goes on issuing.</summary>
@@ -240,13 +251,18 @@ public sealed class AuthorityFolder
 
     private void Deny(string line)
     {
-        var before = File.Exists(Denied) ? PkiFiles.Read(Denied) : "";
+        var before = File.Exists(Denied) ? PkiFiles.ReadList(Denied) : "";
         if (before.Length > 0 && !before.EndsWith('\n')) before += "\n";
         var when = Chains.Text(_time.GetUtcNow());
         PkiFiles.Replace(Denied, $"{before}{line}{(line.EndsWith('#') ? "" : ",")} revoked {when}\n", PkiFiles.Public);
     }
 
     private string In(string name) => Path.Combine(_folder, name);
+
+    private static void Silent(string line)
+    {
+        // whoever asks does not hand it on
+    }
 
     private static X509Certificate2 NewRoot(string domain, int years, TimeProvider time)
     {

@@ -84,7 +84,7 @@ public sealed record CertificateReport
         var domain = CertificateNames.DomainOf(certificate) ?? SanNames.DefaultDomain;
         if (System.IO.File.Exists(files.Denied))
         {
-            var denied = DenyList.Parse(files.Denied, PkiFiles.Read(files.Denied));
+            var denied = DenyList.Parse(files.Denied, PkiFiles.ReadList(files.Denied));
             report = report with
             {
                 Revoked = denied.Serials.Contains(DenyList.Serial(report.Serial))

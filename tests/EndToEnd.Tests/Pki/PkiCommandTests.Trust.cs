@@ -98,4 +98,22 @@ public sealed partial class PkiCommandTests
         Assert.Equal(1, installed.Split("trusted from now on").Length - 1);
         Assert.DoesNotContain("trusted from now on", repeated, StringComparison.Ordinal);
     }
+
+    [Fact]
+    public async Task What_a_command_left_that_was_cut_off_is_told_beside_the_output_and_sites_are_revoked_all_the_same()
+    {
+        await InitAsync();
+        var index = Path.Combine(Authority, "issued.jsonl");
+        await File.WriteAllTextAsync(index, "{\"serial\":\"4A");
+
+        var shown = await CommandLine.RunAsync("pki", "show", Authority);
+        await File.WriteAllTextAsync(index, "{\"serial\":\"4A\n");
+        await RefusedAsync("revoked: site north, south; copy ", "pki", "revoke", "abc", "--folder", Authority, "--site", "north",
+            "--site", "south");
+
+        Assert.Equal(0, shown.Code);
+        Assert.Contains("ends with half a line", Assert.Single(shown.ErrorLines), StringComparison.Ordinal);
+        Assert.Equal(["north", "south"],
+            AuthorityFolder.Open(Authority, null, TimeProvider.System).Revoked().Sites.Order(StringComparer.Ordinal));
+    }
 }
