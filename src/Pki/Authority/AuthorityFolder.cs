@@ -1,5 +1,3 @@
-using System.Globalization;
-using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using FedRLora.Abstractions;
 
@@ -7,16 +5,16 @@ namespace FedRLora.Pki.Authority;
 
 /// <summary>
 /// The folder of an authority: its root with the key, the bundle that is handed to everybody, an index of what it issued, and the
-/// deny-list. What it writes is written beside and renamed, a line of the index added at its end, one process at a time.
+/// deny-list. What it writes is written beside and renamed, a line of the index added at its end, one process at a time; a step of several
+/// files that was cut off is finished by the same command.
 /// </summary>
-public sealed class AuthorityFolder
+public sealed partial class AuthorityFolder
 {
     /// <summary>The environment variable with the passphrase of the root's key; without it the key is not encrypted.</summary>
     public const string PassphraseVariable = "FEDRLORA_PKI_PASSPHRASE";
 
     private const string RootName = "root.crt", RootKeyName = "root.key", NextName = "next.crt", NextKeyName = "next.key";
     private const string IndexName = "issued.jsonl", DomainName = "trust-domain", LockName = "lock";
-    private const int Iterations = 600_000; // of PBKDF2 with SHA-256, as OWASP's password storage page asks for
 
     private readonly string _folder;
     private readonly string? _passphrase;
@@ -90,16 +88,11 @@ public sealed class AuthorityFolder
     /// <summary>What is revoked.</summary>
     public DenyList Revoked() => File.Exists(Denied) ? DenyList.Parse(Denied, PkiFiles.ReadList(Denied)) : DenyList.Empty;
 
-    /// <summary>The roots of the bundle; the last one issues, unless there is one that waits for its turn.</summary>
-    public IReadOnlyList<X509Certificate2> Roots()
-    {
-        var all = new X509Certificate2Collection();
-        all.ImportFromPem(PkiFiles.Read(Bundle));
-        return [.. all];
-    }
+    /// <summary>The roots of the bundle, in the order in which they were made.</summary>
+    public IReadOnlyList<X509Certificate2> Roots() => Bundles.Roots(Bundle, PkiFiles.Read(Bundle));
 
     /// <summary>The root that issues.</summary>
-    public X509Certificate2 Root() => X509Certificate2.CreateFromPem(PkiFiles.Read(In(RootName)));
+    public X509Certificate2 Root() => IdentityFolder.ReadFirst(In(RootName));
 
     /// <summary>Issues a certificate and records it.</summary>
     /// <param name="request">What is asked for.</param>
@@ -109,7 +102,7 @@ public sealed class AuthorityFolder
     public (string Certificate, IssuedCertificate Record) Issue(SigningRequest request, int days)
     {
         using var held = PkiFiles.Lock(In(LockName));
-        using var root = Signer();
+        using var root = Signer(out _);
         var now = _time.GetUtcNow();
         var (begin, end) = (new DateTimeOffset(root.NotBefore).ToUniversalTime(), new DateTimeOffset(root.NotAfter).ToUniversalTime());
         if (now < begin || now >= end)
@@ -170,85 +163,6 @@ public sealed class AuthorityFolder
         return [.. sites.Select(site => valid.Count(one => one.Names.Contains(SanNames.OfSite(site, Domain))))];
     }
 
-    /// <summary>The first step to a new root: makes it, and trusts it beside the old one, which goes on issuing.</summary>
-    /// <returns>The new root.</returns>
-    public X509Certificate2 MakeNext(int years)
-    {
-        using var held = PkiFiles.Lock(In(LockName));
-        using var old = Signer();
-        if (File.Exists(In(NextName)))
-            throw new BadInputException($"{In(NextName)}: there is a next root already; go on with --use-next");
-        var next = NewRoot(Domain, years, _time);
-        PkiFiles.Replace(In(NextKeyName), KeyOf(next, _passphrase), PkiFiles.Secret);
-        PkiFiles.Create(In(NextName), Pem(next), PkiFiles.Public);
-        PkiFiles.Replace(Bundle, Pem(old) + Pem(next), PkiFiles.Public);
-        return next;
-    }
-
-    /// <summary>The second step: the new root issues from now on; the old one is still trusted.</summary>
-    public void UseNext()
-    {
-        using var held = PkiFiles.Lock(In(LockName));
-        if (!File.Exists(In(NextName))) throw new BadInputException($"{_folder}: there is no next root; make one with --next");
-        PkiFiles.Move(In(NextKeyName), In(RootKeyName)); // between the two renames Signer finishes what was begun
-        PkiFiles.Move(In(NextName), In(RootName));
-    }
-
-    /// <summary>The third step: the new root alone is trusted.</summary>
-    /// <returns>Certificates of the old one that are still valid, and will be refused.</returns>
-    public IReadOnlyList<IssuedCertificate> DropOld()
-    {
-        using var held = PkiFiles.Lock(In(LockName));
-        if (File.Exists(In(NextName)))
-            throw new BadInputException($"{In(NextName)}: the next root does not issue yet; let it first with --use-next, and renew all");
-        using var root = Signer();
-        if (Roots().Count == 1) throw new BadInputException($"{Bundle}: one root alone is trusted already");
-        PkiFiles.Replace(Bundle, Pem(root), PkiFiles.Public);
-        var now = _time.GetUtcNow();
-        return [.. Issued().Where(one => one.Authority != root.Subject && one.Until > now)];
-    }
-
-    private X509Certificate2 Signer()
-    {
-        PkiFiles.RequireSecret(In(RootKeyName));
-        using var key = ReadKey(In(RootKeyName));
-        using var root = Root();
-        if (Fits(root, key)) return root.CopyWithPrivateKey(key);
-        if (!File.Exists(In(NextKeyName)) && File.Exists(In(NextName)))
-        {
-            using var next = X509Certificate2.CreateFromPem(PkiFiles.Read(In(NextName)));
-            if (Fits(next, key))
-            {
-                PkiFiles.Move(In(NextName), In(RootName)); // UseNext was interrupted
-                return next.CopyWithPrivateKey(key);
-            }
-        }
-
-        throw new BadInputException($"{In(RootKeyName)}: is not the key of {In(RootName)}");
-    }
-
-    private ECDsa ReadKey(string file)
-    {
-        var text = PkiFiles.Read(file);
-        var encrypted = text.Contains("BEGIN ENCRYPTED", StringComparison.Ordinal);
-        if (encrypted && _passphrase is null)
-            throw new BadInputException($"{file}: is encrypted; give its passphrase by {PassphraseVariable}");
-        var key = ECDsa.Create();
-        try
-        {
-            if (encrypted) key.ImportFromEncryptedPem(text, _passphrase);
-            else key.ImportFromPem(text);
-            return key;
-        }
-        catch (Exception e) when (e is CryptographicException or ArgumentException)
-        {
-            key.Dispose();
-            throw new BadInputException(encrypted
-                ? $"{file}: the passphrase in {PassphraseVariable} does not open it, or it is no ECDSA key"
-                : $"{file}: is no ECDSA key in PEM", e);
-        }
-    }
-
     private void Deny(string line)
     {
         var before = File.Exists(Denied) ? PkiFiles.ReadList(Denied) : "";
@@ -262,31 +176,6 @@ public sealed class AuthorityFolder
     private static void Silent(string line)
     {
         // whoever asks does not hand it on
-    }
-
-    private static X509Certificate2 NewRoot(string domain, int years, TimeProvider time)
-    {
-        var now = time.GetUtcNow();
-        // a name of its own: two roots of one name could not be told apart in a chain
-        var mark = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(3));
-        var name = domain.Length <= 32 ? domain : domain[..32];
-        return Issuing.Authority($"{name} authority {now.UtcDateTime.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture)} {mark}",
-            now - Issuing.BeforeIssue, now.AddYears(years));
-    }
-
-    private static string KeyOf(X509Certificate2 root, string? passphrase)
-    {
-        using var key = root.GetECDsaPrivateKey()!;
-        return (passphrase is null
-            ? key.ExportPkcs8PrivateKeyPem()
-            : key.ExportEncryptedPkcs8PrivateKeyPem(passphrase,
-                new PbeParameters(PbeEncryptionAlgorithm.Aes256Cbc, HashAlgorithmName.SHA256, Iterations))) + "\n";
-    }
-
-    private static bool Fits(X509Certificate2 root, ECDsa key)
-    {
-        using var held = root.GetECDsaPublicKey();
-        return held is not null && held.ExportSubjectPublicKeyInfo().AsSpan().SequenceEqual(key.ExportSubjectPublicKeyInfo());
     }
 
     private static string Pem(X509Certificate2 certificate) => certificate.ExportCertificatePem() + "\n";
