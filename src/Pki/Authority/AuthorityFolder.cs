@@ -51,8 +51,7 @@ public sealed partial class AuthorityFolder
         SanNames.CheckDomain("--trust-domain", domain);
         foreach (var name in new[] { DomainName, RootName, RootKeyName, TlsFiles.AuthoritiesName, IndexName })
         {
-            if (Path.Exists(Path.Combine(folder, name)))
-                throw new BadInputException($"{folder}: holds an authority already ({name}); name another --folder");
+            if (Path.Exists(Path.Combine(folder, name))) throw new BadInputException($"{folder}: {Found(folder, name)}");
         }
 
         PkiFiles.CreateFolder(folder);
@@ -172,6 +171,15 @@ public sealed partial class AuthorityFolder
     }
 
     private string In(string name) => Path.Combine(_folder, name);
+
+    private static string Found(string folder, string name)
+    {
+        if (IsOne(folder)) return $"holds an authority already ({name}); name another --folder";
+        if (name is not (RootName or RootKeyName)) return $"holds {name} already; name another --folder";
+        return new FileInfo(Path.Combine(folder, IndexName)) is { Exists: true, Length: > 0 }
+            ? $"holds an authority without its {DomainName}; put that file back, or name another --folder"
+            : $"holds {name} of an authority whose making was cut off; move the folder away, or name another --folder";
+    }
 
     private static void Silent(string line)
     {

@@ -143,6 +143,38 @@ public sealed class AuthorityFolderTests : IDisposable
     }
 
     [Fact]
+    public void A_reply_that_was_cut_off_before_its_certificate_is_finished_and_a_whole_one_is_not_written_over()
+    {
+        var authority = AuthorityFolder.Create(Place, "fedrlora", 1, null, _time);
+        var reply = Path.Combine(_folder.FullName, "approved");
+        Replies.Write(reply, authority, Requests.Of("north"), 1);
+        File.Delete(Path.Combine(reply, "tls.crt"));
+
+        var record = Replies.Write(reply, authority, Requests.Of("north"), 1);
+        var whole = Assert.Throws<BadInputException>(() => Replies.Write(reply, authority, Requests.Of("north"), 1));
+        File.Delete(Path.Combine(reply, "tls.crt"));
+        File.WriteAllText(Path.Combine(reply, "ca.crt"), "another authority's");
+        var other = Assert.Throws<BadInputException>(() => Replies.Write(reply, authority, Requests.Of("north"), 1));
+
+        Assert.Equal(record.Serial, authority.Issued()[1].Serial);
+        Assert.Equal(2, authority.Issued().Count);
+        Assert.All([whole, other], static refused => Assert.Contains("is there already", refused.Message, StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void A_folder_where_the_making_of_an_authority_was_cut_off_says_so()
+    {
+        AuthorityFolder.Create(Place, "fedrlora", 1, null, _time).Issue(Requests.Of("north"), 1);
+        File.Delete(Path.Combine(Place, "trust-domain"));
+        var lost = Assert.Throws<BadInputException>(() => AuthorityFolder.Create(Place, "fedrlora", 1, null, _time));
+        foreach (var name in new[] { "root.crt", "ca.crt", "issued.jsonl" }) File.Delete(Path.Combine(Place, name));
+        var cut = Assert.Throws<BadInputException>(() => AuthorityFolder.Create(Place, "fedrlora", 1, null, _time));
+
+        Assert.Contains("put that file back", lost.Message, StringComparison.Ordinal);
+        Assert.Contains("holds root.key of an authority whose making was cut off", cut.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_key_of_another_root_is_refused()
     {
         var authority = AuthorityFolder.Create(Place, "fedrlora", 1, null, _time);
