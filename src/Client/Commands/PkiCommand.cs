@@ -1,5 +1,5 @@
 using System.CommandLine;
-using System.Text.Json;
+using System.Security.Cryptography.X509Certificates;
 using FedRLora.Abstractions;
 using FedRLora.ControlPlane.Views;
 using FedRLora.Pki;
@@ -21,7 +21,15 @@ internal static class PkiCommand
         Description = "The authority's folder, which only its administrators may read", Required = true,
     };
 
-    public static AuthorityFolder Open(string folder) => AuthorityFolder.Open(folder, Passphrase(), TimeProvider.System);
+    public static AuthorityFolder Open(ParseResult parsed, Option<string> folder) => Open(parsed, parsed.GetRequiredValue(folder));
+
+    /// <summary>Opens an authority; what a command that was cut off has left there is told beside the output.</summary>
+    public static AuthorityFolder Open(ParseResult parsed, string folder) =>
+        AuthorityFolder.Open(folder, Passphrase(), TimeProvider.System, parsed.InvocationConfiguration.Error.WriteLine);
+
+    /// <summary>A root as people compare it.</summary>
+    public static string InWords(X509Certificate2 root) =>
+        $"{BadInputException.Shown(root.Subject)}, fingerprint {Fingerprints.Shown(Fingerprints.Of(root))}";
 
     private static string? Passphrase() =>
         Environment.GetEnvironmentVariable(AuthorityFolder.PassphraseVariable) is { Length: > 0 } given ? given : null;
@@ -52,26 +60,28 @@ internal static class PkiCommand
             if (steps is [] or ["--next"])
             {
                 AuthorityFolder authority;
+                X509Certificate2 root;
                 if (steps is [])
                 {
                     authority = AuthorityFolder.Create(place, parsed.GetRequiredValue(domain), span, Passphrase(), TimeProvider.System);
-                    await output.WriteLineAsync(
-                        $"authority of {authority.Domain} in {place}, valid until {Chains.Text(authority.Root().NotAfter)}"
+                    root = authority.Root();
+                    await output.WriteLineAsync($"authority of {authority.Domain} in {place}, valid until {Chains.Text(root.NotAfter)}"
                         + (Passphrase() is null ? $"; its key is not encrypted ({AuthorityFolder.PassphraseVariable} would)" : ""));
                 }
                 else
                 {
-                    authority = Open(place);
-                    var root = authority.MakeNext(span);
+                    authority = Open(parsed, place);
+                    root = authority.MakeNext(span);
                     await output.WriteLineAsync($"next root {root.Subject}, valid until {Chains.Text(root.NotAfter)}; "
                         + $"copy {authority.Bundle} to every silo and client, then give --use-next");
                 }
 
                 await output.WriteLineAsync($"everybody trusts by {authority.Bundle}");
+                await output.WriteLineAsync($"tell who installs it, by another way: {InWords(root)}");
                 return ExitCode.Done;
             }
 
-            var existing = Open(place);
+            var existing = Open(parsed, place);
             if (steps is ["--use-next"])
             {
                 existing.UseNext();
@@ -100,9 +110,15 @@ internal static class PkiCommand
         var command = new Command("revoke", "Put certificates or a whole site on the deny-list") { serials, folder, site };
         command.SetAction(async (parsed, _) =>
         {
-            var (numbers, sites) = (parsed.GetValue(serials) ?? [], parsed.GetValue(site) ?? []);
-            if (numbers.Length + sites.Length == 0) throw new BadInputException("nothing to revoke: give a serial number or --site NAME");
-            var (authority, output) = (Open(parsed.GetRequiredValue(folder)), parsed.InvocationConfiguration.Output);
+            var (numbers, sites) = (parsed.GetValue(serials) ?? [],
+                (parsed.GetValue(site) ?? []).Select(name => SanNames.CheckLabel(site.Name, name)).Distinct().ToList());
+            if (numbers.Length + sites.Count == 0) throw new BadInputException("nothing to revoke: give a serial number or --site NAME");
+            var (authority, output) = (Open(parsed, folder), parsed.InvocationConfiguration.Output);
+            List<string> revoked = [.. sites.Where(authority.RevokeSite)]; // all of them, before the index is asked for anything
+            foreach (var name in sites.Except(revoked)) await output.WriteLineAsync($"was revoked before: site {name}");
+            foreach (var (name, count) in revoked.Zip(Valid(authority, revoked)))
+                await output.WriteLineAsync(
+                    $"revoked: site {name}, {Words.Count(count, "certificate")} of it would have been valid still");
             foreach (var number in numbers)
             {
                 await output.WriteLineAsync(authority.RevokeSerial(number) is { } found
@@ -110,16 +126,24 @@ internal static class PkiCommand
                     : $"was revoked before: {DenyList.Serial(number)}");
             }
 
-            foreach (var name in sites)
-            {
-                await output.WriteLineAsync(authority.RevokeSite(name) is { } valid
-                    ? $"revoked: site {name}, {Words.Count(valid.Count, "certificate")} of it would have been valid still"
-                    : $"was revoked before: site {name}");
-            }
-
             await output.WriteLineAsync($"copy {authority.Denied} to every silo: it counts where it lies");
             return ExitCode.Done;
         });
         return command;
+    }
+
+    // an index that cannot be read keeps nobody from being revoked, and that they are is said
+    private static IReadOnlyList<int> Valid(AuthorityFolder authority, List<string> revoked)
+    {
+        if (revoked.Count == 0) return [];
+        try
+        {
+            return authority.Valid(revoked);
+        }
+        catch (BadInputException e)
+        {
+            throw new BadInputException($"revoked: site {string.Join(", ", revoked)}; copy {authority.Denied} to every silo. "
+                + $"How many certificates would have been valid still cannot be told: {e.Message}", e.InnerException);
+        }
     }
 }

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Security.Cryptography.X509Certificates;
 using FedRLora.Abstractions;
 using FedRLora.ControlPlane.Views;
 using FedRLora.Pki;
@@ -67,7 +68,7 @@ internal static class PkiRequests
         command.SetAction(async (parsed, cancellationToken) =>
         {
             var (path, output) = (parsed.GetRequiredValue(file), parsed.InvocationConfiguration.Output);
-            var authority = PkiCommand.Open(parsed.GetRequiredValue(folder));
+            var authority = PkiCommand.Open(parsed, folder);
             var request = Replies.Read(path, authority.Domain);
             await output.WriteLineAsync($"asks for: {request.Names}");
             foreach (var name in request.Names.Dns(authority.Domain)) await output.WriteLineAsync($"  {name}");
@@ -114,18 +115,28 @@ internal static class PkiRequests
     {
         var reply = new Argument<string>("reply") { Description = "What the authority sent back: a folder, or the certificate's file" };
         var folder = Tls();
+        var fingerprint = new Option<string[]>("--ca-fingerprint")
+        {
+            Description = "SHA-256 of the authority's root, as its administrator told you; each root that is new here has to be one of "
+                + "these, so repeat it",
+            HelpName = "SHA256",
+        };
         var command = new Command("install", "Put a certificate that was sent back beside its key; a silo that runs takes it over")
         {
-            reply, folder,
+            reply, folder, fingerprint,
         };
         command.SetAction(async (parsed, _) =>
         {
-            var place = parsed.GetRequiredValue(folder);
-            using var installed = IdentityFolder.Install(place, parsed.GetRequiredValue(reply), TimeProvider.System);
-            await parsed.InvocationConfiguration.Output.WriteLineAsync($"{Path.Combine(place, TlsFiles.CertificateName)}: "
+            var (place, output) = (parsed.GetRequiredValue(folder), parsed.InvocationConfiguration.Output);
+            List<string> told = [.. (parsed.GetValue(fingerprint) ?? []).Select(one => Fingerprints.Parse(fingerprint.Name, one))];
+            using var installed = IdentityFolder.Install(place, parsed.GetRequiredValue(reply), told, Trusts, TimeProvider.System);
+            await output.WriteLineAsync($"{Path.Combine(place, TlsFiles.CertificateName)}: "
                 + $"{string.Join(", ", CertificateNames.DnsOf(installed))}, serial {installed.SerialNumber}, "
                 + $"valid until {Chains.Text(installed.NotAfter)}");
             return ExitCode.Done;
+
+            void Trusts(X509Certificate2 root) => output.WriteLine($"trusted from now on: {PkiCommand.InWords(root)}"
+                + (told.Count > 0 ? ", as you were told" : "; compare with what the authority's administrator says"));
         });
         return command;
     }
@@ -147,7 +158,7 @@ internal static class PkiRequests
     {
         if (fingerprint is not null)
         {
-            if (SigningRequest.Digits(fingerprint) != request.Fingerprint)
+            if (Fingerprints.Digits(fingerprint) != request.Fingerprint)
                 throw new BadInputException("--fingerprint is not that of this request: it was changed on the way, or it is another one");
             return;
         }

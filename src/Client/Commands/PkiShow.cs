@@ -19,7 +19,12 @@ internal static class PkiShow
         {
             var (what, output, asJson) = (parsed.GetRequiredValue(path), parsed.InvocationConfiguration.Output, parsed.GetValue(json));
             if (Directory.Exists(what))
-                return AuthorityFolder.IsOne(what) ? await AuthorityAsync(what, output, asJson) : await FolderAsync(what, output, asJson);
+            {
+                return AuthorityFolder.IsOne(what)
+                    ? await AuthorityAsync(PkiCommand.Open(parsed, what), output, asJson)
+                    : await FolderAsync(what, output, asJson);
+            }
+
             if (Replies.IsRequest(what)) return await RequestAsync(what, output, asJson);
             foreach (var report in CertificateReport.OfFile(what, TimeProvider.System)) await WriteAsync(report, output, asJson);
             return ExitCode.Done;
@@ -62,22 +67,22 @@ internal static class PkiShow
         return ExitCode.Done;
     }
 
-    private static async Task<int> AuthorityAsync(string folder, TextWriter output, bool json)
+    private static async Task<int> AuthorityAsync(AuthorityFolder authority, TextWriter output, bool json)
     {
-        var authority = PkiCommand.Open(folder);
-        var (denied, now, issues) = (authority.Revoked(), TimeProvider.System.GetUtcNow(), authority.Root().Subject);
+        var (denied, now, issues) = (authority.Revoked(), TimeProvider.System.GetUtcNow(), Fingerprints.Of(authority.Root()));
         foreach (var root in CertificateReport.OfFile(authority.Bundle, TimeProvider.System))
         {
             if (json) await WriteAsync(root, output, json);
             else
-                await output.WriteLineAsync($"trusted: {root.Subject}, valid until {Chains.Text(root.Until)}"
-                    + (root.Subject == issues ? ", issues" : ""));
+                await output.WriteLineAsync($"trusted: {root.Subject}, fingerprint {Fingerprints.Shown(root.Fingerprint)}, "
+                    + $"valid until {Chains.Text(root.Until)}{(root.Fingerprint == issues ? ", issues" : "")}");
         }
 
+        var sites = denied.Sites.Select(site => SanNames.OfSite(site, authority.Domain)).ToHashSet();
         foreach (var one in authority.Issued())
         {
             var revoked = denied.Serials.Contains(DenyList.Serial(one.Serial))
-                || one.Names.Any(name => denied.Sites.Any(site => name == SanNames.OfSite(site, authority.Domain)));
+                || one.Names.Any(sites.Contains);
             if (json)
             {
                 await output.WriteLineAsync(JsonSerializer.Serialize(new
@@ -119,7 +124,7 @@ internal static class PkiShow
         await output.WriteLineAsync($"valid: from {Chains.Text(report.From)} to {Chains.Text(report.Until)}, "
             + (report.DaysLeft < 0 ? "over" : Words.Count(report.DaysLeft, "day") + " left"));
         await output.WriteLineAsync($"key of: {report.Key}");
-        await output.WriteLineAsync($"fingerprint: {report.Fingerprint}");
+        await output.WriteLineAsync($"fingerprint: {Fingerprints.Shown(report.Fingerprint)}");
         if (report.Revoked is { } revoked) await output.WriteLineAsync(revoked ? "revoked: yes" : "revoked: no");
     }
 }

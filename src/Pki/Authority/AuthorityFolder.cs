@@ -1,5 +1,3 @@
-using System.Globalization;
-using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using FedRLora.Abstractions;
 
@@ -7,24 +5,25 @@ namespace FedRLora.Pki.Authority;
 
 /// <summary>
 /// The folder of an authority: its root with the key, the bundle that is handed to everybody, an index of what it issued, and the
-/// deny-list. What it writes is written beside and renamed, one process at a time.
+/// deny-list. What it writes is written beside and renamed, a line of the index added at its end, one process at a time; a step of several
+/// files that was cut off is finished by the same command.
 /// </summary>
-public sealed class AuthorityFolder
+public sealed partial class AuthorityFolder
 {
     /// <summary>The environment variable with the passphrase of the root's key; without it the key is not encrypted.</summary>
     public const string PassphraseVariable = "FEDRLORA_PKI_PASSPHRASE";
 
     private const string RootName = "root.crt", RootKeyName = "root.key", NextName = "next.crt", NextKeyName = "next.key";
     private const string IndexName = "issued.jsonl", DomainName = "trust-domain", LockName = "lock";
-    private const int Iterations = 600_000; // of PBKDF2 with SHA-256, as OWASP's password storage page asks for
 
     private readonly string _folder;
     private readonly string? _passphrase;
     private readonly TimeProvider _time;
+    private readonly Action<string> _tell;
 
-    private AuthorityFolder(string folder, string? passphrase, TimeProvider time)
+    private AuthorityFolder(string folder, string? passphrase, TimeProvider time, Action<string>? tell)
     {
-        (_folder, _passphrase, _time) = (folder, passphrase, time);
+        (_folder, _passphrase, _time, _tell) = (folder, passphrase, time, tell ?? Silent);
         Domain = SanNames.CheckDomain(In(DomainName), PkiFiles.Read(In(DomainName)).Trim());
     }
 
@@ -52,8 +51,7 @@ public sealed class AuthorityFolder
         SanNames.CheckDomain("--trust-domain", domain);
         foreach (var name in new[] { DomainName, RootName, RootKeyName, TlsFiles.AuthoritiesName, IndexName })
         {
-            if (Path.Exists(Path.Combine(folder, name)))
-                throw new BadInputException($"{folder}: holds an authority already ({name}); name another --folder");
+            if (Path.Exists(Path.Combine(folder, name))) throw new BadInputException($"{folder}: {Found(folder, name)}");
         }
 
         PkiFiles.CreateFolder(folder);
@@ -65,36 +63,35 @@ public sealed class AuthorityFolder
         PkiFiles.Create(Path.Combine(folder, TlsFiles.AuthoritiesName), Pem(root), PkiFiles.Public);
         PkiFiles.Create(Path.Combine(folder, IndexName), "", PkiFiles.Secret);
         PkiFiles.Create(Path.Combine(folder, DomainName), domain + "\n", PkiFiles.Public); // last: what it makes is one whole
-        return new(folder, passphrase, time);
+        return new(folder, passphrase, time, tell: null);
     }
 
     /// <summary>Opens an authority.</summary>
+    /// <param name="folder">Its folder.</param>
+    /// <param name="passphrase">Opens the key, where that is encrypted.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="tell">Takes lines about what a command that was cut off has left and was passed over; null: they are lost.</param>
     /// <exception cref="BadInputException">The folder holds none, or others may look into it.</exception>
-    public static AuthorityFolder Open(string folder, string? passphrase, TimeProvider time)
+    public static AuthorityFolder Open(string folder, string? passphrase, TimeProvider time, Action<string>? tell = null)
     {
         if (!Directory.Exists(folder)) throw new BadInputException($"{folder}: there is no such folder");
         if (!IsOne(folder))
             throw new BadInputException($"{folder}: holds no authority; make one with: fedrlora pki init --folder {folder}");
         PkiFiles.RequirePrivate(folder);
-        return new(folder, passphrase, time);
+        return new(folder, passphrase, time, tell);
     }
 
     /// <summary>What it issued, in order.</summary>
-    public IReadOnlyList<IssuedCertificate> Issued() => IssuedCertificate.Parse(In(IndexName), PkiFiles.Read(In(IndexName)));
+    public IReadOnlyList<IssuedCertificate> Issued() => [.. IssuedIndex.Read(In(IndexName), _tell)];
 
     /// <summary>What is revoked.</summary>
-    public DenyList Revoked() => File.Exists(Denied) ? DenyList.Parse(Denied, PkiFiles.Read(Denied)) : DenyList.Empty;
+    public DenyList Revoked() => File.Exists(Denied) ? DenyList.Parse(Denied, PkiFiles.ReadList(Denied)) : DenyList.Empty;
 
-    /// <summary>The roots of the bundle; the last one issues, unless there is one that waits for its turn.</summary>
-    public IReadOnlyList<X509Certificate2> Roots()
-    {
-        var all = new X509Certificate2Collection();
-        all.ImportFromPem(PkiFiles.Read(Bundle));
-        return [.. all];
-    }
+    /// <summary>The roots of the bundle, in the order in which they were made.</summary>
+    public IReadOnlyList<X509Certificate2> Roots() => Bundles.Roots(Bundle, PkiFiles.Read(Bundle));
 
     /// <summary>The root that issues.</summary>
-    public X509Certificate2 Root() => X509Certificate2.CreateFromPem(PkiFiles.Read(In(RootName)));
+    public X509Certificate2 Root() => IdentityFolder.ReadFirst(In(RootName));
 
     /// <summary>Issues a certificate and records it.</summary>
     /// <param name="request">What is asked for.</param>
@@ -104,7 +101,7 @@ public sealed class AuthorityFolder
     public (string Certificate, IssuedCertificate Record) Issue(SigningRequest request, int days)
     {
         using var held = PkiFiles.Lock(In(LockName));
-        using var root = Signer();
+        using var root = Signer(out _);
         var now = _time.GetUtcNow();
         var (begin, end) = (new DateTimeOffset(root.NotBefore).ToUniversalTime(), new DateTimeOffset(root.NotAfter).ToUniversalTime());
         if (now < begin || now >= end)
@@ -122,10 +119,9 @@ public sealed class AuthorityFolder
             From = new DateTimeOffset(issued.NotBefore).ToUniversalTime(), Until = new DateTimeOffset(issued.NotAfter).ToUniversalTime(),
             Request = request.Fingerprint, Authority = root.Subject,
         };
-        var before = PkiFiles.Read(In(IndexName));
-        IssuedCertificate.Parse(In(IndexName), before);
+        _ = IssuedIndex.Read(In(IndexName), Silent).Count(); // with an index that was changed nothing is issued
         // recorded before it is handed out: what nobody knows of cannot be revoked
-        PkiFiles.Replace(In(IndexName), $"{before}{record.ToLine()}\n", PkiFiles.Secret);
+        IssuedIndex.Append(In(IndexName), record, _tell);
         return (Pem(issued), record);
     }
 
@@ -138,109 +134,37 @@ public sealed class AuthorityFolder
         if (serial.Length == 0 || !serial.All(static c => char.IsAsciiHexDigit(c) || c == ':'))
             throw new BadInputException($"\"{BadInputException.Shown(serial)}\" is no serial number in hexadecimal digits");
         var plain = DenyList.Serial(serial);
-        var found = Issued().FirstOrDefault(one => DenyList.Serial(one.Serial) == plain)
+        var found = IssuedIndex.Read(In(IndexName), _tell).FirstOrDefault(one => DenyList.Serial(one.Serial) == plain)
             ?? throw new BadInputException($"{In(IndexName)}: no certificate with the serial {plain} was issued here");
         if (Revoked().Serials.Contains(plain)) return null;
         Deny($"{plain} # {string.Join(", ", found.Names)}");
         return found;
     }
 
-    /// <summary>Revokes all certificates of a site, those to come as well.</summary>
-    /// <returns>The ones that are still valid; null where it was revoked before.</returns>
-    public IReadOnlyList<IssuedCertificate>? RevokeSite(string site)
+    /// <summary>
+    /// Revokes all certificates of a site, those to come as well. The index is not asked: a site is kept out whatever state that is in.
+    /// </summary>
+    /// <returns>Whether it was not revoked before.</returns>
+    public bool RevokeSite(string site)
     {
         using var held = PkiFiles.Lock(In(LockName));
         SanNames.CheckLabel("--site", site);
-        if (Revoked().Sites.Contains(site)) return null;
-        var name = SanNames.OfSite(site, Domain);
-        var now = _time.GetUtcNow();
-        List<IssuedCertificate> valid = [.. Issued().Where(one => one.Names.Contains(name) && one.Until > now)];
+        if (Revoked().Sites.Contains(site)) return false;
         Deny($"site {site} #");
-        return valid;
+        return true;
     }
 
-    /// <summary>The first step to a new root: makes it, and trusts it beside the old one, which goes on issuing.</summary>
-    /// <returns>The new root.</returns>
-    public X509Certificate2 MakeNext(int years)
+    /// <summary>How many certificates of each site are valid now, unless they are revoked.</summary>
+    public IReadOnlyList<int> Valid(IReadOnlyList<string> sites)
     {
-        using var held = PkiFiles.Lock(In(LockName));
-        using var old = Signer();
-        if (File.Exists(In(NextName)))
-            throw new BadInputException($"{In(NextName)}: there is a next root already; go on with --use-next");
-        var next = NewRoot(Domain, years, _time);
-        PkiFiles.Replace(In(NextKeyName), KeyOf(next, _passphrase), PkiFiles.Secret);
-        PkiFiles.Create(In(NextName), Pem(next), PkiFiles.Public);
-        PkiFiles.Replace(Bundle, Pem(old) + Pem(next), PkiFiles.Public);
-        return next;
-    }
-
-    /// <summary>The second step: the new root issues from now on; the old one is still trusted.</summary>
-    public void UseNext()
-    {
-        using var held = PkiFiles.Lock(In(LockName));
-        if (!File.Exists(In(NextName))) throw new BadInputException($"{_folder}: there is no next root; make one with --next");
-        PkiFiles.Move(In(NextKeyName), In(RootKeyName)); // between the two renames Signer finishes what was begun
-        PkiFiles.Move(In(NextName), In(RootName));
-    }
-
-    /// <summary>The third step: the new root alone is trusted.</summary>
-    /// <returns>Certificates of the old one that are still valid, and will be refused.</returns>
-    public IReadOnlyList<IssuedCertificate> DropOld()
-    {
-        using var held = PkiFiles.Lock(In(LockName));
-        if (File.Exists(In(NextName)))
-            throw new BadInputException($"{In(NextName)}: the next root does not issue yet; let it first with --use-next, and renew all");
-        using var root = Signer();
-        if (Roots().Count == 1) throw new BadInputException($"{Bundle}: one root alone is trusted already");
-        PkiFiles.Replace(Bundle, Pem(root), PkiFiles.Public);
         var now = _time.GetUtcNow();
-        return [.. Issued().Where(one => one.Authority != root.Subject && one.Until > now)];
-    }
-
-    private X509Certificate2 Signer()
-    {
-        PkiFiles.RequireSecret(In(RootKeyName));
-        using var key = ReadKey(In(RootKeyName));
-        using var root = Root();
-        if (Fits(root, key)) return root.CopyWithPrivateKey(key);
-        if (!File.Exists(In(NextKeyName)) && File.Exists(In(NextName)))
-        {
-            using var next = X509Certificate2.CreateFromPem(PkiFiles.Read(In(NextName)));
-            if (Fits(next, key))
-            {
-                PkiFiles.Move(In(NextName), In(RootName)); // UseNext was interrupted
-                return next.CopyWithPrivateKey(key);
-            }
-        }
-
-        throw new BadInputException($"{In(RootKeyName)}: is not the key of {In(RootName)}");
-    }
-
-    private ECDsa ReadKey(string file)
-    {
-        var text = PkiFiles.Read(file);
-        var encrypted = text.Contains("BEGIN ENCRYPTED", StringComparison.Ordinal);
-        if (encrypted && _passphrase is null)
-            throw new BadInputException($"{file}: is encrypted; give its passphrase by {PassphraseVariable}");
-        var key = ECDsa.Create();
-        try
-        {
-            if (encrypted) key.ImportFromEncryptedPem(text, _passphrase);
-            else key.ImportFromPem(text);
-            return key;
-        }
-        catch (Exception e) when (e is CryptographicException or ArgumentException)
-        {
-            key.Dispose();
-            throw new BadInputException(encrypted
-                ? $"{file}: the passphrase in {PassphraseVariable} does not open it, or it is no ECDSA key"
-                : $"{file}: is no ECDSA key in PEM", e);
-        }
+        var valid = Issued().Where(one => one.Until > now).ToList();
+        return [.. sites.Select(site => valid.Count(one => one.Names.Contains(SanNames.OfSite(site, Domain))))];
     }
 
     private void Deny(string line)
     {
-        var before = File.Exists(Denied) ? PkiFiles.Read(Denied) : "";
+        var before = File.Exists(Denied) ? PkiFiles.ReadList(Denied) : "";
         if (before.Length > 0 && !before.EndsWith('\n')) before += "\n";
         var when = Chains.Text(_time.GetUtcNow());
         PkiFiles.Replace(Denied, $"{before}{line}{(line.EndsWith('#') ? "" : ",")} revoked {when}\n", PkiFiles.Public);
@@ -248,29 +172,18 @@ public sealed class AuthorityFolder
 
     private string In(string name) => Path.Combine(_folder, name);
 
-    private static X509Certificate2 NewRoot(string domain, int years, TimeProvider time)
+    private static string Found(string folder, string name)
     {
-        var now = time.GetUtcNow();
-        // a name of its own: two roots of one name could not be told apart in a chain
-        var mark = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(3));
-        var name = domain.Length <= 32 ? domain : domain[..32];
-        return Issuing.Authority($"{name} authority {now.UtcDateTime.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture)} {mark}",
-            now - Issuing.BeforeIssue, now.AddYears(years));
+        if (IsOne(folder)) return $"holds an authority already ({name}); name another --folder";
+        if (name is not (RootName or RootKeyName)) return $"holds {name} already; name another --folder";
+        return new FileInfo(Path.Combine(folder, IndexName)) is { Exists: true, Length: > 0 }
+            ? $"holds an authority without its {DomainName}; put that file back, or name another --folder"
+            : $"holds {name} of an authority whose making was cut off; move the folder away, or name another --folder";
     }
 
-    private static string KeyOf(X509Certificate2 root, string? passphrase)
+    private static void Silent(string line)
     {
-        using var key = root.GetECDsaPrivateKey()!;
-        return (passphrase is null
-            ? key.ExportPkcs8PrivateKeyPem()
-            : key.ExportEncryptedPkcs8PrivateKeyPem(passphrase,
-                new PbeParameters(PbeEncryptionAlgorithm.Aes256Cbc, HashAlgorithmName.SHA256, Iterations))) + "\n";
-    }
-
-    private static bool Fits(X509Certificate2 root, ECDsa key)
-    {
-        using var held = root.GetECDsaPublicKey();
-        return held is not null && held.ExportSubjectPublicKeyInfo().AsSpan().SequenceEqual(key.ExportSubjectPublicKeyInfo());
+        // whoever asks does not hand it on
     }
 
     private static string Pem(X509Certificate2 certificate) => certificate.ExportCertificatePem() + "\n";

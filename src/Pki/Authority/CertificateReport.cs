@@ -84,7 +84,7 @@ public sealed record CertificateReport
         var domain = CertificateNames.DomainOf(certificate) ?? SanNames.DefaultDomain;
         if (System.IO.File.Exists(files.Denied))
         {
-            var denied = DenyList.Parse(files.Denied, PkiFiles.Read(files.Denied));
+            var denied = DenyList.Parse(files.Denied, PkiFiles.ReadList(files.Denied));
             report = report with
             {
                 Revoked = denied.Serials.Contains(DenyList.Serial(report.Serial))
@@ -111,7 +111,7 @@ public sealed record CertificateReport
         Serial = certificate.SerialNumber, From = new DateTimeOffset(certificate.NotBefore).ToUniversalTime(),
         Until = new DateTimeOffset(certificate.NotAfter).ToUniversalTime(),
         DaysLeft = (int)Math.Floor((new DateTimeOffset(certificate.NotAfter) - time.GetUtcNow()).TotalDays),
-        Fingerprint = Convert.ToHexStringLower(SHA256.HashData(certificate.RawData)), Key = KeyName(certificate),
+        Fingerprint = Fingerprints.Of(certificate), Key = KeyName(certificate),
         IsAuthority = certificate.Extensions.OfType<X509BasicConstraintsExtension>().Any(static one => one.CertificateAuthority),
     };
 

@@ -63,10 +63,18 @@ public static class IdentityFolder
     /// </summary>
     /// <param name="folder">The folder with the key.</param>
     /// <param name="reply">What the authority sent back: a folder with certificate and authorities, or the certificate alone.</param>
+    /// <param name="told">
+    /// Fingerprints of roots that the authority's administrator told (<see cref="Fingerprints.Digits"/>); none: they are not compared.
+    /// </param>
+    /// <param name="trusts">Takes each root that was not trusted here before, when all was checked and nothing is written yet.</param>
     /// <param name="time">The clock.</param>
     /// <returns>The certificate.</returns>
-    /// <exception cref="BadInputException">Others would refuse it, its key is not here, or a file cannot be written.</exception>
-    public static X509Certificate2 Install(string folder, string reply, TimeProvider time)
+    /// <exception cref="BadInputException">
+    /// Others would refuse it, its key is not here, it comes with other authorities than those that are trusted or were told, or a file
+    /// cannot be written.
+    /// </exception>
+    public static X509Certificate2 Install(
+        string folder, string reply, IReadOnlyList<string> told, Action<X509Certificate2> trusts, TimeProvider time)
     {
         var files = TlsFiles.In(folder);
         var isFolder = Directory.Exists(reply);
@@ -78,14 +86,20 @@ public static class IdentityFolder
         var key = new[] { waiting, files.Key }.FirstOrDefault(file => File.Exists(file) && Fits(certificate, file))
             ?? throw new BadInputException($"{certificateFile}: no key in {folder} is of this certificate; "
                 + "was it made for the request that lies there?");
+        var bundle = PkiFiles.Read(authorities);
+        var roots = Bundles.Roots(authorities, bundle);
+        var before = TrustedBefore(files.Authorities, unless: isFolder ? sentAuthorities : null);
+        RequireTrust(authorities, roots, files.Authorities, before);
+        List<X509Certificate2> newRoots = [.. roots.Where(root => !Bundles.Holds(before, root))];
+        RequireTold(authorities, roots, newRoots, told);
         var domain = CertificateNames.DomainOf(certificate) ?? SanNames.DefaultDomain;
         // as a silo would open it
         var opened = new TlsFiles(certificateFile, key, authorities, files.Denied);
         TlsIdentity.Open(opened, domain, UsesOf(certificate), time, NullLogger.Instance);
         if (File.Exists(files.Certificate))
         {
-            using var before = ReadFirst(files.Certificate);
-            var lost = CertificateNames.DnsOf(before).Except(CertificateNames.DnsOf(certificate)).ToList();
+            using var served = ReadFirst(files.Certificate);
+            var lost = CertificateNames.DnsOf(served).Except(CertificateNames.DnsOf(certificate)).ToList();
             if (lost.Count > 0)
                 throw new BadInputException($"{certificateFile}: does not hold {string.Join(", ", lost)}, which {files.Certificate} holds; "
                     + "use another folder for another identity");
@@ -93,7 +107,8 @@ public static class IdentityFolder
 
         foreach (var file in new[] { files.Certificate, files.Key, files.Authorities }) PkiFiles.RequireReplaceable(file);
         var text = PkiFiles.Read(certificateFile);
-        if (authorities != files.Authorities) PkiFiles.Replace(files.Authorities, PkiFiles.Read(authorities), PkiFiles.Public);
+        newRoots.ForEach(trusts); // before: who repeats an install that was cut off would not see them any more
+        if (authorities != files.Authorities) PkiFiles.Replace(files.Authorities, bundle, PkiFiles.Public);
         if (key == waiting) PkiFiles.Move(waiting, files.Key);
         PkiFiles.Replace(files.Certificate, text, PkiFiles.Public);
         File.Delete(Path.Combine(folder, SigningRequest.FileName)); // it has been answered
@@ -126,6 +141,35 @@ public static class IdentityFolder
     {
         using var key = ReadKey(keyFile);
         return key.ExportSubjectPublicKeyInfo().AsSpan().SequenceEqual(certificate.PublicKey.ExportSubjectPublicKeyInfo());
+    }
+
+    // Of a reply that was put right into the folder nothing says what was trusted before it came.
+    private static IReadOnlyList<X509Certificate2> TrustedBefore(string file, string? unless) =>
+        File.Exists(file) && (unless is null || Path.GetFullPath(unless) != Path.GetFullPath(file))
+            ? Bundles.Roots(file, PkiFiles.Read(file))
+            : [];
+
+    // Whoever can change a reply on its way would else say whom this site believes.
+    private static void RequireTrust(
+        string file, IReadOnlyList<X509Certificate2> roots, string trusted, IReadOnlyList<X509Certificate2> before)
+    {
+        if (before.Count > 0 && !roots.Any(root => Bundles.Holds(before, root)))
+            throw new BadInputException($"{file}: shares no root with {trusted}, by which others are trusted here; should the authority be "
+                + $"another one now, ask its administrator for its fingerprint, move {trusted} away, and give --ca-fingerprint");
+    }
+
+    // A root that was added on the way stands beside the right one, so that each has to be told that is new here.
+    private static void RequireTold(
+        string file, IReadOnlyList<X509Certificate2> roots, IReadOnlyList<X509Certificate2> newRoots, IReadOnlyList<string> told)
+    {
+        if (told.Count == 0) return;
+        var found = roots.Select(Fingerprints.Of).ToList();
+        if (told.FirstOrDefault(one => !found.Contains(one)) is { } missing)
+            throw new BadInputException($"{file}: holds no root with the fingerprint {Fingerprints.Shown(missing)}, but "
+                + $"{string.Join(", ", found.Select(Fingerprints.Shown))}: it was changed on the way, or is of another authority");
+        if (newRoots.FirstOrDefault(root => !told.Contains(Fingerprints.Of(root))) is { } other)
+            throw new BadInputException($"{file}: holds another root, {BadInputException.Shown(other.Subject)}, with the fingerprint "
+                + $"{Fingerprints.Shown(Fingerprints.Of(other))}; ask the authority's administrator, and give each one's --ca-fingerprint");
     }
 
     private static AsymmetricAlgorithm ReadKey(string file)

@@ -1,6 +1,6 @@
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using FedRLora.Abstractions;
 
 namespace FedRLora.Pki.Authority;
 
@@ -30,25 +30,20 @@ public sealed record IssuedCertificate
 
     internal string ToLine() => JsonSerializer.Serialize(this, IndexJson.Default.IssuedCertificate);
 
-    internal static IReadOnlyList<IssuedCertificate> Parse(string file, string text)
-    {
-        List<IssuedCertificate> all = [];
-        var number = 0;
-        foreach (var line in text.ReplaceLineEndings("\n").Split('\n'))
-        {
-            number++;
-            if (line.Length == 0) continue;
-            try
-            {
-                all.Add(JsonSerializer.Deserialize(line, IndexJson.Default.IssuedCertificate) ?? throw new JsonException("null"));
-            }
-            catch (JsonException e)
-            {
-                throw new BadInputException($"{file}:{number}: is no record of a certificate: it was changed or cut off", e);
-            }
-        }
+    /// <summary>The record that a line holds; null where it holds none.</summary>
+    internal static IssuedCertificate? Parse(string line) => Parse(Encoding.UTF8.GetBytes(line));
 
-        return all;
+    /// <summary>The same, of a line's bytes.</summary>
+    internal static IssuedCertificate? Parse(ReadOnlySpan<byte> line)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize(line, IndexJson.Default.IssuedCertificate);
+        }
+        catch (JsonException)
+        {
+            return null;
+        }
     }
 }
 

@@ -11,21 +11,26 @@ internal static class PkiFiles
     private const UnixFileMode SecretFolder = Secret | UnixFileMode.UserExecute;
     private const UnixFileMode ForOthers = UnixFileMode.OtherRead | UnixFileMode.OtherWrite | UnixFileMode.OtherExecute;
     private const long Largest = 1 << 20;
+    private const long LargestList = 1 << 28; // some two million revoked certificates
 
-    /// <summary>The text of a file.</summary>
+    /// <summary>The text of a file that comes from somebody else.</summary>
     /// <exception cref="BadInputException">It is missing, no plain file, too large for what it should be, or cannot be read.</exception>
-    public static string Read(string file)
+    public static string Read(string file) => Read(file, Largest);
+
+    /// <summary>The text of a list that grows for years.</summary>
+    /// <exception cref="BadInputException">It is missing, no plain file, too large for what it should be, or cannot be read.</exception>
+    public static string ReadList(string file) => Read(file, LargestList);
+
+    /// <summary>Opens a file to be read, however large it is.</summary>
+    /// <exception cref="BadInputException">It is missing, no plain file, or cannot be read.</exception>
+    public static FileStream Open(string file)
     {
         if (Directory.Exists(file)) throw new BadInputException($"{file}: is a folder; a file is wanted");
         if (!File.Exists(file)) throw new BadInputException($"{file}: is missing");
-        return Try(file, "read", () =>
-        {
-            using var opened = new FileStream(file, FileMode.Open, FileAccess.Read);
-            if (!opened.CanSeek || opened.Length > Largest)
-                throw new BadInputException($"{file}: is no file of certificates: it is larger than {Largest} bytes, or no plain file");
-            using var reader = new StreamReader(opened); // passes over a byte order mark
-            return reader.ReadToEnd();
-        });
+        var opened = Try(file, "read", () => new FileStream(file, FileMode.Open, FileAccess.Read));
+        if (opened.CanSeek) return opened;
+        opened.Dispose();
+        throw new BadInputException($"{file}: is no plain file");
     }
 
     /// <summary>Writes a file where none is.</summary>
@@ -83,9 +88,10 @@ internal static class PkiFiles
                 + $"chmod o= {folder}");
     }
 
-    /// <exception cref="BadInputException">Others than its owner may use a key.</exception>
+    /// <exception cref="BadInputException">A key is missing, or others than its owner may use it.</exception>
     public static void RequireSecret(string key)
     {
+        if (!File.Exists(key)) throw new BadInputException($"{key}: is missing");
         if ((File.GetUnixFileMode(key) & ~(Secret | UnixFileMode.UserExecute)) != UnixFileMode.None)
             throw new BadInputException($"{key}: others may use this key; take their rights away with: chmod 600 {key}");
     }
@@ -108,6 +114,40 @@ internal static class PkiFiles
                 ? $"{file}: another process works in this folder; try again when it is done"
                 : $"{file}: cannot be written: {e.Message}", e);
         }
+    }
+
+    /// <summary>Does something with a file; what the disk says against it is told with the file's name.</summary>
+    /// <exception cref="BadInputException">The disk says something against it.</exception>
+    public static T Try<T>(string file, string what, Func<T> action)
+    {
+        try
+        {
+            return action();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new BadInputException($"{file}: cannot be {what}: {e.Message}", e);
+        }
+    }
+
+    /// <summary>The same, of what has no result.</summary>
+    /// <exception cref="BadInputException">The disk says something against it.</exception>
+    public static void Try(string file, string what, Action action) => Try(file, what, () =>
+    {
+        action();
+        return true;
+    });
+
+    private static string Read(string file, long largest)
+    {
+        using var opened = Open(file);
+        return Try(file, "read", () =>
+        {
+            if (opened.Length > largest)
+                throw new BadInputException($"{file}: is larger than {largest} bytes, which nothing is that belongs here");
+            using var reader = new StreamReader(opened); // passes over a byte order mark
+            return reader.ReadToEnd();
+        });
     }
 
     private static void Write(string file, string text, UnixFileMode mode, bool overwrite)
@@ -134,23 +174,5 @@ internal static class PkiFiles
                 File.Delete(temporary);
             }
         });
-    }
-
-    private static void Try(string file, string what, Action action) => Try(file, what, () =>
-    {
-        action();
-        return true;
-    });
-
-    private static T Try<T>(string file, string what, Func<T> action)
-    {
-        try
-        {
-            return action();
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new BadInputException($"{file}: cannot be {what}: {e.Message}", e);
-        }
     }
 }

@@ -23,7 +23,9 @@ public static class Replies
     }
 
     /// <summary>Issues a certificate and writes it with the authorities into a folder.</summary>
-    /// <param name="folder">A folder without them; made where it is not there.</param>
+    /// <param name="folder">
+    /// A folder without them, made where it is not there; the authorities may lie there as a command that was cut off has left them.
+    /// </param>
     /// <param name="authority">The authority.</param>
     /// <param name="request">What was approved.</param>
     /// <param name="days">How long the certificate is valid.</param>
@@ -32,16 +34,22 @@ public static class Replies
     {
         var files = TlsFiles.In(folder);
         PkiFiles.RequireAbsent(files.Certificate);
-        PkiFiles.RequireAbsent(files.Authorities);
-        PkiFiles.CreateFolder(folder);
-        PkiFiles.Create(files.Authorities, PkiFiles.Read(authority.Bundle), PkiFiles.Public); // a folder that cannot be written shows here
+        var bundle = PkiFiles.Read(authority.Bundle);
+        var isNew = !File.Exists(files.Authorities) || PkiFiles.Read(files.Authorities) != bundle;
+        if (isNew)
+        {
+            PkiFiles.RequireAbsent(files.Authorities);
+            PkiFiles.CreateFolder(folder);
+            PkiFiles.Create(files.Authorities, bundle, PkiFiles.Public); // a folder that cannot be written shows here
+        }
+
         try
         {
             var (certificate, record) = authority.Issue(request, days);
             PkiFiles.Create(files.Certificate, certificate, PkiFiles.Public);
             return record;
         }
-        catch (BadInputException)
+        catch (BadInputException) when (isNew)
         {
             File.Delete(files.Authorities); // else the next try would find half a reply
             throw;

@@ -23,10 +23,7 @@ public sealed record SigningRequest(CertificateNames Names, PublicKey Key, strin
     };
 
     /// <summary>The fingerprint in groups of four digits, for people who compare it.</summary>
-    public string Shown => string.Join('-', Fingerprint.Chunk(4).Select(static group => new string(group)));
-
-    /// <summary>The digits of a fingerprint that was written in groups.</summary>
-    public static string Digits(string text) => new([.. text.ToLowerInvariant().Where(static c => c is not ('-' or ':' or ' '))]);
+    public string Shown => Fingerprints.Shown(Fingerprint);
 
     /// <summary>A request in PEM.</summary>
     /// <param name="key">The private key: ECDSA or RSA.</param>

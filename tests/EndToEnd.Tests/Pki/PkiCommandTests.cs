@@ -325,6 +325,8 @@ public sealed partial class PkiCommandTests : IDisposable
         await RunAsync("pki", "renew", "--tls", In("cm"), "--key", "keep");
         await InitAsync();
         await RunAsync("pki", "approve", In("cm", "request.csr"), "--folder", Authority, "--yes"); // an RSA key, by an ECDSA authority
+        await RefusedAsync("shares no root with", "pki", "install", In("cm", "approved"), "--tls", In("cm"));
+        File.Delete(In("cm", "ca.crt")); // who changes the authority says so
         await RunAsync("pki", "install", In("cm", "approved"), "--tls", In("cm"));
 
         Assert.Contains("key of: RSA 2048", shown, StringComparison.Ordinal);

@@ -122,7 +122,7 @@ public sealed class SigningRequestTests
         var (plain, other) = (Parse(text), Parse("north's request\r\n" + text.ReplaceLineEndings("\r\n")));
 
         Assert.Equal(plain.Fingerprint, other.Fingerprint);
-        Assert.Equal(plain.Fingerprint, SigningRequest.Digits(plain.Shown.ToUpperInvariant()));
+        Assert.Equal(plain.Fingerprint, Fingerprints.Digits(plain.Shown.ToUpperInvariant()));
         Assert.NotEqual(plain.Fingerprint, Parse(Request(["north.sites.study.example.org"])).Fingerprint); // another key
     }
 
