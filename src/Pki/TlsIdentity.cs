@@ -245,7 +245,7 @@ public sealed partial class TlsIdentity
 
     private (X509Certificate2 Certificate, IReadOnlyList<X509Certificate2> Intermediates) ReadPair()
     {
-        var all = ReadCertificates(_files.Certificate);
+        var all = Bundles.Read(_files.Certificate, ReadText(_files.Certificate));
         var key = ReadText(_files.Key);
         try
         {
@@ -262,35 +262,12 @@ public sealed partial class TlsIdentity
 
     private (IReadOnlyList<X509Certificate2> Roots, IReadOnlyList<X509Certificate2> Known) ReadAuthorities()
     {
-        var all = ReadCertificates(_files.Authorities);
-        var roots = all.Where(static one => one.SubjectName.RawData.AsSpan().SequenceEqual(one.IssuerName.RawData)).ToList();
-        return roots.Count > 0
-            ? (roots, [.. all.Except(roots)])
-            : throw new BadInputException($"{_files.Authorities}: holds no self-signed certificate, so that nobody would be trusted");
+        var text = ReadText(_files.Authorities);
+        var roots = Bundles.Roots(_files.Authorities, text);
+        return (roots, [.. Bundles.Read(_files.Authorities, text).Where(one => !Bundles.Holds(roots, one))]);
     }
 
     private DenyList? ReadDenied() => File.Exists(_files.Denied) ? DenyList.Parse(_files.Denied, ReadText(_files.Denied)) : null;
-
-    private static List<X509Certificate2> ReadCertificates(string file)
-    {
-        var text = ReadText(file);
-        var all = new X509Certificate2Collection();
-        try
-        {
-            all.ImportFromPem(text);
-        }
-        catch (CryptographicException e)
-        {
-            throw new BadInputException($"{file}: a certificate in it cannot be read: {e.Message}", e);
-        }
-
-        var begun = text.Split("-----BEGIN CERTIFICATE-----").Length - 1;
-        return all.Count > 0 && all.Count == begun
-            ? [.. all]
-            : throw new BadInputException(all.Count == 0
-                ? $"{file}: holds no certificate in PEM (-----BEGIN CERTIFICATE-----)"
-                : $"{file}: {begun - all.Count} of its {begun} certificates are cut off");
-    }
 
     private static string ReadText(string file)
     {
