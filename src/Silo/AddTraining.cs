@@ -2,6 +2,7 @@ using FedRLora.Abstractions.Ports;
 using FedRLora.Federation.Faults;
 using FedRLora.Training;
 using FedRLora.Training.Adapters.Peft;
+using FedRLora.Training.Devices;
 using FedRLora.Training.Inputs;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -12,7 +13,7 @@ namespace FedRLora.Silo;
 internal static partial class TrainingBuilderExtensions
 {
     /// <summary>
-    /// The trainer on this machine's device, which answers prompts too, with the faults that a plan asks for, and the exporter. What the
+    /// The trainer on the silo's devices, which answers prompts too, with the faults that a plan asks for, and the exporter. What the
     /// trainer has to say of its inputs goes to the log, or to the <see cref="NoteSink"/> of a host that has one.
     /// </summary>
     public static void AddTraining(this IHostApplicationBuilder builder, SiloOptions options)
@@ -22,14 +23,12 @@ internal static partial class TrainingBuilderExtensions
             var logger = services.GetRequiredService<ILogger<LocalTrainer>>();
             var note = services.GetService<NoteSink>() ?? (line => LogNote(logger, line));
             var forecast = services.GetService<ForecastSink>() ?? (line => LogForecast(logger, line));
-            return new LocalTrainer(new LocalTrainerOptions
-            {
-                Root = options.Root, Lanes = options.Lanes, Note = note, Forecast = forecast,
-            });
+            return new DeviceTrainers(
+                new LocalTrainerOptions { Root = options.Root, Lanes = options.Lanes, Note = note, Forecast = forecast }, options.Devices);
         });
         builder.Services.AddSingleton<ITrainer>(
-            static services => new FaultyTrainer(services.GetRequiredService<LocalTrainer>(), services.GetRequiredService<TimeProvider>()));
-        builder.Services.AddSingleton<IPrompter>(static services => services.GetRequiredService<LocalTrainer>());
+            static services => new FaultyTrainer(services.GetRequiredService<DeviceTrainers>(), services.GetRequiredService<TimeProvider>()));
+        builder.Services.AddSingleton<IPrompter>(static services => services.GetRequiredService<DeviceTrainers>());
         builder.Services.AddSingleton<IRunInputs>(_ => new LocalInputs(options.Root));
         builder.Services.AddSingleton<IAdapterExporter>(_ => new PeftExporter(options.Root));
     }

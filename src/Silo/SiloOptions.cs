@@ -4,6 +4,7 @@ using FedRLora.Abstractions.Sending;
 using FedRLora.ControlPlane;
 using FedRLora.Pki;
 using FedRLora.Silo.Trackers;
+using FedRLora.Training.Devices;
 
 namespace FedRLora.Silo;
 
@@ -41,6 +42,9 @@ public sealed record SiloOptions
 
     /// <summary>Groups that train side by side; null for as many as there are processors, one on a GPU.</summary>
     public int? Lanes { get; init; }
+
+    /// <summary>Devices that it trains on (<see cref="DeviceNames"/>).</summary>
+    public IReadOnlyList<string> Devices { get; init; } = [DeviceNames.Cpu];
 
     /// <summary>The MLflow server that the runs which it coordinates are sent to; null: none.</summary>
     public MlflowServer? Mlflow { get; init; }

@@ -8,6 +8,7 @@ using FedRLora.Abstractions.Tensors;
 using FedRLora.Training.Adapters;
 using FedRLora.Training.Adapters.Peft;
 using FedRLora.Training.Data;
+using FedRLora.Training.Devices;
 using FedRLora.Training.Inputs;
 using FedRLora.Training.Kernels;
 using FedRLora.Training.Lanes;
@@ -29,8 +30,8 @@ public sealed record LocalTrainerOptions
     /// <summary>What relative paths of a plan are relative to.</summary>
     public string Root { get; init; } = ".";
 
-    /// <summary>A libtorch device, for example <c>cpu</c> or <c>cuda:0</c>.</summary>
-    public string Device { get; init; } = "cpu";
+    /// <summary>A device's name (<see cref="DeviceNames"/>), for example <c>cpu</c> or <c>cuda:0</c>.</summary>
+    public string Device { get; init; } = DeviceNames.Cpu;
 
     /// <summary>
     /// Groups and scorings that run side by side; null for as many as there are processors, one on a GPU. No bit depends on it.
@@ -77,7 +78,7 @@ public sealed partial class LocalTrainer : ITrainer, IPrompter, IDisposable
     public LocalTrainer(LocalTrainerOptions options)
     {
         _options = options;
-        _lanes = new DeviceLanes(device(options.Device), options.Lanes, options.LaneBytes);
+        _lanes = new DeviceLanes(DeviceNames.DeviceOf(options.Device), options.Lanes, options.LaneBytes);
         _cache = new BoundedCache(options.MaxCachedBytes);
         _adapters = new AdapterSource(options.Root, options.Note);
         _bases = new FrozenBases(_lanes, new LocalInputs(options.Root));
@@ -97,7 +98,7 @@ public sealed partial class LocalTrainer : ITrainer, IPrompter, IDisposable
         {
             var engine = Engine.Fingerprint(_lanes.Device, threads: 1);
             var (busy, queued) = _lanes.Load;
-            return new(_lanes.Device.ToString(), $"{engine.Library}; {engine.Kernels}", _lanes.Count, busy, queued);
+            return new(_options.Device, $"{engine.Library}; {engine.Kernels}", _lanes.Count, busy, queued);
         }
     }
 

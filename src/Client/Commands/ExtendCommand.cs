@@ -19,12 +19,12 @@ internal static class ExtendCommand
         rounds.Required = true;
         var dataChange = SharedOptions.AllowDataChange();
         var maySend = MaySend.Create();
-        var (lanes, dashboard) = (SharedOptions.Lanes(), SharedOptions.Dashboard());
+        var (work, dashboard) = (new WorkOptions(), SharedOptions.Dashboard());
         var (mlflow, json) = (SharedOptions.MlflowOrNone(), SharedOptions.Json());
         var command = new Command("extend",
             "Give a run more rounds and continue it; a learning rate schedule is stretched over all of them")
         {
-            rounds, dataChange, maySend, lanes, dashboard, mlflow, json,
+            rounds, dataChange, maySend, work.Lanes, work.Devices, dashboard, mlflow, json,
         };
         var run = RunTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -37,7 +37,7 @@ internal static class ExtendCommand
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
                 var file = folder.RequirePlan();
                 var limits = MaySend.Require(parsed, maySend, file.Require());
-                var local = new LocalRun(folder, screen, limits, parsed.GetValue(lanes), parsed.GetValue(dashboard));
+                var local = new LocalRun(folder, screen, limits, work.Read(parsed), parsed.GetValue(dashboard));
                 await local.RequireWholeAsync(file, anyEngine: false, cancellationToken);
                 await LocalInputsCheck.RequireAsync(folder, count, parsed.GetValue(dataChange), screen, cancellationToken);
                 folder.Extend(count);
@@ -45,7 +45,7 @@ internal static class ExtendCommand
                 return await local.RunAsync(resume: true, allowEngineChange: false, cancellationToken);
             }
 
-            SharedOptions.RefuseOfThisProcess(parsed, lanes, dashboard);
+            SharedOptions.RefuseOfThisProcess(parsed, work, dashboard);
             SharedOptions.RefuseMlflow(parsed, mlflow);
             MaySend.Refuse(parsed, maySend);
             name = run.Name(parsed);

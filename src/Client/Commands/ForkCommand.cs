@@ -27,11 +27,11 @@ internal static class ForkCommand
         var id = new Option<string?>("--run") { Description = "With --server: the new run's id" };
         var dataChange = SharedOptions.AllowDataChange();
         var maySend = MaySend.Create();
-        var (lanes, dashboard) = (SharedOptions.Lanes(), SharedOptions.Dashboard());
+        var (work, dashboard) = (new WorkOptions(), SharedOptions.Dashboard());
         var (mlflow, json) = (SharedOptions.MlflowOrNone(), SharedOptions.Json());
         var command = new Command("fork", "Begin a new run, with changed values, where a round of another ended")
         {
-            round, plan, set, folder, id, dataChange, maySend, lanes, dashboard, mlflow, json,
+            round, plan, set, folder, id, dataChange, maySend, work.Lanes, work.Devices, dashboard, mlflow, json,
         };
         var run = RunTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -55,7 +55,7 @@ internal static class ForkCommand
                     await screen.Output.WriteLineAsync($"{fork.Record.Plan}: from round {from} of {name}, in {fork.Path}");
                 if (file.Require().Evaluation.LocalOnly)
                     screen.Warn(["a fork runs no local-only reference; its differences are to the base"]);
-                var local = new LocalRun(fork, screen, limits, parsed.GetValue(lanes), parsed.GetValue(dashboard));
+                var local = new LocalRun(fork, screen, limits, work.Read(parsed), parsed.GetValue(dashboard));
                 try
                 {
                     return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);
@@ -67,7 +67,7 @@ internal static class ForkCommand
                 }
             }
 
-            SharedOptions.RefuseOfThisProcess(parsed, lanes, dashboard);
+            SharedOptions.RefuseOfThisProcess(parsed, work, dashboard);
             SharedOptions.RefuseMlflow(parsed, mlflow);
             MaySend.Refuse(parsed, maySend);
             if (parsed.GetValue(folder) is not null)

@@ -21,11 +21,11 @@ internal static class ResumeCommand
         };
         var dataChange = SharedOptions.AllowDataChange();
         var maySend = MaySend.Create();
-        var (lanes, dashboard) = (SharedOptions.Lanes(), SharedOptions.Dashboard());
+        var (work, dashboard) = (new WorkOptions(), SharedOptions.Dashboard());
         var (mlflow, json) = (SharedOptions.MlflowOrNone(), SharedOptions.Json());
         var command = new Command("resume", "Continue a run that was stopped, cancelled or killed")
         {
-            change, dataChange, maySend, lanes, dashboard, mlflow, json,
+            change, dataChange, maySend, work.Lanes, work.Devices, dashboard, mlflow, json,
         };
         var run = RunTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -37,14 +37,14 @@ internal static class ResumeCommand
                 var screen = Screen.Of(parsed, parsed.GetValue(json));
                 var file = folder.RequirePlan();
                 var limits = MaySend.Require(parsed, maySend, file.Require());
-                var local = new LocalRun(folder, screen, limits, parsed.GetValue(lanes), parsed.GetValue(dashboard));
+                var local = new LocalRun(folder, screen, limits, work.Read(parsed), parsed.GetValue(dashboard));
                 await local.RequireWholeAsync(file, allow, cancellationToken);
                 await LocalInputsCheck.RequireAsync(folder, rounds: null, parsed.GetValue(dataChange), screen, cancellationToken);
                 folder.SendTo(parsed.GetValue(mlflow));
                 return await local.RunAsync(resume: true, allow, cancellationToken);
             }
 
-            SharedOptions.RefuseOfThisProcess(parsed, lanes, dashboard);
+            SharedOptions.RefuseOfThisProcess(parsed, work, dashboard);
             SharedOptions.RefuseMlflow(parsed, mlflow);
             MaySend.Refuse(parsed, maySend);
             name = run.Name(parsed);

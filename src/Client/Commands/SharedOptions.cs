@@ -27,10 +27,6 @@ internal static class SharedOptions
         HelpName = "KEY=VALUE",
     };
 
-    /// <summary>How many groups a silo trains side by side.</summary>
-    public static Option<int?> Lanes() => Number(
-        "--lanes", "Groups that train side by side; by default as many as there are processors. No result depends on it", 1, 1024);
-
     /// <summary>Whether a run in this process is seen over HTTP while it goes on.</summary>
     public static Option<bool> Dashboard() => new("--dashboard")
     {
@@ -74,14 +70,12 @@ internal static class SharedOptions
 
     /// <summary>A silo that runs has its lanes from its own start, and its control plane too.</summary>
     /// <exception cref="BadInputException">An option is given for one.</exception>
-    public static void RefuseOfThisProcess(ParseResult parsed, Option<int?> lanes, Option<bool>? dashboard)
+    public static void RefuseOfThisProcess(ParseResult parsed, WorkOptions work, Option<bool>? dashboard)
     {
         if (dashboard is not null && parsed.GetValue(dashboard))
             throw new BadInputException(
                 "--dashboard is for a run in this process; silos that run are seen where they said so at their start.");
-        if (parsed.GetValue(lanes) is not null)
-            throw new BadInputException("--lanes is for a run in this process; "
-                + "a silo that runs was given its own, with fedrlora silo --lanes.");
+        work.RefuseOfThisProcess(parsed);
     }
 
     public static Option<string?> Model() => new("--model") { Description = "A Hugging Face model folder, or a GGUF file" };

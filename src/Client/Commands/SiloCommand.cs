@@ -74,7 +74,7 @@ internal static class SiloCommand
         var resend = SharedOptions.Number("--resend-after",
             "Seconds of silence after which work is sent again; by default 10", 0.1, 86_400);
         var maySend = MaySend.Create();
-        var lanes = SharedOptions.Lanes();
+        var work = new WorkOptions();
         var clientMetrics = SharedOptions.Number("--client-metrics",
             "Series of metrics that may have a client as label, three for each client of a run; by default none", 0, 1_000_000);
         var mlflow = SharedOptions.Mlflow(
@@ -84,7 +84,7 @@ internal static class SiloCommand
         var command = new Command("silo", "Run one silo of a federation over processes, on loopback or, with --tls, over machines")
         {
             site, name, root, store, siteStore, mode, durability, cluster, clusterId, listen, advertise, join, port, gateway, resend,
-            maySend, lanes, clientMetrics, mlflow, logFormat,
+            maySend, work.Lanes, work.Devices, clientMetrics, mlflow, logFormat,
         };
         foreach (var option in tls.All) command.Add(option);
         var control = ControlPlaneOptions.AddTo(command);
@@ -101,6 +101,7 @@ internal static class SiloCommand
             var listening = parsed.GetRequiredValue(listen);
             // others have to know, and firewalls to let through, the ports of a silo that is not on loopback
             var known = first || !IPAddress.IsLoopback(listening);
+            var place = work.Read(parsed);
             var options = new SiloOptions
             {
                 SiloPort = parsed.GetValue(port) ?? (known ? SiloPorts.Silo : freeSilo),
@@ -111,7 +112,7 @@ internal static class SiloCommand
                 ClusterId = Identifiers.Check("--cluster-id", parsed.GetRequiredValue(clusterId)), Name = "", Sites = sites,
                 Root = Path.GetFullPath(parsed.GetRequiredValue(root)), Store = parsed.GetRequiredValue(store),
                 SiteStore = parsed.GetValue(siteStore), ResendAfter = TimeSpan.FromSeconds(parsed.GetValue(resend) ?? 10), Leased = true,
-                MaySend = MaySend.Read(parsed, maySend, sites), Lanes = parsed.GetValue(lanes),
+                MaySend = MaySend.Read(parsed, maySend, sites), Lanes = place.Lanes, Devices = place.Devices,
                 ClientMetrics = parsed.GetValue(clientMetrics) ?? 0,
                 Mlflow = parsed.GetValue(mlflow) is { } tracker ? MlflowServer.Parse(tracker) : null,
             };

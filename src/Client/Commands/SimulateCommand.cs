@@ -22,12 +22,12 @@ internal static class SimulateCommand
             Description = "Leave out the local-only reference run that the plan asks for",
         };
         var maySend = MaySend.Create();
-        var (lanes, dashboard) = (SharedOptions.Lanes(), SharedOptions.Dashboard());
+        var (work, dashboard) = (new WorkOptions(), SharedOptions.Dashboard());
         var mlflow = SharedOptions.Mlflow("Send the run's points to this MLflow server; what it asks for is read from the environment");
         var json = SharedOptions.Json();
         var command = new Command("simulate", "Run a whole federation on this machine")
         {
-            plan, folder, seed, set, federatedOnly, maySend, lanes, dashboard, mlflow, json,
+            plan, folder, seed, set, federatedOnly, maySend, work.Lanes, work.Devices, dashboard, mlflow, json,
         };
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -48,7 +48,7 @@ internal static class SimulateCommand
                 await screen.Output.WriteLineAsync($"{read.Name}: {read.Adapter.Method}, {Words.Count(read.Clients.Count, "client")}, "
                     + $"{Words.Count(read.Strategy.Rounds, "round")}, seed {read.Seed}, in {run.Path}");
             screen.Warn([.. PlanNotes.Of(read)]);
-            var local = new LocalRun(run, screen, limits, parsed.GetValue(lanes), parsed.GetValue(dashboard));
+            var local = new LocalRun(run, screen, limits, work.Read(parsed), parsed.GetValue(dashboard));
             try
             {
                 return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);

@@ -35,10 +35,10 @@ internal static class SweepCommand
         {
             Description = "Leave out the local-only reference runs that the plan asks for",
         };
-        var (maySend, lanes, json) = (MaySend.Create(), SharedOptions.Lanes(), SharedOptions.Json());
+        var (maySend, work, json) = (MaySend.Create(), new WorkOptions(), SharedOptions.Json());
         var command = new Command("sweep", "Run a plan with several values of its keys, one run after another, and compare them")
         {
-            plan, over, seeds, set, resume, folder, id, federatedOnly, maySend, lanes, json,
+            plan, over, seeds, set, resume, folder, id, federatedOnly, maySend, work.Lanes, work.Devices, json,
         };
         var target = ControlTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -67,7 +67,7 @@ internal static class SweepCommand
                 if (keys.Count == 0) throw new BadInputException("sweep: give values to run with, as in --over adapter.rank=4,8");
                 if (onSilos)
                 {
-                    SharedOptions.RefuseOfThisProcess(parsed, lanes, dashboard: null);
+                    SharedOptions.RefuseOfThisProcess(parsed, work, dashboard: null);
                     MaySend.Refuse(parsed, maySend);
                     var plans = PlansOf(file, SweptRun.Of(keys));
                     var runs = SiloSweep.Named(parsed.GetValue(id) ?? plans[0].Name, keys);
@@ -86,7 +86,7 @@ internal static class SweepCommand
             foreach (var run in sweep.Runs.Skip(1)) _ = MaySend.Require(parsed, maySend, sweep.PlanOf(run).Require());
             if (screen.Mode != ScreenMode.Json)
                 await screen.Output.WriteLineAsync($"{Words.Count(sweep.Runs.Count, "run")}, in {sweep.Path}");
-            return await new LocalSweep(sweep, screen, limits, parsed.GetValue(lanes)).RunAsync(cancellationToken);
+            return await new LocalSweep(sweep, screen, limits, work.Read(parsed)).RunAsync(cancellationToken);
         });
         return command;
     }

@@ -25,13 +25,13 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
 
     /// <param name="run">The run that it is for.</param>
     /// <param name="maySend">What the sites let leave them.</param>
-    /// <param name="lanes">Groups that train side by side; null for as many as there are processors.</param>
+    /// <param name="work">What it works on.</param>
     /// <param name="note">Gets what is to be known of the run's inputs.</param>
     /// <param name="forecast">Gets how long training and scoring will take.</param>
     /// <param name="dashboard">Whether it is seen over HTTP.</param>
     /// <param name="cancellationToken">The caller's token.</param>
     public static async Task<EmbeddedSilo> StartAsync(
-        RunDirectory run, SendingLimits maySend, int? lanes, NoteSink note, ForecastSink forecast, bool dashboard,
+        RunDirectory run, SendingLimits maySend, Workplace work, NoteSink note, ForecastSink forecast, bool dashboard,
         CancellationToken cancellationToken)
     {
         var (silo, gateway) = SiloPorts.Free();
@@ -39,7 +39,8 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
             new SiloOptions
             {
                 Name = "embedded", Sites = ["*"], Root = run.Record.Root, Store = run.Store, StoreMode = run.Record.Mode,
-                Durability = run.Record.Durability, Mlflow = run.Mlflow, SiloPort = silo, GatewayPort = gateway, Lanes = lanes,
+                Durability = run.Record.Durability, Mlflow = run.Mlflow, SiloPort = silo, GatewayPort = gateway, Lanes = work.Lanes,
+                Devices = work.Devices,
                 MaySend = maySend,
                 BeginsReferences = false, // the folder's own reference is begun, resumed and shown by who runs the folder
                 Control = dashboard ? ControlOptions.OnPort(0) with { IsOfOneRun = true } : null,

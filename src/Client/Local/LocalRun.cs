@@ -20,9 +20,9 @@ namespace FedRLora.Client.Local;
 /// <param name="run">The folder.</param>
 /// <param name="screen">Where progress goes.</param>
 /// <param name="maySend">What the sites let leave them; the plan is held to it.</param>
-/// <param name="lanes">Groups that train side by side; null for as many as there are processors.</param>
+/// <param name="work">What it works on.</param>
 /// <param name="dashboard">Whether it is seen over HTTP while it goes on.</param>
-internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits maySend, int? lanes = null, bool dashboard = false)
+internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits maySend, Workplace work, bool dashboard = false)
 {
     private static readonly TimeSpan PollEvery = TimeSpan.FromMilliseconds(100);
 
@@ -43,7 +43,7 @@ internal sealed class LocalRun(RunDirectory run, Screen screen, SendingLimits ma
         var (files, localFiles) = (run.Metrics(plan), run.MetricsOfLocalOnly(plan));
         IReadOnlyDictionary<string, ScoreComparison>? versusLocal = null;
         Interruption.LastWord = Stopped; // also of a run that has not begun: left in mid-step, its folder is there to go on with
-        await using var silo = await EmbeddedSilo.StartAsync(run, maySend, lanes, note => screen.Warn([note]), screen.Note,
+        await using var silo = await EmbeddedSilo.StartAsync(run, maySend, work, note => screen.Warn([note]), screen.Note,
             dashboard, cancellationToken);
         if (silo.EntranceAddress is { } address) await screen.Error.WriteLineAsync($"dashboard: {address}");
         try

@@ -13,8 +13,8 @@ namespace FedRLora.Client.Local;
 /// <param name="sweep">The sweep.</param>
 /// <param name="screen">Where to.</param>
 /// <param name="maySend">What the sites let leave them.</param>
-/// <param name="lanes">Groups that train side by side.</param>
-internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits maySend, int? lanes)
+/// <param name="work">What they work on.</param>
+internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits maySend, Workplace work)
 {
     private readonly StoreMode _mode = sweep.PlanOf(sweep.Runs[0]).Require().Store.Mode ?? StoreMode.Private;
 
@@ -58,7 +58,7 @@ internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits
             var (folder, file) = (sweep.FolderOf(run), sweep.PlanOf(run));
             if (!File.Exists(Path.Combine(folder, RunDirectory.RecordFile))) return await BeginAsync(folder, file, cancellationToken);
             using var begun = RunDirectory.OpenToRun(folder);
-            var local = new LocalRun(begun, screen, maySend, lanes);
+            var local = new LocalRun(begun, screen, maySend, work);
             await local.RequireWholeAsync(file, anyEngine: false, cancellationToken);
             await LocalInputsCheck.RequireAsync(begun, rounds: null, allowed: false, screen, cancellationToken);
             return await local.RunAsync(resume: true, allowEngineChange: false, cancellationToken);
@@ -80,7 +80,7 @@ internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits
         var plan = file.Require();
         var localOnly = sweep.Record.LocalOnly && LocalOnlyRun.IsAskedBy(plan);
         using var run = RunDirectory.Create(folder, file, plan, localOnly, sweep.Record.Root);
-        var local = new LocalRun(run, screen, maySend, lanes);
+        var local = new LocalRun(run, screen, maySend, work);
         try
         {
             return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);

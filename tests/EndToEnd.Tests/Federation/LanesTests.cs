@@ -26,6 +26,9 @@ public sealed class LanesTests : IDisposable
             digests.Add(Digest($"run-{lanes}"));
         }
 
+        await RunningProgram.RunAsync(_tiny.Root, "simulate", plan, "--device", "cpu:0,cpu:1", "--out", "run-devices");
+        digests.Add(Digest("run-devices"));
+
         Assert.Single(digests.Distinct());
     }
 

@@ -277,7 +277,7 @@ public sealed class LocalTrainerTests : IDisposable
         KeyValuePair.Create(entry.Key,
             entry.Value with { Data = [.. entry.Value.Data.Zip(update[entry.Key].Data, static (value, change) => value + change)] })));
 
-    private static void AssertSame(TrainingResult expected, TrainingResult actual)
+    internal static void AssertSame(TrainingResult expected, TrainingResult actual)
     {
         Assert.Null(expected.Failure);
         Assert.Equal(expected.Numbers with { WaitedSeconds = 0 }, actual.Numbers with { WaitedSeconds = 0 });

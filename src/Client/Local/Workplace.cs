@@ -1,0 +1,8 @@
+using FedRLora.Training.Devices;
+
+namespace FedRLora.Client.Local;
+
+/// <summary>What the silo of a process works on.</summary>
+/// <param name="Lanes">Groups that train side by side; null for as many as there are processors, one on a GPU.</param>
+/// <param name="Devices">The devices (<see cref="DeviceNames"/>).</param>
+internal sealed record Workplace(int? Lanes, IReadOnlyList<string> Devices);

@@ -1,0 +1,152 @@
+using FedRLora.Abstractions;
+using FedRLora.Abstractions.Messages;
+using FedRLora.Abstractions.Plans;
+using FedRLora.Abstractions.Ports;
+using FedRLora.Abstractions.Tensors;
+
+namespace FedRLora.Training.Devices;
+
+/// <summary>
+/// The devices of a silo, each with lanes and a frozen base of its own. A group goes to the device that it went to before, which knows its
+/// rows and scores, unless that has more to do than another. No bit depends on where it went.
+/// </summary>
+public sealed class DeviceTrainers : ITrainer, IPrompter, IDisposable
+{
+    private readonly LocalTrainer[] _trainers;
+    private readonly int[] _atWork; // groups and prompts, by device
+    private readonly Lock _gate = new();
+
+    /// <param name="options">
+    /// As for one of them; lanes, memory of lanes and cache are what all have together. On GPUs each device has as many lanes as one has.
+    /// </param>
+    /// <param name="devices">Their names (<see cref="DeviceNames"/>).</param>
+    public DeviceTrainers(LocalTrainerOptions options, IReadOnlyList<string> devices)
+    {
+        ArgumentOutOfRangeException.ThrowIfZero(devices.Count);
+        _atWork = new int[devices.Count];
+        var share = devices.Count == 1 ? options : options with
+        {
+            Lanes = options.Lanes is { } lanes ? Part(lanes) : devices[0].StartsWith(DeviceNames.Cpu, StringComparison.Ordinal)
+                ? Part(Environment.ProcessorCount) : null,
+            LaneBytes = (options.LaneBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4 * 3) / devices.Count,
+            MaxCachedBytes = options.MaxCachedBytes / devices.Count,
+        };
+        _trainers = [.. devices.Select(device => new LocalTrainer(share with { Device = device }))];
+
+        int Part(int all) => Math.Max(1, all / devices.Count);
+    }
+
+    /// <summary>The trainer of each device, in the order of their names.</summary>
+    internal IReadOnlyList<LocalTrainer> Trainers => _trainers;
+
+    /// <inheritdoc/>
+    public DeviceNow? Device => _trainers.Select(static trainer => trainer.Device!).Aggregate(static (all, one) => all with
+    {
+        Name = $"{all.Name}, {one.Name}", Lanes = all.Lanes + one.Lanes, Busy = all.Busy + one.Busy, Queued = all.Queued + one.Queued,
+    });
+
+    /// <inheritdoc/>
+    /// <exception cref="BadInputException">The devices would give different bits.</exception>
+    public async Task<EngineFingerprint> FingerprintAsync(FederationPlan plan, CancellationToken cancellationToken = default)
+    {
+        var all = await Task.WhenAll(_trainers.Select(trainer => trainer.FingerprintAsync(plan, cancellationToken)));
+        return all.FirstOrDefault(other => other != all[0]) is not { } other ? all[0]
+            : throw new BadInputException($"the devices of this silo compute differently: {all[0].Text} and {other.Text}; give it one kind");
+    }
+
+    /// <inheritdoc/>
+    public Task<int> GroupSizeAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
+        _trainers[0].GroupSizeAsync(plan, cancellationToken);
+
+    /// <inheritdoc/>
+    public Task<AdapterState> InitialSharedAsync(FederationPlan plan, CancellationToken cancellationToken = default) =>
+        _trainers[0].InitialSharedAsync(plan, cancellationToken);
+
+    /// <inheritdoc/>
+    public Task<AdapterState> InitialOfTaskAsync(FederationPlan plan, string task, CancellationToken cancellationToken = default) =>
+        _trainers[0].InitialOfTaskAsync(plan, task, cancellationToken);
+
+    /// <inheritdoc/>
+    public Task<AdvancedState> AdvanceAsync(
+        FederationPlan plan, int round, AdapterState state, string? task, CancellationToken cancellationToken = default) =>
+        _trainers[0].AdvanceAsync(plan, round, state, task, cancellationToken);
+
+    /// <inheritdoc/>
+    public async Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default)
+    {
+        var device = Begin(HomeOf(group));
+        try
+        {
+            return await _trainers[device].TrainAsync(group, cancellationToken);
+        }
+        finally
+        {
+            End(device);
+        }
+    }
+
+    /// <inheritdoc/>
+    public async Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default)
+    {
+        var device = Begin(HomeOf(group));
+        try
+        {
+            return await _trainers[device].EvaluateAsync(group, cancellationToken);
+        }
+        finally
+        {
+            End(device);
+        }
+    }
+
+    /// <inheritdoc/>
+    public async IAsyncEnumerable<string> PromptAsync(
+        TrainingGroup group, Prompt prompt,
+        [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken = default)
+    {
+        var device = Begin(HomeOf(group));
+        try
+        {
+            await foreach (var piece in _trainers[device].PromptAsync(group, prompt, cancellationToken)) yield return piece;
+        }
+        finally
+        {
+            End(device);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (var trainer in _trainers) trainer.Dispose();
+    }
+
+    // By the place of its first client in the plan: a site's groups are cut from that order, so that neighbours go to different devices.
+    private int HomeOf(TrainingGroup group)
+    {
+        if (_trainers.Length == 1) return 0;
+        var clients = group.Plan.Clients;
+        for (var i = 0; i < clients.Count; i++)
+        {
+            if (clients[i].Id == group.Members[0].Client.Id) return i / Math.Max(1, group.Members.Count) % _trainers.Length;
+        }
+
+        return 0;
+    }
+
+    private int Begin(int home)
+    {
+        lock (_gate)
+        {
+            var least = _atWork.Min();
+            var device = _atWork[home] <= least + 1 ? home : Array.IndexOf(_atWork, least);
+            _atWork[device]++;
+            return device;
+        }
+    }
+
+    private void End(int device)
+    {
+        lock (_gate) _atWork[device]--;
+    }
+}
