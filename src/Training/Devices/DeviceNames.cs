@@ -23,7 +23,7 @@ public static class DeviceNames
     {
         string[] names = [.. text.Split(',').Select(static name => name.Trim())];
         if (names.FirstOrDefault(static name => !IsName(name)) is { } none)
-            throw new BadInputException($"{option}: {BadInputException.Shown(none)} is no device; {Expected}");
+            throw new BadInputException($"{option}: \"{BadInputException.Shown(none)}\" is no device; {Expected}");
         if (names.GroupBy(static name => name).FirstOrDefault(static same => same.Count() > 1) is { } twice)
             throw new BadInputException($"{option}: {twice.Key} stands twice; give each device once");
         if (names.Select(KindOf).Distinct().Count() > 1 || (names.Length > 1 && names.Contains(Cpu)))
