@@ -21,7 +21,9 @@ public sealed record ControlOptions
     /// <summary>The certificate that it shows; null for plain HTTP, on loopback alone.</summary>
     public TlsFiles? Tls { get; init; }
 
-    /// <summary>Whether the authorities of <see cref="Tls"/> are those of clients alone, and another one may have issued the certificate.</summary>
+    /// <summary>
+    /// Whether the authorities of <see cref="Tls"/> are those of clients alone, and another one may have issued the certificate.
+    /// </summary>
     public bool IsPublic { get; init; }
 
     /// <summary>The trust domain of <see cref="Tls"/>.</summary>

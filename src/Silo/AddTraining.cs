@@ -24,7 +24,8 @@ internal static partial class TrainingBuilderExtensions
             var note = services.GetService<NoteSink>() ?? (line => LogNote(logger, line));
             var forecast = services.GetService<ForecastSink>() ?? (line => LogForecast(logger, line));
             return new DeviceTrainers(
-                new LocalTrainerOptions { Root = options.Root, Lanes = options.Lanes, Note = note, Forecast = forecast }, options.Devices);
+                new LocalTrainerOptions { Root = options.Root, Lanes = options.Lanes, Note = note, Forecast = forecast },
+                options.Devices);
         });
         builder.Services.AddSingleton<ITrainer>(
             static services => new FaultyTrainer(services.GetRequiredService<DeviceTrainers>(), services.GetRequiredService<TimeProvider>()));

@@ -58,8 +58,8 @@ internal static class EventRoutes
         await WriteAsync(context, runs.SubscribeAsync(named, at, over.Token), over.Token);
     }
 
-    // A silo that stops lets its listeners go at once, so that they go on at another; and one whose credential ends hears no more. Something
-    // is sent every few seconds, if only a sign of life.
+    // A silo that stops lets its listeners go at once, so that they go on at another; and one whose credential ends hears no more.
+    // Something is sent every few seconds, if only a sign of life.
     private static async Task WriteAsync(HttpContext context, IAsyncEnumerable<FeedEvent> events, CancellationToken token)
     {
         context.Response.ContentType = EventStream;

@@ -46,8 +46,8 @@ public static class DeviceNames
     {
         var there = cuda.is_available() ? cuda.device_count() : 0;
         if (there == 0)
-            throw new BadInputException($"{option}: {names[0]}: libtorch finds no GPU here: it is a build for the CPU, or there is no driver; "
-                + "fedrlora doctor says what it found");
+            throw new BadInputException($"{option}: {names[0]}: libtorch finds no GPU here: it is a build for the CPU, or there is no "
+                + "driver; fedrlora doctor says what it found");
         if (names.FirstOrDefault(name => int.Parse(name.Split(':')[1], CultureInfo.InvariantCulture) >= there) is { } missing)
             throw new BadInputException($"{option}: there is no {missing}: libtorch finds {there}, cuda:0 to cuda:{there - 1}");
     }

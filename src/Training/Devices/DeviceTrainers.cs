@@ -51,7 +51,8 @@ public sealed class DeviceTrainers : ITrainer, IPrompter, IDisposable
     {
         var all = await Task.WhenAll(_trainers.Select(trainer => trainer.FingerprintAsync(plan, cancellationToken)));
         return all.FirstOrDefault(other => other != all[0]) is not { } other ? all[0]
-            : throw new BadInputException($"the devices of this silo compute differently: {all[0].Text} and {other.Text}; give it one kind");
+            : throw new BadInputException(
+                $"the devices of this silo compute differently: {all[0].Text} and {other.Text}; give it one kind");
     }
 
     /// <inheritdoc/>

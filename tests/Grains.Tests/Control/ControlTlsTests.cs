@@ -103,7 +103,8 @@ public class ControlTlsTests(ITestOutputHelper output)
         using var issuer = authority.CreateSelfSigned(TestAuthority.Now.AddDays(-1), TestAuthority.Now.AddDays(2));
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
         var request = new CertificateRequest("CN=stranger", key, HashAlgorithmName.SHA256);
-        request.CertificateExtensions.Add(new X509AuthorityInformationAccessExtension([], [$"http://{elsewhere.LocalEndpoint}/issuer.crt"]));
+        request.CertificateExtensions.Add(
+            new X509AuthorityInformationAccessExtension([], [$"http://{elsewhere.LocalEndpoint}/issuer.crt"]));
         using var leaf = request.Create(issuer, TestAuthority.Now.AddHours(-1), TestAuthority.Now.AddDays(1), [1, 2, 3]);
         using var pair = leaf.CopyWithPrivateKey(key);
         using var stranger = control.With(token: null, X509CertificateLoader.LoadPkcs12(pair.Export(X509ContentType.Pkcs12), null));

@@ -152,9 +152,9 @@ public sealed class TlsIdentityTests : IDisposable
         using var factory = LoggerFactory.Create(builder => builder.AddProvider(_lines));
         var open = new OpenConnections(identity, factory.CreateLogger<OpenConnections>());
         var closed = new List<string>();
-        using var south = open.Add(_authority.IssueSite("south"), SentChain.Nothing, CertificateUse.Client, "one of south", () => closed.Add("south"));
-        using var west = open.Add(_authority.IssueSite("west"), SentChain.Nothing, CertificateUse.Client, "one of west", () => closed.Add("west"));
-        open.Add(_authority.IssueSite("south"), SentChain.Nothing, CertificateUse.Client, "over", () => closed.Add("over")).Dispose();
+        using var south = Add("south", "one of south");
+        using var west = Add("west", "one of west");
+        Add("south", "over").Dispose();
         Assert.Equal((2, 0), (open.Count, open.CloseRefused()));
         File.WriteAllText(Path.Combine(_folder, TlsFiles.DeniedName), "site south");
         identity.Reload();
@@ -162,6 +162,9 @@ public sealed class TlsIdentityTests : IDisposable
         Assert.Equal((1, 1), (open.CloseRefused(), open.Count));
         Assert.Equal(["south"], closed);
         Assert.Equal(1, _lines.Count("closed the one of south: its certificate is refused now: site south is revoked"));
+
+        IDisposable Add(string site, string name) =>
+            open.Add(_authority.IssueSite(site), SentChain.Nothing, CertificateUse.Client, name, () => closed.Add(site));
     }
 
     private TlsIdentity Open(TimeProvider? time = null) =>

@@ -103,8 +103,8 @@ internal sealed partial class MethodNumbers : IDisposable
     }
 
     /// <summary>
-    /// Stepped parameters: 2e-6 for 99.9 % of the entries, never beyond 0.02. An entry whose gradient is near 0 is bound by 0.02 alone: Adam
-    /// divides by it, so that the order of a sum, which is the processor's, moves it by more than 2e-6.
+    /// Stepped parameters: 2e-6 for 99.9 % of the entries, never beyond 0.02. An entry whose gradient is near 0 is bound by 0.02 alone:
+    /// Adam divides by it, so that the order of a sum, which is the processor's, moves it by more than 2e-6.
     /// </summary>
     public void CompareStepped(string name, Tensor actual)
     {
