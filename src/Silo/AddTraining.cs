@@ -28,7 +28,8 @@ internal static partial class TrainingBuilderExtensions
                 options.Devices);
         });
         builder.Services.AddSingleton<ITrainer>(
-            static services => new FaultyTrainer(services.GetRequiredService<DeviceTrainers>(), services.GetRequiredService<TimeProvider>()));
+            static services =>
+                new FaultyTrainer(services.GetRequiredService<DeviceTrainers>(), services.GetRequiredService<TimeProvider>()));
         builder.Services.AddSingleton<IPrompter>(static services => services.GetRequiredService<DeviceTrainers>());
         builder.Services.AddSingleton<IRunInputs>(_ => new LocalInputs(options.Root));
         builder.Services.AddSingleton<IAdapterExporter>(_ => new PeftExporter(options.Root));
