@@ -67,8 +67,6 @@ count() {
   shift
   grep -ho "<Counters [^>]*" "$@" 2>/dev/null | grep -o " $what=\"[0-9]*\"" | grep -o '[0-9]*' | awk '{ n += $1 } END { print n + 0 }'
 }
-# hundreds of processes live for seconds: what a profile of their code costs they never earn (a sixth of their start)
-export DOTNET_TieredPGO=0
 broken=0
 for project in tests/*.Tests/*.csproj; do
   name=$(basename "$project" .csproj)
