@@ -18,7 +18,7 @@ public sealed partial class TlsIdentity
     private readonly ILogger _log;
     private readonly Lock _reloading = new();
     private readonly Dictionary<string, string> _read = []; // digest of each part as it was last taken over
-    private readonly Dictionary<string, string> _kept = []; // of what could not be used, what was told
+    private readonly Dictionary<string, string> _kept = []; // of a part that could not be used, the files when that was told
     private readonly bool _isPublic;
     private volatile TlsState _state;
     private volatile Shown? _shown;
@@ -208,8 +208,9 @@ public sealed partial class TlsIdentity
         }
         catch (BadInputException e)
         {
-            // Tried again at every look: whether a pair can be used depends on the authorities and on the clock too. Told once.
-            var told = digest + e.Message;
+            // Tried again at every look: whether a pair can be used depends on the authorities and on the clock too. Told once for each
+            // change of a file: the line may hold the time.
+            var told = DigestOf([_files.Authorities, _files.Denied, _files.Certificate, _files.Key]);
             if (_kept.GetValueOrDefault(part) != told) LogKept(_log, e.Message);
             _kept[part] = told;
             return false;

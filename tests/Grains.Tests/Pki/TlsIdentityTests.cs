@@ -88,6 +88,26 @@ public sealed class TlsIdentityTests : IDisposable
     }
 
     [Fact]
+    public void A_pair_that_is_refused_by_the_clock_is_told_once_and_taken_when_its_time_has_come()
+    {
+        TestAuthority.Write(_folder, _authority.IssueSite("north"), _authority.Pem);
+        var time = new ShiftedTime();
+        var (identity, pair) = (Open(time), _authority.Issue(["north.sites.fedrlora"], from: TestAuthority.Now.AddHours(1)));
+        TestAuthority.WritePair(_folder, pair);
+        foreach (var minutes in new[] { 0, 10, 20 })
+        {
+            time.Shift = TimeSpan.FromMinutes(minutes);
+            identity.Reload();
+        }
+
+        Assert.Equal(1, _lines.Count("others would refuse this certificate"));
+        time.Shift = TimeSpan.FromHours(2);
+        identity.Reload();
+
+        Assert.Equal(pair.SerialNumber, identity.Current.Certificate.SerialNumber);
+    }
+
+    [Fact]
     public void A_pair_that_comes_before_the_authority_that_issued_it_is_taken_when_that_is_there()
     {
         TestAuthority.Write(_folder, _authority.IssueSite("north"), _authority.Pem);
