@@ -209,6 +209,10 @@ internal sealed partial class SiteGrain(
             await GrainFactory.GetGrain<IRunReportingGrain>(job).ReportAsync(report).WaitAsync(Lease.Patience, time);
             Lease.Heard();
         }
+        catch (BadInputException)
+        {
+            Lease.Heard(); // a refusal is an answer; the coordinator's own calls say what comes of it
+        }
         catch (Exception e) when (Unanswered.Is(e))
         {
             if (!Lease.IsOver) return;
