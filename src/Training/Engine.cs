@@ -27,7 +27,7 @@ internal static class Engine
         Device device, int threads, ComputeType compute = ComputeType.Float32, WeightStorage storage = WeightStorage.Float32)
     {
         var library = $"TorchSharp {TorchSharpVersion}, libtorch {__version__}";
-        var kernels = device.type == DeviceType.CPU ? CpuKernels() : device.type.ToString().ToLowerInvariant();
+        var kernels = device.type == DeviceType.CPU ? CpuKernels() : device.ToString();
         var steps = StepKernels.For(device, ScalarType.Float32).Mark;
         string[] narrow = compute == ComputeType.Bfloat16 ? [ComputeUnits.ForBfloat16 ?? "bfloat16-emulated"] : [];
         string[] stored = storage == WeightStorage.Float32 ? [] : [RowProducts.Mark];

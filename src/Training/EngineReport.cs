@@ -45,7 +45,7 @@ public sealed record EngineReport
     /// <summary>How threads of one product wait for each other.</summary>
     public required ThreadWaiting Waiting { get; init; }
 
-    /// <summary>Devices that a silo can train on.</summary>
+    /// <summary>Devices that libtorch finds.</summary>
     public required IReadOnlyList<string> Devices { get; init; }
 
     /// <summary>Of a float32 product of two 1024 x 1024 matrices on one thread, which is one lane alone; median of 5.</summary>

@@ -14,6 +14,8 @@ public sealed class DeviceTrainers : ITrainer, IPrompter, IDisposable
 {
     private readonly LocalTrainer[] _trainers;
     private readonly int[] _atWork; // groups and prompts, by device
+    private readonly int[] _homed; // groups that are at home there
+    private readonly Dictionary<string, int> _homes = new(StringComparer.Ordinal); // by a group's first client
     private readonly Lock _gate = new();
 
     /// <param name="options">
@@ -23,7 +25,7 @@ public sealed class DeviceTrainers : ITrainer, IPrompter, IDisposable
     public DeviceTrainers(LocalTrainerOptions options, IReadOnlyList<string> devices)
     {
         ArgumentOutOfRangeException.ThrowIfZero(devices.Count);
-        _atWork = new int[devices.Count];
+        (_atWork, _homed) = (new int[devices.Count], new int[devices.Count]);
         var share = devices.Count == 1 ? options : options with
         {
             Lanes = options.Lanes is { } lanes ? Part(lanes) : devices[0].StartsWith(DeviceNames.Cpu, StringComparison.Ordinal)
@@ -73,39 +75,19 @@ public sealed class DeviceTrainers : ITrainer, IPrompter, IDisposable
         _trainers[0].AdvanceAsync(plan, round, state, task, cancellationToken);
 
     /// <inheritdoc/>
-    public async Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default)
-    {
-        var device = Begin(HomeOf(group));
-        try
-        {
-            return await _trainers[device].TrainAsync(group, cancellationToken);
-        }
-        finally
-        {
-            End(device);
-        }
-    }
+    public Task<IReadOnlyList<TrainingResult>> TrainAsync(TrainingGroup group, CancellationToken cancellationToken = default) =>
+        OnDeviceAsync(group, trainer => trainer.TrainAsync(group, cancellationToken));
 
     /// <inheritdoc/>
-    public async Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default)
-    {
-        var device = Begin(HomeOf(group));
-        try
-        {
-            return await _trainers[device].EvaluateAsync(group, cancellationToken);
-        }
-        finally
-        {
-            End(device);
-        }
-    }
+    public Task<IReadOnlyList<EvaluationResult>> EvaluateAsync(TrainingGroup group, CancellationToken cancellationToken = default) =>
+        OnDeviceAsync(group, trainer => trainer.EvaluateAsync(group, cancellationToken));
 
     /// <inheritdoc/>
     public async IAsyncEnumerable<string> PromptAsync(
         TrainingGroup group, Prompt prompt,
         [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
-        var device = Begin(HomeOf(group));
+        var device = Begin(group);
         try
         {
             await foreach (var piece in _trainers[device].PromptAsync(group, prompt, cancellationToken)) yield return piece;
@@ -122,28 +104,36 @@ public sealed class DeviceTrainers : ITrainer, IPrompter, IDisposable
         foreach (var trainer in _trainers) trainer.Dispose();
     }
 
-    // By the place of its first client in the plan: a site's groups are cut from that order, so that neighbours go to different devices.
-    private int HomeOf(TrainingGroup group)
+    private async Task<T> OnDeviceAsync<T>(TrainingGroup group, Func<LocalTrainer, Task<T>> work)
     {
-        if (_trainers.Length == 1) return 0;
-        var clients = group.Plan.Clients;
-        for (var i = 0; i < clients.Count; i++)
+        var device = Begin(group);
+        try
         {
-            if (clients[i].Id == group.Members[0].Client.Id) return i / Math.Max(1, group.Members.Count) % _trainers.Length;
+            return await work(_trainers[device]);
         }
-
-        return 0;
+        finally
+        {
+            End(device);
+        }
     }
 
-    private int Begin(int home)
+    private int Begin(TrainingGroup group)
     {
         lock (_gate)
         {
-            var least = _atWork.Min();
-            var device = _atWork[home] <= least + 1 ? home : Array.IndexOf(_atWork, least);
+            var client = group.Members[0].Client.Id;
+            if (!_homes.TryGetValue(client, out var home))
+            {
+                _homes[client] = home = Least(_homed);
+                _homed[home]++;
+            }
+
+            var device = _atWork[home] <= _atWork.Min() + 1 ? home : Least(_atWork);
             _atWork[device]++;
             return device;
         }
+
+        static int Least(int[] counts) => Array.IndexOf(counts, counts.Min());
     }
 
     private void End(int device)
