@@ -99,7 +99,8 @@ public static class RedisMembership
 
     private static TimeSpan PatienceWith(ClusterLocation.Redis redis) => redis.Tls ? PatienceOfHandshake : Patience;
 
-    private static ConfigurationOptions Configuration(
+    /// <summary>How Redis is spoken to, with another environment.</summary>
+    internal static ConfigurationOptions Configuration(
         ClusterLocation.Redis redis, Func<string, string?> environment, Action<string> refused)
     {
         string? Value(string variable) => environment(variable) is { Length: > 0 } value ? value : null;

@@ -126,7 +126,8 @@ public static class TableMembership
         Retry = { Mode = RetryMode.Fixed, MaxRetries = 2, Delay = Pause, NetworkTimeout = NetworkTimeout },
     };
 
-    private static ClusterUnavailableException Explained(ClusterLocation.AzureTable table, string credentials, Exception exception)
+    /// <summary>What to do about an exception, in one line.</summary>
+    internal static ClusterUnavailableException Explained(ClusterLocation.AzureTable table, string credentials, Exception exception)
     {
         if (IsAway(exception) && exception is not CredentialUnavailableException) return Silent(table, exception);
         var failed = exception as RequestFailedException;

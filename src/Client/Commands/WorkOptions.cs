@@ -15,8 +15,8 @@ internal sealed class WorkOptions
     /// <summary>The devices that it trains on.</summary>
     public Option<string?> Devices { get; } = new("--device")
     {
-        Description = "Devices to train on: cpu (default), or parts of the processor, as cpu:0,cpu:1, each with lanes and a frozen base of its "
-            + "own. No result depends on it",
+        Description = "Devices to train on: cpu (default), or parts of the processor, as cpu:0,cpu:1, each with lanes and a frozen base "
+            + "of its own. No result depends on it",
         HelpName = "DEVICES",
     };
 

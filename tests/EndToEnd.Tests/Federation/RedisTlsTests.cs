@@ -5,6 +5,7 @@ using FedRLora.Abstractions;
 using FedRLora.Pki;
 using FedRLora.Silo;
 using FedRLora.Training.Tests;
+using StackExchange.Redis;
 
 namespace FedRLora.EndToEnd.Tests.Federation;
 
@@ -24,6 +25,7 @@ public sealed class RedisTlsTests : IDisposable
         Pair("server", authority, ["redis.example"], IPAddress.Loopback);
         Pair("elsewhere", authority, ["elsewhere.example"], IPAddress.Parse("192.0.2.7"));
         Pair("client", authority, ["silo.example"], null);
+        Pair("stranger", other, ["silo.example"], null);
         Pair("late", authority, ["redis.example"], IPAddress.Loopback, now.AddMinutes(-1));
     }
 
@@ -86,6 +88,29 @@ public sealed class RedisTlsTests : IDisposable
             () => RedisMembership.RequireAsync(redis.Location, Environment(), default));
 
         Assert.Contains("FEDRLORA_REDIS_CERT", refused.Message, StringComparison.Ordinal);
+    }
+
+    [RedisFact]
+    public async Task Files_that_were_renewed_count_at_the_next_connection()
+    {
+        await using var redis = await StartAsync("server");
+        var variables = Environment() with { Authorities = "given.crt", Certificate = "shown.crt", Key = "shown.key" };
+        foreach (var (from, to) in new[] { ("other.crt", "given.crt"), ("stranger.crt", "shown.crt"), ("stranger.key", "shown.key") })
+            File.Copy(In(from), In(to));
+        var refusals = new List<string>();
+        var options = RedisMembership.Configuration(redis.Location, variables, refusals.Add);
+        await RefusedAsync();
+        Assert.Contains(refusals, static one => one.Contains("vouches for it", StringComparison.Ordinal));
+
+        File.Copy(In("ca.crt"), In("given.crt"), overwrite: true);
+        await RefusedAsync(); // by Redis: a certificate of an authority that it does not know
+        File.WriteAllText(In("shown.crt"), "half");
+        await RefusedAsync(); // what was there is shown on
+        foreach (var end in new[] { "key", "crt" }) File.Copy(In($"client.{end}"), In($"shown.{end}"), overwrite: true);
+
+        await using var connected = await ConnectionMultiplexer.ConnectAsync(options);
+
+        Task RefusedAsync() => Assert.ThrowsAsync<RedisConnectionException>(() => ConnectionMultiplexer.ConnectAsync(options));
     }
 
     [Fact]

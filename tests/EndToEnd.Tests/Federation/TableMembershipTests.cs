@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using Azure.Data.Tables;
+using Azure.Identity;
 using FedRLora.Abstractions;
 using FedRLora.Silo;
 using FedRLora.Silo.Storage;
@@ -48,6 +49,16 @@ public sealed class TableMembershipTests(ITestOutputHelper log)
 
         RunningProgram Silo(SiloPlace place) => RunningProgram.StartWith([tables.Variable], tiny.Root,
             ["silo", "--site", "here", "--cluster", $"{tables.Location}", "--store", "cluster", .. place.Own]);
+    }
+
+    [Fact]
+    public void A_machine_without_an_identity_is_told_of_credentials_and_not_of_the_network()
+    {
+        var table = new ClusterLocation.AzureTable("https://account.table.core.windows.net", "silos");
+
+        var told = TableMembership.Explained(table, "the identity of this machine", new CredentialUnavailableException("no identity here"));
+
+        Assert.Equal($"the tables at {table} refuse the identity of this machine: no identity here", told.Message);
     }
 
     [Fact]

@@ -211,6 +211,8 @@ public sealed class CutSitesTests(ITestOutputHelper log) : IDisposable
         while (!sites.SiloOf(site).HasExited && Stopwatch.GetElapsedTime(started) < TimeSpan.FromSeconds(30)) await Task.Delay(100);
         if (!sites.SiloOf(site).HasExited) return;
         var (code, after) = (await sites.SiloOf(site).ExitAsync(), Stopwatch.GetElapsedTime(started).TotalSeconds);
+        Assert.True(code == 3, sites.Output);
+        Assert.Contains($"silo {site}-0 ends: the others have given it up", sites.SiloOf(site).Output, StringComparison.Ordinal);
         log.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"the silo of {site} ended with {code}, {after:F1} s after the link was back"));
         await sites.StartSiloAsync(site);

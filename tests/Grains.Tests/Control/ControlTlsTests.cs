@@ -195,6 +195,46 @@ public class ControlTlsTests(ITestOutputHelper output)
     }
 
     [Fact]
+    public async Task It_shows_a_certificate_that_browsers_know_and_judges_clients_by_the_authorities_of_the_silo()
+    {
+        var known = new TestAuthority("one that browsers know");
+        var folder = Directory.CreateTempSubdirectory("fedrlora-control-").FullName;
+        try
+        {
+            known.Write(folder, known.Server());
+            ControlOptions With(ControlOptions options) => options with
+            {
+                Tls = TlsFiles.In(folder) with { Authorities = options.Tls!.Authorities, Denied = options.Tls.Denied },
+            };
+            Assert.Contains("others would refuse this certificate: none of the authorities", (await Assert.ThrowsAsync<BadInputException>(
+                () => TlsControl.StartAsync(With))).Message, StringComparison.Ordinal);
+            await using var control = await TlsControl.StartAsync(options => With(options) with { IsPublic = true });
+            using var otto = Trusting(known, control, control.Authority.Issue(["otto.operators.fedrlora"]));
+            using var stranger = Trusting(known, control, known.Issue(["otto.operators.fedrlora"]));
+
+            await otto.GetAsync("/v1/runs").ReadAsync();
+            await Assert.ThrowsAnyAsync<HttpRequestException>(() => stranger.GetAsync("/v1/runs"));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+
+        static HttpClient Trusting(TestAuthority authority, TlsControl control, X509Certificate2 shown) => new(new SocketsHttpHandler
+        {
+            SslOptions = new()
+            {
+                CertificateChainPolicy = new()
+                {
+                    TrustMode = X509ChainTrustMode.CustomRootTrust, CustomTrustStore = { authority.Root },
+                    RevocationMode = X509RevocationMode.NoCheck,
+                },
+                ClientCertificateContext = SslStreamCertificateContext.Create(shown, additionalCertificates: null, offline: true),
+            },
+        }) { BaseAddress = control.Server.Address };
+    }
+
+    [Fact]
     public async Task A_certificate_that_nobody_would_accept_keeps_it_from_starting()
     {
         await using var federation = await TestFederation.StartAsync();
