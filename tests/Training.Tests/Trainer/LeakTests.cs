@@ -33,8 +33,8 @@ public sealed class LeakTests(ITestOutputHelper log) : IDisposable
                 + $"{Environment.WorkingSet / 1e6:F0} MB resident");
         }
 
-        // The first run loads the model, and tests before it may still have been letting go of theirs.
-        Assert.All(counts.Skip(2), count => Assert.Equal(counts[1], count));
+        // The first run loads the model. Tests before it may still be letting go of theirs, so that a count may fall.
+        Assert.All(counts.Skip(2), count => Assert.InRange(count, 0, counts[1]));
         // A step that kept one tensor would add 180 from 20 steps to 200; what is seen depends a little on when one looks.
         var few = peaks[..^1].Max();
         Assert.True(peaks[^1] - few < 90, $"{few} live during 20 steps, {peaks[^1]} during 200");
