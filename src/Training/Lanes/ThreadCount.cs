@@ -15,6 +15,7 @@ internal static class ThreadCount
     public static void Use(int threads)
     {
         if (_used == threads) return;
+        FirstCalls.AreMade();
         _ = get_num_threads(); // a thread's first question, or product, takes what anybody set last, over what was set here before
         set_num_threads(threads);
         _used = threads;
