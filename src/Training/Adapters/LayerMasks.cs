@@ -1,5 +1,6 @@
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Training.Devices;
 using static TorchSharp.torch;
 
 namespace FedRLora.Training.Adapters;
@@ -28,7 +29,7 @@ internal sealed class LayerMasks : IDisposable
 
     /// <summary>The next mask of each head, or one for all: 0 with probability p, else 1/(1-p).</summary>
     public IEnumerable<Tensor> Draw(long[] shape, Device device) => _generators
-        .Select(generator => empty(shape, ScalarType.Float32, CPU).bernoulli_(_keep, generator).div_(Living.Of((float)_keep)).to(device));
+        .Select(generator => device.To(empty(shape, ScalarType.Float32, CPU).bernoulli_(_keep, generator).div_(Living.Of((float)_keep))));
 
     /// <summary>Where the masks are: one state for each generator, which belong to no dispose scope.</summary>
     public Tensor[] States() => [.. _generators.Select(static generator => generator.get_state().DetachFromDisposeScope())];

@@ -1,3 +1,4 @@
+using FedRLora.Training.Devices;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -80,7 +81,7 @@ internal sealed class LibtorchKernels : IStepKernels
     public void AdamW(Tensor value, Tensor gradient, Tensor mean, Tensor square, AdamWStep step)
     {
         using var scope = NewDisposeScope();
-        Tensor Each(double[] numbers) => tensor(numbers, value.dtype, value.device).unsqueeze(1);
+        Tensor Each(double[] numbers) => value.device.To(tensor(numbers, value.dtype, CPU)).unsqueeze(1);
         var (lengths, roots, kept) = (Each(step.Lengths), Each(step.Roots), step.Kept is { } given ? Each(given) : null);
         // In columns that stay in the cache from the first operation to the last.
         var width = value.shape[1];

@@ -1,3 +1,4 @@
+using FedRLora.Training.Devices;
 using FedRLora.Training.Kernels;
 using FedRLora.Training.Models;
 using FedRLora.Training.Models.Weights;
@@ -33,8 +34,8 @@ internal static class PackedLoss
         using var tape = new Tape(workspace);
         var pass = new TapedPass(model, tape, workspace, packing, adapters, checkpoints, compute);
         var hidden = model.FinalNorm(pass.Rows(model.BeforeFinalNorm(pass), packing.LossRows), pass);
-        var weights = tensor(packing.LossCounts.SelectMany(static count => Enumerable.Repeat(1.0 / count, count)).ToArray(), hidden.dtype,
-            hidden.device);
+        var weights = hidden.device.To(tensor(
+            packing.LossCounts.SelectMany(static count => Enumerable.Repeat(1.0 / count, count)).ToArray(), hidden.dtype, CPU));
         var head = model.Frozen(model.LmHead).Computing(compute).In(hidden.dtype);
         Tensor losses;
         if (adapters.Layer(head.Module) is not null)
@@ -56,8 +57,9 @@ internal static class PackedLoss
         var (losses, rows) = (packing.Losses, packing.Losses.Count);
         var isPadded = losses.Real.Any(real => real != rows);
         var places = isPadded
-            ? tensor(losses.Real.SelectMany((real, member) => Enumerable.Range(member * rows, real).Select(static place => (long)place))
-                .ToArray(), ScalarType.Int64, hidden.device)
+            ? hidden.device.To(tensor(
+                losses.Real.SelectMany((real, member) => Enumerable.Range(member * rows, real).Select(static place => (long)place)).ToArray(),
+                ScalarType.Int64, CPU))
             : null;
         Tensor Padded(Tensor values) =>
             places is null ? values : zeros([(long)losses.Real.Count * rows], values.dtype, values.device).index_copy_(0, places, values);

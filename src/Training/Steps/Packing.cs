@@ -1,5 +1,6 @@
 using FedRLora.Training.Adapters.Algebra;
 using FedRLora.Training.Data;
+using FedRLora.Training.Devices;
 using static TorchSharp.torch;
 
 namespace FedRLora.Training.Steps;
@@ -107,7 +108,7 @@ internal sealed class Packing
         return places;
     }
 
-    private static Tensor Indexes(long[] values, Device device) => tensor(values, ScalarType.Int64, device);
+    private static Tensor Indexes(long[] values, Device device) => device.To(tensor(values, ScalarType.Int64, CPU));
 
     private static IEnumerable<Bucket> Bucketed(List<(int Start, int Length)> sequences, int rows, Device device)
     {

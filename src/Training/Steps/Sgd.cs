@@ -1,5 +1,6 @@
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Devices;
 using static TorchSharp.torch;
 
 namespace FedRLora.Training.Steps;
@@ -25,7 +26,7 @@ internal sealed class Sgd(AdapterStack stack, TrainingSpec spec) : IMemberOptimi
             using var each = NewDisposeScope();
             Tensor Stepping(Tensor all) => all.narrow(0, 0, learningRates.Count);
             Tensor OfEach(Func<double, double> of) =>
-                tensor([.. learningRates.Select(of)], block.Value.dtype, block.Value.device).unsqueeze(1);
+                block.Value.device.To(tensor([.. learningRates.Select(of)], block.Value.dtype, CPU)).unsqueeze(1);
             var (value, gradient) = (Stepping(block.Value), Stepping(block.Gradient));
             if (spec.WeightDecay != 0) value.mul_(OfEach(rate => 1 - rate * spec.WeightDecay));
             value.add_(gradient * OfEach(static rate => -rate), Living.One);

@@ -1,3 +1,4 @@
+using FedRLora.Training.Devices;
 using static TorchSharp.torch;
 
 namespace FedRLora.Training.Adapters.Algebra;
@@ -19,7 +20,7 @@ internal sealed record MemberRows(int Count, IReadOnlyList<int> Real, IReadOnlyL
         foreach (var (member, sequences) in Sequences.Index())
             foreach (var (start, length) in sequences)
                 for (var row = start; row < start + length - 1; row++) marks[member, row] = 1;
-        return tensor(marks, ScalarType.Float32, CPU).to(dtype).to(device);
+        return device.To(tensor(marks, ScalarType.Float32, CPU).to(dtype));
     }
 
     /// <summary>What the rows are multiplied with for the mean of each sequence, 0 for padding: <c>[G, S, m]</c>.</summary>
@@ -29,7 +30,8 @@ internal sealed record MemberRows(int Count, IReadOnlyList<int> Real, IReadOnlyL
         foreach (var (member, sequences) in Sequences.Index())
             foreach (var (number, (start, length)) in sequences.Index())
                 for (var row = start; row < start + length; row++) factors[member, number, row] = 1.0 / length;
-        return tensor(factors, ScalarType.Float64, CPU).to(dtype).to(device);
+        // Into libtorch's own memory, which begins at a multiple of 64 bytes: a product's order of addition may depend on where it begins.
+        return device.To(tensor(factors, ScalarType.Float64, CPU).to(dtype, copy: true));
     }
 
     /// <summary>The number of each row's sequence among its member's, 0 for padding: int64 <c>[G, m]</c>.</summary>
@@ -39,7 +41,7 @@ internal sealed record MemberRows(int Count, IReadOnlyList<int> Real, IReadOnlyL
         foreach (var (member, sequences) in Sequences.Index())
             foreach (var (number, (start, length)) in sequences.Index())
                 for (var row = start; row < start + length; row++) numbers[member, row] = number;
-        return tensor(numbers, ScalarType.Int64, CPU).to(device);
+        return device.To(tensor(numbers, ScalarType.Int64, CPU));
     }
 
     /// <summary>1 at real rows, else 0: <c>[G, m]</c>.</summary>

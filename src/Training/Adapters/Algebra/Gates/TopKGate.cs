@@ -1,4 +1,5 @@
 using FedRLora.Abstractions.Plans;
+using FedRLora.Training.Devices;
 using static TorchSharp.torch;
 
 namespace FedRLora.Training.Adapters.Algebra.Gates;
@@ -56,7 +57,7 @@ internal sealed class TopKGate(int heads, int k, double temperature, double loss
     internal static Tensor Loss(Tensor logits, IReadOnlyList<int> labels, MemberRows rows)
     {
         var counted = rows.ButLast(logits.dtype, logits.device);
-        var label = tensor([.. labels.Select(static label => (long)label)], [labels.Count, 1, 1], ScalarType.Int64, logits.device);
+        var label = logits.device.To(tensor([.. labels.Select(static label => (long)label)], [labels.Count, 1, 1], ScalarType.Int64, CPU));
         var losses = logits.log_softmax(-1).gather(-1, label.expand(-1, rows.Count, -1)).squeeze(-1).neg();
         return (losses * counted).sum([1]) / counted.sum([1]).clamp_min(Living.Of(1));
     }
