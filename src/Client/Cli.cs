@@ -9,6 +9,7 @@ using FedRLora.Grains.Store;
 using FedRLora.Silo;
 using FedRLora.Silo.Storage;
 using FedRLora.Training;
+using FedRLora.Training.Devices;
 
 namespace FedRLora.Client;
 
@@ -28,6 +29,12 @@ internal static class Cli
         IReadOnlyList<string> args, IReadOnlyList<Func<Command>> commands, TextWriter output, TextWriter error,
         CancellationToken cancellationToken = default)
     {
+        if (Libtorch.Problem is { } unusable)
+        {
+            await error.WriteLineAsync(unusable);
+            return ExitCode.Environment;
+        }
+
         var root = new RootCommand("Federated low-rank adaptation of one frozen language model over many sites.");
         foreach (var create in commands)
             root.Add(create());

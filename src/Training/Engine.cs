@@ -3,6 +3,7 @@ using System.Runtime.Intrinsics.X86;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
+using FedRLora.Training.Devices;
 using FedRLora.Training.Kernels;
 using FedRLora.Training.Quantization;
 using TorchSharp;
@@ -26,7 +27,7 @@ internal static class Engine
     public static EngineFingerprint Fingerprint(
         Device device, int threads, ComputeType compute = ComputeType.Float32, WeightStorage storage = WeightStorage.Float32)
     {
-        var library = $"TorchSharp {TorchSharpVersion}, libtorch {__version__}";
+        var library = $"TorchSharp {TorchSharpVersion}, libtorch {Libtorch.Version}";
         var kernels = device.type == DeviceType.CPU ? CpuKernels() : device.ToString();
         var steps = StepKernels.For(device, ScalarType.Float32).Mark;
         string[] narrow = compute == ComputeType.Bfloat16 ? [ComputeUnits.ForBfloat16 ?? "bfloat16-emulated"] : [];

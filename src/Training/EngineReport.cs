@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
 using FedRLora.Abstractions.Plans;
+using FedRLora.Training.Devices;
 using FedRLora.Training.Kernels;
 using FedRLora.Training.Lanes;
 using TorchSharp;
@@ -48,6 +49,9 @@ public sealed record EngineReport
     /// <summary>Devices that libtorch finds.</summary>
     public required IReadOnlyList<string> Devices { get; init; }
 
+    /// <summary>What it computes otherwise than it should, on any of them; empty where all is right.</summary>
+    public required IReadOnlyList<string> Wrong { get; init; }
+
     /// <summary>Of a float32 product of two 1024 x 1024 matrices on one thread, which is one lane alone; median of 5.</summary>
     public required double GflopsOneThread { get; init; }
 
@@ -66,10 +70,14 @@ public sealed record EngineReport
         {
             var (cores, lanes) = (Environment.ProcessorCount, DeviceLanes.CountOn(CPU));
             var one = OnOwnThread(static () => Gflops(1));
+            string[] devices =
+            [
+                "cpu", .. cuda.is_available() ? Enumerable.Range(0, cuda.device_count()).Select(static index => $"cuda:{index}") : [],
+            ];
             return new EngineReport
             {
                 TorchSharp = Engine.TorchSharpVersion,
-                Libtorch = __version__,
+                Libtorch = Training.Devices.Libtorch.Version,
                 Kernels = Engine.Fingerprint(CPU, cores).Kernels,
                 Bfloat16 = ComputeUnits.ForBfloat16,
                 Blas = MklVersion(),
@@ -77,10 +85,10 @@ public sealed record EngineReport
                 Lanes = lanes,
                 LaneThreads = ThreadsOfALane,
                 Waiting = ThreadWaiting.OfThisProcess,
-                Devices =
+                Devices = devices,
+                Wrong =
                 [
-                    "cpu",
-                    .. cuda.is_available() ? Enumerable.Range(0, cuda.device_count()).Select(static index => $"cuda:{index}") : [],
+                    .. devices.SelectMany(static name => OnOwnThread(() => KnownAnswers.Wrong(device(name))).Select(line => $"{name}: {line}")),
                 ],
                 GflopsOneThread = one,
                 GflopsAllLanes = lanes == 1 ? one : GflopsOfLanes(lanes),

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using FedRLora.EndToEnd.Tests.Federation;
+using FedRLora.Training.Devices;
 
 namespace FedRLora.EndToEnd.Tests;
 
@@ -55,5 +56,46 @@ public class DoctorTests
 
         Assert.Equal(2, await program.ExitAsync());
         Assert.Equal("FEDRLORA_SPIN: 'never' is neither brief nor long; give one of them, or unset it.", program.Output.Trim());
+    }
+
+    [Fact]
+    public async Task A_libtorch_of_the_host_is_used_tried_and_named_by_its_version_and_digest()
+    {
+        var root = Directory.CreateTempSubdirectory("fedrlora-libtorch").FullName;
+        try
+        {
+            // As PyTorch's wheel has it.
+            Directory.CreateDirectory(Path.Combine(root, "lib"));
+            foreach (var file in Directory.EnumerateFiles(Path.Combine(AppContext.BaseDirectory, "runtimes/linux-x64/native")))
+            {
+                var name = Path.GetFileName(file);
+                if (name.StartsWith("libtorch.", StringComparison.Ordinal) || name.StartsWith("libtorch_cpu", StringComparison.Ordinal)
+                    || name.StartsWith("libc10", StringComparison.Ordinal) || name.StartsWith("libgomp", StringComparison.Ordinal))
+                    File.Copy(file, Path.Combine(root, "lib", name));
+            }
+
+            await File.WriteAllTextAsync(Path.Combine(root, "version.py"), "debug = False\n__version__ = '2.10.0+other'\n");
+            await using var program = RunningProgram.StartWith((Libtorch.Variable, root), Path.GetTempPath(), "doctor");
+
+            Assert.True(await program.ExitAsync() == 0, program.Output);
+            Assert.Matches(@"libtorch +2\.10\.0\+other of the host \([0-9a-f]{12}\)", program.Output);
+            Assert.Matches("known answers +all right", program.Output);
+        }
+        finally
+        {
+            Directory.Delete(root, recursive: true);
+        }
+    }
+
+    [Theory]
+    [InlineData("methods")]
+    [InlineData("doctor")]
+    public async Task A_folder_without_a_libtorch_is_refused_before_another_is_used(string command)
+    {
+        await using var program = RunningProgram.StartWith((Libtorch.Variable, Path.GetTempPath()), Path.GetTempPath(), command);
+
+        Assert.Equal(3, await program.ExitAsync());
+        Assert.StartsWith($"{Libtorch.Variable}: {Path.GetTempPath()}: holds no libtorch.so", program.Output.Trim(), StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', program.Output.Trim());
     }
 }

@@ -48,7 +48,7 @@ internal sealed record Diagnosis
             Engine = engine,
             CppRuntime = engine is null ? null : Machine.CppRuntime(),
             Runs = Path.GetFullPath(runs),
-            Problems = [.. problems.OfType<string>()],
+            Problems = [.. problems.OfType<string>(), .. engine?.Wrong.Select(static line => $"libtorch computes wrongly: {line}") ?? []],
         };
     }
 

@@ -1,0 +1,107 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text.RegularExpressions;
+using FedRLora.Abstractions;
+using static TorchSharp.torch;
+
+namespace FedRLora.Training.Devices;
+
+/// <summary>
+/// The libtorch of this process: the one that comes with the program, or one of the host, such as that of PyTorch's wheel, which the
+/// variable <see cref="Variable"/> names by its folder.
+/// </summary>
+public static partial class Libtorch
+{
+    /// <summary>Names the folder of a host's libtorch.</summary>
+    public const string Variable = "FEDRLORA_LIBTORCH";
+
+    private const string Library = "libtorch.so", Processor = "libtorch_cpu.so";
+    private const int ShownDigest = 12;
+
+    private static readonly Lazy<string> Told = new(Tell);
+
+    /// <summary>Why the library that the variable names was not loaded; null where it was, or where it names none.</summary>
+    public static string? Problem { get; private set; }
+
+    /// <summary>
+    /// Its version; of a library that did not come with the program, with the first digits of the SHA-256 of its file. Loads it.
+    /// </summary>
+    public static string Version => Told.Value;
+
+    // Before anything that would load another one. What has its name already is taken for it by the libraries that need it.
+    [ModuleInitializer]
+    [SuppressMessage("Usage", "CA2255", Justification = "Nothing later comes before the first tensor in every program that uses this library.")]
+    internal static void Load()
+    {
+        if (Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } folder) Problem = Load(folder);
+    }
+
+    /// <summary>Loads a host's library; what is wrong with it, in a line, else null.</summary>
+    internal static string? Load(string folder)
+    {
+        var given = $"{Variable}: {BadInputException.Shown(folder)}";
+        if (!OperatingSystem.IsLinux()) return $"{given}: a library of the host is loaded on Linux alone; leave the variable out";
+        // Where the libraries lie, or the folder of a wheel or an archive, which has them in lib.
+        var file = ((string[])[Path.Combine(folder, Library), Path.Combine(folder, "lib", Library)]).FirstOrDefault(File.Exists);
+        if (file is null)
+            return $"{given}: holds no {Library}, nor does lib in it; give the folder of libtorch's libraries, as torch/lib of PyTorch's wheel";
+        try
+        {
+            NativeLibrary.Load(Path.GetFullPath(file));
+            return null;
+        }
+        catch (Exception e) when (e is DllNotFoundException or BadImageFormatException)
+        {
+            return $"{given}: {Library} cannot be loaded: {e.Message.ReplaceLineEndings(" ")}";
+        }
+    }
+
+    /// <summary>The version that a library's folder tells of it, and nothing of which build of it it is; null where nothing tells it.</summary>
+    /// <param name="folder">Where the libraries lie.</param>
+    internal static string? VersionBeside(string folder)
+    {
+        // PyTorch's wheel has it in Python, libtorch's archive in a line by itself, both a folder above.
+        var (python, archive) = (Path.Combine(folder, "..", "version.py"), Path.Combine(folder, "..", "build-version"));
+        try
+        {
+            if (File.Exists(python) && PythonVersion().Match(File.ReadAllText(python)) is { Success: true } found) return found.Groups[1].Value;
+            if (File.Exists(archive) && File.ReadAllText(archive).Trim() is { Length: > 0 and < 64 } line && Plain().IsMatch(line)) return line;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // It is told by its digest alone.
+        }
+
+        return null;
+    }
+
+    private static string Tell()
+    {
+        _ = get_num_threads(); // loads it
+        if (LoadedFile() is not { } file || IsOurs(file)) return __version__;
+        using var stream = File.OpenRead(file);
+        var digest = Convert.ToHexStringLower(SHA256.HashData(stream))[..ShownDigest];
+        return $"{VersionBeside(Path.GetDirectoryName(file)!) ?? "of unknown version"} of the host ({digest})";
+    }
+
+    // Null where the system does not tell.
+    private static string? LoadedFile()
+    {
+        if (!OperatingSystem.IsLinux()) return null;
+        return File.ReadLines("/proc/self/maps").Select(static line => line.Split(' ', 6, StringSplitOptions.RemoveEmptyEntries))
+            .Where(static words => words.Length == 6).Select(static words => words[5].Trim())
+            .FirstOrDefault(static path => Path.GetFileName(path).StartsWith(Processor, StringComparison.Ordinal));
+    }
+
+    // Beside the program, or where packages for its development lie.
+    private static bool IsOurs(string file) =>
+        file.StartsWith(AppContext.BaseDirectory, StringComparison.Ordinal) || file.Contains("/libtorch-cpu-linux-x64/", StringComparison.Ordinal);
+
+    [GeneratedRegex(@"^__version__\s*=\s*['""]([0-9A-Za-z.+-]{1,63})['""]", RegexOptions.Multiline)]
+    private static partial Regex PythonVersion();
+
+    [GeneratedRegex("^[0-9A-Za-z.+-]+$")]
+    private static partial Regex Plain();
+}
