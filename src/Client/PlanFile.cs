@@ -54,6 +54,9 @@ internal sealed record PlanFile(string Path, string Yaml)
         return this with { Yaml = changes.Yaml, Changes = changes };
     }
 
+    /// <summary>The same text, whose values may be set again: nothing is known of how it came about.</summary>
+    public PlanFile AsItStands() => this with { Changes = null };
+
     private PlanFile With(string path, string value) =>
         this with { Yaml = PlanEdit.Require(Yaml, path, value, Path), Changes = null };
 

@@ -73,6 +73,37 @@ public sealed class SweepAndCompareTests : IDisposable
         Assert.Equal("steps-2 and steps-02 are one and the same plan; leave out what is given twice", sweep.Error.Trim());
     }
 
+    [Fact]
+    public async Task Arms_are_run_with_every_seed_and_told_over_seeds()
+    {
+        string[] sweep =
+        [
+            "sweep", _plan, "--arm", "local={sharing: none}", "--arm", "few={training.steps: 1, adapter.rank: 2}", "--seeds", "1,2",
+            "--out", Folder("arms"),
+        ];
+        var first = await CommandLine.RunAsync(sweep);
+        var alone = await CommandLine.RunAsync(
+            "simulate", _plan, "--set", "sharing=none", "--set", "seed=2", "--out", Folder("alone"), "--no-local-only");
+        var again = await CommandLine.RunAsync("sweep", "--resume", Folder("arms"));
+        var more = await CommandLine.RunAsync([.. sweep[..^4], "--seeds", "2,1,3", "--out", Folder("arms")]);
+        var fewer = await CommandLine.RunAsync([.. sweep[..^4], "--seeds", "1", "--out", Folder("arms")]);
+        var twice = await CommandLine.RunAsync([.. sweep[..4], "--over", "sharing=method,none", "--out", Folder("twice")]);
+
+        Assert.Equal((0, 2), (more.Code, fewer.Code));
+        Assert.Equal(4, more.Output.Split('\n').Count(static line => line.EndsWith(" is finished", StringComparison.Ordinal)));
+        Assert.Contains("holds a sweep of another plan or other values", fewer.Error, StringComparison.Ordinal);
+        Assert.Equal((0, "", 0, "", 0), (first.Code, first.Error, again.Code, again.Error, alone.Code));
+        Assert.Contains("over seeds", again.Output, StringComparison.Ordinal);
+        // The trainer that the runs share changes nothing of them.
+        Assert.Equal(await DigestAsync(Folder("alone")), await DigestAsync(Folder("arms/local_seed-2")));
+        var record = JsonDocument.Parse(await File.ReadAllTextAsync(Folder("arms/sweep.json"))).RootElement;
+        Assert.Equal(["local", "few"], record.GetProperty("arms").EnumerateArray().Select(static arm => arm.GetProperty("name").GetString()));
+        Assert.Equal(2, record.GetProperty("groups").GetArrayLength());
+        Assert.StartsWith("run,arm,seed,", await File.ReadAllTextAsync(Folder("arms/sweep.csv")), StringComparison.Ordinal);
+        Assert.Equal(2, twice.Code);
+        Assert.Contains("both set sharing", twice.Error, StringComparison.Ordinal);
+    }
+
     private async Task ListAsync(string run)
     {
         Directory.CreateDirectory(Folder("sweep/foreign"));

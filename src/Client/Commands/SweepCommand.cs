@@ -20,6 +20,12 @@ internal static class SweepCommand
             Description = "A key of the plan with its values, as adapter.rank=4,8; repeat it, and every combination is run",
             HelpName = "KEY=A,B",
         };
+        var arm = new Option<string[]>("--arm")
+        {
+            Description = "A variant of the plan under a name, as local={adapter.method: lora, sharing: none}; repeat it. Every arm is run "
+                + "with every combination of values",
+            HelpName = "NAME={KEY: VALUE}",
+        };
         var seeds = new Option<string?>("--seeds") { Description = "Seeds of every combination: short for --over seed=", HelpName = "A,B" };
         var set = SharedOptions.Set();
         var resume = new Option<string?>("--resume")
@@ -38,7 +44,7 @@ internal static class SweepCommand
         var (maySend, work, json) = (MaySend.Create(), new WorkOptions(), SharedOptions.Json());
         var command = new Command("sweep", "Run a plan with several values of its keys, one run after another, and compare them")
         {
-            plan, over, seeds, set, resume, folder, id, federatedOnly, maySend, work.Lanes, work.Devices, json,
+            plan, arm, over, seeds, set, resume, folder, id, federatedOnly, maySend, work.Lanes, work.Devices, json,
         };
         var target = ControlTarget.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -52,7 +58,8 @@ internal static class SweepCommand
             SweepFolder sweep;
             if (parsed.GetValue(resume) is { } begun)
             {
-                if (parsed.GetValue(plan) is not null || parsed.GetResult(over) is not null || parsed.GetResult(seeds) is not null
+                if (parsed.GetValue(plan) is not null || parsed.GetResult(arm) is not null
+                    || parsed.GetResult(over) is not null || parsed.GetResult(seeds) is not null
                     || parsed.GetResult(set) is not null || parsed.GetValue(folder) is not null || parsed.GetValue(federatedOnly))
                     throw new BadInputException("--resume: the folder says what is swept; give nothing else of it");
                 sweep = SweepFolder.Open(begun);
@@ -64,20 +71,24 @@ internal static class SweepCommand
                     .With(parsed.GetValue(set) ?? []);
                 List<SweptKey> keys = [.. (parsed.GetValue(over) ?? []).Select(static one => SweptKey.Parse("--over", one))];
                 if (parsed.GetValue(seeds) is { } list) keys.Add(SweptKey.Parse("--seeds", $"seed={list}"));
-                if (keys.Count == 0) throw new BadInputException("sweep: give values to run with, as in --over adapter.rank=4,8");
+                List<SweptArm>? arms = parsed.GetValue(arm) is { Length: > 0 } given
+                    ? [.. given.Select(static one => SweptArm.Parse("--arm", one))] : null;
+                if (arms is not null) SweptArm.RequireDistinct("--arm", arms);
+                if (keys.Count == 0 && arms is null)
+                    throw new BadInputException("sweep: give values to run with, as in --over adapter.rank=4,8");
                 if (onSilos)
                 {
                     SharedOptions.RefuseOfThisProcess(parsed, work, dashboard: null);
                     MaySend.Refuse(parsed, maySend);
-                    var plans = PlansOf(file, SweptRun.Of(keys));
-                    var runs = SiloSweep.Named(parsed.GetValue(id) ?? plans[0].Name, keys);
+                    var plans = PlansOf(file, SweptRun.Of(keys, arms));
+                    var runs = SiloSweep.Named(parsed.GetValue(id) ?? plans[0].Name, keys, arms);
                     using var silos = target.Open(parsed);
                     return await new SiloSweep(silos, screen, !parsed.GetValue(federatedOnly))
                         .RunAsync(runs, run => SweepFolder.PlanOf(file, run), cancellationToken);
                 }
 
-                var record = new SweepRecord(Json.Schema, file.Folder, !parsed.GetValue(federatedOnly), keys, Best: null, []);
-                var first = await RequireAsync(file, SweptRun.Of(keys), record, cancellationToken);
+                var record = new SweepRecord(Json.Schema, file.Folder, !parsed.GetValue(federatedOnly), keys, Best: null, [], arms);
+                var first = await RequireAsync(file, SweptRun.Of(keys, arms), record, cancellationToken);
                 sweep = SweepFolder.CreateOrTakeUp(
                     parsed.GetValue(folder), file, first.Name, first.Store.Mode ?? StoreMode.Private, record);
             }
@@ -86,7 +97,8 @@ internal static class SweepCommand
             foreach (var run in sweep.Runs.Skip(1)) _ = MaySend.Require(parsed, maySend, sweep.PlanOf(run).Require());
             if (screen.Mode != ScreenMode.Json)
                 await screen.Output.WriteLineAsync($"{Words.Count(sweep.Runs.Count, "run")}, in {sweep.Path}");
-            return await new LocalSweep(sweep, screen, limits, work.Read(parsed)).RunAsync(cancellationToken);
+            using var local = new LocalSweep(sweep, screen, limits, work.Read(parsed));
+            return await local.RunAsync(cancellationToken);
         });
         return command;
     }

@@ -23,28 +23,35 @@ internal sealed class SiloSweep(ControlClient silos, Screen screen, bool localOn
 
     /// <summary>The runs of a sweep, each with a name that no other run of the silos should have.</summary>
     /// <exception cref="BadInputException">The name leaves no place for those of its runs.</exception>
-    public static IReadOnlyList<(SweptRun Run, string Name)> Named(string sweep, IReadOnlyList<SweptKey> keys)
+    public static IReadOnlyList<(SweptRun Run, string Name)> Named(string sweep, IReadOnlyList<SweptKey> keys, IReadOnlyList<SweptArm>? arms)
     {
         const int Least = 8;
         var most = Identifiers.MaxLength - OfReference - Identifiers.Check("--run", sweep).Length - 1;
         if (most < Least) throw new BadInputException($"--run: {sweep} is too long to begin the names of runs; give a shorter one");
-        return [.. SweptRun.Of(keys, most).Select(run => (run, $"{sweep}.{run.Name}"))];
+        return [.. SweptRun.Of(keys, arms, most).Select(run => (run, $"{sweep}.{run.Name}"))];
     }
 
     /// <summary>The exit code: 1 where a run did not finish, which does not keep the others from running.</summary>
     public async Task<int> RunAsync(
         IReadOnlyList<(SweptRun Run, string Name)> runs, Func<SweptRun, PlanFile> planOf, CancellationToken cancellationToken)
     {
-        var (finished, others) = (new List<SweepRow>(), new List<string>());
+        var (finished, others, seeds) = (new List<SweepRow>(), new List<string>(), new List<SeedRun>());
         foreach (var ((run, name), index) in runs.Select(static (one, index) => (one, index)))
         {
             await screen.Output.WriteLineAsync(screen.Mode == ScreenMode.Json
-                ? Json.Line(new { Run = name, Values = run.Values.ToDictionary() })
+                ? Json.Line(new { Run = name, Values = run.Values.ToDictionary(), Arm = run.Arm?.Name })
                 : FormattableString.Invariant($"run {index + 1} of {runs.Count}: {name}"));
             try
             {
-                if (await FollowAsync(name, planOf(run), cancellationToken) is { } row) finished.Add(row);
-                else others.Add(name);
+                if (await FollowAsync(name, planOf(run), cancellationToken) is { } row)
+                {
+                    finished.Add(row);
+                    if (run.Seed is { } seed) seeds.Add(new(run.Group, seed, name, row.Metric, row.Score));
+                }
+                else
+                {
+                    others.Add(name);
+                }
             }
             catch (BadInputException e)
             {
@@ -53,7 +60,7 @@ internal sealed class SiloSweep(ControlClient silos, Screen screen, bool localOn
             }
         }
 
-        await CompareAsync(finished, others, cancellationToken);
+        await CompareAsync(finished, others, seeds, cancellationToken);
         return others.Count == 0 ? ExitCode.Done : ExitCode.Failed;
     }
 
@@ -87,19 +94,22 @@ internal sealed class SiloSweep(ControlClient silos, Screen screen, bool localOn
         return (await silos.SteerAsync($"{ControlClient.Run(name)}/resume", new ResumeBody(), cancellationToken)).Waits;
     }
 
-    private async Task CompareAsync(List<SweepRow> finished, List<string> others, CancellationToken cancellationToken)
+    private async Task CompareAsync(
+        List<SweepRow> finished, List<string> others, List<SeedRun> seeds, CancellationToken cancellationToken)
     {
         var ranked = SweepOutcome.Ranked(finished).Take(Comparison.Most).Select(static row => row.Name).ToList();
         var comparison = ranked.Count < 2 ? null : await silos.CompareAsync(ranked, cancellationToken);
         var outcome = comparison is null ? null : new SweepOutcome(comparison);
+        var table = await SeedTable.OfAsync(seeds, names => silos.CompareAsync(names, cancellationToken));
         if (screen.Mode == ScreenMode.Json)
         {
-            await screen.Output.WriteLineAsync(Json.Line(new { outcome?.Best, Unfinished = others, Comparison = comparison }));
+            await screen.Output.WriteLineAsync(Json.Line(new { outcome?.Best, Unfinished = others, Comparison = comparison, table?.Groups }));
             return;
         }
 
         await screen.Output.WriteLineAsync();
         if (outcome is not null) await screen.Output.WriteAsync(outcome.ToText(screen.Width));
+        if (table is not null) await screen.Output.WriteAsync($"\n{table.ToText(screen.Width)}\n");
         foreach (var name in others) await screen.Output.WriteLineAsync($"{name}: not finished");
     }
 }

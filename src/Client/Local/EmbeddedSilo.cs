@@ -49,6 +49,7 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
             {
                 builder.Services.AddSingleton(note);
                 builder.Services.AddSingleton(forecast);
+                if (work.Trainers is { } trainers) builder.Services.AddSingleton(trainers); // in place of its own; who gave them frees them
                 builder.Logging.AddFilter("Orleans", LogLevel.Critical).AddStandardError()
                     .AddFilter<ConsoleLoggerProvider>("FedRLora", LogLevel.Warning)
                     .AddFilter<ConsoleLoggerProvider>("FedRLora.Grains", LogLevel.Error);

@@ -6,6 +6,8 @@ using FedRLora.Abstractions.Sending;
 using FedRLora.Client.Rendering;
 using FedRLora.ControlPlane.Views;
 using FedRLora.Grains.Store;
+using FedRLora.Training;
+using FedRLora.Training.Devices;
 
 namespace FedRLora.Client.Local;
 
@@ -14,9 +16,20 @@ namespace FedRLora.Client.Local;
 /// <param name="screen">Where to.</param>
 /// <param name="maySend">What the sites let leave them.</param>
 /// <param name="work">What they work on.</param>
-internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits maySend, Workplace work)
+internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits maySend, Workplace work) : IDisposable
 {
+    // What was loaded and scored for one run is there for the next: the frozen base, and its scores on the same rows.
+    private readonly DeviceTrainers _trainers = new(
+        new LocalTrainerOptions
+        {
+            Root = sweep.Record.Root, Lanes = work.Lanes, Note = note => screen.Warn([note]), Forecast = screen.Note,
+        },
+        work.Devices);
+
     private readonly StoreMode _mode = sweep.PlanOf(sweep.Runs[0]).Require().Store.Mode ?? StoreMode.Private;
+
+    /// <inheritdoc/>
+    public void Dispose() => _trainers.Dispose();
 
     /// <summary>The exit code: 1 where a run failed, which does not keep the others from running.</summary>
     public async Task<int> RunAsync(CancellationToken cancellationToken)
@@ -33,7 +46,7 @@ internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits
             }
 
             await screen.Output.WriteLineAsync(screen.Mode == ScreenMode.Json
-                ? Json.Line(new { Run = run.Name, Folder = sweep.FolderOf(run), Values = ValuesOf(run) })
+                ? Json.Line(new { Run = run.Name, Folder = sweep.FolderOf(run), Values = ValuesOf(run), Arm = run.Arm?.Name })
                 : $"{which}, in {sweep.FolderOf(run)}");
             var code = await RunAsync(run, cancellationToken);
             rows = await RowsAsync(CancellationToken.None);
@@ -58,7 +71,7 @@ internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits
             var (folder, file) = (sweep.FolderOf(run), sweep.PlanOf(run));
             if (!File.Exists(Path.Combine(folder, RunDirectory.RecordFile))) return await BeginAsync(folder, file, cancellationToken);
             using var begun = RunDirectory.OpenToRun(folder);
-            var local = new LocalRun(begun, screen, maySend, work);
+            var local = new LocalRun(begun, screen, maySend, work with { Trainers = _trainers });
             await local.RequireWholeAsync(file, anyEngine: false, cancellationToken);
             await LocalInputsCheck.RequireAsync(begun, rounds: null, allowed: false, screen, cancellationToken);
             return await local.RunAsync(resume: true, allowEngineChange: false, cancellationToken);
@@ -80,7 +93,7 @@ internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits
         var plan = file.Require();
         var localOnly = sweep.Record.LocalOnly && LocalOnlyRun.IsAskedBy(plan);
         using var run = RunDirectory.Create(folder, file, plan, localOnly, sweep.Record.Root);
-        var local = new LocalRun(run, screen, maySend, work);
+        var local = new LocalRun(run, screen, maySend, work with { Trainers = _trainers });
         try
         {
             return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);
@@ -98,7 +111,7 @@ internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits
         var rows = new List<SweepRow>();
         foreach (var run in sweep.Runs)
         {
-            var row = new SweepRow { Name = run.Name, Folder = sweep.FolderOf(run), Values = ValuesOf(run) };
+            var row = new SweepRow { Name = run.Name, Folder = sweep.FolderOf(run), Arm = run.Arm?.Name, Values = ValuesOf(run) };
             rows.Add(!File.Exists(Path.Combine(row.Folder, RunDirectory.RecordFile)) ? row : await StandsAsync(row, cancellationToken));
         }
 
@@ -132,15 +145,20 @@ internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits
             [.. ranked.Select(static row => row.Folder)], [.. ranked.Select(static row => row.Name)], cancellationToken);
         var outcome = comparison is null ? null : new SweepOutcome(comparison);
         rows = [.. rows.Select(row => outcome?.Told(row) ?? row)];
-        sweep.Write(_mode, rows, outcome?.Best);
+        var table = await SeedTable.OfAsync(
+            [.. sweep.Runs.Zip(rows).Where(static one => one.First.Seed is not null && one.Second.Status == FolderStatus.Finished)
+                .Select(static one => new SeedRun(one.First.Group, one.First.Seed!, one.First.Name, one.Second.Metric, one.Second.Score))],
+            names => FolderComparison.OfAsync([.. names.Select(name => Path.Combine(sweep.Path, name))], names, cancellationToken));
+        sweep.Write(_mode, rows, outcome?.Best, table?.Groups);
         if (screen.Mode == ScreenMode.Json)
         {
-            await screen.Output.WriteLineAsync(Json.Line(new { Sweep = sweep.Path, outcome?.Best, Runs = rows, Comparison = comparison }));
+            await screen.Output.WriteLineAsync(Json.Line(new { Sweep = sweep.Path, outcome?.Best, Runs = rows, Comparison = comparison, table?.Groups }));
             return;
         }
 
         await screen.Output.WriteLineAsync();
         if (outcome is not null) await screen.Output.WriteAsync(outcome.ToText(screen.Width));
+        if (table is not null) await screen.Output.WriteAsync($"\n{table.ToText(screen.Width)}\n");
         foreach (var row in rows.Where(static row => row.Status != FolderStatus.Finished))
             await screen.Output.WriteLineAsync($"{row.Name}: {(row.Status is { } status ? Words.Named(status) : "not begun")}"
                 + $"{(row.Reason is { } why ? $": {why}" : "")}");

@@ -15,6 +15,11 @@ internal sealed record SweepRow
 {
     public required string Name { get; init; }
     public required string Folder { get; init; }
+
+    /// <summary>The arm; null where the sweep has none.</summary>
+    public string? Arm { get; init; }
+
+    /// <summary>The values of the swept keys.</summary>
     public required IReadOnlyDictionary<string, string> Values { get; init; }
 
     /// <summary>Where it stands; null before it was begun.</summary>
@@ -43,8 +48,11 @@ internal sealed record SweepRow
 /// <param name="Over">The keys and their values.</param>
 /// <param name="Best">The run whose mean is beyond two standard errors of every other; null where there is none, or none yet.</param>
 /// <param name="Runs">The runs, in their order.</param>
+/// <param name="Arms">The arms; null where there are none.</param>
+/// <param name="Groups">Runs that differ in their seed alone, together; null where fewer than two seeds are swept, or before the end.</param>
 internal sealed record SweepRecord(
-    int Schema, string Root, bool LocalOnly, IReadOnlyList<SweptKey> Over, string? Best, IReadOnlyList<SweepRow> Runs);
+    int Schema, string Root, bool LocalOnly, IReadOnlyList<SweptKey> Over, string? Best, IReadOnlyList<SweepRow> Runs,
+    IReadOnlyList<SweptArm>? Arms = null, IReadOnlyList<SeedGroup>? Groups = null);
 
 /// <summary>
 /// A folder of runs of one plan with different values: <c>plan.yaml</c>, <c>sweep.json</c>, <c>sweep.csv</c> and a run folder for each.
@@ -56,7 +64,7 @@ internal sealed class SweepFolder
     private SweepFolder(string path, PlanFile plan, SweepRecord record)
     {
         (Path, Plan, Record) = (path, plan, record);
-        Runs = SweptRun.Of(record.Over);
+        Runs = SweptRun.Of(record.Over, record.Arms);
     }
 
     /// <summary>The folder.</summary>
@@ -78,12 +86,19 @@ internal sealed class SweepFolder
     public PlanFile PlanOf(SweptRun run) => PlanOf(Plan, run);
 
     /// <inheritdoc cref="PlanOf(SweptRun)"/>
-    public static PlanFile PlanOf(PlanFile plan, SweptRun run) =>
-        plan.With([.. run.Values.Select(static value => $"{value.Key}={value.Value}")], "--over");
+    public static PlanFile PlanOf(PlanFile plan, SweptRun run)
+    {
+        // An arm is a variant of the plan with what --set changed in it, so it may change that again.
+        var variant = run.Arm is { } arm ? plan.AsItStands().With(Assignments(arm.Values), $"--arm {arm.Name}") : plan;
+        return variant.With(Assignments(run.Values), "--over");
+
+        static IReadOnlyList<string> Assignments(IEnumerable<KeyValuePair<string, string>> values) =>
+            [.. values.Select(static value => $"{value.Key}={value.Value}")];
+    }
 
     /// <summary>
-    /// Makes a folder for a sweep: the one asked for or the next free <c>runs/NAME-sweep-N</c>; or takes up one in which the same sweep
-    /// was begun, without a name the newest where it is not finished.
+    /// Makes a folder for a sweep: the one asked for or the next free <c>runs/NAME-sweep-N</c>; or takes up one in which the same sweep,
+    /// or a part of it, was begun, without a name the newest where it is not finished.
     /// </summary>
     /// <exception cref="BadInputException">The folder asked for holds something else.</exception>
     public static SweepFolder CreateOrTakeUp(string? asked, PlanFile plan, string name, StoreMode mode, SweepRecord record)
@@ -129,7 +144,8 @@ internal sealed class SweepFolder
         try
         {
             var record = JsonSerializer.Deserialize<SweepRecord>(File.ReadAllBytes(file), Json.Lines);
-            if (record is not { Root: not null, Over.Count: > 0 }) throw new JsonException("root or over is missing");
+            if (record is not { Root: not null, Over: not null } || record.Over.Count + (record.Arms?.Count ?? 0) == 0)
+                throw new JsonException("root or over is missing");
             return new(path, PlanFile.Open(System.IO.Path.Combine(path, RunDirectory.PlanFileName)), record);
         }
         catch (JsonException e)
@@ -139,9 +155,10 @@ internal sealed class SweepFolder
     }
 
     /// <summary>Writes how the runs came out.</summary>
-    public void Write(StoreMode mode, IReadOnlyList<SweepRow> rows, string? best)
+    public void Write(StoreMode mode, IReadOnlyList<SweepRow> rows, string? best, IReadOnlyList<SeedGroup>? groups = null)
     {
-        OutputFile.Replace(System.IO.Path.Combine(Path, RecordFile), mode, Json.Page(Record with { Runs = rows, Best = best }) + "\n");
+        var record = Record with { Runs = rows, Best = best, Groups = groups };
+        OutputFile.Replace(System.IO.Path.Combine(Path, RecordFile), mode, Json.Page(record) + "\n");
         OutputFile.Replace(System.IO.Path.Combine(Path, TableFile), mode, Csv(rows));
     }
 
@@ -150,25 +167,28 @@ internal sealed class SweepFolder
 
     private bool IsFinished => Record.Runs.Count == Runs.Count && Record.Runs.All(static run => run.Status == FolderStatus.Finished);
 
-    // What was begun there, where it is the same.
+    // What was begun there, where it is the same sweep, or a part of it: with fewer arms, values or seeds.
     private static SweepFolder? Begun(string path, PlanFile plan, SweepRecord record)
     {
         if (!File.Exists(System.IO.Path.Combine(path, RecordFile))) return null;
         var begun = Open(path);
-        return begun.Plan.Yaml == plan.Yaml && Definition(begun.Record) == Definition(record) ? begun : null;
-
-        static string Definition(SweepRecord record) => Json.Line(record with { Runs = [], Best = null });
+        if (begun.Plan.Yaml != plan.Yaml || begun.Record.Root != record.Root || begun.Record.LocalOnly != record.LocalOnly) return null;
+        var whole = new SweepFolder(path, plan, record with { Runs = begun.Record.Runs });
+        var runs = whole.Runs.ToDictionary(static run => run.Name, StringComparer.Ordinal);
+        return begun.Runs.All(run => runs.TryGetValue(run.Name, out var same) && run.Values.SequenceEqual(same.Values)
+            && (run.Arm?.Values ?? []).SequenceEqual(same.Arm?.Values ?? [])) ? whole : null;
     }
 
     private string Csv(IReadOnlyList<SweepRow> rows)
     {
         var keys = Record.Over.Select(static key => key.Key).ToList();
+        string[] arm = Record.Arms is null ? [] : ["arm"];
         IEnumerable<string[]> lines =
         [
-            ["run", .. keys, "status", "committed", "metric", "score", "standard_error", "difference", "difference_error", "sha256"],
+            ["run", .. arm, .. keys, "status", "committed", "metric", "score", "standard_error", "difference", "difference_error", "sha256"],
             .. rows.Select(row => (string[])
             [
-                row.Name, .. keys.Select(key => row.Values.GetValueOrDefault(key) ?? ""),
+                row.Name, .. arm.Select(_ => row.Arm ?? ""), .. keys.Select(key => row.Values.GetValueOrDefault(key) ?? ""),
                 row.Status is { } status ? Words.Named(status) : "", row.Committed?.ToString(CultureInfo.InvariantCulture) ?? "",
                 row.Metric ?? "", Number(row.Score), Number(row.StandardError), Number(row.Difference), Number(row.DifferenceError),
                 row.Sha256 ?? "",

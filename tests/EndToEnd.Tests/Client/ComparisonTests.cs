@@ -125,4 +125,75 @@ public sealed class ComparisonTests
     [InlineData("adapter.rank=4,8,4", "has the value 4 twice")]
     public void Values_that_are_no_list_are_refused(string text, string said) => Assert.Contains(
         said, Assert.Throws<BadInputException>(() => SweptKey.Parse("--over", text)).Message, StringComparison.Ordinal);
+
+    [Theory]
+    [InlineData("local", "has no name or no values")]
+    [InlineData("={a: 1}", "has no name or no values")]
+    [InlineData("local=", "has no name or no values")]
+    [InlineData("local=1", "no YAML mapping of one line")]
+    [InlineData("local={a: 1", "no YAML mapping of one line")]
+    [InlineData("local={a: 1} b", "no YAML mapping of one line")]
+    [InlineData("local={a: 1, a: 2}", "no YAML mapping of one line")]
+    [InlineData("local={[a]: 1}", "no YAML mapping of one line")]
+    [InlineData("a/b={a: 1}", "a/b")]
+    public void Arms_that_are_none_are_refused(string text, string said) => Assert.Contains(
+        said, Assert.Throws<BadInputException>(() => SweptArm.Parse("--arm", text)).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public void Arms_come_first_in_names_and_each_is_run_with_every_value()
+    {
+        SweptArm[] arms =
+        [
+            SweptArm.Parse("--arm", "local={adapter.method: lora, sharing: none}"),
+            SweptArm.Parse("--arm", "two={'adapter.targetModules': [q_proj, \"v_proj\"], clients: [{id: a, data: {train: 'x, y'}}]}"),
+            SweptArm.Parse("--arm", "as-it-is={}"),
+        ];
+
+        var runs = SweptRun.Of([SweptKey.Parse("--over", "adapter.rank=4,8"), SweptKey.Parse("--seeds", "seed=1,2")], arms);
+
+        Assert.Equal(12, runs.Count);
+        Assert.Equal("local_rank-4_seed-1", runs[0].Name);
+        Assert.Equal(("local_rank-4", "1"), (runs[0].Group, runs[0].Seed));
+        Assert.Equal(6, runs.Select(static run => run.Group).Distinct().Count());
+        Assert.Equal([new("adapter.method", "lora"), new("sharing", "none")], arms[0].Values);
+        Assert.Equal("[q_proj, \"v_proj\"]", arms[1].Values[0].Value);
+        Assert.Equal("[{id: a, data: {train: 'x, y'}}]", arms[1].Values[1].Value);
+        Assert.Contains("Local and local are one name", Assert.Throws<BadInputException>(() => SweptArm.RequireDistinct(
+            "--arm", [new("Local", []), new("local", [])])).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Runs_that_differ_in_their_seed_alone_are_told_together_with_an_error_of_rows_and_one_of_seeds()
+    {
+        var (asked, told) = (new List<string>(), new List<ComparedScore>());
+        SeedRun[] runs =
+        [
+            new("a", "1", "a1", "accuracy", 0.5), new("a", "2", "a2", "accuracy", 0.7),
+            new("b", "1", "b1", "accuracy", 0.4), new("b", "2", "b2", "accuracy", 0.5),
+            new("c", "1", "c1", null, null),
+        ];
+
+        var table = await SeedTable.OfAsync(runs, names =>
+        {
+            asked.Add(string.Join(' ', names));
+            var comparison = Comparison.Of([Run(names[0], 0.06), .. names.Skip(1).Select(name => Run(name, name == "b1" ? 0.05 : 0.03))]);
+            told.Add(comparison.Mean.Scores[1]);
+            return Task.FromResult(comparison);
+        });
+
+        var (best, other, none) = (table!.Groups[0], table.Groups[1], table.Groups[2]);
+        Assert.Equal(("a", "b", "c"), (best.Group, other.Group, none.Group));
+        Assert.Equal(0.6, best.Score!.Value, 1e-12);
+        Assert.Equal(Math.Sqrt(0.02), best.Deviation!.Value, 1e-12);
+        Assert.Equal(["a1 b1 c1", "a2 b2"], asked);
+        Assert.True(told[0].Difference < 0 && told[1].Difference < told[0].Difference);
+        Assert.Equal(told.Average(static one => one.Difference), other.Difference);
+        Assert.Equal(told.Average(static one => one.DifferenceError), other.RowsError);
+        // With two seeds, half of what lies between them.
+        Assert.Equal((told[0].Difference - told[1].Difference)!.Value / 2, other.SeedsError!.Value, 1e-12);
+        Assert.Equal(Math.Sqrt(Math.Pow(other.RowsError!.Value, 2) + Math.Pow(other.SeedsError!.Value, 2)), other.DifferenceError!.Value, 1e-12);
+        Assert.Null(none.Score);
+        Assert.Null(await SeedTable.OfAsync(runs[2..3], static _ => throw new InvalidOperationException()));
+        Assert.Contains("over seeds, a ", table.ToText(null), StringComparison.Ordinal);
+    }
 }

@@ -26,46 +26,116 @@ public sealed record SweptKey(string Key, IReadOnlyList<string> Values)
     }
 
     // As they were written: 1e-3 is not 0.001 in a name.
-    private static List<string>? Items(string list)
+    private static List<string>? Items(string list) =>
+        OneLine.Read($"[{list}]") is { Root: YamlSequenceNode { Children.Count: > 0 } root } line
+            && root.Children.Select(line.TextOf).OfType<string>().ToList() is var items && items.Count == root.Children.Count ? items : null;
+}
+
+/// <summary>A variant of a plan under a name: several keys that change together.</summary>
+/// <param name="Name">The name, which is part of the names of its runs.</param>
+/// <param name="Values">Its values by key, as YAML has them in one line.</param>
+public sealed record SweptArm(string Name, IReadOnlyList<KeyValuePair<string, string>> Values)
+{
+    private const string Example = "write for example 'local={adapter.method: lora, sharing: none}'.";
+
+    /// <summary>Reads <c>local={adapter.method: lora, sharing: none}</c>.</summary>
+    /// <param name="option">What the refusal calls the way in which it is given.</param>
+    /// <param name="text">Name and values.</param>
+    /// <exception cref="BadInputException">It is none, or has a key twice.</exception>
+    public static SweptArm Parse(string option, string text)
+    {
+        var shown = BadInputException.Shown(text);
+        if (text.Split('=', 2) is not [{ Length: > 0 } name, { Length: > 0 } mapping])
+            throw new BadInputException($"{option} '{shown}' has no name or no values; {Example}");
+        var values = Pairs(mapping) ?? throw new BadInputException($"{option} '{shown}': the values are no YAML mapping of one line; {Example}");
+        return new(Identifiers.Check(option, name), values);
+    }
+
+    /// <summary>Refuses two of one name, also where a disk folds case.</summary>
+    /// <exception cref="BadInputException">There are two.</exception>
+    public static void RequireDistinct(string option, IEnumerable<SweptArm> arms)
+    {
+        if (arms.GroupBy(static arm => arm.Name, StringComparer.OrdinalIgnoreCase).FirstOrDefault(static same => same.Count() > 1) is { } twice)
+            throw new BadInputException($"{option}: {string.Join(" and ", twice.Select(static arm => arm.Name))} are one name; give each its own.");
+    }
+
+    private static List<KeyValuePair<string, string>>? Pairs(string mapping)
+    {
+        if (OneLine.Read(mapping) is not { Root: YamlMappingNode root } line) return null;
+        var pairs = new List<KeyValuePair<string, string>>();
+        foreach (var (key, value) in root.Children)
+        {
+            if (key is not YamlScalarNode { Value: { Length: > 0 } name } || line.TextOf(value) is not { } text) return null;
+            pairs.Add(new(name, text));
+        }
+
+        return pairs;
+    }
+}
+
+/// <summary>A YAML value of one line with nothing behind it, whose parts are known as they were written.</summary>
+internal sealed class OneLine
+{
+    private readonly string _text;
+    private readonly YamlEnds _ends;
+
+    private OneLine(string text, YamlNode root) => (_text, Root, _ends) = (text, root, new YamlEnds(text));
+
+    public YamlNode Root { get; }
+
+    /// <summary>Null where the text is none, also where a mapping has a key twice.</summary>
+    public static OneLine? Read(string text)
     {
         try
         {
             var stream = new YamlStream();
-            var text = $"[{list}]";
             if (text.Contains('\n', StringComparison.Ordinal) || text.Contains('\r', StringComparison.Ordinal)) return null;
             stream.Load(new StringReader(text));
-            if (stream.Documents is not [{ RootNode: YamlSequenceNode { Children.Count: > 0 } root }]) return null;
-            var ends = new YamlEnds(text);
-            if (ends.Of(root) != text.Length || root.Children.Any(item => ends.Of(item) is null)) return null;
-            List<string> items = [.. root.Children.Select(item => text[(int)item.Start.Index..ends.Of(item)!.Value].Trim())];
-            return items.All(PlanEdit.IsValue) ? items : null;
+            return stream.Documents is [{ RootNode: var root }] && new OneLine(text, root) is var line && line._ends.Of(root) == text.Length
+                ? line : null;
         }
         catch (YamlException)
         {
             return null;
         }
     }
+
+    /// <summary>A part as it was written; null where it is no value that a plan's key can be set to.</summary>
+    public string? TextOf(YamlNode part) =>
+        _ends.Of(part) is { } end && _text[(int)part.Start.Index..end].Trim() is var text && PlanEdit.IsValue(text) ? text : null;
 }
 
-/// <summary>One run of a sweep: a value for each swept key.</summary>
-/// <param name="Name">Made of the values; may be a run's name, and no other run of the sweep has it.</param>
-/// <param name="Values">The values by key, in the order of the keys.</param>
-public sealed record SweptRun(string Name, IReadOnlyList<KeyValuePair<string, string>> Values)
+/// <summary>One run of a sweep: an arm, where there are any, and a value for each swept key.</summary>
+/// <param name="Name">Made of arm and values; may be a run's name, and no other run of the sweep has it.</param>
+/// <param name="Values">The values by key, in the order of the keys, without the arm's.</param>
+/// <param name="Arm">The arm; null where the sweep has none.</param>
+public sealed record SweptRun(string Name, IReadOnlyList<KeyValuePair<string, string>> Values, SweptArm? Arm = null)
 {
     /// <summary>The most runs of a sweep.</summary>
     public const int Most = 1_000;
 
-    /// <summary>Every combination of values, the last key's in turn first.</summary>
+    private const string SeedKey = "seed";
+
+    /// <summary>What the runs of a group have in common that differ in their seed alone: the name without it.</summary>
+    public string Group => NameOf(Labels([.. Values.Select(static value => value.Key)]), Arm, Values, static key => key != SeedKey);
+
+    /// <summary>The seed, where it is swept.</summary>
+    public string? Seed => Values.Where(static value => value.Key == SeedKey).Select(static value => value.Value).FirstOrDefault();
+
+    /// <summary>Every combination of arms and values, the last key's in turn first.</summary>
     /// <param name="keys">The keys.</param>
+    /// <param name="arms">The arms; none for the plan alone.</param>
     /// <param name="longest">Characters of a name at most.</param>
     /// <exception cref="BadInputException">There are more than <see cref="Most"/>, or a key is given twice.</exception>
-    public static IReadOnlyList<SweptRun> Of(IReadOnlyList<SweptKey> keys, int longest = Identifiers.MaxLength)
+    public static IReadOnlyList<SweptRun> Of(
+        IReadOnlyList<SweptKey> keys, IReadOnlyList<SweptArm>? arms = null, int longest = Identifiers.MaxLength)
     {
         if (keys.GroupBy(static key => key.Key, StringComparer.Ordinal).FirstOrDefault(static same => same.Count() > 1) is { } twice)
             throw new BadInputException($"{BadInputException.Shown(twice.Key)} is swept twice; give all its values at once.");
-        if (keys.Aggregate(1.0, static (count, key) => count * key.Values.Count) is > Most and var all)
+        SweptArm?[] variants = arms is { Count: > 0 } ? [.. arms] : [null];
+        if (keys.Aggregate((double)variants.Length, static (count, key) => count * key.Values.Count) is > Most and var all)
             throw new BadInputException(string.Create(CultureInfo.InvariantCulture, $"{all} runs are too many; the bound is {Most}."));
-        var labels = Labels(keys);
+        var labels = Labels([.. keys.Select(static key => key.Key)]);
         IEnumerable<IReadOnlyList<KeyValuePair<string, string>>> combinations = [[]];
         foreach (var key in keys)
         {
@@ -74,19 +144,25 @@ public sealed record SweptRun(string Name, IReadOnlyList<KeyValuePair<string, st
         }
 
         var taken = new HashSet<string>(StringComparer.OrdinalIgnoreCase); // also where a disk folds case
-        return [.. combinations.Select(values => new SweptRun(Free(NameOf(labels, values), longest, taken), values))];
+        return
+        [
+            .. variants.SelectMany(_ => combinations, (arm, values) => new SweptRun(
+                Free(NameOf(labels, arm, values, static _ => true), longest, taken), values, arm)),
+        ];
     }
 
     // The last word of a key, or all of it where two end alike.
-    private static List<string> Labels(IReadOnlyList<SweptKey> keys)
+    private static List<string> Labels(List<string> keys)
     {
-        var last = keys.Select(static key => key.Key[(key.Key.LastIndexOf('.') + 1)..]).ToList();
-        return last.Distinct(StringComparer.OrdinalIgnoreCase).Count() == last.Count ? last : [.. keys.Select(static key => key.Key)];
+        var last = keys.Select(static key => key[(key.LastIndexOf('.') + 1)..]).ToList();
+        return last.Distinct(StringComparer.OrdinalIgnoreCase).Count() == last.Count ? last : keys;
     }
 
-    private static string NameOf(List<string> labels, IReadOnlyList<KeyValuePair<string, string>> values)
+    private static string NameOf(
+        List<string> labels, SweptArm? arm, IReadOnlyList<KeyValuePair<string, string>> values, Func<string, bool> counts)
     {
-        var name = string.Join('_', labels.Zip(values, static (label, value) => $"{label}-{value.Value}"));
+        IEnumerable<string> parts = labels.Zip(values).Where(one => counts(one.Second.Key)).Select(static one => $"{one.First}-{one.Second.Value}");
+        var name = string.Join('_', arm is null ? parts : parts.Prepend(arm.Name));
         var plain = string.Concat(name.Select(static c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_' ? c : '-'));
         return plain.TrimStart('.', '-') is { Length: > 0 } kept ? kept : "run";
     }
