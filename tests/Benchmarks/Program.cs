@@ -1,4 +1,5 @@
 using FedRLora.Benchmarks;
+using FedRLora.Benchmarks.Devices;
 using FedRLora.Benchmarks.Scopes;
 using FedRLora.Benchmarks.Training;
 using FedRLora.Benchmarks.Wall;
@@ -44,9 +45,15 @@ switch (args.FirstOrDefault())
     case "training":
         await TrainingBenchmark.RunAsync(args[1..]);
         break;
+    case "device":
+        await DeviceCheck.RunAsync(args[1..]);
+        break;
+    case "first-calls":
+        await FirstCallsBenchmark.RunAsync(args[1..]);
+        break;
     default:
         Console.WriteLine("dotnet run --project tests/Benchmarks -c Release -- loading | tokenizers | rounds | tls | population | "
             + "training | telemetry | wall | bases | quantized | "
-            + "byzantine | defaults | scopes");
+            + "byzantine | defaults | scopes | first-calls | device");
         break;
 }
