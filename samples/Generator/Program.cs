@@ -1,3 +1,4 @@
+using FedRLora.Generator.Federations;
 using FedRLora.Generator.Measures;
 using FedRLora.Generator.Model;
 using FedRLora.Generator.Tasks;
@@ -9,6 +10,7 @@ const string Usage = """
            generator baselines FOLDER          what trivial methods reach on them
            generator tokenizer --out FOLDER    tokenizer.json
            generator model --out FOLDER        pre-training; FOLDER holds the tokenizer
+           generator real DATA --out FOLDER    clients' rows from public tasks, which lie in DATA
     """;
 
 switch (args)
@@ -30,6 +32,9 @@ switch (args)
         return 0;
     case ["model", "--out", var folder]:
         Pretraining.Run(folder, Console.Out);
+        return 0;
+    case ["real", var data, "--out", var folder]:
+        PublicFederation.WriteAll(data, folder);
         return 0;
     default:
         await Console.Error.WriteLineAsync(Usage);
