@@ -39,7 +39,7 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
-[ -x lib/Benchmarks ] || { echo "$PWD/lib/Benchmarks is missing: make the folder with eng/gpu-check.sh pack" >&2; exit 3; }
+[ -x lib/FedRLora.Benchmarks ] || { echo "$PWD/lib/FedRLora.Benchmarks is missing: make the folder with eng/gpu-check.sh pack" >&2; exit 3; }
 if [ -z "$libtorch" ]; then
   libtorch=$("$python" -c 'import torch; print(torch.__path__[0])' 2>/dev/null) ||
     { echo "$python has no torch: give --python, or --libtorch FOLDER" >&2; exit 3; }
@@ -50,11 +50,11 @@ if command -v nvidia-smi >/dev/null; then
   nvidia-smi --query-gpu=index,name,memory.total,driver_version --format=csv,noheader || true
 fi
 code=0
-timeout 150 lib/Benchmarks device "$device" samples || code=$?
+timeout 150 lib/FedRLora.Benchmarks device "$device" samples || code=$?
 if [ "$code" = 0 ]; then
   echo
   echo "a step of ours and the same one by libtorch's operations, eager"
-  timeout 60 lib/Benchmarks training steps --device "$device" --threads 1 --runs 5 || code=$?
+  timeout 60 lib/FedRLora.Benchmarks training steps --device "$device" --threads 1 --runs 5 || code=$?
   if "$python" -c 'import torch' 2>/dev/null; then
     echo
     echo "the same step by $python"
@@ -65,7 +65,7 @@ if [ "$code" = 0 ]; then
     echo
     echo "waits of the host"
     trace=$(mktemp -d)
-    timeout 120 nsys profile --trace=cuda --force-overwrite=true -o "$trace/steps" lib/Benchmarks training steps --device "$device" --threads 1 --runs 5 \
+    timeout 120 nsys profile --trace=cuda --force-overwrite=true -o "$trace/steps" lib/FedRLora.Benchmarks training steps --device "$device" --threads 1 --runs 5 \
       >/dev/null 2>"$trace/errors" && nsys stats --report cuda_api_sum --format csv "$trace/steps.nsys-rep" 2>/dev/null | grep -i synchron || cat "$trace/errors"
     rm -rf "$trace"
   fi
