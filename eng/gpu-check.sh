@@ -65,8 +65,13 @@ if [ "$code" = 0 ]; then
     echo
     echo "waits of the host"
     trace=$(mktemp -d)
-    timeout 120 nsys profile --trace=cuda --force-overwrite=true -o "$trace/steps" lib/FedRLora.Benchmarks training steps --device "$device" --threads 1 --runs 5 \
-      >/dev/null 2>"$trace/errors" && nsys stats --report cuda_api_sum --format csv "$trace/steps.nsys-rep" 2>/dev/null | grep -i synchron || cat "$trace/errors"
+    if timeout 120 nsys profile --trace=cuda --force-overwrite=true -o "$trace/steps" \
+      lib/FedRLora.Benchmarks device "$device" samples >"$trace/output" 2>&1; then
+      nsys stats --report cuda_api_sum --format csv "$trace/steps.nsys-rep" >"$trace/calls" 2>&1 || true
+      grep -i synchron "$trace/calls" || echo "none in the checks above"
+    else
+      cat "$trace/output"
+    fi
     rm -rf "$trace"
   fi
 fi

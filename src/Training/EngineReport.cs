@@ -88,7 +88,8 @@ public sealed record EngineReport
                 Devices = devices,
                 Wrong =
                 [
-                    .. devices.SelectMany(static name => OnOwnThread(() => KnownAnswers.Wrong(device(name))).Select(line => $"{name}: {line}")),
+                    .. devices.SelectMany(static name => OnOwnThread(() => KnownAnswers.Wrong(device(name)))
+                        .Select(line => $"{name}: {line}")),
                 ],
                 GflopsOneThread = one,
                 GflopsAllLanes = lanes == 1 ? one : GflopsOfLanes(lanes),

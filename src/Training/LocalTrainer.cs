@@ -91,6 +91,9 @@ public sealed partial class LocalTrainer : ITrainer, IPrompter, IDisposable
     /// <summary>How often a model was mapped.</summary>
     internal int Loads => _bases.Loads;
 
+    /// <summary>Notes and forecasts are said again: another run begins.</summary>
+    internal void ForgetWhatWasSaid() => _said.Clear();
+
     /// <inheritdoc/>
     public DeviceNow? Device
     {

@@ -97,7 +97,8 @@ public sealed class SweepAndCompareTests : IDisposable
         // The trainer that the runs share changes nothing of them.
         Assert.Equal(await DigestAsync(Folder("alone")), await DigestAsync(Folder("arms/local_seed-2")));
         var record = JsonDocument.Parse(await File.ReadAllTextAsync(Folder("arms/sweep.json"))).RootElement;
-        Assert.Equal(["local", "few"], record.GetProperty("arms").EnumerateArray().Select(static arm => arm.GetProperty("name").GetString()));
+        Assert.Equal(["local", "few"], record.GetProperty("arms").EnumerateArray()
+            .Select(static arm => arm.GetProperty("name").GetString()));
         Assert.Equal(2, record.GetProperty("groups").GetArrayLength());
         Assert.StartsWith("run,arm,seed,", await File.ReadAllTextAsync(Folder("arms/sweep.csv")), StringComparison.Ordinal);
         Assert.Equal(2, twice.Code);

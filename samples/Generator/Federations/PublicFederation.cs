@@ -10,7 +10,10 @@ internal sealed record PublicFederation(string Name, IReadOnlyList<SkewedShare> 
 
     public static readonly IReadOnlyList<PublicFederation> All =
     [
-        new("skew", [new("first", "trec", 0, 1, 2), new("second", "trec", 3, 4, 5), new("third", "trec", 0, 2, 4), new("fourth", "trec", 1, 3, 5)]),
+        new("skew",
+        [
+            new("first", "trec", 0, 1, 2), new("second", "trec", 3, 4, 5), new("third", "trec", 0, 2, 4), new("fourth", "trec", 1, 3, 5),
+        ]),
         new("tasks", [new("trec", "trec"), new("sst2", "sst2"), new("ag_news", "ag_news"), new("cola", "cola")]),
         new("mixed",
         [
@@ -39,7 +42,8 @@ internal sealed record PublicFederation(string Name, IReadOnlyList<SkewedShare> 
             static task => task, task => LabelledRow.Read(Path.Combine(source, task, "train.jsonl")).ToList(), StringComparer.Ordinal);
         var labels = pools.ToDictionary(
             static pool => pool.Key,
-            static pool => pool.Value.Select(static row => row.Label).Distinct().Order(StringComparer.Ordinal).ToList(), StringComparer.Ordinal);
+            static pool => pool.Value.Select(static row => row.Label).Distinct().Order(StringComparer.Ordinal).ToList(),
+            StringComparer.Ordinal);
         var (files, together) = (Clients.ToDictionary(static client => client.Id, static _ => new List<string>()), new List<string>());
         for (var place = 0; place < Rows; place++)
         {

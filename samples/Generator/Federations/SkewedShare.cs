@@ -3,7 +3,8 @@ namespace FedRLora.Generator.Federations;
 /// <summary>A client of a federation on public tasks.</summary>
 /// <param name="Id">Its id, and the name of its file.</param>
 /// <param name="Task">The task.</param>
-/// <param name="Kinds">Labels that most of its rows have, by their place in the task's labels in order of their letters; none for all.</param>
+/// <param name="Kinds">Labels that most of its rows have, by their place in the task's labels in order of their letters; none for
+/// all.</param>
 internal sealed record SkewedShare(string Id, string Task, params int[] Kinds)
 {
     /// <summary>Of so many rows in a line, the last has another label than the client's kinds.</summary>

@@ -47,7 +47,7 @@ internal static class DoctorCommand
             ("kernels", found.Engine?.Kernels),
             ("bfloat16 units", found.Engine is null ? null : found.Engine.Bfloat16 ?? Words.None),
             ("devices", found.Engine is null ? null : string.Join(", ", found.Engine.Devices)),
-            ("known answers", found.Engine is null ? null : found.Engine.Wrong.Count == 0 ? "all right" : $"{found.Engine.Wrong.Count} wrong"),
+            ("known answers", found.Engine?.Wrong.Count switch { null => null, 0 => "all right", var count => $"{count} wrong" }),
             ("lanes", found.Engine is null ? null : Lanes(found.Engine)),
             ("matrix product", found.Engine is null ? null : Products(found.Engine)),
             ("waiting threads", found.Engine is null ? null : Waiting(found.Engine.Waiting)),

@@ -47,7 +47,7 @@ internal static class SimulateCommand
             if (screen.Mode != ScreenMode.Json)
                 await screen.Output.WriteLineAsync($"{read.Name}: {read.Adapter.Method}, {Words.Count(read.Clients.Count, "client")}, "
                     + $"{Words.Count(read.Strategy.Rounds, "round")}, seed {read.Seed}, in {run.Path}");
-            screen.Warn([.. PlanNotes.Of(read)]);
+            screen.Warn([.. PlanNotes.Of(read, file.Folder)]);
             var local = new LocalRun(run, screen, limits, work.Read(parsed), parsed.GetValue(dashboard));
             try
             {

@@ -74,6 +74,8 @@ internal static class SweepCommand
                 List<SweptArm>? arms = parsed.GetValue(arm) is { Length: > 0 } given
                     ? [.. given.Select(static one => SweptArm.Parse("--arm", one))] : null;
                 if (arms is not null) SweptArm.RequireDistinct("--arm", arms);
+                // What is wrong with --set is told as such; in an arm's plan nothing is known of it.
+                if (arms is not null) Refuse([.. file.Read().Problems.Select(static problem => $"{problem}")]);
                 if (keys.Count == 0 && arms is null)
                     throw new BadInputException("sweep: give values to run with, as in --over adapter.rank=4,8");
                 if (onSilos)

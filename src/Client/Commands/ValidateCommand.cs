@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using FedRLora.Abstractions;
@@ -21,27 +22,38 @@ internal static class ValidateCommand
     {
         var plan = new Argument<string>("plan") { Description = "The plan file (YAML)" };
         var set = SharedOptions.Set();
+        var forecast = new Option<bool>("--forecast")
+        {
+            Description = "Also say how long the run takes on this machine: reads a sample of the rows and measures for some seconds",
+        };
         var json = SharedOptions.Json();
-        var command = new Command("validate", "Check a plan as a whole and report every problem with line and column") { plan, set, json };
-        command.SetAction(parsed => Run(
-            PlanFile.Open(parsed.GetRequiredValue(plan)).With(parsed.GetValue(set) ?? []),
-            [.. parsed.GetValue(set) ?? []],
-            parsed.GetValue(json),
-            parsed.InvocationConfiguration.Output,
-            parsed.InvocationConfiguration.Error,
-            Screen.Of(parsed, parsed.GetValue(json)).Width));
+        var command = new Command("validate", "Check a plan as a whole and report every problem with line and column")
+        {
+            plan, set, forecast, json,
+        };
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            var file = PlanFile.Open(parsed.GetRequiredValue(plan)).With(parsed.GetValue(set) ?? []);
+            var result = file.Read();
+            var time = parsed.GetValue(forecast) && result.Plan is { } read
+                ? await PlanForecast.MakeAsync(read, file.Folder, cancellationToken) : null;
+            return Run(
+                file, result, time, [.. parsed.GetValue(set) ?? []], parsed.GetValue(json), parsed.InvocationConfiguration.Output,
+                parsed.InvocationConfiguration.Error, Screen.Of(parsed, parsed.GetValue(json)).Width);
+        });
         return command;
     }
 
-    private static int Run(PlanFile file, IReadOnlyList<string> changes, bool json, TextWriter output, TextWriter error, int? width)
+    private static int Run(
+        PlanFile file, PlanReadResult result, PlanForecast? time, IReadOnlyList<string> changes, bool json, TextWriter output,
+        TextWriter error, int? width)
     {
-        var result = file.Read();
         if (json)
-            output.WriteLine(ToJson(file, result).ToJsonString(Json.Indented));
+            output.WriteLine(ToJson(file, result, time).ToJsonString(Json.Indented));
         else if (result.Plan is { } plan)
             output.WriteLine(string.Join(
                 '\n', [Line($"{file.Path}{With(changes)}: valid. {Describe(plan)}"), Line(Groups(plan, file.Folder).Text),
-                    .. Tensors(plan, file.Folder, width), .. PlanNotes.Of(plan).Select(Line)]));
+                    .. Tensors(plan, file.Folder, width), .. PlanNotes.Of(plan, file.Folder).Concat(Forecast(time)).Select(Line)]));
         else
             error.WriteLine(string.Join('\n', result.Problems));
         return result.Plan is null ? ExitCode.BadInput : ExitCode.Done;
@@ -122,7 +134,15 @@ internal static class ValidateCommand
             + $"{Words.Count(groups, "group")} in all.");
     }
 
-    private static JsonObject ToJson(PlanFile file, PlanReadResult result)
+    private static IEnumerable<string> Forecast(PlanForecast? time)
+    {
+        if (time is null) yield break;
+        yield return string.Create(CultureInfo.InvariantCulture, $"Forecast, within a factor of two: {time.Shown} on this machine "
+            + $"({time.Engine.GflopsAllLanes:0} GFLOPS in {Words.Count(time.Engine.Lanes, "lane")}), "
+            + $"{time.ShownScoring} of it for scores.");
+    }
+
+    private static JsonObject ToJson(PlanFile file, PlanReadResult result, PlanForecast? time)
     {
         var tensors = result.Plan is { } read ? TensorUse.Of(read.Adapter, PlanSizes.Of(read, file.Folder).Sizes?.Bytes) : null;
         return new()
@@ -135,6 +155,11 @@ internal static class ValidateCommand
             ["tensors"] = JsonSerializer.SerializeToNode(tensors, Json.Indented),
             ["bytesEachWay"] = tensors is null ? null : JsonSerializer.SerializeToNode(TensorUse.ByScope(tensors), Json.Indented),
             ["clientsByTask"] = result.Plan is { } some ? JsonSerializer.SerializeToNode(ClientsByTask(some), Json.Indented) : null,
+            ["forecast"] = time is null ? null : new JsonObject
+            {
+                ["trainingSeconds"] = time.Training.TotalSeconds, ["scoringSeconds"] = time.Scoring.TotalSeconds,
+                ["gflops"] = time.Engine.GflopsAllLanes,
+            },
             ["problems"] = new JsonArray([.. result.Problems.Select(static problem => new JsonObject
             {
                 ["line"] = problem.Line > 0 ? problem.Line : null, ["column"] = problem.Line > 0 ? problem.Column : null,

@@ -23,7 +23,8 @@ internal sealed class SiloSweep(ControlClient silos, Screen screen, bool localOn
 
     /// <summary>The runs of a sweep, each with a name that no other run of the silos should have.</summary>
     /// <exception cref="BadInputException">The name leaves no place for those of its runs.</exception>
-    public static IReadOnlyList<(SweptRun Run, string Name)> Named(string sweep, IReadOnlyList<SweptKey> keys, IReadOnlyList<SweptArm>? arms)
+    public static IReadOnlyList<(SweptRun Run, string Name)> Named(
+        string sweep, IReadOnlyList<SweptKey> keys, IReadOnlyList<SweptArm>? arms)
     {
         const int Least = 8;
         var most = Identifiers.MaxLength - OfReference - Identifiers.Check("--run", sweep).Length - 1;
@@ -46,7 +47,7 @@ internal sealed class SiloSweep(ControlClient silos, Screen screen, bool localOn
                 if (await FollowAsync(name, planOf(run), cancellationToken) is { } row)
                 {
                     finished.Add(row);
-                    if (run.Seed is { } seed) seeds.Add(new(run.Group, seed, name, row.Metric, row.Score));
+                    if (run.Seed is { } seed) seeds.Add(new(run.GroupKey, run.Group, seed, name, row.Metric, row.Score));
                 }
                 else
                 {
@@ -103,7 +104,8 @@ internal sealed class SiloSweep(ControlClient silos, Screen screen, bool localOn
         var table = await SeedTable.OfAsync(seeds, names => silos.CompareAsync(names, cancellationToken));
         if (screen.Mode == ScreenMode.Json)
         {
-            await screen.Output.WriteLineAsync(Json.Line(new { outcome?.Best, Unfinished = others, Comparison = comparison, table?.Groups }));
+            await screen.Output.WriteLineAsync(
+                Json.Line(new { outcome?.Best, Unfinished = others, Comparison = comparison, table?.Groups }));
             return;
         }
 

@@ -1,3 +1,4 @@
+using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Sending;
 using FedRLora.Client.Rendering;
 using FedRLora.ControlPlane;
@@ -49,7 +50,8 @@ internal sealed class EmbeddedSilo : IAsyncDisposable
             {
                 builder.Services.AddSingleton(note);
                 builder.Services.AddSingleton(forecast);
-                if (work.Trainers is { } trainers) builder.Services.AddSingleton(trainers); // in place of its own; who gave them frees them
+                // In place of its own. Who gave them frees them: what a container is given as it is, it leaves alone.
+                if (work.Trainers is { } trainers) builder.Services.AddSingleton(trainers).AddSingleton<IPrompter>(trainers);
                 builder.Logging.AddFilter("Orleans", LogLevel.Critical).AddStandardError()
                     .AddFilter<ConsoleLoggerProvider>("FedRLora", LogLevel.Warning)
                     .AddFilter<ConsoleLoggerProvider>("FedRLora.Grains", LogLevel.Error);

@@ -6,7 +6,6 @@ using FedRLora.Abstractions.Sending;
 using FedRLora.Client.Rendering;
 using FedRLora.ControlPlane.Views;
 using FedRLora.Grains.Store;
-using FedRLora.Training;
 using FedRLora.Training.Devices;
 
 namespace FedRLora.Client.Local;
@@ -18,18 +17,14 @@ namespace FedRLora.Client.Local;
 /// <param name="work">What they work on.</param>
 internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits maySend, Workplace work) : IDisposable
 {
-    // What was loaded and scored for one run is there for the next: the frozen base, and its scores on the same rows.
-    private readonly DeviceTrainers _trainers = new(
-        new LocalTrainerOptions
-        {
-            Root = sweep.Record.Root, Lanes = work.Lanes, Note = note => screen.Warn([note]), Forecast = screen.Note,
-        },
-        work.Devices);
+    // What was loaded and scored for one run is there for the next on the same base: the frozen weights, and their scores on the same rows.
+    private DeviceTrainers? _trainers;
+    private (string Root, ModelSpec Model)? _base;
 
     private readonly StoreMode _mode = sweep.PlanOf(sweep.Runs[0]).Require().Store.Mode ?? StoreMode.Private;
 
     /// <inheritdoc/>
-    public void Dispose() => _trainers.Dispose();
+    public void Dispose() => _trainers?.Dispose();
 
     /// <summary>The exit code: 1 where a run failed, which does not keep the others from running.</summary>
     public async Task<int> RunAsync(CancellationToken cancellationToken)
@@ -71,7 +66,7 @@ internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits
             var (folder, file) = (sweep.FolderOf(run), sweep.PlanOf(run));
             if (!File.Exists(Path.Combine(folder, RunDirectory.RecordFile))) return await BeginAsync(folder, file, cancellationToken);
             using var begun = RunDirectory.OpenToRun(folder);
-            var local = new LocalRun(begun, screen, maySend, work with { Trainers = _trainers });
+            var local = new LocalRun(begun, screen, maySend, Working(begun.Record.Root, file.Require()));
             await local.RequireWholeAsync(file, anyEngine: false, cancellationToken);
             await LocalInputsCheck.RequireAsync(begun, rounds: null, allowed: false, screen, cancellationToken);
             return await local.RunAsync(resume: true, allowEngineChange: false, cancellationToken);
@@ -93,7 +88,7 @@ internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits
         var plan = file.Require();
         var localOnly = sweep.Record.LocalOnly && LocalOnlyRun.IsAskedBy(plan);
         using var run = RunDirectory.Create(folder, file, plan, localOnly, sweep.Record.Root);
-        var local = new LocalRun(run, screen, maySend, work with { Trainers = _trainers });
+        var local = new LocalRun(run, screen, maySend, Working(run.Record.Root, plan));
         try
         {
             return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);
@@ -104,6 +99,21 @@ internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits
             Interruption.LastWord = null;
             throw;
         }
+    }
+
+    // A base that no other run uses goes with its run.
+    private Workplace Working(string root, FederationPlan plan)
+    {
+        if (_base != (root, plan.Model))
+        {
+            _trainers?.Dispose();
+            _trainers = new(
+                new() { Root = root, Lanes = work.Lanes, Note = note => screen.Warn([note]), Forecast = screen.Note }, work.Devices);
+            _base = (root, plan.Model);
+        }
+
+        _trainers!.ForgetWhatWasSaid();
+        return work with { Trainers = _trainers };
     }
 
     private async Task<IReadOnlyList<SweepRow>> RowsAsync(CancellationToken cancellationToken)
@@ -147,12 +157,14 @@ internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits
         rows = [.. rows.Select(row => outcome?.Told(row) ?? row)];
         var table = await SeedTable.OfAsync(
             [.. sweep.Runs.Zip(rows).Where(static one => one.First.Seed is not null && one.Second.Status == FolderStatus.Finished)
-                .Select(static one => new SeedRun(one.First.Group, one.First.Seed!, one.First.Name, one.Second.Metric, one.Second.Score))],
+                .Select(static one => new SeedRun(
+                    one.First.GroupKey, one.First.Group, one.First.Seed!, one.First.Name, one.Second.Metric, one.Second.Score))],
             names => FolderComparison.OfAsync([.. names.Select(name => Path.Combine(sweep.Path, name))], names, cancellationToken));
         sweep.Write(_mode, rows, outcome?.Best, table?.Groups);
         if (screen.Mode == ScreenMode.Json)
         {
-            await screen.Output.WriteLineAsync(Json.Line(new { Sweep = sweep.Path, outcome?.Best, Runs = rows, Comparison = comparison, table?.Groups }));
+            await screen.Output.WriteLineAsync(
+                Json.Line(new { Sweep = sweep.Path, outcome?.Best, Runs = rows, Comparison = comparison, table?.Groups }));
             return;
         }
 

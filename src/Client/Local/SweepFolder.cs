@@ -49,7 +49,8 @@ internal sealed record SweepRow
 /// <param name="Best">The run whose mean is beyond two standard errors of every other; null where there is none, or none yet.</param>
 /// <param name="Runs">The runs, in their order.</param>
 /// <param name="Arms">The arms; null where there are none.</param>
-/// <param name="Groups">Runs that differ in their seed alone, together; null where fewer than two seeds are swept, or before the end.</param>
+/// <param name="Groups">Runs that differ in their seed alone, together; null where fewer than two seeds are swept, or before the
+/// end.</param>
 internal sealed record SweepRecord(
     int Schema, string Root, bool LocalOnly, IReadOnlyList<SweptKey> Over, string? Best, IReadOnlyList<SweepRow> Runs,
     IReadOnlyList<SweptArm>? Arms = null, IReadOnlyList<SeedGroup>? Groups = null);
@@ -65,6 +66,8 @@ internal sealed class SweepFolder
     {
         (Path, Plan, Record) = (path, plan, record);
         Runs = SweptRun.Of(record.Over, record.Arms);
+        if (Runs.FirstOrDefault(static run => run.Name is RecordFile or TableFile or RunDirectory.PlanFileName) is { } taken)
+            throw new BadInputException($"{taken.Name} is a file of the sweep's folder and no name for a run; give the arm another one.");
     }
 
     /// <summary>The folder.</summary>
@@ -107,14 +110,14 @@ internal sealed class SweepFolder
         if (path is null)
         {
             var number = Enumerable.Range(1, int.MaxValue - 1).First(one => !Directory.Exists(Numbered(name, one)));
-            if (number > 1 && Begun(Numbered(name, number - 1), plan, record) is { IsFinished: false } newest) return newest;
+            if (number > 1 && Begun(Numbered(name, number - 1), plan, record, mode) is { IsFinished: false } newest) return newest;
             path = Numbered(name, number);
         }
 
         if (GivenPath.FileOf(path) is { } kind) throw new BadInputException($"{path}: is {kind}; give a folder for the sweep.");
         if (Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any())
         {
-            return Begun(path, plan, record) ?? throw new BadInputException(File.Exists(System.IO.Path.Combine(path, RecordFile))
+            return Begun(path, plan, record, mode) ?? throw new BadInputException(File.Exists(System.IO.Path.Combine(path, RecordFile))
                 ? $"{path}: holds a sweep of another plan or other values; give another folder, or continue that one with: "
                     + OwnCommand.Line("sweep", "--resume", path)
                 : $"{path}: is not empty; give another folder");
@@ -168,15 +171,17 @@ internal sealed class SweepFolder
     private bool IsFinished => Record.Runs.Count == Runs.Count && Record.Runs.All(static run => run.Status == FolderStatus.Finished);
 
     // What was begun there, where it is the same sweep, or a part of it: with fewer arms, values or seeds.
-    private static SweepFolder? Begun(string path, PlanFile plan, SweepRecord record)
+    private static SweepFolder? Begun(string path, PlanFile plan, SweepRecord record, StoreMode mode)
     {
         if (!File.Exists(System.IO.Path.Combine(path, RecordFile))) return null;
         var begun = Open(path);
         if (begun.Plan.Yaml != plan.Yaml || begun.Record.Root != record.Root || begun.Record.LocalOnly != record.LocalOnly) return null;
         var whole = new SweepFolder(path, plan, record with { Runs = begun.Record.Runs });
         var runs = whole.Runs.ToDictionary(static run => run.Name, StringComparer.Ordinal);
-        return begun.Runs.All(run => runs.TryGetValue(run.Name, out var same) && run.Values.SequenceEqual(same.Values)
-            && (run.Arm?.Values ?? []).SequenceEqual(same.Arm?.Values ?? [])) ? whole : null;
+        var isPart = begun.Runs.All(run => runs.TryGetValue(run.Name, out var same) && run.Values.SequenceEqual(same.Values)
+            && (run.Arm?.Values ?? []).SequenceEqual(same.Arm?.Values ?? []));
+        if (isPart && whole.Runs.Count > begun.Runs.Count) whole.Write(mode, begun.Record.Runs, best: null); // also for --resume
+        return isPart ? whole : null;
     }
 
     private string Csv(IReadOnlyList<SweepRow> rows)
@@ -185,7 +190,8 @@ internal sealed class SweepFolder
         string[] arm = Record.Arms is null ? [] : ["arm"];
         IEnumerable<string[]> lines =
         [
-            ["run", .. arm, .. keys, "status", "committed", "metric", "score", "standard_error", "difference", "difference_error", "sha256"],
+            ["run", .. arm, .. keys, "status", "committed", "metric", "score", "standard_error", "difference", "difference_error",
+                "sha256"],
             .. rows.Select(row => (string[])
             [
                 row.Name, .. arm.Select(_ => row.Arm ?? ""), .. keys.Select(key => row.Values.GetValueOrDefault(key) ?? ""),

@@ -3,12 +3,13 @@ using System.Globalization;
 namespace FedRLora.ControlPlane.Views;
 
 /// <summary>A finished run of a sweep over seeds.</summary>
-/// <param name="Group">What it has in common with runs that differ in their seed alone.</param>
+/// <param name="Key">Tells apart what runs have in common that differ in their seed alone.</param>
+/// <param name="Group">What that is called.</param>
 /// <param name="Seed">Its seed.</param>
 /// <param name="Run">What a comparison calls it.</param>
 /// <param name="Metric">The metric of its mean.</param>
 /// <param name="Score">Its mean over clients.</param>
-public sealed record SeedRun(string Group, string Seed, string Run, string? Metric, double? Score);
+public sealed record SeedRun(string Key, string Group, string Seed, string Run, string? Metric, double? Score);
 
 /// <summary>Runs of a sweep that differ in their seed alone, beside the group with the best mean.</summary>
 public sealed record SeedGroup
@@ -20,13 +21,13 @@ public sealed record SeedGroup
     public required IReadOnlyList<string> Seeds { get; init; }
 
     /// <summary>The metric; null where there is none, or more than one.</summary>
-    public required string? Metric { get; init; }
+    public string? Metric { get; init; }
 
     /// <summary>The mean over seeds of the mean over clients.</summary>
-    public required double? Score { get; init; }
+    public double? Score { get; init; }
 
     /// <summary>The standard deviation over seeds; null with one.</summary>
-    public required double? Deviation { get; init; }
+    public double? Deviation { get; init; }
 
     /// <summary>The mean of the differences, seed by seed, to the group with the best mean; of the seeds that both have.</summary>
     public double? Difference { get; init; }
@@ -37,7 +38,8 @@ public sealed record SeedGroup
     /// </summary>
     public double? RowsError { get; init; }
 
-    /// <summary>The part that is of the seeds: the differences' standard deviation over the root of their number; null with one seed.</summary>
+    /// <summary>The part that is of the seeds: the differences' standard deviation over the root of their number; null with one
+    /// seed.</summary>
     public double? SeedsError { get; init; }
 
     /// <summary>The root of the sum of both parts' squares; null where one is not known.</summary>
@@ -56,9 +58,12 @@ internal sealed record SeedTable(IReadOnlyList<SeedGroup> Groups)
     /// <param name="compare">Compares runs with the first of them.</param>
     public static async Task<SeedTable?> OfAsync(IReadOnlyList<SeedRun> runs, Func<IReadOnlyList<string>, Task<Comparison>> compare)
     {
-        var groups = runs.GroupBy(static run => run.Group, StringComparer.Ordinal)
+        var groups = runs.GroupBy(static run => run.Key, StringComparer.Ordinal)
             .Select(static group => (Runs: group.ToList(), Group: Alone([.. group]))).ToList();
         if (!groups.Any(static group => group.Runs.Count > 1)) return null;
+        // Scores of several metrics have no order.
+        if (groups.Select(static group => group.Group.Metric).OfType<string>().Distinct().Count() > 1)
+            return new([.. groups.Select(static group => group.Group)]);
         List<(List<SeedRun> Runs, SeedGroup Group)> ranked =
         [
             .. groups.Order(Comparer<(List<SeedRun> Runs, SeedGroup Group)>.Create(static (a, b) =>
@@ -106,9 +111,14 @@ internal sealed record SeedTable(IReadOnlyList<SeedGroup> Groups)
 
     private string Verdict()
     {
-        var near = Groups.Skip(1).Where(static group => group.Difference is null || group.IsNoise).Select(static group => group.Group).ToList();
+        if (Groups.Select(static group => group.Metric).OfType<string>().Distinct().Count() > 1)
+            return "over seeds, the groups have different metrics and are not compared";
+        var near = Groups.Skip(1).Where(static group => group.Difference is null || group.IsNoise).Select(static group => group.Group)
+            .ToList();
         return Groups[0] is not { Score: { } score, Metric: { } metric } first ? "no group has a mean of one metric"
-            : near.Count == 0 ? $"over seeds, {first.Group} is the best ({Words.Score(score)} {metric}), beyond two standard errors of every other"
+            : Groups.Count == 1 ? $"over seeds, {Words.Score(score)} {metric}"
+            : near.Count == 0
+                ? $"over seeds, {first.Group} is the best ({Words.Score(score)} {metric}), beyond two standard errors of every other"
             : $"over seeds, {first.Group} has the best mean ({Words.Score(score)} {metric}), but not by two standard errors against "
                 + string.Join(", ", near);
     }

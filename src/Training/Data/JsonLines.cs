@@ -81,7 +81,7 @@ internal static class JsonLines
         if (taken < rows) throw new BadInputException($"{path}: {rows} rows from offset {offset} were asked for, the file has {row}");
     }
 
-    private static Example Parse(string text, string path, int line)
+    internal static Example Parse(string text, string path, int line)
     {
         try
         {

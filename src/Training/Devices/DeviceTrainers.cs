@@ -41,6 +41,12 @@ public sealed class DeviceTrainers : ITrainer, IPrompter, IDisposable
     /// <summary>The trainer of each device, in the order of their names.</summary>
     internal IReadOnlyList<LocalTrainer> Trainers => _trainers;
 
+    /// <summary>Notes and forecasts are said again: another run begins.</summary>
+    public void ForgetWhatWasSaid()
+    {
+        foreach (var trainer in _trainers) trainer.ForgetWhatWasSaid();
+    }
+
     /// <inheritdoc/>
     public DeviceNow? Device => _trainers.Select(static trainer => trainer.Device!).Aggregate(static (all, one) => all with
     {

@@ -32,21 +32,29 @@ public static partial class Libtorch
 
     // Before anything that would load another one. What has its name already is taken for it by the libraries that need it.
     [ModuleInitializer]
-    [SuppressMessage("Usage", "CA2255", Justification = "Nothing later comes before the first tensor in every program that uses this library.")]
+    [SuppressMessage("Usage", "CA2255",
+        Justification = "Nothing later comes before the first tensor in every program that uses this library.")]
     internal static void Load()
     {
-        if (Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } folder) Problem = Load(folder);
+        if (Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } folder) Problem = Load(folder, Own);
     }
 
     /// <summary>Loads a host's library; what is wrong with it, in a line, else null.</summary>
-    internal static string? Load(string folder)
+    /// <param name="folder">Where it lies.</param>
+    /// <param name="own">Where the program's own would be.</param>
+    internal static string? Load(string folder, IEnumerable<string> own)
     {
         var given = $"{Variable}: {BadInputException.Shown(folder)}";
         if (!OperatingSystem.IsLinux()) return $"{given}: a library of the host is loaded on Linux alone; leave the variable out";
+        // TorchSharp loads the one beside the program by its path, and two of them in one process end it.
+        if (own.Any(File.Exists))
+            return $"{given}: this program came with a libtorch of its own; use the archive without one (no-libtorch), "
+                + "or build with -p:Libtorch=none";
         // Where the libraries lie, or the folder of a wheel or an archive, which has them in lib.
         var file = ((string[])[Path.Combine(folder, Library), Path.Combine(folder, "lib", Library)]).FirstOrDefault(File.Exists);
         if (file is null)
-            return $"{given}: holds no {Library}, nor does lib in it; give the folder of libtorch's libraries, as torch/lib of PyTorch's wheel";
+            return $"{given}: holds no {Library}, nor does lib in it; give the folder of libtorch's libraries, "
+                + "as torch/lib of PyTorch's wheel";
         try
         {
             NativeLibrary.Load(Path.GetFullPath(file));
@@ -58,7 +66,7 @@ public static partial class Libtorch
         }
     }
 
-    /// <summary>The version that a library's folder tells of it, and nothing of which build of it it is; null where nothing tells it.</summary>
+    /// <summary>The version that stands beside a library; null where none does.</summary>
     /// <param name="folder">Where the libraries lie.</param>
     internal static string? VersionBeside(string folder)
     {
@@ -66,8 +74,10 @@ public static partial class Libtorch
         var (python, archive) = (Path.Combine(folder, "..", "version.py"), Path.Combine(folder, "..", "build-version"));
         try
         {
-            if (File.Exists(python) && PythonVersion().Match(File.ReadAllText(python)) is { Success: true } found) return found.Groups[1].Value;
-            if (File.Exists(archive) && File.ReadAllText(archive).Trim() is { Length: > 0 and < 64 } line && Plain().IsMatch(line)) return line;
+            if (File.Exists(python)
+                && PythonVersion().Match(File.ReadAllText(python)) is { Success: true } found) return found.Groups[1].Value;
+            if (File.Exists(archive) && File.ReadAllText(archive).Trim() is { Length: > 0 and < 64 } line
+                && Plain().IsMatch(line)) return line;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -86,6 +96,9 @@ public static partial class Libtorch
         return $"{VersionBeside(Path.GetDirectoryName(file)!) ?? "of unknown version"} of the host ({digest})";
     }
 
+    private static string[] Own =>
+        [Path.Combine(AppContext.BaseDirectory, Processor), Path.Combine(AppContext.BaseDirectory, "runtimes/linux-x64/native", Processor)];
+
     // Null where the system does not tell.
     private static string? LoadedFile()
     {
@@ -97,7 +110,8 @@ public static partial class Libtorch
 
     // Beside the program, or where packages for its development lie.
     private static bool IsOurs(string file) =>
-        file.StartsWith(AppContext.BaseDirectory, StringComparison.Ordinal) || file.Contains("/libtorch-cpu-linux-x64/", StringComparison.Ordinal);
+        file.StartsWith(AppContext.BaseDirectory, StringComparison.Ordinal)
+            || file.Contains("/libtorch-cpu-linux-x64/", StringComparison.Ordinal);
 
     [GeneratedRegex(@"^__version__\s*=\s*['""]([0-9A-Za-z.+-]{1,63})['""]", RegexOptions.Multiline)]
     private static partial Regex PythonVersion();

@@ -28,7 +28,8 @@ internal static class FirstCalls
             var x = full([Numbers], Living.Of(0.5), type, CPU);
             foreach (var function in (Func<Tensor, Tensor>[])
             [
-                static x => x.cos(), static x => x.sin(), static x => x.tan(), static x => x.acos(), static x => x.asin(), static x => x.atan(),
+                static x => x.cos(), static x => x.sin(), static x => x.tan(), static x => x.acos(), static x => x.asin(),
+                static x => x.atan(),
                 static x => x.tanh(), static x => x.cosh(), static x => x.sinh(), static x => x.sqrt(), static x => x.rsqrt(),
                 static x => x.exp(), static x => x.expm1(), static x => x.log(), static x => x.log2(), static x => x.log10(),
                 static x => x.log1p(), static x => x.erf(), static x => x.erfc(), static x => x.erfinv(), static x => x.lgamma(),

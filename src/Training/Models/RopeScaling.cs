@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using FedRLora.Abstractions;
+using FedRLora.Training.Devices;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -76,7 +77,7 @@ public sealed record RopeScaling
     /// <summary>The scaled frequencies, <c>[dim / 2]</c>.</summary>
     internal Tensor Apply(Tensor frequencies)
     {
-        if (Factors is not null) return frequencies / tensor(Factors.ToArray(), ScalarType.Float32, frequencies.device);
+        if (Factors is not null) return frequencies / frequencies.device.To(tensor(Factors.ToArray(), ScalarType.Float32, CPU));
         var slowed = frequencies / Living.Of(Factor);
         if (Bands is not { } bands) return slowed;
         var turns = Living.Of(bands.OriginalMaxPositions) / (Living.Of(2 * Math.PI) / frequencies); // within the first training's length

@@ -58,7 +58,8 @@ internal static class PackedLoss
         var isPadded = losses.Real.Any(real => real != rows);
         var places = isPadded
             ? hidden.device.To(tensor(
-                losses.Real.SelectMany((real, member) => Enumerable.Range(member * rows, real).Select(static place => (long)place)).ToArray(),
+                losses.Real.SelectMany((real, member) => Enumerable.Range(member * rows, real).Select(static place => (long)place))
+                    .ToArray(),
                 ScalarType.Int64, CPU))
             : null;
         Tensor Padded(Tensor values) =>

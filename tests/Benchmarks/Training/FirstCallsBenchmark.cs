@@ -29,10 +29,12 @@ internal static class FirstCallsBenchmark
         foreach (var way in (string[])["at once", "before"])
         {
             var wrong = 0;
-            await Parallel.ForAsync(0, count, new ParallelOptions { MaxDegreeOfParallelism = 2 * Environment.ProcessorCount }, async (_, stop) =>
+            await Parallel.ForAsync(0, count, new ParallelOptions { MaxDegreeOfParallelism = 2 * Environment.ProcessorCount },
+                async (_, stop) =>
             {
                 var start = new ProcessStartInfo(Environment.ProcessPath!);
-                if (Path.GetFileNameWithoutExtension(Environment.ProcessPath!) == "dotnet") start.ArgumentList.Add(typeof(FirstCallsBenchmark).Assembly.Location);
+                if (Path.GetFileNameWithoutExtension(Environment.ProcessPath!) == "dotnet")
+                    start.ArgumentList.Add(typeof(FirstCallsBenchmark).Assembly.Location);
                 foreach (var argument in (string[])["first-calls", "child", way]) start.ArgumentList.Add(argument);
                 using var child = Process.Start(start)!;
                 await child.WaitForExitAsync(stop);

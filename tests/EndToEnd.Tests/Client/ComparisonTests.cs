@@ -154,6 +154,8 @@ public sealed class ComparisonTests
         Assert.Equal(12, runs.Count);
         Assert.Equal("local_rank-4_seed-1", runs[0].Name);
         Assert.Equal(("local_rank-4", "1"), (runs[0].Group, runs[0].Seed));
+        var alike = SweptRun.Of([SweptKey.Parse("--over", "model=a/b,a-b"), SweptKey.Parse("--seeds", "seed=1,2")]);
+        Assert.Equal(2, alike.Select(static run => run.GroupKey).Distinct().Count());
         Assert.Equal(6, runs.Select(static run => run.Group).Distinct().Count());
         Assert.Equal([new("adapter.method", "lora"), new("sharing", "none")], arms[0].Values);
         Assert.Equal("[q_proj, \"v_proj\"]", arms[1].Values[0].Value);
@@ -168,9 +170,9 @@ public sealed class ComparisonTests
         var (asked, told) = (new List<string>(), new List<ComparedScore>());
         SeedRun[] runs =
         [
-            new("a", "1", "a1", "accuracy", 0.5), new("a", "2", "a2", "accuracy", 0.7),
-            new("b", "1", "b1", "accuracy", 0.4), new("b", "2", "b2", "accuracy", 0.5),
-            new("c", "1", "c1", null, null),
+            new("a", "a", "1", "a1", "accuracy", 0.5), new("a", "a", "2", "a2", "accuracy", 0.7),
+            new("b", "b", "1", "b1", "accuracy", 0.4), new("b", "b", "2", "b2", "accuracy", 0.5),
+            new("c", "c", "1", "c1", null, null),
         ];
 
         var table = await SeedTable.OfAsync(runs, names =>
@@ -191,9 +193,15 @@ public sealed class ComparisonTests
         Assert.Equal(told.Average(static one => one.DifferenceError), other.RowsError);
         // With two seeds, half of what lies between them.
         Assert.Equal((told[0].Difference - told[1].Difference)!.Value / 2, other.SeedsError!.Value, 1e-12);
-        Assert.Equal(Math.Sqrt(Math.Pow(other.RowsError!.Value, 2) + Math.Pow(other.SeedsError!.Value, 2)), other.DifferenceError!.Value, 1e-12);
+        Assert.Equal(Math.Sqrt(Math.Pow(other.RowsError!.Value, 2) + Math.Pow(other.SeedsError!.Value, 2)), other.DifferenceError!.Value,
+            1e-12);
         Assert.Null(none.Score);
         Assert.Null(await SeedTable.OfAsync(runs[2..3], static _ => throw new InvalidOperationException()));
         Assert.Contains("over seeds, a ", table.ToText(null), StringComparison.Ordinal);
+        var alone = await SeedTable.OfAsync(runs[..2], static _ => throw new InvalidOperationException());
+        Assert.DoesNotContain("every other", alone!.ToText(null), StringComparison.Ordinal);
+        var mixed = await SeedTable.OfAsync(
+            [.. runs[..2], new("d", "d", "1", "d1", "perplexity", 5)], static _ => throw new InvalidOperationException());
+        Assert.Contains("different metrics", mixed!.ToText(null), StringComparison.Ordinal);
     }
 }

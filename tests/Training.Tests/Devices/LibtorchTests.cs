@@ -48,10 +48,11 @@ public sealed class LibtorchTests
         using var folder = new TemporaryFolder();
         if (file.Length > 0) File.WriteAllText(folder.File(file), "no library");
 
-        var problem = Libtorch.Load(folder.Root);
+        var problem = Libtorch.Load(folder.Root, own: []);
 
         Assert.Contains(said, problem, StringComparison.Ordinal);
         Assert.StartsWith($"{Libtorch.Variable}: {folder.Root}: ", problem, StringComparison.Ordinal);
         Assert.DoesNotContain('\n', problem!);
+        Assert.Contains("came with a libtorch of its own", Libtorch.Load(folder.Root, [folder.Root, Environment.ProcessPath!]));
     }
 }

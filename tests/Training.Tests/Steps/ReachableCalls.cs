@@ -5,7 +5,8 @@ namespace FedRLora.Training.Tests.Steps;
 
 /// <summary>
 /// The methods of an assembly that a method can come to, by its code: calls, delegates and lambdas of the types it comes through, and of
-/// what is called on an interface or a base class every method that may stand there. More than can happen, never less, reflection aside.
+/// what is called on an interface or a base class every method that may stand there. More than can happen, and not less, but for reflection
+/// and interfaces of other assemblies, of which disposal alone is followed.
 /// </summary>
 internal sealed class ReachableCalls
 {
@@ -25,7 +26,8 @@ internal sealed class ReachableCalls
     /// <param name="type">Full name of the type where it begins.</param>
     /// <param name="method">The name of its method.</param>
     /// <param name="isLeft">Methods whose code is not looked into.</param>
-    public IEnumerable<(MethodReference Called, IReadOnlyList<string> Way)> From(string type, string method, Func<MethodDefinition, bool> isLeft)
+    public IEnumerable<(MethodReference Called, IReadOnlyList<string> Way)> From(
+        string type, string method, Func<MethodDefinition, bool> isLeft)
     {
         var waiting = new Queue<MethodDefinition>();
         foreach (var root in _types.Single(one => one.FullName == type).Methods.Where(one => one.Name == method)) Add(root, null);
@@ -54,12 +56,13 @@ internal sealed class ReachableCalls
         }
     }
 
-    // Lambdas that a field of the type may hold, and what an iterator does after it was made.
+    // Lambdas that a field of the type may hold, what an iterator does after it was made, and what is done at the end.
     private static IEnumerable<MethodDefinition> Hidden(TypeDefinition type) =>
         type.Methods.Where(static method => method is { IsConstructor: true, HasBody: true })
             .SelectMany(static method => method.Body.Instructions).Where(static one => one.OpCode == OpCodes.Ldftn)
-            .Select(static one => ((MethodReference)one.Operand).Resolve()).OfType<MethodDefinition>().Where(one => one.Module == type.Module)
-            .Concat(type.Methods.Where(method => method.Name == "MoveNext" && type.Name.StartsWith('<')));
+            .Select(static one => ((MethodReference)one.Operand).Resolve()).OfType<MethodDefinition>()
+            .Where(one => one.Module == type.Module)
+            .Concat(type.Methods.Where(method => method.Name == "Dispose" || (method.Name == "MoveNext" && type.Name.StartsWith('<'))));
 
     private List<MethodDefinition> Instead(MethodDefinition called)
     {
@@ -80,7 +83,8 @@ internal sealed class ReachableCalls
         return _is[(type, wanted)] = found;
 
         // What is no part of the module derives from nothing in it.
-        TypeDefinition? Own(TypeReference one) => one.Scope == _module || one is TypeSpecification ? one.Resolve() is { } its && its.Module == _module ? its : null : null;
+        TypeDefinition? Own(TypeReference one) =>
+            (one.Scope == _module || one is TypeSpecification) && one.Resolve() is { } its && its.Module == _module ? its : null;
     }
 
     private List<string> WayTo(MethodDefinition method)

@@ -28,7 +28,8 @@ public sealed record SweptKey(string Key, IReadOnlyList<string> Values)
     // As they were written: 1e-3 is not 0.001 in a name.
     private static List<string>? Items(string list) =>
         OneLine.Read($"[{list}]") is { Root: YamlSequenceNode { Children.Count: > 0 } root } line
-            && root.Children.Select(line.TextOf).OfType<string>().ToList() is var items && items.Count == root.Children.Count ? items : null;
+            && root.Children.Select(line.TextOf).OfType<string>().ToList() is var items && items.Count == root.Children.Count
+            ? items : null;
 }
 
 /// <summary>A variant of a plan under a name: several keys that change together.</summary>
@@ -47,7 +48,8 @@ public sealed record SweptArm(string Name, IReadOnlyList<KeyValuePair<string, st
         var shown = BadInputException.Shown(text);
         if (text.Split('=', 2) is not [{ Length: > 0 } name, { Length: > 0 } mapping])
             throw new BadInputException($"{option} '{shown}' has no name or no values; {Example}");
-        var values = Pairs(mapping) ?? throw new BadInputException($"{option} '{shown}': the values are no YAML mapping of one line; {Example}");
+        var values = Pairs(mapping)
+            ?? throw new BadInputException($"{option} '{shown}': the values are no YAML mapping of one line; {Example}");
         return new(Identifiers.Check(option, name), values);
     }
 
@@ -55,8 +57,10 @@ public sealed record SweptArm(string Name, IReadOnlyList<KeyValuePair<string, st
     /// <exception cref="BadInputException">There are two.</exception>
     public static void RequireDistinct(string option, IEnumerable<SweptArm> arms)
     {
-        if (arms.GroupBy(static arm => arm.Name, StringComparer.OrdinalIgnoreCase).FirstOrDefault(static same => same.Count() > 1) is { } twice)
-            throw new BadInputException($"{option}: {string.Join(" and ", twice.Select(static arm => arm.Name))} are one name; give each its own.");
+        var names = arms.GroupBy(static arm => arm.Name, StringComparer.OrdinalIgnoreCase);
+        if (names.FirstOrDefault(static same => same.Count() > 1) is { } twice)
+            throw new BadInputException(
+                $"{option}: {string.Join(" and ", twice.Select(static arm => arm.Name))} are one name; give each its own.");
     }
 
     private static List<KeyValuePair<string, string>>? Pairs(string mapping)
@@ -116,7 +120,12 @@ public sealed record SweptRun(string Name, IReadOnlyList<KeyValuePair<string, st
 
     private const string SeedKey = "seed";
 
-    /// <summary>What the runs of a group have in common that differ in their seed alone: the name without it.</summary>
+    /// <summary>Tells apart what runs have in common that differ in their seed alone.</summary>
+    public string GroupKey => string.Join(
+        '\n',
+        Values.Where(static value => value.Key != SeedKey).Select(static value => $"{value.Key}={value.Value}").Prepend(Arm?.Name ?? ""));
+
+    /// <summary>What that is called: the name without the seed.</summary>
     public string Group => NameOf(Labels([.. Values.Select(static value => value.Key)]), Arm, Values, static key => key != SeedKey);
 
     /// <summary>The seed, where it is swept.</summary>
@@ -161,7 +170,8 @@ public sealed record SweptRun(string Name, IReadOnlyList<KeyValuePair<string, st
     private static string NameOf(
         List<string> labels, SweptArm? arm, IReadOnlyList<KeyValuePair<string, string>> values, Func<string, bool> counts)
     {
-        IEnumerable<string> parts = labels.Zip(values).Where(one => counts(one.Second.Key)).Select(static one => $"{one.First}-{one.Second.Value}");
+        IEnumerable<string> parts = labels.Zip(values).Where(one => counts(one.Second.Key))
+            .Select(static one => $"{one.First}-{one.Second.Value}");
         var name = string.Join('_', arm is null ? parts : parts.Prepend(arm.Name));
         var plain = string.Concat(name.Select(static c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_' ? c : '-'));
         return plain.TrimStart('.', '-') is { Length: > 0 } kept ? kept : "run";
