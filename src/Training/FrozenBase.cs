@@ -62,7 +62,11 @@ internal sealed class FrozenBase(CausalLanguageModel model, Tokenizer tokenizer,
 
     /// <summary>The adaptable layers of a model, from its configuration alone.</summary>
     /// <exception cref="BadInputException">The configuration is missing or not implemented.</exception>
-    public static IReadOnlyList<LinearShape> LayersOf(string path) => ModelRegistry.LayersOf(ModelConfig.Load(path));
+    public static IReadOnlyList<LinearShape> LayersOf(string path)
+    {
+        GivenPath.RequireModel(path);
+        return ModelRegistry.LayersOf(ModelConfig.Load(path));
+    }
 
     public void Dispose() => Model.Dispose();
 

@@ -152,6 +152,21 @@ public sealed class GivenPathsTests : IDisposable
         Assert.Contains($"{name}: is a pipe and no plain file; ", result.Output + result.Error, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("model/config.json")]
+    [InlineData("one.train.jsonl")]
+    [InlineData("one.test.jsonl")]
+    public async Task Nor_does_validate_open_one(string name)
+    {
+        var path = Path.Combine(_tiny.Root, name);
+        File.Delete(path);
+        using (var made = Process.Start("mkfifo", [path])) await made.WaitForExitAsync();
+
+        var result = await CommandLine.RunAsync("validate", _tiny.WritePlan(), "--forecast").WaitAsync(TimeSpan.FromMinutes(2));
+
+        Assert.Contains($"{name}: is a pipe and no plain file; ", result.Output + result.Error, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task A_device_in_the_place_of_rows_is_refused()
     {
