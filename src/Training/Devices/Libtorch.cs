@@ -108,10 +108,7 @@ public static partial class Libtorch
             .FirstOrDefault(static path => Path.GetFileName(path).StartsWith(Processor, StringComparison.Ordinal));
     }
 
-    // Beside the program, or where packages for its development lie.
-    private static bool IsOurs(string file) =>
-        file.StartsWith(AppContext.BaseDirectory, StringComparison.Ordinal)
-            || file.Contains("/libtorch-cpu-linux-x64/", StringComparison.Ordinal);
+    private static bool IsOurs(string file) => file.StartsWith(AppContext.BaseDirectory, StringComparison.Ordinal);
 
     [GeneratedRegex(@"^__version__\s*=\s*['""]([0-9A-Za-z.+-]{1,63})['""]", RegexOptions.Multiline)]
     private static partial Regex PythonVersion();
