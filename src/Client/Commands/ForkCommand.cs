@@ -47,6 +47,7 @@ internal static class ForkCommand
                     parsed.GetValue(set));
                 var root = parsed.GetValue(plan) is null ? source.Record.Root : file.Folder;
                 var limits = MaySend.Require(parsed, maySend, file.Require());
+                var place = work.Read(parsed);
                 using var fork = await LocalFork.CreateAsync(
                     source, from, file, root, parsed.GetValue(folder), parsed.GetValue(dataChange), cancellationToken);
                 fork.SendTo(parsed.GetValue(mlflow) ?? source.Record.Mlflow);
@@ -55,7 +56,7 @@ internal static class ForkCommand
                     await screen.Output.WriteLineAsync($"{fork.Record.Plan}: from round {from} of {name}, in {fork.Path}");
                 if (file.Require().Evaluation.LocalOnly)
                     screen.Warn(["a fork runs no local-only reference; its differences are to the base"]);
-                var local = new LocalRun(fork, screen, limits, work.Read(parsed), parsed.GetValue(dashboard));
+                var local = new LocalRun(fork, screen, limits, place, parsed.GetValue(dashboard));
                 try
                 {
                     return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);

@@ -42,13 +42,14 @@ internal static class SimulateCommand
             if (localOnly) RequireLocalOnly(file, read);
             var limits = MaySend.Require(parsed, maySend, read);
             await RequireDataAsync(read, file.Folder, cancellationToken);
+            var place = work.Read(parsed);
             using var run = RunDirectory.Create(parsed.GetValue(folder), file, read, localOnly);
             run.SendTo(parsed.GetValue(mlflow));
             if (screen.Mode != ScreenMode.Json)
                 await screen.Output.WriteLineAsync($"{read.Name}: {read.Adapter.Method}, {Words.Count(read.Clients.Count, "client")}, "
                     + $"{Words.Count(read.Strategy.Rounds, "round")}, seed {read.Seed}, in {run.Path}");
             screen.Warn([.. PlanNotes.Of(read, file.Folder)]);
-            var local = new LocalRun(run, screen, limits, work.Read(parsed), parsed.GetValue(dashboard));
+            var local = new LocalRun(run, screen, limits, place, parsed.GetValue(dashboard));
             try
             {
                 return await local.RunAsync(resume: false, allowEngineChange: false, cancellationToken);

@@ -55,6 +55,7 @@ internal static class SweepCommand
                 throw new BadInputException("--run goes with --server; a folder is named with --out.");
             if (onSilos && (parsed.GetValue(resume) ?? parsed.GetValue(folder)) is not null)
                 throw new BadInputException("--out and --resume are of folders; on silos the same command again goes on with its runs.");
+            var place = onSilos ? null : work.Read(parsed); // before a folder is made
             SweepFolder sweep;
             if (parsed.GetValue(resume) is { } begun)
             {
@@ -99,7 +100,7 @@ internal static class SweepCommand
             foreach (var run in sweep.Runs.Skip(1)) _ = MaySend.Require(parsed, maySend, sweep.PlanOf(run).Require());
             if (screen.Mode != ScreenMode.Json)
                 await screen.Output.WriteLineAsync($"{Words.Count(sweep.Runs.Count, "run")}, in {sweep.Path}");
-            using var local = new LocalSweep(sweep, screen, limits, work.Read(parsed));
+            using var local = new LocalSweep(sweep, screen, limits, place!);
             return await local.RunAsync(cancellationToken);
         });
         return command;
