@@ -28,10 +28,11 @@ internal static class Engine
         Device device, int threads, ComputeType compute = ComputeType.Float32, WeightStorage storage = WeightStorage.Float32)
     {
         var library = $"TorchSharp {TorchSharpVersion}, libtorch {Libtorch.Version}";
-        var kernels = device.type == DeviceType.CPU ? CpuKernels() : device.ToString();
+        var isOfHost = device.type == DeviceType.CPU;
+        var kernels = isOfHost ? CpuKernels() : Gpu.Of(device.index).Mark;
         var steps = StepKernels.For(device, ScalarType.Float32).Mark;
-        string[] narrow = compute == ComputeType.Bfloat16 ? [ComputeUnits.ForBfloat16 ?? "bfloat16-emulated"] : [];
-        string[] stored = storage == WeightStorage.Float32 ? [] : [RowProducts.Mark];
+        string[] narrow = compute == ComputeType.Float32 ? [] : isOfHost ? [ComputeUnits.ForBfloat16 ?? "bfloat16-emulated"] : ["bfloat16"];
+        string[] stored = isOfHost && storage != WeightStorage.Float32 ? [RowProducts.Mark] : [];
         string[] marks = [kernels, steps, .. stored, .. narrow, .. Choosing.Select(Setting).OfType<string>()];
         return new(library, string.Join(' ', marks), threads);
     }

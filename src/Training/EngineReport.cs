@@ -46,7 +46,7 @@ public sealed record EngineReport
     /// <summary>How threads of one product wait for each other.</summary>
     public required ThreadWaiting Waiting { get; init; }
 
-    /// <summary>Devices that libtorch finds.</summary>
+    /// <summary>Devices that libtorch finds, GPUs with what their driver says of them.</summary>
     public required IReadOnlyList<string> Devices { get; init; }
 
     /// <summary>What it computes otherwise than it should, on any of them; empty where all is right.</summary>
@@ -70,10 +70,7 @@ public sealed record EngineReport
         {
             var (cores, lanes) = (Environment.ProcessorCount, DeviceLanes.CountOn(CPU));
             var one = OnOwnThread(static () => Gflops(1));
-            string[] devices =
-            [
-                "cpu", .. cuda.is_available() ? Enumerable.Range(0, cuda.device_count()).Select(static index => $"cuda:{index}") : [],
-            ];
+            var gpus = Gpus.Found.ToList();
             return new EngineReport
             {
                 TorchSharp = Engine.TorchSharpVersion,
@@ -85,11 +82,11 @@ public sealed record EngineReport
                 Lanes = lanes,
                 LaneThreads = ThreadsOfALane,
                 Waiting = ThreadWaiting.OfThisProcess,
-                Devices = devices,
+                Devices = [DeviceNames.Cpu, .. gpus.Select(static gpu => gpu.Shown)],
                 Wrong =
                 [
-                    .. devices.SelectMany(static name => OnOwnThread(() => KnownAnswers.Wrong(device(name)))
-                        .Select(line => $"{name}: {line}")),
+                    .. gpus.Select(static gpu => gpu.Name).Prepend(DeviceNames.Cpu).SelectMany(
+                        static name => OnOwnThread(() => KnownAnswers.Wrong(device(name))).Select(line => $"{name}: {line}")),
                 ],
                 GflopsOneThread = one,
                 GflopsAllLanes = lanes == 1 ? one : GflopsOfLanes(lanes),
@@ -187,11 +184,7 @@ public sealed record EngineReport
     // libtorch links Intel's library statically and exports its entry points.
     private static unsafe string? MklVersion()
     {
-        using var process = Process.GetCurrentProcess();
-        var library = process.Modules.Cast<ProcessModule>()
-            .FirstOrDefault(static module => module.ModuleName.Contains("torch_cpu", StringComparison.Ordinal));
-        if (library?.FileName is not { } path || !NativeLibrary.TryLoad(path, out var handle)) return null;
-        if (!NativeLibrary.TryGetExport(handle, "MKL_Get_Version_String", out var export)) return null;
+        if (Training.Devices.Libtorch.ExportOf("MKL_Get_Version_String") is not (not 0 and var export)) return null;
         var text = stackalloc byte[256];
         ((delegate* unmanaged<byte*, int, void>)export)(text, 255);
         text[255] = 0;

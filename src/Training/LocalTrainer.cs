@@ -39,8 +39,8 @@ public sealed record LocalTrainerOptions
     public int? Lanes { get; init; }
 
     /// <summary>
-    /// Memory that groups and scorings may have together, by estimate; null for three quarters of what the process may use. What does not
-    /// fit waits.
+    /// Memory that groups and scorings may have together, by estimate; null for three quarters of what the process may use, or of what is
+    /// free on a GPU. What does not fit waits.
     /// </summary>
     public long? LaneBytes { get; init; }
 
@@ -75,10 +75,13 @@ public sealed partial class LocalTrainer : ITrainer, IPrompter, IDisposable
     private int _scorings;
 
     /// <summary>Starts the device's lanes; models are loaded when they are first needed.</summary>
+    /// <exception cref="InvalidOperationException">A GPU is not there, or cannot be told to give equal bits each time.</exception>
     public LocalTrainer(LocalTrainerOptions options)
     {
         _options = options;
-        _lanes = new DeviceLanes(DeviceNames.DeviceOf(options.Device), options.Lanes, options.LaneBytes);
+        var device = DeviceNames.DeviceOf(options.Device);
+        Determinism.Require(device);
+        _lanes = new DeviceLanes(device, options.Lanes, options.LaneBytes);
         _cache = new BoundedCache(options.MaxCachedBytes);
         _adapters = new AdapterSource(options.Root, options.Note);
         _bases = new FrozenBases(_lanes, new LocalInputs(options.Root));
@@ -90,6 +93,9 @@ public sealed partial class LocalTrainer : ITrainer, IPrompter, IDisposable
 
     /// <summary>How often a model was mapped.</summary>
     internal int Loads => _bases.Loads;
+
+    /// <summary>Memory that its lanes may have.</summary>
+    internal long LaneBytes => _lanes.Bytes;
 
     /// <summary>Notes and forecasts are said again: another run begins.</summary>
     internal void ForgetWhatWasSaid() => _said.Clear();

@@ -1,7 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 
 namespace FedRLora.Training;
 
@@ -10,12 +9,12 @@ namespace FedRLora.Training;
 /// instance, the one waited for is not running, and a step of 0.1 s takes 2 to 5 s; if they sleep at once, every small operation
 /// pays for a wake-up. So they spin for a while and then sleep; for how long, <see cref="ThreadWaiting"/> says.
 /// </summary>
-internal static partial class NativeThreads
+internal static class NativeThreads
 {
     /// <summary>What was decided when the program started.</summary>
     public static ThreadWaiting Waiting { get; private set; } = new() { SpinCount = null, Reason = "OpenMP's own default" };
 
-    // Read once, when libtorch is loaded: before that is only here. The runtime's own SetEnvironmentVariable does not reach native code.
+    // Read once, when libtorch is loaded: before that is only here.
     [ModuleInitializer]
     [SuppressMessage("Usage", "CA2255",
         Justification = "Nothing later comes before the first tensor in every program that uses this library.")]
@@ -23,7 +22,8 @@ internal static partial class NativeThreads
     {
         if (!OperatingSystem.IsLinux()) return;
         Waiting = ThreadWaiting.Choose(Environment.GetEnvironmentVariable, Environment.ProcessId, Processes(), Pressure());
-        if (Waiting.SpinCount is { } count) _ = SetVariable("GOMP_SPINCOUNT", count.ToString(CultureInfo.InvariantCulture), overwrite: 0);
+        if (Waiting.SpinCount is { } count)
+            NativeEnvironment.SetUnlessGiven("GOMP_SPINCOUNT", count.ToString(CultureInfo.InvariantCulture));
     }
 
     private static List<SeenProcess> Processes()
@@ -77,8 +77,4 @@ internal static partial class NativeThreads
             return null;
         }
     }
-
-    [LibraryImport("libc", EntryPoint = "setenv", StringMarshalling = StringMarshalling.Utf8)]
-    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
-    private static partial int SetVariable(string name, string value, int overwrite);
 }

@@ -71,12 +71,27 @@ public sealed class ChartTests
         var gpu = new Release(Manifests.Trees(await Chart.RenderedAsync("site gpu")));
         var mig = new Release(Manifests.Trees(await Chart.RenderedAsync("site mig")));
 
-        Assert.Equal(1, (int)gpu.Container["resources"]!["limits"]!["nvidia.com/gpu"]!);
+        Assert.Equal(2, (int)gpu.Container["resources"]!["limits"]!["nvidia.com/gpu"]!);
         Assert.Equal("nvidia", (string?)gpu.Pod["runtimeClassName"]);
         Assert.Equal("NVIDIA-A100-SXM4-40GB", (string?)gpu.Pod["nodeSelector"]!["nvidia.com/gpu.product"]);
         Assert.Equal("nvidia.com/gpu", (string?)gpu.Pod["tolerations"]![0]!["key"]);
         Assert.Equal(1, (int)mig.Container["resources"]!["limits"]!["nvidia.com/mig-1g.10gb"]!);
         Assert.Null(mig.Pod["runtimeClassName"]);
+    }
+
+    [HelmTheory]
+    [InlineData("site", "", null)]
+    [InlineData("site gpu", "", "--device=cuda:0,cuda:1")]
+    [InlineData("site mig", "", "--device=cuda:0")]
+    [InlineData("site gpu", "cuda:1", "--device=cuda:1")]
+    [InlineData("site", "cpu:0\\,cpu:1", "--device=cpu:0,cpu:1")]
+    public async Task A_silo_trains_on_the_GPUs_that_it_asks_for_or_on_what_it_is_told(string files, string device, string? expected)
+    {
+        var rendered = device.Length == 0 ? await Chart.RenderedAsync(files)
+            : await Chart.RenderAsync([.. Chart.Files(files), "--set", $"silo.device={device}"]);
+
+        Assert.Equal(expected, new Release(Manifests.Trees(rendered)).Container["args"]!.AsArray().Select(static one => (string)one!)
+            .SingleOrDefault(static one => one.StartsWith("--device", StringComparison.Ordinal)));
     }
 
     [HelmFact]

@@ -38,6 +38,23 @@ public class DoctorTests
     }
 
     [Theory]
+    [InlineData("simulate")]
+    [InlineData("silo", "--site", "north")]
+    public async Task A_GPU_that_the_library_does_not_know_ends_a_command_before_it_does_anything(params string[] command)
+    {
+        if (TorchSharp.torch.cuda.is_available()) return; // there it is known
+        var folder = Directory.CreateTempSubdirectory("fedrlora-device").FullName;
+        var plan = Path.Combine(Repository.Root, "samples", "demo.yaml");
+        string[] place = command[0] == "silo" ? ["--store", folder] : [plan, "--out", Path.Combine(folder, "run")];
+        var result = await CommandLine.RunAsync([.. command, "--device", "cuda:0", .. place]);
+
+        Assert.Equal(3, result.Code);
+        Assert.StartsWith("--device: cuda:0: libtorch ", Assert.Single(result.ErrorLines), StringComparison.Ordinal);
+        Assert.Empty(Directory.EnumerateFileSystemEntries(folder));
+        Directory.Delete(folder);
+    }
+
+    [Theory]
     [InlineData("FEDRLORA_SPIN", "brief", "brief: spin 1,000 turns, then sleep; FEDRLORA_SPIN is set")]
     [InlineData("FEDRLORA_SPIN", "long", "long: spin 10,000 turns, then sleep; FEDRLORA_SPIN is set")]
     [InlineData("OMP_WAIT_POLICY", "PASSIVE", "as OpenMP has it; OMP_WAIT_POLICY is set")]

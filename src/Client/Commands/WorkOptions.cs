@@ -15,15 +15,20 @@ internal sealed class WorkOptions
     /// <summary>The devices that it trains on.</summary>
     public Option<string?> Devices { get; } = new("--device")
     {
-        Description = "Devices to train on: cpu (default), or parts of the processor, as cpu:0,cpu:1, each with lanes and a frozen base "
-            + "of its own. No result depends on it",
+        Description = "Devices to train on: cpu (default), parts of the processor, as cpu:0,cpu:1, or GPUs, as cuda:0,cuda:1; each with "
+            + "lanes and a frozen base of its own. No result depends on how many they are",
         HelpName = "DEVICES",
     };
 
     /// <summary>What was given.</summary>
-    /// <exception cref="BadInputException">A device is none, or is not there.</exception>
-    public Workplace Read(ParseResult parsed) =>
-        new(parsed.GetValue(Lanes), DeviceNames.Parse("--device", parsed.GetValue(Devices) ?? DeviceNames.Cpu));
+    /// <exception cref="BadInputException">A device is none.</exception>
+    /// <exception cref="EnvironmentException">A device is not there, or does not compute what it should.</exception>
+    public Workplace Read(ParseResult parsed)
+    {
+        var devices = DeviceNames.Parse("--device", parsed.GetValue(Devices) ?? DeviceNames.Cpu);
+        return Gpus.Problem(devices) is { } problem ? throw new EnvironmentException($"--device: {problem}")
+            : new(parsed.GetValue(Lanes), devices);
+    }
 
     /// <summary>Refuses what a run on silos that run already has no use for.</summary>
     /// <exception cref="BadInputException">One of them was given.</exception>

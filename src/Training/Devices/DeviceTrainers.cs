@@ -3,6 +3,8 @@ using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
 using FedRLora.Abstractions.Tensors;
+using FedRLora.Training.Lanes;
+using static TorchSharp.torch;
 
 namespace FedRLora.Training.Devices;
 
@@ -15,27 +17,30 @@ public sealed class DeviceTrainers : ITrainer, IPrompter, IDisposable
     private readonly LocalTrainer[] _trainers;
     private readonly int[] _atWork; // groups and prompts, by device
     private readonly int[] _homed; // groups that are at home there
+    private readonly double[] _room; // memory of their work, of all that they have
     private readonly Dictionary<string, int> _homes = new(StringComparer.Ordinal); // by a group's first client
     private readonly Lock _gate = new();
 
     /// <param name="options">
-    /// As for one of them; lanes, memory of lanes and cache are what all have together. On GPUs each device has as many lanes as one has.
+    /// As for one of them; lanes, memory of lanes and cache are what all have together. A GPU has one lane unless more are asked for, and
+    /// the memory that is free on it.
     /// </param>
     /// <param name="devices">Their names (<see cref="DeviceNames"/>).</param>
     public DeviceTrainers(LocalTrainerOptions options, IReadOnlyList<string> devices)
     {
         ArgumentOutOfRangeException.ThrowIfZero(devices.Count);
         (_atWork, _homed) = (new int[devices.Count], new int[devices.Count]);
+        var isOfHost = DeviceNames.NumberOfGpu(devices[0]) is null;
         var share = devices.Count == 1 ? options : options with
         {
-            Lanes = options.Lanes is { } lanes ? Part(lanes) : devices[0].StartsWith(DeviceNames.Cpu, StringComparison.Ordinal)
-                ? Part(Environment.ProcessorCount) : null,
-            LaneBytes = (options.LaneBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4 * 3) / devices.Count,
+            Lanes = (options.Lanes ?? (isOfHost ? DeviceLanes.CountOn(CPU) : null)) is { } lanes
+                ? Math.Max(1, lanes / devices.Count) : null,
+            LaneBytes = (options.LaneBytes ?? (isOfHost ? DeviceLanes.BytesOn(CPU) : null)) / devices.Count,
             MaxCachedBytes = options.MaxCachedBytes / devices.Count,
         };
         _trainers = [.. devices.Select(device => new LocalTrainer(share with { Device = device }))];
-
-        int Part(int all) => Math.Max(1, all / devices.Count);
+        var all = _trainers.Sum(static trainer => (double)trainer.LaneBytes);
+        _room = [.. _trainers.Select(trainer => trainer.LaneBytes / all)];
     }
 
     /// <summary>The trainer of each device, in the order of their names.</summary>
@@ -130,16 +135,15 @@ public sealed class DeviceTrainers : ITrainer, IPrompter, IDisposable
             var client = group.Members[0].Client.Id;
             if (!_homes.TryGetValue(client, out var home))
             {
-                _homes[client] = home = Least(_homed);
+                // Who has twice the memory is home to twice as many.
+                _homes[client] = home = Enumerable.Range(0, _homed.Length).MinBy(device => (_homed[device] + 1) / _room[device]);
                 _homed[home]++;
             }
 
-            var device = _atWork[home] <= _atWork.Min() + 1 ? home : Least(_atWork);
+            var device = _atWork[home] <= _atWork.Min() + 1 ? home : Array.IndexOf(_atWork, _atWork.Min());
             _atWork[device]++;
             return device;
         }
-
-        static int Least(int[] counts) => Array.IndexOf(counts, counts.Min());
     }
 
     private void End(int device)

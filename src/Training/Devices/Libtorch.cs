@@ -17,7 +17,7 @@ public static partial class Libtorch
     /// <summary>Names the folder of a host's libtorch.</summary>
     public const string Variable = "FEDRLORA_LIBTORCH";
 
-    private const string Library = "libtorch.so", Processor = "libtorch_cpu.so";
+    private const string Library = "libtorch.so", Processor = "libtorch_cpu.so", ForCuda = "libtorch_cuda.so";
     private const int ShownDigest = 12;
 
     private static readonly Lazy<string> Told = new(Tell);
@@ -87,10 +87,28 @@ public static partial class Libtorch
         return null;
     }
 
+    /// <summary>Whether it is a build that computes on GPUs too, where there is one. Loads it.</summary>
+    internal static bool IsForGpus
+    {
+        get
+        {
+            _ = cuda.is_available(); // loads that part
+            return LoadedFile(ForCuda) is not null;
+        }
+    }
+
+    /// <summary>The address of a function that it exports; 0 where it has none of that name. Loads it.</summary>
+    internal static nint ExportOf(string name)
+    {
+        _ = get_num_threads();
+        return LoadedFile(Processor) is { } file && NativeLibrary.TryLoad(file, out var library)
+            && NativeLibrary.TryGetExport(library, name, out var address) ? address : 0;
+    }
+
     private static string Tell()
     {
         _ = get_num_threads(); // loads it
-        if (LoadedFile() is not { } file || IsOurs(file)) return __version__;
+        if (LoadedFile(Processor) is not { } file || IsOurs(file)) return __version__;
         using var stream = File.OpenRead(file);
         var digest = Convert.ToHexStringLower(SHA256.HashData(stream))[..ShownDigest];
         return $"{VersionBeside(Path.GetDirectoryName(file)!) ?? "of unknown version"} of the host ({digest})";
@@ -100,12 +118,12 @@ public static partial class Libtorch
         [Path.Combine(AppContext.BaseDirectory, Processor), Path.Combine(AppContext.BaseDirectory, "runtimes/linux-x64/native", Processor)];
 
     // Null where the system does not tell.
-    private static string? LoadedFile()
+    private static string? LoadedFile(string name)
     {
         if (!OperatingSystem.IsLinux()) return null;
         return File.ReadLines("/proc/self/maps").Select(static line => line.Split(' ', 6, StringSplitOptions.RemoveEmptyEntries))
             .Where(static words => words.Length == 6).Select(static words => words[5].Trim())
-            .FirstOrDefault(static path => Path.GetFileName(path).StartsWith(Processor, StringComparison.Ordinal));
+            .FirstOrDefault(path => Path.GetFileName(path).StartsWith(name, StringComparison.Ordinal));
     }
 
     private static bool IsOurs(string file) => file.StartsWith(AppContext.BaseDirectory, StringComparison.Ordinal);

@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
+using FedRLora.Training.Devices;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -32,15 +34,15 @@ internal sealed class DeviceLanes : IDisposable
 
     /// <param name="device">Of the tensors.</param>
     /// <param name="lanes">Threads that work at a time; null for as many as the process has processors, one on a GPU.</param>
-    /// <param name="bytes">Memory that work may have at a time; null for three quarters of what the process may use.</param>
+    /// <param name="bytes">Memory that work may have at a time; null for <see cref="BytesOn"/>.</param>
     /// <param name="time">Says how long a step took; null for the system's.</param>
     public DeviceLanes(Device device, int? lanes = null, long? bytes = null, TimeProvider? time = null)
     {
         (Device, _closed, _time) = (device, _closing.Token, time ?? TimeProvider.System);
         Count = lanes ?? CountOn(device);
-        var most = bytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4 * 3;
-        _queue = new(Count, most);
-        PromptMemory = new(most / PromptShare);
+        Bytes = bytes ?? BytesOn(device);
+        _queue = new(Count, Bytes);
+        PromptMemory = new(Bytes / PromptShare);
         _lanes = [.. Enumerable.Range(0, Count).Select(number => new Lane(this, number))];
     }
 
@@ -49,6 +51,9 @@ internal sealed class DeviceLanes : IDisposable
 
     /// <summary>How many pieces of work of one thread run side by side.</summary>
     public int Count { get; }
+
+    /// <summary>Memory that work may have at a time.</summary>
+    public long Bytes { get; }
 
     /// <summary>Pieces of work that run now, and that wait.</summary>
     public (int Running, int Waiting) Load
@@ -67,6 +72,10 @@ internal sealed class DeviceLanes : IDisposable
 
     /// <summary>As many lanes as a device has of itself.</summary>
     public static int CountOn(Device device) => device.type == DeviceType.CPU ? Environment.ProcessorCount : 1;
+
+    /// <summary>Three quarters of the memory that the process may use, or that is free on a GPU now.</summary>
+    public static long BytesOn(Device device) => (device.type == DeviceType.CPU
+        ? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes : Gpu.FreeBytes(device.index)) / 4 * 3;
 
     /// <summary>Runs work on a lane; what it throws, the task throws.</summary>
     /// <param name="demand">What it needs.</param>
@@ -132,6 +141,10 @@ internal sealed class DeviceLanes : IDisposable
             catch (OperationCanceledException exception)
             {
                 return () => done.SetCanceled(exception.CancellationToken);
+            }
+            catch (ExternalException exception)
+            {
+                return () => done.SetException(OutOfDeviceMemoryException.From(exception, Device.ToString()));
             }
             catch (Exception exception) // the lane belongs to everybody: a failure goes to whoever asked
             {

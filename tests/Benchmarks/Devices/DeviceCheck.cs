@@ -28,9 +28,9 @@ internal static class DeviceCheck
         var (device, samples) = (args.ElementAtOrDefault(0) ?? "cpu", Path.GetFullPath(args.ElementAtOrDefault(1) ?? "samples"));
         var kind = device.Split(':')[0];
         Say("library", $"TorchSharp {Engine.TorchSharpVersion}, libtorch {Libtorch.Version}", isRight: Libtorch.Problem is null);
-        if (kind != "cpu" && !(cuda.is_available() && cuda.device_count() > 0))
+        if (Gpus.Problem(DeviceNames.Parse("device", device)) is { } problem)
         {
-            Say("device", $"{device}: this libtorch finds no GPU", isRight: false);
+            Say("device", problem, isRight: false);
         }
         else
         {
@@ -42,6 +42,7 @@ internal static class DeviceCheck
 
             using var processor = new LocalTrainer(new() { Root = samples });
             using var other = new LocalTrainer(new() { Root = samples, Device = device });
+            Say("engine", other.Device!.Engine, isRight: true);
             foreach (var method in (string[])["lora", "dora", "r-lora", "r-lora-federated", "hydra-lora", "malora"])
                 await TryAsync($"gradients, {method}", () => GradientsAsync(method, processor, other));
             await TryAsync("federation", () => FederationAsync(other));

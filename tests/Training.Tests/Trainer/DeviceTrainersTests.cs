@@ -56,13 +56,19 @@ public sealed class DeviceTrainersTests : IDisposable
     [InlineData("cpu", "cpu")]
     [InlineData("cpu:0", "cpu:0")]
     [InlineData("cpu:0, cpu:1", "cpu:0 cpu:1")]
+    [InlineData("cuda:0", "cuda:0")]
+    [InlineData("cuda:10,cuda:2", "cuda:10 cuda:2")]
     public void Devices_are_read(string text, string expected) =>
         Assert.Equal(expected.Split(' '), DeviceNames.Parse("--device", text));
 
     [Theory]
     [InlineData("", "\"\" is no device")]
-    [InlineData("gpu", "\"gpu\" is no device; expected cpu, or parts of it, as cpu:0,cpu:1")]
-    [InlineData("cuda:0", "cuda:0: this version does not train on GPUs")]
+    [InlineData("gpu", "\"gpu\" is no device; expected cpu, parts of it, as cpu:0,cpu:1, or GPUs, as cuda:0,cuda:1")]
+    [InlineData("cuda", "\"cuda\" is no device")]
+    [InlineData("cuda:", "\"cuda:\" is no device")]
+    [InlineData("cuda:00", "\"cuda:00\" is no device")]
+    [InlineData("cuda:100", "\"cuda:100\" is no device")]
+    [InlineData("cuda:0,cuda:0", "cuda:0 stands twice")]
     [InlineData("cpu:", "\"cpu:\" is no device")]
     [InlineData("cpu:-1", "\"cpu:-1\" is no device")]
     [InlineData("cpu:01", "\"cpu:01\" is no device")]
@@ -70,7 +76,7 @@ public sealed class DeviceTrainersTests : IDisposable
     [InlineData("cpu:0,", "\"\" is no device")]
     [InlineData("cpu:0,cpu:0", "cpu:0 stands twice")]
     [InlineData("cpu,cpu:1", "cpu is the whole processor")]
-    [InlineData("cpu:0,cuda:0", "cuda:0: this version does not train on GPUs")]
+    [InlineData("cpu:0,cuda:0", "the processor and a GPU compute other bits")]
     public void What_is_no_list_of_devices_is_refused(string text, string why)
     {
         var refusal = Assert.Throws<BadInputException>(() => DeviceNames.Parse("--device", text)).Message;
