@@ -18,8 +18,8 @@ internal static class Engine
     private static readonly string[] Choosing =
     [
         "MKL_CBWR", "MKL_DEBUG_CPU_TYPE", "MKL_ENABLE_INSTRUCTIONS", "DNNL_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA",
-        "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA", "CUBLAS_WORKSPACE_CONFIG",
-        "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+        "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA", Determinism.Workspace, "CUBLASLT_WORKSPACE_SIZE",
+        "TORCH_BLAS_PREFER_CUBLASLT", "TORCH_LINALG_PREFER_CUSOLVER", "DISABLE_ADDMM_CUDA_LT", .. Gpus.Narrowing,
     ];
 
     public static string TorchSharpVersion => typeof(torch).Assembly.GetName().Version?.ToString(3) ?? "unknown";
@@ -29,7 +29,8 @@ internal static class Engine
     {
         var library = $"TorchSharp {TorchSharpVersion}, libtorch {Libtorch.Version}";
         var isOfHost = device.type == DeviceType.CPU;
-        var kernels = isOfHost ? CpuKernels() : Gpu.Of(device.index).Mark;
+        // Starts and draws are computed on the processor.
+        var kernels = isOfHost ? CpuKernels() : $"{CpuKernels()} {Gpu.Of(device.index).Mark} {Gpu.BlasMark}";
         var steps = StepKernels.For(device, ScalarType.Float32).Mark;
         string[] narrow = compute == ComputeType.Float32 ? [] : isOfHost ? [ComputeUnits.ForBfloat16 ?? "bfloat16-emulated"] : ["bfloat16"];
         string[] stored = isOfHost && storage != WeightStorage.Float32 ? [RowProducts.Mark] : [];
@@ -39,6 +40,7 @@ internal static class Engine
 
     // A semicolon parts what a manifest holds.
     private static string? Setting(string variable) => Environment.GetEnvironmentVariable(variable) is { Length: > 0 } value
+        && (variable, value) != (Determinism.Workspace, Determinism.EnoughWorkspace)
         ? $"{variable}={BadInputException.Shown(value).Replace(';', ' ')}"
         : null;
 

@@ -82,6 +82,8 @@ public sealed class ValuesTests
     [InlineData("hub", "models.existingClaim=", "models.existingClaim: name the claim with base models")]
     [InlineData("site", "models.existingClaim=", "models.existingClaim: name the claim with base models")]
     [InlineData("hub", "gpu.count=1", "a hub trains nothing")]
+    [InlineData("site", "silo.device=cuda:0", "a pod that asks for no GPU sees none")]
+    [InlineData("site mig", "gpu.count=2", "a process sees one part of a GPU")]
     [InlineData("hub", "tls.existingSecret=", "tls.existingSecret: name the secret")]
     [InlineData("hub", "certManager.enabled=true", "certManager.issuer.name: name the issuer")]
     [InlineData("hub", "tls.bundle.revoked=true", "revoked.txt is looked for in tls.bundle.existingConfigMap")]

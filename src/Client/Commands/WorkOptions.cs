@@ -10,7 +10,8 @@ internal sealed class WorkOptions
 {
     /// <summary>How many groups it trains side by side.</summary>
     public Option<int?> Lanes { get; } = SharedOptions.Number(
-        "--lanes", "Groups that train side by side; by default as many as there are processors. No result depends on it", 1, 1024);
+        "--lanes", "Groups that train side by side; by default as many as there are processors, one on a GPU. No result depends on it",
+        1, 1024);
 
     /// <summary>The devices that it trains on.</summary>
     public Option<string?> Devices { get; } = new("--device")

@@ -10,8 +10,14 @@ namespace FedRLora.Training.Devices;
 /// </summary>
 internal static unsafe class Determinism
 {
-    // What cuBLAS takes its workspace by; without one of two values libtorch refuses products when it has to be deterministic.
-    private const string Workspace = "CUBLAS_WORKSPACE_CONFIG", EnoughWorkspace = ":4096:8";
+    /// <summary>What cuBLAS takes its workspace by.</summary>
+    public const string Workspace = "CUBLAS_WORKSPACE_CONFIG";
+
+    /// <summary>
+    /// The value that it has unless another was given. Without one of two values, libraries before 2.10 refuse products that have to be
+    /// deterministic.
+    /// </summary>
+    public const string EnoughWorkspace = ":4096:8";
 
     // at::globalContext() and members of at::Context, by the names that the C++ compiler gives them.
     private const string GlobalContext = "_ZN2at13globalContextEv",

@@ -14,11 +14,17 @@ internal sealed unsafe partial record Gpu(string Name, int Major, int Minor, int
     private const string Driver = "libcuda.so.1";
     private const int MultiprocessorCount = 16, ComputeCapabilityMajor = 75, ComputeCapabilityMinor = 76; // CUdevice_attribute
     private const int LongestName = 256;
+    private const string Blas = "libcublas.so";
 
     private static readonly ConcurrentDictionary<int, Gpu> Known = [];
 
     /// <summary>What libraries pick their kernels by, as a part of a fingerprint: equal for GPUs of a kind.</summary>
     public string Mark => $"{Name.Replace(' ', '-').Replace(';', '-')}/sm_{Major}{Minor}/{Processors}";
+
+    /// <summary>
+    /// The version of NVIDIA's library of products, which gives equal bits within one alone and may be replaced without libtorch.
+    /// </summary>
+    public static string BlasMark => $"cublas-{BlasVersion() ?? "unknown"}";
 
     /// <summary>One of those that the process may use.</summary>
     /// <param name="number">As libtorch counts, which asks the same driver.</param>
@@ -50,6 +56,18 @@ internal sealed unsafe partial record Gpu(string Name, int Major, int Minor, int
         {
             _ = cuDevicePrimaryCtxRelease(gpu);
         }
+    }
+
+    // libraryPropertyType: 0, 1 and 2 are the parts of a version.
+    private static string? BlasVersion()
+    {
+        if (Libtorch.LoadedFile(Blas) is not { } file || !NativeLibrary.TryLoad(file, out var library)
+            || !NativeLibrary.TryGetExport(library, "cublasGetProperty", out var address)) return null;
+        var part = (delegate* unmanaged<int, int*, int>)address;
+        var parts = stackalloc int[3];
+        for (var which = 0; which < 3; which++)
+            if (part(which, parts + which) != 0) return null;
+        return $"{parts[0]}.{parts[1]}.{parts[2]}";
     }
 
     private static Gpu Ask(int number)

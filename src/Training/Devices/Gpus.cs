@@ -7,6 +7,9 @@ namespace FedRLora.Training.Devices;
 /// <summary>Whether the GPUs that somebody asks for are there and compute what they should.</summary>
 public static class Gpus
 {
+    /// <summary>Variables by which products are computed in TF32, to three digits; some images of PyTorch set one.</summary>
+    internal static IReadOnlyList<string> Narrowing { get; } = ["NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"];
+
     /// <summary>Why one of the devices cannot be trained on, in a line; null where all can. Of a processor it asks nothing.</summary>
     /// <param name="names">As <see cref="DeviceNames.Parse"/> gives them.</param>
     public static string? Problem(IReadOnlyList<string> names) =>
@@ -51,7 +54,10 @@ public static class Gpus
         }
 
         var wrong = KnownAnswers.Wrong(device(name));
-        return wrong.Count == 0 ? null : $"{name}: does not compute what it should: {string.Join("; ", wrong)}";
+        if (wrong.Count == 0) return null;
+        var set = Narrowing.Where(static variable => Environment.GetEnvironmentVariable(variable) is { Length: > 0 }).ToList();
+        return $"{name}: does not compute what it should: {string.Join("; ", wrong)}"
+            + (set.Count == 0 ? "" : $"; {string.Join(" and ", set)} lets it compute in TF32: unset it");
     }
 
     private static string Shown(int number)

@@ -117,8 +117,9 @@ public static partial class Libtorch
     private static string[] Own =>
         [Path.Combine(AppContext.BaseDirectory, Processor), Path.Combine(AppContext.BaseDirectory, "runtimes/linux-x64/native", Processor)];
 
-    // Null where the system does not tell.
-    private static string? LoadedFile(string name)
+    /// <summary>Where a library lies that the process has loaded; null where none is, or the system does not tell.</summary>
+    /// <param name="name">How its file's name begins.</param>
+    internal static string? LoadedFile(string name)
     {
         if (!OperatingSystem.IsLinux()) return null;
         return File.ReadLines("/proc/self/maps").Select(static line => line.Split(' ', 6, StringSplitOptions.RemoveEmptyEntries))

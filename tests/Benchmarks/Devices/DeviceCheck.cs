@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using FedRLora.Abstractions;
 using FedRLora.Abstractions.Messages;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Ports;
@@ -20,7 +21,9 @@ internal static class DeviceCheck
     private const double MostApart = 1e-4;
     private const int Rounds = 4, Steps = 12;
 
-    private static readonly List<(string Check, string Result, bool IsRight)> Lines = [];
+    private const int Width = 24;
+
+    private static bool _isRight = true;
 
     /// <param name="args">A device, and the folder with <c>model</c> and <c>tasks</c>, by default <c>samples</c>.</param>
     public static async Task RunAsync(string[] args)
@@ -28,7 +31,7 @@ internal static class DeviceCheck
         var (device, samples) = (args.ElementAtOrDefault(0) ?? "cpu", Path.GetFullPath(args.ElementAtOrDefault(1) ?? "samples"));
         var kind = device.Split(':')[0];
         Say("library", $"TorchSharp {Engine.TorchSharpVersion}, libtorch {Libtorch.Version}", isRight: Libtorch.Problem is null);
-        if (Gpus.Problem(DeviceNames.Parse("device", device)) is { } problem)
+        if (Problem(device) is { } problem)
         {
             Say("device", problem, isRight: false);
         }
@@ -49,10 +52,20 @@ internal static class DeviceCheck
             await TryAsync("two devices", () => PlacementAsync(kind, samples, processor));
         }
 
-        var width = Lines.Max(static line => line.Check.Length);
-        foreach (var (check, result, isRight) in Lines)
-            Console.WriteLine($"{(isRight ? "ok   " : "WRONG")}  {check.PadRight(width)}  {result}");
-        Environment.ExitCode = Lines.All(static line => line.IsRight) ? 0 : 1;
+        Environment.ExitCode = _isRight ? 0 : 1;
+    }
+
+    private static string? Problem(string device)
+    {
+        try
+        {
+            var names = DeviceNames.Parse("device", device);
+            return names.Count > 1 ? $"{device}: give one" : Gpus.Problem(names);
+        }
+        catch (BadInputException e)
+        {
+            return e.Message;
+        }
     }
 
     // A device that fails in one check is tried with the others.
@@ -123,8 +136,19 @@ internal static class DeviceCheck
         }
 
         var plan = PlanOf("fedsa-lora", "{steps: 4, batchSize: 4, learningRate: 5e-3, warmupSteps: 1}");
-        using var both = new DeviceTrainers(new() { Root = samples }, [$"{kind}:0", $"{kind}:1"]);
+        // Memory that is asked for, so that both are at home to one client, whatever is free on them.
+        using var both = new DeviceTrainers(new() { Root = samples, LaneBytes = 2L << 30 }, [$"{kind}:0", $"{kind}:1"]);
         using var one = kind == "cpu" ? null : new LocalTrainer(new() { Root = samples, Device = $"{kind}:0" });
+        try
+        {
+            _ = await both.FingerprintAsync(plan);
+        }
+        catch (BadInputException e)
+        {
+            Say("two devices", $"not compared: {e.Message}", isRight: true);
+            return;
+        }
+
         var shared = await both.InitialSharedAsync(plan);
         var groups = plan.Clients.Select(
             client => new TrainingGroup { Plan = plan, Round = 1, Shared = shared, Members = [new() { Client = client }] });
@@ -182,5 +206,11 @@ internal static class DeviceCheck
         {id: two, task: topic, data: {train: tasks/topic/train.jsonl, offset: 100, rows: 40}}]}
         """, "plan.yaml");
 
-    private static void Say(string check, string result, bool isRight) => Lines.Add((check, result, isRight));
+    // At once: what comes after may end the process.
+    private static void Say(string check, string result, bool isRight)
+    {
+        _isRight &= isRight;
+        Console.WriteLine($"{(isRight ? "ok   " : "WRONG")}  {check.PadRight(Width)}  {result}");
+        Console.Out.Flush();
+    }
 }

@@ -3,6 +3,7 @@ using System.Runtime.CompilerServices;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Training;
 using FedRLora.Training.Data;
+using FedRLora.Training.Devices;
 using FedRLora.Training.Models;
 using static TorchSharp.torch;
 
@@ -209,7 +210,7 @@ internal sealed record Settings
             settings = args[i - 1] switch
             {
                 "--threads" => settings with { Threads = Count(value, 1) },
-                "--device" => settings with { Device = device(value) },
+                "--device" => settings with { Device = Deterministic(device(value)) },
                 "--runs" => settings with { Runs = Count(value, LeastRuns) },
                 "--python" => settings with { Python = value },
                 var unknown => throw new ArgumentException($"{unknown} is none of --threads, --device, --runs, --python"),
@@ -217,6 +218,13 @@ internal sealed record Settings
         }
 
         return (settings, [.. others]);
+    }
+
+    // As a silo computes there.
+    private static Device Deterministic(Device device)
+    {
+        Determinism.Require(device);
+        return device;
     }
 
     private static int Count(string text, int least) =>

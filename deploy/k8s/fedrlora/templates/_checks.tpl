@@ -74,6 +74,12 @@
 {{- if and (eq $v.role "hub") (gt (int $v.gpu.count) 0) }}
 {{- $p = append $p "gpu.count: a hub trains nothing; leave it 0" }}
 {{- end }}
+{{- if and (hasPrefix "cuda" $v.silo.device) (eq (int $v.gpu.count) 0) }}
+{{- $p = append $p "silo.device: a pod that asks for no GPU sees none; give gpu.count" }}
+{{- end }}
+{{- if and (contains "/mig-" $v.gpu.resource) (gt (int $v.gpu.count) 1) }}
+{{- $p = append $p "gpu.count: a process sees one part of a GPU, however many it gets; give 1 and more replicas" }}
+{{- end }}
 {{- if not (or $v.tls.existingSecret $v.certManager.enabled) }}
 {{- $p = append $p "tls.existingSecret: name the secret with tls.crt, tls.key and ca.crt, or set certManager.enabled" }}
 {{- end }}
