@@ -101,6 +101,10 @@ public sealed class SweepAndCompareTests : IDisposable
             .Select(static arm => arm.GetProperty("name").GetString()));
         Assert.Equal(2, record.GetProperty("groups").GetArrayLength());
         Assert.StartsWith("run,arm,seed,", await File.ReadAllTextAsync(Folder("arms/sweep.csv")), StringComparison.Ordinal);
+        var picture = System.Xml.Linq.XDocument.Load(Folder("arms/sweep.svg")).Descendants().ToList();
+        Assert.Equal(6, picture.Count(static element => element.Name.LocalName == "circle")); // two arms with three seeds
+        Assert.Equal(["few", "local"], picture.Where(static element => element.Name.LocalName == "text").Select(static text => text.Value)
+            .Where(static text => text is "few" or "local").Order(StringComparer.Ordinal));
         Assert.Equal(2, twice.Code);
         Assert.Contains("both set sharing", twice.Error, StringComparison.Ordinal);
     }

@@ -161,6 +161,7 @@ internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits
                     one.First.GroupKey, one.First.Group, one.First.Seed!, one.First.Name, one.Second.Metric, one.Second.Score))],
             names => FolderComparison.OfAsync([.. names.Select(name => Path.Combine(sweep.Path, name))], names, cancellationToken));
         sweep.Write(_mode, rows, outcome?.Best, table?.Groups);
+        sweep.Draw(_mode, rows);
         if (screen.Mode == ScreenMode.Json)
         {
             await screen.Output.WriteLineAsync(

@@ -4,6 +4,7 @@ using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Plans.Reading;
 using FedRLora.Client.RunFolder;
+using FedRLora.ControlPlane.Report;
 using FedRLora.ControlPlane.Views;
 using FedRLora.Silo.Storage;
 using FedRLora.Training.Inputs;
@@ -56,17 +57,18 @@ internal sealed record SweepRecord(
     IReadOnlyList<SweptArm>? Arms = null, IReadOnlyList<SeedGroup>? Groups = null);
 
 /// <summary>
-/// A folder of runs of one plan with different values: <c>plan.yaml</c>, <c>sweep.json</c>, <c>sweep.csv</c> and a run folder for each.
+/// A folder of runs of one plan with different values: <c>plan.yaml</c>, <c>sweep.json</c>, <c>sweep.csv</c>, <c>sweep.svg</c> and a run
+/// folder for each.
 /// </summary>
 internal sealed class SweepFolder
 {
-    private const string RecordFile = "sweep.json", TableFile = "sweep.csv";
+    private const string RecordFile = "sweep.json", TableFile = "sweep.csv", PictureFile = "sweep.svg";
 
     private SweepFolder(string path, PlanFile plan, SweepRecord record)
     {
         (Path, Plan, Record) = (path, plan, record);
         Runs = SweptRun.Of(record.Over, record.Arms);
-        if (Runs.FirstOrDefault(static run => run.Name is RecordFile or TableFile or RunDirectory.PlanFileName) is { } taken)
+        if (Runs.FirstOrDefault(static run => run.Name is RecordFile or TableFile or PictureFile or RunDirectory.PlanFileName) is { } taken)
             throw new BadInputException($"{taken.Name} is a file of the sweep's folder and no name for a run; give the arm another one.");
     }
 
@@ -163,6 +165,21 @@ internal sealed class SweepFolder
         var record = Record with { Runs = rows, Best = best, Groups = groups };
         OutputFile.Replace(System.IO.Path.Combine(Path, RecordFile), mode, Json.Page(record) + "\n");
         OutputFile.Replace(System.IO.Path.Combine(Path, TableFile), mode, Csv(rows));
+    }
+
+    /// <summary>Draws how the runs came out, where two or more have a score of one metric.</summary>
+    public void Draw(StoreMode mode, IReadOnlyList<SweepRow> rows)
+    {
+        List<(SweptRun Run, SweepRow Row)> scored =
+            [.. Runs.Zip(rows).Where(static one => one.Second is { Score: not null, Metric: not null })];
+        if (scored.Count < 2 || scored.Select(static one => one.Row.Metric).Distinct().Count() > 1) return;
+        var plot = new SweepPlot(scored[0].Row.Metric!,
+        [
+            .. scored.GroupBy(static one => one.Run.GroupKey, StringComparer.Ordinal).Select(static group => new PlottedGroup(
+                group.First().Run.Group is { Length: > 0 } name ? name : "all",
+                [.. group.Select(static one => (one.Row.Name, one.Row.Score!.Value, one.Row.StandardError))])),
+        ]);
+        OutputFile.Replace(System.IO.Path.Combine(Path, PictureFile), mode, plot.ToFile());
     }
 
     private static string Numbered(string name, int number) =>

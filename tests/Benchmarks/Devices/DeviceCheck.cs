@@ -21,7 +21,7 @@ internal static class DeviceCheck
     private const double MostApart = 1e-4;
     private const int Rounds = 4, Steps = 12;
 
-    private const int Width = 24;
+    private const int Width = 27;
 
     private static bool _isRight = true;
 
