@@ -86,6 +86,7 @@ internal static class ValidateCommand
         ], width);
         if (tensors.Any(static tensor => tensor.Scope == Scope.Task)) yield return Words.Broken(ByTask(plan), width);
         yield return Words.Broken(TensorUse.Leaves(tensors, plan), width);
+        if (HeadHint.Of(plan) is { } hint) yield return Words.Broken(hint, width);
         if (sizes is null) yield return Words.Broken($"Sizes follow from the model: {why}", width);
     }
 
@@ -154,6 +155,7 @@ internal static class ValidateCommand
             ["groupSize"] = result.Plan is { } plan ? Groups(plan, file.Folder).Size : null,
             ["tensors"] = JsonSerializer.SerializeToNode(tensors, Json.Indented),
             ["bytesEachWay"] = tensors is null ? null : JsonSerializer.SerializeToNode(TensorUse.ByScope(tensors), Json.Indented),
+            ["hint"] = result.Plan is { } hinted ? HeadHint.Of(hinted) : null,
             ["clientsByTask"] = result.Plan is { } some ? JsonSerializer.SerializeToNode(ClientsByTask(some), Json.Indented) : null,
             ["forecast"] = time is null ? null : new JsonObject
             {

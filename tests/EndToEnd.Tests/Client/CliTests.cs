@@ -193,6 +193,28 @@ public sealed class CliTests : IDisposable
         Assert.Equal(3, json.RootElement.GetProperty("clientsByTask").GetProperty("t0").GetInt32());
     }
 
+    [Theory]
+    [InlineData("lora", "a b", "Heads: B is averaged over 2 tasks")]
+    [InlineData("ffa-lora", "a b", "Heads: B is averaged over 2 tasks")]
+    [InlineData("lora", "a a", null)]
+    [InlineData("fedsa-lora", "a b b", "Heads: B stays with each client, so that the 2 clients of b learn little")]
+    [InlineData("fedsa-lora", "a b", null)]
+    [InlineData("fedsa-lora-task-heads", "a b b", null)]
+    [InlineData("vera", "a b b", null)]
+    [InlineData("lora, scopeA: client, scopeB: client", "a a", null)]
+    public async Task Validate_says_where_heads_by_task_would_do_better(string method, string tasks, string? expected)
+    {
+        var plan = Plan($"name: x\nmodel: m\nadapter: {{method: {method}}}\nclients:\n" + string.Concat(tasks.Split(' ').Select(
+            static (task, i) => $"  - {{id: c{i}, task: {task}, data: {{train: a.jsonl}}}}\n")));
+        var (code, output, _) = await RunAsync("validate", plan);
+        using var json = JsonDocument.Parse((await RunAsync("validate", plan, "--json")).Output);
+
+        Assert.Equal(0, code);
+        Assert.Equal(expected, output.Split('\n').FirstOrDefault(static line => line.StartsWith("Heads: ", StringComparison.Ordinal))
+            is { } line ? line[..Math.Min(line.Length, expected?.Length ?? 0)] : null);
+        Assert.Equal(expected is not null, json.RootElement.GetProperty("hint").GetString() is not null);
+    }
+
     [Fact]
     public async Task Validate_of_a_plan_that_shares_nothing_says_that_nobody_receives_a_tensor()
     {
