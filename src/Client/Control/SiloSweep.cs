@@ -47,7 +47,7 @@ internal sealed class SiloSweep(ControlClient silos, Screen screen, bool localOn
                 if (await FollowAsync(name, planOf(run), cancellationToken) is { } row)
                 {
                     finished.Add(row);
-                    if (run.Seed is { } seed) seeds.Add(new(run.GroupKey, run.Group, seed, name, row.Metric, row.Score));
+                    if (run.Seed is { } seed) seeds.Add(new(run.GroupKey, run.Group, seed, name, row.Metric, row.Score, row.Clients));
                 }
                 else
                 {
@@ -79,7 +79,7 @@ internal sealed class SiloSweep(ControlClient silos, Screen screen, bool localOn
         return new()
         {
             Name = name, Folder = "", Values = new Dictionary<string, string>(), Status = FolderStatus.Finished, Metric = mean.Metric,
-            Score = mean.Federated,
+            Score = mean.Federated, Clients = SweepVerdict.ClientsOf(plan),
         };
     }
 

@@ -121,7 +121,11 @@ internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits
         var rows = new List<SweepRow>();
         foreach (var run in sweep.Runs)
         {
-            var row = new SweepRow { Name = run.Name, Folder = sweep.FolderOf(run), Arm = run.Arm?.Name, Values = ValuesOf(run) };
+            var row = new SweepRow
+            {
+                Name = run.Name, Folder = sweep.FolderOf(run), Arm = run.Arm?.Name, Values = ValuesOf(run),
+                Clients = SweepVerdict.ClientsOf(sweep.PlanOf(run).Require()),
+            };
             rows.Add(!File.Exists(Path.Combine(row.Folder, RunDirectory.RecordFile)) ? row : await StandsAsync(row, cancellationToken));
         }
 
@@ -158,7 +162,8 @@ internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits
         var table = await SeedTable.OfAsync(
             [.. sweep.Runs.Zip(rows).Where(static one => one.First.Seed is not null && one.Second.Status == FolderStatus.Finished)
                 .Select(static one => new SeedRun(
-                    one.First.GroupKey, one.First.Group, one.First.Seed!, one.First.Name, one.Second.Metric, one.Second.Score))],
+                    one.First.GroupKey, one.First.Group, one.First.Seed!, one.First.Name, one.Second.Metric, one.Second.Score,
+                    one.Second.Clients))],
             names => FolderComparison.OfAsync([.. names.Select(name => Path.Combine(sweep.Path, name))], names, cancellationToken));
         sweep.Write(_mode, rows, outcome?.Best, table?.Groups);
         sweep.Draw(_mode, rows);

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using FedRLora.Abstractions;
 using FedRLora.Abstractions.Plans;
 using FedRLora.Abstractions.Plans.Reading;
@@ -22,6 +23,10 @@ internal sealed record SweepRow
 
     /// <summary>The values of the swept keys.</summary>
     public required IReadOnlyDictionary<string, string> Values { get; init; }
+
+    /// <summary>Who the run's clients are (<see cref="SweepVerdict.ClientsOf"/>).</summary>
+    [JsonIgnore]
+    public string Clients { get; init; } = "";
 
     /// <summary>Where it stands; null before it was begun.</summary>
     public FolderStatus? Status { get; init; }

@@ -9,12 +9,9 @@ internal sealed class SweepOutcome(Comparison comparison)
     /// <summary>The run that is better than every other beyond two standard errors; null for none.</summary>
     public string? Best { get; } = SweepVerdict.BestOf(comparison);
 
-    /// <summary>Runs with the best mean first; those without a mean stand last, in their order.</summary>
-    public static IEnumerable<SweepRow> Ranked(IEnumerable<SweepRow> rows) => rows.Order(Comparer<SweepRow>.Create(static (a, b) =>
-        a.Score is not { } first ? b.Score is null ? 0 : 1
-            : b.Score is not { } second ? -1
-            : first == second ? 0
-            : SweepVerdict.IsBetter(a.Metric, first, second) ? -1 : 1));
+    /// <inheritdoc cref="SweepVerdict.Ranked"/>
+    public static IEnumerable<SweepRow> Ranked(IReadOnlyCollection<SweepRow> rows) => rows.Count == 0 ? []
+        : SweepVerdict.Ranked(rows, static row => row.Metric, static row => row.Score, static row => row.Clients);
 
     /// <summary>A run with what the comparison says of it.</summary>
     public SweepRow Told(SweepRow row)

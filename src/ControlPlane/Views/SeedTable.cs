@@ -9,7 +9,8 @@ namespace FedRLora.ControlPlane.Views;
 /// <param name="Run">What a comparison calls it.</param>
 /// <param name="Metric">The metric of its mean.</param>
 /// <param name="Score">Its mean over clients.</param>
-public sealed record SeedRun(string Key, string Group, string Seed, string Run, string? Metric, double? Score);
+/// <param name="Clients">Who these are (<see cref="SweepVerdict.ClientsOf"/>).</param>
+public sealed record SeedRun(string Key, string Group, string Seed, string Run, string? Metric, double? Score, string Clients = "");
 
 /// <summary>Runs of a sweep that differ in their seed alone, beside the group with the best mean.</summary>
 public sealed record SeedGroup
@@ -45,6 +46,9 @@ public sealed record SeedGroup
     /// <summary>The root of the sum of both parts' squares; null where one is not known.</summary>
     public double? DifferenceError => RowsError is { } rows && SeedsError is { } seeds ? Math.Sqrt(rows * rows + seeds * seeds) : null;
 
+    /// <summary>Whether its clients are others than those of the first group, with which it is not compared.</summary>
+    public bool HasOtherClients { get; init; }
+
     /// <summary>Whether the difference is inside two of its standard errors, or its error is not known.</summary>
     public bool IsNoise => Difference is { } difference && (DifferenceError is null || FinalRow.IsInside(difference, DifferenceError));
 }
@@ -66,11 +70,8 @@ internal sealed record SeedTable(IReadOnlyList<SeedGroup> Groups)
             return new([.. groups.Select(static group => group.Group)]);
         List<(List<SeedRun> Runs, SeedGroup Group)> ranked =
         [
-            .. groups.Order(Comparer<(List<SeedRun> Runs, SeedGroup Group)>.Create(static (a, b) =>
-                a.Group.Score is not { } first ? b.Group.Score is null ? 0 : 1
-                    : b.Group.Score is not { } second ? -1
-                    : first == second ? 0
-                    : SweepVerdict.IsBetter(a.Group.Metric, first, second) ? -1 : 1)),
+            .. SweepVerdict.Ranked(
+                groups, static one => one.Group.Metric, static one => one.Group.Score, static one => one.Runs[0].Clients),
         ];
         var best = ranked[0].Runs;
         var beside = new Dictionary<string, ComparedScore>(StringComparer.Ordinal);
@@ -84,7 +85,13 @@ internal sealed record SeedTable(IReadOnlyList<SeedGroup> Groups)
             }
         }
 
-        return new([ranked[0].Group, .. ranked.Skip(1).Select(group => Beside(group.Group, group.Runs, beside))]);
+        return new(
+        [
+            ranked[0].Group, .. ranked.Skip(1).Select(group => Beside(group.Group, group.Runs, beside) with
+            {
+                HasOtherClients = group.Runs[0].Clients != best[0].Clients,
+            }),
+        ]);
     }
 
     /// <summary>The groups as aligned columns, and what may be said of the best.</summary>
@@ -97,8 +104,8 @@ internal sealed record SeedTable(IReadOnlyList<SeedGroup> Groups)
                 .. Groups.Select(static group => (string[])
                 [
                     group.Group, group.Seeds.Count.ToString(CultureInfo.InvariantCulture), Words.Score(group.Score),
-                    Words.Score(group.Deviation), .. group.Difference is { } difference
-                        ? (string[])
+                    Words.Score(group.Deviation), .. group.HasOtherClients ? (string[])["other clients", "", "", ""]
+                        : group.Difference is { } difference ?
                         [
                             Words.Difference(difference) + (group.IsNoise ? $" {FinalTable.Noise}" : ""),
                             Words.Score(group.DifferenceError), Words.Score(group.RowsError), Words.Score(group.SeedsError),
@@ -113,14 +120,15 @@ internal sealed record SeedTable(IReadOnlyList<SeedGroup> Groups)
     {
         if (Groups.Select(static group => group.Metric).OfType<string>().Distinct().Count() > 1)
             return "over seeds, the groups have different metrics and are not compared";
-        var near = Groups.Skip(1).Where(static group => group.Difference is null || group.IsNoise).Select(static group => group.Group)
-            .ToList();
-        return Groups[0] is not { Score: { } score, Metric: { } metric } first ? "no group has a mean of one metric"
-            : Groups.Count == 1 ? $"over seeds, {Words.Score(score)} {metric}"
+        var near = Groups.Skip(1).Where(static group => !group.HasOtherClients && (group.Difference is null || group.IsNoise))
+            .Select(static group => group.Group).ToList();
+        var apart = SweepVerdict.Apart([.. Groups.Where(static group => group.HasOtherClients).Select(static group => group.Group)]);
+        return (Groups[0] is not { Score: { } score, Metric: { } metric } first ? "no group has a mean of one metric"
+            : Groups.Count(static group => !group.HasOtherClients) == 1 ? $"over seeds, {Words.Score(score)} {metric}"
             : near.Count == 0
                 ? $"over seeds, {first.Group} is the best ({Words.Score(score)} {metric}), beyond two standard errors of every other"
             : $"over seeds, {first.Group} has the best mean ({Words.Score(score)} {metric}), but not by two standard errors against "
-                + string.Join(", ", near);
+                + string.Join(", ", near)) + (apart is null ? "" : $"; {apart}");
     }
 
     private static SeedGroup Alone(IReadOnlyList<SeedRun> runs)

@@ -203,5 +203,14 @@ public sealed class ComparisonTests
         var mixed = await SeedTable.OfAsync(
             [.. runs[..2], new("d", "d", "1", "d1", "perplexity", 5)], static _ => throw new InvalidOperationException());
         Assert.Contains("different metrics", mixed!.ToText(null), StringComparison.Ordinal);
+
+        // The best mean is of other clients, with whom nothing is compared.
+        var apart = await SeedTable.OfAsync(
+            [.. runs[..4].Select(static run => run with { Clients = "x\ny" }), new("d", "d", "1", "d1", "accuracy", 0.9, "all")],
+            names => Task.FromResult(Comparison.Of([Run(names[0], 0.06), .. names.Skip(1).Select(static name => Run(name, 0.03))])));
+        Assert.Equal([("a", false), ("b", false), ("d", true)],
+            apart!.Groups.Select(static group => (group.Group, group.HasOtherClients)));
+        Assert.EndsWith("; not compared, since their clients are others: d", apart.ToText(null).TrimEnd(), StringComparison.Ordinal);
+        Assert.Contains("other clients", apart.ToText(null), StringComparison.Ordinal);
     }
 }
