@@ -53,7 +53,7 @@ internal static class ValidateCommand
         else if (result.Plan is { } plan)
             output.WriteLine(string.Join(
                 '\n', [Line($"{file.Path}{With(changes)}: valid. {Describe(plan)}"), Line(Groups(plan, file.Folder).Text),
-                    .. Tensors(plan, file.Folder, width), .. PlanNotes.Of(plan, file.Folder).Concat(Forecast(time)).Select(Line)]));
+                    .. Tensors(file, plan, width), .. PlanNotes.Of(plan, file.Folder).Concat(Forecast(time)).Select(Line)]));
         else
             error.WriteLine(string.Join('\n', result.Problems));
         return result.Plan is null ? ExitCode.BadInput : ExitCode.Done;
@@ -71,9 +71,9 @@ internal static class ValidateCommand
         + $"{Words.Count(plan.Clients.DistinctBy(static c => c.Site).Count(), "site")}, {Words.Count(plan.Strategy.Rounds, "round")}.";
 
     // Who receives each tensor, and what of it leaves a client.
-    private static IEnumerable<string> Tensors(FederationPlan plan, string folder, int? width)
+    private static IEnumerable<string> Tensors(PlanFile file, FederationPlan plan, int? width)
     {
-        var (sizes, why) = PlanSizes.Of(plan, folder);
+        var (sizes, why) = PlanSizes.Of(plan, file.Folder);
         var tensors = TensorUse.Of(plan.Adapter, sizes?.Bytes);
         yield return "";
         yield return PlainTable.Of(["tensor", "scope", "received by", "clients", "a client"],
@@ -86,7 +86,7 @@ internal static class ValidateCommand
         ], width);
         if (tensors.Any(static tensor => tensor.Scope == Scope.Task)) yield return Words.Broken(ByTask(plan), width);
         yield return Words.Broken(TensorUse.Leaves(tensors, plan), width);
-        if (HeadHint.Of(plan) is { } hint) yield return Words.Broken(hint, width);
+        if (HeadHint.Of(file, plan) is { } hint) yield return Words.Broken(hint, width);
         if (sizes is null) yield return Words.Broken($"Sizes follow from the model: {why}", width);
     }
 
@@ -155,7 +155,7 @@ internal static class ValidateCommand
             ["groupSize"] = result.Plan is { } plan ? Groups(plan, file.Folder).Size : null,
             ["tensors"] = JsonSerializer.SerializeToNode(tensors, Json.Indented),
             ["bytesEachWay"] = tensors is null ? null : JsonSerializer.SerializeToNode(TensorUse.ByScope(tensors), Json.Indented),
-            ["hint"] = result.Plan is { } hinted ? HeadHint.Of(hinted) : null,
+            ["hint"] = result.Plan is { } hinted ? HeadHint.Of(file, hinted) : null,
             ["clientsByTask"] = result.Plan is { } some ? JsonSerializer.SerializeToNode(ClientsByTask(some), Json.Indented) : null,
             ["forecast"] = time is null ? null : new JsonObject
             {

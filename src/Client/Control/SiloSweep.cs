@@ -98,9 +98,10 @@ internal sealed class SiloSweep(ControlClient silos, Screen screen, bool localOn
     private async Task CompareAsync(
         List<SweepRow> finished, List<string> others, List<SeedRun> seeds, CancellationToken cancellationToken)
     {
-        var ranked = SweepOutcome.Ranked(finished).Take(Comparison.Most).Select(static row => row.Name).ToList();
-        var comparison = ranked.Count < 2 ? null : await silos.CompareAsync(ranked, cancellationToken);
-        var outcome = comparison is null ? null : new SweepOutcome(comparison);
+        List<SweepRow> ranked = [.. SweepOutcome.Ranked(finished).Take(Comparison.Most)];
+        var comparison = ranked.Count < 2 ? null
+            : await silos.CompareAsync([.. ranked.Select(static row => row.Name)], cancellationToken);
+        var outcome = comparison is null ? null : new SweepOutcome(comparison, ranked);
         var table = await SeedTable.OfAsync(seeds, names => silos.CompareAsync(names, cancellationToken));
         if (screen.Mode == ScreenMode.Json)
         {

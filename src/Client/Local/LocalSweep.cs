@@ -21,6 +21,10 @@ internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits
     private DeviceTrainers? _trainers;
     private (string Root, ModelSpec Model)? _base;
 
+    // As the plans say, which stay as they are while it runs.
+    private readonly Dictionary<string, IReadOnlyList<string>> _clients = sweep.Runs.ToDictionary(
+        static run => run.Name, run => SweepVerdict.ClientsOf(sweep.PlanOf(run).Require()), StringComparer.Ordinal);
+
     private readonly StoreMode _mode = sweep.PlanOf(sweep.Runs[0]).Require().Store.Mode ?? StoreMode.Private;
 
     /// <inheritdoc/>
@@ -124,7 +128,7 @@ internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits
             var row = new SweepRow
             {
                 Name = run.Name, Folder = sweep.FolderOf(run), Arm = run.Arm?.Name, Values = ValuesOf(run),
-                Clients = SweepVerdict.ClientsOf(sweep.PlanOf(run).Require()),
+                Clients = _clients[run.Name],
             };
             rows.Add(!File.Exists(Path.Combine(row.Folder, RunDirectory.RecordFile)) ? row : await StandsAsync(row, cancellationToken));
         }
@@ -157,7 +161,7 @@ internal sealed class LocalSweep(SweepFolder sweep, Screen screen, SendingLimits
         var ranked = SweepOutcome.Ranked(finished).Take(Comparison.Most).ToList();
         var comparison = ranked.Count < 2 ? null : await FolderComparison.OfAsync(
             [.. ranked.Select(static row => row.Folder)], [.. ranked.Select(static row => row.Name)], cancellationToken);
-        var outcome = comparison is null ? null : new SweepOutcome(comparison);
+        var outcome = comparison is null ? null : new SweepOutcome(comparison, ranked);
         rows = [.. rows.Select(row => outcome?.Told(row) ?? row)];
         var table = await SeedTable.OfAsync(
             [.. sweep.Runs.Zip(rows).Where(static one => one.First.Seed is not null && one.Second.Status == FolderStatus.Finished)

@@ -26,7 +26,7 @@ internal sealed record SweepRow
 
     /// <summary>Who the run's clients are (<see cref="SweepVerdict.ClientsOf"/>).</summary>
     [JsonIgnore]
-    public string Clients { get; init; } = "";
+    public IReadOnlyList<string> Clients { get; init; } = [];
 
     /// <summary>Where it stands; null before it was begun.</summary>
     public FolderStatus? Status { get; init; }
@@ -172,19 +172,22 @@ internal sealed class SweepFolder
         OutputFile.Replace(System.IO.Path.Combine(Path, TableFile), mode, Csv(rows));
     }
 
-    /// <summary>Draws how the runs came out, where two or more have a score of one metric.</summary>
+    /// <summary>Draws how the runs came out, where two or more have a score of one metric; else there is no picture.</summary>
     public void Draw(StoreMode mode, IReadOnlyList<SweepRow> rows)
     {
-        List<(SweptRun Run, SweepRow Row)> scored =
-            [.. Runs.Zip(rows).Where(static one => one.Second is { Score: not null, Metric: not null })];
+        File.Delete(System.IO.Path.Combine(Path, PictureFile)); // of fewer runs
+        List<(SweptRun Run, SweepRow Row)> scored = [.. Runs.Zip(rows).Where(
+            static one => one.Second is { Score: { } score, Metric: not null } && double.IsFinite(score))];
         if (scored.Count < 2 || scored.Select(static one => one.Row.Metric).Distinct().Count() > 1) return;
         var plot = new SweepPlot(scored[0].Row.Metric!,
         [
             .. scored.GroupBy(static one => one.Run.GroupKey, StringComparer.Ordinal).Select(static group => new PlottedGroup(
-                group.First().Run.Group is { Length: > 0 } name ? name : "all",
-                [.. group.Select(static one => (one.Row.Name, one.Row.Score!.Value, one.Row.StandardError))])),
+                group.First().Run.Group,
+                [.. group.Select(static one => (one.Row.Name, one.Row.Score!.Value, Finite(one.Row.StandardError)))])),
         ]);
         OutputFile.Replace(System.IO.Path.Combine(Path, PictureFile), mode, plot.ToFile());
+
+        static double? Finite(double? value) => value is { } number && double.IsFinite(number) ? number : null;
     }
 
     private static string Numbered(string name, int number) =>

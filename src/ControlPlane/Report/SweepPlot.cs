@@ -39,7 +39,7 @@ internal sealed record SweepPlot(string Metric, IReadOnlyList<PlottedGroup> Grou
     public override IReadOnlyList<LegendEntry> Legend =>
     [
         .. Groups.Any(static group => group.Runs.Count > 1)
-            ? (LegendEntry[])[new("a group's mean; its runs, one for each seed, are the points", "line s1")] : [],
+            ? (LegendEntry[])[new("the mean of a row; its points are its runs, one for each seed", "line s1")] : [],
         .. Groups.Any(static group => group.Runs.Any(static run => run.Error is not null))
             ? (LegendEntry[])[new("one standard error over the test rows to either side of a run", "error s0")] : [],
     ];
@@ -53,7 +53,7 @@ internal sealed record SweepPlot(string Metric, IReadOnlyList<PlottedGroup> Grou
         foreach (var tick in x.Ticks)
         {
             svg.Line("grid", X(tick), Top, X(tick), bottom);
-            svg.Text(X(tick), bottom + 17, "middle", x.Label(tick));
+            svg.Text(X(tick), bottom + 17, "middle", Math.Abs(x.Max) < Wide ? x.Label(tick) : Words.Score(tick));
         }
 
         for (var row = 0; row < Groups.Count; row++)

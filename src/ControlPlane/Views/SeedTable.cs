@@ -10,7 +10,8 @@ namespace FedRLora.ControlPlane.Views;
 /// <param name="Metric">The metric of its mean.</param>
 /// <param name="Score">Its mean over clients.</param>
 /// <param name="Clients">Who these are (<see cref="SweepVerdict.ClientsOf"/>).</param>
-public sealed record SeedRun(string Key, string Group, string Seed, string Run, string? Metric, double? Score, string Clients = "");
+public sealed record SeedRun(
+    string Key, string Group, string Seed, string Run, string? Metric, double? Score, IReadOnlyList<string> Clients);
 
 /// <summary>Runs of a sweep that differ in their seed alone, beside the group with the best mean.</summary>
 public sealed record SeedGroup
@@ -46,7 +47,7 @@ public sealed record SeedGroup
     /// <summary>The root of the sum of both parts' squares; null where one is not known.</summary>
     public double? DifferenceError => RowsError is { } rows && SeedsError is { } seeds ? Math.Sqrt(rows * rows + seeds * seeds) : null;
 
-    /// <summary>Whether its clients are others than those of the first group, with which it is not compared.</summary>
+    /// <summary>Whether it shares no client with the first group, and so is not compared with it.</summary>
     public bool HasOtherClients { get; init; }
 
     /// <summary>Whether the difference is inside two of its standard errors, or its error is not known.</summary>
@@ -89,7 +90,7 @@ internal sealed record SeedTable(IReadOnlyList<SeedGroup> Groups)
         [
             ranked[0].Group, .. ranked.Skip(1).Select(group => Beside(group.Group, group.Runs, beside) with
             {
-                HasOtherClients = group.Runs[0].Clients != best[0].Clients,
+                HasOtherClients = SweepVerdict.AreApart(group.Runs[0].Clients, best[0].Clients),
             }),
         ]);
     }
@@ -127,7 +128,8 @@ internal sealed record SeedTable(IReadOnlyList<SeedGroup> Groups)
             : Groups.Count(static group => !group.HasOtherClients) == 1 ? $"over seeds, {Words.Score(score)} {metric}"
             : near.Count == 0
                 ? $"over seeds, {first.Group} is the best ({Words.Score(score)} {metric}), beyond two standard errors of every other"
-            : $"over seeds, {first.Group} has the best mean ({Words.Score(score)} {metric}), but not by two standard errors against "
+            : $"over seeds, {first.Group} has the best mean{(apart is null ? "" : " of those with its clients")} "
+                + $"({Words.Score(score)} {metric}), but not by two standard errors against "
                 + string.Join(", ", near)) + (apart is null ? "" : $"; {apart}");
     }
 

@@ -194,25 +194,41 @@ public sealed class CliTests : IDisposable
     }
 
     [Theory]
-    [InlineData("lora", "a b", "Heads: B is averaged over 2 tasks")]
-    [InlineData("ffa-lora", "a b", "Heads: B is averaged over 2 tasks")]
+    [InlineData("lora", "a b", "Heads: B is aggregated over 2 tasks")]
+    [InlineData("ffa-lora", "a b", "Heads: B is aggregated over 2 tasks")]
     [InlineData("lora", "a a", null)]
-    [InlineData("fedsa-lora", "a b b", "Heads: B stays with each client, so that the 2 clients of b learn little")]
+    [InlineData("fedsa-lora", "a b b", "Heads: B stays with each client, also where 2 have the task b;")]
+    [InlineData("r-lora-federated", "a b b", "Heads: B stays with each client, also where 2 have the task b;")]
+    [InlineData("r-lora-federated, sharing: none", "a b b", null)]
+    [InlineData("hydra-lora", "a b b", null)]
+    [InlineData("meteora", "a b b", null)]
+    [InlineData("align-lora", "a b b", null)]
+    [InlineData("mtl-lora", "a b b", null)]
     [InlineData("fedsa-lora", "a b", null)]
     [InlineData("fedsa-lora-task-heads", "a b b", null)]
     [InlineData("vera", "a b b", null)]
     [InlineData("lora, scopeA: client, scopeB: client", "a a", null)]
-    public async Task Validate_says_where_heads_by_task_would_do_better(string method, string tasks, string? expected)
+    public async Task Validate_says_where_heads_by_task_may_do_better_with_keys_that_the_plan_takes(
+        string method, string tasks, string? expected)
     {
-        var plan = Plan($"name: x\nmodel: m\nadapter: {{method: {method}}}\nclients:\n" + string.Concat(tasks.Split(' ').Select(
-            static (task, i) => $"  - {{id: c{i}, task: {task}, data: {{train: a.jsonl}}}}\n")));
+        var sharing = method.EndsWith(", sharing: none", StringComparison.Ordinal) ? "sharing: none\n" : "";
+        var plan = Plan($"name: x\nmodel: m\nadapter: {{method: {method.Split(", sharing")[0]}}}\n{sharing}clients:\n"
+            + string.Concat(tasks.Split(' ').Select(static (task, i) => $"  - {{id: c{i}, task: {task}, data: {{train: a.jsonl}}}}\n")));
         var (code, output, _) = await RunAsync("validate", plan);
         using var json = JsonDocument.Parse((await RunAsync("validate", plan, "--json")).Output);
 
         Assert.Equal(0, code);
         Assert.Equal(expected, output.Split('\n').FirstOrDefault(static line => line.StartsWith("Heads: ", StringComparison.Ordinal))
             is { } line ? line[..Math.Min(line.Length, expected?.Length ?? 0)] : null);
-        Assert.Equal(expected is not null, json.RootElement.GetProperty("hint").GetString() is not null);
+        var hint = json.RootElement.GetProperty("hint").GetString();
+        Assert.Equal(expected is not null, hint is not null);
+        if (hint is null) return;
+        string[] keys = [.. new[] { "adapter.scopeB: task", "adapter.seedB: perTask" }.Where(hint.Contains)];
+        Assert.Equal(method == "r-lora-federated" ? 2 : 1, keys.Length);
+        var changed = await RunAsync(
+            ["validate", plan, .. keys.SelectMany(static key => new[] { "--set", key.Replace(": ", "=", StringComparison.Ordinal) })]);
+        Assert.True(changed.Code == 0, changed.Error);
+        Assert.DoesNotContain("Heads: ", changed.Output, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -95,9 +95,35 @@ public sealed class ComparisonTests
     {
         var (clear, near) = (Comparison.Of([Run("one", 0.25), Run("two", 0.05)]), Comparison.Of([Run("one", 0.06), Run("two", 0.05)]));
 
-        Assert.Equal(("one", null), (SweepVerdict.BestOf(clear), SweepVerdict.BestOf(near)));
-        Assert.Contains("2 runs were compared", SweepVerdict.Of(near)[1], StringComparison.Ordinal);
-        Assert.Contains("not by that much against two", SweepVerdict.Of(near)[0], StringComparison.Ordinal);
+        Assert.Equal(("one", null), (SweepVerdict.BestOf(clear, []), SweepVerdict.BestOf(near, [])));
+        Assert.Contains("2 runs were compared", SweepVerdict.Of(near, [])[1], StringComparison.Ordinal);
+        Assert.Contains("not by that much against two", SweepVerdict.Of(near, [])[0], StringComparison.Ordinal);
+        // Who shares no client with the first says nothing of it; with nobody else there is no best.
+        Assert.Null(SweepVerdict.BestOf(clear, ["two"]));
+        Assert.EndsWith(" accuracy) is compared with none", SweepVerdict.Of(clear, ["two"])[0], StringComparison.Ordinal);
+        var three = Comparison.Of([Run("one", 0.25), Run("two", 0.05), Run("three", 0.25)]);
+        Assert.Equal("one", SweepVerdict.BestOf(three, ["three"]));
+        var said = SweepVerdict.Of(three, ["three"]);
+        Assert.StartsWith("best of the runs with its clients: one (", said[0], StringComparison.Ordinal);
+        Assert.Equal("not compared, since their clients are others: three", said[1]);
+        Assert.StartsWith("2 runs were compared", said[2], StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("accuracy", "all 0.9 all; local 0.7 x,y; lora 0.8 x,y; few 0.95 x; none - x,y", "lora local few all none")]
+    [InlineData("accuracy", "lora 0.8 x,y; all 0.9 all", "all lora")]
+    [InlineData("accuracy", "none - x,y; other - x,y; all 0.9 all", "all none other")]
+    [InlineData("perplexity", "a 3 x; b 2 x; c 1 y", "b a c")]
+    [InlineData("accuracy", "none - x", "none")]
+    [InlineData("accuracy", "", "")]
+    public void Runs_with_the_clients_that_most_have_stand_first_and_among_them_the_best(string metric, string runs, string expected)
+    {
+        var ranked = SweepVerdict.Ranked(
+            runs.Split("; ", StringSplitOptions.RemoveEmptyEntries).Select(static run => run.Split(' ')), _ => metric,
+            static run => run[1] == "-" ? null : double.Parse(run[1], System.Globalization.CultureInfo.InvariantCulture),
+            static run => run[2].Split(','));
+
+        Assert.Equal(expected, string.Join(' ', ranked.Select(static run => run[0])));
     }
 
     [Fact]
@@ -170,9 +196,9 @@ public sealed class ComparisonTests
         var (asked, told) = (new List<string>(), new List<ComparedScore>());
         SeedRun[] runs =
         [
-            new("a", "a", "1", "a1", "accuracy", 0.5), new("a", "a", "2", "a2", "accuracy", 0.7),
-            new("b", "b", "1", "b1", "accuracy", 0.4), new("b", "b", "2", "b2", "accuracy", 0.5),
-            new("c", "c", "1", "c1", null, null),
+            new("a", "a", "1", "a1", "accuracy", 0.5, []), new("a", "a", "2", "a2", "accuracy", 0.7, []),
+            new("b", "b", "1", "b1", "accuracy", 0.4, []), new("b", "b", "2", "b2", "accuracy", 0.5, []),
+            new("c", "c", "1", "c1", null, null, []),
         ];
 
         var table = await SeedTable.OfAsync(runs, names =>
@@ -201,12 +227,12 @@ public sealed class ComparisonTests
         var alone = await SeedTable.OfAsync(runs[..2], static _ => throw new InvalidOperationException());
         Assert.DoesNotContain("every other", alone!.ToText(null), StringComparison.Ordinal);
         var mixed = await SeedTable.OfAsync(
-            [.. runs[..2], new("d", "d", "1", "d1", "perplexity", 5)], static _ => throw new InvalidOperationException());
+            [.. runs[..2], new("d", "d", "1", "d1", "perplexity", 5, [])], static _ => throw new InvalidOperationException());
         Assert.Contains("different metrics", mixed!.ToText(null), StringComparison.Ordinal);
 
         // The best mean is of other clients, with whom nothing is compared.
         var apart = await SeedTable.OfAsync(
-            [.. runs[..4].Select(static run => run with { Clients = "x\ny" }), new("d", "d", "1", "d1", "accuracy", 0.9, "all")],
+            [.. runs[..4].Select(static run => run with { Clients = ["x", "y"] }), new("d", "d", "1", "d1", "accuracy", 0.9, ["all"])],
             names => Task.FromResult(Comparison.Of([Run(names[0], 0.06), .. names.Skip(1).Select(static name => Run(name, 0.03))])));
         Assert.Equal([("a", false), ("b", false), ("d", true)],
             apart!.Groups.Select(static group => (group.Group, group.HasOtherClients)));
