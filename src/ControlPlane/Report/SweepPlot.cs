@@ -22,6 +22,7 @@ internal sealed record SweepPlot(string Metric, IReadOnlyList<PlottedGroup> Grou
     private const int Wide = 760, RowHeight = 30, Top = 6, Bottom = 26, Right = 70;
     private const int MostLetters = 40;
     private const double LetterWidth = 6.7;
+    private const double LongLabels = 1e5; // of a run that diverged; from here on a tick is written with a power of ten
 
     private int Left => 16 + (int)(LetterWidth * Math.Min(MostLetters, Groups.Max(static group => group.Name.Length)));
 
@@ -53,7 +54,7 @@ internal sealed record SweepPlot(string Metric, IReadOnlyList<PlottedGroup> Grou
         foreach (var tick in x.Ticks)
         {
             svg.Line("grid", X(tick), Top, X(tick), bottom);
-            svg.Text(X(tick), bottom + 17, "middle", Math.Abs(x.Max) < Wide ? x.Label(tick) : Words.Score(tick));
+            svg.Text(X(tick), bottom + 17, "middle", Math.Max(-x.Min, x.Max) < LongLabels ? x.Label(tick) : Words.Score(tick));
         }
 
         for (var row = 0; row < Groups.Count; row++)
